@@ -1,0 +1,1 @@
+//! A Kubernetes-style API: REST surface over a store of versioned objects.

@@ -1,0 +1,1 @@
+//! Resources in, xDS out: pure, incremental, no I/O.

@@ -1,0 +1,1 @@
+//! The data plane: takes xDS resources and nothing else, moves traffic.

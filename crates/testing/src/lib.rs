@@ -1,0 +1,1 @@
+//! What tests share: origins, raw clients, a throwaway CA, process harness, eventually().

@@ -1,0 +1,3 @@
+//! The binary: verbs, wiring, signals.
+
+fn main() {}
