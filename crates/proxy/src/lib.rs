@@ -1,1 +1,12 @@
 //! The data plane: takes xDS resources and nothing else, moves traffic.
+
+pub mod accesslog;
+pub mod admin;
+pub mod config;
+pub mod http;
+pub mod listener;
+pub mod route;
+pub mod stats;
+pub mod tcp;
+pub mod tls;
+pub mod upstream;

@@ -1,0 +1,1 @@
+//! Access logs: records as structures, rendered when read; formats; files.

@@ -1,0 +1,1 @@
+//! xDS resources into runtime types.

@@ -1,0 +1,1 @@
+//! HTTP: one request path for HTTP/1 and HTTP/2.

@@ -1,0 +1,1 @@
+//! Listeners: accept, inspect, choose a filter chain.

@@ -1,0 +1,1 @@
+//! Which virtual host and route takes a request.

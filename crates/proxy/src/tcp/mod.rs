@@ -1,0 +1,1 @@
+//! The TCP proxy: bytes from one socket to another.

@@ -1,0 +1,1 @@
+//! TLS: what a ClientHello says before anything is decrypted.

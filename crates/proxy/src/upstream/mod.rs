@@ -1,0 +1,1 @@
+//! Clusters: endpoints, resolution, balancing, connection pools.
