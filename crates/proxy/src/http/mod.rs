@@ -1,1 +1,7 @@
 //! HTTP: one request path for HTTP/1 and HTTP/2.
+
+pub mod head;
+pub mod known;
+
+pub use head::{Headers, RequestHead, ResponseHead, Scheme, Version};
+pub use known::Known;

@@ -1,0 +1,212 @@
+//! A listener as the workers see it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::accesslog;
+use crate::route::RouteTable;
+use crate::upstream::ClusterSlot;
+
+/// A listener, compiled.
+#[derive(Debug)]
+pub struct Listener {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Prefix of its stats (`stat_prefix`, else the address with `_` for `:`).
+    pub stat_prefix: Arc<str>,
+    /// Which chain takes a connection.
+    pub chains: FilterChains,
+    /// How long listener filters may wait for the first bytes; `None` for ever.
+    pub inspect_timeout: Option<Duration>,
+    /// Whether a connection that timed out in a listener filter goes on without its result.
+    pub continue_on_inspect_timeout: bool,
+    /// Bytes buffered per connection before reading stops.
+    pub buffer_limit: u32,
+}
+
+/// The filter chains of a listener, indexed by what the first bytes tell.
+#[derive(Debug, Default)]
+pub struct FilterChains {
+    /// Whether a ClientHello must be read before a chain can be chosen (`tls_inspector` is configured and
+    /// some chain asks for what it finds).
+    pub needs_inspection: bool,
+    /// The chains with their criteria; see [`FilterChains::find`] in `config/chains.rs`.
+    pub chains: Vec<Arc<FilterChain>>,
+    /// The chain for connections that match no other.
+    pub default: Option<Arc<FilterChain>>,
+    /// Index over `chains`.
+    pub index: super::chains::Index,
+}
+
+/// One filter chain.
+#[derive(Debug)]
+pub struct FilterChain {
+    /// Its name; empty when it has none.
+    pub name: Arc<str>,
+    /// What it does with a connection.
+    pub filter: NetworkFilter,
+}
+
+/// The terminal network filter of a chain.
+#[derive(Clone, Debug)]
+pub enum NetworkFilter {
+    /// HTTP connection manager.
+    Http(Arc<HttpManager>),
+    /// TCP proxy.
+    Tcp(Arc<TcpProxy>),
+}
+
+/// TCP proxy, compiled.
+#[derive(Debug)]
+pub struct TcpProxy {
+    /// Prefix of its stats.
+    pub stat_prefix: Arc<str>,
+    /// Where connections go: one cluster, or several by weight.
+    pub clusters: Vec<(Arc<ClusterSlot>, u32)>,
+    /// Close after so long without a byte in either direction; `None` for never.
+    pub idle_timeout: Option<Duration>,
+    /// Close after so long in any case; `None` for never.
+    pub max_duration: Option<Duration>,
+    /// Connect attempts (`max_connect_attempts`), at least 1.
+    pub connect_attempts: u32,
+    /// Access logs.
+    pub logs: Vec<Arc<accesslog::Log>>,
+}
+
+/// Where an HTTP connection manager gets its routes: swapped as a whole, read without a lock.
+#[derive(Debug)]
+pub struct RouteSlot {
+    /// Name of the route configuration.
+    pub name: Arc<str>,
+    /// The table now. Until RDS has answered it is empty, which answers 404 `NR` as Envoy does.
+    pub table: ArcSwap<RouteTable>,
+}
+
+/// What an HTTP connection manager does with `server` in responses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServerHeader {
+    /// Always ours.
+    #[default]
+    Overwrite,
+    /// Ours when the origin sent none.
+    AppendIfAbsent,
+    /// The origin's, or none.
+    PassThrough,
+}
+
+/// What happens to `%2F`, `%5C` in a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EscapedSlashes {
+    /// Left as they are.
+    #[default]
+    Keep,
+    /// 400.
+    Reject,
+    /// Decoded, and the client is redirected there.
+    UnescapeAndRedirect,
+    /// Decoded before matching.
+    UnescapeAndForward,
+}
+
+/// HTTP connection manager, compiled.
+#[derive(Debug)]
+pub struct HttpManager {
+    /// Prefix of its stats, without `http.`.
+    pub stat_prefix: Arc<str>,
+    /// The routes.
+    pub routes: Arc<RouteSlot>,
+    /// Which protocols are accepted on plain text.
+    pub codec: Codec,
+    /// The `server` header's value.
+    pub server_name: Box<[u8]>,
+    /// What to do with it.
+    pub server_header: ServerHeader,
+    /// Value added to `via` in both directions; empty for none.
+    pub via: Box<[u8]>,
+    /// Whether the peer's address is the client's (`use_remote_address`): then `x-forwarded-for` is appended to,
+    /// `x-forwarded-proto` is set by us and external `x-envoy-*` and `x-request-id` are not trusted.
+    pub use_remote_address: bool,
+    /// Trusted proxies in front of us (`xff_num_trusted_hops`).
+    pub trusted_hops: u32,
+    /// Whether `x-forwarded-for` is left as it came.
+    pub skip_xff_append: bool,
+    /// Whether an `x-request-id` is made when missing or not trusted.
+    pub generate_request_id: bool,
+    /// Whether an external `x-request-id` is kept.
+    pub preserve_external_request_id: bool,
+    /// Whether `x-request-id` is put on responses too.
+    pub request_id_in_response: bool,
+    /// Whether Envoy's own headers (`x-envoy-upstream-service-time`, …) are left out (router `suppress_envoy_headers`).
+    pub suppress_envoy_headers: bool,
+    /// Paths normalised by RFC 3986 section 6 before matching.
+    pub normalize_path: bool,
+    /// Adjacent slashes merged before matching.
+    pub merge_slashes: bool,
+    /// What happens to escaped slashes.
+    pub escaped_slashes: EscapedSlashes,
+    /// Whether HTTP/1.0 requests are accepted (426 otherwise).
+    pub accept_http_10: bool,
+    /// Largest request head, bytes.
+    pub max_head: u32,
+    /// Most header lines in a request.
+    pub max_headers: u32,
+    /// Requests after which a downstream connection is closed; `None` for no limit.
+    pub max_requests_per_connection: Option<u32>,
+    /// Close a connection without a request in flight after so long.
+    pub idle_timeout: Option<Duration>,
+    /// Close a connection after so long, draining first.
+    pub max_connection_duration: Option<Duration>,
+    /// Close a stream without progress in either direction after so long.
+    pub stream_idle_timeout: Option<Duration>,
+    /// Time for a whole request (head and body) to arrive; 408 after.
+    pub request_timeout: Option<Duration>,
+    /// Time for a request's head to arrive; 408 after.
+    pub request_headers_timeout: Option<Duration>,
+    /// How long a connection stays open after we said that it closes, for the peer to read our answer.
+    pub delayed_close_timeout: Duration,
+    /// Upgrades accepted, in lower case (`websocket`); routes may override.
+    pub upgrades: Vec<Box<str>>,
+    /// HTTP/2 towards clients.
+    pub h2: Http2Options,
+    /// Access logs.
+    pub logs: Vec<Arc<accesslog::Log>>,
+}
+
+/// Which protocols a connection manager accepts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Codec {
+    /// By what the client sends first.
+    #[default]
+    Auto,
+    /// HTTP/1 only.
+    Http1,
+    /// HTTP/2 only.
+    Http2,
+}
+
+/// HTTP/2 settings towards clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http2Options {
+    /// Concurrent streams per connection.
+    pub max_concurrent_streams: u32,
+    /// Initial window of a stream, bytes.
+    pub initial_stream_window: u32,
+    /// Initial window of a connection, bytes.
+    pub initial_connection_window: u32,
+}
+
+impl Default for Http2Options {
+    /// Envoy's recommended edge settings.
+    fn default() -> Self {
+        Self {
+            max_concurrent_streams: 100,
+            initial_stream_window: 64 * 1024,
+            initial_connection_window: 1024 * 1024,
+        }
+    }
+}

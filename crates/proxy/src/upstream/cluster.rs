@@ -1,0 +1,214 @@
+//! A cluster as the workers see it: where its endpoints are, how to talk to them, and what it may cost.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+
+/// A name that routes point to. It outlives the clusters that fill it, so a route finds the current one
+/// without a lookup, and a route to a cluster that is not there (yet) is an answer (`NC`), not a fault.
+#[derive(Debug)]
+pub struct ClusterSlot {
+    /// Dense number: workers keep their per-cluster state in a vector by it.
+    pub index: u32,
+    /// The cluster's name.
+    pub name: Arc<str>,
+    current: ArcSwapOption<Cluster>,
+}
+
+impl ClusterSlot {
+    /// A slot without a cluster.
+    #[must_use]
+    pub fn empty(index: u32, name: Arc<str>) -> Self {
+        Self { index, name, current: ArcSwapOption::empty() }
+    }
+
+    /// The cluster that serves now.
+    #[must_use]
+    pub fn load(&self) -> Option<Arc<Cluster>> {
+        self.current.load_full()
+    }
+
+    /// Whether `cluster` is still the one that serves; costs no reference count.
+    #[must_use]
+    pub fn is_current(&self, cluster: &Arc<Cluster>) -> bool {
+        self.current.load().as_ref().is_some_and(|current| Arc::ptr_eq(current, cluster))
+    }
+
+    /// Replaces the cluster; connections of the old one finish what they have.
+    pub fn store(&self, cluster: Option<Arc<Cluster>>) {
+        self.current.store(cluster);
+    }
+}
+
+/// How endpoints are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Discovery {
+    /// Listed in the cluster.
+    Static,
+    /// Every address of every name is an endpoint.
+    StrictDns(Vec<DnsName>),
+    /// One endpoint, dialled at the first address that the name has at that moment.
+    LogicalDns(DnsName),
+    /// From ClusterLoadAssignment resources of this service name.
+    Eds(Arc<str>),
+}
+
+/// A name to resolve and what its endpoints share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsName {
+    /// The name.
+    pub host: Arc<str>,
+    /// Port of the endpoints.
+    pub port: u16,
+    /// Load-balancing weight of each address.
+    pub weight: u32,
+}
+
+/// Address families asked for, as Envoy's `dns_lookup_family`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DnsFamily {
+    /// IPv6, and IPv4 only when there is none.
+    #[default]
+    Auto,
+    /// IPv4 only.
+    V4Only,
+    /// IPv6 only.
+    V6Only,
+    /// IPv4, and IPv6 only when there is none.
+    V4Preferred,
+    /// Both.
+    All,
+}
+
+/// How DNS clusters refresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DnsPolicy {
+    /// Families asked for.
+    pub family: DnsFamily,
+    /// Interval between lookups when TTLs are not respected or are zero.
+    pub refresh: Duration,
+    /// Whether the records' TTL sets the interval.
+    pub respect_ttl: bool,
+}
+
+/// How an endpoint is picked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Balancing {
+    /// In turn.
+    #[default]
+    RoundRobin,
+    /// The less busy of two random ones.
+    LeastRequest,
+    /// Any.
+    Random,
+}
+
+/// What is spoken to endpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1
+    #[default]
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+}
+
+/// What a cluster may use at most, over all workers (Envoy's circuit breakers, default priority).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections.
+    pub connections: u32,
+    /// Requests waiting for a connection.
+    pub pending_requests: u32,
+    /// Requests in flight.
+    pub requests: u32,
+    /// Retries in flight.
+    pub retries: u32,
+}
+
+impl Default for Limits {
+    /// Envoy's defaults.
+    fn default() -> Self {
+        Self { connections: 1024, pending_requests: 1024, requests: 1024, retries: 3 }
+    }
+}
+
+/// What is in use of [`Limits`], shared by all workers.
+#[derive(Debug, Default)]
+pub struct Usage {
+    /// Open connections.
+    pub connections: AtomicU32,
+    /// Requests waiting for a connection.
+    pub pending_requests: AtomicU32,
+    /// Requests in flight.
+    pub requests: AtomicU32,
+    /// Retries in flight.
+    pub retries: AtomicU32,
+}
+
+/// A cluster, compiled.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Name under which it counts (`alt_stat_name`, else the name).
+    pub stat_name: Arc<str>,
+    /// How endpoints are found.
+    pub discovery: Discovery,
+    /// Refresh of DNS clusters.
+    pub dns: DnsPolicy,
+    /// Time to establish a connection.
+    pub connect_timeout: Duration,
+    /// How an endpoint is picked.
+    pub balancing: Balancing,
+    /// What is spoken.
+    pub protocol: UpstreamProtocol,
+    /// Limits.
+    pub limits: Limits,
+    /// What is in use of them.
+    pub usage: Usage,
+    /// How long an idle connection is kept; `None` for ever.
+    pub idle_timeout: Option<Duration>,
+    /// Requests after which a connection is closed; `None` for no limit.
+    pub max_requests_per_connection: Option<u32>,
+    /// Concurrent streams on an HTTP/2 connection.
+    pub max_concurrent_streams: u32,
+    /// Bytes buffered per connection before reading stops.
+    pub buffer_limit: u32,
+    /// The endpoints now; `None` inside only before the first resolution.
+    pub endpoints: ArcSwap<EndpointSet>,
+}
+
+/// The endpoints of a cluster at one moment.
+#[derive(Debug, Default)]
+pub struct EndpointSet {
+    /// Whether they are known: false until the first resolution or assignment.
+    pub ready: bool,
+    /// The endpoints, in the order given.
+    pub endpoints: Vec<Arc<Endpoint>>,
+}
+
+/// One address behind a cluster. Kept (same `Arc`) when a new set has the same address, so that its
+/// connections and counts live on.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The name that led to the address, for logs and `auto_host_rewrite`.
+    pub hostname: Option<Arc<str>>,
+    /// Load-balancing weight, at least 1.
+    pub weight: u32,
+    /// Requests in flight over all workers.
+    pub active: AtomicU32,
+}
+
+impl Endpoint {
+    /// Requests in flight over all workers.
+    #[must_use]
+    pub fn active(&self) -> u32 {
+        self.active.load(Ordering::Relaxed)
+    }
+}
