@@ -1,1 +1,30 @@
-//! What tests share: origins, raw clients, a throwaway CA, process harness, eventually().
+//! What tests share. Nothing here is part of the product, and everything here panics with words when a
+//! test's own footing gives way: that is how a test fails.
+//!
+//! | module | what it gives |
+//! |---|---|
+//! | [`origin`] | back ends on loopback: HTTP/1, HTTP/2, TLS, raw bytes, well-behaved or not |
+//! | [`client`] | an HTTP/1 client that sends the bytes it is given and reads framing strictly |
+//! | [`ca`] | a throwaway certificate authority |
+//! | [`dns`] | a UDP name server that answers what the test says, and counts |
+//! | [`process`] | a binary under test: its lines awaited, its life ended by its own pid |
+//! | [`tools`] | where kubectl, envoy, curl and openssl are, and words when they are not |
+//! | [`eventually`] | polling with a deadline |
+//!
+//! Every server binds port 0 on loopback, so that tests run side by side; deadlines are generous because
+//! a busy machine is not a defect of the code under test.
+
+pub mod ca;
+pub mod client;
+pub mod dns;
+mod eventually;
+pub mod origin;
+pub mod process;
+pub mod tools;
+
+use std::time::Duration;
+
+pub use eventually::{Outcome, eventually};
+
+/// How long a test waits for what should take milliseconds.
+pub const PATIENCE: Duration = Duration::from_secs(30);

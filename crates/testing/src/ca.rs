@@ -1,0 +1,143 @@
+//! A throwaway certificate authority: ECDSA P-256, one level, valid for as long as rcgen's defaults say.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tempfile::NamedTempFile;
+
+/// A certificate authority that lives as long as the test.
+pub struct Ca {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: CertificateDer<'static>,
+    pem: String,
+}
+
+impl Ca {
+    /// A new authority whose subject is `name`.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("a root certificate");
+        Self {
+            pem: certificate.pem(),
+            certificate: certificate.der().clone(),
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    /// The root certificate as PEM text.
+    #[must_use]
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// The root certificate in a file, for `curl --cacert` and the like; gone when dropped.
+    #[must_use]
+    pub fn pem_file(&self) -> NamedTempFile {
+        let mut file = NamedTempFile::new().expect("a temporary file");
+        file.write_all(self.pem.as_bytes())
+            .expect("the certificate written");
+        file
+    }
+
+    /// A certificate for `names` (DNS names or IP addresses; the first is also the subject).
+    #[must_use]
+    pub fn issue(&self, names: &[&str]) -> Identity {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut params = CertificateParams::new(names.clone()).expect("valid names");
+        if let Some(first) = names.first() {
+            params.distinguished_name.push(DnType::CommonName, first);
+        }
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        Identity {
+            certificate_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+            certificate: certificate.der().clone(),
+            key: PrivatePkcs8KeyDer::from(key.serialize_der()),
+        }
+    }
+
+    /// A client that trusts this authority alone and offers `alpn`, the preferred protocol first.
+    #[must_use]
+    pub fn client_config(&self, alpn: &[&str]) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(self.certificate.clone())
+            .expect("a root certificate");
+        let mut config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("TLS 1.2 and 1.3")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = wire_names(alpn);
+        Arc::new(config)
+    }
+}
+
+/// A certificate and its key.
+pub struct Identity {
+    /// The certificate as PEM text.
+    pub certificate_pem: String,
+    /// The key as PKCS#8 PEM text.
+    pub key_pem: String,
+    /// The certificate, to compare with what a client saw.
+    pub certificate: CertificateDer<'static>,
+    key: PrivatePkcs8KeyDer<'static>,
+}
+
+impl Identity {
+    /// A server that presents this certificate and speaks one of `alpn` (or anything, when empty).
+    #[must_use]
+    pub fn server_config(&self, alpn: &[&str]) -> Arc<ServerConfig> {
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("TLS 1.2 and 1.3")
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![self.certificate.clone()],
+                PrivateKeyDer::Pkcs8(self.key.clone_key()),
+            )
+            .expect("a key that fits its certificate");
+        config.alpn_protocols = wire_names(alpn);
+        Arc::new(config)
+    }
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn wire_names(alpn: &[&str]) -> Vec<Vec<u8>> {
+    alpn.iter().map(|name| name.as_bytes().to_vec()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn issues_certificates_that_rustls_takes() {
+        let ca = Ca::new("test root");
+        let identity = ca.issue(&["a.example", "127.0.0.1"]);
+        assert!(
+            identity
+                .certificate_pem
+                .starts_with("-----BEGIN CERTIFICATE-----")
+        );
+        assert_eq!(
+            identity.server_config(&["h2"]).alpn_protocols,
+            [b"h2".to_vec()]
+        );
+        let file = ca.pem_file();
+        let written = std::fs::read_to_string(file.path()).expect("the file");
+        assert_eq!(written, ca.pem());
+    }
+}
