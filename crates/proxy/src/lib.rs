@@ -2,6 +2,7 @@
 
 pub mod accesslog;
 pub mod admin;
+pub mod buffer;
 pub mod config;
 pub mod http;
 pub mod listener;

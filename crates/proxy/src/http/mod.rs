@@ -1,5 +1,6 @@
 //! HTTP: one request path for HTTP/1 and HTTP/2.
 
+pub mod h1;
 pub mod head;
 pub mod known;
 

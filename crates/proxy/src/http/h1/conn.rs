@@ -1,0 +1,509 @@
+//! One HTTP/1 connection, in either role: a socket, what was read and not yet used, what is to be written.
+//!
+//! Everything is a `poll_` function on `&mut self`, so that one task can drive both directions of two
+//! connections without locks or channels. System calls are what a request costs: a read takes as much as
+//! is there, small writes gather until [`Conn::poll_flush`], and large bodies go from the peer's read buffer
+//! to the socket without a copy (`writev` with the head).
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::body::{BodyDecoder, Decoded};
+use super::encode::{self, ConnectionHeader};
+use super::parse::{self, BadMessage, Carriage, Framing, HeadScanner};
+use crate::buffer::{self, Buffer, BufferPool};
+use crate::http::head::{Headers, RequestHead, ResponseHead};
+
+/// Content up to this size is copied behind what waits to be written: cheaper than a system call of its own.
+const COPY: usize = 8 * 1024;
+/// With so much waiting, nothing more is taken until some of it is written.
+const HIGH_WATER: usize = 64 * 1024;
+
+/// What a peer sent next.
+#[derive(Debug)]
+pub enum Recv<'a> {
+    /// Content; taken with `consume`.
+    Data(&'a [u8]),
+    /// The message is over; trailers may be taken.
+    End,
+}
+
+/// Why a message could not be read to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum RecvError {
+    /// The connection closed between messages, where it may.
+    #[error("closed")]
+    Closed,
+    /// The connection closed inside a message.
+    #[error("closed inside a message")]
+    Truncated,
+    /// The connection failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The peer broke the protocol.
+    #[error(transparent)]
+    Bad(#[from] BadMessage),
+}
+
+/// Largest head that is read, and most lines in it.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadLimits {
+    /// Bytes.
+    pub bytes: usize,
+    /// Lines.
+    pub lines: usize,
+}
+
+/// How content is framed on the way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Encoder {
+    /// As it is.
+    Identity,
+    /// In chunks; so many bytes of the current one are still to come.
+    Chunked(usize),
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Conn {
+    io: TcpStream,
+    pool: Rc<BufferPool>,
+    read: Option<Buffer>,
+    /// The last read filled its buffer: more is likely to be there.
+    read_full: bool,
+    eof: bool,
+    write: Vec<u8>,
+    written: usize,
+    scanner: HeadScanner,
+    decoder: BodyDecoder,
+    encoder: Encoder,
+    trailers: Option<Box<Headers>>,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+impl Conn {
+    /// A connection on which nothing has been read, except what `read` holds.
+    #[must_use]
+    pub fn new(io: TcpStream, read: Option<Buffer>, pool: Rc<BufferPool>) -> Self {
+        Self {
+            io,
+            pool,
+            read,
+            read_full: false,
+            eof: false,
+            write: Vec::new(),
+            written: 0,
+            scanner: HeadScanner::default(),
+            decoder: BodyDecoder::Done,
+            encoder: Encoder::Identity,
+            trailers: None,
+            bytes_in: 0,
+            bytes_out: 0,
+        }
+    }
+
+    /// The socket.
+    #[must_use]
+    pub fn io(&self) -> &TcpStream {
+        &self.io
+    }
+
+    /// Bytes read from and written to the socket since the last call, for the stats.
+    pub fn take_counts(&mut self) -> (u64, u64) {
+        (
+            std::mem::take(&mut self.bytes_in),
+            std::mem::take(&mut self.bytes_out),
+        )
+    }
+
+    /// Gives buffers back to the pool where they are empty: an idle connection holds none.
+    pub fn release(&mut self) {
+        if self.read.as_ref().is_some_and(Buffer::is_empty) {
+            self.read = None;
+        }
+        if self.written == self.write.len() {
+            self.written = 0;
+            self.pool.give_output(std::mem::take(&mut self.write));
+        }
+    }
+
+    /// Whether the connection is idle and the peer has neither closed it nor said anything unasked. Costs
+    /// a system call only if the socket was reported readable.
+    #[must_use]
+    pub fn is_reusable(&self) -> bool {
+        self.read.is_none()
+            && !self.eof
+            && self
+                .io
+                .try_read(&mut [0])
+                .is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    // --- receiving ---
+
+    /// Reads a request's head.
+    ///
+    /// # Errors
+    /// See [`RecvError`].
+    pub fn poll_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        limits: HeadLimits,
+        head: &mut RequestHead,
+    ) -> Poll<Result<Carriage, RecvError>> {
+        let len = ready!(self.poll_head(cx, limits.bytes))?;
+        let carriage = parse::request(&self.filled()[..len], limits.lines, head)?;
+        // A CONNECT is a tunnel only once it is granted; until then what follows is held back.
+        let framing = match carriage.framing {
+            Framing::UntilClose => Framing::None,
+            framing => framing,
+        };
+        self.begin_body(len, framing);
+        Poll::Ready(Ok(carriage))
+    }
+
+    /// Reads a response's head; `to_head` and `to_connect` say what the request was.
+    ///
+    /// # Errors
+    /// See [`RecvError`].
+    pub fn poll_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        limits: HeadLimits,
+        to_head: bool,
+        to_connect: bool,
+        head: &mut ResponseHead,
+    ) -> Poll<Result<Carriage, RecvError>> {
+        let len = ready!(self.poll_head(cx, limits.bytes))?;
+        let bytes = &self.filled()[..len];
+        let carriage = parse::response(bytes, limits.lines, to_head, to_connect, head)?;
+        self.begin_body(len, carriage.framing);
+        Poll::Ready(Ok(carriage))
+    }
+
+    /// From here on both directions carry plain bytes (after 101, or 200 to a CONNECT).
+    pub fn become_tunnel(&mut self) {
+        self.decoder = BodyDecoder::UntilClose;
+        self.encoder = Encoder::Identity;
+    }
+
+    /// The next content of the message being read.
+    ///
+    /// # Errors
+    /// See [`RecvError`].
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Recv<'_>, RecvError>> {
+        loop {
+            let filled = self.read.as_ref().map_or(&[][..], Buffer::filled);
+            match self.decoder.decode(filled)? {
+                Decoded::Data { skip, len } => {
+                    self.drop_read(skip);
+                    return Poll::Ready(Ok(Recv::Data(&self.filled()[..len])));
+                }
+                Decoded::End { skip, trailers } => {
+                    self.keep_trailers(skip, trailers)?;
+                    self.drop_read(skip);
+                    return Poll::Ready(Ok(Recv::End));
+                }
+                Decoded::More { skip } => {
+                    self.drop_read(skip);
+                    if ready!(self.poll_fill(cx))? == 0 {
+                        if self.decoder == BodyDecoder::UntilClose {
+                            self.decoder = BodyDecoder::Done;
+                            return Poll::Ready(Ok(Recv::End));
+                        }
+                        return Poll::Ready(Err(RecvError::Truncated));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes `n` bytes of the content that [`Conn::poll_recv`] showed.
+    pub fn consume(&mut self, n: usize) {
+        self.drop_read(n);
+        self.decoder.consumed(n);
+    }
+
+    /// Whether the message being read has been read to its end.
+    #[must_use]
+    pub fn received_all(&self) -> bool {
+        self.decoder.is_done()
+    }
+
+    /// The trailers of the message that ended.
+    pub fn take_trailers(&mut self) -> Option<Box<Headers>> {
+        self.trailers.take()
+    }
+
+    /// Ready when the peer has gone while nothing is expected from it. Bytes that it sends early (the
+    /// next request of a pipeline) are kept and end the watch.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.read.as_ref().is_some_and(|read| !read.is_empty()) {
+            return Poll::Pending;
+        }
+        match ready!(self.poll_fill(cx)) {
+            Ok(0) | Err(_) => Poll::Ready(()),
+            Ok(_) => Poll::Pending,
+        }
+    }
+
+    /// Waits until the first byte of the next message is there, or the peer is gone. Takes no buffer.
+    ///
+    /// # Errors
+    /// The socket's error.
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.read.as_ref().is_some_and(|read| !read.is_empty()) {
+            return Poll::Ready(Ok(()));
+        }
+        self.io.poll_read_ready(cx)
+    }
+
+    /// What has been read and not used.
+    #[must_use]
+    pub fn filled(&self) -> &[u8] {
+        self.read.as_ref().map_or(&[], Buffer::filled)
+    }
+
+    /// Reads what is there; `Ok(0)` at the end of the stream.
+    ///
+    /// # Errors
+    /// The socket's error; `InvalidData` when a protocol element outgrows every buffer.
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.eof {
+            return Poll::Ready(Ok(0));
+        }
+        if self.read.is_none() {
+            ready!(self.io.poll_read_ready(cx))?;
+        }
+        let wants_large = self.wants_large();
+        let read = match &mut self.read {
+            Some(read) if read.is_empty() && wants_large && read.capacity() < buffer::LARGE => {
+                self.read.insert(self.pool.large())
+            }
+            Some(read) => read,
+            None if wants_large => self.read.insert(self.pool.large()),
+            None => self.read.insert(self.pool.small()),
+        };
+        if read.room().is_empty() {
+            read.enlarge();
+        }
+        let room = read.room();
+        if room.is_empty() {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        let mut target = ReadBuf::new(room);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut target))?;
+        let n = target.filled().len();
+        self.read_full = target.remaining() == 0;
+        read.advance(n);
+        self.eof = n == 0;
+        self.bytes_in += n as u64;
+        Poll::Ready(Ok(n))
+    }
+
+    /// Long bodies are read in large pieces: known by their length, else by how the last read went.
+    fn wants_large(&self) -> bool {
+        match self.decoder {
+            BodyDecoder::Length(left) => left > 2 * buffer::SMALL as u64,
+            BodyDecoder::Done => false,
+            BodyDecoder::UntilClose | BodyDecoder::Chunked(_) => self.read_full,
+        }
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<Result<usize, RecvError>> {
+        loop {
+            if let Some(read) = &mut self.read
+                && !read.is_empty()
+                && let Some(len) = self.scanner.scan(read.filled(), limit)?
+            {
+                self.scanner = HeadScanner::default();
+                return Poll::Ready(Ok(len));
+            }
+            if ready!(self.poll_fill(cx))? == 0 {
+                let clean = self.filled().is_empty();
+                return Poll::Ready(Err(if clean {
+                    RecvError::Closed
+                } else {
+                    RecvError::Truncated
+                }));
+            }
+        }
+    }
+
+    fn begin_body(&mut self, head: usize, framing: Framing) {
+        self.drop_read(head);
+        self.decoder = BodyDecoder::from(framing);
+        self.trailers = None;
+    }
+
+    fn drop_read(&mut self, n: usize) {
+        if let Some(read) = &mut self.read {
+            read.consume(n);
+        }
+    }
+
+    fn keep_trailers(&mut self, skip: usize, len: usize) -> Result<(), RecvError> {
+        if len == 0 {
+            return Ok(());
+        }
+        let mut trailers = Box::new(Headers::new());
+        let section = &self.filled()[skip - len..skip];
+        parse::trailers(section, parse::MAX_LINES, |name, value| {
+            trailers.append(name, value)
+        })?;
+        self.trailers = Some(trailers);
+        Ok(())
+    }
+
+    // --- sending ---
+
+    /// Queues a request's head.
+    pub fn start_request(
+        &mut self,
+        head: &RequestHead,
+        chunked: bool,
+        connection: ConnectionHeader,
+    ) {
+        self.prepare_output();
+        encode::request(&mut self.write, head, chunked, connection);
+        self.encoder = if chunked {
+            Encoder::Chunked(0)
+        } else {
+            Encoder::Identity
+        };
+    }
+
+    /// Queues a response's head.
+    pub fn start_response(
+        &mut self,
+        head: &ResponseHead,
+        chunked: bool,
+        connection: ConnectionHeader,
+    ) {
+        self.prepare_output();
+        encode::response(&mut self.write, head, chunked, connection);
+        self.encoder = if chunked {
+            Encoder::Chunked(0)
+        } else {
+            Encoder::Identity
+        };
+    }
+
+    /// Queues an interim response such as `100 Continue`.
+    pub fn queue(&mut self, bytes: &[u8]) {
+        self.prepare_output();
+        self.write.extend_from_slice(bytes);
+    }
+
+    /// Takes content to send; tells how much of it was taken. What was not taken must be offered again,
+    /// unchanged. Small pieces wait for [`Conn::poll_flush`].
+    ///
+    /// # Errors
+    /// The socket's error.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        if self.write.len() - self.written >= HIGH_WATER {
+            ready!(self.poll_flush(cx))?;
+        }
+        let data = match &mut self.encoder {
+            Encoder::Identity => data,
+            Encoder::Chunked(left) => {
+                if *left == 0 {
+                    *left = data.len();
+                    encode::chunk_size(&mut self.write, data.len());
+                }
+                &data[..data.len().min(*left)]
+            }
+        };
+        let taken = if data.len() <= COPY {
+            self.write.extend_from_slice(data);
+            data.len()
+        } else {
+            ready!(self.poll_write_with(cx, data))?
+        };
+        if let Encoder::Chunked(left) = &mut self.encoder {
+            *left -= taken;
+            if *left == 0 {
+                self.write.extend_from_slice(b"\r\n");
+            }
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    /// Queues the end of the message.
+    pub fn finish(&mut self, trailers: Option<&Headers>) {
+        if let Encoder::Chunked(_) = self.encoder {
+            encode::last_chunk(&mut self.write, trailers);
+        }
+        self.encoder = Encoder::Identity;
+    }
+
+    /// Writes what is queued.
+    ///
+    /// # Errors
+    /// The socket's error.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.written < self.write.len() {
+            ready!(self.poll_write_with(cx, &[]))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends the sending direction: the peer reads to the end.
+    ///
+    /// # Errors
+    /// The socket's error.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(cx))?;
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    /// Writes what is queued and then `data`, in one system call; tells how much of `data` was written.
+    /// Not ready while not a byte of `data` is.
+    fn poll_write_with(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            let queued = &self.write[self.written..];
+            let waiting = queued.len();
+            let parts = [IoSlice::new(queued), IoSlice::new(data)];
+            let io = Pin::new(&mut self.io);
+            let n = match (waiting, data.len()) {
+                (0, _) => ready!(io.poll_write(cx, data))?,
+                (_, 0) => ready!(io.poll_write(cx, queued))?,
+                _ => ready!(io.poll_write_vectored(cx, &parts))?,
+            };
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.bytes_out += n as u64;
+            if n < waiting {
+                self.written += n;
+                continue;
+            }
+            self.write.clear();
+            self.written = 0;
+            if n > waiting || data.is_empty() {
+                return Poll::Ready(Ok(n - waiting));
+            }
+        }
+    }
+
+    fn prepare_output(&mut self) {
+        if self.write.capacity() == 0 {
+            self.write = self.pool.output();
+        }
+    }
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        self.pool.give_output(std::mem::take(&mut self.write));
+    }
+}
+
+#[cfg(test)]
+mod tests;

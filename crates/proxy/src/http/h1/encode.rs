@@ -1,0 +1,148 @@
+//! Writing message heads and chunks.
+
+use super::super::head::{Headers, RequestHead, ResponseHead};
+use super::super::known::Known;
+
+/// What the `Connection` header has to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionHeader {
+    /// Nothing: HTTP/1.1's default holds.
+    None,
+    /// The connection closes after this message.
+    Close,
+    /// It stays open although the peer speaks HTTP/1.0.
+    KeepAlive,
+    /// The protocol changes; `Upgrade` itself is among the headers.
+    Upgrade,
+}
+
+/// Appends a request head. `Content-Length` goes through as it stands among the headers; `chunked` adds the
+/// coding instead.
+pub fn request(out: &mut Vec<u8>, head: &RequestHead, chunked: bool, connection: ConnectionHeader) {
+    out.extend_from_slice(head.method());
+    out.push(b' ');
+    let target = if head.path().is_empty() {
+        head.authority()
+    } else {
+        head.path()
+    };
+    out.extend_from_slice(target);
+    out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+    out.extend_from_slice(head.authority());
+    out.extend_from_slice(b"\r\n");
+    fields(out, &head.headers, chunked, connection);
+}
+
+/// Appends a response head in HTTP/1.1 (RFC 9112 section 2.3: a proxy sends its own version).
+pub fn response(
+    out: &mut Vec<u8>,
+    head: &ResponseHead,
+    chunked: bool,
+    connection: ConnectionHeader,
+) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    push_decimal(out, u64::from(head.status));
+    out.push(b' ');
+    out.extend_from_slice(reason(head.status).as_bytes());
+    out.extend_from_slice(b"\r\n");
+    fields(out, &head.headers, chunked, connection);
+}
+
+fn fields(out: &mut Vec<u8>, headers: &Headers, chunked: bool, connection: ConnectionHeader) {
+    for (known, name, value) in headers.iter() {
+        if matches!(known, Known::TransferEncoding | Known::Connection) {
+            continue;
+        }
+        out.extend_from_slice(name);
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+    }
+    if chunked {
+        out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+    }
+    out.extend_from_slice(match connection {
+        ConnectionHeader::None => b"",
+        ConnectionHeader::Close => b"connection: close\r\n",
+        ConnectionHeader::KeepAlive => b"connection: keep-alive\r\n",
+        ConnectionHeader::Upgrade => b"connection: upgrade\r\n",
+    });
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the size line of a chunk.
+pub fn chunk_size(out: &mut Vec<u8>, size: usize) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = (usize::BITS - size.leading_zeros()).div_ceil(4).max(1);
+    for at in (0..digits).rev() {
+        out.push(DIGITS[(size >> (at * 4)) & 0xf]);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the last chunk with its trailers.
+pub fn last_chunk(out: &mut Vec<u8>, trailers: Option<&Headers>) {
+    out.extend_from_slice(b"0\r\n");
+    for (_, name, value) in trailers.into_iter().flat_map(Headers::iter) {
+        out.extend_from_slice(name);
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a decimal number.
+pub fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// The reason phrase that a status has in the IANA registry; `Unknown` for others, as Envoy writes.
+#[must_use]
+pub fn reason(status: u16) -> &'static str {
+    // `http` keeps the registry; it says 302 "Found", 413 "Payload Too Large".
+    http::StatusCode::from_u16(status)
+        .ok()
+        .and_then(|status| status.canonical_reason())
+        .unwrap_or("Unknown")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_and_chunks() {
+        let mut head = RequestHead::default();
+        head.set_method(b"GET");
+        head.set_authority(b"a.example");
+        head.set_path(b"/x?y");
+        head.headers.append(b"Accept", b"*/*");
+        head.headers.append(b"Connection", b"x");
+        let mut out = Vec::new();
+        request(&mut out, &head, true, ConnectionHeader::None);
+        let expected = "GET /x?y HTTP/1.1\r\nHost: a.example\r\nAccept: */*\r\n\
+                        transfer-encoding: chunked\r\n\r\n";
+        assert_eq!(String::from_utf8_lossy(&out), expected);
+
+        out.clear();
+        chunk_size(&mut out, 0x1f0);
+        chunk_size(&mut out, 0xa);
+        last_chunk(&mut out, None);
+        assert_eq!(out, b"1f0\r\na\r\n0\r\n\r\n");
+        out.clear();
+        push_decimal(&mut out, 0);
+        push_decimal(&mut out, 65_535);
+        assert_eq!(out, b"065535");
+    }
+}
