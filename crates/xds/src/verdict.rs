@@ -1,0 +1,71 @@
+//! The way back: what subscribers serve and what they refused.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::ResourceType;
+
+/// Names one subscription for as long as the snapshot lives; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubscriberId(pub(crate) u64);
+
+/// What a subscriber says about a generation once it serves it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// The generation that is served now.
+    pub generation: u64,
+    /// Resources that were refused; their last good form serves on.
+    pub rejected: Vec<Rejection>,
+}
+
+/// One refused resource, as a NACK names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// Type of the resource.
+    pub kind: ResourceType,
+    /// Name of the resource.
+    pub name: Arc<str>,
+    /// Path of the field inside the resource, such as `filter_chains[0].filters[1].typed_config`; empty when
+    /// the whole is meant.
+    pub path: String,
+    /// What is wrong and what would be accepted.
+    pub reason: String,
+}
+
+/// The last verdict of every live subscriber.
+#[derive(Clone, Debug, Default)]
+pub struct Verdicts {
+    pub(crate) subscribers: BTreeMap<SubscriberId, Option<Verdict>>,
+}
+
+impl Verdicts {
+    /// The generation that every subscriber serves at least; `None` while there is no subscriber or one of
+    /// them has not reported yet.
+    #[must_use]
+    pub fn served(&self) -> Option<u64> {
+        let reported = self
+            .subscribers
+            .values()
+            .map(|v| v.as_ref().map(|v| v.generation));
+        reported.min().flatten()
+    }
+
+    /// How many subscribers there are, and how many of them serve `generation` or a later one.
+    #[must_use]
+    pub fn progress(&self, generation: u64) -> (usize, usize) {
+        let serving = self
+            .subscribers
+            .values()
+            .flatten()
+            .filter(|v| v.generation >= generation);
+        (self.subscribers.len(), serving.count())
+    }
+
+    /// Every refusal that stands, with who refused. Workers of one process refuse alike, so expect repeats.
+    pub fn rejections(&self) -> impl Iterator<Item = (SubscriberId, &Rejection)> {
+        self.subscribers.iter().flat_map(|(id, v)| {
+            v.iter()
+                .flat_map(move |v| v.rejected.iter().map(move |r| (*id, r)))
+        })
+    }
+}
