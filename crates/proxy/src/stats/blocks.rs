@@ -1,0 +1,479 @@
+//! The metrics, by what they are about. Names and meanings are Envoy's.
+
+use super::metric::block;
+use super::{Counter, Gauge, Histogram, ResponseClasses, ResponseCodes};
+
+block! {
+    /// `listener.NAME.`: one listening address.
+    ListenerStats {
+        /// Connections accepted.
+        downstream_cx_total: Counter,
+        /// Connections accepted and now closed.
+        downstream_cx_destroy: Counter,
+        /// Connections open now, from the choice of their filter chain on.
+        downstream_cx_active: Gauge,
+        /// Connections refused because the listener's connection limit was reached.
+        downstream_cx_overflow: Counter,
+        /// Connections refused because the process's connection limit was reached.
+        downstream_global_cx_overflow: Counter,
+        /// Connections whose TLS handshake took too long.
+        downstream_cx_transport_socket_connect_timeout: Counter,
+        /// Connections now in listener filters (TLS inspector and others).
+        downstream_pre_cx_active: Gauge,
+        /// Connections closed because listener filters took too long.
+        downstream_pre_cx_timeout: Counter,
+        /// Connections a listener filter refused.
+        downstream_listener_filter_error: Counter,
+        /// Connections the peer closed during listener filters.
+        downstream_listener_filter_remote_close: Counter,
+        /// Connections closed because no filter chain matches.
+        no_filter_chain_match: Counter,
+        /// Lifetime of connections, milliseconds.
+        downstream_cx_length_ms: Histogram,
+        /// TLS handshakes completed.
+        ssl_handshake: Counter = "ssl.handshake",
+        /// TLS handshakes failed.
+        ssl_connection_error: Counter = "ssl.connection_error",
+        /// TLS connections without a client certificate.
+        ssl_no_certificate: Counter = "ssl.no_certificate",
+        /// TLS sessions resumed.
+        ssl_session_reused: Counter = "ssl.session_reused",
+        /// Client certificates refused: no certificate where one is required.
+        ssl_fail_verify_no_cert: Counter = "ssl.fail_verify_no_cert",
+        /// Client certificates refused: unknown CA, expired and so on.
+        ssl_fail_verify_error: Counter = "ssl.fail_verify_error",
+        /// Client certificates refused: no subject alternative name matches.
+        ssl_fail_verify_san: Counter = "ssl.fail_verify_san",
+        /// Client certificates refused: pinned hash or key differs.
+        ssl_fail_verify_cert_hash: Counter = "ssl.fail_verify_cert_hash",
+    }
+
+    /// `http.PREFIX.`: one HTTP connection manager.
+    HttpStats {
+        /// Connections.
+        downstream_cx_total: Counter,
+        /// TLS connections.
+        downstream_cx_ssl_total: Counter,
+        /// HTTP/1.0 and HTTP/1.1 connections.
+        downstream_cx_http1_total: Counter,
+        /// HTTP/2 connections.
+        downstream_cx_http2_total: Counter,
+        /// Connections that were upgraded (WebSocket, CONNECT).
+        downstream_cx_upgrades_total: Counter,
+        /// Connections open now.
+        downstream_cx_active: Gauge,
+        /// TLS connections open now.
+        downstream_cx_ssl_active: Gauge,
+        /// HTTP/1 connections open now.
+        downstream_cx_http1_active: Gauge,
+        /// HTTP/2 connections open now.
+        downstream_cx_http2_active: Gauge,
+        /// Upgraded connections open now.
+        downstream_cx_upgrades_active: Gauge,
+        /// Connections closed.
+        downstream_cx_destroy: Counter,
+        /// Connections closed by the peer.
+        downstream_cx_destroy_remote: Counter,
+        /// Connections closed by us.
+        downstream_cx_destroy_local: Counter,
+        /// Connections closed while requests were under way.
+        downstream_cx_destroy_active_rq: Counter,
+        /// … by us.
+        downstream_cx_destroy_local_active_rq: Counter,
+        /// … by the peer.
+        downstream_cx_destroy_remote_active_rq: Counter,
+        /// Connections closed because of an idle timeout.
+        downstream_cx_idle_timeout: Counter,
+        /// Connections closed because of their maximal duration.
+        downstream_cx_max_duration_reached: Counter,
+        /// Connections closed after their maximal number of requests.
+        downstream_cx_max_requests_reached: Counter,
+        /// Connections closed for draining.
+        downstream_cx_drain_close: Counter,
+        /// Connections that had to be closed before the peer had read everything.
+        downstream_cx_delayed_close_timeout: Counter,
+        /// Protocol errors.
+        downstream_cx_protocol_error: Counter,
+        /// Bytes received.
+        downstream_cx_rx_bytes_total: Counter,
+        /// Bytes sent.
+        downstream_cx_tx_bytes_total: Counter,
+        /// Times that reading was paused because the other side was slower.
+        downstream_flow_control_paused_reading_total: Counter,
+        /// Times that reading went on.
+        downstream_flow_control_resumed_reading_total: Counter,
+        /// Lifetime of connections, milliseconds.
+        downstream_cx_length_ms: Histogram,
+        /// Requests.
+        downstream_rq_total: Counter,
+        /// HTTP/1 requests.
+        downstream_rq_http1_total: Counter,
+        /// HTTP/2 requests.
+        downstream_rq_http2_total: Counter,
+        /// Requests under way.
+        downstream_rq_active: Gauge,
+        /// Responses by class, and all of them as `downstream_rq_completed`.
+        downstream_rq: ResponseClasses,
+        /// Requests reset by the peer.
+        downstream_rq_rx_reset: Counter,
+        /// Requests reset by us.
+        downstream_rq_tx_reset: Counter,
+        /// Requests refused because their path could not be normalized.
+        downstream_rq_failed_path_normalization: Counter,
+        /// Requests redirected to their normalized path.
+        downstream_rq_redirected_with_normalized_path: Counter,
+        /// Requests refused because their target is no path.
+        downstream_rq_non_relative_path: Counter,
+        /// Requests refused because their head is too large.
+        downstream_rq_too_large: Counter,
+        /// Responses refused because the upstream's head is too large.
+        rs_too_large: Counter,
+        /// Requests whose head took too long.
+        downstream_rq_header_timeout: Counter,
+        /// Requests that took too long to arrive.
+        downstream_rq_timeout: Counter,
+        /// Requests idle for too long.
+        downstream_rq_idle_timeout: Counter,
+        /// Requests that reached their maximal duration.
+        downstream_rq_max_duration_reached: Counter,
+        /// Responses that ended before their request.
+        downstream_rq_response_before_rq_complete: Counter,
+        /// Upgrades refused because the route does not allow them.
+        downstream_rq_ws_on_non_ws_route: Counter,
+        /// Requests refused by an overload limit.
+        downstream_rq_overload_close: Counter,
+        /// Connections closed for too many resets before their time.
+        downstream_rq_too_many_premature_resets: Counter,
+        /// Time to serve a request, milliseconds.
+        downstream_rq_time: Histogram,
+        /// Requests without a route: 404, flag NR.
+        no_route: Counter,
+        /// Requests whose route names a cluster that is not there: 503, flag NC.
+        no_cluster: Counter,
+        /// Requests answered by a route's redirect.
+        rq_redirect: Counter,
+        /// Requests answered by a route's direct response.
+        rq_direct_response: Counter,
+        /// Requests that reached the router.
+        rq_total: Counter,
+        /// Responses that were cut after their start.
+        rq_reset_after_downstream_response_started: Counter,
+    }
+
+    /// `tcp.PREFIX.`: one TCP proxy filter.
+    TcpStats {
+        /// Connections.
+        downstream_cx_total: Counter,
+        /// Connections closed because there is no route or no cluster.
+        downstream_cx_no_route: Counter,
+        /// Connections closed for draining.
+        downstream_cx_drain_close: Counter,
+        /// Bytes received from the peer.
+        downstream_cx_rx_bytes_total: Counter,
+        /// Bytes sent to the peer.
+        downstream_cx_tx_bytes_total: Counter,
+        /// Times that reading was paused because the other side was slower.
+        downstream_flow_control_paused_reading_total: Counter,
+        /// Times that reading went on.
+        downstream_flow_control_resumed_reading_total: Counter,
+        /// Connections closed because of the idle timeout.
+        idle_timeout: Counter,
+        /// Connections closed because of their maximal duration.
+        max_downstream_connection_duration: Counter,
+        /// Connections that still send to the upstream after the peer has gone.
+        upstream_flush_active: Gauge,
+        /// … and all there ever were.
+        upstream_flush_total: Counter,
+    }
+
+    /// `cluster.NAME.`: one cluster.
+    ClusterStats {
+        /// Times that an address to bind to was refused.
+        bind_errors: Counter,
+        /// Requests beyond a circuit breaker's limit now: connections.
+        cx_open: Gauge = "circuit_breakers.default.cx_open",
+        /// … requests under way.
+        rq_open: Gauge = "circuit_breakers.default.rq_open",
+        /// … requests that wait for a connection.
+        rq_pending_open: Gauge = "circuit_breakers.default.rq_pending_open",
+        /// … retries.
+        rq_retry_open: Gauge = "circuit_breakers.default.rq_retry_open",
+        /// Times that the balancer ignored health because too few endpoints are healthy.
+        lb_healthy_panic: Counter,
+        /// Changes of the set of endpoints.
+        membership_change: Counter,
+        /// Endpoints that are healthy now.
+        membership_healthy: Gauge,
+        /// Endpoints that are degraded now.
+        membership_degraded: Gauge,
+        /// Endpoints that are left out now.
+        membership_excluded: Gauge,
+        /// Endpoints now.
+        membership_total: Gauge,
+        /// Attempts to renew the endpoints.
+        update_attempt: Counter,
+        /// … that succeeded.
+        update_success: Counter,
+        /// … that failed; the last good endpoints stay.
+        update_failure: Counter,
+        /// … that found none.
+        update_empty: Counter,
+        /// … that found what was there.
+        update_no_rebuild: Counter,
+        /// Hash of the configuration that is in force.
+        version: Gauge,
+        /// 1 while the cluster waits for its first endpoints.
+        warming_state: Gauge,
+        /// Connections.
+        upstream_cx_total: Counter,
+        /// HTTP/1 connections.
+        upstream_cx_http1_total: Counter,
+        /// HTTP/2 connections.
+        upstream_cx_http2_total: Counter,
+        /// Connections open now.
+        upstream_cx_active: Gauge,
+        /// Connections refused or reset while they were made.
+        upstream_cx_connect_fail: Counter,
+        /// Connections not made in time.
+        upstream_cx_connect_timeout: Counter,
+        /// Connections given up after all attempts.
+        upstream_cx_connect_attempts_exceeded: Counter,
+        /// Connections closed because of an idle timeout.
+        upstream_cx_idle_timeout: Counter,
+        /// Connections closed because of their maximal duration.
+        upstream_cx_max_duration_reached: Counter,
+        /// Connections closed after their maximal number of requests.
+        upstream_cx_max_requests: Counter,
+        /// Connections not made because the circuit breaker was open.
+        upstream_cx_overflow: Counter,
+        /// Connections not made because no endpoint is there.
+        upstream_cx_none_healthy: Counter,
+        /// Connections closed.
+        upstream_cx_destroy: Counter,
+        /// … by us.
+        upstream_cx_destroy_local: Counter,
+        /// … by the upstream.
+        upstream_cx_destroy_remote: Counter,
+        /// Connections closed while requests were under way.
+        upstream_cx_destroy_with_active_rq: Counter,
+        /// … by us.
+        upstream_cx_destroy_local_with_active_rq: Counter,
+        /// … by the upstream.
+        upstream_cx_destroy_remote_with_active_rq: Counter,
+        /// Connections closed after `connection: close` or GOAWAY.
+        upstream_cx_close_notify: Counter,
+        /// Protocol errors of the upstream.
+        upstream_cx_protocol_error: Counter,
+        /// Bytes received from upstreams.
+        upstream_cx_rx_bytes_total: Counter,
+        /// Bytes sent to upstreams.
+        upstream_cx_tx_bytes_total: Counter,
+        /// Time to connect, milliseconds.
+        upstream_cx_connect_ms: Histogram,
+        /// Lifetime of connections, milliseconds.
+        upstream_cx_length_ms: Histogram,
+        /// Times that the upstream was too slow to take what the peer sent.
+        upstream_flow_control_backed_up_total: Counter,
+        /// Times that it took it again.
+        upstream_flow_control_drained_total: Counter,
+        /// Times that reading from the upstream was paused because the peer was slower.
+        upstream_flow_control_paused_reading_total: Counter,
+        /// Times that reading went on.
+        upstream_flow_control_resumed_reading_total: Counter,
+        /// Requests.
+        upstream_rq_total: Counter,
+        /// Requests under way.
+        upstream_rq_active: Gauge,
+        /// Requests that had to wait for a connection.
+        upstream_rq_pending_total: Counter,
+        /// … and wait now.
+        upstream_rq_pending_active: Gauge,
+        /// Requests refused because the circuit breaker was open: 503, flag UO.
+        upstream_rq_pending_overflow: Counter,
+        /// Requests that failed while they waited, because the connection did.
+        upstream_rq_pending_failure_eject: Counter,
+        /// Requests that went before they got a connection.
+        upstream_rq_cancelled: Counter,
+        /// Requests refused by the runtime maintenance switch.
+        upstream_rq_maintenance_mode: Counter,
+        /// Requests that timed out: 504, flag UT.
+        upstream_rq_timeout: Counter,
+        /// Requests that reached their maximal duration.
+        upstream_rq_max_duration_reached: Counter,
+        /// Tries that timed out.
+        upstream_rq_per_try_timeout: Counter,
+        /// Tries that were idle for too long.
+        upstream_rq_per_try_idle_timeout: Counter,
+        /// Requests reset by the upstream.
+        upstream_rq_rx_reset: Counter,
+        /// Requests reset by us.
+        upstream_rq_tx_reset: Counter,
+        /// Retries.
+        upstream_rq_retry: Counter,
+        /// Retries after an exponential wait.
+        upstream_rq_retry_backoff_exponential: Counter,
+        /// Retries after a wait that the upstream asked for.
+        upstream_rq_retry_backoff_ratelimited: Counter,
+        /// Requests not tried again because their number of retries was used up: flag URX.
+        upstream_rq_retry_limit_exceeded: Counter,
+        /// Retries not made because the circuit breaker was open.
+        upstream_rq_retry_overflow: Counter,
+        /// Retries that succeeded.
+        upstream_rq_retry_success: Counter,
+        /// Requests that could not be kept for a retry because their body was too large.
+        retry_or_shadow_abandoned: Counter,
+        /// Responses by status and class, and all of them as `upstream_rq_completed`.
+        upstream_rq: ResponseCodes,
+        /// Requests per connection.
+        upstream_rq_per_cx: Histogram,
+        /// Time from the request to the end of the response, milliseconds.
+        upstream_rq_time: Histogram,
+        /// TLS handshakes completed.
+        ssl_handshake: Counter = "ssl.handshake",
+        /// TLS handshakes failed.
+        ssl_connection_error: Counter = "ssl.connection_error",
+        /// TLS sessions resumed.
+        ssl_session_reused: Counter = "ssl.session_reused",
+        /// Server certificates refused: unknown CA, expired and so on.
+        ssl_fail_verify_error: Counter = "ssl.fail_verify_error",
+        /// Server certificates refused: no subject alternative name matches.
+        ssl_fail_verify_san: Counter = "ssl.fail_verify_san",
+    }
+
+    /// One endpoint of a cluster, in the words of `/clusters`.
+    EndpointStats {
+        /// Connections open now.
+        cx_active: Gauge,
+        /// Connections that failed.
+        cx_connect_fail: Counter,
+        /// Connections.
+        cx_total: Counter,
+        /// Requests under way.
+        rq_active: Gauge,
+        /// Requests answered with 5xx or not at all.
+        rq_error: Counter,
+        /// Requests answered otherwise.
+        rq_success: Counter,
+        /// Requests that timed out.
+        rq_timeout: Counter,
+        /// Requests.
+        rq_total: Counter,
+    }
+
+    /// `tls_inspector.`: what ClientHellos said.
+    TlsInspectorStats {
+        /// ClientHellos with ALPN.
+        alpn_found: Counter,
+        /// ClientHellos without ALPN.
+        alpn_not_found: Counter,
+        /// ClientHellos larger than the limit.
+        client_hello_too_large: Counter,
+        /// ClientHellos with a server name.
+        sni_found: Counter,
+        /// ClientHellos without a server name.
+        sni_not_found: Counter,
+        /// Connections that start with TLS.
+        tls_found: Counter,
+        /// Connections that start otherwise.
+        tls_not_found: Counter,
+    }
+
+    /// Access logging. What files have in common with Envoy's is named `filesystem.`.
+    AccessLogStats {
+        /// Records handed over by workers.
+        records: Counter = "access_log.records",
+        /// Records lost because a worker's buffer was full: the log thread did not keep up.
+        records_dropped: Counter = "access_log.records_dropped",
+        /// Records that a file or stdout missed because it was too slow.
+        records_overrun: Counter = "access_log.records_overrun",
+        /// Writes that succeeded.
+        write_completed: Counter = "filesystem.write_completed",
+        /// Writes that failed.
+        write_failed: Counter = "filesystem.write_failed",
+        /// Bytes written.
+        write_total: Counter = "access_log.written_bytes",
+        /// Files that could not be opened again; the old one stays in use.
+        reopen_failed: Counter = "filesystem.reopen_failed",
+    }
+
+    /// `cluster_manager.`: clusters as a whole.
+    ClusterManagerStats {
+        /// Clusters in force.
+        active_clusters: Gauge = "cluster_manager.active_clusters",
+        /// Clusters that wait for their first endpoints.
+        warming_clusters: Gauge = "cluster_manager.warming_clusters",
+        /// Clusters added.
+        cluster_added: Counter = "cluster_manager.cluster_added",
+        /// Clusters changed.
+        cluster_modified: Counter = "cluster_manager.cluster_modified",
+        /// Clusters removed.
+        cluster_removed: Counter = "cluster_manager.cluster_removed",
+        /// Endpoint sets changed.
+        cluster_updated: Counter = "cluster_manager.cluster_updated",
+    }
+
+    /// `dns.`: name resolution. The second level is the resolver, as Envoy's `dns.cares.`.
+    DnsStats {
+        /// Questions asked.
+        resolve_total: Counter = "dns.hickory.resolve_total",
+        /// Questions under way.
+        pending_resolutions: Gauge = "dns.hickory.pending_resolutions",
+        /// Answers that the name is not there.
+        not_found: Counter = "dns.hickory.not_found",
+        /// Questions not answered in time.
+        timeouts: Counter = "dns.hickory.timeouts",
+        /// Questions that failed otherwise.
+        get_addr_failure: Counter = "dns.hickory.get_addr_failure",
+    }
+
+    /// `listener_manager.`: listeners as a whole.
+    ListenerManagerStats {
+        /// Listeners added.
+        listener_added: Counter = "listener_manager.listener_added",
+        /// Listeners changed.
+        listener_modified: Counter = "listener_manager.listener_modified",
+        /// Listeners changed without closing their sockets.
+        listener_in_place_updated: Counter = "listener_manager.listener_in_place_updated",
+        /// Listeners removed.
+        listener_removed: Counter = "listener_manager.listener_removed",
+        /// Listeners stopped.
+        listener_stopped: Counter = "listener_manager.listener_stopped",
+        /// Listeners that could be opened, counted once for each worker.
+        listener_create_success: Counter = "listener_manager.listener_create_success",
+        /// Listeners that could not be opened, counted once for each worker.
+        listener_create_failure: Counter = "listener_manager.listener_create_failure",
+        /// Listeners in force.
+        total_listeners_active: Gauge = "listener_manager.total_listeners_active",
+        /// Listeners that wait for what they name.
+        total_listeners_warming: Gauge = "listener_manager.total_listeners_warming",
+        /// Listeners that only serve their open connections.
+        total_listeners_draining: Gauge = "listener_manager.total_listeners_draining",
+        /// Filter chains that only serve their open connections.
+        total_filter_chains_draining: Gauge = "listener_manager.total_filter_chains_draining",
+        /// 1 once all workers run.
+        workers_started: Gauge = "listener_manager.workers_started",
+    }
+
+    /// `server.`: the process.
+    ServerStats {
+        /// Number of workers.
+        concurrency: Gauge = "server.concurrency",
+        /// Days until the first certificate in use expires; 4294967295 without certificates, as in Envoy.
+        days_until_first_cert_expiring: Gauge = "server.days_until_first_cert_expiring",
+        /// Time from the start of the process until it served, milliseconds.
+        initialization_time_ms: Histogram = "server.initialization_time_ms",
+        /// 1 while the process serves, 0 while it drains.
+        live: Gauge = "server.live",
+        /// Resident memory in bytes.
+        memory_physical_size: Gauge = "server.memory_physical_size",
+        /// 0 live, 1 draining, 2 before initialization, 3 initializing.
+        state: Gauge = "server.state",
+        /// Connections of all listeners open now.
+        total_connections: Gauge = "server.total_connections",
+        /// Seconds since the start.
+        uptime: Gauge = "server.uptime",
+    }
+}
+
+/// Name of the connections of one worker inside a listener's block: `worker_N.` and one of these.
+pub(super) const PER_WORKER: [&str; 2] = ["downstream_cx_active", "downstream_cx_total"];
