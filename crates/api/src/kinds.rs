@@ -1,4 +1,9 @@
 //! The one table of kinds: adding a kind starts with a row here.
+//!
+//! A kind is one stored object; the groups and versions it is served under are views of it. Only Event has
+//! views in two groups.
+
+use std::fmt;
 
 /// Whether objects of a kind live in a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +41,8 @@ pub struct KindInfo {
     pub group: &'static str,
     /// Served versions, the preferred one first; each is a view of the one stored object.
     pub versions: &'static [&'static str],
+    /// Views of the same objects under other groups: (group, version).
+    pub views: &'static [(&'static str, &'static str)],
     /// The kind's name, as in `kind:`.
     pub name: &'static str,
     /// Plural, as in the URL.
@@ -46,10 +53,344 @@ pub struct KindInfo {
     pub short_names: &'static [&'static str],
     /// Discovery categories (`all`, `istio-io`, …).
     pub categories: &'static [&'static str],
+    /// What can be done with objects of the kind, in the order in which discovery lists it.
+    pub verbs: &'static [&'static str],
     /// Namespaced or cluster-wide.
     pub scope: Scope,
     /// Whether `status` is a sub-resource: writes to the main path then leave it alone.
     pub status_subresource: bool,
     /// Whether `metadata.generation` counts changes outside metadata and status.
     pub has_generation: bool,
+    /// Whether Kubernetes builds the kind in: such kinds take strategic merge patches and protobuf, and
+    /// their errors read as Go's decoder writes them. The others are custom resources.
+    pub built_in: bool,
+}
+
+const BUILT_IN_VERBS: &[&str] = &[
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
+const CUSTOM_VERBS: &[&str] = &[
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "create",
+    "update",
+    "watch",
+];
+const ISTIO_CATEGORIES: &[&str] = &["istio-io", "networking-istio-io"];
+
+/// A row of Istio's networking group: all of them are alike.
+const fn networking(
+    kind: Kind,
+    name: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+    short_names: &'static [&'static str],
+) -> KindInfo {
+    KindInfo {
+        kind,
+        group: "networking.istio.io",
+        versions: &["v1", "v1beta1", "v1alpha3"],
+        views: &[],
+        name,
+        plural,
+        singular,
+        short_names,
+        categories: ISTIO_CATEGORIES,
+        verbs: CUSTOM_VERBS,
+        scope: Scope::Namespaced,
+        status_subresource: true,
+        has_generation: true,
+        built_in: false,
+    }
+}
+
+/// What most rows of Kubernetes' own kinds have in common.
+const BUILT_IN: KindInfo = KindInfo {
+    kind: Kind::ConfigMap,
+    group: "",
+    versions: &["v1"],
+    views: &[],
+    name: "ConfigMap",
+    plural: "configmaps",
+    singular: "configmap",
+    short_names: &["cm"],
+    categories: &[],
+    verbs: BUILT_IN_VERBS,
+    scope: Scope::Namespaced,
+    status_subresource: false,
+    has_generation: false,
+    built_in: true,
+};
+
+/// Every kind, Istio's first: where two groups share a name, the first is what kubectl means.
+pub static KINDS: &[KindInfo] = &[
+    networking(Kind::Gateway, "Gateway", "gateways", "gateway", &["gw"]),
+    networking(
+        Kind::VirtualService,
+        "VirtualService",
+        "virtualservices",
+        "virtualservice",
+        &["vs"],
+    ),
+    networking(
+        Kind::DestinationRule,
+        "DestinationRule",
+        "destinationrules",
+        "destinationrule",
+        &["dr"],
+    ),
+    networking(
+        Kind::ServiceEntry,
+        "ServiceEntry",
+        "serviceentries",
+        "serviceentry",
+        &["se"],
+    ),
+    KindInfo {
+        kind: Kind::Namespace,
+        name: "Namespace",
+        plural: "namespaces",
+        singular: "namespace",
+        short_names: &["ns"],
+        verbs: &[
+            "create", "delete", "get", "list", "patch", "update", "watch",
+        ],
+        scope: Scope::Cluster,
+        status_subresource: true,
+        ..BUILT_IN
+    },
+    KindInfo {
+        kind: Kind::Service,
+        name: "Service",
+        plural: "services",
+        singular: "service",
+        short_names: &["svc"],
+        categories: &["all"],
+        status_subresource: true,
+        ..BUILT_IN
+    },
+    KindInfo {
+        kind: Kind::EndpointSlice,
+        group: "discovery.k8s.io",
+        name: "EndpointSlice",
+        plural: "endpointslices",
+        singular: "endpointslice",
+        short_names: &[],
+        has_generation: true,
+        ..BUILT_IN
+    },
+    KindInfo {
+        kind: Kind::Secret,
+        name: "Secret",
+        plural: "secrets",
+        singular: "secret",
+        short_names: &[],
+        ..BUILT_IN
+    },
+    BUILT_IN,
+    KindInfo {
+        kind: Kind::Pod,
+        name: "Pod",
+        plural: "pods",
+        singular: "pod",
+        short_names: &["po"],
+        categories: &["all"],
+        status_subresource: true,
+        has_generation: true,
+        ..BUILT_IN
+    },
+    KindInfo {
+        kind: Kind::Deployment,
+        group: "apps",
+        name: "Deployment",
+        plural: "deployments",
+        singular: "deployment",
+        short_names: &["deploy"],
+        categories: &["all"],
+        status_subresource: true,
+        has_generation: true,
+        ..BUILT_IN
+    },
+    KindInfo {
+        kind: Kind::Event,
+        views: &[("events.k8s.io", "v1")],
+        name: "Event",
+        plural: "events",
+        singular: "event",
+        short_names: &["ev"],
+        ..BUILT_IN
+    },
+];
+
+impl Kind {
+    /// The kind's row in the table.
+    pub fn info(self) -> &'static KindInfo {
+        // The table holds every kind exactly once, which a test checks; the first row is never the wrong
+        // answer in a build that passed it.
+        KINDS
+            .iter()
+            .find(|row| row.kind == self)
+            .unwrap_or(&KINDS[0])
+    }
+
+    /// The kind's name, as in `kind:`.
+    pub fn name(self) -> &'static str {
+        self.info().name
+    }
+
+    /// Every kind, in table order.
+    pub fn all() -> impl Iterator<Item = Kind> {
+        KINDS.iter().map(|row| row.kind)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl KindInfo {
+    /// Whether the kind is served as that group and version.
+    pub fn serves(&self, group: &str, version: &str) -> bool {
+        self.group_versions()
+            .any(|served| served == (group, version))
+    }
+
+    /// Every (group, version) that the kind is served under, the preferred one first.
+    pub fn group_versions(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let group = self.group;
+        self.versions
+            .iter()
+            .map(move |version| (group, *version))
+            .chain(self.views.iter().copied())
+    }
+
+    /// `apiVersion` of a view: `v1`, or `group/version`.
+    pub fn api_version(group: &str, version: &str) -> String {
+        if group.is_empty() {
+            version.to_owned()
+        } else {
+            format!("{group}/{version}")
+        }
+    }
+
+    /// The plural with its group, as error messages name the resource: `gateways.networking.istio.io`.
+    pub fn qualified_plural(&self) -> String {
+        if self.group.is_empty() {
+            self.plural.to_owned()
+        } else {
+            format!("{}.{}", self.plural, self.group)
+        }
+    }
+}
+
+/// Splits `apiVersion` into group and version; the core group is empty.
+pub fn split_api_version(api_version: &str) -> (&str, &str) {
+    api_version.split_once('/').unwrap_or(("", api_version))
+}
+
+/// The kind served under a group by that plural (`networking.istio.io`, `gateways`).
+pub fn by_plural(group: &str, plural: &str) -> Option<&'static KindInfo> {
+    KINDS
+        .iter()
+        .find(|row| row.plural == plural && has_group(row, group))
+}
+
+/// The kind of that name in a group (`networking.istio.io`, `Gateway`).
+pub fn by_kind(group: &str, name: &str) -> Option<&'static KindInfo> {
+    KINDS
+        .iter()
+        .find(|row| row.name == name && has_group(row, group))
+}
+
+/// The kind that an `apiVersion` and `kind` name, if that version is served.
+pub fn by_api_version(api_version: &str, name: &str) -> Option<&'static KindInfo> {
+    let (group, version) = split_api_version(api_version);
+    by_kind(group, name).filter(|row| row.serves(group, version))
+}
+
+/// The kind that a user means by a plural, singular, short name or kind, in any letter case; a group may
+/// follow a dot (`gateways.networking.istio.io`). The first row wins, as with kubectl.
+pub fn by_any_name(word: &str) -> Option<&'static KindInfo> {
+    let word = word.to_ascii_lowercase();
+    let (name, group) = match word.split_once('.') {
+        Some((name, group)) => (name, Some(group)),
+        None => (word.as_str(), None),
+    };
+    KINDS.iter().find(|row| {
+        let named = row.plural == name || row.singular == name || row.short_names.contains(&name);
+        named && group.is_none_or(|group| has_group(row, group))
+    })
+}
+
+fn has_group(row: &KindInfo, group: &str) -> bool {
+    row.group == group || row.views.iter().any(|(view, _)| *view == group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_one_row() {
+        for row in KINDS {
+            assert_eq!(row.kind.info().name, row.name);
+            assert_eq!(
+                KINDS.iter().filter(|other| other.kind == row.kind).count(),
+                1,
+                "{}",
+                row.name
+            );
+            assert_eq!(format!("{:?}", row.kind), row.name);
+        }
+    }
+
+    #[test]
+    fn lookups() {
+        let kind = |row: Option<&KindInfo>| row.map(|row| row.kind);
+        assert_eq!(
+            kind(by_plural("networking.istio.io", "gateways")),
+            Some(Kind::Gateway)
+        );
+        assert_eq!(kind(by_plural("", "gateways")), None);
+        assert_eq!(
+            kind(by_plural("events.k8s.io", "events")),
+            Some(Kind::Event)
+        );
+        assert_eq!(kind(by_kind("apps", "Deployment")), Some(Kind::Deployment));
+        assert_eq!(kind(by_api_version("v1", "Event")), Some(Kind::Event));
+        assert_eq!(
+            kind(by_api_version("events.k8s.io/v1", "Event")),
+            Some(Kind::Event)
+        );
+        assert_eq!(
+            kind(by_api_version("networking.istio.io/v1alpha3", "Gateway")),
+            Some(Kind::Gateway)
+        );
+        assert_eq!(
+            kind(by_api_version("networking.istio.io/v2", "Gateway")),
+            None
+        );
+        assert_eq!(kind(by_any_name("ServiceEntry")), Some(Kind::ServiceEntry));
+        assert_eq!(kind(by_any_name("se")), Some(Kind::ServiceEntry));
+        assert_eq!(
+            kind(by_any_name("gateways.networking.istio.io")),
+            Some(Kind::Gateway)
+        );
+        assert_eq!(
+            kind(by_any_name("gateways.gateway.networking.k8s.io")),
+            None
+        );
+    }
 }

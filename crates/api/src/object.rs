@@ -1,10 +1,13 @@
 //! What travels between source, pilot and API server: one decoded object.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::Kind;
+use crate::istio;
+use crate::kube;
 
 /// Names one object: kind, namespace (empty when the kind has none) and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,6 +18,33 @@ pub struct ObjectKey {
     pub namespace: Arc<str>,
     /// The name.
     pub name: Arc<str>,
+}
+
+impl ObjectKey {
+    /// Names an object of a namespace.
+    pub fn new(kind: Kind, namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+        ObjectKey {
+            kind,
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+
+    /// Names an object of cluster scope.
+    pub fn cluster(kind: Kind, name: impl Into<Arc<str>>) -> Self {
+        ObjectKey::new(kind, "", name)
+    }
+}
+
+/// `VirtualService default/front-proxy`, or `Namespace default` for kinds of cluster scope.
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            write!(f, "{} {}", self.kind, self.name)
+        } else {
+            write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+        }
+    }
 }
 
 /// Where an object came from; shown wherever a decision is explained.
@@ -31,6 +61,16 @@ pub enum Origin {
     },
     /// Made by this process to show itself (its gateway's Service, Pod …). Read-only through the API.
     Process,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Api => f.write_str("API"),
+            Origin::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Origin::Process => f.write_str("this process"),
+        }
+    }
 }
 
 /// One object, decoded: metadata that matters everywhere, and its typed spec.
@@ -57,10 +97,67 @@ pub struct Object {
     pub spec: Spec,
 }
 
+impl Object {
+    /// An object with this content and nothing else known about it: no labels, the oldest age, written
+    /// through the API.
+    pub fn new(key: ObjectKey, spec: Spec) -> Self {
+        Object {
+            key,
+            uid: "".into(),
+            resource_version: 0,
+            generation: 0,
+            created: jiff::Timestamp::UNIX_EPOCH,
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            origin: Origin::Api,
+            spec,
+        }
+    }
+
+    /// The kind.
+    pub fn kind(&self) -> Kind {
+        self.key.kind
+    }
+
+    /// The namespace; empty for kinds of cluster scope.
+    pub fn namespace(&self) -> &str {
+        &self.key.namespace
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.key.name
+    }
+}
+
 /// The typed content of an object, one variant per kind.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Spec {
     /// A kind that is stored and shown, but that nothing is compiled from.
     Opaque,
+    /// `spec` of a Gateway.
+    Gateway(Box<istio::Gateway>),
+    /// `spec` of a VirtualService.
+    VirtualService(Box<istio::VirtualService>),
+    /// `spec` of a DestinationRule.
+    DestinationRule(Box<istio::DestinationRule>),
+    /// `spec` of a ServiceEntry.
+    ServiceEntry(Box<istio::ServiceEntry>),
+    /// A Namespace.
+    Namespace(Box<kube::Namespace>),
+    /// A Service.
+    Service(Box<kube::Service>),
+    /// An EndpointSlice.
+    EndpointSlice(Box<kube::EndpointSlice>),
+    /// A Secret.
+    Secret(Box<kube::Secret>),
+    /// A ConfigMap.
+    ConfigMap(Box<kube::ConfigMap>),
+    /// A Pod.
+    Pod(Box<kube::Pod>),
+    /// A Deployment.
+    Deployment(Box<kube::Deployment>),
+    /// An Event.
+    Event(Box<kube::Event>),
 }
