@@ -1,3 +1,8 @@
 //! Chores.
 
-fn main() {}
+mod descriptors;
+mod workspace;
+
+fn main() -> anyhow::Result<()> {
+    descriptors::run(&workspace::Workspace::load()?, false)
+}

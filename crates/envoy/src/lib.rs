@@ -1,1 +1,17 @@
 //! Envoy's types, descriptor pool, protobuf JSON and the capability table. No logic.
+//!
+//! - [`types`] are the messages as prost structs, generated from the committed descriptor set
+//!   (`protos.txt` lists the files); [`v3`] gives short names to the packages that are used most.
+//! - [`pool()`] describes the same types, and more, for reflection: JSON, config dumps, EnvoyFilter.
+//!
+//! prost drops fields that it does not know, and an `Any` may hold a type that nobody here knows.
+//! So whoever passes on what somebody else sent keeps the bytes, and never encodes the struct again.
+
+mod any;
+pub mod types;
+pub mod v3;
+
+pub use any::{AnyError, any, describe, dynamic, pool, type_name, type_url, unpack};
+pub use prost;
+pub use prost_reflect;
+pub use prost_types;

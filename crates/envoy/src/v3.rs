@@ -1,0 +1,23 @@
+//! Short names for the packages that are used most: `v3::cluster::Cluster`,
+//! `v3::core::Address`, `v3::hcm::HttpConnectionManager`.
+
+pub use crate::types::envoy::admin::v3 as admin;
+pub use crate::types::envoy::config::accesslog::v3 as accesslog;
+pub use crate::types::envoy::config::bootstrap::v3 as bootstrap;
+pub use crate::types::envoy::config::cluster::v3 as cluster;
+pub use crate::types::envoy::config::core::v3 as core;
+pub use crate::types::envoy::config::endpoint::v3 as endpoint;
+pub use crate::types::envoy::config::listener::v3 as listener;
+pub use crate::types::envoy::config::route::v3 as route;
+pub use crate::types::envoy::extensions::access_loggers::file::v3 as file_access_log;
+pub use crate::types::envoy::extensions::access_loggers::stream::v3 as stream_access_log;
+pub use crate::types::envoy::extensions::clusters::dns::v3 as dns_cluster;
+pub use crate::types::envoy::extensions::filters::http::router::v3 as router;
+pub use crate::types::envoy::extensions::filters::listener::tls_inspector::v3 as tls_inspector;
+pub use crate::types::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+pub use crate::types::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
+pub use crate::types::envoy::extensions::transport_sockets::tls::v3 as tls;
+pub use crate::types::envoy::extensions::upstreams::http::v3 as http_options;
+pub use crate::types::envoy::service::discovery::v3 as discovery;
+pub use crate::types::envoy::r#type::matcher::v3 as matcher;
+pub use crate::types::envoy::r#type::v3 as base;
