@@ -3,15 +3,20 @@
 //! - [`types`] are the messages as prost structs, generated from the committed descriptor set
 //!   (`protos.txt` lists the files); [`v3`] gives short names to the packages that are used most.
 //! - [`pool()`] describes the same types, and more, for reflection: JSON, config dumps, EnvoyFilter.
+//! - [`json`] is Envoy's JSON in both directions.
 //!
 //! prost drops fields that it does not know, and an `Any` may hold a type that nobody here knows.
 //! So whoever passes on what somebody else sent keeps the bytes, and never encodes the struct again.
 
 mod any;
+mod encode;
+pub mod json;
+mod path;
 pub mod types;
 pub mod v3;
 
 pub use any::{AnyError, any, describe, dynamic, pool, type_name, type_url, unpack};
+pub use encode::encode;
 pub use prost;
 pub use prost_reflect;
 pub use prost_types;
