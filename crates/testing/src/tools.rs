@@ -19,6 +19,12 @@ pub enum Tool {
 }
 
 impl Tool {
+    /// The program's name, such as `kubectl`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.names().0
+    }
+
     fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Kubectl => ("kubectl", "TIDEGATE_KUBECTL"),
