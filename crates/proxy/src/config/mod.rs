@@ -1,1 +1,4 @@
 //! xDS resources into runtime types.
+
+pub mod chains;
+pub mod listener;

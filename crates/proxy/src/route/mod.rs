@@ -1,1 +1,40 @@
-//! Which virtual host and route takes a request.
+//! Routing: which virtual host and route take a request, and what the route does with it.
+//!
+//! Deciding is pure: [`RouteTable::decide`] looks at a request head and answers with references into the
+//! table. Acting comes after: [`Forward`], [`Redirect`] and [`Direct`] carry the small functions that
+//! rewrite a head or make an answer. `explain` uses the same types, so there is no second matcher.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `table.rs` | the table of one route configuration, virtual hosts, the decision |
+//! | `host.rs` | virtual host by domain |
+//! | `index.rs`, `tree.rs` | route by path and conditions, first match first, at a cost that does not grow with the routes |
+//! | `matcher.rs`, `condition.rs`, `text.rs` | what a route asks of a request |
+//! | `pattern.rs` | regular expressions: matching and substitution |
+//! | `action.rs`, `redirect.rs` | what a route does |
+//! | `mutation.rs`, `template.rs` | header mutations and the `%VAR%` in their values |
+
+mod action;
+mod condition;
+mod host;
+mod index;
+mod matcher;
+mod mutation;
+mod pattern;
+mod redirect;
+mod table;
+mod template;
+mod text;
+mod tree;
+
+pub use action::{
+    Action, Direct, Forward, HostRewrite, Inherit, PathRewrite, Route, Target, Targets,
+};
+pub use condition::{Condition, Field, HeaderCondition, HeaderTest, ParameterTest, QueryCondition};
+pub use matcher::{Mismatch, PathMatch, RouteMatch};
+pub use mutation::{AppendAction, Mutation, MutationLevel, Mutations};
+pub use pattern::{Pattern, PatternError, Substitution};
+pub use redirect::{Redirect, RedirectPath};
+pub use table::{Decision, DomainTaken, HostChange, RouteTable, TlsRequirement, VirtualHost};
+pub use template::{Facts, Template, TemplateError};
+pub use text::TextMatch;

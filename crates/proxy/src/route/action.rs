@@ -1,0 +1,432 @@
+//! What a route does with a request: forward it, redirect it or answer it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::http::RequestHead;
+use crate::upstream::ClusterSlot;
+
+use super::condition::Field;
+use super::matcher::{RouteMatch, without_query};
+use super::mutation::Mutations;
+use super::pattern::Substitution;
+use super::redirect::Redirect;
+
+/// A route, compiled.
+#[derive(Debug)]
+pub struct Route {
+    /// Its name, for logs; empty when it has none.
+    pub name: Arc<str>,
+    /// Which requests it takes.
+    pub matcher: RouteMatch,
+    /// What it does.
+    pub action: Action,
+    /// Changes to request headers: route, virtual host and route configuration, in the order in which
+    /// they apply. Those of a weighted cluster come first; see [`Target::request_headers`].
+    pub request_headers: Mutations,
+    /// Changes to response headers, likewise.
+    pub response_headers: Mutations,
+}
+
+/// What a route does.
+#[derive(Debug)]
+pub enum Action {
+    /// Sends the request to a cluster.
+    Forward(Forward),
+    /// Sends the client elsewhere.
+    Redirect(Redirect),
+    /// Answers at once.
+    Direct(Direct),
+}
+
+/// A setting that a route may leave to what stands around it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Inherit<T> {
+    /// As configured around the route.
+    #[default]
+    Inherited,
+    /// The route's own.
+    Own(T),
+}
+
+impl<T: Copy> Inherit<T> {
+    /// The value in force, given the one around.
+    #[must_use]
+    pub fn or(self, around: T) -> T {
+        match self {
+            Self::Inherited => around,
+            Self::Own(value) => value,
+        }
+    }
+}
+
+/// Forwarding to a cluster.
+#[derive(Debug)]
+pub struct Forward {
+    /// Where to.
+    pub targets: Targets,
+    /// Status when the cluster does not exist (`cluster_not_found_response_code`): 503, 404 or 500.
+    pub cluster_not_found: u16,
+    /// What happens to the path.
+    pub path: PathRewrite,
+    /// What happens to the authority.
+    pub host: HostRewrite,
+    /// Whether a rewritten authority is kept in `x-forwarded-host`.
+    pub append_forwarded_host: bool,
+    /// Time from the end of the request to the end of the response; `None` for no limit. Default 15 s.
+    pub timeout: Option<Duration>,
+    /// Time without progress in either direction, instead of the listener's; own `None` for no limit.
+    pub idle_timeout: Inherit<Option<Duration>>,
+    /// Longest life of a stream, instead of the listener's; own `None` for no limit.
+    pub max_stream_duration: Inherit<Option<Duration>>,
+    /// Upgrades, in lower case, that the route allows or forbids whatever the listener says.
+    pub upgrades: Vec<(Box<str>, bool)>,
+}
+
+/// Where a route forwards to.
+#[derive(Debug)]
+pub enum Targets {
+    /// One cluster.
+    One(Target),
+    /// Several, by weight; the sum of weights is not zero.
+    Weighted {
+        /// The clusters with their weights.
+        targets: Vec<(Target, u32)>,
+        /// Sum of the weights.
+        total: u64,
+    },
+}
+
+/// One cluster that a route may choose.
+#[derive(Debug)]
+pub struct Target {
+    /// The cluster.
+    pub cluster: Arc<ClusterSlot>,
+    /// Changes to request headers that apply before the route's own.
+    pub request_headers: Mutations,
+    /// Changes to response headers, likewise.
+    pub response_headers: Mutations,
+    /// Authority that replaces the request's when this cluster is chosen.
+    pub host: Option<Box<str>>,
+}
+
+/// What happens to the path of a forwarded request. The query stays.
+#[derive(Clone, Debug, Default)]
+pub enum PathRewrite {
+    /// Nothing.
+    #[default]
+    Keep,
+    /// Its first `matched` bytes are replaced.
+    Prefix {
+        /// Bytes that the route matched; `None` for the whole path.
+        matched: Option<usize>,
+        /// What replaces them.
+        with: Box<[u8]>,
+    },
+    /// Every match is replaced.
+    Regex(Substitution),
+}
+
+/// What happens to the authority of a forwarded request.
+#[derive(Clone, Debug, Default)]
+pub enum HostRewrite {
+    /// Nothing.
+    #[default]
+    Keep,
+    /// Replaced.
+    Literal(Box<str>),
+    /// Replaced by the endpoint's host name, once it is chosen; see [`Forward::rewrite_host_to`].
+    Endpoint,
+    /// Replaced by the value of a header, when it is there.
+    Header(Field),
+    /// Replaced by the path after a substitution.
+    Path(Substitution),
+}
+
+impl Targets {
+    /// The cluster for a request with this random number.
+    #[must_use]
+    pub fn pick(&self, random: u64) -> &Target {
+        match self {
+            Self::One(target) => target,
+            Self::Weighted { targets, total } => {
+                let mut left = random % (*total).max(1);
+                for (target, weight) in targets {
+                    match left.checked_sub(u64::from(*weight)) {
+                        Some(rest) => left = rest,
+                        None => return target,
+                    }
+                }
+                // `total` is the sum of the weights, so one of them took the request.
+                &targets[targets.len() - 1].0
+            }
+        }
+    }
+
+    /// All clusters.
+    pub fn iter(&self) -> impl Iterator<Item = &Target> {
+        let (one, weighted) = match self {
+            Self::One(target) => (Some(target), None),
+            Self::Weighted { targets, .. } => (None, Some(targets)),
+        };
+        one.into_iter()
+            .chain(weighted.into_iter().flatten().map(|(target, _)| target))
+    }
+}
+
+impl Forward {
+    /// What the route says of an upgrade; `None` when the listener decides.
+    #[must_use]
+    pub fn upgrade(&self, protocol: &[u8]) -> Option<bool> {
+        let found = |(name, _): &&(Box<str>, bool)| name.as_bytes().eq_ignore_ascii_case(protocol);
+        self.upgrades
+            .iter()
+            .find(found)
+            .map(|(_, allowed)| *allowed)
+    }
+
+    /// Rewrites authority and path for `target`, after the header mutations, as Envoy does. `keep` is
+    /// whether what was there is told upstream in `x-envoy-original-host`; the path before is always
+    /// remembered in the head.
+    pub fn rewrite(&self, head: &mut RequestHead, target: &Target, keep: bool) {
+        match (&target.host, &self.host) {
+            (Some(host), _) | (None, HostRewrite::Literal(host)) => {
+                self.rewrite_host_to(head, host.as_bytes(), keep);
+            }
+            (None, HostRewrite::Keep | HostRewrite::Endpoint) => {}
+            (None, HostRewrite::Header(field)) => {
+                if let Some(host) = field.value(head).map(std::borrow::Cow::into_owned) {
+                    self.rewrite_host_to(head, &host, keep);
+                }
+            }
+            (None, HostRewrite::Path(substitution)) => {
+                let host = substitution.apply(without_query(head.path()));
+                self.rewrite_host_to(head, &host, keep);
+            }
+        }
+        if let Some(path) = self.path.apply(head.path()) {
+            head.rewrite_path(&path);
+        }
+    }
+
+    /// Replaces the authority, unless `host` is empty, and keeps the one before as configured.
+    pub fn rewrite_host_to(&self, head: &mut RequestHead, host: &[u8], keep: bool) {
+        if host.is_empty() {
+            return;
+        }
+        let before = head.authority().to_vec();
+        if self.append_forwarded_host && !before.is_empty() {
+            append_forwarded_host(head, &before);
+        }
+        if keep {
+            head.headers.set(b"x-envoy-original-host", &before);
+        }
+        head.set_authority(host);
+    }
+}
+
+/// Adds to `x-forwarded-host`, unless its last entry says the same.
+fn append_forwarded_host(head: &mut RequestHead, host: &[u8]) {
+    let name = b"x-forwarded-host";
+    let value = match head.headers.get(name) {
+        None | Some(b"") => host.to_vec(),
+        Some(list) => {
+            let last = list.rsplit(|byte| *byte == b',').next().unwrap_or_default();
+            if last.trim_ascii() == host {
+                return;
+            }
+            [list, b",", host].concat()
+        }
+    };
+    head.headers.set(name, &value);
+}
+
+impl PathRewrite {
+    /// The path after the rewrite; `None` when it stays as it is.
+    #[must_use]
+    pub fn apply(&self, path: &[u8]) -> Option<Vec<u8>> {
+        let plain = without_query(path);
+        match self {
+            Self::Keep => None,
+            Self::Prefix { matched, with } => {
+                let matched = matched.unwrap_or(plain.len()).min(path.len());
+                Some([with, &path[matched..]].concat())
+            }
+            Self::Regex(substitution) => {
+                let mut new = substitution.apply(plain);
+                new.extend_from_slice(&path[plain.len()..]);
+                Some(new)
+            }
+        }
+    }
+}
+
+/// An answer that needs no upstream.
+#[derive(Clone, Debug)]
+pub struct Direct {
+    /// Status code.
+    pub status: u16,
+    /// Body; `text/plain` unless a response header mutation says otherwise.
+    pub body: Bytes,
+}
+
+impl Direct {
+    /// The value of `location`, which Envoy adds to direct answers of 201 and 3xx: the request's own URL.
+    #[must_use]
+    pub fn location(&self, head: &RequestHead) -> Option<Vec<u8>> {
+        let wanted = self.status == 201 || (300..400).contains(&self.status);
+        let same = Redirect {
+            scheme: None,
+            keep_default_port: false,
+            ..Redirect::to_tls()
+        };
+        (wanted && !head.path().is_empty()).then(|| same.location(head))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(name: &str) -> Target {
+        Target {
+            cluster: Arc::new(ClusterSlot::empty(0, name.into())),
+            request_headers: Mutations::default(),
+            response_headers: Mutations::default(),
+            host: None,
+        }
+    }
+
+    fn forward(path: PathRewrite, host: HostRewrite) -> Forward {
+        Forward {
+            targets: Targets::One(target("c")),
+            cluster_not_found: 503,
+            path,
+            host,
+            append_forwarded_host: false,
+            timeout: None,
+            idle_timeout: Inherit::Inherited,
+            max_stream_duration: Inherit::Inherited,
+            upgrades: Vec::new(),
+        }
+    }
+
+    fn head(path: &str) -> RequestHead {
+        let mut head = RequestHead::default();
+        head.set_authority(b"before");
+        head.set_path(path.as_bytes());
+        head
+    }
+
+    fn rewrite(forward: &Forward, head: &mut RequestHead) {
+        forward.rewrite(head, forward.targets.pick(0), true);
+    }
+
+    #[test]
+    fn path_rewrites_keep_the_query() {
+        let prefix = |matched, with: &str| PathRewrite::Prefix {
+            matched,
+            with: with.as_bytes().into(),
+        };
+        let regex = PathRewrite::Regex(Substitution::new("^/a/(.+)", r"/\1").expect("valid"));
+        let cases = [
+            (PathRewrite::Keep, "/a?q", "/a?q"),
+            (prefix(Some(4), "/"), "/api/users?q", "//users?q"),
+            (prefix(Some(5), "/"), "/api/users?q", "/users?q"),
+            (prefix(None, "/z"), "/api/users?q", "/z?q"),
+            (regex, "/a/b?a/c", "/b?a/c"),
+        ];
+        for (rewrite_path, path, expected) in cases {
+            let mut head = head(path);
+            rewrite(&forward(rewrite_path, HostRewrite::Keep), &mut head);
+            assert_eq!(String::from_utf8_lossy(head.path()), expected);
+            assert_eq!(head.original_path().is_some(), path != expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn host_rewrites_and_what_they_keep() {
+        let path = HostRewrite::Path(Substitution::new("^/([^/]+)/.*", r"\1").expect("valid"));
+        let cases = [
+            (HostRewrite::Keep, "before", false),
+            (HostRewrite::Endpoint, "before", false),
+            (HostRewrite::Literal("after".into()), "after", true),
+            (HostRewrite::Header(Field::new("X-To")), "there", true),
+            (HostRewrite::Header(Field::new("x-none")), "before", false),
+            (path, "first", true),
+        ];
+        for (host, expected, kept) in cases {
+            let mut head = head("/first/second");
+            head.headers.append(b"x-to", b"there");
+            rewrite(&forward(PathRewrite::Keep, host), &mut head);
+            assert_eq!(head.authority(), expected.as_bytes());
+            assert_eq!(
+                head.headers.get(b"x-envoy-original-host").is_some(),
+                kept,
+                "{expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_forwarded_host_is_a_list_without_repetition() {
+        let mut forward = forward(PathRewrite::Keep, HostRewrite::Literal("after".into()));
+        forward.append_forwarded_host = true;
+        for (there, expected) in [
+            (None, "before"),
+            (Some("x"), "x,before"),
+            (Some("x, before"), "x, before"),
+        ] {
+            let mut head = head("/");
+            if let Some(there) = there {
+                head.headers.append(b"X-Forwarded-Host", there.as_bytes());
+            }
+            rewrite(&forward, &mut head);
+            assert_eq!(
+                head.headers.get(b"x-forwarded-host"),
+                Some(expected.as_bytes())
+            );
+        }
+    }
+
+    #[test]
+    fn weights_share_the_random_numbers() {
+        let targets = vec![(target("a"), 1), (target("none"), 0), (target("b"), 3)];
+        let targets = Targets::Weighted { targets, total: 4 };
+        let names: Vec<_> = (0..8)
+            .map(|random| targets.pick(random).cluster.name.to_string())
+            .collect();
+        assert_eq!(names, ["a", "b", "b", "b", "a", "b", "b", "b"]);
+        assert_eq!(targets.iter().count(), 3);
+    }
+
+    #[test]
+    fn upgrades_and_inherited_settings() {
+        let mut forward = forward(PathRewrite::Keep, HostRewrite::Keep);
+        forward.upgrades.push(("websocket".into(), false));
+        assert_eq!(forward.upgrade(b"WebSocket"), Some(false));
+        assert_eq!(forward.upgrade(b"h2c"), None);
+        assert_eq!(Inherit::Inherited.or(5), 5);
+        assert_eq!(Inherit::Own(3).or(5), 3);
+    }
+
+    #[test]
+    fn direct_answers_with_a_location() {
+        for (status, expected) in [
+            (200, None),
+            (201, Some("http://before/p")),
+            (302, Some("http://before/p")),
+        ] {
+            let direct = Direct {
+                status,
+                body: Bytes::new(),
+            };
+            assert_eq!(
+                direct.location(&head("/p")).as_deref(),
+                expected.map(str::as_bytes)
+            );
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! Conditions on a request beside its path (`HeaderMatcher`, `QueryParameterMatcher`, fractions, gRPC).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::http::{Known, RequestHead};
+
+use super::text::TextMatch;
+
+/// One condition of a route; all of them must hold.
+#[derive(Clone, Debug)]
+pub enum Condition {
+    /// On a header.
+    Header(HeaderCondition),
+    /// On a query parameter.
+    Query(QueryCondition),
+    /// For a share of requests (`runtime_fraction`): those whose random number, modulo the denominator, is
+    /// below the numerator.
+    Fraction {
+        /// How many of `denominator` requests.
+        numerator: u32,
+        /// 100, 10,000 or 1,000,000.
+        denominator: u32,
+    },
+    /// Only requests with a gRPC content type.
+    Grpc,
+}
+
+impl Condition {
+    /// Whether the condition holds; `random` is the request's random number.
+    #[must_use]
+    pub fn holds(&self, head: &RequestHead, random: u64) -> bool {
+        match self {
+            Self::Header(condition) => condition.holds(head),
+            Self::Query(condition) => condition.holds(head),
+            Self::Fraction {
+                numerator,
+                denominator,
+            } => random % u64::from(*denominator).max(1) < u64::from(*numerator),
+            Self::Grpc => head
+                .headers
+                .get_known(Known::ContentType)
+                .is_some_and(is_grpc),
+        }
+    }
+}
+
+/// `application/grpc`, alone or with a suffix such as `+proto`.
+fn is_grpc(content_type: &[u8]) -> bool {
+    content_type
+        .strip_prefix(b"application/grpc")
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+')))
+}
+
+/// What a header condition reads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Field {
+    /// `:method`
+    Method,
+    /// `:path`, with the query
+    Path,
+    /// `:authority`, or `host`, which is the same
+    Authority,
+    /// `:scheme`
+    Scheme,
+    /// A header, its name in lower case.
+    Header(Box<[u8]>),
+}
+
+impl Field {
+    /// The field of a name; names compare without case.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        match name.to_ascii_lowercase().as_str() {
+            ":method" => Self::Method,
+            ":path" => Self::Path,
+            ":authority" | "host" => Self::Authority,
+            ":scheme" => Self::Scheme,
+            name => Self::Header(name.as_bytes().into()),
+        }
+    }
+
+    /// Its name, in lower case.
+    #[must_use]
+    pub fn name(&self) -> Cow<'_, str> {
+        match self {
+            Self::Method => ":method".into(),
+            Self::Path => ":path".into(),
+            Self::Authority => ":authority".into(),
+            Self::Scheme => ":scheme".into(),
+            Self::Header(name) => String::from_utf8_lossy(name),
+        }
+    }
+
+    /// Its value in a request; several lines of one name are one value, joined by commas.
+    #[must_use]
+    pub fn value<'h>(&self, head: &'h RequestHead) -> Option<Cow<'h, [u8]>> {
+        match self {
+            Self::Method => present(head.method()),
+            Self::Path => present(head.path()),
+            Self::Authority => present(head.authority()),
+            Self::Scheme => present(head.scheme.as_str().as_bytes()),
+            Self::Header(name) => {
+                let known = Known::of(name);
+                let mut lines = head.headers.iter().filter(|line| {
+                    line.0 == known && (known != Known::Other || line.1.eq_ignore_ascii_case(name))
+                });
+                let first = lines.next()?.2;
+                let Some(second) = lines.next() else {
+                    return Some(Cow::Borrowed(first));
+                };
+                let mut joined = [first, second.2].join(&b',');
+                for line in lines {
+                    joined.push(b',');
+                    joined.extend_from_slice(line.2);
+                }
+                Some(Cow::Owned(joined))
+            }
+        }
+    }
+}
+
+/// A head has no marker for an absent pseudo header; none of them is present and empty.
+fn present(value: &[u8]) -> Option<Cow<'_, [u8]>> {
+    (!value.is_empty()).then_some(Cow::Borrowed(value))
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())
+    }
+}
+
+/// A condition on a header.
+#[derive(Clone, Debug)]
+pub struct HeaderCondition {
+    /// What is read.
+    pub field: Field,
+    /// What it must be.
+    pub test: HeaderTest,
+    /// Whether the result is turned round.
+    pub invert: bool,
+    /// Whether an absent header counts as an empty one.
+    pub absent_is_empty: bool,
+}
+
+/// What a header must be.
+#[derive(Clone, Debug)]
+pub enum HeaderTest {
+    /// There, or (`false`) not there.
+    Present(bool),
+    /// A decimal number in `start..end`.
+    Range {
+        /// First number that is good.
+        start: i64,
+        /// First number that is too large.
+        end: i64,
+    },
+    /// A text.
+    Text(TextMatch),
+}
+
+impl HeaderCondition {
+    /// Whether the condition holds. An absent header fails a test of its value, turned round or not.
+    #[must_use]
+    pub fn holds(&self, head: &RequestHead) -> bool {
+        let value = self.field.value(head);
+        let value = match (&value, self.absent_is_empty) {
+            (Some(value), _) => Some(&value[..]),
+            (None, true) => Some(&b""[..]),
+            (None, false) => None,
+        };
+        match (&self.test, value) {
+            (HeaderTest::Present(wanted), value) => (value.is_some() == *wanted) != self.invert,
+            (_, None) => false,
+            (HeaderTest::Range { start, end }, Some(value)) => {
+                integer(value).is_some_and(|number| (*start..*end).contains(&number)) != self.invert
+            }
+            (HeaderTest::Text(test), Some(value)) => test.matches(value) != self.invert,
+        }
+    }
+
+    /// The one value that the field must have, when the condition is just that.
+    pub(super) fn exact(&self) -> Option<&[u8]> {
+        match &self.test {
+            HeaderTest::Text(TextMatch::Exact(value)) if !self.invert && !self.absent_is_empty => {
+                Some(value)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A decimal integer with optional sign and surrounding white space.
+fn integer(text: &[u8]) -> Option<i64> {
+    std::str::from_utf8(text.trim_ascii()).ok()?.parse().ok()
+}
+
+/// A condition on a query parameter. Of several of one name the first counts; nothing is percent-decoded.
+#[derive(Clone, Debug)]
+pub struct QueryCondition {
+    /// The parameter's name.
+    pub name: Box<[u8]>,
+    /// What it must be.
+    pub test: ParameterTest,
+}
+
+/// What a query parameter must be.
+#[derive(Clone, Debug)]
+pub enum ParameterTest {
+    /// There, or (`false`) not there.
+    Present(bool),
+    /// There, with such a value.
+    Text(TextMatch),
+}
+
+impl QueryCondition {
+    /// Whether the condition holds.
+    #[must_use]
+    pub fn holds(&self, head: &RequestHead) -> bool {
+        let value = parameter(head.path(), &self.name);
+        match (&self.test, value) {
+            (ParameterTest::Present(wanted), value) => value.is_some() == *wanted,
+            (ParameterTest::Text(test), Some(value)) => test.matches(value),
+            (ParameterTest::Text(_), None) => false,
+        }
+    }
+
+    /// The one value that the parameter must have, when the condition is just that.
+    pub(super) fn exact(&self) -> Option<&[u8]> {
+        match &self.test {
+            ParameterTest::Text(TextMatch::Exact(value)) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+/// The value of the first query parameter of a name; empty when it has no `=`.
+pub(super) fn parameter<'p>(path: &'p [u8], name: &[u8]) -> Option<&'p [u8]> {
+    let query = &path[memchr::memchr(b'?', path)? + 1..];
+    query.split(|byte| *byte == b'&').find_map(|pair| {
+        let (key, value) = match memchr::memchr(b'=', pair) {
+            Some(at) => (&pair[..at], &pair[at + 1..]),
+            None => (pair, &b""[..]),
+        };
+        (key == name).then_some(value)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(path: &str, headers: &[(&str, &str)]) -> RequestHead {
+        let mut head = RequestHead::default();
+        head.set_method(b"GET");
+        head.set_authority(b"Example.com:80");
+        head.set_path(path.as_bytes());
+        for (name, value) in headers {
+            head.headers.append(name.as_bytes(), value.as_bytes());
+        }
+        head
+    }
+
+    fn exact(value: &str) -> HeaderTest {
+        HeaderTest::Text(TextMatch::Exact(value.as_bytes().into()))
+    }
+
+    fn condition(name: &str, test: HeaderTest) -> HeaderCondition {
+        HeaderCondition {
+            field: Field::new(name),
+            test,
+            invert: false,
+            absent_is_empty: false,
+        }
+    }
+
+    #[test]
+    fn header_tests_with_inversion_and_absence() {
+        let range = || HeaderTest::Range { start: -10, end: 0 };
+        // header, test, holds plain, holds inverted, holds with absence as empty
+        let cases: &[(Option<&str>, HeaderTest, bool, bool, bool)] = &[
+            (Some("v"), HeaderTest::Present(true), true, false, true),
+            (None, HeaderTest::Present(true), false, true, true),
+            (Some("v"), HeaderTest::Present(false), false, true, false),
+            (None, HeaderTest::Present(false), true, false, false),
+            (Some("v"), exact("v"), true, false, true),
+            (Some("w"), exact("v"), false, true, false),
+            (None, exact("v"), false, false, false),
+            (None, exact(""), false, false, true),
+            (Some("-1"), range(), true, false, true),
+            (Some(" -10 "), range(), true, false, true),
+            (Some("0"), range(), false, true, false),
+            (Some("-1x"), range(), false, true, false),
+            (Some(""), range(), false, true, false),
+            (None, range(), false, false, false),
+        ];
+        for (value, test, plain, inverted, as_empty) in cases {
+            let headers: Vec<_> = value.iter().map(|value| ("X-Test", *value)).collect();
+            let head = head("/", &headers);
+            let mut condition = condition("x-test", test.clone());
+            assert_eq!(condition.holds(&head), *plain, "{value:?} {test:?}");
+            condition.invert = true;
+            assert_eq!(condition.holds(&head), *inverted, "{value:?} not {test:?}");
+            condition.invert = false;
+            condition.absent_is_empty = true;
+            assert_eq!(
+                condition.holds(&head),
+                *as_empty,
+                "{value:?} {test:?}, absent as empty"
+            );
+        }
+    }
+
+    #[test]
+    fn pseudo_headers_and_repeated_lines() {
+        let head = head(
+            "/a?b=c",
+            &[("X-A", "1"), ("x-b", "2"), ("x-a", "3"), ("X-a", "4")],
+        );
+        let cases = [
+            (":method", Some("GET")),
+            (":path", Some("/a?b=c")),
+            (":authority", Some("Example.com:80")),
+            ("Host", Some("Example.com:80")),
+            (":scheme", Some("http")),
+            ("x-a", Some("1,3,4")),
+            ("X-B", Some("2")),
+            ("user-agent", None),
+        ];
+        for (name, expected) in cases {
+            let value = Field::new(name).value(&head);
+            assert_eq!(value.as_deref(), expected.map(str::as_bytes), "{name}");
+        }
+    }
+
+    #[test]
+    fn query_parameters() {
+        let exact = |value: &str| ParameterTest::Text(TextMatch::Exact(value.as_bytes().into()));
+        let cases = [
+            ("/p?a=1&a=2", "a", exact("1"), true),
+            ("/p?a=1&a=2", "a", exact("2"), false),
+            ("/p?a", "a", exact(""), true),
+            ("/p?a", "a", ParameterTest::Present(true), true),
+            ("/p?b=a", "a", ParameterTest::Present(true), false),
+            ("/p", "a", ParameterTest::Present(false), true),
+            ("/p?x=%61", "x", exact("a"), false),
+            ("/p?x=y=z", "x", exact("y=z"), true),
+            ("/p", "a", exact("1"), false),
+        ];
+        for (path, name, test, expected) in cases {
+            let condition = QueryCondition {
+                name: name.as_bytes().into(),
+                test,
+            };
+            assert_eq!(
+                condition.holds(&head(path, &[])),
+                expected,
+                "{path} {condition:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn fractions_and_grpc() {
+        let half = Condition::Fraction {
+            numerator: 50,
+            denominator: 100,
+        };
+        assert!(half.holds(&head("/", &[]), 149));
+        assert!(!half.holds(&head("/", &[]), 150));
+        for (content_type, expected) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc-web", false),
+        ] {
+            let head = head("/", &[("content-type", content_type)]);
+            assert_eq!(Condition::Grpc.holds(&head, 0), expected, "{content_type}");
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! The table of one route configuration, and the decision.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::http::RequestHead;
+
+use super::action::{Action, Route};
+use super::host::DomainIndex;
+use super::index::RouteIndex;
+use super::matcher::{PathMatch, RouteMatch};
+use super::mutation::Mutations;
+use super::redirect::{Redirect, forwarded_scheme};
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug)]
+pub enum Decision<'t> {
+    /// No virtual host has the request's authority: 404 `NR`.
+    NoVirtualHost,
+    /// The virtual host has no route for the request: 404 `NR`.
+    NoRoute(&'t Arc<VirtualHost>),
+    /// A route takes the request.
+    Route {
+        /// The virtual host.
+        virtual_host: &'t Arc<VirtualHost>,
+        /// The route.
+        route: &'t Arc<Route>,
+    },
+}
+
+/// A virtual host, compiled.
+#[derive(Debug)]
+pub struct VirtualHost {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its domains, in lower case.
+    pub domains: Vec<Box<str>>,
+    routes: Vec<Arc<Route>>,
+    index: RouteIndex,
+    /// Who must use TLS, and where others are sent.
+    tls: Option<(TlsRequirement, Arc<Route>)>,
+}
+
+/// Who must use TLS (`require_tls`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsRequirement {
+    /// Requests from outside: those without `x-envoy-internal: true`.
+    External,
+    /// All.
+    All,
+}
+
+impl VirtualHost {
+    /// A virtual host; `domains` must be in lower case, `routes` in the order in which they are tried.
+    #[must_use]
+    pub fn new(
+        name: Arc<str>,
+        domains: Vec<Box<str>>,
+        routes: Vec<Arc<Route>>,
+        tls: Option<TlsRequirement>,
+    ) -> Self {
+        let index = RouteIndex::new(&routes);
+        let tls = tls.map(|requirement| (requirement, Arc::new(to_tls())));
+        Self {
+            name,
+            domains,
+            routes,
+            index,
+            tls,
+        }
+    }
+
+    /// The routes in the order in which they are tried.
+    #[must_use]
+    pub fn routes(&self) -> &[Arc<Route>] {
+        &self.routes
+    }
+
+    /// The route that takes a request; `random` is the request's random number.
+    #[must_use]
+    pub fn route(&self, head: &RequestHead, random: u64) -> Option<&Arc<Route>> {
+        if let Some((requirement, redirect)) = &self.tls
+            && requirement.concerns(head)
+        {
+            return Some(redirect);
+        }
+        self.index
+            .first(&self.routes, head, random)
+            .map(|number| &self.routes[number])
+    }
+}
+
+impl TlsRequirement {
+    fn concerns(self, head: &RequestHead) -> bool {
+        let internal = || head.headers.get(b"x-envoy-internal") == Some(b"true");
+        forwarded_scheme(head) != b"https" && (self == Self::All || !internal())
+    }
+}
+
+/// The route of requests that should have come over TLS. Header mutations do not touch it, as in Envoy.
+fn to_tls() -> Route {
+    Route {
+        name: "".into(),
+        matcher: RouteMatch {
+            path: PathMatch::Prefix(Box::default()),
+            ignore_case: false,
+            conditions: Vec::new(),
+        },
+        action: Action::Redirect(Redirect::to_tls()),
+        request_headers: Mutations::default(),
+        response_headers: Mutations::default(),
+    }
+}
+
+/// The virtual hosts of one route configuration. Immutable: [`RouteTable::with`] makes the next table and
+/// shares with it all that does not change.
+#[derive(Clone, Debug, Default)]
+pub struct RouteTable {
+    /// By number; `None` where a virtual host went.
+    hosts: Vec<Option<Arc<VirtualHost>>>,
+    /// Numbers by domain.
+    domains: Arc<DomainIndex>,
+    /// Numbers by name, for changes.
+    names: Arc<HashMap<Arc<str>, u32>>,
+    ignore_port: bool,
+}
+
+/// What changes from a table to the next.
+#[derive(Clone, Debug)]
+pub enum HostChange {
+    /// A new virtual host, or a new form of the one of its name.
+    Put(Arc<VirtualHost>),
+    /// The virtual host of this name goes.
+    Remove(Arc<str>),
+}
+
+/// A virtual host was refused because a domain can belong to one only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DomainTaken {
+    /// Name of the refused virtual host.
+    pub host: Arc<str>,
+    /// Place of the domain in its list.
+    pub place: usize,
+    /// The domain.
+    pub domain: Box<str>,
+    /// Name of the virtual host that has it.
+    pub by: Arc<str>,
+}
+
+impl RouteTable {
+    /// Where a request goes; `random` is the request's random number, the same for its whole life.
+    #[must_use]
+    pub fn decide(&self, head: &RequestHead, random: u64) -> Decision<'_> {
+        let Some(virtual_host) = self.virtual_host(head.authority()) else {
+            return Decision::NoVirtualHost;
+        };
+        match virtual_host.route(head, random) {
+            Some(route) => Decision::Route {
+                virtual_host,
+                route,
+            },
+            None => Decision::NoRoute(virtual_host),
+        }
+    }
+
+    /// The virtual host of an authority.
+    #[must_use]
+    pub fn virtual_host(&self, authority: &[u8]) -> Option<&Arc<VirtualHost>> {
+        let number = self.domains.find(authority, self.ignore_port)?;
+        self.hosts[number as usize].as_ref()
+    }
+
+    /// All virtual hosts.
+    pub fn virtual_hosts(&self) -> impl Iterator<Item = &Arc<VirtualHost>> {
+        self.hosts.iter().flatten()
+    }
+
+    /// The virtual host of a name.
+    #[must_use]
+    pub fn by_name(&self, name: &str) -> Option<&Arc<VirtualHost>> {
+        self.hosts[*self.names.get(name)? as usize].as_ref()
+    }
+
+    /// The same table, with ports in the authority ignored or not.
+    #[must_use]
+    pub fn ignoring_port(self, ignore_port: bool) -> Self {
+        Self {
+            ignore_port,
+            ..self
+        }
+    }
+
+    /// The table after changes. They take effect together, so a domain may move from one virtual host to
+    /// another; of two that claim the same one, the later in `changes` is refused and keeps its old form.
+    #[must_use]
+    pub fn with(&self, mut changes: Vec<HostChange>) -> (Self, Vec<DomainTaken>) {
+        let mut refused: Vec<DomainTaken> = Vec::new();
+        loop {
+            match self.try_with(&changes) {
+                Ok(table) => return (table, refused),
+                Err(taken) => {
+                    // An old form that stays may hold what others wanted: judge the rest again.
+                    let lost: HashSet<_> =
+                        taken.iter().map(|taken| Arc::clone(&taken.host)).collect();
+                    changes.retain(|change| !matches!(change, HostChange::Put(host) if lost.contains(&host.name)));
+                    refused.extend(taken);
+                }
+            }
+        }
+    }
+
+    fn try_with(&self, changes: &[HostChange]) -> Result<Self, Vec<DomainTaken>> {
+        let mut next = self.clone();
+        for change in changes {
+            next.release(change);
+        }
+        let mut taken = Vec::new();
+        for change in changes {
+            if let HostChange::Put(host) = change {
+                taken.extend(next.put(host, self));
+            }
+        }
+        if taken.is_empty() {
+            Ok(next)
+        } else {
+            Err(taken)
+        }
+    }
+
+    /// Gives up the domains that a change will not keep.
+    fn release(&mut self, change: &HostChange) {
+        let (name, new) = match change {
+            HostChange::Put(host) => (&host.name, Some(host)),
+            HostChange::Remove(name) => (name, None),
+        };
+        let Some(&number) = self.names.get(name) else {
+            return;
+        };
+        let Some(old) = &self.hosts[number as usize] else {
+            return;
+        };
+        if new.is_none_or(|new| new.domains != old.domains) {
+            let domains = Arc::make_mut(&mut self.domains);
+            for domain in &old.domains {
+                domains.remove(domain);
+            }
+        }
+        if new.is_none() {
+            self.hosts[number as usize] = None;
+            Arc::make_mut(&mut self.names).remove(name);
+        }
+    }
+
+    /// Puts a virtual host, whose old domains have been given up if they differ.
+    fn put(&mut self, host: &Arc<VirtualHost>, before: &Self) -> Option<DomainTaken> {
+        let number = self.number(&host.name);
+        let same_domains = before
+            .by_name(&host.name)
+            .is_some_and(|old| old.domains == host.domains);
+        self.hosts[number as usize] = Some(Arc::clone(host));
+        if same_domains {
+            return None;
+        }
+        for (place, domain) in host.domains.iter().enumerate() {
+            if let Err(there) = Arc::make_mut(&mut self.domains).insert(domain, number) {
+                let by = self.hosts[there as usize]
+                    .as_ref()
+                    .map_or_else(|| "".into(), |by| Arc::clone(&by.name));
+                return Some(DomainTaken {
+                    host: Arc::clone(&host.name),
+                    place,
+                    domain: domain.clone(),
+                    by,
+                });
+            }
+        }
+        None
+    }
+
+    /// The number of a name: its own, a free one or a new one.
+    fn number(&mut self, name: &Arc<str>) -> u32 {
+        if let Some(number) = self.names.get(name) {
+            return *number;
+        }
+        let free = if self.names.len() < self.hosts.len() {
+            self.hosts.iter().position(Option::is_none)
+        } else {
+            None
+        };
+        let number = free.unwrap_or_else(|| {
+            self.hosts.push(None);
+            self.hosts.len() - 1
+        }) as u32;
+        Arc::make_mut(&mut self.names).insert(Arc::clone(name), number);
+        number
+    }
+}

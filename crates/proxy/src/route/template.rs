@@ -1,0 +1,435 @@
+//! `%VAR%` in header values: parsed when configured, filled in per request.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use crate::http::{RequestHead, ResponseHead, Version};
+
+use super::condition::Field;
+
+/// What is known about a request beside its head, for the variables of header values. A variable whose
+/// fact is `None` is empty.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Facts<'a> {
+    /// The client, after `x-forwarded-for` had its say.
+    pub client: Option<SocketAddr>,
+    /// The peer of the connection.
+    pub peer: Option<SocketAddr>,
+    /// Our address on that connection.
+    pub local: Option<SocketAddr>,
+    /// SNI of the connection.
+    pub server_name: Option<&'a str>,
+    /// Name of the route.
+    pub route: Option<&'a str>,
+    /// Cluster the request goes to.
+    pub cluster: Option<&'a str>,
+    /// Endpoint that answered; known on responses only.
+    pub upstream: Option<SocketAddr>,
+    /// Letters of the response flags; known on responses only.
+    pub flags: Option<&'a str>,
+}
+
+/// What a template is filled from.
+#[derive(Clone, Copy)]
+pub(super) struct Scope<'a> {
+    pub request: &'a RequestHead,
+    pub response: Option<&'a ResponseHead>,
+    pub facts: &'a Facts<'a>,
+}
+
+/// A header value with variables in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    parts: Box<[Part]>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(Box<[u8]>),
+    Variable {
+        variable: Variable,
+        longest: Option<usize>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Variable {
+    Request(Field, Option<Field>),
+    Response(Box<[u8]>, Option<Box<[u8]>>),
+    Protocol,
+    ResponseCode,
+    ResponseFlags,
+    RouteName,
+    ServerName,
+    Cluster,
+    Address(Peer, AddressPart),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Peer {
+    Client,
+    Direct,
+    Local,
+    Upstream,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AddressPart {
+    Both,
+    Host,
+    Port,
+}
+
+/// The variables without argument.
+const VARIABLES: &[(&str, Variable)] = &[
+    ("PROTOCOL", Variable::Protocol),
+    ("RESPONSE_CODE", Variable::ResponseCode),
+    ("RESPONSE_FLAGS", Variable::ResponseFlags),
+    ("ROUTE_NAME", Variable::RouteName),
+    ("REQUESTED_SERVER_NAME", Variable::ServerName),
+    ("UPSTREAM_CLUSTER", Variable::Cluster),
+    (
+        "UPSTREAM_HOST",
+        Variable::Address(Peer::Upstream, AddressPart::Both),
+    ),
+    (
+        "UPSTREAM_REMOTE_ADDRESS",
+        Variable::Address(Peer::Upstream, AddressPart::Both),
+    ),
+    (
+        "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
+        Variable::Address(Peer::Upstream, AddressPart::Host),
+    ),
+    (
+        "UPSTREAM_REMOTE_PORT",
+        Variable::Address(Peer::Upstream, AddressPart::Port),
+    ),
+    (
+        "DOWNSTREAM_REMOTE_ADDRESS",
+        Variable::Address(Peer::Client, AddressPart::Both),
+    ),
+    (
+        "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
+        Variable::Address(Peer::Client, AddressPart::Host),
+    ),
+    (
+        "DOWNSTREAM_REMOTE_PORT",
+        Variable::Address(Peer::Client, AddressPart::Port),
+    ),
+    (
+        "DOWNSTREAM_DIRECT_REMOTE_ADDRESS",
+        Variable::Address(Peer::Direct, AddressPart::Both),
+    ),
+    (
+        "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT",
+        Variable::Address(Peer::Direct, AddressPart::Host),
+    ),
+    (
+        "DOWNSTREAM_DIRECT_REMOTE_PORT",
+        Variable::Address(Peer::Direct, AddressPart::Port),
+    ),
+    (
+        "DOWNSTREAM_LOCAL_ADDRESS",
+        Variable::Address(Peer::Local, AddressPart::Both),
+    ),
+    (
+        "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
+        Variable::Address(Peer::Local, AddressPart::Host),
+    ),
+    (
+        "DOWNSTREAM_LOCAL_PORT",
+        Variable::Address(Peer::Local, AddressPart::Port),
+    ),
+];
+
+/// Why a template was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// A `%` without its partner.
+    #[error("the % at byte {0} opens a variable that is not closed; write %% for a percent sign")]
+    Unclosed(usize),
+    /// A variable that does not exist, or not in header values.
+    #[error("%{0}% is no variable of header values; known are REQ(NAME), RESP(NAME), {known}", known = known())]
+    Unknown(String),
+    /// A variable whose argument or length is wrong.
+    #[error("%{0}% is not of the form %NAME(ARGUMENT):LENGTH%")]
+    Malformed(String),
+}
+
+fn known() -> String {
+    let names: Vec<_> = VARIABLES.iter().map(|(name, _)| *name).collect();
+    names.join(", ")
+}
+
+impl Template {
+    /// Parses a value.
+    ///
+    /// # Errors
+    /// A variable is not closed, not known or not well formed.
+    pub fn new(value: &str) -> Result<Self, TemplateError> {
+        let mut parts = Vec::new();
+        let mut text = Vec::new();
+        let mut at = 0;
+        while let Some(found) = value[at..].find('%') {
+            let start = at + found;
+            text.extend_from_slice(&value.as_bytes()[at..start]);
+            let end = close(value, start + 1).ok_or(TemplateError::Unclosed(start))?;
+            if end == start + 1 {
+                text.push(b'%');
+            } else {
+                if !text.is_empty() {
+                    parts.push(Part::Text(std::mem::take(&mut text).into()));
+                }
+                parts.push(variable(&value[start + 1..end])?);
+            }
+            at = end + 1;
+        }
+        text.extend_from_slice(&value.as_bytes()[at..]);
+        if !text.is_empty() {
+            parts.push(Part::Text(text.into()));
+        }
+        Ok(Self {
+            parts: parts.into(),
+        })
+    }
+
+    /// The value for one request; borrowed when it has no variable.
+    pub(super) fn render(&self, scope: Scope<'_>) -> Cow<'_, [u8]> {
+        match &*self.parts {
+            [] => Cow::Borrowed(b""),
+            [Part::Text(text)] => Cow::Borrowed(text),
+            parts => {
+                let mut out = Vec::new();
+                for part in parts {
+                    match part {
+                        Part::Text(text) => out.extend_from_slice(text),
+                        Part::Variable { variable, longest } => {
+                            let start = out.len();
+                            variable.write(scope, &mut out);
+                            out.truncate(
+                                longest.map_or(out.len(), |longest| out.len().min(start + longest)),
+                            );
+                        }
+                    }
+                }
+                Cow::Owned(out)
+            }
+        }
+    }
+}
+
+/// The `%` that closes a variable: the first one outside its argument.
+fn close(value: &str, from: usize) -> Option<usize> {
+    let mut depth = 0_u32;
+    for (offset, byte) in value.as_bytes()[from..].iter().enumerate() {
+        match byte {
+            b'(' => depth += 1,
+            b')' => depth = depth.saturating_sub(1),
+            b'%' if depth == 0 => return Some(from + offset),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Parses `NAME`, `NAME(ARGUMENT)` or `NAME(ARGUMENT):LENGTH`.
+fn variable(source: &str) -> Result<Part, TemplateError> {
+    let malformed = || TemplateError::Malformed(source.to_owned());
+    let Some((name, rest)) = source.split_once('(') else {
+        let variable = VARIABLES
+            .iter()
+            .find(|(name, _)| *name == source)
+            .map(|(_, v)| v.clone());
+        return variable
+            .map(|variable| Part::Variable {
+                variable,
+                longest: None,
+            })
+            .ok_or_else(|| TemplateError::Unknown(source.to_owned()));
+    };
+    let (argument, length) = rest.rsplit_once(')').ok_or_else(malformed)?;
+    let longest = match length.strip_prefix(':') {
+        Some(digits) => Some(digits.parse().map_err(|_| malformed())?),
+        None if length.is_empty() => None,
+        None => return Err(malformed()),
+    };
+    let (main, other) = match argument.split_once('?') {
+        Some((main, other)) => (main, Some(other)),
+        None => (argument, None),
+    };
+    if main.is_empty() || other == Some("") {
+        return Err(malformed());
+    }
+    let lower = |name: &str| -> Box<[u8]> { name.to_ascii_lowercase().into_bytes().into() };
+    let variable = match name {
+        "REQ" => Variable::Request(Field::new(main), other.map(Field::new)),
+        "RESP" => Variable::Response(lower(main), other.map(lower)),
+        _ => return Err(TemplateError::Unknown(source.to_owned())),
+    };
+    Ok(Part::Variable { variable, longest })
+}
+
+impl Variable {
+    fn write(&self, scope: Scope<'_>, out: &mut Vec<u8>) {
+        let facts = scope.facts;
+        match self {
+            Self::Request(main, other) => {
+                let value = first_line(main, scope.request).or_else(|| {
+                    other
+                        .as_ref()
+                        .and_then(|other| first_line(other, scope.request))
+                });
+                out.extend_from_slice(value.unwrap_or_default());
+            }
+            Self::Response(main, other) => {
+                let value = scope.response.and_then(|response| {
+                    let get = |name: &[u8]| response.headers.get(name);
+                    get(main).or_else(|| other.as_deref().and_then(get))
+                });
+                out.extend_from_slice(value.unwrap_or_default());
+            }
+            Self::Protocol => out.extend_from_slice(match scope.request.version {
+                Version::Http10 => b"HTTP/1.0",
+                Version::Http11 => b"HTTP/1.1",
+                Version::Http2 => b"HTTP/2",
+            }),
+            Self::ResponseCode => {
+                let status = scope.response.map_or(0, |response| response.status);
+                out.extend_from_slice(status.to_string().as_bytes());
+            }
+            Self::ResponseFlags => text(facts.flags, out),
+            Self::RouteName => text(facts.route, out),
+            Self::ServerName => text(facts.server_name, out),
+            Self::Cluster => text(facts.cluster, out),
+            Self::Address(peer, part) => {
+                let address = match peer {
+                    Peer::Client => facts.client,
+                    Peer::Direct => facts.peer,
+                    Peer::Local => facts.local,
+                    Peer::Upstream => facts.upstream,
+                };
+                if let Some(address) = address {
+                    part.write(address, out);
+                }
+            }
+        }
+    }
+}
+
+/// The first line of a field: a value copied elsewhere is not joined (unlike one that is matched).
+fn first_line<'h>(field: &Field, head: &'h RequestHead) -> Option<&'h [u8]> {
+    match field {
+        Field::Header(name) => head.headers.get(name),
+        pseudo => match pseudo.value(head) {
+            Some(Cow::Borrowed(value)) => Some(value),
+            _ => None,
+        },
+    }
+}
+
+fn text(value: Option<&str>, out: &mut Vec<u8>) {
+    out.extend_from_slice(value.unwrap_or_default().as_bytes());
+}
+
+impl AddressPart {
+    fn write(self, address: SocketAddr, out: &mut Vec<u8>) {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = match self {
+            Self::Both => write!(text, "{address}"),
+            Self::Host => write!(text, "{}", address.ip()),
+            Self::Port => write!(text, "{}", address.port()),
+        };
+        out.extend_from_slice(text.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn render(template: &str, response: Option<&ResponseHead>) -> String {
+        let mut request = RequestHead::default();
+        request.set_method(b"GET");
+        request.set_path(b"/a?b");
+        request.set_authority(b"example.com");
+        request.headers.append(b"X-One", b"first");
+        request.headers.append(b"X-One", b"second");
+        let facts = Facts {
+            client: Some(([192, 0, 2, 1], 4000).into()),
+            peer: Some(([127, 0, 0, 1], 5000).into()),
+            local: Some(([127, 0, 0, 1], 80).into()),
+            route: Some("r"),
+            cluster: Some("c"),
+            ..Facts::default()
+        };
+        let scope = Scope {
+            request: &request,
+            response,
+            facts: &facts,
+        };
+        let template = Template::new(template).expect("a valid template");
+        String::from_utf8_lossy(&template.render(scope)).into_owned()
+    }
+
+    #[test]
+    fn variables_of_a_request() {
+        let cases = [
+            ("plain", "plain"),
+            ("", ""),
+            ("100%%", "100%"),
+            ("%REQ(x-one)%", "first"),
+            ("%REQ(X-None?:path)%!", "/a?b!"),
+            ("%REQ(x-none)%", ""),
+            ("%REQ(:AUTHORITY):7%", "example"),
+            ("%REQ(host)%", "example.com"),
+            ("%PROTOCOL%", "HTTP/1.1"),
+            ("%DOWNSTREAM_REMOTE_ADDRESS%", "192.0.2.1:4000"),
+            ("%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "192.0.2.1"),
+            (
+                "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%",
+                "127.0.0.1",
+            ),
+            ("<%DOWNSTREAM_LOCAL_PORT%>", "<80>"),
+            ("%ROUTE_NAME%/%UPSTREAM_CLUSTER%", "r/c"),
+            ("%UPSTREAM_HOST%", ""),
+            ("%RESPONSE_CODE%", "0"),
+        ];
+        for (template, expected) in cases {
+            assert_eq!(render(template, None), expected, "{template}");
+        }
+    }
+
+    #[test]
+    fn variables_of_a_response() {
+        let mut response = ResponseHead {
+            status: 418,
+            ..ResponseHead::default()
+        };
+        response.headers.append(b"Server", b"teapot");
+        assert_eq!(
+            render("%RESPONSE_CODE% %RESP(server)%", Some(&response)),
+            "418 teapot"
+        );
+        assert_eq!(render("%RESP(x?Server):3%", Some(&response)), "tea");
+    }
+
+    #[test]
+    fn wrong_templates_are_refused() {
+        let cases = [
+            ("50%", "at byte 2"),
+            ("%REQ(a", "at byte 0"),
+            ("%NOPE%", "no variable"),
+            ("%NOPE(x)%", "no variable"),
+            ("%REQ()%", "not of the form"),
+            ("%REQ(a?)%", "not of the form"),
+            ("%REQ(a):x%", "not of the form"),
+            ("%REQ(a)x%", "not of the form"),
+        ];
+        for (template, expected) in cases {
+            let error = Template::new(template).expect_err(template).to_string();
+            assert!(error.contains(expected), "{template}: {error}");
+        }
+    }
+}
