@@ -120,7 +120,7 @@ impl Buffer {
 
     /// Drops `n` bytes from the front.
     pub fn consume(&mut self, n: usize) {
-        self.start = (self.start + n).min(self.end);
+        self.start = self.start.saturating_add(n).min(self.end);
     }
 
     /// Moves what waits into a buffer of [`LARGE`] bytes; for heads that outgrow this one.

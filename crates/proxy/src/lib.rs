@@ -3,11 +3,15 @@
 pub mod accesslog;
 pub mod admin;
 pub mod buffer;
+pub mod clock;
 pub mod config;
 pub mod http;
 pub mod listener;
+pub mod random;
 pub mod route;
 pub mod stats;
 pub mod tcp;
+pub mod timer;
 pub mod tls;
 pub mod upstream;
+pub mod worker;

@@ -1,8 +1,28 @@
 //! HTTP: one request path for HTTP/1 and HTTP/2.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `head.rs`, `known.rs` | message heads |
+//! | `h1/` | HTTP/1: parsing, framing, connections, serving |
+//! | `stream.rs`, `transfer.rs` | a request and its answer in any version; moving bodies |
+//! | `exchange.rs` | the request path |
+//! | `forwarding.rs`, `path.rs` | what a proxy changes in heads |
+//! | `local.rs` | answers of our own |
+//! | `limits.rs`, `journal.rs` | time limits; what is noted for log and counts |
 
+pub mod chain;
+pub mod exchange;
+pub mod forwarding;
 pub mod h1;
 pub mod head;
+pub mod journal;
 pub mod known;
+pub mod limits;
+pub mod local;
+pub mod path;
+pub mod stream;
+pub mod transfer;
+pub mod upstream;
 
 pub use head::{Headers, RequestHead, ResponseHead, Scheme, Version};
 pub use known::Known;

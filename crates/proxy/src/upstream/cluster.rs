@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -46,7 +46,9 @@ impl ClusterSlot {
 
     /// Replaces the cluster; connections of the old one finish what they have.
     pub fn store(&self, cluster: Option<Arc<Cluster>>) {
-        self.current.store(cluster);
+        if let Some(old) = self.current.swap(cluster) {
+            old.retired.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -190,8 +192,18 @@ pub struct Cluster {
     pub max_concurrent_streams: u32,
     /// Bytes buffered per connection before reading stops.
     pub buffer_limit: u32,
-    /// The endpoints now; `None` inside only before the first resolution.
+    /// The endpoints now.
     pub endpoints: ArcSwap<EndpointSet>,
+    /// Set when another cluster has taken its place: workers then drop what they keep for it.
+    pub retired: AtomicBool,
+}
+
+impl Cluster {
+    /// Whether another cluster has taken its place.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+    }
 }
 
 /// The endpoints of a cluster at one moment.
@@ -201,6 +213,17 @@ pub struct EndpointSet {
     pub ready: bool,
     /// The endpoints, in the order given.
     pub endpoints: Vec<Arc<Endpoint>>,
+    /// Sum of their weights.
+    pub total_weight: u64,
+}
+
+impl EndpointSet {
+    /// A known set.
+    #[must_use]
+    pub fn new(endpoints: Vec<Arc<Endpoint>>) -> Self {
+        let total_weight = endpoints.iter().map(|endpoint| u64::from(endpoint.weight)).sum();
+        Self { ready: true, endpoints, total_weight }
+    }
 }
 
 /// One address behind a cluster. Kept (same `Arc`) when a new set has the same address, so that its
@@ -218,6 +241,12 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// An endpoint without requests; a weight of 0 counts as 1.
+    #[must_use]
+    pub fn new(address: SocketAddr, hostname: Option<Arc<str>>, weight: u32) -> Self {
+        Self { address, hostname, weight: weight.max(1), active: AtomicU32::new(0) }
+    }
+
     /// Requests in flight over all workers.
     #[must_use]
     pub fn active(&self) -> u32 {

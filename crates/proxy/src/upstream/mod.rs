@@ -1,5 +1,9 @@
 //! Clusters: endpoints, resolution, balancing, connection pools.
 
+pub mod balance;
 pub mod cluster;
+pub mod local;
+pub mod pool;
 
 pub use cluster::{Cluster, ClusterSlot, Endpoint, EndpointSet};
+pub use local::{LocalCluster, LocalClusters};

@@ -66,6 +66,10 @@ enum Encoder {
     Identity,
     /// In chunks; so many bytes of the current one are still to come.
     Chunked(usize),
+    /// As it is, in a tunnel: the end of the content is the end of the direction.
+    Tunnel,
+    /// A tunnel's content is over; the direction is to be shut down.
+    Shutdown,
 }
 
 /// One connection.
@@ -190,7 +194,7 @@ impl Conn {
     /// From here on both directions carry plain bytes (after 101, or 200 to a CONNECT).
     pub fn become_tunnel(&mut self) {
         self.decoder = BodyDecoder::UntilClose;
-        self.encoder = Encoder::Identity;
+        self.encoder = Encoder::Tunnel;
     }
 
     /// The next content of the message being read.
@@ -262,6 +266,11 @@ impl Conn {
             return Poll::Ready(Ok(()));
         }
         self.io.poll_read_ready(cx)
+    }
+
+    /// Drops what has been read and not used.
+    pub fn discard(&mut self) {
+        self.drop_read(usize::MAX);
     }
 
     /// What has been read and not used.
@@ -411,7 +420,7 @@ impl Conn {
             ready!(self.poll_flush(cx))?;
         }
         let data = match &mut self.encoder {
-            Encoder::Identity => data,
+            Encoder::Identity | Encoder::Tunnel | Encoder::Shutdown => data,
             Encoder::Chunked(left) => {
                 if *left == 0 {
                     *left = data.len();
@@ -437,10 +446,14 @@ impl Conn {
 
     /// Queues the end of the message.
     pub fn finish(&mut self, trailers: Option<&Headers>) {
-        if let Encoder::Chunked(_) = self.encoder {
-            encode::last_chunk(&mut self.write, trailers);
-        }
-        self.encoder = Encoder::Identity;
+        self.encoder = match self.encoder {
+            Encoder::Identity => Encoder::Identity,
+            Encoder::Chunked(_) => {
+                encode::last_chunk(&mut self.write, trailers);
+                Encoder::Identity
+            }
+            Encoder::Tunnel | Encoder::Shutdown => Encoder::Shutdown,
+        };
     }
 
     /// Writes what is queued.
@@ -450,6 +463,9 @@ impl Conn {
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.write.len() {
             ready!(self.poll_write_with(cx, &[]))?;
+        }
+        if self.encoder == Encoder::Shutdown {
+            ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
         }
         Poll::Ready(Ok(()))
     }

@@ -4,6 +4,7 @@ pub mod body;
 pub mod conn;
 pub mod encode;
 pub mod parse;
+pub mod server;
 
 pub use body::{BodyDecoder, Decoded};
 pub use conn::Conn;

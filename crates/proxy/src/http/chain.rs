@@ -1,0 +1,83 @@
+//! An HTTP filter chain in one worker, and who is connected to it.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::accesslog::AccessLog;
+use crate::config::listener::{FilterChain, HttpManager, Listener};
+use crate::route::RouteTable;
+use crate::stats::{HttpStats, Stats};
+use crate::worker::Worker;
+
+/// What the connections of one chain share in one worker.
+#[derive(Debug)]
+pub struct HttpChain {
+    /// The worker.
+    pub worker: Rc<Worker>,
+    /// The connection manager.
+    pub manager: Arc<HttpManager>,
+    /// Its counts, of this worker.
+    pub stats: Stats<HttpStats>,
+    /// What is logged; this worker's own reference, so that no other worker counts on it.
+    pub log: Option<Arc<AccessLog>>,
+    /// Name of the listener.
+    pub listener: Arc<str>,
+    /// The chain.
+    pub chain: Arc<FilterChain>,
+    routes: RefCell<Rc<Arc<RouteTable>>>,
+}
+
+impl HttpChain {
+    /// The chain `chain` of `listener`, whose filter is `manager`.
+    #[must_use]
+    pub fn new(
+        worker: Rc<Worker>,
+        listener: &Listener,
+        chain: Arc<FilterChain>,
+        manager: Arc<HttpManager>,
+    ) -> Self {
+        Self {
+            stats: worker.stats.http(&manager.stat_prefix, &listener.stat_prefix),
+            log: manager.log.as_ref().map(|log| Arc::new(AccessLog::clone(log))),
+            listener: Arc::clone(&listener.name),
+            routes: RefCell::new(Rc::new(manager.routes.table.load_full())),
+            worker,
+            manager,
+            chain,
+        }
+    }
+
+    /// The routes that are in force. A request keeps the table it was given to its end; taking one counts
+    /// no reference that another worker counts.
+    pub fn routes(&self) -> Rc<Arc<RouteTable>> {
+        let current = self.manager.routes.table.load();
+        let mut routes = self.routes.borrow_mut();
+        if !Arc::ptr_eq(&current, &routes) {
+            *routes = Rc::new(Arc::clone(&current));
+        }
+        Rc::clone(&routes)
+    }
+
+    /// Whether connections are to close after what they are doing: the worker drains, or the listener has
+    /// lost this chain.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        self.worker.is_draining() || self.chain.retired.load(Ordering::Relaxed)
+    }
+}
+
+/// Who is connected.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// Our address.
+    pub local: SocketAddr,
+    /// Number of the connection.
+    pub id: u64,
+    /// Server name of the ClientHello.
+    pub server_name: Option<Arc<str>>,
+}

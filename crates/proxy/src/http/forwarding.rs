@@ -1,0 +1,230 @@
+//! What a proxy changes in headers: hop-by-hop fields, who the client is, which request this is.
+//!
+//! Pure functions on heads; the rules are Envoy's connection manager's.
+
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+
+use super::head::{Headers, RequestHead, ResponseHead, Scheme};
+use super::h1::parse::tokens;
+use super::known::Known;
+use crate::config::listener::{HttpManager, ServerHeader};
+use crate::random::Random;
+
+/// Headers by which a client outside could steer the proxy: dropped at an edge.
+const STEERING: [&[u8]; 14] = [
+    b"x-envoy-internal",
+    b"x-envoy-decorator-operation",
+    b"x-envoy-downstream-service-cluster",
+    b"x-envoy-downstream-service-node",
+    b"x-envoy-expected-rq-timeout-ms",
+    b"x-envoy-force-trace",
+    b"x-envoy-hedge-on-per-try-timeout",
+    b"x-envoy-ip-tags",
+    b"x-envoy-max-retries",
+    b"x-envoy-original-url",
+    b"x-envoy-retry-grpc-on",
+    b"x-envoy-retry-on",
+    b"x-envoy-upstream-alt-stat-name",
+    b"x-envoy-upstream-rq-timeout-ms",
+];
+const STEERING_MORE: [&[u8]; 4] = [
+    b"x-envoy-upstream-rq-per-try-timeout-ms",
+    b"x-envoy-upstream-rq-timeout-alt-response",
+    b"x-envoy-retriable-status-codes",
+    b"x-envoy-retriable-header-names",
+];
+
+/// Removes the fields that concern one connection only (RFC 9110 section 7.6.1), those that `Connection`
+/// names among them. `upgrade` keeps `Upgrade`, which then goes on to the next hop.
+pub fn strip_hop_by_hop(headers: &mut Headers, upgrade: bool) {
+    let nominated: Vec<Vec<u8>> = headers
+        .iter()
+        .filter(|(known, ..)| *known == Known::Connection)
+        .flat_map(|(_, _, value)| tokens(value))
+        .filter(|token| Known::of(token) == Known::Other && !is_option(token))
+        .map(<[u8]>::to_vec)
+        .collect();
+    headers.retain(|known, _, value| match known {
+        Known::Connection
+        | Known::KeepAlive
+        | Known::ProxyConnection
+        | Known::TransferEncoding
+        | Known::Http2Settings => false,
+        Known::Upgrade => upgrade,
+        // The only coding that means something end to end.
+        Known::Te => value.eq_ignore_ascii_case(b"trailers"),
+        _ => true,
+    });
+    for name in nominated {
+        headers.remove(&name);
+    }
+}
+
+fn is_option(token: &[u8]) -> bool {
+    token.eq_ignore_ascii_case(b"close")
+        || token.eq_ignore_ascii_case(b"keep-alive")
+        || token.eq_ignore_ascii_case(b"upgrade")
+}
+
+/// Prepares a request for routing and for the next hop; returns the client's address, as far as it can be
+/// believed.
+pub fn request(
+    head: &mut RequestHead,
+    manager: &HttpManager,
+    peer: SocketAddr,
+    upgrade: bool,
+    random: &Random,
+) -> SocketAddr {
+    strip_hop_by_hop(&mut head.headers, upgrade);
+    let scheme = head.scheme;
+    let headers = &mut head.headers;
+    headers.remove(b"expect");
+    let client = if manager.use_remote_address {
+        let client = match manager.trusted_hops {
+            0 => peer,
+            hops => nth_from_end(headers, hops - 1).map_or(peer, |ip| SocketAddr::new(ip, 0)),
+        };
+        if !manager.skip_xff_append {
+            append_forwarded_for(headers, peer.ip());
+        }
+        if manager.trusted_hops == 0 || headers.get_known(Known::ForwardedProto).is_none() {
+            set_proto(headers, scheme);
+        }
+        for name in STEERING.iter().chain(&STEERING_MORE) {
+            headers.remove(name);
+        }
+        let mut text = [0; 48];
+        headers.set(b"x-envoy-external-address", ip_text(&mut text, client.ip()));
+        client
+    } else {
+        if headers.get_known(Known::ForwardedProto).is_none() {
+            set_proto(headers, scheme);
+        }
+        nth_from_end(headers, manager.trusted_hops).map_or(peer, |ip| SocketAddr::new(ip, 0))
+    };
+    let untrusted = manager.use_remote_address && !manager.preserve_external_request_id;
+    let missing = headers.get_known(Known::RequestId).is_none();
+    if manager.generate_request_id && (missing || untrusted) {
+        headers.set(b"x-request-id", &random.uuid());
+    }
+    if !manager.via.is_empty() {
+        append_list(headers, b"via", &manager.via, b", ");
+    }
+    client
+}
+
+fn set_proto(headers: &mut Headers, scheme: Scheme) {
+    headers.set(b"x-forwarded-proto", scheme.as_str().as_bytes());
+}
+
+/// Prepares a response for the client.
+pub fn response(
+    head: &mut ResponseHead,
+    manager: &HttpManager,
+    request_id: Option<&[u8]>,
+    date: &[u8],
+) {
+    let upgrade = head.status == 101;
+    strip_hop_by_hop(&mut head.headers, upgrade);
+    let headers = &mut head.headers;
+    let has_server = headers.get_known(Known::Server).is_some();
+    match manager.server_header {
+        ServerHeader::Overwrite => headers.set(b"server", &manager.server_name),
+        ServerHeader::AppendIfAbsent if !has_server => {
+            headers.append(b"server", &manager.server_name);
+        }
+        ServerHeader::AppendIfAbsent | ServerHeader::PassThrough => {}
+    }
+    // A recipient with a clock adds the date that an origin left out (RFC 9110 section 6.6.1).
+    if headers.get_known(Known::Date).is_none() {
+        headers.append(b"date", date);
+    }
+    if !manager.via.is_empty() {
+        append_list(headers, b"via", &manager.via, b", ");
+    }
+    if let (true, Some(id)) = (manager.request_id_in_response, request_id) {
+        headers.set(b"x-request-id", id);
+    }
+}
+
+/// Adds the peer to `x-forwarded-for`.
+fn append_forwarded_for(headers: &mut Headers, peer: IpAddr) {
+    let mut text = [0; 48];
+    let peer = ip_text(&mut text, peer);
+    append_list(headers, b"x-forwarded-for", peer, b",");
+}
+
+fn ip_text(buffer: &mut [u8; 48], ip: IpAddr) -> &[u8] {
+    let mut rest = &mut buffer[..];
+    // 48 bytes hold every address: the longest text is 45.
+    let _ = write!(rest, "{}", ip.to_canonical());
+    let left = rest.len();
+    &buffer[..48 - left]
+}
+
+fn append_list(headers: &mut Headers, name: &[u8], value: &[u8], separator: &[u8]) {
+    match headers.get(name) {
+        None | Some(b"") => headers.set(name, value),
+        Some(list) => {
+            let list = [list, separator, value].concat();
+            headers.set(name, &list);
+        }
+    }
+}
+
+/// The address `n` places before the last in `x-forwarded-for`, over all its lines.
+fn nth_from_end(headers: &Headers, n: u32) -> Option<IpAddr> {
+    let lines: Vec<&[u8]> = headers.get_all(b"x-forwarded-for").collect();
+    let mut entries = lines.iter().rev().flat_map(|line| line.rsplit(|&byte| byte == b','));
+    let entry = entries.nth(n as usize)?.trim_ascii();
+    std::str::from_utf8(entry).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&str, &str)]) -> Headers {
+        let mut headers = Headers::new();
+        for (name, value) in lines {
+            headers.append(name.as_bytes(), value.as_bytes());
+        }
+        headers
+    }
+
+    #[test]
+    fn connection_fields_do_not_travel() {
+        let mut headers = headers(&[
+            ("Connection", "close, X-Secret , Host, upgrade"),
+            ("X-Secret", "1"),
+            ("Keep-Alive", "timeout=1"),
+            ("TE", "gzip"),
+            ("Upgrade", "h2c"),
+            ("Proxy-Connection", "x"),
+            ("Accept", "*/*"),
+        ]);
+        strip_hop_by_hop(&mut headers, false);
+        let names: Vec<_> = headers.iter().map(|(_, name, _)| name.to_vec()).collect();
+        assert_eq!(names, [b"Accept"]);
+    }
+
+    #[test]
+    fn the_client_is_found_behind_trusted_hops() {
+        let headers = headers(&[("x-forwarded-for", "1.1.1.1, 2.2.2.2"), ("X-Forwarded-For", "3.3.3.3")]);
+        let at = |n| nth_from_end(&headers, n).map(|ip| ip.to_string());
+        assert_eq!(at(0).as_deref(), Some("3.3.3.3"));
+        assert_eq!(at(2).as_deref(), Some("1.1.1.1"));
+        assert_eq!(at(3), None);
+    }
+
+    #[test]
+    fn addresses_are_written_plainly() {
+        let text = |ip: &str| {
+            let mut buffer = [0; 48];
+            String::from_utf8(ip_text(&mut buffer, ip.parse().unwrap()).to_vec()).unwrap()
+        };
+        assert_eq!(text("::ffff:10.0.0.1"), "10.0.0.1");
+        assert_eq!(text("2001:db8::1"), "2001:db8::1");
+    }
+}

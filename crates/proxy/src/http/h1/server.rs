@@ -1,0 +1,266 @@
+//! Serving a client's HTTP/1 connection: request after request, until either side has had enough.
+
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::super::chain::{Client, HttpChain};
+use super::super::exchange::{End, Exchange, Scratch};
+use super::super::head::{Headers, ResponseHead, Version};
+use super::super::known::Known;
+use super::super::local::LocalReply;
+use super::super::stream::{Downstream, Recv, RecvError, Stream};
+use super::conn::HeadLimits;
+use super::encode::ConnectionHeader;
+use super::parse::{Carriage, Framing};
+use super::Conn;
+use crate::buffer::Buffer;
+use crate::worker::Registration;
+
+/// Serves a connection to its end. `first` holds bytes that were read from it already.
+pub async fn serve(
+    http: Rc<HttpChain>,
+    client: Client,
+    io: TcpStream,
+    first: Option<Buffer>,
+    place: Registration,
+) {
+    let _count = Count::new(&http);
+    let mut conn = Conn::new(io, first, Rc::clone(&http.worker.buffers));
+    let mut scratch = Box::<Scratch>::default();
+    let opened = Instant::now();
+    let mut served = 0;
+    let end = loop {
+        match idle(&http, &mut conn, &mut scratch, &place, opened, served).await {
+            Next::Request => {}
+            Next::Close => break End::Close,
+        }
+        // Boxed, so that an idle connection does not carry the size of a request.
+        let end = Box::pin(request(&http, &client, &mut conn, &mut scratch, opened, &mut served)).await;
+        let (received, sent) = conn.take_counts();
+        http.stats.downstream_cx_rx_bytes_total.add(received);
+        http.stats.downstream_cx_tx_bytes_total.add(sent);
+        if end != End::Reusable {
+            break end;
+        }
+        conn.release();
+    };
+    if end == End::Close && served > 0 {
+        linger(&mut conn, http.manager.delayed_close_timeout).await;
+    } else if end == End::Abort {
+        // The client must not take a cut answer for a whole one: a reset says so whatever the framing.
+        let _ = socket2::SockRef::from(conn.io()).set_linger(Some(Duration::ZERO));
+    }
+}
+
+enum Next {
+    Request,
+    Close,
+}
+
+/// Waits, without a buffer, until a request begins.
+async fn idle(
+    http: &HttpChain,
+    conn: &mut Conn,
+    scratch: &mut Scratch,
+    place: &Registration,
+    opened: Instant,
+    served: u32,
+) -> Next {
+    if served > 0 && http.is_retired() && conn.filled().is_empty() {
+        return Next::Close;
+    }
+    let manager = &http.manager;
+    let idle_end = manager.idle_timeout.map(|timeout| Instant::now() + timeout);
+    let life_end = manager.max_connection_duration.map(|timeout| opened + timeout);
+    scratch.deadline.set(idle_end.into_iter().chain(life_end).min());
+    place.set_idle(true);
+    let next = poll_fn(|cx| {
+        if let Poll::Ready(readable) = conn.poll_readable(cx) {
+            return Poll::Ready(if readable.is_ok() { Next::Request } else { Next::Close });
+        }
+        scratch.deadline.poll(cx).map(|()| {
+            http.stats.downstream_cx_idle_timeout.inc();
+            Next::Close
+        })
+    })
+    .await;
+    place.set_idle(false);
+    next
+}
+
+/// Reads one request's head and serves it.
+async fn request(
+    http: &HttpChain,
+    client: &Client,
+    conn: &mut Conn,
+    scratch: &mut Scratch,
+    opened: Instant,
+    served: &mut u32,
+) -> End {
+    let manager = &http.manager;
+    let started = Instant::now();
+    let limits =
+        HeadLimits { bytes: manager.max_head as usize, lines: manager.max_headers as usize };
+    let head_time = manager.request_headers_timeout.or(manager.stream_idle_timeout);
+    scratch.deadline.set(head_time.map(|timeout| started + timeout));
+    let read = poll_fn(|cx| {
+        if let Poll::Ready(read) = conn.poll_request(cx, limits, &mut scratch.request) {
+            return Poll::Ready(Some(read));
+        }
+        scratch.deadline.poll(cx).map(|()| None)
+    })
+    .await;
+    let close = {
+        let enough = manager.max_requests_per_connection.is_some_and(|max| *served + 1 >= max);
+        let old = manager.max_connection_duration.is_some_and(|max| opened.elapsed() >= max);
+        enough || old
+    };
+    let refused = match read {
+        Some(Ok(carriage)) => {
+            *served += 1;
+            let mut down = Client1::new(conn, scratch.request.version, &carriage);
+            let exchange = Exchange::new(http, client, &mut down, scratch, carriage, started, close);
+            return exchange.serve().await;
+        }
+        Some(Err(RecvError::Closed)) => return End::Close,
+        Some(Err(RecvError::Bad(reason))) => {
+            http.stats.downstream_cx_protocol_error.inc();
+            LocalReply::bad_message(reason)
+        }
+        Some(Err(RecvError::Truncated | RecvError::Io(_))) => return End::Abort,
+        None => {
+            http.stats.downstream_rq_header_timeout.inc();
+            LocalReply::request_timeout("request_header_timeout")
+        }
+    };
+    *served += 1;
+    scratch.request.clear();
+    let carriage = Carriage {
+        framing: Framing::None,
+        keep_alive: false,
+        expects_continue: false,
+        upgrade: false,
+    };
+    let mut down = Client1::new(conn, Version::Http11, &carriage);
+    Exchange::new(http, client, &mut down, scratch, carriage, started, true).refuse(refused).await
+}
+
+/// Lets the client read the answer before the connection goes: the sending side is closed, and what
+/// still comes is read and dropped for a while. Closing at once would reset the connection and could take
+/// the answer with it (RFC 9112 section 9.6).
+async fn linger(conn: &mut Conn, time: Duration) {
+    let drained = async {
+        poll_fn(|cx| conn.poll_shutdown(cx)).await?;
+        while poll_fn(|cx| conn.poll_fill(cx)).await? > 0 {
+            conn.discard();
+        }
+        io::Result::Ok(())
+    };
+    // Whatever comes of it, the connection is closed then.
+    let _ = tokio::time::timeout(time, drained).await;
+}
+
+/// Counts the connection while it is open.
+struct Count<'a>(&'a HttpChain);
+
+impl<'a> Count<'a> {
+    fn new(http: &'a HttpChain) -> Self {
+        let stats = &http.stats;
+        stats.downstream_cx_total.inc();
+        stats.downstream_cx_http1_total.inc();
+        stats.downstream_cx_active.inc();
+        stats.downstream_cx_http1_active.inc();
+        Self(http)
+    }
+}
+
+impl Drop for Count<'_> {
+    fn drop(&mut self) {
+        let stats = &self.0.stats;
+        stats.downstream_cx_destroy.inc();
+        stats.downstream_cx_active.dec();
+        stats.downstream_cx_http1_active.dec();
+    }
+}
+
+/// One exchange on a client's connection.
+struct Client1<'c> {
+    conn: &'c mut Conn,
+    version: Version,
+    upgrade: bool,
+}
+
+impl<'c> Client1<'c> {
+    fn new(conn: &'c mut Conn, version: Version, carriage: &Carriage) -> Self {
+        Self { conn, version, upgrade: carriage.upgrade }
+    }
+}
+
+impl Downstream for Client1<'_> {
+    fn version(&self) -> Version {
+        self.version
+    }
+
+    fn start_response(&mut self, head: &ResponseHead, body: bool, close: bool) -> bool {
+        let sized = head.headers.get_known(Known::ContentLength).is_some();
+        let chunked = body && !sized && self.version == Version::Http11 && head.status != 101;
+        // Without a length or chunks the end of the connection is the end of the answer.
+        let close = close || (body && !sized && !chunked);
+        let connection = match (head.status, close, self.version) {
+            (101, ..) if self.upgrade => ConnectionHeader::Upgrade,
+            (_, true, _) => ConnectionHeader::Close,
+            (_, false, Version::Http10) => ConnectionHeader::KeepAlive,
+            (_, false, _) => ConnectionHeader::None,
+        };
+        self.conn.start_response(head, chunked, connection);
+        close
+    }
+
+    fn send_interim(&mut self, head: &ResponseHead) {
+        self.conn.start_response(head, false, ConnectionHeader::None);
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.conn.poll_gone(cx)
+    }
+}
+
+impl Stream for Client1<'_> {
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Recv<'_>, RecvError>> {
+        self.conn.poll_recv(cx)
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.conn.consume(n);
+    }
+
+    fn take_trailers(&mut self) -> Option<Box<Headers>> {
+        self.conn.take_trailers()
+    }
+
+    fn received_all(&self) -> bool {
+        self.conn.received_all()
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.conn.poll_send(cx, data)
+    }
+
+    fn finish(&mut self, trailers: Option<&Headers>) {
+        self.conn.finish(trailers);
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.conn.poll_flush(cx)
+    }
+
+    fn become_tunnel(&mut self) {
+        self.conn.become_tunnel();
+    }
+}

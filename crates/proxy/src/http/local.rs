@@ -1,0 +1,125 @@
+//! Answers that the proxy gives itself, with Envoy's statuses, texts and flags.
+
+use std::borrow::Cow;
+
+use super::h1::BadMessage;
+use super::head::ResponseHead;
+use crate::accesslog::ResponseFlags;
+
+/// An answer of our own.
+#[derive(Clone, Debug)]
+pub struct LocalReply {
+    /// Status code.
+    pub status: u16,
+    /// Body, as plain text.
+    pub body: Cow<'static, [u8]>,
+    /// `location`, for redirects.
+    pub location: Option<Vec<u8>>,
+    /// Why, for the log.
+    pub flags: ResponseFlags,
+    /// Why, in Envoy's response code details.
+    pub details: &'static str,
+    /// Whether the connection closes after it.
+    pub close: bool,
+}
+
+impl LocalReply {
+    /// An answer that leaves the connection open.
+    #[must_use]
+    pub fn new(status: u16, body: &'static str, flags: ResponseFlags, details: &'static str) -> Self {
+        let body = Cow::Borrowed(body.as_bytes());
+        Self { status, body, location: None, flags, details, close: false }
+    }
+
+    /// 404: no virtual host, or no route in it, takes the request.
+    #[must_use]
+    pub fn no_route() -> Self {
+        Self::new(404, "", ResponseFlags::NO_ROUTE_FOUND, "route_not_found")
+    }
+
+    /// The route's cluster does not exist.
+    #[must_use]
+    pub fn no_cluster(status: u16) -> Self {
+        Self::new(status, "", ResponseFlags::NO_CLUSTER_FOUND, "cluster_not_found")
+    }
+
+    /// 503: the cluster has no endpoint.
+    #[must_use]
+    pub fn no_healthy_upstream() -> Self {
+        Self::new(503, "no healthy upstream", ResponseFlags::NO_HEALTHY_UPSTREAM, "no_healthy_upstream")
+    }
+
+    /// 403: the upgrade that is asked for is not allowed here.
+    #[must_use]
+    pub fn upgrade_refused() -> Self {
+        let reply = Self::new(403, "", ResponseFlags::NONE, "upgrade_failed");
+        Self { close: true, ..reply }
+    }
+
+    /// The client broke the protocol.
+    #[must_use]
+    pub fn bad_message(reason: BadMessage) -> Self {
+        let (status, body, details) = match reason {
+            BadMessage::TooLarge => {
+                (431, "Request Header Fields Too Large", "http1.headers_too_large")
+            }
+            BadMessage::TooManyHeaders => {
+                (431, "Request Header Fields Too Large", "http1.too_many_headers")
+            }
+            BadMessage::Coding => (501, "Not Implemented", "http1.invalid_transfer_encoding"),
+            BadMessage::Host => (400, "Bad Request", "http1.invalid_host"),
+            BadMessage::Target => (400, "Bad Request", "http1.invalid_url"),
+            BadMessage::Length => (400, "Bad Request", "http1.content_length_not_allowed"),
+            BadMessage::BareLf => (400, "Bad Request", "http1.bare_lf"),
+            BadMessage::Chunk => (400, "Bad Request", "http1.invalid_chunk"),
+            BadMessage::Malformed | BadMessage::Version => {
+                (400, "Bad Request", "http1.codec_error")
+            }
+        };
+        let reply = Self::new(status, body, ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR, details);
+        Self { close: true, ..reply }
+    }
+
+    /// 426: HTTP/1.0 is not accepted.
+    #[must_use]
+    pub fn upgrade_required() -> Self {
+        let reply = Self::new(426, "Upgrade Required", ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR, "low_version");
+        Self { close: true, ..reply }
+    }
+
+    /// 408: the request, or its head, did not arrive in time.
+    #[must_use]
+    pub fn request_timeout(details: &'static str) -> Self {
+        let reply = Self::new(408, "request timeout", ResponseFlags::NONE, details);
+        Self { close: true, ..reply }
+    }
+
+    /// 408 or 504: nothing moved for too long.
+    #[must_use]
+    pub fn idle_timeout(request_complete: bool) -> Self {
+        let status = if request_complete { 504 } else { 408 };
+        let reply = Self::new(status, "stream timeout", ResponseFlags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout");
+        Self { close: !request_complete, ..reply }
+    }
+
+    /// 504: the route's time is over.
+    #[must_use]
+    pub fn upstream_timeout() -> Self {
+        Self::new(504, "upstream request timeout", ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, "response_timeout")
+    }
+
+    /// The head of this answer.
+    pub fn write(&self, head: &mut ResponseHead) {
+        head.clear();
+        head.status = self.status;
+        let mut length = Vec::with_capacity(8);
+        super::h1::encode::push_decimal(&mut length, self.body.len() as u64);
+        head.headers.append(b"content-length", &length);
+        if !self.body.is_empty() {
+            head.headers.append(b"content-type", b"text/plain");
+        }
+        if let Some(location) = &self.location {
+            head.headers.append(b"location", location);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Path normalisation before matching: what is matched is what is forwarded.
+
+use super::head::RequestHead;
+use super::local::LocalReply;
+use crate::accesslog::ResponseFlags;
+use crate::config::listener::{EscapedSlashes, HttpManager};
+
+/// Normalises the path as the connection manager is configured (RFC 3986 section 6.2.2, Envoy's
+/// `normalize_path`, `merge_slashes` and `path_with_escaped_slashes_action`). The query is not touched.
+///
+/// # Errors
+/// An answer of our own: 400 for a path that cannot be normalised or has refused escapes, a redirect to the
+/// path without escaped slashes.
+pub fn normalize(head: &mut RequestHead, manager: &HttpManager) -> Result<(), LocalReply> {
+    let target = head.path();
+    let end = target.iter().position(|&byte| byte == b'?').unwrap_or(target.len());
+    let (path, query) = target.split_at(end);
+    if !path.starts_with(b"/") {
+        return Ok(());
+    }
+    let escapes = manager.escaped_slashes != EscapedSlashes::Keep && has_escaped_slash(path);
+    let merges = manager.merge_slashes && memchr::memmem::find(path, b"//").is_some();
+    if !escapes && !merges && !(manager.normalize_path && needs_normalizing(path)) {
+        return Ok(());
+    }
+    let mut path = path.to_vec();
+    if escapes {
+        if manager.escaped_slashes == EscapedSlashes::Reject {
+            return Err(bad_path("path_normalization_failed"));
+        }
+        path = unescape_slashes(&path);
+    }
+    if manager.normalize_path {
+        path = remove_dots(&decode_unreserved(&path)).ok_or_else(|| bad_path("path_normalization_failed"))?;
+    }
+    if manager.merge_slashes {
+        path.dedup_by(|a, b| *a == b'/' && *b == b'/');
+    }
+    let target = [&path, query].concat();
+    if escapes && manager.escaped_slashes == EscapedSlashes::UnescapeAndRedirect {
+        let reply = LocalReply::new(307, "", ResponseFlags::NONE, "path_normalization_redirect");
+        return Err(LocalReply { location: Some(target), ..reply });
+    }
+    head.set_path(&target);
+    Ok(())
+}
+
+fn bad_path(details: &'static str) -> LocalReply {
+    LocalReply::new(400, "", ResponseFlags::NONE, details)
+}
+
+/// Whether normalising could change anything: nearly never, so it is asked first.
+fn needs_normalizing(path: &[u8]) -> bool {
+    memchr::memchr2(b'%', b'\\', path).is_some() || memchr::memmem::find(path, b"/.").is_some()
+}
+
+fn has_escaped_slash(path: &[u8]) -> bool {
+    path.windows(3).any(|escape| {
+        escape.eq_ignore_ascii_case(b"%2f") || escape.eq_ignore_ascii_case(b"%5c")
+    })
+}
+
+fn unescape_slashes(path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((&byte, tail)) = rest.split_first() {
+        let escape = rest.get(..3).unwrap_or_default();
+        if escape.eq_ignore_ascii_case(b"%2f") || escape.eq_ignore_ascii_case(b"%5c") {
+            out.push(b'/');
+            rest = &rest[3..];
+        } else {
+            out.push(byte);
+            rest = tail;
+        }
+    }
+    out
+}
+
+/// Decodes escapes of unreserved characters, writes other escapes in upper case, and `\` as `/`.
+fn decode_unreserved(path: &[u8]) -> Vec<u8> {
+    let hex = |byte: u8| (byte as char).to_digit(16);
+    let mut out = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((&byte, tail)) = rest.split_first() {
+        let escape = match rest {
+            [b'%', high, low, ..] => hex(*high).zip(hex(*low)).map(|(h, l)| (h * 16 + l) as u8),
+            _ => None,
+        };
+        match escape {
+            Some(decoded) => {
+                if decoded.is_ascii_alphanumeric() || matches!(decoded, b'-' | b'.' | b'_' | b'~') {
+                    out.push(decoded);
+                } else {
+                    out.extend(rest[..3].to_ascii_uppercase());
+                }
+                rest = &rest[3..];
+            }
+            None => {
+                out.push(if byte == b'\\' { b'/' } else { byte });
+                rest = tail;
+            }
+        }
+    }
+    out
+}
+
+/// Removes dot segments (RFC 3986 section 5.2.4); `None` when `..` would lead above the root.
+fn remove_dots(path: &[u8]) -> Option<Vec<u8>> {
+    let mut out: Vec<&[u8]> = Vec::new();
+    let mut segments = path[1..].split(|&byte| byte == b'/').peekable();
+    while let Some(segment) = segments.next() {
+        let last = segments.peek().is_none();
+        match segment {
+            b"." if last => out.push(b""),
+            b"." => {}
+            b".." => {
+                out.pop()?;
+                if last {
+                    out.push(b"");
+                }
+            }
+            _ => out.push(segment),
+        }
+    }
+    let mut path = Vec::with_capacity(path.len());
+    for segment in out {
+        path.push(b'/');
+        path.extend_from_slice(segment);
+    }
+    if path.is_empty() {
+        path.push(b'/');
+    }
+    Some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn normal(path: &str) -> Option<String> {
+        let path = remove_dots(&decode_unreserved(path.as_bytes()))?;
+        Some(String::from_utf8(path).unwrap())
+    }
+
+    #[test]
+    fn dots_and_escapes() {
+        for (path, expected) in [
+            ("/a/./b", "/a/b"),
+            ("/a/../b", "/b"),
+            ("/a/b/..", "/a/"),
+            ("/a/.", "/a/"),
+            ("/", "/"),
+            ("/.", "/"),
+            ("/a//b", "/a//b"),
+            ("/%41%2e%2E/x", "/A../x"),
+            ("/a/%2e%2e/b", "/b"),
+            ("/a%2fb", "/a%2Fb"),
+            ("/a\\b", "/a/b"),
+            ("/a%zz", "/a%zz"),
+            ("/.hidden", "/.hidden"),
+        ] {
+            assert_eq!(normal(path).as_deref(), Some(expected), "{path}");
+        }
+        for path in ["/..", "/a/../../b", "/%2e%2e/etc"] {
+            assert_eq!(normal(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn escaped_slashes_are_seen_in_any_case() {
+        assert!(has_escaped_slash(b"/a%2Fb") && has_escaped_slash(b"/a%5c"));
+        assert_eq!(unescape_slashes(b"/a%2fb%5Cc%20"), b"/a/b/c%20");
+    }
+}

@@ -1,0 +1,315 @@
+//! A worker's HTTP/1 connections to one endpoint.
+//!
+//! Connections are used last in, first out, so that the surplus ages out; an idle one is checked without a
+//! system call before it is used again. What counts against the cluster's limits is held by guards, so
+//! that no path can forget to give it back.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::cluster::{Cluster, Endpoint};
+use super::local::LocalCluster;
+use crate::buffer::BufferPool;
+use crate::http::h1::Conn;
+use crate::stats::{ClusterStats, EndpointStats, Stats};
+
+/// Why no connection could be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The cluster's limits are reached (`UO`).
+    #[error("overflow")]
+    Overflow,
+    /// It was not established in time (`UF`).
+    #[error("connection timeout")]
+    Timeout,
+    /// It was refused or failed (`UF`).
+    #[error(transparent)]
+    Failed(#[from] io::Error),
+}
+
+/// One of something limited is in use; given back when dropped.
+#[derive(Debug)]
+pub struct Permit {
+    cluster: Arc<Cluster>,
+    of: fn(&Cluster) -> &AtomicU32,
+}
+
+impl Permit {
+    /// Takes one if fewer than `limit` are in use, or in any case if `force`.
+    fn take(cluster: &Arc<Cluster>, of: fn(&Cluster) -> &AtomicU32, limit: u32, force: bool) -> Option<Self> {
+        let permit = Self { cluster: Arc::clone(cluster), of };
+        // Taken first and checked after, so that two workers cannot both take the last one.
+        let before = of(cluster).fetch_add(1, Ordering::Relaxed);
+        (before < limit || force).then_some(permit)
+    }
+
+    /// A request in flight.
+    #[must_use]
+    pub fn request(cluster: &Arc<Cluster>) -> Option<Self> {
+        Self::take(cluster, |c| &c.usage.requests, cluster.limits.requests, false)
+    }
+
+    fn connection(cluster: &Arc<Cluster>, force: bool) -> Option<Self> {
+        Self::take(cluster, |c| &c.usage.connections, cluster.limits.connections, force)
+    }
+
+    fn pending(cluster: &Arc<Cluster>) -> Option<Self> {
+        Self::take(cluster, |c| &c.usage.pending_requests, cluster.limits.pending_requests, false)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        (self.of)(&self.cluster).fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An open connection and what it counts as.
+#[derive(Debug)]
+struct Open {
+    conn: Conn,
+    requests: u32,
+    idle_since: Instant,
+    opened: Instant,
+    local: Option<SocketAddr>,
+    pool: Rc<Pool>,
+    _permit: Permit,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let (received, sent) = self.conn.take_counts();
+        let stats = &self.pool.stats;
+        stats.upstream_cx_rx_bytes_total.add(received);
+        stats.upstream_cx_tx_bytes_total.add(sent);
+        stats.upstream_cx_destroy.inc();
+        stats.upstream_cx_active.dec();
+        stats.upstream_cx_length_ms.record(self.opened.elapsed().as_millis() as u64);
+        stats.upstream_rq_per_cx.record(u64::from(self.requests));
+        self.pool.endpoint_stats.cx_active.dec();
+        self.pool.open.set(self.pool.open.get() - 1);
+        // Whoever waits for one may open another in its place.
+        self.pool.returned.notify_one();
+    }
+}
+
+/// The connections of one worker to one endpoint.
+#[derive(Debug)]
+pub struct Pool {
+    /// The endpoint.
+    pub endpoint: Arc<Endpoint>,
+    /// Its counts, of this worker.
+    pub endpoint_stats: Stats<EndpointStats>,
+    stats: Stats<ClusterStats>,
+    buffers: Rc<BufferPool>,
+    idle: RefCell<Vec<Box<Open>>>,
+    open: Cell<u32>,
+    returned: Notify,
+    /// Whether the endpoint is gone: connections that come back are closed.
+    closed: Cell<bool>,
+}
+
+impl Pool {
+    /// A pool without connections.
+    #[must_use]
+    pub fn new(
+        endpoint: Arc<Endpoint>,
+        endpoint_stats: Stats<EndpointStats>,
+        stats: Stats<ClusterStats>,
+        buffers: Rc<BufferPool>,
+    ) -> Self {
+        Self {
+            endpoint,
+            endpoint_stats,
+            stats,
+            buffers,
+            idle: RefCell::default(),
+            open: Cell::new(0),
+            returned: Notify::new(),
+            closed: Cell::new(false),
+        }
+    }
+
+    /// A connection, idle or new. Waits while the cluster's limit of connections is reached, as long as its
+    /// limit of pending requests is not.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn lease(self: &Rc<Self>, local: &LocalCluster) -> Result<Lease, ConnectError> {
+        if let Some(lease) = self.reuse() {
+            return Ok(lease);
+        }
+        let cluster = &local.cluster;
+        let Some(_pending) = Permit::pending(cluster) else {
+            self.stats.upstream_rq_pending_overflow.inc();
+            return Err(ConnectError::Overflow);
+        };
+        self.stats.upstream_rq_pending_total.inc();
+        self.stats.upstream_rq_pending_active.inc();
+        let _active = Gauge(&self.stats);
+        loop {
+            if let Some(permit) = Permit::connection(cluster, self.open.get() == 0) {
+                return self.connect(cluster, permit).await;
+            }
+            self.stats.upstream_cx_overflow.inc();
+            self.returned.notified().await;
+            if let Some(lease) = self.reuse() {
+                return Ok(lease);
+            }
+        }
+    }
+
+    /// A new connection, whatever waits idle: for a request whose reused connection turned out dead.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn lease_new(self: &Rc<Self>, local: &LocalCluster) -> Result<Lease, ConnectError> {
+        self.close_idle();
+        self.lease(local).await
+    }
+
+    fn reuse(self: &Rc<Self>) -> Option<Lease> {
+        loop {
+            let open = self.idle.borrow_mut().pop()?;
+            if open.conn.is_reusable() {
+                return Some(Lease { local: open.local, open: Some(open), reused: true });
+            }
+            self.stats.upstream_cx_destroy_remote.inc();
+        }
+    }
+
+    async fn connect(
+        self: &Rc<Self>,
+        cluster: &Arc<Cluster>,
+        permit: Permit,
+    ) -> Result<Lease, ConnectError> {
+        let started = Instant::now();
+        let stats = &self.stats;
+        let dial = TcpStream::connect(self.endpoint.address);
+        let io = match tokio::time::timeout(cluster.connect_timeout, dial).await {
+            Ok(Ok(io)) => io,
+            Ok(Err(error)) => {
+                stats.upstream_cx_connect_fail.inc();
+                self.endpoint_stats.cx_connect_fail.inc();
+                return Err(error.into());
+            }
+            Err(_) => {
+                stats.upstream_cx_connect_timeout.inc();
+                stats.upstream_cx_connect_fail.inc();
+                self.endpoint_stats.cx_connect_fail.inc();
+                return Err(ConnectError::Timeout);
+            }
+        };
+        io.set_nodelay(true)?;
+        let local = io.local_addr().ok();
+        let now = Instant::now();
+        stats.upstream_cx_total.inc();
+        stats.upstream_cx_http1_total.inc();
+        stats.upstream_cx_active.inc();
+        stats.upstream_cx_connect_ms.record((now - started).as_millis() as u64);
+        self.endpoint_stats.cx_total.inc();
+        self.endpoint_stats.cx_active.inc();
+        self.open.set(self.open.get() + 1);
+        let open = Box::new(Open {
+            conn: Conn::new(io, None, Rc::clone(&self.buffers)),
+            requests: 0,
+            idle_since: now,
+            opened: now,
+            local,
+            pool: Rc::clone(self),
+            _permit: permit,
+        });
+        Ok(Lease { open: Some(open), reused: false, local })
+    }
+
+    /// Closes connections that have been idle for longer than `timeout`, or that the endpoint has closed.
+    pub fn sweep(&self, now: Instant, timeout: Option<Duration>) {
+        self.idle.borrow_mut().retain(|open| {
+            let expired = timeout.is_some_and(|timeout| now - open.idle_since >= timeout);
+            if expired {
+                self.stats.upstream_cx_idle_timeout.inc();
+            }
+            !expired && open.conn.is_reusable()
+        });
+    }
+
+    /// Closes all idle connections.
+    pub fn close_idle(&self) {
+        let idle = std::mem::take(&mut *self.idle.borrow_mut());
+        drop(idle);
+    }
+
+    /// The endpoint is gone: idle connections close now, others when their request is over.
+    pub fn close(&self) {
+        self.closed.set(true);
+        self.close_idle();
+    }
+}
+
+struct Gauge<'a>(&'a ClusterStats);
+
+impl Drop for Gauge<'_> {
+    fn drop(&mut self) {
+        self.0.upstream_rq_pending_active.dec();
+    }
+}
+
+/// A connection for one request. It closes when dropped, unless it is given back.
+#[derive(Debug)]
+pub struct Lease {
+    open: Option<Box<Open>>,
+    /// Whether the connection has carried a request before.
+    pub reused: bool,
+    /// Our address on it.
+    pub local: Option<SocketAddr>,
+}
+
+impl Lease {
+    /// Counts a request that is sent on it; tells how many it has carried with this one.
+    pub fn count_request(&mut self) -> u32 {
+        let Some(open) = &mut self.open else { return 0 };
+        open.requests += 1;
+        open.requests
+    }
+
+    /// Gives the connection back for the next request: both messages were read and written to their end.
+    pub fn give_back(mut self) {
+        let Some(mut open) = self.open.take() else { return };
+        let pool = Rc::clone(&open.pool);
+        let (received, sent) = open.conn.take_counts();
+        pool.stats.upstream_cx_rx_bytes_total.add(received);
+        pool.stats.upstream_cx_tx_bytes_total.add(sent);
+        open.conn.release();
+        if pool.closed.get() {
+            return;
+        }
+        open.idle_since = Instant::now();
+        pool.idle.borrow_mut().push(open);
+        pool.returned.notify_one();
+    }
+}
+
+impl Deref for Lease {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        // Only `give_back`, which takes the lease, empties it.
+        &self.open.as_ref().expect("a lease holds its connection").conn
+    }
+}
+
+impl DerefMut for Lease {
+    fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.open.as_mut().expect("a lease holds its connection").conn
+    }
+}

@@ -1,0 +1,80 @@
+//! A worker: one thread, one single-threaded runtime, everything a request needs within reach.
+//!
+//! Workers share only what is immutable (configuration, swapped as a whole) or atomic (limits). Nothing on
+//! the request path takes a lock that another worker could hold.
+
+mod connections;
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+pub use connections::{Connections, Registration};
+
+use crate::accesslog::Recorder;
+use crate::buffer::BufferPool;
+use crate::clock::Clock;
+use crate::random::Random;
+use crate::stats::Scope;
+use crate::upstream::LocalClusters;
+
+/// What the tasks of one worker share.
+#[derive(Debug)]
+pub struct Worker {
+    /// Number of the worker, from 0.
+    pub index: usize,
+    /// Its counts.
+    pub stats: Scope,
+    /// Its free buffers.
+    pub buffers: Rc<BufferPool>,
+    /// Its connections to upstreams.
+    pub clusters: LocalClusters,
+    /// Its way to the access logs.
+    pub recorder: Recorder,
+    /// Its random numbers.
+    pub random: Random,
+    /// Its clock.
+    pub clock: Clock,
+    /// Its downstream connections.
+    pub connections: Rc<Connections>,
+    draining: Cell<bool>,
+    next_connection: Cell<u64>,
+}
+
+impl Worker {
+    /// A worker without connections.
+    #[must_use]
+    pub fn new(index: usize, stats: Scope, recorder: Recorder) -> Self {
+        let buffers = Rc::<BufferPool>::default();
+        Self {
+            index,
+            clusters: LocalClusters::new(stats.clone(), Rc::clone(&buffers)),
+            stats,
+            buffers,
+            recorder,
+            random: Random::default(),
+            clock: Clock::default(),
+            connections: Rc::default(),
+            draining: Cell::new(false),
+            next_connection: Cell::new(0),
+        }
+    }
+
+    /// Whether connections are to close after what they are doing.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Lets connections close after what they are doing; idle ones close now.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        self.connections.close_idle(|_| true);
+    }
+
+    /// A number for a connection, unique in the process: the worker's number is in its top bits.
+    pub fn connection_id(&self) -> u64 {
+        let next = self.next_connection.get() + 1;
+        self.next_connection.set(next);
+        ((self.index as u64) << 48) | next
+    }
+}
