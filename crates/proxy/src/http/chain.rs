@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::accesslog::AccessLog;
 use crate::config::listener::{FilterChain, HttpManager, Listener};
 use crate::route::RouteTable;
 use crate::stats::{HttpStats, Stats};
@@ -21,8 +20,6 @@ pub struct HttpChain {
     pub manager: Arc<HttpManager>,
     /// Its counts, of this worker.
     pub stats: Stats<HttpStats>,
-    /// What is logged; this worker's own reference, so that no other worker counts on it.
-    pub log: Option<Arc<AccessLog>>,
     /// Name of the listener.
     pub listener: Arc<str>,
     /// The chain.
@@ -41,7 +38,6 @@ impl HttpChain {
     ) -> Self {
         Self {
             stats: worker.stats.http(&manager.stat_prefix, &listener.stat_prefix),
-            log: manager.log.as_ref().map(|log| Arc::new(AccessLog::clone(log))),
             listener: Arc::clone(&listener.name),
             routes: RefCell::new(Rc::new(manager.routes.table.load_full())),
             worker,

@@ -47,8 +47,8 @@ impl Journal {
             Version::Http2 => http.stats.downstream_rq_http2_total.inc(),
             _ => http.stats.downstream_rq_http1_total.inc(),
         }
-        let record = http.log.as_ref().map(|log| {
-            let mut record = Record::new(Kind::Http, wall, log.clone());
+        let record = http.manager.log.as_ref().map(|log| {
+            let mut record = Record::new(Kind::Http, wall, log);
             record.protocol = Some(protocol(version));
             record.connection_id = client.id;
             record.downstream_direct_remote = Some(client.peer);
@@ -162,12 +162,12 @@ impl Journal {
         if self.status != 0 {
             http.stats.downstream_rq.count(self.status);
         }
-        let Some(mut record) = self.record else { return };
+        let (Some(mut record), Some(log)) = (self.record, &http.manager.log) else { return };
         record.timing.end = took;
         record.bytes.received = self.bytes.received;
         record.bytes.sent = self.bytes.sent;
         record.set(Field::Details, self.details);
-        record.capture_request(|name| match name {
+        record.capture_request(log.plan(), |name| match name {
             ":method" => some(request.method()),
             ":path" => some(request.path()),
             ":authority" => some(request.authority()),
@@ -176,7 +176,7 @@ impl Journal {
             name => request.headers.get(name.as_bytes()),
         });
         if self.status != 0 {
-            record.capture_response(|name| response.headers.get(name.as_bytes()));
+            record.capture_response(log.plan(), |name| response.headers.get(name.as_bytes()));
         }
         http.worker.recorder.record(*record);
     }

@@ -24,5 +24,24 @@ pub mod stream;
 pub mod transfer;
 pub mod upstream;
 
+use std::rc::Rc;
+
+use tokio::net::TcpStream;
+
+use crate::buffer::Buffer;
+use crate::worker::Registration;
+
+/// Serves a plain-text connection to its end, in the version that the client speaks. `first` holds bytes
+/// that were read from it already.
+pub async fn serve_plain(
+    http: Rc<chain::HttpChain>,
+    client: chain::Client,
+    io: TcpStream,
+    first: Option<Buffer>,
+    place: Registration,
+) {
+    h1::server::serve(http, client, io, first, place).await;
+}
+
 pub use head::{Headers, RequestHead, ResponseHead, Scheme, Version};
 pub use known::Known;

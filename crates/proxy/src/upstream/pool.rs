@@ -74,32 +74,54 @@ impl Drop for Permit {
     }
 }
 
-/// An open connection and what it counts as.
+/// A connection that was established, as it counts; dropped when it closes.
+#[derive(Debug)]
+pub struct Dialled {
+    /// The endpoint's address.
+    pub remote: SocketAddr,
+    /// Our address.
+    pub local: Option<SocketAddr>,
+    opened: Instant,
+    pool: Rc<Pool>,
+    _permit: Permit,
+}
+
+impl Drop for Dialled {
+    fn drop(&mut self) {
+        let stats = &self.pool.stats;
+        stats.upstream_cx_destroy.inc();
+        stats.upstream_cx_active.dec();
+        stats.upstream_cx_length_ms.record(self.opened.elapsed().as_millis() as u64);
+        self.pool.endpoint_stats.cx_active.dec();
+        self.pool.open.set(self.pool.open.get() - 1);
+        // Whoever waits for one may open another in its place.
+        self.pool.returned.notify_one();
+    }
+}
+
+/// An HTTP/1 connection of a pool.
 #[derive(Debug)]
 struct Open {
     conn: Conn,
     requests: u32,
     idle_since: Instant,
-    opened: Instant,
-    local: Option<SocketAddr>,
-    pool: Rc<Pool>,
-    _permit: Permit,
+    dialled: Dialled,
+}
+
+impl Open {
+    /// Adds the bytes that moved to the counts.
+    fn count(&mut self) {
+        let (received, sent) = self.conn.take_counts();
+        let stats = &self.dialled.pool.stats;
+        stats.upstream_cx_rx_bytes_total.add(received);
+        stats.upstream_cx_tx_bytes_total.add(sent);
+    }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let (received, sent) = self.conn.take_counts();
-        let stats = &self.pool.stats;
-        stats.upstream_cx_rx_bytes_total.add(received);
-        stats.upstream_cx_tx_bytes_total.add(sent);
-        stats.upstream_cx_destroy.inc();
-        stats.upstream_cx_active.dec();
-        stats.upstream_cx_length_ms.record(self.opened.elapsed().as_millis() as u64);
-        stats.upstream_rq_per_cx.record(u64::from(self.requests));
-        self.pool.endpoint_stats.cx_active.dec();
-        self.pool.open.set(self.pool.open.get() - 1);
-        // Whoever waits for one may open another in its place.
-        self.pool.returned.notify_one();
+        self.count();
+        self.dialled.pool.stats.upstream_rq_per_cx.record(u64::from(self.requests));
     }
 }
 
@@ -182,10 +204,25 @@ impl Pool {
         loop {
             let open = self.idle.borrow_mut().pop()?;
             if open.conn.is_reusable() {
-                return Some(Lease { local: open.local, open: Some(open), reused: true });
+                return Some(Lease { local: open.dialled.local, open: Some(open), reused: true });
             }
             self.stats.upstream_cx_destroy_remote.inc();
         }
+    }
+
+    /// A connection for TCP, counted but not pooled. Does not wait at the limit of connections.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn dial_for_tcp(
+        self: &Rc<Self>,
+        local: &LocalCluster,
+    ) -> Result<(Dialled, TcpStream), ConnectError> {
+        let Some(permit) = Permit::connection(&local.cluster, false) else {
+            self.stats.upstream_cx_overflow.inc();
+            return Err(ConnectError::Overflow);
+        };
+        self.dial(&local.cluster, permit).await
     }
 
     async fn connect(
@@ -193,6 +230,19 @@ impl Pool {
         cluster: &Arc<Cluster>,
         permit: Permit,
     ) -> Result<Lease, ConnectError> {
+        let (dialled, io) = self.dial(cluster, permit).await?;
+        self.stats.upstream_cx_http1_total.inc();
+        let local = dialled.local;
+        let conn = Conn::new(io, None, Rc::clone(&self.buffers));
+        let open = Open { conn, requests: 0, idle_since: dialled.opened, dialled };
+        Ok(Lease { open: Some(Box::new(open)), reused: false, local })
+    }
+
+    async fn dial(
+        self: &Rc<Self>,
+        cluster: &Arc<Cluster>,
+        permit: Permit,
+    ) -> Result<(Dialled, TcpStream), ConnectError> {
         let started = Instant::now();
         let stats = &self.stats;
         let dial = TcpStream::connect(self.endpoint.address);
@@ -211,25 +261,21 @@ impl Pool {
             }
         };
         io.set_nodelay(true)?;
-        let local = io.local_addr().ok();
-        let now = Instant::now();
+        let opened = Instant::now();
         stats.upstream_cx_total.inc();
-        stats.upstream_cx_http1_total.inc();
         stats.upstream_cx_active.inc();
-        stats.upstream_cx_connect_ms.record((now - started).as_millis() as u64);
+        stats.upstream_cx_connect_ms.record((opened - started).as_millis() as u64);
         self.endpoint_stats.cx_total.inc();
         self.endpoint_stats.cx_active.inc();
         self.open.set(self.open.get() + 1);
-        let open = Box::new(Open {
-            conn: Conn::new(io, None, Rc::clone(&self.buffers)),
-            requests: 0,
-            idle_since: now,
-            opened: now,
-            local,
+        let dialled = Dialled {
+            remote: self.endpoint.address,
+            local: io.local_addr().ok(),
+            opened,
             pool: Rc::clone(self),
             _permit: permit,
-        });
-        Ok(Lease { open: Some(open), reused: false, local })
+        };
+        Ok((dialled, io))
     }
 
     /// Closes connections that have been idle for longer than `timeout`, or that the endpoint has closed.
@@ -285,10 +331,8 @@ impl Lease {
     /// Gives the connection back for the next request: both messages were read and written to their end.
     pub fn give_back(mut self) {
         let Some(mut open) = self.open.take() else { return };
-        let pool = Rc::clone(&open.pool);
-        let (received, sent) = open.conn.take_counts();
-        pool.stats.upstream_cx_rx_bytes_total.add(received);
-        pool.stats.upstream_cx_tx_bytes_total.add(sent);
+        let pool = Rc::clone(&open.dialled.pool);
+        open.count();
         open.conn.release();
         if pool.closed.get() {
             return;

@@ -4,10 +4,13 @@
 //! the request path takes a lock that another worker could hold.
 
 mod connections;
+pub mod fleet;
+pub mod thread;
 
 use std::cell::Cell;
 use std::rc::Rc;
 
+pub use fleet::Fleet;
 pub use connections::{Connections, Registration};
 
 use crate::accesslog::Recorder;
@@ -15,6 +18,7 @@ use crate::buffer::BufferPool;
 use crate::clock::Clock;
 use crate::random::Random;
 use crate::stats::Scope;
+use crate::tcp;
 use crate::upstream::LocalClusters;
 
 /// What the tasks of one worker share.
@@ -26,6 +30,8 @@ pub struct Worker {
     pub stats: Scope,
     /// Its free buffers.
     pub buffers: Rc<BufferPool>,
+    /// What its TCP connections share.
+    pub tcp: tcp::Pools,
     /// Its connections to upstreams.
     pub clusters: LocalClusters,
     /// Its way to the access logs.
@@ -48,6 +54,7 @@ impl Worker {
         Self {
             index,
             clusters: LocalClusters::new(stats.clone(), Rc::clone(&buffers)),
+            tcp: tcp::Pools { buffers: Rc::clone(&buffers), pipes: Rc::default() },
             stats,
             buffers,
             recorder,

@@ -1,0 +1,278 @@
+//! A listener in one worker: accepts, looks at the first bytes, chooses a filter chain, serves.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::buffer::Buffer;
+use crate::config::chains::ConnectionFacts;
+use crate::config::listener::{FilterChain, Listener, NetworkFilter};
+use crate::http::chain::{Client, HttpChain};
+use crate::http::serve_plain;
+use crate::stats::{ListenerStats, Stats};
+use crate::tcp::filter::TcpChain;
+use crate::tls::{ClientHello, InspectorLimits, Verdict, inspect};
+use crate::worker::Worker;
+
+/// How long accepting pauses when the process has no descriptor or memory left for a connection.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A listener as one worker serves it. Its configuration can be replaced while it accepts.
+#[derive(Debug)]
+pub struct LocalListener {
+    worker: Rc<Worker>,
+    current: RefCell<Rc<Current>>,
+}
+
+/// One form of the configuration, with the chains made ready for this worker.
+#[derive(Debug)]
+struct Current {
+    listener: Arc<Listener>,
+    stats: Stats<ListenerStats>,
+    chains: Vec<(Arc<FilterChain>, Handler)>,
+}
+
+/// What serves the connections of a chain.
+#[derive(Clone, Debug)]
+enum Handler {
+    Http(Rc<HttpChain>),
+    Tcp(Rc<TcpChain>),
+}
+
+impl LocalListener {
+    /// A listener that serves `listener`.
+    #[must_use]
+    pub fn new(worker: Rc<Worker>, listener: Arc<Listener>) -> Self {
+        let current = RefCell::new(Rc::new(Current::new(&worker, listener, &[])));
+        Self { worker, current }
+    }
+
+    /// Serves another form of the listener from now on. Chains that it shares with the one before keep
+    /// their connections; those of chains that are gone close after what they are doing.
+    pub fn update(&self, listener: Arc<Listener>) {
+        let next = Current::new(&self.worker, listener, &self.current.borrow().chains);
+        *self.current.borrow_mut() = Rc::new(next);
+        self.worker.connections.close_idle(|chain| chain.retired.load(Ordering::Relaxed));
+    }
+
+    /// The listener is gone: its connections close after what they are doing.
+    pub fn retire(&self) {
+        let current = self.current.borrow();
+        for (chain, _) in &current.chains {
+            chain.retired.store(true, Ordering::Relaxed);
+        }
+        self.worker.connections.close_idle(|chain| chain.retired.load(Ordering::Relaxed));
+    }
+
+    /// Accepts until the task is ended.
+    pub async fn accept(self: Rc<Self>, socket: TcpListener) {
+        loop {
+            match socket.accept().await {
+                Ok((io, peer)) => {
+                    self.start(io, peer);
+                }
+                // The connection was gone before it was accepted.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept connections, pausing");
+                    self.current.borrow().stats.downstream_global_cx_overflow.inc();
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn start(&self, io: TcpStream, peer: SocketAddr) {
+        let current = Rc::clone(&self.current.borrow());
+        let worker = Rc::clone(&self.worker);
+        // Answers are written whole; waiting for more would only delay them.
+        let (Ok(()), Ok(local)) = (io.set_nodelay(true), io.local_addr()) else { return };
+        let client = Client { peer, local, id: worker.connection_id(), server_name: None };
+        current.stats.downstream_cx_total.inc();
+        if let (false, [only]) = (current.listener.chains.needs_inspection, &current.chains[..])
+            && current.listener.chains.find(&facts(&client, None, &[])).is_some()
+        {
+            spawn(worker, current.clone(), only.clone(), io, None, client);
+            return;
+        }
+        tokio::task::spawn_local(choose(worker, current, io, client));
+    }
+}
+
+impl Current {
+    fn new(
+        worker: &Rc<Worker>,
+        listener: Arc<Listener>,
+        before: &[(Arc<FilterChain>, Handler)],
+    ) -> Self {
+        let chains = listener.chains.chains.iter().chain(&listener.chains.default);
+        let chains = chains
+            .map(|chain| {
+                let kept = before.iter().find(|(known, _)| Arc::ptr_eq(known, chain));
+                let handler = kept.map(|(_, handler)| handler.clone());
+                let handler = handler.unwrap_or_else(|| Handler::new(worker, &listener, chain));
+                (Arc::clone(chain), handler)
+            })
+            .collect();
+        Self { stats: worker.stats.listener(&listener.stat_prefix), listener, chains }
+    }
+}
+
+impl Handler {
+    fn new(worker: &Rc<Worker>, listener: &Listener, chain: &Arc<FilterChain>) -> Self {
+        match &chain.filter {
+            NetworkFilter::Http(manager) => Self::Http(Rc::new(HttpChain::new(
+                Rc::clone(worker),
+                listener,
+                Arc::clone(chain),
+                Arc::clone(manager),
+            ))),
+            NetworkFilter::Tcp(proxy) => Self::Tcp(Rc::new(TcpChain::new(
+                Rc::clone(worker),
+                listener,
+                Arc::clone(chain),
+                Arc::clone(proxy),
+            ))),
+        }
+    }
+}
+
+fn facts<'a>(
+    client: &'a Client,
+    hello: Option<&'a ClientHello>,
+    alpn: &'a [&'a [u8]],
+) -> ConnectionFacts<'a> {
+    ConnectionFacts {
+        destination: client.local,
+        source: client.peer,
+        server_name: hello.and_then(|hello| hello.server_name.as_deref()),
+        tls: hello.is_some(),
+        application_protocols: alpn,
+    }
+}
+
+/// Looks at the first bytes where a chain asks for what they tell, and serves the chain that matches. A
+/// connection that no chain takes is closed.
+async fn choose(worker: Rc<Worker>, current: Rc<Current>, mut io: TcpStream, mut client: Client) {
+    let listener = &current.listener;
+    let (mut first, mut hello) = (None, None);
+    if listener.chains.needs_inspection {
+        match look(&worker, &current, &mut io).await {
+            Some((bytes, found)) => (first, hello) = (bytes, found),
+            None => return,
+        }
+    }
+    let alpn: Vec<&[u8]> = hello.iter().flat_map(|hello| hello.alpn.iter()).collect();
+    let chain = listener.chains.find(&facts(&client, hello.as_ref(), &alpn));
+    let found = chain.and_then(|chain| current.chains.iter().find(|(known, _)| Arc::ptr_eq(known, chain)));
+    client.server_name = hello.as_ref().and_then(|hello| hello.server_name.as_deref()).map(Arc::from);
+    match found.cloned() {
+        Some(chain) => spawn(worker, Rc::clone(&current), chain, io, first, client),
+        None => {
+            current.stats.no_filter_chain_match.inc();
+            refuse(&worker, &current, &client);
+        }
+    }
+}
+
+/// What the first bytes tell; `None` when the connection is over.
+async fn look(
+    worker: &Rc<Worker>,
+    current: &Current,
+    io: &mut TcpStream,
+) -> Option<(Option<Buffer>, Option<ClientHello>)> {
+    let stats = &current.stats;
+    let limits = InspectorLimits {
+        timeout: current.listener.inspect_timeout,
+        ..InspectorLimits::default()
+    };
+    stats.downstream_pre_cx_active.inc();
+    let inspected = inspect(io, limits, &worker.buffers).await;
+    stats.downstream_pre_cx_active.dec();
+    let counts = worker.stats.tls_inspector();
+    match inspected.verdict {
+        Verdict::Tls(hello) => {
+            counts.tls_found.inc();
+            let sni = hello.server_name.is_some();
+            if sni { counts.sni_found.inc() } else { counts.sni_not_found.inc() }
+            if hello.alpn.is_empty() { counts.alpn_not_found.inc() } else { counts.alpn_found.inc() }
+            Some((inspected.bytes, Some(hello)))
+        }
+        Verdict::NotTls | Verdict::Malformed(_) => {
+            counts.tls_not_found.inc();
+            Some((inspected.bytes, None))
+        }
+        Verdict::TimedOut => {
+            stats.downstream_pre_cx_timeout.inc();
+            current.listener.continue_on_inspect_timeout.then_some((inspected.bytes, None))
+        }
+        Verdict::Closed => {
+            stats.downstream_listener_filter_remote_close.inc();
+            None
+        }
+        Verdict::Failed(_) => {
+            stats.downstream_listener_filter_error.inc();
+            None
+        }
+    }
+}
+
+/// Notes a connection that no chain takes.
+fn refuse(worker: &Worker, current: &Current, client: &Client) {
+    tracing::debug!(
+        listener = %current.listener.name,
+        peer = %client.peer,
+        server_name = client.server_name.as_deref().unwrap_or("-"),
+        worker = worker.index,
+        "no filter chain takes this connection, closing it"
+    );
+}
+
+fn spawn(
+    worker: Rc<Worker>,
+    current: Rc<Current>,
+    (chain, handler): (Arc<FilterChain>, Handler),
+    io: TcpStream,
+    first: Option<Buffer>,
+    client: Client,
+) {
+    let place = worker.connections.register(chain);
+    let key = place.key();
+    let open = Open::new(current);
+    let task = match handler {
+        Handler::Http(http) => tokio::task::spawn_local(async move {
+            let _open = open;
+            serve_plain(http, client, io, first, place).await;
+        }),
+        Handler::Tcp(tcp) => tokio::task::spawn_local(async move {
+            let (_open, _place) = (open, place);
+            tcp.serve(client, io, first).await;
+        }),
+    };
+    worker.connections.set_task(key, task.abort_handle());
+}
+
+/// Counts a connection as open.
+struct Open(Rc<Current>, tokio::time::Instant);
+
+impl Open {
+    fn new(current: Rc<Current>) -> Self {
+        current.stats.downstream_cx_active.inc();
+        Self(current, tokio::time::Instant::now())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let stats = &self.0.stats;
+        stats.downstream_cx_active.dec();
+        stats.downstream_cx_destroy.inc();
+        stats.downstream_cx_length_ms.record(self.1.elapsed().as_millis() as u64);
+    }
+}

@@ -1,0 +1,238 @@
+//! The TCP proxy filter in one worker: picks a cluster and an endpoint, connects, relays, logs.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::{EndedBy, Pools, RelayLimits, Side, Tally, relay};
+use crate::accesslog::{Field, Kind, Record, ResponseFlags};
+use crate::buffer::Buffer;
+use crate::config::listener::{FilterChain, Listener, TcpProxy};
+use crate::http::chain::Client;
+use crate::stats::{Stats, TcpStats};
+use crate::upstream::pool::{ConnectError, Dialled};
+use crate::upstream::{ClusterSlot, LocalCluster};
+use crate::worker::Worker;
+
+/// What the connections of one chain share in one worker.
+#[derive(Debug)]
+pub struct TcpChain {
+    worker: Rc<Worker>,
+    proxy: Arc<TcpProxy>,
+    stats: Stats<TcpStats>,
+    listener: Arc<str>,
+    chain: Arc<FilterChain>,
+    pools: Pools,
+}
+
+/// Why a connection has no upstream.
+struct Refusal {
+    flags: ResponseFlags,
+    details: &'static str,
+    failure: Option<String>,
+    remote: Option<SocketAddr>,
+}
+
+impl Refusal {
+    fn new(flags: ResponseFlags, details: &'static str) -> Self {
+        Self { flags, details, failure: None, remote: None }
+    }
+}
+
+impl TcpChain {
+    /// The chain `chain` of `listener`, whose filter is `proxy`.
+    #[must_use]
+    pub fn new(
+        worker: Rc<Worker>,
+        listener: &Listener,
+        chain: Arc<FilterChain>,
+        proxy: Arc<TcpProxy>,
+    ) -> Self {
+        Self {
+            stats: worker.stats.tcp(&proxy.stat_prefix),
+            listener: Arc::clone(&listener.name),
+            pools: worker.tcp.clone(),
+            worker,
+            proxy,
+            chain,
+        }
+    }
+
+    /// Serves a connection to its end. `first` holds bytes that were read from it already.
+    pub async fn serve(&self, client: Client, io: TcpStream, first: Option<Buffer>) {
+        self.stats.downstream_cx_total.inc();
+        let (started, wall) = (Instant::now(), SystemTime::now());
+        let slot = self.choose();
+        let mut note = Note { chain: self, client: &client, slot, started, wall };
+        let tally = Tally::default();
+        let (flags, details, dialled) = match self.connect(slot).await {
+            Ok((dialled, io_up, cluster)) => {
+                note.opened(&dialled, &tally);
+                let limits = RelayLimits {
+                    idle: self.proxy.idle_timeout,
+                    duration: self.proxy.max_duration,
+                };
+                let outcome = relay(io, io_up, first, limits, &self.pools, &tally).await;
+                cluster.stats.upstream_cx_rx_bytes_total.add(tally.upstream_received());
+                cluster.stats.upstream_cx_tx_bytes_total.add(tally.upstream_sent());
+                let (flags, details) = self.judge(outcome.ended_by);
+                (flags, details, Some(dialled))
+            }
+            Err(refusal) => {
+                note.refused(&refusal);
+                return;
+            }
+        };
+        self.stats.downstream_cx_rx_bytes_total.add(tally.received());
+        self.stats.downstream_cx_tx_bytes_total.add(tally.sent());
+        note.closed(flags, details, dialled.as_ref(), &tally);
+    }
+
+    fn choose(&self) -> &ClusterSlot {
+        let clusters = &self.proxy.clusters;
+        let total: u64 = clusters.iter().map(|(_, weight)| u64::from(*weight)).sum();
+        let mut left = self.worker.random.next() % total.max(1);
+        for (slot, weight) in clusters {
+            match left.checked_sub(u64::from(*weight)) {
+                Some(rest) => left = rest,
+                None => return slot,
+            }
+        }
+        &clusters[0].0
+    }
+
+    async fn connect(
+        &self,
+        slot: &ClusterSlot,
+    ) -> Result<(Dialled, TcpStream, Rc<LocalCluster>), Refusal> {
+        let Some(cluster) = self.worker.clusters.get(slot) else {
+            self.stats.downstream_cx_no_route.inc();
+            return Err(Refusal::new(ResponseFlags::NO_CLUSTER_FOUND, "cluster_not_found"));
+        };
+        let mut last = None;
+        for _ in 0..self.proxy.connect_attempts.max(1) {
+            let Some(pool) = cluster.pick(|| self.worker.random.next()) else {
+                cluster.stats.upstream_cx_none_healthy.inc();
+                let flags = ResponseFlags::NO_HEALTHY_UPSTREAM;
+                return Err(Refusal::new(flags, "no_healthy_upstream"));
+            };
+            match pool.dial_for_tcp(&cluster).await {
+                Ok((dialled, io)) => return Ok((dialled, io, cluster)),
+                Err(ConnectError::Overflow) => {
+                    return Err(Refusal::new(ResponseFlags::UPSTREAM_OVERFLOW, "overflow"));
+                }
+                Err(error) => {
+                    last = Some(Refusal {
+                        failure: Some(error.to_string()),
+                        remote: Some(pool.endpoint.address),
+                        ..Refusal::new(ResponseFlags::UPSTREAM_CONNECTION_FAILURE, "")
+                    });
+                }
+            }
+        }
+        cluster.stats.upstream_cx_connect_attempts_exceeded.inc();
+        let exceeded = ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED;
+        Err(last.map_or_else(
+            || Refusal::new(exceeded, ""),
+            |last| Refusal { flags: last.flags | exceeded, ..last },
+        ))
+    }
+
+    /// What the end of a relay means in the log.
+    fn judge(&self, ended_by: EndedBy) -> (ResponseFlags, &'static str) {
+        match ended_by {
+            EndedBy::Idle => {
+                self.stats.idle_timeout.inc();
+                (ResponseFlags::STREAM_IDLE_TIMEOUT, "tcp_session_idle_timeout")
+            }
+            EndedBy::MaxDuration => {
+                self.stats.max_downstream_connection_duration.inc();
+                (ResponseFlags::DURATION_TIMEOUT, "max_duration")
+            }
+            EndedBy::Error { side: Side::Upstream, .. } => {
+                (ResponseFlags::UPSTREAM_CONNECTION_TERMINATION, "")
+            }
+            EndedBy::Error { side: Side::Downstream, .. } => {
+                (ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION, "")
+            }
+            EndedBy::Downstream | EndedBy::Upstream => (ResponseFlags::NONE, ""),
+        }
+    }
+}
+
+/// Writes the records of one connection.
+struct Note<'a> {
+    chain: &'a TcpChain,
+    client: &'a Client,
+    slot: &'a ClusterSlot,
+    started: Instant,
+    wall: SystemTime,
+}
+
+impl Note<'_> {
+    fn record(&self, kind: Kind) -> Option<Record> {
+        let log = self.chain.proxy.log.as_ref()?;
+        let mut record = Record::new(kind, self.wall, log);
+        record.connection_id = self.client.id;
+        record.downstream_remote = Some(self.client.peer);
+        record.downstream_direct_remote = Some(self.client.peer);
+        record.downstream_local = Some(self.client.local);
+        record.timing.end = self.started.elapsed();
+        record.set(Field::Cluster, self.slot.name.as_bytes());
+        record.set(Field::Listener, self.chain.listener.as_bytes());
+        record.set(Field::FilterChain, self.chain.chain.name.as_bytes());
+        if let Some(name) = &self.client.server_name {
+            record.set(Field::ServerName, name.as_bytes());
+        }
+        Some(record)
+    }
+
+    fn opened(&mut self, dialled: &Dialled, tally: &Tally) {
+        if let Some(mut record) = self.record(Kind::TcpOpen) {
+            record.upstream_remote = Some(dialled.remote);
+            record.upstream_local = dialled.local;
+            record.bytes.received = tally.received();
+            self.chain.worker.recorder.record(record);
+        }
+    }
+
+    fn closed(
+        &self,
+        flags: ResponseFlags,
+        details: &'static str,
+        dialled: Option<&Dialled>,
+        tally: &Tally,
+    ) {
+        if let Some(mut record) = self.record(Kind::TcpClose) {
+            record.flags = flags;
+            record.upstream_remote = dialled.map(|dialled| dialled.remote);
+            record.upstream_local = dialled.and_then(|dialled| dialled.local);
+            record.bytes.received = tally.received();
+            record.bytes.sent = tally.sent();
+            record.bytes.upstream_wire_received = tally.upstream_received();
+            record.bytes.upstream_wire_sent = tally.upstream_sent();
+            if !details.is_empty() {
+                record.set(Field::ConnectionTermination, details);
+            }
+            self.chain.worker.recorder.record(record);
+        }
+    }
+
+    fn refused(&self, refusal: &Refusal) {
+        if let Some(mut record) = self.record(Kind::TcpClose) {
+            record.flags = refusal.flags;
+            record.upstream_remote = refusal.remote;
+            if !refusal.details.is_empty() {
+                record.set(Field::Details, refusal.details);
+            }
+            if let Some(failure) = &refusal.failure {
+                record.set(Field::UpstreamFailure, failure);
+            }
+            self.chain.worker.recorder.record(record);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! A worker's thread, and what the control side tells it.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, LocalSet};
+
+use super::Worker;
+use crate::accesslog::Recorder;
+use crate::config::listener::Listener;
+use crate::listener::LocalListener;
+use crate::stats::Scope;
+
+/// How often idle upstream connections are looked at.
+const SWEEP: Duration = Duration::from_secs(2);
+
+/// What a worker is told.
+#[derive(Debug)]
+pub enum Command {
+    /// Accept on a socket.
+    Listen(Arc<Listener>, TcpListener),
+    /// Serve another form of a listener that is open.
+    Update(Arc<Listener>),
+    /// Stop accepting for the listener of this name.
+    Stop(Arc<str>),
+    /// Answer when everything before is done.
+    Sync(oneshot::Sender<()>),
+    /// Stop accepting, let connections finish, answer when all have.
+    Drain(oneshot::Sender<()>),
+}
+
+/// The control side's end of a worker.
+#[derive(Debug)]
+pub struct Thread {
+    commands: mpsc::UnboundedSender<Command>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Thread {
+    /// Starts worker number `index`.
+    ///
+    /// # Errors
+    /// The thread or its runtime cannot be made.
+    pub fn start(index: usize, stats: Scope, recorder: Recorder) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            let worker = Rc::new(Worker::new(index, stats, recorder));
+            LocalSet::new().block_on(&runtime, run(worker, receiver));
+        })?;
+        Ok(Self { commands, thread: Some(thread) })
+    }
+
+    /// Tells the worker something; false when it has ended.
+    pub fn tell(&self, command: Command) -> bool {
+        self.commands.send(command).is_ok()
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        // The end of the channel ends the worker.
+        let (closed, _) = mpsc::unbounded_channel();
+        self.commands = closed;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("a worker ended in a panic");
+        }
+    }
+}
+
+/// Carries out commands until the control side is gone.
+async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {
+    let mut open: HashMap<Arc<str>, (Rc<LocalListener>, AbortHandle)> = HashMap::new();
+    let mut sweep = tokio::time::interval(SWEEP);
+    loop {
+        let command = tokio::select! {
+            command = commands.recv() => command,
+            _ = sweep.tick() => {
+                worker.clusters.sweep();
+                continue;
+            }
+        };
+        match command {
+            None => return,
+            Some(Command::Listen(listener, socket)) => {
+                let name = Arc::clone(&listener.name);
+                let local = Rc::new(LocalListener::new(Rc::clone(&worker), listener));
+                match tokio::net::TcpListener::from_std(socket) {
+                    Ok(socket) => {
+                        let task = tokio::task::spawn_local(Rc::clone(&local).accept(socket));
+                        open.insert(name, (local, task.abort_handle()));
+                    }
+                    Err(error) => tracing::error!(%error, listener = %name, "cannot accept"),
+                }
+            }
+            Some(Command::Update(listener)) => {
+                if let Some((local, _)) = open.get(&listener.name) {
+                    local.update(listener);
+                }
+            }
+            Some(Command::Stop(name)) => {
+                if let Some((local, task)) = open.remove(&name) {
+                    task.abort();
+                    local.retire();
+                }
+            }
+            Some(Command::Sync(done)) => {
+                let _ = done.send(());
+            }
+            Some(Command::Drain(done)) => {
+                for (_, (_, task)) in open.drain() {
+                    task.abort();
+                }
+                worker.drain();
+                let worker = Rc::clone(&worker);
+                tokio::task::spawn_local(async move {
+                    worker.connections.drained().await;
+                    let _ = done.send(());
+                });
+            }
+        }
+    }
+}
