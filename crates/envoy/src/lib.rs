@@ -4,11 +4,13 @@
 //!   (`protos.txt` lists the files); [`v3`] gives short names to the packages that are used most.
 //! - [`pool()`] describes the same types, and more, for reflection: JSON, config dumps, EnvoyFilter.
 //! - [`json`] is Envoy's JSON in both directions.
+//! - [`capability`] says what the proxy does with each type and field.
 //!
 //! prost drops fields that it does not know, and an `Any` may hold a type that nobody here knows.
 //! So whoever passes on what somebody else sent keeps the bytes, and never encodes the struct again.
 
 mod any;
+pub mod capability;
 mod encode;
 pub mod json;
 mod path;

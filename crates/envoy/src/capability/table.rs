@@ -1,0 +1,38 @@
+//! The rows, one file per area.
+
+mod bootstrap;
+mod cluster;
+mod common;
+mod http;
+mod listener;
+mod route;
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use super::row::{CompiledRow, Row};
+
+static TABLE: LazyLock<HashMap<&'static str, CompiledRow>> = LazyLock::new(|| {
+    rows()
+        .map(|row| (row.message, CompiledRow::new(row)))
+        .collect()
+});
+
+/// The row of a message, by full name.
+pub(super) fn row(message: &str) -> Option<&'static CompiledRow> {
+    TABLE.get(message)
+}
+
+/// All rows as they are written.
+pub(super) fn rows() -> impl Iterator<Item = &'static Row> {
+    [
+        bootstrap::ROWS,
+        listener::ROWS,
+        http::ROWS,
+        route::ROWS,
+        cluster::ROWS,
+        common::ROWS,
+    ]
+    .into_iter()
+    .flatten()
+}

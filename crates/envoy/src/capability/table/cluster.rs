@@ -1,0 +1,249 @@
+//! Clusters, their endpoints and the protocols spoken to them.
+
+use super::super::row::{ROW, Row, whole};
+
+const DNS_CLUSTER: &str = "envoy.extensions.clusters.dns.v3.DnsCluster";
+const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+const ROUND_ROBIN: &str = "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin";
+const LEAST_REQUEST: &str =
+    "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest";
+const RANDOM: &str = "envoy.extensions.load_balancing_policies.random.v3.Random";
+
+const ORIGIN: &str = "it says where the configuration came from";
+const NO_HEALTH_CHECKS: &str = "endpoints are not checked for health";
+const ALWAYS_STATS: &str = "statistics are always kept";
+const IN_HTTP_OPTIONS: &str =
+    "deprecated by Envoy for HttpProtocolOptions in typed_extension_protocol_options";
+const ONE_RESOLVER: &str = "there is one resolver: see --dns-server";
+
+pub(super) const ROWS: &[Row] = &[
+    Row {
+        message: "envoy.config.cluster.v3.Cluster",
+        honoured: &[
+            "name",
+            "alt_stat_name",
+            "type",
+            "cluster_type",
+            "eds_cluster_config",
+            "load_assignment",
+            "connect_timeout",
+            "per_connection_buffer_limit_bytes",
+            "lb_policy",
+            "least_request_lb_config",
+            "load_balancing_policy",
+            "common_lb_config",
+            "circuit_breakers",
+            "typed_extension_protocol_options",
+            "dns_lookup_family",
+            "dns_refresh_rate",
+            "respect_dns_ttl",
+            "upstream_connection_options",
+            "transport_socket",
+        ],
+        values: &[
+            ("type", &["STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS"]),
+            (
+                "lb_policy",
+                &[
+                    "ROUND_ROBIN",
+                    "LEAST_REQUEST",
+                    "RANDOM",
+                    "LOAD_BALANCING_POLICY_CONFIG",
+                ],
+            ),
+        ],
+        holds: &[("typed_extension_protocol_options", &[HTTP_OPTIONS])],
+        ignored: &[
+            ("metadata", ORIGIN),
+            (
+                "cleanup_interval",
+                "it is for original-destination clusters, which are refused",
+            ),
+            ("close_connections_on_host_health_failure", NO_HEALTH_CHECKS),
+            ("ignore_health_on_host_removal", NO_HEALTH_CHECKS),
+            (
+                "preconnect_policy",
+                "connections are opened when they are needed",
+            ),
+            ("track_cluster_stats", ALWAYS_STATS),
+            ("track_timeout_budgets", ALWAYS_STATS),
+            ("stats_matcher", ALWAYS_STATS),
+            ("lrs_server", "load is not reported"),
+            ("lrs_report_endpoint_metrics", "load is not reported"),
+        ],
+        refused: &[
+            ("health_checks", NO_HEALTH_CHECKS),
+            ("outlier_detection", "endpoints are not ejected"),
+            ("max_requests_per_connection", IN_HTTP_OPTIONS),
+            ("common_http_protocol_options", IN_HTTP_OPTIONS),
+            ("http_protocol_options", IN_HTTP_OPTIONS),
+            ("http2_protocol_options", IN_HTTP_OPTIONS),
+            ("upstream_http_protocol_options", IN_HTTP_OPTIONS),
+            ("protocol_selection", IN_HTTP_OPTIONS),
+            ("dns_resolvers", ONE_RESOLVER),
+            ("dns_resolution_config", ONE_RESOLVER),
+            ("typed_dns_resolver_config", ONE_RESOLVER),
+        ],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.cluster.v3.Cluster.CustomClusterType",
+        honoured: &["name", "typed_config"],
+        holds: &[("typed_config", &[DNS_CLUSTER])],
+        ..ROW
+    },
+    Row {
+        message: DNS_CLUSTER,
+        honoured: &[
+            "dns_refresh_rate",
+            "respect_dns_ttl",
+            "dns_lookup_family",
+            "all_addresses_in_single_endpoint",
+        ],
+        refused: &[("typed_dns_resolver_config", ONE_RESOLVER)],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.cluster.v3.Cluster.EdsClusterConfig",
+        honoured: &["eds_config", "service_name"],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.cluster.v3.Cluster.CommonLbConfig",
+        ignored: &[
+            ("healthy_panic_threshold", NO_HEALTH_CHECKS),
+            ("ignore_new_hosts_until_first_hc", NO_HEALTH_CHECKS),
+            ("override_host_status", NO_HEALTH_CHECKS),
+            (
+                "update_merge_window",
+                "changes of endpoints take effect at once",
+            ),
+            (
+                "consistent_hashing_lb_config",
+                "only ring hash and Maglev look at it, which are refused",
+            ),
+        ],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.cluster.v3.Cluster.LeastRequestLbConfig",
+        honoured: &["choice_count"],
+        values: &[("choice_count", &["2"])],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.cluster.v3.LoadBalancingPolicy",
+        honoured: &["policies"],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.cluster.v3.LoadBalancingPolicy.Policy",
+        honoured: &["typed_extension_config"],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.core.v3.TypedExtensionConfig",
+        honoured: &["name", "typed_config"],
+        holds: &[("typed_config", &[ROUND_ROBIN, LEAST_REQUEST, RANDOM])],
+        ..ROW
+    },
+    Row {
+        message: ROUND_ROBIN,
+        ..ROW
+    },
+    Row {
+        message: RANDOM,
+        ..ROW
+    },
+    Row {
+        message: LEAST_REQUEST,
+        honoured: &["choice_count", "selection_method"],
+        values: &[
+            ("choice_count", &["2"]),
+            ("selection_method", &["N_CHOICES"]),
+        ],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.cluster.v3.CircuitBreakers",
+        honoured: &["thresholds"],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.cluster.v3.CircuitBreakers.Thresholds",
+        // Limits of priority HIGH may stand here; routes of that priority are refused.
+        honoured: &[
+            "priority",
+            "max_connections",
+            "max_pending_requests",
+            "max_requests",
+            "max_retries",
+            "track_remaining",
+        ],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.cluster.v3.UpstreamConnectionOptions",
+        honoured: &["tcp_keepalive"],
+        ..ROW
+    },
+    whole("envoy.config.core.v3.TcpKeepalive"),
+    Row {
+        message: HTTP_OPTIONS,
+        honoured: &["common_http_protocol_options", "explicit_http_config"],
+        refused: &[
+            ("use_downstream_protocol_config", "use explicit_http_config"),
+            ("auto_config", "use explicit_http_config"),
+        ],
+        ..ROW
+    },
+    Row {
+        message: "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig",
+        honoured: &["http_protocol_options", "http2_protocol_options"],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.endpoint.v3.ClusterLoadAssignment",
+        honoured: &["cluster_name", "endpoints", "policy"],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy",
+        ignored: &[
+            ("overprovisioning_factor", NO_HEALTH_CHECKS),
+            ("weighted_priority_health", NO_HEALTH_CHECKS),
+        ],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.endpoint.v3.LocalityLbEndpoints",
+        honoured: &["lb_endpoints"],
+        ignored: &[
+            ("locality", "endpoints of all localities are balanced alike"),
+            (
+                "load_balancing_weight",
+                "endpoints of all localities are balanced alike",
+            ),
+            (
+                "proximity",
+                "endpoints of all localities are balanced alike",
+            ),
+            ("metadata", ORIGIN),
+        ],
+        refused: &[("priority", "endpoints have one priority, 0")],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.endpoint.v3.LbEndpoint",
+        honoured: &["endpoint", "load_balancing_weight", "health_status"],
+        values: &[("health_status", &["UNKNOWN", "HEALTHY"])],
+        ignored: &[("metadata", "only subsets look at it, which are refused")],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.endpoint.v3.Endpoint",
+        honoured: &["address", "hostname"],
+        ignored: &[("health_check_config", NO_HEALTH_CHECKS)],
+        ..ROW
+    },
+];

@@ -1,0 +1,212 @@
+//! Listeners, filter chains, listener filters and network filters (HTTP: `http.rs`).
+
+use super::super::row::{ROW, Row, whole};
+
+pub(super) const RAW_BUFFER: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
+const HTTP_CONNECTION_MANAGER: &str =
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
+const FILE_LOG: &str = "envoy.extensions.access_loggers.file.v3.FileAccessLog";
+const STDOUT_LOG: &str = "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog";
+const STDERR_LOG: &str = "envoy.extensions.access_loggers.stream.v3.StderrAccessLog";
+
+const OWN_SOCKETS: &str = "each worker has a socket of its own, and the kernel spreads connections";
+
+pub(super) const ROWS: &[Row] = &[
+    Row {
+        message: "envoy.config.listener.v3.Listener",
+        honoured: &[
+            "name",
+            "address",
+            "stat_prefix",
+            "filter_chains",
+            "default_filter_chain",
+            "listener_filters",
+            "listener_filters_timeout",
+            "continue_on_listener_filters_timeout",
+            "per_connection_buffer_limit_bytes",
+            "traffic_direction",
+            "access_log",
+            "bind_to_port",
+            "use_original_dst",
+            "transparent",
+            "freebind",
+        ],
+        values: &[
+            ("bind_to_port", &["true"]),
+            ("use_original_dst", &["false"]),
+            ("transparent", &["false"]),
+            ("freebind", &["false"]),
+        ],
+        ignored: &[
+            ("metadata", "it says where the configuration came from"),
+            ("connection_balance_config", OWN_SOCKETS),
+            ("enable_reuse_port", OWN_SOCKETS),
+            ("reuse_port", OWN_SOCKETS),
+            ("max_connections_to_accept_per_socket_event", OWN_SOCKETS),
+            (
+                "drain_type",
+                "connections drain when a listener or a chain of it goes",
+            ),
+            (
+                "ignore_global_conn_limit",
+                "there is no global limit of connections",
+            ),
+            ("bypass_overload_manager", "there is no overload manager"),
+            ("stats_matcher", "statistics are always kept"),
+        ],
+        refused: &[
+            ("udp_listener_config", "only TCP listeners are supported"),
+            ("api_listener", "it is for gRPC clients without a proxy"),
+            (
+                "filter_chain_matcher",
+                "use filter_chain_match in each chain",
+            ),
+        ],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.listener.v3.FilterChain",
+        honoured: &[
+            "name",
+            "filter_chain_match",
+            "filters",
+            "transport_socket",
+            "use_proxy_proto",
+        ],
+        values: &[("use_proxy_proto", &["false"])],
+        ignored: &[("metadata", "it says where the configuration came from")],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.listener.v3.FilterChainMatch",
+        honoured: &[
+            "destination_port",
+            "prefix_ranges",
+            "server_names",
+            "transport_protocol",
+            "application_protocols",
+            "direct_source_prefix_ranges",
+            "source_type",
+            "source_prefix_ranges",
+            "source_ports",
+        ],
+        refused: &[
+            (
+                "address_suffix",
+                "Envoy does not implement it: use prefix_ranges",
+            ),
+            (
+                "suffix_len",
+                "Envoy does not implement it: use prefix_ranges",
+            ),
+        ],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.listener.v3.Filter",
+        honoured: &["name", "typed_config"],
+        holds: &[("typed_config", &[HTTP_CONNECTION_MANAGER, TCP_PROXY])],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.listener.v3.ListenerFilter",
+        honoured: &["name", "typed_config"],
+        holds: &[("typed_config", &[TLS_INSPECTOR])],
+        ..ROW
+    },
+    Row {
+        message: TLS_INSPECTOR,
+        honoured: &["enable_ja3_fingerprinting", "enable_ja4_fingerprinting"],
+        values: &[
+            ("enable_ja3_fingerprinting", &["false"]),
+            ("enable_ja4_fingerprinting", &["false"]),
+        ],
+        ignored: &[
+            ("initial_read_buffer_size", "buffers come from a pool"),
+            (
+                "max_client_hello_size",
+                "a ClientHello may take 16 KiB, Envoy's default",
+            ),
+        ],
+        ..ROW
+    },
+    Row {
+        message: TCP_PROXY,
+        honoured: &[
+            "stat_prefix",
+            "cluster",
+            "weighted_clusters",
+            "idle_timeout",
+            "max_downstream_connection_duration",
+            "max_connect_attempts",
+            "access_log",
+        ],
+        refused: &[
+            (
+                "downstream_idle_timeout",
+                "Envoy does not implement it: use idle_timeout",
+            ),
+            (
+                "upstream_idle_timeout",
+                "Envoy does not implement it: use idle_timeout",
+            ),
+        ],
+        ignored: &[(
+            "hash_policy",
+            "only ring hash and Maglev look at it, which are refused",
+        )],
+        ..ROW
+    },
+    Row {
+        message: "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster",
+        honoured: &["clusters"],
+        ..ROW
+    },
+    Row {
+        message: "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight",
+        honoured: &["name", "weight"],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.accesslog.v3.AccessLog",
+        honoured: &["name", "filter", "typed_config"],
+        holds: &[("typed_config", &[FILE_LOG, STDOUT_LOG, STDERR_LOG])],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.accesslog.v3.AccessLogFilter",
+        honoured: &["response_flag_filter"],
+        ..ROW
+    },
+    whole("envoy.config.accesslog.v3.ResponseFlagFilter"),
+    Row {
+        message: FILE_LOG,
+        honoured: &[
+            "path",
+            "format",
+            "json_format",
+            "typed_json_format",
+            "log_format",
+        ],
+        ..ROW
+    },
+    Row {
+        message: STDOUT_LOG,
+        honoured: &["log_format"],
+        ..ROW
+    },
+    Row {
+        message: STDERR_LOG,
+        honoured: &["log_format"],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.core.v3.TransportSocket",
+        honoured: &["name", "typed_config"],
+        holds: &[("typed_config", &[RAW_BUFFER])],
+        ..ROW
+    },
+    whole(RAW_BUFFER),
+];

@@ -1,0 +1,248 @@
+//! Route configurations, virtual hosts and routes.
+
+use super::super::row::{ROW, Row, whole};
+
+const FILTER_CONFIG: &str = "envoy.config.route.v3.FilterConfig";
+
+const ORIGIN: &str = "it says where the configuration came from";
+const NO_RATE_LIMIT: &str = "only rate limit filters look at it, which are refused";
+const NO_ROUTE_STATS: &str = "statistics are kept per listener and cluster, not per route";
+const STREAMED: &str = "bodies are streamed, never buffered whole";
+const NO_TRACING: &str = "no spans are made";
+const CORS_FILTER: &str = "deprecated by Envoy for typed_per_filter_config of the CORS filter";
+
+pub(super) const ROWS: &[Row] = &[
+    Row {
+        message: "envoy.config.route.v3.RouteConfiguration",
+        honoured: &[
+            "name",
+            "virtual_hosts",
+            "vhds",
+            "request_headers_to_add",
+            "request_headers_to_remove",
+            "response_headers_to_add",
+            "response_headers_to_remove",
+            "most_specific_header_mutations_wins",
+            "ignore_port_in_host_matching",
+            "max_direct_response_body_size_bytes",
+            "typed_per_filter_config",
+        ],
+        holds: &[("typed_per_filter_config", &[FILTER_CONFIG])],
+        ignored: &[
+            ("metadata", ORIGIN),
+            (
+                "validate_clusters",
+                "a route to a cluster that is not there is answered when it is taken",
+            ),
+        ],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.route.v3.Vhds",
+        honoured: &["config_source"],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.route.v3.VirtualHost",
+        honoured: &[
+            "name",
+            "domains",
+            "routes",
+            "require_tls",
+            "request_headers_to_add",
+            "request_headers_to_remove",
+            "response_headers_to_add",
+            "response_headers_to_remove",
+            "include_request_attempt_count",
+            "typed_per_filter_config",
+        ],
+        holds: &[("typed_per_filter_config", &[FILTER_CONFIG])],
+        ignored: &[
+            ("metadata", ORIGIN),
+            ("virtual_clusters", NO_ROUTE_STATS),
+            ("rate_limits", NO_RATE_LIMIT),
+            ("per_request_buffer_limit_bytes", STREAMED),
+            ("request_body_buffer_limit", STREAMED),
+        ],
+        refused: &[("cors", CORS_FILTER)],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.route.v3.Route",
+        honoured: &[
+            "name",
+            "match",
+            "route",
+            "redirect",
+            "direct_response",
+            "request_headers_to_add",
+            "request_headers_to_remove",
+            "response_headers_to_add",
+            "response_headers_to_remove",
+            "typed_per_filter_config",
+        ],
+        holds: &[("typed_per_filter_config", &[FILTER_CONFIG])],
+        ignored: &[
+            ("metadata", ORIGIN),
+            ("decorator", NO_TRACING),
+            ("tracing", NO_TRACING),
+            ("stat_prefix", NO_ROUTE_STATS),
+            ("per_request_buffer_limit_bytes", STREAMED),
+            ("request_body_buffer_limit", STREAMED),
+        ],
+        ..ROW
+    },
+    Row {
+        message: FILTER_CONFIG,
+        honoured: &["config", "is_optional"],
+        holds: &[("config", &[])],
+        optional: Some("is_optional"),
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.route.v3.RouteMatch",
+        honoured: &[
+            "prefix",
+            "path",
+            "safe_regex",
+            "path_separated_prefix",
+            "connect_matcher",
+            "case_sensitive",
+            "headers",
+            "query_parameters",
+            "grpc",
+            "runtime_fraction",
+        ],
+        refused: &[(
+            "path_match_policy",
+            "use path, prefix, path_separated_prefix or safe_regex",
+        )],
+        ..ROW
+    },
+    whole("envoy.config.route.v3.RouteMatch.ConnectMatcher"),
+    whole("envoy.config.route.v3.RouteMatch.GrpcRouteMatchOptions"),
+    Row {
+        message: "envoy.config.route.v3.HeaderMatcher",
+        honoured: &[
+            "name",
+            "string_match",
+            "range_match",
+            "present_match",
+            "invert_match",
+            "treat_missing_header_as_empty",
+            "exact_match",
+            "prefix_match",
+            "suffix_match",
+            "contains_match",
+            "safe_regex_match",
+        ],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.route.v3.QueryParameterMatcher",
+        honoured: &["name", "string_match", "present_match"],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.route.v3.RouteAction",
+        honoured: &[
+            "cluster",
+            "weighted_clusters",
+            "cluster_not_found_response_code",
+            "prefix_rewrite",
+            "regex_rewrite",
+            "host_rewrite_literal",
+            "host_rewrite_header",
+            "host_rewrite_path_regex",
+            "auto_host_rewrite",
+            "append_x_forwarded_host",
+            "timeout",
+            "idle_timeout",
+            "max_stream_duration",
+            "upgrade_configs",
+            "priority",
+        ],
+        values: &[("priority", &["DEFAULT"])],
+        ignored: &[
+            (
+                "hash_policy",
+                "only ring hash and Maglev look at it, which are refused",
+            ),
+            ("rate_limits", NO_RATE_LIMIT),
+            ("include_vh_rate_limits", NO_RATE_LIMIT),
+            ("early_data_policy", "TLS early data is not accepted"),
+        ],
+        refused: &[
+            ("retry_policy", "requests are not retried"),
+            ("hedge_policy", "requests are not retried"),
+            ("cors", CORS_FILTER),
+            (
+                "internal_redirect_action",
+                "redirects are passed to the client",
+            ),
+            (
+                "internal_redirect_policy",
+                "redirects are passed to the client",
+            ),
+        ],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.route.v3.RouteAction.MaxStreamDuration",
+        honoured: &["max_stream_duration"],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.route.v3.RouteAction.UpgradeConfig",
+        honoured: &["upgrade_type", "enabled"],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.route.v3.WeightedCluster",
+        honoured: &["clusters"],
+        ignored: &[(
+            "runtime_key_prefix",
+            "there is no runtime: the weights written hold",
+        )],
+        refused: &[(
+            "total_weight",
+            "deprecated by Envoy: the weights' sum counts",
+        )],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.route.v3.WeightedCluster.ClusterWeight",
+        honoured: &[
+            "name",
+            "weight",
+            "request_headers_to_add",
+            "request_headers_to_remove",
+            "response_headers_to_add",
+            "response_headers_to_remove",
+            "host_rewrite_literal",
+            "typed_per_filter_config",
+        ],
+        holds: &[("typed_per_filter_config", &[FILTER_CONFIG])],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.route.v3.RedirectAction",
+        honoured: &[
+            "https_redirect",
+            "scheme_redirect",
+            "host_redirect",
+            "port_redirect",
+            "path_redirect",
+            "prefix_rewrite",
+            "regex_rewrite",
+            "response_code",
+            "strip_query",
+        ],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.route.v3.DirectResponseAction",
+        honoured: &["status", "body"],
+        ..ROW
+    },
+];
