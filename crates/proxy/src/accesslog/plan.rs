@@ -1,8 +1,49 @@
-//! What a listener logs, and what must therefore be kept of a request.
+//! Which headers of a request must be kept because a format asks for them.
 
-use std::sync::Arc;
+use super::Field;
 
-/// Which headers a format asks for beyond those that every [`Record`](super::Record) keeps.
+/// Where a header stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Request,
+    Response,
+    Trailer,
+}
+
+/// Headers that formats ask for, while a plan is made.
+#[derive(Debug, Default)]
+pub(super) struct Headers(CapturePlan);
+
+impl Headers {
+    /// Asks for a header, by its name in lower case, unless every record keeps it anyway.
+    pub(super) fn add(&mut self, source: Source, name: &str) {
+        let (names, always) = match source {
+            Source::Request => (
+                &mut self.0.request,
+                Field::of_request_header(name).is_some(),
+            ),
+            Source::Response => (&mut self.0.response, OF_RESPONSE.contains(&name)),
+            Source::Trailer => (&mut self.0.trailer, false),
+        };
+        if !always && !names.iter().any(|known| **known == *name) {
+            names.push(name.into());
+        }
+    }
+
+    /// The plan; on an error the number of headers that is too large.
+    pub(super) fn into_plan(self) -> Result<CapturePlan, usize> {
+        let most = [&self.0.request, &self.0.response, &self.0.trailer].map(Vec::len);
+        match most.into_iter().max() {
+            Some(count) if count > CapturePlan::MOST => Err(count),
+            _ => Ok(self.0),
+        }
+    }
+}
+
+/// Response headers that a record knows without keeping them: status and upstream service time.
+pub(super) const OF_RESPONSE: [&str; 2] = [":status", "x-envoy-upstream-service-time"];
+
+/// Which headers formats ask for beyond those that every [`Record`](super::Record) keeps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CapturePlan {
     request: Vec<Box<str>>,
@@ -11,33 +52,66 @@ pub struct CapturePlan {
 }
 
 impl CapturePlan {
-    /// Request headers to keep, in lower case; the index is what
-    /// [`Field::Request`](super::Field::Request) takes.
+    /// Most headers of one kind.
+    pub const MOST: usize = 256;
+
+    /// Request headers to keep, in lower case; the index is what [`Field::Request`] takes.
     pub fn request(&self) -> &[Box<str>] {
         &self.request
     }
 
-    /// Response headers to keep; the index is what [`Field::Response`](super::Field::Response) takes.
+    /// Response headers to keep; the index is what [`Field::Response`] takes.
     pub fn response(&self) -> &[Box<str>] {
         &self.response
     }
 
-    /// Response trailers to keep; the index is what [`Field::Trailer`](super::Field::Trailer) takes.
+    /// Response trailers to keep; the index is what [`Field::Trailer`] takes.
     pub fn trailer(&self) -> &[Box<str>] {
         &self.trailer
     }
+
+    /// The field that keeps a header, if it is kept.
+    pub(super) fn field(&self, source: Source, name: &str) -> Option<Field> {
+        let (names, field): (_, fn(u8) -> Field) = match source {
+            Source::Request => match Field::of_request_header(name) {
+                Some(field) => return Some(field),
+                None => (&self.request, Field::Request),
+            },
+            Source::Response => (&self.response, Field::Response),
+            Source::Trailer => (&self.trailer, Field::Trailer),
+        };
+        let index = names.iter().position(|known| **known == *name)?;
+        u8::try_from(index).ok().map(field)
+    }
 }
 
-/// What one connection manager, TCP proxy or listener logs. Each worker should hold an `Arc` of its own, as
-/// every record counts a reference.
-#[derive(Clone, Debug, Default)]
-pub struct AccessLog {
-    plan: Arc<CapturePlan>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl AccessLog {
-    /// What must be kept of each request.
-    pub fn plan(&self) -> &CapturePlan {
-        &self.plan
+    #[test]
+    fn each_header_once_and_only_if_not_kept_anyway() {
+        let mut headers = Headers::default();
+        for name in ["x-foo", "user-agent", ":path", "x-bar", "x-foo"] {
+            headers.add(Source::Request, name);
+        }
+        headers.add(Source::Response, ":status");
+        headers.add(Source::Trailer, ":status");
+        let plan = headers.into_plan().unwrap();
+        assert_eq!(plan.request(), ["x-foo".into(), "x-bar".into()]);
+        assert_eq!((plan.response().len(), plan.trailer().len()), (0, 1));
+        assert_eq!(
+            plan.field(Source::Request, "x-bar"),
+            Some(Field::Request(1))
+        );
+        assert_eq!(plan.field(Source::Request, ":path"), Some(Field::Path));
+        assert_eq!(plan.field(Source::Response, "x-bar"), None);
+    }
+
+    #[test]
+    fn a_plan_is_bounded() {
+        let mut headers = Headers::default();
+        (0..257).for_each(|index| headers.add(Source::Request, &format!("x-{index}")));
+        assert_eq!(headers.into_plan(), Err(257));
     }
 }

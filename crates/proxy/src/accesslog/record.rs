@@ -1,10 +1,9 @@
 //! What is known of a request or a connection when it is over.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{AccessLog, CapturePlan, ResponseFlags};
+use super::{CapturePlan, Log, ResponseFlags};
 
 /// One request, or one event of a TCP connection.
 ///
@@ -46,9 +45,14 @@ pub struct Record {
     pub upstream_local: Option<SocketAddr>,
     /// What `x-envoy-upstream-service-time` says: from the request sent to the response head received.
     pub upstream_service_time: Option<Duration>,
-    log: Arc<AccessLog>,
+    log: LogId,
     text: Vec<u8>,
 }
+
+/// Which [`Log`] a record goes to: a number, not a reference, so that making a record counts nothing that
+/// other workers count as well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct LogId(pub(super) u64);
 
 /// What a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,8 +261,8 @@ const TEXT: usize = 512;
 const ENTRY: usize = 4;
 
 impl Record {
-    /// A record of something that started at `start`.
-    pub fn new(kind: Kind, start: SystemTime, log: Arc<AccessLog>) -> Self {
+    /// A record for `log` of something that started at `start`.
+    pub fn new(kind: Kind, start: SystemTime, log: &Log) -> Self {
         Self {
             kind,
             protocol: None,
@@ -277,7 +281,7 @@ impl Record {
             upstream_remote: None,
             upstream_local: None,
             upstream_service_time: None,
-            log,
+            log: log.id(),
             text: Vec::with_capacity(TEXT),
         }
     }
@@ -308,49 +312,58 @@ impl Record {
         found
     }
 
-    /// Keeps the request headers that formats ask for. `find` returns the first value of a header by its
-    /// name in lower case, `:method`, `:path`, `:authority` and `:scheme` among them.
-    pub fn capture_request<'a>(&mut self, mut find: impl FnMut(&str) -> Option<&'a [u8]>) {
-        const ALWAYS: [&str; 9] = [
-            ":method",
-            ":path",
-            ":authority",
-            ":scheme",
-            "x-envoy-original-path",
-            "x-forwarded-for",
-            "user-agent",
-            "x-request-id",
-            "referer",
+    /// Keeps the request headers that formats ask for, by the plan of the record's log. `find` returns the
+    /// first value of a header by its name in lower case, `:method`, `:path`, `:authority` and `:scheme`
+    /// among them.
+    pub fn capture_request<'a>(
+        &mut self,
+        plan: &CapturePlan,
+        mut find: impl FnMut(&str) -> Option<&'a [u8]>,
+    ) {
+        const ALWAYS: [(&str, Field); 9] = [
+            (":method", Field::Method),
+            (":path", Field::Path),
+            (":authority", Field::Authority),
+            (":scheme", Field::Scheme),
+            ("x-envoy-original-path", Field::OriginalPath),
+            ("x-forwarded-for", Field::ForwardedFor),
+            ("user-agent", Field::UserAgent),
+            ("x-request-id", Field::RequestId),
+            ("referer", Field::Referer),
         ];
-        for name in ALWAYS {
-            if let (Some(field), Some(value)) = (Field::of_request_header(name), find(name)) {
+        for (name, field) in ALWAYS {
+            if let Some(value) = find(name) {
                 self.set(field, value);
             }
         }
-        self.capture(Field::Request, CapturePlan::request, find);
+        self.capture(Field::Request, plan.request(), find);
     }
 
-    /// Keeps the response headers that formats ask for; `find` as for [`Record::capture_request`].
-    pub fn capture_response<'a>(&mut self, find: impl FnMut(&str) -> Option<&'a [u8]>) {
-        self.capture(Field::Response, CapturePlan::response, find);
+    /// Keeps the response headers that formats ask for; as [`Record::capture_request`].
+    pub fn capture_response<'a>(
+        &mut self,
+        plan: &CapturePlan,
+        find: impl FnMut(&str) -> Option<&'a [u8]>,
+    ) {
+        self.capture(Field::Response, plan.response(), find);
     }
 
-    /// Keeps the response trailers that formats ask for; `find` as for [`Record::capture_request`].
-    pub fn capture_trailers<'a>(&mut self, find: impl FnMut(&str) -> Option<&'a [u8]>) {
-        self.capture(Field::Trailer, CapturePlan::trailer, find);
+    /// Keeps the response trailers that formats ask for; as [`Record::capture_request`].
+    pub fn capture_trailers<'a>(
+        &mut self,
+        plan: &CapturePlan,
+        find: impl FnMut(&str) -> Option<&'a [u8]>,
+    ) {
+        self.capture(Field::Trailer, plan.trailer(), find);
     }
 
     fn capture<'a>(
         &mut self,
         field: fn(u8) -> Field,
-        names: fn(&CapturePlan) -> &[Box<str>],
+        names: &[Box<str>],
         mut find: impl FnMut(&str) -> Option<&'a [u8]>,
     ) {
-        if names(self.log.plan()).is_empty() {
-            return;
-        }
-        let log = self.log.clone();
-        for (index, name) in (0..=u8::MAX).zip(names(log.plan())) {
+        for (index, name) in (0..=u8::MAX).zip(names) {
             if let Some(value) = find(name) {
                 self.set(field(index), value);
             }
@@ -358,8 +371,8 @@ impl Record {
     }
 
     /// Which log this goes to.
-    pub fn log(&self) -> &Arc<AccessLog> {
-        &self.log
+    pub(super) fn log(&self) -> LogId {
+        self.log
     }
 
     /// When it ended: nanoseconds since 1970.
@@ -383,7 +396,7 @@ mod tests {
     use super::*;
 
     fn record() -> Record {
-        Record::new(Kind::Http, UNIX_EPOCH, Arc::default())
+        Record::new(Kind::Http, UNIX_EPOCH, &Log::default())
     }
 
     #[test]
@@ -412,7 +425,7 @@ mod tests {
     #[test]
     fn known_headers_are_captured_by_name() {
         let mut record = record();
-        record.capture_request(|name| match name {
+        record.capture_request(&CapturePlan::default(), |name| match name {
             ":authority" => Some(b"a.example"),
             "user-agent" => Some(b"curl"),
             _ => None,

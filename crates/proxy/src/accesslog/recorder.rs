@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 
 use super::Record;
@@ -25,9 +25,9 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    pub(super) fn new(wake: Arc<Wake>, stats: Stats<AccessLogStats>) -> Self {
+    pub(super) fn new(buffer: Arc<Buffer>, wake: Arc<Wake>, stats: Stats<AccessLogStats>) -> Self {
         Self {
-            buffer: Arc::default(),
+            buffer,
             wake,
             stats,
         }
@@ -39,10 +39,6 @@ impl Recorder {
         self.stats.records.inc();
         self.stats.records_dropped.add(self.buffer.push(record));
         self.wake.wake_if_idle();
-    }
-
-    pub(super) fn buffer(&self) -> &Arc<Buffer> {
-        &self.buffer
     }
 }
 
@@ -61,7 +57,7 @@ impl Buffer {
     fn push(&self, record: Record) -> u64 {
         let mut dropped = Vec::new();
         {
-            let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waiting = self.lock();
             waiting.bytes += record.size();
             waiting.records.push_back(record);
             while waiting.records.len() > RECORDS || waiting.bytes > BYTES {
@@ -75,21 +71,26 @@ impl Buffer {
         dropped.len() as u64
     }
 
-    /// Takes everything that waits, in order, leaving `into`'s empty room behind for the worker.
-    pub(super) fn take(&self, into: &mut VecDeque<Record>) {
-        debug_assert!(into.is_empty());
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.bytes = 0;
-        std::mem::swap(&mut waiting.records, into);
+    /// Takes everything that waits in `buffers`, each in order, and leaves the empty room of `into` behind.
+    ///
+    /// All are locked at once, for as long as it takes to swap some pointers: a record that was handed over
+    /// before another is never taken later than that one, whichever workers they came from.
+    pub(super) fn take_all(buffers: &[Arc<Self>], into: &mut [VecDeque<Record>]) {
+        let locked: Vec<_> = buffers.iter().map(|buffer| buffer.lock()).collect();
+        for (mut waiting, into) in locked.into_iter().zip(into) {
+            debug_assert!(into.is_empty());
+            waiting.bytes = 0;
+            std::mem::swap(&mut waiting.records, into);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .records
-            .len()
+        self.lock().records.len()
     }
 }
 
@@ -123,18 +124,22 @@ impl Wake {
         }
     }
 
-    /// Wakes the thread.
+    /// Wakes the thread, also from a wait for its timer.
     #[cold]
     pub(super) fn wake(&self) {
-        if self.idle.swap(false, Relaxed)
-            && let Some(thread) = self.thread.get()
-        {
+        self.idle.store(false, Relaxed);
+        if let Some(thread) = self.thread.get() {
             thread.unpark();
         }
     }
 
+    /// Whether nobody has woken the thread since it went idle.
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle.load(Relaxed)
+    }
+
     /// The thread is awake, woken or by its timer.
-    pub(super) fn is_awake(&self) {
+    pub(super) fn stay_awake(&self) {
         self.idle.store(false, Relaxed);
     }
 }
@@ -144,41 +149,49 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::accesslog::{Field, Kind};
+    use crate::accesslog::{Field, Kind, Log};
     use crate::stats::Registry;
 
     #[test]
     fn order_is_kept_and_the_oldest_gives_way() {
         let registry = Registry::new(1);
-        let recorder = Recorder::new(Arc::default(), registry.worker(0).access_log());
+        let recorder = Recorder::new(
+            Arc::default(),
+            Arc::default(),
+            registry.worker(0).access_log(),
+        );
         for id in 0..RECORDS as u64 + 10 {
-            let mut record = Record::new(Kind::Http, SystemTime::now(), Arc::default());
+            let mut record = Record::new(Kind::Http, SystemTime::now(), &Log::default());
             record.connection_id = id;
             recorder.record(record);
         }
-        assert_eq!(recorder.buffer().len(), RECORDS);
+        assert_eq!(recorder.buffer.len(), RECORDS);
         assert_eq!(registry.worker(0).access_log().records_dropped.get(), 10);
-        let mut taken = VecDeque::new();
-        recorder.buffer().take(&mut taken);
+        let mut taken = [VecDeque::new()];
+        Buffer::take_all(std::slice::from_ref(&recorder.buffer), &mut taken);
         assert!(
-            taken
+            taken[0]
                 .iter()
                 .map(|record| record.connection_id)
                 .eq(10..RECORDS as u64 + 10)
         );
-        assert_eq!(recorder.buffer().len(), 0);
+        assert_eq!(recorder.buffer.len(), 0);
     }
 
     #[test]
     fn memory_is_bounded_too() {
         let registry = Registry::new(1);
-        let recorder = Recorder::new(Arc::default(), registry.worker(0).access_log());
+        let recorder = Recorder::new(
+            Arc::default(),
+            Arc::default(),
+            registry.worker(0).access_log(),
+        );
         for _ in 0..1_000 {
-            let mut record = Record::new(Kind::Http, SystemTime::now(), Arc::default());
+            let mut record = Record::new(Kind::Http, SystemTime::now(), &Log::default());
             record.set(Field::Path, vec![b'a'; 60_000]);
             recorder.record(record);
         }
-        assert!(recorder.buffer().len() < 200);
+        assert!(recorder.buffer.len() < 200);
         assert!(registry.worker(0).access_log().records_dropped.get() > 800);
     }
 }

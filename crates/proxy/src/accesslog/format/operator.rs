@@ -1,0 +1,450 @@
+//! The operators of format strings.
+//!
+//! Not here, and refused by name: what Envoy's extensions put into metadata and filter state, tracing ids,
+//! TLS details of issue and fingerprint, virtual clusters, and header sizes on the wire. A record does not
+//! hold them, and a `-` for something that was never measured would be a lie.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use super::View;
+use super::plain::{NOT_KEPT, PLAIN, Read};
+use super::time::TimeFormat;
+use super::value::Value;
+use crate::accesslog::plan::{Headers, Source};
+use crate::accesslog::{Field, Kind, Timing};
+
+/// A parsed operator.
+#[derive(Clone, Debug)]
+pub(super) enum Operator {
+    /// Without argument.
+    Plain(Read),
+    /// `START_TIME(FORMAT)`
+    Start(TimeFormat),
+    /// `EMIT_TIME(FORMAT)`: the end of the request, as lines may be rendered much later.
+    Emit(TimeFormat),
+    /// `REQ(NAME?OTHER)` and its like.
+    Header(Source, Box<str>, Option<Box<str>>),
+    /// `COMMON_DURATION(FROM:TO:UNIT)`
+    Between(Moment, Moment, u32),
+    /// `GRPC_STATUS(FORM)`
+    GrpcStatus(GrpcForm),
+    /// `REQUESTED_SERVER_NAME(ORDER)`
+    ServerName(NameOrder),
+    /// `PATH(QUERY:SOURCE)`
+    Path { query: bool, source: PathSource },
+    /// `QUERY_PARAMS(SOURCE)`
+    Query(PathSource),
+    /// `QUERY_PARAM(NAME)`
+    QueryParameter(Box<str>),
+    /// `HOSTNAME`, `ENVIRONMENT(NAME)`: known when the format is parsed.
+    Constant(Option<Box<str>>),
+}
+
+/// Whether a `:LENGTH` makes sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// Text of any length.
+    Text,
+    /// Anything else.
+    Other,
+}
+
+/// A point of a request's life, in Envoy's words.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Moment {
+    DsRxBeg,
+    DsRxEnd,
+    UsTxBeg,
+    UsTxEnd,
+    UsRxBeg,
+    UsRxEnd,
+    DsTxBeg,
+    DsTxEnd,
+}
+
+/// How a gRPC status is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum GrpcForm {
+    Number,
+    Camel,
+    Snake,
+}
+
+/// What a server name is taken from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum NameOrder {
+    SniOnly,
+    SniFirst,
+    HostFirst,
+}
+
+/// Which path is meant when it was rewritten.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum PathSource {
+    Current,
+    Original,
+    OriginalOrCurrent,
+}
+
+impl Operator {
+    /// The operator of that name. On an error: why not.
+    pub(super) fn new(name: &str, argument: Option<&str>) -> Result<Self, String> {
+        if let Some((_, read)) = PLAIN.iter().find(|(known, _)| *known == name) {
+            return match argument {
+                None => Ok(Self::Plain(*read)),
+                Some(_) => Err("takes no argument".to_owned()),
+            };
+        }
+        let text = argument.unwrap_or_default();
+        let required = || match text {
+            "" => Err(format!("needs an argument, as in %{name}(NAME)%")),
+            text => Ok(text),
+        };
+        match name {
+            "START_TIME" => TimeFormat::parse(text).map(Self::Start),
+            "EMIT_TIME" => TimeFormat::parse(text).map(Self::Emit),
+            "REQ" => required().and_then(|text| header(Source::Request, text)),
+            "RESP" => required().and_then(|text| header(Source::Response, text)),
+            "TRAILER" => required().and_then(|text| header(Source::Trailer, text)),
+            "COMMON_DURATION" => required().and_then(between),
+            "GRPC_STATUS" => grpc_form(text).map(Self::GrpcStatus),
+            "GRPC_STATUS_NUMBER" => match argument {
+                None => Ok(Self::GrpcStatus(GrpcForm::Number)),
+                Some(_) => Err("takes no argument".to_owned()),
+            },
+            "REQUESTED_SERVER_NAME" => name_order(text).map(Self::ServerName),
+            "PATH" => path(text),
+            "QUERY_PARAMS" => path_source(text).map(Self::Query),
+            "QUERY_PARAM" => required().map(|text| Self::QueryParameter(text.into())),
+            "ENVIRONMENT" => {
+                required().map(|text| Self::Constant(std::env::var(text).ok().map(Into::into)))
+            }
+            "HOSTNAME" => Ok(Self::Constant(hostname())),
+            known if NOT_KEPT.contains(&known) => {
+                Err("is Envoy's, but its value is not kept here: leave it out".to_owned())
+            }
+            _ => Err(
+                "is unknown; Envoy's documentation of access logs lists the operators".to_owned(),
+            ),
+        }
+    }
+
+    /// What it yields for one record.
+    pub(super) fn value<'a>(&'a self, view: View<'a>) -> Value<'a> {
+        let record = view.record;
+        match self {
+            Self::Plain(read) => read(view),
+            Self::Start(format) => Value::Moment(format, record.start),
+            Self::Emit(format) => Value::Moment(format, record.end()),
+            Self::Header(source, name, other) => match (view.header(*source, name), other) {
+                (Value::Absent, Some(other)) => view.header(*source, other),
+                (value, _) => value,
+            },
+            Self::Between(from, to, per_second) => {
+                let span = (from.of(view), to.of(view));
+                let (Some(from), Some(to)) = span else {
+                    return Value::Absent;
+                };
+                let units = to.saturating_sub(from).as_nanos() * u128::from(*per_second);
+                Value::Number(u64::try_from(units / 1_000_000_000).unwrap_or(u64::MAX))
+            }
+            Self::GrpcStatus(form) => form.write(grpc_status(view)),
+            Self::ServerName(order) => {
+                let sni = record.get(Field::ServerName);
+                let host = record.get(Field::Authority);
+                Value::bytes(match order {
+                    NameOrder::SniOnly => sni,
+                    NameOrder::SniFirst => sni.or(host),
+                    NameOrder::HostFirst => host.or(sni),
+                })
+            }
+            Self::Path { query, source } => {
+                let path = source.path(view);
+                Value::bytes(if *query {
+                    path
+                } else {
+                    path.map(|path| split_query(path).0)
+                })
+            }
+            Self::Query(source) => {
+                Value::bytes(source.path(view).and_then(|path| split_query(path).1))
+            }
+            Self::QueryParameter(name) => PathSource::OriginalOrCurrent
+                .path(view)
+                .and_then(|path| query_parameter(split_query(path).1?, name))
+                .map_or(Value::Absent, Value::Bytes),
+            Self::Constant(text) => Value::bytes(text.as_deref().map(str::as_bytes)),
+        }
+    }
+
+    /// Whether its text may be cut to a length.
+    pub(super) fn kept(&self) -> Kept {
+        match self {
+            Self::Header(..)
+            | Self::Path { .. }
+            | Self::Query(_)
+            | Self::QueryParameter(_)
+            | Self::ServerName(_)
+            | Self::Constant(_) => Kept::Text,
+            _ => Kept::Other,
+        }
+    }
+
+    /// Adds the headers that it asks for.
+    pub(super) fn headers(&self, headers: &mut Headers) {
+        match self {
+            Self::Header(source, name, other) => {
+                headers.add(*source, name);
+                other.iter().for_each(|other| headers.add(*source, other));
+            }
+            Self::GrpcStatus(_) => {
+                headers.add(Source::Request, "content-type");
+                headers.add(Source::Response, "grpc-status");
+                headers.add(Source::Trailer, "grpc-status");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn header(source: Source, text: &str) -> Result<Operator, String> {
+    let mut names = text
+        .split('?')
+        .map(|name| name.trim().to_ascii_lowercase().into_boxed_str());
+    let (name, other) = (names.next().unwrap_or_default(), names.next());
+    match names.next() {
+        None => Ok(Operator::Header(source, name, other)),
+        Some(_) => Err("takes one alternative name, as in %REQ(NAME?OTHER)%".to_owned()),
+    }
+}
+
+fn between(text: &str) -> Result<Operator, String> {
+    let [from, to, unit] = text.split(':').collect::<Vec<_>>()[..] else {
+        return Err(
+            "needs three arguments, as in %COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%".to_owned(),
+        );
+    };
+    let moment = |name: &str| {
+        Moment::parse(name).ok_or_else(|| format!("does not know the moment {name} (DS_RX_BEG, DS_RX_END, US_TX_BEG, US_TX_END, US_RX_BEG, US_RX_END, DS_TX_BEG, DS_TX_END)"))
+    };
+    let per_second = match unit {
+        "ms" => 1_000,
+        "us" => 1_000_000,
+        "ns" => 1_000_000_000,
+        _ => return Err(format!("does not know the unit {unit} (ms, us, ns)")),
+    };
+    Ok(Operator::Between(moment(from)?, moment(to)?, per_second))
+}
+
+fn grpc_form(text: &str) -> Result<GrpcForm, String> {
+    match text {
+        "" | "CAMEL_STRING" => Ok(GrpcForm::Camel),
+        "SNAKE_STRING" => Ok(GrpcForm::Snake),
+        "NUMBER" => Ok(GrpcForm::Number),
+        other => Err(format!(
+            "does not know the form {other} (CAMEL_STRING, SNAKE_STRING, NUMBER)"
+        )),
+    }
+}
+
+fn name_order(text: &str) -> Result<NameOrder, String> {
+    match text {
+        "" | "SNI_ONLY" => Ok(NameOrder::SniOnly),
+        "SNI_FIRST" => Ok(NameOrder::SniFirst),
+        "HOST_FIRST" => Ok(NameOrder::HostFirst),
+        other => Err(format!(
+            "does not know the order {other} (SNI_ONLY, SNI_FIRST, HOST_FIRST)"
+        )),
+    }
+}
+
+fn path(text: &str) -> Result<Operator, String> {
+    let (query, source) = text.split_once(':').unwrap_or((text, ""));
+    let query = match query {
+        "" | "WQ" => true,
+        "NQ" => false,
+        other => return Err(format!("does not know {other} (WQ with query, NQ without)")),
+    };
+    Ok(Operator::Path {
+        query,
+        source: path_source(source)?,
+    })
+}
+
+fn path_source(text: &str) -> Result<PathSource, String> {
+    match text {
+        "" | "ORIG_OR_PATH" => Ok(PathSource::OriginalOrCurrent),
+        "ORIG" => Ok(PathSource::Original),
+        "PATH" => Ok(PathSource::Current),
+        other => Err(format!(
+            "does not know the path {other} (ORIG, PATH, ORIG_OR_PATH)"
+        )),
+    }
+}
+
+impl Moment {
+    fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "DS_RX_BEG" => Self::DsRxBeg,
+            "DS_RX_END" => Self::DsRxEnd,
+            "US_TX_BEG" => Self::UsTxBeg,
+            "US_TX_END" => Self::UsTxEnd,
+            "US_RX_BEG" => Self::UsRxBeg,
+            "US_RX_END" => Self::UsRxEnd,
+            "DS_TX_BEG" => Self::DsTxBeg,
+            "DS_TX_END" => Self::DsTxEnd,
+            _ => return None,
+        })
+    }
+
+    fn of(self, view: View<'_>) -> Option<Duration> {
+        let Timing {
+            request_received,
+            upstream_first_sent,
+            upstream_last_sent,
+            upstream_first_received,
+            upstream_last_received,
+            first_sent,
+            end,
+        } = view.record.timing;
+        match self {
+            _ if view.record.kind != Kind::Http => None,
+            Self::DsRxBeg => Some(Duration::ZERO),
+            Self::DsRxEnd => request_received,
+            Self::UsTxBeg => upstream_first_sent,
+            Self::UsTxEnd => upstream_last_sent,
+            Self::UsRxBeg => upstream_first_received,
+            Self::UsRxEnd => upstream_last_received,
+            Self::DsTxBeg => first_sent,
+            Self::DsTxEnd => Some(end),
+        }
+    }
+}
+
+impl PathSource {
+    fn path<'a>(self, view: View<'a>) -> Option<&'a [u8]> {
+        let (original, current) = (
+            view.record.get(Field::OriginalPath),
+            view.record.get(Field::Path),
+        );
+        match self {
+            Self::Current => current,
+            Self::Original => original,
+            Self::OriginalOrCurrent => original.or(current),
+        }
+    }
+}
+
+/// A path without its query, and the query if it has one.
+fn split_query(path: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match path.iter().position(|byte| *byte == b'?') {
+        Some(at) => (&path[..at], Some(&path[at + 1..])),
+        None => (path, None),
+    }
+}
+
+/// The first parameter of that name, decoded.
+fn query_parameter<'a>(query: &'a [u8], name: &str) -> Option<Cow<'a, [u8]>> {
+    let query = query.split(|byte| *byte == b'#').next().unwrap_or_default();
+    query.split(|byte| *byte == b'&').find_map(|pair| {
+        let at = pair
+            .iter()
+            .position(|byte| *byte == b'=')
+            .unwrap_or(pair.len());
+        let value = pair.get(at + 1..).unwrap_or_default();
+        (*percent_decode(&pair[..at]) == *name.as_bytes()).then(|| percent_decode(value))
+    })
+}
+
+/// Decodes `%41`; what is no such sequence stays as it is.
+fn percent_decode(text: &[u8]) -> Cow<'_, [u8]> {
+    if !text.contains(&b'%') {
+        return Cow::Borrowed(text);
+    }
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [first, tail @ ..] = rest {
+        let digit = |byte: u8| (byte as char).to_digit(16);
+        rest = match (first, tail) {
+            (b'%', [high, low, after @ ..]) if digit(*high).is_some() && digit(*low).is_some() => {
+                let value = digit(*high).unwrap_or_default() * 16 + digit(*low).unwrap_or_default();
+                decoded.push(value as u8);
+                after
+            }
+            _ => {
+                decoded.push(*first);
+                tail
+            }
+        };
+    }
+    Cow::Owned(decoded)
+}
+
+/// Names of the gRPC status codes, in order.
+const GRPC: [(&str, &str); 17] = [
+    ("OK", "OK"),
+    ("Canceled", "CANCELLED"),
+    ("Unknown", "UNKNOWN"),
+    ("InvalidArgument", "INVALID_ARGUMENT"),
+    ("DeadlineExceeded", "DEADLINE_EXCEEDED"),
+    ("NotFound", "NOT_FOUND"),
+    ("AlreadyExists", "ALREADY_EXISTS"),
+    ("PermissionDenied", "PERMISSION_DENIED"),
+    ("ResourceExhausted", "RESOURCE_EXHAUSTED"),
+    ("FailedPrecondition", "FAILED_PRECONDITION"),
+    ("Aborted", "ABORTED"),
+    ("OutOfRange", "OUT_OF_RANGE"),
+    ("Unimplemented", "UNIMPLEMENTED"),
+    ("Internal", "INTERNAL"),
+    ("Unavailable", "UNAVAILABLE"),
+    ("DataLoss", "DATA_LOSS"),
+    ("Unauthenticated", "UNAUTHENTICATED"),
+];
+
+/// The status of a gRPC call: from the trailers, the headers, or what the HTTP status stands for.
+fn grpc_status(view: View<'_>) -> Option<u64> {
+    let header = |source, name| match view.header(source, name) {
+        Value::Bytes(text) => Some(text),
+        _ => None,
+    };
+    if !header(Source::Request, "content-type")?.starts_with(b"application/grpc") {
+        return None;
+    }
+    let sent = header(Source::Trailer, "grpc-status")
+        .or_else(|| header(Source::Response, "grpc-status"))
+        .and_then(|text| str::from_utf8(&text).ok()?.parse().ok());
+    sent.or(match view.record.status {
+        0 | 200 => None,
+        400 => Some(13),
+        401 => Some(16),
+        403 => Some(7),
+        404 => Some(12),
+        429 | 502..=504 => Some(14),
+        _ => Some(2),
+    })
+}
+
+impl GrpcForm {
+    fn write(self, status: Option<u64>) -> Value<'static> {
+        let Some(status) = status else {
+            return Value::Absent;
+        };
+        let names = usize::try_from(status)
+            .ok()
+            .and_then(|index| GRPC.get(index));
+        match (self, names) {
+            (Self::Number, _) | (_, None) => Value::Number(status),
+            (Self::Camel, Some((camel, _))) => Value::Static(camel),
+            (Self::Snake, Some((_, snake))) => Value::Static(snake),
+        }
+    }
+}
+
+/// The machine's name.
+fn hostname() -> Option<Box<str>> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .or_else(|| std::env::var("HOSTNAME").ok())?;
+    Some(name.trim().into())
+}
