@@ -13,6 +13,7 @@
 //! want the whole (Envoy over ADS, a static bootstrap).
 
 pub mod assemble;
+pub mod bootstrap;
 mod resource;
 mod snapshot;
 mod verdict;

@@ -1,0 +1,157 @@
+//! A static Envoy bootstrap from a snapshot: everything that xDS would deliver, written out.
+//!
+//! What the snapshot names by reference (routes of a connection manager, endpoints of a cluster) is put in
+//! place, so that `envoy --mode validate -c` and `tidegate proxy -c` take the result without a control plane.
+
+use prost::Message;
+use tidegate_envoy::prost_types::Any;
+use tidegate_envoy::v3::bootstrap::Bootstrap;
+use tidegate_envoy::v3::bootstrap::bootstrap::StaticResources;
+use tidegate_envoy::v3::cluster::Cluster;
+use tidegate_envoy::v3::cluster::cluster::{ClusterDiscoveryType, DiscoveryType};
+use tidegate_envoy::v3::core::Node;
+use tidegate_envoy::v3::endpoint::ClusterLoadAssignment;
+use tidegate_envoy::v3::hcm::HttpConnectionManager;
+use tidegate_envoy::v3::hcm::http_connection_manager::RouteSpecifier;
+use tidegate_envoy::v3::listener::Listener;
+use tidegate_envoy::v3::listener::filter::ConfigType;
+use tidegate_envoy::v3::route::RouteConfiguration;
+use tidegate_envoy::v3::tls::Secret;
+use tidegate_envoy::{AnyError, any, type_name, unpack};
+
+use crate::{Resource, ResourceType, Snapshot};
+
+/// Why a snapshot cannot be written out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BootstrapError {
+    /// The bytes of a resource are no message of its type.
+    #[error("{kind:?} {name} does not decode: {reason}")]
+    Malformed {
+        /// Type of the resource.
+        kind: ResourceType,
+        /// Name of the resource.
+        name: String,
+        /// What the decoder met.
+        reason: String,
+    },
+    /// A listener takes its routes from a route configuration that is not in the snapshot.
+    #[error("listener {listener} takes its routes from {routes}, which is not in the snapshot")]
+    NoRoutes {
+        /// Name of the listener.
+        listener: String,
+        /// Name of the route configuration.
+        routes: String,
+    },
+}
+
+/// The snapshot as a bootstrap with static resources only. Admin and node metadata are the caller's to add.
+///
+/// # Errors
+/// A resource that does not decode, or routes that are not there.
+pub fn static_bootstrap(snapshot: &Snapshot, node_id: &str) -> Result<Bootstrap, BootstrapError> {
+    let mut resources = StaticResources::default();
+    for resource in snapshot.list(ResourceType::Listener) {
+        let mut listener: Listener = decode(&resource)?;
+        put_routes(&mut listener, snapshot)?;
+        resources.listeners.push(listener);
+    }
+    for resource in snapshot.list(ResourceType::Cluster) {
+        let mut cluster: Cluster = decode(&resource)?;
+        put_endpoints(&mut cluster, snapshot)?;
+        resources.clusters.push(cluster);
+    }
+    for resource in snapshot.list(ResourceType::Secret) {
+        resources.secrets.push(decode::<Secret>(&resource)?);
+    }
+    Ok(Bootstrap {
+        node: Some(Node {
+            id: node_id.to_owned(),
+            cluster: node_id.to_owned(),
+            ..Node::default()
+        }),
+        static_resources: Some(resources),
+        ..Bootstrap::default()
+    })
+}
+
+fn decode<T: Message + Default>(resource: &Resource) -> Result<T, BootstrapError> {
+    T::decode(resource.bytes.clone()).map_err(|error| malformed(resource, &error.to_string()))
+}
+
+fn malformed(resource: &Resource, reason: &str) -> BootstrapError {
+    BootstrapError::Malformed {
+        kind: resource.kind,
+        name: resource.name.to_string(),
+        reason: reason.to_owned(),
+    }
+}
+
+fn put_routes(listener: &mut Listener, snapshot: &Snapshot) -> Result<(), BootstrapError> {
+    let name = listener.name.clone();
+    let chains = listener
+        .filter_chains
+        .iter_mut()
+        .chain(&mut listener.default_filter_chain);
+    for filter in chains.flat_map(|chain| &mut chain.filters) {
+        let Some(ConfigType::TypedConfig(config)) = &mut filter.config_type else {
+            continue;
+        };
+        if let Some(manager) = with_routes(config, &name, snapshot)? {
+            *config = any(&manager);
+        }
+    }
+    Ok(())
+}
+
+/// The connection manager in a filter's configuration with its routes put in; `None` for other filters,
+/// and for one that has its routes already.
+fn with_routes(
+    config: &Any,
+    listener: &str,
+    snapshot: &Snapshot,
+) -> Result<Option<HttpConnectionManager>, BootstrapError> {
+    if type_name(&config.type_url) != <HttpConnectionManager as prost::Name>::full_name() {
+        return Ok(None);
+    }
+    let bad = |reason: String| BootstrapError::Malformed {
+        kind: ResourceType::Listener,
+        name: listener.to_owned(),
+        reason,
+    };
+    let mut manager: HttpConnectionManager =
+        unpack(config).map_err(|error: AnyError| bad(error.to_string()))?;
+    let Some(RouteSpecifier::Rds(rds)) = &manager.route_specifier else {
+        return Ok(None);
+    };
+    let name = rds.route_config_name.clone();
+    let bytes = snapshot
+        .route_configuration(&name)
+        .ok_or_else(|| BootstrapError::NoRoutes {
+            listener: listener.to_owned(),
+            routes: name,
+        })?;
+    let mut routes = RouteConfiguration::decode(bytes).map_err(|error| bad(error.to_string()))?;
+    // Over xDS a route may name a cluster that is not there (yet): so may it here.
+    routes.validate_clusters = Some(false);
+    manager.route_specifier = Some(RouteSpecifier::RouteConfig(routes));
+    Ok(Some(manager))
+}
+
+fn put_endpoints(cluster: &mut Cluster, snapshot: &Snapshot) -> Result<(), BootstrapError> {
+    let Some(eds) = cluster.eds_cluster_config.take() else {
+        return Ok(());
+    };
+    let name = if eds.service_name.is_empty() {
+        &cluster.name
+    } else {
+        &eds.service_name
+    };
+    let mut assignment = match snapshot.get(ResourceType::Endpoints, name) {
+        Some(resource) => decode(&resource)?,
+        None => ClusterLoadAssignment::default(),
+    };
+    assignment.cluster_name.clone_from(&cluster.name);
+    cluster.load_assignment = Some(assignment);
+    cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::Static.into()));
+    Ok(())
+}
