@@ -1,0 +1,253 @@
+//! One direction of a connection: read from one socket, written to the other, until the end of the
+//! stream has been passed on. `super` says why it works the way it does.
+
+use std::io::{self, ErrorKind};
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use rustix::net::Shutdown;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::Pools;
+use super::pool::PipeLoan;
+use super::relay::Flow;
+use crate::buffer::{self, Buffer};
+
+/// What a direction may move in one go before other tasks get their turn.
+const TURN: usize = 1 << 20;
+
+/// Bytes on their way from one socket to another.
+#[derive(Debug)]
+pub(super) struct Direction {
+    stage: Stage,
+    cargo: Cargo,
+    gear: Gear,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// The end of the stream has been read; what is on board still has to be written.
+    Ending,
+    /// The end has been passed on, or the receiver takes nothing more.
+    Done,
+}
+
+/// What the next read goes into. A read that fills its buffer shifts up, a small one down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gear {
+    Small,
+    Large,
+    Pipe,
+}
+
+/// What has been read and not yet written. An empty buffer or pipe is kept only within one turn.
+#[derive(Debug)]
+enum Cargo {
+    Nothing,
+    Buffer(Buffer),
+    Pipe(PipeLoan),
+}
+
+/// The surroundings of a direction.
+pub(super) struct Between<'a> {
+    pub(super) from: &'a mut TcpStream,
+    pub(super) to: &'a mut TcpStream,
+    pub(super) pools: &'a Pools,
+    pub(super) flow: &'a Flow,
+    /// Whether the opposite direction has ended: then the sockets are closed next, and there is no
+    /// need for a FIN of its own.
+    pub(super) last: bool,
+}
+
+/// A direction that could not go on, and at which end.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Read(io::Error),
+    Write(io::Error),
+}
+
+impl Direction {
+    /// A direction on which `first` has been read already.
+    pub(super) fn new(first: Option<Buffer>) -> Self {
+        let cargo = first.map_or(Cargo::Nothing, Cargo::Buffer);
+        Self {
+            stage: Stage::Open,
+            cargo,
+            gear: Gear::Small,
+        }
+    }
+
+    /// Whether there is nothing more to do.
+    pub(super) fn is_done(&self) -> bool {
+        self.stage == Stage::Done
+    }
+
+    /// Moves what can be moved. Ready when the end of the stream has been passed on, or a side
+    /// failed; either way this direction is then done.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut between: Between<'_>,
+    ) -> Poll<Result<(), Fault>> {
+        let ended = ready!(self.advance(cx, &mut between));
+        self.cargo = Cargo::Nothing;
+        self.stage = Stage::Done;
+        Poll::Ready(ended)
+    }
+
+    fn advance(
+        &mut self,
+        cx: &mut Context<'_>,
+        between: &mut Between<'_>,
+    ) -> Poll<Result<(), Fault>> {
+        let mut moved = 0;
+        loop {
+            ready!(self.drain(cx, between)).map_err(Fault::Write)?;
+            if self.stage == Stage::Ending {
+                return Poll::Ready(finish(between).map_err(Fault::Write));
+            }
+            if moved >= TURN {
+                self.cargo = Cargo::Nothing;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let Poll::Ready(filled) = self.fill(cx, between) else {
+                self.cargo = Cargo::Nothing;
+                return Poll::Pending;
+            };
+            match filled.map_err(Fault::Read)? {
+                0 => self.stage = Stage::Ending,
+                count => {
+                    moved += count;
+                    between.flow.read(count);
+                }
+            }
+        }
+    }
+
+    /// Writes all that is on board.
+    fn drain(&mut self, cx: &mut Context<'_>, between: &mut Between<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let written = match &mut self.cargo {
+                Cargo::Buffer(buffer) if !buffer.is_empty() => {
+                    let count = ready!(Pin::new(&mut *between.to).poll_write(cx, buffer.filled()))?;
+                    buffer.consume(count);
+                    count
+                }
+                Cargo::Pipe(pipe) if !pipe.is_empty() => {
+                    ready!(between.to.poll_write_ready(cx))?;
+                    let to = &*between.to;
+                    match to.try_io(Interest::WRITABLE, || pipe.drain(to)) {
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+                        done => done?,
+                    }
+                }
+                _ => return Poll::Ready(Ok(())),
+            };
+            if written == 0 {
+                return Poll::Ready(Err(ErrorKind::WriteZero.into()));
+            }
+            between.flow.written(written);
+        }
+    }
+
+    /// Reads what is there; nothing is on board. Zero is the end of the stream.
+    fn fill(&mut self, cx: &mut Context<'_>, between: &mut Between<'_>) -> Poll<io::Result<usize>> {
+        if self.gear == Gear::Pipe
+            && let Some(filled) = self.fill_pipe(cx, between)
+        {
+            return filled;
+        }
+        self.fill_buffer(cx, between)
+    }
+
+    /// Reads into a pipe; `None` when that is not possible.
+    fn fill_pipe(
+        &mut self,
+        cx: &mut Context<'_>,
+        between: &mut Between<'_>,
+    ) -> Option<Poll<io::Result<usize>>> {
+        if !matches!(self.cargo, Cargo::Pipe(_)) {
+            self.cargo = Cargo::Pipe(between.pools.pipes.take()?);
+        }
+        let Cargo::Pipe(pipe) = &mut self.cargo else {
+            return None;
+        };
+        let from = &*between.from;
+        loop {
+            match from.poll_read_ready(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(error))),
+                Poll::Pending => return Some(Poll::Pending),
+            }
+            match from.try_io(Interest::READABLE, || pipe.fill(from)) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) if is_unsupported(&error) => {
+                    tracing::debug!(%error, "cannot splice, copying instead");
+                    between.pools.pipes.splice_failed();
+                    return None;
+                }
+                filled => {
+                    if filled.as_ref().is_ok_and(|count| *count < buffer::SMALL) {
+                        self.gear = Gear::Small;
+                    }
+                    return Some(Poll::Ready(filled));
+                }
+            }
+        }
+    }
+
+    /// Reads into a buffer.
+    fn fill_buffer(
+        &mut self,
+        cx: &mut Context<'_>,
+        between: &mut Between<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let (buffers, gear) = (&between.pools.buffers, self.gear);
+        let size = if gear == Gear::Small {
+            buffer::SMALL
+        } else {
+            buffer::LARGE
+        };
+        let mut buffer = match mem::replace(&mut self.cargo, Cargo::Nothing) {
+            Cargo::Buffer(buffer) if buffer.capacity() == size => buffer,
+            _ if gear == Gear::Small => buffers.small(),
+            _ => buffers.large(),
+        };
+        let mut room = ReadBuf::new(buffer.room());
+        ready!(Pin::new(&mut *between.from).poll_read(cx, &mut room))?;
+        let count = room.filled().len();
+        self.gear = match gear {
+            Gear::Small if count == size => Gear::Large,
+            Gear::Large if count == size => Gear::Pipe,
+            _ if count < buffer::SMALL => Gear::Small,
+            gear => gear,
+        };
+        buffer.advance(count);
+        self.cargo = Cargo::Buffer(buffer);
+        Poll::Ready(Ok(count))
+    }
+}
+
+/// Passes the end of the stream on.
+fn finish(between: &Between<'_>) -> io::Result<()> {
+    if between.last {
+        return Ok(());
+    }
+    match rustix::net::shutdown(&*between.to, Shutdown::Write) {
+        // The receiver is gone already; its own direction tells how.
+        Err(rustix::io::Errno::NOTCONN) => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+/// Whether splice(2) refuses this kind of socket, as sandboxed kernels do.
+fn is_unsupported(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::InvalidInput | ErrorKind::Unsupported
+    )
+}

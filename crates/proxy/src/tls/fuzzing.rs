@@ -1,0 +1,49 @@
+//! The body of the ClientHello fuzz target, as a plain function: any driver may feed it.
+
+use super::client_hello::{DEFAULT_MAX_BYTES, Inspection, parse};
+
+/// Parses `data` and checks what must hold for any input:
+///
+/// - no panic, no endless loop;
+/// - a decision is final: bytes that arrive later do not change it;
+/// - a decision is taken within the limit;
+/// - a server name that comes out is a host name in lower case.
+///
+/// # Panics
+///
+/// When one of these does not hold.
+pub fn client_hello(data: &[u8]) {
+    let limit = 1 + data
+        .first()
+        .map_or(DEFAULT_MAX_BYTES, |byte| usize::from(*byte) * 64);
+    for limit in [limit, DEFAULT_MAX_BYTES] {
+        check(data, limit);
+    }
+}
+
+fn check(data: &[u8], limit: usize) {
+    let whole = parse(data, limit);
+    assert!(
+        whole != Inspection::NeedMore || data.len() < limit,
+        "undecided beyond the limit"
+    );
+    if let Inspection::Hello(hello) = &whole {
+        if let Some(name) = &hello.server_name {
+            assert!(!name.is_empty() && name.len() <= 253);
+            assert!(
+                !name
+                    .bytes()
+                    .any(|b| b.is_ascii_uppercase() || !b.is_ascii_graphic())
+            );
+        }
+        assert!(hello.alpn.iter().all(|protocol| !protocol.is_empty()));
+    }
+    // Sampled, so that the cost stays linear in the input.
+    for part in 1..8 {
+        let early = parse(&data[..data.len() * part / 8], limit);
+        assert!(
+            early == Inspection::NeedMore || early == whole,
+            "{early:?}, later {whole:?}"
+        );
+    }
+}
