@@ -63,18 +63,12 @@ impl Net {
             IpAddr::V4(v4) => {
                 let len = len.min(32);
                 let mask = u32::MAX.checked_shl(32 - u32::from(len)).unwrap_or(0);
-                Self {
-                    address: IpAddr::V4((u32::from(v4) & mask).into()),
-                    len,
-                }
+                Self { address: IpAddr::V4((u32::from(v4) & mask).into()), len }
             }
             IpAddr::V6(v6) => {
                 let len = len.min(128);
                 let mask = u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0);
-                Self {
-                    address: IpAddr::V6((u128::from(v6) & mask).into()),
-                    len,
-                }
+                Self { address: IpAddr::V6((u128::from(v6) & mask).into()), len }
             }
         }
     }
@@ -158,11 +152,7 @@ impl Index {
                 Node::Empty | Node::Chain(_) => return None,
             };
         }
-        if let Node::Chain(place) = node {
-            Some(*place)
-        } else {
-            None
-        }
+        if let Node::Chain(place) = node { Some(*place) } else { None }
     }
 }
 
@@ -170,9 +160,7 @@ impl FilterChains {
     /// The chain that takes a connection; `None` when the connection is closed.
     #[must_use]
     pub fn find(&self, facts: &ConnectionFacts<'_>) -> Option<&Arc<FilterChain>> {
-        self.index
-            .find(facts)
-            .map_or(self.default.as_ref(), |place| self.chains.get(place))
+        self.index.find(facts).map_or(self.default.as_ref(), |place| self.chains.get(place))
     }
 }
 
@@ -185,8 +173,7 @@ impl Node {
             *self = Self::Chain(place);
             return Ok(());
         };
-        here.iter()
-            .try_for_each(|key| self.child(key).insert(below, place))
+        here.iter().try_for_each(|key| self.child(key).insert(below, place))
     }
 
     /// The node below `key`, made if need be.
@@ -218,41 +205,23 @@ impl Criterion {
     fn keys_of_chain(self, criteria: &ChainCriteria) -> Vec<Key> {
         let nets = |nets: &[Net]| nets.iter().map(|net| Key::Net(*net)).collect();
         let keys: Vec<_> = match self {
-            Self::DestinationPort => criteria
-                .destination_port
-                .map(Key::Port)
-                .into_iter()
-                .collect(),
+            Self::DestinationPort => criteria.destination_port.map(Key::Port).into_iter().collect(),
             Self::DestinationNet => nets(&criteria.destination_nets),
             Self::ServerName => {
                 let name =
                     |name: &Box<str>| name.strip_prefix('*').unwrap_or(name).as_bytes().into();
-                criteria
-                    .server_names
-                    .iter()
-                    .map(|each| Key::Text(name(each)))
-                    .collect()
+                criteria.server_names.iter().map(|each| Key::Text(name(each))).collect()
             }
             Self::Transport => criteria.tls.map(Key::Tls).into_iter().collect(),
-            Self::ApplicationProtocol => criteria
-                .application_protocols
-                .iter()
-                .map(|each| Key::Text(each.clone()))
-                .collect(),
+            Self::ApplicationProtocol => {
+                criteria.application_protocols.iter().map(|each| Key::Text(each.clone())).collect()
+            }
             Self::DirectSourceNet => nets(&criteria.direct_source_nets),
             Self::SourceType => criteria.local_source.map(Key::Local).into_iter().collect(),
             Self::SourceNet => nets(&criteria.source_nets),
-            Self::SourcePort => criteria
-                .source_ports
-                .iter()
-                .map(|port| Key::Port(*port))
-                .collect(),
+            Self::SourcePort => criteria.source_ports.iter().map(|port| Key::Port(*port)).collect(),
         };
-        if keys.is_empty() {
-            vec![Key::Any]
-        } else {
-            keys
-        }
+        if keys.is_empty() { vec![Key::Any] } else { keys }
     }
 
     /// The node for the most specific value that fits the connection.
@@ -262,10 +231,9 @@ impl Criterion {
             Self::DestinationNet => nodes.narrowest(facts.destination.ip()),
             Self::ServerName => facts.server_name.and_then(|name| nodes.closest_name(name)),
             Self::Transport => nodes.value(Key::Tls(facts.tls)),
-            Self::ApplicationProtocol => facts
-                .application_protocols
-                .iter()
-                .find_map(|protocol| nodes.texts.get(*protocol)),
+            Self::ApplicationProtocol => {
+                facts.application_protocols.iter().find_map(|protocol| nodes.texts.get(*protocol))
+            }
             Self::DirectSourceNet | Self::SourceNet => nodes.narrowest(facts.source.ip()),
             Self::SourceType => nodes.value(Key::Local(is_local(facts))),
             Self::SourcePort => nodes.value(Key::Port(facts.source.port())),
@@ -282,18 +250,14 @@ impl Keyed {
     fn narrowest(&self, address: IpAddr) -> Option<&Node> {
         let address = address.to_canonical();
         let bits = if address.is_ipv4() { 32 } else { 128 };
-        (0..=bits)
-            .rev()
-            .find_map(|len| self.value(Key::Net(Net::new(address, len))))
+        (0..=bits).rev().find_map(|len| self.value(Key::Net(Net::new(address, len))))
     }
 
     /// The exact name, else the longest suffix that begins with a dot.
     fn closest_name(&self, name: &str) -> Option<&Node> {
         let name = name.to_ascii_lowercase().into_bytes();
         let dots = memchr::memchr_iter(b'.', &name).filter(|at| *at > 0 && at + 1 < name.len());
-        std::iter::once(0)
-            .chain(dots)
-            .find_map(|start| self.texts.get(&name[start..]))
+        std::iter::once(0).chain(dots).find_map(|start| self.texts.get(&name[start..]))
     }
 }
 
@@ -326,10 +290,7 @@ mod tests {
                 retired: AtomicBool::new(false),
             })
         };
-        let mut chains = FilterChains {
-            default: default.map(chain),
-            ..FilterChains::default()
-        };
+        let mut chains = FilterChains { default: default.map(chain), ..FilterChains::default() };
         for (place, (name, criteria)) in criteria.iter().enumerate() {
             chains.index.insert(criteria, place).expect("no two alike");
             chains.chains.push(chain(name));
@@ -353,10 +314,7 @@ mod tests {
 
     fn names(names: &[&str]) -> ChainCriteria {
         let server_names = names.iter().map(|name| (*name).into()).collect();
-        ChainCriteria {
-            server_names,
-            ..ChainCriteria::default()
-        }
+        ChainCriteria { server_names, ..ChainCriteria::default() }
     }
 
     #[test]
@@ -382,11 +340,7 @@ mod tests {
             (None, "any"),
         ];
         for (server_name, expected) in cases {
-            let facts = ConnectionFacts {
-                server_name,
-                tls: true,
-                ..facts()
-            };
+            let facts = ConnectionFacts { server_name, tls: true, ..facts() };
             assert_eq!(found(&chains, &facts), expected, "{server_name:?}");
         }
     }
@@ -395,10 +349,7 @@ mod tests {
     fn transport_and_application_protocols() {
         let alpn = |protocols: &[&str]| ChainCriteria {
             tls: Some(true),
-            application_protocols: protocols
-                .iter()
-                .map(|each| each.as_bytes().into())
-                .collect(),
+            application_protocols: protocols.iter().map(|each| each.as_bytes().into()).collect(),
             ..ChainCriteria::default()
         };
         let chains = chains(
@@ -406,13 +357,7 @@ mod tests {
                 ("h2", alpn(&["h2"])),
                 ("http", alpn(&["http/1.0", "http/1.1"])),
                 ("tls", alpn(&[])),
-                (
-                    "raw",
-                    ChainCriteria {
-                        tls: Some(false),
-                        ..ChainCriteria::default()
-                    },
-                ),
+                ("raw", ChainCriteria { tls: Some(false), ..ChainCriteria::default() }),
             ],
             None,
         );
@@ -425,16 +370,8 @@ mod tests {
             (false, &[], "raw"),
         ];
         for (tls, application_protocols, expected) in cases {
-            let facts = ConnectionFacts {
-                tls: *tls,
-                application_protocols,
-                ..facts()
-            };
-            assert_eq!(
-                found(&chains, &facts),
-                *expected,
-                "{application_protocols:?}"
-            );
+            let facts = ConnectionFacts { tls: *tls, application_protocols, ..facts() };
+            assert_eq!(found(&chains, &facts), *expected, "{application_protocols:?}");
         }
     }
 
@@ -444,50 +381,15 @@ mod tests {
         let any = ChainCriteria::default;
         let chains = chains(
             &[
-                (
-                    "port",
-                    ChainCriteria {
-                        destination_port: Some(80),
-                        tls: Some(true),
-                        ..any()
-                    },
-                ),
-                (
-                    "wide",
-                    ChainCriteria {
-                        destination_nets: vec![net(0, 8)],
-                        ..any()
-                    },
-                ),
-                (
-                    "narrow",
-                    ChainCriteria {
-                        destination_nets: vec![net(1, 16)],
-                        ..any()
-                    },
-                ),
+                ("port", ChainCriteria { destination_port: Some(80), tls: Some(true), ..any() }),
+                ("wide", ChainCriteria { destination_nets: vec![net(0, 8)], ..any() }),
+                ("narrow", ChainCriteria { destination_nets: vec![net(1, 16)], ..any() }),
                 (
                     "source",
-                    ChainCriteria {
-                        source_nets: vec![net(9, 16)],
-                        source_ports: vec![7],
-                        ..any()
-                    },
+                    ChainCriteria { source_nets: vec![net(9, 16)], source_ports: vec![7], ..any() },
                 ),
-                (
-                    "local",
-                    ChainCriteria {
-                        local_source: Some(true),
-                        ..any()
-                    },
-                ),
-                (
-                    "peer",
-                    ChainCriteria {
-                        direct_source_nets: vec![net(7, 32)],
-                        ..any()
-                    },
-                ),
+                ("local", ChainCriteria { local_source: Some(true), ..any() }),
+                ("peer", ChainCriteria { direct_source_nets: vec![net(7, 32)], ..any() }),
             ],
             Some("default"),
         );
@@ -500,13 +402,7 @@ mod tests {
             ..to(([11, 0, 0, 1], 443))
         };
         let cases = [
-            (
-                ConnectionFacts {
-                    tls: true,
-                    ..to(([10, 0, 0, 1], 80))
-                },
-                "port",
-            ),
+            (ConnectionFacts { tls: true, ..to(([10, 0, 0, 1], 80)) }, "port"),
             // A chain asks for the port, so those that do not are out of the running.
             (to(([10, 0, 0, 1], 80)), "default"),
             (to(([10, 2, 0, 1], 443)), "wide"),
@@ -525,20 +421,10 @@ mod tests {
 
     #[test]
     fn a_server_name_wins_before_the_transport_is_looked_at() {
-        let tls = ChainCriteria {
-            tls: Some(true),
-            ..ChainCriteria::default()
-        };
-        let raw = ChainCriteria {
-            tls: Some(false),
-            ..names(&["a.b"])
-        };
+        let tls = ChainCriteria { tls: Some(true), ..ChainCriteria::default() };
+        let raw = ChainCriteria { tls: Some(false), ..names(&["a.b"]) };
         let chains = chains(&[("tls", tls), ("raw", raw)], Some("default"));
-        let facts = ConnectionFacts {
-            server_name: Some("a.b"),
-            tls: true,
-            ..facts()
-        };
+        let facts = ConnectionFacts { server_name: Some("a.b"), tls: true, ..facts() };
         assert_eq!(found(&chains, &facts), "default");
     }
 

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use crate::accesslog;
+use crate::accesslog::Log;
 use crate::route::RouteTable;
 use crate::upstream::ClusterSlot;
 
@@ -27,6 +28,8 @@ pub struct Listener {
     pub continue_on_inspect_timeout: bool,
     /// Bytes buffered per connection before reading stops.
     pub buffer_limit: u32,
+    /// What is logged of connections that no chain takes; `None` for nothing.
+    pub log: Option<Arc<Log>>,
 }
 
 /// The filter chains of a listener, indexed by what the first bytes tell.
@@ -50,6 +53,8 @@ pub struct FilterChain {
     pub name: Arc<str>,
     /// What it does with a connection.
     pub filter: NetworkFilter,
+    /// Set when the listener no longer has this chain: its connections close after what they are doing.
+    pub retired: AtomicBool,
 }
 
 /// The terminal network filter of a chain.
@@ -74,8 +79,8 @@ pub struct TcpProxy {
     pub max_duration: Option<Duration>,
     /// Connect attempts (`max_connect_attempts`), at least 1.
     pub connect_attempts: u32,
-    /// Access logs.
-    pub logs: Vec<Arc<accesslog::Log>>,
+    /// What is logged of each of them; `None` for nothing.
+    pub log: Option<Arc<Log>>,
 }
 
 /// Where an HTTP connection manager gets its routes: swapped as a whole, read without a lock.
@@ -111,6 +116,18 @@ pub enum EscapedSlashes {
     UnescapeAndRedirect,
     /// Decoded before matching.
     UnescapeAndForward,
+}
+
+/// Which ports are cut off the authority before matching, for good: they are not restored upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StripPort {
+    /// None.
+    #[default]
+    Keep,
+    /// The listener's own.
+    Matching,
+    /// Any.
+    Any,
 }
 
 /// HTTP connection manager, compiled.
@@ -149,6 +166,8 @@ pub struct HttpManager {
     pub merge_slashes: bool,
     /// What happens to escaped slashes.
     pub escaped_slashes: EscapedSlashes,
+    /// Which ports are cut off the authority before matching.
+    pub strip_port: StripPort,
     /// Whether HTTP/1.0 requests are accepted (426 otherwise).
     pub accept_http_10: bool,
     /// Largest request head, bytes.
@@ -161,7 +180,11 @@ pub struct HttpManager {
     pub idle_timeout: Option<Duration>,
     /// Close a connection after so long, draining first.
     pub max_connection_duration: Option<Duration>,
-    /// Close a stream without progress in either direction after so long.
+    /// How long a connection that is to close for its age still takes requests.
+    pub drain_timeout: Duration,
+    /// Close a stream after so long in any case; routes may override.
+    pub max_stream_duration: Option<Duration>,
+    /// Close a stream without progress in either direction after so long; routes may override.
     pub stream_idle_timeout: Option<Duration>,
     /// Time for a whole request (head and body) to arrive; 408 after.
     pub request_timeout: Option<Duration>,
@@ -173,8 +196,8 @@ pub struct HttpManager {
     pub upgrades: Vec<Box<str>>,
     /// HTTP/2 towards clients.
     pub h2: Http2Options,
-    /// Access logs.
-    pub logs: Vec<Arc<accesslog::Log>>,
+    /// What is logged of each of them; `None` for nothing.
+    pub log: Option<Arc<Log>>,
 }
 
 /// Which protocols a connection manager accepts.

@@ -171,8 +171,7 @@ impl Targets {
             Self::One(target) => (Some(target), None),
             Self::Weighted { targets, .. } => (None, Some(targets)),
         };
-        one.into_iter()
-            .chain(weighted.into_iter().flatten().map(|(target, _)| target))
+        one.into_iter().chain(weighted.into_iter().flatten().map(|(target, _)| target))
     }
 }
 
@@ -181,10 +180,7 @@ impl Forward {
     #[must_use]
     pub fn upgrade(&self, protocol: &[u8]) -> Option<bool> {
         let found = |(name, _): &&(Box<str>, bool)| name.as_bytes().eq_ignore_ascii_case(protocol);
-        self.upgrades
-            .iter()
-            .find(found)
-            .map(|(_, allowed)| *allowed)
+        self.upgrades.iter().find(found).map(|(_, allowed)| *allowed)
     }
 
     /// Rewrites authority and path for `target`, after the header mutations, as Envoy does. `keep` is
@@ -277,11 +273,7 @@ impl Direct {
     #[must_use]
     pub fn location(&self, head: &RequestHead) -> Option<Vec<u8>> {
         let wanted = self.status == 201 || (300..400).contains(&self.status);
-        let same = Redirect {
-            scheme: None,
-            keep_default_port: false,
-            ..Redirect::to_tls()
-        };
+        let same = Redirect { scheme: None, keep_default_port: false, ..Redirect::to_tls() };
         (wanted && !head.path().is_empty()).then(|| same.location(head))
     }
 }
@@ -326,10 +318,8 @@ mod tests {
 
     #[test]
     fn path_rewrites_keep_the_query() {
-        let prefix = |matched, with: &str| PathRewrite::Prefix {
-            matched,
-            with: with.as_bytes().into(),
-        };
+        let prefix =
+            |matched, with: &str| PathRewrite::Prefix { matched, with: with.as_bytes().into() };
         let regex = PathRewrite::Regex(Substitution::new("^/a/(.+)", r"/\1").expect("valid"));
         let cases = [
             (PathRewrite::Keep, "/a?q", "/a?q"),
@@ -362,11 +352,7 @@ mod tests {
             head.headers.append(b"x-to", b"there");
             rewrite(&forward(PathRewrite::Keep, host), &mut head);
             assert_eq!(head.authority(), expected.as_bytes());
-            assert_eq!(
-                head.headers.get(b"x-envoy-original-host").is_some(),
-                kept,
-                "{expected}"
-            );
+            assert_eq!(head.headers.get(b"x-envoy-original-host").is_some(), kept, "{expected}");
         }
     }
 
@@ -374,20 +360,15 @@ mod tests {
     fn the_forwarded_host_is_a_list_without_repetition() {
         let mut forward = forward(PathRewrite::Keep, HostRewrite::Literal("after".into()));
         forward.append_forwarded_host = true;
-        for (there, expected) in [
-            (None, "before"),
-            (Some("x"), "x,before"),
-            (Some("x, before"), "x, before"),
-        ] {
+        for (there, expected) in
+            [(None, "before"), (Some("x"), "x,before"), (Some("x, before"), "x, before")]
+        {
             let mut head = head("/");
             if let Some(there) = there {
                 head.headers.append(b"X-Forwarded-Host", there.as_bytes());
             }
             rewrite(&forward, &mut head);
-            assert_eq!(
-                head.headers.get(b"x-forwarded-host"),
-                Some(expected.as_bytes())
-            );
+            assert_eq!(head.headers.get(b"x-forwarded-host"), Some(expected.as_bytes()));
         }
     }
 
@@ -395,9 +376,8 @@ mod tests {
     fn weights_share_the_random_numbers() {
         let targets = vec![(target("a"), 1), (target("none"), 0), (target("b"), 3)];
         let targets = Targets::Weighted { targets, total: 4 };
-        let names: Vec<_> = (0..8)
-            .map(|random| targets.pick(random).cluster.name.to_string())
-            .collect();
+        let names: Vec<_> =
+            (0..8).map(|random| targets.pick(random).cluster.name.to_string()).collect();
         assert_eq!(names, ["a", "b", "b", "b", "a", "b", "b", "b"]);
         assert_eq!(targets.iter().count(), 3);
     }
@@ -414,19 +394,11 @@ mod tests {
 
     #[test]
     fn direct_answers_with_a_location() {
-        for (status, expected) in [
-            (200, None),
-            (201, Some("http://before/p")),
-            (302, Some("http://before/p")),
-        ] {
-            let direct = Direct {
-                status,
-                body: Bytes::new(),
-            };
-            assert_eq!(
-                direct.location(&head("/p")).as_deref(),
-                expected.map(str::as_bytes)
-            );
+        for (status, expected) in
+            [(200, None), (201, Some("http://before/p")), (302, Some("http://before/p"))]
+        {
+            let direct = Direct { status, body: Bytes::new() };
+            assert_eq!(direct.location(&head("/p")).as_deref(), expected.map(str::as_bytes));
         }
     }
 }

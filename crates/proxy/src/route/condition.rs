@@ -33,14 +33,10 @@ impl Condition {
         match self {
             Self::Header(condition) => condition.holds(head),
             Self::Query(condition) => condition.holds(head),
-            Self::Fraction {
-                numerator,
-                denominator,
-            } => random % u64::from(*denominator).max(1) < u64::from(*numerator),
-            Self::Grpc => head
-                .headers
-                .get_known(Known::ContentType)
-                .is_some_and(is_grpc),
+            Self::Fraction { numerator, denominator } => {
+                random % u64::from(*denominator).max(1) < u64::from(*numerator)
+            }
+            Self::Grpc => head.headers.get_known(Known::ContentType).is_some_and(is_grpc),
         }
     }
 }
@@ -267,12 +263,7 @@ mod tests {
     }
 
     fn condition(name: &str, test: HeaderTest) -> HeaderCondition {
-        HeaderCondition {
-            field: Field::new(name),
-            test,
-            invert: false,
-            absent_is_empty: false,
-        }
+        HeaderCondition { field: Field::new(name), test, invert: false, absent_is_empty: false }
     }
 
     #[test]
@@ -304,20 +295,13 @@ mod tests {
             assert_eq!(condition.holds(&head), *inverted, "{value:?} not {test:?}");
             condition.invert = false;
             condition.absent_is_empty = true;
-            assert_eq!(
-                condition.holds(&head),
-                *as_empty,
-                "{value:?} {test:?}, absent as empty"
-            );
+            assert_eq!(condition.holds(&head), *as_empty, "{value:?} {test:?}, absent as empty");
         }
     }
 
     #[test]
     fn pseudo_headers_and_repeated_lines() {
-        let head = head(
-            "/a?b=c",
-            &[("X-A", "1"), ("x-b", "2"), ("x-a", "3"), ("X-a", "4")],
-        );
+        let head = head("/a?b=c", &[("X-A", "1"), ("x-b", "2"), ("x-a", "3"), ("X-a", "4")]);
         let cases = [
             (":method", Some("GET")),
             (":path", Some("/a?b=c")),
@@ -349,24 +333,14 @@ mod tests {
             ("/p", "a", exact("1"), false),
         ];
         for (path, name, test, expected) in cases {
-            let condition = QueryCondition {
-                name: name.as_bytes().into(),
-                test,
-            };
-            assert_eq!(
-                condition.holds(&head(path, &[])),
-                expected,
-                "{path} {condition:?}"
-            );
+            let condition = QueryCondition { name: name.as_bytes().into(), test };
+            assert_eq!(condition.holds(&head(path, &[])), expected, "{path} {condition:?}");
         }
     }
 
     #[test]
     fn fractions_and_grpc() {
-        let half = Condition::Fraction {
-            numerator: 50,
-            denominator: 100,
-        };
+        let half = Condition::Fraction { numerator: 50, denominator: 100 };
         assert!(half.holds(&head("/", &[]), 149));
         assert!(!half.holds(&head("/", &[]), 150));
         for (content_type, expected) in [

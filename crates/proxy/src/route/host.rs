@@ -199,9 +199,7 @@ mod tests {
             ("", "*"),
         ];
         for (host, expected) in cases {
-            let found = index()
-                .find(host.as_bytes(), false)
-                .map(|number| DOMAINS[number as usize]);
+            let found = index().find(host.as_bytes(), false).map(|number| DOMAINS[number as usize]);
             assert_eq!(found, Some(expected), "{host}");
         }
     }
@@ -216,9 +214,7 @@ mod tests {
             ("a.example.com:", "*.example.com"),
         ];
         for (host, expected) in cases {
-            let found = index()
-                .find(host.as_bytes(), true)
-                .map(|number| DOMAINS[number as usize]);
+            let found = index().find(host.as_bytes(), true).map(|number| DOMAINS[number as usize]);
             assert_eq!(found, Some(expected), "{host}");
         }
     }

@@ -108,18 +108,10 @@ impl RouteIndex {
 
     /// The number of the first route that takes the request.
     pub fn first(&self, routes: &[Arc<Route>], head: &RequestHead, random: u64) -> Option<usize> {
-        let request = Request {
-            routes,
-            head,
-            random,
-        };
+        let request = Request { routes, head, random };
         let path = head.path();
         let found = if path.is_empty() {
-            self.connect
-                .iter()
-                .copied()
-                .find(|number| request.is_taken_by(*number))
-                .unwrap_or(NONE)
+            self.connect.iter().copied().find(|number| request.is_taken_by(*number)).unwrap_or(NONE)
         } else {
             let path = without_query(path);
             let found = self.exact_case.first(path, &request, NONE);
@@ -131,9 +123,7 @@ impl RouteIndex {
 
 impl Request<'_> {
     fn is_taken_by(&self, number: u32) -> bool {
-        self.routes[number as usize]
-            .matcher
-            .matches(self.head, self.random)
+        self.routes[number as usize].matcher.matches(self.head, self.random)
     }
 }
 
@@ -155,10 +145,7 @@ impl Anchors {
         // A key sorts behind all keys that it begins with, so those are on this stack.
         let mut path: Vec<(&[u8], u32)> = Vec::new();
         for (number, (key, hanging)) in (0_u32..).zip(&hanging) {
-            while path
-                .last()
-                .is_some_and(|(above, _)| !key.starts_with(above))
-            {
+            while path.last().is_some_and(|(above, _)| !key.starts_with(above)) {
                 path.pop();
             }
             let above = path.last().map(|(_, number)| *number);
@@ -201,11 +188,7 @@ impl Anchors {
 fn hang(routes: &[Arc<Route>], ignore_case: bool) -> BTreeMap<Vec<u8>, Hanging> {
     let mut hanging: BTreeMap<Vec<u8>, Hanging> = BTreeMap::new();
     let key = |path: &[u8]| {
-        if ignore_case {
-            path.to_ascii_lowercase()
-        } else {
-            path.to_vec()
-        }
+        if ignore_case { path.to_ascii_lowercase() } else { path.to_vec() }
     };
     for (number, route) in (0_u32..).zip(routes) {
         // Patterns say themselves whether case counts, and CONNECT looks at no path.
@@ -222,11 +205,7 @@ fn hang(routes: &[Arc<Route>], ignore_case: bool) -> BTreeMap<Vec<u8>, Hanging> 
             PathMatch::Exact(path) => hanging.entry(key(path)).or_default().exact.push(number),
             PathMatch::Regex(pattern) => {
                 for literal in pattern.prefixes().iter().collect::<HashSet<_>>() {
-                    hanging
-                        .entry(literal.to_vec())
-                        .or_default()
-                        .prefix
-                        .push(number);
+                    hanging.entry(literal.to_vec()).or_default().prefix.push(number);
                 }
             }
             PathMatch::Connect => hanging.entry(Vec::new()).or_default().prefix.push(number),
@@ -273,11 +252,8 @@ impl Candidates {
             .copied()
             .find(|number| is_sure(&routes[*number as usize]))
             .unwrap_or(NONE);
-        let mut left: Vec<u32> = numbers
-            .iter()
-            .copied()
-            .take_while(|number| *number < sure)
-            .collect();
+        let mut left: Vec<u32> =
+            numbers.iter().copied().take_while(|number| *number < sure).collect();
         let mut by_value = Vec::new();
         while left.len() >= WORTH_A_LOOKUP {
             let Some(key) = most_telling(routes, &left, known) else {
@@ -299,11 +275,7 @@ impl Candidates {
             known.pop();
             by_value.push(ByValue { key, routes });
         }
-        Self {
-            one_by_one: left.into(),
-            by_value: by_value.into(),
-            sure,
-        }
+        Self { one_by_one: left.into(), by_value: by_value.into(), sure }
     }
 
     /// The lowest number below `best` of a route that takes the request, else `best`.
@@ -328,10 +300,8 @@ impl Candidates {
     /// The lowest number.
     fn lowest(&self) -> u32 {
         let one = self.one_by_one.first().copied().unwrap_or(NONE);
-        let keyed = self
-            .by_value
-            .iter()
-            .flat_map(|by_value| by_value.routes.values().map(Self::lowest));
+        let keyed =
+            self.by_value.iter().flat_map(|by_value| by_value.routes.values().map(Self::lowest));
         keyed.min().unwrap_or(NONE).min(one).min(self.sure)
     }
 }
@@ -360,10 +330,7 @@ fn most_telling(routes: &[Arc<Route>], numbers: &[u32], known: &[Key]) -> Option
         .filter(|(key, values)| values.len() >= WORTH_A_LOOKUP / 2 && !known.contains(key))
         // The name breaks ties, so that equal tables have equal indexes.
         .max_by(|left, right| {
-            left.1
-                .len()
-                .cmp(&right.1.len())
-                .then_with(|| right.0.cmp_names(&left.0))
+            left.1.len().cmp(&right.1.len()).then_with(|| right.0.cmp_names(&left.0))
         })
         .map(|(key, _)| key)
 }

@@ -86,11 +86,7 @@ impl PathMatch {
 }
 
 fn begins(path: &[u8], prefix: &[u8], ignore_case: bool) -> bool {
-    if ignore_case {
-        starts_with_ignoring_case(path, prefix)
-    } else {
-        path.starts_with(prefix)
-    }
+    if ignore_case { starts_with_ignoring_case(path, prefix) } else { path.starts_with(prefix) }
 }
 
 /// The path up to its query or fragment.
@@ -154,18 +150,11 @@ mod tests {
             let mut head = RequestHead::default();
             head.set_method(b"GET");
             head.set_path(path.as_bytes());
-            let mut route = RouteMatch {
-                path: path_match(spec),
-                ignore_case: false,
-                conditions: Vec::new(),
-            };
+            let mut route =
+                RouteMatch { path: path_match(spec), ignore_case: false, conditions: Vec::new() };
             assert_eq!(route.matches(&head, 0), plain, "{spec} on {path}");
             route.ignore_case = true;
-            assert_eq!(
-                route.matches(&head, 0),
-                ignoring,
-                "{spec} on {path}, any case"
-            );
+            assert_eq!(route.matches(&head, 0), ignoring, "{spec} on {path}, any case");
         }
     }
 
@@ -175,11 +164,8 @@ mod tests {
         head.set_method(b"CONNECT");
         head.set_authority(b"example.com:443");
         for (spec, expected) in [("!", true), ("^", false), ("~.*", false)] {
-            let route = RouteMatch {
-                path: path_match(spec),
-                ignore_case: false,
-                conditions: Vec::new(),
-            };
+            let route =
+                RouteMatch { path: path_match(spec), ignore_case: false, conditions: Vec::new() };
             assert_eq!(route.matches(&head, 0), expected, "{spec}");
         }
     }

@@ -38,3 +38,6 @@ pub use redirect::{Redirect, RedirectPath};
 pub use table::{Decision, DomainTaken, HostChange, RouteTable, TlsRequirement, VirtualHost};
 pub use template::{Facts, Template, TemplateError};
 pub use text::TextMatch;
+
+#[cfg(test)]
+mod tests;

@@ -77,10 +77,7 @@ impl MutationLevel {
 /// Writes values: first those that replace, then those that add, as Envoy does.
 fn write(headers: &mut Headers, values: &[(&Mutation, Vec<u8>)]) {
     let replaces = |mutation: &Mutation| {
-        matches!(
-            mutation.action,
-            AppendAction::Overwrite | AppendAction::OverwriteIfPresent
-        )
+        matches!(mutation.action, AppendAction::Overwrite | AppendAction::OverwriteIfPresent)
     };
     for (mutation, value) in values.iter().filter(|(mutation, _)| replaces(mutation)) {
         headers.set(&mutation.name, value);
@@ -94,12 +91,7 @@ impl Mutations {
     /// Mutations of these levels, the one that applies first in front.
     #[must_use]
     pub fn new(levels: impl IntoIterator<Item = Arc<MutationLevel>>) -> Self {
-        Self {
-            levels: levels
-                .into_iter()
-                .filter(|level| !level.is_empty())
-                .collect(),
-        }
+        Self { levels: levels.into_iter().filter(|level| !level.is_empty()).collect() }
     }
 
     /// Whether there is nothing to do.
@@ -112,11 +104,7 @@ impl Mutations {
     pub fn apply_to_request(&self, head: &mut RequestHead, facts: &Facts<'_>) {
         for level in &self.levels {
             level.remove_from(&mut head.headers);
-            let scope = Scope {
-                request: head,
-                response: None,
-                facts,
-            };
+            let scope = Scope { request: head, response: None, facts };
             let values = level.evaluate(&head.headers, scope);
             write(&mut head.headers, &values);
         }
@@ -131,11 +119,7 @@ impl Mutations {
     ) {
         for level in &self.levels {
             level.remove_from(&mut head.headers);
-            let scope = Scope {
-                request,
-                response: Some(head),
-                facts,
-            };
+            let scope = Scope { request, response: Some(head), facts };
             let values = level.evaluate(&head.headers, scope);
             write(&mut head.headers, &values);
         }
@@ -173,11 +157,7 @@ mod tests {
         headers
             .iter()
             .map(|(_, name, value)| {
-                format!(
-                    "{}: {}",
-                    String::from_utf8_lossy(name),
-                    String::from_utf8_lossy(value)
-                )
+                format!("{}: {}", String::from_utf8_lossy(name), String::from_utf8_lossy(value))
             })
             .collect()
     }
@@ -185,37 +165,13 @@ mod tests {
     #[test]
     fn each_action_with_and_without_lines_there() {
         let cases: &[(AppendAction, &str, &[&str])] = &[
-            (
-                AppendAction::Append,
-                "x-b",
-                &["x-a: 1", "x-a: 2", "x-b: 3", "x-b: new"],
-            ),
-            (
-                AppendAction::AddIfAbsent,
-                "x-b",
-                &["x-a: 1", "x-a: 2", "x-b: 3"],
-            ),
-            (
-                AppendAction::AddIfAbsent,
-                "x-c",
-                &["x-a: 1", "x-a: 2", "x-b: 3", "x-c: new"],
-            ),
+            (AppendAction::Append, "x-b", &["x-a: 1", "x-a: 2", "x-b: 3", "x-b: new"]),
+            (AppendAction::AddIfAbsent, "x-b", &["x-a: 1", "x-a: 2", "x-b: 3"]),
+            (AppendAction::AddIfAbsent, "x-c", &["x-a: 1", "x-a: 2", "x-b: 3", "x-c: new"]),
             (AppendAction::Overwrite, "x-a", &["x-a: new", "x-b: 3"]),
-            (
-                AppendAction::Overwrite,
-                "x-c",
-                &["x-a: 1", "x-a: 2", "x-b: 3", "x-c: new"],
-            ),
-            (
-                AppendAction::OverwriteIfPresent,
-                "x-a",
-                &["x-a: new", "x-b: 3"],
-            ),
-            (
-                AppendAction::OverwriteIfPresent,
-                "x-c",
-                &["x-a: 1", "x-a: 2", "x-b: 3"],
-            ),
+            (AppendAction::Overwrite, "x-c", &["x-a: 1", "x-a: 2", "x-b: 3", "x-c: new"]),
+            (AppendAction::OverwriteIfPresent, "x-a", &["x-a: new", "x-b: 3"]),
+            (AppendAction::OverwriteIfPresent, "x-c", &["x-a: 1", "x-a: 2", "x-b: 3"]),
         ];
         for (action, name, expected) in cases {
             let mut head = request();
@@ -234,10 +190,7 @@ mod tests {
                 mutation("x-c", "%REQ(x-b)%", AppendAction::Append),
             ],
         );
-        let second = level(
-            &[],
-            vec![mutation("x-d", "%REQ(x-b)%", AppendAction::Append)],
-        );
+        let second = level(&[], vec![mutation("x-d", "%REQ(x-b)%", AppendAction::Append)]);
         let mut head = request();
         Mutations::new([first, second]).apply_to_request(&mut head, &Facts::default());
         assert_eq!(lines(&head.headers), ["x-b: /p", "x-c: 3", "x-d: /p"]);

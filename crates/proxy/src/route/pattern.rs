@@ -40,11 +40,7 @@ impl Pattern {
         let (hir, unicode) = parse(source)?;
         // Alternatives need the group: `a|b` anchored without it would match `a…`.
         let regex = compile(&format!(r"\A(?:{source})\z"), unicode)?;
-        Ok(Self {
-            source: source.into(),
-            regex,
-            prefixes: prefixes(&hir),
-        })
+        Ok(Self { source: source.into(), regex, prefixes: prefixes(&hir) })
     }
 
     /// Whether the pattern matches all of `text`.
@@ -127,11 +123,7 @@ fn parse(source: &str) -> Result<(Hir, bool), PatternError> {
         )));
     }
     let parser = |unicode| {
-        regex_syntax::ParserBuilder::new()
-            .unicode(unicode)
-            .utf8(false)
-            .build()
-            .parse(source)
+        regex_syntax::ParserBuilder::new().unicode(unicode).utf8(false).build().parse(source)
     };
     if let Ok(hir) = parser(false) {
         return Ok((hir, false));
@@ -169,16 +161,12 @@ fn compile(pattern: &str, unicode: bool) -> Result<Regex, PatternError> {
 
 fn prefixes(hir: &Hir) -> Box<[Box<[u8]>]> {
     let mut extractor = Extractor::new();
-    extractor
-        .kind(ExtractKind::Prefix)
-        .limit_class(MAX_PREFIX_CLASS)
-        .limit_total(MAX_PREFIXES);
+    extractor.kind(ExtractKind::Prefix).limit_class(MAX_PREFIX_CLASS).limit_total(MAX_PREFIXES);
     let sequence = extractor.extract(hir);
     match sequence.literals() {
-        Some(literals) if !literals.is_empty() => literals
-            .iter()
-            .map(|literal| literal.as_bytes().into())
-            .collect(),
+        Some(literals) if !literals.is_empty() => {
+            literals.iter().map(|literal| literal.as_bytes().into()).collect()
+        }
         _ => Box::new([Box::default()]),
     }
 }
@@ -247,11 +235,7 @@ mod tests {
             ("", b"", true),
         ];
         for (source, text, expected) in cases {
-            assert_eq!(
-                pattern(source).matches(text),
-                *expected,
-                "{source} on {text:?}"
-            );
+            assert_eq!(pattern(source).matches(text), *expected, "{source} on {text:?}");
         }
     }
 
@@ -300,12 +284,7 @@ mod tests {
             ),
             ("one", "two", "/xxx/one/yyy/one/zzz", "/xxx/two/yyy/two/zzz"),
             ("(?i)/xxx/", "/yyy/", "/aaa/XxX/bbb", "/aaa/yyy/bbb"),
-            (
-                "^(.*?)one(.*)$",
-                r"\1two\2",
-                "/xxx/one/yyy/one/zzz",
-                "/xxx/two/yyy/one/zzz",
-            ),
+            ("^(.*?)one(.*)$", r"\1two\2", "/xxx/one/yyy/one/zzz", "/xxx/two/yyy/one/zzz"),
             ("a", r"[\0]\\", "bab", r"b[a]\b"),
             ("(a)|b", r"<\1>", "ab", "<a><>"),
             ("none", "x", "/path", "/path"),
@@ -322,9 +301,7 @@ mod tests {
         for (replacement, expected) in
             [(r"\1", "has 0 group(s)"), (r"\x", "digit"), ("\\", "digit")]
         {
-            let error = Substitution::new("a", replacement)
-                .expect_err("refused")
-                .to_string();
+            let error = Substitution::new("a", replacement).expect_err("refused").to_string();
             assert!(error.contains(expected), "{error}");
         }
     }

@@ -85,16 +85,9 @@ impl Redirect {
         };
         let left = forwarded_scheme(head);
         let is_default = scheme.as_bytes() != left
-            && matches!(
-                (left, &host[colon..]),
-                (b"http", b":80") | (b"https", b":443")
-            )
+            && matches!((left, &host[colon..]), (b"http", b":80") | (b"https", b":443"))
             && !self.keep_default_port;
-        if self.port.is_some() || is_default {
-            &host[..colon]
-        } else {
-            host
-        }
+        if self.port.is_some() || is_default { &host[..colon] } else { host }
     }
 
     fn write_path(&self, path: &[u8], out: &mut Vec<u8>) {
@@ -128,9 +121,7 @@ impl Redirect {
 pub(super) fn port_start(authority: &[u8]) -> Option<usize> {
     let colon = memchr::memrchr(b':', authority)?;
     let bracket = memchr::memrchr(b']', authority);
-    bracket
-        .is_none_or(|bracket| bracket < colon)
-        .then_some(colon)
+    bracket.is_none_or(|bracket| bracket < colon).then_some(colon)
 }
 
 /// The scheme that the client used, as `x-forwarded-proto` tells it or else the connection.
@@ -146,18 +137,11 @@ mod tests {
     use super::*;
 
     fn plain() -> Redirect {
-        Redirect {
-            scheme: None,
-            keep_default_port: false,
-            ..Redirect::to_tls()
-        }
+        Redirect { scheme: None, keep_default_port: false, ..Redirect::to_tls() }
     }
 
     fn https() -> Redirect {
-        Redirect {
-            keep_default_port: false,
-            ..Redirect::to_tls()
-        }
+        Redirect { keep_default_port: false, ..Redirect::to_tls() }
     }
 
     fn to(path: RedirectPath) -> Redirect {
@@ -165,10 +149,7 @@ mod tests {
     }
 
     fn prefix(matched: Option<usize>, with: &str) -> RedirectPath {
-        RedirectPath::Prefix {
-            matched,
-            with: with.as_bytes().into(),
-        }
+        RedirectPath::Prefix { matched, with: with.as_bytes().into() }
     }
 
     #[test]
@@ -182,63 +163,24 @@ mod tests {
             (https(), "h:8080", "/p", "https://h:8080/p"),
             (https(), "[::1]:80", "/", "https://[::1]/"),
             (https(), "[::1]", "/", "https://[::1]/"),
+            (Redirect { port: Some(8443), ..https() }, "h:8080", "/", "https://h:8443/"),
+            (Redirect { host: Some("other".into()), ..plain() }, "h:80", "/p", "http://other/p"),
             (
-                Redirect {
-                    port: Some(8443),
-                    ..https()
-                },
-                "h:8080",
-                "/",
-                "https://h:8443/",
-            ),
-            (
-                Redirect {
-                    host: Some("other".into()),
-                    ..plain()
-                },
-                "h:80",
-                "/p",
-                "http://other/p",
-            ),
-            (
-                Redirect {
-                    host: Some("o".into()),
-                    port: Some(1),
-                    ..plain()
-                },
+                Redirect { host: Some("o".into()), port: Some(1), ..plain() },
                 "h",
                 "/p",
                 "http://o:1/p",
             ),
-            (
-                Redirect {
-                    strip_query: true,
-                    ..plain()
-                },
-                "h",
-                "/p?q",
-                "http://h/p",
-            ),
+            (Redirect { strip_query: true, ..plain() }, "h", "/p?q", "http://h/p"),
             (to(replace("/new")), "h", "/p?q", "http://h/new?q"),
             (to(replace("/new?own")), "h", "/p?q", "http://h/new?own"),
             (
-                Redirect {
-                    strip_query: true,
-                    ..to(replace("/n?own"))
-                },
+                Redirect { strip_query: true, ..to(replace("/n?own")) },
                 "h",
                 "/p?q",
                 "http://h/n?own",
             ),
-            (
-                Redirect {
-                    strip_query: true,
-                    ..to(replace("/n"))
-                },
-                "h",
-                "/p?q",
-                "http://h/n",
-            ),
+            (Redirect { strip_query: true, ..to(replace("/n")) }, "h", "/p?q", "http://h/n"),
             (to(replace("new")), "h", "/p", "http://h/new"),
             (to(prefix(Some(2), "/z")), "h", "/p/x?q", "http://h/z/x?q"),
             (to(prefix(None, "/z")), "h", "/p/x?q", "http://h/z?q"),
@@ -259,10 +201,7 @@ mod tests {
         head.set_authority(b"h:443");
         head.set_path(b"/");
         head.headers.append(b"x-forwarded-proto", b"https");
-        let redirect = Redirect {
-            scheme: Some("http".into()),
-            ..plain()
-        };
+        let redirect = Redirect { scheme: Some("http".into()), ..plain() };
         assert_eq!(redirect.location(&head), b"http://h/");
     }
 }

@@ -61,13 +61,7 @@ impl VirtualHost {
     ) -> Self {
         let index = RouteIndex::new(&routes);
         let tls = tls.map(|requirement| (requirement, Arc::new(to_tls())));
-        Self {
-            name,
-            domains,
-            routes,
-            index,
-            tls,
-        }
+        Self { name, domains, routes, index, tls }
     }
 
     /// The routes in the order in which they are tried.
@@ -84,9 +78,7 @@ impl VirtualHost {
         {
             return Some(redirect);
         }
-        self.index
-            .first(&self.routes, head, random)
-            .map(|number| &self.routes[number])
+        self.index.first(&self.routes, head, random).map(|number| &self.routes[number])
     }
 }
 
@@ -155,10 +147,7 @@ impl RouteTable {
             return Decision::NoVirtualHost;
         };
         match virtual_host.route(head, random) {
-            Some(route) => Decision::Route {
-                virtual_host,
-                route,
-            },
+            Some(route) => Decision::Route { virtual_host, route },
             None => Decision::NoRoute(virtual_host),
         }
     }
@@ -184,10 +173,7 @@ impl RouteTable {
     /// The same table, with ports in the authority ignored or not.
     #[must_use]
     pub fn ignoring_port(self, ignore_port: bool) -> Self {
-        Self {
-            ignore_port,
-            ..self
-        }
+        Self { ignore_port, ..self }
     }
 
     /// The table after changes. They take effect together, so a domain may move from one virtual host to
@@ -220,11 +206,7 @@ impl RouteTable {
                 taken.extend(next.put(host, self));
             }
         }
-        if taken.is_empty() {
-            Ok(next)
-        } else {
-            Err(taken)
-        }
+        if taken.is_empty() { Ok(next) } else { Err(taken) }
     }
 
     /// Gives up the domains that a change will not keep.
@@ -254,9 +236,8 @@ impl RouteTable {
     /// Puts a virtual host, whose old domains have been given up if they differ.
     fn put(&mut self, host: &Arc<VirtualHost>, before: &Self) -> Option<DomainTaken> {
         let number = self.number(&host.name);
-        let same_domains = before
-            .by_name(&host.name)
-            .is_some_and(|old| old.domains == host.domains);
+        let same_domains =
+            before.by_name(&host.name).is_some_and(|old| old.domains == host.domains);
         self.hosts[number as usize] = Some(Arc::clone(host));
         if same_domains {
             return None;

@@ -47,10 +47,7 @@ pub struct Template {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
     Text(Box<[u8]>),
-    Variable {
-        variable: Variable,
-        longest: Option<usize>,
-    },
+    Variable { variable: Variable, longest: Option<usize> },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,58 +86,22 @@ const VARIABLES: &[(&str, Variable)] = &[
     ("ROUTE_NAME", Variable::RouteName),
     ("REQUESTED_SERVER_NAME", Variable::ServerName),
     ("UPSTREAM_CLUSTER", Variable::Cluster),
-    (
-        "UPSTREAM_HOST",
-        Variable::Address(Peer::Upstream, AddressPart::Both),
-    ),
-    (
-        "UPSTREAM_REMOTE_ADDRESS",
-        Variable::Address(Peer::Upstream, AddressPart::Both),
-    ),
-    (
-        "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
-        Variable::Address(Peer::Upstream, AddressPart::Host),
-    ),
-    (
-        "UPSTREAM_REMOTE_PORT",
-        Variable::Address(Peer::Upstream, AddressPart::Port),
-    ),
-    (
-        "DOWNSTREAM_REMOTE_ADDRESS",
-        Variable::Address(Peer::Client, AddressPart::Both),
-    ),
-    (
-        "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
-        Variable::Address(Peer::Client, AddressPart::Host),
-    ),
-    (
-        "DOWNSTREAM_REMOTE_PORT",
-        Variable::Address(Peer::Client, AddressPart::Port),
-    ),
-    (
-        "DOWNSTREAM_DIRECT_REMOTE_ADDRESS",
-        Variable::Address(Peer::Direct, AddressPart::Both),
-    ),
+    ("UPSTREAM_HOST", Variable::Address(Peer::Upstream, AddressPart::Both)),
+    ("UPSTREAM_REMOTE_ADDRESS", Variable::Address(Peer::Upstream, AddressPart::Both)),
+    ("UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", Variable::Address(Peer::Upstream, AddressPart::Host)),
+    ("UPSTREAM_REMOTE_PORT", Variable::Address(Peer::Upstream, AddressPart::Port)),
+    ("DOWNSTREAM_REMOTE_ADDRESS", Variable::Address(Peer::Client, AddressPart::Both)),
+    ("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", Variable::Address(Peer::Client, AddressPart::Host)),
+    ("DOWNSTREAM_REMOTE_PORT", Variable::Address(Peer::Client, AddressPart::Port)),
+    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS", Variable::Address(Peer::Direct, AddressPart::Both)),
     (
         "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT",
         Variable::Address(Peer::Direct, AddressPart::Host),
     ),
-    (
-        "DOWNSTREAM_DIRECT_REMOTE_PORT",
-        Variable::Address(Peer::Direct, AddressPart::Port),
-    ),
-    (
-        "DOWNSTREAM_LOCAL_ADDRESS",
-        Variable::Address(Peer::Local, AddressPart::Both),
-    ),
-    (
-        "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
-        Variable::Address(Peer::Local, AddressPart::Host),
-    ),
-    (
-        "DOWNSTREAM_LOCAL_PORT",
-        Variable::Address(Peer::Local, AddressPart::Port),
-    ),
+    ("DOWNSTREAM_DIRECT_REMOTE_PORT", Variable::Address(Peer::Direct, AddressPart::Port)),
+    ("DOWNSTREAM_LOCAL_ADDRESS", Variable::Address(Peer::Local, AddressPart::Both)),
+    ("DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", Variable::Address(Peer::Local, AddressPart::Host)),
+    ("DOWNSTREAM_LOCAL_PORT", Variable::Address(Peer::Local, AddressPart::Port)),
 ];
 
 /// Why a template was refused.
@@ -189,9 +150,7 @@ impl Template {
         if !text.is_empty() {
             parts.push(Part::Text(text.into()));
         }
-        Ok(Self {
-            parts: parts.into(),
-        })
+        Ok(Self { parts: parts.into() })
     }
 
     /// The value for one request; borrowed when it has no variable.
@@ -237,15 +196,9 @@ fn close(value: &str, from: usize) -> Option<usize> {
 fn variable(source: &str) -> Result<Part, TemplateError> {
     let malformed = || TemplateError::Malformed(source.to_owned());
     let Some((name, rest)) = source.split_once('(') else {
-        let variable = VARIABLES
-            .iter()
-            .find(|(name, _)| *name == source)
-            .map(|(_, v)| v.clone());
+        let variable = VARIABLES.iter().find(|(name, _)| *name == source).map(|(_, v)| v.clone());
         return variable
-            .map(|variable| Part::Variable {
-                variable,
-                longest: None,
-            })
+            .map(|variable| Part::Variable { variable, longest: None })
             .ok_or_else(|| TemplateError::Unknown(source.to_owned()));
     };
     let (argument, length) = rest.rsplit_once(')').ok_or_else(malformed)?;
@@ -275,11 +228,8 @@ impl Variable {
         let facts = scope.facts;
         match self {
             Self::Request(main, other) => {
-                let value = first_line(main, scope.request).or_else(|| {
-                    other
-                        .as_ref()
-                        .and_then(|other| first_line(other, scope.request))
-                });
+                let value = first_line(main, scope.request)
+                    .or_else(|| other.as_ref().and_then(|other| first_line(other, scope.request)));
                 out.extend_from_slice(value.unwrap_or_default());
             }
             Self::Response(main, other) => {
@@ -364,11 +314,7 @@ mod tests {
             cluster: Some("c"),
             ..Facts::default()
         };
-        let scope = Scope {
-            request: &request,
-            response,
-            facts: &facts,
-        };
+        let scope = Scope { request: &request, response, facts: &facts };
         let template = Template::new(template).expect("a valid template");
         String::from_utf8_lossy(&template.render(scope)).into_owned()
     }
@@ -387,10 +333,7 @@ mod tests {
             ("%PROTOCOL%", "HTTP/1.1"),
             ("%DOWNSTREAM_REMOTE_ADDRESS%", "192.0.2.1:4000"),
             ("%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "192.0.2.1"),
-            (
-                "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%",
-                "127.0.0.1",
-            ),
+            ("%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%", "127.0.0.1"),
             ("<%DOWNSTREAM_LOCAL_PORT%>", "<80>"),
             ("%ROUTE_NAME%/%UPSTREAM_CLUSTER%", "r/c"),
             ("%UPSTREAM_HOST%", ""),
@@ -403,15 +346,9 @@ mod tests {
 
     #[test]
     fn variables_of_a_response() {
-        let mut response = ResponseHead {
-            status: 418,
-            ..ResponseHead::default()
-        };
+        let mut response = ResponseHead { status: 418, ..ResponseHead::default() };
         response.headers.append(b"Server", b"teapot");
-        assert_eq!(
-            render("%RESPONSE_CODE% %RESP(server)%", Some(&response)),
-            "418 teapot"
-        );
+        assert_eq!(render("%RESPONSE_CODE% %RESP(server)%", Some(&response)), "418 teapot");
         assert_eq!(render("%RESP(x?Server):3%", Some(&response)), "tea");
     }
 

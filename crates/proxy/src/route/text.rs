@@ -45,9 +45,7 @@ impl TextMatch {
                 .is_some_and(|start| text[start..].eq_ignore_ascii_case(wanted)),
             Self::Contains(wanted) => {
                 wanted.is_empty()
-                    || text
-                        .windows(wanted.len())
-                        .any(|part| part.eq_ignore_ascii_case(wanted))
+                    || text.windows(wanted.len()).any(|part| part.eq_ignore_ascii_case(wanted))
             }
             // A pattern says itself whether case counts.
             Self::IgnoreCase(_) | Self::Regex(_) => self.matches(text),
@@ -57,8 +55,7 @@ impl TextMatch {
 
 /// Whether `text` begins with `prefix`, ASCII letters in either case.
 pub(super) fn starts_with_ignoring_case(text: &[u8], prefix: &[u8]) -> bool {
-    text.get(..prefix.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
 #[cfg(test)]
@@ -87,11 +84,7 @@ mod tests {
             let test = make(wanted.as_bytes().into());
             assert_eq!(test.matches(text.as_bytes()), *exact, "{test:?} on {text}");
             let test = TextMatch::IgnoreCase(Box::new(test));
-            assert_eq!(
-                test.matches(text.as_bytes()),
-                *ignoring,
-                "{test:?} on {text}"
-            );
+            assert_eq!(test.matches(text.as_bytes()), *ignoring, "{test:?} on {text}");
         }
     }
 

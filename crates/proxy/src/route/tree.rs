@@ -21,10 +21,7 @@ struct Node {
 impl Tree {
     /// An empty tree; `fold` for one that compares without case.
     pub fn new(fold: bool) -> Self {
-        Self {
-            nodes: vec![Node::default()],
-            fold,
-        }
+        Self { nodes: vec![Node::default()], fold }
     }
 
     /// Adds a key, in lower case when the tree folds.
@@ -55,10 +52,7 @@ impl Tree {
     }
 
     fn push(&mut self, label: &[u8]) -> u32 {
-        self.nodes.push(Node {
-            label: label.into(),
-            ..Node::default()
-        });
+        self.nodes.push(Node { label: label.into(), ..Node::default() });
         (self.nodes.len() - 1) as u32
     }
 
@@ -68,10 +62,7 @@ impl Tree {
         let lower = self.nodes.len() as u32;
         self.nodes[node].label = whole.label[..at].into();
         self.nodes[node].children = vec![(whole.label[at], lower)];
-        self.nodes.push(Node {
-            label: whole.label[at..].into(),
-            ..whole
-        });
+        self.nodes.push(Node { label: whole.label[at..].into(), ..whole });
     }
 
     /// The number of the longest key that `path` begins with.
@@ -80,11 +71,7 @@ impl Tree {
         let mut found = node.value;
         let mut rest = path;
         while let Some(&next) = rest.first() {
-            let first = if self.fold {
-                next.to_ascii_lowercase()
-            } else {
-                next
-            };
+            let first = if self.fold { next.to_ascii_lowercase() } else { next };
             let Ok(place) = node.children.binary_search_by_key(&first, |child| child.0) else {
                 break;
             };
@@ -106,10 +93,7 @@ impl Tree {
 }
 
 fn common_prefix(left: &[u8], right: &[u8]) -> usize {
-    left.iter()
-        .zip(right)
-        .take_while(|(left, right)| left == right)
-        .count()
+    left.iter().zip(right).take_while(|(left, right)| left == right).count()
 }
 
 #[cfg(test)]
@@ -118,15 +102,7 @@ mod tests {
 
     #[test]
     fn the_longest_key_is_found() {
-        let keys = [
-            "/b",
-            "/api/v1",
-            "/api",
-            "",
-            "/api/v2/x",
-            "/apix",
-            "/api/v1/",
-        ];
+        let keys = ["/b", "/api/v1", "/api", "", "/api/v2/x", "/apix", "/api/v1/"];
         let mut tree = Tree::new(false);
         for (number, key) in keys.iter().enumerate() {
             tree.insert(key.as_bytes(), number as u32);
