@@ -11,6 +11,11 @@ use crate::route::RouteTable;
 use crate::stats::{HttpStats, Stats};
 use crate::worker::Worker;
 
+/// A route table as one worker holds it: counted by the worker alone, so that requests of different workers do
+/// not write to the same cache line.
+#[allow(clippy::redundant_allocation, reason = "the outer count is the worker's own")]
+pub type Routes = Rc<Arc<RouteTable>>;
+
 /// What the connections of one chain share in one worker.
 #[derive(Debug)]
 pub struct HttpChain {
@@ -24,7 +29,7 @@ pub struct HttpChain {
     pub listener: Arc<str>,
     /// The chain.
     pub chain: Arc<FilterChain>,
-    routes: RefCell<Rc<Arc<RouteTable>>>,
+    routes: RefCell<Routes>,
 }
 
 impl HttpChain {
@@ -48,7 +53,7 @@ impl HttpChain {
 
     /// The routes that are in force. A request keeps the table it was given to its end; taking one counts
     /// no reference that another worker counts.
-    pub fn routes(&self) -> Rc<Arc<RouteTable>> {
+    pub fn routes(&self) -> Routes {
         let current = self.manager.routes.table.load();
         let mut routes = self.routes.borrow_mut();
         if !Arc::ptr_eq(&current, &routes) {

@@ -18,23 +18,25 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use super::chain::{Client, HttpChain};
 use super::forwarding;
-use super::h1::parse::Carriage;
 use super::h1::Framing;
+use super::h1::parse::Carriage;
+use super::h2::client::Http2Upstream;
 use super::head::{RequestHead, ResponseHead, Version};
 use super::journal::Journal;
 use super::limits::{Expired, Limits};
 use super::local::LocalReply;
 use super::path;
-use super::chain::{Client, HttpChain};
 use super::stream::{Downstream, RecvError, Stream};
 use super::transfer::{Transfer, TransferError};
-use super::upstream::Http1Upstream;
+use super::upstream::{Http1Upstream, Upstream};
 use crate::accesslog::{Field, ResponseFlags};
 use crate::route::{Action, Decision, Direct, Facts, Forward, Inherit, Redirect, Route, Target};
 use crate::timer::Deadline;
 use crate::upstream::LocalCluster;
-use crate::upstream::pool::{ConnectError, Permit, Pool};
+use crate::upstream::cluster::UpstreamProtocol;
+use crate::upstream::pool::{ConnectError, Lease, Permit, Pool};
 
 /// What the connection can do after an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,7 +227,9 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             }
         }
         self.down.finish(None);
-        std::future::poll_fn(|cx| self.down.poll_flush(cx)).await.map_err(|_| self.lose_client())?;
+        std::future::poll_fn(|cx| self.down.poll_flush(cx))
+            .await
+            .map_err(|_| self.lose_client())?;
         Ok(())
     }
 
@@ -309,8 +313,8 @@ impl<'a, D: Downstream> Exchange<'a, D> {
     fn may_upgrade(&self, forward: &Forward) -> bool {
         let protocol = self.request.headers.get_known(super::Known::Upgrade).unwrap_or_default();
         forward.upgrade(protocol).unwrap_or_else(|| {
-            let same = |allowed: &Box<str>| allowed.as_bytes().eq_ignore_ascii_case(protocol);
-            self.http.manager.upgrades.iter().any(same)
+            let mut allowed = self.http.manager.upgrades.iter();
+            allowed.any(|name| name.as_bytes().eq_ignore_ascii_case(protocol))
         })
     }
 
@@ -328,11 +332,8 @@ impl<'a, D: Downstream> Exchange<'a, D> {
     }
 
     fn rewrite(&mut self, route: &Route, forward: &Forward, target: &Target) {
-        let facts = Facts {
-            route: Some(&route.name),
-            cluster: Some(&target.cluster.name),
-            ..self.facts()
-        };
+        let facts =
+            Facts { route: Some(&route.name), cluster: Some(&target.cluster.name), ..self.facts() };
         target.request_headers.apply_to_request(self.request, &facts);
         route.request_headers.apply_to_request(self.request, &facts);
         let tell = !self.http.manager.suppress_envoy_headers;
@@ -354,10 +355,17 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         cluster: &LocalCluster,
         pool: &Rc<Pool>,
         fresh: bool,
-    ) -> Result<Option<Http1Upstream>, Broken> {
+    ) -> Result<Option<Upstream>, Broken> {
         let event = {
             let mut lease = pin!(async {
-                if fresh { pool.lease_new(cluster).await } else { pool.lease(cluster).await }
+                match (cluster.cluster.protocol, fresh) {
+                    (UpstreamProtocol::Http2, _) => {
+                        let lease = pool.multiplex.lease(pool, cluster).await?;
+                        Ok(Upstream::Http2(Box::new(Http2Upstream::new(lease))))
+                    }
+                    (UpstreamProtocol::Http1, true) => pool.lease_new(cluster).await.map(http1),
+                    (UpstreamProtocol::Http1, false) => pool.lease(cluster).await.map(http1),
+                }
             });
             std::future::poll_fn(|cx| {
                 if let Poll::Ready(leased) = lease.as_mut().poll(cx) {
@@ -371,7 +379,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             .await
         };
         match event {
-            Ok(Ok(lease)) => return Ok(Some(Http1Upstream::new(lease))),
+            Ok(Ok(upstream)) => return Ok(Some(upstream)),
             Ok(Err(error)) => self.connect_failed(pool, &error).await?,
             Err(None) => return Err(self.lose_client()),
             Err(Some(expired)) => self.expired(cluster, expired).await?,
@@ -398,9 +406,9 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         pool: &Pool,
         route: &Route,
         target: &Target,
-        mut upstream: Http1Upstream,
+        mut upstream: Upstream,
     ) -> Result<Attempt, Broken> {
-        let last = self.start_request(cluster, pool, &mut upstream);
+        self.start_request(cluster, pool, &mut upstream);
         let _active = InFlight::new(cluster, pool);
         let sent = Instant::now();
         match std::future::poll_fn(|cx| self.poll_head(cx, &mut upstream)).await {
@@ -409,9 +417,9 @@ impl<'a, D: Downstream> Exchange<'a, D> {
                 cluster.stats.upstream_rq_time.record(sent.elapsed().as_millis() as u64);
                 cluster.stats.upstream_rq.count(self.response.status);
                 self.respond(route, target, sent.elapsed(), carriage);
-                self.relay(cluster, upstream, last).await?;
+                self.relay(cluster, upstream).await?;
             }
-            Event::UpstreamFailed(_) if self.may_replay(&upstream) => {
+            Event::UpstreamFailed(error) if self.may_replay(&upstream, &error) => {
                 cluster.stats.upstream_rq_retry.inc();
                 return Ok(Attempt::Stale);
             }
@@ -423,7 +431,9 @@ impl<'a, D: Downstream> Exchange<'a, D> {
                 cluster.stats.upstream_cx_destroy_remote_with_active_rq.inc();
                 self.upstream_failed("connection termination").await?;
             }
-            Event::ClientFailed(error) => return self.client_failed(&error).await.map(|()| Attempt::Answered),
+            Event::ClientFailed(error) => {
+                return self.client_failed(&error).await.map(|()| Attempt::Answered);
+            }
             Event::ClientGone => {
                 cluster.stats.upstream_rq_cancelled.inc();
                 return Err(self.lose_client());
@@ -433,18 +443,12 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         Ok(Attempt::Answered)
     }
 
-    /// Queues the request on the connection; tells whether it is the connection's last one.
-    fn start_request(
-        &mut self,
-        cluster: &LocalCluster,
-        pool: &Pool,
-        upstream: &mut Http1Upstream,
-    ) -> bool {
-        let carried = upstream.count_request();
-        let last = cluster.cluster.max_requests_per_connection.is_some_and(|max| carried >= max);
-        self.journal.upstream(upstream.local(), pool.endpoint.address);
+    /// Queues the request on the connection.
+    fn start_request(&mut self, cluster: &LocalCluster, pool: &Pool, upstream: &mut Upstream) {
+        self.journal.upstream(upstream.protocol(), upstream.local(), pool.endpoint.address);
         let body = self.carriage.framing != Framing::None && !self.request.is_method("CONNECT");
-        upstream.start_request(self.request, body, self.carriage.upgrade, last);
+        let most = cluster.cluster.max_requests_per_connection;
+        upstream.start_request(self.request, body, self.carriage.upgrade, most);
         if self.carriage.expects_continue && !self.down.received_all() {
             // Envoy's default: the proxy itself tells the client to go on.
             self.response.clear();
@@ -452,24 +456,22 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             self.down.send_interim(self.response);
             self.interim = true;
         }
-        last
     }
 
     /// A request may be sent again when nothing of it can have had an effect that a second one adds to: its
     /// connection was dead on use, its method is idempotent (RFC 9110 section 9.2.2), and its body, if it has one, is
     /// still ours.
-    fn may_replay(&self, upstream: &Http1Upstream) -> bool {
+    fn may_replay(&self, upstream: &Upstream, error: &RecvError) -> bool {
         let idempotent = matches!(
             self.request.method(),
             b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE"
         );
-        upstream.is_reused()
-            && idempotent
-            && self.carriage.framing == Framing::None
-            && !self.carriage.upgrade
+        let unread = matches!(error, RecvError::Refused);
+        let dead = upstream.is_reused() && idempotent && !matches!(error, RecvError::Bad(_));
+        (unread || dead) && self.carriage.framing == Framing::None && !self.carriage.upgrade
     }
 
-    fn poll_head(&mut self, cx: &mut Context<'_>, upstream: &mut Http1Upstream) -> Poll<Event> {
+    fn poll_head(&mut self, cx: &mut Context<'_>, upstream: &mut Upstream) -> Poll<Event> {
         if let Poll::Ready(Err(error)) = self.poll_upload(cx, upstream) {
             return Poll::Ready(Event::ClientFailed(error));
         }
@@ -506,7 +508,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
     fn poll_upload(
         &mut self,
         cx: &mut Context<'_>,
-        upstream: &mut Http1Upstream,
+        upstream: &mut Upstream,
     ) -> Poll<Result<(), RecvError>> {
         let moved = &mut self.journal.bytes.received;
         match self.upload.poll(cx, self.down, upstream, moved) {
@@ -537,11 +539,8 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             super::h1::encode::push_decimal(&mut text, took.as_millis() as u64);
             self.response.headers.set(b"x-envoy-upstream-service-time", &text);
         }
-        let facts = Facts {
-            route: Some(&route.name),
-            cluster: Some(&target.cluster.name),
-            ..self.facts()
-        };
+        let facts =
+            Facts { route: Some(&route.name), cluster: Some(&target.cluster.name), ..self.facts() };
         target.response_headers.apply_to_response(self.response, self.request, &facts);
         route.response_headers.apply_to_response(self.response, self.request, &facts);
         self.start_response(carriage.framing != Framing::None);
@@ -556,8 +555,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
     async fn relay(
         &mut self,
         cluster: &LocalCluster,
-        mut upstream: Http1Upstream,
-        last: bool,
+        mut upstream: Upstream,
     ) -> Result<(), Broken> {
         let tunnel = self.response.status == 101;
         if tunnel {
@@ -566,9 +564,9 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         let over = std::future::poll_fn(|cx| self.poll_relay(cx, &mut upstream, tunnel)).await;
         match over {
             Over::Complete => {
-                        let complete = self.upload == Transfer::Done && !tunnel;
+                let complete = self.upload == Transfer::Done && !tunnel;
                 self.close |= !complete;
-                upstream.end(complete, last);
+                upstream.end(complete);
                 return Ok(());
             }
             Over::UpstreamFailed(error) => {
@@ -613,7 +611,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
     fn poll_relay(
         &mut self,
         cx: &mut Context<'_>,
-        upstream: &mut Http1Upstream,
+        upstream: &mut Upstream,
         tunnel: bool,
     ) -> Poll<Over> {
         if let Poll::Ready(Err(error)) = self.poll_upload(cx, upstream) {
@@ -702,6 +700,10 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         };
         self.reply(reply).await
     }
+}
+
+fn http1(lease: Lease) -> Upstream {
+    Upstream::Http1(Http1Upstream::new(lease))
 }
 
 /// What relaying ended with.

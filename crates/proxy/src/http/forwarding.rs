@@ -5,8 +5,8 @@
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-use super::head::{Headers, RequestHead, ResponseHead, Scheme};
 use super::h1::parse::tokens;
+use super::head::{Headers, RequestHead, ResponseHead, Scheme};
 use super::known::Known;
 use crate::config::listener::{HttpManager, ServerHeader};
 use crate::random::Random;
@@ -211,7 +211,8 @@ mod tests {
 
     #[test]
     fn the_client_is_found_behind_trusted_hops() {
-        let headers = headers(&[("x-forwarded-for", "1.1.1.1, 2.2.2.2"), ("X-Forwarded-For", "3.3.3.3")]);
+        let headers =
+            headers(&[("x-forwarded-for", "1.1.1.1, 2.2.2.2"), ("X-Forwarded-For", "3.3.3.3")]);
         let at = |n| nth_from_end(&headers, n).map(|ip| ip.to_string());
         assert_eq!(at(0).as_deref(), Some("3.3.3.3"));
         assert_eq!(at(2).as_deref(), Some("1.1.1.1"));

@@ -59,10 +59,7 @@ impl Headers {
     pub fn store(&mut self, bytes: &[u8]) -> Span {
         let start = self.arena.len() as u32;
         self.arena.extend_from_slice(bytes);
-        Span {
-            start,
-            len: bytes.len() as u32,
-        }
+        Span { start, len: bytes.len() as u32 }
     }
 
     /// The bytes of a span.
@@ -118,17 +115,13 @@ impl Headers {
     /// The value of the first line of that name.
     #[must_use]
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
-        self.position(Known::of(name), name)
-            .map(|at| self.bytes(self.lines[at].value))
+        self.position(Known::of(name), name).map(|at| self.bytes(self.lines[at].value))
     }
 
     /// The value of the first line of a name known at compile time: one comparison of a byte per line.
     #[must_use]
     pub fn get_known(&self, known: Known) -> Option<&[u8]> {
-        self.lines
-            .iter()
-            .find(|line| line.known == known)
-            .map(|line| self.bytes(line.value))
+        self.lines.iter().find(|line| line.known == known).map(|line| self.bytes(line.value))
     }
 
     /// The values of all lines of that name, in order.
@@ -142,15 +135,11 @@ impl Headers {
 
     /// All lines: known name, name as spelled, value.
     pub fn iter(&self) -> impl Iterator<Item = (Known, &[u8], &[u8])> {
-        self.lines
-            .iter()
-            .map(|line| (line.known, self.bytes(line.name), self.bytes(line.value)))
+        self.lines.iter().map(|line| (line.known, self.bytes(line.name), self.bytes(line.value)))
     }
 
     fn position(&self, known: Known, name: &[u8]) -> Option<usize> {
-        self.lines
-            .iter()
-            .position(|line| same(&self.arena, line, known, name))
+        self.lines.iter().position(|line| same(&self.arena, line, known, name))
     }
 }
 
@@ -166,10 +155,7 @@ impl fmt::Debug for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map()
             .entries(self.iter().map(|(_, name, value)| {
-                (
-                    String::from_utf8_lossy(name),
-                    String::from_utf8_lossy(value),
-                )
+                (String::from_utf8_lossy(name), String::from_utf8_lossy(value))
             }))
             .finish()
     }
@@ -322,10 +308,7 @@ mod tests {
         assert_eq!(headers.get_known(Known::ContentLength), Some(&b"3"[..]));
         let all: Vec<_> = headers.get_all(b"X-CUSTOM").collect();
         assert_eq!(all, [b"a", b"b"]);
-        assert_eq!(
-            headers.iter().next().map(|line| line.1),
-            Some(&b"Content-Length"[..])
-        );
+        assert_eq!(headers.iter().next().map(|line| line.1), Some(&b"Content-Length"[..]));
     }
 
     #[test]
@@ -335,10 +318,7 @@ mod tests {
             headers.append(name.as_bytes(), value.as_bytes());
         }
         headers.set(b"A", b"9");
-        let lines: Vec<_> = headers
-            .iter()
-            .map(|(_, name, value)| (name, value))
-            .collect();
+        let lines: Vec<_> = headers.iter().map(|(_, name, value)| (name, value)).collect();
         assert_eq!(lines, [(&b"a"[..], &b"9"[..]), (&b"B"[..], &b"2"[..])]);
         assert!(headers.remove(b"b"));
         assert!(!headers.remove(b"b"));
@@ -350,9 +330,6 @@ mod tests {
         head.set_path(b"/a");
         head.rewrite_path(b"/b");
         head.rewrite_path(b"/c");
-        assert_eq!(
-            (head.path(), head.original_path()),
-            (&b"/c"[..], Some(&b"/a"[..]))
-        );
+        assert_eq!((head.path(), head.original_path()), (&b"/c"[..], Some(&b"/a"[..])));
     }
 }

@@ -110,12 +110,12 @@ impl Journal {
     }
 
     /// Notes the connection that carries the request.
-    pub fn upstream(&mut self, local: Option<SocketAddr>, remote: SocketAddr) {
+    pub fn upstream(&mut self, protocol: Protocol, local: Option<SocketAddr>, remote: SocketAddr) {
         self.upstream_remote(remote);
         let sent = self.started.elapsed();
         if let Some(record) = &mut self.record {
             record.upstream_local = local;
-            record.upstream_protocol = Some(Protocol::Http11);
+            record.upstream_protocol = Some(protocol);
             record.timing.upstream_first_sent = Some(sent);
             record.attempts += 1;
         }
@@ -162,7 +162,9 @@ impl Journal {
         if self.status != 0 {
             http.stats.downstream_rq.count(self.status);
         }
-        let (Some(mut record), Some(log)) = (self.record, &http.manager.log) else { return };
+        let (Some(mut record), Some(log)) = (self.record, &http.manager.log) else {
+            return;
+        };
         record.timing.end = took;
         record.bytes.received = self.bytes.received;
         record.bytes.sent = self.bytes.sent;

@@ -26,7 +26,12 @@ pub struct LocalReply {
 impl LocalReply {
     /// An answer that leaves the connection open.
     #[must_use]
-    pub fn new(status: u16, body: &'static str, flags: ResponseFlags, details: &'static str) -> Self {
+    pub fn new(
+        status: u16,
+        body: &'static str,
+        flags: ResponseFlags,
+        details: &'static str,
+    ) -> Self {
         let body = Cow::Borrowed(body.as_bytes());
         Self { status, body, location: None, flags, details, close: false }
     }
@@ -46,7 +51,12 @@ impl LocalReply {
     /// 503: the cluster has no endpoint.
     #[must_use]
     pub fn no_healthy_upstream() -> Self {
-        Self::new(503, "no healthy upstream", ResponseFlags::NO_HEALTHY_UPSTREAM, "no_healthy_upstream")
+        Self::new(
+            503,
+            "no healthy upstream",
+            ResponseFlags::NO_HEALTHY_UPSTREAM,
+            "no_healthy_upstream",
+        )
     }
 
     /// 403: the upgrade that is asked for is not allowed here.
@@ -83,7 +93,12 @@ impl LocalReply {
     /// 426: HTTP/1.0 is not accepted.
     #[must_use]
     pub fn upgrade_required() -> Self {
-        let reply = Self::new(426, "Upgrade Required", ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR, "low_version");
+        let reply = Self::new(
+            426,
+            "Upgrade Required",
+            ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR,
+            "low_version",
+        );
         Self { close: true, ..reply }
     }
 
@@ -98,14 +113,24 @@ impl LocalReply {
     #[must_use]
     pub fn idle_timeout(request_complete: bool) -> Self {
         let status = if request_complete { 504 } else { 408 };
-        let reply = Self::new(status, "stream timeout", ResponseFlags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout");
+        let reply = Self::new(
+            status,
+            "stream timeout",
+            ResponseFlags::STREAM_IDLE_TIMEOUT,
+            "stream_idle_timeout",
+        );
         Self { close: !request_complete, ..reply }
     }
 
     /// 504: the route's time is over.
     #[must_use]
     pub fn upstream_timeout() -> Self {
-        Self::new(504, "upstream request timeout", ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, "response_timeout")
+        Self::new(
+            504,
+            "upstream request timeout",
+            ResponseFlags::UPSTREAM_REQUEST_TIMEOUT,
+            "response_timeout",
+        )
     }
 
     /// The head of this answer.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `head.rs`, `known.rs` | message heads |
 //! | `h1/` | HTTP/1: parsing, framing, connections, serving |
+//! | `h2/`, `preface.rs` | HTTP/2, and which of the two a client speaks |
 //! | `stream.rs`, `transfer.rs` | a request and its answer in any version; moving bodies |
 //! | `exchange.rs` | the request path |
 //! | `forwarding.rs`, `path.rs` | what a proxy changes in heads |
@@ -14,12 +15,14 @@ pub mod chain;
 pub mod exchange;
 pub mod forwarding;
 pub mod h1;
+pub mod h2;
 pub mod head;
 pub mod journal;
 pub mod known;
 pub mod limits;
 pub mod local;
 pub mod path;
+mod preface;
 pub mod stream;
 pub mod transfer;
 pub mod upstream;
@@ -29,6 +32,7 @@ use std::rc::Rc;
 use tokio::net::TcpStream;
 
 use crate::buffer::Buffer;
+use crate::config::listener::Codec;
 use crate::worker::Registration;
 
 /// Serves a plain-text connection to its end, in the version that the client speaks. `first` holds bytes
@@ -40,7 +44,14 @@ pub async fn serve_plain(
     first: Option<Buffer>,
     place: Registration,
 ) {
-    h1::server::serve(http, client, io, first, place).await;
+    place.set_idle(true);
+    let detected = preface::detect(&http, &io, first).await;
+    place.set_idle(false);
+    match detected {
+        Some((Codec::Http2, first)) => h2::server::serve(http, client, io, first, place).await,
+        Some((_, first)) => h1::server::serve(http, client, io, first, place).await,
+        None => {}
+    }
 }
 
 pub use head::{Headers, RequestHead, ResponseHead, Scheme, Version};

@@ -20,7 +20,8 @@ pub fn normalize(head: &mut RequestHead, manager: &HttpManager) -> Result<(), Lo
     }
     let escapes = manager.escaped_slashes != EscapedSlashes::Keep && has_escaped_slash(path);
     let merges = manager.merge_slashes && memchr::memmem::find(path, b"//").is_some();
-    if !escapes && !merges && !(manager.normalize_path && needs_normalizing(path)) {
+    let dots = manager.normalize_path && needs_normalizing(path);
+    if !(escapes || merges || dots) {
         return Ok(());
     }
     let mut path = path.to_vec();
@@ -31,7 +32,8 @@ pub fn normalize(head: &mut RequestHead, manager: &HttpManager) -> Result<(), Lo
         path = unescape_slashes(&path);
     }
     if manager.normalize_path {
-        path = remove_dots(&decode_unreserved(&path)).ok_or_else(|| bad_path("path_normalization_failed"))?;
+        path = remove_dots(&decode_unreserved(&path))
+            .ok_or_else(|| bad_path("path_normalization_failed"))?;
     }
     if manager.merge_slashes {
         path.dedup_by(|a, b| *a == b'/' && *b == b'/');
@@ -55,9 +57,8 @@ fn needs_normalizing(path: &[u8]) -> bool {
 }
 
 fn has_escaped_slash(path: &[u8]) -> bool {
-    path.windows(3).any(|escape| {
-        escape.eq_ignore_ascii_case(b"%2f") || escape.eq_ignore_ascii_case(b"%5c")
-    })
+    path.windows(3)
+        .any(|escape| escape.eq_ignore_ascii_case(b"%2f") || escape.eq_ignore_ascii_case(b"%5c"))
 }
 
 fn unescape_slashes(path: &[u8]) -> Vec<u8> {

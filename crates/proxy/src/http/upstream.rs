@@ -7,53 +7,77 @@ use std::task::{Context, Poll};
 use super::h1::conn::{HeadLimits, Recv, RecvError};
 use super::h1::encode::ConnectionHeader;
 use super::h1::parse::{Carriage, MAX_LINES};
+use super::h2::client::Http2Upstream;
 use super::head::{Headers, RequestHead, ResponseHead};
+use super::known::Known;
 use super::stream::Stream;
+use crate::accesslog::Protocol;
 use crate::upstream::pool::Lease;
 
 /// Largest response head; Envoy's default.
 const LIMITS: HeadLimits = HeadLimits { bytes: 60 * 1024, lines: MAX_LINES };
 
-/// A connection to an endpoint that carries one request over HTTP/1.
+/// A request to an endpoint, in the version that the cluster speaks.
 #[derive(Debug)]
-pub struct Http1Upstream {
-    lease: Lease,
-    to_head: bool,
-    to_connect: bool,
-    keep_alive: bool,
+pub enum Upstream {
+    /// Over HTTP/1.
+    Http1(Http1Upstream),
+    /// Over HTTP/2.
+    Http2(Box<Http2Upstream>),
 }
 
-impl Http1Upstream {
-    /// Uses a leased connection.
+/// Calls a method of whichever it is.
+macro_rules! either {
+    ($self:expr, $upstream:ident => $call:expr) => {
+        match $self {
+            Upstream::Http1($upstream) => $call,
+            Upstream::Http2($upstream) => $call,
+        }
+    };
+}
+
+impl Upstream {
+    /// The protocol, for the log.
     #[must_use]
-    pub fn new(lease: Lease) -> Self {
-        Self { lease, to_head: false, to_connect: false, keep_alive: false }
+    pub fn protocol(&self) -> Protocol {
+        match self {
+            Self::Http1(_) => Protocol::Http11,
+            Self::Http2(_) => Protocol::Http2,
+        }
     }
 
     /// Whether the connection has carried a request before, so that the endpoint may have closed it meanwhile.
     #[must_use]
     pub fn is_reused(&self) -> bool {
-        self.lease.reused
+        match self {
+            Self::Http1(http1) => http1.lease.reused,
+            // HTTP/2 tells itself what it has not looked at.
+            Self::Http2(_) => false,
+        }
     }
 
     /// Our address on the connection.
     #[must_use]
     pub fn local(&self) -> Option<SocketAddr> {
-        self.lease.local
+        match self {
+            Self::Http1(http1) => http1.lease.local,
+            Self::Http2(http2) => http2.local(),
+        }
     }
 
     /// Queues the request's head. `body` says whether content follows, `upgrade` that the protocol is to
-    /// change; `last` closes the connection after it.
-    pub fn start_request(&mut self, head: &RequestHead, body: bool, upgrade: bool, last: bool) {
-        self.to_head = head.is_method("HEAD");
-        self.to_connect = head.is_method("CONNECT");
-        let sized = head.headers.get(b"content-length").is_some();
-        let connection = match (upgrade, last) {
-            (true, _) => ConnectionHeader::Upgrade,
-            (false, true) => ConnectionHeader::Close,
-            (false, false) => ConnectionHeader::None,
-        };
-        self.lease.start_request(head, body && !sized, connection);
+    /// change. `most` is how many requests the connection may carry.
+    pub fn start_request(
+        &mut self,
+        head: &RequestHead,
+        body: bool,
+        upgrade: bool,
+        most: Option<u32>,
+    ) {
+        match self {
+            Self::Http1(http1) => http1.start_request(head, body, upgrade, most),
+            Self::Http2(http2) => http2.start_request(head, body),
+        }
     }
 
     /// Reads the response's head.
@@ -65,6 +89,89 @@ impl Http1Upstream {
         cx: &mut Context<'_>,
         head: &mut ResponseHead,
     ) -> Poll<Result<Carriage, RecvError>> {
+        either!(self, upstream => upstream.poll_response(cx, head))
+    }
+
+    /// Ends the exchange: a connection is kept if both messages are complete and it may carry another.
+    pub fn end(self, complete: bool) {
+        match self {
+            Self::Http1(http1) => http1.end(complete),
+            // Dropping a stream that is not complete resets it.
+            Self::Http2(_) => {}
+        }
+    }
+}
+
+impl Stream for Upstream {
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Recv<'_>, RecvError>> {
+        either!(self, upstream => upstream.poll_recv(cx))
+    }
+
+    fn consume(&mut self, n: usize) {
+        either!(self, upstream => upstream.consume(n));
+    }
+
+    fn take_trailers(&mut self) -> Option<Box<Headers>> {
+        either!(self, upstream => upstream.take_trailers())
+    }
+
+    fn received_all(&self) -> bool {
+        either!(self, upstream => upstream.received_all())
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        either!(self, upstream => upstream.poll_send(cx, data))
+    }
+
+    fn finish(&mut self, trailers: Option<&Headers>) {
+        either!(self, upstream => upstream.finish(trailers));
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, upstream => upstream.poll_flush(cx))
+    }
+
+    fn become_tunnel(&mut self) {
+        either!(self, upstream => upstream.become_tunnel());
+    }
+}
+
+/// A connection to an endpoint that carries one request over HTTP/1.
+#[derive(Debug)]
+pub struct Http1Upstream {
+    lease: Lease,
+    to_head: bool,
+    to_connect: bool,
+    keep_alive: bool,
+    last: bool,
+}
+
+impl Http1Upstream {
+    /// Uses a leased connection.
+    #[must_use]
+    pub fn new(lease: Lease) -> Self {
+        Self { lease, to_head: false, to_connect: false, keep_alive: false, last: false }
+    }
+
+    fn start_request(&mut self, head: &RequestHead, body: bool, upgrade: bool, most: Option<u32>) {
+        self.to_head = head.is_method("HEAD");
+        self.to_connect = head.is_method("CONNECT");
+        let carried = self.lease.count_request();
+        self.last = most.is_some_and(|most| carried >= most);
+        let sized = head.headers.get_known(Known::ContentLength).is_some();
+        let connection = match (upgrade, self.last) {
+            (true, _) => ConnectionHeader::Upgrade,
+            (false, true) => ConnectionHeader::Close,
+            (false, false) => ConnectionHeader::None,
+        };
+        self.lease.start_request(head, body && !sized, connection);
+    }
+
+    fn poll_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut ResponseHead,
+    ) -> Poll<Result<Carriage, RecvError>> {
         let read = self.lease.poll_response(cx, LIMITS, self.to_head, self.to_connect, head);
         read.map_ok(|carriage| {
             self.keep_alive = carriage.keep_alive;
@@ -72,16 +179,10 @@ impl Http1Upstream {
         })
     }
 
-    /// Ends the exchange. The connection is kept if both messages are complete and it may carry another.
-    pub fn end(self, complete: bool, last: bool) {
-        if complete && self.keep_alive && !last && self.lease.received_all() {
+    fn end(self, complete: bool) {
+        if complete && self.keep_alive && !self.last && self.lease.received_all() {
             self.lease.give_back();
         }
-    }
-
-    /// Counts the request on the connection; tells how many it has carried.
-    pub fn count_request(&mut self) -> u32 {
-        self.lease.count_request()
     }
 }
 

@@ -92,7 +92,9 @@ impl LocalListener {
         let current = Rc::clone(&self.current.borrow());
         let worker = Rc::clone(&self.worker);
         // Answers are written whole; waiting for more would only delay them.
-        let (Ok(()), Ok(local)) = (io.set_nodelay(true), io.local_addr()) else { return };
+        let (Ok(()), Ok(local)) = (io.set_nodelay(true), io.local_addr()) else {
+            return;
+        };
         let client = Client { peer, local, id: worker.connection_id(), server_name: None };
         current.stats.downstream_cx_total.inc();
         if let (false, [only]) = (current.listener.chains.needs_inspection, &current.chains[..])
@@ -170,8 +172,10 @@ async fn choose(worker: Rc<Worker>, current: Rc<Current>, mut io: TcpStream, mut
     }
     let alpn: Vec<&[u8]> = hello.iter().flat_map(|hello| hello.alpn.iter()).collect();
     let chain = listener.chains.find(&facts(&client, hello.as_ref(), &alpn));
-    let found = chain.and_then(|chain| current.chains.iter().find(|(known, _)| Arc::ptr_eq(known, chain)));
-    client.server_name = hello.as_ref().and_then(|hello| hello.server_name.as_deref()).map(Arc::from);
+    let found =
+        chain.and_then(|chain| current.chains.iter().find(|(known, _)| Arc::ptr_eq(known, chain)));
+    client.server_name =
+        hello.as_ref().and_then(|hello| hello.server_name.as_deref()).map(Arc::from);
     match found.cloned() {
         Some(chain) => spawn(worker, Rc::clone(&current), chain, io, first, client),
         None => {
@@ -188,10 +192,8 @@ async fn look(
     io: &mut TcpStream,
 ) -> Option<(Option<Buffer>, Option<ClientHello>)> {
     let stats = &current.stats;
-    let limits = InspectorLimits {
-        timeout: current.listener.inspect_timeout,
-        ..InspectorLimits::default()
-    };
+    let limits =
+        InspectorLimits { timeout: current.listener.inspect_timeout, ..InspectorLimits::default() };
     stats.downstream_pre_cx_active.inc();
     let inspected = inspect(io, limits, &worker.buffers).await;
     stats.downstream_pre_cx_active.dec();
@@ -200,8 +202,9 @@ async fn look(
         Verdict::Tls(hello) => {
             counts.tls_found.inc();
             let sni = hello.server_name.is_some();
-            if sni { counts.sni_found.inc() } else { counts.sni_not_found.inc() }
-            if hello.alpn.is_empty() { counts.alpn_not_found.inc() } else { counts.alpn_found.inc() }
+            (if sni { &counts.sni_found } else { &counts.sni_not_found }).inc();
+            let alpn = !hello.alpn.is_empty();
+            (if alpn { &counts.alpn_found } else { &counts.alpn_not_found }).inc();
             Some((inspected.bytes, Some(hello)))
         }
         Verdict::NotTls | Verdict::Malformed(_) => {

@@ -22,11 +22,7 @@ impl ClusterSlot {
     /// A slot without a cluster.
     #[must_use]
     pub fn empty(index: u32, name: Arc<str>) -> Self {
-        Self {
-            index,
-            name,
-            current: ArcSwapOption::empty(),
-        }
+        Self { index, name, current: ArcSwapOption::empty() }
     }
 
     /// The cluster that serves now.
@@ -38,10 +34,7 @@ impl ClusterSlot {
     /// Whether `cluster` is still the one that serves; costs no reference count.
     #[must_use]
     pub fn is_current(&self, cluster: &Arc<Cluster>) -> bool {
-        self.current
-            .load()
-            .as_ref()
-            .is_some_and(|current| Arc::ptr_eq(current, cluster))
+        self.current.load().as_ref().is_some_and(|current| Arc::ptr_eq(current, cluster))
     }
 
     /// Replaces the cluster; connections of the old one finish what they have.
@@ -141,12 +134,7 @@ pub struct Limits {
 impl Default for Limits {
     /// Envoy's defaults.
     fn default() -> Self {
-        Self {
-            connections: 1024,
-            pending_requests: 1024,
-            requests: 1024,
-            retries: 3,
-        }
+        Self { connections: 1024, pending_requests: 1024, requests: 1024, retries: 3 }
     }
 }
 

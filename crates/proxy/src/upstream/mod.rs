@@ -3,6 +3,7 @@
 pub mod balance;
 pub mod cluster;
 pub mod local;
+pub mod multiplex;
 pub mod pool;
 
 pub use cluster::{Cluster, ClusterSlot, Endpoint, EndpointSet};

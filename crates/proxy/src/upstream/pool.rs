@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::cluster::{Cluster, Endpoint};
 use super::local::LocalCluster;
+use super::multiplex::Multiplex;
 use crate::buffer::BufferPool;
 use crate::http::h1::Conn;
 use crate::stats::{ClusterStats, EndpointStats, Stats};
@@ -46,7 +47,12 @@ pub struct Permit {
 
 impl Permit {
     /// Takes one if fewer than `limit` are in use, or in any case if `force`.
-    fn take(cluster: &Arc<Cluster>, of: fn(&Cluster) -> &AtomicU32, limit: u32, force: bool) -> Option<Self> {
+    fn take(
+        cluster: &Arc<Cluster>,
+        of: fn(&Cluster) -> &AtomicU32,
+        limit: u32,
+        force: bool,
+    ) -> Option<Self> {
         let permit = Self { cluster: Arc::clone(cluster), of };
         // Taken first and checked after, so that two workers cannot both take the last one.
         let before = of(cluster).fetch_add(1, Ordering::Relaxed);
@@ -134,6 +140,8 @@ pub struct Pool {
     pub endpoint_stats: Stats<EndpointStats>,
     stats: Stats<ClusterStats>,
     buffers: Rc<BufferPool>,
+    /// Connections that carry many requests at a time.
+    pub multiplex: Multiplex,
     idle: RefCell<Vec<Box<Open>>>,
     open: Cell<u32>,
     returned: Notify,
@@ -155,6 +163,7 @@ impl Pool {
             endpoint_stats,
             stats,
             buffers,
+            multiplex: Multiplex::default(),
             idle: RefCell::default(),
             open: Cell::new(0),
             returned: Notify::new(),
@@ -223,6 +232,23 @@ impl Pool {
             return Err(ConnectError::Overflow);
         };
         self.dial(&local.cluster, permit).await
+    }
+
+    /// A connection for HTTP/2, counted but not pooled here.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn dial_for_streams(
+        self: &Rc<Self>,
+        local: &LocalCluster,
+    ) -> Result<(Dialled, TcpStream), ConnectError> {
+        let Some(permit) = Permit::connection(&local.cluster, self.open.get() == 0) else {
+            self.stats.upstream_cx_overflow.inc();
+            return Err(ConnectError::Overflow);
+        };
+        let dialled = self.dial(&local.cluster, permit).await?;
+        self.stats.upstream_cx_http2_total.inc();
+        Ok(dialled)
     }
 
     async fn connect(
@@ -298,6 +324,7 @@ impl Pool {
     /// The endpoint is gone: idle connections close now, others when their request is over.
     pub fn close(&self) {
         self.closed.set(true);
+        self.multiplex.close();
         self.close_idle();
     }
 }
@@ -330,7 +357,9 @@ impl Lease {
 
     /// Gives the connection back for the next request: both messages were read and written to their end.
     pub fn give_back(mut self) {
-        let Some(mut open) = self.open.take() else { return };
+        let Some(mut open) = self.open.take() else {
+            return;
+        };
         let pool = Rc::clone(&open.dialled.pool);
         open.count();
         open.conn.release();

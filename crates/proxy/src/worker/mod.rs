@@ -10,8 +10,8 @@ pub mod thread;
 use std::cell::Cell;
 use std::rc::Rc;
 
-pub use fleet::Fleet;
 pub use connections::{Connections, Registration};
+pub use fleet::Fleet;
 
 use crate::accesslog::Recorder;
 use crate::buffer::BufferPool;

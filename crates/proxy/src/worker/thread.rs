@@ -49,10 +49,11 @@ impl Thread {
     pub fn start(index: usize, stats: Scope, recorder: Recorder) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (commands, receiver) = mpsc::unbounded_channel();
-        let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-            let worker = Rc::new(Worker::new(index, stats, recorder));
-            LocalSet::new().block_on(&runtime, run(worker, receiver));
-        })?;
+        let thread =
+            std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+                let worker = Rc::new(Worker::new(index, stats, recorder));
+                LocalSet::new().block_on(&runtime, run(worker, receiver));
+            })?;
         Ok(Self { commands, thread: Some(thread) })
     }
 

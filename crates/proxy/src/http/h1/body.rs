@@ -83,21 +83,13 @@ impl BodyDecoder {
     /// [`BadMessage::Chunk`] when chunk framing is broken, [`BadMessage::TooLarge`] when a line is too long.
     pub fn decode(&mut self, bytes: &[u8]) -> Result<Decoded, BadMessage> {
         match self {
-            Self::Done => Ok(Decoded::End {
-                skip: 0,
-                trailers: 0,
-            }),
+            Self::Done => Ok(Decoded::End { skip: 0, trailers: 0 }),
             _ if bytes.is_empty() => Ok(Decoded::More { skip: 0 }),
             Self::Length(left) => {
-                let len = usize::try_from(*left)
-                    .unwrap_or(usize::MAX)
-                    .min(bytes.len());
+                let len = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                 Ok(Decoded::Data { skip: 0, len })
             }
-            Self::UntilClose => Ok(Decoded::Data {
-                skip: 0,
-                len: bytes.len(),
-            }),
+            Self::UntilClose => Ok(Decoded::Data { skip: 0, len: bytes.len() }),
             Self::Chunked(chunk) => {
                 let decoded = chunk.decode(bytes)?;
                 if matches!(decoded, Decoded::End { .. }) {
@@ -175,20 +167,13 @@ fn trailer_end(rest: &[u8], skip: usize) -> Result<Decoded, BadMessage> {
         at += line.len() + 2;
         if line.is_empty() {
             let trailers = if at > 2 { at } else { 0 };
-            return Ok(Decoded::End {
-                skip: skip + at,
-                trailers,
-            });
+            return Ok(Decoded::End { skip: skip + at, trailers });
         }
         if at > MAX_TRAILERS {
             return Err(BadMessage::TooLarge);
         }
     }
-    if rest.len() > MAX_TRAILERS {
-        Err(BadMessage::TooLarge)
-    } else {
-        Ok(Decoded::More { skip })
-    }
+    if rest.len() > MAX_TRAILERS { Err(BadMessage::TooLarge) } else { Ok(Decoded::More { skip }) }
 }
 
 /// The first line without its CRLF; `None` when it is not whole yet.
@@ -204,30 +189,20 @@ fn line(bytes: &[u8], limit: usize) -> Result<Option<&[u8]>, BadMessage> {
 
 /// `chunk-size [ chunk-ext ]` (RFC 9112 section 7.1).
 fn chunk_size(line: &[u8]) -> Result<u64, BadMessage> {
-    let digits = line
-        .iter()
-        .take_while(|byte| byte.is_ascii_hexdigit())
-        .count();
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     if digits == 0 || digits > 15 {
         return Err(BadMessage::Chunk);
     }
     let extension = &line[digits..];
-    let blank = extension
-        .iter()
-        .take_while(|byte| matches!(byte, b' ' | b'\t'))
-        .count();
+    let blank = extension.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
     let valid = extension.is_empty()
         || (extension.get(blank) == Some(&b';')
-            && extension
-                .iter()
-                .all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f)));
+            && extension.iter().all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f)));
     if !valid {
         return Err(BadMessage::Chunk);
     }
     let digit = |byte: &u8| u64::from((*byte as char).to_digit(16).unwrap_or_default());
-    Ok(line[..digits]
-        .iter()
-        .fold(0, |size, byte| size << 4 | digit(byte)))
+    Ok(line[..digits].iter().fold(0, |size, byte| size << 4 | digit(byte)))
 }
 
 #[cfg(test)]

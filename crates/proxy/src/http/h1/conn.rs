@@ -42,6 +42,9 @@ pub enum RecvError {
     /// The connection closed inside a message.
     #[error("closed inside a message")]
     Truncated,
+    /// The peer says that it has not looked at the request: it may be sent again, whatever it is.
+    #[error("refused")]
+    Refused,
     /// The connection failed.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -120,10 +123,7 @@ impl Conn {
 
     /// Bytes read from and written to the socket since the last call, for the stats.
     pub fn take_counts(&mut self) -> (u64, u64) {
-        (
-            std::mem::take(&mut self.bytes_in),
-            std::mem::take(&mut self.bytes_out),
-        )
+        (std::mem::take(&mut self.bytes_in), std::mem::take(&mut self.bytes_out))
     }
 
     /// Gives buffers back to the pool where they are empty: an idle connection holds none.
@@ -143,10 +143,7 @@ impl Conn {
     pub fn is_reusable(&self) -> bool {
         self.read.is_none()
             && !self.eof
-            && self
-                .io
-                .try_read(&mut [0])
-                .is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
+            && self.io.try_read(&mut [0]).is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
     }
 
     // --- receiving ---
@@ -364,7 +361,7 @@ impl Conn {
         let mut trailers = Box::new(Headers::new());
         let section = &self.filled()[skip - len..skip];
         parse::trailers(section, parse::MAX_LINES, |name, value| {
-            trailers.append(name, value)
+            trailers.append(name, value);
         })?;
         self.trailers = Some(trailers);
         Ok(())
@@ -381,11 +378,7 @@ impl Conn {
     ) {
         self.prepare_output();
         encode::request(&mut self.write, head, chunked, connection);
-        self.encoder = if chunked {
-            Encoder::Chunked(0)
-        } else {
-            Encoder::Identity
-        };
+        self.encoder = if chunked { Encoder::Chunked(0) } else { Encoder::Identity };
     }
 
     /// Queues a response's head.
@@ -397,11 +390,7 @@ impl Conn {
     ) {
         self.prepare_output();
         encode::response(&mut self.write, head, chunked, connection);
-        self.encoder = if chunked {
-            Encoder::Chunked(0)
-        } else {
-            Encoder::Identity
-        };
+        self.encoder = if chunked { Encoder::Chunked(0) } else { Encoder::Identity };
     }
 
     /// Queues an interim response such as `100 Continue`.

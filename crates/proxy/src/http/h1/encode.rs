@@ -21,11 +21,7 @@ pub enum ConnectionHeader {
 pub fn request(out: &mut Vec<u8>, head: &RequestHead, chunked: bool, connection: ConnectionHeader) {
     out.extend_from_slice(head.method());
     out.push(b' ');
-    let target = if head.path().is_empty() {
-        head.authority()
-    } else {
-        head.path()
-    };
+    let target = if head.path().is_empty() { head.authority() } else { head.path() };
     out.extend_from_slice(target);
     out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
     out.extend_from_slice(head.authority());

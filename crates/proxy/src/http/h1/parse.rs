@@ -95,21 +95,13 @@ impl HeadScanner {
             if !empty {
                 self.started = true;
             } else if self.started {
-                return if at < limit {
-                    Ok(Some(at + 1))
-                } else {
-                    Err(BadMessage::TooLarge)
-                };
+                return if at < limit { Ok(Some(at + 1)) } else { Err(BadMessage::TooLarge) };
             } else if at > 16 {
                 return Err(BadMessage::Malformed);
             }
         }
         self.scanned = bytes.len();
-        if bytes.len() > limit {
-            Err(BadMessage::TooLarge)
-        } else {
-            Ok(None)
-        }
+        if bytes.len() > limit { Err(BadMessage::TooLarge) } else { Ok(None) }
     }
 }
 
@@ -267,11 +259,7 @@ fn from_httparse(error: httparse::Error) -> BadMessage {
 }
 
 fn version_of(minor: u8) -> Version {
-    if minor == 0 {
-        Version::Http10
-    } else {
-        Version::Http11
-    }
+    if minor == 0 { Version::Http10 } else { Version::Http11 }
 }
 
 /// What the lines of a head say about framing and connection, collected in one pass.
@@ -339,10 +327,7 @@ impl Facts {
 
 /// The elements of a comma-separated list, without white space around them.
 pub fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value
-        .split(|&byte| byte == b',')
-        .map(<[u8]>::trim_ascii)
-        .filter(|token| !token.is_empty())
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
 }
 
 /// A decimal number without sign, space or overflow.
@@ -352,8 +337,7 @@ pub fn decimal(digits: &[u8]) -> Option<u64> {
         return None;
     }
     digits.iter().try_fold(0u64, |sum, &byte| {
-        byte.is_ascii_digit()
-            .then(|| sum * 10 + u64::from(byte - b'0'))
+        byte.is_ascii_digit().then(|| sum * 10 + u64::from(byte - b'0'))
     })
 }
 
@@ -390,10 +374,7 @@ fn set_target(
     let rest = strip_prefix_ignore_case(target, b"http://")
         .or_else(|| strip_prefix_ignore_case(target, b"https://"))
         .ok_or(BadMessage::Target)?;
-    let end = rest
-        .iter()
-        .position(|&byte| byte == b'/' || byte == b'?')
-        .unwrap_or(rest.len());
+    let end = rest.iter().position(|&byte| byte == b'/' || byte == b'?').unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     if authority.is_empty() || !valid_authority(authority) {
         return Err(BadMessage::Target);
@@ -401,11 +382,7 @@ fn set_target(
     head.set_authority(authority);
     match path.first() {
         Some(b'/') => head.set_path(path),
-        None => head.set_path(if head.is_method("OPTIONS") {
-            b"*"
-        } else {
-            b"/"
-        }),
+        None => head.set_path(if head.is_method("OPTIONS") { b"*" } else { b"/" }),
         Some(_) => {
             let path = [b"/", path].concat();
             head.set_path(&path);
@@ -416,9 +393,7 @@ fn set_target(
 
 fn strip_prefix_ignore_case<'a>(bytes: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
     let start = bytes.get(..prefix.len())?;
-    start
-        .eq_ignore_ascii_case(prefix)
-        .then(|| &bytes[prefix.len()..])
+    start.eq_ignore_ascii_case(prefix).then(|| &bytes[prefix.len()..])
 }
 
 /// Whether bytes are `host [":" port]` without user information (RFC 3986 section 3.2; RFC 9110 section

@@ -15,10 +15,10 @@ use super::super::head::{Headers, ResponseHead, Version};
 use super::super::known::Known;
 use super::super::local::LocalReply;
 use super::super::stream::{Downstream, Recv, RecvError, Stream};
+use super::Conn;
 use super::conn::HeadLimits;
 use super::encode::ConnectionHeader;
 use super::parse::{Carriage, Framing};
-use super::Conn;
 use crate::buffer::Buffer;
 use crate::worker::Registration;
 
@@ -41,7 +41,8 @@ pub async fn serve(
             Next::Close => break End::Close,
         }
         // Boxed, so that an idle connection does not carry the size of a request.
-        let end = Box::pin(request(&http, &client, &mut conn, &mut scratch, opened, &mut served)).await;
+        let end =
+            Box::pin(request(&http, &client, &mut conn, &mut scratch, opened, &mut served)).await;
         let (received, sent) = conn.take_counts();
         http.stats.downstream_cx_rx_bytes_total.add(received);
         http.stats.downstream_cx_tx_bytes_total.add(sent);
@@ -125,7 +126,8 @@ async fn request(
         Some(Ok(carriage)) => {
             *served += 1;
             let mut down = Client1::new(conn, scratch.request.version, &carriage);
-            let exchange = Exchange::new(http, client, &mut down, scratch, carriage, started, close);
+            let exchange =
+                Exchange::new(http, client, &mut down, scratch, carriage, started, close);
             return exchange.serve().await;
         }
         Some(Err(RecvError::Closed)) => return End::Close,
@@ -133,7 +135,9 @@ async fn request(
             http.stats.downstream_cx_protocol_error.inc();
             LocalReply::bad_message(reason)
         }
-        Some(Err(RecvError::Truncated | RecvError::Io(_))) => return End::Abort,
+        Some(Err(RecvError::Truncated | RecvError::Refused | RecvError::Io(_))) => {
+            return End::Abort;
+        }
         None => {
             http.stats.downstream_rq_header_timeout.inc();
             LocalReply::request_timeout("request_header_timeout")

@@ -36,14 +36,8 @@ fn content_is_the_same_however_it_arrives() {
         assert_eq!(content, b"hello 0123456789");
         assert_eq!(left, 4, "step {step}");
     }
-    assert_eq!(
-        run(Framing::Length(3), b"abcdef", 2).unwrap(),
-        (b"abc".to_vec(), 3)
-    );
-    assert_eq!(
-        run(Framing::UntilClose, b"abc", 2).unwrap(),
-        (b"abc".to_vec(), usize::MAX)
-    );
+    assert_eq!(run(Framing::Length(3), b"abcdef", 2).unwrap(), (b"abc".to_vec(), 3));
+    assert_eq!(run(Framing::UntilClose, b"abc", 2).unwrap(), (b"abc".to_vec(), usize::MAX));
     assert_eq!(run(Framing::None, b"abc", 2).unwrap(), (Vec::new(), 3));
 }
 
@@ -63,11 +57,7 @@ fn broken_chunks_are_refused() {
         b"5;\x01\r\nhello\r\n",
     ] {
         for step in [1, 64] {
-            assert_eq!(
-                run(Framing::Chunked, bytes, step),
-                Err(BadMessage::Chunk),
-                "{bytes:?}"
-            );
+            assert_eq!(run(Framing::Chunked, bytes, step), Err(BadMessage::Chunk), "{bytes:?}");
         }
     }
     let long = [b"5;".to_vec(), vec![b'a'; MAX_CHUNK_LINE + 1]].concat();

@@ -7,17 +7,12 @@ use super::*;
 
 async fn pair() -> (Conn, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let peer = TcpStream::connect(listener.local_addr().unwrap())
-        .await
-        .unwrap();
+    let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (io, _) = listener.accept().await.unwrap();
     (Conn::new(io, None, Rc::default()), peer)
 }
 
-const LIMITS: HeadLimits = HeadLimits {
-    bytes: 60 * 1024,
-    lines: 100,
-};
+const LIMITS: HeadLimits = HeadLimits { bytes: 60 * 1024, lines: 100 };
 
 async fn body(conn: &mut Conn) -> Result<Vec<u8>, RecvError> {
     let mut all = Vec::new();
@@ -48,9 +43,7 @@ async fn pipelined_requests_are_read_one_by_one() {
     .unwrap();
     let mut head = RequestHead::default();
     for (path, content, trailer) in [("/a", "abc", false), ("/b", "de", true)] {
-        poll_fn(|cx| conn.poll_request(cx, LIMITS, &mut head))
-            .await
-            .unwrap();
+        poll_fn(|cx| conn.poll_request(cx, LIMITS, &mut head)).await.unwrap();
         assert_eq!(head.path(), path.as_bytes());
         assert_eq!(body(&mut conn).await.unwrap(), content.as_bytes());
         assert_eq!(conn.take_trailers().is_some(), trailer);
@@ -58,9 +51,7 @@ async fn pipelined_requests_are_read_one_by_one() {
     conn.release();
     assert!(conn.is_reusable());
     drop(peer);
-    let error = poll_fn(|cx| conn.poll_request(cx, LIMITS, &mut head))
-        .await
-        .unwrap_err();
+    let error = poll_fn(|cx| conn.poll_request(cx, LIMITS, &mut head)).await.unwrap_err();
     assert!(matches!(error, RecvError::Closed));
 }
 
@@ -68,10 +59,7 @@ async fn pipelined_requests_are_read_one_by_one() {
 async fn long_content_passes_through_without_loss() {
     let (mut conn, mut peer) = pair().await;
     let content: Vec<u8> = (0..1_000_000u32).map(|n| (n % 251) as u8).collect();
-    let mut head = ResponseHead {
-        status: 200,
-        ..ResponseHead::default()
-    };
+    let mut head = ResponseHead { status: 200, ..ResponseHead::default() };
     head.headers.append(b"x", b"y");
     let reader = tokio::spawn(async move {
         let mut all = Vec::new();
@@ -83,9 +71,7 @@ async fn long_content_passes_through_without_loss() {
     for size in [1, 8 * 1024, 8 * 1024 + 1, 500_000, usize::MAX] {
         let end = content.len().min(sent + size.min(content.len()));
         while sent < end {
-            sent += poll_fn(|cx| conn.poll_send(cx, &content[sent..end]))
-                .await
-                .unwrap();
+            sent += poll_fn(|cx| conn.poll_send(cx, &content[sent..end])).await.unwrap();
         }
     }
     conn.finish(None);
@@ -105,13 +91,9 @@ async fn long_content_passes_through_without_loss() {
 #[tokio::test]
 async fn a_cut_message_is_an_error() {
     let (mut conn, mut peer) = pair().await;
-    peer.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc")
-        .await
-        .unwrap();
+    peer.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc").await.unwrap();
     drop(peer);
     let mut head = RequestHead::default();
-    poll_fn(|cx| conn.poll_request(cx, LIMITS, &mut head))
-        .await
-        .unwrap();
+    poll_fn(|cx| conn.poll_request(cx, LIMITS, &mut head)).await.unwrap();
     assert!(matches!(body(&mut conn).await, Err(RecvError::Truncated)));
 }

@@ -2,9 +2,7 @@ use super::*;
 
 fn parse(text: &str) -> Result<(RequestHead, Carriage), BadMessage> {
     let mut scanner = HeadScanner::default();
-    let len = scanner
-        .scan(text.as_bytes(), 60 * 1024)?
-        .ok_or(BadMessage::Malformed)?;
+    let len = scanner.scan(text.as_bytes(), 60 * 1024)?.ok_or(BadMessage::Malformed)?;
     let mut head = RequestHead::default();
     let carriage = request(&text.as_bytes()[..len], 100, &mut head)?;
     Ok((head, carriage))
@@ -21,35 +19,17 @@ fn refused(text: &str) -> BadMessage {
 fn ambiguous_framing_is_refused() {
     let post = |lines: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
     let cases = [
-        (
-            "Content-Length: 1\r\nContent-Length: 1\r\n",
-            BadMessage::Length,
-        ),
+        ("Content-Length: 1\r\nContent-Length: 1\r\n", BadMessage::Length),
         ("Content-Length: 1, 1\r\n", BadMessage::Length),
         ("Content-Length: +1\r\n", BadMessage::Length),
         ("Content-Length: 0x1\r\n", BadMessage::Length),
         ("Content-Length: \r\n", BadMessage::Length),
-        (
-            "Content-Length: 99999999999999999999\r\n",
-            BadMessage::Length,
-        ),
-        (
-            "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
-            BadMessage::Length,
-        ),
-        (
-            "Transfer-Encoding: chunked\r\nContent-Length: 1\r\n",
-            BadMessage::Length,
-        ),
+        ("Content-Length: 99999999999999999999\r\n", BadMessage::Length),
+        ("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n", BadMessage::Length),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 1\r\n", BadMessage::Length),
         ("Transfer-Encoding: gzip, chunked\r\n", BadMessage::Coding),
-        (
-            "Transfer-Encoding: chunked, chunked\r\n",
-            BadMessage::Coding,
-        ),
-        (
-            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
-            BadMessage::Coding,
-        ),
+        ("Transfer-Encoding: chunked, chunked\r\n", BadMessage::Coding),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", BadMessage::Coding),
         ("Transfer-Encoding: xchunked\r\n", BadMessage::Coding),
         ("Transfer-Encoding : chunked\r\n", BadMessage::Malformed),
         ("Content-Length : 1\r\n", BadMessage::Malformed),
@@ -70,20 +50,14 @@ fn ambiguous_framing_is_refused() {
 fn start_lines_and_hosts() {
     for (text, reason) in [
         ("GET / HTTP/1.1\r\n\r\n", BadMessage::Host),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
-            BadMessage::Host,
-        ),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", BadMessage::Host),
         ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", BadMessage::Host),
         ("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", BadMessage::Host),
         ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", BadMessage::Host),
         ("GET /#x HTTP/1.1\r\nHost: a\r\n\r\n", BadMessage::Target),
         ("GET a HTTP/1.1\r\nHost: a\r\n\r\n", BadMessage::Target),
         ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", BadMessage::Target),
-        (
-            "GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
-            BadMessage::Target,
-        ),
+        ("GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", BadMessage::Target),
         ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", BadMessage::Version),
         ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", BadMessage::Malformed),
         ("GET / HTTP/1.1\nHost: a\n\n", BadMessage::BareLf),
@@ -91,10 +65,7 @@ fn start_lines_and_hosts() {
         assert_eq!(refused(text), reason, "{text:?}");
     }
     let (head, _) = parse("\r\nGET http://B.example:81?q HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-    assert_eq!(
-        (head.authority(), head.path()),
-        (&b"B.example:81"[..], &b"/?q"[..])
-    );
+    assert_eq!((head.authority(), head.path()), (&b"B.example:81"[..], &b"/?q"[..]));
     let (head, _) = parse("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     assert_eq!(head.path(), b"*");
     let (head, carriage) = parse("CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
@@ -123,10 +94,7 @@ fn a_head_is_found_however_it_arrives() {
     }
     let mut scanner = HeadScanner::default();
     assert_eq!(scanner.scan(&[b'a'; 65], 64), Err(BadMessage::TooLarge));
-    assert_eq!(
-        HeadScanner::default().scan(&b"\r\n".repeat(20), 64),
-        Err(BadMessage::Malformed)
-    );
+    assert_eq!(HeadScanner::default().scan(&b"\r\n".repeat(20), 64), Err(BadMessage::Malformed));
 }
 
 #[test]
@@ -138,22 +106,10 @@ fn responses_end_where_rfc_9112_says() {
     let length = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
     assert_eq!(framing(length, false), Ok(Framing::Length(5)));
     assert_eq!(framing(length, true), Ok(Framing::None));
-    assert_eq!(
-        framing("HTTP/1.1 304\r\nContent-Length: 5\r\n\r\n", false),
-        Ok(Framing::None)
-    );
-    assert_eq!(
-        framing("HTTP/1.1 204 No Content\r\n\r\n", false),
-        Ok(Framing::None)
-    );
-    assert_eq!(
-        framing("HTTP/1.0 200 OK\r\n\r\n", false),
-        Ok(Framing::UntilClose)
-    );
-    assert_eq!(
-        framing("HTTP/1.1 101 S\r\nUpgrade: x\r\n\r\n", false),
-        Ok(Framing::UntilClose)
-    );
+    assert_eq!(framing("HTTP/1.1 304\r\nContent-Length: 5\r\n\r\n", false), Ok(Framing::None));
+    assert_eq!(framing("HTTP/1.1 204 No Content\r\n\r\n", false), Ok(Framing::None));
+    assert_eq!(framing("HTTP/1.0 200 OK\r\n\r\n", false), Ok(Framing::UntilClose));
+    assert_eq!(framing("HTTP/1.1 101 S\r\nUpgrade: x\r\n\r\n", false), Ok(Framing::UntilClose));
     assert_eq!(
         framing(
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -161,26 +117,16 @@ fn responses_end_where_rfc_9112_says() {
         ),
         Err(BadMessage::Length)
     );
-    assert_eq!(
-        framing("HTTP/1.1 099 X\r\n\r\n", false),
-        Err(BadMessage::Malformed)
-    );
+    assert_eq!(framing("HTTP/1.1 099 X\r\n\r\n", false), Err(BadMessage::Malformed));
 }
 
 #[test]
 fn trailers_that_frame_are_dropped() {
     let mut seen = Vec::new();
-    trailers(
-        b"X-Sum: 1\r\nContent-Length: 3\r\nhost: b\r\n\r\n",
-        100,
-        |name, value| {
-            seen.push((name.to_vec(), value.to_vec()));
-        },
-    )
+    trailers(b"X-Sum: 1\r\nContent-Length: 3\r\nhost: b\r\n\r\n", 100, |name, value| {
+        seen.push((name.to_vec(), value.to_vec()));
+    })
     .unwrap();
     assert_eq!(seen, [(b"X-Sum".to_vec(), b"1".to_vec())]);
-    assert_eq!(
-        trailers(b"bad line\r\n\r\n", 100, |_, _| ()),
-        Err(BadMessage::Chunk)
-    );
+    assert_eq!(trailers(b"bad line\r\n\r\n", 100, |_, _| ()), Err(BadMessage::Chunk));
 }

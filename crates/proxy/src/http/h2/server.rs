@@ -1,0 +1,348 @@
+//! Serving a client's HTTP/2 connection: every stream is an exchange of its own.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::{Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use http::Request;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::body::{RecvBody, SendBody};
+use super::message;
+use crate::buffer::Buffer;
+use crate::http::chain::{Client, HttpChain};
+use crate::http::exchange::{End, Exchange, Scratch};
+use crate::http::h1::Framing;
+use crate::http::h1::parse::Carriage;
+use crate::http::head::{Headers, ResponseHead, Version};
+use crate::http::known::Known;
+use crate::http::stream::{Downstream, Recv, RecvError, Stream};
+use crate::timer::Deadline;
+use crate::worker::Registration;
+
+/// How often a connection with open streams looks whether it is to drain.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Serves a connection to its end. `first` holds bytes that were read from it already.
+pub async fn serve(
+    http: Rc<HttpChain>,
+    client: Client,
+    io: TcpStream,
+    first: Option<Buffer>,
+    place: Registration,
+) {
+    let _count = Count::new(&http);
+    let manager = &http.manager;
+    let handshake = h2::server::Builder::new()
+        .max_concurrent_streams(manager.h2.max_concurrent_streams)
+        .initial_window_size(manager.h2.initial_stream_window)
+        .initial_connection_window_size(manager.h2.initial_connection_window)
+        .max_header_list_size(manager.max_head)
+        .handshake::<_, Bytes>(Prefixed { first, io });
+    let time = manager.idle_timeout.unwrap_or(Duration::from_secs(3600));
+    let Ok(Ok(mut connection)) = tokio::time::timeout(time, handshake).await else {
+        http.stats.downstream_cx_protocol_error.inc();
+        return;
+    };
+    let client = Rc::new(client);
+    let mut streams = JoinSet::new();
+    let mut clock = Clock::new(&http, Instant::now());
+    loop {
+        place.set_idle(streams.is_empty());
+        match poll_fn(|cx| clock.poll_next(cx, &mut connection, &mut streams)).await {
+            Some(Ok((request, respond))) => {
+                clock.served += 1;
+                streams.spawn_local(stream(Rc::clone(&http), Rc::clone(&client), request, respond));
+            }
+            Some(Err(error)) => {
+                if !error.is_io() {
+                    http.stats.downstream_cx_protocol_error.inc();
+                }
+                return;
+            }
+            None => return,
+        }
+    }
+}
+
+type Accepted = Option<Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>>;
+
+/// When a connection is to end, and whether it has been told.
+struct Clock<'a> {
+    http: &'a HttpChain,
+    opened: Instant,
+    last_busy: Instant,
+    served: u32,
+    timer: Deadline,
+    told: bool,
+}
+
+impl<'a> Clock<'a> {
+    fn new(http: &'a HttpChain, opened: Instant) -> Self {
+        Self { http, opened, last_busy: opened, served: 0, timer: Deadline::default(), told: false }
+    }
+
+    /// The next stream. Streams that ended are cleared away; a connection that is idle for too long, too
+    /// old, has served enough, or is to drain, is told to go away once its streams are over.
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &mut Connection<Prefixed, Bytes>,
+        streams: &mut JoinSet<()>,
+    ) -> Poll<Accepted> {
+        while let Poll::Ready(Some(_)) = streams.poll_join_next(cx) {
+            self.last_busy = Instant::now();
+        }
+        loop {
+            if !self.told && self.is_over(streams.is_empty()) {
+                connection.graceful_shutdown();
+                self.told = true;
+            }
+            if let Poll::Ready(accepted) = connection.poll_accept(cx) {
+                self.last_busy = Instant::now();
+                return Poll::Ready(accepted);
+            }
+            self.timer.set(Some(self.next_look(streams.is_empty())));
+            ready!(self.timer.poll(cx));
+        }
+    }
+
+    fn is_over(&self, idle: bool) -> bool {
+        let manager = &self.http.manager;
+        let passed = |since: Instant, limit: Option<Duration>| {
+            limit.is_some_and(|limit| since.elapsed() >= limit)
+        };
+        self.http.is_retired()
+            || manager.max_requests_per_connection.is_some_and(|max| self.served >= max)
+            || passed(self.opened, manager.max_connection_duration)
+            || (idle && passed(self.last_busy, manager.idle_timeout))
+    }
+
+    fn next_look(&self, idle: bool) -> Instant {
+        let manager = &self.http.manager;
+        let now = Instant::now();
+        if !idle {
+            return now + LOOK;
+        }
+        let far = now + Duration::from_secs(3600);
+        let idle_end = manager.idle_timeout.map(|limit| self.last_busy + limit);
+        let life_end = manager.max_connection_duration.map(|limit| self.opened + limit);
+        [idle_end, life_end].into_iter().flatten().filter(|at| *at > now).min().unwrap_or(far)
+    }
+}
+
+/// Serves one stream.
+async fn stream(
+    http: Rc<HttpChain>,
+    client: Rc<Client>,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
+    let started = Instant::now();
+    let mut scratch = Box::<Scratch>::default();
+    let valid = message::read_request(&request, false, &mut scratch.request);
+    let expects_continue = scratch.request.headers.get_known(Known::Expect).is_some();
+    let length = message::content_length(request.headers());
+    let recv = RecvBody::new(request.into_body());
+    let framing = match length {
+        _ if recv.received_all() => Framing::None,
+        Some(length) => Framing::Length(length),
+        None => Framing::Chunked,
+    };
+    let carriage = Carriage { framing, keep_alive: true, expects_continue, upgrade: false };
+    let mut down = Client2 { recv, send: Sending::Head(respond) };
+    if !valid {
+        // Malformed (RFC 9113 section 8.3.1).
+        down.reset(Reason::PROTOCOL_ERROR);
+        return;
+    }
+    let exchange = Exchange::new(&http, &client, &mut down, &mut scratch, carriage, started, false);
+    if exchange.serve().await == End::Abort {
+        down.reset(Reason::INTERNAL_ERROR);
+    }
+}
+
+/// The client's side of one stream.
+struct Client2 {
+    recv: RecvBody,
+    send: Sending,
+}
+
+enum Sending {
+    Head(SendResponse<Bytes>),
+    Body(SendBody),
+    Failed,
+}
+
+impl Client2 {
+    fn reset(&mut self, reason: Reason) {
+        match &mut self.send {
+            Sending::Head(respond) => respond.send_reset(reason),
+            Sending::Body(body) => body.reset(),
+            Sending::Failed => {}
+        }
+    }
+}
+
+impl Downstream for Client2 {
+    fn version(&self) -> Version {
+        Version::Http2
+    }
+
+    fn start_response(&mut self, head: &ResponseHead, body: bool, _close: bool) -> bool {
+        if let Sending::Head(respond) = &mut self.send {
+            self.send = match respond.send_response(message::write_response(head), !body) {
+                Ok(stream) => Sending::Body(SendBody::new(stream, !body)),
+                Err(_) => Sending::Failed,
+            };
+        }
+        // Streams end, the connection goes on.
+        false
+    }
+
+    fn send_interim(&mut self, head: &ResponseHead) {
+        if let Sending::Head(respond) = &mut self.send {
+            // An interim answer that cannot be sent is no loss.
+            let _ = respond.send_informational(message::write_response(head));
+        }
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.send {
+            Sending::Head(respond) => respond.poll_reset(cx).map(|_| ()),
+            Sending::Body(body) => body.poll_reset(cx),
+            Sending::Failed => Poll::Ready(()),
+        }
+    }
+}
+
+impl Stream for Client2 {
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Recv<'_>, RecvError>> {
+        self.recv.poll_recv(cx)
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.recv.consume(n);
+    }
+
+    fn take_trailers(&mut self) -> Option<Box<Headers>> {
+        self.recv.take_trailers()
+    }
+
+    fn received_all(&self) -> bool {
+        self.recv.received_all()
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.send {
+            Sending::Body(body) => body.poll_send(cx, data),
+            _ => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    fn finish(&mut self, trailers: Option<&Headers>) {
+        if let Sending::Body(body) = &mut self.send {
+            body.finish(trailers);
+        }
+    }
+
+    fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The connection's own task writes.
+        match self.send {
+            Sending::Failed => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn become_tunnel(&mut self) {}
+}
+
+/// A socket of which some bytes have been read already.
+#[derive(Debug)]
+pub struct Prefixed {
+    first: Option<Buffer>,
+    io: TcpStream,
+}
+
+impl AsyncRead for Prefixed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some(first) = &mut self.first {
+            let n = first.filled().len().min(into.remaining());
+            into.put_slice(&first.filled()[..n]);
+            first.consume(n);
+            if first.is_empty() {
+                self.first = None;
+            }
+            if n > 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        Pin::new(&mut self.io).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Prefixed {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}
+
+/// Counts the connection while it is open.
+struct Count<'a>(&'a HttpChain);
+
+impl<'a> Count<'a> {
+    fn new(http: &'a HttpChain) -> Self {
+        let stats = &http.stats;
+        stats.downstream_cx_total.inc();
+        stats.downstream_cx_http2_total.inc();
+        stats.downstream_cx_active.inc();
+        stats.downstream_cx_http2_active.inc();
+        Self(http)
+    }
+}
+
+impl Drop for Count<'_> {
+    fn drop(&mut self) {
+        let stats = &self.0.stats;
+        stats.downstream_cx_destroy.inc();
+        stats.downstream_cx_active.dec();
+        stats.downstream_cx_http2_active.dec();
+    }
+}

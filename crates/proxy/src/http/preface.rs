@@ -1,0 +1,84 @@
+//! Which HTTP version a client speaks on plain text: HTTP/2 with prior knowledge begins with a fixed preface
+//! (RFC 9113 section 3.4), everything else is HTTP/1.
+
+use std::future::poll_fn;
+use std::task::{Poll, ready};
+
+use tokio::net::TcpStream;
+
+use super::chain::HttpChain;
+use crate::buffer::Buffer;
+use crate::config::listener::Codec;
+use crate::timer::Deadline;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Reads as much as it takes to tell. `None` when the client is gone, or says nothing for too long.
+pub async fn detect(
+    http: &HttpChain,
+    io: &TcpStream,
+    first: Option<Buffer>,
+) -> Option<(Codec, Option<Buffer>)> {
+    let manager = &http.manager;
+    if manager.codec != Codec::Auto {
+        return Some((manager.codec, first));
+    }
+    let idle = manager.idle_timeout.map(|idle| tokio::time::Instant::now() + idle);
+    let mut timer = Deadline::default();
+    timer.set(idle);
+    let mut bytes = first;
+    loop {
+        if let Some(codec) = bytes.as_ref().and_then(|bytes| told(bytes.filled())) {
+            return Some((codec, bytes));
+        }
+        let read = poll_fn(|cx| {
+            if timer.poll(cx).is_ready() {
+                return Poll::Ready(0);
+            }
+            // No buffer is taken before there is something to put into it.
+            if ready!(io.poll_read_ready(cx)).is_err() {
+                return Poll::Ready(0);
+            }
+            let bytes = bytes.get_or_insert_with(|| http.worker.buffers.small());
+            match io.try_read(bytes.room()) {
+                Ok(n) => {
+                    bytes.advance(n);
+                    Poll::Ready(n)
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                Err(_) => Poll::Ready(0),
+            }
+        })
+        .await;
+        if read == 0 {
+            return None;
+        }
+    }
+}
+
+/// What the bytes so far tell; `None` while they could still become the preface.
+fn told(bytes: &[u8]) -> Option<Codec> {
+    let n = bytes.len().min(PREFACE.len());
+    match bytes[..n] == PREFACE[..n] {
+        false => Some(Codec::Http1),
+        true if n == PREFACE.len() => Some(Codec::Http2),
+        true => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_preface_is_told_apart_as_soon_as_it_can_be() {
+        assert_eq!(told(b""), None);
+        assert_eq!(told(b"P"), None);
+        assert_eq!(told(b"PO"), Some(Codec::Http1));
+        assert_eq!(told(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r"), None);
+        assert_eq!(told(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nrest"), Some(Codec::Http2));
+    }
+}
