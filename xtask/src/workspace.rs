@@ -34,6 +34,11 @@ impl Workspace {
         }
     }
 
+    /// The text of a file of the workspace.
+    pub fn read(&self, name: &str) -> Result<String> {
+        std::fs::read_to_string(self.root.join(name)).with_context(|| format!("cannot read {name}"))
+    }
+
     /// The folder that cargo builds into.
     pub fn target(&self) -> PathBuf {
         self.metadata.target_directory.clone().into()
@@ -45,4 +50,28 @@ impl Workspace {
         command.current_dir(&self.root);
         command
     }
+
+    /// The cargo that runs this program.
+    pub fn cargo(&self) -> Command {
+        self.command(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
+    }
+}
+
+/// Runs a command to its end; an error unless it succeeds.
+pub fn run(command: &mut Command) -> Result<()> {
+    let shown = shown(command);
+    println!("$ {shown}");
+    let status = command.status().with_context(|| format!("cannot run `{shown}`"))?;
+    if !status.success() {
+        bail!("`{shown}` failed: {status}");
+    }
+    Ok(())
+}
+
+/// A command as one would type it.
+pub fn shown(command: &Command) -> String {
+    let program = command.get_program().to_string_lossy();
+    let program = program.rsplit('/').next().unwrap_or(&program).to_owned();
+    let arguments = command.get_args().map(|argument| argument.to_string_lossy().into_owned());
+    std::iter::once(program).chain(arguments).collect::<Vec<_>>().join(" ")
 }
