@@ -100,7 +100,7 @@ impl LocalListener {
         if let (false, [only]) = (current.listener.chains.needs_inspection, &current.chains[..])
             && current.listener.chains.find(&facts(&client, None, &[])).is_some()
         {
-            spawn(worker, current.clone(), only.clone(), io, None, client);
+            spawn(&worker, current.clone(), only.clone(), io, None, client);
             return;
         }
         tokio::task::spawn_local(choose(worker, current, io, client));
@@ -177,7 +177,7 @@ async fn choose(worker: Rc<Worker>, current: Rc<Current>, mut io: TcpStream, mut
     client.server_name =
         hello.as_ref().and_then(|hello| hello.server_name.as_deref()).map(Arc::from);
     match found.cloned() {
-        Some(chain) => spawn(worker, Rc::clone(&current), chain, io, first, client),
+        Some(chain) => spawn(&worker, Rc::clone(&current), chain, io, first, client),
         None => {
             current.stats.no_filter_chain_match.inc();
             refuse(&worker, &current, &client);
@@ -238,7 +238,7 @@ fn refuse(worker: &Worker, current: &Current, client: &Client) {
 }
 
 fn spawn(
-    worker: Rc<Worker>,
+    worker: &Worker,
     current: Rc<Current>,
     (chain, handler): (Arc<FilterChain>, Handler),
     io: TcpStream,
