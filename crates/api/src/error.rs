@@ -78,12 +78,7 @@ pub struct FieldError {
 impl FieldError {
     /// A fault without a value to show.
     pub fn new(path: impl Into<String>, reason: Reason, message: impl Into<String>) -> Self {
-        FieldError {
-            path: path.into(),
-            reason,
-            value: None,
-            message: message.into(),
-        }
+        FieldError { path: path.into(), reason, value: None, message: message.into() }
     }
 
     /// A value that is not acceptable.
@@ -111,10 +106,7 @@ impl FieldError {
         value: impl Into<Value>,
         supported: &[impl AsRef<str>],
     ) -> Self {
-        let list: Vec<String> = supported
-            .iter()
-            .map(|s| format!("{:?}", s.as_ref()))
-            .collect();
+        let list: Vec<String> = supported.iter().map(|s| format!("{:?}", s.as_ref())).collect();
         FieldError {
             path: path.into(),
             reason: Reason::NotSupported,
@@ -149,10 +141,7 @@ fn shown(value: &Value) -> String {
     const LIMIT: usize = 256;
     let mut text = value.to_string();
     if text.len() > LIMIT {
-        let cut = (0..=LIMIT)
-            .rev()
-            .find(|at| text.is_char_boundary(*at))
-            .unwrap_or(0);
+        let cut = (0..=LIMIT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(cut);
         text.push('…');
     }

@@ -66,26 +66,10 @@ pub struct KindInfo {
     pub built_in: bool,
 }
 
-const BUILT_IN_VERBS: &[&str] = &[
-    "create",
-    "delete",
-    "deletecollection",
-    "get",
-    "list",
-    "patch",
-    "update",
-    "watch",
-];
-const CUSTOM_VERBS: &[&str] = &[
-    "delete",
-    "deletecollection",
-    "get",
-    "list",
-    "patch",
-    "create",
-    "update",
-    "watch",
-];
+const BUILT_IN_VERBS: &[&str] =
+    &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const CUSTOM_VERBS: &[&str] =
+    &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 const ISTIO_CATEGORIES: &[&str] = &["istio-io", "networking-istio-io"];
 
 /// A row of Istio's networking group: all of them are alike.
@@ -149,22 +133,14 @@ pub static KINDS: &[KindInfo] = &[
         "destinationrule",
         &["dr"],
     ),
-    networking(
-        Kind::ServiceEntry,
-        "ServiceEntry",
-        "serviceentries",
-        "serviceentry",
-        &["se"],
-    ),
+    networking(Kind::ServiceEntry, "ServiceEntry", "serviceentries", "serviceentry", &["se"]),
     KindInfo {
         kind: Kind::Namespace,
         name: "Namespace",
         plural: "namespaces",
         singular: "namespace",
         short_names: &["ns"],
-        verbs: &[
-            "create", "delete", "get", "list", "patch", "update", "watch",
-        ],
+        verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
         scope: Scope::Cluster,
         status_subresource: true,
         ..BUILT_IN
@@ -237,10 +213,7 @@ impl Kind {
     pub fn info(self) -> &'static KindInfo {
         // The table holds every kind exactly once, which a test checks; the first row is never the wrong
         // answer in a build that passed it.
-        KINDS
-            .iter()
-            .find(|row| row.kind == self)
-            .unwrap_or(&KINDS[0])
+        KINDS.iter().find(|row| row.kind == self).unwrap_or(&KINDS[0])
     }
 
     /// The kind's name, as in `kind:`.
@@ -263,26 +236,18 @@ impl fmt::Display for Kind {
 impl KindInfo {
     /// Whether the kind is served as that group and version.
     pub fn serves(&self, group: &str, version: &str) -> bool {
-        self.group_versions()
-            .any(|served| served == (group, version))
+        self.group_versions().any(|served| served == (group, version))
     }
 
     /// Every (group, version) that the kind is served under, the preferred one first.
     pub fn group_versions(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let group = self.group;
-        self.versions
-            .iter()
-            .map(move |version| (group, *version))
-            .chain(self.views.iter().copied())
+        self.versions.iter().map(move |version| (group, *version)).chain(self.views.iter().copied())
     }
 
     /// `apiVersion` of a view: `v1`, or `group/version`.
     pub fn api_version(group: &str, version: &str) -> String {
-        if group.is_empty() {
-            version.to_owned()
-        } else {
-            format!("{group}/{version}")
-        }
+        if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
     }
 
     /// The plural with its group, as error messages name the resource: `gateways.networking.istio.io`.
@@ -302,16 +267,12 @@ pub fn split_api_version(api_version: &str) -> (&str, &str) {
 
 /// The kind served under a group by that plural (`networking.istio.io`, `gateways`).
 pub fn by_plural(group: &str, plural: &str) -> Option<&'static KindInfo> {
-    KINDS
-        .iter()
-        .find(|row| row.plural == plural && has_group(row, group))
+    KINDS.iter().find(|row| row.plural == plural && has_group(row, group))
 }
 
 /// The kind of that name in a group (`networking.istio.io`, `Gateway`).
 pub fn by_kind(group: &str, name: &str) -> Option<&'static KindInfo> {
-    KINDS
-        .iter()
-        .find(|row| row.name == name && has_group(row, group))
+    KINDS.iter().find(|row| row.name == name && has_group(row, group))
 }
 
 /// The kind that an `apiVersion` and `kind` name, if that version is served.
@@ -359,38 +320,20 @@ mod tests {
     #[test]
     fn lookups() {
         let kind = |row: Option<&KindInfo>| row.map(|row| row.kind);
-        assert_eq!(
-            kind(by_plural("networking.istio.io", "gateways")),
-            Some(Kind::Gateway)
-        );
+        assert_eq!(kind(by_plural("networking.istio.io", "gateways")), Some(Kind::Gateway));
         assert_eq!(kind(by_plural("", "gateways")), None);
-        assert_eq!(
-            kind(by_plural("events.k8s.io", "events")),
-            Some(Kind::Event)
-        );
+        assert_eq!(kind(by_plural("events.k8s.io", "events")), Some(Kind::Event));
         assert_eq!(kind(by_kind("apps", "Deployment")), Some(Kind::Deployment));
         assert_eq!(kind(by_api_version("v1", "Event")), Some(Kind::Event));
-        assert_eq!(
-            kind(by_api_version("events.k8s.io/v1", "Event")),
-            Some(Kind::Event)
-        );
+        assert_eq!(kind(by_api_version("events.k8s.io/v1", "Event")), Some(Kind::Event));
         assert_eq!(
             kind(by_api_version("networking.istio.io/v1alpha3", "Gateway")),
             Some(Kind::Gateway)
         );
-        assert_eq!(
-            kind(by_api_version("networking.istio.io/v2", "Gateway")),
-            None
-        );
+        assert_eq!(kind(by_api_version("networking.istio.io/v2", "Gateway")), None);
         assert_eq!(kind(by_any_name("ServiceEntry")), Some(Kind::ServiceEntry));
         assert_eq!(kind(by_any_name("se")), Some(Kind::ServiceEntry));
-        assert_eq!(
-            kind(by_any_name("gateways.networking.istio.io")),
-            Some(Kind::Gateway)
-        );
-        assert_eq!(
-            kind(by_any_name("gateways.gateway.networking.k8s.io")),
-            None
-        );
+        assert_eq!(kind(by_any_name("gateways.networking.istio.io")), Some(Kind::Gateway));
+        assert_eq!(kind(by_any_name("gateways.gateway.networking.k8s.io")), None);
     }
 }

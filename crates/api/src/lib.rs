@@ -4,6 +4,7 @@
 //! is what travels between source, pilot and API server; one file per kind under [`istio`] and [`kube`]
 //! holds its type, its documentation (what `kubectl explain` prints) and its validation.
 
+pub mod admission;
 pub mod base64;
 pub mod decode;
 pub mod error;
@@ -13,8 +14,11 @@ pub mod kube;
 pub mod metadata;
 pub mod object;
 pub mod scalar;
+pub mod schema;
+pub mod validation;
 
-pub use decode::Decoded;
+pub use admission::{FieldValidation, admit};
+pub use decode::{Decoded, Examined};
 pub use error::{FieldError, Reason, Warning, WarningKind};
 pub use kinds::{KINDS, Kind, KindInfo, Scope};
 pub use metadata::ObjectMeta;

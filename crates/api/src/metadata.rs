@@ -5,7 +5,12 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::Kind;
 use crate::scalar::Opaque;
+use crate::validation::{Report, names};
+
+/// Most bytes that the annotations of one object may have, keys and values together.
+const MAX_ANNOTATION_BYTES: usize = 256 * 1024;
 
 /// Name, identity and history of an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -104,4 +109,67 @@ pub struct ManagedFieldsEntry {
     /// Sub-resource through which they were written.
     #[serde(default)]
     pub subresource: String,
+}
+
+impl ObjectMeta {
+    /// Checks what the metadata of an object of `kind` says. Without a name, `generateName` has to be there.
+    pub fn validate(&self, kind: Kind, report: &mut Report) {
+        if self.name.is_empty() {
+            if self.generate_name.is_empty() {
+                report.field("name", |r| r.required("name or generateName is required"));
+            }
+        } else {
+            let result = match kind {
+                Kind::Namespace | Kind::Service => names::dns_label(&self.name),
+                _ => names::dns_subdomain(&self.name),
+            };
+            report.field("name", |r| r.check(self.name.as_str(), result));
+        }
+        if !self.namespace.is_empty() {
+            let result = names::dns_label(&self.namespace);
+            report.field("namespace", |r| r.check(self.namespace.as_str(), result));
+        }
+        validate_labels("labels", &self.labels, report);
+        report.field("annotations", |report| {
+            for key in self.annotations.keys() {
+                report.check(key.as_str(), names::qualified_name(&key.to_lowercase()));
+            }
+            let bytes: usize = self.annotations.iter().map(|(k, v)| k.len() + v.len()).sum();
+            if bytes > MAX_ANNOTATION_BYTES {
+                report.too_long(format!("may not be more than {MAX_ANNOTATION_BYTES} bytes"));
+            }
+        });
+        report.field("ownerReferences", |report| {
+            for owner in &self.owner_references {
+                owner.validate(report);
+            }
+        });
+        report.each("finalizers", &self.finalizers, |report, name| {
+            report.check(name.as_str(), names::qualified_name(name));
+        });
+    }
+}
+
+/// Checks a map of labels, as objects carry them and selectors ask for them.
+pub(crate) fn validate_labels(field: &str, labels: &BTreeMap<String, String>, report: &mut Report) {
+    report.field(field, |report| {
+        for (key, value) in labels {
+            report.check(key.as_str(), names::qualified_name(key));
+            report.check(value.as_str(), names::label_value(value));
+        }
+    });
+}
+
+impl OwnerReference {
+    fn validate(&self, report: &mut Report) {
+        if self.api_version.is_empty() {
+            report.field("apiVersion", |r| r.invalid("", "version must not be empty"));
+        }
+        let required = [("kind", &self.kind), ("name", &self.name), ("uid", &self.uid)];
+        for (field, value) in required {
+            if value.is_empty() {
+                report.field(field, |r| r.invalid("", "must not be empty"));
+            }
+        }
+    }
 }

@@ -23,11 +23,7 @@ pub struct ObjectKey {
 impl ObjectKey {
     /// Names an object of a namespace.
     pub fn new(kind: Kind, namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
-        ObjectKey {
-            kind,
-            namespace: namespace.into(),
-            name: name.into(),
-        }
+        ObjectKey { kind, namespace: namespace.into(), name: name.into() }
     }
 
     /// Names an object of cluster scope.

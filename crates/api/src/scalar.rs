@@ -18,10 +18,7 @@ pub struct Port(NonZeroU16);
 impl Port {
     /// The port of that number; `None` for 0 and for what does not fit 16 bits.
     pub fn new(number: u64) -> Option<Self> {
-        u16::try_from(number)
-            .ok()
-            .and_then(NonZeroU16::new)
-            .map(Port)
+        u16::try_from(number).ok().and_then(NonZeroU16::new).map(Port)
     }
 
     /// The number.
@@ -112,9 +109,7 @@ impl GoDuration {
             rest = after;
         }
         // Go's durations are 63 bits of nanoseconds, a little over 292 years.
-        let nanos = u64::try_from(nanos)
-            .ok()
-            .filter(|n| *n <= i64::MAX as u64)?;
+        let nanos = u64::try_from(nanos).ok().filter(|n| *n <= i64::MAX as u64)?;
         Some(GoDuration(Duration::from_nanos(nanos)))
     }
 }
@@ -142,21 +137,14 @@ fn go_term(text: &str) -> Option<(u128, &str)> {
         ("h", 3_600_000_000_000),
     ];
     let (unit, nanos) = UNITS.into_iter().find(|(unit, _)| rest.starts_with(unit))?;
-    let whole: u128 = if whole.is_empty() {
-        0
-    } else {
-        whole.parse().ok()?
-    };
+    let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
     // More than 18 decimals are below a nanosecond for every unit.
     let fraction = &fraction[..fraction.len().min(18)];
     let part = match fraction.parse::<u128>() {
         Ok(value) => value * nanos / 10u128.pow(u32::try_from(fraction.len()).ok()?),
         Err(_) => 0,
     };
-    Some((
-        whole.checked_mul(nanos)?.checked_add(part)?,
-        &rest[unit.len()..],
-    ))
+    Some((whole.checked_mul(nanos)?.checked_add(part)?, &rest[unit.len()..]))
 }
 
 impl From<GoDuration> for Duration {
@@ -229,15 +217,11 @@ impl<'de> Deserialize<'de> for IntOrString {
             }
 
             fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<IntOrString, E> {
-                i32::try_from(number)
-                    .map(IntOrString::Int)
-                    .map_err(E::custom)
+                i32::try_from(number).map(IntOrString::Int).map_err(E::custom)
             }
 
             fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<IntOrString, E> {
-                i32::try_from(number)
-                    .map(IntOrString::Int)
-                    .map_err(E::custom)
+                i32::try_from(number).map(IntOrString::Int).map_err(E::custom)
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<IntOrString, E> {
@@ -303,18 +287,9 @@ mod tests {
         assert_eq!(nanos("0"), Some(0));
         assert_eq!(nanos("0s"), Some(0));
         assert_eq!(nanos("30.000000005s"), Some(30_000_000_005));
-        for bad in [
-            "",
-            "s",
-            "3",
-            "-1s",
-            "1d",
-            ".s",
-            "3 s",
-            "9223372037s",
-            "99999999999999999999s",
-            "+",
-        ] {
+        for bad in
+            ["", "s", "3", "-1s", "1d", ".s", "3 s", "9223372037s", "99999999999999999999s", "+"]
+        {
             assert_eq!(nanos(bad), None, "{bad}");
         }
     }

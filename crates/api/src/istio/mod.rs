@@ -5,7 +5,9 @@
 
 pub mod destination_rule;
 pub mod gateway;
+pub mod host;
 mod protocol;
+mod rules;
 pub mod service_entry;
 mod string_match;
 pub mod virtual_service;

@@ -52,12 +52,13 @@ impl Protocol {
         ("HBONE", Protocol::Hbone),
     ];
 
+    /// What a message says about a name that is none of these.
+    pub(crate) const EXPECTED: &'static str = "invalid protocol, supported protocols are HTTP, HTTPS, \
+         HTTP2, GRPC, GRPC-WEB, TCP, TLS, MONGO, MYSQL, REDIS, UDP";
+
     /// Whether requests are routed as HTTP without TLS being taken off first.
     pub fn is_http(self) -> bool {
-        matches!(
-            self,
-            Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb
-        )
+        matches!(self, Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb)
     }
 
     /// Whether the port carries TLS.
@@ -86,10 +87,7 @@ impl Protocol {
 
     /// Istio's name of the protocol, in capitals.
     pub fn as_str(self) -> &'static str {
-        Self::NAMES
-            .iter()
-            .find(|(_, p)| *p == self)
-            .map_or("TCP", |(name, _)| name)
+        Self::NAMES.iter().find(|(_, p)| *p == self).map_or("TCP", |(name, _)| name)
     }
 }
 
@@ -101,9 +99,7 @@ impl fmt::Display for Protocol {
 
 /// The text names no protocol that Istio knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "unknown protocol; use HTTP, HTTPS, HTTP2, GRPC, GRPC-WEB, TCP, TLS, MONGO, MYSQL, REDIS or UDP"
-)]
+#[error("{}", Protocol::EXPECTED)]
 pub struct UnknownProtocol;
 
 impl FromStr for Protocol {
@@ -120,9 +116,7 @@ impl FromStr for Protocol {
 
 impl<'de> Deserialize<'de> for Protocol {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<'de, str>::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
+        Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -135,6 +129,11 @@ pub(crate) fn empty_is_none<'de, D: Deserializer<'de>>(
         Some(text) if text.is_empty() => Ok(None),
         Some(text) => text.parse().map(Some).map_err(D::Error::custom),
     }
+}
+
+/// Schema of a field that [`empty_is_none`] reads.
+pub(crate) fn or_empty(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "x-rule": "protocol-or-empty"})
 }
 
 impl JsonSchema for Protocol {

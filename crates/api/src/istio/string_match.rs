@@ -19,7 +19,7 @@ pub enum StringMatch {
 
 /// A condition on a text. At most one of the fields may be given; with none, the text only has to be there.
 #[derive(serde::Deserialize, JsonSchema)]
-#[schemars(extend("x-oneof" = ["exact", "prefix", "regex"]))]
+#[schemars(extend("x-oneof" = [["exact", "prefix", "regex"]]))]
 struct Written {
     /// The whole text, as it is.
     exact: Option<String>,
@@ -32,29 +32,17 @@ struct Written {
 impl<'de> Deserialize<'de> for StringMatch {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Written::deserialize(deserializer)? {
-            Written {
-                exact: None,
-                prefix: None,
-                regex: None,
-            } => Ok(StringMatch::Present),
-            Written {
-                exact: Some(text),
-                prefix: None,
-                regex: None,
-            } => Ok(StringMatch::Exact(text)),
-            Written {
-                exact: None,
-                prefix: Some(text),
-                regex: None,
-            } => Ok(StringMatch::Prefix(text)),
-            Written {
-                exact: None,
-                prefix: None,
-                regex: Some(text),
-            } => Ok(StringMatch::Regex(text)),
-            _ => Err(D::Error::custom(
-                "only one of exact, prefix and regex can be set",
-            )),
+            Written { exact: None, prefix: None, regex: None } => Ok(StringMatch::Present),
+            Written { exact: Some(text), prefix: None, regex: None } => {
+                Ok(StringMatch::Exact(text))
+            }
+            Written { exact: None, prefix: Some(text), regex: None } => {
+                Ok(StringMatch::Prefix(text))
+            }
+            Written { exact: None, prefix: None, regex: Some(text) } => {
+                Ok(StringMatch::Regex(text))
+            }
+            _ => Err(D::Error::custom("only one of exact, prefix and regex can be set")),
         }
     }
 }

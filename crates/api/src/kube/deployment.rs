@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
-use super::LabelSelector;
-use super::pod::PodSpec;
+use super::pod::{self, PodSpec};
+use super::{LabelSelector, child, set_default};
+use crate::metadata::validate_labels;
 use crate::scalar::{IntOrString, Opaque};
+use crate::validation::Report;
 
 /// A number of pods made from one template.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -141,4 +144,86 @@ pub struct DeploymentStatus {
     pub conditions: Opaque,
     /// Count of collisions of template names.
     pub collision_count: Option<i32>,
+}
+
+/// Fills in what Kubernetes fills in.
+pub(super) fn defaults(object: &mut Value) {
+    set_default(object, "status", json!({}));
+    let spec = child(object, "spec");
+    set_default(spec, "replicas", json!(1));
+    set_default(spec, "revisionHistoryLimit", json!(10));
+    set_default(spec, "progressDeadlineSeconds", json!(600));
+    let strategy = child(spec, "strategy");
+    set_default(strategy, "type", json!("RollingUpdate"));
+    if strategy["type"] == "RollingUpdate" {
+        let update = child(strategy, "rollingUpdate");
+        set_default(update, "maxUnavailable", json!("25%"));
+        set_default(update, "maxSurge", json!("25%"));
+    }
+    pod::template_defaults(child(child(spec, "template"), "spec"));
+}
+
+impl DeploymentSpec {
+    /// Checks the selector and the template.
+    pub(crate) fn validate(&self, report: &mut Report) {
+        let negative = [
+            ("replicas", self.replicas.unwrap_or(0)),
+            ("minReadySeconds", self.min_ready_seconds),
+            ("revisionHistoryLimit", self.revision_history_limit.unwrap_or(0)),
+        ];
+        for (field, number) in negative.into_iter().filter(|(_, number)| *number < 0) {
+            report.field(field, |r| {
+                r.invalid(number, "must be greater than or equal to 0");
+            });
+        }
+        report.field("selector", |report| {
+            if self.selector.is_empty() {
+                report.required("");
+            }
+            validate_labels("matchLabels", &self.selector.match_labels, report);
+        });
+        if !matches!(self.strategy.kind.as_str(), "" | "RollingUpdate" | "Recreate") {
+            report.field("strategy", |r| {
+                let kind = self.strategy.kind.as_str();
+                r.field("type", |r| {
+                    r.not_supported(kind, &["Recreate", "RollingUpdate"]);
+                });
+            });
+        }
+        report.field("template", |report| {
+            let labels = &self.template.metadata.labels;
+            report.field("metadata", |report| {
+                validate_labels("labels", labels, report);
+                if !self.selector.is_empty() && !self.selector.matches(labels) {
+                    report.field("labels", |r| {
+                        r.invalid(json!(labels), "`selector` does not match template `labels`");
+                    });
+                }
+            });
+            report.field("spec", |report| {
+                self.template.spec.validate(report);
+                if !matches!(self.template.spec.restart_policy.as_str(), "" | "Always") {
+                    let policy = self.template.spec.restart_policy.as_str();
+                    report.field("restartPolicy", |r| r.not_supported(policy, &["Always"]));
+                }
+            });
+        });
+    }
+}
+
+impl Deployment {
+    /// The selector never changes.
+    pub(super) fn validate_update(&self, old: &Deployment, report: &mut Report) {
+        let selector = &self.spec.selector;
+        if *selector == old.spec.selector {
+            return;
+        }
+        let mut shown = json!({});
+        if !selector.match_labels.is_empty() {
+            shown["matchLabels"] = json!(selector.match_labels);
+        }
+        report.field("spec", |r| {
+            r.field("selector", |r| r.invalid(shown, "field is immutable"));
+        });
+    }
 }

@@ -1,12 +1,18 @@
 //! EndpointSlice: addresses behind a Service.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
-use super::{ObjectReference, TransportProtocol};
+use super::{ObjectReference, TransportProtocol, items, set_default};
 use crate::scalar::{Opaque, Port};
+use crate::validation::{Report, names};
+
+const MAX_ENDPOINTS: usize = 1000;
+const MAX_ADDRESSES: usize = 100;
+const MAX_PORTS: usize = 100;
 
 /// A part of the endpoints of a Service, which the label `kubernetes.io/service-name` names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -92,4 +98,74 @@ pub struct EndpointPort {
     pub port: Option<Port>,
     /// What is spoken on the port.
     pub app_protocol: Option<String>,
+}
+
+/// Fills in what Kubernetes fills in.
+pub(super) fn defaults(object: &mut Value) {
+    for endpoint in items(object, "endpoints") {
+        set_default(endpoint, "conditions", json!({}));
+    }
+    for port in items(object, "ports") {
+        set_default(port, "name", json!(""));
+        set_default(port, "protocol", json!("TCP"));
+    }
+}
+
+impl EndpointSlice {
+    /// Checks addresses, names and sizes.
+    pub(crate) fn validate(&self, report: &mut Report) {
+        too_many("endpoints", self.endpoints.len(), MAX_ENDPOINTS, report);
+        report.each("endpoints", &self.endpoints, |report, endpoint| {
+            if endpoint.addresses.is_empty() {
+                let message = "must contain at least 1 address";
+                report.field("addresses", |r| r.required(message));
+            }
+            too_many("addresses", endpoint.addresses.len(), MAX_ADDRESSES, report);
+            report.each("addresses", &endpoint.addresses, |report, address| {
+                report.check(address.as_str(), self.address_type.check(address));
+            });
+        });
+        too_many("ports", self.ports.len(), MAX_PORTS, report);
+        let mut seen = BTreeSet::new();
+        report.each("ports", &self.ports, |report, port| {
+            let name = port.name.as_deref().unwrap_or_default();
+            report.field("name", |report| {
+                if !name.is_empty() {
+                    report.check(name, names::dns_label(name));
+                }
+                if !seen.insert(name) {
+                    report.duplicate(name);
+                }
+            });
+        });
+    }
+
+    /// The type of the addresses never changes.
+    pub(super) fn validate_update(&self, old: &EndpointSlice, report: &mut Report) {
+        if self.address_type != old.address_type {
+            report.field("addressType", |r| r.wrong("field is immutable"));
+        }
+    }
+}
+
+fn too_many(field: &str, count: usize, most: usize, report: &mut Report) {
+    if count > most {
+        report.field(field, |r| r.too_many(count, most));
+    }
+}
+
+impl AddressType {
+    fn check(self, address: &str) -> Result<(), String> {
+        let fault = match self {
+            AddressType::IPv4 if address.parse::<std::net::Ipv4Addr>().is_err() => {
+                "must be a valid IPv4 address"
+            }
+            AddressType::IPv6 if address.parse::<std::net::Ipv6Addr>().is_err() => {
+                "must be a valid IPv6 address"
+            }
+            AddressType::Fqdn => return names::dns_subdomain(address),
+            _ => return Ok(()),
+        };
+        Err(fault.to_owned())
+    }
 }

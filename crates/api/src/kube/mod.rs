@@ -14,6 +14,8 @@ pub mod pod;
 pub mod secret;
 pub mod service;
 
+use std::collections::BTreeMap;
+
 pub use config_map::ConfigMap;
 pub use deployment::Deployment;
 pub use endpoint_slice::EndpointSlice;
@@ -25,8 +27,77 @@ pub use service::Service;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
-use crate::scalar::Opaque;
+use crate::error::FieldError;
+use crate::validation::Report;
+use crate::{Kind, Spec};
+
+/// Fills in what Kubernetes fills in when an object is created or changed. The virtual address and the
+/// node ports of a Service are [`service::allocate`]'s to fill in.
+pub fn defaults(kind: Kind, object: &mut Value) {
+    match kind {
+        Kind::Namespace => namespace::defaults(object),
+        Kind::Service => service::defaults(object),
+        Kind::EndpointSlice => endpoint_slice::defaults(object),
+        Kind::Secret => secret::defaults(object),
+        Kind::Pod => pod::defaults(object),
+        Kind::Deployment => deployment::defaults(object),
+        Kind::Event => event::defaults(object),
+        Kind::ConfigMap
+        | Kind::Gateway
+        | Kind::VirtualService
+        | Kind::DestinationRule
+        | Kind::ServiceEntry => {}
+    }
+}
+
+/// Checks what may not change from one form of an object to the next.
+pub fn validate_update(old: &Spec, new: &Spec) -> Vec<FieldError> {
+    let mut report = Report::new();
+    match (old, new) {
+        (Spec::Service(old), Spec::Service(new)) => new.validate_update(old, &mut report),
+        (Spec::EndpointSlice(old), Spec::EndpointSlice(new)) => {
+            new.validate_update(old, &mut report);
+        }
+        (Spec::Secret(old), Spec::Secret(new)) => new.validate_update(old, &mut report),
+        (Spec::ConfigMap(old), Spec::ConfigMap(new)) => new.validate_update(old, &mut report),
+        (Spec::Deployment(old), Spec::Deployment(new)) => new.validate_update(old, &mut report),
+        _ => {}
+    }
+    report.into_parts().0
+}
+
+/// Kubernetes' sentence about a port number that is none.
+const PORT_RANGE: &str = "must be between 1 and 65535, inclusive";
+
+/// Sets a field that is absent.
+fn set_default(object: &mut Value, field: &str, value: Value) {
+    if let Some(map) = object.as_object_mut() {
+        map.entry(field).or_insert(value);
+    }
+}
+
+/// A field that is an object, made if it is absent. Admission has refused objects in which something else
+/// stands there, so that nothing of worth is replaced.
+fn child<'v>(object: &'v mut Value, field: &str) -> &'v mut Value {
+    make_object(object);
+    let value = &mut object[field];
+    make_object(value);
+    value
+}
+
+fn make_object(value: &mut Value) {
+    if !value.is_object() {
+        *value = json!({});
+    }
+}
+
+/// The objects in a field that is a list; none if it is absent.
+fn items<'v>(object: &'v mut Value, field: &str) -> impl Iterator<Item = &'v mut Value> {
+    let list = object.get_mut(field).and_then(Value::as_array_mut);
+    list.into_iter().flatten().filter(|item| item.is_object())
+}
 
 /// What a transport port carries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
@@ -47,10 +118,52 @@ pub enum TransportProtocol {
 pub struct LabelSelector {
     /// Labels that an object has to carry, all of them.
     #[serde(default)]
-    pub match_labels: std::collections::BTreeMap<String, String>,
-    /// Further conditions on labels.
+    pub match_labels: BTreeMap<String, String>,
+    /// Further conditions on labels, all of which have to hold.
     #[serde(default)]
-    pub match_expressions: Opaque,
+    pub match_expressions: Vec<LabelSelectorRequirement>,
+}
+
+/// A condition on one label.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LabelSelectorRequirement {
+    /// Key of the label.
+    #[serde(default)]
+    pub key: String,
+    /// In, NotIn, Exists or DoesNotExist.
+    #[serde(default)]
+    pub operator: String,
+    /// Values that In and NotIn compare with.
+    #[serde(default)]
+    pub values: Vec<String>,
+}
+
+impl LabelSelector {
+    /// Whether nothing is asked for, which selects everything.
+    pub fn is_empty(&self) -> bool {
+        self.match_labels.is_empty() && self.match_expressions.is_empty()
+    }
+
+    /// Whether an object with these labels is selected.
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+            && self.match_expressions.iter().all(|requirement| requirement.holds(labels))
+    }
+}
+
+impl LabelSelectorRequirement {
+    fn holds(&self, labels: &BTreeMap<String, String>) -> bool {
+        let value = labels.get(&self.key);
+        let listed = value.is_some_and(|value| self.values.contains(value));
+        match self.operator.as_str() {
+            "In" => listed,
+            "NotIn" => !listed,
+            "Exists" => value.is_some(),
+            "DoesNotExist" => value.is_none(),
+            _ => false,
+        }
+    }
 }
 
 /// Names another object.
@@ -79,3 +192,6 @@ pub struct ObjectReference {
     #[serde(default)]
     pub field_path: String,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,14 @@
 //! Pod: a workload. It is stored and shown, and its address may serve as an endpoint; nothing here runs it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
-use super::TransportProtocol;
+use super::{TransportProtocol, child, items, set_default};
 use crate::scalar::Opaque;
+use crate::validation::{Report, names};
 
 /// A group of containers with one address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -366,5 +368,155 @@ impl Pod {
             Some(ready) => ready.status == "True",
             None => !matches!(self.status.phase.as_str(), "Succeeded" | "Failed"),
         }
+    }
+}
+
+/// Fills in what Kubernetes fills in when a Pod is created: the template's defaults, then what its admission
+/// adds. `status.podIP` stays if somebody wrote it: no kubelet is here to find it out.
+pub(super) fn defaults(object: &mut Value) {
+    let spec = child(object, "spec");
+    template_defaults(spec);
+    set_default(spec, "enableServiceLinks", json!(true));
+    set_default(spec, "priority", json!(0));
+    set_default(spec, "preemptionPolicy", json!("PreemptLowerPriority"));
+    let tolerate = |key: &str| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300});
+    let tolerations =
+        ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"].map(tolerate);
+    set_default(spec, "tolerations", json!(tolerations));
+    let class = qos_class(spec);
+    let status = child(object, "status");
+    set_default(status, "phase", json!("Pending"));
+    set_default(status, "qosClass", json!(class));
+    if let Some(ip) = status["podIP"].as_str().map(str::to_owned) {
+        set_default(status, "podIPs", json!([{"ip": ip}]));
+    }
+}
+
+/// Fills in what Kubernetes fills in for the spec of a pod, in a template too. Of volumes and their
+/// sources nothing is filled in, since nothing here mounts them.
+pub(super) fn template_defaults(spec: &mut Value) {
+    set_default(spec, "restartPolicy", json!("Always"));
+    set_default(spec, "terminationGracePeriodSeconds", json!(30));
+    set_default(spec, "dnsPolicy", json!("ClusterFirst"));
+    set_default(spec, "securityContext", json!({}));
+    set_default(spec, "schedulerName", json!("default-scheduler"));
+    if let Some(name) = spec["serviceAccountName"].as_str().map(str::to_owned) {
+        set_default(spec, "serviceAccount", name.into());
+    }
+    for list in ["containers", "initContainers"] {
+        for container in items(spec, list) {
+            container_defaults(container);
+        }
+    }
+}
+
+fn container_defaults(container: &mut Value) {
+    let image = container["image"].as_str().unwrap_or_default();
+    // An image without a tag is the latest one; a registry's port is no tag.
+    let tag = image.rsplit('/').next().unwrap_or_default().split_once(':').map(|(_, tag)| tag);
+    let latest = !image.contains('@') && matches!(tag, None | Some("latest"));
+    let policy = if latest { "Always" } else { "IfNotPresent" };
+    set_default(container, "imagePullPolicy", json!(policy));
+    set_default(container, "resources", json!({}));
+    set_default(container, "terminationMessagePath", json!("/dev/termination-log"));
+    set_default(container, "terminationMessagePolicy", json!("File"));
+    for port in items(container, "ports") {
+        set_default(port, "protocol", json!("TCP"));
+    }
+    for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        if let Some(probe) = container.get_mut(probe) {
+            set_default(probe, "timeoutSeconds", json!(1));
+            set_default(probe, "periodSeconds", json!(10));
+            set_default(probe, "successThreshold", json!(1));
+            set_default(probe, "failureThreshold", json!(3));
+            if let Some(get) = probe.get_mut("httpGet") {
+                set_default(get, "path", json!("/"));
+                set_default(get, "scheme", json!("HTTP"));
+            }
+        }
+    }
+}
+
+/// How firmly the pod's resources are promised. Amounts are compared as they are written.
+fn qos_class(spec: &Value) -> &'static str {
+    let containers: Vec<&Value> = ["containers", "initContainers"]
+        .iter()
+        .filter_map(|list| spec[list].as_array())
+        .flatten()
+        .collect();
+    let amount = |container: &Value, kind: &str, what: &str| -> Value {
+        container["resources"][kind][what].clone()
+    };
+    let named = |container: &&&Value| {
+        ["requests", "limits"].iter().any(|kind| {
+            ["cpu", "memory"].iter().any(|what| !amount(container, kind, what).is_null())
+        })
+    };
+    let firm = |container: &&Value| {
+        ["cpu", "memory"].iter().all(|what| {
+            let (limit, request) =
+                (amount(container, "limits", what), amount(container, "requests", what));
+            !limit.is_null() && (request.is_null() || request == limit)
+        })
+    };
+    if containers.iter().find(named).is_none() {
+        "BestEffort"
+    } else if containers.iter().all(firm) {
+        "Guaranteed"
+    } else {
+        "Burstable"
+    }
+}
+
+impl PodSpec {
+    /// Checks the containers. What only a kubelet acts on is not checked.
+    pub(crate) fn validate(&self, report: &mut Report) {
+        if self.containers.is_empty() {
+            report.field("containers", |r| r.required(""));
+        }
+        let mut seen = BTreeSet::new();
+        for (field, list) in
+            [("initContainers", &self.init_containers), ("containers", &self.containers)]
+        {
+            report.each(field, list, |report, container| {
+                container.validate(report);
+                if !container.name.is_empty() && !seen.insert(container.name.as_str()) {
+                    report.field("name", |r| r.duplicate(container.name.as_str()));
+                }
+            });
+        }
+        let policies = ["Always", "OnFailure", "Never"];
+        if !self.restart_policy.is_empty() && !policies.contains(&self.restart_policy.as_str()) {
+            let policy = self.restart_policy.as_str();
+            report.field("restartPolicy", |r| r.not_supported(policy, &policies));
+        }
+    }
+}
+
+impl Container {
+    fn validate(&self, report: &mut Report) {
+        report.field("name", |report| match self.name.as_str() {
+            "" => report.required(""),
+            name => report.check(name, names::dns_label(name)),
+        });
+        if self.image.is_empty() {
+            report.field("image", |r| r.required(""));
+        }
+        report.each("ports", &self.ports, |report, port| {
+            if !port.name.is_empty() {
+                let result = names::port_name(&port.name);
+                report.field("name", |r| r.check(port.name.as_str(), result));
+            }
+            match port.container_port {
+                0 => report.field("containerPort", |r| r.required("")),
+                1..=65_535 => {}
+                number => report.field("containerPort", |r| r.invalid(number, super::PORT_RANGE)),
+            }
+        });
+        report.each("env", &self.env, |report, variable| {
+            if variable.name.is_empty() {
+                report.field("name", |r| r.required(""));
+            }
+        });
     }
 }

@@ -1,5 +1,7 @@
 //! Service: a name, its ports, and the pods behind it.
 
+mod admission;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -7,6 +9,9 @@ use serde::Deserialize;
 
 use super::TransportProtocol;
 use crate::scalar::{IntOrString, Opaque};
+
+pub(super) use admission::defaults;
+pub use admission::{Allocator, allocate};
 
 /// A named set of endpoints and the ports they are reached on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -112,6 +117,7 @@ pub struct ServicePort {
     /// What is spoken on the port, such as http, https or kubernetes.io/h2c.
     pub app_protocol: Option<String>,
     /// The port number.
+    #[serde(default)]
     pub port: i32,
     /// Number or name of the pods' port; `port` when absent.
     pub target_port: Option<IntOrString>,

@@ -10,7 +10,7 @@ use crate::scalar::GoDuration;
 /// How endpoints are chosen.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-oneof" = ["simple", "consistentHash", "backendUtilization"]))]
+#[schemars(extend("x-oneof" = [["simple", "consistentHash", "backendUtilization"]]))]
 pub struct LoadBalancerSettings {
     /// A plain algorithm.
     pub simple: Option<SimpleLb>,
@@ -47,13 +47,16 @@ pub enum SimpleLb {
     LeastRequest,
 }
 
-/// The same endpoint for the same property of a request. Exactly one property has to be given.
+/// The same endpoint for the same property of a request. At most one
+/// property may be given.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(
     rename = "ConsistentHashLB",
-    extend("x-oneof" = ["httpHeaderName", "httpCookie", "useSourceIp", "httpQueryParameterName"]),
-    extend("x-oneof-2" = ["ringHash", "maglev"])
+    extend("x-oneof" = [
+        ["httpHeaderName", "httpCookie", "useSourceIp", "httpQueryParameterName"],
+        ["ringHash", "maglev"]
+    ])
 )]
 pub struct ConsistentHash {
     /// The header of that name.
@@ -84,6 +87,7 @@ pub struct HttpCookie {
     #[serde(default)]
     pub path: String,
     /// Lifetime of the cookie; 0s makes a session cookie. Without it no cookie is made.
+    #[serde(default)]
     #[schemars(schema_with = "crate::scalar::duration_or_zero")]
     pub ttl: Option<GoDuration>,
     /// Further attributes of the cookie.
@@ -132,12 +136,15 @@ pub struct BackendUtilization {
     #[serde(default)]
     pub metric_names_for_computing_utilization: Vec<String>,
     /// A report older than this is not used.
+    #[serde(default)]
     #[schemars(schema_with = "crate::scalar::duration_or_zero")]
     pub weight_expiration_period: Option<GoDuration>,
     /// How long an endpoint has to report before its weight is used.
+    #[serde(default)]
     #[schemars(schema_with = "crate::scalar::duration_or_zero")]
     pub weight_stabilization_period: Option<GoDuration>,
     /// Time between computations.
+    #[serde(default)]
     #[schemars(schema_with = "crate::scalar::duration_or_zero")]
     pub weight_update_period: Option<GoDuration>,
 }

@@ -30,6 +30,7 @@ pub struct TcpSettings {
     /// Connections are closed after this time.
     pub max_connection_duration: Option<GoDuration>,
     /// Connections without traffic are closed after this time; 1h when absent, never when 0s.
+    #[serde(default)]
     #[schemars(schema_with = "crate::scalar::duration_or_zero")]
     pub idle_timeout: Option<GoDuration>,
 }

@@ -12,6 +12,8 @@ use crate::scalar::{GoDuration, Port};
 
 pub mod balancing;
 pub mod limits;
+mod validate;
+mod validate_balancing;
 
 pub use balancing::{
     BackendUtilization, ConsistentHash, CookieAttribute, Distribute, Failover, HttpCookie,
@@ -149,6 +151,7 @@ pub struct RetryBudget {
     #[serde(default)]
     pub min_retry_concurrency: u32,
     /// Window over which requests are counted; the current moment alone when absent.
+    #[serde(default)]
     #[schemars(schema_with = "crate::scalar::duration_or_zero")]
     pub budget_interval: Option<GoDuration>,
 }

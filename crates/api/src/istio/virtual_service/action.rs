@@ -12,7 +12,7 @@ use crate::scalar::{GoDuration, Percent, Port};
 /// Answers with a redirect.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(rename = "HTTPRedirect", extend("x-oneof" = ["port", "derivePort"]))]
+#[schemars(rename = "HTTPRedirect", extend("x-oneof" = [["port", "derivePort"]]))]
 pub struct HttpRedirect {
     /// The new path; it replaces the whole path and query.
     #[serde(default)]
@@ -100,7 +100,7 @@ impl DirectResponseBody {
 
 /// The body of a fixed answer, as text or as bytes.
 #[derive(Deserialize, JsonSchema)]
-#[schemars(extend("x-oneof" = ["string", "bytes"]))]
+#[schemars(extend("x-oneof" = [["string", "bytes"]]))]
 struct WrittenBody {
     /// The body as text.
     string: Option<String>,
@@ -112,18 +112,9 @@ struct WrittenBody {
 impl<'de> Deserialize<'de> for DirectResponseBody {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match WrittenBody::deserialize(deserializer)? {
-            WrittenBody {
-                string: None,
-                bytes: None,
-            } => Ok(DirectResponseBody::Empty),
-            WrittenBody {
-                string: Some(text),
-                bytes: None,
-            } => Ok(DirectResponseBody::Text(text)),
-            WrittenBody {
-                string: None,
-                bytes: Some(text),
-            } => crate::base64::decode(&text)
+            WrittenBody { string: None, bytes: None } => Ok(DirectResponseBody::Empty),
+            WrittenBody { string: Some(text), bytes: None } => Ok(DirectResponseBody::Text(text)),
+            WrittenBody { string: None, bytes: Some(text) } => crate::base64::decode(&text)
                 .map(DirectResponseBody::Bytes)
                 .map_err(D::Error::custom),
             _ => Err(D::Error::custom("only one of string and bytes can be set")),
@@ -237,7 +228,7 @@ pub struct HttpFaultInjection {
 /// Holds requests back.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(rename = "Delay", extend("x-oneof" = ["fixedDelay", "exponentialDelay"]))]
+#[schemars(rename = "Delay", extend("x-oneof" = [["fixedDelay", "exponentialDelay"]]))]
 pub struct FaultDelay {
     /// Deprecated: share of requests, a whole number of percent.
     #[serde(default)]
@@ -253,7 +244,7 @@ pub struct FaultDelay {
 /// Answers requests with an error.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(rename = "Abort", extend("x-oneof" = ["httpStatus", "grpcStatus", "http2Error"]))]
+#[schemars(rename = "Abort", extend("x-oneof" = [["httpStatus", "grpcStatus", "http2Error"]]))]
 pub struct FaultAbort {
     /// The HTTP status, 200 to 600.
     pub http_status: Option<i32>,

@@ -35,6 +35,7 @@ pub struct HttpRoute {
     /// Change path or host before forwarding.
     pub rewrite: Option<HttpRewrite>,
     /// Limit for the whole request, retries included. None when absent or 0s.
+    #[serde(default)]
     #[schemars(schema_with = "crate::scalar::duration_or_zero")]
     pub timeout: Option<GoDuration>,
     /// When and how often a failed request is tried again.

@@ -22,7 +22,7 @@ pub struct TlsRoute {
 }
 
 /// Conditions on a TLS connection; all that are given have to hold.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "TLSMatchAttributes")]
 pub struct TlsMatchAttributes {
@@ -60,7 +60,7 @@ pub struct TcpRoute {
 }
 
 /// Conditions on a TCP connection; all that are given have to hold.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct L4MatchAttributes {
     /// Address ranges (CIDR) of the original destination.

@@ -9,7 +9,7 @@ use crate::istio::StringMatch;
 use crate::scalar::Port;
 
 /// Conditions on an HTTP request; all that are given have to hold.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "HTTPMatchRequest")]
 pub struct HttpMatchRequest {

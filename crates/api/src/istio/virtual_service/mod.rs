@@ -12,6 +12,8 @@ pub mod action;
 pub mod http;
 pub mod l4;
 pub mod matches;
+mod validate;
+mod validate_http;
 
 pub use action::{
     CorsPolicy, Delegate, DerivePort, DirectResponseBody, FaultAbort, FaultDelay, HeaderOperations,

@@ -1,5 +1,7 @@
 //! ServiceEntry: hosts that no Service describes, and the WorkloadEntry that names one endpoint.
 
+mod validate;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -54,6 +56,7 @@ pub struct ServicePort {
     /// What is spoken on the port: HTTP, HTTPS, HTTP2, GRPC, TCP, TLS or MONGO, in any letter case.
     /// Detected when absent.
     #[serde(default, deserialize_with = "super::protocol::empty_is_none")]
+    #[schemars(schema_with = "super::protocol::or_empty")]
     pub protocol: Option<Protocol>,
     /// A label for the port, unique in this entry.
     #[schemars(length(max = 256))]

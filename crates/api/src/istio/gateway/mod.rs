@@ -1,5 +1,7 @@
 //! Gateway: which ports a gateway opens, for which hosts, with which TLS.
 
+mod validate;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -164,10 +166,7 @@ pub enum ServerTlsMode {
 impl ServerTlsMode {
     /// Whether the connection is handed on without being terminated.
     pub fn is_passthrough(self) -> bool {
-        matches!(
-            self,
-            ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough
-        )
+        matches!(self, ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough)
     }
 }
 

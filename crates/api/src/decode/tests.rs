@@ -1,0 +1,247 @@
+//! The guides' manifests and their dialects, read end to end; and that nothing makes decoding panic.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::WarningKind;
+use crate::istio::service_entry::{Location, Resolution};
+use crate::istio::virtual_service::Destination;
+use crate::istio::{Protocol, StringMatch};
+use crate::scalar::Port;
+
+fn decode(kind: Kind, spec: impl Into<Value>) -> Result<Decoded, Vec<String>> {
+    let spec: Value = spec.into();
+    let object = json!({"metadata": {"name": "x", "namespace": "default"}, "spec": spec});
+    Object::decode(kind, "v1alpha3", &object, Origin::Api)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect())
+}
+
+fn virtual_service(spec: Value) -> (istio::VirtualService, Vec<String>) {
+    let decoded = decode(Kind::VirtualService, spec).expect("valid");
+    let Spec::VirtualService(spec) = decoded.object.spec else { panic!("a VirtualService") };
+    (*spec, decoded.warnings.iter().map(ToString::to_string).collect())
+}
+
+fn errors(kind: Kind, spec: Value) -> Vec<String> {
+    decode(kind, spec).expect_err("invalid")
+}
+
+#[test]
+fn guide_000_front_proxy() {
+    let gateway = decode(
+        Kind::Gateway,
+        json!({
+            "selector": {"istio": "ingressgateway"},
+            "servers": [
+                {"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]},
+                {
+                    "port": {"number": 443, "name": "https", "protocol": "HTTPS"},
+                    "tls": {"mode": "PASSTHROUGH"}, "hosts": ["*"],
+                },
+            ],
+        }),
+    )
+    .expect("valid");
+    assert_eq!(gateway.warnings, []);
+
+    let (spec, warnings) = virtual_service(json!({
+        "hosts": ["*"], "gateways": ["front-proxy"],
+        "http": [{
+            "match": [{"port": 80, "uri": {"prefix": "/status"}}],
+            "route": [{"destination": {"host": "httpbin.org", "port": {"number": 80}}}],
+        }],
+        "tls": [{
+            "match": [{"port": 443, "sni_hosts": ["www.google.com"]}],
+            "route": [{"destination": {"host": "www.google.com", "port": {"number": 443}}}],
+        }],
+    }));
+    assert_eq!(
+        warnings,
+        [
+            "spec.tls[0].match[0].sni_hosts: read as sniHosts, which is how the field is written today"
+        ]
+    );
+    let condition = &spec.http[0].matches[0];
+    assert_eq!(condition.port, Port::new(80));
+    assert_eq!(condition.uri, Some(StringMatch::Prefix("/status".to_owned())));
+    assert_eq!(spec.tls[0].matches[0].sni_hosts, ["www.google.com"]);
+    let Destination { host, port, .. } = &spec.tls[0].route[0].destination;
+    assert_eq!(
+        (host.as_str(), port.and_then(|port| port.number)),
+        ("www.google.com", Port::new(443))
+    );
+
+    let entry = decode(
+        Kind::ServiceEntry,
+        json!({
+            "hosts": ["httpbin.org"], "ports": [{"number": 80, "name": "http", "protocol": "http"}],
+            "resolution": "DNS", "location": "MESH_EXTERNAL",
+        }),
+    )
+    .expect("valid");
+    let Spec::ServiceEntry(entry) = entry.object.spec else { panic!("a ServiceEntry") };
+    assert_eq!(entry.resolution, Resolution::Dns);
+    assert_eq!(entry.location, Location::MeshExternal);
+    assert_eq!(entry.ports[0].protocol, Some(Protocol::Http));
+}
+
+#[test]
+fn guide_001_names_the_host_of_a_rule_by_name() {
+    let spec = json!({"name": "www.google.com", "trafficPolicy": {"tls": {"mode": "SIMPLE"}}});
+    let decoded = decode(Kind::DestinationRule, spec).expect("a dialect");
+    let Spec::DestinationRule(rule) = decoded.object.spec else { panic!("a DestinationRule") };
+    assert_eq!(rule.host, "www.google.com");
+    assert_eq!(decoded.warnings[0].kind, WarningKind::Dialect);
+    assert_eq!(decoded.warnings[0].path, "spec.name");
+}
+
+#[test]
+fn guide_001_limits_a_host_without_naming_a_route() {
+    let (spec, warnings) =
+        virtual_service(json!({"hosts": ["httpbin.org"], "http": [{"timeout": "3s"}]}));
+    assert!(spec.http[0].keeps_default_route());
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].starts_with("spec.http[0]: names no route"), "{warnings:?}");
+    assert_eq!(
+        errors(Kind::VirtualService, json!({"hosts": ["httpbin.org"], "http": [{}]})),
+        ["spec.http[0].route: Required value: HTTP route, redirect or direct_response is required"]
+    );
+}
+
+#[test]
+fn guide_002_lists_statuses_to_retry_on() {
+    let (spec, warnings) = virtual_service(json!({
+        "hosts": ["a.b"],
+        "http": [{
+            "route": [{"destination": {"host": "a.b"}}],
+            "retries": {
+                "attempts": 3, "retryOn": "connect-failure,retriable-status-codes",
+                "retriableStatusCodes": [503, 504],
+            },
+        }],
+    }));
+    let retries = spec.http[0].retries.as_ref().expect("retries");
+    assert_eq!(retries.retry_on, "connect-failure,retriable-status-codes,503,504");
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].contains("retryOn: \"5xx,503,504\""), "{warnings:?}");
+}
+
+#[test]
+fn a_value_that_is_not_decodable_names_its_place() {
+    assert_eq!(
+        errors(
+            Kind::VirtualService,
+            json!({"hosts": ["a"], "http": [{"directResponse": {"status": 200, "body": {"bytes": "hello"}}}]}),
+        ),
+        ["spec.http[0].directResponse.body.bytes: Invalid value: \"hello\": \
+          spec.http[0].directResponse.body.bytes in body must be of type byte: illegal base64 data at \
+          input byte 5"]
+    );
+}
+
+#[test]
+fn versions_and_absent_specs() {
+    let object = json!({"metadata": {"name": "x"}});
+    let texts = |kind, version| -> Vec<String> {
+        let errors = Object::decode(kind, version, &object, Origin::Api).err().unwrap_or_default();
+        errors.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(texts(Kind::ServiceEntry, "v1"), ["spec: Required value"]);
+    assert_eq!(texts(Kind::DestinationRule, "v1"), ["spec.host: Required value"]);
+    assert!(texts(Kind::Gateway, "v7")[0].starts_with("apiVersion: Unsupported value: \"v7\""));
+}
+
+#[test]
+fn warnings_are_told_of_wrong_objects_too() {
+    let object = json!({"metadata": {"name": "x"}, "spec": {
+        "hosts": ["google.com"], "workloadSelector": {"labels": {"a": "b"}},
+        "endpoints": [{"address": "1.1.1.1"}], "extra": 1,
+    }});
+    let examined = Object::examine(Kind::ServiceEntry, "v1", &object, Origin::Api);
+    assert!(examined.object.is_some());
+    assert!(!examined.errors.is_empty());
+    let kinds: Vec<WarningKind> = examined.warnings.iter().map(|warning| warning.kind).collect();
+    assert_eq!(kinds, [WarningKind::UnknownField, WarningKind::Advice]);
+}
+
+/// Any JSON with names that our types know, so that the walk gets deep.
+fn any_json(random: &mut Random, depth: u32) -> Value {
+    const KEYS: [&str; 24] = [
+        "spec",
+        "metadata",
+        "http",
+        "match",
+        "uri",
+        "exact",
+        "route",
+        "destination",
+        "host",
+        "port",
+        "number",
+        "tls",
+        "sni_hosts",
+        "timeout",
+        "servers",
+        "hosts",
+        "ports",
+        "labels",
+        "data",
+        "retries",
+        "name",
+        "endpoints",
+        "trafficPolicy",
+        "address",
+    ];
+    const TEXTS: [&str; 10] =
+        ["", "*", "3s", "\u{0}", "ä", "HTTP", "10.0.0.0/8", "unix:///x", "a.b", "%A("];
+    match random.below(if depth == 0 { 6 } else { 8 }) {
+        0 => Value::Null,
+        1 => json!(random.below(2) == 0),
+        2 => json!(random.below(70_000) as i64 - 10),
+        3 => json!(random.below(1000) as f64 / 7.0),
+        4 | 5 => json!(TEXTS[random.below(TEXTS.len() as u64) as usize]),
+        6 => (0..random.below(4)).map(|_| any_json(random, depth - 1)).collect(),
+        _ => {
+            let fields = (0..random.below(6)).map(|_| {
+                let key = KEYS[random.below(KEYS.len() as u64) as usize];
+                (key.to_owned(), any_json(random, depth - 1))
+            });
+            Value::Object(fields.collect())
+        }
+    }
+}
+
+/// A small generator of numbers (xorshift64*), seeded so that a failure repeats.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % bound
+    }
+}
+
+#[test]
+fn decoding_never_panics() {
+    let mut random = Random(0x7465_7374);
+    for _ in 0..4000 {
+        let value = any_json(&mut random, 8);
+        let mut object = json!({"metadata": {"name": "x"}});
+        for field in ["spec", "metadata", "data", "endpoints", "ports"] {
+            if random.below(3) > 0 {
+                object[field] = any_json(&mut random, 7);
+            }
+        }
+        for kind in Kind::all() {
+            let _ = Object::decode(kind, "v1", &value, Origin::Api);
+            let _ = Object::decode(kind, "v1", &object, Origin::Api);
+            let mut stored = object.clone();
+            let _ =
+                crate::admit(kind, kind.info().group, &mut stored, crate::FieldValidation::Warn);
+            kube::defaults(kind, &mut stored);
+            let _ = Object::decode(kind, "v1", &stored, Origin::Api);
+        }
+    }
+}

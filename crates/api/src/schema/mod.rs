@@ -1,0 +1,319 @@
+//! One schema per kind, made from our own Rust types, and everything that is done with it.
+//!
+//! The types under [`crate::istio`] and [`crate::kube`] are the only source: their fields, doc comments
+//! and attributes become a tree of [`Schema`] nodes once per process. [`walk`] compares an object with the
+//! tree; [`openapi`] prints the tree for `kubectl explain`. What a field means beyond JSON's types stands
+//! beside the field as an attribute:
+//!
+//! | attribute | meaning |
+//! |---|---|
+//! | `x-rule` | a check on the value that Kubernetes would write as a rule ([`Rule`]) |
+//! | `x-oneof` | groups of fields of which at most one may be given |
+//! | `x-alias` | other keys that a guide writes for the field: a dialect, read with a warning |
+//! | `x-dialect` | the field itself is a dialect; the text says what to write today |
+//! | `nullable` | an explicit null is stored |
+
+mod compile;
+pub mod openapi;
+pub mod walk;
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use schemars::JsonSchema;
+
+use crate::istio;
+use crate::kube;
+use crate::metadata::ObjectMeta;
+use crate::scalar::{GoDuration, Opaque, Port};
+use crate::{KINDS, Kind};
+
+/// What a value has to look like.
+#[derive(Clone, Debug)]
+pub struct Schema {
+    /// What the value means, in words; empty where the type's own words do.
+    pub description: String,
+    /// Whether an explicit null is stored. A null elsewhere counts as absent.
+    pub nullable: bool,
+    /// The shape.
+    pub node: Node,
+}
+
+/// The shape of a value.
+#[derive(Clone, Debug)]
+pub enum Node {
+    /// Anything; kept as it was written.
+    Any,
+    /// A number or a text.
+    IntOrString,
+    /// true or false.
+    Boolean,
+    /// A whole number.
+    Integer {
+        /// Smallest value.
+        min: i128,
+        /// Largest value.
+        max: i128,
+        /// The format as Kubernetes names it: int32, int64, uint32 …
+        format: String,
+        /// A further check.
+        rule: Option<Rule>,
+    },
+    /// Any number.
+    Number {
+        /// Smallest value, if bounded.
+        min: Option<f64>,
+        /// Largest value, if bounded.
+        max: Option<f64>,
+    },
+    /// A text.
+    String {
+        /// `byte` for base64, `date-time`; empty for plain text.
+        format: String,
+        /// The only values allowed, each with its meaning; none for free text.
+        values: Vec<(String, String)>,
+        /// Most characters.
+        max_length: Option<usize>,
+        /// A further check.
+        rule: Option<Rule>,
+    },
+    /// A list.
+    Array {
+        /// What each entry looks like.
+        items: Box<Schema>,
+        /// Fewest entries.
+        min: usize,
+        /// Most entries.
+        max: usize,
+    },
+    /// Keys of the user's choice.
+    Map {
+        /// What each value looks like.
+        values: Box<Schema>,
+        /// Most keys.
+        max: usize,
+    },
+    /// Fields by name.
+    Object(Object),
+}
+
+/// Fields by name.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// The type's name, as Istio or Kubernetes calls it.
+    pub name: String,
+    /// The fields.
+    pub fields: BTreeMap<String, Field>,
+    /// Fields that have to be there, in the order of the type.
+    pub required: Vec<String>,
+    /// Groups of fields of which at most one may be given.
+    pub one_of: Vec<Vec<String>>,
+    /// Whether other fields are kept instead of being unknown.
+    pub preserve_unknown: bool,
+}
+
+/// One field of an [`Object`].
+#[derive(Clone, Debug)]
+pub struct Field {
+    /// What it looks like.
+    pub schema: Schema,
+    /// Other keys that stand for it in one of the guides.
+    pub aliases: Vec<String>,
+    /// Set when the field itself is a dialect: what to write instead.
+    pub dialect: Option<String>,
+}
+
+/// A check on a scalar beyond its JSON type, in the words of Istio's own rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// A port, 1 to 65535.
+    Port,
+    /// A port, or 0 for none.
+    PortOrZero,
+    /// A duration of a millisecond at least.
+    Duration,
+    /// A duration from zero up.
+    DurationOrZero,
+    /// A protocol's name.
+    Protocol,
+    /// A protocol's name, or empty for one that is detected.
+    ProtocolOrEmpty,
+}
+
+impl Rule {
+    fn of(word: &str) -> Option<Rule> {
+        Some(match word {
+            "port" => Rule::Port,
+            "port-or-zero" => Rule::PortOrZero,
+            "duration" => Rule::Duration,
+            "duration-or-zero" => Rule::DurationOrZero,
+            "protocol" => Rule::Protocol,
+            "protocol-or-empty" => Rule::ProtocolOrEmpty,
+            _ => return None,
+        })
+    }
+
+    /// Checks a number; the message says what would be right.
+    fn check_number(self, number: i128) -> Result<(), &'static str> {
+        let ok = match self {
+            Rule::PortOrZero if number == 0 => true,
+            Rule::Port | Rule::PortOrZero => {
+                u64::try_from(number).ok().and_then(Port::new).is_some()
+            }
+            _ => true,
+        };
+        if ok { Ok(()) } else { Err("port must be between 1-65535") }
+    }
+
+    /// Checks a text; the message says what would be right.
+    fn check_text(self, text: &str) -> Result<(), &'static str> {
+        match self {
+            Rule::Duration => match GoDuration::parse(text) {
+                Some(span) if span.get().as_micros() >= 1000 => Ok(()),
+                _ => Err("must be a valid duration greater than 1ms"),
+            },
+            Rule::DurationOrZero => match GoDuration::parse(text) {
+                Some(_) => Ok(()),
+                None => Err("must be a valid duration, such as 3s, or 0s"),
+            },
+            Rule::ProtocolOrEmpty if text.is_empty() => Ok(()),
+            Rule::Protocol | Rule::ProtocolOrEmpty => match text.parse::<istio::Protocol>() {
+                Ok(_) => Ok(()),
+                Err(_) => Err(istio::Protocol::EXPECTED),
+            },
+            Rule::Port | Rule::PortOrZero => Ok(()),
+        }
+    }
+}
+
+/// The schema of whole objects of a kind, as the kind's own group shows them.
+pub fn of(kind: Kind) -> &'static Schema {
+    &TREES.kinds[&kind]
+}
+
+/// The schema of whole objects of a kind as a group shows them: the kind's own, or that of another view.
+pub fn of_view(kind: Kind, group: &str) -> &'static Schema {
+    if kind == Kind::Event && group == "events.k8s.io" { &TREES.new_events } else { of(kind) }
+}
+
+/// The schema of `metadata`.
+pub fn object_meta() -> &'static Schema {
+    &TREES.metadata
+}
+
+struct Trees {
+    kinds: BTreeMap<Kind, Schema>,
+    new_events: Schema,
+    metadata: Schema,
+}
+
+static TREES: LazyLock<Trees> = LazyLock::new(|| Trees {
+    kinds: KINDS.iter().map(|row| (row.kind, whole(row.kind))).collect(),
+    new_events: built_in::<kube::event::EventView>(),
+    metadata: compile::compile::<ObjectMeta>(),
+});
+
+/// What every object looks like: its type, its metadata, and what its kind adds.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[allow(dead_code, reason = "only its schema is used")]
+struct Whole<T> {
+    /// Group and version of the form that this object is written in.
+    api_version: Option<String>,
+    /// Kind of the object.
+    kind: Option<String>,
+    /// Name, identity and history of the object.
+    metadata: Option<ObjectMeta>,
+    #[serde(flatten)]
+    rest: T,
+}
+
+/// What a custom kind adds to [`Whole`].
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "only its schema is used")]
+struct Custom<T> {
+    spec: Option<T>,
+    /// What is, as this program reports it.
+    status: Option<Status>,
+}
+
+/// As [`Custom`], for kinds that Istio does not accept without `spec`.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "only its schema is used")]
+struct CustomWithSpec<T> {
+    spec: T,
+    /// What is, as this program reports it.
+    status: Option<Status>,
+}
+
+/// What is known of an object: whether it is compiled, complete and served.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "IstioStatus", extend("x-kubernetes-preserve-unknown-fields" = true))]
+#[allow(dead_code, reason = "only its schema is used")]
+struct Status {
+    /// The state of the object, one aspect each.
+    conditions: Option<Vec<Condition>>,
+    /// Findings of the analysis.
+    validation_messages: Option<Opaque>,
+    /// The generation that this status speaks of.
+    observed_generation: Option<Opaque>,
+}
+
+/// One aspect of an object's state.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "IstioCondition")]
+#[allow(dead_code, reason = "only its schema is used")]
+struct Condition {
+    /// Which aspect: Reconciled, ResolvedRefs or Programmed.
+    r#type: Option<String>,
+    /// True, False or Unknown.
+    status: Option<String>,
+    /// When it was last examined.
+    last_probe_time: Option<String>,
+    /// When it last changed.
+    last_transition_time: Option<String>,
+    /// Why, in one word.
+    reason: Option<String>,
+    /// Why, in words.
+    message: Option<String>,
+    /// The generation that it speaks of.
+    observed_generation: Option<Opaque>,
+}
+
+fn whole(kind: Kind) -> Schema {
+    match kind {
+        Kind::Gateway => custom::<istio::Gateway>(),
+        Kind::VirtualService => custom::<istio::VirtualService>(),
+        Kind::DestinationRule => custom::<istio::DestinationRule>(),
+        Kind::ServiceEntry => {
+            whole_of::<CustomWithSpec<istio::ServiceEntry>, istio::ServiceEntry>()
+        }
+        Kind::Namespace => built_in::<kube::Namespace>(),
+        Kind::Service => built_in::<kube::Service>(),
+        Kind::EndpointSlice => built_in::<kube::EndpointSlice>(),
+        Kind::Secret => built_in::<kube::Secret>(),
+        Kind::ConfigMap => built_in::<kube::ConfigMap>(),
+        Kind::Pod => built_in::<kube::Pod>(),
+        Kind::Deployment => built_in::<kube::Deployment>(),
+        Kind::Event => built_in::<kube::Event>(),
+    }
+}
+
+fn custom<T: JsonSchema>() -> Schema {
+    whole_of::<Custom<T>, T>()
+}
+
+fn built_in<T: JsonSchema>() -> Schema {
+    whole_of::<T, T>()
+}
+
+/// The schema of objects with this body, described in the words of `T`.
+fn whole_of<Body: JsonSchema, T: JsonSchema>() -> Schema {
+    let description = compile::compile::<T>().description;
+    Schema { description, ..compile::compile::<Whole<Body>>() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! The schema of a kind as OpenAPI v3, which `kubectl explain` prints and kubectl and client libraries read.
+//!
+//! Dialects are not shown: they are read, not recommended.
+
+use serde_json::{Map, Value, json};
+
+use super::{Node, Object, Schema};
+use crate::Kind;
+
+/// Where clients look for the schema of `metadata`.
+pub const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+
+/// The schema of whole objects of a kind as a group shows them. `metadata` refers to [`OBJECT_META`], which
+/// the document that this becomes part of has to hold as well ([`object_meta`]).
+pub fn object(kind: Kind, group: &str) -> Value {
+    let schema = super::of_view(kind, group);
+    let mut json = print(schema);
+    if let Some(metadata) = json.pointer_mut("/properties/metadata") {
+        let description = metadata["description"].take();
+        *metadata = json!({
+            "description": description,
+            "allOf": [{"$ref": format!("#/components/schemas/{OBJECT_META}")}],
+        });
+    }
+    json
+}
+
+/// The schema of `metadata`, to stand under [`OBJECT_META`].
+pub fn object_meta() -> Value {
+    print(super::object_meta())
+}
+
+fn print(schema: &Schema) -> Value {
+    let mut json = Map::new();
+    if !schema.description.is_empty() {
+        json.insert("description".into(), schema.description.clone().into());
+    }
+    if schema.nullable {
+        json.insert("nullable".into(), true.into());
+    }
+    let Value::Object(shape) = shape(&schema.node) else {
+        return Value::Object(json);
+    };
+    json.extend(shape);
+    if let Node::String { values, .. } = &schema.node {
+        describe_values(&mut json, values);
+    }
+    Value::Object(json)
+}
+
+fn shape(node: &Node) -> Value {
+    match node {
+        Node::Any => json!({"x-kubernetes-preserve-unknown-fields": true}),
+        Node::IntOrString => json!({
+            "x-kubernetes-int-or-string": true,
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+        }),
+        Node::Boolean => json!({"type": "boolean"}),
+        Node::Integer { min, max, format, .. } => integer(*min, *max, format),
+        Node::Number { min, max } => {
+            let mut json = json!({"type": "number", "format": "double"});
+            set(&mut json, "minimum", *min);
+            set(&mut json, "maximum", *max);
+            json
+        }
+        Node::String { format, values, max_length, .. } => {
+            let mut json = json!({"type": "string"});
+            set(&mut json, "format", Some(format.as_str()).filter(|format| !format.is_empty()));
+            set(&mut json, "maxLength", *max_length);
+            let names: Vec<&str> = values.iter().map(|(name, _)| name.as_str()).collect();
+            set(&mut json, "enum", Some(names).filter(|names| !names.is_empty()));
+            json
+        }
+        Node::Array { items, min, max } => {
+            let mut json = json!({"type": "array", "items": print(items)});
+            set(&mut json, "minItems", Some(*min).filter(|min| *min > 0));
+            set(&mut json, "maxItems", Some(*max).filter(|max| *max < usize::MAX));
+            json
+        }
+        Node::Map { values, max } => {
+            let mut json = json!({"type": "object", "additionalProperties": print(values)});
+            set(&mut json, "maxProperties", Some(*max).filter(|max| *max < usize::MAX));
+            json
+        }
+        Node::Object(fields) => object_shape(fields),
+    }
+}
+
+fn object_shape(object: &Object) -> Value {
+    let shown = object.fields.iter().filter(|(_, field)| field.dialect.is_none());
+    let properties: Map<String, Value> =
+        shown.map(|(name, field)| (name.clone(), print(&field.schema))).collect();
+    let mut json = json!({"type": "object", "properties": properties});
+    set(&mut json, "required", Some(&object.required).filter(|required| !required.is_empty()));
+    if object.preserve_unknown {
+        set(&mut json, "x-kubernetes-preserve-unknown-fields", Some(true));
+    }
+    match object.one_of.as_slice() {
+        [] => {}
+        [group] => set(&mut json, "oneOf", Some(at_most_one(group))),
+        groups => {
+            let groups: Vec<Value> =
+                groups.iter().map(|group| json!({"oneOf": at_most_one(group)})).collect();
+            set(&mut json, "allOf", Some(groups));
+        }
+    }
+    json
+}
+
+/// "None of them, or just one", as a structural schema says it.
+fn at_most_one(group: &[String]) -> Vec<Value> {
+    let each: Vec<Value> = group.iter().map(|name| json!({"required": [name]})).collect();
+    let mut options = vec![json!({"not": {"anyOf": each}})];
+    options.extend(each);
+    options
+}
+
+fn integer(min: i128, max: i128, format: &str) -> Value {
+    let mut json = json!({"type": "integer"});
+    let signed = matches!(format, "int32" | "int64");
+    if signed {
+        set(&mut json, "format", Some(format));
+    }
+    let natural = match format {
+        "int32" => (i128::from(i32::MIN), i128::from(i32::MAX)),
+        "int64" => (i128::from(i64::MIN), i128::from(i64::MAX)),
+        // A number without a sign has no format of its own in OpenAPI: its bounds say it.
+        "uint64" => (i128::MIN, i128::from(u64::MAX)),
+        _ => (i128::MIN, i128::MAX),
+    };
+    let bound = |bound: i128, natural: i128| {
+        Some(bound).filter(|b| *b != natural).and_then(|b| i64::try_from(b).ok())
+    };
+    set(&mut json, "minimum", bound(min, natural.0));
+    set(&mut json, "maximum", bound(max, natural.1));
+    json
+}
+
+/// Tells the meaning of an enumeration's values, for which OpenAPI has no place of its own.
+fn describe_values(json: &mut Map<String, Value>, values: &[(String, String)]) {
+    let meant: Vec<String> = values
+        .iter()
+        .filter(|(_, meaning)| !meaning.is_empty())
+        .map(|(name, meaning)| format!("{name}: {meaning}"))
+        .collect();
+    if meant.is_empty() {
+        return;
+    }
+    let words = json.get("description").and_then(Value::as_str).unwrap_or_default();
+    let text = format!("{words}\n\n{}", meant.join("\n\n"));
+    json.insert("description".into(), text.trim_start().into());
+}
+
+fn set(json: &mut Value, key: &str, value: Option<impl serde::Serialize>) {
+    let value = value.and_then(|value| serde_json::to_value(value).ok());
+    if let (Some(map), Some(value)) = (json.as_object_mut(), value) {
+        map.insert(key.to_owned(), value);
+    }
+}
