@@ -1,1 +1,28 @@
 //! Resources in, xDS out: pure, incremental, no I/O.
+//!
+//! [`Pilot::apply`] takes what happened to objects and answers what changes for the proxy (a
+//! [`tidegate_xds::Change`]) and for the objects' status. It knows no sockets, no files and no clock; the
+//! same inputs give the same outputs.
+//!
+//! - [`model`] is Istio's semantics without wire types: ages, hosts, merging of Gateways, the registry.
+//! - [`compile`] writes Envoy's messages with Istio's names and settings.
+//! - `engine` keeps the index from objects to the resources that they feed, and recompiles only those: a
+//!   listener, a virtual host, the clusters of one host, their endpoints.
+//! - [`status`] says of each object whether it was compiled without fault and whether what it names exists.
+//!
+//! An object that is wrong takes down itself alone: whoever decodes objects sends [`Input::Invalid`], the
+//! last good form stays in the model, and the reason stands in the status.
+//!
+//! Not served yet, and told in status where it is used: terminating TLS on Gateways, DestinationRule,
+//! delegates, faults, mirrors, CORS, retries, WorkloadEntry. A VirtualService acts on gateways only.
+
+pub mod compile;
+mod engine;
+mod io;
+pub mod model;
+mod options;
+pub mod status;
+
+pub use engine::Pilot;
+pub use io::{Compiled, Input, Output};
+pub use options::{AccessLog, GatewayService, Options};

@@ -1,0 +1,125 @@
+//! Clusters: one per service port.
+
+use std::collections::BTreeMap;
+
+use tidegate_api::istio::Protocol;
+use tidegate_envoy::any;
+use tidegate_envoy::prost_types::Any;
+use tidegate_envoy::v3::cluster::circuit_breakers::Thresholds;
+use tidegate_envoy::v3::cluster::cluster::{
+    ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, EdsClusterConfig, LbPolicy,
+};
+use tidegate_envoy::v3::cluster::{CircuitBreakers, Cluster};
+use tidegate_envoy::v3::core::Http2ProtocolOptions;
+use tidegate_envoy::v3::endpoint::ClusterLoadAssignment;
+use tidegate_envoy::v3::http_options::HttpProtocolOptions;
+use tidegate_envoy::v3::http_options::http_protocol_options::explicit_http_config::ProtocolConfig;
+use tidegate_envoy::v3::http_options::http_protocol_options::{
+    ExplicitHttpConfig, UpstreamProtocolOptions,
+};
+
+use super::{Context, ads, duration, endpoints};
+use crate::model::names;
+use crate::model::service::{Discovery, Port, Service};
+
+/// The key of a cluster's HTTP settings.
+const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+/// A cluster, and its endpoints where they are a resource of their own.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The cluster; `None` where there is nothing to resolve, which Envoy would refuse.
+    pub cluster: Option<Cluster>,
+    /// The endpoints.
+    pub endpoints: Option<ClusterLoadAssignment>,
+}
+
+/// Compiles the cluster of a service port.
+#[must_use]
+#[allow(deprecated, reason = "Istio writes how names are resolved here, and every Envoy reads it")]
+pub fn compile(service: &Service, port: &Port, context: &Context<'_>) -> Compiled {
+    let mut cluster = base(names::cluster(&service.host, "", port.number), context);
+    if port.protocol.is_some_and(Protocol::is_http2) {
+        cluster.typed_extension_protocol_options = http2();
+    }
+    let Discovery::Names { one_address, .. } = service.discovery else {
+        cluster.cluster_discovery_type =
+            Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into()));
+        cluster.eds_cluster_config =
+            Some(EdsClusterConfig { eds_config: Some(ads()), service_name: cluster.name.clone() });
+        let endpoints = assignment(service, port, context);
+        return Compiled { cluster: Some(cluster), endpoints };
+    };
+    let names = context.registry.endpoints(service, port);
+    let assignment = endpoints::assignment(&cluster.name, &names);
+    if assignment.endpoints.is_empty() {
+        return Compiled { cluster: None, endpoints: None };
+    }
+    let kind = if one_address { DiscoveryType::LogicalDns } else { DiscoveryType::StrictDns };
+    cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(kind.into()));
+    cluster.dns_lookup_family = DnsLookupFamily::V4Only.into();
+    cluster.dns_refresh_rate = Some(duration(context.options.dns_refresh_rate));
+    cluster.respect_dns_ttl = true;
+    cluster.load_assignment = Some(assignment);
+    Compiled { cluster: Some(cluster), endpoints: None }
+}
+
+/// The endpoints of a service port; `None` where they are part of the cluster, as names to resolve.
+#[must_use]
+pub fn assignment(
+    service: &Service,
+    port: &Port,
+    context: &Context<'_>,
+) -> Option<ClusterLoadAssignment> {
+    let name = names::cluster(&service.host, "", port.number);
+    let apart = !matches!(service.discovery, Discovery::Names { .. });
+    apart.then(|| endpoints::assignment(&name, &context.registry.endpoints(service, port)))
+}
+
+/// The cluster that closes what is sent to it.
+#[must_use]
+pub fn black_hole(connect_timeout: std::time::Duration) -> Cluster {
+    Cluster {
+        name: names::BLACK_HOLE_CLUSTER.to_owned(),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Static.into())),
+        connect_timeout: Some(duration(connect_timeout)),
+        lb_policy: LbPolicy::RoundRobin.into(),
+        ..Cluster::default()
+    }
+}
+
+fn base(name: String, context: &Context<'_>) -> Cluster {
+    // Istio lifts Envoy's limits of 1024: limits are a DestinationRule's business.
+    let unlimited = Thresholds {
+        max_connections: Some(u32::MAX),
+        max_pending_requests: Some(u32::MAX),
+        max_requests: Some(u32::MAX),
+        max_retries: Some(u32::MAX),
+        track_remaining: true,
+        ..Thresholds::default()
+    };
+    Cluster {
+        name,
+        connect_timeout: Some(duration(context.options.connect_timeout)),
+        lb_policy: LbPolicy::LeastRequest.into(),
+        circuit_breakers: Some(CircuitBreakers {
+            thresholds: vec![unlimited],
+            ..CircuitBreakers::default()
+        }),
+        ..Cluster::default()
+    }
+}
+
+fn http2() -> BTreeMap<String, Any> {
+    let options = HttpProtocolOptions {
+        upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(
+            ExplicitHttpConfig {
+                protocol_config: Some(ProtocolConfig::Http2ProtocolOptions(
+                    Http2ProtocolOptions::default(),
+                )),
+            },
+        )),
+        ..HttpProtocolOptions::default()
+    };
+    BTreeMap::from([(HTTP_OPTIONS.to_owned(), any(&options))])
+}

@@ -1,0 +1,50 @@
+//! The HTTP connection manager, with the settings of Istio's ingress gateway.
+
+use std::time::Duration;
+
+use tidegate_envoy::any;
+use tidegate_envoy::v3::hcm::http_connection_manager::{
+    CodecType, ForwardClientCertDetails, RouteSpecifier, UpgradeConfig,
+};
+use tidegate_envoy::v3::hcm::{HttpConnectionManager, HttpFilter, Rds, http_filter};
+use tidegate_envoy::v3::listener::Filter;
+use tidegate_envoy::v3::listener::filter::ConfigType;
+use tidegate_envoy::v3::router::Router;
+
+use super::{access_log, ads, duration};
+use crate::Options;
+
+/// The connection manager of a listener, which takes its routes by name.
+#[must_use]
+pub fn filter(listener: &str, routes: &str, options: &Options) -> Filter {
+    let manager = HttpConnectionManager {
+        codec_type: CodecType::Auto.into(),
+        stat_prefix: format!("outbound_{listener}"),
+        route_specifier: Some(RouteSpecifier::Rds(Rds {
+            config_source: Some(ads()),
+            route_config_name: routes.to_owned(),
+        })),
+        http_filters: vec![HttpFilter {
+            name: "envoy.filters.http.router".to_owned(),
+            config_type: Some(http_filter::ConfigType::TypedConfig(any(&Router::default()))),
+            ..HttpFilter::default()
+        }],
+        server_name: "istio-envoy".to_owned(),
+        // The gateway is the edge: the peer's address is the client's, whatever the headers say.
+        use_remote_address: Some(true),
+        normalize_path: Some(true),
+        // Requests are limited by their route's timeout only, as long-lived streams need.
+        stream_idle_timeout: Some(duration(Duration::ZERO)),
+        upgrade_configs: vec![UpgradeConfig {
+            upgrade_type: "websocket".to_owned(),
+            ..UpgradeConfig::default()
+        }],
+        forward_client_cert_details: ForwardClientCertDetails::SanitizeSet.into(),
+        access_log: access_log::of_traffic(options),
+        ..HttpConnectionManager::default()
+    };
+    Filter {
+        name: "envoy.filters.network.http_connection_manager".to_owned(),
+        config_type: Some(ConfigType::TypedConfig(any(&manager))),
+    }
+}

@@ -1,0 +1,71 @@
+//! Filter chains that carry connections: TLS passed through by SNI, and opaque TCP.
+
+use std::collections::BTreeSet;
+
+use tidegate_api::istio::virtual_service::RouteDestination;
+use tidegate_envoy::any;
+use tidegate_envoy::v3::listener::filter::ConfigType;
+use tidegate_envoy::v3::listener::{Filter, FilterChain, FilterChainMatch};
+use tidegate_envoy::v3::tcp_proxy::TcpProxy;
+use tidegate_envoy::v3::tcp_proxy::tcp_proxy::weighted_cluster::ClusterWeight;
+use tidegate_envoy::v3::tcp_proxy::tcp_proxy::{ClusterSpecifier, WeightedCluster};
+
+use super::{Context, access_log};
+use crate::model::virtual_service::VirtualService;
+
+/// A chain for these server names; `*` among them takes every connection.
+#[must_use]
+pub fn for_names(names: &BTreeSet<String>, filter: Filter) -> FilterChain {
+    let every = names.contains("*");
+    FilterChain {
+        filter_chain_match: (!every).then(|| FilterChainMatch {
+            server_names: names.iter().cloned().collect(),
+            ..FilterChainMatch::default()
+        }),
+        filters: vec![filter],
+        ..FilterChain::default()
+    }
+}
+
+/// A chain for every connection.
+#[must_use]
+pub fn for_all(filter: Filter) -> FilterChain {
+    FilterChain { filters: vec![filter], ..FilterChain::default() }
+}
+
+/// The filter that carries a connection to one of the destinations; `None` when all weights are zero.
+#[must_use]
+pub fn tcp_proxy(
+    destinations: &[RouteDestination],
+    service: &VirtualService,
+    port: u16,
+    context: &Context<'_>,
+) -> Option<Filter> {
+    let cluster =
+        |d: &RouteDestination| context.cluster(&d.destination, &service.key.namespace, port);
+    let (stat_prefix, to) = match destinations {
+        [only] => (cluster(only), ClusterSpecifier::Cluster(cluster(only))),
+        several => {
+            let weighted: Vec<ClusterWeight> = several
+                .iter()
+                .filter_map(|d| Some((d, u32::try_from(d.weight).ok().filter(|w| *w > 0)?)))
+                .map(|(d, weight)| ClusterWeight { name: cluster(d), weight, ..Default::default() })
+                .collect();
+            if weighted.is_empty() {
+                return None;
+            }
+            let name = format!("{}.{}", service.key.name, service.key.namespace);
+            (name, ClusterSpecifier::WeightedClusters(WeightedCluster { clusters: weighted }))
+        }
+    };
+    let proxy = TcpProxy {
+        stat_prefix,
+        cluster_specifier: Some(to),
+        access_log: access_log::of_traffic(context.options),
+        ..TcpProxy::default()
+    };
+    Some(Filter {
+        name: "envoy.filters.network.tcp_proxy".to_owned(),
+        config_type: Some(ConfigType::TypedConfig(any(&proxy))),
+    })
+}

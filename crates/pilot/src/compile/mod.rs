@@ -1,0 +1,76 @@
+//! From the model to Envoy's messages, with Istio's names and settings. Nothing here decides who wins; it
+//! writes down what the model says. One file per part of the output.
+
+use std::time::Duration;
+
+use tidegate_envoy::prost_types;
+use tidegate_envoy::v3::core::{
+    AggregatedConfigSource, ApiVersion, ConfigSource, config_source::ConfigSourceSpecifier,
+};
+
+use crate::Options;
+use crate::model::names;
+use crate::model::registry::Registry;
+use tidegate_api::istio::virtual_service::Destination;
+
+pub mod access_log;
+pub mod cluster;
+pub mod connection_manager;
+pub mod endpoints;
+pub mod filter_chain;
+pub mod headers;
+pub mod listener;
+pub mod matches;
+pub mod route;
+pub mod text;
+pub mod virtual_host;
+
+/// What every part of the compilation may look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The gateway and its mesh.
+    pub options: &'a Options,
+    /// What destination hosts stand for.
+    pub registry: &'a Registry,
+}
+
+impl Context<'_> {
+    /// The cluster of a destination. Without a port it is the service's only one, else the port that the
+    /// traffic came in on. The cluster need not exist: then the answer is 503, as in Istio.
+    #[must_use]
+    pub fn cluster(
+        &self,
+        destination: &Destination,
+        namespace: &str,
+        listener_port: u16,
+    ) -> String {
+        let port = destination.port_number().map(u16::from);
+        let port = port.unwrap_or_else(|| {
+            let service = self.registry.find(&destination.host, namespace);
+            match service.map(|s| &*s.ports) {
+                Some([only]) => only.number,
+                _ => listener_port,
+            }
+        });
+        names::cluster(&destination.host, &destination.subset, port)
+    }
+}
+
+/// A span of time as protobuf writes it.
+pub(crate) fn duration(span: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        // Spans come from Go's notation, which ends below 2^63 nanoseconds.
+        seconds: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(span.subsec_nanos()).unwrap_or(0),
+    }
+}
+
+/// "Ask where this resource came from", without a limit on waiting.
+pub(crate) fn ads() -> ConfigSource {
+    ConfigSource {
+        config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
+        initial_fetch_timeout: Some(duration(Duration::ZERO)),
+        resource_api_version: ApiVersion::V3.into(),
+        ..ConfigSource::default()
+    }
+}

@@ -1,0 +1,201 @@
+//! One HTTP rule under one of its conditions: a route.
+
+use tidegate_api::istio::virtual_service::{
+    DerivePort, DirectResponseBody, HttpDirectResponse, HttpMatchRequest, HttpRedirect, HttpRoute,
+    HttpRouteDestination, RedirectPort,
+};
+use tidegate_envoy::v3::core::DataSource;
+use tidegate_envoy::v3::core::data_source::Specifier;
+use tidegate_envoy::v3::matcher::RegexMatchAndSubstitute;
+use tidegate_envoy::v3::route::redirect_action::{
+    PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier,
+};
+use tidegate_envoy::v3::route::route::Action;
+use tidegate_envoy::v3::route::route_action::{ClusterSpecifier, HostRewriteSpecifier};
+use tidegate_envoy::v3::route::route_match::PathSpecifier;
+use tidegate_envoy::v3::route::weighted_cluster::{
+    ClusterWeight, cluster_weight::HostRewriteSpecifier as WeightHostRewrite,
+};
+use tidegate_envoy::v3::route::{
+    DirectResponseAction, RedirectAction, Route, RouteAction, RouteMatch, WeightedCluster,
+};
+
+use super::headers::Operations;
+use super::{Context, duration, matches, text};
+use crate::model::virtual_service::Place;
+
+/// The route of a rule under a condition (`None`: the rule has none) at a place.
+#[must_use]
+pub fn route(
+    rule: &HttpRoute,
+    condition: Option<&HttpMatchRequest>,
+    namespace: &str,
+    place: &Place,
+    context: &Context<'_>,
+) -> Route {
+    let matched = condition.map_or_else(matches::any, matches::of_condition);
+    let operations = Operations::of(rule.headers.as_ref());
+    let mut route = Route {
+        name: name(rule, condition),
+        stat_prefix: condition.map(|c| c.stat_prefix.clone()).unwrap_or_default(),
+        request_headers_to_add: operations.request_add,
+        request_headers_to_remove: operations.request_remove,
+        response_headers_to_add: operations.response_add,
+        response_headers_to_remove: operations.response_remove,
+        ..Route::default()
+    };
+    route.action = Some(if let Some(wanted) = &rule.redirect {
+        Action::Redirect(redirect(wanted, place))
+    } else if let Some(answer) = &rule.direct_response {
+        Action::DirectResponse(direct_response(answer))
+    } else {
+        let mut action = forward(rule, &matched, operations.authority);
+        destinations(&rule.route, &mut action, &mut route, namespace, place, context);
+        Action::Route(action)
+    });
+    route.r#match = Some(matched);
+    route
+}
+
+fn name(rule: &HttpRoute, condition: Option<&HttpMatchRequest>) -> String {
+    match condition {
+        Some(condition) if !condition.name.is_empty() => {
+            format!("{}.{}", rule.name, condition.name)
+        }
+        _ => rule.name.clone(),
+    }
+}
+
+/// What holds for every destination: timeout, path and host.
+fn forward(rule: &HttpRoute, matched: &RouteMatch, authority: Option<String>) -> RouteAction {
+    let mut action = RouteAction {
+        // Envoy's own default is 15 seconds; Istio's is none.
+        timeout: Some(duration(rule.timeout.map(Into::into).unwrap_or_default())),
+        ..RouteAction::default()
+    };
+    let mut authority = authority;
+    if let Some(rewrite) = &rule.rewrite {
+        if let Some(regex) = &rewrite.uri_regex_rewrite {
+            action.regex_rewrite = Some(substitute(&regex.pattern, &regex.rewrite));
+        } else if !rewrite.uri.is_empty() {
+            rewrite_path(&mut action, &rewrite.uri, matched);
+        }
+        if !rewrite.authority.is_empty() {
+            authority = Some(rewrite.authority.clone());
+        }
+    }
+    action.host_rewrite_specifier = authority.map(HostRewriteSpecifier::HostRewriteLiteral);
+    action
+}
+
+/// Replaces the matched prefix, or the whole path.
+///
+/// `/` for a prefix takes the prefix away: `/api/users` becomes `/users`. Plain replacement would leave two
+/// slashes, which is what Istio sends for a VirtualService; guide 002 promises one.
+fn rewrite_path(action: &mut RouteAction, uri: &str, matched: &RouteMatch) {
+    match &matched.path_specifier {
+        Some(PathSpecifier::Prefix(prefix)) if uri == "/" && !prefix.ends_with('/') => {
+            let case = if matched.case_sensitive == Some(false) { "(?i)" } else { "" };
+            let pattern = format!("{case}^{}(/?)(.*)", regex::escape(prefix));
+            action.regex_rewrite = Some(substitute(&pattern, "/\\2"));
+        }
+        _ => uri.clone_into(&mut action.prefix_rewrite),
+    }
+}
+
+fn substitute(pattern: &str, substitution: &str) -> RegexMatchAndSubstitute {
+    RegexMatchAndSubstitute {
+        pattern: Some(text::regex(pattern)),
+        substitution: substitution.to_owned(),
+    }
+}
+
+fn destinations(
+    all: &[HttpRouteDestination],
+    action: &mut RouteAction,
+    route: &mut Route,
+    namespace: &str,
+    place: &Place,
+    context: &Context<'_>,
+) {
+    let cluster = |d: &HttpRouteDestination| context.cluster(&d.destination, namespace, place.port);
+    if let [only] = all {
+        let operations = Operations::of(only.headers.as_ref());
+        route.request_headers_to_add.extend(operations.request_add);
+        route.request_headers_to_remove.extend(operations.request_remove);
+        route.response_headers_to_add.extend(operations.response_add);
+        route.response_headers_to_remove.extend(operations.response_remove);
+        if action.host_rewrite_specifier.is_none() {
+            action.host_rewrite_specifier =
+                operations.authority.map(HostRewriteSpecifier::HostRewriteLiteral);
+        }
+        action.cluster_specifier = Some(ClusterSpecifier::Cluster(cluster(only)));
+        return;
+    }
+    let weighted = all.iter().filter(|d| d.weight > 0).map(|destination| {
+        let operations = Operations::of(destination.headers.as_ref());
+        ClusterWeight {
+            name: cluster(destination),
+            weight: u32::try_from(destination.weight).ok(),
+            request_headers_to_add: operations.request_add,
+            request_headers_to_remove: operations.request_remove,
+            response_headers_to_add: operations.response_add,
+            response_headers_to_remove: operations.response_remove,
+            host_rewrite_specifier: operations.authority.map(WeightHostRewrite::HostRewriteLiteral),
+            ..ClusterWeight::default()
+        }
+    });
+    action.cluster_specifier = Some(ClusterSpecifier::WeightedClusters(WeightedCluster {
+        clusters: weighted.collect(),
+        ..WeightedCluster::default()
+    }));
+}
+
+fn redirect(wanted: &HttpRedirect, place: &Place) -> RedirectAction {
+    let path = if wanted.prefix_rewrite.is_empty() {
+        PathRewriteSpecifier::PathRedirect(wanted.uri.clone())
+    } else {
+        PathRewriteSpecifier::PrefixRewrite(wanted.prefix_rewrite.clone())
+    };
+    let scheme = match (wanted.scheme.as_str(), place.tls) {
+        ("", true) => "https",
+        ("", false) => "http",
+        (scheme, _) => scheme,
+    };
+    let port = match wanted.port_choice() {
+        Some(RedirectPort::Fixed(port)) => port.get(),
+        Some(RedirectPort::Derived(DerivePort::FromRequestPort)) => place.port,
+        Some(RedirectPort::Derived(DerivePort::FromProtocolDefault)) | None => 0,
+    };
+    // A scheme's own port is not spelled out.
+    let implied = matches!((scheme, port), ("http", 80) | ("https", 443));
+    RedirectAction {
+        host_redirect: wanted.authority.clone(),
+        port_redirect: if implied { 0 } else { port.into() },
+        response_code: match wanted.redirect_code {
+            302 => RedirectResponseCode::Found,
+            303 => RedirectResponseCode::SeeOther,
+            307 => RedirectResponseCode::TemporaryRedirect,
+            308 => RedirectResponseCode::PermanentRedirect,
+            _ => RedirectResponseCode::MovedPermanently,
+        }
+        .into(),
+        scheme_rewrite_specifier: (!wanted.scheme.is_empty())
+            .then(|| SchemeRewriteSpecifier::SchemeRedirect(wanted.scheme.clone())),
+        path_rewrite_specifier: Some(path),
+        ..RedirectAction::default()
+    }
+}
+
+fn direct_response(answer: &HttpDirectResponse) -> DirectResponseAction {
+    let body = answer.body.as_ref().and_then(|body| match body {
+        DirectResponseBody::Empty => None,
+        DirectResponseBody::Text(text) => Some(Specifier::InlineString(text.clone())),
+        DirectResponseBody::Bytes(bytes) => Some(Specifier::InlineBytes(bytes.clone())),
+    });
+    DirectResponseAction {
+        status: answer.status,
+        body: body.map(|b| DataSource { specifier: Some(b), ..DataSource::default() }),
+        ..DirectResponseAction::default()
+    }
+}

@@ -1,0 +1,26 @@
+//! `StringMatch` as Envoy's matchers.
+
+use tidegate_api::istio::StringMatch;
+use tidegate_envoy::v3::matcher::string_matcher::MatchPattern;
+use tidegate_envoy::v3::matcher::{RegexMatcher, StringMatcher};
+
+/// The matcher of a text; `None` when it only has to be there.
+///
+/// The expression `*`, which is none, has meant presence in Istio since before it was refused.
+#[must_use]
+pub fn matcher(condition: &StringMatch) -> Option<StringMatcher> {
+    let pattern = match condition {
+        StringMatch::Present => return None,
+        StringMatch::Regex(regex) if regex == "*" => return None,
+        StringMatch::Exact(text) => MatchPattern::Exact(text.clone()),
+        StringMatch::Prefix(text) => MatchPattern::Prefix(text.clone()),
+        StringMatch::Regex(regex) => MatchPattern::SafeRegex(self::regex(regex)),
+    };
+    Some(StringMatcher { match_pattern: Some(pattern), ..StringMatcher::default() })
+}
+
+/// An RE2 expression that has to match the whole text.
+#[must_use]
+pub fn regex(expression: &str) -> RegexMatcher {
+    RegexMatcher { regex: expression.to_owned(), ..RegexMatcher::default() }
+}

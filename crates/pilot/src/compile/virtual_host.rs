@@ -1,0 +1,93 @@
+//! Virtual hosts: the routes that one or more hosts share.
+
+use bytes::{Bytes, BytesMut};
+use tidegate_envoy::prost::Message;
+use tidegate_envoy::v3::route::virtual_host::TlsRequirementType;
+use tidegate_envoy::v3::route::{RouteConfiguration, VirtualHost};
+
+use super::{Context, matches, route};
+use crate::model::names;
+use crate::model::virtual_service::{Place, VirtualService, applies, is_served};
+
+/// Field number of `routes` in `envoy.config.route.v3.VirtualHost`.
+const ROUTES: u32 = 3;
+
+/// `MaxDirectResponseBodySizeBytes` of Istio: 1 MiB, where Envoy's default is 4 KiB.
+const MAX_DIRECT_RESPONSE_BODY: u32 = 1 << 20;
+
+/// A route, encoded, with what its place in the virtual host depends on.
+#[derive(Debug)]
+pub struct EncodedRoute {
+    bytes: Vec<u8>,
+    catch_all: bool,
+}
+
+/// The routes that a VirtualService has at a place, in its own order. What follows a rule that takes every
+/// request can never be reached, and is left out.
+#[must_use]
+pub fn routes(service: &VirtualService, place: &Place, context: &Context<'_>) -> Vec<EncodedRoute> {
+    let mut routes = Vec::new();
+    for rule in service.http.iter().filter(|rule| is_served(rule)) {
+        let conditions: Vec<_> = if rule.matches.is_empty() {
+            vec![None]
+        } else {
+            let applying = rule.matches.iter().filter(|m| applies(m, place, context.options));
+            applying.map(Some).collect()
+        };
+        for condition in conditions {
+            let route = route::route(rule, condition, &service.key.namespace, place, context);
+            let catch_all = route.r#match.as_ref().is_some_and(matches::is_catch_all);
+            routes.push(EncodedRoute { bytes: route.encode_to_vec(), catch_all });
+            if catch_all {
+                return routes;
+            }
+        }
+    }
+    routes
+}
+
+/// A virtual host: `domains` go to `routes`, those that take every request last.
+#[must_use]
+pub fn virtual_host(
+    name: &str,
+    domains: Vec<String>,
+    redirect_to_https: bool,
+    routes: &[&EncodedRoute],
+) -> Bytes {
+    let require_tls =
+        if redirect_to_https { TlsRequirementType::All } else { TlsRequirementType::None };
+    let host = VirtualHost {
+        name: name.to_owned(),
+        domains,
+        require_tls: require_tls.into(),
+        include_request_attempt_count: true,
+        ..VirtualHost::default()
+    };
+    let mut bytes = BytesMut::from(&*host.encode_to_vec());
+    for catch_all in [false, true] {
+        for route in routes.iter().filter(|r| r.catch_all == catch_all) {
+            tidegate_xds::assemble::append_message(ROUTES, &route.bytes, &mut bytes);
+        }
+    }
+    bytes.freeze()
+}
+
+/// The virtual host of a port without any other: every request is answered 404.
+#[must_use]
+pub fn blackhole(port: u16) -> (String, VirtualHost) {
+    let name = names::virtual_host(names::BLACKHOLE, port);
+    let host =
+        VirtualHost { name: name.clone(), domains: vec!["*".to_owned()], ..Default::default() };
+    (name, host)
+}
+
+/// A route configuration without its virtual hosts.
+#[must_use]
+pub fn skeleton(name: &str) -> RouteConfiguration {
+    RouteConfiguration {
+        name: name.to_owned(),
+        ignore_port_in_host_matching: true,
+        max_direct_response_body_size_bytes: Some(MAX_DIRECT_RESPONSE_BODY),
+        ..RouteConfiguration::default()
+    }
+}

@@ -1,0 +1,181 @@
+//! Which Gateways and VirtualServices there are, and who refers to whom.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use tidegate_api::ObjectKey;
+
+use crate::model::age::Age;
+use crate::model::gateway::{Gateway, Server};
+use crate::model::virtual_service::{Order, VirtualService};
+
+/// Gateways and VirtualServices by every name that a change may start from.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    /// Every Gateway there is, served here or not, as `NAMESPACE/NAME`.
+    named: HashSet<Arc<str>>,
+    /// Gateways that are served here, the oldest first.
+    gateways: BTreeMap<Age, Gateway>,
+    ages: HashMap<ObjectKey, Age>,
+    /// Gateways by the ports that are listened on for them.
+    ports: HashMap<u16, BTreeSet<Age>>,
+    services: HashMap<ObjectKey, Arc<VirtualService>>,
+    /// VirtualServices by the gateways that they name, in the order in which they apply there.
+    bound: HashMap<Arc<str>, BTreeMap<Place, Arc<VirtualService>>>,
+    /// VirtualServices by the hosts that they send to; whether any such destination leaves the port open.
+    referrers: HashMap<Arc<str>, BTreeMap<ObjectKey, bool>>,
+}
+
+/// Place among the VirtualServices of a gateway; hidden ones have none, and are not applied.
+type Place = (Option<Order>, ObjectKey);
+
+// === Gateways ===
+
+impl Index {
+    /// Replaces a Gateway: whether there is one, and how it is served here if it is. Answers the ports that
+    /// are to be merged again.
+    pub(crate) fn set_gateway(
+        &mut self,
+        key: &ObjectKey,
+        exists: bool,
+        gateway: Option<Gateway>,
+    ) -> BTreeSet<u16> {
+        let mut touched = BTreeSet::new();
+        if let Some(age) = self.ages.remove(key)
+            && let Some(old) = self.gateways.remove(&age)
+        {
+            for port in listened(&old) {
+                touched.insert(port);
+                if let Some(ages) = self.ports.get_mut(&port) {
+                    ages.remove(&age);
+                    if ages.is_empty() {
+                        self.ports.remove(&port);
+                    }
+                }
+            }
+        }
+        let name = gateway_name(key);
+        if exists {
+            self.named.insert(name);
+        } else {
+            self.named.remove(&name);
+        }
+        if let Some(gateway) = gateway {
+            for port in listened(&gateway) {
+                touched.insert(port);
+                self.ports.entry(port).or_default().insert(gateway.age.clone());
+            }
+            self.ages.insert(key.clone(), gateway.age.clone());
+            self.gateways.insert(gateway.age.clone(), gateway);
+        }
+        touched
+    }
+
+    /// The servers that are listened for on a port, those of the oldest Gateway first.
+    pub(crate) fn servers_on(&self, port: u16) -> impl Iterator<Item = &Arc<Server>> {
+        let ages = self.ports.get(&port).into_iter().flatten();
+        ages.filter_map(|age| self.gateways.get(age))
+            .flat_map(|gateway| &gateway.servers)
+            .filter(move |server| server.listen.contains(&port))
+    }
+
+    /// A Gateway that is served here.
+    pub(crate) fn gateway(&self, key: &ObjectKey) -> Option<&Gateway> {
+        self.gateways.get(self.ages.get(key)?)
+    }
+
+    /// Whether there is a Gateway of that `NAMESPACE/NAME`, served here or not.
+    pub(crate) fn knows_gateway(&self, name: &str) -> bool {
+        self.named.contains(name)
+    }
+}
+
+fn listened(gateway: &Gateway) -> impl Iterator<Item = u16> {
+    gateway.servers.iter().flat_map(|s| s.listen.iter().copied())
+}
+
+/// `NAMESPACE/NAME`, as VirtualServices name a Gateway.
+pub(crate) fn gateway_name(key: &ObjectKey) -> Arc<str> {
+    format!("{}/{}", key.namespace, key.name).into()
+}
+
+// === VirtualServices ===
+
+impl Index {
+    /// Replaces a VirtualService and answers what was there.
+    pub(crate) fn set_virtual_service(
+        &mut self,
+        key: &ObjectKey,
+        service: Option<VirtualService>,
+    ) -> Option<Arc<VirtualService>> {
+        let old = self.services.remove(key);
+        if let Some(old) = &old {
+            self.unlink(old);
+        }
+        if let Some(service) = service.map(Arc::new) {
+            self.link(&service);
+            self.services.insert(key.clone(), service);
+        }
+        old
+    }
+
+    fn link(&mut self, service: &Arc<VirtualService>) {
+        for gateway in &service.gateways {
+            let place = (service.order.clone(), service.key.clone());
+            let bound = self.bound.entry(Arc::clone(gateway)).or_default();
+            bound.insert(place, Arc::clone(service));
+        }
+        for (_, destination) in service.destinations() {
+            let referrers = self.referrers.entry(destination.host.as_str().into()).or_default();
+            *referrers.entry(service.key.clone()).or_default() |=
+                destination.port_number().is_none();
+        }
+    }
+
+    fn unlink(&mut self, service: &VirtualService) {
+        let place = (service.order.clone(), service.key.clone());
+        for gateway in &service.gateways {
+            if let Some(bound) = self.bound.get_mut(gateway) {
+                bound.remove(&place);
+                if bound.is_empty() {
+                    self.bound.remove(gateway);
+                }
+            }
+        }
+        for (_, destination) in service.destinations() {
+            if let Some(referrers) = self.referrers.get_mut(destination.host.as_str()) {
+                referrers.remove(&service.key);
+                if referrers.is_empty() {
+                    self.referrers.remove(destination.host.as_str());
+                }
+            }
+        }
+    }
+
+    /// A VirtualService.
+    pub(crate) fn virtual_service(&self, key: &ObjectKey) -> Option<&Arc<VirtualService>> {
+        self.services.get(key)
+    }
+
+    /// The VirtualServices that a gateway applies, in order.
+    pub(crate) fn bound_to<'a>(
+        &'a self,
+        gateway: &str,
+    ) -> impl Iterator<Item = &'a VirtualService> + use<'a> {
+        let bound = self.bound.get(gateway).into_iter().flatten();
+        bound.filter(|((order, _), _)| order.is_some()).map(|(_, service)| &**service)
+    }
+
+    /// Every VirtualService that names a gateway, applied or not.
+    pub(crate) fn naming<'a>(
+        &'a self,
+        gateway: &str,
+    ) -> impl Iterator<Item = &'a ObjectKey> + use<'a> {
+        self.bound.get(gateway).into_iter().flatten().map(|((_, key), _)| key)
+    }
+
+    /// The VirtualServices that send to a host, and whether they leave the port to be found.
+    pub(crate) fn referring_to(&self, host: &str) -> impl Iterator<Item = (&ObjectKey, bool)> {
+        self.referrers.get(host).into_iter().flatten().map(|(key, open)| (key, *open))
+    }
+}

@@ -1,0 +1,170 @@
+//! First step: objects into the model, and marks on what they feed.
+
+use std::sync::Arc;
+
+use tidegate_api::istio::{self, DestinationRule};
+use tidegate_api::kube;
+use tidegate_api::{Kind, Object, ObjectKey, Spec};
+
+use super::{Dirty, Pilot, Problem, index};
+use crate::Input;
+use crate::model::endpoints::PodAddress;
+use crate::model::gateway::Gateway;
+use crate::model::names;
+use crate::model::registry::{SERVICE_NAME_LABEL, ServiceName};
+use crate::model::service::Service;
+use crate::model::virtual_service::VirtualService;
+
+impl Pilot {
+    pub(super) fn take(&mut self, input: Input, dirty: &mut Dirty) {
+        match input {
+            Input::Apply(object) => self.apply_object(&object, dirty),
+            Input::Delete(key) => self.delete(&key, dirty),
+            Input::Invalid { key, generation, errors } => {
+                dirty.status.insert(key.clone());
+                self.problems.insert(key, Problem { generation, errors });
+            }
+        }
+    }
+
+    fn apply_object(&mut self, object: &Object, dirty: &mut Dirty) {
+        let key = &object.key;
+        self.problems.remove(key);
+        self.generations.insert(key.clone(), object.generation);
+        dirty.status.insert(key.clone());
+        dirty.applied.insert(key.clone());
+        match &object.spec {
+            Spec::Gateway(spec) => {
+                let gateway = Gateway::select(object, spec, &self.options);
+                self.set_gateway(key, true, gateway, dirty);
+            }
+            Spec::VirtualService(spec) => {
+                let service = VirtualService::resolve(object, spec, &self.options);
+                self.set_virtual_service(key, Some(service), dirty);
+            }
+            Spec::ServiceEntry(spec) => self.set_entry(object, spec, dirty),
+            Spec::Service(service) => self.set_kube_service(object, service, dirty),
+            Spec::DestinationRule(rule) => self.set_rule(key, Some(rule), dirty),
+            Spec::EndpointSlice(slice) => self.set_slice(object, slice, dirty),
+            Spec::Pod(pod) => {
+                let pod = PodAddress::of(pod, &object.labels);
+                dirty.endpoints.extend(self.registry.set_pod(key, pod));
+            }
+            _ => self.forget(key, dirty),
+        }
+    }
+
+    fn delete(&mut self, key: &ObjectKey, dirty: &mut Dirty) {
+        self.problems.remove(key);
+        dirty.status.insert(key.clone());
+        match key.kind {
+            Kind::Gateway => self.set_gateway(key, false, None, dirty),
+            Kind::VirtualService => self.set_virtual_service(key, None, dirty),
+            Kind::ServiceEntry | Kind::Service => self.set_services(key, Vec::new(), dirty),
+            Kind::DestinationRule => self.set_rule(key, None, dirty),
+            Kind::EndpointSlice => {
+                let touched = self.registry.set_slice(key, None);
+                self.mark_endpoints(touched, dirty);
+            }
+            Kind::Pod => dirty.endpoints.extend(self.registry.set_pod(key, None)),
+            _ => {}
+        }
+        self.forget(key, dirty);
+    }
+
+    /// Leaves an object out of status: it is gone, or of a kind that nothing is compiled from.
+    fn forget(&mut self, key: &ObjectKey, dirty: &mut Dirty) {
+        self.generations.remove(key);
+        dirty.applied.remove(key);
+    }
+
+    fn set_gateway(
+        &mut self,
+        key: &ObjectKey,
+        exists: bool,
+        gateway: Option<Gateway>,
+        dirty: &mut Dirty,
+    ) {
+        dirty.ports.extend(self.index.set_gateway(key, exists, gateway));
+        let naming = self.index.naming(&index::gateway_name(key));
+        dirty.status.extend(naming.cloned());
+    }
+
+    fn set_virtual_service(
+        &mut self,
+        key: &ObjectKey,
+        service: Option<VirtualService>,
+        dirty: &mut Dirty,
+    ) {
+        let before = self.index.set_virtual_service(key, service);
+        let now = self.index.virtual_service(key);
+        for service in before.iter().chain(now).filter(|s| s.routes_connections()) {
+            dirty.carriers.extend(service.gateways.iter().cloned());
+        }
+        let gateways = before.iter().flat_map(|s| s.gateways.iter().cloned());
+        dirty.services.entry(key.clone()).or_default().extend(gateways);
+    }
+
+    fn set_entry(&mut self, object: &Object, spec: &istio::ServiceEntry, dirty: &mut Dirty) {
+        let services = Service::of_entry(object, spec, &self.options);
+        self.set_services(&object.key, services, dirty);
+    }
+
+    fn set_kube_service(&mut self, object: &Object, service: &kube::Service, dirty: &mut Dirty) {
+        let service = Service::of_kube(object, service, &self.options);
+        self.set_services(&object.key, service.into_iter().collect(), dirty);
+    }
+
+    fn set_services(&mut self, key: &ObjectKey, services: Vec<Service>, dirty: &mut Dirty) {
+        for host in self.registry.set_services(key, services) {
+            for (service, port_open) in self.index.referring_to(&host) {
+                dirty.status.insert(service.clone());
+                if port_open {
+                    dirty.touched.insert(service.clone());
+                }
+            }
+            // Others that define the host may have won or lost a port.
+            let others = self.registry.definitions(&host).map(|s| &s.key);
+            dirty.status.extend(others.filter(|k| k.kind == Kind::ServiceEntry).cloned());
+            dirty.status.extend(self.rules_for.get(&host).into_iter().flatten().cloned());
+            dirty.hosts.insert(host);
+        }
+    }
+
+    fn set_rule(&mut self, key: &ObjectKey, rule: Option<&DestinationRule>, dirty: &mut Dirty) {
+        let host = |rule: &DestinationRule| -> Arc<str> {
+            let host = names::full_host(&rule.host, &key.namespace, &self.options.domain);
+            host.to_ascii_lowercase().into()
+        };
+        if let Some(before) = self.rules.remove(key) {
+            let before = host(&before);
+            if let Some(keys) = self.rules_for.get_mut(&before) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.rules_for.remove(&before);
+                }
+            }
+        }
+        if let Some(rule) = rule {
+            self.rules_for.entry(host(rule)).or_default().insert(key.clone());
+            self.rules.insert(key.clone(), Arc::new(rule.clone()));
+        }
+        dirty.status.insert(key.clone());
+    }
+
+    fn set_slice(&mut self, object: &Object, slice: &kube::EndpointSlice, dirty: &mut Dirty) {
+        let owner = object.labels.get(SERVICE_NAME_LABEL).map(|name| {
+            let name: ServiceName = (Arc::clone(&object.key.namespace), name.as_str().into());
+            (name, slice.clone())
+        });
+        let touched = self.registry.set_slice(&object.key, owner);
+        self.mark_endpoints(touched, dirty);
+    }
+
+    fn mark_endpoints(&self, services: Vec<ServiceName>, dirty: &mut Dirty) {
+        let host = |(namespace, name): ServiceName| {
+            names::service_host(&name, &namespace, &self.options.domain).into()
+        };
+        dirty.endpoints.extend(services.into_iter().map(host));
+    }
+}

@@ -1,0 +1,235 @@
+//! The engine: takes a batch of inputs in, finds what it touches, and compiles only that.
+//!
+//! A batch goes through five steps, one method each: [`Pilot::take`] enters objects into the model and marks
+//! what they feed; `plan` merges the touched ports of the Gateways again; `route` moves VirtualServices
+//! between virtual hosts; `emit` compiles what is marked; `tell` compares conditions with those told before.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use tidegate_api::istio::DestinationRule;
+use tidegate_api::{Kind, ObjectKey};
+use tidegate_xds::{Resource, ResourceType};
+
+use crate::compile::{self, Context};
+use crate::model::merge::PortPlan;
+use crate::model::registry::Registry;
+use crate::status::{self, Condition, StatusUpdate, Subject, View};
+use crate::{Compiled, Input, Options, Output};
+
+mod emit;
+mod index;
+mod intake;
+mod listeners;
+mod outbox;
+mod plan;
+mod route_table;
+
+pub(crate) use index::Index;
+pub(crate) use listeners::Listeners;
+use outbox::Outbox;
+use route_table::RouteTable;
+
+/// A control plane for one gateway.
+#[derive(Debug)]
+pub struct Pilot {
+    options: Options,
+    index: Index,
+    registry: Registry,
+    rules: HashMap<ObjectKey, Arc<DestinationRule>>,
+    /// DestinationRules by the host that they are for.
+    rules_for: HashMap<Arc<str>, BTreeSet<ObjectKey>>,
+    /// Objects whose last form was refused.
+    problems: HashMap<ObjectKey, Problem>,
+    /// `metadata.generation` of every object that status may speak of.
+    generations: HashMap<ObjectKey, i64>,
+    ports: BTreeMap<u16, PortPlan>,
+    listeners: Listeners,
+    tables: BTreeMap<Arc<str>, RouteTable>,
+    /// Ports of each host that have a cluster.
+    clusters: HashMap<Arc<str>, BTreeSet<u16>>,
+    outbox: Outbox,
+    told: HashMap<ObjectKey, Vec<Condition>>,
+    started: bool,
+}
+
+/// Why the last form of an object was refused.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    pub(crate) generation: i64,
+    pub(crate) errors: Vec<String>,
+}
+
+/// What a batch touches.
+#[derive(Debug, Default)]
+struct Dirty {
+    /// Ports whose Gateways are to be merged again.
+    ports: BTreeSet<u16>,
+    /// VirtualServices that are new, different or gone, with the gateways that they were bound to before.
+    services: BTreeMap<ObjectKey, BTreeSet<Arc<str>>>,
+    /// VirtualServices whose routes depend on something that changed.
+    touched: BTreeSet<ObjectKey>,
+    /// Gateways whose connection rules changed.
+    carriers: BTreeSet<Arc<str>>,
+    /// Route configurations that are new.
+    skeletons: BTreeSet<Arc<str>>,
+    /// Route tables with something to settle.
+    tables: BTreeSet<Arc<str>>,
+    /// Listeners to compile.
+    listeners: BTreeSet<Arc<str>>,
+    /// Hosts whose clusters are to be compiled.
+    hosts: BTreeSet<Arc<str>>,
+    /// Hosts whose endpoints may differ.
+    endpoints: BTreeSet<Arc<str>>,
+    /// Objects whose conditions may differ.
+    status: BTreeSet<ObjectKey>,
+    /// Objects that this batch applied.
+    applied: BTreeSet<ObjectKey>,
+}
+
+impl Pilot {
+    /// A pilot without objects.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Self {
+            options,
+            index: Index::default(),
+            registry: Registry::default(),
+            rules: HashMap::new(),
+            rules_for: HashMap::new(),
+            problems: HashMap::new(),
+            generations: HashMap::new(),
+            ports: BTreeMap::new(),
+            listeners: Listeners::default(),
+            tables: BTreeMap::new(),
+            clusters: HashMap::new(),
+            outbox: Outbox::default(),
+            told: HashMap::new(),
+            started: false,
+        }
+    }
+
+    /// Applies a batch. Batches are cheaper than single inputs where they touch the same resources: at the
+    /// start, give everything at once.
+    pub fn apply(&mut self, inputs: impl IntoIterator<Item = Input>) -> Output {
+        let mut dirty = Dirty::default();
+        for input in inputs {
+            self.take(input, &mut dirty);
+        }
+        self.plan(&mut dirty);
+        self.route(&mut dirty);
+        let compiled = self.emit(&mut dirty);
+        let status = self.tell(&dirty);
+        let generation = |key: &ObjectKey| self.generations.get(key).copied();
+        let applied = dirty.applied.into_iter().filter(|key| self.told.contains_key(key));
+        Output {
+            applied: applied.filter_map(|key| Some((key.clone(), generation(&key)?))).collect(),
+            change: self.outbox.finish(),
+            status,
+            compiled,
+        }
+    }
+
+    /// The objects that a resource was compiled from: whom to tell when a proxy refuses it.
+    #[must_use]
+    pub fn owners(&self, kind: ResourceType, name: &str) -> Vec<ObjectKey> {
+        match kind {
+            ResourceType::Listener => self.listeners.owners(name),
+            ResourceType::RouteConfiguration => {
+                self.tables.get(name).map(|t| t.owners("")).unwrap_or_default()
+            }
+            ResourceType::VirtualHost => {
+                let split = tidegate_xds::assemble::split_virtual_host_name(name);
+                let owners = |(table, host)| Some(self.tables.get(table)?.owners(host));
+                split
+                    .and_then(|(table, host): (&str, &str)| owners((table, host)))
+                    .unwrap_or_default()
+            }
+            ResourceType::Cluster | ResourceType::Endpoints => self.cluster_owner(name),
+            ResourceType::Secret => Vec::new(),
+        }
+    }
+
+    /// `outbound|PORT|SUBSET|HOST` leads back to the definition that has the port.
+    fn cluster_owner(&self, name: &str) -> Vec<ObjectKey> {
+        let mut parts = name.splitn(4, '|').skip(1);
+        let port = parts.next().and_then(|port| port.parse::<u16>().ok());
+        let (Some(port), Some(host)) = (port, parts.nth(1)) else { return Vec::new() };
+        let ports = self.registry.ports(host);
+        ports.get(&port).map(|(service, _)| service.key.clone()).into_iter().collect()
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context { options: &self.options, registry: &self.registry }
+    }
+
+    /// Compares the conditions of touched objects with those told before.
+    fn tell(&mut self, dirty: &Dirty) -> Vec<StatusUpdate> {
+        let mut updates = Vec::new();
+        for key in &dirty.status {
+            let now = self.conditions(key);
+            let before = self.told.get(key).map_or(&[][..], Vec::as_slice);
+            let again = dirty.applied.contains(key);
+            if before != now || (again && !now.is_empty()) {
+                let problem = self.problems.get(key).map(|p| p.generation);
+                let generation = problem.or_else(|| self.generations.get(key).copied());
+                // An object that is gone has no status left to write.
+                if let Some(generation) = generation {
+                    updates.push(StatusUpdate {
+                        key: key.clone(),
+                        generation,
+                        events: status::events(before, &now),
+                        conditions: now.clone(),
+                    });
+                }
+            }
+            if now.is_empty() {
+                self.told.remove(key);
+            } else {
+                self.told.insert(key.clone(), now);
+            }
+        }
+        updates
+    }
+
+    fn conditions(&self, key: &ObjectKey) -> Vec<Condition> {
+        let subject = match key.kind {
+            Kind::Gateway => Some(Subject::Gateway),
+            Kind::VirtualService => Some(Subject::VirtualService),
+            Kind::ServiceEntry => {
+                self.generations.contains_key(key).then_some(Subject::ServiceEntry)
+            }
+            Kind::DestinationRule => self.rules.get(key).map(|r| Subject::DestinationRule(r)),
+            _ => None,
+        };
+        let view = View {
+            options: &self.options,
+            index: &self.index,
+            registry: &self.registry,
+            ports: &self.ports,
+            listeners: &self.listeners,
+        };
+        status::conditions(key, subject, self.problems.get(key), view)
+    }
+
+    /// The resources that hold whatever the objects say.
+    fn put_fixtures(&mut self) {
+        if !self.started {
+            self.started = true;
+            let cluster = compile::cluster::black_hole(self.options.connect_timeout);
+            let name = cluster.name.as_str();
+            self.outbox.put(Resource::encode(ResourceType::Cluster, name, &cluster));
+        }
+    }
+}
+
+/// Counts nothing: the start of a batch.
+impl Compiled {
+    const NONE: Self = Self {
+        listeners: 0,
+        route_configurations: 0,
+        virtual_hosts: 0,
+        clusters: 0,
+        load_assignments: 0,
+    };
+}

@@ -1,0 +1,255 @@
+//! The virtual hosts of one route configuration: which hosts it has, which VirtualServices route them, and
+//! which hosts share one virtual host because all their routes are the same.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use tidegate_api::ObjectKey;
+
+use super::index::Index;
+use crate::Options;
+use crate::model::gateway::Server;
+use crate::model::host::Host;
+use crate::model::names;
+use crate::model::virtual_service::{Order, Place, VirtualService};
+
+/// The virtual hosts of a route configuration, kept up to date one VirtualService at a time.
+#[derive(Debug, Default)]
+pub(crate) struct RouteTable {
+    servers: Vec<Arc<Server>>,
+    servers_of: HashMap<Arc<str>, Vec<usize>>,
+    hosts: BTreeMap<Host, Claims>,
+    claimed_by: HashMap<ObjectKey, Vec<(usize, Host)>>,
+    /// Hosts whose claims, or whose claimants, changed since the last [`RouteTable::settle`].
+    stale: BTreeSet<Host>,
+    /// What each host was settled as.
+    settled: BTreeMap<Host, Arc<Routing>>,
+    groups: HashMap<Arc<Routing>, Group>,
+    blackhole: Option<u16>,
+}
+
+/// Who routes a host.
+#[derive(Debug, Default)]
+struct Claims {
+    /// VirtualServices by server (position in the table) and their order there.
+    services: BTreeMap<(usize, Order), ObjectKey>,
+    /// Servers that redirect the host to https whether or not it has routes.
+    redirects: BTreeSet<usize>,
+}
+
+/// All that decides a virtual host but its domains. Hosts with the same routing share one.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Routing {
+    /// The VirtualServices whose routes apply, in order, each at the place where it applies.
+    pub(crate) routes: Vec<(Place, ObjectKey)>,
+    /// Whether every request is redirected to https.
+    pub(crate) https_redirect: bool,
+    /// The port in the virtual host's name.
+    port: u16,
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    hosts: BTreeSet<Host>,
+    name: Option<Arc<str>>,
+}
+
+/// What a table's changes come to.
+#[derive(Debug, Default)]
+pub(crate) struct Settled {
+    /// Virtual hosts to compile.
+    pub(crate) compile: Vec<Shared>,
+    /// Names of virtual hosts that are gone. One of them may be the new name of another.
+    pub(crate) gone: Vec<Arc<str>>,
+    /// The table has no virtual host any more, or still has none at another port: 404 for this one.
+    pub(crate) blackhole: Option<u16>,
+}
+
+/// One virtual host: its name, its domains, and what routes it.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) name: Arc<str>,
+    pub(crate) domains: Vec<String>,
+    pub(crate) routing: Arc<Routing>,
+}
+
+impl RouteTable {
+    /// Replaces the servers. Only hosts whose routing differs become stale.
+    pub(crate) fn set_servers(
+        &mut self,
+        servers: Vec<Arc<Server>>,
+        index: &Index,
+        options: &Options,
+    ) {
+        self.servers = servers;
+        self.servers_of.clear();
+        self.hosts.clear();
+        self.claimed_by.clear();
+        for (s, server) in self.servers.iter().enumerate() {
+            self.servers_of.entry(Arc::clone(&server.gateway)).or_default().push(s);
+            if server.redirects_to_https() {
+                for host in server.hosts.iter() {
+                    self.hosts.entry(host.host.clone()).or_default().redirects.insert(s);
+                }
+            }
+        }
+        let gateways: Vec<Arc<str>> = self.servers_of.keys().cloned().collect();
+        for gateway in gateways {
+            for service in index.bound_to(&gateway) {
+                self.claim(service, Some(&gateway), options);
+            }
+        }
+        let before = self.settled.keys().cloned();
+        let all: BTreeSet<Host> = self.hosts.keys().cloned().chain(before).collect();
+        for host in all {
+            if self.routing(&host).as_ref() != self.settled.get(&host).map(|r| &**r) {
+                self.stale.insert(host);
+            }
+        }
+    }
+
+    /// Replaces what a VirtualService claims (`None`: it is gone). Its hosts of before and now become stale.
+    pub(crate) fn set_service(
+        &mut self,
+        key: &ObjectKey,
+        service: Option<&VirtualService>,
+        options: &Options,
+    ) {
+        for (s, host) in self.claimed_by.remove(key).unwrap_or_default() {
+            if let Some(claims) = self.hosts.get_mut(&host) {
+                claims.services.retain(|(server, _), claimant| *server != s || claimant != key);
+                if claims.services.is_empty() && claims.redirects.is_empty() {
+                    self.hosts.remove(&host);
+                }
+            }
+            self.stale.insert(host);
+        }
+        if let Some(service) = service {
+            self.claim(service, None, options);
+            self.touch(key);
+        }
+    }
+
+    /// Makes the hosts of a VirtualService stale: something that its routes depend on changed.
+    pub(crate) fn touch(&mut self, key: &ObjectKey) {
+        let claims = self.claimed_by.get(key).into_iter().flatten();
+        self.stale.extend(claims.map(|(_, host)| host.clone()));
+    }
+
+    /// Enters a VirtualService under the hosts that it shares with servers of its gateways, or of `only`
+    /// one of them.
+    fn claim(&mut self, service: &VirtualService, only: Option<&Arc<str>>, options: &Options) {
+        let Some(order) = &service.order else { return };
+        let gateways = match only {
+            Some(gateway) => std::slice::from_ref(gateway),
+            None => &service.gateways,
+        };
+        for gateway in gateways {
+            for &s in self.servers_of.get(gateway).into_iter().flatten() {
+                let server = &self.servers[s];
+                if !service.routes_requests(&place(server), options) {
+                    continue;
+                }
+                for host in server.hosts.shared_with(&service.hosts, &service.key.namespace) {
+                    let claims = self.hosts.entry(host.clone()).or_default();
+                    claims.services.insert((s, order.clone()), service.key.clone());
+                    self.claimed_by.entry(service.key.clone()).or_default().push((s, host));
+                }
+            }
+        }
+    }
+
+    /// How a host is routed now; `None` when it is not one of the table's.
+    fn routing(&self, host: &Host) -> Option<Routing> {
+        let claims = self.hosts.get(host)?;
+        let claimed = claims.services.keys().map(|(s, _)| *s);
+        let first = claimed.chain(claims.redirects.iter().copied()).min()?;
+        let mut seen = HashSet::new();
+        let mut routes = Vec::new();
+        let mut https_redirect = !claims.redirects.is_empty();
+        for ((s, _), key) in &claims.services {
+            let server = &self.servers[*s];
+            https_redirect |= server.redirects_to_https();
+            // A Gateway may serve a host by several servers of one port; its routes count once.
+            if seen.insert((&server.gateway, key)) {
+                routes.push((place(server), key.clone()));
+            }
+        }
+        Some(Routing { routes, https_redirect, port: self.servers[first].port })
+    }
+
+    /// Takes the changes since the last time.
+    pub(crate) fn settle(&mut self) -> Settled {
+        let mut settled = Settled::default();
+        let mut touched: HashSet<Arc<Routing>> = HashSet::new();
+        for host in std::mem::take(&mut self.stale) {
+            let now = self.routing(&host).map(Arc::new);
+            if let Some(before) = self.settled.remove(&host)
+                && now.as_ref() != Some(&before)
+            {
+                if let Some(group) = self.groups.get_mut(&before) {
+                    group.hosts.remove(&host);
+                }
+                touched.insert(before);
+            }
+            if let Some(now) = now {
+                self.groups.entry(Arc::clone(&now)).or_default().hosts.insert(host.clone());
+                self.settled.insert(host, Arc::clone(&now));
+                touched.insert(now);
+            }
+        }
+        for routing in touched {
+            self.settle_group(routing, &mut settled);
+        }
+        settled.compile.sort_by(|a, b| a.name.cmp(&b.name));
+        self.settle_blackhole(&mut settled);
+        settled
+    }
+
+    fn settle_group(&mut self, routing: Arc<Routing>, settled: &mut Settled) {
+        let Some(group) = self.groups.get_mut(&routing) else { return };
+        let first = group.hosts.first();
+        let name = first.map(|h| Arc::from(names::virtual_host(h.as_str(), routing.port)));
+        if group.name != name {
+            settled.gone.extend(group.name.take());
+        }
+        let Some(name) = name else {
+            self.groups.remove(&routing);
+            return;
+        };
+        group.name = Some(Arc::clone(&name));
+        let domains = group.hosts.iter().map(|h| h.as_str().to_owned()).collect();
+        settled.compile.push(Shared { name, domains, routing });
+    }
+
+    fn settle_blackhole(&mut self, settled: &mut Settled) {
+        let wanted =
+            if self.settled.is_empty() { self.servers.first().map(|s| s.port) } else { None };
+        if self.blackhole != wanted {
+            let name = |port| names::virtual_host(names::BLACKHOLE, port).into();
+            settled.gone.extend(self.blackhole.map(name));
+            settled.blackhole = wanted;
+            self.blackhole = wanted;
+        }
+    }
+
+    /// Every virtual host that was settled, for a table that goes away.
+    pub(crate) fn names(&self) -> impl Iterator<Item = Arc<str>> {
+        let groups = self.groups.values().filter_map(|g| g.name.clone());
+        let name = |port| names::virtual_host(names::BLACKHOLE, port).into();
+        groups.chain(self.blackhole.map(name))
+    }
+
+    /// The VirtualServices and Gateways behind a virtual host.
+    pub(crate) fn owners(&self, name: &str) -> Vec<ObjectKey> {
+        let named = self.groups.iter().find(|(_, g)| g.name.as_deref() == Some(name));
+        match named {
+            Some((routing, _)) => routing.routes.iter().map(|(_, key)| key.clone()).collect(),
+            None => self.servers.iter().map(|s| s.key.clone()).collect(),
+        }
+    }
+}
+
+fn place(server: &Server) -> Place {
+    Place { gateway: Arc::clone(&server.gateway), port: server.port, tls: server.tls.is_some() }
+}

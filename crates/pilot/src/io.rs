@@ -1,0 +1,68 @@
+//! What goes into a pilot and what comes out.
+
+use std::sync::Arc;
+
+use tidegate_api::{Object, ObjectKey};
+use tidegate_xds::Change;
+
+use crate::status::StatusUpdate;
+
+/// One thing that happened to the set of objects.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The object is new or different, and valid.
+    Apply(Arc<Object>),
+    /// The object is gone.
+    Delete(ObjectKey),
+    /// The object was written in a form that does not decode or validate: its last good form serves on.
+    Invalid {
+        /// Which object.
+        key: ObjectKey,
+        /// `metadata.generation` of the refused form.
+        generation: i64,
+        /// What is wrong, one entry per field.
+        errors: Vec<String>,
+    },
+}
+
+/// What follows from a batch of inputs.
+#[derive(Clone, Debug, Default)]
+pub struct Output {
+    /// What changes for the proxy; holds nothing that the proxy already has.
+    pub change: Change,
+    /// Objects whose conditions changed.
+    pub status: Vec<StatusUpdate>,
+    /// Objects of this batch that `change` (with everything before it) brings into force, each with its
+    /// generation: they are programmed once every worker serves the generation that `change` is published
+    /// as.
+    pub applied: Vec<(ObjectKey, i64)>,
+    /// How much was compiled, whether or not its bytes came out different.
+    pub compiled: Compiled,
+}
+
+/// Units of compilation: the measure of what a change costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compiled {
+    /// Listeners.
+    pub listeners: usize,
+    /// Route configurations without their virtual hosts.
+    pub route_configurations: usize,
+    /// Virtual hosts.
+    pub virtual_hosts: usize,
+    /// Clusters.
+    pub clusters: usize,
+    /// Load assignments.
+    pub load_assignments: usize,
+}
+
+impl Compiled {
+    /// All units.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.listeners
+            + self.route_configurations
+            + self.virtual_hosts
+            + self.clusters
+            + self.load_assignments
+    }
+}

@@ -1,0 +1,119 @@
+//! Several Gateways on one port: who listens, who shares, who loses.
+//!
+//! The oldest server of an address and port decides what is spoken there. Later servers join it if they
+//! can be told apart: HTTP by host, TLS by SNI. Istio joins by the spelled protocol and the bind address in
+//! the same way; where it drops a server silently, the refusal here names the winner.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::gateway::{Class, Server, ServerHost};
+use super::names;
+
+/// What one port of the gateway becomes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PortPlan {
+    /// One listener per address.
+    pub listeners: Vec<ListenerPlan>,
+    /// Servers that got no place, and why.
+    pub refused: Vec<Refusal>,
+}
+
+/// One listener and the servers that share it, the oldest first. Never empty.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListenerPlan {
+    /// `ADDRESS_PORT`.
+    pub name: Arc<str>,
+    /// Address to listen on.
+    pub address: String,
+    /// Port to listen on.
+    pub port: u16,
+    /// Its route configuration, if it carries plain HTTP.
+    pub routes: Option<Arc<str>>,
+    /// The servers that share it.
+    pub servers: Vec<Arc<Server>>,
+}
+
+/// A server without a place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// The server.
+    pub server: Arc<Server>,
+    /// Why, with the winner's name.
+    pub reason: String,
+}
+
+/// Merges the servers of one port, given oldest first. `address` is where servers without `bind` listen.
+#[must_use]
+pub fn merge<'a>(
+    port: u16,
+    servers: impl Iterator<Item = &'a Arc<Server>>,
+    address: &str,
+) -> PortPlan {
+    let mut plan = PortPlan::default();
+    let mut hosts_by_address: HashMap<String, HashMap<ServerHost, Arc<Server>>> = HashMap::new();
+    for server in servers {
+        let address = if server.bind.is_empty() { address } else { &server.bind };
+        let known = hosts_by_address.entry(address.to_owned()).or_default();
+        match place(&mut plan.listeners, known, server, address, port) {
+            Ok(()) => {}
+            Err(reason) => plan.refused.push(Refusal { server: Arc::clone(server), reason }),
+        }
+    }
+    plan
+}
+
+fn place(
+    listeners: &mut Vec<ListenerPlan>,
+    known_hosts: &mut HashMap<ServerHost, Arc<Server>>,
+    server: &Arc<Server>,
+    address: &str,
+    port: u16,
+) -> Result<(), String> {
+    let class = server.class();
+    if class == Class::Tcp && server.protocol.is_tls() {
+        return Err(format!("{} needs tls settings, such as mode PASSTHROUGH", server.protocol));
+    }
+    let listener = listeners.iter_mut().find(|l| l.address == address);
+    if let Some(first) = listener.as_ref().and_then(|l| l.servers.first()) {
+        if first.class() != class {
+            let (has, wants) = (first.protocol, server.protocol);
+            let owner = owner(first);
+            return Err(format!(
+                "port {port} carries {has} for {owner}, which is older; {wants} cannot share it"
+            ));
+        }
+        if class == Class::Tcp {
+            let owner = owner(first);
+            return Err(format!(
+                "port {port} belongs to {owner}, which is older; TCP servers cannot share one"
+            ));
+        }
+    }
+    if class == Class::Tls {
+        if let Some((host, holder)) = server.hosts.iter().find_map(|h| known_hosts.get_key_value(h))
+        {
+            let (host, owner) = (&host.host, owner(holder));
+            return Err(format!("host {host} on port {port} belongs to {owner}, which is older"));
+        }
+        known_hosts.extend(server.hosts.iter().map(|h| (h.clone(), Arc::clone(server))));
+    }
+    match listener {
+        Some(listener) => listener.servers.push(Arc::clone(server)),
+        None => listeners.push(ListenerPlan {
+            name: names::listener(address, port).into(),
+            address: address.to_owned(),
+            port,
+            routes: (class == Class::Http).then(|| names::http_routes(port, &server.bind).into()),
+            servers: vec![Arc::clone(server)],
+        }),
+    }
+    Ok(())
+}
+
+fn owner(server: &Server) -> String {
+    format!("{} of Gateway {}", server.place(), server.gateway)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+use serde_json::{Value, json};
+use tidegate_api::{Kind, Object, ObjectKey, Spec};
+
+use super::*;
+use crate::Options;
+use crate::model::gateway::Gateway;
+
+/// Merges Gateways (name and servers, in order of age) on one port.
+fn merged(port: u16, gateways: &[(&str, Value)]) -> PortPlan {
+    let servers = gateways.iter().flat_map(|(name, servers)| {
+        let spec: tidegate_api::istio::Gateway =
+            serde_json::from_value(json!({"servers": servers})).expect("a Gateway");
+        let key = ObjectKey::new(Kind::Gateway, "default", *name);
+        let object = Object::new(key, Spec::Gateway(Box::new(spec.clone())));
+        Gateway::select(&object, &spec, &Options::default()).expect("no selector").servers
+    });
+    let servers: Vec<_> = servers.collect();
+    merge(port, servers.iter().filter(|s| s.listen.contains(&port)), "0.0.0.0")
+}
+
+fn server(protocol: &str, host: &str) -> Value {
+    let tls = matches!(protocol, "HTTPS" | "TLS").then(|| json!({"mode": "PASSTHROUGH"}));
+    json!({"port": {"number": 80, "name": "p", "protocol": protocol}, "hosts": [host], "tls": tls})
+}
+
+fn shares(plan: &PortPlan) -> Vec<(&str, usize)> {
+    plan.listeners.iter().map(|l| (&*l.name, l.servers.len())).collect()
+}
+
+fn reasons(plan: &PortPlan) -> Vec<&str> {
+    plan.refused.iter().map(|r| r.reason.as_str()).collect()
+}
+
+#[test]
+fn http_of_any_version_shares_a_port() {
+    let plan = merged(
+        80,
+        &[
+            ("a", json!([server("HTTP", "a.com")])),
+            ("b", json!([server("GRPC", "a.com"), server("http2", "b.com")])),
+        ],
+    );
+    assert_eq!(shares(&plan), [("0.0.0.0_80", 3)]);
+    assert_eq!(plan.listeners[0].routes.as_deref(), Some("http.80"));
+    assert!(plan.refused.is_empty());
+}
+
+#[test]
+fn the_oldest_protocol_wins_and_is_named() {
+    let plan = merged(
+        80,
+        &[
+            ("a", json!([server("TCP", "*")])),
+            ("b", json!([server("HTTP", "*")])),
+            ("c", json!([server("MONGO", "*")])),
+        ],
+    );
+    assert_eq!(shares(&plan), [("0.0.0.0_80", 1)]);
+    assert_eq!(
+        reasons(&plan),
+        [
+            "port 80 carries TCP for servers[0] of Gateway default/a, which is older; HTTP cannot \
+             share it",
+            "port 80 belongs to servers[0] of Gateway default/a, which is older; TCP servers cannot \
+             share one",
+        ]
+    );
+}
+
+#[test]
+fn tls_servers_share_a_port_but_no_host() {
+    let plan = merged(
+        80,
+        &[
+            ("a", json!([server("HTTPS", "a.com")])),
+            ("b", json!([server("TLS", "b.com")])),
+            ("c", json!([server("TLS", "a.com")])),
+        ],
+    );
+    assert_eq!(shares(&plan), [("0.0.0.0_80", 2)]);
+    assert_eq!(
+        reasons(&plan),
+        ["host a.com on port 80 belongs to servers[0] of Gateway default/a, which is older"]
+    );
+}
+
+#[test]
+fn addresses_do_not_disturb_each_other() {
+    let mut bound = server("TCP", "*");
+    bound["bind"] = json!("127.0.0.1");
+    let plan = merged(80, &[("a", json!([server("HTTP", "*"), bound]))]);
+    assert_eq!(shares(&plan), [("0.0.0.0_80", 1), ("127.0.0.1_80", 1)]);
+    assert!(plan.refused.is_empty());
+}
+
+#[test]
+fn tls_without_settings_is_refused() {
+    let bare = json!({"port": {"number": 80, "name": "p", "protocol": "HTTPS"}, "hosts": ["*"]});
+    let plan = merged(80, &[("a", json!([bare]))]);
+    assert!(plan.listeners.is_empty());
+    assert_eq!(reasons(&plan), ["HTTPS needs tls settings, such as mode PASSTHROUGH"]);
+}

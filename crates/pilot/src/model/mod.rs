@@ -1,0 +1,13 @@
+//! Istio's semantics without wire types: what objects mean, who wins, what refers to what.
+
+pub mod age;
+pub mod endpoints;
+pub mod gateway;
+pub mod host;
+pub mod merge;
+pub mod names;
+pub mod protocol;
+pub mod registry;
+pub mod service;
+pub mod virtual_service;
+pub mod visibility;

@@ -1,0 +1,106 @@
+//! Istio's names: of clusters, listeners, routes and virtual hosts, and what short names stand for.
+
+use std::net::Ipv6Addr;
+
+/// Virtual host that answers 404 where a port has no other.
+pub const BLACKHOLE: &str = "blackhole";
+
+/// Cluster without endpoints: what is sent to it is closed.
+pub const BLACK_HOLE_CLUSTER: &str = "BlackHoleCluster";
+
+/// The gateway name that stands for all sidecars.
+pub const MESH: &str = "mesh";
+
+/// `outbound|PORT|SUBSET|HOST`; the subset may be empty.
+#[must_use]
+pub fn cluster(host: &str, subset: &str, port: u16) -> String {
+    format!("outbound|{port}|{subset}|{host}")
+}
+
+/// `ADDRESS_PORT`.
+#[must_use]
+pub fn listener(address: &str, port: u16) -> String {
+    format!("{address}_{port}")
+}
+
+/// The route configuration of a plain HTTP port: `http.PORT`, and `http.PORT.BIND` where the servers name
+/// an address of their own. The port is the one that is listened on.
+#[must_use]
+pub fn http_routes(port: u16, bind: &str) -> String {
+    if bind.is_empty() { format!("http.{port}") } else { format!("http.{port}.{bind}") }
+}
+
+/// `HOST:PORT` with the Gateway server's port; an IPv6 address stands in brackets.
+#[must_use]
+pub fn virtual_host(host: &str, port: u16) -> String {
+    if host.parse::<Ipv6Addr>().is_ok() {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+/// The full name of a host that a resource of `namespace` writes: a name without a dot means a service of
+/// that namespace, `*` and everything else mean themselves.
+#[must_use]
+pub fn full_host(written: &str, namespace: &str, domain: &str) -> String {
+    if written.is_empty() || written == "*" || written.contains('.') {
+        written.to_owned()
+    } else {
+        service_host(written, namespace, domain)
+    }
+}
+
+/// The host of a Kubernetes Service.
+#[must_use]
+pub fn service_host(name: &str, namespace: &str, domain: &str) -> String {
+    format!("{name}.{namespace}.svc.{domain}")
+}
+
+/// `NAMESPACE/NAME` of a gateway that a VirtualService of `namespace` names: `name`, `ns/name`, `./name`,
+/// or the old `name.ns` and `name.ns.svc.cluster.local`.
+#[must_use]
+pub fn full_gateway(written: &str, namespace: &str) -> String {
+    if written == MESH {
+        return written.to_owned();
+    }
+    if let Some((ns, name)) = written.split_once('/') {
+        return if ns == "." { format!("{namespace}/{name}") } else { written.to_owned() };
+    }
+    match written.split_once('.') {
+        None => format!("{namespace}/{written}"),
+        Some((name, rest)) => {
+            let ns = rest.split_once('.').map_or(rest, |(ns, _)| ns);
+            format!("{ns}/{name}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_names_are_services_of_the_own_namespace() {
+        let host = |written| full_host(written, "default", "cluster.local");
+        assert_eq!(host("reviews"), "reviews.default.svc.cluster.local");
+        assert_eq!(host("httpbin.org"), "httpbin.org");
+        assert_eq!(host("*"), "*");
+    }
+
+    #[test]
+    fn gateways_have_several_spellings() {
+        for written in ["gw", "./gw", "ns/gw", "gw.ns", "gw.ns.svc.cluster.local"] {
+            assert_eq!(full_gateway(written, "ns"), "ns/gw", "{written}");
+        }
+        assert_eq!(full_gateway("mesh", "ns"), "mesh");
+    }
+
+    #[test]
+    fn names_are_istios() {
+        assert_eq!(cluster("httpbin.org", "", 80), "outbound|80||httpbin.org");
+        assert_eq!(http_routes(8080, ""), "http.8080");
+        assert_eq!(http_routes(7, "127.0.0.1"), "http.7.127.0.0.1");
+        assert_eq!(virtual_host("::1", 80), "[::1]:80");
+    }
+}

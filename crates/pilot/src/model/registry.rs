@@ -1,0 +1,185 @@
+//! The service registry: every host that a destination may name, and its endpoints.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use tidegate_api::kube::endpoint_slice::EndpointSlice;
+use tidegate_api::{Kind, ObjectKey};
+
+use super::age::Age;
+use super::endpoints::{self, Endpoint, PodAddress};
+use super::service::{Discovery, Port, Service};
+
+/// On an EndpointSlice: the Service that it belongs to.
+pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+
+/// Hosts by name. Every change answers with the hosts that it touches, so that nothing else is looked at.
+#[derive(Debug, Default)]
+pub struct Registry {
+    hosts: HashMap<Arc<str>, BTreeMap<Order, Arc<Service>>>,
+    services: HashMap<ObjectKey, Vec<Arc<Service>>>,
+    slices: HashMap<ServiceName, BTreeMap<ObjectKey, EndpointSlice>>,
+    slice_owners: HashMap<ObjectKey, ServiceName>,
+    namespaces: HashMap<Arc<str>, Namespace>,
+}
+
+/// Namespace and name of a Kubernetes Service.
+pub type ServiceName = (Arc<str>, Arc<str>);
+
+/// Place among definitions of a host: by age; the kind tells apart objects that share all else.
+type Order = (Age, Kind);
+
+#[derive(Debug, Default)]
+struct Namespace {
+    pods: BTreeMap<ObjectKey, PodAddress>,
+    /// Objects whose services may select Pods.
+    selecting: BTreeSet<ObjectKey>,
+}
+
+impl Registry {
+    /// Replaces the services that an object defines, and answers the hosts that changed.
+    pub fn set_services(&mut self, key: &ObjectKey, services: Vec<Service>) -> Vec<Arc<str>> {
+        let before = self.services.remove(key).unwrap_or_default();
+        if before.len() == services.len() && before.iter().zip(&services).all(|(a, b)| **a == *b) {
+            if !before.is_empty() {
+                self.services.insert(key.clone(), before);
+            }
+            return Vec::new();
+        }
+        let mut touched = BTreeSet::new();
+        for service in before {
+            if let Some(definitions) = self.hosts.get_mut(&service.host) {
+                definitions.remove(&order(&service));
+                if definitions.is_empty() {
+                    self.hosts.remove(&service.host);
+                }
+            }
+            touched.insert(Arc::clone(&service.host));
+        }
+        let services: Vec<Arc<Service>> = services.into_iter().map(Arc::new).collect();
+        for service in &services {
+            let definitions = self.hosts.entry(Arc::clone(&service.host)).or_default();
+            definitions.insert(order(service), Arc::clone(service));
+            touched.insert(Arc::clone(&service.host));
+        }
+        let namespace = self.namespaces.entry(Arc::clone(&key.namespace)).or_default();
+        namespace.selecting.remove(key);
+        if !services.is_empty() {
+            namespace.selecting.insert(key.clone());
+            self.services.insert(key.clone(), services);
+        }
+        touched.into_iter().collect()
+    }
+
+    /// Replaces an EndpointSlice (`None`: it is gone) and answers the Services whose endpoints may differ.
+    pub fn set_slice(
+        &mut self,
+        key: &ObjectKey,
+        slice: Option<(ServiceName, EndpointSlice)>,
+    ) -> Vec<ServiceName> {
+        let mut touched = Vec::new();
+        if let Some(owner) = self.slice_owners.remove(key) {
+            if let Some(slices) = self.slices.get_mut(&owner) {
+                slices.remove(key);
+                if slices.is_empty() {
+                    self.slices.remove(&owner);
+                }
+            }
+            touched.push(owner);
+        }
+        if let Some((owner, slice)) = slice {
+            self.slices.entry(owner.clone()).or_default().insert(key.clone(), slice);
+            self.slice_owners.insert(key.clone(), owner.clone());
+            if !touched.contains(&owner) {
+                touched.push(owner);
+            }
+        }
+        touched
+    }
+
+    /// Replaces a Pod's address (`None`: it takes no traffic) and answers the hosts whose endpoints may
+    /// differ.
+    pub fn set_pod(&mut self, key: &ObjectKey, pod: Option<PodAddress>) -> Vec<Arc<str>> {
+        let namespace = self.namespaces.entry(Arc::clone(&key.namespace)).or_default();
+        let before = namespace.pods.remove(key);
+        let changed = before != pod;
+        let labels: Vec<BTreeMap<String, String>> =
+            [&before, &pod].into_iter().flatten().map(|p| p.labels.clone()).collect();
+        if let Some(pod) = pod {
+            namespace.pods.insert(key.clone(), pod);
+        }
+        if !changed {
+            return Vec::new();
+        }
+        let selecting = namespace.selecting.iter().filter_map(|key| self.services.get(key));
+        let touched: BTreeSet<Arc<str>> = selecting
+            .flatten()
+            .filter(|s| labels.iter().any(|labels| s.selects(labels)))
+            .map(|s| Arc::clone(&s.host))
+            .collect();
+        touched.into_iter().collect()
+    }
+
+    /// What a destination host stands for to a resource of `namespace`: a definition of that namespace
+    /// before others, the oldest of each.
+    #[must_use]
+    pub fn find(&self, host: &str, namespace: &str) -> Option<&Arc<Service>> {
+        let definitions = self.hosts.get(host)?;
+        let own = definitions.values().find(|s| *s.key.namespace == *namespace);
+        own.or_else(|| definitions.values().next())
+    }
+
+    /// Every definition of a host, the oldest first.
+    pub fn definitions(&self, host: &str) -> impl Iterator<Item = &Arc<Service>> {
+        self.hosts.get(host).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// The ports of a host, each with the oldest definition that has it.
+    #[must_use]
+    pub fn ports(&self, host: &str) -> BTreeMap<u16, (&Arc<Service>, &Port)> {
+        let mut ports = BTreeMap::new();
+        for service in self.definitions(host) {
+            for port in service.ports.iter() {
+                ports.entry(port.number).or_insert((service, port));
+            }
+        }
+        ports
+    }
+
+    /// The services that an object defines.
+    #[must_use]
+    pub fn services_of(&self, key: &ObjectKey) -> &[Arc<Service>] {
+        self.services.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// The endpoints of a service port.
+    #[must_use]
+    pub fn endpoints(&self, service: &Service, port: &Port) -> Vec<Endpoint> {
+        match &service.discovery {
+            Discovery::Names { endpoints, .. } | Discovery::Addresses(endpoints) => {
+                endpoints.iter().filter_map(|e| endpoints::of_entry(e, port)).collect()
+            }
+            Discovery::Pods(_) => self.pods(service, port),
+            Discovery::Slices(_) => {
+                let name = (Arc::clone(&service.key.namespace), Arc::clone(&service.key.name));
+                match self.slices.get(&name) {
+                    Some(slices) => endpoints::of_slices(slices.values(), port),
+                    None => self.pods(service, port),
+                }
+            }
+            Discovery::Nowhere(_) => Vec::new(),
+        }
+    }
+
+    fn pods(&self, service: &Service, port: &Port) -> Vec<Endpoint> {
+        let Some(namespace) = self.namespaces.get(&service.key.namespace) else {
+            return Vec::new();
+        };
+        let selected = namespace.pods.values().filter(|pod| service.selects(&pod.labels));
+        selected.filter_map(|pod| pod.endpoint(port)).collect()
+    }
+}
+
+fn order(service: &Service) -> Order {
+    (service.age.clone(), service.key.kind)
+}

@@ -1,0 +1,202 @@
+//! Services: what a destination host stands for. A ServiceEntry makes one per host, a Kubernetes Service
+//! makes one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tidegate_api::istio::Protocol;
+use tidegate_api::istio::service_entry::{self as api, Location, Resolution, WorkloadEntry};
+use tidegate_api::kube::TransportProtocol;
+use tidegate_api::kube::service::{Service as KubeService, ServiceType};
+use tidegate_api::scalar::IntOrString;
+use tidegate_api::{Object, ObjectKey};
+
+use super::age::Age;
+use super::visibility::visibility;
+use super::{names, protocol};
+use crate::Options;
+
+/// On a Kubernetes Service: the namespaces that see it, separated by commas.
+const EXPORT_TO_ANNOTATION: &str = "networking.istio.io/exportTo";
+
+/// One host of the registry, as one object defines it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// The object that defines it.
+    pub key: ObjectKey,
+    /// Its place among definitions of the same host.
+    pub age: Age,
+    /// Its full host name, in lower case.
+    pub host: Arc<str>,
+    /// Whether it is outside the mesh.
+    pub external: bool,
+    /// Its ports.
+    pub ports: Arc<[Port]>,
+    /// Where its endpoints come from.
+    pub discovery: Discovery,
+}
+
+/// A port of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// The number that destinations name.
+    pub number: u16,
+    /// The name, which endpoints may map to a port of their own.
+    pub name: String,
+    /// What is spoken; `None` where nothing says.
+    pub protocol: Option<Protocol>,
+    /// The endpoints' port.
+    pub target: Target,
+}
+
+/// The port of the endpoints of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// This one.
+    Number(u16),
+    /// The container port of that name.
+    Named(String),
+}
+
+/// Where the endpoints of a service come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Discovery {
+    /// Names that the proxy resolves; `one_address` uses the first address of an answer only.
+    Names {
+        /// What is resolved.
+        endpoints: Arc<[WorkloadEntry]>,
+        /// Whether only the first address of an answer is used.
+        one_address: bool,
+    },
+    /// Addresses that the object lists.
+    Addresses(Arc<[WorkloadEntry]>),
+    /// Pods of its namespace with these labels.
+    Pods(BTreeMap<String, String>),
+    /// EndpointSlices that name the service; while there is none, Pods with these labels (if any).
+    Slices(BTreeMap<String, String>),
+    /// Nowhere that a gateway could send to; the words say what would help.
+    Nowhere(&'static str),
+}
+
+impl Service {
+    /// The services of a ServiceEntry, one per host; none when `exportTo` hides it from the gateway.
+    #[must_use]
+    pub fn of_entry(object: &Object, spec: &api::ServiceEntry, options: &Options) -> Vec<Self> {
+        let namespace = &*object.key.namespace;
+        if visibility(&spec.export_to, namespace, &options.namespace).is_none() {
+            return Vec::new();
+        }
+        let ports: Arc<[Port]> = spec.ports.iter().map(Port::of_entry).collect();
+        let listed: Arc<[WorkloadEntry]> = spec.endpoints.iter().cloned().collect();
+        let of_host = |host: &String| Self {
+            key: object.key.clone(),
+            age: Age::of(object),
+            host: host.to_ascii_lowercase().into(),
+            external: spec.location == Location::MeshExternal,
+            ports: Arc::clone(&ports),
+            discovery: entry_discovery(spec, host, &listed),
+        };
+        spec.hosts.iter().map(of_host).collect()
+    }
+
+    /// The service of a Kubernetes Service; `None` when it is hidden from the gateway.
+    #[must_use]
+    pub fn of_kube(object: &Object, service: &KubeService, options: &Options) -> Option<Self> {
+        let (name, namespace) = (&*object.key.name, &*object.key.namespace);
+        let export_to: Vec<String> = object
+            .annotations
+            .get(EXPORT_TO_ANNOTATION)
+            .map(|list| list.split(',').map(|e| e.trim().to_owned()).collect())
+            .unwrap_or_default();
+        visibility(&export_to, namespace, &options.namespace)?;
+        let spec = &service.spec;
+        let external = spec.kind == ServiceType::ExternalName;
+        let tcp = spec.ports.iter().filter(|p| p.protocol == TransportProtocol::Tcp);
+        let discovery = if external {
+            let alias = WorkloadEntry { address: spec.external_name.clone(), ..Default::default() };
+            Discovery::Names { endpoints: Arc::new([alias]), one_address: false }
+        } else {
+            Discovery::Slices(spec.selector.clone())
+        };
+        Some(Self {
+            key: object.key.clone(),
+            age: Age::of(object),
+            host: names::service_host(name, namespace, &options.domain).into(),
+            external,
+            ports: tcp.filter_map(Port::of_kube).collect(),
+            discovery,
+        })
+    }
+
+    /// Its port of that number.
+    #[must_use]
+    pub fn port(&self, number: u16) -> Option<&Port> {
+        self.ports.iter().find(|p| p.number == number)
+    }
+
+    /// Whether Pods with these labels, of its own namespace, may be its endpoints.
+    #[must_use]
+    pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
+        match &self.discovery {
+            Discovery::Pods(selector) | Discovery::Slices(selector) => {
+                !selector.is_empty() && selector.iter().all(|(k, v)| labels.get(k) == Some(v))
+            }
+            _ => false,
+        }
+    }
+}
+
+fn entry_discovery(
+    spec: &api::ServiceEntry,
+    host: &str,
+    listed: &Arc<[WorkloadEntry]>,
+) -> Discovery {
+    if let Some(selector) = &spec.workload_selector {
+        return Discovery::Pods(selector.labels.clone());
+    }
+    match spec.resolution {
+        Resolution::Static => Discovery::Addresses(Arc::clone(listed)),
+        Resolution::Dns | Resolution::DnsRoundRobin => {
+            let endpoints = if listed.is_empty() {
+                let itself = WorkloadEntry { address: host.to_owned(), ..Default::default() };
+                Arc::new([itself])
+            } else {
+                Arc::clone(listed)
+            };
+            let one_address = spec.resolution == Resolution::DnsRoundRobin;
+            Discovery::Names { endpoints, one_address }
+        }
+        Resolution::None => Discovery::Nowhere(
+            "resolution NONE keeps the address that a client dialled, which a gateway does not have; \
+             use DNS, or STATIC with endpoints",
+        ),
+        Resolution::DynamicDns => Discovery::Nowhere(
+            "resolution DYNAMIC_DNS is not served yet; list the hosts and use DNS",
+        ),
+    }
+}
+
+impl Port {
+    fn of_entry(port: &api::ServicePort) -> Self {
+        Self {
+            number: port.number.get(),
+            name: port.name.clone(),
+            protocol: port.protocol,
+            target: Target::Number(port.target_port.unwrap_or(port.number).get()),
+        }
+    }
+
+    /// `None` for a number that is no port, which the API refuses.
+    fn of_kube(port: &tidegate_api::kube::service::ServicePort) -> Option<Self> {
+        let number = u16::try_from(port.port).ok()?;
+        let target = match &port.target_port {
+            Some(IntOrString::Int(target)) if *target > 0 => {
+                Target::Number(u16::try_from(*target).ok()?)
+            }
+            Some(IntOrString::String(name)) if !name.is_empty() => Target::Named(name.clone()),
+            _ => Target::Number(number),
+        };
+        let protocol = protocol::of_service_port(number, &port.name, port.app_protocol.as_deref());
+        Some(Self { number, name: port.name.clone(), protocol, target })
+    }
+}

@@ -1,0 +1,92 @@
+//! What a pilot is told about the gateway that it compiles for.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+/// The gateway process and the mesh settings that it lives under.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Labels of the gateway: a Gateway whose selector they satisfy is served.
+    pub labels: BTreeMap<String, String>,
+    /// Namespace of the gateway; decides what it sees of objects with `exportTo`.
+    pub namespace: String,
+    /// Address that servers without `bind` listen on.
+    pub address: IpAddr,
+    /// The Services in front of the gateway: a Gateway's port is a Service port, and what is listened on is
+    /// its target. The first Service that has the port counts; a port that none has is opened as it is.
+    pub services: Vec<GatewayService>,
+    /// The lowest port that the process may bind; a server below it is not opened, and its status says so.
+    pub lowest_port: u16,
+    /// Domain of Kubernetes Services.
+    pub domain: String,
+    /// Where requests and connections are logged; nowhere when absent.
+    pub access_log: Option<AccessLog>,
+    /// `MeshConfig.connectTimeout`.
+    pub connect_timeout: Duration,
+    /// `MeshConfig.dnsRefreshRate`: how long a name is kept whose answer says nothing about that.
+    pub dns_refresh_rate: Duration,
+}
+
+/// A Service in front of the gateway.
+#[derive(Clone, Debug, Default)]
+pub struct GatewayService {
+    /// Full host name of the Service.
+    pub host: String,
+    /// Namespace of the Service.
+    pub namespace: String,
+    /// Target port of each Service port.
+    pub ports: BTreeMap<u16, u16>,
+}
+
+/// The access log: one line per request or connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLog {
+    /// File, such as `/dev/stdout`.
+    pub path: String,
+    /// Envoy's format string, line end included.
+    pub format: String,
+}
+
+impl AccessLog {
+    /// The format of today's Istio, used where mesh config names none.
+    pub const ISTIO: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% \
+        %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% \
+        %CONNECTION_TERMINATION_DETAILS% \"%UPSTREAM_TRANSPORT_FAILURE_REASON%\" %BYTES_RECEIVED% \
+        %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \
+        \"%REQ(USER-AGENT)%\" \"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\" \
+        %UPSTREAM_CLUSTER_RAW% %UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% \
+        %DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%\n";
+
+    /// The format of Istio 1.1.
+    pub const ISTIO_1_1: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% \
+        %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% \
+        %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" \
+        \"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\" %UPSTREAM_CLUSTER% \
+        %UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% \
+        %REQUESTED_SERVER_NAME%\n";
+
+    /// The format of Istio 1.0.
+    pub const ISTIO_1_0: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% \
+        %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% \
+        %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" \
+        \"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\"\n";
+}
+
+impl Default for Options {
+    /// Istio's ingress gateway: labels `istio: ingressgateway` in `istio-system`, every address, no port
+    /// mapped, no access log.
+    fn default() -> Self {
+        Self {
+            labels: BTreeMap::from([("istio".to_owned(), "ingressgateway".to_owned())]),
+            namespace: "istio-system".to_owned(),
+            address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            services: Vec::new(),
+            lowest_port: 1,
+            domain: "cluster.local".to_owned(),
+            access_log: None,
+            connect_timeout: Duration::from_secs(10),
+            dns_refresh_rate: Duration::from_secs(60),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Status of Gateways: servers that lost a conflict, cannot be bound, or need what is not served yet.
+
+use tidegate_api::ObjectKey;
+use tidegate_api::istio::gateway::ServerTlsMode;
+
+use super::{Findings, View};
+use crate::model::gateway::{Class, Server};
+
+/// What is wrong with a Gateway; `None` when other proxies serve it.
+pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
+    let gateway = view.index.gateway(key)?;
+    let mut findings = Findings::default();
+    for server in &gateway.servers {
+        let place = format!("{} (port {})", server.place(), server.port);
+        if server.listen.is_empty() {
+            let fault = "no Service in front of the gateway has that port; it is not opened";
+            findings.fault("PortNotFound", format!("{place}: {fault}"));
+        }
+        for port in server.listen.iter().filter(|p| **p < view.options.lowest_port) {
+            findings.fault(
+                "PortForbidden",
+                format!(
+                    "{place}: this process may not bind port {port}; map it to one from {} up",
+                    view.options.lowest_port
+                ),
+            );
+        }
+        if let Some(fault) = not_served(server) {
+            findings.fault("NotServed", format!("{place}: {fault}"));
+        }
+        let plans = server.listen.iter().filter_map(|port| view.ports.get(port));
+        for refusal in plans.flat_map(|plan| &plan.refused).filter(|r| r.server == *server) {
+            findings.fault("Conflict", format!("{place}: {}", refusal.reason));
+        }
+    }
+    Some(findings)
+}
+
+fn not_served(server: &Server) -> Option<String> {
+    let mode = server.tls.filter(|_| server.class() == Class::Tls)?.mode;
+    let mode = match mode {
+        ServerTlsMode::Passthrough => return None,
+        ServerTlsMode::Simple => "SIMPLE",
+        ServerTlsMode::Mutual => "MUTUAL",
+        ServerTlsMode::AutoPassthrough => "AUTO_PASSTHROUGH",
+        ServerTlsMode::IstioMutual => "ISTIO_MUTUAL",
+        ServerTlsMode::OptionalMutual => "OPTIONAL_MUTUAL",
+    };
+    Some(format!("tls mode {mode} is not served yet, only PASSTHROUGH is; connections are closed"))
+}

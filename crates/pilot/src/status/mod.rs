@@ -1,0 +1,199 @@
+//! What is told of each object: conditions and events.
+//!
+//! `Reconciled` says that the object was compiled without fault, `ResolvedRefs` that everything it names
+//! exists. The third condition, `Programmed`, is not pilot's: whoever publishes compares
+//! [`crate::Output::applied`] with what workers serve.
+//!
+//! Only objects that concern this gateway are spoken of. Several gateways may read the same objects; each
+//! tells of its own.
+
+use std::collections::BTreeMap;
+
+use tidegate_api::ObjectKey;
+use tidegate_api::istio::DestinationRule;
+
+use crate::Options;
+use crate::engine::{Index, Listeners, Problem};
+use crate::model::merge::PortPlan;
+use crate::model::registry::Registry;
+
+mod destination_rule;
+mod gateway;
+mod service_entry;
+mod virtual_service;
+
+/// At most this many faults stand in one message; the rest is counted.
+const MAX_FAULTS: usize = 8;
+
+/// New conditions of an object, all of them at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusUpdate {
+    /// Which object.
+    pub key: ObjectKey,
+    /// `metadata.generation` that the conditions speak of (`observedGeneration`).
+    pub generation: i64,
+    /// The conditions; none when the object does not concern this gateway any more.
+    pub conditions: Vec<Condition>,
+    /// What to say as Events: one for each condition that became false, changed its reason, or recovered.
+    pub events: Vec<Event>,
+}
+
+/// One condition of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// Which condition.
+    pub kind: ConditionKind,
+    /// Whether it holds.
+    pub holds: bool,
+    /// Why, in one word of CamelCase.
+    pub reason: &'static str,
+    /// Why, in words; empty when it simply holds.
+    pub message: String,
+}
+
+/// The conditions that pilot writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConditionKind {
+    /// The object was compiled without fault.
+    Reconciled,
+    /// Everything that the object names exists.
+    ResolvedRefs,
+}
+
+/// Something worth an Event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// `Warning` or `Normal`.
+    pub warning: bool,
+    /// Why, in one word of CamelCase.
+    pub reason: &'static str,
+    /// Why, in words.
+    pub message: String,
+}
+
+impl ConditionKind {
+    /// The condition's `type`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reconciled => "Reconciled",
+            Self::ResolvedRefs => "ResolvedRefs",
+        }
+    }
+}
+
+/// Everything that status is read from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) index: &'a Index,
+    pub(crate) registry: &'a Registry,
+    pub(crate) ports: &'a BTreeMap<u16, PortPlan>,
+    pub(crate) listeners: &'a Listeners,
+}
+
+/// An object's own part of its status.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Subject<'a> {
+    Gateway,
+    VirtualService,
+    ServiceEntry,
+    DestinationRule(&'a DestinationRule),
+}
+
+/// The conditions of an object as it stands; none when it does not concern this gateway.
+pub(crate) fn conditions(
+    key: &ObjectKey,
+    subject: Option<Subject<'_>>,
+    problem: Option<&Problem>,
+    view: View<'_>,
+) -> Vec<Condition> {
+    let findings = match subject {
+        None => None,
+        Some(Subject::Gateway) => gateway::findings(key, view),
+        Some(Subject::VirtualService) => virtual_service::findings(key, view),
+        Some(Subject::ServiceEntry) => Some(service_entry::findings(key, view)),
+        Some(Subject::DestinationRule(rule)) => Some(destination_rule::findings(key, rule, view)),
+    };
+    let served = findings.is_some();
+    let mut conditions = findings.map(Findings::conditions).unwrap_or_default();
+    if let Some(problem) = problem {
+        conditions.retain(|c| c.kind != ConditionKind::Reconciled);
+        conditions.insert(0, problem.condition(served));
+    }
+    conditions
+}
+
+impl Problem {
+    fn condition(&self, served: bool) -> Condition {
+        let rest = if served { "; the last good form serves on" } else { "" };
+        Condition {
+            kind: ConditionKind::Reconciled,
+            holds: false,
+            reason: "Invalid",
+            message: format!("{}{rest}", join(&self.errors)),
+        }
+    }
+}
+
+/// What is wrong with an object.
+#[derive(Debug, Default)]
+struct Findings {
+    /// Faults of the object itself: why it is not (wholly) in force.
+    faults: Vec<(&'static str, String)>,
+    /// What it names and nobody has.
+    missing: Vec<String>,
+}
+
+impl Findings {
+    fn fault(&mut self, reason: &'static str, message: String) {
+        self.faults.push((reason, message));
+    }
+
+    fn conditions(self) -> Vec<Condition> {
+        let reason = self.faults.first().map_or("Reconciled", |(reason, _)| reason);
+        let faults: Vec<String> = self.faults.into_iter().map(|(_, message)| message).collect();
+        let resolved = if self.missing.is_empty() { "ResolvedRefs" } else { "RefNotFound" };
+        vec![
+            Condition {
+                kind: ConditionKind::Reconciled,
+                holds: faults.is_empty(),
+                reason,
+                message: join(&faults),
+            },
+            Condition {
+                kind: ConditionKind::ResolvedRefs,
+                holds: self.missing.is_empty(),
+                reason: resolved,
+                message: join(&self.missing),
+            },
+        ]
+    }
+}
+
+fn join(faults: &[String]) -> String {
+    let shown = faults.iter().take(MAX_FAULTS).map(String::as_str).collect::<Vec<_>>().join("; ");
+    match faults.len().saturating_sub(MAX_FAULTS) {
+        0 => shown,
+        more => format!("{shown}; and {more} more"),
+    }
+}
+
+/// The events of a step from one set of conditions to the next.
+pub(crate) fn events(before: &[Condition], now: &[Condition]) -> Vec<Event> {
+    let changed = now.iter().filter_map(|condition| {
+        let old = before.iter().find(|c| c.kind == condition.kind);
+        let recovered = condition.holds && old.is_some_and(|o| !o.holds);
+        let failed = !condition.holds && old != Some(condition);
+        if !recovered && !failed {
+            return None;
+        }
+        let message = if condition.holds {
+            format!("{} holds again", condition.kind.as_str())
+        } else {
+            condition.message.clone()
+        };
+        Some(Event { warning: failed, reason: condition.reason, message })
+    });
+    changed.collect()
+}

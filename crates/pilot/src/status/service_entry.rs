@@ -1,0 +1,32 @@
+//! Status of ServiceEntries: ports that an older definition of the host has, and what is not served yet.
+
+use tidegate_api::ObjectKey;
+
+use super::{Findings, View};
+use crate::model::service::Service;
+
+/// What is wrong with a ServiceEntry.
+pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Findings {
+    let mut findings = Findings::default();
+    for service in view.registry.services_of(key) {
+        for (number, winner) in conflicts(service, view) {
+            findings.fault(
+                "Conflict",
+                format!("host {}, port {number}: {winner} defines it and is older", service.host),
+            );
+        }
+    }
+    findings
+}
+
+/// The ports of a service that an older definition of the same host has.
+fn conflicts<'a>(
+    service: &'a Service,
+    view: View<'a>,
+) -> impl Iterator<Item = (u16, &'a ObjectKey)> {
+    let winners = view.registry.ports(&service.host);
+    service.ports.iter().filter_map(move |port| {
+        let (winner, _) = winners.get(&port.number)?;
+        (winner.key != service.key).then_some((port.number, &winner.key))
+    })
+}

@@ -1,0 +1,155 @@
+//! Status of VirtualServices: gateways and destinations that do not exist, hosts that no gateway serves,
+//! server names that belong to others, and fields that are not served yet.
+
+use tidegate_api::ObjectKey;
+use tidegate_api::istio::virtual_service::{Destination, HttpRoute};
+
+use super::{Findings, View};
+use crate::model::host::Host;
+use crate::model::service::Discovery;
+use crate::model::virtual_service::VirtualService;
+
+/// What is wrong with a VirtualService; `None` when no gateway of this process has to do with it.
+pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
+    let service = view.index.virtual_service(key)?;
+    let mut findings = Findings::default();
+    let concerned = gateways(service, view, &mut findings);
+    if !concerned {
+        return None;
+    }
+    for (place, destination) in service.destinations() {
+        if let Some(missing) = missing(&place, destination, service, view) {
+            findings.missing.push(missing);
+        }
+    }
+    for (r, rule) in service.http.iter().enumerate() {
+        for field in not_served(rule) {
+            let fault = format!("http[{r}].{field} is not served yet; the rule acts without it");
+            findings.fault("NotServed", fault);
+        }
+        if let Some(fault) = no_action(rule) {
+            findings.fault("NotServed", format!("http[{r}]: {fault}"));
+        }
+    }
+    for lost in view.listeners.lost_by(key) {
+        findings.fault("Conflict", lost.to_owned());
+    }
+    Some(findings)
+}
+
+/// Looks at the gateways that it is bound to, and answers whether any concerns this process: one that is
+/// served here, or one that nobody has.
+fn gateways(service: &VirtualService, view: View<'_>, findings: &mut Findings) -> bool {
+    let mut concerned = false;
+    for gateway in &service.gateways {
+        let (namespace, name) = gateway.split_once('/').unwrap_or(("", gateway));
+        if !view.index.knows_gateway(gateway) {
+            concerned = true;
+            let missing = format!("gateways: no Gateway {name} in namespace {namespace}");
+            findings.missing.push(missing);
+            continue;
+        }
+        let key = ObjectKey::new(tidegate_api::Kind::Gateway, namespace, name);
+        let Some(served) = view.index.gateway(&key) else { continue };
+        concerned = true;
+        if service.order.is_none() {
+            let fault = format!(
+                "exportTo hides this from namespace {}, where Gateway {gateway} is served",
+                view.options.namespace
+            );
+            findings.fault("Hidden", fault);
+            continue;
+        }
+        let own = &service.key.namespace;
+        if !served.servers.iter().any(|s| s.hosts.overlaps(&service.hosts, own)) {
+            let hosts: Vec<&str> = service.hosts.iter().map(Host::as_str).collect();
+            let open: Vec<String> = served
+                .servers
+                .iter()
+                .flat_map(|s| s.hosts.iter())
+                .map(|h| match &h.namespace {
+                    Some(namespace) => format!("{namespace}/{}", h.host),
+                    None => h.host.to_string(),
+                })
+                .collect();
+            findings.fault(
+                "HostNotServed",
+                format!(
+                    "none of the hosts {} is served by Gateway {gateway}, which serves {}",
+                    hosts.join(", "),
+                    open.join(", ")
+                ),
+            );
+        }
+    }
+    concerned
+}
+
+/// Why a destination does not lead anywhere; `None` when it does.
+fn missing(
+    place: &str,
+    destination: &Destination,
+    service: &VirtualService,
+    view: View<'_>,
+) -> Option<String> {
+    let host = &destination.host;
+    let Some(found) = view.registry.find(host, &service.key.namespace) else {
+        return Some(format!("{place}: host {host} not found: {}", looked_for(host, view)));
+    };
+    if let Discovery::Nowhere(help) = found.discovery {
+        return Some(format!("{place}: {} for host {host}: {help}", found.key));
+    }
+    if !destination.subset.is_empty() {
+        let subset = &destination.subset;
+        return Some(format!(
+            "{place}: subset {subset} of host {host}: subsets of a DestinationRule are not served yet"
+        ));
+    }
+    let ports = view.registry.ports(host);
+    match destination.port_number() {
+        Some(port) if !ports.contains_key(&port.get()) => {
+            let has: Vec<String> = ports.keys().map(ToString::to_string).collect();
+            let has = if has.is_empty() { "no port".to_owned() } else { has.join(", ") };
+            Some(format!("{place}: host {host} has no port {port}; {} has {has}", found.key))
+        }
+        None if found.ports.len() > 1 => {
+            Some(format!("{place}: host {host} has several ports; say which in port.number"))
+        }
+        _ => None,
+    }
+}
+
+/// What was looked for in place of a host, and where.
+fn looked_for(host: &str, view: View<'_>) -> String {
+    let entry = "no ServiceEntry that this gateway sees has that host";
+    let suffix = format!(".svc.{}", view.options.domain);
+    match host.strip_suffix(&suffix).and_then(|rest| rest.split_once('.')) {
+        Some((name, namespace)) => {
+            format!("there is no Service {name} in namespace {namespace}, and {entry}")
+        }
+        None => entry.to_owned(),
+    }
+}
+
+/// Fields of a rule that have no effect yet.
+fn not_served(rule: &HttpRoute) -> impl Iterator<Item = &'static str> {
+    let mirrors = rule.mirror.is_some() || !rule.mirrors.is_empty();
+    let fields = [
+        ("fault", rule.fault.is_some()),
+        ("mirror", mirrors),
+        ("corsPolicy", rule.cors_policy.is_some()),
+        ("retries", rule.retries.as_ref().is_some_and(|r| r.attempts > 0)),
+    ];
+    fields.into_iter().filter_map(|(name, used)| used.then_some(name))
+}
+
+/// Why a rule takes no requests at all.
+fn no_action(rule: &HttpRoute) -> Option<&'static str> {
+    if rule.delegate.is_some() {
+        Some("delegates are not served yet; the rule takes no requests")
+    } else if rule.keeps_default_route() {
+        Some("a gateway has no default route that the rule could limit; give it a route")
+    } else {
+        None
+    }
+}
