@@ -378,102 +378,99 @@ block! {
         tls_not_found: Counter,
     }
 
-    /// Access logging. What files have in common with Envoy's is named `filesystem.`.
+    /// `filesystem.`: access logging. What Envoy has no name for is named `access_log_…`.
     AccessLogStats {
         /// Records handed over by workers.
-        records: Counter = "access_log.records",
+        records: Counter = "access_log_records",
         /// Records lost because a worker's buffer was full: the log thread did not keep up.
-        records_dropped: Counter = "access_log.records_dropped",
+        records_dropped: Counter = "access_log_records_dropped",
         /// Records that a file or stdout missed because it was too slow.
-        records_overrun: Counter = "access_log.records_overrun",
-        /// Writes that succeeded.
-        write_completed: Counter = "filesystem.write_completed",
-        /// Writes that failed.
-        write_failed: Counter = "filesystem.write_failed",
+        records_overrun: Counter = "access_log_records_overrun",
         /// Bytes written.
-        write_total: Counter = "access_log.written_bytes",
+        write_total: Counter = "access_log_written_bytes",
+        /// Writes that succeeded.
+        write_completed: Counter,
+        /// Writes that failed.
+        write_failed: Counter,
         /// Files that could not be opened again; the old one stays in use.
-        reopen_failed: Counter = "filesystem.reopen_failed",
+        reopen_failed: Counter,
     }
 
     /// `cluster_manager.`: clusters as a whole.
     ClusterManagerStats {
         /// Clusters in force.
-        active_clusters: Gauge = "cluster_manager.active_clusters",
+        active_clusters: Gauge,
         /// Clusters that wait for their first endpoints.
-        warming_clusters: Gauge = "cluster_manager.warming_clusters",
+        warming_clusters: Gauge,
         /// Clusters added.
-        cluster_added: Counter = "cluster_manager.cluster_added",
+        cluster_added: Counter,
         /// Clusters changed.
-        cluster_modified: Counter = "cluster_manager.cluster_modified",
+        cluster_modified: Counter,
         /// Clusters removed.
-        cluster_removed: Counter = "cluster_manager.cluster_removed",
+        cluster_removed: Counter,
         /// Endpoint sets changed.
-        cluster_updated: Counter = "cluster_manager.cluster_updated",
+        cluster_updated: Counter,
     }
 
-    /// `dns.`: name resolution. The second level is the resolver, as Envoy's `dns.cares.`.
+    /// `dns.hickory.`: name resolution by the resolver of that name, as Envoy's `dns.cares.`.
     DnsStats {
         /// Questions asked.
-        resolve_total: Counter = "dns.hickory.resolve_total",
+        resolve_total: Counter,
         /// Questions under way.
-        pending_resolutions: Gauge = "dns.hickory.pending_resolutions",
+        pending_resolutions: Gauge,
         /// Answers that the name is not there.
-        not_found: Counter = "dns.hickory.not_found",
+        not_found: Counter,
         /// Questions not answered in time.
-        timeouts: Counter = "dns.hickory.timeouts",
+        timeouts: Counter,
         /// Questions that failed otherwise.
-        get_addr_failure: Counter = "dns.hickory.get_addr_failure",
+        get_addr_failure: Counter,
     }
 
     /// `listener_manager.`: listeners as a whole.
     ListenerManagerStats {
         /// Listeners added.
-        listener_added: Counter = "listener_manager.listener_added",
+        listener_added: Counter,
         /// Listeners changed.
-        listener_modified: Counter = "listener_manager.listener_modified",
+        listener_modified: Counter,
         /// Listeners changed without closing their sockets.
-        listener_in_place_updated: Counter = "listener_manager.listener_in_place_updated",
+        listener_in_place_updated: Counter,
         /// Listeners removed.
-        listener_removed: Counter = "listener_manager.listener_removed",
+        listener_removed: Counter,
         /// Listeners stopped.
-        listener_stopped: Counter = "listener_manager.listener_stopped",
+        listener_stopped: Counter,
         /// Listeners that could be opened, counted once for each worker.
-        listener_create_success: Counter = "listener_manager.listener_create_success",
+        listener_create_success: Counter,
         /// Listeners that could not be opened, counted once for each worker.
-        listener_create_failure: Counter = "listener_manager.listener_create_failure",
+        listener_create_failure: Counter,
         /// Listeners in force.
-        total_listeners_active: Gauge = "listener_manager.total_listeners_active",
+        total_listeners_active: Gauge,
         /// Listeners that wait for what they name.
-        total_listeners_warming: Gauge = "listener_manager.total_listeners_warming",
+        total_listeners_warming: Gauge,
         /// Listeners that only serve their open connections.
-        total_listeners_draining: Gauge = "listener_manager.total_listeners_draining",
+        total_listeners_draining: Gauge,
         /// Filter chains that only serve their open connections.
-        total_filter_chains_draining: Gauge = "listener_manager.total_filter_chains_draining",
+        total_filter_chains_draining: Gauge,
         /// 1 once all workers run.
-        workers_started: Gauge = "listener_manager.workers_started",
+        workers_started: Gauge,
     }
 
     /// `server.`: the process.
     ServerStats {
         /// Number of workers.
-        concurrency: Gauge = "server.concurrency",
+        concurrency: Gauge,
         /// Days until the first certificate in use expires; 4294967295 without certificates, as in Envoy.
-        days_until_first_cert_expiring: Gauge = "server.days_until_first_cert_expiring",
+        days_until_first_cert_expiring: Gauge,
         /// Time from the start of the process until it served, milliseconds.
-        initialization_time_ms: Histogram = "server.initialization_time_ms",
+        initialization_time_ms: Histogram,
         /// 1 while the process serves, 0 while it drains.
-        live: Gauge = "server.live",
+        live: Gauge,
         /// Resident memory in bytes.
-        memory_physical_size: Gauge = "server.memory_physical_size",
+        memory_physical_size: Gauge,
         /// 0 live, 1 draining, 2 before initialization, 3 initializing.
-        state: Gauge = "server.state",
+        state: Gauge,
         /// Connections of all listeners open now.
-        total_connections: Gauge = "server.total_connections",
+        total_connections: Gauge,
         /// Seconds since the start.
-        uptime: Gauge = "server.uptime",
+        uptime: Gauge,
     }
 }
-
-/// Name of the connections of one worker inside a listener's block: `worker_N.` and one of these.
-pub(super) const PER_WORKER: [&str; 2] = ["downstream_cx_active", "downstream_cx_total"];

@@ -56,9 +56,7 @@ impl ResponseCodes {
 
 #[inline]
 fn class_of(status: u16) -> Option<usize> {
-    (100..600)
-        .contains(&status)
-        .then(|| usize::from(status / 100 - 1))
+    (100..600).contains(&status).then(|| usize::from(status / 100 - 1))
 }
 
 #[cfg(test)]

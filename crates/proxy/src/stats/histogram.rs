@@ -25,15 +25,13 @@ impl Histogram {
     pub fn record(&self, value: u64) {
         let (cells, index) = match Place::of(value) {
             Place::Unit(index) => (self.units.get_or_init(|| zeros(10)), index),
-            Place::Decade(decade, index) => (
-                self.decades[decade].get_or_init(|| zeros(PER_DECADE)),
-                index,
-            ),
+            Place::Decade(decade, index) => {
+                (self.decades[decade].get_or_init(|| zeros(PER_DECADE)), index)
+            }
         };
         let cell = &cells[index];
         cell.store(cell.load(Relaxed).wrapping_add(1), Relaxed);
-        self.sum
-            .store(self.sum.load(Relaxed).wrapping_add(value), Relaxed);
+        self.sum.store(self.sum.load(Relaxed).wrapping_add(value), Relaxed);
     }
 }
 
@@ -101,15 +99,21 @@ impl HistogramSum {
         }
     }
 
-    /// The value below which the share `q` (0 to 1) of the values lies, interpolated inside its bucket;
-    /// `None` without values.
+    /// The value below which the share `q` (0 to 1) of the values lies; `None` without values. Inside a
+    /// bucket values are taken as evenly spread, a single one as its middle.
     pub fn quantile(&self, q: f64) -> Option<f64> {
         let target = q.clamp(0.0, 1.0) * self.count as f64;
         let mut below = 0.0;
         for &(low, width, count) in &self.buckets {
             if below + count as f64 >= target {
-                let inside = ((target - below) / count as f64).max(0.0);
-                return Some(low as f64 + inside * width as f64);
+                let inside = if count == 1 { 0.5 } else { (target - below) / count as f64 };
+                // Two digits: as Envoy has it, 7 stands for 7.0 to 7.1, and 0 for itself.
+                let spread = match low {
+                    0 => 0.0,
+                    1..10 => 0.1,
+                    _ => width as f64,
+                };
+                return Some(low as f64 + inside * spread);
             }
             below += count as f64;
         }
@@ -140,23 +144,12 @@ mod tests {
 
     #[test]
     fn every_value_lies_in_its_bucket() {
-        for value in (0..2_000)
-            .chain((2_000..40_000_000).step_by(997))
-            .chain([u64::MAX])
-        {
+        for value in (0..2_000).chain((2_000..40_000_000).step_by(997)).chain([u64::MAX]) {
             let sum = sum_of(&[value]);
-            let [(low, width, 1)] = sum.buckets[..] else {
-                panic!("{:?}", sum.buckets)
-            };
+            let [(low, width, 1)] = sum.buckets[..] else { panic!("{:?}", sum.buckets) };
             assert!(low <= value, "{value} in {low}+{width}");
-            assert!(
-                value < low + width || value >= 99_000_000_000,
-                "{value} in {low}+{width}"
-            );
-            assert!(
-                low < 10 || width * 10 <= low,
-                "two digits: {value} in {low}+{width}"
-            );
+            assert!(value < low + width || value >= 99_000_000_000, "{value} in {low}+{width}");
+            assert!(low < 10 || width * 10 <= low, "two digits: {value} in {low}+{width}");
         }
     }
 
@@ -164,7 +157,8 @@ mod tests {
     fn quantiles_and_cumulative_counts() {
         let mut sum = sum_of(&(1..=100).collect::<Vec<_>>());
         assert_eq!((sum.count, sum.sum), (100, 5050));
-        assert_eq!(sum.quantile(0.5), Some(51.0));
+        assert_eq!(sum.quantile(0.5), Some(50.5));
+        assert_eq!(sum.quantile(0.0), Some(1.05));
         assert_eq!(sum.at_most(25.0), 25);
         assert_eq!(sum.at_most(0.5), 0);
         sum.add(&Histogram::default());

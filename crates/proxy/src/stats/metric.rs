@@ -17,10 +17,13 @@ pub enum Metric<'a> {
     Codes(&'a ResponseCodes),
 }
 
+/// A metric's name, and how a block of type `B` holds it.
+pub type Definition<B> = (&'static str, for<'a> fn(&'a B) -> Metric<'a>);
+
 /// What is counted for one thing (a cluster, a listener) by one writer.
 pub trait Block: Default + Send + Sync + 'static {
-    /// Calls `each` with the name and value of every metric, always the same names in the same order.
-    fn visit<'a>(&'a self, each: &mut dyn FnMut(&'static str, Metric<'a>));
+    /// Its metrics, named as they appear behind the prefix of the thing.
+    const METRICS: &'static [Definition<Self>];
 }
 
 /// A field type that [`block!`] accepts.
@@ -59,15 +62,10 @@ macro_rules! block {
         }
 
         impl $crate::stats::Block for $block {
-            fn visit<'a>(
-                &'a self,
-                each: &mut dyn FnMut(&'static str, $crate::stats::Metric<'a>),
-            ) {
-                $(each(
-                    $crate::stats::metric::name!($field $($name)?),
-                    $crate::stats::metric::Cell::metric(&self.$field),
-                );)+
-            }
+            const METRICS: &'static [$crate::stats::Definition<Self>] = &[$((
+                $crate::stats::metric::name!($field $($name)?),
+                |block| $crate::stats::metric::Cell::metric(&block.$field),
+            )),+];
         }
     )+};
 }

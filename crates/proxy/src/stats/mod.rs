@@ -14,6 +14,9 @@ mod codes;
 mod histogram;
 mod metric;
 mod registry;
+mod render;
+mod totals;
+mod units;
 
 pub use blocks::{
     AccessLogStats, ClusterManagerStats, ClusterStats, DnsStats, EndpointStats, HttpStats,
@@ -22,5 +25,6 @@ pub use blocks::{
 pub use cell::{Counter, Gauge};
 pub use codes::{ResponseClasses, ResponseCodes};
 pub use histogram::{Histogram, HistogramSum};
-pub use metric::{Block, Metric};
+pub use metric::{Block, Definition, Metric};
 pub use registry::{Registry, Scope, Stats};
+pub use render::{Filter, Kind, Output, render};

@@ -5,9 +5,10 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use super::totals::{Total, Totals as _};
 use super::{
     AccessLogStats, Block, ClusterManagerStats, ClusterStats, DnsStats, EndpointStats, HttpStats,
-    ListenerManagerStats, ListenerStats, ServerStats, TcpStats, TlsInspectorStats,
+    Kind, ListenerManagerStats, ListenerStats, ServerStats, TcpStats, TlsInspectorStats, units,
 };
 
 /// All blocks of the process.
@@ -61,19 +62,32 @@ impl Registry {
     /// If there is no such worker: a mistake of the caller, not of a peer.
     pub fn worker(self: &Arc<Self>, index: usize) -> Scope {
         assert!(index < self.workers, "worker {index} of {}", self.workers);
-        Scope {
-            registry: self.clone(),
-            writer: index,
-        }
+        Scope { registry: self.clone(), writer: index }
     }
 
     /// What the control runtime writes: membership, configuration, DNS, the process. Its tasks may run on
     /// several threads, so each metric belongs to one task.
     pub fn control(self: &Arc<Self>) -> Scope {
-        Scope {
-            registry: self.clone(),
-            writer: self.workers,
-        }
+        Scope { registry: self.clone(), writer: self.workers }
+    }
+    /// The value of a counter or gauge by its full name, such as `cluster.a.upstream_rq_total`.
+    ///
+    /// For tests and tools: it looks through all names.
+    pub fn get(&self, name: &str) -> Option<u64> {
+        units::all(self).iter().find_map(|unit| unit.get(name))
+    }
+
+    /// The metrics of one endpoint of a cluster, as `/clusters` shows them; all zero if no worker has used
+    /// it.
+    pub fn endpoint(&self, cluster: &str, address: &str) -> Vec<(&'static str, Kind, u64)> {
+        let shared = self.endpoints.find(cluster, address);
+        (EndpointStats::METRICS.iter().enumerate())
+            .map(|(index, (name, metric))| {
+                let total = shared.as_ref().and_then(|shared| shared.total(index));
+                let total = total.unwrap_or_else(|| Total::of(metric(&EndpointStats::default())));
+                (*name, total.kind(), total.number())
+            })
+            .collect()
     }
 }
 
@@ -92,9 +106,7 @@ impl Scope {
 
     /// The block of one endpoint of a cluster, shown in `/clusters`. `cluster` is the cluster's name.
     pub fn endpoint(&self, cluster: &str, address: &str) -> Stats<EndpointStats> {
-        self.registry
-            .endpoints
-            .get(Key::new(cluster, address), self.writer)
+        self.registry.endpoints.get(Key::new(cluster, address), self.writer)
     }
 
     /// The block of a listener: `listener.NAME.`. `name` is its `stat_prefix`, else its address.
@@ -105,16 +117,12 @@ impl Scope {
     /// The block of an HTTP connection manager: `http.PREFIX.`, and its response classes once more under
     /// `listener.NAME.http.PREFIX.`. `listener` is as for [`Scope::listener`].
     pub fn http(&self, stat_prefix: &str, listener: &str) -> Stats<HttpStats> {
-        self.registry
-            .http
-            .get(Key::new(stat_prefix, listener), self.writer)
+        self.registry.http.get(Key::new(stat_prefix, listener), self.writer)
     }
 
     /// The block of a TCP proxy filter: `tcp.PREFIX.`.
     pub fn tcp(&self, stat_prefix: &str) -> Stats<TcpStats> {
-        self.registry
-            .tcp
-            .get(Key::new(stat_prefix, ""), self.writer)
+        self.registry.tcp.get(Key::new(stat_prefix, ""), self.writer)
     }
 
     /// What the TLS inspector saw: `tls_inspector.`.
@@ -158,10 +166,7 @@ pub struct Stats<B: Block> {
 impl<B: Block> Stats<B> {
     /// Another writer's block of the same name.
     fn of(&self, writer: usize) -> Self {
-        Self {
-            block: self.shared.block(writer),
-            shared: self.shared.clone(),
-        }
+        Self { block: self.shared.block(writer), shared: self.shared.clone() }
     }
 
     /// The blocks that exist of this name.
@@ -172,10 +177,7 @@ impl<B: Block> Stats<B> {
 
 impl<B: Block> Clone for Stats<B> {
     fn clone(&self) -> Self {
-        Self {
-            block: self.block.clone(),
-            shared: self.shared.clone(),
-        }
+        Self { block: self.block.clone(), shared: self.shared.clone() }
     }
 }
 
@@ -205,10 +207,7 @@ pub(super) struct Key {
 
 impl Key {
     fn new(name: &str, part: &str) -> Self {
-        Self {
-            name: name.into(),
-            part: part.into(),
-        }
+        Self { name: name.into(), part: part.into() }
     }
 }
 
@@ -223,10 +222,7 @@ type Names<B> = Mutex<BTreeMap<Key, Weak<Shared<B>>>>;
 
 impl<B: Block> Family<B> {
     fn new(writers: usize) -> Self {
-        Self {
-            writers,
-            names: Arc::default(),
-        }
+        Self { writers, names: Arc::default() }
     }
 
     fn get(&self, key: Key, writer: usize) -> Stats<B> {
@@ -234,9 +230,7 @@ impl<B: Block> Family<B> {
         let shared = names.get(&key).and_then(Weak::upgrade).unwrap_or_else(|| {
             let shared = Arc::new(Shared {
                 key: key.clone(),
-                blocks: std::iter::repeat_with(OnceLock::new)
-                    .take(self.writers)
-                    .collect(),
+                blocks: std::iter::repeat_with(OnceLock::new).take(self.writers).collect(),
                 names: Arc::downgrade(&self.names),
             });
             names.insert(key, Arc::downgrade(&shared));
@@ -244,25 +238,17 @@ impl<B: Block> Family<B> {
         });
         // Not under the lock: should this handle be the last, dropping it takes the lock again.
         drop(names);
-        Stats {
-            block: shared.block(writer),
-            shared,
-        }
+        Stats { block: shared.block(writer), shared }
     }
 
     /// Everything of this kind that is held by somebody, in the order of its keys.
     pub(super) fn all(&self) -> Vec<Arc<Shared<B>>> {
-        lock(&self.names)
-            .values()
-            .filter_map(Weak::upgrade)
-            .collect()
+        lock(&self.names).values().filter_map(Weak::upgrade).collect()
     }
 
     /// The blocks of one name, if somebody holds it.
     pub(super) fn find(&self, name: &str, part: &str) -> Option<Arc<Shared<B>>> {
-        lock(&self.names)
-            .get(&Key::new(name, part))
-            .and_then(Weak::upgrade)
+        lock(&self.names).get(&Key::new(name, part)).and_then(Weak::upgrade)
     }
 }
 
@@ -285,10 +271,7 @@ impl<B: Block> Shared<B> {
 
     /// Blocks that exist, with the number of their writer.
     pub(super) fn blocks(&self) -> impl Iterator<Item = (usize, &B)> {
-        self.blocks
-            .iter()
-            .enumerate()
-            .filter_map(|(writer, block)| Some((writer, &**block.get()?)))
+        self.blocks.iter().enumerate().filter_map(|(writer, block)| Some((writer, &**block.get()?)))
     }
 }
 
@@ -299,10 +282,7 @@ impl<B: Block> Drop for Shared<B> {
         };
         let mut names = lock(&names);
         // The name may have been taken again since the last handle went.
-        if names
-            .get(&self.key)
-            .is_some_and(|now| std::ptr::eq(now.as_ptr(), self))
-        {
+        if names.get(&self.key).is_some_and(|now| std::ptr::eq(now.as_ptr(), self)) {
             names.remove(&self.key);
         }
     }

@@ -1,0 +1,174 @@
+//! Everything that is counted, by name: what `/stats` and Prometheus show are two views of this list.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use super::registry::Shared;
+use super::totals::{OfWorker, Responses, Total, Totals};
+use super::{Block, HistogramSum, Registry, Stats};
+
+/// One thing that is counted.
+pub(super) struct Unit {
+    /// What its metrics' names begin with: `cluster.NAME.`.
+    pub(super) prefix: String,
+    /// The same without the names that are labels in Prometheus: `cluster.`.
+    pub(super) stem: &'static str,
+    /// Those names.
+    pub(super) labels: Vec<(&'static str, String)>,
+    pub(super) totals: Box<dyn Totals>,
+}
+
+/// A metric's value under its full name.
+pub(super) enum Value {
+    /// With whether anybody ever counted.
+    Number(u64, bool),
+    Histogram(HistogramSum),
+}
+
+impl Unit {
+    /// Calls `each` with every metric: its name behind the prefix, and its value.
+    pub(super) fn for_each(&self, mut each: impl FnMut(&str, Value)) {
+        for (index, name) in self.totals.names() {
+            if let Some(total) = self.totals.total(index) {
+                expand(name, total, &mut each);
+            }
+        }
+    }
+
+    /// The number of a counter or gauge by its full name.
+    pub(super) fn get(&self, name: &str) -> Option<u64> {
+        let wanted = name.strip_prefix(&self.prefix)?;
+        let mut found = None;
+        self.for_each(|name, value| {
+            if let (true, Value::Number(number, _)) = (name == wanted, value) {
+                found = Some(number);
+            }
+        });
+        found
+    }
+}
+
+/// A total as the metrics that it is shown as.
+fn expand(name: &str, total: Total, each: &mut impl FnMut(&str, Value)) {
+    let mut text = String::new();
+    let mut number = |text: &mut String, suffix: std::fmt::Arguments<'_>, count| {
+        text.clear();
+        let _ = write!(text, "{name}_{suffix}");
+        each(text, Value::Number(count, count > 0));
+    };
+    match &total {
+        Total::Counter(count) => each(name, Value::Number(*count, *count > 0)),
+        Total::Gauge(level) => each(name, Value::Number(level.unwrap_or(0), level.is_some())),
+        Total::Classes(classes) => {
+            for (class, count) in (1..).zip(classes) {
+                number(&mut text, format_args!("{class}xx"), *count);
+            }
+            number(&mut text, format_args!("completed"), classes.iter().sum());
+        }
+        Total::Codes(codes) => {
+            for (code, count) in codes {
+                number(&mut text, format_args!("{code}"), *count);
+            }
+            let classes = total.classes();
+            for (class, count) in (1..).zip(classes).filter(|(_, count)| *count > 0) {
+                number(&mut text, format_args!("{class}xx"), count);
+            }
+            if !codes.is_empty() {
+                number(&mut text, format_args!("completed"), classes.iter().sum());
+            }
+        }
+        Total::Histogram(_) => {}
+    }
+    if let Total::Histogram(sum) = total {
+        each(name, Value::Histogram(sum));
+    }
+}
+
+/// Everything that is counted, sorted by prefix.
+pub(super) fn all(registry: &Registry) -> Vec<Unit> {
+    let mut units = fixed(registry);
+    units.extend(
+        registry
+            .clusters
+            .all()
+            .into_iter()
+            .map(|shared| named("cluster.", "envoy_cluster_name", shared)),
+    );
+    units.extend(
+        registry.tcp.all().into_iter().map(|shared| named("tcp.", "envoy_tcp_prefix", shared)),
+    );
+    for shared in registry.listeners.all() {
+        let name = clean(&shared.key().name);
+        let writers = shared.blocks().map(|(writer, _)| writer);
+        let workers: Vec<usize> = writers.filter(|writer| *writer < registry.workers()).collect();
+        units.extend(workers.into_iter().map(|worker| Unit {
+            prefix: format!("listener.{name}.worker_{worker}."),
+            stem: "listener.worker.",
+            labels: vec![
+                ("envoy_worker_id", worker.to_string()),
+                ("envoy_listener_address", name.clone()),
+            ],
+            totals: Box::new(OfWorker(shared.clone(), worker)),
+        }));
+        units.push(named("listener.", "envoy_listener_address", shared));
+    }
+    let mut managers: BTreeMap<String, Vec<_>> = BTreeMap::new();
+    for shared in registry.http.all() {
+        let prefix = clean(&shared.key().name);
+        let listener = clean(&shared.key().part);
+        units.push(Unit {
+            prefix: format!("listener.{listener}.http.{prefix}."),
+            stem: "listener.http.",
+            labels: vec![
+                ("envoy_http_conn_manager_prefix", prefix.clone()),
+                ("envoy_listener_address", listener),
+            ],
+            totals: Box::new(Responses(shared.clone())),
+        });
+        managers.entry(prefix).or_default().push(shared);
+    }
+    units.extend(managers.into_iter().map(|(prefix, blocks)| Unit {
+        stem: "http.",
+        labels: vec![("envoy_http_conn_manager_prefix", prefix.clone())],
+        prefix: format!("http.{prefix}."),
+        totals: Box::new(blocks),
+    }));
+    units.sort_by(|a, b| a.prefix.cmp(&b.prefix));
+    units
+}
+
+/// What there is one of.
+fn fixed(registry: &Registry) -> Vec<Unit> {
+    fn unit<B: Block>(stem: &'static str, stats: &Stats<B>) -> Unit {
+        Unit {
+            prefix: stem.to_owned(),
+            stem,
+            labels: Vec::new(),
+            totals: Box::new(stats.shared().clone()),
+        }
+    }
+    vec![
+        unit("cluster_manager.", &registry.cluster_manager),
+        unit("dns.hickory.", &registry.dns),
+        unit("filesystem.", &registry.access_log),
+        unit("listener_manager.", &registry.listener_manager),
+        unit("server.", &registry.server),
+        unit("tls_inspector.", &registry.tls_inspector),
+    ]
+}
+
+fn named<B: Block>(stem: &'static str, label: &'static str, shared: Arc<Shared<B>>) -> Unit {
+    let name = clean(&shared.key().name);
+    Unit {
+        prefix: format!("{stem}{name}."),
+        stem,
+        labels: vec![(label, name)],
+        totals: Box::new(shared),
+    }
+}
+
+/// A name as metrics show it: without `:`, as in Envoy, and without what would break a line.
+fn clean(name: &str) -> String {
+    name.chars().map(|c| if c == ':' || c.is_control() { '_' } else { c }).collect()
+}
