@@ -23,6 +23,23 @@ pub struct LocalReply {
     pub close: bool,
 }
 
+/// Why an attempt at an endpoint gave no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// A limit of the cluster is reached.
+    Overflow,
+    /// The connection was refused or failed.
+    ConnectFailure,
+    /// The connection was not established in time.
+    ConnectTimeout,
+    /// The endpoint closed the connection.
+    Termination,
+    /// The endpoint refused the stream.
+    Refused,
+    /// The endpoint broke the protocol.
+    Protocol,
+}
+
 impl LocalReply {
     /// An answer that leaves the connection open.
     #[must_use]
@@ -131,6 +148,53 @@ impl LocalReply {
             ResponseFlags::UPSTREAM_REQUEST_TIMEOUT,
             "response_timeout",
         )
+    }
+
+    /// 503, or 502 when the endpoint broke the protocol: no answer came from it.
+    #[must_use]
+    pub fn upstream_reset(reset: Reset) -> Self {
+        let (status, flags, words, details) = match reset {
+            Reset::Overflow => (
+                503,
+                ResponseFlags::UPSTREAM_OVERFLOW,
+                "overflow",
+                "upstream_reset_before_response_started{overflow}",
+            ),
+            Reset::ConnectFailure => (
+                503,
+                ResponseFlags::UPSTREAM_CONNECTION_FAILURE,
+                "remote connection failure",
+                "upstream_reset_before_response_started{remote_connection_failure}",
+            ),
+            Reset::ConnectTimeout => (
+                503,
+                ResponseFlags::UPSTREAM_CONNECTION_FAILURE,
+                "connection timeout",
+                "upstream_reset_before_response_started{connection_timeout}",
+            ),
+            Reset::Termination => (
+                503,
+                ResponseFlags::UPSTREAM_CONNECTION_TERMINATION,
+                "connection termination",
+                "upstream_reset_before_response_started{connection_termination}",
+            ),
+            Reset::Refused => (
+                503,
+                ResponseFlags::UPSTREAM_REMOTE_RESET,
+                "remote refused stream reset",
+                "upstream_reset_before_response_started{remote_refused_stream_reset}",
+            ),
+            Reset::Protocol => (
+                502,
+                ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
+                "protocol error",
+                "upstream_reset_before_response_started{protocol_error}",
+            ),
+        };
+        const TEXT: &str =
+            "upstream connect error or disconnect/reset before headers. reset reason: ";
+        let body = [TEXT, words].concat().into_bytes().into();
+        Self { body, ..Self::new(status, "", flags, details) }
     }
 
     /// The head of this answer.

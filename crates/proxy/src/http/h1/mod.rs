@@ -8,4 +8,4 @@ pub mod server;
 
 pub use body::{BodyDecoder, Decoded};
 pub use conn::Conn;
-pub use parse::{BadMessage, Framing};
+pub use parse::{BadMessage, Carriage, Framing};

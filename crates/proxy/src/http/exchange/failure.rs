@@ -1,0 +1,63 @@
+//! What the client is told when there is no answer to relay, in Envoy's words.
+
+use super::{Broken, Exchange};
+use crate::accesslog::Field;
+use crate::http::limits::Expired;
+use crate::http::local::{LocalReply, Reset};
+use crate::http::stream::{Downstream, RecvError};
+use crate::upstream::LocalCluster;
+use crate::upstream::pool::{ConnectError, Pool};
+
+impl<D: Downstream> Exchange<'_, D> {
+    /// No connection to the endpoint.
+    pub(super) async fn connect_failed(
+        &mut self,
+        pool: &Pool,
+        error: &ConnectError,
+    ) -> Result<(), Broken> {
+        self.journal.upstream_remote(pool.endpoint.address);
+        let reset = match error {
+            ConnectError::Overflow => Reset::Overflow,
+            ConnectError::Timeout => Reset::ConnectTimeout,
+            ConnectError::Failed(error) => {
+                self.journal.set(Field::UpstreamFailure, error.to_string());
+                Reset::ConnectFailure
+            }
+        };
+        self.reply(LocalReply::upstream_reset(reset)).await
+    }
+
+    /// The client broke off, or broke the protocol, inside its request.
+    pub(super) async fn client_failed(&mut self, error: &RecvError) -> Result<(), Broken> {
+        match error {
+            RecvError::Bad(reason) => {
+                self.http.stats.downstream_cx_protocol_error.inc();
+                self.reply(LocalReply::bad_message(*reason)).await
+            }
+            _ => Err(self.lose_client()),
+        }
+    }
+
+    /// A time limit was reached.
+    pub(super) async fn expired(
+        &mut self,
+        cluster: &LocalCluster,
+        expired: Expired,
+    ) -> Result<(), Broken> {
+        let reply = match expired {
+            Expired::Route => {
+                cluster.stats.upstream_rq_timeout.inc();
+                LocalReply::upstream_timeout()
+            }
+            Expired::Request => {
+                self.http.stats.downstream_rq_timeout.inc();
+                LocalReply::request_timeout("request_overall_timeout")
+            }
+            Expired::Idle => {
+                self.http.stats.downstream_rq_idle_timeout.inc();
+                LocalReply::idle_timeout(self.down.received_all())
+            }
+        };
+        self.reply(reply).await
+    }
+}

@@ -1,0 +1,335 @@
+//! Forwarding: rewrite, connect, send, await the head of the answer, respond.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Broken, Exchange};
+use crate::accesslog::{Field, ResponseFlags};
+use crate::http::forwarding;
+use crate::http::h1::{Carriage, Framing, encode};
+use crate::http::h2::client::Http2Upstream;
+use crate::http::head::Version;
+use crate::http::known::Known;
+use crate::http::limits::Expired;
+use crate::http::local::{LocalReply, Reset};
+use crate::http::stream::{Downstream, RecvError};
+use crate::http::transfer::{Transfer, TransferError};
+use crate::http::upstream::{Http1Upstream, Upstream};
+use crate::route::{Facts, Forward, Inherit, Route, Target};
+use crate::upstream::LocalCluster;
+use crate::upstream::cluster::UpstreamProtocol;
+use crate::upstream::pool::{Lease, Permit, Pool};
+
+/// How an attempt at an endpoint ended.
+enum Attempt {
+    /// With an answer, or a reply of our own.
+    Answered,
+    /// A reused connection turned out dead before a byte came back, and the request may be sent again.
+    Stale,
+}
+
+/// What the wait for a response head ended with.
+enum Event {
+    Head(Carriage),
+    UpstreamFailed(RecvError),
+    ClientFailed(RecvError),
+    ClientGone,
+    Expired(Expired),
+}
+
+impl<D: Downstream> Exchange<'_, D> {
+    pub(super) async fn forward(&mut self, route: &Route, forward: &Forward) -> Result<(), Broken> {
+        let worker = &self.http.worker;
+        let target = forward.targets.pick(worker.random.next());
+        self.journal.set(Field::Cluster, target.cluster.name.as_bytes());
+        let Some(cluster) = worker.clusters.get(&target.cluster) else {
+            self.http.stats.no_cluster.inc();
+            return self.reply(LocalReply::no_cluster(forward.cluster_not_found)).await;
+        };
+        if self.carriage.upgrade && !self.may_upgrade(forward) {
+            self.http.stats.downstream_rq_ws_on_non_ws_route.inc();
+            return self.reply(LocalReply::upgrade_refused()).await;
+        }
+        self.limits.idle(match forward.idle_timeout {
+            Inherit::Inherited => self.http.manager.stream_idle_timeout,
+            Inherit::Own(own) => own,
+        });
+        self.limits.route(forward.timeout);
+        self.rewrite(route, forward, target);
+        let Some(_permit) = Permit::request(&cluster.cluster) else {
+            cluster.stats.upstream_rq_pending_overflow.inc();
+            return self.reply(LocalReply::upstream_reset(Reset::Overflow)).await;
+        };
+        let mut fresh = false;
+        loop {
+            let Some(pool) = cluster.pick(|| worker.random.next()) else {
+                cluster.stats.upstream_cx_none_healthy.inc();
+                return self.reply(LocalReply::no_healthy_upstream()).await;
+            };
+            let Some(upstream) = self.connect(&cluster, &pool, fresh).await? else {
+                return Ok(());
+            };
+            match self.attempt(&cluster, &pool, route, target, upstream).await? {
+                Attempt::Answered => return Ok(()),
+                Attempt::Stale => fresh = true,
+            }
+        }
+    }
+
+    fn may_upgrade(&self, forward: &Forward) -> bool {
+        let protocol = self.request.headers.get_known(Known::Upgrade).unwrap_or_default();
+        forward.upgrade(protocol).unwrap_or_else(|| {
+            let mut allowed = self.http.manager.upgrades.iter();
+            allowed.any(|name| name.as_bytes().eq_ignore_ascii_case(protocol))
+        })
+    }
+
+    fn rewrite(&mut self, route: &Route, forward: &Forward, target: &Target) {
+        let facts =
+            Facts { route: Some(&route.name), cluster: Some(&target.cluster.name), ..self.facts() };
+        target.request_headers.apply_to_request(self.request, &facts);
+        route.request_headers.apply_to_request(self.request, &facts);
+        let tell = !self.http.manager.suppress_envoy_headers;
+        forward.rewrite(self.request, target, tell);
+        if let (true, Some(path)) = (tell, self.request.original_path()) {
+            let path = path.to_vec();
+            self.request.headers.set(b"x-envoy-original-path", &path);
+        }
+        if let (true, Some(timeout)) = (tell, forward.timeout) {
+            let mut text = Vec::with_capacity(20);
+            encode::push_decimal(&mut text, timeout.as_millis() as u64);
+            self.request.headers.set(b"x-envoy-expected-rq-timeout-ms", &text);
+        }
+    }
+
+    /// Gets a connection to the endpoint. `None` when that failed and the client has its answer.
+    async fn connect(
+        &mut self,
+        cluster: &LocalCluster,
+        pool: &Rc<Pool>,
+        fresh: bool,
+    ) -> Result<Option<Upstream>, Broken> {
+        let event = {
+            let mut lease = pin!(async {
+                match (cluster.cluster.protocol, fresh) {
+                    (UpstreamProtocol::Http2, _) => {
+                        let lease = pool.multiplex.lease(pool, cluster).await?;
+                        Ok(Upstream::Http2(Box::new(Http2Upstream::new(lease))))
+                    }
+                    (UpstreamProtocol::Http1, true) => pool.lease_new(cluster).await.map(http1),
+                    (UpstreamProtocol::Http1, false) => pool.lease(cluster).await.map(http1),
+                }
+            });
+            poll_fn(|cx| {
+                if let Poll::Ready(leased) = lease.as_mut().poll(cx) {
+                    return Poll::Ready(Ok(leased));
+                }
+                if self.down.received_all() && self.down.poll_gone(cx).is_ready() {
+                    return Poll::Ready(Err(None));
+                }
+                self.poll_limits(cx).map(|expired| Err(Some(expired)))
+            })
+            .await
+        };
+        match event {
+            Ok(Ok(upstream)) => return Ok(Some(upstream)),
+            Ok(Err(error)) => self.connect_failed(pool, &error).await?,
+            Err(None) => return Err(self.lose_client()),
+            Err(Some(expired)) => self.expired(cluster, expired).await?,
+        }
+        Ok(None)
+    }
+
+    /// Sends the request to an endpoint and relays the answer.
+    async fn attempt(
+        &mut self,
+        cluster: &LocalCluster,
+        pool: &Pool,
+        route: &Route,
+        target: &Target,
+        mut upstream: Upstream,
+    ) -> Result<Attempt, Broken> {
+        self.start_request(cluster, pool, &mut upstream);
+        let _active = InFlight::new(cluster, pool);
+        let sent = Instant::now();
+        match poll_fn(|cx| self.poll_head(cx, &mut upstream)).await {
+            Event::Head(carriage) => {
+                self.journal.head_received(sent.elapsed());
+                cluster.stats.upstream_rq_time.record(sent.elapsed().as_millis() as u64);
+                cluster.stats.upstream_rq.count(self.response.status);
+                self.respond(route, target, sent.elapsed(), carriage);
+                self.relay(cluster, upstream).await?;
+            }
+            Event::UpstreamFailed(error) if self.may_replay(&upstream, &error) => {
+                cluster.stats.upstream_rq_retry.inc();
+                return Ok(Attempt::Stale);
+            }
+            Event::UpstreamFailed(error) => {
+                let reset = match error {
+                    RecvError::Bad(_) => {
+                        cluster.stats.upstream_cx_protocol_error.inc();
+                        Reset::Protocol
+                    }
+                    RecvError::Refused => Reset::Refused,
+                    _ => {
+                        cluster.stats.upstream_cx_destroy_remote_with_active_rq.inc();
+                        Reset::Termination
+                    }
+                };
+                self.reply(LocalReply::upstream_reset(reset)).await?;
+            }
+            Event::ClientFailed(error) => {
+                return self.client_failed(&error).await.map(|()| Attempt::Answered);
+            }
+            Event::ClientGone => {
+                cluster.stats.upstream_rq_cancelled.inc();
+                return Err(self.lose_client());
+            }
+            Event::Expired(expired) => self.expired(cluster, expired).await?,
+        }
+        Ok(Attempt::Answered)
+    }
+
+    /// Queues the request on the connection.
+    fn start_request(&mut self, cluster: &LocalCluster, pool: &Pool, upstream: &mut Upstream) {
+        self.journal.upstream(upstream.protocol(), upstream.local(), pool.endpoint.address);
+        let body = self.carriage.framing != Framing::None && !self.request.is_method("CONNECT");
+        let most = cluster.cluster.max_requests_per_connection;
+        upstream.start_request(self.request, body, self.carriage.upgrade, most);
+        if self.carriage.expects_continue && !self.down.received_all() {
+            // Envoy's default: the proxy itself tells the client to go on.
+            self.response.clear();
+            self.response.status = 100;
+            self.down.send_interim(self.response);
+            self.interim = true;
+        }
+    }
+
+    /// A request may be sent again when nothing of it can have had an effect that a second one adds to: its
+    /// connection was dead on use, its method is idempotent (RFC 9110 section 9.2.2), and its body, if it has one, is
+    /// still ours.
+    fn may_replay(&self, upstream: &Upstream, error: &RecvError) -> bool {
+        let idempotent = matches!(
+            self.request.method(),
+            b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE"
+        );
+        let unread = matches!(error, RecvError::Refused);
+        let dead = upstream.is_reused() && idempotent && !matches!(error, RecvError::Bad(_));
+        (unread || dead) && self.carriage.framing == Framing::None && !self.carriage.upgrade
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>, upstream: &mut Upstream) -> Poll<Event> {
+        if let Poll::Ready(Err(error)) = self.poll_upload(cx, upstream) {
+            return Poll::Ready(Event::ClientFailed(error));
+        }
+        if self.interim {
+            match self.down.poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.interim = false,
+                Poll::Ready(Err(_)) => return Poll::Ready(Event::ClientGone),
+                Poll::Pending => {}
+            }
+        }
+        loop {
+            match upstream.poll_response(cx, self.response) {
+                Poll::Ready(Ok(_)) if matches!(self.response.status, 100 | 102..=199) => {
+                    // 100 has been sent already, by us; others are the client's if it speaks HTTP/1.1.
+                    if self.response.status != 100 && self.down.version() != Version::Http10 {
+                        forwarding::strip_hop_by_hop(&mut self.response.headers, false);
+                        self.down.send_interim(self.response);
+                        self.interim = true;
+                        let _ = self.down.poll_flush(cx);
+                    }
+                }
+                Poll::Ready(Ok(carriage)) => return Poll::Ready(Event::Head(carriage)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Event::UpstreamFailed(error)),
+                Poll::Pending => break,
+            }
+        }
+        if self.down.received_all() && self.down.poll_gone(cx).is_ready() {
+            return Poll::Ready(Event::ClientGone);
+        }
+        self.poll_limits(cx).map(Event::Expired)
+    }
+
+    /// Moves the request. That the endpoint takes no more of it is no error here: its answer, or its end, says more.
+    pub(super) fn poll_upload(
+        &mut self,
+        cx: &mut Context<'_>,
+        upstream: &mut Upstream,
+    ) -> Poll<Result<(), RecvError>> {
+        let moved = &mut self.journal.bytes.received;
+        match self.upload.poll(cx, self.down, upstream, moved) {
+            Poll::Ready(Err(TransferError::From(error))) => Poll::Ready(Err(error)),
+            Poll::Ready(Err(TransferError::To(_))) => {
+                self.upload = Transfer::Abandoned;
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    pub(super) fn poll_limits(&mut self, cx: &mut Context<'_>) -> Poll<Expired> {
+        let received_all = self.down.received_all();
+        if received_all {
+            self.journal.request_received();
+        }
+        let progress = self.journal.bytes.received.wrapping_add(self.journal.bytes.sent);
+        self.limits.poll(cx, self.deadline, received_all, progress)
+    }
+
+    /// Prepares the answer's head for the client and queues it.
+    fn respond(&mut self, route: &Route, target: &Target, took: Duration, carriage: Carriage) {
+        self.journal.flag(ResponseFlags::NONE, "via_upstream");
+        if !self.http.manager.suppress_envoy_headers {
+            let mut text = Vec::with_capacity(20);
+            encode::push_decimal(&mut text, took.as_millis() as u64);
+            self.response.headers.set(b"x-envoy-upstream-service-time", &text);
+        }
+        let facts =
+            Facts { route: Some(&route.name), cluster: Some(&target.cluster.name), ..self.facts() };
+        target.response_headers.apply_to_response(self.response, self.request, &facts);
+        route.response_headers.apply_to_response(self.response, self.request, &facts);
+        self.start_response(carriage.framing != Framing::None);
+        if carriage.upgrade {
+            self.upload = Transfer::Running;
+            self.down.become_tunnel();
+            self.http.stats.downstream_cx_upgrades_total.inc();
+        }
+    }
+}
+
+fn http1(lease: Lease) -> Upstream {
+    Upstream::Http1(Http1Upstream::new(lease))
+}
+
+/// Counts a request as in flight at its cluster and endpoint.
+struct InFlight<'a> {
+    cluster: &'a LocalCluster,
+    pool: &'a Pool,
+}
+
+impl<'a> InFlight<'a> {
+    fn new(cluster: &'a LocalCluster, pool: &'a Pool) -> Self {
+        cluster.stats.upstream_rq_total.inc();
+        cluster.stats.upstream_rq_active.inc();
+        pool.endpoint_stats.rq_total.inc();
+        pool.endpoint_stats.rq_active.inc();
+        pool.endpoint.active.fetch_add(1, Relaxed);
+        Self { cluster, pool }
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.cluster.stats.upstream_rq_active.dec();
+        self.pool.endpoint_stats.rq_active.dec();
+        self.pool.endpoint.active.fetch_sub(1, Relaxed);
+    }
+}

@@ -1,0 +1,262 @@
+//! The request path: one request, from its head to the last byte of its answer.
+//!
+//! ```text
+//! prepare ─► decide ─► rewrite ─► connect ─► send, await head ─► respond ─► relay ─► log
+//!    └─ reply ◄─┴─ redirect, direct answer ◄───┴────────┘
+//! ```
+//!
+//! The steps are the same for every HTTP version on either side. Deciding is pure and synchronous; what
+//! waits is in `connect` and `attempt` (forward.rs) and `relay` (relay.rs), each a single poll function that drives both directions,
+//! the client's going away, and the time limits.
+
+mod failure;
+mod forward;
+mod relay;
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, Waker};
+use std::time::SystemTime;
+
+use tokio::time::Instant;
+
+use super::chain::{Client, HttpChain};
+use super::forwarding;
+use super::h1::Carriage;
+use super::head::{RequestHead, ResponseHead, Version};
+use super::journal::Journal;
+use super::known::Known;
+use super::limits::Limits;
+use super::local::LocalReply;
+use super::path;
+use super::stream::{Downstream, Recv};
+use super::transfer::Transfer;
+use crate::accesslog::{Field, ResponseFlags};
+use crate::route::{Action, Decision, Direct, Facts, Redirect, Route};
+use crate::timer::Deadline;
+
+/// What the connection can do after an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Carry the next request.
+    Reusable,
+    /// Close, once the client has read the answer.
+    Close,
+    /// Break off: the answer is not complete, and the client must be able to tell.
+    Abort,
+}
+
+/// What an exchange needs and does not own, reused from request to request.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// The request's head.
+    pub request: RequestHead,
+    /// The answer's head.
+    pub response: ResponseHead,
+    /// The exchange's timer.
+    pub deadline: Deadline,
+}
+
+/// The client can no longer be answered, or not to the end.
+struct Broken;
+
+/// One request and its answer.
+pub struct Exchange<'a, D> {
+    http: &'a HttpChain,
+    client: &'a Client,
+    down: &'a mut D,
+    request: &'a mut RequestHead,
+    response: &'a mut ResponseHead,
+    deadline: &'a mut Deadline,
+    carriage: Carriage,
+    limits: Limits,
+    upload: Transfer,
+    download: Transfer,
+    journal: Journal,
+    close: bool,
+    interim: bool,
+}
+
+impl<'a, D: Downstream> Exchange<'a, D> {
+    /// An exchange for the request whose head is in `scratch`. `close` says that the connection ends after
+    /// it; `started` is when its first byte arrived.
+    pub fn new(
+        http: &'a HttpChain,
+        client: &'a Client,
+        down: &'a mut D,
+        scratch: &'a mut Scratch,
+        carriage: Carriage,
+        started: Instant,
+        close: bool,
+    ) -> Self {
+        let manager = &http.manager;
+        let wall = SystemTime::now() - started.elapsed();
+        Self {
+            http,
+            client,
+            down,
+            journal: Journal::new(http, client, scratch.request.version, started, wall),
+            request: &mut scratch.request,
+            response: &mut scratch.response,
+            deadline: &mut scratch.deadline,
+            carriage,
+            limits: Limits::new(started, manager.stream_idle_timeout, manager.request_timeout),
+            upload: if carriage.upgrade { Transfer::Flushing } else { Transfer::Running },
+            download: Transfer::Running,
+            close: close || !carriage.keep_alive,
+            interim: false,
+        }
+    }
+
+    /// Serves the request.
+    pub async fn serve(mut self) -> End {
+        let answered = self.answer().await;
+        let end = match answered {
+            Err(Broken) => End::Abort,
+            Ok(()) if self.close => End::Close,
+            Ok(()) => End::Reusable,
+        };
+        self.journal.finish(self.http, self.request, self.response);
+        end
+    }
+
+    /// Answers a request that could not be read.
+    pub async fn refuse(mut self, reply: LocalReply) -> End {
+        let sent = self.reply(reply).await;
+        self.journal.finish(self.http, self.request, self.response);
+        if sent.is_ok() { End::Close } else { End::Abort }
+    }
+
+    async fn answer(&mut self) -> Result<(), Broken> {
+        if let Err(reply) = self.prepare() {
+            return self.reply(reply).await;
+        }
+        let table = self.http.routes();
+        let random = self.http.worker.random.next();
+        match table.decide(self.request, random) {
+            Decision::NoVirtualHost | Decision::NoRoute(_) => {
+                self.http.stats.no_route.inc();
+                self.reply(LocalReply::no_route()).await
+            }
+            Decision::Route { virtual_host, route } => {
+                self.journal.set(Field::VirtualHost, virtual_host.name.as_bytes());
+                self.journal.set(Field::Route, route.name.as_bytes());
+                match &route.action {
+                    Action::Forward(forward) => self.forward(route, forward).await,
+                    Action::Redirect(redirect) => self.redirect(redirect).await,
+                    Action::Direct(direct) => self.direct(route, direct).await,
+                }
+            }
+        }
+    }
+
+    /// Refuses what is not served, normalises the path, and settles who the client is.
+    fn prepare(&mut self) -> Result<(), LocalReply> {
+        let manager = &self.http.manager;
+        if self.request.version == Version::Http10 && !manager.accept_http_10 {
+            return Err(LocalReply::upgrade_required());
+        }
+        path::normalize(self.request, manager)?;
+        let worker = &self.http.worker;
+        let peer = self.client.peer;
+        let client =
+            forwarding::request(self.request, manager, peer, self.carriage.upgrade, &worker.random);
+        self.journal.set_client(client);
+        Ok(())
+    }
+
+    // --- answers of our own ---
+
+    async fn redirect(&mut self, redirect: &Redirect) -> Result<(), Broken> {
+        self.http.stats.rq_redirect.inc();
+        let location = redirect.location(self.request);
+        let reply = LocalReply::new(redirect.status, "", ResponseFlags::NONE, "direct_response");
+        self.reply(LocalReply { location: Some(location), ..reply }).await
+    }
+
+    async fn direct(&mut self, route: &Route, direct: &Direct) -> Result<(), Broken> {
+        self.http.stats.rq_direct_response.inc();
+        let reply = LocalReply {
+            body: Vec::from(&direct.body[..]).into(),
+            location: direct.location(self.request),
+            ..LocalReply::new(direct.status, "", ResponseFlags::NONE, "direct_response")
+        };
+        self.reply_with(reply, Some(route)).await
+    }
+
+    async fn reply(&mut self, reply: LocalReply) -> Result<(), Broken> {
+        self.reply_with(reply, None).await
+    }
+
+    async fn reply_with(&mut self, reply: LocalReply, route: Option<&Route>) -> Result<(), Broken> {
+        self.journal.flag(reply.flags, reply.details);
+        reply.write(self.response);
+        if let Some(route) = route {
+            let facts = Facts { route: Some(&route.name), ..self.facts() };
+            route.response_headers.apply_to_response(self.response, self.request, &facts);
+        }
+        self.close |= reply.close || !self.request_is_all_here();
+        self.start_response(!reply.body.is_empty());
+        if !self.request.is_method("HEAD") {
+            let mut rest = &reply.body[..];
+            while !rest.is_empty() {
+                let sent = poll_fn(|cx| self.down.poll_send(cx, rest)).await;
+                let sent = sent.map_err(|_| self.lose_client())?;
+                self.journal.bytes.sent += sent as u64;
+                rest = &rest[sent..];
+            }
+        }
+        self.down.finish(None);
+        poll_fn(|cx| self.down.poll_flush(cx)).await.map_err(|_| self.lose_client())?;
+        Ok(())
+    }
+
+    /// Drops what is there of the request's body; whether that is all of it. A request that is not read to
+    /// its end leaves the connection unusable.
+    fn request_is_all_here(&mut self) -> bool {
+        if self.carriage.upgrade {
+            return true;
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        while !self.down.received_all() {
+            match self.down.poll_recv(&mut cx) {
+                Poll::Ready(Ok(Recv::Data(data))) => {
+                    let n = data.len();
+                    self.journal.bytes.received += n as u64;
+                    self.down.consume(n);
+                }
+                _ => break,
+            }
+        }
+        self.down.received_all()
+    }
+
+    fn start_response(&mut self, body: bool) {
+        let manager = &self.http.manager;
+        let id = self.request.headers.get_known(Known::RequestId);
+        let date = self.http.worker.clock.date();
+        forwarding::response(self.response, manager, id, &date);
+        self.close |= self.http.is_retired();
+        let body = body && !self.request.is_method("HEAD");
+        self.close = self.down.start_response(self.response, body, self.close);
+        self.journal.responded(self.response.status);
+    }
+
+    fn lose_client(&mut self) -> Broken {
+        let flag = ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION;
+        self.journal.flag(flag, "downstream_remote_disconnect");
+        Broken
+    }
+
+    /// What header values may refer to.
+    fn facts(&self) -> Facts<'a> {
+        let client = &self.client;
+        Facts {
+            client: self.journal.client(),
+            peer: Some(client.peer),
+            local: Some(client.local),
+            server_name: client.server_name.as_deref(),
+            upstream: self.journal.upstream_address(),
+            ..Facts::default()
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Relaying: the answer, and what is left of the request, until both are over.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use super::{Broken, Exchange};
+use crate::accesslog::ResponseFlags;
+use crate::http::limits::Expired;
+use crate::http::stream::{Downstream, RecvError, Stream};
+use crate::http::transfer::{Transfer, TransferError};
+use crate::http::upstream::Upstream;
+use crate::upstream::LocalCluster;
+
+impl<D: Downstream> Exchange<'_, D> {
+    /// Moves the answer, and what is left of the request, until both are over.
+    pub(super) async fn relay(
+        &mut self,
+        cluster: &LocalCluster,
+        mut upstream: Upstream,
+    ) -> Result<(), Broken> {
+        let tunnel = self.response.status == 101;
+        if tunnel {
+            upstream.become_tunnel();
+        }
+        let over = poll_fn(|cx| self.poll_relay(cx, &mut upstream, tunnel)).await;
+        match over {
+            Over::Complete => {
+                let complete = self.upload == Transfer::Done && !tunnel;
+                self.close |= !complete;
+                upstream.end(complete);
+                return Ok(());
+            }
+            Over::UpstreamFailed(error) => {
+                let (flags, details) = match error {
+                    RecvError::Bad(_) => (
+                        ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
+                        "upstream_reset_after_response_started{protocol_error}",
+                    ),
+                    _ => (
+                        ResponseFlags::UPSTREAM_CONNECTION_TERMINATION,
+                        "upstream_reset_after_response_started{connection_termination}",
+                    ),
+                };
+                self.http.stats.rq_reset_after_downstream_response_started.inc();
+                self.journal.flag(flags, details);
+            }
+            Over::ClientFailed(error) => {
+                let flags = match error {
+                    RecvError::Bad(_) => ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR,
+                    _ => ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION,
+                };
+                self.journal.flag(flags, "downstream_remote_disconnect");
+            }
+            Over::Expired(expired) => {
+                let (flags, details) = match expired {
+                    Expired::Route => {
+                        cluster.stats.upstream_rq_timeout.inc();
+                        (ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, "response_timeout")
+                    }
+                    Expired::Request => (ResponseFlags::NONE, "request_overall_timeout"),
+                    Expired::Idle => {
+                        self.http.stats.downstream_rq_idle_timeout.inc();
+                        (ResponseFlags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout")
+                    }
+                };
+                self.journal.flag(flags, details);
+            }
+        }
+        Err(Broken)
+    }
+
+    fn poll_relay(
+        &mut self,
+        cx: &mut Context<'_>,
+        upstream: &mut Upstream,
+        tunnel: bool,
+    ) -> Poll<Over> {
+        if let Poll::Ready(Err(error)) = self.poll_upload(cx, upstream) {
+            return Poll::Ready(Over::ClientFailed(error));
+        }
+        match self.download.poll(cx, upstream, self.down, &mut self.journal.bytes.sent) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Over::Complete),
+            Poll::Ready(Err(TransferError::From(error))) => {
+                return Poll::Ready(Over::UpstreamFailed(error));
+            }
+            Poll::Ready(Err(TransferError::To(error))) => {
+                return Poll::Ready(Over::ClientFailed(error.into()));
+            }
+            Poll::Pending => {}
+        }
+        if !tunnel && self.down.received_all() && self.down.poll_gone(cx).is_ready() {
+            return Poll::Ready(Over::ClientFailed(RecvError::Closed));
+        }
+        self.poll_limits(cx).map(Over::Expired)
+    }
+}
+
+/// What relaying ended with.
+enum Over {
+    Complete,
+    UpstreamFailed(RecvError),
+    ClientFailed(RecvError),
+    Expired(Expired),
+}
