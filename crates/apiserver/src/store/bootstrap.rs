@@ -1,0 +1,48 @@
+//! What every store holds from its first moment: the namespaces that everything else is put in.
+
+use serde_json::{Map, Value, json};
+use tidegate_api::{ObjectKey, Origin};
+
+use super::names::{DEFAULT_NAMESPACE, namespace_key};
+use super::state::State;
+use super::{Entry, codec};
+use crate::{clock, ids};
+
+/// Where the gateway shows itself, as in Istio.
+const SYSTEM_NAMESPACE: &str = "istio-system";
+
+/// Adds the namespaces that are missing; returns which, so that they are written down.
+pub(super) fn add_namespaces(state: &mut State) -> Vec<ObjectKey> {
+    let mut added = Vec::new();
+    for name in [DEFAULT_NAMESPACE, SYSTEM_NAMESPACE] {
+        let key = namespace_key(name);
+        if state.get(&key).is_some() {
+            continue;
+        }
+        let value = namespace(name);
+        let decoded = codec::decode(key.kind, &key, &value, Origin::Api);
+        let revision = state.revision() + 1;
+        state.load(Entry::new(key.clone(), value, decoded, Origin::Api, revision));
+        state.publish(Vec::new(), revision);
+        added.push(key);
+    }
+    added
+}
+
+fn namespace(name: &str) -> Map<String, Value> {
+    let value = json!({
+        "kind": "Namespace",
+        "metadata": {
+            "name": name,
+            "uid": ids::random_uid(),
+            "creationTimestamp": clock::now(),
+            "labels": { "kubernetes.io/metadata.name": name },
+        },
+        "spec": { "finalizers": ["kubernetes"] },
+        "status": { "phase": "Active" },
+    });
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}

@@ -1,0 +1,175 @@
+//! Events: what the process has to say about an object, in words, as `kubectl describe` shows them.
+//!
+//! The same thing said again raises the count of the event that said it first. Events older than an hour go,
+//! and the oldest go when there are too many; events that clients write are theirs and stay.
+
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value, json};
+use tidegate_api::{Kind, ObjectKey, Origin};
+
+use super::names::{self, DEFAULT_NAMESPACE};
+use super::writer::Staged;
+use super::{Entry, codec};
+use crate::clock;
+
+/// At most this many events of the process's own are kept.
+const KEPT: usize = 2_000;
+/// For how long an event is kept after it was last said.
+const LIFETIME: SignedDuration = SignedDuration::from_hours(1);
+/// Bytes of an event's message: the rest is cut off, as Kubernetes does.
+const MESSAGE_BYTES: usize = 1_024;
+/// Who says it.
+const COMPONENT: &str = "tidegate";
+
+/// Whether an event tells of something wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tone {
+    /// As it should be.
+    Normal,
+    /// Somebody should look.
+    Warning,
+}
+
+/// Something to be said about an object.
+#[derive(Clone, Debug)]
+pub struct Note {
+    /// The object.
+    pub about: ObjectKey,
+    /// Whether it is bad news.
+    pub tone: Tone,
+    /// One word in camel case.
+    pub reason: String,
+    /// A sentence: place, reason, remedy.
+    pub message: String,
+}
+
+/// The process's own events, the one that was said last at the back.
+#[derive(Debug, Default)]
+pub(super) struct Recorded {
+    order: VecDeque<(ObjectKey, Timestamp)>,
+}
+
+impl Recorded {
+    /// Takes over the events that the disk held.
+    pub(super) fn load<'a>(entries: impl Iterator<Item = &'a Arc<Entry>>) -> Self {
+        let mut order: Vec<(ObjectKey, Timestamp)> = entries
+            .filter(|entry| entry.key().kind == Kind::Event)
+            .filter_map(|entry| {
+                let json = entry.json();
+                let ours = json["source"]["component"] == COMPONENT;
+                let last = json["lastTimestamp"].as_str()?.parse().ok()?;
+                ours.then(|| (entry.key().clone(), last))
+            })
+            .collect();
+        order.sort_by_key(|(_, last)| *last);
+        Self { order: order.into() }
+    }
+
+    pub(super) fn stage(&mut self, staged: &mut Staged<'_>, note: &Note) {
+        let now = Timestamp::now();
+        let about = staged.get(&note.about);
+        let key = event_key(note, about.as_deref());
+        let value = match staged.get(&key) {
+            Some(event) => said_again(&event, now),
+            None => said_first(note, about.as_deref(), &key, now),
+        };
+        let Some(revision) = staged.next_revision() else { return };
+        let decoded = codec::decode(Kind::Event, &key, &value, Origin::Api);
+        let entry = Entry::new(key.clone(), value, decoded, Origin::Api, revision);
+        staged.set(&key, Some(Arc::new(entry)), revision, false);
+        self.order.retain(|(old, _)| *old != key);
+        self.order.push_back((key, now));
+        self.prune(staged, now);
+    }
+
+    fn prune(&mut self, staged: &mut Staged<'_>, now: Timestamp) {
+        while let Some((key, last)) = self.order.front() {
+            if self.order.len() <= KEPT && now.duration_since(*last) < LIFETIME {
+                return;
+            }
+            let Some(revision) = staged.next_revision() else { return };
+            if staged.get(key).is_some() {
+                staged.set(key, None, revision, false);
+            }
+            self.order.pop_front();
+        }
+    }
+}
+
+/// The same thing said of the same object has the same name.
+fn event_key(note: &Note, about: Option<&Entry>) -> ObjectKey {
+    let mut hasher = DefaultHasher::new();
+    let uid = about.map(|entry| entry.json()["metadata"]["uid"].to_string());
+    (note.about.kind, uid, note.tone, &note.reason, &note.message).hash(&mut hasher);
+    let namespace = match &*note.about.namespace {
+        "" => DEFAULT_NAMESPACE.into(),
+        _ => Arc::clone(&note.about.namespace),
+    };
+    ObjectKey {
+        kind: Kind::Event,
+        namespace,
+        name: format!("{}.{:016x}", note.about.name, hasher.finish()).into(),
+    }
+}
+
+fn said_again(event: &Entry, now: Timestamp) -> Map<String, Value> {
+    let mut value = event.manifest("v1");
+    let count = value.get("count").and_then(Value::as_u64).unwrap_or(1);
+    value.insert("count".into(), (count + 1).into());
+    value.insert("lastTimestamp".into(), clock::whole_seconds(now).into());
+    value
+}
+
+fn said_first(
+    note: &Note,
+    about: Option<&Entry>,
+    key: &ObjectKey,
+    now: Timestamp,
+) -> Map<String, Value> {
+    let now = clock::whole_seconds(now);
+    let mut message = note.message.as_str();
+    if message.len() > MESSAGE_BYTES {
+        message = &message[..message.floor_char_boundary(MESSAGE_BYTES)];
+    }
+    let mut involved = json!({
+        "kind": note.about.kind.name(),
+        "apiVersion": names::storage_version(note.about.kind),
+        "name": *note.about.name,
+    });
+    if !note.about.namespace.is_empty() {
+        involved["namespace"] = (*note.about.namespace).into();
+    }
+    if let Some(about) = about {
+        involved["uid"] = about.json()["metadata"]["uid"].clone();
+        involved["resourceVersion"] = about.revision().to_string().into();
+    }
+    let event = json!({
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "name": *key.name,
+            "namespace": *key.namespace,
+            "uid": crate::ids::random_uid(),
+            "creationTimestamp": now,
+        },
+        "involvedObject": involved,
+        "type": match note.tone { Tone::Normal => "Normal", Tone::Warning => "Warning" },
+        "reason": note.reason,
+        "message": message,
+        "source": { "component": COMPONENT },
+        "reportingComponent": COMPONENT,
+        "reportingInstance": "",
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "eventTime": null,
+        "count": 1,
+    });
+    match event {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}

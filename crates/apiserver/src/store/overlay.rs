@@ -1,0 +1,227 @@
+//! Objects that are pushed in by the process: manifests from files, and what shows the process itself.
+//!
+//! They are visible like any other object and cannot be written. Where the API holds an object of the same
+//! name, that one wins, the other is hidden and this is reported; it shows again when the API's is deleted.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use tidegate_api::{Object, ObjectKey, Origin};
+use tidegate_source::Change;
+
+use super::Entry;
+use super::events::{Note, Recorded, Tone};
+use super::state::writable;
+use super::writer::Staged;
+
+/// The annotation that says where a read-only object comes from: `path:line`, or `tidegate`.
+pub const SOURCE_ANNOTATION: &str = "tidegate.dev/source";
+
+/// One change of what is pushed in.
+#[derive(Clone, Debug)]
+pub enum Push {
+    /// The object is there, in this form.
+    Put {
+        /// Its decoded form; [`Object::origin`] says where it comes from. Of one file (or of the process) there
+        /// is one form of an object: the latest.
+        object: Arc<Object>,
+        /// Its JSON.
+        manifest: Map<String, Value>,
+    },
+    /// The object is gone from where it came from.
+    Remove {
+        /// Which object.
+        key: ObjectKey,
+        /// Where it came from; the line does not matter.
+        origin: Origin,
+    },
+    /// The object stands there in a form that does not decode: the form before it stays.
+    Invalid {
+        /// Which object.
+        key: ObjectKey,
+        /// What is wrong, one entry per field.
+        errors: Vec<String>,
+    },
+}
+
+/// An object that stands in two places, of which only one counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hidden {
+    /// The object.
+    pub key: ObjectKey,
+    /// Where the form that counts comes from.
+    pub by: Origin,
+    /// Where the form that is hidden comes from.
+    pub origin: Origin,
+}
+
+pub(super) fn stage(staged: &mut Staged<'_>, push: &Push, recorded: &mut Recorded) {
+    match push {
+        Push::Put { object, manifest } => put(staged, object, manifest, recorded),
+        Push::Remove { key, origin } => {
+            let mut forms = staged.overlay(key);
+            forms.retain(|form| !same_source(form.origin(), origin));
+            staged.set_overlay(key.clone(), forms);
+            if staged.get(key).is_some_and(|entry| !writable(&entry)) {
+                show(staged, key);
+            }
+        }
+        Push::Invalid { key, errors } => staged.tell(Change::Invalid {
+            key: key.clone(),
+            generation: generation_of(staged.get(key).as_deref()) + 1,
+            errors: errors.clone(),
+        }),
+    }
+}
+
+fn put(
+    staged: &mut Staged<'_>,
+    object: &Arc<Object>,
+    manifest: &Map<String, Value>,
+    recorded: &mut Recorded,
+) {
+    let key = &object.key;
+    let form = form_of(object, manifest);
+    let mut forms = staged.overlay(key);
+    match forms.iter_mut().find(|old| same_source(old.origin(), form.origin())) {
+        Some(old) => *old = Arc::new(form),
+        None => forms.push(Arc::new(form)),
+    }
+    forms.sort_by(|a, b| rank(a.origin()).cmp(&rank(b.origin())));
+    staged.set_overlay(key.clone(), forms);
+    match staged.get(key) {
+        Some(entry) if writable(&entry) => {
+            let place = describe(&object.origin);
+            tracing::warn!(kind = ?key.kind, namespace = %key.namespace, name = %key.name, %place,
+                "an object stands both in the API and in a file: the API's counts");
+            recorded.stage(
+                staged,
+                &Note {
+                    about: key.clone(),
+                    tone: Tone::Warning,
+                    reason: "Hides".into(),
+                    message: format!(
+                        "{place} has an object of this name too: this one, written through the API, counts"
+                    ),
+                },
+            );
+        }
+        _ => show(staged, key),
+    }
+}
+
+/// Shows what an API object hid, after that one has been removed.
+pub(super) fn uncover(staged: &mut Staged<'_>, key: &ObjectKey) {
+    if !staged.overlay(key).is_empty() {
+        show(staged, key);
+    }
+}
+
+/// Makes the first of an object's forms the visible one, or removes the object when there is none.
+fn show(staged: &mut Staged<'_>, key: &ObjectKey) {
+    let Some(revision) = staged.next_revision() else {
+        tracing::error!(kind = ?key.kind, name = %key.name, "not shown: the disk takes no writes");
+        return;
+    };
+    let current = staged.get(key);
+    let Some(form) = staged.overlay(key).into_iter().next() else {
+        if current.is_some() {
+            staged.set(key, None, revision, true);
+        }
+        return;
+    };
+    let Value::Object(mut value) = form.json() else { return };
+    let mut generation = 1;
+    if let Some(current) = &current {
+        generation = generation_of(Some(current));
+        if let Some(status) = current.json().get("status") {
+            value.entry("status").or_insert_with(|| status.clone());
+        }
+        set_generation(key, &mut value, generation);
+        if current.same_content(&value) && current.origin() == form.origin() {
+            return;
+        }
+        generation += 1;
+    }
+    set_generation(key, &mut value, generation);
+    let decoded = form.decoded().clone().map(|mut object| {
+        let object_mut = Arc::make_mut(&mut object);
+        object_mut.generation = if key.kind.info().has_generation { generation } else { 0 };
+        object
+    });
+    let entry = Entry::new(key.clone(), value, decoded, form.origin().clone(), revision);
+    staged.set(key, Some(Arc::new(entry)), revision, true);
+}
+
+fn set_generation(key: &ObjectKey, value: &mut Map<String, Value>, generation: i64) {
+    if key.kind.info().has_generation
+        && let Some(Value::Object(metadata)) = value.get_mut("metadata")
+    {
+        metadata.insert("generation".into(), generation.into());
+    }
+}
+
+/// The form as it is kept: named, dated and marked with where it comes from.
+fn form_of(object: &Arc<Object>, manifest: &Map<String, Value>) -> Entry {
+    let uid = uid_of(&object.key);
+    let mut value = manifest.clone();
+    let metadata = value.entry("metadata").or_insert_with(|| json!({}));
+    if let Value::Object(metadata) = metadata {
+        metadata.insert("name".into(), (*object.key.name).into());
+        if !object.key.namespace.is_empty() {
+            metadata.insert("namespace".into(), (*object.key.namespace).into());
+        }
+        metadata.insert("uid".into(), uid.clone().into());
+        let created = crate::clock::whole_seconds(object.created);
+        metadata.insert("creationTimestamp".into(), created.into());
+        let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
+        if let Value::Object(annotations) = annotations {
+            annotations.insert(SOURCE_ANNOTATION.into(), describe(&object.origin).into());
+        }
+    }
+    let mut object = Object::clone(object);
+    object.uid = uid.into();
+    let (key, origin) = (object.key.clone(), object.origin.clone());
+    Entry::new(key, value, Ok(Arc::new(object)), origin, 0)
+}
+
+/// The same object has the same uid after a restart, so that it is not taken for another one.
+fn uid_of(key: &ObjectKey) -> String {
+    let half = |salt: u8| {
+        let mut hasher = DefaultHasher::new();
+        (salt, key).hash(&mut hasher);
+        hasher.finish()
+    };
+    crate::ids::uuid((u128::from(half(0)) << 64) | u128::from(half(1)))
+}
+
+/// Where an object comes from, in the form that people read.
+#[must_use]
+pub fn describe(origin: &Origin) -> String {
+    match origin {
+        Origin::File { path, line } => format!("{}:{line}", path.display()),
+        Origin::Process => "tidegate".into(),
+        Origin::Api => "the API".into(),
+    }
+}
+
+fn same_source(a: &Origin, b: &Origin) -> bool {
+    match (a, b) {
+        (Origin::File { path: a, .. }, Origin::File { path: b, .. }) => a == b,
+        (a, b) => a == b,
+    }
+}
+
+/// The process's own objects come before files, files in the order of their names.
+fn rank(origin: &Origin) -> (u8, Option<&std::path::Path>) {
+    match origin {
+        Origin::Api => (0, None),
+        Origin::Process => (1, None),
+        Origin::File { path, .. } => (2, Some(path)),
+    }
+}
+
+fn generation_of(entry: Option<&Entry>) -> i64 {
+    entry.map_or(0, |entry| entry.json()["metadata"]["generation"].as_i64().unwrap_or(1))
+}

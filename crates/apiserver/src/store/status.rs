@@ -1,0 +1,82 @@
+//! What the process has found out about an object: its status conditions.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use tidegate_api::ObjectKey;
+
+use super::writer::Staged;
+use crate::clock;
+
+/// One condition of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// `type`: `Reconciled`, `ResolvedRefs`, `Programmed`.
+    pub name: &'static str,
+    /// Whether it holds; unknown when absent.
+    pub holds: Option<bool>,
+    /// One word that says why.
+    pub reason: String,
+    /// The same in a sentence.
+    pub message: String,
+}
+
+/// The conditions of one generation of an object.
+#[derive(Clone, Debug)]
+pub(super) struct Verdict {
+    pub key: ObjectKey,
+    pub generation: i64,
+    pub conditions: Vec<Condition>,
+}
+
+/// Sets the conditions, leaving others alone. `lastTransitionTime` moves only when a condition turns.
+pub(super) fn stage(staged: &mut Staged<'_>, verdict: &Verdict) {
+    let Some(entry) = staged.get(&verdict.key) else { return };
+    let Value::Object(mut value) = entry.json() else { return };
+    let status = value.entry("status").or_insert_with(|| json!({}));
+    let Value::Object(status) = status else { return };
+    set_conditions(status, verdict);
+    if entry.same_content(&value) {
+        return;
+    }
+    match staged.next_revision() {
+        Some(revision) => {
+            let entry = Arc::new(entry.with_value(value, revision));
+            staged.set(&verdict.key, Some(entry), revision, false);
+        }
+        None => tracing::warn!(key = ?verdict.key, "status not updated: the disk takes no writes"),
+    }
+}
+
+fn set_conditions(status: &mut Map<String, Value>, verdict: &Verdict) {
+    let mut list = match status.remove("conditions") {
+        Some(Value::Array(list)) => list,
+        _ => Vec::new(),
+    };
+    for condition in &verdict.conditions {
+        let holds = match condition.holds {
+            Some(true) => "True",
+            Some(false) => "False",
+            None => "Unknown",
+        };
+        let place = list.iter().position(|old| old["type"] == condition.name);
+        let since = place
+            .map(|at| &list[at])
+            .filter(|old| old["status"] == holds)
+            .and_then(|old| old["lastTransitionTime"].as_str())
+            .map_or_else(clock::now, str::to_owned);
+        let new = json!({
+            "type": condition.name,
+            "status": holds,
+            "reason": condition.reason,
+            "message": condition.message,
+            "lastTransitionTime": since,
+            "observedGeneration": verdict.generation,
+        });
+        match place {
+            Some(at) => list[at] = new,
+            None => list.push(new),
+        }
+    }
+    status.insert("conditions".into(), list.into());
+}

@@ -1,0 +1,204 @@
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use redb::{Database, StorageBackend, TableDefinition};
+
+use super::*;
+
+#[tokio::test]
+async fn a_restart_keeps_everything() {
+    let bench = bench();
+    let a = bench.store.put(draft(&config("a", "1")), Expect::Absent).await.expect("created");
+    bench.store.put(draft(&config("b", "1")), Expect::Absent).await.expect("created");
+    bench.store.remove(&key("b"), None).await.expect("removed");
+    let bench = bench.restart().await;
+    let again = bench.store.get(&key("a")).expect("kept");
+    assert_eq!(again.revision(), a.revision());
+    assert_eq!(again.json(), a.json());
+    assert!(bench.store.get(&key("b")).is_none());
+    // What happened before the restart can no longer be told one by one.
+    assert!(bench.store.watch(Kind::ConfigMap, a.revision()).poll().is_err());
+    let uid = |store: &Store| {
+        let default = store.get(&names::namespace_key("default")).expect("made with the store");
+        default.json()["metadata"]["uid"].clone()
+    };
+    let before = uid(&bench.store);
+    let bench = bench.restart().await;
+    assert_eq!(uid(&bench.store), before);
+}
+
+#[tokio::test]
+async fn the_last_good_form_is_kept_beside_the_written_one() {
+    let bench = bench();
+    let one = bench.store.put(draft(&config("a", "1")), Expect::Absent).await.expect("created");
+    bench.store.confirm(&key("a"), one.revision()).await;
+    let two = bench
+        .store
+        .put(draft(&config("a", "2")), Expect::Revision(one.revision()))
+        .await
+        .expect("updated");
+    let three = bench
+        .store
+        .put(draft(&config("a", "3")), Expect::Revision(two.revision()))
+        .await
+        .expect("updated");
+    let bench = bench.restart().await;
+    assert_eq!(start(&mut bench.store.changes()), ["apply a 1", "apply a 3", "synced"]);
+    assert_eq!(value_of(&bench.store.get(&key("a")).expect("a")), "3");
+
+    bench.store.confirm(&key("a"), three.revision()).await;
+    let bench = bench.restart().await;
+    assert_eq!(start(&mut bench.store.changes()), ["apply a 3", "synced"]);
+}
+
+#[tokio::test]
+async fn a_second_process_is_refused() {
+    let Bench { store: _store, dir } = bench();
+    let error = Store::open(dir.path(), Options::default()).expect_err("in use");
+    assert!(matches!(error, OpenError::InUse { pid: Some(pid), .. } if pid == std::process::id()));
+    assert!(error.to_string().contains("in use by another process"), "{error}");
+}
+
+#[tokio::test]
+async fn files_are_for_their_owner_only() {
+    let Bench { store, dir } = bench();
+    store.close().await;
+    for file in ["objects.redb", "lock"] {
+        let mode = fs::metadata(dir.path().join(file)).expect(file).permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+}
+
+#[test]
+fn garbage_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("objects.redb");
+    for garbage in [vec![], b"not a database".to_vec(), vec![7; 1 << 16]] {
+        fs::write(&path, &garbage).expect("written");
+        let error = Store::open(dir.path(), Options::default()).expect_err("garbage");
+        assert!(matches!(error, OpenError::Unusable { .. }), "{error}");
+        assert_eq!(fs::read(&path).expect("still there"), garbage);
+    }
+}
+
+#[tokio::test]
+async fn a_later_format_is_refused_and_left_alone() {
+    let Bench { store, dir } = bench();
+    store.close().await;
+    let path = dir.path().join("objects.redb");
+    let database = Database::open(&path).expect("the file");
+    let transaction = database.begin_write().expect("a transaction");
+    {
+        let meta: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+        let mut meta = transaction.open_table(meta).expect("the table");
+        meta.insert("format", 99).expect("written");
+    }
+    transaction.commit().expect("committed");
+    drop(database);
+    let before = fs::read(&path).expect("the file");
+    let error = Store::open(dir.path(), Options::default()).expect_err("a later format");
+    assert!(matches!(error, OpenError::Format { found: 99, known: 1, .. }), "{error}");
+    assert!(fs::read(&path).expect("the file") == before, "the file was touched");
+}
+
+#[tokio::test]
+async fn what_was_left_of_an_interrupted_creation_is_no_obstacle() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("objects.redb.new"), b"half").expect("written");
+    let store = Store::open(dir.path(), Options::default()).expect("a store");
+    store.put(draft(&config("a", "1")), Expect::Absent).await.expect("created");
+}
+
+/// A disk that can be full.
+#[derive(Debug)]
+struct Disk {
+    file: File,
+    full: Arc<AtomicBool>,
+}
+
+impl Disk {
+    fn check(&self) -> io::Result<()> {
+        match self.full.load(Ordering::SeqCst) {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(out, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.check()?;
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.check()?;
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.check()?;
+        self.file.write_all_at(data, offset)
+    }
+}
+
+fn open_on(dir: &Path, full: &Arc<AtomicBool>) -> Store {
+    let full = Arc::clone(full);
+    let opener = move |path: &Path| {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let full = Arc::clone(&full);
+        Database::builder().create_with_backend(Disk { file, full })
+    };
+    Store::open_with(dir, Options::default(), Box::new(opener)).expect("a store")
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_and_serves_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let full = Arc::new(AtomicBool::new(false));
+    let store = open_on(dir.path(), &full);
+    let a = store.put(draft(&config("a", "1")), Expect::Absent).await.expect("created");
+    let mut watch = store.watch(Kind::ConfigMap, a.revision());
+
+    full.store(true, Ordering::SeqCst);
+    for _ in 0..3 {
+        let refused = store.put(draft(&config("b", "1")), Expect::Absent).await;
+        assert!(matches!(refused, Err(WriteError::Storage { full: true, .. })), "{refused:?}");
+    }
+    assert_eq!(value_of(&store.get(&key("a")).expect("served on")), "1");
+    assert!(store.get(&key("b")).is_none());
+    assert!(watch.poll().expect("in the window").is_empty(), "a refused write is not told");
+
+    // What the process itself shows and says goes on.
+    store.push(from_file(&config("f", "1"), "/m/x.yaml", 1)).await;
+    assert!(store.get(&key("f")).is_some());
+    let condition = Condition {
+        name: "Programmed",
+        holds: Some(true),
+        reason: "Served".into(),
+        message: String::new(),
+    };
+    store.set_status(&key("a"), 1, vec![condition]).await;
+    assert!(store.get(&key("a")).expect("a").json()["status"].is_object());
+
+    full.store(false, Ordering::SeqCst);
+    let b = store.put(draft(&config("b", "2")), Expect::Absent).await.expect("created");
+    assert!(b.revision() > a.revision());
+    store.close().await;
+
+    let store = open_on(dir.path(), &full);
+    let kept = store.get(&key("a")).expect("kept").json();
+    assert!(kept["status"].is_object(), "what could not be written then was written later");
+    assert_eq!(value_of(&store.get(&key("b")).expect("kept")), "2");
+}

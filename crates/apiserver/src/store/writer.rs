@@ -1,0 +1,375 @@
+//! The one thread that changes the store: it takes what has piled up, settles it in order, makes it durable
+//! in one transaction, shows it to readers, and only then answers.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tidegate_api::{Kind, ObjectKey, Origin};
+use tokio::sync::{mpsc, oneshot};
+
+use super::disk::{Disk, DiskError, HEADROOM, Row, Table};
+use super::events::Recorded;
+use super::log::Event;
+use super::names::row_key;
+use super::state::{Settled, State, writable};
+use super::write::{Answer, Draft, Durable, Expect, Job, Volatile, WriteError};
+use super::{Entry, overlay, status};
+
+/// Writes that share one transaction: enough to make its cost small, few enough to bound its size.
+const BATCH: usize = 256;
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub state: Arc<RwLock<State>>,
+    pub disk: Disk,
+    /// Objects whose row on disk may differ from memory, since a commit with them failed.
+    pub unsaved: BTreeSet<ObjectKey>,
+    pub recorded: Recorded,
+}
+
+impl Writer {
+    /// Runs until every handle of the store is gone, or one closes it.
+    pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        // What the store was made with goes to the disk at once.
+        let mut closed = self.settle(Vec::new());
+        while closed.is_none()
+            && let Some(first) = jobs.blocking_recv()
+        {
+            let mut batch = vec![first];
+            while batch.len() < BATCH
+                && let Ok(job) = jobs.try_recv()
+            {
+                batch.push(job);
+            }
+            closed = self.settle(batch);
+        }
+        let revision = self.read(State::revision);
+        let rows = self.rows_of(&self.unsaved, &HashMap::new());
+        if let Err(error) = self.disk.commit(&rows, revision) {
+            tracing::warn!(%error, "the store could not be closed cleanly; the next start repairs it");
+        }
+        drop(self);
+        if let Some(closed) = closed {
+            let _ = closed.send(());
+        }
+    }
+
+    /// Settles a batch; returns whom to tell when the store has been closed.
+    fn settle(&mut self, batch: Vec<Job>) -> Option<oneshot::Sender<()>> {
+        let state = Arc::clone(&self.state);
+        let mut staged = Staged::new(&state, self.disk.ceiling() + HEADROOM);
+        let mut answers: Vec<(oneshot::Sender<Answer>, Answer)> = Vec::new();
+        let mut own: Vec<(Volatile, oneshot::Sender<()>)> = Vec::new();
+        let mut closed = None;
+        for job in batch {
+            match job {
+                Job::Durable(write, answer) => answers.push((answer, staged.durable(write))),
+                Job::Volatile(write, done) => {
+                    staged.volatile(&write, &mut self.recorded);
+                    own.push((write, done));
+                }
+                Job::Close(done) => closed = Some(done),
+            }
+        }
+        match self.commit(&staged) {
+            Ok(()) => staged.publish(),
+            Err(error) => {
+                self.unsaved.extend(staged.objects.keys().cloned());
+                let mut again = Staged::new(&state, self.disk.ceiling());
+                // Numbers that may have reached the disk are never used again.
+                again.revision = staged.revision;
+                for (write, _) in &own {
+                    again.volatile(write, &mut self.recorded);
+                }
+                self.unsaved.extend(again.objects.keys().cloned());
+                again.publish();
+                refuse(&mut answers, &error);
+            }
+        }
+        for (answer, result) in answers {
+            // Whoever asked may have gone; the write stands all the same.
+            let _ = answer.send(result);
+        }
+        for (_, done) in own {
+            let _ = done.send(());
+        }
+        closed
+    }
+
+    fn commit(&mut self, staged: &Staged<'_>) -> Result<(), DiskError> {
+        let keys: BTreeSet<ObjectKey> =
+            staged.objects.keys().chain(staged.good.keys()).chain(&self.unsaved).cloned().collect();
+        let mut rows = self.rows_of(&keys, &staged.objects);
+        for (key, good) in &staged.good {
+            rows.push(Row {
+                table: Table::Good,
+                key: row_key(key),
+                text: good.as_deref().map(text_of),
+            });
+        }
+        let tight = staged.revision + HEADROOM / 2 > self.disk.ceiling();
+        if rows.is_empty() && !tight {
+            return Ok(());
+        }
+        self.disk.commit(&rows, staged.revision + HEADROOM)?;
+        self.unsaved.clear();
+        Ok(())
+    }
+
+    /// The rows of `keys` as they are to be: staged where staged, else as readers see them.
+    fn rows_of(
+        &self,
+        keys: &BTreeSet<ObjectKey>,
+        staged: &HashMap<ObjectKey, Option<Arc<Entry>>>,
+    ) -> Vec<Row> {
+        let row = |key: &ObjectKey| {
+            let now = match staged.get(key) {
+                Some(entry) => entry.clone(),
+                None => self.read(|state| state.get(key).cloned()),
+            };
+            let was_ours = self.unsaved.contains(key)
+                || self.read(|state| state.get(key).is_some_and(|entry| writable(entry)));
+            let text = now.filter(|entry| writable(entry)).map(|e| text_of(&e));
+            // An object that is only pushed in has no row, and never had one.
+            (text.is_some() || was_ours).then(|| Row {
+                table: Table::Objects,
+                key: row_key(key),
+                text,
+            })
+        };
+        keys.iter().filter_map(row).collect()
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
+        read(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn refuse(answers: &mut [(oneshot::Sender<Answer>, Answer)], error: &DiskError) {
+    tracing::error!(%error, full = error.full, "a write could not be stored; reads go on");
+    for (_, answer) in answers {
+        if answer.is_ok() {
+            *answer = Err(WriteError::Storage { full: error.full, reason: error.reason.clone() });
+        }
+    }
+}
+
+fn text_of(entry: &Entry) -> Vec<u8> {
+    let mut text = Vec::with_capacity(entry.size() + 64);
+    entry.write_json(&super::names::storage_version(entry.key().kind), &mut text);
+    text
+}
+
+/// A batch on its way: what readers see, with the batch's changes on top.
+#[derive(Debug)]
+pub(super) struct Staged<'a> {
+    state: &'a RwLock<State>,
+    revision: u64,
+    /// Revisions end here until the disk takes another commit.
+    limit: u64,
+    objects: HashMap<ObjectKey, Option<Arc<Entry>>>,
+    overlay: HashMap<ObjectKey, Vec<Arc<Entry>>>,
+    good: HashMap<ObjectKey, Option<Arc<Entry>>>,
+    changes: Vec<Settled>,
+    told: Vec<tidegate_source::Change>,
+}
+
+impl<'a> Staged<'a> {
+    fn new(state: &'a RwLock<State>, limit: u64) -> Self {
+        let mut staged = Self {
+            state,
+            revision: 0,
+            limit,
+            objects: HashMap::new(),
+            overlay: HashMap::new(),
+            good: HashMap::new(),
+            changes: Vec::new(),
+            told: Vec::new(),
+        };
+        staged.revision = staged.read(State::revision);
+        staged
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
+        read(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The object as this batch leaves it so far.
+    pub(super) fn get(&self, key: &ObjectKey) -> Option<Arc<Entry>> {
+        match self.objects.get(key) {
+            Some(entry) => entry.clone(),
+            None => self.read(|state| state.get(key).cloned()),
+        }
+    }
+
+    /// The forms of an object that were pushed in from outside, the one that counts first.
+    pub(super) fn overlay(&self, key: &ObjectKey) -> Vec<Arc<Entry>> {
+        match self.overlay.get(key) {
+            Some(forms) => forms.clone(),
+            None => self.read(|state| state.overlay(key).to_vec()),
+        }
+    }
+
+    pub(super) fn set_overlay(&mut self, key: ObjectKey, forms: Vec<Arc<Entry>>) {
+        self.overlay.insert(key, forms);
+    }
+
+    /// Tells readers of typed objects what is no change of an object.
+    pub(super) fn tell(&mut self, change: tidegate_source::Change) {
+        self.told.push(change);
+    }
+
+    /// The next revision; none while the disk cannot record how far they go.
+    pub(super) fn next_revision(&self) -> Option<u64> {
+        (self.revision < self.limit).then_some(self.revision + 1)
+    }
+
+    /// Puts an object at a revision got from [`Self::next_revision`], or removes it.
+    pub(super) fn set(
+        &mut self,
+        key: &ObjectKey,
+        new: Option<Arc<Entry>>,
+        revision: u64,
+        typed: bool,
+    ) {
+        let old = self.get(key);
+        self.revision = revision;
+        self.objects.insert(key.clone(), new.clone());
+        self.changes.push(Settled {
+            kind: key.kind,
+            event: Event { revision, old, new },
+            typed: typed && key.kind != Kind::Event,
+        });
+    }
+
+    fn durable(&mut self, write: Durable) -> Answer {
+        match write {
+            Durable::Put { draft, expect } => self.put(draft, expect),
+            Durable::Remove { key, expect } => self.remove(&key, expect),
+            Durable::RemoveNamespace { key } => {
+                if self.holds_anything(&key.name) {
+                    return Err(WriteError::NotEmpty);
+                }
+                self.remove(&key, None)
+            }
+        }
+    }
+
+    fn volatile(&mut self, write: &Volatile, recorded: &mut Recorded) {
+        match write {
+            Volatile::Overlay(push) => overlay::stage(self, push, recorded),
+            Volatile::Status(verdict) => status::stage(self, verdict),
+            Volatile::Record(note) => recorded.stage(self, note),
+            Volatile::Confirm { key, revision } => self.confirm(key, *revision),
+        }
+    }
+
+    fn put(&mut self, draft: Draft, expect: Expect) -> Answer {
+        let key = draft.object.key.clone();
+        let current = self.get(&key);
+        match (&current, expect) {
+            (Some(entry), _) if !writable(entry) => {
+                return Err(WriteError::ReadOnly(entry.origin().clone()));
+            }
+            (Some(entry), Expect::Absent) => {
+                return Err(WriteError::AlreadyExists { terminating: entry.terminating() });
+            }
+            (None, Expect::Absent) => self.namespace_takes(&key)?,
+            (None, Expect::Revision(_)) => return Err(WriteError::NotFound),
+            (Some(entry), Expect::Revision(revision)) => {
+                check_revision(entry, Some(revision))?;
+                if entry.same_content(&draft.value) {
+                    return Ok(Arc::clone(entry));
+                }
+            }
+        }
+        let revision = self.revision_for_durable()?;
+        if let Some(old) = current.filter(|old| old.confirmed()) {
+            self.good.insert(key.clone(), Some(old));
+        }
+        let entry =
+            Arc::new(Entry::new(key.clone(), draft.value, Ok(draft.object), Origin::Api, revision));
+        self.set(&key, Some(Arc::clone(&entry)), revision, true);
+        Ok(entry)
+    }
+
+    /// Removes an object of the API's; what it hid shows again.
+    fn remove(&mut self, key: &ObjectKey, expect: Option<u64>) -> Answer {
+        let entry = self.get(key).ok_or(WriteError::NotFound)?;
+        if !writable(&entry) {
+            return Err(WriteError::ReadOnly(entry.origin().clone()));
+        }
+        check_revision(&entry, expect)?;
+        let revision = self.revision_for_durable()?;
+        self.set(key, None, revision, true);
+        self.good.insert(key.clone(), None);
+        overlay::uncover(self, key);
+        Ok(entry)
+    }
+
+    fn revision_for_durable(&self) -> Result<u64, WriteError> {
+        self.next_revision().ok_or_else(|| WriteError::Storage {
+            full: false,
+            reason: "too many writes since the last one that reached the disk".into(),
+        })
+    }
+
+    /// Kubernetes lets objects be created only in a namespace that exists and stays.
+    fn namespace_takes(&self, key: &ObjectKey) -> Result<(), WriteError> {
+        if key.namespace.is_empty() {
+            return Ok(());
+        }
+        match self.get(&super::names::namespace_key(&key.namespace)) {
+            None => Err(WriteError::NoNamespace),
+            Some(namespace) if namespace.terminating() => Err(WriteError::NamespaceTerminating),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn holds_anything(&self, namespace: &str) -> bool {
+        let gone = |key: &ObjectKey| matches!(self.objects.get(key), Some(None));
+        let added = self.objects.iter().any(|(key, entry)| {
+            *key.namespace == *namespace && entry.as_deref().is_some_and(writable)
+        });
+        added
+            || self.read(|state| {
+                state
+                    .all()
+                    .any(|e| *e.key().namespace == *namespace && writable(e) && !gone(e.key()))
+            })
+    }
+
+    /// The form at `revision` compiled: if it is still the written one, it is the last good form.
+    fn confirm(&mut self, key: &ObjectKey, revision: u64) {
+        let Some(entry) = self.get(key) else { return };
+        if entry.decoded().as_ref().is_ok_and(|o| o.resource_version == revision) {
+            entry.confirm();
+            if self.read(|state| state.good(key).is_some()) || self.good.contains_key(key) {
+                self.good.insert(key.clone(), None);
+            }
+        }
+    }
+
+    fn publish(self) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        for (key, forms) in self.overlay {
+            state.set_overlay(key, forms);
+        }
+        for (key, good) in self.good {
+            state.set_good(key, good);
+        }
+        state.publish(self.changes, self.revision);
+        for change in &self.told {
+            state.tell(change);
+        }
+    }
+}
+
+fn check_revision(entry: &Entry, expect: Option<u64>) -> Result<(), WriteError> {
+    match expect {
+        Some(revision) if revision != entry.revision() => {
+            Err(WriteError::Conflict { current: entry.revision() })
+        }
+        _ => Ok(()),
+    }
+}
