@@ -113,6 +113,7 @@ impl TcpChain {
             self.stats.downstream_cx_no_route.inc();
             return Err(Refusal::new(ResponseFlags::NO_CLUSTER_FOUND, "cluster_not_found"));
         };
+        cluster.cluster.use_when_ready().await;
         let mut last = None;
         for _ in 0..self.proxy.connect_attempts.max(1) {
             let Some(pool) = cluster.pick(|| self.worker.random.next()) else {

@@ -1,11 +1,14 @@
 //! A cluster as the workers see it: where its endpoints are, how to talk to them, and what it may cost.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::Notify;
+
+use super::dns::Usage as NameUsage;
 
 /// A name that routes point to. It outlives the clusters that fill it, so a route finds the current one
 /// without a lookup, and a route to a cluster that is not there (yet) is an answer (`NC`), not a fault.
@@ -184,9 +187,51 @@ pub struct Cluster {
     pub endpoints: ArcSwap<EndpointSet>,
     /// Set when another cluster has taken its place: workers then drop what they keep for it.
     pub retired: AtomicBool,
+    /// The link between the workers that use the endpoints and whoever finds them.
+    pub following: Following,
+}
+
+/// The link between the workers that use a cluster's endpoints and whoever finds them.
+#[derive(Debug, Default)]
+pub struct Following {
+    changed: Notify,
+    usage: OnceLock<Vec<NameUsage>>,
 }
 
 impl Cluster {
+    /// Replaces the endpoints and wakes who waits for them.
+    pub fn set_endpoints(&self, endpoints: EndpointSet) {
+        self.endpoints.store(Arc::new(endpoints));
+        self.following.changed.notify_waiters();
+    }
+
+    /// Says through what workers tell that they use the cluster's names. Counts the first time only.
+    pub fn set_usage(&self, usage: Vec<NameUsage>) {
+        let _ = self.following.usage.set(usage);
+    }
+
+    /// Notes that the cluster is used, and waits until its endpoints are known, for at most the time that
+    /// connecting may take. Only the first requests after a cluster came ever wait, instead of failing.
+    pub async fn use_when_ready(&self) {
+        for name in self.following.usage.get().into_iter().flatten() {
+            name.mark();
+        }
+        if self.endpoints.load().ready {
+            return;
+        }
+        let known = async {
+            loop {
+                let changed = self.following.changed.notified();
+                if self.endpoints.load().ready {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        // Whether they are known in time is seen when one is picked.
+        let _ = tokio::time::timeout(self.connect_timeout, known).await;
+    }
+
     /// Whether another cluster has taken its place.
     #[must_use]
     pub fn is_retired(&self) -> bool {

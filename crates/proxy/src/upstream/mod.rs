@@ -2,6 +2,8 @@
 
 pub mod balance;
 pub mod cluster;
+pub mod discovery;
+pub mod dns;
 pub mod local;
 pub mod multiplex;
 pub mod pool;

@@ -142,7 +142,10 @@ pub struct Pool {
     buffers: Rc<BufferPool>,
     /// Connections that carry many requests at a time.
     pub multiplex: Multiplex,
-    #[allow(clippy::vec_box, reason = "a connection moves between here and its lease as one pointer")]
+    #[allow(
+        clippy::vec_box,
+        reason = "a connection moves between here and its lease as one pointer"
+    )]
     idle: RefCell<Vec<Box<Open>>>,
     open: Cell<u32>,
     returned: Notify,

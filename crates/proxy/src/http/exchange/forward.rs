@@ -66,6 +66,7 @@ impl<D: Downstream> Exchange<'_, D> {
             cluster.stats.upstream_rq_pending_overflow.inc();
             return self.reply(LocalReply::upstream_reset(Reset::Overflow)).await;
         };
+        cluster.cluster.use_when_ready().await;
         let mut fresh = false;
         loop {
             let Some(pool) = cluster.pick(|| worker.random.next()) else {

@@ -1,0 +1,288 @@
+//! Asking for the addresses of a name: the table of hosts first, then the servers.
+
+mod resolv_conf;
+
+use std::fs;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use hickory_resolver::config::{
+    NameServerConfig, ResolveHosts, ResolverConfig, ServerOrderingStrategy,
+};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::RecordType;
+use hickory_resolver::{Resolver, TokioResolver};
+use thiserror::Error;
+
+use self::resolv_conf::ResolvConf;
+use super::hosts::Hosts;
+use super::target::Name;
+use crate::upstream::cluster::DnsFamily;
+
+/// Why a name led to no address.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum LookupError {
+    /// The text is neither a name nor an address.
+    #[error("not a host name; look at the host in the cluster")]
+    Invalid,
+    /// The server answered NXDOMAIN.
+    #[error("there is no such name")]
+    NoSuchName,
+    /// The name exists, without an address of the family asked for.
+    #[error("the name has no address of the family asked for")]
+    NoAddress,
+    /// The server refused or failed.
+    #[error("the DNS server answered {0}")]
+    Refused(String),
+    /// No server answered in time.
+    #[error("no DNS server answered in time")]
+    Timeout,
+    /// There is no server to ask.
+    #[error("no DNS server is known: {0} names none; name one there or with --dns-server")]
+    NoServer(String),
+    /// The server could not be reached or understood.
+    #[error("the DNS server could not be asked: {0}")]
+    Transport(String),
+}
+
+/// An address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+/// The addresses of one family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Records {
+    /// At least one, in the server's order.
+    pub(super) addresses: Vec<IpAddr>,
+    /// How long they are good for; zero when that is not known.
+    pub(super) ttl: Duration,
+}
+
+/// The addresses of a name under a family policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) addresses: Vec<IpAddr>,
+    pub(super) ttl: Duration,
+    /// The family that could not be looked up while the other could, where both are wanted.
+    pub(super) failed: Option<(Family, LookupError)>,
+}
+
+/// Where addresses come from.
+pub(super) trait Lookup: Send + Sync + 'static {
+    /// The addresses that `name` has in `family`.
+    fn records<'a>(&'a self, name: &'a Name, family: Family) -> Answering<'a>;
+}
+
+pub(super) type Answering<'a> =
+    Pin<Box<dyn Future<Output = Result<Records, LookupError>> + Send + 'a>>;
+
+impl LookupError {
+    /// Whether it is an answer, and not the lack of one.
+    pub(super) fn is_negative(&self) -> bool {
+        matches!(self, Self::NoSuchName | Self::NoAddress)
+    }
+
+    /// The more telling one of two.
+    fn or(self, other: Self) -> Self {
+        match (&self, &other) {
+            (Self::NoAddress, _) => other,
+            (Self::NoSuchName, other_error) if !other_error.is_negative() => other,
+            _ => self,
+        }
+    }
+}
+
+/// Asks for the families that `policy` wants, in its order (Envoy's `dns_lookup_family`).
+pub(super) async fn resolve(
+    lookup: &dyn Lookup,
+    name: &Name,
+    policy: DnsFamily,
+) -> Result<Answer, LookupError> {
+    let (first, second) = match policy {
+        DnsFamily::V4Only => return Ok(lookup.records(name, Family::V4).await?.into()),
+        DnsFamily::V6Only => return Ok(lookup.records(name, Family::V6).await?.into()),
+        DnsFamily::All => return resolve_both(lookup, name).await,
+        DnsFamily::Auto => (Family::V6, Family::V4),
+        DnsFamily::V4Preferred => (Family::V4, Family::V6),
+    };
+    let why = match lookup.records(name, first).await {
+        Ok(records) => return Ok(records.into()),
+        Err(why) => why,
+    };
+    match lookup.records(name, second).await {
+        Ok(records) => Ok(records.into()),
+        Err(error) => Err(error.or(why)),
+    }
+}
+
+async fn resolve_both(lookup: &dyn Lookup, name: &Name) -> Result<Answer, LookupError> {
+    let both = tokio::join!(lookup.records(name, Family::V4), lookup.records(name, Family::V6));
+    let (records, failed) = match both {
+        (Ok(mut v4), Ok(v6)) => {
+            v4.addresses.extend(v6.addresses);
+            v4.ttl = v4.ttl.min(v6.ttl);
+            return Ok(v4.into());
+        }
+        (Err(v4), Err(v6)) => return Err(v4.or(v6)),
+        (Ok(v4), Err(error)) => (v4, (Family::V6, error)),
+        (Err(error), Ok(v6)) => (v6, (Family::V4, error)),
+    };
+    let failed = Some(failed).filter(|(_, error)| !error.is_negative());
+    Ok(Answer { failed, ..records.into() })
+}
+
+impl From<Records> for Answer {
+    fn from(records: Records) -> Self {
+        Self { addresses: records.addresses, ttl: records.ttl, failed: None }
+    }
+}
+
+/// The system's ways of finding addresses, or the servers given instead.
+pub(super) struct System {
+    servers: Vec<SocketAddr>,
+    resolv_conf: Watched<Client>,
+    hosts: Watched<Hosts>,
+}
+
+type Client = Result<TokioResolver, LookupError>;
+
+impl System {
+    pub(super) fn new(servers: Vec<SocketAddr>, resolv_conf: PathBuf, hosts: PathBuf) -> Self {
+        Self { servers, resolv_conf: Watched::new(resolv_conf), hosts: Watched::new(hosts) }
+    }
+
+    async fn ask(&self, name: &Name, family: Family) -> Result<Records, LookupError> {
+        if let Some(addresses) = self.hosts.current(Hosts::parse).get(name.as_str()) {
+            return from_hosts(addresses, family);
+        }
+        let client = self.resolv_conf.current(|text| self.client(text));
+        let client = client.as_ref().as_ref().map_err(Clone::clone)?;
+        let kind = match family {
+            Family::V4 => RecordType::A,
+            Family::V6 => RecordType::AAAA,
+        };
+        // What is asked twice is asked twice on purpose: when to ask is decided in `schedule`.
+        client.clear_cache();
+        let name = name.to_dns().ok_or(LookupError::Invalid)?;
+        let answer = client.lookup(name, kind).await.map_err(classify)?;
+        let records = answer.answers();
+        let addresses: Vec<IpAddr> = records.iter().filter_map(|r| r.data.ip_addr()).collect();
+        if addresses.is_empty() {
+            return Err(LookupError::NoAddress);
+        }
+        // The aliases on the way (CNAME) limit how long the addresses are good for, too.
+        let ttl = records.iter().map(|record| record.ttl).min().unwrap_or_default();
+        Ok(Records { addresses, ttl: Duration::from_secs(ttl.into()) })
+    }
+
+    /// A client as `resolv.conf` wants it. The servers are asked one after the other: with a VPN they
+    /// may well disagree, and their order is then the user's choice.
+    fn client(&self, resolv_conf: &str) -> Client {
+        let system = ResolvConf::parse(resolv_conf);
+        let servers = if self.servers.is_empty() { &system.servers } else { &self.servers };
+        if servers.is_empty() {
+            return Err(LookupError::NoServer(self.resolv_conf.path.display().to_string()));
+        }
+        let servers = servers.iter().copied().map(name_server).collect();
+        let config = ResolverConfig::from_parts(None, system.search, servers);
+        let mut builder = Resolver::builder_with_config(config, TokioRuntimeProvider::default());
+        let options = builder.options_mut();
+        options.timeout = system.timeout;
+        options.attempts = system.attempts;
+        options.cache_size = 0;
+        options.use_hosts_file = ResolveHosts::Never;
+        options.num_concurrent_reqs = 1;
+        options.server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;
+        builder.build().map_err(classify)
+    }
+}
+
+impl Lookup for System {
+    fn records<'a>(&'a self, name: &'a Name, family: Family) -> Answering<'a> {
+        Box::pin(self.ask(name, family))
+    }
+}
+
+/// A name in the table of hosts has the addresses there and no others.
+fn from_hosts(addresses: &[IpAddr], family: Family) -> Result<Records, LookupError> {
+    let wanted = |address: &IpAddr| address.is_ipv4() == (family == Family::V4);
+    let addresses: Vec<IpAddr> = addresses.iter().copied().filter(wanted).collect();
+    match addresses.is_empty() {
+        true => Err(LookupError::NoAddress),
+        false => Ok(Records { addresses, ttl: Duration::ZERO }),
+    }
+}
+
+fn name_server(address: SocketAddr) -> NameServerConfig {
+    let mut server = NameServerConfig::udp_and_tcp(address.ip());
+    for connection in &mut server.connections {
+        connection.port = address.port();
+    }
+    server
+}
+
+fn classify(error: NetError) -> LookupError {
+    match error {
+        NetError::Dns(DnsError::NoRecordsFound(answer)) => match answer.response_code {
+            ResponseCode::NXDomain => LookupError::NoSuchName,
+            ResponseCode::NoError => LookupError::NoAddress,
+            code => LookupError::Refused(code.to_string()),
+        },
+        NetError::Dns(DnsError::ResponseCode(code)) => LookupError::Refused(code.to_string()),
+        NetError::Timeout => LookupError::Timeout,
+        other => LookupError::Transport(other.to_string()),
+    }
+}
+
+/// A file, parsed again when it changes. A file that is not there is empty.
+struct Watched<T> {
+    path: PathBuf,
+    parsed: Mutex<Option<(Option<Stamp>, Arc<T>)>>,
+}
+
+/// What tells one version of a file from another.
+#[derive(PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    length: u64,
+}
+
+impl<T> Watched<T> {
+    fn new(path: PathBuf) -> Self {
+        Self { path, parsed: Mutex::new(None) }
+    }
+
+    /// The file's content now. It is on a local disk and small, so it is read where it is needed.
+    fn current(&self, parse: impl FnOnce(&str) -> T) -> Arc<T> {
+        let stamp = Stamp::of(&self.path);
+        let mut parsed = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*parsed {
+            Some((known, content)) if *known == stamp => Arc::clone(content),
+            _ => {
+                let text = fs::read(&self.path).unwrap_or_default();
+                let content = Arc::new(parse(&String::from_utf8_lossy(&text)));
+                *parsed = Some((stamp, Arc::clone(&content)));
+                content
+            }
+        }
+    }
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        Some(Self { modified: metadata.modified().ok(), length: metadata.len() })
+    }
+}
+
+#[cfg(test)]
+mod tests;
