@@ -42,8 +42,7 @@ impl Ca {
     #[must_use]
     pub fn pem_file(&self) -> NamedTempFile {
         let mut file = NamedTempFile::new().expect("a temporary file");
-        file.write_all(self.pem.as_bytes())
-            .expect("the certificate written");
+        file.write_all(self.pem.as_bytes()).expect("the certificate written");
         file
     }
 
@@ -69,9 +68,7 @@ impl Ca {
     #[must_use]
     pub fn client_config(&self, alpn: &[&str]) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
-        roots
-            .add(self.certificate.clone())
-            .expect("a root certificate");
+        roots.add(self.certificate.clone()).expect("a root certificate");
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .expect("TLS 1.2 and 1.3")
@@ -127,15 +124,8 @@ mod tests {
     fn issues_certificates_that_rustls_takes() {
         let ca = Ca::new("test root");
         let identity = ca.issue(&["a.example", "127.0.0.1"]);
-        assert!(
-            identity
-                .certificate_pem
-                .starts_with("-----BEGIN CERTIFICATE-----")
-        );
-        assert_eq!(
-            identity.server_config(&["h2"]).alpn_protocols,
-            [b"h2".to_vec()]
-        );
+        assert!(identity.certificate_pem.starts_with("-----BEGIN CERTIFICATE-----"));
+        assert_eq!(identity.server_config(&["h2"]).alpn_protocols, [b"h2".to_vec()]);
         let file = ca.pem_file();
         let written = std::fs::read_to_string(file.path()).expect("the file");
         assert_eq!(written, ca.pem());

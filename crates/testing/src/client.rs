@@ -44,16 +44,9 @@ impl Response {
     #[must_use]
     #[track_caller]
     pub fn header(&self, name: &str) -> Option<&str> {
-        let mut values = self
-            .headers
-            .iter()
-            .filter(|(n, _)| n.eq_ignore_ascii_case(name));
+        let mut values = self.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
         let value = values.next().map(|(_, value)| value.as_str());
-        assert!(
-            values.next().is_none(),
-            "several {name} in {:?}",
-            self.headers
-        );
+        assert!(values.next().is_none(), "several {name} in {:?}", self.headers);
         value
     }
 
@@ -75,11 +68,7 @@ impl Response {
 /// Sends one GET on a connection of its own and returns the answer.
 pub async fn get(address: SocketAddr, host: &str, path: &str) -> Response {
     let mut client = Client::connect(address).await;
-    client
-        .send(format!(
-            "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-        ))
-        .await;
+    client.send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await;
     client.response().await
 }
 
@@ -111,10 +100,7 @@ impl Client<TcpStream> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// A client on a stream that is already open, such as a TLS one.
     pub fn over(stream: S) -> Self {
-        Self {
-            stream,
-            ahead: Vec::new(),
-        }
+        Self { stream, ahead: Vec::new() }
     }
 
     /// Sends these bytes as they are. A peer that has closed is no failure here: its answer may be waiting.
@@ -157,9 +143,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Everything until the peer closes or resets.
     pub async fn read_to_end(&mut self) -> Vec<u8> {
         let reading = async { while self.fill().await.is_ok() {} };
-        timeout(PATIENCE, reading)
-            .await
-            .expect("an end of the stream");
+        timeout(PATIENCE, reading).await.expect("an end of the stream");
         std::mem::take(&mut self.ahead)
     }
 
@@ -174,24 +158,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     async fn read_response(&mut self, to_head: bool) -> io::Result<Response> {
         let line = self.line().await?;
         let mut words = line.splitn(3, ' ');
-        let version = words
-            .next()
-            .filter(|v| v.starts_with("HTTP/1."))
-            .map(str::to_owned);
+        let version = words.next().filter(|v| v.starts_with("HTTP/1.")).map(str::to_owned);
         let status = words.next().and_then(|word| word.parse::<u16>().ok());
         let (Some(version), Some(status)) = (version, status) else {
             return Err(invalid(format!("status line {line:?}")));
         };
         let reason = words.next().unwrap_or_default().to_owned();
         let headers = self.fields().await?;
-        let mut response = Response {
-            version,
-            status,
-            reason,
-            headers,
-            body: Vec::new(),
-            trailers: Vec::new(),
-        };
+        let mut response =
+            Response { version, status, reason, headers, body: Vec::new(), trailers: Vec::new() };
         let bodiless = to_head || matches!(status, 100..200 | 204 | 304);
         if !bodiless {
             self.body(&mut response).await?;
@@ -200,17 +175,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     async fn body(&mut self, response: &mut Response) -> io::Result<()> {
-        match (
-            response.header("transfer-encoding"),
-            response.header("content-length"),
-        ) {
+        match (response.header("transfer-encoding"), response.header("content-length")) {
             (Some(_), Some(_)) => Err(invalid("both Transfer-Encoding and Content-Length")),
             (Some("chunked"), None) => self.chunks(response).await,
             (Some(other), None) => Err(invalid(format!("Transfer-Encoding {other:?}"))),
             (None, Some(length)) => {
-                let length = length
-                    .parse()
-                    .map_err(|_| invalid(format!("length {length:?}")))?;
+                let length = length.parse().map_err(|_| invalid(format!("length {length:?}")))?;
                 response.body = self.take(length).await?;
                 Ok(())
             }
@@ -246,9 +216,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             if line.is_empty() {
                 return Ok(fields);
             }
-            let (name, value) = line
-                .split_once(':')
-                .ok_or_else(|| invalid(format!("field {line:?}")))?;
+            let (name, value) =
+                line.split_once(':').ok_or_else(|| invalid(format!("field {line:?}")))?;
             fields.push((name.to_owned(), value.trim().to_owned()));
         }
     }
@@ -310,14 +279,10 @@ mod tests {
         assert_eq!(chunked.text(), "hi!");
         assert_eq!(chunked.trailers, [("T".to_owned(), "1".to_owned())]);
 
-        let until_close = read(b"HTTP/1.0 200 OK\r\n\r\nall")
-            .await
-            .expect("an answer");
+        let until_close = read(b"HTTP/1.0 200 OK\r\n\r\nall").await.expect("an answer");
         assert_eq!(until_close.text(), "all");
 
-        let empty = read(b"HTTP/1.1 204 No Content\r\n\r\n")
-            .await
-            .expect("an answer");
+        let empty = read(b"HTTP/1.1 204 No Content\r\n\r\n").await.expect("an answer");
         assert!(empty.body.is_empty());
     }
 

@@ -32,10 +32,7 @@ impl Answer {
     /// One address with a time to live in seconds.
     #[must_use]
     pub fn address(address: impl Into<IpAddr>, ttl: u32) -> Self {
-        Self::Addresses {
-            addresses: vec![address.into()],
-            ttl,
-        }
+        Self::Addresses { addresses: vec![address.into()], ttl }
     }
 }
 
@@ -55,17 +52,11 @@ pub struct Dns {
 impl Dns {
     /// A server that knows no name yet.
     pub async fn start() -> Self {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .expect("a UDP port");
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a UDP port");
         let address = socket.local_addr().expect("its address");
         let zone = Arc::new(Mutex::new(Zone::default()));
         let task = tokio::spawn(serve(socket, Arc::clone(&zone)));
-        Self {
-            address,
-            zone,
-            task,
-        }
+        Self { address, zone, task }
     }
 
     /// Where it listens.
@@ -76,19 +67,13 @@ impl Dns {
 
     /// What `name` means from now on; letter case is ignored, as in DNS.
     pub fn set(&self, name: &str, answer: Answer) {
-        lock(&self.zone)
-            .answers
-            .insert(name.to_ascii_lowercase(), answer);
+        lock(&self.zone).answers.insert(name.to_ascii_lowercase(), answer);
     }
 
     /// How many questions about `name` have come in, A and AAAA together.
     #[must_use]
     pub fn asked(&self, name: &str) -> usize {
-        lock(&self.zone)
-            .asked
-            .get(&name.to_ascii_lowercase())
-            .copied()
-            .unwrap_or(0)
+        lock(&self.zone).asked.get(&name.to_ascii_lowercase()).copied().unwrap_or(0)
     }
 }
 
@@ -126,10 +111,7 @@ fn reply(message: &[u8], zone: &Mutex<Zone>) -> Option<Vec<u8>> {
     let answer = {
         let mut zone = lock(zone);
         *zone.asked.entry(name.clone()).or_default() += 1;
-        zone.answers
-            .get(&name)
-            .cloned()
-            .unwrap_or(Answer::NoSuchName)
+        zone.answers.get(&name).cloned().unwrap_or(Answer::NoSuchName)
     };
     let (code, records, ttl) = match answer {
         Answer::Silence => return None,
@@ -205,15 +187,10 @@ mod tests {
     }
 
     async fn ask(dns: &Dns, message: &[u8], patience: Duration) -> Option<Vec<u8>> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .expect("a UDP port");
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a UDP port");
         socket.send_to(message, dns.address()).await.expect("sent");
         let mut buffer = [0; 512];
-        let length = tokio::time::timeout(patience, socket.recv(&mut buffer))
-            .await
-            .ok()?
-            .ok()?;
+        let length = tokio::time::timeout(patience, socket.recv(&mut buffer)).await.ok()?.ok()?;
         Some(buffer[..length].to_vec())
     }
 
@@ -221,16 +198,12 @@ mod tests {
     async fn answers_addresses_of_the_family_asked_for() {
         let dns = Dns::start().await;
         dns.set("A.example", Answer::address(Ipv4Addr::new(192, 0, 2, 7), 5));
-        let reply = ask(&dns, &question("a.EXAMPLE", TYPE_A), PATIENCE)
-            .await
-            .expect("a reply");
+        let reply = ask(&dns, &question("a.EXAMPLE", TYPE_A), PATIENCE).await.expect("a reply");
         assert_eq!(reply[..2], [0xAB, 0xCD]);
         assert_eq!(reply[3] & 0x0F, 0);
         assert!(reply.ends_with(&[0, 0, 0, 5, 0, 4, 192, 0, 2, 7]));
 
-        let reply = ask(&dns, &question("a.example", TYPE_AAAA), PATIENCE)
-            .await
-            .expect("a reply");
+        let reply = ask(&dns, &question("a.example", TYPE_AAAA), PATIENCE).await.expect("a reply");
         assert_eq!(reply[6..8], [0, 0], "no record of the other family");
         assert_eq!(dns.asked("a.example"), 2);
     }
@@ -241,19 +214,10 @@ mod tests {
         dns.set("down.example", Answer::Failure);
         dns.set("mute.example", Answer::Silence);
         let code = |reply: Option<Vec<u8>>| reply.map(|bytes| bytes[3] & 0x0F);
-        assert_eq!(
-            code(ask(&dns, &question("down.example", TYPE_A), PATIENCE).await),
-            Some(2)
-        );
-        assert_eq!(
-            code(ask(&dns, &question("x.example", TYPE_A), PATIENCE).await),
-            Some(3)
-        );
+        assert_eq!(code(ask(&dns, &question("down.example", TYPE_A), PATIENCE).await), Some(2));
+        assert_eq!(code(ask(&dns, &question("x.example", TYPE_A), PATIENCE).await), Some(3));
         let brief = Duration::from_millis(50);
-        assert_eq!(
-            ask(&dns, &question("mute.example", TYPE_A), brief).await,
-            None
-        );
+        assert_eq!(ask(&dns, &question("mute.example", TYPE_A), brief).await, None);
         assert_eq!(dns.asked("mute.example"), 1);
     }
 }

@@ -25,11 +25,7 @@ impl Outcome for bool {
     type Value = ();
 
     fn outcome(self) -> Result<(), String> {
-        if self {
-            Ok(())
-        } else {
-            Err("still false".to_owned())
-        }
+        if self { Ok(()) } else { Err("still false".to_owned()) }
     }
 }
 
@@ -97,9 +93,6 @@ mod tests {
     #[tokio::test]
     #[should_panic(expected = "the tide is out")]
     async fn panics_with_the_last_reason() {
-        eventually(Duration::from_millis(5), || async {
-            Err::<(), _>("the tide is out")
-        })
-        .await;
+        eventually(Duration::from_millis(5), || async { Err::<(), _>("the tide is out") }).await;
     }
 }

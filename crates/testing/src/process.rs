@@ -35,9 +35,7 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
-        let pid = child
-            .id()
-            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         Self {
             pid: pid.expect("a process that was just started has a pid"),
             stdout: Lines::of(child.stdout.take().expect("a piped stdout")),
@@ -85,12 +83,7 @@ impl Process {
 
 impl fmt::Display for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "stdout:\n{}\nstderr:\n{}",
-            self.stdout.text(),
-            self.stderr.text()
-        )
+        write!(f, "stdout:\n{}\nstderr:\n{}", self.stdout.text(), self.stderr.text())
     }
 }
 
@@ -110,14 +103,8 @@ impl Lines {
         tokio::spawn(async move {
             let mut reader = BufReader::new(stream);
             let mut line = Vec::new();
-            while reader
-                .read_until(b'\n', &mut line)
-                .await
-                .is_ok_and(|length| length > 0)
-            {
-                let text = String::from_utf8_lossy(&line)
-                    .trim_end_matches('\n')
-                    .to_owned();
+            while reader.read_until(b'\n', &mut line).await.is_ok_and(|length| length > 0) {
+                let text = String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned();
                 line.clear();
                 let mut lines = lock(&sink);
                 lines.push(text);
@@ -125,10 +112,7 @@ impl Lines {
             }
             progress.send_modify(|(_, ended)| *ended = true);
         });
-        Self {
-            seen,
-            progress: receiver,
-        }
+        Self { seen, progress: receiver }
     }
 
     /// All lines so far, joined.
@@ -145,10 +129,7 @@ impl Lines {
         let search = async {
             loop {
                 let (count, ended) = *progress.borrow_and_update();
-                let found = lock(&self.seen)[looked_at..count]
-                    .iter()
-                    .find(|l| wanted(l))
-                    .cloned();
+                let found = lock(&self.seen)[looked_at..count].iter().find(|l| wanted(l)).cloned();
                 if found.is_some() || ended {
                     return found;
                 }
@@ -191,13 +172,7 @@ impl Output {
     #[must_use]
     #[track_caller]
     pub fn success(self) -> String {
-        assert!(
-            self.status.success(),
-            "{}\n{}\n{}",
-            self.status,
-            self.stdout,
-            self.stderr
-        );
+        assert!(self.status.success(), "{}\n{}\n{}", self.status, self.stdout, self.stderr);
         self.stdout
     }
 }
@@ -260,10 +235,7 @@ mod tests {
     async fn runs_to_the_end_with_input() {
         assert_eq!(run(shell("cat"), "tide\n").await.success(), "tide\n");
         let failed = run(shell("echo no >&2; exit 1"), "unread").await;
-        assert_eq!(
-            (failed.status.code(), failed.stderr.as_str()),
-            (Some(1), "no\n")
-        );
+        assert_eq!((failed.status.code(), failed.stderr.as_str()), (Some(1), "no\n"));
     }
 
     #[tokio::test]

@@ -48,9 +48,7 @@ impl Tool {
         let found = self.find();
         if found.is_none() {
             let (program, variable) = self.names();
-            skip(&format!(
-                "{program} is neither on PATH nor named by {variable}"
-            ));
+            skip(&format!("{program} is neither on PATH nor named by {variable}"));
         }
         found
     }
@@ -96,18 +94,9 @@ mod tests {
         std::fs::write(&named, "").expect("a file");
         let on_path = Some(OsString::from("/usr/bin:/bin"));
 
-        assert_eq!(
-            locate("sh", Some(named.clone().into()), on_path.clone()),
-            Some(named)
-        );
-        assert_eq!(
-            locate("sh", Some("/nowhere/sh".into()), on_path.clone()),
-            None
-        );
+        assert_eq!(locate("sh", Some(named.clone().into()), on_path.clone()), Some(named));
+        assert_eq!(locate("sh", Some("/nowhere/sh".into()), on_path.clone()), None);
         assert!(locate("sh", None, on_path.clone()).is_some());
-        assert_eq!(
-            locate("no-such-program", Some(OsString::new()), on_path),
-            None
-        );
+        assert_eq!(locate("no-such-program", Some(OsString::new()), on_path), None);
     }
 }

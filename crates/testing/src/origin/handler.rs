@@ -37,17 +37,13 @@ where
 
 /// A body of these bytes.
 pub fn full(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into())
-        .map_err(|never: Infallible| match never {})
-        .boxed_unsync()
+    Full::new(bytes.into()).map_err(|never: Infallible| match never {}).boxed_unsync()
 }
 
 /// No body.
 #[must_use]
 pub fn empty() -> Body {
-    Empty::new()
-        .map_err(|never: Infallible| match never {})
-        .boxed_unsync()
+    Empty::new().map_err(|never: Infallible| match never {}).boxed_unsync()
 }
 
 /// Answers 200 with a JSON account of the request: `method`, `uri`, `version`, `headers` and `trailers`
@@ -55,10 +51,7 @@ pub fn empty() -> Body {
 pub async fn echo(request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
     let Ok(body) = body.collect().await else {
-        return Response::builder()
-            .status(400)
-            .body(empty())
-            .expect("a valid answer");
+        return Response::builder().status(400).body(empty()).expect("a valid answer");
     };
     let trailers = body.trailers().map(pairs);
     let account = json!({
@@ -82,10 +75,7 @@ pub async fn stream_back(request: Request<Incoming>) -> Response<Body> {
 
 fn pairs(fields: &HeaderMap) -> Vec<(String, String)> {
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    fields
-        .iter()
-        .map(|(name, value)| (name.as_str().to_owned(), text(value)))
-        .collect()
+    fields.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
 }
 
 pub(super) async fn serve(
@@ -103,15 +93,10 @@ pub(super) async fn serve(
     // What the peer does wrong is for the test to see at its own end.
     let _ = match protocol {
         Protocol::Http1 => {
-            http1::Builder::new()
-                .serve_connection(stream, service)
-                .with_upgrades()
-                .await
+            http1::Builder::new().serve_connection(stream, service).with_upgrades().await
         }
         Protocol::Http2 => {
-            http2::Builder::new(TokioExecutor::new())
-                .serve_connection(stream, service)
-                .await
+            http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service).await
         }
     };
 }

@@ -124,11 +124,7 @@ impl Builder {
     /// Speaks TLS with this certificate.
     #[must_use]
     pub fn tls(mut self, identity: &Identity) -> Self {
-        let alpn = if self.protocol == Protocol::Http2 {
-            &["h2"]
-        } else {
-            &["http/1.1"]
-        };
+        let alpn = if self.protocol == Protocol::Http2 { &["h2"] } else { &["http/1.1"] };
         self.tls = Some(TlsAcceptor::from(identity.server_config(alpn)));
         self
     }
@@ -173,11 +169,7 @@ impl Builder {
         let address = listener.local_addr().expect("a bound address");
         let counters = Arc::new(Counters::default());
         let accepting = tokio::spawn(accept(listener, self.tls, serve, Arc::clone(&counters)));
-        Origin {
-            address,
-            counters,
-            accepting,
-        }
+        Origin { address, counters, accepting }
     }
 }
 

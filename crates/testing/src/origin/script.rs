@@ -61,18 +61,13 @@ impl Script {
     /// Sends these bytes one at a time, with `pause` after each.
     #[must_use]
     pub fn drip(self, bytes: impl AsRef<[u8]>, pause: Duration) -> Self {
-        bytes
-            .as_ref()
-            .iter()
-            .fold(self, |script, byte| script.send([*byte]).pause(pause))
+        bytes.as_ref().iter().fold(self, |script, byte| script.send([*byte]).pause(pause))
     }
 
     /// Sends the head of a 200 with `length` as its Content-Length and nothing of the body.
     #[must_use]
     pub fn send_head(self, length: usize) -> Self {
-        self.send(format!(
-            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"
-        ))
+        self.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"))
     }
 
     /// Waits: what is under test here is the other side's patience.

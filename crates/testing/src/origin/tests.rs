@@ -33,15 +33,10 @@ async fn answers_by_a_closure_and_over_tls() {
         *answer.status_mut() = StatusCode::IM_A_TEAPOT;
         answer
     };
-    let origin = Origin::start()
-        .tls(&ca.issue(&["a.example"]))
-        .http(handler)
-        .await;
+    let origin = Origin::start().tls(&ca.issue(&["a.example"])).http(handler).await;
     let stream = client::tls(origin.address(), "a.example", ca.client_config(&[])).await;
     let mut client = Client::over(stream.expect("a handshake"));
-    let answer = client
-        .request("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
-        .await;
+    let answer = client.request("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").await;
     assert_eq!((answer.status, answer.text().as_str()), (418, "short"));
 
     let stranger = client::tls(origin.address(), "b.example", ca.client_config(&[])).await;
@@ -51,22 +46,15 @@ async fn answers_by_a_closure_and_over_tls() {
 #[tokio::test]
 async fn speaks_http2_with_prior_knowledge() {
     let origin = Origin::start().http2().http(stream_back).await;
-    let stream = TcpStream::connect(origin.address())
-        .await
-        .expect("a connection");
+    let stream = TcpStream::connect(origin.address()).await.expect("a connection");
     let io = hyper_util::rt::TokioIo::new(stream);
     let executor = hyper_util::rt::TokioExecutor::new();
-    let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, io)
-        .await
-        .expect("a handshake");
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(executor, io).await.expect("a handshake");
     let connection = tokio::spawn(connection);
-    let request = http::Request::post("http://x/")
-        .body(full("tide"))
-        .expect("a request");
+    let request = http::Request::post("http://x/").body(full("tide")).expect("a request");
     let answer = sender.send_request(request).await.expect("an answer");
-    let body = http_body_util::BodyExt::collect(answer.into_body())
-        .await
-        .expect("a body");
+    let body = http_body_util::BodyExt::collect(answer.into_body()).await.expect("a body");
     assert_eq!(body.to_bytes(), "tide");
     connection.abort();
 }
@@ -79,17 +67,11 @@ async fn follows_its_script() {
     client.send("GET / HTTP/1.1\r\n\r\n").await;
     assert!(client.read(false).await.is_err(), "an answer cut short");
 
-    let script = Script::new()
-        .read_head()
-        .read(2)
-        .send("HTTP/1.1 204 \r\n\r\n")
-        .again();
+    let script = Script::new().read_head().read(2).send("HTTP/1.1 204 \r\n\r\n").again();
     let origin = Origin::start().script(script).await;
     let mut client = Client::connect(origin.address()).await;
     for _ in 0..2 {
-        let answer = client
-            .request("PUT / HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi")
-            .await;
+        let answer = client.request("PUT / HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi").await;
         assert_eq!(answer.status, 204);
     }
     assert_eq!((origin.connections(), origin.requests()), (1, 2));
@@ -106,10 +88,7 @@ async fn echoes_bytes_and_can_be_killed_and_started_again() {
     assert_eq!(&back, b"tide");
 
     origin.kill().await;
-    assert!(
-        matches!(stream.read(&mut back).await, Ok(0) | Err(_)),
-        "the connection ended"
-    );
+    assert!(matches!(stream.read(&mut back).await, Ok(0) | Err(_)), "the connection ended");
     assert!(TcpStream::connect(address).await.is_err(), "nobody listens");
     let again = Origin::start().at(address).echo_bytes().await;
     assert_eq!(again.address(), address);
