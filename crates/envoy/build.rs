@@ -15,11 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let roots = fs::read_to_string("protos.txt")?;
     let wanted = with_imports(&all, roots.lines().filter(|line| line.ends_with(".proto")));
     let set = FileDescriptorSet {
-        file: all
-            .file
-            .into_iter()
-            .filter(|file| is_needed(&wanted, file))
-            .collect(),
+        file: all.file.into_iter().filter(|file| is_needed(&wanted, file)).collect(),
     };
     prost_build::Config::new()
         .btree_map(["."]) // maps encode in key order, so equal resources have equal bytes

@@ -53,10 +53,7 @@ pub fn type_name(type_url: &str) -> &str {
 
 /// The message in an `Any`.
 pub fn any<T: Name>(message: &T) -> Any {
-    Any {
-        type_url: T::type_url(),
-        value: message.encode_to_vec(),
-    }
+    Any { type_url: T::type_url(), value: message.encode_to_vec() }
 }
 
 /// The message out of an `Any` that must hold a `T`.
@@ -65,10 +62,7 @@ pub fn any<T: Name>(message: &T) -> Any {
 /// The `Any` holds another type, or bytes that are no `T`.
 pub fn unpack<T: Name + Default>(any: &Any) -> Result<T, AnyError> {
     if type_name(&any.type_url) != T::full_name() {
-        return Err(AnyError::OtherType {
-            expected: T::full_name(),
-            found: any.type_url.clone(),
-        });
+        return Err(AnyError::OtherType { expected: T::full_name(), found: any.type_url.clone() });
     }
     T::decode(any.value.as_slice()).map_err(|error| malformed(&T::full_name(), &error))
 }
@@ -79,9 +73,7 @@ pub fn unpack<T: Name + Default>(any: &Any) -> Result<T, AnyError> {
 /// The type is not in the pool.
 pub fn describe(type_url: &str) -> Result<MessageDescriptor, AnyError> {
     let name = type_name(type_url);
-    pool()
-        .get_message_by_name(name)
-        .ok_or_else(|| AnyError::UnknownType(name.to_owned()))
+    pool().get_message_by_name(name).ok_or_else(|| AnyError::UnknownType(name.to_owned()))
 }
 
 /// Bytes of a type, by full name or type URL, as a message for reflection. Fields that this pool
@@ -95,10 +87,7 @@ pub fn dynamic(type_url: &str, bytes: &[u8]) -> Result<DynamicMessage, AnyError>
 }
 
 fn malformed(type_name: &str, error: &prost::DecodeError) -> AnyError {
-    AnyError::Malformed {
-        type_name: type_name.to_owned(),
-        reason: error.to_string(),
-    }
+    AnyError::Malformed { type_name: type_name.to_owned(), reason: error.to_string() }
 }
 
 #[cfg(test)]
@@ -111,15 +100,9 @@ mod tests {
 
     #[test]
     fn any_round_trip() {
-        let cluster = Cluster {
-            name: "a".into(),
-            ..Cluster::default()
-        };
+        let cluster = Cluster { name: "a".into(), ..Cluster::default() };
         let packed = any(&cluster);
-        assert_eq!(
-            packed.type_url,
-            "type.googleapis.com/envoy.config.cluster.v3.Cluster"
-        );
+        assert_eq!(packed.type_url, "type.googleapis.com/envoy.config.cluster.v3.Cluster");
         assert_eq!(unpack::<Cluster>(&packed), Ok(cluster));
     }
 
@@ -152,10 +135,7 @@ mod tests {
 
     #[test]
     fn every_generated_type_is_in_the_pool() {
-        for name in [
-            Cluster::full_name(),
-            crate::v3::hcm::HttpConnectionManager::full_name(),
-        ] {
+        for name in [Cluster::full_name(), crate::v3::hcm::HttpConnectionManager::full_name()] {
             assert!(pool().get_message_by_name(&name).is_some(), "{name}");
         }
         for name in ["udpa.type.v1.TypedStruct", "xds.type.v3.TypedStruct"] {

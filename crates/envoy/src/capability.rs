@@ -100,20 +100,13 @@ fn check_message(message: &DynamicMessage, path: &Path<'_>, depth: usize, report
             Rule::Refused(reason) => report.refuse(path, (*reason).to_owned()),
             Rule::Absent => report.refuse(
                 path,
-                format!(
-                    "`{}` of {} is not supported",
-                    field.name(),
-                    descriptor.full_name()
-                ),
+                format!("`{}` of {} is not supported", field.name(), descriptor.full_name()),
             ),
         }
     }
     if let Some(unknown) = message.unknown_fields().next() {
-        let reason = format!(
-            "{} has an unknown field {}",
-            descriptor.full_name(),
-            unknown.number()
-        );
+        let reason =
+            format!("{} has an unknown field {}", descriptor.full_name(), unknown.number());
         report.refuse(path, reason);
     }
 }
@@ -156,10 +149,7 @@ fn check_field(
     };
     match value {
         Value::List(items) => {
-            items
-                .iter()
-                .enumerate()
-                .for_each(|(at, item)| each(item, &path.index(at)));
+            items.iter().enumerate().for_each(|(at, item)| each(item, &path.index(at)));
         }
         Value::Map(entries) => {
             // In key order, so that a report is the same each time.
@@ -183,18 +173,11 @@ fn check_any(
     let url = any_url(message);
     if !held.contains(&any::type_name(&url)) {
         let known: Vec<String> = held.iter().map(|name| format!("`{name}`")).collect();
-        let known = if known.is_empty() {
-            "nothing".into()
-        } else {
-            known.join(" or ")
-        };
+        let known = if known.is_empty() { "nothing".into() } else { known.join(" or ") };
         return report.refuse(path, format!("`{url}` is not supported here: {known} is"));
     }
     let bytes = message.get_field_by_number(2);
-    let bytes = bytes
-        .as_deref()
-        .and_then(Value::as_bytes)
-        .map_or(&[][..], |bytes| bytes);
+    let bytes = bytes.as_deref().and_then(Value::as_bytes).map_or(&[][..], |bytes| bytes);
     match any::dynamic(&url, bytes) {
         Ok(inner) => check_message(&inner, path, depth, report),
         Err(error) => report.refuse(path, error.to_string()),
@@ -224,24 +207,17 @@ fn check_value(
     };
     let found = found.unwrap_or_default();
     if !allowed.contains(&found.as_str()) {
-        report.refuse(
-            path,
-            format!("{found} is not supported: {} is", allowed.join(" or ")),
-        );
+        report.refuse(path, format!("{found} is not supported: {} is", allowed.join(" or ")));
     }
 }
 
 fn any_url(any: &DynamicMessage) -> String {
     let url = any.get_field_by_number(1);
-    url.as_deref()
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned()
+    url.as_deref().and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 fn key_text(key: &MapKey) -> String {
-    key.as_str()
-        .map_or_else(|| Value::from(key.clone()).to_string(), str::to_owned)
+    key.as_str().map_or_else(|| Value::from(key.clone()).to_string(), str::to_owned)
 }
 
 impl Report {
@@ -256,15 +232,9 @@ impl Report {
 
 fn push(findings: &mut Vec<Finding>, path: &Path<'_>, reason: String) {
     if findings.len() < MAX_FINDINGS {
-        findings.push(Finding {
-            path: path.to_string(),
-            reason,
-        });
+        findings.push(Finding { path: path.to_string(), reason });
     } else if findings.len() == MAX_FINDINGS {
-        findings.push(Finding {
-            path: String::new(),
-            reason: "there are more like these".into(),
-        });
+        findings.push(Finding { path: String::new(), reason: "there are more like these".into() });
     }
 }
 

@@ -58,9 +58,7 @@ fn encode_field(
 
 /// The generated types leave an empty message out of a map's entry.
 fn is_empty_message(value: &Value) -> bool {
-    value
-        .as_message()
-        .is_some_and(|message| message.encoded_len() == 0)
+    value.as_message().is_some_and(|message| message.encoded_len() == 0)
 }
 
 fn encode_nested(number: u32, message: &DynamicMessage, out: &mut Vec<u8>) {
@@ -81,25 +79,15 @@ mod tests {
 
     #[test]
     fn equal_to_the_generated_types_encoding() {
-        let number = |n| Value {
-            kind: Some(Kind::NumberValue(n)),
-        };
-        let fields: BTreeMap<_, _> = (0..40)
-            .map(|n| (format!("key-{n}"), number(f64::from(n))))
-            .collect();
+        let number = |n| Value { kind: Some(Kind::NumberValue(n)) };
+        let fields: BTreeMap<_, _> =
+            (0..40).map(|n| (format!("key-{n}"), number(f64::from(n)))).collect();
         let node = Node {
             id: "a".into(),
-            metadata: Some(Struct {
-                fields: fields.clone(),
-            }),
+            metadata: Some(Struct { fields: fields.clone() }),
             client_features: vec!["x".into(), "y".into()],
             dynamic_parameters: (0..20)
-                .map(|n| {
-                    (
-                        format!("k{n}"),
-                        crate::types::xds::core::v3::ContextParams::default(),
-                    )
-                })
+                .map(|n| (format!("k{n}"), crate::types::xds::core::v3::ContextParams::default()))
                 .collect(),
             ..Node::default()
         };
@@ -109,14 +97,7 @@ mod tests {
 
         let metadata = Metadata {
             filter_metadata: (0..20)
-                .map(|n| {
-                    (
-                        format!("f{n}"),
-                        Struct {
-                            fields: fields.clone(),
-                        },
-                    )
-                })
+                .map(|n| (format!("f{n}"), Struct { fields: fields.clone() }))
                 .collect(),
             ..Metadata::default()
         };

@@ -43,19 +43,12 @@ pub struct JsonError {
 
 impl JsonError {
     fn new(path: &Path<'_>, reason: impl Into<String>) -> Self {
-        Self {
-            path: path.to_string(),
-            reason: reason.into(),
-        }
+        Self { path: path.to_string(), reason: reason.into() }
     }
 }
 
 fn at(path: &str) -> String {
-    if path.is_empty() {
-        String::new()
-    } else {
-        format!("{path}: ")
-    }
+    if path.is_empty() { String::new() } else { format!("{path}: ") }
 }
 
 /// A message as JSON.

@@ -48,9 +48,6 @@ mod tests {
         let chains = root.field("filter_chains");
         let chain = chains.index(3);
         let metadata = chain.field("metadata");
-        assert_eq!(
-            metadata.key("a.b").to_string(),
-            r#"filter_chains[3].metadata["a.b"]"#
-        );
+        assert_eq!(metadata.key("a.b").to_string(), r#"filter_chains[3].metadata["a.b"]"#);
     }
 }

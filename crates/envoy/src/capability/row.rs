@@ -36,11 +36,7 @@ pub(super) const ALL: &[&str] = &["*"];
 
 /// A row of a message that is honoured with everything below it.
 pub(super) const fn whole(message: &'static str) -> Row {
-    Row {
-        message,
-        honoured: ALL,
-        ..ROW
-    }
+    Row { message, honoured: ALL, ..ROW }
 }
 
 /// What is done with a field.
@@ -68,14 +64,8 @@ pub(super) struct CompiledRow {
 impl CompiledRow {
     pub(super) fn new(row: &Row) -> Self {
         let honoured = row.honoured.iter().map(|name| (*name, Rule::Honoured));
-        let ignored = row
-            .ignored
-            .iter()
-            .map(|(name, reason)| (*name, Rule::Ignored(reason)));
-        let refused = row
-            .refused
-            .iter()
-            .map(|(name, reason)| (*name, Rule::Refused(reason)));
+        let ignored = row.ignored.iter().map(|(name, reason)| (*name, Rule::Ignored(reason)));
+        let refused = row.refused.iter().map(|(name, reason)| (*name, Rule::Refused(reason)));
         Self {
             whole: row.honoured == ALL,
             values: row.values.iter().copied().collect(),

@@ -12,11 +12,8 @@ use std::sync::LazyLock;
 
 use super::row::{CompiledRow, Row};
 
-static TABLE: LazyLock<HashMap<&'static str, CompiledRow>> = LazyLock::new(|| {
-    rows()
-        .map(|row| (row.message, CompiledRow::new(row)))
-        .collect()
-});
+static TABLE: LazyLock<HashMap<&'static str, CompiledRow>> =
+    LazyLock::new(|| rows().map(|row| (row.message, CompiledRow::new(row))).collect());
 
 /// The row of a message, by full name.
 pub(super) fn row(message: &str) -> Option<&'static CompiledRow> {
@@ -25,14 +22,7 @@ pub(super) fn row(message: &str) -> Option<&'static CompiledRow> {
 
 /// All rows as they are written.
 pub(super) fn rows() -> impl Iterator<Item = &'static Row> {
-    [
-        bootstrap::ROWS,
-        listener::ROWS,
-        http::ROWS,
-        route::ROWS,
-        cluster::ROWS,
-        common::ROWS,
-    ]
-    .into_iter()
-    .flatten()
+    [bootstrap::ROWS, listener::ROWS, http::ROWS, route::ROWS, cluster::ROWS, common::ROWS]
+        .into_iter()
+        .flatten()
 }

@@ -28,26 +28,12 @@ fn every_name_in_the_table_exists_and_stands_once() {
         let ignored = row.ignored.iter().map(|(name, _)| name);
         let refused = row.refused.iter().map(|(name, _)| name);
         for name in named.chain(ignored).chain(refused) {
-            assert!(
-                descriptor.get_field_by_name(name).is_some(),
-                "{}.{name}",
-                row.message
-            );
+            assert!(descriptor.get_field_by_name(name).is_some(), "{}.{name}", row.message);
             assert!(fields.insert(name), "{}.{name} stands twice", row.message);
         }
         let optional = row.optional.iter();
-        for name in row
-            .values
-            .iter()
-            .chain(row.holds)
-            .map(|(name, _)| name)
-            .chain(optional)
-        {
-            assert!(
-                row.honoured.contains(name),
-                "{}.{name} is not honoured",
-                row.message
-            );
+        for name in row.values.iter().chain(row.holds).map(|(name, _)| name).chain(optional) {
+            assert!(row.honoured.contains(name), "{}.{name} is not honoured", row.message);
         }
     }
 }
@@ -60,11 +46,7 @@ fn every_allowed_value_is_one_of_its_enum() {
             let field = descriptor.get_field_by_name(name).expect("tested above");
             if let Kind::Enum(kind) = field.kind() {
                 for value in *values {
-                    assert!(
-                        kind.get_value_by_name(value).is_some(),
-                        "{}.{name}",
-                        row.message
-                    );
+                    assert!(kind.get_value_by_name(value).is_some(), "{}.{name}", row.message);
                 }
             }
         }
@@ -88,11 +70,7 @@ fn everything_below_an_honoured_field_has_a_row() {
                     assert!(knows(held), "{held}, held by {}.{name}", row.message);
                 }
             } else if message.package_name() != "google.protobuf" {
-                assert!(
-                    knows(message.full_name()),
-                    "{}.{name} has no row",
-                    row.message
-                );
+                assert!(knows(message.full_name()), "{}.{name} has no row", row.message);
             }
         }
     }
@@ -143,10 +121,7 @@ fn a_refused_field_is_named_by_its_path() {
              supported here: `envoy.extensions.filters.http.router.v3.Router` is"
         )]
     );
-    let (refusals, _) = findings(
-        LISTENER,
-        &json!({"enable_mptcp": true, "transparent": true}),
-    );
+    let (refusals, _) = findings(LISTENER, &json!({"enable_mptcp": true, "transparent": true}));
     assert_eq!(
         refusals,
         [
@@ -164,10 +139,8 @@ fn an_optional_unknown_filter_is_skipped_and_told() {
     assert_eq!(refusals, Vec::<String>::new());
     assert_eq!(
         notices,
-        [
-            "filter_chains[0].filters[0].typed_config.http_filters[0]: skipped: \
-          `type.googleapis.com/acme.Filter` is not supported, and it is optional"
-        ]
+        ["filter_chains[0].filters[0].typed_config.http_filters[0]: skipped: \
+          `type.googleapis.com/acme.Filter` is not supported, and it is optional"]
     );
 }
 
@@ -196,10 +169,7 @@ fn values_are_checked_and_no_effect_is_told() {
             "least_request_lb_config.choice_count: 3 is not supported: 2 is",
         ]
     );
-    assert_eq!(
-        notices,
-        ["metadata: has no effect: it says where the configuration came from"]
-    );
+    assert_eq!(notices, ["metadata: has no effect: it says where the configuration came from"]);
 }
 
 #[test]
@@ -218,8 +188,5 @@ fn findings_are_bounded() {
     let chain = json!({"transport_socket_connect_timeout": "1s"});
     let (refusals, _) = findings(LISTENER, &json!({"filter_chains": vec![chain; 1000]}));
     assert_eq!(refusals.len(), MAX_FINDINGS + 1);
-    assert_eq!(
-        refusals.last().map(String::as_str),
-        Some("there are more like these")
-    );
+    assert_eq!(refusals.last().map(String::as_str), Some("there are more like these"));
 }

@@ -26,20 +26,13 @@ pub(super) fn message(
     depth: usize,
 ) -> Result<DynamicMessage> {
     if depth > MAX_DEPTH {
-        return Err(JsonError::new(
-            path,
-            format!("more than {MAX_DEPTH} messages deep"),
-        ));
+        return Err(JsonError::new(path, format!("more than {MAX_DEPTH} messages deep")));
     }
     if is_special_leaf(descriptor.full_name()) {
         return leaf(descriptor, json, path);
     }
     let Value::Object(object) = json else {
-        return Err(mismatch(
-            path,
-            &format!("an object ({})", descriptor.full_name()),
-            json,
-        ));
+        return Err(mismatch(path, &format!("an object ({})", descriptor.full_name()), json));
     };
     if descriptor.full_name() == "google.protobuf.Any" {
         return any_message(descriptor, object, path, depth);
@@ -72,10 +65,7 @@ fn fields<'a>(
             continue;
         };
         if message.has_field(&field) {
-            return Err(JsonError::new(
-                path,
-                "given twice, in two spellings: keep one",
-            ));
+            return Err(JsonError::new(path, "given twice, in two spellings: keep one"));
         }
         if let Some(other) = set_alternative(message, &field) {
             let reason = format!("cannot be given together with `{}`", other.name());
@@ -88,20 +78,13 @@ fn fields<'a>(
 
 /// The field of the same oneof that is set already.
 fn set_alternative(message: &DynamicMessage, field: &FieldDescriptor) -> Option<FieldDescriptor> {
-    field
-        .containing_oneof()?
-        .fields()
-        .find(|other| message.has_field(other))
+    field.containing_oneof()?.fields().find(|other| message.has_field(other))
 }
 
 fn unknown_field(descriptor: &MessageDescriptor, name: &str) -> String {
     let plain = |text: &str| text.replace('_', "").to_ascii_lowercase();
-    let near = descriptor
-        .fields()
-        .find(|field| plain(field.name()) == plain(name));
-    let hint = near.map_or(String::new(), |field| {
-        format!(", did you mean `{}`?", field.name())
-    });
+    let near = descriptor.fields().find(|field| plain(field.name()) == plain(name));
+    let hint = near.map_or(String::new(), |field| format!(", did you mean `{}`?", field.name()));
     format!("{} has no such field{hint}", descriptor.full_name())
 }
 
@@ -141,17 +124,12 @@ fn map(field: &FieldDescriptor, json: &Value, path: &Path<'_>, depth: usize) -> 
     let (Value::Object(object), Kind::Message(entry)) = (json, field.kind()) else {
         return Err(mismatch(path, "an object", json));
     };
-    let (key_kind, value_kind) = (
-        entry.map_entry_key_field().kind(),
-        entry.map_entry_value_field().kind(),
-    );
+    let (key_kind, value_kind) =
+        (entry.map_entry_key_field().kind(), entry.map_entry_value_field().kind());
     let mut entries = HashMap::with_capacity(object.len());
     for (key, json) in object {
         let path = &path.key(key);
-        entries.insert(
-            map_key(&key_kind, key, path)?,
-            single(&value_kind, json, path, depth)?,
-        );
+        entries.insert(map_key(&key_kind, key, path)?, single(&value_kind, json, path, depth)?);
     }
     Ok(Reflected::Map(entries))
 }
@@ -176,15 +154,11 @@ fn single(kind: &Kind, json: &Value, path: &Path<'_>, depth: usize) -> Result<Re
         }
         Kind::Enum(descriptor) => return enum_value(descriptor, json, path),
         Kind::String => {
-            let text = json
-                .as_str()
-                .ok_or_else(|| mismatch(path, "a string", json))?;
+            let text = json.as_str().ok_or_else(|| mismatch(path, "a string", json))?;
             return Ok(Reflected::String(text.to_owned()));
         }
         Kind::Bool => {
-            let value = json
-                .as_bool()
-                .ok_or_else(|| mismatch(path, "true or false", json))?;
+            let value = json.as_bool().ok_or_else(|| mismatch(path, "true or false", json))?;
             return Ok(Reflected::Bool(value));
         }
         Kind::Bytes => "BytesValue",
@@ -199,21 +173,15 @@ fn single(kind: &Kind, json: &Value, path: &Path<'_>, depth: usize) -> Result<Re
     let wrapper = any::describe(&format!("google.protobuf.{wrapper}"))
         .map_err(|error| JsonError::new(path, error.to_string()))?;
     let read = leaf(&wrapper, json, path)?;
-    let value = read
-        .get_field_by_number(1)
-        .map(std::borrow::Cow::into_owned);
+    let value = read.get_field_by_number(1).map(std::borrow::Cow::into_owned);
     value.ok_or_else(|| mismatch(path, "a value", json))
 }
 
 fn enum_value(descriptor: &EnumDescriptor, json: &Value, path: &Path<'_>) -> Result<Reflected> {
     let number = match json {
         Value::Null => Some(0), // `google.protobuf.NullValue`; others are absent when null
-        Value::String(name) => descriptor
-            .get_value_by_name(name)
-            .map(|value| value.number()),
-        Value::Number(number) => number
-            .as_i64()
-            .and_then(|number| i32::try_from(number).ok()),
+        Value::String(name) => descriptor.get_value_by_name(name).map(|value| value.number()),
+        Value::Number(number) => number.as_i64().and_then(|number| i32::try_from(number).ok()),
         _ => None,
     };
     number.map(Reflected::EnumNumber).ok_or_else(|| {
@@ -232,20 +200,14 @@ fn any_message(
         return Ok(DynamicMessage::new(descriptor.clone()));
     }
     let Some(type_url) = object.get("@type").and_then(Value::as_str) else {
-        return Err(JsonError::new(
-            path,
-            "needs `@type`, the URL of the type it holds",
-        ));
+        return Err(JsonError::new(path, "needs `@type`, the URL of the type it holds"));
     };
     let rest = || object.iter().filter(|(name, _)| *name != "@type");
     let bytes = match any::describe(type_url) {
         Ok(inner) if is_special_leaf(inner.full_name()) || inner == *descriptor => {
             let value = object.get("value").unwrap_or(&Value::Null);
             if let Some((name, _)) = rest().find(|(name, _)| *name != "value") {
-                return Err(JsonError::new(
-                    &path.field(name),
-                    unknown_field(&inner, name),
-                ));
+                return Err(JsonError::new(&path.field(name), unknown_field(&inner, name)));
             }
             crate::encode(&message(&inner, value, &path.field("value"), depth + 1)?)
         }

@@ -50,10 +50,7 @@ fn bootstrap() -> Value {
 #[test]
 fn round_trip_keeps_everything() {
     let typed: Bootstrap = from_json(&bootstrap()).expect("reads");
-    assert_eq!(
-        to_json(&typed, FieldNames::Proto).expect("known"),
-        bootstrap()
-    );
+    assert_eq!(to_json(&typed, FieldNames::Proto).expect("known"), bootstrap());
 
     let camel = to_json(&typed, FieldNames::Camel).expect("known");
     assert_eq!(
@@ -74,10 +71,7 @@ fn sixty_four_bit_integers_are_strings_and_both_are_read() {
 
 #[test]
 fn unknown_types_are_opaque_both_ways() {
-    let foreign = Any {
-        type_url: "type.googleapis.com/acme.Foreign".into(),
-        value: vec![1, 2, 3],
-    };
+    let foreign = Any { type_url: "type.googleapis.com/acme.Foreign".into(), value: vec![1, 2, 3] };
     let socket = TransportSocket {
         name: "x".into(),
         config_type: Some(ConfigType::TypedConfig(foreign.clone())),
@@ -96,31 +90,22 @@ fn an_any_that_does_not_decode_is_shown_as_bytes() {
         type_url: "type.googleapis.com/envoy.config.cluster.v3.Cluster".into(),
         value: vec![0xff],
     };
-    let socket = TransportSocket {
-        name: String::new(),
-        config_type: Some(ConfigType::TypedConfig(broken)),
-    };
+    let socket =
+        TransportSocket { name: String::new(), config_type: Some(ConfigType::TypedConfig(broken)) };
     let shown = to_json(&socket, FieldNames::Proto).expect("known");
     assert_eq!(shown["typed_config"]["value"], "/w==");
 }
 
 #[test]
 fn nested_any_is_bounded() {
-    let mut any = Any {
-        type_url: "type.googleapis.com/acme.Foreign".into(),
-        value: vec![],
-    };
+    let mut any = Any { type_url: "type.googleapis.com/acme.Foreign".into(), value: vec![] };
     for _ in 0..1000 {
         any = Any {
             type_url: "type.googleapis.com/google.protobuf.Any".into(),
             value: any.encode_to_vec(),
         };
     }
-    let shown = bytes_to_json(
-        "google.protobuf.Any",
-        &any.encode_to_vec(),
-        FieldNames::Proto,
-    );
+    let shown = bytes_to_json("google.protobuf.Any", &any.encode_to_vec(), FieldNames::Proto);
     let text = shown.expect("known").to_string();
     let depth = text.matches(r#""value":{"#).count();
     assert!(depth > 10 && depth <= MAX_DEPTH, "{depth}");
@@ -137,9 +122,8 @@ fn deep(levels: usize) -> Value {
 
 #[test]
 fn maps_encode_in_key_order_inside_any_too() {
-    let metadata: serde_json::Map<_, _> = (0..30)
-        .map(|n| (format!("k{n}"), json!({"a": n, "b": n})))
-        .collect();
+    let metadata: serde_json::Map<_, _> =
+        (0..30).map(|n| (format!("k{n}"), json!({"a": n, "b": n}))).collect();
     let json = json!({"typed_filter_metadata": {"k": {
         "@type": "type.googleapis.com/envoy.config.core.v3.Metadata",
         "filter_metadata": metadata
@@ -167,10 +151,7 @@ const REFUSED: &[(&str, &str)] = &[
         r#"{"traffic_direction": "SIDEWAYS"}"#,
         "traffic_direction: expected one of UNSPECIFIED, INBOUND, OUTBOUND, found \"SIDEWAYS\"",
     ),
-    (
-        r#"{"filter_chains": {}}"#,
-        "filter_chains: expected a list, found an object",
-    ),
+    (r#"{"filter_chains": {}}"#, "filter_chains: expected a list, found an object"),
     (
         r#"{"statPrefix": "a", "stat_prefix": "b"}"#,
         "stat_prefix: given twice, in two spellings: keep one",
@@ -195,10 +176,7 @@ const REFUSED: &[(&str, &str)] = &[
         r#"{"metadata": {"filter_metadata": {"a.b": 1}}}"#,
         "metadata.filter_metadata[\"a.b\"]: invalid type: integer `1`, expected a map",
     ),
-    (
-        "[]",
-        "expected an object (envoy.config.listener.v3.Listener), found a list",
-    ),
+    ("[]", "expected an object (envoy.config.listener.v3.Listener), found a list"),
 ];
 
 #[test]
@@ -209,10 +187,7 @@ fn errors_name_the_field() {
         assert_eq!(error.to_string(), *expected, "{text}");
     }
     let bad = json!({"connect_timeout": "soon"});
-    assert_eq!(
-        from_json::<Cluster>(&bad).expect_err("no duration").path,
-        "connect_timeout"
-    );
+    assert_eq!(from_json::<Cluster>(&bad).expect_err("no duration").path, "connect_timeout");
     let bad = json!({"outlier_detection": {"max_ejection_percent": -1}});
     let error = from_json::<Cluster>(&bad).expect_err("negative");
     assert_eq!(error.path, "outlier_detection.max_ejection_percent");

@@ -30,25 +30,16 @@ fn fields(message: &DynamicMessage, names: FieldNames, depth: usize) -> Map<Stri
                 FieldNames::Proto => field.name(),
                 FieldNames::Camel => field.json_name(),
             };
-            (
-                name.to_owned(),
-                self::value(value, &field.kind(), names, depth + 1),
-            )
+            (name.to_owned(), self::value(value, &field.kind(), names, depth + 1))
         })
         .collect()
 }
 
 fn any_message(message: &DynamicMessage, names: FieldNames, depth: usize) -> Value {
     let type_url = message.get_field_by_number(1);
-    let type_url = type_url
-        .as_deref()
-        .and_then(Reflected::as_str)
-        .unwrap_or_default();
+    let type_url = type_url.as_deref().and_then(Reflected::as_str).unwrap_or_default();
     let bytes = message.get_field_by_number(2);
-    let bytes = bytes
-        .as_deref()
-        .and_then(Reflected::as_bytes)
-        .map_or(&[][..], |b| b);
+    let bytes = bytes.as_deref().and_then(Reflected::as_bytes).map_or(&[][..], |b| b);
     if type_url.is_empty() && bytes.is_empty() {
         return Value::Object(Map::new());
     }
@@ -83,10 +74,9 @@ fn value(value: &Reflected, kind: &Kind, names: FieldNames, depth: usize) -> Val
         Reflected::Bytes(v) => BASE64_STANDARD.encode(v).into(),
         Reflected::EnumNumber(v) => enum_value(*v, kind),
         Reflected::Message(v) => message(v, names, depth),
-        Reflected::List(items) => items
-            .iter()
-            .map(|item| self::value(item, kind, names, depth))
-            .collect(),
+        Reflected::List(items) => {
+            items.iter().map(|item| self::value(item, kind, names, depth)).collect()
+        }
         Reflected::Map(entries) => map(entries.iter(), kind, names, depth),
     }
 }
@@ -154,25 +144,18 @@ fn free_form(message: &DynamicMessage) -> Value {
         Reflected::F64(v) => whole_number(*v),
         Reflected::String(v) => v.as_str().into(),
         Reflected::Message(v) => free_form(v),
-        Reflected::List(items) => items
-            .iter()
-            .filter_map(Reflected::as_message)
-            .map(free_form)
-            .collect(),
+        Reflected::List(items) => {
+            items.iter().filter_map(Reflected::as_message).map(free_form).collect()
+        }
         Reflected::Map(entries) => {
-            let entries = entries
-                .iter()
-                .filter_map(|(k, v)| Some((k, v.as_message()?)));
+            let entries = entries.iter().filter_map(|(k, v)| Some((k, v.as_message()?)));
             Value::Object(entries.map(|(k, v)| (map_key(k), free_form(v))).collect())
         }
         _ => enum_value(0, &field.kind()),
     }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "only whole numbers that an i64 holds exactly"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "only whole numbers that an i64 holds exactly")]
 fn whole_number(value: f64) -> Value {
     const EXACT: f64 = 9_007_199_254_740_992.0; // 2^53
     if value.fract() == 0.0 && value.abs() <= EXACT {

@@ -11,10 +11,7 @@ pub(super) const ROWS: &[Row] = &[
         honoured: &["node", "static_resources", "admin"],
         ignored: &[
             ("layered_runtime", "there is no runtime: defaults hold"),
-            (
-                "cluster_manager",
-                "the sizes and options it sets are fixed here",
-            ),
+            ("cluster_manager", "the sizes and options it sets are fixed here"),
             ("stats_config", OWN_STATS),
             ("stats_flush_interval", OWN_STATS),
             ("stats_flush_on_admin", OWN_STATS),
@@ -30,28 +27,13 @@ pub(super) const ROWS: &[Row] = &[
             ("listener_manager", ENVOY_ONLY),
             ("memory_allocator_manager", ENVOY_ONLY),
             ("enable_worker_cpu_affinity", ENVOY_ONLY),
-            (
-                "application_log_config",
-                "logs of the process follow its own flags",
-            ),
-            (
-                "default_regex_engine",
-                "the one engine runs in linear time, as RE2 does",
-            ),
-            (
-                "typed_dns_resolver_config",
-                "there is one resolver: see --dns-server",
-            ),
-            (
-                "node_context_params",
-                "no discovery is done from a bootstrap file",
-            ),
+            ("application_log_config", "logs of the process follow its own flags"),
+            ("default_regex_engine", "the one engine runs in linear time, as RE2 does"),
+            ("typed_dns_resolver_config", "there is one resolver: see --dns-server"),
+            ("node_context_params", "no discovery is done from a bootstrap file"),
         ],
         refused: &[
-            (
-                "dynamic_resources",
-                "only static_resources are read from a bootstrap file",
-            ),
+            ("dynamic_resources", "only static_resources are read from a bootstrap file"),
             (
                 "stats_sinks",
                 "statistics are not pushed: scrape /stats/prometheus at the admin address",
@@ -64,10 +46,7 @@ pub(super) const ROWS: &[Row] = &[
                 "use_tcp_for_dns_lookups",
                 "DNS goes over UDP first, over TCP when the answer says so",
             ),
-            (
-                "dns_resolution_config",
-                "there is one resolver: see --dns-server",
-            ),
+            ("dns_resolution_config", "there is one resolver: see --dns-server"),
         ],
         ..ROW
     },
@@ -81,15 +60,9 @@ pub(super) const ROWS: &[Row] = &[
         honoured: &["address"],
         ignored: &[
             ("access_log", "requests to the admin address are not logged"),
-            (
-                "access_log_path",
-                "requests to the admin address are not logged",
-            ),
+            ("access_log_path", "requests to the admin address are not logged"),
             ("profile_path", ENVOY_ONLY),
-            (
-                "ignore_global_conn_limit",
-                "there is no global limit of connections",
-            ),
+            ("ignore_global_conn_limit", "there is no global limit of connections"),
         ],
         ..ROW
     },

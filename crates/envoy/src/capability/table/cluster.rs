@@ -44,27 +44,16 @@ pub(super) const ROWS: &[Row] = &[
             ("type", &["STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS"]),
             (
                 "lb_policy",
-                &[
-                    "ROUND_ROBIN",
-                    "LEAST_REQUEST",
-                    "RANDOM",
-                    "LOAD_BALANCING_POLICY_CONFIG",
-                ],
+                &["ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "LOAD_BALANCING_POLICY_CONFIG"],
             ),
         ],
         holds: &[("typed_extension_protocol_options", &[HTTP_OPTIONS])],
         ignored: &[
             ("metadata", ORIGIN),
-            (
-                "cleanup_interval",
-                "it is for original-destination clusters, which are refused",
-            ),
+            ("cleanup_interval", "it is for original-destination clusters, which are refused"),
             ("close_connections_on_host_health_failure", NO_HEALTH_CHECKS),
             ("ignore_health_on_host_removal", NO_HEALTH_CHECKS),
-            (
-                "preconnect_policy",
-                "connections are opened when they are needed",
-            ),
+            ("preconnect_policy", "connections are opened when they are needed"),
             ("track_cluster_stats", ALWAYS_STATS),
             ("track_timeout_budgets", ALWAYS_STATS),
             ("stats_matcher", ALWAYS_STATS),
@@ -114,10 +103,7 @@ pub(super) const ROWS: &[Row] = &[
             ("healthy_panic_threshold", NO_HEALTH_CHECKS),
             ("ignore_new_hosts_until_first_hc", NO_HEALTH_CHECKS),
             ("override_host_status", NO_HEALTH_CHECKS),
-            (
-                "update_merge_window",
-                "changes of endpoints take effect at once",
-            ),
+            ("update_merge_window", "changes of endpoints take effect at once"),
             (
                 "consistent_hashing_lb_config",
                 "only ring hash and Maglev look at it, which are refused",
@@ -131,11 +117,7 @@ pub(super) const ROWS: &[Row] = &[
         values: &[("choice_count", &["2"])],
         ..ROW
     },
-    Row {
-        message: "envoy.config.cluster.v3.LoadBalancingPolicy",
-        honoured: &["policies"],
-        ..ROW
-    },
+    Row { message: "envoy.config.cluster.v3.LoadBalancingPolicy", honoured: &["policies"], ..ROW },
     Row {
         message: "envoy.config.cluster.v3.LoadBalancingPolicy.Policy",
         honoured: &["typed_extension_config"],
@@ -147,28 +129,15 @@ pub(super) const ROWS: &[Row] = &[
         holds: &[("typed_config", &[ROUND_ROBIN, LEAST_REQUEST, RANDOM])],
         ..ROW
     },
-    Row {
-        message: ROUND_ROBIN,
-        ..ROW
-    },
-    Row {
-        message: RANDOM,
-        ..ROW
-    },
+    Row { message: ROUND_ROBIN, ..ROW },
+    Row { message: RANDOM, ..ROW },
     Row {
         message: LEAST_REQUEST,
         honoured: &["choice_count", "selection_method"],
-        values: &[
-            ("choice_count", &["2"]),
-            ("selection_method", &["N_CHOICES"]),
-        ],
+        values: &[("choice_count", &["2"]), ("selection_method", &["N_CHOICES"])],
         ..ROW
     },
-    Row {
-        message: "envoy.config.cluster.v3.CircuitBreakers",
-        honoured: &["thresholds"],
-        ..ROW
-    },
+    Row { message: "envoy.config.cluster.v3.CircuitBreakers", honoured: &["thresholds"], ..ROW },
     Row {
         message: "envoy.config.cluster.v3.CircuitBreakers.Thresholds",
         // Limits of priority HIGH may stand here; routes of that priority are refused.
@@ -220,14 +189,8 @@ pub(super) const ROWS: &[Row] = &[
         honoured: &["lb_endpoints"],
         ignored: &[
             ("locality", "endpoints of all localities are balanced alike"),
-            (
-                "load_balancing_weight",
-                "endpoints of all localities are balanced alike",
-            ),
-            (
-                "proximity",
-                "endpoints of all localities are balanced alike",
-            ),
+            ("load_balancing_weight", "endpoints of all localities are balanced alike"),
+            ("proximity", "endpoints of all localities are balanced alike"),
             ("metadata", ORIGIN),
         ],
         refused: &[("priority", "endpoints have one priority, 0")],

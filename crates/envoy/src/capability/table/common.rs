@@ -3,11 +3,7 @@
 use super::super::row::{ROW, Row, whole};
 
 pub(super) const ROWS: &[Row] = &[
-    Row {
-        message: "envoy.config.core.v3.Address",
-        honoured: &["socket_address"],
-        ..ROW
-    },
+    Row { message: "envoy.config.core.v3.Address", honoured: &["socket_address"], ..ROW },
     Row {
         message: "envoy.config.core.v3.SocketAddress",
         honoured: &["protocol", "address", "port_value"],
@@ -39,18 +35,10 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         message: "envoy.config.core.v3.SubstitutionFormatString",
-        honoured: &[
-            "text_format",
-            "text_format_source",
-            "json_format",
-            "omit_empty_values",
-        ],
+        honoured: &["text_format", "text_format_source", "json_format", "omit_empty_values"],
         ignored: &[
             ("content_type", "it is for bodies, not for logs"),
-            (
-                "json_format_options",
-                "properties are written in the order of their names",
-            ),
+            ("json_format_options", "properties are written in the order of their names"),
         ],
         ..ROW
     },
@@ -70,23 +58,13 @@ pub(super) const ROWS: &[Row] = &[
     whole("envoy.type.v3.Int64Range"),
     Row {
         message: "envoy.type.matcher.v3.StringMatcher",
-        honoured: &[
-            "exact",
-            "prefix",
-            "suffix",
-            "contains",
-            "safe_regex",
-            "ignore_case",
-        ],
+        honoured: &["exact", "prefix", "suffix", "contains", "safe_regex", "ignore_case"],
         ..ROW
     },
     Row {
         message: "envoy.type.matcher.v3.RegexMatcher",
         honoured: &["regex"],
-        ignored: &[(
-            "google_re2",
-            "the one engine runs in linear time, as RE2 does",
-        )],
+        ignored: &[("google_re2", "the one engine runs in linear time, as RE2 does")],
         ..ROW
     },
     Row {

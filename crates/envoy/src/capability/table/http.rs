@@ -59,18 +59,9 @@ pub(super) const ROWS: &[Row] = &[
         refused: &[
             ("scoped_routes", "use rds or route_config"),
             ("tracing", NO_TRACING),
-            (
-                "access_log_flush_interval",
-                "a request is logged once, when it ends",
-            ),
-            (
-                "flush_access_log_on_new_request",
-                "a request is logged once, when it ends",
-            ),
-            (
-                "access_log_options",
-                "a request is logged once, when it ends",
-            ),
+            ("access_log_flush_interval", "a request is logged once, when it ends"),
+            ("flush_access_log_on_new_request", "a request is logged once, when it ends"),
+            ("access_log_options", "a request is logged once, when it ends"),
         ],
         ..ROW
     },
@@ -91,15 +82,9 @@ pub(super) const ROWS: &[Row] = &[
         honoured: &["suppress_envoy_headers"],
         ignored: &[
             ("dynamic_stats", "statistics are always kept"),
-            (
-                "suppress_grpc_request_failure_code_stats",
-                "gRPC status codes are not counted apart",
-            ),
+            ("suppress_grpc_request_failure_code_stats", "gRPC status codes are not counted apart"),
             ("start_child_span", NO_TRACING),
-            (
-                "reject_connect_request_early_data",
-                "TLS early data is not accepted",
-            ),
+            ("reject_connect_request_early_data", "TLS early data is not accepted"),
         ],
         ..ROW
     },
@@ -160,25 +145,16 @@ pub(super) const ROWS: &[Row] = &[
         ignored: &[
             ("max_outbound_frames", CODEC_BOUNDS),
             ("max_outbound_control_frames", CODEC_BOUNDS),
-            (
-                "max_consecutive_inbound_frames_with_empty_payload",
-                CODEC_BOUNDS,
-            ),
+            ("max_consecutive_inbound_frames_with_empty_payload", CODEC_BOUNDS),
             ("max_inbound_priority_frames_per_stream", CODEC_BOUNDS),
-            (
-                "max_inbound_window_update_frames_per_data_frame_sent",
-                CODEC_BOUNDS,
-            ),
+            ("max_inbound_window_update_frames_per_data_frame_sent", CODEC_BOUNDS),
             ("stream_reset_burst", CODEC_BOUNDS),
             ("stream_reset_rate", CODEC_BOUNDS),
             (
                 "override_stream_error_on_invalid_http_message",
                 "a bad message ends its stream alone",
             ),
-            (
-                "stream_error_on_invalid_http_messaging",
-                "a bad message ends its stream alone",
-            ),
+            ("stream_error_on_invalid_http_messaging", "a bad message ends its stream alone"),
             ("use_oghttp2_codec", "the codec is our own"),
             ("enable_huffman_encoding", "the codec decides"),
         ],

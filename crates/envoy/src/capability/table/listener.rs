@@ -45,36 +45,21 @@ pub(super) const ROWS: &[Row] = &[
             ("enable_reuse_port", OWN_SOCKETS),
             ("reuse_port", OWN_SOCKETS),
             ("max_connections_to_accept_per_socket_event", OWN_SOCKETS),
-            (
-                "drain_type",
-                "connections drain when a listener or a chain of it goes",
-            ),
-            (
-                "ignore_global_conn_limit",
-                "there is no global limit of connections",
-            ),
+            ("drain_type", "connections drain when a listener or a chain of it goes"),
+            ("ignore_global_conn_limit", "there is no global limit of connections"),
             ("bypass_overload_manager", "there is no overload manager"),
             ("stats_matcher", "statistics are always kept"),
         ],
         refused: &[
             ("udp_listener_config", "only TCP listeners are supported"),
             ("api_listener", "it is for gRPC clients without a proxy"),
-            (
-                "filter_chain_matcher",
-                "use filter_chain_match in each chain",
-            ),
+            ("filter_chain_matcher", "use filter_chain_match in each chain"),
         ],
         ..ROW
     },
     Row {
         message: "envoy.config.listener.v3.FilterChain",
-        honoured: &[
-            "name",
-            "filter_chain_match",
-            "filters",
-            "transport_socket",
-            "use_proxy_proto",
-        ],
+        honoured: &["name", "filter_chain_match", "filters", "transport_socket", "use_proxy_proto"],
         values: &[("use_proxy_proto", &["false"])],
         ignored: &[("metadata", "it says where the configuration came from")],
         ..ROW
@@ -93,14 +78,8 @@ pub(super) const ROWS: &[Row] = &[
             "source_ports",
         ],
         refused: &[
-            (
-                "address_suffix",
-                "Envoy does not implement it: use prefix_ranges",
-            ),
-            (
-                "suffix_len",
-                "Envoy does not implement it: use prefix_ranges",
-            ),
+            ("address_suffix", "Envoy does not implement it: use prefix_ranges"),
+            ("suffix_len", "Envoy does not implement it: use prefix_ranges"),
         ],
         ..ROW
     },
@@ -125,10 +104,7 @@ pub(super) const ROWS: &[Row] = &[
         ],
         ignored: &[
             ("initial_read_buffer_size", "buffers come from a pool"),
-            (
-                "max_client_hello_size",
-                "a ClientHello may take 16 KiB, Envoy's default",
-            ),
+            ("max_client_hello_size", "a ClientHello may take 16 KiB, Envoy's default"),
         ],
         ..ROW
     },
@@ -144,19 +120,10 @@ pub(super) const ROWS: &[Row] = &[
             "access_log",
         ],
         refused: &[
-            (
-                "downstream_idle_timeout",
-                "Envoy does not implement it: use idle_timeout",
-            ),
-            (
-                "upstream_idle_timeout",
-                "Envoy does not implement it: use idle_timeout",
-            ),
+            ("downstream_idle_timeout", "Envoy does not implement it: use idle_timeout"),
+            ("upstream_idle_timeout", "Envoy does not implement it: use idle_timeout"),
         ],
-        ignored: &[(
-            "hash_policy",
-            "only ring hash and Maglev look at it, which are refused",
-        )],
+        ignored: &[("hash_policy", "only ring hash and Maglev look at it, which are refused")],
         ..ROW
     },
     Row {
@@ -183,25 +150,11 @@ pub(super) const ROWS: &[Row] = &[
     whole("envoy.config.accesslog.v3.ResponseFlagFilter"),
     Row {
         message: FILE_LOG,
-        honoured: &[
-            "path",
-            "format",
-            "json_format",
-            "typed_json_format",
-            "log_format",
-        ],
+        honoured: &["path", "format", "json_format", "typed_json_format", "log_format"],
         ..ROW
     },
-    Row {
-        message: STDOUT_LOG,
-        honoured: &["log_format"],
-        ..ROW
-    },
-    Row {
-        message: STDERR_LOG,
-        honoured: &["log_format"],
-        ..ROW
-    },
+    Row { message: STDOUT_LOG, honoured: &["log_format"], ..ROW },
+    Row { message: STDERR_LOG, honoured: &["log_format"], ..ROW },
     Row {
         message: "envoy.config.core.v3.TransportSocket",
         honoured: &["name", "typed_config"],

@@ -37,11 +37,7 @@ pub(super) const ROWS: &[Row] = &[
         ],
         ..ROW
     },
-    Row {
-        message: "envoy.config.route.v3.Vhds",
-        honoured: &["config_source"],
-        ..ROW
-    },
+    Row { message: "envoy.config.route.v3.Vhds", honoured: &["config_source"], ..ROW },
     Row {
         message: "envoy.config.route.v3.VirtualHost",
         honoured: &[
@@ -113,10 +109,7 @@ pub(super) const ROWS: &[Row] = &[
             "grpc",
             "runtime_fraction",
         ],
-        refused: &[(
-            "path_match_policy",
-            "use path, prefix, path_separated_prefix or safe_regex",
-        )],
+        refused: &[("path_match_policy", "use path, prefix, path_separated_prefix or safe_regex")],
         ..ROW
     },
     whole("envoy.config.route.v3.RouteMatch.ConnectMatcher"),
@@ -164,10 +157,7 @@ pub(super) const ROWS: &[Row] = &[
         ],
         values: &[("priority", &["DEFAULT"])],
         ignored: &[
-            (
-                "hash_policy",
-                "only ring hash and Maglev look at it, which are refused",
-            ),
+            ("hash_policy", "only ring hash and Maglev look at it, which are refused"),
             ("rate_limits", NO_RATE_LIMIT),
             ("include_vh_rate_limits", NO_RATE_LIMIT),
             ("early_data_policy", "TLS early data is not accepted"),
@@ -176,14 +166,8 @@ pub(super) const ROWS: &[Row] = &[
             ("retry_policy", "requests are not retried"),
             ("hedge_policy", "requests are not retried"),
             ("cors", CORS_FILTER),
-            (
-                "internal_redirect_action",
-                "redirects are passed to the client",
-            ),
-            (
-                "internal_redirect_policy",
-                "redirects are passed to the client",
-            ),
+            ("internal_redirect_action", "redirects are passed to the client"),
+            ("internal_redirect_policy", "redirects are passed to the client"),
         ],
         ..ROW
     },
@@ -200,14 +184,8 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         message: "envoy.config.route.v3.WeightedCluster",
         honoured: &["clusters"],
-        ignored: &[(
-            "runtime_key_prefix",
-            "there is no runtime: the weights written hold",
-        )],
-        refused: &[(
-            "total_weight",
-            "deprecated by Envoy: the weights' sum counts",
-        )],
+        ignored: &[("runtime_key_prefix", "there is no runtime: the weights written hold")],
+        refused: &[("total_weight", "deprecated by Envoy: the weights' sum counts")],
         ..ROW
     },
     Row {

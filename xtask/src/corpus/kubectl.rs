@@ -1,0 +1,102 @@
+//! The recorded kubectl commands, run against a server of our own that starts empty.
+
+use std::fs::{self, File};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::verdict::Outcome;
+use crate::tools::Tool;
+use crate::workspace::{Workspace, run};
+
+/// How long the server may take to answer.
+const START: Duration = Duration::from_secs(60);
+
+/// Builds the product, starts it, and replays the commands.
+pub fn replay(workspace: &Workspace, cases: &Path) -> Result<Outcome> {
+    let kubectl = Tool::Kubectl.provide(workspace, true)?;
+    run(workspace.cargo().args(["build", "--quiet", "--locked", "--bin", "tidegate"]))?;
+    let server = Server::start(workspace)?;
+    let mut replay = workspace.command("python3");
+    replay.arg(cases.join("replay")).arg("--kubectl").arg(kubectl);
+    Outcome::of(replay.env("KUBECONFIG", &server.kubeconfig))
+}
+
+/// `tidegate up` on ports that the kernel chose. Ended when dropped.
+struct Server {
+    process: Child,
+    kubeconfig: PathBuf,
+}
+
+impl Server {
+    fn start(workspace: &Workspace) -> Result<Self> {
+        let folder = workspace.target().join("corpus/kubectl");
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::create_dir_all(&folder)?;
+        let data = folder.join("data");
+        let binary = workspace.target().join("debug/tidegate");
+        let mut command = workspace.command(&binary.to_string_lossy());
+        command.arg("up").arg("--data-dir").arg(&data);
+        for listen in ["--api-listen", "--admin-listen", "--health-listen"] {
+            command.args([listen, "127.0.0.1:0"]);
+        }
+        command.args(["--gateway-listen", "127.0.0.1", "--port-map", "80=0,443=0"]);
+        command.args(["--access-log", "off"]).stdin(Stdio::null());
+        let log = folder.join("log");
+        command.stdout(File::create(folder.join("out"))?).stderr(File::create(&log)?);
+        let process = command.spawn().context("cannot start tidegate")?;
+        let mut server = Self { process, kubeconfig: data.join("kubeconfig") };
+        server.wait().with_context(|| format!("its log is {}", log.display()))?;
+        Ok(server)
+    }
+
+    /// Waits until the kubeconfig is there and its server takes connections.
+    fn wait(&mut self) -> Result<()> {
+        let began = Instant::now();
+        while began.elapsed() < START {
+            if let Some(status) = self.process.try_wait()? {
+                bail!("tidegate ended at once: {status}");
+            }
+            let text = fs::read_to_string(&self.kubeconfig).unwrap_or_default();
+            if address(&text).is_some_and(|address| TcpStream::connect(address).is_ok()) {
+                return Ok(());
+            }
+            pause();
+        }
+        bail!("tidegate did not answer within {} s", START.as_secs())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself; either way it is gone afterwards.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// `HOST:PORT` of a kubeconfig's server.
+fn address(kubeconfig: &str) -> Option<&str> {
+    let server = kubeconfig.lines().find_map(|line| line.trim().strip_prefix("server: "))?;
+    server.trim_matches('"').strip_prefix("https://")
+}
+
+#[expect(clippy::disallowed_methods, reason = "nothing else happens on this thread")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(50));
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_server_is_read_from_a_kubeconfig() {
+        let text = "clusters:\n- cluster:\n    server: https://127.0.0.1:6443\n";
+        assert_eq!(super::address(text), Some("127.0.0.1:6443"));
+        assert_eq!(super::address("clusters: []"), None);
+    }
+}

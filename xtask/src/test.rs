@@ -1,0 +1,90 @@
+//! `cargo xtask test`: all tests, with the tools they need, and an account of what was skipped.
+
+use std::io::{BufRead, BufReader, IsTerminal};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::tools::Tools;
+use crate::workspace::{Workspace, shown};
+
+/// How a test says that it skips itself; `tidegate_testing::tools::skip` writes it.
+const SKIPPED: &str = "skipped: ";
+
+/// Flags of `cargo xtask test`.
+#[derive(Args)]
+pub struct Options {
+    /// Fetch no tools: tests that need one that is not there are skipped.
+    #[arg(long)]
+    offline: bool,
+    /// Handed on to `cargo test`, such as `-p tidegate-proxy` or a test's name.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    cargo: Vec<String>,
+}
+
+/// Fetches tools, runs `cargo test`, and lists what was skipped and why.
+pub fn all(workspace: &Workspace, options: &Options) -> Result<()> {
+    println!("== tools");
+    let tools = Tools::gather(workspace, !options.offline);
+    for (variable, path) in &tools.variables {
+        println!("{variable}={}", path.display());
+    }
+    println!("\n== tests");
+    let mut tests = workspace.cargo();
+    tests.arg("test").args(["--locked", "--no-fail-fast"]);
+    if !options.cargo.iter().any(|argument| argument.starts_with("-p")) {
+        tests.arg("--workspace");
+    }
+    tests.args(&options.cargo).envs(tools.variables.iter().map(|(name, path)| (name, path)));
+    let mut skipped = Vec::new();
+    let passed = watch(&mut tests, |line| {
+        skipped.extend(line.strip_prefix(SKIPPED).map(str::to_owned));
+    })?;
+
+    println!("\n== skipped");
+    if tools.missing.is_empty() && skipped.is_empty() {
+        println!("nothing");
+    }
+    for line in tools.missing.iter().map(|tool| format!("what needs {tool}")).chain(skipped) {
+        println!("{line}");
+    }
+    if !passed {
+        bail!("tests failed");
+    }
+    Ok(())
+}
+
+/// Runs a command and looks at each line of its standard error, which goes on to ours.
+fn watch(command: &mut Command, mut look: impl FnMut(&str)) -> Result<bool> {
+    let shown = shown(command);
+    println!("$ {shown}");
+    if std::io::stderr().is_terminal() {
+        command.env("CARGO_TERM_COLOR", "always");
+    }
+    let mut child = command.stderr(Stdio::piped()).spawn()?;
+    let stderr = child.stderr.take().context("a piped standard error")?;
+    for line in BufReader::new(stderr).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        eprintln!("{line}");
+        look(&line);
+    }
+    let status = child.wait().with_context(|| format!("`{shown}`"))?;
+    Ok(status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watches_standard_error() {
+        let mut lines = Vec::new();
+        let mut sh = Command::new("sh");
+        sh.args(["-c", "echo 'skipped: a: b' >&2; exit 3"]);
+        let passed = watch(&mut sh, |line| lines.push(line.to_owned())).expect("sh runs");
+        assert!(!passed);
+        assert_eq!(lines, ["skipped: a: b"]);
+    }
+}

