@@ -1,7 +1,7 @@
 //! Envoy's JSON: the protobuf mapping, with every `Any` shown as the message it holds.
 //!
 //! Written names are protobuf's (`filter_chains`, as Envoy's admin shows them) or camelCase
-//! (`filterChains`, as istioctl does); both are read. Default values are not written, 64-bit integers
+//! (`filterChains`, as istioctl does); both are read. Default values are written only on request, 64-bit integers
 //! are strings. An `Any` whose type nobody here knows is `{"@type": …, "value": BASE64}` and is read
 //! back to the same bytes, so a foreign extension cannot break a config dump.
 //!
@@ -66,7 +66,13 @@ pub fn bytes_to_json(type_url: &str, bytes: &[u8], names: FieldNames) -> Result<
 
 /// A reflected message as JSON.
 pub fn message_to_json(message: &DynamicMessage, names: FieldNames) -> Value {
-    write::message(message, names, 0)
+    write::Writer { names, defaults: false }.message(message, 0)
+}
+
+/// A reflected message as JSON, with the default values of fields that are not set: numbers, strings,
+/// lists and maps, not messages. Envoy shows `/server_info` so.
+pub fn message_to_json_with_defaults(message: &DynamicMessage, names: FieldNames) -> Value {
+    write::Writer { names, defaults: true }.message(message, 0)
 }
 
 /// JSON as a message. A field that the type does not have is an error.

@@ -70,6 +70,17 @@ fn sixty_four_bit_integers_are_strings_and_both_are_read() {
 }
 
 #[test]
+fn defaults_are_written_on_request() {
+    let message =
+        crate::dynamic("envoy.config.core.v3.SubstitutionFormatString", &[]).expect("known");
+    assert_eq!(message_to_json(&message, FieldNames::Proto), json!({}));
+    assert_eq!(
+        message_to_json_with_defaults(&message, FieldNames::Camel),
+        json!({"omitEmptyValues": false, "contentType": "", "formatters": []})
+    );
+}
+
+#[test]
 fn unknown_types_are_opaque_both_ways() {
     let foreign = Any { type_url: "type.googleapis.com/acme.Foreign".into(), value: vec![1, 2, 3] };
     let socket = TransportSocket {
