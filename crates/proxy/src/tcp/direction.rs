@@ -73,11 +73,7 @@ impl Direction {
     /// A direction on which `first` has been read already.
     pub(super) fn new(first: Option<Buffer>) -> Self {
         let cargo = first.map_or(Cargo::Nothing, Cargo::Buffer);
-        Self {
-            stage: Stage::Open,
-            cargo,
-            gear: Gear::Small,
-        }
+        Self { stage: Stage::Open, cargo, gear: Gear::Small }
     }
 
     /// Whether there is nothing more to do.
@@ -207,11 +203,7 @@ impl Direction {
         between: &mut Between<'_>,
     ) -> Poll<io::Result<usize>> {
         let (buffers, gear) = (&between.pools.buffers, self.gear);
-        let size = if gear == Gear::Small {
-            buffer::SMALL
-        } else {
-            buffer::LARGE
-        };
+        let size = if gear == Gear::Small { buffer::SMALL } else { buffer::LARGE };
         let mut buffer = match mem::replace(&mut self.cargo, Cargo::Nothing) {
             Cargo::Buffer(buffer) if buffer.capacity() == size => buffer,
             _ if gear == Gear::Small => buffers.small(),
@@ -246,8 +238,5 @@ fn finish(between: &Between<'_>) -> io::Result<()> {
 
 /// Whether splice(2) refuses this kind of socket, as sandboxed kernels do.
 fn is_unsupported(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::InvalidInput | ErrorKind::Unsupported
-    )
+    matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported)
 }

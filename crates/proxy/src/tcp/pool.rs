@@ -42,10 +42,7 @@ pub(super) struct PipeLoan {
 
 impl Default for PipeLimits {
     fn default() -> Self {
-        Self {
-            spare: 16,
-            lent: 64,
-        }
+        Self { spare: 16, lent: 64 }
     }
 }
 
@@ -53,10 +50,7 @@ impl PipePool {
     /// An empty pool.
     #[must_use]
     pub fn new(limits: PipeLimits) -> Self {
-        Self {
-            limits,
-            ..Self::default()
-        }
+        Self { limits, ..Self::default() }
     }
 
     /// An empty pipe; `None` when there is none to be had, now or ever.
@@ -67,19 +61,12 @@ impl PipePool {
         let spare = self.spare.borrow_mut().pop();
         let pipe = spare.or_else(|| self.open())?;
         self.lent.set(self.lent.get() + 1);
-        Some(PipeLoan {
-            pipe: Some(pipe),
-            pool: Rc::clone(self),
-        })
+        Some(PipeLoan { pipe: Some(pipe), pool: Rc::clone(self) })
     }
 
     /// Asks the kernel for a pipe, unless it refused one a moment ago.
     fn open(&self) -> Option<Pipe> {
-        if self
-            .refused_until
-            .get()
-            .is_some_and(|until| Instant::now() < until)
-        {
+        if self.refused_until.get().is_some_and(|until| Instant::now() < until) {
             return None;
         }
         match Pipe::open() {

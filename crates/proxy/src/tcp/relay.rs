@@ -90,10 +90,7 @@ pub(super) struct Flow {
 impl Default for RelayLimits {
     /// Envoy's defaults.
     fn default() -> Self {
-        Self {
-            idle: Some(Duration::from_secs(3600)),
-            duration: None,
-        }
+        Self { idle: Some(Duration::from_secs(3600)), duration: None }
     }
 }
 
@@ -109,9 +106,7 @@ pub async fn relay(
     pools: &Pools,
     tally: &Tally,
 ) -> Outcome {
-    tally
-        .up
-        .read(first.as_ref().map_or(0, |bytes| bytes.filled().len()));
+    tally.up.read(first.as_ref().map_or(0, |bytes| bytes.filled().len()));
     let mut relay = Relay {
         downstream,
         upstream,
@@ -143,11 +138,7 @@ pub async fn relay(
         Poll::Ready(relay.fault().unwrap_or(ended_by))
     })
     .await;
-    Outcome {
-        bytes_up: tally.received(),
-        bytes_down: tally.sent(),
-        ended_by,
-    }
+    Outcome { bytes_up: tally.received(), bytes_down: tally.sent(), ended_by }
 }
 
 /// How long a side that takes no more bytes is listened to for its last ones.
@@ -164,32 +155,18 @@ struct Clock {
 impl Clock {
     fn start(limits: RelayLimits) -> Self {
         let now = Instant::now();
-        Self {
-            limits,
-            started: now,
-            active: now,
-        }
+        Self { limits, started: now, active: now }
     }
 
     /// Shortens the wait for the next byte to [`LAST_BYTES`].
     fn hurry(&mut self) {
-        self.limits.idle = Some(
-            self.limits
-                .idle
-                .map_or(LAST_BYTES, |idle| idle.min(LAST_BYTES)),
-        );
+        self.limits.idle = Some(self.limits.idle.map_or(LAST_BYTES, |idle| idle.min(LAST_BYTES)));
     }
 
     /// What happens next if no byte is moved, and when. A limit beyond the reach of the clock is none.
     fn deadline(&self) -> Option<(Instant, EndedBy)> {
-        let idle = self
-            .limits
-            .idle
-            .and_then(|idle| self.active.checked_add(idle));
-        let last = self
-            .limits
-            .duration
-            .and_then(|duration| self.started.checked_add(duration));
+        let idle = self.limits.idle.and_then(|idle| self.active.checked_add(idle));
+        let last = self.limits.duration.and_then(|duration| self.started.checked_add(duration));
         match (idle, last) {
             (Some(idle), Some(last)) if last <= idle => Some((last, EndedBy::MaxDuration)),
             (Some(idle), _) => Some((idle, EndedBy::Idle)),
@@ -229,10 +206,7 @@ impl Relay<'_> {
                 Err(Fault::Write(error)) => self.fault = Some((from.other(), error.kind())),
                 Err(Fault::Read(error)) => {
                     self.reset(from.other());
-                    return Poll::Ready(EndedBy::Error {
-                        side: from,
-                        kind: error.kind(),
-                    });
+                    return Poll::Ready(EndedBy::Error { side: from, kind: error.kind() });
                 }
             }
         }
@@ -264,16 +238,7 @@ impl Relay<'_> {
             Side::Upstream => (&mut self.upstream, &mut self.downstream),
         };
         let last = opposite.is_done();
-        direction.poll(
-            cx,
-            Between {
-                from,
-                to,
-                pools: self.pools,
-                flow,
-                last,
-            },
-        )
+        direction.poll(cx, Between { from, to, pools: self.pools, flow, last })
     }
 
     /// Makes closing `side` reset its connection.

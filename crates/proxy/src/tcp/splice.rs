@@ -30,11 +30,7 @@ impl Pipe {
     pub(super) fn open() -> io::Result<Self> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         fcntl_setpipe_size(&write, PIPE_SIZE)?;
-        Ok(Self {
-            read,
-            write,
-            held: 0,
-        })
+        Ok(Self { read, write, held: 0 })
     }
 
     /// Whether no byte is in the pipe.
@@ -70,14 +66,7 @@ impl Pipe {
 
 fn transfer(from: &impl AsFd, to: &impl AsFd, count: usize) -> io::Result<usize> {
     loop {
-        match splice(
-            from,
-            None,
-            to,
-            None,
-            count,
-            SpliceFlags::NONBLOCK | SpliceFlags::MOVE,
-        ) {
+        match splice(from, None, to, None, count, SpliceFlags::NONBLOCK | SpliceFlags::MOVE) {
             Err(Errno::INTR) => {}
             done => return Ok(done?),
         }
@@ -104,10 +93,7 @@ mod tests {
         let (sink, mut to) = connection();
         source.set_nonblocking(true).unwrap();
         let mut pipe = Pipe::open().unwrap();
-        assert_eq!(
-            pipe.fill(&source).unwrap_err().kind(),
-            ErrorKind::WouldBlock
-        );
+        assert_eq!(pipe.fill(&source).unwrap_err().kind(), ErrorKind::WouldBlock);
 
         from.write_all(b"hello").unwrap();
         from.shutdown(Shutdown::Write).unwrap();

@@ -149,21 +149,14 @@ impl Alpn {
 
 impl fmt::Debug for Alpn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.iter().map(|name| name.escape_ascii().to_string()))
-            .finish()
+        f.debug_list().entries(self.iter().map(|name| name.escape_ascii().to_string())).finish()
     }
 }
 
 // === impl Versions ===
 
 impl Versions {
-    const ALL: [Version; 4] = [
-        Version::Tls10,
-        Version::Tls11,
-        Version::Tls12,
-        Version::Tls13,
-    ];
+    const ALL: [Version; 4] = [Version::Tls10, Version::Tls11, Version::Tls12, Version::Tls13];
 
     /// Whether `version` is in the set.
     pub fn contains(self, version: Version) -> bool {
@@ -172,10 +165,7 @@ impl Versions {
 
     /// The highest version in the set.
     pub fn highest(self) -> Option<Version> {
-        Self::ALL
-            .into_iter()
-            .rev()
-            .find(|version| self.contains(*version))
+        Self::ALL.into_iter().rev().find(|version| self.contains(*version))
     }
 
     /// Adds the version with this number on the wire; unknown ones and GREASE are ignored.
@@ -200,9 +190,7 @@ impl Versions {
 
 impl fmt::Debug for Versions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set()
-            .entries(Self::ALL.into_iter().filter(|v| self.contains(*v)))
-            .finish()
+        f.debug_set().entries(Self::ALL.into_iter().filter(|v| self.contains(*v))).finish()
     }
 }
 

@@ -13,9 +13,7 @@ use super::client_hello::{DEFAULT_MAX_BYTES, Inspection, parse};
 ///
 /// When one of these does not hold.
 pub fn client_hello(data: &[u8]) {
-    let limit = 1 + data
-        .first()
-        .map_or(DEFAULT_MAX_BYTES, |byte| usize::from(*byte) * 64);
+    let limit = 1 + data.first().map_or(DEFAULT_MAX_BYTES, |byte| usize::from(*byte) * 64);
     for limit in [limit, DEFAULT_MAX_BYTES] {
         check(data, limit);
     }
@@ -23,27 +21,17 @@ pub fn client_hello(data: &[u8]) {
 
 fn check(data: &[u8], limit: usize) {
     let whole = parse(data, limit);
-    assert!(
-        whole != Inspection::NeedMore || data.len() < limit,
-        "undecided beyond the limit"
-    );
+    assert!(whole != Inspection::NeedMore || data.len() < limit, "undecided beyond the limit");
     if let Inspection::Hello(hello) = &whole {
         if let Some(name) = &hello.server_name {
             assert!(!name.is_empty() && name.len() <= 253);
-            assert!(
-                !name
-                    .bytes()
-                    .any(|b| b.is_ascii_uppercase() || !b.is_ascii_graphic())
-            );
+            assert!(!name.bytes().any(|b| b.is_ascii_uppercase() || !b.is_ascii_graphic()));
         }
         assert!(hello.alpn.iter().all(|protocol| !protocol.is_empty()));
     }
     // Sampled, so that the cost stays linear in the input.
     for part in 1..8 {
         let early = parse(&data[..data.len() * part / 8], limit);
-        assert!(
-            early == Inspection::NeedMore || early == whole,
-            "{early:?}, later {whole:?}"
-        );
+        assert!(early == Inspection::NeedMore || early == whole, "{early:?}, later {whole:?}");
     }
 }

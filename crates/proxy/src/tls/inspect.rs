@@ -64,10 +64,7 @@ pub struct Inspected {
 impl Default for InspectorLimits {
     /// Envoy's defaults: 16 KiB, 15 s.
     fn default() -> Self {
-        Self {
-            max_bytes: client_hello::DEFAULT_MAX_BYTES,
-            timeout: Some(Duration::from_secs(15)),
-        }
+        Self { max_bytes: client_hello::DEFAULT_MAX_BYTES, timeout: Some(Duration::from_secs(15)) }
     }
 }
 
@@ -78,20 +75,11 @@ pub async fn inspect(
     buffers: &Rc<BufferPool>,
 ) -> Inspected {
     let max_bytes = limits.max_bytes.min(buffer::LARGE);
-    let mut inspection = Partial {
-        max_bytes,
-        arrived: Vec::new(),
-    };
+    let mut inspection = Partial { max_bytes, arrived: Vec::new() };
     let mut timer = Deadline::default();
-    timer.set(
-        limits
-            .timeout
-            .and_then(|timeout| Instant::now().checked_add(timeout)),
-    );
+    timer.set(limits.timeout.and_then(|timeout| Instant::now().checked_add(timeout)));
     poll_fn(|cx| match inspection.poll(cx, stream, buffers) {
-        Poll::Pending => timer
-            .poll(cx)
-            .map(|()| inspection.ended(Verdict::TimedOut, buffers)),
+        Poll::Pending => timer.poll(cx).map(|()| inspection.ended(Verdict::TimedOut, buffers)),
         inspected => inspected,
     })
     .await
@@ -136,10 +124,7 @@ impl Partial {
                     continue;
                 }
             };
-            return Poll::Ready(Inspected {
-                verdict,
-                bytes: Some(bytes),
-            });
+            return Poll::Ready(Inspected { verdict, bytes: Some(bytes) });
         }
     }
 
@@ -151,11 +136,8 @@ impl Partial {
 
     /// The part that has arrived, in a buffer that has room for the rest.
     fn arrived(&self, buffers: &Rc<BufferPool>) -> Buffer {
-        let mut bytes = if self.max_bytes <= buffer::SMALL {
-            buffers.small()
-        } else {
-            buffers.large()
-        };
+        let mut bytes =
+            if self.max_bytes <= buffer::SMALL { buffers.small() } else { buffers.large() };
         // It asked for more only while there was room, so all of it fits.
         if let Some(room) = bytes.room().get_mut(..self.arrived.len()) {
             room.copy_from_slice(&self.arrived);

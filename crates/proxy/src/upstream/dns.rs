@@ -44,10 +44,11 @@ use std::hash::{Hash, Hasher};
 use std::net::{AddrParseError, IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 pub use self::connect_to::{ConnectTo, ConnectToError};
 pub use self::entry::Usage;
@@ -57,6 +58,10 @@ use self::lookup::{Lookup, System};
 pub use self::schedule::{Backoff, Negative, WatchOptions};
 use self::target::{Host, Name};
 use super::cluster::DnsFamily;
+
+/// How long the addresses of a name are remembered that nobody watches any more: a cluster that is replaced, or taken away
+/// and put back, has addresses at once, and has them even when the resolver fails just then.
+const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// Lookups under way at a time; the rest wait for their turn.
 const CONCURRENT_LOOKUPS: usize = 64;
@@ -211,9 +216,6 @@ impl Resolver {
     }
 
     /// Starts to watch `host`, a name or an IP address. The first lookup starts at once.
-    ///
-    /// When a cluster is replaced, watch for the new one before the old subscription is dropped: then the
-    /// addresses known so far stay known.
     pub fn watch(&self, host: &str, port: u16, options: WatchOptions) -> Subscription {
         let (host, port) = self.redirect(host, port);
         let source = match Host::parse(host) {
@@ -230,8 +232,11 @@ impl Resolver {
     /// What is known of each name that is watched, sorted by name.
     pub fn status(&self) -> Vec<NameStatus> {
         let entries = self.shared.entries();
-        let mut all: Vec<NameStatus> =
-            entries.iter().map(|(key, entry)| entry.status(key)).collect();
+        let mut all: Vec<NameStatus> = entries
+            .iter()
+            .filter(|(_, entry)| entry.is_watched())
+            .map(|(key, entry)| entry.status(key))
+            .collect();
         all.sort_unstable_by(|a, b| (&a.host, a.family as u8).cmp(&(&b.host, b.family as u8)));
         all
     }
@@ -272,11 +277,22 @@ impl Drop for Shared {
 impl Drop for Registration {
     fn drop(&mut self) {
         let Some(resolver) = self.resolver.upgrade() else { return };
-        let mut entries = resolver.entries();
         if self.entry.leave(self.id) {
-            self.entry.stop();
-            entries.remove(&self.key);
+            let forget = forget_later(Weak::clone(&self.resolver), self.key.clone());
+            resolver.runtime.spawn(forget);
         }
+    }
+}
+
+/// Forgets a name that nobody watches any more, unless somebody begins to before long.
+async fn forget_later(resolver: Weak<Shared>, key: Key) {
+    sleep(REMEMBERED).await;
+    let Some(resolver) = resolver.upgrade() else { return };
+    let mut entries = resolver.entries();
+    if entries.get(&key).is_some_and(|entry| !entry.is_watched())
+        && let Some(entry) = entries.remove(&key)
+    {
+        entry.stop();
     }
 }
 

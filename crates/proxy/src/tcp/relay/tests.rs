@@ -22,18 +22,13 @@ struct Proxied {
 
 /// Runs a test on a worker's kind of runtime.
 fn run(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(LocalSet::new().run_until(test));
 }
 
 async fn connection() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let client = TcpStream::connect(listener.local_addr().unwrap())
-        .await
-        .unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     (client, listener.accept().await.unwrap().0)
 }
 
@@ -51,19 +46,11 @@ async fn proxied(pools: &Pools, first: &[u8], limits: RelayLimits) -> Proxied {
     });
     // Its clock starts when it is first polled.
     yield_now().await;
-    Proxied {
-        client,
-        server,
-        relay,
-        tally,
-    }
+    Proxied { client, server, relay, tally }
 }
 
 fn pipes(limits: PipeLimits) -> Pools {
-    Pools {
-        pipes: Rc::new(PipePool::new(limits)),
-        ..Pools::default()
-    }
+    Pools { pipes: Rc::new(PipePool::new(limits)), ..Pools::default() }
 }
 
 /// Lets the clock pass by without waiting. I/O is done on the real clock: a paused one runs ahead of it.
@@ -100,12 +87,7 @@ async fn expect_blocks(mut from: OwnedReadHalf, seed: u64, count: usize) {
 }
 
 async fn bulk_both_ways(pools: &Pools, up: usize, down: usize) -> Outcome {
-    let Proxied {
-        client,
-        server,
-        relay,
-        ..
-    } = proxied(pools, b"", RelayLimits::default()).await;
+    let Proxied { client, server, relay, .. } = proxied(pools, b"", RelayLimits::default()).await;
     let (from_server, to_server) = client.into_split();
     let (from_client, to_client) = server.into_split();
     tokio::join!(
@@ -119,12 +101,8 @@ async fn bulk_both_ways(pools: &Pools, up: usize, down: usize) -> Outcome {
 
 /// One connection on which the server sends `bytes` and closes.
 async fn download(pools: &Pools, bytes: &[u8]) -> Outcome {
-    let Proxied {
-        mut client,
-        mut server,
-        relay,
-        ..
-    } = proxied(pools, b"", RelayLimits::default()).await;
+    let Proxied { mut client, mut server, relay, .. } =
+        proxied(pools, b"", RelayLimits::default()).await;
     let mut received = Vec::new();
     let send = async {
         server.write_all(bytes).await.unwrap();
@@ -144,10 +122,7 @@ fn much_data_arrives_unharmed_through_pipes() {
         let outcome = bulk_both_ways(&pools, 300, 500).await;
         assert_eq!(outcome.bytes_up, 300 * 64 * 1024);
         assert_eq!(outcome.bytes_down, 500 * 64 * 1024);
-        assert!(matches!(
-            outcome.ended_by,
-            EndedBy::Downstream | EndedBy::Upstream
-        ));
+        assert!(matches!(outcome.ended_by, EndedBy::Downstream | EndedBy::Upstream));
         let (pipes, spare) = pools.pipes.count();
         assert!(pipes > 0, "bulk data is spliced");
         assert_eq!(spare, pipes, "every pipe came back");
@@ -168,12 +143,8 @@ fn much_data_arrives_unharmed_through_buffers() {
 fn a_short_connection_never_opens_a_pipe() {
     run(async {
         let pools = Pools::default();
-        let Proxied {
-            mut client,
-            mut server,
-            relay,
-            ..
-        } = proxied(&pools, b"hello ", RelayLimits::default()).await;
+        let Proxied { mut client, mut server, relay, .. } =
+            proxied(&pools, b"hello ", RelayLimits::default()).await;
         client.write_all(b"world").await.unwrap();
         let mut request = [0; 11];
         server.read_exact(&mut request).await.unwrap();
@@ -185,11 +156,7 @@ fn a_short_connection_never_opens_a_pipe() {
         assert_eq!(answer, [7; 1024]);
         drop(client);
         let outcome = relay.await.unwrap();
-        let expected = Outcome {
-            bytes_up: 11,
-            bytes_down: 1024,
-            ended_by: EndedBy::Upstream,
-        };
+        let expected = Outcome { bytes_up: 11, bytes_down: 1024, ended_by: EndedBy::Upstream };
         assert_eq!(outcome, expected);
         assert_eq!(pools.pipes.count().0, 0);
     });
@@ -199,17 +166,9 @@ fn a_short_connection_never_opens_a_pipe() {
 fn either_side_may_end_its_stream_first() {
     run(async {
         for (first, by) in [(true, EndedBy::Downstream), (false, EndedBy::Upstream)] {
-            let Proxied {
-                client,
-                server,
-                relay,
-                ..
-            } = proxied(&Pools::default(), b"", RelayLimits::default()).await;
-            let (mut early, mut late) = if first {
-                (client, server)
-            } else {
-                (server, client)
-            };
+            let Proxied { client, server, relay, .. } =
+                proxied(&Pools::default(), b"", RelayLimits::default()).await;
+            let (mut early, mut late) = if first { (client, server) } else { (server, client) };
             early.write_all(b"question").await.unwrap();
             early.shutdown().await.unwrap();
             let mut question = String::new();
@@ -230,12 +189,8 @@ fn either_side_may_end_its_stream_first() {
 fn a_reset_is_passed_on() {
     run(async {
         for side in [Side::Downstream, Side::Upstream] {
-            let Proxied {
-                client,
-                server,
-                relay,
-                ..
-            } = proxied(&Pools::default(), b"", RelayLimits::default()).await;
+            let Proxied { client, server, relay, .. } =
+                proxied(&Pools::default(), b"", RelayLimits::default()).await;
             let (gone, mut other) = match side {
                 Side::Downstream => (client, server),
                 Side::Upstream => (server, client),
@@ -244,10 +199,7 @@ fn a_reset_is_passed_on() {
             drop(gone);
             let error = other.read(&mut [0; 8]).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ConnectionReset);
-            let by = EndedBy::Error {
-                side,
-                kind: ErrorKind::ConnectionReset,
-            };
+            let by = EndedBy::Error { side, kind: ErrorKind::ConnectionReset };
             assert_eq!(relay.await.unwrap().ended_by, by);
         }
     });
@@ -256,12 +208,8 @@ fn a_reset_is_passed_on() {
 #[test]
 fn an_answer_survives_a_server_that_reads_no_more() {
     run(async {
-        let Proxied {
-            mut client,
-            mut server,
-            relay,
-            ..
-        } = proxied(&Pools::default(), b"", RelayLimits::default()).await;
+        let Proxied { mut client, mut server, relay, .. } =
+            proxied(&Pools::default(), b"", RelayLimits::default()).await;
         // The server ends its stream and closes; what the client goes on to send is answered with a reset.
         server.write_all(b"too large").await.unwrap();
         server.shutdown().await.unwrap();
@@ -279,16 +227,9 @@ fn an_answer_survives_a_server_that_reads_no_more() {
 #[test]
 fn silence_ends_a_connection_and_bytes_prolong_it() {
     run(async {
-        let limits = RelayLimits {
-            idle: Some(Duration::from_secs(60)),
-            duration: None,
-        };
-        let Proxied {
-            mut client,
-            mut server,
-            relay,
-            ..
-        } = proxied(&Pools::default(), b"", limits).await;
+        let limits = RelayLimits { idle: Some(Duration::from_secs(60)), duration: None };
+        let Proxied { mut client, mut server, relay, .. } =
+            proxied(&Pools::default(), b"", limits).await;
         for _ in 0..3 {
             server.write_all(b"x").await.unwrap();
             client.read_exact(&mut [0]).await.unwrap();
@@ -309,12 +250,8 @@ fn the_longest_duration_holds_for_busy_connections_too() {
             idle: Some(Duration::from_secs(60)),
             duration: Some(Duration::from_secs(100)),
         };
-        let Proxied {
-            mut client,
-            mut server,
-            relay,
-            ..
-        } = proxied(&Pools::default(), b"", limits).await;
+        let Proxied { mut client, mut server, relay, .. } =
+            proxied(&Pools::default(), b"", limits).await;
         elapse(Duration::from_secs(50)).await;
         client.write_all(b"x").await.unwrap();
         server.read_exact(&mut [0]).await.unwrap();
@@ -328,16 +265,9 @@ fn the_longest_duration_holds_for_busy_connections_too() {
 #[test]
 fn without_limits_a_connection_lasts() {
     run(async {
-        let limits = RelayLimits {
-            idle: None,
-            duration: None,
-        };
-        let Proxied {
-            mut client,
-            mut server,
-            relay,
-            ..
-        } = proxied(&Pools::default(), b"", limits).await;
+        let limits = RelayLimits { idle: None, duration: None };
+        let Proxied { mut client, mut server, relay, .. } =
+            proxied(&Pools::default(), b"", limits).await;
         elapse(Duration::from_secs(100_000)).await;
         client.write_all(b"x").await.unwrap();
         server.read_exact(&mut [0]).await.unwrap();
@@ -365,12 +295,8 @@ async fn write_until_stuck(to: &TcpStream) -> usize {
 fn a_slow_reader_holds_the_sender_back() {
     run(async {
         let pools = Pools::default();
-        let Proxied {
-            mut client,
-            server,
-            relay,
-            tally,
-        } = proxied(&pools, b"", RelayLimits::default()).await;
+        let Proxied { mut client, server, relay, tally } =
+            proxied(&pools, b"", RelayLimits::default()).await;
         let written = write_until_stuck(&server).await;
         let held = tally.upstream_received() - tally.sent();
         assert!(held <= PIPE_SIZE as u64, "{held} bytes held");
@@ -387,16 +313,9 @@ fn a_slow_reader_holds_the_sender_back() {
 #[test]
 fn a_client_that_vanishes_does_not_leave_a_stuck_upload_behind() {
     run(async {
-        let limits = RelayLimits {
-            idle: None,
-            duration: None,
-        };
-        let Proxied {
-            mut client,
-            mut server,
-            relay,
-            ..
-        } = proxied(&Pools::default(), b"", limits).await;
+        let limits = RelayLimits { idle: None, duration: None };
+        let Proxied { mut client, mut server, relay, .. } =
+            proxied(&Pools::default(), b"", limits).await;
         write_until_stuck(&client).await;
         client.set_zero_linger().unwrap();
         drop(client);
@@ -407,16 +326,7 @@ fn a_client_that_vanishes_does_not_leave_a_stuck_upload_behind() {
         }
         elapse(LAST_BYTES).await;
         let ended_by = relay.await.unwrap().ended_by;
-        assert!(
-            matches!(
-                ended_by,
-                EndedBy::Error {
-                    side: Side::Downstream,
-                    ..
-                }
-            ),
-            "{ended_by:?}"
-        );
+        assert!(matches!(ended_by, EndedBy::Error { side: Side::Downstream, .. }), "{ended_by:?}");
         client = connection().await.0;
         drop((client, server));
     });
@@ -426,12 +336,8 @@ fn a_client_that_vanishes_does_not_leave_a_stuck_upload_behind() {
 fn an_idle_connection_holds_neither_buffer_nor_pipe() {
     run(async {
         let pools = Pools::default();
-        let Proxied {
-            mut client,
-            mut server,
-            relay,
-            ..
-        } = proxied(&pools, b"", RelayLimits::default()).await;
+        let Proxied { mut client, mut server, relay, .. } =
+            proxied(&pools, b"", RelayLimits::default()).await;
         let bulk = vec![1; 2 * MIB];
         let mut received = vec![0; bulk.len()];
         let (sent, read) = tokio::join!(server.write_all(&bulk), client.read_exact(&mut received));
@@ -466,10 +372,7 @@ fn thousands_of_connections_share_a_few_pipes() {
             }
         }
         let (pipes, spare) = pools.pipes.count();
-        assert!(
-            (1..=limits.spare).contains(&spare) && pipes == spare,
-            "{pipes} {spare}"
-        );
+        assert!((1..=limits.spare).contains(&spare) && pipes == spare, "{pipes} {spare}");
         assert_eq!(Rc::strong_count(&pools.buffers), 1);
     });
 }
@@ -481,14 +384,8 @@ fn a_connection_is_small() {
         let pools = Pools::default();
         let tally = Tally::default();
         let (downstream, upstream) = connection().await;
-        let size = size_of_val(&relay(
-            downstream,
-            upstream,
-            None,
-            RelayLimits::default(),
-            &pools,
-            &tally,
-        ));
+        let size =
+            size_of_val(&relay(downstream, upstream, None, RelayLimits::default(), &pools, &tally));
         assert!(size <= 1024, "{size} bytes");
     });
 }

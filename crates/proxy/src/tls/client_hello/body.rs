@@ -14,10 +14,7 @@ const MAX_LABEL: usize = 63;
 
 /// Parses a whole message body.
 pub(super) fn client_hello(body: &[u8]) -> Result<ClientHello, Malformed> {
-    let mut body = Reader {
-        rest: body,
-        field: "ClientHello",
-    };
+    let mut body = Reader { rest: body, field: "ClientHello" };
     let legacy_version = body.array()?;
     let _random: [u8; 32] = body.array()?;
     let session = body.list8("session id")?;
@@ -43,9 +40,7 @@ pub(super) fn client_hello(body: &[u8]) -> Result<ClientHello, Malformed> {
     Ok(ClientHello {
         server_name: seen.server_name,
         alpn: seen.alpn.unwrap_or_default(),
-        versions: seen
-            .versions
-            .unwrap_or_else(|| Versions::up_to_wire(legacy_version)),
+        versions: seen.versions.unwrap_or_else(|| Versions::up_to_wire(legacy_version)),
         encrypted: seen.encrypted,
     })
 }
@@ -71,11 +66,7 @@ impl Extensions {
                 }
                 EXTENSION_ALPN => {
                     let protocols = alpn(list.list16("ALPN extension")?)?;
-                    once(
-                        &mut seen.alpn,
-                        protocols,
-                        "application_layer_protocol_negotiation",
-                    )?;
+                    once(&mut seen.alpn, protocols, "application_layer_protocol_negotiation")?;
                 }
                 EXTENSION_SUPPORTED_VERSIONS => {
                     let versions =
@@ -119,16 +110,12 @@ fn host_name(name: &[u8]) -> Result<Box<str>, Malformed> {
     let name = name.strip_suffix(b".").unwrap_or(name);
     let label = |label: &[u8]| {
         (1..=MAX_LABEL).contains(&label.len())
-            && label
-                .iter()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte))
+            && label.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte))
     };
     if name.len() > MAX_HOST || !name.split(|byte| *byte == b'.').all(label) {
         return Err(Malformed::ServerName);
     }
-    let mut host: Box<str> = str::from_utf8(name)
-        .map_err(|_| Malformed::ServerName)?
-        .into();
+    let mut host: Box<str> = str::from_utf8(name).map_err(|_| Malformed::ServerName)?.into();
     host.make_ascii_lowercase();
     Ok(host)
 }
@@ -168,10 +155,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        let (head, tail) = self
-            .rest
-            .split_first_chunk()
-            .ok_or(Malformed::Length(self.field))?;
+        let (head, tail) = self.rest.split_first_chunk().ok_or(Malformed::Length(self.field))?;
         self.rest = tail;
         Ok(*head)
     }
@@ -189,20 +173,13 @@ impl<'a> Reader<'a> {
     }
 
     fn list(&mut self, length: usize, field: &'static str) -> Result<Reader<'a>, Malformed> {
-        let (head, tail) = self
-            .rest
-            .split_at_checked(length)
-            .ok_or(Malformed::Length(field))?;
+        let (head, tail) = self.rest.split_at_checked(length).ok_or(Malformed::Length(field))?;
         self.rest = tail;
         Ok(Reader { rest: head, field })
     }
 
     /// Nothing may follow.
     fn end(&self) -> Result<(), Malformed> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(Malformed::Length(self.field))
-        }
+        if self.rest.is_empty() { Ok(()) } else { Err(Malformed::Length(self.field)) }
     }
 }

@@ -35,10 +35,7 @@ pub(crate) const CURL: &str = "\
 /// The bytes of a fixture.
 pub(crate) fn bytes(hex: &str) -> Vec<u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16).expect("a hex digit") as u8;
-    hex.as_bytes()
-        .chunks(2)
-        .map(|pair| digit(pair[0]) << 4 | digit(pair[1]))
-        .collect()
+    hex.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
 }
 
 /// What rustls, as this project uses it, sends for `name`.
@@ -121,10 +118,7 @@ impl Builder {
 /// `message` in handshake records of at most `fragment` bytes.
 pub(crate) fn records(message: &[u8], fragment: usize) -> Vec<u8> {
     let record = |part: &[u8]| [&[22, 3, 1], &*list16(part)].concat();
-    message
-        .chunks(fragment.min(message.len()))
-        .flat_map(record)
-        .collect()
+    message.chunks(fragment.min(message.len())).flat_map(record).collect()
 }
 
 /// The value of a `server_name` extension.

@@ -75,10 +75,7 @@ fn next_fragment(bytes: &[u8]) -> Result<Option<Fragment<'_>>, Malformed> {
     match usize::from(u16::from_be_bytes([high, low])) {
         0 => Err(Malformed::EmptyRecord),
         length if length > MAX_FRAGMENT => Err(Malformed::RecordTooLong(length)),
-        length => Ok(Some(Fragment {
-            length,
-            present: &payload[..length.min(payload.len())],
-        })),
+        length => Ok(Some(Fragment { length, present: &payload[..length.min(payload.len())] })),
     }
 }
 
@@ -115,8 +112,7 @@ impl Scan {
 
     /// The length of the message's body, once all of it has been seen.
     fn whole(&self) -> Option<usize> {
-        self.length()
-            .filter(|length| self.seen >= MESSAGE_HEADER + length)
+        self.length().filter(|length| self.seen >= MESSAGE_HEADER + length)
     }
 }
 

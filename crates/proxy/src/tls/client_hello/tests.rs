@@ -27,11 +27,7 @@ fn programs() -> Vec<Vec<u8>> {
 }
 
 fn protocols(hello: &ClientHello) -> Vec<&str> {
-    hello
-        .alpn
-        .iter()
-        .map(|name| str::from_utf8(name).unwrap())
-        .collect()
+    hello.alpn.iter().map(|name| str::from_utf8(name).unwrap()).collect()
 }
 
 #[test]
@@ -63,11 +59,7 @@ fn real_programs_are_understood() {
 fn every_truncation_asks_for_more() {
     for wire in programs() {
         for end in 0..wire.len() {
-            assert_eq!(
-                parse(&wire[..end], DEFAULT_MAX_BYTES),
-                Inspection::NeedMore,
-                "{end}"
-            );
+            assert_eq!(parse(&wire[..end], DEFAULT_MAX_BYTES), Inspection::NeedMore, "{end}");
         }
     }
 }
@@ -86,11 +78,7 @@ fn a_hello_may_be_split_over_records_anywhere() {
     let message = Builder::host("split.example.com").message();
     for fragment in 1..=message.len() {
         let wire = fixtures::records(&message, fragment);
-        assert_eq!(
-            hello(&wire).server_name.as_deref(),
-            Some("split.example.com"),
-            "{fragment}"
-        );
+        assert_eq!(hello(&wire).server_name.as_deref(), Some("split.example.com"), "{fragment}");
         for end in 0..wire.len() {
             assert_eq!(parse(&wire[..end], DEFAULT_MAX_BYTES), Inspection::NeedMore);
         }
@@ -109,11 +97,7 @@ fn other_protocols_are_told_from_tls_by_their_first_bytes() {
         b"\x16\x04",
     ];
     for bytes in cases {
-        assert_eq!(
-            parse(bytes, DEFAULT_MAX_BYTES),
-            Inspection::NotTls,
-            "{bytes:?}"
-        );
+        assert_eq!(parse(bytes, DEFAULT_MAX_BYTES), Inspection::NotTls, "{bytes:?}");
     }
 }
 
@@ -123,10 +107,7 @@ fn faults_of_the_record_layer_are_named_as_soon_as_they_show() {
         (&[22, 3, 1, 0, 0], Malformed::EmptyRecord),
         (&[22, 3, 1, 0x40, 1], Malformed::RecordTooLong(16385)),
         (&[22, 3, 1, 0, 9, 2], Malformed::NotClientHello(2)),
-        (
-            &[22, 3, 1, 0, 9, 1, 1, 0, 0],
-            Malformed::TooLarge(DEFAULT_MAX_BYTES),
-        ),
+        (&[22, 3, 1, 0, 9, 1, 1, 0, 0], Malformed::TooLarge(DEFAULT_MAX_BYTES)),
         (&[22, 3, 1, 0, 1, 1, 23], Malformed::UnexpectedRecord),
         (&[22, 3, 1, 0, 1, 1, 22, 9], Malformed::UnexpectedRecord),
     ];
@@ -154,49 +135,16 @@ fn the_limit_counts_record_headers_too() {
 fn bodies_that_do_not_fit_their_lengths_are_refused() {
     let hello = Builder::host("a.example");
     let cases = [
-        (
-            Builder {
-                session: vec![0; 33],
-                ..hello.clone()
-            },
-            "session id",
-        ),
-        (
-            Builder {
-                suites: vec![],
-                ..hello.clone()
-            },
-            "cipher suite list",
-        ),
-        (
-            Builder {
-                suites: vec![1],
-                ..hello.clone()
-            },
-            "cipher suite list",
-        ),
-        (
-            Builder {
-                compression: vec![],
-                ..hello.clone()
-            },
-            "compression method list",
-        ),
+        (Builder { session: vec![0; 33], ..hello.clone() }, "session id"),
+        (Builder { suites: vec![], ..hello.clone() }, "cipher suite list"),
+        (Builder { suites: vec![1], ..hello.clone() }, "cipher suite list"),
+        (Builder { compression: vec![], ..hello.clone() }, "compression method list"),
         (hello.clone().extension(16, vec![]), "ALPN extension"),
         (hello.clone().extension(16, list16(&[])), "ALPN list"),
         (hello.clone().extension(16, list16(&[0])), "ALPN protocol"),
-        (
-            hello.clone().extension(16, list16(&[3, b'h'])),
-            "ALPN protocol",
-        ),
-        (
-            hello.clone().extension(43, vec![3, 3, 3, 3]),
-            "version list",
-        ),
-        (
-            hello.clone().extension(43, vec![2, 3, 3, 3]),
-            "supported_versions extension",
-        ),
+        (hello.clone().extension(16, list16(&[3, b'h'])), "ALPN protocol"),
+        (hello.clone().extension(43, vec![3, 3, 3, 3]), "version list"),
+        (hello.clone().extension(43, vec![2, 3, 3, 3]), "supported_versions extension"),
         (
             Builder::default().extension(0, [list16(&[0, 0, 1, b'a']), vec![0]].concat()),
             "server_name extension",
@@ -213,15 +161,8 @@ fn bodies_that_do_not_fit_their_lengths_are_refused() {
 
 #[test]
 fn every_cut_of_the_body_is_refused() {
-    let bare = Builder {
-        extensions: None,
-        ..Builder::default()
-    }
-    .message()
-    .len();
-    let whole = Builder::host("a.example")
-        .extension(16, list16(&list8(b"h2")))
-        .message();
+    let bare = Builder { extensions: None, ..Builder::default() }.message().len();
+    let whole = Builder::host("a.example").extension(16, list16(&list8(b"h2"))).message();
     for end in 4..whole.len() {
         let mut cut = whole[..end].to_vec();
         cut[1..4].copy_from_slice(&((end - 4) as u32).to_be_bytes()[1..]);
@@ -242,9 +183,7 @@ fn extensions_that_are_read_may_occur_once() {
             16 => list16(&list8(b"h2")),
             _ => list8(&[3, 3]),
         };
-        let twice = Builder::default()
-            .extension(kind, value.clone())
-            .extension(kind, value);
+        let twice = Builder::default().extension(kind, value.clone()).extension(kind, value);
         assert!(matches!(malformed(&twice.wire()), Malformed::Duplicate(_)));
     }
 }
@@ -261,32 +200,14 @@ fn server_names_are_host_names_in_lower_case() {
         (&long, &long),
     ];
     for (sent, read) in good {
-        assert_eq!(
-            hello(&Builder::host(sent).wire()).server_name.as_deref(),
-            Some(read)
-        );
+        assert_eq!(hello(&Builder::host(sent).wire()).server_name.as_deref(), Some(read));
     }
     let label = "a".repeat(64);
     let name = ["a".repeat(63).as_str(); 4].join(".");
-    for bad in [
-        "",
-        ".",
-        "a..b",
-        ".a",
-        "a b",
-        "a\0",
-        "::1",
-        "a/b",
-        "bücher.example",
-        "*.a",
-        &label,
-        &name,
-    ] {
-        assert_eq!(
-            malformed(&Builder::host(bad).wire()),
-            Malformed::ServerName,
-            "{bad}"
-        );
+    for bad in
+        ["", ".", "a..b", ".a", "a b", "a\0", "::1", "a/b", "bücher.example", "*.a", &label, &name]
+    {
+        assert_eq!(malformed(&Builder::host(bad).wire()), Malformed::ServerName, "{bad}");
     }
     let other_type = Builder::default().extension(0, list16(&[1, 0, 1, b'a']));
     assert_eq!(malformed(&other_type.wire()), Malformed::ServerName);
@@ -317,11 +238,7 @@ fn without_supported_versions_the_legacy_version_is_the_highest() {
         ([3, 3], Some(Version::Tls12)),
         ([3, 4], Some(Version::Tls12)),
     ] {
-        let builder = Builder {
-            version: wire,
-            extensions: None,
-            ..Builder::default()
-        };
+        let builder = Builder { version: wire, extensions: None, ..Builder::default() };
         assert_eq!(hello(&builder.wire()).versions.highest(), highest);
     }
 }
@@ -331,10 +248,7 @@ fn without_supported_versions_the_legacy_version_is_the_highest() {
 #[test]
 fn mutated_hellos_hold_the_invariants() {
     let mut corpus = programs();
-    corpus.push(fixtures::records(
-        &Builder::host("split.example.com").message(),
-        7,
-    ));
+    corpus.push(fixtures::records(&Builder::host("split.example.com").message(), 7));
     let mut random = fastrand::Rng::with_seed(0x7469_6465);
     for _ in 0..20_000 {
         let mut bytes = corpus[random.usize(..corpus.len())].clone();
@@ -350,11 +264,7 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut fastrand::Rng) {
         bytes.push(22);
     }
     // Near the start, where the lengths are, as often as anywhere.
-    let reach = if random.bool() {
-        bytes.len().min(80)
-    } else {
-        bytes.len()
-    };
+    let reach = if random.bool() { bytes.len().min(80) } else { bytes.len() };
     let at = random.usize(..reach);
     match random.u8(..6) {
         0 => bytes[at] ^= 1 << random.u8(..8),

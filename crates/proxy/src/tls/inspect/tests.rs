@@ -10,9 +10,7 @@ use crate::tls::client_hello::fixtures::{self, Builder};
 
 async fn connection() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let client = TcpStream::connect(listener.local_addr().unwrap())
-        .await
-        .unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     (client, listener.accept().await.unwrap().0)
 }
 
@@ -50,10 +48,8 @@ async fn a_hello_may_arrive_byte_by_byte() {
             tokio::task::yield_now().await;
         }
     };
-    let (inspected, ()) = tokio::join!(
-        inspect(&mut stream, InspectorLimits::default(), &buffers),
-        trickle
-    );
+    let (inspected, ()) =
+        tokio::join!(inspect(&mut stream, InspectorLimits::default(), &buffers), trickle);
     assert_eq!(server_name(&inspected), Some("slow.example.com"));
     assert_eq!(bytes(&inspected), sent);
 }
@@ -61,17 +57,11 @@ async fn a_hello_may_arrive_byte_by_byte() {
 #[tokio::test]
 async fn what_is_no_tls_is_told_at_once_and_kept() {
     let buffers = Rc::new(BufferPool::default());
-    for (sent, malformed) in [
-        (&b"GET / HTTP/1.1\r\n\r\n"[..], false),
-        (&[22, 3, 1, 0, 0], true),
-    ] {
+    for (sent, malformed) in [(&b"GET / HTTP/1.1\r\n\r\n"[..], false), (&[22, 3, 1, 0, 0], true)] {
         let (mut client, mut stream) = connection().await;
         client.write_all(sent).await.unwrap();
         let inspected = inspect(&mut stream, InspectorLimits::default(), &buffers).await;
-        assert_eq!(
-            matches!(inspected.verdict, Verdict::Malformed(_)),
-            malformed
-        );
+        assert_eq!(matches!(inspected.verdict, Verdict::Malformed(_)), malformed);
         assert_eq!(matches!(inspected.verdict, Verdict::NotTls), !malformed);
         assert_eq!(bytes(&inspected), sent);
     }
@@ -130,17 +120,10 @@ async fn a_partial_hello_does_not_spin() {
     client.write_all(&[22, 3]).await.unwrap();
     stream.readable().await.unwrap();
     let buffers = Rc::new(BufferPool::default());
-    let mut partial = Partial {
-        max_bytes: 1024,
-        arrived: Vec::new(),
-    };
+    let mut partial = Partial { max_bytes: 1024, arrived: Vec::new() };
     let wakeups = Arc::new(Wakeups::default());
     let waker = Waker::from(Arc::clone(&wakeups));
-    assert!(
-        partial
-            .poll(&mut Context::from_waker(&waker), &mut stream, &buffers)
-            .is_pending()
-    );
+    assert!(partial.poll(&mut Context::from_waker(&waker), &mut stream, &buffers).is_pending());
     for _ in 0..1000 {
         tokio::task::yield_now().await;
     }

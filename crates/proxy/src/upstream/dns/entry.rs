@@ -19,7 +19,7 @@ pub(super) struct Entry {
     updates: watch::Sender<Snapshot>,
     watches: Mutex<Watches>,
     /// Tells the task that `watches` are others.
-    joined: Notify,
+    rescheduled: Notify,
     usage: Arc<Marks>,
     task: OnceLock<AbortHandle>,
 }
@@ -81,7 +81,7 @@ impl Entry {
         let entry = Arc::new(Self {
             updates: watch::Sender::default(),
             watches: Mutex::default(),
-            joined: Notify::new(),
+            rescheduled: Notify::new(),
             usage: Arc::new(Marks { state: AtomicU8::new(USED), woken: Notify::new() }),
             task: OnceLock::new(),
         });
@@ -104,15 +104,21 @@ impl Entry {
         watches.next_id += 1;
         watches.options.push((id, options));
         drop(watches);
-        self.joined.notify_one();
+        self.rescheduled.notify_one();
         self.usage.mark();
         id
     }
 
-    /// Removes a watch; true when it was the last one.
+    /// Whether there is a watch.
+    pub(super) fn is_watched(&self) -> bool {
+        !self.watches().options.is_empty()
+    }
+
+    /// Removes a watch; true when it was the last one. Then nothing is looked up until another one joins.
     pub(super) fn leave(&self, id: u64) -> bool {
         let mut watches = self.watches();
         watches.options.retain(|(other, _)| *other != id);
+        self.rescheduled.notify_one();
         watches.options.is_empty()
     }
 
@@ -179,13 +185,13 @@ async fn keep_fresh(entry: Arc<Entry>, key: Key, lookup: Arc<dyn Lookup>, turns:
     }
 }
 
-/// Waits for the next refresh; when another watch joins, until it is due for that one.
+/// Waits for the next refresh, which watches that come and go may bring nearer or put off.
 async fn wait_until_due(entry: &Entry, since: Instant, pace: Pace) {
     let chance = fastrand::f64();
     loop {
         let due = since.checked_add(entry.delay(pace, chance));
         tokio::select! {
-            () = entry.joined.notified() => {}
+            () = entry.rescheduled.notified() => {}
             () = async {
                 match due {
                     Some(due) => sleep_until(due).await,
@@ -363,8 +369,7 @@ impl Marks {
 
     /// A refresh has ended.
     fn refreshed(&self) {
-        let woken = self.state.compare_exchange(WAKING, USED, Ordering::AcqRel, Ordering::Relaxed);
         // In any other state nobody waits for it.
-        drop(woken);
+        let _state = self.state.compare_exchange(WAKING, USED, Ordering::AcqRel, Ordering::Relaxed);
     }
 }

@@ -10,13 +10,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use hickory_resolver::config::{
-    NameServerConfig, ResolveHosts, ResolverConfig, ServerOrderingStrategy,
-};
+use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
-use hickory_resolver::proto::rr::RecordType;
+use hickory_resolver::proto::rr::{Name as DnsName, RecordType};
 use hickory_resolver::{Resolver, TokioResolver};
 use thiserror::Error;
 
@@ -149,61 +147,93 @@ impl From<Records> for Answer {
 /// The system's ways of finding addresses, or the servers given instead.
 pub(super) struct System {
     servers: Vec<SocketAddr>,
-    resolv_conf: Watched<Client>,
+    resolv_conf: Watched<Result<Servers, LookupError>>,
     hosts: Watched<Hosts>,
 }
 
-type Client = Result<TokioResolver, LookupError>;
+/// The servers to ask, in order.
+struct Servers {
+    clients: Vec<TokioResolver>,
+    attempts: usize,
+}
 
 impl System {
     pub(super) fn new(servers: Vec<SocketAddr>, resolv_conf: PathBuf, hosts: PathBuf) -> Self {
-        Self { servers, resolv_conf: Watched::new(resolv_conf), hosts: Watched::new(hosts) }
+        let (resolv_conf, hosts) = (Watched::new(resolv_conf), Watched::new(hosts));
+        Self { servers, resolv_conf, hosts }
     }
 
     async fn ask(&self, name: &Name, family: Family) -> Result<Records, LookupError> {
         if let Some(addresses) = self.hosts.current(Hosts::parse).get(name.as_str()) {
             return from_hosts(addresses, family);
         }
-        let client = self.resolv_conf.current(|text| self.client(text));
-        let client = client.as_ref().as_ref().map_err(Clone::clone)?;
+        let servers = self.resolv_conf.current(|text| self.connect(text));
+        let servers = (*servers).as_ref().map_err(Clone::clone)?;
+        servers.ask(name.to_dns().ok_or(LookupError::Invalid)?, family).await
+    }
+
+    fn connect(&self, resolv_conf: &str) -> Result<Servers, LookupError> {
+        let system = ResolvConf::parse(resolv_conf);
+        let addresses = if self.servers.is_empty() { &system.servers } else { &self.servers };
+        if addresses.is_empty() {
+            return Err(LookupError::NoServer(self.resolv_conf.path.display().to_string()));
+        }
+        let clients = addresses.iter().map(|address| client(*address, &system));
+        Ok(Servers { clients: clients.collect::<Result<_, _>>()?, attempts: system.attempts })
+    }
+}
+
+impl Servers {
+    /// Asks one server after the other until one knows, as the C library does: with a VPN they may well
+    /// disagree, and their order is then the user's choice. A server that fails is no answer;
+    /// one that says that there is no such name is.
+    async fn ask(&self, name: DnsName, family: Family) -> Result<Records, LookupError> {
         let kind = match family {
             Family::V4 => RecordType::A,
             Family::V6 => RecordType::AAAA,
         };
-        // What is asked twice is asked twice on purpose: when to ask is decided in `schedule`.
-        client.clear_cache();
-        let name = name.to_dns().ok_or(LookupError::Invalid)?;
-        let answer = client.lookup(name, kind).await.map_err(classify)?;
-        let records = answer.answers();
-        let addresses: Vec<IpAddr> = records.iter().filter_map(|r| r.data.ip_addr()).collect();
-        if addresses.is_empty() {
-            return Err(LookupError::NoAddress);
+        let mut why = LookupError::Timeout;
+        for client in (0..self.attempts).flat_map(|_| &self.clients) {
+            // What is asked again is asked on purpose: when to ask is decided in `schedule`.
+            client.clear_cache();
+            match client.lookup(name.clone(), kind).await.map_err(classify) {
+                Ok(answer) => return records(&answer),
+                Err(error) if error.is_negative() => return Err(error),
+                Err(error) if why == LookupError::Timeout => why = error,
+                Err(_) => {}
+            }
         }
-        // The aliases on the way (CNAME) limit how long the addresses are good for, too.
-        let ttl = records.iter().map(|record| record.ttl).min().unwrap_or_default();
-        Ok(Records { addresses, ttl: Duration::from_secs(ttl.into()) })
+        Err(why)
     }
+}
 
-    /// A client as `resolv.conf` wants it. The servers are asked one after the other: with a VPN they
-    /// may well disagree, and their order is then the user's choice.
-    fn client(&self, resolv_conf: &str) -> Client {
-        let system = ResolvConf::parse(resolv_conf);
-        let servers = if self.servers.is_empty() { &system.servers } else { &self.servers };
-        if servers.is_empty() {
-            return Err(LookupError::NoServer(self.resolv_conf.path.display().to_string()));
-        }
-        let servers = servers.iter().copied().map(name_server).collect();
-        let config = ResolverConfig::from_parts(None, system.search, servers);
-        let mut builder = Resolver::builder_with_config(config, TokioRuntimeProvider::default());
-        let options = builder.options_mut();
-        options.timeout = system.timeout;
-        options.attempts = system.attempts;
-        options.cache_size = 0;
-        options.use_hosts_file = ResolveHosts::Never;
-        options.num_concurrent_reqs = 1;
-        options.server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;
-        builder.build().map_err(classify)
+/// A client of one server. The library can hold several, but gives all of them together one
+/// timeout: a dead first one would use it up.
+fn client(address: SocketAddr, system: &ResolvConf) -> Result<TokioResolver, LookupError> {
+    let mut server = NameServerConfig::udp_and_tcp(address.ip());
+    for connection in &mut server.connections {
+        connection.port = address.port();
     }
+    let config = ResolverConfig::from_parts(None, system.search.clone(), vec![server]);
+    let mut builder = Resolver::builder_with_config(config, TokioRuntimeProvider::default());
+    let options = builder.options_mut();
+    options.timeout = system.timeout;
+    options.attempts = 0;
+    options.cache_size = 0;
+    options.use_hosts_file = ResolveHosts::Never;
+    builder.build().map_err(classify)
+}
+
+/// The addresses in an answer.
+fn records(answer: &hickory_resolver::lookup::Lookup) -> Result<Records, LookupError> {
+    let records = answer.answers();
+    let addresses: Vec<IpAddr> = records.iter().filter_map(|r| r.data.ip_addr()).collect();
+    if addresses.is_empty() {
+        return Err(LookupError::NoAddress);
+    }
+    // The aliases on the way (CNAME) limit how long the addresses are good for, too.
+    let ttl = records.iter().map(|record| record.ttl).min().unwrap_or_default();
+    Ok(Records { addresses, ttl: Duration::from_secs(ttl.into()) })
 }
 
 impl Lookup for System {
@@ -220,14 +250,6 @@ fn from_hosts(addresses: &[IpAddr], family: Family) -> Result<Records, LookupErr
         true => Err(LookupError::NoAddress),
         false => Ok(Records { addresses, ttl: Duration::ZERO }),
     }
-}
-
-fn name_server(address: SocketAddr) -> NameServerConfig {
-    let mut server = NameServerConfig::udp_and_tcp(address.ip());
-    for connection in &mut server.connections {
-        connection.port = address.port();
-    }
-    server
 }
 
 fn classify(error: NetError) -> LookupError {

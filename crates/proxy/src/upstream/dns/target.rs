@@ -43,8 +43,8 @@ impl Host {
         }
         let name = Name { text: text.into(), absolute: dotted };
         match name.to_dns() {
-            Some(_) => Ok(Self::Name(name)),
-            None => Err(LookupError::Invalid),
+            Some(_) if !text.is_empty() => Ok(Self::Name(name)),
+            _ => Err(LookupError::Invalid),
         }
     }
 }
@@ -57,7 +57,7 @@ impl Name {
 
     /// The name as the resolver library wants it; `None` when it is none.
     pub(super) fn to_dns(&self) -> Option<DnsName> {
-        let mut name = DnsName::from_ascii(&self.text).ok().filter(|name| !name.is_root())?;
+        let mut name = DnsName::from_ascii(&self.text).ok()?;
         name.set_fqdn(self.absolute);
         Some(name)
     }
