@@ -29,10 +29,7 @@ pub fn route_configuration<'a>(
     skeleton: &[u8],
     virtual_hosts: impl Iterator<Item = &'a Bytes> + Clone,
 ) -> Bytes {
-    let hosts: usize = virtual_hosts
-        .clone()
-        .map(|h| h.len() + MAX_ENTRY_HEAD)
-        .sum();
+    let hosts: usize = virtual_hosts.clone().map(|h| h.len() + MAX_ENTRY_HEAD).sum();
     let mut whole = BytesMut::with_capacity(skeleton.len() + hosts);
     whole.put_slice(skeleton);
     for host in virtual_hosts {

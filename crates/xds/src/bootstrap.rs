@@ -64,11 +64,7 @@ pub fn static_bootstrap(snapshot: &Snapshot, node_id: &str) -> Result<Bootstrap,
         resources.secrets.push(decode::<Secret>(&resource)?);
     }
     Ok(Bootstrap {
-        node: Some(Node {
-            id: node_id.to_owned(),
-            cluster: node_id.to_owned(),
-            ..Node::default()
-        }),
+        node: Some(Node { id: node_id.to_owned(), cluster: node_id.to_owned(), ..Node::default() }),
         static_resources: Some(resources),
         ..Bootstrap::default()
     })
@@ -88,10 +84,7 @@ fn malformed(resource: &Resource, reason: &str) -> BootstrapError {
 
 fn put_routes(listener: &mut Listener, snapshot: &Snapshot) -> Result<(), BootstrapError> {
     let name = listener.name.clone();
-    let chains = listener
-        .filter_chains
-        .iter_mut()
-        .chain(&mut listener.default_filter_chain);
+    let chains = listener.filter_chains.iter_mut().chain(&mut listener.default_filter_chain);
     for filter in chains.flat_map(|chain| &mut chain.filters) {
         let Some(ConfigType::TypedConfig(config)) = &mut filter.config_type else {
             continue;
@@ -126,10 +119,7 @@ fn with_routes(
     let name = rds.route_config_name.clone();
     let bytes = snapshot
         .route_configuration(&name)
-        .ok_or_else(|| BootstrapError::NoRoutes {
-            listener: listener.to_owned(),
-            routes: name,
-        })?;
+        .ok_or_else(|| BootstrapError::NoRoutes { listener: listener.to_owned(), routes: name })?;
     let mut routes = RouteConfiguration::decode(bytes).map_err(|error| bad(error.to_string()))?;
     // Over xDS a route may name a cluster that is not there (yet): so may it here.
     routes.validate_clusters = Some(false);
@@ -141,11 +131,7 @@ fn put_endpoints(cluster: &mut Cluster, snapshot: &Snapshot) -> Result<(), Boots
     let Some(eds) = cluster.eds_cluster_config.take() else {
         return Ok(());
     };
-    let name = if eds.service_name.is_empty() {
-        &cluster.name
-    } else {
-        &eds.service_name
-    };
+    let name = if eds.service_name.is_empty() { &cluster.name } else { &eds.service_name };
     let mut assignment = match snapshot.get(ResourceType::Endpoints, name) {
         Some(resource) => decode(&resource)?,
         None => ClusterLoadAssignment::default(),

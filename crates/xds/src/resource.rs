@@ -81,12 +81,7 @@ impl Resource {
     /// A resource from bytes that are already encoded; the version is their xxh3.
     #[must_use]
     pub fn new(kind: ResourceType, name: impl Into<Arc<str>>, bytes: Bytes) -> Self {
-        Self {
-            kind,
-            name: name.into(),
-            version: xxh3_64(&bytes),
-            bytes,
-        }
+        Self { kind, name: name.into(), version: xxh3_64(&bytes), bytes }
     }
 
     /// A resource from a message.

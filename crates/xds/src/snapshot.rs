@@ -71,17 +71,10 @@ impl Snapshot {
     /// An empty snapshot at generation 0.
     #[must_use]
     pub fn new() -> Self {
-        let shared = Shared {
-            state: Mutex::default(),
-            verdicts: watch::Sender::new(Verdicts::default()),
-        };
-        let publisher = Publisher {
-            shared: Arc::new(shared),
-            generation: watch::Sender::new(0),
-        };
-        Self {
-            publisher: Arc::new(publisher),
-        }
+        let shared =
+            Shared { state: Mutex::default(), verdicts: watch::Sender::new(Verdicts::default()) };
+        let publisher = Publisher { shared: Arc::new(shared), generation: watch::Sender::new(0) };
+        Self { publisher: Arc::new(publisher) }
     }
 
     /// Applies a change as one step and returns the generation that holds it.
@@ -147,18 +140,13 @@ impl Snapshot {
     /// One resource, if it is there.
     #[must_use]
     pub fn get(&self, kind: ResourceType, name: &str) -> Option<Arc<Resource>> {
-        self.publisher.shared.state().tables[kind.rank()]
-            .get(name)
-            .cloned()
+        self.publisher.shared.state().tables[kind.rank()].get(name).cloned()
     }
 
     /// Every resource of a type, by name.
     #[must_use]
     pub fn list(&self, kind: ResourceType) -> Vec<Arc<Resource>> {
-        self.publisher.shared.state().tables[kind.rank()]
-            .values()
-            .cloned()
-            .collect()
+        self.publisher.shared.state().tables[kind.rank()].values().cloned().collect()
     }
 
     /// A route configuration with its virtual hosts in it, as an encoded `RouteConfiguration`.
@@ -197,14 +185,13 @@ impl Shared {
     }
 
     fn report(&self, subscriber: SubscriberId, verdict: Verdict) {
-        self.verdicts
-            .send_if_modified(|all| match all.subscribers.get_mut(&subscriber) {
-                Some(last) if last.as_ref() != Some(&verdict) => {
-                    *last = Some(verdict);
-                    true
-                }
-                _ => false,
-            });
+        self.verdicts.send_if_modified(|all| match all.subscribers.get_mut(&subscriber) {
+            Some(last) if last.as_ref() != Some(&verdict) => {
+                *last = Some(verdict);
+                true
+            }
+            _ => false,
+        });
     }
 }
 
@@ -245,19 +232,10 @@ impl State {
 
     /// Takes what a subscriber has not seen, in the order that [`Update`] promises.
     fn take(&mut self, id: SubscriberId) -> Update {
-        let pending = self
-            .subscribers
-            .insert(id, Pending::Changed(HashMap::new()));
-        let mut update = Update {
-            generation: self.generation,
-            ..Update::default()
-        };
+        let pending = self.subscribers.insert(id, Pending::Changed(HashMap::new()));
+        let mut update = Update { generation: self.generation, ..Update::default() };
         let Some(Pending::Changed(changed)) = pending else {
-            update.upsert = self
-                .tables
-                .iter()
-                .flat_map(|t| t.values().cloned())
-                .collect();
+            update.upsert = self.tables.iter().flat_map(|t| t.values().cloned()).collect();
             return update;
         };
         for ((kind, name), had) in changed {
@@ -271,9 +249,7 @@ impl State {
         update
             .upsert
             .sort_unstable_by(|a, b| (a.kind.rank(), &a.name).cmp(&(b.kind.rank(), &b.name)));
-        update
-            .remove
-            .sort_unstable_by(|a, b| (b.0.rank(), &a.1).cmp(&(a.0.rank(), &b.1)));
+        update.remove.sort_unstable_by(|a, b| (b.0.rank(), &a.1).cmp(&(a.0.rank(), &b.1)));
         update
     }
 }

@@ -43,29 +43,21 @@ impl Verdicts {
     /// them has not reported yet.
     #[must_use]
     pub fn served(&self) -> Option<u64> {
-        let reported = self
-            .subscribers
-            .values()
-            .map(|v| v.as_ref().map(|v| v.generation));
+        let reported = self.subscribers.values().map(|v| v.as_ref().map(|v| v.generation));
         reported.min().flatten()
     }
 
     /// How many subscribers there are, and how many of them serve `generation` or a later one.
     #[must_use]
     pub fn progress(&self, generation: u64) -> (usize, usize) {
-        let serving = self
-            .subscribers
-            .values()
-            .flatten()
-            .filter(|v| v.generation >= generation);
+        let serving = self.subscribers.values().flatten().filter(|v| v.generation >= generation);
         (self.subscribers.len(), serving.count())
     }
 
     /// Every refusal that stands, with who refused. Workers of one process refuse alike, so expect repeats.
     pub fn rejections(&self) -> impl Iterator<Item = (SubscriberId, &Rejection)> {
         self.subscribers.iter().flat_map(|(id, v)| {
-            v.iter()
-                .flat_map(move |v| v.rejected.iter().map(move |r| (*id, r)))
+            v.iter().flat_map(move |v| v.rejected.iter().map(move |r| (*id, r)))
         })
     }
 }

@@ -65,11 +65,10 @@ pub(crate) fn duration(span: Duration) -> prost_types::Duration {
     }
 }
 
-/// "Ask where this resource came from", without a limit on waiting.
+/// "Ask where this resource came from."
 pub(crate) fn ads() -> ConfigSource {
     ConfigSource {
         config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
-        initial_fetch_timeout: Some(duration(Duration::ZERO)),
         resource_api_version: ApiVersion::V3.into(),
         ..ConfigSource::default()
     }

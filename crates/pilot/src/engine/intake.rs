@@ -56,6 +56,8 @@ impl Pilot {
 
     fn delete(&mut self, key: &ObjectKey, dirty: &mut Dirty) {
         self.problems.remove(key);
+        // Its status goes with it: another object of the name starts from nothing.
+        self.told.remove(key);
         dirty.status.insert(key.clone());
         match key.kind {
             Kind::Gateway => self.set_gateway(key, false, None, dirty),

@@ -20,7 +20,8 @@ pub fn object(manifest: &Value) -> Arc<Object> {
 /// As [`object`], with the reasons why it does not decode.
 pub fn try_object(manifest: &Value) -> Result<Arc<Object>, String> {
     let kind = manifest["kind"].as_str().expect("a kind");
-    let info = KINDS.iter().find(|info| info.name == kind).ok_or(format!("no kind {kind}"))?;
+    let info = KINDS.iter().find(|info| info.name == kind);
+    let info = info.ok_or_else(|| format!("no kind {kind}"))?;
     let mut manifest = manifest.clone();
     let metadata = manifest["metadata"].as_object_mut().expect("metadata");
     metadata.entry("namespace").or_insert_with(|| json!("default"));
@@ -29,6 +30,12 @@ pub fn try_object(manifest: &Value) -> Result<Arc<Object>, String> {
     Object::decode(info.kind, &version, &manifest, Origin::Api)
         .map(|decoded| Arc::new(decoded.object))
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+}
+
+/// The documents of a YAML text.
+pub fn documents(source: &str) -> Vec<Value> {
+    let documents = tidegate_yaml::parse(source).into_iter();
+    documents.map(|d| d.unwrap_or_else(|fault| panic!("{fault}\n{source}")).to_json()).collect()
 }
 
 /// A manifest of the networking group.
@@ -108,7 +115,8 @@ impl World {
 
     /// One resource as JSON.
     pub fn json(&self, kind: ResourceType, name: &str) -> Value {
-        let resource = self.snapshot.get(kind, name).unwrap_or_else(|| panic!("no {kind:?} {name}"));
+        let resource =
+            self.snapshot.get(kind, name).unwrap_or_else(|| panic!("no {kind:?} {name}"));
         bytes_to_json(kind.type_url(), &resource.bytes, FieldNames::Proto).expect("it decodes")
     }
 

@@ -10,17 +10,11 @@ fn resource(kind: ResourceType, name: &str, content: &str) -> Resource {
 }
 
 fn upsert(name: &str, content: &str) -> Change {
-    Change {
-        upsert: vec![resource(ResourceType::Cluster, name, content)],
-        ..Change::default()
-    }
+    Change { upsert: vec![resource(ResourceType::Cluster, name, content)], ..Change::default() }
 }
 
 fn remove(name: &str) -> Change {
-    Change {
-        remove: vec![(ResourceType::Cluster, name.into())],
-        ..Change::default()
-    }
+    Change { remove: vec![(ResourceType::Cluster, name.into())], ..Change::default() }
 }
 
 fn names(update: &Update) -> Vec<&str> {
@@ -45,10 +39,7 @@ fn the_first_update_holds_everything_and_the_next_only_differences() {
 
 #[test]
 fn an_empty_snapshot_is_told_too() {
-    let first = Snapshot::new()
-        .subscribe()
-        .try_next()
-        .expect("the first update");
+    let first = Snapshot::new().subscribe().try_next().expect("the first update");
     assert_eq!(first.generation, 0);
     assert!(first.upsert.is_empty() && first.remove.is_empty());
 }
@@ -59,15 +50,8 @@ fn equal_bytes_change_nothing() {
     assert_eq!(snapshot.publish(upsert("a", "1")), 1);
     assert_eq!(snapshot.publish(upsert("a", "1")), 1);
     assert_eq!(snapshot.publish(remove("never there")), 1);
-    let both = Change {
-        remove: remove("a").remove,
-        ..upsert("a", "1")
-    };
-    assert_eq!(
-        snapshot.publish(both),
-        1,
-        "removed and put back in one step"
-    );
+    let both = Change { remove: remove("a").remove, ..upsert("a", "1") };
+    assert_eq!(snapshot.publish(both), 1, "removed and put back in one step");
 }
 
 #[test]
@@ -84,10 +68,7 @@ fn a_slow_reader_gets_one_update_for_many_changes() {
     snapshot.publish(upsert("stays", "1"));
     let update = reader.try_next().expect("the generation grew");
     assert_eq!(update.generation, snapshot.generation());
-    assert!(
-        update.upsert.is_empty() && update.remove.is_empty(),
-        "{update:?}"
-    );
+    assert!(update.upsert.is_empty() && update.remove.is_empty(), "{update:?}");
 }
 
 #[test]
@@ -109,23 +90,12 @@ fn updates_name_nothing_before_it_is_there() {
     };
     snapshot.publish(change(&kinds));
     let update = reader.try_next().expect("a change");
-    assert_eq!(
-        update.upsert.iter().map(|r| r.kind).collect::<Vec<_>>(),
-        ResourceType::ALL
-    );
+    assert_eq!(update.upsert.iter().map(|r| r.kind).collect::<Vec<_>>(), ResourceType::ALL);
 
-    let gone = Change {
-        remove: kinds.map(|k| (k, "x".into())).to_vec(),
-        ..Change::default()
-    };
+    let gone = Change { remove: kinds.map(|k| (k, "x".into())).to_vec(), ..Change::default() };
     snapshot.publish(gone);
-    let mut removed: Vec<_> = reader
-        .try_next()
-        .expect("a change")
-        .remove
-        .iter()
-        .map(|(kind, _)| *kind)
-        .collect();
+    let mut removed: Vec<_> =
+        reader.try_next().expect("a change").remove.iter().map(|(kind, _)| *kind).collect();
     removed.reverse();
     assert_eq!(removed, ResourceType::ALL);
 }
@@ -158,10 +128,7 @@ fn verdicts_tell_what_everyone_serves() {
     let verdicts = snapshot.verdicts();
     assert_eq!(verdicts.borrow().served(), None);
     let (one, two) = (snapshot.subscribe(), snapshot.subscribe());
-    one.report(Verdict {
-        generation: 4,
-        rejected: vec![],
-    });
+    one.report(Verdict { generation: 4, rejected: vec![] });
     assert_eq!(verdicts.borrow().served(), None, "one has not spoken");
     let refused = Rejection {
         kind: ResourceType::Cluster,
@@ -169,19 +136,10 @@ fn verdicts_tell_what_everyone_serves() {
         path: "lb_policy".into(),
         reason: "RING_HASH is not served".into(),
     };
-    snapshot.report(
-        two.id(),
-        Verdict {
-            generation: 3,
-            rejected: vec![refused.clone()],
-        },
-    );
+    snapshot.report(two.id(), Verdict { generation: 3, rejected: vec![refused.clone()] });
     assert_eq!(verdicts.borrow().served(), Some(3));
     assert_eq!(verdicts.borrow().progress(4), (2, 1));
-    assert_eq!(
-        verdicts.borrow().rejections().collect::<Vec<_>>(),
-        [(two.id(), &refused)]
-    );
+    assert_eq!(verdicts.borrow().rejections().collect::<Vec<_>>(), [(two.id(), &refused)]);
     drop(two);
     assert_eq!(verdicts.borrow().served(), Some(4));
 }
@@ -200,32 +158,22 @@ fn a_route_configuration_is_joined_from_its_own_hosts() {
         ],
         ..Change::default()
     });
-    let whole = snapshot
-        .route_configuration("http.80")
-        .expect("it is there");
-    assert_eq!(
-        &whole[..],
-        b"skeleton\x12\x0chttp.80/a:80\x12\x0chttp.80/b:80"
-    );
+    let whole = snapshot.route_configuration("http.80").expect("it is there");
+    assert_eq!(&whole[..], b"skeleton\x12\x0chttp.80/a:80\x12\x0chttp.80/b:80");
     assert!(snapshot.route_configuration("http.81").is_none());
 }
 
 /// One step of the property below.
 #[derive(Clone, Debug)]
 enum Step {
-    Publish {
-        upsert: Vec<(u8, u8)>,
-        remove: Vec<u8>,
-    },
+    Publish { upsert: Vec<(u8, u8)>, remove: Vec<u8> },
     Read(usize),
     Resubscribe(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let publish = (
-        prop::collection::vec((0..6u8, 0..3u8), 0..4),
-        prop::collection::vec(0..6u8, 0..3),
-    );
+    let publish =
+        (prop::collection::vec((0..6u8, 0..3u8), 0..4), prop::collection::vec(0..6u8, 0..3));
     prop_oneof![
         3 => publish.prop_map(|(upsert, remove)| Step::Publish { upsert, remove }),
         2 => (0..3usize).prop_map(Step::Read),
@@ -242,11 +190,7 @@ struct Reader {
 
 impl Reader {
     fn new(snapshot: &Snapshot) -> Self {
-        Self {
-            subscription: snapshot.subscribe(),
-            has: BTreeMap::new(),
-            fresh: true,
-        }
+        Self { subscription: snapshot.subscribe(), has: BTreeMap::new(), fresh: true }
     }
 
     fn read(&mut self) {
@@ -266,6 +210,8 @@ impl Reader {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn every_interleaving_ends_with_readers_equal_to_the_snapshot(
         steps in prop::collection::vec(step(), 0..60),

@@ -1,0 +1,121 @@
+//! Golden files: manifests in, resources and status out. `TIDEGATE_GOLDEN=refresh` writes them again; review
+//! the difference as code.
+//!
+//! Every golden configuration also has to be one that our proxy honours without a remark and that Envoy
+//! accepts.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{World, documents};
+use serde_json::{Map, Value, json};
+use tidegate_envoy::capability;
+use tidegate_envoy::json::{FieldNames, to_json};
+use tidegate_pilot::{AccessLog, Options};
+use tidegate_xds::ResourceType;
+use tidegate_xds::bootstrap::static_bootstrap;
+
+/// Names an Envoy binary, which then judges what pilot emits.
+const ENVOY: &str = "TIDEGATE_ENVOY";
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+/// The manifests, by the name of their file.
+fn inputs() -> Vec<(String, Vec<Value>)> {
+    let mut inputs: Vec<_> = fs::read_dir(folder())
+        .expect("the golden folder")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|e| e == "yaml"))
+        .map(|path| {
+            let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+            (name, documents(&fs::read_to_string(path).expect("a manifest")))
+        })
+        .collect();
+    inputs.sort_by(|a, b| a.0.cmp(&b.0));
+    inputs
+}
+
+fn status(world: &World) -> Value {
+    let told = world.status.iter().map(|(key, conditions)| {
+        let conditions: Map<String, Value> = conditions
+            .iter()
+            .map(|c| {
+                let word = if c.holds { "True" } else { "False" };
+                let faults: Vec<&str> = c.message.split("; ").filter(|f| !f.is_empty()).collect();
+                let value = json!([format!("{word} ({})", c.reason), faults]);
+                (c.kind.as_str().to_owned(), value)
+            })
+            .collect();
+        (key.to_string(), Value::Object(conditions))
+    });
+    Value::Object(told.collect())
+}
+
+#[test]
+fn golden_files() {
+    let refresh = std::env::var_os("TIDEGATE_GOLDEN").is_some();
+    let mut different = Vec::new();
+    for (name, manifests) in inputs() {
+        let world = World::with(Options::default(), &manifests);
+        let found = json!({"resources": world.dump(), "status": status(&world)});
+        let found = format!("{found:#}\n");
+        let path = folder().join(format!("{name}.json"));
+        if refresh {
+            fs::write(&path, found).expect("a golden file is written");
+        } else if fs::read_to_string(&path).unwrap_or_default() != found {
+            different.push(name);
+        }
+    }
+    assert!(
+        different.is_empty(),
+        "not as in tests/golden: {different:?}; set TIDEGATE_GOLDEN=refresh and review what changed"
+    );
+}
+
+fn logged() -> Options {
+    let log = AccessLog { path: "/dev/stdout".to_owned(), format: AccessLog::ISTIO.to_owned() };
+    Options { access_log: Some(log), ..Options::default() }
+}
+
+#[test]
+fn the_proxy_honours_everything_without_a_remark() {
+    for (name, manifests) in inputs() {
+        let world = World::with(logged(), &manifests);
+        for kind in ResourceType::ALL {
+            for resource in world.snapshot.list(kind) {
+                let report = capability::check_bytes(kind.type_url(), &resource.bytes);
+                let report = report.expect("a known type");
+                let findings: Vec<_> = report.refusals.iter().chain(&report.notices).collect();
+                assert!(findings.is_empty(), "{name}: {kind:?} {}: {findings:?}", resource.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn envoy_accepts_the_same_as_a_static_bootstrap() {
+    let Some(envoy) = std::env::var_os(ENVOY) else {
+        eprintln!("skipped: {ENVOY} names no Envoy binary");
+        return;
+    };
+    let scratch = tempfile::tempdir().expect("a scratch folder");
+    for (name, manifests) in inputs() {
+        let world = World::with(logged(), &manifests);
+        let bootstrap = static_bootstrap(&world.snapshot, "tidegate").expect("it assembles");
+        let bootstrap = to_json(&bootstrap, FieldNames::Proto).expect("known types");
+        let file = scratch.path().join(format!("{name}.json"));
+        fs::write(&file, bootstrap.to_string()).expect("a bootstrap is written");
+        let judged = Command::new(&envoy)
+            .args(["--mode", "validate", "--log-level", "warning", "-c"])
+            .arg(&file)
+            .output()
+            .expect("Envoy runs");
+        let said = String::from_utf8_lossy(&judged.stderr);
+        assert!(judged.status.success(), "{name}: Envoy refuses it: {said}\n{bootstrap:#}");
+    }
+}

@@ -1,0 +1,386 @@
+//! The engine's two promises: what comes out of any sequence of changes is what a compilation from nothing
+//! would give, and a change costs what it changes.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use common::{World, manifest, try_object};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tidegate_api::{Object, ObjectKey};
+use tidegate_pilot::{Compiled, GatewayService, Input, Options};
+use tidegate_xds::ResourceType;
+
+// === Any sequence of changes ===
+
+/// Picks among choices with the bits of one number, so that a failing case shrinks to small numbers.
+struct Dice(u64);
+
+impl Dice {
+    fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
+        let n = from.len() as u64;
+        let choice = usize::try_from(self.0 % n).expect("small");
+        self.0 /= n;
+        from[choice]
+    }
+
+    fn some<'a>(&mut self, from: &[&'a str]) -> Vec<&'a str> {
+        let chosen = from.iter().filter(|_| self.flip()).copied();
+        chosen.collect()
+    }
+
+    fn flip(&mut self) -> bool {
+        let set = self.0 & 1 == 1;
+        self.0 >>= 1;
+        set
+    }
+}
+
+const HOSTS: [&str; 6] = ["*", "*.a.com", "x.a.com", "y.a.com", "b.com", "c.com"];
+const DESTINATIONS: [&str; 4] = ["x.a.com", "b.com", "web", "web.two.svc.cluster.local"];
+
+fn gateway(dice: &mut Dice) -> Value {
+    let server = |dice: &mut Dice, name: &str| {
+        let protocol = dice.pick(&["HTTP", "HTTPS", "TCP", "GRPC"]);
+        let tls = match protocol {
+            "HTTPS" => {
+                json!({"mode": dice.pick(&["PASSTHROUGH", "SIMPLE"]), "credentialName": "c"})
+            }
+            "HTTP" if dice.flip() => json!({"httpsRedirect": true}),
+            _ => Value::Null,
+        };
+        let host = *dice.pick(&[&"*", &"*.a.com", &"b.com", &"two/*", &"./x.a.com"]);
+        let number = dice.pick(&[&80, &443, &81]);
+        json!({
+            "port": {"number": number, "name": name, "protocol": protocol},
+            "hosts": [host],
+            "tls": tls,
+            "bind": dice.pick(&["", "", "", "127.0.0.1"]),
+        })
+    };
+    let mut servers = vec![server(dice, "one")];
+    if dice.flip() {
+        servers.push(server(dice, "two"));
+    }
+    let label = dice.pick(&["ingressgateway", "ingressgateway", "other"]);
+    let selector = json!({"istio": label});
+    json!({"selector": selector, "servers": servers})
+}
+
+fn destination(dice: &mut Dice) -> Value {
+    let mut destination = json!({"host": dice.pick(&DESTINATIONS)});
+    if dice.flip() {
+        destination["port"] = json!({"number": dice.pick(&[&80, &443])});
+    }
+    json!({"destination": destination})
+}
+
+fn virtual_service(dice: &mut Dice) -> Value {
+    let mut hosts = dice.some(&HOSTS);
+    if hosts.is_empty() {
+        hosts.push("b.com");
+    }
+    let mut http = Vec::new();
+    for _ in 0..*dice.pick(&[&0, &1, &2]) {
+        let mut rule = json!({"route": [destination(dice)]});
+        if dice.flip() {
+            let port = dice.pick(&[&80, &81]);
+            rule["match"] = json!([{"uri": {"prefix": dice.pick(&["/", "/x"])}, "port": port}]);
+        }
+        http.push(rule);
+    }
+    let (mut tls, mut tcp) = (Vec::new(), Vec::new());
+    if dice.flip() {
+        tls.push(json!({"match": [{"sniHosts": [hosts[0]]}], "route": [destination(dice)]}));
+    }
+    if http.is_empty() && tls.is_empty() || dice.flip() {
+        tcp.push(json!({"route": [destination(dice)]}));
+    }
+    json!({
+        "hosts": hosts,
+        "gateways": [dice.pick(&["one/g0", "one/g1", "two/g0", "mesh"]), "two/g1"],
+        "exportTo": dice.pick(&[&json!([]), &json!(["istio-system"]), &json!(["."])]),
+        "http": http,
+        "tls": tls,
+        "tcp": tcp,
+    })
+}
+
+fn service_entry(dice: &mut Dice) -> Value {
+    let ports = [(80, "http", "HTTP"), (443, "https", "HTTPS")];
+    let mut ports: Vec<Value> = ports
+        .iter()
+        .filter(|_| dice.flip())
+        .map(|(number, name, protocol)| json!({"number": number, "name": name, "protocol": protocol}))
+        .collect();
+    if ports.is_empty() {
+        ports.push(json!({"number": 80, "name": "grpc", "protocol": "GRPC"}));
+    }
+    let resolution = dice.pick(&["DNS", "STATIC", "NONE", "DNS_ROUND_ROBIN"]);
+    let endpoints = match resolution {
+        "STATIC" => json!([{"address": dice.pick(&["1.1.1.1", "2.2.2.2"])}]),
+        _ => json!([]),
+    };
+    json!({
+        "hosts": [dice.pick(&["x.a.com", "b.com"])],
+        "ports": ports,
+        "resolution": resolution,
+        "endpoints": endpoints,
+        "exportTo": dice.pick(&[&json!([]), &json!([]), &json!(["."])]),
+    })
+}
+
+/// The manifest of one slot of a small universe, in one of its many forms.
+fn content(kind: &str, namespace: &str, name: &str, bits: u64) -> Value {
+    let mut dice = Dice(bits);
+    let created = dice.pick(&["2020-01-01T00:00:00Z", "2021-01-01T00:00:00Z"]);
+    let mut manifest = match kind {
+        "Gateway" => manifest(kind, name, &gateway(&mut dice)),
+        "VirtualService" => manifest(kind, name, &virtual_service(&mut dice)),
+        "ServiceEntry" => manifest(kind, name, &service_entry(&mut dice)),
+        "DestinationRule" => {
+            let spec = json!({"host": dice.pick(&DESTINATIONS), "subsets": [{"name": "v1"}]});
+            manifest(kind, name, &spec)
+        }
+        "Service" => {
+            let mut ports = vec![json!({"name": "http", "port": 80, "targetPort": 8080})];
+            if dice.flip() {
+                ports.push(json!({"name": "https", "port": 443, "targetPort": "tls"}));
+            }
+            let spec = json!({"ports": ports, "selector": {"app": dice.pick(&["web", "other"])}});
+            json!({"kind": kind, "metadata": {"name": "web"}, "spec": spec})
+        }
+        "EndpointSlice" => json!({
+            "kind": kind,
+            "metadata": {"name": name, "labels": {"kubernetes.io/service-name": "web"}},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": [dice.pick(&["3.3.3.3", "4.4.4.4"])]}],
+            "ports": [{"name": "http", "port": 8080}],
+        }),
+        _ => json!({
+            "kind": "Pod",
+            "metadata": {"name": name, "labels": {"app": dice.pick(&["web", "other"])}},
+            "spec": {"containers": [{
+                "name": "c", "image": "i", "ports": [{"name": "tls", "containerPort": 8443}],
+            }]},
+            "status": {"podIP": dice.pick(&["5.5.5.5", "6.6.6.6"])},
+        }),
+    };
+    manifest["metadata"]["namespace"] = json!(namespace);
+    manifest["metadata"]["creationTimestamp"] = json!(created);
+    manifest
+}
+
+const SLOTS: [(&str, &str, &str); 16] = [
+    ("Gateway", "one", "g0"),
+    ("Gateway", "one", "g1"),
+    ("Gateway", "two", "g0"),
+    ("Gateway", "two", "g1"),
+    ("VirtualService", "one", "v0"),
+    ("VirtualService", "one", "v1"),
+    ("VirtualService", "two", "v0"),
+    ("VirtualService", "two", "v1"),
+    ("ServiceEntry", "one", "s0"),
+    ("ServiceEntry", "two", "s0"),
+    ("ServiceEntry", "two", "s1"),
+    ("Service", "one", "web"),
+    ("Service", "two", "web"),
+    ("EndpointSlice", "one", "e0"),
+    ("Pod", "one", "p0"),
+    ("DestinationRule", "one", "d0"),
+];
+
+#[derive(Clone, Debug)]
+enum Step {
+    Apply(usize, u64),
+    Delete(usize),
+    Invalid(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..SLOTS.len(), any::<u64>()).prop_map(|(slot, bits)| Step::Apply(slot, bits)),
+        2 => (0..SLOTS.len()).prop_map(Step::Delete),
+        1 => (0..SLOTS.len()).prop_map(Step::Invalid),
+    ]
+}
+
+fn options() -> Options {
+    let front = GatewayService {
+        host: "gw.istio-system.svc.cluster.local".to_owned(),
+        namespace: "istio-system".to_owned(),
+        // Two Service ports that lead to one listener.
+        ports: BTreeMap::from([(80, 8080), (81, 8080)]),
+    };
+    Options { services: vec![front], ..Options::default() }
+}
+
+/// The objects that are there after a sequence of steps, good or refused.
+#[derive(Default)]
+struct Objects {
+    good: BTreeMap<ObjectKey, Arc<Object>>,
+    refused: BTreeMap<ObjectKey, Input>,
+}
+
+impl Objects {
+    /// The input of a step; `None` when the step's content would not pass validation.
+    fn take(&mut self, step: &Step) -> Option<Input> {
+        let slot = |s: usize, bits| {
+            let (kind, namespace, name) = SLOTS[s];
+            try_object(&content(kind, namespace, name, bits))
+        };
+        match step {
+            Step::Apply(s, bits) => {
+                let object = slot(*s, *bits).ok()?;
+                self.refused.remove(&object.key);
+                self.good.insert(object.key.clone(), Arc::clone(&object));
+                Some(Input::Apply(object))
+            }
+            Step::Delete(s) => {
+                let key = slot(*s, 0).expect("the first form is valid").key.clone();
+                self.refused.remove(&key);
+                self.good.remove(&key);
+                Some(Input::Delete(key))
+            }
+            Step::Invalid(s) => {
+                let key = slot(*s, 0).expect("the first form is valid").key.clone();
+                let errors = vec!["spec: wrong".to_owned()];
+                let invalid = Input::Invalid { key: key.clone(), generation: 7, errors };
+                self.refused.insert(key, invalid.clone());
+                Some(invalid)
+            }
+        }
+    }
+
+    fn inputs(&self) -> impl Iterator<Item = Input> {
+        let good = self.good.values().map(|o| Input::Apply(Arc::clone(o)));
+        good.chain(self.refused.values().cloned())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 300,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn any_sequence_of_changes_ends_as_a_compilation_from_nothing(
+        batches in prop::collection::vec(prop::collection::vec(step(), 1..4), 1..25),
+    ) {
+        let mut objects = Objects::default();
+        let mut world = World::new(options());
+        world.give([]);
+        for batch in batches {
+            let inputs: Vec<Input> = batch.iter().filter_map(|s| objects.take(s)).collect();
+            for input in &inputs {
+                if let Input::Delete(key) = input {
+                    world.status.remove(key);
+                }
+            }
+            world.give(inputs);
+        }
+        let mut scratch = World::new(options());
+        scratch.give(objects.inputs());
+        prop_assert_eq!(world.dump(), scratch.dump());
+        prop_assert_eq!(world.bytes(), scratch.bytes());
+        prop_assert_eq!(&world.status, &scratch.status);
+    }
+}
+
+// === What a change costs ===
+
+const MANY: usize = 10_000;
+
+fn http_service(n: usize, path: &str) -> Value {
+    manifest(
+        "VirtualService",
+        &format!("v{n}"),
+        &json!({
+            "hosts": [format!("h{n}.example.org")],
+            "gateways": ["g"],
+            "http": [{
+                "match": [{"uri": {"prefix": path}}],
+                "route": [{"destination": {"host": format!("d{n}.example.org"), "port": {"number": 80}}}],
+            }],
+        }),
+    )
+}
+
+fn entry(n: usize, protocol: &str, address: &str) -> Value {
+    manifest(
+        "ServiceEntry",
+        &format!("s{n}"),
+        &json!({
+            "hosts": [format!("d{n}.example.org")],
+            "ports": [{"number": 80, "name": "p", "protocol": protocol}],
+            "resolution": "STATIC",
+            "endpoints": [{"address": address}],
+        }),
+    )
+}
+
+fn wide_gateway(hosts: &[&str]) -> Value {
+    let http = json!({"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": hosts});
+    manifest("Gateway", "g", &json!({"servers": [http]}))
+}
+
+#[test]
+fn one_change_among_ten_thousand_touches_a_handful() {
+    let mut manifests = vec![wide_gateway(&["*.example.org"])];
+    manifests.extend((0..MANY).map(|n| http_service(n, "/")));
+    manifests.extend((0..MANY).map(|n| entry(n, "HTTP", "1.1.1.1")));
+    let mut world = World::with(Options::default(), &manifests);
+    assert_eq!(world.snapshot.list(ResourceType::VirtualHost).len(), MANY);
+
+    let one_host = Compiled { virtual_hosts: 1, ..Compiled::default() };
+    let changed = world.apply(&http_service(4711, "/new"));
+    assert_eq!(changed.compiled, one_host);
+    assert_eq!(changed.change.upsert.len(), 1);
+    assert_eq!(changed.applied.len(), 1);
+
+    let gone = world.delete(&http_service(4711, "/new"));
+    assert_eq!((gone.compiled.total(), gone.change.remove.len()), (0, 1));
+    assert_eq!(world.apply(&http_service(4711, "/")).compiled, one_host);
+
+    let one_cluster = Compiled { clusters: 1, load_assignments: 1, ..Compiled::default() };
+    let faster = world.apply(&entry(42, "HTTP2", "1.1.1.1"));
+    assert_eq!((faster.compiled, faster.change.upsert.len()), (one_cluster, 1));
+    let moved = world.apply(&entry(42, "HTTP2", "2.2.2.2"));
+    assert_eq!((moved.compiled, moved.change.upsert.len()), (one_cluster, 1));
+    assert_eq!(moved.change.upsert[0].kind, ResourceType::Endpoints);
+
+    let wider = world.apply(&wide_gateway(&["*.example.org", "*.example.com"]));
+    assert_eq!(wider.compiled.total(), 0, "no host is routed differently");
+    let same = world.apply(&http_service(7, "/"));
+    assert!(same.change.is_empty(), "the same bytes are not sent again");
+}
+
+#[test]
+fn hosts_with_the_same_routes_are_compiled_once() {
+    let hosts: Vec<String> = (0..500).map(|n| format!("h{n:03}.example.org")).collect();
+    let service = |path: &str| {
+        let route = json!([{"destination": {"host": "d0.example.org"}}]);
+        let rule = json!({"match": [{"uri": {"exact": path}}], "route": route});
+        let spec = json!({"hosts": hosts, "gateways": ["g"], "http": [rule]});
+        manifest("VirtualService", "wide", &spec)
+    };
+    let mut world = World::with(Options::default(), &[wide_gateway(&["*"]), service("/a")]);
+    assert_eq!(world.names(ResourceType::VirtualHost), ["http.80/h000.example.org:80"]);
+    assert_eq!(world.apply(&service("/b")).compiled.virtual_hosts, 1);
+    let narrow = json!({
+        "hosts": ["h000.example.org"],
+        "gateways": ["g"],
+        "http": [{"redirect": {"uri": "/"}}],
+    });
+    // One host parts from the others, which take the name of the next one.
+    let parted = world.apply(&manifest("VirtualService", "narrow", &narrow));
+    assert_eq!(parted.compiled.virtual_hosts, 2);
+    let names = ["http.80/h000.example.org:80", "http.80/h001.example.org:80"];
+    assert_eq!(world.names(ResourceType::VirtualHost), names);
+    let domains = &world.json(ResourceType::VirtualHost, names[1])["domains"];
+    assert_eq!(domains.as_array().map(Vec::len), Some(499));
+}
