@@ -50,10 +50,7 @@ impl Filter {
 
     /// `duration_filter` from a duration.
     pub fn duration(compare: Compare, limit: Duration) -> Self {
-        Self::Duration(
-            compare,
-            u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
-        )
+        Self::Duration(compare, u64::try_from(limit.as_millis()).unwrap_or(u64::MAX))
     }
 }
 

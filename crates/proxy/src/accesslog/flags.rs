@@ -102,10 +102,7 @@ impl ResponseFlags {
 
     /// The flag written with these letters, such as `UF`.
     pub fn from_short(letters: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .find(|(_, short, _)| *short == letters)
-            .map(|flag| flag.0)
+        Self::ALL.iter().find(|(_, short, _)| *short == letters).map(|flag| flag.0)
     }
 
     /// The letters of the flags that are set, in Envoy's order.
@@ -178,12 +175,10 @@ mod tests {
 
     #[test]
     fn every_flag_is_a_bit_of_its_own() {
-        let all = ResponseFlags::ALL
-            .iter()
-            .fold(ResponseFlags::NONE, |all, flag| {
-                assert!(!all.intersects(flag.0), "{} twice", flag.1);
-                all | flag.0
-            });
+        let all = ResponseFlags::ALL.iter().fold(ResponseFlags::NONE, |all, flag| {
+            assert!(!all.intersects(flag.0), "{} twice", flag.1);
+            all | flag.0
+        });
         assert_eq!(all.short().count(), ResponseFlags::ALL.len());
     }
 }

@@ -58,9 +58,7 @@ pub(super) struct Entries {
 impl Entries {
     fn new(outputs: Vec<Output>) -> Result<Self, FormatError> {
         let mut headers = Headers::default();
-        outputs
-            .iter()
-            .for_each(|output| output.format.headers(&mut headers));
+        outputs.iter().for_each(|output| output.format.headers(&mut headers));
         let plan = headers.into_plan().map_err(FormatError::too_many_headers)?;
         Ok(Self { outputs, plan })
     }
@@ -75,10 +73,7 @@ impl Output {
     /// Whether the output has a line for the record.
     pub(super) fn takes(&self, record: &Record) -> bool {
         self.format.logs(record.kind)
-            && self
-                .filter
-                .as_ref()
-                .is_none_or(|filter| filter.accepts(record))
+            && self.filter.as_ref().is_none_or(|filter| filter.accepts(record))
     }
 }
 
@@ -104,11 +99,7 @@ impl LogBook {
         book.last += 1;
         let id = LogId(book.last);
         book.logs.insert(id, entries.clone());
-        Ok(Log {
-            id,
-            entries,
-            book: Arc::downgrade(self),
-        })
+        Ok(Log { id, entries, book: Arc::downgrade(self) })
     }
 
     /// Forgets what was retired before `collect` emptied the buffers; gives `collect` the way to find a log.

@@ -72,14 +72,9 @@ impl Logs {
         let recorders: Vec<(Arc<Buffer>, _)> = (0..registry.workers())
             .map(|worker| (Arc::default(), registry.worker(worker).access_log()))
             .collect();
-        let keep = Limits {
-            records: options.keep_records,
-            bytes: options.keep_bytes,
-        };
-        let most = Limits {
-            records: usize::MAX,
-            bytes: options.most_bytes.max(options.keep_bytes),
-        };
+        let keep = Limits { records: options.keep_records, bytes: options.keep_bytes };
+        let most =
+            Limits { records: usize::MAX, bytes: options.most_bytes.max(options.keep_bytes) };
         let shared = Arc::new(Shared {
             buffers: recorders.iter().map(|(buffer, _)| buffer.clone()).collect(),
             book: Arc::default(),
@@ -94,21 +89,12 @@ impl Logs {
             stats: registry.control().access_log(),
         });
         let (commands, receiver) = mpsc::channel();
-        let writer = Writer {
-            shared: shared.clone(),
-            commands: receiver,
-            interval: options.interval,
-        };
-        let thread = thread::Builder::new()
-            .name("access-log".to_owned())
-            .spawn(move || writer.run())?;
+        let writer =
+            Writer { shared: shared.clone(), commands: receiver, interval: options.interval };
+        let thread =
+            thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run())?;
         shared.wake.set_thread(thread.thread().clone());
-        Ok(Arc::new(Self {
-            shared,
-            commands,
-            recorders,
-            sinks: Mutex::default(),
-        }))
+        Ok(Arc::new(Self { shared, commands, recorders, sinks: Mutex::default() }))
     }
 
     /// The way into the logs for worker `index`.
@@ -151,10 +137,7 @@ impl Logs {
 
     /// Opens all files again, as after log rotation (SIGUSR1). What was recorded before goes to the old file.
     pub fn reopen(&self) {
-        let sinks = lock(&self.sinks)
-            .values()
-            .filter_map(Weak::upgrade)
-            .collect();
+        let sinks = lock(&self.sinks).values().filter_map(Weak::upgrade).collect();
         self.send(Command::Reopen(sinks));
     }
 
@@ -266,9 +249,7 @@ impl Writer {
             for command in commands {
                 match command {
                     Command::Reopen(sinks) => {
-                        sinks
-                            .iter()
-                            .for_each(|sink| sink.reopen(&self.shared.stats));
+                        sinks.iter().for_each(|sink| sink.reopen(&self.shared.stats));
                     }
                     Command::Flush(done) => drop(done.send(())),
                     Command::Stop => {

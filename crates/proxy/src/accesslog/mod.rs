@@ -22,6 +22,7 @@ mod tests;
 pub use filter::{Compare, Filter};
 pub use flags::ResponseFlags;
 pub use format::{Format, FormatError, Workload};
+pub(crate) use format::{query, timestamp};
 pub use log::{Log, Output};
 pub use logs::{Logs, Options};
 pub use plan::CapturePlan;

@@ -18,10 +18,7 @@ impl Headers {
     /// Asks for a header, by its name in lower case, unless every record keeps it anyway.
     pub(super) fn add(&mut self, source: Source, name: &str) {
         let (names, always) = match source {
-            Source::Request => (
-                &mut self.0.request,
-                Field::of_request_header(name).is_some(),
-            ),
+            Source::Request => (&mut self.0.request, Field::of_request_header(name).is_some()),
             Source::Response => (&mut self.0.response, OF_RESPONSE.contains(&name)),
             Source::Trailer => (&mut self.0.trailer, false),
         };
@@ -100,10 +97,7 @@ mod tests {
         let plan = headers.into_plan().unwrap();
         assert_eq!(plan.request(), ["x-foo".into(), "x-bar".into()]);
         assert_eq!((plan.response().len(), plan.trailer().len()), (0, 1));
-        assert_eq!(
-            plan.field(Source::Request, "x-bar"),
-            Some(Field::Request(1))
-        );
+        assert_eq!(plan.field(Source::Request, "x-bar"), Some(Field::Request(1)));
         assert_eq!(plan.field(Source::Request, ":path"), Some(Field::Path));
         assert_eq!(plan.field(Source::Response, "x-bar"), None);
     }

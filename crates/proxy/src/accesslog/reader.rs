@@ -50,9 +50,7 @@ impl Reader {
         let since = options
             .since
             .and_then(|since| since.duration_since(UNIX_EPOCH).ok())
-            .map_or(0, |since| {
-                u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-            });
+            .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
         let wanted = |entry: &Entry| is_wanted(&format, since, entry);
         let (next, end) = shared.collect(|ring| {
             let next = match options.tail {
@@ -69,14 +67,7 @@ impl Reader {
             (next, ring.end())
         });
         let end = (!options.follow).then_some(end);
-        Self {
-            shared,
-            format,
-            next,
-            end,
-            since,
-            lines: VecDeque::new(),
-        }
+        Self { shared, format, next, end, since, lines: VecDeque::new() }
     }
 
     /// The next line; `None` at the end, which with `follow` is the end of the process's logs.
@@ -113,15 +104,11 @@ impl Reader {
                 continue;
             }
             let mut text = Vec::new();
-            self.format
-                .render(&entry.record, &entry.log.plan, &mut text);
+            self.format.render(&entry.record, &entry.log.plan, &mut text);
             if text.last() == Some(&b'\n') {
                 text.pop();
             }
-            self.lines.push_back(Line {
-                ended: entry.record.end(),
-                text,
-            });
+            self.lines.push_back(Line { ended: entry.record.end(), text });
         }
         self.next > before
     }

@@ -26,11 +26,7 @@ pub struct Recorder {
 
 impl Recorder {
     pub(super) fn new(buffer: Arc<Buffer>, wake: Arc<Wake>, stats: Stats<AccessLogStats>) -> Self {
-        Self {
-            buffer,
-            wake,
-            stats,
-        }
+        Self { buffer, wake, stats }
     }
 
     /// Hands over a record. Never waits for a file; wakes the log thread only if that was idle.
@@ -155,11 +151,8 @@ mod tests {
     #[test]
     fn order_is_kept_and_the_oldest_gives_way() {
         let registry = Registry::new(1);
-        let recorder = Recorder::new(
-            Arc::default(),
-            Arc::default(),
-            registry.worker(0).access_log(),
-        );
+        let recorder =
+            Recorder::new(Arc::default(), Arc::default(), registry.worker(0).access_log());
         for id in 0..RECORDS as u64 + 10 {
             let mut record = Record::new(Kind::Http, SystemTime::now(), &Log::default());
             record.connection_id = id;
@@ -169,23 +162,15 @@ mod tests {
         assert_eq!(registry.worker(0).access_log().records_dropped.get(), 10);
         let mut taken = [VecDeque::new()];
         Buffer::take_all(std::slice::from_ref(&recorder.buffer), &mut taken);
-        assert!(
-            taken[0]
-                .iter()
-                .map(|record| record.connection_id)
-                .eq(10..RECORDS as u64 + 10)
-        );
+        assert!(taken[0].iter().map(|record| record.connection_id).eq(10..RECORDS as u64 + 10));
         assert_eq!(recorder.buffer.len(), 0);
     }
 
     #[test]
     fn memory_is_bounded_too() {
         let registry = Registry::new(1);
-        let recorder = Recorder::new(
-            Arc::default(),
-            Arc::default(),
-            registry.worker(0).access_log(),
-        );
+        let recorder =
+            Recorder::new(Arc::default(), Arc::default(), registry.worker(0).access_log());
         for _ in 0..1_000 {
             let mut record = Record::new(Kind::Http, SystemTime::now(), &Log::default());
             record.set(Field::Path, vec![b'a'; 60_000]);

@@ -39,14 +39,7 @@ pub(super) struct Entry {
 
 impl Ring {
     pub(super) fn new(keep: Limits, most: Limits) -> Self {
-        Self {
-            entries: VecDeque::new(),
-            first: 0,
-            bytes: 0,
-            keep,
-            most,
-            unwritten: 0,
-        }
+        Self { entries: VecDeque::new(), first: 0, bytes: 0, keep, most, unwritten: 0 }
     }
 
     /// Appends an entry; returns how many entries went that the files never saw.
@@ -110,23 +103,15 @@ mod tests {
     fn entry(id: u64) -> Entry {
         let mut record = Record::new(Kind::Http, SystemTime::now(), &Log::default());
         record.connection_id = id;
-        Entry {
-            record,
-            log: Arc::default(),
-        }
+        Entry { record, log: Arc::default() }
     }
 
     fn ids(ring: &Ring, from: u64) -> Vec<u64> {
-        ring.since(from)
-            .map(|(_, entry)| entry.record.connection_id)
-            .collect()
+        ring.since(from).map(|(_, entry)| entry.record.connection_id).collect()
     }
 
     fn limits(records: usize) -> Limits {
-        Limits {
-            records,
-            bytes: usize::MAX,
-        }
+        Limits { records, bytes: usize::MAX }
     }
 
     #[test]
@@ -147,17 +132,11 @@ mod tests {
     #[test]
     fn memory_is_bounded_but_the_newest_stays() {
         let one = entry(0).record.size();
-        let limits = Limits {
-            records: 100,
-            bytes: 3 * one,
-        };
+        let limits = Limits { records: 100, bytes: 3 * one };
         let mut ring = Ring::new(limits, limits);
         assert_eq!((0..10).map(|id| ring.push(entry(id))).sum::<u64>(), 7);
         assert_eq!(ids(&ring, 0), [7, 8, 9]);
-        let tiny = Limits {
-            records: 1,
-            bytes: 1,
-        };
+        let tiny = Limits { records: 1, bytes: 1 };
         let mut ring = Ring::new(tiny, tiny);
         ring.push(entry(0));
         ring.push(entry(1));

@@ -87,16 +87,8 @@ impl Sink {
     pub(super) fn open(destination: Destination) -> Result<Self, SinkError> {
         match destination.open() {
             Ok(file) => {
-                let state = State {
-                    file,
-                    lines: Vec::new(),
-                    failing: false,
-                    torn: false,
-                };
-                Ok(Self {
-                    destination,
-                    state: Mutex::new(state),
-                })
+                let state = State { file, lines: Vec::new(), failing: false, torn: false };
+                Ok(Self { destination, state: Mutex::new(state) })
             }
             Err(error) => Err(SinkError { destination, error }),
         }
@@ -206,10 +198,7 @@ mod tests {
             sink.write(&stats);
         }
         assert!(!sink.append(|_| {}), "nothing waits");
-        assert_eq!(
-            (stats.write_failed.get(), stats.write_completed.get()),
-            (3, 0)
-        );
+        assert_eq!((stats.write_failed.get(), stats.write_completed.get()), (3, 0));
         assert!(sink.lock().failing);
     }
 

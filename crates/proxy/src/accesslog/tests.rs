@@ -22,24 +22,14 @@ impl Fixture {
     fn new(workers: usize, options: Options) -> Self {
         let registry = Registry::new(workers);
         let logs = Logs::start(&registry, options).unwrap();
-        Self {
-            registry,
-            logs,
-            folder: tempfile::tempdir().unwrap(),
-        }
+        Self { registry, logs, folder: tempfile::tempdir().unwrap() }
     }
 
     fn file_log(&self, name: &str, format: &str, filter: Option<Filter>) -> Log {
         let path = self.folder.path().join(name);
         let sink = self.logs.sink(Destination::File(path)).unwrap();
         let format = Arc::new(Format::text(format, false).unwrap());
-        self.logs
-            .log(vec![Output {
-                sink,
-                format,
-                filter,
-            }])
-            .unwrap()
+        self.logs.log(vec![Output { sink, format, filter }]).unwrap()
     }
 
     fn written(&self, name: &str) -> String {
@@ -89,18 +79,12 @@ async fn files_and_readers_see_every_record_in_order() {
         "a request that just ended is seen"
     );
     timeout(DEADLINE, fixture.logs.flush()).await.unwrap();
-    let mut in_file: Vec<u64> = fixture
-        .written("a.log")
-        .lines()
-        .map(|line| line.parse().unwrap())
-        .collect();
+    let mut in_file: Vec<u64> =
+        fixture.written("a.log").lines().map(|line| line.parse().unwrap()).collect();
     in_file.sort_unstable();
     assert!(in_file.into_iter().eq(0..1_000));
     let stats = fixture.registry.control().access_log();
-    assert_eq!(
-        (stats.write_failed.get(), stats.records_overrun.get()),
-        (0, 0)
-    );
+    assert_eq!((stats.write_failed.get(), stats.records_overrun.get()), (0, 0));
     assert!(stats.write_completed.get() > 0);
 }
 
@@ -118,53 +102,23 @@ async fn tail_since_and_filter() {
     recorder.record(record(&Log::default(), 100));
     let lines = async |options| all(fixture.logs.read(ids(), options)).await;
     assert_eq!(lines(ReadOptions::default()).await.len(), 50);
-    let tail = ReadOptions {
-        tail: Some(2),
-        ..ReadOptions::default()
-    };
+    let tail = ReadOptions { tail: Some(2), ..ReadOptions::default() };
     assert_eq!(lines(tail).await, ["96", "98"]);
-    assert_eq!(
-        lines(ReadOptions {
-            tail: Some(0),
-            ..tail
-        })
-        .await,
-        [] as [&str; 0]
-    );
-    assert_eq!(
-        lines(ReadOptions {
-            tail: Some(1_000),
-            ..tail
-        })
-        .await
-        .len(),
-        50
-    );
+    assert_eq!(lines(ReadOptions { tail: Some(0), ..tail }).await, [] as [&str; 0]);
+    assert_eq!(lines(ReadOptions { tail: Some(1_000), ..tail }).await.len(), 50);
     let since = ReadOptions {
         since: Some(UNIX_EPOCH + Duration::from_nanos(95)),
         ..ReadOptions::default()
     };
     assert_eq!(lines(since).await, ["96", "98"]);
-    assert_eq!(
-        lines(ReadOptions {
-            tail: Some(1),
-            ..since
-        })
-        .await,
-        ["98"]
-    );
+    assert_eq!(lines(ReadOptions { tail: Some(1), ..since }).await, ["98"]);
     let mixer = Arc::new(Format::mixer(Workload {
         namespace: "istio-system".into(),
         app: "a".into(),
         pod: "p".into(),
         deployment: "d".into(),
     }));
-    assert_eq!(
-        all(fixture.logs.read(mixer, ReadOptions::default()))
-            .await
-            .len(),
-        101
-    );
+    assert_eq!(all(fixture.logs.read(mixer, ReadOptions::default())).await.len(), 101);
 }
 
 #[tokio::test]
@@ -173,18 +127,9 @@ async fn following_goes_on_until_the_end() {
     let log = fixture.file_log("a.log", "x\n", None);
     let recorder = fixture.logs.recorder(0);
     recorder.record(record(&log, 0));
-    let follow = ReadOptions {
-        follow: true,
-        tail: Some(1),
-        ..ReadOptions::default()
-    };
+    let follow = ReadOptions { follow: true, tail: Some(1), ..ReadOptions::default() };
     let mut reader = fixture.logs.read(ids(), follow);
-    let mut next = async || {
-        timeout(DEADLINE, reader.next())
-            .await
-            .unwrap()
-            .map(|line| line.ended)
-    };
+    let mut next = async || timeout(DEADLINE, reader.next()).await.unwrap().map(|line| line.ended);
     assert_eq!(next().await, Some(0));
     for id in 1..50 {
         recorder.record(record(&log, id));
@@ -237,33 +182,20 @@ async fn a_log_that_is_gone_still_gets_its_last_records() {
     drop(log);
     timeout(DEADLINE, fixture.logs.flush()).await.unwrap();
     assert_eq!(fixture.written("a.log"), "1\n");
-    assert_eq!(
-        all(fixture.logs.read(ids(), ReadOptions::default())).await,
-        ["1"]
-    );
+    assert_eq!(all(fixture.logs.read(ids(), ReadOptions::default())).await, ["1"]);
     assert_eq!(fixture.logs.known_logs(), 0, "and is forgotten after that");
 }
 
 #[tokio::test]
 async fn what_is_kept_is_bounded() {
-    let options = Options {
-        keep_records: 10,
-        ..Options::default()
-    };
+    let options = Options { keep_records: 10, ..Options::default() };
     let fixture = Fixture::new(1, options);
     let log = fixture.file_log("a.log", "%CONNECTION_ID%\n", None);
     let recorder = fixture.logs.recorder(0);
     (0..1_000).for_each(|id| recorder.record(record(&log, id)));
     timeout(DEADLINE, fixture.logs.flush()).await.unwrap();
-    assert_eq!(
-        fixture.written("a.log").lines().count(),
-        1_000,
-        "files miss nothing"
-    );
-    assert_eq!(
-        all(fixture.logs.read(ids(), ReadOptions::default())).await,
-        numbers(990..1_000)
-    );
+    assert_eq!(fixture.written("a.log").lines().count(), 1_000, "files miss nothing");
+    assert_eq!(all(fixture.logs.read(ids(), ReadOptions::default())).await, numbers(990..1_000));
 }
 
 /// A pipe that nobody reads holds up neither workers nor readers, and loses the oldest lines.
@@ -287,34 +219,17 @@ async fn a_stuck_file_holds_nobody_up() {
     )
     .unwrap();
     // Read and write, so that opening the other end does not wait for a peer.
-    let reading = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&pipe)
-        .unwrap();
+    let reading = std::fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
     let log = fixture.file_log("pipe", &"%CONNECTION_ID% ".repeat(2_000), None);
     let recorder = fixture.logs.recorder(0);
     for id in 0..1_000 {
         recorder.record(record(&log, id));
         // Readers empty the worker's buffer even while the log thread waits.
-        let last = all(fixture.logs.read(
-            ids(),
-            ReadOptions {
-                tail: Some(1),
-                ..Default::default()
-            },
-        ));
+        let last =
+            all(fixture.logs.read(ids(), ReadOptions { tail: Some(1), ..Default::default() }));
         assert_eq!(last.await, [id.to_string()]);
     }
-    assert!(
-        fixture
-            .registry
-            .control()
-            .access_log()
-            .records_overrun
-            .get()
-            > 500
-    );
+    assert!(fixture.registry.control().access_log().records_overrun.get() > 500);
     // Lets the log thread go on and end.
     let drain = std::thread::spawn(move || {
         std::io::copy(&mut std::io::BufReader::new(reading), &mut std::io::sink())
@@ -325,10 +240,7 @@ async fn a_stuck_file_holds_nobody_up() {
 #[test]
 fn an_idle_thread_wakes_for_one_record() {
     // So short that the thread goes idle again and again, now before and now after the next record.
-    let options = Options {
-        interval: Duration::from_micros(50),
-        ..Options::default()
-    };
+    let options = Options { interval: Duration::from_micros(50), ..Options::default() };
     let fixture = Fixture::new(1, options);
     let log = fixture.file_log("a.log", "%CONNECTION_ID%\n", None);
     let recorder = fixture.logs.recorder(0);
@@ -337,10 +249,7 @@ fn an_idle_thread_wakes_for_one_record() {
         recorder.record(record(&log, id));
         let expected = id as usize + 1;
         while fixture.written("a.log").lines().count() < expected {
-            assert!(
-                start.elapsed().unwrap() < DEADLINE,
-                "record {id} was never written"
-            );
+            assert!(start.elapsed().unwrap() < DEADLINE, "record {id} was never written");
             std::thread::yield_now();
         }
     }

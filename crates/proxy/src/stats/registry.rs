@@ -77,6 +77,13 @@ impl Registry {
         units::all(self).iter().find_map(|unit| unit.get(name))
     }
 
+    /// Connections of all listeners that are open now.
+    pub fn connections(&self) -> u64 {
+        let listeners = self.listeners.all();
+        let blocks = listeners.iter().flat_map(|listener| listener.blocks());
+        blocks.map(|(_, block)| block.downstream_cx_active.get()).sum()
+    }
+
     /// The metrics of one endpoint of a cluster, as `/clusters` shows them; all zero if no worker has used
     /// it.
     pub fn endpoint(&self, cluster: &str, address: &str) -> Vec<(&'static str, Kind, u64)> {

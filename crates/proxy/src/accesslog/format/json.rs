@@ -36,9 +36,7 @@ impl Node {
 
     fn parse_part(part: &Json, deeper: usize) -> Result<Self, FormatError> {
         let Some(deeper) = deeper.checked_sub(1) else {
-            return Err(FormatError(format!(
-                "a JSON format nests at most {DEEPEST} levels"
-            )));
+            return Err(FormatError(format!("a JSON format nests at most {DEEPEST} levels")));
         };
         Ok(match part {
             Json::String(text) => Self::Template(Template::parse(text)?),

@@ -41,16 +41,9 @@ impl Workload {
     fn request(&self, record: &Record, mut object: Object<'_>) {
         let text = |field| record.get(field).unwrap_or_default();
         let Traffic {
-            received,
-            sent,
-            request_headers,
-            response_headers,
-            response_trailers,
-            ..
+            received, sent, request_headers, response_headers, response_trailers, ..
         } = record.bytes;
-        let path = record
-            .get(Field::OriginalPath)
-            .or_else(|| record.get(Field::Path));
+        let path = record.get(Field::OriginalPath).or_else(|| record.get(Field::Path));
         let scheme = record.get(Field::Scheme).unwrap_or(b"http");
         object
             .moment("time", record.start)
@@ -77,10 +70,7 @@ impl Workload {
             .number("responseCode", record.status.into())
             .number("responseSize", sent)
             .moment("responseTimestamp", record.end())
-            .number(
-                "sentBytes",
-                sent + u64::from(response_headers) + u64::from(response_trailers),
-            );
+            .number("sentBytes", sent + u64::from(response_headers) + u64::from(response_trailers));
         // Mixer gave the gateway's own address here, and always in its 16-byte form.
         let source = record.downstream_local.map(|address| match address.ip() {
             IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
@@ -96,11 +86,7 @@ impl Workload {
 
     fn connection(&self, record: &Record, event: &str, mut object: Object<'_>) {
         let Traffic { received, sent, .. } = record.bytes;
-        let lasted = if event == "open" {
-            0
-        } else {
-            record.end() - record.start
-        };
+        let lasted = if event == "open" { 0 } else { record.end() - record.start };
         object
             .moment("time", record.end())
             .text("instance", "tcpaccesslog.logentry.istio-system")
@@ -111,25 +97,14 @@ impl Workload {
             .text("protocol", "tcp")
             .number("receivedBytes", received)
             .text("reporter", "source")
-            .text(
-                "requestedServerName",
-                record.get(Field::ServerName).unwrap_or_default(),
-            )
+            .text("requestedServerName", record.get(Field::ServerName).unwrap_or_default())
             .number("sentBytes", sent);
         self.source(record.downstream_remote.map(octets).as_deref(), &mut object);
-        object
-            .number("totalReceivedBytes", received)
-            .number("totalSentBytes", sent)
-            .close();
+        object.number("totalReceivedBytes", received).number("totalSentBytes", sent).close();
     }
 
     fn source(&self, ip: Option<&[u8]>, object: &mut Object<'_>) {
-        let Self {
-            namespace,
-            app,
-            pod,
-            deployment,
-        } = self;
+        let Self { namespace, app, pod, deployment } = self;
         let owner =
             format!("kubernetes://apis/apps/v1/namespaces/{namespace}/deployments/{deployment}");
         object
@@ -166,10 +141,7 @@ fn service_host(record: &Record) -> &[u8] {
         (Some(host), Some(_)) => host,
         _ => {
             let authority = record.get(Field::Authority).unwrap_or_default();
-            authority
-                .split(|byte| *byte == b':')
-                .next()
-                .unwrap_or_default()
+            authority.split(|byte| *byte == b':').next().unwrap_or_default()
         }
     }
 }

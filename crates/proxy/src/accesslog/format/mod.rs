@@ -8,6 +8,7 @@ mod mixer;
 mod operator;
 mod parse;
 mod plain;
+pub(crate) mod query;
 mod time;
 mod value;
 
@@ -17,6 +18,7 @@ mod tests;
 use std::borrow::Cow;
 
 pub use mixer::Workload;
+pub(crate) use time::timestamp;
 
 use self::json::Node;
 use self::parse::Template;
@@ -62,14 +64,8 @@ pub struct Format(Shape);
 
 #[derive(Clone, Debug)]
 enum Shape {
-    Text {
-        template: Template,
-        absent: &'static str,
-    },
-    Json {
-        root: Node,
-        omit_empty: bool,
-    },
+    Text { template: Template, absent: &'static str },
+    Json { root: Node, omit_empty: bool },
     Mixer(Workload),
 }
 
@@ -81,10 +77,7 @@ impl Format {
     /// Names the operator at fault and its place.
     pub fn text(source: &str, omit_empty: bool) -> Result<Self, FormatError> {
         let absent = if omit_empty { "" } else { "-" };
-        Ok(Self(Shape::Text {
-            template: Template::parse(source)?,
-            absent,
-        }))
+        Ok(Self(Shape::Text { template: Template::parse(source)?, absent }))
     }
 
     /// A `json_format`: an object whose strings are format strings. A string that is a single operator
@@ -94,10 +87,7 @@ impl Format {
     /// # Errors
     /// Names the key, the operator at fault and its place.
     pub fn json(format: &serde_json::Value, omit_empty: bool) -> Result<Self, FormatError> {
-        Ok(Self(Shape::Json {
-            root: Node::parse(format)?,
-            omit_empty,
-        }))
+        Ok(Self(Shape::Json { root: Node::parse(format)?, omit_empty }))
     }
 
     /// The JSON lines that Istio's Mixer wrote for requests and connections, as this workload.
@@ -107,10 +97,7 @@ impl Format {
 
     /// The format string behind a name: `istio` (today's default), `istio-1.1`, `istio-1.0`, `envoy`.
     pub fn named(name: &str) -> Option<&'static str> {
-        NAMED
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, source)| *source)
+        NAMED.iter().find(|(known, _)| *known == name).map(|(_, source)| *source)
     }
 
     /// The format of `--access-log-format`: a name, or a format string.
@@ -195,9 +182,7 @@ impl FormatError {
 
     pub(super) fn too_many_headers(count: usize) -> Self {
         let most = CapturePlan::MOST;
-        Self(format!(
-            "formats of one log ask for {count} headers; at most {most} can be kept"
-        ))
+        Self(format!("formats of one log ask for {count} headers; at most {most} can be kept"))
     }
 
     fn inside(self, key: &str) -> Self {
@@ -219,10 +204,9 @@ impl<'a> View<'a> {
             (Source::Response, ":status") => {
                 Some(self.record.status).filter(|&s| s > 0).map(u128::from)
             }
-            (Source::Response, "x-envoy-upstream-service-time") => self
-                .record
-                .upstream_service_time
-                .map(|time| time.as_millis()),
+            (Source::Response, "x-envoy-upstream-service-time") => {
+                self.record.upstream_service_time.map(|time| time.as_millis())
+            }
             _ => {
                 let field = self.plan.field(source, name);
                 return Value::bytes(field.and_then(|field| self.record.get(field)));

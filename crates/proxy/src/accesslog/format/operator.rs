@@ -4,11 +4,11 @@
 //! TLS details of issue and fingerprint, virtual clusters, and header sizes on the wire. A record does not
 //! hold them, and a `-` for something that was never measured would be a lie.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use super::View;
 use super::plain::{NOT_KEPT, PLAIN, Read};
+use super::query;
 use super::time::TimeFormat;
 use super::value::Value;
 use crate::accesslog::plan::{Headers, Source};
@@ -124,9 +124,10 @@ impl Operator {
             known if NOT_KEPT.contains(&known) => {
                 Err("is Envoy's, but its value is not kept here: leave it out".to_owned())
             }
-            _ => Err(
-                "is unknown; Envoy's documentation of access logs lists the operators".to_owned(),
-            ),
+            _ => {
+                Err("is unknown; Envoy's documentation of access logs lists the operators"
+                    .to_owned())
+            }
         }
     }
 
@@ -159,20 +160,16 @@ impl Operator {
                     NameOrder::HostFirst => host.or(sni),
                 })
             }
-            Self::Path { query, source } => {
+            Self::Path { query: whole, source } => {
                 let path = source.path(view);
-                Value::bytes(if *query {
-                    path
-                } else {
-                    path.map(|path| split_query(path).0)
-                })
+                Value::bytes(if *whole { path } else { path.map(|path| query::split(path).0) })
             }
             Self::Query(source) => {
-                Value::bytes(source.path(view).and_then(|path| split_query(path).1))
+                Value::bytes(source.path(view).and_then(|path| query::split(path).1))
             }
             Self::QueryParameter(name) => PathSource::OriginalOrCurrent
                 .path(view)
-                .and_then(|path| query_parameter(split_query(path).1?, name))
+                .and_then(|path| query::parameter(query::split(path).1?, name))
                 .map_or(Value::Absent, Value::Bytes),
             Self::Constant(text) => Value::bytes(text.as_deref().map(str::as_bytes)),
         }
@@ -209,9 +206,7 @@ impl Operator {
 }
 
 fn header(source: Source, text: &str) -> Result<Operator, String> {
-    let mut names = text
-        .split('?')
-        .map(|name| name.trim().to_ascii_lowercase().into_boxed_str());
+    let mut names = text.split('?').map(|name| name.trim().to_ascii_lowercase().into_boxed_str());
     let (name, other) = (names.next().unwrap_or_default(), names.next());
     match names.next() {
         None => Ok(Operator::Header(source, name, other)),
@@ -222,7 +217,7 @@ fn header(source: Source, text: &str) -> Result<Operator, String> {
 fn between(text: &str) -> Result<Operator, String> {
     let [from, to, unit] = text.split(':').collect::<Vec<_>>()[..] else {
         return Err(
-            "needs three arguments, as in %COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%".to_owned(),
+            "needs three arguments, as in %COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%".to_owned()
         );
     };
     let moment = |name: &str| {
@@ -242,9 +237,9 @@ fn grpc_form(text: &str) -> Result<GrpcForm, String> {
         "" | "CAMEL_STRING" => Ok(GrpcForm::Camel),
         "SNAKE_STRING" => Ok(GrpcForm::Snake),
         "NUMBER" => Ok(GrpcForm::Number),
-        other => Err(format!(
-            "does not know the form {other} (CAMEL_STRING, SNAKE_STRING, NUMBER)"
-        )),
+        other => {
+            Err(format!("does not know the form {other} (CAMEL_STRING, SNAKE_STRING, NUMBER)"))
+        }
     }
 }
 
@@ -253,9 +248,7 @@ fn name_order(text: &str) -> Result<NameOrder, String> {
         "" | "SNI_ONLY" => Ok(NameOrder::SniOnly),
         "SNI_FIRST" => Ok(NameOrder::SniFirst),
         "HOST_FIRST" => Ok(NameOrder::HostFirst),
-        other => Err(format!(
-            "does not know the order {other} (SNI_ONLY, SNI_FIRST, HOST_FIRST)"
-        )),
+        other => Err(format!("does not know the order {other} (SNI_ONLY, SNI_FIRST, HOST_FIRST)")),
     }
 }
 
@@ -266,10 +259,7 @@ fn path(text: &str) -> Result<Operator, String> {
         "NQ" => false,
         other => return Err(format!("does not know {other} (WQ with query, NQ without)")),
     };
-    Ok(Operator::Path {
-        query,
-        source: path_source(source)?,
-    })
+    Ok(Operator::Path { query, source: path_source(source)? })
 }
 
 fn path_source(text: &str) -> Result<PathSource, String> {
@@ -277,9 +267,7 @@ fn path_source(text: &str) -> Result<PathSource, String> {
         "" | "ORIG_OR_PATH" => Ok(PathSource::OriginalOrCurrent),
         "ORIG" => Ok(PathSource::Original),
         "PATH" => Ok(PathSource::Current),
-        other => Err(format!(
-            "does not know the path {other} (ORIG, PATH, ORIG_OR_PATH)"
-        )),
+        other => Err(format!("does not know the path {other} (ORIG, PATH, ORIG_OR_PATH)")),
     }
 }
 
@@ -324,61 +312,14 @@ impl Moment {
 
 impl PathSource {
     fn path<'a>(self, view: View<'a>) -> Option<&'a [u8]> {
-        let (original, current) = (
-            view.record.get(Field::OriginalPath),
-            view.record.get(Field::Path),
-        );
+        let (original, current) =
+            (view.record.get(Field::OriginalPath), view.record.get(Field::Path));
         match self {
             Self::Current => current,
             Self::Original => original,
             Self::OriginalOrCurrent => original.or(current),
         }
     }
-}
-
-/// A path without its query, and the query if it has one.
-fn split_query(path: &[u8]) -> (&[u8], Option<&[u8]>) {
-    match path.iter().position(|byte| *byte == b'?') {
-        Some(at) => (&path[..at], Some(&path[at + 1..])),
-        None => (path, None),
-    }
-}
-
-/// The first parameter of that name, decoded.
-fn query_parameter<'a>(query: &'a [u8], name: &str) -> Option<Cow<'a, [u8]>> {
-    let query = query.split(|byte| *byte == b'#').next().unwrap_or_default();
-    query.split(|byte| *byte == b'&').find_map(|pair| {
-        let at = pair
-            .iter()
-            .position(|byte| *byte == b'=')
-            .unwrap_or(pair.len());
-        let value = pair.get(at + 1..).unwrap_or_default();
-        (*percent_decode(&pair[..at]) == *name.as_bytes()).then(|| percent_decode(value))
-    })
-}
-
-/// Decodes `%41`; what is no such sequence stays as it is.
-fn percent_decode(text: &[u8]) -> Cow<'_, [u8]> {
-    if !text.contains(&b'%') {
-        return Cow::Borrowed(text);
-    }
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let [first, tail @ ..] = rest {
-        let digit = |byte: u8| (byte as char).to_digit(16);
-        rest = match (first, tail) {
-            (b'%', [high, low, after @ ..]) if digit(*high).is_some() && digit(*low).is_some() => {
-                let value = digit(*high).unwrap_or_default() * 16 + digit(*low).unwrap_or_default();
-                decoded.push(value as u8);
-                after
-            }
-            _ => {
-                decoded.push(*first);
-                tail
-            }
-        };
-    }
-    Cow::Owned(decoded)
 }
 
 /// Names of the gRPC status codes, in order.
@@ -430,9 +371,7 @@ impl GrpcForm {
         let Some(status) = status else {
             return Value::Absent;
         };
-        let names = usize::try_from(status)
-            .ok()
-            .and_then(|index| GRPC.get(index));
+        let names = usize::try_from(status).ok().and_then(|index| GRPC.get(index));
         match (self, names) {
             (Self::Number, _) | (_, None) => Value::Number(status),
             (Self::Camel, Some((camel, _))) => Value::Static(camel),

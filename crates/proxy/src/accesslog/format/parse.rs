@@ -114,12 +114,7 @@ impl<'a> Command<'a> {
         }
         rest = rest.strip_prefix('%')?;
         let well_formed = !name.is_empty() && length != Some("");
-        well_formed.then_some(Self {
-            name,
-            argument,
-            length,
-            used: source.len() - rest.len(),
-        })
+        well_formed.then_some(Self { name, argument, length, used: source.len() - rest.len() })
     }
 
     fn into_piece(self, at: usize) -> Result<Piece, FormatError> {
@@ -132,9 +127,6 @@ impl<'a> Command<'a> {
             return Err(FormatError::operator(self.name, at, "takes no length"));
         }
         // More digits than a number holds cut nothing.
-        Ok(Piece::Operator(
-            operator,
-            Some(length.parse().unwrap_or(usize::MAX)),
-        ))
+        Ok(Piece::Operator(operator, Some(length.parse().unwrap_or(usize::MAX))))
     }
 }

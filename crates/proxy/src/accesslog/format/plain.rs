@@ -24,83 +24,41 @@ pub(super) const PLAIN: &[(&str, Read)] = &[
     ("BYTES_RECEIVED", |v| Value::Number(v.record.bytes.received)),
     ("BYTES_SENT", |v| Value::Number(v.record.bytes.sent)),
     ("CONNECTION_ID", |v| Value::Number(v.record.connection_id)),
-    ("CONNECTION_TERMINATION_DETAILS", |v| {
-        text(v, Field::ConnectionTermination)
-    }),
-    ("DOWNSTREAM_DIRECT_LOCAL_ADDRESS", |v| {
-        address(v.record.downstream_local)
-    }),
-    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS", |v| {
-        address(v.record.downstream_direct_remote)
-    }),
-    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", |v| {
-        ip(v.record.downstream_direct_remote)
-    }),
-    ("DOWNSTREAM_DIRECT_REMOTE_PORT", |v| {
-        port(v.record.downstream_direct_remote)
-    }),
-    ("DOWNSTREAM_LOCAL_ADDRESS", |v| {
-        address(v.record.downstream_local)
-    }),
-    ("DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", |v| {
-        ip(v.record.downstream_local)
-    }),
+    ("CONNECTION_TERMINATION_DETAILS", |v| text(v, Field::ConnectionTermination)),
+    ("DOWNSTREAM_DIRECT_LOCAL_ADDRESS", |v| address(v.record.downstream_local)),
+    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS", |v| address(v.record.downstream_direct_remote)),
+    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", |v| ip(v.record.downstream_direct_remote)),
+    ("DOWNSTREAM_DIRECT_REMOTE_PORT", |v| port(v.record.downstream_direct_remote)),
+    ("DOWNSTREAM_LOCAL_ADDRESS", |v| address(v.record.downstream_local)),
+    ("DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", |v| ip(v.record.downstream_local)),
     ("DOWNSTREAM_LOCAL_PORT", |v| port(v.record.downstream_local)),
     ("DOWNSTREAM_LOCAL_URI_SAN", |v| text(v, Field::LocalUri)),
     ("DOWNSTREAM_PEER_SUBJECT", |v| text(v, Field::PeerSubject)),
     ("DOWNSTREAM_PEER_URI_SAN", |v| text(v, Field::PeerUri)),
-    ("DOWNSTREAM_REMOTE_ADDRESS", |v| {
-        address(v.record.downstream_remote)
-    }),
-    ("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", |v| {
-        ip(v.record.downstream_remote)
-    }),
-    ("DOWNSTREAM_REMOTE_PORT", |v| {
-        port(v.record.downstream_remote)
-    }),
+    ("DOWNSTREAM_REMOTE_ADDRESS", |v| address(v.record.downstream_remote)),
+    ("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", |v| ip(v.record.downstream_remote)),
+    ("DOWNSTREAM_REMOTE_PORT", |v| port(v.record.downstream_remote)),
     ("DOWNSTREAM_TLS_CIPHER", |v| text(v, Field::TlsCipher)),
     ("DOWNSTREAM_TLS_VERSION", |v| text(v, Field::TlsVersion)),
-    ("DOWNSTREAM_TRANSPORT_FAILURE_REASON", |v| {
-        word(v, Field::DownstreamFailure)
-    }),
-    ("DOWNSTREAM_WIRE_BYTES_RECEIVED", |v| {
-        Value::Number(v.record.bytes.wire_received)
-    }),
-    ("DOWNSTREAM_WIRE_BYTES_SENT", |v| {
-        Value::Number(v.record.bytes.wire_sent)
-    }),
+    ("DOWNSTREAM_TRANSPORT_FAILURE_REASON", |v| word(v, Field::DownstreamFailure)),
+    ("DOWNSTREAM_WIRE_BYTES_RECEIVED", |v| Value::Number(v.record.bytes.wire_received)),
+    ("DOWNSTREAM_WIRE_BYTES_SENT", |v| Value::Number(v.record.bytes.wire_sent)),
     ("DURATION", |v| millis(Some(v.record.timing.end))),
     ("FILTER_CHAIN_NAME", |v| text(v, Field::FilterChain)),
     ("PROTOCOL", |v| protocol(v.record.protocol)),
-    ("REQUEST_DURATION", |v| {
-        millis(v.record.timing.request_received)
-    }),
-    ("REQUEST_HEADERS_BYTES", |v| {
-        Value::Number(v.record.bytes.request_headers.into())
-    }),
-    ("REQUEST_TX_DURATION", |v| {
-        millis(v.record.timing.upstream_last_sent)
-    }),
+    ("REQUEST_DURATION", |v| millis(v.record.timing.request_received)),
+    ("REQUEST_HEADERS_BYTES", |v| Value::Number(v.record.bytes.request_headers.into())),
+    ("REQUEST_TX_DURATION", |v| millis(v.record.timing.upstream_last_sent)),
     ("RESPONSE_CODE", |v| Value::Number(v.record.status.into())),
     ("RESPONSE_CODE_DETAILS", |v| word(v, Field::Details)),
-    ("RESPONSE_DURATION", |v| {
-        millis(v.record.timing.upstream_first_received)
-    }),
+    ("RESPONSE_DURATION", |v| millis(v.record.timing.upstream_first_received)),
     ("RESPONSE_FLAGS", |v| Value::Flags(v.record.flags)),
     ("RESPONSE_FLAGS_LONG", |v| Value::LongFlags(v.record.flags)),
-    ("RESPONSE_HEADERS_BYTES", |v| {
-        Value::Number(v.record.bytes.response_headers.into())
-    }),
-    ("RESPONSE_TRAILERS_BYTES", |v| {
-        Value::Number(v.record.bytes.response_trailers.into())
-    }),
+    ("RESPONSE_HEADERS_BYTES", |v| Value::Number(v.record.bytes.response_headers.into())),
+    ("RESPONSE_TRAILERS_BYTES", |v| Value::Number(v.record.bytes.response_trailers.into())),
     ("RESPONSE_TX_DURATION", |v| {
         let timing = v.record.timing;
-        millis(
-            timing
-                .upstream_first_received
-                .map(|first| timing.end.saturating_sub(first)),
-        )
+        millis(timing.upstream_first_received.map(|first| timing.end.saturating_sub(first)))
     }),
     ("ROUTE_NAME", |v| text(v, Field::Route)),
     ("STREAM_ID", |v| unique(v, 1)),
@@ -110,47 +68,27 @@ pub(super) const PLAIN: &[(&str, Read)] = &[
         Value::bytes(alias.or_else(|| v.record.get(Field::Cluster)))
     }),
     ("UPSTREAM_CLUSTER_RAW", |v| text(v, Field::Cluster)),
-    ("UPSTREAM_CONNECTION_ID", |v| {
-        Value::Number(v.record.upstream_connection_id)
-    }),
+    ("UPSTREAM_CONNECTION_ID", |v| Value::Number(v.record.upstream_connection_id)),
     ("UPSTREAM_HOST", |v| address(v.record.upstream_remote)),
-    ("UPSTREAM_HOST_NAME", |v| {
-        match v.record.get(Field::UpstreamHostName) {
-            None => address(v.record.upstream_remote),
-            name => Value::bytes(name),
-        }
+    ("UPSTREAM_HOST_NAME", |v| match v.record.get(Field::UpstreamHostName) {
+        None => address(v.record.upstream_remote),
+        name => Value::bytes(name),
     }),
-    ("UPSTREAM_HOST_NAME_WITHOUT_PORT", |v| {
-        match v.record.get(Field::UpstreamHostName) {
-            None => ip(v.record.upstream_remote),
-            name => Value::bytes(name.map(without_port)),
-        }
+    ("UPSTREAM_HOST_NAME_WITHOUT_PORT", |v| match v.record.get(Field::UpstreamHostName) {
+        None => ip(v.record.upstream_remote),
+        name => Value::bytes(name.map(without_port)),
     }),
-    ("UPSTREAM_LOCAL_ADDRESS", |v| {
-        address(v.record.upstream_local)
-    }),
-    ("UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", |v| {
-        ip(v.record.upstream_local)
-    }),
+    ("UPSTREAM_LOCAL_ADDRESS", |v| address(v.record.upstream_local)),
+    ("UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", |v| ip(v.record.upstream_local)),
     ("UPSTREAM_LOCAL_PORT", |v| port(v.record.upstream_local)),
-    ("UPSTREAM_PROTOCOL", |v| {
-        protocol(v.record.upstream_protocol)
-    }),
+    ("UPSTREAM_PROTOCOL", |v| protocol(v.record.upstream_protocol)),
     ("UPSTREAM_REMOTE_ADDRESS", |v| address(connected(v))),
     ("UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", |v| ip(connected(v))),
     ("UPSTREAM_REMOTE_PORT", |v| port(connected(v))),
-    ("UPSTREAM_REQUEST_ATTEMPT_COUNT", |v| {
-        Value::Number(v.record.attempts.into())
-    }),
-    ("UPSTREAM_TRANSPORT_FAILURE_REASON", |v| {
-        word(v, Field::UpstreamFailure)
-    }),
-    ("UPSTREAM_WIRE_BYTES_RECEIVED", |v| {
-        Value::Number(v.record.bytes.upstream_wire_received)
-    }),
-    ("UPSTREAM_WIRE_BYTES_SENT", |v| {
-        Value::Number(v.record.bytes.upstream_wire_sent)
-    }),
+    ("UPSTREAM_REQUEST_ATTEMPT_COUNT", |v| Value::Number(v.record.attempts.into())),
+    ("UPSTREAM_TRANSPORT_FAILURE_REASON", |v| word(v, Field::UpstreamFailure)),
+    ("UPSTREAM_WIRE_BYTES_RECEIVED", |v| Value::Number(v.record.bytes.upstream_wire_received)),
+    ("UPSTREAM_WIRE_BYTES_SENT", |v| Value::Number(v.record.bytes.upstream_wire_sent)),
 ];
 
 /// Operators of Envoy whose value no record holds.
@@ -255,24 +193,11 @@ fn unique(view: View<'_>, purpose: u64) -> Value<'static> {
     let record = view.record;
     let half = |half: u64| {
         let id = record.get(Field::RequestId);
-        KEYS.hash_one((
-            purpose,
-            half,
-            record.start,
-            record.end(),
-            record.connection_id,
-            id,
-        ))
+        KEYS.hash_one((purpose, half, record.start, record.end(), record.connection_id, id))
     };
     let (high, low) = (half(0), half(1));
     let bits = (u128::from(high) << 64 | u128::from(low)) & !(0xf << 76) & !(0b11 << 62);
     let hex = format!("{:032x}", bits | 0x4 << 76 | 0b10 << 62);
-    let parts = [
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..],
-    ];
+    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
     Value::Bytes(parts.join("-").into_bytes().into())
 }

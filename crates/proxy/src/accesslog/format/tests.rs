@@ -91,12 +91,7 @@ fn text(source: &str, record: &Record) -> String {
 /// A record whose plan keeps what `format` asks for, filled from these headers.
 fn with_headers(format: &Format, request: &[(&str, &str)], trailers: &[(&str, &str)]) -> Record {
     fn find<'a>(headers: &'a [(&str, &str)]) -> impl FnMut(&str) -> Option<&'a [u8]> {
-        |name| {
-            headers
-                .iter()
-                .find(|(known, _)| *known == name)
-                .map(|(_, value)| value.as_bytes())
-        }
+        |name| headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_bytes())
     }
     let mut headers = Headers::default();
     format.headers(&mut headers);
@@ -126,11 +121,7 @@ fn guide_000_tcp() {
          \"172.217.31.132:443\" outbound|443||www.google.com 172.30.230.33:54508 172.30.230.33:443 \
          10.127.220.75:49467 www.google.com\n"
     );
-    assert_eq!(
-        named("istio-1.1", &passthrough(Kind::TcpOpen)),
-        "",
-        "logged once, at its end"
-    );
+    assert_eq!(named("istio-1.1", &passthrough(Kind::TcpOpen)), "", "logged once, at its end");
 }
 
 #[test]
@@ -170,10 +161,7 @@ fn todays_istio() {
          \"34.232.181.106:80\" outbound|80||httpbin.org - 172.30.230.33:80 10.127.220.75:52077 - default\n"
     );
     record.flags = ResponseFlags::UPSTREAM_CONNECTION_FAILURE;
-    record.set(
-        Field::UpstreamFailure,
-        "delayed connect error: Connection refused",
-    );
+    record.set(Field::UpstreamFailure, "delayed connect error: Connection refused");
     assert!(
         named("istio", &record)
             .contains(" UF via_upstream - \"delayed_connect_error:_Connection_refused\" 0 135 ")
@@ -231,10 +219,7 @@ fn mixer_tcp() {
         close.contains(r#""connectionDuration":"1.644s","connectionEvent":"close","#),
         "{close}"
     );
-    assert!(
-        close.contains(r#""totalReceivedBytes":589,"totalSentBytes":17798}"#),
-        "{close}"
-    );
+    assert!(close.contains(r#""totalReceivedBytes":589,"totalSentBytes":17798}"#), "{close}");
 }
 
 #[test]
@@ -242,15 +227,9 @@ fn every_named_format_parses_and_the_rest_is_refused_with_the_names() {
     for (name, _) in NAMED {
         assert!(Format::from_flag(name).is_ok(), "{name}");
     }
-    assert_eq!(
-        render(&Format::default(), &teapot()),
-        named("envoy", &teapot())
-    );
+    assert_eq!(render(&Format::default(), &teapot()), named("envoy", &teapot()));
     let error = Format::from_flag("istio-0.8").unwrap_err().to_string();
-    assert!(
-        error.contains("istio-1.1") && error.contains("istio-0.8"),
-        "{error}"
-    );
+    assert!(error.contains("istio-1.1") && error.contains("istio-0.8"), "{error}");
 }
 
 #[test]
@@ -272,28 +251,13 @@ fn operators() {
         ("%START_TIME(%s.%3f)%", "1548945618.645"),
         ("%EMIT_TIME%", "2019-01-31T14:40:18.832Z"),
         ("%REQ(:METHOD)%|%%req%%", "GET|%req%"),
-        (
-            "%REQ(:PATH)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
-            "/status/418 /old?a=1&b=x%20y%2&c",
-        ),
+        ("%REQ(:PATH)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%", "/status/418 /old?a=1&b=x%20y%2&c"),
         ("%REQ(user-agent):4%", "curl"),
-        (
-            "%REQ(host)% %REQ(x-none?user-agent)% %REQ(x-none)%",
-            "httpbin.org curl/7.54.0 -",
-        ),
-        (
-            "%RESP(:STATUS)% %RESP(X-Envoy-Upstream-Service-Time)%",
-            "418 186",
-        ),
+        ("%REQ(host)% %REQ(x-none?user-agent)% %REQ(x-none)%", "httpbin.org curl/7.54.0 -"),
+        ("%RESP(:STATUS)% %RESP(X-Envoy-Upstream-Service-Time)%", "418 186"),
         ("%RESPONSE_CODE% %RESPONSE_FLAGS%", "418 UF,URX"),
-        (
-            "%RESPONSE_FLAGS_LONG%",
-            "UpstreamConnectionFailure,UpstreamRetryLimitExceeded",
-        ),
-        (
-            "%DURATION% %REQUEST_DURATION% %RESPONSE_DURATION% %RESPONSE_TX_DURATION%",
-            "187 1 186 0",
-        ),
+        ("%RESPONSE_FLAGS_LONG%", "UpstreamConnectionFailure,UpstreamRetryLimitExceeded"),
+        ("%DURATION% %REQUEST_DURATION% %RESPONSE_DURATION% %RESPONSE_TX_DURATION%", "187 1 186 0"),
         ("%REQUEST_TX_DURATION%", "-"),
         ("%COMMON_DURATION(DS_RX_BEG:DS_RX_END:us)%", "1500"),
         ("%COMMON_DURATION(US_TX_BEG:US_RX_BEG:ms)%", "184"),
@@ -303,37 +267,22 @@ fn operators() {
             "%UPSTREAM_CLUSTER% %UPSTREAM_CLUSTER_RAW%",
             "outbound|80||httpbin.org; outbound|80||httpbin.org",
         ),
-        (
-            "%UPSTREAM_HOST% %UPSTREAM_LOCAL_PORT%",
-            "34.232.181.106:80 40000",
-        ),
+        ("%UPSTREAM_HOST% %UPSTREAM_LOCAL_PORT%", "34.232.181.106:80 40000"),
         (
             "%UPSTREAM_HOST_NAME% %UPSTREAM_HOST_NAME_WITHOUT_PORT%",
             "34.232.181.106:80 34.232.181.106",
         ),
         ("%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%", "[2001:db8::1]:9"),
-        (
-            "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%",
-            "2001:db8::1",
-        ),
-        (
-            "%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%:%DOWNSTREAM_LOCAL_PORT%",
-            "172.30.230.33:80",
-        ),
+        ("%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%", "2001:db8::1"),
+        ("%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%:%DOWNSTREAM_LOCAL_PORT%", "172.30.230.33:80"),
         ("%CONNECTION_ID% %ACCESS_LOG_TYPE%", "7 DownstreamEnd"),
         (
             "%PATH% %PATH(NQ)% %PATH(WQ:PATH)% %PATH(NQ:ORIG)%",
             "/old?a=1&b=x%20y%2&c /old /status/418 /old",
         ),
         ("%QUERY_PARAMS% %QUERY_PARAMS(PATH)%", "a=1&b=x%20y%2&c -"),
-        (
-            "%QUERY_PARAM(b)%|%QUERY_PARAM(c)%|%QUERY_PARAM(d)%|%QUERY_PARAM(b):1%",
-            "x y%2||-|x",
-        ),
-        (
-            "%REQUESTED_SERVER_NAME% %REQUESTED_SERVER_NAME(SNI_FIRST)%",
-            "- httpbin.org",
-        ),
+        ("%QUERY_PARAM(b)%|%QUERY_PARAM(c)%|%QUERY_PARAM(d)%|%QUERY_PARAM(b):1%", "x y%2||-|x"),
+        ("%REQUESTED_SERVER_NAME% %REQUESTED_SERVER_NAME(SNI_FIRST)%", "- httpbin.org"),
         ("%GRPC_STATUS%", "-"),
         ("%ENVIRONMENT(NO_SUCH_VARIABLE_HERE)%", "-"),
     ] {
@@ -343,10 +292,8 @@ fn operators() {
 
 #[test]
 fn captured_headers_and_grpc() {
-    let format = Format::text(
-        "%REQ(X-Foo)% %REQ(x-bar?x-foo):2% %TRAILER(x-t)% %RESP(x-r)%",
-        false,
-    );
+    let format =
+        Format::text("%REQ(X-Foo)% %REQ(x-bar?x-foo):2% %TRAILER(x-t)% %RESP(x-r)%", false);
     let format = format.unwrap();
     let record = with_headers(&format, &[("x-foo", "f\"oo")], &[("x-t", "t")]);
     assert_eq!(render(&format, &record), "f\"oo f\" t -");
@@ -357,10 +304,7 @@ fn captured_headers_and_grpc() {
     .unwrap();
     let grpc = ("content-type", "application/grpc+proto");
     let record = with_headers(&format, &[grpc], &[("grpc-status", "3")]);
-    assert_eq!(
-        render(&format, &record),
-        "InvalidArgument INVALID_ARGUMENT 3 3"
-    );
+    assert_eq!(render(&format, &record), "InvalidArgument INVALID_ARGUMENT 3 3");
     let mut record = with_headers(&format, &[grpc], &[]);
     record.status = 503;
     assert_eq!(render(&format, &record), "Unavailable UNAVAILABLE 14 14");
@@ -374,10 +318,7 @@ fn unique_ids_are_stable_and_differ() {
     assert_eq!(id, text("%UNIQUE_ID%", &first));
     assert_ne!(id, text("%UNIQUE_ID%", &second));
     assert_ne!(id, text("%STREAM_ID%", &first));
-    let shape: String = id
-        .chars()
-        .map(|c| if c == '-' { '-' } else { 'x' })
-        .collect();
+    let shape: String = id.chars().map(|c| if c == '-' { '-' } else { 'x' }).collect();
     assert_eq!(shape, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx");
     assert_eq!(id.as_bytes()[14], b'4');
 }
@@ -404,35 +345,18 @@ fn errors_name_operator_and_place() {
         ("%req(a)%", "byte 0", "does not begin"),
         ("%DYNAMIC_METADATA(a:b)%", "byte 0", "not kept"),
         ("%COMMON_DURATION(DS_RX_BEG:FOO:us)%", "byte 0", "FOO"),
-        (
-            "%COMMON_DURATION(DS_RX_BEG:DS_TX_END:h)%",
-            "byte 0",
-            "unit h",
-        ),
+        ("%COMMON_DURATION(DS_RX_BEG:DS_TX_END:h)%", "byte 0", "unit h"),
         ("%GRPC_STATUS(WORDS)%", "byte 0", "WORDS"),
         ("%PATH(XX)%", "byte 0", "XX"),
     ] {
         let error = Format::text(source, false).unwrap_err().to_string();
-        assert!(
-            error.contains(place) && error.contains(word),
-            "{source}: {error}"
-        );
+        assert!(error.contains(place) && error.contains(word), "{source}: {error}");
     }
     let error = Format::json(&json!({"a": {"b": ["%DURATION%", "%NO%"]}}), false).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("a: b: [1]: byte 0: operator %NO%"),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("a: b: [1]: byte 0: operator %NO%"), "{error}");
     assert!(Format::json(&json!("%DURATION%"), false).is_err());
     let deep = (0..40).fold(json!("x"), |inner, _| json!({"k": inner}));
-    assert!(
-        Format::json(&deep, false)
-            .unwrap_err()
-            .to_string()
-            .contains("nests at most")
-    );
+    assert!(Format::json(&deep, false).unwrap_err().to_string().contains("nests at most"));
 }
 
 /// What Envoy 1.40 writes for this format and such a request.
@@ -492,12 +416,7 @@ fn no_input_breaks_a_line() {
         let mut path = b"/?q=%0a%0D%22".to_vec();
         path.extend(bytes());
         record.set(Field::Path, path);
-        for field in [
-            Field::Request(0),
-            Field::Details,
-            Field::ServerName,
-            Field::Authority,
-        ] {
+        for field in [Field::Request(0), Field::Details, Field::ServerName, Field::Authority] {
             record.set(field, bytes());
         }
         let plan = {
@@ -507,12 +426,7 @@ fn no_input_breaks_a_line() {
         };
         let mut line = Vec::new();
         text.render(&record, &plan, &mut line);
-        assert!(
-            !line
-                .iter()
-                .any(|byte| byte.is_ascii_control() && *byte != b'\t'),
-            "{line:?}"
-        );
+        assert!(!line.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t'), "{line:?}");
         for (format, keys) in [(&json, 3), (&mixer, 43)] {
             let mut line = Vec::new();
             format.render(&record, &plan, &mut line);

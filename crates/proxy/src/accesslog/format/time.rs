@@ -1,6 +1,7 @@
 //! Moments as log lines show them, in UTC.
 
 use std::io::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use jiff::fmt::strtime;
@@ -97,9 +98,7 @@ impl TimeFormat {
                         // Tried at parsing; what strftime accepts does not depend on the moment.
                         Piece::Strftime(text) => {
                             out.extend(
-                                strtime::format(text, moment)
-                                    .unwrap_or_default()
-                                    .into_bytes(),
+                                strtime::format(text, moment).unwrap_or_default().into_bytes(),
                             );
                         }
                         Piece::Fraction(digits) => write_fraction(nanos, *digits, out),
@@ -115,12 +114,17 @@ pub(super) fn write_iso(nanos: u64, digits: u8, out: &mut Vec<u8>) {
     let seconds = nanos / NANOS;
     let (year, month, day) = civil(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    put(
-        out,
-        format_args!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}."),
-    );
+    put(out, format_args!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}."));
     write_fraction(nanos, digits, out);
     out.push(b'Z');
+}
+
+/// The moment as protobuf's JSON has it, to the millisecond: `2019-01-31T14:40:18.645Z`.
+pub(crate) fn timestamp(moment: SystemTime) -> String {
+    let nanos = moment.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let mut out = Vec::new();
+    write_iso(u64::try_from(nanos).unwrap_or(u64::MAX), 3, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 fn write_fraction(nanos: u64, digits: u8, out: &mut Vec<u8>) {
@@ -152,12 +156,7 @@ pub(super) fn write_go_duration(nanos: u64, out: &mut Vec<u8>) {
 /// `value` with its last `places` digits behind the point, without zeros at the end.
 fn decimal(value: u64, places: u32) -> String {
     let unit = 10u64.pow(places);
-    let text = format!(
-        "{}.{:0width$}",
-        value / unit,
-        value % unit,
-        width = places as usize
-    );
+    let text = format!("{}.{:0width$}", value / unit, value % unit, width = places as usize);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
@@ -173,11 +172,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
@@ -211,16 +206,10 @@ mod tests {
         let moment = 1_548_945_618_645_864_123;
         for (source, expected) in [
             ("", "2019-01-31T14:40:18.645Z"),
-            (
-                "%Y/%m/%dT%H:%M:%S%z %s",
-                "2019/01/31T14:40:18+0000 1548945618",
-            ),
+            ("%Y/%m/%dT%H:%M:%S%z %s", "2019/01/31T14:40:18+0000 1548945618"),
             ("%s.%3f", "1548945618.645"),
             ("%f|%1f|%9f", "645864123|6|645864123"),
-            (
-                "%E6S %Ez %a %b %e %j %T %F",
-                "18.645864 +00:00 Thu Jan 31 031 14:40:18 2019-01-31",
-            ),
+            ("%E6S %Ez %a %b %e %j %T %F", "18.645864 +00:00 Thu Jan 31 031 14:40:18 2019-01-31"),
             ("é100%%", "é100%"),
         ] {
             let format = TimeFormat::parse(source).unwrap();
