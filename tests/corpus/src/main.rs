@@ -1,0 +1,34 @@
+//! Runs one suite of acceptance cases. `cargo xtask corpus` calls it and holds what it prints against
+//! the list of known failures: `FAIL CASE: …` for each case that fails, then a line with the counts.
+
+mod cases;
+mod validate;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Run a suite of acceptance cases.
+#[derive(Parser)]
+struct Args {
+    #[command(subcommand)]
+    suite: Suite,
+}
+
+#[derive(Subcommand)]
+enum Suite {
+    /// Whole resources, each valid or not.
+    Validate {
+        /// The folder with the cases.
+        folder: PathBuf,
+    },
+}
+
+fn main() -> Result<()> {
+    let tally = match Args::parse().suite {
+        Suite::Validate { folder } => validate::run(&folder)?,
+    };
+    println!("{tally}");
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! Whole resources through the door of the API: unknown fields are refused, then the shape is checked,
+//! then what the object says. Compared are the verdict and whether there is a warning; the words are
+//! ours.
+
+use std::path::Path;
+
+use anyhow::Result;
+use serde::Deserialize;
+use serde_json::Value;
+use tidegate_api::kinds::{KindInfo, by_api_version, split_api_version};
+use tidegate_api::{FieldValidation, Object, Origin, admit};
+
+use crate::cases::{self, Tally, Verdict};
+
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    expect: Expect,
+    resource: Value,
+}
+
+#[derive(Deserialize)]
+struct Expect {
+    valid: bool,
+    /// Whether there must be a warning; absent when that is not checked.
+    warning: Option<bool>,
+}
+
+/// Runs every case of a folder.
+pub fn run(folder: &Path) -> Result<Tally> {
+    let mut tally = Tally::default();
+    for file in cases::files(folder)? {
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        for case in cases::read::<Case>(&file)? {
+            tally.add(&format!("{stem}/{}", case.name), judge(&case));
+        }
+    }
+    Ok(tally)
+}
+
+fn judge(case: &Case) -> Verdict {
+    let text = |field: &str| case.resource[field].as_str().unwrap_or_default();
+    let Some(info) = by_api_version(text("apiVersion"), text("kind")) else {
+        return Verdict::Skipped;
+    };
+    match (case.expect.valid, admitted(info, &case.resource)) {
+        (true, Err(why)) => Verdict::Failed(format!("is valid, and was refused: {why}")),
+        (false, Ok(_)) => Verdict::Failed("is not valid, and was accepted".to_owned()),
+        (false, Err(_)) => Verdict::Passed,
+        (true, Ok(warnings)) => match (case.expect.warning, warnings.as_slice()) {
+            (Some(true), []) => Verdict::Failed("must give a warning".to_owned()),
+            (Some(false), [warning, ..]) => Verdict::Failed(format!("warns: {warning}")),
+            _ => Verdict::Passed,
+        },
+    }
+}
+
+/// The warnings about a resource that is accepted, or why it is not.
+fn admitted(info: &KindInfo, resource: &Value) -> Result<Vec<String>, String> {
+    let api_version = resource["apiVersion"].as_str().unwrap_or_default();
+    let (group, version) = split_api_version(api_version);
+    let mut stored = resource.clone();
+    let shown = |errors: Vec<tidegate_api::FieldError>| {
+        errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    };
+    let mut warnings =
+        admit(info.kind, group, &mut stored, FieldValidation::Strict).map_err(shown)?;
+    let decoded = Object::decode(info.kind, version, &stored, Origin::Api).map_err(shown)?;
+    warnings.extend(decoded.warnings);
+    Ok(warnings.iter().map(ToString::to_string).collect())
+}
