@@ -45,8 +45,80 @@ pub const CLIENT_HELLO: Target = Target {
     ],
 };
 
+/// Manifests: YAML and JSON, with their places.
+pub const YAML: Target = Target {
+    name: "yaml",
+    body: tidegate_yaml::fuzzing::fuzz,
+    words: &[
+        b"---\n",
+        b"...\n",
+        b": ",
+        b"- ",
+        b"? ",
+        b"&a ",
+        b"*a ",
+        b"<<: ",
+        b"|-\n",
+        b">+\n",
+        b"!!str ",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b"  ",
+        b"#",
+        b"0x1F",
+        b"0o17",
+        b"1_000",
+        b"12:30:45",
+        b"yes",
+        b"null",
+        b".nan",
+        b"\\u0000",
+        b"\xef\xbb\xbf",
+        b"\xc2\x85",
+        b"%YAML 1.1\n",
+    ],
+};
+
+/// Envoy's bootstrap in JSON.
+pub const ENVOY_JSON: Target = Target {
+    name: "envoy_json",
+    body: tidegate_envoy::fuzzing::json,
+    words: &[
+        b"\"@type\": ",
+        b"\"value\": ",
+        b"type.googleapis.com/google.protobuf.Any",
+        b"google.protobuf.Struct",
+        b"null",
+        b"{}",
+        b"[]",
+        b"-0.0",
+        b"1e400",
+        b"\"NaN\"",
+        b"\"9999999999999s\"",
+        b",",
+        b"{",
+        b"}",
+    ],
+};
+
+/// A listener in protobuf, as a peer sends it.
+pub const ENVOY_WIRE: Target = Target {
+    name: "envoy_wire",
+    body: tidegate_envoy::fuzzing::wire,
+    words: &[
+        b"type.googleapis.com/google.protobuf.Any",
+        b"type.googleapis.com/google.protobuf.Struct",
+        b"type.googleapis.com/envoy.config.listener.v3.Listener",
+        b"\x0a\x00",
+        b"\x12\x02\x08\x01",
+        b"\xff\xff\xff\xff\x0f",
+    ],
+};
+
 /// All targets.
-pub const TARGETS: &[Target] = &[CLIENT_HELLO];
+pub const TARGETS: &[Target] = &[CLIENT_HELLO, YAML, ENVOY_JSON, ENVOY_WIRE];
 
 /// The target of a name.
 pub fn target(name: &str) -> Option<&'static Target> {

@@ -12,6 +12,7 @@
 mod any;
 pub mod capability;
 mod encode;
+pub mod fuzzing;
 pub mod json;
 mod path;
 pub mod types;
