@@ -208,9 +208,9 @@ impl Criterion {
             Self::DestinationPort => criteria.destination_port.map(Key::Port).into_iter().collect(),
             Self::DestinationNet => nets(&criteria.destination_nets),
             Self::ServerName => {
-                let name =
-                    |name: &Box<str>| name.strip_prefix('*').unwrap_or(name).as_bytes().into();
-                criteria.server_names.iter().map(|each| Key::Text(name(each))).collect()
+                // `*.example.com` stands under `.example.com`, which is no host name.
+                let fixed = |name: &str| name.strip_prefix('*').unwrap_or(name).as_bytes().into();
+                criteria.server_names.iter().map(|name| Key::Text(fixed(name))).collect()
             }
             Self::Transport => criteria.tls.map(Key::Tls).into_iter().collect(),
             Self::ApplicationProtocol => {
@@ -227,30 +227,30 @@ impl Criterion {
     /// The node for the most specific value that fits the connection.
     fn descend<'n>(self, facts: &ConnectionFacts<'_>, nodes: &'n Keyed) -> Option<&'n Node> {
         let specific = match self {
-            Self::DestinationPort => nodes.value(Key::Port(facts.destination.port())),
+            Self::DestinationPort => nodes.value(&Key::Port(facts.destination.port())),
             Self::DestinationNet => nodes.narrowest(facts.destination.ip()),
             Self::ServerName => facts.server_name.and_then(|name| nodes.closest_name(name)),
-            Self::Transport => nodes.value(Key::Tls(facts.tls)),
+            Self::Transport => nodes.value(&Key::Tls(facts.tls)),
             Self::ApplicationProtocol => {
                 facts.application_protocols.iter().find_map(|protocol| nodes.texts.get(*protocol))
             }
             Self::DirectSourceNet | Self::SourceNet => nodes.narrowest(facts.source.ip()),
-            Self::SourceType => nodes.value(Key::Local(is_local(facts))),
-            Self::SourcePort => nodes.value(Key::Port(facts.source.port())),
+            Self::SourceType => nodes.value(&Key::Local(is_local(facts))),
+            Self::SourcePort => nodes.value(&Key::Port(facts.source.port())),
         };
-        specific.or_else(|| nodes.value(Key::Any))
+        specific.or_else(|| nodes.value(&Key::Any))
     }
 }
 
 impl Keyed {
-    fn value(&self, key: Key) -> Option<&Node> {
-        self.values.get(&key)
+    fn value(&self, key: &Key) -> Option<&Node> {
+        self.values.get(key)
     }
 
     fn narrowest(&self, address: IpAddr) -> Option<&Node> {
         let address = address.to_canonical();
         let bits = if address.is_ipv4() { 32 } else { 128 };
-        (0..=bits).rev().find_map(|len| self.value(Key::Net(Net::new(address, len))))
+        (0..=bits).rev().find_map(|len| self.value(&Key::Net(Net::new(address, len))))
     }
 
     /// The exact name, else the longest suffix that begins with a dot.

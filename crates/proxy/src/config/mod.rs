@@ -1,4 +1,35 @@
 //! xDS resources into runtime types.
+//!
+//! [`Applier`] takes the updates of a snapshot and keeps what is served; [`Bootstrap`] reads a static
+//! configuration file. Both refuse what cannot be served with its path, and nothing is ignored in silence:
+//! the capability table (`tidegate_envoy::capability`) says what is refused and what has no effect.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `listener.rs`, `chains.rs` | runtime types of listeners; the choice of a filter chain |
+//! | `applier.rs` | updates, one resource at a time |
+//! | `clusters.rs`, `tables.rs`, `listeners.rs` | what is served of each kind, and its last good form |
+//! | `slots.rs` | names that outlive what fills them |
+//! | `record.rs` | what `/config_dump` and verdicts tell of each resource |
+//! | `judge.rs`, `split.rs`, `refusal.rs` | decoding, and how a refusal names its field |
+//! | `compile/` | Envoy's messages into runtime types, without state |
+//! | `bootstrap.rs` | a static configuration file |
 
+mod applier;
+mod bootstrap;
 pub mod chains;
+mod clusters;
+mod compile;
+mod judge;
 pub mod listener;
+mod listeners;
+mod record;
+mod refusal;
+mod slots;
+mod split;
+mod tables;
+
+pub use applier::{Applied, Applier, Changed, Config, Notice};
+pub use bootstrap::{Bootstrap, BootstrapError};
+pub use record::{Record, Records, Refused, Served};
+pub use refusal::Refusal;

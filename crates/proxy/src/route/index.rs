@@ -200,7 +200,7 @@ fn hang(routes: &[Arc<Route>], ignore_case: bool) -> BTreeMap<Vec<u8>, Hanging> 
         match &route.matcher.path {
             PathMatch::Prefix(path) => hanging.entry(key(path)).or_default().prefix.push(number),
             PathMatch::SeparatedPrefix(path) => {
-                hanging.entry(key(path)).or_default().separated.push(number)
+                hanging.entry(key(path)).or_default().separated.push(number);
             }
             PathMatch::Exact(path) => hanging.entry(key(path)).or_default().exact.push(number),
             PathMatch::Regex(pattern) => {

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use regex::bytes::{Captures, Regex, RegexBuilder};
+use regex_syntax::ParserBuilder;
 use regex_syntax::hir::Hir;
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
 
@@ -122,15 +123,13 @@ fn parse(source: &str) -> Result<(Hir, bool), PatternError> {
             "the pattern is longer than {MAX_SOURCE} bytes; split it into several routes"
         )));
     }
-    let parser = |unicode| {
-        regex_syntax::ParserBuilder::new().unicode(unicode).utf8(false).build().parse(source)
+    let parse = |unicode| {
+        let mut parser = ParserBuilder::new().unicode(unicode).utf8(false).build();
+        parser.parse(source).map_err(|error| PatternError(describe(&error)))
     };
-    if let Ok(hir) = parser(false) {
-        return Ok((hir, false));
-    }
-    match parser(true) {
-        Ok(hir) => Ok((hir, true)),
-        Err(error) => Err(PatternError(describe(&error))),
+    match parse(false) {
+        Ok(hir) => Ok((hir, false)),
+        Err(_) => Ok((parse(true)?, true)),
     }
 }
 

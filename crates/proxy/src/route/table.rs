@@ -35,6 +35,8 @@ pub struct VirtualHost {
     pub name: Arc<str>,
     /// Its domains, in lower case.
     pub domains: Vec<Box<str>>,
+    /// Whether requests say in `x-envoy-attempt-count` which attempt they are.
+    pub counts_attempts: bool,
     routes: Vec<Arc<Route>>,
     index: RouteIndex,
     /// Who must use TLS, and where others are sent.
@@ -53,15 +55,22 @@ pub enum TlsRequirement {
 impl VirtualHost {
     /// A virtual host; `domains` must be in lower case, `routes` in the order in which they are tried.
     #[must_use]
-    pub fn new(
-        name: Arc<str>,
-        domains: Vec<Box<str>>,
-        routes: Vec<Arc<Route>>,
-        tls: Option<TlsRequirement>,
-    ) -> Self {
+    pub fn new(name: Arc<str>, domains: Vec<Box<str>>, routes: Vec<Arc<Route>>) -> Self {
         let index = RouteIndex::new(&routes);
-        let tls = tls.map(|requirement| (requirement, Arc::new(to_tls())));
-        Self { name, domains, routes, index, tls }
+        Self { name, domains, counts_attempts: false, routes, index, tls: None }
+    }
+
+    /// The same, with plain requests sent to TLS.
+    #[must_use]
+    pub fn requiring_tls(self, requirement: Option<TlsRequirement>) -> Self {
+        let tls = requirement.map(|requirement| (requirement, Arc::new(to_tls())));
+        Self { tls, ..self }
+    }
+
+    /// The same, with attempts counted or not.
+    #[must_use]
+    pub fn counting_attempts(self, counts_attempts: bool) -> Self {
+        Self { counts_attempts, ..self }
     }
 
     /// The routes in the order in which they are tried.
@@ -112,25 +121,27 @@ pub struct RouteTable {
     hosts: Vec<Option<Arc<VirtualHost>>>,
     /// Numbers by domain.
     domains: Arc<DomainIndex>,
-    /// Numbers by name, for changes.
-    names: Arc<HashMap<Arc<str>, u32>>,
+    /// Numbers by key, for changes.
+    keys: Arc<HashMap<Arc<str>, u32>>,
     ignore_port: bool,
 }
 
-/// What changes from a table to the next.
+/// What changes from a table to the next. Virtual hosts are told apart by keys that whoever makes the
+/// table chooses, as their names need not be unique.
 #[derive(Clone, Debug)]
 pub enum HostChange {
-    /// A new virtual host, or a new form of the one of its name.
-    Put(Arc<VirtualHost>),
-    /// The virtual host of this name goes.
+    /// A new virtual host, or a new form of the one of this key.
+    Put(Arc<str>, Arc<VirtualHost>),
+    /// The virtual host of this key goes.
     Remove(Arc<str>),
 }
 
 /// A virtual host was refused because a domain can belong to one only.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the virtual host {by} has the domain {domain} already; a domain belongs to one of them")]
 pub struct DomainTaken {
-    /// Name of the refused virtual host.
-    pub host: Arc<str>,
+    /// Key of the refused virtual host.
+    pub key: Arc<str>,
     /// Place of the domain in its list.
     pub place: usize,
     /// The domain.
@@ -164,10 +175,10 @@ impl RouteTable {
         self.hosts.iter().flatten()
     }
 
-    /// The virtual host of a name.
+    /// The virtual host of a key.
     #[must_use]
-    pub fn by_name(&self, name: &str) -> Option<&Arc<VirtualHost>> {
-        self.hosts[*self.names.get(name)? as usize].as_ref()
+    pub fn by_key(&self, key: &str) -> Option<&Arc<VirtualHost>> {
+        self.hosts[*self.keys.get(key)? as usize].as_ref()
     }
 
     /// The same table, with ports in the authority ignored or not.
@@ -176,8 +187,9 @@ impl RouteTable {
         Self { ignore_port, ..self }
     }
 
-    /// The table after changes. They take effect together, so a domain may move from one virtual host to
-    /// another; of two that claim the same one, the later in `changes` is refused and keeps its old form.
+    /// The table after changes, of which each key has one at most. They take effect together, so a domain may
+    /// move from one virtual host to another; of two that claim the same one, the later in `changes` is
+    /// refused and keeps its old form.
     #[must_use]
     pub fn with(&self, mut changes: Vec<HostChange>) -> (Self, Vec<DomainTaken>) {
         let mut refused: Vec<DomainTaken> = Vec::new();
@@ -186,9 +198,8 @@ impl RouteTable {
                 Ok(table) => return (table, refused),
                 Err(taken) => {
                     // An old form that stays may hold what others wanted: judge the rest again.
-                    let lost: HashSet<_> =
-                        taken.iter().map(|taken| Arc::clone(&taken.host)).collect();
-                    changes.retain(|change| !matches!(change, HostChange::Put(host) if lost.contains(&host.name)));
+                    let lost: HashSet<_> = taken.iter().map(|taken| &taken.key).collect();
+                    changes.retain(|change| !lost.contains(change.key()));
                     refused.extend(taken);
                 }
             }
@@ -202,8 +213,9 @@ impl RouteTable {
         }
         let mut taken = Vec::new();
         for change in changes {
-            if let HostChange::Put(host) = change {
-                taken.extend(next.put(host, self));
+            if let HostChange::Put(key, host) = change {
+                let same_domains = self.by_key(key).is_some_and(|old| old.domains == host.domains);
+                taken.extend(next.put(key, host, same_domains));
             }
         }
         if taken.is_empty() { Ok(next) } else { Err(taken) }
@@ -211,16 +223,12 @@ impl RouteTable {
 
     /// Gives up the domains that a change will not keep.
     fn release(&mut self, change: &HostChange) {
-        let (name, new) = match change {
-            HostChange::Put(host) => (&host.name, Some(host)),
-            HostChange::Remove(name) => (name, None),
+        let (key, new) = match change {
+            HostChange::Put(key, host) => (key, Some(host)),
+            HostChange::Remove(key) => (key, None),
         };
-        let Some(&number) = self.names.get(name) else {
-            return;
-        };
-        let Some(old) = &self.hosts[number as usize] else {
-            return;
-        };
+        let Some(&number) = self.keys.get(key) else { return };
+        let Some(old) = &self.hosts[number as usize] else { return };
         if new.is_none_or(|new| new.domains != old.domains) {
             let domains = Arc::make_mut(&mut self.domains);
             for domain in &old.domains {
@@ -229,26 +237,28 @@ impl RouteTable {
         }
         if new.is_none() {
             self.hosts[number as usize] = None;
-            Arc::make_mut(&mut self.names).remove(name);
+            Arc::make_mut(&mut self.keys).remove(key);
         }
     }
 
-    /// Puts a virtual host, whose old domains have been given up if they differ.
-    fn put(&mut self, host: &Arc<VirtualHost>, before: &Self) -> Option<DomainTaken> {
-        let number = self.number(&host.name);
-        let same_domains =
-            before.by_name(&host.name).is_some_and(|old| old.domains == host.domains);
+    /// Puts a virtual host, whose old domains have been given up unless they are the same.
+    fn put(
+        &mut self,
+        key: &Arc<str>,
+        host: &Arc<VirtualHost>,
+        same_domains: bool,
+    ) -> Option<DomainTaken> {
+        let number = self.number(key);
         self.hosts[number as usize] = Some(Arc::clone(host));
         if same_domains {
             return None;
         }
         for (place, domain) in host.domains.iter().enumerate() {
             if let Err(there) = Arc::make_mut(&mut self.domains).insert(domain, number) {
-                let by = self.hosts[there as usize]
-                    .as_ref()
-                    .map_or_else(|| "".into(), |by| Arc::clone(&by.name));
+                let by = self.hosts[there as usize].as_ref();
+                let by = by.map_or_else(|| "".into(), |by| Arc::clone(&by.name));
                 return Some(DomainTaken {
-                    host: Arc::clone(&host.name),
+                    key: Arc::clone(key),
                     place,
                     domain: domain.clone(),
                     by,
@@ -258,12 +268,12 @@ impl RouteTable {
         None
     }
 
-    /// The number of a name: its own, a free one or a new one.
-    fn number(&mut self, name: &Arc<str>) -> u32 {
-        if let Some(number) = self.names.get(name) {
+    /// The number of a key: its own, a free one or a new one.
+    fn number(&mut self, key: &Arc<str>) -> u32 {
+        if let Some(number) = self.keys.get(key) {
             return *number;
         }
-        let free = if self.names.len() < self.hosts.len() {
+        let free = if self.keys.len() < self.hosts.len() {
             self.hosts.iter().position(Option::is_none)
         } else {
             None
@@ -272,7 +282,17 @@ impl RouteTable {
             self.hosts.push(None);
             self.hosts.len() - 1
         }) as u32;
-        Arc::make_mut(&mut self.names).insert(Arc::clone(name), number);
+        Arc::make_mut(&mut self.keys).insert(Arc::clone(key), number);
         number
+    }
+}
+
+impl HostChange {
+    /// The key of the virtual host that changes.
+    #[must_use]
+    pub fn key(&self) -> &Arc<str> {
+        match self {
+            Self::Put(key, _) | Self::Remove(key) => key,
+        }
     }
 }

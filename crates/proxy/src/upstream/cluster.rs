@@ -154,6 +154,17 @@ pub struct Usage {
     pub retries: AtomicU32,
 }
 
+/// TCP keep-alive probes; what is `None` is left to the system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Probes without answer until the connection is dead.
+    pub probes: Option<u32>,
+    /// Time without a byte until the first probe.
+    pub idle: Option<Duration>,
+    /// Time between probes.
+    pub interval: Option<Duration>,
+}
+
 /// A cluster, compiled.
 #[derive(Debug)]
 pub struct Cluster {
@@ -183,6 +194,8 @@ pub struct Cluster {
     pub max_concurrent_streams: u32,
     /// Bytes buffered per connection before reading stops.
     pub buffer_limit: u32,
+    /// Keep-alive probes on connections (`tcp_keepalive`); `None` for none.
+    pub keepalive: Option<Keepalive>,
     /// The endpoints now.
     pub endpoints: ArcSwap<EndpointSet>,
     /// Set when another cluster has taken its place: workers then drop what they keep for it.

@@ -1,0 +1,299 @@
+//! Updates into what is served: one resource that is wrong is refused alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tidegate_envoy::capability::Finding;
+use tidegate_envoy::v3::cluster::Cluster as ProtoCluster;
+use tidegate_envoy::v3::endpoint::ClusterLoadAssignment;
+use tidegate_envoy::v3::listener::Listener as ProtoListener;
+use tidegate_xds::assemble::split_virtual_host_name;
+use tidegate_xds::{Rejection, Resource, ResourceType, Update, Verdict};
+
+use crate::accesslog::Logs;
+use crate::upstream::Cluster;
+
+use super::clusters::Clusters;
+use super::judge::{Judged, judge_named};
+use super::listener::{Listener, RouteSlot};
+use super::listeners::Listeners;
+use super::record::{Records, rejections};
+use super::refusal::Refusal;
+use super::slots::Slots;
+use super::tables::{TableChange, Tables};
+
+/// What is served, by name; immutable. Its parts are shared between successive configurations.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Generation of the last update in it.
+    pub generation: u64,
+    /// The listeners.
+    pub listeners: Arc<BTreeMap<Arc<str>, Arc<Listener>>>,
+    /// The clusters.
+    pub clusters: Arc<BTreeMap<Arc<str>, Arc<Cluster>>>,
+    /// The route configurations that are resources of their own. Those inside a listener are found there.
+    pub routes: Arc<BTreeMap<Arc<str>, Arc<RouteSlot>>>,
+}
+
+/// What an update has done. Routes and endpoints serve already; listeners are for the workers to open,
+/// change and close, and the names of DNS clusters for the resolver to follow.
+#[derive(Debug)]
+pub struct Applied {
+    /// What is served now.
+    pub config: Arc<Config>,
+    /// Listeners that are new or changed, and those that are gone.
+    pub listeners: Changed<Listener>,
+    /// Clusters likewise.
+    pub clusters: Changed<Cluster>,
+    /// Resources of this update that were refused; their last good form serves on.
+    pub rejected: Vec<Rejection>,
+    /// Fields of this update that have no effect here.
+    pub notices: Vec<Notice>,
+}
+
+/// What an update has changed in one kind of things.
+#[derive(Debug)]
+pub struct Changed<T> {
+    /// New ones, and new forms.
+    pub put: Vec<Arc<T>>,
+    /// Names of those that are gone.
+    pub removed: Vec<Arc<str>>,
+}
+
+impl<T> Default for Changed<T> {
+    fn default() -> Self {
+        Self { put: Vec::new(), removed: Vec::new() }
+    }
+}
+
+/// A field of a resource that has no effect here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Type of the resource.
+    pub kind: ResourceType,
+    /// Name of the resource.
+    pub name: Arc<str>,
+    /// The field, and why it has no effect.
+    pub finding: Finding,
+}
+
+/// Holds what is served and applies updates to it. Lives on the control side.
+#[derive(Debug)]
+pub struct Applier {
+    slots: Slots,
+    clusters: Clusters,
+    tables: Tables,
+    listeners: Listeners,
+    records: Arc<Records>,
+    config: Arc<Config>,
+}
+
+impl Applier {
+    /// Nothing is served. Without `logs` no access log is opened, for who only looks at configuration.
+    #[must_use]
+    pub fn new(logs: Option<Arc<Logs>>) -> Self {
+        Self {
+            slots: Slots::new(logs),
+            clusters: Clusters::default(),
+            tables: Tables::default(),
+            listeners: Listeners::default(),
+            records: Arc::default(),
+            config: Arc::default(),
+        }
+    }
+
+    /// What is served.
+    #[must_use]
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// What is known of every resource.
+    #[must_use]
+    pub fn records(&self) -> &Arc<Records> {
+        &self.records
+    }
+
+    /// What to report once the workers serve the last update: every refusal that stands.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        Verdict { generation: self.config.generation, rejected: self.records.rejections() }
+    }
+
+    /// Applies an update. Only what it names is decoded; what is good takes effect in an order in which
+    /// nothing points to what is not there yet, or not there any more.
+    pub fn apply(&mut self, update: &Update) -> Applied {
+        let mut step = Step::default();
+        let mut changes: BTreeMap<Arc<str>, TableChange> = BTreeMap::new();
+        let mut listeners = Vec::new();
+        for resource in &update.upsert {
+            match resource.kind {
+                ResourceType::Cluster => self.put_cluster(resource, &mut step),
+                ResourceType::Endpoints => self.put_endpoints(resource),
+                ResourceType::Secret => self.refuse_secret(resource),
+                ResourceType::Listener => listeners.push(resource),
+                ResourceType::RouteConfiguration => {
+                    changes.entry(Arc::clone(&resource.name)).or_default().skeleton =
+                        Some(Some(Arc::clone(resource)));
+                }
+                ResourceType::VirtualHost => match table_of(&resource.name) {
+                    Ok(table) => {
+                        let host = (Arc::clone(&resource.name), Some(Arc::clone(resource)));
+                        changes.entry(table).or_default().hosts.push(host);
+                    }
+                    Err(refusal) => self.records.refuse(resource, vec![refusal]),
+                },
+            }
+        }
+        collect_removed_hosts(&update.remove, &mut changes);
+        for (name, change) in changes {
+            self.tables.change(&name, change, &mut self.slots, &self.records);
+        }
+        for resource in listeners {
+            self.put_listener(resource, &mut step);
+        }
+        self.remove(&update.remove, &mut step);
+        self.slots.sweep();
+        self.finish(update, step)
+    }
+
+    fn put_cluster(&mut self, resource: &Arc<Resource>, step: &mut Step) {
+        let put = judge_named(resource, |proto: &ProtoCluster| &proto.name).and_then(|judged| {
+            let cluster = self.clusters.put(&judged.message, &mut self.slots);
+            Ok((cluster.map_err(|refusal| vec![refusal])?, judged.notices))
+        });
+        match put {
+            Ok((cluster, notices)) => {
+                step.clusters.put.push(cluster);
+                self.records.serve(resource, notices);
+            }
+            Err(refusals) => self.records.refuse(resource, refusals),
+        }
+    }
+
+    fn put_endpoints(&mut self, resource: &Arc<Resource>) {
+        let put = judge_named(resource, |proto: &ClusterLoadAssignment| &proto.cluster_name)
+            .and_then(|Judged { message, notices }| {
+                let assigned = self.clusters.assign(&resource.name, &message);
+                assigned.map_err(|refusal| vec![refusal]).map(|()| notices)
+            });
+        match put {
+            Ok(notices) => self.records.serve(resource, notices),
+            Err(refusals) => self.records.refuse(resource, refusals),
+        }
+    }
+
+    fn put_listener(&mut self, resource: &Arc<Resource>, step: &mut Step) {
+        let put = judge_named(resource, |proto: &ProtoListener| &proto.name).and_then(|judged| {
+            let listener = self.listeners.put(&judged.message, &mut self.slots);
+            Ok((listener.map_err(|refusal| vec![refusal])?, judged.notices))
+        });
+        match put {
+            Ok((listener, notices)) => {
+                step.listeners.put.push(listener);
+                self.records.serve(resource, notices);
+            }
+            Err(refusals) => self.records.refuse(resource, refusals),
+        }
+    }
+
+    /// TLS is carried through, not terminated, so there is nothing to use a secret for.
+    fn refuse_secret(&mut self, resource: &Arc<Resource>) {
+        let refusal =
+            Refusal::new("TLS is not terminated here: no listener or cluster takes a secret");
+        self.records.refuse(resource, vec![refusal]);
+    }
+
+    /// Removes listeners, then clusters, then assignments. Routes went with the changes of their table.
+    fn remove(&mut self, removed: &[(ResourceType, Arc<str>)], step: &mut Step) {
+        let of = |kind| removed.iter().filter(move |entry| entry.0 == kind).map(|entry| &entry.1);
+        for name in of(ResourceType::Listener) {
+            if self.listeners.remove(name) {
+                step.listeners.removed.push(Arc::clone(name));
+            }
+        }
+        for name in of(ResourceType::Cluster) {
+            if self.clusters.remove(name, &mut self.slots) {
+                step.clusters.removed.push(Arc::clone(name));
+            }
+        }
+        for name in of(ResourceType::Endpoints) {
+            self.clusters.unassign(name);
+        }
+        for (kind, name) in removed {
+            self.records.remove(*kind, name);
+        }
+    }
+
+    fn finish(&mut self, update: &Update, step: Step) -> Applied {
+        self.config = Arc::new(Config {
+            generation: update.generation,
+            listeners: Arc::clone(self.listeners.current()),
+            clusters: Arc::clone(self.clusters.current()),
+            routes: Arc::clone(self.tables.current()),
+        });
+        let mut applied = Applied {
+            config: Arc::clone(&self.config),
+            listeners: step.listeners,
+            clusters: step.clusters,
+            rejected: Vec::new(),
+            notices: Vec::new(),
+        };
+        for resource in &update.upsert {
+            let Some(record) = self.records.get(resource.kind, &resource.name) else { continue };
+            if let Some(refused) = &record.refused {
+                applied.rejected.extend(rejections(
+                    resource.kind,
+                    &resource.name,
+                    &refused.refusals,
+                ));
+            } else if let Some(served) = &record.served {
+                applied.notices.extend(served.notices.iter().map(|finding| Notice {
+                    kind: resource.kind,
+                    name: Arc::clone(&resource.name),
+                    finding: finding.clone(),
+                }));
+            }
+        }
+        applied
+    }
+}
+
+/// What an update has changed so far.
+#[derive(Default)]
+struct Step {
+    listeners: Changed<Listener>,
+    clusters: Changed<Cluster>,
+}
+
+/// The route configuration that a virtual host belongs to, by its resource's name.
+fn table_of(name: &str) -> Result<Arc<str>, Refusal> {
+    match split_virtual_host_name(name) {
+        Some((table, _)) => Ok(table.into()),
+        None => {
+            Err(Refusal::new("a virtual host's resource is named ROUTE_CONFIGURATION/VIRTUAL_HOST"))
+        }
+    }
+}
+
+fn collect_removed_hosts(
+    removed: &[(ResourceType, Arc<str>)],
+    changes: &mut BTreeMap<Arc<str>, TableChange>,
+) {
+    for (kind, name) in removed {
+        match kind {
+            ResourceType::RouteConfiguration => {
+                changes.entry(Arc::clone(name)).or_default().skeleton.get_or_insert(None);
+            }
+            ResourceType::VirtualHost => {
+                if let Ok(table) = table_of(name) {
+                    let change = changes.entry(table).or_default();
+                    if !change.hosts.iter().any(|(put, _)| put == name) {
+                        change.hosts.push((Arc::clone(name), None));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! Clusters.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tidegate_envoy::types::envoy::extensions::clusters::common::dns::v3::DnsLookupFamily as DnsClusterFamily;
+use tidegate_envoy::v3::cluster::circuit_breakers::Thresholds;
+use tidegate_envoy::v3::cluster::cluster::{
+    ClusterDiscoveryType, CustomClusterType, DiscoveryType, DnsLookupFamily, LbPolicy,
+};
+use tidegate_envoy::v3::cluster::{CircuitBreakers, Cluster as ProtoCluster, LoadBalancingPolicy};
+use tidegate_envoy::v3::core::{
+    Http2ProtocolOptions, HttpProtocolOptions as CommonOptions, RoutingPriority,
+    TcpKeepalive as ProtoKeepalive,
+};
+use tidegate_envoy::v3::dns_cluster::DnsCluster;
+use tidegate_envoy::v3::endpoint::ClusterLoadAssignment;
+use tidegate_envoy::v3::http_options::HttpProtocolOptions;
+use tidegate_envoy::v3::http_options::http_protocol_options::explicit_http_config::ProtocolConfig;
+use tidegate_envoy::v3::http_options::http_protocol_options::{
+    ExplicitHttpConfig, UpstreamProtocolOptions,
+};
+
+use crate::config::refusal::{Refusal, Within};
+use crate::upstream::cluster::{
+    Balancing, Cluster, Discovery, DnsFamily, DnsName, DnsPolicy, EndpointSet, Keepalive, Limits,
+    UpstreamProtocol,
+};
+
+use super::endpoint::{Assigned, assignment, names};
+use super::unpack;
+use super::value::{enumeration, positive, present, required, timeout};
+
+/// Envoy's default of `connect_timeout`.
+const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Envoy's default of the upstream `idle_timeout`.
+const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Envoy's default of `per_connection_buffer_limit_bytes`.
+const DEFAULT_BUFFER_LIMIT: u32 = 1024 * 1024;
+/// Envoy's default of `dns_refresh_rate`.
+const DEFAULT_DNS_REFRESH: Duration = Duration::from_secs(5);
+/// Envoy's default of `max_concurrent_streams`.
+const DEFAULT_STREAMS: u32 = 1024;
+/// The key under which HTTP options stand in `typed_extension_protocol_options`.
+const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+/// A cluster. `before` is the one whose place it takes; `assigned` finds what EDS says of a service.
+pub(in crate::config) fn cluster(
+    proto: &ProtoCluster,
+    before: Option<&Cluster>,
+    assigned: impl FnOnce(&str) -> Option<Assigned>,
+) -> Result<Cluster, Refusal> {
+    let name: Arc<str> = required("name", &proto.name)?.into();
+    let Source { discovery, dns, listed } = source(proto)?;
+    let listed = match &discovery {
+        Discovery::Eds(service) => assigned(service),
+        _ => listed,
+    };
+    let options = http_options(proto)?;
+    let stat_name = Some(proto.alt_stat_name.as_str()).filter(|name| !name.is_empty());
+    Ok(Cluster {
+        stat_name: stat_name.map_or_else(|| Arc::clone(&name), Into::into),
+        name,
+        endpoints: ArcSwap::from_pointee(endpoints(&discovery, listed.as_ref(), before)),
+        discovery,
+        dns,
+        connect_timeout: positive(
+            "connect_timeout",
+            proto.connect_timeout.as_ref(),
+            DEFAULT_CONNECT_TIMEOUT,
+        )?,
+        balancing: balancing(proto)?,
+        protocol: options.protocol,
+        limits: limits(proto.circuit_breakers.as_ref())?,
+        usage: Default::default(),
+        idle_timeout: options.idle_timeout,
+        max_requests_per_connection: options.max_requests,
+        max_concurrent_streams: options.max_streams,
+        buffer_limit: proto.per_connection_buffer_limit_bytes.unwrap_or(DEFAULT_BUFFER_LIMIT),
+        keepalive: keepalive(proto),
+        retired: Default::default(),
+        following: Default::default(),
+    })
+}
+
+/// The first endpoints: those listed or assigned; else those of a cluster that finds them in the same way,
+/// so that a change of a timeout does not wait for DNS.
+fn endpoints(
+    discovery: &Discovery,
+    listed: Option<&Assigned>,
+    before: Option<&Cluster>,
+) -> EndpointSet {
+    let known = before.map(|before| before.endpoints.load_full()).unwrap_or_default();
+    match listed {
+        Some(listed) => listed.endpoints(&known),
+        None if before.is_some_and(|before| before.discovery == *discovery) => EndpointSet {
+            ready: known.ready,
+            endpoints: known.endpoints.clone(),
+            total_weight: known.total_weight,
+        },
+        None => EndpointSet::default(),
+    }
+}
+
+// === discovery ===
+
+/// Where endpoints come from.
+struct Source {
+    discovery: Discovery,
+    dns: DnsPolicy,
+    /// The endpoints of a static cluster.
+    listed: Option<Assigned>,
+}
+
+fn source(proto: &ProtoCluster) -> Result<Source, Refusal> {
+    let kind = match &proto.cluster_discovery_type {
+        None => DiscoveryType::Static,
+        Some(ClusterDiscoveryType::Type(kind)) => enumeration("type", *kind)?,
+        Some(ClusterDiscoveryType::ClusterType(custom)) => {
+            return custom_source(proto, custom).within("cluster_type");
+        }
+    };
+    let dns = dns_policy(proto)?;
+    if proto.eds_cluster_config.is_some() && kind != DiscoveryType::Eds {
+        return Err(Refusal::of("eds_cluster_config", "is for clusters of type EDS"));
+    }
+    let (discovery, listed) = match kind {
+        DiscoveryType::Static => {
+            let listed = assignment(load_assignment(proto)?).within("load_assignment")?;
+            (Discovery::Static, Some(listed))
+        }
+        DiscoveryType::StrictDns => (Discovery::StrictDns(dns_names(proto)?), None),
+        DiscoveryType::LogicalDns => (Discovery::LogicalDns(one_name(proto)?), None),
+        DiscoveryType::Eds => (Discovery::Eds(eds_service(proto)?), None),
+        DiscoveryType::OriginalDst => {
+            return Err(Refusal::of("type", "use STATIC, STRICT_DNS, LOGICAL_DNS or EDS"));
+        }
+    };
+    Ok(Source { discovery, dns, listed })
+}
+
+/// A `cluster_type`, which the capability table lets be a DNS cluster only.
+fn custom_source(proto: &ProtoCluster, custom: &CustomClusterType) -> Result<Source, Refusal> {
+    let any = present("typed_config", custom.typed_config.as_ref())?;
+    let options: DnsCluster = unpack(any).within("typed_config")?;
+    let family =
+        match enumeration("dns_lookup_family", options.dns_lookup_family).within("typed_config")? {
+            DnsClusterFamily::Unspecified | DnsClusterFamily::Auto => DnsFamily::Auto,
+            DnsClusterFamily::V4Only => DnsFamily::V4Only,
+            DnsClusterFamily::V6Only => DnsFamily::V6Only,
+            DnsClusterFamily::V4Preferred => DnsFamily::V4Preferred,
+            DnsClusterFamily::All => DnsFamily::All,
+        };
+    let refresh =
+        positive("dns_refresh_rate", options.dns_refresh_rate.as_ref(), DEFAULT_DNS_REFRESH);
+    let discovery = if options.all_addresses_in_single_endpoint {
+        Discovery::LogicalDns(one_name(proto)?)
+    } else {
+        Discovery::StrictDns(dns_names(proto)?)
+    };
+    Ok(Source {
+        discovery,
+        dns: DnsPolicy {
+            family,
+            refresh: refresh.within("typed_config")?,
+            respect_ttl: options.respect_dns_ttl,
+        },
+        listed: None,
+    })
+}
+
+#[allow(
+    deprecated,
+    reason = "these fields are what control planes send for types STRICT_DNS and LOGICAL_DNS"
+)]
+fn dns_policy(proto: &ProtoCluster) -> Result<DnsPolicy, Refusal> {
+    let family = match enumeration("dns_lookup_family", proto.dns_lookup_family)? {
+        DnsLookupFamily::Auto => DnsFamily::Auto,
+        DnsLookupFamily::V4Only => DnsFamily::V4Only,
+        DnsLookupFamily::V6Only => DnsFamily::V6Only,
+        DnsLookupFamily::V4Preferred => DnsFamily::V4Preferred,
+        DnsLookupFamily::All => DnsFamily::All,
+    };
+    Ok(DnsPolicy {
+        family,
+        refresh: positive(
+            "dns_refresh_rate",
+            proto.dns_refresh_rate.as_ref(),
+            DEFAULT_DNS_REFRESH,
+        )?,
+        respect_ttl: proto.respect_dns_ttl,
+    })
+}
+
+fn load_assignment(proto: &ProtoCluster) -> Result<&ClusterLoadAssignment, Refusal> {
+    present("load_assignment", proto.load_assignment.as_ref())
+}
+
+fn dns_names(proto: &ProtoCluster) -> Result<Vec<DnsName>, Refusal> {
+    names(load_assignment(proto)?).within("load_assignment")
+}
+
+fn one_name(proto: &ProtoCluster) -> Result<DnsName, Refusal> {
+    let mut names = dns_names(proto)?;
+    match (names.pop(), names.is_empty()) {
+        (Some(name), true) => Ok(name),
+        _ => Err(Refusal::of("load_assignment", "a LOGICAL_DNS cluster has exactly one endpoint")),
+    }
+}
+
+fn eds_service(proto: &ProtoCluster) -> Result<Arc<str>, Refusal> {
+    let config = present("eds_cluster_config", proto.eds_cluster_config.as_ref())?;
+    present("eds_config", config.eds_config.as_ref()).within("eds_cluster_config")?;
+    let service = if config.service_name.is_empty() { &proto.name } else { &config.service_name };
+    Ok(service.as_str().into())
+}
+
+// === balancing, limits, connections ===
+
+fn balancing(proto: &ProtoCluster) -> Result<Balancing, Refusal> {
+    if let Some(policy) = &proto.load_balancing_policy {
+        return policy_balancing(policy).within("load_balancing_policy");
+    }
+    match enumeration("lb_policy", proto.lb_policy)? {
+        LbPolicy::RoundRobin => Ok(Balancing::RoundRobin),
+        LbPolicy::LeastRequest => Ok(Balancing::LeastRequest),
+        LbPolicy::Random => Ok(Balancing::Random),
+        LbPolicy::LoadBalancingPolicyConfig => {
+            Err(Refusal::of("load_balancing_policy", "must be set"))
+        }
+        LbPolicy::RingHash | LbPolicy::Maglev | LbPolicy::ClusterProvided => {
+            Err(Refusal::of("lb_policy", "use ROUND_ROBIN, LEAST_REQUEST or RANDOM"))
+        }
+    }
+}
+
+/// The first policy of the list, all of which the capability table has let through.
+fn policy_balancing(proto: &LoadBalancingPolicy) -> Result<Balancing, Refusal> {
+    let policy = proto.policies.first();
+    let any = policy
+        .and_then(|policy| policy.typed_extension_config.as_ref())
+        .and_then(|config| config.typed_config.as_ref());
+    let name = any.map(|any| tidegate_envoy::type_name(&any.type_url)).unwrap_or_default();
+    match name.rsplit('.').next() {
+        Some("RoundRobin") => Ok(Balancing::RoundRobin),
+        Some("LeastRequest") => Ok(Balancing::LeastRequest),
+        Some("Random") => Ok(Balancing::Random),
+        _ => Err(Refusal::of("policies", "must begin with RoundRobin, LeastRequest or Random")),
+    }
+}
+
+fn limits(proto: Option<&CircuitBreakers>) -> Result<Limits, Refusal> {
+    let mut limits = Limits::default();
+    for (index, thresholds) in
+        proto.iter().flat_map(|breakers| breakers.thresholds.iter().enumerate())
+    {
+        let priority: RoutingPriority = enumeration("priority", thresholds.priority)
+            .within_item("thresholds", index)
+            .within("circuit_breakers")?;
+        if priority == RoutingPriority::Default {
+            limits = default_limits(thresholds);
+        }
+    }
+    Ok(limits)
+}
+
+fn default_limits(proto: &Thresholds) -> Limits {
+    let default = Limits::default();
+    Limits {
+        connections: proto.max_connections.unwrap_or(default.connections),
+        pending_requests: proto.max_pending_requests.unwrap_or(default.pending_requests),
+        requests: proto.max_requests.unwrap_or(default.requests),
+        retries: proto.max_retries.unwrap_or(default.retries),
+    }
+}
+
+fn keepalive(proto: &ProtoCluster) -> Option<Keepalive> {
+    let options = proto.upstream_connection_options.as_ref()?;
+    let ProtoKeepalive { keepalive_probes, keepalive_time, keepalive_interval } =
+        *options.tcp_keepalive.as_ref()?;
+    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+    Some(Keepalive {
+        probes: keepalive_probes,
+        idle: keepalive_time.map(seconds),
+        interval: keepalive_interval.map(seconds),
+    })
+}
+
+// === HTTP ===
+
+/// What `HttpProtocolOptions` say.
+struct HttpOptions {
+    protocol: UpstreamProtocol,
+    idle_timeout: Option<Duration>,
+    max_requests: Option<u32>,
+    max_streams: u32,
+}
+
+fn http_options(proto: &ProtoCluster) -> Result<HttpOptions, Refusal> {
+    let mut options = HttpOptions {
+        protocol: UpstreamProtocol::Http1,
+        idle_timeout: Some(DEFAULT_IDLE_TIMEOUT),
+        max_requests: None,
+        max_streams: DEFAULT_STREAMS,
+    };
+    for (key, any) in &proto.typed_extension_protocol_options {
+        let place = format!("typed_extension_protocol_options[\"{key}\"]");
+        if key != HTTP_OPTIONS {
+            return Err(Refusal::of(&place, format_args!("only {HTTP_OPTIONS} is supported")));
+        }
+        unpack(any).and_then(|proto| options.take(&proto)).within(&place)?;
+    }
+    Ok(options)
+}
+
+impl HttpOptions {
+    fn take(&mut self, proto: &HttpProtocolOptions) -> Result<(), Refusal> {
+        if let Some(common) = &proto.common_http_protocol_options {
+            self.take_common(common).within("common_http_protocol_options")?;
+        }
+        let Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) =
+            &proto.upstream_protocol_options
+        else {
+            return Err(Refusal::of("explicit_http_config", "must be set"));
+        };
+        self.take_explicit(explicit).within("explicit_http_config")
+    }
+
+    fn take_common(&mut self, common: &CommonOptions) -> Result<(), Refusal> {
+        for (field, is_set) in [
+            ("max_connection_duration", common.max_connection_duration.is_some()),
+            ("max_stream_duration", common.max_stream_duration.is_some()),
+            ("max_headers_count", common.max_headers_count.is_some()),
+        ] {
+            if is_set {
+                return Err(Refusal::of(
+                    field,
+                    "is not supported for clusters, only for listeners",
+                ));
+            }
+        }
+        self.idle_timeout =
+            timeout("idle_timeout", common.idle_timeout.as_ref(), DEFAULT_IDLE_TIMEOUT)?;
+        self.max_requests = common.max_requests_per_connection.filter(|limit| *limit > 0);
+        Ok(())
+    }
+
+    fn take_explicit(&mut self, explicit: &ExplicitHttpConfig) -> Result<(), Refusal> {
+        match &explicit.protocol_config {
+            Some(ProtocolConfig::Http2ProtocolOptions(http2)) => {
+                self.protocol = UpstreamProtocol::Http2;
+                self.take_http2(http2).within("http2_protocol_options")
+            }
+            Some(ProtocolConfig::HttpProtocolOptions(_)) => Ok(()),
+            Some(ProtocolConfig::Http3ProtocolOptions(_)) | None => Err(Refusal::new(
+                "one of http_protocol_options and http2_protocol_options must be set",
+            )),
+        }
+    }
+
+    fn take_http2(&mut self, http2: &Http2ProtocolOptions) -> Result<(), Refusal> {
+        for (field, window) in [
+            ("initial_stream_window_size", http2.initial_stream_window_size),
+            ("initial_connection_window_size", http2.initial_connection_window_size),
+        ] {
+            if window.is_some() {
+                return Err(Refusal::of(
+                    field,
+                    "is not supported for clusters, only for listeners",
+                ));
+            }
+        }
+        match http2.max_concurrent_streams {
+            Some(0) => Err(Refusal::of("max_concurrent_streams", "must be 1 at least")),
+            streams => {
+                self.max_streams = streams.unwrap_or(DEFAULT_STREAMS);
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Filter chains and TCP proxies.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use tidegate_envoy::v3::hcm::HttpConnectionManager;
+use tidegate_envoy::v3::listener::filter::ConfigType;
+use tidegate_envoy::v3::listener::filter_chain_match::ConnectionSourceType;
+use tidegate_envoy::v3::listener::{Filter, FilterChain as ProtoChain, FilterChainMatch};
+use tidegate_envoy::v3::tcp_proxy::TcpProxy as ProtoTcpProxy;
+use tidegate_envoy::v3::tcp_proxy::tcp_proxy::ClusterSpecifier;
+
+use crate::config::chains::ChainCriteria;
+use crate::config::listener::{FilterChain, NetworkFilter, TcpProxy};
+use crate::config::refusal::{Refusal, Within, each};
+
+use super::access_log::logs;
+use super::address::net;
+use super::manager::manager;
+use super::value::{enumeration, required, timeout};
+use super::{Links, unpack};
+
+/// Envoy's default of the TCP proxy's `idle_timeout`.
+const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// A filter chain.
+pub(in crate::config) fn filter_chain(
+    proto: &ProtoChain,
+    links: &mut impl Links,
+) -> Result<Arc<FilterChain>, Refusal> {
+    let [filter] = &proto.filters[..] else {
+        return Err(Refusal::of(
+            "filters",
+            "must be one: an HTTP connection manager or a TCP proxy",
+        ));
+    };
+    let filter = network_filter(filter, links).within_item("filters", 0)?;
+    Ok(Arc::new(FilterChain {
+        name: proto.name.as_str().into(),
+        filter,
+        retired: AtomicBool::new(false),
+    }))
+}
+
+fn network_filter(proto: &Filter, links: &mut impl Links) -> Result<NetworkFilter, Refusal> {
+    let Some(ConfigType::TypedConfig(any)) = &proto.config_type else {
+        return Err(Refusal::of("typed_config", "must be set"));
+    };
+    if tidegate_envoy::type_name(&any.type_url) == <ProtoTcpProxy as prost::Name>::full_name() {
+        let proxy =
+            unpack(any).and_then(|proto| tcp_proxy(&proto, links)).within("typed_config")?;
+        return Ok(NetworkFilter::Tcp(Arc::new(proxy)));
+    }
+    let manager = unpack(any).and_then(|proto: HttpConnectionManager| manager(&proto, links));
+    Ok(NetworkFilter::Http(Arc::new(manager.within("typed_config")?)))
+}
+
+fn tcp_proxy(proto: &ProtoTcpProxy, links: &mut impl Links) -> Result<TcpProxy, Refusal> {
+    let clusters = match &proto.cluster_specifier {
+        Some(ClusterSpecifier::Cluster(name)) => {
+            vec![(links.cluster(required("cluster", name)?), 1)]
+        }
+        Some(ClusterSpecifier::WeightedClusters(weighted)) => {
+            each("clusters", &weighted.clusters, |weight| match weight.weight {
+                0 => Err(Refusal::of("weight", "must be 1 at least")),
+                share => Ok((links.cluster(required("name", &weight.name)?), share)),
+            })
+            .within("weighted_clusters")?
+        }
+        None => return Err(Refusal::new("one of cluster and weighted_clusters must be set")),
+    };
+    if clusters.is_empty() {
+        return Err(Refusal::of("weighted_clusters.clusters", "must have an entry"));
+    }
+    Ok(TcpProxy {
+        stat_prefix: required("stat_prefix", &proto.stat_prefix)?.into(),
+        clusters,
+        idle_timeout: timeout("idle_timeout", proto.idle_timeout.as_ref(), DEFAULT_IDLE_TIMEOUT)?,
+        max_duration: timeout(
+            "max_downstream_connection_duration",
+            proto.max_downstream_connection_duration.as_ref(),
+            None,
+        )?,
+        connect_attempts: match proto.max_connect_attempts {
+            Some(0) => return Err(Refusal::of("max_connect_attempts", "must be 1 at least")),
+            attempts => attempts.unwrap_or(1),
+        },
+        log: logs(&proto.access_log, links.logs())?,
+    })
+}
+
+/// What a chain asks of a connection.
+pub(in crate::config) fn chain_criteria(
+    proto: Option<&FilterChainMatch>,
+) -> Result<ChainCriteria, Refusal> {
+    let Some(proto) = proto else { return Ok(ChainCriteria::default()) };
+    let port = |port: &u32| u16::try_from(*port).map_err(|_| Refusal::new("must be 65535 at most"));
+    Ok(ChainCriteria {
+        destination_port: proto
+            .destination_port
+            .as_ref()
+            .map(port)
+            .transpose()
+            .within("destination_port")?,
+        destination_nets: each("prefix_ranges", &proto.prefix_ranges, net)?,
+        server_names: each("server_names", &proto.server_names, |name| server_name(name))?,
+        tls: match proto.transport_protocol.as_str() {
+            "" => None,
+            "tls" => Some(true),
+            "raw_buffer" => Some(false),
+            _ => return Err(Refusal::of("transport_protocol", "use tls or raw_buffer")),
+        },
+        application_protocols: proto
+            .application_protocols
+            .iter()
+            .map(|protocol| protocol.as_bytes().into())
+            .collect(),
+        direct_source_nets: each(
+            "direct_source_prefix_ranges",
+            &proto.direct_source_prefix_ranges,
+            net,
+        )?,
+        local_source: match enumeration("source_type", proto.source_type)? {
+            ConnectionSourceType::Any => None,
+            ConnectionSourceType::SameIpOrLoopback => Some(true),
+            ConnectionSourceType::External => Some(false),
+        },
+        source_nets: each("source_prefix_ranges", &proto.source_prefix_ranges, net)?,
+        source_ports: each("source_ports", &proto.source_ports, port)?,
+    })
+}
+
+fn server_name(name: &str) -> Result<Box<str>, Refusal> {
+    let fixed = name.strip_prefix("*.").unwrap_or(name);
+    if fixed.is_empty() || fixed.contains('*') {
+        return Err(Refusal::new(format_args!(
+            "{name:?} is neither a host name nor * followed by a dot and one"
+        )));
+    }
+    Ok(name.into())
+}

@@ -1,0 +1,51 @@
+//! Envoy's messages into runtime types, one file per area. Nothing here holds state: what a message points
+//! to by name comes through [`Links`].
+//!
+//! The capability table has been consulted before: a field that it refuses does not get here, so what is
+//! not read below is either without effect by that table or has its default.
+
+mod access_log;
+mod address;
+mod cluster;
+mod endpoint;
+mod filter_chain;
+mod header;
+mod listener;
+mod manager;
+mod matching;
+mod route;
+mod value;
+mod virtual_host;
+
+pub(super) use address::socket_address;
+pub(super) use cluster::cluster;
+pub(super) use endpoint::{Assigned, assignment};
+pub(super) use filter_chain::{chain_criteria, filter_chain};
+pub(super) use listener::{ListenerShell, listener};
+pub(super) use virtual_host::{TableLevel, table_level, virtual_host};
+
+use std::sync::Arc;
+
+use crate::accesslog::Logs;
+use crate::upstream::ClusterSlot;
+
+use super::listener::RouteSlot;
+use super::refusal::Refusal;
+
+/// What messages point to by name.
+pub(super) trait Links {
+    /// The slot of a cluster, whether the cluster exists or not.
+    fn cluster(&mut self, name: &str) -> Arc<ClusterSlot>;
+
+    /// The slot of a route configuration that comes as a resource of its own.
+    fn routes(&mut self, name: &str) -> Arc<RouteSlot>;
+
+    /// The access logs of the process; `None` when nothing is to be written, as when configuration is only
+    /// looked at.
+    fn logs(&self) -> Option<&Logs>;
+}
+
+/// A message in an `Any`, whose type the capability table has let through.
+fn unpack<T: prost::Name + Default>(any: &prost_types::Any) -> Result<T, Refusal> {
+    tidegate_envoy::unpack(any).map_err(Refusal::new)
+}

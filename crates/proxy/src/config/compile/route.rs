@@ -1,0 +1,293 @@
+//! What routes do: forward, redirect, answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidegate_envoy::v3::route::redirect_action::{
+    PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier,
+};
+use tidegate_envoy::v3::route::route::Action as ProtoAction;
+use tidegate_envoy::v3::route::route_action::{
+    ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier, UpgradeConfig,
+};
+use tidegate_envoy::v3::route::weighted_cluster::ClusterWeight;
+use tidegate_envoy::v3::route::weighted_cluster::cluster_weight::HostRewriteSpecifier as TargetHost;
+use tidegate_envoy::v3::route::{
+    DirectResponseAction, RedirectAction, Route as ProtoRoute, RouteAction, WeightedCluster,
+};
+
+use crate::config::refusal::{Refusal, Within, each};
+use crate::route::{
+    Action, Direct, Field, Forward, HostRewrite, Inherit, MutationLevel, Mutations, PathMatch,
+    PathRewrite, Redirect, RedirectPath, Route, Target, Targets,
+};
+
+use super::Links;
+use super::header::{Levels, Mutating as _};
+use super::matching::{route_match, substitution};
+use super::value::{data, enumeration, header_name, header_value, present, required, timeout};
+
+/// Envoy's default of `timeout`.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What routes inherit from the virtual host and the route configuration.
+#[derive(Debug)]
+pub(super) struct RouteLevel {
+    /// Mutations of the virtual host, then of the route configuration.
+    pub mutations: [Levels; 2],
+    /// Whether the mutations of the most specific level apply last, so that they win.
+    pub most_specific_wins: bool,
+    /// Most bytes in the body of a direct response.
+    pub max_body: usize,
+}
+
+/// A route.
+pub(super) fn route(
+    proto: &ProtoRoute,
+    level: &RouteLevel,
+    links: &mut impl Links,
+) -> Result<Arc<Route>, Refusal> {
+    let matcher = route_match(present("match", proto.r#match.as_ref())?).within("match")?;
+    let action = match &proto.action {
+        Some(ProtoAction::Route(action)) => {
+            Action::Forward(forward(action, &matcher.path, links).within("route")?)
+        }
+        Some(ProtoAction::Redirect(action)) => {
+            Action::Redirect(redirect(action, &matcher.path).within("redirect")?)
+        }
+        Some(ProtoAction::DirectResponse(action)) => {
+            Action::Direct(direct(action, level.max_body).within("direct_response")?)
+        }
+        Some(_) | None => {
+            return Err(Refusal::new("one of route, redirect and direct_response must be set"));
+        }
+    };
+    let own = proto.mutations()?;
+    Ok(Arc::new(Route {
+        name: proto.name.as_str().into(),
+        matcher,
+        action,
+        request_headers: level.in_order(&own, |levels| &levels.request),
+        response_headers: level.in_order(&own, |levels| &levels.response),
+    }))
+}
+
+impl RouteLevel {
+    /// The route's mutations and the inherited ones, in the order in which they apply.
+    fn in_order(&self, own: &Levels, pick: fn(&Levels) -> &Arc<MutationLevel>) -> Mutations {
+        let [virtual_host, table] = &self.mutations;
+        let specific_first = [own, virtual_host, table].map(|levels| Arc::clone(pick(levels)));
+        if self.most_specific_wins {
+            Mutations::new(specific_first.into_iter().rev())
+        } else {
+            Mutations::new(specific_first)
+        }
+    }
+}
+
+fn forward(
+    proto: &RouteAction,
+    path: &PathMatch,
+    links: &mut impl Links,
+) -> Result<Forward, Refusal> {
+    let cluster_not_found = match enumeration(
+        "cluster_not_found_response_code",
+        proto.cluster_not_found_response_code,
+    )? {
+        ClusterNotFoundResponseCode::ServiceUnavailable => 503,
+        ClusterNotFoundResponseCode::NotFound => 404,
+        ClusterNotFoundResponseCode::InternalServerError => 500,
+    };
+    let max_stream_duration = match &proto.max_stream_duration {
+        None => Inherit::Inherited,
+        Some(own) => inherited("max_stream_duration", own.max_stream_duration.as_ref())
+            .within("max_stream_duration")?,
+    };
+    Ok(Forward {
+        targets: targets(proto.cluster_specifier.as_ref(), links)?,
+        cluster_not_found,
+        path: path_rewrite(proto, path)?,
+        host: host_rewrite(proto.host_rewrite_specifier.as_ref())?,
+        append_forwarded_host: proto.append_x_forwarded_host,
+        timeout: timeout("timeout", proto.timeout.as_ref(), DEFAULT_TIMEOUT)?,
+        idle_timeout: inherited("idle_timeout", proto.idle_timeout.as_ref())?,
+        max_stream_duration,
+        upgrades: upgrades(&proto.upgrade_configs)?,
+    })
+}
+
+fn inherited(
+    field: &str,
+    value: Option<&prost_types::Duration>,
+) -> Result<Inherit<Option<Duration>>, Refusal> {
+    match value {
+        None => Ok(Inherit::Inherited),
+        Some(_) => Ok(Inherit::Own(timeout(field, value, None)?)),
+    }
+}
+
+fn targets(
+    specifier: Option<&ClusterSpecifier>,
+    links: &mut impl Links,
+) -> Result<Targets, Refusal> {
+    match specifier {
+        Some(ClusterSpecifier::Cluster(name)) => Ok(Targets::One(Target {
+            cluster: links.cluster(required("cluster", name)?),
+            request_headers: Mutations::default(),
+            response_headers: Mutations::default(),
+            host: None,
+        })),
+        Some(ClusterSpecifier::WeightedClusters(weighted)) => {
+            weighted_targets(weighted, links).within("weighted_clusters")
+        }
+        Some(_) | None => Err(Refusal::new("one of cluster and weighted_clusters must be set")),
+    }
+}
+
+fn weighted_targets(proto: &WeightedCluster, links: &mut impl Links) -> Result<Targets, Refusal> {
+    let targets = each("clusters", &proto.clusters, |weight| weighted_target(weight, links))?;
+    let total = targets.iter().map(|(_, weight)| u64::from(*weight)).sum();
+    match total {
+        0 => Err(Refusal::of("clusters", "the sum of the weights must be greater than zero")),
+        1..=0xffff_ffff => Ok(Targets::Weighted { targets, total }),
+        _ => Err(Refusal::of("clusters", "the sum of the weights must fit into 32 bits")),
+    }
+}
+
+fn weighted_target(
+    proto: &ClusterWeight,
+    links: &mut impl Links,
+) -> Result<(Target, u32), Refusal> {
+    let Levels { request, response } = proto.mutations()?;
+    let host = match &proto.host_rewrite_specifier {
+        Some(TargetHost::HostRewriteLiteral(host)) => {
+            Some(header_value("host_rewrite_literal", host)?).filter(|host| !host.is_empty())
+        }
+        None => None,
+    };
+    let target = Target {
+        cluster: links.cluster(required("name", &proto.name)?),
+        request_headers: Mutations::new([request]),
+        response_headers: Mutations::new([response]),
+        host: host.map(Into::into),
+    };
+    Ok((target, proto.weight.unwrap_or_default()))
+}
+
+/// How many bytes of the path a prefix rewrite replaces; `None` for all of them.
+fn matched(path: &PathMatch) -> Option<usize> {
+    match path {
+        PathMatch::Prefix(prefix) | PathMatch::SeparatedPrefix(prefix) => Some(prefix.len()),
+        PathMatch::Exact(_) | PathMatch::Regex(_) | PathMatch::Connect => None,
+    }
+}
+
+fn path_rewrite(proto: &RouteAction, path: &PathMatch) -> Result<PathRewrite, Refusal> {
+    let prefix = header_value("prefix_rewrite", &proto.prefix_rewrite)?;
+    match &proto.regex_rewrite {
+        Some(_) if !prefix.is_empty() => {
+            Err(Refusal::of("regex_rewrite", "prefix_rewrite and regex_rewrite cannot both be set"))
+        }
+        Some(regex) => Ok(PathRewrite::Regex(substitution(regex).within("regex_rewrite")?)),
+        None if prefix.is_empty() => Ok(PathRewrite::Keep),
+        None => Ok(PathRewrite::Prefix { matched: matched(path), with: prefix.as_bytes().into() }),
+    }
+}
+
+fn host_rewrite(specifier: Option<&HostRewriteSpecifier>) -> Result<HostRewrite, Refusal> {
+    Ok(match specifier {
+        Some(HostRewriteSpecifier::HostRewriteLiteral(host)) if !host.is_empty() => {
+            HostRewrite::Literal(header_value("host_rewrite_literal", host)?.into())
+        }
+        Some(HostRewriteSpecifier::HostRewriteHeader(name)) if !name.is_empty() => {
+            HostRewrite::Header(Field::new(&header_name("host_rewrite_header", name)?))
+        }
+        Some(HostRewriteSpecifier::HostRewritePathRegex(regex)) => {
+            HostRewrite::Path(substitution(regex).within("host_rewrite_path_regex")?)
+        }
+        Some(HostRewriteSpecifier::AutoHostRewrite(true)) => HostRewrite::Endpoint,
+        Some(_) | None => HostRewrite::Keep,
+    })
+}
+
+fn upgrades(configs: &[UpgradeConfig]) -> Result<Vec<(Box<str>, bool)>, Refusal> {
+    let mut upgrades: Vec<(Box<str>, bool)> = Vec::with_capacity(configs.len());
+    for (index, config) in configs.iter().enumerate() {
+        let name =
+            required("upgrade_type", &config.upgrade_type).within_item("upgrade_configs", index)?;
+        let name = name.to_ascii_lowercase().into_boxed_str();
+        if upgrades.iter().any(|(known, _)| *known == name) {
+            let refusal = Refusal::of("upgrade_type", format_args!("{name} stands here twice"));
+            return Err(refusal).within_item("upgrade_configs", index);
+        }
+        upgrades.push((name, config.enabled.unwrap_or(true)));
+    }
+    Ok(upgrades)
+}
+
+fn redirect(proto: &RedirectAction, path: &PathMatch) -> Result<Redirect, Refusal> {
+    let scheme = match &proto.scheme_rewrite_specifier {
+        Some(SchemeRewriteSpecifier::HttpsRedirect(true)) => "https",
+        Some(SchemeRewriteSpecifier::SchemeRedirect(scheme)) => {
+            header_value("scheme_redirect", scheme)?
+        }
+        Some(SchemeRewriteSpecifier::HttpsRedirect(false)) | None => "",
+    };
+    let status = match enumeration("response_code", proto.response_code)? {
+        RedirectResponseCode::MovedPermanently => 301,
+        RedirectResponseCode::Found => 302,
+        RedirectResponseCode::SeeOther => 303,
+        RedirectResponseCode::TemporaryRedirect => 307,
+        RedirectResponseCode::PermanentRedirect => 308,
+    };
+    let set = |text: &str| Some(text).filter(|text| !text.is_empty()).map(Into::into);
+    Ok(Redirect {
+        status,
+        scheme: set(scheme),
+        host: set(header_value("host_redirect", &proto.host_redirect)?),
+        port: port(proto.port_redirect)?,
+        path: redirect_path(proto.path_rewrite_specifier.as_ref(), path)?,
+        strip_query: proto.strip_query,
+        keep_default_port: false,
+    })
+}
+
+fn port(port: u32) -> Result<Option<u16>, Refusal> {
+    let port =
+        u16::try_from(port).map_err(|_| Refusal::of("port_redirect", "must be 65535 at most"))?;
+    Ok(Some(port).filter(|port| *port != 0))
+}
+
+fn redirect_path(
+    specifier: Option<&PathRewriteSpecifier>,
+    path: &PathMatch,
+) -> Result<RedirectPath, Refusal> {
+    Ok(match specifier {
+        Some(PathRewriteSpecifier::PathRedirect(new)) if !new.is_empty() => {
+            RedirectPath::Replace(header_value("path_redirect", new)?.as_bytes().into())
+        }
+        Some(PathRewriteSpecifier::PrefixRewrite(with)) if !with.is_empty() => {
+            RedirectPath::Prefix {
+                matched: matched(path),
+                with: header_value("prefix_rewrite", with)?.as_bytes().into(),
+            }
+        }
+        Some(PathRewriteSpecifier::RegexRewrite(regex)) => {
+            RedirectPath::Regex(substitution(regex).within("regex_rewrite")?)
+        }
+        Some(_) | None => RedirectPath::Keep,
+    })
+}
+
+fn direct(proto: &DirectResponseAction, max_body: usize) -> Result<Direct, Refusal> {
+    let status = u16::try_from(proto.status).ok().filter(|status| (200..600).contains(status));
+    let Some(status) = status else {
+        return Err(Refusal::of("status", "must be 200 to 599"));
+    };
+    let body = match &proto.body {
+        Some(source) => data(source, max_body).within("body")?,
+        None => Vec::new(),
+    };
+    Ok(Direct { status, body: Bytes::from(body) })
+}

@@ -1,0 +1,77 @@
+//! Virtual hosts, and what route configurations say for all of them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tidegate_envoy::v3::route::virtual_host::TlsRequirementType;
+use tidegate_envoy::v3::route::{RouteConfiguration, VirtualHost as ProtoHost};
+
+use crate::config::refusal::{Refusal, each};
+use crate::route::{TlsRequirement, VirtualHost};
+
+use super::Links;
+use super::header::{Levels, Mutating as _};
+use super::route::{RouteLevel, route};
+use super::value::{enumeration, header_value, required};
+
+/// Envoy's default of `max_direct_response_body_size_bytes`.
+const DEFAULT_MAX_BODY: u32 = 4096;
+
+/// What a route configuration says for all of its virtual hosts.
+#[derive(Clone, Debug)]
+pub(in crate::config) struct TableLevel {
+    mutations: Levels,
+    most_specific_wins: bool,
+    max_body: usize,
+    /// Whether ports in the authority are ignored.
+    pub ignore_port: bool,
+}
+
+/// A route configuration without its virtual hosts.
+pub(in crate::config) fn table_level(proto: &RouteConfiguration) -> Result<TableLevel, Refusal> {
+    Ok(TableLevel {
+        mutations: proto.mutations()?,
+        most_specific_wins: proto.most_specific_header_mutations_wins,
+        max_body: proto.max_direct_response_body_size_bytes.unwrap_or(DEFAULT_MAX_BODY) as usize,
+        ignore_port: proto.ignore_port_in_host_matching,
+    })
+}
+
+/// A virtual host of a route configuration.
+pub(in crate::config) fn virtual_host(
+    proto: &ProtoHost,
+    table: &TableLevel,
+    links: &mut impl Links,
+) -> Result<Arc<VirtualHost>, Refusal> {
+    let level = RouteLevel {
+        mutations: [proto.mutations()?, table.mutations.clone()],
+        most_specific_wins: table.most_specific_wins,
+        max_body: table.max_body,
+    };
+    let tls = match enumeration("require_tls", proto.require_tls)? {
+        TlsRequirementType::None => None,
+        TlsRequirementType::ExternalOnly => Some(TlsRequirement::External),
+        TlsRequirementType::All => Some(TlsRequirement::All),
+    };
+    let name = required("name", &proto.name)?;
+    let domains = domains(&proto.domains)?;
+    let routes = each("routes", &proto.routes, |proto| route(proto, &level, links))?;
+    let host = VirtualHost::new(name.into(), domains, routes)
+        .requiring_tls(tls)
+        .counting_attempts(proto.include_request_attempt_count);
+    Ok(Arc::new(host))
+}
+
+fn domains(domains: &[String]) -> Result<Vec<Box<str>>, Refusal> {
+    if domains.is_empty() {
+        return Err(Refusal::of("domains", "must have an entry; use * for any host"));
+    }
+    let mut known = HashSet::with_capacity(domains.len());
+    each("domains", domains, |domain| {
+        let domain = header_value("", domain)?.to_ascii_lowercase();
+        if !known.insert(domain.clone()) {
+            return Err(Refusal::new(format_args!("{domain} stands here twice")));
+        }
+        Ok(domain.into_boxed_str())
+    })
+}

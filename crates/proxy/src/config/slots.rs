@@ -1,0 +1,124 @@
+//! Names that outlive what fills them: clusters and route configurations.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::accesslog::Logs;
+use crate::route::RouteTable;
+use crate::upstream::ClusterSlot;
+
+use super::compile::Links;
+use super::listener::RouteSlot;
+
+/// Slots without use that may gather before they are looked for.
+const TOLERATED: usize = 64;
+
+/// All slots by name, made when a name is first heard of.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    clusters: HashMap<Arc<str>, Arc<ClusterSlot>>,
+    routes: HashMap<Arc<str>, Arc<RouteSlot>>,
+    /// Numbers of cluster slots that are free again.
+    free: Vec<u32>,
+    logs: Option<Arc<Logs>>,
+    /// Cluster slots left by the last search for unused ones.
+    kept: usize,
+}
+
+impl Slots {
+    pub fn new(logs: Option<Arc<Logs>>) -> Self {
+        Self { logs, ..Self::default() }
+    }
+
+    /// Forgets slots that nothing fills and nothing points to. The search costs a look at every slot, so
+    /// it waits until their number has doubled since the last one.
+    pub fn sweep(&mut self) {
+        if self.clusters.len() <= 2 * self.kept + TOLERATED {
+            return;
+        }
+        let free = &mut self.free;
+        self.clusters.retain(|_, slot| {
+            let used = Arc::strong_count(slot) > 1 || slot.load().is_some();
+            if !used {
+                free.push(slot.index);
+            }
+            used
+        });
+        self.routes.retain(|_, slot| Arc::strong_count(slot) > 1);
+        self.kept = self.clusters.len();
+    }
+
+    #[cfg(test)]
+    pub fn clusters(&self) -> usize {
+        self.clusters.len()
+    }
+}
+
+impl Links for Slots {
+    fn cluster(&mut self, name: &str) -> Arc<ClusterSlot> {
+        if let Some(slot) = self.clusters.get(name) {
+            return Arc::clone(slot);
+        }
+        // Numbers in use and free ones make up all below their sum.
+        let index = self.free.pop().unwrap_or(self.clusters.len() as u32);
+        let name: Arc<str> = name.into();
+        let slot = Arc::new(ClusterSlot::empty(index, Arc::clone(&name)));
+        self.clusters.insert(name, Arc::clone(&slot));
+        slot
+    }
+
+    fn routes(&mut self, name: &str) -> Arc<RouteSlot> {
+        if let Some(slot) = self.routes.get(name) {
+            return Arc::clone(slot);
+        }
+        let name: Arc<str> = name.into();
+        let table = ArcSwap::from_pointee(RouteTable::default());
+        let slot = Arc::new(RouteSlot { name: Arc::clone(&name), table });
+        self.routes.insert(name, Arc::clone(&slot));
+        slot
+    }
+
+    fn logs(&self) -> Option<&Logs> {
+        self.logs.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_one_slot_as_long_as_it_is_used() {
+        let mut slots = Slots::default();
+        let first = slots.cluster("a");
+        assert!(Arc::ptr_eq(&first, &slots.cluster("a")));
+        assert!(Arc::ptr_eq(&slots.routes("r"), &slots.routes("r")));
+        for number in 0..TOLERATED {
+            slots.cluster(&number.to_string());
+        }
+        slots.sweep();
+        assert_eq!(slots.clusters(), 1);
+        assert!(Arc::ptr_eq(&first, &slots.cluster("a")));
+    }
+
+    #[test]
+    fn numbers_are_dense_and_used_again() {
+        let mut slots = Slots::default();
+        let kept = slots.cluster("kept");
+        let mut highest = 0;
+        for round in 0..10 {
+            for number in 0..100 {
+                highest = highest.max(slots.cluster(&format!("{round}-{number}")).index);
+            }
+            slots.sweep();
+        }
+        assert_eq!(kept.index, 0);
+        assert!(highest < 300, "{highest}");
+        let mut indexes: Vec<_> = slots.clusters.values().map(|slot| slot.index).collect();
+        indexes.sort_unstable();
+        indexes.dedup();
+        assert_eq!(indexes.len(), slots.clusters.len());
+    }
+}
