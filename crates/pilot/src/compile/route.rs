@@ -37,7 +37,6 @@ pub fn route(
     let operations = Operations::of(rule.headers.as_ref());
     let mut route = Route {
         name: name(rule, condition),
-        stat_prefix: condition.map(|c| c.stat_prefix.clone()).unwrap_or_default(),
         request_headers_to_add: operations.request_add,
         request_headers_to_remove: operations.request_remove,
         response_headers_to_add: operations.response_add,
@@ -96,7 +95,7 @@ fn rewrite_path(action: &mut RouteAction, uri: &str, matched: &RouteMatch) {
     match &matched.path_specifier {
         Some(PathSpecifier::Prefix(prefix)) if uri == "/" && !prefix.ends_with('/') => {
             let case = if matched.case_sensitive == Some(false) { "(?i)" } else { "" };
-            let pattern = format!("{case}^{}(/?)(.*)", regex::escape(prefix));
+            let pattern = format!("{case}^{}(/?)(.*)", text::quote(prefix));
             action.regex_rewrite = Some(substitute(&pattern, "/\\2"));
         }
         _ => uri.clone_into(&mut action.prefix_rewrite),

@@ -19,6 +19,20 @@ pub fn matcher(condition: &StringMatch) -> Option<StringMatcher> {
     Some(StringMatcher { match_pattern: Some(pattern), ..StringMatcher::default() })
 }
 
+/// A text as an expression that matches it alone. Only what RE2 gives a meaning is escaped.
+#[must_use]
+pub fn quote(text: &str) -> String {
+    const MEANT: &[char] = &['\\', '.', '+', '*', '?', '(', ')', '|', '[', ']', '{', '}', '^', '$'];
+    let mut quoted = String::with_capacity(text.len());
+    for character in text.chars() {
+        if MEANT.contains(&character) {
+            quoted.push('\\');
+        }
+        quoted.push(character);
+    }
+    quoted
+}
+
 /// An RE2 expression that has to match the whole text.
 #[must_use]
 pub fn regex(expression: &str) -> RegexMatcher {

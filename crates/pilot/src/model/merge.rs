@@ -90,7 +90,8 @@ fn place(
             ));
         }
     }
-    if class == Class::Tls {
+    // Also for a redirect to https on plain HTTP, whose hosts Istio counts among those with TLS settings.
+    if server.tls.is_some() {
         if let Some((host, holder)) = server.hosts.iter().find_map(|h| known_hosts.get_key_value(h))
         {
             let (host, owner) = (&host.host, owner(holder));

@@ -139,6 +139,7 @@ fn not_served(rule: &HttpRoute) -> impl Iterator<Item = &'static str> {
         ("mirror", mirrors),
         ("corsPolicy", rule.cors_policy.is_some()),
         ("retries", rule.retries.as_ref().is_some_and(|r| r.attempts > 0)),
+        ("match[].statPrefix", rule.matches.iter().any(|m| !m.stat_prefix.is_empty())),
     ];
     fields.into_iter().filter_map(|(name, used)| used.then_some(name))
 }

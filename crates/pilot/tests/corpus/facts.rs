@@ -1,0 +1,117 @@
+//! `routing/facts`: tables about listeners, merging, server names and protocols.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::Value;
+use tidegate_api::{Object, Spec};
+use tidegate_pilot::model::gateway::{Class, Gateway, Server};
+use tidegate_pilot::model::{merge, protocol};
+use tidegate_pilot::{Input, Options};
+use tidegate_xds::ResourceType;
+
+use crate::common::World;
+use crate::{Outcomes, fact, lenient};
+
+pub fn run(outcomes: &mut Outcomes) {
+    let mut table = |name: &str, check: fn(&Value) -> Result<(), String>| {
+        for case in fact(name)["cases"].as_array().into_iter().flatten() {
+            let case_name = case["name"].as_str().unwrap_or_default();
+            outcomes.insert(format!("{name}/{case_name}"), check(case));
+        }
+    };
+    table("gateway-listeners", listeners);
+    table("gateway-merge", merged);
+    table("gateway-sni-overlap", no_overlap);
+    table("port-protocol", port_protocol);
+}
+
+fn world(case: &Value) -> World {
+    let mut world = World::new(lenient::options(case));
+    world.give(lenient::objects(case).into_iter().map(Input::Apply));
+    world
+}
+
+fn listeners(case: &Value) -> Result<(), String> {
+    let wanted: BTreeSet<String> = strings(&case["expect"]["listeners"]);
+    let found: BTreeSet<String> = world(case).names(ResourceType::Listener).into_iter().collect();
+    same(&wanted, &found)
+}
+
+/// Every Gateway of a case is merged, whatever it selects.
+fn merged(case: &Value) -> Result<(), String> {
+    let options = Options::default();
+    let gateways: Vec<Gateway> =
+        lenient::objects(case).iter().filter_map(|o| gateway(o, &options)).collect();
+    let servers: Vec<&Arc<Server>> = gateways.iter().flat_map(|g| &g.servers).collect();
+    let ports: BTreeSet<u16> = servers.iter().flat_map(|s| s.listen.iter().copied()).collect();
+    let mut kinds = BTreeSet::new();
+    let mut routes: BTreeMap<String, usize> = BTreeMap::new();
+    for port in ports {
+        let on = servers.iter().copied().filter(|s| s.listen.contains(&port));
+        for listener in merge::merge(port, on, "0.0.0.0").listeners {
+            for server in &listener.servers {
+                // HTTP of every version shares what its first server opened.
+                let spoken = match server.class() {
+                    Class::Http => "HTTP",
+                    _ => server.protocol.as_str(),
+                };
+                kinds.insert((port, server.bind.clone(), spoken));
+            }
+            if let Some(name) = &listener.routes {
+                routes.insert(name.to_string(), listener.servers.len());
+            }
+        }
+    }
+    let expect = &case["expect"];
+    let wanted = expect["serversPerRouteConfig"].as_object().into_iter().flatten();
+    // Terminated HTTPS has a route configuration per server, once it is served.
+    let wanted: BTreeMap<String, usize> =
+        wanted.map(|(name, n)| (name.clone(), n.as_u64().unwrap_or_default() as usize)).collect();
+    same(&expect["mergedListeners"].as_u64().unwrap_or_default(), &(kinds.len() as u64))?;
+    same(&wanted, &routes)
+}
+
+fn gateway(object: &Object, options: &Options) -> Option<Gateway> {
+    let Spec::Gateway(spec) = &object.spec else { return None };
+    let mut spec = spec.clone();
+    spec.selector.clear();
+    Gateway::select(object, &spec, options)
+}
+
+fn no_overlap(case: &Value) -> Result<(), String> {
+    let world = world(case);
+    for name in world.names(ResourceType::Listener) {
+        let listener = world.json(ResourceType::Listener, &name);
+        let mut seen = BTreeSet::new();
+        for chain in listener["filter_chains"].as_array().into_iter().flatten() {
+            let matched = chain["filter_chain_match"].to_string();
+            if !seen.insert(matched.clone()) {
+                return Err(format!("two filter chains of {name} match {matched}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn port_protocol(case: &Value) -> Result<(), String> {
+    let port = u16::try_from(case["port"].as_u64().unwrap_or_default()).unwrap_or_default();
+    let name = case["portName"].as_str().unwrap_or_default();
+    let found = if case["transport"] == "ProtocolUDP" {
+        "UDP"
+    } else {
+        let found = protocol::of_service_port(port, name, case["appProtocol"].as_str());
+        found.map_or("Unsupported", tidegate_api::istio::Protocol::as_str)
+    };
+    // Istio's table writes the name without its hyphen.
+    let found = found.replace("GRPC-WEB", "GRPCWeb");
+    same(&case["expect"].as_str().unwrap_or_default(), &found.as_str())
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(wanted: &T, found: &T) -> Result<(), String> {
+    if wanted == found { Ok(()) } else { Err(format!("wanted {wanted:?}, found {found:?}")) }
+}
+
+fn strings(list: &Value) -> BTreeSet<String> {
+    list.as_array().into_iter().flatten().filter_map(|v| Some(v.as_str()?.to_owned())).collect()
+}
