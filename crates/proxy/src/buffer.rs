@@ -74,12 +74,7 @@ pub struct Buffer {
 
 impl Buffer {
     fn new(bytes: Box<[u8]>, pool: &Rc<BufferPool>) -> Self {
-        Self {
-            bytes,
-            start: 0,
-            end: 0,
-            pool: Rc::clone(pool),
-        }
+        Self { bytes, start: 0, end: 0, pool: Rc::clone(pool) }
     }
 
     /// The bytes that wait.
@@ -158,9 +153,6 @@ mod tests {
         buffer.enlarge();
         assert_eq!((buffer.filled().len(), buffer.capacity()), (2, LARGE));
         drop(buffer);
-        assert_eq!(
-            (pool.small.borrow().len(), pool.large.borrow().len()),
-            (1, 1)
-        );
+        assert_eq!((pool.small.borrow().len(), pool.large.borrow().len()), (1, 1));
     }
 }

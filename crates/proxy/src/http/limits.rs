@@ -16,6 +16,8 @@ pub enum Expired {
     Request,
     /// Nothing moved in either direction.
     Idle,
+    /// The stream has lived for as long as it may.
+    Age,
 }
 
 /// The limits of one exchange.
@@ -25,6 +27,7 @@ pub struct Limits {
     /// When the route's time is over; it runs from the end of the request, as in Envoy.
     route_end: Option<Instant>,
     request_end: Option<Instant>,
+    age_end: Option<Instant>,
     idle: Option<Duration>,
     idle_end: Option<Instant>,
     progress: u64,
@@ -38,6 +41,7 @@ impl Limits {
             route: None,
             route_end: None,
             request_end: request.map(|request| started + request),
+            age_end: None,
             idle,
             idle_end: idle.map(|idle| started + idle),
             progress: 0,
@@ -47,6 +51,11 @@ impl Limits {
     /// Sets the route's time limit.
     pub fn route(&mut self, timeout: Option<Duration>) {
         self.route = timeout;
+    }
+
+    /// Sets how long a stream that began at `started` may live.
+    pub fn age(&mut self, started: Instant, most: Option<Duration>) {
+        self.age_end = most.map(|most| started + most);
     }
 
     /// Sets the idle limit.
@@ -74,7 +83,7 @@ impl Limits {
             }
         }
         loop {
-            let ends = [self.route_end, self.request_end, self.idle_end];
+            let ends = [self.route_end, self.request_end, self.age_end, self.idle_end];
             let Some(next) = ends.into_iter().flatten().min() else {
                 timer.set(None);
                 return Poll::Pending;
@@ -86,6 +95,9 @@ impl Limits {
             }
             if Some(next) == self.request_end {
                 return Poll::Ready(Expired::Request);
+            }
+            if Some(next) == self.age_end {
+                return Poll::Ready(Expired::Age);
             }
             if progress == self.progress {
                 return Poll::Ready(Expired::Idle);

@@ -139,6 +139,15 @@ impl LocalReply {
         Self { close: !request_complete, ..reply }
     }
 
+    /// 408 or 504: the stream has lived for as long as it may.
+    #[must_use]
+    pub fn max_duration(request_complete: bool) -> Self {
+        let status = if request_complete { 504 } else { 408 };
+        let flags = ResponseFlags::DURATION_TIMEOUT;
+        let reply = Self::new(status, "downstream duration timeout", flags, "max_duration_timeout");
+        Self { close: !request_complete, ..reply }
+    }
+
     /// 504: the route's time is over.
     #[must_use]
     pub fn upstream_timeout() -> Self {

@@ -56,3 +56,6 @@ pub async fn serve_plain(
 
 pub use head::{Headers, RequestHead, ResponseHead, Scheme, Version};
 pub use known::Known;
+
+#[cfg(test)]
+mod tests;

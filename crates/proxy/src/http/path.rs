@@ -1,9 +1,10 @@
-//! Path normalisation before matching: what is matched is what is forwarded.
+//! Path and authority normalisation before matching: what is matched is what is forwarded.
 
+use super::h1::parse;
 use super::head::RequestHead;
 use super::local::LocalReply;
 use crate::accesslog::ResponseFlags;
-use crate::config::listener::{EscapedSlashes, HttpManager};
+use crate::config::listener::{EscapedSlashes, HttpManager, StripPort};
 
 /// Normalises the path as the connection manager is configured (RFC 3986 section 6.2.2, Envoy's
 /// `normalize_path`, `merge_slashes` and `path_with_escaped_slashes_action`). The query is not touched.
@@ -45,6 +46,24 @@ pub fn normalize(head: &mut RequestHead, manager: &HttpManager) -> Result<(), Lo
     }
     head.set_path(&target);
     Ok(())
+}
+
+/// Cuts the port off the authority, as configured; `port` is the listener's.
+pub fn strip_port(head: &mut RequestHead, manager: &HttpManager, port: u16) {
+    if manager.strip_port == StripPort::Keep || head.is_method("CONNECT") {
+        return;
+    }
+    let authority = head.authority();
+    let Some(colon) = memchr::memrchr(b':', authority) else { return };
+    // A colon before the bracket is part of an IPv6 address.
+    if authority.last() == Some(&b']') {
+        return;
+    }
+    let theirs = parse::decimal(&authority[colon + 1..]);
+    if manager.strip_port == StripPort::Any || theirs == Some(u64::from(port)) {
+        let host = authority[..colon].to_vec();
+        head.set_authority(&host);
+    }
 }
 
 fn bad_path(details: &'static str) -> LocalReply {

@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::accesslog::{Field, Kind, Record, ResponseFlags};
 use crate::buffer::Buffer;
 use crate::config::chains::ConnectionFacts;
 use crate::config::listener::{FilterChain, Listener, NetworkFilter};
@@ -178,10 +179,7 @@ async fn choose(worker: Rc<Worker>, current: Rc<Current>, mut io: TcpStream, mut
         hello.as_ref().and_then(|hello| hello.server_name.as_deref()).map(Arc::from);
     match found.cloned() {
         Some(chain) => spawn(&worker, Rc::clone(&current), chain, io, first, client),
-        None => {
-            current.stats.no_filter_chain_match.inc();
-            refuse(&worker, &current, &client);
-        }
+        None => refuse(&worker, &current, &client),
     }
 }
 
@@ -228,13 +226,20 @@ async fn look(
 
 /// Notes a connection that no chain takes.
 fn refuse(worker: &Worker, current: &Current, client: &Client) {
-    tracing::debug!(
-        listener = %current.listener.name,
-        peer = %client.peer,
-        server_name = client.server_name.as_deref().unwrap_or("-"),
-        worker = worker.index,
-        "no filter chain takes this connection, closing it"
-    );
+    current.stats.no_filter_chain_match.inc();
+    let Some(log) = &current.listener.log else { return };
+    let mut record = Record::new(Kind::TcpClose, SystemTime::now(), log);
+    record.flags = ResponseFlags::NO_ROUTE_FOUND;
+    record.connection_id = client.id;
+    record.downstream_remote = Some(client.peer);
+    record.downstream_direct_remote = Some(client.peer);
+    record.downstream_local = Some(client.local);
+    record.set(Field::Listener, current.listener.name.as_bytes());
+    record.set(Field::Details, "filter_chain_not_found");
+    if let Some(name) = &client.server_name {
+        record.set(Field::ServerName, name.as_bytes());
+    }
+    worker.recorder.record(record);
 }
 
 fn spawn(

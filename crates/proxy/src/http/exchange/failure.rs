@@ -53,6 +53,10 @@ impl<D: Downstream> Exchange<'_, D> {
                 self.http.stats.downstream_rq_timeout.inc();
                 LocalReply::request_timeout("request_overall_timeout")
             }
+            Expired::Age => {
+                self.http.stats.downstream_rq_max_duration_reached.inc();
+                LocalReply::max_duration(self.down.received_all())
+            }
             Expired::Idle => {
                 self.http.stats.downstream_rq_idle_timeout.inc();
                 LocalReply::idle_timeout(self.down.received_all())

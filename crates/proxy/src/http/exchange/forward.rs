@@ -21,7 +21,7 @@ use crate::http::local::{LocalReply, Reset};
 use crate::http::stream::{Downstream, RecvError};
 use crate::http::transfer::{Transfer, TransferError};
 use crate::http::upstream::{Http1Upstream, Upstream};
-use crate::route::{Facts, Forward, Inherit, Route, Target};
+use crate::route::{Facts, Forward, Route, Target};
 use crate::upstream::LocalCluster;
 use crate::upstream::cluster::UpstreamProtocol;
 use crate::upstream::pool::{Lease, Permit, Pool};
@@ -56,10 +56,9 @@ impl<D: Downstream> Exchange<'_, D> {
             self.http.stats.downstream_rq_ws_on_non_ws_route.inc();
             return self.reply(LocalReply::upgrade_refused()).await;
         }
-        self.limits.idle(match forward.idle_timeout {
-            Inherit::Inherited => self.http.manager.stream_idle_timeout,
-            Inherit::Own(own) => own,
-        });
+        self.limits.idle(forward.idle_timeout.or(self.http.manager.stream_idle_timeout));
+        let most = forward.max_stream_duration.or(self.http.manager.max_stream_duration);
+        self.limits.age(self.started, most);
         self.limits.route(forward.timeout);
         self.rewrite(route, forward, target);
         let Some(_permit) = Permit::request(&cluster.cluster) else {

@@ -68,6 +68,7 @@ pub struct Exchange<'a, D> {
     response: &'a mut ResponseHead,
     deadline: &'a mut Deadline,
     carriage: Carriage,
+    started: Instant,
     limits: Limits,
     upload: Transfer,
     download: Transfer,
@@ -99,6 +100,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             response: &mut scratch.response,
             deadline: &mut scratch.deadline,
             carriage,
+            started,
             limits: Limits::new(started, manager.stream_idle_timeout, manager.request_timeout),
             upload: if carriage.upgrade { Transfer::Flushing } else { Transfer::Running },
             download: Transfer::Running,
@@ -155,6 +157,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         if self.request.version == Version::Http10 && !manager.accept_http_10 {
             return Err(LocalReply::upgrade_required());
         }
+        path::strip_port(self.request, manager, self.client.local.port());
         path::normalize(self.request, manager)?;
         let worker = &self.http.worker;
         let peer = self.client.peer;

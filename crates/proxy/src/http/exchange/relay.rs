@@ -58,6 +58,10 @@ impl<D: Downstream> Exchange<'_, D> {
                         (ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, "response_timeout")
                     }
                     Expired::Request => (ResponseFlags::NONE, "request_overall_timeout"),
+                    Expired::Age => {
+                        self.http.stats.downstream_rq_max_duration_reached.inc();
+                        (ResponseFlags::DURATION_TIMEOUT, "max_duration_timeout")
+                    }
                     Expired::Idle => {
                         self.http.stats.downstream_rq_idle_timeout.inc();
                         (ResponseFlags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout")

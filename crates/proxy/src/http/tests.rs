@@ -1,0 +1,413 @@
+//! The request path with real sockets on both sides: one worker, hand-made routes, origins that behave and
+//! origins that do not.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tidegate_testing::client::{Client, get};
+use tidegate_testing::origin::{Origin, Script, echo, stream_back};
+
+use crate::accesslog::{Destination, Format, Logs, Options, Output, ReadOptions, Reader};
+use crate::config::listener::{
+    Codec, EscapedSlashes, FilterChain, FilterChains, Http2Options, HttpManager, Listener,
+    NetworkFilter, RouteSlot, ServerHeader, StripPort,
+};
+use crate::route::{
+    Action, Forward, HostChange, HostRewrite, Inherit, Mutations, PathMatch, PathRewrite, Route,
+    RouteMatch, RouteTable, Target, Targets, VirtualHost,
+};
+use crate::stats::Registry;
+use crate::upstream::cluster::{
+    Balancing, Cluster, ClusterSlot, Discovery, DnsFamily, DnsPolicy, Endpoint, EndpointSet,
+    Limits, UpstreamProtocol,
+};
+use crate::worker::Fleet;
+
+/// What tests look at in the log.
+const LINE: &str = "%RESPONSE_CODE% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% \
+                    %RESPONSE_CODE_DETAILS%\n";
+
+/// A proxy with one worker and one plain-text listener.
+struct Proxy {
+    address: SocketAddr,
+    logs: Arc<Logs>,
+    format: Arc<Format>,
+    _fleet: Fleet,
+}
+
+fn cluster(name: &str, endpoints: &[SocketAddr], protocol: UpstreamProtocol) -> Arc<ClusterSlot> {
+    let endpoints = endpoints.iter().map(|&at| Arc::new(Endpoint::new(at, None, 1))).collect();
+    let slot = ClusterSlot::empty(0, name.into());
+    slot.store(Some(Arc::new(Cluster {
+        name: name.into(),
+        stat_name: name.into(),
+        discovery: Discovery::Static,
+        dns: DnsPolicy {
+            family: DnsFamily::Auto,
+            refresh: Duration::from_secs(5),
+            respect_ttl: false,
+        },
+        connect_timeout: Duration::from_secs(5),
+        balancing: Balancing::RoundRobin,
+        protocol,
+        limits: Limits::default(),
+        usage: Default::default(),
+        idle_timeout: None,
+        max_requests_per_connection: None,
+        max_concurrent_streams: 100,
+        buffer_limit: 1 << 20,
+        keepalive: None,
+        endpoints: ArcSwap::from_pointee(EndpointSet::new(endpoints)),
+        retired: false.into(),
+        following: Default::default(),
+    })));
+    Arc::new(slot)
+}
+
+fn forward(cluster: Arc<ClusterSlot>, timeout: Option<Duration>) -> Action {
+    Action::Forward(Forward {
+        targets: Targets::One(Target {
+            cluster,
+            request_headers: Mutations::default(),
+            response_headers: Mutations::default(),
+            host: None,
+        }),
+        cluster_not_found: 503,
+        path: PathRewrite::Keep,
+        host: HostRewrite::Keep,
+        append_forwarded_host: false,
+        timeout,
+        idle_timeout: Inherit::Inherited,
+        max_stream_duration: Inherit::Inherited,
+        upgrades: Vec::new(),
+    })
+}
+
+fn route(prefix: &str, action: Action) -> Arc<Route> {
+    Arc::new(Route {
+        name: "the-route".into(),
+        matcher: RouteMatch {
+            path: PathMatch::Prefix(prefix.as_bytes().into()),
+            ignore_case: false,
+            conditions: Vec::new(),
+        },
+        action,
+        request_headers: Mutations::default(),
+        response_headers: Mutations::default(),
+    })
+}
+
+fn manager(routes: Vec<Arc<Route>>) -> HttpManager {
+    let host = VirtualHost::new("host".into(), vec!["*".into()], routes);
+    let (table, taken) =
+        RouteTable::default().with(vec![HostChange::Put("host".into(), Arc::new(host))]);
+    assert!(taken.is_empty());
+    HttpManager {
+        stat_prefix: "test".into(),
+        routes: Arc::new(RouteSlot { name: "rc".into(), table: ArcSwap::from_pointee(table) }),
+        codec: Codec::Auto,
+        server_name: b"tidegate".as_slice().into(),
+        server_header: ServerHeader::Overwrite,
+        via: Box::default(),
+        use_remote_address: true,
+        trusted_hops: 0,
+        skip_xff_append: false,
+        generate_request_id: true,
+        preserve_external_request_id: false,
+        request_id_in_response: false,
+        suppress_envoy_headers: false,
+        normalize_path: true,
+        merge_slashes: false,
+        escaped_slashes: EscapedSlashes::Keep,
+        strip_port: StripPort::Keep,
+        accept_http_10: true,
+        max_head: 60 * 1024,
+        max_headers: 100,
+        max_requests_per_connection: None,
+        idle_timeout: None,
+        max_connection_duration: None,
+        drain_timeout: Duration::from_secs(5),
+        max_stream_duration: None,
+        stream_idle_timeout: None,
+        request_timeout: None,
+        request_headers_timeout: None,
+        delayed_close_timeout: Duration::from_secs(1),
+        upgrades: vec!["websocket".into()],
+        h2: Http2Options::default(),
+        log: None,
+    }
+}
+
+impl Proxy {
+    /// Every path goes to one origin.
+    async fn to(origin: SocketAddr) -> Self {
+        let cluster = cluster("origin", &[origin], UpstreamProtocol::Http1);
+        Self::start(manager(vec![route("/", forward(cluster, None))])).await
+    }
+
+    async fn start(mut manager: HttpManager) -> Self {
+        let registry = Registry::new(1);
+        let logs = Logs::start(&registry, Options::default()).unwrap();
+        let format = Arc::new(Format::text(LINE, false).unwrap());
+        let sink = logs.sink(Destination::File("/dev/null".into())).unwrap();
+        let output = Output { sink, format: format.clone(), filter: None };
+        manager.log = Some(Arc::new(logs.log(vec![output]).unwrap()));
+        let mut fleet = Fleet::start(&registry, &logs).unwrap();
+        let chain = FilterChain {
+            name: "".into(),
+            filter: NetworkFilter::Http(Arc::new(manager)),
+            retired: false.into(),
+        };
+        let listener = Listener {
+            name: "listener".into(),
+            address: ([127, 0, 0, 1], 0).into(),
+            stat_prefix: "listener".into(),
+            chains: FilterChains { default: Some(Arc::new(chain)), ..FilterChains::default() },
+            inspect_timeout: None,
+            continue_on_inspect_timeout: false,
+            buffer_limit: 1 << 20,
+            log: None,
+        };
+        let address = fleet.serve(&Arc::new(listener)).unwrap();
+        fleet.sync().await;
+        Self { address, logs, format, _fleet: fleet }
+    }
+
+    /// The log line of the one request that was made.
+    async fn logged(&self) -> String {
+        let mut reader: Reader = self
+            .logs
+            .read(self.format.clone(), ReadOptions { follow: true, ..ReadOptions::default() });
+        String::from_utf8(reader.next().await.unwrap().text.to_vec()).unwrap().trim().to_owned()
+    }
+}
+
+#[tokio::test]
+async fn a_connection_carries_many_requests_on_both_sides() {
+    let origin = Origin::start().http(echo).await;
+    let proxy = Proxy::to(origin.address()).await;
+    let mut client = Client::connect(proxy.address).await;
+    for n in 0..20 {
+        let answer = client.request(format!("GET /{n} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+        assert_eq!((answer.status, answer.header("server")), (200, Some("tidegate")));
+        assert!(answer.text().contains(&format!("/{n}")), "{}", answer.text());
+    }
+    assert_eq!((origin.requests(), origin.connections()), (20, 1));
+}
+
+#[tokio::test]
+async fn bodies_pass_in_every_framing() {
+    let origin = Origin::start().http(stream_back).await;
+    let proxy = Proxy::to(origin.address()).await;
+    let mut client = Client::connect(proxy.address).await;
+    for size in [0, 1, 8 * 1024, 100_000, 3_000_000] {
+        let body = vec![b'x'; size];
+        client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n")).await;
+        client.send(&body).await;
+        assert!(client.response().await.body == body, "{size} by length");
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+        for piece in body.chunks(50_000) {
+            client.send(format!("{:x}\r\n", piece.len())).await;
+            client.send(piece).await;
+            client.send("\r\n").await;
+        }
+        client.send("0\r\n\r\n").await;
+        assert!(client.response().await.body == body, "{size} in chunks");
+    }
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_order() {
+    let origin = Origin::start().http(echo).await;
+    let proxy = Proxy::to(origin.address()).await;
+    let mut client = Client::connect(proxy.address).await;
+    let requests: String =
+        (0..5).map(|n| format!("GET /{n} HTTP/1.1\r\nHost: a\r\n\r\n")).collect();
+    client.send(requests).await;
+    for n in 0..5 {
+        assert!(client.response().await.text().contains(&format!("/{n}")));
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_body_has_none() {
+    let script = Script::new()
+        .read_head()
+        .send("HTTP/1.1 204 No Content\r\n\r\n")
+        .read_head()
+        .send("HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n")
+        .read_head()
+        .send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
+        .read_to_end();
+    let origin = Origin::start().script(script).await;
+    let proxy = Proxy::to(origin.address()).await;
+    let mut client = Client::connect(proxy.address).await;
+    for (method, status) in [("GET", 204), ("GET", 304), ("HEAD", 200)] {
+        client.send(format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+        let answer = client.read(method == "HEAD").await.unwrap();
+        assert_eq!((answer.status, answer.body.len()), (status, 0));
+    }
+    assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_expects_100_is_told_to_go_on() {
+    let origin = Origin::start().http(stream_back).await;
+    let proxy = Proxy::to(origin.address()).await;
+    let mut client = Client::connect(proxy.address).await;
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
+    assert_eq!(client.request(head).await.status, 100);
+    let answer = client.request("abc").await;
+    assert_eq!((answer.status, &answer.body[..]), (200, &b"abc"[..]));
+}
+
+#[tokio::test]
+async fn an_upgrade_becomes_a_tunnel() {
+    let script = Script::new()
+        .read_head()
+        .send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nhello")
+        .read(4)
+        .send("pong")
+        .finish()
+        .read_to_end();
+    let origin = Origin::start().script(script).await;
+    let proxy = Proxy::to(origin.address()).await;
+    let mut client = Client::connect(proxy.address).await;
+    let head = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    let answer = client.request(head).await;
+    assert_eq!((answer.status, answer.header("upgrade")), (101, Some("websocket")));
+    assert_eq!(client.read_exact(5).await.unwrap(), b"hello");
+    client.send("ping").await;
+    assert_eq!(client.read_to_end().await, b"pong");
+
+    let mut client = Client::connect(proxy.address).await;
+    let answer = client.request(head.replace("websocket", "other")).await;
+    assert_eq!(answer.status, 403);
+}
+
+#[tokio::test]
+async fn failures_have_envoys_statuses_and_flags() {
+    let unused = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let refused = unused.local_addr().unwrap();
+    drop(unused);
+    let closes = Origin::start().script(Script::new().read_head()).await;
+    let junk = Origin::start().script(Script::new().read_head().send("junk\r\n\r\n")).await;
+    let cut = Script::new().read_head().send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc");
+    let cut = Origin::start().script(cut).await;
+    let slow = Origin::start().script(Script::new().read_head().read_to_end()).await;
+    let cases = [
+        (vec![refused], 503, "UF"),
+        (vec![], 503, "UH"),
+        (vec![closes.address()], 503, "UC"),
+        (vec![junk.address()], 502, "UPE"),
+        (vec![slow.address()], 504, "UT"),
+    ];
+    for (endpoints, status, flag) in cases {
+        let cluster = cluster("c", &endpoints, UpstreamProtocol::Http1);
+        let action = forward(cluster, Some(Duration::from_millis(200)));
+        let proxy = Proxy::start(manager(vec![route("/", action)])).await;
+        assert_eq!(get(proxy.address, "a", "/").await.status, status, "{flag}");
+        let line = proxy.logged().await;
+        assert!(line.starts_with(&format!("{status} {flag} ")), "{line}");
+    }
+    let proxy = Proxy::to(cut.address()).await;
+    let mut client = Client::connect(proxy.address).await;
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(client.read(false).await.is_err(), "a cut answer must not look whole");
+    let line = proxy.logged().await;
+    assert!(line.starts_with("200 UC 0 3 "), "{line}");
+}
+
+#[tokio::test]
+async fn what_no_route_takes_is_404_and_bad_requests_are_400() {
+    let origin = Origin::start().http(echo).await;
+    let cluster = cluster("c", &[origin.address()], UpstreamProtocol::Http1);
+    let proxy = Proxy::start(manager(vec![route("/known", forward(cluster, None))])).await;
+    let mut client = Client::connect(proxy.address).await;
+    let answer = client.request("GET /other HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!((answer.status, answer.header("content-length")), (404, Some("0")));
+    assert_eq!(proxy.logged().await, "404 NR 0 0 route_not_found");
+    // The connection goes on.
+    assert_eq!(client.request("GET /known HTTP/1.1\r\nHost: a\r\n\r\n").await.status, 200);
+    for (bytes, status) in [
+        ("GET / HTTP/1.1\r\n\r\n".to_owned(), 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n".to_owned(), 400),
+        (format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(70_000)), 431),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n".to_owned(), 501),
+    ] {
+        let mut client = Client::connect(proxy.address).await;
+        let answer = client.request(bytes).await;
+        assert_eq!((answer.status, answer.header("connection")), (status, Some("close")));
+        assert!(client.read_to_end().await.is_empty());
+    }
+    assert_eq!(origin.requests(), 1);
+}
+
+#[tokio::test]
+async fn a_dead_idle_connection_is_never_the_clients_loss() {
+    // The origin answers one request per connection and closes without saying so.
+    let script = Script::new().read_head().send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let origin = Origin::start().script(script).await;
+    let proxy = Proxy::to(origin.address()).await;
+    let mut client = Client::connect(proxy.address).await;
+    for _ in 0..50 {
+        assert_eq!(client.request("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.status, 200);
+    }
+    assert_eq!(origin.requests(), 50);
+}
+
+#[tokio::test]
+async fn an_early_answer_ends_the_connection() {
+    let script = Script::new()
+        .read_head()
+        .send("HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
+        .read_to_end();
+    let origin = Origin::start().script(script).await;
+    let proxy = Proxy::to(origin.address()).await;
+    let mut client = Client::connect(proxy.address).await;
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nxxx").await;
+    let answer = client.response().await;
+    assert_eq!((answer.status, &answer.body[..]), (413, &b"no"[..]));
+    assert!(client.read_to_end().await.is_empty());
+}
+
+#[tokio::test]
+async fn http2_on_either_side() {
+    let one = Origin::start().http(stream_back).await;
+    let two = Origin::start().http2().http(stream_back).await;
+    for (origin, protocol) in
+        [(one.address(), UpstreamProtocol::Http1), (two.address(), UpstreamProtocol::Http2)]
+    {
+        let cluster = cluster("c", &[origin], protocol);
+        let proxy = Proxy::start(manager(vec![route("/", forward(cluster, None))])).await;
+        let io = tokio::net::TcpStream::connect(proxy.address).await.unwrap();
+        // Answers wait unread for their turn: the connection's window must hold them all.
+        let mut settings = h2::client::Builder::new();
+        settings.initial_connection_window_size(1 << 20);
+        let (mut client, connection) = settings.handshake::<_, bytes::Bytes>(io).await.unwrap();
+        tokio::spawn(connection);
+        let mut answers = Vec::new();
+        for n in 0..20u8 {
+            let request = http::Request::post("http://a/").body(()).unwrap();
+            client = client.ready().await.unwrap();
+            let (answer, mut body) = client.send_request(request, false).unwrap();
+            body.send_data(vec![n; 10_000].into(), true).unwrap();
+            answers.push((n, answer));
+        }
+        for (n, answer) in answers {
+            let mut body = answer.await.unwrap().into_body();
+            let mut all = Vec::new();
+            while let Some(piece) = body.data().await {
+                let piece = piece.unwrap();
+                body.flow_control().release_capacity(piece.len()).unwrap();
+                all.extend_from_slice(&piece);
+            }
+            assert!(all == vec![n; 10_000]);
+        }
+        let mut client = Client::connect(proxy.address).await;
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+        assert_eq!(client.request(head).await.text(), "abc");
+    }
+}
