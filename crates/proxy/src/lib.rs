@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod http;
 pub mod listener;
+pub mod proxy;
 pub mod random;
 pub mod route;
 pub mod stats;
@@ -14,4 +15,7 @@ pub mod tcp;
 pub mod timer;
 pub mod tls;
 pub mod upstream;
+pub mod view;
 pub mod worker;
+
+pub use proxy::{Options, Outcome, Proxy};

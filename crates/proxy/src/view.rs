@@ -1,0 +1,252 @@
+//! What is told of a running proxy: the state behind the admin interface.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use serde_json::Value as Json;
+use tidegate_xds::ResourceType;
+use tokio::sync::mpsc;
+
+use crate::accesslog::Logs;
+use crate::admin::{
+    self, Accepted, Drain, Lifecycle, Locality, Origin, Rejected, State, Thresholds,
+};
+use crate::config::{Config, Record, Records};
+use crate::stats::Registry;
+use crate::upstream::cluster::Discovery;
+use crate::upstream::{Cluster, Endpoint};
+
+/// What the admin interface tells of the process.
+#[derive(Clone, Debug, Default)]
+pub struct About {
+    /// Version of the program.
+    pub version: String,
+    /// `envoy.config.core.v3.Node` as JSON; `Null` without one.
+    pub node: Json,
+    /// What the program was started with, by option.
+    pub options: Json,
+    /// An encoded `envoy.config.bootstrap.v3.Bootstrap`.
+    pub bootstrap: Bytes,
+    /// Whether resources come from the bootstrap alone.
+    pub is_static: bool,
+}
+
+/// What the admin interface asks of whoever owns the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Let listeners close.
+    Drain(Drain),
+    /// End the process as SIGTERM does.
+    Quit,
+}
+
+/// The state of a proxy, readable from anywhere.
+#[derive(Debug)]
+pub struct View {
+    about: About,
+    started: SystemTime,
+    registry: Arc<Registry>,
+    logs: Arc<Logs>,
+    records: Arc<Records>,
+    config: ArcSwap<Config>,
+    listening: ArcSwap<Vec<admin::Listener>>,
+    served: AtomicBool,
+    serves_initial: AtomicBool,
+    draining: AtomicBool,
+    requests: OnceLock<mpsc::UnboundedSender<Request>>,
+}
+
+impl View {
+    pub(crate) fn new(
+        about: About,
+        registry: Arc<Registry>,
+        logs: Arc<Logs>,
+        records: Arc<Records>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            about,
+            started: SystemTime::now(),
+            registry,
+            logs,
+            records,
+            config: ArcSwap::default(),
+            listening: ArcSwap::default(),
+            served: AtomicBool::new(false),
+            serves_initial: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            requests: OnceLock::new(),
+        })
+    }
+
+    /// The counts.
+    #[must_use]
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// The access logs.
+    #[must_use]
+    pub fn logs(&self) -> &Arc<Logs> {
+        &self.logs
+    }
+
+    /// What is served.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// What the admin interface asks for from now on; only the first caller gets it.
+    pub fn requests(&self) -> Option<mpsc::UnboundedReceiver<Request>> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.requests.set(sender).ok().map(|()| receiver)
+    }
+
+    /// Says that every worker serves the configuration that was present at start.
+    pub fn set_serves_initial(&self) {
+        self.serves_initial.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn set_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn serve(&self, config: Arc<Config>, listening: &HashMap<Arc<str>, SocketAddr>) {
+        let mut listeners: Vec<_> = listening
+            .iter()
+            .map(|(name, address)| admin::Listener { name: Arc::clone(name), address: *address })
+            .collect();
+        listeners.sort_by(|a, b| a.name.cmp(&b.name));
+        self.config.store(config);
+        self.listening.store(Arc::new(listeners));
+        self.served.store(true, Ordering::Release);
+    }
+
+    fn ask(&self, request: Request) {
+        if let Some(requests) = self.requests.get() {
+            // Whoever is gone already is ending the process.
+            let _ = requests.send(request);
+        }
+    }
+
+    fn resource(&self, name: Arc<str>, record: &Record) -> admin::Resource {
+        let version = |version: u64| format!("{version:016x}");
+        admin::Resource {
+            name,
+            origin: if self.about.is_static { Origin::Static } else { Origin::Dynamic },
+            accepted: record.served.as_ref().map(|served| Accepted {
+                version: version(served.resource.version),
+                updated: served.since,
+                bytes: served.resource.bytes.clone(),
+            }),
+            rejected: record.refused.as_ref().map(|refused| Rejected {
+                version: version(refused.resource.version),
+                attempted: refused.at,
+                reason: refused
+                    .refusals
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join("; "),
+                bytes: refused.resource.bytes.clone(),
+            }),
+            warming: false,
+        }
+    }
+
+    fn cluster(&self, cluster: &Cluster) -> admin::Cluster {
+        let limits = cluster.limits;
+        let alias = (cluster.stat_name != cluster.name).then(|| Arc::clone(&cluster.stat_name));
+        let eds_service = match &cluster.discovery {
+            Discovery::Eds(service) => Some(Arc::clone(service)),
+            _ => None,
+        };
+        admin::Cluster {
+            name: Arc::clone(&cluster.name),
+            alias,
+            eds_service,
+            added_via_api: !self.about.is_static,
+            default_priority: Thresholds {
+                max_connections: limits.connections,
+                max_pending_requests: limits.pending_requests,
+                max_requests: limits.requests,
+                max_retries: limits.retries,
+            },
+            high_priority: Thresholds::default(),
+            endpoints: cluster.endpoints.load().endpoints.iter().map(endpoint).collect(),
+        }
+    }
+}
+
+fn endpoint(endpoint: &Arc<Endpoint>) -> admin::Endpoint {
+    admin::Endpoint {
+        address: endpoint.address,
+        hostname: endpoint.hostname.as_deref().unwrap_or_default().to_owned(),
+        health: admin::Health::default(),
+        weight: endpoint.weight,
+        locality: Locality::default(),
+        priority: 0,
+    }
+}
+
+impl State for View {
+    fn lifecycle(&self) -> Lifecycle {
+        if self.draining.load(Ordering::Acquire) {
+            Lifecycle::Draining
+        } else if self.serves_initial.load(Ordering::Acquire) {
+            Lifecycle::Live
+        } else if self.served.load(Ordering::Acquire) {
+            Lifecycle::Initializing
+        } else {
+            Lifecycle::PreInitializing
+        }
+    }
+
+    fn serves_initial_configuration(&self) -> bool {
+        self.serves_initial.load(Ordering::Acquire)
+    }
+
+    fn about(&self) -> admin::About {
+        admin::About {
+            version: self.about.version.clone(),
+            started: self.started,
+            node: self.about.node.clone(),
+            options: self.about.options.clone(),
+        }
+    }
+
+    fn bootstrap(&self) -> Bytes {
+        self.about.bootstrap.clone()
+    }
+
+    fn resources(&self, kind: ResourceType) -> Vec<admin::Resource> {
+        let records = self.records.of(kind);
+        records.into_iter().map(|(name, record)| self.resource(name, &record)).collect()
+    }
+
+    fn clusters(&self) -> Vec<admin::Cluster> {
+        let config = self.config.load();
+        config.clusters.values().map(|cluster| self.cluster(cluster)).collect()
+    }
+
+    fn listeners(&self) -> Vec<admin::Listener> {
+        self.listening.load().to_vec()
+    }
+
+    fn drain_listeners(&self, drain: Drain) {
+        self.ask(Request::Drain(drain));
+    }
+
+    fn reopen_logs(&self) {
+        self.logs.reopen();
+    }
+
+    fn quit(&self) {
+        self.ask(Request::Quit);
+    }
+}
