@@ -193,9 +193,8 @@ impl Forward {
             }
             (None, HostRewrite::Keep | HostRewrite::Endpoint) => {}
             (None, HostRewrite::Header(field)) => {
-                if let Some(host) = field.value(head).map(std::borrow::Cow::into_owned) {
-                    self.rewrite_host_to(head, &host, keep);
-                }
+                let host = field.values(head).next().unwrap_or_default().to_vec();
+                self.rewrite_host_to(head, &host, keep);
             }
             (None, HostRewrite::Path(substitution)) => {
                 let host = substitution.apply(without_query(head.path()));

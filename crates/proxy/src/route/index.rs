@@ -290,9 +290,7 @@ impl Candidates {
             }
         }
         for by_value in &self.by_value {
-            if let Some(candidates) = by_value.key.look_up(request.head, &by_value.routes) {
-                best = candidates.first(request, best);
-            }
+            best = by_value.first(request, best);
         }
         best
     }
@@ -303,6 +301,23 @@ impl Candidates {
         let keyed =
             self.by_value.iter().flat_map(|by_value| by_value.routes.values().map(Self::lowest));
         keyed.min().unwrap_or(NONE).min(one).min(self.sure)
+    }
+}
+
+impl ByValue {
+    /// The lowest number below `best` of a route that takes the request, else `best`. Each line of a header
+    /// may be the one that is asked for.
+    fn first(&self, request: &Request<'_>, best: u32) -> u32 {
+        let candidates = |best, value: &[u8]| match self.routes.get(value) {
+            Some(candidates) => candidates.first(request, best),
+            None => best,
+        };
+        match &self.key {
+            Key::Field(field) => field.values(request.head).fold(best, candidates),
+            Key::Parameter(name) => {
+                parameter(request.head.path(), name).into_iter().fold(best, candidates)
+            }
+        }
     }
 }
 
@@ -353,17 +368,6 @@ impl Key {
             .filter_map(key_and_value)
             .find(|(key, _)| key == self)
             .map(|(_, value)| value)
-    }
-
-    fn look_up<'i>(
-        &self,
-        head: &RequestHead,
-        routes: &'i HashMap<Box<[u8]>, Candidates>,
-    ) -> Option<&'i Candidates> {
-        match self {
-            Self::Field(field) => routes.get(&*field.value(head)?),
-            Self::Parameter(name) => routes.get(parameter(head.path(), name)?),
-        }
     }
 
     fn cmp_names(&self, other: &Self) -> std::cmp::Ordering {

@@ -228,8 +228,8 @@ impl Variable {
         let facts = scope.facts;
         match self {
             Self::Request(main, other) => {
-                let value = first_line(main, scope.request)
-                    .or_else(|| other.as_ref().and_then(|other| first_line(other, scope.request)));
+                let other = other.iter().flat_map(|other| other.values(scope.request));
+                let value = main.values(scope.request).chain(other).next();
                 out.extend_from_slice(value.unwrap_or_default());
             }
             Self::Response(main, other) => {
@@ -264,17 +264,6 @@ impl Variable {
                 }
             }
         }
-    }
-}
-
-/// The first line of a field: a value copied elsewhere is not joined (unlike one that is matched).
-fn first_line<'h>(field: &Field, head: &'h RequestHead) -> Option<&'h [u8]> {
-    match field {
-        Field::Header(name) => head.headers.get(name),
-        pseudo => match pseudo.value(head) {
-            Some(Cow::Borrowed(value)) => Some(value),
-            _ => None,
-        },
     }
 }
 

@@ -89,20 +89,16 @@ impl PlainValue {
 }
 
 impl PlainRequest {
-    fn header(&self, name: &str) -> Option<String> {
+    fn header(&self, name: &str) -> Vec<&str> {
         match name {
-            ":method" => return Some(self.method.to_owned()),
-            ":authority" => return Some(self.authority.clone()),
-            ":path" => return Some(self.path.clone()).filter(|path| !path.is_empty()),
-            _ => {}
+            ":method" => vec![self.method],
+            ":authority" => vec![&self.authority],
+            ":path" => Some(&*self.path).filter(|path| !path.is_empty()).into_iter().collect(),
+            name => {
+                let lines = self.headers.iter().filter(|header| header.0 == name);
+                lines.map(|header| header.1.as_str()).collect()
+            }
         }
-        let values: Vec<_> = self
-            .headers
-            .iter()
-            .filter(|header| header.0 == name)
-            .map(|header| header.1.as_str())
-            .collect();
-        (!values.is_empty()).then(|| values.join(","))
     }
 
     fn parameter(&self, name: &str) -> Option<&str> {
@@ -127,17 +123,14 @@ impl PlainTest {
     fn holds(&self, request: &PlainRequest) -> bool {
         match self {
             Self::Header { name, value, invert, absent_is_empty } => {
-                let mut found = request.header(name);
-                if found.is_none() && *absent_is_empty {
-                    found = Some(String::new());
-                }
-                if found.is_none() && !matches!(value, PlainValue::Present(_)) {
-                    return false;
+                let mut lines = request.header(name);
+                if lines.is_empty() && *absent_is_empty {
+                    lines.push("");
                 }
                 match value {
-                    // Presence is what it is: an absent header is not there, even if it counts as empty.
-                    PlainValue::Present(wanted) => ((found.is_some()) == *wanted) != *invert,
-                    other => other.accepts(found.as_deref()) != *invert,
+                    PlainValue::Present(wanted) => (!lines.is_empty() == *wanted) != *invert,
+                    _ if lines.is_empty() => false,
+                    other => lines.iter().any(|line| other.accepts(Some(line))) != *invert,
                 }
             }
             Self::Query { name, value } => value.accepts(request.parameter(name)),

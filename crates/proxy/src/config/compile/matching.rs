@@ -141,6 +141,10 @@ fn text(proto: &StringMatcher) -> Result<TextMatch, Refusal> {
         Some(MatchPattern::Prefix(wanted)) => TextMatch::Prefix(part("prefix", wanted)?),
         Some(MatchPattern::Suffix(wanted)) => TextMatch::Suffix(part("suffix", wanted)?),
         Some(MatchPattern::Contains(wanted)) => TextMatch::Contains(part("contains", wanted)?),
+        Some(MatchPattern::SafeRegex(_)) if proto.ignore_case => {
+            let reason = "has no effect on safe_regex; begin the pattern with (?i)";
+            return Err(Refusal::of("ignore_case", reason));
+        }
         Some(MatchPattern::SafeRegex(matcher)) => {
             TextMatch::Regex(regex(matcher).within("safe_regex")?)
         }
