@@ -7,6 +7,8 @@
 
 mod clock;
 mod ids;
+pub mod rest;
 pub mod store;
 
+pub use rest::{LogLines, LogOptions, LogSource, NoLogs, Server};
 pub use store::Store;

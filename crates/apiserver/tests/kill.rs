@@ -32,7 +32,7 @@ fn draft(name: &str, step: u64) -> Draft {
     });
     let decoded = Object::decode(Kind::ConfigMap, "v1", &value, Origin::Api).expect("valid");
     let Value::Object(map) = value else { unreachable!("made as a map above") };
-    Draft { object: decoded.object.into(), value: map }
+    Draft { key: key(name), value: map, decoded: Ok(decoded.object.into()) }
 }
 
 fn step_of(store: &Store, name: &str) -> Option<u64> {

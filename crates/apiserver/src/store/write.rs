@@ -4,20 +4,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use tidegate_api::{Object, ObjectKey, Origin};
+use tidegate_api::{ObjectKey, Origin};
 use tokio::sync::oneshot;
 
-use super::Entry;
 use super::events::Note;
 use super::status::Verdict;
+use super::{Decoded, Entry};
 
 /// An object to be stored. `metadata.resourceVersion` is the store's to set; everything else is kept as given.
 #[derive(Clone, Debug)]
 pub struct Draft {
-    /// Its decoded form; names the object.
-    pub object: Arc<Object>,
+    /// Which object it is.
+    pub key: ObjectKey,
     /// Its JSON; `apiVersion` may be present and is not kept.
     pub value: Map<String, Value>,
+    /// Its typed form, or what is wrong with what it says: such an object is stored, and readers of typed objects
+    /// are told that it is invalid while its last good form serves on.
+    pub decoded: Decoded,
 }
 
 /// What must hold of the object at the moment of a write.

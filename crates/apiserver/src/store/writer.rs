@@ -265,7 +265,7 @@ impl<'a> Staged<'a> {
     }
 
     fn put(&mut self, draft: Draft, expect: Expect) -> Answer {
-        let key = draft.object.key.clone();
+        let key = draft.key;
         let current = self.get(&key);
         match (&current, expect) {
             (Some(entry), _) if !writable(entry) => {
@@ -284,13 +284,24 @@ impl<'a> Staged<'a> {
             }
         }
         let revision = self.revision_for_durable()?;
-        if let Some(old) = current.filter(|old| old.confirmed()) {
-            self.good.insert(key.clone(), Some(old));
+        if let Some(old) = current {
+            self.keep_if_good(&key, old, draft.decoded.is_ok());
         }
         let entry =
-            Arc::new(Entry::new(key.clone(), draft.value, Ok(draft.object), Origin::Api, revision));
+            Arc::new(Entry::new(key.clone(), draft.value, draft.decoded, Origin::Api, revision));
         self.set(&key, Some(Arc::clone(&entry)), revision, true);
         Ok(entry)
+    }
+
+    /// Keeps the form that is written over, if it is the last that was good.
+    fn keep_if_good(&mut self, key: &ObjectKey, old: Arc<Entry>, new_decodes: bool) {
+        let kept = match self.good.get(key) {
+            Some(good) => good.is_some(),
+            None => self.read(|state| state.good(key).is_some()),
+        };
+        if old.confirmed() || !kept && !new_decodes && old.decoded().is_ok() {
+            self.good.insert(key.clone(), Some(old));
+        }
     }
 
     /// Removes an object of the API's; what it hid shows again.

@@ -55,6 +55,24 @@ async fn the_last_good_form_is_kept_beside_the_written_one() {
 }
 
 #[tokio::test]
+async fn a_form_that_says_something_wrong_leaves_the_one_before_in_service() {
+    let bench = bench();
+    let one = bench.store.put(draft(&config("a", "1")), Expect::Absent).await.expect("created");
+    let mut changes = bench.store.changes();
+    start(&mut changes);
+    let wrong = Draft {
+        decoded: Err(Arc::from(["data: is wrong".to_owned()])),
+        ..draft(&config("a", "2"))
+    };
+    bench.store.put(wrong, Expect::Revision(one.revision())).await.expect("stored");
+    assert_eq!(start(&mut changes), ["invalid a"]);
+    assert_eq!(start(&mut bench.store.changes()), ["apply a 1", "invalid a", "synced"]);
+    let bench = bench.restart().await;
+    // This form decodes after all, being only called wrong here; the one before is told first.
+    assert_eq!(start(&mut bench.store.changes()), ["apply a 1", "apply a 2", "synced"]);
+}
+
+#[tokio::test]
 async fn a_second_process_is_refused() {
     let Bench { store: _store, dir } = bench();
     let error = Store::open(dir.path(), Options::default()).expect_err("in use");

@@ -65,7 +65,8 @@ pub(super) fn decoded(value: &Value, origin: Origin) -> Arc<Object> {
 }
 
 pub(super) fn draft(value: &Value) -> Draft {
-    Draft { object: decoded(value, Origin::Api), value: map(value.clone()) }
+    let object = decoded(value, Origin::Api);
+    Draft { key: object.key.clone(), value: map(value.clone()), decoded: Ok(object) }
 }
 
 pub(super) fn from_file(value: &Value, path: &str, line: u32) -> Push {

@@ -1,0 +1,68 @@
+//! A request that has arrived whole.
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, header};
+
+use super::failure::Failure;
+use super::query::Query;
+
+/// What a client asks.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub method: Method,
+    pub path: String,
+    pub query: Query,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// Whether a write is only tried; nothing is stored then.
+pub(crate) type DryRun = bool;
+
+impl Ask {
+    /// All values of a header as one list.
+    fn list(&self, name: header::HeaderName) -> Option<String> {
+        let values: Vec<&str> =
+            self.headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+        (!values.is_empty()).then(|| values.join(","))
+    }
+
+    pub(crate) fn accept(&self) -> Option<String> {
+        self.list(header::ACCEPT)
+    }
+
+    pub(crate) fn content_type(&self) -> Option<&str> {
+        self.headers.get(header::CONTENT_TYPE)?.to_str().ok()
+    }
+
+    /// Who writes: the `fieldManager` parameter, else the program's name from `User-Agent`.
+    pub(crate) fn manager(&self) -> String {
+        let agent = || {
+            let agent = self.headers.get(header::USER_AGENT)?.to_str().ok()?;
+            let program = agent.split(['/', ' ']).next()?;
+            (!program.is_empty()).then(|| program.to_owned())
+        };
+        let given = self.query.get("fieldManager").map(str::to_owned);
+        given.or_else(agent).unwrap_or_else(|| "unknown".into())
+    }
+
+    /// The `dryRun` parameter; `options` is what the answer calls the request's options.
+    pub(crate) fn dry_run(&self, options: &str) -> Result<DryRun, Failure> {
+        let values: Vec<&str> = self.query.all("dryRun").collect();
+        dry_run(&values, options)
+    }
+}
+
+/// `All` is the only thing that can be tried.
+pub(crate) fn dry_run(values: &[&str], options: &str) -> Result<DryRun, Failure> {
+    use super::failure::Cause;
+    match values {
+        [] => Ok(false),
+        ["All"] => Ok(true),
+        other => {
+            let given = serde_json::json!(other);
+            let cause = Cause::unsupported("dryRun", &given, &["All"]);
+            Err(Failure::invalid_options(options, vec![cause]))
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! One connection: TLS, HTTP/1 or HTTP/2, requests read whole, answers sent as they come.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use super::ask::Ask;
+use super::body::LIMIT;
+use super::credentials::Token;
+use super::failure::Failure;
+use super::query::Query;
+use super::reply::{self, Reply};
+use super::{Api, Shutdown};
+
+/// How long a client may take for its part of the TLS handshake, for a request's head, and for its body.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+const HEAD: Duration = Duration::from_secs(60);
+const BODY: Duration = Duration::from_secs(60);
+/// Bytes of a request's head.
+const HEAD_BYTES: usize = 64 << 10;
+/// Requests at once on one HTTP/2 connection; watches count.
+const STREAMS: u32 = 250;
+/// First byte of a TLS handshake (RFC 8446, section 5.1).
+const TLS_HANDSHAKE: u8 = 22;
+
+/// What every connection needs.
+pub(super) struct Context {
+    pub api: Api,
+    pub token: Token,
+    pub acceptor: TlsAcceptor,
+}
+
+/// Serves a connection until it ends or the server stops; requests under way are answered first.
+pub(super) async fn serve(context: Arc<Context>, stream: TcpStream, shutdown: Shutdown) {
+    // A failing option costs time, not correctness.
+    let _ = stream.set_nodelay(true);
+    let accepted = timeout(HANDSHAKE, async {
+        let mut first = [0];
+        match stream.peek(&mut first).await {
+            Ok(1) if first[0] == TLS_HANDSHAKE => context.acceptor.accept(stream).await.ok(),
+            Ok(1) => {
+                refuse_plain(stream).await;
+                None
+            }
+            _ => None,
+        }
+    });
+    let Ok(Some(stream)) = accepted.await else {
+        return;
+    };
+    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let io = TokioIo::new(stream);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let context = Arc::clone(&context);
+        async move { Ok::<_, Infallible>(answer(&context, request).await) }
+    });
+    if h2 {
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .max_header_list_size(u32::try_from(HEAD_BYTES).unwrap_or(u32::MAX))
+            .serve_connection(io, service);
+        let mut connection = std::pin::pin!(connection);
+        until_stopped(connection.as_mut(), shutdown, http2::Connection::graceful_shutdown).await;
+    } else {
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD)
+            .max_buf_size(HEAD_BYTES)
+            .serve_connection(io, service);
+        let mut connection = std::pin::pin!(connection);
+        until_stopped(connection.as_mut(), shutdown, http1::Connection::graceful_shutdown).await;
+    }
+}
+
+/// Drives a connection; when the server stops it takes no further requests.
+async fn until_stopped<C>(
+    mut connection: std::pin::Pin<&mut C>,
+    mut shutdown: Shutdown,
+    stop: impl FnOnce(std::pin::Pin<&mut C>),
+) where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = shutdown.stopped() => {
+            stop(connection.as_mut());
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "a connection to the API ended early");
+    }
+}
+
+/// Tells somebody who speaks HTTP without TLS what to do.
+async fn refuse_plain(mut stream: TcpStream) {
+    const TEXT: &str = "Client sent an HTTP request to an HTTPS server: use https:// (the kubeconfig in the data \
+        directory has the address, the certificate authority and the token)\n";
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{TEXT}",
+        TEXT.len()
+    );
+    // Whoever speaks no TLS may have gone already.
+    let _ = stream.write_all(answer.as_bytes()).await;
+    let _ = stream.shutdown().await;
+}
+
+async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
+    let (parts, body) = request.into_parts();
+    let authorization = parts.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+    if !is_public(parts.uri.path()) && !context.token.admits(authorization) {
+        return reply::failure(&Failure::unauthorized());
+    }
+    let body = match read(body).await {
+        Ok(body) => body,
+        Err(failure) => return reply::failure(&failure),
+    };
+    let ask = Ask {
+        method: parts.method,
+        path: parts.uri.path().to_owned(),
+        query: Query::parse(parts.uri.query()),
+        headers: parts.headers,
+        body,
+    };
+    let mut reply = context.api.answer(&ask).await;
+    if !is_public(&ask.path) {
+        reply::set(&mut reply, header::VARY, "Accept");
+    }
+    tracing::debug!(method = %ask.method, path = %ask.path, code = reply.status().as_u16(), "API");
+    reply
+}
+
+/// What may be asked without a token: whether the server is there, and which version it is.
+fn is_public(path: &str) -> bool {
+    matches!(path, "/healthz" | "/livez" | "/readyz" | "/version")
+}
+
+/// Reads a body whole, up to the limit.
+async fn read(body: Incoming) -> Result<Bytes, Failure> {
+    // A declared length is believed when it says no.
+    if body.size_hint().lower() > LIMIT as u64 {
+        return Err(Failure::too_large(LIMIT));
+    }
+    let collected = timeout(BODY, Limited::new(body, LIMIT).collect()).await;
+    match collected {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::too_large(LIMIT)),
+        Ok(Err(error)) => Err(Failure::bad_request(format!("the body could not be read: {error}"))),
+        Err(_) => Err(Failure::bad_request("the body took too long to arrive")),
+    }
+}

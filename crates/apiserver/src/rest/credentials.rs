@@ -1,0 +1,259 @@
+//! Who may talk to the server, and how clients know it: a certificate authority, a token, a kubeconfig.
+//!
+//! Authority and token are made once and kept in the data directory, readable by their owner only, so that a
+//! kubeconfig stays good across restarts. The server's own certificate is issued anew at each start.
+
+use std::fs::{self, OpenOptions};
+use std::hint::black_box;
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde_json::json;
+use tidegate_api::base64;
+
+use super::yaml;
+
+/// Random bytes of a token: 256 bits.
+const TOKEN_BYTES: usize = 32;
+
+/// Why credentials could not be made or read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CredentialError {
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("{}: {reason}; remove the file to have a new one made", path.display())]
+    Broken { path: PathBuf, reason: String },
+    #[error("a certificate could not be made: {0}")]
+    Certificate(#[from] rcgen::Error),
+    #[error("TLS could not be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("the system gave no random numbers")]
+    Random,
+}
+
+/// What a client has to know, as the server compares it.
+pub(super) struct Token(String);
+
+impl Token {
+    /// Whether `Authorization` carries the token. Takes as long for a near miss as for any other.
+    pub(super) fn admits(&self, authorization: Option<&[u8]>) -> bool {
+        let given = authorization.and_then(|value| {
+            let (scheme, token) = value.split_at_checked(b"Bearer ".len())?;
+            scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
+        });
+        let (given, token) = (given.unwrap_or_default(), self.0.as_bytes());
+        let mut difference = given.len() ^ token.len();
+        for (index, byte) in token.iter().enumerate() {
+            let other = given.get(index).copied().unwrap_or_default();
+            difference |= usize::from(black_box(byte ^ other));
+        }
+        difference == 0
+    }
+}
+
+/// Everything that the server proves itself with, and asks of others.
+pub(super) struct Credentials {
+    pub tls: Arc<ServerConfig>,
+    pub token: Token,
+    authority: String,
+}
+
+impl Credentials {
+    /// Reads what is kept in `dir`, makes what is missing, and issues a certificate for the address.
+    pub(super) fn prepare(dir: &Path, listen: IpAddr) -> Result<Self, CredentialError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let token = keep(&dir.join("token"), || new_token(&provider))?;
+        let key_path = dir.join("ca.key");
+        let key = keep(&key_path, || Ok(KeyPair::generate()?.serialize_pem()))?;
+        let key = KeyPair::from_pem(&key).map_err(|error| CredentialError::Broken {
+            path: key_path,
+            reason: error.to_string(),
+        })?;
+        let certificate = keep(&dir.join("ca.crt"), || Ok(authority().self_signed(&key)?.pem()))?;
+        let tls = server_config(provider, &Issuer::new(authority(), key), listen)?;
+        Ok(Self {
+            tls: Arc::new(tls),
+            token: Token(token.trim().to_owned()),
+            authority: certificate,
+        })
+    }
+
+    /// Writes the kubeconfig that leads to `server`.
+    pub(super) fn write_kubeconfig(
+        &self,
+        path: &Path,
+        server: SocketAddr,
+    ) -> Result<(), CredentialError> {
+        let config = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{
+                "name": "tidegate",
+                "cluster": {
+                    "server": format!("https://{}", reachable(server)),
+                    "certificate-authority-data": base64::encode(self.authority.as_bytes()),
+                },
+            }],
+            "users": [{ "name": "tidegate", "user": { "token": self.token.0 } }],
+            "contexts": [{
+                "name": "tidegate",
+                "context": { "cluster": "tidegate", "user": "tidegate", "namespace": "default" },
+            }],
+            "current-context": "tidegate",
+        });
+        write_private(path, &yaml::write(&config))
+            .map_err(|source| CredentialError::File { path: path.to_owned(), source })
+    }
+}
+
+/// Where clients on this machine find a server that listens everywhere.
+fn reachable(server: SocketAddr) -> SocketAddr {
+    let ip = match server.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, server.port())
+}
+
+fn new_token(provider: &CryptoProvider) -> Result<String, CredentialError> {
+    let mut bytes = [0; TOKEN_BYTES];
+    provider.secure_random.fill(&mut bytes).map_err(|_| CredentialError::Random)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The authority's certificate; the same each time, so that its key alone is enough to issue with.
+fn authority() -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "tidegate");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn server_config(
+    provider: Arc<CryptoProvider>,
+    issuer: &Issuer<'_, KeyPair>,
+    listen: IpAddr,
+) -> Result<ServerConfig, CredentialError> {
+    let mut names: Vec<String> = [
+        "localhost",
+        "127.0.0.1",
+        "::1",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    if !listen.is_unspecified() && !listen.is_loopback() {
+        names.push(listen.to_string());
+    }
+    let mut params = CertificateParams::new(names)?;
+    params.distinguished_name.push(DnType::CommonName, "tidegate-apiserver");
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let key = KeyPair::generate()?;
+    let certificate = params.signed_by(&key, issuer)?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
+        )?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// What a file holds, made and written first if it is not there.
+fn keep(
+    path: &Path,
+    make: impl FnOnce() -> Result<String, CredentialError>,
+) -> Result<String, CredentialError> {
+    let failed = |source| CredentialError::File { path: path.to_owned(), source };
+    match fs::read_to_string(path) {
+        Ok(text) if text.trim().is_empty() => Err(CredentialError::Broken {
+            path: path.to_owned(),
+            reason: "the file is empty".into(),
+        }),
+        Ok(text) => Ok(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let text = make()?;
+            write_private(path, &text).map_err(failed)?;
+            Ok(text)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Writes a file that only its owner may read, so that it is there whole or not at all.
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".new");
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&draft, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn credentials_outlive_a_restart() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let first = Credentials::prepare(dir.path(), LOOPBACK).expect("made");
+        let again = Credentials::prepare(dir.path(), LOOPBACK).expect("read");
+        assert_eq!(first.token.0, again.token.0);
+        assert_eq!(first.authority, again.authority);
+        assert_eq!(first.token.0.len(), 2 * TOKEN_BYTES);
+        let kubeconfig = dir.path().join("kubeconfig");
+        let server = "0.0.0.0:6443".parse().expect("an address");
+        first.write_kubeconfig(&kubeconfig, server).expect("written");
+        let text = fs::read_to_string(&kubeconfig).expect("readable");
+        assert!(text.contains("server: \"https://127.0.0.1:6443\""), "{text}");
+        for file in ["token", "ca.key", "ca.crt", "kubeconfig"] {
+            let mode = fs::metadata(dir.path().join(file)).expect(file).permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{file}");
+        }
+    }
+
+    #[test]
+    fn only_the_token_is_admitted() {
+        let token = Token("abc".into());
+        assert!(token.admits(Some(b"Bearer abc")));
+        assert!(token.admits(Some(b"bearer abc")));
+        for wrong in
+            [&b"Bearer abd"[..], b"Bearer ab", b"Bearer abcd", b"Basic abc", b"Bearer ", b""]
+        {
+            assert!(!token.admits(Some(wrong)), "{wrong:?}");
+        }
+        assert!(!token.admits(None));
+    }
+
+    #[test]
+    fn broken_files_are_named() {
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::write(dir.path().join("ca.key"), "garbage").expect("written");
+        let error = Credentials::prepare(dir.path(), LOOPBACK).err().expect("refused").to_string();
+        assert!(error.contains("ca.key") && error.contains("remove the file"), "{error}");
+    }
+}

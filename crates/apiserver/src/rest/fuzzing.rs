@@ -1,0 +1,72 @@
+//! Entry points for fuzzing: what a client's bytes meet first. None of them may panic or take long.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, header};
+use serde_json::{Value, json};
+
+use super::ask::Ask;
+use super::patch::{json as json_patch, merge, strategic};
+use super::query::Query;
+use super::selector::LabelSelector;
+use super::{body, managed, negotiate, router};
+
+/// A body in each of its forms. JSON that is read is written, and reads back as the same.
+pub fn body(data: &[u8]) {
+    for content_type in
+        ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"]
+    {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        let ask = Ask {
+            method: Method::POST,
+            path: "/".into(),
+            query: Query::default(),
+            headers,
+            body: Bytes::copy_from_slice(data),
+        };
+        if let Ok(written) = body::object(&ask, "Object") {
+            let text = written.value.to_string();
+            let again: Result<Value, _> = serde_json::from_str(&text);
+            assert!(again.is_ok_and(|again| again == written.value), "{text}");
+        }
+    }
+}
+
+/// A patch of each kind on an object; a JSON patch that fails changes nothing.
+pub fn patch(data: &[u8]) {
+    let Ok(parsed) = super::json::parse(data) else { return };
+    let object = json!({
+        "metadata": {"name": "a", "labels": {"a": "b"}, "finalizers": ["x"]},
+        "spec": {"ports": [{"port": 80, "name": "a"}, {"port": 81}], "selector": {"a": "b"}},
+    });
+    let mut target = object.clone();
+    merge::apply(&mut target, &parsed.value);
+    let mut target = object.clone();
+    if json_patch::apply(&mut target, &parsed.value).is_err() {
+        assert_eq!(target, object);
+    }
+    let mut target = object.clone();
+    let _ = strategic::apply(&mut target, &parsed.value);
+    let fields = managed::Fields::from_json(&parsed.value);
+    let _ = fields.paths();
+    let mut target = object;
+    fields.remove_from(&mut target);
+}
+
+/// Text that stands in a request's line and headers: path, query, selectors, `Accept`.
+pub fn request_line(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (path, query) = text.split_once('?').unwrap_or((&text, ""));
+    let _ = router::route(path);
+    let query = Query::parse(Some(query));
+    let _ = query.get("labelSelector");
+    let _ = negotiate::negotiate(Some(&text));
+    let _ = negotiate::negotiate_discovery(Some(&text));
+    if let Ok(selector) = LabelSelector::parse(&text) {
+        let labels = [("a".to_owned(), "b".to_owned())].into();
+        let _ = selector.matches(&labels);
+    }
+    for kind in tidegate_api::Kind::all() {
+        let _ = super::selector::FieldSelector::parse(&text, "", kind.info(), "v1");
+    }
+}

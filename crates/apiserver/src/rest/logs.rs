@@ -1,0 +1,198 @@
+//! `pods/<name>/log`: lines that the process keeps for the pods that show it.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::Value;
+use tidegate_api::{Kind, ObjectKey};
+use tokio::sync::mpsc;
+
+use super::Api;
+use super::ask::Ask;
+use super::failure::Failure;
+use super::reply::{self, PIECES_AHEAD, Reply};
+use super::router::Target;
+
+/// Which lines of a container's log are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogOptions {
+    /// At most this many lines from the end of what there is; everything when absent.
+    pub tail: Option<usize>,
+    /// Only lines written since then.
+    pub since: Option<Timestamp>,
+    /// Whether lines written later follow, until the reader goes.
+    pub follow: bool,
+    /// Whether each line starts with the time at which it was written.
+    pub timestamps: bool,
+    /// Whether the log of the container's run before this one is meant.
+    pub previous: bool,
+}
+
+/// Lines of a log, one after the other.
+pub trait LogLines: Send {
+    /// The next line, without its end; none when there are no more. Cancel safe.
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Option<Bytes>> + Send + '_>>;
+}
+
+/// Where the logs of pods come from.
+pub trait LogSource: Send + Sync {
+    /// The log of a container; none when this process keeps none for it.
+    fn logs(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        options: &LogOptions,
+    ) -> Option<Box<dyn LogLines>>;
+}
+
+/// No logs: for processes that show no pods.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoLogs;
+
+impl LogSource for NoLogs {
+    fn logs(&self, _: &str, _: &str, _: &str, _: &LogOptions) -> Option<Box<dyn LogLines>> {
+        None
+    }
+}
+
+/// Bytes that are collected before they are sent on, while lines are there at once.
+const PIECE: usize = 16 << 10;
+
+pub(crate) fn log(api: &Api, target: &Target, ask: &Ask) -> Result<Reply, Failure> {
+    let namespace = target.namespace.as_deref().unwrap_or_default();
+    let name = target.name.as_deref().unwrap_or_default();
+    let key = ObjectKey::new(Kind::Pod, namespace, name);
+    let pod = api.store.get(&key).ok_or_else(|| Failure::not_found(Kind::Pod.info(), name))?;
+    let container = container(&pod.json(), name, ask.query.get("container"))?;
+    let options = options(ask)?;
+    if options.previous {
+        return Err(Failure::bad_request(format!(
+            "previous terminated container {container:?} in pod {name:?} not found"
+        )));
+    }
+    let lines = api.logs.logs(namespace, name, &container, &options).ok_or_else(|| {
+        Failure::bad_request(format!(
+            "container {container:?} in pod {name:?} is not run by this process, which keeps no log of it"
+        ))
+    })?;
+    let limit = number(ask, "limitBytes")?;
+    let (pieces, receiver) = mpsc::channel(PIECES_AHEAD);
+    let mut shutdown = api.shutdown.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = copy(lines, pieces, limit) => {}
+            () = shutdown.stopped() => {}
+        }
+    });
+    Ok(reply::stream("text/plain", receiver))
+}
+
+/// The container that is meant: the only one, or the one that is named.
+fn container(pod: &Value, name: &str, asked: Option<&str>) -> Result<String, Failure> {
+    let all: Vec<&str> = ["initContainers", "containers"]
+        .iter()
+        .flat_map(|list| pod["spec"][*list].as_array().into_iter().flatten())
+        .filter_map(|container| container["name"].as_str())
+        .collect();
+    match (asked, all.as_slice()) {
+        (Some(asked), all) if all.contains(&asked) => Ok(asked.to_owned()),
+        (Some(asked), _) => {
+            Err(Failure::bad_request(format!("container {asked} is not valid for pod {name}")))
+        }
+        (None, [one]) => Ok((*one).to_owned()),
+        (None, []) => Err(Failure::bad_request(format!("pod {name} has no containers"))),
+        (None, several) => Err(Failure::bad_request(format!(
+            "a container name must be specified for pod {name}, choose one of: [{}]",
+            several.join(" ")
+        ))),
+    }
+}
+
+fn options(ask: &Ask) -> Result<LogOptions, Failure> {
+    let seconds = number(ask, "sinceSeconds")?;
+    let since = match ask.query.get("sinceTime") {
+        Some(text) => Some(text.parse().map_err(|_| invalid("sinceTime", text))?),
+        None => seconds.and_then(|seconds| {
+            let span = jiff::SignedDuration::from_secs(i64::try_from(seconds).ok()?);
+            Timestamp::now().checked_sub(span).ok()
+        }),
+    };
+    Ok(LogOptions {
+        tail: number(ask, "tailLines")?,
+        since,
+        follow: ask.query.flag("follow"),
+        timestamps: ask.query.flag("timestamps"),
+        previous: ask.query.flag("previous"),
+    })
+}
+
+fn number(ask: &Ask, name: &str) -> Result<Option<usize>, Failure> {
+    ask.query.get(name).map(|text| text.parse().map_err(|_| invalid(name, text))).transpose()
+}
+
+fn invalid(name: &str, text: &str) -> Failure {
+    Failure::bad_request(format!("{name}: Invalid value: {text:?}"))
+}
+
+/// Sends lines on, several at once while they are there, until either side ends.
+async fn copy(mut lines: Box<dyn LogLines>, pieces: mpsc::Sender<Bytes>, limit: Option<usize>) {
+    let mut left = limit.unwrap_or(usize::MAX);
+    let mut piece = Vec::new();
+    loop {
+        let next = tokio::select! {
+            // What has been collected goes out as soon as no further line is there.
+            biased;
+            next = lines.next() => next,
+            () = std::future::ready(()), if !piece.is_empty() => {
+                if pieces.send(std::mem::take(&mut piece).into()).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            () = pieces.closed() => return,
+        };
+        let Some(line) = next else { break };
+        let start = piece.len();
+        piece.extend_from_slice(&line);
+        piece.push(b'\n');
+        let added = piece.len() - start;
+        if added >= left {
+            piece.truncate(start + left);
+            break;
+        }
+        left -= added;
+        if piece.len() >= PIECE && pieces.send(std::mem::take(&mut piece).into()).await.is_err() {
+            return;
+        }
+    }
+    if !piece.is_empty() {
+        // Nobody may be there any more to read the end.
+        let _ = pieces.send(piece.into()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_container_is_named_or_the_only_one() {
+        let pod = json!({"spec": {"containers": [{"name": "a"}, {"name": "b"}]}});
+        let one = json!({"spec": {"containers": [{"name": "a"}]}});
+        let message = |result: Result<String, Failure>| result.map_err(|failure| failure.message);
+        assert_eq!(message(container(&one, "p", None)), Ok("a".into()));
+        assert_eq!(message(container(&pod, "p", Some("b"))), Ok("b".into()));
+        assert_eq!(
+            message(container(&pod, "p", None)),
+            Err("a container name must be specified for pod p, choose one of: [a b]".into())
+        );
+        assert_eq!(
+            message(container(&pod, "p", Some("x"))),
+            Err("container x is not valid for pod p".into())
+        );
+    }
+}

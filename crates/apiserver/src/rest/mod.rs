@@ -1,0 +1,226 @@
+//! Kubernetes' REST surface: one table of kinds, one set of verbs.
+//!
+//! A request is [`ask::Ask`]ed, [`router`] says what its path names, and one file per verb answers: [`read`] from
+//! the store's memory, [`write`] through its writer. What a kind needs of its own beyond the table of kinds is an
+//! exhaustive match in [`table`] (columns, cells) and [`selector`] (fields), and in [`tidegate_api::kube`]
+//! (defaults, checks).
+//!
+//! Absent, on purpose or for now: protobuf answers (clients that prefer them take JSON), `exec`, `attach` and
+//! `port-forward`, `scale`, OpenAPI v2 (kubectl takes 404 in stride), admission webhooks, users other than the one
+//! whose token is in the kubeconfig.
+
+mod ask;
+mod body;
+mod connection;
+mod crds;
+mod credentials;
+mod discovery;
+mod failure;
+pub mod fuzzing;
+mod json;
+mod logs;
+mod managed;
+mod namespaces;
+mod negotiate;
+mod openapi;
+mod patch;
+mod present;
+mod protobuf;
+mod query;
+mod read;
+mod reply;
+mod reviews;
+mod router;
+mod selector;
+mod served;
+mod server;
+mod services;
+mod table;
+mod write;
+mod yaml;
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+use serde_json::json;
+use tokio::sync::{Semaphore, watch};
+
+use crate::store::Store;
+
+use ask::Ask;
+use failure::Failure;
+use reply::Reply;
+use router::{Route, Target, Verb};
+
+pub use logs::{LogLines, LogOptions, LogSource, NoLogs};
+pub use server::{Handle, Options, Server, StartError};
+
+/// What `/version` says: kubectl and its relatives choose what they do by it. The last version whose kubectl is
+/// known to work with this surface.
+const VERSION: (&str, &str, &str) = ("1", "32", "v1.32.5");
+
+/// Everything that answers requests.
+pub(crate) struct Api {
+    store: Store,
+    logs: Arc<dyn LogSource>,
+    services: services::Turn,
+    /// Places for watches.
+    watches: Arc<Semaphore>,
+    shutdown: Shutdown,
+}
+
+/// Tells when the server stops.
+#[derive(Clone, Debug)]
+pub(crate) struct Shutdown(watch::Receiver<bool>);
+
+impl Shutdown {
+    pub(crate) fn new() -> (watch::Sender<bool>, Self) {
+        let (sender, receiver) = watch::channel(false);
+        (sender, Self(receiver))
+    }
+
+    /// Waits until the server stops. Cancel safe.
+    pub(crate) async fn stopped(&mut self) {
+        // An error means that the server is gone.
+        let _ = self.0.wait_for(|stopped| *stopped).await;
+    }
+}
+
+impl Api {
+    pub(crate) fn new(
+        store: Store,
+        logs: Arc<dyn LogSource>,
+        watches: usize,
+        shutdown: Shutdown,
+    ) -> Self {
+        Self {
+            store,
+            logs,
+            services: services::Turn::default(),
+            watches: Arc::new(Semaphore::new(watches)),
+            shutdown,
+        }
+    }
+
+    /// Answers a request.
+    pub(crate) async fn answer(&self, ask: &Ask) -> Reply {
+        match self.try_answer(ask).await {
+            Ok(reply) => reply,
+            Err(failure) => reply::failure(&failure),
+        }
+    }
+
+    async fn try_answer(&self, ask: &Ask) -> Result<Reply, Failure> {
+        match router::route(&ask.path)? {
+            Route::Resource(target) => self.resource(&target, ask).await,
+            Route::Review { group, resource } => reviews::review(&resource, &group, ask),
+            route => {
+                // Kubernetes takes deletes of discovery for reads; nothing is lost by refusing them.
+                if !matches!(ask.method, Method::GET | Method::HEAD) {
+                    return Err(Failure::method_not_allowed());
+                }
+                fixed(&route, ask)
+            }
+        }
+    }
+
+    async fn resource(&self, target: &Target, ask: &Ask) -> Result<Reply, Failure> {
+        let verb = target.verb(&ask.method, ask.query.flag("watch"))?;
+        check_impersonation(target, verb, ask)?;
+        if target.subresource.as_deref() == Some("log")
+            && target.served.info.kind == tidegate_api::Kind::Pod
+            && verb == Verb::Get
+        {
+            return logs::log(self, target, ask);
+        }
+        match verb {
+            Verb::Get => read::get(self, target, ask),
+            Verb::List => read::list(self, target, ask),
+            Verb::Watch => read::watch(self, target, ask),
+            Verb::Create => write::create(self, target, ask).await,
+            Verb::Update => write::update(self, target, ask).await,
+            Verb::Patch => write::patch(self, target, ask).await,
+            Verb::Delete => write::delete(self, target, ask).await,
+            Verb::DeleteCollection => write::delete_collection(self, target, ask).await,
+        }
+    }
+}
+
+/// Answers that do not depend on any object.
+fn fixed(route: &Route, ask: &Ask) -> Result<Reply, Failure> {
+    match route {
+        Route::Root => {
+            let groups = discovery::group_names();
+            let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned()];
+            for group in groups {
+                paths.push(format!("/apis/{group}"));
+                let versions = discovery::versions(group).into_iter();
+                paths.extend(versions.map(|version| format!("/apis/{group}/{version}")));
+            }
+            paths.extend(
+                ["/healthz", "/livez", "/openapi/v3", "/readyz", "/version"].map(str::to_owned),
+            );
+            Ok(reply::json(StatusCode::OK, &json!({ "paths": paths })))
+        }
+        Route::Version => Ok(reply::json(
+            StatusCode::OK,
+            &json!({
+                "major": VERSION.0,
+                "minor": VERSION.1,
+                "gitVersion": VERSION.2,
+                "gitCommit": "",
+                "gitTreeState": "clean",
+                "buildDate": "1970-01-01T00:00:00Z",
+                "goVersion": "none",
+                "compiler": "rustc",
+                "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+            }),
+        )),
+        Route::Health => Ok(reply::text(StatusCode::OK, health(ask))),
+        Route::CoreVersions => discovery::core_versions(ask),
+        Route::Groups => discovery::groups(ask),
+        Route::Group(name) => discovery::group(name),
+        Route::Resources { group, version } => discovery::resources(group, version),
+        Route::Definitions(name) => crds::get(name.as_deref()),
+        Route::OpenApiIndex => Ok(openapi::index()),
+        Route::OpenApi(path) => openapi::get(path, ask.query.get("hash")),
+        Route::Resource(_) | Route::Review { .. } => Err(Failure::page_not_found()),
+    }
+}
+
+/// A server that answers is well: the store was read before it started.
+fn health(ask: &Ask) -> String {
+    let check = ask.path.trim_matches('/').split('/').next().unwrap_or_default().to_owned();
+    match ask.query.has("verbose") {
+        true => format!("[+]ping ok\n[+]store ok\n{check} check passed\n"),
+        false => "ok".into(),
+    }
+}
+
+/// The token's user may act as somebody else, but nobody else may do anything.
+fn check_impersonation(target: &Target, verb: Verb, ask: &Ask) -> Result<(), Failure> {
+    let user = ask.headers.get("impersonate-user").and_then(|user| user.to_str().ok());
+    let Some(user) = user.filter(|user| *user != reviews::USER) else {
+        return Ok(());
+    };
+    let info = target.served.info;
+    let verb = match verb {
+        Verb::Get => "get",
+        Verb::List => "list",
+        Verb::Watch => "watch",
+        Verb::Create => "create",
+        Verb::Update => "update",
+        Verb::Patch => "patch",
+        Verb::Delete => "delete",
+        Verb::DeleteCollection => "deletecollection",
+    };
+    let place = match &target.namespace {
+        Some(namespace) => format!("in the namespace {namespace:?}"),
+        None => "at the cluster scope".into(),
+    };
+    let why = format!(
+        "User {user:?} cannot {verb} resource {:?} in API group {:?} {place}",
+        info.plural, target.served.group
+    );
+    Err(Failure::denied(info, target.name.as_deref(), &why))
+}

@@ -1,0 +1,128 @@
+//! Bodies are built here as kubectl builds them: every plain field is written, also when it is empty.
+
+use serde_json::json;
+
+use super::*;
+
+/// A field of a message: its number, and its bytes or number.
+pub(super) fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut out = vec![number << 3 | 2];
+    let mut length = bytes.len();
+    while length > 0x7f {
+        out.push(u8::try_from(length & 0x7f).expect("seven bits") | 0x80);
+        length >>= 7;
+    }
+    out.push(u8::try_from(length).expect("seven bits"));
+    out.extend_from_slice(bytes);
+    out
+}
+
+fn number(number: u8, value: u8) -> Vec<u8> {
+    assert!(value < 0x80);
+    vec![number << 3, value]
+}
+
+fn meta(name: &str) -> Vec<u8> {
+    let mut out = field(1, name.as_bytes());
+    for empty in 2..=6 {
+        out.extend(field(empty, b""));
+    }
+    out.extend(number(7, 0));
+    out.extend(field(8, b""));
+    out
+}
+
+fn entry(key: &str, value: &[u8]) -> Vec<u8> {
+    [field(1, key.as_bytes()), field(2, value)].concat()
+}
+
+fn body(api_version: &str, kind: &str, object: &[Vec<u8>]) -> Vec<u8> {
+    let types = [field(1, api_version.as_bytes()), field(2, kind.as_bytes())].concat();
+    let rest = [field(1, &types), field(2, &object.concat()), field(3, b""), field(4, b"")];
+    [MAGIC.to_vec(), rest.concat()].concat()
+}
+
+#[test]
+fn a_secret() {
+    let object = [field(1, &meta("s")), field(2, &entry("a", b"b\xff")), field(3, b"")];
+    assert_eq!(
+        decode(&body("v1", "Secret", &object)),
+        Ok(json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": "s"}, "data": {"a": "Yv8="},
+        }))
+    );
+}
+
+#[test]
+fn a_service() {
+    let target = [number(1, 0), number(2, 99), field(3, b"")].concat();
+    let port =
+        [field(1, b"80-99"), field(2, b"TCP"), number(3, 80), field(4, &target), number(5, 0)];
+    let spec = [
+        field(1, &port.concat()),
+        field(2, &entry("app", b"x")),
+        field(3, b""),
+        field(4, b"ClusterIP"),
+        number(12, 0),
+        number(13, 0),
+    ];
+    let object = [field(1, &meta("x")), field(2, &spec.concat()), field(3, &field(1, b""))];
+    assert_eq!(
+        decode(&body("v1", "Service", &object)),
+        Ok(json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "x"},
+            "spec": {
+                "type": "ClusterIP",
+                "selector": {"app": "x"},
+                "ports": [{"name": "80-99", "protocol": "TCP", "port": 80, "targetPort": 99}],
+            },
+        }))
+    );
+}
+
+#[test]
+fn pointers_keep_their_zero() {
+    let spec = [number(1, 0), field(2, b""), field(3, &field(2, b"")), number(5, 0)].concat();
+    let object = [field(1, &meta("d")), field(2, &spec)];
+    let decoded = decode(&body("apps/v1", "Deployment", &object)).expect("decoded");
+    assert_eq!(decoded["spec"], json!({"replicas": 0, "selector": {}, "template": {"spec": {}}}));
+}
+
+#[test]
+fn an_access_review() {
+    let attributes = [field(1, b"default"), field(2, b"create"), field(5, b"gateways")].concat();
+    let status = [number(1, 0), field(2, b"")].concat();
+    let object = [field(1, b""), field(2, &field(1, &attributes)), field(3, &status)];
+    let decoded = decode(&body("authorization.k8s.io/v1", "SelfSubjectAccessReview", &object));
+    assert_eq!(
+        decoded.expect("decoded")["spec"]["resourceAttributes"],
+        json!({"namespace": "default", "verb": "create", "resource": "gateways"})
+    );
+}
+
+#[test]
+fn what_is_not_read_is_refused_and_not_dropped() {
+    let with_volume = [field(1, &meta("p")), field(2, &field(1, b"x"))];
+    let error = decode(&body("v1", "Pod", &with_volume)).expect_err("refused");
+    assert!(error.contains("field 1 of PodSpec") && error.contains("application/json"), "{error}");
+    let error = decode(&body("v1", "Lease", &[])).expect_err("refused");
+    assert!(error.contains("\"Lease\" is not read from protobuf"), "{error}");
+}
+
+#[test]
+fn broken_bodies_are_refused() {
+    let good = body("v1", "Secret", &[field(1, &meta("s")), field(2, &entry("a", b"b"))]);
+    for cut in 0..good.len() {
+        // Every prefix either fails or says less; none panics.
+        let _ = decode(&good[..cut]);
+    }
+    for bad in [&b""[..], b"k8s", b"json", b"k8s\0\x0a\xff\xff\xff\xff\x0f", b"k8s\0\x0b"] {
+        assert!(decode(bad).is_err(), "{bad:?}");
+    }
+    let mut deep = Vec::new();
+    for _ in 0..200 {
+        deep = field(2, &deep);
+    }
+    assert!(decode(&body("v1", "Namespace", &[deep])).is_err());
+}

@@ -1,0 +1,223 @@
+//! The server: where it listens, whom it serves, how it stops.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tidegate_api::{Kind, Object, Origin};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use super::connection::{self, Context};
+use super::credentials::{CredentialError, Credentials};
+use super::logs::LogSource;
+use super::{Api, Shutdown, namespaces};
+use crate::store::{Push, Store};
+
+/// How long connections may take to end once the server stops.
+const DRAIN: Duration = Duration::from_secs(5);
+/// How long to wait after the system refused a connection (no descriptors left, mostly).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The address of the Service that stands for this server.
+const SERVICE_ADDRESS: &str = "10.96.0.1";
+
+/// How the API is served.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// Where to listen; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// Where the certificate authority, the token and the kubeconfig are kept.
+    pub data_dir: PathBuf,
+    /// Connections at once; more wait.
+    pub connections: usize,
+    /// Watches at once; more are refused (429).
+    pub watches: usize,
+}
+
+impl Options {
+    /// Listens on `listen` and keeps its files in `data_dir`.
+    #[must_use]
+    pub fn new(listen: SocketAddr, data_dir: PathBuf) -> Self {
+        Self { listen, data_dir, connections: 1_024, watches: 2_048 }
+    }
+}
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be had.
+    #[error("cannot listen on {address}: {source}; choose another with --api-listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The credentials could not be made or read.
+    #[error("{0}")]
+    Credentials(String),
+}
+
+impl From<CredentialError> for StartError {
+    fn from(error: CredentialError) -> Self {
+        Self::Credentials(error.to_string())
+    }
+}
+
+/// Serves a [`Store`] to Kubernetes clients.
+#[derive(Debug)]
+pub struct Server;
+
+impl Server {
+    /// Starts serving, on the runtime that this is called in; the kubeconfig has been written when this returns.
+    /// The store then shows the server as the Service `kubernetes`, too.
+    ///
+    /// # Errors
+    ///
+    /// See [`StartError`].
+    pub async fn start(
+        options: Options,
+        store: Store,
+        logs: Arc<dyn LogSource>,
+    ) -> Result<Handle, StartError> {
+        let refused = |source| StartError::Listen { address: options.listen, source };
+        let listener = TcpListener::bind(options.listen).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        let credentials = Credentials::prepare(&options.data_dir, address.ip())?;
+        let kubeconfig = options.data_dir.join("kubeconfig");
+        credentials.write_kubeconfig(&kubeconfig, address)?;
+        if let Some(push) = own_service(address) {
+            store.push(push).await;
+        }
+        let (stop, shutdown) = Shutdown::new();
+        let context = Arc::new(Context {
+            api: Api::new(store.clone(), logs, options.watches, shutdown.clone()),
+            token: credentials.token,
+            acceptor: TlsAcceptor::from(credentials.tls),
+        });
+        let serving =
+            tokio::spawn(accept(listener, context, options.connections, shutdown.clone()));
+        let ending = tokio::spawn(namespaces::run(store, shutdown));
+        Ok(Handle { address, kubeconfig, stop, tasks: vec![serving, ending] })
+    }
+}
+
+/// A running server; it stops when this is dropped.
+#[derive(Debug)]
+pub struct Handle {
+    address: SocketAddr,
+    kubeconfig: PathBuf,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Handle {
+    /// Where the server listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The kubeconfig that leads to the server.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Stops serving: no further requests, watches end, requests under way are answered first.
+    pub async fn shutdown(mut self) {
+        self.stop.send_replace(true);
+        for task in self.tasks.drain(..) {
+            // A task that panicked has nothing left to finish.
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    context: Arc<Context>,
+    connections: usize,
+    mut shutdown: Shutdown,
+) {
+    let places = Arc::new(Semaphore::new(connections));
+    let mut running = JoinSet::new();
+    loop {
+        // The places outlive this loop, so there is always one to wait for.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            break;
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = running.join_next() => continue,
+            () = shutdown.stopped() => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (context, shutdown) = (Arc::clone(&context), shutdown.clone());
+                running.spawn(async move {
+                    connection::serve(context, stream, shutdown).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the API could not take a connection");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    let drained = timeout(DRAIN, async { while running.join_next().await.is_some() {} });
+    if drained.await.is_err() {
+        tracing::debug!("connections to the API were cut off");
+    }
+}
+
+/// The Service `default/kubernetes`, which every cluster has.
+fn own_service(address: SocketAddr) -> Option<Push> {
+    let manifest = json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": { "component": "apiserver", "provider": "kubernetes" },
+        },
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": SERVICE_ADDRESS,
+            "clusterIPs": [SERVICE_ADDRESS],
+            "ipFamilies": ["IPv4"],
+            "ipFamilyPolicy": "SingleStack",
+            "internalTrafficPolicy": "Cluster",
+            "sessionAffinity": "None",
+            "ports": [{ "name": "https", "port": 443, "protocol": "TCP", "targetPort": address.port() }],
+        },
+        "status": { "loadBalancer": {} },
+    });
+    let decoded = Object::decode(Kind::Service, "v1", &manifest, Origin::Process);
+    match (decoded, manifest) {
+        (Ok(decoded), Value::Object(manifest)) => {
+            let mut object = decoded.object;
+            object.created = jiff::Timestamp::now();
+            Some(Push::Put { object: object.into(), manifest })
+        }
+        (decoded, _) => {
+            tracing::error!(?decoded, "the server's own Service does not decode");
+            None
+        }
+    }
+}

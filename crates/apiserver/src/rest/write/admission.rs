@@ -1,0 +1,225 @@
+//! From what a client wrote to what is stored: unknown fields, shape, defaults, addresses, meaning.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use tidegate_api::{FieldError, FieldValidation, Kind, Object, Origin, Reason, admit, kube};
+
+use super::{Writing, metadata};
+use crate::rest::failure::{Cause, Failure};
+use crate::rest::services;
+use crate::store::{Decoded, Entry};
+
+/// An object that may be stored.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    /// With `apiVersion` of the view through which it was written.
+    pub value: Map<String, Value>,
+    pub decoded: Decoded,
+    pub warnings: Vec<String>,
+}
+
+/// How a body was written, which decides how its faults are told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source<'a> {
+    /// The whole object.
+    Whole,
+    /// A patch to the object; the value to show.
+    Patch(&'a Value),
+}
+
+/// Checks and completes an object. `old` is the form that it replaces.
+///
+/// A custom object whose shape is right is admitted even if what it says is wrong: it is stored, its status tells
+/// what is wrong, and its last good form serves on. Its writer is warned.
+pub(crate) fn examine(
+    writing: &Writing<'_>,
+    mut value: Value,
+    duplicates: &[String],
+    old: Option<&Entry>,
+    source: Source<'_>,
+) -> Result<Admitted, Failure> {
+    let served = &writing.target.served;
+    let info = served.info;
+    let mut warnings = duplicate_fields(writing, duplicates)?;
+    let told = admit(info.kind, served.group, &mut value, writing.policy)
+        .map_err(|errors| refuse(writing, &value, errors, source))?;
+    metadata::drop_empty(&mut value);
+    served.store(&mut value);
+    keep_status(writing, &mut value, old);
+    kube::defaults(info.kind, &mut value);
+    if info.kind == Kind::Service {
+        services::allocate(&writing.api.store, &mut value, old)
+            .map_err(|errors| refuse(writing, &value, errors, source))?;
+    }
+    let examined =
+        Object::examine(info.kind, info.versions[0], &stored_view(served, &value), Origin::Api);
+    warnings.extend(told.iter().map(ToString::to_string));
+    for warning in examined.warnings.iter().map(ToString::to_string) {
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+    let decoded = match examined.object {
+        Some(object) if examined.errors.is_empty() => Ok(Arc::new(object)),
+        _ if info.built_in => return Err(refuse(writing, &value, examined.errors, source)),
+        _ => {
+            let errors = examined.errors.iter().map(ToString::to_string);
+            let errors: Arc<[String]> = errors.collect();
+            warnings
+                .extend(errors.iter().map(|error| format!("stored, but not in effect: {error}")));
+            Err(errors)
+        }
+    };
+    check_changes(writing, &value, &decoded, old)?;
+    warn_about_kind(writing, old, &mut warnings);
+    match value {
+        Value::Object(value) => Ok(Admitted { value, decoded, warnings }),
+        _ => Err(Failure::bad_request("the body is not an object")),
+    }
+}
+
+/// What stands twice is refused, told or ignored, as unknown fields are.
+fn duplicate_fields(writing: &Writing<'_>, paths: &[String]) -> Result<Vec<String>, Failure> {
+    let told: Vec<String> = paths.iter().map(|path| format!("duplicate field {path:?}")).collect();
+    match writing.policy {
+        FieldValidation::Strict if !told.is_empty() => Err(strict(writing, &told.join(", "))),
+        FieldValidation::Warn => Ok(told),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// The view that decoding expects: the stored one.
+fn stored_view(served: &crate::rest::served::Served, value: &Value) -> Value {
+    let mut value = value.clone();
+    let info = served.info;
+    let api_version = tidegate_api::KindInfo::api_version(info.group, info.versions[0]);
+    if let Some(map) = value.as_object_mut() {
+        map.insert("apiVersion".into(), api_version.into());
+    }
+    value
+}
+
+/// The main path leaves `status` alone, the sub-resource everything else. A Pod's status is kept when it is
+/// created, unlike in Kubernetes: no kubelet is here to write its address.
+fn keep_status(writing: &Writing<'_>, value: &mut Value, old: Option<&Entry>) {
+    let info = writing.target.served.info;
+    let through_main = writing.target.subresource.is_none();
+    if !info.status_subresource || !through_main {
+        return;
+    }
+    let Some(map) = value.as_object_mut() else { return };
+    match old {
+        Some(old) => match old.json().get("status") {
+            Some(status) => map.insert("status".into(), status.clone()),
+            None => map.remove("status"),
+        },
+        None if info.kind == Kind::Pod => None,
+        None => map.remove("status"),
+    };
+}
+
+fn check_changes(
+    writing: &Writing<'_>,
+    value: &Value,
+    decoded: &Decoded,
+    old: Option<&Entry>,
+) -> Result<(), Failure> {
+    let (Some(old), Ok(new)) = (old, decoded) else {
+        return Ok(());
+    };
+    if let Ok(before) = old.decoded() {
+        let errors = kube::validate_update(&before.spec, &new.spec);
+        if !errors.is_empty() {
+            return Err(refuse(writing, value, errors, Source::Whole));
+        }
+    }
+    Ok(())
+}
+
+/// What people should know about objects that Kubernetes would act on, and nothing here does.
+fn warn_about_kind(writing: &Writing<'_>, old: Option<&Entry>, warnings: &mut Vec<String>) {
+    let through_main = writing.target.subresource.is_none();
+    if writing.target.served.info.kind == Kind::Deployment && old.is_none() && through_main {
+        warnings.push(
+            "a Deployment is stored, but nothing here runs its pods: endpoints come from EndpointSlices, \
+             ServiceEntries and Pods with an address"
+                .into(),
+        );
+    }
+}
+
+fn strict(writing: &Writing<'_>, told: &str) -> Failure {
+    undecodable(writing, &format!("strict decoding error: {told}"))
+}
+
+fn undecodable(writing: &Writing<'_>, why: &str) -> Failure {
+    let served = &writing.target.served;
+    Failure::bad_request(format!(
+        "{kind} in version {:?} cannot be handled as a {kind}: {why}",
+        served.version,
+        kind = served.info.name
+    ))
+}
+
+/// The answer to faults, in the form that Kubernetes gives them.
+pub(crate) fn refuse(
+    writing: &Writing<'_>,
+    value: &Value,
+    errors: Vec<FieldError>,
+    source: Source<'_>,
+) -> Failure {
+    let unknown = errors.iter().any(|error| error.reason == Reason::Unknown);
+    let undecoded = errors.iter().any(|error| error.reason == Reason::Undecodable);
+    if unknown || undecoded {
+        let told: Vec<String> = errors.iter().map(FieldError::cause).collect();
+        let told = told.join(", ");
+        let why = if unknown { format!("strict decoding error: {told}") } else { told };
+        return match source {
+            Source::Whole => undecodable(writing, &why),
+            Source::Patch(patch) => patch_refused(writing, patch, &why),
+        };
+    }
+    let name = value["metadata"]["name"].as_str().unwrap_or_default();
+    let causes = errors
+        .into_iter()
+        .map(|error| Cause {
+            reason: error.reason.as_str(),
+            message: error.cause(),
+            field: error.path,
+        })
+        .collect();
+    Failure::invalid(writing.target.served.info, name, causes)
+}
+
+/// A patch that makes an object undecodable is an invalid patch, not a bad request.
+fn patch_refused(writing: &Writing<'_>, patch: &Value, why: &str) -> Failure {
+    let shown = match writing.target.served.info.built_in {
+        true => go_syntax(patch),
+        false => patch.to_string(),
+    };
+    let cause = Cause {
+        reason: "FieldValueInvalid",
+        message: format!("Invalid value: {shown:?}: {why}"),
+        field: "patch".into(),
+    };
+    Failure::invalid_as("", "", "", "", vec![cause])
+}
+
+/// A value as Go prints it: `map[a:1 b:[x y]]`.
+fn go_syntax(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let parts: Vec<String> =
+                map.iter().map(|(key, value)| format!("{key}:{}", go_syntax(value))).collect();
+            format!("map[{}]", parts.join(" "))
+        }
+        Value::Array(list) => {
+            let parts: Vec<String> = list.iter().map(go_syntax).collect();
+            format!("[{}]", parts.join(" "))
+        }
+        Value::String(text) => text.clone(),
+        Value::Null => "<nil>".into(),
+        other => other.to_string(),
+    }
+}

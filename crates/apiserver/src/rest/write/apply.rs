@@ -1,0 +1,226 @@
+//! Server-side apply: a manager says what it wants of an object, and owns that.
+//!
+//! What it wanted before and does not want any more goes, unless somebody else owns it too. What another manager
+//! owns with another value is a conflict, unless `force` takes it over.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde_json::Value;
+
+use super::admission::Source;
+use super::update::lost_race;
+use super::{ATTEMPTS, Object, Writing, Written, admission, metadata};
+use crate::clock;
+use crate::rest::body;
+use crate::rest::failure::{Cause, Failure};
+use crate::rest::managed::{self, Fields};
+use crate::rest::reply::Reply;
+use crate::store::{Entry, Expect};
+
+pub(super) async fn apply(writing: &Writing<'_>) -> Result<Reply, Failure> {
+    let (ask, target) = (writing.ask, writing.target);
+    if ask.query.get("fieldManager").is_none() {
+        let cause = Cause::required("fieldManager", "is required for apply patch");
+        return Err(Failure::invalid_options("PatchOptions", vec![cause]));
+    }
+    let wanted = wanted(writing)?;
+    let key = writing.key(target.name.as_deref().unwrap_or_default());
+    for _ in 0..ATTEMPTS {
+        let (code, result) = match writing.api.store.get(&key) {
+            None if target.subresource.is_some() => {
+                return Err(Failure::not_found(target.served.info, &key.name));
+            }
+            None => (StatusCode::CREATED, writing.apply_new(wanted.clone()).await),
+            Some(old) => (StatusCode::OK, writing.apply_onto(&old, &wanted).await),
+        };
+        match result {
+            Err(failure) if lost_race(&failure) || failure.reason == "AlreadyExists" => {}
+            done => return writing.reply(code, &done?),
+        }
+    }
+    Err(Failure::modified(target.served.info, &key.name))
+}
+
+/// The body, checked as far as it can be without the object.
+fn wanted(writing: &Writing<'_>) -> Result<Value, Failure> {
+    let served = &writing.target.served;
+    let mut value = body::document(&writing.ask.body, served.info.name)?.value;
+    let text = |field: &str| value[field].as_str().unwrap_or_default().to_owned();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    if api_version.is_empty() || kind.is_empty() {
+        return Err(Failure::bad_request(format!(
+            "invalid object type: {api_version}, Kind={kind}"
+        )));
+    }
+    body::check_type(&value, served, &writing.ask.body)?;
+    metadata::check_identity(writing, &value)?;
+    if value["metadata"].get("managedFields").is_some_and(|fields| !fields.is_null()) {
+        return Err(Failure::bad_request("metadata.managedFields must be nil"));
+    }
+    if let Some(metadata) = metadata::of(&mut value) {
+        metadata.insert("name".into(), writing.target.name.clone().into());
+        metadata.remove("creationTimestamp");
+        if let Some(namespace) = &writing.target.namespace {
+            metadata.insert("namespace".into(), namespace.as_str().into());
+        }
+    }
+    // What a schema does not have cannot be owned, so unknown fields are refused whatever the policy.
+    let unknown = tidegate_api::admit(
+        served.info.kind,
+        served.group,
+        &mut value.clone(),
+        tidegate_api::FieldValidation::Strict,
+    );
+    if let Err(errors) = unknown
+        && let Some(error) = errors.iter().find(|e| e.reason == tidegate_api::Reason::Unknown)
+    {
+        return Err(Failure::internal(format!(
+            "failed to create typed patch object ({}/{}; {}, Kind={}): .{}: field not declared in schema",
+            writing.target.namespace.as_deref().unwrap_or_default(),
+            writing.target.name.as_deref().unwrap_or_default(),
+            served.api_version,
+            served.info.name,
+            error.path
+        )));
+    }
+    Ok(value)
+}
+
+impl Writing<'_> {
+    async fn apply_new(&self, wanted: Value) -> Result<Written, Failure> {
+        let info = self.target.served.info;
+        if let Some(uid) = wanted["metadata"]["uid"].as_str() {
+            let name = self.target.name.as_deref().unwrap_or_default();
+            let why = format!(
+                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            );
+            return Err(Failure::conflict(info, name, &why));
+        }
+        let Value::Object(map) = &wanted else {
+            return Err(Failure::bad_request("the body is not an object"));
+        };
+        let fields = Fields::of(info, map, false);
+        let mut value = wanted.clone();
+        metadata::for_create(self, &mut value)?;
+        let services = self.api.services.lock(info.kind).await;
+        let mut admitted = admission::examine(self, value, &[], None, Source::Whole)?;
+        managed::set_entries(&mut admitted.value, &[self.owner(fields)]);
+        let name = admitted.value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        if self.dry_run {
+            self.would_create(&name)?;
+        }
+        let written = self.store(self.key(&name), admitted, Expect::Absent).await;
+        drop(services);
+        written
+    }
+
+    async fn apply_onto(&self, old: &Arc<Entry>, wanted: &Value) -> Result<Written, Failure> {
+        let served = &self.target.served;
+        let before = Value::Object(old.manifest(&served.api_version));
+        let Value::Object(wanted_map) = wanted else {
+            return Err(Failure::bad_request("the body is not an object"));
+        };
+        let fields = Fields::of(served.info, wanted_map, false);
+        let mut after = before.clone();
+        managed::merge(served.info, &mut after, wanted);
+        let mut owners = managed::entries(&before);
+        self.settle_conflicts(&before, &after, &fields, &mut owners)?;
+        let revision = wanted["metadata"]["resourceVersion"].as_str();
+        if revision.is_some_and(|revision| revision != old.revision().to_string()) {
+            return Err(Failure::modified(served.info, &old.key().name));
+        }
+        drop_unwanted(&self.manager, &fields, &owners, &mut after);
+        metadata::for_update(&before, &mut after);
+        let services = self.api.services.lock(served.info.kind).await;
+        let mut admitted = admission::examine(self, after, &[], Some(old), Source::Whole)?;
+        if served.info.has_generation {
+            metadata::count_generation(&before, &mut admitted.value);
+        }
+        match owners.iter_mut().find(|owner| owner.is_of(&self.manager, true)) {
+            Some(mine) if mine.fields == fields && !changes(&before, &admitted.value) => {}
+            Some(mine) => *mine = self.owner(fields),
+            None => owners.push(self.owner(fields)),
+        }
+        managed::set_entries(&mut admitted.value, &owners);
+        if Value::Object(admitted.value.clone()) == before {
+            return Ok(Written {
+                object: Object::Stored(Arc::clone(old)),
+                warnings: admitted.warnings,
+            });
+        }
+        let expect = Expect::Revision(old.revision());
+        let written = self.store(old.key().clone(), admitted, expect).await;
+        drop(services);
+        written
+    }
+
+    fn owner(&self, fields: Fields) -> managed::Entry {
+        managed::Entry { manager: self.manager.clone(), applies: true, time: clock::now(), fields }
+    }
+
+    /// Fields that others own and that would change: a conflict, or theirs no longer.
+    fn settle_conflicts(
+        &self,
+        before: &Value,
+        after: &Value,
+        fields: &Fields,
+        owners: &mut [managed::Entry],
+    ) -> Result<(), Failure> {
+        let force = self.ask.query.flag("force");
+        let mut conflicts = Vec::new();
+        for owner in owners.iter_mut().filter(|owner| !owner.is_of(&self.manager, true)) {
+            let theirs = fields.common(&owner.fields).leaves().changed(before, after);
+            if theirs.is_empty() {
+                continue;
+            }
+            if force {
+                owner.fields = owner.fields.without(&theirs);
+            } else {
+                let who = described(owner);
+                conflicts.extend(theirs.paths().into_iter().map(|path| (who.clone(), path)));
+            }
+        }
+        match conflicts.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::apply_conflicts(&conflicts)),
+        }
+    }
+}
+
+/// A manager as messages name it.
+fn described(owner: &managed::Entry) -> String {
+    let manager = &owner.manager;
+    match (owner.applies, &manager.subresource) {
+        (true, None) => manager.name.clone(),
+        (true, Some(subresource)) => format!("{} with subresource {subresource:?}", manager.name),
+        (false, _) => format!("{} using {}", manager.name, manager.api_version),
+    }
+}
+
+/// Whether more than metadata has changed, or metadata that people set.
+fn changes(before: &Value, after: &serde_json::Map<String, Value>) -> bool {
+    let stripped = |value: &Value| {
+        let mut value = value.clone();
+        if let Some(metadata) = metadata::of(&mut value) {
+            metadata.remove("managedFields");
+        }
+        value
+    };
+    stripped(before) != stripped(&Value::Object(after.clone()))
+}
+
+/// Takes out what this manager applied before, does not apply now, and nobody else owns.
+fn drop_unwanted(
+    manager: &managed::Manager,
+    fields: &Fields,
+    owners: &[managed::Entry],
+    after: &mut Value,
+) {
+    let Some(mine) = owners.iter().find(|owner| owner.is_of(manager, true)) else {
+        return;
+    };
+    let others = owners.iter().filter(|owner| !owner.is_of(manager, true));
+    let wanted = others.fold(fields.clone(), |wanted, other| wanted.union(&other.fields));
+    mine.fields.beyond(&wanted).present_in(after).remove_from(after);
+}

@@ -1,0 +1,146 @@
+//! Writes: what comes in is checked, completed and compared with what is there, and then stored.
+
+pub(crate) mod admission;
+mod apply;
+mod create;
+mod delete;
+mod metadata;
+mod patch;
+mod update;
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use tidegate_api::{FieldValidation, ObjectKey};
+
+use super::Api;
+use super::ask::Ask;
+use super::failure::{Cause, Failure};
+use super::managed::Manager;
+use super::negotiate::{self, View};
+use super::present;
+use super::reply::{self, Reply};
+use super::router::Target;
+use crate::store::{Draft, Entry, Expect};
+
+use admission::Admitted;
+
+pub(super) use create::create;
+pub(super) use delete::{delete, delete_collection, discard};
+pub(super) use patch::patch;
+pub(super) use update::update;
+
+/// How often a write is tried again that only loses races: each loss means that another write won.
+const ATTEMPTS: usize = 32;
+
+/// What all writes have in common.
+pub(crate) struct Writing<'a> {
+    pub api: &'a Api,
+    pub target: &'a Target,
+    pub ask: &'a Ask,
+    pub dry_run: bool,
+    pub policy: FieldValidation,
+    pub manager: Manager,
+}
+
+impl<'a> Writing<'a> {
+    fn new(api: &'a Api, target: &'a Target, ask: &'a Ask, options: &str) -> Result<Self, Failure> {
+        Ok(Self {
+            api,
+            target,
+            ask,
+            dry_run: ask.dry_run(options)?,
+            policy: field_validation(ask, options)?,
+            manager: manager(target, ask, options)?,
+        })
+    }
+
+    fn key(&self, name: &str) -> ObjectKey {
+        let namespace = self.target.namespace.as_deref().unwrap_or_default();
+        ObjectKey::new(self.target.served.info.kind, namespace, name)
+    }
+
+    /// Stores what was admitted, or only shows it.
+    async fn store(
+        &self,
+        key: ObjectKey,
+        admitted: Admitted,
+        expect: Expect,
+    ) -> Result<Written, Failure> {
+        let Admitted { value, decoded, warnings } = admitted;
+        if self.dry_run {
+            return Ok(Written::tried(value, warnings));
+        }
+        let failed = key.clone();
+        let draft = Draft { key, value, decoded };
+        match self.api.store.put(draft, expect).await {
+            Ok(entry) => Ok(Written { object: Object::Stored(entry), warnings }),
+            Err(error) => Err(Failure::write(&error, &failed)),
+        }
+    }
+
+    /// The answer: the object as it stands now.
+    fn reply(&self, code: http::StatusCode, written: &Written) -> Result<Reply, Failure> {
+        let (encoding, view) = negotiate::negotiate(self.ask.accept().as_deref())?;
+        let view = match view {
+            View::Metadata { list: true } => View::Metadata { list: false },
+            view => view,
+        };
+        let mut reply = present::one(self.target, self.ask, &written.object, code, encoding, view)?;
+        reply::warn(&mut reply, &written.warnings);
+        Ok(reply)
+    }
+}
+
+/// An object that a write leaves: stored, or only tried.
+#[derive(Clone, Debug)]
+pub(crate) enum Object {
+    Stored(Arc<Entry>),
+    Tried(Map<String, Value>),
+}
+
+/// What came of a write.
+#[derive(Debug)]
+struct Written {
+    object: Object,
+    warnings: Vec<String>,
+}
+
+impl Written {
+    fn tried(value: Map<String, Value>, warnings: Vec<String>) -> Self {
+        Self { object: Object::Tried(value), warnings }
+    }
+}
+
+fn field_validation(ask: &Ask, options: &str) -> Result<FieldValidation, Failure> {
+    match ask.query.get("fieldValidation") {
+        None | Some("Warn") => Ok(FieldValidation::Warn),
+        Some("Strict") => Ok(FieldValidation::Strict),
+        Some("Ignore") => Ok(FieldValidation::Ignore),
+        Some(other) => {
+            let supported = ["", "Ignore", "Strict", "Warn"];
+            let cause = Cause::unsupported("fieldValidation", &other.into(), &supported);
+            Err(Failure::invalid_options(options, vec![cause]))
+        }
+    }
+}
+
+/// Bytes of a field manager's name.
+const MANAGER_BYTES: usize = 128;
+
+fn manager(target: &Target, ask: &Ask, options: &str) -> Result<Manager, Failure> {
+    let name = ask.manager();
+    if name.len() > MANAGER_BYTES {
+        let cause = Cause {
+            reason: "FieldValueTooLong",
+            message: format!("Too long: may not be more than {MANAGER_BYTES} bytes"),
+            field: "fieldManager".into(),
+        };
+        return Err(Failure::invalid_options(options, vec![cause]));
+    }
+    Ok(Manager {
+        name,
+        api_version: target.served.api_version.clone(),
+        subresource: target.subresource.clone(),
+    })
+}

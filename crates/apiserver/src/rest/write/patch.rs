@@ -1,0 +1,83 @@
+//! `PATCH`: a part of an object.
+
+use http::StatusCode;
+use serde_json::Value;
+
+use super::admission::Source;
+use super::update::{Attempt, lost_race};
+use super::{ATTEMPTS, Writing, metadata};
+use crate::rest::ask::Ask;
+use crate::rest::failure::{Cause, Failure};
+use crate::rest::patch::{PatchType, json, merge, strategic};
+use crate::rest::reply::Reply;
+use crate::rest::router::Target;
+use crate::rest::{Api, body};
+use crate::store::Entry;
+
+pub(crate) async fn patch(api: &Api, target: &Target, ask: &Ask) -> Result<Reply, Failure> {
+    let content_type = ask.content_type().unwrap_or_default();
+    let kind = PatchType::of(content_type, target.served.info.built_in)
+        .map_err(Failure::unsupported_media_type)?;
+    let writing = Writing::new(api, target, ask, "PatchOptions")?;
+    writing.check_subresource()?;
+    if kind == PatchType::Apply {
+        return super::apply::apply(&writing).await;
+    }
+    if ask.query.get("force").is_some() {
+        let cause = Cause::forbidden("force", "may not be specified for non-apply patch");
+        return Err(Failure::invalid_options("PatchOptions", vec![cause]));
+    }
+    let patch = body::patch(&ask.body)?;
+    let key = writing.key(target.name.as_deref().unwrap_or_default());
+    for _ in 0..ATTEMPTS {
+        let old = writing.current(&key)?;
+        let value = writing.patched(&old, kind, &patch.value)?;
+        let shown = if target.served.info.built_in { &patch.value } else { &value };
+        let attempt = Attempt {
+            old: &old,
+            value: value.clone(),
+            duplicates: &patch.duplicates,
+            source: Source::Patch(shown),
+        };
+        match writing.replace(attempt).await {
+            Err(failure) if lost_race(&failure) && !is_conditional(&patch.value) => {}
+            done => return writing.reply(StatusCode::OK, &done?),
+        }
+    }
+    Err(Failure::modified(target.served.info, &key.name))
+}
+
+/// Whether a merge patch itself names a revision.
+fn is_conditional(patch: &Value) -> bool {
+    patch["metadata"]["resourceVersion"].is_string()
+}
+
+impl Writing<'_> {
+    /// The object with the patch applied, as the view of the request shows it.
+    fn patched(&self, old: &Entry, kind: PatchType, patch: &Value) -> Result<Value, Failure> {
+        let served = &self.target.served;
+        let mut value = served.present(old.manifest(&served.api_version).into());
+        let uid = value["metadata"]["uid"].clone();
+        match kind {
+            PatchType::Merge | PatchType::Apply => merge::apply(&mut value, patch),
+            PatchType::Json => json::apply(&mut value, patch)?,
+            PatchType::Strategic => strategic::apply(&mut value, patch)?,
+        }
+        if !value.is_object() {
+            return Err(Failure::bad_request("the patch leaves no object"));
+        }
+        body::check_type(&value, served, &self.ask.body)?;
+        metadata::check_identity(self, &value)?;
+        let name = &*old.key().name;
+        let revision = &value["metadata"]["resourceVersion"];
+        if !revision.is_null() && revision.as_str().map(str::parse) != Some(Ok(old.revision())) {
+            return Err(Failure::modified(served.info, name));
+        }
+        let new_uid = &value["metadata"]["uid"];
+        if !new_uid.is_null() && *new_uid != uid {
+            let cause = Cause::invalid("metadata.uid", new_uid, "field is immutable");
+            return Err(Failure::invalid(served.info, name, vec![cause]));
+        }
+        Ok(value)
+    }
+}
