@@ -55,6 +55,12 @@ impl Headers {
         self.lines.clear();
     }
 
+    /// Memory that is kept for reuse, bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.arena.capacity() + self.lines.capacity() * size_of::<Line>()
+    }
+
     /// Copies bytes into the arena.
     pub fn store(&mut self, bytes: &[u8]) -> Span {
         let start = self.arena.len() as u32;

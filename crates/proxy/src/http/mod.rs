@@ -48,7 +48,10 @@ pub async fn serve_plain(
     let detected = preface::detect(&http, &io, first).await;
     place.set_idle(false);
     match detected {
-        Some((Codec::Http2, first)) => h2::server::serve(http, client, io, first, place).await,
+        // Boxed, so that an HTTP/1 connection does not carry the size of an HTTP/2 one.
+        Some((Codec::Http2, first)) => {
+            Box::pin(h2::server::serve(http, client, io, first, place)).await;
+        }
         Some((_, first)) => h1::server::serve(http, client, io, first, place).await,
         None => {}
     }

@@ -7,7 +7,7 @@ mod connections;
 pub mod fleet;
 pub mod thread;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 pub use connections::{Connections, Registration};
@@ -16,10 +16,14 @@ pub use fleet::Fleet;
 use crate::accesslog::Recorder;
 use crate::buffer::BufferPool;
 use crate::clock::Clock;
+use crate::http::exchange::Scratch;
 use crate::random::Random;
 use crate::stats::Scope;
 use crate::tcp;
 use crate::upstream::LocalClusters;
+
+/// Heads that a worker keeps for reuse at most.
+const KEEP_SCRATCH: usize = 256;
 
 /// What the tasks of one worker share.
 #[derive(Debug)]
@@ -40,6 +44,9 @@ pub struct Worker {
     pub random: Random,
     /// Its clock.
     pub clock: Clock,
+    /// Heads that wait for the next request.
+    #[allow(clippy::vec_box, reason = "heads move between here and a request as one pointer")]
+    scratch: RefCell<Vec<Box<Scratch>>>,
     /// Its downstream connections.
     pub connections: Rc<Connections>,
     draining: Cell<bool>,
@@ -60,9 +67,24 @@ impl Worker {
             recorder,
             random: Random::default(),
             clock: Clock::default(),
+            scratch: RefCell::default(),
             connections: Rc::default(),
             draining: Cell::new(false),
             next_connection: Cell::new(0),
+        }
+    }
+
+    /// Heads for a request: idle connections hold none.
+    pub fn scratch(&self) -> Box<Scratch> {
+        self.scratch.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes heads back.
+    pub fn give_scratch(&self, mut scratch: Box<Scratch>) {
+        scratch.clear();
+        let mut free = self.scratch.borrow_mut();
+        if free.len() < KEEP_SCRATCH {
+            free.push(scratch);
         }
     }
 

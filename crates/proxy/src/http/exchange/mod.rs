@@ -45,6 +45,9 @@ pub enum End {
     Abort,
 }
 
+/// Memory that heads may keep between requests, bytes.
+const KEEP: usize = 16 * 1024;
+
 /// What an exchange needs and does not own, reused from request to request.
 #[derive(Debug, Default)]
 pub struct Scratch {
@@ -52,8 +55,31 @@ pub struct Scratch {
     pub request: RequestHead,
     /// The answer's head.
     pub response: ResponseHead,
-    /// The exchange's timer.
-    pub deadline: Deadline,
+}
+
+impl Scratch {
+    /// Forgets the heads; large ones give their memory back.
+    pub fn clear(&mut self) {
+        self.request.clear();
+        self.response.clear();
+        if self.request.headers.memory() + self.response.headers.memory() > KEEP {
+            *self = Self::default();
+        }
+    }
+}
+
+/// Where and when a request came.
+pub struct Turn<'a> {
+    /// The chain that serves it.
+    pub http: &'a HttpChain,
+    /// Who asks.
+    pub client: &'a Client,
+    /// The connection's, or the stream's, timer.
+    pub deadline: &'a mut Deadline,
+    /// When its first byte arrived.
+    pub started: Instant,
+    /// Whether the connection ends after it.
+    pub close: bool,
 }
 
 /// The client can no longer be answered, or not to the end.
@@ -78,17 +104,14 @@ pub struct Exchange<'a, D> {
 }
 
 impl<'a, D: Downstream> Exchange<'a, D> {
-    /// An exchange for the request whose head is in `scratch`. `close` says that the connection ends after
-    /// it; `started` is when its first byte arrived.
+    /// An exchange for the request whose head is in `scratch`.
     pub fn new(
-        http: &'a HttpChain,
-        client: &'a Client,
+        turn: Turn<'a>,
         down: &'a mut D,
         scratch: &'a mut Scratch,
         carriage: Carriage,
-        started: Instant,
-        close: bool,
     ) -> Self {
+        let Turn { http, client, deadline, started, close } = turn;
         let manager = &http.manager;
         let wall = SystemTime::now() - started.elapsed();
         Self {
@@ -98,7 +121,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             journal: Journal::new(http, client, scratch.request.version, started, wall),
             request: &mut scratch.request,
             response: &mut scratch.response,
-            deadline: &mut scratch.deadline,
+            deadline,
             carriage,
             started,
             limits: Limits::new(started, manager.stream_idle_timeout, manager.request_timeout),

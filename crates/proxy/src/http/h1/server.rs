@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::super::chain::{Client, HttpChain};
-use super::super::exchange::{End, Exchange, Scratch};
+use super::super::exchange::{self, End, Exchange, Scratch};
 use super::super::head::{Headers, ResponseHead, Version};
 use super::super::known::Known;
 use super::super::local::LocalReply;
@@ -20,6 +20,7 @@ use super::conn::HeadLimits;
 use super::encode::ConnectionHeader;
 use super::parse::{Carriage, Framing};
 use crate::buffer::Buffer;
+use crate::timer::Deadline;
 use crate::worker::Registration;
 
 /// Serves a connection to its end. `first` holds bytes that were read from it already.
@@ -32,17 +33,19 @@ pub async fn serve(
 ) {
     let _count = Count::new(&http);
     let mut conn = Conn::new(io, first, Rc::clone(&http.worker.buffers));
-    let mut scratch = Box::<Scratch>::default();
+    let mut deadline = Deadline::default();
     let opened = Instant::now();
     let mut served = 0;
     let end = loop {
-        match idle(&http, &mut conn, &mut scratch, &place, opened, served).await {
+        match idle(&http, &mut conn, &mut deadline, &place, opened, served).await {
             Next::Request => {}
             Next::Close => break End::Close,
         }
         // Boxed, so that an idle connection does not carry the size of a request.
-        let end =
-            Box::pin(request(&http, &client, &mut conn, &mut scratch, opened, &mut served)).await;
+        let mut scratch = http.worker.scratch();
+        let turn = Turn { http: &http, client: &client, deadline: &mut deadline, opened };
+        let end = Box::pin(turn.request(&mut conn, &mut scratch, &mut served)).await;
+        http.worker.give_scratch(scratch);
         let (received, sent) = conn.take_counts();
         http.stats.downstream_cx_rx_bytes_total.add(received);
         http.stats.downstream_cx_tx_bytes_total.add(sent);
@@ -68,7 +71,7 @@ enum Next {
 async fn idle(
     http: &HttpChain,
     conn: &mut Conn,
-    scratch: &mut Scratch,
+    deadline: &mut Deadline,
     place: &Registration,
     opened: Instant,
     served: u32,
@@ -79,13 +82,13 @@ async fn idle(
     let manager = &http.manager;
     let idle_end = manager.idle_timeout.map(|timeout| Instant::now() + timeout);
     let life_end = manager.max_connection_duration.map(|timeout| opened + timeout);
-    scratch.deadline.set(idle_end.into_iter().chain(life_end).min());
+    deadline.set(idle_end.into_iter().chain(life_end).min());
     place.set_idle(true);
     let next = poll_fn(|cx| {
         if let Poll::Ready(readable) = conn.poll_readable(cx) {
             return Poll::Ready(if readable.is_ok() { Next::Request } else { Next::Close });
         }
-        scratch.deadline.poll(cx).map(|()| {
+        deadline.poll(cx).map(|()| {
             http.stats.downstream_cx_idle_timeout.inc();
             Next::Close
         })
@@ -95,65 +98,66 @@ async fn idle(
     next
 }
 
-/// Reads one request's head and serves it.
-async fn request(
-    http: &HttpChain,
-    client: &Client,
-    conn: &mut Conn,
-    scratch: &mut Scratch,
+/// One request's turn on a connection.
+struct Turn<'t> {
+    http: &'t HttpChain,
+    client: &'t Client,
+    deadline: &'t mut Deadline,
     opened: Instant,
-    served: &mut u32,
-) -> End {
-    let manager = &http.manager;
-    let started = Instant::now();
-    let limits =
-        HeadLimits { bytes: manager.max_head as usize, lines: manager.max_headers as usize };
-    let head_time = manager.request_headers_timeout.or(manager.stream_idle_timeout);
-    scratch.deadline.set(head_time.map(|timeout| started + timeout));
-    let read = poll_fn(|cx| {
-        if let Poll::Ready(read) = conn.poll_request(cx, limits, &mut scratch.request) {
-            return Poll::Ready(Some(read));
-        }
-        scratch.deadline.poll(cx).map(|()| None)
-    })
-    .await;
-    let close = {
+}
+
+impl Turn<'_> {
+    /// Reads the request's head and serves it.
+    async fn request(self, conn: &mut Conn, scratch: &mut Scratch, served: &mut u32) -> End {
+        let Self { http, client, deadline, opened } = self;
+        let manager = &http.manager;
+        let started = Instant::now();
+        let limits =
+            HeadLimits { bytes: manager.max_head as usize, lines: manager.max_headers as usize };
+        let head_time = manager.request_headers_timeout.or(manager.stream_idle_timeout);
+        deadline.set(head_time.map(|timeout| started + timeout));
+        let read = poll_fn(|cx| {
+            if let Poll::Ready(read) = conn.poll_request(cx, limits, &mut scratch.request) {
+                return Poll::Ready(Some(read));
+            }
+            deadline.poll(cx).map(|()| None)
+        })
+        .await;
         let enough = manager.max_requests_per_connection.is_some_and(|max| *served + 1 >= max);
         let old = manager.max_connection_duration.is_some_and(|max| opened.elapsed() >= max);
-        enough || old
-    };
-    let refused = match read {
-        Some(Ok(carriage)) => {
-            *served += 1;
-            let mut down = Client1::new(conn, scratch.request.version, &carriage);
-            let exchange =
-                Exchange::new(http, client, &mut down, scratch, carriage, started, close);
-            return exchange.serve().await;
+        *served += 1;
+        let (carriage, refused) = match read {
+            Some(Ok(carriage)) => (carriage, None),
+            Some(Err(RecvError::Bad(reason))) => {
+                http.stats.downstream_cx_protocol_error.inc();
+                (UNREADABLE, Some(LocalReply::bad_message(reason)))
+            }
+            None => {
+                http.stats.downstream_rq_header_timeout.inc();
+                (UNREADABLE, Some(LocalReply::request_timeout("request_header_timeout")))
+            }
+            Some(Err(RecvError::Closed)) => return End::Close,
+            Some(Err(RecvError::Truncated | RecvError::Refused | RecvError::Io(_))) => {
+                return End::Abort;
+            }
+        };
+        let mut down = Client1::new(conn, scratch.request.version, &carriage);
+        let turn = exchange::Turn { http, client, deadline, started, close: enough || old };
+        let exchange = Exchange::new(turn, &mut down, scratch, carriage);
+        match refused {
+            None => exchange.serve().await,
+            Some(reply) => exchange.refuse(reply).await,
         }
-        Some(Err(RecvError::Closed)) => return End::Close,
-        Some(Err(RecvError::Bad(reason))) => {
-            http.stats.downstream_cx_protocol_error.inc();
-            LocalReply::bad_message(reason)
-        }
-        Some(Err(RecvError::Truncated | RecvError::Refused | RecvError::Io(_))) => {
-            return End::Abort;
-        }
-        None => {
-            http.stats.downstream_rq_header_timeout.inc();
-            LocalReply::request_timeout("request_header_timeout")
-        }
-    };
-    *served += 1;
-    scratch.request.clear();
-    let carriage = Carriage {
-        framing: Framing::None,
-        keep_alive: false,
-        expects_continue: false,
-        upgrade: false,
-    };
-    let mut down = Client1::new(conn, Version::Http11, &carriage);
-    Exchange::new(http, client, &mut down, scratch, carriage, started, true).refuse(refused).await
+    }
 }
+
+/// What is assumed of a request whose head could not be read.
+const UNREADABLE: Carriage = Carriage {
+    framing: Framing::None,
+    keep_alive: false,
+    expects_continue: false,
+    upgrade: false,
+};
 
 /// Lets the client read the answer before the connection goes: the sending side is closed, and what
 /// still comes is read and dropped for a while. Closing at once would reset the connection and could take

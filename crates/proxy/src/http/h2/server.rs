@@ -20,7 +20,7 @@ use super::body::{RecvBody, SendBody};
 use super::message;
 use crate::buffer::Buffer;
 use crate::http::chain::{Client, HttpChain};
-use crate::http::exchange::{End, Exchange, Scratch};
+use crate::http::exchange::{End, Exchange, Turn};
 use crate::http::h1::Framing;
 use crate::http::h1::parse::Carriage;
 use crate::http::head::{Headers, ResponseHead, Version};
@@ -148,7 +148,7 @@ async fn stream(
     respond: SendResponse<Bytes>,
 ) {
     let started = Instant::now();
-    let mut scratch = Box::<Scratch>::default();
+    let mut scratch = http.worker.scratch();
     let valid = message::read_request(&request, false, &mut scratch.request);
     let expects_continue = scratch.request.headers.get_known(Known::Expect).is_some();
     let length = message::content_length(request.headers());
@@ -165,10 +165,13 @@ async fn stream(
         down.reset(Reason::PROTOCOL_ERROR);
         return;
     }
-    let exchange = Exchange::new(&http, &client, &mut down, &mut scratch, carriage, started, false);
+    let mut deadline = Deadline::default();
+    let turn = Turn { http: &http, client: &client, deadline: &mut deadline, started, close: false };
+    let exchange = Exchange::new(turn, &mut down, &mut scratch, carriage);
     if exchange.serve().await == End::Abort {
         down.reset(Reason::INTERNAL_ERROR);
     }
+    http.worker.give_scratch(scratch);
 }
 
 /// The client's side of one stream.
