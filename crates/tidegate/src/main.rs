@@ -1,3 +1,30 @@
-//! The binary: verbs, wiring, signals.
+//! The binary: verbs, wiring, signals. It connects the layers and holds no rules of its own.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`cli`] | the command line: flags become typed values here, and nowhere else |
+//! | [`up`] | `tidegate up`: API, control loop and data plane in one process |
+//! | [`proxy`] | `tidegate proxy`: the data plane alone |
+//! | [`data_plane`] | running the proxy on a snapshot, for both |
+//! | [`lifecycle`] | what signals do, for both |
+//! | [`demo`] | built-in origins for the first five minutes |
+//! | [`failure`] | what a verb says when it cannot go on |
 
-fn main() {}
+mod admin;
+mod cli;
+mod data_plane;
+mod demo;
+mod ended;
+mod failure;
+mod lifecycle;
+mod listen;
+mod proxy;
+mod serve;
+mod signals;
+mod up;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

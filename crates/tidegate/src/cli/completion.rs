@@ -1,0 +1,32 @@
+//! `tidegate completion`.
+
+use std::io;
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use super::Cli;
+use crate::failure::{Failure, Outcome};
+
+const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
+  # bash, for this shell
+  source <(tidegate completion bash)
+
+  # zsh, for good
+  tidegate completion zsh > \"${fpath[1]}/_tidegate\"";
+
+/// Flags of `tidegate completion`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct CompletionArgs {
+    /// Which shell
+    shell: Shell,
+}
+
+/// Prints the script.
+pub fn run(args: &CompletionArgs) -> Outcome<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "tidegate", &mut script);
+    io::Write::write_all(&mut io::stdout().lock(), &script)
+        .map_err(|error| Failure::new(format!("standard output: {error}")))
+}

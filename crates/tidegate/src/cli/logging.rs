@@ -1,0 +1,65 @@
+//! `--log-level`: the program's own log, which goes to standard error.
+
+use std::io::{self, IsTerminal};
+use std::str::FromStr;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::fmt::{self, format};
+
+/// What to log: a level, or directives such as `warn,tidegate_pilot=debug`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLevel(String);
+
+impl FromStr for LogLevel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bare = matches!(text, "off" | "error" | "warn" | "info" | "debug" | "trace");
+        if !bare && !text.contains('=') {
+            return Err("expected error, warn, info, debug or trace, or directives such as \
+                        warn,tidegate_pilot=debug"
+                .to_owned());
+        }
+        EnvFilter::builder().parse(text).map_err(|error| error.to_string())?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl LogLevel {
+    /// Starts logging. Called once, before the first thread.
+    pub fn start(&self) {
+        let colours = io::stderr().is_terminal();
+        let subscriber = fmt::Subscriber::builder()
+            .with_env_filter(EnvFilter::builder().parse_lossy(&self.0))
+            .with_writer(io::stderr)
+            .with_ansi(colours)
+            .with_timer(Clock)
+            .with_target(false)
+            .finish();
+        // Fails only when a subscriber is set already, which then goes on logging.
+        let _ = tracing::subscriber::set_global_default(subscriber);
+    }
+}
+
+/// Time in UTC to the millisecond, as in the access log.
+struct Clock;
+
+impl FormatTime for Clock {
+    fn format_time(&self, writer: &mut format::Writer<'_>) -> std::fmt::Result {
+        write!(writer, "{}", jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_levels_and_directives() {
+        assert!("info".parse::<LogLevel>().is_ok());
+        assert!("warn,tidegate_pilot=debug".parse::<LogLevel>().is_ok());
+        assert!("loud".parse::<LogLevel>().is_err());
+        assert!("tidegate=loud".parse::<LogLevel>().is_err());
+    }
+}

@@ -1,0 +1,82 @@
+//! The command line. Flags are turned into typed values here; what lies behind sees only valid ones.
+
+mod completion;
+mod logging;
+mod proxy;
+mod proxy_config;
+mod up;
+mod values;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use self::proxy::ProxyArgs;
+pub use self::up::UpArgs;
+pub use self::values::{AccessLogFile, PortMap};
+use crate::failure::Outcome;
+
+const ABOUT: &str = "Istio's gateways in one program: ingress and egress, described with Istio's own \
+                     resources, on a laptop, a virtual machine or in a cluster.";
+
+const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
+  # Everything in one process, with origins to try it on; then use kubectl in another terminal
+  tidegate up --demo
+
+  # Manifests from a folder, watched for changes
+  tidegate up -f ./manifests
+
+  # The data plane alone, on an Envoy bootstrap file
+  tidegate proxy -c envoy.yaml
+
+  # What a running gateway has been told to do
+  tidegate proxy-config routes";
+
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, about = ABOUT, after_help = EXAMPLES)]
+#[command(disable_help_subcommand = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run everything in one process: the API for kubectl, the control plane and the gateway
+    Up(Box<UpArgs>),
+    /// Run the data plane alone on an Envoy bootstrap file
+    Proxy(ProxyArgs),
+    /// Show what a running gateway has been told to do
+    ProxyConfig(proxy_config::ProxyConfigArgs),
+    /// Print the version
+    Version,
+    /// Print a completion script for your shell
+    Completion(completion::CompletionArgs),
+}
+
+/// Parses the command line, runs the verb, and says in words what went wrong.
+pub fn run() -> ExitCode {
+    match dispatch(Cli::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(verb: Verb) -> Outcome<()> {
+    match verb {
+        Verb::Up(args) => crate::up::run(*args),
+        Verb::Proxy(args) => crate::proxy::run(&args),
+        Verb::ProxyConfig(args) => proxy_config::run(&args),
+        Verb::Version => {
+            println!("tidegate {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+        Verb::Completion(args) => completion::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests;

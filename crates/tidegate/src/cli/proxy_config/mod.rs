@@ -1,0 +1,140 @@
+//! `tidegate proxy-config`: what a running gateway has been told to do, from its admin interface.
+//!
+//! Works on Envoy's admin interface as well, since the shapes are Envoy's.
+
+mod fetch;
+mod rows;
+mod table;
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+
+use self::table::Table;
+use super::values::socket_address;
+use crate::failure::{Failure, Outcome};
+
+const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
+  # Hosts and paths, and which VirtualService each route comes from
+  tidegate proxy-config routes
+
+  # Endpoints and whether they are healthy
+  tidegate proxy-config endpoints
+
+  # Everything, as /config_dump has it
+  tidegate proxy-config all -o json
+
+  # A process whose admin interface listens elsewhere
+  tidegate proxy-config clusters --admin 127.0.0.1:9901";
+
+/// Flags of `tidegate proxy-config`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ProxyConfigArgs {
+    /// What to show
+    what: Section,
+
+    /// How to show it
+    #[arg(short, long, value_name = "FORMAT", default_value = "short")]
+    output: Output,
+
+    /// Where the admin interface listens
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:15000")]
+    #[arg(value_parser = socket_address)]
+    admin: SocketAddr,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Section {
+    /// Everything
+    All,
+    /// Ports, and what is done with connections
+    #[value(alias = "listener")]
+    Listeners,
+    /// Hosts and paths, and where they lead
+    #[value(alias = "route")]
+    Routes,
+    /// Destinations
+    #[value(alias = "cluster")]
+    Clusters,
+    /// Addresses of destinations
+    #[value(alias = "endpoint")]
+    Endpoints,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// Tables
+    Short,
+    /// The admin interface's own JSON
+    Json,
+}
+
+/// Fetches and prints.
+pub fn run(args: &ProxyConfigArgs) -> Outcome<()> {
+    let text = match args.output {
+        Output::Json => json(args)?,
+        Output::Short => short(args)?,
+    };
+    // Read by `head` perhaps, which goes when it has enough.
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(format!("standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn json(args: &ProxyConfigArgs) -> Outcome<String> {
+    let shown = match args.what {
+        Section::Endpoints => fetch::json(args.admin, "/clusters?format=json")?,
+        what => {
+            let dump = fetch::json(args.admin, "/config_dump")?;
+            match what.dump() {
+                None => dump,
+                Some(kind) => rows::section(&dump, kind).cloned().unwrap_or(Value::Null),
+            }
+        }
+    };
+    Ok(format!("{shown:#}\n"))
+}
+
+fn short(args: &ProxyConfigArgs) -> Outcome<String> {
+    let sections = match args.what {
+        Section::All => {
+            vec![Section::Listeners, Section::Routes, Section::Clusters, Section::Endpoints]
+        }
+        one => vec![one],
+    };
+    let tables: Vec<String> = sections
+        .into_iter()
+        .map(|section| table(section, args.admin).map(|table| table.to_string()))
+        .collect::<Outcome<_>>()?;
+    Ok(tables.join("\n"))
+}
+
+fn table(section: Section, admin: SocketAddr) -> Outcome<Table> {
+    if section == Section::Endpoints {
+        return Ok(rows::endpoints(&fetch::json(admin, "/clusters?format=json")?));
+    }
+    let dump = fetch::json(admin, "/config_dump")?;
+    Ok(match section {
+        Section::Listeners => rows::listeners(&dump),
+        Section::Routes => rows::routes(&dump),
+        _ => rows::clusters(&dump),
+    })
+}
+
+impl Section {
+    /// The message of `/config_dump` that holds the section.
+    fn dump(self) -> Option<&'static str> {
+        match self {
+            Self::All | Self::Endpoints => None,
+            Self::Listeners => Some("ListenersConfigDump"),
+            Self::Routes => Some("RoutesConfigDump"),
+            Self::Clusters => Some("ClustersConfigDump"),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Flags of `tidegate up`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::Args;
+use tidegate_proxy::upstream::dns::ConnectTo;
+
+use super::logging::LogLevel;
+use super::values::{
+    AccessLogFile, AccessLogFormat, Labels, PortMap, dns_server, existing_path, ip_address,
+    socket_address,
+};
+
+const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
+  # With origins to try it on, no network needed
+  tidegate up --demo
+
+  # Manifests from a folder, watched; what kubectl applies is kept beside them
+  tidegate up -f ./manifests
+
+  # Port 80 of a Gateway bound at 8000, everything on loopback
+  tidegate up --gateway-listen 127.0.0.1 --port-map 80=8000
+
+  # httpbin.org as a process on this machine answers it
+  tidegate up --connect-to httpbin.org:80:127.0.0.1:8081
+
+  # Lines of the access log as Istio 1.1 wrote them, to a file (SIGUSR1 reopens it)
+  tidegate up --access-log /var/log/tidegate.log --access-log-format istio-1.1
+
+\x1b[1mPorts:\x1b[0m
+  6443 API, 15000 admin, 15021 health; Gateways' ports as they say. Without the right to bind 80 and 443
+  they are bound at 8080 and 8443.
+
+\x1b[1mSignals:\x1b[0m
+  SIGTERM, SIGINT  stop accepting, finish what is in flight, end; a second one ends at once
+  SIGUSR1          reopen the access log";
+
+/// Flags of `tidegate up`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct UpArgs {
+    /// Where state is kept [default: tidegate in the XDG data folder, ~/.local/share]
+    #[arg(long, value_name = "DIR", help_heading = "Resources")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Manifests: files, or folders with their sub-folders; watched for changes, read-only for the API
+    #[arg(short = 'f', long = "filename", value_name = "PATH", num_args = 1.., help_heading = "Resources")]
+    #[arg(value_parser = existing_path)]
+    pub files: Vec<PathBuf>,
+
+    /// Start built-in origins that answer as httpbin.org and www.google.com
+    #[arg(long, help_heading = "Resources")]
+    pub demo: bool,
+
+    /// Where the Kubernetes-style API listens
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:6443",
+        help_heading = "Listening"
+    )]
+    #[arg(value_parser = socket_address)]
+    pub api_listen: SocketAddr,
+
+    /// Where the admin interface listens: /config_dump, /stats, /clusters …
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:15000",
+        help_heading = "Listening"
+    )]
+    #[arg(value_parser = socket_address)]
+    pub admin_listen: SocketAddr,
+
+    /// Where /healthz/ready is answered [default: port 15021 of the gateway's address]
+    #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Listening")]
+    #[arg(value_parser = socket_address)]
+    pub health_listen: Option<SocketAddr>,
+
+    /// The address that Gateways' ports are bound at
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0", help_heading = "Listening")]
+    #[arg(value_parser = ip_address)]
+    pub gateway_listen: IpAddr,
+
+    /// Gateway ports bound at other ports: 80=8080,443=8443; 0 lets the kernel choose
+    #[arg(long, value_name = "PORT=PORT,…", help_heading = "Listening")]
+    pub port_map: Option<PortMap>,
+
+    /// Serve the Gateways whose selector these labels satisfy
+    #[arg(
+        long,
+        value_name = "KEY=VALUE,…",
+        default_value = "istio=ingressgateway",
+        help_heading = "Gateway"
+    )]
+    pub gateway_labels: Labels,
+
+    /// Worker threads [default: one per core]
+    #[arg(long, value_name = "N", help_heading = "Gateway")]
+    pub workers: Option<NonZeroUsize>,
+
+    /// Name servers to ask instead of the system's; may be repeated
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = dns_server, help_heading = "Gateway")]
+    pub dns_server: Vec<SocketAddr>,
+
+    /// Connect to ADDR:PORT2 instead of HOST:PORT, as curl's option of this name; may be repeated
+    #[arg(long, value_name = "HOST:PORT:ADDR:PORT2", help_heading = "Gateway")]
+    pub connect_to: Vec<ConnectTo>,
+
+    /// Where access-log lines go: a file, - for standard output, off for nowhere
+    #[arg(long, value_name = "FILE", default_value = "-", help_heading = "Logs")]
+    pub access_log: AccessLogFile,
+
+    /// The text of access-log lines: istio (today's), istio-1.1, istio-1.0, envoy, or a format string of Envoy's
+    #[arg(long, value_name = "FORMAT", default_value = "istio", help_heading = "Logs")]
+    pub access_log_format: AccessLogFormat,
+
+    /// The program's own log, on standard error: error, warn, info, debug, trace or directives
+    #[arg(long, value_name = "LEVEL", default_value = "info", help_heading = "Logs")]
+    pub log_level: LogLevel,
+}

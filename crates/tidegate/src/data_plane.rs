@@ -1,0 +1,155 @@
+//! Running the proxy: updates of a snapshot in, verdicts out, until it is told to end.
+//!
+//! It runs on a thread of its own, as turning xDS into runtime types is work that neither the API nor the
+//! control loop should wait for. Workers have threads of their own besides.
+
+use std::future::pending;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tidegate_proxy::view::View;
+use tidegate_proxy::{Options, Outcome, Proxy};
+use tidegate_xds::{Snapshot, Subscription};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::sleep;
+
+use crate::ended::{self, Ended};
+
+/// How often a port that was taken is tried again.
+const REBIND: Duration = Duration::from_secs(1);
+
+/// A running proxy.
+#[derive(Debug)]
+pub struct DataPlane {
+    /// What is told of it: admin, counts, logs.
+    pub view: Arc<View>,
+    /// Whether every worker serves what was there at the start.
+    pub ready: watch::Receiver<bool>,
+    /// Resolves when the thread has ended, which it does only after [`DataPlane::drain`].
+    pub ended: Ended,
+    drain: mpsc::Sender<Drain>,
+}
+
+/// An order to stop accepting and let connections finish; answered with whether all did in time.
+struct Drain {
+    grace: Duration,
+    done: oneshot::Sender<bool>,
+}
+
+impl DataPlane {
+    /// Starts the workers, and serves what `snapshot` holds. `start` is the generation that holds everything
+    /// there was at the start. Names are resolved on `control`.
+    ///
+    /// # Errors
+    /// A thread or its runtime cannot be made.
+    pub fn start(
+        options: Options,
+        control: Handle,
+        snapshot: &Snapshot,
+        start: oneshot::Receiver<u64>,
+    ) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let proxy = Proxy::start(options, control)?;
+        let view = Arc::clone(proxy.view());
+        let (ready, is_ready) = watch::channel(false);
+        let (drain, orders) = mpsc::channel(1);
+        let (alive, ended) = ended::pair();
+        let driver =
+            Driver { proxy, subscription: snapshot.subscribe(), view: Arc::clone(&view), ready };
+        thread::Builder::new().name("data-plane".to_owned()).spawn(move || {
+            runtime.block_on(driver.run(start, orders));
+            drop(alive);
+        })?;
+        Ok(Self { view, ready: is_ready, ended, drain })
+    }
+
+    /// Stops accepting and lets connections finish, for at most `grace`; true when all did. Access logs are
+    /// written out then.
+    pub async fn drain(&self, grace: Duration) -> bool {
+        let (done, drained) = oneshot::channel();
+        // A thread that is gone has nothing left to finish.
+        let _ = self.drain.send(Drain { grace, done }).await;
+        drained.await.unwrap_or(true)
+    }
+}
+
+struct Driver {
+    proxy: Proxy,
+    subscription: Subscription,
+    view: Arc<View>,
+    ready: watch::Sender<bool>,
+}
+
+impl Driver {
+    async fn run(mut self, start: oneshot::Receiver<u64>, mut orders: mpsc::Receiver<Drain>) {
+        let mut start = Start::Unknown(start);
+        let mut served = None;
+        let mut unbound = false;
+        loop {
+            tokio::select! {
+                update = self.subscription.next() => {
+                    let Some(update) = update else { return };
+                    let outcome = self.proxy.apply(&update).await;
+                    tell(&outcome);
+                    unbound = !outcome.verdict.rejected.is_empty();
+                    served = Some(outcome.verdict.generation);
+                    self.subscription.report(outcome.verdict);
+                }
+                generation = start.known() => start = Start::At(generation),
+                () = sleep(REBIND), if unbound => {
+                    if self.proxy.rebind().await {
+                        let verdict = self.proxy.verdict();
+                        unbound = !verdict.rejected.is_empty();
+                        self.subscription.report(verdict);
+                    }
+                }
+                order = orders.recv() => {
+                    let Some(Drain { grace, done }) = order else { return };
+                    let all = self.proxy.drain(grace).await;
+                    // Whoever asked may have lost patience.
+                    let _ = done.send(all);
+                    return;
+                }
+            }
+            if let (Start::At(start), Some(served)) = (&start, served)
+                && served >= *start
+                && !*self.ready.borrow()
+            {
+                self.view.set_serves_initial();
+                self.ready.send_replace(true);
+            }
+        }
+    }
+}
+
+/// The generation that holds everything there was at the start.
+enum Start {
+    Unknown(oneshot::Receiver<u64>),
+    At(u64),
+}
+
+impl Start {
+    /// Waits until it is known; for ever when it is already, or never will be. Safe to cancel.
+    async fn known(&mut self) -> u64 {
+        if let Self::Unknown(receiver) = self
+            && let Ok(generation) = receiver.await
+        {
+            return generation;
+        }
+        pending().await
+    }
+}
+
+fn tell(outcome: &Outcome) {
+    for rejection in &outcome.rejected {
+        let tidegate_xds::Rejection { kind, name, path, reason } = rejection;
+        tracing::warn!("{kind:?} {name}: {path}: {reason}; its last good form serves on");
+    }
+    for notice in &outcome.notices {
+        let tidegate_proxy::config::Notice { kind, name, finding } = notice;
+        tracing::debug!("{kind:?} {name}: {} has no effect: {}", finding.path, finding.reason);
+    }
+}

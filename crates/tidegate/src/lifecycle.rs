@@ -1,0 +1,69 @@
+//! From the first signal to the end of the process: drain in order, end at once when asked twice.
+
+use std::time::Duration;
+
+use tidegate_proxy::view::Request;
+use tokio::sync::mpsc;
+
+use crate::data_plane::DataPlane;
+use crate::failure::{Failure, Outcome};
+use crate::signals::{Signal, Signals};
+
+/// How long connections may take to finish.
+pub const GRACE: Duration = Duration::from_secs(30);
+
+/// Serves until the process is told to end, then lets connections finish.
+///
+/// # Errors
+/// A second signal came before they had, or the data plane ended by itself.
+pub async fn serve(data_plane: &mut DataPlane, signals: &mut Signals) -> Outcome<()> {
+    let why = until_told(data_plane, signals).await?;
+    tracing::info!(
+        "{why}: finishing what is in flight, for at most {GRACE:?}; a second signal ends at once"
+    );
+    tokio::select! {
+        all = data_plane.drain(GRACE) => {
+            if !all {
+                tracing::warn!("connections that had not finished within {GRACE:?} were cut");
+            }
+            Ok(())
+        }
+        signal = signals.end() => {
+            Err(Failure::new(format!("{signal}: ended before connections had finished")))
+        }
+    }
+}
+
+/// Waits until a signal or the admin interface asks for the end, and says who did.
+async fn until_told(data_plane: &mut DataPlane, signals: &mut Signals) -> Outcome<String> {
+    let mut requests = data_plane.view.requests();
+    loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::User1 => {
+                    data_plane.view.logs().reopen();
+                    tracing::info!("{signal}: access logs reopened");
+                }
+                signal => return Ok(signal.to_string()),
+            },
+            request = next(&mut requests) => match request {
+                Request::Quit => return Ok("/quitquitquit".to_owned()),
+                Request::Drain(_) => return Ok("/drain_listeners".to_owned()),
+            },
+            () = data_plane.ended.wait() => {
+                return Err(Failure::new("the data plane has ended by itself: a defect of Tidegate")
+                    .or("start it again; the log above may say why"));
+            }
+        }
+    }
+}
+
+/// The admin interface's next request; never one when somebody else gets them.
+async fn next(requests: &mut Option<mpsc::UnboundedReceiver<Request>>) -> Request {
+    if let Some(requests) = requests
+        && let Some(request) = requests.recv().await
+    {
+        return request;
+    }
+    std::future::pending().await
+}

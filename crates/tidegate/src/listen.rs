@@ -1,0 +1,56 @@
+//! Binding the process's own servers: API, admin, health.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use crate::failure::{Failure, Outcome};
+
+/// Binds and listens at once, so that a client that connects early waits instead of being refused.
+///
+/// # Errors
+/// The address is taken, forbidden or not of this machine; names `flag` as a way out.
+pub fn bind(address: SocketAddr, flag: &str) -> Outcome<TcpListener> {
+    let listener = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    listener.map_err(|error| refused(address, flag, &error))
+}
+
+/// Says why an address cannot be listened on, and what to do about it.
+pub fn refused(address: SocketAddr, flag: &str, error: &io::Error) -> Failure {
+    let (ip, port) = (address.ip(), address.port());
+    let other = format!("{flag} {}, for any free port", SocketAddr::new(ip, 0));
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            Failure::new(format!("port {port} of {ip} is taken by another program ({flag})"))
+                .or(format!("ss -ltnp 'sport = :{port}', to see by whom, and stop that"))
+                .or(other)
+        }
+        io::ErrorKind::PermissionDenied => {
+            Failure::new(format!("port {port} of {ip} may not be bound by this user ({flag})"))
+                .or(other)
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            Failure::new(format!("{ip} is no address of this machine ({flag})"))
+                .or("`ip address`, which lists those there are")
+        }
+        _ => Failure::new(format!("{address} cannot be listened on: {error} ({flag})")).or(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_flag() {
+        let first = bind("127.0.0.1:0".parse().expect("an address"), "--api-listen");
+        let taken = first
+            .and_then(|listener| bind(listener.local_addr().expect("its address"), "--api-listen"));
+        let failure = taken.expect_err("taken").to_string();
+        assert!(failure.contains("--api-listen 127.0.0.1:0"), "{failure}");
+        let foreign = bind("192.0.2.1:80".parse().expect("an address"), "--api-listen");
+        assert!(foreign.expect_err("foreign").to_string().contains("no address of this machine"));
+    }
+}

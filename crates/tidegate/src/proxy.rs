@@ -1,0 +1,121 @@
+//! `tidegate proxy`: the data plane alone, on an Envoy bootstrap.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use tidegate_proxy::config::Bootstrap;
+use tidegate_proxy::upstream::dns::DnsConfig;
+use tidegate_proxy::view::About;
+use tidegate_xds::{Change, Resource, Snapshot};
+use tokio::sync::oneshot;
+
+use crate::cli::ProxyArgs;
+use crate::data_plane::DataPlane;
+use crate::failure::{Failure, Outcome};
+use crate::signals::Signals;
+use crate::up::cores;
+use crate::{admin, lifecycle, listen};
+
+/// Runs until a signal ends it.
+///
+/// # Errors
+/// The file cannot be read or asks for what the proxy does not do, or it was told to end before connections
+/// had finished.
+pub fn run(args: &ProxyArgs) -> Outcome<()> {
+    args.log_level.start();
+    let bootstrap = load(&args.config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("no runtime: {error}")))?;
+    runtime.block_on(serve(args, bootstrap))
+}
+
+/// Reads the file, and says of every field that cannot be served where it stands and why.
+fn load(path: &Path) -> Outcome<Bootstrap> {
+    let place = path.display();
+    let text =
+        fs::read_to_string(path).map_err(|error| Failure::new(format!("{place}: {error}")))?;
+    let value = parse(path, &text)?;
+    Bootstrap::load(&value).map_err(|error| {
+        let refusals = error.refusals.iter().map(|refusal| format!("\n  {refusal}"));
+        Failure::new(format!("{place} cannot be served:{}", refusals.collect::<String>()))
+            .or("docs/data-plane.md, for what is served")
+    })
+}
+
+/// YAML, of which JSON is a part.
+fn parse(path: &Path, text: &str) -> Outcome<Value> {
+    let place = path.display().to_string();
+    let mut documents = tidegate_yaml::parse(text).into_iter();
+    match (documents.next(), documents.next()) {
+        (Some(Ok(document)), None) => Ok(document.to_json()),
+        (Some(Err(fault)), _) => {
+            Err(Failure::new(format!("{place}\n{}", fault.render(&place, text, false))))
+        }
+        (None, _) => Err(Failure::new(format!("{place} is empty"))),
+        (Some(Ok(_)), Some(_)) => Err(Failure::new(format!("{place} holds several documents"))),
+    }
+}
+
+async fn serve(args: &ProxyArgs, bootstrap: Bootstrap) -> Outcome<()> {
+    let mut signals = Signals::listen()
+        .map_err(|error| Failure::new(format!("signals cannot be handled: {error}")))?;
+    let admin =
+        bootstrap.admin.map(|address| listen::bind(address, "admin.address")).transpose()?;
+    for notice in &bootstrap.notices {
+        tracing::info!("{} has no effect: {}", notice.path, notice.reason);
+    }
+
+    let snapshot = Snapshot::new();
+    let upsert: Vec<Resource> =
+        bootstrap.update.upsert.iter().map(|r| Resource::clone(r)).collect();
+    let generation = snapshot.publish(Change { upsert, remove: Vec::new() });
+    let (started, start) = oneshot::channel();
+    let _ = started.send(generation);
+    let options = tidegate_proxy::Options {
+        workers: args.workers.unwrap_or_else(cores),
+        dns: DnsConfig::default(),
+        logs: tidegate_proxy::accesslog::Options::default(),
+        about: about(&bootstrap),
+    };
+    let mut data_plane =
+        DataPlane::start(options, tokio::runtime::Handle::current(), &snapshot, start)
+            .map_err(|error| Failure::new(format!("the data plane does not start: {error}")))?;
+    admin::serve(&data_plane.view, admin, None)?;
+    all_served(&snapshot, generation, &bootstrap, &args.config).await?;
+    tracing::info!("serving {}", args.config.display());
+    lifecycle::serve(&mut data_plane, &mut signals).await
+}
+
+fn about(bootstrap: &Bootstrap) -> About {
+    About {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        node: serde_json::json!({ "id": bootstrap.node_id, "cluster": bootstrap.node_cluster }),
+        options: Value::Null,
+        bootstrap: bootstrap.bytes.clone().into(),
+        is_static: true,
+    }
+}
+
+/// Waits until the file is served; a file of which a part is refused is refused as a whole.
+async fn all_served(
+    snapshot: &Snapshot,
+    generation: u64,
+    bootstrap: &Bootstrap,
+    path: &Path,
+) -> Outcome<()> {
+    let mut verdicts = snapshot.verdicts();
+    let served = verdicts.wait_for(|all| all.served().is_some_and(|now| now >= generation)).await;
+    let Ok(verdicts) = served else {
+        return Err(Failure::new("the data plane has ended by itself: a defect of Tidegate"));
+    };
+    let refusals: Vec<String> =
+        verdicts.rejections().map(|(_, r)| format!("\n  {}", bootstrap.place(r))).collect();
+    match refusals.as_slice() {
+        [] => Ok(()),
+        all => Err(Failure::new(format!("{} cannot be served:{}", path.display(), all.concat()))
+            .or("docs/data-plane.md, for what is served")),
+    }
+}

@@ -1,0 +1,95 @@
+//! What the control loop has found out about objects, on its way into the store.
+//!
+//! The loop must not wait for a disk, so it leaves what it has to say here; a task on the control runtime
+//! writes it. Of one object only the latest is kept: what waits is bounded by the number of objects.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tidegate_api::ObjectKey;
+use tidegate_apiserver::store::{Condition, Note, Store};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+/// Writes under way at a time: enough to share transactions, few enough to leave room for clients'.
+const AT_ONCE: usize = 64;
+/// Events kept per object while the store is slow; later ones say more.
+const MOST_NOTES: usize = 8;
+
+/// What is to be written about one object.
+#[derive(Debug, Default)]
+pub struct Update {
+    /// `metadata.generation` that the conditions are about.
+    pub generation: i64,
+    /// Conditions that changed.
+    pub conditions: Vec<Condition>,
+    /// What to say as events.
+    pub notes: Vec<Note>,
+    /// `metadata.resourceVersion` of a form that compiled without fault.
+    pub good: Option<u64>,
+}
+
+impl Update {
+    fn absorb(&mut self, newer: Self) {
+        self.generation = newer.generation;
+        for condition in newer.conditions {
+            self.conditions.retain(|older| older.name != condition.name);
+            self.conditions.push(condition);
+        }
+        self.notes.extend(newer.notes);
+        self.notes.drain(..self.notes.len().saturating_sub(MOST_NOTES));
+        self.good = newer.good.or(self.good);
+    }
+}
+
+/// The way to the writing task. Clones lead to the same task.
+#[derive(Clone, Debug, Default)]
+pub struct Outgoing(Arc<Queue>);
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Mutex<BTreeMap<ObjectKey, Update>>,
+    ready: Notify,
+}
+
+impl Outgoing {
+    /// Leaves something to be written. Never waits.
+    pub fn push(&self, key: ObjectKey, update: Update) {
+        let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.entry(key).or_default().absorb(update);
+        drop(waiting);
+        self.0.ready.notify_one();
+    }
+
+    /// Writes what was left, until the task is dropped.
+    pub async fn write_to(self, store: Store) {
+        loop {
+            self.0.ready.notified().await;
+            let mut writes = JoinSet::new();
+            for (key, update) in self.take() {
+                if writes.len() == AT_ONCE {
+                    writes.join_next().await;
+                }
+                writes.spawn(write(store.clone(), key, update));
+            }
+            // What is said of an object later is written later.
+            while writes.join_next().await.is_some() {}
+        }
+    }
+
+    fn take(&self) -> BTreeMap<ObjectKey, Update> {
+        std::mem::take(&mut *self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+async fn write(store: Store, key: ObjectKey, update: Update) {
+    if !update.conditions.is_empty() {
+        store.set_status(&key, update.generation, update.conditions).await;
+    }
+    for note in update.notes {
+        store.record_event(note).await;
+    }
+    if let Some(resource_version) = update.good {
+        store.confirm(&key, resource_version).await;
+    }
+}

@@ -1,0 +1,64 @@
+//! Manifests from `-f`: pushed into the store as a second, read-only source.
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::thread;
+
+use jiff::Timestamp;
+use tidegate_api::{Kind, ObjectKey};
+use tidegate_apiserver::store::{Push, Store};
+use tidegate_source::{Batch, FileChange, Files};
+
+use crate::failure::{Failure, Outcome};
+
+/// Reads everything that is there, and goes on following it on a thread of its own.
+///
+/// # Errors
+/// The system gives no means to watch files, or no thread.
+pub async fn follow(paths: Vec<PathBuf>, store: Store) -> Outcome<()> {
+    if paths.is_empty() {
+        return Ok(());
+    }
+    let mut files = Files::new(paths, age(&store))
+        .map_err(|error| Failure::new(format!("manifests cannot be watched: {error}")))?;
+    enter(&store, files.next().await).await;
+
+    let failed = |error: io::Error| Failure::new(format!("no thread to follow manifests: {error}"));
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let following = async move {
+        loop {
+            let batch = files.next().await;
+            enter(&store, batch).await;
+        }
+    };
+    let thread = thread::Builder::new().name("files".to_owned());
+    thread.spawn(move || runtime.block_on(following)).map_err(failed)?;
+    Ok(())
+}
+
+/// The age of all objects in files: that of the store itself. So they are older than every object of the API,
+/// and stay so across restarts.
+fn age(store: &Store) -> Timestamp {
+    let namespace = store.get(&ObjectKey::cluster(Kind::Namespace, "default"));
+    let object = namespace.and_then(|entry| entry.decoded().as_ref().ok().cloned());
+    object.map_or(Timestamp::UNIX_EPOCH, |object| object.created)
+}
+
+async fn enter(store: &Store, batch: Batch) {
+    let color = io::stderr().is_terminal();
+    for finding in batch.findings {
+        tracing::warn!("{}", finding.render(color).trim_end());
+    }
+    for change in batch.changes {
+        store.push(push(change)).await;
+    }
+}
+
+fn push(change: FileChange) -> Push {
+    match change {
+        FileChange::Put { object, manifest } => Push::Put { object, manifest },
+        FileChange::Remove { key, origin } => Push::Remove { key, origin },
+        FileChange::Invalid { key, errors, .. } => Push::Invalid { key, errors },
+    }
+}

@@ -1,0 +1,276 @@
+//! The objects through which the running gateway shows itself to users of Istio: in `istio-system` a Service,
+//! a Deployment and a Pod, and the Pod whose log is Mixer's. The process owns them; writes to them are refused.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tidegate_api::{Kind, ObjectKey};
+
+/// Where Istio's own workloads live.
+pub const NAMESPACE: &str = "istio-system";
+/// The container whose log is the access log.
+pub const PROXY_CONTAINER: &str = "istio-proxy";
+/// The Pod that answers for Mixer, which Istio had until 1.4.
+pub const MIXER_POD: &str = "istio-telemetry";
+/// The container whose log is Mixer's.
+pub const MIXER_CONTAINER: &str = "mixer";
+/// The Service port of the health endpoint.
+const STATUS_PORT: u16 = 15021;
+
+/// What is told about the gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// `--gateway-labels`.
+    pub labels: BTreeMap<String, String>,
+    /// Where clients on this machine reach it.
+    pub address: IpAddr,
+    /// Where the health endpoint listens.
+    pub health_port: u16,
+    /// Gateway ports and where each is bound.
+    pub ports: BTreeMap<u16, u16>,
+    /// Whether every worker serves what was there at the start.
+    pub ready: bool,
+    /// When the process started.
+    pub started: Timestamp,
+}
+
+impl Facts {
+    /// `istio-ingressgateway`, or what the label `istio` says in place of `ingressgateway`.
+    pub fn name(&self) -> String {
+        let role = self.labels.get("istio").map_or("ingressgateway", String::as_str);
+        format!("istio-{role}")
+    }
+
+    /// The four objects, as JSON.
+    pub fn objects(&self) -> Vec<(ObjectKey, Value)> {
+        let name = self.name();
+        vec![
+            (key(Kind::Service, &name), self.service(&name)),
+            (key(Kind::Deployment, &name), self.deployment(&name)),
+            (key(Kind::Pod, &name), self.pod(&name)),
+            (key(Kind::Pod, MIXER_POD), self.mixer_pod()),
+        ]
+    }
+
+    /// The labels of the gateway's Pod: those it was given, and `app`.
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        let app = BTreeMap::from([("app".to_owned(), self.name())]);
+        app.into_iter().chain(self.labels.clone()).collect()
+    }
+
+    fn service(&self, name: &str) -> Value {
+        let mut ports = vec![service_port("status-port", STATUS_PORT, self.health_port)];
+        for (&port, &bound) in &self.ports {
+            let port_name = match port {
+                80 => "http2".to_owned(),
+                443 => "https".to_owned(),
+                port => format!("tcp-{port}"),
+            };
+            ports.push(service_port(&port_name, port, bound));
+        }
+        json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": self.metadata(name),
+            "spec": {
+                "type": "LoadBalancer",
+                "selector": self.labels(),
+                "clusterIP": self.address,
+                "clusterIPs": [self.address],
+                "ipFamilies": [if self.address.is_ipv4() { "IPv4" } else { "IPv6" }],
+                "ipFamilyPolicy": "SingleStack",
+                "internalTrafficPolicy": "Cluster",
+                "externalTrafficPolicy": "Cluster",
+                "allocateLoadBalancerNodePorts": true,
+                "sessionAffinity": "None",
+                "ports": ports,
+            },
+            "status": { "loadBalancer": { "ingress": [{ "ip": self.address, "ipMode": "VIP" }] } },
+        })
+    }
+
+    fn deployment(&self, name: &str) -> Value {
+        let ready = i32::from(self.ready);
+        json!({
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": self.metadata(name),
+            "spec": {
+                "replicas": 1,
+                "selector": { "matchLabels": self.labels() },
+                "template": {
+                    "metadata": { "labels": self.labels() },
+                    "spec": { "containers": [self.container()] },
+                },
+            },
+            "status": {
+                "observedGeneration": 1,
+                "replicas": 1,
+                "updatedReplicas": 1,
+                "readyReplicas": ready,
+                "availableReplicas": ready,
+                "unavailableReplicas": 1 - ready,
+                "conditions": [self.condition("Available")],
+            },
+        })
+    }
+
+    fn pod(&self, name: &str) -> Value {
+        let mut metadata = self.metadata(name);
+        metadata["annotations"] =
+            json!({ "kubectl.kubernetes.io/default-container": PROXY_CONTAINER });
+        json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": metadata,
+            "spec": { "containers": [self.container()], "hostNetwork": true },
+            "status": self.pod_status(PROXY_CONTAINER, self.ready),
+        })
+    }
+
+    fn mixer_pod(&self) -> Value {
+        let mut metadata = self.metadata(MIXER_POD);
+        metadata["labels"] =
+            json!({ "app": "telemetry", "istio": "mixer", "istio-mixer-type": "telemetry" });
+        json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": metadata,
+            "spec": { "containers": [{ "name": MIXER_CONTAINER, "image": image() }] },
+            "status": self.pod_status(MIXER_CONTAINER, true),
+        })
+    }
+
+    fn metadata(&self, name: &str) -> Value {
+        json!({
+            "name": name,
+            "namespace": NAMESPACE,
+            "labels": self.labels(),
+            "creationTimestamp": seconds(self.started),
+        })
+    }
+
+    fn container(&self) -> Value {
+        let gateway =
+            self.ports.values().map(|&bound| json!({ "containerPort": bound, "protocol": "TCP" }));
+        let health =
+            json!({ "containerPort": self.health_port, "protocol": "TCP", "name": "status-port" });
+        json!({
+            "name": PROXY_CONTAINER,
+            "image": image(),
+            "ports": std::iter::once(health).chain(gateway).collect::<Vec<_>>(),
+            "readinessProbe": { "httpGet": { "path": "/healthz/ready", "port": self.health_port } },
+        })
+    }
+
+    fn pod_status(&self, container: &str, ready: bool) -> Value {
+        json!({
+            "phase": "Running",
+            "hostIP": self.address,
+            "podIP": self.address,
+            "podIPs": [{ "ip": self.address }],
+            "startTime": seconds(self.started),
+            "conditions": [self.condition("Ready"), self.condition("ContainersReady")],
+            "containerStatuses": [{
+                "name": container,
+                "image": image(),
+                "imageID": "",
+                "ready": ready,
+                "started": true,
+                "restartCount": 0,
+                "state": { "running": { "startedAt": seconds(self.started) } },
+                "lastState": {},
+            }],
+        })
+    }
+
+    fn condition(&self, name: &str) -> Value {
+        let status = if self.ready { "True" } else { "False" };
+        json!({ "type": name, "status": status, "lastTransitionTime": seconds(self.started) })
+    }
+}
+
+fn key(kind: Kind, name: &str) -> ObjectKey {
+    ObjectKey::new(kind, NAMESPACE, name)
+}
+
+fn service_port(name: &str, port: u16, bound: u16) -> Value {
+    json!({
+        "name": name,
+        "protocol": "TCP",
+        "port": port,
+        "targetPort": bound,
+        // Where a user of minikube or kind looks: the port of this machine.
+        "nodePort": bound,
+    })
+}
+
+fn image() -> String {
+    format!("tidegate:{}", env!("CARGO_PKG_VERSION"))
+}
+
+fn seconds(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tidegate_api::{Object, Origin};
+
+    use super::*;
+
+    fn facts() -> Facts {
+        Facts {
+            labels: BTreeMap::from([("istio".to_owned(), "ingressgateway".to_owned())]),
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            health_port: 15021,
+            ports: BTreeMap::from([(80, 8080), (443, 8443), (9000, 9000)]),
+            ready: true,
+            started: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn the_service_shows_where_ports_are_bound() {
+        let service = facts().service("istio-ingressgateway");
+        let port = |name: &str| {
+            let ports = service["spec"]["ports"].as_array().expect("ports");
+            ports.iter().find(|port| port["name"] == name).expect("the port").clone()
+        };
+        assert_eq!(
+            (&port("http2")["port"], &port("http2")["targetPort"]),
+            (&80.into(), &8080.into())
+        );
+        assert_eq!(port("https")["nodePort"], 8443);
+        assert_eq!(port("tcp-9000")["port"], 9000);
+        assert_eq!(port("status-port")["port"], 15021);
+        assert_eq!(service["status"]["loadBalancer"]["ingress"][0]["ip"], "127.0.0.1");
+    }
+
+    #[test]
+    fn every_object_decodes_and_carries_the_labels_that_guides_select_by() {
+        for (key, value) in facts().objects() {
+            let decoded = Object::decode(key.kind, "v1", &value, Origin::Process);
+            let object = decoded.expect("a valid object").object;
+            assert_eq!(object.key, key);
+            let wanted = if &*key.name == MIXER_POD {
+                ("istio-mixer-type", "telemetry")
+            } else {
+                ("istio", "ingressgateway")
+            };
+            assert_eq!(object.labels.get(wanted.0).map(String::as_str), Some(wanted.1));
+        }
+    }
+
+    #[test]
+    fn other_labels_are_another_gateway() {
+        let mut facts = facts();
+        facts.labels.insert("istio".to_owned(), "egressgateway".to_owned());
+        assert_eq!(facts.name(), "istio-egressgateway");
+        assert_eq!(facts.labels()["app"], "istio-egressgateway");
+    }
+}

@@ -1,0 +1,107 @@
+//! What the terminal shows once everything listens: how to point kubectl here, the ports, what to try.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// What there is to tell.
+#[derive(Clone, Debug)]
+pub struct Greeting {
+    /// The file that points kubectl here.
+    pub kubeconfig: PathBuf,
+    /// Where the API listens.
+    pub api: SocketAddr,
+    /// Where the admin interface listens.
+    pub admin: SocketAddr,
+    /// Where the health endpoint listens.
+    pub health: SocketAddr,
+    /// The address that Gateways' ports are bound at.
+    pub listen: IpAddr,
+    /// The address that clients on this machine use.
+    pub reachable: IpAddr,
+    /// Gateway ports and where each is bound, as settled at the start.
+    pub ports: Vec<(u16, u16)>,
+    /// The demo's CA bundle, when the demo runs.
+    pub demo_ca: Option<PathBuf>,
+}
+
+impl Greeting {
+    fn bound(&self, port: u16) -> u16 {
+        self.ports.iter().find(|(gateway, _)| *gateway == port).map_or(port, |(_, bound)| *bound)
+    }
+
+    fn gateway(&self) -> String {
+        let mut ports = Vec::new();
+        for (gateway, bound) in &self.ports {
+            ports.push(match gateway == bound {
+                true => format!("{gateway}"),
+                false => format!("{gateway} at {bound}"),
+            });
+        }
+        format!("{}: {}", self.listen, ports.join(", "))
+    }
+
+    fn exports(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = match self.reachable {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        };
+        writeln!(f, "  export KUBECONFIG={}", quoted(&self.kubeconfig))?;
+        if let Some(bundle) = &self.demo_ca {
+            writeln!(f, "  export CURL_CA_BUNDLE={}", quoted(bundle))?;
+        }
+        let (port, secure) = (self.bound(80), self.bound(443));
+        writeln!(f, "  export INGRESS_HOST={host} INGRESS_PORT={port} SECURE_INGRESS_PORT={secure}")
+    }
+}
+
+impl fmt::Display for Greeting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\nTidegate {} is up. In another terminal:\n", env!("CARGO_PKG_VERSION"))?;
+        self.exports(f)?;
+        writeln!(f, "\nIt listens on\n")?;
+        writeln!(f, "  API      https://{}", self.api)?;
+        writeln!(f, "  gateway  {}, once a Gateway opens them", self.gateway())?;
+        writeln!(f, "  admin    http://{}", self.admin)?;
+        writeln!(f, "  health   http://{}/healthz/ready", self.health)?;
+        writeln!(f, "\nThree things to try\n")?;
+        writeln!(f, "  kubectl apply -f examples/front-proxy")?;
+        writeln!(f, "  curl $INGRESS_HOST:$INGRESS_PORT/status/418 -H host:httpbin.org")?;
+        writeln!(f, "  kubectl logs -n istio-system -l istio=ingressgateway -c istio-proxy")
+    }
+}
+
+/// A path for a shell: as it is when it is harmless, else in single quotes.
+fn quoted(path: &std::path::Path) -> String {
+    let text = path.display().to_string();
+    let harmless = |c: char| c.is_ascii_alphanumeric() || "/._-+@:".contains(c);
+    if text.chars().all(harmless) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn can_be_pasted_into_a_shell() {
+        let greeting = Greeting {
+            kubeconfig: "/home/ada/my data/kubeconfig".into(),
+            api: "127.0.0.1:6443".parse().expect("an address"),
+            admin: "127.0.0.1:15000".parse().expect("an address"),
+            health: "0.0.0.0:15021".parse().expect("an address"),
+            listen: "0.0.0.0".parse().expect("an address"),
+            reachable: "127.0.0.1".parse().expect("an address"),
+            ports: vec![(80, 8080), (443, 443)],
+            demo_ca: Some("/d/demo-ca.pem".into()),
+        }
+        .to_string();
+        for line in [
+            "  export KUBECONFIG='/home/ada/my data/kubeconfig'\n",
+            "  export CURL_CA_BUNDLE=/d/demo-ca.pem\n",
+            "  export INGRESS_HOST=127.0.0.1 INGRESS_PORT=8080 SECURE_INGRESS_PORT=443\n",
+            "  gateway  0.0.0.0: 80 at 8080, 443, once a Gateway opens them\n",
+        ] {
+            assert!(greeting.contains(line), "{line}\nis not in\n{greeting}");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! `tidegate up`: API, control loop and data plane wired into one process.
+//!
+//! ```text
+//! store ──changes──► control ──publish──► snapshot ──updates──► data plane ──► workers
+//!   ▲                   │                     ▲                     │
+//!   └── status, events ─┘◄──── verdicts ──────┴─────────────────────┘
+//! ```
+//!
+//! | file | what it connects |
+//! |---|---|
+//! | `ports.rs`, `data_dir.rs` | the machine: ports settled, state's place made, before anything starts |
+//! | `files.rs` | manifests → store |
+//! | `control/` | store → pilot → snapshot, and status back |
+//! | `portrait.rs`, `gateway.rs` | the running gateway → objects that show it |
+//! | `logs.rs` | access log → `kubectl logs` |
+//! | `greeting.rs` | all of it → the terminal |
+//!
+//! The API, DNS and admin share the control runtime, on the main thread; the control loop, the data plane's own
+//! control side, the files and the demo have a thread each, so that none of them delays another or a request.
+
+mod control;
+mod data_dir;
+mod files;
+mod gateway;
+mod greeting;
+mod logs;
+mod portrait;
+mod ports;
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tidegate_apiserver::rest::{Handle as ApiHandle, Options as ApiOptions, Server, StartError};
+use tidegate_apiserver::store::{Options as StoreOptions, Store};
+use tidegate_proxy::upstream::dns::DnsConfig;
+use tidegate_proxy::view::About;
+use tidegate_xds::Snapshot;
+use tokio::sync::oneshot;
+
+use self::control::Outgoing;
+use self::gateway::Facts;
+use self::greeting::Greeting;
+use self::logs::PodLogs;
+use self::ports::Ports;
+use crate::cli::{AccessLogFile, UpArgs};
+use crate::data_plane::DataPlane;
+use crate::demo::Demo;
+use crate::failure::{Failure, Outcome};
+use crate::signals::Signals;
+use crate::{admin, lifecycle, listen};
+
+/// The port that load balancers probe.
+const HEALTH_PORT: u16 = 15021;
+
+/// Runs until a signal ends it.
+///
+/// # Errors
+/// It cannot start, or it was told to end before connections had finished.
+pub fn run(args: UpArgs) -> Outcome<()> {
+    args.log_level.start();
+    let ground = Ground::prepare(&args)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("no runtime: {error}")))?;
+    runtime.block_on(serve(args, ground))
+}
+
+/// What has to be had before anything can start: each a reason to say so and stop.
+struct Ground {
+    data_dir: PathBuf,
+    ports: Ports,
+    admin: TcpListener,
+    health: TcpListener,
+    store: Store,
+    demo: Option<Demo>,
+}
+
+impl Ground {
+    fn prepare(args: &UpArgs) -> Outcome<Self> {
+        let data_dir = data_dir::prepare(args.data_dir.as_deref())?;
+        let ports = Ports::settle(args.gateway_listen, args.port_map.as_ref())?;
+        let health = SocketAddr::new(args.gateway_listen, HEALTH_PORT);
+        let health = listen::bind(args.health_listen.unwrap_or(health), "--health-listen")?;
+        let admin = listen::bind(args.admin_listen, "--admin-listen")?;
+        args.access_log.check()?;
+        let store = Store::open(&data_dir, StoreOptions::default())
+            .map_err(|error| Failure::new(error.to_string()).or("--data-dir DIR"))?;
+        let demo = match args.demo {
+            true => Some(start_demo(&data_dir)?),
+            false => None,
+        };
+        Ok(Self { data_dir, ports, admin, health, store, demo })
+    }
+}
+
+fn start_demo(data_dir: &Path) -> Outcome<Demo> {
+    Demo::start(data_dir).map_err(|error| {
+        Failure::new(format!("the demo's origins: {error}")).or("leave out --demo")
+    })
+}
+
+async fn serve(args: UpArgs, ground: Ground) -> Outcome<()> {
+    let mut signals = Signals::listen()
+        .map_err(|error| Failure::new(format!("signals cannot be handled: {error}")))?;
+    let Ground { data_dir, ports, admin, health, store, demo } = ground;
+    let addresses = [local(&admin)?, local(&health)?];
+    let facts = facts(&args, &ports, addresses[1].port());
+
+    let snapshot = Snapshot::new();
+    let (started, start) = oneshot::channel();
+    let mut data_plane = start_data_plane(&args, demo.as_ref(), &snapshot, start)?;
+    admin::serve(&data_plane.view, Some(admin), Some(health))?;
+
+    let api = start_api(&args, &data_dir, &store, &data_plane, &facts.name()).await?;
+    files::follow(args.files.clone(), store.clone()).await?;
+    let portrait =
+        portrait::keep(store.clone(), snapshot.clone(), data_plane.ready.clone(), facts.clone());
+    tokio::spawn(portrait);
+    let outgoing = Outgoing::default();
+    tokio::spawn(outgoing.clone().write_to(store.clone()));
+    let options = pilot_options(&args, &ports, &facts);
+    let mut control = control::start(&store, snapshot, options, outgoing, started)
+        .map_err(|error| Failure::new(format!("the control loop does not start: {error}")))?;
+
+    eprintln!("{}", greet(&api, addresses, &ports, demo));
+    let outcome = tokio::select! {
+        outcome = lifecycle::serve(&mut data_plane, &mut signals) => outcome,
+        () = control.wait() => Err(Failure::new("the control loop has ended by itself: a defect of Tidegate")
+            .or("start it again; the log above may say why")),
+    };
+    api.shutdown().await;
+    store.close().await;
+    outcome
+}
+
+fn local(listener: &TcpListener) -> Outcome<SocketAddr> {
+    listener.local_addr().map_err(|error| Failure::new(format!("a listener: {error}")))
+}
+
+fn facts(args: &UpArgs, ports: &Ports, health_port: u16) -> Facts {
+    Facts {
+        labels: args.gateway_labels.0.clone(),
+        address: ports.reachable(),
+        health_port,
+        ports: ports.iter().collect(),
+        ready: false,
+        started: Timestamp::now(),
+    }
+}
+
+fn start_data_plane(
+    args: &UpArgs,
+    demo: Option<&Demo>,
+    snapshot: &Snapshot,
+    start: oneshot::Receiver<u64>,
+) -> Outcome<DataPlane> {
+    // What the command line says goes before what the demo says.
+    let mut connect_to = args.connect_to.clone();
+    connect_to.extend(demo.into_iter().flat_map(Demo::connect_to));
+    let dns = DnsConfig { servers: args.dns_server.clone(), connect_to, ..DnsConfig::default() };
+    let options = tidegate_proxy::Options {
+        workers: args.workers.unwrap_or_else(cores),
+        dns,
+        logs: tidegate_proxy::accesslog::Options::default(),
+        about: About { version: env!("CARGO_PKG_VERSION").to_owned(), ..About::default() },
+    };
+    DataPlane::start(options, tokio::runtime::Handle::current(), snapshot, start)
+        .map_err(|error| Failure::new(format!("the data plane does not start: {error}")))
+}
+
+/// One worker for each core that this process may use.
+pub fn cores() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+async fn start_api(
+    args: &UpArgs,
+    data_dir: &Path,
+    store: &Store,
+    data_plane: &DataPlane,
+    gateway: &str,
+) -> Outcome<ApiHandle> {
+    let logs = Arc::clone(data_plane.view.logs());
+    let logs = PodLogs::new(logs, gateway, args.access_log_format.compiled());
+    let options = ApiOptions::new(args.api_listen, data_dir.to_owned());
+    Server::start(options, store.clone(), Arc::new(logs)).await.map_err(|error| match error {
+        StartError::Listen { address, source } => listen::refused(address, "--api-listen", &source),
+        StartError::Credentials(reason) => Failure::new(reason),
+    })
+}
+
+fn pilot_options(args: &UpArgs, ports: &Ports, facts: &Facts) -> tidegate_pilot::Options {
+    let service = tidegate_pilot::GatewayService {
+        host: format!("{}.{}.svc.cluster.local", facts.name(), gateway::NAMESPACE),
+        namespace: gateway::NAMESPACE.to_owned(),
+        ports: ports.iter().collect::<BTreeMap<_, _>>(),
+    };
+    let path = match &args.access_log {
+        AccessLogFile::Stdout => "/dev/stdout".to_owned(),
+        // Records are made all the same, for `kubectl logs`.
+        AccessLogFile::Off => "/dev/null".to_owned(),
+        AccessLogFile::File(path) => path.display().to_string(),
+    };
+    let format = args.access_log_format.source().to_owned();
+    tidegate_pilot::Options {
+        labels: facts.labels(),
+        namespace: gateway::NAMESPACE.to_owned(),
+        address: args.gateway_listen,
+        services: vec![service],
+        lowest_port: ports.lowest(),
+        access_log: Some(tidegate_pilot::AccessLog { path, format }),
+        ..tidegate_pilot::Options::default()
+    }
+}
+
+fn greet(
+    api: &ApiHandle,
+    [admin, health]: [SocketAddr; 2],
+    ports: &Ports,
+    demo: Option<Demo>,
+) -> Greeting {
+    Greeting {
+        kubeconfig: api.kubeconfig().to_owned(),
+        api: api.local_addr(),
+        admin,
+        health,
+        listen: ports.listen(),
+        reachable: ports.reachable(),
+        ports: ports.iter().collect(),
+        demo_ca: demo.map(|demo| demo.ca_bundle),
+    }
+}

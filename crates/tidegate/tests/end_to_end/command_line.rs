@@ -1,0 +1,220 @@
+//! What the terminal says, and what signals do.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tidegate_testing::client::{self, Client};
+use tidegate_testing::origin::{Origin, Script, echo};
+use tidegate_testing::process::{self, Output};
+use tidegate_testing::tools::Tool;
+use tidegate_testing::{PATIENCE, eventually};
+use tokio::process::Command;
+
+use crate::support::{Api, Gateway, Shell, objects};
+
+async fn tidegate(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(arguments);
+    process::run(command, "").await
+}
+
+#[tokio::test]
+async fn version_and_completion_print() {
+    let version = tidegate(&["version"]).await.success();
+    assert_eq!(version.trim(), format!("tidegate {}", env!("CARGO_PKG_VERSION")));
+    assert!(tidegate(&["completion", "bash"]).await.success().contains("--port-map"));
+}
+
+#[tokio::test]
+async fn mistakes_name_the_place_and_the_way_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().display().to_string();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().expect("its address");
+
+    let map = format!("80={},443=0", taken.port());
+    let output =
+        tidegate(&["up", "--data-dir", &data, "--gateway-listen", "127.0.0.1", "--port-map", &map])
+            .await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stderr.contains("is taken by another program"), "{}", output.stderr);
+    assert!(output.stderr.contains("--port-map 80="), "{}", output.stderr);
+
+    for flag in ["--api-listen", "--admin-listen", "--health-listen"] {
+        let output = tidegate(&[
+            "up",
+            "--data-dir",
+            &data,
+            "--gateway-listen",
+            "127.0.0.1",
+            "--port-map",
+            "80=0,443=0",
+            flag,
+            &taken.to_string(),
+        ])
+        .await;
+        assert_eq!(output.status.code(), Some(1), "{flag}");
+        assert!(output.stderr.contains("is taken by another program"), "{}", output.stderr);
+        assert!(output.stderr.contains(flag), "{}", output.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_second_process_does_not_take_the_first_one_s_state() {
+    let gateway = Gateway::start(&[]).await;
+    let data = gateway.place().data_dir().display().to_string();
+    let output = tidegate(&[
+        "up",
+        "--data-dir",
+        &data,
+        "--gateway-listen",
+        "127.0.0.1",
+        "--port-map",
+        "80=0,443=0",
+        "--api-listen",
+        "127.0.0.1:0",
+        "--admin-listen",
+        "127.0.0.1:0",
+        "--health-listen",
+        "127.0.0.1:0",
+    ])
+    .await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        output.stderr.contains(&data) && output.stderr.contains("--data-dir"),
+        "{}",
+        output.stderr
+    );
+}
+
+/// A gateway whose only origin answers half, then waits to be told.
+async fn slow(pause: Duration) -> (Gateway, Origin) {
+    let script = Script::new().read_head().send_head(2).send("h").pause(pause).send("i").again();
+    let origin = Origin::start().script(script).await;
+    let gateway = Gateway::start(&[]).await;
+    let mut api = Api::of(&gateway).await;
+    api.create("gateways", &objects::gateway("web", 80, &["*"])).await;
+    api.create("serviceentries", &objects::host("a", "a.internal", origin.address())).await;
+    api.create("virtualservices", &objects::route("a", "web", "a.example", "a.internal")).await;
+    gateway.answers("a.example", "/", 200).await;
+    (gateway, origin)
+}
+
+const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
+
+#[tokio::test]
+async fn sigterm_lets_requests_in_flight_finish() {
+    let (mut gateway, origin) = slow(Duration::from_millis(500)).await;
+    let mut client = Client::connect(gateway.http).await;
+    let before = origin.requests();
+    client.send(REQUEST).await;
+    eventually(PATIENCE, || async { origin.requests() > before }).await;
+    gateway.process.signal(Signal::TERM);
+    assert_eq!(client.response().await.text(), "hi");
+    assert!(gateway.process.wait(PATIENCE).await.success(), "{}", gateway.process);
+}
+
+#[tokio::test]
+async fn a_second_sigterm_ends_at_once() {
+    let (mut gateway, origin) = slow(Duration::from_millis(100)).await;
+    let hanging = Origin::start().script(Script::new().read_head().read_to_end()).await;
+    drop(origin);
+    let mut api = Api::of(&gateway).await;
+    api.create("serviceentries", &objects::host("b", "b.internal", hanging.address())).await;
+    api.create("virtualservices", &objects::route("b", "web", "b.example", "b.internal")).await;
+    let mut client = Client::connect(gateway.http).await;
+    eventually(PATIENCE, || async {
+        // Until the route is served the answer is a 404; then the request hangs, which is what is wanted.
+        let probe =
+            tokio::time::timeout(Duration::from_millis(200), gateway.get("b.example", "/")).await;
+        probe.is_err()
+    })
+    .await;
+    client.send(REQUEST.replace("a.example", "b.example")).await;
+    eventually(PATIENCE, || async { hanging.requests() >= 2 }).await;
+    gateway.process.signal(Signal::TERM);
+    gateway.process.stderr().containing("SIGTERM").await;
+    gateway.process.signal(Signal::TERM);
+    gateway.process.wait(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn sigusr1_reopens_the_access_log() {
+    let origin = Origin::start().http(echo).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("access.log");
+    let gateway = Gateway::start(&["--access-log", &log.display().to_string()]).await;
+    let mut api = Api::of(&gateway).await;
+    api.create("gateways", &objects::gateway("web", 80, &["*"])).await;
+    api.create("serviceentries", &objects::host("a", "a.internal", origin.address())).await;
+    api.create("virtualservices", &objects::route("a", "web", "a.example", "a.internal")).await;
+    gateway.answers("a.example", "/one", 200).await;
+    let holds = |path: std::path::PathBuf, text: &'static str| {
+        eventually(PATIENCE, move || {
+            let path = path.clone();
+            async move { std::fs::read_to_string(path).is_ok_and(|log| log.contains(text)) }
+        })
+    };
+    holds(log.clone(), "/one").await;
+
+    let moved = folder.path().join("access.log.1");
+    std::fs::rename(&log, &moved).expect("moved");
+    gateway.process.signal(Signal::USR1);
+    eventually(PATIENCE, || async { log.exists() }).await;
+    gateway.get("a.example", "/two").await;
+    holds(log, "/two").await;
+    assert!(!std::fs::read_to_string(moved).expect("the old log").contains("/two"));
+}
+
+#[tokio::test]
+async fn proxy_config_shows_what_the_data_plane_was_told() {
+    let (gateway, _origin) = slow(Duration::ZERO).await;
+    let admin = gateway.admin.to_string();
+    let dump = tidegate(&["proxy-config", "all", "-o", "json", "--admin", &admin]).await.success();
+    let dump: serde_json::Value = serde_json::from_str(&dump).expect("JSON");
+    assert!(dump["configs"].to_string().contains("outbound|80||a.internal"));
+    for (table, text) in [
+        ("listeners", "0.0.0.0"),
+        ("routes", "a.example"),
+        ("clusters", "a.internal"),
+        ("endpoints", "127.0.0.1"),
+    ] {
+        let shown = tidegate(&["proxy-config", table, "--admin", &admin]).await.success();
+        assert!(table == "listeners" || shown.contains(text), "{table}: {shown}");
+    }
+    let nobody = tidegate(&["proxy-config", "all", "--admin", "127.0.0.1:1"]).await;
+    assert!(nobody.stderr.contains("--admin"), "{}", nobody.stderr);
+}
+
+#[tokio::test]
+async fn the_gateway_shows_itself_to_kubectl() {
+    let gateway = Gateway::start(&[]).await;
+    let Some(shell) = Shell::with(&gateway, &[Tool::Kubectl]) else { return };
+    let service = "kubectl -n istio-system get service istio-ingressgateway -o jsonpath=";
+    let host = shell.ok(&format!("{service}'{{.status.loadBalancer.ingress[0].ip}}'")).await;
+    assert_eq!(host, "127.0.0.1");
+    let port =
+        shell.ok(&format!("{service}'{{.spec.ports[?(@.name==\"http2\")].targetPort}}'")).await;
+    assert_eq!(port, gateway.http.port().to_string());
+    let pods = shell.ok("kubectl -n istio-system get pods -l istio=ingressgateway").await;
+    assert!(pods.contains("Running") && pods.contains("1/1"), "{pods}");
+    let refused = shell.run("kubectl -n istio-system delete service istio-ingressgateway").await;
+    assert!(!refused.status.success(), "{refused:?}");
+    eventually(PATIENCE, || async {
+        let told = shell.ok("kubectl -n istio-system get deployment istio-ingressgateway").await;
+        if told.contains("1/1") { Ok(()) } else { Err(told) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn health_is_ready_when_the_start_is_served() {
+    let gateway = Gateway::start(&[]).await;
+    eventually(PATIENCE, || async {
+        client::get(gateway.health, "probe", "/healthz/ready").await.status == 200
+    })
+    .await;
+    assert_eq!(client::get(gateway.health, "probe", "/stats").await.status, 404);
+    assert_eq!(client::get(gateway.admin, "127.0.0.1", "/ready").await.status, 200);
+}

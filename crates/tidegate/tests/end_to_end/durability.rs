@@ -1,0 +1,202 @@
+//! `kill -9` at any moment, a full disk, origins that die: nothing that was answered is lost, and what
+//! served goes on serving.
+
+use std::time::Duration;
+
+use tidegate_testing::origin::{Origin, echo};
+use tidegate_testing::tools;
+use tidegate_testing::{PATIENCE, eventually};
+
+use crate::support::{Api, Gateway, Load, NETWORKING, Place, objects};
+
+/// How often the process is killed.
+const KILLS: usize = 100;
+
+/// Writes until the connection breaks; the names whose creation was answered.
+async fn write_until_killed(
+    mut api: Api,
+    round: usize,
+    answered: tokio::sync::mpsc::UnboundedSender<String>,
+) {
+    for number in 0.. {
+        let name = format!("r{round}-{number}");
+        let object =
+            objects::route(&name, "web", &format!("{name}.example"), "a.internal").to_string();
+        match api.try_send("POST", &format!("{NETWORKING}/virtualservices"), &object).await {
+            Ok(answer) if answer.status == 201 => {
+                // The receiver outlives all writers.
+                let _ = answered.send(name);
+            }
+            Ok(answer) => panic!("{} {}", answer.status, answer.text()),
+            Err(_) => return,
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answered_write_survives_kill_9() {
+    let mut gateway = Gateway::start(&[]).await;
+    let (sender, mut answered) = tokio::sync::mpsc::unbounded_channel();
+    let mut kept: Vec<String> = Vec::new();
+    for round in 0..KILLS {
+        let writers = [0, 1].map(|writer| (writer, sender.clone()));
+        let mut tasks = tokio::task::JoinSet::new();
+        for (writer, sender) in writers {
+            tasks.spawn(write_until_killed(Api::of(&gateway).await, round * 2 + writer, sender));
+        }
+        // At least one write, then the axe falls at an arbitrary moment of the next ones.
+        kept.push(answered.recv().await.expect("a write"));
+        tokio::time::sleep(Duration::from_micros(fastrand_like(round))).await;
+        let place = gateway.place();
+        gateway.process.kill().await;
+        tasks.join_all().await;
+        while let Ok(name) = answered.try_recv() {
+            kept.push(name);
+        }
+        gateway = Gateway::start_at(&place, &[]).await;
+        let mut api = Api::of(&gateway).await;
+        let list = api.send("GET", &format!("{NETWORKING}/virtualservices"), "").await;
+        let there: Vec<&str> = list["items"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter_map(|item| item["metadata"]["name"].as_str())
+            .collect();
+        for name in &kept {
+            assert!(there.contains(&name.as_str()), "{name} is lost in round {round}");
+        }
+        // Few objects keep the rounds short; deletions are writes like others.
+        for name in kept.drain(..) {
+            api.send("DELETE", &format!("{NETWORKING}/virtualservices/{name}"), "").await;
+        }
+    }
+}
+
+/// A fixed sequence of pauses up to 20 ms, in microseconds.
+fn fastrand_like(round: usize) -> u64 {
+    (round as u64).wrapping_mul(6_364_136_223_846_793_005).rotate_left(17) % 20_000
+}
+
+async fn serving(flags: &[&str], origin: &Origin) -> Gateway {
+    let gateway = Gateway::start(flags).await;
+    let mut api = Api::of(&gateway).await;
+    api.create("gateways", &objects::gateway("web", 80, &["*"])).await;
+    api.create("serviceentries", &objects::host("a", "a.internal", origin.address())).await;
+    api.create("virtualservices", &objects::route("a", "web", "a.example", "a.internal")).await;
+    gateway.answers("a.example", "/", 200).await;
+    gateway
+}
+
+#[tokio::test]
+async fn a_restart_serves_what_served_before() {
+    let origin = Origin::start().http(echo).await;
+    let gateway = serving(&[], &origin).await;
+    let place = gateway.place();
+    gateway.process.kill().await;
+    let gateway = Gateway::start_at(&place, &[]).await;
+    gateway.answers("a.example", "/", 200).await;
+}
+
+#[tokio::test]
+async fn an_origin_that_dies_takes_only_its_requests_along() {
+    let origin = Origin::start().http(echo).await;
+    let address = origin.address();
+    let gateway = serving(&[], &origin).await;
+    let load = Load::start(8, gateway.http, "a.example", "/", 200);
+    load.flows(100).await;
+
+    origin.kill().await;
+    eventually(PATIENCE, || async { gateway.get("a.example", "/").await.status == 503 }).await;
+    let origin = Origin::start().at(address).http(echo).await;
+    load.flows(100).await;
+    // Clients keep their connections: the gateway answers for an origin that is gone.
+    for fault in load.stop().await {
+        assert!(fault.starts_with("503 "), "{fault}");
+    }
+
+    let load = Load::start(8, gateway.http, "a.example", "/", 200);
+    load.flows(200).await;
+    assert_eq!(load.stop().await, Vec::<String>::new());
+    assert!(origin.requests() > 200);
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_with_a_reason_and_serves_on() {
+    if !tools::is_root() {
+        return tools::skip("a full disk is a small tmpfs, which only root may mount");
+    }
+    let origin = Origin::start().http(echo).await;
+    let gateway = Gateway::start(&[]).await;
+    let place = gateway.place();
+    gateway.process.kill().await;
+    let disk = SmallDisk::mount(&place);
+    let gateway = Gateway::start_at(&place, &[]).await;
+    let mut api = Api::of(&gateway).await;
+    api.create("gateways", &objects::gateway("web", 80, &["*"])).await;
+    api.create("serviceentries", &objects::host("a", "a.internal", origin.address())).await;
+    api.create("virtualservices", &objects::route("a", "web", "a.example", "a.internal")).await;
+    gateway.answers("a.example", "/", 200).await;
+
+    disk.fill();
+    let route = |name: &str| objects::route(name, "web", &format!("{name}.example"), "a.internal");
+    let path = format!("{NETWORKING}/virtualservices");
+    let mut refused = None;
+    for number in 0..1_000 {
+        let answer = api.try_send("POST", &path, &route(&format!("x{number}")).to_string()).await;
+        let answer = answer.expect("an answer");
+        if answer.status >= 500 {
+            refused = Some(answer.text());
+            break;
+        }
+    }
+    let refused = refused.expect("a write that the disk has no room for");
+    assert!(refused.contains("space") || refused.contains("disk"), "{refused}");
+    gateway.answers("a.example", "/", 200).await;
+    api.send("GET", &path, "").await;
+
+    disk.free();
+    eventually(PATIENCE, || async {
+        let mut api = Api::of(&gateway).await;
+        let answer =
+            api.try_send("POST", &path, &route("after").to_string()).await.expect("an answer");
+        if answer.status < 300 { Ok(()) } else { Err(answer.text()) }
+    })
+    .await;
+}
+
+/// A data folder of 4 MiB.
+struct SmallDisk {
+    folder: std::path::PathBuf,
+}
+
+impl SmallDisk {
+    fn mount(place: &Place) -> Self {
+        let folder = place.data_dir();
+        let options = Some(c"size=4m");
+        rustix::mount::mount(
+            "tmpfs",
+            &folder,
+            "tmpfs",
+            rustix::mount::MountFlags::empty(),
+            options,
+        )
+        .expect("a tmpfs");
+        Self { folder }
+    }
+
+    fn fill(&self) {
+        use std::io::Write;
+        let mut file = std::fs::File::create(self.folder.join("ballast")).expect("a file");
+        while file.write_all(&[0; 4096]).is_ok() {}
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.folder.join("ballast")).expect("the ballast gone");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.folder, rustix::mount::UnmountFlags::DETACH);
+    }
+}

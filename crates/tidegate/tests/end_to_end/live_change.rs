@@ -1,0 +1,132 @@
+//! Objects that come, change and go under load: no request fails, and what is wrong takes down itself alone.
+
+use serde_json::json;
+use tidegate_testing::origin::{Origin, echo};
+use tidegate_testing::tools::Tool;
+use tidegate_testing::{PATIENCE, eventually};
+
+use crate::support::{Api, Gateway, Load, NETWORKING, Shell, objects};
+
+/// A gateway whose host `a.example` goes to an origin of the test.
+async fn one_host() -> (Gateway, Api, Origin) {
+    let origin = Origin::start().http(echo).await;
+    let gateway = Gateway::start(&[]).await;
+    let mut api = Api::of(&gateway).await;
+    api.create("gateways", &objects::gateway("web", 80, &["*"])).await;
+    api.create("serviceentries", &objects::host("a", "a.internal", origin.address())).await;
+    api.create("virtualservices", &objects::route("a", "web", "a.example", "a.internal")).await;
+    gateway.answers("a.example", "/", 200).await;
+    (gateway, api, origin)
+}
+
+#[tokio::test]
+async fn no_request_fails_while_objects_come_change_and_go() {
+    let (gateway, mut api, origin) = one_host().await;
+    let load = Load::start(4, gateway.http, "a.example", "/", 200);
+    load.flows(20).await;
+    for round in 0..25 {
+        // The neighbours come and go, and the loaded route itself changes.
+        let name = format!("n{round}");
+        let host = format!("{name}.example");
+        api.create(
+            "serviceentries",
+            &objects::host(&name, &format!("{name}.internal"), origin.address()),
+        )
+        .await;
+        api.create(
+            "virtualservices",
+            &objects::route(&name, "web", &host, &format!("{name}.internal")),
+        )
+        .await;
+        let timeout = json!({ "metadata": { "labels": { "round": name } }, "spec": { "hosts": ["a.example", host] } });
+        api.send("PATCH", &format!("{NETWORKING}/virtualservices/a"), &timeout.to_string()).await;
+        load.flows(10).await;
+        api.send("DELETE", &format!("{NETWORKING}/virtualservices/{name}"), "").await;
+        api.send("DELETE", &format!("{NETWORKING}/serviceentries/{name}"), "").await;
+        load.flows(10).await;
+    }
+    assert_eq!(load.stop().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn status_says_when_every_worker_serves_it() {
+    let (gateway, mut api, origin) = one_host().await;
+    let served = [("Reconciled", "True"), ("ResolvedRefs", "True"), ("Programmed", "True")];
+    for (plural, name) in [("gateways", "web"), ("virtualservices", "a"), ("serviceentries", "a")] {
+        api.wait_for(&format!("{NETWORKING}/{plural}/{name}"), &served).await;
+    }
+    // Once the condition holds, the first request gets the new route.
+    for round in 0..10 {
+        let name = format!("n{round}");
+        let host = format!("{name}.example");
+        api.create("serviceentries", &objects::host(&name, &host, origin.address())).await;
+        api.create("virtualservices", &objects::route(&name, "web", &host, &host)).await;
+        api.wait_for(&format!("{NETWORKING}/virtualservices/{name}"), &served).await;
+        assert_eq!(gateway.get(&host, "/").await.status, 200, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn a_reference_to_nothing_is_told_and_harms_nobody() {
+    let (gateway, mut api, _origin) = one_host().await;
+    api.create("virtualservices", &objects::route("b", "web", "b.example", "nowhere.internal"))
+        .await;
+    let path = format!("{NETWORKING}/virtualservices/b");
+    api.wait_for(&path, &[("ResolvedRefs", "False")]).await;
+    gateway.answers("a.example", "/", 200).await;
+
+    let Some(shell) = Shell::with(&gateway, &[Tool::Kubectl]) else { return };
+    let described = shell.ok("kubectl describe virtualservice b").await;
+    assert!(described.contains("nowhere.internal"), "{described}");
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_told_and_harms_nobody() {
+    let (gateway, mut api, origin) = one_host().await;
+    let taken = origin.address().port();
+    api.create("gateways", &objects::gateway("taken", taken, &["*"])).await;
+    let path = format!("{NETWORKING}/gateways/taken");
+    let told = api.wait_for(&path, &[("Programmed", "False")]).await;
+    assert!(told["status"].to_string().contains(&taken.to_string()), "{told:#}");
+    gateway.answers("a.example", "/", 200).await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_broken_keeps_its_last_good_form() {
+    let origin = Origin::start().http(echo).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let write =
+        |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a file");
+    let json = |value: serde_json::Value| value.to_string();
+    write("gateway.yaml", &json(objects::gateway("web", 80, &["*"])));
+    write("a.yaml", &json(objects::host("a", "a.internal", origin.address())));
+    write("routes.yaml", &json(objects::route("a", "web", "a.example", "a.internal")));
+    let flag = folder.path().display().to_string();
+    let gateway = Gateway::start(&["-f", &flag]).await;
+    gateway.answers("a.example", "/", 200).await;
+
+    write("routes.yaml", "kind: VirtualService\nspec: [\n");
+    gateway.process.stderr().containing("routes.yaml").await;
+    assert_eq!(gateway.get("a.example", "/").await.status, 200);
+
+    write("routes.yaml", &json(objects::route("a", "web", "b.example", "a.internal")));
+    gateway.answers("b.example", "/", 200).await;
+    eventually(PATIENCE, || async { gateway.get("a.example", "/").await.status == 404 }).await;
+
+    std::fs::remove_file(folder.path().join("routes.yaml")).expect("the file removed");
+    gateway.answers("b.example", "/", 404).await;
+}
+
+#[tokio::test]
+async fn objects_of_files_are_read_only_and_say_where_they_stand() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("web.yaml");
+    std::fs::write(&file, objects::gateway("web", 80, &["*"]).to_string()).expect("a file");
+    let gateway = Gateway::start(&["-f", &folder.path().display().to_string()]).await;
+    let mut api = Api::of(&gateway).await;
+    let path = format!("{NETWORKING}/gateways/web");
+    let object = api.send("GET", &path, "").await;
+    assert!(object["metadata"]["annotations"].to_string().contains("web.yaml:1"), "{object:#}");
+    let refused = api.try_send("DELETE", &path, "").await.expect("an answer");
+    assert!(refused.status >= 400 && refused.text().contains("web.yaml:1"), "{}", refused.text());
+}

@@ -1,0 +1,9 @@
+//! The binary as its users see it: real processes, real kubectl, curl and openssl. One test binary, since
+//! linking is most of what a test costs.
+
+mod command_line;
+mod durability;
+mod examples;
+mod guide_000;
+mod live_change;
+mod support;

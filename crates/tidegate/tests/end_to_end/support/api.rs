@@ -1,0 +1,117 @@
+//! The API without kubectl, for tests that write faster than a process starts.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use serde_json::Value;
+use tidegate_testing::client::{self, Client, Response};
+use tidegate_testing::{PATIENCE, eventually};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use super::Gateway;
+
+/// Istio's networking kinds in the namespace `default`.
+pub const NETWORKING: &str = "/apis/networking.istio.io/v1/namespaces/default";
+
+/// One connection to a gateway's API, with its kubeconfig's token.
+pub struct Api {
+    client: Client<TlsStream<TcpStream>>,
+    token: String,
+}
+
+impl Api {
+    /// Connects as the gateway's kubeconfig says.
+    pub async fn of(gateway: &Gateway) -> Self {
+        let config = std::fs::read_to_string(&gateway.exports["KUBECONFIG"]).expect("a kubeconfig");
+        Self::connect(gateway.api, &config).await.expect("the API")
+    }
+
+    /// Connects to `address` with the CA and the token of a kubeconfig.
+    pub async fn connect(address: SocketAddr, kubeconfig: &str) -> std::io::Result<Self> {
+        let fields: BTreeMap<&str, &str> = kubeconfig
+            .lines()
+            .filter_map(|line| line.trim().trim_start_matches("- ").split_once(": "))
+            .map(|(name, value)| (name, value.trim().trim_matches('"')))
+            .collect();
+        let ca = STANDARD.decode(fields["certificate-authority-data"]).expect("base64");
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(&ca).expect("PEM")).expect("a root");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("TLS")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let stream = client::tls(address, &address.ip().to_string(), Arc::new(tls)).await?;
+        Ok(Self { client: Client::over(stream), token: fields["token"].to_owned() })
+    }
+
+    /// Sends a request; an error when the connection ends before the answer.
+    pub async fn try_send(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> std::io::Result<Response> {
+        let content_type =
+            if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer {}\r\n\
+             Content-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
+            self.token,
+            body.len()
+        );
+        self.client.send(head + body).await;
+        self.client.read(false).await
+    }
+
+    /// Sends a request that has to be answered with a success; the object.
+    #[track_caller]
+    pub fn send(&mut self, method: &str, path: &str, body: &str) -> impl Future<Output = Value> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let answer = self.try_send(method, path, body).await.expect("an answer");
+            assert!(
+                (200..300).contains(&answer.status),
+                "{method} {path} at {caller}: {}",
+                answer.text()
+            );
+            answer.json()
+        }
+    }
+
+    /// Creates an object from YAML-free JSON.
+    pub async fn create(&mut self, plural: &str, object: &Value) -> Value {
+        self.send("POST", &format!("{NETWORKING}/{plural}"), &object.to_string()).await
+    }
+
+    /// Waits until an object's conditions of these names all hold for its present generation.
+    pub async fn wait_for(&mut self, path: &str, conditions: &[(&str, &str)]) -> Value {
+        let this = tokio::sync::Mutex::new(self);
+        eventually(PATIENCE, || async {
+            let object = this.lock().await.send("GET", path, "").await;
+            if conditions.iter().all(|(name, status)| has(&object, name, status)) {
+                Ok(object)
+            } else {
+                Err(format!("{conditions:?} not in {object:#}"))
+            }
+        })
+        .await
+    }
+}
+
+fn has(object: &Value, name: &str, status: &str) -> bool {
+    let conditions = object["status"]["conditions"].as_array();
+    conditions.into_iter().flatten().any(|condition| {
+        condition["type"] == name
+            && condition["status"] == status
+            && condition["observedGeneration"] == object["metadata"]["generation"]
+    })
+}

@@ -1,0 +1,128 @@
+//! A running `tidegate up` with its own data folder and ports that the kernel chose.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use tidegate_testing::client::{self, Response};
+use tidegate_testing::process::Process;
+use tidegate_testing::{PATIENCE, eventually};
+use tokio::process::Command;
+
+/// A running gateway.
+pub struct Gateway {
+    /// The process.
+    pub process: Process,
+    /// What it told shells to export.
+    pub exports: BTreeMap<String, String>,
+    /// Where port 80 of Gateways is bound.
+    pub http: SocketAddr,
+    /// Where port 443 of Gateways is bound.
+    pub https: SocketAddr,
+    /// The admin interface.
+    pub admin: SocketAddr,
+    /// The health endpoint.
+    pub health: SocketAddr,
+    /// The API.
+    pub api: SocketAddr,
+    folder: Arc<TempDir>,
+}
+
+/// Where a process keeps its state and binds its ports; survives the process.
+#[derive(Clone)]
+pub struct Place {
+    folder: Arc<TempDir>,
+    http: u16,
+    https: u16,
+}
+
+impl Place {
+    /// The data folder.
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+}
+
+impl Gateway {
+    /// A new gateway with these flags besides its own.
+    pub async fn start(flags: &[&str]) -> Self {
+        let folder = Arc::new(tempfile::tempdir().expect("a folder"));
+        Self::start_at(&Place { folder, http: 0, https: 0 }, flags).await
+    }
+
+    /// A gateway with the state and the ports of an earlier one.
+    pub async fn start_at(place: &Place, flags: &[&str]) -> Self {
+        let process = Process::spawn(command(place, flags));
+        let mut exports = BTreeMap::new();
+        process.stderr().containing("Three things to try").await;
+        for line in process.stderr().text().lines() {
+            let Some(pairs) = line.trim().strip_prefix("export ") else { continue };
+            let pairs = pairs.split(' ').filter_map(|pair| pair.split_once('='));
+            exports.extend(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        }
+        let told = |name: &str| exports.get(name).unwrap_or_else(|| panic!("no {name}: {process}"));
+        let host: IpAddr = told("INGRESS_HOST").parse().expect("an address");
+        let port = |name: &str| SocketAddr::new(host, told(name).parse().expect("a port"));
+        let (http, https) = (port("INGRESS_PORT"), port("SECURE_INGRESS_PORT"));
+        let [api, admin, health] =
+            ["API ", "admin ", "health "].map(|what| listening(&process, what));
+        Self {
+            http,
+            https,
+            api,
+            admin,
+            health,
+            exports,
+            folder: Arc::clone(&place.folder),
+            process,
+        }
+    }
+
+    /// What another process needs to go on where this one ends.
+    pub fn place(&self) -> Place {
+        let folder = Arc::clone(&self.folder);
+        Place { folder, http: self.http.port(), https: self.https.port() }
+    }
+
+    /// One GET through the gateway's port 80.
+    pub async fn get(&self, host: &str, path: &str) -> Response {
+        client::get(self.http, host, path).await
+    }
+
+    /// Waits until a GET through port 80 has this status.
+    pub async fn answers(&self, host: &str, path: &str, status: u16) {
+        eventually(PATIENCE, || async {
+            if tokio::net::TcpStream::connect(self.http).await.is_err() {
+                return Err("nobody listens".to_owned());
+            }
+            let answer = self.get(host, path).await;
+            if answer.status == status { Ok(()) } else { Err(format!("{answer:?}")) }
+        })
+        .await;
+    }
+}
+
+fn command(place: &Place, flags: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command
+        .arg("up")
+        .arg("--data-dir")
+        .arg(place.data_dir())
+        .args(["--api-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+        .args(["--health-listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1", "--workers", "2"])
+        .arg("--port-map")
+        .arg(format!("80={},443={}", place.http, place.https))
+        .args(flags);
+    command
+}
+
+/// The address in a line such as `  admin    http://127.0.0.1:15000`.
+fn listening(process: &Process, what: &str) -> SocketAddr {
+    let text = process.stderr().text();
+    let line = text.lines().find_map(|line| line.trim().strip_prefix(what));
+    let address = line.and_then(|rest| rest.trim().split("://").nth(1)?.split('/').next());
+    let address = address.and_then(|address| address.parse().ok());
+    address.unwrap_or_else(|| panic!("where does {what} listen? {process}"))
+}

@@ -1,0 +1,12 @@
+//! `tidegate up` as a process of its own, and what talks to it.
+
+mod api;
+mod gateway;
+mod load;
+pub mod objects;
+mod shell;
+
+pub use api::{Api, NETWORKING};
+pub use gateway::{Gateway, Place};
+pub use load::Load;
+pub use shell::Shell;

@@ -1,0 +1,51 @@
+//! A terminal beside a running gateway: guides' commands are typed as they are written.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+use tidegate_testing::process::{self, Output};
+use tidegate_testing::tools::Tool;
+use tokio::process::Command;
+
+use super::Gateway;
+
+/// A shell with the gateway's exports and the tools that a test needs on its PATH.
+pub struct Shell {
+    exports: BTreeMap<String, String>,
+    home: TempDir,
+    path: String,
+}
+
+impl Shell {
+    /// A shell with these tools, or nothing (said in words) when one of them is missing.
+    pub fn with(gateway: &Gateway, tools: &[Tool]) -> Option<Self> {
+        let home = tempfile::tempdir().expect("a folder");
+        for tool in tools {
+            let program: PathBuf = tool.need()?;
+            symlink(program, home.path().join(tool.name())).expect("a link");
+        }
+        let path = std::env::var("PATH").unwrap_or_default();
+        let path = format!("{}:{path}", home.path().display());
+        Some(Self { exports: gateway.exports.clone(), home, path })
+    }
+
+    /// Runs a script, which may hold several commands and here-documents.
+    pub async fn run(&self, script: &str) -> Output {
+        let mut command = Command::new("bash");
+        command
+            .args(["-c", script])
+            .envs(&self.exports)
+            .env("PATH", &self.path)
+            .env("HOME", self.home.path())
+            .env_remove("http_proxy")
+            .env_remove("https_proxy");
+        process::run(command, "").await
+    }
+
+    /// Runs a script that has to succeed; its stdout.
+    pub async fn ok(&self, script: &str) -> String {
+        self.run(script).await.success()
+    }
+}
