@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::{EndedBy, Pools, RelayLimits, Side, Tally, relay};
+use super::{EndedBy, Pools, RelayLimits, Tally, relay};
 use crate::accesslog::{Field, Kind, Record, ResponseFlags};
 use crate::buffer::Buffer;
 use crate::config::listener::{FilterChain, Listener, TcpProxy};
@@ -154,13 +154,10 @@ impl TcpChain {
                 self.stats.max_downstream_connection_duration.inc();
                 (ResponseFlags::DURATION_TIMEOUT, "max_duration")
             }
-            EndedBy::Error { side: Side::Upstream, .. } => {
-                (ResponseFlags::UPSTREAM_CONNECTION_TERMINATION, "")
+            // A peer that resets instead of closing ends its session as well: Envoy flags neither.
+            EndedBy::Error { .. } | EndedBy::Downstream | EndedBy::Upstream => {
+                (ResponseFlags::NONE, "")
             }
-            EndedBy::Error { side: Side::Downstream, .. } => {
-                (ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION, "")
-            }
-            EndedBy::Downstream | EndedBy::Upstream => (ResponseFlags::NONE, ""),
         }
     }
 }
