@@ -191,18 +191,21 @@ impl Shared {
             Buffer::take_all(&self.buffers, taken);
             let sources = taken.iter().filter(|records| !records.is_empty()).count();
             for records in taken.iter_mut() {
+                // Twice what came is room enough for the next time; a burst's room is given back.
+                let room = 2 * records.len();
                 batch.extend(records.drain(..));
-                records.shrink_to(SPARE);
+                records.shrink_to(room);
             }
             if sources > 1 {
                 // Stable: records of one worker that end in the same nanosecond stay in order.
-                batch.sort_by_key(Record::end);
+                batch.sort_by_key(|record| record.end());
             }
+            let room = 2 * batch.len();
             for record in batch.drain(..) {
                 let log = find(record.log());
                 lost += ring.push(Entry { record, log });
             }
-            batch.shrink_to(SPARE);
+            batch.shrink_to(room);
         });
         self.stats.records_overrun.add(lost);
         if ring.end() > before {
@@ -222,12 +225,10 @@ impl Shared {
 struct Collected {
     ring: Ring,
     /// One for each worker.
-    taken: Vec<VecDeque<Record>>,
-    batch: Vec<Record>,
+    taken: Vec<VecDeque<Box<Record>>>,
+    #[allow(clippy::vec_box, reason = "they come boxed, and go on boxed to the ring")]
+    batch: Vec<Box<Record>>,
 }
-
-/// Records for which room is kept between two collections.
-const SPARE: usize = 512;
 
 /// The log thread.
 struct Writer {

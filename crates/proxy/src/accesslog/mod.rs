@@ -15,6 +15,7 @@ mod record;
 mod recorder;
 mod ring;
 mod sink;
+mod text;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ pub use log::{Log, Output};
 pub use logs::{Logs, Options};
 pub use plan::CapturePlan;
 pub use reader::{Line, ReadOptions, Reader};
-pub use record::{Field, Kind, Protocol, Record, Timing, Traffic};
+pub use record::{Kind, Protocol, Record, Timing, Traffic};
 pub use recorder::Recorder;
 pub use sink::{Destination, Sink, SinkError};
+pub use text::Field;

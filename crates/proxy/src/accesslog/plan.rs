@@ -15,14 +15,14 @@ pub(super) enum Source {
 pub(super) struct Headers(CapturePlan);
 
 impl Headers {
-    /// Asks for a header, by its name in lower case, unless every record keeps it anyway.
+    /// Asks for a header that not every record keeps, by its name in lower case.
     pub(super) fn add(&mut self, source: Source, name: &str) {
-        let (names, always) = match source {
-            Source::Request => (&mut self.0.request, Field::of_request_header(name).is_some()),
-            Source::Response => (&mut self.0.response, OF_RESPONSE.contains(&name)),
-            Source::Trailer => (&mut self.0.trailer, false),
+        let names = match source {
+            Source::Request => &mut self.0.request,
+            Source::Response => &mut self.0.response,
+            Source::Trailer => &mut self.0.trailer,
         };
-        if !always && !names.iter().any(|known| **known == *name) {
+        if !names.iter().any(|known| **known == *name) {
             names.push(name.into());
         }
     }
@@ -36,9 +36,6 @@ impl Headers {
         }
     }
 }
-
-/// Response headers that a record knows without keeping them: status and upstream service time.
-pub(super) const OF_RESPONSE: [&str; 2] = [":status", "x-envoy-upstream-service-time"];
 
 /// Which headers formats ask for beyond those that every [`Record`](super::Record) keeps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,13 +64,10 @@ impl CapturePlan {
         &self.trailer
     }
 
-    /// The field that keeps a header, if it is kept.
+    /// The field that keeps a header, if it was asked for.
     pub(super) fn field(&self, source: Source, name: &str) -> Option<Field> {
         let (names, field): (_, fn(u8) -> Field) = match source {
-            Source::Request => match Field::of_request_header(name) {
-                Some(field) => return Some(field),
-                None => (&self.request, Field::Request),
-            },
+            Source::Request => (&self.request, Field::Request),
             Source::Response => (&self.response, Field::Response),
             Source::Trailer => (&self.trailer, Field::Trailer),
         };
@@ -87,18 +81,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_header_once_and_only_if_not_kept_anyway() {
+    fn each_header_once() {
         let mut headers = Headers::default();
-        for name in ["x-foo", "user-agent", ":path", "x-bar", "x-foo"] {
+        for name in ["x-foo", "x-bar", "x-foo"] {
             headers.add(Source::Request, name);
         }
-        headers.add(Source::Response, ":status");
-        headers.add(Source::Trailer, ":status");
+        headers.add(Source::Trailer, "x-foo");
         let plan = headers.into_plan().unwrap();
         assert_eq!(plan.request(), ["x-foo".into(), "x-bar".into()]);
         assert_eq!((plan.response().len(), plan.trailer().len()), (0, 1));
         assert_eq!(plan.field(Source::Request, "x-bar"), Some(Field::Request(1)));
-        assert_eq!(plan.field(Source::Request, ":path"), Some(Field::Path));
         assert_eq!(plan.field(Source::Response, "x-bar"), None);
     }
 

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{CapturePlan, Log, ResponseFlags};
+use super::text::{Index, Texts};
+use super::{CapturePlan, Field, Log, ResponseFlags};
 
 /// One request, or one event of a TCP connection.
 ///
@@ -46,7 +47,7 @@ pub struct Record {
     /// What `x-envoy-upstream-service-time` says: from the request sent to the response head received.
     pub upstream_service_time: Option<Duration>,
     log: LogId,
-    text: Vec<u8>,
+    texts: Texts,
 }
 
 /// Which [`Log`] a record goes to: a number, not a reference, so that making a record counts nothing that
@@ -132,134 +133,6 @@ pub struct Traffic {
     pub response_trailers: u32,
 }
 
-/// A text of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
-    /// `:method`
-    Method,
-    /// `:path`, as it went to the upstream.
-    Path,
-    /// `:authority`, as it went to the upstream.
-    Authority,
-    /// `:scheme`
-    Scheme,
-    /// `x-envoy-original-path`, if the path was rewritten.
-    OriginalPath,
-    /// `x-forwarded-for`
-    ForwardedFor,
-    /// `user-agent`
-    UserAgent,
-    /// `x-request-id`
-    RequestId,
-    /// `referer`
-    Referer,
-    /// Server name of the ClientHello.
-    ServerName,
-    /// The cluster's name.
-    Cluster,
-    /// The cluster's `alt_stat_name`, if it has one.
-    ClusterAlias,
-    /// The route's name.
-    Route,
-    /// The virtual host's name.
-    VirtualHost,
-    /// The listener's name.
-    Listener,
-    /// The filter chain's name.
-    FilterChain,
-    /// Hostname of the endpoint.
-    UpstreamHostName,
-    /// Who set the status and why: `via_upstream`, `route_not_found` and so on.
-    Details,
-    /// Why we closed the connection below HTTP.
-    ConnectionTermination,
-    /// Why the connection to the upstream failed.
-    UpstreamFailure,
-    /// Why the downstream TLS handshake failed.
-    DownstreamFailure,
-    /// Subject of the client's certificate.
-    PeerSubject,
-    /// URI of the client's certificate: its SPIFFE identity.
-    PeerUri,
-    /// URI of our certificate.
-    LocalUri,
-    /// Downstream TLS version: `TLSv1.3`.
-    TlsVersion,
-    /// Downstream TLS cipher.
-    TlsCipher,
-    /// A request header of the plan, by its index.
-    Request(u8),
-    /// A response header of the plan, by its index.
-    Response(u8),
-    /// A response trailer of the plan, by its index.
-    Trailer(u8),
-}
-
-impl Field {
-    /// The field that always keeps this request header (in lower case), if one does.
-    pub fn of_request_header(name: &str) -> Option<Self> {
-        Some(match name {
-            ":method" => Self::Method,
-            ":path" => Self::Path,
-            ":authority" | "host" => Self::Authority,
-            ":scheme" => Self::Scheme,
-            "x-envoy-original-path" => Self::OriginalPath,
-            "x-forwarded-for" => Self::ForwardedFor,
-            "user-agent" => Self::UserAgent,
-            "x-request-id" => Self::RequestId,
-            "referer" => Self::Referer,
-            _ => return None,
-        })
-    }
-
-    /// Two bytes that stand for the field in the buffer.
-    fn tag(self) -> [u8; 2] {
-        match self {
-            Self::Request(index) => [1, index],
-            Self::Response(index) => [2, index],
-            Self::Trailer(index) => [3, index],
-            plain => [0, plain.number()],
-        }
-    }
-
-    fn number(self) -> u8 {
-        match self {
-            Self::Method => 0,
-            Self::Path => 1,
-            Self::Authority => 2,
-            Self::Scheme => 3,
-            Self::OriginalPath => 4,
-            Self::ForwardedFor => 5,
-            Self::UserAgent => 6,
-            Self::RequestId => 7,
-            Self::Referer => 8,
-            Self::ServerName => 9,
-            Self::Cluster => 10,
-            Self::ClusterAlias => 11,
-            Self::Route => 12,
-            Self::VirtualHost => 13,
-            Self::Listener => 14,
-            Self::FilterChain => 15,
-            Self::UpstreamHostName => 16,
-            Self::Details => 17,
-            Self::ConnectionTermination => 18,
-            Self::UpstreamFailure => 19,
-            Self::DownstreamFailure => 20,
-            Self::PeerSubject => 21,
-            Self::PeerUri => 22,
-            Self::LocalUri => 23,
-            Self::TlsVersion => 24,
-            Self::TlsCipher => 25,
-            Self::Request(index) | Self::Response(index) | Self::Trailer(index) => index,
-        }
-    }
-}
-
-/// Room for the texts of a common request, so that filling a record allocates once.
-const TEXT: usize = 512;
-/// Tag and length before each text.
-const ENTRY: usize = 4;
-
 impl Record {
     /// A record for `log` of something that started at `start`.
     pub fn new(kind: Kind, start: SystemTime, log: &Log) -> Self {
@@ -282,34 +155,19 @@ impl Record {
             upstream_local: None,
             upstream_service_time: None,
             log: log.id(),
-            text: Vec::with_capacity(TEXT),
+            texts: Texts::new(),
         }
     }
 
     /// Sets a text; the last one set counts. What exceeds 65,535 bytes is cut.
     #[inline]
     pub fn set(&mut self, field: Field, value: impl AsRef<[u8]>) {
-        let value = value.as_ref();
-        let length = u16::try_from(value.len()).unwrap_or(u16::MAX);
-        self.text.reserve(ENTRY + usize::from(length));
-        self.text.extend_from_slice(&field.tag());
-        self.text.extend_from_slice(&length.to_ne_bytes());
-        self.text.extend_from_slice(&value[..usize::from(length)]);
+        self.texts.set(field, value.as_ref());
     }
 
     /// A text, if it was set.
     pub fn get(&self, field: Field) -> Option<&[u8]> {
-        let tag = field.tag();
-        let mut found = None;
-        let mut rest = &self.text[..];
-        while let Some((head, tail)) = rest.split_first_chunk::<ENTRY>() {
-            let (value, next) = tail.split_at(usize::from(u16::from_ne_bytes([head[2], head[3]])));
-            if head[..2] == tag {
-                found = Some(value);
-            }
-            rest = next;
-        }
-        found
+        self.texts.get(field)
     }
 
     /// Keeps the request headers that formats ask for, by the plan of the record's log. `find` returns the
@@ -375,6 +233,11 @@ impl Record {
         self.log
     }
 
+    /// Its texts by field, for whoever asks for many of them.
+    pub(super) fn index(&self) -> Index<'_> {
+        self.texts.index()
+    }
+
     /// When it ended: nanoseconds since 1970.
     pub fn end(&self) -> u64 {
         self.start.saturating_add(nanos(self.timing.end))
@@ -382,7 +245,7 @@ impl Record {
 
     /// Memory that the record takes, in bytes.
     pub fn size(&self) -> usize {
-        size_of::<Self>() + self.text.capacity()
+        size_of::<Self>() + self.texts.size()
     }
 }
 

@@ -31,26 +31,26 @@ impl Recorder {
 
     /// Hands over a record. Never waits for a file; wakes the log thread only if that was idle.
     #[inline]
-    pub fn record(&self, record: Record) {
+    pub fn record(&self, record: impl Into<Box<Record>>) {
         self.stats.records.inc();
-        self.stats.records_dropped.add(self.buffer.push(record));
+        self.stats.records_dropped.add(self.buffer.push(record.into()));
         self.wake.wake_if_idle();
     }
 }
 
-/// Records that wait to be collected.
+/// What passes between one worker and the log thread.
 #[derive(Debug, Default)]
 pub(super) struct Buffer(Mutex<Waiting>);
 
 #[derive(Debug, Default)]
 struct Waiting {
-    records: VecDeque<Record>,
+    records: VecDeque<Box<Record>>,
     bytes: usize,
 }
 
 impl Buffer {
     /// Appends a record; returns how many old ones had to go for it.
-    fn push(&self, record: Record) -> u64 {
+    fn push(&self, record: Box<Record>) -> u64 {
         let mut dropped = Vec::new();
         {
             let mut waiting = self.lock();
@@ -71,7 +71,7 @@ impl Buffer {
     ///
     /// All are locked at once, for as long as it takes to swap some pointers: a record that was handed over
     /// before another is never taken later than that one, whichever workers they came from.
-    pub(super) fn take_all(buffers: &[Arc<Self>], into: &mut [VecDeque<Record>]) {
+    pub(super) fn take_all(buffers: &[Arc<Self>], into: &mut [VecDeque<Box<Record>>]) {
         let locked: Vec<_> = buffers.iter().map(|buffer| buffer.lock()).collect();
         for (mut waiting, into) in locked.into_iter().zip(into) {
             debug_assert!(into.is_empty());

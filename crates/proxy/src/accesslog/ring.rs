@@ -33,7 +33,7 @@ pub(super) struct Ring {
 /// A record and the outputs of its log.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) record: Record,
+    pub(super) record: Box<Record>,
     pub(super) log: Arc<Entries>,
 }
 
@@ -103,7 +103,7 @@ mod tests {
     fn entry(id: u64) -> Entry {
         let mut record = Record::new(Kind::Http, SystemTime::now(), &Log::default());
         record.connection_id = id;
-        Entry { record, log: Arc::default() }
+        Entry { record: record.into(), log: Arc::default() }
     }
 
     fn ids(ring: &Ring, from: u64) -> Vec<u64> {

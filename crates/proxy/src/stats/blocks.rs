@@ -16,8 +16,6 @@ block! {
         downstream_cx_overflow: Counter,
         /// Connections refused because the process's connection limit was reached.
         downstream_global_cx_overflow: Counter,
-        /// Connections whose TLS handshake took too long.
-        downstream_cx_transport_socket_connect_timeout: Counter,
         /// Connections now in listener filters (TLS inspector and others).
         downstream_pre_cx_active: Gauge,
         /// Connections closed because listener filters took too long.
@@ -30,22 +28,6 @@ block! {
         no_filter_chain_match: Counter,
         /// Lifetime of connections, milliseconds.
         downstream_cx_length_ms: Histogram,
-        /// TLS handshakes completed.
-        ssl_handshake: Counter = "ssl.handshake",
-        /// TLS handshakes failed.
-        ssl_connection_error: Counter = "ssl.connection_error",
-        /// TLS connections without a client certificate.
-        ssl_no_certificate: Counter = "ssl.no_certificate",
-        /// TLS sessions resumed.
-        ssl_session_reused: Counter = "ssl.session_reused",
-        /// Client certificates refused: no certificate where one is required.
-        ssl_fail_verify_no_cert: Counter = "ssl.fail_verify_no_cert",
-        /// Client certificates refused: unknown CA, expired and so on.
-        ssl_fail_verify_error: Counter = "ssl.fail_verify_error",
-        /// Client certificates refused: no subject alternative name matches.
-        ssl_fail_verify_san: Counter = "ssl.fail_verify_san",
-        /// Client certificates refused: pinned hash or key differs.
-        ssl_fail_verify_cert_hash: Counter = "ssl.fail_verify_cert_hash",
     }
 
     /// `http.PREFIX.`: one HTTP connection manager.
@@ -294,8 +276,6 @@ block! {
         upstream_rq_pending_failure_eject: Counter,
         /// Requests that went before they got a connection.
         upstream_rq_cancelled: Counter,
-        /// Requests refused by the runtime maintenance switch.
-        upstream_rq_maintenance_mode: Counter,
         /// Requests that timed out: 504, flag UT.
         upstream_rq_timeout: Counter,
         /// Requests that reached their maximal duration.
@@ -328,16 +308,6 @@ block! {
         upstream_rq_per_cx: Histogram,
         /// Time from the request to the end of the response, milliseconds.
         upstream_rq_time: Histogram,
-        /// TLS handshakes completed.
-        ssl_handshake: Counter = "ssl.handshake",
-        /// TLS handshakes failed.
-        ssl_connection_error: Counter = "ssl.connection_error",
-        /// TLS sessions resumed.
-        ssl_session_reused: Counter = "ssl.session_reused",
-        /// Server certificates refused: unknown CA, expired and so on.
-        ssl_fail_verify_error: Counter = "ssl.fail_verify_error",
-        /// Server certificates refused: no subject alternative name matches.
-        ssl_fail_verify_san: Counter = "ssl.fail_verify_san",
     }
 
     /// One endpoint of a cluster, in the words of `/clusters`.
@@ -458,8 +428,6 @@ block! {
     ServerStats {
         /// Number of workers.
         concurrency: Gauge,
-        /// Days until the first certificate in use expires; 4294967295 without certificates, as in Envoy.
-        days_until_first_cert_expiring: Gauge,
         /// Time from the start of the process until it served, milliseconds.
         initialization_time_ms: Histogram,
         /// 1 while the process serves, 0 while it drains.

@@ -5,8 +5,8 @@
 //! touches no cache line that another worker writes, and no lock: [`Registry`] is asked for a block when
 //! configuration is applied, never on a request.
 //!
-//! What Envoy has and this has not: `external.`/`internal.` copies of the response codes, zone-aware and
-//! subset balancing, hot restart and watchdog metrics. A metric stands here only if something counts it.
+//! What Envoy has and this has not: `external.`/`internal.` copies of the response codes, `ssl.` (until TLS
+//! termination), zone-aware and subset balancing, hot restart and watchdog metrics.
 
 mod blocks;
 mod cell;

@@ -11,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::View;
 use super::time::{write_go_duration, write_iso};
 use super::value::write_json_string;
 use crate::accesslog::{Field, Kind, Record, Traffic};
@@ -30,28 +31,29 @@ pub struct Workload {
 
 impl Workload {
     /// Appends the object for a record.
-    pub(super) fn write(&self, record: &Record, out: &mut Vec<u8>) {
-        match record.kind {
-            Kind::Http => self.request(record, Object::open(out)),
-            Kind::TcpOpen => self.connection(record, "open", Object::open(out)),
-            Kind::TcpClose => self.connection(record, "close", Object::open(out)),
+    pub(super) fn write(&self, view: View<'_>, out: &mut Vec<u8>) {
+        match view.record.kind {
+            Kind::Http => self.request(view, Object::open(out)),
+            Kind::TcpOpen => self.connection(view, "open", Object::open(out)),
+            Kind::TcpClose => self.connection(view, "close", Object::open(out)),
         }
     }
 
-    fn request(&self, record: &Record, mut object: Object<'_>) {
-        let text = |field| record.get(field).unwrap_or_default();
+    fn request(&self, view: View<'_>, mut object: Object<'_>) {
+        let record = view.record;
+        let text = |field| view.text(field).unwrap_or_default();
         let Traffic {
             received, sent, request_headers, response_headers, response_trailers, ..
         } = record.bytes;
-        let path = record.get(Field::OriginalPath).or_else(|| record.get(Field::Path));
-        let scheme = record.get(Field::Scheme).unwrap_or(b"http");
+        let path = view.text(Field::OriginalPath).or_else(|| view.text(Field::Path));
+        let scheme = view.text(Field::Scheme).unwrap_or(b"http");
         object
             .moment("time", record.start)
             .text("instance", "accesslog.logentry.istio-system")
             .text("apiClaims", "")
             .text("apiKey", "")
             .text("clientTraceId", "");
-        destination(record, service_host(record), &mut object);
+        destination(record, service_host(view), &mut object);
         object
             .text("grpcMessage", "")
             .text("grpcStatus", "")
@@ -84,7 +86,8 @@ impl Workload {
             .close();
     }
 
-    fn connection(&self, record: &Record, event: &str, mut object: Object<'_>) {
+    fn connection(&self, view: View<'_>, event: &str, mut object: Object<'_>) {
+        let record = view.record;
         let Traffic { received, sent, .. } = record.bytes;
         let lasted = if event == "open" { 0 } else { record.end() - record.start };
         object
@@ -97,7 +100,7 @@ impl Workload {
             .text("protocol", "tcp")
             .number("receivedBytes", received)
             .text("reporter", "source")
-            .text("requestedServerName", record.get(Field::ServerName).unwrap_or_default())
+            .text("requestedServerName", view.text(Field::ServerName).unwrap_or_default())
             .number("sentBytes", sent);
         self.source(record.downstream_remote.map(octets).as_deref(), &mut object);
         object.number("totalReceivedBytes", received).number("totalSentBytes", sent).close();
@@ -134,13 +137,13 @@ fn destination(record: &Record, host: &[u8], object: &mut Object<'_>) {
 }
 
 /// The service that a request went to: the host in Istio's cluster name, else what the client asked for.
-fn service_host(record: &Record) -> &[u8] {
-    let cluster = record.get(Field::Cluster).unwrap_or_default();
+fn service_host(view: View<'_>) -> &[u8] {
+    let cluster = view.text(Field::Cluster).unwrap_or_default();
     let mut parts = cluster.rsplitn(2, |byte| *byte == b'|');
     match (parts.next(), parts.next()) {
         (Some(host), Some(_)) => host,
         _ => {
-            let authority = record.get(Field::Authority).unwrap_or_default();
+            let authority = view.text(Field::Authority).unwrap_or_default();
             authority.split(|byte| *byte == b':').next().unwrap_or_default()
         }
     }

@@ -3,6 +3,7 @@
 //! Text formats log a request or a connection when it ends; Mixer's format also logs when a connection
 //! opens. What a format asks for beyond what every record keeps goes into the [`CapturePlan`].
 
+mod digits;
 mod json;
 mod mixer;
 mod operator;
@@ -15,16 +16,14 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
-
 pub use mixer::Workload;
 pub(crate) use time::timestamp;
 
 use self::json::Node;
 use self::parse::Template;
-use self::value::Value;
 use super::plan::{Headers, Source};
-use super::{CapturePlan, Kind, Record};
+use super::text::Index;
+use super::{CapturePlan, Field, Kind, Record};
 
 /// The formats that have a name: `--access-log-format NAME`.
 const NAMED: [(&str, &str); 4] = [
@@ -131,7 +130,8 @@ impl Format {
         if !self.logs(record.kind) {
             return;
         }
-        let view = View { record, plan };
+        let index = record.index();
+        let view = View { record, plan, index: &index };
         match &self.0 {
             Shape::Text { template, absent } => template.write(view, absent, out),
             Shape::Json { root, omit_empty } => {
@@ -139,7 +139,7 @@ impl Format {
                 out.push(b'\n');
             }
             Shape::Mixer(workload) => {
-                workload.write(record, out);
+                workload.write(view, out);
                 out.push(b'\n');
             }
         }
@@ -190,30 +190,22 @@ impl FormatError {
     }
 }
 
-/// A record and the plan it was made with.
+/// A record, its texts at hand, and the plan it was made with.
 #[derive(Clone, Copy, Debug)]
 struct View<'a> {
     record: &'a Record,
     plan: &'a CapturePlan,
+    index: &'a Index<'a>,
 }
 
 impl<'a> View<'a> {
-    /// A header by its name in lower case.
-    fn header(self, source: Source, name: &str) -> Value<'a> {
-        let known = match (source, name) {
-            (Source::Response, ":status") => {
-                Some(self.record.status).filter(|&s| s > 0).map(u128::from)
-            }
-            (Source::Response, "x-envoy-upstream-service-time") => {
-                self.record.upstream_service_time.map(|time| time.as_millis())
-            }
-            _ => {
-                let field = self.plan.field(source, name);
-                return Value::bytes(field.and_then(|field| self.record.get(field)));
-            }
-        };
-        known.map_or(Value::Absent, |number| {
-            Value::Bytes(Cow::Owned(number.to_string().into_bytes()))
-        })
+    /// A text that every record keeps.
+    fn text(self, field: Field) -> Option<&'a [u8]> {
+        self.index.get(field)
+    }
+
+    /// A header that only some records keep, by its name in lower case.
+    fn captured(self, source: Source, name: &str) -> Option<&'a [u8]> {
+        self.record.get(self.plan.field(source, name)?)
     }
 }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::View;
-use super::plain::{NOT_KEPT, PLAIN, Read};
+use super::plain::{NOT_KEPT, PLAIN, Read, millis};
 use super::query;
 use super::time::TimeFormat;
 use super::value::Value;
@@ -24,7 +24,7 @@ pub(super) enum Operator {
     /// `EMIT_TIME(FORMAT)`: the end of the request, as lines may be rendered much later.
     Emit(TimeFormat),
     /// `REQ(NAME?OTHER)` and its like.
-    Header(Source, Box<str>, Option<Box<str>>),
+    Header(Header, Option<Header>),
     /// `COMMON_DURATION(FROM:TO:UNIT)`
     Between(Moment, Moment, u32),
     /// `GRPC_STATUS(FORM)`
@@ -138,8 +138,8 @@ impl Operator {
             Self::Plain(read) => read(view),
             Self::Start(format) => Value::Moment(format, record.start),
             Self::Emit(format) => Value::Moment(format, record.end()),
-            Self::Header(source, name, other) => match (view.header(*source, name), other) {
-                (Value::Absent, Some(other)) => view.header(*source, other),
+            Self::Header(name, other) => match (name.value(view), other) {
+                (Value::Absent, Some(other)) => other.value(view),
                 (value, _) => value,
             },
             Self::Between(from, to, per_second) => {
@@ -152,8 +152,8 @@ impl Operator {
             }
             Self::GrpcStatus(form) => form.write(grpc_status(view)),
             Self::ServerName(order) => {
-                let sni = record.get(Field::ServerName);
-                let host = record.get(Field::Authority);
+                let sni = view.text(Field::ServerName);
+                let host = view.text(Field::Authority);
                 Value::bytes(match order {
                     NameOrder::SniOnly => sni,
                     NameOrder::SniFirst => sni.or(host),
@@ -191,9 +191,9 @@ impl Operator {
     /// Adds the headers that it asks for.
     pub(super) fn headers(&self, headers: &mut Headers) {
         match self {
-            Self::Header(source, name, other) => {
-                headers.add(*source, name);
-                other.iter().for_each(|other| headers.add(*source, other));
+            Self::Header(name, other) => {
+                name.ask(headers);
+                other.iter().for_each(|other| other.ask(headers));
             }
             Self::GrpcStatus(_) => {
                 headers.add(Source::Request, "content-type");
@@ -205,11 +205,57 @@ impl Operator {
     }
 }
 
+/// A header, and where a record has it.
+#[derive(Clone, Debug)]
+pub(super) enum Header {
+    /// Every record keeps it.
+    Field(Field),
+    /// `:status` of the response.
+    Status,
+    /// `x-envoy-upstream-service-time` of the response.
+    ServiceTime,
+    /// Kept because a format asks for it.
+    Captured(Source, Box<str>),
+}
+
+impl Header {
+    fn new(source: Source, name: &str) -> Self {
+        let name = name.trim().to_ascii_lowercase();
+        match (source, name.as_str()) {
+            (Source::Response, ":status") => Self::Status,
+            (Source::Response, "x-envoy-upstream-service-time") => Self::ServiceTime,
+            (Source::Request, known) => match Field::of_request_header(known) {
+                Some(field) => Self::Field(field),
+                None => Self::Captured(source, name.into()),
+            },
+            _ => Self::Captured(source, name.into()),
+        }
+    }
+
+    fn value<'a>(&self, view: View<'a>) -> Value<'a> {
+        let record = view.record;
+        let number = match self {
+            Self::Field(field) => return Value::bytes(view.text(*field)),
+            Self::Captured(source, name) => return Value::bytes(view.captured(*source, name)),
+            Self::Status => Some(record.status).filter(|status| *status > 0).map(u64::from),
+            Self::ServiceTime => record.upstream_service_time.map(millis),
+        };
+        number.map_or(Value::Absent, Value::Numeral)
+    }
+
+    fn ask(&self, headers: &mut Headers) {
+        if let Self::Captured(source, name) = self {
+            headers.add(*source, name);
+        }
+    }
+}
+
 fn header(source: Source, text: &str) -> Result<Operator, String> {
-    let mut names = text.split('?').map(|name| name.trim().to_ascii_lowercase().into_boxed_str());
-    let (name, other) = (names.next().unwrap_or_default(), names.next());
+    let mut names = text.split('?').map(|name| Header::new(source, name));
+    let first = names.next().ok_or("needs a name")?;
+    let other = names.next();
     match names.next() {
-        None => Ok(Operator::Header(source, name, other)),
+        None => Ok(Operator::Header(first, other)),
         Some(_) => Err("takes one alternative name, as in %REQ(NAME?OTHER)%".to_owned()),
     }
 }
@@ -312,8 +358,7 @@ impl Moment {
 
 impl PathSource {
     fn path<'a>(self, view: View<'a>) -> Option<&'a [u8]> {
-        let (original, current) =
-            (view.record.get(Field::OriginalPath), view.record.get(Field::Path));
+        let (original, current) = (view.text(Field::OriginalPath), view.text(Field::Path));
         match self {
             Self::Current => current,
             Self::Original => original,
@@ -345,16 +390,14 @@ const GRPC: [(&str, &str); 17] = [
 
 /// The status of a gRPC call: from the trailers, the headers, or what the HTTP status stands for.
 fn grpc_status(view: View<'_>) -> Option<u64> {
-    let header = |source, name| match view.header(source, name) {
-        Value::Bytes(text) => Some(text),
-        _ => None,
-    };
-    if !header(Source::Request, "content-type")?.starts_with(b"application/grpc") {
+    let kind = view.captured(Source::Request, "content-type")?;
+    if !kind.starts_with(b"application/grpc") {
         return None;
     }
-    let sent = header(Source::Trailer, "grpc-status")
-        .or_else(|| header(Source::Response, "grpc-status"))
-        .and_then(|text| str::from_utf8(&text).ok()?.parse().ok());
+    let sent = view
+        .captured(Source::Trailer, "grpc-status")
+        .or_else(|| view.captured(Source::Response, "grpc-status"))
+        .and_then(|text| str::from_utf8(text).ok()?.parse().ok());
     sent.or(match view.record.status {
         0 | 200 => None,
         400 => Some(13),

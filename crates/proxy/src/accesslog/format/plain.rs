@@ -43,38 +43,38 @@ pub(super) const PLAIN: &[(&str, Read)] = &[
     ("DOWNSTREAM_TRANSPORT_FAILURE_REASON", |v| word(v, Field::DownstreamFailure)),
     ("DOWNSTREAM_WIRE_BYTES_RECEIVED", |v| Value::Number(v.record.bytes.wire_received)),
     ("DOWNSTREAM_WIRE_BYTES_SENT", |v| Value::Number(v.record.bytes.wire_sent)),
-    ("DURATION", |v| millis(Some(v.record.timing.end))),
+    ("DURATION", |v| elapsed(Some(v.record.timing.end))),
     ("FILTER_CHAIN_NAME", |v| text(v, Field::FilterChain)),
     ("PROTOCOL", |v| protocol(v.record.protocol)),
-    ("REQUEST_DURATION", |v| millis(v.record.timing.request_received)),
+    ("REQUEST_DURATION", |v| elapsed(v.record.timing.request_received)),
     ("REQUEST_HEADERS_BYTES", |v| Value::Number(v.record.bytes.request_headers.into())),
-    ("REQUEST_TX_DURATION", |v| millis(v.record.timing.upstream_last_sent)),
+    ("REQUEST_TX_DURATION", |v| elapsed(v.record.timing.upstream_last_sent)),
     ("RESPONSE_CODE", |v| Value::Number(v.record.status.into())),
     ("RESPONSE_CODE_DETAILS", |v| word(v, Field::Details)),
-    ("RESPONSE_DURATION", |v| millis(v.record.timing.upstream_first_received)),
+    ("RESPONSE_DURATION", |v| elapsed(v.record.timing.upstream_first_received)),
     ("RESPONSE_FLAGS", |v| Value::Flags(v.record.flags)),
     ("RESPONSE_FLAGS_LONG", |v| Value::LongFlags(v.record.flags)),
     ("RESPONSE_HEADERS_BYTES", |v| Value::Number(v.record.bytes.response_headers.into())),
     ("RESPONSE_TRAILERS_BYTES", |v| Value::Number(v.record.bytes.response_trailers.into())),
     ("RESPONSE_TX_DURATION", |v| {
         let timing = v.record.timing;
-        millis(timing.upstream_first_received.map(|first| timing.end.saturating_sub(first)))
+        elapsed(timing.upstream_first_received.map(|first| timing.end.saturating_sub(first)))
     }),
     ("ROUTE_NAME", |v| text(v, Field::Route)),
     ("STREAM_ID", |v| unique(v, 1)),
     ("UNIQUE_ID", |v| unique(v, 0)),
     ("UPSTREAM_CLUSTER", |v| {
-        let alias = v.record.get(Field::ClusterAlias);
-        Value::bytes(alias.or_else(|| v.record.get(Field::Cluster)))
+        let alias = v.text(Field::ClusterAlias);
+        Value::bytes(alias.or_else(|| v.text(Field::Cluster)))
     }),
     ("UPSTREAM_CLUSTER_RAW", |v| text(v, Field::Cluster)),
     ("UPSTREAM_CONNECTION_ID", |v| Value::Number(v.record.upstream_connection_id)),
     ("UPSTREAM_HOST", |v| address(v.record.upstream_remote)),
-    ("UPSTREAM_HOST_NAME", |v| match v.record.get(Field::UpstreamHostName) {
+    ("UPSTREAM_HOST_NAME", |v| match v.text(Field::UpstreamHostName) {
         None => address(v.record.upstream_remote),
         name => Value::bytes(name),
     }),
-    ("UPSTREAM_HOST_NAME_WITHOUT_PORT", |v| match v.record.get(Field::UpstreamHostName) {
+    ("UPSTREAM_HOST_NAME_WITHOUT_PORT", |v| match v.text(Field::UpstreamHostName) {
         None => ip(v.record.upstream_remote),
         name => Value::bytes(name.map(without_port)),
     }),
@@ -147,15 +147,20 @@ pub(super) const NOT_KEPT: &[&str] = &[
 ];
 
 fn text(view: View<'_>, field: Field) -> Value<'_> {
-    Value::bytes(view.record.get(field).filter(|text| !text.is_empty()))
+    Value::bytes(view.text(field).filter(|text| !text.is_empty()))
 }
 
 fn word(view: View<'_>, field: Field) -> Value<'_> {
-    view.record.get(field).map_or(Value::Absent, Value::Word)
+    view.text(field).map_or(Value::Absent, Value::Word)
 }
 
-fn millis(duration: Option<Duration>) -> Value<'static> {
-    Value::number(duration.map(|duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+fn elapsed(duration: Option<Duration>) -> Value<'static> {
+    Value::number(duration.map(millis))
+}
+
+/// Whole milliseconds.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn protocol(protocol: Option<Protocol>) -> Value<'static> {
@@ -192,7 +197,7 @@ fn unique(view: View<'_>, purpose: u64) -> Value<'static> {
     static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     let record = view.record;
     let half = |half: u64| {
-        let id = record.get(Field::RequestId);
+        let id = view.text(Field::RequestId);
         KEYS.hash_one((purpose, half, record.start, record.end(), record.connection_id, id))
     };
     let (high, low) = (half(0), half(1));

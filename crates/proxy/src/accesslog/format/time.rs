@@ -1,10 +1,13 @@
 //! Moments as log lines show them, in UTC.
 
+use std::cell::Cell;
 use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use jiff::fmt::strtime;
+
+use super::digits;
 
 const NANOS: u64 = 1_000_000_000;
 
@@ -110,13 +113,35 @@ impl TimeFormat {
 }
 
 /// Appends `2019-01-31T14:40:18.645864Z` with so many digits of the fraction (1 to 9).
-pub(super) fn write_iso(nanos: u64, digits: u8, out: &mut Vec<u8>) {
+pub(super) fn write_iso(nanos: u64, places: u8, out: &mut Vec<u8>) {
+    thread_local! {
+        /// The last second written and its text: lines come in bursts of the same second.
+        static LAST: Cell<(u64, [u8; SECOND])> = const { Cell::new((u64::MAX, [0; SECOND])) };
+    }
     let seconds = nanos / NANOS;
+    let (mut second, mut text) = LAST.get();
+    if second != seconds {
+        (second, text) = (seconds, iso_second(seconds));
+        LAST.set((second, text));
+    }
+    out.extend_from_slice(&text);
+    write_fraction(nanos, places, out);
+    out.push(b'Z');
+}
+
+/// Length of `2019-01-31T14:40:18.`
+const SECOND: usize = 20;
+
+fn iso_second(seconds: u64) -> [u8; SECOND] {
     let (year, month, day) = civil(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    put(out, format_args!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}."));
-    write_fraction(nanos, digits, out);
-    out.push(b'Z');
+    let mut text = *b"0000-00-00T00:00:00.";
+    let two = |value: u64| [b'0' + (value / 10 % 10) as u8, b'0' + (value % 10) as u8];
+    let parts = [year / 100, year, month, day, hour, minute, second];
+    for (at, part) in [0, 2, 5, 8, 11, 14, 17].into_iter().zip(parts) {
+        text[at..at + 2].copy_from_slice(&two(part));
+    }
+    text
 }
 
 /// The moment as protobuf's JSON has it, to the millisecond: `2019-01-31T14:40:18.645Z`.
@@ -127,10 +152,9 @@ pub(crate) fn timestamp(moment: SystemTime) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-fn write_fraction(nanos: u64, digits: u8, out: &mut Vec<u8>) {
-    let width = usize::from(digits.clamp(1, 9));
-    let value = nanos % NANOS / 10u64.pow(9 - width as u32);
-    put(out, format_args!("{value:0width$}"));
+fn write_fraction(nanos: u64, places: u8, out: &mut Vec<u8>) {
+    let places = places.clamp(1, 9);
+    digits::padded(nanos % NANOS / 10u64.pow(9 - u32::from(places)), places.into(), out);
 }
 
 /// Appends a duration as Go prints it: `0s`, `350µs`, `187.003904ms`, `1m30.5s`.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
+use super::digits;
 use super::time::TimeFormat;
 use crate::accesslog::ResponseFlags;
 
@@ -19,6 +20,8 @@ pub(super) enum Value<'a> {
     /// A word of ours.
     Static(&'static str),
     Number(u64),
+    /// A number that stands in a header, which JSON shows as text.
+    Numeral(u64),
     Address(SocketAddr),
     Ip(IpAddr),
     /// `UF,URX`
@@ -67,8 +70,8 @@ impl<'a> Value<'a> {
             Self::Bytes(text) => write_visible(text, out),
             Self::Word(text) => write_word(text, out),
             Self::Static(text) => out.extend_from_slice(text.as_bytes()),
+            Self::Flags(flags) | Self::LongFlags(flags) if flags.is_empty() => out.push(b'-'),
             Self::Flags(flags) => put(out, format_args!("{flags}")),
-            Self::LongFlags(flags) if flags.is_empty() => out.push(b'-'),
             Self::LongFlags(flags) => {
                 for (index, name) in flags.long().enumerate() {
                     if index > 0 {
@@ -77,9 +80,9 @@ impl<'a> Value<'a> {
                     out.extend_from_slice(name.as_bytes());
                 }
             }
-            Self::Number(number) => put(out, format_args!("{number}")),
-            Self::Address(address) => put(out, format_args!("{address}")),
-            Self::Ip(ip) => put(out, format_args!("{ip}")),
+            Self::Number(number) | Self::Numeral(number) => digits::number(*number, out),
+            Self::Address(address) => digits::socket_address(*address, out),
+            Self::Ip(ip) => digits::ip(*ip, out),
             Self::Moment(format, nanos) => format.write(*nanos, out),
         }
     }
@@ -110,14 +113,19 @@ fn write_word(text: &[u8], out: &mut Vec<u8>) {
 
 /// Appends `text` with control characters but the tab as `\x0a`.
 fn write_visible(text: &[u8], out: &mut Vec<u8>) {
-    let hidden = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
-    let mut rest = text;
-    while let Some(at) = rest.iter().position(hidden) {
-        out.extend_from_slice(&rest[..at]);
-        put(out, format_args!("\\x{:02x}", rest[at]));
-        rest = &rest[at + 1..];
+    let hidden = |byte: u8| (byte < 0x20 && byte != b'\t') || byte == 0x7f;
+    // Without an early end, so that the compiler checks many bytes at a time; nearly no text has any.
+    if !text.iter().fold(false, |any, byte| any | hidden(*byte)) {
+        out.extend_from_slice(text);
+        return;
     }
-    out.extend_from_slice(rest);
+    for &byte in text {
+        if hidden(byte) {
+            put(out, format_args!("\\x{byte:02x}"));
+        } else {
+            out.push(byte);
+        }
+    }
 }
 
 /// Appends `text` as a JSON string (RFC 8259 section 7). What is not UTF-8 becomes U+FFFD.
