@@ -1,0 +1,98 @@
+//! Tidegate beside Envoy: one bootstrap, the same requests byte for byte, the same scripted origins. Status,
+//! headers, bodies, the fate of the connection and what the origin received are compared, as lines of text.
+//!
+//! Whatever differs stands in [`differences`] with its reason; a difference that is listed and does not
+//! occur fails the test as well.
+//!
+//! `DIFFERENTIAL=methods cargo test …` runs the cases whose name starts so, and prints what both sides did.
+
+mod bootstrap;
+mod case;
+mod cases;
+mod client;
+mod differences;
+mod http2;
+mod origin;
+mod sides;
+mod wire;
+
+use std::sync::Arc;
+
+use tidegate_testing::tools::Tool;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use bootstrap::{Origins, bootstrap};
+use case::Client;
+use differences::Differences;
+use origin::Stage;
+use sides::{Envoy, Listeners, Tidegate};
+
+/// Cases that run at the same time.
+const ABREAST: usize = 24;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tidegate_does_what_envoy_does() {
+    let Some(program) = Tool::Envoy.need() else { return };
+    let only = std::env::var("DIFFERENTIAL").ok();
+    let mut cases = cases::all();
+    assert!(cases.len() >= 200, "{} cases", cases.len());
+    if let Some(only) = &only {
+        cases.retain(|case| case.name.starts_with(only));
+    }
+    let stage = Stage::new(cases);
+    let origins = Origins {
+        http1: origin::start(Arc::clone(&stage)).await,
+        http2: http2::start(Arc::clone(&stage)).await,
+        refused: nobody(),
+    };
+    let bootstrap = bootstrap(origins);
+    let tidegate = Tidegate::start(&bootstrap).await;
+    let envoy = Envoy::start(&program, &bootstrap).await;
+    // One after the other: what the origins receive is then the one side's.
+    let theirs = play(&stage, &envoy.listeners).await;
+    let ours = play(&stage, &tidegate.listeners).await;
+    let mut differences = Differences::new();
+    for (case, (theirs, ours)) in stage.cases.iter().zip(theirs.iter().zip(&ours)) {
+        if only.is_some() {
+            eprintln!("== {}\n{}", case.name, theirs.join("\n"));
+        }
+        differences.see(&case.name, theirs, ours);
+    }
+    let report = differences.report(only.is_some());
+    assert!(report.is_empty(), "{} cases\n{report}", stage.cases.len());
+}
+
+/// An address where nobody listens: the port was free a moment ago.
+fn nobody() -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    listener.local_addr().expect("its address")
+}
+
+/// Runs all cases against one side; returns what was seen at both ends, case by case.
+async fn play(stage: &Arc<Stage>, listeners: &Listeners) -> Vec<Vec<String>> {
+    let mut running = JoinSet::new();
+    let places = Arc::new(Semaphore::new(ABREAST));
+    for id in 0..stage.cases.len() {
+        let (stage, places) = (Arc::clone(stage), Arc::clone(&places));
+        let listener = stage.cases[id].listener;
+        let address = *listeners.get(listener).unwrap_or_else(|| panic!("no listener {listener}"));
+        running.spawn(async move {
+            let _place = places.acquire().await;
+            let mut seen = match &stage.cases[id].client {
+                Client::Http1(steps) => client::run(address, id, steps).await,
+                Client::Http2(request) => http2::run(address, id, request).await,
+            };
+            let port = format!(":{}", address.port());
+            let received = stage.take(id);
+            seen.extend(received.into_iter().map(|line| line.replace(&port, ":(port)")));
+            (id, seen)
+        });
+    }
+    let mut all = vec![Vec::new(); stage.cases.len()];
+    while let Some(done) = running.join_next().await {
+        let (id, seen) = done.expect("a case's task");
+        all[id] = seen;
+    }
+    all
+}

@@ -1,0 +1,98 @@
+//! The scripted origin: it does what the case says and records what reached it.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+
+use super::case::{Act, Case};
+use super::wire::{Wire, content, fields};
+
+/// What origins share: the cases, and what was received for each.
+#[derive(Debug)]
+pub struct Stage {
+    pub cases: Vec<Case>,
+    received: Mutex<HashMap<usize, Vec<String>>>,
+}
+
+impl Stage {
+    pub fn new(cases: Vec<Case>) -> Arc<Self> {
+        Arc::new(Self { cases, received: Mutex::default() })
+    }
+
+    /// Notes lines for a case.
+    pub fn record(&self, id: Option<usize>, lines: impl IntoIterator<Item = String>) {
+        let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        received.entry(id.unwrap_or(usize::MAX)).or_default().extend(lines);
+    }
+
+    /// Takes what was noted for a case.
+    pub fn take(&self, id: usize) -> Vec<String> {
+        let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        received.remove(&id).unwrap_or_default()
+    }
+}
+
+/// Starts the HTTP/1 origin.
+pub async fn start(stage: Arc<Stage>) -> SocketAddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port for the origin");
+    let address = listener.local_addr().expect("the origin's address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(Arc::clone(&stage), stream));
+        }
+    });
+    address
+}
+
+async fn serve(stage: Arc<Stage>, stream: TcpStream) {
+    let mut wire = Wire::new(stream);
+    while let Some(head) = wire.head().await {
+        let id = head.get("x-case").and_then(|id| id.parse::<usize>().ok());
+        let case = id.and_then(|id| stage.cases.get(id));
+        stage.record(id, [format!("> {}", head.start)]);
+        stage.record(id, fields(">", &head.fields));
+        let acts = case.map_or(&[][..], |case| &case.origin);
+        if !matches!(acts.first(), Some(Act::Early)) {
+            let body = wire.request_body(&head).await;
+            stage.record(id, [content(">", &body.content, body.ended)]);
+            stage.record(id, fields("> trailer", &body.trailers));
+        }
+        let default =
+            Act::Send(b"HTTP/1.1 200 OK\r\nServer: origin\r\nContent-Length: 2\r\n\r\nok".to_vec());
+        let acts = if acts.is_empty() { std::slice::from_ref(&default) } else { acts };
+        if head.start.starts_with("HEAD ")
+            && matches!(acts, [Act::Send(_)])
+            && case.is_some_and(|case| case.origin.is_empty())
+        {
+            wire.send(b"HTTP/1.1 200 OK\r\nServer: origin\r\nContent-Length: 2\r\n\r\n").await;
+            continue;
+        }
+        for act in acts {
+            match act {
+                Act::Early => {}
+                Act::Body => {
+                    let body = wire.request_body(&head).await;
+                    stage.record(id, [content(">", &body.content, body.ended)]);
+                }
+                Act::Send(bytes) => wire.send(bytes).await,
+                Act::Pause(time) => tokio::time::sleep(Duration::from_millis(*time)).await,
+                Act::Echo(length) => {
+                    let body = wire.sized(*length).await;
+                    wire.send(&body.content).await;
+                }
+                Act::Hold => {
+                    wire.rest().await;
+                    return;
+                }
+                Act::Close => return,
+                Act::Reset => {
+                    let _ = socket2::SockRef::from(wire.stream()).set_linger(Some(Duration::ZERO));
+                    return;
+                }
+            }
+        }
+    }
+}
