@@ -1,0 +1,227 @@
+//! Manifests from files and folders, followed as they change.
+//!
+//! A folder means its files that end in `.yaml`, `.yml` or `.json`, with its sub-folders; names that begin
+//! with a dot are left out. Folders are watched, never single files, so that files saved by renaming and
+//! volumes that swap a `..data` link are noticed. A file that is being written is read once it was closed,
+//! or was quiet for a moment: half of it is never taken for the whole.
+//!
+//! What is wrong takes down itself alone. An object that does not decode keeps its last good form; so do
+//! objects that a document which is no YAML may have held. A file that is gone takes its objects along.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use tidegate_api::{Object, ObjectKey, Origin};
+use tidegate_yaml::{Diagnostic, Position, Span};
+
+mod finding;
+mod read;
+mod scan;
+mod watch;
+
+pub use finding::Finding;
+use read::{Content, Form};
+use scan::{Entry, Found, Signature, scan};
+pub use watch::WatchError;
+use watch::{Touched, Watch};
+
+/// One thing that happened to the objects in files.
+#[derive(Clone, Debug)]
+pub enum FileChange {
+    /// The object stands there, in this form.
+    Put {
+        /// The object; its origin is the file and line.
+        object: Arc<Object>,
+        /// What was written, without what only a server says (uid, resourceVersion …), and with the
+        /// defaults of Kubernetes' own kinds.
+        manifest: Map<String, Value>,
+    },
+    /// The object is gone from that file.
+    Remove {
+        /// Which object.
+        key: ObjectKey,
+        /// The file that it was in.
+        origin: Origin,
+    },
+    /// The object stands there in a form that does not decode or validate: the form before it stays.
+    Invalid {
+        /// Which object.
+        key: ObjectKey,
+        /// The file and line.
+        origin: Origin,
+        /// What is wrong, one entry per field, each with its line.
+        errors: Vec<String>,
+    },
+}
+
+/// What came of one look at the files.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Changes to apply in order: an object that moved to another file is there before it is gone.
+    pub changes: Vec<FileChange>,
+    /// What to tell about files that were read.
+    pub findings: Vec<Finding>,
+}
+
+/// Manifests in files and folders.
+#[derive(Debug)]
+pub struct Files {
+    roots: Vec<PathBuf>,
+    age: Timestamp,
+    watch: Watch,
+    files: BTreeMap<Arc<Path>, File>,
+    /// Places that could not be looked at, so that each is told once.
+    unreadable: BTreeSet<PathBuf>,
+    started: bool,
+}
+
+/// A file as it was read last.
+#[derive(Debug, Default)]
+struct File {
+    signature: Option<Signature>,
+    /// Its objects in their last good form.
+    forms: BTreeMap<ObjectKey, Form>,
+}
+
+impl Files {
+    /// Prepares to read `roots`, files or folders. `age` becomes the creation time of every object: objects
+    /// in files are all of one age, so that name and namespace order them.
+    ///
+    /// # Errors
+    /// The system gives no means to watch files.
+    pub fn new(roots: Vec<PathBuf>, age: Timestamp) -> Result<Self, WatchError> {
+        Ok(Self {
+            roots,
+            age,
+            watch: Watch::new()?,
+            files: BTreeMap::new(),
+            unreadable: BTreeSet::new(),
+            started: false,
+        })
+    }
+
+    /// The first call answers at once with everything there is; later ones wait until something changed.
+    /// Reads files on the calling thread. Safe to cancel.
+    pub async fn next(&mut self) -> Batch {
+        loop {
+            let touched =
+                if self.started { self.watch.touched().await } else { Touched::default() };
+            let batch = self.look(&touched);
+            let first = !std::mem::replace(&mut self.started, true);
+            if first || !batch.changes.is_empty() || !batch.findings.is_empty() {
+                return batch;
+            }
+        }
+    }
+
+    /// Looks at everything that is there; reads files that look different or are known to be.
+    fn look(&mut self, touched: &Touched) -> Batch {
+        let mut batch = Batch::default();
+        let mut found = scan(&self.roots);
+        // A folder is watched only after it was looked at: what came in between is found the next time.
+        let mut faults = self.watch.forget(touched).follow(&found);
+        while self.watch.has_new() {
+            found = scan(&self.roots);
+            faults = self.watch.follow(&found);
+        }
+        faults.append(&mut found.faults);
+        let mut removed = Vec::new();
+        for (path, entry) in &found.files {
+            if !self.is_due(path, entry, touched) {
+                continue;
+            }
+            let path: Arc<Path> = path.as_path().into();
+            match std::fs::read(&path) {
+                Ok(bytes) => {
+                    let content = read::read(&path, &bytes, self.age);
+                    self.absorb(&path, &entry.signature, content, &mut batch, &mut removed);
+                }
+                // Gone since it was found: the next look tells.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => faults.push((path.to_path_buf(), error)),
+            }
+        }
+        self.drop_files(&found, &faults, &mut removed);
+        batch.changes.append(&mut removed);
+        self.tell(faults, &mut batch);
+        batch
+    }
+
+    /// Whether a file is to be read: it looks different or is known to be, and nobody is writing it.
+    fn is_due(&self, path: &Path, entry: &Entry, touched: &Touched) -> bool {
+        let known = self.files.get(path);
+        let same = known.is_some_and(|file| file.signature.as_ref() == Some(&entry.signature));
+        !touched.writing.contains(&entry.real) && (!same || touched.closed.contains(&entry.real))
+    }
+
+    /// Takes away the objects of files that are gone.
+    fn drop_files(
+        &mut self,
+        found: &Found,
+        faults: &[(PathBuf, io::Error)],
+        removed: &mut Vec<FileChange>,
+    ) {
+        // Where one cannot look, nothing is known to be gone.
+        let hidden = |path: &Path| faults.iter().any(|(place, _)| path.starts_with(place));
+        let gone = |path: &Path| !found.files.contains_key(path) && !hidden(path);
+        for (_, file) in self.files.extract_if(.., |path, _| gone(path)) {
+            removed.extend(file.forms.into_values().map(Form::remove));
+        }
+    }
+
+    /// Tells of places that cannot be looked at, once each.
+    fn tell(&mut self, faults: Vec<(PathBuf, io::Error)>, batch: &mut Batch) {
+        let before = std::mem::take(&mut self.unreadable);
+        for (path, error) in faults {
+            if !before.contains(&path) {
+                batch.findings.push(fault(&path, &error));
+            }
+            self.unreadable.insert(path);
+        }
+    }
+
+    /// Compares a file's content with what it held before.
+    fn absorb(
+        &mut self,
+        path: &Arc<Path>,
+        signature: &Signature,
+        content: Content,
+        batch: &mut Batch,
+        removed: &mut Vec<FileChange>,
+    ) {
+        let file = self.files.entry(Arc::clone(path)).or_default();
+        file.signature = Some(signature.clone());
+        let mut before = std::mem::take(&mut file.forms);
+        for (key, form) in content.forms {
+            if before.remove(&key).as_ref() != Some(&form) {
+                batch.changes.push(form.put());
+            }
+            file.forms.insert(key, form);
+        }
+        for refused in content.refused {
+            if let Some(good) = before.remove(&refused.key) {
+                file.forms.insert(refused.key.clone(), good);
+            }
+            batch.changes.push(refused.invalid());
+        }
+        if content.whole {
+            removed.extend(before.into_values().map(Form::remove));
+        } else {
+            // One of them may be what the unreadable document was about.
+            file.forms.extend(before);
+        }
+        batch.findings.extend(content.findings);
+    }
+}
+
+fn fault(path: &Path, error: &io::Error) -> Finding {
+    let diagnostic = Diagnostic::error(Span::at(Position::START), error.to_string());
+    Finding::new(path.into(), diagnostic, "".into())
+}
+
+#[cfg(test)]
+mod tests;

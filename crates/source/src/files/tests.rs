@@ -1,0 +1,240 @@
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::*;
+
+const AGE: Timestamp = Timestamp::UNIX_EPOCH;
+
+/// Longer than any event takes, shorter than anybody's patience.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn entry(name: &str, host: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata:\n  name: {name}\nspec:\n  \
+         hosts: [{host}]\n  ports:\n  - {{number: 80, name: http, protocol: HTTP}}\n  resolution: DNS\n"
+    )
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a scratch folder")
+}
+
+fn files(roots: &[&Path]) -> Files {
+    let roots = roots.iter().map(|r| r.to_path_buf()).collect();
+    Files::new(roots, AGE).expect("files can be watched")
+}
+
+async fn next(files: &mut Files) -> Batch {
+    tokio::time::timeout(DEADLINE, files.next()).await.expect("a change is noticed")
+}
+
+/// Changes in short: `+name@line`, `-name`, `!name`.
+fn short(batch: &Batch) -> Vec<String> {
+    let change = |change: &FileChange| match change {
+        FileChange::Put { object, .. } => match object.origin {
+            Origin::File { line, .. } => format!("+{}@{line}", object.key.name),
+            _ => "?".to_owned(),
+        },
+        FileChange::Remove { key, .. } => format!("-{}", key.name),
+        FileChange::Invalid { key, .. } => format!("!{}", key.name),
+    };
+    batch.changes.iter().map(change).collect()
+}
+
+fn told(batch: &Batch) -> Vec<String> {
+    batch.findings.iter().map(|f| f.diagnostic.to_string()).collect()
+}
+
+#[tokio::test]
+async fn folders_are_read_with_their_sub_folders() {
+    let folder = folder();
+    let inner = folder.path().join("inner");
+    fs::create_dir(&inner).expect("a folder");
+    let two = format!("{}---\n{}", entry("a", "a.com"), entry("b", "b.com"));
+    fs::write(folder.path().join("one.yaml"), two).expect("written");
+    fs::write(inner.join("two.yml"), entry("c", "c.com")).expect("written");
+    fs::write(inner.join("notes.txt"), entry("no", "no.com")).expect("written");
+    fs::write(folder.path().join(".hidden.yaml"), entry("no", "no.com")).expect("written");
+    let mut files = files(&[folder.path()]);
+    let batch = next(&mut files).await;
+    assert_eq!(short(&batch), ["+c@1", "+a@1", "+b@11"]);
+    assert!(batch.findings.is_empty());
+    let FileChange::Put { object, manifest } = &batch.changes[0] else { panic!("a Put") };
+    assert_eq!((&*object.key.namespace, object.created), ("default", AGE));
+    assert_eq!(manifest["metadata"]["namespace"], "default");
+}
+
+#[tokio::test]
+async fn what_is_there_not_is_told_at_once() {
+    let folder = folder();
+    let batch = next(&mut files(&[&folder.path().join("later.yaml")])).await;
+    assert!(batch.changes.is_empty() && batch.findings.is_empty());
+}
+
+#[tokio::test]
+async fn changes_are_noticed_however_a_file_is_saved() {
+    let folder = folder();
+    let path = folder.path().join("a.yaml");
+    let mut files = files(&[&path]);
+    assert_eq!(short(&next(&mut files).await), [""; 0]);
+
+    fs::write(&path, entry("a", "a.com")).expect("written in place");
+    assert_eq!(short(&next(&mut files).await), ["+a@1"]);
+    // Same length, perhaps within the same tick of the clock.
+    fs::write(&path, entry("a", "b.com")).expect("written in place");
+    assert_eq!(short(&next(&mut files).await), ["+a@1"]);
+
+    let saved = folder.path().join(".a.yaml.swp");
+    fs::write(&saved, entry("b", "b.com")).expect("written beside");
+    fs::rename(&saved, &path).expect("moved into place");
+    assert_eq!(short(&next(&mut files).await), ["+b@1", "-a"]);
+
+    fs::remove_file(&path).expect("removed");
+    assert_eq!(short(&next(&mut files).await), ["-b"]);
+    fs::write(&path, entry("c", "c.com")).expect("back again");
+    assert_eq!(short(&next(&mut files).await), ["+c@1"]);
+}
+
+#[tokio::test]
+async fn new_folders_are_followed() {
+    let folder = folder();
+    let mut files = files(&[folder.path()]);
+    next(&mut files).await;
+    let inner = folder.path().join("x/y");
+    fs::create_dir_all(&inner).expect("folders");
+    fs::write(inner.join("a.yaml"), entry("a", "a.com")).expect("written");
+    assert_eq!(short(&next(&mut files).await), ["+a@1"]);
+    // Gone and there again, of the same name.
+    fs::remove_dir_all(folder.path().join("x")).expect("removed");
+    assert_eq!(short(&next(&mut files).await), ["-a"]);
+    fs::create_dir_all(&inner).expect("folders");
+    fs::write(inner.join("b.yaml"), entry("b", "b.com")).expect("written");
+    assert_eq!(short(&next(&mut files).await), ["+b@1"]);
+    fs::write(inner.join("b.yaml"), entry("b", "c.com")).expect("written");
+    assert_eq!(short(&next(&mut files).await), ["+b@1"]);
+}
+
+#[tokio::test]
+async fn a_mounted_volume_swaps_its_content_at_once() {
+    let volume = folder();
+    let version = |n: u32, host: &str| {
+        let content = volume.path().join(format!("..v{n}"));
+        fs::create_dir(&content).expect("a folder");
+        fs::write(content.join("a.yaml"), entry("a", host)).expect("written");
+        let fresh = volume.path().join("..data_tmp");
+        symlink(format!("..v{n}"), &fresh).expect("a link");
+        fs::rename(&fresh, volume.path().join("..data")).expect("swapped");
+    };
+    version(1, "a.com");
+    symlink("..data/a.yaml", volume.path().join("a.yaml")).expect("a link");
+    let mut files = files(&[volume.path()]);
+    assert_eq!(short(&next(&mut files).await), ["+a@1"]);
+    version(2, "b.com");
+    fs::remove_dir_all(volume.path().join("..v1")).expect("the old version goes");
+    assert_eq!(short(&next(&mut files).await), ["+a@1"]);
+    version(3, "c.com");
+    assert_eq!(short(&next(&mut files).await), ["+a@1"]);
+}
+
+#[tokio::test]
+async fn a_file_behind_a_link_is_followed_where_it_is() {
+    let (folder, elsewhere) = (folder(), folder());
+    let real = elsewhere.path().join("real");
+    fs::write(&real, entry("a", "a.com")).expect("written");
+    symlink(&real, folder.path().join("a.yaml")).expect("a link");
+    let mut files = files(&[folder.path()]);
+    assert_eq!(short(&next(&mut files).await), ["+a@1"]);
+    fs::write(&real, entry("a", "b.com")).expect("written where it is");
+    assert_eq!(short(&next(&mut files).await), ["+a@1"]);
+}
+
+#[tokio::test]
+async fn what_is_malformed_keeps_its_last_good_form() {
+    let folder = folder();
+    let path = folder.path().join("a.yaml");
+    let both = |b: &str| format!("{}---\n{b}", entry("a", "a.com"));
+    fs::write(&path, both(&entry("b", "b.com"))).expect("written");
+    let mut files = files(&[folder.path()]);
+    assert_eq!(short(&next(&mut files).await), ["+a@1", "+b@11"]);
+
+    // No YAML: nobody knows that it was about b.
+    fs::write(&path, both("kind: [\n")).expect("written");
+    let batch = next(&mut files).await;
+    assert_eq!(short(&batch), [""; 0]);
+    assert!(told(&batch)[0].starts_with("line 1"), "{:?}", told(&batch));
+    assert!(batch.findings[0].render(false).contains("a.yaml"));
+
+    // An object, but a wrong one; the line is the file's.
+    let wrong = entry("b", "b.com").replace("number: 80", "number: 0");
+    fs::write(&path, both(&wrong)).expect("written");
+    let batch = next(&mut files).await;
+    assert_eq!(short(&batch), ["!b"]);
+    let FileChange::Invalid { errors, origin, .. } = &batch.changes[0] else { panic!("Invalid") };
+    assert!(errors[0].contains("spec.ports[0].number"), "{errors:?}");
+    assert!(errors[0].ends_with("a.yaml:18)"), "{errors:?}");
+    assert_eq!(*origin, Origin::File { path: path.as_path().into(), line: 11 });
+    assert!(told(&batch)[0].starts_with("line 18"), "{:?}", told(&batch));
+
+    // Good again, as it was: the form of before still holds, and says nothing new.
+    fs::write(&path, both("")).expect("written");
+    assert_eq!(short(&next(&mut files).await), ["-b"]);
+}
+
+#[tokio::test]
+async fn a_typing_error_in_the_kind_removes_nothing() {
+    let folder = folder();
+    let path = folder.path().join("a.yaml");
+    fs::write(&path, entry("a", "a.com")).expect("written");
+    let mut files = files(&[folder.path()]);
+    next(&mut files).await;
+    fs::write(&path, entry("a", "a.com").replace("ServiceEntry", "ServiceEntri")).expect("written");
+    let batch = next(&mut files).await;
+    assert_eq!(short(&batch), [""; 0]);
+    assert!(told(&batch)[0].contains("ServiceEntri of networking.istio.io/v1 is not served here"));
+}
+
+#[tokio::test]
+async fn what_is_served_elsewhere_is_left_out_with_a_word() {
+    let folder = folder();
+    let foreign = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}\n---\n";
+    let list = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Namespace\n  metadata:\n    \
+        name: one\n    uid: abc\n- apiVersion: v1\n  kind: Pod\n  metadata: {name: p, namespace: two}\n  \
+        spec: {containers: [{name: c, image: i}]}\n  status: {podIP: 1.1.1.1}\n";
+    fs::write(folder.path().join("a.yaml"), format!("{foreign}{list}")).expect("written");
+    let batch = next(&mut files(&[folder.path()])).await;
+    assert_eq!(told(&batch), ["line 2, column 1: Job of batch/v1 is not served here"]);
+    assert_eq!(short(&batch), ["+one@8", "+p@13"]);
+    let FileChange::Put { manifest, .. } = &batch.changes[0] else { panic!("a Put") };
+    assert!(manifest["metadata"].get("uid").is_none(), "what a server says is left out");
+    let FileChange::Put { manifest, .. } = &batch.changes[1] else { panic!("a Put") };
+    assert_eq!(manifest["status"]["podIP"], "1.1.1.1");
+}
+
+#[tokio::test]
+async fn the_last_of_one_name_counts() {
+    let folder = folder();
+    let twice = format!("{}---\n{}", entry("a", "a.com"), entry("a", "b.com"));
+    fs::write(folder.path().join("a.yaml"), twice).expect("written");
+    let batch = next(&mut files(&[folder.path()])).await;
+    assert_eq!(short(&batch), ["+a@11"]);
+    assert!(
+        told(&batch)[0].contains("stands in line 1 too; this one counts"),
+        "{:?}",
+        told(&batch)
+    );
+}
+
+#[tokio::test]
+async fn other_files_of_the_folder_wake_nobody() {
+    let folder = folder();
+    let path = folder.path().join("manifest");
+    fs::write(&path, entry("a", "a.com")).expect("written");
+    let mut files = files(&[&path]);
+    next(&mut files).await;
+    fs::write(folder.path().join("access.log"), "x").expect("written");
+    fs::write(&path, entry("b", "b.com")).expect("written");
+    assert_eq!(short(&next(&mut files).await), ["+b@1", "-a"]);
+}
