@@ -170,11 +170,11 @@ impl Failure {
         Self::new(StatusCode::CONFLICT, "Conflict", message).with_details(details)
     }
 
-    /// Several managers claim the same fields of an object.
+    /// Several managers claim the same fields of an object: each manager as messages name it, and the field.
     pub(crate) fn apply_conflicts(conflicts: &[(String, String)]) -> Self {
         let list: Vec<String> = conflicts
             .iter()
-            .map(|(manager, field)| format!("conflict with {manager:?}: {field}"))
+            .map(|(manager, field)| format!("conflict with {manager}: {field}"))
             .collect();
         let (noun, list) = match list.as_slice() {
             [one] => ("conflict", one.clone()),
@@ -187,7 +187,7 @@ impl Failure {
             .map(|(manager, field)| {
                 json!({
                     "reason": "FieldManagerConflict",
-                    "message": format!("conflict with {manager:?}"),
+                    "message": format!("conflict with {manager}"),
                     "field": field,
                 })
             })

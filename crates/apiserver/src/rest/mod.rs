@@ -6,7 +6,7 @@
 //! (defaults, checks).
 //!
 //! Absent, on purpose or for now: protobuf answers (clients that prefer them take JSON), `exec`, `attach` and
-//! `port-forward`, `scale`, OpenAPI v2 (kubectl takes 404 in stride), admission webhooks, users other than the one
+//! `port-forward`, `scale`, OpenAPI v2 (only an empty document), admission webhooks, users other than the one
 //! whose token is in the kubeconfig.
 
 mod ask;
@@ -38,6 +38,9 @@ mod services;
 mod table;
 mod write;
 mod yaml;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -182,6 +185,7 @@ fn fixed(route: &Route, ask: &Ask) -> Result<Reply, Failure> {
         Route::Group(name) => discovery::group(name),
         Route::Resources { group, version } => discovery::resources(group, version),
         Route::Definitions(name) => crds::get(name.as_deref()),
+        Route::OldOpenApi => Ok(openapi::version_two(ask)),
         Route::OpenApiIndex => Ok(openapi::index()),
         Route::OpenApi(path) => openapi::get(path, ask.query.get("hash")),
         Route::Resource(_) | Route::Review { .. } => Err(Failure::page_not_found()),

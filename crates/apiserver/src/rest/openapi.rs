@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use tidegate_api::schema::openapi;
 use tidegate_api::{KindInfo, Scope};
 
+use super::ask::Ask;
 use super::discovery::{self, digest};
 use super::failure::Failure;
 use super::reply::{self, Reply};
@@ -57,6 +58,20 @@ pub(crate) fn get(path: &str, hash: Option<&str>) -> Result<Reply, Failure> {
         reply::set(&mut reply, header::CACHE_CONTROL, "public, immutable");
     }
     Ok(reply)
+}
+
+/// `/openapi/v2`: a document that says nothing. kubectl looks there for kinds that it does not find in v3; a
+/// document without them makes it say that they do not exist, where 404 makes it tell users to turn validation off.
+pub(crate) fn version_two(ask: &Ask) -> Reply {
+    /// Field 1 (`swagger`) of the document: "2.0".
+    const EMPTY: &[u8] = b"\x0a\x032.0";
+    const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    if ask.accept().is_some_and(|accept| accept.contains(PROTOBUF)) {
+        // The `@` that clients write in the name is none that a media type can have.
+        return reply::full(StatusCode::OK, &PROTOBUF.replace('@', "."), EMPTY);
+    }
+    let info = json!({ "title": "Tidegate", "version": env!("CARGO_PKG_VERSION") });
+    reply::json(StatusCode::OK, &json!({ "swagger": "2.0", "info": info, "paths": {} }))
 }
 
 /// `api/v1`, `apis/<group>/<version>`.

@@ -26,6 +26,9 @@ pub(crate) enum Route {
     },
     /// The custom kinds, all or one.
     Definitions(Option<String>),
+    /// `/openapi/v2`
+    OldOpenApi,
+    /// `/openapi/v3`
     OpenApiIndex,
     /// `/openapi/v3/<path>`
     OpenApi(String),
@@ -67,6 +70,7 @@ pub(crate) fn route(path: &str) -> Result<Route, Failure> {
         ["api"] => Route::CoreVersions,
         ["apis"] => Route::Groups,
         ["apis", group] => Route::Group((*group).into()),
+        ["openapi", "v2"] => Route::OldOpenApi,
         ["openapi", "v3"] => Route::OpenApiIndex,
         ["openapi", "v3", rest @ ..] => Route::OpenApi(rest.join("/")),
         ["apis", crds::GROUP, "v1", crds::PLURAL] => Route::Definitions(None),
@@ -217,7 +221,7 @@ mod tests {
         );
         let review = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
         assert!(matches!(route(review), Ok(Route::Review { .. })));
-        for path in ["/nope", "/openapi/v2", "/apis/nope.io/v1/x"] {
+        for path in ["/nope", "/openapi/v1", "/apis/nope.io/v1/x"] {
             assert!(route(path).is_err(), "{path}");
         }
     }

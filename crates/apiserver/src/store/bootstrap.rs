@@ -21,9 +21,9 @@ pub(super) fn add_namespaces(state: &mut State) -> Vec<ObjectKey> {
         }
         let value = namespace(name);
         let decoded = codec::decode(key.kind, &key, &value, Origin::Api);
-        let revision = state.revision() + 1;
+        // They count as having been there when the store was opened.
+        let revision = state.revision();
         state.load(Entry::new(key.clone(), value, decoded, Origin::Api, revision));
-        state.publish(Vec::new(), revision);
         added.push(key);
     }
     added

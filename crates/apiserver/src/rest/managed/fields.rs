@@ -369,9 +369,7 @@ pub(crate) fn merge(info: &KindInfo, target: &mut Value, applied: &Value) {
 
 fn merge_value(built_in: bool, parent: &str, field: &str, target: &mut Value, applied: &Value) {
     match applied {
-        Value::Object(applied)
-            if !applied.is_empty() && !is_atomic_map(built_in, parent, field) =>
-        {
+        Value::Object(applied) if !is_atomic_map(built_in, parent, field) => {
             if !target.is_object() {
                 *target = Value::Object(Map::new());
             }

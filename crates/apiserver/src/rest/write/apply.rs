@@ -188,14 +188,17 @@ impl Writing<'_> {
     }
 }
 
-/// A manager as messages name it.
+/// A manager as messages name it: quoted, with what tells it from others of its name.
 fn described(owner: &managed::Entry) -> String {
     let manager = &owner.manager;
-    match (owner.applies, &manager.subresource) {
-        (true, None) => manager.name.clone(),
-        (true, Some(subresource)) => format!("{} with subresource {subresource:?}", manager.name),
-        (false, _) => format!("{} using {}", manager.name, manager.api_version),
+    let mut text = format!("{:?}", manager.name);
+    if let Some(subresource) = &manager.subresource {
+        text.push_str(&format!(" with subresource {subresource:?}"));
     }
+    if !owner.applies {
+        text.push_str(&format!(" using {}", manager.api_version));
+    }
+    text
 }
 
 /// Whether more than metadata has changed, or metadata that people set.

@@ -1,0 +1,122 @@
+//! Server-side apply: what a manager says is its own.
+
+use super::*;
+
+const APPLY: &str = "application/apply-patch+yaml";
+
+fn wanted(spec: &Value) -> Value {
+    json!({ "apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": { "name": "s" }, "spec": spec })
+}
+
+async fn apply(lab: &Lab, query: &str, body: Value) -> Answer {
+    lab.patch(&format!("{VS}/s?{query}"), APPLY, body).await
+}
+
+#[tokio::test]
+async fn fields_belong_to_whoever_applied_them() {
+    let lab = lab();
+    let answer = apply(&lab, "", wanted(&json!({}))).await;
+    answer.refused(
+        422,
+        "Invalid",
+        "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
+    );
+    let route = json!([{ "route": [{ "destination": { "host": "h" } }] }]);
+    let mut first = wanted(&json!({ "hosts": ["a"], "http": route }));
+    first["metadata"]["labels"] = json!({ "a": "1" });
+    let created = apply(&lab, "fieldManager=m1", first.clone()).await.expect(201);
+    assert_eq!(
+        apply(&lab, "fieldManager=m1", first.clone()).await.expect(200),
+        created,
+        "no change"
+    );
+
+    first["metadata"] = json!({ "name": "s" });
+    let without = apply(&lab, "fieldManager=m1", first).await.expect(200);
+    assert!(without["metadata"].get("labels").is_none(), "what is no longer wanted goes");
+
+    let other = wanted(&json!({ "hosts": ["other"] }));
+    let conflict = apply(&lab, "fieldManager=m2", other.clone()).await;
+    conflict.refused(
+        409,
+        "Conflict",
+        "Apply failed with 1 conflict: conflict with \"m1\": .spec.hosts",
+    );
+    assert_eq!(
+        conflict.json["details"]["causes"],
+        json!([{ "reason": "FieldManagerConflict", "message": "conflict with \"m1\"", "field": ".spec.hosts" }])
+    );
+    let forced = apply(&lab, "fieldManager=m2&force=true", other).await.expect(200);
+    assert_eq!(forced["spec"]["hosts"], json!(["other"]));
+    let nothing = json!({ "apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": { "name": "s" } });
+    let dropped = apply(&lab, "fieldManager=m1", nothing).await.expect(200);
+    assert_eq!(dropped["spec"], json!({ "hosts": ["other"] }), "m2's host stays, m1's routes go");
+
+    let item = format!("{VS}/s?fieldManager=m3");
+    lab.patch(&item, MERGE, json!({ "spec": { "gateways": ["g"] } })).await.expect(200);
+    let conflict = apply(&lab, "fieldManager=m1", wanted(&json!({ "gateways": ["x"] }))).await;
+    assert!(
+        conflict.text.contains("conflict with \\\"m3\\\" using networking.istio.io/v1"),
+        "{}",
+        conflict.text
+    );
+}
+
+#[tokio::test]
+async fn applies_that_make_no_sense() {
+    let lab = lab();
+    apply(&lab, "fieldManager=m1", json!({ "spec": {} })).await.refused(
+        400,
+        "BadRequest",
+        "invalid object type: , Kind=",
+    );
+    let mut managed = wanted(&json!({ "hosts": ["a"] }));
+    managed["metadata"]["managedFields"] = json!([]);
+    apply(&lab, "fieldManager=m1", managed).await.refused(
+        400,
+        "BadRequest",
+        "metadata.managedFields must be nil",
+    );
+    apply(&lab, "fieldManager=m1", wanted(&json!({ "zzz": 1 }))).await.refused(
+        500,
+        "",
+        "failed to create typed patch object (default/s; networking.istio.io/v1, Kind=VirtualService): \
+         .spec.zzz: field not declared in schema",
+    );
+    let mut gone = wanted(&json!({ "hosts": ["a"] }));
+    gone["metadata"]["uid"] = "x".into();
+    let answer = apply(&lab, "fieldManager=m1", gone).await;
+    assert!(answer.code == 409 && answer.text.contains("uid mismatch"), "{}", answer.text);
+    let long = format!("fieldManager={}", "m".repeat(129));
+    assert_eq!(apply(&lab, &long, wanted(&json!({}))).await.code, 422);
+}
+
+#[tokio::test]
+async fn lists_of_built_in_kinds_are_shared_entry_by_entry() {
+    let lab = lab();
+    let item = |manager: &str| format!("{SERVICES}/s?fieldManager={manager}");
+    let port = |port: u16, name: &str| {
+        json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "s" },
+            "spec": { "ports": [{ "port": port, "name": name }] } })
+    };
+    lab.patch(&item("m1"), APPLY, port(80, "http")).await.expect(201);
+    let both = lab.patch(&item("m2"), APPLY, port(443, "https")).await.expect(200);
+    assert_eq!(both["spec"]["ports"].as_array().map(Vec::len), Some(2));
+    let moved = lab.patch(&item("m1"), APPLY, port(81, "other")).await.expect(200);
+    let ports: Vec<&Value> =
+        moved["spec"]["ports"].as_array().expect("ports").iter().map(|p| &p["port"]).collect();
+    assert_eq!(ports, [443, 81], "m1's old port is gone, m2's is not");
+}
+
+#[tokio::test]
+async fn yaml_is_applied_too() {
+    let lab = lab();
+    let call = lab
+        .call(Method::PATCH, &format!("{CM}/c?fieldManager=m"))
+        .body("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {a: \"1\"}\n");
+    let created = call.header(header::CONTENT_TYPE, APPLY).send().await.expect(201);
+    assert_eq!(created["data"], json!({ "a": "1" }));
+    let owner = &created["metadata"]["managedFields"][0];
+    assert_eq!((&owner["manager"], &owner["operation"]), (&json!("m"), &json!("Apply")));
+    assert_eq!(owner["fieldsV1"], json!({ "f:data": { "f:a": {} } }));
+}

@@ -1,0 +1,107 @@
+//! What is served, told to those who ask.
+
+use super::*;
+
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,\
+    application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
+
+#[tokio::test]
+async fn everything_at_once_with_istio_first() {
+    let lab = lab();
+    let get = |path: &str| lab.call(Method::GET, path).header(header::ACCEPT, AGGREGATED);
+    let answer = get("/apis").send().await;
+    assert_eq!(
+        answer.headers[header::CONTENT_TYPE],
+        "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+    );
+    let groups = answer.json["items"].as_array().expect("groups");
+    assert_eq!(groups[0]["metadata"]["name"], "networking.istio.io");
+    let versions: Vec<&Value> =
+        groups[0]["versions"].as_array().expect("versions").iter().map(|v| &v["version"]).collect();
+    assert_eq!(versions, ["v1", "v1beta1", "v1alpha3"]);
+    let gateway = &groups[0]["versions"][0]["resources"][0];
+    assert_eq!(
+        (&gateway["resource"], &gateway["shortNames"]),
+        (&json!("gateways"), &json!(["gw"]))
+    );
+    assert_eq!(gateway["responseKind"]["group"], "networking.istio.io");
+    assert_eq!(gateway["subresources"][0]["subresource"], "status");
+
+    let tag = answer.headers[header::ETAG].to_str().expect("a tag").to_owned();
+    let again = get("/apis").header(header::IF_NONE_MATCH, &tag).send().await;
+    assert_eq!((again.code, again.text.as_str()), (304, ""));
+    let other = get("/apis").header(header::IF_NONE_MATCH, "\"nope\"").send().await;
+    assert_eq!(other.code, 200);
+
+    let core = get("/api").send().await.expect(200);
+    assert_eq!(core["items"][0]["metadata"], json!({}));
+    let resources = core["items"][0]["versions"][0]["resources"].as_array().expect("resources");
+    let pods = resources.iter().find(|r| r["resource"] == "pods").expect("pods");
+    assert_eq!(pods["responseKind"], json!({ "group": "", "version": "", "kind": "Pod" }));
+    let old = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
+    let old = lab.call(Method::GET, "/apis").header(header::ACCEPT, old).send().await;
+    assert_eq!(old.json["apiVersion"], "apidiscovery.k8s.io/v2beta1");
+}
+
+#[tokio::test]
+async fn list_by_list() {
+    let lab = lab();
+    assert_eq!(lab.get("/api").await.expect(200)["versions"], json!(["v1"]));
+    let groups = lab.get("/apis").await.expect(200);
+    assert_eq!(groups["groups"][0]["preferredVersion"]["groupVersion"], "networking.istio.io/v1");
+    let group = lab.get("/apis/apps").await.expect(200);
+    assert_eq!(group["kind"], "APIGroup");
+    let resources = lab.get("/apis/networking.istio.io/v1alpha3").await.expect(200);
+    let names: Vec<&str> = resources["resources"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|r| r["name"].as_str())
+        .collect();
+    assert!(
+        names.contains(&"virtualservices") && names.contains(&"virtualservices/status"),
+        "{names:?}"
+    );
+    let version = lab.get("/version").await.expect(200);
+    assert_eq!((&version["major"], &version["minor"]), (&json!("1"), &json!("32")));
+    for path in ["/healthz", "/livez", "/readyz"] {
+        assert_eq!(lab.get(path).await.text, "ok");
+    }
+    assert!(lab.get("/readyz?verbose").await.text.ends_with("readyz check passed\n"));
+    let definitions =
+        lab.get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions").await.expect(200);
+    assert_eq!(definitions["items"][0]["metadata"]["name"], "gateways.networking.istio.io");
+}
+
+#[tokio::test]
+async fn questions_about_oneself() {
+    let lab = lab();
+    let review = json!({ "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+        "spec": { "resourceAttributes": { "verb": "create" } } });
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let answer = lab.post(path, review).await.expect(201);
+    assert_eq!(answer["status"], json!({ "allowed": true }));
+    assert_eq!(answer["spec"]["resourceAttributes"]["verb"], "create");
+    let who = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview" });
+    let who = lab.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", who).await.expect(201);
+    assert_eq!(who["status"]["userInfo"]["username"], "admin");
+    assert_eq!(lab.get(path).await.code, 405);
+}
+
+#[tokio::test]
+async fn schemas() {
+    let lab = lab();
+    let index = lab.get("/openapi/v3").await.expect(200);
+    let url = index["paths"]["apis/networking.istio.io/v1"]["serverRelativeURL"]
+        .as_str()
+        .expect("a path");
+    let document = lab.get(url).await;
+    assert_eq!(document.headers[header::CACHE_CONTROL], "public, immutable");
+    let gateway = &document.json["components"]["schemas"]["io.istio.networking.v1.Gateway"];
+    assert_eq!(gateway["x-kubernetes-group-version-kind"][0]["kind"], "Gateway");
+    assert!(gateway["properties"]["spec"]["properties"]["servers"]["description"].is_string());
+    let old = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let old = lab.call(Method::GET, "/openapi/v2").header(header::ACCEPT, old).send().await;
+    assert_eq!(old.text, "\n\u{3}2.0");
+    assert_eq!(lab.get("/openapi/v3/apis/nope").await.code, 404);
+}

@@ -1,0 +1,229 @@
+//! Requests that are refused, in the words that clients and people know.
+
+use super::*;
+
+#[tokio::test]
+async fn creates_that_make_no_sense() {
+    let lab = lab();
+    let good = virtual_service("e1", "a");
+    let with = |pointer: &str, value: Value| {
+        let mut object = good.clone();
+        *object.pointer_mut(pointer).expect("there") = value;
+        object
+    };
+    let mut versioned = good.clone();
+    versioned["metadata"]["resourceVersion"] = "5".into();
+    lab.post(VS, versioned).await.refused(
+        500,
+        "",
+        "resourceVersion should not be set on objects to be created",
+    );
+    let mut elsewhere = good.clone();
+    elsewhere["metadata"]["namespace"] = "other".into();
+    lab.post(VS, elsewhere).await.refused(
+        400,
+        "BadRequest",
+        "the namespace of the provided object does not match the namespace sent on the request",
+    );
+    let answer = lab.post(VS, with("/kind", "Gateway".into())).await;
+    answer.refused(
+        422,
+        "Invalid",
+        "Gateway.networking.istio.io \"e1\" is invalid: kind: Invalid value: \"Gateway\": must be VirtualService",
+    );
+    assert_eq!(answer.json["details"]["causes"][0]["field"], "kind");
+    lab.post(VS, with("/apiVersion", "networking.istio.io/v1alpha3".into())).await.refused(
+        400,
+        "BadRequest",
+        "the API version in the data (networking.istio.io/v1alpha3) does not match the expected API version \
+         (networking.istio.io/v1)",
+    );
+    lab.post(VS, json!({ "metadata": {} })).await.refused(
+        400,
+        "BadRequest",
+        "the object provided is unrecognized (must be of type VirtualService): Object 'Kind' is missing in \
+         '{\"metadata\":{}}' ({\"metadata\":{}})",
+    );
+    let nowhere = VS.replace("/default/", "/nowhere/");
+    lab.post(&nowhere, good.clone()).await.refused(
+        404,
+        "NotFound",
+        "namespaces \"nowhere\" not found",
+    );
+    lab.post(VS, good.clone()).await.expect(201);
+    let again = lab.post(VS, good).await;
+    again.refused(
+        409,
+        "AlreadyExists",
+        "virtualservices.networking.istio.io \"e1\" already exists",
+    );
+    assert_eq!(
+        again.json["details"],
+        json!({ "name": "e1", "group": "networking.istio.io", "kind": "virtualservices" })
+    );
+    let everywhere = VS.replace("/namespaces/default", "");
+    assert_eq!(lab.post(&everywhere, json!({})).await.expect(404), Value::Null);
+}
+
+#[tokio::test]
+async fn bodies_that_cannot_be_read_say_where() {
+    let lab = lab();
+    for (content_type, body, code, part) in [
+        ("application/json", "{\"a\":", 400, "unexpected end of JSON input at line 1 column 5"),
+        ("application/json", "{\n\"a\": x}", 400, "line 2 column 6"),
+        ("application/json", "", 400, "(<empty>)"),
+        ("application/yaml", "a: 1\nb: [1\nc: 2\n", 400, "yaml parse error: line "),
+        ("application/vnd.kubernetes.protobuf", "k8s", 400, "k8s\\0"),
+        ("text/plain", "{}", 415, "accepted media types include: application/json"),
+    ] {
+        let call = lab.call(Method::POST, VS).body(body);
+        let answer = call.header(header::CONTENT_TYPE, content_type).send().await;
+        assert_eq!(answer.code, code, "{}", answer.text);
+        assert!(
+            answer.json["message"].as_str().is_some_and(|m| m.contains(part)),
+            "{}",
+            answer.text
+        );
+    }
+    let answer = lab.call(Method::PATCH, &format!("{VS}/x")).body("{\"spec\":");
+    let answer = answer.header(header::CONTENT_TYPE, MERGE).send().await;
+    assert_eq!(answer.code, 400);
+    assert!(answer.text.contains("error decoding patch"), "{}", answer.text);
+}
+
+#[tokio::test]
+async fn unknown_and_double_fields_follow_the_policy() {
+    let lab = lab();
+    let text = r#"{"apiVersion":"networking.istio.io/v1","kind":"VirtualService","metadata":{"name":"fv"},
+        "bogus":1,"spec":{"zzz":1,"hosts":["a"],"hosts":["b"],"http":[{"route":[{"destination":{"host":"h"}}]}]}}"#;
+    let post =
+        |policy: &str| lab.call(Method::POST, &format!("{VS}?dryRun=All{policy}")).body(text);
+    post("&fieldValidation=Strict").send().await.refused(
+        400,
+        "BadRequest",
+        "VirtualService in version \"v1\" cannot be handled as a VirtualService: strict decoding error: \
+         duplicate field \"spec.hosts\"",
+    );
+    let warned = post("").send().await;
+    assert_eq!(
+        warned.warnings(),
+        [
+            "299 - \"duplicate field \\\"spec.hosts\\\"\"",
+            "299 - \"unknown field \\\"bogus\\\"\"",
+            "299 - \"unknown field \\\"spec.zzz\\\"\"",
+        ]
+    );
+    assert_eq!(warned.expect(201)["spec"]["hosts"], json!(["b"]));
+    let silent = post("&fieldValidation=Ignore").send().await;
+    assert!(silent.warnings().is_empty());
+    assert!(silent.expect(201)["spec"].get("zzz").is_none());
+    post("&fieldValidation=Bogus").send().await.refused(
+        422,
+        "Invalid",
+        "CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"Bogus\": supported \
+         values: \"\", \"Ignore\", \"Strict\", \"Warn\"",
+    );
+    let mut unknown = virtual_service("fv", "a");
+    unknown["spec"]["zzz"] = 1.into();
+    unknown["bogus"] = 1.into();
+    lab.post(&format!("{VS}?fieldValidation=Strict"), unknown).await.refused(
+        400,
+        "BadRequest",
+        "VirtualService in version \"v1\" cannot be handled as a VirtualService: strict decoding error: \
+         unknown field \"bogus\", unknown field \"spec.zzz\"",
+    );
+}
+
+#[tokio::test]
+async fn shapes_that_are_wrong() {
+    let lab = lab();
+    let mut wrong = virtual_service("v", "a");
+    wrong["spec"]["hosts"] = "x".into();
+    let answer = lab.post(VS, wrong).await;
+    assert_eq!(answer.code, 422);
+    let causes = answer.json["details"]["causes"].as_array().expect("causes");
+    assert_eq!(
+        causes[0],
+        json!({
+            "reason": "FieldValueTypeInvalid",
+            "message": "Invalid value: \"string\": spec.hosts in body must be of type array: \"string\"",
+            "field": "spec.hosts",
+        })
+    );
+    lab.post(
+        SERVICES,
+        json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "x" }, "spec": {} }),
+    )
+    .await
+    .refused(422, "Invalid", "Service \"x\" is invalid: spec.ports: Required value");
+    let text = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "x" },
+        "spec": { "ports": [{ "port": "abc" }] } });
+    let answer = lab.post(SERVICES, text).await;
+    assert_eq!(
+        (answer.code, &answer.json["reason"]),
+        (400, &json!("BadRequest")),
+        "{}",
+        answer.text
+    );
+    let prefix = "Service in version \"v1\" cannot be handled as a Service: ";
+    assert!(
+        answer.json["message"].as_str().is_some_and(|m| m.starts_with(prefix)),
+        "{}",
+        answer.text
+    );
+}
+
+#[tokio::test]
+async fn what_an_object_says_may_be_wrong_and_is_told() {
+    let lab = lab();
+    let gateway = json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": { "name": "g" },
+        "spec": { "servers": [] },
+    });
+    let path = "/apis/networking.istio.io/v1/namespaces/default/gateways";
+    let answer = lab.post(path, gateway).await;
+    assert_eq!(answer.code, 201, "stored: its status says what is wrong");
+    assert!(
+        answer
+            .warnings()
+            .iter()
+            .any(|warning| warning.contains("stored, but not in effect: spec.servers")),
+        "{:?}",
+        answer.warnings()
+    );
+    let key = tidegate_api::ObjectKey::new(tidegate_api::Kind::Gateway, "default", "g");
+    assert!(lab.store.get(&key).expect("stored").decoded().is_err());
+}
+
+#[tokio::test]
+async fn paths_and_methods() {
+    let lab = lab();
+    for path in [
+        "/nope",
+        "/apis/nope.io/v1",
+        "/apis/networking.istio.io/v9",
+        &VS.replace("virtual", "nope"),
+    ] {
+        let answer = lab.get(path).await;
+        assert_eq!((answer.code, answer.text.as_str()), (404, "404 page not found\n"), "{path}");
+    }
+    lab.get(&format!("{VS}/x")).await.refused(
+        404,
+        "NotFound",
+        "virtualservices.networking.istio.io \"x\" not found",
+    );
+    lab.get(&format!("{CM}/x")).await.refused(404, "NotFound", "configmaps \"x\" not found");
+    let not_allowed = "the server does not allow this method on the requested resource";
+    lab.post("/version", json!({})).await.refused(405, "MethodNotAllowed", not_allowed);
+    lab.put(VS, json!({})).await.refused(400, "BadRequest", "name must be provided");
+    lab.delete("/api/v1/namespaces").await.refused(405, "MethodNotAllowed", not_allowed);
+    let answer = lab.call(Method::GET, VS).header(header::ACCEPT, "text/html").send().await;
+    assert_eq!((answer.code, &answer.json["reason"]), (406, &json!("NotAcceptable")));
+    let bob = HeaderName::from_static("impersonate-user");
+    lab.call(Method::GET, VS).header(bob, "bob").send().await.refused(
+        403,
+        "Forbidden",
+        "virtualservices.networking.istio.io is forbidden: User \"bob\" cannot list resource \
+         \"virtualservices\" in API group \"networking.istio.io\" in the namespace \"default\"",
+    );
+}

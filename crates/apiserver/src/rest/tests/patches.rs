@@ -1,0 +1,124 @@
+//! Merge, JSON and strategic patches.
+
+use super::*;
+
+const JSON_PATCH: &str = "application/json-patch+json";
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+
+#[tokio::test]
+async fn patches_of_a_custom_object() {
+    let lab = lab();
+    let mut object = virtual_service("p", "a");
+    object["metadata"]["labels"] = json!({ "a": "1", "b": "2" });
+    let created = lab.post(VS, object).await.expect(201);
+    let item = format!("{VS}/p");
+    let patch =
+        json!({ "metadata": { "labels": { "a": null, "c": "3" } }, "spec": { "hosts": ["x"] } });
+    let merged = lab.patch(&item, MERGE, patch).await.expect(200);
+    assert_eq!(merged["metadata"]["labels"], json!({ "b": "2", "c": "3" }));
+    assert_eq!(merged["metadata"]["generation"], 2);
+    assert_eq!(
+        lab.patch(&item, MERGE, json!({})).await.expect(200),
+        merged,
+        "no change, no revision"
+    );
+    let patched = lab
+        .patch(
+            &item,
+            JSON_PATCH,
+            json!([
+                { "op": "test", "path": "/metadata/labels/c", "value": "3" },
+                { "op": "add", "path": "/spec/hosts/-", "value": "y" },
+                { "op": "remove", "path": "/metadata/labels/b" },
+            ]),
+        )
+        .await
+        .expect(200);
+    assert_eq!(patched["spec"]["hosts"], json!(["x", "y"]));
+
+    let failing = json!([{ "op": "test", "path": "/metadata/labels/c", "value": "9" }]);
+    assert_eq!(lab.patch(&item, JSON_PATCH, failing).await.code, 422);
+    assert_eq!(lab.patch(&item, JSON_PATCH, json!({})).await.code, 400);
+    for content_type in [STRATEGIC, "application/json"] {
+        lab.patch(&item, content_type, json!({})).await.refused(
+            415,
+            "UnsupportedMediaType",
+            "the body of the request was in an unknown format - accepted media types include: \
+             application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+        );
+    }
+    let stale = json!({ "metadata": { "resourceVersion": "1" } });
+    assert_eq!(lab.patch(&item, MERGE, stale).await.json["reason"], "Conflict");
+    lab.patch(&item, MERGE, json!({ "metadata": { "uid": "x" } })).await.refused(
+        422,
+        "Invalid",
+        "VirtualService.networking.istio.io \"p\" is invalid: metadata.uid: Invalid value: \"x\": field is \
+         immutable",
+    );
+    assert_eq!(lab.patch(&item, MERGE, json!({ "metadata": { "name": "q" } })).await.code, 400);
+    assert_eq!(lab.patch(&item, MERGE, json!({ "kind": "Gateway" })).await.code, 422);
+    let ignored =
+        json!({ "metadata": { "creationTimestamp": "2000-01-01T00:00:00Z", "generation": 50 } });
+    let ignored = lab.patch(&item, MERGE, ignored).await.expect(200);
+    assert_eq!(ignored["metadata"]["creationTimestamp"], created["metadata"]["creationTimestamp"]);
+    assert_eq!(ignored["metadata"]["generation"], 3);
+    assert_eq!(lab.patch(&format!("{item}?force=true"), MERGE, json!({})).await.code, 422);
+    assert_eq!(lab.patch(&format!("{VS}/absent"), MERGE, json!({})).await.code, 404);
+    let strict = format!("{item}?fieldValidation=Strict");
+    let unknown = lab.patch(&strict, MERGE, json!({ "spec": { "zzz": 1 } })).await;
+    assert_eq!(unknown.code, 422);
+    assert!(unknown.text.contains("strict decoding error: unknown field"), "{}", unknown.text);
+    assert_eq!(unknown.json["details"]["causes"][0]["field"], "patch");
+}
+
+#[tokio::test]
+async fn strategic_patches_merge_lists_by_their_keys() {
+    let lab = lab();
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": { "name": "s" },
+        "spec": { "selector": { "x": "y" }, "ports": [{ "name": "http", "port": 80 }, { "name": "https", "port": 443 }] },
+    });
+    lab.post(SERVICES, service).await.expect(201);
+    let item = format!("{SERVICES}/s");
+    let patched = lab.patch(
+        &item,
+        STRATEGIC,
+        json!({ "spec": { "ports": [{ "port": 80, "targetPort": 8080 }] } }),
+    );
+    let patched = patched.await.expect(200);
+    assert_eq!(patched["spec"]["ports"][0]["targetPort"], 8080);
+    assert_eq!(patched["spec"]["ports"][0]["name"], "http");
+    assert_eq!(patched["spec"]["ports"][1]["port"], 443);
+    let patch = json!({ "spec": {
+        "ports": [{ "port": 443, "$patch": "delete" }, { "port": 90, "name": "n" }],
+        "$setElementOrder/ports": [{ "port": 90 }, { "port": 80 }],
+    } });
+    let patched = lab.patch(&item, STRATEGIC, patch).await.expect(200);
+    let ports: Vec<&Value> =
+        patched["spec"]["ports"].as_array().expect("ports").iter().map(|p| &p["port"]).collect();
+    assert_eq!(ports, [90, 80]);
+    let patch = json!({ "spec": { "zzz": 1 } });
+    let answer = lab.patch(&format!("{item}?fieldValidation=Strict"), STRATEGIC, patch).await;
+    assert_eq!(answer.code, 422);
+    assert!(answer.text.contains("map[spec:map[zzz:1]]"), "{}", answer.text);
+}
+
+#[tokio::test]
+async fn writers_that_race_do_not_lose_each_others_patches() {
+    let lab = Arc::new(lab());
+    lab.post(CM, config_map("c", &json!({}))).await.expect(201);
+    let writers: Vec<_> = (0..20)
+        .map(|n| {
+            let lab = Arc::clone(&lab);
+            tokio::spawn(async move {
+                let data = json!({ "data": { format!("k{n}"): "v" } });
+                lab.patch(&format!("{CM}/c"), MERGE, data).await.code
+            })
+        })
+        .collect();
+    for writer in writers {
+        assert_eq!(writer.await.expect("no panic"), 200);
+    }
+    let object = lab.get(&format!("{CM}/c")).await.expect(200);
+    assert_eq!(object["data"].as_object().map(serde_json::Map::len), Some(21));
+}
