@@ -148,3 +148,95 @@ impl Bootstrap {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::config::Applier;
+    use crate::config::testing::with;
+
+    use super::*;
+
+    fn address(port: u16) -> Value {
+        json!({"socket_address": {"address": "127.0.0.1", "port_value": port}})
+    }
+
+    fn cluster(name: &str) -> Value {
+        json!({"name": name, "load_assignment": {"cluster_name": name}})
+    }
+
+    fn listener(more: &Value) -> Value {
+        let config = json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+            "stat_prefix": "s", "cluster": "c",
+        });
+        let chain = json!({"filters": [{"name": "tcp", "typed_config": config}]});
+        with(&json!({"address": address(0), "filter_chains": [chain]}), more)
+    }
+
+    fn refused(bootstrap: &Value) -> Vec<String> {
+        let error = Bootstrap::load(bootstrap).map(|_| ()).expect_err("refused");
+        error.refusals.into_iter().map(|refusal| refusal.path).collect()
+    }
+
+    #[test]
+    fn resources_admin_and_node() {
+        let bootstrap = Bootstrap::load(&json!({
+            "node": {"id": "n", "cluster": "k"},
+            "admin": {"address": address(9901), "access_log_path": "/dev/null"},
+            "static_resources": {
+                "clusters": [cluster("c")],
+                "listeners": [listener(&json!({"name": "l"})), listener(&json!({}))],
+            },
+        }))
+        .unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((&*bootstrap.node_id, &*bootstrap.node_cluster), ("n", "k"));
+        assert_eq!(bootstrap.admin, Some(([127, 0, 0, 1], 9901).into()));
+        let names: Vec<_> =
+            bootstrap.update.upsert.iter().map(|resource| &*resource.name).collect();
+        assert_eq!(names, ["c", "l", "listener_1"]);
+        assert_eq!(bootstrap.notices[0].path, "admin.access_log_path");
+        let applied = Applier::new(None).apply(&bootstrap.update);
+        assert_eq!((applied.rejected, applied.config.listeners.len()), (vec![], 2));
+        assert!(Bootstrap::load(&json!({})).is_ok_and(|empty| empty.update.upsert.is_empty()));
+    }
+
+    #[test]
+    fn faults_are_named_from_the_top_of_the_file() {
+        let resources = |clusters: Value| json!({"static_resources": {"clusters": clusters}});
+        let cases = [
+            (json!({"nonsense": 1}), "nonsense"),
+            (resources(json!([{"nam": "c"}])), "static_resources.clusters[0].nam"),
+            (json!({"dynamic_resources": {}}), "dynamic_resources"),
+            (
+                resources(json!([with(&cluster("c"), &json!({"health_checks": [{}]}))])),
+                "static_resources.clusters[0].health_checks",
+            ),
+            (resources(json!([cluster("c"), cluster("c")])), "static_resources.clusters[1].name"),
+            (
+                json!({"admin": {"address": {"socket_address": {"address": "x", "port_value": 1}}}}),
+                "admin.address.socket_address.address",
+            ),
+        ];
+        for (bootstrap, expected) in cases {
+            let paths = refused(&bootstrap);
+            assert!(paths[0].starts_with(expected), "{paths:?} for {bootstrap}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_of_a_resource_gets_its_place() {
+        let bootstrap = Bootstrap::load(&json!({"static_resources": {
+            "clusters": [cluster("a"), with(&cluster("b"), &json!({"connect_timeout": "0s"}))],
+        }}))
+        .unwrap_or_else(|error| panic!("{error}"));
+        let applied = Applier::new(None).apply(&bootstrap.update);
+        let places: Vec<_> =
+            applied.rejected.iter().map(|each| bootstrap.place(each).to_string()).collect();
+        assert_eq!(
+            places,
+            ["static_resources.clusters[1].connect_timeout: the duration must be at least 1 ms"]
+        );
+    }
+}

@@ -29,6 +29,11 @@ mod slots;
 mod split;
 mod tables;
 
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
 pub use applier::{Applied, Applier, Changed, Config, Notice};
 pub use bootstrap::{Bootstrap, BootstrapError};
 pub use record::{Record, Records, Refused, Served};

@@ -86,6 +86,18 @@ impl Records {
         });
     }
 
+    /// Serves a form if that is news. A newer form that was refused stays refused.
+    pub(super) fn settle(&self, resource: &Arc<Resource>, notices: &[Finding]) {
+        let is_known = self.get(resource.kind, &resource.name).is_some_and(|record| {
+            let is = |other: &Arc<Resource>| Arc::ptr_eq(other, resource);
+            let served = record.served.as_ref().is_some_and(|served| is(&served.resource));
+            served && record.refused.as_ref().is_none_or(|refused| !is(&refused.resource))
+        });
+        if !is_known {
+            self.serve(resource, notices.to_vec());
+        }
+    }
+
     pub(super) fn refuse(&self, resource: &Arc<Resource>, refusals: Vec<Refusal>) {
         let refused = Refused { resource: Arc::clone(resource), at: SystemTime::now(), refusals };
         self.change(resource.kind, &resource.name, |record| Record {

@@ -73,6 +73,8 @@ struct OwnHost {
     host: Option<Arc<VirtualHost>>,
     /// Whether it is good but for a domain that another one has.
     waits: bool,
+    /// Whether what is around it now refuses it, so that what was compiled before serves on.
+    outdated: bool,
 }
 
 impl Tables {
@@ -191,6 +193,7 @@ impl Table {
             notices: notices.unwrap_or_default(),
             host: host.clone(),
             waits: false,
+            outdated: false,
         };
         self.own.insert(Arc::clone(&key), own);
         host.map(|host| HostChange::Put(key, host))
@@ -207,9 +210,12 @@ impl Table {
                 Ok(Judged { message, notices }) => {
                     own.host = Some(message);
                     own.notices = notices;
+                    own.outdated = false;
                 }
-                // What was compiled before serves on.
-                Err(refusals) => records.refuse(&own.resource, refusals),
+                Err(refusals) => {
+                    records.refuse(&own.resource, refusals);
+                    own.outdated = true;
+                }
             }
         }
     }
@@ -259,11 +265,12 @@ impl Table {
                     let refusal = Refusal::of(&format!("domains[{}]", taken.place), taken);
                     records.refuse(&own.resource, vec![refusal]);
                 }
-                None if own.host.is_some() => {
+                None => {
                     own.waits = false;
-                    records.serve(&own.resource, own.notices.clone());
+                    if own.host.is_some() && !own.outdated {
+                        records.settle(&own.resource, &own.notices);
+                    }
                 }
-                None => {}
             }
         }
     }

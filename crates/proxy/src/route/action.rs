@@ -108,7 +108,7 @@ pub struct Target {
     pub request_headers: Mutations,
     /// Changes to response headers, likewise.
     pub response_headers: Mutations,
-    /// Authority that replaces the request's when this cluster is chosen.
+    /// Authority that replaces the request's when this cluster is chosen, before the route's own rewrite.
     pub host: Option<Box<str>>,
 }
 
@@ -184,19 +184,20 @@ impl Forward {
     }
 
     /// Rewrites authority and path for `target`, after the header mutations, as Envoy does. `keep` is
-    /// whether what was there is told upstream in `x-envoy-original-host`; the path before is always
+    /// whether the authority before is told upstream in `x-envoy-original-host`; the path before is always
     /// remembered in the head.
     pub fn rewrite(&self, head: &mut RequestHead, target: &Target, keep: bool) {
-        match (&target.host, &self.host) {
-            (Some(host), _) | (None, HostRewrite::Literal(host)) => {
-                self.rewrite_host_to(head, host.as_bytes(), keep);
-            }
-            (None, HostRewrite::Keep | HostRewrite::Endpoint) => {}
-            (None, HostRewrite::Header(field)) => {
+        if let Some(host) = &target.host {
+            head.set_authority(host.as_bytes());
+        }
+        match &self.host {
+            HostRewrite::Keep | HostRewrite::Endpoint => {}
+            HostRewrite::Literal(host) => self.rewrite_host_to(head, host.as_bytes(), keep),
+            HostRewrite::Header(field) => {
                 let host = field.values(head).next().unwrap_or_default().to_vec();
                 self.rewrite_host_to(head, &host, keep);
             }
-            (None, HostRewrite::Path(substitution)) => {
+            HostRewrite::Path(substitution) => {
                 let host = substitution.apply(without_query(head.path()));
                 self.rewrite_host_to(head, &host, keep);
             }
@@ -222,20 +223,19 @@ impl Forward {
     }
 }
 
-/// Adds to `x-forwarded-host`, unless its last entry says the same.
+/// Adds to `x-forwarded-host`, one list whatever its lines, unless its last entry says the same.
 fn append_forwarded_host(head: &mut RequestHead, host: &[u8]) {
     let name = b"x-forwarded-host";
-    let value = match head.headers.get(name) {
-        None | Some(b"") => host.to_vec(),
-        Some(list) => {
-            let last = list.rsplit(|byte| *byte == b',').next().unwrap_or_default();
-            if last.trim_ascii() == host {
-                return;
-            }
-            [list, b",", host].concat()
+    let lines: Vec<_> = head.headers.get_all(name).filter(|line| !line.is_empty()).collect();
+    let mut list = lines.join(&b',');
+    if !list.is_empty() {
+        if list.rsplit(|byte| *byte == b',').next() == Some(host) {
+            return;
         }
-    };
-    head.headers.set(name, &value);
+        list.push(b',');
+    }
+    list.extend_from_slice(host);
+    head.headers.set(name, &list);
 }
 
 impl PathRewrite {
@@ -359,12 +359,17 @@ mod tests {
     fn the_forwarded_host_is_a_list_without_repetition() {
         let mut forward = forward(PathRewrite::Keep, HostRewrite::Literal("after".into()));
         forward.append_forwarded_host = true;
-        for (there, expected) in
-            [(None, "before"), (Some("x"), "x,before"), (Some("x, before"), "x, before")]
-        {
+        let cases: &[(&[&str], &str)] = &[
+            (&[], "before"),
+            (&["x"], "x,before"),
+            (&["x,before"], "x,before"),
+            (&["x, before"], "x, before,before"),
+            (&["x", "", "y"], "x,y,before"),
+        ];
+        for (there, expected) in cases {
             let mut head = head("/");
-            if let Some(there) = there {
-                head.headers.append(b"X-Forwarded-Host", there.as_bytes());
+            for line in *there {
+                head.headers.append(b"X-Forwarded-Host", line.as_bytes());
             }
             rewrite(&forward, &mut head);
             assert_eq!(head.headers.get(b"x-forwarded-host"), Some(expected.as_bytes()));

@@ -26,7 +26,7 @@ pub struct Facts<'a> {
     pub cluster: Option<&'a str>,
     /// Endpoint that answered; known on responses only.
     pub upstream: Option<SocketAddr>,
-    /// Letters of the response flags; known on responses only.
+    /// Letters of the response flags; `-` without any, as in Envoy.
     pub flags: Option<&'a str>,
 }
 
@@ -245,10 +245,12 @@ impl Variable {
                 Version::Http2 => b"HTTP/2",
             }),
             Self::ResponseCode => {
-                let status = scope.response.map_or(0, |response| response.status);
+                // Envoy knows the code only of what an upstream answered when it changes headers.
+                let answer = scope.response.filter(|_| facts.cluster.is_some());
+                let status = answer.map_or(0, |response| response.status);
                 out.extend_from_slice(status.to_string().as_bytes());
             }
-            Self::ResponseFlags => text(facts.flags, out),
+            Self::ResponseFlags => text(facts.flags.or(Some("-")), out),
             Self::RouteName => text(facts.route, out),
             Self::ServerName => text(facts.server_name, out),
             Self::Cluster => text(facts.cluster, out),
@@ -339,6 +341,17 @@ mod tests {
         response.headers.append(b"Server", b"teapot");
         assert_eq!(render("%RESPONSE_CODE% %RESP(server)%", Some(&response)), "418 teapot");
         assert_eq!(render("%RESP(x?Server):3%", Some(&response)), "tea");
+    }
+
+    #[test]
+    fn what_is_not_known_yet_is_empty_a_dash_or_zero() {
+        let request = RequestHead::default();
+        let response = ResponseHead { status: 503, ..ResponseHead::default() };
+        let scope =
+            Scope { request: &request, response: Some(&response), facts: &Facts::default() };
+        let template =
+            Template::new("%RESPONSE_CODE%|%RESPONSE_FLAGS%|%UPSTREAM_HOST%|%ROUTE_NAME%");
+        assert_eq!(&template.expect("valid").render(scope)[..], b"0|-||");
     }
 
     #[test]

@@ -128,7 +128,7 @@ impl PlainTest {
                     lines.push("");
                 }
                 match value {
-                    PlainValue::Present(wanted) => (!lines.is_empty() == *wanted) != *invert,
+                    PlainValue::Present(wanted) => (lines.is_empty() != *wanted) != *invert,
                     _ if lines.is_empty() => false,
                     other => lines.iter().any(|line| other.accepts(Some(line))) != *invert,
                 }

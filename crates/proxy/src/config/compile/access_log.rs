@@ -92,11 +92,15 @@ fn file(log: &FileAccessLog) -> Result<(Destination, Format), Refusal> {
 }
 
 /// A `log_format`; Envoy's own without one.
-#[allow(deprecated, reason = "`text_format` is what everybody writes")]
 fn log_format(proto: Option<&SubstitutionFormatString>) -> Result<Format, Refusal> {
-    let Some(proto) = proto else {
-        return text("", Format::named("envoy").unwrap_or_default(), false);
-    };
+    match proto {
+        Some(proto) => substitution_format(proto).within("log_format"),
+        None => text("", Format::named("envoy").unwrap_or_default(), false),
+    }
+}
+
+#[allow(deprecated, reason = "`text_format` is what everybody writes")]
+fn substitution_format(proto: &SubstitutionFormatString) -> Result<Format, Refusal> {
     let omit_empty = proto.omit_empty_values;
     match present("format", proto.format.as_ref())? {
         FormatSpecifier::TextFormat(source) => text("text_format", source, omit_empty),
@@ -108,7 +112,6 @@ fn log_format(proto: Option<&SubstitutionFormatString>) -> Result<Format, Refusa
             text("text_format_source", &source, omit_empty)
         }
     }
-    .within("log_format")
 }
 
 fn text(field: &str, source: &str, omit_empty: bool) -> Result<Format, Refusal> {
@@ -137,3 +140,6 @@ fn filter_of(specifier: &FilterSpecifier) -> Result<Filter, Refusal> {
     .within("response_flag_filter")?;
     Ok(Filter::Flags(flags.into_iter().fold(ResponseFlags::NONE, |all, flag| all | flag)))
 }
+
+#[cfg(test)]
+mod tests;

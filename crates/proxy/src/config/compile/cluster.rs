@@ -127,7 +127,10 @@ fn source(proto: &ProtoCluster) -> Result<Source, Refusal> {
     }
     let (discovery, listed) = match kind {
         DiscoveryType::Static => {
-            let listed = assignment(load_assignment(proto)?).within("load_assignment")?;
+            // A STATIC cluster may have no assignment, and then no endpoint: BlackHoleCluster is one.
+            let none = ClusterLoadAssignment::default();
+            let listed = proto.load_assignment.as_ref().unwrap_or(&none);
+            let listed = assignment(listed).within("load_assignment")?;
             (Discovery::Static, Some(listed))
         }
         DiscoveryType::StrictDns => (Discovery::StrictDns(dns_names(proto)?), None),
@@ -380,3 +383,6 @@ impl HttpOptions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

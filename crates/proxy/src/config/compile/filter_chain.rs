@@ -140,3 +140,6 @@ fn server_name(name: &str) -> Result<Box<str>, Refusal> {
     }
     Ok(name.into())
 }
+
+#[cfg(test)]
+mod tests;

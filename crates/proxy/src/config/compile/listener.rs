@@ -73,3 +73,6 @@ fn needs_inspection(proto: &ProtoListener) -> bool {
         proto.filter_chains.iter().filter_map(|chain| chain.filter_chain_match.as_ref());
     !proto.listener_filters.is_empty() || criteria.any(asks)
 }
+
+#[cfg(test)]
+mod tests;

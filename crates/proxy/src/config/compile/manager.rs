@@ -282,3 +282,6 @@ fn http2(proto: Option<&Http2ProtocolOptions>) -> Result<Http2Options, Refusal> 
         )?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -180,7 +180,7 @@ mod tests {
 
     use super::*;
 
-    fn pattern(source: &str) -> RegexMatcher {
+    fn regex_of(source: &str) -> RegexMatcher {
         RegexMatcher { regex: source.into(), ..RegexMatcher::default() }
     }
 
@@ -203,9 +203,9 @@ mod tests {
             (separated("/"), Err("path_separated_prefix")),
             (separated("/a/"), Err("path_separated_prefix")),
             (separated("/a?b"), Err("path_separated_prefix")),
-            (PathSpecifier::SafeRegex(pattern("/a.*")), Ok("safe_regex /a.*")),
-            (PathSpecifier::SafeRegex(pattern("(")), Err("safe_regex.regex")),
-            (PathSpecifier::SafeRegex(pattern("")), Err("safe_regex.regex")),
+            (PathSpecifier::SafeRegex(regex_of("/a.*")), Ok("safe_regex /a.*")),
+            (PathSpecifier::SafeRegex(regex_of("(")), Err("safe_regex.regex")),
+            (PathSpecifier::SafeRegex(regex_of("")), Err("safe_regex.regex")),
             (PathSpecifier::ConnectMatcher(Default::default()), Ok("connect_matcher")),
         ];
         for (specifier, expected) in cases {
@@ -244,16 +244,16 @@ mod tests {
             ),
             (Some(string(MatchPattern::Exact("v".into()))), Ok("Text(Exact([118]))")),
             (Some(string(MatchPattern::Prefix(String::new()))), Err("string_match.prefix")),
-            (Some(string(MatchPattern::SafeRegex(pattern("v")))), Ok("Text(Regex(/v/))")),
+            (Some(string(MatchPattern::SafeRegex(regex_of("v")))), Ok("Text(Regex(/v/))")),
             (
-                Some(string(MatchPattern::SafeRegex(pattern("[")))),
+                Some(string(MatchPattern::SafeRegex(regex_of("[")))),
                 Err("string_match.safe_regex.regex"),
             ),
             (Some(HeaderMatchSpecifier::ExactMatch(String::new())), Ok("Text(Prefix([]))")),
             (Some(HeaderMatchSpecifier::ExactMatch("v".into())), Ok("Text(Exact([118]))")),
             (Some(HeaderMatchSpecifier::ContainsMatch("v".into())), Ok("Text(Contains([118]))")),
             (
-                Some(HeaderMatchSpecifier::SafeRegexMatch(pattern("("))),
+                Some(HeaderMatchSpecifier::SafeRegexMatch(regex_of("("))),
                 Err("safe_regex_match.regex"),
             ),
         ];
@@ -312,7 +312,7 @@ mod tests {
     #[test]
     fn substitutions() {
         let proto = |pattern: Option<&str>, substitution: &str| RegexMatchAndSubstitute {
-            pattern: pattern.map(|source| self::pattern(source)),
+            pattern: pattern.map(regex_of),
             substitution: substitution.into(),
         };
         let path = |proto| substitution(&proto).map(|_| ()).map_err(|refusal| refusal.path);

@@ -291,3 +291,6 @@ fn direct(proto: &DirectResponseAction, max_body: usize) -> Result<Direct, Refus
     };
     Ok(Direct { status, body: Bytes::from(body) })
 }
+
+#[cfg(test)]
+mod tests;

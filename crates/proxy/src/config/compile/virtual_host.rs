@@ -75,3 +75,6 @@ fn domains(domains: &[String]) -> Result<Vec<Box<str>>, Refusal> {
         Ok(domain.into_boxed_str())
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,241 @@
+use serde_json::{Value, json};
+
+use crate::config::testing::{proto, with};
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn endpoint(host: &str) -> Value {
+    json!({"endpoint": {"address": {"socket_address": {"address": host, "port_value": 80}}}})
+}
+
+fn listing(hosts: &[&str]) -> Value {
+    let endpoints: Vec<_> = hosts.iter().map(|host| endpoint(host)).collect();
+    json!({"cluster_name": "c", "endpoints": [{"lb_endpoints": endpoints}]})
+}
+
+fn minimal() -> Value {
+    json!({"name": "c", "load_assignment": listing(&["127.0.0.1"])})
+}
+
+fn compile(json: &Value) -> Result<Cluster, Refusal> {
+    cluster(&proto(json), None, |_| None)
+}
+
+fn good(more: &Value) -> Cluster {
+    compile(&with(&minimal(), more)).unwrap_or_else(|refusal| panic!("{refusal} in {more}"))
+}
+
+fn http(options: &Value) -> Value {
+    let any = json!({"@type": format!("type.googleapis.com/{HTTP_OPTIONS}")});
+    json!({"typed_extension_protocol_options": {HTTP_OPTIONS: with(&any, options)}})
+}
+
+#[test]
+fn defaults_are_envoys() {
+    let cluster = good(&json!({}));
+    assert_eq!((&*cluster.name, &*cluster.stat_name), ("c", "c"));
+    assert_eq!(cluster.discovery, Discovery::Static);
+    assert_eq!(cluster.connect_timeout, 5 * SECOND);
+    assert_eq!(cluster.balancing, Balancing::RoundRobin);
+    assert_eq!(cluster.protocol, UpstreamProtocol::Http1);
+    assert_eq!(
+        cluster.limits,
+        Limits { connections: 1024, pending_requests: 1024, requests: 1024, retries: 3 }
+    );
+    assert_eq!(cluster.idle_timeout, Some(3600 * SECOND));
+    assert_eq!(cluster.max_requests_per_connection, None);
+    assert_eq!(cluster.max_concurrent_streams, 1024);
+    assert_eq!(cluster.buffer_limit, 1024 * 1024);
+    assert_eq!(cluster.keepalive, None);
+    let dns = DnsPolicy { family: DnsFamily::Auto, refresh: 5 * SECOND, respect_ttl: false };
+    assert_eq!(cluster.dns, dns);
+    let endpoints = cluster.endpoints.load();
+    assert_eq!((endpoints.ready, endpoints.endpoints.len()), (true, 1));
+}
+
+#[test]
+fn a_static_cluster_may_have_no_endpoints() {
+    let endpoints = compile(&json!({"name": "c"})).expect("valid").endpoints.load_full();
+    assert!(endpoints.ready && endpoints.endpoints.is_empty());
+}
+
+#[test]
+fn settings_are_read() {
+    let cluster = good(&with(
+        &json!({
+            "alt_stat_name": "other",
+            "connect_timeout": "0.25s",
+            "lb_policy": "LEAST_REQUEST",
+            "per_connection_buffer_limit_bytes": 7,
+            "circuit_breakers": {"thresholds": [
+                {"max_connections": 1, "max_requests": 3, "max_retries": 0},
+                {"priority": "HIGH", "max_connections": 9},
+            ]},
+            "upstream_connection_options": {"tcp_keepalive": {"keepalive_probes": 2, "keepalive_time": 3}},
+        }),
+        &http(&json!({
+            "common_http_protocol_options": {"idle_timeout": "0s", "max_requests_per_connection": 10},
+            "explicit_http_config": {"http2_protocol_options": {"max_concurrent_streams": 5}},
+        })),
+    ));
+    assert_eq!(&*cluster.stat_name, "other");
+    assert_eq!(cluster.connect_timeout, SECOND / 4);
+    assert_eq!(cluster.balancing, Balancing::LeastRequest);
+    assert_eq!(cluster.buffer_limit, 7);
+    assert_eq!(
+        cluster.limits,
+        Limits { connections: 1, pending_requests: 1024, requests: 3, retries: 0 }
+    );
+    let keepalive = Keepalive { probes: Some(2), idle: Some(3 * SECOND), interval: None };
+    assert_eq!(cluster.keepalive, Some(keepalive));
+    assert_eq!((cluster.idle_timeout, cluster.max_requests_per_connection), (None, Some(10)));
+    assert_eq!(cluster.protocol, UpstreamProtocol::Http2);
+    assert_eq!(cluster.max_concurrent_streams, 5);
+}
+
+#[test]
+fn balancing_by_policy() {
+    for (name, expected) in [
+        ("round_robin.v3.RoundRobin", Balancing::RoundRobin),
+        ("least_request.v3.LeastRequest", Balancing::LeastRequest),
+        ("random.v3.Random", Balancing::Random),
+    ] {
+        let url = format!("type.googleapis.com/envoy.extensions.load_balancing_policies.{name}");
+        let config = json!({"name": "x", "typed_config": {"@type": url}});
+        let policy =
+            json!({"load_balancing_policy": {"policies": [{"typed_extension_config": config}]}});
+        assert_eq!(good(&policy).balancing, expected, "{name}");
+    }
+}
+
+#[test]
+fn names_are_left_to_dns() {
+    let name = |host: &str| DnsName { host: host.into(), port: 80, weight: 1 };
+    let listed = |hosts: &[&str]| json!({"load_assignment": listing(hosts)});
+    let policy = json!({
+        "dns_lookup_family": "V4_PREFERRED", "dns_refresh_rate": "9s", "respect_dns_ttl": true,
+    });
+    let expected =
+        DnsPolicy { family: DnsFamily::V4Preferred, refresh: 9 * SECOND, respect_ttl: true };
+
+    let strict =
+        with(&with(&json!({"type": "STRICT_DNS"}), &policy), &listed(&["a.test", "b.test"]));
+    let strict = good(&strict);
+    assert_eq!(strict.discovery, Discovery::StrictDns(vec![name("a.test"), name("b.test")]));
+    assert_eq!((strict.dns, strict.endpoints.load().ready), (expected, false));
+
+    let logical = good(&with(&json!({"type": "LOGICAL_DNS"}), &listed(&["a.test"])));
+    assert_eq!(logical.discovery, Discovery::LogicalDns(name("a.test")));
+
+    let typed = with(
+        &json!({"@type": "type.googleapis.com/envoy.extensions.clusters.dns.v3.DnsCluster"}),
+        &policy,
+    );
+    let custom = |more: &Value| {
+        let kind = json!({"cluster_type": {"name": "envoy.clusters.dns", "typed_config": with(&typed, more)}});
+        good(&with(&kind, &listed(&["a.test"])))
+    };
+    assert_eq!(custom(&json!({})).discovery, Discovery::StrictDns(vec![name("a.test")]));
+    assert_eq!(custom(&json!({})).dns, expected);
+    let single = custom(&json!({"all_addresses_in_single_endpoint": true}));
+    assert_eq!(single.discovery, Discovery::LogicalDns(name("a.test")));
+}
+
+#[test]
+fn eds_clusters_take_what_is_assigned() {
+    let json =
+        json!({"name": "c", "type": "EDS", "eds_cluster_config": {"eds_config": {"ads": {}}}});
+    let unassigned = compile(&json).expect("valid");
+    assert_eq!(unassigned.discovery, Discovery::Eds("c".into()));
+    assert!(!unassigned.endpoints.load().ready);
+
+    let json = with(&json, &json!({"eds_cluster_config": {"service_name": "s"}}));
+    let assigned = assignment(&proto(&listing(&["127.0.0.1"]))).expect("valid");
+    let cluster = cluster(&proto(&json), None, |service| (service == "s").then_some(assigned));
+    assert_eq!(cluster.expect("valid").endpoints.load().endpoints.len(), 1);
+}
+
+#[test]
+fn a_new_form_keeps_the_endpoints_that_are_found_in_the_same_way() {
+    let dns =
+        with(&minimal(), &json!({"type": "STRICT_DNS", "load_assignment": listing(&["a.test"])}));
+    let before = compile(&dns).expect("valid");
+    let found = assignment(&proto(&listing(&["127.0.0.1"]))).expect("valid");
+    before.set_endpoints(found.endpoints(&EndpointSet::default()));
+
+    let again = |json: &Value| cluster(&proto(json), Some(&before), |_| None).expect("valid");
+    let kept = again(&with(&dns, &json!({"connect_timeout": "1s"})));
+    assert!(kept.endpoints.load().ready);
+    assert!(Arc::ptr_eq(
+        &kept.endpoints.load().endpoints[0],
+        &before.endpoints.load().endpoints[0]
+    ));
+    let other = again(&with(&dns, &json!({"load_assignment": listing(&["b.test"])})));
+    assert!(!other.endpoints.load().ready);
+}
+
+#[test]
+fn refusals_name_the_field() {
+    let key = format!("typed_extension_protocol_options[\"{HTTP_OPTIONS}\"]");
+    let explicit = |more: &Value| {
+        http(&with(&json!({"explicit_http_config": {"http_protocol_options": {}}}), more))
+    };
+    let cases = [
+        (json!({"name": ""}), "name".to_owned()),
+        (json!({"connect_timeout": "0s"}), "connect_timeout".to_owned()),
+        (
+            json!({"load_assignment": listing(&["a.test"])}),
+            "load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.address"
+                .to_owned(),
+        ),
+        (
+            json!({"type": "LOGICAL_DNS", "load_assignment": listing(&["a.test", "b.test"])}),
+            "load_assignment".to_owned(),
+        ),
+        (json!({"type": "EDS"}), "eds_cluster_config".to_owned()),
+        (
+            json!({"type": "EDS", "eds_cluster_config": {}}),
+            "eds_cluster_config.eds_config".to_owned(),
+        ),
+        (
+            json!({"eds_cluster_config": {"eds_config": {"ads": {}}}}),
+            "eds_cluster_config".to_owned(),
+        ),
+        (json!({"type": "STRICT_DNS", "dns_refresh_rate": "0s"}), "dns_refresh_rate".to_owned()),
+        (json!({"lb_policy": "LOAD_BALANCING_POLICY_CONFIG"}), "load_balancing_policy".to_owned()),
+        (json!({"load_balancing_policy": {}}), "load_balancing_policy.policies".to_owned()),
+        (http(&json!({})), format!("{key}.explicit_http_config")),
+        (http(&json!({"explicit_http_config": {}})), format!("{key}.explicit_http_config")),
+        (
+            explicit(&json!({"common_http_protocol_options": {"max_headers_count": 1}})),
+            format!("{key}.common_http_protocol_options.max_headers_count"),
+        ),
+        (
+            explicit(&json!({"common_http_protocol_options": {"max_stream_duration": "1s"}})),
+            format!("{key}.common_http_protocol_options.max_stream_duration"),
+        ),
+        (
+            http(
+                &json!({"explicit_http_config": {"http2_protocol_options": {"max_concurrent_streams": 0}}}),
+            ),
+            format!("{key}.explicit_http_config.http2_protocol_options.max_concurrent_streams"),
+        ),
+        (
+            http(
+                &json!({"explicit_http_config": {"http2_protocol_options": {"initial_stream_window_size": 70000}}}),
+            ),
+            format!("{key}.explicit_http_config.http2_protocol_options.initial_stream_window_size"),
+        ),
+    ];
+    for (more, expected) in cases {
+        let refused = compile(&with(&minimal(), &more)).map(|_| ()).expect_err(&expected);
+        assert_eq!(refused.path, expected, "{more}: {refused}");
+    }
+    let other = json!({"typed_extension_protocol_options": {"x": {"@type": format!("type.googleapis.com/{HTTP_OPTIONS}")}}});
+    let refused = compile(&with(&minimal(), &other)).map(|_| ()).expect_err("another key");
+    assert_eq!(refused.path, "typed_extension_protocol_options[\"x\"]");
+    let nothing = compile(&json!({"name": "c", "type": "STRICT_DNS"})).map(|_| ());
+    assert_eq!(nothing.expect_err("no names").path, "load_assignment");
+}

@@ -1,0 +1,76 @@
+use serde_json::{Value, json};
+
+use crate::config::slots::Slots;
+use crate::config::testing::{proto, with};
+
+use super::*;
+
+fn compile(more: &Value) -> Result<ListenerShell, Refusal> {
+    let base = json!({
+        "name": "l",
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 8080}},
+        "filter_chains": [{}],
+    });
+    listener(&proto(&with(&base, more)), &mut Slots::default())
+}
+
+#[test]
+fn defaults_are_envoys() {
+    let shell = compile(&json!({})).map(Box::new).expect("valid");
+    assert_eq!(shell.address, ([127, 0, 0, 1], 8080).into());
+    assert_eq!(&*shell.stat_prefix, "127.0.0.1_8080");
+    assert!(!shell.needs_inspection && !shell.continue_on_inspect_timeout);
+    assert_eq!(shell.inspect_timeout, Some(Duration::from_secs(15)));
+    assert_eq!(shell.buffer_limit, 1024 * 1024);
+    assert!(shell.log.is_none());
+}
+
+#[test]
+fn settings_are_read() {
+    let shell = compile(&json!({
+        "stat_prefix": "s", "listener_filters_timeout": "0s", "continue_on_listener_filters_timeout": true,
+        "per_connection_buffer_limit_bytes": 7,
+    }))
+    .expect("valid");
+    assert_eq!((&*shell.stat_prefix, shell.buffer_limit), ("s", 7));
+    assert_eq!((shell.inspect_timeout, shell.continue_on_inspect_timeout), (None, true));
+}
+
+#[test]
+fn connections_are_inspected_when_a_chain_asks_for_what_it_finds() {
+    let inspector = json!([{"name": "tls", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
+    }}]);
+    let asking = |criteria: Value| json!({"filter_chains": [{"filter_chain_match": criteria}]});
+    let cases = [
+        (json!({"listener_filters": inspector}), true),
+        (asking(json!({"server_names": ["a"]})), true),
+        (asking(json!({"application_protocols": ["h2"]})), true),
+        (asking(json!({"transport_protocol": "tls"})), true),
+        (asking(json!({"transport_protocol": "raw_buffer"})), false),
+        (asking(json!({"destination_port": 1})), false),
+    ];
+    for (more, expected) in cases {
+        let shell = compile(&more).unwrap_or_else(|refusal| panic!("{refusal}"));
+        assert_eq!(shell.needs_inspection, expected, "{more}");
+    }
+}
+
+#[test]
+fn refusals_name_the_field() {
+    let cases = [
+        (json!({"filter_chains": []}), "filter_chains"),
+        (json!({"address": null}), "address"),
+        (
+            json!({"address": {"socket_address": {"address": "localhost"}}}),
+            "address.socket_address.address",
+        ),
+        (json!({"listener_filters_timeout": "-1s"}), "listener_filters_timeout"),
+    ];
+    for (more, expected) in cases {
+        let refused = compile(&more).map(|_| ()).expect_err(expected);
+        assert_eq!(refused.path, expected, "{refused}");
+    }
+    let default_only = json!({"filter_chains": [], "default_filter_chain": {}});
+    assert!(compile(&default_only).is_ok());
+}
