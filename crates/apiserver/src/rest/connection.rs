@@ -4,9 +4,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -30,6 +30,8 @@ const HEAD: Duration = Duration::from_secs(60);
 const BODY: Duration = Duration::from_secs(60);
 /// Bytes of a request's head.
 const HEAD_BYTES: usize = 64 << 10;
+/// Bytes of a body that is too large that are read and thrown away.
+const DRAINED: usize = 16 << 20;
 /// Requests at once on one HTTP/2 connection; watches count.
 const STREAMS: u32 = 250;
 /// First byte of a TLS handshake (RFC 8446, section 5.1).
@@ -125,7 +127,8 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
     if !is_public(parts.uri.path()) && !context.token.admits(authorization) {
         return reply::failure(&Failure::unauthorized());
     }
-    let body = match read(body).await {
+    let waits = parts.headers.contains_key(header::EXPECT);
+    let body = match read(body, waits).await {
         Ok(body) => body,
         Err(failure) => return reply::failure(&failure),
     };
@@ -150,16 +153,40 @@ fn is_public(path: &str) -> bool {
 }
 
 /// Reads a body whole, up to the limit.
-async fn read(body: Incoming) -> Result<Bytes, Failure> {
-    // A declared length is believed when it says no.
-    if body.size_hint().lower() > LIMIT as u64 {
+async fn read(body: Incoming, expects_continue: bool) -> Result<Bytes, Failure> {
+    // A declared length is believed when it says no; a client that waits to be told has sent nothing yet.
+    let refused = body.size_hint().lower() > LIMIT as u64;
+    if refused && expects_continue {
         return Err(Failure::too_large(LIMIT));
     }
-    let collected = timeout(BODY, Limited::new(body, LIMIT).collect()).await;
-    match collected {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::too_large(LIMIT)),
-        Ok(Err(error)) => Err(Failure::bad_request(format!("the body could not be read: {error}"))),
+    match timeout(BODY, collect(body, refused)).await {
+        Ok(result) => result,
         Err(_) => Err(Failure::bad_request("the body took too long to arrive")),
+    }
+}
+
+/// Collects a body. What is too much is read on for a while and thrown away: a client that is still sending when
+/// the connection closes may never see why.
+async fn collect(mut body: Incoming, refused: bool) -> Result<Bytes, Failure> {
+    let mut collected = BytesMut::new();
+    let (mut refused, mut length) = (refused, 0);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            Failure::bad_request(format!("the body could not be read: {error}"))
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        length += data.len();
+        refused |= length > LIMIT;
+        match refused {
+            false => collected.extend_from_slice(&data),
+            true => collected.clear(),
+        }
+        if length > DRAINED {
+            break;
+        }
+    }
+    match refused {
+        true => Err(Failure::too_large(LIMIT)),
+        false => Ok(collected.freeze()),
     }
 }

@@ -60,10 +60,12 @@ pub(crate) struct Failure {
     /// A word that clients switch on; empty when Kubernetes gives none.
     pub reason: &'static str,
     pub message: String,
-    details: Option<Value>,
+    details: Option<Box<Value>>,
     /// `metadata.continue`: how to go on with an expired list.
     pub resume: Option<String>,
-    pub retry_after: Option<u64>,
+    pub retry_after: Option<u32>,
+    /// What is to be told beside the refusal.
+    pub warnings: Vec<String>,
     /// Answered as plain text, as Kubernetes does for paths that it does not know.
     pub plain: bool,
 }
@@ -77,12 +79,19 @@ impl Failure {
             details: None,
             resume: None,
             retry_after: None,
+            warnings: Vec::new(),
             plain: false,
         }
     }
 
+    /// The same, with warnings beside it.
+    pub(crate) fn with_warnings(mut self, warnings: Vec<String>) -> Self {
+        self.warnings = warnings;
+        self
+    }
+
     fn with_details(mut self, details: Value) -> Self {
-        self.details = Some(details);
+        self.details = Some(Box::new(details));
         self
     }
 
@@ -350,7 +359,7 @@ impl Failure {
             status["reason"] = self.reason.into();
         }
         if let Some(details) = &self.details {
-            status["details"] = details.clone();
+            status["details"] = (**details).clone();
         }
         if let Some(resume) = &self.resume {
             status["metadata"]["continue"] = resume.as_str().into();

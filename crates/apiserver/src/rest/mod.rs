@@ -176,7 +176,7 @@ fn fixed(route: &Route, ask: &Ask) -> Result<Reply, Failure> {
                 "buildDate": "1970-01-01T00:00:00Z",
                 "goVersion": "none",
                 "compiler": "rustc",
-                "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+                "platform": format!("{}/{}", std::env::consts::OS, architecture()),
             }),
         )),
         Route::Health => Ok(reply::text(StatusCode::OK, health(ask))),
@@ -189,6 +189,15 @@ fn fixed(route: &Route, ask: &Ask) -> Result<Reply, Failure> {
         Route::OpenApiIndex => Ok(openapi::index()),
         Route::OpenApi(path) => openapi::get(path, ask.query.get("hash")),
         Route::Resource(_) | Route::Review { .. } => Err(Failure::page_not_found()),
+    }
+}
+
+/// The processor, as Go calls it.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
     }
 }
 

@@ -72,6 +72,7 @@ pub(crate) fn failure(failure: &Failure) -> Reply {
     if let Some(seconds) = failure.retry_after {
         set(&mut reply, header::RETRY_AFTER, &seconds.to_string());
     }
+    warn(&mut reply, &failure.warnings);
     reply
 }
 

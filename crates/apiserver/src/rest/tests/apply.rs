@@ -68,7 +68,7 @@ async fn applies_that_make_no_sense() {
     apply(&lab, "fieldManager=m1", json!({ "spec": {} })).await.refused(
         400,
         "BadRequest",
-        "invalid object type: , Kind=",
+        "invalid object type: /, Kind=",
     );
     let mut managed = wanted(&json!({ "hosts": ["a"] }));
     managed["metadata"]["managedFields"] = json!([]);

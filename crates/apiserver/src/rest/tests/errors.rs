@@ -51,6 +51,11 @@ async fn creates_that_make_no_sense() {
         "namespaces \"nowhere\" not found",
     );
     lab.post(VS, good.clone()).await.expect(201);
+    let mut held = good.clone();
+    held["metadata"]["finalizers"] = json!(["plain"]);
+    let refused = lab.post(VS, held).await;
+    assert_eq!(refused.code, 409);
+    assert!(refused.warnings()[0].contains("prefer a domain-qualified finalizer name"));
     let again = lab.post(VS, good).await;
     again.refused(
         409,
@@ -187,7 +192,7 @@ async fn what_an_object_says_may_be_wrong_and_is_told() {
         answer
             .warnings()
             .iter()
-            .any(|warning| warning.contains("stored, but not in effect: spec.servers")),
+            .any(|warning| warning.contains("accepted, but not in effect: spec.servers")),
         "{:?}",
         answer.warnings()
     );
@@ -219,6 +224,9 @@ async fn paths_and_methods() {
     lab.delete("/api/v1/namespaces").await.refused(405, "MethodNotAllowed", not_allowed);
     let answer = lab.call(Method::GET, VS).header(header::ACCEPT, "text/html").send().await;
     assert_eq!((answer.code, &answer.json["reason"]), (406, &json!("NotAcceptable")));
+    let call = lab.call(Method::POST, VS).json(&virtual_service("x", "a"));
+    assert_eq!(call.header(header::ACCEPT, "text/html").send().await.code, 406);
+    assert_eq!(lab.get(&format!("{VS}/x")).await.code, 404, "refused before it is written");
     let bob = HeaderName::from_static("impersonate-user");
     lab.call(Method::GET, VS).header(bob, "bob").send().await.refused(
         403,

@@ -34,16 +34,31 @@ pub(crate) enum Source<'a> {
 /// what is wrong, and its last good form serves on. Its writer is warned.
 pub(crate) fn examine(
     writing: &Writing<'_>,
-    mut value: Value,
+    value: Value,
     duplicates: &[String],
     old: Option<&Entry>,
     source: Source<'_>,
 ) -> Result<Admitted, Failure> {
+    let mut warnings = duplicate_fields(writing, duplicates)?;
+    match admitted(writing, value, old, source, &mut warnings) {
+        Ok((value, decoded)) => Ok(Admitted { value, decoded, warnings }),
+        Err(failure) => Err(failure.with_warnings(warnings)),
+    }
+}
+
+fn admitted(
+    writing: &Writing<'_>,
+    mut value: Value,
+    old: Option<&Entry>,
+    source: Source<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<(Map<String, Value>, Decoded), Failure> {
     let served = &writing.target.served;
     let info = served.info;
-    let mut warnings = duplicate_fields(writing, duplicates)?;
     let told = admit(info.kind, served.group, &mut value, writing.policy)
         .map_err(|errors| refuse(writing, &value, errors, source))?;
+    warnings.extend(told.iter().map(ToString::to_string));
+    warn_about_finalizers(&value, warnings);
     metadata::drop_empty(&mut value);
     served.store(&mut value);
     keep_status(writing, &mut value, old);
@@ -52,30 +67,53 @@ pub(crate) fn examine(
         services::allocate(&writing.api.store, &mut value, old)
             .map_err(|errors| refuse(writing, &value, errors, source))?;
     }
-    let examined =
-        Object::examine(info.kind, info.versions[0], &stored_view(served, &value), Origin::Api);
-    warnings.extend(told.iter().map(ToString::to_string));
+    let decoded = decode(writing, &value, source, warnings)?;
+    check_changes(writing, &value, &decoded, old)?;
+    warn_about_kind(writing, old, warnings);
+    match value {
+        Value::Object(value) => Ok((value, decoded)),
+        _ => Err(Failure::bad_request("the body is not an object")),
+    }
+}
+
+/// Finds out what the object says. A built-in one that says something wrong is refused, a custom one is not.
+fn decode(
+    writing: &Writing<'_>,
+    value: &Value,
+    source: Source<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Decoded, Failure> {
+    let served = &writing.target.served;
+    let info = served.info;
+    let view = stored_view(served, value);
+    let examined = Object::examine(info.kind, info.versions[0], &view, Origin::Api);
     for warning in examined.warnings.iter().map(ToString::to_string) {
         if !warnings.contains(&warning) {
             warnings.push(warning);
         }
     }
-    let decoded = match examined.object {
-        Some(object) if examined.errors.is_empty() => Ok(Arc::new(object)),
-        _ if info.built_in => return Err(refuse(writing, &value, examined.errors, source)),
+    match examined.object {
+        Some(object) if examined.errors.is_empty() => Ok(Ok(Arc::new(object))),
+        _ if info.built_in => Err(refuse(writing, value, examined.errors, source)),
         _ => {
-            let errors = examined.errors.iter().map(ToString::to_string);
-            let errors: Arc<[String]> = errors.collect();
-            warnings
-                .extend(errors.iter().map(|error| format!("stored, but not in effect: {error}")));
-            Err(errors)
+            let errors: Arc<[String]> = examined.errors.iter().map(ToString::to_string).collect();
+            let told = |error: &String| format!("accepted, but not in effect: {error}");
+            warnings.extend(errors.iter().map(told));
+            Ok(Err(errors))
         }
-    };
-    check_changes(writing, &value, &decoded, old)?;
-    warn_about_kind(writing, old, &mut warnings);
-    match value {
-        Value::Object(value) => Ok(Admitted { value, decoded, warnings }),
-        _ => Err(Failure::bad_request("the body is not an object")),
+    }
+}
+
+/// Two writers that mean different things by one name would take each other's finalizers off.
+fn warn_about_finalizers(value: &Value, warnings: &mut Vec<String>) {
+    const OWN: &[&str] = &["orphan", "foregroundDeletion", "kubernetes"];
+    for name in metadata::finalizers(value) {
+        if !name.contains('/') && !OWN.contains(&name) {
+            warnings.push(format!(
+                "metadata.finalizers: {name:?}: prefer a domain-qualified finalizer name to avoid accidental \
+                 conflicts with other finalizer writers"
+            ));
+        }
     }
 }
 

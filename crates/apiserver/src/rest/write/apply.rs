@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use serde_json::Value;
+use tidegate_api::kinds::split_api_version;
 
 use super::admission::Source;
 use super::update::lost_race;
@@ -49,8 +50,9 @@ fn wanted(writing: &Writing<'_>) -> Result<Value, Failure> {
     let text = |field: &str| value[field].as_str().unwrap_or_default().to_owned();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     if api_version.is_empty() || kind.is_empty() {
+        let (group, version) = split_api_version(&api_version);
         return Err(Failure::bad_request(format!(
-            "invalid object type: {api_version}, Kind={kind}"
+            "invalid object type: {group}/{version}, Kind={kind}"
         )));
     }
     body::check_type(&value, served, &writing.ask.body)?;
@@ -77,7 +79,7 @@ fn wanted(writing: &Writing<'_>) -> Result<Value, Failure> {
     {
         return Err(Failure::internal(format!(
             "failed to create typed patch object ({}/{}; {}, Kind={}): .{}: field not declared in schema",
-            writing.target.namespace.as_deref().unwrap_or_default(),
+            value["metadata"]["namespace"].as_str().unwrap_or_default(),
             writing.target.name.as_deref().unwrap_or_default(),
             served.api_version,
             served.info.name,

@@ -85,7 +85,7 @@ pub(crate) async fn delete(api: &Api, target: &Target, ask: &Ask) -> Result<Repl
         return Err(Failure::method_not_allowed());
     }
     let options = Options::parse(ask)?;
-    let writing = writing(api, target, ask, options.dry_run);
+    let writing = writing(api, target, ask, options.dry_run)?;
     let key = writing.key(target.name.as_deref().unwrap_or_default());
     match writing.delete(&key, &options).await? {
         Deleted::Gone(entry) if !answers_with_object(key.kind) => {
@@ -113,7 +113,7 @@ pub(crate) async fn delete_collection(
     }
     let options = Options::parse(ask)?;
     let selector = Selector::parse(&ask.query, served.info, served.version)?;
-    let writing = writing(api, target, ask, options.dry_run);
+    let writing = writing(api, target, ask, options.dry_run)?;
     let mut snapshot = api.store.list(served.info.kind, target.namespace.as_deref());
     snapshot.entries.retain(|entry| selector.matches(entry));
     let mut warnings = Vec::new();
@@ -133,8 +133,13 @@ pub(crate) async fn delete_collection(
     Ok(reply)
 }
 
-fn writing<'a>(api: &'a Api, target: &'a Target, ask: &'a Ask, dry_run: bool) -> Writing<'a> {
-    Writing {
+fn writing<'a>(
+    api: &'a Api,
+    target: &'a Target,
+    ask: &'a Ask,
+    dry_run: bool,
+) -> Result<Writing<'a>, Failure> {
+    Ok(Writing {
         api,
         target,
         ask,
@@ -145,7 +150,8 @@ fn writing<'a>(api: &'a Api, target: &'a Target, ask: &'a Ask, dry_run: bool) ->
             api_version: target.served.api_version.clone(),
             subresource: None,
         },
-    }
+        answer: super::answer(ask)?,
+    })
 }
 
 fn without_warnings(object: Object) -> Written {

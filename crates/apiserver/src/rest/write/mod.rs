@@ -17,7 +17,7 @@ use super::Api;
 use super::ask::Ask;
 use super::failure::{Cause, Failure};
 use super::managed::Manager;
-use super::negotiate::{self, View};
+use super::negotiate::{Encoding, View, negotiate};
 use super::present;
 use super::reply::{self, Reply};
 use super::router::Target;
@@ -41,6 +41,8 @@ pub(crate) struct Writing<'a> {
     pub dry_run: bool,
     pub policy: FieldValidation,
     pub manager: Manager,
+    /// How the answer is to be given: settled before anything is written.
+    pub answer: (Encoding, View),
 }
 
 impl<'a> Writing<'a> {
@@ -52,6 +54,7 @@ impl<'a> Writing<'a> {
             dry_run: ask.dry_run(options)?,
             policy: field_validation(ask, options)?,
             manager: manager(target, ask, options)?,
+            answer: answer(ask)?,
         })
     }
 
@@ -75,17 +78,13 @@ impl<'a> Writing<'a> {
         let draft = Draft { key, value, decoded };
         match self.api.store.put(draft, expect).await {
             Ok(entry) => Ok(Written { object: Object::Stored(entry), warnings }),
-            Err(error) => Err(Failure::write(&error, &failed)),
+            Err(error) => Err(Failure::write(&error, &failed).with_warnings(warnings)),
         }
     }
 
     /// The answer: the object as it stands now.
     fn reply(&self, code: http::StatusCode, written: &Written) -> Result<Reply, Failure> {
-        let (encoding, view) = negotiate::negotiate(self.ask.accept().as_deref())?;
-        let view = match view {
-            View::Metadata { list: true } => View::Metadata { list: false },
-            view => view,
-        };
+        let (encoding, view) = self.answer;
         let mut reply = present::one(self.target, self.ask, &written.object, code, encoding, view)?;
         reply::warn(&mut reply, &written.warnings);
         Ok(reply)
@@ -110,6 +109,14 @@ impl Written {
     fn tried(value: Map<String, Value>, warnings: Vec<String>) -> Self {
         Self { object: Object::Tried(value), warnings }
     }
+}
+
+/// A write answers with one object, also to clients that would take a list of metadata.
+fn answer(ask: &Ask) -> Result<(Encoding, View), Failure> {
+    Ok(match negotiate(ask.accept().as_deref())? {
+        (encoding, View::Metadata { .. }) => (encoding, View::Metadata { list: false }),
+        whole_or_table => whole_or_table,
+    })
 }
 
 fn field_validation(ask: &Ask, options: &str) -> Result<FieldValidation, Failure> {
