@@ -49,11 +49,12 @@ impl Listeners {
         }
     }
 
-    /// Forgets a listener that is gone; answers the VirtualServices that had lost something on it.
+    /// Forgets a listener that is gone; answers the VirtualServices that had to do with it.
     pub(crate) fn remove(&mut self, name: &str) -> BTreeSet<ObjectKey> {
-        let losers = self.all.remove(name).map(|s| s.losers).unwrap_or_default();
-        self.forget_losses(name, &losers);
-        losers
+        let Some(mut state) = self.all.remove(name) else { return BTreeSet::new() };
+        self.forget_losses(name, &state.losers);
+        state.losers.append(&mut state.carries);
+        state.losers
     }
 
     /// The plan of a listener.
@@ -67,7 +68,7 @@ impl Listeners {
         names.filter_map(|name| self.plan(name))
     }
 
-    /// Notes what a compilation found; answers the VirtualServices whose losses may differ.
+    /// Notes what a compilation found; answers the VirtualServices for which it may differ.
     pub(crate) fn found(
         &mut self,
         name: &Arc<str>,
@@ -75,19 +76,19 @@ impl Listeners {
         lost: Vec<(ObjectKey, String)>,
     ) -> BTreeSet<ObjectKey> {
         let losers: BTreeSet<ObjectKey> = lost.iter().map(|(key, _)| key.clone()).collect();
-        let before = match self.all.get_mut(name) {
-            Some(state) => {
-                state.carries = carries;
-                std::mem::replace(&mut state.losers, losers.clone())
-            }
-            None => return BTreeSet::new(),
-        };
+        let Some(state) = self.all.get_mut(name) else { return BTreeSet::new() };
+        let mut touched: BTreeSet<ObjectKey> =
+            state.carries.symmetric_difference(&carries).cloned().collect();
+        state.carries = carries;
+        let before = std::mem::replace(&mut state.losers, losers.clone());
         self.forget_losses(name, &before);
         for (key, reason) in lost {
             let losses = self.lost.entry(key).or_default();
             losses.entry(Arc::clone(name)).or_default().push(reason);
         }
-        before.union(&losers).cloned().collect()
+        touched.extend(before);
+        touched.extend(losers);
+        touched
     }
 
     fn forget_losses(&mut self, name: &str, losers: &BTreeSet<ObjectKey>) {
@@ -105,6 +106,12 @@ impl Listeners {
     pub(crate) fn lost_by(&self, key: &ObjectKey) -> impl Iterator<Item = &str> {
         let losses = self.lost.get(key).into_iter().flat_map(BTreeMap::values);
         losses.flatten().map(String::as_str)
+    }
+
+    /// Whether a listener of the gateway carries connections for a VirtualService.
+    pub(crate) fn carry(&self, gateway: &str, key: &ObjectKey) -> bool {
+        let names = self.of_gateway.get(gateway).into_iter().flatten();
+        names.filter_map(|name| self.all.get(name)).any(|state| state.carries.contains(key))
     }
 
     /// The Gateways and VirtualServices behind a listener.

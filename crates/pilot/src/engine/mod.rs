@@ -28,7 +28,7 @@ mod route_table;
 pub(crate) use index::Index;
 pub(crate) use listeners::Listeners;
 use outbox::Outbox;
-use route_table::RouteTable;
+pub(crate) use route_table::RouteTable;
 
 /// A control plane for one gateway.
 #[derive(Debug)]
@@ -208,6 +208,7 @@ impl Pilot {
             registry: &self.registry,
             ports: &self.ports,
             listeners: &self.listeners,
+            tables: &self.tables,
         };
         status::conditions(key, subject, self.problems.get(key), view)
     }

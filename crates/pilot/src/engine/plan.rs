@@ -21,8 +21,10 @@ impl Pilot {
                 merge(port, self.index.servers_on(port), &address)
             };
             let before = self.ports.remove(&port).unwrap_or_default();
-            let refused = before.refused.iter().chain(&now.refused).map(|r| r.server.key.clone());
-            dirty.status.extend(refused);
+            for refusal in before.refused.iter().chain(&now.refused) {
+                dirty.status.insert(refusal.server.key.clone());
+                dirty.status.extend(self.index.naming(&refusal.server.gateway).cloned());
+            }
             self.replace_listeners(&before, &now, dirty);
             if now != PortPlan::default() {
                 self.ports.insert(port, now);

@@ -233,6 +233,11 @@ impl RouteTable {
         }
     }
 
+    /// Whether any host is routed by a VirtualService.
+    pub(crate) fn is_claimed_by(&self, key: &ObjectKey) -> bool {
+        self.claimed_by.contains_key(key)
+    }
+
     /// Every virtual host that was settled, for a table that goes away.
     pub(crate) fn names(&self) -> impl Iterator<Item = Arc<str>> {
         let groups = self.groups.values().filter_map(|g| g.name.clone());

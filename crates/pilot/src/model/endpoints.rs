@@ -1,6 +1,7 @@
 //! Endpoints of services: what a ServiceEntry lists, what EndpointSlices hold, and Pods.
 
 use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
 
 use tidegate_api::istio::service_entry::WorkloadEntry;
 use tidegate_api::kube::endpoint_slice::EndpointSlice;
@@ -38,10 +39,10 @@ pub struct PodAddress {
 }
 
 impl PodAddress {
-    /// The address of a Pod that takes traffic; `None` for one without address or not ready.
+    /// The address of a Pod that takes traffic; `None` for one without an IP address, or not ready.
     #[must_use]
     pub fn of(pod: &Pod, labels: &BTreeMap<String, String>) -> Option<Self> {
-        if pod.status.pod_ip.is_empty() || !pod.is_ready() {
+        if !is_ip(&pod.status.pod_ip) || !pod.is_ready() {
             return None;
         }
         let ports = pod.spec.containers.iter().flat_map(|c| &c.ports).filter_map(|port| {
@@ -83,7 +84,8 @@ pub fn of_entry(entry: &WorkloadEntry, port: &Port) -> Option<Endpoint> {
         .then(|| Endpoint { address: Address::Socket(entry.address.clone(), number), weight })
 }
 
-/// The ready endpoints that slices hold for a service port, each once.
+/// The ready endpoints that slices hold for a service port, each once. Names (slices of type FQDN) are left
+/// out: load assignments hold addresses.
 #[must_use]
 pub fn of_slices<'a>(
     slices: impl Iterator<Item = &'a EndpointSlice>,
@@ -96,7 +98,7 @@ pub fn of_slices<'a>(
         let Some(number) = slice.ports.iter().find(named).and_then(|p| p.port) else { continue };
         for endpoint in slice.endpoints.iter().filter(|e| e.conditions.is_ready()) {
             // Several addresses of one endpoint are the same server.
-            let Some(address) = endpoint.addresses.first() else { continue };
+            let Some(address) = endpoint.addresses.first().filter(|a| is_ip(a)) else { continue };
             let address = Address::Socket(address.clone(), number.get());
             if seen.insert(address.clone()) {
                 all.push(Endpoint { address, weight: 1 });
@@ -104,6 +106,10 @@ pub fn of_slices<'a>(
         }
     }
     all
+}
+
+fn is_ip(address: &str) -> bool {
+    address.parse::<IpAddr>().is_ok()
 }
 
 fn slice_port_name(port: &tidegate_api::kube::endpoint_slice::EndpointPort) -> &str {

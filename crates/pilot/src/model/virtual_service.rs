@@ -26,6 +26,8 @@ pub struct VirtualService {
     pub hosts: Vec<Host>,
     /// The gateways that it is bound to, as `NAMESPACE/NAME`; `mesh` is left out.
     pub gateways: Vec<Arc<str>>,
+    /// Whether it is for sidecars too: then rules that no gateway applies may be theirs.
+    pub in_mesh: bool,
     /// Rules for requests.
     pub http: Vec<HttpRoute>,
     /// Rules for TLS connections that are passed through.
@@ -90,6 +92,7 @@ impl VirtualService {
             order: visibility.map(|visibility| Order { visibility, age: Age::of(object) }),
             hosts: spec.hosts.iter().map(|h| Host::new(&host(h))).collect(),
             gateways: bound,
+            in_mesh: spec.gateways.is_empty() || spec.gateways.iter().any(|g| g == names::MESH),
             http,
             tls,
             tcp,

@@ -8,12 +8,13 @@
 //! tells of its own.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
 use tidegate_api::istio::DestinationRule;
 
 use crate::Options;
-use crate::engine::{Index, Listeners, Problem};
+use crate::engine::{Index, Listeners, Problem, RouteTable};
 use crate::model::merge::PortPlan;
 use crate::model::registry::Registry;
 
@@ -90,6 +91,7 @@ pub(crate) struct View<'a> {
     pub(crate) registry: &'a Registry,
     pub(crate) ports: &'a BTreeMap<u16, PortPlan>,
     pub(crate) listeners: &'a Listeners,
+    pub(crate) tables: &'a BTreeMap<Arc<str>, RouteTable>,
 }
 
 /// An object's own part of its status.

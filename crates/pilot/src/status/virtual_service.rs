@@ -1,13 +1,16 @@
 //! Status of VirtualServices: gateways and destinations that do not exist, hosts that no gateway serves,
 //! server names that belong to others, and fields that are not served yet.
 
-use tidegate_api::ObjectKey;
+use std::sync::Arc;
+
 use tidegate_api::istio::virtual_service::{Destination, HttpRoute};
+use tidegate_api::{Kind, ObjectKey};
 
 use super::{Findings, View};
+use crate::model::gateway::Gateway;
 use crate::model::host::Host;
 use crate::model::service::Discovery;
-use crate::model::virtual_service::VirtualService;
+use crate::model::virtual_service::{VirtualService, is_served};
 
 /// What is wrong with a VirtualService; `None` when no gateway of this process has to do with it.
 pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
@@ -16,6 +19,10 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
     let concerned = gateways(service, view, &mut findings);
     if !concerned {
         return None;
+    }
+    let lost: Vec<&str> = view.listeners.lost_by(key).collect();
+    if findings.faults.is_empty() && findings.missing.is_empty() && lost.is_empty() {
+        without_effect(service, view, &mut findings);
     }
     for (place, destination) in service.destinations() {
         if let Some(missing) = missing(&place, destination, service, view) {
@@ -31,10 +38,39 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
             findings.fault("NotServed", format!("http[{r}]: {fault}"));
         }
     }
-    for lost in view.listeners.lost_by(key) {
+    for lost in lost {
         findings.fault("Conflict", lost.to_owned());
     }
     Some(findings)
+}
+
+/// Rules that no server of its gateways applies, where nothing else has been said about that.
+fn without_effect(service: &VirtualService, view: View<'_>, findings: &mut Findings) {
+    let served_here = |g: &Arc<str>| served(g, view).is_some();
+    if service.in_mesh || !service.gateways.iter().all(served_here) {
+        return; // Others may apply them.
+    }
+    let tables = || {
+        let plans = service.gateways.iter().flat_map(|g| view.listeners.plans_of(g));
+        plans.filter_map(|plan| view.tables.get(plan.routes.as_ref()?))
+    };
+    if service.http.iter().any(is_served) && !tables().any(|t| t.is_claimed_by(&service.key)) {
+        findings.fault(
+            "NotApplied",
+            "http: none of the rules applies at a server that serves the hosts; it takes a server of \
+             plain HTTP, on the port and of the Gateway that the conditions name"
+                .to_owned(),
+        );
+    }
+    let carried = service.gateways.iter().any(|g| view.listeners.carry(g, &service.key));
+    if service.routes_connections() && !carried {
+        findings.fault(
+            "NotApplied",
+            "tls, tcp: none of the rules applies at a server that serves the hosts; it takes a server \
+             with tls mode PASSTHROUGH, or of TCP, on the port and of the Gateway that the conditions name"
+                .to_owned(),
+        );
+    }
 }
 
 /// Looks at the gateways that it is bound to, and answers whether any concerns this process: one that is
@@ -49,8 +85,7 @@ fn gateways(service: &VirtualService, view: View<'_>, findings: &mut Findings) -
             findings.missing.push(missing);
             continue;
         }
-        let key = ObjectKey::new(tidegate_api::Kind::Gateway, namespace, name);
-        let Some(served) = view.index.gateway(&key) else { continue };
+        let Some(served) = served(gateway, view) else { continue };
         concerned = true;
         if service.order.is_none() {
             let fault = format!(
@@ -83,6 +118,12 @@ fn gateways(service: &VirtualService, view: View<'_>, findings: &mut Findings) -
         }
     }
     concerned
+}
+
+/// A Gateway that this process serves, by `NAMESPACE/NAME`.
+fn served<'a>(gateway: &str, view: View<'a>) -> Option<&'a Gateway> {
+    let (namespace, name) = gateway.split_once('/')?;
+    view.index.gateway(&ObjectKey::new(Kind::Gateway, namespace, name))
 }
 
 /// Why a destination does not lead anywhere; `None` when it does.

@@ -1,0 +1,206 @@
+//! What is told of objects as they come, go wrong and recover, and what serves meanwhile.
+
+mod common;
+
+use common::{World, manifest, object};
+use serde_json::{Value, json};
+use tidegate_pilot::status::ConditionKind::{Reconciled, ResolvedRefs};
+use tidegate_pilot::status::Event;
+use tidegate_pilot::{Input, Options, Output};
+use tidegate_xds::ResourceType;
+
+fn gateway() -> Value {
+    let http = json!({"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]});
+    let tls = json!({
+        "port": {"number": 443, "name": "tls", "protocol": "TLS"},
+        "hosts": ["*"],
+        "tls": {"mode": "PASSTHROUGH"},
+    });
+    manifest("Gateway", "g", &json!({"servers": [http, tls]}))
+}
+
+fn service(name: &str, host: &str, path: &str) -> Value {
+    let rule = json!({
+        "match": [{"uri": {"prefix": path}}],
+        "route": [{"destination": {"host": "backend.example.org"}}],
+    });
+    manifest("VirtualService", name, &json!({"hosts": [host], "gateways": ["g"], "http": [rule]}))
+}
+
+fn entry(ports: &[u16]) -> Value {
+    let port = |n: &u16| json!({"number": n, "name": format!("p{n}"), "protocol": "HTTP"});
+    let ports: Vec<Value> = ports.iter().map(port).collect();
+    let spec = json!({"hosts": ["backend.example.org"], "ports": ports, "resolution": "DNS"});
+    manifest("ServiceEntry", "backend", &spec)
+}
+
+fn invalid(manifest: &Value, generation: i64) -> Input {
+    let errors = vec!["spec.http[0].route: Required value".to_owned()];
+    Input::Invalid { key: object(manifest).key.clone(), generation, errors }
+}
+
+fn events(output: &Output) -> Vec<&Event> {
+    output.status.iter().flat_map(|s| &s.events).collect()
+}
+
+fn host(world: &World, name: &str) -> Value {
+    world.json(ResourceType::VirtualHost, &format!("http.80/{name}:80"))
+}
+
+#[test]
+fn a_wrong_form_leaves_the_last_good_one_in_force_and_its_neighbours_alone() {
+    let (a, b) = (service("a", "a.com", "/a"), service("b", "b.com", "/b"));
+    let mut world =
+        World::with(Options::default(), &[gateway(), entry(&[80]), a.clone(), b.clone()]);
+    let before = world.bytes();
+
+    let told = world.give([invalid(&a, 2)]);
+    assert_eq!(world.bytes(), before);
+    assert_eq!((told.compiled.total(), told.status.len()), (0, 1));
+    assert_eq!(told.status[0].generation, 2);
+    assert_eq!(events(&told).len(), 1);
+    assert!(events(&told)[0].warning);
+    let fault = world.fault(&a, Reconciled).expect("it is wrong");
+    assert_eq!(fault, "Invalid: spec.http[0].route: Required value; the last good form serves on");
+    assert_eq!(world.fault(&a, ResolvedRefs), None, "the form in force is still looked at");
+    assert_eq!(world.fault(&b, Reconciled), None);
+
+    // The neighbour changes meanwhile, and what is wrong is not told again.
+    let changed = world.apply(&service("b", "b.com", "/new"));
+    assert_eq!(changed.status.len(), 1);
+
+    let recovered = world.apply(&service("a", "a.com", "/mended"));
+    assert_eq!(world.fault(&a, Reconciled), None);
+    assert!(events(&recovered).iter().all(|e| !e.warning) && events(&recovered).len() == 1);
+    assert_eq!(host(&world, "a.com")["routes"][0]["match"]["prefix"], "/mended");
+}
+
+#[test]
+fn what_was_never_good_serves_nothing() {
+    let a = service("a", "a.com", "/a");
+    let mut world = World::with(Options::default(), &[gateway()]);
+    let before = world.bytes();
+    let told = world.give([invalid(&a, 1)]);
+    assert_eq!(world.bytes(), before);
+    let fault = world.fault(&a, Reconciled).expect("it is wrong");
+    assert_eq!(fault, "Invalid: spec.http[0].route: Required value");
+    assert!(told.applied.is_empty());
+    world.delete(&a);
+    let again = world.give([invalid(&a, 1)]);
+    assert_eq!(again.status.len(), 1, "another object of the name starts from nothing");
+}
+
+#[test]
+fn a_destination_is_resolved_when_it_comes_and_missed_when_it_goes() {
+    let a = service("a", "a.com", "/a");
+    let mut world = World::with(Options::default(), &[gateway(), a.clone()]);
+    let cluster = |world: &World| {
+        host(world, "a.com")["routes"][0]["route"]["cluster"].as_str().map(str::to_owned)
+    };
+    let missed = world.fault(&a, ResolvedRefs).expect("nobody has the host");
+    assert!(missed.contains("http[0].route[0].destination: host backend.example.org not found"));
+    // It is routed all the same, to a cluster that is not there: 503, as in Istio.
+    assert_eq!(cluster(&world).as_deref(), Some("outbound|80||backend.example.org"));
+
+    let came = world.apply(&entry(&[8080]));
+    assert_eq!(world.fault(&a, ResolvedRefs), None);
+    assert_eq!(cluster(&world).as_deref(), Some("outbound|8080||backend.example.org"));
+    let about: Vec<&str> = came.status.iter().map(|s| &*s.key.name).collect();
+    assert_eq!(about, ["a", "backend"]);
+    assert_eq!(came.applied.len(), 1, "only what was given is applied");
+
+    world.apply(&entry(&[80, 8080]));
+    let open = world.fault(&a, ResolvedRefs).expect("which port?");
+    assert!(open.ends_with("host backend.example.org has several ports; say which in port.number"));
+    assert_eq!(cluster(&world).as_deref(), Some("outbound|80||backend.example.org"));
+
+    world.delete(&entry(&[80]));
+    assert!(world.fault(&a, ResolvedRefs).is_some());
+}
+
+#[test]
+fn a_gateway_that_goes_is_missed_by_those_that_it_served() {
+    let a = service("a", "a.com", "/a");
+    let mut world = World::with(Options::default(), &[gateway(), entry(&[80]), a.clone()]);
+    let gone = world.delete(&gateway());
+    let missed = world.fault(&a, ResolvedRefs).expect("no gateway");
+    assert_eq!(missed, "RefNotFound: gateways: no Gateway g in namespace default");
+    assert!(world.names(ResourceType::Listener).is_empty());
+    assert!(world.names(ResourceType::VirtualHost).is_empty());
+    assert_eq!(gone.change.remove.len(), 3, "listener, route configuration and virtual host");
+    world.apply(&gateway());
+    assert_eq!(world.fault(&a, ResolvedRefs), None);
+}
+
+#[test]
+fn what_other_proxies_serve_is_not_spoken_of() {
+    let a = service("a", "a.com", "/a");
+    let mut world = World::with(Options::default(), &[gateway(), entry(&[80]), a.clone()]);
+    let mut elsewhere = gateway();
+    elsewhere["spec"]["selector"] = json!({"istio": "egressgateway"});
+    let moved = world.apply(&elsewhere);
+    let cleared = moved.status.iter().filter(|s| s.conditions.is_empty()).count();
+    assert_eq!(cleared, 2, "the Gateway and its VirtualService: {:?}", moved.status);
+    assert!(world.names(ResourceType::Listener).is_empty());
+}
+
+#[test]
+fn rules_without_effect_are_told() {
+    let mut a = service("a", "a.com", "/a");
+    a["spec"]["http"][0]["match"][0]["port"] = json!(8080);
+    let mut world = World::with(Options::default(), &[gateway(), entry(&[80]), a.clone()]);
+    let fault = world.fault(&a, Reconciled).expect("port 8080 is not open");
+    assert!(fault.starts_with("NotApplied: http: none of the rules applies"), "{fault}");
+    a["spec"]["http"][0]["match"][0]["port"] = json!(80);
+    world.apply(&a);
+    assert_eq!(world.fault(&a, Reconciled), None);
+}
+
+#[test]
+fn a_lost_server_name_is_taken_over_when_its_holder_goes() {
+    let named = |name: &str, created: &str| {
+        let rule = json!({
+            "match": [{"sniHosts": ["a.com"]}],
+            "route": [{"destination": {"host": format!("{name}.example.org"), "port": {"number": 443}}}],
+        });
+        let spec = json!({"hosts": ["a.com"], "gateways": ["g"], "tls": [rule]});
+        let mut manifest = manifest("VirtualService", name, &spec);
+        manifest["metadata"]["creationTimestamp"] = json!(created);
+        manifest
+    };
+    let (old, new) = (named("old", "2020-01-01T00:00:00Z"), named("new", "2021-01-01T00:00:00Z"));
+    let mut world = World::with(Options::default(), &[gateway(), new.clone(), old.clone()]);
+    let cluster = |world: &World| {
+        let listener = world.json(ResourceType::Listener, "0.0.0.0_443");
+        assert_eq!(listener["filter_chains"].as_array().map(Vec::len), Some(1));
+        listener["filter_chains"][0]["filters"][0]["typed_config"]["cluster"].to_string()
+    };
+    assert!(cluster(&world).contains("old.example.org"));
+    let fault = world.fault(&new, Reconciled).expect("it lost the name");
+    assert_eq!(
+        fault,
+        "Conflict: tls[0].match[0]: connections for a.com on port 443 belong to VirtualService \
+         default/old, which is older"
+    );
+    world.delete(&old);
+    assert!(cluster(&world).contains("new.example.org"));
+    assert_eq!(world.fault(&new, Reconciled), None);
+}
+
+#[test]
+fn resources_lead_back_to_their_objects() {
+    let a = service("a", "a.com", "/a");
+    let world = World::with(Options::default(), &[gateway(), entry(&[80]), a]);
+    let owners = |kind, name: &str| {
+        let owners = world.pilot.owners(kind, name).into_iter();
+        owners.map(|key| key.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(owners(ResourceType::Listener, "0.0.0.0_80"), ["Gateway default/g"]);
+    assert_eq!(owners(ResourceType::RouteConfiguration, "http.80"), ["Gateway default/g"]);
+    assert_eq!(owners(ResourceType::VirtualHost, "http.80/a.com:80"), ["VirtualService default/a"]);
+    assert_eq!(
+        owners(ResourceType::Cluster, "outbound|80||backend.example.org"),
+        ["ServiceEntry default/backend"]
+    );
+    assert!(owners(ResourceType::Cluster, "BlackHoleCluster").is_empty());
+}
