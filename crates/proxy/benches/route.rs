@@ -1,0 +1,175 @@
+//! What a routing decision costs, and that it does not grow with the table.
+//!
+//! `cargo bench -p tidegate-proxy --bench route` prints nanoseconds per decision, the best of several runs,
+//! for tables of 1, 100 and 10,000 entries. The last column is what the largest costs beside the smallest.
+
+#![allow(missing_docs, reason = "a program, not an interface")]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidegate_proxy::http::RequestHead;
+use tidegate_proxy::route::{
+    Action, Condition, Direct, Field, HeaderCondition, HeaderTest, HostChange, Mutations,
+    PathMatch, Pattern, Route, RouteMatch, RouteTable, TextMatch, VirtualHost,
+};
+
+const SIZES: [usize; 3] = [1, 100, 10_000];
+const RUNS: usize = 7;
+
+fn main() {
+    println!("{:<34}{:>10}{:>10}{:>10}{:>8}", "ns per decision", 1, 100, 10_000, "ratio");
+    for (name, make) in CASES {
+        let costs = SIZES.map(|size| cost(&make(size)));
+        let ratio = costs[2] / costs[0];
+        println!("{name:<34}{:>10.1}{:>10.1}{:>10.1}{ratio:>8.2}", costs[0], costs[1], costs[2]);
+    }
+    println!("\n{:<34}{:>10}{:>10}{:>10}", "microseconds per change", 1, 100, 10_000);
+    let costs = SIZES.map(swap_cost);
+    println!(
+        "{:<34}{:>10.1}{:>10.1}{:>10.1}",
+        "one virtual host of many", costs[0], costs[1], costs[2]
+    );
+    let costs = SIZES.map(build_cost);
+    println!(
+        "{:<34}{:>10.1}{:>10.1}{:>10.1}",
+        "one virtual host of many routes", costs[0], costs[1], costs[2]
+    );
+}
+
+/// A table and the request that is hardest for it.
+type Case = (RouteTable, RequestHead);
+
+const CASES: [(&str, fn(usize) -> Case); 8] = [
+    ("hosts, exact", |n| {
+        let hosts =
+            (0..n).map(|i| host(i, &format!("host-{i}.example.com"), vec![route(prefix("/"))]));
+        (table(hosts), head(&format!("host-{}.example.com", n - 1), "/"))
+    }),
+    ("hosts, *.suffix", |n| {
+        let hosts =
+            (0..n).map(|i| host(i, &format!("*.host-{i}.example.com"), vec![route(prefix("/"))]));
+        (table(hosts), head(&format!("www.host-{}.example.com", n - 1), "/"))
+    }),
+    ("routes, exact paths", |n| one_host(n, |i| route(PathMatch::Exact(path(i))))),
+    ("routes, prefixes", |n| one_host(n, |i| route(PathMatch::Prefix(path(i))))),
+    ("routes, separated prefixes", |n| one_host(n, |i| route(PathMatch::SeparatedPrefix(path(i))))),
+    ("routes, patterns with a beginning", |n| {
+        one_host(n, |i| {
+            let source = format!("{}(/[0-9]+)?", String::from_utf8_lossy(&path(i)));
+            route(PathMatch::Regex(Pattern::new(&source).expect("valid")))
+        })
+    }),
+    ("routes, prefixes of each other", |n| {
+        // A path of 100 segments at most: as deep as clients go.
+        let deep = |i: usize| PathMatch::Prefix("/seg".repeat(i % 100 + 1).into_bytes().into());
+        let routes = (0..n).rev().map(|i| route(deep(i))).collect();
+        (table(std::iter::once(host(0, "*", routes))), head("h", &"/seg".repeat(100)))
+    }),
+    ("routes, one path, header values", |n| {
+        let by_value = |i: usize| {
+            let test = HeaderTest::Text(TextMatch::Exact(i.to_string().into_bytes().into()));
+            let field = Field::new("x-tenant");
+            let condition = HeaderCondition { field, test, invert: false, absent_is_empty: false };
+            with_conditions(prefix("/"), vec![Condition::Header(condition)])
+        };
+        let routes = (0..n).map(by_value).collect();
+        let mut head = head("h", "/");
+        head.headers.append(b"x-tenant", (n - 1).to_string().as_bytes());
+        (table(std::iter::once(host(0, "*", routes))), head)
+    }),
+];
+
+fn path(i: usize) -> Box<[u8]> {
+    format!("/api/v1/service-{i:05}").into_bytes().into()
+}
+
+fn prefix(path: &str) -> PathMatch {
+    PathMatch::Prefix(path.as_bytes().into())
+}
+
+fn route(path: PathMatch) -> Arc<Route> {
+    with_conditions(path, Vec::new())
+}
+
+fn with_conditions(path: PathMatch, conditions: Vec<Condition>) -> Arc<Route> {
+    Arc::new(Route {
+        name: "".into(),
+        matcher: RouteMatch { path, ignore_case: false, conditions },
+        action: Action::Direct(Direct { status: 200, body: Default::default() }),
+        request_headers: Mutations::default(),
+        response_headers: Mutations::default(),
+    })
+}
+
+fn host(i: usize, domain: &str, routes: Vec<Arc<Route>>) -> Arc<VirtualHost> {
+    Arc::new(VirtualHost::new(i.to_string().into(), vec![domain.into()], routes))
+}
+
+fn table(hosts: impl Iterator<Item = Arc<VirtualHost>>) -> RouteTable {
+    let changes = hosts.map(|host| HostChange::Put(Arc::clone(&host.name), host)).collect();
+    RouteTable::default().with(changes).0
+}
+
+fn one_host(n: usize, make: impl Fn(usize) -> Arc<Route>) -> Case {
+    let routes = (0..n).map(make).collect();
+    let last = String::from_utf8_lossy(&path(n - 1)).into_owned();
+    (table(std::iter::once(host(0, "*", routes))), head("h", &last))
+}
+
+/// A request as a browser sends it.
+fn head(authority: &str, path: &str) -> RequestHead {
+    let mut head = RequestHead::default();
+    head.set_method(b"GET");
+    head.set_authority(authority.as_bytes());
+    head.set_path(path.as_bytes());
+    for (name, value) in [
+        ("user-agent", "Mozilla/5.0 (X11; Linux x86_64)"),
+        ("accept", "*/*"),
+        ("accept-encoding", "gzip, br"),
+        ("cookie", "session=0123456789abcdef"),
+        ("x-forwarded-proto", "https"),
+    ] {
+        head.headers.append(name.as_bytes(), value.as_bytes());
+    }
+    head
+}
+
+/// Nanoseconds per decision.
+fn cost((table, head): &Case) -> f64 {
+    best(20_000, || {
+        black_box(table.decide(black_box(head), 0));
+    }) * 1e9
+}
+
+/// Microseconds to replace one of `n` virtual hosts by another with the same domains.
+fn swap_cost(n: usize) -> f64 {
+    let table =
+        table((0..n).map(|i| host(i, &format!("host-{i}.example.com"), vec![route(prefix("/"))])));
+    let new = host(n / 2, &format!("host-{}.example.com", n / 2), vec![route(prefix("/new"))]);
+    best(100, || {
+        let change = HostChange::Put(Arc::clone(&new.name), Arc::clone(&new));
+        black_box(table.with(vec![change]));
+    }) * 1e6
+}
+
+/// Microseconds to index a virtual host of `n` routes.
+fn build_cost(n: usize) -> f64 {
+    let routes: Vec<_> = (0..n).map(|i| route(PathMatch::Prefix(path(i)))).collect();
+    best(20, || {
+        black_box(host(0, "*", routes.clone()));
+    }) * 1e6
+}
+
+/// Seconds per call in the best run.
+fn best(calls: u32, mut call: impl FnMut()) -> f64 {
+    let run = |_| {
+        let start = Instant::now();
+        for _ in 0..calls {
+            call();
+        }
+        start.elapsed() / calls
+    };
+    (0..RUNS).map(run).min().unwrap_or(Duration::ZERO).as_secs_f64()
+}
