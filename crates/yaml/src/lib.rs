@@ -10,6 +10,8 @@
 //! One thing is stricter: a key that stands twice in one mapping is an error that names both places, where
 //! kubectl silently keeps the last.
 //!
+//! One thing is laxer: a tab in front of a document's first key counts as space, which kubectl refuses.
+//!
 //! Documents are taken apart before they are parsed, so that one that is broken leaves its neighbours whole.
 //!
 //! ```
