@@ -16,8 +16,8 @@ pub use self::up::UpArgs;
 pub use self::values::{AccessLogFile, PortMap};
 use crate::failure::Outcome;
 
-const ABOUT: &str = "Istio's gateways in one program: ingress and egress, described with Istio's own \
-                     resources, on a laptop, a virtual machine or in a cluster.";
+const ABOUT: &str = "Istio's gateways in one program, described with Istio's own resources: an API for \
+                     kubectl, a control plane and a data plane.";
 
 const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
   # Everything in one process, with origins to try it on; then use kubectl in another terminal

@@ -30,8 +30,8 @@ const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
   tidegate up --access-log /var/log/tidegate.log --access-log-format istio-1.1
 
 \x1b[1mPorts:\x1b[0m
-  6443 API, 15000 admin, 15021 health; Gateways' ports as they say. Without the right to bind 80 and 443
-  they are bound at 8080 and 8443.
+  6443 API, 15000 admin, 15021 health, and what Gateways say.
+  Without the right to bind 80 and 443 they are bound at 8080 and 8443.
 
 \x1b[1mSignals:\x1b[0m
   SIGTERM, SIGINT  stop accepting, finish what is in flight, end; a second one ends at once

@@ -48,7 +48,8 @@ fn age(store: &Store) -> Timestamp {
 async fn enter(store: &Store, batch: Batch) {
     let color = io::stderr().is_terminal();
     for finding in batch.findings {
-        tracing::warn!("{}", finding.render(color).trim_end());
+        // It says itself how bad it is, and shows the lines.
+        eprintln!("{}", finding.render(color).trim_end());
     }
     for change in batch.changes {
         store.push(push(change)).await;

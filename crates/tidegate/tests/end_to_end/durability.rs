@@ -46,7 +46,7 @@ async fn an_answered_write_survives_kill_9() {
         }
         // At least one write, then the axe falls at an arbitrary moment of the next ones.
         kept.push(answered.recv().await.expect("a write"));
-        tokio::time::sleep(Duration::from_micros(fastrand_like(round))).await;
+        tokio::time::sleep(Duration::from_micros(pause_before_kill(round))).await;
         let place = gateway.place();
         gateway.process.kill().await;
         tasks.join_all().await;
@@ -73,7 +73,7 @@ async fn an_answered_write_survives_kill_9() {
 }
 
 /// A fixed sequence of pauses up to 20 ms, in microseconds.
-fn fastrand_like(round: usize) -> u64 {
+fn pause_before_kill(round: usize) -> u64 {
     (round as u64).wrapping_mul(6_364_136_223_846_793_005).rotate_left(17) % 20_000
 }
 

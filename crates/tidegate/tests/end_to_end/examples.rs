@@ -80,5 +80,5 @@ async fn the_bootstrap_starts_the_data_plane() {
     let proxy = Process::spawn(command);
     eventually(PATIENCE, || async { tokio::net::TcpStream::connect(http_at).await }).await;
     assert_eq!(client::get(http_at, "any.example", "/").await.status, 200, "{proxy}");
-    assert_eq!(client::get(admin_at, "admin", "/ready").await.status, 200, "{proxy}");
+    assert_eq!(client::get(admin_at, "127.0.0.1", "/ready").await.status, 200, "{proxy}");
 }

@@ -1,7 +1,9 @@
 //! Objects that come, change and go under load: no request fails, and what is wrong takes down itself alone.
 
 use serde_json::json;
-use tidegate_testing::origin::{Origin, echo};
+use tidegate_testing::client::Client;
+use tidegate_testing::dns::{Answer, Dns};
+use tidegate_testing::origin::{Origin, Script, echo};
 use tidegate_testing::tools::Tool;
 use tidegate_testing::{PATIENCE, eventually};
 
@@ -63,6 +65,13 @@ async fn status_says_when_every_worker_serves_it() {
         api.create("virtualservices", &objects::route(&name, "web", &host, &host)).await;
         api.wait_for(&format!("{NETWORKING}/virtualservices/{name}"), &served).await;
         assert_eq!(gateway.get(&host, "/").await.status, 200, "{host}");
+
+        let other = format!("other-{host}");
+        let change = json!({ "spec": { "hosts": [host, other] } });
+        let path = format!("{NETWORKING}/virtualservices/{name}");
+        api.send("PATCH", &path, &change.to_string()).await;
+        api.wait_for(&path, &served).await;
+        assert_eq!(gateway.get(&other, "/").await.status, 200, "{other}");
     }
 }
 
@@ -129,4 +138,65 @@ async fn objects_of_files_are_read_only_and_say_where_they_stand() {
     assert!(object["metadata"]["annotations"].to_string().contains("web.yaml:1"), "{object:#}");
     let refused = api.try_send("DELETE", &path, "").await.expect("an answer");
     assert!(refused.status >= 400 && refused.text().contains("web.yaml:1"), "{}", refused.text());
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_outlives_changes() {
+    let upgrade =
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let script = Script::new().read_head().send(upgrade).read(4).send("pong").read_to_end();
+    let origin = Origin::start().script(script).await;
+    let gateway = Gateway::start(&[]).await;
+    let mut api = Api::of(&gateway).await;
+    api.create("gateways", &objects::gateway("web", 80, &["*"])).await;
+    api.create("serviceentries", &objects::host("a", "a.internal", origin.address())).await;
+    let route = objects::route("a", "web", "a.example", "a.internal");
+    api.create("virtualservices", &route).await;
+    let path = format!("{NETWORKING}/virtualservices/a");
+    api.wait_for(&path, &[("Programmed", "True")]).await;
+
+    let mut client = Client::connect(gateway.http).await;
+    let request = "GET /chat HTTP/1.1\r\nHost: a.example\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    assert_eq!(client.request(request).await.status, 101);
+    for round in 0..20 {
+        let name = format!("b{round}");
+        let host = format!("{name}.example");
+        let change = json!({ "spec": { "hosts": ["a.example", format!("a{round}.example")] } });
+        api.send("PATCH", &path, &change.to_string()).await;
+        api.create("virtualservices", &objects::route(&name, "web", &host, "a.internal")).await;
+        let neighbour = format!("{NETWORKING}/virtualservices/{name}");
+        api.wait_for(&neighbour, &[("Programmed", "True")]).await;
+    }
+    // The route that the connection came in by is gone altogether, too.
+    api.send("DELETE", &path, "").await;
+    gateway.answers("a.example", "/", 404).await;
+    client.send("ping").await;
+    assert_eq!(client.read_exact(4).await.expect("an answer"), b"pong");
+}
+
+#[tokio::test]
+async fn names_are_asked_of_the_given_server_and_kept_while_it_fails() {
+    let origin = Origin::start().http(echo).await;
+    let dns = Dns::start().await;
+    dns.set("origin.test", Answer::address(origin.address().ip(), 1));
+    let gateway = Gateway::start(&["--dns-server", &dns.address().to_string()]).await;
+    let mut api = Api::of(&gateway).await;
+    api.create("gateways", &objects::gateway("web", 80, &["*"])).await;
+    let mut entry = objects::host("a", "origin.test", origin.address());
+    entry["spec"]["resolution"] = json!("DNS");
+    entry["spec"]["endpoints"] = json!([]);
+    entry["spec"]["ports"][0]["number"] = json!(origin.address().port());
+    entry["spec"]["ports"][0]["targetPort"] = json!(null);
+    let mut route = objects::route("a", "web", "a.example", "origin.test");
+    route["spec"]["http"][0]["route"][0]["destination"]["port"]["number"] =
+        json!(origin.address().port());
+    api.create("serviceentries", &entry).await;
+    api.create("virtualservices", &route).await;
+    gateway.answers("a.example", "/", 200).await;
+
+    dns.set("origin.test", Answer::Failure);
+    let asked = dns.asked("origin.test");
+    // Asked again in vain, by its time to live: the last good address serves on.
+    eventually(PATIENCE, || async { dns.asked("origin.test") > asked + 1 }).await;
+    assert_eq!(gateway.get("a.example", "/").await.status, 200);
 }

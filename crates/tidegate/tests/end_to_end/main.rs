@@ -6,4 +6,5 @@ mod durability;
 mod examples;
 mod guide_000;
 mod live_change;
+mod readme;
 mod support;

@@ -6,10 +6,11 @@
 mod outgoing;
 mod programmed;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::thread;
 
+use tidegate_api::ObjectKey;
 use tidegate_apiserver::store::{Changes, Condition, Note, Store, Tone};
 use tidegate_pilot::status::{ConditionKind, StatusUpdate};
 use tidegate_pilot::{Input, Options, Pilot};
@@ -22,6 +23,8 @@ use self::outgoing::Update;
 use self::programmed::{Programmed, Told};
 use crate::ended::{self, Ended};
 
+/// Pilot's reason when the last good form of an object serves on.
+const REFUSED_AS_A_WHOLE: &str = "Invalid";
 /// Changes compiled in one step: enough to make bursts cheap, few enough to keep each step short.
 const BATCH: usize = 1024;
 
@@ -44,6 +47,7 @@ pub fn start(
         pilot: Pilot::new(options),
         snapshot,
         programmed: Programmed::default(),
+        faults: HashMap::new(),
         outgoing,
     };
     let (alive, ended) = ended::pair();
@@ -60,6 +64,8 @@ struct Control {
     pilot: Pilot,
     snapshot: Snapshot,
     programmed: Programmed,
+    /// Objects that are not in force as they were written, with the reason.
+    faults: HashMap<ObjectKey, String>,
     outgoing: Outgoing,
 }
 
@@ -112,20 +118,43 @@ impl Control {
                 Change::Apply(object) => {
                     versions.insert(object.key.clone(), object.resource_version);
                 }
-                Change::Delete(key) => self.programmed.forget(key),
+                Change::Delete(key) => {
+                    self.programmed.forget(key);
+                    self.faults.remove(key);
+                }
                 Change::Invalid { .. } | Change::Synced => {}
             }
         }
         let output = self.pilot.apply(batch.into_iter().filter_map(input));
         let generation = self.snapshot.publish(output.change);
+        let mut applied: BTreeMap<ObjectKey, i64> = output.applied.into_iter().collect();
         for status in output.status {
+            if self.note_fault(&status) {
+                applied.insert(status.key.clone(), status.generation);
+            }
             let version = versions.get(&status.key).copied();
             self.outgoing.push(status.key.clone(), update(status, version));
         }
-        self.programmed.applied(generation, output.applied);
+        self.programmed.applied(generation, applied.into_iter().collect());
         // What changes nothing for the proxy is served already, and no verdict will say so again.
         self.hear();
         generation
+    }
+
+    /// Remembers whether an object is in force as it was written; true when that changed. A form that was
+    /// refused as a whole does not count: the one before it is in force.
+    fn note_fault(&mut self, status: &StatusUpdate) -> bool {
+        let fault = status.conditions.iter().find(|condition| {
+            condition.kind == ConditionKind::Reconciled
+                && !condition.holds
+                && condition.reason != REFUSED_AS_A_WHOLE
+        });
+        let fault = fault.map(|condition| condition.message.clone());
+        let before = match &fault {
+            Some(fault) => self.faults.insert(status.key.clone(), fault.clone()),
+            None => self.faults.remove(&status.key),
+        };
+        before != fault && !status.conditions.is_empty()
     }
 
     fn hear(&mut self) {
@@ -133,8 +162,8 @@ impl Control {
         let told = self.programmed.heard(&verdicts, |kind, name| self.pilot.owners(kind, name));
         drop(verdicts);
         for told in told {
-            let key = told.key.clone();
-            self.outgoing.push(key, programmed(told));
+            let update = programmed(&told, self.faults.get(&told.key));
+            self.outgoing.push(told.key, update);
         }
     }
 }
@@ -183,23 +212,28 @@ fn not_served_here(name: &'static str) -> Condition {
 }
 
 /// The condition `Programmed`, and an event when the proxy refuses.
-fn programmed(told: Told) -> Update {
-    let (holds, reason, message) = match told.refusal {
-        None => (true, "Served", "every worker serves it".to_owned()),
-        Some(refusal) => (false, "Refused", refusal),
+fn programmed(told: &Told, fault: Option<&String>) -> Update {
+    let (reason, message) = match (&told.refusal, fault) {
+        (Some(refusal), _) => ("Refused", refusal.clone()),
+        (None, Some(fault)) => ("NotReconciled", format!("not in force as it is written: {fault}")),
+        (None, None) => ("Served", "every worker serves it".to_owned()),
     };
-    let note = Note {
-        about: told.key,
+    let note = told.refusal.is_some().then(|| Note {
+        about: told.key.clone(),
         tone: Tone::Warning,
-        reason: "Refused".to_owned(),
+        reason: reason.to_owned(),
         message: message.clone(),
+    });
+    let condition = Condition {
+        name: "Programmed",
+        holds: Some(reason == "Served"),
+        reason: reason.to_owned(),
+        message,
     };
-    let condition =
-        Condition { name: "Programmed", holds: Some(holds), reason: reason.to_owned(), message };
     Update {
         generation: told.generation,
         conditions: vec![condition],
-        notes: if holds { Vec::new() } else { vec![note] },
+        notes: note.into_iter().collect(),
         good: None,
     }
 }

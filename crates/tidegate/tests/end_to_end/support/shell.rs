@@ -11,7 +11,7 @@ use tokio::process::Command;
 
 use super::Gateway;
 
-/// A shell with the gateway's exports and the tools that a test needs on its PATH.
+/// A shell at the repository's root, with the gateway's exports, tidegate and the tools that a test needs on its PATH.
 pub struct Shell {
     exports: BTreeMap<String, String>,
     home: TempDir,
@@ -26,6 +26,7 @@ impl Shell {
             let program: PathBuf = tool.need()?;
             symlink(program, home.path().join(tool.name())).expect("a link");
         }
+        symlink(env!("CARGO_BIN_EXE_tidegate"), home.path().join("tidegate")).expect("a link");
         let path = std::env::var("PATH").unwrap_or_default();
         let path = format!("{}:{path}", home.path().display());
         Some(Self { exports: gateway.exports.clone(), home, path })
@@ -36,6 +37,7 @@ impl Shell {
         let mut command = Command::new("bash");
         command
             .args(["-c", script])
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
             .envs(&self.exports)
             .env("PATH", &self.path)
             .env("HOME", self.home.path())
