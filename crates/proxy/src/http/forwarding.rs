@@ -28,12 +28,17 @@ const STEERING: [&[u8]; 14] = [
     b"x-envoy-upstream-alt-stat-name",
     b"x-envoy-upstream-rq-timeout-ms",
 ];
-const STEERING_MORE: [&[u8]; 4] = [
+const STEERING_MORE: [&[u8]; 5] = [
+    b"x-envoy-original-path",
     b"x-envoy-upstream-rq-per-try-timeout-ms",
     b"x-envoy-upstream-rq-timeout-alt-response",
     b"x-envoy-retriable-status-codes",
     b"x-envoy-retriable-header-names",
 ];
+
+/// Those among them that are dropped behind another proxy, too.
+const STEERING_ALWAYS: [&[u8]; 3] =
+    [b"x-envoy-internal", b"x-envoy-retry-on", b"x-envoy-upstream-rq-timeout-ms"];
 
 /// Removes the fields that concern one connection only (RFC 9110 section 7.6.1), those that `Connection`
 /// names among them. `upgrade` keeps `Upgrade`, which then goes on to the next hop.
@@ -45,19 +50,25 @@ pub fn strip_hop_by_hop(headers: &mut Headers, upgrade: bool) {
         .filter(|token| Known::of(token) == Known::Other && !is_option(token))
         .map(<[u8]>::to_vec)
         .collect();
-    headers.retain(|known, _, value| match known {
+    let trailers = headers
+        .get_known(Known::Te)
+        .is_some_and(|te| tokens(te).any(|coding| coding.eq_ignore_ascii_case(b"trailers")));
+    headers.retain(|known, _, _| match known {
         Known::Connection
         | Known::KeepAlive
         | Known::ProxyConnection
         | Known::TransferEncoding
         | Known::Http2Settings => false,
         Known::Upgrade => upgrade,
-        // The only coding that means something end to end.
-        Known::Te => value.eq_ignore_ascii_case(b"trailers"),
+        Known::Te => false,
         _ => true,
     });
     for name in nominated {
         headers.remove(&name);
+    }
+    // The only coding that means something end to end.
+    if trailers {
+        headers.append(b"te", b"trailers");
     }
 }
 
@@ -79,7 +90,11 @@ pub fn request(
     strip_hop_by_hop(&mut head.headers, upgrade);
     let scheme = head.scheme;
     let headers = &mut head.headers;
-    headers.remove(b"expect");
+    if headers.get_known(Known::Expect).is_some_and(|e| e.eq_ignore_ascii_case(b"100-continue")) {
+        headers.remove(b"expect");
+    }
+    // Only a proxy that has verified a certificate may speak of it; this one does not.
+    headers.remove(b"x-forwarded-client-cert");
     let client = if manager.use_remote_address {
         let client = match manager.trusted_hops {
             0 => peer,
@@ -100,6 +115,15 @@ pub fn request(
     } else {
         if headers.get_known(Known::ForwardedProto).is_none() {
             set_proto(headers, scheme);
+        }
+        // The hop in front is trusted with the scheme, not with how the proxy is to act.
+        head.scheme = match headers.get_known(Known::ForwardedProto) {
+            Some(b"https") => Scheme::Https,
+            Some(b"http") => Scheme::Http,
+            _ => scheme,
+        };
+        for name in STEERING_ALWAYS {
+            headers.remove(name);
         }
         nth_from_end(headers, manager.trusted_hops).map_or(peer, |ip| SocketAddr::new(ip, 0))
     };

@@ -34,6 +34,8 @@ pub enum Reset {
     ConnectTimeout,
     /// The endpoint closed the connection.
     Termination,
+    /// The endpoint reset the stream.
+    Remote,
     /// The endpoint refused the stream.
     Refused,
     /// The endpoint broke the protocol.
@@ -94,6 +96,8 @@ impl LocalReply {
                 (431, "Request Header Fields Too Large", "http1.too_many_headers")
             }
             BadMessage::Coding => (501, "Not Implemented", "http1.invalid_transfer_encoding"),
+            BadMessage::NoHost => (400, "", "missing_host_header"),
+            BadMessage::Fragment => (400, "", "path_normalization_failed"),
             BadMessage::Host => (400, "Bad Request", "http1.invalid_host"),
             BadMessage::Target => (400, "Bad Request", "http1.invalid_url"),
             BadMessage::Length => (400, "Bad Request", "http1.content_length_not_allowed"),
@@ -121,8 +125,8 @@ impl LocalReply {
 
     /// 408: the request, or its head, did not arrive in time.
     #[must_use]
-    pub fn request_timeout(details: &'static str) -> Self {
-        let reply = Self::new(408, "request timeout", ResponseFlags::NONE, details);
+    pub fn request_timeout(details: &'static str, words: &'static str) -> Self {
+        let reply = Self::new(408, words, ResponseFlags::NONE, details);
         Self { close: true, ..reply }
     }
 
@@ -187,6 +191,12 @@ impl LocalReply {
                 "connection termination",
                 "upstream_reset_before_response_started{connection_termination}",
             ),
+            Reset::Remote => (
+                503,
+                ResponseFlags::UPSTREAM_REMOTE_RESET,
+                "remote reset",
+                "upstream_reset_before_response_started{remote_reset}",
+            ),
             Reset::Refused => (
                 503,
                 ResponseFlags::UPSTREAM_REMOTE_RESET,
@@ -210,14 +220,17 @@ impl LocalReply {
     pub fn write(&self, head: &mut ResponseHead) {
         head.clear();
         head.status = self.status;
-        let mut length = Vec::with_capacity(8);
-        super::h1::encode::push_decimal(&mut length, self.body.len() as u64);
-        head.headers.append(b"content-length", &length);
         if !self.body.is_empty() {
+            let mut length = Vec::with_capacity(8);
+            super::h1::encode::push_decimal(&mut length, self.body.len() as u64);
+            head.headers.append(b"content-length", &length);
             head.headers.append(b"content-type", b"text/plain");
         }
         if let Some(location) = &self.location {
             head.headers.append(b"location", location);
+        }
+        if self.flags == ResponseFlags::UPSTREAM_OVERFLOW {
+            head.headers.append(b"x-envoy-overloaded", b"true");
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::config::listener::{EscapedSlashes, HttpManager, StripPort};
 /// `normalize_path`, `merge_slashes` and `path_with_escaped_slashes_action`). The query is not touched.
 ///
 /// # Errors
-/// An answer of our own: 400 for a path that cannot be normalised or has refused escapes, a redirect to the
+/// An answer of our own: 400 for a path with an escaped NUL or refused escapes, a redirect to the
 /// path without escaped slashes.
 pub fn normalize(head: &mut RequestHead, manager: &HttpManager) -> Result<(), LocalReply> {
     let target = head.path();
@@ -33,8 +33,10 @@ pub fn normalize(head: &mut RequestHead, manager: &HttpManager) -> Result<(), Lo
         path = unescape_slashes(&path);
     }
     if manager.normalize_path {
-        path = remove_dots(&decode_unreserved(&path))
-            .ok_or_else(|| bad_path("path_normalization_failed"))?;
+        if memchr::memmem::find(&path, b"%00").is_some() {
+            return Err(bad_path("path_normalization_failed"));
+        }
+        path = remove_dots(&decode_unreserved(&path));
     }
     if manager.merge_slashes {
         path.dedup_by(|a, b| *a == b'/' && *b == b'/');
@@ -67,12 +69,19 @@ pub fn strip_port(head: &mut RequestHead, manager: &HttpManager, port: u16) {
 }
 
 fn bad_path(details: &'static str) -> LocalReply {
-    LocalReply::new(400, "", ResponseFlags::NONE, details)
+    let reply = LocalReply::new(400, "", ResponseFlags::NONE, details);
+    LocalReply { close: true, ..reply }
 }
 
 /// Whether normalising could change anything: nearly never, so it is asked first.
 fn needs_normalizing(path: &[u8]) -> bool {
-    memchr::memchr2(b'%', b'\\', path).is_some() || memchr::memmem::find(path, b"/.").is_some()
+    path.iter().any(|&byte| byte == b'%' || byte == b'\\' || must_be_escaped(byte))
+        || memchr::memmem::find(path, b"/.").is_some()
+}
+
+/// Characters that no path may hold as they are (RFC 3986 section 3.3) and that clients send nonetheless.
+fn must_be_escaped(byte: u8) -> bool {
+    matches!(byte, b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}')
 }
 
 fn has_escaped_slash(path: &[u8]) -> bool {
@@ -86,7 +95,7 @@ fn unescape_slashes(path: &[u8]) -> Vec<u8> {
     while let Some((&byte, tail)) = rest.split_first() {
         let escape = rest.get(..3).unwrap_or_default();
         if escape.eq_ignore_ascii_case(b"%2f") || escape.eq_ignore_ascii_case(b"%5c") {
-            out.push(b'/');
+            out.push(if escape[1] == b'2' { b'/' } else { b'\\' });
             rest = &rest[3..];
         } else {
             out.push(byte);
@@ -96,7 +105,7 @@ fn unescape_slashes(path: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Decodes escapes of unreserved characters, writes other escapes in upper case, and `\` as `/`.
+/// Decodes escapes of unreserved characters, escapes what must be escaped, and writes `\` as `/`.
 fn decode_unreserved(path: &[u8]) -> Vec<u8> {
     let hex = |byte: u8| (byte as char).to_digit(16);
     let mut out = Vec::with_capacity(path.len());
@@ -111,9 +120,13 @@ fn decode_unreserved(path: &[u8]) -> Vec<u8> {
                 if decoded.is_ascii_alphanumeric() || matches!(decoded, b'-' | b'.' | b'_' | b'~') {
                     out.push(decoded);
                 } else {
-                    out.extend(rest[..3].to_ascii_uppercase());
+                    out.extend_from_slice(&rest[..3]);
                 }
                 rest = &rest[3..];
+            }
+            None if must_be_escaped(byte) => {
+                out.extend_from_slice(format!("%{byte:02X}").as_bytes());
+                rest = tail;
             }
             None => {
                 out.push(if byte == b'\\' { b'/' } else { byte });
@@ -124,8 +137,8 @@ fn decode_unreserved(path: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Removes dot segments (RFC 3986 section 5.2.4); `None` when `..` would lead above the root.
-fn remove_dots(path: &[u8]) -> Option<Vec<u8>> {
+/// Removes dot segments (RFC 3986 section 5.2.4); `..` at the root stays there.
+fn remove_dots(path: &[u8]) -> Vec<u8> {
     let mut out: Vec<&[u8]> = Vec::new();
     let mut segments = path[1..].split(|&byte| byte == b'/').peekable();
     while let Some(segment) = segments.next() {
@@ -134,7 +147,7 @@ fn remove_dots(path: &[u8]) -> Option<Vec<u8>> {
             b"." if last => out.push(b""),
             b"." => {}
             b".." => {
-                out.pop()?;
+                out.pop();
                 if last {
                     out.push(b"");
                 }
@@ -150,16 +163,16 @@ fn remove_dots(path: &[u8]) -> Option<Vec<u8>> {
     if path.is_empty() {
         path.push(b'/');
     }
-    Some(path)
+    path
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn normal(path: &str) -> Option<String> {
-        let path = remove_dots(&decode_unreserved(path.as_bytes()))?;
-        Some(String::from_utf8(path).unwrap())
+    fn normal(path: &str) -> String {
+        let path = remove_dots(&decode_unreserved(path.as_bytes()));
+        String::from_utf8(path).unwrap()
     }
 
     #[test]
@@ -174,21 +187,22 @@ mod tests {
             ("/a//b", "/a//b"),
             ("/%41%2e%2E/x", "/A../x"),
             ("/a/%2e%2e/b", "/b"),
-            ("/a%2fb", "/a%2Fb"),
+            ("/a%2fb", "/a%2fb"),
+            ("/a|b", "/a%7Cb"),
+            ("/..", "/"),
+            ("/a/../../b", "/b"),
+            ("/%2e%2e/etc", "/etc"),
             ("/a\\b", "/a/b"),
             ("/a%zz", "/a%zz"),
             ("/.hidden", "/.hidden"),
         ] {
-            assert_eq!(normal(path).as_deref(), Some(expected), "{path}");
-        }
-        for path in ["/..", "/a/../../b", "/%2e%2e/etc"] {
-            assert_eq!(normal(path), None, "{path}");
+            assert_eq!(normal(path), expected, "{path}");
         }
     }
 
     #[test]
     fn escaped_slashes_are_seen_in_any_case() {
         assert!(has_escaped_slash(b"/a%2Fb") && has_escaped_slash(b"/a%5c"));
-        assert_eq!(unescape_slashes(b"/a%2fb%5Cc%20"), b"/a/b/c%20");
+        assert_eq!(unescape_slashes(b"/a%2fb%5Cc%20"), b"/a/b\\c%20");
     }
 }

@@ -164,7 +164,11 @@ impl Http1Upstream {
             (false, true) => ConnectionHeader::Close,
             (false, false) => ConnectionHeader::None,
         };
-        self.lease.start_request(head, body && !sized, connection);
+        let chunked = body && !sized;
+        // Methods that usually come with content say that there is none (RFC 9110 section 8.6).
+        let bare = matches!(head.method(), b"GET" | b"HEAD" | b"DELETE" | b"CONNECT" | b"TRACE");
+        let empty = !body && !sized && !bare && !upgrade;
+        self.lease.start_request(head, chunked, empty, connection);
     }
 
     fn poll_response(

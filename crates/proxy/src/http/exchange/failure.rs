@@ -5,6 +5,7 @@ use crate::accesslog::Field;
 use crate::http::limits::Expired;
 use crate::http::local::{LocalReply, Reset};
 use crate::http::stream::{Downstream, RecvError};
+use crate::route::Route;
 use crate::upstream::LocalCluster;
 use crate::upstream::pool::{ConnectError, Pool};
 
@@ -13,6 +14,7 @@ impl<D: Downstream> Exchange<'_, D> {
     pub(super) async fn connect_failed(
         &mut self,
         pool: &Pool,
+        route: &Route,
         error: &ConnectError,
     ) -> Result<(), Broken> {
         self.journal.upstream_remote(pool.endpoint.address);
@@ -24,15 +26,19 @@ impl<D: Downstream> Exchange<'_, D> {
                 Reset::ConnectFailure
             }
         };
-        self.reply(LocalReply::upstream_reset(reset)).await
+        self.reply_on(route, LocalReply::upstream_reset(reset)).await
     }
 
     /// The client broke off, or broke the protocol, inside its request.
-    pub(super) async fn client_failed(&mut self, error: &RecvError) -> Result<(), Broken> {
+    pub(super) async fn client_failed(
+        &mut self,
+        route: &Route,
+        error: &RecvError,
+    ) -> Result<(), Broken> {
         match error {
             RecvError::Bad(reason) => {
                 self.http.stats.downstream_cx_protocol_error.inc();
-                self.reply(LocalReply::bad_message(*reason)).await
+                self.reply_on(route, LocalReply::bad_message(*reason)).await
             }
             _ => Err(self.lose_client()),
         }
@@ -42,6 +48,7 @@ impl<D: Downstream> Exchange<'_, D> {
     pub(super) async fn expired(
         &mut self,
         cluster: &LocalCluster,
+        route: &Route,
         expired: Expired,
     ) -> Result<(), Broken> {
         let reply = match expired {
@@ -51,7 +58,7 @@ impl<D: Downstream> Exchange<'_, D> {
             }
             Expired::Request => {
                 self.http.stats.downstream_rq_timeout.inc();
-                LocalReply::request_timeout("request_overall_timeout")
+                LocalReply::request_timeout("request_overall_timeout", "request timeout")
             }
             Expired::Age => {
                 self.http.stats.downstream_rq_max_duration_reached.inc();
@@ -62,6 +69,6 @@ impl<D: Downstream> Exchange<'_, D> {
                 LocalReply::idle_timeout(self.down.received_all())
             }
         };
-        self.reply(reply).await
+        self.reply_on(route, reply).await
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Broken, Exchange};
-use crate::accesslog::{Field, ResponseFlags};
+use crate::accesslog::{Field, Protocol, ResponseFlags};
 use crate::http::forwarding;
 use crate::http::h1::{Carriage, Framing, encode};
 use crate::http::h2::client::Http2Upstream;
@@ -50,11 +50,11 @@ impl<D: Downstream> Exchange<'_, D> {
         self.journal.set(Field::Cluster, target.cluster.name.as_bytes());
         let Some(cluster) = worker.clusters.get(&target.cluster) else {
             self.http.stats.no_cluster.inc();
-            return self.reply(LocalReply::no_cluster(forward.cluster_not_found)).await;
+            return self.reply_on(route, LocalReply::no_cluster(forward.cluster_not_found)).await;
         };
         if self.carriage.upgrade && !self.may_upgrade(forward) {
             self.http.stats.downstream_rq_ws_on_non_ws_route.inc();
-            return self.reply(LocalReply::upgrade_refused()).await;
+            return self.reply_on(route, LocalReply::upgrade_refused()).await;
         }
         self.limits.idle(forward.idle_timeout.or(self.http.manager.stream_idle_timeout));
         let most = forward.max_stream_duration.or(self.http.manager.max_stream_duration);
@@ -63,19 +63,19 @@ impl<D: Downstream> Exchange<'_, D> {
         self.rewrite(route, forward, target);
         let Some(_permit) = Permit::request(&cluster.cluster) else {
             cluster.stats.upstream_rq_pending_overflow.inc();
-            return self.reply(LocalReply::upstream_reset(Reset::Overflow)).await;
+            return self.reply_on(route, LocalReply::upstream_reset(Reset::Overflow)).await;
         };
         cluster.cluster.use_when_ready().await;
         let mut fresh = false;
         loop {
             let Some(pool) = cluster.pick(|| worker.random.next()) else {
                 cluster.stats.upstream_cx_none_healthy.inc();
-                return self.reply(LocalReply::no_healthy_upstream()).await;
+                return self.reply_on(route, LocalReply::no_healthy_upstream()).await;
             };
-            let Some(upstream) = self.connect(&cluster, &pool, fresh).await? else {
+            let Some(upstream) = self.connect(&cluster, &pool, route, fresh).await? else {
                 return Ok(());
             };
-            match self.attempt(&cluster, &pool, route, target, upstream).await? {
+            match self.attempt(&cluster, &pool, route, target, upstream, fresh).await? {
                 Attempt::Answered => return Ok(()),
                 Attempt::Stale => fresh = true,
             }
@@ -113,6 +113,7 @@ impl<D: Downstream> Exchange<'_, D> {
         &mut self,
         cluster: &LocalCluster,
         pool: &Rc<Pool>,
+        route: &Route,
         fresh: bool,
     ) -> Result<Option<Upstream>, Broken> {
         let event = {
@@ -139,9 +140,9 @@ impl<D: Downstream> Exchange<'_, D> {
         };
         match event {
             Ok(Ok(upstream)) => return Ok(Some(upstream)),
-            Ok(Err(error)) => self.connect_failed(pool, &error).await?,
+            Ok(Err(error)) => self.connect_failed(pool, route, &error).await?,
             Err(None) => return Err(self.lose_client()),
-            Err(Some(expired)) => self.expired(cluster, expired).await?,
+            Err(Some(expired)) => self.expired(cluster, route, expired).await?,
         }
         Ok(None)
     }
@@ -154,11 +155,17 @@ impl<D: Downstream> Exchange<'_, D> {
         route: &Route,
         target: &Target,
         mut upstream: Upstream,
+        again: bool,
     ) -> Result<Attempt, Broken> {
         self.start_request(cluster, pool, &mut upstream);
         let _active = InFlight::new(cluster, pool);
         let sent = Instant::now();
         match poll_fn(|cx| self.poll_head(cx, &mut upstream)).await {
+            // Nothing asked for another protocol.
+            Event::Head(carriage) if carriage.upgrade && !self.carriage.upgrade => {
+                cluster.stats.upstream_cx_protocol_error.inc();
+                self.reply_on(route, LocalReply::upstream_reset(Reset::Protocol)).await?;
+            }
             Event::Head(carriage) => {
                 self.journal.head_received(sent.elapsed());
                 cluster.stats.upstream_rq_time.record(sent.elapsed().as_millis() as u64);
@@ -166,7 +173,7 @@ impl<D: Downstream> Exchange<'_, D> {
                 self.respond(route, target, sent.elapsed(), carriage);
                 self.relay(cluster, upstream).await?;
             }
-            Event::UpstreamFailed(error) if self.may_replay(&upstream, &error) => {
+            Event::UpstreamFailed(error) if !again && self.may_replay(&upstream, &error) => {
                 cluster.stats.upstream_rq_retry.inc();
                 return Ok(Attempt::Stale);
             }
@@ -177,21 +184,27 @@ impl<D: Downstream> Exchange<'_, D> {
                         Reset::Protocol
                     }
                     RecvError::Refused => Reset::Refused,
+                    RecvError::Truncated if upstream.protocol() == Protocol::Http2 => Reset::Remote,
+                    // A head that ends in its middle is no head.
+                    RecvError::Truncated => {
+                        cluster.stats.upstream_cx_protocol_error.inc();
+                        Reset::Protocol
+                    }
                     _ => {
                         cluster.stats.upstream_cx_destroy_remote_with_active_rq.inc();
                         Reset::Termination
                     }
                 };
-                self.reply(LocalReply::upstream_reset(reset)).await?;
+                self.reply_on(route, LocalReply::upstream_reset(reset)).await?;
             }
             Event::ClientFailed(error) => {
-                return self.client_failed(&error).await.map(|()| Attempt::Answered);
+                return self.client_failed(route, &error).await.map(|()| Attempt::Answered);
             }
             Event::ClientGone => {
                 cluster.stats.upstream_rq_cancelled.inc();
                 return Err(self.lose_client());
             }
-            Event::Expired(expired) => self.expired(cluster, expired).await?,
+            Event::Expired(expired) => self.expired(cluster, route, expired).await?,
         }
         Ok(Attempt::Answered)
     }
@@ -220,7 +233,8 @@ impl<D: Downstream> Exchange<'_, D> {
             b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE"
         );
         let unread = matches!(error, RecvError::Refused);
-        let dead = upstream.is_reused() && idempotent && !matches!(error, RecvError::Bad(_));
+        let said = matches!(error, RecvError::Bad(_) | RecvError::Truncated);
+        let dead = upstream.is_reused() && idempotent && !said;
         (unread || dead) && self.carriage.framing == Framing::None && !self.carriage.upgrade
     }
 
@@ -287,7 +301,11 @@ impl<D: Downstream> Exchange<'_, D> {
     /// Prepares the answer's head for the client and queues it.
     fn respond(&mut self, route: &Route, target: &Target, took: Duration, carriage: Carriage) {
         self.journal.flag(ResponseFlags::NONE, "via_upstream");
-        if !self.http.manager.suppress_envoy_headers {
+        // The time counts from the end of the request.
+        if !self.http.manager.suppress_envoy_headers
+            && self.down.received_all()
+            && !self.carriage.upgrade
+        {
             let mut text = Vec::with_capacity(20);
             encode::push_decimal(&mut text, took.as_millis() as u64);
             self.response.headers.set(b"x-envoy-upstream-service-time", &text);
@@ -296,6 +314,8 @@ impl<D: Downstream> Exchange<'_, D> {
             Facts { route: Some(&route.name), cluster: Some(&target.cluster.name), ..self.facts() };
         target.response_headers.apply_to_response(self.response, self.request, &facts);
         route.response_headers.apply_to_response(self.response, self.request, &facts);
+        // What follows a refused upgrade may be data of the other protocol.
+        self.close |= self.carriage.upgrade && !carriage.upgrade;
         self.start_response(carriage.framing != Framing::None);
         if carriage.upgrade {
             self.upload = Transfer::Running;

@@ -167,7 +167,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
                 self.journal.set(Field::Route, route.name.as_bytes());
                 match &route.action {
                     Action::Forward(forward) => self.forward(route, forward).await,
-                    Action::Redirect(redirect) => self.redirect(redirect).await,
+                    Action::Redirect(redirect) => self.redirect(route, redirect).await,
                     Action::Direct(direct) => self.direct(route, direct).await,
                 }
             }
@@ -192,11 +192,11 @@ impl<'a, D: Downstream> Exchange<'a, D> {
 
     // --- answers of our own ---
 
-    async fn redirect(&mut self, redirect: &Redirect) -> Result<(), Broken> {
+    async fn redirect(&mut self, route: &Route, redirect: &Redirect) -> Result<(), Broken> {
         self.http.stats.rq_redirect.inc();
         let location = redirect.location(self.request);
         let reply = LocalReply::new(redirect.status, "", ResponseFlags::NONE, "direct_response");
-        self.reply(LocalReply { location: Some(location), ..reply }).await
+        self.reply_on(route, LocalReply { location: Some(location), ..reply }).await
     }
 
     async fn direct(&mut self, route: &Route, direct: &Direct) -> Result<(), Broken> {
@@ -206,11 +206,16 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             location: direct.location(self.request),
             ..LocalReply::new(direct.status, "", ResponseFlags::NONE, "direct_response")
         };
-        self.reply_with(reply, Some(route)).await
+        self.reply_on(route, reply).await
     }
 
     async fn reply(&mut self, reply: LocalReply) -> Result<(), Broken> {
         self.reply_with(reply, None).await
+    }
+
+    /// Answers for a route, whose header changes then hold.
+    async fn reply_on(&mut self, route: &Route, reply: LocalReply) -> Result<(), Broken> {
+        self.reply_with(reply, Some(route)).await
     }
 
     async fn reply_with(&mut self, reply: LocalReply, route: Option<&Route>) -> Result<(), Broken> {
@@ -220,7 +225,9 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             let facts = Facts { route: Some(&route.name), ..self.facts() };
             route.response_headers.apply_to_response(self.response, self.request, &facts);
         }
-        self.close |= reply.close || !self.request_is_all_here();
+        // What follows a refused CONNECT may be meant for the tunnel.
+        let refused_tunnel = self.request.is_method("CONNECT");
+        self.close |= reply.close || refused_tunnel || !self.request_is_all_here();
         self.start_response(!reply.body.is_empty());
         if !self.request.is_method("HEAD") {
             let mut rest = &reply.body[..];
@@ -261,10 +268,26 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         let id = self.request.headers.get_known(Known::RequestId);
         let date = self.http.worker.clock.date();
         forwarding::response(self.response, manager, id, &date);
+        self.say_length(body);
         self.close |= self.http.is_retired();
         let body = body && !self.request.is_method("HEAD");
         self.close = self.down.start_response(self.response, body, self.close);
         self.journal.responded(self.response.status);
+    }
+
+    /// Says that there is no content, where the version does not show it; takes away a length where none may
+    /// be (RFC 9110 section 8.6).
+    fn say_length(&mut self, body: bool) {
+        let head = &mut self.response;
+        let bare = matches!(head.status, 100..=199 | 204);
+        let sized = head.headers.get_known(Known::ContentLength).is_some();
+        if bare && sized {
+            head.headers.remove(b"content-length");
+        }
+        let shown = bare || sized || head.status == 304 || self.request.is_method("HEAD");
+        if !body && !shown && self.down.version() != Version::Http2 {
+            head.headers.append(b"content-length", b"0");
+        }
     }
 
     fn lose_client(&mut self) -> Broken {

@@ -369,15 +369,16 @@ impl Conn {
 
     // --- sending ---
 
-    /// Queues a request's head.
+    /// Queues a request's head; `empty` says with a length that there is no content.
     pub fn start_request(
         &mut self,
         head: &RequestHead,
         chunked: bool,
+        empty: bool,
         connection: ConnectionHeader,
     ) {
         self.prepare_output();
-        encode::request(&mut self.write, head, chunked, connection);
+        encode::request(&mut self.write, head, chunked, empty, connection);
         self.encoder = if chunked { Encoder::Chunked(0) } else { Encoder::Identity };
     }
 

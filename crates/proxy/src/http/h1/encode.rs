@@ -17,8 +17,14 @@ pub enum ConnectionHeader {
 }
 
 /// Appends a request head. `Content-Length` goes through as it stands among the headers; `chunked` adds the
-/// coding instead.
-pub fn request(out: &mut Vec<u8>, head: &RequestHead, chunked: bool, connection: ConnectionHeader) {
+/// coding instead, `empty` a length of zero.
+pub fn request(
+    out: &mut Vec<u8>,
+    head: &RequestHead,
+    chunked: bool,
+    empty: bool,
+    connection: ConnectionHeader,
+) {
     out.extend_from_slice(head.method());
     out.push(b' ');
     let target = if head.path().is_empty() { head.authority() } else { head.path() };
@@ -26,6 +32,9 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead, chunked: bool, connection:
     out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
     out.extend_from_slice(head.authority());
     out.extend_from_slice(b"\r\n");
+    if empty {
+        out.extend_from_slice(b"content-length: 0\r\n");
+    }
     fields(out, &head.headers, chunked, connection);
 }
 
@@ -126,7 +135,7 @@ mod tests {
         head.headers.append(b"Accept", b"*/*");
         head.headers.append(b"Connection", b"x");
         let mut out = Vec::new();
-        request(&mut out, &head, true, ConnectionHeader::None);
+        request(&mut out, &head, true, false, ConnectionHeader::None);
         let expected = "GET /x?y HTTP/1.1\r\nHost: a.example\r\nAccept: */*\r\n\
                         transfer-encoding: chunked\r\n\r\n";
         assert_eq!(String::from_utf8_lossy(&out), expected);

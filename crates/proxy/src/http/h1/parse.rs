@@ -25,10 +25,16 @@ pub enum BadMessage {
     /// More lines than allowed.
     #[error("too many headers")]
     TooManyHeaders,
-    /// None or several `Host` (RFC 9112 section 3.2), or one that names no host.
-    #[error("missing, duplicate or invalid host")]
+    /// No `Host` (RFC 9112 section 3.2).
+    #[error("missing host")]
+    NoHost,
+    /// Several `Host`, or one that names no host.
+    #[error("duplicate or invalid host")]
     Host,
-    /// A request target that is in none of the four forms, or with a fragment.
+    /// A request target with a fragment.
+    #[error("fragment in the request target")]
+    Fragment,
+    /// A request target that is in none of the four forms.
     #[error("invalid request target")]
     Target,
     /// `Content-Length` that is no number, is there twice, or stands beside `Transfer-Encoding`.
@@ -296,7 +302,8 @@ impl Facts {
                     self.connection_upgrade |= token.eq_ignore_ascii_case(b"upgrade");
                 }
             }
-            Known::Upgrade => self.upgrade = true,
+            // Going on in HTTP/1.1 is the answer to this one (RFC 9113 section 3.1).
+            Known::Upgrade => self.upgrade |= !value.eq_ignore_ascii_case(b"h2c"),
             Known::Expect => {
                 self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue");
             }
@@ -349,13 +356,16 @@ fn set_target(
     connect: bool,
 ) -> Result<(), BadMessage> {
     if host.is_none() && head.version == Version::Http11 {
-        return Err(BadMessage::Host);
+        return Err(BadMessage::NoHost);
     }
     let host = host.unwrap_or_default();
     if !valid_authority(host) {
         return Err(BadMessage::Host);
     }
-    if target.iter().any(|&byte| byte == b'#' || byte >= 0x7f) {
+    if target.contains(&b'#') {
+        return Err(BadMessage::Fragment);
+    }
+    if target.iter().any(|&byte| byte >= 0x7f) {
         return Err(BadMessage::Target);
     }
     if connect {

@@ -134,7 +134,13 @@ impl Turn<'_> {
             }
             None => {
                 http.stats.downstream_rq_header_timeout.inc();
-                (UNREADABLE, Some(LocalReply::request_timeout("request_header_timeout")))
+                (
+                    UNREADABLE,
+                    Some(LocalReply::request_timeout(
+                        "request_header_timeout",
+                        "request header timeout",
+                    )),
+                )
             }
             Some(Err(RecvError::Closed)) => return End::Close,
             Some(Err(RecvError::Truncated | RecvError::Refused | RecvError::Io(_))) => {
@@ -152,12 +158,8 @@ impl Turn<'_> {
 }
 
 /// What is assumed of a request whose head could not be read.
-const UNREADABLE: Carriage = Carriage {
-    framing: Framing::None,
-    keep_alive: false,
-    expects_continue: false,
-    upgrade: false,
-};
+const UNREADABLE: Carriage =
+    Carriage { framing: Framing::None, keep_alive: false, expects_continue: false, upgrade: false };
 
 /// Lets the client read the answer before the connection goes: the sending side is closed, and what
 /// still comes is read and dropped for a while. Closing at once would reset the connection and could take

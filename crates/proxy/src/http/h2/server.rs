@@ -166,7 +166,8 @@ async fn stream(
         return;
     }
     let mut deadline = Deadline::default();
-    let turn = Turn { http: &http, client: &client, deadline: &mut deadline, started, close: false };
+    let turn =
+        Turn { http: &http, client: &client, deadline: &mut deadline, started, close: false };
     let exchange = Exchange::new(turn, &mut down, &mut scratch, carriage);
     if exchange.serve().await == End::Abort {
         down.reset(Reason::INTERNAL_ERROR);

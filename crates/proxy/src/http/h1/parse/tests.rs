@@ -49,12 +49,12 @@ fn ambiguous_framing_is_refused() {
 #[test]
 fn start_lines_and_hosts() {
     for (text, reason) in [
-        ("GET / HTTP/1.1\r\n\r\n", BadMessage::Host),
+        ("GET / HTTP/1.1\r\n\r\n", BadMessage::NoHost),
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", BadMessage::Host),
         ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", BadMessage::Host),
         ("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", BadMessage::Host),
         ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", BadMessage::Host),
-        ("GET /#x HTTP/1.1\r\nHost: a\r\n\r\n", BadMessage::Target),
+        ("GET /#x HTTP/1.1\r\nHost: a\r\n\r\n", BadMessage::Fragment),
         ("GET a HTTP/1.1\r\nHost: a\r\n\r\n", BadMessage::Target),
         ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", BadMessage::Target),
         ("GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", BadMessage::Target),
