@@ -41,7 +41,9 @@ fn main() {
 /// A table and the request that is hardest for it.
 type Case = (RouteTable, RequestHead);
 
-const CASES: [(&str, fn(usize) -> Case); 8] = [
+type Make = fn(usize) -> Case;
+
+const CASES: [(&str, Make); 8] = [
     ("hosts, exact", |n| {
         let hosts =
             (0..n).map(|i| host(i, &format!("host-{i}.example.com"), vec![route(prefix("/"))]));
