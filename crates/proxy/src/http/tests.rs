@@ -180,7 +180,7 @@ impl Proxy {
         let mut reader: Reader = self
             .logs
             .read(self.format.clone(), ReadOptions { follow: true, ..ReadOptions::default() });
-        String::from_utf8(reader.next().await.unwrap().text.to_vec()).unwrap().trim().to_owned()
+        String::from_utf8(reader.next().await.unwrap().text).unwrap().trim().to_owned()
     }
 }
 
