@@ -7,7 +7,7 @@ use std::fs::{self, OpenOptions};
 use std::hint::black_box;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -111,7 +111,12 @@ impl Credentials {
             }],
             "current-context": "tidegate",
         });
-        write_private(path, &yaml::write(&config))
+        let text = yaml::write(&config);
+        // Nothing is written where nothing changes: a full disk keeps no server with a fixed address from starting.
+        if fs::read_to_string(path).is_ok_and(|old| old == text) && is_private(path) {
+            return Ok(());
+        }
+        write_private(path, &text)
             .map_err(|source| CredentialError::File { path: path.to_owned(), source })
     }
 }
@@ -196,6 +201,10 @@ fn keep(
     }
 }
 
+fn is_private(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 == 0)
+}
+
 /// Writes a file that only its owner may read, so that it is there whole or not at all.
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let mut draft = path.as_os_str().to_owned();
@@ -213,7 +222,6 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
