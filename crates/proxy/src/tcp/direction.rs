@@ -23,7 +23,8 @@ const TURN: usize = 1 << 20;
 pub(super) struct Direction {
     stage: Stage,
     cargo: Cargo,
-    gear: Gear,
+    /// Whether the next read is expected to bring much.
+    bulk: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,14 +34,6 @@ enum Stage {
     Ending,
     /// The end has been passed on, or the receiver takes nothing more.
     Done,
-}
-
-/// What the next read goes into. A read that fills its buffer shifts up, a small one down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Gear {
-    Small,
-    Large,
-    Pipe,
 }
 
 /// What has been read and not yet written. An empty buffer or pipe is kept only within one turn.
@@ -73,7 +66,7 @@ impl Direction {
     /// A direction on which `first` has been read already.
     pub(super) fn new(first: Option<Buffer>) -> Self {
         let cargo = first.map_or(Cargo::Nothing, Cargo::Buffer);
-        Self { stage: Stage::Open, cargo, gear: Gear::Small }
+        Self { stage: Stage::Open, cargo, bulk: true }
     }
 
     /// Whether there is nothing more to do.
@@ -118,6 +111,7 @@ impl Direction {
                 0 => self.stage = Stage::Ending,
                 count => {
                     moved += count;
+                    self.bulk = count >= buffer::SMALL;
                     between.flow.read(count);
                 }
             }
@@ -152,72 +146,55 @@ impl Direction {
 
     /// Reads what is there; nothing is on board. Zero is the end of the stream.
     fn fill(&mut self, cx: &mut Context<'_>, between: &mut Between<'_>) -> Poll<io::Result<usize>> {
-        if self.gear == Gear::Pipe
-            && let Some(filled) = self.fill_pipe(cx, between)
-        {
-            return filled;
+        match self.bulk {
+            true => self.fill_pipe(cx, between),
+            false => self.fill_buffer(cx, between, buffer::SMALL),
         }
-        self.fill_buffer(cx, between)
     }
 
-    /// Reads into a pipe; `None` when that is not possible.
+    /// Reads into a pipe, or into a large buffer when there is none.
     fn fill_pipe(
         &mut self,
         cx: &mut Context<'_>,
         between: &mut Between<'_>,
-    ) -> Option<Poll<io::Result<usize>>> {
-        if !matches!(self.cargo, Cargo::Pipe(_)) {
-            self.cargo = Cargo::Pipe(between.pools.pipes.take()?);
-        }
-        let Cargo::Pipe(pipe) = &mut self.cargo else {
-            return None;
-        };
-        let from = &*between.from;
+    ) -> Poll<io::Result<usize>> {
         loop {
-            match from.poll_read_ready(cx) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(error))),
-                Poll::Pending => return Some(Poll::Pending),
+            ready!(between.from.poll_read_ready(cx))?;
+            if !matches!(self.cargo, Cargo::Pipe(_)) {
+                self.cargo = between.pools.pipes.take().map_or(Cargo::Nothing, Cargo::Pipe);
             }
+            let Cargo::Pipe(pipe) = &mut self.cargo else {
+                return self.fill_buffer(cx, between, buffer::LARGE);
+            };
+            let from = &*between.from;
             match from.try_io(Interest::READABLE, || pipe.fill(from)) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) if is_unsupported(&error) => {
                     tracing::debug!(%error, "cannot splice, copying instead");
                     between.pools.pipes.splice_failed();
-                    return None;
+                    self.cargo = Cargo::Nothing;
                 }
-                filled => {
-                    if filled.as_ref().is_ok_and(|count| *count < buffer::SMALL) {
-                        self.gear = Gear::Small;
-                    }
-                    return Some(Poll::Ready(filled));
-                }
+                filled => return Poll::Ready(filled),
             }
         }
     }
 
-    /// Reads into a buffer.
+    /// Reads into a buffer of this size.
     fn fill_buffer(
         &mut self,
         cx: &mut Context<'_>,
         between: &mut Between<'_>,
+        size: usize,
     ) -> Poll<io::Result<usize>> {
-        let (buffers, gear) = (&between.pools.buffers, self.gear);
-        let size = if gear == Gear::Small { buffer::SMALL } else { buffer::LARGE };
+        let buffers = &between.pools.buffers;
         let mut buffer = match mem::replace(&mut self.cargo, Cargo::Nothing) {
             Cargo::Buffer(buffer) if buffer.capacity() == size => buffer,
-            _ if gear == Gear::Small => buffers.small(),
+            _ if size == buffer::SMALL => buffers.small(),
             _ => buffers.large(),
         };
         let mut room = ReadBuf::new(buffer.room());
         ready!(Pin::new(&mut *between.from).poll_read(cx, &mut room))?;
         let count = room.filled().len();
-        self.gear = match gear {
-            Gear::Small if count == size => Gear::Large,
-            Gear::Large if count == size => Gear::Pipe,
-            _ if count < buffer::SMALL => Gear::Small,
-            gear => gear,
-        };
         buffer.advance(count);
         self.cargo = Cargo::Buffer(buffer);
         Poll::Ready(Ok(count))
