@@ -120,13 +120,15 @@ impl Applier {
         Verdict { generation: self.config.generation, rejected: self.records.rejections() }
     }
 
-    /// Applies an update. Only what it names is decoded; what is good takes effect in an order in which
-    /// nothing points to what is not there yet, or not there any more.
+    /// Applies an update. Only what differs from what is served is decoded; what is good takes effect in an
+    /// order in which nothing points to what is not there yet, or not there any more.
     pub fn apply(&mut self, update: &Update) -> Applied {
+        let news: Vec<_> =
+            update.upsert.iter().filter(|resource| !self.records.is_served(resource)).collect();
         let mut step = Step::default();
         let mut changes: BTreeMap<Arc<str>, TableChange> = BTreeMap::new();
         let mut listeners = Vec::new();
-        for resource in &update.upsert {
+        for &resource in &news {
             match resource.kind {
                 ResourceType::Cluster => self.put_cluster(resource, &mut step),
                 ResourceType::Endpoints => self.put_endpoints(resource),
@@ -154,7 +156,7 @@ impl Applier {
         }
         self.remove(&update.remove, &mut step);
         self.slots.sweep();
-        self.finish(update, step)
+        self.finish(update.generation, &news, step)
     }
 
     fn put_cluster(&mut self, resource: &Arc<Resource>, step: &mut Step) {
@@ -225,9 +227,9 @@ impl Applier {
         }
     }
 
-    fn finish(&mut self, update: &Update, step: Step) -> Applied {
+    fn finish(&mut self, generation: u64, news: &[&Arc<Resource>], step: Step) -> Applied {
         self.config = Arc::new(Config {
-            generation: update.generation,
+            generation,
             listeners: Arc::clone(self.listeners.current()),
             clusters: Arc::clone(self.clusters.current()),
             routes: Arc::clone(self.tables.current()),
@@ -239,7 +241,7 @@ impl Applier {
             rejected: Vec::new(),
             notices: Vec::new(),
         };
-        for resource in &update.upsert {
+        for resource in news {
             let Some(record) = self.records.get(resource.kind, &resource.name) else { continue };
             if let Some(refused) = &record.refused {
                 applied.rejected.extend(rejections(

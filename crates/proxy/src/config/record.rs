@@ -78,6 +78,14 @@ impl Records {
         refused.flatten().collect()
     }
 
+    /// Whether this form is served and nothing newer was refused.
+    pub(super) fn is_served(&self, resource: &Arc<Resource>) -> bool {
+        self.get(resource.kind, &resource.name).is_some_and(|record| {
+            record.refused.is_none()
+                && record.served.as_ref().is_some_and(|served| served.resource == *resource)
+        })
+    }
+
     pub(super) fn serve(&self, resource: &Arc<Resource>, notices: Vec<Finding>) {
         let served = Served { resource: Arc::clone(resource), since: SystemTime::now(), notices };
         self.change(resource.kind, &resource.name, |_| Record {

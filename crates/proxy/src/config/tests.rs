@@ -173,6 +173,29 @@ fn records_hold_both_forms() {
 }
 
 #[test]
+fn what_is_served_already_stays_as_it_is() {
+    let mut side = Side::new();
+    let all = || {
+        let hosts = [table(&json!({})), host("a", &["a"], "1")];
+        let rest = [
+            cluster("c", &json!({"cleanup_interval": "1s"})),
+            listener("l", &[chain("x", &[], "s")]),
+        ];
+        hosts.into_iter().chain(rest).collect()
+    };
+    let first = side.serve(all());
+    let again = side.serve(all());
+    assert!(again.clusters.put.is_empty() && again.listeners.put.is_empty());
+    assert_eq!((first.notices.len(), again.notices.len()), (1, 0));
+    assert!(Arc::ptr_eq(&first.config.clusters["c"], &again.config.clusters["c"]));
+
+    // The old form again, after a newer one was refused: that refusal is gone with the newer form.
+    side.apply(vec![bad_host("a")], &[]);
+    side.serve(all());
+    assert_eq!((side.refused(), side.answer("r", "a").as_deref()), (vec![], Some("1")));
+}
+
+#[test]
 fn fields_without_effect_are_told() {
     let mut side = Side::new();
     let applied = side.serve(vec![cluster("c", &json!({"cleanup_interval": "1s"}))]);

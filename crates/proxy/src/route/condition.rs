@@ -1,4 +1,7 @@
 //! Conditions on a request beside its path (`HeaderMatcher`, `QueryParameterMatcher`, fractions, gRPC).
+//!
+//! Known difference: lines of a header that Envoy keeps as one (`user-agent`, `x-forwarded-for` and a dozen
+//! more) are joined there when they arrive; here each is a value of its own.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -37,6 +40,33 @@ impl Condition {
                 random % u64::from(*denominator).max(1) < u64::from(*numerator)
             }
             Self::Grpc => head.headers.get_known(Known::ContentType).is_some_and(is_grpc),
+        }
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(condition) => {
+                let not = if condition.invert { "not " } else { "" };
+                write!(f, "header {}: {not}", condition.field)?;
+                match &condition.test {
+                    HeaderTest::Present(wanted) => write!(f, "present_match {wanted}"),
+                    HeaderTest::Range { start, end } => write!(f, "range_match {start} to {end}"),
+                    HeaderTest::Text(test) => test.fmt(f),
+                }
+            }
+            Self::Query(condition) => {
+                write!(f, "query parameter {}: ", String::from_utf8_lossy(&condition.name))?;
+                match &condition.test {
+                    ParameterTest::Present(wanted) => write!(f, "present_match {wanted}"),
+                    ParameterTest::Text(test) => test.fmt(f),
+                }
+            }
+            Self::Fraction { numerator, denominator } => {
+                write!(f, "runtime_fraction {numerator} of {denominator}")
+            }
+            Self::Grpc => f.write_str("grpc"),
         }
     }
 }
@@ -349,6 +379,23 @@ mod tests {
         for (path, name, test, expected) in cases {
             let condition = QueryCondition { name: name.as_bytes().into(), test };
             assert_eq!(condition.holds(&head(path, &[])), expected, "{path} {condition:?}");
+        }
+    }
+
+    #[test]
+    fn conditions_say_what_they_ask() {
+        let mut header = condition("X-A", exact("v"));
+        header.invert = true;
+        let pattern = TextMatch::IgnoreCase(Box::new(TextMatch::Suffix(b"z".as_slice().into())));
+        let query =
+            QueryCondition { name: b"q".as_slice().into(), test: ParameterTest::Text(pattern) };
+        let cases = [
+            (Condition::Header(header), "header x-a: not exact \"v\""),
+            (Condition::Query(query), "query parameter q: suffix \"z\" in any case"),
+            (Condition::Fraction { numerator: 1, denominator: 100 }, "runtime_fraction 1 of 100"),
+        ];
+        for (condition, expected) in cases {
+            assert_eq!(condition.to_string(), expected);
         }
     }
 

@@ -43,6 +43,15 @@ pub enum Mismatch<'r> {
     Condition(&'r Condition),
 }
 
+impl fmt::Display for Mismatch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => path.fmt(f),
+            Self::Condition(condition) => condition.fmt(f),
+        }
+    }
+}
+
 impl RouteMatch {
     /// Whether the route takes the request; `random` is the request's random number.
     #[must_use]

@@ -1,4 +1,7 @@
 //! Header mutations (`HeaderValueOption` and the names to remove).
+//!
+//! Known difference: a value appended to a header that is there is always a line of its own. Envoy joins it
+//! to the line that is there for the dozen names that it keeps as one, such as `user-agent`.
 
 use std::sync::Arc;
 

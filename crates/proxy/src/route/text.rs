@@ -1,5 +1,7 @@
 //! Tests of a text (`StringMatcher`).
 
+use std::fmt;
+
 use memchr::memmem;
 
 use super::pattern::Pattern;
@@ -50,6 +52,20 @@ impl TextMatch {
             // A pattern says itself whether case counts.
             Self::IgnoreCase(_) | Self::Regex(_) => self.matches(text),
         }
+    }
+}
+
+impl fmt::Display for TextMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, text) = match self {
+            Self::Exact(text) => ("exact", text),
+            Self::Prefix(text) => ("prefix", text),
+            Self::Suffix(text) => ("suffix", text),
+            Self::Contains(text) => ("contains", text),
+            Self::IgnoreCase(inner) => return write!(f, "{inner} in any case"),
+            Self::Regex(pattern) => return write!(f, "safe_regex {}", pattern.as_str()),
+        };
+        write!(f, "{kind} {:?}", String::from_utf8_lossy(text))
     }
 }
 

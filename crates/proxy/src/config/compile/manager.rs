@@ -43,6 +43,7 @@ pub(super) fn manager(
     let router = router(&proto.http_filters)?;
     let common = common(proto.common_http_protocol_options.as_ref())
         .within("common_http_protocol_options")?;
+    let timeouts = timeouts(proto)?;
     let http1 = proto.http_protocol_options.as_ref();
     Ok(HttpManager {
         stat_prefix: required("stat_prefix", &proto.stat_prefix)?.into(),
@@ -68,33 +69,39 @@ pub(super) fn manager(
         max_requests_per_connection: common.max_requests,
         idle_timeout: common.idle_timeout,
         max_connection_duration: common.max_connection_duration,
-        drain_timeout: timeout(
-            "drain_timeout",
-            proto.drain_timeout.as_ref(),
-            DEFAULT_DRAIN_TIMEOUT,
-        )?
-        .unwrap_or_default(),
+        drain_timeout: timeouts.drain,
         max_stream_duration: common.max_stream_duration,
-        stream_idle_timeout: timeout(
-            "stream_idle_timeout",
-            proto.stream_idle_timeout.as_ref(),
-            DEFAULT_STREAM_IDLE_TIMEOUT,
-        )?,
-        request_timeout: timeout("request_timeout", proto.request_timeout.as_ref(), None)?,
-        request_headers_timeout: timeout(
-            "request_headers_timeout",
-            proto.request_headers_timeout.as_ref(),
-            None,
-        )?,
-        delayed_close_timeout: timeout(
-            "delayed_close_timeout",
-            proto.delayed_close_timeout.as_ref(),
-            DEFAULT_DELAYED_CLOSE,
-        )?
-        .unwrap_or_default(),
+        stream_idle_timeout: timeouts.stream_idle,
+        request_timeout: timeouts.request,
+        request_headers_timeout: timeouts.request_headers,
+        delayed_close_timeout: timeouts.delayed_close,
         upgrades: upgrades(&proto.upgrade_configs)?,
         h2: http2(proto.http2_protocol_options.as_ref()).within("http2_protocol_options")?,
         log: logs(&proto.access_log, links.logs())?,
+    })
+}
+
+/// The timeouts that stand in the connection manager itself.
+struct Timeouts {
+    drain: Duration,
+    stream_idle: Option<Duration>,
+    request: Option<Duration>,
+    request_headers: Option<Duration>,
+    delayed_close: Duration,
+}
+
+fn timeouts(proto: &HttpConnectionManager) -> Result<Timeouts, Refusal> {
+    let drain = timeout("drain_timeout", proto.drain_timeout.as_ref(), DEFAULT_DRAIN_TIMEOUT)?;
+    let stream_idle = proto.stream_idle_timeout.as_ref();
+    let headers = proto.request_headers_timeout.as_ref();
+    let delayed_close = proto.delayed_close_timeout.as_ref();
+    let delayed_close = timeout("delayed_close_timeout", delayed_close, DEFAULT_DELAYED_CLOSE)?;
+    Ok(Timeouts {
+        drain: drain.unwrap_or_default(),
+        stream_idle: timeout("stream_idle_timeout", stream_idle, DEFAULT_STREAM_IDLE_TIMEOUT)?,
+        request: timeout("request_timeout", proto.request_timeout.as_ref(), None)?,
+        request_headers: timeout("request_headers_timeout", headers, None)?,
+        delayed_close: delayed_close.unwrap_or_default(),
     })
 }
 

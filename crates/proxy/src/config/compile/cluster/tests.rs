@@ -233,6 +233,10 @@ fn refusals_name_the_field() {
         let refused = compile(&with(&minimal(), &more)).map(|_| ()).expect_err(&expected);
         assert_eq!(refused.path, expected, "{more}: {refused}");
     }
+}
+
+#[test]
+fn refusals_of_what_is_missing_or_foreign() {
     let other = json!({"typed_extension_protocol_options": {"x": {"@type": format!("type.googleapis.com/{HTTP_OPTIONS}")}}});
     let refused = compile(&with(&minimal(), &other)).map(|_| ()).expect_err("another key");
     assert_eq!(refused.path, "typed_extension_protocol_options[\"x\"]");

@@ -62,9 +62,9 @@ fn defaults_are_envoys() {
     assert!(manager.log.is_none());
 }
 
-#[test]
-fn settings_are_read() {
-    let manager = good(&json!({
+/// Every setting, none of them as by default.
+fn all_settings() -> Value {
+    json!({
         "codec_type": "HTTP2",
         "server_name": "tide",
         "server_header_transformation": "PASS_THROUGH",
@@ -98,7 +98,12 @@ fn settings_are_read() {
             "max_concurrent_streams": 14, "initial_stream_window_size": 65535,
             "initial_connection_window_size": 2147483647,
         },
-    }));
+    })
+}
+
+#[test]
+fn settings_are_read() {
+    let manager = good(&all_settings());
     assert_eq!(manager.codec, Codec::Http2);
     assert_eq!(&*manager.server_name, b"tide");
     assert_eq!(manager.server_header, ServerHeader::PassThrough);
@@ -110,6 +115,11 @@ fn settings_are_read() {
     assert!(manager.normalize_path && manager.merge_slashes && manager.accept_http_10);
     assert_eq!(manager.escaped_slashes, EscapedSlashes::UnescapeAndForward);
     assert_eq!(manager.strip_port, StripPort::Any);
+}
+
+#[test]
+fn limits_are_read() {
+    let manager = good(&all_settings());
     assert_eq!((manager.max_head, manager.max_headers), (96 * 1024, 7));
     assert_eq!(manager.max_requests_per_connection, Some(8));
     assert_eq!((manager.idle_timeout, manager.stream_idle_timeout), (None, None));
