@@ -1,4 +1,7 @@
 //! Listeners: one per address and port of the merged Gateways.
+//!
+//! A listener is one unit: a changed TLS rule compiles every filter chain of its port again, some tens of
+//! milliseconds with 10,000 of them. Routes of requests are units of their own and do not touch it.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -1,5 +1,8 @@
 //! Services: what a destination host stands for. A ServiceEntry makes one per host, a Kubernetes Service
 //! makes one.
+//!
+//! A Service of type ExternalName gets a cluster of its own name that resolves the external one; Istio sends
+//! to the cluster of the external name instead, where a ServiceEntry defines it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
