@@ -1,4 +1,5 @@
-//! The pipes of a worker: taken by a direction that has much to move, given back when it is drained.
+//! The pipes of a worker: taken by a direction that has much to move, given back when it is
+//! drained.
 
 use std::cell::{Cell, RefCell};
 use std::ops::{Deref, DerefMut};

@@ -1,10 +1,10 @@
 //! Both directions of a connection, and how it ends.
 //!
-//! The end of a stream is passed on while the other direction goes on (half close, as Envoy's TCP proxy
-//! does it); the connection is over when both have ended. A side that resets its
-//! connection has the other one reset too, so that a cut stream is not taken for a finished one; Envoy
-//! does the same since 1.38. Only if that side had ended its stream properly before, the other
-//! one is closed properly as well: nothing of the stream is missing.
+//! The end of a stream is passed on while the other direction goes on (half close, as Envoy's TCP
+//! proxy does it); the connection is over when both have ended. A side that resets its connection
+//! has the other one reset too, so that a cut stream is not taken for a finished one; Envoy does
+//! the same since 1.38. Only if that side had ended its stream properly before, the other one is
+//! closed properly as well: nothing of the stream is missing.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -24,8 +24,8 @@ use crate::timer::Deadline;
 /// How long a connection may last.
 #[derive(Debug, Clone, Copy)]
 pub struct RelayLimits {
-    /// The time without a byte moved in either direction after which the connection is closed (Envoy's
-    /// `TcpProxy.idle_timeout`, one hour when not set). `None` for ever.
+    /// The time without a byte moved in either direction after which the connection is closed
+    /// (Envoy's `TcpProxy.idle_timeout`, one hour when not set). `None` for ever.
     pub idle: Option<Duration>,
     /// The time after which the connection is closed in any case (Envoy's
     /// `max_downstream_connection_duration`). `None` for ever.
@@ -97,7 +97,8 @@ impl Default for RelayLimits {
 /// Moves bytes between the two until both directions have ended or a limit is reached, then closes
 /// both. `first` are bytes of `downstream` that were read before; they are sent first.
 ///
-/// Dropping the future closes both sides as they are. The caller has set `TCP_NODELAY` where it wants it.
+/// Dropping the future closes both sides as they are. The caller has set `TCP_NODELAY` where it
+/// wants it.
 pub async fn relay(
     downstream: TcpStream,
     upstream: TcpStream,
@@ -163,7 +164,8 @@ impl Clock {
         self.limits.idle = Some(self.limits.idle.map_or(LAST_BYTES, |idle| idle.min(LAST_BYTES)));
     }
 
-    /// What happens next if no byte is moved, and when. A limit beyond the reach of the clock is none.
+    /// What happens next if no byte is moved, and when. A limit beyond the reach of the clock is
+    /// none.
     fn deadline(&self) -> Option<(Instant, EndedBy)> {
         let idle = self.limits.idle.and_then(|idle| self.active.checked_add(idle));
         let last = self.limits.duration.and_then(|duration| self.started.checked_add(duration));
@@ -185,8 +187,8 @@ struct Relay<'a> {
     down: Direction,
     /// The side that ended its stream first.
     first_end: Option<Side>,
-    /// A side that takes no more bytes. What it sent before may still be on its way to us, so this alone
-    /// does not end the connection.
+    /// A side that takes no more bytes. What it sent before may still be on its way to us, so this
+    /// alone does not end the connection.
     fault: Option<(Side, io::ErrorKind)>,
     pools: &'a Pools,
     tally: &'a Tally,
@@ -217,8 +219,8 @@ impl Relay<'_> {
         Poll::Ready(self.fault().unwrap_or(clean))
     }
 
-    /// The fault as the end of the connection. A side that ended its stream and closed answers later
-    /// bytes with a reset; that is none.
+    /// The fault as the end of the connection. A side that ended its stream and closed answers
+    /// later bytes with a reset; that is none.
     fn fault(&self) -> Option<EndedBy> {
         let (side, kind) = self.fault?;
         (self.first_end != Some(side)).then_some(EndedBy::Error { side, kind })

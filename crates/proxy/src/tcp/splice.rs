@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
-/// The size of a pipe in bytes: what an unprivileged process may ask for (`pipe-max-size`, pipe(7)).
-/// Smaller ones gain nothing over copying.
+/// The size of a pipe in bytes: what an unprivileged process may ask for (`pipe-max-size`,
+/// pipe(7)). Smaller ones gain nothing over copying.
 pub(super) const PIPE_SIZE: usize = 1 << 20;
 
 /// A pipe, and how many bytes are in it.
@@ -26,7 +26,8 @@ impl Pipe {
     ///
     /// # Errors
     ///
-    /// Out of descriptors, or large pipes are not to be had: their number per user is limited (`pipe-user-pages-soft`, pipe(7)).
+    /// Out of descriptors, or large pipes are not to be had: their number per user is limited
+    /// (`pipe-user-pages-soft`, pipe(7)).
     pub(super) fn open() -> io::Result<Self> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         fcntl_setpipe_size(&write, PIPE_SIZE)?;
@@ -38,8 +39,8 @@ impl Pipe {
         self.held == 0
     }
 
-    /// Moves what has arrived at `socket` into the pipe, which must be empty. Zero bytes are the end
-    /// of the stream.
+    /// Moves what has arrived at `socket` into the pipe, which must be empty. Zero bytes are the
+    /// end of the stream.
     ///
     /// # Errors
     ///

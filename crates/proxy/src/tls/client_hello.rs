@@ -1,13 +1,15 @@
 //! The ClientHello, as far as routing needs it: server name, ALPN, offered versions.
 //!
-//! [`parse`] looks at the first bytes of a connection, however many have arrived, and either decides
-//! or asks for more. It keeps no state between calls: while the hello is incomplete a call only
-//! walks the record headers, so asking again after each segment is cheap, and the body is parsed once.
+//! [`parse`] looks at the first bytes of a connection, however many have arrived, and either
+//! decides or asks for more. It keeps no state between calls: while the hello is incomplete a call
+//! only walks the record headers, so asking again after each segment is cheap, and the body is
+//! parsed once.
 //!
 //! The parser is strict where a lax reading could make this proxy and the server behind it see two
-//! different names (lengths must fit exactly, one server name, no extension twice among those that are
-//! read), and lenient about all that it does not need: unknown extensions, cipher suites and GREASE
-//! values (RFC 8701) pass by unread. With Encrypted Client Hello the name is the outer, public one.
+//! different names (lengths must fit exactly, one server name, no extension twice among those that
+//! are read), and lenient about all that it does not need: unknown extensions, cipher suites and
+//! GREASE values (RFC 8701) pass by unread. With Encrypted Client Hello the name is the outer,
+//! public one.
 //!
 //! Known gap: an SSLv2-framed hello (RFC 5246, appendix E.2) counts as [`Inspection::NotTls`].
 

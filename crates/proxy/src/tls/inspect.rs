@@ -1,10 +1,10 @@
 //! Reading the first bytes of a connection until it is known what they are.
 //!
 //! The bytes are read, not peeked at: a peek costs a second `recv` on every connection, and with
-//! edge-triggered readiness a hello that arrives in parts would have to be peeked at in a loop. What was
-//! read goes on with the verdict, and whoever serves the connection takes it as its first bytes.
-//! In the normal case, a hello in one segment, that is one `recv`, and the buffer it went into
-//! is the one that the TCP proxy sends from.
+//! edge-triggered readiness a hello that arrives in parts would have to be peeked at in a loop.
+//! What was read goes on with the verdict, and whoever serves the connection takes it as its first
+//! bytes. In the normal case, a hello in one segment, that is one `recv`, and the buffer it went
+//! into is the one that the TCP proxy sends from.
 //!
 //! A connection that sends nothing holds no buffer, and one that sent a part holds just that part:
 //! slow clients cost no more memory than they pay for in bytes.
@@ -30,7 +30,8 @@ pub struct InspectorLimits {
     /// The most bytes of a ClientHello, record headers included (Envoy's
     /// `max_client_hello_size`). More than [`buffer::LARGE`] is taken as that.
     pub max_bytes: usize,
-    /// The time for the whole hello to arrive (Envoy's `listener_filters_timeout`); `None` for ever.
+    /// The time for the whole hello to arrive (Envoy's `listener_filters_timeout`); `None` for
+    /// ever.
     pub timeout: Option<Duration>,
 }
 
@@ -56,8 +57,8 @@ pub enum Verdict {
 pub struct Inspected {
     /// What the connection is.
     pub verdict: Verdict,
-    /// The bytes read so far, the hello and what came with it. They must be treated as the first bytes of
-    /// the connection. `None` when there are none.
+    /// The bytes read so far, the hello and what came with it. They must be treated as the first
+    /// bytes of the connection. `None` when there are none.
     pub bytes: Option<Buffer>,
 }
 

@@ -1,33 +1,36 @@
 //! Names to addresses, for clusters that are found through DNS.
 //!
-//! One [`Resolver`] serves the process; it lives on the control runtime, and no request ever waits for it. A cluster
-//! [watches](Resolver::watch) a name and is told when its addresses change:
+//! One [`Resolver`] serves the process. It lives on the control runtime, and a request waits for it
+//! only where it wants to (see [`Usage::refreshed`]). A cluster [watches](Resolver::watch) a name
+//! and is told when its addresses change:
 //!
-//! - **One lookup for all.** Watches of the same name and address family share it, whatever their ports. It is
-//!   refreshed at the pace of the most eager of them.
-//! - **At once, then at the TTL**, within the bounds of [`WatchOptions`]. A little random time is added, so that names
-//!   learnt together do not expire together.
-//! - **The last good addresses serve on while the resolver fails** (timeout, SERVFAIL, REFUSED, no server), for ever;
-//!   lookups are repeated with exponential backoff, and the error is visible in [`NameStatus`] (serve-stale, RFC 8767).
-//! - **"There is no such name" is an answer, no failure.** Envoy empties a STRICT_DNS cluster at the
-//!   first NXDOMAIN or empty answer (Envoy's "Service discovery": a successful resolution of 0 hosts means no hosts) and keeps the
-//!   last address of a LOGICAL_DNS cluster; RFC 8767 too calls NXDOMAIN a refresh. Sending on to an
-//!   address that its owner has given up is a leak, yet one wrong answer of a resolver that restarts must not cut live
-//!   traffic. So by default such an answer counts once it has been repeated for 30 s; see [`Negative`].
-//! - **A name that nobody uses is left alone.** Workers [mark](Usage::mark) the names they use; one that was not used for a
-//!   while is resolved again at its next use only, as `resolution: DNS` is known for floods of lookups of
-//!   idle hosts.
+//! - **One lookup for all.** Watches of the same name and address family share it, whatever their
+//!   ports. It is refreshed at the pace of the most eager of them.
+//! - **At once, then at the TTL**, within the bounds of [`WatchOptions`]. A little random time is
+//!   added, so that names learnt together do not expire together.
+//! - **The last good addresses serve on while the resolver fails** (timeout, SERVFAIL, REFUSED, no
+//!   server), for ever; lookups are repeated with exponential backoff, and the error is visible in
+//!   [`NameStatus`] (serve-stale, RFC 8767).
+//! - **"There is no such name" is an answer, no failure.** Envoy empties a STRICT_DNS cluster at
+//!   the first NXDOMAIN or empty answer (Envoy's "Service discovery": a successful resolution of 0
+//!   hosts means no hosts) and keeps the last address of a LOGICAL_DNS cluster; RFC 8767 too calls
+//!   NXDOMAIN a refresh. Sending on to an address that its owner has given up is a leak, yet one
+//!   wrong answer of a resolver that restarts must not cut live traffic. So by default such an
+//!   answer counts once it has been repeated for 30 s; see [`Negative`].
+//! - **A name that nobody uses is left alone.** Workers [mark](Usage::mark) the names they use; one
+//!   that was not used for a while is resolved again at its next use only, as `resolution: DNS` is
+//!   known for floods of lookups of idle hosts.
 //!
-//! What never asks a server: IP addresses, `localhost` and names below it (RFC 6761, section 6.3; the
-//! IPv4 loopback address, unless the family says otherwise), and names in `/etc/hosts`. That file and
-//! `/etc/resolv.conf` are read again when they change.
+//! What never asks a server: IP addresses, `localhost` and names below it (RFC 6761, section 6.3;
+//! the IPv4 loopback address, unless the family says otherwise), and names in `/etc/hosts`. That
+//! file and `/etc/resolv.conf` are read again when they change.
 //!
-//! A name with a dot in it is absolute: it is asked for as it is, never with the search list behind it. In a
-//! Kubernetes pod, with its five search domains and `ndots:5`, each lookup of an external host would otherwise be
-//! six. The search list is for names without a dot.
+//! A name with a dot in it is absolute: it is asked for as it is, never with the search list behind
+//! it. In a Kubernetes pod, with its five search domains and `ndots:5`, each lookup of an external
+//! host would otherwise be six. The search list is for names without a dot.
 //!
-//! Known gaps: addresses only, no SRV; the lifetime of negative answers (RFC 2308) is not used, the backoff
-//! decides; DNS over TLS or HTTPS is not offered.
+//! Known gaps: addresses only, no SRV; the lifetime of negative answers (RFC 2308) is not used, the
+//! backoff decides; DNS over TLS or HTTPS is not offered.
 
 mod connect_to;
 mod entry;
@@ -59,8 +62,9 @@ pub use self::schedule::{Backoff, Negative, WatchOptions};
 use self::target::{Host, Name};
 use super::cluster::DnsFamily;
 
-/// How long the addresses of a name are remembered that nobody watches any more: a cluster that is replaced, or taken away
-/// and put back, has addresses at once, and has them even when the resolver fails just then.
+/// How long the addresses of a name are remembered that nobody watches any more: a cluster that is
+/// replaced, or taken away and put back, has addresses at once, and has them even when the resolver
+/// fails just then.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// Lookups under way at a time; the rest wait for their turn.
@@ -158,9 +162,9 @@ pub struct NameStatus {
     pub resolved: Option<Instant>,
     /// Lookups made so far (Envoy's `update_attempt`).
     pub attempts: u64,
-    /// Those of them with addresses (Envoy's `update_success`).
+    /// Those of them that brought addresses. Envoy's `update_success` counts them and `empty`.
     pub successes: u64,
-    /// Those of them answered without an address (Envoy's `update_empty`).
+    /// Those of them that were answered without an address; the rest failed (`update_failure`).
     pub empty: u64,
     /// Whether the name rests until it is used again.
     pub resting: bool,
@@ -308,8 +312,8 @@ impl Subscription {
         snapshot.seen_with(&self.options, self.port)
     }
 
-    /// Waits until the first lookup has ended, then, each time, until the addresses are others than those
-    /// returned before. Nothing is lost when the future is dropped.
+    /// Waits until the first lookup has ended, then, each time, until the addresses are others than
+    /// those returned before. Nothing is lost when the future is dropped.
     pub async fn changed(&mut self) -> Resolution {
         loop {
             if let Source::Looked { updates, .. } = &mut self.source {

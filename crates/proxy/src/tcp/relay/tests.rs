@@ -64,7 +64,8 @@ fn pipes(limits: PipeLimits) -> Pools {
     Pools { pipes: Rc::new(PipePool::new(limits)), ..Pools::default() }
 }
 
-/// Lets the clock pass by without waiting. I/O is done on the real clock: a paused one runs ahead of it.
+/// Lets the clock pass by without waiting. I/O is done on the real clock: a paused one runs ahead
+/// of it.
 async fn elapse(time: Duration) {
     tokio::time::pause();
     tokio::time::advance(time).await;
@@ -222,7 +223,8 @@ fn an_answer_survives_a_server_that_reads_no_more() {
     run(async {
         let Proxied { mut client, mut server, relay, .. } =
             proxied(&Pools::default(), b"", RelayLimits::default()).await;
-        // The server ends its stream and closes; what the client goes on to send is answered with a reset.
+        // The server ends its stream and closes; what the client goes on to send is answered with a
+        // reset.
         server.write_all(b"too large").await.unwrap();
         server.shutdown().await.unwrap();
         let mut answer = String::new();

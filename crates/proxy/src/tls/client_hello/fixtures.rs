@@ -1,4 +1,5 @@
-//! ClientHellos of real programs, recorded off the wire, and a builder for those that no program sends.
+//! ClientHellos of real programs, recorded off the wire, and a builder for those that no program
+//! sends.
 
 /// `openssl s_client -servername WWW.Google.com -alpn h2,http/1.1`, OpenSSL 3.0.
 pub(crate) const OPENSSL_TLS13: &str = "\

@@ -19,8 +19,8 @@ pub(super) enum Message<'a> {
     Whole(Cow<'a, [u8]>),
 }
 
-/// Finds the ClientHello at the start of `bytes`, joining the records it is split over. Only the first
-/// `max_bytes` count, so that the answer does not depend on how the bytes arrived.
+/// Finds the ClientHello at the start of `bytes`, joining the records it is split over. Only the
+/// first `max_bytes` count, so that the answer does not depend on how the bytes arrived.
 pub(super) fn message(bytes: &[u8], max_bytes: usize) -> Message<'_> {
     if !is_handshake_record(bytes) {
         return Message::NotTls;

@@ -5,8 +5,8 @@ use std::str::FromStr;
 use thiserror::Error;
 
 /// A rule `HOST:PORT:ADDR:PORT`: connections to the first two go to the last two. An empty HOST or
-/// first PORT means any, an empty ADDR or last PORT leaves that part as it is. IPv6 addresses stand in
-/// brackets.
+/// first PORT means any, an empty ADDR or last PORT leaves that part as it is. IPv6 addresses stand
+/// in brackets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectTo {
     host: Option<String>,

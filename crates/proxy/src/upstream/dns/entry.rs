@@ -44,8 +44,8 @@ pub(super) struct Snapshot {
     empty: u64,
 }
 
-/// Tells a name's resolver that the name is in use. Workers hold one for each cluster; it may be shared
-/// between threads.
+/// Tells a name's resolver that the name is in use. Workers hold one for each cluster; it may be
+/// shared between threads.
 #[derive(Debug, Clone)]
 pub struct Usage {
     marks: Arc<Marks>,
@@ -114,7 +114,8 @@ impl Entry {
         !self.watches().options.is_empty()
     }
 
-    /// Removes a watch; true when it was the last one. Then nothing is looked up until another one joins.
+    /// Removes a watch; true when it was the last one. Then nothing is looked up until another one
+    /// joins.
     pub(super) fn leave(&self, id: u64) -> bool {
         let mut watches = self.watches();
         watches.options.retain(|(other, _)| *other != id);
@@ -202,7 +203,8 @@ async fn wait_until_due(entry: &Entry, since: Instant, pace: Pace) {
     }
 }
 
-/// Waits for the next use, if the last one is long ago. Returns when the last use was, as far as is known.
+/// Waits for the next use, if the last one is long ago. Returns when the last use was, as far as is
+/// known.
 async fn rest_while_unused(entry: &Entry, used: Instant) -> Instant {
     if entry.usage.take_used() {
         return Instant::now();
@@ -313,14 +315,15 @@ impl Snapshot {
 // === impl Usage ===
 
 impl Usage {
-    /// Tells that the name is used, for one atomic load in the usual case. False when the name was at
-    /// rest: its addresses are old, and a refresh has just begun.
+    /// Tells that the name is used, for one atomic load in the usual case. False when the name was
+    /// at rest: its addresses are old, and a refresh has just begun.
     pub fn mark(&self) -> bool {
         self.marks.mark()
     }
 
-    /// Tells that the name is used and waits until its addresses have been refreshed, if it was at rest.
-    /// Whether that succeeded is not said; whoever cannot wait for a slow server gives this a time limit.
+    /// Tells that the name is used and waits until its addresses have been refreshed, if it was at
+    /// rest. Whether that succeeded is not said; whoever cannot wait for a slow server gives this a
+    /// time limit.
     pub async fn refreshed(&self) {
         let mut updates = self.updates.clone();
         updates.mark_unchanged();
@@ -338,7 +341,8 @@ impl Marks {
             RESTING => Some(WAKING),
             _ => None,
         };
-        // A state that stays as it is, is only read: the cache line is not taken from other workers.
+        // A state that stays as it is, is only read: the cache line is not taken from other
+        // workers.
         let seen = self.state.load(Ordering::Relaxed);
         if next(seen).is_none() {
             return seen != WAKING;

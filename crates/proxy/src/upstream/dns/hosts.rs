@@ -8,7 +8,8 @@ use std::net::IpAddr;
 pub(super) struct Hosts(HashMap<String, Vec<IpAddr>>);
 
 impl Hosts {
-    /// Reads the text of a hosts file. A line that starts with no address is skipped, as the C library does.
+    /// Reads the text of a hosts file. A line that starts with no address is skipped, as the C
+    /// library does.
     pub(super) fn parse(text: &str) -> Self {
         let mut table: HashMap<String, Vec<IpAddr>> = HashMap::new();
         for line in text.lines() {
@@ -36,7 +37,7 @@ mod tests {
     #[test]
     fn lines_give_addresses_to_names() {
         let hosts = Hosts::parse(
-            "# a comment\n10.0.0.1 Web.example web # the web\n\n::1\tweb\nnonsense here\n10.0.0.2\n",
+            "# a comment\n10.0.0.1 Web.example web # it\n\n::1\tweb\nnonsense here\n10.0.0.2\n",
         );
         let addresses = ["10.0.0.1", "::1"].map(|text| text.parse::<IpAddr>().unwrap());
         assert_eq!(hosts.get("web"), Some(&addresses[..]));

@@ -184,8 +184,8 @@ impl System {
 }
 
 impl Servers {
-    /// Asks one server after the other until one knows, as the C library does: with a VPN they may well
-    /// disagree, and their order is then the user's choice. A server that fails is no answer;
+    /// Asks one server after the other until one knows, as the C library does: with a VPN they may
+    /// well disagree, and their order is then the user's choice. A server that fails is no answer;
     /// one that says that there is no such name is.
     async fn ask(&self, name: DnsName, family: Family) -> Result<Records, LookupError> {
         let kind = match family {

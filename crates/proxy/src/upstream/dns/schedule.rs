@@ -12,7 +12,8 @@ const REST_AFTER: Duration = Duration::from_secs(60);
 pub struct WatchOptions {
     /// Which addresses are asked for (Envoy's `dns_lookup_family`).
     pub family: DnsFamily,
-    /// The time between lookups when the TTL does not count or is zero (Envoy's `dns_refresh_rate`).
+    /// The time between lookups when the TTL does not count or is zero (Envoy's
+    /// `dns_refresh_rate`).
     pub refresh: Duration,
     /// Whether the TTL of the records counts (Envoy's `respect_dns_ttl`).
     pub respect_ttl: bool,
@@ -20,14 +21,15 @@ pub struct WatchOptions {
     pub min_ttl: Duration,
     /// A TTL above this is taken as this.
     pub max_ttl: Duration,
-    /// The most that is added by chance to the time between lookups (Envoy's `dns_jitter`). At least a twentieth
-    /// of that time, up to one second, always may be.
+    /// The most that is added by chance to the time between lookups (Envoy's `dns_jitter`). At
+    /// least a twentieth of that time, up to one second, always may be.
     pub jitter: Duration,
     /// The time between lookups that fail (Envoy's `dns_failure_refresh_rate`).
     pub failure: Backoff,
     /// What an answer without addresses means.
     pub negative: Negative,
-    /// Whether only the first address counts, in the server's order (LOGICAL_DNS); otherwise all do (STRICT_DNS).
+    /// Whether only the first address counts, in the server's order (LOGICAL_DNS); otherwise all do
+    /// (STRICT_DNS).
     pub first_only: bool,
     /// How long after its last use the name is refreshed; `None` for ever, as Envoy does it.
     pub rest_after: Option<Duration>,
@@ -42,13 +44,14 @@ pub struct Backoff {
     pub max: Duration,
 }
 
-/// What it means for the last good addresses that the name does not exist or has no address any more.
+/// What it means for the last good addresses that the name does not exist or has no address any
+/// more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Negative {
     /// Nothing: they serve on.
     Keep,
-    /// They are dropped when no answer said otherwise for this long. Zero drops them at the first such answer,
-    /// as Envoy does for STRICT_DNS.
+    /// They are dropped when no answer said otherwise for this long. Zero drops them at the first
+    /// such answer, as Envoy does for STRICT_DNS.
     DropAfter(Duration),
 }
 
@@ -88,8 +91,8 @@ impl From<DnsPolicy> for WatchOptions {
 }
 
 impl WatchOptions {
-    /// How long to wait before the next lookup. `chance`, from 0 to 1, decides about what is left to
-    /// chance.
+    /// How long to wait before the next lookup. `chance`, from 0 to 1, decides about what is left
+    /// to chance.
     pub(super) fn delay(&self, pace: Pace, chance: f64) -> Duration {
         match pace {
             Pace::Fresh { ttl } => {

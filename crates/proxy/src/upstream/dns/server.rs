@@ -1,5 +1,5 @@
-//! A DNS server for tests, over UDP and TCP: it answers what it was told to, and remembers what it was
-//! asked.
+//! A DNS server for tests, over UDP and TCP: it answers what it was told to, and remembers what it
+//! was asked.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};

@@ -78,7 +78,8 @@ mod tests {
     fn what_the_resolver_needs_is_read() {
         let conf = ResolvConf::parse(
             "# made by hand\nnameserver 10.0.0.53\nnameserver fe80::1%eth0\nnameserver nowhere\n\
-             domain old.example\nsearch a.example b.example.\noptions ndots:5 timeout:1 attempts:9 rotate\n",
+             domain old.example\nsearch a.example b.example.\n\
+             options ndots:5 timeout:1 attempts:9 rotate\n",
         );
         let names = ["a.example", "b.example."].map(|name| Name::from_ascii(name).unwrap());
         let servers = ["10.0.0.53:53", "[fe80::1]:53"].map(|server| server.parse().unwrap());
