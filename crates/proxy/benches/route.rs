@@ -130,7 +130,7 @@ fn head(authority: &str, path: &str) -> RequestHead {
         ("user-agent", "Mozilla/5.0 (X11; Linux x86_64)"),
         ("accept", "*/*"),
         ("accept-encoding", "gzip, br"),
-        ("cookie", "session=0123456789abcdef"),
+        ("cookie", "id=0123456789abcdef"),
         ("x-forwarded-proto", "https"),
     ] {
         head.headers.append(name.as_bytes(), value.as_bytes());
