@@ -40,15 +40,19 @@ pub(crate) fn duplicate_key(key: &str, first: Span, second: Span) -> Diagnostic 
 #[derive(Clone)]
 struct Built {
     node: Node,
-    /// Nodes in it, itself included.
+    /// Nodes in it, itself included; long texts count as several.
     nodes: usize,
     /// Levels of it, itself included.
     height: usize,
 }
 
 impl Built {
-    fn leaf(value: Value, span: Span) -> Self {
-        Built { node: Node { value, span }, nodes: 1, height: 1 }
+    /// Bytes of text that weigh as much as a node.
+    const BYTES_PER_NODE: usize = 64;
+
+    fn leaf(value: Value, length: usize, span: Span) -> Self {
+        let nodes = 1 + length / Self::BYTES_PER_NODE;
+        Built { node: Node { value, span }, nodes, height: 1 }
     }
 }
 
@@ -117,10 +121,11 @@ impl<'l> Builder<'l> {
                 Ok(())
             }
             Event::Scalar(text, style, anchor, tag) => {
-                self.count(1, span)?;
                 let merge = style == ScalarStyle::Plain && tag.is_none() && text == "<<";
                 let value = self.scalar(&text, style, tag.as_deref(), span)?;
-                self.complete(Built::leaf(value, span), anchor, merge)
+                let leaf = Built::leaf(value, text.len(), span);
+                self.count(leaf.nodes, span)?;
+                self.complete(leaf, anchor, merge)
             }
             Event::Alias(anchor) => self.alias(anchor, span),
             Event::SequenceStart(anchor, _) => self.open(Open::Sequence(Vec::new()), anchor, span),
@@ -199,12 +204,7 @@ impl<'l> Builder<'l> {
             return Err(fault.help("write the value out"));
         };
         let (nodes, height) = (built.nodes, built.height);
-        self.repeated += nodes;
-        if self.repeated > self.limits.repeated {
-            let most = self.limits.repeated;
-            let message = format!("aliases repeat more than {most} values in this document");
-            return Err(Diagnostic::error(span, message).help("write the values out"));
-        }
+        self.repeat(nodes, span)?;
         self.count(nodes, span)?;
         if self.stack.len() + height > self.limits.depth {
             return Err(self.too_deep(span));
@@ -213,6 +213,17 @@ impl<'l> Builder<'l> {
             Some(built) => self.complete(built, 0, false),
             None => Ok(()),
         }
+    }
+
+    /// Takes from the budget for copies, which anchors keep and aliases make.
+    fn repeat(&mut self, nodes: usize, span: Span) -> Result<(), Diagnostic> {
+        self.repeated += nodes;
+        if self.repeated > self.limits.repeated {
+            let most = self.limits.repeated;
+            let message = format!("aliases repeat more than {most} values in this document");
+            return Err(Diagnostic::error(span, message).help("write the values out"));
+        }
+        Ok(())
     }
 
     fn count(&mut self, nodes: usize, span: Span) -> Result<(), Diagnostic> {
@@ -227,6 +238,7 @@ impl<'l> Builder<'l> {
     /// Puts a complete node where it belongs: into the innermost mapping or list, or a document of its own.
     fn complete(&mut self, built: Built, anchor: usize, merge: bool) -> Result<(), Diagnostic> {
         if anchor > 0 {
+            self.repeat(built.nodes, built.node.span)?;
             self.anchors.insert(anchor, built.clone());
         }
         let Some(frame) = self.stack.last_mut() else {
@@ -248,11 +260,7 @@ impl<'l> Builder<'l> {
                     Ok(())
                 }
                 Some(Key::Plain { text, span }) => insert(entries, index, text, span, built.node),
-                Some(Key::Merge { span }) => {
-                    let merged = merge_into(entries, index, built.node, span);
-                    // What a merge repeats counts once for its entries, which the alias has counted.
-                    merged
-                }
+                Some(Key::Merge { span }) => merge_into(entries, index, built.node, span),
             },
         }
     }

@@ -40,9 +40,9 @@ pub struct Limits {
     pub bytes: usize,
     /// Most mappings and lists inside each other.
     pub depth: usize,
-    /// Most nodes of one document, those that aliases repeat included.
+    /// Most nodes of one document, those that aliases repeat included. Long texts count as several.
     pub nodes: usize,
-    /// Most nodes of one document that aliases repeat.
+    /// Most nodes of one document that anchors keep and aliases repeat.
     pub repeated: usize,
 }
 

@@ -100,6 +100,11 @@ fn limits_hold() {
         format!("{text}a{level}: &a{level} [{}]\n", below.trim_end_matches(", "))
     });
     assert!(fault(&bomb).contains("aliases repeat more than"), "{}", fault(&bomb));
+    let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(64_000), "*a, ".repeat(200));
+    assert!(fault(&long).contains("aliases repeat more than"), "{}", fault(&long));
+    let chains = |count| format!("- {}1{}\n", "&a [".repeat(90), "]".repeat(90)).repeat(count);
+    assert_eq!(fault(&chains(2)), "");
+    assert!(fault(&chains(50)).contains("aliases repeat more than"), "{}", fault(&chains(50)));
     let deep = format!("a: {}{}", "[".repeat(101), "]".repeat(101));
     assert!(fault(&deep).contains("inside each other"), "{}", fault(&deep));
     let deep = format!("{}1{}", "{\"a\":".repeat(101), "}".repeat(101));
