@@ -1,11 +1,14 @@
 //! A cluster as the workers see it: where its endpoints are, how to talk to them, and what it may cost.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::dns::Usage as NameUsage;
@@ -163,6 +166,23 @@ pub struct Keepalive {
     pub idle: Option<Duration>,
     /// Time between probes.
     pub interval: Option<Duration>,
+}
+
+impl Keepalive {
+    /// Sets it on a connection; what is not said is the system's.
+    pub(super) fn apply(&self, io: &TcpStream) -> io::Result<()> {
+        let mut settings = TcpKeepalive::new();
+        if let Some(probes) = self.probes {
+            settings = settings.with_retries(probes);
+        }
+        if let Some(idle) = self.idle {
+            settings = settings.with_time(idle);
+        }
+        if let Some(interval) = self.interval {
+            settings = settings.with_interval(interval);
+        }
+        SockRef::from(io).set_tcp_keepalive(&settings)
+    }
 }
 
 /// A cluster, compiled.

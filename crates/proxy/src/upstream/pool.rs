@@ -291,6 +291,9 @@ impl Pool {
             }
         };
         io.set_nodelay(true)?;
+        if let Some(keepalive) = &cluster.keepalive {
+            keepalive.apply(&io)?;
+        }
         let opened = Instant::now();
         stats.upstream_cx_total.inc();
         stats.upstream_cx_active.inc();

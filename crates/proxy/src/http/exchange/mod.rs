@@ -165,6 +165,10 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             Decision::Route { virtual_host, route } => {
                 self.journal.set(Field::VirtualHost, virtual_host.name.as_bytes());
                 self.journal.set(Field::Route, route.name.as_bytes());
+                if virtual_host.counts_attempts {
+                    // There is one: what is sent again was never looked at.
+                    self.request.headers.set(b"x-envoy-attempt-count", b"1");
+                }
                 match &route.action {
                     Action::Forward(forward) => self.forward(route, forward).await,
                     Action::Redirect(redirect) => self.redirect(route, redirect).await,

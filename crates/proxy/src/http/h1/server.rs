@@ -81,7 +81,9 @@ async fn idle(
     }
     let manager = &http.manager;
     let idle_end = manager.idle_timeout.map(|timeout| Instant::now() + timeout);
-    let life_end = manager.max_connection_duration.map(|timeout| opened + timeout);
+    // From its age on, a connection closes with its next answer; without a request it waits a while for one.
+    let life_end =
+        manager.max_connection_duration.map(|timeout| opened + timeout + manager.drain_timeout);
     deadline.set(idle_end.into_iter().chain(life_end).min());
     place.set_idle(true);
     let next = poll_fn(|cx| {
