@@ -15,12 +15,11 @@ pub fn fuzz(data: &[u8]) {
                 let json = document.to_json();
                 assert!(document.line() >= 1);
                 let _ = document.locate("spec.http[0].match[0].uri");
-                // What is read can be written as JSON and read again, just as serde_json reads it.
+                // What is read can be written as JSON and read again, to the same value.
                 let text = json.to_string();
-                if let (true, Ok(expected)) = (json.is_object(), serde_json::from_str(&text)) {
+                if json.is_object() {
                     let again = crate::parse(&text).into_iter().next().and_then(Result::ok);
-                    let again: Option<serde_json::Value> = again.map(|read| read.to_json());
-                    assert_eq!(again, Some(expected), "{text}");
+                    assert_eq!(again.map(|document| document.to_json()), Some(json), "{text}");
                 }
             }
             Err(fault) => {
