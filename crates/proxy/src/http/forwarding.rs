@@ -188,13 +188,15 @@ fn ip_text(buffer: &mut [u8; 48], ip: IpAddr) -> &[u8] {
 }
 
 fn append_list(headers: &mut Headers, name: &[u8], value: &[u8], separator: &[u8]) {
-    match headers.get(name) {
-        None | Some(b"") => headers.set(name, value),
-        Some(list) => {
-            let list = [list, separator, value].concat();
-            headers.set(name, &list);
+    // Several lines are one list (RFC 9110 section 5.3): none of them may be lost.
+    let mut list: Vec<u8> = Vec::new();
+    for part in headers.get_all(name).chain([value]).filter(|part| !part.is_empty()) {
+        if !list.is_empty() {
+            list.extend_from_slice(separator);
         }
+        list.extend_from_slice(part);
     }
+    headers.set(name, &list);
 }
 
 /// The address `n` places before the last in `x-forwarded-for`, over all its lines.

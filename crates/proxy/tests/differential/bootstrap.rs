@@ -32,6 +32,7 @@ fn listeners() -> Vec<Value> {
     let edge = json!({
         "use_remote_address": true,
         "normalize_path": true,
+        "http_protocol_options": {"enable_trailers": true},
         "upgrade_configs": [{"upgrade_type": "websocket"}],
     });
     let plain = json!({
@@ -183,7 +184,7 @@ fn matches() -> Vec<Value> {
                 header("x-made", "1", "APPEND_IF_EXISTS_OR_ADD")]}),
         json!({"match": {"path": "/direct/location"}, "direct_response": text(302, "moved"),
             "response_headers_to_add": [
-                header("location", "/there", "APPEND_IF_EXISTS_OR_ADD")]}),
+                header("location", "/there", "OVERWRITE_IF_EXISTS_OR_ADD")]}),
     ]
 }
 
@@ -304,8 +305,13 @@ fn clusters(origins: Origins) -> Value {
     http2["typed_extension_protocol_options"] = json!({
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
             "@type": PROTOCOL, "explicit_http_config": {"http2_protocol_options": {}}}});
+    let mut origin = cluster("origin", &[origins.http1]);
+    origin["typed_extension_protocol_options"] = json!({
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": PROTOCOL,
+            "explicit_http_config": {"http_protocol_options": {"enable_trailers": true}}}});
     json!([
-        cluster("origin", &[origins.http1]),
+        origin,
         cluster("refused", &[origins.refused]),
         cluster("empty", &[]),
         requests,

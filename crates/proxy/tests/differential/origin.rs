@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::case::{Act, Case};
-use super::wire::{Wire, content, fields};
+use super::wire::{Ended, Head, Wire, content, fields};
 
 /// What origins share: the cases, and what was received for each.
 #[derive(Debug)]
@@ -47,18 +47,29 @@ pub async fn start(stage: Arc<Stage>) -> SocketAddr {
     address
 }
 
+fn record_head(stage: &Stage, id: Option<usize>, head: &Head) {
+    stage.record(id, [format!("> {}", head.start)]);
+    stage.record(id, fields(">", &head.fields));
+}
+
 async fn serve(stage: Arc<Stage>, stream: TcpStream) {
     let mut wire = Wire::new(stream);
     while let Some(head) = wire.head().await {
         let id = head.get("x-case").and_then(|id| id.parse::<usize>().ok());
         let case = id.and_then(|id| stage.cases.get(id));
-        stage.record(id, [format!("> {}", head.start)]);
-        stage.record(id, fields(">", &head.fields));
         let acts = case.map_or(&[][..], |case| &case.origin);
         if !matches!(acts.first(), Some(Act::Early)) {
             let body = wire.request_body(&head).await;
+            // How much of a request arrives that is broken off is a matter of chance.
+            if body.ended == Ended::Cut {
+                return;
+            }
+            record_head(&stage, id, &head);
             stage.record(id, [content(">", &body.content, body.ended)]);
             stage.record(id, fields("> trailer", &body.trailers));
+        }
+        if matches!(acts.first(), Some(Act::Early)) {
+            record_head(&stage, id, &head);
         }
         let default =
             Act::Send(b"HTTP/1.1 200 OK\r\nServer: origin\r\nContent-Length: 2\r\n\r\nok".to_vec());

@@ -189,9 +189,14 @@ fn field(line: &str) -> (String, String) {
 
 /// Fields as lines in a fixed order, without what differs from one request to the next.
 pub fn fields(mark: &str, fields: &[(String, String)]) -> Vec<String> {
-    let mut fields: Vec<_> = fields.iter().filter(|(name, _)| name != "date").collect();
+    let mut fields: Vec<_> =
+        fields.iter().filter(|(name, _)| name != "date" && name != "x-case").collect();
     fields.sort_by_key(|(name, _)| name);
     let line = |(name, value): &(String, String)| {
+        // Options of a connection have no letter case (RFC 9110 section 7.6.1).
+        if name == "connection" {
+            return format!("{mark} {name}: {}", value.to_ascii_lowercase());
+        }
         let value = match name.as_str() {
             "x-request-id" if value.len() == 36 => "(made)",
             "x-envoy-upstream-service-time" => "(time)",

@@ -102,7 +102,7 @@ fn upstream() -> Vec<Case> {
             "headers",
             get(
                 "/h2",
-                "Accept: a\r\nAccept: b\r\nConnection: x-a\r\nX-A: 1\r\nTE: trailers\r\nCookie: a=1\r\n",
+                "Accept: */*\r\nAccept: text/plain\r\nConnection: x-a\r\nX-A: 1\r\nTE: trailers\r\nCookie: a=1\r\n",
             ),
         ),
         case("HEAD", request("HEAD /h2", "", "")).origin2(answer(

@@ -274,6 +274,7 @@ fn connections() -> Vec<Case> {
             "connections/ends inside a body",
             vec![
                 Step::Send(request("POST /o", "Content-Length: 9\r\n", "half")),
+                Step::Pause(200),
                 Step::Finish,
                 Step::Read,
             ],

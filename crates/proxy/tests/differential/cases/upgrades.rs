@@ -30,9 +30,9 @@ pub fn cases() -> Vec<Case> {
         Case::steps("upgrades/data before the grant", vec![Step::Send(early), Step::Read, Step::Raw(4)])
             .origin(vec![send(GRANT), Act::Echo(4), Act::Hold]),
         Case::steps("upgrades/the origin refuses", vec![Step::Send(get("/o", ASK)), Step::Read, Step::Ends])
-            .origin(vec![send(refused), Act::Hold]),
+            .origin(vec![send(refused)]),
         Case::steps("upgrades/the origin ignores it", vec![Step::Send(get("/o", ASK)), Step::Read, Step::Ends])
-            .origin(vec![send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), Act::Hold]),
+            .origin(vec![send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")]),
         Case::new("upgrades/refused by the route", get("/refuse-upgrade", ASK)),
         Case::new("upgrades/of a kind not allowed", ask("Connection: Upgrade\r\nUpgrade: other\r\n")),
         Case::new("upgrades/refused by the listener", get("/o", ASK)).at("plain"),
@@ -53,6 +53,6 @@ pub fn cases() -> Vec<Case> {
         Case::new("upgrades/with HTTP 1.0", "GET /o HTTP/1.0\r\nX-Case: {id}\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n").at("timed"),
         Case::steps("upgrades/POST with a body", vec![
             Step::Send(request("POST /o", &format!("{ASK}Content-Length: 4\r\n"), "body")), Step::Read, Step::Ends])
-            .origin(vec![Act::Early, send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), Act::Hold]),
+            .origin(vec![Act::Early, send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")]),
     ]
 }
