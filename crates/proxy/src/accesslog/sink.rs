@@ -4,8 +4,11 @@ use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::OFlags;
 
 use crate::stats::{AccessLogStats, Stats};
 
@@ -40,8 +43,14 @@ impl Destination {
     }
 }
 
+/// Opens a file for appending. A named pipe that nobody reads is an error: waiting for a reader would hold
+/// up whoever applies the configuration.
 fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+    let file =
+        OpenOptions::new().append(true).create(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    // Writes do wait: that is what the log thread is for.
+    rustix::fs::fcntl_setfl(&file, OFlags::APPEND)?;
+    Ok(file)
 }
 
 impl fmt::Display for Destination {
