@@ -5,6 +5,7 @@
 
 use std::future::pending;
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -20,6 +21,11 @@ use crate::ended::{self, Ended};
 
 /// How often a port that was taken is tried again.
 const REBIND: Duration = Duration::from_secs(1);
+
+/// One worker for each core that this process may use.
+pub fn cores() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
 
 /// A running proxy.
 #[derive(Debug)]
@@ -150,6 +156,6 @@ fn tell(outcome: &Outcome) {
     }
     for notice in &outcome.notices {
         let tidegate_proxy::config::Notice { kind, name, finding } = notice;
-        tracing::debug!("{kind:?} {name}: {} has no effect: {}", finding.path, finding.reason);
+        tracing::debug!("{kind:?} {name}: {}: {}", finding.path, finding.reason);
     }
 }

@@ -12,24 +12,29 @@ use crate::signals::{Signal, Signals};
 /// How long connections may take to finish.
 pub const GRACE: Duration = Duration::from_secs(30);
 
-/// Serves until the process is told to end, then lets connections finish.
+/// Serves until the process is told to end, then lets connections finish, then runs `finish`.
 ///
 /// # Errors
-/// A second signal came before they had, or the data plane ended by itself.
-pub async fn serve(data_plane: &mut DataPlane, signals: &mut Signals) -> Outcome<()> {
+/// A second signal came before that was done, or the data plane ended by itself.
+pub async fn serve(
+    data_plane: &mut DataPlane,
+    signals: &mut Signals,
+    finish: impl Future<Output = ()>,
+) -> Outcome<()> {
     let why = until_told(data_plane, signals).await?;
     tracing::info!(
         "{why}: finishing what is in flight, for at most {GRACE:?}; a second signal ends at once"
     );
-    tokio::select! {
-        all = data_plane.drain(GRACE) => {
-            if !all {
-                tracing::warn!("connections that had not finished within {GRACE:?} were cut");
-            }
-            Ok(())
+    let in_order = async {
+        if !data_plane.drain(GRACE).await {
+            tracing::warn!("connections that had not finished within {GRACE:?} were cut");
         }
+        finish.await;
+    };
+    tokio::select! {
+        () = in_order => Ok(()),
         signal = signals.end() => {
-            Err(Failure::new(format!("{signal}: ended before connections had finished")))
+            Err(Failure::new(format!("{signal}: ended before everything had finished")))
         }
     }
 }

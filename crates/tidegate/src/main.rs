@@ -8,7 +8,7 @@
 //! | [`data_plane`] | running the proxy on a snapshot, for both |
 //! | [`lifecycle`] | what signals do, for both |
 //! | [`demo`] | built-in origins for the first five minutes |
-//! | [`failure`] | what a verb says when it cannot go on |
+//! | [`failure`], [`terminal`] | what a verb says when it cannot go on, and where |
 
 mod admin;
 mod cli;
@@ -19,8 +19,8 @@ mod failure;
 mod lifecycle;
 mod listen;
 mod proxy;
-mod serve;
 mod signals;
+mod terminal;
 mod up;
 
 use std::process::ExitCode;

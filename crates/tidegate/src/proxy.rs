@@ -11,10 +11,9 @@ use tidegate_xds::{Change, Resource, Snapshot};
 use tokio::sync::oneshot;
 
 use crate::cli::ProxyArgs;
-use crate::data_plane::DataPlane;
+use crate::data_plane::{self, DataPlane};
 use crate::failure::{Failure, Outcome};
 use crate::signals::Signals;
-use crate::up::cores;
 use crate::{admin, lifecycle, listen};
 
 /// Runs until a signal ends it.
@@ -52,7 +51,9 @@ fn parse(path: &Path, text: &str) -> Outcome<Value> {
     match (documents.next(), documents.next()) {
         (Some(Ok(document)), None) => Ok(document.to_json()),
         (Some(Err(fault)), _) => {
-            Err(Failure::new(format!("{place}\n{}", fault.render(&place, text, false))))
+            // It begins as every failure does.
+            let told = fault.render(&place, text, false);
+            Err(Failure::new(told.trim_end().trim_start_matches("error: ")))
         }
         (None, _) => Err(Failure::new(format!("{place} is empty"))),
         (Some(Ok(_)), Some(_)) => Err(Failure::new(format!("{place} holds several documents"))),
@@ -65,7 +66,7 @@ async fn serve(args: &ProxyArgs, bootstrap: Bootstrap) -> Outcome<()> {
     let admin =
         bootstrap.admin.map(|address| listen::bind(address, "admin.address")).transpose()?;
     for notice in &bootstrap.notices {
-        tracing::info!("{} has no effect: {}", notice.path, notice.reason);
+        tracing::info!("{}: {}", notice.path, notice.reason);
     }
 
     let snapshot = Snapshot::new();
@@ -75,7 +76,7 @@ async fn serve(args: &ProxyArgs, bootstrap: Bootstrap) -> Outcome<()> {
     let (started, start) = oneshot::channel();
     let _ = started.send(generation);
     let options = tidegate_proxy::Options {
-        workers: args.workers.unwrap_or_else(cores),
+        workers: args.workers.unwrap_or_else(data_plane::cores),
         dns: DnsConfig::default(),
         logs: tidegate_proxy::accesslog::Options::default(),
         about: about(&bootstrap),
@@ -86,7 +87,7 @@ async fn serve(args: &ProxyArgs, bootstrap: Bootstrap) -> Outcome<()> {
     admin::serve(&data_plane.view, admin, None)?;
     all_served(&snapshot, generation, &bootstrap, &args.config).await?;
     tracing::info!("serving {}", args.config.display());
-    lifecycle::serve(&mut data_plane, &mut signals).await
+    lifecycle::serve(&mut data_plane, &mut signals, async {}).await
 }
 
 fn about(bootstrap: &Bootstrap) -> About {

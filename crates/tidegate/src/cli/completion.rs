@@ -1,12 +1,11 @@
 //! `tidegate completion`.
 
-use std::io;
-
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
 use super::Cli;
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
+use crate::terminal;
 
 const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
   # bash, for this shell
@@ -27,6 +26,5 @@ pub struct CompletionArgs {
 pub fn run(args: &CompletionArgs) -> Outcome<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "tidegate", &mut script);
-    io::Write::write_all(&mut io::stdout().lock(), &script)
-        .map_err(|error| Failure::new(format!("standard output: {error}")))
+    terminal::print(String::from_utf8_lossy(&script))
 }

@@ -36,6 +36,8 @@ impl LogLevel {
             .with_ansi(colours)
             .with_timer(Clock)
             .with_target(false)
+            // It would tell of a closed standard error by writing there, and panic.
+            .log_internal_errors(false)
             .finish();
         // Fails only when a subscriber is set already, which then goes on logging.
         let _ = tracing::subscriber::set_global_default(subscriber);

@@ -15,6 +15,7 @@ pub use self::proxy::ProxyArgs;
 pub use self::up::UpArgs;
 pub use self::values::{AccessLogFile, PortMap};
 use crate::failure::Outcome;
+use crate::terminal;
 
 const ABOUT: &str = "Istio's gateways in one program, described with Istio's own resources: an API for \
                      kubectl, a control plane and a data plane.";
@@ -59,7 +60,7 @@ pub fn run() -> ExitCode {
     match dispatch(Cli::parse().verb) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            terminal::say(failure);
             ExitCode::FAILURE
         }
     }
@@ -70,10 +71,7 @@ fn dispatch(verb: Verb) -> Outcome<()> {
         Verb::Up(args) => crate::up::run(*args),
         Verb::Proxy(args) => crate::proxy::run(&args),
         Verb::ProxyConfig(args) => proxy_config::run(&args),
-        Verb::Version => {
-            println!("tidegate {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
-        }
+        Verb::Version => terminal::print(format_args!("tidegate {}\n", env!("CARGO_PKG_VERSION"))),
         Verb::Completion(args) => completion::run(&args),
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::logging::LogLevel;
-use super::values::existing_path;
+use super::values::{existing_path, workers};
 
 const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
   # The file that also starts Envoy: envoy -c envoy.yaml
@@ -26,7 +26,7 @@ pub struct ProxyArgs {
     pub config: PathBuf,
 
     /// Worker threads [default: one per core]
-    #[arg(long, alias = "concurrency", value_name = "N")]
+    #[arg(long, alias = "concurrency", value_name = "N", value_parser = workers)]
     pub workers: Option<NonZeroUsize>,
 
     /// The program's own log, on standard error: error, warn, info, debug, trace or directives

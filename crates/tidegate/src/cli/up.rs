@@ -10,7 +10,7 @@ use tidegate_proxy::upstream::dns::ConnectTo;
 use super::logging::LogLevel;
 use super::values::{
     AccessLogFile, AccessLogFormat, Labels, PortMap, dns_server, existing_path, ip_address,
-    socket_address,
+    socket_address, workers,
 };
 
 const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
@@ -98,7 +98,7 @@ pub struct UpArgs {
     pub gateway_labels: Labels,
 
     /// Worker threads [default: one per core]
-    #[arg(long, value_name = "N", help_heading = "Gateway")]
+    #[arg(long, value_name = "N", value_parser = workers, help_heading = "Gateway")]
     pub workers: Option<NonZeroUsize>,
 
     /// Name servers to ask instead of the system's; may be repeated

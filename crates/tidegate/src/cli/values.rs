@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::OpenOptions;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -11,6 +12,9 @@ use tidegate_proxy::accesslog::Format;
 use tidegate_proxy::upstream::dns;
 
 use crate::failure::{Failure, Outcome};
+
+/// More threads than any machine has cores for.
+const MOST_WORKERS: usize = 1024;
 
 /// `--port-map`: the port that a Gateway names, and the port that is bound for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -150,6 +154,12 @@ impl FromStr for AccessLogFormat {
         let compiled = Format::text(&source, false).map_err(|error| error.to_string())?;
         Ok(Self { source, compiled })
     }
+}
+
+/// Parses a number of worker threads.
+pub fn workers(text: &str) -> Result<NonZeroUsize, String> {
+    let number = text.parse().ok().filter(|number: &NonZeroUsize| number.get() <= MOST_WORKERS);
+    number.ok_or_else(|| format!("expected a number from 1 to {MOST_WORKERS}"))
 }
 
 /// Parses `ADDRESS:PORT`.

@@ -8,6 +8,7 @@
 
 mod authority;
 mod httpbin;
+mod serve;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -18,7 +19,6 @@ use tidegate_proxy::upstream::dns::ConnectTo;
 use tokio_rustls::TlsAcceptor;
 
 use self::authority::Authority;
-use crate::serve;
 
 /// The name that the plain origin answers as.
 pub const HTTPBIN: &str = "httpbin.org";

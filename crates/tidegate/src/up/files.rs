@@ -10,6 +10,7 @@ use tidegate_apiserver::store::{Push, Store};
 use tidegate_source::{Batch, FileChange, Files};
 
 use crate::failure::{Failure, Outcome};
+use crate::terminal;
 
 /// Reads everything that is there, and goes on following it on a thread of its own.
 ///
@@ -49,7 +50,7 @@ async fn enter(store: &Store, batch: Batch) {
     let color = io::stderr().is_terminal();
     for finding in batch.findings {
         // It says itself how bad it is, and shows the lines.
-        eprintln!("{}", finding.render(color).trim_end());
+        terminal::say(finding.render(color).trim_end());
     }
     for change in batch.changes {
         store.push(push(change)).await;

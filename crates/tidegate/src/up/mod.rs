@@ -29,7 +29,6 @@ mod ports;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -47,11 +46,11 @@ use self::greeting::Greeting;
 use self::logs::PodLogs;
 use self::ports::Ports;
 use crate::cli::{AccessLogFile, UpArgs};
-use crate::data_plane::DataPlane;
+use crate::data_plane::{self, DataPlane};
 use crate::demo::Demo;
 use crate::failure::{Failure, Outcome};
 use crate::signals::Signals;
-use crate::{admin, lifecycle, listen};
+use crate::{admin, lifecycle, listen, terminal};
 
 /// The port that load balancers probe.
 const HEALTH_PORT: u16 = 15021;
@@ -127,15 +126,18 @@ async fn serve(args: UpArgs, ground: Ground) -> Outcome<()> {
     let mut control = control::start(&store, snapshot, options, outgoing, started)
         .map_err(|error| Failure::new(format!("the control loop does not start: {error}")))?;
 
-    eprintln!("{}", greet(&api, addresses, &ports, demo));
-    let outcome = tokio::select! {
-        outcome = lifecycle::serve(&mut data_plane, &mut signals) => outcome,
-        () = control.wait() => Err(Failure::new("the control loop has ended by itself: a defect of Tidegate")
-            .or("start it again; the log above may say why")),
+    terminal::say(greet(&api, addresses, &ports, demo));
+    let finish = async {
+        api.shutdown().await;
+        store.close().await;
     };
-    api.shutdown().await;
-    store.close().await;
-    outcome
+    tokio::select! {
+        outcome = lifecycle::serve(&mut data_plane, &mut signals, finish) => outcome,
+        () = control.wait() => {
+            Err(Failure::new("the control loop has ended by itself: a defect of Tidegate")
+                .or("start it again; the log above may say why"))
+        }
+    }
 }
 
 fn local(listener: &TcpListener) -> Outcome<SocketAddr> {
@@ -164,18 +166,13 @@ fn start_data_plane(
     connect_to.extend(demo.into_iter().flat_map(Demo::connect_to));
     let dns = DnsConfig { servers: args.dns_server.clone(), connect_to, ..DnsConfig::default() };
     let options = tidegate_proxy::Options {
-        workers: args.workers.unwrap_or_else(cores),
+        workers: args.workers.unwrap_or_else(data_plane::cores),
         dns,
         logs: tidegate_proxy::accesslog::Options::default(),
         about: About { version: env!("CARGO_PKG_VERSION").to_owned(), ..About::default() },
     };
     DataPlane::start(options, tokio::runtime::Handle::current(), snapshot, start)
         .map_err(|error| Failure::new(format!("the data plane does not start: {error}")))
-}
-
-/// One worker for each core that this process may use.
-pub fn cores() -> NonZeroUsize {
-    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 async fn start_api(

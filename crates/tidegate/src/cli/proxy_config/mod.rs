@@ -6,7 +6,6 @@ mod fetch;
 mod rows;
 mod table;
 
-use std::io::{self, Write};
 use std::net::SocketAddr;
 
 use clap::{Args, ValueEnum};
@@ -14,7 +13,8 @@ use serde_json::Value;
 
 use self::table::Table;
 use super::values::socket_address;
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
+use crate::terminal;
 
 const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
   # Hosts and paths, and which VirtualService each route comes from
@@ -74,17 +74,10 @@ enum Output {
 
 /// Fetches and prints.
 pub fn run(args: &ProxyConfigArgs) -> Outcome<()> {
-    let text = match args.output {
+    terminal::print(match args.output {
         Output::Json => json(args)?,
         Output::Short => short(args)?,
-    };
-    // Read by `head` perhaps, which goes when it has enough.
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(format!("standard output: {error}")))
-        }
-        _ => Ok(()),
-    }
+    })
 }
 
 fn json(args: &ProxyConfigArgs) -> Outcome<String> {
