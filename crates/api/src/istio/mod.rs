@@ -12,6 +12,9 @@ pub mod service_entry;
 mod string_match;
 pub mod virtual_service;
 
+#[cfg(test)]
+mod testing;
+
 pub use destination_rule::DestinationRule;
 pub use gateway::Gateway;
 pub use protocol::Protocol;

@@ -205,3 +205,6 @@ pub enum ClientTlsMode {
     /// TLS with the mesh's own certificate.
     IstioMutual,
 }
+
+#[cfg(test)]
+mod tests;

@@ -190,3 +190,6 @@ pub enum TlsProtocol {
     #[serde(rename = "TLSV1_3")]
     V1_3,
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,7 +84,7 @@ pub(crate) fn regex(report: &mut Report, pattern: &str) {
     } else if let Err(error) = Regex::new(pattern) {
         let error = error.to_string();
         // The engine draws the place over several lines; its last line says what is wrong.
-        let reason = error.lines().last().unwrap_or_default();
+        let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
         report.invalid(pattern, format!("{reason}; an RE2 regular expression is expected"));
     }
 }

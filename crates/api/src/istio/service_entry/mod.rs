@@ -137,3 +137,6 @@ pub struct WorkloadEntry {
     #[schemars(length(max = 253))]
     pub service_account: String,
 }
+
+#[cfg(test)]
+mod tests;

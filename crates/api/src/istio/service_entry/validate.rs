@@ -126,7 +126,8 @@ impl ServiceEntry {
     fn validate_dns(&self, report: &mut Report) {
         if self.endpoints.is_empty() {
             report.each("hosts", &self.hosts, |report, name| {
-                if hosts::fqdn(name).is_err() {
+                // What is no name at all has been told already.
+                if name.len() > 1 && host::is_wildcard(name) {
                     let message = "a wildcard cannot be resolved: list endpoints, or use resolution \
                                    DYNAMIC_DNS or NONE";
                     report.invalid(name.as_str(), message);

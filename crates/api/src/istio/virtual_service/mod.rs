@@ -80,3 +80,6 @@ impl Destination {
         self.port.and_then(|selector| selector.number)
     }
 }
+
+#[cfg(test)]
+mod tests;

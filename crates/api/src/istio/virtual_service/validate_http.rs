@@ -234,7 +234,7 @@ impl HttpDirectResponse {
     fn validate(&self, report: &mut Report) {
         if !(200..=600).contains(&self.status) {
             report.field("status", |r| {
-                r.invalid(self.status, "HTTP status is not in range 200-599");
+                r.invalid(self.status, "must be in range 200-600");
             });
         }
         let size = self.body.as_ref().map_or(0, |body| body.as_bytes().len());
@@ -314,7 +314,7 @@ impl FaultAbort {
         rules::percent(report, "percentage", self.percentage);
         if let Some(status) = self.http_status.filter(|status| !(200..=600).contains(status)) {
             report.field("httpStatus", |r| {
-                r.invalid(status, "HTTP status is not in range 200-599");
+                r.invalid(status, "must be in range 200-600");
             });
         }
         if let Some(status) = self.grpc_status.as_deref().filter(|s| !GRPC_STATUSES.contains(s)) {

@@ -1,0 +1,227 @@
+use serde_json::{Value, json};
+
+use crate::Kind::VirtualService;
+use crate::istio::testing::{advice, faults, with};
+
+fn to(host: &str) -> Value {
+    json!([{"destination": {"host": host}}])
+}
+
+/// A VirtualService with one HTTP rule that forwards, changed as told.
+fn rule(changes: &[(&str, Value)]) -> Value {
+    json!({"hosts": ["a.b"], "http": [with(&json!({"route": to("c.d")}), changes)]})
+}
+
+#[test]
+fn hosts_and_gateways() {
+    let object = |hosts: Value, gateways: Value| json!({"hosts": hosts, "gateways": gateways, "http": [{"route": to("c.d")}]});
+    for (hosts, gateways) in [
+        (json!(["*"]), json!(["gw"])),
+        (json!(["a", "b.c", "10.0.0.1"]), json!([])),
+        (json!(["*.a.b", "x.c"]), json!(["ns/gw"])),
+    ] {
+        assert_eq!(advice(VirtualService, &object(hosts.clone(), gateways)), [""; 0], "{hosts}");
+    }
+    for (hosts, gateways, fault) in [
+        (json!(["*"]), json!([]), "not allowed for virtual services bound to the mesh"),
+        (json!(["*"]), json!(["mesh", "gw"]), "not allowed for virtual services bound to the mesh"),
+        (json!(["a!b"]), json!([]), "label \"a!b\" invalid"),
+        (json!(["a.b", "a.b"]), json!([]), "Duplicate value: \"a.b\""),
+        (json!(["a.b", "*.b"]), json!(["gw"]), "Duplicate value: \"*.b\""),
+        (json!(["*.b", "a.b"]), json!(["gw"]), "Duplicate value: \"a.b\""),
+        (json!(["a.b"]), json!(["n_s/gw"]), "the name of a Gateway, or namespace/name"),
+    ] {
+        let faults = faults(VirtualService, &object(hosts.clone(), gateways));
+        assert!(faults.len() == 1 && faults[0].contains(fault), "{hosts}: {faults:?}");
+    }
+    let legacy =
+        advice(VirtualService, &object(json!(["a.b"]), json!(["gw.ns.svc.cluster.local"])));
+    assert!(legacy[0].ends_with("write it as ns/gw"), "{legacy:?}");
+    assert_eq!(
+        faults(VirtualService, &json!({"hosts": ["a.b"]})),
+        ["spec: Invalid value: http, tcp or tls must be provided in virtual service"]
+    );
+}
+
+#[test]
+fn a_rule_does_one_thing() {
+    let delegate = json!({"name": "x"});
+    for (changes, fault) in [
+        (vec![("/redirect", json!({"uri": "/"}))], "both route and redirect"),
+        (vec![("/directResponse", json!({"status": 200}))], "both route and directResponse"),
+        (vec![("/delegate", delegate)], "both route and delegate"),
+        (vec![("/route", json!([]))], "HTTP route, redirect or direct_response is required"),
+        (
+            vec![
+                ("/mirror", json!({"host": "e"})),
+                ("/mirrors", json!([{"destination": {"host": "e"}}])),
+            ],
+            "both mirror and mirrors",
+        ),
+        (vec![("/rewrite", json!({}))], "at least one of uri"),
+        (vec![("/fault", json!({}))], "an abort and/or a delay"),
+        (vec![("/timeout", json!("-1s"))], "must be a valid duration"),
+        (vec![("/corsPolicy", json!({"allowOrigins": [{}]}))], "one of exact, prefix and regex"),
+        (vec![("/corsPolicy", json!({"maxAge": "1500ms"}))], "only to seconds"),
+    ] {
+        let faults = faults(VirtualService, &rule(&changes));
+        assert!(faults.len() == 1 && faults[0].contains(fault), "{changes:?}: {faults:?}");
+    }
+    assert_eq!(advice(VirtualService, &rule(&[("/timeout", json!("0s"))])), [""; 0]);
+}
+
+#[test]
+fn conditions() {
+    let condition =
+        |condition: Value| faults(VirtualService, &rule(&[("/match", json!([condition]))]));
+    for good in [
+        json!({"uri": {"prefix": ""}}),
+        json!({"headers": {"x-a": {}, ":authority": {"prefix": "api."}}}),
+        json!({"withoutHeaders": {"x-a": {"regex": "*"}}}),
+        json!({"queryParams": {"q": {"exact": ""}}, "port": 0}),
+    ] {
+        assert_eq!(condition(good.clone()), [""; 0], "{good}");
+    }
+    for (bad, fault) in [
+        (json!({"method": {"prefix": ""}}), "prefix string match should not be empty"),
+        (json!({"uri": {"regex": "["}}), "unclosed character class"),
+        (json!({"uri": {"regex": "a".repeat(1025)}}), "regex is too large"),
+        (json!({"uri": {"exact": "/", "prefix": "/"}}), "Found 2 valid alternatives"),
+        (json!({"headers": {"a b": {"exact": "x"}}}), "not a valid header name"),
+        (
+            json!({"headers": {"@request.auth.claims.a": {"exact": "x"}}}),
+            "only supported for gateways",
+        ),
+        (json!({"sourceLabels": {"a": "b c"}}), "a valid label must be"),
+        (json!({"sourceNamespace": "a.b"}), "the name of a namespace"),
+        (json!({"port": 65_536}), "between 1-65535"),
+    ] {
+        let faults = condition(bad.clone());
+        assert!(faults.len() == 1 && faults[0].contains(fault), "{bad}: {faults:?}");
+    }
+}
+
+#[test]
+fn retries_and_destinations() {
+    let retries = |retries: Value| faults(VirtualService, &rule(&[("/retries", retries)]));
+    assert_eq!(retries(json!({"attempts": 0})), [""; 0]);
+    assert_eq!(retries(json!({"attempts": 2, "retryOn": "5xx,503,reset"})), [""; 0]);
+    assert!(retries(json!({"attempts": 0, "retryOn": "5xx"}))[0].contains("set to 0 (disabled)"));
+    assert_eq!(
+        retries(json!({"attempts": 1, "retryOn": "5xx, reset"})),
+        ["spec.http[0].retries.retryOn: Invalid value: \" reset\": is not a valid retryOn policy"]
+    );
+    let route = |route: Value| faults(VirtualService, &rule(&[("/route", route)]));
+    assert_eq!(route(json!([{"destination": {"host": "a"}, "weight": 0}])), [""; 0]);
+    for (bad, fault) in [
+        (json!([{"destination": {"host": "*"}}]), "a destination is one service"),
+        (json!([{"destination": {"host": "a", "subset": "v_1"}}]), "must be a DNS label"),
+        (json!([{"destination": {"host": "a", "port": {}}}]), "port must be between 1-65535"),
+        (json!([{"destination": {"host": "a"}, "weight": -1}]), "must be non-negative"),
+        (
+            json!([{"destination": {"host": "a"}}, {"destination": {"host": "b"}}]),
+            "total destination weight = 0",
+        ),
+        (
+            json!([{"destination": {"host": "a"}, "headers": {"request": {"remove": ["Host"]}}}]),
+            "the Host header cannot be changed here",
+        ),
+        (
+            json!([{"destination": {"host": "a"}, "headers": {"response": {"set": {"a": "5%"}}}}]),
+            "write %% for a percent sign",
+        ),
+    ] {
+        let faults = route(bad.clone());
+        assert!(faults.len() == 1 && faults[0].contains(fault), "{bad}: {faults:?}");
+    }
+    let twice = [
+        ("/rewrite", json!({"authority": "x"})),
+        ("/headers", json!({"request": {"set": {":authority": "y"}}})),
+    ];
+    assert!(faults(VirtualService, &rule(&twice))[0].contains("cannot be set multiple times"));
+}
+
+#[test]
+fn redirects_and_fixed_answers() {
+    let answer = |field: &str, value: Value| {
+        faults(VirtualService, &json!({"hosts": ["a.b"], "http": [{field: value}]}))
+    };
+    assert_eq!(
+        answer("redirect", json!({"authority": "c.d", "derivePort": "FROM_REQUEST_PORT"})),
+        [""; 0]
+    );
+    assert!(answer("redirect", json!({}))[0].contains("must specify URI"));
+    assert!(
+        answer("redirect", json!({"uri": "/", "redirectCode": 200}))[0].contains("must be 3xx")
+    );
+    assert!(answer("redirect", json!({"scheme": "ftp"}))[0].contains("Unsupported value: \"ftp\""));
+    assert!(
+        answer("redirect", json!({"port": 1, "derivePort": "FROM_REQUEST_PORT"}))[0]
+            .contains("oneOf")
+    );
+    assert_eq!(
+        answer("directResponse", json!({"status": 200, "body": {"bytes": "aGk="}})),
+        [""; 0]
+    );
+    assert!(answer("directResponse", json!({"status": 199}))[0].contains("in range 200-600"));
+    let long = "a".repeat(1024 * 1024 + 1);
+    let body = json!({"status": 200, "body": {"string": long}});
+    assert!(answer("directResponse", body)[0].contains("Too long"));
+}
+
+#[test]
+fn connections() {
+    let tls = |condition: Value| {
+        json!({"hosts": ["*.example.com"], "gateways": ["gw"], "tls": [
+            {"match": [condition], "route": to("c.d")},
+        ]})
+    };
+    assert_eq!(advice(VirtualService, &tls(json!({"sniHosts": ["a.example.com"]}))), [""; 0]);
+    assert!(
+        faults(VirtualService, &tls(json!({"sniHosts": ["a.org"]})))[0]
+            .contains("compatible subset")
+    );
+    assert!(
+        faults(VirtualService, &tls(json!({"sniHosts": []})))[0].contains("at least one SNI host")
+    );
+    assert!(advice(VirtualService, &tls(json!({"sniHosts": ["1.1.1.1"]})))[0].contains("SNI spec"));
+    let tcp = json!({"hosts": ["a.b"], "tcp": [{
+        "match": [{"port": 27017, "destinationSubnets": ["10.0.0.0/8"]}], "route": to("c.d"),
+    }]});
+    assert_eq!(advice(VirtualService, &tcp), [""; 0]);
+    let bad = with(&tcp, &[("/tcp/0/match/0/destinationSubnets/0", json!("10.0.0"))]);
+    assert!(faults(VirtualService, &bad)[0].contains("not a valid IP"));
+    let none = with(&tcp, &[("/tcp/0/route", json!([]))]);
+    assert_eq!(
+        faults(VirtualService, &none),
+        ["spec.tcp[0].route: Required value: TCP route is required"]
+    );
+}
+
+#[test]
+fn delegates_have_http_rules_only() {
+    let delegate = json!({"http": [{"route": to("c.d")}]});
+    assert_eq!(advice(VirtualService, &delegate), [""; 0]);
+    for (field, value) in [("/gateways", json!(["gw"])), ("/tcp", json!([{"route": to("c.d")}]))] {
+        let faults = faults(VirtualService, &with(&delegate, &[(field, value)]));
+        assert!(faults[0].contains("a VirtualService without hosts"), "{faults:?}");
+    }
+}
+
+#[test]
+fn rules_that_nothing_reaches_are_told() {
+    let uri = |path: &str| json!([{"uri": {"prefix": path}}]);
+    let spec = json!({"hosts": ["a.b"], "http": [
+        {"match": uri("/a"), "route": to("c.d")},
+        {"match": uri("/a"), "route": to("c.d"), "name": "again"},
+        {"route": to("c.d"), "name": "all"},
+        {"match": uri("/b"), "route": to("c.d")},
+    ]});
+    assert_eq!(
+        advice(VirtualService, &spec),
+        [
+            "spec.http[1].match[0]: not used: rule #0 has the same condition",
+            "spec.http[3]: never used: rule \"all\" has no conditions and takes everything",
+        ]
+    );
+}
