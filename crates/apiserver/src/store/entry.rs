@@ -38,14 +38,18 @@ impl Entry {
     ) -> Self {
         value.remove("apiVersion");
         let metadata = value.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
-        let mut terminating = false;
+        let (mut terminating, mut generation) = (false, 0);
         if let Value::Object(metadata) = metadata {
             metadata.insert("resourceVersion".into(), revision.to_string().into());
+            generation = metadata.get("generation").and_then(Value::as_i64).unwrap_or_default();
             terminating = metadata.contains_key("deletionTimestamp");
         }
+        // It was decoded before the write was settled: what the write gave it is not in it yet.
         let decoded = decoded.map(|mut object| {
-            if object.resource_version != revision {
-                Arc::make_mut(&mut object).resource_version = revision;
+            if (object.resource_version, object.generation) != (revision, generation) {
+                let object = Arc::make_mut(&mut object);
+                object.resource_version = revision;
+                object.generation = generation;
             }
             object
         });
