@@ -1,6 +1,8 @@
 //! What the terminal says, and what signals do.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -26,65 +28,55 @@ async fn version_and_completion_print() {
     assert!(tidegate(&["completion", "bash"]).await.success().contains("--port-map"));
 }
 
+/// `tidegate up` with ports that the kernel chooses, but for what `given` says.
+async fn up(data_dir: &Path, given: &[(&str, &str)]) -> Output {
+    let data_dir = data_dir.display().to_string();
+    let mut flags = BTreeMap::from([
+        ("--data-dir", data_dir.as_str()),
+        ("--gateway-listen", "127.0.0.1"),
+        ("--port-map", "80=0,443=0"),
+        ("--api-listen", "127.0.0.1:0"),
+        ("--admin-listen", "127.0.0.1:0"),
+        ("--health-listen", "127.0.0.1:0"),
+    ]);
+    flags.extend(given.iter().copied());
+    let flags = flags.into_iter().flat_map(|(flag, value)| [flag, value]);
+    tidegate(&std::iter::once("up").chain(flags).collect::<Vec<_>>()).await
+}
+
 #[tokio::test]
 async fn mistakes_name_the_place_and_the_way_out() {
     let folder = tempfile::tempdir().expect("a folder");
-    let data = folder.path().display().to_string();
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let taken = taken.local_addr().expect("its address");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = listener.local_addr().expect("its address");
 
     let map = format!("80={},443=0", taken.port());
-    let output =
-        tidegate(&["up", "--data-dir", &data, "--gateway-listen", "127.0.0.1", "--port-map", &map])
-            .await;
+    let output = up(folder.path(), &[("--port-map", &map)]).await;
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stderr.contains("is taken by another program"), "{}", output.stderr);
     assert!(output.stderr.contains("--port-map 80="), "{}", output.stderr);
 
     for flag in ["--api-listen", "--admin-listen", "--health-listen"] {
-        let output = tidegate(&[
-            "up",
-            "--data-dir",
-            &data,
-            "--gateway-listen",
-            "127.0.0.1",
-            "--port-map",
-            "80=0,443=0",
-            flag,
-            &taken.to_string(),
-        ])
-        .await;
+        let output = up(folder.path(), &[(flag, &taken.to_string())]).await;
         assert_eq!(output.status.code(), Some(1), "{flag}");
         assert!(output.stderr.contains("is taken by another program"), "{}", output.stderr);
         assert!(output.stderr.contains(flag), "{}", output.stderr);
     }
+
+    let output = up(folder.path(), &[("--access-log", "/no/such/folder/log")]).await;
+    assert!(output.stderr.contains("/no/such/folder/log"), "{}", output.stderr);
 }
 
 #[tokio::test]
 async fn a_second_process_does_not_take_the_first_one_s_state() {
     let gateway = Gateway::start(&[]).await;
-    let data = gateway.place().data_dir().display().to_string();
-    let output = tidegate(&[
-        "up",
-        "--data-dir",
-        &data,
-        "--gateway-listen",
-        "127.0.0.1",
-        "--port-map",
-        "80=0,443=0",
-        "--api-listen",
-        "127.0.0.1:0",
-        "--admin-listen",
-        "127.0.0.1:0",
-        "--health-listen",
-        "127.0.0.1:0",
-    ])
-    .await;
+    let data_dir = gateway.place().data_dir();
+    let output = up(&data_dir, &[]).await;
     assert_eq!(output.status.code(), Some(1));
+    let told = output.stderr;
     assert!(
-        output.stderr.contains(&data) && output.stderr.contains("--data-dir"),
-        "{}",
-        output.stderr
+        told.contains(&data_dir.display().to_string()) && told.contains("--data-dir"),
+        "{told}"
     );
 }
 
