@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tidegate_testing::origin::{Origin, echo};
 use tidegate_testing::tools;
 use tidegate_testing::{PATIENCE, eventually};
@@ -95,6 +96,30 @@ async fn a_restart_serves_what_served_before() {
     gateway.process.kill().await;
     let gateway = Gateway::start_at(&place, &[]).await;
     gateway.answers("a.example", "/", 200).await;
+}
+
+#[tokio::test]
+async fn the_last_good_form_of_a_wrong_object_serves_across_a_restart() {
+    let origin = Origin::start().http(echo).await;
+    let mut gateway = serving(&[], &origin).await;
+    let mut api = Api::of(&gateway).await;
+    // Its shape is right, so it is stored; but no host of the object covers the server name.
+    let route = json!([{ "destination": { "host": "a.internal" } }]);
+    let tls = json!([{ "match": [{ "port": 443, "sniHosts": ["z.example"] }], "route": route }]);
+    let wrong = json!({ "spec": { "hosts": ["b.example"], "tls": tls } });
+    let path = format!("{NETWORKING}/virtualservices/a");
+    api.send("PATCH", &path, &wrong.to_string()).await;
+    for _ in 0..2 {
+        let mut api = Api::of(&gateway).await;
+        let told = api.wait_for(&path, &[("Reconciled", "False")]).await;
+        assert!(told["status"].to_string().contains("z.example"), "{told:#}");
+        gateway.answers("a.example", "/", 200).await;
+        assert_eq!(gateway.get("b.example", "/").await.status, 404);
+
+        let place = gateway.place();
+        gateway.process.kill().await;
+        gateway = Gateway::start_at(&place, &[]).await;
+    }
 }
 
 #[tokio::test]
