@@ -359,6 +359,20 @@ async fn a_dead_idle_connection_is_never_the_clients_loss() {
 }
 
 #[tokio::test]
+async fn a_connection_that_dies_on_its_second_request_is_replaced_once() {
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let origin = Origin::start().script(Script::new().read_head().send(answer).read_head()).await;
+    let proxy = Proxy::to(origin.address()).await;
+    let mut client = Client::connect(proxy.address).await;
+    for _ in 0..3 {
+        assert_eq!(client.request("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.status, 200);
+    }
+    // What is not idempotent is not sent twice (RFC 9110 section 9.2.2).
+    let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(client.request(post).await.status, 503);
+}
+
+#[tokio::test]
 async fn an_early_answer_ends_the_connection() {
     let script = Script::new()
         .read_head()

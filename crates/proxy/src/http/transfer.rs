@@ -29,6 +29,12 @@ pub enum TransferError {
 }
 
 impl Transfer {
+    /// A message whose head is queued. What follows the head of an upgrade waits for the upgrade.
+    #[must_use]
+    pub fn start(upgrade: bool) -> Self {
+        if upgrade { Self::Flushing } else { Self::Running }
+    }
+
     /// Moves what can be moved. Ready when the whole message is written. What is taken in small pieces is
     /// written when the sender pauses, so that a message that is all there costs one system call.
     ///

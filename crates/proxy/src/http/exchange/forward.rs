@@ -214,6 +214,8 @@ impl<D: Downstream> Exchange<'_, D> {
         self.journal.upstream(upstream.protocol(), upstream.local(), pool.endpoint.address);
         let body = self.carriage.framing != Framing::None && !self.request.is_method("CONNECT");
         let most = cluster.cluster.max_requests_per_connection;
+        // A request that is sent again is sent from its beginning.
+        self.upload = Transfer::start(self.carriage.upgrade);
         upstream.start_request(self.request, body, self.carriage.upgrade, most);
         if self.carriage.expects_continue && !self.down.received_all() {
             // Envoy's default: the proxy itself tells the client to go on.

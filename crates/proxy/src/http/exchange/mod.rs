@@ -125,7 +125,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             carriage,
             started,
             limits: Limits::new(started, manager.stream_idle_timeout, manager.request_timeout),
-            upload: if carriage.upgrade { Transfer::Flushing } else { Transfer::Running },
+            upload: Transfer::start(carriage.upgrade),
             download: Transfer::Running,
             close: close || !carriage.keep_alive,
             interim: false,
