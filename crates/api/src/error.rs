@@ -34,15 +34,14 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Reason::Required => "FieldValueRequired",
-            Reason::Invalid => "FieldValueInvalid",
+            // The last two are faults of the request; where a cause has to name one, it is a bad value.
+            Reason::Invalid | Reason::Unknown | Reason::Undecodable => "FieldValueInvalid",
             Reason::NotSupported => "FieldValueNotSupported",
             Reason::TypeInvalid => "FieldValueTypeInvalid",
             Reason::Forbidden => "FieldValueForbidden",
             Reason::Duplicate => "FieldValueDuplicate",
             Reason::TooLong => "FieldValueTooLong",
             Reason::TooMany => "FieldValueTooMany",
-            Reason::Unknown => "FieldManagerUnknown",
-            Reason::Undecodable => "BadRequest",
         }
     }
 

@@ -1,8 +1,17 @@
 //! Resource kinds as Rust types: Istio's and the few core Kubernetes kinds that matter, in our own words.
 //!
-//! One place per question: [`kinds`] says which kinds exist and how they are named on the wire; [`object`]
-//! is what travels between source, pilot and API server; one file per kind under [`istio`] and [`kube`]
-//! holds its type, its documentation (what `kubectl explain` prints) and its validation.
+//! One place per question:
+//!
+//! | question | place |
+//! |---|---|
+//! | Which kinds exist, and how are they named on the wire? | [`kinds`] |
+//! | What does a kind hold, what does it mean, what may it say? | one file per kind under [`istio`] and [`kube`] |
+//! | What does an object have to look like? | [`schema`], made from those types |
+//! | What is stored of what a client sent? | [`admission`], then [`kube::defaults`] |
+//! | What does an object say? | [`Object::decode`], which gives the typed [`Object`] of [`object`] |
+//!
+//! An object may be well-formed and still say something wrong: [`admit`] judges the shape, so that the
+//! object can be stored; [`Object::decode`] judges the rest, so that nothing wrong is compiled.
 
 pub mod admission;
 pub mod base64;

@@ -1,6 +1,6 @@
 //! VirtualService: where requests and connections for a host go.
 //!
-//! One file per layer: [`http`] with its conditions in [`matches`] and actions in [`action`], TLS and TCP
+//! One file per layer: [`http`] with its conditions in [`mod@matches`] and actions in [`action`], TLS and TCP
 //! in [`l4`].
 
 use schemars::JsonSchema;
