@@ -30,6 +30,8 @@ use sides::{Envoy, Listeners, Tidegate};
 
 /// Cases that run at the same time.
 const ABREAST: usize = 24;
+/// How often a case that differs is looked at again.
+const ROUNDS: usize = 3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tidegate_does_what_envoy_does() {
@@ -50,8 +52,20 @@ async fn tidegate_does_what_envoy_does() {
     let tidegate = Tidegate::start(&bootstrap).await;
     let envoy = Envoy::start(&program, &bootstrap).await;
     // One after the other: what the origins receive is then the one side's.
-    let theirs = play(&stage, &envoy.listeners).await;
-    let ours = play(&stage, &tidegate.listeners).await;
+    let every: Vec<usize> = (0..stage.cases.len()).collect();
+    let mut theirs = play(&stage, &envoy.listeners, &every).await;
+    let mut ours = play(&stage, &tidegate.listeners, &every).await;
+    // While cases run abreast, chance decides which pooled connection a request gets, and another case's
+    // origin may be closing it just then. What differs is looked at again, alone.
+    for _ in 0..ROUNDS {
+        let settled =
+            |id: &usize| differences::is_settled(&stage.cases[*id].name, &theirs[*id], &ours[*id]);
+        let again: Vec<usize> = every.iter().copied().filter(|id| !settled(id)).collect();
+        for id in again {
+            theirs[id] = play(&stage, &envoy.listeners, &[id]).await.remove(0);
+            ours[id] = play(&stage, &tidegate.listeners, &[id]).await.remove(0);
+        }
+    }
     let mut differences = Differences::new();
     for (case, (theirs, ours)) in stage.cases.iter().zip(theirs.iter().zip(&ours)) {
         if only.is_some() {
@@ -69,16 +83,16 @@ fn nobody() -> std::net::SocketAddr {
     listener.local_addr().expect("its address")
 }
 
-/// Runs all cases against one side; returns what was seen at both ends, case by case.
-async fn play(stage: &Arc<Stage>, listeners: &Listeners) -> Vec<Vec<String>> {
+/// Runs cases against one side; returns what was seen at both ends, case by case.
+async fn play(stage: &Arc<Stage>, listeners: &Listeners, ids: &[usize]) -> Vec<Vec<String>> {
     let mut running = JoinSet::new();
     let places = Arc::new(Semaphore::new(ABREAST));
-    for id in 0..stage.cases.len() {
+    for (place, &id) in ids.iter().enumerate() {
         let (stage, places) = (Arc::clone(stage), Arc::clone(&places));
         let listener = stage.cases[id].listener;
         let address = *listeners.get(listener).unwrap_or_else(|| panic!("no listener {listener}"));
         running.spawn(async move {
-            let _place = places.acquire().await;
+            let _turn = places.acquire().await;
             let mut seen = match &stage.cases[id].client {
                 Client::Http1(steps) => client::run(address, id, steps).await,
                 Client::Http2(request) => http2::run(address, id, request).await,
@@ -86,13 +100,13 @@ async fn play(stage: &Arc<Stage>, listeners: &Listeners) -> Vec<Vec<String>> {
             let port = format!(":{}", address.port());
             let received = stage.take(id);
             seen.extend(received.into_iter().map(|line| line.replace(&port, ":(port)")));
-            (id, seen)
+            (place, seen)
         });
     }
-    let mut all = vec![Vec::new(); stage.cases.len()];
+    let mut all = vec![Vec::new(); ids.len()];
     while let Some(done) = running.join_next().await {
-        let (id, seen) = done.expect("a case's task");
-        all[id] = seen;
+        let (place, seen) = done.expect("a case's task");
+        all[place] = seen;
     }
     all
 }
