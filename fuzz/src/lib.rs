@@ -45,6 +45,34 @@ pub const CLIENT_HELLO: Target = Target {
     ],
 };
 
+/// HTTP/1 heads in both directions, and chunks.
+pub const HTTP1: Target = Target {
+    name: "http1",
+    body: tidegate_proxy::http::fuzzing::http1,
+    words: &[
+        b"\r\n",
+        b"\r\n\r\n",
+        b" HTTP/1.1",
+        b" HTTP/1.0",
+        b"Host: ",
+        b"Content-Length: ",
+        b"Transfer-Encoding: chunked",
+        b"Connection: ",
+        b"Upgrade: ",
+        b"Expect: 100-continue",
+        b"http://",
+        b"CONNECT ",
+        b"OPTIONS * ",
+        b"HTTP/1.1 101 ",
+        b"HTTP/1.1 204 ",
+        b"0\r\n",
+        b"ffffffffffffffff\r\n",
+        b";x=y",
+        b"\n",
+        b"\0",
+    ],
+};
+
 /// Manifests: YAML and JSON, with their places.
 pub const YAML: Target = Target {
     name: "yaml",
@@ -118,7 +146,7 @@ pub const ENVOY_WIRE: Target = Target {
 };
 
 /// All targets.
-pub const TARGETS: &[Target] = &[CLIENT_HELLO, YAML, ENVOY_JSON, ENVOY_WIRE];
+pub const TARGETS: &[Target] = &[CLIENT_HELLO, HTTP1, YAML, ENVOY_JSON, ENVOY_WIRE];
 
 /// The target of a name.
 pub fn target(name: &str) -> Option<&'static Target> {

@@ -14,6 +14,7 @@
 pub mod chain;
 pub mod exchange;
 pub mod forwarding;
+pub mod fuzzing;
 pub mod h1;
 pub mod h2;
 pub mod head;
