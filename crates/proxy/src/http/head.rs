@@ -76,7 +76,11 @@ impl Headers {
 
     /// Adds a line at the end.
     pub fn append(&mut self, name: &[u8], value: &[u8]) {
-        let known = Known::of(name);
+        self.append_known(Known::of(name), name, value);
+    }
+
+    /// Adds a line at the end whose name has been recognised already.
+    pub fn append_known(&mut self, known: Known, name: &[u8], value: &[u8]) {
         let name = self.store(name);
         let value = self.store(value);
         self.lines.push(Line { name, value, known });
@@ -103,6 +107,9 @@ impl Headers {
     /// Drops all lines of that name; tells whether there was one.
     pub fn remove(&mut self, name: &[u8]) -> bool {
         let known = Known::of(name);
+        if self.position(known, name).is_none() {
+            return false;
+        }
         let before = self.lines.len();
         let Self { arena, lines } = self;
         lines.retain(|line| !same(arena, line, known, name));

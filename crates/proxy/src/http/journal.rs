@@ -1,7 +1,7 @@
 //! What is noted of an exchange while it runs: for the access log and the counts.
 
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -32,15 +32,9 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Notes on a request that started at `started`, which was `wall` by the calendar.
+    /// Notes on a request that started at `started`.
     #[must_use]
-    pub fn new(
-        http: &HttpChain,
-        client: &Client,
-        version: Version,
-        started: Instant,
-        wall: SystemTime,
-    ) -> Self {
+    pub fn new(http: &HttpChain, client: &Client, version: Version, started: Instant) -> Self {
         http.stats.downstream_rq_total.inc();
         http.stats.downstream_rq_active.inc();
         match version {
@@ -48,7 +42,8 @@ impl Journal {
             _ => http.stats.downstream_rq_http1_total.inc(),
         }
         let record = http.manager.log.as_ref().map(|log| {
-            let mut record = Record::new(Kind::Http, wall, log);
+            let wall = http.worker.clock.wall(started);
+            let mut record = Box::new(Record::new(Kind::Http, wall, log));
             record.protocol = Some(protocol(version));
             record.connection_id = client.id;
             record.downstream_direct_remote = Some(client.peer);
@@ -59,7 +54,7 @@ impl Journal {
             if let Some(name) = &client.server_name {
                 record.set(Field::ServerName, name.as_bytes());
             }
-            Box::new(record)
+            record
         });
         Self {
             started,
@@ -109,14 +104,19 @@ impl Journal {
         }
     }
 
-    /// Notes the connection that carries the request.
-    pub fn upstream(&mut self, protocol: Protocol, local: Option<SocketAddr>, remote: SocketAddr) {
+    /// Notes the connection that carries the request from `sent` on.
+    pub fn upstream(
+        &mut self,
+        protocol: Protocol,
+        local: Option<SocketAddr>,
+        remote: SocketAddr,
+        sent: Instant,
+    ) {
         self.upstream_remote(remote);
-        let sent = self.started.elapsed();
         if let Some(record) = &mut self.record {
             record.upstream_local = local;
             record.upstream_protocol = Some(protocol);
-            record.timing.upstream_first_sent = Some(sent);
+            record.timing.upstream_first_sent = Some(sent - self.started);
             record.attempts += 1;
         }
     }
@@ -135,22 +135,20 @@ impl Journal {
         }
     }
 
-    /// Notes that the endpoint's answer has begun, `took` after the request was sent.
-    pub fn head_received(&mut self, took: Duration) {
-        let now = self.started.elapsed();
+    /// Notes that the endpoint's answer began at `now`, `took` after the request was sent.
+    pub fn head_received(&mut self, now: Instant, took: Duration) {
         if let Some(record) = &mut self.record {
-            record.timing.upstream_first_received = Some(now);
+            record.timing.upstream_first_received = Some(now - self.started);
             record.upstream_service_time = Some(took);
         }
     }
 
-    /// Notes the status that the client is sent.
-    pub fn responded(&mut self, status: u16) {
+    /// Notes the status that the client is sent at `now`.
+    pub fn responded(&mut self, status: u16, now: Instant) {
         self.status = status;
-        let now = self.started.elapsed();
         if let Some(record) = &mut self.record {
             record.status = status;
-            record.timing.first_sent = Some(now);
+            record.timing.first_sent = Some(now - self.started);
         }
     }
 
@@ -180,7 +178,7 @@ impl Journal {
         if self.status != 0 {
             record.capture_response(log.plan(), |name| response.headers.get(name.as_bytes()));
         }
-        http.worker.recorder.record(*record);
+        http.worker.recorder.record(record);
     }
 }
 

@@ -157,9 +157,9 @@ impl<D: Downstream> Exchange<'_, D> {
         mut upstream: Upstream,
         again: bool,
     ) -> Result<Attempt, Broken> {
-        self.start_request(cluster, pool, &mut upstream);
-        let _active = InFlight::new(cluster, pool);
         let sent = Instant::now();
+        self.start_request(cluster, pool, &mut upstream, sent);
+        let _active = InFlight::new(cluster, pool);
         match poll_fn(|cx| self.poll_head(cx, &mut upstream)).await {
             // Nothing asked for another protocol.
             Event::Head(carriage) if carriage.upgrade && !self.carriage.upgrade => {
@@ -167,10 +167,12 @@ impl<D: Downstream> Exchange<'_, D> {
                 self.reply_on(route, LocalReply::upstream_reset(Reset::Protocol)).await?;
             }
             Event::Head(carriage) => {
-                self.journal.head_received(sent.elapsed());
-                cluster.stats.upstream_rq_time.record(sent.elapsed().as_millis() as u64);
+                let now = Instant::now();
+                let took = now - sent;
+                self.journal.head_received(now, took);
+                cluster.stats.upstream_rq_time.record(took.as_millis() as u64);
                 cluster.stats.upstream_rq.count(self.response.status);
-                self.respond(route, target, sent.elapsed(), carriage);
+                self.respond(route, target, now, took, carriage);
                 self.relay(cluster, upstream).await?;
             }
             Event::UpstreamFailed(error) if !again && self.may_replay(&upstream, &error) => {
@@ -210,8 +212,14 @@ impl<D: Downstream> Exchange<'_, D> {
     }
 
     /// Queues the request on the connection.
-    fn start_request(&mut self, cluster: &LocalCluster, pool: &Pool, upstream: &mut Upstream) {
-        self.journal.upstream(upstream.protocol(), upstream.local(), pool.endpoint.address);
+    fn start_request(
+        &mut self,
+        cluster: &LocalCluster,
+        pool: &Pool,
+        upstream: &mut Upstream,
+        now: Instant,
+    ) {
+        self.journal.upstream(upstream.protocol(), upstream.local(), pool.endpoint.address, now);
         let body = self.carriage.framing != Framing::None && !self.request.is_method("CONNECT");
         let most = cluster.cluster.max_requests_per_connection;
         // A request that is sent again is sent from its beginning.
@@ -301,7 +309,14 @@ impl<D: Downstream> Exchange<'_, D> {
     }
 
     /// Prepares the answer's head for the client and queues it.
-    fn respond(&mut self, route: &Route, target: &Target, took: Duration, carriage: Carriage) {
+    fn respond(
+        &mut self,
+        route: &Route,
+        target: &Target,
+        now: Instant,
+        took: Duration,
+        carriage: Carriage,
+    ) {
         self.journal.flag(ResponseFlags::NONE, "via_upstream");
         // The time counts from the end of the request.
         if !self.http.manager.suppress_envoy_headers
@@ -318,7 +333,7 @@ impl<D: Downstream> Exchange<'_, D> {
         route.response_headers.apply_to_response(self.response, self.request, &facts);
         // What follows a refused upgrade may be data of the other protocol.
         self.close |= self.carriage.upgrade && !carriage.upgrade;
-        self.start_response(carriage.framing != Framing::None);
+        self.start_response(carriage.framing != Framing::None, now);
         if carriage.upgrade {
             self.upload = Transfer::Running;
             self.down.become_tunnel();

@@ -15,7 +15,6 @@ mod relay;
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
-use std::time::SystemTime;
 
 use tokio::time::Instant;
 
@@ -113,12 +112,11 @@ impl<'a, D: Downstream> Exchange<'a, D> {
     ) -> Self {
         let Turn { http, client, deadline, started, close } = turn;
         let manager = &http.manager;
-        let wall = SystemTime::now() - started.elapsed();
         Self {
             http,
             client,
             down,
-            journal: Journal::new(http, client, scratch.request.version, started, wall),
+            journal: Journal::new(http, client, scratch.request.version, started),
             request: &mut scratch.request,
             response: &mut scratch.response,
             deadline,
@@ -232,7 +230,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         // What follows a refused CONNECT may be meant for the tunnel.
         let refused_tunnel = self.request.is_method("CONNECT");
         self.close |= reply.close || refused_tunnel || !self.request_is_all_here();
-        self.start_response(!reply.body.is_empty());
+        self.start_response(!reply.body.is_empty(), Instant::now());
         if !self.request.is_method("HEAD") {
             let mut rest = &reply.body[..];
             while !rest.is_empty() {
@@ -267,16 +265,16 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         self.down.received_all()
     }
 
-    fn start_response(&mut self, body: bool) {
+    fn start_response(&mut self, body: bool, now: Instant) {
         let manager = &self.http.manager;
         let id = self.request.headers.get_known(Known::RequestId);
-        let date = self.http.worker.clock.date();
+        let date = self.http.worker.clock.date(now);
         forwarding::response(self.response, manager, id, &date);
         self.say_length(body);
         self.close |= self.http.is_retired();
         let body = body && !self.request.is_method("HEAD");
         self.close = self.down.start_response(self.response, body, self.close);
-        self.journal.responded(self.response.status);
+        self.journal.responded(self.response.status, now);
     }
 
     /// Says that there is no content, where the version does not show it; takes away a length where none may

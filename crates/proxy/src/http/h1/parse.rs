@@ -4,6 +4,8 @@
 //! RFC 9112 lets a recipient refuse is refused: bare LF, obs-fold, a space before the colon, NUL, more than
 //! one length, a length beside a transfer coding, a coding other than `chunked`.
 
+use std::mem::MaybeUninit;
+
 use super::super::head::{RequestHead, ResponseHead, Version};
 use super::super::known::Known;
 
@@ -120,9 +122,10 @@ pub fn request(
     max_lines: usize,
     head: &mut RequestHead,
 ) -> Result<Carriage, BadMessage> {
-    let mut lines = [httparse::EMPTY_HEADER; MAX_LINES];
-    let mut parsed = httparse::Request::new(&mut lines[..max_lines.min(MAX_LINES)]);
-    match parsed.parse(bytes) {
+    // Not initialised: that would cost more than reading a usual head.
+    let mut lines = [const { MaybeUninit::uninit() }; MAX_LINES];
+    let mut parsed = httparse::Request::new(&mut []);
+    match parsed.parse_with_uninit_headers(bytes, &mut lines[..max_lines.min(MAX_LINES)]) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(BadMessage::Malformed),
         Err(error) => return Err(from_httparse(error)),
@@ -145,7 +148,7 @@ pub fn request(
                 return Err(BadMessage::Host);
             }
         } else {
-            head.headers.append(line.name.as_bytes(), line.value);
+            head.headers.append_known(known, line.name.as_bytes(), line.value);
         }
     }
     set_target(head, target.as_bytes(), host, method == "CONNECT")?;
@@ -174,9 +177,12 @@ pub fn response(
     to_connect: bool,
     head: &mut ResponseHead,
 ) -> Result<Carriage, BadMessage> {
-    let mut lines = [httparse::EMPTY_HEADER; MAX_LINES];
-    let mut parsed = httparse::Response::new(&mut lines[..max_lines.min(MAX_LINES)]);
-    match parsed.parse(bytes) {
+    let mut lines = [const { MaybeUninit::uninit() }; MAX_LINES];
+    let lines = &mut lines[..max_lines.min(MAX_LINES)];
+    let mut parsed = httparse::Response::new(&mut []);
+    match httparse::ParserConfig::default()
+        .parse_response_with_uninit_headers(&mut parsed, bytes, lines)
+    {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(BadMessage::Malformed),
         Err(error) => return Err(from_httparse(error)),
@@ -192,8 +198,9 @@ pub fn response(
     head.status = status;
     let mut facts = Facts::default();
     for line in parsed.headers.iter() {
-        facts.see(Known::of(line.name.as_bytes()), line.value)?;
-        head.headers.append(line.name.as_bytes(), line.value);
+        let known = Known::of(line.name.as_bytes());
+        facts.see(known, line.value)?;
+        head.headers.append_known(known, line.name.as_bytes(), line.value);
     }
     let declared = facts.framing(head.version)?;
     let tunnel = status == 101 || (to_connect && (200..300).contains(&status));
@@ -375,7 +382,7 @@ fn set_target(
         head.set_authority(target);
         return Ok(());
     }
-    if target.starts_with(b"/") || (target == b"*" && head.is_method("OPTIONS")) {
+    if is_origin_target(target, head.is_method("OPTIONS")) {
         head.set_authority(host);
         head.set_path(target);
         return Ok(());
@@ -399,6 +406,13 @@ fn set_target(
         }
     }
     Ok(())
+}
+
+/// Whether bytes are a request target in origin form, or `*` of OPTIONS (RFC 9112 section 3.2).
+#[must_use]
+pub fn is_origin_target(target: &[u8], options: bool) -> bool {
+    (target.starts_with(b"/") || (options && target == b"*"))
+        && target.iter().all(|&byte| byte.is_ascii_graphic() && byte != b'#')
 }
 
 fn strip_prefix_ignore_case<'a>(bytes: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
