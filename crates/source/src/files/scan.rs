@@ -7,6 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::open::regular;
+
 /// Files in folders that are taken for manifests.
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 
@@ -86,6 +88,9 @@ impl Found {
     }
 
     fn file(&mut self, path: &Path, metadata: &Metadata) {
+        if let Err(error) = regular(metadata) {
+            return self.faults.push((path.to_owned(), error));
+        }
         let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         // What a link leads to may change where it is.
         self.watch_parent(&real);

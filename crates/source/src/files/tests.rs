@@ -178,7 +178,10 @@ async fn what_is_malformed_keeps_its_last_good_form() {
     assert_eq!(*origin, Origin::File { path: path.as_path().into(), line: 11 });
     assert!(told(&batch)[0].starts_with("line 18"), "{:?}", told(&batch));
 
-    // Good again, as it was: the form of before still holds, and says nothing new.
+    // Good again, as it was before: whoever heard that it is wrong has to hear that it is not any more. The
+    // other one was good all the time.
+    fs::write(&path, both(&entry("b", "b.com"))).expect("written");
+    assert_eq!(short(&next(&mut files).await), ["+b@11"]);
     fs::write(&path, both("")).expect("written");
     assert_eq!(short(&next(&mut files).await), ["-b"]);
 }
@@ -237,4 +240,32 @@ async fn other_files_of_the_folder_wake_nobody() {
     fs::write(folder.path().join("access.log"), "x").expect("written");
     fs::write(&path, entry("b", "b.com")).expect("written");
     assert_eq!(short(&next(&mut files).await), ["+b@1", "-a"]);
+}
+
+#[tokio::test]
+async fn what_is_no_file_is_told_and_not_waited_for() {
+    let folder = folder();
+    let pipe = folder.path().join("a.yaml");
+    let cwd = rustix::fs::CWD;
+    rustix::fs::mkfifoat(cwd, &pipe, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)
+        .expect("a named pipe");
+    fs::write(folder.path().join("b.yaml"), entry("b", "b.com")).expect("written");
+    let batch = next(&mut files(&[folder.path(), &pipe])).await;
+    assert_eq!(short(&batch), ["+b@1"]);
+    assert_eq!(batch.findings.len(), 1, "{:?}", told(&batch));
+    assert_eq!(*batch.findings[0].path, *pipe);
+    assert!(told(&batch)[0].contains("not a regular file"), "{:?}", told(&batch));
+    // Between the look at the folder and the read it may have become one.
+    assert!(open::read(&pipe).is_err());
+}
+
+#[tokio::test]
+async fn places_are_absolute() {
+    let folder = tempfile::tempdir_in(".").expect("a folder here");
+    let name = folder.path().file_name().expect("a name");
+    fs::write(folder.path().join("a.yaml"), entry("a", "a.com")).expect("written");
+    let batch = next(&mut files(&[Path::new(name)])).await;
+    let FileChange::Put { object, .. } = &batch.changes[0] else { panic!("a Put") };
+    let Origin::File { path, .. } = &object.origin else { panic!("a file") };
+    assert!(path.is_absolute() && path.ends_with("a.yaml"), "{}", path.display());
 }
