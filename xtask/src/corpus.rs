@@ -25,6 +25,8 @@ const MATERIAL: &str = "../shared";
 pub enum Suite {
     /// Recorded kubectl commands against `tidegate up`, compared with what a real API server's client printed.
     Kubectl,
+    /// Objects and calls, through pilot's compiler and the proxy's matcher.
+    Routing,
     /// Whole resources, each valid or not, against our decoding and validation.
     Validate,
 }
@@ -47,6 +49,7 @@ impl Suite {
     fn folder(self) -> &'static str {
         match self {
             Self::Kubectl => "kubernetes-api",
+            Self::Routing => "corpus/routing",
             Self::Validate => "corpus/validate",
         }
     }
@@ -58,10 +61,10 @@ impl Suite {
     fn run(self, workspace: &Workspace, cases: &Path) -> Result<Outcome> {
         match self {
             Self::Kubectl => kubectl::replay(workspace, cases),
-            Self::Validate => {
+            Self::Routing | Self::Validate => {
                 let mut runner = workspace.cargo();
                 runner.args(["run", "--quiet", "--locked", "-p", "tidegate-corpus", "--"]);
-                Outcome::of(runner.arg("validate").arg(cases))
+                Outcome::of(runner.arg(self.name()).arg(cases))
             }
         }
     }

@@ -21,6 +21,7 @@ mod engine;
 mod io;
 pub mod model;
 mod options;
+pub mod origins;
 pub mod status;
 
 pub use engine::Pilot;

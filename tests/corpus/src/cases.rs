@@ -76,14 +76,19 @@ pub fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// The `cases` of a file.
 pub fn read<T: DeserializeOwned>(file: &Path) -> Result<Vec<T>> {
+    let mut cases = document(file)?["cases"].take();
+    expand(&mut cases);
+    serde_json::from_value(cases).with_context(|| file.display().to_string())
+}
+
+/// The one document of a file.
+pub fn document(file: &Path) -> Result<Value> {
     let text = fs::read_to_string(file)?;
     let documents = tidegate_yaml::parse(&text);
     let [Ok(document)] = documents.as_slice() else {
         bail!("{} is not one YAML document", file.display());
     };
-    let mut cases = document.to_json()["cases"].take();
-    expand(&mut cases);
-    serde_json::from_value(cases).with_context(|| file.display().to_string())
+    Ok(document.to_json())
 }
 
 /// `@@repeat c N` stands for a string of N times c.

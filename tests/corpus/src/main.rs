@@ -2,6 +2,7 @@
 //! the list of known failures: `FAIL CASE: …` for each case that fails, then a line with the counts.
 
 mod cases;
+mod routing;
 mod validate;
 
 use std::path::PathBuf;
@@ -18,6 +19,11 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Suite {
+    /// Objects and calls, through pilot's compiler and the proxy's matcher.
+    Routing {
+        /// The folder with the cases.
+        folder: PathBuf,
+    },
     /// Whole resources, each valid or not.
     Validate {
         /// The folder with the cases.
@@ -27,6 +33,7 @@ enum Suite {
 
 fn main() -> Result<()> {
     let tally = match Args::parse().suite {
+        Suite::Routing { folder } => routing::run(&folder)?,
         Suite::Validate { folder } => validate::run(&folder)?,
     };
     println!("{tally}");

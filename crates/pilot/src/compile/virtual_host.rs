@@ -20,6 +20,18 @@ const MAX_DIRECT_RESPONSE_BODY: u32 = 1 << 20;
 pub struct EncodedRoute {
     bytes: Vec<u8>,
     catch_all: bool,
+    /// Which rule of the VirtualService it is.
+    pub rule: usize,
+    /// Under which of the rule's conditions; `None` for a rule without any.
+    pub condition: Option<usize>,
+}
+
+impl EncodedRoute {
+    /// Whether it takes every request. Such routes are tried last.
+    #[must_use]
+    pub fn is_catch_all(&self) -> bool {
+        self.catch_all
+    }
 }
 
 /// The routes that a VirtualService has at a place, in its own order. What follows a rule that takes every
@@ -27,17 +39,19 @@ pub struct EncodedRoute {
 #[must_use]
 pub fn routes(service: &VirtualService, place: &Place, context: &Context<'_>) -> Vec<EncodedRoute> {
     let mut routes = Vec::new();
-    for rule in service.http.iter().filter(|rule| is_served(rule)) {
+    for (r, rule) in service.http.iter().enumerate().filter(|(_, rule)| is_served(rule)) {
         let conditions: Vec<_> = if rule.matches.is_empty() {
             vec![None]
         } else {
-            let applying = rule.matches.iter().filter(|m| applies(m, place, context.options));
-            applying.map(Some).collect()
+            let all = rule.matches.iter().enumerate();
+            all.filter(|(_, m)| applies(m, place, context.options)).map(Some).collect()
         };
-        for condition in conditions {
+        for numbered in conditions {
+            let (number, condition) = numbered.unzip();
             let route = route::route(rule, condition, &service.key.namespace, place, context);
             let catch_all = route.r#match.as_ref().is_some_and(matches::is_catch_all);
-            routes.push(EncodedRoute { bytes: route.encode_to_vec(), catch_all });
+            let bytes = route.encode_to_vec();
+            routes.push(EncodedRoute { bytes, catch_all, rule: r, condition: number });
             if catch_all {
                 return routes;
             }

@@ -84,6 +84,11 @@ impl Index {
         self.gateways.get(self.ages.get(key)?)
     }
 
+    /// The Gateways that are served here, the oldest first.
+    pub(crate) fn gateways(&self) -> impl Iterator<Item = &Gateway> {
+        self.gateways.values()
+    }
+
     /// Whether there is a Gateway of that `NAMESPACE/NAME`, served here or not.
     pub(crate) fn knows_gateway(&self, name: &str) -> bool {
         self.named.contains(name)
@@ -155,6 +160,11 @@ impl Index {
     /// A VirtualService.
     pub(crate) fn virtual_service(&self, key: &ObjectKey) -> Option<&Arc<VirtualService>> {
         self.services.get(key)
+    }
+
+    /// All VirtualServices, in no order.
+    pub(crate) fn virtual_services(&self) -> impl Iterator<Item = &Arc<VirtualService>> {
+        self.services.values()
     }
 
     /// The VirtualServices that a gateway applies, in order.

@@ -21,6 +21,7 @@ mod emit;
 mod index;
 mod intake;
 mod listeners;
+mod origins;
 mod outbox;
 mod plan;
 mod route_table;

@@ -245,11 +245,16 @@ impl RouteTable {
         groups.chain(self.blackhole.map(name))
     }
 
+    /// What decides a virtual host; `None` for one that no object made.
+    pub(crate) fn routing_of(&self, name: &str) -> Option<&Routing> {
+        let mut groups = self.groups.iter();
+        groups.find(|(_, g)| g.name.as_deref() == Some(name)).map(|(routing, _)| &**routing)
+    }
+
     /// The VirtualServices and Gateways behind a virtual host.
     pub(crate) fn owners(&self, name: &str) -> Vec<ObjectKey> {
-        let named = self.groups.iter().find(|(_, g)| g.name.as_deref() == Some(name));
-        match named {
-            Some((routing, _)) => routing.routes.iter().map(|(_, key)| key.clone()).collect(),
+        match self.routing_of(name) {
+            Some(routing) => routing.routes.iter().map(|(_, key)| key.clone()).collect(),
             None => self.servers.iter().map(|s| s.key.clone()).collect(),
         }
     }

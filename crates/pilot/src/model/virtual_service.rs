@@ -1,5 +1,7 @@
 //! VirtualServices with every name written out in full.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use tidegate_api::istio::virtual_service as api;
@@ -149,20 +151,61 @@ pub fn is_served(rule: &HttpRoute) -> bool {
     !rule.route.is_empty() || rule.redirect.is_some() || rule.direct_response.is_some()
 }
 
+/// Why a condition has no part in what happens at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotHere<'c> {
+    /// It is for another port.
+    Port(u16),
+    /// It is for other gateways.
+    Gateways(&'c [String]),
+    /// It is for callers with other labels.
+    SourceLabels(&'c BTreeMap<String, String>),
+    /// It is for callers of another namespace.
+    SourceNamespace(&'c str),
+}
+
+impl fmt::Display for NotHere<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(port) => write!(f, "port {port}"),
+            Self::Gateways(gateways) => write!(f, "gateways {}", gateways.join(", ")),
+            Self::SourceLabels(labels) => {
+                let labels: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+                write!(f, "sourceLabels {}", labels.join(","))
+            }
+            Self::SourceNamespace(namespace) => write!(f, "sourceNamespace {namespace}"),
+        }
+    }
+}
+
 /// Whether a condition applies at a place: its port, and its gateways or the labels and namespace of the
 /// gateway as the source of traffic.
 #[must_use]
 pub fn applies(condition: &HttpMatchRequest, place: &Place, options: &Options) -> bool {
-    if condition.port.is_some_and(|port| port.get() != place.port) {
-        return false;
+    not_here(condition, place, options).is_none()
+}
+
+/// Why a condition does not apply at a place; `None` when it does.
+#[must_use]
+pub fn not_here<'c>(
+    condition: &'c HttpMatchRequest,
+    place: &Place,
+    options: &Options,
+) -> Option<NotHere<'c>> {
+    if let Some(port) = condition.port.filter(|port| port.get() != place.port) {
+        return Some(NotHere::Port(port.get()));
     }
     if !condition.gateways.is_empty() {
-        return condition.gateways.iter().any(|g| **g == *place.gateway);
+        let here = condition.gateways.iter().any(|g| **g == *place.gateway);
+        return (!here).then_some(NotHere::Gateways(&condition.gateways));
     }
     let labelled = |(k, v): (&String, &String)| options.labels.get(k) == Some(v);
-    condition.source_labels.iter().all(labelled)
-        && (condition.source_namespace.is_empty()
-            || condition.source_namespace == options.namespace)
+    if !condition.source_labels.iter().all(labelled) {
+        return Some(NotHere::SourceLabels(&condition.source_labels));
+    }
+    let namespace = condition.source_namespace.as_str();
+    let foreign = !namespace.is_empty() && namespace != options.namespace;
+    foreign.then_some(NotHere::SourceNamespace(namespace))
 }
 
 /// Whether a condition on connections applies at a place; sources are not looked at on gateways.

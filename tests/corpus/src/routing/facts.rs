@@ -1,48 +1,59 @@
 //! `routing/facts`: tables about listeners, merging, server names and protocols.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
+use anyhow::Result as Done;
 use serde_json::Value;
 use tidegate_api::{Object, Spec};
+use tidegate_envoy::json::{FieldNames, bytes_to_json};
+use tidegate_explain::World;
+use tidegate_pilot::Options;
 use tidegate_pilot::model::gateway::{Class, Gateway, Server};
 use tidegate_pilot::model::{merge, protocol};
-use tidegate_pilot::{Input, Options};
 use tidegate_xds::ResourceType;
 
-use crate::common::World;
-use crate::{Outcomes, fact, lenient};
+use super::input::{self, world};
+use super::{same, table, verdict};
+use crate::cases::Tally;
 
-pub fn run(outcomes: &mut Outcomes) {
-    let mut table = |name: &str, check: fn(&Value) -> Result<(), String>| {
-        for case in fact(name)["cases"].as_array().into_iter().flatten() {
+/// How a case of a table is judged.
+type Check = fn(&Value) -> Result<(), String>;
+
+const TABLES: [(&str, Check); 4] = [
+    ("gateway-listeners", listeners),
+    ("gateway-merge", merged),
+    ("gateway-sni-overlap", no_overlap),
+    ("port-protocol", port_protocol),
+];
+
+pub fn run(folder: &Path, tally: &mut Tally) -> Done<()> {
+    for (name, check) in TABLES {
+        for case in table(folder, name)?["cases"].as_array().into_iter().flatten() {
             let case_name = case["name"].as_str().unwrap_or_default();
-            outcomes.insert(format!("{name}/{case_name}"), check(case));
+            tally.add(&format!("{name}/{case_name}"), verdict(check(case)));
         }
-    };
-    table("gateway-listeners", listeners);
-    table("gateway-merge", merged);
-    table("gateway-sni-overlap", no_overlap);
-    table("port-protocol", port_protocol);
+    }
+    Ok(())
 }
 
-fn world(case: &Value) -> World {
-    let mut world = World::new(lenient::options(case));
-    world.give(lenient::objects(case).into_iter().map(Input::Apply));
-    world
+/// Names of the listeners.
+fn names(world: &World) -> BTreeSet<String> {
+    let all = world.snapshot().list(ResourceType::Listener);
+    all.iter().map(|listener| listener.name.to_string()).collect()
 }
 
 fn listeners(case: &Value) -> Result<(), String> {
     let wanted: BTreeSet<String> = strings(&case["expect"]["listeners"]);
-    let found: BTreeSet<String> = world(case).names(ResourceType::Listener).into_iter().collect();
-    same(&wanted, &found)
+    same(&wanted, &names(&world(case)))
 }
 
 /// Every Gateway of a case is merged, whatever it selects.
 fn merged(case: &Value) -> Result<(), String> {
     let options = Options::default();
     let gateways: Vec<Gateway> =
-        lenient::objects(case).iter().filter_map(|o| gateway(o, &options)).collect();
+        input::objects(case).iter().filter_map(|o| gateway(o, &options)).collect();
     let servers: Vec<&Arc<Server>> = gateways.iter().flat_map(|g| &g.servers).collect();
     let ports: BTreeSet<u16> = servers.iter().flat_map(|s| s.listen.iter().copied()).collect();
     let mut kinds = BTreeSet::new();
@@ -81,8 +92,10 @@ fn gateway(object: &Object, options: &Options) -> Option<Gateway> {
 
 fn no_overlap(case: &Value) -> Result<(), String> {
     let world = world(case);
-    for name in world.names(ResourceType::Listener) {
-        let listener = world.json(ResourceType::Listener, &name);
+    for listener in world.snapshot().list(ResourceType::Listener) {
+        let name = &listener.name;
+        let listener = bytes_to_json(listener.kind.type_url(), &listener.bytes, FieldNames::Proto)
+            .map_err(|error| error.to_string())?;
         let mut seen = BTreeSet::new();
         for chain in listener["filter_chains"].as_array().into_iter().flatten() {
             let matched = chain["filter_chain_match"].to_string();
@@ -106,10 +119,6 @@ fn port_protocol(case: &Value) -> Result<(), String> {
     // Istio's table writes the name without its hyphen.
     let found = found.replace("GRPC-WEB", "GRPCWeb");
     same(&case["expect"].as_str().unwrap_or_default(), &found.as_str())
-}
-
-fn same<T: PartialEq + std::fmt::Debug>(wanted: &T, found: &T) -> Result<(), String> {
-    if wanted == found { Ok(()) } else { Err(format!("wanted {wanted:?}, found {found:?}")) }
 }
 
 fn strings(list: &Value) -> BTreeSet<String> {

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tidegate_api::{Kind, Object, ObjectKey, Spec};
+use tidegate_api::kinds::{by_api_version, split_api_version};
+use tidegate_api::{Kind, Object, ObjectKey, Origin, Spec};
+use tidegate_explain::World;
 use tidegate_pilot::{GatewayService, Options};
-
-use crate::common::try_object;
 
 /// The object of a manifest, validated or not; `None` for kinds that are not served yet.
 pub fn object(manifest: &Value) -> Option<Arc<Object>> {
-    if let Ok(object) = try_object(manifest) {
-        return Some(object);
+    if let Some(object) = valid(manifest) {
+        return Some(Arc::new(object));
     }
     let mut spec = without_nulls(&manifest["spec"]);
     let (kind, spec) = match manifest["kind"].as_str()? {
@@ -35,6 +35,31 @@ pub fn object(manifest: &Value) -> Option<Arc<Object>> {
     let mut object = Object::new(ObjectKey::new(kind, text("namespace"), text("name")), spec);
     object.annotations = strings(&metadata["annotations"]);
     Some(Arc::new(object))
+}
+
+fn valid(manifest: &Value) -> Option<Object> {
+    let mut manifest = manifest.clone();
+    let metadata = manifest["metadata"].as_object_mut()?;
+    metadata.entry("namespace").or_insert_with(|| json!("default"));
+    let api_version = manifest["apiVersion"].as_str()?;
+    let info = by_api_version(api_version, manifest["kind"].as_str()?)?;
+    let (_, version) = split_api_version(api_version);
+    Object::decode(info.kind, version, &manifest, Origin::Api).ok().map(|decoded| decoded.object)
+}
+
+/// What a case's objects are compiled into.
+pub fn world(case: &Value) -> World {
+    World::new(options(case), objects(case))
+}
+
+/// A manifest of the networking group.
+pub fn manifest(kind: &str, name: &str, spec: &Value) -> Value {
+    json!({
+        "apiVersion": "networking.istio.io/v1",
+        "kind": kind,
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": spec,
+    })
 }
 
 /// A null stands for an empty message, as in Go.

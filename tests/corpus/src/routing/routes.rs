@@ -1,12 +1,17 @@
 //! `routing/facts/http-route-translation`: fields of the routes that a VirtualService becomes.
 
+use std::path::Path;
+
+use anyhow::Result as Done;
 use serde_json::{Map, Value, json};
 use tidegate_envoy::json::{FieldNames, bytes_to_json};
-use tidegate_pilot::{Input, Options};
+use tidegate_explain::World;
+use tidegate_pilot::Options;
 use tidegate_xds::ResourceType;
 
-use crate::common::{World, manifest};
-use crate::{Outcomes, fact, lenient};
+use super::input::{self, manifest};
+use super::{table, verdict};
+use crate::cases::Tally;
 
 /// The alternatives of Envoy's `oneof`s that the table names as a whole.
 const ONE_OF: [(&str, &[&str]); 3] = [
@@ -15,16 +20,17 @@ const ONE_OF: [(&str, &[&str]); 3] = [
     ("pathRewriteSpecifier", &["pathRedirect", "prefixRewrite", "regexRewrite"]),
 ];
 
-pub fn run(outcomes: &mut Outcomes) {
-    let table = fact("http-route-translation");
-    for case in table["cases"].as_array().into_iter().flatten() {
-        let name = case["name"].as_str().unwrap_or_default();
+pub fn run(folder: &Path, tally: &mut Tally) -> Done<()> {
+    let name = "http-route-translation";
+    for case in table(folder, name)?["cases"].as_array().into_iter().flatten() {
         let routes = json!({"routes": routes(case)});
         let checks = case["expect"].as_array().into_iter().flatten();
         let failed: Vec<String> = checks.filter_map(|c| check(c, &routes).err()).collect();
         let outcome = if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) };
-        outcomes.insert(format!("http-route-translation/{name}"), outcome);
+        let case_name = case["name"].as_str().unwrap_or_default();
+        tally.add(&format!("{name}/{case_name}"), verdict(outcome));
     }
+    Ok(())
 }
 
 /// The routes of the case's VirtualService on a gateway that listens where the case does.
@@ -46,10 +52,9 @@ fn routes(case: &Value) -> Value {
     if service["spec"]["hosts"].as_array().is_none_or(Vec::is_empty) {
         service["spec"]["hosts"] = json!(["*"]);
     }
-    let mut world = World::new(Options::default());
     let objects = [gateway, entry, service];
-    world.give(objects.iter().filter_map(lenient::object).map(Input::Apply));
-    let hosts = world.snapshot.list(ResourceType::VirtualHost);
+    let world = World::new(Options::default(), objects.iter().filter_map(input::object));
+    let hosts = world.snapshot().list(ResourceType::VirtualHost);
     let Some(host) = hosts.first() else { return json!([]) };
     let host = bytes_to_json(host.kind.type_url(), &host.bytes, FieldNames::Camel);
     host.ok().and_then(|h| h.get("routes").cloned()).unwrap_or_else(|| json!([]))

@@ -1,0 +1,214 @@
+//! What is answered. The JSON form is what `-o json` prints, and is documented in docs/explain.md: fields are
+//! added to it, never renamed.
+
+use serde::Serialize;
+
+/// The way of a request.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    /// What happens to the request in the end.
+    pub end: End,
+    /// The listener that accepts the connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listener: Option<Part>,
+    /// The filter chain that serves it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter_chain: Option<Part>,
+    /// The route configuration that is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route_configuration: Option<Part>,
+    /// The virtual host of the request's authority.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub virtual_host: Option<Part>,
+    /// The route that takes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<Part>,
+    /// Where it may go: one cluster, or several by weight.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub clusters: Vec<Cluster>,
+    /// The request line and host that the upstream gets, when the request is forwarded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sent: Option<Sent>,
+    /// What else is worth knowing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// Who else could have taken it, and what kept each from it, in the order in which they were tried.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<Lost>,
+    /// What would have to be different for the nearest of them to take it; only when nothing did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nearest: Option<String>,
+}
+
+/// What happens to a request or connection.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "what")]
+pub enum End {
+    /// It is sent to a cluster.
+    #[default]
+    Forwarded,
+    /// The client is sent elsewhere.
+    Redirected {
+        /// Status code of the answer.
+        status: u16,
+        /// The `location` header.
+        location: String,
+    },
+    /// The gateway answers by itself.
+    Answered {
+        /// Status code of the answer.
+        status: u16,
+    },
+    /// Nothing takes it.
+    Refused {
+        /// Where it ended.
+        error: Error,
+        /// Status code of the answer; absent when the connection is closed without one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+        /// Why, in words.
+        reason: String,
+    },
+}
+
+/// Where a connection or request ends that nothing takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum Error {
+    /// Nothing listens there: the connection is refused.
+    NoListener,
+    /// No filter chain takes the connection: it is closed.
+    NoFilterChain,
+    /// What is sent is not what the chain decodes: 400, or the connection is closed.
+    ProtocolError,
+    /// Plain text where TLS is expected: the connection is closed.
+    #[serde(rename = "TLSError")]
+    TlsError,
+    /// A client certificate is asked for and not shown: the handshake fails.
+    #[serde(rename = "MTLSError")]
+    MtlsError,
+    /// The request itself is refused before it is routed.
+    BadRequest,
+    /// No virtual host has the request's authority: 404.
+    NoVirtualHost,
+    /// The virtual host has no route for the request: 404.
+    NoRoute,
+    /// The host answers over TLS only, and sends the client there: 301.
+    #[serde(rename = "TLSRedirect")]
+    TlsRedirect,
+}
+
+impl Error {
+    /// Its name, as it stands in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoListener => "NoListener",
+            Self::NoFilterChain => "NoFilterChain",
+            Self::ProtocolError => "ProtocolError",
+            Self::TlsError => "TLSError",
+            Self::MtlsError => "MTLSError",
+            Self::BadRequest => "BadRequest",
+            Self::NoVirtualHost => "NoVirtualHost",
+            Self::NoRoute => "NoRoute",
+            Self::TlsRedirect => "TLSRedirect",
+        }
+    }
+}
+
+/// One station of the way.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Part {
+    /// Its name, as Istio names it; empty when it has none.
+    pub name: String,
+    /// What it asks for, in words.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub asks: String,
+    /// What it was made from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<Source>,
+}
+
+/// A place in an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Source {
+    /// Kind of the object.
+    pub kind: String,
+    /// Namespace of the object.
+    pub namespace: String,
+    /// Name of the object.
+    pub name: String,
+    /// The field: `spec.http[0].match[1]`.
+    pub path: String,
+    /// The manifest that it stands in; absent for objects of the API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The field's line in that file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+}
+
+/// A cluster that a request may be sent to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cluster {
+    /// Its name.
+    pub name: String,
+    /// Its share of requests, in percent.
+    pub share: f64,
+    /// Whether it exists; a request for one that does not is answered 503.
+    pub exists: bool,
+    /// Where it sends: addresses, or names to resolve, with ports.
+    pub endpoints: Vec<String>,
+    /// What it was made from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<Source>,
+}
+
+/// What goes upstream.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sent {
+    /// The method.
+    pub method: String,
+    /// The Host header.
+    pub host: String,
+    /// Path and query.
+    pub path: String,
+    /// Headers that the route adds or changes, as they are sent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub set_headers: Vec<(String, String)>,
+    /// Headers that the route takes away.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub removed_headers: Vec<String>,
+}
+
+/// A candidate that did not take the request.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lost {
+    /// At which station it was one: `listener`, `filterChain`, `virtualHost`, `route` or `object`.
+    pub at: &'static str,
+    /// Its name, where it has one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// What kept it from taking the request.
+    pub refused: String,
+    /// What it was made from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<Source>,
+}
+
+impl Answer {
+    /// Where it ended; `None` when it was taken.
+    #[must_use]
+    pub fn error(&self) -> Option<Error> {
+        match &self.end {
+            End::Refused { error, .. } => Some(*error),
+            End::Redirected { .. } if self.route.is_none() => Some(Error::TlsRedirect),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The way of a connection: listener, filter chain, and what the chain does with it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use tidegate_pilot::origins::{ChainOrigin, Origin};
+use tidegate_proxy::config::chains::ConnectionFacts;
+use tidegate_proxy::config::listener::{FilterChain, Listener, NetworkFilter};
+use tidegate_proxy::upstream::ClusterSlot;
+use tidegate_proxy::upstream::cluster::Discovery;
+
+use crate::answer::{Answer, Cluster, End, Error, Part};
+use crate::question::{Protocol, Question, Security};
+use crate::{World, lost, nearest};
+
+/// A connection that a filter chain serves.
+pub(crate) struct Connection<'w> {
+    pub(crate) listener: &'w Listener,
+    pub(crate) origin: Option<ChainOrigin>,
+}
+
+impl World {
+    /// Where a connection, and the request on it, go.
+    #[must_use]
+    pub fn explain(&self, question: &Question) -> Answer {
+        let mut answer = Answer::default();
+        if let Err((error, status, reason)) = self.follow(question, &mut answer) {
+            answer.end = End::Refused { error, status, reason };
+        }
+        answer
+    }
+
+    fn follow(&self, question: &Question, answer: &mut Answer) -> Result<(), Refusal> {
+        let listener = self.listener(question, answer)?;
+        let connection = self.chain(listener, question, answer)?;
+        let (chain, connection) = connection;
+        match &chain.filter {
+            NetworkFilter::Tcp(proxy) => {
+                let all: Vec<(&ClusterSlot, u32)> =
+                    proxy.clusters.iter().map(|(slot, weight)| (&**slot, *weight)).collect();
+                answer.clusters = self.clusters(&all);
+                Ok(())
+            }
+            NetworkFilter::Http(manager) => {
+                if question.protocol == Protocol::Tcp {
+                    let reason = "bytes that are no HTTP reach a connection manager".to_owned();
+                    return Err((Error::ProtocolError, Some(400), reason));
+                }
+                self.request(manager, &connection, question, answer)
+            }
+        }
+    }
+
+    /// The listener of an address and port: one of that very address before one of every address.
+    fn listener(&self, question: &Question, answer: &mut Answer) -> Result<&Listener, Refusal> {
+        let port = question.port;
+        let fits = |listener: &&Arc<Listener>| {
+            let ip = listener.address.ip();
+            let here = question.address.is_none_or(|asked| asked == ip);
+            listener.address.port() == port && (here || ip.is_unspecified())
+        };
+        let wildcard_last = |l: &&Arc<Listener>| match question.address {
+            Some(_) => l.address.ip().is_unspecified(),
+            None => !l.address.ip().is_unspecified(),
+        };
+        let found = self.config.listeners.values().filter(fits).min_by_key(wildcard_last);
+        let Some(listener) = found else {
+            answer.lost = lost::listeners(self, question);
+            answer.lost.extend(lost::silent_gateways(self));
+            answer.nearest = nearest::port(self, port);
+            let reason = format!("nothing listens on port {port}");
+            return Err((Error::NoListener, None, reason));
+        };
+        let plan = self.pilot.listener_plan(&listener.name);
+        let servers = plan.into_iter().flat_map(|plan| &plan.servers);
+        answer.listener = Some(Part {
+            name: listener.name.to_string(),
+            asks: String::new(),
+            from: servers.map(|s| self.source(&Origin::new(s.key.clone(), s.place()))).collect(),
+        });
+        Ok(listener)
+    }
+
+    /// The filter chain that takes the connection.
+    fn chain<'w>(
+        &self,
+        listener: &'w Listener,
+        question: &Question,
+        answer: &mut Answer,
+    ) -> Result<(&'w FilterChain, Connection<'w>), Refusal> {
+        let origins = self.pilot.chain_origins(&listener.name);
+        let looks = listener.chains.needs_inspection;
+        let tls = question.security != Security::Plain;
+        let alpn: Vec<&[u8]> = question.alpn.iter().map(String::as_bytes).collect();
+        let facts = ConnectionFacts {
+            destination: destination(listener, question),
+            source: Self::client(),
+            // What nobody looks into, nobody sees.
+            server_name: question.sni.as_deref().filter(|_| looks && tls),
+            tls: looks && tls,
+            application_protocols: if looks && tls { &alpn } else { &[] },
+        };
+        let Some(chain) = listener.chains.find(&facts) else {
+            answer.lost = lost::chains(self, &origins, None, question);
+            answer.nearest = nearest::server_name(&origins, question.sni.as_deref());
+            let reason = match (tls, &question.sni) {
+                (false, _) => {
+                    "the connection is not TLS, and every filter chain asks for a server \
+                               name"
+                        .to_owned()
+                }
+                (true, None) => "the ClientHello names no server, and every filter chain asks for \
+                                 one"
+                .to_owned(),
+                (true, Some(sni)) => format!("no filter chain takes server name {sni}"),
+            };
+            return Err((Error::NoFilterChain, None, reason));
+        };
+        let mut all = listener.chains.chains.iter().chain(&listener.chains.default);
+        let number = all.position(|other| Arc::ptr_eq(other, chain));
+        answer.lost = lost::chains(self, &origins, number, question);
+        let origin = number.and_then(|number| origins.into_iter().nth(number));
+        answer.filter_chain = Some(self.chain_part(chain, origin.as_ref()));
+        Ok((chain, Connection { listener, origin }))
+    }
+
+    fn chain_part(&self, chain: &FilterChain, origin: Option<&ChainOrigin>) -> Part {
+        let mut from = Vec::new();
+        let mut asks = "every connection".to_owned();
+        if let Some(origin) = origin {
+            let server = origin.server.iter().map(|s| Origin::new(s.key.clone(), s.place()));
+            from.extend(server.map(|o| self.source(&o)));
+            from.extend(origin.rule.as_ref().map(|o| self.source(o)));
+            if !origin.names.is_empty() {
+                asks = lost::server_names(&origin.names);
+            }
+        }
+        Part { name: chain.name.to_string(), asks, from }
+    }
+
+    /// Clusters with their shares, endpoints and origins.
+    pub(crate) fn clusters(&self, all: &[(&ClusterSlot, u32)]) -> Vec<Cluster> {
+        let total: u64 = all.iter().map(|(_, weight)| u64::from(*weight)).sum();
+        let share = |weight: u32| 100.0 * f64::from(weight) / (total.max(1) as f64);
+        let cluster = |(slot, weight): &(&ClusterSlot, u32)| {
+            let owners = self.pilot.owners(tidegate_xds::ResourceType::Cluster, &slot.name);
+            let cluster = slot.load();
+            let endpoints = cluster.as_ref().map(|c| match &c.discovery {
+                Discovery::StrictDns(names) => {
+                    names.iter().map(|n| format!("{}:{}", n.host, n.port)).collect()
+                }
+                Discovery::LogicalDns(name) => vec![format!("{}:{}", name.host, name.port)],
+                Discovery::Static | Discovery::Eds(_) => {
+                    c.endpoints.load().endpoints.iter().map(|e| e.address.to_string()).collect()
+                }
+            });
+            Cluster {
+                name: slot.name.to_string(),
+                share: share(*weight),
+                exists: cluster.is_some(),
+                endpoints: endpoints.unwrap_or_default(),
+                from: owners.into_iter().map(|key| self.whole(key)).collect(),
+            }
+        };
+        all.iter().map(cluster).collect()
+    }
+}
+
+/// Where a way ends: the kind of end, the status of the answer, the reason.
+pub(crate) type Refusal = (Error, Option<u16>, String);
+
+/// The address that the client dialled, as the listener sees it.
+fn destination(listener: &Listener, question: &Question) -> SocketAddr {
+    let ip = match (question.address, listener.address.ip()) {
+        (Some(asked), _) => asked,
+        (None, IpAddr::V4(any)) if any.is_unspecified() => Ipv4Addr::new(192, 0, 2, 2).into(),
+        (None, own) => own,
+    };
+    SocketAddr::new(ip, question.port)
+}

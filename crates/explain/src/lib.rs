@@ -1,0 +1,29 @@
+//! Which listener, filter chain, route configuration, virtual host, route, cluster and endpoints a request
+//! takes, what is rewritten, and why nothing else took it.
+//!
+//! There is no second matcher: [`World`] gives objects to pilot's own compiler, what comes out to the proxy's
+//! own configuration, and [`World::explain`] asks that for the filter chain and the route. What is added here is
+//! only the way back: from each part of the answer, and from each candidate that lost, to the object, the file
+//! and the line that it came from. No network is used.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `question.rs`, `answer.rs` | what is asked and what is answered, free of words |
+//! | `world.rs` | objects, compiled as a running gateway compiles them |
+//! | `follow.rs`, `request.rs` | the way of a connection and of a request |
+//! | `lost.rs`, `nearest.rs` | who else could have taken it, and what kept them from it |
+//! | `text.rs` | the answer for a terminal |
+
+mod answer;
+mod follow;
+mod lost;
+mod nearest;
+mod question;
+mod request;
+mod text;
+mod world;
+
+pub use answer::{Answer, Cluster, End, Error, Lost, Part, Source};
+pub use question::{Protocol, Question, Security};
+pub use text::render;
+pub use world::World;

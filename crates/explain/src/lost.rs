@@ -1,0 +1,243 @@
+//! Who else could have taken a connection or request, and what kept each from it.
+
+use std::collections::BTreeSet;
+
+use tidegate_api::ObjectKey;
+use tidegate_pilot::model::host::Host;
+use tidegate_pilot::origins::{ChainOrigin, HostOrigins, Origin};
+use tidegate_pilot::status::ConditionKind;
+use tidegate_proxy::http::RequestHead;
+use tidegate_proxy::route::{Condition, Mismatch, RouteTable, VirtualHost};
+
+use crate::World;
+use crate::answer::Lost;
+use crate::follow::Connection;
+use crate::question::{Question, Security};
+use crate::request::{asks, shown};
+
+/// Listeners of other addresses and ports.
+pub(crate) fn listeners(world: &World, question: &Question) -> Vec<Lost> {
+    let listeners = world.config.listeners.values();
+    let lost = listeners.map(|listener| {
+        let plan = world.pilot.listener_plan(&listener.name);
+        let servers = plan.into_iter().flat_map(|plan| &plan.servers);
+        let refused = if listener.address.port() == question.port {
+            format!("it listens on address {} only", listener.address.ip())
+        } else {
+            format!("it listens on port {}", listener.address.port())
+        };
+        Lost {
+            at: "listener",
+            name: listener.name.to_string(),
+            refused,
+            from: servers.map(|s| world.source(&Origin::new(s.key.clone(), s.place()))).collect(),
+        }
+    });
+    lost.collect()
+}
+
+/// Servers of Gateways that are served here and have no listener, or whose listener the proxy refuses.
+pub(crate) fn silent_gateways(world: &World) -> Vec<Lost> {
+    let mut lost = Vec::new();
+    for gateway in world.pilot.gateways() {
+        let Some(server) = gateway.servers.first() else { continue };
+        lost.extend(fault(world, &server.key, ConditionKind::Reconciled));
+    }
+    lost.extend(
+        world.rejected.iter().filter(|r| r.kind == tidegate_xds::ResourceType::Listener).map(
+            |rejection| Lost {
+                at: "listener",
+                name: rejection.name.to_string(),
+                refused: format!("the proxy refuses it: {}", rejection.reason),
+                from: world
+                    .pilot
+                    .owners(rejection.kind, &rejection.name)
+                    .into_iter()
+                    .map(|key| world.whole(key))
+                    .collect(),
+            },
+        ),
+    );
+    lost
+}
+
+/// Filter chains but the one that takes the connection.
+pub(crate) fn chains(
+    world: &World,
+    origins: &[ChainOrigin],
+    taken: Option<usize>,
+    question: &Question,
+) -> Vec<Lost> {
+    let others = origins.iter().enumerate().filter(|(number, _)| Some(*number) != taken);
+    let lost = others.map(|(_, origin)| {
+        let names = server_names(&origin.names);
+        let refused = match (&question.sni, question.security) {
+            _ if origin.names.is_empty() => {
+                "a chain that asks for the server name goes first".to_owned()
+            }
+            (_, Security::Plain) => format!("it asks for {names}; the connection is not TLS"),
+            (None, Security::Tls) => format!("it asks for {names}; the ClientHello names none"),
+            (Some(sni), Security::Tls) => {
+                format!("it asks for {names}; the ClientHello names {sni}")
+            }
+        };
+        let server = origin.server.iter().map(|s| Origin::new(s.key.clone(), s.place()));
+        let all = server.chain(origin.rule.clone());
+        Lost {
+            at: "filterChain",
+            name: String::new(),
+            refused,
+            from: all.map(|o| world.source(&o)).collect(),
+        }
+    });
+    lost.collect()
+}
+
+/// `server name a` or `one of the server names a, b`.
+pub(crate) fn server_names(names: &BTreeSet<String>) -> String {
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    match all.as_slice() {
+        [] => "any server name".to_owned(),
+        [one] => format!("server name {one}"),
+        several => format!("one of the server names {}", several.join(", ")),
+    }
+}
+
+/// Virtual hosts of a table that does not have the one that was asked for.
+pub(crate) fn hosts(world: &World, table_name: &str, table: &RouteTable) -> Vec<Lost> {
+    let lost = table.virtual_hosts().map(|host| {
+        let name = tidegate_xds::assemble::virtual_host_name(table_name, &host.name);
+        let owners = world.pilot.owners(tidegate_xds::ResourceType::VirtualHost, &name);
+        Lost {
+            at: "virtualHost",
+            name: host.name.to_string(),
+            refused: format!("its domains are {}", host.domains.join(", ")),
+            from: owners.into_iter().map(|key| world.whole(key)).collect(),
+        }
+    });
+    lost.collect()
+}
+
+/// The routes of a virtual host but the one that takes the request, and what became no route there.
+pub(crate) fn routes(
+    world: &World,
+    host: &VirtualHost,
+    origins: &HostOrigins,
+    taken: Option<usize>,
+    head: &RequestHead,
+    random: u64,
+) -> Vec<Lost> {
+    let source = |number: usize| {
+        origins.routes.get(number).map(|o| world.source(o)).into_iter().collect::<Vec<_>>()
+    };
+    let mut lost = Vec::new();
+    for (number, route) in host.routes().iter().enumerate() {
+        if Some(number) == taken {
+            continue;
+        }
+        let refused = match route.matcher.mismatch(head, random) {
+            Some(mismatch) => mismatched(&mismatch, head),
+            None => format!("it would take the request ({}), and comes later", asks(route)),
+        };
+        let name = route.name.to_string();
+        lost.push(Lost { at: "route", name, refused, from: source(number) });
+    }
+    lost.extend(origins.left_out.iter().map(|(origin, reason)| Lost {
+        at: "route",
+        name: String::new(),
+        refused: reason.clone(),
+        from: vec![world.source(origin)],
+    }));
+    lost
+}
+
+/// What a route asks for and the request has not, in words.
+fn mismatched(mismatch: &Mismatch<'_>, head: &RequestHead) -> String {
+    let has = match mismatch {
+        Mismatch::Path(_) => {
+            return format!("it asks for path {mismatch}; the path is {}", shown(head.path()));
+        }
+        Mismatch::Condition(Condition::Header(header)) => {
+            let values: Vec<String> =
+                header.field.values(head).map(|value| format!("{:?}", shown(value))).collect();
+            match values.as_slice() {
+                [] => "the request has none".to_owned(),
+                several => format!("the request has {}", several.join(", ")),
+            }
+        }
+        Mismatch::Condition(Condition::Query(_)) => format!("the path is {}", shown(head.path())),
+        Mismatch::Condition(_) => "the request is not one of those".to_owned(),
+    };
+    format!("it asks for {mismatch}; {has}")
+}
+
+/// VirtualServices that have no part in the virtual host that was asked: faults of their own, another gateway,
+/// other hosts.
+pub(crate) fn objects(
+    world: &World,
+    connection: &Connection<'_>,
+    part: &[ObjectKey],
+    question: &Question,
+) -> Vec<Lost> {
+    let part: BTreeSet<&ObjectKey> = part.iter().collect();
+    let mut others: Vec<_> =
+        world.pilot.virtual_services().filter(|s| !part.contains(&s.key)).collect();
+    others.sort_by(|a, b| a.key.cmp(&b.key));
+    let plan = world.pilot.listener_plan(&connection.listener.name);
+    let servers = plan.map_or(&[][..], |plan| &plan.servers);
+    let own = connection.origin.as_ref().and_then(|o| o.server.clone());
+    let here = |gateway: &str| match &own {
+        Some(server) => *server.gateway == *gateway,
+        None => servers.iter().any(|s| *s.gateway == *gateway),
+    };
+    let host = Host::new(without_port(&question.host));
+    let mut lost = Vec::new();
+    for service in others {
+        if let Some(fault) = fault(world, &service.key, ConditionKind::Reconciled) {
+            lost.push(fault);
+            continue;
+        }
+        let (path, refused) = if !service.gateways.iter().any(|g| here(g)) {
+            let bound = match service.gateways.as_slice() {
+                [] => "no gateway, only to the mesh".to_owned(),
+                several => several.join(", "),
+            };
+            let missing = world.pilot.told(&service.key).iter();
+            let missing = missing.filter(|c| !c.holds).map(|c| format!(" ({})", c.message));
+            ("spec.gateways", format!("it is bound to {bound}{}", missing.collect::<String>()))
+        } else if !service.hosts.iter().any(|h| host.is_within(h)) {
+            let hosts: Vec<&str> = service.hosts.iter().map(Host::as_str).collect();
+            ("spec.hosts", format!("its hosts are {}", hosts.join(", ")))
+        } else {
+            let refused = "it has no rule for this host and port, or a narrower host goes first";
+            ("spec.http", refused.to_owned())
+        };
+        let origin = Origin { key: service.key.clone(), path: path.to_owned() };
+        lost.push(Lost {
+            at: "object",
+            name: String::new(),
+            refused,
+            from: vec![world.source(&origin)],
+        });
+    }
+    lost
+}
+
+/// What an object's status says against it.
+fn fault(world: &World, key: &ObjectKey, kind: ConditionKind) -> Option<Lost> {
+    let told = world.pilot.told(key).iter().find(|c| !c.holds && c.kind == kind)?;
+    Some(Lost {
+        at: "object",
+        name: String::new(),
+        refused: format!("{}: {}", told.reason, told.message),
+        from: vec![world.whole(key.clone())],
+    })
+}
+
+/// A host without its port; IPv6 addresses keep their brackets.
+pub(crate) fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !name.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    }
+}

@@ -1,0 +1,71 @@
+//! What is asked: one connection, and the request on it if it carries one.
+
+use std::net::IpAddr;
+
+/// A connection to a gateway, and the request that is sent on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The address that is connected to; any of the gateway's when absent.
+    pub address: Option<IpAddr>,
+    /// The port that is connected to.
+    pub port: u16,
+    /// What is spoken, below TLS if there is any.
+    pub protocol: Protocol,
+    /// How the connection is secured.
+    pub security: Security,
+    /// The server name in the ClientHello.
+    pub sni: Option<String>,
+    /// ALPN protocols in the ClientHello, in the client's order.
+    pub alpn: Vec<String>,
+    /// Whether the client shows a certificate when it is asked for one.
+    pub client_certificate: bool,
+    /// The method.
+    pub method: String,
+    /// The Host header, with its port if it has one.
+    pub host: String,
+    /// Path and query.
+    pub path: String,
+    /// Other headers, in order.
+    pub headers: Vec<(String, String)>,
+}
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1
+    #[default]
+    Http1,
+    /// HTTP/2
+    Http2,
+    /// Bytes that are no HTTP.
+    Tcp,
+}
+
+/// How a connection is secured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Security {
+    /// Not at all.
+    #[default]
+    Plain,
+    /// Ordinary TLS.
+    Tls,
+}
+
+impl Default for Question {
+    /// `GET /` on port 80, in plain HTTP/1.1, of nobody.
+    fn default() -> Self {
+        Self {
+            address: None,
+            port: 80,
+            protocol: Protocol::default(),
+            security: Security::default(),
+            sni: None,
+            alpn: Vec::new(),
+            client_certificate: false,
+            method: "GET".to_owned(),
+            host: String::new(),
+            path: "/".to_owned(),
+            headers: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What served resources were made from.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tidegate_api::ObjectKey;
+
+use super::Pilot;
+use crate::Options;
+use crate::compile::listener;
+use crate::compile::virtual_host::{self, EncodedRoute};
+use crate::model::gateway::Gateway;
+use crate::model::merge::ListenerPlan;
+use crate::model::virtual_service::{Place, VirtualService, is_served, not_here};
+use crate::origins::{ChainOrigin, HostOrigins, Origin};
+use crate::status::Condition;
+
+impl Pilot {
+    /// What it was told about the gateway.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The plan of a listener: its servers.
+    #[must_use]
+    pub fn listener_plan(&self, listener: &str) -> Option<&ListenerPlan> {
+        self.listeners.plan(listener)
+    }
+
+    /// The Gateways that are served here, the oldest first.
+    pub fn gateways(&self) -> impl Iterator<Item = &Gateway> {
+        self.index.gateways()
+    }
+
+    /// All VirtualServices, in no order.
+    pub fn virtual_services(&self) -> impl Iterator<Item = &Arc<VirtualService>> {
+        self.index.virtual_services()
+    }
+
+    /// What was last told of an object.
+    #[must_use]
+    pub fn told(&self, key: &ObjectKey) -> &[Condition] {
+        self.told.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// What the filter chains of a listener were made from, in their order.
+    #[must_use]
+    pub fn chain_origins(&self, listener: &str) -> Vec<ChainOrigin> {
+        let Some(plan) = self.listeners.plan(listener) else { return Vec::new() };
+        let bound = |gateway: &str| self.index.bound_to(gateway);
+        let found = listener::listener(plan, bound, &self.context());
+        let origin = |source: listener::ChainSource| ChainOrigin {
+            server: source.server,
+            rule: source.rule.map(|(key, path)| Origin::new(key, path)),
+            names: source.names,
+        };
+        found.sources.into_iter().map(origin).collect()
+    }
+
+    /// What the routes of a virtual host were made from; `None` when there is no such virtual host, or none
+    /// that an object made.
+    #[must_use]
+    pub fn host_origins(&self, table: &str, virtual_host: &str) -> Option<HostOrigins> {
+        let routing = self.tables.get(table)?.routing_of(virtual_host)?;
+        let mut origins = HostOrigins::default();
+        let mut all: Vec<(&VirtualService, EncodedRoute)> = Vec::new();
+        for (place, key) in &routing.routes {
+            let Some(service) = self.index.virtual_service(key) else { continue };
+            let routes = virtual_host::routes(service, place, &self.context());
+            self.left_out(service, place, &routes, &mut origins);
+            all.extend(routes.into_iter().map(|route| (&**service, route)));
+        }
+        for catch_all in [false, true] {
+            let group = all.iter().filter(|(_, route)| route.is_catch_all() == catch_all);
+            origins
+                .routes
+                .extend(group.map(|(service, route)| origin(service, route.rule, route.condition)));
+        }
+        Some(origins)
+    }
+
+    /// The rules and conditions of a VirtualService that are no route at a place, and why.
+    fn left_out(
+        &self,
+        service: &VirtualService,
+        place: &Place,
+        routes: &[EncodedRoute],
+        origins: &mut HostOrigins,
+    ) {
+        let there: HashSet<_> = routes.iter().map(|r| (r.rule, r.condition)).collect();
+        let last = routes.last().filter(|r| r.is_catch_all());
+        for (r, rule) in service.http.iter().enumerate() {
+            let numbers: Vec<Option<usize>> = match rule.matches.len() {
+                0 => vec![None],
+                several => (0..several).map(Some).collect(),
+            };
+            for number in numbers.into_iter().filter(|n| !there.contains(&(r, *n))) {
+                let condition = number.and_then(|n| rule.matches.get(n));
+                let not_here = condition.and_then(|c| not_here(c, place, &self.options));
+                let reason = if !is_served(rule) {
+                    "it has no route, redirect or directResponse that is served".to_owned()
+                } else if let Some(reason) = not_here {
+                    let Place { gateway, port, .. } = place;
+                    format!("it asks for {reason}; this is port {port} of Gateway {gateway}")
+                } else if let Some(last) = last {
+                    let taker = origin(service, last.rule, last.condition);
+                    format!("{} takes every request before it", taker.path)
+                } else {
+                    continue;
+                };
+                origins.left_out.push((origin(service, r, number), reason));
+            }
+        }
+    }
+}
+
+/// Where a rule stands, or one of its conditions.
+fn origin(service: &VirtualService, rule: usize, condition: Option<usize>) -> Origin {
+    let path = match condition {
+        Some(condition) => format!("http[{rule}].match[{condition}]"),
+        None => format!("http[{rule}]"),
+    };
+    Origin::new(service.key.clone(), path)
+}

@@ -1,0 +1,46 @@
+//! Where what is served comes from: for whoever explains a decision. Nothing here is kept: it is compiled
+//! again when it is asked for.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tidegate_api::ObjectKey;
+
+use crate::model::gateway::Server;
+
+/// A part of an object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// The object.
+    pub key: ObjectKey,
+    /// Path of the field, as Kubernetes writes it: `spec.http[0].match[1]`.
+    pub path: String,
+}
+
+/// Where a virtual host comes from.
+#[derive(Clone, Debug, Default)]
+pub struct HostOrigins {
+    /// The part that each route was made from, in the order of the routes.
+    pub routes: Vec<Origin>,
+    /// Parts of the same VirtualServices that became no route here, each with the reason.
+    pub left_out: Vec<(Origin, String)>,
+}
+
+/// Where a filter chain comes from.
+#[derive(Clone, Debug)]
+pub struct ChainOrigin {
+    /// The server; `None` where all servers of a listener share one chain.
+    pub server: Option<Arc<Server>>,
+    /// The rule that carries its connections, if one does.
+    pub rule: Option<Origin>,
+    /// The server names that it asks for; none where it takes every connection.
+    pub names: BTreeSet<String>,
+}
+
+impl Origin {
+    /// A part of an object's spec.
+    #[must_use]
+    pub fn new(key: ObjectKey, path: impl std::fmt::Display) -> Self {
+        Self { key, path: format!("spec.{path}") }
+    }
+}
