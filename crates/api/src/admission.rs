@@ -49,7 +49,7 @@ pub fn admit(
     let mut errors = metadata_errors(kind, value);
     errors.extend(found.errors);
     if !errors.is_empty() {
-        if !built_in {
+        if !built_in && errors.iter().any(|error| error.reason.hides_rules()) {
             errors.push(rules_not_checked());
         }
         return Err(errors);
@@ -75,7 +75,7 @@ fn metadata_errors(kind: Kind, value: &Value) -> Vec<FieldError> {
     }
 }
 
-/// What Kubernetes adds when a custom resource's shape is wrong.
+/// What Kubernetes adds when a custom resource is so wrong that rules across fields make no sense.
 fn rules_not_checked() -> FieldError {
     FieldError::invalid(
         "<nil>",
@@ -129,6 +129,21 @@ mod tests {
             paths,
             ["spec.http[0].retries.retriableStatusCodes", "spec.tls[0].match[0].sni_hosts"]
         );
+    }
+
+    #[test]
+    fn only_faults_that_hide_rules_say_so() {
+        for (written, hides) in [
+            (json!({"metadata": {"name": "Bad_Name"}, "spec": {}}), false),
+            (json!({"metadata": {"name": "a", "labels": {"a": "b c"}}, "spec": {}}), false),
+            (json!({"metadata": {"name": "a"}, "spec": {"hosts": "a"}}), true),
+        ] {
+            let mut value = written.clone();
+            let errors = admit(Kind::VirtualService, GROUP, &mut value, FieldValidation::Strict);
+            let errors = errors.expect_err("wrong");
+            let said = errors.iter().any(|error| error.path == "<nil>");
+            assert_eq!((said, errors.len()), (hides, 1 + usize::from(hides)), "{written}");
+        }
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub enum Reason {
     Invalid,
     /// The value is none of those that are allowed.
     NotSupported,
+    /// The fields do not go together, by a rule of the kind's own schema (`x-kubernetes-validations`).
+    Rule,
     /// The value has the wrong JSON type (custom resources).
     TypeInvalid,
     /// The field may not be there.
@@ -35,7 +37,9 @@ impl Reason {
         match self {
             Reason::Required => "FieldValueRequired",
             // The last two are faults of the request; where a cause has to name one, it is a bad value.
-            Reason::Invalid | Reason::Unknown | Reason::Undecodable => "FieldValueInvalid",
+            Reason::Invalid | Reason::Rule | Reason::Unknown | Reason::Undecodable => {
+                "FieldValueInvalid"
+            }
             Reason::NotSupported => "FieldValueNotSupported",
             Reason::TypeInvalid => "FieldValueTypeInvalid",
             Reason::Forbidden => "FieldValueForbidden",
@@ -45,11 +49,23 @@ impl Reason {
         }
     }
 
+    /// Whether Kubernetes checks no rules across fields once a custom resource has such a fault.
+    pub(crate) fn hides_rules(self) -> bool {
+        matches!(
+            self,
+            Reason::Required
+                | Reason::NotSupported
+                | Reason::TypeInvalid
+                | Reason::TooLong
+                | Reason::TooMany
+        )
+    }
+
     /// How a message about a field begins.
     fn phrase(self) -> &'static str {
         match self {
             Reason::Required => "Required value",
-            Reason::Invalid | Reason::TypeInvalid => "Invalid value",
+            Reason::Invalid | Reason::Rule | Reason::TypeInvalid => "Invalid value",
             Reason::NotSupported => "Unsupported value",
             Reason::Forbidden => "Forbidden",
             Reason::Duplicate => "Duplicate value",

@@ -212,6 +212,32 @@ async fn wrong_manifests_are_told_apart() {
         .pipe("apply -f -", "apiVersion: networking.istio.io/v1\nkind: Nope\nmetadata: {name: a}\n")
         .await;
     assert!(absent.stderr.contains("no matches for kind \"Nope\""), "{}", absent.stderr);
+    let rule = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: sex}
+spec: {hosts: [a.b], resolution: DNS_ROUND_ROBIN, endpoints: [{address: 1.1.1.1}, {address: 2.2.2.2}]}
+";
+    let refused = bench.pipe("apply -f -", rule).await;
+    assert_eq!(
+        refused.stderr,
+        "The ServiceEntry \"sex\" is invalid: spec: Invalid value: DNS_ROUND_ROBIN mode cannot have multiple \
+         endpoints\n"
+    );
+    // What only Istio's webhook would refuse, an API server takes: its status will tell.
+    let meaning = "
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: meant}
+spec: {hosts: [a.b]}
+";
+    let told = bench.pipe("apply -f -", meaning).await;
+    assert!(
+        told.stderr.contains("Warning: accepted, but not in effect: spec: "),
+        "{}",
+        told.stderr
+    );
+    succeeded(told);
     let dialect = "
 apiVersion: networking.istio.io/v1alpha3
 kind: VirtualService

@@ -3,11 +3,15 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Value, json};
+use tidegate_api::kinds::split_api_version;
+use tidegate_api::{FieldValidation, KINDS, KindInfo, Object, Origin, admit, kube};
 
 use super::ask::Ask;
 use super::patch::{json as json_patch, merge, strategic};
 use super::query::Query;
 use super::selector::LabelSelector;
+use super::served::Served;
+use super::table::{Include, Tables};
 use super::{body, managed, negotiate, router};
 
 /// A body in each of its forms. JSON that is read is written, and reads back as the same.
@@ -28,6 +32,43 @@ pub fn body(data: &[u8]) {
             let text = written.value.to_string();
             let again: Result<Value, _> = serde_json::from_str(&text);
             assert!(again.is_ok_and(|again| again == written.value), "{text}");
+        }
+    }
+}
+
+/// An object of any kind, from its body to what is stored, what it says and its row in a table. What was admitted is
+/// admitted again as it stands, and whatever is refused is refused with a reason.
+pub fn object(data: &[u8]) {
+    let Ok(parsed) = super::json::parse(data) else { return };
+    let text = |field: &str| parsed.value[field].as_str().unwrap_or_default();
+    let (group, version) = split_api_version(text("apiVersion"));
+    let Some(served) = KINDS
+        .iter()
+        .find(|info| info.name == text("kind"))
+        .and_then(|info| Served::find(group, version, info.plural))
+    else {
+        return;
+    };
+    let kind = served.info.kind;
+    for policy in [FieldValidation::Strict, FieldValidation::Warn, FieldValidation::Ignore] {
+        let mut value = parsed.value.clone();
+        if let Err(errors) = admit(kind, served.group, &mut value, policy) {
+            assert!(errors.iter().all(|error| !error.to_string().is_empty()) && !errors.is_empty());
+            continue;
+        }
+        let mut again = value.clone();
+        let admitted = admit(kind, served.group, &mut again, FieldValidation::Strict);
+        assert!(admitted.is_ok(), "admitted once: {admitted:?}");
+        assert_eq!(again, value, "what is stored is what was admitted");
+        served.store(&mut value);
+        kube::defaults(kind, &mut value);
+        let stored = json!(KindInfo::api_version(served.info.group, served.info.versions[0]));
+        value["apiVersion"] = stored;
+        let examined = Object::examine(kind, served.info.versions[0], &value, Origin::Api);
+        assert!(examined.object.is_some() || !examined.errors.is_empty());
+        if let Value::Object(value) = value {
+            let tables = Tables { include: Include::Object, version: "v1" };
+            let _ = tables.single(&served, value, true);
         }
     }
 }

@@ -38,7 +38,7 @@ impl ServiceEntry {
             return;
         };
         if !self.endpoints.is_empty() {
-            report.wrong("only one of WorkloadSelector or Endpoints can be set");
+            report.rule("only one of WorkloadSelector or Endpoints can be set");
         }
         report.field("workloadSelector", |report| {
             if selector.labels.is_empty() {
@@ -81,7 +81,7 @@ impl ServiceEntry {
         });
         let ranges = self.addresses.iter().any(|address| address.contains('/'));
         if ranges && !matches!(self.resolution, Resolution::None | Resolution::Static) {
-            report.wrong("CIDR addresses are allowed only for NONE/STATIC resolution types");
+            report.rule("CIDR addresses are allowed only for NONE/STATIC resolution types");
         }
     }
 
@@ -119,7 +119,7 @@ impl ServiceEntry {
 
     fn validate_no_resolution(&self, report: &mut Report) {
         if !self.endpoints.is_empty() {
-            report.wrong("NONE mode cannot set endpoints");
+            report.rule("NONE mode cannot set endpoints");
         }
     }
 
@@ -135,7 +135,7 @@ impl ServiceEntry {
             });
         }
         if self.resolution == Resolution::DnsRoundRobin && self.endpoints.len() > 1 {
-            report.wrong("DNS_ROUND_ROBIN mode cannot have multiple endpoints");
+            report.rule("DNS_ROUND_ROBIN mode cannot have multiple endpoints");
         }
         report.each("endpoints", &self.endpoints, |r, e| {
             self.validate_endpoint(e, true, r);

@@ -201,6 +201,54 @@ async fn what_an_object_says_may_be_wrong_and_is_told() {
 }
 
 #[tokio::test]
+async fn rules_of_the_schema_hold_at_the_door() {
+    let lab = lab();
+    let path = "/apis/networking.istio.io/v1/namespaces/default/serviceentries";
+    let entry = |endpoints: Value| {
+        json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "metadata": { "name": "s" },
+            "spec": { "hosts": ["a.b"], "resolution": "DNS_ROUND_ROBIN", "endpoints": endpoints },
+        })
+    };
+    let two = json!([{ "address": "c.d" }, { "address": "e.f" }]);
+    let told = "ServiceEntry.networking.istio.io \"s\" is invalid: spec: Invalid value: DNS_ROUND_ROBIN mode \
+        cannot have multiple endpoints";
+    lab.post(path, entry(two.clone())).await.refused(422, "Invalid", told);
+    lab.post(path, entry(json!([{ "address": "c.d" }]))).await.expect(201);
+    let item = format!("{path}/s");
+    let patch = json!({ "spec": { "endpoints": two } });
+    lab.patch(&item, MERGE, patch).await.refused(422, "Invalid", told);
+}
+
+/// An older version may have stored what this one refuses.
+#[tokio::test]
+async fn what_was_stored_before_a_rule_came_can_be_labelled_and_deleted() {
+    let lab = lab();
+    let wrong = json!({
+        "kind": "ServiceEntry",
+        "metadata": { "name": "s", "namespace": "default", "uid": "u", "generation": 1,
+            "finalizers": ["example.com/x"] },
+        "spec": { "hosts": ["a.b"], "resolution": "NONE", "endpoints": [{ "address": "c.d" }] },
+    });
+    let Value::Object(value) = wrong else { panic!("an object") };
+    let key = tidegate_api::ObjectKey::new(tidegate_api::Kind::ServiceEntry, "default", "s");
+    let draft = store::Draft { key, value, decoded: Err(["wrong".to_owned()].into()) };
+    lab.store.put(draft, store::Expect::Absent).await.expect("stored");
+
+    let path = "/apis/networking.istio.io/v1/namespaces/default/serviceentries/s";
+    let labels = json!({ "metadata": { "labels": { "a": "b" } } });
+    let labelled = lab.patch(path, MERGE, labels).await;
+    let warnings = labelled.warnings();
+    assert!(warnings.iter().any(|w| w.contains("NONE mode cannot set endpoints")), "{warnings:?}");
+    labelled.expect(200);
+    let changed = json!({ "spec": { "hosts": ["c.d"] } });
+    lab.patch(path, MERGE, changed).await.expect(422);
+    lab.delete(path).await.expect(200);
+    lab.patch(path, MERGE, json!({ "metadata": { "finalizers": null } })).await.expect(200);
+    lab.get(path).await.expect(404);
+}
+
+#[tokio::test]
 async fn paths_and_methods() {
     let lab = lab();
     for path in [

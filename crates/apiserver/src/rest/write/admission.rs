@@ -30,8 +30,8 @@ pub(crate) enum Source<'a> {
 
 /// Checks and completes an object. `old` is the form that it replaces.
 ///
-/// A custom object whose shape is right is admitted even if what it says is wrong: it is stored, its status tells
-/// what is wrong, and its last good form serves on. Its writer is warned.
+/// A custom object that keeps the rules of its schema is admitted even if what it says is wrong: it is stored, as
+/// on any API server, its status tells what is wrong, and its last good form serves on. Its writer is warned.
 pub(crate) fn examine(
     writing: &Writing<'_>,
     value: Value,
@@ -67,7 +67,7 @@ fn admitted(
         services::allocate(&writing.api.store, &mut value, old)
             .map_err(|errors| refuse(writing, &value, errors, source))?;
     }
-    let decoded = decode(writing, &value, source, warnings)?;
+    let decoded = decode(writing, &value, old, source, warnings)?;
     check_changes(writing, &value, &decoded, old)?;
     warn_about_kind(writing, old, warnings);
     match value {
@@ -76,10 +76,12 @@ fn admitted(
     }
 }
 
-/// Finds out what the object says. A built-in one that says something wrong is refused, a custom one is not.
+/// Finds out what the object says. A built-in one that says something wrong is refused, a custom one only where it
+/// breaks a rule of its schema, and what was stored before there was the rule may stay as it is.
 fn decode(
     writing: &Writing<'_>,
     value: &Value,
+    old: Option<&Entry>,
     source: Source<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<Decoded, Failure> {
@@ -95,6 +97,10 @@ fn decode(
     match examined.object {
         Some(object) if examined.errors.is_empty() => Ok(Ok(Arc::new(object))),
         _ if info.built_in => Err(refuse(writing, value, examined.errors, source)),
+        _ if breaks_a_rule(&examined.errors) && !keeps_spec(old, value) => {
+            let broken = examined.errors.into_iter().filter(|error| error.reason == Reason::Rule);
+            Err(refuse(writing, value, broken.collect(), source))
+        }
         _ => {
             let errors: Arc<[String]> = examined.errors.iter().map(ToString::to_string).collect();
             let told = |error: &String| format!("accepted, but not in effect: {error}");
@@ -102,6 +108,14 @@ fn decode(
             Ok(Err(errors))
         }
     }
+}
+
+fn breaks_a_rule(errors: &[FieldError]) -> bool {
+    errors.iter().any(|error| error.reason == Reason::Rule)
+}
+
+fn keeps_spec(old: Option<&Entry>, value: &Value) -> bool {
+    old.is_some_and(|old| old.json().get("spec") == value.get("spec"))
 }
 
 /// Two writers that mean different things by one name would take each other's finalizers off.
