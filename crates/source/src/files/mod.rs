@@ -20,6 +20,7 @@ use tidegate_yaml::{Diagnostic, Position, Span};
 
 mod finding;
 mod locate;
+mod open;
 mod read;
 mod scan;
 mod watch;
@@ -87,6 +88,8 @@ struct File {
     signature: Option<Signature>,
     /// Its objects in their last good form.
     forms: BTreeMap<ObjectKey, Form>,
+    /// Objects that stood there in a wrong form: one that is good again has to be told, even as it was before.
+    refused: BTreeSet<ObjectKey>,
 }
 
 impl Files {
@@ -96,6 +99,9 @@ impl Files {
     /// # Errors
     /// The system gives no means to watch files.
     pub fn new(roots: Vec<PathBuf>, age: Timestamp) -> Result<Self, WatchError> {
+        // Places are told to people who may stand elsewhere. What cannot be made absolute is left as it is.
+        let absolute = |root| std::path::absolute(&root).unwrap_or(root);
+        let roots = roots.into_iter().map(absolute).collect();
         Ok(Self {
             roots,
             age,
@@ -137,7 +143,7 @@ impl Files {
                 continue;
             }
             let path: Arc<Path> = path.as_path().into();
-            match std::fs::read(&path) {
+            match open::read(&path) {
                 Ok(bytes) => {
                     let content = read::read(&path, &bytes, self.age);
                     self.absorb(&path, &entry.signature, content, &mut batch, &mut removed);
@@ -179,10 +185,9 @@ impl Files {
     fn tell(&mut self, faults: Vec<(PathBuf, io::Error)>, batch: &mut Batch) {
         let before = std::mem::take(&mut self.unreadable);
         for (path, error) in faults {
-            if !before.contains(&path) {
+            if self.unreadable.insert(path.clone()) && !before.contains(&path) {
                 batch.findings.push(fault(&path, &error));
             }
-            self.unreadable.insert(path);
         }
     }
 
@@ -198,13 +203,16 @@ impl Files {
         let file = self.files.entry(Arc::clone(path)).or_default();
         file.signature = Some(signature.clone());
         let mut before = std::mem::take(&mut file.forms);
+        let mut refused_before = std::mem::take(&mut file.refused);
         for (key, form) in content.forms {
-            if before.remove(&key).as_ref() != Some(&form) {
+            let same = before.remove(&key).as_ref() == Some(&form);
+            if refused_before.remove(&key) || !same {
                 batch.changes.push(form.put());
             }
             file.forms.insert(key, form);
         }
         for refused in content.refused {
+            file.refused.insert(refused.key.clone());
             if let Some(good) = before.remove(&refused.key) {
                 file.forms.insert(refused.key.clone(), good);
             }
@@ -215,6 +223,7 @@ impl Files {
         } else {
             // One of them may be what the unreadable document was about.
             file.forms.extend(before);
+            file.refused.append(&mut refused_before);
         }
         batch.findings.extend(content.findings);
     }
