@@ -10,6 +10,7 @@
 //! To add a target: its function, a line in [`TARGETS`], a folder of seeds with a few small inputs that
 //! are accepted, a file in `fuzz_targets/` and its `[[bin]]`.
 
+mod bootstrap;
 pub mod drive;
 pub mod mutate;
 
@@ -145,8 +146,242 @@ pub const ENVOY_WIRE: Target = Target {
     ],
 };
 
+/// Request targets, normalised; the first byte chooses the rules.
+pub const PATH: Target = Target {
+    name: "path",
+    body: tidegate_proxy::http::fuzzing::path,
+    words: &[
+        b"/",
+        b"//",
+        b"/./",
+        b"/../",
+        b"..",
+        b"%2e",
+        b"%2E%2e",
+        b"%2f",
+        b"%5C",
+        b"\\",
+        b"%00",
+        b"%25",
+        b"%2",
+        b"%%32",
+        b"%65",
+        b"%41",
+        b"%zz",
+        b"|",
+        b"?",
+        b";",
+        b"*",
+        b"http://a/",
+        b"\x03",
+        b"\x0f",
+        b"\x0b",
+    ],
+};
+
+/// Heads of HTTP/2 requests that go on in HTTP/1.
+pub const HTTP2: Target = Target {
+    name: "http2",
+    body: tidegate_proxy::http::fuzzing::http2,
+    words: &[
+        b"\n",
+        b":method: ",
+        b":path: ",
+        b":authority: ",
+        b":scheme: https",
+        b"host: ",
+        b"cookie: ",
+        b"content-length: ",
+        b"content-length: 5\n",
+        b"CONNECT",
+        b"OPTIONS",
+        b"*",
+        b"http://b/",
+        b"?a#b",
+        b"te: trailers",
+        b"expect: 100-continue",
+        b"a@b",
+        b"[::1]:80",
+        b" HTTP/1.1",
+    ],
+};
+
+/// Access log formats, and what peers send into them.
+pub const ACCESS_LOG: Target = Target {
+    name: "access_log",
+    body: tidegate_proxy::accesslog::fuzzing::access_log,
+    words: &[
+        b"%",
+        b"%%",
+        b"%REQ(",
+        b":AUTHORITY",
+        b"?:PATH",
+        b")%",
+        b"):3%",
+        b"%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
+        b"%START_TIME(%s.%9f)%",
+        b"%RESP(",
+        b"%TRAILER(",
+        b"%DURATION%",
+        b"%QUERY_PARAM(",
+        b"%RESPONSE_FLAGS%",
+        b"%DYNAMIC_METADATA(a:b:c)%",
+        b"%DOWNSTREAM_REMOTE_ADDRESS%",
+        b"%COMMON_DURATION(DS_RX_BEG:US_TX_END:us)%",
+        b"{\"",
+        b"\": \"",
+        b"\x01",
+        b"\n",
+        b"18446744073709551616",
+    ],
+};
+
+/// A whole bootstrap in YAML, down to what the proxy makes of it.
+pub const BOOTSTRAP: Target = Target {
+    name: "bootstrap",
+    body: bootstrap::bootstrap,
+    words: &[
+        b"\n",
+        b": ",
+        b"- ",
+        b"  ",
+        b"{}",
+        b"[]",
+        b"null",
+        b"'0s'",
+        b"'1e9s'",
+        b"-1",
+        b"4294967296",
+        b"'*'",
+        b"prefix: ''",
+        b"safe_regex: {regex: '(a*)*('}",
+        b"weighted_clusters",
+        b"'@type': type.googleapis.com/",
+        b"envoy.config.listener.v3.Listener",
+    ],
+};
+
+/// Bodies of API requests: JSON, YAML, protobuf.
+pub const API_BODY: Target = Target {
+    name: "api_body",
+    body: tidegate_apiserver::rest::fuzzing::body,
+    words: &[
+        b"k8s\0",
+        b"\x0a\x02v1\x12\x06Secret",
+        b"\x12\x07Service",
+        b"\x12\x09ConfigMap",
+        b"\x12\x09Namespace",
+        b"\x0a\x07apps/v1\x12\x0aDeployment",
+        b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+        b"\x0a\x00",
+        b"\x08\x01",
+        b"\"metadata\":{",
+        b"\"apiVersion\":\"v1\"",
+        b"\\ud83d\\ude00",
+        b"\\u0000",
+        b"1e400",
+        b"-0",
+        b"[[[[[[[[",
+        b"{}",
+        b",",
+    ],
+};
+
+/// Objects of every kind: from a body to what is stored and decoded.
+pub const API_OBJECT: Target = Target {
+    name: "api_object",
+    body: tidegate_apiserver::rest::fuzzing::object,
+    words: &[
+        b"\"spec\":{",
+        b"\"hosts\":[",
+        b"\"http\":[{",
+        b"\"match\":[{",
+        b"\"regex\":\"(\"",
+        b"\"tls\":{\"mode\":\"SIMPLE\"}",
+        b"\"port\":{\"number\":80}",
+        b"\"10s\"",
+        b"\"9999999999999s\"",
+        b"\"weight\":",
+        b"\"addresses\":[\"10.0.0.0/8\"]",
+        b"\"resolution\":\"STATIC\"",
+        b"null",
+        b"4294967296",
+        b"-1",
+        b"\"*\"",
+        b"\"\"",
+        b"{}",
+        b"[]",
+        b",",
+    ],
+};
+
+/// Patches of an object, each as all of the kinds of patch.
+pub const API_PATCH: Target = Target {
+    name: "api_patch",
+    body: tidegate_apiserver::rest::fuzzing::patch,
+    words: &[
+        b"\"$patch\":\"delete\"",
+        b"\"$patch\":\"replace\"",
+        b"\"$retainKeys\":[",
+        b"\"$setElementOrder/ports\":[",
+        b"\"$deleteFromPrimitiveList/finalizers\":[",
+        b"\"op\":\"copy\",\"from\":\"/spec\"",
+        b"\"op\":\"move\"",
+        b"\"op\":\"remove\"",
+        b"\"path\":\"/spec/ports/-\"",
+        b"~0",
+        b"~1",
+        b"\"k:{\\\"port\\\":80}\":{",
+        b"\"f:spec\":{",
+        b"\"port\":80",
+        b"null",
+        b"{}",
+        b",",
+    ],
+};
+
+/// Paths, queries, selectors and `Accept` of API requests.
+pub const API_REQUEST: Target = Target {
+    name: "api_request",
+    body: tidegate_apiserver::rest::fuzzing::request_line,
+    words: &[
+        b"/apis/",
+        b"/api/v1/",
+        b"/namespaces/",
+        b"/status",
+        b"?watch=true",
+        b"&limit=1",
+        b"%2F",
+        b"%00",
+        b" in (",
+        b" notin (",
+        b")",
+        b"!=",
+        b",",
+        b"\\",
+        b"metadata.name=",
+        b"application/json;as=Table;v=v1;g=meta.k8s.io",
+        b";q=0.5",
+        b"*/*",
+    ],
+};
+
 /// All targets.
-pub const TARGETS: &[Target] = &[CLIENT_HELLO, HTTP1, YAML, ENVOY_JSON, ENVOY_WIRE];
+pub const TARGETS: &[Target] = &[
+    CLIENT_HELLO,
+    HTTP1,
+    HTTP2,
+    PATH,
+    ACCESS_LOG,
+    YAML,
+    BOOTSTRAP,
+    ENVOY_JSON,
+    ENVOY_WIRE,
+    API_BODY,
+    API_OBJECT,
+    API_PATCH,
+    API_REQUEST,
+];
 
 /// The target of a name.
 pub fn target(name: &str) -> Option<&'static Target> {

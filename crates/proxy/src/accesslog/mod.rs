@@ -7,6 +7,7 @@
 mod filter;
 mod flags;
 mod format;
+pub mod fuzzing;
 mod log;
 mod logs;
 mod plan;

@@ -1,9 +1,16 @@
-//! The body of the HTTP/1 fuzz target, as a plain function: any driver may feed it.
+//! Bodies of the fuzz targets of HTTP, as plain functions: any driver may feed them.
 
+mod http2;
+mod path;
+
+pub use http2::http2;
+pub use path::path;
+
+use super::forwarding::strip_hop_by_hop;
 use super::h1::encode::{self, ConnectionHeader};
 use super::h1::parse::{self, HeadScanner, MAX_LINES};
 use super::h1::{BadMessage, BodyDecoder, Decoded, Framing};
-use super::head::{RequestHead, ResponseHead};
+use super::head::{Headers, RequestHead, ResponseHead};
 use super::known::Known;
 
 /// Largest head, as Envoy's default.
@@ -48,17 +55,33 @@ fn request(bytes: &[u8]) {
     assert!(lengths + codings <= 1, "two framings: {head:?}");
     assert!(head.headers.get_known(Known::Host).is_none(), "a second host: {head:?}");
 
+    // As it goes on to the next hop.
+    strip_hop_by_hop(&mut head.headers, carriage.upgrade);
     let mut out = Vec::new();
     let chunked = carriage.framing == Framing::Chunked;
-    encode::request(&mut out, &head, chunked, false, ConnectionHeader::None);
+    let connection =
+        if carriage.upgrade { ConnectionHeader::Upgrade } else { ConnectionHeader::None };
+    encode::request(&mut out, &head, chunked, false, connection);
+    assert_eq!(scan_in_pieces(&out), Ok(Some(out.len())), "{}", out.escape_ascii());
     let mut again = RequestHead::default();
     let read = parse::request(&out, MAX_LINES, &mut again);
     let read = read.unwrap_or_else(|error| panic!("{error}: {}", out.escape_ascii()));
-    assert_eq!(read.framing, carriage.framing);
+    assert_eq!((read.framing, read.upgrade), (carriage.framing, carriage.upgrade));
     assert_eq!(
         (again.method(), again.authority(), again.path()),
         (head.method(), head.authority(), head.path())
     );
+    same_fields(&head.headers, &again.headers);
+}
+
+/// What stands between two hops may differ, nothing else.
+fn same_fields(sent: &Headers, read: &Headers) {
+    let end_to_end = |headers: &Headers| -> Vec<(Vec<u8>, Vec<u8>)> {
+        let own = |known| matches!(known, Known::TransferEncoding | Known::Connection);
+        let lines = headers.iter().filter(|(known, ..)| !own(*known));
+        lines.map(|(_, name, value)| (name.to_vec(), value.to_vec())).collect()
+    };
+    assert_eq!(end_to_end(read), end_to_end(sent));
 }
 
 fn response(bytes: &[u8]) {
@@ -71,6 +94,18 @@ fn response(bytes: &[u8]) {
         let codings = head.headers.get_all(b"transfer-encoding").count();
         assert!(lengths + codings <= 1, "two framings: {head:?}");
         assert!(!(to_head && carriage.framing == Framing::Chunked), "HEAD has no body");
+
+        // As it goes on to the client; where its end is the connection's, it may be told in chunks.
+        strip_hop_by_hop(&mut head.headers, carriage.upgrade);
+        let mut out = Vec::new();
+        let chunked = carriage.framing == Framing::Chunked;
+        encode::response(&mut out, &head, chunked, ConnectionHeader::None);
+        assert_eq!(scan_in_pieces(&out), Ok(Some(out.len())), "{}", out.escape_ascii());
+        let mut again = ResponseHead::default();
+        let read = parse::response(&out, MAX_LINES, to_head, to_connect, &mut again);
+        let read = read.unwrap_or_else(|error| panic!("{error}: {}", out.escape_ascii()));
+        assert_eq!((again.status, read.framing), (head.status, carriage.framing));
+        same_fields(&head.headers, &again.headers);
     }
 }
 

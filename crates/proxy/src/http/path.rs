@@ -6,43 +6,64 @@ use super::local::LocalReply;
 use crate::accesslog::ResponseFlags;
 use crate::config::listener::{EscapedSlashes, HttpManager, StripPort};
 
-/// Normalises the path as the connection manager is configured (RFC 3986 section 6.2.2, Envoy's
-/// `normalize_path`, `merge_slashes` and `path_with_escaped_slashes_action`). The query is not touched.
+/// What is normalised: Envoy's `normalize_path`, `merge_slashes` and `path_with_escaped_slashes_action`.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Dots, escapes of unreserved characters, backslashes.
+    pub normalize: bool,
+    /// Adjacent slashes.
+    pub merge_slashes: bool,
+    /// Escaped slashes and backslashes.
+    pub escaped_slashes: EscapedSlashes,
+}
+
+impl From<&HttpManager> for Rules {
+    fn from(manager: &HttpManager) -> Self {
+        Self {
+            normalize: manager.normalize_path,
+            merge_slashes: manager.merge_slashes,
+            escaped_slashes: manager.escaped_slashes,
+        }
+    }
+}
+
+/// Normalises the path as the connection manager is configured (RFC 3986 section 6.2.2). The query is not
+/// touched.
 ///
 /// # Errors
 /// An answer of our own: 400 for a path with an escaped NUL or refused escapes, a redirect to the
 /// path without escaped slashes.
-pub fn normalize(head: &mut RequestHead, manager: &HttpManager) -> Result<(), LocalReply> {
+pub fn normalize(head: &mut RequestHead, rules: Rules) -> Result<(), LocalReply> {
     let target = head.path();
     let end = target.iter().position(|&byte| byte == b'?').unwrap_or(target.len());
     let (path, query) = target.split_at(end);
     if !path.starts_with(b"/") {
         return Ok(());
     }
-    let escapes = manager.escaped_slashes != EscapedSlashes::Keep && has_escaped_slash(path);
-    let merges = manager.merge_slashes && memchr::memmem::find(path, b"//").is_some();
-    let dots = manager.normalize_path && needs_normalizing(path);
+    let escapes = rules.escaped_slashes != EscapedSlashes::Keep && has_escaped_slash(path);
+    let merges = rules.merge_slashes && memchr::memmem::find(path, b"//").is_some();
+    let dots = rules.normalize && needs_normalizing(path);
     if !(escapes || merges || dots) {
         return Ok(());
     }
     let mut path = path.to_vec();
     if escapes {
-        if manager.escaped_slashes == EscapedSlashes::Reject {
+        if rules.escaped_slashes == EscapedSlashes::Reject {
             return Err(bad_path("path_normalization_failed"));
         }
         path = unescape_slashes(&path);
     }
-    if manager.normalize_path {
+    if rules.normalize {
         if memchr::memmem::find(&path, b"%00").is_some() {
             return Err(bad_path("path_normalization_failed"));
         }
         path = remove_dots(&decode_unreserved(&path));
     }
-    if manager.merge_slashes {
+    if rules.merge_slashes {
         path.dedup_by(|a, b| *a == b'/' && *b == b'/');
     }
     let target = [&path, query].concat();
-    if escapes && manager.escaped_slashes == EscapedSlashes::UnescapeAndRedirect {
+    if escapes && rules.escaped_slashes == EscapedSlashes::UnescapeAndRedirect {
         let reply = LocalReply::new(307, "", ResponseFlags::NONE, "path_normalization_redirect");
         return Err(LocalReply { location: Some(target), ..reply });
     }
@@ -105,20 +126,16 @@ fn unescape_slashes(path: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Decodes escapes of unreserved characters, escapes what must be escaped, and writes `\` as `/`.
+/// Decodes escapes of unreserved characters, escapes what must be escaped, and writes `\` as `/`. Once is enough:
+/// what is decoded never becomes part of another escape, so an origin that decodes sees what was matched.
 fn decode_unreserved(path: &[u8]) -> Vec<u8> {
-    let hex = |byte: u8| (byte as char).to_digit(16);
     let mut out = Vec::with_capacity(path.len());
     let mut rest = path;
     while let Some((&byte, tail)) = rest.split_first() {
-        let escape = match rest {
-            [b'%', high, low, ..] => hex(*high).zip(hex(*low)).map(|(h, l)| (h * 16 + l) as u8),
-            _ => None,
-        };
-        match escape {
+        match escaped(rest) {
             Some(decoded) => {
                 if decoded.is_ascii_alphanumeric() || matches!(decoded, b'-' | b'.' | b'_' | b'~') {
-                    out.push(decoded);
+                    push(&mut out, decoded);
                 } else {
                     out.extend_from_slice(&rest[..3]);
                 }
@@ -129,12 +146,28 @@ fn decode_unreserved(path: &[u8]) -> Vec<u8> {
                 rest = tail;
             }
             None => {
-                out.push(if byte == b'\\' { b'/' } else { byte });
+                push(&mut out, if byte == b'\\' { b'/' } else { byte });
                 rest = tail;
             }
         }
     }
     out
+}
+
+/// The byte that an escape at the start stands for.
+fn escaped(text: &[u8]) -> Option<u8> {
+    let [b'%', high, low, ..] = text else { return None };
+    let hex = |byte: u8| (byte as char).to_digit(16);
+    hex(*high).zip(hex(*low)).map(|(high, low)| (high * 16 + low) as u8)
+}
+
+/// Appends a byte; a lone `%` that it would make the start of an escape is escaped itself.
+fn push(out: &mut Vec<u8>, byte: u8) {
+    out.push(byte);
+    let percent = out.len().saturating_sub(3);
+    if escaped(&out[percent..]).is_some() {
+        out.splice(percent + 1..percent + 1, *b"25");
+    }
 }
 
 /// Removes dot segments (RFC 3986 section 5.2.4); `..` at the root stays there.
@@ -194,6 +227,8 @@ mod tests {
             ("/%2e%2e/etc", "/etc"),
             ("/a\\b", "/a/b"),
             ("/a%zz", "/a%zz"),
+            ("/%2%65%2%65/a", "/%252e%252e/a"),
+            ("/a%%32f..", "/a%252f.."),
             ("/.hidden", "/.hidden"),
         ] {
             assert_eq!(normal(path), expected, "{path}");

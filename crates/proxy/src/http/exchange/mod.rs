@@ -183,7 +183,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             return Err(LocalReply::upgrade_required());
         }
         path::strip_port(self.request, manager, self.client.local.port());
-        path::normalize(self.request, manager)?;
+        path::normalize(self.request, (&**manager).into())?;
         let worker = &self.http.worker;
         let peer = self.client.peer;
         let client =

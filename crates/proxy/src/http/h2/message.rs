@@ -3,25 +3,37 @@
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri};
 
+use crate::http::h1::{Framing, parse};
 use crate::http::head::{Headers, RequestHead, ResponseHead, Scheme, Version};
 use crate::http::known::Known;
 
-/// Reads a request's head; false when it names no host. `secure` says that the connection is TLS: what
-/// `:scheme` claims is not believed.
-pub fn read_request<B>(request: &Request<B>, secure: bool, head: &mut RequestHead) -> bool {
+/// Reads a request's head, and how its body ends; `ended` says that there is none. `None` when the request is
+/// malformed, or cannot be said in HTTP/1 in one way only: no host, a target or lengths that have no place there.
+/// `secure` says that the connection is TLS: what `:scheme` claims is not believed.
+pub fn read_request<B>(
+    request: &Request<B>,
+    secure: bool,
+    ended: bool,
+    head: &mut RequestHead,
+) -> Option<Framing> {
     head.clear();
     head.version = Version::Http2;
     head.scheme = if secure { Scheme::Https } else { Scheme::Http };
     head.set_method(request.method().as_str().as_bytes());
     let uri = request.uri();
-    match (uri.authority(), request.headers().get(http::header::HOST)) {
+    let mut hosts = request.headers().get_all(http::header::HOST).iter();
+    let (host, second) = (hosts.next(), hosts.next());
+    if second.is_some() {
+        return None;
+    }
+    match (uri.authority(), host) {
         (Some(authority), _) => head.set_authority(authority.as_str().as_bytes()),
         (None, Some(host)) => head.set_authority(host.as_bytes()),
-        (None, None) => return false,
+        (None, None) => return None,
     }
     if request.method() != Method::CONNECT {
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        head.set_path(path.as_bytes());
+        let path = uri.path_and_query().map_or("/", |path| path.as_str()).as_bytes();
+        parse::is_origin_target(path, head.is_method("OPTIONS")).then(|| head.set_path(path))?;
     }
     let mut cookies: Vec<u8> = Vec::new();
     for (name, value) in request.headers() {
@@ -40,7 +52,22 @@ pub fn read_request<B>(request: &Request<B>, secure: bool, head: &mut RequestHea
     if !cookies.is_empty() {
         head.headers.append(b"cookie", &cookies);
     }
-    super::super::h1::parse::valid_authority(head.authority())
+    let authority = head.authority();
+    let names_host = !authority.is_empty() && parse::valid_authority(authority);
+    names_host.then(|| framing(request.headers(), ended))?
+}
+
+/// How a body ends: at most one line may tell its length.
+fn framing(map: &HeaderMap, ended: bool) -> Option<Framing> {
+    let mut lengths = map.get_all(http::header::CONTENT_LENGTH).iter();
+    let length = lengths.next().map(|length| parse::decimal(length.as_bytes()));
+    match (length, lengths.next()) {
+        (Some(None), _) | (_, Some(_)) => None,
+        (Some(Some(0)), None) => Some(Framing::None),
+        (Some(Some(length)), None) => (!ended).then_some(Framing::Length(length)),
+        (None, None) if ended => Some(Framing::None),
+        (None, None) => Some(Framing::Chunked),
+    }
 }
 
 /// Writes a request's head; `None` when it cannot be said in HTTP/2.
@@ -118,7 +145,7 @@ pub fn trailers(map: &HeaderMap) -> Headers {
 /// The length that a message declares.
 #[must_use]
 pub fn content_length(map: &HeaderMap) -> Option<u64> {
-    super::super::h1::parse::decimal(map.get(http::header::CONTENT_LENGTH)?.as_bytes())
+    parse::decimal(map.get(http::header::CONTENT_LENGTH)?.as_bytes())
 }
 
 #[cfg(test)]
@@ -136,12 +163,32 @@ mod tests {
             .body(())
             .unwrap();
         let mut head = RequestHead::default();
-        assert!(read_request(&request, false, &mut head));
+        assert_eq!(read_request(&request, false, true, &mut head), Some(Framing::None));
         assert_eq!((head.authority(), head.path()), (&b"a.example:8080"[..], &b"/x?y"[..]));
         assert_eq!(head.headers.get(b"cookie"), Some(&b"a=1; b=2"[..]));
         head.headers.append(b"Connection", b"x");
         let back = write_request(&head).unwrap();
         assert_eq!(back.uri(), request.uri());
         assert_eq!(back.headers().len(), 2);
+    }
+
+    #[test]
+    fn what_http_1_could_read_otherwise_is_refused() {
+        let read = |uri: &str, lengths: &[&str], ended| {
+            let mut request = Request::builder().method("POST").uri(uri);
+            for length in lengths {
+                request = request.header("content-length", *length);
+            }
+            let request = request.body(()).ok()?;
+            read_request(&request, false, ended, &mut RequestHead::default())
+        };
+        assert_eq!(read("http://a/", &["5"], false), Some(Framing::Length(5)));
+        assert_eq!(read("http://a/", &["0"], false), Some(Framing::None));
+        assert_eq!(read("http://a/", &[], false), Some(Framing::Chunked));
+        assert_eq!(read("http://a/", &["5", "5"], false), None, "two lengths");
+        assert_eq!(read("http://a/", &["+5"], false), None, "no number");
+        assert_eq!(read("http://a/", &["5"], true), None, "a length, and no body");
+        assert_eq!(read("http://a/\u{e9}", &[], false), None, "no byte of a request line");
+        assert_eq!(read("*", &[], false), None, "not OPTIONS");
     }
 }

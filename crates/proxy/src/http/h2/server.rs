@@ -21,7 +21,6 @@ use super::message;
 use crate::buffer::Buffer;
 use crate::http::chain::{Client, HttpChain};
 use crate::http::exchange::{End, Exchange, Turn};
-use crate::http::h1::Framing;
 use crate::http::h1::parse::Carriage;
 use crate::http::head::{Headers, ResponseHead, Version};
 use crate::http::known::Known;
@@ -149,22 +148,18 @@ async fn stream(
 ) {
     let started = Instant::now();
     let mut scratch = http.worker.scratch();
-    let valid = message::read_request(&request, false, &mut scratch.request);
+    let ended = request.body().is_end_stream();
+    let framing = message::read_request(&request, false, ended, &mut scratch.request);
     let expects_continue = scratch.request.headers.get_known(Known::Expect).is_some();
-    let length = message::content_length(request.headers());
     let recv = RecvBody::new(request.into_body());
-    let framing = match length {
-        _ if recv.received_all() => Framing::None,
-        Some(length) => Framing::Length(length),
-        None => Framing::Chunked,
-    };
-    let carriage = Carriage { framing, keep_alive: true, expects_continue, upgrade: false };
     let mut down = Client2 { recv, send: Sending::Head(respond) };
-    if !valid {
+    let Some(framing) = framing else {
         // Malformed (RFC 9113 section 8.3.1).
         down.reset(Reason::PROTOCOL_ERROR);
+        http.worker.give_scratch(scratch);
         return;
-    }
+    };
+    let carriage = Carriage { framing, keep_alive: true, expects_continue, upgrade: false };
     let mut deadline = Deadline::default();
     let turn =
         Turn { http: &http, client: &client, deadline: &mut deadline, started, close: false };
