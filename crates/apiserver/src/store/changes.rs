@@ -14,6 +14,10 @@ use super::{Decoded, Entry};
 /// What is still to be told of one object.
 #[derive(Debug, Default)]
 struct Pending {
+    /// The `Delete` of another object of the name, which stood there before this one.
+    gone: Option<Change>,
+    /// `metadata.uid` of the object that a `Delete` in `form` is about.
+    uid: Arc<str>,
     /// An `Apply` or a `Delete`: the latest replaces the one before.
     form: Option<Change>,
     /// An `Invalid` that came after it.
@@ -21,7 +25,7 @@ struct Pending {
 }
 
 /// Changes not yet read. Bounded by the number of objects: of several changes of one object only the last is
-/// told, at the place of the first.
+/// told, at the place of the first. Where one object took the place of another one of its name, both are told.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pending: Mutex<IndexMap<ObjectKey, Pending>>,
@@ -32,7 +36,12 @@ impl Queue {
     pub(super) fn push(&self, event: &Event) {
         match (&event.new, &event.old) {
             (Some(new), _) => self.push_change(change_of(new)),
-            (None, Some(old)) => self.push_change(Change::Delete(old.key().clone())),
+            (None, Some(old)) => {
+                let key = old.key();
+                let form = Some(Change::Delete(key.clone()));
+                let deleted = Pending { form, uid: old.uid(), ..Pending::default() };
+                self.lock().insert(key.clone(), deleted);
+            }
             (None, None) => {}
         }
     }
@@ -45,10 +54,17 @@ impl Queue {
         };
         let mut pending = self.lock();
         let slot = pending.entry(key.clone()).or_default();
-        if matches!(change, Change::Invalid { .. }) {
-            slot.fault = Some(change);
-        } else {
-            *slot = Pending { form: Some(change), fault: None };
+        match &change {
+            Change::Invalid { .. } => slot.fault = Some(change),
+            Change::Apply(object) => {
+                // A reader that refuses the new object must not go on with the old one: it is another.
+                let other = matches!(slot.form, Some(Change::Delete(_))) && slot.uid != object.uid;
+                let gone = if other { slot.form.take() } else { slot.gone.take() };
+                *slot = Pending { gone, form: Some(change), ..Pending::default() };
+            }
+            Change::Delete(_) | Change::Synced => {
+                *slot = Pending { form: Some(change), ..Pending::default() };
+            }
         }
     }
 
@@ -94,8 +110,8 @@ impl Changes {
     pub fn try_next(&mut self) -> Option<Change> {
         if self.told.is_empty() {
             let pending = self.queue.take();
-            let both = pending.into_values().flat_map(|p| [p.form, p.fault]);
-            self.told.extend(both.flatten());
+            let all = pending.into_values().flat_map(|p| [p.gone, p.form, p.fault]);
+            self.told.extend(all.flatten());
         }
         self.told.pop_front()
     }

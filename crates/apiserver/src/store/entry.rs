@@ -105,6 +105,14 @@ impl Entry {
         &self.decoded
     }
 
+    /// `metadata.uid`.
+    pub(super) fn uid(&self) -> Arc<str> {
+        match &self.decoded {
+            Ok(object) => Arc::clone(&object.uid),
+            Err(_) => self.json()["metadata"]["uid"].as_str().unwrap_or_default().into(),
+        }
+    }
+
     /// `metadata.labels`.
     #[must_use]
     pub fn labels(&self) -> Cow<'_, BTreeMap<String, String>> {

@@ -51,6 +51,8 @@ pub struct Note {
 #[derive(Debug, Default)]
 pub(super) struct Recorded {
     order: VecDeque<(ObjectKey, Timestamp)>,
+    /// Those that the batch under way removes, oldest first: they stay when it fails.
+    pruned: Vec<(ObjectKey, Timestamp)>,
 }
 
 impl Recorded {
@@ -66,7 +68,7 @@ impl Recorded {
             })
             .collect();
         order.sort_by_key(|(_, last)| *last);
-        Self { order: order.into() }
+        Self { order: order.into(), pruned: Vec::new() }
     }
 
     pub(super) fn stage(&mut self, staged: &mut Staged<'_>, note: &Note) {
@@ -95,7 +97,19 @@ impl Recorded {
             if staged.get(key).is_some() {
                 staged.set(key, None, revision, false);
             }
-            self.order.pop_front();
+            self.pruned.extend(self.order.pop_front());
+        }
+    }
+
+    /// The batch under way is in force.
+    pub(super) fn settle(&mut self) {
+        self.pruned.clear();
+    }
+
+    /// The batch under way came to nothing: what it removed is there still.
+    pub(super) fn take_back(&mut self) {
+        for event in self.pruned.drain(..).rev() {
+            self.order.push_front(event);
         }
     }
 }

@@ -15,6 +15,7 @@ mod codec;
 mod disk;
 mod entry;
 mod events;
+pub(crate) mod generation;
 mod log;
 pub(crate) mod names;
 mod overlay;
@@ -208,6 +209,16 @@ impl Store {
         self.durable(Durable::Put { draft, expect }).await
     }
 
+    /// Whether a put would be refused as things stand: for those that only want to know.
+    ///
+    /// # Errors
+    ///
+    /// See [`WriteError`].
+    pub fn would_put(&self, key: &ObjectKey, expect: Expect) -> Result<(), WriteError> {
+        let state = self.state();
+        writer::check_put(|key| state.get(key).cloned(), key, expect).map(drop)
+    }
+
     /// Removes an object of the API's at once (finalizers are the caller's matter), if it stands at `expect`
     /// or that is absent. Answers with the object as it was.
     ///
@@ -279,7 +290,9 @@ impl Store {
 /// Decodes what the file held. Nothing is lost: a form that no longer decodes is kept, shown as it was
 /// written and told as invalid; a row of a kind that this version does not know stays in the file.
 fn load(loaded: Loaded, window: Window) -> State {
-    let mut state = State::new(loaded.revision, window);
+    // What was only pushed in may have vanished meanwhile, and nobody will tell that it did: who was told of the
+    // last revision of the process before has to list again.
+    let mut state = State::new(loaded.revision + 1, window);
     for (table, row, text) in loaded.rows {
         let Some(key) = names::parse_row_key(&row) else {
             tracing::warn!(%row, "this version does not know the kind: the object is kept, and not shown");

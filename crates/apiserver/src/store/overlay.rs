@@ -10,10 +10,11 @@ use serde_json::{Map, Value, json};
 use tidegate_api::{Object, ObjectKey, Origin};
 use tidegate_source::Change;
 
-use super::Entry;
+use super::changes::change_of;
 use super::events::{Note, Recorded, Tone};
 use super::state::writable;
 use super::writer::Staged;
+use super::{Entry, generation};
 
 /// The annotation that says where a read-only object comes from: `path:line`, or `tidegate`.
 pub const SOURCE_ANNOTATION: &str = "tidegate.dev/source";
@@ -40,6 +41,8 @@ pub enum Push {
     Invalid {
         /// Which object.
         key: ObjectKey,
+        /// Where it stands.
+        origin: Origin,
         /// What is wrong, one entry per field.
         errors: Vec<String>,
     },
@@ -67,12 +70,40 @@ pub(super) fn stage(staged: &mut Staged<'_>, push: &Push, recorded: &mut Recorde
                 show(staged, key);
             }
         }
-        Push::Invalid { key, errors } => staged.tell(Change::Invalid {
-            key: key.clone(),
-            generation: generation_of(staged.get(key).as_deref()) + 1,
-            errors: errors.clone(),
-        }),
+        Push::Invalid { key, origin, errors } => invalid(staged, key, origin, errors, recorded),
     }
+}
+
+/// Tells that an object's form is wrong, if that is the object that counts. The generation is that of the form
+/// that is shown: a form that was refused has none.
+fn invalid(
+    staged: &mut Staged<'_>,
+    key: &ObjectKey,
+    origin: &Origin,
+    errors: &[String],
+    recorded: &mut Recorded,
+) {
+    let shown = staged.get(key);
+    match &shown {
+        Some(shown) if writable(shown) => hides(staged, key, origin, recorded),
+        Some(shown) if !same_source(shown.origin(), origin) => {}
+        _ => {
+            let generation = shown.map_or(0, |shown| generation::of(&shown.json()));
+            staged.tell(Change::Invalid { key: key.clone(), generation, errors: errors.to_vec() });
+        }
+    }
+}
+
+/// Says at the API's object that a file has one of its name.
+fn hides(staged: &mut Staged<'_>, key: &ObjectKey, origin: &Origin, recorded: &mut Recorded) {
+    let place = describe(origin);
+    tracing::warn!(kind = ?key.kind, namespace = %key.namespace, name = %key.name, %place,
+        "an object stands both in the API and in a file: the API's counts");
+    let message = format!(
+        "{place} has an object of this name too: this one, written through the API, counts"
+    );
+    let about = key.clone();
+    recorded.stage(staged, &Note { about, tone: Tone::Warning, reason: "Hides".into(), message });
 }
 
 fn put(
@@ -91,22 +122,7 @@ fn put(
     forms.sort_by(|a, b| rank(a.origin()).cmp(&rank(b.origin())));
     staged.set_overlay(key.clone(), forms);
     match staged.get(key) {
-        Some(entry) if writable(&entry) => {
-            let place = describe(&object.origin);
-            tracing::warn!(kind = ?key.kind, namespace = %key.namespace, name = %key.name, %place,
-                "an object stands both in the API and in a file: the API's counts");
-            recorded.stage(
-                staged,
-                &Note {
-                    about: key.clone(),
-                    tone: Tone::Warning,
-                    reason: "Hides".into(),
-                    message: format!(
-                        "{place} has an object of this name too: this one, written through the API, counts"
-                    ),
-                },
-            );
-        }
+        Some(entry) if writable(&entry) => hides(staged, key, &object.origin, recorded),
         _ => show(staged, key),
     }
 }
@@ -132,24 +148,23 @@ fn show(staged: &mut Staged<'_>, key: &ObjectKey) {
         return;
     };
     let Value::Object(mut value) = form.json() else { return };
-    let mut generation = 1;
     if let Some(current) = &current {
-        generation = generation_of(Some(current));
-        if let Some(status) = current.json().get("status") {
+        let json = current.json();
+        if let Some(status) = json.get("status") {
             value.entry("status").or_insert_with(|| status.clone());
         }
-        set_generation(key, &mut value, generation);
+        set_generation(key, &mut value, generation::of(&json));
         if current.same_content(&value) && current.origin() == form.origin() {
-            return;
+            // Readers may have heard in between that the object's form is wrong.
+            return staged.tell(change_of(current));
         }
-        generation += 1;
+        if key.kind.info().has_generation {
+            generation::count(&json, &mut value);
+        }
+    } else {
+        set_generation(key, &mut value, 1);
     }
-    set_generation(key, &mut value, generation);
-    let decoded = form.decoded().clone().map(|mut object| {
-        let object_mut = Arc::make_mut(&mut object);
-        object_mut.generation = if key.kind.info().has_generation { generation } else { 0 };
-        object
-    });
+    let decoded = form.decoded().clone();
     let entry = Entry::new(key.clone(), value, decoded, form.origin().clone(), revision);
     staged.set(key, Some(Arc::new(entry)), revision, true);
 }
@@ -220,8 +235,4 @@ fn rank(origin: &Origin) -> (u8, Option<&std::path::Path>) {
         Origin::Process => (1, None),
         Origin::File { path, .. } => (2, Some(path)),
     }
-}
-
-fn generation_of(entry: Option<&Entry>) -> i64 {
-    entry.map_or(0, |entry| entry.json()["metadata"]["generation"].as_i64().unwrap_or(1))
 }

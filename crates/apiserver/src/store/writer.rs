@@ -72,9 +72,13 @@ impl Writer {
             }
         }
         match self.commit(&staged) {
-            Ok(()) => staged.publish(),
+            Ok(()) => {
+                self.recorded.settle();
+                staged.publish();
+            }
             Err(error) => {
                 self.unsaved.extend(staged.objects.keys().cloned());
+                self.recorded.take_back();
                 let mut again = Staged::new(&state, self.disk.ceiling());
                 // Numbers that may have reached the disk are never used again.
                 again.revision = staged.revision;
@@ -82,6 +86,7 @@ impl Writer {
                     again.volatile(write, &mut self.recorded);
                 }
                 self.unsaved.extend(again.objects.keys().cloned());
+                self.recorded.settle();
                 again.publish();
                 refuse(&mut answers, &error);
             }
@@ -266,22 +271,9 @@ impl<'a> Staged<'a> {
 
     fn put(&mut self, draft: Draft, expect: Expect) -> Answer {
         let key = draft.key;
-        let current = self.get(&key);
-        match (&current, expect) {
-            (Some(entry), _) if !writable(entry) => {
-                return Err(WriteError::ReadOnly(entry.origin().clone()));
-            }
-            (Some(entry), Expect::Absent) => {
-                return Err(WriteError::AlreadyExists { terminating: entry.terminating() });
-            }
-            (None, Expect::Absent) => self.namespace_takes(&key)?,
-            (None, Expect::Revision(_)) => return Err(WriteError::NotFound),
-            (Some(entry), Expect::Revision(revision)) => {
-                check_revision(entry, Some(revision))?;
-                if entry.same_content(&draft.value) {
-                    return Ok(Arc::clone(entry));
-                }
-            }
+        let current = check_put(|key| self.get(key), &key, expect)?;
+        if let Some(entry) = current.as_ref().filter(|entry| entry.same_content(&draft.value)) {
+            return Ok(Arc::clone(entry));
         }
         let revision = self.revision_for_durable()?;
         if let Some(old) = current {
@@ -325,18 +317,6 @@ impl<'a> Staged<'a> {
         })
     }
 
-    /// Kubernetes lets objects be created only in a namespace that exists and stays.
-    fn namespace_takes(&self, key: &ObjectKey) -> Result<(), WriteError> {
-        if key.namespace.is_empty() {
-            return Ok(());
-        }
-        match self.get(&super::names::namespace_key(&key.namespace)) {
-            None => Err(WriteError::NoNamespace),
-            Some(namespace) if namespace.terminating() => Err(WriteError::NamespaceTerminating),
-            Some(_) => Ok(()),
-        }
-    }
-
     fn holds_anything(&self, namespace: &str) -> bool {
         let gone = |key: &ObjectKey| matches!(self.objects.get(key), Some(None));
         let added = self.objects.iter().any(|(key, entry)| {
@@ -373,6 +353,42 @@ impl<'a> Staged<'a> {
         for change in &self.told {
             state.tell(change);
         }
+    }
+}
+
+/// Whether an object may be put, and the one that it would replace; `get` says what is there.
+pub(super) fn check_put(
+    get: impl Fn(&ObjectKey) -> Option<Arc<Entry>>,
+    key: &ObjectKey,
+    expect: Expect,
+) -> Result<Option<Arc<Entry>>, WriteError> {
+    let current = get(key);
+    match (&current, expect) {
+        (Some(entry), _) if !writable(entry) => {
+            return Err(WriteError::ReadOnly(entry.origin().clone()));
+        }
+        (Some(entry), Expect::Absent) => {
+            return Err(WriteError::AlreadyExists { terminating: entry.terminating() });
+        }
+        (None, Expect::Absent) => namespace_takes(get, key)?,
+        (None, Expect::Revision(_)) => return Err(WriteError::NotFound),
+        (Some(entry), Expect::Revision(revision)) => check_revision(entry, Some(revision))?,
+    }
+    Ok(current)
+}
+
+/// Kubernetes lets objects be created only in a namespace that exists and stays.
+fn namespace_takes(
+    get: impl Fn(&ObjectKey) -> Option<Arc<Entry>>,
+    key: &ObjectKey,
+) -> Result<(), WriteError> {
+    if key.namespace.is_empty() {
+        return Ok(());
+    }
+    match get(&super::names::namespace_key(&key.namespace)) {
+        None => Err(WriteError::NoNamespace),
+        Some(namespace) if namespace.terminating() => Err(WriteError::NamespaceTerminating),
+        Some(_) => Ok(()),
     }
 }
 

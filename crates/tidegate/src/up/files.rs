@@ -61,6 +61,6 @@ fn push(change: FileChange) -> Push {
     match change {
         FileChange::Put { object, manifest } => Push::Put { object, manifest },
         FileChange::Remove { key, origin } => Push::Remove { key, origin },
-        FileChange::Invalid { key, errors, .. } => Push::Invalid { key, errors },
+        FileChange::Invalid { key, origin, errors } => Push::Invalid { key, origin, errors },
     }
 }

@@ -31,6 +31,18 @@ async fn a_restart_keeps_everything() {
 }
 
 #[tokio::test]
+async fn a_watch_does_not_go_on_across_a_restart() {
+    let bench = bench();
+    bench.store.push(from_file(&config("f", "1"), "/m/x.yaml", 1)).await;
+    let last = bench.store.revision();
+    let bench = bench.restart().await;
+    // The file is gone, and there is nobody to tell that it is.
+    assert!(bench.store.watch(Kind::ConfigMap, last).poll().is_err());
+    assert!(bench.store.list_at(Kind::ConfigMap, None, last).is_err());
+    assert!(bench.store.watch(Kind::ConfigMap, bench.store.revision()).poll().is_ok());
+}
+
+#[tokio::test]
 async fn the_last_good_form_is_kept_beside_the_written_one() {
     let bench = bench();
     let one = bench.store.put(draft(&config("a", "1")), Expect::Absent).await.expect("created");
@@ -219,4 +231,29 @@ async fn a_full_disk_refuses_writes_and_serves_on() {
     let kept = store.get(&key("a")).expect("kept").json();
     assert!(kept["status"].is_object(), "what could not be written then was written later");
     assert_eq!(value_of(&store.get(&key("b")).expect("kept")), "2");
+}
+
+#[tokio::test]
+async fn a_full_disk_does_not_let_events_pile_up() {
+    const KEPT: usize = 2_000;
+    let dir = tempfile::tempdir().expect("a directory");
+    let full = Arc::new(AtomicBool::new(false));
+    let store = open_on(dir.path(), &full);
+    let say = |n: usize| {
+        let store = store.clone();
+        let note = Note {
+            about: key("a"),
+            tone: Tone::Normal,
+            reason: "Said".into(),
+            message: n.to_string(),
+        };
+        async move { store.record_event(note).await }
+    };
+    let said = tokio::task::JoinSet::from_iter((0..KEPT).map(say));
+    said.join_all().await;
+    let kept = || store.list(Kind::Event, None).entries.len();
+    assert_eq!(kept(), KEPT);
+    full.store(true, Ordering::SeqCst);
+    say(KEPT).await;
+    assert_eq!(kept(), KEPT, "one more, and the oldest gone");
 }

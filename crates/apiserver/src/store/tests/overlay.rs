@@ -56,7 +56,8 @@ async fn the_api_wins_and_what_it_hid_comes_back() {
     store.remove(&key("a"), None).await.expect("removed");
     assert_eq!(source(&store, "a"), "/m/x.yaml:1");
     assert!(store.hidden().is_empty());
-    assert_eq!(start(&mut changes), ["apply a file"]);
+    // The file's object is another one.
+    assert_eq!(start(&mut changes), ["delete a", "apply a file"]);
 }
 
 #[tokio::test]
@@ -108,8 +109,71 @@ async fn a_broken_manifest_is_told_and_its_last_good_form_stays() {
     store.push(from_file(&config("a", "1"), "/m/x.yaml", 1)).await;
     let mut changes = store.changes();
     start(&mut changes);
-    let errors = vec!["data: must be a map".to_owned()];
-    store.push(Push::Invalid { key: key("a"), errors }).await;
+    store.push(wrong("/m/x.yaml")).await;
     assert_eq!(start(&mut changes), ["invalid a"]);
     assert_eq!(value_of(&store.get(&key("a")).expect("visible")), "1");
+    // Mended as it was before: nothing changes, and whoever heard that it is wrong hears that it is not.
+    let mut watch = store.watch(Kind::ConfigMap, store.revision());
+    store.push(from_file(&config("a", "1"), "/m/x.yaml", 1)).await;
+    assert_eq!(start(&mut changes), ["apply a 1"]);
+    assert!(watch.poll().expect("in the window").is_empty());
+}
+
+/// The object `a` in a wrong form.
+fn wrong(path: &str) -> Push {
+    let origin = Origin::File { path: Arc::from(Path::new(path)), line: 3 };
+    Push::Invalid { key: key("a"), origin, errors: vec!["data: must be a map".to_owned()] }
+}
+
+#[tokio::test]
+async fn a_broken_manifest_says_nothing_of_an_object_from_elsewhere() {
+    let Bench { store, dir: _dir } = bench();
+    store.put(draft(&config("a", "api")), Expect::Absent).await.expect("created");
+    let mut changes = store.changes();
+    start(&mut changes);
+    store.push(wrong("/m/x.yaml")).await;
+    assert!(start(&mut changes).is_empty(), "the API's object is not wrong");
+    let said = store.list(Kind::Event, None).entries;
+    assert_eq!(said[0].json()["reason"], "Hides");
+    assert!(said[0].json()["message"].as_str().expect("words").contains("/m/x.yaml:3"));
+
+    store.remove(&key("a"), None).await.expect("removed");
+    store.push(from_file(&config("a", "x"), "/m/x.yaml", 1)).await;
+    start(&mut changes);
+    store.push(wrong("/m/y.yaml")).await;
+    assert!(start(&mut changes).is_empty(), "another file's object counts");
+}
+
+#[tokio::test]
+async fn generations_count_what_is_asked_for() {
+    let Bench { store, dir: _dir } = bench();
+    let entry = |port: u16| {
+        json!({
+            "apiVersion": "networking.istio.io/v1",
+            "kind": "ServiceEntry",
+            "metadata": { "name": "a", "namespace": "default" },
+            "spec": { "hosts": ["a.example"], "resolution": "DNS",
+                "ports": [{ "number": port, "name": "http", "protocol": "HTTP" }] },
+        })
+    };
+    let key = ObjectKey::new(Kind::ServiceEntry, "default", "a");
+    let generation = || {
+        let entry = store.get(&key).expect("visible");
+        let typed = entry.decoded().as_ref().expect("decodes").generation;
+        assert_eq!(entry.json()["metadata"]["generation"], typed);
+        typed
+    };
+    store.push(from_file(&entry(80), "/m/x.yaml", 1)).await;
+    assert_eq!(generation(), 1);
+    store.push(from_file(&entry(80), "/m/x.yaml", 2)).await;
+    assert_eq!(generation(), 1, "a line above it is no other object");
+    store.push(from_file(&entry(81), "/m/x.yaml", 2)).await;
+    assert_eq!(generation(), 2);
+
+    let mut changes = store.changes();
+    start(&mut changes);
+    let origin = Origin::File { path: Arc::from(Path::new("/m/x.yaml")), line: 2 };
+    store.push(Push::Invalid { key: key.clone(), origin, errors: Vec::new() }).await;
+    let told = changes.try_next();
+    assert!(matches!(told, Some(Change::Invalid { generation: 2, .. })), "{told:?}");
 }

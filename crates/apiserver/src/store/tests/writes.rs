@@ -234,5 +234,31 @@ async fn many_writers_lose_nothing() {
     revisions.sort_unstable();
     revisions.dedup();
     assert_eq!(revisions.len(), 200);
-    assert_eq!(bench.store.revision(), revision, "a clean end skips no revisions");
+    assert_eq!(
+        bench.store.revision(),
+        revision + 1,
+        "a clean end skips no more than the restart itself"
+    );
+}
+
+#[tokio::test]
+async fn another_object_of_a_name_is_told_after_the_end_of_the_first() {
+    let Bench { store, dir: _dir } = bench();
+    store.put(draft(&config("a", "1")), Expect::Absent).await.expect("created");
+    let mut changes = store.changes();
+    start(&mut changes);
+    store.remove(&key("a"), None).await.expect("removed");
+    let mut other = config("a", "2");
+    other["metadata"]["uid"] = json!("another");
+    let other = store.put(draft(&other), Expect::Absent).await.expect("created");
+    assert_eq!(start(&mut changes), ["delete a", "apply a 2"]);
+
+    // Of one object the last form is enough, as long as it is the same one.
+    let mut third = config("a", "3");
+    third["metadata"]["uid"] = json!("another");
+    let expect = Expect::Revision(other.revision());
+    store.put(draft(&third), expect).await.expect("updated");
+    store.remove(&key("a"), None).await.expect("removed");
+    store.put(draft(&third), Expect::Absent).await.expect("created");
+    assert_eq!(start(&mut changes), ["apply a 3"]);
 }

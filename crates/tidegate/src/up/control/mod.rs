@@ -102,7 +102,8 @@ impl Control {
     /// A change, and those that came with it.
     fn batch(&mut self, first: Change) -> Vec<Change> {
         let mut batch = vec![first];
-        while batch.len() < BATCH
+        // What stands in the place of a deleted object comes with it: nothing is off in between.
+        while (batch.len() < BATCH || matches!(batch.last(), Some(Change::Delete(_))))
             && let Some(change) = self.changes.try_next()
         {
             batch.push(change);
