@@ -54,7 +54,8 @@ pub(crate) fn watch(api: &Api, target: &Target, ask: &Ask) -> Result<Reply, Fail
         shape,
         pieces,
         bookmarks: asked.bookmarks,
-        ends: asked.timeout.map(|timeout| Instant::now() + timeout),
+        // A time that the clock does not reach is none.
+        ends: asked.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
         shutdown: api.shutdown.clone(),
         _place: place,
     };
@@ -311,7 +312,10 @@ impl Follower {
     /// Hands a line on; waits while the client is slow, but no longer than the watch lives.
     async fn send(&mut self, line: Vec<u8>) -> Result<(), Gone> {
         tokio::select! {
+            // What the client can take is its own, even at the end.
+            biased;
             sent = self.pieces.send(line.into()) => sent.map_err(|_| Gone),
+            () = until(self.ends) => Err(Gone),
             () = self.shutdown.stopped() => Err(Gone),
         }
     }

@@ -120,3 +120,28 @@ async fn yaml_is_applied_too() {
     assert_eq!((&owner["manager"], &owner["operation"]), (&json!("m"), &json!("Apply")));
     assert_eq!(owner["fieldsV1"], json!({ "f:data": { "f:a": {} } }));
 }
+
+#[tokio::test]
+async fn an_object_that_is_being_deleted_keeps_its_rules() {
+    let lab = lab();
+    let route = json!([{ "route": [{ "destination": { "host": "h" } }] }]);
+    let form = |finalizers: Value| {
+        let mut form = wanted(&json!({ "hosts": ["a"], "http": route }));
+        form["metadata"]["finalizers"] = finalizers;
+        form
+    };
+    let held = form(json!(["example.com/a"]));
+    apply(&lab, "fieldManager=m", held).await.expect(201);
+    lab.delete(&format!("{VS}/s")).await.expect(200);
+    let more = form(json!(["example.com/a", "example.com/b"]));
+    apply(&lab, "fieldManager=m", more).await.refused(
+        422,
+        "Invalid",
+        "VirtualService.networking.istio.io \"s\" is invalid: metadata.finalizers: Forbidden: no new \
+         finalizers can be added if the object is being deleted, found new finalizers \
+         []string{\"example.com/b\"}",
+    );
+    // The last finalizer goes, and so does the object.
+    apply(&lab, "fieldManager=m", form(json!([]))).await.expect(200);
+    assert_eq!(lab.get(&format!("{VS}/s")).await.code, 404);
+}

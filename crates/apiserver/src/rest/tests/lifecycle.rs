@@ -304,3 +304,29 @@ async fn a_namespace_takes_its_contents_with_it() {
         "namespaces \"default\" is forbidden: this namespace may not be deleted",
     );
 }
+
+#[tokio::test]
+async fn a_dry_run_is_refused_what_a_real_one_is() {
+    use crate::store::Push;
+    use tidegate_api::{Kind, Object, Origin};
+
+    let lab = lab();
+    let mut manifest = config_map("shown", &json!({}));
+    manifest["metadata"]["namespace"] = json!("default");
+    let decoded = Object::decode(Kind::ConfigMap, "v1", &manifest, Origin::Process);
+    let object = Arc::new(decoded.expect("a valid object").object);
+    let Value::Object(map) = manifest.clone() else { unreachable!("it was made as one") };
+    lab.store.push(Push::Put { object, manifest: map }).await;
+    let item = format!("{CM}/shown");
+    let change = json!({ "data": { "a": "2" } });
+    let mut replaced = manifest.clone();
+    replaced["data"]["a"] = json!("2");
+    for dry_run in ["", "?dryRun=All"] {
+        let patched = lab.patch(&format!("{item}{dry_run}"), MERGE, change.clone()).await;
+        assert_eq!((patched.code, dry_run), (403, dry_run), "{}", patched.text);
+        let put = lab.put(&format!("{item}{dry_run}"), replaced.clone()).await;
+        assert_eq!(put.json["message"], patched.json["message"]);
+        let created = lab.post(&format!("{CM}{dry_run}"), manifest.clone()).await;
+        assert_eq!(created.json["message"], patched.json["message"]);
+    }
+}

@@ -190,3 +190,21 @@ async fn watches_are_counted_and_end_with_the_server() {
         assert_eq!(lines.next().await, None);
     }
 }
+
+#[tokio::test]
+async fn no_time_is_too_long() {
+    let lab = lab();
+    open(&lab, &format!("{CM}?watch=1&timeoutSeconds={}", u64::MAX), "*/*").await;
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_keeps_its_place_no_longer_than_it_asked_for() {
+    let lab = lab();
+    for n in 0..2 * crate::rest::reply::PIECES_AHEAD {
+        lab.post(CM, config_map(&format!("c{n}"), &json!({}))).await.expect(201);
+    }
+    let _unread = open(&lab, &format!("{CM}?watch=1&timeoutSeconds=1"), "*/*").await;
+    assert_eq!(lab.api.watches.available_permits(), 3);
+    let all = tokio::time::timeout(PATIENCE, lab.api.watches.acquire_many(4)).await;
+    assert!(all.is_ok_and(|all| all.is_ok()));
+}

@@ -11,13 +11,13 @@ use tidegate_api::kinds::split_api_version;
 
 use super::admission::Source;
 use super::update::lost_race;
-use super::{ATTEMPTS, Object, Writing, Written, admission, metadata};
+use super::{ATTEMPTS, Writing, Written, admission, metadata};
 use crate::clock;
 use crate::rest::body;
 use crate::rest::failure::{Cause, Failure};
 use crate::rest::managed::{self, Fields};
 use crate::rest::reply::Reply;
-use crate::store::{Entry, Expect};
+use crate::store::{Entry, Expect, generation};
 
 pub(super) async fn apply(writing: &Writing<'_>) -> Result<Reply, Failure> {
     let (ask, target) = (writing.ask, writing.target);
@@ -109,9 +109,6 @@ impl Writing<'_> {
         let mut admitted = admission::examine(self, value, &[], None, Source::Whole)?;
         managed::set_entries(&mut admitted.value, &[self.owner(fields)]);
         let name = admitted.value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        if self.dry_run {
-            self.would_create(&name)?;
-        }
         let written = self.store(self.key(&name), admitted, Expect::Absent).await;
         drop(services);
         written
@@ -137,7 +134,7 @@ impl Writing<'_> {
         let services = self.api.services.lock(served.info.kind).await;
         let mut admitted = admission::examine(self, after, &[], Some(old), Source::Whole)?;
         if served.info.has_generation {
-            metadata::count_generation(&before, &mut admitted.value);
+            generation::count(&before, &mut admitted.value);
         }
         match owners.iter_mut().find(|owner| owner.is_of(&self.manager, true)) {
             Some(mine) if mine.fields == fields && !changes(&before, &admitted.value) => {}
@@ -145,14 +142,7 @@ impl Writing<'_> {
             None => owners.push(self.owner(fields)),
         }
         managed::set_entries(&mut admitted.value, &owners);
-        if Value::Object(admitted.value.clone()) == before {
-            return Ok(Written {
-                object: Object::Stored(Arc::clone(old)),
-                warnings: admitted.warnings,
-            });
-        }
-        let expect = Expect::Revision(old.revision());
-        let written = self.store(old.key().clone(), admitted, expect).await;
+        let written = self.finish(old, &before, admitted).await;
         drop(services);
         written
     }

@@ -38,9 +38,6 @@ impl Writing<'_> {
         let mut admitted = examine(self, value, duplicates, None, Source::Whole)?;
         managed::created(&self.manager, self.target.served.info, &mut admitted.value);
         let name = admitted.value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        if self.dry_run {
-            self.would_create(&name)?;
-        }
         let written = self.store(self.key(&name), admitted, Expect::Absent).await;
         drop(services);
         match written {
@@ -50,28 +47,5 @@ impl Writing<'_> {
             }
             other => other,
         }
-    }
-
-    /// What the store would refuse.
-    pub(super) fn would_create(&self, name: &str) -> Result<(), Failure> {
-        use crate::store::WriteError;
-        let key = self.key(name);
-        let namespace = |name: &str| {
-            self.api
-                .store
-                .get(&tidegate_api::ObjectKey::cluster(tidegate_api::Kind::Namespace, name))
-        };
-        let refused = match self.api.store.get(&key) {
-            Some(entry) => Some(WriteError::AlreadyExists { terminating: entry.terminating() }),
-            None if key.namespace.is_empty() => None,
-            None => match namespace(&key.namespace) {
-                None => Some(WriteError::NoNamespace),
-                Some(namespace) if namespace.terminating() => {
-                    Some(WriteError::NamespaceTerminating)
-                }
-                Some(_) => None,
-            },
-        };
-        refused.map_or(Ok(()), |error| Err(Failure::write(&error, &key)))
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::Writing;
 use crate::rest::failure::Failure;
-use crate::store::Entry;
+use crate::store::{Entry, generation};
 use crate::{clock, ids};
 
 /// What the server sets, whatever a client says.
@@ -121,24 +121,6 @@ pub(super) fn drop_empty(value: &mut Value) {
     }
 }
 
-/// Counts the generation up if more than metadata and status has changed.
-pub(super) fn count_generation(old: &Value, value: &mut Map<String, Value>) {
-    let Value::Object(old_map) = old else { return };
-    let wanted = |map: &Map<String, Value>| -> Map<String, Value> {
-        let others = map.iter().filter(|(key, _)| {
-            !matches!(key.as_str(), "metadata" | "status" | "apiVersion" | "kind")
-        });
-        others.map(|(key, value)| (key.clone(), value.clone())).collect()
-    };
-    if wanted(old_map) == wanted(value) {
-        return;
-    }
-    let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
-    if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
-        metadata.insert("generation".into(), generation.into());
-    }
-}
-
 /// Marks an object as being deleted; its finalizers keep it.
 pub(super) fn mark_deleted(entry: &Entry, value: &mut Map<String, Value>) {
     let counts = entry.key().kind.info().has_generation;
@@ -148,7 +130,7 @@ pub(super) fn mark_deleted(entry: &Entry, value: &mut Map<String, Value>) {
         metadata.insert("deletionGracePeriodSeconds".into(), 0.into());
     }
     if counts {
-        let generation = metadata.get("generation").and_then(Value::as_i64).unwrap_or(0) + 1;
+        let generation = generation::of(&entry.json()) + 1;
         metadata.insert("generation".into(), generation.into());
     }
 }

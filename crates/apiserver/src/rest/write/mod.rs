@@ -71,14 +71,16 @@ impl<'a> Writing<'a> {
         expect: Expect,
     ) -> Result<Written, Failure> {
         let Admitted { value, decoded, warnings } = admitted;
-        if self.dry_run {
-            return Ok(Written::tried(value, warnings));
-        }
-        let failed = key.clone();
-        let draft = Draft { key, value, decoded };
-        match self.api.store.put(draft, expect).await {
-            Ok(entry) => Ok(Written { object: Object::Stored(entry), warnings }),
-            Err(error) => Err(Failure::write(&error, &failed).with_warnings(warnings)),
+        let refused = key.clone();
+        let done = if self.dry_run {
+            self.api.store.would_put(&key, expect).map(|()| Object::Tried(value))
+        } else {
+            let draft = Draft { key, value, decoded };
+            self.api.store.put(draft, expect).await.map(Object::Stored)
+        };
+        match done {
+            Ok(object) => Ok(Written { object, warnings }),
+            Err(error) => Err(Failure::write(&error, &refused).with_warnings(warnings)),
         }
     }
 

@@ -6,14 +6,14 @@ use http::StatusCode;
 use serde_json::Value;
 use tidegate_api::ObjectKey;
 
-use super::admission::{Source, examine};
+use super::admission::{Admitted, Source, examine};
 use super::{ATTEMPTS, Object, Writing, Written, metadata};
 use crate::rest::ask::Ask;
 use crate::rest::failure::{Cause, Failure};
 use crate::rest::reply::Reply;
 use crate::rest::router::Target;
 use crate::rest::{Api, body, managed};
-use crate::store::{Entry, Expect};
+use crate::store::{Entry, Expect, generation};
 
 pub(crate) async fn update(api: &Api, target: &Target, ask: &Ask) -> Result<Reply, Failure> {
     let writing = Writing::new(api, target, ask, "UpdateOptions")?;
@@ -103,8 +103,7 @@ impl Writing<'_> {
         Ok(())
     }
 
-    /// Puts a new form in place of the old one. A form that says what is there already changes nothing; the one
-    /// that takes the last finalizer off an object that is being deleted removes it.
+    /// Puts a new form in place of the old one.
     pub(super) async fn replace(&self, attempt: Attempt<'_>) -> Result<Written, Failure> {
         let Attempt { old, mut value, duplicates, source } = attempt;
         let served = &self.target.served;
@@ -117,11 +116,25 @@ impl Writing<'_> {
         let services = self.api.services.lock(served.info.kind).await;
         let mut admitted = examine(self, value, duplicates, Some(old), source)?;
         if served.info.has_generation {
-            metadata::count_generation(&before, &mut admitted.value);
+            generation::count(&before, &mut admitted.value);
         }
-        self.check_finalizers(old, &before, &admitted.value)?;
         managed::updated(&self.manager, served.info, &before, &mut admitted.value);
-        if Value::Object(admitted.value.clone()) == before {
+        let written = self.finish(old, &before, admitted).await;
+        drop(services);
+        written
+    }
+
+    /// The end of every write onto an old form, after `admitted` has become what is to be there. One that says
+    /// what is there already changes nothing; the one that takes the last finalizer off an object that is being
+    /// deleted removes it.
+    pub(super) async fn finish(
+        &self,
+        old: &Arc<Entry>,
+        before: &Value,
+        admitted: Admitted,
+    ) -> Result<Written, Failure> {
+        self.check_finalizers(old, before, &admitted.value)?;
+        if Value::Object(admitted.value.clone()) == *before {
             return Ok(Written {
                 object: Object::Stored(Arc::clone(old)),
                 warnings: admitted.warnings,
@@ -137,9 +150,7 @@ impl Writing<'_> {
             removed.map_err(|error| Failure::write(&error, &key))?;
             return Ok(Written::tried(admitted.value, admitted.warnings));
         }
-        let written = self.store(key, admitted, Expect::Revision(old.revision())).await;
-        drop(services);
-        written
+        self.store(key, admitted, Expect::Revision(old.revision())).await
     }
 
     /// An object that is being deleted takes no further finalizers.
