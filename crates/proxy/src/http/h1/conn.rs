@@ -83,6 +83,8 @@ pub struct Conn {
     read: Option<Buffer>,
     /// The last read filled its buffer: more is likely to be there.
     read_full: bool,
+    /// The last message was long: the next one is likely to be, and can be read with its head at once.
+    long: bool,
     eof: bool,
     write: Vec<u8>,
     written: usize,
@@ -103,6 +105,7 @@ impl Conn {
             pool,
             read,
             read_full: false,
+            long: false,
             eof: false,
             write: Vec::new(),
             written: 0,
@@ -313,11 +316,12 @@ impl Conn {
         Poll::Ready(Ok(n))
     }
 
-    /// Long bodies are read in large pieces: known by their length, else by how the last read went.
+    /// Long bodies are read in large pieces: known by their length, else by how the last read went, or by
+    /// the message before.
     fn wants_large(&self) -> bool {
         match self.decoder {
             BodyDecoder::Length(left) => left > 2 * buffer::SMALL as u64,
-            BodyDecoder::Done => false,
+            BodyDecoder::Done => self.long,
             BodyDecoder::UntilClose | BodyDecoder::Chunked(_) => self.read_full,
         }
     }
@@ -344,6 +348,11 @@ impl Conn {
 
     fn begin_body(&mut self, head: usize, framing: Framing) {
         self.drop_read(head);
+        self.long = match framing {
+            Framing::None => false,
+            Framing::Length(length) => length > 2 * buffer::SMALL as u64,
+            Framing::Chunked | Framing::UntilClose => self.read_full,
+        };
         self.decoder = BodyDecoder::from(framing);
         self.trailers = None;
     }

@@ -89,6 +89,22 @@ async fn long_content_passes_through_without_loss() {
 }
 
 #[tokio::test]
+async fn after_a_long_answer_the_next_is_read_with_its_head() {
+    let (mut conn, mut peer) = pair().await;
+    let long = 2 * buffer::SMALL + 1;
+    let mut message = format!("HTTP/1.1 200 OK\r\nContent-Length: {long}\r\n\r\n").into_bytes();
+    message.resize(message.len() + long, b'x');
+    for at_once in [false, true] {
+        peer.write_all(&message).await.unwrap();
+        let mut head = ResponseHead::default();
+        poll_fn(|cx| conn.poll_response(cx, LIMITS, false, false, &mut head)).await.unwrap();
+        assert_eq!(conn.filled().len() == long, at_once);
+        assert_eq!(body(&mut conn).await.unwrap().len(), long);
+        conn.release();
+    }
+}
+
+#[tokio::test]
 async fn a_cut_message_is_an_error() {
     let (mut conn, mut peer) = pair().await;
     peer.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc").await.unwrap();
