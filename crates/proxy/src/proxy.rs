@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tidegate_xds::{Rejection, ResourceType, Update, Verdict};
@@ -13,6 +14,7 @@ use tokio::runtime::Handle;
 use crate::accesslog::{self, Logs};
 use crate::config::listener::Listener;
 use crate::config::{Applied, Applier, Notice};
+use crate::ledger::Ledger;
 use crate::stats::Registry;
 use crate::upstream::discovery::Discovery;
 use crate::upstream::dns::{DnsConfig, Resolver};
@@ -38,9 +40,27 @@ pub struct Proxy {
     applier: Applier,
     discovery: Discovery,
     fleet: Fleet,
+    ledger: Arc<Ledger>,
     view: Arc<View>,
+    /// The listeners that accept no more, whatever is configured.
+    drained: Option<Drained>,
     /// Listeners whose address could not be bound, and why.
     unbound: BTreeMap<Arc<str>, (Arc<Listener>, Rejection)>,
+}
+
+/// Listeners by direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// All of them.
+    All,
+    /// Those whose `traffic_direction` is `INBOUND`.
+    Inbound,
+}
+
+impl Drained {
+    fn covers(self, listener: &Listener) -> bool {
+        self == Self::All || listener.inbound
+    }
 }
 
 /// What an update came to.
@@ -63,12 +83,16 @@ impl Proxy {
         let registry = Registry::new(options.workers.get());
         let logs = Logs::start(&registry, options.logs)?;
         let fleet = Fleet::start(&registry, &logs)?;
-        let resolver = Resolver::new(options.dns, control.clone());
+        let ledger = Arc::new(Ledger::new(registry.control(), registry.workers()));
+        ledger.workers_started();
+        let dns = registry.control().dns();
+        let resolver = Resolver::new(options.dns, dns, control.clone());
         let applier = Applier::new(Some(Arc::clone(&logs)));
         let records = Arc::clone(applier.records());
-        let view = View::new(options.about, registry, logs, records);
+        let view = View::new(options.about, registry, logs, records, Arc::clone(&ledger));
         let discovery = Discovery::new(resolver, control);
-        Ok(Self { applier, discovery, fleet, view, unbound: BTreeMap::new() })
+        let unbound = BTreeMap::new();
+        Ok(Self { applier, discovery, fleet, ledger, view, drained: None, unbound })
     }
 
     /// What is told of the proxy: admin, stats, logs.
@@ -118,16 +142,46 @@ impl Proxy {
         self.fleet.addresses().iter().map(|(name, address)| (name, *address))
     }
 
+    /// Tells clients of these listeners to go: a connection closes after its next answer. The listeners
+    /// accept as before.
+    pub fn discourage(&self, which: Drained) {
+        for listener in self.listeners(which) {
+            for chain in listener.chains.chains.iter().chain(&listener.chains.default) {
+                chain.retired.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Closes these listeners for good, also those that are configured later. Their connections go on.
+    pub async fn close_listeners(&mut self, which: Drained) {
+        if self.drained != Some(Drained::All) {
+            self.drained = Some(which);
+        }
+        for listener in self.listeners(which) {
+            if self.fleet.close(&listener.name) {
+                self.ledger.stopped();
+            }
+        }
+        self.fleet.sync().await;
+        self.view.serve(Arc::clone(self.applier.config()), self.fleet.addresses());
+    }
+
+    fn listeners(&self, which: Drained) -> Vec<Arc<Listener>> {
+        let all = self.applier.config().listeners.values();
+        all.filter(|listener| which.covers(listener)).cloned().collect()
+    }
+
     /// Stops accepting and lets connections finish, for at most `grace`; true when all did. Then access
-    /// logs are written out.
+    /// logs are written out, as far as they are in [`crate::view::FLUSH`].
     pub async fn drain(&mut self, grace: Duration) -> bool {
         self.view.set_draining();
         let all = self.fleet.drain(grace).await;
-        self.view.logs().flush().await;
+        self.view.flush_logs().await;
         all
     }
 
     fn carry_out(&mut self, applied: Applied) -> (Vec<Rejection>, Vec<Notice>) {
+        self.ledger.clusters(&applied.clusters);
         for cluster in &applied.clusters.put {
             self.discovery.follow(cluster);
         }
@@ -137,6 +191,7 @@ impl Proxy {
         for name in &applied.listeners.removed {
             self.unbound.remove(name);
             self.fleet.stop(name);
+            self.ledger.removed(name);
         }
         let mut rejected = applied.rejected;
         for listener in &applied.listeners.put {
@@ -146,23 +201,32 @@ impl Proxy {
     }
 
     fn bind(&mut self, listener: &Arc<Listener>) -> Option<Rejection> {
+        let new = !self.fleet.serves(&listener.name);
+        if new && self.drained.is_some_and(|which| which.covers(listener)) {
+            return Some(self.leave_unbound(listener, DRAINED.to_owned()));
+        }
         match self.fleet.serve(listener) {
-            Ok(_) => {
+            Ok(how) => {
+                self.ledger.served(listener, how);
                 self.unbound.remove(&listener.name);
                 None
             }
             Err(error) => {
-                let rejection = Rejection {
-                    kind: ResourceType::Listener,
-                    name: Arc::clone(&listener.name),
-                    path: "address".to_owned(),
-                    reason: why_unbound(listener.address, &error),
-                };
-                let entry = (Arc::clone(listener), rejection.clone());
-                self.unbound.insert(Arc::clone(&listener.name), entry);
-                Some(rejection)
+                if !self.unbound.contains_key(&listener.name) {
+                    self.ledger.not_served();
+                }
+                Some(self.leave_unbound(listener, why_unbound(listener.address, &error)))
             }
         }
+    }
+
+    fn leave_unbound(&mut self, listener: &Arc<Listener>, reason: String) -> Rejection {
+        let name = Arc::clone(&listener.name);
+        let path = "address".to_owned();
+        let rejection =
+            Rejection { kind: ResourceType::Listener, name: Arc::clone(&name), path, reason };
+        self.unbound.insert(name, (Arc::clone(listener), rejection.clone()));
+        rejection
     }
 
     fn retry(&mut self) -> Vec<Rejection> {
@@ -170,6 +234,9 @@ impl Proxy {
         waiting.iter().filter_map(|listener| self.bind(listener)).collect()
     }
 }
+
+/// Why a listener that comes after `/drain_listeners` is not opened.
+const DRAINED: &str = "listeners were drained by the admin interface; they open again when the process is started again";
 
 fn why_unbound(address: SocketAddr, error: &io::Error) -> String {
     match error.kind() {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -17,9 +17,13 @@ use crate::admin::{
     self, Accepted, Drain, Lifecycle, Locality, Origin, Rejected, State, Thresholds,
 };
 use crate::config::{Config, Record, Records};
+use crate::ledger::Ledger;
 use crate::stats::Registry;
 use crate::upstream::cluster::Discovery;
 use crate::upstream::{Cluster, Endpoint};
+
+/// How long writing out access logs may take at the end.
+pub const FLUSH: Duration = Duration::from_secs(5);
 
 /// What the admin interface tells of the process.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +57,7 @@ pub struct View {
     registry: Arc<Registry>,
     logs: Arc<Logs>,
     records: Arc<Records>,
+    ledger: Arc<Ledger>,
     config: ArcSwap<Config>,
     listening: ArcSwap<Vec<admin::Listener>>,
     served: AtomicBool,
@@ -67,6 +72,7 @@ impl View {
         registry: Arc<Registry>,
         logs: Arc<Logs>,
         records: Arc<Records>,
+        ledger: Arc<Ledger>,
     ) -> Arc<Self> {
         Arc::new(Self {
             about,
@@ -74,6 +80,7 @@ impl View {
             registry,
             logs,
             records,
+            ledger,
             config: ArcSwap::default(),
             listening: ArcSwap::default(),
             served: AtomicBool::new(false),
@@ -109,7 +116,19 @@ impl View {
 
     /// Says that every worker serves the configuration that was present at start.
     pub fn set_serves_initial(&self) {
-        self.serves_initial.store(true, Ordering::Release);
+        if !self.serves_initial.swap(true, Ordering::AcqRel) {
+            let took = self.started.elapsed().unwrap_or_default();
+            let server = self.registry.control().server();
+            server.initialization_time_ms.record(took.as_millis() as u64);
+        }
+    }
+
+    /// Writes out what was recorded for access logs, as far as that is done in [`FLUSH`]: a pipe that nobody
+    /// reads must not keep the process.
+    pub async fn flush_logs(&self) {
+        if tokio::time::timeout(FLUSH, self.logs.flush()).await.is_err() {
+            tracing::warn!("access logs were not written out within {FLUSH:?}: their end is lost");
+        }
     }
 
     pub(crate) fn set_draining(&self) {
@@ -227,6 +246,10 @@ impl State for View {
     fn resources(&self, kind: ResourceType) -> Vec<admin::Resource> {
         let records = self.records.of(kind);
         records.into_iter().map(|(name, record)| self.resource(name, &record)).collect()
+    }
+
+    fn refresh_stats(&self) {
+        self.ledger.refresh();
     }
 
     fn clusters(&self) -> Vec<admin::Cluster> {

@@ -18,7 +18,9 @@ pub fn serve(
     health: Option<TcpListener>,
 ) -> Outcome<()> {
     let state: Arc<dyn State> = Arc::clone(view) as _;
-    let interface = Admin::new(state, Arc::clone(view.registry()), Options::default());
+    // As in Envoy, whoever reaches the interface may end the process; other sites' pages do not reach it.
+    let options = Options { allow_quit: true, ..Options::default() };
+    let interface = Admin::new(state, Arc::clone(view.registry()), options);
     if let Some(listener) = admin {
         tokio::spawn(Arc::clone(&interface).serve(watched(listener)?));
     }

@@ -10,14 +10,17 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use tidegate_proxy::admin::Drain;
+use tidegate_proxy::proxy::Drained;
 use tidegate_proxy::view::View;
 use tidegate_proxy::{Options, Outcome, Proxy};
 use tidegate_xds::{Snapshot, Subscription};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::ended::{self, Ended};
+use crate::lifecycle::GRACE;
 
 /// How often a port that was taken is tried again.
 const REBIND: Duration = Duration::from_secs(1);
@@ -36,13 +39,15 @@ pub struct DataPlane {
     pub ready: watch::Receiver<bool>,
     /// Resolves when the thread has ended, which it does only after [`DataPlane::drain`].
     pub ended: Ended,
-    drain: mpsc::Sender<Drain>,
+    orders: mpsc::Sender<Order>,
 }
 
-/// An order to stop accepting and let connections finish; answered with whether all did in time.
-struct Drain {
-    grace: Duration,
-    done: oneshot::Sender<bool>,
+/// What the thread is told.
+enum Order {
+    /// Stop accepting and let connections finish, then end; answered with whether all did in time.
+    Finish { grace: Duration, done: oneshot::Sender<bool> },
+    /// Close listeners and serve the connections that are open.
+    Drain(Drain),
 }
 
 impl DataPlane {
@@ -61,7 +66,7 @@ impl DataPlane {
         let proxy = Proxy::start(options, control)?;
         let view = Arc::clone(proxy.view());
         let (ready, is_ready) = watch::channel(false);
-        let (drain, orders) = mpsc::channel(1);
+        let (sender, orders) = mpsc::channel(1);
         let (alive, ended) = ended::pair();
         let driver =
             Driver { proxy, subscription: snapshot.subscribe(), view: Arc::clone(&view), ready };
@@ -69,7 +74,7 @@ impl DataPlane {
             runtime.block_on(driver.run(start, orders));
             drop(alive);
         })?;
-        Ok(Self { view, ready: is_ready, ended, drain })
+        Ok(Self { view, ready: is_ready, ended, orders: sender })
     }
 
     /// Stops accepting and lets connections finish, for at most `grace`; true when all did. Access logs are
@@ -77,8 +82,13 @@ impl DataPlane {
     pub async fn drain(&self, grace: Duration) -> bool {
         let (done, drained) = oneshot::channel();
         // A thread that is gone has nothing left to finish.
-        let _ = self.drain.send(Drain { grace, done }).await;
+        let _ = self.orders.send(Order::Finish { grace, done }).await;
         drained.await.unwrap_or(true)
+    }
+
+    /// Closes listeners as `/drain_listeners` asks, and serves on.
+    pub async fn drain_listeners(&self, drain: Drain) {
+        let _ = self.orders.send(Order::Drain(drain)).await;
     }
 }
 
@@ -90,10 +100,11 @@ struct Driver {
 }
 
 impl Driver {
-    async fn run(mut self, start: oneshot::Receiver<u64>, mut orders: mpsc::Receiver<Drain>) {
+    async fn run(mut self, start: oneshot::Receiver<u64>, mut orders: mpsc::Receiver<Order>) {
         let mut start = Start::Unknown(start);
         let mut served = None;
         let mut unbound = false;
+        let mut closing = None;
         loop {
             tokio::select! {
                 update = self.subscription.next() => {
@@ -112,13 +123,24 @@ impl Driver {
                         self.subscription.report(verdict);
                     }
                 }
-                order = orders.recv() => {
-                    let Some(Drain { grace, done }) = order else { return };
-                    let all = self.proxy.drain(grace).await;
-                    // Whoever asked may have lost patience.
-                    let _ = done.send(all);
-                    return;
+                which = due(closing) => {
+                    closing = None;
+                    self.proxy.close_listeners(which).await;
                 }
+                order = orders.recv() => match order {
+                    None => return,
+                    Some(Order::Finish { grace, done }) => {
+                        let all = self.proxy.drain(grace).await;
+                        // Whoever asked may have lost patience.
+                        let _ = done.send(all);
+                        return;
+                    }
+                    Some(Order::Drain(drain)) => {
+                        if let Some(close) = drain_listeners(&self.proxy, drain) {
+                            closing = Some(close);
+                        }
+                    }
+                },
             }
             if let (Start::At(start), Some(served)) = (&start, served)
                 && served >= *start
@@ -128,6 +150,30 @@ impl Driver {
                 self.ready.send_replace(true);
             }
         }
+    }
+}
+
+/// Listeners to be closed, and when.
+type Close = (Instant, Drained);
+
+/// Begins to drain; tells what is to be closed, and when.
+fn drain_listeners(proxy: &Proxy, drain: Drain) -> Option<Close> {
+    let which = if drain.inbound_only { Drained::Inbound } else { Drained::All };
+    if !drain.graceful {
+        return Some((Instant::now(), which));
+    }
+    proxy.discourage(which);
+    (!drain.skip_exit).then(|| (Instant::now() + GRACE, which))
+}
+
+/// Waits until it is time to close listeners; for ever when none are to be. Safe to cancel.
+async fn due(closing: Option<Close>) -> Drained {
+    match closing {
+        Some((at, which)) => {
+            sleep_until(at).await;
+            which
+        }
+        None => pending().await,
     }
 }
 

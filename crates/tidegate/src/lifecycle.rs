@@ -1,4 +1,5 @@
-//! From the first signal to the end of the process: drain in order, end at once when asked twice.
+//! Orders from outside while the process serves, and from the first that ends it to its end: drain in order, end
+//! at once when asked twice.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use crate::data_plane::DataPlane;
 use crate::failure::{Failure, Outcome};
 use crate::signals::{Signal, Signals};
 
-/// How long connections may take to finish.
+/// How long connections may take to finish. In the words of Envoy, the drain time.
 pub const GRACE: Duration = Duration::from_secs(30);
 
 /// Serves until the process is told to end, then lets connections finish, then runs `finish`.
@@ -53,9 +54,13 @@ async fn until_told(data_plane: &mut DataPlane, signals: &mut Signals) -> Outcom
             },
             request = next(&mut requests) => match request {
                 Request::Quit => return Ok("/quitquitquit".to_owned()),
-                Request::Drain(_) => return Ok("/drain_listeners".to_owned()),
+                Request::Drain(drain) => {
+                    tracing::info!("/drain_listeners: {drain:?}");
+                    data_plane.drain_listeners(drain).await;
+                }
             },
             () = data_plane.ended.wait() => {
+                data_plane.view.flush_logs().await;
                 return Err(Failure::new("the data plane has ended by itself: a defect of Tidegate")
                     .or("start it again; the log above may say why"));
             }

@@ -5,16 +5,19 @@
 //! | [`cli`] | the command line: flags become typed values here, and nowhere else |
 //! | [`up`] | `tidegate up`: API, control loop and data plane in one process |
 //! | [`proxy`] | `tidegate proxy`: the data plane alone |
+//! | [`explain`] | `tidegate explain`: one decision, from manifests or from the running process |
 //! | [`data_plane`] | running the proxy on a snapshot, for both |
 //! | [`lifecycle`] | what signals do, for both |
 //! | [`demo`] | built-in origins for the first five minutes |
 //! | [`failure`], [`terminal`] | what a verb says when it cannot go on, and where |
 
+mod about;
 mod admin;
 mod cli;
 mod data_plane;
 mod demo;
 mod ended;
+mod explain;
 mod failure;
 mod lifecycle;
 mod listen;

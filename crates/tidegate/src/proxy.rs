@@ -1,6 +1,7 @@
 //! `tidegate proxy`: the data plane alone, on an Envoy bootstrap.
 
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use serde_json::Value;
@@ -10,6 +11,7 @@ use tidegate_proxy::view::About;
 use tidegate_xds::{Change, Resource, Snapshot};
 use tokio::sync::oneshot;
 
+use crate::about::options;
 use crate::cli::ProxyArgs;
 use crate::data_plane::{self, DataPlane};
 use crate::failure::{Failure, Outcome};
@@ -75,11 +77,12 @@ async fn serve(args: &ProxyArgs, bootstrap: Bootstrap) -> Outcome<()> {
     let generation = snapshot.publish(Change { upsert, remove: Vec::new() });
     let (started, start) = oneshot::channel();
     let _ = started.send(generation);
+    let workers = args.workers.unwrap_or_else(data_plane::cores);
     let options = tidegate_proxy::Options {
-        workers: args.workers.unwrap_or_else(data_plane::cores),
+        workers,
         dns: DnsConfig::default(),
         logs: tidegate_proxy::accesslog::Options::default(),
-        about: about(&bootstrap),
+        about: about(&bootstrap, workers, &args.config),
     };
     let mut data_plane =
         DataPlane::start(options, tokio::runtime::Handle::current(), &snapshot, start)
@@ -90,11 +93,11 @@ async fn serve(args: &ProxyArgs, bootstrap: Bootstrap) -> Outcome<()> {
     lifecycle::serve(&mut data_plane, &mut signals, async {}).await
 }
 
-fn about(bootstrap: &Bootstrap) -> About {
+fn about(bootstrap: &Bootstrap, workers: NonZeroUsize, config: &Path) -> About {
     About {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         node: serde_json::json!({ "id": bootstrap.node_id, "cluster": bootstrap.node_cluster }),
-        options: Value::Null,
+        options: options(workers, Some(config)),
         bootstrap: bootstrap.bytes.clone().into(),
         is_static: true,
     }

@@ -102,6 +102,7 @@ impl Admin {
 
     /// Brings `server.` up to date, which nobody counts while nobody asks.
     pub(super) fn refresh_stats(&self) {
+        self.state.refresh_stats();
         let server = self.control.server();
         let lifecycle = self.lifecycle();
         server.concurrency.set(self.registry.workers() as u64);

@@ -27,6 +27,9 @@ pub trait State: Send + Sync + 'static {
     /// inside their route configuration.
     fn resources(&self, kind: ResourceType) -> Vec<Resource>;
 
+    /// Brings counts up to date that nobody keeps while nobody asks.
+    fn refresh_stats(&self);
+
     /// The clusters with their endpoints as they are balanced over now, DNS names resolved.
     fn clusters(&self) -> Vec<Cluster>;
 

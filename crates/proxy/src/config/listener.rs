@@ -28,6 +28,8 @@ pub struct Listener {
     pub continue_on_inspect_timeout: bool,
     /// Bytes buffered per connection before reading stops.
     pub buffer_limit: u32,
+    /// Whether it takes what comes in (`traffic_direction: INBOUND`), for draining by direction.
+    pub inbound: bool,
     /// What is logged of connections that no chain takes; `None` for nothing.
     pub log: Option<Arc<Log>>,
 }

@@ -97,6 +97,7 @@ fn assemble(name: &Arc<str>, shell: ListenerShell, chains: FilterChains) -> List
         inspect_timeout: shell.inspect_timeout,
         continue_on_inspect_timeout: shell.continue_on_inspect_timeout,
         buffer_limit: shell.buffer_limit,
+        inbound: shell.inbound,
         log: shell.log,
     }
 }

@@ -9,7 +9,8 @@
 //! | `exchange.rs` | the request path |
 //! | `forwarding.rs`, `path.rs` | what a proxy changes in heads |
 //! | `local.rs` | answers of our own |
-//! | `limits.rs`, `journal.rs` | time limits; what is noted for log and counts |
+//! | `limits.rs` | time limits |
+//! | `journal.rs`, `open.rs` | what is noted of a request for log and counts; of a connection |
 
 pub mod chain;
 pub mod exchange;
@@ -22,6 +23,7 @@ pub mod journal;
 pub mod known;
 pub mod limits;
 pub mod local;
+pub mod open;
 pub mod path;
 mod preface;
 pub mod stream;
@@ -45,15 +47,19 @@ pub async fn serve_plain(
     first: Option<Buffer>,
     place: Registration,
 ) {
+    let open = open::Open::new(&http);
     place.set_idle(true);
-    let detected = preface::detect(&http, &io, first).await;
+    let detected = preface::detect(&http, &io, first, &open).await;
     place.set_idle(false);
+    if let Some((codec, _)) = detected {
+        open.speaks(codec);
+    }
     match detected {
         // Boxed, so that an HTTP/1 connection does not carry the size of an HTTP/2 one.
         Some((Codec::Http2, first)) => {
-            Box::pin(h2::server::serve(http, client, io, first, place)).await;
+            Box::pin(h2::server::serve(http, client, io, first, place, open)).await;
         }
-        Some((_, first)) => h1::server::serve(http, client, io, first, place).await,
+        Some((_, first)) => h1::server::serve(http, client, io, first, place, open).await,
         None => {}
     }
 }

@@ -7,6 +7,7 @@ use std::task::{Poll, ready};
 use tokio::net::TcpStream;
 
 use super::chain::HttpChain;
+use super::open::Open;
 use crate::buffer::Buffer;
 use crate::config::listener::Codec;
 use crate::timer::Deadline;
@@ -18,6 +19,7 @@ pub async fn detect(
     http: &HttpChain,
     io: &TcpStream,
     first: Option<Buffer>,
+    open: &Open,
 ) -> Option<(Codec, Option<Buffer>)> {
     let manager = &http.manager;
     if manager.codec != Codec::Auto {
@@ -33,28 +35,36 @@ pub async fn detect(
         }
         let read = poll_fn(|cx| {
             if timer.poll(cx).is_ready() {
-                return Poll::Ready(0);
+                return Poll::Ready(None);
             }
             // No buffer is taken before there is something to put into it.
             if ready!(io.poll_read_ready(cx)).is_err() {
-                return Poll::Ready(0);
+                return Poll::Ready(Some(0));
             }
             let bytes = bytes.get_or_insert_with(|| http.worker.buffers.small());
             match io.try_read(bytes.room()) {
                 Ok(n) => {
                     bytes.advance(n);
-                    Poll::Ready(n)
+                    Poll::Ready(Some(n))
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                     cx.waker().wake_by_ref();
                     Poll::Pending
                 }
-                Err(_) => Poll::Ready(0),
+                Err(_) => Poll::Ready(Some(0)),
             }
         })
         .await;
-        if read == 0 {
-            return None;
+        match read {
+            Some(0) => {
+                open.closed_by_client();
+                return None;
+            }
+            Some(_) => {}
+            None => {
+                http.stats.downstream_cx_idle_timeout.inc();
+                return None;
+            }
         }
     }
 }

@@ -168,10 +168,12 @@ impl Proxy {
             inspect_timeout: None,
             continue_on_inspect_timeout: false,
             buffer_limit: 1 << 20,
+            inbound: false,
             log: None,
         };
-        let address = fleet.serve(&Arc::new(listener)).unwrap();
+        fleet.serve(&Arc::new(listener)).unwrap();
         fleet.sync().await;
+        let address = fleet.addresses()["listener"];
         Self { address, logs, format, _fleet: fleet }
     }
 

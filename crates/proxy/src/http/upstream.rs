@@ -6,12 +6,13 @@ use std::task::{Context, Poll};
 
 use super::h1::conn::{HeadLimits, Recv, RecvError};
 use super::h1::encode::ConnectionHeader;
-use super::h1::parse::{Carriage, MAX_LINES};
+use super::h1::parse::{Carriage, Framing, MAX_LINES};
 use super::h2::client::Http2Upstream;
 use super::head::{Headers, RequestHead, ResponseHead};
 use super::known::Known;
 use super::stream::Stream;
 use crate::accesslog::Protocol;
+use crate::stats::ClusterStats;
 use crate::upstream::pool::Lease;
 
 /// Largest response head; Envoy's default.
@@ -92,6 +93,25 @@ impl Upstream {
         either!(self, upstream => upstream.poll_response(cx, head))
     }
 
+    /// Counts how the endpoint failed.
+    pub fn failed(&self, stats: &ClusterStats, error: &RecvError) {
+        match (self, error) {
+            (_, RecvError::Bad(_)) => {}
+            (Self::Http1(http1), _) => http1.lease.closed_by_endpoint(),
+            (Self::Http2(_), RecvError::Truncated | RecvError::Refused) => {
+                stats.upstream_rq_rx_reset.inc();
+            }
+            (Self::Http2(_), _) => {}
+        }
+    }
+
+    /// Counts that the exchange is given up: dropping it resets its stream, or closes its connection.
+    pub fn given_up(&self, stats: &ClusterStats) {
+        if matches!(self, Self::Http2(_)) {
+            stats.upstream_rq_tx_reset.inc();
+        }
+    }
+
     /// Ends the exchange: a connection is kept if both messages are complete and it may carry another.
     pub fn end(self, complete: bool) {
         match self {
@@ -156,8 +176,7 @@ impl Http1Upstream {
     fn start_request(&mut self, head: &RequestHead, body: bool, upgrade: bool, most: Option<u32>) {
         self.to_head = head.is_method("HEAD");
         self.to_connect = head.is_method("CONNECT");
-        let carried = self.lease.count_request();
-        self.last = most.is_some_and(|most| carried >= most);
+        self.last = self.lease.count_request(most);
         let sized = head.headers.get_known(Known::ContentLength).is_some();
         let connection = match (upgrade, self.last) {
             (true, _) => ConnectionHeader::Upgrade,
@@ -179,14 +198,20 @@ impl Http1Upstream {
         let read = self.lease.poll_response(cx, LIMITS, self.to_head, self.to_connect, head);
         read.map_ok(|carriage| {
             self.keep_alive = carriage.keep_alive;
+            if carriage.framing == Framing::UntilClose {
+                self.lease.closed_by_endpoint();
+            } else if !carriage.keep_alive {
+                self.lease.count_close_notify();
+            }
             carriage
         })
     }
 
     fn end(self, complete: bool) {
-        if complete && self.keep_alive && !self.last && self.lease.received_all() {
-            self.lease.give_back();
+        if !complete || !self.lease.received_all() {
+            return;
         }
+        if self.keep_alive && !self.last { self.lease.give_back() } else { self.lease.close() }
     }
 }
 

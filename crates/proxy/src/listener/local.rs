@@ -18,7 +18,7 @@ use crate::http::chain::{Client, HttpChain};
 use crate::http::serve_plain;
 use crate::stats::{ListenerStats, Stats};
 use crate::tcp::filter::TcpChain;
-use crate::tls::{ClientHello, InspectorLimits, Verdict, inspect};
+use crate::tls::{ClientHello, InspectorLimits, Malformed, Verdict, inspect};
 use crate::worker::Worker;
 
 /// How long accepting pauses when the process has no descriptor or memory left for a connection.
@@ -205,7 +205,10 @@ async fn look(
             (if alpn { &counts.alpn_found } else { &counts.alpn_not_found }).inc();
             Some((inspected.bytes, Some(hello)))
         }
-        Verdict::NotTls | Verdict::Malformed(_) => {
+        verdict @ (Verdict::NotTls | Verdict::Malformed(_)) => {
+            if let Verdict::Malformed(Malformed::TooLarge(_)) = verdict {
+                counts.client_hello_too_large.inc();
+            }
             counts.tls_not_found.inc();
             Some((inspected.bytes, None))
         }

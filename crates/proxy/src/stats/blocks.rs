@@ -12,8 +12,6 @@ block! {
         downstream_cx_destroy: Counter,
         /// Connections open now, from the choice of their filter chain on.
         downstream_cx_active: Gauge,
-        /// Connections refused because the listener's connection limit was reached.
-        downstream_cx_overflow: Counter,
         /// Connections refused because the process's connection limit was reached.
         downstream_global_cx_overflow: Counter,
         /// Connections now in listener filters (TLS inspector and others).
@@ -34,8 +32,6 @@ block! {
     HttpStats {
         /// Connections.
         downstream_cx_total: Counter,
-        /// TLS connections.
-        downstream_cx_ssl_total: Counter,
         /// HTTP/1.0 and HTTP/1.1 connections.
         downstream_cx_http1_total: Counter,
         /// HTTP/2 connections.
@@ -44,8 +40,6 @@ block! {
         downstream_cx_upgrades_total: Counter,
         /// Connections open now.
         downstream_cx_active: Gauge,
-        /// TLS connections open now.
-        downstream_cx_ssl_active: Gauge,
         /// HTTP/1 connections open now.
         downstream_cx_http1_active: Gauge,
         /// HTTP/2 connections open now.
@@ -72,7 +66,7 @@ block! {
         downstream_cx_max_requests_reached: Counter,
         /// Connections closed for draining.
         downstream_cx_drain_close: Counter,
-        /// Connections that had to be closed before the peer had read everything.
+        /// Connections whose peer did not close them in the time that it was given.
         downstream_cx_delayed_close_timeout: Counter,
         /// Protocol errors.
         downstream_cx_protocol_error: Counter,
@@ -80,10 +74,6 @@ block! {
         downstream_cx_rx_bytes_total: Counter,
         /// Bytes sent.
         downstream_cx_tx_bytes_total: Counter,
-        /// Times that reading was paused because the other side was slower.
-        downstream_flow_control_paused_reading_total: Counter,
-        /// Times that reading went on.
-        downstream_flow_control_resumed_reading_total: Counter,
         /// Lifetime of connections, milliseconds.
         downstream_cx_length_ms: Histogram,
         /// Requests.
@@ -104,12 +94,6 @@ block! {
         downstream_rq_failed_path_normalization: Counter,
         /// Requests redirected to their normalized path.
         downstream_rq_redirected_with_normalized_path: Counter,
-        /// Requests refused because their target is no path.
-        downstream_rq_non_relative_path: Counter,
-        /// Requests refused because their head is too large.
-        downstream_rq_too_large: Counter,
-        /// Responses refused because the upstream's head is too large.
-        rs_too_large: Counter,
         /// Requests whose head took too long.
         downstream_rq_header_timeout: Counter,
         /// Requests that took too long to arrive.
@@ -122,19 +106,13 @@ block! {
         downstream_rq_response_before_rq_complete: Counter,
         /// Upgrades refused because the route does not allow them.
         downstream_rq_ws_on_non_ws_route: Counter,
-        /// Requests refused by an overload limit.
-        downstream_rq_overload_close: Counter,
-        /// Connections closed for too many resets before their time.
-        downstream_rq_too_many_premature_resets: Counter,
         /// Time to serve a request, milliseconds.
         downstream_rq_time: Histogram,
         /// Requests without a route: 404, flag NR.
         no_route: Counter,
         /// Requests whose route names a cluster that is not there: 503, flag NC.
         no_cluster: Counter,
-        /// Requests answered by a route's redirect.
-        rq_redirect: Counter,
-        /// Requests answered by a route's direct response.
+        /// Requests answered by the route itself: direct responses and redirects.
         rq_direct_response: Counter,
         /// Requests that reached the router.
         rq_total: Counter,
@@ -148,71 +126,25 @@ block! {
         downstream_cx_total: Counter,
         /// Connections closed because there is no route or no cluster.
         downstream_cx_no_route: Counter,
-        /// Connections closed for draining.
-        downstream_cx_drain_close: Counter,
         /// Bytes received from the peer.
         downstream_cx_rx_bytes_total: Counter,
         /// Bytes sent to the peer.
         downstream_cx_tx_bytes_total: Counter,
-        /// Times that reading was paused because the other side was slower.
-        downstream_flow_control_paused_reading_total: Counter,
-        /// Times that reading went on.
-        downstream_flow_control_resumed_reading_total: Counter,
         /// Connections closed because of the idle timeout.
         idle_timeout: Counter,
         /// Connections closed because of their maximal duration.
         max_downstream_connection_duration: Counter,
-        /// Connections that still send to the upstream after the peer has gone.
-        upstream_flush_active: Gauge,
-        /// … and all there ever were.
-        upstream_flush_total: Counter,
     }
 
-    /// `cluster.NAME.`: one cluster.
+    /// `cluster.NAME.`: what workers count of a cluster.
     ClusterStats {
-        /// Times that an address to bind to was refused.
-        bind_errors: Counter,
-        /// Requests beyond a circuit breaker's limit now: connections.
-        cx_open: Gauge = "circuit_breakers.default.cx_open",
-        /// … requests under way.
-        rq_open: Gauge = "circuit_breakers.default.rq_open",
-        /// … requests that wait for a connection.
-        rq_pending_open: Gauge = "circuit_breakers.default.rq_pending_open",
-        /// … retries.
-        rq_retry_open: Gauge = "circuit_breakers.default.rq_retry_open",
-        /// Times that the balancer ignored health because too few endpoints are healthy.
-        lb_healthy_panic: Counter,
-        /// Changes of the set of endpoints.
-        membership_change: Counter,
-        /// Endpoints that are healthy now.
-        membership_healthy: Gauge,
-        /// Endpoints that are degraded now.
-        membership_degraded: Gauge,
-        /// Endpoints that are left out now.
-        membership_excluded: Gauge,
-        /// Endpoints now.
-        membership_total: Gauge,
-        /// Attempts to renew the endpoints.
-        update_attempt: Counter,
-        /// … that succeeded.
-        update_success: Counter,
-        /// … that failed; the last good endpoints stay.
-        update_failure: Counter,
-        /// … that found none.
-        update_empty: Counter,
-        /// … that found what was there.
-        update_no_rebuild: Counter,
-        /// Hash of the configuration that is in force.
-        version: Gauge,
-        /// 1 while the cluster waits for its first endpoints.
-        warming_state: Gauge,
-        /// Connections.
+        /// Connections, attempts that failed among them.
         upstream_cx_total: Counter,
         /// HTTP/1 connections.
         upstream_cx_http1_total: Counter,
         /// HTTP/2 connections.
         upstream_cx_http2_total: Counter,
-        /// Connections open now.
+        /// Connections being made or open now.
         upstream_cx_active: Gauge,
         /// Connections refused or reset while they were made.
         upstream_cx_connect_fail: Counter,
@@ -222,8 +154,6 @@ block! {
         upstream_cx_connect_attempts_exceeded: Counter,
         /// Connections closed because of an idle timeout.
         upstream_cx_idle_timeout: Counter,
-        /// Connections closed because of their maximal duration.
-        upstream_cx_max_duration_reached: Counter,
         /// Connections closed after their maximal number of requests.
         upstream_cx_max_requests: Counter,
         /// Connections not made because the circuit breaker was open.
@@ -254,14 +184,6 @@ block! {
         upstream_cx_connect_ms: Histogram,
         /// Lifetime of connections, milliseconds.
         upstream_cx_length_ms: Histogram,
-        /// Times that the upstream was too slow to take what the peer sent.
-        upstream_flow_control_backed_up_total: Counter,
-        /// Times that it took it again.
-        upstream_flow_control_drained_total: Counter,
-        /// Times that reading from the upstream was paused because the peer was slower.
-        upstream_flow_control_paused_reading_total: Counter,
-        /// Times that reading went on.
-        upstream_flow_control_resumed_reading_total: Counter,
         /// Requests.
         upstream_rq_total: Counter,
         /// Requests under way.
@@ -278,36 +200,47 @@ block! {
         upstream_rq_cancelled: Counter,
         /// Requests that timed out: 504, flag UT.
         upstream_rq_timeout: Counter,
-        /// Requests that reached their maximal duration.
-        upstream_rq_max_duration_reached: Counter,
-        /// Tries that timed out.
-        upstream_rq_per_try_timeout: Counter,
-        /// Tries that were idle for too long.
-        upstream_rq_per_try_idle_timeout: Counter,
-        /// Requests reset by the upstream.
+        /// HTTP/2 requests reset by the upstream.
         upstream_rq_rx_reset: Counter,
-        /// Requests reset by us.
+        /// … by us.
         upstream_rq_tx_reset: Counter,
-        /// Retries.
+        /// Requests that were sent again.
         upstream_rq_retry: Counter,
-        /// Retries after an exponential wait.
-        upstream_rq_retry_backoff_exponential: Counter,
-        /// Retries after a wait that the upstream asked for.
-        upstream_rq_retry_backoff_ratelimited: Counter,
-        /// Requests not tried again because their number of retries was used up: flag URX.
-        upstream_rq_retry_limit_exceeded: Counter,
-        /// Retries not made because the circuit breaker was open.
-        upstream_rq_retry_overflow: Counter,
-        /// Retries that succeeded.
+        /// … and then answered otherwise than with 5xx.
         upstream_rq_retry_success: Counter,
-        /// Requests that could not be kept for a retry because their body was too large.
-        retry_or_shadow_abandoned: Counter,
-        /// Responses by status and class, and all of them as `upstream_rq_completed`.
+        /// Responses by status and class, and all of them as `upstream_rq_completed`; those too that we gave
+        /// for want of the upstream's.
         upstream_rq: ResponseCodes,
         /// Requests per connection.
         upstream_rq_per_cx: Histogram,
         /// Time from the request to the end of the response, milliseconds.
         upstream_rq_time: Histogram,
+    }
+
+    /// `cluster.NAME.`: what the control side knows of a cluster.
+    MembershipStats {
+        /// 1 while a limit of the default priority is reached: that of connections.
+        cx_open: Gauge = "circuit_breakers.default.cx_open",
+        /// … that of requests under way.
+        rq_open: Gauge = "circuit_breakers.default.rq_open",
+        /// … that of requests that wait for a connection.
+        rq_pending_open: Gauge = "circuit_breakers.default.rq_pending_open",
+        /// Changes of the set of endpoints.
+        membership_change: Counter,
+        /// Endpoints that are healthy now.
+        membership_healthy: Gauge,
+        /// Endpoints now.
+        membership_total: Gauge,
+        /// Lookups of its names, for clusters found by DNS.
+        update_attempt: Counter,
+        /// … that were answered, were it that there is no such name.
+        update_success: Counter,
+        /// … that failed; the last good endpoints stay.
+        update_failure: Counter,
+        /// … that found what was there already.
+        update_no_rebuild: Counter,
+        /// 1 while the cluster waits for its first endpoints.
+        warming_state: Gauge,
     }
 
     /// One endpoint of a cluster, in the words of `/clusters`.
@@ -378,13 +311,11 @@ block! {
         cluster_modified: Counter,
         /// Clusters removed.
         cluster_removed: Counter,
-        /// Endpoint sets changed.
-        cluster_updated: Counter,
     }
 
     /// `dns.hickory.`: name resolution by the resolver of that name, as Envoy's `dns.cares.`.
     DnsStats {
-        /// Questions asked.
+        /// Questions asked: one for each address family of a name.
         resolve_total: Counter,
         /// Questions under way.
         pending_resolutions: Gauge,
@@ -402,7 +333,7 @@ block! {
         listener_added: Counter,
         /// Listeners changed.
         listener_modified: Counter,
-        /// Listeners changed without closing their sockets.
+        /// … without closing their sockets.
         listener_in_place_updated: Counter,
         /// Listeners removed.
         listener_removed: Counter,
@@ -410,16 +341,12 @@ block! {
         listener_stopped: Counter,
         /// Listeners that could be opened, counted once for each worker.
         listener_create_success: Counter,
-        /// Listeners that could not be opened, counted once for each worker.
+        /// … that could not be.
         listener_create_failure: Counter,
         /// Listeners in force.
         total_listeners_active: Gauge,
-        /// Listeners that wait for what they name.
-        total_listeners_warming: Gauge,
         /// Listeners that only serve their open connections.
         total_listeners_draining: Gauge,
-        /// Filter chains that only serve their open connections.
-        total_filter_chains_draining: Gauge,
         /// 1 once all workers run.
         workers_started: Gauge,
     }

@@ -58,6 +58,13 @@ impl Gauge {
         self.sub(1);
     }
 
+    /// One more until the guard is dropped.
+    #[inline]
+    pub fn hold(&self) -> Held<'_> {
+        self.inc();
+        Held(self)
+    }
+
     /// `n` more.
     #[inline]
     pub fn add(&self, n: u64) {
@@ -86,6 +93,16 @@ impl Gauge {
     #[inline]
     pub fn used(&self) -> Option<u64> {
         Some(self.0.load(Relaxed)).filter(|&level| level != UNUSED)
+    }
+}
+
+/// One more in a gauge, until dropped.
+#[derive(Debug)]
+pub struct Held<'a>(&'a Gauge);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use super::totals::{Total, Totals as _};
 use super::{
     AccessLogStats, Block, ClusterManagerStats, ClusterStats, DnsStats, EndpointStats, HttpStats,
-    Kind, ListenerManagerStats, ListenerStats, ServerStats, TcpStats, TlsInspectorStats, units,
+    Kind, ListenerManagerStats, ListenerStats, MembershipStats, ServerStats, TcpStats,
+    TlsInspectorStats, units,
 };
 
 /// All blocks of the process.
@@ -19,6 +20,7 @@ use super::{
 pub struct Registry {
     workers: usize,
     pub(super) clusters: Family<ClusterStats>,
+    pub(super) membership: Family<MembershipStats>,
     pub(super) endpoints: Family<EndpointStats>,
     pub(super) listeners: Family<ListenerStats>,
     pub(super) http: Family<HttpStats>,
@@ -38,6 +40,7 @@ impl Registry {
         Arc::new(Self {
             workers,
             clusters: Family::new(writers),
+            membership: Family::new(writers),
             endpoints: Family::new(writers),
             listeners: Family::new(writers),
             http: Family::new(writers),
@@ -109,6 +112,11 @@ impl Scope {
     /// The block of a cluster: `cluster.NAME.`. `name` is the cluster's `alt_stat_name`, else its name.
     pub fn cluster(&self, name: &str) -> Stats<ClusterStats> {
         self.registry.clusters.get(Key::new(name, ""), self.writer)
+    }
+
+    /// What the control runtime counts of a cluster, under the same prefix and name.
+    pub fn membership(&self, name: &str) -> Stats<MembershipStats> {
+        self.registry.membership.get(Key::new(name, ""), self.writer)
     }
 
     /// The block of one endpoint of a cluster, shown in `/clusters`. `cluster` is the cluster's name.

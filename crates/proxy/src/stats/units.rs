@@ -27,6 +27,11 @@ pub(super) enum Value {
 }
 
 impl Unit {
+    /// What units with the same metrics have in common.
+    pub(super) fn sort(&self) -> (&'static str, Option<&'static str>) {
+        (self.stem, self.totals.name(0))
+    }
+
     /// Calls `each` with every metric: its name behind the prefix, and its value.
     pub(super) fn for_each(&self, mut each: impl FnMut(&str, Value)) {
         for (index, name) in self.totals.names() {
@@ -95,6 +100,8 @@ pub(super) fn all(registry: &Registry) -> Vec<Unit> {
             .into_iter()
             .map(|shared| named("cluster.", "envoy_cluster_name", shared)),
     );
+    let members = registry.membership.all().into_iter();
+    units.extend(members.map(|shared| named("cluster.", "envoy_cluster_name", shared)));
     units.extend(
         registry.tcp.all().into_iter().map(|shared| named("tcp.", "envoy_tcp_prefix", shared)),
     );

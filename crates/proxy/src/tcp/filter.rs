@@ -8,13 +8,14 @@ use std::time::SystemTime;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::{EndedBy, Pools, RelayLimits, Tally, relay};
+use super::{EndedBy, Pools, RelayLimits, Side, Tally, relay};
 use crate::accesslog::{Field, Kind, Record, ResponseFlags};
 use crate::buffer::Buffer;
 use crate::config::listener::{FilterChain, Listener, TcpProxy};
 use crate::http::chain::Client;
 use crate::stats::{Stats, TcpStats};
-use crate::upstream::pool::{ConnectError, Dialled};
+use crate::upstream::dialled::Dialled;
+use crate::upstream::pool::ConnectError;
 use crate::upstream::{ClusterSlot, LocalCluster};
 use crate::worker::Worker;
 
@@ -79,6 +80,16 @@ impl TcpChain {
                 let outcome = relay(io, io_up, first, limits, &self.pools, &tally).await;
                 cluster.stats.upstream_cx_rx_bytes_total.add(tally.upstream_received());
                 cluster.stats.upstream_cx_tx_bytes_total.add(tally.upstream_sent());
+                dialled.closes_busy();
+                let by_us = matches!(
+                    outcome.ended_by,
+                    EndedBy::Idle
+                        | EndedBy::MaxDuration
+                        | EndedBy::Error { side: Side::Downstream, .. }
+                );
+                if !by_us {
+                    dialled.closed_by_endpoint();
+                }
                 let (flags, details) = self.judge(outcome.ended_by);
                 (flags, details, Some(dialled))
             }

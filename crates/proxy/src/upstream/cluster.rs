@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::dns::Usage as NameUsage;
+use super::membership::Membership;
 
 /// A name that routes point to. It outlives the clusters that fill it, so a route finds the current one
 /// without a lookup, and a route to a cluster that is not there (yet) is an answer (`NC`), not a fault.
@@ -229,13 +230,30 @@ pub struct Cluster {
 pub struct Following {
     changed: Notify,
     usage: OnceLock<Vec<NameUsage>>,
+    membership: OnceLock<Arc<Membership>>,
 }
 
 impl Cluster {
     /// Replaces the endpoints and wakes who waits for them.
     pub fn set_endpoints(&self, endpoints: EndpointSet) {
-        self.endpoints.store(Arc::new(endpoints));
+        let now = Arc::new(endpoints);
+        let before = self.endpoints.swap(Arc::clone(&now));
         self.following.changed.notify_waiters();
+        if let Some(membership) = self.membership() {
+            membership.replaced(&before, &now);
+        }
+    }
+
+    /// Says where changes of the endpoints count, from those it has now on. Counts the first time only.
+    pub fn count_in(&self, membership: Arc<Membership>) {
+        membership.replaced(&EndpointSet::default(), &self.endpoints.load());
+        let _ = self.following.membership.set(membership);
+    }
+
+    /// Where changes of the endpoints count.
+    #[must_use]
+    pub fn membership(&self) -> Option<&Arc<Membership>> {
+        self.following.membership.get()
     }
 
     /// Says through what workers tell that they use the cluster's names. Counts the first time only.

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::cluster::{Cluster, Discovery as Source, DnsName, Endpoint, EndpointSet};
-use super::dns::{Resolver, Subscription, WatchOptions};
+use super::dns::{Negative, News, Resolver, Subscription, WatchOptions};
 
 /// Follows the names of clusters.
 #[derive(Debug)]
@@ -44,8 +44,8 @@ impl Discovery {
             let found = Arc::clone(&found);
             let follow = async move {
                 loop {
-                    let resolution = subscription.changed().await;
-                    found.put(place, resolution.addresses);
+                    let news = subscription.news().await;
+                    found.put(place, news);
                 }
             };
             tasks.spawn_on(follow, &self.runtime);
@@ -66,7 +66,9 @@ impl Discovery {
 }
 
 fn options(cluster: &Cluster, first_only: bool) -> WatchOptions {
-    WatchOptions { first_only, ..WatchOptions::from(cluster.dns) }
+    let options = WatchOptions { first_only, ..WatchOptions::from(cluster.dns) };
+    // As Envoy's LOGICAL_DNS: an address is replaced by another one only.
+    if first_only { WatchOptions { negative: Negative::Keep, ..options } } else { options }
 }
 
 /// What the names of one cluster lead to so far.
@@ -82,11 +84,22 @@ impl Found {
         Self { cluster, names, addresses }
     }
 
-    /// Takes the addresses of one name and makes the cluster's endpoints anew. The cluster is known once
-    /// the first lookup of every name has ended.
-    fn put(&self, place: usize, found: Vec<SocketAddr>) {
+    /// Takes what lookups of one name came to.
+    fn put(&self, place: usize, news: News) {
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        addresses[place] = Some(found);
+        let before = addresses[place].take().unwrap_or_default();
+        let changed = before != news.resolution.addresses;
+        addresses[place] = Some(news.resolution.addresses);
+        if let Some(membership) = self.cluster.membership() {
+            membership.looked_up(news.lookups, changed);
+        }
+        if changed || !self.cluster.endpoints.load().ready {
+            self.renew(&addresses);
+        }
+    }
+
+    /// Makes the cluster's endpoints anew. The cluster is known once the first lookup of every name has ended.
+    fn renew(&self, addresses: &[Option<Vec<SocketAddr>>]) {
         if addresses.iter().any(Option::is_none) && addresses.iter().flatten().all(Vec::is_empty) {
             return;
         }

@@ -13,10 +13,10 @@
 //!   [`NameStatus`] (serve-stale, RFC 8767).
 //! - **"There is no such name" is an answer, no failure.** Envoy empties a STRICT_DNS cluster at
 //!   the first NXDOMAIN or empty answer (Envoy's "Service discovery": a successful resolution of 0
-//!   hosts means no hosts) and keeps the last address of a LOGICAL_DNS cluster; RFC 8767 too calls
-//!   NXDOMAIN a refresh. Sending on to an address that its owner has given up is a leak, yet one
-//!   wrong answer of a resolver that restarts must not cut live traffic. So by default such an
-//!   answer counts once it has been repeated for 30 s; see [`Negative`].
+//!   hosts means no hosts) and keeps the last address of a LOGICAL_DNS cluster, as is done here;
+//!   RFC 8767 too calls NXDOMAIN a refresh. Sending on to an address that its owner has given up is
+//!   a leak, yet one wrong answer of a resolver that restarts must not cut live traffic. So for
+//!   STRICT_DNS such an answer counts once it has been repeated for 30 s; see [`Negative`].
 //! - **A name that nobody uses is left alone.** Workers [mark](Usage::mark) the names they use; one
 //!   that was not used for a while is resolved again at its next use only, as `resolution: DNS` is
 //!   known for floods of lookups of idle hosts.
@@ -33,6 +33,7 @@
 //! backoff decides; DNS over TLS or HTTPS is not offered.
 
 mod connect_to;
+mod counted;
 mod entry;
 mod hosts;
 mod lookup;
@@ -54,6 +55,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep};
 
 pub use self::connect_to::{ConnectTo, ConnectToError};
+use self::counted::Counted;
 pub use self::entry::Usage;
 use self::entry::{Entry, Snapshot};
 pub use self::lookup::LookupError;
@@ -61,6 +63,7 @@ use self::lookup::{Lookup, System};
 pub use self::schedule::{Backoff, Negative, WatchOptions};
 use self::target::{Host, Name};
 use super::cluster::DnsFamily;
+use crate::stats::{DnsStats, Stats};
 
 /// How long the addresses of a name are remembered that nobody watches any more: a cluster that is
 /// replaced, or taken away and put back, has addresses at once, and has them even when the resolver
@@ -118,6 +121,10 @@ pub struct Subscription {
     source: Source,
     /// What [`Subscription::changed`] returned last.
     told: Option<Resolution>,
+    /// The lookups that [`Subscription::news`] has told of; `None` until it told something.
+    counted: Option<Lookups>,
+    /// The lookups that there were before the subscription.
+    before: Lookups,
 }
 
 enum Source {
@@ -145,6 +152,24 @@ pub struct Resolution {
     /// The addresses with the port watched for: sorted and without duplicates, or with
     /// [`WatchOptions::first_only`] the first one that the server named.
     pub addresses: Vec<SocketAddr>,
+}
+
+/// Lookups that have ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lookups {
+    /// All of them.
+    pub attempts: u64,
+    /// Those that were answered, with addresses or with the word that there are none.
+    pub answered: u64,
+}
+
+/// What is new of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct News {
+    /// The lookups since the last news.
+    pub lookups: Lookups,
+    /// The addresses now.
+    pub resolution: Resolution,
 }
 
 /// What is known of a name, for `/clusters` and the like.
@@ -200,9 +225,10 @@ pub fn parse_server(text: &str) -> Result<SocketAddr, AddrParseError> {
 // === impl Resolver ===
 
 impl Resolver {
-    /// A resolver whose lookups run on `runtime`.
-    pub fn new(config: DnsConfig, runtime: Handle) -> Self {
+    /// A resolver whose lookups run on `runtime` and count in `stats`.
+    pub fn new(config: DnsConfig, stats: Stats<DnsStats>, runtime: Handle) -> Self {
         let lookup = System::new(config.servers, config.resolv_conf, config.hosts);
+        let lookup = Counted::new(lookup, stats);
         Self::with_lookup(config.connect_to, Arc::new(lookup), runtime)
     }
 
@@ -230,7 +256,11 @@ impl Resolver {
             }
             Err(error) => Source::Fixed(Snapshot::failed(error)),
         };
-        Subscription { port, options, source, told: None }
+        let before = match &source {
+            Source::Fixed(_) => Lookups::default(),
+            Source::Looked { updates, .. } => updates.borrow().lookups(),
+        };
+        Subscription { port, options, source, told: None, counted: None, before }
     }
 
     /// What is known of each name that is watched, sorted by name.
@@ -305,11 +335,48 @@ async fn forget_later(resolver: Weak<Shared>, key: Key) {
 impl Subscription {
     /// The addresses now.
     pub fn current(&self) -> Resolution {
-        let snapshot = match &self.source {
+        self.snapshot().seen_with(&self.options, self.port)
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        match &self.source {
             Source::Fixed(snapshot) => snapshot.clone(),
             Source::Looked { updates, .. } => updates.borrow().clone(),
+        }
+    }
+
+    /// Waits until the first lookup has ended, which may have been before the subscription, then, each time,
+    /// until more have. Nothing is lost when the future is dropped.
+    pub async fn news(&mut self) -> News {
+        loop {
+            if let Source::Looked { updates, .. } = &mut self.source {
+                updates.mark_unchanged();
+            }
+            let snapshot = self.snapshot();
+            let resolution = snapshot.seen_with(&self.options, self.port);
+            let all = snapshot.lookups();
+            if resolution.ready && self.counted != Some(all) {
+                let told = self.counted.replace(all).unwrap_or(self.before);
+                let lookups = Lookups {
+                    attempts: all.attempts - told.attempts,
+                    answered: all.answered - told.answered,
+                };
+                return News { lookups, resolution };
+            }
+            self.wait().await;
+        }
+    }
+
+    /// Waits for the next lookup to end.
+    async fn wait(&mut self) {
+        let more = match &mut self.source {
+            Source::Looked { updates, .. } => updates.changed().await.is_ok(),
+            Source::Fixed(_) => false,
         };
-        snapshot.seen_with(&self.options, self.port)
+        if !more {
+            // There will be none.
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Waits until the first lookup has ended, then, each time, until the addresses are others than
@@ -324,14 +391,7 @@ impl Subscription {
                 self.told = Some(now.clone());
                 return now;
             }
-            let changed = match &mut self.source {
-                Source::Looked { updates, .. } => updates.changed().await.is_ok(),
-                Source::Fixed(_) => false,
-            };
-            if !changed {
-                // Nothing will change any more.
-                std::future::pending::<()>().await;
-            }
+            self.wait().await;
         }
     }
 

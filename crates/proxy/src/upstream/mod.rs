@@ -2,9 +2,11 @@
 
 pub mod balance;
 pub mod cluster;
+pub mod dialled;
 pub mod discovery;
 pub mod dns;
 pub mod local;
+pub mod membership;
 pub mod multiplex;
 pub mod pool;
 

@@ -4,12 +4,14 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::SendStream;
 use h2::client::{ResponseFuture, SendRequest};
 use http::Request;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::cluster::Cluster;
 use super::local::LocalCluster;
@@ -18,13 +20,21 @@ use super::pool::{ConnectError, Pool};
 /// Window of a stream and of a connection towards endpoints: large enough not to limit a fast network.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// Largest response head; Envoy's default.
+const MAX_HEAD: u32 = 60 * 1024;
 
 /// The HTTP/2 connections of one worker to one endpoint.
 #[derive(Debug, Default)]
 pub struct Multiplex {
     open: RefCell<Vec<Rc<Shared>>>,
-    connecting: Cell<bool>,
+    connecting: RefCell<Option<Rc<Attempt>>>,
     changed: Rc<Notify>,
+}
+
+/// The making of a connection, which all who wait for one share.
+#[derive(Debug, Default)]
+struct Attempt {
+    failed: RefCell<Option<ConnectError>>,
 }
 
 /// One connection.
@@ -32,8 +42,11 @@ pub struct Multiplex {
 struct Shared {
     send: SendRequest<Bytes>,
     local: Option<SocketAddr>,
-    streams: Cell<u32>,
+    streams: Rc<Cell<u32>>,
     carried: Cell<u32>,
+    /// What it had carried when it was last looked at, and since when that is so. A request costs no look at
+    /// the clock.
+    looked: Cell<(u32, Instant)>,
     closed: Rc<Cell<bool>>,
     task: tokio::task::AbortHandle,
 }
@@ -63,32 +76,65 @@ impl Multiplex {
         pool: &Rc<Pool>,
         local: &LocalCluster,
     ) -> Result<StreamLease, ConnectError> {
+        if let Some(lease) = self.place_now(pool, local).await {
+            return Ok(lease);
+        }
+        let pending = pool.wait(&local.cluster)?;
+        let leased = self.place_or_connect(pool, local).await;
+        pending.end(&leased);
+        leased
+    }
+
+    /// A place on a connection that is open, once the endpoint allows one.
+    async fn place_now(&self, pool: &Pool, local: &LocalCluster) -> Option<StreamLease> {
+        // The endpoint may allow fewer streams than we do; then this waits for one of them to end.
         loop {
-            if let Some(mut lease) = self.place(&local.cluster) {
-                // The endpoint may allow fewer streams than we do; then this waits for one of them to end.
-                match poll_fn(|cx| lease.send.poll_ready(cx)).await {
-                    Ok(()) => return Ok(lease),
-                    Err(_) => lease.shared.closed.set(true),
-                }
-                continue;
+            let mut lease = self.place(pool, &local.cluster)?;
+            match poll_fn(|cx| lease.send.poll_ready(cx)).await {
+                Ok(()) => return Some(lease),
+                Err(_) => lease.shared.closed.set(true),
             }
-            // One at a time: requests that arrive together share the connection that is being made.
-            if self.connecting.get() {
+        }
+    }
+
+    async fn place_or_connect(
+        &self,
+        pool: &Rc<Pool>,
+        local: &LocalCluster,
+    ) -> Result<StreamLease, ConnectError> {
+        loop {
+            if let Some(lease) = self.place_now(pool, local).await {
+                return Ok(lease);
+            }
+            // One at a time: requests that arrive together share the connection that is being made, and its
+            // failure.
+            let under_way = self.connecting.borrow().clone();
+            if let Some(attempt) = under_way {
                 self.changed.notified().await;
-                continue;
+                match &*attempt.failed.borrow() {
+                    Some(error) => return Err(error.again()),
+                    None => continue,
+                }
             }
             let connecting = Connecting::new(self);
             let made = self.connect(pool, local).await;
+            if let Err(error) = &made {
+                connecting.attempt.failed.replace(Some(error.again()));
+            }
             drop(connecting);
             made?;
         }
     }
 
-    fn place(&self, cluster: &Cluster) -> Option<StreamLease> {
+    fn place(&self, pool: &Pool, cluster: &Cluster) -> Option<StreamLease> {
         let mut open = self.open.borrow_mut();
         let spent = |shared: &Shared| {
             let max = cluster.max_requests_per_connection;
-            max.is_some_and(|max| shared.carried.get() >= max)
+            let spent = max.is_some_and(|max| shared.carried.get() >= max);
+            if spent {
+                pool.stats.upstream_cx_max_requests.inc();
+            }
+            spent
         };
         open.retain(|shared| !shared.closed.get() && !spent(shared));
         let free =
@@ -107,6 +153,7 @@ impl Multiplex {
         let handshake = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(MAX_HEAD)
             .enable_push(false)
             .handshake::<_, Bytes>(io);
         let timeout = local.cluster.connect_timeout;
@@ -117,23 +164,53 @@ impl Multiplex {
         let closed = Rc::new(Cell::new(false));
         let address = dialled.local;
         let (over, changed) = (Rc::clone(&closed), Rc::clone(&self.changed));
+        let streams = Rc::new(Cell::new(0));
+        let busy = Rc::clone(&streams);
         let task = tokio::task::spawn_local(async move {
-            let _dialled = dialled;
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "an HTTP/2 connection to an endpoint ended");
+            match connection.await {
+                // By a GOAWAY, after its streams: we end connections by ending this task.
+                Ok(()) => dialled.pool().stats.upstream_cx_close_notify.inc(),
+                Err(error) => {
+                    tracing::debug!(%error, "an HTTP/2 connection to an endpoint ended");
+                    if error.is_go_away() && error.is_remote() {
+                        dialled.pool().stats.upstream_cx_close_notify.inc();
+                    }
+                }
             }
+            dialled.closed_by_endpoint();
+            if busy.get() > 0 {
+                dialled.closes_busy();
+            }
+            drop(dialled);
             over.set(true);
             changed.notify_waiters();
         });
         self.open.borrow_mut().push(Rc::new(Shared {
             send,
             local: address,
-            streams: Cell::new(0),
+            streams,
             carried: Cell::new(0),
+            looked: Cell::new((0, Instant::now())),
             closed,
             task: task.abort_handle(),
         }));
         Ok(())
+    }
+
+    /// Closes connections without a stream that have been so for longer than `timeout`; tells how many.
+    pub fn sweep(&self, now: Instant, timeout: Option<Duration>) -> u64 {
+        let mut expired = 0;
+        self.open.borrow_mut().retain(|shared| {
+            let (carried, since) = shared.looked.get();
+            if shared.streams.get() > 0 || shared.carried.get() != carried {
+                shared.looked.set((shared.carried.get(), now));
+                return true;
+            }
+            let idle = timeout.is_some_and(|timeout| now - since >= timeout);
+            expired += u64::from(idle);
+            !idle
+        });
+        expired
     }
 
     /// Forgets all connections; each closes when its last stream is over.
@@ -143,19 +220,23 @@ impl Multiplex {
 }
 
 /// Says that a connection is being made, until dropped.
-struct Connecting<'a>(&'a Multiplex);
+struct Connecting<'a> {
+    multiplex: &'a Multiplex,
+    attempt: Rc<Attempt>,
+}
 
 impl<'a> Connecting<'a> {
     fn new(multiplex: &'a Multiplex) -> Self {
-        multiplex.connecting.set(true);
-        Self(multiplex)
+        let attempt = Rc::<Attempt>::default();
+        multiplex.connecting.replace(Some(Rc::clone(&attempt)));
+        Self { multiplex, attempt }
     }
 }
 
 impl Drop for Connecting<'_> {
     fn drop(&mut self) {
-        self.0.connecting.set(false);
-        self.0.changed.notify_waiters();
+        self.multiplex.connecting.take();
+        self.multiplex.changed.notify_waiters();
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::cluster::{Cluster, Endpoint};
+use super::dialled::{Carries, Dialled, Pending};
 use super::local::LocalCluster;
 use super::multiplex::Multiplex;
 use crate::buffer::BufferPool;
@@ -36,6 +37,20 @@ pub enum ConnectError {
     /// It was refused or failed (`UF`).
     #[error(transparent)]
     Failed(#[from] io::Error),
+}
+
+impl ConnectError {
+    /// The same, for another request that waited for the same attempt.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            Self::Overflow => Self::Overflow,
+            Self::Timeout => Self::Timeout,
+            Self::Failed(error) => Self::Failed(match error.raw_os_error() {
+                Some(code) => io::Error::from_raw_os_error(code),
+                None => io::Error::new(error.kind(), error.to_string()),
+            }),
+        }
+    }
 }
 
 /// One of something limited is in use; given back when dropped.
@@ -80,31 +95,6 @@ impl Drop for Permit {
     }
 }
 
-/// A connection that was established, as it counts; dropped when it closes.
-#[derive(Debug)]
-pub struct Dialled {
-    /// The endpoint's address.
-    pub remote: SocketAddr,
-    /// Our address.
-    pub local: Option<SocketAddr>,
-    opened: Instant,
-    pool: Rc<Pool>,
-    _permit: Permit,
-}
-
-impl Drop for Dialled {
-    fn drop(&mut self) {
-        let stats = &self.pool.stats;
-        stats.upstream_cx_destroy.inc();
-        stats.upstream_cx_active.dec();
-        stats.upstream_cx_length_ms.record(self.opened.elapsed().as_millis() as u64);
-        self.pool.endpoint_stats.cx_active.dec();
-        self.pool.open.set(self.pool.open.get() - 1);
-        // Whoever waits for one may open another in its place.
-        self.pool.returned.notify_one();
-    }
-}
-
 /// An HTTP/1 connection of a pool.
 #[derive(Debug)]
 struct Open {
@@ -118,7 +108,7 @@ impl Open {
     /// Adds the bytes that moved to the counts.
     fn count(&mut self) {
         let (received, sent) = self.conn.take_counts();
-        let stats = &self.dialled.pool.stats;
+        let stats = &self.dialled.pool().stats;
         stats.upstream_cx_rx_bytes_total.add(received);
         stats.upstream_cx_tx_bytes_total.add(sent);
     }
@@ -127,7 +117,7 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.count();
-        self.dialled.pool.stats.upstream_rq_per_cx.record(u64::from(self.requests));
+        self.dialled.pool().stats.upstream_rq_per_cx.record(u64::from(self.requests));
     }
 }
 
@@ -138,7 +128,7 @@ pub struct Pool {
     pub endpoint: Arc<Endpoint>,
     /// Its counts, of this worker.
     pub endpoint_stats: Stats<EndpointStats>,
-    stats: Stats<ClusterStats>,
+    pub(super) stats: Stats<ClusterStats>,
     buffers: Rc<BufferPool>,
     /// Connections that carry many requests at a time.
     pub multiplex: Multiplex,
@@ -147,8 +137,8 @@ pub struct Pool {
         reason = "a connection moves between here and its lease as one pointer"
     )]
     idle: RefCell<Vec<Box<Open>>>,
-    open: Cell<u32>,
-    returned: Notify,
+    pub(super) open: Cell<u32>,
+    pub(super) returned: Notify,
     /// Whether the endpoint is gone: connections that come back are closed.
     closed: Cell<bool>,
 }
@@ -184,14 +174,27 @@ impl Pool {
         if let Some(lease) = self.reuse() {
             return Ok(lease);
         }
-        let cluster = &local.cluster;
-        let Some(_pending) = Permit::pending(cluster) else {
-            self.stats.upstream_rq_pending_overflow.inc();
-            return Err(ConnectError::Overflow);
-        };
-        self.stats.upstream_rq_pending_total.inc();
-        self.stats.upstream_rq_pending_active.inc();
-        let _active = Gauge(&self.stats);
+        let pending = self.wait(&local.cluster)?;
+        let leased = self.reuse_or_connect(&local.cluster).await;
+        pending.end(&leased);
+        leased
+    }
+
+    /// Takes a place among the requests that wait for a connection.
+    pub(super) fn wait(self: &Rc<Self>, cluster: &Arc<Cluster>) -> Result<Pending, ConnectError> {
+        match Permit::pending(cluster) {
+            Some(permit) => Ok(Pending::new(self, permit)),
+            None => {
+                self.stats.upstream_rq_pending_overflow.inc();
+                Err(ConnectError::Overflow)
+            }
+        }
+    }
+
+    async fn reuse_or_connect(
+        self: &Rc<Self>,
+        cluster: &Arc<Cluster>,
+    ) -> Result<Lease, ConnectError> {
         loop {
             if let Some(permit) = Permit::connection(cluster, self.open.get() == 0) {
                 return self.connect(cluster, permit).await;
@@ -219,7 +222,7 @@ impl Pool {
             if open.conn.is_reusable() {
                 return Some(Lease { local: open.dialled.local, open: Some(open), reused: true });
             }
-            self.stats.upstream_cx_destroy_remote.inc();
+            open.dialled.closed_by_endpoint();
         }
     }
 
@@ -235,7 +238,12 @@ impl Pool {
             self.stats.upstream_cx_overflow.inc();
             return Err(ConnectError::Overflow);
         };
-        self.dial(&local.cluster, permit).await
+        let dialled = self.dial(&local.cluster, Carries::Tcp, permit).await?;
+        // What the connection carries counts as one request.
+        self.stats.upstream_rq_pending_total.inc();
+        self.stats.upstream_rq_total.inc();
+        self.endpoint_stats.rq_total.inc();
+        Ok(dialled)
     }
 
     /// A connection for HTTP/2, counted but not pooled here.
@@ -250,9 +258,7 @@ impl Pool {
             self.stats.upstream_cx_overflow.inc();
             return Err(ConnectError::Overflow);
         };
-        let dialled = self.dial(&local.cluster, permit).await?;
-        self.stats.upstream_cx_http2_total.inc();
-        Ok(dialled)
+        self.dial(&local.cluster, Carries::Http2, permit).await
     }
 
     async fn connect(
@@ -260,32 +266,33 @@ impl Pool {
         cluster: &Arc<Cluster>,
         permit: Permit,
     ) -> Result<Lease, ConnectError> {
-        let (dialled, io) = self.dial(cluster, permit).await?;
-        self.stats.upstream_cx_http1_total.inc();
+        let (dialled, io) = self.dial(cluster, Carries::Http1, permit).await?;
         let local = dialled.local;
         let conn = Conn::new(io, None, Rc::clone(&self.buffers));
-        let open = Open { conn, requests: 0, idle_since: dialled.opened, dialled };
+        let open = Open { conn, requests: 0, idle_since: dialled.opened(), dialled };
         Ok(Lease { open: Some(Box::new(open)), reused: false, local })
     }
 
     async fn dial(
         self: &Rc<Self>,
         cluster: &Arc<Cluster>,
+        carries: Carries,
         permit: Permit,
     ) -> Result<(Dialled, TcpStream), ConnectError> {
         let started = Instant::now();
-        let stats = &self.stats;
+        let mut dialled = Dialled::attempt(self, carries, permit);
         let dial = TcpStream::connect(self.endpoint.address);
         let io = match tokio::time::timeout(cluster.connect_timeout, dial).await {
             Ok(Ok(io)) => io,
             Ok(Err(error)) => {
-                stats.upstream_cx_connect_fail.inc();
+                dialled.closed_by_endpoint();
+                self.stats.upstream_cx_connect_fail.inc();
                 self.endpoint_stats.cx_connect_fail.inc();
                 return Err(error.into());
             }
             Err(_) => {
-                stats.upstream_cx_connect_timeout.inc();
-                stats.upstream_cx_connect_fail.inc();
+                self.stats.upstream_cx_connect_timeout.inc();
+                self.stats.upstream_cx_connect_fail.inc();
                 self.endpoint_stats.cx_connect_fail.inc();
                 return Err(ConnectError::Timeout);
             }
@@ -294,31 +301,24 @@ impl Pool {
         if let Some(keepalive) = &cluster.keepalive {
             keepalive.apply(&io)?;
         }
-        let opened = Instant::now();
-        stats.upstream_cx_total.inc();
-        stats.upstream_cx_active.inc();
-        stats.upstream_cx_connect_ms.record((opened - started).as_millis() as u64);
-        self.endpoint_stats.cx_total.inc();
-        self.endpoint_stats.cx_active.inc();
-        self.open.set(self.open.get() + 1);
-        let dialled = Dialled {
-            remote: self.endpoint.address,
-            local: io.local_addr().ok(),
-            opened,
-            pool: Rc::clone(self),
-            _permit: permit,
-        };
+        dialled.established(&io, started);
         Ok((dialled, io))
     }
 
     /// Closes connections that have been idle for longer than `timeout`, or that the endpoint has closed.
     pub fn sweep(&self, now: Instant, timeout: Option<Duration>) {
+        self.stats.upstream_cx_idle_timeout.add(self.multiplex.sweep(now, timeout));
         self.idle.borrow_mut().retain(|open| {
             let expired = timeout.is_some_and(|timeout| now - open.idle_since >= timeout);
             if expired {
                 self.stats.upstream_cx_idle_timeout.inc();
+                return false;
             }
-            !expired && open.conn.is_reusable()
+            let reusable = open.conn.is_reusable();
+            if !reusable {
+                open.dialled.closed_by_endpoint();
+            }
+            reusable
         });
     }
 
@@ -336,15 +336,8 @@ impl Pool {
     }
 }
 
-struct Gauge<'a>(&'a ClusterStats);
-
-impl Drop for Gauge<'_> {
-    fn drop(&mut self) {
-        self.0.upstream_rq_pending_active.dec();
-    }
-}
-
-/// A connection for one request. It closes when dropped, unless it is given back.
+/// A connection for one request. It closes when dropped, in the middle of the request as it counts, unless
+/// it is given back.
 #[derive(Debug)]
 pub struct Lease {
     open: Option<Box<Open>>,
@@ -355,11 +348,34 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Counts a request that is sent on it; tells how many it has carried with this one.
-    pub fn count_request(&mut self) -> u32 {
-        let Some(open) = &mut self.open else { return 0 };
+    /// Counts a request that is sent on it; tells whether it is the last of `most`.
+    pub fn count_request(&mut self, most: Option<u32>) -> bool {
+        let Some(open) = &mut self.open else { return false };
         open.requests += 1;
-        open.requests
+        let last = most.is_some_and(|most| open.requests >= most);
+        if last {
+            open.dialled.pool().stats.upstream_cx_max_requests.inc();
+        }
+        last
+    }
+
+    /// Says that the endpoint closes the connection, not we.
+    pub fn closed_by_endpoint(&self) {
+        if let Some(open) = &self.open {
+            open.dialled.closed_by_endpoint();
+        }
+    }
+
+    /// Counts that the endpoint announced the end of the connection.
+    pub fn count_close_notify(&self) {
+        if let Some(open) = &self.open {
+            open.dialled.pool().stats.upstream_cx_close_notify.inc();
+        }
+    }
+
+    /// Closes the connection after a request that was carried to its end.
+    pub fn close(mut self) {
+        self.open = None;
     }
 
     /// Gives the connection back for the next request: both messages were read and written to their end.
@@ -367,7 +383,7 @@ impl Lease {
         let Some(mut open) = self.open.take() else {
             return;
         };
-        let pool = Rc::clone(&open.dialled.pool);
+        let pool = Rc::clone(open.dialled.pool());
         open.count();
         open.conn.release();
         if pool.closed.get() {
@@ -376,6 +392,14 @@ impl Lease {
         open.idle_since = Instant::now();
         pool.idle.borrow_mut().push(open);
         pool.returned.notify_one();
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(open) = &self.open {
+            open.dialled.closes_busy();
+        }
     }
 }
 

@@ -26,8 +26,10 @@ pub enum Command {
     Listen(Arc<Listener>, TcpListener),
     /// Serve another form of a listener that is open.
     Update(Arc<Listener>),
-    /// Stop accepting for the listener of this name.
+    /// Stop accepting for the listener of this name, whose connections close after what they are doing.
     Stop(Arc<str>),
+    /// Stop accepting for the listener of this name, whose connections go on.
+    Close(Arc<str>),
     /// Answer when everything before is done.
     Sync(oneshot::Sender<()>),
     /// Stop accepting, let connections finish, answer when all have.
@@ -110,6 +112,11 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
                 if let Some((local, task)) = open.remove(&name) {
                     task.abort();
                     local.retire();
+                }
+            }
+            Some(Command::Close(name)) => {
+                if let Some((_, task)) = open.get(&name) {
+                    task.abort();
                 }
             }
             Some(Command::Sync(done)) => {

@@ -12,14 +12,16 @@
 //! | `files.rs` | manifests → store |
 //! | `control/` | store → pilot → snapshot, and status back |
 //! | `portrait.rs`, `gateway.rs` | the running gateway → objects that show it |
+//! | `about.rs` | the running gateway → what admin tells of it |
 //! | `logs.rs` | access log → `kubectl logs` |
 //! | `greeting.rs` | all of it → the terminal |
 //!
 //! The API, DNS and admin share the control runtime, on the main thread; the control loop, the data plane's own
 //! control side, the files and the demo have a thread each, so that none of them delays another or a request.
 
+mod about;
 mod control;
-mod data_dir;
+pub mod data_dir;
 mod files;
 mod gateway;
 mod greeting;
@@ -29,6 +31,7 @@ mod ports;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -61,12 +64,22 @@ const HEALTH_PORT: u16 = 15021;
 /// It cannot start, or it was told to end before connections had finished.
 pub fn run(args: UpArgs) -> Outcome<()> {
     args.log_level.start();
-    let ground = Ground::prepare(&args)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("no runtime: {error}")))?;
-    runtime.block_on(serve(args, ground))
+    let data_dir = data_dir::prepare(args.data_dir.as_deref())?;
+    // Before any port: a second process over the same folder would find the first one's ports taken, and hear
+    // of them instead of it.
+    let store = Store::open(&data_dir, StoreOptions::default())
+        .map_err(|error| Failure::new(error.to_string()).or("--data-dir DIR"))?;
+    match Ground::prepare(&args, data_dir, store.clone()) {
+        Ok(ground) => runtime.block_on(serve(args, ground)),
+        Err(failure) => {
+            runtime.block_on(store.close());
+            Err(failure)
+        }
+    }
 }
 
 /// What has to be had before anything can start: each a reason to say so and stop.
@@ -80,15 +93,12 @@ struct Ground {
 }
 
 impl Ground {
-    fn prepare(args: &UpArgs) -> Outcome<Self> {
-        let data_dir = data_dir::prepare(args.data_dir.as_deref())?;
+    fn prepare(args: &UpArgs, data_dir: PathBuf, store: Store) -> Outcome<Self> {
         let ports = Ports::settle(args.gateway_listen, args.port_map.as_ref())?;
         let health = SocketAddr::new(args.gateway_listen, HEALTH_PORT);
         let health = listen::bind(args.health_listen.unwrap_or(health), "--health-listen")?;
         let admin = listen::bind(args.admin_listen, "--admin-listen")?;
         args.access_log.check()?;
-        let store = Store::open(&data_dir, StoreOptions::default())
-            .map_err(|error| Failure::new(error.to_string()).or("--data-dir DIR"))?;
         let demo = match args.demo {
             true => Some(start_demo(&data_dir)?),
             false => None,
@@ -112,14 +122,27 @@ async fn serve(args: UpArgs, ground: Ground) -> Outcome<()> {
 
     let snapshot = Snapshot::new();
     let (started, start) = oneshot::channel();
-    let mut data_plane = start_data_plane(&args, demo.as_ref(), &snapshot, start)?;
+    let workers = args.workers.unwrap_or_else(data_plane::cores);
+    let about = about::about(&facts, workers, addresses[0])
+        .map_err(|error| Failure::new(format!("the gateway cannot show itself: {error}")))?;
+    let dns = dns(&args, demo.as_ref());
+    let mut data_plane = start_data_plane(workers, dns, about, &snapshot, start)?;
     admin::serve(&data_plane.view, Some(admin), Some(health))?;
 
     let api = start_api(&args, &data_dir, &store, &data_plane, &facts.name()).await?;
-    files::follow(args.files.clone(), store.clone()).await?;
-    let portrait =
-        portrait::keep(store.clone(), snapshot.clone(), data_plane.ready.clone(), facts.clone());
-    tokio::spawn(portrait);
+    tokio::select! {
+        followed = files::follow(args.files.clone(), store.clone()) => followed?,
+        signal = signals.end() => {
+            tracing::info!("{signal}: ended before manifests were read");
+            api.shutdown().await;
+            store.close().await;
+            return Ok(());
+        }
+    }
+    let verdicts = snapshot.verdicts();
+    let ready = data_plane.ready.clone();
+    let view = Arc::clone(&data_plane.view);
+    tokio::spawn(portrait::keep(store.clone(), view, verdicts, ready, facts.clone()));
     let outgoing = Outgoing::default();
     tokio::spawn(outgoing.clone().write_to(store.clone()));
     let options = pilot_options(&args, &ports, &facts);
@@ -131,9 +154,11 @@ async fn serve(args: UpArgs, ground: Ground) -> Outcome<()> {
         api.shutdown().await;
         store.close().await;
     };
+    let view = Arc::clone(&data_plane.view);
     tokio::select! {
         outcome = lifecycle::serve(&mut data_plane, &mut signals, finish) => outcome,
         () = control.wait() => {
+            view.flush_logs().await;
             Err(Failure::new("the control loop has ended by itself: a defect of Tidegate")
                 .or("start it again; the log above may say why"))
         }
@@ -145,32 +170,34 @@ fn local(listener: &TcpListener) -> Outcome<SocketAddr> {
 }
 
 fn facts(args: &UpArgs, ports: &Ports, health_port: u16) -> Facts {
+    let started = Timestamp::now();
     Facts {
         labels: args.gateway_labels.0.clone(),
         address: ports.reachable(),
         health_port,
         ports: ports.iter().collect(),
         ready: false,
-        started: Timestamp::now(),
+        started,
+        turned: started,
     }
 }
 
-fn start_data_plane(
-    args: &UpArgs,
-    demo: Option<&Demo>,
-    snapshot: &Snapshot,
-    start: oneshot::Receiver<u64>,
-) -> Outcome<DataPlane> {
+fn dns(args: &UpArgs, demo: Option<&Demo>) -> DnsConfig {
     // What the command line says goes before what the demo says.
     let mut connect_to = args.connect_to.clone();
     connect_to.extend(demo.into_iter().flat_map(Demo::connect_to));
-    let dns = DnsConfig { servers: args.dns_server.clone(), connect_to, ..DnsConfig::default() };
-    let options = tidegate_proxy::Options {
-        workers: args.workers.unwrap_or_else(data_plane::cores),
-        dns,
-        logs: tidegate_proxy::accesslog::Options::default(),
-        about: About { version: env!("CARGO_PKG_VERSION").to_owned(), ..About::default() },
-    };
+    DnsConfig { servers: args.dns_server.clone(), connect_to, ..DnsConfig::default() }
+}
+
+fn start_data_plane(
+    workers: NonZeroUsize,
+    dns: DnsConfig,
+    about: About,
+    snapshot: &Snapshot,
+    start: oneshot::Receiver<u64>,
+) -> Outcome<DataPlane> {
+    let logs = tidegate_proxy::accesslog::Options::default();
+    let options = tidegate_proxy::Options { workers, dns, logs, about };
     DataPlane::start(options, tokio::runtime::Handle::current(), snapshot, start)
         .map_err(|error| Failure::new(format!("the data plane does not start: {error}")))
 }

@@ -137,6 +137,8 @@ impl State for Fake {
         }
     }
 
+    fn refresh_stats(&self) {}
+
     fn clusters(&self) -> Vec<Cluster> {
         let endpoint = |address: &str, hostname: &str| Endpoint {
             address: address.parse::<SocketAddr>().unwrap(),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_envoy::v3::core::TrafficDirection;
 use tidegate_envoy::v3::listener::{FilterChainMatch, Listener as ProtoListener};
 
 use crate::accesslog::Log;
@@ -27,6 +28,7 @@ pub(in crate::config) struct ListenerShell {
     pub inspect_timeout: Option<Duration>,
     pub continue_on_inspect_timeout: bool,
     pub buffer_limit: u32,
+    pub inbound: bool,
     pub log: Option<Arc<Log>>,
 }
 
@@ -57,6 +59,7 @@ pub(in crate::config) fn listener(
         )?,
         continue_on_inspect_timeout: proto.continue_on_listener_filters_timeout,
         buffer_limit: proto.per_connection_buffer_limit_bytes.unwrap_or(DEFAULT_BUFFER_LIMIT),
+        inbound: proto.traffic_direction() == TrafficDirection::Inbound,
         log: logs(&proto.access_log, links.logs())?,
     })
 }

@@ -13,6 +13,7 @@ impl<D: Downstream> Exchange<'_, D> {
     /// No connection to the endpoint.
     pub(super) async fn connect_failed(
         &mut self,
+        cluster: &LocalCluster,
         pool: &Pool,
         route: &Route,
         error: &ConnectError,
@@ -26,7 +27,9 @@ impl<D: Downstream> Exchange<'_, D> {
                 Reset::ConnectFailure
             }
         };
-        self.reply_on(route, LocalReply::upstream_reset(reset)).await
+        let reply = LocalReply::upstream_reset(reset);
+        charge(cluster, Some(pool), reply.status);
+        self.reply_on(route, reply).await
     }
 
     /// The client broke off, or broke the protocol, inside its request.
@@ -44,17 +47,20 @@ impl<D: Downstream> Exchange<'_, D> {
         }
     }
 
-    /// A time limit was reached.
+    /// A time limit was reached, `at` the endpoint that has the request.
     pub(super) async fn expired(
         &mut self,
         cluster: &LocalCluster,
+        at: Option<&Pool>,
         route: &Route,
         expired: Expired,
     ) -> Result<(), Broken> {
         let reply = match expired {
             Expired::Route => {
-                cluster.stats.upstream_rq_timeout.inc();
-                LocalReply::upstream_timeout()
+                count_timeout(cluster, at);
+                let reply = LocalReply::upstream_timeout();
+                charge(cluster, at, reply.status);
+                reply
             }
             Expired::Request => {
                 self.http.stats.downstream_rq_timeout.inc();
@@ -70,5 +76,22 @@ impl<D: Downstream> Exchange<'_, D> {
             }
         };
         self.reply_on(route, reply).await
+    }
+}
+
+/// Counts what a request came to at its cluster, and at the endpoint that was to answer it.
+pub(super) fn charge(cluster: &LocalCluster, endpoint: Option<&Pool>, status: u16) {
+    cluster.stats.upstream_rq.count(status);
+    if let Some(Pool { endpoint_stats, .. }) = endpoint {
+        let failed = status >= 500;
+        (if failed { &endpoint_stats.rq_error } else { &endpoint_stats.rq_success }).inc();
+    }
+}
+
+/// Counts that a route's time was over before the answer was.
+pub(super) fn count_timeout(cluster: &LocalCluster, endpoint: Option<&Pool>) {
+    cluster.stats.upstream_rq_timeout.inc();
+    if let Some(endpoint) = endpoint {
+        endpoint.endpoint_stats.rq_timeout.inc();
     }
 }

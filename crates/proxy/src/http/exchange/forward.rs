@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::failure::charge;
 use super::{Broken, Exchange};
 use crate::accesslog::{Field, Protocol, ResponseFlags};
 use crate::http::forwarding;
@@ -63,14 +64,18 @@ impl<D: Downstream> Exchange<'_, D> {
         self.rewrite(route, forward, target);
         let Some(_permit) = Permit::request(&cluster.cluster) else {
             cluster.stats.upstream_rq_pending_overflow.inc();
-            return self.reply_on(route, LocalReply::upstream_reset(Reset::Overflow)).await;
+            let reply = LocalReply::upstream_reset(Reset::Overflow);
+            charge(&cluster, None, reply.status);
+            return self.reply_on(route, reply).await;
         };
         cluster.cluster.use_when_ready().await;
         let mut fresh = false;
         loop {
             let Some(pool) = cluster.pick(|| worker.random.next()) else {
                 cluster.stats.upstream_cx_none_healthy.inc();
-                return self.reply_on(route, LocalReply::no_healthy_upstream()).await;
+                let reply = LocalReply::no_healthy_upstream();
+                charge(&cluster, None, reply.status);
+                return self.reply_on(route, reply).await;
             };
             let Some(upstream) = self.connect(&cluster, &pool, route, fresh).await? else {
                 return Ok(());
@@ -140,9 +145,9 @@ impl<D: Downstream> Exchange<'_, D> {
         };
         match event {
             Ok(Ok(upstream)) => return Ok(Some(upstream)),
-            Ok(Err(error)) => self.connect_failed(pool, route, &error).await?,
+            Ok(Err(error)) => self.connect_failed(cluster, pool, route, &error).await?,
             Err(None) => return Err(self.lose_client()),
-            Err(Some(expired)) => self.expired(cluster, route, expired).await?,
+            Err(Some(expired)) => self.expired(cluster, None, route, expired).await?,
         }
         Ok(None)
     }
@@ -164,22 +169,30 @@ impl<D: Downstream> Exchange<'_, D> {
             // Nothing asked for another protocol.
             Event::Head(carriage) if carriage.upgrade && !self.carriage.upgrade => {
                 cluster.stats.upstream_cx_protocol_error.inc();
-                self.reply_on(route, LocalReply::upstream_reset(Reset::Protocol)).await?;
+                upstream.given_up(&cluster.stats);
+                let reply = LocalReply::upstream_reset(Reset::Protocol);
+                charge(cluster, Some(pool), reply.status);
+                self.reply_on(route, reply).await?;
             }
             Event::Head(carriage) => {
                 let now = Instant::now();
                 let took = now - sent;
                 self.journal.head_received(now, took);
-                cluster.stats.upstream_rq_time.record(took.as_millis() as u64);
-                cluster.stats.upstream_rq.count(self.response.status);
+                charge(cluster, Some(pool), self.response.status);
+                if again && self.response.status < 500 {
+                    cluster.stats.upstream_rq_retry_success.inc();
+                }
                 self.respond(route, target, now, took, carriage);
-                self.relay(cluster, upstream).await?;
+                self.relay(cluster, pool, upstream).await?;
+                cluster.stats.upstream_rq_time.record(sent.elapsed().as_millis() as u64);
             }
             Event::UpstreamFailed(error) if !again && self.may_replay(&upstream, &error) => {
+                upstream.failed(&cluster.stats, &error);
                 cluster.stats.upstream_rq_retry.inc();
                 return Ok(Attempt::Stale);
             }
             Event::UpstreamFailed(error) => {
+                upstream.failed(&cluster.stats, &error);
                 let reset = match error {
                     RecvError::Bad(_) => {
                         cluster.stats.upstream_cx_protocol_error.inc();
@@ -192,21 +205,24 @@ impl<D: Downstream> Exchange<'_, D> {
                         cluster.stats.upstream_cx_protocol_error.inc();
                         Reset::Protocol
                     }
-                    _ => {
-                        cluster.stats.upstream_cx_destroy_remote_with_active_rq.inc();
-                        Reset::Termination
-                    }
+                    _ => Reset::Termination,
                 };
-                self.reply_on(route, LocalReply::upstream_reset(reset)).await?;
+                let reply = LocalReply::upstream_reset(reset);
+                charge(cluster, Some(pool), reply.status);
+                self.reply_on(route, reply).await?;
             }
             Event::ClientFailed(error) => {
+                upstream.given_up(&cluster.stats);
                 return self.client_failed(route, &error).await.map(|()| Attempt::Answered);
             }
             Event::ClientGone => {
-                cluster.stats.upstream_rq_cancelled.inc();
+                upstream.given_up(&cluster.stats);
                 return Err(self.lose_client());
             }
-            Event::Expired(expired) => self.expired(cluster, route, expired).await?,
+            Event::Expired(expired) => {
+                upstream.given_up(&cluster.stats);
+                self.expired(cluster, Some(pool), route, expired).await?;
+            }
         }
         Ok(Attempt::Answered)
     }

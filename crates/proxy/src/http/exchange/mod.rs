@@ -42,6 +42,10 @@ pub enum End {
     Close,
     /// Break off: the answer is not complete, and the client must be able to tell.
     Abort,
+    /// Nothing: the client has broken off.
+    Lost,
+    /// Nothing: the client has closed between requests.
+    Gone,
 }
 
 /// Memory that heads may keep between requests, bytes.
@@ -81,8 +85,13 @@ pub struct Turn<'a> {
     pub close: bool,
 }
 
-/// The client can no longer be answered, or not to the end.
-struct Broken;
+/// Why the client is not answered to the end.
+enum Broken {
+    /// There is no more to send, and the client must be able to tell.
+    Cut,
+    /// The client has gone.
+    Lost,
+}
 
 /// One request and its answer.
 pub struct Exchange<'a, D> {
@@ -134,7 +143,14 @@ impl<'a, D: Downstream> Exchange<'a, D> {
     pub async fn serve(mut self) -> End {
         let answered = self.answer().await;
         let end = match answered {
-            Err(Broken) => End::Abort,
+            Err(Broken::Cut) => {
+                self.http.stats.downstream_rq_tx_reset.inc();
+                End::Abort
+            }
+            Err(Broken::Lost) => {
+                self.http.stats.downstream_rq_rx_reset.inc();
+                End::Lost
+            }
             Ok(()) if self.close => End::Close,
             Ok(()) => End::Reusable,
         };
@@ -144,15 +160,17 @@ impl<'a, D: Downstream> Exchange<'a, D> {
 
     /// Answers a request that could not be read.
     pub async fn refuse(mut self, reply: LocalReply) -> End {
+        self.http.stats.downstream_rq_response_before_rq_complete.inc();
         let sent = self.reply(reply).await;
         self.journal.finish(self.http, self.request, self.response);
-        if sent.is_ok() { End::Close } else { End::Abort }
+        if sent.is_ok() { End::Close } else { End::Lost }
     }
 
     async fn answer(&mut self) -> Result<(), Broken> {
         if let Err(reply) = self.prepare() {
             return self.reply(reply).await;
         }
+        self.http.stats.rq_total.inc();
         let table = self.http.routes();
         let random = self.http.worker.random.next();
         match table.decide(self.request, random) {
@@ -183,7 +201,13 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             return Err(LocalReply::upgrade_required());
         }
         path::strip_port(self.request, manager, self.client.local.port());
-        path::normalize(self.request, (&**manager).into())?;
+        path::normalize(self.request, (&**manager).into()).inspect_err(|reply| {
+            let stats = &self.http.stats;
+            match reply.location {
+                Some(_) => stats.downstream_rq_redirected_with_normalized_path.inc(),
+                None => stats.downstream_rq_failed_path_normalization.inc(),
+            }
+        })?;
         let worker = &self.http.worker;
         let peer = self.client.peer;
         let client =
@@ -195,7 +219,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
     // --- answers of our own ---
 
     async fn redirect(&mut self, route: &Route, redirect: &Redirect) -> Result<(), Broken> {
-        self.http.stats.rq_redirect.inc();
+        self.http.stats.rq_direct_response.inc();
         let location = redirect.location(self.request);
         let reply = LocalReply::new(redirect.status, "", ResponseFlags::NONE, "direct_response");
         self.reply_on(route, LocalReply { location: Some(location), ..reply }).await
@@ -272,6 +296,9 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         forwarding::response(self.response, manager, id, &date);
         self.say_length(body);
         self.close |= self.http.is_retired();
+        if !self.down.received_all() {
+            self.http.stats.downstream_rq_response_before_rq_complete.inc();
+        }
         let body = body && !self.request.is_method("HEAD");
         self.close = self.down.start_response(self.response, body, self.close);
         self.journal.responded(self.response.status, now);
@@ -295,7 +322,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
     fn lose_client(&mut self) -> Broken {
         let flag = ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION;
         self.journal.flag(flag, "downstream_remote_disconnect");
-        Broken
+        Broken::Lost
     }
 
     /// What header values may refer to.

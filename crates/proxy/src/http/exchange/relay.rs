@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
+use super::failure::count_timeout;
 use super::{Broken, Exchange};
 use crate::accesslog::ResponseFlags;
 use crate::http::limits::Expired;
@@ -10,18 +11,22 @@ use crate::http::stream::{Downstream, RecvError, Stream};
 use crate::http::transfer::{Transfer, TransferError};
 use crate::http::upstream::Upstream;
 use crate::upstream::LocalCluster;
+use crate::upstream::pool::Pool;
 
 impl<D: Downstream> Exchange<'_, D> {
     /// Moves the answer, and what is left of the request, until both are over.
     pub(super) async fn relay(
         &mut self,
         cluster: &LocalCluster,
+        pool: &Pool,
         mut upstream: Upstream,
     ) -> Result<(), Broken> {
         let tunnel = self.response.status == 101;
         if tunnel {
             upstream.become_tunnel();
         }
+        let http = self.http;
+        let _upgraded = tunnel.then(|| http.stats.downstream_cx_upgrades_active.hold());
         let over = poll_fn(|cx| self.poll_relay(cx, &mut upstream, tunnel)).await;
         match over {
             Over::Complete => {
@@ -31,6 +36,7 @@ impl<D: Downstream> Exchange<'_, D> {
                 return Ok(());
             }
             Over::UpstreamFailed(error) => {
+                upstream.failed(&cluster.stats, &error);
                 let (flags, details) = match error {
                     RecvError::Bad(_) => (
                         ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
@@ -45,16 +51,21 @@ impl<D: Downstream> Exchange<'_, D> {
                 self.journal.flag(flags, details);
             }
             Over::ClientFailed(error) => {
+                upstream.given_up(&cluster.stats);
                 let flags = match error {
                     RecvError::Bad(_) => ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR,
                     _ => ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION,
                 };
                 self.journal.flag(flags, "downstream_remote_disconnect");
+                if !matches!(error, RecvError::Bad(_)) {
+                    return Err(Broken::Lost);
+                }
             }
             Over::Expired(expired) => {
+                upstream.given_up(&cluster.stats);
                 let (flags, details) = match expired {
                     Expired::Route => {
-                        cluster.stats.upstream_rq_timeout.inc();
+                        count_timeout(cluster, Some(pool));
                         (ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, "response_timeout")
                     }
                     Expired::Request => (ResponseFlags::NONE, "request_overall_timeout"),
@@ -70,7 +81,7 @@ impl<D: Downstream> Exchange<'_, D> {
                 self.journal.flag(flags, details);
             }
         }
-        Err(Broken)
+        Err(Broken::Cut)
     }
 
     fn poll_relay(

@@ -14,6 +14,7 @@ use super::super::exchange::{self, End, Exchange, Scratch};
 use super::super::head::{Headers, ResponseHead, Version};
 use super::super::known::Known;
 use super::super::local::LocalReply;
+use super::super::open::Open;
 use super::super::stream::{Downstream, Recv, RecvError, Stream};
 use super::Conn;
 use super::conn::HeadLimits;
@@ -30,8 +31,8 @@ pub async fn serve(
     io: TcpStream,
     first: Option<Buffer>,
     place: Registration,
+    open: Open,
 ) {
-    let _count = Count::new(&http);
     let mut conn = Conn::new(io, first, Rc::clone(&http.worker.buffers));
     let mut deadline = Deadline::default();
     let opened = Instant::now();
@@ -40,6 +41,7 @@ pub async fn serve(
         match idle(&http, &mut conn, &mut deadline, &place, opened, served).await {
             Next::Request => {}
             Next::Close => break End::Close,
+            Next::Gone => break End::Gone,
         }
         // Boxed, so that an idle connection does not carry the size of a request.
         let mut scratch = http.worker.scratch();
@@ -54,9 +56,19 @@ pub async fn serve(
         }
         conn.release();
     };
+    match end {
+        End::Gone => open.closed_by_client(),
+        End::Lost => {
+            open.closed_by_client();
+            open.closes_busy();
+        }
+        End::Reusable | End::Close | End::Abort => {}
+    }
     if end == End::Close && served > 0 {
-        linger(&mut conn, http.manager.delayed_close_timeout).await;
-    } else if end == End::Abort {
+        if !linger(&mut conn, http.manager.delayed_close_timeout).await {
+            http.stats.downstream_cx_delayed_close_timeout.inc();
+        }
+    } else if matches!(end, End::Abort | End::Lost) {
         // The client must not take a cut answer for a whole one: a reset says so whatever the framing.
         let _ = socket2::SockRef::from(conn.io()).set_linger(Some(Duration::ZERO));
     }
@@ -65,6 +77,8 @@ pub async fn serve(
 enum Next {
     Request,
     Close,
+    /// The client has closed.
+    Gone,
 }
 
 /// Waits, without a buffer, until a request begins.
@@ -88,10 +102,14 @@ async fn idle(
     place.set_idle(true);
     let next = poll_fn(|cx| {
         if let Poll::Ready(readable) = conn.poll_readable(cx) {
-            return Poll::Ready(if readable.is_ok() { Next::Request } else { Next::Close });
+            return Poll::Ready(if readable.is_ok() { Next::Request } else { Next::Gone });
         }
         deadline.poll(cx).map(|()| {
-            http.stats.downstream_cx_idle_timeout.inc();
+            if life_end.is_some_and(|end| Instant::now() >= end) {
+                http.stats.downstream_cx_max_duration_reached.inc();
+            } else {
+                http.stats.downstream_cx_idle_timeout.inc();
+            }
             Next::Close
         })
     })
@@ -128,6 +146,11 @@ impl Turn<'_> {
         let enough = manager.max_requests_per_connection.is_some_and(|max| *served + 1 >= max);
         let old = manager.max_connection_duration.is_some_and(|max| opened.elapsed() >= max);
         *served += 1;
+        if enough {
+            http.stats.downstream_cx_max_requests_reached.inc();
+        } else if old {
+            http.stats.downstream_cx_max_duration_reached.inc();
+        }
         let (carriage, refused) = match read {
             Some(Ok(carriage)) => (carriage, None),
             Some(Err(RecvError::Bad(reason))) => {
@@ -144,9 +167,9 @@ impl Turn<'_> {
                     )),
                 )
             }
-            Some(Err(RecvError::Closed)) => return End::Close,
+            Some(Err(RecvError::Closed)) => return End::Gone,
             Some(Err(RecvError::Truncated | RecvError::Refused | RecvError::Io(_))) => {
-                return End::Abort;
+                return End::Lost;
             }
         };
         let mut down = Client1::new(conn, scratch.request.version, &carriage);
@@ -166,7 +189,9 @@ const UNREADABLE: Carriage =
 /// Lets the client read the answer before the connection goes: the sending side is closed, and what
 /// still comes is read and dropped for a while. Closing at once would reset the connection and could take
 /// the answer with it (RFC 9112 section 9.6).
-async fn linger(conn: &mut Conn, time: Duration) {
+///
+/// Tells whether the client closed in time.
+async fn linger(conn: &mut Conn, time: Duration) -> bool {
     let drained = async {
         poll_fn(|cx| conn.poll_shutdown(cx)).await?;
         while poll_fn(|cx| conn.poll_fill(cx)).await? > 0 {
@@ -175,30 +200,7 @@ async fn linger(conn: &mut Conn, time: Duration) {
         io::Result::Ok(())
     };
     // Whatever comes of it, the connection is closed then.
-    let _ = tokio::time::timeout(time, drained).await;
-}
-
-/// Counts the connection while it is open.
-struct Count<'a>(&'a HttpChain);
-
-impl<'a> Count<'a> {
-    fn new(http: &'a HttpChain) -> Self {
-        let stats = &http.stats;
-        stats.downstream_cx_total.inc();
-        stats.downstream_cx_http1_total.inc();
-        stats.downstream_cx_active.inc();
-        stats.downstream_cx_http1_active.inc();
-        Self(http)
-    }
-}
-
-impl Drop for Count<'_> {
-    fn drop(&mut self) {
-        let stats = &self.0.stats;
-        stats.downstream_cx_destroy.inc();
-        stats.downstream_cx_active.dec();
-        stats.downstream_cx_http1_active.dec();
-    }
+    tokio::time::timeout(time, drained).await.is_ok()
 }
 
 /// One exchange on a client's connection.

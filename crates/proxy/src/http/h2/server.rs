@@ -24,6 +24,7 @@ use crate::http::exchange::{End, Exchange, Turn};
 use crate::http::h1::parse::Carriage;
 use crate::http::head::{Headers, ResponseHead, Version};
 use crate::http::known::Known;
+use crate::http::open::Open;
 use crate::http::stream::{Downstream, Recv, RecvError, Stream};
 use crate::timer::Deadline;
 use crate::worker::Registration;
@@ -38,8 +39,8 @@ pub async fn serve(
     io: TcpStream,
     first: Option<Buffer>,
     place: Registration,
+    open: Open,
 ) {
-    let _count = Count::new(&http);
     let manager = &http.manager;
     let handshake = h2::server::Builder::new()
         .max_concurrent_streams(manager.h2.max_concurrent_streams)
@@ -66,11 +67,25 @@ pub async fn serve(
                 if !error.is_io() {
                     http.stats.downstream_cx_protocol_error.inc();
                 }
-                return;
+                if error.is_io() || error.is_remote() {
+                    open.closed_by_client();
+                }
+                break;
             }
-            None => return,
+            None => {
+                if !clock.told {
+                    open.closed_by_client();
+                }
+                break;
+            }
         }
     }
+    if !streams.is_empty() {
+        open.closes_busy();
+    }
+    // Streams see that the connection is gone and end by themselves: they are counted and logged.
+    drop(connection);
+    while streams.join_next().await.is_some() {}
 }
 
 type Accepted = Option<Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>>;
@@ -105,6 +120,7 @@ impl<'a> Clock<'a> {
             if !self.told && self.is_over(streams.is_empty()) {
                 connection.graceful_shutdown();
                 self.told = true;
+                self.count();
             }
             if let Poll::Ready(accepted) = connection.poll_accept(cx) {
                 self.last_busy = Instant::now();
@@ -116,14 +132,32 @@ impl<'a> Clock<'a> {
     }
 
     fn is_over(&self, idle: bool) -> bool {
-        let manager = &self.http.manager;
-        let passed = |since: Instant, limit: Option<Duration>| {
-            limit.is_some_and(|limit| since.elapsed() >= limit)
-        };
         self.http.is_retired()
-            || manager.max_requests_per_connection.is_some_and(|max| self.served >= max)
-            || passed(self.opened, manager.max_connection_duration)
-            || (idle && passed(self.last_busy, manager.idle_timeout))
+            || self.has_served_enough()
+            || self.is_old()
+            || (idle && passed(self.last_busy, self.http.manager.idle_timeout))
+    }
+
+    fn has_served_enough(&self) -> bool {
+        self.http.manager.max_requests_per_connection.is_some_and(|max| self.served >= max)
+    }
+
+    fn is_old(&self) -> bool {
+        passed(self.opened, self.http.manager.max_connection_duration)
+    }
+
+    /// Counts why the connection is over.
+    fn count(&self) {
+        let stats = &self.http.stats;
+        if self.http.is_retired() {
+            // Counted when it closes.
+        } else if self.has_served_enough() {
+            stats.downstream_cx_max_requests_reached.inc();
+        } else if self.is_old() {
+            stats.downstream_cx_max_duration_reached.inc();
+        } else {
+            stats.downstream_cx_idle_timeout.inc();
+        }
     }
 
     fn next_look(&self, idle: bool) -> Instant {
@@ -137,6 +171,10 @@ impl<'a> Clock<'a> {
         let life_end = manager.max_connection_duration.map(|limit| self.opened + limit);
         [idle_end, life_end].into_iter().flatten().filter(|at| *at > now).min().unwrap_or(far)
     }
+}
+
+fn passed(since: Instant, limit: Option<Duration>) -> bool {
+    limit.is_some_and(|limit| since.elapsed() >= limit)
 }
 
 /// Serves one stream.
@@ -164,7 +202,7 @@ async fn stream(
     let turn =
         Turn { http: &http, client: &client, deadline: &mut deadline, started, close: false };
     let exchange = Exchange::new(turn, &mut down, &mut scratch, carriage);
-    if exchange.serve().await == End::Abort {
+    if matches!(exchange.serve().await, End::Abort | End::Lost) {
         down.reset(Reason::INTERNAL_ERROR);
     }
     http.worker.give_scratch(scratch);
@@ -320,28 +358,5 @@ impl AsyncWrite for Prefixed {
 
     fn is_write_vectored(&self) -> bool {
         true
-    }
-}
-
-/// Counts the connection while it is open.
-struct Count<'a>(&'a HttpChain);
-
-impl<'a> Count<'a> {
-    fn new(http: &'a HttpChain) -> Self {
-        let stats = &http.stats;
-        stats.downstream_cx_total.inc();
-        stats.downstream_cx_http2_total.inc();
-        stats.downstream_cx_active.inc();
-        stats.downstream_cx_http2_active.inc();
-        Self(http)
-    }
-}
-
-impl Drop for Count<'_> {
-    fn drop(&mut self) {
-        let stats = &self.0.stats;
-        stats.downstream_cx_destroy.inc();
-        stats.downstream_cx_active.dec();
-        stats.downstream_cx_http2_active.dec();
     }
 }

@@ -72,11 +72,11 @@ enum Part {
 
 impl Prometheus {
     pub(super) fn new(mut units: Vec<Unit>, filter: Filter) -> Self {
-        // Stable: units of one stem stay sorted by name.
-        units.sort_by_key(|unit| unit.stem);
+        // Stable: units with the same metrics stay sorted by name.
+        units.sort_by_key(Unit::sort);
         let mut families = Vec::new();
         let mut start = 0;
-        for same in units.chunk_by(|a, b| a.stem == b.stem) {
+        for same in units.chunk_by(|a, b| a.sort() == b.sort()) {
             let range = start..start + same.len();
             start = range.end;
             for (index, metric) in same[0].totals.names() {

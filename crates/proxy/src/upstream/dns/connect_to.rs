@@ -7,6 +7,11 @@ use thiserror::Error;
 /// A rule `HOST:PORT:ADDR:PORT`: connections to the first two go to the last two. An empty HOST or
 /// first PORT means any, an empty ADDR or last PORT leaves that part as it is. IPv6 addresses stand
 /// in brackets.
+///
+/// A rule is about names and addresses that a cluster is to resolve: the endpoints of STRICT_DNS and
+/// LOGICAL_DNS clusters. Those of STATIC and EDS clusters are addresses already (a name there is
+/// refused, and `hostname` is a label, never dialled); they are connected to as they stand, so that no rule
+/// for any host catches them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectTo {
     host: Option<String>,

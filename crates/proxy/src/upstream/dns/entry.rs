@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::lookup::{Answer, Family, Lookup, LookupError, resolve};
 use super::schedule::{Pace, WatchOptions};
-use super::{Key, NameStatus, Resolution};
+use super::{Key, Lookups, NameStatus, Resolution};
 
 /// A name that is watched.
 pub(super) struct Entry {
@@ -247,6 +247,11 @@ impl Snapshot {
 
     pub(super) fn error(&self) -> Option<LookupError> {
         self.error.clone()
+    }
+
+    /// The lookups that have ended.
+    pub(super) fn lookups(&self) -> Lookups {
+        Lookups { attempts: self.attempts, answered: self.successes + self.empty }
     }
 
     /// What a watch with these options sees.

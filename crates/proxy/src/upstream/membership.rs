@@ -1,0 +1,107 @@
+//! What the control side counts of one cluster: its endpoints, and how they are found.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::cluster::{Cluster, EndpointSet};
+use super::dns::Lookups;
+use crate::stats::{MembershipStats, Stats};
+
+/// The counts of one cluster. They are behind a lock, as each of its names has a task of its own; no request
+/// comes here.
+#[derive(Debug)]
+pub struct Membership(Mutex<Stats<MembershipStats>>);
+
+impl Membership {
+    /// Counts in `stats`, which nobody else writes.
+    #[must_use]
+    pub fn new(stats: Stats<MembershipStats>) -> Self {
+        Self(Mutex::new(stats))
+    }
+
+    /// Counts which endpoints there are in place of those before.
+    pub fn replaced(&self, before: &EndpointSet, now: &EndpointSet) {
+        let stats = self.stats();
+        if differ(before, now) {
+            stats.membership_change.inc();
+        }
+        let count = now.endpoints.len() as u64;
+        stats.membership_total.set(count);
+        // Nobody checks their health: an endpoint that is there is healthy.
+        stats.membership_healthy.set(count);
+    }
+
+    /// Counts lookups of the cluster's names, and whether they led to other endpoints.
+    pub fn looked_up(&self, lookups: Lookups, changed: bool) {
+        let stats = self.stats();
+        stats.update_attempt.add(lookups.attempts);
+        stats.update_success.add(lookups.answered);
+        stats.update_failure.add(lookups.attempts.saturating_sub(lookups.answered));
+        if !changed {
+            stats.update_no_rebuild.add(lookups.answered);
+        }
+    }
+
+    /// Brings up to date what is only looked at when somebody asks.
+    pub fn refresh(&self, cluster: &Cluster) {
+        let stats = self.stats();
+        let (usage, limits) = (&cluster.usage, &cluster.limits);
+        let reached = |used: &AtomicU32, limit| u64::from(used.load(Ordering::Relaxed) >= limit);
+        stats.cx_open.set(reached(&usage.connections, limits.connections));
+        stats.rq_open.set(reached(&usage.requests, limits.requests));
+        stats.rq_pending_open.set(reached(&usage.pending_requests, limits.pending_requests));
+        stats.warming_state.set(u64::from(!cluster.endpoints.load().ready));
+    }
+
+    fn stats(&self) -> MutexGuard<'_, Stats<MembershipStats>> {
+        // Counts stay usable whoever panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn differ(before: &EndpointSet, now: &EndpointSet) -> bool {
+    let addresses = |set: &EndpointSet| -> HashSet<_> {
+        set.endpoints.iter().map(|endpoint| endpoint.address).collect()
+    };
+    addresses(before) != addresses(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::stats::Registry;
+    use crate::upstream::Endpoint;
+
+    fn set(ports: &[u16]) -> EndpointSet {
+        let endpoint = |port: &u16| Endpoint::new(([127, 0, 0, 1], *port).into(), None, 1);
+        EndpointSet::new(ports.iter().map(endpoint).map(Arc::new).collect())
+    }
+
+    #[test]
+    fn changes_count_by_address() {
+        let registry = Registry::new(1);
+        let membership = Membership::new(registry.control().membership("a"));
+        let steps: [(&[u16], &[u16], u64); 4] =
+            [(&[], &[], 0), (&[], &[1, 2], 1), (&[1, 2], &[2, 1], 1), (&[2, 1], &[2, 3, 4], 2)];
+        for (before, now, changes) in steps {
+            membership.replaced(&set(before), &set(now));
+            assert_eq!(registry.get("cluster.a.membership_change"), Some(changes), "{now:?}");
+            assert_eq!(registry.get("cluster.a.membership_total"), Some(now.len() as u64));
+        }
+    }
+
+    #[test]
+    fn lookups_count_by_what_they_came_to() {
+        let registry = Registry::new(1);
+        let membership = Membership::new(registry.control().membership("a"));
+        membership.looked_up(Lookups { attempts: 1, answered: 1 }, true);
+        membership.looked_up(Lookups { attempts: 1, answered: 1 }, false);
+        membership.looked_up(Lookups { attempts: 2, answered: 0 }, false);
+        let counts = ["attempt", "success", "failure", "no_rebuild"]
+            .map(|name| registry.get(&format!("cluster.a.update_{name}")));
+        assert_eq!(counts, [Some(4), Some(2), Some(2), Some(1)]);
+    }
+}

@@ -1,0 +1,79 @@
+//! What the admin interface tells of a gateway: the bootstrap that an Envoy in its place would have.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+
+use serde_json::{Value, json};
+use tidegate_envoy::json::{JsonError, from_json};
+use tidegate_envoy::prost::Message;
+use tidegate_envoy::v3::bootstrap::Bootstrap;
+use tidegate_proxy::view::About;
+
+use super::gateway::{Facts, NAMESPACE};
+use crate::about::options;
+
+/// What is told of the gateway, whose admin interface is at `admin`.
+///
+/// # Errors
+/// The facts are none that an Envoy could be told: a mistake here.
+pub fn about(facts: &Facts, workers: NonZeroUsize, admin: SocketAddr) -> Result<About, JsonError> {
+    let node = node(facts);
+    // Where resources come from is left out: they are handed over in memory.
+    let bootstrap: Bootstrap = from_json(&json!({
+        "node": node,
+        "admin": {"address": {"socket_address": {
+            "address": admin.ip(),
+            "port_value": admin.port(),
+        }}},
+    }))?;
+    Ok(About {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        node,
+        options: options(workers, None),
+        bootstrap: bootstrap.encode_to_vec().into(),
+        is_static: false,
+    })
+}
+
+/// `envoy.config.core.v3.Node` in Istio's form: `router~ADDRESS~POD.NAMESPACE~DOMAIN`.
+fn node(facts: &Facts) -> Value {
+    let name = facts.name();
+    json!({
+        "id": format!(
+            "router~{}~{name}.{NAMESPACE}~{NAMESPACE}.svc.cluster.local",
+            facts.address
+        ),
+        "cluster": format!("{name}.{NAMESPACE}"),
+        "metadata": {"NAME": name, "NAMESPACE": NAMESPACE, "LABELS": facts.labels()},
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn the_bootstrap_names_the_gateway_and_its_admin_interface() {
+        let facts = Facts {
+            labels: BTreeMap::from([("istio".to_owned(), "edge".to_owned())]),
+            address: [192, 0, 2, 1].into(),
+            health_port: 15021,
+            ports: BTreeMap::new(),
+            ready: false,
+            started: jiff::Timestamp::UNIX_EPOCH,
+        };
+        let admin = ([127, 0, 0, 1], 15000).into();
+        let about = about(&facts, NonZeroUsize::MIN, admin).expect("what Envoy can be told");
+        let bootstrap = Bootstrap::decode(about.bootstrap).expect("a bootstrap");
+        let node = bootstrap.node.expect("a node");
+        assert_eq!(
+            node.id,
+            "router~192.0.2.1~istio-edge.istio-system~istio-system.svc.cluster.local"
+        );
+        assert_eq!(node.cluster, "istio-edge.istio-system");
+        assert_eq!(about.node["metadata"]["LABELS"]["app"], "istio-edge");
+        assert!(bootstrap.admin.is_some_and(|admin| admin.address.is_some()));
+    }
+}
