@@ -17,7 +17,8 @@ use rcgen::{
 };
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
-use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::json;
 use tidegate_api::base64;
 
@@ -79,7 +80,7 @@ impl Credentials {
             path: key_path,
             reason: error.to_string(),
         })?;
-        let certificate = keep(&dir.join("ca.crt"), || Ok(authority().self_signed(&key)?.pem()))?;
+        let certificate = certificate(&dir.join("ca.crt"), &key)?;
         let tls = server_config(provider, &Issuer::new(authority(), key), listen)?;
         Ok(Self {
             tls: Arc::new(tls),
@@ -144,6 +145,23 @@ fn authority() -> CertificateParams {
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params
+}
+
+/// The authority's certificate as it is kept. It follows from the key: where it is missing, broken or another
+/// key's, since somebody removed that one, it is issued anew.
+fn certificate(path: &Path, key: &KeyPair) -> Result<String, CredentialError> {
+    let kept = fs::read_to_string(path).unwrap_or_default();
+    let speaks_of = |der: CertificateDer<'_>| {
+        let public = key.public_key_raw();
+        der.windows(public.len()).any(|bytes| bytes == public)
+    };
+    if CertificateDer::from_pem_slice(kept.as_bytes()).is_ok_and(speaks_of) {
+        return Ok(kept);
+    }
+    let issued = authority().self_signed(key)?.pem();
+    write_private(path, &issued)
+        .map_err(|source| CredentialError::File { path: path.to_owned(), source })?;
+    Ok(issued)
 }
 
 fn server_config(
@@ -263,5 +281,22 @@ mod tests {
         fs::write(dir.path().join("ca.key"), "garbage").expect("written");
         let error = Credentials::prepare(dir.path(), LOOPBACK).err().expect("refused").to_string();
         assert!(error.contains("ca.key") && error.contains("remove the file"), "{error}");
+    }
+
+    #[test]
+    fn removing_the_key_is_a_way_out() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let prepare = || Credentials::prepare(dir.path(), LOOPBACK).expect("made");
+        let first = prepare();
+        fs::remove_file(dir.path().join("ca.key")).expect("removed");
+        let second = prepare();
+        assert_ne!(second.authority, first.authority, "the certificate is the new key's");
+        assert_eq!(prepare().authority, second.authority);
+        fs::write(dir.path().join("ca.crt"), "garbage").expect("written");
+        let key = fs::read_to_string(dir.path().join("ca.key")).expect("the key");
+        let key = KeyPair::from_pem(&key).expect("a key");
+        let third =
+            CertificateDer::from_pem_slice(prepare().authority.as_bytes()).expect("PEM").to_vec();
+        assert!(third.windows(65).any(|bytes| bytes == key.public_key_raw()));
     }
 }
