@@ -107,6 +107,10 @@ fn normalise(kind: Kind, value: &Value, examined: &mut Examined) -> Value {
 
 fn typed_object(kind: Kind, value: &Value, origin: Origin) -> Result<Object, FieldError> {
     let metadata = metadata(value)?;
+    // kubectl's copy of the whole object: nothing here reads it, and it would double what an object takes. The map is
+    // made anew, as one that was emptied keeps its memory.
+    let copy = |key: &str| key == "kubectl.kubernetes.io/last-applied-configuration";
+    let annotations = metadata.annotations.into_iter().filter(|(key, _)| !copy(key)).collect();
     let created = metadata.creation_timestamp.and_then(|text| text.parse().ok());
     Ok(Object {
         key: ObjectKey::new(kind, metadata.namespace, metadata.name),
@@ -115,7 +119,7 @@ fn typed_object(kind: Kind, value: &Value, origin: Origin) -> Result<Object, Fie
         generation: metadata.generation,
         created: created.unwrap_or(jiff::Timestamp::UNIX_EPOCH),
         labels: metadata.labels,
-        annotations: metadata.annotations,
+        annotations,
         origin,
         spec: typed_spec(kind, value)?,
     })

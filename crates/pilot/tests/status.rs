@@ -204,3 +204,64 @@ fn resources_lead_back_to_their_objects() {
     );
     assert!(owners(ResourceType::Cluster, "BlackHoleCluster").is_empty());
 }
+
+#[test]
+fn fields_without_effect_are_told() {
+    let mut with_default = gateway();
+    with_default["spec"]["servers"][0]["defaultEndpoint"] = json!("127.0.0.1:8080");
+    let mut with_names = entry(&[80]);
+    with_names["spec"]["subjectAltNames"] = json!(["backend.example.org"]);
+    let subnets = json!([{ "sniHosts": ["a.com"], "destinationSubnets": ["10.0.0.0/8"] }]);
+    let route = json!([{ "destination": { "host": "backend.example.org" } }]);
+    let narrow = |matches: &Value| {
+        let rule = json!({ "match": matches, "route": route });
+        manifest(
+            "VirtualService",
+            "t",
+            &json!({"hosts": ["a.com"], "gateways": ["g"], "tls": [rule]}),
+        )
+    };
+    let tls = narrow(&subnets);
+    let mut world =
+        World::with(Options::default(), &[with_default.clone(), with_names.clone(), tls.clone()]);
+    for (object, field) in [
+        (&with_default, "servers[0].defaultEndpoint"),
+        (&with_names, "subjectAltNames"),
+        (&tls, "tls[0].match[0].destinationSubnets"),
+    ] {
+        let fault = world.fault(object, Reconciled).expect("it is told");
+        assert!(fault.starts_with(&format!("NotServed: {field} is not served yet")), "{fault}");
+    }
+    world.apply(&narrow(&json!([{ "sniHosts": ["a.com"] }])));
+    world.apply(&gateway());
+    world.apply(&entry(&[80]));
+    for object in [&with_default, &with_names, &tls] {
+        assert_eq!(world.fault(object, Reconciled), None);
+    }
+    for resolution in ["NONE", "DYNAMIC_DNS"] {
+        let host = if resolution == "NONE" { "backend.example.org" } else { "*.example.org" };
+        let mut nowhere = entry(&[80]);
+        nowhere["spec"]["hosts"] = json!([host]);
+        nowhere["spec"]["resolution"] = json!(resolution);
+        world.apply(&nowhere);
+        let fault = world.fault(&nowhere, Reconciled).expect("it is told");
+        assert!(fault.contains(resolution), "{fault}");
+    }
+}
+
+#[test]
+fn a_gateway_tells_of_a_port_that_nothing_opens() {
+    let server =
+        json!({"port": {"number": 9000, "name": "tcp", "protocol": "TCP"}, "hosts": ["*"]});
+    let tcp = manifest("Gateway", "g", &json!({"servers": [server]}));
+    let mut world = World::with(Options::default(), &[tcp.clone(), entry(&[80])]);
+    let fault = world.fault(&tcp, Reconciled).expect("it is told");
+    assert!(fault.starts_with("NoRoute: servers[0]"), "{fault}");
+    let rule = json!({ "route": [{ "destination": { "host": "backend.example.org" } }] });
+    let route =
+        manifest("VirtualService", "t", &json!({"hosts": ["*"], "gateways": ["g"], "tcp": [rule]}));
+    world.apply(&route);
+    assert_eq!(world.fault(&tcp, Reconciled), None, "it is open now");
+    world.delete(&route);
+    assert!(world.fault(&tcp, Reconciled).is_some());
+}

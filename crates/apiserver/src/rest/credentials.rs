@@ -209,7 +209,15 @@ fn keep(
             path: path.to_owned(),
             reason: "the file is empty".into(),
         }),
-        Ok(text) => Ok(text),
+        Ok(text) => {
+            if !is_private(path) {
+                // Copied or restored, perhaps: what was readable meanwhile cannot be taken back, only told.
+                tracing::warn!(path = %path.display(),
+                    "the file was open to others: remove it to have a new one made if they may have read it");
+                fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+            }
+            Ok(text)
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let text = make()?;
             write_private(path, &text).map_err(failed)?;
@@ -260,6 +268,27 @@ mod tests {
             let mode = fs::metadata(dir.path().join(file)).expect(file).permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{file}");
         }
+    }
+
+    #[test]
+    fn what_was_open_to_others_is_closed_and_links_are_replaced() {
+        let (dir, other) = (tempfile::tempdir().expect("a"), tempfile::tempdir().expect("b"));
+        let first = Credentials::prepare(dir.path(), LOOPBACK).expect("made");
+        let token = dir.path().join("token");
+        fs::set_permissions(&token, fs::Permissions::from_mode(0o644)).expect("opened");
+        Credentials::prepare(dir.path(), LOOPBACK).expect("read");
+        assert!(is_private(&token));
+
+        let precious = other.path().join("precious");
+        fs::write(&precious, "content").expect("written");
+        let kubeconfig = dir.path().join("kubeconfig");
+        for link in [kubeconfig.clone(), dir.path().join("kubeconfig.new")] {
+            std::os::unix::fs::symlink(&precious, link).expect("linked");
+        }
+        let server = "127.0.0.1:6443".parse().expect("an address");
+        first.write_kubeconfig(&kubeconfig, server).expect("written");
+        assert_eq!(fs::read_to_string(&precious).expect("there"), "content");
+        assert!(fs::symlink_metadata(&kubeconfig).is_ok_and(|file| file.is_file()));
     }
 
     #[test]

@@ -12,7 +12,7 @@
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadOnlyDatabase, ReadableDatabase, ReadableTable, TableDefinition};
@@ -191,6 +191,7 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
         .mode(0o600)
         .open(&path)
         .map_err(io)?;
+    refuse_link(&file, &path).map_err(io)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -204,6 +205,15 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
     // The number is for the message above only: a full disk is no reason to go without the lock.
     let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(file)
+}
+
+/// In a folder that others may write to, a link could lead what is written here into any file of this user's.
+fn refuse_link(file: &File, path: &Path) -> io::Result<()> {
+    let (opened, there) = (file.metadata()?, fs::symlink_metadata(path)?);
+    if (opened.dev(), opened.ino()) == (there.dev(), there.ino()) && opened.nlink() == 1 {
+        return Ok(());
+    }
+    Err(io::Error::other("it is a link: remove it"))
 }
 
 /// Makes an empty store under another name, and moves it to `path` when it is on the disk.

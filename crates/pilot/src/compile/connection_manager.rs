@@ -14,6 +14,9 @@ use tidegate_envoy::v3::router::Router;
 use super::{access_log, ads, duration};
 use crate::Options;
 
+/// How long a client may take for the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// The connection manager of a listener, which takes its routes by name.
 #[must_use]
 pub fn filter(listener: &str, routes: &str, options: &Options) -> Filter {
@@ -33,7 +36,9 @@ pub fn filter(listener: &str, routes: &str, options: &Options) -> Filter {
         // The gateway is the edge: the peer's address is the client's, whatever the headers say.
         use_remote_address: Some(true),
         normalize_path: Some(true),
-        // Requests are limited by their route's timeout only, as long-lived streams need.
+        // Whoever connects must say what it wants; Istio itself sets no limit here.
+        request_headers_timeout: Some(duration(HEAD_TIMEOUT)),
+        // From there on requests are limited by their route's timeout only, as long-lived streams need.
         stream_idle_timeout: Some(duration(Duration::ZERO)),
         upgrade_configs: vec![UpgradeConfig {
             upgrade_type: "websocket".to_owned(),

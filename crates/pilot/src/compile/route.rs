@@ -34,7 +34,7 @@ pub fn route(
     context: &Context<'_>,
 ) -> Route {
     let matched = condition.map_or_else(matches::any, matches::of_condition);
-    let operations = Operations::of(rule.headers.as_ref());
+    let operations = Operations::of(rule.headers.as_deref());
     let mut route = Route {
         name: name(rule, condition),
         request_headers_to_add: operations.request_add,
@@ -119,7 +119,7 @@ fn destinations(
 ) {
     let cluster = |d: &HttpRouteDestination| context.cluster(&d.destination, namespace, place.port);
     if let [only] = all {
-        let operations = Operations::of(only.headers.as_ref());
+        let operations = Operations::of(only.headers.as_deref());
         route.request_headers_to_add.extend(operations.request_add);
         route.request_headers_to_remove.extend(operations.request_remove);
         route.response_headers_to_add.extend(operations.response_add);
@@ -132,7 +132,7 @@ fn destinations(
         return;
     }
     let weighted = all.iter().filter(|d| d.weight > 0).map(|destination| {
-        let operations = Operations::of(destination.headers.as_ref());
+        let operations = Operations::of(destination.headers.as_deref());
         ClusterWeight {
             name: cluster(destination),
             weight: u32::try_from(destination.weight).ok(),

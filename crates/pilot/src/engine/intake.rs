@@ -14,6 +14,7 @@ use crate::model::names;
 use crate::model::registry::{SERVICE_NAME_LABEL, ServiceName};
 use crate::model::service::Service;
 use crate::model::virtual_service::VirtualService;
+use crate::status;
 
 impl Pilot {
     pub(super) fn take(&mut self, input: Input, dirty: &mut Dirty) {
@@ -33,6 +34,10 @@ impl Pilot {
         self.generations.insert(key.clone(), object.generation);
         dirty.status.insert(key.clone());
         dirty.applied.insert(key.clone());
+        match status::unserved_fields(&object.spec) {
+            fields if fields.is_empty() => self.unserved.remove(key),
+            fields => self.unserved.insert(key.clone(), fields),
+        };
         match &object.spec {
             Spec::Gateway(spec) => {
                 let gateway = Gateway::select(object, spec, &self.options);
@@ -77,6 +82,7 @@ impl Pilot {
     /// Leaves an object out of status: it is gone, or of a kind that nothing is compiled from.
     fn forget(&mut self, key: &ObjectKey, dirty: &mut Dirty) {
         self.generations.remove(key);
+        self.unserved.remove(key);
         dirty.applied.remove(key);
     }
 

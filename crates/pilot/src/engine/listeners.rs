@@ -68,7 +68,13 @@ impl Listeners {
         names.filter_map(|name| self.plan(name))
     }
 
-    /// Notes what a compilation found; answers the VirtualServices for which it may differ.
+    /// Whether a listener is opened: one for requests always, one for connections if it carries any.
+    pub(crate) fn opens(&self, name: &str) -> bool {
+        let opens = |state: &State| state.plan.routes.is_some() || !state.carries.is_empty();
+        self.all.get(name).is_some_and(opens)
+    }
+
+    /// Notes what a compilation found; answers the objects for which it may differ.
     pub(crate) fn found(
         &mut self,
         name: &Arc<str>,
@@ -79,6 +85,9 @@ impl Listeners {
         let Some(state) = self.all.get_mut(name) else { return BTreeSet::new() };
         let mut touched: BTreeSet<ObjectKey> =
             state.carries.symmetric_difference(&carries).cloned().collect();
+        if state.carries.is_empty() != carries.is_empty() {
+            touched.extend(state.plan.servers.iter().map(|s| s.key.clone()));
+        }
         state.carries = carries;
         let before = std::mem::replace(&mut state.losers, losers.clone());
         self.forget_losses(name, &before);

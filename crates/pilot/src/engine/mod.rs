@@ -42,6 +42,8 @@ pub struct Pilot {
     rules_for: HashMap<Arc<str>, BTreeSet<ObjectKey>>,
     /// Objects whose last form was refused.
     problems: HashMap<ObjectKey, Problem>,
+    /// Fields without effect that objects use.
+    unserved: HashMap<ObjectKey, Vec<String>>,
     /// `metadata.generation` of every object that status may speak of.
     generations: HashMap<ObjectKey, i64>,
     ports: BTreeMap<u16, PortPlan>,
@@ -99,6 +101,7 @@ impl Pilot {
             rules: HashMap::new(),
             rules_for: HashMap::new(),
             problems: HashMap::new(),
+            unserved: HashMap::new(),
             generations: HashMap::new(),
             ports: BTreeMap::new(),
             listeners: Listeners::default(),
@@ -210,6 +213,7 @@ impl Pilot {
             ports: &self.ports,
             listeners: &self.listeners,
             tables: &self.tables,
+            unserved: &self.unserved,
         };
         status::conditions(key, subject, self.problems.get(key), view)
     }

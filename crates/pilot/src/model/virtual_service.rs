@@ -228,7 +228,7 @@ fn destinations_mut<'a>(
         rule.route
             .iter_mut()
             .map(|d| &mut d.destination)
-            .chain(rule.mirror.iter_mut())
+            .chain(rule.mirror.as_deref_mut())
             .chain(rule.mirrors.iter_mut().map(|m| &mut m.destination))
     });
     let tls = tls.iter_mut().flat_map(|r| r.route.iter_mut().map(|d| &mut d.destination));

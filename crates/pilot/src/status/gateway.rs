@@ -29,8 +29,16 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
             findings.fault("NotServed", format!("{place}: {fault}"));
         }
         let plans = server.listen.iter().filter_map(|port| view.ports.get(port));
-        for refusal in plans.flat_map(|plan| &plan.refused).filter(|r| r.server == *server) {
-            findings.fault("Conflict", format!("{place}: {}", refusal.reason));
+        for plan in plans {
+            for refusal in plan.refused.iter().filter(|r| r.server == *server) {
+                findings.fault("Conflict", format!("{place}: {}", refusal.reason));
+            }
+            let mut listeners = plan.listeners.iter().filter(|l| l.servers.contains(server));
+            if not_served(server).is_none() && listeners.any(|l| !view.listeners.opens(&l.name)) {
+                let fault =
+                    "the port is not opened before a VirtualService has a tcp or tls rule for it";
+                findings.fault("NoRoute", format!("{place}: {fault}"));
+            }
         }
     }
     Some(findings)

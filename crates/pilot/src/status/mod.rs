@@ -7,7 +7,7 @@
 //! Only objects that concern this gateway are spoken of. Several gateways may read the same objects; each
 //! tells of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
@@ -21,7 +21,10 @@ use crate::model::registry::Registry;
 mod destination_rule;
 mod gateway;
 mod service_entry;
+mod unserved;
 mod virtual_service;
+
+pub(crate) use unserved::fields as unserved_fields;
 
 /// At most this many faults stand in one message; the rest is counted.
 const MAX_FAULTS: usize = 8;
@@ -92,6 +95,8 @@ pub(crate) struct View<'a> {
     pub(crate) ports: &'a BTreeMap<u16, PortPlan>,
     pub(crate) listeners: &'a Listeners,
     pub(crate) tables: &'a BTreeMap<Arc<str>, RouteTable>,
+    /// What [`unserved_fields`] found, by object.
+    pub(crate) unserved: &'a HashMap<ObjectKey, Vec<String>>,
 }
 
 /// An object's own part of its status.
@@ -110,13 +115,19 @@ pub(crate) fn conditions(
     problem: Option<&Problem>,
     view: View<'_>,
 ) -> Vec<Condition> {
-    let findings = match subject {
+    let mut findings = match subject {
         None => None,
         Some(Subject::Gateway) => gateway::findings(key, view),
         Some(Subject::VirtualService) => virtual_service::findings(key, view),
         Some(Subject::ServiceEntry) => Some(service_entry::findings(key, view)),
         Some(Subject::DestinationRule(rule)) => Some(destination_rule::findings(key, rule, view)),
     };
+    if let Some(findings) = &mut findings {
+        for field in view.unserved.get(key).into_iter().flatten() {
+            let fault = format!("{field} is not served yet; the rest acts as if it were not there");
+            findings.fault("NotServed", fault);
+        }
+    }
     let served = findings.is_some();
     let mut conditions = findings.map(Findings::conditions).unwrap_or_default();
     if let Some(problem) = problem {

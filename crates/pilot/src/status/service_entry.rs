@@ -3,12 +3,15 @@
 use tidegate_api::ObjectKey;
 
 use super::{Findings, View};
-use crate::model::service::Service;
+use crate::model::service::{Discovery, Service};
 
 /// What is wrong with a ServiceEntry.
 pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Findings {
     let mut findings = Findings::default();
     for service in view.registry.services_of(key) {
+        if let Discovery::Nowhere(help) = service.discovery {
+            findings.fault("NotServed", format!("host {}: {help}", service.host));
+        }
         for (number, winner) in conflicts(service, view) {
             findings.fault(
                 "Conflict",

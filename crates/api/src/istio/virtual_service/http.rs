@@ -27,23 +27,23 @@ pub struct HttpRoute {
     #[serde(default)]
     pub route: Vec<HttpRouteDestination>,
     /// Answer with a redirect instead of forwarding.
-    pub redirect: Option<HttpRedirect>,
+    pub redirect: Option<Box<HttpRedirect>>,
     /// Answer with a fixed status and body instead of forwarding.
-    pub direct_response: Option<HttpDirectResponse>,
+    pub direct_response: Option<Box<HttpDirectResponse>>,
     /// Go on with the rules of another VirtualService.
-    pub delegate: Option<Delegate>,
+    pub delegate: Option<Box<Delegate>>,
     /// Change path or host before forwarding.
-    pub rewrite: Option<HttpRewrite>,
+    pub rewrite: Option<Box<HttpRewrite>>,
     /// Limit for the whole request, retries included. None when absent or 0s.
     #[serde(default)]
     #[schemars(schema_with = "crate::scalar::duration_or_zero")]
     pub timeout: Option<GoDuration>,
     /// When and how often a failed request is tried again.
-    pub retries: Option<HttpRetry>,
+    pub retries: Option<Box<HttpRetry>>,
     /// Delay or fail requests on purpose.
-    pub fault: Option<HttpFaultInjection>,
+    pub fault: Option<Box<HttpFaultInjection>>,
     /// Send a copy of each request to this destination too; its answer is dropped.
-    pub mirror: Option<Destination>,
+    pub mirror: Option<Box<Destination>>,
     /// Send copies to several destinations.
     #[serde(default)]
     pub mirrors: Vec<HttpMirrorPolicy>,
@@ -53,9 +53,9 @@ pub struct HttpRoute {
     /// Share of requests that `mirror` copies; all when absent.
     pub mirror_percentage: Option<Percent>,
     /// Cross-origin resource sharing, handled at the proxy.
-    pub cors_policy: Option<CorsPolicy>,
+    pub cors_policy: Option<Box<CorsPolicy>>,
     /// Changes to headers of requests and responses.
-    pub headers: Option<Headers>,
+    pub headers: Option<Box<Headers>>,
 }
 
 impl HttpRoute {
@@ -81,7 +81,7 @@ pub struct HttpRouteDestination {
     #[serde(default)]
     pub weight: i32,
     /// Changes to headers for this destination only.
-    pub headers: Option<Headers>,
+    pub headers: Option<Box<Headers>>,
 }
 
 /// A destination that gets copies of requests.

@@ -66,7 +66,7 @@ impl HttpRoute {
         report.each("match", &self.matches, |report, condition| {
             condition.validate(report);
         });
-        headers::changes(report, self.headers.as_ref());
+        headers::changes(report, self.headers.as_deref());
         report.each("route", &self.route, |report, target| {
             target.validate(report);
         });
@@ -164,7 +164,7 @@ impl HttpRouteDestination {
     fn validate(&self, report: &mut Report) {
         report.field("destination", |r| self.destination.validate(r));
         rules::not_negative(report, "weight", self.weight);
-        headers::changes(report, self.headers.as_ref());
+        headers::changes(report, self.headers.as_deref());
     }
 }
 

@@ -257,3 +257,21 @@ async fn a_full_disk_does_not_let_events_pile_up() {
     say(KEPT).await;
     assert_eq!(kept(), KEPT, "one more, and the oldest gone");
 }
+
+#[test]
+fn a_link_in_place_of_the_lock_is_not_followed() {
+    let (dir, other) =
+        (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("another"));
+    let precious = other.path().join("precious");
+    fs::write(&precious, "content").expect("written");
+    let lock = dir.path().join("lock");
+    for link in
+        [std::os::unix::fs::symlink, |from, to| fs::hard_link(from, to)] as [fn(_, _) -> _; 2]
+    {
+        link(&precious, &lock).expect("linked");
+        let error = Store::open(dir.path(), Options::default()).expect_err("refused").to_string();
+        assert!(error.contains("it is a link"), "{error}");
+        assert_eq!(fs::read_to_string(&precious).expect("there"), "content");
+        fs::remove_file(&lock).expect("removed");
+    }
+}

@@ -1,0 +1,235 @@
+//! Fields that are accepted and have no effect yet, so that each is told where it is used.
+//!
+//! What depends on more than the field itself (modes of TLS, rules of HTTP, DestinationRules) is told by the kind's
+//! own file. The test below walks the schemas: a field is served or it is in one of the lists.
+
+use tidegate_api::Spec;
+use tidegate_api::istio::{Gateway, ServiceEntry, VirtualService};
+
+/// The paths of the fields that an object uses in vain.
+pub(crate) fn fields(spec: &Spec) -> Vec<String> {
+    match spec {
+        Spec::Gateway(gateway) => of_gateway(gateway),
+        Spec::ServiceEntry(entry) => of_service_entry(entry),
+        Spec::VirtualService(service) => of_virtual_service(service),
+        _ => Vec::new(),
+    }
+}
+
+fn of_gateway(gateway: &Gateway) -> Vec<String> {
+    let servers = gateway.servers.iter().enumerate();
+    let used = servers.filter(|(_, server)| !server.default_endpoint.is_empty());
+    used.map(|(s, _)| format!("servers[{s}].defaultEndpoint")).collect()
+}
+
+fn of_service_entry(entry: &ServiceEntry) -> Vec<String> {
+    let given = !entry.subject_alt_names.is_empty();
+    given.then(|| "subjectAltNames".to_owned()).into_iter().collect()
+}
+
+/// Conditions on connections: those on requests are told with their rules.
+fn of_virtual_service(service: &VirtualService) -> Vec<String> {
+    let mut used = Vec::new();
+    let mut note = |place: String, fields: &[(&str, bool)]| {
+        let given = fields.iter().filter(|(_, given)| *given);
+        used.extend(given.map(|(field, _)| format!("{place}.{field}")));
+    };
+    for (r, rule) in service.tls.iter().enumerate() {
+        for (m, condition) in rule.matches.iter().enumerate() {
+            let fields = [
+                ("destinationSubnets", !condition.destination_subnets.is_empty()),
+                ("sourceLabels", !condition.source_labels.is_empty()),
+                ("sourceNamespace", !condition.source_namespace.is_empty()),
+            ];
+            note(format!("tls[{r}].match[{m}]"), &fields);
+        }
+    }
+    for (r, rule) in service.tcp.iter().enumerate() {
+        for (m, condition) in rule.matches.iter().enumerate() {
+            let fields = [
+                ("destinationSubnets", !condition.destination_subnets.is_empty()),
+                ("sourceLabels", !condition.source_labels.is_empty()),
+                ("sourceNamespace", !condition.source_namespace.is_empty()),
+                ("sourceSubnet", !condition.source_subnet.is_empty()),
+            ];
+            note(format!("tcp[{r}].match[{m}]"), &fields);
+        }
+    }
+    used
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::{Value, json};
+    use tidegate_api::schema::{self, Node, Schema};
+    use tidegate_api::{Kind, Object, Origin};
+
+    use super::*;
+
+    /// Fields that decide what is served.
+    const SERVED: [(Kind, &[&str]); 3] = [
+        (
+            Kind::Gateway,
+            &[
+                "selector.*",
+                "servers[].bind",
+                "servers[].hosts[]",
+                "servers[].port.number",
+                "servers[].port.protocol",
+            ],
+        ),
+        (
+            Kind::ServiceEntry,
+            &[
+                "endpoints[].address",
+                "endpoints[].labels.*",
+                "endpoints[].locality",
+                "endpoints[].ports.*",
+                "endpoints[].weight",
+                "exportTo[]",
+                "hosts[]",
+                "location",
+                "ports[].name",
+                "ports[].number",
+                "ports[].protocol",
+                "ports[].targetPort",
+                "workloadSelector.labels.*",
+            ],
+        ),
+        (
+            Kind::VirtualService,
+            &[
+                "exportTo[]",
+                "gateways[]",
+                "hosts[]",
+                "tcp[].match[].gateways[]",
+                "tcp[].match[].port",
+                "tcp[].route[].destination.host",
+                "tcp[].route[].destination.port.number",
+                "tcp[].route[].weight",
+                "tls[].match[].gateways[]",
+                "tls[].match[].port",
+                "tls[].match[].sniHosts[]",
+                "tls[].route[].destination.host",
+                "tls[].route[].destination.port.number",
+                "tls[].route[].weight",
+            ],
+        ),
+    ];
+
+    /// Fields that other files of this folder tell of, and the few of which there is nothing to tell.
+    const ELSEWHERE: [(Kind, &[&str]); 3] = [
+        // Names are labels; a target port is deprecated and Istio's gateways do not read it. Modes of TLS are told
+        // as a whole, and PASSTHROUGH has no further settings.
+        (
+            Kind::Gateway,
+            &[
+                "servers[].name",
+                "servers[].port.name",
+                "servers[].port.targetPort",
+                "servers[].tls.",
+            ],
+        ),
+        // Addresses and accounts are for sidecars, which do not exist here; there is one network. Resolutions are told
+        // by `service_entry.rs`.
+        (
+            Kind::ServiceEntry,
+            &["addresses[]", "endpoints[].network", "endpoints[].serviceAccount", "resolution"],
+        ),
+        // Rules of HTTP, and subsets, are told by `virtual_service.rs`.
+        (
+            Kind::VirtualService,
+            &["http[]", "tcp[].route[].destination.subset", "tls[].route[].destination.subset"],
+        ),
+    ];
+
+    /// Each unserved field in use, by the path that its message names.
+    fn used(kind: Kind) -> Value {
+        match kind {
+            Kind::Gateway => json!({
+                "servers": [{
+                    "port": { "number": 80, "name": "http", "protocol": "HTTP" },
+                    "hosts": ["*"],
+                    "defaultEndpoint": "127.0.0.1:80",
+                }],
+            }),
+            Kind::ServiceEntry => json!({
+                "hosts": ["a.example"],
+                "ports": [{ "number": 80, "name": "http" }],
+                "resolution": "DNS",
+                "subjectAltNames": ["a.example"],
+            }),
+            _ => {
+                let condition = json!({
+                    "destinationSubnets": ["10.0.0.0/8"],
+                    "sourceLabels": { "app": "a" },
+                    "sourceNamespace": "a",
+                });
+                let (mut tls, mut tcp) = (condition.clone(), condition);
+                tls["sniHosts"] = json!(["a.example"]);
+                tcp["sourceSubnet"] = json!("10.0.0.0/8");
+                let route = json!([{ "destination": { "host": "a.example" } }]);
+                json!({
+                    "hosts": ["a.example"],
+                    "tls": [{ "match": [tls], "route": route }],
+                    "tcp": [{ "match": [tcp], "route": route }],
+                })
+            }
+        }
+    }
+
+    fn told(kind: Kind) -> BTreeSet<String> {
+        let manifest = json!({
+            "apiVersion": "networking.istio.io/v1",
+            "kind": kind.name(),
+            "metadata": { "name": "a", "namespace": "default" },
+            "spec": used(kind),
+        });
+        let decoded = Object::decode(kind, "v1", &manifest, Origin::Api).expect("a valid object");
+        fields(&decoded.object.spec).into_iter().map(|path| path.replace("[0]", "[]")).collect()
+    }
+
+    fn leaves(schema: &Schema, path: &str, into: &mut BTreeSet<String>) {
+        match &schema.node {
+            Node::Object(object) => {
+                let current = object.fields.iter().filter(|(_, field)| field.dialect.is_none());
+                for (name, field) in current {
+                    let dot = if path.is_empty() { "" } else { "." };
+                    leaves(&field.schema, &format!("{path}{dot}{name}"), into);
+                }
+            }
+            Node::Array { items, .. } => leaves(items, &format!("{path}[]"), into),
+            Node::Map { values, .. } => leaves(values, &format!("{path}.*"), into),
+            _ => {
+                into.insert(path.to_owned());
+            }
+        }
+    }
+
+    #[test]
+    fn every_field_is_served_or_told() {
+        for ((kind, served), (_, elsewhere)) in SERVED.into_iter().zip(ELSEWHERE) {
+            let Node::Object(whole) = &schema::of(kind).node else { panic!("an object") };
+            let mut all = BTreeSet::new();
+            leaves(&whole.fields["spec"].schema, "", &mut all);
+            let told = told(kind);
+            for list in [served, elsewhere] {
+                for path in list {
+                    assert!(
+                        all.iter().any(|leaf| leaf.starts_with(path)),
+                        "{kind:?} has no {path}"
+                    );
+                }
+            }
+            all.retain(|leaf| {
+                let of = |path: &str| leaf.starts_with(path);
+                !(served.contains(&leaf.as_str()) || elsewhere.iter().any(|p| of(p)))
+            });
+            // Below a told field (a map, a list) nothing has an effect either.
+            all.retain(|leaf| !told.iter().any(|path| leaf.starts_with(path.as_str())));
+            assert_eq!(all, BTreeSet::new(), "{kind:?}: neither served nor told");
+        }
+    }
+}
