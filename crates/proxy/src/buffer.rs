@@ -8,6 +8,9 @@ pub const SMALL: usize = 16 * 1024;
 /// Size of a buffer for long bodies: fewer system calls per byte.
 pub const LARGE: usize = 128 * 1024;
 
+/// Size of the largest buffer: it holds the largest head that may be allowed, 8 MiB, and what came with it.
+pub const MOST: usize = 16 * 1024 * 1024;
+
 /// Most buffers of each size that a worker keeps when they are not in use.
 const KEEP_SMALL: usize = 256;
 const KEEP_LARGE: usize = 32;
@@ -83,6 +86,11 @@ impl Buffer {
         &self.bytes[self.start..self.end]
     }
 
+    /// The bytes that wait, to be changed in place.
+    pub fn filled_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..self.end]
+    }
+
     /// Whether none wait.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -118,12 +126,14 @@ impl Buffer {
         self.start = self.start.saturating_add(n).min(self.end);
     }
 
-    /// Moves what waits into a buffer of [`LARGE`] bytes; for heads that outgrow this one.
+    /// Moves what waits into a buffer of [`LARGE`] bytes, then twice that and so on up to [`MOST`]; for heads that
+    /// outgrow this one. Whoever reads them knows their limit.
     pub fn enlarge(&mut self) {
-        if self.bytes.len() >= LARGE {
-            return;
-        }
-        let mut large = self.pool.large();
+        let mut large = match self.bytes.len() {
+            ..LARGE => self.pool.large(),
+            MOST.. => return,
+            now => Self::new(vec![0; (2 * now).min(MOST)].into(), &self.pool),
+        };
         let waiting = self.filled().len();
         large.bytes[..waiting].copy_from_slice(self.filled());
         large.end = waiting;
@@ -154,5 +164,19 @@ mod tests {
         assert_eq!((buffer.filled().len(), buffer.capacity()), (2, LARGE));
         drop(buffer);
         assert_eq!((pool.small.borrow().len(), pool.large.borrow().len()), (1, 1));
+
+        let mut buffer = pool.large();
+        buffer.room()[0] = b'x';
+        buffer.advance(LARGE);
+        buffer.enlarge();
+        assert_eq!((buffer.filled().len(), buffer.capacity()), (LARGE, 2 * LARGE));
+        assert_eq!(buffer.filled()[0], b'x');
+        while buffer.capacity() < MOST {
+            buffer.enlarge();
+        }
+        buffer.enlarge();
+        assert_eq!(buffer.capacity(), MOST);
+        drop(buffer);
+        assert_eq!(pool.large.borrow().len(), 1, "only ordinary sizes are kept");
     }
 }

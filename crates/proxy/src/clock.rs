@@ -24,11 +24,7 @@ pub struct Clock {
 
 impl Default for Clock {
     fn default() -> Self {
-        Self {
-            looked: Cell::new(None),
-            second: Cell::new(0),
-            text: Cell::new(imf_fixdate(0)),
-        }
+        Self { looked: Cell::new(None), second: Cell::new(0), text: Cell::new(imf_fixdate(0)) }
     }
 }
 

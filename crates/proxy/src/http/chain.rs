@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use crate::config::listener::{FilterChain, HttpManager, Listener};
 use crate::route::RouteTable;
 use crate::stats::{HttpStats, Stats};
-use crate::worker::Worker;
+use crate::worker::{Place, Worker};
 
 /// A route table as one worker holds it: counted by the worker alone, so that requests of different workers do
 /// not write to the same cache line.
@@ -81,4 +81,6 @@ pub struct Client {
     pub id: u64,
     /// Server name of the ClientHello.
     pub server_name: Option<Arc<str>>,
+    /// Its place among all clients, kept while it is connected.
+    pub place: Place,
 }

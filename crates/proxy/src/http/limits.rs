@@ -7,6 +7,10 @@ use tokio::time::Instant;
 
 use crate::timer::Deadline;
 
+/// How long a client may keep us waiting inside a request, or with an answer of our own, where no limit is set;
+/// Envoy's default of the idle limit.
+const FALLBACK: Duration = Duration::from_secs(300);
+
 /// Which limit was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expired {
@@ -29,6 +33,9 @@ pub struct Limits {
     request_end: Option<Instant>,
     age_end: Option<Instant>,
     idle: Option<Duration>,
+    /// Whether content is awaited, and the client may not stop sending it for longer than [`FALLBACK`] though
+    /// nothing else limits it: until the request is complete, or the answer begins.
+    floor: bool,
     idle_end: Option<Instant>,
     progress: u64,
 }
@@ -43,14 +50,53 @@ impl Limits {
             request_end: request.map(|request| started + request),
             age_end: None,
             idle,
+            floor: false,
             idle_end: idle.map(|idle| started + idle),
             progress: 0,
         }
     }
 
+    /// Limits of a request that has content which cannot be part of a conversation.
+    #[must_use]
+    pub fn with_content(mut self, started: Instant) -> Self {
+        self.floor = true;
+        self.idle_end = self.stalled().map(|idle| started + idle);
+        self
+    }
+
+    /// The answer begins: both directions may pause from now on.
+    pub fn answered(&mut self) {
+        self.floor = false;
+        if self.idle.is_none() {
+            self.idle_end = None;
+        }
+    }
+
+    /// How long nothing may move.
+    fn stalled(&self) -> Option<Duration> {
+        self.idle.or(self.floor.then_some(FALLBACK))
+    }
+
     /// Sets the route's time limit.
     pub fn route(&mut self, timeout: Option<Duration>) {
         self.route = timeout;
+    }
+
+    /// Ends the route's time limit, whether or not it runs.
+    pub fn end_route(&mut self) {
+        self.route = None;
+        self.route_end = None;
+    }
+
+    /// From `now` on an answer of our own is sent: however it came to it, the client has the idle limit to
+    /// take it, or [`FALLBACK`] where none is set.
+    pub fn answer_ourselves(&mut self, now: Instant) {
+        self.end_route();
+        self.request_end = None;
+        self.age_end = None;
+        let idle = self.idle.unwrap_or(FALLBACK);
+        self.idle = Some(idle);
+        self.idle_end = Some(now + idle);
     }
 
     /// Sets how long a stream that began at `started` may live.
@@ -62,7 +108,7 @@ impl Limits {
     pub fn idle(&mut self, idle: Option<Duration>) {
         if idle != self.idle {
             self.idle = idle;
-            self.idle_end = idle.map(|idle| Instant::now() + idle);
+            self.idle_end = self.stalled().map(|idle| Instant::now() + idle);
         }
     }
 
@@ -78,6 +124,9 @@ impl Limits {
     ) -> Poll<Expired> {
         if received_all {
             self.request_end = None;
+            if self.floor {
+                self.answered();
+            }
             if let (Some(route), None) = (self.route, self.route_end) {
                 self.route_end = Some(Instant::now() + route);
             }
@@ -103,7 +152,7 @@ impl Limits {
                 return Poll::Ready(Expired::Idle);
             }
             self.progress = progress;
-            self.idle_end = self.idle.map(|idle| Instant::now() + idle);
+            self.idle_end = self.stalled().map(|idle| Instant::now() + idle);
         }
     }
 }
@@ -136,5 +185,39 @@ mod tests {
         limits.route(Some(3 * SECOND));
         let expired = poll_fn(|cx| limits.poll(cx, &mut timer, true, 0)).await;
         assert_eq!(expired, Expired::Route);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn content_may_not_stop_coming_before_the_answer() {
+        let long = FALLBACK * 10;
+        let start = Instant::now();
+        let mut timer = Deadline::default();
+        let mut limits = Limits::new(start, None, None).with_content(start);
+        let expired = poll_fn(|cx| limits.poll(cx, &mut timer, false, 0)).await;
+        assert_eq!((expired, start.elapsed()), (Expired::Idle, FALLBACK));
+
+        for complete in [false, true] {
+            let mut timer = Deadline::default();
+            let start = Instant::now();
+            let mut limits = Limits::new(start, None, None).with_content(start);
+            if !complete {
+                limits.answered();
+            }
+            let expired = poll_fn(|cx| limits.poll(cx, &mut timer, complete, 0));
+            assert!(tokio::time::timeout(long, expired).await.is_err(), "{complete}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_of_our_own_has_its_own_time() {
+        let start = Instant::now();
+        let mut timer = Deadline::default();
+        let mut limits = Limits::new(start, None, Some(SECOND));
+        limits.route(Some(SECOND));
+        let expired = poll_fn(|cx| limits.poll(cx, &mut timer, false, 0)).await;
+        assert_eq!(expired, Expired::Request);
+        limits.answer_ourselves(Instant::now());
+        let expired = poll_fn(|cx| limits.poll(cx, &mut timer, true, 0)).await;
+        assert_eq!((expired, start.elapsed()), (Expired::Idle, SECOND + FALLBACK));
     }
 }

@@ -85,6 +85,19 @@ impl LocalReply {
         Self { close: true, ..reply }
     }
 
+    /// 502: the protocol is to change, and the endpoint speaks HTTP/2, where it cannot (RFC 9113 section 8.6)
+    /// but by an extended CONNECT (RFC 8441), which is not spoken.
+    #[must_use]
+    pub fn upgrade_to_http2() -> Self {
+        let reply = Self::new(
+            502,
+            "upgrades do not go to endpoints that speak HTTP/2",
+            ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
+            "upgrade_failed",
+        );
+        Self { close: true, ..reply }
+    }
+
     /// The client broke the protocol.
     #[must_use]
     pub fn bad_message(reason: BadMessage) -> Self {
@@ -103,15 +116,18 @@ impl LocalReply {
             BadMessage::Length => (400, "Bad Request", "http1.content_length_not_allowed"),
             BadMessage::BareLf => (400, "Bad Request", "http1.bare_lf"),
             BadMessage::Chunk => (400, "Bad Request", "http1.invalid_chunk"),
-            BadMessage::Malformed | BadMessage::Version => {
-                (400, "Bad Request", "http1.codec_error")
+            BadMessage::CodingOutOfPlace => {
+                (400, "Bad Request", "http1.transfer_encoding_not_allowed")
             }
+            BadMessage::Nominated => (400, "Bad Request", "http1.connection_header_rejected"),
+            BadMessage::Version => return Self::upgrade_required(),
+            BadMessage::Malformed => (400, "Bad Request", "http1.codec_error"),
         };
         let reply = Self::new(status, body, ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR, details);
         Self { close: true, ..reply }
     }
 
-    /// 426: HTTP/1.0 is not accepted.
+    /// 426: HTTP/1.0 is not accepted, nor is another version than HTTP/1.1.
     #[must_use]
     pub fn upgrade_required() -> Self {
         let reply = Self::new(
@@ -120,6 +136,14 @@ impl LocalReply {
             ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR,
             "low_version",
         );
+        Self { close: true, ..reply }
+    }
+
+    /// 403: the target claims TLS on a connection in plain text (RFC 9110 section 7.4).
+    #[must_use]
+    pub fn wrong_scheme() -> Self {
+        let flags = ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR;
+        let reply = Self::new(403, "Forbidden", flags, "http1.invalid_scheme");
         Self { close: true, ..reply }
     }
 

@@ -37,6 +37,7 @@ use tokio::net::TcpStream;
 use crate::buffer::Buffer;
 use crate::config::listener::Codec;
 use crate::worker::Registration;
+use preface::Detected;
 
 /// Serves a plain-text connection to its end, in the version that the client speaks. `first` holds bytes
 /// that were read from it already.
@@ -51,16 +52,14 @@ pub async fn serve_plain(
     place.set_idle(true);
     let detected = preface::detect(&http, &io, first, &open).await;
     place.set_idle(false);
-    if let Some((codec, _)) = detected {
-        open.speaks(codec);
-    }
-    match detected {
+    let Some(Detected { codec, first, since }) = detected else { return };
+    open.speaks(codec);
+    let read = first.as_ref().map_or(0, |first| first.filled().len());
+    http.stats.downstream_cx_rx_bytes_total.add(read as u64);
+    match codec {
         // Boxed, so that an HTTP/1 connection does not carry the size of an HTTP/2 one.
-        Some((Codec::Http2, first)) => {
-            Box::pin(h2::server::serve(http, client, io, first, place, open)).await;
-        }
-        Some((_, first)) => h1::server::serve(http, client, io, first, place, open).await,
-        None => {}
+        Codec::Http2 => Box::pin(h2::server::serve(http, client, io, first, place, open)).await,
+        _ => h1::server::serve(http, client, io, (first, since), place, open).await,
     }
 }
 

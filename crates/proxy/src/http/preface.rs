@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::task::{Poll, ready};
 
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::chain::HttpChain;
 use super::open::Open;
@@ -14,24 +15,43 @@ use crate::timer::Deadline;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Reads as much as it takes to tell. `None` when the client is gone, or says nothing for too long.
+/// What a client speaks, and what it said so far.
+pub struct Detected {
+    /// What it speaks.
+    pub codec: Codec,
+    /// What was read to tell.
+    pub first: Option<Buffer>,
+    /// When its first byte came, if telling took more than one look.
+    pub since: Option<Instant>,
+}
+
+/// Reads as much as it takes to tell. `None` when the client is gone, or says nothing for too long. A client that
+/// begins with a piece of the preface and leaves it at that speaks HTTP/1 too slowly.
 pub async fn detect(
     http: &HttpChain,
     io: &TcpStream,
     first: Option<Buffer>,
     open: &Open,
-) -> Option<(Codec, Option<Buffer>)> {
+) -> Option<Detected> {
     let manager = &http.manager;
     if manager.codec != Codec::Auto {
-        return Some((manager.codec, first));
+        return Some(Detected { codec: manager.codec, first, since: None });
     }
-    let idle = manager.idle_timeout.map(|idle| tokio::time::Instant::now() + idle);
+    let idle = manager.idle_timeout.map(|idle| Instant::now() + idle);
     let mut timer = Deadline::default();
     timer.set(idle);
     let mut bytes = first;
+    let mut since = None;
     loop {
-        if let Some(codec) = bytes.as_ref().and_then(|bytes| told(bytes.filled())) {
-            return Some((codec, bytes));
+        let said = bytes.as_ref().map_or(&[][..], Buffer::filled);
+        if let (false, Some(codec)) = (said.is_empty(), told(said)) {
+            return Some(Detected { codec, first: bytes, since });
+        }
+        if let (false, None) = (said.is_empty(), since) {
+            let now = Instant::now();
+            since = Some(now);
+            let head_time = manager.request_headers_timeout.or(manager.stream_idle_timeout);
+            timer.set(head_time.map(|time| now + time).into_iter().chain(idle).min());
         }
         let read = poll_fn(|cx| {
             if timer.poll(cx).is_ready() {
@@ -61,6 +81,9 @@ pub async fn detect(
                 return None;
             }
             Some(_) => {}
+            None if since.is_some() => {
+                return Some(Detected { codec: Codec::Http1, first: bytes, since });
+            }
             None => {
                 http.stats.downstream_cx_idle_timeout.inc();
                 return None;

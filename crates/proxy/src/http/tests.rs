@@ -23,7 +23,9 @@ use crate::upstream::cluster::{
     Balancing, Cluster, ClusterSlot, Discovery, DnsFamily, DnsPolicy, Endpoint, EndpointSet,
     Limits, UpstreamProtocol,
 };
-use crate::worker::Fleet;
+use crate::worker::{Fleet, Places};
+
+mod hostile;
 
 /// What tests look at in the log.
 const LINE: &str = "%RESPONSE_CODE% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% \
@@ -34,7 +36,8 @@ struct Proxy {
     address: SocketAddr,
     logs: Arc<Logs>,
     format: Arc<Format>,
-    _fleet: Fleet,
+    registry: Arc<Registry>,
+    fleet: Fleet,
 }
 
 fn cluster(name: &str, endpoints: &[SocketAddr], protocol: UpstreamProtocol) -> Arc<ClusterSlot> {
@@ -147,14 +150,18 @@ impl Proxy {
         Self::start(manager(vec![route("/", forward(cluster, None))])).await
     }
 
-    async fn start(mut manager: HttpManager) -> Self {
+    async fn start(manager: HttpManager) -> Self {
+        Self::start_with(manager, &Places::of_process()).await
+    }
+
+    async fn start_with(mut manager: HttpManager, places: &Arc<Places>) -> Self {
         let registry = Registry::new(1);
         let logs = Logs::start(&registry, Options::default()).unwrap();
         let format = Arc::new(Format::text(LINE, false).unwrap());
         let sink = logs.sink(Destination::File("/dev/null".into())).unwrap();
         let output = Output { sink, format: format.clone(), filter: None };
         manager.log = Some(Arc::new(logs.log(vec![output]).unwrap()));
-        let mut fleet = Fleet::start(&registry, &logs).unwrap();
+        let mut fleet = Fleet::with_places(&registry, &logs, places).unwrap();
         let chain = FilterChain {
             name: "".into(),
             filter: NetworkFilter::Http(Arc::new(manager)),
@@ -174,7 +181,7 @@ impl Proxy {
         fleet.serve(&Arc::new(listener)).unwrap();
         fleet.sync().await;
         let address = fleet.addresses()["listener"];
-        Self { address, logs, format, _fleet: fleet }
+        Self { address, logs, format, registry, fleet }
     }
 
     /// The log line of the one request that was made.
@@ -203,12 +210,14 @@ async fn a_connection_carries_many_requests_on_both_sides() {
 async fn bodies_pass_in_every_framing() {
     let origin = Origin::start().http(stream_back).await;
     let proxy = Proxy::to(origin.address()).await;
-    let mut client = Client::connect(proxy.address).await;
     for size in [0, 1, 8 * 1024, 100_000, 3_000_000] {
         let body = vec![b'x'; size];
+        // An answer that begins inside its request ends the connection.
+        let mut client = Client::connect(proxy.address).await;
         client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n")).await;
         client.send(&body).await;
         assert!(client.response().await.body == body, "{size} by length");
+        let mut client = Client::connect(proxy.address).await;
         client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").await;
         for piece in body.chunks(50_000) {
             client.send(format!("{:x}\r\n", piece.len())).await;

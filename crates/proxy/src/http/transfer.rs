@@ -29,10 +29,11 @@ pub enum TransferError {
 }
 
 impl Transfer {
-    /// A message whose head is queued. What follows the head of an upgrade waits for the upgrade.
+    /// A message whose head is queued. `held` says that what follows the message is of another protocol, and
+    /// waits until that is granted; the message itself must be over.
     #[must_use]
-    pub fn start(upgrade: bool) -> Self {
-        if upgrade { Self::Flushing } else { Self::Running }
+    pub fn start(held: bool) -> Self {
+        if held { Self::Flushing } else { Self::Running }
     }
 
     /// Moves what can be moved. Ready when the whole message is written. What is taken in small pieces is

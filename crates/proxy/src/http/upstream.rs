@@ -16,7 +16,7 @@ use crate::stats::ClusterStats;
 use crate::upstream::pool::Lease;
 
 /// Largest response head; Envoy's default.
-const LIMITS: HeadLimits = HeadLimits { bytes: 60 * 1024, lines: MAX_LINES };
+const LIMITS: HeadLimits = HeadLimits { bytes: 80 * 1024, lines: MAX_LINES };
 
 /// A request to an endpoint, in the version that the cluster speaks.
 #[derive(Debug)]
@@ -176,13 +176,15 @@ impl Http1Upstream {
     fn start_request(&mut self, head: &RequestHead, body: bool, upgrade: bool, most: Option<u32>) {
         self.to_head = head.is_method("HEAD");
         self.to_connect = head.is_method("CONNECT");
-        self.last = self.lease.count_request(most);
+        let spent = self.lease.count_request(most);
         let sized = head.headers.get_known(Known::ContentLength).is_some();
-        let connection = match (upgrade, self.last) {
+        let connection = match (upgrade, spent) {
             (true, _) => ConnectionHeader::Upgrade,
             (false, true) => ConnectionHeader::Close,
             (false, false) => ConnectionHeader::None,
         };
+        // What follows a refused upgrade may be data of the other protocol.
+        self.last = spent || upgrade;
         let chunked = body && !sized;
         // Methods that usually come with content say that there is none (RFC 9110 section 8.6).
         let bare = matches!(head.method(), b"GET" | b"HEAD" | b"DELETE" | b"CONNECT" | b"TRACE");
@@ -196,14 +198,19 @@ impl Http1Upstream {
         head: &mut ResponseHead,
     ) -> Poll<Result<Carriage, RecvError>> {
         let read = self.lease.poll_response(cx, LIMITS, self.to_head, self.to_connect, head);
-        read.map_ok(|carriage| {
-            self.keep_alive = carriage.keep_alive;
-            if carriage.framing == Framing::UntilClose {
-                self.lease.closed_by_endpoint();
-            } else if !carriage.keep_alive {
-                self.lease.count_close_notify();
+        read.map(|read| match read {
+            Ok(carriage) => {
+                self.keep_alive = carriage.keep_alive;
+                if carriage.framing == Framing::UntilClose {
+                    self.lease.closed_by_endpoint();
+                } else if !carriage.keep_alive {
+                    self.lease.count_close_notify();
+                }
+                Ok(carriage)
             }
-            carriage
+            // A reset inside a head cuts it off, as a close does.
+            Err(RecvError::Io(_)) if !self.lease.filled().is_empty() => Err(RecvError::Truncated),
+            failed => failed,
         })
     }
 

@@ -92,11 +92,17 @@ impl LocalListener {
     fn start(&self, io: TcpStream, peer: SocketAddr) {
         let current = Rc::clone(&self.current.borrow());
         let worker = Rc::clone(&self.worker);
+        // One that is refused is closed, and need not wait in the queue.
+        let Some(place) = worker.places.take() else {
+            current.stats.downstream_global_cx_overflow.inc();
+            return;
+        };
         // Answers are written whole; waiting for more would only delay them.
         let (Ok(()), Ok(local)) = (io.set_nodelay(true), io.local_addr()) else {
             return;
         };
-        let client = Client { peer, local, id: worker.connection_id(), server_name: None };
+        let id = worker.connection_id();
+        let client = Client { peer, local, id, server_name: None, place };
         current.stats.downstream_cx_total.inc();
         if let (false, [only]) = (current.listener.chains.needs_inspection, &current.chains[..])
             && current.listener.chains.find(&facts(&client, None, &[])).is_some()

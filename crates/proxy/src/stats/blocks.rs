@@ -102,6 +102,8 @@ block! {
         downstream_rq_idle_timeout: Counter,
         /// Requests that reached their maximal duration.
         downstream_rq_max_duration_reached: Counter,
+        /// Connections that were closed because too many of their requests were given up at once.
+        downstream_rq_too_many_premature_resets: Counter,
         /// Responses that ended before their request.
         downstream_rq_response_before_rq_complete: Counter,
         /// Upgrades refused because the route does not allow them.

@@ -8,9 +8,12 @@ use regex::Regex;
 
 use super::*;
 
+/// Files by the beginning of their path, and the names that the code there has for a block.
+type Place = (&'static str, &'static [&'static str]);
+
 /// Where the metrics of a block are written: files by the beginning of their path, and under what name the code
 /// there has the block at hand. A path may stand twice.
-const PLACES: &[(&str, &[(&str, &[&str])])] = &[
+const PLACES: &[(&str, &[Place])] = &[
     ("ListenerStats", &[("listener/", &["stats", "current.stats", "borrow().stats"])]),
     (
         "HttpStats",

@@ -2,6 +2,7 @@
 
 pub mod balance;
 pub mod cluster;
+mod counted;
 pub mod dialled;
 pub mod discovery;
 pub mod dns;

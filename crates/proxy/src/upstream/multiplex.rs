@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::cluster::Cluster;
+use super::counted::Counted;
 use super::local::LocalCluster;
 use super::pool::{ConnectError, Pool};
 
@@ -155,7 +156,7 @@ impl Multiplex {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(MAX_HEAD)
             .enable_push(false)
-            .handshake::<_, Bytes>(io);
+            .handshake::<_, Bytes>(Counted::new(io, pool.stats.clone()));
         let timeout = local.cluster.connect_timeout;
         let (send, connection) = match tokio::time::timeout(timeout, handshake).await {
             Ok(made) => made.map_err(std::io::Error::other)?,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::Places;
 use super::thread::{Command, Thread};
 use crate::accesslog::Logs;
 use crate::config::listener::Listener;
@@ -40,9 +41,23 @@ impl Fleet {
     /// # Errors
     /// A thread or its runtime cannot be made.
     pub fn start(registry: &Arc<Registry>, logs: &Logs) -> io::Result<Self> {
-        let threads = (0..registry.workers())
-            .map(|index| Thread::start(index, registry.worker(index), logs.recorder(index)))
-            .collect::<io::Result<_>>()?;
+        Self::with_places(registry, logs, &Places::of_process())
+    }
+
+    /// As [`Fleet::start`], with other places for clients than the process' own limit makes.
+    ///
+    /// # Errors
+    /// See there.
+    pub fn with_places(
+        registry: &Arc<Registry>,
+        logs: &Logs,
+        places: &Arc<Places>,
+    ) -> io::Result<Self> {
+        let start = |index| {
+            let (stats, recorder) = (registry.worker(index), logs.recorder(index));
+            Thread::start(index, stats, recorder, Arc::clone(places))
+        };
+        let threads = (0..registry.workers()).map(start).collect::<io::Result<_>>()?;
         Ok(Self { threads, open: HashMap::new(), closed: HashSet::new() })
     }
 

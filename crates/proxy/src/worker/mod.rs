@@ -5,13 +5,16 @@
 
 mod connections;
 pub mod fleet;
+mod places;
 pub mod thread;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 pub use connections::{Connections, Registration};
 pub use fleet::Fleet;
+pub use places::{Place, Places};
 
 use crate::accesslog::Recorder;
 use crate::buffer::BufferPool;
@@ -49,6 +52,8 @@ pub struct Worker {
     scratch: RefCell<Vec<Box<Scratch>>>,
     /// Its downstream connections.
     pub connections: Rc<Connections>,
+    /// Places for its clients, shared by all workers.
+    pub places: Arc<Places>,
     draining: Cell<bool>,
     next_connection: Cell<u64>,
 }
@@ -56,7 +61,7 @@ pub struct Worker {
 impl Worker {
     /// A worker without connections.
     #[must_use]
-    pub fn new(index: usize, stats: Scope, recorder: Recorder) -> Self {
+    pub fn new(index: usize, stats: Scope, recorder: Recorder, places: Arc<Places>) -> Self {
         let buffers = Rc::<BufferPool>::default();
         Self {
             index,
@@ -69,6 +74,7 @@ impl Worker {
             clock: Clock::default(),
             scratch: RefCell::default(),
             connections: Rc::default(),
+            places,
             draining: Cell::new(false),
             next_connection: Cell::new(0),
         }

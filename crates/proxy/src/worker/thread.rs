@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{AbortHandle, LocalSet};
+use tokio::task::{JoinHandle, LocalSet};
 
-use super::Worker;
+use super::{Places, Worker};
 use crate::accesslog::Recorder;
 use crate::config::listener::Listener;
 use crate::listener::LocalListener;
@@ -44,16 +44,21 @@ pub struct Thread {
 }
 
 impl Thread {
-    /// Starts worker number `index`.
+    /// Starts worker number `index`, whose clients take some of `places`.
     ///
     /// # Errors
     /// The thread or its runtime cannot be made.
-    pub fn start(index: usize, stats: Scope, recorder: Recorder) -> io::Result<Self> {
+    pub fn start(
+        index: usize,
+        stats: Scope,
+        recorder: Recorder,
+        places: Arc<Places>,
+    ) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (commands, receiver) = mpsc::unbounded_channel();
         let thread =
             std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-                let worker = Rc::new(Worker::new(index, stats, recorder));
+                let worker = Rc::new(Worker::new(index, stats, recorder, places));
                 LocalSet::new().block_on(&runtime, run(worker, receiver));
             })?;
         Ok(Self { commands, thread: Some(thread) })
@@ -80,7 +85,7 @@ impl Drop for Thread {
 
 /// Carries out commands until the control side is gone.
 async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {
-    let mut open: HashMap<Arc<str>, (Rc<LocalListener>, AbortHandle)> = HashMap::new();
+    let mut open: HashMap<Arc<str>, (Rc<LocalListener>, JoinHandle<()>)> = HashMap::new();
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
         let command = tokio::select! {
@@ -98,7 +103,7 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
                 match tokio::net::TcpListener::from_std(socket) {
                     Ok(socket) => {
                         let task = tokio::task::spawn_local(Rc::clone(&local).accept(socket));
-                        open.insert(name, (local, task.abort_handle()));
+                        open.insert(name, (local, task));
                     }
                     Err(error) => tracing::error!(%error, listener = %name, "cannot accept"),
                 }
@@ -109,22 +114,22 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
                 }
             }
             Some(Command::Stop(name)) => {
-                if let Some((local, task)) = open.remove(&name) {
-                    task.abort();
+                if let Some((local, mut task)) = open.remove(&name) {
+                    end(&mut task).await;
                     local.retire();
                 }
             }
             Some(Command::Close(name)) => {
-                if let Some((_, task)) = open.get(&name) {
-                    task.abort();
+                if let Some((_, task)) = open.get_mut(&name) {
+                    end(task).await;
                 }
             }
             Some(Command::Sync(done)) => {
                 let _ = done.send(());
             }
             Some(Command::Drain(done)) => {
-                for (_, (_, task)) in open.drain() {
-                    task.abort();
+                for (_, (_, mut task)) in open.drain() {
+                    end(&mut task).await;
                 }
                 worker.drain();
                 let worker = Rc::clone(&worker);
@@ -134,5 +139,13 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
                 });
             }
         }
+    }
+}
+
+/// Ends a task that accepts. Its socket is closed then: whoever is told so can use the address again.
+async fn end(task: &mut JoinHandle<()>) {
+    if !task.is_finished() {
+        task.abort();
+        let _ = task.await;
     }
 }

@@ -9,26 +9,28 @@ const ROUTER: &str = "type.googleapis.com/envoy.extensions.filters.http.router.v
 const PROTOCOL: &str = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 /// Where the scripted origins listen.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Origins {
     pub http1: SocketAddr,
     pub http2: SocketAddr,
     /// Nobody listens here.
     pub refused: SocketAddr,
+    /// Origins with a cluster and a route of their own: name, whether it speaks HTTP/2, address.
+    pub own: Vec<(&'static str, bool, SocketAddr)>,
 }
 
-pub fn bootstrap(origins: Origins) -> Value {
+pub fn bootstrap(origins: &Origins) -> Value {
     json!({
         "admin": {"address": address(([127, 0, 0, 1], 0).into())},
         "static_resources": {
-            "listeners": listeners(),
+            "listeners": listeners(origins),
             "clusters": clusters(origins),
         }
     })
 }
 
 /// One listener for each set of options of the connection manager.
-fn listeners() -> Vec<Value> {
+fn listeners(origins: &Origins) -> Vec<Value> {
     let edge = json!({
         "use_remote_address": true,
         "normalize_path": true,
@@ -73,11 +75,11 @@ fn listeners() -> Vec<Value> {
         "common_http_protocol_options": {"max_requests_per_connection": 2},
     });
     [("edge", edge), ("plain", plain), ("strict", strict), ("timed", timed), ("idle", idle)]
-        .map(|(name, options)| listener(name, options))
+        .map(|(name, options)| listener(name, options, origins))
         .to_vec()
 }
 
-fn listener(name: &str, options: Value) -> Value {
+fn listener(name: &str, options: Value, origins: &Origins) -> Value {
     let mut manager = json!({
         "@type": MANAGER,
         "stat_prefix": name,
@@ -88,7 +90,7 @@ fn listener(name: &str, options: Value) -> Value {
             "validate_clusters": false,
             "request_headers_to_add": [header("x-table", "1", "APPEND_IF_EXISTS_OR_ADD")],
             "response_headers_to_add": [header("x-table", "1", "APPEND_IF_EXISTS_OR_ADD")],
-            "virtual_hosts": virtual_hosts(),
+            "virtual_hosts": virtual_hosts(origins),
         },
         "http_filters": [{"name": "router", "typed_config": {"@type": ROUTER}}],
     });
@@ -102,7 +104,7 @@ fn listener(name: &str, options: Value) -> Value {
     })
 }
 
-fn virtual_hosts() -> Value {
+fn virtual_hosts(origins: &Origins) -> Value {
     let says = |name: &str, domains: &[&str]| {
         json!({"name": name, "domains": domains, "routes": [
             {"match": {"prefix": "/"}, "direct_response": text(200, name)}]})
@@ -116,12 +118,15 @@ fn virtual_hosts() -> Value {
         says("ipv6", &["[::1]"]),
         {"name": "tls", "domains": ["tls.example"], "require_tls": "ALL", "routes": [
             {"match": {"prefix": "/"}, "direct_response": text(200, "tls")}]},
-        {"name": "any", "domains": ["*"], "routes": routes()},
+        {"name": "any", "domains": ["*"], "routes": routes(origins)},
     ])
 }
 
-fn routes() -> Vec<Value> {
-    [matches(), redirects(), forwards()].concat()
+fn routes(origins: &Origins) -> Vec<Value> {
+    let own = origins.own.iter().map(|(name, ..)| {
+        json!({"match": {"prefix": format!("/own/{name}/")}, "route": {"cluster": name}})
+    });
+    [own.collect(), matches(), redirects(), forwards()].concat()
 }
 
 /// Routes that tell which of them was taken.
@@ -291,7 +296,7 @@ fn forwards() -> Vec<Value> {
     routes
 }
 
-fn clusters(origins: Origins) -> Value {
+fn clusters(origins: &Origins) -> Value {
     let one = |key: &str| {
         json!({"thresholds": [{"max_connections": 1024, "max_pending_requests": 1024,
             "max_requests": 1024, key: 1}]})
@@ -301,23 +306,30 @@ fn clusters(origins: Origins) -> Value {
     let mut connections = cluster("one-connection", &[origins.http1]);
     connections["circuit_breakers"] =
         json!({"thresholds": [{"max_connections": 1, "max_pending_requests": 1}]});
-    let mut http2 = cluster("origin2", &[origins.http2]);
-    http2["typed_extension_protocol_options"] = json!({
-        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-            "@type": PROTOCOL, "explicit_http_config": {"http2_protocol_options": {}}}});
+    let speaks_http2 = |mut cluster: Value| {
+        cluster["typed_extension_protocol_options"] = json!({
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": PROTOCOL, "explicit_http_config": {"http2_protocol_options": {}}}});
+        cluster
+    };
+    let own = origins.own.iter().map(|(name, http2, at)| {
+        let cluster = cluster(name, &[*at]);
+        if *http2 { speaks_http2(cluster) } else { cluster }
+    });
     let mut origin = cluster("origin", &[origins.http1]);
     origin["typed_extension_protocol_options"] = json!({
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
             "@type": PROTOCOL,
             "explicit_http_config": {"http_protocol_options": {"enable_trailers": true}}}});
-    json!([
+    let shared = [
         origin,
         cluster("refused", &[origins.refused]),
         cluster("empty", &[]),
         requests,
         connections,
-        http2,
-    ])
+        speaks_http2(cluster("origin2", &[origins.http2])),
+    ];
+    shared.into_iter().chain(own).collect()
 }
 
 fn cluster(name: &str, at: &[SocketAddr]) -> Value {

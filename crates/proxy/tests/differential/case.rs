@@ -1,5 +1,7 @@
 //! What a case is: what the client does, what the origin does.
 
+use super::frames::Frame;
+
 /// One request, or a few on one connection, and how the origin takes part.
 #[derive(Clone, Debug)]
 pub struct Case {
@@ -19,6 +21,8 @@ pub struct Case {
 pub enum Client {
     Http1(Vec<Step>),
     Http2(Request2),
+    /// Sends frames as they are.
+    Frames(Vec<Frame>),
 }
 
 /// What a client does on its HTTP/1 connection.
@@ -53,6 +57,8 @@ pub struct Request2 {
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<Vec<u8>>,
     pub trailers: Vec<(&'static str, &'static str)>,
+    /// How much the client takes at a time; the default is large.
+    pub window: Option<u32>,
 }
 
 /// What the origin does after a head, over HTTP/1.
@@ -110,6 +116,10 @@ impl Case {
 
     pub fn http2(name: &str, request: Request2) -> Self {
         Self { client: Client::Http2(request), ..Self::steps(name, Vec::new()) }
+    }
+
+    pub fn frames(name: &str, frames: Vec<Frame>) -> Self {
+        Self { client: Client::Frames(frames), ..Self::steps(name, Vec::new()) }
     }
 
     pub fn at(mut self, listener: &'static str) -> Self {

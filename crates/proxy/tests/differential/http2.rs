@@ -24,7 +24,11 @@ async fn exchange(address: SocketAddr, id: usize, request: &Request2) -> Vec<Str
     let Ok(stream) = TcpStream::connect(address).await else {
         return vec!["no connection".to_owned()];
     };
-    let Ok((send, connection)) = h2::client::handshake(stream).await else {
+    let mut client = h2::client::Builder::new();
+    if let Some(window) = request.window {
+        client.initial_window_size(window).initial_connection_window_size(65_535);
+    }
+    let Ok((send, connection)) = client.handshake(stream).await else {
         return vec!["no handshake".to_owned()];
     };
     let connection = tokio::spawn(connection);

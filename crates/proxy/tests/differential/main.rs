@@ -10,12 +10,16 @@ mod bootstrap;
 mod case;
 mod cases;
 mod client;
+mod counters;
 mod differences;
+mod frames;
 mod http2;
 mod origin;
+mod scripts;
 mod sides;
 mod wire;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tidegate_testing::tools::Tool;
@@ -26,6 +30,7 @@ use bootstrap::{Origins, bootstrap};
 use case::Client;
 use differences::Differences;
 use origin::Stage;
+use scripts::{OWN, Own};
 use sides::{Envoy, Listeners, Tidegate};
 
 /// Cases that run at the same time.
@@ -47,8 +52,9 @@ async fn tidegate_does_what_envoy_does() {
         http1: origin::start(Arc::clone(&stage)).await,
         http2: http2::start(Arc::clone(&stage)).await,
         refused: nobody(),
+        own: own().await,
     };
-    let bootstrap = bootstrap(origins);
+    let bootstrap = bootstrap(&origins);
     let tidegate = Tidegate::start(&bootstrap).await;
     let envoy = Envoy::start(&program, &bootstrap).await;
     // One after the other: what the origins receive is then the one side's.
@@ -70,6 +76,9 @@ async fn tidegate_does_what_envoy_does() {
     for (case, (theirs, ours)) in stage.cases.iter().zip(theirs.iter().zip(&ours)) {
         if only.is_some() {
             eprintln!("== {}\n{}", case.name, theirs.join("\n"));
+            if theirs != ours {
+                eprintln!("-- tidegate\n{}", ours.join("\n"));
+            }
         }
         differences.see(&case.name, theirs, ours);
     }
@@ -77,8 +86,21 @@ async fn tidegate_does_what_envoy_does() {
     assert!(report.is_empty(), "{} cases\n{report}", stage.cases.len());
 }
 
+/// Starts the origins that cases have for themselves.
+async fn own() -> Vec<(&'static str, bool, SocketAddr)> {
+    let mut own = Vec::new();
+    for &(name, kind) in OWN {
+        own.push(match kind {
+            Own::Stale => (name, false, origin::start_stale().await),
+            Own::Frames(script) => (name, true, frames::start(script, false).await),
+            Own::Early(script) => (name, true, frames::start(script, true).await),
+        });
+    }
+    own
+}
+
 /// An address where nobody listens: the port was free a moment ago.
-fn nobody() -> std::net::SocketAddr {
+fn nobody() -> SocketAddr {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     listener.local_addr().expect("its address")
 }
@@ -96,6 +118,7 @@ async fn play(stage: &Arc<Stage>, listeners: &Listeners, ids: &[usize]) -> Vec<V
             let mut seen = match &stage.cases[id].client {
                 Client::Http1(steps) => client::run(address, id, steps).await,
                 Client::Http2(request) => http2::run(address, id, request).await,
+                Client::Frames(frames) => frames::run(address, frames).await,
             };
             let port = format!(":{}", address.port());
             let received = stage.take(id);

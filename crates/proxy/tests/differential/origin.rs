@@ -47,6 +47,26 @@ pub async fn start(stage: Arc<Stage>) -> SocketAddr {
     address
 }
 
+/// Starts an HTTP/1 origin that answers the first request of each connection and closes when a second one
+/// comes: as if it had closed just before.
+pub async fn start_stale() -> SocketAddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port for the origin");
+    let address = listener.local_addr().expect("the origin's address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut wire = Wire::new(stream);
+                if let Some(head) = wire.head().await {
+                    wire.request_body(&head).await;
+                    wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+                    wire.head().await;
+                }
+            });
+        }
+    });
+    address
+}
+
 fn record_head(stage: &Stage, id: Option<usize>, head: &Head) {
     stage.record(id, [format!("> {}", head.start)]);
     stage.record(id, fields(">", &head.fields));

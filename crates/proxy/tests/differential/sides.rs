@@ -21,6 +21,7 @@ pub type Listeners = HashMap<String, SocketAddr>;
 /// A running Envoy.
 pub struct Envoy {
     pub listeners: Listeners,
+    pub admin: SocketAddr,
     _process: Process,
     _folder: TempDir,
 }
@@ -54,7 +55,7 @@ impl Envoy {
             client::get(admin, "admin", "/listeners?format=json").await.json()
         };
         let listeners = tokio::time::timeout(PATIENCE, ready).await.expect("a ready envoy");
-        Self { listeners: addresses(&listeners), _process: process, _folder: folder }
+        Self { listeners: addresses(&listeners), admin, _process: process, _folder: folder }
     }
 }
 
@@ -72,7 +73,7 @@ fn addresses(listeners: &Value) -> Listeners {
 /// Our proxy, with one worker.
 pub struct Tidegate {
     pub listeners: Listeners,
-    _proxy: Proxy,
+    pub proxy: Proxy,
 }
 
 impl Tidegate {
@@ -91,6 +92,6 @@ impl Tidegate {
         assert!(refused.is_empty(), "{refused:#?}");
         let listeners =
             proxy.addresses().map(|(name, address)| (name.to_string(), address)).collect();
-        Self { listeners, _proxy: proxy }
+        Self { listeners, proxy }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::failure::charge;
-use super::{Broken, Exchange};
+use super::{Broken, Exchange, start_upload};
 use crate::accesslog::{Field, Protocol, ResponseFlags};
 use crate::http::forwarding;
 use crate::http::h1::{Carriage, Framing, encode};
@@ -26,6 +26,9 @@ use crate::route::{Facts, Forward, Route, Target};
 use crate::upstream::LocalCluster;
 use crate::upstream::cluster::UpstreamProtocol;
 use crate::upstream::pool::{Lease, Permit, Pool};
+
+/// Most interim answers that are passed on for one request: over HTTP/2 they wait where nothing bounds them.
+const MAX_INTERIMS: u8 = 32;
 
 /// How an attempt at an endpoint ended.
 enum Attempt {
@@ -56,6 +59,9 @@ impl<D: Downstream> Exchange<'_, D> {
         if self.carriage.upgrade && !self.may_upgrade(forward) {
             self.http.stats.downstream_rq_ws_on_non_ws_route.inc();
             return self.reply_on(route, LocalReply::upgrade_refused()).await;
+        }
+        if self.carriage.upgrade && cluster.cluster.protocol == UpstreamProtocol::Http2 {
+            return self.reply_on(route, LocalReply::upgrade_to_http2()).await;
         }
         self.limits.idle(forward.idle_timeout.or(self.http.manager.stream_idle_timeout));
         let most = forward.max_stream_duration.or(self.http.manager.max_stream_duration);
@@ -166,8 +172,8 @@ impl<D: Downstream> Exchange<'_, D> {
         self.start_request(cluster, pool, &mut upstream, sent);
         let _active = InFlight::new(cluster, pool);
         match poll_fn(|cx| self.poll_head(cx, &mut upstream)).await {
-            // Nothing asked for another protocol.
-            Event::Head(carriage) if carriage.upgrade && !self.carriage.upgrade => {
+            // Nothing asked for another protocol, or it is there before the request that asks for it is.
+            Event::Head(carriage) if carriage.upgrade && !self.may_switch() => {
                 cluster.stats.upstream_cx_protocol_error.inc();
                 upstream.given_up(&cluster.stats);
                 let reply = LocalReply::upstream_reset(Reset::Protocol);
@@ -227,6 +233,11 @@ impl<D: Downstream> Exchange<'_, D> {
         Ok(Attempt::Answered)
     }
 
+    /// Whether the request asks for another protocol and is sent to its end (RFC 9110 section 7.8).
+    fn may_switch(&self) -> bool {
+        self.carriage.upgrade && self.upload == Transfer::Done
+    }
+
     /// Queues the request on the connection.
     fn start_request(
         &mut self,
@@ -239,7 +250,7 @@ impl<D: Downstream> Exchange<'_, D> {
         let body = self.carriage.framing != Framing::None && !self.request.is_method("CONNECT");
         let most = cluster.cluster.max_requests_per_connection;
         // A request that is sent again is sent from its beginning.
-        self.upload = Transfer::start(self.carriage.upgrade);
+        self.upload = start_upload(&self.carriage);
         upstream.start_request(self.request, body, self.carriage.upgrade, most);
         if self.carriage.expects_continue && !self.down.received_all() {
             // Envoy's default: the proxy itself tells the client to go on.
@@ -268,22 +279,25 @@ impl<D: Downstream> Exchange<'_, D> {
         if let Poll::Ready(Err(error)) = self.poll_upload(cx, upstream) {
             return Poll::Ready(Event::ClientFailed(error));
         }
-        if self.interim {
-            match self.down.poll_flush(cx) {
-                Poll::Ready(Ok(())) => self.interim = false,
-                Poll::Ready(Err(_)) => return Poll::Ready(Event::ClientGone),
-                Poll::Pending => {}
-            }
-        }
         loop {
+            // What the client does not take is not read from the endpoint.
+            if self.interim {
+                match self.down.poll_flush(cx) {
+                    Poll::Ready(Ok(())) => self.interim = false,
+                    Poll::Ready(Err(_)) => return Poll::Ready(Event::ClientGone),
+                    Poll::Pending => break,
+                }
+            }
             match upstream.poll_response(cx, self.response) {
                 Poll::Ready(Ok(_)) if matches!(self.response.status, 100 | 102..=199) => {
                     // 100 has been sent already, by us; others are the client's if it speaks HTTP/1.1.
-                    if self.response.status != 100 && self.down.version() != Version::Http10 {
+                    let passes =
+                        self.response.status != 100 && self.down.version() != Version::Http10;
+                    if passes && self.interims < MAX_INTERIMS {
                         forwarding::strip_hop_by_hop(&mut self.response.headers, false);
                         self.down.send_interim(self.response);
                         self.interim = true;
-                        let _ = self.down.poll_flush(cx);
+                        self.interims += 1;
                     }
                 }
                 Poll::Ready(Ok(carriage)) => return Poll::Ready(Event::Head(carriage)),
@@ -349,8 +363,14 @@ impl<D: Downstream> Exchange<'_, D> {
         route.response_headers.apply_to_response(self.response, self.request, &facts);
         // What follows a refused upgrade may be data of the other protocol.
         self.close |= self.carriage.upgrade && !carriage.upgrade;
+        // A client that is still sending when the answer begins may not be heard to its end: it learns so now, not
+        // from a connection that closes under its next request (RFC 9112 section 9.6).
+        self.close |= !self.down.received_all();
+        self.limits.answered();
         self.start_response(carriage.framing != Framing::None, now);
         if carriage.upgrade {
+            // A tunnel lasts for as long as something moves in it.
+            self.limits.end_route();
             self.upload = Transfer::Running;
             self.down.become_tunnel();
             self.http.stats.downstream_cx_upgrades_total.inc();

@@ -14,14 +14,15 @@ mod forward;
 mod relay;
 
 use std::future::poll_fn;
+use std::io;
 use std::task::{Context, Poll, Waker};
 
 use tokio::time::Instant;
 
 use super::chain::{Client, HttpChain};
 use super::forwarding;
-use super::h1::Carriage;
-use super::head::{RequestHead, ResponseHead, Version};
+use super::h1::{Carriage, Framing};
+use super::head::{RequestHead, ResponseHead, Scheme, Version};
 use super::journal::Journal;
 use super::known::Known;
 use super::limits::Limits;
@@ -30,6 +31,7 @@ use super::path;
 use super::stream::{Downstream, Recv};
 use super::transfer::Transfer;
 use crate::accesslog::{Field, ResponseFlags};
+use crate::config::listener::HttpManager;
 use crate::route::{Action, Decision, Direct, Facts, Redirect, Route};
 use crate::timer::Deadline;
 
@@ -108,7 +110,32 @@ pub struct Exchange<'a, D> {
     download: Transfer,
     journal: Journal,
     close: bool,
+    /// Whether an interim answer waits to be written.
     interim: bool,
+    /// How many were passed on.
+    interims: u8,
+}
+
+/// The time limits of a request. A stream of HTTP/2 whose length is not said may be a conversation in which both
+/// sides pause.
+fn limits(
+    manager: &HttpManager,
+    version: Version,
+    carriage: &Carriage,
+    started: Instant,
+) -> Limits {
+    let limits = Limits::new(started, manager.stream_idle_timeout, manager.request_timeout);
+    match carriage.framing {
+        Framing::None | Framing::UntilClose => limits,
+        Framing::Chunked if version == Version::Http2 => limits,
+        Framing::Chunked | Framing::Length(_) => limits.with_content(started),
+    }
+}
+
+/// How the request's way to the endpoint begins: what follows the request for an upgrade waits for the upgrade,
+/// its own content comes before that (RFC 9110 section 7.8).
+fn start_upload(carriage: &Carriage) -> Transfer {
+    Transfer::start(carriage.upgrade && carriage.framing == Framing::None)
 }
 
 impl<'a, D: Downstream> Exchange<'a, D> {
@@ -120,7 +147,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         carriage: Carriage,
     ) -> Self {
         let Turn { http, client, deadline, started, close } = turn;
-        let manager = &http.manager;
+        let limits = limits(&http.manager, scratch.request.version, &carriage, started);
         Self {
             http,
             client,
@@ -131,11 +158,12 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             deadline,
             carriage,
             started,
-            limits: Limits::new(started, manager.stream_idle_timeout, manager.request_timeout),
-            upload: Transfer::start(carriage.upgrade),
+            limits,
+            upload: start_upload(&carriage),
             download: Transfer::Running,
             close: close || !carriage.keep_alive,
             interim: false,
+            interims: 0,
         }
     }
 
@@ -200,6 +228,11 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         if self.request.version == Version::Http10 && !manager.accept_http_10 {
             return Err(LocalReply::upgrade_required());
         }
+        // TLS is passed through, never ended here: the connection is plain text. In HTTP/2 the connection's
+        // scheme is taken, whatever a request says, as by Envoy.
+        if self.request.scheme == Scheme::Https && self.request.version != Version::Http2 {
+            return Err(LocalReply::wrong_scheme());
+        }
         path::strip_port(self.request, manager, self.client.local.port());
         path::normalize(self.request, (&**manager).into()).inspect_err(|reply| {
             let stats = &self.http.stats;
@@ -254,27 +287,40 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         // What follows a refused CONNECT may be meant for the tunnel.
         let refused_tunnel = self.request.is_method("CONNECT");
         self.close |= reply.close || refused_tunnel || !self.request_is_all_here();
-        self.start_response(!reply.body.is_empty(), Instant::now());
+        let now = Instant::now();
+        self.limits.answer_ourselves(now);
+        self.start_response(!reply.body.is_empty(), now);
         if !self.request.is_method("HEAD") {
             let mut rest = &reply.body[..];
             while !rest.is_empty() {
-                let sent = poll_fn(|cx| self.down.poll_send(cx, rest)).await;
-                let sent = sent.map_err(|_| self.lose_client())?;
+                let sent = self.in_time(|down, cx| down.poll_send(cx, rest)).await?;
                 self.journal.bytes.sent += sent as u64;
                 rest = &rest[sent..];
             }
         }
         self.down.finish(None);
-        poll_fn(|cx| self.down.poll_flush(cx)).await.map_err(|_| self.lose_client())?;
-        Ok(())
+        self.in_time(D::poll_flush).await
+    }
+
+    /// Does a part of sending an answer of our own, for as long as something moves.
+    async fn in_time<T>(
+        &mut self,
+        mut poll: impl FnMut(&mut D, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Result<T, Broken> {
+        let done = poll_fn(|cx| match poll(self.down, cx) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending => self.poll_limits(cx).map(|_| None),
+        });
+        match done.await {
+            Some(Ok(done)) => Ok(done),
+            Some(Err(_)) => Err(self.lose_client()),
+            None => Err(self.stall()),
+        }
     }
 
     /// Drops what is there of the request's body; whether that is all of it. A request that is not read to
     /// its end leaves the connection unusable.
     fn request_is_all_here(&mut self) -> bool {
-        if self.carriage.upgrade {
-            return true;
-        }
         let mut cx = Context::from_waker(Waker::noop());
         while !self.down.received_all() {
             match self.down.poll_recv(&mut cx) {
@@ -317,6 +363,13 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         if !body && !shown && self.down.version() != Version::Http2 {
             head.headers.append(b"content-length", b"0");
         }
+    }
+
+    /// Counts that nothing moved for too long while an answer of our own was sent.
+    fn stall(&mut self) -> Broken {
+        self.http.stats.downstream_rq_idle_timeout.inc();
+        self.journal.flag(ResponseFlags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout");
+        Broken::Cut
     }
 
     fn lose_client(&mut self) -> Broken {

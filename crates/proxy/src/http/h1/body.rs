@@ -190,7 +190,8 @@ fn line(bytes: &[u8], limit: usize) -> Result<Option<&[u8]>, BadMessage> {
 /// `chunk-size [ chunk-ext ]` (RFC 9112 section 7.1).
 fn chunk_size(line: &[u8]) -> Result<u64, BadMessage> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-    if digits == 0 || digits > 15 {
+    let zeros = line.iter().take_while(|&&byte| byte == b'0').count();
+    if digits == 0 || digits - zeros > 15 {
         return Err(BadMessage::Chunk);
     }
     let extension = &line[digits..];

@@ -6,10 +6,10 @@
 
 use std::mem::MaybeUninit;
 
-use super::super::head::{RequestHead, ResponseHead, Version};
+use super::super::head::{RequestHead, ResponseHead, Scheme, Version};
 use super::super::known::Known;
 
-/// Most header lines that can be asked for; Envoy's largest `max_headers_count` in use is far below.
+/// Most header lines of an answer, of a trailer section, and of a request that is read without asking for memory.
 pub const MAX_LINES: usize = 256;
 
 /// Why a message was refused.
@@ -45,6 +45,12 @@ pub enum BadMessage {
     /// A transfer coding other than `chunked`.
     #[error("unsupported transfer coding")]
     Coding,
+    /// A transfer coding where none may be: in HTTP/1.0, or in an answer that has no content.
+    #[error("transfer coding out of place")]
+    CodingOutOfPlace,
+    /// `Connection` names a field that is not the connection's, or too many of them.
+    #[error("invalid connection option")]
+    Nominated,
     /// Another version than 1.0 or 1.1.
     #[error("unsupported version")]
     Version,
@@ -113,6 +119,11 @@ impl HeadScanner {
     }
 }
 
+/// How many lines a head has, where more than the usual ones are allowed.
+fn count_lines(bytes: &[u8], allowed: usize) -> usize {
+    if allowed <= MAX_LINES { 0 } else { memchr::memchr_iter(b'\n', bytes).count() }
+}
+
 /// Reads a request's head. `bytes` is exactly one head, as [`HeadScanner::scan`] found it.
 ///
 /// # Errors
@@ -123,11 +134,20 @@ pub fn request(
     head: &mut RequestHead,
 ) -> Result<Carriage, BadMessage> {
     // Not initialised: that would cost more than reading a usual head.
-    let mut lines = [const { MaybeUninit::uninit() }; MAX_LINES];
+    let mut few = [const { MaybeUninit::uninit() }; MAX_LINES];
+    let mut many = Vec::new();
+    let lines = match count_lines(bytes, max_lines) {
+        ..=MAX_LINES => &mut few[..max_lines.min(MAX_LINES)],
+        more => {
+            many.resize_with(more.min(max_lines), MaybeUninit::uninit);
+            &mut many[..]
+        }
+    };
     let mut parsed = httparse::Request::new(&mut []);
-    match parsed.parse_with_uninit_headers(bytes, &mut lines[..max_lines.min(MAX_LINES)]) {
+    match parsed.parse_with_uninit_headers(bytes, lines) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(BadMessage::Malformed),
+        Err(_) if speaks_another_version(bytes) => return Err(BadMessage::Version),
         Err(error) => return Err(from_httparse(error)),
     }
     let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version)
@@ -150,6 +170,9 @@ pub fn request(
         } else {
             head.headers.append_known(known, line.name.as_bytes(), line.value);
         }
+    }
+    if facts.nominates_foreign || facts.options >= MAX_OPTIONS {
+        return Err(BadMessage::Nominated);
     }
     set_target(head, target.as_bytes(), host, method == "CONNECT")?;
     let framing = match facts.framing(head.version)? {
@@ -180,9 +203,11 @@ pub fn response(
     let mut lines = [const { MaybeUninit::uninit() }; MAX_LINES];
     let lines = &mut lines[..max_lines.min(MAX_LINES)];
     let mut parsed = httparse::Response::new(&mut []);
-    match httparse::ParserConfig::default()
-        .parse_response_with_uninit_headers(&mut parsed, bytes, lines)
-    {
+    match httparse::ParserConfig::default().parse_response_with_uninit_headers(
+        &mut parsed,
+        bytes,
+        lines,
+    ) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(BadMessage::Malformed),
         Err(error) => return Err(from_httparse(error)),
@@ -197,16 +222,26 @@ pub fn response(
     head.version = version_of(version);
     head.status = status;
     let mut facts = Facts::default();
+    let bare = matches!(status, 100..=199 | 204);
     for line in parsed.headers.iter() {
         let known = Known::of(line.name.as_bytes());
         facts.see(known, line.value)?;
-        head.headers.append_known(known, line.name.as_bytes(), line.value);
+        if !(bare && known == Known::ContentLength) {
+            head.headers.append_known(known, line.name.as_bytes(), line.value);
+        }
     }
     let declared = facts.framing(head.version)?;
+    // Content that cannot be there is announced: another recipient might look for it (RFC 9110 section 8.6,
+    // RFC 9112 section 6.1). A length of zero is common, does no harm, and ends here.
+    match declared {
+        Some(Framing::Length(_)) if bare => return Err(BadMessage::Length),
+        Some(Framing::Chunked) if bare => return Err(BadMessage::CodingOutOfPlace),
+        _ => {}
+    }
     let tunnel = status == 101 || (to_connect && (200..300).contains(&status));
     let framing = if tunnel {
         Framing::UntilClose
-    } else if to_head || matches!(status, 100..=199 | 204 | 304) {
+    } else if to_head || bare || status == 304 {
         Framing::None
     } else {
         declared.unwrap_or(Framing::UntilClose)
@@ -263,10 +298,31 @@ fn may_trail(known: Known) -> bool {
     )
 }
 
+/// Whether a head that could not be read is a request in another version: `HTTP/` with two digits, or, as in
+/// HTTP/0.9, no version at all.
+fn speaks_another_version(bytes: &[u8]) -> bool {
+    let start = bytes.trim_ascii_start();
+    let end = start.iter().position(|&byte| byte == b'\r').unwrap_or(start.len());
+    let mut words = start[..end].split(|&byte| byte == b' ');
+    let method = words.next().unwrap_or_default();
+    let is_request = !method.is_empty()
+        && method.iter().all(u8::is_ascii_uppercase)
+        && words.next().is_some_and(|target| target.starts_with(b"/"));
+    let version = words.next();
+    let is_version = match version {
+        None => true,
+        Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]) => {
+            let known = *major == b'1' && matches!(minor, b'0' | b'1');
+            major.is_ascii_digit() && minor.is_ascii_digit() && !known
+        }
+        Some(_) => false,
+    };
+    is_request && is_version && words.next().is_none()
+}
+
 fn from_httparse(error: httparse::Error) -> BadMessage {
     match error {
         httparse::Error::TooManyHeaders => BadMessage::TooManyHeaders,
-        httparse::Error::Version => BadMessage::Version,
         _ => BadMessage::Malformed,
     }
 }
@@ -279,12 +335,35 @@ fn version_of(minor: u8) -> Version {
 #[derive(Default)]
 struct Facts {
     length: Option<u64>,
-    coding: bool,
+    coding: Coding,
+    /// Options of `Connection`.
+    options: usize,
+    nominates_foreign: bool,
     close: bool,
     keep_alive: bool,
     connection_upgrade: bool,
     upgrade: bool,
     expects_continue: bool,
+}
+
+/// What `Transfer-Encoding` says.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Coding {
+    #[default]
+    None,
+    Chunked,
+    Other,
+}
+
+/// So many options of `Connection` are refused, as by Envoy: each is looked for among all fields.
+const MAX_OPTIONS: usize = 10;
+
+/// Fields that a client must not have removed by naming them in `Connection`: they say whom a request is for
+/// and where it came from.
+fn is_foreign(option: &[u8]) -> bool {
+    use Known::{ForwardedFor, ForwardedHost, ForwardedProto, Host};
+    matches!(Known::of(option), Host | ForwardedFor | ForwardedHost | ForwardedProto)
+        || option.starts_with(b":")
 }
 
 impl Facts {
@@ -297,13 +376,14 @@ impl Facts {
                 }
             }
             Known::TransferEncoding => {
-                if self.coding || !value.eq_ignore_ascii_case(b"chunked") {
-                    return Err(BadMessage::Coding);
-                }
-                self.coding = true;
+                let chunked = value.eq_ignore_ascii_case(b"chunked");
+                let first = self.coding == Coding::None;
+                self.coding = if chunked && first { Coding::Chunked } else { Coding::Other };
             }
             Known::Connection => {
                 for token in tokens(value) {
+                    self.options += 1;
+                    self.nominates_foreign |= is_foreign(token);
                     self.close |= token.eq_ignore_ascii_case(b"close");
                     self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
                     self.connection_upgrade |= token.eq_ignore_ascii_case(b"upgrade");
@@ -321,13 +401,16 @@ impl Facts {
 
     fn framing(&self, version: Version) -> Result<Option<Framing>, BadMessage> {
         match (self.coding, self.length) {
-            (true, Some(_)) => Err(BadMessage::Length),
+            (Coding::Chunked | Coding::Other, Some(_)) => Err(BadMessage::Length),
+            (Coding::Other, None) => Err(BadMessage::Coding),
             // A coding in HTTP/1.0 is faulty framing (RFC 9112 section 6.1).
-            (true, None) if version == Version::Http10 => Err(BadMessage::Coding),
-            (true, None) => Ok(Some(Framing::Chunked)),
-            (false, Some(0)) => Ok(Some(Framing::None)),
-            (false, Some(length)) => Ok(Some(Framing::Length(length))),
-            (false, None) => Ok(None),
+            (Coding::Chunked, None) if version == Version::Http10 => {
+                Err(BadMessage::CodingOutOfPlace)
+            }
+            (Coding::Chunked, None) => Ok(Some(Framing::Chunked)),
+            (Coding::None, Some(0)) => Ok(Some(Framing::None)),
+            (Coding::None, Some(length)) => Ok(Some(Framing::Length(length))),
+            (Coding::None, None) => Ok(None),
         }
     }
 
@@ -365,8 +448,7 @@ fn set_target(
     if host.is_none() && head.version == Version::Http11 {
         return Err(BadMessage::NoHost);
     }
-    let host = host.unwrap_or_default();
-    if !valid_authority(host) {
+    if !valid_authority(host.unwrap_or_default()) {
         return Err(BadMessage::Host);
     }
     if target.contains(&b'#') {
@@ -383,14 +465,19 @@ fn set_target(
         return Ok(());
     }
     if is_origin_target(target, head.is_method("OPTIONS")) {
-        head.set_authority(host);
+        // HTTP/1.0 knows requests without a host, but no host to send them to is configured.
+        head.set_authority(host.ok_or(BadMessage::NoHost)?);
         head.set_path(target);
         return Ok(());
     }
     // Absolute form: its authority counts, not Host's (RFC 9112 section 3.2.2).
-    let rest = strip_prefix_ignore_case(target, b"http://")
-        .or_else(|| strip_prefix_ignore_case(target, b"https://"))
-        .ok_or(BadMessage::Target)?;
+    let rest = match strip_prefix_ignore_case(target, b"http://") {
+        Some(rest) => rest,
+        None => {
+            head.scheme = Scheme::Https;
+            strip_prefix_ignore_case(target, b"https://").ok_or(BadMessage::Target)?
+        }
+    };
     let end = rest.iter().position(|&byte| byte == b'/' || byte == b'?').unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     if authority.is_empty() || !valid_authority(authority) {

@@ -24,12 +24,13 @@ use crate::buffer::Buffer;
 use crate::timer::Deadline;
 use crate::worker::Registration;
 
-/// Serves a connection to its end. `first` holds bytes that were read from it already.
+/// Serves a connection to its end. `first` holds bytes that were read from it already, and since when, if that
+/// is longer ago.
 pub async fn serve(
     http: Rc<HttpChain>,
     client: Client,
     io: TcpStream,
-    first: Option<Buffer>,
+    (first, mut since): (Option<Buffer>, Option<Instant>),
     place: Registration,
     open: Open,
 ) {
@@ -45,7 +46,8 @@ pub async fn serve(
         }
         // Boxed, so that an idle connection does not carry the size of a request.
         let mut scratch = http.worker.scratch();
-        let turn = Turn { http: &http, client: &client, deadline: &mut deadline, opened };
+        let started = since.take().unwrap_or_else(Instant::now);
+        let turn = Turn { http: &http, client: &client, deadline: &mut deadline, opened, started };
         let end = Box::pin(turn.request(&mut conn, &mut scratch, &mut served)).await;
         http.worker.give_scratch(scratch);
         let (received, sent) = conn.take_counts();
@@ -124,14 +126,14 @@ struct Turn<'t> {
     client: &'t Client,
     deadline: &'t mut Deadline,
     opened: Instant,
+    started: Instant,
 }
 
 impl Turn<'_> {
     /// Reads the request's head and serves it.
     async fn request(self, conn: &mut Conn, scratch: &mut Scratch, served: &mut u32) -> End {
-        let Self { http, client, deadline, opened } = self;
+        let Self { http, client, deadline, opened, started } = self;
         let manager = &http.manager;
-        let started = Instant::now();
         let limits =
             HeadLimits { bytes: manager.max_head as usize, lines: manager.max_headers as usize };
         let head_time = manager.request_headers_timeout.or(manager.stream_idle_timeout);

@@ -7,6 +7,7 @@ use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream, SendStream};
 
 use super::message;
+use crate::http::h1::BadMessage;
 use crate::http::head::Headers;
 use crate::http::stream::{Recv, RecvError};
 
@@ -131,6 +132,9 @@ impl SendBody {
 #[must_use]
 pub fn recv_error(error: h2::Error) -> RecvError {
     match error.reason() {
+        // We ended the stream, or the connection, because of what the peer sent.
+        _ if error.is_library() => RecvError::Bad(BadMessage::Malformed),
+        Some(Reason::PROTOCOL_ERROR) if error.is_reset() => RecvError::Bad(BadMessage::Malformed),
         Some(Reason::REFUSED_STREAM) => RecvError::Refused,
         // A GOAWAY that does not cover the stream says that it was not looked at (RFC 9113 section 6.8).
         Some(Reason::NO_ERROR) if error.is_go_away() && error.is_remote() => RecvError::Refused,

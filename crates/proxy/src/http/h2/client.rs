@@ -10,8 +10,8 @@ use h2::client::ResponseFuture;
 
 use super::body::{RecvBody, SendBody, recv_error};
 use super::message;
-use crate::http::h1::Framing;
 use crate::http::h1::parse::Carriage;
+use crate::http::h1::{BadMessage, Framing};
 use crate::http::head::{Headers, RequestHead, ResponseHead};
 use crate::http::stream::{Recv, RecvError, Stream};
 use crate::upstream::multiplex::StreamLease;
@@ -21,6 +21,8 @@ use crate::upstream::multiplex::StreamLease;
 pub struct Http2Upstream {
     lease: StreamLease,
     state: State,
+    /// The answer has no content, whatever follows its head.
+    bare: bool,
 }
 
 #[derive(Debug)]
@@ -42,7 +44,7 @@ impl Http2Upstream {
     /// Uses a leased place on a connection.
     #[must_use]
     pub fn new(lease: StreamLease) -> Self {
-        Self { lease, state: State::Idle }
+        Self { lease, state: State::Idle, bare: false }
     }
 
     /// Our address on the connection.
@@ -53,6 +55,7 @@ impl Http2Upstream {
 
     /// Queues the request's head; `body` says whether content follows.
     pub fn start_request(&mut self, head: &RequestHead, body: bool) {
+        self.bare = head.is_method("HEAD");
         let Some(request) = message::write_request(head) else {
             let error = io::Error::new(io::ErrorKind::InvalidInput, "not sayable in HTTP/2");
             self.state = State::Failed(Some(error.into()));
@@ -77,7 +80,7 @@ impl Http2Upstream {
             State::Sent { response, .. } => {
                 if let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
                     message::read_response(&interim, head);
-                    return Poll::Ready(Ok(carriage(Framing::None)));
+                    return Poll::Ready(answerable(head.status).map(|()| carriage(Framing::None)));
                 }
                 ready!(Pin::new(response).poll(cx)).map_err(recv_error)?
             }
@@ -87,10 +90,12 @@ impl Http2Upstream {
             State::Idle | State::Answered { .. } => return Poll::Ready(Err(RecvError::Truncated)),
         };
         message::read_response(&answered, head);
+        answerable(head.status)?;
+        self.bare |= matches!(head.status, 204 | 304);
         let length = message::content_length(answered.headers());
         let recv = RecvBody::new(answered.into_body());
         let framing = match length {
-            _ if recv.received_all() => Framing::None,
+            _ if recv.received_all() || self.bare => Framing::None,
             Some(length) => Framing::Length(length),
             None => Framing::Chunked,
         };
@@ -108,6 +113,11 @@ impl Http2Upstream {
     }
 }
 
+/// 101 has no place in HTTP/2 (RFC 9113 section 8.6).
+fn answerable(status: u16) -> Result<(), RecvError> {
+    if status == 101 { Err(BadMessage::Malformed.into()) } else { Ok(()) }
+}
+
 fn carriage(framing: Framing) -> Carriage {
     Carriage { framing, keep_alive: true, expects_continue: false, upgrade: false }
 }
@@ -115,7 +125,11 @@ fn carriage(framing: Framing) -> Carriage {
 impl Stream for Http2Upstream {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Recv<'_>, RecvError>> {
         match &mut self.state {
-            State::Answered { recv, .. } => recv.poll_recv(cx),
+            State::Answered { recv, .. } => match ready!(recv.poll_recv(cx))? {
+                // To a client that speaks HTTP/1 it would be the beginning of the next answer.
+                Recv::Data(_) if self.bare => Poll::Ready(Err(BadMessage::Length.into())),
+                received => Poll::Ready(Ok(received)),
+            },
             _ => Poll::Ready(Err(RecvError::Truncated)),
         }
     }

@@ -7,6 +7,9 @@ use crate::http::h1::{Framing, parse};
 use crate::http::head::{Headers, RequestHead, ResponseHead, Scheme, Version};
 use crate::http::known::Known;
 
+/// Most header lines that a map of them holds.
+const MAX_LINES: usize = 24_000;
+
 /// Reads a request's head, and how its body ends; `ended` says that there is none. `None` when the request is
 /// malformed, or cannot be said in HTTP/1 in one way only: no host, a target or lengths that have no place there.
 /// `secure` says that the connection is TLS: what `:scheme` claims is not believed.
@@ -73,6 +76,9 @@ fn framing(map: &HeaderMap, ended: bool) -> Option<Framing> {
 /// Writes a request's head; `None` when it cannot be said in HTTP/2.
 #[must_use]
 pub fn write_request(head: &RequestHead) -> Option<Request<()>> {
+    if head.headers.len() > MAX_LINES {
+        return None;
+    }
     let method = Method::from_bytes(head.method()).ok()?;
     let builder = Uri::builder().authority(head.authority());
     let uri = if method == Method::CONNECT {
@@ -170,6 +176,20 @@ mod tests {
         let back = write_request(&head).unwrap();
         assert_eq!(back.uri(), request.uri());
         assert_eq!(back.headers().len(), 2);
+    }
+
+    #[test]
+    fn more_lines_than_a_map_holds_are_refused() {
+        let mut head = RequestHead::default();
+        head.set_method(b"GET");
+        head.set_authority(b"a");
+        head.set_path(b"/");
+        for n in 0..MAX_LINES {
+            head.headers.append(format!("x{n}").as_bytes(), b"");
+        }
+        assert_eq!(write_request(&head).unwrap().headers().len(), MAX_LINES);
+        head.headers.append(b"y", b"");
+        assert!(write_request(&head).is_none());
     }
 
     #[test]

@@ -21,9 +21,11 @@ use super::message;
 use crate::buffer::Buffer;
 use crate::http::chain::{Client, HttpChain};
 use crate::http::exchange::{End, Exchange, Turn};
+use crate::http::h1::BadMessage;
 use crate::http::h1::parse::Carriage;
 use crate::http::head::{Headers, ResponseHead, Version};
 use crate::http::known::Known;
+use crate::http::local::LocalReply;
 use crate::http::open::Open;
 use crate::http::stream::{Downstream, Recv, RecvError, Stream};
 use crate::timer::Deadline;
@@ -47,7 +49,7 @@ pub async fn serve(
         .initial_window_size(manager.h2.initial_stream_window)
         .initial_connection_window_size(manager.h2.initial_connection_window)
         .max_header_list_size(manager.max_head)
-        .handshake::<_, Bytes>(Prefixed { first, io });
+        .handshake::<_, Bytes>(Prefixed { first, io, http: Rc::clone(&http) });
     let time = manager.idle_timeout.unwrap_or(Duration::from_secs(3600));
     let Ok(Ok(mut connection)) = tokio::time::timeout(time, handshake).await else {
         http.stats.downstream_cx_protocol_error.inc();
@@ -73,7 +75,7 @@ pub async fn serve(
                 break;
             }
             None => {
-                if !clock.told {
+                if clock.told.is_none() {
                     open.closed_by_client();
                 }
                 break;
@@ -88,6 +90,11 @@ pub async fn serve(
     while streams.join_next().await.is_some() {}
 }
 
+/// Streams that a client resets within this time count as opened for nothing.
+const PREMATURE: Duration = Duration::from_secs(1);
+/// So many of them end a connection, if they are half of its streams or more; Envoy's defaults.
+const MOST_PREMATURE: u32 = 250;
+
 type Accepted = Option<Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>>;
 
 /// When a connection is to end, and whether it has been told.
@@ -96,35 +103,56 @@ struct Clock<'a> {
     opened: Instant,
     last_busy: Instant,
     served: u32,
+    premature: u32,
     timer: Deadline,
-    told: bool,
+    /// When the client was told to go away.
+    told: Option<Instant>,
 }
 
 impl<'a> Clock<'a> {
     fn new(http: &'a HttpChain, opened: Instant) -> Self {
-        Self { http, opened, last_busy: opened, served: 0, timer: Deadline::default(), told: false }
+        Self {
+            http,
+            opened,
+            last_busy: opened,
+            served: 0,
+            premature: 0,
+            timer: Deadline::default(),
+            told: None,
+        }
     }
 
     /// The next stream. Streams that ended are cleared away; a connection that is idle for too long, too
-    /// old, has served enough, or is to drain, is told to go away once its streams are over.
+    /// old, has served enough, or is to drain, is told to go away once its streams are over. A client that then
+    /// says nothing is left: it may not even read.
     fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
         connection: &mut Connection<Prefixed, Bytes>,
-        streams: &mut JoinSet<()>,
+        streams: &mut JoinSet<Ended>,
     ) -> Poll<Accepted> {
-        while let Poll::Ready(Some(_)) = streams.poll_join_next(cx) {
+        while let Poll::Ready(Some(ended)) = streams.poll_join_next(cx) {
             self.last_busy = Instant::now();
+            self.premature += u32::from(ended.is_ok_and(|ended| ended == Ended::Premature));
+        }
+        if self.premature >= MOST_PREMATURE && self.premature >= self.served / 2 {
+            self.http.stats.downstream_rq_too_many_premature_resets.inc();
+            connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            self.premature = 0;
+            self.told = Some(self.told.unwrap_or_else(Instant::now));
         }
         loop {
-            if !self.told && self.is_over(streams.is_empty()) {
+            if self.told.is_none() && self.is_over(streams.is_empty()) {
                 connection.graceful_shutdown();
-                self.told = true;
+                self.told = Some(Instant::now());
                 self.count();
             }
             if let Poll::Ready(accepted) = connection.poll_accept(cx) {
                 self.last_busy = Instant::now();
                 return Poll::Ready(accepted);
+            }
+            if streams.is_empty() && self.left_end().is_some_and(|end| Instant::now() >= end) {
+                return Poll::Ready(None);
             }
             self.timer.set(Some(self.next_look(streams.is_empty())));
             ready!(self.timer.poll(cx));
@@ -144,6 +172,12 @@ impl<'a> Clock<'a> {
 
     fn is_old(&self) -> bool {
         passed(self.opened, self.http.manager.max_connection_duration)
+    }
+
+    /// Until when a client that was told may take to close.
+    fn left_end(&self) -> Option<Instant> {
+        let manager = &self.http.manager;
+        Some(self.told? + manager.drain_timeout + manager.delayed_close_timeout)
     }
 
     /// Counts why the connection is over.
@@ -169,12 +203,22 @@ impl<'a> Clock<'a> {
         let far = now + Duration::from_secs(3600);
         let idle_end = manager.idle_timeout.map(|limit| self.last_busy + limit);
         let life_end = manager.max_connection_duration.map(|limit| self.opened + limit);
-        [idle_end, life_end].into_iter().flatten().filter(|at| *at > now).min().unwrap_or(far)
+        let ends = [idle_end, life_end, self.left_end()];
+        ends.into_iter().flatten().filter(|at| *at > now).min().unwrap_or(far)
     }
 }
 
 fn passed(since: Instant, limit: Option<Duration>) -> bool {
     limit.is_some_and(|limit| since.elapsed() >= limit)
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// In any other way.
+    Otherwise,
+    /// Its client reset it just after it was opened.
+    Premature,
 }
 
 /// Serves one stream.
@@ -183,29 +227,37 @@ async fn stream(
     client: Rc<Client>,
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
-) {
+) -> Ended {
     let started = Instant::now();
     let mut scratch = http.worker.scratch();
     let ended = request.body().is_end_stream();
     let framing = message::read_request(&request, false, ended, &mut scratch.request);
     let expects_continue = scratch.request.headers.get_known(Known::Expect).is_some();
+    let too_many = request.headers().len() > http.manager.max_headers as usize;
     let recv = RecvBody::new(request.into_body());
     let mut down = Client2 { recv, send: Sending::Head(respond) };
     let Some(framing) = framing else {
         // Malformed (RFC 9113 section 8.3.1).
         down.reset(Reason::PROTOCOL_ERROR);
         http.worker.give_scratch(scratch);
-        return;
+        return Ended::Otherwise;
     };
     let carriage = Carriage { framing, keep_alive: true, expects_continue, upgrade: false };
     let mut deadline = Deadline::default();
     let turn =
         Turn { http: &http, client: &client, deadline: &mut deadline, started, close: false };
     let exchange = Exchange::new(turn, &mut down, &mut scratch, carriage);
-    if matches!(exchange.serve().await, End::Abort | End::Lost) {
+    let end = if too_many {
+        exchange.refuse(LocalReply::bad_message(BadMessage::TooManyHeaders)).await
+    } else {
+        exchange.serve().await
+    };
+    if matches!(end, End::Abort | End::Lost) {
         down.reset(Reason::INTERNAL_ERROR);
     }
     http.worker.give_scratch(scratch);
+    let premature = end == End::Lost && started.elapsed() < PREMATURE;
+    if premature { Ended::Premature } else { Ended::Otherwise }
 }
 
 /// The client's side of one stream.
@@ -303,11 +355,21 @@ impl Stream for Client2 {
     fn become_tunnel(&mut self) {}
 }
 
-/// A socket of which some bytes have been read already.
+/// A socket of which some bytes have been read, and counted, already. Counts what moves.
 #[derive(Debug)]
 pub struct Prefixed {
     first: Option<Buffer>,
     io: TcpStream,
+    http: Rc<HttpChain>,
+}
+
+impl Prefixed {
+    fn sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(n)) = &written {
+            self.http.stats.downstream_cx_tx_bytes_total.add(*n as u64);
+        }
+        written
+    }
 }
 
 impl AsyncRead for Prefixed {
@@ -327,7 +389,11 @@ impl AsyncRead for Prefixed {
                 return Poll::Ready(Ok(()));
             }
         }
-        Pin::new(&mut self.io).poll_read(cx, into)
+        let before = into.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, into))?;
+        let n = into.filled().len() - before;
+        self.http.stats.downstream_cx_rx_bytes_total.add(n as u64);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -337,7 +403,8 @@ impl AsyncWrite for Prefixed {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.sent(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -353,7 +420,8 @@ impl AsyncWrite for Prefixed {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, parts)
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, parts);
+        self.sent(written)
     }
 
     fn is_write_vectored(&self) -> bool {

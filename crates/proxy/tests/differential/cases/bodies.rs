@@ -65,6 +65,10 @@ fn chunks() -> Vec<Case> {
         up("quoted extension", "3;a=\"b;c\"\r\nabc\r\n0\r\n\r\n"),
         up("space before extension", "3 ;a\r\nabc\r\n0\r\n\r\n"),
         up("single bytes", &in_chunks("one by one", 1)),
+        up("extension of 3000 bytes", &format!("3;{}\r\nabc\r\n0\r\n\r\n", "a".repeat(3000))),
+        up("extension of 70 KiB", &format!("3;{}\r\nabc\r\n0\r\n\r\n", "a".repeat(70 << 10))),
+        up("size of sixteen digits", "0000000000000003\r\nabc\r\n0\r\n\r\n"),
+        up("size of thirty digits", &format!("{:030}\r\nabc\r\n0\r\n\r\n", 3)),
         Case::new(
             "chunks/Chunked in capitals",
             request("POST /o", "Transfer-Encoding: Chunked\r\n", "1\r\na\r\n0\r\n\r\n"),
@@ -87,6 +91,10 @@ fn trailers() -> Vec<Case> {
         up("one", "X-T: 1\r\n"),
         up("two", "X-T: 1\r\nX-U: 2\r\n"),
         up("malformed", "no colon\r\n"),
+        up("that frames", "Content-Length: 5\r\nTransfer-Encoding: gzip\r\nX-T: 1\r\n"),
+        up("of 60 KiB", &format!("X-T: {}\r\n", "a".repeat(60 << 10))),
+        up("of 120 lines", &"X-T: 1\r\n".repeat(120)),
+        down("that frames", "Content-Length: 5\r\nX-T: 1\r\n"),
         down("one", "X-T: 1\r\n"),
         down("malformed", "no colon\r\n"),
     ]
@@ -160,6 +168,9 @@ fn interim() -> Vec<Case> {
         Case::new("interim/expectation without a body", none),
         Case::steps("interim/refused expectation", vec![Step::Send(expect), Step::Read, Step::Ends])
             .origin(vec![Act::Early, Act::Send(b"HTTP/1.1 417 Expectation Failed\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_vec()), Act::Close]),
+        Case::new("interim/length in a 103", get("/o", "")).answer(
+            "HTTP/1.1 103 Early Hints\r\nContent-Length: 0\r\nLink: </a>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n"),
+        early("connection option in a 103", "HTTP/1.1 103 Early Hints\r\nConnection: x-a\r\nX-A: 1\r\n\r\n"),
         early("100 from the origin", "HTTP/1.1 100 Continue\r\n\r\n"),
         early("103 from the origin", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"),
         early("102 from the origin", "HTTP/1.1 102 Processing\r\n\r\n"),

@@ -68,6 +68,12 @@ fn requests() -> Vec<Case> {
 }
 
 fn answers() -> Vec<Case> {
+    let long = |kib: usize| {
+        let long = "a".repeat(kib << 10);
+        let bytes = request("GET /o", "", "");
+        Case::new(&format!("answer framing/a head of {kib} KiB"), bytes)
+            .answer_close(format!("HTTP/1.1 200 OK\r\nX-Long: {long}\r\n\r\n"))
+    };
     let bad = |name: &str, answer: &str| {
         let bytes = request("GET /o", "", "");
         Case::new(&format!("answer framing/{name}"), bytes).answer_close(answer)
@@ -122,10 +128,17 @@ fn answers() -> Vec<Case> {
         bad("no last chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n"),
         bad("more than its length", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more"),
         bad("204 with a body", "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok"),
+        bad("204 in chunks", "HTTP/1.1 204 X\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
         bad(
-            "a head of 70 KiB",
-            &format!("HTTP/1.1 200 OK\r\nX-Long: {}\r\n\r\n", "a".repeat(70 << 10)),
+            "103 with a length",
+            "HTTP/1.1 103 X\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
         ),
+        bad("304 in chunks", "HTTP/1.1 304 X\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        bad("304 with a body", "HTTP/1.1 304 X\r\nContent-Length: 2\r\n\r\nok"),
+        long(70),
+        long(79),
+        long(81),
+        long(200),
         bad(
             "unasked 101",
             "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",

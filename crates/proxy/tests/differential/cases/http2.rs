@@ -1,9 +1,11 @@
 //! HTTP/2 on either side.
 
-use super::super::case::{Act, Act2, Case, Request2, get, request};
+use super::super::case::{Act, Act2, Case, Request2, Step, get, request};
+use super::super::frames::Frame;
+use super::super::scripts::{OWN, Own};
 
 pub fn cases() -> Vec<Case> {
-    [downstream(), upstream(), both()].concat()
+    [downstream(), upstream(), both(), own(), frames()].concat()
 }
 
 fn head(method: &'static str, uri: &'static str) -> Request2 {
@@ -69,6 +71,29 @@ fn downstream() -> Vec<Case> {
             .answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
         case("large answer", get("http://a/o"))
             .answer(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{big}", big.len())),
+        case("slow reader", Request2 { window: Some(1000), ..get("http://a/o") })
+            .answer(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{big}", big.len())),
+        case("100-continue", Request2 { headers: vec![("expect", "100-continue".to_owned())], ..post(4) }),
+        case("hints", get("http://a/o")).answer(
+            "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+        case("HEAD with a length", head("HEAD", "http://a/o"))
+            .answer("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"),
+        case("304 with a length", get("http://a/o"))
+            .answer("HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n"),
+        case("early answer", post(1_000_000)).origin(vec![
+            Act::Early,
+            Act::Send(b"HTTP/1.1 413 X\r\nContent-Length: 2\r\n\r\nno".to_vec()),
+            Act::Hold,
+        ]),
+        case("oversized head", with("x-long", &"a".repeat(70_000))),
+        case("head of strict size", with("x-long", &"a".repeat(5_000))).at("strict"),
+        case("too many lines", Request2 {
+            headers: (0..14).map(|_| ("x-many", "1".to_owned())).collect(), ..get("http://a/o") }).at("strict"),
+        case("te gzip", with("te", "gzip")),
+        case("x-request-id", with("x-request-id", "given")),
+        case("x-envoy", with("x-envoy-retry-on", "5xx")),
+        case("version 1.0 from the origin", get("http://a/o"))
+            .answer_close("HTTP/1.0 200 OK\r\n\r\nok"),
         case("204", get("http://a/o")).answer("HTTP/1.1 204 No Content\r\n\r\n"),
         case("closed before the head", get("http://a/o")).origin(vec![Act::Body, Act::Close]),
         case("cut inside the body", get("http://a/o")).origin(vec![
@@ -82,6 +107,18 @@ fn downstream() -> Vec<Case> {
 }
 
 fn upstream() -> Vec<Case> {
+    // Every code that RFC 9113 section 7 knows, and one that it does not.
+    let codes = (0..=14).flat_map(|code| {
+        [("before the answer", Act2::Refuse(code)), ("inside the answer", Act2::Cut(code))].map(
+            |(when, act)| {
+                Case::new(&format!("to h2/code {code} {when}"), get("/h2", "")).origin2(act)
+            },
+        )
+    });
+    upstream_cases().into_iter().chain(codes).collect()
+}
+
+fn upstream_cases() -> Vec<Case> {
     let case = |name: &str, bytes: Vec<u8>| Case::new(&format!("to h2/{name}"), bytes);
     let plain = || get("/h2", "");
     let answer = |status,
@@ -135,6 +172,15 @@ fn upstream() -> Vec<Case> {
         case("refused", plain()).origin2(Act2::Refuse(7)),
         case("cancelled", plain()).origin2(Act2::Refuse(8)),
         case("cut", plain()).origin2(Act2::Cut(2)),
+        case(
+            "websocket",
+            get("/h2", "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n"),
+        )
+        .watch(),
+        case("POST refused", request("POST /h2", "Content-Length: 4\r\n", "body"))
+            .origin2(Act2::Refuse(7)),
+        case("POST reset", request("POST /h2", "Content-Length: 4\r\n", "body"))
+            .origin2(Act2::Refuse(2)),
         case("upgrade", get("/h2", "Connection: upgrade\r\nUpgrade: other\r\n")),
     ]
 }
@@ -161,5 +207,138 @@ fn both() -> Vec<Case> {
         }),
         case("reset", head("GET", "http://a/h2")).origin2(Act2::Refuse(8)),
         case("cut", head("GET", "http://a/h2")).origin2(Act2::Cut(2)),
+    ]
+}
+
+/// Origins that have a connection to themselves: a second request follows the first.
+fn own() -> Vec<Case> {
+    let case = |(name, kind): &(&str, Own)| {
+        let line = |method: &str| format!("{method} /own/{name}/");
+        let body = ("Content-Length: 4\r\n", "body");
+        let bytes = match *name {
+            "stale-head" | "head-data" | "head-length" => request(&line("HEAD"), "", ""),
+            "stale-put" => request(&line("PUT"), body.0, body.1),
+            "stale-post-empty" => request(&line("POST"), "", ""),
+            "early-answer" => request(&line("POST"), "Content-Length: 9\r\n", "half"),
+            name if name.ends_with("-post") => request(&line("POST"), body.0, body.1),
+            _ => request(&line("GET"), "", ""),
+        };
+        let read = if bytes.starts_with(b"HEAD ") { Step::ReadHead } else { Step::Read };
+        let mut steps = vec![Step::Send(bytes.clone()), read.clone()];
+        if !matches!(kind, Own::Early(_)) {
+            steps.extend([Step::Send(bytes), read]);
+        }
+        steps.push(Step::Ends);
+        Case::steps(&format!("own/{name}"), steps)
+    };
+    OWN.iter().map(case).collect()
+}
+
+/// What libraries do not send.
+fn frames() -> Vec<Case> {
+    const GET: [(&str, &str); 4] =
+        [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/path")];
+    let bad = |name: &str, fields: &[(&str, &str)]| {
+        Case::frames(&format!("frames/{name}"), vec![Frame::head(1, fields, true)])
+    };
+    let more = |name: &str, more: &[(&str, &str)]| bad(name, &[&GET[..], more].concat());
+    let without = |name: &str, field: &str| {
+        let fields: Vec<_> = GET.into_iter().filter(|(name, _)| *name != field).collect();
+        bad(name, &fields)
+    };
+    let changed = |name: &str, field: &str, value: &str| {
+        let change = |(name, old)| (name, if name == field { value } else { old });
+        bad(name, &GET.map(change))
+    };
+    let post = |name: &str, length: &str, content: &str| {
+        let fields = [&[(":method", "POST")], &GET[1..], &[("content-length", length)]].concat();
+        let frames = vec![Frame::head(1, &fields, false), Frame::data(1, content, true)];
+        Case::frames(&format!("frames/{name}"), frames)
+    };
+    let long = "a".repeat(200 << 10);
+    let connect = [(":method", "CONNECT"), (":protocol", "websocket")];
+    vec![
+        more("as it should be", &[]),
+        more("upper case name", &[("X-Upper", "1")]),
+        more("connection", &[("connection", "keep-alive")]),
+        more("keep-alive", &[("keep-alive", "timeout=5")]),
+        more("proxy-connection", &[("proxy-connection", "keep-alive")]),
+        more("transfer-encoding", &[("transfer-encoding", "chunked")]),
+        more("upgrade", &[("upgrade", "websocket")]),
+        more("te gzip", &[("te", "gzip")]),
+        more("te trailers", &[("te", "trailers")]),
+        more("empty name", &[("", "1")]),
+        more("space in a name", &[("x y", "1")]),
+        more("line end in a value", &[("x-a", "a\r\nb: c")]),
+        more("NUL in a value", &[("x-a", "a\0b")]),
+        more("space around a value", &[("x-a", " a ")]),
+        more("host that agrees", &[("host", "a")]),
+        more("host that differs", &[("host", "b")]),
+        more("two hosts", &[("host", "a"), ("host", "b")]),
+        more("pseudo-header behind fields", &[("x-a", "1"), (":path", "/o")]),
+        more("two paths", &[(":path", "/o")]),
+        more("two methods", &[(":method", "PUT")]),
+        more("two authorities", &[(":authority", "b")]),
+        more("unknown pseudo-header", &[(":x", "1")]),
+        more("status in a request", &[(":status", "200")]),
+        more("protocol without CONNECT", &[(":protocol", "websocket")]),
+        without("no method", ":method"),
+        without("no scheme", ":scheme"),
+        without("no path", ":path"),
+        without("no authority", ":authority"),
+        changed("empty path", ":path", ""),
+        changed("path without a slash", ":path", "path"),
+        changed("path of a star", ":path", "*"),
+        changed("path with a fragment", ":path", "/path#f"),
+        changed("path with a space", ":path", "/pa th"),
+        changed("path with a control character", ":path", "/pa\u{1}th"),
+        changed("path in another alphabet", ":path", "/\u{e9}"),
+        changed("absolute path", ":path", "http://a/path"),
+        changed("empty authority", ":authority", ""),
+        changed("user information", ":authority", "u@a"),
+        changed("two words for an authority", ":authority", "a b"),
+        changed("scheme https", ":scheme", "https"),
+        changed("scheme ftp", ":scheme", "ftp"),
+        changed("scheme that is none", ":scheme", "a b"),
+        changed("empty method", ":method", ""),
+        changed("method that is none", ":method", "G T"),
+        bad("CONNECT", &[(":method", "CONNECT"), (":authority", "a:80")]),
+        bad("CONNECT with a path", &[&[(":method", "CONNECT")], &GET[1..]].concat()),
+        bad("extended CONNECT", &[&connect, &GET[1..]].concat()),
+        post("length that holds", "4", "body"),
+        post("content shorter than its length", "5", "body"),
+        post("content longer than its length", "3", "body"),
+        post("length that is none", "x", "body"),
+        Case::frames(
+            "frames/two lengths",
+            vec![Frame::head(
+                1,
+                &[&GET[..], &[("content-length", "0"), ("content-length", "1")]].concat(),
+                true,
+            )],
+        ),
+        Case::frames(
+            "frames/head of 200 KiB",
+            Frame::long_head(1, &[&GET[..], &[("x-long", &long)]].concat()),
+        ),
+        Case::frames("frames/content without a head", vec![Frame::data(1, "x", true)]),
+        Case::frames("frames/even stream", vec![Frame::head(2, &GET, true)]),
+        Case::frames(
+            "frames/stream again",
+            vec![Frame::head(1, &GET, true), Frame::head(1, &GET, true)],
+        ),
+        Case::frames("frames/going away", vec![Frame::head(1, &GET, true), Frame::away(0, 0)]),
+        Case::frames(
+            "frames/reset before the answer",
+            vec![Frame::head(1, &GET, false), Frame::reset(1, 8), Frame::head(3, &GET, true)],
+        ),
+        Case::frames(
+            "frames/trailers with a pseudo-header",
+            vec![
+                Frame::head(1, &[&[(":method", "POST")], &GET[1..]].concat(), false),
+                Frame::data(1, "x", false),
+                Frame::head(1, &[(":path", "/")], true),
+            ],
+        ),
     ]
 }

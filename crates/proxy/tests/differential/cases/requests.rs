@@ -82,6 +82,20 @@ fn targets() -> Vec<Case> {
         "http:/o",
         "http://b.example:port/o",
         "/o/../o//y/./z",
+        "/o?\"<>^`{|}\\",
+        "/o?%",
+        "/o?%zz%00",
+        "/o?a=b&&=&;",
+        "/o?\u{e9}",
+        "/o?a\u{7f}",
+        "/o?a\tb",
+        "/o/.%2e/x",
+        "/%2e/o",
+        "/o/..%2fx",
+        "/o/..%00/x",
+        "/o/%252e%252e/x",
+        "/o/.",
+        "/o/..x/y",
     ];
     let mut cases: Vec<_> = edge
         .into_iter()
@@ -93,13 +107,36 @@ fn targets() -> Vec<Case> {
     for target in ["/o/../x", "/o//x", "/o%2fx", "/o/%41", "/o\\x", "/o/./x"] {
         cases.push(at("plain", target));
     }
-    for target in ["/o//x", "/o%2fx", "/o%5Cx", "//o///x//", "/o?a//b", "/o/..//x", "/o?a%2fb"] {
+    for target in [
+        "/o//x",
+        "/o%2fx",
+        "/o%5Cx",
+        "//o///x//",
+        "/o?a//b",
+        "/o/..//x",
+        "/o?a%2fb",
+        "/o/..%2fx",
+        "/o/%2e%2e//x",
+        "//../o",
+        "/o/%2f../x",
+    ] {
         cases.push(at("strict", target));
     }
-    for target in ["/o%2fx", "/o%5cx?y%2fz", "/o%2F..%2fo/y", "/o/x"] {
+    for target in
+        ["/o%2fx", "/o%5cx?y%2fz", "/o%2F..%2fo/y", "/o/x", "/o/..%5cx", "/o%2f%2fx", "/o%252fx"]
+    {
         cases.push(at("timed", target));
     }
-    for target in ["/o%2fx", "/o%5cx?y%2fz", "/o%2F%2fx", "/o/../x", "/o/%41"] {
+    for target in [
+        "/o%2fx",
+        "/o%5cx?y%2fz",
+        "/o%2F%2fx",
+        "/o/../x",
+        "/o/%41",
+        "/o/..%2fx",
+        "/o%252fx",
+        "/o//%2f/x",
+    ] {
         cases.push(at("idle", target));
     }
     cases.push(Case::new("targets/OPTIONS *", request("OPTIONS *", "", "")));
@@ -202,6 +239,12 @@ fn versions() -> Vec<Case> {
         line("1.2", "edge", "GET /o HTTP/1.2\r\nX-Case: {id}\r\nHost: a\r\n\r\n"),
         line("2.0", "edge", "GET /o HTTP/2.0\r\nX-Case: {id}\r\nHost: a\r\n\r\n"),
         line("0.9", "edge", "GET /o\r\n\r\n"),
+        line("1.2", "plain", "GET /path HTTP/1.2\r\nHost: a\r\n\r\n"),
+        line("2.0", "plain", "GET /path HTTP/2.0\r\nHost: a\r\n\r\n"),
+        line("0.9", "plain", "GET /path\r\n\r\n"),
+        line("1.0 absolute without host", "plain", "GET http://a/path HTTP/1.0\r\n\r\n"),
+        line("1.1 absolute without host", "edge", "GET http://a/path HTTP/1.1\r\n\r\n"),
+        line("11.1", "edge", "GET /path HTTP/11.1\r\nHost: a\r\n\r\n"),
         line("lower case", "edge", "GET /o http/1.1\r\nHost: a\r\n\r\n"),
         line("cut", "edge", "GET /o HTTP/1.\r\nHost: a\r\n\r\n"),
         line("tail", "edge", "GET /o HTTP/1.1 x\r\nHost: a\r\n\r\n"),
@@ -216,6 +259,12 @@ fn versions() -> Vec<Case> {
 
 fn connections() -> Vec<Case> {
     let two = [get("/o/1", ""), get("/o/2", "")].concat();
+    let posts = [
+        request("POST /o/1", "Content-Length: 4\r\n", "body"),
+        request("POST /o/2", "Transfer-Encoding: chunked\r\n", "4\r\nbody\r\n0\r\nX-T: 1\r\n\r\n"),
+        get("/o/3", ""),
+    ]
+    .concat();
     let half = [get("/path", ""), b"GET /pa".to_vec()].concat();
     let close = get("/o", "Connection: close\r\n");
     let closes =
@@ -230,6 +279,10 @@ fn connections() -> Vec<Case> {
             vec![Step::Send(two), Step::Read, Step::Read, Step::Probe],
         ),
         Case::steps("connections/pipeline of eight", read_many),
+        Case::steps(
+            "connections/pipeline with bodies",
+            vec![Step::Send(posts), Step::Read, Step::Read, Step::Read, Step::Probe],
+        ),
         Case::steps(
             "connections/a request in two parts behind another",
             vec![

@@ -23,6 +23,11 @@ pub fn cases() -> Vec<Case> {
     let refused = "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno";
     vec![
         tunnel("granted", vec![ping(), Step::Raw(4)], vec![send(GRANT), Act::Echo(4), Act::Hold]),
+        Case::steps("upgrades/granted without its name", vec![Step::Send(get("/o", ASK)), Step::Read, Step::Ends])
+            .origin(vec![send("HTTP/1.1 101 Switching Protocols\r\n\r\n"), Act::Close]),
+        Case::steps("upgrades/granted after 103", vec![Step::Send(get("/o", ASK)), Step::Read, Step::Read, Step::Raw(2)])
+            .origin(vec![send(&format!("HTTP/1.1 103 X\r\n\r\n{GRANT}hi")), Act::Hold]),
+        Case::steps("upgrades/HEAD", vec![Step::Send(request("HEAD /o", ASK, "")), Step::ReadHead, Step::Ends]),
         tunnel("the origin ends it", vec![ping(), Step::RawEnd], vec![send(GRANT), Act::Echo(4), Act::Close]),
         tunnel("the client ends it", vec![ping(), Step::Raw(4), Step::Finish, Step::RawEnd],
             vec![send(GRANT), Act::Echo(4), Act::Hold]),

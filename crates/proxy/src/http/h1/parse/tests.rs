@@ -27,6 +27,7 @@ fn ambiguous_framing_is_refused() {
         ("Content-Length: 99999999999999999999\r\n", BadMessage::Length),
         ("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n", BadMessage::Length),
         ("Transfer-Encoding: chunked\r\nContent-Length: 1\r\n", BadMessage::Length),
+        ("Transfer-Encoding: gzip\r\nContent-Length: 1\r\n", BadMessage::Length),
         ("Transfer-Encoding: gzip, chunked\r\n", BadMessage::Coding),
         ("Transfer-Encoding: chunked, chunked\r\n", BadMessage::Coding),
         ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", BadMessage::Coding),
@@ -43,7 +44,7 @@ fn ambiguous_framing_is_refused() {
         assert_eq!(refused(&post(lines)), reason, "{lines:?}");
     }
     let old = "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-    assert_eq!(refused(old), BadMessage::Coding);
+    assert_eq!(refused(old), BadMessage::CodingOutOfPlace);
 }
 
 #[test]
@@ -59,6 +60,20 @@ fn start_lines_and_hosts() {
         ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", BadMessage::Target),
         ("GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", BadMessage::Target),
         ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", BadMessage::Version),
+        ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", BadMessage::Version),
+        ("GET /\r\n\r\n", BadMessage::Version),
+        ("GET / http/1.1\r\nHost: a\r\n\r\n", BadMessage::Malformed),
+        ("GET / HTTP/1.\r\nHost: a\r\n\r\n", BadMessage::Malformed),
+        ("GET / HTTP/11.1\r\nHost: a\r\n\r\n", BadMessage::Malformed),
+        ("GET / HTTP/2.0 x\r\nHost: a\r\n\r\n", BadMessage::Malformed),
+        ("junk\r\n\r\n", BadMessage::Malformed),
+        ("GET / HTTP/1.0\r\n\r\n", BadMessage::NoHost),
+        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: close, HOST\r\n\r\n", BadMessage::Nominated),
+        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: X-Forwarded-For\r\n\r\n", BadMessage::Nominated),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nConnection: a,b,c,d,e\r\nConnection: f,g,h,i,j\r\n\r\n",
+            BadMessage::Nominated,
+        ),
         ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", BadMessage::Malformed),
         ("GET / HTTP/1.1\nHost: a\n\n", BadMessage::BareLf),
     ] {
@@ -71,7 +86,11 @@ fn start_lines_and_hosts() {
     let (head, carriage) = parse("CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     assert_eq!((head.authority(), head.path()), (&b"a:443"[..], &b""[..]));
     assert_eq!(carriage.framing, Framing::UntilClose);
-    let (_, carriage) = parse("GET / HTTP/1.0\r\n\r\n").unwrap();
+    let (head, _) = parse("GET http://a/ HTTP/1.0\r\n\r\n").unwrap();
+    assert_eq!(head.authority(), b"a");
+    let (head, _) = parse("GET https://a/ HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(head.scheme, Scheme::Https);
+    let (_, carriage) = parse("GET / HTTP/1.0\r\nHost: a\r\n\r\n").unwrap();
     assert!(!carriage.keep_alive);
     let (_, carriage) = parse(
         "GET / HTTP/1.1\r\nHost: [::1]:80\r\nConnection: x, Upgrade\r\nUpgrade: websocket\r\n\r\n",
@@ -108,6 +127,18 @@ fn responses_end_where_rfc_9112_says() {
     assert_eq!(framing(length, true), Ok(Framing::None));
     assert_eq!(framing("HTTP/1.1 304\r\nContent-Length: 5\r\n\r\n", false), Ok(Framing::None));
     assert_eq!(framing("HTTP/1.1 204 No Content\r\n\r\n", false), Ok(Framing::None));
+    let announced = "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n";
+    assert_eq!(framing(announced, false), Err(BadMessage::Length));
+    assert_eq!(
+        framing("HTTP/1.1 103 E\r\nContent-Length: 2\r\n\r\n", false),
+        Err(BadMessage::Length)
+    );
+    let coded = "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n";
+    assert_eq!(framing(coded, false), Err(BadMessage::CodingOutOfPlace));
+    let mut head = ResponseHead::default();
+    let zero = b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n";
+    response(zero, 100, false, false, &mut head).unwrap();
+    assert!(head.headers.is_empty(), "a length of zero ends here");
     assert_eq!(framing("HTTP/1.0 200 OK\r\n\r\n", false), Ok(Framing::UntilClose));
     assert_eq!(framing("HTTP/1.1 101 S\r\nUpgrade: x\r\n\r\n", false), Ok(Framing::UntilClose));
     assert_eq!(

@@ -1,0 +1,211 @@
+//! The same small traffic through Envoy and through us: what operators look at counts the same.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::net::SocketAddr;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tidegate_proxy::admin::State as _;
+use tidegate_testing::client::{self, Client};
+use tidegate_testing::origin::{Body, Origin, echo};
+use tidegate_testing::tools::Tool;
+use tidegate_testing::{PATIENCE, eventually};
+
+use crate::bootstrap::{Origins, bootstrap};
+use crate::nobody;
+use crate::sides::{Envoy, Tidegate};
+
+/// What must be equal, by prefix.
+const COUNTERS: &[(&str, &[&str])] = &[
+    (
+        "http.edge",
+        &[
+            "downstream_cx_active",
+            "downstream_cx_destroy",
+            "downstream_cx_destroy_active_rq",
+            "downstream_cx_destroy_local",
+            "downstream_cx_destroy_local_active_rq",
+            "downstream_cx_destroy_remote",
+            "downstream_cx_destroy_remote_active_rq",
+            "downstream_cx_http1_total",
+            "downstream_cx_protocol_error",
+            "downstream_cx_total",
+            "downstream_rq_2xx",
+            "downstream_rq_3xx",
+            "downstream_rq_4xx",
+            "downstream_rq_5xx",
+            "downstream_rq_active",
+            "downstream_rq_completed",
+            "downstream_rq_failed_path_normalization",
+            "downstream_rq_response_before_rq_complete",
+            "downstream_rq_total",
+            "no_cluster",
+            "no_route",
+            "rq_direct_response",
+            "rq_total",
+        ],
+    ),
+    ("cluster.origin", UPSTREAM),
+    ("cluster.refused", UPSTREAM),
+    ("cluster.empty", UPSTREAM),
+    (
+        "cluster_manager",
+        &["active_clusters", "cluster_added", "cluster_modified", "cluster_removed"],
+    ),
+    (
+        "listener_manager",
+        &[
+            "listener_added",
+            "listener_create_failure",
+            "listener_create_success",
+            "listener_modified",
+            "listener_removed",
+            "listener_stopped",
+            "total_listeners_active",
+            "total_listeners_draining",
+            "workers_started",
+        ],
+    ),
+];
+
+const UPSTREAM: &[&str] = &[
+    "circuit_breakers.default.cx_open",
+    "circuit_breakers.default.rq_open",
+    "circuit_breakers.default.rq_pending_open",
+    "membership_change",
+    "membership_healthy",
+    "membership_total",
+    "upstream_cx_connect_fail",
+    "upstream_cx_destroy",
+    "upstream_cx_destroy_local",
+    "upstream_cx_destroy_local_with_active_rq",
+    "upstream_cx_destroy_remote",
+    "upstream_cx_destroy_remote_with_active_rq",
+    "upstream_cx_destroy_with_active_rq",
+    "upstream_cx_http1_total",
+    "upstream_cx_none_healthy",
+    "upstream_cx_total",
+    "upstream_rq_200",
+    "upstream_rq_2xx",
+    "upstream_rq_503",
+    "upstream_rq_504",
+    "upstream_rq_5xx",
+    "upstream_rq_active",
+    "upstream_rq_completed",
+    "upstream_rq_pending_failure_eject",
+    "upstream_rq_pending_total",
+    "upstream_rq_timeout",
+    "upstream_rq_total",
+];
+
+/// What an endpoint counts, of which `/clusters` tells.
+const ENDPOINT: &[&str] =
+    &["cx_active", "cx_connect_fail", "cx_total", "rq_error", "rq_success", "rq_timeout"];
+
+/// Answers nothing below `/slow` and `/o/hang`.
+async fn answer(request: Request<Incoming>) -> Response<Body> {
+    if request.uri().path().starts_with("/slow") || request.uri().path() == "/o/hang" {
+        pending::<()>().await;
+    }
+    echo(request).await
+}
+
+/// Asks all that is counted, one thing after the other.
+async fn ask(edge: SocketAddr, origin: &Origin) {
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: any\r\n\r\n");
+    for (path, status) in [
+        ("/o", 200),
+        ("/direct/418", 418),
+        ("/to/https", 301),
+        ("/nowhere", 404),
+        ("/unknown", 503),
+        ("/refused", 503),
+        ("/empty", 503),
+        ("/slow", 504),
+        ("/o/%00", 400),
+    ] {
+        assert_eq!(Client::connect(edge).await.request(get(path)).await.status, status, "{path}");
+    }
+    let mut twice = Client::connect(edge).await;
+    for _ in 0..2 {
+        assert_eq!(twice.request(get("/o")).await.status, 200);
+    }
+    drop(twice);
+    let mut malformed = Client::connect(edge).await;
+    malformed.send("GET / HTTP/1.1\r\nno header\r\n\r\n").await;
+    assert!(malformed.read_to_end().await.starts_with(b"HTTP/1.1 400 "));
+    let mut hasty = Client::connect(edge).await;
+    let before = origin.requests();
+    hasty.send(get("/o/hang")).await;
+    eventually(PATIENCE, || async { origin.requests() > before }).await;
+}
+
+fn listed(get: impl Fn(&str) -> u64) -> BTreeMap<String, u64> {
+    let names = COUNTERS
+        .iter()
+        .flat_map(|(prefix, names)| names.iter().map(move |name| format!("{prefix}.{name}")));
+    names.map(|name| (name.clone(), get(&name))).collect()
+}
+
+/// Numbers in lines `NAME: VALUE` and `CLUSTER::ADDRESS::NAME::VALUE`, by what stands before the last separator.
+fn numbers(text: &str, separator: &str) -> BTreeMap<String, u64> {
+    let line = |line: &str| {
+        let (name, value) = line.rsplit_once(separator)?;
+        Some((name.to_owned(), value.trim().parse().ok()?))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+async fn envoys(envoy: &Envoy, endpoint: SocketAddr) -> BTreeMap<String, u64> {
+    let stats = client::get(envoy.admin, "admin", "/stats").await.text();
+    let stats = numbers(&stats, ": ");
+    let mut all = listed(|name| stats.get(name).copied().unwrap_or(0));
+    let clusters = client::get(envoy.admin, "admin", "/clusters").await.text();
+    let clusters = numbers(&clusters, "::");
+    all.extend(ENDPOINT.iter().map(|name| {
+        let value = clusters.get(&format!("origin::{endpoint}::{name}")).copied();
+        ((*name).to_owned(), value.unwrap_or(0))
+    }));
+    all
+}
+
+fn ours(tidegate: &Tidegate, endpoint: SocketAddr) -> BTreeMap<String, u64> {
+    let view = tidegate.proxy.view();
+    view.refresh_stats();
+    let registry = view.registry();
+    let mut all = listed(|name| registry.get(name).unwrap_or(0));
+    let counts = registry.endpoint("origin", &endpoint.to_string());
+    let counts = counts.into_iter().filter(|(name, ..)| ENDPOINT.contains(name));
+    all.extend(counts.map(|(name, _, value)| (name.to_owned(), value)));
+    all
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn traffic_counts_as_in_envoy() {
+    let Some(program) = Tool::Envoy.need() else { return };
+    let origin = Origin::start().http(answer).await;
+    let http2 = Origin::start().http2().http(answer).await;
+    let origins = Origins {
+        http1: origin.address(),
+        http2: http2.address(),
+        refused: nobody(),
+        own: Vec::new(),
+    };
+    let bootstrap = bootstrap(&origins);
+    let tidegate = Tidegate::start(&bootstrap).await;
+    let envoy = Envoy::start(&program, &bootstrap).await;
+    ask(envoy.listeners["edge"], &origin).await;
+    ask(tidegate.listeners["edge"], &origin).await;
+    // What a closed connection counts is counted when its end is seen.
+    eventually(PATIENCE, || async {
+        let theirs = envoys(&envoy, origin.address()).await;
+        let ours = ours(&tidegate, origin.address());
+        let differ = theirs.iter().filter(|(name, value)| ours.get(*name) != Some(*value));
+        let differ: Vec<_> = differ
+            .map(|(name, value)| format!("{name}: {value}, ours {:?}", ours.get(name)))
+            .collect();
+        if differ.is_empty() { Ok(()) } else { Err(differ) }
+    })
+    .await;
+}

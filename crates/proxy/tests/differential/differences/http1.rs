@@ -1,0 +1,311 @@
+//! Differences in HTTP/1, on both sides.
+
+use super::Listed;
+use super::What::{Gone, Lines, Status};
+
+/// The differences.
+pub const LISTED: &[Listed] = &[
+    Listed {
+        cases: &["methods/M-SEARCH", "methods/BREW", "methods/get"],
+        what: Status(400, 200),
+        reason: "any token is a method (RFC 9110 section 9.1), as it is to Envoy over HTTP/2 and with \
+                 allow_custom_methods; origins answer 405 and 501",
+    },
+    Listed {
+        cases: &["targets/http://u@b.example/o", "hosts/a@b"],
+        what: Status(200, 400),
+        reason: "user information is an error (RFC 9110 section 4.2.4)",
+    },
+    Listed {
+        cases: &["targets/OPTIONS *", "targets/OPTIONS absolute"],
+        what: Status(404, 200),
+        reason: "OPTIONS * concerns the server behind, too (RFC 9110 section 9.3.7): a route whose path is * \
+                 takes it, and without one it is 404; to Envoy every path begins with a slash",
+    },
+    Listed {
+        cases: &["hosts/a:b", "hosts/[::1", "hosts/[zz]", "hosts/two", "hosts/two that differ"],
+        what: Status(200, 400),
+        reason: "Host names one host, with a number as its port (RFC 9112 section 3.2)",
+    },
+    Listed {
+        cases: &["redirects/[::1x] /to/https"],
+        what: Status(301, 400),
+        reason: "Host names one host (RFC 9112 section 3.2)",
+    },
+    Listed {
+        cases: &[
+            "versions/plain 1.0",
+            "versions/plain 1.0 keep-alive",
+            "versions/plain 1.0 chunked answer",
+            "versions/plain 1.0 with a length",
+            "versions/plain 1.0 direct",
+            "versions/plain 1.0 absolute without host",
+        ],
+        what: Lines(&["< HTTP/1.0 200 OK"], &["< HTTP/1.1 200 OK"]),
+        reason: "a server says its own version (RFC 9110 section 6.2)",
+    },
+    Listed {
+        cases: &["versions/plain 1.0 without host"],
+        what: Lines(&["< HTTP/1.0 400 Bad Request"], &["< HTTP/1.1 400 Bad Request"]),
+        reason: "as above",
+    },
+    Listed {
+        cases: &["versions/plain 1.2", "versions/plain 2.0"],
+        what: Status(200, 426),
+        reason: "with accept_http_10, HTTP/1.0 is accepted; Envoy then takes every other version for it, \
+                 HTTP/2.0 too",
+    },
+    Listed {
+        cases: &["versions/plain 0.9"],
+        what: Status(400, 426),
+        reason: "as above: the fault is the version, not the missing Host",
+    },
+    Listed {
+        cases: &["versions/edge 1.1 absolute without host"],
+        what: Status(200, 400),
+        reason: "a request without Host must be refused, whatever its target (RFC 9112 section 3.2)",
+    },
+    Listed {
+        cases: &["versions/plain 1.0 chunked request"],
+        what: Status(200, 400),
+        reason: "chunks in HTTP/1.0 are faulty framing (RFC 9112 section 6.1)",
+    },
+    Listed {
+        cases: &["versions/edge two spaces", "versions/edge tab"],
+        what: Status(200, 400),
+        reason: "one space stands between the parts of a request line (RFC 9112 section 3)",
+    },
+    Listed {
+        cases: &["connections/pipeline of eight", "connections/half closed after the request"],
+        what: Gone,
+        reason: "a pipeline is served to its end, and to a client that has only ended its own direction; \
+                 Envoy takes the one for a flood and the other for a client that has gone",
+    },
+    Listed {
+        cases: &[
+            "connections/proxy-connection close",
+            "redirects/POST",
+            "failures/POST /unknown",
+            "failures/PUT /unknown in chunks",
+            "failures/POST /empty",
+            "failures/PUT /empty in chunks",
+            "failures/POST /none",
+            "failures/PUT /none in chunks",
+            "upgrades/direct answer",
+            "upgrades/redirect",
+            "upgrades/no route",
+            "upgrades/unknown cluster",
+            "upgrades/refused connection",
+        ],
+        what: Lines(&["< connection: close", "closed"], &["open"]),
+        reason: "the request has been read to its end, so the connection can carry another; \
+                 Proxy-Connection means nothing (RFC 9112 appendix C.2.2)",
+    },
+    Listed {
+        cases: &["direct//direct/418 ", "direct/HEAD /direct/418"],
+        what: Lines(&["< HTTP/1.1 418 Unknown"], &["< HTTP/1.1 418 I'm a teapot"]),
+        reason: "the reason of the status' own specification (RFC 2324)",
+    },
+    Listed {
+        cases: &["direct/POST"],
+        what: Lines(
+            &["< HTTP/1.1 418 Unknown", "< connection: close", "closed"],
+            &["< HTTP/1.1 418 I'm a teapot", "open"],
+        ),
+        reason: "as above: the request has been read, and the teapot has its name",
+    },
+    Listed {
+        cases: &["direct//direct/599 ", "no body/599 Content-Length: 0"],
+        what: Lines(
+            &["< HTTP/1.1 599 Last Unassigned Server Error Code"],
+            &["< HTTP/1.1 599 Unknown"],
+        ),
+        reason: "the status has no registered reason",
+    },
+    Listed {
+        cases: &[
+            "direct/HEAD /none",
+            "direct/HEAD /unknown",
+            "direct/HEAD /to/https",
+            "no body/HEAD without a length",
+            "no body/HEAD in chunks",
+            "own/head-data",
+        ],
+        what: Lines(&["< transfer-encoding: chunked"], &[]),
+        reason: "an answer without content needs no framing (RFC 9112 section 6.1)",
+    },
+    Listed {
+        cases: &["headers/Accept: */*\\r\\naccept: text/plain", "to h2/headers"],
+        what: Lines(&["> accept: */*,text/plain"], &["> accept: */*", "> accept: text/plain"]),
+        reason: "lines of one name are not joined: they mean the same (RFC 9110 section 5.3)",
+    },
+    Listed {
+        cases: &[
+            "headers/plain X-Forwarded-For: 9.9.9.9, 8.8.8.8\\r\\nX-Forwarded-For: 7.7.7.7",
+            "headers/strict X-Forwarded-For: 9.9.9.9, 8.8.8.8\\r\\nX-Forwarded-For: 7.7.7.7",
+        ],
+        what: Lines(
+            &["> x-forwarded-for: 9.9.9.9, 8.8.8.8,7.7.7.7"],
+            &["> x-forwarded-for: 9.9.9.9, 8.8.8.8", "> x-forwarded-for: 7.7.7.7"],
+        ),
+        reason: "lines of one name are not joined: they mean the same (RFC 9110 section 5.3)",
+    },
+    Listed {
+        cases: &["headers/Connection: host"],
+        what: Lines(
+            &["< content-length: 0", "< []"],
+            &["< content-length: 11", "< content-type: text/plain", "< [Bad Request]"],
+        ),
+        reason: "refused for what it says; Envoy removes Host and then misses it",
+    },
+    Listed {
+        cases: &["headers/TE: Trailers"],
+        what: Lines(&[], &["> te: trailers"]),
+        reason: "the keyword has no letter case (RFC 9110 section 10.1.4)",
+    },
+    Listed {
+        cases: &["headers/HTTP2-Settings: AAA"],
+        what: Lines(&["> http2-settings: AAA"], &[]),
+        reason: "it concerns one connection only (RFC 7540 section 3.2.1)",
+    },
+    Listed {
+        cases: &[
+            "headers/bad X-A: 1\\r\\n folded",
+            "headers/bad X-A: 1\\r\\n\\tfolded",
+            "headers/bad X-A: a\\rb",
+            "headers/bad X-A: a\\nX-B: b",
+            "headers/bad X-A: 1",
+            "headers/bare LF throughout",
+            "headers/bare LF at the end",
+        ],
+        what: Status(200, 400),
+        reason: "folded lines, bare LF and bare CR are refused (RFC 9112 sections 2.2 and 5.2)",
+    },
+    Listed {
+        cases: &["answer headers/edge Connection: x-a\\r\\nX-A: 1"],
+        what: Lines(&["< x-a: 1"], &[]),
+        reason: "nominated fields end here in both directions (RFC 9110 section 7.6.1)",
+    },
+    Listed {
+        cases: &["interim/expectation without a body"],
+        what: Lines(&["< HTTP/1.1 100 Continue"], &[]),
+        reason: "the request is complete: there is nothing to go on with, and a 100 would be one more answer \
+                 for the client to tell from the final one (RFC 9110 section 10.1.1)",
+    },
+    Listed {
+        cases: &["interim/103 from the origin"],
+        what: Lines(&[], &["< HTTP/1.1 103 Early Hints", "< link: </a>"]),
+        reason: "a proxy must forward interim answers that it has not asked for (RFC 9110 section 15.2)",
+    },
+    Listed {
+        cases: &["interim/102 from the origin"],
+        what: Lines(&[], &["< HTTP/1.1 102 Processing"]),
+        reason: "a proxy must forward interim answers that it has not asked for (RFC 9110 section 15.2)",
+    },
+    Listed {
+        cases: &["interim/several from the origin"],
+        what: Lines(
+            &[],
+            &[
+                "< HTTP/1.1 103 Early Hints",
+                "< link: </a>",
+                "< HTTP/1.1 103 Early Hints",
+                "< link: </b>",
+            ],
+        ),
+        reason: "a proxy must forward interim answers that it has not asked for (RFC 9110 section 15.2)",
+    },
+    Listed {
+        cases: &["gone/closed after 103"],
+        what: Lines(&[], &["< HTTP/1.1 103 Early Hints"]),
+        reason: "a proxy must forward interim answers that it has not asked for (RFC 9110 section 15.2)",
+    },
+    Listed {
+        cases: &[
+            "framing/size with space behind",
+            "framing/chunk longer than its size",
+            "framing/chunk ends in a bare LF",
+            "framing/control character in an extension",
+        ],
+        what: Status(200, 400),
+        reason: "chunks are framed strictly (RFC 9112 section 7.1)",
+    },
+    Listed {
+        cases: &[
+            "answer framing/bare LF",
+            "answer framing/version 2.0",
+            "answer framing/folded",
+            "answer framing/version 1.0 in chunks",
+        ],
+        what: Status(200, 502),
+        reason: "answers are read as strictly as requests: a gateway replaces a folded answer by 502 (RFC 9112 \
+                 section 5.2), chunks in HTTP/1.0 are faulty framing (6.1), and the others are read in two ways \
+                 (2.2, 2.3)",
+    },
+    Listed {
+        cases: &["answer framing/status of four digits"],
+        what: Status(2000, 502),
+        reason: "a status has three digits (RFC 9112 section 4)",
+    },
+    Listed {
+        cases: &["answer framing/unasked 101"],
+        what: Status(101, 502),
+        reason: "a protocol that was not asked for is an error (RFC 9110 section 15.2.2)",
+    },
+    Listed {
+        cases: &["upgrades/the origin ignores it", "upgrades/POST with a body"],
+        what: Lines(&["< content-length: 0", "< []"], &["< content-length: 2", "< [ok]"]),
+        reason: "an origin may ignore Upgrade (RFC 9110 section 7.8): its answer is then the answer, with its \
+                 content; Envoy takes any 200 for a granted upgrade",
+    },
+    Listed {
+        cases: &["upgrades/in capitals"],
+        what: Lines(&["> connection: keep-alive, upgrade"], &["> connection: upgrade"]),
+        reason: "options of the client's connection end here (RFC 9110 section 7.6.1)",
+    },
+    Listed {
+        cases: &["upgrades/with HTTP 1.0"],
+        what: Status(403, 200),
+        reason: "Upgrade in HTTP/1.0 is ignored (RFC 9110 section 7.8)",
+    },
+    Listed {
+        cases: &["chunks/extension of 70 KiB"],
+        what: Status(200, 431),
+        reason: "a chunk's line has a bound, and extensions mean nothing here (RFC 9112 section 7.1.1)",
+    },
+    Listed {
+        cases: &["trailers/up that frames"],
+        what: Lines(&["> trailer content-length: 5", "> trailer transfer-encoding: gzip"], &[]),
+        reason: "fields that frame a message have no place behind it (RFC 9110 section 6.5.1)",
+    },
+    Listed {
+        cases: &["trailers/down that frames"],
+        what: Lines(&["< trailer content-length: 5"], &[]),
+        reason: "as above",
+    },
+    Listed {
+        cases: &["trailers/up of 120 lines"],
+        what: Status(431, 200),
+        reason: "trailers have bounds of their own, 8 KiB and 256 lines, whatever the head may hold",
+    },
+    Listed {
+        cases: &["interim/length in a 103"],
+        what: Lines(&[], &["< HTTP/1.1 103 Early Hints", "< link: </a>"]),
+        reason: "a proxy must forward interim answers that it has not asked for (RFC 9110 section 15.2)",
+    },
+    Listed {
+        cases: &["interim/connection option in a 103", "upgrades/granted after 103"],
+        what: Lines(&[], &["< HTTP/1.1 103 Early Hints"]),
+        reason: "a proxy must forward interim answers that it has not asked for (RFC 9110 section 15.2)",
+    },
+    Listed {
+        cases: &["upgrades/granted without its name"],
+        what: Lines(&["< connection: close"], &["< connection: upgrade"]),
+        reason: "what follows a 101 is the other protocol, and no end of the connection",
+    },
+    Listed {
+        cases: &["upgrades/HEAD"],
+        what: Lines(&["< transfer-encoding: chunked"], &["< content-length: 2"]),
+        reason: "an answer that ignores Upgrade keeps its length, as above",
+    },
+];
