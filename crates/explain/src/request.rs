@@ -28,7 +28,7 @@ impl World {
         let mut head = head(question);
         let port = connection.listener.address.port();
         path::strip_port(&mut head, manager, port);
-        if let Err(reply) = path::normalize(&mut head, manager) {
+        if let Err(reply) = path::normalize(&mut head, manager.into()) {
             let reason = format!("the path is refused: {}", reply.details);
             return Err((Error::BadRequest, Some(reply.status), reason));
         }

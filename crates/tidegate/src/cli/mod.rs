@@ -1,6 +1,7 @@
 //! The command line. Flags are turned into typed values here; what lies behind sees only valid ones.
 
 mod completion;
+mod explain;
 mod logging;
 mod proxy;
 mod proxy_config;
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub use self::explain::{ExplainArgs, Output as ExplainOutput};
 pub use self::proxy::ProxyArgs;
 pub use self::up::UpArgs;
 pub use self::values::{AccessLogFile, PortMap};
@@ -30,6 +32,9 @@ const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
   # The data plane alone, on an Envoy bootstrap file
   tidegate proxy -c envoy.yaml
 
+  # Where a request goes, and why not elsewhere
+  tidegate explain GET http://httpbin.example.com/get -f ./manifests
+
   # What a running gateway has been told to do
   tidegate proxy-config routes";
 
@@ -47,6 +52,8 @@ enum Verb {
     Up(Box<UpArgs>),
     /// Run the data plane alone on an Envoy bootstrap file
     Proxy(ProxyArgs),
+    /// Say where a request goes, and why not elsewhere
+    Explain(Box<ExplainArgs>),
     /// Show what a running gateway has been told to do
     ProxyConfig(proxy_config::ProxyConfigArgs),
     /// Print the version
@@ -70,6 +77,7 @@ fn dispatch(verb: Verb) -> Outcome<()> {
     match verb {
         Verb::Up(args) => crate::up::run(*args),
         Verb::Proxy(args) => crate::proxy::run(&args),
+        Verb::Explain(args) => crate::explain::run(&args),
         Verb::ProxyConfig(args) => proxy_config::run(&args),
         Verb::Version => terminal::print(format_args!("tidegate {}\n", env!("CARGO_PKG_VERSION"))),
         Verb::Completion(args) => completion::run(&args),

@@ -2,8 +2,16 @@ use clap::CommandFactory;
 
 use super::*;
 
+/// Parses a line as a shell would hand it over: what stands between single quotes is one argument.
 fn parse(line: &str) -> Result<Cli, String> {
-    Cli::try_parse_from(line.split_whitespace()).map_err(|error| error.to_string())
+    let mut arguments: Vec<String> = Vec::new();
+    for (n, part) in line.split('\'').enumerate() {
+        match n % 2 {
+            0 => arguments.extend(part.split_whitespace().map(str::to_owned)),
+            _ => arguments.push(part.to_owned()),
+        }
+    }
+    Cli::try_parse_from(arguments).map_err(|error| error.to_string())
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use tidegate_api::validation::names;
 use tidegate_proxy::accesslog::Format;
 use tidegate_proxy::upstream::dns;
 
@@ -65,13 +66,23 @@ impl FromStr for Labels {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let pairs = text.split(',').map(|pair| match pair.split_once('=') {
-            Some((key, value)) if !key.trim().is_empty() => {
-                Ok((key.trim().to_owned(), value.trim().to_owned()))
-            }
+            Some((key, value)) if !key.trim().is_empty() => label(key.trim(), value.trim()),
             _ => Err(format!("{pair:?} is not KEY=VALUE, such as istio=ingressgateway")),
         });
         pairs.collect::<Result<_, _>>().map(Self)
     }
+}
+
+/// A label by Kubernetes' rules. That of the key `istio` names the gateway's Service and Pod, too.
+fn label(key: &str, value: &str) -> Result<(String, String), String> {
+    names::qualified_name(key).map_err(|reason| format!("the key {key:?}: {reason}"))?;
+    names::label_value(value).map_err(|reason| format!("the value {value:?}: {reason}"))?;
+    if key == "istio" {
+        let name = format!("istio-{value}");
+        names::dns_label(&name)
+            .map_err(|reason| format!("the gateway would be named {name:?}: {reason}"))?;
+    }
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 impl fmt::Display for Labels {
@@ -206,7 +217,11 @@ mod tests {
         let labels: Labels = "istio=egressgateway, app=x".parse().expect("labels");
         assert_eq!(labels.to_string(), "app=x,istio=egressgateway");
         assert!("istio".parse::<Labels>().is_err());
-        assert!("=x".parse::<Labels>().is_err());
+        for wrong in ["=x", "istio=My GW/x", "istio=Gate", "istio=", "a b=c", "x/y/z=c", "app=-"] {
+            assert!(wrong.parse::<Labels>().is_err(), "{wrong}");
+        }
+        let long = format!("istio={}", "x".repeat(60));
+        assert!(long.parse::<Labels>().is_err_and(|error| error.contains("istio-xxx")));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::failure::{Failure, Outcome};
 pub fn prepare(given: Option<&Path>) -> Outcome<PathBuf> {
     let path = match given {
         Some(path) => path.to_owned(),
-        None => default(env::var_os("XDG_DATA_HOME"), env::var_os("HOME")).ok_or_else(|| {
+        None => usual().ok_or_else(|| {
             Failure::new("no place for state: neither XDG_DATA_HOME nor HOME is set")
                 .or("--data-dir DIR")
         })?,
@@ -27,6 +27,11 @@ pub fn prepare(given: Option<&Path>) -> Outcome<PathBuf> {
         Failure::new(format!("data folder {}: {error}", path.display()))
             .or("--data-dir DIR, a folder that this user may write")
     })
+}
+
+/// The folder that is used when none is named; `None` when no place for it is known.
+pub fn usual() -> Option<PathBuf> {
+    default(env::var_os("XDG_DATA_HOME"), env::var_os("HOME"))
 }
 
 fn default(xdg: Option<OsString>, home: Option<OsString>) -> Option<PathBuf> {

@@ -1,0 +1,208 @@
+//! Answers lead back to file and line, losers say why, and misses suggest what would have hit.
+
+use std::fs;
+use std::sync::Arc;
+
+use tidegate_api::kinds::{by_api_version, split_api_version};
+use tidegate_api::{Object, Origin};
+use tidegate_explain::{Answer, End, Error, Lost, Question, World, render};
+use tidegate_pilot::Options;
+
+const MANIFESTS: &str = "\
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: gw, namespace: default}
+spec:
+  servers:
+  - port: {number: 80, name: http, protocol: HTTP}
+    hosts: ['*.example.com']
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: app, namespace: default}
+spec:
+  hosts: [app.example.com]
+  gateways: [gw]
+  http:
+  - name: canary
+    match:
+    - uri: {prefix: /api}
+      headers: {x-version: {exact: v2}}
+    route:
+    - destination: {host: b.org}
+      weight: 3
+    - destination: {host: c.org}
+      weight: 1
+  - name: api
+    match:
+    - uri: {prefix: /api}
+    - uri: {exact: /late}
+      port: 81
+    rewrite: {uri: /, authority: b.org}
+    headers: {request: {set: {x-env: prod}, remove: [x-secret]}}
+    route:
+    - destination: {host: b.org}
+  - match:
+    - uri: {prefix: /old}
+    redirect: {uri: /new}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: lost, namespace: default}
+spec:
+  hosts: [app.example.com]
+  gateways: [nowhere]
+  http:
+  - route:
+    - destination: {host: b.org}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: b, namespace: default}
+spec:
+  hosts: [b.org]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [{address: 10.0.0.1}]
+";
+
+struct Case {
+    world: World,
+    _folder: tempfile::TempDir,
+}
+
+fn case() -> Case {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("all.yaml");
+    fs::write(&file, MANIFESTS).expect("written");
+    let objects = tidegate_yaml::parse(MANIFESTS).into_iter().map(|document| {
+        let document = document.expect("YAML");
+        let value = document.to_json();
+        let api_version = value["apiVersion"].as_str().expect("a version");
+        let info = by_api_version(api_version, value["kind"].as_str().expect("a kind"));
+        let path: Arc<std::path::Path> = file.as_path().into();
+        let origin = Origin::File { path, line: document.locate("").start.line };
+        let (_, version) = split_api_version(api_version);
+        let decoded = Object::decode(info.expect("known").kind, version, &value, origin);
+        Arc::new(decoded.expect("a good object").object)
+    });
+    Case { world: World::new(Options::default(), objects), _folder: folder }
+}
+
+fn ask(case: &Case, host: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    case.world.explain(&question(host, path, headers))
+}
+
+fn question(host: &str, path: &str, headers: &[(&str, &str)]) -> Question {
+    let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    Question {
+        host: host.to_owned(),
+        path: path.to_owned(),
+        headers: headers.iter().map(own).collect(),
+        ..Question::default()
+    }
+}
+
+fn line_of(lost: &Lost) -> Option<u32> {
+    lost.from.last().and_then(|source| source.line)
+}
+
+#[test]
+fn a_request_is_followed_to_its_endpoint_and_back_to_its_lines() {
+    let case = case();
+    let answer = ask(&case, "app.example.com", "/api/users?x=1", &[("x-secret", "1")]);
+    assert_eq!((answer.error(), &answer.end), (None, &End::Forwarded));
+    let route = answer.route.expect("a route");
+    assert_eq!((route.name.as_str(), route.from[0].line), ("api", Some(27)));
+    assert_eq!(route.from[0].path, "spec.http[1].match[0]");
+    assert_eq!(answer.listener.expect("a listener").from[0].line, Some(6));
+    let cluster = &answer.clusters[0];
+    assert_eq!((cluster.name.as_str(), cluster.exists), ("outbound|80||b.org", true));
+    assert_eq!(
+        (&cluster.endpoints[..], cluster.from[0].line),
+        (&["10.0.0.1:80".to_owned()][..], Some(51))
+    );
+    let sent = answer.sent.expect("it is sent");
+    assert_eq!((sent.path.as_str(), sent.host.as_str()), ("/users?x=1", "b.org"));
+    assert!(sent.set_headers.contains(&("x-env".to_owned(), "prod".to_owned())));
+    assert_eq!(sent.removed_headers, ["x-secret"]);
+    assert_eq!(answer.nearest, None, "it was taken");
+}
+
+#[test]
+fn every_loser_says_what_kept_it() {
+    let case = case();
+    let answer = ask(&case, "app.example.com", "/api", &[("x-version", "v1")]);
+    let told: Vec<(Option<u32>, &str)> =
+        answer.lost.iter().map(|lost| (line_of(lost), lost.refused.as_str())).collect();
+    let wanted = [
+        (Some(18), "it asks for header x-version: exact \"v2\"; the request has \"v1\""),
+        (Some(35), "it asks for path prefix /old; the path is /api"),
+        (Some(28), "it asks for port 81; this is port 80 of Gateway default/gw"),
+        (
+            Some(43),
+            "it is bound to default/nowhere (gateways: no Gateway nowhere in namespace default)",
+        ),
+    ];
+    assert_eq!(told, wanted);
+}
+
+#[test]
+fn weights_are_shares_and_a_cluster_that_is_missing_is_told() {
+    let case = case();
+    let answer = ask(&case, "app.example.com", "/api", &[("x-version", "v2")]);
+    let shares: Vec<f64> = answer.clusters.iter().map(|c| c.share).collect();
+    assert_eq!(shares, [75.0, 25.0]);
+    assert!(!answer.clusters[1].exists);
+    assert!(answer.notes.iter().any(|n| n.contains("c.org does not exist") && n.contains("503")));
+}
+
+#[test]
+fn misses_suggest_what_would_have_hit() {
+    let case = case();
+    let nearest = |answer: Answer, error| {
+        assert_eq!(answer.error(), Some(error));
+        answer.nearest.expect("a suggestion")
+    };
+    let path = nearest(ask(&case, "app.example.com", "/ap", &[]), Error::NoRoute);
+    assert!(path.contains(":27) would take the request with path prefix /api"), "{path}");
+    let host = nearest(ask(&case, "app.exmaple.com", "/api", &[]), Error::NoVirtualHost);
+    assert_eq!(host, "host app.example.com would be taken");
+    let mut elsewhere = question("app.example.com", "/api", &[]);
+    elsewhere.port = 81;
+    let port = nearest(case.world.explain(&elsewhere), Error::NoListener);
+    assert_eq!(port, "port 80 is the only one that is open");
+}
+
+#[test]
+fn redirects_and_text() {
+    let case = case();
+    let answer = ask(&case, "app.example.com", "/old", &[]);
+    let location = "http://app.example.com/new".to_owned();
+    assert_eq!(answer.end, End::Redirected { status: 301, location });
+    let question = question("app.example.com", "/old", &[]);
+    let text = render(&question, &answer, false);
+    assert!(
+        text.starts_with("GET http://app.example.com/old\n  is answered 301, to http://"),
+        "{text}"
+    );
+    assert!(!text.contains('\x1b'), "no colour was asked for");
+    assert!(render(&question, &answer, true).contains('\x1b'));
+}
+
+/// The JSON form is stable: docs/explain.md describes these names.
+#[test]
+fn the_json_form() {
+    let case = case();
+    let value = serde_json::to_value(ask(&case, "nobody.org", "/", &[])).expect("it is JSON");
+    assert_eq!(value["end"]["what"], "refused");
+    assert_eq!(value["end"]["error"], "NoVirtualHost");
+    assert_eq!(value["end"]["status"], 404);
+    assert_eq!(value["routeConfiguration"]["name"], "http.80");
+    assert_eq!(value["lost"][0]["at"], "virtualHost");
+    assert_eq!(value["lost"][0]["from"][0]["kind"], "VirtualService");
+    let value =
+        serde_json::to_value(ask(&case, "app.example.com", "/api", &[])).expect("it is JSON");
+    assert_eq!(value["end"], serde_json::json!({"what": "forwarded"}));
+    assert_eq!(value["sent"]["setHeaders"][0][0], "x-env");
+}

@@ -1,0 +1,288 @@
+//! Flags of `tidegate explain`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use tidegate_explain::{Protocol, Question, Security};
+
+use super::values::{Labels, existing_path, ip_address};
+use crate::failure::{Failure, Outcome};
+
+const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
+  # Where would this go, with these manifests?
+  tidegate explain GET http://httpbin.example.com/status/418 -f ./manifests
+
+  # The same of the running gateway, with a header
+  tidegate explain GET http://app.example.com/api -H 'x-api-version: v2'
+
+  # A connection without HTTP, for a server name
+  tidegate explain CONNECT tcp://10.0.0.1:443 --tls --sni www.google.com -f ./manifests";
+
+/// Flags of `tidegate explain`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ExplainArgs {
+    /// The request's method
+    pub method: String,
+
+    /// Where the client sends it: http://HOST[:PORT]/PATH, https://…, or tcp://HOST:PORT
+    pub url: Target,
+
+    /// A header of the request; may be repeated
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", help_heading = "Request")]
+    pub headers: Vec<Header>,
+
+    /// Manifests: files, or folders; without them the running process is asked
+    #[arg(short = 'f', long = "filename", value_name = "PATH", num_args = 1.., help_heading = "Objects")]
+    #[arg(value_parser = existing_path)]
+    pub files: Vec<PathBuf>,
+
+    /// How to reach the running process's API [default: $KUBECONFIG, else that of the data folder]
+    #[arg(long, value_name = "FILE", value_parser = existing_path, conflicts_with = "files", help_heading = "Objects")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Whose configuration decides
+    #[arg(long, value_name = "KIND", default_value = "gateway", help_heading = "Proxy")]
+    pub proxy: ProxyKind,
+
+    /// The namespace of the gateway
+    #[arg(long, value_name = "NAMESPACE", default_value = "istio-system", help_heading = "Proxy")]
+    pub namespace: String,
+
+    /// The labels of the gateway, which Gateways select
+    #[arg(
+        long,
+        value_name = "KEY=VALUE,…",
+        default_value = "istio=ingressgateway",
+        help_heading = "Proxy"
+    )]
+    pub labels: Labels,
+
+    /// The way of the traffic through a sidecar
+    #[arg(long, value_name = "WAY", help_heading = "Proxy")]
+    pub direction: Option<Direction>,
+
+    /// The address that the client connects to [default: any of the gateway's]
+    #[arg(long, value_name = "ADDRESS", value_parser = ip_address, help_heading = "Connection")]
+    pub address: Option<IpAddr>,
+
+    /// The port that the client connects to [default: that of the URL]
+    #[arg(long, value_name = "PORT", help_heading = "Connection")]
+    pub port: Option<u16>,
+
+    /// What is spoken [default: http, or tcp for tcp://]
+    #[arg(long, value_name = "PROTOCOL", help_heading = "Connection")]
+    pub protocol: Option<Spoken>,
+
+    /// The connection is TLS, whatever the URL says
+    #[arg(long, help_heading = "Connection")]
+    pub tls: bool,
+
+    /// The server name in the ClientHello; empty for none [default: the URL's host, unless it is an address]
+    #[arg(long, value_name = "NAME", help_heading = "Connection")]
+    pub sni: Option<String>,
+
+    /// ALPN protocols in the ClientHello [default: h2 for http2, http/1.1 for http]
+    #[arg(long, value_name = "PROTOCOL,…", value_delimiter = ',', help_heading = "Connection")]
+    pub alpn: Option<Vec<String>>,
+
+    /// Whether the client has a certificate to show
+    #[arg(long, value_name = "ANSWER", default_value = "no", help_heading = "Connection")]
+    pub client_cert: YesNo,
+
+    /// How to print the answer
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub output: Output,
+}
+
+/// `--proxy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProxyKind {
+    /// A gateway
+    Gateway,
+    /// The sidecar of a workload
+    Sidecar,
+}
+
+/// `--direction`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Direction {
+    /// To the workload
+    Inbound,
+    /// From the workload
+    Outbound,
+}
+
+/// `--protocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Spoken {
+    /// HTTP/1.1
+    Http,
+    /// HTTP/2
+    Http2,
+    /// Bytes
+    Tcp,
+}
+
+/// `--client-cert`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum YesNo {
+    /// Yes
+    Yes,
+    /// No
+    No,
+}
+
+/// `-o`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// A header as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header(String, String);
+
+impl std::str::FromStr for Header {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) =
+            text.split_once(':').ok_or_else(|| format!("{text:?} is not NAME: VALUE"))?;
+        let name = http::HeaderName::try_from(name.trim())
+            .map_err(|_| format!("{:?} is no name of a header", name.trim()))?;
+        Ok(Self(name.as_str().to_owned(), value.trim().to_owned()))
+    }
+}
+
+/// What a URL says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    tcp: bool,
+    tls: bool,
+    authority: String,
+    host: String,
+    port: u16,
+    path: String,
+}
+
+impl std::str::FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let example = || format!("{text:?} is not like http://HOST[:PORT]/PATH");
+        let uri: http::Uri = text.parse().map_err(|_| example())?;
+        let (tcp, tls, port) = match uri.scheme_str() {
+            Some("http") => (false, false, Some(80)),
+            Some("https") => (false, true, Some(443)),
+            Some("tcp") => (true, false, None),
+            _ => return Err(example()),
+        };
+        let authority = uri.authority().ok_or_else(example)?;
+        let port = authority.port_u16().or(port);
+        Ok(Self {
+            tcp,
+            tls,
+            authority: authority.as_str().to_owned(),
+            host: authority.host().to_owned(),
+            port: port.ok_or("a tcp:// URL needs a port")?,
+            path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
+        })
+    }
+}
+
+impl ExplainArgs {
+    /// The question that the flags ask.
+    ///
+    /// # Errors
+    /// Flags about what is not there yet.
+    pub fn question(&self) -> Outcome<Question> {
+        if self.proxy == ProxyKind::Sidecar || self.direction.is_some() {
+            let failure = Failure::new("sidecars are not compiled yet, so nothing decides there");
+            return Err(failure.or("--proxy gateway"));
+        }
+        let url = &self.url;
+        let protocol = match (self.protocol, url.tcp) {
+            (Some(Spoken::Http2), _) => Protocol::Http2,
+            (Some(Spoken::Tcp), _) | (None, true) => Protocol::Tcp,
+            (Some(Spoken::Http), _) | (None, false) => Protocol::Http1,
+        };
+        let tls = self.tls || url.tls;
+        let alpn = match (&self.alpn, tls, protocol) {
+            (Some(given), ..) => given.clone(),
+            (None, true, Protocol::Http1) => vec!["http/1.1".to_owned()],
+            (None, true, Protocol::Http2) => vec!["h2".to_owned()],
+            _ => Vec::new(),
+        };
+        // RFC 6066 section 3: an address is no server name.
+        let address = url.host.trim_matches(['[', ']']).parse::<IpAddr>();
+        let sni = match &self.sni {
+            Some(name) => Some(name.clone()).filter(|name| !name.is_empty()),
+            None => (tls && address.is_err()).then(|| url.host.clone()),
+        };
+        let host = self.headers.iter().find(|h| h.0 == "host").map(|h| h.1.clone());
+        let headers = self.headers.iter().filter(|h| h.0 != "host");
+        Ok(Question {
+            address: self.address,
+            port: self.port.unwrap_or(url.port),
+            protocol,
+            security: if tls { Security::Tls } else { Security::Plain },
+            sni,
+            alpn,
+            client_certificate: self.client_cert == YesNo::Yes,
+            method: self.method.clone(),
+            host: host.unwrap_or_else(|| url.authority.clone()),
+            path: url.path.clone(),
+            headers: headers.map(|h| (h.0.clone(), h.1.clone())).collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ExplainArgs,
+    }
+
+    fn question(line: &str) -> Outcome<Question> {
+        let words = std::iter::once("explain").chain(line.split_whitespace());
+        Line::try_parse_from(words).expect("a good line").args.question()
+    }
+
+    #[test]
+    fn a_url_says_most() {
+        let asked = question("GET https://a.com:8443/x?y=1").expect("a question");
+        assert_eq!((asked.port, asked.security), (8443, Security::Tls));
+        assert_eq!((asked.host.as_str(), asked.path.as_str()), ("a.com:8443", "/x?y=1"));
+        assert_eq!(
+            (asked.sni.as_deref(), asked.alpn.as_slice()),
+            (Some("a.com"), &["http/1.1".to_owned()][..])
+        );
+        let plain = question("GET http://a.com -H Host:b.com -H X-A:1").expect("a question");
+        assert_eq!((plain.port, plain.host.as_str(), plain.sni), (80, "b.com", None));
+        assert_eq!(plain.headers, [("x-a".to_owned(), "1".to_owned())]);
+        let address = question("GET https://10.0.0.1/ --sni=").expect("a question");
+        assert_eq!(address.sni, None);
+        let tcp = question("CONNECT tcp://a.com:443 --tls").expect("a question");
+        assert_eq!((tcp.protocol, tcp.sni.as_deref()), (Protocol::Tcp, Some("a.com")));
+        assert!(question("GET http://a.com --proxy sidecar").is_err());
+    }
+
+    #[test]
+    fn what_is_no_url_is_refused() {
+        for wrong in ["a.com", "ftp://a.com/", "tcp://a.com", "http:///x"] {
+            assert!(wrong.parse::<Target>().is_err(), "{wrong}");
+        }
+        assert!("a b: c".parse::<Header>().is_err());
+    }
+}

@@ -1,0 +1,188 @@
+//! The objects of a running process, from its Kubernetes-style API.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{Request, Uri, header};
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName};
+use serde_json::Value;
+use tidegate_api::kinds::KindInfo;
+use tidegate_api::{KINDS, Kind, Object, Origin};
+use tidegate_apiserver::store::SOURCE_ANNOTATION;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use crate::failure::{Failure, Outcome};
+use crate::up::data_dir;
+
+/// The kinds that decisions are made from.
+const KINDS_ASKED: [Kind; 8] = [
+    Kind::Gateway,
+    Kind::VirtualService,
+    Kind::DestinationRule,
+    Kind::ServiceEntry,
+    Kind::Service,
+    Kind::EndpointSlice,
+    Kind::Pod,
+    Kind::Secret,
+];
+
+/// A list of 100,000 objects takes a few seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Every object that the API has and that a gateway is compiled from.
+///
+/// # Errors
+/// No kubeconfig, nobody who answers there, or an answer that is none.
+pub async fn objects(kubeconfig: Option<&Path>) -> Outcome<Vec<Arc<Object>>> {
+    let path = place(kubeconfig)?;
+    let failed = |reason: String| {
+        Failure::new(format!("the API of {}: {reason}", path.display()))
+            .or("tidegate up, if nothing runs")
+            .or("-f PATH, to explain manifests")
+    };
+    let mut objects = Vec::new();
+    let asked = async {
+        let access = Access::read(&path)?;
+        let mut api = access.connect().await?;
+        for info in KINDS.iter().filter(|info| KINDS_ASKED.contains(&info.kind)) {
+            let list = access.get(&mut api, &list_path(info)).await?;
+            let items = list["items"].as_array().into_iter().flatten();
+            objects.extend(items.filter_map(|item| object(info, item)));
+        }
+        Ok(())
+    };
+    match timeout(PATIENCE, asked).await {
+        Ok(Ok(())) => Ok(objects),
+        Ok(Err(reason)) => Err(failed(reason)),
+        Err(_) => Err(failed(format!("no answer within {PATIENCE:?}"))),
+    }
+}
+
+/// The kubeconfig that was given, else the one of the environment, else that of the usual data folder.
+fn place(given: Option<&Path>) -> Outcome<PathBuf> {
+    if let Some(given) = given {
+        return Ok(given.to_owned());
+    }
+    let named = std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty());
+    let path = named.map(PathBuf::from).or_else(|| Some(data_dir::usual()?.join("kubeconfig")));
+    path.filter(|path| path.is_file()).ok_or_else(|| {
+        Failure::new("there is no kubeconfig of a running process")
+            .or("-f PATH, to explain manifests")
+            .or("--kubeconfig FILE: `tidegate up` prints where it is")
+    })
+}
+
+fn list_path(info: &KindInfo) -> String {
+    let version = info.versions[0];
+    match info.group {
+        "" => format!("/api/{version}/{}", info.plural),
+        group => format!("/apis/{group}/{version}/{}", info.plural),
+    }
+}
+
+/// A listed object; `None` for one that does not decode, which nothing is compiled from.
+fn object(info: &KindInfo, item: &Value) -> Option<Arc<Object>> {
+    let version = info.versions[0];
+    let mut item = item.clone();
+    item["apiVersion"] = KindInfo::api_version(info.group, version).into();
+    item["kind"] = info.name.into();
+    let source = item["metadata"]["annotations"][SOURCE_ANNOTATION].as_str().and_then(origin);
+    let decoded = Object::decode(info.kind, version, &item, source.unwrap_or(Origin::Api));
+    decoded.ok().map(|decoded| Arc::new(decoded.object))
+}
+
+/// `FILE:LINE`, as the API tells where a read-only object comes from.
+fn origin(told: &str) -> Option<Origin> {
+    let (path, line) = told.rsplit_once(':')?;
+    Some(Origin::File { path: Path::new(path).into(), line: line.parse().ok()? })
+}
+
+/// How to reach an API server, from a kubeconfig.
+struct Access {
+    server: Uri,
+    roots: RootCertStore,
+    token: String,
+}
+
+impl Access {
+    fn read(path: &Path) -> Result<Self, String> {
+        let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+        let document = tidegate_yaml::parse_bytes(&bytes).into_iter().next();
+        let config = document.ok_or("it is empty")?.map_err(|fault| fault.to_string())?.to_json();
+        let context = named(&config["contexts"], &config["current-context"]);
+        let cluster = &named(&config["clusters"], &context["context"]["cluster"])["cluster"];
+        let user = &named(&config["users"], &context["context"]["user"])["user"];
+        let text = |value: &Value, what: &str| {
+            value.as_str().map(str::to_owned).ok_or_else(|| format!("it has no {what}"))
+        };
+        let server = text(&cluster["server"], "server")?;
+        let authority = text(&cluster["certificate-authority-data"], "certificate-authority-data")?;
+        let authority = STANDARD.decode(authority).map_err(|error| error.to_string())?;
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(&authority) {
+            let certificate = certificate.map_err(|error| error.to_string())?;
+            roots.add(certificate).map_err(|error| error.to_string())?;
+        }
+        Ok(Self {
+            server: server.parse().map_err(|_| format!("{server} is no URL"))?,
+            roots,
+            token: text(&user["token"], "token")?,
+        })
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>, String> {
+        let host = self.server.host().unwrap_or_default();
+        let port = self.server.port_u16().unwrap_or(443);
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(self.roots.clone())
+            .with_no_client_auth();
+        let bare = host.trim_matches(['[', ']']).to_owned();
+        let name = ServerName::try_from(bare.clone()).map_err(|error| error.to_string())?;
+        let stream = TcpStream::connect((bare.as_str(), port)).await;
+        let stream = stream.map_err(|error| format!("{}: {error}", self.server))?;
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+        let stream = stream.map_err(|error| format!("{}: {error}", self.server))?;
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+
+    async fn get(&self, api: &mut SendRequest<Empty<Bytes>>, path: &str) -> Result<Value, String> {
+        let request = Request::get(path)
+            .header(header::HOST, self.server.authority().map_or("", |a| a.as_str()))
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
+            .header(header::ACCEPT, "application/json")
+            .body(Empty::new())
+            .map_err(|error| error.to_string())?;
+        api.ready().await.map_err(|error| error.to_string())?;
+        let answer = api.send_request(request).await.map_err(|error| error.to_string())?;
+        let status = answer.status();
+        let body =
+            answer.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
+        if !status.is_success() {
+            return Err(format!("{path} is answered with {status}"));
+        }
+        serde_json::from_slice(&body).map_err(|error| format!("{path}: {error}"))
+    }
+}
+
+/// The entry of a kubeconfig's list that has a name.
+fn named<'c>(list: &'c Value, name: &Value) -> &'c Value {
+    let mut entries = list.as_array().into_iter().flatten();
+    entries.find(|entry| &entry["name"] == name).unwrap_or(&Value::Null)
+}
