@@ -63,6 +63,7 @@ mod tests {
             ports: BTreeMap::new(),
             ready: false,
             started: jiff::Timestamp::UNIX_EPOCH,
+            turned: jiff::Timestamp::UNIX_EPOCH,
         };
         let admin = ([127, 0, 0, 1], 15000).into();
         let about = about(&facts, NonZeroUsize::MIN, admin).expect("what Envoy can be told");

@@ -8,11 +8,13 @@ use jiff::Timestamp;
 use tidegate_api::{Kind, ObjectKey};
 use tidegate_apiserver::store::{Push, Store};
 use tidegate_source::{Batch, FileChange, Files};
+use tokio::sync::oneshot;
 
 use crate::failure::{Failure, Outcome};
 use crate::terminal;
 
-/// Reads everything that is there, and goes on following it on a thread of its own.
+/// Reads everything that is there, and goes on following it, on a thread of its own. Safe to cancel by what ends
+/// the process.
 ///
 /// # Errors
 /// The system gives no means to watch files, or no thread.
@@ -22,20 +24,23 @@ pub async fn follow(paths: Vec<PathBuf>, store: Store) -> Outcome<()> {
     }
     let mut files = Files::new(paths, age(&store))
         .map_err(|error| Failure::new(format!("manifests cannot be watched: {error}")))?;
-    enter(&store, files.next().await).await;
-
     let failed = |error: io::Error| Failure::new(format!("no thread to follow manifests: {error}"));
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let (entered, everything) = oneshot::channel();
     let following = async move {
+        enter(&store, files.next().await).await;
+        // Who waited may have been told to end meanwhile.
+        let _ = entered.send(());
         loop {
             let batch = files.next().await;
             enter(&store, batch).await;
         }
     };
+    // The first look, too: a file system that is slow to answer must not keep signals from being heard.
     let thread = thread::Builder::new().name("files".to_owned());
     thread.spawn(move || runtime.block_on(following)).map_err(failed)?;
-    Ok(())
+    everything.await.map_err(|_| Failure::new("manifests could not be read: a defect of Tidegate"))
 }
 
 /// The age of all objects in files: that of the store itself. So they are older than every object of the API,

@@ -34,9 +34,19 @@ pub struct Facts {
     pub ready: bool,
     /// When the process started.
     pub started: Timestamp,
+    /// When it last became ready, or ceased to be.
+    pub turned: Timestamp,
 }
 
 impl Facts {
+    /// Notes whether every worker serves what was there at the start.
+    pub fn turn(&mut self, ready: bool, now: Timestamp) {
+        if self.ready != ready {
+            self.ready = ready;
+            self.turned = now;
+        }
+    }
+
     /// `istio-ingressgateway`, or what the label `istio` says in place of `ingressgateway`.
     pub fn name(&self) -> String {
         let role = self.labels.get("istio").map_or("ingressgateway", String::as_str);
@@ -126,7 +136,7 @@ impl Facts {
             "kind": "Pod",
             "metadata": metadata,
             "spec": { "containers": [self.container()], "hostNetwork": true },
-            "status": self.pod_status(PROXY_CONTAINER, self.ready),
+            "status": self.pod_status(PROXY_CONTAINER),
         })
     }
 
@@ -139,7 +149,7 @@ impl Facts {
             "kind": "Pod",
             "metadata": metadata,
             "spec": { "containers": [{ "name": MIXER_CONTAINER, "image": image() }] },
-            "status": self.pod_status(MIXER_CONTAINER, true),
+            "status": self.pod_status(MIXER_CONTAINER),
         })
     }
 
@@ -165,7 +175,7 @@ impl Facts {
         })
     }
 
-    fn pod_status(&self, container: &str, ready: bool) -> Value {
+    fn pod_status(&self, container: &str) -> Value {
         json!({
             "phase": "Running",
             "hostIP": self.address,
@@ -177,7 +187,7 @@ impl Facts {
                 "name": container,
                 "image": image(),
                 "imageID": "",
-                "ready": ready,
+                "ready": self.ready,
                 "started": true,
                 "restartCount": 0,
                 "state": { "running": { "startedAt": seconds(self.started) } },
@@ -188,7 +198,7 @@ impl Facts {
 
     fn condition(&self, name: &str) -> Value {
         let status = if self.ready { "True" } else { "False" };
-        json!({ "type": name, "status": status, "lastTransitionTime": seconds(self.started) })
+        json!({ "type": name, "status": status, "lastTransitionTime": seconds(self.turned) })
     }
 }
 
@@ -231,6 +241,26 @@ mod tests {
             ports: BTreeMap::from([(80, 8080), (443, 8443), (9000, 9000)]),
             ready: true,
             started: Timestamp::UNIX_EPOCH,
+            turned: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn conditions_say_since_when_and_agree_with_the_containers() {
+        let mut facts = facts();
+        let hour = |n: i64| Timestamp::from_second(n * 3600).expect("a time");
+        for (ready, now, since) in [(true, 1, 0), (false, 2, 2), (false, 3, 2), (true, 4, 4)] {
+            facts.turn(ready, hour(now));
+            for (key, object) in facts.objects() {
+                let status = &object["status"];
+                for condition in status["conditions"].as_array().into_iter().flatten() {
+                    assert_eq!(condition["lastTransitionTime"], seconds(hour(since)));
+                    assert_eq!(condition["status"], if ready { "True" } else { "False" });
+                }
+                for container in status["containerStatuses"].as_array().into_iter().flatten() {
+                    assert_eq!(container["ready"], ready, "{key}");
+                }
+            }
         }
     }
 

@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tidegate_api::{Object, ObjectKey, Origin};
 use tidegate_apiserver::store::{Push, Store};
-use tidegate_envoy::prost::Message;
-use tidegate_envoy::v3::core::address::Address;
-use tidegate_envoy::v3::core::socket_address::PortSpecifier;
-use tidegate_envoy::v3::listener::Listener;
-use tidegate_xds::{ResourceType, Snapshot};
+use tidegate_proxy::admin::State;
+use tidegate_proxy::view::View;
+use tidegate_xds::Verdicts;
 use tokio::sync::watch;
 
 use super::gateway::Facts;
@@ -18,22 +17,23 @@ use super::gateway::Facts;
 /// Follows readiness and listeners until the task is dropped. `facts` holds the ports settled at the start.
 pub async fn keep(
     store: Store,
-    snapshot: Snapshot,
+    view: Arc<View>,
+    mut verdicts: watch::Receiver<Verdicts>,
     mut ready: watch::Receiver<bool>,
     facts: Facts,
 ) {
-    let mut verdicts = snapshot.verdicts();
     let mut shown = None;
+    let mut now = facts.clone();
     loop {
-        let mut now = facts.clone();
-        now.ready = *ready.borrow_and_update();
-        now.ports = ports(&facts.ports, &listening(&snapshot));
         verdicts.mark_unchanged();
+        now.turn(*ready.borrow_and_update(), Timestamp::now());
+        let open = view.listeners().iter().map(|listener| listener.address.port()).collect();
+        now.ports = ports(&facts.ports, &open);
         if shown.as_ref() != Some(&now) {
             for (key, manifest) in now.objects() {
                 push(&store, &key, manifest).await;
             }
-            shown = Some(now);
+            shown = Some(now.clone());
         }
         // Listeners come and go with verdicts: what no worker opened is not shown.
         tokio::select! {
@@ -48,19 +48,6 @@ fn ports(settled: &BTreeMap<u16, u16>, listening: &BTreeSet<u16>) -> BTreeMap<u1
     let mapped: BTreeSet<u16> = settled.values().copied().collect();
     let opened = listening.iter().filter(|port| !mapped.contains(port)).map(|&port| (port, port));
     settled.iter().map(|(&gateway, &bound)| (gateway, bound)).chain(opened).collect()
-}
-
-/// Ports of all listeners that pilot has published.
-fn listening(snapshot: &Snapshot) -> BTreeSet<u16> {
-    let listeners = snapshot.list(ResourceType::Listener);
-    listeners.iter().filter_map(|listener| port(&listener.bytes)).collect()
-}
-
-fn port(listener: &[u8]) -> Option<u16> {
-    let listener = Listener::decode(listener).ok()?;
-    let Address::SocketAddress(address) = listener.address?.address? else { return None };
-    let PortSpecifier::PortValue(port) = address.port_specifier? else { return None };
-    u16::try_from(port).ok()
 }
 
 async fn push(store: &Store, key: &ObjectKey, manifest: Value) {

@@ -75,7 +75,22 @@ impl Ports {
         setting.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(UNPRIVILEGED)
     }
 
+    /// The Gateway port for which a port is bound already; the kernel's choice (0) never is.
+    fn held_for(&self, port: u16) -> Option<u16> {
+        let held = self.bound.iter().find(|(_, bound)| **bound == port);
+        held.map(|(&gateway, _)| gateway)
+    }
+
     fn hold(&mut self, gateway: u16, bound: u16) -> Outcome<()> {
+        if let Some(other) = self.held_for(bound) {
+            let failure = format!(
+                "port {bound} would be bound for two ports of Gateways, {other} and {gateway}"
+            );
+            let free = if gateway < 10_000 { gateway + 10_000 } else { 0 };
+            return Err(Failure::new(failure)
+                .or(format!("--port-map {other}={bound},{gateway}={free}"))
+                .or(format!("--port-map {other}=0, to bind any free port for that one")));
+        }
         let address = SocketAddr::new(self.listen, bound);
         let socket = hold(address).map_err(|error| refused(gateway, address, &error))?;
         let address = socket.local_addr().ok().and_then(|address| address.as_socket());
@@ -185,6 +200,17 @@ mod tests {
         let failure = settle(&format!("80={port},443=0")).expect_err("taken").to_string();
         assert!(failure.contains("taken by another program"), "{failure}");
         assert!(failure.contains("for port 80 of Gateways"), "{failure}");
+    }
+
+    #[test]
+    fn no_port_is_bound_for_two_ports_of_gateways() {
+        // As `--port-map 80=443` asks where 443 itself may be bound.
+        let mut ports = settle("80=0,443=0").expect("free ports");
+        let bound = ports.bound[&80];
+        let failure = ports.hold(9000, bound).expect_err("held already").to_string();
+        assert!(failure.contains("two ports of Gateways, 80 and 9000"), "{failure}");
+        assert!(failure.contains(&format!("--port-map 80={bound},9000=19000")), "{failure}");
+        ports.hold(9000, 0).expect("any free port");
     }
 
     #[test]

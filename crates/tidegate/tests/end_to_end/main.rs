@@ -6,5 +6,6 @@ mod durability;
 mod examples;
 mod guide_000;
 mod live_change;
+mod orders;
 mod readme;
 mod support;

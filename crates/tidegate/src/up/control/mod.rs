@@ -121,6 +121,7 @@ impl Control {
                 }
                 Change::Delete(key) => {
                     self.programmed.forget(key);
+                    self.outgoing.forget(key);
                     self.faults.remove(key);
                 }
                 Change::Invalid { .. } | Change::Synced => {}

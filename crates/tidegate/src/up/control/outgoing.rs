@@ -61,6 +61,11 @@ impl Outgoing {
         self.0.ready.notify_one();
     }
 
+    /// Drops what was left about an object that is gone: another one of the name has nothing to do with it.
+    pub fn forget(&self, key: &ObjectKey) {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
     /// Writes what was left, until the task is dropped.
     pub async fn write_to(self, store: Store) {
         loop {
@@ -91,5 +96,25 @@ async fn write(store: Store, key: ObjectKey, update: Update) {
     }
     if let Some(resource_version) = update.good {
         store.confirm(&key, resource_version).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_api::Kind;
+
+    use super::*;
+
+    #[test]
+    fn what_was_found_out_about_a_deleted_object_is_not_said_of_the_next() {
+        let key = |name| ObjectKey::new(Kind::Gateway, "default", name);
+        let outgoing = Outgoing::default();
+        for name in ["a", "b"] {
+            outgoing.push(key(name), Update { good: Some(7), ..Update::default() });
+        }
+        outgoing.forget(&key("a"));
+        outgoing.push(key("a"), Update { generation: 1, ..Update::default() });
+        let left = outgoing.take();
+        assert_eq!((left[&key("a")].good, left[&key("b")].good), (None, Some(7)));
     }
 }

@@ -43,6 +43,10 @@ impl Programmed {
     pub fn forget(&mut self, key: &ObjectKey) {
         self.published.remove(key);
         self.refused.remove(key);
+        self.waiting.retain(|_, objects| {
+            objects.retain(|(waiting, _)| waiting != key);
+            !objects.is_empty()
+        });
     }
 
     /// What follows from what subscribers say. `owners` names the objects that a resource was compiled from.
@@ -160,6 +164,20 @@ mod tests {
 
         subscription.report(Verdict { generation: 2, rejected: Vec::new() });
         assert_eq!(hear(&mut programmed, &snapshot), [("b".to_owned(), None)]);
+    }
+
+    #[test]
+    fn an_object_waits_for_its_own_generation_and_not_for_its_predecessor_s() {
+        let (snapshot, subscription) = published(2);
+        let mut programmed = Programmed::default();
+        programmed.applied(1, vec![(key("a"), 1)]);
+        programmed.forget(&key("a"));
+        // Created anew, with generation 1 again, while the snapshot before is on its way.
+        programmed.applied(2, vec![(key("a"), 1)]);
+        subscription.report(Verdict { generation: 1, rejected: Vec::new() });
+        assert_eq!(hear(&mut programmed, &snapshot), []);
+        subscription.report(Verdict { generation: 2, rejected: Vec::new() });
+        assert_eq!(hear(&mut programmed, &snapshot), [("a".to_owned(), None)]);
     }
 
     #[test]
