@@ -6,6 +6,7 @@ pub mod buffer;
 pub mod clock;
 pub mod config;
 pub mod http;
+pub mod io;
 pub mod ledger;
 pub mod listener;
 pub mod proxy;

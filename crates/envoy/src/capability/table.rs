@@ -6,6 +6,7 @@ mod common;
 mod http;
 mod listener;
 mod route;
+mod tls;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -22,7 +23,15 @@ pub(super) fn row(message: &str) -> Option<&'static CompiledRow> {
 
 /// All rows as they are written.
 pub(super) fn rows() -> impl Iterator<Item = &'static Row> {
-    [bootstrap::ROWS, listener::ROWS, http::ROWS, route::ROWS, cluster::ROWS, common::ROWS]
-        .into_iter()
-        .flatten()
+    [
+        bootstrap::ROWS,
+        listener::ROWS,
+        http::ROWS,
+        route::ROWS,
+        cluster::ROWS,
+        common::ROWS,
+        tls::ROWS,
+    ]
+    .into_iter()
+    .flatten()
 }

@@ -185,7 +185,7 @@ fn unknown_fields_and_types_are_refused() {
 
 #[test]
 fn findings_are_bounded() {
-    let chain = json!({"transport_socket_connect_timeout": "1s"});
+    let chain = json!({"use_proxy_proto": true});
     let (refusals, _) = findings(LISTENER, &json!({"filter_chains": vec![chain; 1000]}));
     assert_eq!(refusals.len(), MAX_FINDINGS + 1);
     assert_eq!(refusals.last().map(String::as_str), Some("there are more like these"));

@@ -7,6 +7,7 @@ use tidegate_envoy::capability::Finding;
 use tidegate_envoy::v3::cluster::Cluster as ProtoCluster;
 use tidegate_envoy::v3::endpoint::ClusterLoadAssignment;
 use tidegate_envoy::v3::listener::Listener as ProtoListener;
+use tidegate_envoy::v3::tls::Secret as ProtoSecret;
 use tidegate_xds::assemble::split_virtual_host_name;
 use tidegate_xds::{Rejection, Resource, ResourceType, Update, Verdict};
 
@@ -14,6 +15,7 @@ use crate::accesslog::Logs;
 use crate::upstream::Cluster;
 
 use super::clusters::Clusters;
+use super::compile::{self, Links as _};
 use super::judge::{Judged, judge_named};
 use super::listener::{Listener, RouteSlot};
 use super::listeners::Listeners;
@@ -132,7 +134,7 @@ impl Applier {
             match resource.kind {
                 ResourceType::Cluster => self.put_cluster(resource, &mut step),
                 ResourceType::Endpoints => self.put_endpoints(resource),
-                ResourceType::Secret => self.refuse_secret(resource),
+                ResourceType::Secret => self.put_secret(resource),
                 ResourceType::Listener => listeners.push(resource),
                 ResourceType::RouteConfiguration => {
                     changes.entry(Arc::clone(&resource.name)).or_default().skeleton =
@@ -199,11 +201,19 @@ impl Applier {
         }
     }
 
-    /// TLS is carried through, not terminated, so there is nothing to use a secret for.
-    fn refuse_secret(&mut self, resource: &Arc<Resource>) {
-        let refusal =
-            Refusal::new("TLS is not terminated here: no listener or cluster takes a secret");
-        self.records.refuse(resource, vec![refusal]);
+    /// Fills the slot of a secret; contexts that point to it take it from the next handshake on.
+    fn put_secret(&mut self, resource: &Arc<Resource>) {
+        let put = judge_named(resource, |proto: &ProtoSecret| &proto.name).and_then(
+            |Judged { message, notices }| {
+                let secret = compile::secret(&message).map_err(|refusal| vec![refusal])?;
+                self.slots.secret(&resource.name).store(Some(secret));
+                Ok(notices)
+            },
+        );
+        match put {
+            Ok(notices) => self.records.serve(resource, notices),
+            Err(refusals) => self.records.refuse(resource, refusals),
+        }
     }
 
     /// Removes listeners, then clusters, then assignments. Routes went with the changes of their table.
@@ -221,6 +231,9 @@ impl Applier {
         }
         for name in of(ResourceType::Endpoints) {
             self.clusters.unassign(name);
+        }
+        for name in of(ResourceType::Secret) {
+            self.slots.secret(name).store(None);
         }
         for (kind, name) in removed {
             self.records.remove(*kind, name);

@@ -107,6 +107,10 @@ impl Bootstrap {
             let place = format!("static_resources.clusters[{index}]");
             self.add(ResourceType::Cluster, &cluster.name, cluster, place)?;
         }
+        for (index, secret) in resources.secrets.iter().enumerate() {
+            let place = format!("static_resources.secrets[{index}]");
+            self.add(ResourceType::Secret, &secret.name, secret, place)?;
+        }
         for (index, mut listener) in resources.listeners.into_iter().enumerate() {
             if listener.name.is_empty() {
                 // Envoy makes up a name, too.

@@ -287,6 +287,7 @@ mod tests {
                     connect_attempts: 1,
                     log: None,
                 })),
+                tls: None,
                 retired: AtomicBool::new(false),
             })
         };

@@ -36,7 +36,7 @@ impl Clusters {
     ) -> Result<Arc<Cluster>, Refusal> {
         let before = self.current.get(&*proto.name).cloned();
         let assigned = |service: &str| self.assigned.get(service).cloned();
-        let cluster = Arc::new(compile::cluster(proto, before.as_deref(), assigned)?);
+        let cluster = Arc::new(compile::cluster(proto, before.as_deref(), assigned, slots)?);
         if let Some(before) = before {
             self.unfollow(&before);
         }

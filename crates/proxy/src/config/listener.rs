@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 
 use crate::accesslog::Log;
 use crate::route::RouteTable;
+use crate::tls::ServerTls;
 use crate::upstream::ClusterSlot;
 
 /// A listener, compiled.
@@ -55,6 +56,8 @@ pub struct FilterChain {
     pub name: Arc<str>,
     /// What it does with a connection.
     pub filter: NetworkFilter,
+    /// How TLS is terminated before; `None` when it is not.
+    pub tls: Option<Arc<ServerTls>>,
     /// Set when the listener no longer has this chain: its connections close after what they are doing.
     pub retired: AtomicBool,
 }

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 
 use crate::accesslog::Logs;
 use crate::route::RouteTable;
+use crate::tls::secret::SecretSlot;
 use crate::upstream::ClusterSlot;
 
 use super::compile::Links;
@@ -20,6 +21,7 @@ const TOLERATED: usize = 64;
 pub(super) struct Slots {
     clusters: HashMap<Arc<str>, Arc<ClusterSlot>>,
     routes: HashMap<Arc<str>, Arc<RouteSlot>>,
+    secrets: HashMap<Arc<str>, Arc<SecretSlot>>,
     /// Numbers of cluster slots that are free again.
     free: Vec<u32>,
     logs: Option<Arc<Logs>>,
@@ -47,6 +49,7 @@ impl Slots {
             used
         });
         self.routes.retain(|_, slot| Arc::strong_count(slot) > 1);
+        self.secrets.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.is_filled());
         self.kept = self.clusters.len();
     }
 
@@ -77,6 +80,16 @@ impl Links for Slots {
         let table = ArcSwap::from_pointee(RouteTable::default());
         let slot = Arc::new(RouteSlot { name: Arc::clone(&name), table });
         self.routes.insert(name, Arc::clone(&slot));
+        slot
+    }
+
+    fn secret(&mut self, name: &str) -> Arc<SecretSlot> {
+        if let Some(slot) = self.secrets.get(name) {
+            return Arc::clone(slot);
+        }
+        let name: Arc<str> = name.into();
+        let slot = Arc::new(SecretSlot::empty(Arc::clone(&name)));
+        self.secrets.insert(name, Arc::clone(&slot));
         slot
     }
 

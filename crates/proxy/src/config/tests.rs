@@ -216,7 +216,7 @@ fn names_must_be_those_of_the_resources() {
     let host = resource::<VirtualHost>(ResourceType::VirtualHost, "x", &host_json("a", &["a"], ""));
     side.apply(vec![host, Resource::new(ResourceType::Listener, "l", vec![0xff].into())], &[]);
     side.apply(vec![Resource::new(ResourceType::Secret, "s", vec![].into())], &[]);
-    assert_eq!(side.refused(), ["other: name", "l: ", "x: ", "s: "]);
+    assert_eq!(side.refused(), ["other: name", "l: ", "x: ", "s: name"]);
 }
 
 #[test]

@@ -6,9 +6,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::accesslog::{Field, Record};
 use crate::config::listener::{FilterChain, HttpManager, Listener};
 use crate::route::RouteTable;
 use crate::stats::{HttpStats, Stats};
+use crate::tls::Settled;
 use crate::worker::{Place, Worker};
 
 /// A route table as one worker holds it: counted by the worker alone, so that requests of different workers do
@@ -70,6 +72,27 @@ impl HttpChain {
     }
 }
 
+impl Client {
+    /// Notes what its ClientHello and its handshake told.
+    pub fn describe(&self, record: &mut Record) {
+        if let Some(name) = &self.server_name {
+            record.set(Field::ServerName, name.as_bytes());
+        }
+        let Some(tls) = &self.tls else { return };
+        record.set(Field::TlsVersion, tls.version);
+        record.set(Field::TlsCipher, tls.cipher);
+        if let Some(uri) = tls.local_uris.first() {
+            record.set(Field::LocalUri, uri.as_bytes());
+        }
+        if let Some(peer) = &tls.peer {
+            record.set(Field::PeerSubject, &peer.leaf.subject);
+            if let Some(uri) = peer.leaf.uris.first() {
+                record.set(Field::PeerUri, uri.as_bytes());
+            }
+        }
+    }
+}
+
 /// Who is connected.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -83,4 +106,6 @@ pub struct Client {
     pub server_name: Option<Arc<str>>,
     /// Its place among all clients, kept while it is connected.
     pub place: Place,
+    /// What the handshake settled, when TLS is terminated here.
+    pub tls: Option<Rc<Settled>>,
 }

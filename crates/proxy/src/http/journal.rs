@@ -51,9 +51,7 @@ impl Journal {
             record.downstream_local = Some(client.local);
             record.set(Field::Listener, http.listener.as_bytes());
             record.set(Field::FilterChain, http.chain.name.as_bytes());
-            if let Some(name) = &client.server_name {
-                record.set(Field::ServerName, name.as_bytes());
-            }
+            client.describe(&mut record);
             record
         });
         Self {

@@ -32,25 +32,24 @@ pub mod upstream;
 
 use std::rc::Rc;
 
-use tokio::net::TcpStream;
-
 use crate::buffer::Buffer;
 use crate::config::listener::Codec;
+use crate::io::Io;
 use crate::worker::Registration;
 use preface::Detected;
 
-/// Serves a plain-text connection to its end, in the version that the client speaks. `first` holds bytes
-/// that were read from it already.
-pub async fn serve_plain(
+/// Serves a connection to its end, in the version that the client speaks. `first` holds bytes that were read
+/// from it already.
+pub async fn serve(
     http: Rc<chain::HttpChain>,
     client: chain::Client,
-    io: TcpStream,
+    mut io: Io,
     first: Option<Buffer>,
     place: Registration,
 ) {
     let open = open::Open::new(&http);
     place.set_idle(true);
-    let detected = preface::detect(&http, &io, first, &open).await;
+    let detected = preface::detect(&http, &mut io, first, &open).await;
     place.set_idle(false);
     let Some(Detected { codec, first, since }) = detected else { return };
     open.speaks(codec);

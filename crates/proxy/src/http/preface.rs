@@ -1,16 +1,18 @@
-//! Which HTTP version a client speaks on plain text: HTTP/2 with prior knowledge begins with a fixed preface
-//! (RFC 9113 section 3.4), everything else is HTTP/1.
+//! Which HTTP version a client speaks: what was agreed on with ALPN; else HTTP/2 with prior knowledge begins with
+//! a fixed preface (RFC 9113 section 3.4), everything else is HTTP/1.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::task::{Poll, ready};
 
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 
 use super::chain::HttpChain;
 use super::open::Open;
 use crate::buffer::Buffer;
 use crate::config::listener::Codec;
+use crate::io::Io;
 use crate::timer::Deadline;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -29,13 +31,16 @@ pub struct Detected {
 /// begins with a piece of the preface and leaves it at that speaks HTTP/1 too slowly.
 pub async fn detect(
     http: &HttpChain,
-    io: &TcpStream,
+    io: &mut Io,
     first: Option<Buffer>,
     open: &Open,
 ) -> Option<Detected> {
     let manager = &http.manager;
     if manager.codec != Codec::Auto {
         return Some(Detected { codec: manager.codec, first, since: None });
+    }
+    if let Some(codec) = io.tls().and_then(|tls| tls.session().alpn_protocol()).and_then(agreed) {
+        return Some(Detected { codec, first, since: None });
     }
     let idle = manager.idle_timeout.map(|idle| Instant::now() + idle);
     let mut timer = Deadline::default();
@@ -62,17 +67,13 @@ pub async fn detect(
                 return Poll::Ready(Some(0));
             }
             let bytes = bytes.get_or_insert_with(|| http.worker.buffers.small());
-            match io.try_read(bytes.room()) {
-                Ok(n) => {
-                    bytes.advance(n);
-                    Poll::Ready(Some(n))
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    cx.waker().wake_by_ref();
-                    Poll::Pending
-                }
-                Err(_) => Poll::Ready(Some(0)),
+            let mut room = ReadBuf::new(bytes.room());
+            if ready!(Pin::new(&mut *io).poll_read(cx, &mut room)).is_err() {
+                return Poll::Ready(Some(0));
             }
+            let n = room.filled().len();
+            bytes.advance(n);
+            Poll::Ready(Some(n))
         })
         .await;
         match read {
@@ -92,6 +93,15 @@ pub async fn detect(
     }
 }
 
+/// The version behind an ALPN protocol (RFC 7301).
+fn agreed(protocol: &[u8]) -> Option<Codec> {
+    match protocol {
+        b"h2" => Some(Codec::Http2),
+        b"http/1.1" | b"http/1.0" => Some(Codec::Http1),
+        _ => None,
+    }
+}
+
 /// What the bytes so far tell; `None` while they could still become the preface.
 fn told(bytes: &[u8]) -> Option<Codec> {
     let n = bytes.len().min(PREFACE.len());
@@ -105,6 +115,13 @@ fn told(bytes: &[u8]) -> Option<Codec> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn alpn_tells_first() {
+        assert_eq!(agreed(b"h2"), Some(Codec::Http2));
+        assert_eq!(agreed(b"http/1.1"), Some(Codec::Http1));
+        assert_eq!(agreed(b"istio"), None);
+    }
 
     #[test]
     fn the_preface_is_told_apart_as_soon_as_it_can_be() {

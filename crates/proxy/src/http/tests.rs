@@ -62,6 +62,7 @@ fn cluster(name: &str, endpoints: &[SocketAddr], protocol: UpstreamProtocol) -> 
         max_concurrent_streams: 100,
         buffer_limit: 1 << 20,
         keepalive: None,
+        tls: None,
         endpoints: ArcSwap::from_pointee(EndpointSet::new(endpoints)),
         retired: false.into(),
         following: Default::default(),
@@ -165,6 +166,7 @@ impl Proxy {
         let chain = FilterChain {
             name: "".into(),
             filter: NetworkFilter::Http(Arc::new(manager)),
+            tls: None,
             retired: false.into(),
         };
         let listener = Listener {

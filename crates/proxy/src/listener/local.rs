@@ -10,16 +10,18 @@ use std::time::{Duration, SystemTime};
 
 use tokio::net::{TcpListener, TcpStream};
 
+use super::terminate::terminate;
 use crate::accesslog::{Field, Kind, Record, ResponseFlags};
 use crate::buffer::Buffer;
 use crate::config::chains::ConnectionFacts;
 use crate::config::listener::{FilterChain, Listener, NetworkFilter};
+use crate::http;
 use crate::http::chain::{Client, HttpChain};
-use crate::http::serve_plain;
+use crate::io::Io;
 use crate::stats::{ListenerStats, Stats};
 use crate::tcp::filter::TcpChain;
 use crate::tls::{ClientHello, InspectorLimits, Malformed, Verdict, inspect};
-use crate::worker::Worker;
+use crate::worker::{Registration, Worker};
 
 /// How long accepting pauses when the process has no descriptor or memory left for a connection.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -33,9 +35,9 @@ pub struct LocalListener {
 
 /// One form of the configuration, with the chains made ready for this worker.
 #[derive(Debug)]
-struct Current {
-    listener: Arc<Listener>,
-    stats: Stats<ListenerStats>,
+pub(super) struct Current {
+    pub(super) listener: Arc<Listener>,
+    pub(super) stats: Stats<ListenerStats>,
     chains: Vec<(Arc<FilterChain>, Handler)>,
 }
 
@@ -102,12 +104,12 @@ impl LocalListener {
             return;
         };
         let id = worker.connection_id();
-        let client = Client { peer, local, id, server_name: None, place };
+        let client = Client { peer, local, id, server_name: None, tls: None, place };
         current.stats.downstream_cx_total.inc();
         if let (false, [only]) = (current.listener.chains.needs_inspection, &current.chains[..])
             && current.listener.chains.find(&facts(&client, None, &[])).is_some()
         {
-            spawn(&worker, current.clone(), only.clone(), io, None, client);
+            spawn(&worker, current.clone(), only.clone(), io, (None, None), client);
             return;
         }
         tokio::task::spawn_local(choose(worker, current, io, client));
@@ -152,6 +154,15 @@ impl Handler {
     }
 }
 
+impl Handler {
+    async fn serve(self, client: Client, io: Io, first: Option<Buffer>, place: Registration) {
+        match self {
+            Self::Http(http) => http::serve(http, client, io, first, place).await,
+            Self::Tcp(tcp) => tcp.serve(client, io, first).await,
+        }
+    }
+}
+
 fn facts<'a>(
     client: &'a Client,
     hello: Option<&'a ClientHello>,
@@ -184,7 +195,7 @@ async fn choose(worker: Rc<Worker>, current: Rc<Current>, mut io: TcpStream, mut
     client.server_name =
         hello.as_ref().and_then(|hello| hello.server_name.as_deref()).map(Arc::from);
     match found.cloned() {
-        Some(chain) => spawn(&worker, Rc::clone(&current), chain, io, first, client),
+        Some(chain) => spawn(&worker, Rc::clone(&current), chain, io, (first, hello), client),
         None => refuse(&worker, &current, &client),
     }
 }
@@ -245,31 +256,42 @@ fn refuse(worker: &Worker, current: &Current, client: &Client) {
     record.downstream_local = Some(client.local);
     record.set(Field::Listener, current.listener.name.as_bytes());
     record.set(Field::Details, "filter_chain_not_found");
-    if let Some(name) = &client.server_name {
-        record.set(Field::ServerName, name.as_bytes());
-    }
+    client.describe(&mut record);
     worker.recorder.record(record);
 }
 
 fn spawn(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     current: Rc<Current>,
     (chain, handler): (Arc<FilterChain>, Handler),
     io: TcpStream,
-    first: Option<Buffer>,
+    first: (Option<Buffer>, Option<ClientHello>),
     client: Client,
 ) {
+    let tls = chain.tls.clone();
     let place = worker.connections.register(chain);
     let key = place.key();
-    let open = Open::new(current);
-    let task = match handler {
-        Handler::Http(http) => tokio::task::spawn_local(async move {
+    let open = Open::new(Rc::clone(&current));
+    let task = match (tls, handler) {
+        (Some(tls), handler) => {
+            let worker = Rc::clone(worker);
+            tokio::task::spawn_local(async move {
+                let _open = open;
+                // Boxed, so that a connection does not carry the size of its handshake.
+                let shaken = terminate(&worker, &current, &tls, io, first, client);
+                if let Some((io, client)) = Box::pin(shaken).await {
+                    handler.serve(client, io, None, place).await;
+                }
+            })
+        }
+        // Apart, so that a plain connection does not carry what a TLS one needs.
+        (None, Handler::Http(http)) => tokio::task::spawn_local(async move {
             let _open = open;
-            serve_plain(http, client, io, first, place).await;
+            http::serve(http, client, Io::Plain(io), first.0, place).await;
         }),
-        Handler::Tcp(tcp) => tokio::task::spawn_local(async move {
+        (None, Handler::Tcp(tcp)) => tokio::task::spawn_local(async move {
             let (_open, _place) = (open, place);
-            tcp.serve(client, io, first).await;
+            tcp.serve(client, Io::Plain(io), first.0).await;
         }),
     };
     worker.connections.set_task(key, task.abort_handle());

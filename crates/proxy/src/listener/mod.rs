@@ -2,6 +2,7 @@
 
 pub mod bind;
 pub mod local;
+mod terminate;
 
 pub use bind::bind;
 pub use local::LocalListener;

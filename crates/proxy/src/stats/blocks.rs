@@ -26,6 +26,48 @@ block! {
         no_filter_chain_match: Counter,
         /// Lifetime of connections, milliseconds.
         downstream_cx_length_ms: Histogram,
+        /// Connections whose TLS handshake took too long.
+        downstream_cx_transport_socket_connect_timeout: Counter,
+        /// TLS handshakes that succeeded.
+        ssl_handshake: Counter = "ssl.handshake",
+        /// … in which an earlier session went on.
+        ssl_session_reused: Counter = "ssl.session_reused",
+        /// … in which the client showed no certificate.
+        ssl_no_certificate: Counter = "ssl.no_certificate",
+        /// TLS connections that failed, but for what the client's certificate is.
+        ssl_connection_error: Counter = "ssl.connection_error",
+        /// Handshakes that failed because the client showed no certificate.
+        ssl_fail_verify_no_cert: Counter = "ssl.fail_verify_no_cert",
+        /// … because the chain of its certificate is not trusted.
+        ssl_fail_verify_error: Counter = "ssl.fail_verify_error",
+        /// … because no name in its certificate is as asked.
+        ssl_fail_verify_san: Counter = "ssl.fail_verify_san",
+        /// … because its certificate is none of those listed.
+        ssl_fail_verify_cert_hash: Counter = "ssl.fail_verify_cert_hash",
+        /// Connections closed because a secret that the chain needs is not there.
+        ssl_context_not_ready: Counter = "server_ssl_socket_factory.downstream_context_secrets_not_ready",
+        /// Handshakes by version.
+        ssl_version_tls12: Counter = "ssl.versions.TLSv1.2",
+        /// …
+        ssl_version_tls13: Counter = "ssl.versions.TLSv1.3",
+        /// Handshakes by cipher suite.
+        ssl_cipher_aes128_gcm: Counter = "ssl.ciphers.TLS_AES_128_GCM_SHA256",
+        /// …
+        ssl_cipher_aes256_gcm: Counter = "ssl.ciphers.TLS_AES_256_GCM_SHA384",
+        /// …
+        ssl_cipher_chacha20: Counter = "ssl.ciphers.TLS_CHACHA20_POLY1305_SHA256",
+        /// …
+        ssl_cipher_ecdsa_aes128_gcm: Counter = "ssl.ciphers.ECDHE-ECDSA-AES128-GCM-SHA256",
+        /// …
+        ssl_cipher_ecdsa_aes256_gcm: Counter = "ssl.ciphers.ECDHE-ECDSA-AES256-GCM-SHA384",
+        /// …
+        ssl_cipher_ecdsa_chacha20: Counter = "ssl.ciphers.ECDHE-ECDSA-CHACHA20-POLY1305",
+        /// …
+        ssl_cipher_rsa_aes128_gcm: Counter = "ssl.ciphers.ECDHE-RSA-AES128-GCM-SHA256",
+        /// …
+        ssl_cipher_rsa_aes256_gcm: Counter = "ssl.ciphers.ECDHE-RSA-AES256-GCM-SHA384",
+        /// …
+        ssl_cipher_rsa_chacha20: Counter = "ssl.ciphers.ECDHE-RSA-CHACHA20-POLY1305",
     }
 
     /// `http.PREFIX.`: one HTTP connection manager.
@@ -182,6 +224,16 @@ block! {
         upstream_cx_rx_bytes_total: Counter,
         /// Bytes sent to upstreams.
         upstream_cx_tx_bytes_total: Counter,
+        /// TLS handshakes that succeeded.
+        ssl_handshake: Counter = "ssl.handshake",
+        /// TLS handshakes that failed, but for what the certificate is.
+        ssl_connection_error: Counter = "ssl.connection_error",
+        /// … because the chain of the certificate is not trusted.
+        ssl_fail_verify_error: Counter = "ssl.fail_verify_error",
+        /// … because no name in the certificate is as asked.
+        ssl_fail_verify_san: Counter = "ssl.fail_verify_san",
+        /// … because the certificate is none of those listed.
+        ssl_fail_verify_cert_hash: Counter = "ssl.fail_verify_cert_hash",
         /// Time to connect, milliseconds.
         upstream_cx_connect_ms: Histogram,
         /// Lifetime of connections, milliseconds.

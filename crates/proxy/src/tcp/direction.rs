@@ -8,12 +8,12 @@ use std::task::{Context, Poll, ready};
 
 use rustix::net::Shutdown;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::Pools;
 use super::pool::PipeLoan;
 use super::relay::Flow;
 use crate::buffer::{self, Buffer};
+use crate::io::Io;
 
 /// What a direction may move in one go before other tasks get their turn.
 const TURN: usize = 1 << 20;
@@ -46,8 +46,8 @@ enum Cargo {
 
 /// The surroundings of a direction.
 pub(super) struct Between<'a> {
-    pub(super) from: &'a mut TcpStream,
-    pub(super) to: &'a mut TcpStream,
+    pub(super) from: &'a mut Io,
+    pub(super) to: &'a mut Io,
     pub(super) pools: &'a Pools,
     pub(super) flow: &'a Flow,
     /// Whether the opposite direction has ended: then the sockets are closed next, and there is no
@@ -96,7 +96,7 @@ impl Direction {
         loop {
             ready!(self.drain(cx, between)).map_err(Fault::Write)?;
             if self.stage == Stage::Ending {
-                return Poll::Ready(finish(between).map_err(Fault::Write));
+                return finish(cx, between).map_err(Fault::Write);
             }
             if moved >= TURN {
                 self.cargo = Cargo::Nothing;
@@ -105,6 +105,10 @@ impl Direction {
             }
             let Poll::Ready(filled) = self.fill(cx, between) else {
                 self.cargo = Cargo::Nothing;
+                // What is encrypted goes before anything is waited for.
+                if let Poll::Ready(Err(error)) = Pin::new(&mut *between.to).poll_flush(cx) {
+                    return Poll::Ready(Err(Fault::Write(error)));
+                }
                 return Poll::Pending;
             };
             match filled.map_err(Fault::Read)? {
@@ -128,8 +132,8 @@ impl Direction {
                     count
                 }
                 Cargo::Pipe(pipe) if !pipe.is_empty() => {
-                    ready!(between.to.poll_write_ready(cx))?;
-                    let to = &*between.to;
+                    let to = between.to.socket();
+                    ready!(to.poll_write_ready(cx))?;
                     match to.try_io(Interest::WRITABLE, || pipe.drain(to)) {
                         Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
                         done => done?,
@@ -146,9 +150,10 @@ impl Direction {
 
     /// Reads what is there; nothing is on board. Zero is the end of the stream.
     fn fill(&mut self, cx: &mut Context<'_>, between: &mut Between<'_>) -> Poll<io::Result<usize>> {
-        match self.bulk {
-            true => self.fill_pipe(cx, between),
-            false => self.fill_buffer(cx, between, buffer::SMALL),
+        match (self.bulk, &*between.from, &*between.to) {
+            (true, Io::Plain(_), Io::Plain(_)) => self.fill_pipe(cx, between),
+            (true, ..) => self.fill_buffer(cx, between, buffer::LARGE),
+            (false, ..) => self.fill_buffer(cx, between, buffer::SMALL),
         }
     }
 
@@ -166,7 +171,7 @@ impl Direction {
             let Cargo::Pipe(pipe) = &mut self.cargo else {
                 return self.fill_buffer(cx, between, buffer::LARGE);
             };
-            let from = &*between.from;
+            let from = between.from.socket();
             match from.try_io(Interest::READABLE, || pipe.fill(from)) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) if is_unsupported(&error) => {
@@ -202,14 +207,15 @@ impl Direction {
 }
 
 /// Passes the end of the stream on.
-fn finish(between: &Between<'_>) -> io::Result<()> {
-    if between.last {
-        return Ok(());
-    }
-    match rustix::net::shutdown(&*between.to, Shutdown::Write) {
-        // The receiver is gone already; its own direction tells how.
-        Err(rustix::io::Errno::NOTCONN) => Ok(()),
-        done => Ok(done?),
+fn finish(cx: &mut Context<'_>, between: &mut Between<'_>) -> Poll<io::Result<()>> {
+    match &mut *between.to {
+        to @ Io::Tls(_) => Pin::new(to).poll_shutdown(cx),
+        Io::Plain(_) if between.last => Poll::Ready(Ok(())),
+        Io::Plain(to) => Poll::Ready(match rustix::net::shutdown(to, Shutdown::Write) {
+            // The receiver is gone already; its own direction tells how.
+            Err(rustix::io::Errno::NOTCONN) => Ok(()),
+            done => done.map_err(io::Error::from),
+        }),
     }
 }
 

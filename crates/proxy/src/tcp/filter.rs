@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::{EndedBy, Pools, RelayLimits, Side, Tally, relay};
@@ -13,6 +12,7 @@ use crate::accesslog::{Field, Kind, Record, ResponseFlags};
 use crate::buffer::Buffer;
 use crate::config::listener::{FilterChain, Listener, TcpProxy};
 use crate::http::chain::Client;
+use crate::io::Io;
 use crate::stats::{Stats, TcpStats};
 use crate::upstream::dialled::Dialled;
 use crate::upstream::pool::ConnectError;
@@ -64,7 +64,7 @@ impl TcpChain {
     }
 
     /// Serves a connection to its end. `first` holds bytes that were read from it already.
-    pub async fn serve(&self, client: Client, io: TcpStream, first: Option<Buffer>) {
+    pub async fn serve(&self, client: Client, io: Io, first: Option<Buffer>) {
         self.stats.downstream_cx_total.inc();
         let (started, wall) = (Instant::now(), SystemTime::now());
         let slot = self.choose();
@@ -119,7 +119,7 @@ impl TcpChain {
     async fn connect(
         &self,
         slot: &ClusterSlot,
-    ) -> Result<(Dialled, TcpStream, Rc<LocalCluster>), Refusal> {
+    ) -> Result<(Dialled, Io, Rc<LocalCluster>), Refusal> {
         let Some(cluster) = self.worker.clusters.get(slot) else {
             self.stats.downstream_cx_no_route.inc();
             return Err(Refusal::new(ResponseFlags::NO_CLUSTER_FOUND, "cluster_not_found"));
@@ -194,9 +194,7 @@ impl Note<'_> {
         record.set(Field::Cluster, self.slot.name.as_bytes());
         record.set(Field::Listener, self.chain.listener.as_bytes());
         record.set(Field::FilterChain, self.chain.chain.name.as_bytes());
-        if let Some(name) = &self.client.server_name {
-            record.set(Field::ServerName, name.as_bytes());
-        }
+        self.client.describe(&mut record);
         Some(record)
     }
 

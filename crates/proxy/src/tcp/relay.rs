@@ -12,13 +12,12 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustix::net::sockopt::set_socket_linger;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::Pools;
 use super::direction::{Between, Direction, Fault};
 use crate::buffer::Buffer;
+use crate::io::Io;
 use crate::timer::Deadline;
 
 /// How long a connection may last.
@@ -100,8 +99,8 @@ impl Default for RelayLimits {
 /// Dropping the future closes both sides as they are. The caller has set `TCP_NODELAY` where it
 /// wants it.
 pub async fn relay(
-    downstream: TcpStream,
-    upstream: TcpStream,
+    downstream: impl Into<Io>,
+    upstream: impl Into<Io>,
     first: Option<Buffer>,
     limits: RelayLimits,
     pools: &Pools,
@@ -109,8 +108,8 @@ pub async fn relay(
 ) -> Outcome {
     tally.up.read(first.as_ref().map_or(0, |bytes| bytes.filled().len()));
     let mut relay = Relay {
-        downstream,
-        upstream,
+        downstream: downstream.into(),
+        upstream: upstream.into(),
         up: Direction::new(first),
         down: Direction::new(None),
         first_end: None,
@@ -179,8 +178,8 @@ impl Clock {
 
 /// A connection at work.
 struct Relay<'a> {
-    downstream: TcpStream,
-    upstream: TcpStream,
+    downstream: Io,
+    upstream: Io,
     /// From downstream to upstream.
     up: Direction,
     /// From upstream to downstream.
@@ -244,13 +243,10 @@ impl Relay<'_> {
     }
 
     /// Makes closing `side` reset its connection.
-    fn reset(&self, side: Side) {
-        let stream = match side {
-            Side::Downstream => &self.downstream,
-            Side::Upstream => &self.upstream,
-        };
-        if let Err(error) = set_socket_linger(stream, Some(Duration::ZERO)) {
-            tracing::debug!(%error, "a reset cannot be passed on");
+    fn reset(&mut self, side: Side) {
+        match side {
+            Side::Downstream => self.downstream.break_off(),
+            Side::Upstream => self.upstream.break_off(),
         }
     }
 }

@@ -1,12 +1,38 @@
-//! TLS: what a ClientHello says before anything is decrypted.
+//! TLS: passed through by what its ClientHello says, or terminated and originated.
 //!
-//! [`client_hello`] is the parser, pure and synchronous. [`inspect()`] is the only I/O: it reads
-//! the first bytes of a connection, asks the parser about them and hands both on. A passthrough
-//! route needs no more of TLS than this.
+//! | file | subject |
+//! |---|---|
+//! | `client_hello/`, `inspect.rs` | the first bytes of a connection, before anything is decrypted |
+//! | `x509.rs`, `identity.rs` | certificates: what they say; ours with their keys |
+//! | `validation.rs`, `verify.rs` | what peers' certificates must be |
+//! | `secret.rs`, `context.rs` | secrets by name; contexts made ready for handshakes |
+//! | `handshake.rs`, `stream.rs` | shaking hands; a connection after it |
+//! | `suites.rs`, `crypto.rs` | names of suites and versions; the cryptography provider |
+//! | `system_roots.rs` | whom this machine trusts |
+//!
+//! [`client_hello`] is pure and synchronous, [`inspect()`] reads the first bytes, asks it about them and hands
+//! both on. A passthrough route needs no more of TLS than this.
 
 pub mod client_hello;
+pub mod context;
+pub mod crypto;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod fuzzing;
+pub mod handshake;
+pub mod identity;
 mod inspect;
+pub mod secret;
+mod stream;
+pub mod suites;
+pub mod system_roots;
+pub mod validation;
+mod verify;
+pub mod x509;
 
 pub use client_hello::{Alpn, ClientHello, Inspection, Malformed, Version, Versions};
+pub use context::{ClientTls, ServerTls};
+pub use handshake::{Asks, Settled, accept, connect};
 pub use inspect::{Inspected, InspectorLimits, Verdict, inspect};
+pub use stream::{Failure, TlsStream};
+pub use verify::{Unverifiable, Verifier, mismatch};

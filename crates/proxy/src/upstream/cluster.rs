@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::dns::Usage as NameUsage;
 use super::membership::Membership;
+use crate::tls::{Asks, ClientTls};
 
 /// A name that routes point to. It outlives the clusters that fill it, so a route finds the current one
 /// without a lookup, and a route to a cluster that is not there (yet) is an answer (`NC`), not a fault.
@@ -186,6 +187,38 @@ impl Keepalive {
     }
 }
 
+/// How TLS is spoken to the endpoints of a cluster.
+#[derive(Debug)]
+pub struct Secure {
+    /// The context.
+    pub context: Arc<ClientTls>,
+    /// Whether the server that is asked for is the request's host (`auto_sni`).
+    pub auto_sni: bool,
+    /// Whether the certificate must be for the request's host (`auto_san_validation`).
+    pub auto_san: bool,
+}
+
+impl Secure {
+    /// What is asked of an endpoint for requests to `host`; `speaks` is the ALPN protocol if the context
+    /// names none.
+    #[must_use]
+    pub fn asks<'a>(
+        &'a self,
+        host: &'a str,
+        endpoint: SocketAddr,
+        speaks: Option<&'a [u8]>,
+    ) -> Asks<'a> {
+        // An address is no server name (RFC 6066, section 3).
+        let named = self.auto_sni && host.parse::<std::net::IpAddr>().is_err();
+        Asks {
+            server: if named { host } else { &self.context.sni },
+            host: (self.auto_san && !host.is_empty()).then_some(host),
+            endpoint,
+            speaks,
+        }
+    }
+}
+
 /// A cluster, compiled.
 #[derive(Debug)]
 pub struct Cluster {
@@ -217,6 +250,8 @@ pub struct Cluster {
     pub buffer_limit: u32,
     /// Keep-alive probes on connections (`tcp_keepalive`); `None` for none.
     pub keepalive: Option<Keepalive>,
+    /// How TLS is spoken to endpoints; `None` when it is not.
+    pub tls: Option<Secure>,
     /// The endpoints now.
     pub endpoints: ArcSwap<EndpointSet>,
     /// Set when another cluster has taken its place: workers then drop what they keep for it.
@@ -283,11 +318,29 @@ impl Cluster {
         let _ = tokio::time::timeout(self.connect_timeout, known).await;
     }
 
+    /// What of a request's authority its connections are made for: its host, or nothing.
+    #[must_use]
+    pub fn server<'a>(&self, authority: &'a [u8]) -> &'a str {
+        match &self.tls {
+            Some(secure) if secure.auto_sni || secure.auto_san => host(authority),
+            _ => "",
+        }
+    }
+
     /// Whether another cluster has taken its place.
     #[must_use]
     pub fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Relaxed)
     }
+}
+
+/// The host of an authority, without port and brackets.
+fn host(authority: &[u8]) -> &str {
+    let Ok(authority) = std::str::from_utf8(authority) else { return "" };
+    if let Some((host, _)) = authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return host;
+    }
+    authority.rsplit_once(':').map_or(authority, |(host, _)| host)
 }
 
 /// The endpoints of a cluster at one moment.

@@ -20,6 +20,17 @@ pub enum Carries {
     Tcp,
 }
 
+impl Carries {
+    /// The ALPN protocol to ask for where the cluster names none (RFC 7301).
+    pub(super) fn alpn(self) -> Option<&'static [u8]> {
+        match self {
+            Self::Http1 => Some(b"http/1.1"),
+            Self::Http2 => Some(b"h2"),
+            Self::Tcp => None,
+        }
+    }
+}
+
 /// A connection that is being made or open. Dropping it counts it as closed: by us and without a request
 /// under way, unless something else was said before.
 #[derive(Debug)]

@@ -33,8 +33,10 @@ pub struct Multiplex {
 }
 
 /// The making of a connection, which all who wait for one share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Attempt {
+    /// The server that it is made for.
+    server: Box<str>,
     failed: RefCell<Option<ConnectError>>,
 }
 
@@ -43,6 +45,8 @@ struct Attempt {
 struct Shared {
     send: SendRequest<Bytes>,
     local: Option<SocketAddr>,
+    /// The server that it was made for; empty when the cluster makes no difference.
+    server: Box<str>,
     streams: Rc<Cell<u32>>,
     carried: Cell<u32>,
     /// What it had carried when it was last looked at, and since when that is so. A request costs no look at
@@ -76,21 +80,27 @@ impl Multiplex {
         &self,
         pool: &Rc<Pool>,
         local: &LocalCluster,
+        server: &str,
     ) -> Result<StreamLease, ConnectError> {
-        if let Some(lease) = self.place_now(pool, local).await {
+        if let Some(lease) = self.place_now(pool, local, server).await {
             return Ok(lease);
         }
         let pending = pool.wait(&local.cluster)?;
-        let leased = self.place_or_connect(pool, local).await;
+        let leased = self.place_or_connect(pool, local, server).await;
         pending.end(&leased);
         leased
     }
 
     /// A place on a connection that is open, once the endpoint allows one.
-    async fn place_now(&self, pool: &Pool, local: &LocalCluster) -> Option<StreamLease> {
+    async fn place_now(
+        &self,
+        pool: &Pool,
+        local: &LocalCluster,
+        server: &str,
+    ) -> Option<StreamLease> {
         // The endpoint may allow fewer streams than we do; then this waits for one of them to end.
         loop {
-            let mut lease = self.place(pool, &local.cluster)?;
+            let mut lease = self.place(pool, &local.cluster, server)?;
             match poll_fn(|cx| lease.send.poll_ready(cx)).await {
                 Ok(()) => return Some(lease),
                 Err(_) => lease.shared.closed.set(true),
@@ -102,9 +112,10 @@ impl Multiplex {
         &self,
         pool: &Rc<Pool>,
         local: &LocalCluster,
+        server: &str,
     ) -> Result<StreamLease, ConnectError> {
         loop {
-            if let Some(lease) = self.place_now(pool, local).await {
+            if let Some(lease) = self.place_now(pool, local, server).await {
                 return Ok(lease);
             }
             // One at a time: requests that arrive together share the connection that is being made, and its
@@ -113,12 +124,12 @@ impl Multiplex {
             if let Some(attempt) = under_way {
                 self.changed.notified().await;
                 match &*attempt.failed.borrow() {
-                    Some(error) => return Err(error.again()),
-                    None => continue,
+                    Some(error) if *attempt.server == *server => return Err(error.again()),
+                    _ => continue,
                 }
             }
-            let connecting = Connecting::new(self);
-            let made = self.connect(pool, local).await;
+            let connecting = Connecting::new(self, server);
+            let made = self.connect(pool, local, server).await;
             if let Err(error) = &made {
                 connecting.attempt.failed.replace(Some(error.again()));
             }
@@ -127,7 +138,7 @@ impl Multiplex {
         }
     }
 
-    fn place(&self, pool: &Pool, cluster: &Cluster) -> Option<StreamLease> {
+    fn place(&self, pool: &Pool, cluster: &Cluster, server: &str) -> Option<StreamLease> {
         let mut open = self.open.borrow_mut();
         let spent = |shared: &Shared| {
             let max = cluster.max_requests_per_connection;
@@ -138,8 +149,9 @@ impl Multiplex {
             spent
         };
         open.retain(|shared| !shared.closed.get() && !spent(shared));
-        let free =
-            open.iter().find(|shared| shared.streams.get() < cluster.max_concurrent_streams)?;
+        let free = open.iter().find(|shared| {
+            *shared.server == *server && shared.streams.get() < cluster.max_concurrent_streams
+        })?;
         free.streams.set(free.streams.get() + 1);
         free.carried.set(free.carried.get() + 1);
         Some(StreamLease {
@@ -149,8 +161,13 @@ impl Multiplex {
         })
     }
 
-    async fn connect(&self, pool: &Rc<Pool>, local: &LocalCluster) -> Result<(), ConnectError> {
-        let (dialled, io) = pool.dial_for_streams(local).await?;
+    async fn connect(
+        &self,
+        pool: &Rc<Pool>,
+        local: &LocalCluster,
+        server: &str,
+    ) -> Result<(), ConnectError> {
+        let (dialled, io) = pool.dial_for_streams(local, server).await?;
         let handshake = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -189,6 +206,7 @@ impl Multiplex {
         self.open.borrow_mut().push(Rc::new(Shared {
             send,
             local: address,
+            server: server.into(),
             streams,
             carried: Cell::new(0),
             looked: Cell::new((0, Instant::now())),
@@ -227,8 +245,8 @@ struct Connecting<'a> {
 }
 
 impl<'a> Connecting<'a> {
-    fn new(multiplex: &'a Multiplex) -> Self {
-        let attempt = Rc::<Attempt>::default();
+    fn new(multiplex: &'a Multiplex, server: &str) -> Self {
+        let attempt = Rc::new(Attempt { server: server.into(), failed: RefCell::default() });
         multiplex.connecting.replace(Some(Rc::clone(&attempt)));
         Self { multiplex, attempt }
     }

@@ -23,7 +23,10 @@ use super::local::LocalCluster;
 use super::multiplex::Multiplex;
 use crate::buffer::BufferPool;
 use crate::http::h1::Conn;
+use crate::io::Io;
 use crate::stats::{ClusterStats, EndpointStats, Stats};
+use crate::tls::validation::Mismatch;
+use crate::tls::{self, TlsStream};
 
 /// Why no connection could be had.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +40,9 @@ pub enum ConnectError {
     /// It was refused or failed (`UF`).
     #[error(transparent)]
     Failed(#[from] io::Error),
+    /// The TLS handshake failed (`UF`).
+    #[error("TLS_error: {0}")]
+    Tls(tls::Failure),
 }
 
 impl ConnectError {
@@ -45,10 +51,8 @@ impl ConnectError {
         match self {
             Self::Overflow => Self::Overflow,
             Self::Timeout => Self::Timeout,
-            Self::Failed(error) => Self::Failed(match error.raw_os_error() {
-                Some(code) => io::Error::from_raw_os_error(code),
-                None => io::Error::new(error.kind(), error.to_string()),
-            }),
+            Self::Failed(error) => Self::Failed(crate::io::again(error)),
+            Self::Tls(failure) => Self::Tls(failure.again()),
         }
     }
 }
@@ -99,6 +103,8 @@ impl Drop for Permit {
 #[derive(Debug)]
 struct Open {
     conn: Conn,
+    /// The server that it was made for; empty when the cluster makes no difference.
+    server: Box<str>,
     requests: u32,
     idle_since: Instant,
     dialled: Dialled,
@@ -170,12 +176,16 @@ impl Pool {
     ///
     /// # Errors
     /// See [`ConnectError`].
-    pub async fn lease(self: &Rc<Self>, local: &LocalCluster) -> Result<Lease, ConnectError> {
-        if let Some(lease) = self.reuse() {
+    pub async fn lease(
+        self: &Rc<Self>,
+        local: &LocalCluster,
+        server: &str,
+    ) -> Result<Lease, ConnectError> {
+        if let Some(lease) = self.reuse(server) {
             return Ok(lease);
         }
         let pending = self.wait(&local.cluster)?;
-        let leased = self.reuse_or_connect(&local.cluster).await;
+        let leased = self.reuse_or_connect(&local.cluster, server).await;
         pending.end(&leased);
         leased
     }
@@ -194,14 +204,15 @@ impl Pool {
     async fn reuse_or_connect(
         self: &Rc<Self>,
         cluster: &Arc<Cluster>,
+        server: &str,
     ) -> Result<Lease, ConnectError> {
         loop {
             if let Some(permit) = Permit::connection(cluster, self.open.get() == 0) {
-                return self.connect(cluster, permit).await;
+                return self.connect(cluster, server, permit).await;
             }
             self.stats.upstream_cx_overflow.inc();
             self.returned.notified().await;
-            if let Some(lease) = self.reuse() {
+            if let Some(lease) = self.reuse(server) {
                 return Ok(lease);
             }
         }
@@ -211,14 +222,22 @@ impl Pool {
     ///
     /// # Errors
     /// See [`ConnectError`].
-    pub async fn lease_new(self: &Rc<Self>, local: &LocalCluster) -> Result<Lease, ConnectError> {
+    pub async fn lease_new(
+        self: &Rc<Self>,
+        local: &LocalCluster,
+        server: &str,
+    ) -> Result<Lease, ConnectError> {
         self.close_idle();
-        self.lease(local).await
+        self.lease(local, server).await
     }
 
-    fn reuse(self: &Rc<Self>) -> Option<Lease> {
+    /// The connection that was used last, of those made for `server`.
+    fn reuse(self: &Rc<Self>, server: &str) -> Option<Lease> {
         loop {
-            let open = self.idle.borrow_mut().pop()?;
+            let mut idle = self.idle.borrow_mut();
+            let at = idle.iter().rposition(|open| *open.server == *server)?;
+            let mut open = idle.remove(at);
+            drop(idle);
             if open.conn.is_reusable() {
                 return Some(Lease { local: open.dialled.local, open: Some(open), reused: true });
             }
@@ -233,12 +252,12 @@ impl Pool {
     pub async fn dial_for_tcp(
         self: &Rc<Self>,
         local: &LocalCluster,
-    ) -> Result<(Dialled, TcpStream), ConnectError> {
+    ) -> Result<(Dialled, Io), ConnectError> {
         let Some(permit) = Permit::connection(&local.cluster, false) else {
             self.stats.upstream_cx_overflow.inc();
             return Err(ConnectError::Overflow);
         };
-        let dialled = self.dial(&local.cluster, Carries::Tcp, permit).await?;
+        let dialled = self.dial(&local.cluster, "", Carries::Tcp, permit).await?;
         // What the connection carries counts as one request.
         self.stats.upstream_rq_pending_total.inc();
         self.stats.upstream_rq_total.inc();
@@ -253,42 +272,52 @@ impl Pool {
     pub async fn dial_for_streams(
         self: &Rc<Self>,
         local: &LocalCluster,
-    ) -> Result<(Dialled, TcpStream), ConnectError> {
+        server: &str,
+    ) -> Result<(Dialled, Io), ConnectError> {
         let Some(permit) = Permit::connection(&local.cluster, self.open.get() == 0) else {
             self.stats.upstream_cx_overflow.inc();
             return Err(ConnectError::Overflow);
         };
-        self.dial(&local.cluster, Carries::Http2, permit).await
+        self.dial(&local.cluster, server, Carries::Http2, permit).await
     }
 
     async fn connect(
         self: &Rc<Self>,
         cluster: &Arc<Cluster>,
+        server: &str,
         permit: Permit,
     ) -> Result<Lease, ConnectError> {
-        let (dialled, io) = self.dial(cluster, Carries::Http1, permit).await?;
+        let (dialled, io) = self.dial(cluster, server, Carries::Http1, permit).await?;
         let local = dialled.local;
         let conn = Conn::new(io, None, Rc::clone(&self.buffers));
-        let open = Open { conn, requests: 0, idle_since: dialled.opened(), dialled };
+        let open = Open {
+            conn,
+            server: server.into(),
+            requests: 0,
+            idle_since: dialled.opened(),
+            dialled,
+        };
         Ok(Lease { open: Some(Box::new(open)), reused: false, local })
     }
 
+    /// `server` is the server that is asked for where the cluster takes it from the request.
     async fn dial(
         self: &Rc<Self>,
         cluster: &Arc<Cluster>,
+        server: &str,
         carries: Carries,
         permit: Permit,
-    ) -> Result<(Dialled, TcpStream), ConnectError> {
+    ) -> Result<(Dialled, Io), ConnectError> {
         let started = Instant::now();
         let mut dialled = Dialled::attempt(self, carries, permit);
-        let dial = TcpStream::connect(self.endpoint.address);
+        let dial = self.open(cluster, server, carries);
         let io = match tokio::time::timeout(cluster.connect_timeout, dial).await {
             Ok(Ok(io)) => io,
             Ok(Err(error)) => {
                 dialled.closed_by_endpoint();
                 self.stats.upstream_cx_connect_fail.inc();
                 self.endpoint_stats.cx_connect_fail.inc();
-                return Err(error.into());
+                return Err(error);
             }
             Err(_) => {
                 self.stats.upstream_cx_connect_timeout.inc();
@@ -297,18 +326,49 @@ impl Pool {
                 return Err(ConnectError::Timeout);
             }
         };
+        dialled.established(io.socket(), started);
+        Ok((dialled, io))
+    }
+
+    /// Connects, and shakes hands where the cluster speaks TLS.
+    async fn open(
+        &self,
+        cluster: &Cluster,
+        server: &str,
+        carries: Carries,
+    ) -> Result<Io, ConnectError> {
+        let io = TcpStream::connect(self.endpoint.address).await?;
         io.set_nodelay(true)?;
         if let Some(keepalive) = &cluster.keepalive {
             keepalive.apply(&io)?;
         }
-        dialled.established(&io, started);
-        Ok((dialled, io))
+        let Some(secure) = &cluster.tls else { return Ok(Io::Plain(io)) };
+        let asks = secure.asks(server, self.endpoint.address, carries.alpn());
+        // Boxed, so that requests to plain endpoints do not carry the size of a handshake.
+        let shaken = Box::pin(tls::connect(io, &secure.context, asks, &self.buffers)).await;
+        self.count(&shaken);
+        shaken.map(Io::Tls).map_err(ConnectError::Tls)
+    }
+
+    fn count(&self, shaken: &Result<Box<TlsStream>, tls::Failure>) {
+        let stats = &self.stats;
+        match shaken {
+            Ok(_) => stats.ssl_handshake.inc(),
+            Err(tls::Failure::Tls(error @ rustls::Error::InvalidCertificate(_))) => {
+                match tls::mismatch(error) {
+                    Some(Mismatch::Name) => stats.ssl_fail_verify_san.inc(),
+                    Some(Mismatch::Pin) => stats.ssl_fail_verify_cert_hash.inc(),
+                    None => stats.ssl_fail_verify_error.inc(),
+                }
+            }
+            Err(_) => stats.ssl_connection_error.inc(),
+        }
     }
 
     /// Closes connections that have been idle for longer than `timeout`, or that the endpoint has closed.
     pub fn sweep(&self, now: Instant, timeout: Option<Duration>) {
         self.stats.upstream_cx_idle_timeout.add(self.multiplex.sweep(now, timeout));
-        self.idle.borrow_mut().retain(|open| {
+        self.idle.borrow_mut().retain_mut(|open| {
             let expired = timeout.is_some_and(|timeout| now - open.idle_since >= timeout);
             if expired {
                 self.stats.upstream_cx_idle_timeout.inc();

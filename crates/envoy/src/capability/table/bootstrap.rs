@@ -52,7 +52,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         message: "envoy.config.bootstrap.v3.Bootstrap.StaticResources",
-        honoured: &["listeners", "clusters"],
+        honoured: &["listeners", "clusters", "secrets"],
         ..ROW
     },
     Row {

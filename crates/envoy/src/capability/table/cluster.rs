@@ -159,11 +159,21 @@ pub(super) const ROWS: &[Row] = &[
     whole("envoy.config.core.v3.TcpKeepalive"),
     Row {
         message: HTTP_OPTIONS,
-        honoured: &["common_http_protocol_options", "explicit_http_config"],
+        honoured: &[
+            "common_http_protocol_options",
+            "upstream_http_protocol_options",
+            "explicit_http_config",
+        ],
         refused: &[
             ("use_downstream_protocol_config", "use explicit_http_config"),
             ("auto_config", "use explicit_http_config"),
         ],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.core.v3.UpstreamHttpProtocolOptions",
+        honoured: &["auto_sni", "auto_san_validation"],
+        refused: &[("override_auto_sni_header", "the server that is asked for is the host")],
         ..ROW
     },
     Row {

@@ -2,7 +2,6 @@
 
 use super::super::row::{ROW, Row, whole};
 
-pub(super) const RAW_BUFFER: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
 const HTTP_CONNECTION_MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
@@ -59,7 +58,14 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         message: "envoy.config.listener.v3.FilterChain",
-        honoured: &["name", "filter_chain_match", "filters", "transport_socket", "use_proxy_proto"],
+        honoured: &[
+            "name",
+            "filter_chain_match",
+            "filters",
+            "transport_socket",
+            "transport_socket_connect_timeout",
+            "use_proxy_proto",
+        ],
         values: &[("use_proxy_proto", &["false"])],
         ignored: &[("metadata", "it says where the configuration came from")],
         ..ROW
@@ -155,11 +161,4 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row { message: STDOUT_LOG, honoured: &["log_format"], ..ROW },
     Row { message: STDERR_LOG, honoured: &["log_format"], ..ROW },
-    Row {
-        message: "envoy.config.core.v3.TransportSocket",
-        honoured: &["name", "typed_config"],
-        holds: &[("typed_config", &[RAW_BUFFER])],
-        ..ROW
-    },
-    whole(RAW_BUFFER),
 ];

@@ -25,12 +25,12 @@ use tidegate_envoy::v3::http_options::http_protocol_options::{
 use crate::config::refusal::{Refusal, Within};
 use crate::upstream::cluster::{
     Balancing, Cluster, Discovery, DnsFamily, DnsName, DnsPolicy, EndpointSet, Keepalive, Limits,
-    UpstreamProtocol,
+    Secure, UpstreamProtocol,
 };
 
 use super::endpoint::{Assigned, assignment, names};
-use super::unpack;
 use super::value::{enumeration, positive, present, required, timeout};
+use super::{Links, tls, unpack};
 
 /// Envoy's default of `connect_timeout`.
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,6 +50,7 @@ pub(in crate::config) fn cluster(
     proto: &ProtoCluster,
     before: Option<&Cluster>,
     assigned: impl FnOnce(&str) -> Option<Assigned>,
+    links: &mut impl Links,
 ) -> Result<Cluster, Refusal> {
     let name: Arc<str> = required("name", &proto.name)?.into();
     let Source { discovery, dns, listed } = source(proto)?;
@@ -79,6 +80,7 @@ pub(in crate::config) fn cluster(
         max_concurrent_streams: options.max_streams,
         buffer_limit: proto.per_connection_buffer_limit_bytes.unwrap_or(DEFAULT_BUFFER_LIMIT),
         keepalive: keepalive(proto),
+        tls: secure(proto, &options, links)?,
         retired: Default::default(),
         following: Default::default(),
     })
@@ -290,6 +292,21 @@ fn keepalive(proto: &ProtoCluster) -> Option<Keepalive> {
     })
 }
 
+// === TLS ===
+
+fn secure(
+    proto: &ProtoCluster,
+    options: &HttpOptions,
+    links: &mut impl Links,
+) -> Result<Option<Secure>, Refusal> {
+    let context = tls::client(proto.transport_socket.as_ref(), links).within("transport_socket")?;
+    Ok(context.map(|context| Secure {
+        context,
+        auto_sni: options.auto_sni,
+        auto_san: options.auto_san,
+    }))
+}
+
 // === HTTP ===
 
 /// What `HttpProtocolOptions` say.
@@ -298,6 +315,8 @@ struct HttpOptions {
     idle_timeout: Option<Duration>,
     max_requests: Option<u32>,
     max_streams: u32,
+    auto_sni: bool,
+    auto_san: bool,
 }
 
 fn http_options(proto: &ProtoCluster) -> Result<HttpOptions, Refusal> {
@@ -306,6 +325,8 @@ fn http_options(proto: &ProtoCluster) -> Result<HttpOptions, Refusal> {
         idle_timeout: Some(DEFAULT_IDLE_TIMEOUT),
         max_requests: None,
         max_streams: DEFAULT_STREAMS,
+        auto_sni: false,
+        auto_san: false,
     };
     for (key, any) in &proto.typed_extension_protocol_options {
         let place = format!("typed_extension_protocol_options[\"{key}\"]");
@@ -321,6 +342,10 @@ impl HttpOptions {
     fn take(&mut self, proto: &HttpProtocolOptions) -> Result<(), Refusal> {
         if let Some(common) = &proto.common_http_protocol_options {
             self.take_common(common).within("common_http_protocol_options")?;
+        }
+        if let Some(upstream) = &proto.upstream_http_protocol_options {
+            self.auto_sni = upstream.auto_sni;
+            self.auto_san = upstream.auto_san_validation;
         }
         let Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) =
             &proto.upstream_protocol_options

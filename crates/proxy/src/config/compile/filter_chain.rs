@@ -18,11 +18,14 @@ use crate::config::refusal::{Refusal, Within, each};
 use super::access_log::logs;
 use super::address::net;
 use super::manager::manager;
-use super::value::{enumeration, required, timeout};
-use super::{Links, unpack};
+use super::value::{enumeration, positive, required, timeout};
+use super::{Links, tls, unpack};
 
 /// Envoy's default of the TCP proxy's `idle_timeout`.
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Envoy waits for ever unless `transport_socket_connect_timeout` is set; a client must not be able to make us.
+const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A filter chain.
 pub(in crate::config) fn filter_chain(
@@ -36,9 +39,16 @@ pub(in crate::config) fn filter_chain(
         ));
     };
     let filter = network_filter(filter, links).within_item("filters", 0)?;
+    let handshake = positive(
+        "transport_socket_connect_timeout",
+        proto.transport_socket_connect_timeout.as_ref(),
+        DEFAULT_HANDSHAKE_TIMEOUT,
+    )?;
+    let tls = tls::server(proto.transport_socket.as_ref(), handshake, links);
     Ok(Arc::new(FilterChain {
         name: proto.name.as_str().into(),
         filter,
+        tls: tls.within("transport_socket")?,
         retired: AtomicBool::new(false),
     }))
 }

@@ -132,7 +132,8 @@ fn fraction(proto: &FractionalPercent) -> Result<Condition, Refusal> {
     Ok(Condition::Fraction { numerator: proto.numerator, denominator })
 }
 
-fn text(proto: &StringMatcher) -> Result<TextMatch, Refusal> {
+/// A test of a text.
+pub(super) fn text(proto: &StringMatcher) -> Result<TextMatch, Refusal> {
     let part = |field: &str, value: &str| -> Result<Box<[u8]>, Refusal> {
         Ok(required(field, value)?.as_bytes().into())
     };

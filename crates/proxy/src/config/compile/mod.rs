@@ -14,6 +14,7 @@ mod listener;
 mod manager;
 mod matching;
 mod route;
+mod tls;
 mod value;
 mod virtual_host;
 
@@ -22,11 +23,13 @@ pub(super) use cluster::cluster;
 pub(super) use endpoint::{Assigned, assignment};
 pub(super) use filter_chain::{chain_criteria, filter_chain};
 pub(super) use listener::{ListenerShell, listener};
+pub(super) use tls::secret;
 pub(super) use virtual_host::{TableLevel, table_level, virtual_host};
 
 use std::sync::Arc;
 
 use crate::accesslog::Logs;
+use crate::tls::secret::SecretSlot;
 use crate::upstream::ClusterSlot;
 
 use super::listener::RouteSlot;
@@ -39,6 +42,9 @@ pub(super) trait Links {
 
     /// The slot of a route configuration that comes as a resource of its own.
     fn routes(&mut self, name: &str) -> Arc<RouteSlot>;
+
+    /// The slot of a secret, whether the secret is there or not.
+    fn secret(&mut self, name: &str) -> Arc<SecretSlot>;
 
     /// The access logs of the process; `None` when nothing is to be written, as when configuration is only
     /// looked at.

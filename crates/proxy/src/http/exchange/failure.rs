@@ -22,7 +22,7 @@ impl<D: Downstream> Exchange<'_, D> {
         let reset = match error {
             ConnectError::Overflow => Reset::Overflow,
             ConnectError::Timeout => Reset::ConnectTimeout,
-            ConnectError::Failed(error) => {
+            ConnectError::Failed(_) | ConnectError::Tls(_) => {
                 self.journal.set(Field::UpstreamFailure, error.to_string());
                 Reset::ConnectFailure
             }

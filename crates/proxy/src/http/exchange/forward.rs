@@ -127,15 +127,21 @@ impl<D: Downstream> Exchange<'_, D> {
         route: &Route,
         fresh: bool,
     ) -> Result<Option<Upstream>, Broken> {
+        // Nothing, and no allocation, unless the cluster's TLS depends on the host.
+        let server = cluster.cluster.server(self.request.authority()).to_owned();
         let event = {
             let mut lease = pin!(async {
                 match (cluster.cluster.protocol, fresh) {
                     (UpstreamProtocol::Http2, _) => {
-                        let lease = pool.multiplex.lease(pool, cluster).await?;
+                        let lease = pool.multiplex.lease(pool, cluster, &server).await?;
                         Ok(Upstream::Http2(Box::new(Http2Upstream::new(lease))))
                     }
-                    (UpstreamProtocol::Http1, true) => pool.lease_new(cluster).await.map(http1),
-                    (UpstreamProtocol::Http1, false) => pool.lease(cluster).await.map(http1),
+                    (UpstreamProtocol::Http1, true) => {
+                        pool.lease_new(cluster, &server).await.map(http1)
+                    }
+                    (UpstreamProtocol::Http1, false) => {
+                        pool.lease(cluster, &server).await.map(http1)
+                    }
                 }
             });
             poll_fn(|cx| {

@@ -228,9 +228,10 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         if self.request.version == Version::Http10 && !manager.accept_http_10 {
             return Err(LocalReply::upgrade_required());
         }
-        // TLS is passed through, never ended here: the connection is plain text. In HTTP/2 the connection's
-        // scheme is taken, whatever a request says, as by Envoy.
-        if self.request.scheme == Scheme::Https && self.request.version != Version::Http2 {
+        // In HTTP/2 the connection's scheme is taken, whatever a request says, as by Envoy.
+        if self.client.tls.is_some() {
+            self.request.scheme = Scheme::Https;
+        } else if self.request.scheme == Scheme::Https && self.request.version != Version::Http2 {
             return Err(LocalReply::wrong_scheme());
         }
         path::strip_port(self.request, manager, self.client.local.port());

@@ -11,13 +11,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::body::{BodyDecoder, Decoded};
 use super::encode::{self, ConnectionHeader};
 use super::parse::{self, BadMessage, Carriage, Framing, HeadScanner};
 use crate::buffer::{self, Buffer, BufferPool};
 use crate::http::head::{Headers, RequestHead, ResponseHead};
+use crate::io::Io;
 
 /// Content up to this size is copied behind what waits to be written: cheaper than a system call of its own.
 const COPY: usize = 8 * 1024;
@@ -78,7 +78,7 @@ enum Encoder {
 /// One connection.
 #[derive(Debug)]
 pub struct Conn {
-    io: TcpStream,
+    io: Io,
     pool: Rc<BufferPool>,
     read: Option<Buffer>,
     /// The last read filled its buffer: more is likely to be there.
@@ -99,9 +99,9 @@ pub struct Conn {
 impl Conn {
     /// A connection on which nothing has been read, except what `read` holds.
     #[must_use]
-    pub fn new(io: TcpStream, read: Option<Buffer>, pool: Rc<BufferPool>) -> Self {
+    pub fn new(io: impl Into<Io>, read: Option<Buffer>, pool: Rc<BufferPool>) -> Self {
         Self {
-            io,
+            io: io.into(),
             pool,
             read,
             read_full: false,
@@ -118,10 +118,9 @@ impl Conn {
         }
     }
 
-    /// The socket.
-    #[must_use]
-    pub fn io(&self) -> &TcpStream {
-        &self.io
+    /// Makes closing reset the connection, so that the peer does not take what it got for a whole message.
+    pub fn break_off(&mut self) {
+        self.io.break_off();
     }
 
     /// Bytes read from and written to the socket since the last call, for the stats.
@@ -143,10 +142,8 @@ impl Conn {
     /// Whether the connection is idle and the peer has neither closed it nor said anything unasked. Costs
     /// a system call only if the socket was reported readable.
     #[must_use]
-    pub fn is_reusable(&self) -> bool {
-        self.read.is_none()
-            && !self.eof
-            && self.io.try_read(&mut [0]).is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
+    pub fn is_reusable(&mut self) -> bool {
+        self.read.is_none() && !self.eof && self.io.is_quiet()
     }
 
     // --- receiving ---
@@ -217,7 +214,8 @@ impl Conn {
                 Decoded::More { skip } => {
                     self.drop_read(skip);
                     if ready!(self.poll_fill(cx))? == 0 {
-                        if self.decoder == BodyDecoder::UntilClose {
+                        // Only where the end of the stream is that of the message can it be mistaken.
+                        if self.decoder == BodyDecoder::UntilClose && !self.io.is_cut() {
                             self.decoder = BodyDecoder::Done;
                             return Poll::Ready(Ok(Recv::End));
                         }
@@ -464,9 +462,10 @@ impl Conn {
             ready!(self.poll_write_with(cx, &[]))?;
         }
         if self.encoder == Encoder::Shutdown {
-            ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+            return Pin::new(&mut self.io).poll_shutdown(cx);
         }
-        Poll::Ready(Ok(()))
+        // Over TLS it is only encrypted so far.
+        Pin::new(&mut self.io).poll_flush(cx)
     }
 
     /// Ends the sending direction: the peer reads to the end.

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::super::chain::{Client, HttpChain};
@@ -21,6 +20,7 @@ use super::conn::HeadLimits;
 use super::encode::ConnectionHeader;
 use super::parse::{Carriage, Framing};
 use crate::buffer::Buffer;
+use crate::io::Io;
 use crate::timer::Deadline;
 use crate::worker::Registration;
 
@@ -29,7 +29,7 @@ use crate::worker::Registration;
 pub async fn serve(
     http: Rc<HttpChain>,
     client: Client,
-    io: TcpStream,
+    io: Io,
     (first, mut since): (Option<Buffer>, Option<Instant>),
     place: Registration,
     open: Open,
@@ -72,7 +72,7 @@ pub async fn serve(
         }
     } else if matches!(end, End::Abort | End::Lost) {
         // The client must not take a cut answer for a whole one: a reset says so whatever the framing.
-        let _ = socket2::SockRef::from(conn.io()).set_linger(Some(Duration::ZERO));
+        conn.break_off();
     }
 }
 

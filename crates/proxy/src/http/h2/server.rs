@@ -12,7 +12,6 @@ use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -28,6 +27,7 @@ use crate::http::known::Known;
 use crate::http::local::LocalReply;
 use crate::http::open::Open;
 use crate::http::stream::{Downstream, Recv, RecvError, Stream};
+use crate::io::Io;
 use crate::timer::Deadline;
 use crate::worker::Registration;
 
@@ -38,7 +38,7 @@ const LOOK: Duration = Duration::from_millis(250);
 pub async fn serve(
     http: Rc<HttpChain>,
     client: Client,
-    io: TcpStream,
+    io: Io,
     first: Option<Buffer>,
     place: Registration,
     open: Open,
@@ -231,7 +231,8 @@ async fn stream(
     let started = Instant::now();
     let mut scratch = http.worker.scratch();
     let ended = request.body().is_end_stream();
-    let framing = message::read_request(&request, false, ended, &mut scratch.request);
+    let framing =
+        message::read_request(&request, client.tls.is_some(), ended, &mut scratch.request);
     let expects_continue = scratch.request.headers.get_known(Known::Expect).is_some();
     let too_many = request.headers().len() > http.manager.max_headers as usize;
     let recv = RecvBody::new(request.into_body());
@@ -359,7 +360,7 @@ impl Stream for Client2 {
 #[derive(Debug)]
 pub struct Prefixed {
     first: Option<Buffer>,
-    io: TcpStream,
+    io: Io,
     http: Rc<HttpChain>,
 }
 

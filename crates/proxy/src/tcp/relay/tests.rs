@@ -2,6 +2,7 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::task::{JoinHandle, LocalSet, spawn_local, yield_now};
 

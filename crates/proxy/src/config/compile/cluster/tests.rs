@@ -1,5 +1,6 @@
 use serde_json::{Value, json};
 
+use crate::config::slots::Slots;
 use crate::config::testing::{proto, with};
 
 use super::*;
@@ -20,7 +21,7 @@ fn minimal() -> Value {
 }
 
 fn compile(json: &Value) -> Result<Cluster, Refusal> {
-    cluster(&proto(json), None, |_| None)
+    cluster(&proto(json), None, |_| None, &mut Slots::default())
 }
 
 fn good(more: &Value) -> Cluster {
@@ -153,7 +154,12 @@ fn eds_clusters_take_what_is_assigned() {
 
     let json = with(&json, &json!({"eds_cluster_config": {"service_name": "s"}}));
     let assigned = assignment(&proto(&listing(&["127.0.0.1"]))).expect("valid");
-    let cluster = cluster(&proto(&json), None, |service| (service == "s").then_some(assigned));
+    let cluster = cluster(
+        &proto(&json),
+        None,
+        |service| (service == "s").then_some(assigned),
+        &mut Slots::default(),
+    );
     assert_eq!(cluster.expect("valid").endpoints.load().endpoints.len(), 1);
 }
 
@@ -165,7 +171,9 @@ fn a_new_form_keeps_the_endpoints_that_are_found_in_the_same_way() {
     let found = assignment(&proto(&listing(&["127.0.0.1"]))).expect("valid");
     before.set_endpoints(found.endpoints(&EndpointSet::default()));
 
-    let again = |json: &Value| cluster(&proto(json), Some(&before), |_| None).expect("valid");
+    let again = |json: &Value| {
+        cluster(&proto(json), Some(&before), |_| None, &mut Slots::default()).expect("valid")
+    };
     let kept = again(&with(&dns, &json!({"connect_timeout": "1s"})));
     assert!(kept.endpoints.load().ready);
     assert!(Arc::ptr_eq(

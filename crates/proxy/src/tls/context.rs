@@ -1,0 +1,295 @@
+//! TLS contexts of both roles: what configuration says, made ready for handshakes.
+//!
+//! A context is ready once its secrets are there. When one of them changes, the next handshake makes the
+//! library's configuration anew; connections that are open keep theirs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use rustls::client::{ClientSessionMemoryCache, Resumption};
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
+use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{CipherSuite, ClientConfig, ServerConfig, SupportedProtocolVersion};
+
+use super::crypto::provider;
+use super::identity::{Identity, choose};
+use super::secret::{IdentitySource, Missing, Secrets, ValidationSource};
+use super::suites;
+use super::validation::Validation;
+use super::verify::{Unverifiable, Verifier};
+
+/// Sessions that a context remembers towards servers, over all its endpoints.
+const SESSIONS: usize = 256;
+
+/// What both roles have in common (`CommonTlsContext`).
+#[derive(Debug, Clone)]
+pub struct Common {
+    /// What we present.
+    pub identities: Vec<IdentitySource>,
+    /// What peers must present.
+    pub validation: ValidationSource,
+    /// Versions, at least one.
+    pub versions: Vec<&'static SupportedProtocolVersion>,
+    /// Suites of TLS 1.2, in the order of preference; empty for all.
+    pub suites: Vec<CipherSuite>,
+    /// Groups for key exchange, in the order of preference; empty for the library's choice.
+    pub groups: Vec<&'static dyn SupportedKxGroup>,
+    /// ALPN protocols, in the order of preference.
+    pub alpn: Vec<Box<[u8]>>,
+}
+
+/// Why a context cannot be used now.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum NotReady {
+    /// A secret is not there.
+    #[error(transparent)]
+    Missing(#[from] Missing),
+    /// What peers must present makes no sense.
+    #[error(transparent)]
+    Unverifiable(#[from] Unverifiable),
+    /// The library refuses.
+    #[error(transparent)]
+    Tls(#[from] rustls::Error),
+}
+
+impl Common {
+    fn provider(&self) -> Arc<CryptoProvider> {
+        if self.suites.is_empty() && self.groups.is_empty() {
+            return Arc::clone(provider());
+        }
+        let mut provider = (**provider()).clone();
+        provider.cipher_suites = suites::supported(&self.suites);
+        if !self.groups.is_empty() {
+            provider.kx_groups.clone_from(&self.groups);
+        }
+        Arc::new(provider)
+    }
+
+    /// What peers must present, with what the secret adds.
+    fn validation(&self, secrets: &Secrets) -> Option<Validation> {
+        let here = self.validation.here.as_deref();
+        match (here, secrets.validation.as_deref()) {
+            (Some(here), Some(secret)) => Some(here.with(secret)),
+            (here, secret) => here.or(secret).cloned(),
+        }
+    }
+
+    fn alpn_protocols(&self) -> Vec<Vec<u8>> {
+        self.alpn.iter().map(|protocol| protocol.to_vec()).collect()
+    }
+}
+
+/// Any context, ready with some secrets.
+#[derive(Debug)]
+struct Ready<T> {
+    secrets: Secrets,
+    made: T,
+}
+
+// === servers ===
+
+/// How a filter chain does TLS (`DownstreamTlsContext`).
+#[derive(Debug)]
+pub struct ServerTls {
+    /// What both roles have in common.
+    pub common: Common,
+    /// Whether a client must present a certificate.
+    pub require_client_certificate: bool,
+    /// Whether a client must name a server.
+    pub require_sni: bool,
+    /// Whether sessions are resumed.
+    pub resumes: bool,
+    /// Whether the client's order of suites counts.
+    pub prefers_client_suites: bool,
+    /// How long a handshake may take.
+    pub timeout: Duration,
+    ready: ArcSwapOption<Ready<ServerConfigs>>,
+}
+
+/// What a server needs for handshakes.
+#[derive(Debug, Clone)]
+pub struct ServerConfigs {
+    /// For clients that offer a protocol that we have.
+    pub with_alpn: Arc<ServerConfig>,
+    /// For others. They are served without ALPN, as Envoy does; the library would refuse them.
+    pub without_alpn: Arc<ServerConfig>,
+    /// Whether a certificate that a client presents is verified.
+    pub verifies: bool,
+}
+
+impl ServerTls {
+    /// A context; its secrets may be missing still.
+    #[must_use]
+    pub fn new(common: Common, require_client_certificate: bool, timeout: Duration) -> Self {
+        Self {
+            common,
+            require_client_certificate,
+            require_sni: false,
+            resumes: true,
+            prefers_client_suites: false,
+            timeout,
+            ready: ArcSwapOption::empty(),
+        }
+    }
+
+    /// What a handshake needs now.
+    ///
+    /// # Errors
+    /// See [`NotReady`].
+    pub fn configs(&self) -> Result<ServerConfigs, NotReady> {
+        let secrets = Secrets::load(&self.common.identities, &self.common.validation)?;
+        let before = self.ready.load();
+        if let Some(ready) = &*before
+            && ready.secrets.is(&secrets)
+        {
+            return Ok(ready.made.clone());
+        }
+        // Sessions of clients that were looked at in another way are not resumed.
+        let same = before.as_ref().filter(|ready| ready.secrets.validates_as(&secrets));
+        let tickets = match same {
+            Some(ready) => Arc::clone(&ready.made.with_alpn.ticketer),
+            None => Ticketer::new()?,
+        };
+        let made = self.make(&secrets, tickets)?;
+        self.ready.store(Some(Arc::new(Ready { secrets, made: made.clone() })));
+        Ok(made)
+    }
+
+    /// URIs of the certificate that is presented: all of a context are of one workload.
+    #[must_use]
+    pub(super) fn local_uris(&self) -> Vec<Box<str>> {
+        let ready = self.ready.load();
+        let first = ready.as_ref().and_then(|ready| ready.secrets.identities.first());
+        first.map(|identity| identity.leaf.uris.clone()).unwrap_or_default()
+    }
+
+    fn make(
+        &self,
+        secrets: &Secrets,
+        tickets: Arc<dyn ProducesTickets>,
+    ) -> Result<ServerConfigs, NotReady> {
+        let builder = ServerConfig::builder_with_provider(self.common.provider())
+            .with_protocol_versions(&self.common.versions)?;
+        let validation = self.common.validation(secrets).unwrap_or_default();
+        let verifies = validation.verifies();
+        let builder = if self.require_client_certificate || validation.asks() {
+            let verifier = Verifier::of_clients(validation, self.require_client_certificate)?;
+            builder.with_client_cert_verifier(Arc::new(verifier))
+        } else {
+            builder.with_no_client_auth()
+        };
+        let mut config =
+            builder.with_cert_resolver(Arc::new(Identities(secrets.identities.clone())));
+        config.ignore_client_order = !self.prefers_client_suites && !self.common.suites.is_empty();
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = if self.resumes { 1 } else { 0 };
+        if self.resumes {
+            config.ticketer = tickets;
+        }
+        let without_alpn = Arc::new(config.clone());
+        config.alpn_protocols = self.common.alpn_protocols();
+        Ok(ServerConfigs { with_alpn: Arc::new(config), without_alpn, verifies })
+    }
+}
+
+/// The chains that a server has, chosen from by name and key.
+#[derive(Debug)]
+struct Identities(Vec<Arc<Identity>>);
+
+impl ResolvesServerCert for Identities {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let chosen = choose(&self.0, hello.server_name(), hello.signature_schemes());
+        chosen.or(self.0.first()).map(|identity| Arc::clone(&identity.key))
+    }
+}
+
+// === clients ===
+
+/// How a cluster does TLS (`UpstreamTlsContext`).
+#[derive(Debug)]
+pub struct ClientTls {
+    /// What both roles have in common.
+    pub common: Common,
+    /// The server that is asked for; empty when it is taken from the request, or none is.
+    pub sni: Box<str>,
+    /// Whether the certificate must be for the server that is asked for.
+    pub by_name: bool,
+    /// Whether sessions are resumed.
+    pub resumes: bool,
+    ready: ArcSwapOption<Ready<ClientConfigs>>,
+}
+
+/// What a client needs for handshakes.
+#[derive(Debug, Clone)]
+pub struct ClientConfigs {
+    /// The library's configuration.
+    pub config: Arc<ClientConfig>,
+    /// Whether the server is verified.
+    pub verifies: bool,
+}
+
+impl ClientTls {
+    /// A context; its secrets may be missing still.
+    #[must_use]
+    pub fn new(common: Common, sni: &str, by_name: bool, resumes: bool) -> Self {
+        Self { common, sni: sni.into(), by_name, resumes, ready: ArcSwapOption::empty() }
+    }
+
+    /// What a handshake needs now.
+    ///
+    /// # Errors
+    /// See [`NotReady`].
+    pub fn configs(&self) -> Result<ClientConfigs, NotReady> {
+        let secrets = Secrets::load(&self.common.identities, &self.common.validation)?;
+        if let Some(ready) = &*self.ready.load()
+            && ready.secrets.is(&secrets)
+        {
+            return Ok(ready.made.clone());
+        }
+        let made = self.make(&secrets)?;
+        self.ready.store(Some(Arc::new(Ready { secrets, made: made.clone() })));
+        Ok(made)
+    }
+
+    /// Forgets its sessions, so that the next handshake is a whole one.
+    #[cfg(test)]
+    pub(crate) fn forget(&self) {
+        self.ready.store(None);
+    }
+
+    /// Whether servers are verified, as far as is known without the secrets.
+    #[must_use]
+    pub fn verifies(&self) -> bool {
+        let here = self.common.validation.here.as_deref();
+        match &self.common.validation.secret {
+            Some(_) => !here.is_some_and(|here| here.accept_untrusted),
+            None => here.is_some_and(Validation::verifies),
+        }
+    }
+
+    fn make(&self, secrets: &Secrets) -> Result<ClientConfigs, NotReady> {
+        let validation = self.common.validation(secrets).unwrap_or_default();
+        let verifies = validation.verifies();
+        let verifier = Arc::new(Verifier::of_servers(validation, self.by_name)?);
+        let builder = ClientConfig::builder_with_provider(self.common.provider())
+            .with_protocol_versions(&self.common.versions)?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        let mut config = match secrets.identities.first() {
+            Some(identity) => builder.with_client_cert_resolver(Arc::new(
+                rustls::sign::SingleCertAndKey::from((*identity.key).clone()),
+            )),
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = self.common.alpn_protocols();
+        config.resumption = if self.resumes {
+            Resumption::store(Arc::new(ClientSessionMemoryCache::new(SESSIONS)))
+        } else {
+            Resumption::disabled()
+        };
+        Ok(ClientConfigs { config: Arc::new(config), verifies })
+    }
+}

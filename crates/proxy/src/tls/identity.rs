@@ -1,0 +1,207 @@
+//! A certificate chain and its key, as this proxy presents them.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::sign::CertifiedKey;
+use rustls::{SignatureAlgorithm, SignatureScheme};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::crypto::provider;
+use super::x509::{AltName, Certificate};
+
+/// A chain whose key fits, and what is told of it.
+#[derive(Debug)]
+pub struct Identity {
+    /// The chain and its key, for handshakes.
+    pub key: Arc<CertifiedKey>,
+    /// What the leaf says.
+    pub leaf: Leaf,
+}
+
+/// What a certificate says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leaf {
+    /// Serial number in hexadecimal.
+    pub serial: String,
+    /// Subject, as RFC 2253 writes it.
+    pub subject: String,
+    /// DNS names.
+    pub dns_names: Vec<Box<str>>,
+    /// URIs.
+    pub uris: Vec<Box<str>>,
+    /// First moment of validity.
+    pub not_before: SystemTime,
+    /// Last moment of validity.
+    pub not_after: SystemTime,
+}
+
+/// Why a chain and a key cannot be used, and which of the two it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// The chain.
+    #[error("{0}")]
+    Chain(String),
+    /// The key.
+    #[error("{0}")]
+    Key(String),
+}
+
+impl Leaf {
+    /// What `certificate` says.
+    #[must_use]
+    pub fn of(certificate: &Certificate<'_>) -> Self {
+        let (mut dns_names, mut uris) = (Vec::new(), Vec::new());
+        for name in certificate.alt_names() {
+            match name {
+                AltName::Dns(name) => dns_names.push(name.into()),
+                AltName::Uri(uri) => uris.push(uri.into()),
+                AltName::Email(_) | AltName::Ip(_) => {}
+            }
+        }
+        Self {
+            serial: certificate.serial_text(),
+            subject: certificate.subject_text(),
+            dns_names,
+            uris,
+            not_before: certificate.not_before,
+            not_after: certificate.not_after,
+        }
+    }
+
+    /// Whether it is for a host; `*` stands for one label (RFC 9525, section 6.3).
+    #[must_use]
+    pub fn covers(&self, host: &str) -> bool {
+        self.dns_names.iter().any(|name| dns_name_covers(name, host))
+    }
+}
+
+/// Whether a DNS name of a certificate covers `host`.
+#[must_use]
+pub fn dns_name_covers(name: &str, host: &str) -> bool {
+    match name.strip_prefix("*.") {
+        Some(suffix) => host.split_once('.').is_some_and(|(label, parent)| {
+            !label.is_empty() && parent.eq_ignore_ascii_case(suffix)
+        }),
+        None => name.eq_ignore_ascii_case(host),
+    }
+}
+
+impl Identity {
+    /// Takes a chain and a key in PEM, valid at `now`.
+    ///
+    /// # Errors
+    /// They are no chain or no key, do not belong together, or the certificate is not valid any more.
+    pub fn from_pem(chain: &[u8], key: &[u8], now: SystemTime) -> Result<Self, Unusable> {
+        let unusable = |reason: String| Unusable::Chain(reason);
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain)
+            .collect::<Result<_, _>>()
+            .map_err(|error| unusable(format!("the PEM text cannot be read: {error}")))?;
+        let Some(first) = chain.first() else {
+            return Err(unusable("there is no certificate in it".to_owned()));
+        };
+        let Some(certificate) = Certificate::parse(first) else {
+            return Err(unusable("the first certificate in it is malformed".to_owned()));
+        };
+        let leaf = Leaf::of(&certificate);
+        if certificate.not_after < now {
+            let subject = &leaf.subject;
+            let age = now.duration_since(certificate.not_after).unwrap_or_default().as_secs();
+            return Err(unusable(format!(
+                "the certificate of {subject} expired {} days ago",
+                age / 86_400
+            )));
+        }
+        let key = PrivateKeyDer::from_pem_slice(key)
+            .map_err(|error| Unusable::Key(format!("the PEM text cannot be read: {error}")))?;
+        let key = provider()
+            .key_provider
+            .load_private_key(key)
+            .map_err(|error| Unusable::Key(format!("the key cannot be used: {error}")))?;
+        if key.public_key().is_some_and(|public| *public != *certificate.key) {
+            return Err(Unusable::Key(format!(
+                "the key is not that of the certificate of {}",
+                leaf.subject
+            )));
+        }
+        Ok(Self { key: Arc::new(CertifiedKey::new(chain, key)), leaf })
+    }
+
+    /// Whether its key can sign in one of these ways.
+    #[must_use]
+    pub fn signs_as(&self, schemes: &[SignatureScheme]) -> bool {
+        self.key.key.choose_scheme(schemes).is_some()
+    }
+
+    /// Whether its key is an elliptic-curve one, cheaper to sign with than RSA.
+    #[must_use]
+    pub fn is_ecdsa(&self) -> bool {
+        self.key.key.algorithm() == SignatureAlgorithm::ECDSA
+    }
+}
+
+/// The one of `identities` for a client that asks for `host` and understands `schemes`: one whose key it
+/// understands, that is for the host if one is, with an elliptic-curve key if one has it.
+pub fn choose<'i>(
+    identities: &'i [Arc<Identity>],
+    host: Option<&str>,
+    schemes: &[SignatureScheme],
+) -> Option<&'i Arc<Identity>> {
+    let rank = |identity: &Identity| {
+        (host.is_some_and(|host| identity.leaf.covers(host)), identity.is_ecdsa())
+    };
+    let usable = identities.iter().filter(|identity| identity.signs_as(schemes));
+    // The first of equals.
+    usable.rev().max_by_key(|identity| rank(identity))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tidegate_testing::ca::Ca;
+
+    use super::*;
+
+    #[test]
+    fn a_chain_and_its_key() {
+        let ca = Ca::new("root");
+        let (a, b) = (ca.issue(&["a.example"]), ca.issue(&["b.example"]));
+        let now = SystemTime::now();
+        let load =
+            |chain: &str, key: &str| Identity::from_pem(chain.as_bytes(), key.as_bytes(), now);
+        let identity = load(&a.certificate_pem, &a.key_pem).expect("they fit");
+        assert!(identity.leaf.covers("A.example"));
+        assert!(!identity.leaf.covers("b.example"));
+        assert!(identity.is_ecdsa());
+        let refused = |chain: &str, key: &str| load(chain, key).map(|_| ()).expect_err("refused");
+        assert!(
+            matches!(refused(&a.certificate_pem, &b.key_pem), Unusable::Key(why) if why.contains("not that of"))
+        );
+        assert!(matches!(refused("", &a.key_pem), Unusable::Chain(_)));
+        assert!(matches!(refused("garbage", &a.key_pem), Unusable::Chain(_)));
+        assert!(matches!(refused(&a.certificate_pem, "garbage"), Unusable::Key(_)));
+        let cut = &a.certificate_pem[..a.certificate_pem.len() / 2];
+        assert!(matches!(refused(cut, &a.key_pem), Unusable::Chain(_)));
+        let late = identity.leaf.not_after + Duration::from_secs(3 * 86_400);
+        let expired = Identity::from_pem(a.certificate_pem.as_bytes(), a.key_pem.as_bytes(), late);
+        assert!(matches!(expired, Err(Unusable::Chain(why)) if why.contains("expired 3 days ago")),);
+    }
+
+    #[test]
+    fn a_wildcard_is_one_label() {
+        let cases = [
+            ("*.example.com", "a.example.com", true),
+            ("*.example.com", "A.EXAMPLE.com", true),
+            ("*.example.com", "example.com", false),
+            ("*.example.com", ".example.com", false),
+            ("*.example.com", "a.b.example.com", false),
+            ("a.example.com", "a.example.com", true),
+            ("*", "a", false),
+        ];
+        for (name, host, covers) in cases {
+            assert_eq!(dns_name_covers(name, host), covers, "{name} {host}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Secrets by name: what SDS delivers, and who waits for it.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+
+use super::identity::Identity;
+use super::validation::Validation;
+
+/// A secret.
+#[derive(Debug, Clone)]
+pub enum Secret {
+    /// A certificate chain and its key.
+    Identity(Arc<Identity>),
+    /// What peers' certificates must be.
+    Validation(Arc<Validation>),
+}
+
+/// A name that contexts point to. It outlives the secrets that fill it: a new one counts from the next
+/// handshake on.
+#[derive(Debug)]
+pub struct SecretSlot {
+    /// The secret's name.
+    pub name: Arc<str>,
+    current: ArcSwapOption<Secret>,
+}
+
+impl SecretSlot {
+    /// A slot without a secret.
+    #[must_use]
+    pub fn empty(name: Arc<str>) -> Self {
+        Self { name, current: ArcSwapOption::empty() }
+    }
+
+    /// Replaces the secret.
+    pub fn store(&self, secret: Option<Secret>) {
+        self.current.store(secret.map(Arc::new));
+    }
+
+    /// Whether there is a secret.
+    #[must_use]
+    pub fn is_filled(&self) -> bool {
+        self.current.load().is_some()
+    }
+
+    /// The chain and the key, if that is what it holds.
+    #[must_use]
+    pub fn identity(&self) -> Option<Arc<Identity>> {
+        match self.current.load().as_deref() {
+            Some(Secret::Identity(identity)) => Some(Arc::clone(identity)),
+            _ => None,
+        }
+    }
+
+    /// The validation context, if that is what it holds.
+    #[must_use]
+    pub fn validation(&self) -> Option<Arc<Validation>> {
+        match self.current.load().as_deref() {
+            Some(Secret::Validation(validation)) => Some(Arc::clone(validation)),
+            _ => None,
+        }
+    }
+}
+
+/// Where a chain and its key come from.
+#[derive(Debug, Clone)]
+pub enum IdentitySource {
+    /// They stand in the context.
+    Here(Arc<Identity>),
+    /// A secret.
+    Secret(Arc<SecretSlot>),
+}
+
+/// Where a validation context comes from: what stands in place, with what a secret adds.
+#[derive(Debug, Clone, Default)]
+pub struct ValidationSource {
+    /// What stands in place.
+    pub here: Option<Arc<Validation>>,
+    /// The secret.
+    pub secret: Option<Arc<SecretSlot>>,
+}
+
+/// The secrets of a context at one moment.
+#[derive(Debug, Clone)]
+pub(super) struct Secrets {
+    pub identities: Vec<Arc<Identity>>,
+    /// What the secret adds to the validation context.
+    pub validation: Option<Arc<Validation>>,
+}
+
+/// A secret that is not there (yet).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the secret {0} is not there")]
+pub struct Missing(pub Arc<str>);
+
+impl Secrets {
+    /// The secrets that these sources have now.
+    pub fn load(
+        identities: &[IdentitySource],
+        validation: &ValidationSource,
+    ) -> Result<Self, Missing> {
+        let identity = |source: &IdentitySource| match source {
+            IdentitySource::Here(identity) => Ok(Arc::clone(identity)),
+            IdentitySource::Secret(slot) => {
+                slot.identity().ok_or_else(|| Missing(Arc::clone(&slot.name)))
+            }
+        };
+        let validation = validation
+            .secret
+            .as_ref()
+            .map(|slot| slot.validation().ok_or_else(|| Missing(Arc::clone(&slot.name))));
+        Ok(Self {
+            identities: identities.iter().map(identity).collect::<Result<_, _>>()?,
+            validation: validation.transpose()?,
+        })
+    }
+
+    /// Whether these are the same secrets.
+    pub fn is(&self, other: &Self) -> bool {
+        self.identities.len() == other.identities.len()
+            && self.identities.iter().zip(&other.identities).all(|(a, b)| Arc::ptr_eq(a, b))
+            && self.validates_as(other)
+    }
+
+    /// Whether peers are looked at in the same way.
+    pub fn validates_as(&self, other: &Self) -> bool {
+        match (&self.validation, &other.validation) {
+            (None, None) => true,
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}

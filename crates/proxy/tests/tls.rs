@@ -1,0 +1,12 @@
+//! TLS end to end: the proxy in this process, clients and origins of other makes.
+
+#[path = "tls/clients.rs"]
+mod clients;
+#[path = "tls/downstream.rs"]
+mod downstream;
+#[path = "tls/setup.rs"]
+mod setup;
+#[path = "tls/updates.rs"]
+mod updates;
+#[path = "tls/upstream.rs"]
+mod upstream;
