@@ -123,7 +123,6 @@ async fn ask(edge: SocketAddr, origin: &Origin) {
         ("/refused", 503),
         ("/empty", 503),
         ("/slow", 504),
-        ("/o/%00", 400),
     ] {
         assert_eq!(Client::connect(edge).await.request(get(path)).await.status, status, "{path}");
     }
@@ -132,9 +131,12 @@ async fn ask(edge: SocketAddr, origin: &Origin) {
         assert_eq!(twice.request(get("/o")).await.status, 200);
     }
     drop(twice);
-    let mut malformed = Client::connect(edge).await;
-    malformed.send("GET / HTTP/1.1\r\nno header\r\n\r\n").await;
-    assert!(malformed.read_to_end().await.starts_with(b"HTTP/1.1 400 "));
+    // Read to the end, as who of both closes first is what is counted.
+    for malformed in [get("/o/%00"), "GET / HTTP/1.1\r\nno header\r\n\r\n".to_owned()] {
+        let mut client = Client::connect(edge).await;
+        client.send(malformed).await;
+        assert!(client.read_to_end().await.starts_with(b"HTTP/1.1 400 "));
+    }
     let mut hasty = Client::connect(edge).await;
     let before = origin.requests();
     hasty.send(get("/o/hang")).await;
