@@ -110,7 +110,8 @@ pub struct Timing {
     pub end: Duration,
 }
 
-/// Bytes moved. For TCP only `received` and `sent` and the wire bytes count.
+/// Bytes moved. For TCP only `received` and `sent` and the wire bytes count; over HTTP/2 the wire's bytes are heads,
+/// before they are compressed, and contents.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Traffic {
     /// Body bytes received from the client; for TCP all bytes.

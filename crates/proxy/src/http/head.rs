@@ -61,6 +61,12 @@ impl Headers {
         self.arena.capacity() + self.lines.capacity() * size_of::<Line>()
     }
 
+    /// Bytes of all names and values, as Envoy's `%REQUEST_HEADERS_BYTES%` counts them.
+    #[must_use]
+    pub fn size(&self) -> u32 {
+        self.lines.iter().map(|line| line.name.len + line.value.len).sum()
+    }
+
     /// Copies bytes into the arena.
     pub fn store(&mut self, bytes: &[u8]) -> Span {
         let start = self.arena.len() as u32;
@@ -259,6 +265,14 @@ impl RequestHead {
         self.original_path.map(|span| self.headers.bytes(span))
     }
 
+    /// Bytes of all names and values, those that HTTP/2 begins with `:` among them.
+    #[must_use]
+    pub fn size(&self) -> u32 {
+        const NAMES: usize = ":method:path:authority:scheme".len();
+        let spans = self.method.len + self.path.len + self.authority.len;
+        self.headers.size() + spans + (NAMES + self.scheme.as_str().len()) as u32
+    }
+
     /// Sets the method.
     pub fn set_method(&mut self, method: &[u8]) {
         self.method = self.headers.store(method);
@@ -299,6 +313,12 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
+    /// Bytes of all names and values, `:status` among them.
+    #[must_use]
+    pub fn size(&self) -> u32 {
+        self.headers.size() + ":status200".len() as u32
+    }
+
     /// Forgets everything but keeps the memory.
     pub fn clear(&mut self) {
         self.headers.clear();
@@ -335,6 +355,23 @@ mod tests {
         assert_eq!(lines, [(&b"a"[..], &b"9"[..]), (&b"B"[..], &b"2"[..])]);
         assert!(headers.remove(b"b"));
         assert!(!headers.remove(b"b"));
+    }
+
+    #[test]
+    fn a_size_is_that_of_names_and_values() {
+        let mut request = RequestHead::default();
+        request.headers.append(b"a", b"bc");
+        request.set_method(b"GET");
+        request.set_path(b"/old");
+        request.rewrite_path(b"/");
+        request.set_authority(b"h");
+        // :method GET, :path /, :authority h, :scheme http, a bc
+        assert_eq!(request.size(), 10 + 6 + 11 + 11 + 3);
+        let mut response = ResponseHead::default();
+        response.headers.append(b"a", b"bc");
+        response.headers.append(b"d", b"");
+        response.headers.remove(b"d");
+        assert_eq!(response.size(), 10 + 3);
     }
 
     #[test]

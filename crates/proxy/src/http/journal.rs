@@ -6,16 +6,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::chain::{Client, HttpChain};
-use super::head::{RequestHead, ResponseHead, Version};
-use crate::accesslog::{Field, Kind, Protocol, Record, ResponseFlags};
+use super::head::{Headers, RequestHead, ResponseHead, Version};
+use super::stream::Wire;
+use super::transfer::Moved;
+use crate::accesslog::{Field, Kind, Protocol, Record, ResponseFlags, Traffic};
 
-/// Body bytes moved.
-#[derive(Clone, Copy, Debug, Default)]
+/// What was moved after the heads.
+#[derive(Debug, Default)]
 pub struct Bytes {
     /// Received from the client.
-    pub received: u64,
+    pub received: Moved,
     /// Sent to the client.
-    pub sent: u64,
+    pub sent: Moved,
 }
 
 /// Notes on one exchange.
@@ -26,7 +28,9 @@ pub struct Journal {
     details: &'static str,
     client: Option<SocketAddr>,
     upstream: Option<SocketAddr>,
-    /// Body bytes moved.
+    /// What moved on the endpoint's connection, if it is known; none if there was none.
+    upstream_wire: Option<Option<Wire>>,
+    /// What was moved after the heads.
     pub bytes: Bytes,
     record: Option<Box<Record>>,
 }
@@ -60,6 +64,7 @@ impl Journal {
             details: "",
             client: None,
             upstream: None,
+            upstream_wire: None,
             bytes: Bytes::default(),
             record,
         }
@@ -141,6 +146,11 @@ impl Journal {
         }
     }
 
+    /// Notes the bytes of the exchange with the endpoint; of the last one, where there are several.
+    pub fn upstream_wire(&mut self, wire: Option<Wire>) {
+        self.upstream_wire = Some(wire);
+    }
+
     /// Notes the status that the client is sent at `now`.
     pub fn responded(&mut self, status: u16, now: Instant) {
         self.status = status;
@@ -150,20 +160,25 @@ impl Journal {
         }
     }
 
-    /// Counts the exchange and hands its record to the log.
-    pub fn finish(self, http: &HttpChain, request: &RequestHead, response: &ResponseHead) {
+    /// Counts the exchange and hands its record to the log. `wire` is what the client's connection moved for it.
+    pub fn finish(
+        mut self,
+        http: &HttpChain,
+        request: &RequestHead,
+        response: &ResponseHead,
+        wire: Option<Wire>,
+    ) {
         let took = self.started.elapsed();
         http.stats.downstream_rq_active.dec();
         http.stats.downstream_rq_time.record(took.as_millis() as u64);
         if self.status != 0 {
             http.stats.downstream_rq.count(self.status);
         }
-        let (Some(mut record), Some(log)) = (self.record, &http.manager.log) else {
+        let (Some(mut record), Some(log)) = (self.record.take(), &http.manager.log) else {
             return;
         };
         record.timing.end = took;
-        record.bytes.received = self.bytes.received;
-        record.bytes.sent = self.bytes.sent;
+        record.bytes = self.traffic(request, response, wire);
         record.set(Field::Details, self.details);
         record.capture_request(log.plan(), |name| match name {
             ":method" => some(request.method()),
@@ -176,7 +191,43 @@ impl Journal {
         if self.status != 0 {
             record.capture_response(log.plan(), |name| response.headers.get(name.as_bytes()));
         }
+        if let Some(trailers) = &self.bytes.sent.trailers {
+            record.capture_trailers(log.plan(), |name| trailers.get(name.as_bytes()));
+        }
         http.worker.recorder.record(record);
+    }
+
+    /// All that moved. Over HTTP/2, where what a connection carries is not one stream's, the wire's share is heads
+    /// and contents.
+    fn traffic(
+        &self,
+        request: &RequestHead,
+        response: &ResponseHead,
+        wire: Option<Wire>,
+    ) -> Traffic {
+        let Bytes { received, sent } = &self.bytes;
+        let trailers = |moved: &Moved| moved.trailers.as_deref().map_or(0, Headers::size);
+        let request_headers = request.size();
+        let response_headers = if self.status == 0 { 0 } else { response.size() };
+        let came = u64::from(request_headers) + received.content + u64::from(trailers(received));
+        let went = u64::from(response_headers) + sent.content + u64::from(trailers(sent));
+        let wire = wire.unwrap_or(Wire { received: came, sent: went });
+        let mut traffic = Traffic {
+            received: received.content,
+            sent: sent.content,
+            wire_received: wire.received,
+            wire_sent: wire.sent,
+            request_headers,
+            response_headers,
+            response_trailers: trailers(sent),
+            ..Traffic::default()
+        };
+        if let Some(wire) = self.upstream_wire {
+            let wire = wire.unwrap_or(Wire { received: went, sent: came });
+            traffic.upstream_wire_received = wire.received;
+            traffic.upstream_wire_sent = wire.sent;
+        }
+        traffic
     }
 }
 

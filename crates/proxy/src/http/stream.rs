@@ -40,6 +40,19 @@ pub trait Stream {
 
     /// From here on both directions carry plain bytes.
     fn become_tunnel(&mut self);
+
+    /// Bytes of the exchange so far, heads and framing included. None where the connection is shared, and
+    /// compresses heads: over HTTP/2.
+    fn wire(&self) -> Option<Wire>;
+}
+
+/// Bytes of an exchange on one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wire {
+    /// Read.
+    pub received: u64,
+    /// Written, or waiting to be.
+    pub sent: u64,
 }
 
 /// The client's side.

@@ -188,10 +188,19 @@ impl Proxy {
 
     /// The log line of the one request that was made.
     async fn logged(&self) -> String {
-        let mut reader: Reader = self
-            .logs
-            .read(self.format.clone(), ReadOptions { follow: true, ..ReadOptions::default() });
-        String::from_utf8(reader.next().await.unwrap().text).unwrap().trim().to_owned()
+        self.lines(&self.format, 1).await.remove(0)
+    }
+
+    /// The log's first lines, in a format.
+    async fn lines(&self, format: &Arc<Format>, count: usize) -> Vec<String> {
+        let options = ReadOptions { follow: true, ..ReadOptions::default() };
+        let mut reader: Reader = self.logs.read(format.clone(), options);
+        let mut lines = Vec::new();
+        for _ in 0..count {
+            let line = String::from_utf8(reader.next().await.unwrap().text).unwrap();
+            lines.push(line.trim().to_owned());
+        }
+        lines
     }
 }
 
@@ -400,6 +409,42 @@ async fn an_early_answer_ends_the_connection() {
     assert!(client.read_to_end().await.is_empty());
 }
 
+/// Bytes of heads and trailers, and all that moved: from and to the client, from and to the endpoint.
+const BYTES: &str = "%REQUEST_HEADERS_BYTES% %RESPONSE_HEADERS_BYTES% %RESPONSE_TRAILERS_BYTES% \
+                     %DOWNSTREAM_WIRE_BYTES_RECEIVED% %DOWNSTREAM_WIRE_BYTES_SENT% \
+                     %UPSTREAM_WIRE_BYTES_RECEIVED% %UPSTREAM_WIRE_BYTES_SENT%\n";
+
+#[tokio::test]
+async fn all_bytes_of_an_exchange_are_counted() {
+    let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-A: b\r\n\r\n\
+                  2\r\nok\r\n0\r\nX-T: rail\r\n\r\n";
+    let script = Script::new().read_head().read(3).send(answer);
+    let origin = Origin::start().script(script.again()).await;
+    let proxy = Proxy::to(origin.address()).await;
+    let mut client = Client::connect(proxy.address).await;
+    let request = "POST /path HTTP/1.1\r\nHost: a\r\nX-C: d\r\nContent-Length: 3\r\n\r\nabc";
+    let last = request.replace("X-C: d", "Connection: close");
+    // What comes ahead with another request is not the first one's.
+    client.send([request, &last].concat()).await;
+    let read = client.read_to_end().await.len();
+    let format = Arc::new(Format::text(BYTES, false).unwrap());
+    let mut sent = 0;
+    for (line, request) in proxy.lines(&format, 2).await.iter().zip([request, &last]) {
+        let numbers: Vec<usize> = line.split(' ').map(|number| number.parse().unwrap()).collect();
+        let [to, from, trailers, down_in, down_out, up_in, up_out] = numbers[..] else {
+            panic!("{line}")
+        };
+        assert_eq!((trailers, down_in, up_in), ("X-Trail".len(), request.len(), answer.len()));
+        // What was said, and what is added on the way.
+        assert!(to > ":methodPOST:path/path:authoritya:schemehttp".len(), "{line}");
+        assert!(from > ":status200X-Ab".len(), "{line}");
+        assert!(up_out > to - ":method:path:authority:schemehttp".len(), "{line}");
+        sent += down_out;
+    }
+    assert_eq!(sent, read);
+    assert_eq!(origin.connections(), 1);
+}
+
 #[tokio::test]
 async fn http2_on_either_side() {
     let one = Origin::start().http(stream_back).await;
@@ -433,6 +478,15 @@ async fn http2_on_either_side() {
             }
             assert!(all == vec![n; 10_000]);
         }
+        let format = Arc::new(Format::text(BYTES, false).unwrap());
+        let line = proxy.lines(&format, 1).await.remove(0);
+        assert!(
+            line.split(' ')
+                .filter(|number| number.parse::<u32>().is_ok_and(|n| n > 10_000))
+                .count()
+                == 4,
+            "{line}"
+        );
         let mut client = Client::connect(proxy.address).await;
         let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
         assert_eq!(client.request(head).await.text(), "abc");

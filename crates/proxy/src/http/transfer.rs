@@ -3,6 +3,7 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
+use super::head::Headers;
 use super::stream::{Recv, RecvError, Stream};
 
 /// How far a message is.
@@ -17,6 +18,15 @@ pub enum Transfer {
     Done,
     /// The receiver takes no more; the rest is not read.
     Abandoned,
+}
+
+/// What of a message was moved.
+#[derive(Debug, Default)]
+pub struct Moved {
+    /// Bytes of its content.
+    pub content: u64,
+    /// Its trailers.
+    pub trailers: Option<Box<Headers>>,
 }
 
 /// Which side ended a transfer before its time.
@@ -46,7 +56,7 @@ impl Transfer {
         cx: &mut Context<'_>,
         from: &mut impl Stream,
         to: &mut impl Stream,
-        moved: &mut u64,
+        moved: &mut Moved,
     ) -> Poll<Result<(), TransferError>> {
         loop {
             match self {
@@ -54,11 +64,11 @@ impl Transfer {
                     Poll::Ready(Ok(Recv::Data(data))) => {
                         let taken = ready!(to.poll_send(cx, data)).map_err(TransferError::To)?;
                         from.consume(taken);
-                        *moved += taken as u64;
+                        moved.content += taken as u64;
                     }
                     Poll::Ready(Ok(Recv::End)) => {
-                        let trailers = from.take_trailers();
-                        to.finish(trailers.as_deref());
+                        moved.trailers = from.take_trailers();
+                        to.finish(moved.trailers.as_deref());
                         *self = Self::Flushing;
                     }
                     Poll::Ready(Err(error)) => {

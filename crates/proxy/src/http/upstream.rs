@@ -10,7 +10,7 @@ use super::h1::parse::{Carriage, Framing, MAX_LINES};
 use super::h2::client::Http2Upstream;
 use super::head::{Headers, RequestHead, ResponseHead};
 use super::known::Known;
-use super::stream::Stream;
+use super::stream::{Stream, Wire};
 use crate::accesslog::Protocol;
 use crate::stats::ClusterStats;
 use crate::upstream::pool::Lease;
@@ -154,6 +154,10 @@ impl Stream for Upstream {
     fn become_tunnel(&mut self) {
         either!(self, upstream => upstream.become_tunnel());
     }
+
+    fn wire(&self) -> Option<Wire> {
+        either!(self, upstream => upstream.wire())
+    }
 }
 
 /// A connection to an endpoint that carries one request over HTTP/1.
@@ -253,5 +257,9 @@ impl Stream for Http1Upstream {
 
     fn become_tunnel(&mut self) {
         self.lease.become_tunnel();
+    }
+
+    fn wire(&self) -> Option<Wire> {
+        Some(self.lease.wire())
     }
 }

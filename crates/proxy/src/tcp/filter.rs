@@ -72,7 +72,7 @@ impl TcpChain {
         let tally = Tally::default();
         let (flags, details, dialled) = match self.connect(slot).await {
             Ok((dialled, io_up, cluster)) => {
-                note.opened(&dialled, &tally);
+                note.opened(&dialled, first.as_ref());
                 let limits = RelayLimits {
                     idle: self.proxy.idle_timeout,
                     duration: self.proxy.max_duration,
@@ -198,11 +198,13 @@ impl Note<'_> {
         Some(record)
     }
 
-    fn opened(&mut self, dialled: &Dialled, tally: &Tally) {
+    /// `first` has come before the endpoint was chosen.
+    fn opened(&mut self, dialled: &Dialled, first: Option<&Buffer>) {
         if let Some(mut record) = self.record(Kind::TcpOpen) {
             record.upstream_remote = Some(dialled.remote);
             record.upstream_local = dialled.local;
-            record.bytes.received = tally.received();
+            record.bytes.received = first.map_or(0, |first| first.filled().len() as u64);
+            record.bytes.wire_received = record.bytes.received;
             self.chain.worker.recorder.record(record);
         }
     }
@@ -220,6 +222,8 @@ impl Note<'_> {
             record.upstream_local = dialled.and_then(|dialled| dialled.local);
             record.bytes.received = tally.received();
             record.bytes.sent = tally.sent();
+            record.bytes.wire_received = tally.received();
+            record.bytes.wire_sent = tally.sent();
             record.bytes.upstream_wire_received = tally.upstream_received();
             record.bytes.upstream_wire_sent = tally.upstream_sent();
             if !details.is_empty() {

@@ -19,7 +19,7 @@ use crate::http::head::Version;
 use crate::http::known::Known;
 use crate::http::limits::Expired;
 use crate::http::local::{LocalReply, Reset};
-use crate::http::stream::{Downstream, RecvError};
+use crate::http::stream::{Downstream, RecvError, Stream};
 use crate::http::transfer::{Transfer, TransferError};
 use crate::http::upstream::{Http1Upstream, Upstream};
 use crate::route::{Facts, Forward, Route, Target};
@@ -177,7 +177,9 @@ impl<D: Downstream> Exchange<'_, D> {
         let sent = Instant::now();
         self.start_request(cluster, pool, &mut upstream, sent);
         let _active = InFlight::new(cluster, pool);
-        match poll_fn(|cx| self.poll_head(cx, &mut upstream)).await {
+        let event = poll_fn(|cx| self.poll_head(cx, &mut upstream)).await;
+        self.journal.upstream_wire(upstream.wire());
+        match event {
             // Nothing asked for another protocol, or it is there before the request that asks for it is.
             Event::Head(carriage) if carriage.upgrade && !self.may_switch() => {
                 cluster.stats.upstream_cx_protocol_error.inc();
@@ -340,7 +342,8 @@ impl<D: Downstream> Exchange<'_, D> {
         if received_all {
             self.journal.request_received();
         }
-        let progress = self.journal.bytes.received.wrapping_add(self.journal.bytes.sent);
+        let moved = &self.journal.bytes;
+        let progress = moved.received.content.wrapping_add(moved.sent.content);
         self.limits.poll(cx, self.deadline, received_all, progress)
     }
 

@@ -182,7 +182,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             Ok(()) if self.close => End::Close,
             Ok(()) => End::Reusable,
         };
-        self.journal.finish(self.http, self.request, self.response);
+        self.journal.finish(self.http, self.request, self.response, self.down.wire());
         end
     }
 
@@ -190,7 +190,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
     pub async fn refuse(mut self, reply: LocalReply) -> End {
         self.http.stats.downstream_rq_response_before_rq_complete.inc();
         let sent = self.reply(reply).await;
-        self.journal.finish(self.http, self.request, self.response);
+        self.journal.finish(self.http, self.request, self.response, self.down.wire());
         if sent.is_ok() { End::Close } else { End::Lost }
     }
 
@@ -295,7 +295,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             let mut rest = &reply.body[..];
             while !rest.is_empty() {
                 let sent = self.in_time(|down, cx| down.poll_send(cx, rest)).await?;
-                self.journal.bytes.sent += sent as u64;
+                self.journal.bytes.sent.content += sent as u64;
                 rest = &rest[sent..];
             }
         }
@@ -327,7 +327,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             match self.down.poll_recv(&mut cx) {
                 Poll::Ready(Ok(Recv::Data(data))) => {
                     let n = data.len();
-                    self.journal.bytes.received += n as u64;
+                    self.journal.bytes.received.content += n as u64;
                     self.down.consume(n);
                 }
                 _ => break,

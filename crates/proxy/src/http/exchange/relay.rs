@@ -28,6 +28,7 @@ impl<D: Downstream> Exchange<'_, D> {
         let http = self.http;
         let _upgraded = tunnel.then(|| http.stats.downstream_cx_upgrades_active.hold());
         let over = poll_fn(|cx| self.poll_relay(cx, &mut upstream, tunnel)).await;
+        self.journal.upstream_wire(upstream.wire());
         match over {
             Over::Complete => {
                 let complete = self.upload == Transfer::Done && !tunnel;

@@ -17,6 +17,7 @@ use super::encode::{self, ConnectionHeader};
 use super::parse::{self, BadMessage, Carriage, Framing, HeadScanner};
 use crate::buffer::{self, Buffer, BufferPool};
 use crate::http::head::{Headers, RequestHead, ResponseHead};
+use crate::http::stream::Wire;
 use crate::io::Io;
 
 /// Content up to this size is copied behind what waits to be written: cheaper than a system call of its own.
@@ -94,6 +95,10 @@ pub struct Conn {
     trailers: Option<Box<Headers>>,
     bytes_in: u64,
     bytes_out: u64,
+    /// Bytes that the message being read took.
+    used: u64,
+    /// What `bytes_out` was when the exchange began.
+    out_before: u64,
 }
 
 impl Conn {
@@ -115,6 +120,8 @@ impl Conn {
             trailers: None,
             bytes_in: 0,
             bytes_out: 0,
+            used: 0,
+            out_before: 0,
         }
     }
 
@@ -125,7 +132,21 @@ impl Conn {
 
     /// Bytes read from and written to the socket since the last call, for the stats.
     pub fn take_counts(&mut self) -> (u64, u64) {
+        self.out_before = 0;
         (std::mem::take(&mut self.bytes_in), std::mem::take(&mut self.bytes_out))
+    }
+
+    /// Bytes of the exchange so far: what its messages took and brought, read ahead or not yet written alike.
+    #[must_use]
+    pub fn wire(&self) -> Wire {
+        let waiting = (self.write.len() - self.written) as u64;
+        Wire { received: self.used, sent: self.bytes_out - self.out_before + waiting }
+    }
+
+    /// From here on [`Conn::wire`] counts.
+    fn begin_exchange(&mut self) {
+        self.used = 0;
+        self.out_before = self.bytes_out;
     }
 
     /// Gives buffers back to the pool where they are empty: an idle connection holds none.
@@ -159,6 +180,7 @@ impl Conn {
         head: &mut RequestHead,
     ) -> Poll<Result<Carriage, RecvError>> {
         let len = ready!(self.poll_head(cx, limits.bytes))?;
+        self.begin_exchange();
         let carriage = parse::request(&self.filled()[..len], limits.lines, head)?;
         // A CONNECT is a tunnel only once it is granted; until then what follows is held back.
         let framing = match carriage.framing {
@@ -357,6 +379,7 @@ impl Conn {
 
     fn drop_read(&mut self, n: usize) {
         if let Some(read) = &mut self.read {
+            self.used += n.min(read.filled().len()) as u64;
             read.consume(n);
         }
     }
@@ -384,6 +407,7 @@ impl Conn {
         empty: bool,
         connection: ConnectionHeader,
     ) {
+        self.begin_exchange();
         self.prepare_output();
         encode::request(&mut self.write, head, chunked, empty, connection);
         self.encoder = if chunked { Encoder::Chunked(0) } else { Encoder::Identity };

@@ -14,7 +14,7 @@ use super::super::head::{Headers, ResponseHead, Version};
 use super::super::known::Known;
 use super::super::local::LocalReply;
 use super::super::open::Open;
-use super::super::stream::{Downstream, Recv, RecvError, Stream};
+use super::super::stream::{Downstream, Recv, RecvError, Stream, Wire};
 use super::Conn;
 use super::conn::HeadLimits;
 use super::encode::ConnectionHeader;
@@ -278,5 +278,9 @@ impl Stream for Client1<'_> {
 
     fn become_tunnel(&mut self) {
         self.conn.become_tunnel();
+    }
+
+    fn wire(&self) -> Option<Wire> {
+        Some(self.conn.wire())
     }
 }

@@ -13,7 +13,7 @@ use super::message;
 use crate::http::h1::parse::Carriage;
 use crate::http::h1::{BadMessage, Framing};
 use crate::http::head::{Headers, RequestHead, ResponseHead};
-use crate::http::stream::{Recv, RecvError, Stream};
+use crate::http::stream::{Recv, RecvError, Stream, Wire};
 use crate::upstream::multiplex::StreamLease;
 
 /// One stream of a connection to an endpoint.
@@ -170,4 +170,8 @@ impl Stream for Http2Upstream {
     }
 
     fn become_tunnel(&mut self) {}
+
+    fn wire(&self) -> Option<Wire> {
+        None
+    }
 }

@@ -26,7 +26,7 @@ use crate::http::head::{Headers, ResponseHead, Version};
 use crate::http::known::Known;
 use crate::http::local::LocalReply;
 use crate::http::open::Open;
-use crate::http::stream::{Downstream, Recv, RecvError, Stream};
+use crate::http::stream::{Downstream, Recv, RecvError, Stream, Wire};
 use crate::io::Io;
 use crate::timer::Deadline;
 use crate::worker::Registration;
@@ -354,6 +354,10 @@ impl Stream for Client2 {
     }
 
     fn become_tunnel(&mut self) {}
+
+    fn wire(&self) -> Option<Wire> {
+        None
+    }
 }
 
 /// A socket of which some bytes have been read, and counted, already. Counts what moves.
