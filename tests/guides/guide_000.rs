@@ -140,7 +140,7 @@ async fn runs_as_it_is_written() {
     logged(
         &shell,
         &format!("{MIXER_LOG} | grep 'httpbin.org'"),
-        r#""instance":"accesslog\.logentry\.istio-system".*"destinationServiceHost":"httpbin\.org".*"method":"GET".*"reporter":"source".*"responseCode":418,"responseSize":135,.*"sourceWorkload":"istio-ingressgateway","url":"/status/418","userAgent":"curl/[^"]+","xForwardedFor":"127\.0\.0\.1"\}"#,
+        r#""instance":"accesslog\.logentry\.istio-system".*"destinationServiceHost":"httpbin\.org".*"method":"GET".*"receivedBytes":[1-9]\d{2},.*"reporter":"source".*"requestSize":0,.*"responseCode":418,"responseSize":135,"responseTimestamp":"[^"]+","sentBytes":[2-9]\d{2},.*"sourceWorkload":"istio-ingressgateway","url":"/status/418","userAgent":"curl/[^"]+","xForwardedFor":"127\.0\.0\.1"\}"#,
     )
     .await;
     logged(
@@ -149,7 +149,7 @@ async fn runs_as_it_is_written() {
             "{MIXER_LOG} | grep 'www.google.com' | grep '\"sourceWorkload\":\"istio-ingressgateway\"'| grep \
              '\"connectionEvent\":\"open\"'"
         ),
-        r#""instance":"tcpaccesslog\.logentry\.istio-system","connectionDuration":"0s","connectionEvent":"open".*"requestedServerName":"www\.google\.com""#,
+        r#""instance":"tcpaccesslog\.logentry\.istio-system","connectionDuration":"0s","connectionEvent":"open".*"receivedBytes":[1-9]\d{2,3},.*"requestedServerName":"www\.google\.com","sentBytes":0,.*"totalReceivedBytes":[1-9]\d{2,3},"totalSentBytes":0\}"#,
     )
     .await;
 
