@@ -157,6 +157,8 @@ pub struct Usage {
     pub requests: AtomicU32,
     /// Retries in flight.
     pub retries: AtomicU32,
+    /// Wakes who waits for a connection's place, in whichever worker, when one is given back.
+    pub freed: Notify,
 }
 
 /// TCP keep-alive probes; what is `None` is left to the system.

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::cluster::Cluster;
 use super::counted::Counted;
 use super::local::LocalCluster;
-use super::pool::{ConnectError, Pool};
+use super::pool::{ConnectError, Permit, Pool};
 
 /// Window of a stream and of a connection towards endpoints: large enough not to limit a fast network.
 const STREAM_WINDOW: u32 = 1024 * 1024;
@@ -115,6 +115,8 @@ impl Multiplex {
         server: &str,
     ) -> Result<StreamLease, ConnectError> {
         loop {
+            // Listens before it looks: what becomes free in between is not missed.
+            let (changed, freed) = (self.changed.notified(), local.cluster.usage.freed.notified());
             if let Some(lease) = self.place_now(pool, local, server).await {
                 return Ok(lease);
             }
@@ -122,14 +124,22 @@ impl Multiplex {
             // failure.
             let under_way = self.connecting.borrow().clone();
             if let Some(attempt) = under_way {
-                self.changed.notified().await;
+                changed.await;
                 match &*attempt.failed.borrow() {
                     Some(error) if *attempt.server == *server => return Err(error.again()),
                     _ => continue,
                 }
             }
+            let Some(permit) = pool.permit(&local.cluster) else {
+                self.make_room();
+                tokio::select! {
+                    () = changed => {}
+                    () = freed => {}
+                }
+                continue;
+            };
             let connecting = Connecting::new(self, server);
-            let made = self.connect(pool, local, server).await;
+            let made = self.connect(pool, local, server, permit).await;
             if let Err(error) = &made {
                 connecting.attempt.failed.replace(Some(error.again()));
             }
@@ -166,8 +176,9 @@ impl Multiplex {
         pool: &Rc<Pool>,
         local: &LocalCluster,
         server: &str,
+        permit: Permit,
     ) -> Result<(), ConnectError> {
-        let (dialled, io) = pool.dial_for_streams(local, server).await?;
+        let (dialled, io) = pool.dial_for_streams(local, server, permit).await?;
         let handshake = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -214,6 +225,14 @@ impl Multiplex {
             task: task.abort_handle(),
         }));
         Ok(())
+    }
+
+    /// Closes a connection without a stream: it was made for another server than the one that is asked for.
+    fn make_room(&self) {
+        let mut open = self.open.borrow_mut();
+        if let Some(idle) = open.iter().position(|shared| shared.streams.get() == 0) {
+            open.remove(idle);
+        }
     }
 
     /// Closes connections without a stream that have been so for longer than `timeout`; tells how many.

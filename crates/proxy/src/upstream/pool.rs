@@ -62,6 +62,8 @@ impl ConnectError {
 pub struct Permit {
     cluster: Arc<Cluster>,
     of: fn(&Cluster) -> &AtomicU32,
+    /// Whether others may wait for it.
+    awaited: bool,
 }
 
 impl Permit {
@@ -72,7 +74,7 @@ impl Permit {
         limit: u32,
         force: bool,
     ) -> Option<Self> {
-        let permit = Self { cluster: Arc::clone(cluster), of };
+        let permit = Self { cluster: Arc::clone(cluster), of, awaited: false };
         // Taken first and checked after, so that two workers cannot both take the last one.
         let before = of(cluster).fetch_add(1, Ordering::Relaxed);
         (before < limit || force).then_some(permit)
@@ -85,7 +87,10 @@ impl Permit {
     }
 
     fn connection(cluster: &Arc<Cluster>, force: bool) -> Option<Self> {
-        Self::take(cluster, |c| &c.usage.connections, cluster.limits.connections, force)
+        let limit = cluster.limits.connections;
+        let mut permit = Self::take(cluster, |c| &c.usage.connections, limit, force)?;
+        permit.awaited = true;
+        Some(permit)
     }
 
     fn pending(cluster: &Arc<Cluster>) -> Option<Self> {
@@ -96,6 +101,9 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         (self.of)(&self.cluster).fetch_sub(1, Ordering::Relaxed);
+        if self.awaited {
+            self.cluster.usage.freed.notify_waiters();
+        }
     }
 }
 
@@ -207,15 +215,33 @@ impl Pool {
         server: &str,
     ) -> Result<Lease, ConnectError> {
         loop {
-            if let Some(permit) = Permit::connection(cluster, self.open.get() == 0) {
+            // Listens before it looks: what becomes free in between is not missed.
+            let freed = cluster.usage.freed.notified();
+            if let Some(permit) = self.permit(cluster) {
                 return self.connect(cluster, server, permit).await;
             }
-            self.stats.upstream_cx_overflow.inc();
-            self.returned.notified().await;
+            // What is idle was made for another server.
+            let idle = self.idle.borrow_mut().pop();
+            if idle.is_some() {
+                continue;
+            }
+            tokio::select! {
+                () = self.returned.notified() => {}
+                () = freed => {}
+            }
             if let Some(lease) = self.reuse(server) {
                 return Ok(lease);
             }
         }
+    }
+
+    /// A place for one more connection, which a pool without any has in any case.
+    pub(super) fn permit(&self, cluster: &Arc<Cluster>) -> Option<Permit> {
+        let permit = Permit::connection(cluster, self.open.get() == 0);
+        if permit.is_none() {
+            self.stats.upstream_cx_overflow.inc();
+        }
+        permit
     }
 
     /// A new connection, whatever waits idle: for a request whose reused connection turned out dead.
@@ -273,11 +299,8 @@ impl Pool {
         self: &Rc<Self>,
         local: &LocalCluster,
         server: &str,
+        permit: Permit,
     ) -> Result<(Dialled, Io), ConnectError> {
-        let Some(permit) = Permit::connection(&local.cluster, self.open.get() == 0) else {
-            self.stats.upstream_cx_overflow.inc();
-            return Err(ConnectError::Overflow);
-        };
         self.dial(&local.cluster, server, Carries::Http2, permit).await
     }
 

@@ -32,7 +32,10 @@ fn cluster_with(
     protocol: UpstreamProtocol,
     change: impl FnOnce(&mut Cluster),
 ) -> Arc<ClusterSlot> {
-    let slot = cluster("c", &[origin], protocol);
+    changed(cluster("c", &[origin], protocol), change)
+}
+
+fn changed(slot: Arc<ClusterSlot>, change: impl FnOnce(&mut Cluster)) -> Arc<ClusterSlot> {
     let made = slot.load().unwrap();
     slot.store(None);
     let mut made = Arc::into_inner(made).expect("the only reference");
@@ -313,6 +316,48 @@ async fn connections_that_are_being_made_count() {
         }
         assert_eq!(origin.connections(), 1, "{protocol:?}");
     }
+}
+
+#[tokio::test]
+async fn who_finds_the_only_connection_full_waits_for_it() {
+    let origin = Origin::start().http2().http(echo).await;
+    let slot = cluster_with(origin.address(), UpstreamProtocol::Http2, |cluster| {
+        cluster.limits.connections = 1;
+        cluster.max_concurrent_streams = 1;
+    });
+    let proxy = Proxy::start(manager(vec![route("/", forward(slot, None))])).await;
+    let (mut client, _connection) = http2(&proxy, &mut h2::client::Builder::new()).await;
+    let answers: Vec<_> = (0..30).map(|_| client.send_request(get2(), true).unwrap().0).collect();
+    for answer in answers {
+        assert_eq!(soon(answer).await.unwrap().status(), 200);
+    }
+    assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_anywhere_makes_room_for_who_waits() {
+    let origins = [
+        Origin::start().script(Script::new().read_head().read_to_end()).await,
+        Origin::start().script(Script::new().read_head().read_to_end()).await,
+    ];
+    let slot = cluster("c", &[origins[0].address(), origins[1].address()], UpstreamProtocol::Http1);
+    let slot = changed(slot, |cluster| cluster.limits.connections = 2);
+    let proxy = Proxy::start(manager(vec![route("/", forward(slot, None))])).await;
+    let arrived = || async { origins[0].requests() + origins[1].requests() };
+    let mut clients = Vec::new();
+    for number in 1..=2 {
+        let mut client = Client::connect(proxy.address).await;
+        client.send(GET).await;
+        clients.push(client);
+        eventually(PATIENCE, || async { arrived().await == number }).await;
+    }
+    // Each endpoint has one; the third request waits at the first of them, whose own goes on.
+    let mut third = Client::connect(proxy.address).await;
+    third.send(GET).await;
+    let waits = || async { proxy.registry.get("cluster.c.upstream_rq_pending_active") == Some(1) };
+    eventually(PATIENCE, waits).await;
+    drop(clients.pop());
+    eventually(PATIENCE, || async { arrived().await == 3 }).await;
 }
 
 #[tokio::test]
