@@ -25,9 +25,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-pub use self::handler::{Body, Handler, echo, empty, full, stream_back};
+pub use self::handler::{Body, Handler, begun, echo, empty, full, stream_back};
 pub use self::script::Script;
 use crate::ca::Identity;
+pub use http::{Request, Response};
+pub use hyper::body::Incoming;
 
 /// A running back end.
 pub struct Origin {

@@ -29,7 +29,7 @@ async fn says_what_it_was_asked_and_counts() {
 async fn answers_by_a_closure_and_over_tls() {
     let ca = Ca::new("test root");
     let handler = |_| async {
-        let mut answer = http::Response::new(full("short"));
+        let mut answer = Response::new(full("short"));
         *answer.status_mut() = StatusCode::IM_A_TEAPOT;
         answer
     };
@@ -52,7 +52,7 @@ async fn speaks_http2_with_prior_knowledge() {
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(executor, io).await.expect("a handshake");
     let connection = tokio::spawn(connection);
-    let request = http::Request::post("http://x/").body(full("tide")).expect("a request");
+    let request = Request::post("http://x/").body(full("tide")).expect("a request");
     let answer = sender.send_request(request).await.expect("an answer");
     let body = http_body_util::BodyExt::collect(answer.into_body()).await.expect("a body");
     assert_eq!(body.to_bytes(), "tide");

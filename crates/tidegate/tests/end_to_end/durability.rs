@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tidegate_testing::origin::{Origin, echo};
+use tidegate_testing::client::Client;
+use tidegate_testing::origin::{Body, Incoming, Origin, Request, Response, begun, echo};
 use tidegate_testing::tools;
 use tidegate_testing::{PATIENCE, eventually};
 
@@ -122,27 +123,124 @@ async fn the_last_good_form_of_a_wrong_object_serves_across_a_restart() {
     }
 }
 
-#[tokio::test]
-async fn an_origin_that_dies_takes_only_its_requests_along() {
-    let origin = Origin::start().http(echo).await;
-    let address = origin.address();
-    let gateway = serving(&[], &origin).await;
-    let load = Load::start(8, gateway.http, "a.example", "/", 200);
-    load.flows(100).await;
+/// How many requests of each kind an origin holds when it dies.
+const HELD: usize = 8;
+const GET: &str = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
+const POST: &str = "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 4\r\n\r\nbody";
 
-    origin.kill().await;
-    eventually(PATIENCE, || async { gateway.get("a.example", "/").await.status == 503 }).await;
-    let origin = Origin::start().at(address).http(echo).await;
-    load.flows(100).await;
-    // Clients keep their connections: the gateway answers for an origin that is gone.
-    for fault in load.stop().await {
-        assert!(fault.starts_with("503 "), "{fault}");
+/// Never answers `/hold`, never ends its answer to `/begun`.
+async fn hold(request: Request<Incoming>) -> Response<Body> {
+    match request.uri().path() {
+        "/hold" => std::future::pending().await,
+        "/begun" => Response::new(begun(b"part")),
+        _ => echo(request).await,
+    }
+}
+
+/// Clients with one request each, to this path.
+async fn ask(gateway: &Gateway, request: &str, path: &str) -> Vec<Client> {
+    let mut clients = Vec::new();
+    for _ in 0..HELD {
+        let mut client = Client::connect(gateway.http).await;
+        client.send(request.replacen(" / ", &format!(" {path} "), 1)).await;
+        clients.push(client);
+    }
+    clients
+}
+
+/// Reads up to where the content begins.
+async fn begins(client: &mut Client) {
+    let mut read = Vec::new();
+    while !read.ends_with(b"part") {
+        read.extend(client.read_exact(1).await.expect("an answer that begins"));
+    }
+}
+
+async fn an_origin_dies(http2: bool) {
+    let build = || if http2 { Origin::start().http2() } else { Origin::start() };
+    let (origin, other) = (build().http(hold).await, Origin::start().http(echo).await);
+    let address = origin.address();
+    let gateway = Gateway::start(&[]).await;
+    let mut api = Api::of(&gateway).await;
+    api.create("gateways", &objects::gateway("web", 80, &["*"])).await;
+    let mut entry = objects::host("a", "a.internal", address);
+    entry["spec"]["ports"][0]["protocol"] = if http2 { "HTTP2" } else { "HTTP" }.into();
+    api.create("serviceentries", &entry).await;
+    api.create("serviceentries", &objects::host("b", "b.internal", other.address())).await;
+    for name in ["a", "b"] {
+        let (host, to) = (format!("{name}.example"), format!("{name}.internal"));
+        api.create("virtualservices", &objects::route(name, "web", &host, &to)).await;
+        gateway.answers(&host, "/", 200).await;
     }
 
-    let load = Load::start(8, gateway.http, "a.example", "/", 200);
-    load.flows(200).await;
-    assert_eq!(load.stop().await, Vec::<String>::new());
-    assert!(origin.requests() > 200);
+    // The others: clients whose connections are idle, and those of another origin.
+    let mut clients = ask(&gateway, GET, "/").await;
+    for client in &mut clients {
+        assert_eq!(client.response().await.status, 200);
+    }
+    let load = Load::start(4, gateway.http, "b.example", "/", 200);
+    load.flows(10).await;
+
+    let before = origin.requests();
+    let mut gets = ask(&gateway, GET, "/hold").await;
+    let mut posts = ask(&gateway, POST, "/hold").await;
+    let mut cut = ask(&gateway, GET, "/begun").await;
+    for client in &mut cut {
+        begins(client).await;
+    }
+    eventually(PATIENCE, || async { origin.requests() == before + 3 * HELD }).await;
+    origin.kill().await;
+
+    // Those that it held, each once, and no other.
+    for client in &mut posts {
+        let answer = client.response().await;
+        assert_eq!(answer.status, 503);
+        assert!(answer.text().ends_with("reset reason: connection termination"), "{answer:?}");
+    }
+    for client in &mut gets {
+        // One whose connection had served before is sent again, to where nobody listens.
+        let answer = client.response().await;
+        assert_eq!(answer.status, 503);
+        let why = ["connection termination", "remote connection failure"];
+        assert!(why.iter().any(|why| answer.text().ends_with(why)), "{answer:?}");
+    }
+    for mut client in cut {
+        let rest = client.read_to_end().await;
+        assert!(!rest.ends_with(b"0\r\n\r\n"), "a cut answer must not look whole: {rest:?}");
+    }
+    let answer = gateway.get("a.example", "/").await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.text().ends_with("reset reason: remote connection failure"), "{answer:?}");
+
+    // From the first moment on that it is back, every request is answered, on the connections that clients have.
+    let origin = build().at(address).http(hold).await;
+    clients.extend(gets.into_iter().chain(posts));
+    for client in &mut clients {
+        for request in [POST, GET] {
+            assert_eq!(client.request(request).await.status, 200);
+        }
+    }
+    let loads = [GET, POST].map(|request| Load::of(8, gateway.http, request, 200));
+    for load in &loads {
+        load.flows(200).await;
+    }
+    for load in loads.into_iter().chain([load]) {
+        assert_eq!(load.stop().await, Vec::<String>::new());
+    }
+    // Two workers have one connection each, or as many as there are requests at a time.
+    let most = if http2 { 2 } else { 2 * 16 };
+    let (connections, requests) = (origin.connections(), origin.requests());
+    assert!((1..=most).contains(&connections) && requests > 400, "{requests} on {connections}");
+}
+
+#[tokio::test]
+async fn an_origin_that_dies_takes_only_its_requests_along() {
+    an_origin_dies(false).await;
+}
+
+#[tokio::test]
+async fn an_http2_origin_that_dies_takes_only_its_requests_along() {
+    an_origin_dies(true).await;
 }
 
 #[tokio::test]

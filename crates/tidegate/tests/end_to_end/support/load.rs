@@ -18,11 +18,16 @@ pub struct Load {
 impl Load {
     /// Starts clients, each with one connection that has to stay open.
     pub fn start(clients: usize, address: SocketAddr, host: &str, path: &str, status: u16) -> Self {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        Self::of(clients, address, &request, status)
+    }
+
+    /// As [`Load::start`], with a request of any kind.
+    pub fn of(clients: usize, address: SocketAddr, request: &str, status: u16) -> Self {
         let mut load =
             Self { clients: JoinSet::new(), stop: Arc::default(), answered: Arc::default() };
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
         for _ in 0..clients {
-            let (request, stop) = (request.clone(), Arc::clone(&load.stop));
+            let (request, stop) = (request.to_owned(), Arc::clone(&load.stop));
             let answered = Arc::clone(&load.answered);
             load.clients.spawn(async move {
                 let mut faults = Vec::new();
