@@ -62,13 +62,23 @@ impl Registry {
             definitions.insert(order(service), Arc::clone(service));
             touched.insert(Arc::clone(&service.host));
         }
-        let namespace = self.namespaces.entry(Arc::clone(&key.namespace)).or_default();
-        namespace.selecting.remove(key);
-        if !services.is_empty() {
+        if services.is_empty() {
+            self.leave(&key.namespace, |namespace| _ = namespace.selecting.remove(key));
+        } else {
+            let namespace = self.namespaces.entry(Arc::clone(&key.namespace)).or_default();
             namespace.selecting.insert(key.clone());
             self.services.insert(key.clone(), services);
         }
         touched.into_iter().collect()
+    }
+
+    /// Takes something out of a namespace; one with nothing in it is forgotten.
+    fn leave(&mut self, name: &str, take: impl FnOnce(&mut Namespace)) {
+        let Some(namespace) = self.namespaces.get_mut(name) else { return };
+        take(namespace);
+        if namespace.pods.is_empty() && namespace.selecting.is_empty() {
+            self.namespaces.remove(name);
+        }
     }
 
     /// Replaces an EndpointSlice (`None`: it is gone) and answers the Services whose endpoints may differ.
@@ -100,23 +110,27 @@ impl Registry {
     /// Replaces a Pod's address (`None`: it takes no traffic) and answers the hosts whose endpoints may
     /// differ.
     pub fn set_pod(&mut self, key: &ObjectKey, pod: Option<PodAddress>) -> Vec<Arc<str>> {
-        let namespace = self.namespaces.entry(Arc::clone(&key.namespace)).or_default();
-        let before = namespace.pods.remove(key);
-        let changed = before != pod;
-        let labels: Vec<BTreeMap<String, String>> =
-            [&before, &pod].into_iter().flatten().map(|p| p.labels.clone()).collect();
-        if let Some(pod) = pod {
-            namespace.pods.insert(key.clone(), pod);
-        }
-        if !changed {
+        let namespace = self.namespaces.get(&key.namespace);
+        let before = namespace.and_then(|namespace| namespace.pods.get(key));
+        if before == pod.as_ref() {
             return Vec::new();
         }
-        let selecting = namespace.selecting.iter().filter_map(|key| self.services.get(key));
+        let labels: Vec<_> =
+            [before, pod.as_ref()].into_iter().flatten().map(|p| &p.labels).collect();
+        let selecting = namespace.into_iter().flat_map(|namespace| &namespace.selecting);
         let touched: BTreeSet<Arc<str>> = selecting
+            .filter_map(|key| self.services.get(key))
             .flatten()
             .filter(|s| labels.iter().any(|labels| s.selects(labels)))
             .map(|s| Arc::clone(&s.host))
             .collect();
+        match pod {
+            Some(pod) => {
+                let namespace = self.namespaces.entry(Arc::clone(&key.namespace)).or_default();
+                namespace.pods.insert(key.clone(), pod);
+            }
+            None => self.leave(&key.namespace, |namespace| _ = namespace.pods.remove(key)),
+        }
         touched.into_iter().collect()
     }
 
@@ -182,4 +196,54 @@ impl Registry {
 
 fn order(service: &Service) -> Order {
     (service.age.clone(), service.key.kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use tidegate_api::{Object, Origin, Spec};
+
+    use super::*;
+    use crate::Options;
+
+    fn object(manifest: &Value) -> Object {
+        let kind = if manifest["kind"] == "Pod" { Kind::Pod } else { Kind::Service };
+        Object::decode(kind, "v1", manifest, Origin::Api).expect("a valid object").object
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_namespace_whose_objects_are_gone() {
+        let metadata = json!({ "name": "a", "namespace": "n", "labels": { "app": "a" } });
+        let service = object(&json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": metadata,
+            "spec": { "selector": { "app": "a" }, "ports": [{ "port": 80 }] },
+        }));
+        let pod = object(&json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": metadata,
+            "spec": { "containers": [{ "name": "a", "image": "a" }] },
+            "status": { "podIP": "192.0.2.1", "conditions": [{ "type": "Ready", "status": "True" }] },
+        }));
+        let Spec::Pod(status) = &pod.spec else { panic!("a Pod") };
+        let address = PodAddress::of(status, &pod.labels);
+        assert!(address.is_some());
+        let Spec::Service(spec) = &service.spec else { panic!("a Service") };
+        let services: Vec<Service> =
+            Service::of_kube(&service, spec, &Options::default()).into_iter().collect();
+
+        let host: Arc<str> = "a.n.svc.cluster.local".into();
+        let mut registry = Registry::default();
+        for services_first in [true, false] {
+            assert_eq!(registry.set_services(&service.key, services.clone()), [Arc::clone(&host)]);
+            assert_eq!(registry.set_pod(&pod.key, address.clone()), [Arc::clone(&host)]);
+            assert_eq!(registry.set_pod(&pod.key, address.clone()), [] as [Arc<str>; 0]);
+            if services_first {
+                registry.set_services(&service.key, Vec::new());
+                registry.set_pod(&pod.key, None);
+            } else {
+                assert_eq!(registry.set_pod(&pod.key, None), [Arc::clone(&host)]);
+                registry.set_services(&service.key, Vec::new());
+            }
+            assert!(registry.namespaces.is_empty(), "{registry:?}");
+        }
+    }
 }
