@@ -142,10 +142,11 @@ async fn serve(args: UpArgs, ground: Ground) -> Outcome<()> {
     let verdicts = snapshot.verdicts();
     let ready = data_plane.ready.clone();
     let view = Arc::clone(&data_plane.view);
-    tokio::spawn(portrait::keep(store.clone(), view, verdicts, ready, facts.clone()));
+    let options = pilot_options(&args, &ports, &facts);
+    let (shown, shown_by) = (facts.clone(), options.clone());
+    tokio::spawn(portrait::keep(store.clone(), view, verdicts, ready, shown, shown_by));
     let outgoing = Outgoing::default();
     tokio::spawn(outgoing.clone().write_to(store.clone()));
-    let options = pilot_options(&args, &ports, &facts);
     let mut control = control::start(&store, snapshot, options, outgoing, started)
         .map_err(|error| Failure::new(format!("the control loop does not start: {error}")))?;
 

@@ -1,12 +1,14 @@
 //! Keeps the gateway's own objects up to date: pushes them into the store whenever the facts change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tidegate_api::{Object, ObjectKey, Origin};
-use tidegate_apiserver::store::{Push, Store};
+use tidegate_api::{Kind, Object, ObjectKey, Origin, Spec};
+use tidegate_apiserver::store::{Entry, Expired, Push, Store, Watch};
+use tidegate_pilot::Options;
+use tidegate_pilot::model::gateway::Gateway;
 use tidegate_proxy::admin::State;
 use tidegate_proxy::view::View;
 use tidegate_xds::Verdicts;
@@ -14,21 +16,23 @@ use tokio::sync::watch;
 
 use super::gateway::Facts;
 
-/// Follows readiness and listeners until the task is dropped. `facts` holds the ports settled at the start.
+/// Follows readiness, Gateways and listeners until the task is dropped. `facts` holds the ports settled at the start.
 pub async fn keep(
     store: Store,
     view: Arc<View>,
     mut verdicts: watch::Receiver<Verdicts>,
     mut ready: watch::Receiver<bool>,
     facts: Facts,
+    options: Options,
 ) {
     let mut shown = None;
     let mut now = facts.clone();
+    let mut named = Named::new(&store, options);
     loop {
         verdicts.mark_unchanged();
         now.turn(*ready.borrow_and_update(), Timestamp::now());
         let open = view.listeners().iter().map(|listener| listener.address.port()).collect();
-        now.ports = ports(&facts.ports, &open);
+        now.ports = ports(&facts.ports, named.ports(), &open);
         if shown.as_ref() != Some(&now) {
             for (key, manifest) in now.objects() {
                 push(&store, &key, manifest).await;
@@ -39,21 +43,82 @@ pub async fn keep(
         tokio::select! {
             changed = ready.changed() => if changed.is_err() { return },
             changed = verdicts.changed() => if changed.is_err() { return },
+            () = named.changed(&store) => {}
         }
     }
 }
 
-/// The settled ports, and those that Gateways opened besides.
-fn ports(settled: &BTreeMap<u16, u16>, listening: &BTreeSet<u16>) -> BTreeMap<u16, u16> {
+/// The ports that served Gateways name, each with where it is listened on.
+struct Named {
+    options: Options,
+    watch: Watch,
+    gateways: HashMap<ObjectKey, Vec<(u16, u16)>>,
+}
+
+impl Named {
+    fn new(store: &Store, options: Options) -> Self {
+        let all = store.list(Kind::Gateway, None);
+        let watch = store.watch(Kind::Gateway, all.revision);
+        let mut named = Self { options, watch, gateways: HashMap::new() };
+        for entry in &all.entries {
+            named.set(entry.key(), Some(entry));
+        }
+        named
+    }
+
+    /// Follows the next changes. Cancel safe.
+    async fn changed(&mut self, store: &Store) {
+        match self.watch.next().await {
+            Ok(events) => {
+                for event in events {
+                    if let Some(key) = event.key() {
+                        self.set(key, event.new.as_ref());
+                    }
+                }
+            }
+            Err(Expired { .. }) => *self = Self::new(store, self.options.clone()),
+        }
+    }
+
+    fn set(&mut self, key: &ObjectKey, entry: Option<&Arc<Entry>>) {
+        let object = entry.and_then(|entry| entry.decoded().as_ref().ok());
+        let gateway = object.and_then(|object| match &object.spec {
+            Spec::Gateway(spec) => Gateway::select(object, spec, &self.options),
+            _ => None,
+        });
+        let servers = gateway.iter().flat_map(|gateway| &gateway.servers);
+        let ports = servers.filter_map(|server| Some((server.port, *server.listen.first()?)));
+        match ports.collect::<Vec<_>>() {
+            none if none.is_empty() => self.gateways.remove(key),
+            ports => self.gateways.insert(key.clone(), ports),
+        };
+    }
+
+    fn ports(&self) -> impl Iterator<Item = (u16, u16)> {
+        self.gateways.values().flatten().copied()
+    }
+}
+
+/// The settled ports; those that Gateways name and that are open; and what else is open: a Gateway's last good
+/// form may serve a port that its present one does not name.
+fn ports(
+    settled: &BTreeMap<u16, u16>,
+    named: impl Iterator<Item = (u16, u16)>,
+    open: &BTreeSet<u16>,
+) -> BTreeMap<u16, u16> {
     let mapped: BTreeSet<u16> = settled.values().copied().collect();
-    let opened = listening.iter().filter(|port| !mapped.contains(port)).map(|&port| (port, port));
-    settled.iter().map(|(&gateway, &bound)| (gateway, bound)).chain(opened).collect()
+    let others = open.iter().filter(|port| !mapped.contains(port)).map(|&port| (port, port));
+    let named = named.filter(|(_, bound)| open.contains(bound));
+    others.chain(named).chain(settled.iter().map(|(&gateway, &bound)| (gateway, bound))).collect()
 }
 
 async fn push(store: &Store, key: &ObjectKey, manifest: Value) {
     let object = match Object::decode(key.kind, "v1", &manifest, Origin::Process) {
         Ok(decoded) => Arc::new(decoded.object),
-        Err(errors) => return tracing::error!(%key, ?errors, "the gateway cannot show itself"),
+        Err(errors) => {
+            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            return tracing::error!(%key, "the gateway cannot show itself: {}", errors.join("; "));
+        }
     };
     if let Value::Object(manifest) = manifest {
         store.push(Push::Put { object, manifest }).await;
@@ -67,8 +132,10 @@ mod tests {
     #[test]
     fn ports_that_gateways_open_stand_beside_the_settled_ones() {
         let settled = BTreeMap::from([(80, 8080), (443, 8443)]);
-        let listening = BTreeSet::from([8080, 9000]);
-        let shown = ports(&settled, &listening);
-        assert_eq!(shown, BTreeMap::from([(80, 8080), (443, 8443), (9000, 9000)]));
+        let open = BTreeSet::from([8080, 9000]);
+        let named = [(80, 8080), (8080, 8080), (8443, 8443), (7000, 7000)];
+        let shown = ports(&settled, named.into_iter(), &open);
+        let wanted = BTreeMap::from([(80, 8080), (443, 8443), (8080, 8080), (9000, 9000)]);
+        assert_eq!(shown, wanted, "what is not open is not shown");
     }
 }

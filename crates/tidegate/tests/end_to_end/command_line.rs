@@ -167,13 +167,13 @@ async fn proxy_config_shows_what_the_data_plane_was_told() {
     let dump: serde_json::Value = serde_json::from_str(&dump).expect("JSON");
     assert!(dump["configs"].to_string().contains("outbound|80||a.internal"));
     for (table, text) in [
-        ("listeners", "0.0.0.0"),
+        ("listeners", &*gateway.http.port().to_string()),
         ("routes", "a.example"),
         ("clusters", "a.internal"),
         ("endpoints", "127.0.0.1"),
     ] {
         let shown = tidegate(&["proxy-config", table, "--admin", &admin]).await.success();
-        assert!(table == "listeners" || shown.contains(text), "{table}: {shown}");
+        assert!(shown.contains(text), "{table}: {shown}");
     }
     let nobody = tidegate(&["proxy-config", "all", "--admin", "127.0.0.1:1"]).await;
     assert!(nobody.stderr.contains("--admin"), "{}", nobody.stderr);

@@ -4,6 +4,7 @@
 mod command_line;
 mod durability;
 mod examples;
+mod flags;
 #[path = "../../../../tests/guides/guide_000.rs"]
 mod guide_000;
 mod live_change;
