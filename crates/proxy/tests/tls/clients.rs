@@ -98,6 +98,6 @@ async fn curl_shows_its_certificate() {
         let told = output(&mut command, "").await;
         assert_eq!(told == "hello", works, "{told}");
     }
-    assert_eq!(running.stat("listener.tls.ssl.fail_verify_no_cert"), 1);
-    assert_eq!(running.stat("listener.tls.ssl.fail_verify_error"), 1);
+    running.counts("listener.tls.ssl.fail_verify_no_cert", 1).await;
+    running.counts("listener.tls.ssl.fail_verify_error", 1).await;
 }

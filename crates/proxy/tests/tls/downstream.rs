@@ -29,10 +29,10 @@ async fn chains_are_chosen_by_server_name() {
         assert_eq!((answer.status, answer.text().as_str()), (200, expected));
     }
     assert!(running.get("c.example", ca.client_config(&[])).await.is_err());
-    assert_eq!(running.stat("listener.tls.ssl.handshake"), 2);
-    assert_eq!(running.stat("listener.tls.ssl.versions.TLSv1.3"), 2);
-    assert_eq!(running.stat("listener.tls.ssl.no_certificate"), 2);
-    assert_eq!(running.stat("listener.tls.no_filter_chain_match"), 1);
+    running.counts("listener.tls.ssl.handshake", 2).await;
+    running.counts("listener.tls.ssl.versions.TLSv1.3", 2).await;
+    running.counts("listener.tls.ssl.no_certificate", 2).await;
+    running.counts("listener.tls.no_filter_chain_match", 1).await;
 }
 
 #[tokio::test]

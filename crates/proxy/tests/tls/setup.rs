@@ -9,6 +9,7 @@ use tidegate_proxy::stats::{self, Filter, Output};
 use tidegate_proxy::{Options, Outcome as Applied, Proxy};
 use tidegate_testing::ca::Identity;
 use tidegate_testing::client::{self, Client};
+use tidegate_testing::{PATIENCE, eventually};
 use tidegate_xds::{Resource, ResourceType, Update};
 use tokio::runtime::Handle;
 
@@ -49,8 +50,17 @@ impl Running {
         self.proxy.apply(&update).await
     }
 
-    /// A statistic of the whole process.
-    pub fn stat(&self, name: &str) -> u64 {
+    /// Awaits that a statistic of the whole process is `value`: it may be counted after the client has seen the
+    /// effect.
+    #[track_caller]
+    pub fn counts(&self, name: &str, value: u64) -> impl Future<Output = ()> {
+        eventually(PATIENCE, move || async move {
+            let now = self.stat(name);
+            if now == value { Ok(()) } else { Err(format!("{name}: {now}")) }
+        })
+    }
+
+    fn stat(&self, name: &str) -> u64 {
         let pieces = stats::render(self.proxy.view().registry(), Output::Text, Filter::default());
         let text = String::from_utf8(pieces.flatten().collect()).expect("text");
         let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));

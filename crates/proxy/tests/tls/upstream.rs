@@ -117,7 +117,7 @@ async fn our_certificate_is_shown() {
         let answers = answer(cluster, &["a.example", "a.example"]).await;
         assert_eq!(answers[1].status, expected, "{}", answers[1].text());
     }
-    assert_eq!(origin.stat("listener.tls.ssl.handshake"), 1);
+    origin.counts("listener.tls.ssl.handshake", 1).await;
 }
 
 #[tokio::test]
