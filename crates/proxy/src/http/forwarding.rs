@@ -128,7 +128,7 @@ pub fn request(
             set_proto(headers, scheme);
         }
         let mut text = [0; 48];
-        headers.set(b"x-envoy-external-address", ip_text(&mut text, client.ip()));
+        headers.set_known(Known::ExternalAddress, ip_text(&mut text, client.ip()));
         client
     } else {
         if headers.get_known(Known::ForwardedProto).is_none() {
@@ -145,16 +145,16 @@ pub fn request(
     let untrusted = edge && !manager.preserve_external_request_id;
     let missing = headers.get_known(Known::RequestId).is_none();
     if manager.generate_request_id && (missing || untrusted) {
-        headers.set(b"x-request-id", &random.uuid());
+        headers.set_known(Known::RequestId, &random.uuid());
     }
     if !manager.via.is_empty() {
-        append_list(headers, b"via", &manager.via, b", ");
+        append_list(headers, Known::Via, &manager.via, b", ");
     }
     client
 }
 
 fn set_proto(headers: &mut Headers, scheme: Scheme) {
-    headers.set(b"x-forwarded-proto", scheme.as_str().as_bytes());
+    headers.set_known(Known::ForwardedProto, scheme.as_str().as_bytes());
 }
 
 /// Prepares a response for the client.
@@ -169,21 +169,21 @@ pub fn response(
     let headers = &mut head.headers;
     let has_server = headers.get_known(Known::Server).is_some();
     match manager.server_header {
-        ServerHeader::Overwrite => headers.set(b"server", &manager.server_name),
+        ServerHeader::Overwrite => headers.set_known(Known::Server, &manager.server_name),
         ServerHeader::AppendIfAbsent if !has_server => {
-            headers.append(b"server", &manager.server_name);
+            headers.append_known(Known::Server, b"server", &manager.server_name);
         }
         ServerHeader::AppendIfAbsent | ServerHeader::PassThrough => {}
     }
     // A recipient with a clock adds the date that an origin left out (RFC 9110 section 6.6.1).
     if headers.get_known(Known::Date).is_none() {
-        headers.append(b"date", date);
+        headers.append_known(Known::Date, b"date", date);
     }
     if !manager.via.is_empty() {
-        append_list(headers, b"via", &manager.via, b", ");
+        append_list(headers, Known::Via, &manager.via, b", ");
     }
     if let (true, Some(id)) = (manager.request_id_in_response, request_id) {
-        headers.set(b"x-request-id", id);
+        headers.set_known(Known::RequestId, id);
     }
 }
 
@@ -191,7 +191,7 @@ pub fn response(
 fn append_forwarded_for(headers: &mut Headers, peer: IpAddr) {
     let mut text = [0; 48];
     let peer = ip_text(&mut text, peer);
-    append_list(headers, b"x-forwarded-for", peer, b",");
+    append_list(headers, Known::ForwardedFor, peer, b",");
 }
 
 fn ip_text(buffer: &mut [u8; 48], ip: IpAddr) -> &[u8] {
@@ -218,21 +218,25 @@ fn ip_text(buffer: &mut [u8; 48], ip: IpAddr) -> &[u8] {
     &buffer[..48 - left]
 }
 
-fn append_list(headers: &mut Headers, name: &[u8], value: &[u8], separator: &[u8]) {
+fn append_list(headers: &mut Headers, name: Known, value: &[u8], separator: &[u8]) {
+    if headers.get_known(name).is_none() {
+        headers.append_known(name, name.name().as_bytes(), value);
+        return;
+    }
     // Several lines are one list (RFC 9110 section 5.3): none of them may be lost.
     let mut list: Vec<u8> = Vec::new();
-    for part in headers.get_all(name).chain([value]).filter(|part| !part.is_empty()) {
+    for part in headers.get_all_known(name).chain([value]).filter(|part| !part.is_empty()) {
         if !list.is_empty() {
             list.extend_from_slice(separator);
         }
         list.extend_from_slice(part);
     }
-    headers.set(name, &list);
+    headers.set_known(name, &list);
 }
 
 /// The address `n` places before the last in `x-forwarded-for`, over all its lines.
 fn nth_from_end(headers: &Headers, n: u32) -> Option<IpAddr> {
-    let lines: Vec<&[u8]> = headers.get_all(b"x-forwarded-for").collect();
+    let lines: Vec<&[u8]> = headers.get_all_known(Known::ForwardedFor).collect();
     let mut entries = lines.iter().rev().flat_map(|line| line.rsplit(|&byte| byte == b','));
     let entry = entries.nth(n as usize)?.trim_ascii();
     std::str::from_utf8(entry).ok()?.parse().ok()

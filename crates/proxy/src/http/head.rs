@@ -16,12 +16,34 @@ pub struct Span {
     len: u32,
 }
 
+/// A header line. It stands in the arena as HTTP/1 writes it, `name: value\r\n`, so that lines that stand side by
+/// side are written with one copy.
 #[derive(Clone, Copy, Debug)]
 struct Line {
-    name: Span,
-    value: Span,
+    start: u32,
+    name: u32,
+    value: u32,
     known: Known,
 }
+
+impl Line {
+    fn name(self) -> Span {
+        Span { start: self.start, len: self.name }
+    }
+
+    fn value(self) -> Span {
+        Span { start: self.start + self.name + SEPARATOR.len() as u32, len: self.value }
+    }
+
+    fn end(self) -> u32 {
+        self.value().start + self.value + END.len() as u32
+    }
+}
+
+/// Between name and value.
+const SEPARATOR: &[u8; 2] = b": ";
+/// After a value.
+const END: &[u8; 2] = b"\r\n";
 
 /// Header lines in the order received, with the arena that all spans of a head point into.
 #[derive(Clone, Default)]
@@ -64,7 +86,7 @@ impl Headers {
     /// Bytes of all names and values, as Envoy's `%REQUEST_HEADERS_BYTES%` counts them.
     #[must_use]
     pub fn size(&self) -> u32 {
-        self.lines.iter().map(|line| line.name.len + line.value.len).sum()
+        self.lines.iter().map(|line| line.name + line.value).sum()
     }
 
     /// Copies bytes into the arena.
@@ -77,7 +99,7 @@ impl Headers {
     /// The bytes of a span.
     #[must_use]
     pub fn bytes(&self, span: Span) -> &[u8] {
-        &self.arena[span.start as usize..(span.start + span.len) as usize]
+        part(&self.arena, span)
     }
 
     /// Adds a line at the end.
@@ -87,20 +109,37 @@ impl Headers {
 
     /// Adds a line at the end whose name has been recognised already.
     pub fn append_known(&mut self, known: Known, name: &[u8], value: &[u8]) {
-        let name = self.store(name);
-        let value = self.store(value);
-        self.lines.push(Line { name, value, known });
+        let line = self.store_line(known, name, value);
+        self.lines.push(line);
+    }
+
+    fn store_line(&mut self, known: Known, name: &[u8], value: &[u8]) -> Line {
+        let start = self.arena.len() as u32;
+        self.arena.reserve(name.len() + SEPARATOR.len() + value.len() + END.len());
+        self.arena.extend_from_slice(name);
+        self.arena.extend_from_slice(SEPARATOR);
+        self.arena.extend_from_slice(value);
+        self.arena.extend_from_slice(END);
+        Line { start, name: name.len() as u32, value: value.len() as u32, known }
     }
 
     /// Replaces all lines of that name by one, in the place of the first, or adds it.
     pub fn set(&mut self, name: &[u8], value: &[u8]) {
-        let known = Known::of(name);
+        self.set_line(Known::of(name), name, value);
+    }
+
+    /// As [`Headers::set`], for a name known at compile time. [`Known::Other`] has no name.
+    pub fn set_known(&mut self, known: Known, value: &[u8]) {
+        self.set_line(known, known.name().as_bytes(), value);
+    }
+
+    fn set_line(&mut self, known: Known, name: &[u8], value: &[u8]) {
+        let line = self.store_line(known, name, value);
         let Some(at) = self.position(known, name) else {
-            self.append(name, value);
+            self.lines.push(line);
             return;
         };
-        let value = self.store(value);
-        self.lines[at].value = value;
+        self.lines[at] = self.respell(self.lines[at], line);
         let mut index = 0;
         let Self { arena, lines } = self;
         lines.retain(|line| {
@@ -108,6 +147,14 @@ impl Headers {
             index += 1;
             keep
         });
+    }
+
+    /// The new line for an old one of the same name: in the spelling that the peer used.
+    fn respell(&mut self, old: Line, new: Line) -> Line {
+        let (from, to) = (old.name(), new.name());
+        let name = from.start as usize..(from.start + from.len) as usize;
+        self.arena.copy_within(name, to.start as usize);
+        new
     }
 
     /// Drops all lines of that name; tells whether there was one.
@@ -125,22 +172,19 @@ impl Headers {
     /// Keeps the lines for which `keep` holds.
     pub fn retain(&mut self, mut keep: impl FnMut(Known, &[u8], &[u8]) -> bool) {
         let Self { arena, lines } = self;
-        lines.retain(|line| {
-            let part = |span: Span| &arena[span.start as usize..(span.start + span.len) as usize];
-            keep(line.known, part(line.name), part(line.value))
-        });
+        lines.retain(|line| keep(line.known, part(arena, line.name()), part(arena, line.value())));
     }
 
     /// The value of the first line of that name.
     #[must_use]
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
-        self.position(Known::of(name), name).map(|at| self.bytes(self.lines[at].value))
+        self.position(Known::of(name), name).map(|at| self.bytes(self.lines[at].value()))
     }
 
     /// The value of the first line of a name known at compile time: one comparison of a byte per line.
     #[must_use]
     pub fn get_known(&self, known: Known) -> Option<&[u8]> {
-        self.lines.iter().find(|line| line.known == known).map(|line| self.bytes(line.value))
+        self.lines.iter().find(|line| line.known == known).map(|line| self.bytes(line.value()))
     }
 
     /// The values of all lines of that name, in order.
@@ -149,12 +193,35 @@ impl Headers {
         self.lines
             .iter()
             .filter(move |line| same(&self.arena, line, known, name))
-            .map(|line| self.bytes(line.value))
+            .map(|line| self.bytes(line.value()))
+    }
+
+    /// As [`Headers::get_all`], for a name known at compile time.
+    pub fn get_all_known(&self, known: Known) -> impl Iterator<Item = &[u8]> {
+        self.lines
+            .iter()
+            .filter(move |line| line.known == known)
+            .map(|line| self.bytes(line.value()))
     }
 
     /// All lines: known name, name as spelled, value.
     pub fn iter(&self) -> impl Iterator<Item = (Known, &[u8], &[u8])> {
-        self.lines.iter().map(|line| (line.known, self.bytes(line.name), self.bytes(line.value)))
+        self.lines
+            .iter()
+            .map(|line| (line.known, self.bytes(line.name()), self.bytes(line.value())))
+    }
+
+    /// Appends all lines but those that `skip` names, as HTTP/1 writes them.
+    pub fn write(&self, out: &mut Vec<u8>, skip: impl Fn(Known) -> bool) {
+        let mut run = 0..0;
+        for line in self.lines.iter().filter(|line| !skip(line.known)) {
+            if line.start as usize != run.end {
+                out.extend_from_slice(&self.arena[run]);
+                run = line.start as usize..0;
+            }
+            run.end = line.end() as usize;
+        }
+        out.extend_from_slice(&self.arena[run]);
     }
 
     fn position(&self, known: Known, name: &[u8]) -> Option<usize> {
@@ -166,8 +233,11 @@ fn same(arena: &[u8], line: &Line, known: Known, name: &[u8]) -> bool {
     if known != Known::Other || line.known != Known::Other {
         return known == line.known;
     }
-    let span = line.name;
-    arena[span.start as usize..(span.start + span.len) as usize].eq_ignore_ascii_case(name)
+    part(arena, line.name()).eq_ignore_ascii_case(name)
+}
+
+fn part(arena: &[u8], span: Span) -> &[u8] {
+    &arena[span.start as usize..(span.start + span.len) as usize]
 }
 
 impl fmt::Debug for Headers {
@@ -372,6 +442,28 @@ mod tests {
         response.headers.append(b"d", b"");
         response.headers.remove(b"d");
         assert_eq!(response.size(), 10 + 3);
+    }
+
+    #[test]
+    fn lines_are_written_in_order_with_the_spelling_of_the_peer() {
+        let mut headers = Headers::new();
+        let written = |headers: &Headers| {
+            let mut out = b"start\r\n".to_vec();
+            headers.write(&mut out, |known| known == Known::Connection);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(written(&headers), "start\r\n");
+        headers.store(b"GET");
+        for (name, value) in [("Via", "1"), ("Connection", "x"), ("B", ""), ("VIA", "2")] {
+            headers.append(name.as_bytes(), value.as_bytes());
+        }
+        assert_eq!(written(&headers), "start\r\nVia: 1\r\nB: \r\nVIA: 2\r\n");
+        headers.set_known(Known::Via, b"three");
+        headers.set(b"b", b"4");
+        headers.set(b"c", b"5");
+        assert_eq!(written(&headers), "start\r\nVia: three\r\nB: 4\r\nc: 5\r\n");
+        headers.retain(|_, name, _| name != b"B");
+        assert_eq!(written(&headers), "start\r\nVia: three\r\nc: 5\r\n");
     }
 
     #[test]

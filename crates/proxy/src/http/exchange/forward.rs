@@ -110,7 +110,7 @@ impl<D: Downstream> Exchange<'_, D> {
         forward.rewrite(self.request, target, tell);
         if let (true, Some(path)) = (tell, self.request.original_path()) {
             let path = path.to_vec();
-            self.request.headers.set(b"x-envoy-original-path", &path);
+            self.request.headers.set_known(Known::OriginalPath, &path);
         }
         if let (true, Some(timeout)) = (tell, forward.timeout) {
             let mut text = Vec::with_capacity(20);
@@ -364,7 +364,7 @@ impl<D: Downstream> Exchange<'_, D> {
         {
             let mut text = Vec::with_capacity(20);
             encode::push_decimal(&mut text, took.as_millis() as u64);
-            self.response.headers.set(b"x-envoy-upstream-service-time", &text);
+            self.response.headers.set_known(Known::UpstreamServiceTime, &text);
         }
         let facts =
             Facts { route: Some(&route.name), cluster: Some(&target.cluster.name), ..self.facts() };

@@ -54,15 +54,7 @@ pub fn response(
 }
 
 fn fields(out: &mut Vec<u8>, headers: &Headers, chunked: bool, connection: ConnectionHeader) {
-    for (known, name, value) in headers.iter() {
-        if matches!(known, Known::TransferEncoding | Known::Connection) {
-            continue;
-        }
-        out.extend_from_slice(name);
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value);
-        out.extend_from_slice(b"\r\n");
-    }
+    headers.write(out, |known| matches!(known, Known::TransferEncoding | Known::Connection));
     if chunked {
         out.extend_from_slice(b"transfer-encoding: chunked\r\n");
     }
@@ -88,11 +80,8 @@ pub fn chunk_size(out: &mut Vec<u8>, size: usize) {
 /// Appends the last chunk with its trailers.
 pub fn last_chunk(out: &mut Vec<u8>, trailers: Option<&Headers>) {
     out.extend_from_slice(b"0\r\n");
-    for (_, name, value) in trailers.into_iter().flat_map(Headers::iter) {
-        out.extend_from_slice(name);
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value);
-        out.extend_from_slice(b"\r\n");
+    if let Some(trailers) = trailers {
+        trailers.write(out, |_| false);
     }
     out.extend_from_slice(b"\r\n");
 }
