@@ -30,35 +30,61 @@ pub mod stream;
 pub mod transfer;
 pub mod upstream;
 
+use std::future::Future;
 use std::rc::Rc;
 
-use crate::buffer::Buffer;
 use crate::config::listener::Codec;
-use crate::io::Io;
+use crate::listener;
 use crate::worker::Registration;
+use h1::Conn;
 use preface::Detected;
 
-/// Serves a connection to its end, in the version that the client speaks. `first` holds bytes that were read
-/// from it already.
-pub async fn serve(
-    http: Rc<chain::HttpChain>,
-    client: chain::Client,
-    mut io: Io,
-    first: Option<Buffer>,
-    place: Registration,
-) {
-    let open = open::Open::new(&http);
-    place.set_idle(true);
-    let detected = preface::detect(&http, &mut io, first, &open).await;
-    place.set_idle(false);
-    let Some(Detected { codec, first, since }) = detected else { return };
-    open.speaks(codec);
-    let read = first.as_ref().map_or(0, |first| first.filled().len());
-    http.stats.downstream_cx_rx_bytes_total.add(read as u64);
-    match codec {
-        // Boxed, so that an HTTP/1 connection does not carry the size of an HTTP/2 one.
-        Codec::Http2 => Box::pin(h2::server::serve(http, client, io, first, place, open)).await,
-        _ => h1::server::serve(http, client, io, (first, since), place, open).await,
+/// A client's connection, but for its bytes.
+#[derive(Debug)]
+pub struct Session {
+    /// What serves it.
+    pub http: Rc<chain::HttpChain>,
+    /// Who it is.
+    pub client: chain::Client,
+    /// Its entry among the worker's connections.
+    pub registration: Registration,
+    open: open::Open,
+    _counted: listener::Open,
+}
+
+impl Session {
+    /// A session that begins now; `counted` counts the connection at its listener.
+    #[must_use]
+    pub fn new(
+        http: Rc<chain::HttpChain>,
+        client: chain::Client,
+        registration: Registration,
+        counted: listener::Open,
+    ) -> Self {
+        let open = open::Open::new(&http);
+        Self { http, client, registration, open, _counted: counted }
+    }
+}
+
+/// Serves a connection to its end, in the version that the client speaks.
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async fn has room for its arguments twice, in every idle task"
+)]
+pub fn serve(session: Session, mut conn: Conn) -> impl Future<Output = ()> {
+    async move {
+        session.registration.set_idle(true);
+        let detected = preface::detect(&session, &mut conn).await;
+        session.registration.set_idle(false);
+        let (received, _) = conn.take_counts();
+        session.http.stats.downstream_cx_rx_bytes_total.add(received);
+        let Some(Detected { codec, since }) = detected else { return };
+        session.open.speaks(codec);
+        match codec {
+            // Boxed, so that an HTTP/1 connection does not carry the size of an HTTP/2 one.
+            Codec::Http2 => Box::pin(h2::server::serve(session, conn)).await,
+            _ => h1::server::serve(&session, &mut conn, since).await,
+        }
     }
 }
 

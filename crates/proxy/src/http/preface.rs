@@ -2,55 +2,44 @@
 //! a fixed preface (RFC 9113 section 3.4), everything else is HTTP/1.
 
 use std::future::poll_fn;
-use std::pin::Pin;
-use std::task::{Poll, ready};
+use std::task::Poll;
 
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 
-use super::chain::HttpChain;
-use super::open::Open;
-use crate::buffer::Buffer;
+use super::Session;
+use super::h1::Conn;
 use crate::config::listener::Codec;
-use crate::io::Io;
 use crate::timer::Deadline;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// What a client speaks, and what it said so far.
+/// What a client speaks.
 pub struct Detected {
     /// What it speaks.
     pub codec: Codec,
-    /// What was read to tell.
-    pub first: Option<Buffer>,
     /// When its first byte came, if telling took more than one look.
     pub since: Option<Instant>,
 }
 
 /// Reads as much as it takes to tell. `None` when the client is gone, or says nothing for too long. A client that
 /// begins with a piece of the preface and leaves it at that speaks HTTP/1 too slowly.
-pub async fn detect(
-    http: &HttpChain,
-    io: &mut Io,
-    first: Option<Buffer>,
-    open: &Open,
-) -> Option<Detected> {
-    let manager = &http.manager;
+pub async fn detect(session: &Session, conn: &mut Conn) -> Option<Detected> {
+    let manager = &session.http.manager;
     if manager.codec != Codec::Auto {
-        return Some(Detected { codec: manager.codec, first, since: None });
+        return Some(Detected { codec: manager.codec, since: None });
     }
-    if let Some(codec) = io.tls().and_then(|tls| tls.session().alpn_protocol()).and_then(agreed) {
-        return Some(Detected { codec, first, since: None });
+    let tls = conn.io().tls();
+    if let Some(codec) = tls.and_then(|tls| tls.session().alpn_protocol()).and_then(agreed) {
+        return Some(Detected { codec, since: None });
     }
     let idle = manager.idle_timeout.map(|idle| Instant::now() + idle);
     let mut timer = Deadline::default();
     timer.set(idle);
-    let mut bytes = first;
     let mut since = None;
     loop {
-        let said = bytes.as_ref().map_or(&[][..], Buffer::filled);
+        let said = conn.filled();
         if let (false, Some(codec)) = (said.is_empty(), told(said)) {
-            return Some(Detected { codec, first: bytes, since });
+            return Some(Detected { codec, since });
         }
         if let (false, None) = (said.is_empty(), since) {
             let now = Instant::now();
@@ -62,31 +51,18 @@ pub async fn detect(
             if timer.poll(cx).is_ready() {
                 return Poll::Ready(None);
             }
-            // No buffer is taken before there is something to put into it.
-            if ready!(io.poll_read_ready(cx)).is_err() {
-                return Poll::Ready(Some(0));
-            }
-            let bytes = bytes.get_or_insert_with(|| http.worker.buffers.small());
-            let mut room = ReadBuf::new(bytes.room());
-            if ready!(Pin::new(&mut *io).poll_read(cx, &mut room)).is_err() {
-                return Poll::Ready(Some(0));
-            }
-            let n = room.filled().len();
-            bytes.advance(n);
-            Poll::Ready(Some(n))
+            conn.poll_fill(cx).map(|read| Some(read.unwrap_or(0)))
         })
         .await;
         match read {
             Some(0) => {
-                open.closed_by_client();
+                session.open.closed_by_client();
                 return None;
             }
             Some(_) => {}
-            None if since.is_some() => {
-                return Some(Detected { codec: Codec::Http1, first: bytes, since });
-            }
+            None if since.is_some() => return Some(Detected { codec: Codec::Http1, since }),
             None => {
-                http.stats.downstream_cx_idle_timeout.inc();
+                session.http.stats.downstream_cx_idle_timeout.inc();
                 return None;
             }
         }

@@ -16,7 +16,9 @@ use crate::buffer::Buffer;
 use crate::config::chains::ConnectionFacts;
 use crate::config::listener::{FilterChain, Listener, NetworkFilter};
 use crate::http;
+use crate::http::Session;
 use crate::http::chain::{Client, HttpChain};
+use crate::http::h1::Conn;
 use crate::io::Io;
 use crate::stats::{ListenerStats, Stats};
 use crate::tcp::filter::TcpChain;
@@ -155,10 +157,17 @@ impl Handler {
 }
 
 impl Handler {
-    async fn serve(self, client: Client, io: Io, first: Option<Buffer>, place: Registration) {
+    /// Serves a connection of which nothing has been read.
+    async fn serve(self, worker: &Worker, client: Client, io: Io, place: Registration, open: Open) {
         match self {
-            Self::Http(http) => http::serve(http, client, io, first, place).await,
-            Self::Tcp(tcp) => tcp.serve(client, io, first).await,
+            Self::Http(http) => {
+                let conn = Conn::new(io, None, Rc::clone(&worker.buffers));
+                http::serve(Session::new(http, client, place, open), conn).await;
+            }
+            Self::Tcp(tcp) => {
+                let _counted = (place, open);
+                tcp.serve(client, io, None).await;
+            }
         }
     }
 }
@@ -276,19 +285,19 @@ fn spawn(
         (Some(tls), handler) => {
             let worker = Rc::clone(worker);
             tokio::task::spawn_local(async move {
-                let _open = open;
                 // Boxed, so that a connection does not carry the size of its handshake.
                 let shaken = terminate(&worker, &current, &tls, io, first, client);
                 if let Some((io, client)) = Box::pin(shaken).await {
-                    handler.serve(client, io, None, place).await;
+                    handler.serve(&worker, client, io, place, open).await;
                 }
             })
         }
         // Apart, so that a plain connection does not carry what a TLS one needs.
-        (None, Handler::Http(http)) => tokio::task::spawn_local(async move {
-            let _open = open;
-            http::serve(http, client, Io::Plain(io), first.0, place).await;
-        }),
+        (None, Handler::Http(http)) => {
+            let conn = Conn::new(io, first.0, Rc::clone(&worker.buffers));
+            let session = Session::new(http, client, place, open);
+            tokio::task::spawn_local(http::serve(session, conn))
+        }
         (None, Handler::Tcp(tcp)) => tokio::task::spawn_local(async move {
             let (_open, _place) = (open, place);
             tcp.serve(client, Io::Plain(io), first.0).await;
@@ -298,7 +307,8 @@ fn spawn(
 }
 
 /// Counts a connection as open.
-struct Open(Rc<Current>, tokio::time::Instant);
+#[derive(Debug)]
+pub struct Open(Rc<Current>, tokio::time::Instant);
 
 impl Open {
     fn new(current: Rc<Current>) -> Self {

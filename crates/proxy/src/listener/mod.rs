@@ -5,4 +5,4 @@ pub mod local;
 mod terminate;
 
 pub use bind::bind;
-pub use local::LocalListener;
+pub use local::{LocalListener, Open};

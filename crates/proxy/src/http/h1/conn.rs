@@ -125,6 +125,22 @@ impl Conn {
         }
     }
 
+    /// The bare connection.
+    #[must_use]
+    pub fn io(&self) -> &Io {
+        &self.io
+    }
+
+    /// The bare connection, for who speaks another protocol on it.
+    pub fn io_mut(&mut self) -> &mut Io {
+        &mut self.io
+    }
+
+    /// Takes what has been read and not used.
+    pub fn take_read(&mut self) -> Option<Buffer> {
+        self.read.take()
+    }
+
     /// Makes closing reset the connection, so that the peer does not take what it got for a whole message.
     pub fn break_off(&mut self) {
         self.io.break_off();

@@ -2,44 +2,32 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::super::Session;
 use super::super::chain::{Client, HttpChain};
 use super::super::exchange::{self, End, Exchange, Scratch};
 use super::super::head::{Headers, ResponseHead, Version};
 use super::super::known::Known;
 use super::super::local::LocalReply;
-use super::super::open::Open;
 use super::super::stream::{Downstream, Recv, RecvError, Stream, Wire};
 use super::Conn;
 use super::conn::HeadLimits;
 use super::encode::ConnectionHeader;
 use super::parse::{Carriage, Framing};
-use crate::buffer::Buffer;
-use crate::io::Io;
 use crate::timer::Deadline;
-use crate::worker::Registration;
 
-/// Serves a connection to its end. `first` holds bytes that were read from it already, and since when, if that
-/// is longer ago.
-pub async fn serve(
-    http: Rc<HttpChain>,
-    client: Client,
-    io: Io,
-    (first, mut since): (Option<Buffer>, Option<Instant>),
-    place: Registration,
-    open: Open,
-) {
-    let mut conn = Conn::new(io, first, Rc::clone(&http.worker.buffers));
+/// Serves a connection to its end. `since` tells since when a head is being read, if bytes of it are there.
+pub async fn serve(session: &Session, conn: &mut Conn, mut since: Option<Instant>) {
+    let Session { http, client, open, .. } = session;
     let mut deadline = Deadline::default();
     let opened = Instant::now();
     let mut served = 0;
     let end = loop {
-        match idle(&http, &mut conn, &mut deadline, &place, opened, served).await {
+        match idle(session, conn, &mut deadline, opened, served).await {
             Next::Request => {}
             Next::Close => break End::Close,
             Next::Gone => break End::Gone,
@@ -47,8 +35,8 @@ pub async fn serve(
         // Boxed, so that an idle connection does not carry the size of a request.
         let mut scratch = http.worker.scratch();
         let started = since.take().unwrap_or_else(Instant::now);
-        let turn = Turn { http: &http, client: &client, deadline: &mut deadline, opened, started };
-        let end = Box::pin(turn.request(&mut conn, &mut scratch, &mut served)).await;
+        let turn = Turn { http, client, deadline: &mut deadline, opened, started };
+        let end = Box::pin(turn.request(conn, &mut scratch, &mut served)).await;
         http.worker.give_scratch(scratch);
         let (received, sent) = conn.take_counts();
         http.stats.downstream_cx_rx_bytes_total.add(received);
@@ -67,7 +55,8 @@ pub async fn serve(
         End::Reusable | End::Close | End::Abort => {}
     }
     if end == End::Close && served > 0 {
-        if !linger(&mut conn, http.manager.delayed_close_timeout).await {
+        // Boxed, so that an idle connection does not carry its size.
+        if !Box::pin(linger(conn, http.manager.delayed_close_timeout)).await {
             http.stats.downstream_cx_delayed_close_timeout.inc();
         }
     } else if matches!(end, End::Abort | End::Lost) {
@@ -85,13 +74,13 @@ enum Next {
 
 /// Waits, without a buffer, until a request begins.
 async fn idle(
-    http: &HttpChain,
+    session: &Session,
     conn: &mut Conn,
     deadline: &mut Deadline,
-    place: &Registration,
     opened: Instant,
     served: u32,
 ) -> Next {
+    let Session { http, registration, .. } = session;
     if served > 0 && http.is_retired() && conn.filled().is_empty() {
         return Next::Close;
     }
@@ -101,7 +90,7 @@ async fn idle(
     let life_end =
         manager.max_connection_duration.map(|timeout| opened + timeout + manager.drain_timeout);
     deadline.set(idle_end.into_iter().chain(life_end).min());
-    place.set_idle(true);
+    registration.set_idle(true);
     let next = poll_fn(|cx| {
         if let Poll::Ready(readable) = conn.poll_readable(cx) {
             return Poll::Ready(if readable.is_ok() { Next::Request } else { Next::Gone });
@@ -116,7 +105,7 @@ async fn idle(
         })
     })
     .await;
-    place.set_idle(false);
+    registration.set_idle(false);
     next
 }
 

@@ -18,38 +18,31 @@ use tokio::time::Instant;
 use super::body::{RecvBody, SendBody};
 use super::message;
 use crate::buffer::Buffer;
+use crate::http::Session;
 use crate::http::chain::{Client, HttpChain};
 use crate::http::exchange::{End, Exchange, Turn};
-use crate::http::h1::BadMessage;
 use crate::http::h1::parse::Carriage;
+use crate::http::h1::{BadMessage, Conn};
 use crate::http::head::{Headers, ResponseHead, Version};
 use crate::http::known::Known;
 use crate::http::local::LocalReply;
-use crate::http::open::Open;
 use crate::http::stream::{Downstream, Recv, RecvError, Stream, Wire};
-use crate::io::Io;
 use crate::timer::Deadline;
-use crate::worker::Registration;
 
 /// How often a connection with open streams looks whether it is to drain.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Serves a connection to its end. `first` holds bytes that were read from it already.
-pub async fn serve(
-    http: Rc<HttpChain>,
-    client: Client,
-    io: Io,
-    first: Option<Buffer>,
-    place: Registration,
-    open: Open,
-) {
+/// Serves a connection to its end.
+pub async fn serve(session: Session, mut conn: Conn) {
+    let Session { http, client, registration, open, _counted } = session;
+    let first = conn.take_read();
     let manager = &http.manager;
     let handshake = h2::server::Builder::new()
         .max_concurrent_streams(manager.h2.max_concurrent_streams)
         .initial_window_size(manager.h2.initial_stream_window)
         .initial_connection_window_size(manager.h2.initial_connection_window)
         .max_header_list_size(manager.max_head)
-        .handshake::<_, Bytes>(Prefixed { first, io, http: Rc::clone(&http) });
+        .handshake::<_, Bytes>(Prefixed { first, conn, http: Rc::clone(&http) });
     let time = manager.idle_timeout.unwrap_or(Duration::from_secs(3600));
     let Ok(Ok(mut connection)) = tokio::time::timeout(time, handshake).await else {
         http.stats.downstream_cx_protocol_error.inc();
@@ -59,7 +52,7 @@ pub async fn serve(
     let mut streams = JoinSet::new();
     let mut clock = Clock::new(&http, Instant::now());
     loop {
-        place.set_idle(streams.is_empty());
+        registration.set_idle(streams.is_empty());
         match poll_fn(|cx| clock.poll_next(cx, &mut connection, &mut streams)).await {
             Some(Ok((request, respond))) => {
                 clock.served += 1;
@@ -364,7 +357,7 @@ impl Stream for Client2 {
 #[derive(Debug)]
 pub struct Prefixed {
     first: Option<Buffer>,
-    io: Io,
+    conn: Conn,
     http: Rc<HttpChain>,
 }
 
@@ -395,7 +388,7 @@ impl AsyncRead for Prefixed {
             }
         }
         let before = into.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, into))?;
+        ready!(Pin::new(self.conn.io_mut()).poll_read(cx, into))?;
         let n = into.filled().len() - before;
         self.http.stats.downstream_cx_rx_bytes_total.add(n as u64);
         Poll::Ready(Ok(()))
@@ -408,16 +401,16 @@ impl AsyncWrite for Prefixed {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        let written = Pin::new(self.conn.io_mut()).poll_write(cx, bytes);
         self.sent(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        Pin::new(self.conn.io_mut()).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        Pin::new(self.conn.io_mut()).poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
@@ -425,7 +418,7 @@ impl AsyncWrite for Prefixed {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write_vectored(cx, parts);
+        let written = Pin::new(self.conn.io_mut()).poll_write_vectored(cx, parts);
         self.sent(written)
     }
 
