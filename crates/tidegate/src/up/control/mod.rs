@@ -3,6 +3,7 @@
 //! It runs on a thread of its own, since compiling is work: neither the API nor a worker waits for it. Nothing
 //! is published before all objects are known, so that the first thing that workers serve is whole.
 
+mod faults;
 mod outgoing;
 mod programmed;
 
@@ -18,13 +19,12 @@ use tidegate_source::Change;
 use tidegate_xds::{Snapshot, Verdicts};
 use tokio::sync::{oneshot, watch};
 
+use self::faults::Faults;
 pub use self::outgoing::Outgoing;
 use self::outgoing::Update;
 use self::programmed::{Programmed, Told};
 use crate::ended::{self, Ended};
 
-/// Pilot's reason when the last good form of an object serves on.
-const REFUSED_AS_A_WHOLE: &str = "Invalid";
 /// Changes compiled in one step: enough to make bursts cheap, few enough to keep each step short.
 const BATCH: usize = 1024;
 
@@ -47,7 +47,7 @@ pub fn start(
         pilot: Pilot::new(options),
         snapshot,
         programmed: Programmed::default(),
-        faults: HashMap::new(),
+        faults: Faults::default(),
         outgoing,
     };
     let (alive, ended) = ended::pair();
@@ -64,8 +64,7 @@ struct Control {
     pilot: Pilot,
     snapshot: Snapshot,
     programmed: Programmed,
-    /// Objects that are not in force as they were written, with the reason.
-    faults: HashMap<ObjectKey, String>,
+    faults: Faults,
     outgoing: Outgoing,
 }
 
@@ -122,7 +121,7 @@ impl Control {
                 Change::Delete(key) => {
                     self.programmed.forget(key);
                     self.outgoing.forget(key);
-                    self.faults.remove(key);
+                    self.faults.forget(key);
                 }
                 Change::Invalid { .. } | Change::Synced => {}
             }
@@ -131,7 +130,7 @@ impl Control {
         let generation = self.snapshot.publish(output.change);
         let mut applied: BTreeMap<ObjectKey, i64> = output.applied.into_iter().collect();
         for status in output.status {
-            if self.note_fault(&status) {
+            if self.faults.note(&status) {
                 applied.insert(status.key.clone(), status.generation);
             }
             let version = versions.get(&status.key).copied();
@@ -143,28 +142,12 @@ impl Control {
         generation
     }
 
-    /// Remembers whether an object is in force as it was written; true when that changed. A form that was
-    /// refused as a whole does not count: the one before it is in force.
-    fn note_fault(&mut self, status: &StatusUpdate) -> bool {
-        let fault = status.conditions.iter().find(|condition| {
-            condition.kind == ConditionKind::Reconciled
-                && !condition.holds
-                && condition.reason != REFUSED_AS_A_WHOLE
-        });
-        let fault = fault.map(|condition| condition.message.clone());
-        let before = match &fault {
-            Some(fault) => self.faults.insert(status.key.clone(), fault.clone()),
-            None => self.faults.remove(&status.key),
-        };
-        before != fault && !status.conditions.is_empty()
-    }
-
     fn hear(&mut self) {
         let verdicts = self.verdicts.borrow_and_update();
         let told = self.programmed.heard(&verdicts, |kind, name| self.pilot.owners(kind, name));
         drop(verdicts);
         for told in told {
-            let update = programmed(&told, self.faults.get(&told.key));
+            let update = programmed(&told, self.faults.of(&told.key));
             self.outgoing.push(told.key, update);
         }
     }
@@ -214,7 +197,7 @@ fn not_served_here(name: &'static str) -> Condition {
 }
 
 /// The condition `Programmed`, and an event when the proxy refuses.
-fn programmed(told: &Told, fault: Option<&String>) -> Update {
+fn programmed(told: &Told, fault: Option<&str>) -> Update {
     let (reason, message) = match (&told.refusal, fault) {
         (Some(refusal), _) => ("Refused", refusal.clone()),
         (None, Some(fault)) => ("NotReconciled", format!("not in force as it is written: {fault}")),
