@@ -245,7 +245,12 @@ fn identify(place: &Place<'_>) -> Identity {
         metadata.get(field).and_then(Node::as_str).filter(|text| !text.is_empty())
     };
     let Some(name) = metadata("name") else {
-        return unknown("metadata", "metadata.name is missing: files need whole names".to_owned());
+        let written = place.node.get("metadata").and_then(|metadata| metadata.get("name"));
+        let why = match written {
+            Some(name) if name.as_str().is_none() => "is no text: quote it, if it is meant as one",
+            _ => "is missing: files need whole names",
+        };
+        return unknown("metadata", format!("metadata.name {why}"));
     };
     let namespace = match info.scope {
         Scope::Namespaced => metadata("namespace").unwrap_or(DEFAULT_NAMESPACE),

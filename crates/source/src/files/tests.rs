@@ -200,6 +200,18 @@ async fn a_typing_error_in_the_kind_removes_nothing() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_no_text_is_told_from_one_that_is_missing() {
+    let folder = folder();
+    let path = folder.path().join("a.yaml");
+    // To YAML, as kubectl reads it, `n` is "no", and that is false.
+    for (name, why) in [("n", "is no text: quote it"), ("1", "is no text"), ("''", "is missing")] {
+        fs::write(&path, entry(name, "a.com")).expect("written");
+        let batch = next(&mut files(&[folder.path()])).await;
+        assert!(told(&batch)[0].contains(&format!("metadata.name {why}")), "{:?}", told(&batch));
+    }
+}
+
+#[tokio::test]
 async fn what_is_served_elsewhere_is_left_out_with_a_word() {
     let folder = folder();
     let foreign = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}\n---\n";
