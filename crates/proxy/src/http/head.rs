@@ -338,9 +338,16 @@ impl RequestHead {
     /// Bytes of all names and values, those that HTTP/2 begins with `:` among them.
     #[must_use]
     pub fn size(&self) -> u32 {
-        const NAMES: usize = ":method:path:authority:scheme".len();
-        let spans = self.method.len + self.path.len + self.authority.len;
-        self.headers.size() + spans + (NAMES + self.scheme.as_str().len()) as u32
+        let scheme = if self.method.len > 0 { self.scheme.as_str() } else { "" };
+        let values = [
+            (":method", self.method.len),
+            (":path", self.path.len),
+            (":authority", self.authority.len),
+            (":scheme", scheme.len() as u32),
+        ];
+        // A head that could not be read has none of them.
+        let there = values.iter().filter(|(_, len)| *len > 0);
+        self.headers.size() + there.map(|(name, len)| name.len() as u32 + len).sum::<u32>()
     }
 
     /// Sets the method.
@@ -435,6 +442,7 @@ mod tests {
         request.set_path(b"/old");
         request.rewrite_path(b"/");
         request.set_authority(b"h");
+        assert_eq!(RequestHead::default().size(), 0);
         // :method GET, :path /, :authority h, :scheme http, a bc
         assert_eq!(request.size(), 10 + 6 + 11 + 11 + 3);
         let mut response = ResponseHead::default();

@@ -443,6 +443,14 @@ async fn all_bytes_of_an_exchange_are_counted() {
     }
     assert_eq!(sent, read);
     assert_eq!(origin.connections(), 1);
+
+    // What is no request is counted as far as it came.
+    let proxy = Proxy::to(origin.address()).await;
+    let mut client = Client::connect(proxy.address).await;
+    assert_eq!(client.request(request).await.status, 200);
+    assert_eq!(client.request("BAD\r\n\r\n").await.status, 400);
+    let line = proxy.lines(&format, 2).await.remove(1);
+    assert!(line.starts_with("0 ") && line.contains(" 0 7 ") && line.ends_with(" 0 0"), "{line}");
 }
 
 #[tokio::test]

@@ -148,7 +148,7 @@ impl Conn {
 
     /// Bytes read from and written to the socket since the last call, for the stats.
     pub fn take_counts(&mut self) -> (u64, u64) {
-        self.out_before = 0;
+        (self.used, self.out_before) = (0, 0);
         (std::mem::take(&mut self.bytes_in), std::mem::take(&mut self.bytes_out))
     }
 

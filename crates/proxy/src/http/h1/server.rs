@@ -163,6 +163,10 @@ impl Turn<'_> {
                 return End::Lost;
             }
         };
+        if refused.is_some() {
+            // What could not be read is over, and counted.
+            conn.discard();
+        }
         let mut down = Client1::new(conn, scratch.request.version, &carriage);
         let turn = exchange::Turn { http, client, deadline, started, close: enough || old };
         let exchange = Exchange::new(turn, &mut down, scratch, carriage);
