@@ -14,31 +14,34 @@ use crate::random::Random;
 /// What the names of all headers that steer the proxy begin with.
 const STEERING_PREFIX: &[u8] = b"x-envoy-";
 
-/// Headers by which a client outside could steer the proxy: dropped at an edge.
-const STEERING: [&[u8]; 18] = [
-    b"x-envoy-internal",
-    b"x-envoy-decorator-operation",
-    b"x-envoy-downstream-service-cluster",
-    b"x-envoy-downstream-service-node",
+/// Headers that steer the proxy: only one that takes its peer for part of its own service could heed them.
+const STEERING: [&[u8]; 16] = [
     b"x-envoy-expected-rq-timeout-ms",
     b"x-envoy-force-trace",
     b"x-envoy-hedge-on-per-try-timeout",
+    b"x-envoy-internal",
     b"x-envoy-ip-tags",
     b"x-envoy-max-retries",
     b"x-envoy-original-url",
+    b"x-envoy-retriable-header-names",
+    b"x-envoy-retriable-status-codes",
     b"x-envoy-retry-grpc-on",
     b"x-envoy-retry-on",
     b"x-envoy-upstream-alt-stat-name",
-    b"x-envoy-upstream-rq-timeout-ms",
     b"x-envoy-upstream-rq-per-try-timeout-ms",
     b"x-envoy-upstream-rq-timeout-alt-response",
-    b"x-envoy-retriable-status-codes",
-    b"x-envoy-retriable-header-names",
+    b"x-envoy-upstream-rq-timeout-ms",
+    b"x-envoy-upstream-stream-duration-ms",
 ];
 
-/// Those among them that are dropped behind another proxy, too.
-const STEERING_ALWAYS: [&[u8]; 3] =
-    [b"x-envoy-internal", b"x-envoy-retry-on", b"x-envoy-upstream-rq-timeout-ms"];
+/// Headers in which one proxy tells the next what it did: at an edge they would be a client's word. With them goes
+/// `x-envoy-original-path`.
+const TOLD: [&[u8]; 4] = [
+    b"x-envoy-decorator-operation",
+    b"x-envoy-downstream-service-cluster",
+    b"x-envoy-downstream-service-node",
+    b"x-envoy-original-host",
+];
 
 /// Removes the fields that concern one connection only (RFC 9110 section 7.6.1), those that `Connection`
 /// names among them. `upgrade` keeps `Upgrade`, which then goes on to the next hop.
@@ -86,8 +89,8 @@ fn goes_on(edge: bool, known: Known, name: &[u8], value: &[u8]) -> bool {
         Known::ForwardedClientCert => false,
         Known::OriginalPath => !edge,
         Known::Other if begins_with(name, STEERING_PREFIX) => {
-            let dropped = if edge { &STEERING[..] } else { &STEERING_ALWAYS };
-            !dropped.iter().any(|steering| name.eq_ignore_ascii_case(steering))
+            let is_one_of = |names: &[&[u8]]| names.iter().any(|n| name.eq_ignore_ascii_case(n));
+            !is_one_of(&STEERING) && !(edge && is_one_of(&TOLD))
         }
         _ => true,
     }
@@ -268,6 +271,18 @@ mod tests {
         strip_hop_by_hop(&mut headers, false);
         let names: Vec<_> = headers.iter().map(|(_, name, _)| name.to_vec()).collect();
         assert_eq!(names, [b"Accept"]);
+    }
+
+    #[test]
+    fn a_client_neither_steers_nor_speaks_for_a_proxy() {
+        let passes = |edge, name: &[u8]| goes_on(edge, Known::of(name), name, b"1");
+        for name in STEERING {
+            assert!(!passes(true, name) && !passes(false, name), "{}", name.escape_ascii());
+        }
+        for name in TOLD.into_iter().chain([&b"X-Envoy-Original-Path"[..]]) {
+            assert!(!passes(true, name) && passes(false, name), "{}", name.escape_ascii());
+        }
+        assert!(passes(true, b"x-envoy-retry") && passes(true, b"x-env"));
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod wire;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use socket2::{Domain, Socket, Type};
 use tidegate_testing::tools::Tool;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -99,10 +100,13 @@ async fn own() -> Vec<(&'static str, bool, SocketAddr)> {
     own
 }
 
-/// An address where nobody listens: the port was free a moment ago.
+/// An address where nobody listens, nor will: it is bound for as long as the test runs.
 fn nobody() -> SocketAddr {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-    listener.local_addr().expect("its address")
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
+    let address = socket.local_addr().ok().and_then(|address| address.as_socket());
+    std::mem::forget(socket);
+    address.expect("its address")
 }
 
 /// Runs cases against one side; returns what was seen at both ends, case by case.

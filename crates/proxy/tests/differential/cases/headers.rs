@@ -1,6 +1,46 @@
 //! What becomes of header fields.
 
-use super::super::case::{Case, Step, get};
+use super::super::case::{Case, Request2, Step, get};
+
+/// What steers Envoy, or tells what it did.
+const STEERING: &[&str] = &[
+    "x-envoy-attempt-count",
+    "x-envoy-cluster",
+    "x-envoy-decorator-operation",
+    "x-envoy-degraded",
+    "x-envoy-downstream-service-cluster",
+    "x-envoy-downstream-service-node",
+    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-external-address",
+    "x-envoy-force-trace",
+    "x-envoy-hedge-on-per-try-timeout",
+    "x-envoy-immediate-health-check-fail",
+    "x-envoy-internal",
+    "x-envoy-ip-tags",
+    "x-envoy-is-timeout-retry",
+    "x-envoy-local-overloaded",
+    "x-envoy-max-retries",
+    "x-envoy-not-forwarded",
+    "x-envoy-original-dst-host",
+    "x-envoy-original-host",
+    "x-envoy-original-method",
+    "x-envoy-original-path",
+    "x-envoy-original-url",
+    "x-envoy-overloaded",
+    "x-envoy-rate-limited",
+    "x-envoy-retriable-header-names",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-retry-on",
+    "x-envoy-upstream-alt-stat-name",
+    "x-envoy-upstream-canary",
+    "x-envoy-upstream-healthchecked-cluster",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-upstream-rq-timeout-alt-response",
+    "x-envoy-upstream-rq-timeout-ms",
+    "x-envoy-upstream-service-time",
+    "x-envoy-upstream-stream-duration-ms",
+];
 
 pub fn cases() -> Vec<Case> {
     [requests(), bad(), answers(), sizes()].concat()
@@ -79,6 +119,22 @@ fn requests() -> Vec<Case> {
                 .push(Case::new(&format!("headers/strict {name}"), get("/o", fields)).at("strict"));
         }
     }
+    for name in STEERING {
+        let field = format!("{name}: 1\r\n");
+        for listener in ["edge", "plain", "strict"] {
+            let name = format!("headers/{listener} {name}");
+            cases.push(Case::new(&name, get("/o", &field)).at(listener));
+        }
+        let request = Request2 {
+            method: "GET",
+            uri: "http://a/o",
+            headers: vec![(name, "1".to_owned())],
+            ..Request2::default()
+        };
+        cases.push(Case::http2(&format!("headers/h2 {name}"), request));
+    }
+    let unlimited = get("/slow-idle", "x-envoy-expected-rq-timeout-ms: 1\r\n");
+    cases.push(Case::new("headers/plain time where none is set", unlimited).at("plain"));
     cases.push(Case::new("headers/strict none", get("/o", "")).at("strict"));
     cases.push(Case::new("headers/plain none", get("/o", "")).at("plain"));
     cases

@@ -318,6 +318,22 @@ fn frames() -> Vec<Case> {
             )],
         ),
         Case::frames(
+            "frames/two equal lengths",
+            vec![
+                Frame::head(
+                    1,
+                    &[
+                        &[(":method", "POST")],
+                        &GET[1..],
+                        &[("content-length", "4"), ("content-length", "4")],
+                    ]
+                    .concat(),
+                    false,
+                ),
+                Frame::data(1, "body", true),
+            ],
+        ),
+        Case::frames(
             "frames/head of 200 KiB",
             Frame::long_head(1, &[&GET[..], &[("x-long", &long)]].concat()),
         ),

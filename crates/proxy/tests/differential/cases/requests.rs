@@ -319,6 +319,25 @@ fn connections() -> Vec<Case> {
             vec![Step::Send(get("/path", "")), Step::Finish, Step::Read, Step::Ends],
         ),
         Case::steps(
+            "connections/half closed while the origin answers",
+            vec![Step::Send(get("/o", "")), Step::Pause(100), Step::Finish, Step::Read, Step::Ends],
+        )
+        .origin(vec![
+            Act::Body,
+            Act::Pause(400),
+            Act::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec()),
+        ]),
+        Case::steps(
+            "connections/half closed inside the answer",
+            vec![Step::Send(get("/o", "")), Step::Pause(200), Step::Finish, Step::Read, Step::Ends],
+        )
+        .origin(vec![
+            Act::Body,
+            Act::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\npart".to_vec()),
+            Act::Pause(500),
+            Act::Send(b"rest".to_vec()),
+        ]),
+        Case::steps(
             "connections/ends inside a head",
             vec![Step::Send(b"GET /path HTTP/1.1\r\nHos".to_vec()), Step::Finish, Step::Read],
         ),

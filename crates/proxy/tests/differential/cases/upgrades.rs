@@ -31,6 +31,12 @@ pub fn cases() -> Vec<Case> {
         tunnel("the origin ends it", vec![ping(), Step::RawEnd], vec![send(GRANT), Act::Echo(4), Act::Close]),
         tunnel("the client ends it", vec![ping(), Step::Raw(4), Step::Finish, Step::RawEnd],
             vec![send(GRANT), Act::Echo(4), Act::Hold]),
+        Case::steps("upgrades/longer than the route's time", vec![
+            Step::Send(get("/slow", ASK)), Step::Read, Step::Raw(4)])
+            .origin(vec![send(GRANT), Act::Pause(800), send("late"), Act::Hold]),
+        Case::steps("upgrades/granted after the route's time", vec![
+            Step::Send(get("/slow", ASK)), Step::Read, Step::Probe])
+            .origin(vec![Act::Pause(1200), send(GRANT), Act::Hold]),
         tunnel("data with the grant", vec![Step::Raw(5)], vec![send(&format!("{GRANT}hello")), Act::Hold]),
         Case::steps("upgrades/data before the grant", vec![Step::Send(early), Step::Read, Step::Raw(4)])
             .origin(vec![send(GRANT), Act::Echo(4), Act::Hold]),

@@ -78,8 +78,9 @@ pub const LISTED: &[Listed] = &[
     Listed {
         cases: &["connections/pipeline of eight", "connections/half closed after the request"],
         what: Gone,
-        reason: "a pipeline is served to its end, and to a client that has only ended its own direction; \
-                 Envoy takes the one for a flood and the other for a client that has gone",
+        reason: "a pipeline is served to its end, which Envoy takes for a flood; and an answer that is there at once \
+                 reaches a client that has ended its own direction. While an endpoint is awaited such a client has \
+                 gone, as for Envoy",
     },
     Listed {
         cases: &[
@@ -92,6 +93,7 @@ pub const LISTED: &[Listed] = &[
             "failures/POST /none",
             "failures/PUT /none in chunks",
             "upgrades/direct answer",
+            "upgrades/granted after the route's time",
             "upgrades/redirect",
             "upgrades/no route",
             "upgrades/unknown cluster",

@@ -193,6 +193,7 @@ pub const LISTED: &[Listed] = &[
             "frames/extended CONNECT",
             "frames/length that is none",
             "frames/two lengths",
+            "frames/two equal lengths",
         ],
         what: Lines(&["closed"], &["< 1: reset PROTOCOL_ERROR", "open"]),
         reason: "a malformed request is an error of its stream (RFC 9113 section 8.1.1): the other streams of \
