@@ -90,7 +90,7 @@ fn goes_on(edge: bool, known: Known, name: &[u8], value: &[u8]) -> bool {
         Known::OriginalPath => !edge,
         Known::Other if begins_with(name, STEERING_PREFIX) => {
             let is_one_of = |names: &[&[u8]]| names.iter().any(|n| name.eq_ignore_ascii_case(n));
-            !is_one_of(&STEERING) && !(edge && is_one_of(&TOLD))
+            !(is_one_of(&STEERING) || edge && is_one_of(&TOLD))
         }
         _ => true,
     }
