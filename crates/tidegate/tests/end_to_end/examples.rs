@@ -1,7 +1,6 @@
 //! Every example is loaded, so that none rots.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use tidegate_testing::origin::{Origin, echo};
@@ -10,7 +9,7 @@ use tidegate_testing::tools::Tool;
 use tidegate_testing::{PATIENCE, client, eventually};
 use tokio::process::Command;
 
-use crate::support::{Api, Gateway, Shell};
+use crate::support::{Api, Gateway, HeldPort, Shell};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples")
@@ -64,14 +63,12 @@ async fn every_manifest_is_taken_by_kubectl() {
 async fn the_bootstrap_starts_the_data_plane() {
     let origin = Origin::start().http(echo).await;
     let text = fs::read_to_string(folder().join("envoy-bootstrap/envoy.yaml")).expect("the file");
-    let [http, admin] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
-    let port = |listener: &TcpListener| listener.local_addr().expect("its address");
-    let (http_at, admin_at) = (port(&http), port(&admin));
+    let [http, admin] = [(); 2].map(|()| HeldPort::any());
+    let (http_at, admin_at) = (http.address, admin.address);
     let text = text
         .replace("port_value: 10000", &format!("port_value: {}", http_at.port()))
         .replace("port_value: 9901", &format!("port_value: {}", admin_at.port()))
         .replace("port_value: 9001", &format!("port_value: {}", origin.address().port()));
-    drop((http, admin));
     let file = tempfile::Builder::new().suffix(".yaml").tempfile().expect("a file");
     fs::write(file.path(), text).expect("written");
 
