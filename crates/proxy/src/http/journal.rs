@@ -10,6 +10,7 @@ use super::head::{Headers, RequestHead, ResponseHead, Version};
 use super::stream::Wire;
 use super::transfer::Moved;
 use crate::accesslog::{Field, Kind, Protocol, Record, ResponseFlags, Traffic};
+use crate::stats::Held;
 
 /// What was moved after the heads.
 #[derive(Debug, Default)]
@@ -22,7 +23,9 @@ pub struct Bytes {
 
 /// Notes on one exchange.
 #[derive(Debug)]
-pub struct Journal {
+pub struct Journal<'a> {
+    /// Counts it as under way, however it ends.
+    _active: Held<'a>,
     started: Instant,
     status: u16,
     details: &'static str,
@@ -35,12 +38,11 @@ pub struct Journal {
     record: Option<Box<Record>>,
 }
 
-impl Journal {
+impl<'a> Journal<'a> {
     /// Notes on a request that started at `started`.
     #[must_use]
-    pub fn new(http: &HttpChain, client: &Client, version: Version, started: Instant) -> Self {
+    pub fn new(http: &'a HttpChain, client: &Client, version: Version, started: Instant) -> Self {
         http.stats.downstream_rq_total.inc();
-        http.stats.downstream_rq_active.inc();
         match version {
             Version::Http2 => http.stats.downstream_rq_http2_total.inc(),
             _ => http.stats.downstream_rq_http1_total.inc(),
@@ -59,6 +61,7 @@ impl Journal {
             record
         });
         Self {
+            _active: http.stats.downstream_rq_active.hold(),
             started,
             status: 0,
             details: "",
@@ -169,7 +172,6 @@ impl Journal {
         wire: Option<Wire>,
     ) {
         let took = self.started.elapsed();
-        http.stats.downstream_rq_active.dec();
         http.stats.downstream_rq_time.record(took.as_millis() as u64);
         if self.status != 0 {
             http.stats.downstream_rq.count(self.status);

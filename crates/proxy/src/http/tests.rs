@@ -144,6 +144,28 @@ fn manager(routes: Vec<Arc<Route>>) -> HttpManager {
     }
 }
 
+/// A listener that may have to look at a connection's first bytes.
+fn listener(name: &str, manager: HttpManager, needs_inspection: bool) -> Arc<Listener> {
+    let chain = FilterChain {
+        name: "".into(),
+        filter: NetworkFilter::Http(Arc::new(manager)),
+        tls: None,
+        retired: false.into(),
+    };
+    let default = Some(Arc::new(chain));
+    Arc::new(Listener {
+        name: name.into(),
+        address: ([127, 0, 0, 1], 0).into(),
+        stat_prefix: name.into(),
+        chains: FilterChains { default, needs_inspection, ..FilterChains::default() },
+        inspect_timeout: None,
+        continue_on_inspect_timeout: false,
+        buffer_limit: 1 << 20,
+        inbound: false,
+        log: None,
+    })
+}
+
 impl Proxy {
     /// Every path goes to one origin.
     async fn to(origin: SocketAddr) -> Self {
@@ -163,24 +185,7 @@ impl Proxy {
         let output = Output { sink, format: format.clone(), filter: None };
         manager.log = Some(Arc::new(logs.log(vec![output]).unwrap()));
         let mut fleet = Fleet::with_places(&registry, &logs, places).unwrap();
-        let chain = FilterChain {
-            name: "".into(),
-            filter: NetworkFilter::Http(Arc::new(manager)),
-            tls: None,
-            retired: false.into(),
-        };
-        let listener = Listener {
-            name: "listener".into(),
-            address: ([127, 0, 0, 1], 0).into(),
-            stat_prefix: "listener".into(),
-            chains: FilterChains { default: Some(Arc::new(chain)), ..FilterChains::default() },
-            inspect_timeout: None,
-            continue_on_inspect_timeout: false,
-            buffer_limit: 1 << 20,
-            inbound: false,
-            log: None,
-        };
-        fleet.serve(&Arc::new(listener)).unwrap();
+        fleet.serve(&listener("listener", manager, false)).unwrap();
         fleet.sync().await;
         let address = fleet.addresses()["listener"];
         Self { address, logs, format, registry, fleet }

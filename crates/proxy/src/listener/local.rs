@@ -63,7 +63,7 @@ impl LocalListener {
     pub fn update(&self, listener: Arc<Listener>) {
         let next = Current::new(&self.worker, listener, &self.current.borrow().chains);
         *self.current.borrow_mut() = Rc::new(next);
-        self.worker.connections.close_idle(|chain| chain.retired.load(Ordering::Relaxed));
+        self.worker.connections.close_idle(is_retired);
     }
 
     /// The listener is gone: its connections close after what they are doing.
@@ -72,7 +72,7 @@ impl LocalListener {
         for (chain, _) in &current.chains {
             chain.retired.store(true, Ordering::Relaxed);
         }
-        self.worker.connections.close_idle(|chain| chain.retired.load(Ordering::Relaxed));
+        self.worker.connections.close_idle(is_retired);
     }
 
     /// Accepts until the task is ended.
@@ -111,10 +111,16 @@ impl LocalListener {
         if let (false, [only]) = (current.listener.chains.needs_inspection, &current.chains[..])
             && current.listener.chains.find(&facts(&client, None, &[])).is_some()
         {
-            spawn(&worker, current.clone(), only.clone(), io, (None, None), client);
+            let place = worker.connections.register();
+            spawn(&worker, current.clone(), only.clone(), io, (None, None), (client, place));
             return;
         }
-        tokio::task::spawn_local(choose(worker, current, io, client));
+        let place = worker.connections.register();
+        // Nothing is asked of it yet.
+        place.set_idle(true);
+        let key = place.key();
+        let task = choose(Rc::clone(&worker), current, io, (client, place));
+        worker.connections.set_task(key, tokio::task::spawn_local(task).abort_handle());
     }
 }
 
@@ -172,6 +178,10 @@ impl Handler {
     }
 }
 
+fn is_retired(chain: Option<&Arc<FilterChain>>) -> bool {
+    chain.is_some_and(|chain| chain.retired.load(Ordering::Relaxed))
+}
+
 fn facts<'a>(
     client: &'a Client,
     hello: Option<&'a ClientHello>,
@@ -188,7 +198,12 @@ fn facts<'a>(
 
 /// Looks at the first bytes where a chain asks for what they tell, and serves the chain that matches. A
 /// connection that no chain takes is closed.
-async fn choose(worker: Rc<Worker>, current: Rc<Current>, mut io: TcpStream, mut client: Client) {
+async fn choose(
+    worker: Rc<Worker>,
+    current: Rc<Current>,
+    mut io: TcpStream,
+    (mut client, place): (Client, Registration),
+) {
     let listener = &current.listener;
     let (mut first, mut hello) = (None, None);
     if listener.chains.needs_inspection {
@@ -204,7 +219,10 @@ async fn choose(worker: Rc<Worker>, current: Rc<Current>, mut io: TcpStream, mut
     client.server_name =
         hello.as_ref().and_then(|hello| hello.server_name.as_deref()).map(Arc::from);
     match found.cloned() {
-        Some(chain) => spawn(&worker, Rc::clone(&current), chain, io, (first, hello), client),
+        Some(chain) => {
+            place.set_idle(false);
+            spawn(&worker, Rc::clone(&current), chain, io, (first, hello), (client, place));
+        }
         None => refuse(&worker, &current, &client),
     }
 }
@@ -275,10 +293,10 @@ fn spawn(
     (chain, handler): (Arc<FilterChain>, Handler),
     io: TcpStream,
     first: (Option<Buffer>, Option<ClientHello>),
-    client: Client,
+    (client, place): (Client, Registration),
 ) {
     let tls = chain.tls.clone();
-    let place = worker.connections.register(chain);
+    place.set_chain(chain);
     let key = place.key();
     let open = Open::new(Rc::clone(&current));
     let task = match (tls, handler) {

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Waker;
 
 use slab::Slab;
 use tokio::sync::Notify;
@@ -19,9 +20,18 @@ pub struct Connections {
 
 #[derive(Debug)]
 struct Entry {
-    chain: Arc<FilterChain>,
-    idle: Rc<Cell<bool>>,
+    /// What serves it; none while its first bytes decide on that.
+    chain: Option<Arc<FilterChain>>,
+    state: Rc<State>,
     task: Option<AbortHandle>,
+}
+
+/// What a connection says of itself.
+#[derive(Debug, Default)]
+struct State {
+    idle: Cell<bool>,
+    /// Woken to take leave of its client.
+    leaves: RefCell<Option<Waker>>,
 }
 
 /// One connection's place among the open ones, left when dropped.
@@ -29,16 +39,16 @@ struct Entry {
 pub struct Registration {
     connections: Rc<Connections>,
     key: usize,
-    idle: Rc<Cell<bool>>,
+    state: Rc<State>,
 }
 
 impl Connections {
     /// Enters a connection.
-    pub fn register(self: &Rc<Self>, chain: Arc<FilterChain>) -> Registration {
-        let idle = Rc::new(Cell::new(false));
-        let entry = Entry { chain, idle: Rc::clone(&idle), task: None };
+    pub fn register(self: &Rc<Self>) -> Registration {
+        let state = Rc::<State>::default();
+        let entry = Entry { chain: None, state: Rc::clone(&state), task: None };
         let key = self.open.borrow_mut().insert(entry);
-        Registration { connections: Rc::clone(self), key, idle }
+        Registration { connections: Rc::clone(self), key, state }
     }
 
     /// Says which task serves the connection entered under `key`.
@@ -60,14 +70,18 @@ impl Connections {
         self.len() == 0
     }
 
-    /// Closes idle connections of the chains for which `which` holds.
-    pub fn close_idle(&self, which: impl Fn(&Arc<FilterChain>) -> bool) {
+    /// Closes idle connections of the chains for which `which` holds; those that take leave of their clients are
+    /// told to, idle or not.
+    pub fn close_idle(&self, which: impl Fn(Option<&Arc<FilterChain>>) -> bool) {
         for (_, entry) in self.open.borrow().iter() {
-            if entry.idle.get()
-                && which(&entry.chain)
-                && let Some(task) = &entry.task
-            {
-                task.abort();
+            if !which(entry.chain.as_ref()) {
+                continue;
+            }
+            let leaves = entry.state.leaves.borrow();
+            match (&*leaves, &entry.task) {
+                (Some(leaves), _) => leaves.wake_by_ref(),
+                (None, Some(task)) if entry.state.idle.get() => task.abort(),
+                (None, _) => {}
             }
         }
     }
@@ -89,7 +103,23 @@ impl Registration {
 
     /// Says whether the connection waits for a request: it may then be closed at any moment.
     pub fn set_idle(&self, idle: bool) {
-        self.idle.set(idle);
+        self.state.idle.set(idle);
+    }
+
+    /// Says that the connection takes leave of its client by itself: it is woken for that, and never broken off.
+    pub fn takes_leave(&self, waker: &Waker) {
+        let mut leaves = self.state.leaves.borrow_mut();
+        match &mut *leaves {
+            Some(known) => known.clone_from(waker),
+            None => *leaves = Some(waker.clone()),
+        }
+    }
+
+    /// Says what serves the connection, now that it is known.
+    pub fn set_chain(&self, chain: Arc<FilterChain>) {
+        if let Some(entry) = self.connections.open.borrow_mut().get_mut(self.key) {
+            entry.chain = Some(chain);
+        }
     }
 }
 

@@ -108,7 +108,7 @@ pub struct Exchange<'a, D> {
     limits: Limits,
     upload: Transfer,
     download: Transfer,
-    journal: Journal,
+    journal: Journal<'a>,
     close: bool,
     /// Whether an interim answer waits to be written.
     interim: bool,

@@ -44,6 +44,7 @@ pub async fn serve(session: Session, mut conn: Conn) {
         .max_header_list_size(manager.max_head)
         .handshake::<_, Bytes>(Prefixed { first, conn, http: Rc::clone(&http) });
     let time = manager.idle_timeout.unwrap_or(Duration::from_secs(3600));
+    registration.set_idle(true);
     let Ok(Ok(mut connection)) = tokio::time::timeout(time, handshake).await else {
         http.stats.downstream_cx_protocol_error.inc();
         return;
@@ -52,8 +53,11 @@ pub async fn serve(session: Session, mut conn: Conn) {
     let mut streams = JoinSet::new();
     let mut clock = Clock::new(&http, Instant::now());
     loop {
-        registration.set_idle(streams.is_empty());
-        match poll_fn(|cx| clock.poll_next(cx, &mut connection, &mut streams)).await {
+        let next = poll_fn(|cx| {
+            registration.takes_leave(cx.waker());
+            clock.poll_next(cx, &mut connection, &mut streams)
+        });
+        match next.await {
             Some(Ok((request, respond))) => {
                 clock.served += 1;
                 streams.spawn_local(stream(Rc::clone(&http), Rc::clone(&client), request, respond));

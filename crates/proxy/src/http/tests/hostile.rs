@@ -186,6 +186,24 @@ async fn a_stream_whose_client_is_gone_is_logged() {
     connection.abort();
     let line = soon(proxy.logged()).await;
     assert!(line.starts_with("0 DC "), "{line}");
+    let active = || async { proxy.registry.get("http.test.downstream_rq_active") == Some(0) };
+    eventually(PATIENCE, active).await;
+}
+
+#[tokio::test]
+async fn idle_connections_end_with_their_listener() {
+    let origin = Origin::start().http(echo).await;
+    let mut proxy = Proxy::to(origin.address()).await;
+    let mut http1 = Client::connect(proxy.address).await;
+    assert_eq!(http1.request(GET).await.status, 200);
+    let (mut client, connection) = http2(&proxy, &mut h2::client::Builder::new()).await;
+    let answer = soon(client.send_request(get2(), true).unwrap().0).await.unwrap();
+    assert!(soon(answer.into_body().data()).await.is_some());
+    // For a while a connection that was busy looks by itself; nothing tells when it no longer does.
+    tokio::time::sleep(600 * MILLIS).await;
+    proxy.fleet.stop(&"listener".into());
+    assert!(http1.read_to_end().await.is_empty());
+    soon(connection).await.unwrap();
 }
 
 #[tokio::test]
@@ -279,6 +297,19 @@ async fn an_address_is_free_once_its_listener_is_gone() {
 }
 
 // --- endpoints ---
+
+#[tokio::test]
+async fn who_has_not_said_what_it_wants_is_not_waited_for() {
+    let mut proxy = Proxy::start(manager(direct(2))).await;
+    proxy.fleet.serve(&listener("looks", manager(direct(2)), true)).unwrap();
+    let mut client = Client::connect(proxy.fleet.addresses()["looks"]).await;
+    client.send([22]).await;
+    let looked_at =
+        || async { proxy.registry.get("listener.looks.downstream_pre_cx_active") == Some(1) };
+    eventually(PATIENCE, looked_at).await;
+    assert!(proxy.fleet.drain(PATIENCE).await);
+    assert!(client.read_to_end().await.is_empty());
+}
 
 #[tokio::test]
 async fn interim_answers_are_bounded() {
