@@ -128,6 +128,13 @@ pub(super) const COMMANDS: &[Command] = &[
         run: |_, _| Answer::text(help()),
     },
     Command {
+        path: "/hot_restart_version",
+        changes: false,
+        help: "print the hot restart compatibility version",
+        parameters: &[],
+        run: |_, _| Answer::text("disabled\n"),
+    },
+    Command {
         path: "/listeners",
         changes: false,
         help: "print listener info",
@@ -168,6 +175,14 @@ pub(super) const COMMANDS: &[Command] = &[
         help: "reopen access logs",
         parameters: &[],
         run: |admin, _| reopen_logs(admin),
+    },
+    Command {
+        path: "/runtime",
+        changes: false,
+        help: "print runtime values",
+        parameters: &[],
+        // Layers of a bootstrap have no effect, so none is told of.
+        run: |_, _| Answer::json(&serde_json::json!({"entries": {}, "layers": []})),
     },
     Command {
         path: "/server_info",

@@ -77,6 +77,7 @@ fn clusters_as_text() {
          edsc::127.0.0.1:19100::cx_total::1\n\
          edsc::127.0.0.1:19100::rq_active::0\n\
          edsc::127.0.0.1:19100::rq_error::0\n\
+         edsc::127.0.0.1:19100::rq_pending_active::0\n\
          edsc::127.0.0.1:19100::rq_success::0\n\
          edsc::127.0.0.1:19100::rq_timeout::0\n\
          edsc::127.0.0.1:19100::rq_total::0\n\
@@ -118,6 +119,7 @@ fn clusters_as_json() {
             {"name": "rq_total"},
             {"name": "cx_active", "type": "GAUGE"},
             {"name": "rq_active", "type": "GAUGE"},
+            {"name": "rq_pending_active", "type": "GAUGE"},
         ])
     );
     assert_eq!(host["health_status"], json!({"eds_health_status": "UNHEALTHY"}));
@@ -348,6 +350,8 @@ fn help_and_home_name_every_command() {
     let memory = fixture.json("/memory");
     assert!(memory["total_physical_bytes"].as_str().unwrap().parse::<u64>().unwrap() > 1 << 20);
     assert_eq!(fixture.json("/certs"), json!({"certificates": []}));
+    assert_eq!(fixture.get("/hot_restart_version"), "disabled\n");
+    assert_eq!(fixture.json("/runtime"), json!({"entries": {}, "layers": []}));
     assert!(fixture.call("POST", "/logging").1.starts_with("active loggers:\n  tidegate: "));
 }
 

@@ -309,6 +309,8 @@ block! {
         rq_active: Gauge,
         /// Requests answered with 5xx or not at all.
         rq_error: Counter,
+        /// Requests that wait for a connection.
+        rq_pending_active: Gauge,
         /// Requests answered otherwise.
         rq_success: Counter,
         /// Requests that timed out.

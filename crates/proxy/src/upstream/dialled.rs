@@ -137,6 +137,7 @@ impl Pending {
     pub(super) fn new(pool: &Rc<Pool>, permit: Permit) -> Self {
         pool.stats.upstream_rq_pending_total.inc();
         pool.stats.upstream_rq_pending_active.inc();
+        pool.endpoint_stats.rq_pending_active.inc();
         Self { pool: Rc::clone(pool), over: false, _permit: permit }
     }
 
@@ -152,6 +153,7 @@ impl Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         self.pool.stats.upstream_rq_pending_active.dec();
+        self.pool.endpoint_stats.rq_pending_active.dec();
         if !self.over {
             self.pool.stats.upstream_rq_cancelled.inc();
         }

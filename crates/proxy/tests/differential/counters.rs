@@ -100,8 +100,17 @@ const UPSTREAM: &[&str] = &[
 ];
 
 /// What an endpoint counts, of which `/clusters` tells.
-const ENDPOINT: &[&str] =
-    &["cx_active", "cx_connect_fail", "cx_total", "rq_error", "rq_success", "rq_timeout"];
+const ENDPOINT: &[&str] = &[
+    "cx_active",
+    "cx_connect_fail",
+    "cx_total",
+    "rq_active",
+    "rq_error",
+    "rq_pending_active",
+    "rq_success",
+    "rq_timeout",
+    "rq_total",
+];
 
 /// Answers nothing below `/slow` and `/o/hang`.
 async fn answer(request: Request<Incoming>) -> Response<Body> {
