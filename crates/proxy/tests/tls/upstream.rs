@@ -93,6 +93,22 @@ async fn the_host_is_asked_for_and_its_name_looked_at() {
 }
 
 #[tokio::test]
+async fn the_only_connection_makes_room_for_another_host() {
+    let ca = Ca::new("root");
+    for http2 in [false, true] {
+        let origin = if http2 { Origin::start().http2() } else { Origin::start() };
+        let origin = origin.tls(&ca.issue(&["a.example", "b.example"])).http(echo).await;
+        let automatic = json!({"auto_sni": true});
+        let mut cluster = secure(origin.address(), &trusting(&ca), http2, &automatic);
+        cluster["circuit_breakers"] = json!({"thresholds": [{"max_connections": 1}]});
+        let answers = answer(cluster, &["a.example", "b.example", "a.example"]).await;
+        let found: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+        assert_eq!(found, [200; 3], "HTTP/2: {http2}");
+        assert_eq!(origin.connections(), 3, "HTTP/2: {http2}");
+    }
+}
+
+#[tokio::test]
 async fn our_certificate_is_shown() {
     let (ca, other) = (Ca::new("root"), Ca::new("other"));
     let server_identity = ca.issue(&["a.example"]);

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use bytes::Bytes;
+use tidegate_testing::origin::{Body, Incoming, Request, Response};
 use tidegate_testing::{PATIENCE, eventually};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -57,8 +58,8 @@ async fn http2(
     (client, connection)
 }
 
-fn get2() -> http::Request<()> {
-    http::Request::get("http://a/").body(()).unwrap()
+fn get2() -> Request<()> {
+    Request::get("http://a/").body(()).unwrap()
 }
 
 // --- upgrades ---
@@ -412,6 +413,48 @@ async fn who_waits_for_a_connection_shares_its_failure() {
     let took = start.elapsed();
     assert!(took < Duration::from_secs(4), "one attempt takes a second, all took {took:?}");
     drop((full, fill));
+}
+
+/// Never answers `/hold`.
+async fn hold(request: Request<Incoming>) -> Response<Body> {
+    match request.uri().path() {
+        "/hold" => std::future::pending().await,
+        _ => echo(request).await,
+    }
+}
+
+#[tokio::test]
+async fn streams_end_with_their_origin_and_their_connection_goes_on() {
+    for http2_origin in [false, true] {
+        let build = || if http2_origin { Origin::start().http2() } else { Origin::start() };
+        let origin = build().http(hold).await;
+        let address = origin.address();
+        let protocol = if http2_origin { UpstreamProtocol::Http2 } else { UpstreamProtocol::Http1 };
+        let action = forward(cluster("c", &[address], protocol), None);
+        let proxy = Proxy::start(manager(vec![route("/", action)])).await;
+        let (mut client, _connection) = http2(&proxy, &mut h2::client::Builder::new()).await;
+        let mut ask = |method: &str, path: &str| {
+            let request = Request::builder().method(method);
+            let request = request.uri(format!("http://a{path}")).body(()).unwrap();
+            client.send_request(request, true).unwrap().0
+        };
+        let held: Vec<_> =
+            (0..8).flat_map(|_| [ask("GET", "/hold"), ask("POST", "/hold")]).collect();
+        eventually(PATIENCE, || async { origin.requests() == held.len() }).await;
+        origin.kill().await;
+        for answer in held {
+            let answer = soon(answer).await.unwrap();
+            assert_eq!(answer.status(), 503);
+        }
+        assert_eq!(soon(ask("GET", "/")).await.unwrap().status(), 503, "nobody listens");
+
+        let origin = build().at(address).http(hold).await;
+        let answers: Vec<_> = (0..40).flat_map(|_| [ask("GET", "/"), ask("POST", "/")]).collect();
+        for answer in answers {
+            assert_eq!(soon(answer).await.unwrap().status(), 200);
+        }
+        assert_eq!(origin.requests(), 80);
+    }
 }
 
 #[tokio::test]
