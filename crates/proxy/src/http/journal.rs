@@ -165,7 +165,7 @@ impl<'a> Journal<'a> {
 
     /// Counts the exchange and hands its record to the log. `wire` is what the client's connection moved for it.
     pub fn finish(
-        mut self,
+        &mut self,
         http: &HttpChain,
         request: &RequestHead,
         response: &ResponseHead,

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::h1::BadMessage;
+use super::h1::encode::Decimal;
 use super::head::ResponseHead;
 use crate::accesslog::ResponseFlags;
 
@@ -245,9 +246,7 @@ impl LocalReply {
         head.clear();
         head.status = self.status;
         if !self.body.is_empty() {
-            let mut length = Vec::with_capacity(8);
-            super::h1::encode::push_decimal(&mut length, self.body.len() as u64);
-            head.headers.append(b"content-length", &length);
+            head.headers.append(b"content-length", &Decimal::new(self.body.len() as u64));
             head.headers.append(b"content-type", b"text/plain");
         }
         if let Some(location) = &self.location {

@@ -257,8 +257,8 @@ impl Pool {
         self.lease(local, server).await
     }
 
-    /// The connection that was used last, of those made for `server`.
-    fn reuse(self: &Rc<Self>, server: &str) -> Option<Lease> {
+    /// The connection that was used last, of those made for `server`, if one waits.
+    pub fn reuse(self: &Rc<Self>, server: &str) -> Option<Lease> {
         loop {
             let mut idle = self.idle.borrow_mut();
             let at = idle.iter().rposition(|open| *open.server == *server)?;

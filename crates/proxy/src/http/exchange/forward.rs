@@ -13,7 +13,8 @@ use super::failure::charge;
 use super::{Broken, Exchange, start_upload};
 use crate::accesslog::{Field, Protocol, ResponseFlags};
 use crate::http::forwarding;
-use crate::http::h1::{Carriage, Framing, encode};
+use crate::http::h1::encode::Decimal;
+use crate::http::h1::{Carriage, Framing};
 use crate::http::h2::client::Http2Upstream;
 use crate::http::head::Version;
 use crate::http::known::Known;
@@ -113,9 +114,8 @@ impl<D: Downstream> Exchange<'_, D> {
             self.request.headers.set_known(Known::OriginalPath, &path);
         }
         if let (true, Some(timeout)) = (tell, forward.timeout) {
-            let mut text = Vec::with_capacity(20);
-            encode::push_decimal(&mut text, timeout.as_millis() as u64);
-            self.request.headers.set(b"x-envoy-expected-rq-timeout-ms", &text);
+            let timeout = Decimal::new(timeout.as_millis() as u64);
+            self.request.headers.set(b"x-envoy-expected-rq-timeout-ms", &timeout);
         }
     }
 
@@ -127,7 +127,24 @@ impl<D: Downstream> Exchange<'_, D> {
         route: &Route,
         fresh: bool,
     ) -> Result<Option<Upstream>, Broken> {
-        // Nothing, and no allocation, unless the cluster's TLS depends on the host.
+        if !fresh && cluster.cluster.protocol == UpstreamProtocol::Http1 {
+            let idle = pool.reuse(cluster.cluster.server(self.request.authority()));
+            if let Some(lease) = idle {
+                return Ok(Some(http1(lease)));
+            }
+        }
+        // Boxed, so that requests on connections that are there do not carry its size.
+        Box::pin(self.wait(cluster, pool, route, fresh)).await
+    }
+
+    /// Waits for a connection to the endpoint; `None` as by [`Self::connect`].
+    async fn wait(
+        &mut self,
+        cluster: &LocalCluster,
+        pool: &Rc<Pool>,
+        route: &Route,
+        fresh: bool,
+    ) -> Result<Option<Upstream>, Broken> {
         let server = cluster.cluster.server(self.request.authority()).to_owned();
         let event = {
             let mut lease = pin!(async {
@@ -197,7 +214,8 @@ impl<D: Downstream> Exchange<'_, D> {
                     cluster.stats.upstream_rq_retry_success.inc();
                 }
                 self.respond(route, target, now, took, carriage);
-                self.relay(cluster, pool, upstream).await?;
+                let complete = self.relay(cluster, pool, &mut upstream).await?;
+                upstream.end(complete);
                 cluster.stats.upstream_rq_time.record(sent.elapsed().as_millis() as u64);
             }
             Event::UpstreamFailed(error) if !again && self.may_replay(&upstream, &error) => {
@@ -362,9 +380,8 @@ impl<D: Downstream> Exchange<'_, D> {
             && self.down.received_all()
             && !self.carriage.upgrade
         {
-            let mut text = Vec::with_capacity(20);
-            encode::push_decimal(&mut text, took.as_millis() as u64);
-            self.response.headers.set_known(Known::UpstreamServiceTime, &text);
+            let took = Decimal::new(took.as_millis() as u64);
+            self.response.headers.set_known(Known::UpstreamServiceTime, &took);
         }
         let facts =
             Facts { route: Some(&route.name), cluster: Some(&target.cluster.name), ..self.facts() };

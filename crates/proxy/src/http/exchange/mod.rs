@@ -13,8 +13,9 @@ mod failure;
 mod forward;
 mod relay;
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use tokio::time::Instant;
@@ -138,6 +139,9 @@ fn start_upload(carriage: &Carriage) -> Transfer {
     Transfer::start(carriage.upgrade && carriage.framing == Framing::None)
 }
 
+/// The sending of an answer of our own. Boxed, so that requests that are forwarded do not carry its size.
+type Replying<'s> = Pin<Box<dyn Future<Output = Result<(), Broken>> + 's>>;
+
 impl<'a, D: Downstream> Exchange<'a, D> {
     /// An exchange for the request whose head is in `scratch`.
     pub fn new(
@@ -168,7 +172,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
     }
 
     /// Serves the request.
-    pub async fn serve(mut self) -> End {
+    pub async fn serve(&mut self) -> End {
         let answered = self.answer().await;
         let end = match answered {
             Err(Broken::Cut) => {
@@ -187,7 +191,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
     }
 
     /// Answers a request that could not be read.
-    pub async fn refuse(mut self, reply: LocalReply) -> End {
+    pub async fn refuse(&mut self, reply: LocalReply) -> End {
         self.http.stats.downstream_rq_response_before_rq_complete.inc();
         let sent = self.reply(reply).await;
         self.journal.finish(self.http, self.request, self.response, self.down.wire());
@@ -269,38 +273,40 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         self.reply_on(route, reply).await
     }
 
-    async fn reply(&mut self, reply: LocalReply) -> Result<(), Broken> {
-        self.reply_with(reply, None).await
+    fn reply(&mut self, reply: LocalReply) -> Replying<'_> {
+        self.reply_with(reply, None)
     }
 
     /// Answers for a route, whose header changes then hold.
-    async fn reply_on(&mut self, route: &Route, reply: LocalReply) -> Result<(), Broken> {
-        self.reply_with(reply, Some(route)).await
+    fn reply_on<'s>(&'s mut self, route: &'s Route, reply: LocalReply) -> Replying<'s> {
+        self.reply_with(reply, Some(route))
     }
 
-    async fn reply_with(&mut self, reply: LocalReply, route: Option<&Route>) -> Result<(), Broken> {
-        self.journal.flag(reply.flags, reply.details);
-        reply.write(self.response);
-        if let Some(route) = route {
-            let facts = Facts { route: Some(&route.name), ..self.facts() };
-            route.response_headers.apply_to_response(self.response, self.request, &facts);
-        }
-        // What follows a refused CONNECT may be meant for the tunnel.
-        let refused_tunnel = self.request.is_method("CONNECT");
-        self.close |= reply.close || refused_tunnel || !self.request_is_all_here();
-        let now = Instant::now();
-        self.limits.answer_ourselves(now);
-        self.start_response(!reply.body.is_empty(), now);
-        if !self.request.is_method("HEAD") {
-            let mut rest = &reply.body[..];
-            while !rest.is_empty() {
-                let sent = self.in_time(|down, cx| down.poll_send(cx, rest)).await?;
-                self.journal.bytes.sent.content += sent as u64;
-                rest = &rest[sent..];
+    fn reply_with<'s>(&'s mut self, reply: LocalReply, route: Option<&'s Route>) -> Replying<'s> {
+        Box::pin(async move {
+            self.journal.flag(reply.flags, reply.details);
+            reply.write(self.response);
+            if let Some(route) = route {
+                let facts = Facts { route: Some(&route.name), ..self.facts() };
+                route.response_headers.apply_to_response(self.response, self.request, &facts);
             }
-        }
-        self.down.finish(None);
-        self.in_time(D::poll_flush).await
+            // What follows a refused CONNECT may be meant for the tunnel.
+            let refused_tunnel = self.request.is_method("CONNECT");
+            self.close |= reply.close || refused_tunnel || !self.request_is_all_here();
+            let now = Instant::now();
+            self.limits.answer_ourselves(now);
+            self.start_response(!reply.body.is_empty(), now);
+            if !self.request.is_method("HEAD") {
+                let mut rest = &reply.body[..];
+                while !rest.is_empty() {
+                    let sent = self.in_time(|down, cx| down.poll_send(cx, rest)).await?;
+                    self.journal.bytes.sent.content += sent as u64;
+                    rest = &rest[sent..];
+                }
+            }
+            self.down.finish(None);
+            self.in_time(D::poll_flush).await
+        })
     }
 
     /// Does a part of sending an answer of our own, for as long as something moves.

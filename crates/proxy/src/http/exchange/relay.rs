@@ -14,27 +14,27 @@ use crate::upstream::LocalCluster;
 use crate::upstream::pool::Pool;
 
 impl<D: Downstream> Exchange<'_, D> {
-    /// Moves the answer, and what is left of the request, until both are over.
+    /// Moves the answer, and what is left of the request, until both are over. Tells whether the endpoint's
+    /// connection can carry another request.
     pub(super) async fn relay(
         &mut self,
         cluster: &LocalCluster,
         pool: &Pool,
-        mut upstream: Upstream,
-    ) -> Result<(), Broken> {
+        upstream: &mut Upstream,
+    ) -> Result<bool, Broken> {
         let tunnel = self.response.status == 101;
         if tunnel {
             upstream.become_tunnel();
         }
         let http = self.http;
         let _upgraded = tunnel.then(|| http.stats.downstream_cx_upgrades_active.hold());
-        let over = poll_fn(|cx| self.poll_relay(cx, &mut upstream, tunnel)).await;
+        let over = poll_fn(|cx| self.poll_relay(cx, upstream, tunnel)).await;
         self.journal.upstream_wire(upstream.wire());
         match over {
             Over::Complete => {
                 let complete = self.upload == Transfer::Done && !tunnel;
                 self.close |= !complete;
-                upstream.end(complete);
-                return Ok(());
+                return Ok(complete);
             }
             Over::UpstreamFailed(error) => {
                 upstream.failed(&cluster.stats, &error);

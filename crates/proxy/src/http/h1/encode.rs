@@ -1,5 +1,7 @@
 //! Writing message heads and chunks.
 
+use std::ops::Deref;
+
 use super::super::head::{Headers, RequestHead, ResponseHead};
 use super::super::known::Known;
 
@@ -46,7 +48,7 @@ pub fn response(
     connection: ConnectionHeader,
 ) {
     out.extend_from_slice(b"HTTP/1.1 ");
-    push_decimal(out, u64::from(head.status));
+    out.extend_from_slice(&Decimal::new(u64::from(head.status)));
     out.push(b' ');
     out.extend_from_slice(reason(head.status).as_bytes());
     out.extend_from_slice(b"\r\n");
@@ -86,19 +88,36 @@ pub fn last_chunk(out: &mut Vec<u8>, trailers: Option<&Headers>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends a decimal number.
-pub fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
+/// A decimal number, written without asking for memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Decimal {
+    digits: [u8; 20],
+    first: usize,
+}
+
+impl Decimal {
+    /// The digits of a number.
+    #[must_use]
+    pub fn new(mut number: u64) -> Self {
+        let mut digits = [0; 20];
+        let mut first = digits.len();
+        loop {
+            first -= 1;
+            digits[first] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                return Self { digits, first };
+            }
         }
     }
-    out.extend_from_slice(&digits[at..]);
+}
+
+impl Deref for Decimal {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.digits[self.first..]
+    }
 }
 
 /// The reason phrase that a status has in the IANA registry; `Unknown` for others, as Envoy writes.
@@ -134,9 +153,7 @@ mod tests {
         chunk_size(&mut out, 0xa);
         last_chunk(&mut out, None);
         assert_eq!(out, b"1f0\r\na\r\n0\r\n\r\n");
-        out.clear();
-        push_decimal(&mut out, 0);
-        push_decimal(&mut out, 65_535);
-        assert_eq!(out, b"065535");
+        assert_eq!(*Decimal::new(0), *b"0");
+        assert_eq!(*Decimal::new(u64::MAX), *b"18446744073709551615");
     }
 }

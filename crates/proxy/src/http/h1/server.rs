@@ -35,7 +35,7 @@ pub async fn serve(session: &Session, conn: &mut Conn, mut since: Option<Instant
         // Boxed, so that an idle connection does not carry the size of a request.
         let mut scratch = http.worker.scratch();
         let started = since.take().unwrap_or_else(Instant::now);
-        let turn = Turn { http, client, deadline: &mut deadline, opened, started };
+        let mut turn = Turn { http, client, deadline: &mut deadline, opened, started };
         let end = Box::pin(turn.request(conn, &mut scratch, &mut served)).await;
         http.worker.give_scratch(scratch);
         let (received, sent) = conn.take_counts();
@@ -120,61 +120,85 @@ struct Turn<'t> {
 
 impl Turn<'_> {
     /// Reads the request's head and serves it.
-    async fn request(self, conn: &mut Conn, scratch: &mut Scratch, served: &mut u32) -> End {
-        let Self { http, client, deadline, opened, started } = self;
-        let manager = &http.manager;
-        let limits =
-            HeadLimits { bytes: manager.max_head as usize, lines: manager.max_headers as usize };
-        let head_time = manager.request_headers_timeout.or(manager.stream_idle_timeout);
-        deadline.set(head_time.map(|timeout| started + timeout));
-        let read = poll_fn(|cx| {
-            if let Poll::Ready(read) = conn.poll_request(cx, limits, &mut scratch.request) {
-                return Poll::Ready(Some(read));
+    async fn request(&mut self, conn: &mut Conn, scratch: &mut Scratch, served: &mut u32) -> End {
+        let (carriage, refused) = match self.read(conn, scratch).await {
+            Ok(carriage) => (carriage, None),
+            Err(Unread::Refused(reply)) => {
+                // What could not be read is over, and counted.
+                conn.discard();
+                (UNREADABLE, Some(reply))
             }
-            deadline.poll(cx).map(|()| None)
-        })
-        .await;
-        let enough = manager.max_requests_per_connection.is_some_and(|max| *served + 1 >= max);
-        let old = manager.max_connection_duration.is_some_and(|max| opened.elapsed() >= max);
+            Err(Unread::Over(end)) => {
+                *served += 1;
+                return end;
+            }
+        };
+        let last = self.count(served);
+        let Self { http, client, ref mut deadline, started, .. } = *self;
+        let mut down = Client1::new(conn, scratch.request.version, &carriage);
+        let turn = exchange::Turn { http, client, deadline, started, close: last };
+        let mut exchange = Exchange::new(turn, &mut down, scratch, carriage);
+        match refused {
+            None => exchange.serve().await,
+            Some(reply) => exchange.refuse(*reply).await,
+        }
+    }
+
+    /// Counts the request; tells whether it is the connection's last.
+    fn count(&self, served: &mut u32) -> bool {
+        let Self { http, opened, .. } = self;
+        let manager = &http.manager;
         *served += 1;
+        let enough = manager.max_requests_per_connection.is_some_and(|max| *served >= max);
+        let old = manager.max_connection_duration.is_some_and(|max| opened.elapsed() >= max);
         if enough {
             http.stats.downstream_cx_max_requests_reached.inc();
         } else if old {
             http.stats.downstream_cx_max_duration_reached.inc();
         }
-        let (carriage, refused) = match read {
-            Some(Ok(carriage)) => (carriage, None),
+        enough || old
+    }
+
+    /// Reads the request's head, in time.
+    async fn read(&mut self, conn: &mut Conn, scratch: &mut Scratch) -> Result<Carriage, Unread> {
+        let Self { http, deadline, started, .. } = self;
+        let manager = &http.manager;
+        let limits =
+            HeadLimits { bytes: manager.max_head as usize, lines: manager.max_headers as usize };
+        let head_time = manager.request_headers_timeout.or(manager.stream_idle_timeout);
+        deadline.set(head_time.map(|timeout| *started + timeout));
+        let read = poll_fn(|cx| {
+            if let Poll::Ready(read) = conn.poll_request(cx, limits, &mut scratch.request) {
+                return Poll::Ready(Some(read));
+            }
+            deadline.poll(cx).map(|()| None)
+        });
+        match read.await {
+            Some(Ok(carriage)) => Ok(carriage),
             Some(Err(RecvError::Bad(reason))) => {
                 http.stats.downstream_cx_protocol_error.inc();
-                (UNREADABLE, Some(LocalReply::bad_message(reason)))
+                Err(Unread::Refused(Box::new(LocalReply::bad_message(reason))))
             }
             None => {
                 http.stats.downstream_rq_header_timeout.inc();
-                (
-                    UNREADABLE,
-                    Some(LocalReply::request_timeout(
-                        "request_header_timeout",
-                        "request header timeout",
-                    )),
-                )
+                let words = "request header timeout";
+                let reply = LocalReply::request_timeout("request_header_timeout", words);
+                Err(Unread::Refused(Box::new(reply)))
             }
-            Some(Err(RecvError::Closed)) => return End::Gone,
+            Some(Err(RecvError::Closed)) => Err(Unread::Over(End::Gone)),
             Some(Err(RecvError::Truncated | RecvError::Refused | RecvError::Io(_))) => {
-                return End::Lost;
+                Err(Unread::Over(End::Lost))
             }
-        };
-        if refused.is_some() {
-            // What could not be read is over, and counted.
-            conn.discard();
-        }
-        let mut down = Client1::new(conn, scratch.request.version, &carriage);
-        let turn = exchange::Turn { http, client, deadline, started, close: enough || old };
-        let exchange = Exchange::new(turn, &mut down, scratch, carriage);
-        match refused {
-            None => exchange.serve().await,
-            Some(reply) => exchange.refuse(reply).await,
         }
     }
+}
+
+/// Why there is no request.
+enum Unread {
+    /// It is no good, and is answered so.
+    Refused(Box<LocalReply>),
+    /// The connection is over.
+    Over(End),
 }
 
 /// What is assumed of a request whose head could not be read.

@@ -244,11 +244,12 @@ async fn stream(
     let mut deadline = Deadline::default();
     let turn =
         Turn { http: &http, client: &client, deadline: &mut deadline, started, close: false };
-    let exchange = Exchange::new(turn, &mut down, &mut scratch, carriage);
-    let end = if too_many {
-        exchange.refuse(LocalReply::bad_message(BadMessage::TooManyHeaders)).await
-    } else {
-        exchange.serve().await
+    let end = {
+        let mut exchange = Exchange::new(turn, &mut down, &mut scratch, carriage);
+        match too_many {
+            true => exchange.refuse(LocalReply::bad_message(BadMessage::TooManyHeaders)).await,
+            false => exchange.serve().await,
+        }
     };
     if matches!(end, End::Abort | End::Lost) {
         down.reset(Reason::INTERNAL_ERROR);
