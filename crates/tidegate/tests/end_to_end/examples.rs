@@ -78,4 +78,8 @@ async fn the_bootstrap_starts_the_data_plane() {
     eventually(PATIENCE, || async { tokio::net::TcpStream::connect(http_at).await }).await;
     assert_eq!(client::get(http_at, "any.example", "/").await.status, 200, "{proxy}");
     assert_eq!(client::get(admin_at, "127.0.0.1", "/ready").await.status, 200, "{proxy}");
+    let info = client::get(admin_at, "127.0.0.1", "/server_info").await.json();
+    let options = &info["command_line_options"];
+    assert_eq!(options["concurrency"], 1);
+    assert_eq!(options["config_path"], *file.path().to_string_lossy());
 }
