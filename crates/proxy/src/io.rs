@@ -18,6 +18,10 @@ pub(crate) fn again(error: &io::Error) -> io::Error {
     }
 }
 
+/// What a socket nearly always takes as a whole. It is offered at once, which saves asking first whether the task
+/// has had its share: whoever reads is asked that.
+const SHORT: usize = 16 * 1024;
+
 /// A connection. What is written over TLS gathers until it is flushed.
 #[derive(Debug)]
 pub enum Io {
@@ -122,6 +126,12 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if let (true, Self::Plain(io)) = (bytes.len() <= SHORT, &*self) {
+            match io.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
         either!(self, io => io.poll_write(cx, bytes))
     }
 

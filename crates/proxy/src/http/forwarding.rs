@@ -124,14 +124,19 @@ pub fn request(
             0 => peer,
             hops => nth_from_end(headers, hops - 1).map_or(peer, |ip| SocketAddr::new(ip, 0)),
         };
+        let (mut text, mut other) = ([0; 48], [0; 48]);
+        let peer_text = ip_text(&mut text, peer.ip());
         if !manager.skip_xff_append {
-            append_forwarded_for(headers, peer.ip());
+            append_list(headers, Known::ForwardedFor, peer_text, b",");
         }
         if manager.trusted_hops == 0 || headers.get_known(Known::ForwardedProto).is_none() {
             set_proto(headers, scheme);
         }
-        let mut text = [0; 48];
-        headers.set_known(Known::ExternalAddress, ip_text(&mut text, client.ip()));
+        let client_text = match client.ip() == peer.ip() {
+            true => peer_text,
+            false => ip_text(&mut other, client.ip()),
+        };
+        headers.set_known(Known::ExternalAddress, client_text);
         client
     } else {
         if headers.get_known(Known::ForwardedProto).is_none() {
@@ -188,13 +193,6 @@ pub fn response(
     if let (true, Some(id)) = (manager.request_id_in_response, request_id) {
         headers.set_known(Known::RequestId, id);
     }
-}
-
-/// Adds the peer to `x-forwarded-for`.
-fn append_forwarded_for(headers: &mut Headers, peer: IpAddr) {
-    let mut text = [0; 48];
-    let peer = ip_text(&mut text, peer);
-    append_list(headers, Known::ForwardedFor, peer, b",");
 }
 
 fn ip_text(buffer: &mut [u8; 48], ip: IpAddr) -> &[u8] {

@@ -113,6 +113,24 @@ impl Headers {
         self.lines.push(line);
     }
 
+    /// Copies a head of HTTP/1 as a whole, so that its lines need not be copied one by one.
+    pub fn load<'b>(&mut self, head: &'b [u8]) -> Loaded<'b> {
+        Loaded { at: self.store(head).start, head }
+    }
+
+    /// Adds a line at the end that is a part of a head that was loaded.
+    pub fn append_loaded(&mut self, from: &Loaded<'_>, known: Known, name: &[u8], value: &[u8]) {
+        match from.line(name, value) {
+            Some(start) => self.lines.push(Line {
+                start,
+                name: name.len() as u32,
+                value: value.len() as u32,
+                known,
+            }),
+            None => self.append_known(known, name, value),
+        }
+    }
+
     fn store_line(&mut self, known: Known, name: &[u8], value: &[u8]) -> Line {
         let start = self.arena.len() as u32;
         self.arena.reserve(name.len() + SEPARATOR.len() + value.len() + END.len());
@@ -226,6 +244,23 @@ impl Headers {
 
     fn position(&self, known: Known, name: &[u8]) -> Option<usize> {
         self.lines.iter().position(|line| same(&self.arena, line, known, name))
+    }
+}
+
+/// A head in the arena.
+#[derive(Debug)]
+pub struct Loaded<'b> {
+    at: u32,
+    head: &'b [u8],
+}
+
+impl Loaded<'_> {
+    /// Where in the arena the line of these two slices of the head begins, if it stands there as it is written.
+    fn line(&self, name: &[u8], value: &[u8]) -> Option<u32> {
+        let start = (name.as_ptr() as usize).wrapping_sub(self.head.as_ptr() as usize);
+        let rest = self.head.get(start..)?.strip_prefix(name)?.strip_prefix(SEPARATOR)?;
+        let written = rest.as_ptr() == value.as_ptr() && rest.get(value.len()..)?.starts_with(END);
+        written.then_some(self.at + start as u32)
     }
 }
 
@@ -472,6 +507,24 @@ mod tests {
         assert_eq!(written(&headers), "start\r\nVia: three\r\nB: 4\r\nc: 5\r\n");
         headers.retain(|_, name, _| name != b"B");
         assert_eq!(written(&headers), "start\r\nVia: three\r\nc: 5\r\n");
+    }
+
+    #[test]
+    fn lines_of_a_loaded_head_are_those_that_were_read() {
+        let head = b"GET / HTTP/1.1\r\nA: 1\r\nB:2\r\nC:  3 \r\nD: \r\nE: 5\r\n\r\n";
+        let part = |range: std::ops::Range<usize>| &head[range];
+        let mut headers = Headers::new();
+        headers.store(b"before");
+        let loaded = headers.load(head);
+        let lines = [(16..17, 19..20), (22..23, 24..25), (27..28, 31..32), (40..41, 43..44)];
+        for (name, value) in lines {
+            headers.append_loaded(&loaded, Known::Other, part(name), part(value));
+        }
+        // A value that is empty may be a slice of anything.
+        headers.append_loaded(&loaded, Known::Other, part(35..36), b"");
+        let mut out = Vec::new();
+        headers.write(&mut out, |_| false);
+        assert_eq!(out, b"A: 1\r\nB: 2\r\nC: 3\r\nE: 5\r\nD: \r\n");
     }
 
     #[test]

@@ -158,6 +158,7 @@ pub fn request(
     head.version = version_of(version);
     head.set_method(method.as_bytes());
 
+    let loaded = head.headers.load(bytes);
     let mut facts = Facts::default();
     let mut host = None;
     for line in parsed.headers.iter() {
@@ -168,7 +169,7 @@ pub fn request(
                 return Err(BadMessage::Host);
             }
         } else {
-            head.headers.append_known(known, line.name.as_bytes(), line.value);
+            head.headers.append_loaded(&loaded, known, line.name.as_bytes(), line.value);
         }
     }
     if facts.nominates_foreign || facts.options >= MAX_OPTIONS {
@@ -221,13 +222,14 @@ pub fn response(
     head.clear();
     head.version = version_of(version);
     head.status = status;
+    let loaded = head.headers.load(bytes);
     let mut facts = Facts::default();
     let bare = matches!(status, 100..=199 | 204);
     for line in parsed.headers.iter() {
         let known = Known::of(line.name.as_bytes());
         facts.see(known, line.value)?;
         if !(bare && known == Known::ContentLength) {
-            head.headers.append_known(known, line.name.as_bytes(), line.value);
+            head.headers.append_loaded(&loaded, known, line.name.as_bytes(), line.value);
         }
     }
     let declared = facts.framing(head.version)?;

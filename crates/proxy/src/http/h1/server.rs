@@ -84,6 +84,11 @@ async fn idle(
     if served > 0 && http.is_retired() && conn.filled().is_empty() {
         return Next::Close;
     }
+    if !conn.filled().is_empty() {
+        // The next request is here already: others have their turn, too, however many there are.
+        tokio::task::coop::consume_budget().await;
+        return Next::Request;
+    }
     let manager = &http.manager;
     let idle_end = manager.idle_timeout.map(|timeout| Instant::now() + timeout);
     // From its age on, a connection closes with its next answer; without a request it waits a while for one.
