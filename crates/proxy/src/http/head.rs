@@ -258,8 +258,10 @@ impl Loaded<'_> {
     /// Where in the arena the line of these two slices of the head begins, if it stands there as it is written.
     fn line(&self, name: &[u8], value: &[u8]) -> Option<u32> {
         let start = (name.as_ptr() as usize).wrapping_sub(self.head.as_ptr() as usize);
-        let rest = self.head.get(start..)?.strip_prefix(name)?.strip_prefix(SEPARATOR)?;
-        let written = rest.as_ptr() == value.as_ptr() && rest.get(value.len()..)?.starts_with(END);
+        let separator = start.wrapping_add(name.len());
+        let (between, rest) = self.head.get(separator..)?.split_first_chunk()?;
+        let end = rest.get(value.len()..)?.first_chunk()?;
+        let written = between == SEPARATOR && end == END && rest.as_ptr() == value.as_ptr();
         written.then_some(self.at + start as u32)
     }
 }
