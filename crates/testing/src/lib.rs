@@ -9,6 +9,7 @@
 //! | [`dns`] | a UDP name server that answers what the test says, and counts |
 //! | [`process`] | a binary under test: its lines awaited, its life ended by its own pid |
 //! | [`tools`] | where kubectl, envoy, curl and openssl are, and words when they are not |
+//! | [`HeldPort`] | a port that is known before the program under test binds it |
 //! | [`eventually`] | polling with a deadline |
 //!
 //! Every server binds port 0 on loopback, so that tests run side by side; deadlines are generous because
@@ -18,6 +19,7 @@ pub mod ca;
 pub mod client;
 pub mod dns;
 mod eventually;
+mod held;
 pub mod origin;
 pub mod process;
 pub mod tools;
@@ -25,6 +27,7 @@ pub mod tools;
 use std::time::Duration;
 
 pub use eventually::{Outcome, eventually};
+pub use held::HeldPort;
 
 /// How long a test waits for what should take milliseconds.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -2,13 +2,12 @@
 
 mod api;
 mod gateway;
-mod held;
 mod load;
 pub mod objects;
 mod shell;
 
 pub use api::{Api, NETWORKING};
 pub use gateway::{Gateway, Place};
-pub use held::HeldPort;
 pub use load::Load;
 pub use shell::Shell;
+pub use tidegate_testing::HeldPort;

@@ -1,5 +1,5 @@
-//! Tidegate beside Envoy: one bootstrap, the same requests byte for byte, the same scripted origins. Status,
-//! headers, bodies, the fate of the connection and what the origin received are compared, as lines of text.
+//! `tidegate proxy -c` beside `envoy -c`: one bootstrap, the same requests byte for byte, the same scripted
+//! origins. Status, headers, bodies, the fate of the connection and what the origin received are compared, as lines of text.
 //!
 //! Whatever differs stands in [`differences`] with its reason; a difference that is listed and does not
 //! occur fails the test as well.
@@ -22,7 +22,7 @@ mod wire;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use socket2::{Domain, Socket, Type};
+use tidegate_testing::HeldPort;
 use tidegate_testing::tools::Tool;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -32,7 +32,7 @@ use case::Client;
 use differences::Differences;
 use origin::Stage;
 use scripts::{OWN, Own};
-use sides::{Envoy, Listeners, Tidegate};
+use sides::{Listeners, Side};
 
 /// Cases that run at the same time.
 const ABREAST: usize = 24;
@@ -49,15 +49,16 @@ async fn tidegate_does_what_envoy_does() {
         cases.retain(|case| case.name.starts_with(only));
     }
     let stage = Stage::new(cases);
+    let refused = HeldPort::any();
     let origins = Origins {
         http1: origin::start(Arc::clone(&stage)).await,
         http2: http2::start(Arc::clone(&stage)).await,
-        refused: nobody(),
+        refused: refused.address,
         own: own().await,
     };
     let bootstrap = bootstrap(&origins);
-    let tidegate = Tidegate::start(&bootstrap).await;
-    let envoy = Envoy::start(&program, &bootstrap).await;
+    let tidegate = Side::tidegate(&bootstrap).await;
+    let envoy = Side::envoy(&program, &bootstrap).await;
     // One after the other: what the origins receive is then the one side's.
     let every: Vec<usize> = (0..stage.cases.len()).collect();
     let mut theirs = play(&stage, &envoy.listeners, &every).await;
@@ -98,15 +99,6 @@ async fn own() -> Vec<(&'static str, bool, SocketAddr)> {
         });
     }
     own
-}
-
-/// An address where nobody listens, nor will: it is bound for as long as the test runs.
-fn nobody() -> SocketAddr {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
-    let address = socket.local_addr().ok().and_then(|address| address.as_socket());
-    std::mem::forget(socket);
-    address.expect("its address")
 }
 
 /// Runs cases against one side; returns what was seen at both ends, case by case.

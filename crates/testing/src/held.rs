@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use socket2::{Domain, Socket, Type};
 
 /// A port of loopback, held by a socket that does not listen: the kernel gives it to nobody who asks for any port,
-/// and a program that is told to bind it still can.
+/// and a program that is told to bind it still can. Until one does, connections to it are refused.
+#[derive(Debug)]
 pub struct HeldPort {
     _socket: Socket,
     /// Loopback, with the port.
@@ -14,6 +15,7 @@ pub struct HeldPort {
 
 impl HeldPort {
     /// A port that the kernel chose.
+    #[must_use]
     pub fn any() -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.set_reuse_address(true).expect("SO_REUSEADDR");

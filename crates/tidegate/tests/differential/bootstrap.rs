@@ -19,9 +19,9 @@ pub struct Origins {
     pub own: Vec<(&'static str, bool, SocketAddr)>,
 }
 
+/// The bootstrap, but for the admin interface, whose port each side has for itself.
 pub fn bootstrap(origins: &Origins) -> Value {
     json!({
-        "admin": {"address": address(([127, 0, 0, 1], 0).into())},
         "static_resources": {
             "listeners": listeners(origins),
             "clusters": clusters(origins),

@@ -6,15 +6,13 @@ use std::net::SocketAddr;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tidegate_proxy::admin::State as _;
 use tidegate_testing::client::{self, Client};
 use tidegate_testing::origin::{Body, Origin, echo};
 use tidegate_testing::tools::Tool;
-use tidegate_testing::{PATIENCE, eventually};
+use tidegate_testing::{HeldPort, PATIENCE, eventually};
 
 use crate::bootstrap::{Origins, bootstrap};
-use crate::nobody;
-use crate::sides::{Envoy, Tidegate};
+use crate::sides::Side;
 
 /// What must be equal, by prefix.
 const COUNTERS: &[(&str, &[&str])] = &[
@@ -168,11 +166,12 @@ fn numbers(text: &str, separator: &str) -> BTreeMap<String, u64> {
     text.lines().filter_map(line).collect()
 }
 
-async fn envoys(envoy: &Envoy, endpoint: SocketAddr) -> BTreeMap<String, u64> {
-    let stats = client::get(envoy.admin, "admin", "/stats").await.text();
+/// What a side has counted, as its admin interface tells.
+async fn counted(side: &Side, endpoint: SocketAddr) -> BTreeMap<String, u64> {
+    let stats = client::get(side.admin, "127.0.0.1", "/stats").await.text();
     let stats = numbers(&stats, ": ");
     let mut all = listed(|name| stats.get(name).copied().unwrap_or(0));
-    let clusters = client::get(envoy.admin, "admin", "/clusters").await.text();
+    let clusters = client::get(side.admin, "127.0.0.1", "/clusters").await.text();
     let clusters = numbers(&clusters, "::");
     all.extend(ENDPOINT.iter().map(|name| {
         let value = clusters.get(&format!("origin::{endpoint}::{name}")).copied();
@@ -181,37 +180,27 @@ async fn envoys(envoy: &Envoy, endpoint: SocketAddr) -> BTreeMap<String, u64> {
     all
 }
 
-fn ours(tidegate: &Tidegate, endpoint: SocketAddr) -> BTreeMap<String, u64> {
-    let view = tidegate.proxy.view();
-    view.refresh_stats();
-    let registry = view.registry();
-    let mut all = listed(|name| registry.get(name).unwrap_or(0));
-    let counts = registry.endpoint("origin", &endpoint.to_string());
-    let counts = counts.into_iter().filter(|(name, ..)| ENDPOINT.contains(name));
-    all.extend(counts.map(|(name, _, value)| (name.to_owned(), value)));
-    all
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn traffic_counts_as_in_envoy() {
     let Some(program) = Tool::Envoy.need() else { return };
     let origin = Origin::start().http(answer).await;
     let http2 = Origin::start().http2().http(answer).await;
+    let refused = HeldPort::any();
     let origins = Origins {
         http1: origin.address(),
         http2: http2.address(),
-        refused: nobody(),
+        refused: refused.address,
         own: Vec::new(),
     };
     let bootstrap = bootstrap(&origins);
-    let tidegate = Tidegate::start(&bootstrap).await;
-    let envoy = Envoy::start(&program, &bootstrap).await;
+    let tidegate = Side::tidegate(&bootstrap).await;
+    let envoy = Side::envoy(&program, &bootstrap).await;
     ask(envoy.listeners["edge"], &origin).await;
     ask(tidegate.listeners["edge"], &origin).await;
     // What a closed connection counts is counted when its end is seen.
     eventually(PATIENCE, || async {
-        let theirs = envoys(&envoy, origin.address()).await;
-        let ours = ours(&tidegate, origin.address());
+        let theirs = counted(&envoy, origin.address()).await;
+        let ours = counted(&tidegate, origin.address()).await;
         let differ = theirs.iter().filter(|(name, value)| ours.get(*name) != Some(*value));
         let differ: Vec<_> = differ
             .map(|(name, value)| format!("{name}: {value}, ours {:?}", ours.get(name)))
