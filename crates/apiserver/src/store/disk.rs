@@ -2,6 +2,7 @@
 //!
 //! * `objects`: `<plural>.<group>/<namespace>/<name>` to the object's JSON.
 //! * `good`: the same key to the last form that compiled, where the written one is another.
+//! * `files`: the same key to the last good forms that files had, each with its file.
 //! * `meta`: `format`, and `ceiling`, the revision that no reader has ever been told to be passed. Objects
 //!   that are pushed in from outside use revisions without writing them down, so after an unclean end the
 //!   counter goes on from the ceiling: it may skip numbers, it never goes back.
@@ -21,6 +22,7 @@ use super::OpenError;
 
 const OBJECTS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("objects");
 const GOOD: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("good");
+const FILES: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("files");
 const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
 
 /// Version of what the tables mean.
@@ -37,6 +39,7 @@ const CACHE_BYTES: usize = 8 << 20;
 pub(super) enum Table {
     Objects,
     Good,
+    Files,
 }
 
 /// One row to write, or to remove when there is no text.
@@ -142,10 +145,12 @@ impl Disk {
         {
             let mut objects = transaction.open_table(OBJECTS).map_err(failed)?;
             let mut good = transaction.open_table(GOOD).map_err(failed)?;
+            let mut files = transaction.open_table(FILES).map_err(failed)?;
             for Row { table, key, text } in rows {
                 let table = match table {
                     Table::Objects => &mut objects,
                     Table::Good => &mut good,
+                    Table::Files => &mut files,
                 };
                 match text {
                     Some(text) => table.insert(key.as_str(), text.as_slice()).map(drop),
@@ -278,8 +283,14 @@ fn load(database: &Database, path: &Path) -> Result<Loaded, OpenError> {
         let transaction = database.begin_read()?;
         let ceiling = transaction.open_table(META)?.get("ceiling")?;
         let mut rows = Vec::new();
-        for (table, definition) in [(Table::Objects, OBJECTS), (Table::Good, GOOD)] {
-            for row in transaction.open_table(definition)?.iter()? {
+        let tables = [(Table::Objects, OBJECTS), (Table::Good, GOOD), (Table::Files, FILES)];
+        for (table, definition) in tables {
+            let content = match transaction.open_table(definition) {
+                // Written by a version that did not keep them.
+                Err(redb::TableError::TableDoesNotExist(_)) if table == Table::Files => continue,
+                content => content?,
+            };
+            for row in content.iter()? {
                 let (key, text) = row?;
                 rows.push((table, key.value().to_owned(), text.value().to_vec()));
             }

@@ -7,7 +7,8 @@
 //!
 //! Three tiers make up what is visible: objects written through the API; objects that the process pushes in
 //! ([`overlay`]: manifests and what shows the process itself), which are read-only; and status and events, which
-//! the process writes about both. All of them share the one order.
+//! the process writes about both. All of them share the one order. Of manifests the last good form is on disk
+//! too: it is shown after a restart if the file says something wrong then.
 
 mod bootstrap;
 mod changes;
@@ -16,6 +17,7 @@ mod disk;
 mod entry;
 mod events;
 pub(crate) mod generation;
+mod kept;
 mod log;
 pub(crate) mod names;
 mod overlay;
@@ -173,6 +175,9 @@ impl Store {
                 start.push_back(change_of(good));
             }
             start.push_back(change_of(entry));
+            let fault = state.fault(entry.key());
+            let fault = fault.filter(|(origin, _)| overlay::same_source(origin, entry.origin()));
+            start.extend(fault.map(|(_, fault)| fault.clone()));
         }
         start.push_back(Change::Synced);
         state.attach(&queue);
@@ -195,6 +200,16 @@ impl Store {
             }
         }
         hidden
+    }
+
+    /// Objects whose form in a file is kept: after a start, whoever reads the files has to push of each how it
+    /// stands now.
+    #[must_use]
+    pub fn kept(&self) -> Vec<(ObjectKey, Origin)> {
+        let state = self.state();
+        let forms = state.overlays().flat_map(|(_, forms)| forms);
+        let files = forms.filter(|form| matches!(form.origin(), Origin::File { .. }));
+        files.map(|form| (form.key().clone(), form.origin().clone())).collect()
     }
 
     // === Writing ===
@@ -243,6 +258,21 @@ impl Store {
     /// Changes what is pushed in from outside. Never refused; see [`Push`].
     pub async fn push(&self, push: Push) {
         self.volatile(Volatile::Overlay(push)).await;
+    }
+
+    /// Does the same with many at a time, in this order, without waiting for the disk in between.
+    pub async fn push_all(&self, pushes: impl IntoIterator<Item = Push>) {
+        let mut waiting = Vec::new();
+        for push in pushes {
+            let (done, settled) = oneshot::channel();
+            if self.jobs.send(Job::Volatile(Volatile::Overlay(push), done)).await.is_ok() {
+                waiting.push(settled);
+            }
+        }
+        for settled in waiting {
+            // A store that is being closed has no reader left to tell.
+            let _ = settled.await;
+        }
     }
 
     /// Sets conditions of an object, as found out for `generation` of it; others stay. Nothing happens when
@@ -298,6 +328,11 @@ fn load(loaded: Loaded, window: Window) -> State {
             tracing::warn!(%row, "this version does not know the kind: the object is kept, and not shown");
             continue;
         };
+        if table == Table::Files {
+            // Not shown before it is known how the files stand now.
+            state.set_overlay(key.clone(), kept::read(&key, &text));
+            continue;
+        }
         let Ok(Value::Object(value)) = serde_json::from_slice(&text) else {
             tracing::error!(%row, "the stored object is no JSON: it is kept, and not shown");
             continue;
@@ -314,6 +349,7 @@ fn load(loaded: Loaded, window: Window) -> State {
         match table {
             Table::Objects => state.load(entry),
             Table::Good => state.set_good(key, Some(Arc::new(entry))),
+            Table::Files => {}
         }
     }
     state

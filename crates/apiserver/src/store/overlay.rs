@@ -66,6 +66,7 @@ pub(super) fn stage(staged: &mut Staged<'_>, push: &Push, recorded: &mut Recorde
             let mut forms = staged.overlay(key);
             forms.retain(|form| !same_source(form.origin(), origin));
             staged.set_overlay(key.clone(), forms);
+            staged.mend(key, origin);
             if staged.get(key).is_some_and(|entry| !writable(&entry)) {
                 show(staged, key);
             }
@@ -83,13 +84,18 @@ fn invalid(
     errors: &[String],
     recorded: &mut Recorded,
 ) {
+    if staged.get(key).is_none() {
+        // A form that was kept from before the start, if there is one.
+        show(staged, key);
+    }
     let shown = staged.get(key);
     match &shown {
         Some(shown) if writable(shown) => hides(staged, key, origin, recorded),
         Some(shown) if !same_source(shown.origin(), origin) => {}
         _ => {
             let generation = shown.map_or(0, |shown| generation::of(&shown.json()));
-            staged.tell(Change::Invalid { key: key.clone(), generation, errors: errors.to_vec() });
+            let (key, errors) = (key.clone(), errors.to_vec());
+            staged.find_fault(origin.clone(), Change::Invalid { key, generation, errors });
         }
     }
 }
@@ -121,6 +127,7 @@ fn put(
     }
     forms.sort_by(|a, b| rank(a.origin()).cmp(&rank(b.origin())));
     staged.set_overlay(key.clone(), forms);
+    staged.mend(key, &object.origin);
     match staged.get(key) {
         Some(entry) if writable(&entry) => hides(staged, key, &object.origin, recorded),
         _ => show(staged, key),
@@ -221,7 +228,7 @@ pub fn describe(origin: &Origin) -> String {
     }
 }
 
-fn same_source(a: &Origin, b: &Origin) -> bool {
+pub(super) fn same_source(a: &Origin, b: &Origin) -> bool {
     match (a, b) {
         (Origin::File { path: a, .. }, Origin::File { path: b, .. }) => a == b,
         (a, b) => a == b,

@@ -5,6 +5,7 @@ use std::ops::Bound;
 use std::sync::{Arc, Weak};
 
 use tidegate_api::{Kind, ObjectKey, Origin};
+use tidegate_source::Change;
 use tokio::sync::watch;
 
 use super::changes::Queue;
@@ -41,6 +42,8 @@ pub(super) struct State {
     overlay: BTreeMap<ObjectKey, Vec<Arc<Entry>>>,
     /// Last good forms of objects whose written form is another one.
     good: BTreeMap<ObjectKey, Arc<Entry>>,
+    /// What is wrong with objects that were pushed in, and where that stands.
+    faults: BTreeMap<ObjectKey, (Origin, Change)>,
     queues: Vec<Weak<Queue>>,
 }
 
@@ -53,6 +56,7 @@ impl State {
             collections: BTreeMap::new(),
             overlay: BTreeMap::new(),
             good: BTreeMap::new(),
+            faults: BTreeMap::new(),
             queues: Vec::new(),
         }
     }
@@ -152,6 +156,18 @@ impl State {
         };
     }
 
+    /// What is wrong with an object that was pushed in, and where that stands.
+    pub(super) fn fault(&self, key: &ObjectKey) -> Option<&(Origin, Change)> {
+        self.faults.get(key)
+    }
+
+    pub(super) fn set_fault(&mut self, key: ObjectKey, fault: Option<(Origin, Change)>) {
+        match fault {
+            Some(fault) => self.faults.insert(key, fault),
+            None => self.faults.remove(&key),
+        };
+    }
+
     /// Puts an object in place without a change being told: for what the disk held at the start.
     pub(super) fn load(&mut self, entry: Entry) {
         let place = place(entry.key());
@@ -204,7 +220,7 @@ impl State {
     }
 
     /// Tells typed readers something that is no change of an object.
-    pub(super) fn tell(&self, change: &tidegate_source::Change) {
+    pub(super) fn tell(&self, change: &Change) {
         for queue in self.queues.iter().filter_map(Weak::upgrade) {
             queue.push_change(change.clone());
             queue.wake();

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tidegate_api::{Kind, ObjectKey, Origin};
+use tidegate_source::Change;
 use tokio::sync::{mpsc, oneshot};
 
 use super::disk::{Disk, DiskError, HEADROOM, Row, Table};
@@ -13,7 +14,7 @@ use super::log::Event;
 use super::names::row_key;
 use super::state::{Settled, State, writable};
 use super::write::{Answer, Draft, Durable, Expect, Job, Volatile, WriteError};
-use super::{Entry, overlay, status};
+use super::{Entry, kept, overlay, status};
 
 /// Writes that share one transaction: enough to make its cost small, few enough to bound its size.
 const BATCH: usize = 256;
@@ -44,7 +45,8 @@ impl Writer {
             closed = self.settle(batch);
         }
         let revision = self.read(State::revision);
-        let rows = self.rows_of(&self.unsaved, &HashMap::new());
+        let mut rows = self.rows_of(&self.unsaved, &HashMap::new());
+        rows.extend(self.kept_rows(&HashMap::new()));
         if let Err(error) = self.disk.commit(&rows, revision) {
             tracing::warn!(%error, "the store could not be closed cleanly; the next start repairs it");
         }
@@ -85,7 +87,7 @@ impl Writer {
                 for (write, _) in &own {
                     again.volatile(write, &mut self.recorded);
                 }
-                self.unsaved.extend(again.objects.keys().cloned());
+                self.unsaved.extend(again.objects.keys().chain(again.overlay.keys()).cloned());
                 self.recorded.settle();
                 again.publish();
                 refuse(&mut answers, &error);
@@ -112,6 +114,7 @@ impl Writer {
                 text: good.as_deref().map(text_of),
             });
         }
+        rows.extend(self.kept_rows(&staged.overlay));
         let tight = staged.revision + HEADROOM / 2 > self.disk.ceiling();
         if rows.is_empty() && !tight {
             return Ok(());
@@ -145,6 +148,18 @@ impl Writer {
         keys.iter().filter_map(row).collect()
     }
 
+    /// What files' forms leave on the disk, where that is not there yet.
+    fn kept_rows(&self, staged: &HashMap<ObjectKey, Vec<Arc<Entry>>>) -> Vec<Row> {
+        let keys: BTreeSet<&ObjectKey> = staged.keys().chain(&self.unsaved).collect();
+        let row = |key: &ObjectKey| {
+            let before = self.read(|state| state.overlay(key).to_vec());
+            let text = kept::write(staged.get(key).unwrap_or(&before));
+            let there = !self.unsaved.contains(key) && text == kept::write(&before);
+            (!there).then(|| Row { table: Table::Files, key: row_key(key), text })
+        };
+        keys.into_iter().filter_map(row).collect()
+    }
+
     fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
         read(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -175,8 +190,9 @@ pub(super) struct Staged<'a> {
     objects: HashMap<ObjectKey, Option<Arc<Entry>>>,
     overlay: HashMap<ObjectKey, Vec<Arc<Entry>>>,
     good: HashMap<ObjectKey, Option<Arc<Entry>>>,
+    faults: HashMap<ObjectKey, Option<(Origin, Change)>>,
     changes: Vec<Settled>,
-    told: Vec<tidegate_source::Change>,
+    told: Vec<Change>,
 }
 
 impl<'a> Staged<'a> {
@@ -188,6 +204,7 @@ impl<'a> Staged<'a> {
             objects: HashMap::new(),
             overlay: HashMap::new(),
             good: HashMap::new(),
+            faults: HashMap::new(),
             changes: Vec::new(),
             told: Vec::new(),
         };
@@ -220,8 +237,30 @@ impl<'a> Staged<'a> {
     }
 
     /// Tells readers of typed objects what is no change of an object.
-    pub(super) fn tell(&mut self, change: tidegate_source::Change) {
+    pub(super) fn tell(&mut self, change: Change) {
         self.told.push(change);
+    }
+
+    /// Tells readers of typed objects that one is wrong where it comes from, also those that are yet to come.
+    pub(super) fn find_fault(&mut self, origin: Origin, fault: Change) {
+        if let Change::Invalid { key, .. } = &fault {
+            self.faults.insert(key.clone(), Some((origin, fault.clone())));
+        }
+        self.tell(fault);
+    }
+
+    /// What was wrong with an object at `origin` is so no more.
+    pub(super) fn mend(&mut self, key: &ObjectKey, origin: &Origin) {
+        let there = |fault: Option<&(Origin, Change)>| {
+            fault.is_some_and(|(place, _)| overlay::same_source(place, origin))
+        };
+        let wrong = match self.faults.get(key) {
+            Some(fault) => there(fault.as_ref()),
+            None => self.read(|state| there(state.fault(key))),
+        };
+        if wrong {
+            self.faults.insert(key.clone(), None);
+        }
     }
 
     /// The next revision; none while the disk cannot record how far they go.
@@ -348,6 +387,9 @@ impl<'a> Staged<'a> {
         }
         for (key, good) in self.good {
             state.set_good(key, good);
+        }
+        for (key, fault) in self.faults {
+            state.set_fault(key, fault);
         }
         state.publish(self.changes, self.revision);
         for change in &self.told {

@@ -6,7 +6,8 @@
 //! or was quiet for a moment: half of it is never taken for the whole.
 //!
 //! What is wrong takes down itself alone. An object that does not decode keeps its last good form; so do
-//! objects that a document which is no YAML may have held. A file that is gone takes its objects along.
+//! objects that a document which is no YAML, or a file that cannot be read, may hold. Each of them is told to
+//! be wrong. A file that is gone takes its objects along.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -27,7 +28,7 @@ mod watch;
 
 pub use finding::Finding;
 pub use locate::line_of;
-use read::{Content, Form};
+use read::{Content, Doubt, Form};
 use scan::{Entry, Found, Signature, scan};
 pub use watch::WatchError;
 use watch::{Touched, Watch};
@@ -50,7 +51,8 @@ pub enum FileChange {
         /// The file that it was in.
         origin: Origin,
     },
-    /// The object stands there in a form that does not decode or validate: the form before it stays.
+    /// The object stands there in a form that does not decode or validate, or may stand there in a file that cannot
+    /// be read: the form before it stays.
     Invalid {
         /// Which object.
         key: ObjectKey,
@@ -87,9 +89,32 @@ pub struct Files {
 struct File {
     signature: Option<Signature>,
     /// Its objects in their last good form.
-    forms: BTreeMap<ObjectKey, Form>,
+    forms: BTreeMap<ObjectKey, Last>,
     /// Objects that stood there in a wrong form: one that is good again has to be told, even as it was before.
     refused: BTreeSet<ObjectKey>,
+}
+
+/// The last good form of an object.
+#[derive(Debug)]
+enum Last {
+    /// As it was read here.
+    Read(Form),
+    /// As a process before this one read it; whoever told of it has kept it.
+    Kept(Origin),
+}
+
+impl Last {
+    fn is(&self, form: &Form) -> bool {
+        matches!(self, Self::Read(read) if read == form)
+    }
+
+    fn remove(self, key: ObjectKey) -> FileChange {
+        let origin = match self {
+            Self::Read(form) => form.origin().clone(),
+            Self::Kept(origin) => origin,
+        };
+        FileChange::Remove { key, origin }
+    }
 }
 
 impl Files {
@@ -110,6 +135,19 @@ impl Files {
             unreadable: BTreeSet::new(),
             started: false,
         })
+    }
+
+    /// Takes over objects of which somebody has kept the last good form that an earlier process read: they are
+    /// told to be gone, good or wrong, as if they had been read here.
+    #[must_use]
+    pub fn holding(mut self, kept: impl IntoIterator<Item = (ObjectKey, Origin)>) -> Self {
+        for (key, origin) in kept {
+            if let Origin::File { path, .. } = &origin {
+                let file = self.files.entry(Arc::clone(path)).or_default();
+                file.forms.insert(key, Last::Kept(origin));
+            }
+        }
+        self
     }
 
     /// The first call answers at once with everything there is; later ones wait until something changed.
@@ -155,6 +193,7 @@ impl Files {
         }
         self.drop_files(&found, &faults, &mut removed);
         batch.changes.append(&mut removed);
+        self.doubt_hidden(&found, &faults, &mut batch);
         self.tell(faults, &mut batch);
         batch
     }
@@ -177,7 +216,27 @@ impl Files {
         let hidden = |path: &Path| faults.iter().any(|(place, _)| path.starts_with(place));
         let gone = |path: &Path| !found.files.contains_key(path) && !hidden(path);
         for (_, file) in self.files.extract_if(.., |path, _| gone(path)) {
-            removed.extend(file.forms.into_values().map(Form::remove));
+            removed.extend(file.forms.into_iter().map(|(key, last)| last.remove(key)));
+        }
+    }
+
+    /// Tells, once, of every object below a place that cannot be looked at, that nobody knows how it stands.
+    fn doubt_hidden(&mut self, found: &Found, faults: &[(PathBuf, io::Error)], batch: &mut Batch) {
+        for (place, error) in faults {
+            // What stands in a folder of which only changes are not noticed, was read.
+            let hidden = |path: &Path| {
+                path == place || path.starts_with(place) && !found.files.contains_key(path)
+            };
+            let doubts = [Doubt { line: 1, reason: error.to_string() }];
+            for (path, file) in self.files.iter_mut().filter(|(path, _)| hidden(path)) {
+                // Read as soon as it can be, however alike it looks then.
+                file.signature = None;
+                for key in file.forms.keys() {
+                    if file.refused.insert(key.clone()) {
+                        batch.changes.push(read::doubted(key, path, &doubts));
+                    }
+                }
+            }
         }
     }
 
@@ -205,11 +264,11 @@ impl Files {
         let mut before = std::mem::take(&mut file.forms);
         let mut refused_before = std::mem::take(&mut file.refused);
         for (key, form) in content.forms {
-            let same = before.remove(&key).as_ref() == Some(&form);
+            let same = before.remove(&key).is_some_and(|last| last.is(&form));
             if refused_before.remove(&key) || !same {
                 batch.changes.push(form.put());
             }
-            file.forms.insert(key, form);
+            file.forms.insert(key, Last::Read(form));
         }
         for refused in content.refused {
             file.refused.insert(refused.key.clone());
@@ -218,12 +277,16 @@ impl Files {
             }
             batch.changes.push(refused.invalid());
         }
-        if content.whole {
-            removed.extend(before.into_values().map(Form::remove));
+        if content.doubts.is_empty() {
+            removed.extend(before.into_iter().map(|(key, last)| last.remove(key)));
         } else {
-            // One of them may be what the unreadable document was about.
-            file.forms.extend(before);
+            // One of them may be what the unreadable document is about.
+            for key in before.keys() {
+                batch.changes.push(read::doubted(key, path, &content.doubts));
+            }
             file.refused.append(&mut refused_before);
+            file.refused.extend(before.keys().cloned());
+            file.forms.extend(before);
         }
         batch.findings.extend(content.findings);
     }

@@ -31,8 +31,15 @@ pub(super) struct Content {
     pub(super) refused: Vec<Refused>,
     /// What is to be told.
     pub(super) findings: Vec<Finding>,
-    /// Whether it is known of every document which object it is about.
-    pub(super) whole: bool,
+    /// Documents of which nobody knows which object they are about.
+    pub(super) doubts: Vec<Doubt>,
+}
+
+/// Why it is not known how an object stands.
+#[derive(Debug)]
+pub(super) struct Doubt {
+    pub(super) line: u32,
+    pub(super) reason: String,
 }
 
 /// An object in its good form.
@@ -62,8 +69,8 @@ impl Form {
         FileChange::Put { object: Arc::clone(&self.object), manifest: self.manifest.clone() }
     }
 
-    pub(super) fn remove(self) -> FileChange {
-        FileChange::Remove { key: self.object.key.clone(), origin: self.object.origin.clone() }
+    pub(super) fn origin(&self) -> &Origin {
+        &self.object.origin
     }
 }
 
@@ -71,6 +78,15 @@ impl Refused {
     pub(super) fn invalid(self) -> FileChange {
         FileChange::Invalid { key: self.key, origin: self.origin, errors: self.errors }
     }
+}
+
+/// Tells of an object that its file held and may still hold: nobody can read it there.
+pub(super) fn doubted(key: &ObjectKey, path: &Arc<Path>, doubts: &[Doubt]) -> FileChange {
+    let place = path.display();
+    let errors = doubts.iter().map(|Doubt { line, reason }| format!("{reason} ({place}:{line})"));
+    let line = doubts.first().map_or(1, |doubt| doubt.line);
+    let origin = Origin::File { path: Arc::clone(path), line };
+    FileChange::Invalid { key: key.clone(), origin, errors: errors.collect() }
 }
 
 /// Reads a file; its objects are all of one age.
@@ -84,7 +100,7 @@ pub(super) fn read(path: &Arc<Path>, bytes: &[u8], age: Timestamp) -> Content {
             forms: BTreeMap::new(),
             refused: Vec::new(),
             findings: Vec::new(),
-            whole: true,
+            doubts: Vec::new(),
         },
     };
     for document in tidegate_yaml::parse_bytes(bytes) {
@@ -196,7 +212,8 @@ impl Reader<'_> {
 
     /// A document of which nobody knows which object it is about.
     fn unknown(&mut self, fault: Diagnostic) {
-        self.content.whole = false;
+        let (line, reason) = (fault.span.start.line, fault.message.clone());
+        self.content.doubts.push(Doubt { line, reason });
         self.tell(fault);
     }
 

@@ -44,6 +44,11 @@ fn short(batch: &Batch) -> Vec<String> {
     batch.changes.iter().map(change).collect()
 }
 
+fn errors(change: &FileChange) -> &[String] {
+    let FileChange::Invalid { errors, .. } = change else { panic!("Invalid, not {change:?}") };
+    errors
+}
+
 fn told(batch: &Batch) -> Vec<String> {
     batch.findings.iter().map(|f| f.diagnostic.to_string()).collect()
 }
@@ -163,7 +168,9 @@ async fn what_is_malformed_keeps_its_last_good_form() {
     // No YAML: nobody knows that it was about b.
     fs::write(&path, both("kind: [\n")).expect("written");
     let batch = next(&mut files).await;
-    assert_eq!(short(&batch), [""; 0]);
+    assert_eq!(short(&batch), ["!b"]);
+    let errors = errors(&batch.changes[0]);
+    assert!(errors[0].contains("while parsing") && errors[0].contains("a.yaml:1"), "{errors:?}");
     assert!(told(&batch)[0].starts_with("line 1"), "{:?}", told(&batch));
     assert!(batch.findings[0].render(false).contains("a.yaml"));
 
@@ -195,8 +202,45 @@ async fn a_typing_error_in_the_kind_removes_nothing() {
     next(&mut files).await;
     fs::write(&path, entry("a", "a.com").replace("ServiceEntry", "ServiceEntri")).expect("written");
     let batch = next(&mut files).await;
-    assert_eq!(short(&batch), [""; 0]);
+    assert_eq!(short(&batch), ["!a"]);
+    assert!(errors(&batch.changes[0])[0].contains("ServiceEntri"));
     assert!(told(&batch)[0].contains("ServiceEntri of networking.istio.io/v1 is not served here"));
+}
+
+#[tokio::test]
+async fn what_an_earlier_process_read_is_told_to_be_gone_or_wrong() {
+    let folder = folder();
+    let there = |name: &str| folder.path().join(name);
+    fs::write(there("a.yaml"), entry("a", "a.com")).expect("written");
+    fs::write(there("b.yaml"), "kind: [\n").expect("written");
+    fs::write(there("c.yaml"), entry("c", "c.com").replace("number: 80", "number: 0"))
+        .expect("written");
+    fs::write(there("d.yaml"), entry("other", "d.com")).expect("written");
+    // Not to be read, and of no file any more.
+    fs::create_dir(there("e.yaml")).expect("a folder");
+    let pipe = there("p.yaml");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).expect("a named pipe");
+    let kept = ["a", "b", "c", "d", "e", "p"].map(|name| {
+        let path = there(&format!("{name}.yaml")).into();
+        let key = ObjectKey::new(tidegate_api::Kind::ServiceEntry, "default", name);
+        (key, Origin::File { path, line: 1 })
+    });
+    let mut files = files(&[folder.path()]).holding(kept);
+    let batch = next(&mut files).await;
+    assert_eq!(short(&batch), ["+a@1", "!b", "!c", "+other@1", "-d", "-e", "!p"]);
+
+    // Read for the first time, or gone after all.
+    fs::write(there("b.yaml"), entry("b", "b.com")).expect("written");
+    assert_eq!(short(&next(&mut files).await), ["+b@1"]);
+    fs::remove_file(there("c.yaml")).expect("removed");
+    assert_eq!(short(&next(&mut files).await), ["-c"]);
+    fs::remove_file(&pipe).expect("removed");
+    fs::write(&pipe, entry("p", "p.com")).expect("written");
+    let mut seen = Vec::new();
+    while !seen.contains(&"+p@1".to_owned()) {
+        seen.extend(short(&next(&mut files).await));
+    }
 }
 
 #[tokio::test]

@@ -20,10 +20,14 @@ use crate::terminal;
 /// The system gives no means to watch files, or no thread.
 pub async fn follow(paths: Vec<PathBuf>, store: Store) -> Outcome<()> {
     if paths.is_empty() {
+        // What files of an earlier start held is not asked for any more.
+        let gone = store.kept().into_iter().map(|(key, origin)| Push::Remove { key, origin });
+        store.push_all(gone).await;
         return Ok(());
     }
     let mut files = Files::new(paths, age(&store))
-        .map_err(|error| Failure::new(format!("manifests cannot be watched: {error}")))?;
+        .map_err(|error| Failure::new(format!("manifests cannot be watched: {error}")))?
+        .holding(store.kept());
     let failed = |error: io::Error| Failure::new(format!("no thread to follow manifests: {error}"));
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
@@ -57,9 +61,7 @@ async fn enter(store: &Store, batch: Batch) {
         // It says itself how bad it is, and shows the lines.
         terminal::say(finding.render(color).trim_end());
     }
-    for change in batch.changes {
-        store.push(push(change)).await;
-    }
+    store.push_all(batch.changes.into_iter().map(push)).await;
 }
 
 fn push(change: FileChange) -> Push {

@@ -123,6 +123,49 @@ async fn the_last_good_form_of_a_wrong_object_serves_across_a_restart() {
     }
 }
 
+#[tokio::test]
+async fn the_last_good_form_of_a_wrong_file_serves_across_a_restart() {
+    let origin = Origin::start().http(echo).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let write =
+        |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a file");
+    let route = |name: &str, host: &str| objects::route(name, "web", host, "a.internal");
+    write("gateway.yaml", &objects::gateway("web", 80, &["*"]).to_string());
+    write("origin.yaml", &objects::host("a", "a.internal", origin.address()).to_string());
+    write("a.yaml", &route("a", "a.example").to_string());
+    write("b.yaml", &route("b", "b.example").to_string());
+    let flags = ["-f", &folder.path().display().to_string()];
+    let mut gateway = Gateway::start(&flags).await;
+    gateway.answers("a.example", "/", 200).await;
+    gateway.answers("b.example", "/", 200).await;
+
+    let mut wrong = route("a", "a.example");
+    wrong["spec"]["http"][0]["match"] = json!([{ "uri": { "regex": "/(" } }]);
+    write("a.yaml", &wrong.to_string());
+    write("b.yaml", "spec: [\n");
+    let routes = format!("{NETWORKING}/virtualservices");
+    for _ in 0..2 {
+        let mut api = Api::of(&gateway).await;
+        for (name, why) in [("a", "regex"), ("b", "b.yaml:")] {
+            let path = format!("{routes}/{name}");
+            let told = api.wait_for(&path, &[("Reconciled", "False")]).await;
+            assert!(told["status"].to_string().contains(why), "{told:#}");
+            gateway.answers(&format!("{name}.example"), "/", 200).await;
+        }
+        let place = gateway.place();
+        gateway.process.kill().await;
+        gateway = Gateway::start_at(&place, &flags).await;
+    }
+
+    // What is gone from the files while nobody looks is gone, wrong or not.
+    let place = gateway.place();
+    gateway.process.kill().await;
+    std::fs::remove_file(folder.path().join("a.yaml")).expect("the file removed");
+    let gateway = Gateway::start_at(&place, &flags).await;
+    gateway.answers("b.example", "/", 200).await;
+    assert_eq!(gateway.get("a.example", "/").await.status, 404);
+}
+
 /// How many requests of each kind an origin holds when it dies.
 const HELD: usize = 8;
 const GET: &str = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";

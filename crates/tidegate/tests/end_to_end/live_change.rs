@@ -117,9 +117,19 @@ async fn a_file_that_is_broken_keeps_its_last_good_form() {
     write("routes.yaml", "kind: VirtualService\nspec: [\n");
     gateway.process.stderr().containing("routes.yaml").await;
     assert_eq!(gateway.get("a.example", "/").await.status, 200);
+    let mut api = Api::of(&gateway).await;
+    let path = format!("{NETWORKING}/virtualservices/a");
+    let told = api.wait_for(&path, &[("Reconciled", "False")]).await;
+    assert!(told["status"].to_string().contains("routes.yaml:"), "{told:#}");
+    if let Some(shell) = Shell::with(&gateway, &[Tool::Kubectl]) {
+        let described = shell.ok("kubectl describe virtualservice a").await;
+        let events = described.split_once("Events:").expect("a list of events").1;
+        assert!(events.contains("Invalid") && events.contains("routes.yaml:"), "{described}");
+    }
 
     write("routes.yaml", &json(objects::route("a", "web", "b.example", "a.internal")));
     gateway.answers("b.example", "/", 200).await;
+    api.wait_for(&path, &[("Reconciled", "True")]).await;
     eventually(PATIENCE, || async { gateway.get("a.example", "/").await.status == 404 }).await;
 
     std::fs::remove_file(folder.path().join("routes.yaml")).expect("the file removed");

@@ -135,6 +135,21 @@ async fn a_later_format_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
+async fn a_store_from_before_forms_of_files_were_kept_is_read() {
+    let Bench { store, dir } = bench();
+    store.push(from_file(&config("f", "1"), "/m/x.yaml", 1)).await;
+    store.close().await;
+    let database = Database::open(dir.path().join("objects.redb")).expect("the file");
+    let transaction = database.begin_write().expect("a transaction");
+    let files: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("files");
+    assert!(transaction.delete_table(files).expect("deleted"));
+    transaction.commit().expect("committed");
+    drop(database);
+    let store = Store::open(dir.path(), Options::default()).expect("a store");
+    assert!(store.kept().is_empty());
+}
+
+#[tokio::test]
 async fn what_was_left_of_an_interrupted_creation_is_no_obstacle() {
     let dir = tempfile::tempdir().expect("a directory");
     fs::write(dir.path().join("objects.redb.new"), b"half").expect("written");
@@ -228,6 +243,7 @@ async fn a_full_disk_refuses_writes_and_serves_on() {
     store.close().await;
 
     let store = open_on(dir.path(), &full);
+    assert_eq!(store.kept().len(), 1, "likewise the form of a file");
     let kept = store.get(&key("a")).expect("kept").json();
     assert!(kept["status"].is_object(), "what could not be written then was written later");
     assert_eq!(value_of(&store.get(&key("b")).expect("kept")), "2");

@@ -73,7 +73,7 @@ async fn of_several_files_the_first_by_name_counts() {
 }
 
 #[tokio::test]
-async fn pushed_objects_are_not_kept_and_keep_their_identity() {
+async fn pushed_objects_are_shown_when_they_are_pushed_again_and_keep_their_identity() {
     let bench = bench();
     bench.store.push(from_file(&config("a", "1"), "/m/x.yaml", 1)).await;
     let uid =
@@ -117,6 +117,53 @@ async fn a_broken_manifest_is_told_and_its_last_good_form_stays() {
     store.push(from_file(&config("a", "1"), "/m/x.yaml", 1)).await;
     assert_eq!(start(&mut changes), ["apply a 1"]);
     assert!(watch.poll().expect("in the window").is_empty());
+}
+
+#[tokio::test]
+async fn the_last_good_form_of_a_manifest_is_shown_after_a_restart_when_its_file_is_wrong() {
+    let mut bench = bench();
+    for push in [
+        from_file(&config("a", "1"), "/m/x.yaml", 7),
+        from_file(&config("a", "2"), "/m/x.yaml", 7),
+        from_file(&config("b", "1"), "/m/x.yaml", 9),
+        wrong("/m/x.yaml"),
+    ] {
+        bench.store.push(push).await;
+    }
+    let file = Origin::File { path: Arc::from(Path::new("/m/x.yaml")), line: 7 };
+    for _ in 0..2 {
+        bench = bench.restart().await;
+        let kept = bench.store.kept();
+        assert_eq!((kept.len(), &kept[0]), (2, &(key("a"), file.clone())));
+        assert_eq!(start(&mut bench.store.changes()), ["synced"], "nobody knows the file yet");
+
+        let good = from_file(&config("b", "1"), "/m/x.yaml", 9);
+        bench.store.push_all([wrong("/m/x.yaml"), good]).await;
+        assert_eq!(source(&bench.store, "a"), "/m/x.yaml:7");
+        let told = start(&mut bench.store.changes());
+        assert_eq!(told, ["apply a 2", "invalid a", "apply b 1", "synced"]);
+    }
+    // Mended: whoever comes later hears of no fault.
+    bench.store.push(from_file(&config("a", "3"), "/m/x.yaml", 7)).await;
+    assert_eq!(start(&mut bench.store.changes()), ["apply a 3", "apply b 1", "synced"]);
+}
+
+#[tokio::test]
+async fn a_manifest_that_is_gone_is_not_kept() {
+    let bench = bench();
+    bench.store.push(from_file(&config("a", "1"), "/m/x.yaml", 1)).await;
+    bench.store.push(from_file(&config("a", "2"), "/m/y.yaml", 1)).await;
+    let bench = bench.restart().await;
+    assert_eq!(bench.store.kept().len(), 2);
+    let gone = |(key, origin)| Push::Remove { key, origin };
+    bench.store.push_all(bench.store.kept().into_iter().take(1).map(gone)).await;
+    let bench = bench.restart().await;
+    bench.store.push(wrong("/m/x.yaml")).await;
+    assert_eq!(source(&bench.store, "a"), "/m/y.yaml:1", "the other file's is all there is");
+    bench.store.push_all(bench.store.kept().into_iter().map(gone)).await;
+    assert!(bench.store.get(&key("a")).is_none());
+    let bench = bench.restart().await;
+    assert!(bench.store.kept().is_empty());
 }
 
 /// The object `a` in a wrong form.
