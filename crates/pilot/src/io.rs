@@ -32,9 +32,9 @@ pub struct Output {
     pub change: Change,
     /// Objects whose conditions changed.
     pub status: Vec<StatusUpdate>,
-    /// Objects of this batch that `change` (with everything before it) brings into force, each with its
-    /// generation: they are programmed once every worker serves the generation that `change` is published
-    /// as.
+    /// Objects of this batch that `change` (with everything before it) brings into force, and others whose
+    /// [`crate::status::Standing`] differs with it, each with its generation: what they stand for is so once every
+    /// worker serves the generation that `change` is published as.
     pub applied: Vec<(ObjectKey, i64)>,
     /// How much was compiled, whether or not its bytes came out different.
     pub compiled: Compiled,

@@ -14,6 +14,7 @@ use common::{World, documents};
 use serde_json::{Map, Value, json};
 use tidegate_envoy::capability;
 use tidegate_envoy::json::{FieldNames, to_json};
+use tidegate_pilot::status::Force;
 use tidegate_pilot::{AccessLog, Options};
 use tidegate_xds::ResourceType;
 use tidegate_xds::bootstrap::static_bootstrap;
@@ -42,7 +43,7 @@ fn inputs() -> Vec<(String, Vec<Value>)> {
 
 fn status(world: &World) -> Value {
     let told = world.status.iter().map(|(key, conditions)| {
-        let conditions: Map<String, Value> = conditions
+        let mut conditions: Map<String, Value> = conditions
             .iter()
             .map(|c| {
                 let word = if c.holds { "True" } else { "False" };
@@ -51,6 +52,12 @@ fn status(world: &World) -> Value {
                 (c.kind.as_str().to_owned(), value)
             })
             .collect();
+        let force = world.pilot.standing(key).map(|standing| match &standing.force {
+            Force::Whole => json!("whole"),
+            Force::Through(listeners) => json!(listeners.iter().map(|l| &**l).collect::<Vec<_>>()),
+            Force::Nothing { reason, message } => json!(format!("nothing ({reason}): {message}")),
+        });
+        conditions.extend(force.map(|force| ("InForce".to_owned(), force)));
         (key.to_string(), Value::Object(conditions))
     });
     Value::Object(told.collect())

@@ -288,6 +288,9 @@ proptest! {
         prop_assert_eq!(world.dump(), scratch.dump());
         prop_assert_eq!(world.bytes(), scratch.bytes());
         prop_assert_eq!(&world.status, &scratch.status);
+        for key in objects.good.keys().chain(objects.refused.keys()) {
+            prop_assert_eq!(world.pilot.standing(key), scratch.pilot.standing(key), "{}", key);
+        }
     }
 }
 

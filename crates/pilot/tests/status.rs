@@ -84,7 +84,12 @@ fn what_was_never_good_serves_nothing() {
     assert_eq!(world.bytes(), before);
     let fault = world.fault(&a, Reconciled).expect("it is wrong");
     assert_eq!(fault, "Invalid: spec.http[0].route: Required value");
-    assert!(told.applied.is_empty());
+    assert_eq!(
+        told.applied,
+        [(object(&a).key.clone(), 1)],
+        "there is nothing older to stand for it"
+    );
+    assert_eq!(world.idle(&a).as_deref(), Some("Invalid: spec.http[0].route: Required value"));
     world.delete(&a);
     let again = world.give([invalid(&a, 1)]);
     assert_eq!(again.status.len(), 1, "another object of the name starts from nothing");
@@ -116,6 +121,15 @@ fn a_destination_is_resolved_when_it_comes_and_missed_when_it_goes() {
 
     world.delete(&entry(&[80]));
     assert!(world.fault(&a, ResolvedRefs).is_some());
+    assert_eq!(world.idle(&a), None, "it answers 503");
+    world.apply(&entry(&[]));
+    let none = world.fault(&a, ResolvedRefs).expect("no port at all");
+    assert!(
+        none.ends_with(
+            "backend.example.org has no port; ServiceEntry default/backend defines none"
+        ),
+        "{none}"
+    );
 }
 
 #[test]
@@ -125,15 +139,23 @@ fn a_gateway_that_goes_is_missed_by_those_that_it_served() {
     let gone = world.delete(&gateway());
     let missed = world.fault(&a, ResolvedRefs).expect("no gateway");
     assert_eq!(missed, "RefNotFound: gateways: no Gateway g in namespace default");
+    assert_eq!(world.idle(&a).as_deref(), Some("NoGateway: there is no Gateway default/g"));
+    assert_eq!(
+        gone.applied,
+        [(object(&a).key.clone(), 0)],
+        "its standing goes out with the change"
+    );
     assert!(world.names(ResourceType::Listener).is_empty());
     assert!(world.names(ResourceType::VirtualHost).is_empty());
     assert_eq!(gone.change.remove.len(), 3, "listener, route configuration and virtual host");
-    world.apply(&gateway());
+    let back = world.apply(&gateway());
     assert_eq!(world.fault(&a, ResolvedRefs), None);
+    assert_eq!(world.idle(&a), None);
+    assert!(back.applied.iter().any(|(key, _)| *key == object(&a).key), "it waits for the workers");
 }
 
 #[test]
-fn what_other_proxies_serve_is_not_spoken_of() {
+fn what_other_proxies_serve_is_not_in_force() {
     let a = service("a", "a.com", "/a");
     let mut world = World::with(Options::default(), &[gateway(), entry(&[80]), a.clone()]);
     let mut elsewhere = gateway();
@@ -141,7 +163,79 @@ fn what_other_proxies_serve_is_not_spoken_of() {
     let moved = world.apply(&elsewhere);
     let cleared = moved.status.iter().filter(|s| s.conditions.is_empty()).count();
     assert_eq!(cleared, 2, "the Gateway and its VirtualService: {:?}", moved.status);
+    assert_eq!(moved.applied.len(), 2, "{:?}", moved.applied);
+    for object in [&elsewhere, &a] {
+        let idle = world.idle(object).expect("it is for others");
+        assert!(
+            idle.starts_with("NotSelected: ") && idle.contains("labels are istio=ingressgateway"),
+            "{idle}"
+        );
+    }
     assert!(world.names(ResourceType::Listener).is_empty());
+}
+
+#[test]
+fn routes_that_nothing_applies_are_not_in_force() {
+    let mut world = World::with(Options::default(), &[gateway(), entry(&[80])]);
+    let mut idle = |change: &dyn Fn(&mut Value)| {
+        let mut a = service("a", "a.com", "/a");
+        change(&mut a["spec"]);
+        world.apply(&a);
+        world.idle(&a)
+    };
+    assert_eq!(idle(&|_| {}), None);
+    let mesh = idle(&|spec| spec["gateways"] = json!(["mesh"])).expect("for sidecars");
+    assert!(mesh.starts_with("NotAttached: it names no Gateway"), "{mesh}");
+    assert_eq!(idle(&|spec| spec["gateways"] = Value::Null), Some(mesh));
+    assert_eq!(idle(&|spec| spec["gateways"] = json!(["mesh", "g"])), None);
+    assert_eq!(idle(&|spec| spec["gateways"] = json!(["nowhere", "g"])), None);
+    let none = idle(&|spec| spec["gateways"] = json!(["nowhere"]));
+    assert_eq!(none.as_deref(), Some("NoGateway: there is no Gateway default/nowhere"));
+    let port = idle(&|spec| spec["http"][0]["match"][0]["port"] = json!(8080)).expect("not open");
+    assert!(port.starts_with("NotAttached: http: none of the rules applies"), "{port}");
+    let hidden = idle(&|spec| spec["exportTo"] = json!(["."])).expect("hidden");
+    assert!(hidden.starts_with("NotAttached: exportTo hides this"), "{hidden}");
+    // What is not served of a rule leaves the rule in force.
+    assert_eq!(idle(&|spec| spec["http"][0]["retries"] = json!({"attempts": 3})), None);
+}
+
+#[test]
+fn routes_of_a_gateway_that_lost_its_port_are_not_in_force_until_it_is_free() {
+    let server =
+        json!({"port": {"number": 443, "name": "tcp", "protocol": "HTTP"}, "hosts": ["*"]});
+    let late = manifest("Gateway", "late", &json!({"servers": [server]}));
+    let mut b = service("b", "b.com", "/b");
+    b["spec"]["gateways"] = json!(["late"]);
+    let mut world =
+        World::with(Options::default(), &[gateway(), entry(&[80]), late.clone(), b.clone()]);
+    let idle = world.idle(&late).expect("port 443 carries TLS");
+    assert!(
+        idle.starts_with("Conflict: none of its servers is open: servers[0] (port 443)"),
+        "{idle}"
+    );
+    let idle = world.idle(&b).expect("its gateway is closed");
+    assert!(idle.starts_with("GatewayNotProgrammed: Gateway default/late: "), "{idle}");
+    world.delete(&gateway());
+    assert_eq!((world.idle(&late), world.idle(&b)), (None, None));
+}
+
+#[test]
+fn hosts_without_an_endpoint_s_place_and_rules_without_effect_are_not_in_force() {
+    let mut hidden = entry(&[80]);
+    hidden["spec"]["exportTo"] = json!(["."]);
+    let mut nowhere = entry(&[80]);
+    nowhere["spec"]["resolution"] = json!("NONE");
+    let rule = |spec: &Value| manifest("DestinationRule", "r", spec);
+    let settings =
+        rule(&json!({"host": "backend.example.org", "trafficPolicy": {"tls": {"mode": "SIMPLE"}}}));
+    let mut world = World::with(Options::default(), &[hidden.clone(), settings.clone()]);
+    assert!(world.idle(&hidden).is_some_and(|idle| idle.starts_with("Hidden: ")));
+    assert!(world.idle(&settings).is_some_and(|idle| idle.contains("trafficPolicy.tls")));
+    world.apply(&nowhere);
+    assert!(world.idle(&nowhere).is_some_and(|idle| idle.starts_with("NotServed: ")));
+    world.apply(&entry(&[80]));
+    world.apply(&rule(&json!({"host": "backend.example.org"})));
+    assert_eq!((world.idle(&entry(&[80])), world.idle(&settings)), (None, None));
 }
 
 #[test]

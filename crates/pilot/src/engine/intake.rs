@@ -23,6 +23,9 @@ impl Pilot {
             Input::Delete(key) => self.delete(&key, dirty),
             Input::Invalid { key, generation, errors } => {
                 dirty.status.insert(key.clone());
+                if !self.generations.contains_key(&key) {
+                    dirty.applied.insert(key.clone()); // Nothing older stands for it.
+                }
                 self.problems.insert(key, Problem { generation, errors });
             }
         }

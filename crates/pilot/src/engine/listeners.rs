@@ -119,8 +119,18 @@ impl Listeners {
 
     /// Whether a listener of the gateway carries connections for a VirtualService.
     pub(crate) fn carry(&self, gateway: &str, key: &ObjectKey) -> bool {
-        let names = self.of_gateway.get(gateway).into_iter().flatten();
-        names.filter_map(|name| self.all.get(name)).any(|state| state.carries.contains(key))
+        let mut names = self.of_gateway.get(gateway).into_iter().flatten();
+        names.any(|name| self.carries(name, key))
+    }
+
+    /// Whether a listener carries connections for a VirtualService.
+    pub(crate) fn carries(&self, name: &str, key: &ObjectKey) -> bool {
+        self.all.get(name).is_some_and(|state| state.carries.contains(key))
+    }
+
+    /// The VirtualServices that a listener carries connections for.
+    pub(crate) fn carried(&self, name: &str) -> impl Iterator<Item = &ObjectKey> {
+        self.all.get(name).into_iter().flat_map(|state| &state.carries)
     }
 
     /// The Gateways and VirtualServices behind a listener.

@@ -14,7 +14,7 @@ use tidegate_xds::{Resource, ResourceType};
 use crate::compile::{self, Context};
 use crate::model::merge::PortPlan;
 use crate::model::registry::Registry;
-use crate::status::{self, Condition, StatusUpdate, Subject, View};
+use crate::status::{self, Account, StatusUpdate, Subject, View};
 use crate::{Compiled, Input, Options, Output};
 
 mod emit;
@@ -52,7 +52,7 @@ pub struct Pilot {
     /// Ports of each host that have a cluster.
     clusters: HashMap<Arc<str>, BTreeSet<u16>>,
     outbox: Outbox,
-    told: HashMap<ObjectKey, Vec<Condition>>,
+    told: HashMap<ObjectKey, Account>,
     started: bool,
 }
 
@@ -123,11 +123,11 @@ impl Pilot {
         self.plan(&mut dirty);
         self.route(&mut dirty);
         let compiled = self.emit(&mut dirty);
-        let status = self.tell(&dirty);
-        let generation = |key: &ObjectKey| self.generations.get(key).copied();
-        let applied = dirty.applied.into_iter().filter(|key| self.told.contains_key(key));
+        let status = self.tell(&mut dirty);
+        let applied = dirty.applied.into_iter();
+        let applied = applied.filter(|key| stands(key.kind) && self.told.contains_key(key));
         Output {
-            applied: applied.filter_map(|key| Some((key.clone(), generation(&key)?))).collect(),
+            applied: applied.filter_map(|key| Some((key.clone(), self.in_force(&key)?))).collect(),
             change: self.outbox.finish(),
             status,
             compiled,
@@ -167,42 +167,52 @@ impl Pilot {
         Context { options: &self.options, registry: &self.registry }
     }
 
-    /// Compares the conditions of touched objects with those told before.
-    fn tell(&mut self, dirty: &Dirty) -> Vec<StatusUpdate> {
+    /// The generation of the form that counts; the refused one's where there never was a good one.
+    fn in_force(&self, key: &ObjectKey) -> Option<i64> {
+        let good = self.generations.get(key).copied();
+        good.or_else(|| self.problems.get(key).map(|problem| problem.generation))
+    }
+
+    /// Compares what is to be said of touched objects with what was said before.
+    fn tell(&mut self, dirty: &mut Dirty) -> Vec<StatusUpdate> {
         let mut updates = Vec::new();
         for key in &dirty.status {
-            let now = self.conditions(key);
-            let before = self.told.get(key).map_or(&[][..], Vec::as_slice);
-            let again = dirty.applied.contains(key);
-            if before != now || (again && !now.is_empty()) {
-                let problem = self.problems.get(key).map(|p| p.generation);
-                let generation = problem.or_else(|| self.generations.get(key).copied());
-                // An object that is gone has no status left to write.
-                if let Some(generation) = generation {
-                    updates.push(StatusUpdate {
-                        key: key.clone(),
-                        generation,
-                        events: status::events(before, &now),
-                        conditions: now.clone(),
-                    });
-                }
+            let now = self.account(key);
+            let before = self.told.get(key);
+            let problem = self.problems.get(key).map(|p| p.generation);
+            let generation = problem.or_else(|| self.generations.get(key).copied());
+            let conditions = now.as_ref().map_or(&[][..], |n| &n.conditions);
+            let old = before.map_or(&[][..], |b| &b.conditions);
+            let told_first = before.is_none() && now.is_some();
+            let again = told_first || (now.is_some() && dirty.applied.contains(key));
+            // An object that is gone has no status left to write.
+            if let Some(generation) = generation
+                && (old != conditions || again)
+            {
+                updates.push(StatusUpdate {
+                    key: key.clone(),
+                    generation,
+                    events: status::events(old, conditions),
+                    conditions: conditions.to_vec(),
+                });
             }
-            if now.is_empty() {
-                self.told.remove(key);
-            } else {
-                self.told.insert(key.clone(), now);
+            if before.map(|b| &b.standing) != now.as_ref().map(|n| &n.standing) {
+                dirty.applied.insert(key.clone());
             }
+            match now {
+                Some(now) => self.told.insert(key.clone(), now),
+                None => self.told.remove(key),
+            };
         }
         updates
     }
 
-    fn conditions(&self, key: &ObjectKey) -> Vec<Condition> {
+    fn account(&self, key: &ObjectKey) -> Option<Account> {
         let subject = match key.kind {
+            _ if !self.generations.contains_key(key) => None,
             Kind::Gateway => Some(Subject::Gateway),
             Kind::VirtualService => Some(Subject::VirtualService),
-            Kind::ServiceEntry => {
-                self.generations.contains_key(key).then_some(Subject::ServiceEntry)
-            }
+            Kind::ServiceEntry => Some(Subject::ServiceEntry),
             Kind::DestinationRule => self.rules.get(key).map(|r| Subject::DestinationRule(r)),
             _ => None,
         };
@@ -215,7 +225,7 @@ impl Pilot {
             tables: &self.tables,
             unserved: &self.unserved,
         };
-        status::conditions(key, subject, self.problems.get(key), view)
+        status::account(key, subject, self.problems.get(key), view)
     }
 
     /// The resources that hold whatever the objects say.
@@ -227,6 +237,14 @@ impl Pilot {
             self.outbox.put(Resource::encode(ResourceType::Cluster, name, &cluster));
         }
     }
+}
+
+/// Whether objects of a kind have a standing of their own. Services and endpoints are parts of what others say.
+const fn stands(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Gateway | Kind::VirtualService | Kind::ServiceEntry | Kind::DestinationRule
+    )
 }
 
 /// Counts nothing: the start of a batch.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
 
-use super::Pilot;
+use super::{Pilot, RouteTable};
 use crate::Options;
 use crate::compile::listener;
 use crate::compile::virtual_host::{self, EncodedRoute};
@@ -13,7 +13,7 @@ use crate::model::gateway::Gateway;
 use crate::model::merge::ListenerPlan;
 use crate::model::virtual_service::{Place, VirtualService, is_served, not_here};
 use crate::origins::{ChainOrigin, HostOrigins, Origin};
-use crate::status::Condition;
+use crate::status::{Condition, Standing};
 
 impl Pilot {
     /// What it was told about the gateway.
@@ -41,7 +41,22 @@ impl Pilot {
     /// What was last told of an object.
     #[must_use]
     pub fn told(&self, key: &ObjectKey) -> &[Condition] {
-        self.told.get(key).map_or(&[], Vec::as_slice)
+        self.told.get(key).map_or(&[], |account| &account.conditions)
+    }
+
+    /// How far an object is in force; nothing of one that there is not, or that nothing is compiled from.
+    #[must_use]
+    pub fn standing(&self, key: &ObjectKey) -> Option<&Standing> {
+        self.told.get(key).map(|account| &account.standing)
+    }
+
+    /// The VirtualServices that act through a listener.
+    #[must_use]
+    pub fn attached(&self, listener: &str) -> Vec<ObjectKey> {
+        let plan = self.listeners.plan(listener);
+        let table = plan.and_then(|plan| self.tables.get(plan.routes.as_ref()?));
+        let routed = table.into_iter().flat_map(RouteTable::claimants);
+        routed.chain(self.listeners.carried(listener)).cloned().collect()
     }
 
     /// What the filter chains of a listener were made from, in their order.

@@ -238,6 +238,11 @@ impl RouteTable {
         self.claimed_by.contains_key(key)
     }
 
+    /// The VirtualServices that route any host.
+    pub(crate) fn claimants(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.claimed_by.keys()
+    }
+
     /// Every virtual host that was settled, for a table that goes away.
     pub(crate) fn names(&self) -> impl Iterator<Item = Arc<str>> {
         let groups = self.groups.values().filter_map(|g| g.name.clone());

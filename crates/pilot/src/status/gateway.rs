@@ -44,6 +44,16 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
     Some(findings)
 }
 
+/// Whether a listener is opened for any server of a Gateway.
+pub(super) fn is_open(key: &ObjectKey, view: View<'_>) -> bool {
+    let servers = view.index.gateway(key).into_iter().flat_map(|gateway| &gateway.servers);
+    servers.filter(|server| not_served(server).is_none()).any(|server| {
+        let plans = server.listen.iter().filter_map(|port| view.ports.get(port));
+        let mut listeners = plans.flat_map(|plan| &plan.listeners);
+        listeners.any(|l| l.servers.contains(server) && view.listeners.opens(&l.name))
+    })
+}
+
 fn not_served(server: &Server) -> Option<String> {
     let mode = server.tls.filter(|_| server.class() == Class::Tls)?.mode;
     let mode = match mode {

@@ -1,11 +1,10 @@
 //! What is told of each object: conditions and events.
 //!
 //! `Reconciled` says that the object was compiled without fault, `ResolvedRefs` that everything it names
-//! exists. The third condition, `Programmed`, is not pilot's: whoever publishes compares
-//! [`crate::Output::applied`] with what workers serve.
+//! exists. The third condition, `Programmed`, is told by whoever publishes, out of each object's [`Standing`] and
+//! of what workers serve (see [`crate::Output::applied`]).
 //!
-//! Only objects that concern this gateway are spoken of. Several gateways may read the same objects; each
-//! tells of its own.
+//! Of an object that other proxies serve there are no conditions; its standing says why.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -21,13 +20,18 @@ use crate::model::registry::Registry;
 mod destination_rule;
 mod gateway;
 mod service_entry;
+mod standing;
 mod unserved;
 mod virtual_service;
 
+pub use standing::{Force, Standing};
 pub(crate) use unserved::fields as unserved_fields;
 
 /// At most this many faults stand in one message; the rest is counted.
 const MAX_FAULTS: usize = 8;
+
+/// The reason where the last form of an object was refused as a whole.
+const INVALID: &str = "Invalid";
 
 /// New conditions of an object, all of them at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,42 +112,61 @@ pub(crate) enum Subject<'a> {
     DestinationRule(&'a DestinationRule),
 }
 
-/// The conditions of an object as it stands; none when it does not concern this gateway.
-pub(crate) fn conditions(
+/// What is to be said of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Account {
+    /// Its conditions; none when other proxies serve it.
+    pub(crate) conditions: Vec<Condition>,
+    /// How far it is in force.
+    pub(crate) standing: Standing,
+}
+
+/// What is to be said of an object as it stands; nothing of one that is gone.
+pub(crate) fn account(
     key: &ObjectKey,
     subject: Option<Subject<'_>>,
     problem: Option<&Problem>,
     view: View<'_>,
-) -> Vec<Condition> {
+) -> Option<Account> {
+    let Some(subject) = subject else { return problem.map(Problem::account) };
     let mut findings = match subject {
-        None => None,
-        Some(Subject::Gateway) => gateway::findings(key, view),
-        Some(Subject::VirtualService) => virtual_service::findings(key, view),
-        Some(Subject::ServiceEntry) => Some(service_entry::findings(key, view)),
-        Some(Subject::DestinationRule(rule)) => Some(destination_rule::findings(key, rule, view)),
+        Subject::Gateway => gateway::findings(key, view),
+        Subject::VirtualService => virtual_service::findings(key, view),
+        Subject::ServiceEntry => Some(service_entry::findings(key, view)),
+        Subject::DestinationRule(rule) => Some(destination_rule::findings(key, rule, view)),
     };
+    let force = standing::force(key, subject, findings.as_ref(), view);
     if let Some(findings) = &mut findings {
         for field in view.unserved.get(key).into_iter().flatten() {
             let fault = format!("{field} is not served yet; the rest acts as if it were not there");
             findings.fault("NotServed", fault);
         }
     }
+    let faults = findings.as_ref().map(|f| f.first_and_all().1).filter(|f| !f.is_empty());
+    let standing = Standing { force, fault: faults };
     let served = findings.is_some();
     let mut conditions = findings.map(Findings::conditions).unwrap_or_default();
     if let Some(problem) = problem {
         conditions.retain(|c| c.kind != ConditionKind::Reconciled);
         conditions.insert(0, problem.condition(served));
     }
-    conditions
+    Some(Account { conditions, standing })
 }
 
 impl Problem {
+    /// What is to be said of an object that never had a good form.
+    fn account(&self) -> Account {
+        let force = Force::nothing(INVALID, join(&self.errors));
+        let standing = Standing { force, fault: None };
+        Account { conditions: vec![self.condition(false)], standing }
+    }
+
     fn condition(&self, served: bool) -> Condition {
         let rest = if served { "; the last good form serves on" } else { "" };
         Condition {
             kind: ConditionKind::Reconciled,
             holds: false,
-            reason: "Invalid",
+            reason: INVALID,
             message: format!("{}{rest}", join(&self.errors)),
         }
     }

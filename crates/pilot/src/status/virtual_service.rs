@@ -1,12 +1,14 @@
 //! Status of VirtualServices: gateways and destinations that do not exist, hosts that no gateway serves,
 //! server names that belong to others, and fields that are not served yet.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tidegate_api::istio::virtual_service::{Destination, HttpRoute};
 use tidegate_api::{Kind, ObjectKey};
 
-use super::{Findings, View};
+use super::standing::not_selected;
+use super::{Findings, Force, View};
 use crate::model::gateway::Gateway;
 use crate::model::host::Host;
 use crate::model::service::Discovery;
@@ -42,6 +44,62 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
         findings.fault("Conflict", lost.to_owned());
     }
     Some(findings)
+}
+
+/// Whether a VirtualService is in force: the listeners that it acts through, or why there is none.
+pub(super) fn force(key: &ObjectKey, findings: Option<&Findings>, view: View<'_>) -> Force {
+    let Some(service) = view.index.virtual_service(key) else { return Force::Whole };
+    let through = listeners(service, view);
+    if !through.is_empty() {
+        return Force::Through(through);
+    }
+    if service.hosts.is_empty() {
+        let message = "it has no hosts: others may delegate to it, which is not served yet";
+        return Force::nothing("NotAttached", message);
+    }
+    if service.gateways.is_empty() {
+        let message = "it names no Gateway, so that it is for sidecars only; name one in gateways";
+        return Force::nothing("NotAttached", message);
+    }
+    let missing: Vec<&Arc<str>> =
+        service.gateways.iter().filter(|g| !view.index.knows_gateway(g)).collect();
+    let selected = || service.gateways.iter().filter(|g| served(g, view).is_some());
+    // Without a listener none of its servers has a place: the Gateway's own status says why.
+    let closed: Vec<&Arc<str>> =
+        selected().filter(|g| view.listeners.plans_of(g).next().is_none()).collect();
+    if selected().count() > closed.len() {
+        let faults = findings.map(|f| f.first_and_all().1).filter(|f| !f.is_empty());
+        let message = faults.unwrap_or_else(|| {
+            let gateways: Vec<&str> = selected().map(|g| &**g).collect();
+            format!("none of its rules applies at a server of Gateway {}", gateways.join(", "))
+        });
+        Force::nothing("NotAttached", message)
+    } else if let Some(first) = closed.first() {
+        let message = format!("Gateway {first}: none of its servers is open; its status says why");
+        Force::nothing("GatewayNotProgrammed", message)
+    } else if let Some(first) = missing.first() {
+        Force::nothing("NoGateway", format!("there is no Gateway {first}"))
+    } else {
+        let gateways: Vec<&str> = service.gateways.iter().map(|g| &**g).collect();
+        let message = format!("Gateway {}: {}", gateways.join(", "), not_selected(view));
+        Force::nothing("NotSelected", message)
+    }
+}
+
+/// The listeners that a VirtualService acts through.
+fn listeners(service: &VirtualService, view: View<'_>) -> Vec<Arc<str>> {
+    let mut through = BTreeSet::new();
+    for gateway in &service.gateways {
+        for plan in view.listeners.plans_of(gateway) {
+            let routes = plan.routes.as_ref().and_then(|routes| view.tables.get(routes));
+            if routes.is_some_and(|table| table.is_claimed_by(&service.key))
+                || view.listeners.carries(&plan.name, &service.key)
+            {
+                through.insert(Arc::clone(&plan.name));
+            }
+        }
+    }
+    through.into_iter().collect()
 }
 
 /// Rules that no server of its gateways applies, where nothing else has been said about that.
@@ -152,6 +210,9 @@ fn missing(
             let has: Vec<String> = ports.keys().map(ToString::to_string).collect();
             let has = if has.is_empty() { "no port".to_owned() } else { has.join(", ") };
             Some(format!("{place}: host {host} has no port {port}; {} has {has}", found.key))
+        }
+        None if found.ports.is_empty() => {
+            Some(format!("{place}: host {host} has no port; {} defines none", found.key))
         }
         None if found.ports.len() > 1 => {
             Some(format!("{place}: host {host} has several ports; say which in port.number"))

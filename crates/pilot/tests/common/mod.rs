@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tidegate_api::{KINDS, Object, ObjectKey, Origin};
 use tidegate_envoy::json::{FieldNames, bytes_to_json};
-use tidegate_pilot::status::{Condition, ConditionKind};
+use tidegate_pilot::status::{Condition, ConditionKind, Force};
 use tidegate_pilot::{Input, Options, Output, Pilot};
 use tidegate_xds::{ResourceType, Snapshot};
 
@@ -97,6 +97,16 @@ impl World {
         let conditions = self.status.get(&key).unwrap_or_else(|| panic!("no status of {key}"));
         let condition = conditions.iter().find(|c| c.kind == kind).expect("the condition");
         (!condition.holds).then(|| format!("{}: {}", condition.reason, condition.message))
+    }
+
+    /// Why nothing of an object is in force; `None` when something is.
+    pub fn idle(&self, manifest: &Value) -> Option<String> {
+        let key = object(manifest).key.clone();
+        let standing = self.pilot.standing(&key).unwrap_or_else(|| panic!("nothing of {key}"));
+        match &standing.force {
+            Force::Nothing { reason, message } => Some(format!("{reason}: {message}")),
+            Force::Whole | Force::Through(_) => None,
+        }
     }
 
     /// Every resource as JSON, by type and name.

@@ -98,6 +98,58 @@ async fn a_port_that_is_taken_is_told_and_harms_nobody() {
     let told = api.wait_for(&path, &[("Programmed", "False")]).await;
     assert!(told["status"].to_string().contains(&taken.to_string()), "{told:#}");
     gateway.answers("a.example", "/", 200).await;
+
+    // Routes of that Gateway alone are not in force; those that another Gateway serves, too, are.
+    let mut route = objects::route("b", "taken", "b.example", "a.internal");
+    api.create("virtualservices", &route).await;
+    let path = format!("{NETWORKING}/virtualservices/b");
+    let told = api.wait_for(&path, &[("Reconciled", "True"), ("Programmed", "False")]).await;
+    let told = told["status"].to_string();
+    assert!(told.contains("GatewayNotProgrammed") && told.contains("default/taken"), "{told}");
+    route["spec"]["gateways"] = json!(["taken", "web"]);
+    api.send("PATCH", &path, &route.to_string()).await;
+    api.wait_for(&path, &[("Programmed", "True")]).await;
+    assert_eq!(gateway.get("b.example", "/").await.status, 200);
+}
+
+/// The reason of `Programmed`, once it is `status` for the present generation.
+async fn programmed(api: &mut Api, plural: &str, name: &str, status: &str) -> String {
+    let path = format!("{NETWORKING}/{plural}/{name}");
+    let object = api.wait_for(&path, &[("Programmed", status)]).await;
+    let mut conditions = object["status"]["conditions"].as_array().expect("a list").iter();
+    let condition = conditions.find(|c| c["type"] == "Programmed").expect("the condition");
+    condition["reason"].as_str().expect("a reason").to_owned()
+}
+
+#[tokio::test]
+async fn routes_are_programmed_only_where_a_gateway_serves_them() {
+    let (gateway, mut api, _origin) = one_host().await;
+    let mut elsewhere = objects::gateway("elsewhere", 80, &["*"]);
+    elsewhere["spec"]["selector"] = json!({ "istio": "egressgateway" });
+    api.create("gateways", &elsewhere).await;
+    for (name, gateway) in [("nogw", "nowhere"), ("other", "elsewhere"), ("mesh", "mesh")] {
+        let host = format!("{name}.example");
+        api.create("virtualservices", &objects::route(name, gateway, &host, "a.internal")).await;
+    }
+    let mut partly = objects::route("partly", "web", "partly.example", "a.internal");
+    partly["spec"]["http"][0]["retries"] = json!({ "attempts": 3 });
+    api.create("virtualservices", &partly).await;
+
+    assert_eq!(programmed(&mut api, "virtualservices", "nogw", "False").await, "NoGateway");
+    assert_eq!(programmed(&mut api, "virtualservices", "mesh", "False").await, "NotAttached");
+    assert_eq!(programmed(&mut api, "virtualservices", "other", "False").await, "NotSelected");
+    assert_eq!(programmed(&mut api, "gateways", "elsewhere", "False").await, "NotSelected");
+    assert_eq!(programmed(&mut api, "virtualservices", "partly", "True").await, "Served");
+    let path = format!("{NETWORKING}/virtualservices/partly");
+    api.wait_for(&path, &[("Reconciled", "False")]).await;
+    assert_eq!(gateway.get("partly.example", "/").await.status, 200);
+
+    // A Gateway that goes takes its routes out of force, and brings them back.
+    api.send("DELETE", &format!("{NETWORKING}/gateways/web"), "").await;
+    assert_eq!(programmed(&mut api, "virtualservices", "a", "False").await, "NoGateway");
+    api.create("gateways", &objects::gateway("web", 80, &["*"])).await;
+    assert_eq!(programmed(&mut api, "virtualservices", "a", "True").await, "Served");
+    assert_eq!(gateway.get("a.example", "/").await.status, 200);
 }
 
 #[tokio::test]

@@ -3,26 +3,23 @@
 //! It runs on a thread of its own, since compiling is work: neither the API nor a worker waits for it. Nothing
 //! is published before all objects are known, so that the first thing that workers serve is whole.
 
-mod faults;
+mod conditions;
 mod outgoing;
 mod programmed;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::thread;
 
-use tidegate_api::ObjectKey;
-use tidegate_apiserver::store::{Changes, Condition, Note, Store, Tone};
-use tidegate_pilot::status::{ConditionKind, StatusUpdate};
+use tidegate_apiserver::store::{Changes, Store};
+use tidegate_pilot::status::{Force, Standing};
 use tidegate_pilot::{Input, Options, Pilot};
 use tidegate_source::Change;
-use tidegate_xds::{Snapshot, Verdicts};
+use tidegate_xds::{ResourceType, Snapshot, Verdicts};
 use tokio::sync::{oneshot, watch};
 
-use self::faults::Faults;
 pub use self::outgoing::Outgoing;
-use self::outgoing::Update;
-use self::programmed::{Programmed, Told};
+use self::programmed::Programmed;
 use crate::ended::{self, Ended};
 
 /// Changes compiled in one step: enough to make bursts cheap, few enough to keep each step short.
@@ -47,7 +44,6 @@ pub fn start(
         pilot: Pilot::new(options),
         snapshot,
         programmed: Programmed::default(),
-        faults: Faults::default(),
         outgoing,
     };
     let (alive, ended) = ended::pair();
@@ -64,7 +60,6 @@ struct Control {
     pilot: Pilot,
     snapshot: Snapshot,
     programmed: Programmed,
-    faults: Faults,
     outgoing: Outgoing,
 }
 
@@ -121,22 +116,18 @@ impl Control {
                 Change::Delete(key) => {
                     self.programmed.forget(key);
                     self.outgoing.forget(key);
-                    self.faults.forget(key);
                 }
                 Change::Invalid { .. } | Change::Synced => {}
             }
         }
         let output = self.pilot.apply(batch.into_iter().filter_map(input));
         let generation = self.snapshot.publish(output.change);
-        let mut applied: BTreeMap<ObjectKey, i64> = output.applied.into_iter().collect();
         for status in output.status {
-            if self.faults.note(&status) {
-                applied.insert(status.key.clone(), status.generation);
-            }
             let version = versions.get(&status.key).copied();
-            self.outgoing.push(status.key.clone(), update(status, version));
+            let standing = self.pilot.standing(&status.key);
+            self.outgoing.push(status.key.clone(), conditions::compiled(status, standing, version));
         }
-        self.programmed.applied(generation, applied.into_iter().collect());
+        self.programmed.applied(generation, output.applied);
         // What changes nothing for the proxy is served already, and no verdict will say so again.
         self.hear();
         generation
@@ -144,12 +135,25 @@ impl Control {
 
     fn hear(&mut self) {
         let verdicts = self.verdicts.borrow_and_update();
-        let told = self.programmed.heard(&verdicts, |kind, name| self.pilot.owners(kind, name));
+        let told = self.programmed.heard(&verdicts, &self.pilot);
         drop(verdicts);
         for told in told {
-            let update = programmed(&told, self.faults.of(&told.key));
-            self.outgoing.push(told.key, update);
+            if let Some(standing) = self.pilot.standing(&told.key) {
+                let closed = self.closed(standing);
+                let key = told.key.clone();
+                self.outgoing.push(key, conditions::programmed(told, standing, closed));
+            }
         }
+    }
+
+    /// Why no listener is open that an object acts through, with the names of its Gateways.
+    fn closed(&self, standing: &Standing) -> Option<String> {
+        let Force::Through(listeners) = &standing.force else { return None };
+        let (listener, refusal) = self.programmed.closed(listeners)?;
+        let gateways = programmed::Origins::owners(&self.pilot, ResourceType::Listener, listener);
+        let names = gateways.iter().map(|key| format!("{}/{}", key.namespace, key.name));
+        let names: Vec<String> = names.collect();
+        Some(format!("Gateway {} is not programmed: {refusal}", names.join(", ")))
     }
 }
 
@@ -161,64 +165,5 @@ fn input(change: Change) -> Option<Input> {
             Some(Input::Invalid { key, generation, errors })
         }
         Change::Synced => None,
-    }
-}
-
-/// What pilot says of an object; `version` is the form that it was given just now, if any.
-fn update(status: StatusUpdate, version: Option<u64>) -> Update {
-    let reconciled =
-        |c: &tidegate_pilot::status::Condition| c.kind == ConditionKind::Reconciled && c.holds;
-    let good = version.filter(|_| status.conditions.iter().any(reconciled));
-    let about = status.key;
-    let notes = status.events.into_iter().map(|event| Note {
-        about: about.clone(),
-        tone: if event.warning { Tone::Warning } else { Tone::Normal },
-        reason: event.reason.to_owned(),
-        message: event.message,
-    });
-    let notes = notes.collect();
-    let conditions = status.conditions.into_iter().map(|condition| Condition {
-        name: condition.kind.as_str(),
-        holds: Some(condition.holds),
-        reason: condition.reason.to_owned(),
-        message: condition.message,
-    });
-    let mut conditions: Vec<Condition> = conditions.collect();
-    if conditions.is_empty() {
-        conditions = ["Reconciled", "ResolvedRefs", "Programmed"].map(not_served_here).into();
-    }
-    Update { generation: status.generation, conditions, notes, good }
-}
-
-/// The gateway served the object and does not any more: its labels or the object's selector changed.
-fn not_served_here(name: &'static str) -> Condition {
-    let message = "no gateway of this process serves the object any more".to_owned();
-    Condition { name, holds: None, reason: "NotSelected".to_owned(), message }
-}
-
-/// The condition `Programmed`, and an event when the proxy refuses.
-fn programmed(told: &Told, fault: Option<&str>) -> Update {
-    let (reason, message) = match (&told.refusal, fault) {
-        (Some(refusal), _) => ("Refused", refusal.clone()),
-        (None, Some(fault)) => ("NotReconciled", format!("not in force as it is written: {fault}")),
-        (None, None) => ("Served", "every worker serves it".to_owned()),
-    };
-    let note = told.refusal.is_some().then(|| Note {
-        about: told.key.clone(),
-        tone: Tone::Warning,
-        reason: reason.to_owned(),
-        message: message.clone(),
-    });
-    let condition = Condition {
-        name: "Programmed",
-        holds: Some(reason == "Served"),
-        reason: reason.to_owned(),
-        message,
-    };
-    Update {
-        generation: told.generation,
-        conditions: vec![condition],
-        notes: note.into_iter().collect(),
-        good: None,
     }
 }

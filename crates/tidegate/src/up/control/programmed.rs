@@ -1,11 +1,14 @@
 //! The condition `Programmed`: which objects wait for which generation, and which the proxy refuses.
 //!
 //! Pure bookkeeping. An object is programmed once every worker serves the generation that it was published
-//! in, and no resource that it feeds is refused. A refusal that goes makes it programmed again.
+//! in, and no resource that it feeds is refused. A refusal that goes makes it programmed again. A listener is fed by its
+//! Gateways; routes act through it, so that they are told of again when it is refused or comes back.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use tidegate_api::ObjectKey;
+use tidegate_api::{Kind, ObjectKey};
+use tidegate_pilot::Pilot;
 use tidegate_xds::{Rejection, ResourceType, Verdicts};
 
 /// What is to be told of one object.
@@ -28,6 +31,30 @@ pub struct Programmed {
     published: HashMap<ObjectKey, i64>,
     /// Objects that feed a refused resource, with the reason.
     refused: BTreeMap<ObjectKey, String>,
+    /// Listeners that are refused, with the reason.
+    closed: BTreeMap<Arc<str>, String>,
+}
+
+/// What leads from resources to objects.
+pub trait Origins {
+    /// The objects that a resource was compiled from.
+    fn owners(&self, kind: ResourceType, name: &str) -> Vec<ObjectKey>;
+    /// The routes that act through a listener.
+    fn attached(&self, listener: &str) -> Vec<ObjectKey>;
+}
+
+impl Origins for Pilot {
+    fn owners(&self, kind: ResourceType, name: &str) -> Vec<ObjectKey> {
+        let mut owners = Self::owners(self, kind, name);
+        if kind == ResourceType::Listener {
+            owners.retain(|owner| owner.kind == Kind::Gateway);
+        }
+        owners
+    }
+
+    fn attached(&self, listener: &str) -> Vec<ObjectKey> {
+        Self::attached(self, listener)
+    }
 }
 
 impl Programmed {
@@ -49,28 +76,27 @@ impl Programmed {
         });
     }
 
-    /// What follows from what subscribers say. `owners` names the objects that a resource was compiled from.
-    pub fn heard(
-        &mut self,
-        verdicts: &Verdicts,
-        owners: impl Fn(ResourceType, &str) -> Vec<ObjectKey>,
-    ) -> Vec<Told> {
-        let mut now: BTreeMap<ObjectKey, String> = BTreeMap::new();
+    /// What follows from what subscribers say.
+    pub fn heard(&mut self, verdicts: &Verdicts, origins: &impl Origins) -> Vec<Told> {
+        let mut refused: BTreeMap<ObjectKey, String> = BTreeMap::new();
+        let mut closed: BTreeMap<Arc<str>, String> = BTreeMap::new();
         for (_, rejection) in verdicts.rejections() {
-            for owner in owners(rejection.kind, &rejection.name) {
-                now.entry(owner).or_insert_with(|| reason(rejection));
+            for owner in origins.owners(rejection.kind, &rejection.name) {
+                refused.entry(owner).or_insert_with(|| reason(rejection));
+            }
+            if rejection.kind == ResourceType::Listener {
+                closed.entry(Arc::clone(&rejection.name)).or_insert_with(|| reason(rejection));
             }
         }
-        let before = std::mem::replace(&mut self.refused, now);
+        let mut turned: BTreeSet<ObjectKey> = differing(&self.refused, &refused).cloned().collect();
+        turned.extend(differing(&self.closed, &closed).flat_map(|name| origins.attached(name)));
+        (self.refused, self.closed) = (refused, closed);
 
-        let mut told: BTreeMap<ObjectKey, i64> = BTreeMap::new();
-        for key in before.keys().chain(self.refused.keys()) {
-            if before.get(key) != self.refused.get(key)
-                && let Some(&generation) = self.published.get(key)
-            {
-                told.insert(key.clone(), generation);
-            }
-        }
+        let published = |key: ObjectKey| {
+            let generation = self.published.get(&key).copied()?;
+            Some((key, generation))
+        };
+        let mut told: BTreeMap<ObjectKey, i64> = turned.into_iter().filter_map(published).collect();
         let later = match verdicts.served() {
             Some(served) => self.waiting.split_off(&(served + 1)),
             None => std::mem::take(&mut self.waiting),
@@ -86,6 +112,21 @@ impl Programmed {
         });
         told.collect()
     }
+
+    /// Why none of these listeners is open, by the first of them; nothing when one is.
+    pub fn closed<'a>(&'a self, listeners: &'a [Arc<str>]) -> Option<(&'a Arc<str>, &'a str)> {
+        let mut closed = listeners.iter().map(|name| Some((name, self.closed.get(name)?.as_str())));
+        let first = closed.next()??;
+        closed.all(|listener| listener.is_some()).then_some(first)
+    }
+}
+
+/// The keys whose values differ.
+fn differing<'a, K: Ord>(
+    before: &'a BTreeMap<K, String>,
+    now: &'a BTreeMap<K, String>,
+) -> impl Iterator<Item = &'a K> {
+    before.keys().chain(now.keys()).filter(|key| before.get(key) != now.get(key))
 }
 
 /// The refusal in words.
@@ -128,12 +169,21 @@ mod tests {
         }
     }
 
-    fn owner_is_name(_: ResourceType, name: &str) -> Vec<ObjectKey> {
-        vec![key(name)]
+    /// A resource has the name of its owner, and `on-NAME` is the route on a listener.
+    struct Named;
+
+    impl Origins for Named {
+        fn owners(&self, _: ResourceType, name: &str) -> Vec<ObjectKey> {
+            vec![key(name)]
+        }
+
+        fn attached(&self, listener: &str) -> Vec<ObjectKey> {
+            vec![key(&format!("on-{listener}"))]
+        }
     }
 
     fn hear(programmed: &mut Programmed, snapshot: &Snapshot) -> Vec<(String, Option<String>)> {
-        let told = programmed.heard(&snapshot.verdicts().borrow(), owner_is_name);
+        let told = programmed.heard(&snapshot.verdicts().borrow(), &Named);
         told.into_iter().map(|told| (told.key.name.to_string(), told.refusal)).collect()
     }
 
@@ -164,6 +214,29 @@ mod tests {
 
         subscription.report(Verdict { generation: 2, rejected: Vec::new() });
         assert_eq!(hear(&mut programmed, &snapshot), [("b".to_owned(), None)]);
+    }
+
+    #[test]
+    fn routes_are_told_of_again_when_their_listener_is_refused_and_when_it_comes_back() {
+        let (snapshot, subscription) = published(2);
+        let mut programmed = Programmed::default();
+        let route = || ("on-b".to_owned(), None);
+        let listeners: Vec<Arc<str>> = vec!["b".into(), "c".into()];
+        programmed.applied(1, vec![(key("on-b"), 1)]);
+        subscription.report(Verdict { generation: 1, rejected: Vec::new() });
+        assert_eq!(hear(&mut programmed, &snapshot), [route()]);
+        assert_eq!(programmed.closed(&listeners[..1]), None);
+
+        subscription.report(Verdict { generation: 2, rejected: vec![refusal("b")] });
+        assert_eq!(hear(&mut programmed, &snapshot), [route()]);
+        let closed = programmed.closed(&listeners[..1]);
+        assert_eq!(closed, Some((&listeners[0], "Listener b, address: taken")));
+        assert_eq!(programmed.closed(&listeners), None, "one of them is open");
+        assert_eq!(programmed.closed(&[]), None);
+
+        subscription.report(Verdict { generation: 2, rejected: Vec::new() });
+        assert_eq!(hear(&mut programmed, &snapshot), [route()]);
+        assert_eq!(programmed.closed(&listeners[..1]), None);
     }
 
     #[test]

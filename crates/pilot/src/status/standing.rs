@@ -1,0 +1,106 @@
+//! How far objects are in force: as much of the condition `Programmed` as compiling decides.
+//!
+//! Whether workers serve what was compiled, and whether a listener could be opened, is known to whoever publishes.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use tidegate_api::ObjectKey;
+
+use super::{Findings, Subject, View, gateway, join, virtual_service};
+use crate::model::service::Discovery;
+
+/// Where the form of an object that counts stands: the last good one, where the last one was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether anything of the object is served.
+    pub force: Force,
+    /// What of it is not served as it is written, in words.
+    pub fault: Option<String>,
+}
+
+/// Whether anything of an object is served, as far as compiling decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Force {
+    /// It is, once workers have it.
+    Whole,
+    /// It acts through these listeners, and so while one of them is open: what routes say.
+    Through(Vec<Arc<str>>),
+    /// Nothing of it is.
+    Nothing {
+        /// Why, in one word of CamelCase.
+        reason: &'static str,
+        /// Why, in words.
+        message: String,
+    },
+}
+
+impl Force {
+    pub(super) fn nothing(reason: &'static str, message: impl Into<String>) -> Self {
+        Self::Nothing { reason, message: message.into() }
+    }
+}
+
+/// Whether an object that there is, and of which `findings` were made, is in force.
+pub(super) fn force(
+    key: &ObjectKey,
+    subject: Subject<'_>,
+    findings: Option<&Findings>,
+    view: View<'_>,
+) -> Force {
+    match (subject, findings) {
+        (Subject::Gateway, None) => Force::nothing("NotSelected", not_selected(view)),
+        (Subject::Gateway, Some(findings)) if !gateway::is_open(key, view) => {
+            let (reason, faults) = findings.first_and_all();
+            let message = format!("none of its servers is open: {faults}");
+            Force::nothing(reason.unwrap_or("NotOpened"), message)
+        }
+        (Subject::VirtualService, _) => virtual_service::force(key, findings, view),
+        (Subject::ServiceEntry, Some(findings)) => of_entry(key, findings, view),
+        // A rule acts by its settings, none of which is served yet.
+        (Subject::DestinationRule(_), Some(findings)) if !findings.faults.is_empty() => {
+            let (reason, faults) = findings.first_and_all();
+            Force::nothing(reason.unwrap_or("NotServed"), faults)
+        }
+        _ => Force::Whole,
+    }
+}
+
+/// Why an object is left to other proxies: the labels of this one.
+pub(super) fn not_selected(view: View<'_>) -> String {
+    let mut labels = String::new();
+    for (name, value) in &view.options.labels {
+        let comma = if labels.is_empty() { "" } else { "," };
+        // Writing to a string does not fail.
+        let _ = write!(labels, "{comma}{name}={value}");
+    }
+    format!("it is for other proxies than this one, whose labels are {labels} (--gateway-labels)")
+}
+
+/// A ServiceEntry is in force while there is a cluster of one of its ports.
+fn of_entry(key: &ObjectKey, findings: &Findings, view: View<'_>) -> Force {
+    let services = view.registry.services_of(key);
+    if services.is_empty() {
+        let namespace = &view.options.namespace;
+        let message = format!("exportTo hides it from namespace {namespace}, where the gateway is");
+        return Force::nothing("Hidden", message);
+    }
+    let leads = services.iter().any(|service| {
+        let ports = view.registry.ports(&service.host);
+        !matches!(service.discovery, Discovery::Nowhere(_))
+            && ports.values().any(|(winner, _)| winner.key == service.key)
+    });
+    match findings.first_and_all() {
+        (Some(reason), faults) if !leads => Force::nothing(reason, faults),
+        _ => Force::Whole,
+    }
+}
+
+impl Findings {
+    /// The reason of the first fault, and all faults in words.
+    pub(super) fn first_and_all(&self) -> (Option<&'static str>, String) {
+        let reason = self.faults.first().map(|(reason, _)| *reason);
+        let faults: Vec<String> = self.faults.iter().map(|(_, message)| message.clone()).collect();
+        (reason, join(&faults))
+    }
+}
