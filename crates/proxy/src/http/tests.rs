@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tidegate_testing::client::{Client, get};
 use tidegate_testing::origin::{Origin, Script, echo, stream_back};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::accesslog::{Destination, Format, Logs, Options, Output, ReadOptions, Reader};
 use crate::config::listener::{
@@ -41,6 +42,15 @@ struct Proxy {
 }
 
 fn cluster(name: &str, endpoints: &[SocketAddr], protocol: UpstreamProtocol) -> Arc<ClusterSlot> {
+    limited(name, endpoints, protocol, Limits::default())
+}
+
+fn limited(
+    name: &str,
+    endpoints: &[SocketAddr],
+    protocol: UpstreamProtocol,
+    limits: Limits,
+) -> Arc<ClusterSlot> {
     let endpoints = endpoints.iter().map(|&at| Arc::new(Endpoint::new(at, None, 1))).collect();
     let slot = ClusterSlot::empty(0, name.into());
     slot.store(Some(Arc::new(Cluster {
@@ -55,7 +65,7 @@ fn cluster(name: &str, endpoints: &[SocketAddr], protocol: UpstreamProtocol) -> 
         connect_timeout: Duration::from_secs(5),
         balancing: Balancing::RoundRobin,
         protocol,
-        limits: Limits::default(),
+        limits,
         usage: Default::default(),
         idle_timeout: None,
         max_requests_per_connection: None,
@@ -324,18 +334,29 @@ async fn failures_have_envoys_statuses_and_flags() {
     let cut = Script::new().read_head().send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc");
     let cut = Origin::start().script(cut).await;
     let slow = Origin::start().script(Script::new().read_head().read_to_end()).await;
+    let to =
+        |endpoints: &[SocketAddr], limits| limited("c", endpoints, UpstreamProtocol::Http1, limits);
+    let any = Limits::default();
+    let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let bad_chunk = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n";
     let cases = [
-        (vec![refused], 503, "UF"),
-        (vec![], 503, "UH"),
-        (vec![closes.address()], 503, "UC"),
-        (vec![junk.address()], 502, "UPE"),
-        (vec![slow.address()], 504, "UT"),
+        (to(&[refused], any), get, 503, "UF"),
+        (to(&[], any), get, 503, "UH"),
+        (to(&[closes.address()], any), get, 503, "UC"),
+        (to(&[junk.address()], any), get, 502, "UPE"),
+        (to(&[slow.address()], any), get, 504, "UT"),
+        (to(&[slow.address()], Limits { requests: 0, ..any }), get, 503, "UO"),
+        (to(&[slow.address()], Limits { pending_requests: 0, ..any }), get, 503, "UO"),
+        (to(&[slow.address()], any), "GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400, "DPE"),
+        (to(&[slow.address()], any), "GET / HTTP/2.0\r\nHost: a\r\n\r\n", 426, "DPE"),
+        (to(&[slow.address()], any), "GET https://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 403, "DPE"),
+        (to(&[slow.address()], any), bad_chunk, 400, "DPE"),
     ];
-    for (endpoints, status, flag) in cases {
-        let cluster = cluster("c", &endpoints, UpstreamProtocol::Http1);
+    for (cluster, request, status, flag) in cases {
         let action = forward(cluster, Some(Duration::from_millis(200)));
         let proxy = Proxy::start(manager(vec![route("/", action)])).await;
-        assert_eq!(get(proxy.address, "a", "/").await.status, status, "{flag}");
+        let mut client = Client::connect(proxy.address).await;
+        assert_eq!(client.request(request).await.status, status, "{flag}");
         let line = proxy.logged().await;
         assert!(line.starts_with(&format!("{status} {flag} ")), "{line}");
     }
@@ -345,6 +366,22 @@ async fn failures_have_envoys_statuses_and_flags() {
     assert!(client.read(false).await.is_err(), "a cut answer must not look whole");
     let line = proxy.logged().await;
     assert!(line.starts_with("200 UC 0 3 "), "{line}");
+}
+
+#[tokio::test]
+async fn a_request_that_turns_out_bad_while_its_answer_is_sent_is_the_clients_fault() {
+    let begun = Script::new().read_head().send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc");
+    let origin = Origin::start().script(begun.read_to_end()).await;
+    let proxy = Proxy::to(origin.address()).await;
+    let mut client = Client::connect(proxy.address).await;
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    let (mut stream, mut answer) = client.into_parts();
+    while !answer.ends_with(b"\r\n\r\nabc") {
+        assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "{answer:?}");
+    }
+    stream.write_all(b"no size\r\n").await.unwrap();
+    let line = proxy.logged().await;
+    assert!(line.starts_with("200 DPE 0 3 "), "{line}");
 }
 
 #[tokio::test]
