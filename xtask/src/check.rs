@@ -18,7 +18,7 @@ pub enum Step {
     Layers,
     /// Licences, banned crates and sources of all dependencies, as deny.toml says.
     Dependencies,
-    /// Committed files hold no path of this machine.
+    /// Committed files hold no path of this machine, and no more lines than are read in one go.
     Files,
     /// clippy over all targets of the workspace, warnings as errors.
     Clippy,

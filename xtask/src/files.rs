@@ -1,11 +1,14 @@
-//! What committed files may not hold: paths of the machine they were written on, and marks of an
-//! unfinished merge.
+//! What committed files may not hold: paths of the machine they were written on, marks of an unfinished
+//! merge, and more of a program than is read in one go.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
 use crate::workspace::Workspace;
+
+/// Rust files stay under so many lines.
+const TOO_LONG: usize = 600;
 
 /// Looks through every committed text file; one sentence for each finding.
 pub fn violations(workspace: &Workspace) -> Result<Vec<String>> {
@@ -25,6 +28,7 @@ pub fn violations(workspace: &Workspace) -> Result<Vec<String>> {
         };
         found
             .extend(in_text(&text, &unwanted).map(|(line, what)| format!("{name}:{line}: {what}")));
+        found.extend(too_long(name, &text));
     }
     Ok(found)
 }
@@ -52,6 +56,13 @@ fn in_text<'a>(
     })
 }
 
+fn too_long(name: &str, text: &str) -> Option<String> {
+    let lines = text.lines().count();
+    let advice = "split it by what it is made of";
+    (name.ends_with(".rs") && lines >= TOO_LONG)
+        .then(|| format!("{name}: {lines} lines, where files stay under {TOO_LONG}: {advice}"))
+}
+
 fn is_conflict(line: &str) -> bool {
     ["<", ">"].iter().any(|sign| line.starts_with(&format!("{} ", sign.repeat(7))))
 }
@@ -73,6 +84,15 @@ mod tests {
                 (3, "a mark of an unfinished merge".to_owned())
             ]
         );
+    }
+
+    #[test]
+    fn files_of_programs_that_are_too_long_are_found() {
+        let [shorter, longer] = [TOO_LONG - 1, TOO_LONG].map(|lines| "line\n".repeat(lines));
+        assert_eq!(too_long("src/lib.rs", &shorter), None);
+        let found = too_long("src/lib.rs", &longer).expect("too long");
+        assert!(found.starts_with("src/lib.rs: 600 lines, "), "{found}");
+        assert_eq!(too_long("golden.yaml", &longer), None);
     }
 
     #[test]

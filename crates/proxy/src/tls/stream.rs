@@ -5,25 +5,24 @@
 //! so that an idle connection holds the library's state alone, and a request costs the system calls that it
 //! costs without TLS: what is sent gathers until it is flushed, or is a lot.
 
-use std::fmt;
+mod failure;
+mod session;
+
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use rustls::CommonState;
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncryptError, UnbufferedStatus};
-use rustls::{CommonState, Error};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+pub use self::failure::Failure;
+use self::session::{FRAGMENT, Plain, Sealed, Session, Turn, Want, make_room, sealed};
 use crate::buffer::{self, Buffer, BufferPool};
 
-/// Most plaintext in a record (RFC 8446, section 5.1).
-const FRAGMENT: usize = 16 * 1024;
-/// Most that a record adds: header, explicit nonce, tag, content type.
-const OVERHEAD: usize = 40;
 /// Plaintext taken in one go: as many whole records as fit into a large buffer, with room for a head before them.
 const BATCH: usize = 7 * FRAGMENT;
 /// With so much waiting, it is written without waiting for a flush.
@@ -58,62 +57,6 @@ enum End {
     Said,
     /// The connection ended without a word: something may be missing.
     Cut,
-}
-
-enum Session {
-    Server(Box<UnbufferedServerConnection>),
-    Client(Box<UnbufferedClientConnection>),
-}
-
-impl fmt::Debug for Session {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Server(_) => "Server",
-            Self::Client(_) => "Client",
-        })
-    }
-}
-
-/// What a step is to do once the session can.
-#[derive(Debug, Clone, Copy)]
-enum Want<'a> {
-    Nothing,
-    Encrypt(&'a [u8]),
-    Close,
-}
-
-/// What a step came to.
-#[derive(Debug)]
-enum Turn {
-    /// Something was done that is not the end of it.
-    Again,
-    /// Bytes were decrypted.
-    Read,
-    /// The peer said that it sends no more.
-    PeerClosed,
-    /// More must arrive.
-    NeedMore,
-    /// What was wanted is done, or nothing was wanted and the session can send.
-    Done,
-    Failed(Error),
-}
-
-/// Where decrypted bytes go.
-struct Plain<'a, 'b> {
-    room: Option<&'a mut ReadBuf<'b>>,
-    spill: &'a mut Vec<u8>,
-}
-
-impl Plain<'_, '_> {
-    fn put(&mut self, bytes: &[u8]) {
-        let mut rest = bytes;
-        if let Some(room) = &mut self.room {
-            let (now, later) = bytes.split_at(bytes.len().min(room.remaining()));
-            room.put_slice(now);
-            rest = later;
-        }
-        self.spill.extend_from_slice(rest);
-    }
 }
 
 impl TlsStream {
@@ -166,10 +109,7 @@ impl TlsStream {
     /// What the handshake settled.
     #[must_use]
     pub fn session(&self) -> &CommonState {
-        match &self.session {
-            Session::Server(session) => session,
-            Session::Client(session) => session,
-        }
+        self.session.common()
     }
 
     /// Whether the connection ended without the peer saying so: what came may be cut.
@@ -187,15 +127,8 @@ impl TlsStream {
     fn step(&mut self, want: Want<'_>, room: Option<&mut ReadBuf<'_>>) -> Turn {
         let bytes = self.incoming.as_mut().map_or(&mut [][..], Buffer::filled_mut);
         let mut plain = Plain { room, spill: &mut self.spill };
-        let out = &mut self.outgoing;
-        let (discard, turn) = match &mut self.session {
-            Session::Server(session) => {
-                take(session.process_tls_records(bytes), want, &mut plain, out, &self.buffers)
-            }
-            Session::Client(session) => {
-                take(session.process_tls_records(bytes), want, &mut plain, out, &self.buffers)
-            }
-        };
+        let mut sealed = Sealed { out: &mut self.outgoing, buffers: &self.buffers };
+        let (discard, turn) = self.session.step(bytes, want, &mut plain, &mut sealed);
         if let Some(incoming) = &mut self.incoming {
             incoming.consume(discard);
             if incoming.is_empty() {
@@ -406,145 +339,6 @@ impl TlsStream {
             return;
         }
         while matches!(self.step(Want::Close, None), Turn::Again | Turn::Read | Turn::PeerClosed) {}
-    }
-}
-
-/// Bytes that `plain` bytes take when they are encrypted, at most.
-fn sealed(plain: usize) -> usize {
-    plain + plain.div_ceil(FRAGMENT) * OVERHEAD
-}
-
-/// Whether a buffer has, or can be given, room for `need` more bytes.
-fn make_room(buffer: &mut Buffer, need: usize) -> bool {
-    if buffer.room().len() < need {
-        buffer.enlarge();
-    }
-    buffer.room().len() >= need
-}
-
-/// Handles what the library says. Tells how many bytes of what arrived are used.
-fn take<Data>(
-    status: UnbufferedStatus<'_, '_, Data>,
-    want: Want<'_>,
-    plain: &mut Plain<'_, '_>,
-    out: &mut Option<Buffer>,
-    buffers: &Rc<BufferPool>,
-) -> (usize, Turn) {
-    let UnbufferedStatus { mut discard, state } = status;
-    let turn = match state {
-        Err(error) => Turn::Failed(error),
-        Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
-            match traffic.next_record() {
-                Some(Ok(record)) => {
-                    plain.put(record.payload);
-                    discard += record.discard;
-                }
-                Some(Err(error)) => break Turn::Failed(error),
-                None => break Turn::Read,
-            }
-        },
-        Ok(ConnectionState::EncodeTlsData(mut data)) => {
-            put(out, buffers, buffer::SMALL / 4, |room| data.encode(room).ok())
-        }
-        Ok(ConnectionState::TransmitTlsData(data)) => {
-            // What is encoded waits in `out`, and is written before anything is waited for.
-            data.done();
-            Turn::Again
-        }
-        Ok(ConnectionState::WriteTraffic(mut traffic)) => match want {
-            Want::Nothing => Turn::Done,
-            Want::Encrypt(data) => {
-                let mut full = None;
-                let sealed = put(out, buffers, sealed(data.len()), |room| {
-                    let encrypted = traffic.encrypt(data, room);
-                    full = encrypted.as_ref().err().map(|error| match error {
-                        EncryptError::EncryptExhausted => Error::EncryptError,
-                        EncryptError::InsufficientSize(_) => {
-                            Error::General("no room for a record".to_owned())
-                        }
-                    });
-                    encrypted.ok()
-                });
-                match (full, sealed) {
-                    (Some(error), _) => Turn::Failed(error),
-                    (None, Turn::Again) => Turn::Done,
-                    (None, failed) => failed,
-                }
-            }
-            Want::Close => {
-                put(out, buffers, OVERHEAD * 2, |room| traffic.queue_close_notify(room).ok());
-                Turn::Done
-            }
-        },
-        Ok(ConnectionState::PeerClosed) => Turn::PeerClosed,
-        Ok(ConnectionState::BlockedHandshake) => Turn::NeedMore,
-        // Nothing more comes; early data is never asked for.
-        Ok(_) => Turn::Done,
-    };
-    (discard, turn)
-}
-
-/// Lets `encode` write into a buffer that has room for `need` bytes. It may need more: then it is asked again
-/// with a large one.
-fn put(
-    out: &mut Option<Buffer>,
-    buffers: &Rc<BufferPool>,
-    need: usize,
-    mut encode: impl FnMut(&mut [u8]) -> Option<usize>,
-) -> Turn {
-    let buffer = out.get_or_insert_with(|| match need <= buffer::SMALL {
-        true => buffers.small(),
-        false => buffers.large(),
-    });
-    make_room(buffer, need);
-    let mut written = encode(buffer.room());
-    if written.is_none() {
-        buffer.enlarge();
-        written = encode(buffer.room());
-    }
-    match written {
-        Some(n) => {
-            buffer.advance(n);
-            Turn::Again
-        }
-        None => Turn::Failed(Error::General("no room for a record".to_owned())),
-    }
-}
-
-/// Why a handshake failed.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// The peer closed before its end.
-    #[error("closed by the peer")]
-    Closed,
-    /// It took too long.
-    #[error("timed out")]
-    TimedOut,
-    /// The connection failed.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// The peer broke the protocol, or is not accepted.
-    #[error(transparent)]
-    Tls(Error),
-    /// We cannot shake hands now.
-    #[error(transparent)]
-    NotReady(#[from] super::context::NotReady),
-    /// The client did not name a server, as it must.
-    #[error("no server name")]
-    NoServerName,
-}
-
-impl Failure {
-    /// The same, for another who waited for the same handshake.
-    pub(crate) fn again(&self) -> Self {
-        match self {
-            Self::Closed => Self::Closed,
-            Self::TimedOut => Self::TimedOut,
-            Self::Io(error) => Self::Io(crate::io::again(error)),
-            Self::Tls(error) => Self::Tls(error.clone()),
-            Self::NotReady(why) => Self::NotReady(why.clone()),
-            Self::NoServerName => Self::NoServerName,
-        }
     }
 }
 

@@ -196,14 +196,12 @@ impl<D: Downstream> Exchange<'_, D> {
         let _active = InFlight::new(cluster, pool);
         let event = poll_fn(|cx| self.poll_head(cx, &mut upstream)).await;
         self.journal.upstream_wire(upstream.wire());
-        match event {
+        let reset = match event {
             // Nothing asked for another protocol, or it is there before the request that asks for it is.
             Event::Head(carriage) if carriage.upgrade && !self.may_switch() => {
                 cluster.stats.upstream_cx_protocol_error.inc();
                 upstream.given_up(&cluster.stats);
-                let reply = LocalReply::upstream_reset(Reset::Protocol);
-                charge(cluster, Some(pool), reply.status);
-                self.reply_on(route, reply).await?;
+                Reset::Protocol
             }
             Event::Head(carriage) => {
                 let now = Instant::now();
@@ -217,31 +215,15 @@ impl<D: Downstream> Exchange<'_, D> {
                 let complete = self.relay(cluster, pool, &mut upstream).await?;
                 upstream.end(complete);
                 cluster.stats.upstream_rq_time.record(sent.elapsed().as_millis() as u64);
-            }
-            Event::UpstreamFailed(error) if !again && self.may_replay(&upstream, &error) => {
-                upstream.failed(&cluster.stats, &error);
-                cluster.stats.upstream_rq_retry.inc();
-                return Ok(Attempt::Stale);
+                return Ok(Attempt::Answered);
             }
             Event::UpstreamFailed(error) => {
                 upstream.failed(&cluster.stats, &error);
-                let reset = match error {
-                    RecvError::Bad(_) => {
-                        cluster.stats.upstream_cx_protocol_error.inc();
-                        Reset::Protocol
-                    }
-                    RecvError::Refused => Reset::Refused,
-                    RecvError::Truncated if upstream.protocol() == Protocol::Http2 => Reset::Remote,
-                    // A head that ends in its middle is no head.
-                    RecvError::Truncated => {
-                        cluster.stats.upstream_cx_protocol_error.inc();
-                        Reset::Protocol
-                    }
-                    _ => Reset::Termination,
-                };
-                let reply = LocalReply::upstream_reset(reset);
-                charge(cluster, Some(pool), reply.status);
-                self.reply_on(route, reply).await?;
+                if !again && self.may_replay(&upstream, &error) {
+                    cluster.stats.upstream_rq_retry.inc();
+                    return Ok(Attempt::Stale);
+                }
+                reset_by(&error, &upstream, cluster)
             }
             Event::ClientFailed(error) => {
                 upstream.given_up(&cluster.stats);
@@ -253,9 +235,13 @@ impl<D: Downstream> Exchange<'_, D> {
             }
             Event::Expired(expired) => {
                 upstream.given_up(&cluster.stats);
-                self.expired(cluster, Some(pool), route, expired).await?;
+                let expired = self.expired(cluster, Some(pool), route, expired);
+                return expired.await.map(|()| Attempt::Answered);
             }
-        }
+        };
+        let reply = LocalReply::upstream_reset(reset);
+        charge(cluster, Some(pool), reply.status);
+        self.reply_on(route, reply).await?;
         Ok(Attempt::Answered)
     }
 
@@ -401,6 +387,20 @@ impl<D: Downstream> Exchange<'_, D> {
             self.down.become_tunnel();
             self.http.stats.downstream_cx_upgrades_total.inc();
         }
+    }
+}
+
+/// What a connection that failed before the answer's head has done to the request.
+fn reset_by(error: &RecvError, upstream: &Upstream, cluster: &LocalCluster) -> Reset {
+    match error {
+        RecvError::Refused => Reset::Refused,
+        RecvError::Truncated if upstream.protocol() == Protocol::Http2 => Reset::Remote,
+        // A head that ends in its middle is no head.
+        RecvError::Bad(_) | RecvError::Truncated => {
+            cluster.stats.upstream_cx_protocol_error.inc();
+            Reset::Protocol
+        }
+        _ => Reset::Termination,
     }
 }
 

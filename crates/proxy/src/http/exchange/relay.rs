@@ -38,18 +38,7 @@ impl<D: Downstream> Exchange<'_, D> {
             }
             Over::UpstreamFailed(error) => {
                 upstream.failed(&cluster.stats, &error);
-                let (flags, details) = match error {
-                    RecvError::Bad(_) => (
-                        ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
-                        "upstream_reset_after_response_started{protocol_error}",
-                    ),
-                    _ => (
-                        ResponseFlags::UPSTREAM_CONNECTION_TERMINATION,
-                        "upstream_reset_after_response_started{connection_termination}",
-                    ),
-                };
-                self.http.stats.rq_reset_after_downstream_response_started.inc();
-                self.journal.flag(flags, details);
+                self.cut_by_endpoint(&error);
             }
             Over::ClientFailed(error) => {
                 upstream.given_up(&cluster.stats);
@@ -64,25 +53,44 @@ impl<D: Downstream> Exchange<'_, D> {
             }
             Over::Expired(expired) => {
                 upstream.given_up(&cluster.stats);
-                let (flags, details) = match expired {
-                    Expired::Route => {
-                        count_timeout(cluster, Some(pool));
-                        (ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, "response_timeout")
-                    }
-                    Expired::Request => (ResponseFlags::NONE, "request_overall_timeout"),
-                    Expired::Age => {
-                        self.http.stats.downstream_rq_max_duration_reached.inc();
-                        (ResponseFlags::DURATION_TIMEOUT, "max_duration_timeout")
-                    }
-                    Expired::Idle => {
-                        self.http.stats.downstream_rq_idle_timeout.inc();
-                        (ResponseFlags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout")
-                    }
-                };
-                self.journal.flag(flags, details);
+                self.cut_by_limit(cluster, pool, expired);
             }
         }
         Err(Broken::Cut)
+    }
+
+    fn cut_by_endpoint(&mut self, error: &RecvError) {
+        let (flags, details) = match error {
+            RecvError::Bad(_) => (
+                ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
+                "upstream_reset_after_response_started{protocol_error}",
+            ),
+            _ => (
+                ResponseFlags::UPSTREAM_CONNECTION_TERMINATION,
+                "upstream_reset_after_response_started{connection_termination}",
+            ),
+        };
+        self.http.stats.rq_reset_after_downstream_response_started.inc();
+        self.journal.flag(flags, details);
+    }
+
+    fn cut_by_limit(&mut self, cluster: &LocalCluster, pool: &Pool, expired: Expired) {
+        let (flags, details) = match expired {
+            Expired::Route => {
+                count_timeout(cluster, Some(pool));
+                (ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, "response_timeout")
+            }
+            Expired::Request => (ResponseFlags::NONE, "request_overall_timeout"),
+            Expired::Age => {
+                self.http.stats.downstream_rq_max_duration_reached.inc();
+                (ResponseFlags::DURATION_TIMEOUT, "max_duration_timeout")
+            }
+            Expired::Idle => {
+                self.http.stats.downstream_rq_idle_timeout.inc();
+                (ResponseFlags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout")
+            }
+        };
+        self.journal.flag(flags, details);
     }
 
     fn poll_relay(

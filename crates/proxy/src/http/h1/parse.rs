@@ -158,20 +158,8 @@ pub fn request(
     head.version = version_of(version);
     head.set_method(method.as_bytes());
 
-    let loaded = head.headers.load(bytes);
     let mut facts = Facts::default();
-    let mut host = None;
-    for line in parsed.headers.iter() {
-        let known = Known::of(line.name.as_bytes());
-        facts.see(known, line.value)?;
-        if known == Known::Host {
-            if host.replace(line.value).is_some() {
-                return Err(BadMessage::Host);
-            }
-        } else {
-            head.headers.append_loaded(&loaded, known, line.name.as_bytes(), line.value);
-        }
-    }
+    let host = take_lines(bytes, parsed.headers, head, &mut facts)?;
     if facts.nominates_foreign || facts.options >= MAX_OPTIONS {
         return Err(BadMessage::Nominated);
     }
@@ -187,6 +175,29 @@ pub fn request(
         expects_continue: facts.expects_continue && head.version == Version::Http11,
         upgrade: facts.upgrade && facts.connection_upgrade && head.version == Version::Http11,
     })
+}
+
+/// Takes the lines of a request's head over, but for `Host`, whose value is returned.
+fn take_lines<'a>(
+    bytes: &'a [u8],
+    lines: &[httparse::Header<'a>],
+    head: &mut RequestHead,
+    facts: &mut Facts,
+) -> Result<Option<&'a [u8]>, BadMessage> {
+    let loaded = head.headers.load(bytes);
+    let mut host = None;
+    for line in lines {
+        let known = Known::of(line.name.as_bytes());
+        facts.see(known, line.value)?;
+        if known == Known::Host {
+            if host.replace(line.value).is_some() {
+                return Err(BadMessage::Host);
+            }
+        } else {
+            head.headers.append_loaded(&loaded, known, line.name.as_bytes(), line.value);
+        }
+    }
+    Ok(host)
 }
 
 /// Reads a response's head; `bytes` is exactly one head. `to_head` says that the request was HEAD,
