@@ -205,13 +205,8 @@ impl<D: Downstream> Exchange<'_, D> {
             }
             Event::Head(carriage) => {
                 let now = Instant::now();
-                let took = now - sent;
-                self.journal.head_received(now, took);
-                charge(cluster, Some(pool), self.response.status);
-                if again && self.response.status < 500 {
-                    cluster.stats.upstream_rq_retry_success.inc();
-                }
-                self.respond(route, target, now, took, carriage);
+                self.head_received(cluster, pool, now, now - sent, again);
+                self.respond(route, target, now, now - sent, carriage);
                 let complete = self.relay(cluster, pool, &mut upstream).await?;
                 upstream.end(complete);
                 cluster.stats.upstream_rq_time.record(sent.elapsed().as_millis() as u64);
@@ -243,6 +238,22 @@ impl<D: Downstream> Exchange<'_, D> {
         charge(cluster, Some(pool), reply.status);
         self.reply_on(route, reply).await?;
         Ok(Attempt::Answered)
+    }
+
+    /// Notes and counts that the answer's head is there.
+    fn head_received(
+        &mut self,
+        cluster: &LocalCluster,
+        pool: &Pool,
+        now: Instant,
+        took: Duration,
+        again: bool,
+    ) {
+        self.journal.head_received(now, took);
+        charge(cluster, Some(pool), self.response.status);
+        if again && self.response.status < 500 {
+            cluster.stats.upstream_rq_retry_success.inc();
+        }
     }
 
     /// Whether the request asks for another protocol and is sent to its end (RFC 9110 section 7.8).

@@ -251,13 +251,11 @@ pub fn response(
         Some(Framing::Chunked) if bare => return Err(BadMessage::CodingOutOfPlace),
         _ => {}
     }
-    let tunnel = status == 101 || (to_connect && (200..300).contains(&status));
-    let framing = if tunnel {
-        Framing::UntilClose
-    } else if to_head || bare || status == 304 {
-        Framing::None
-    } else {
-        declared.unwrap_or(Framing::UntilClose)
+    let framing = match status {
+        101 => Framing::UntilClose,
+        200..=299 if to_connect => Framing::UntilClose,
+        _ if to_head || bare || status == 304 => Framing::None,
+        _ => declared.unwrap_or(Framing::UntilClose),
     };
     Ok(Carriage {
         framing,
