@@ -41,7 +41,13 @@ async fn the_first_five_minutes_work() {
     assert!(shown(&teapot), "{teapot}");
     eventually(PATIENCE, || async { shell.ok(tls).await.trim() == "<title>Google</title>" }).await;
     let look = shell.ok(&look.replace("proxy-config routes", &admin)).await;
-    for text in ["GET /status/418", "Programmed", "/status*", "\"front-proxy\" deleted"] {
+    for text in [
+        "GET /status/418",
+        "Programmed",
+        "/status*",
+        "VirtualService default/front-proxy http[0].match[0]",
+        "\"front-proxy\" deleted",
+    ] {
         assert!(look.contains(text), "{text} is not in\n{look}");
     }
 }
