@@ -16,11 +16,9 @@ use tidegate_envoy::capability;
 use tidegate_envoy::json::{FieldNames, to_json};
 use tidegate_pilot::status::Force;
 use tidegate_pilot::{AccessLog, Options};
+use tidegate_testing::tools::Tool;
 use tidegate_xds::ResourceType;
 use tidegate_xds::bootstrap::static_bootstrap;
-
-/// Names an Envoy binary, which then judges what pilot emits.
-const ENVOY: &str = "TIDEGATE_ENVOY";
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -106,10 +104,7 @@ fn the_proxy_honours_everything_without_a_remark() {
 
 #[test]
 fn envoy_accepts_the_same_as_a_static_bootstrap() {
-    let Some(envoy) = std::env::var_os(ENVOY) else {
-        eprintln!("skipped: {ENVOY} names no Envoy binary");
-        return;
-    };
+    let Some(envoy) = Tool::Envoy.need() else { return };
     let scratch = tempfile::tempdir().expect("a scratch folder");
     for (name, manifests) in inputs() {
         let world = World::with(logged(), &manifests);
