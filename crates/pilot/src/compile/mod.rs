@@ -21,6 +21,7 @@ pub mod filter_chain;
 pub mod headers;
 pub mod listener;
 pub mod matches;
+pub mod metadata;
 pub mod route;
 pub mod text;
 pub mod virtual_host;

@@ -1,5 +1,6 @@
 //! One HTTP rule under one of its conditions: a route.
 
+use tidegate_api::ObjectKey;
 use tidegate_api::istio::virtual_service::{
     DerivePort, DirectResponseBody, HttpDirectResponse, HttpMatchRequest, HttpRedirect, HttpRoute,
     HttpRouteDestination, RedirectPort,
@@ -21,15 +22,15 @@ use tidegate_envoy::v3::route::{
 };
 
 use super::headers::Operations;
-use super::{Context, duration, matches, text};
+use super::{Context, duration, matches, metadata, text};
 use crate::model::virtual_service::Place;
 
-/// The route of a rule under a condition (`None`: the rule has none) at a place.
+/// The route of a rule of the VirtualService `key` under a condition (`None`: the rule has none) at a place.
 #[must_use]
 pub fn route(
     rule: &HttpRoute,
     condition: Option<&HttpMatchRequest>,
-    namespace: &str,
+    key: &ObjectKey,
     place: &Place,
     context: &Context<'_>,
 ) -> Route {
@@ -37,6 +38,7 @@ pub fn route(
     let operations = Operations::of(rule.headers.as_deref());
     let mut route = Route {
         name: name(rule, condition),
+        metadata: Some(metadata::of_route(key)),
         request_headers_to_add: operations.request_add,
         request_headers_to_remove: operations.request_remove,
         response_headers_to_add: operations.response_add,
@@ -49,7 +51,7 @@ pub fn route(
         Action::DirectResponse(direct_response(answer))
     } else {
         let mut action = forward(rule, &matched, operations.authority);
-        destinations(&rule.route, &mut action, &mut route, namespace, place, context);
+        destinations(&rule.route, &mut action, &mut route, &key.namespace, place, context);
         Action::Route(action)
     });
     route.r#match = Some(matched);

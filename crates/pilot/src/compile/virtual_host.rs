@@ -48,7 +48,7 @@ pub fn routes(service: &VirtualService, place: &Place, context: &Context<'_>) ->
         };
         for numbered in conditions {
             let (number, condition) = numbered.unzip();
-            let route = route::route(rule, condition, &service.key.namespace, place, context);
+            let route = route::route(rule, condition, &service.key, place, context);
             let catch_all = route.r#match.as_ref().is_some_and(matches::is_catch_all);
             let bytes = route.encode_to_vec();
             routes.push(EncodedRoute { bytes, catch_all, rule: r, condition: number });

@@ -166,14 +166,18 @@ async fn proxy_config_shows_what_the_data_plane_was_told() {
     let dump = tidegate(&["proxy-config", "all", "-o", "json", "--admin", &admin]).await.success();
     let dump: serde_json::Value = serde_json::from_str(&dump).expect("JSON");
     assert!(dump["configs"].to_string().contains("outbound|80||a.internal"));
-    for (table, text) in [
-        ("listeners", &*gateway.http.port().to_string()),
-        ("routes", "a.example"),
-        ("clusters", "a.internal"),
-        ("endpoints", "127.0.0.1"),
+    let http = gateway.http.port().to_string();
+    let route = ["a.example", "/*", "outbound|80||a.internal", "a.default"];
+    for (table, heading, cells) in [
+        ("listeners", "ADDRESSES", &["127.0.0.1", &http, "ALL", &format!("Route: http.{http}")]),
+        ("routes", "VIRTUAL SERVICE", &route),
+        ("clusters", "SERVICE FQDN", &["a.internal", "80", "outbound", "EDS"]),
+        ("endpoints", "OUTLIER CHECK", &["127.0.0.1:", "HEALTHY", "OK", "outbound|80||a.internal"]),
     ] {
         let shown = tidegate(&["proxy-config", table, "--admin", &admin]).await.success();
-        assert!(shown.contains(text), "{table}: {shown}");
+        assert!(shown.lines().next().is_some_and(|first| first.contains(heading)), "{shown}");
+        let row = shown.lines().any(|line| cells.iter().all(|cell| line.contains(cell)));
+        assert!(row, "no row of {table} with {cells:?}:\n{shown}");
     }
     let nobody = tidegate(&["proxy-config", "all", "--admin", "127.0.0.1:1"]).await;
     assert!(nobody.stderr.contains("--admin"), "{}", nobody.stderr);

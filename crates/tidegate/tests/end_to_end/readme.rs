@@ -40,12 +40,16 @@ async fn the_first_five_minutes_work() {
     let teapot = shell.ok(curl).await;
     assert!(shown(&teapot), "{teapot}");
     eventually(PATIENCE, || async { shell.ok(tls).await.trim() == "<title>Google</title>" }).await;
+    let listeners = format!("tidegate proxy-config listeners --admin {}", gateway.admin);
+    let listeners = shell.ok(&listeners).await;
+    assert!(listeners.contains("SNI: www.google.com"), "{listeners}");
     let look = shell.ok(&look.replace("proxy-config routes", &admin)).await;
     for text in [
         "GET /status/418",
         "Programmed",
         "/status*",
         "VirtualService default/front-proxy http[0].match[0]",
+        "front-proxy.default",
         "\"front-proxy\" deleted",
     ] {
         assert!(look.contains(text), "{text} is not in\n{look}");

@@ -26,6 +26,13 @@ pub(super) const ROWS: &[Row] = &[
         ],
         ..ROW
     },
+    // Kept for `/config_dump`, where it tells which object a resource was made from.
+    Row {
+        message: "envoy.config.core.v3.Metadata",
+        honoured: &["filter_metadata"],
+        ignored: &[("typed_filter_metadata", "it says where the configuration came from")],
+        ..ROW
+    },
     whole("envoy.config.core.v3.AggregatedConfigSource"),
     whole("envoy.config.core.v3.SelfConfigSource"),
     Row {

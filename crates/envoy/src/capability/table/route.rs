@@ -71,6 +71,7 @@ pub(super) const ROWS: &[Row] = &[
             "route",
             "redirect",
             "direct_response",
+            "metadata",
             "request_headers_to_add",
             "request_headers_to_remove",
             "response_headers_to_add",
@@ -79,7 +80,6 @@ pub(super) const ROWS: &[Row] = &[
         ],
         holds: &[("typed_per_filter_config", &[FILTER_CONFIG])],
         ignored: &[
-            ("metadata", ORIGIN),
             ("decorator", NO_TRACING),
             ("tracing", NO_TRACING),
             ("stat_prefix", NO_ROUTE_STATS),
