@@ -2,6 +2,7 @@
 
 mod http1;
 mod http2;
+mod parts;
 
 use std::fmt::Write as _;
 
@@ -19,13 +20,12 @@ struct Listed {
 enum What {
     /// Exactly these lines are Envoy's alone, and these Tidegate's.
     Lines(&'static [&'static str], &'static [&'static str]),
-    /// Envoy answers with the one status, Tidegate with the other; the rest follows from that.
-    Status(u16, u16),
-    /// Envoy takes the connection to be over.
-    Gone,
+    /// Envoy shows exactly these lines, and Tidegate these: the one takes what the other refuses.
+    Whole(&'static [Part], &'static [Part]),
 }
 
-use What::{Gone, Lines, Status};
+use What::{Lines, Whole};
+use parts::Part;
 
 /// All differences.
 fn listed() -> impl Iterator<Item = &'static Listed> {
@@ -61,8 +61,7 @@ impl Differences {
         }
         let is_listed = |listed: &Listed| match listed.what {
             Lines(envoy, tidegate) => theirs == envoy && ours == tidegate,
-            Status(theirs, ours) => status(envoy) == theirs && status(tidegate) == ours,
-            Gone => theirs.contains(&"< no answer") && !ours.contains(&"< no answer"),
+            Whole(theirs, ours) => consists_of(envoy, theirs) && consists_of(tidegate, ours),
         };
         for (index, listed) in listed().enumerate() {
             if let Some(name) = listed.cases.iter().find(|name| **name == case)
@@ -88,10 +87,13 @@ impl Differences {
     }
 }
 
-/// Status of the first answer; 0 without one.
-fn status(lines: &[String]) -> u16 {
-    let status = lines.first().and_then(|line| line.split(' ').nth(2));
-    status.and_then(|status| status.parse().ok()).unwrap_or_default()
+/// Whether these are the lines of the parts, in any order.
+fn consists_of(lines: &[String], parts: &[Part]) -> bool {
+    let mut lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let mut listed = parts.concat();
+    lines.sort_unstable();
+    listed.sort_unstable();
+    lines == listed
 }
 
 /// The lines that are in `these` more often than in `those`.
@@ -110,13 +112,15 @@ fn without<'a>(these: &'a [String], those: &[String]) -> Vec<&'a str> {
 }
 
 /// Envoy writes an address of its own machine where the peer is on loopback (`x-forwarded-for`); Tidegate
-/// writes the peer's. Puts the one for the other where nothing else differs.
+/// writes the peer's. Puts the one for the other where nothing else differs, or where there is no other.
 fn own_address(envoy: &[String], tidegate: &[String]) -> Vec<String> {
     const FIELD: &str = "> x-forwarded-for: ";
     let before = |line: &str| line.rfind([',', ' ']).map(|at| line[..=at].to_owned());
+    let compares = tidegate.iter().any(|line| line.starts_with(FIELD));
     let meant = |line: &String| {
         let ours = format!("{}127.0.0.1", before(line)?);
-        (line.starts_with(FIELD) && tidegate.contains(&ours)).then_some(ours)
+        let same = tidegate.contains(&ours) || !compares;
+        (line.starts_with(FIELD) && same).then_some(ours)
     };
     envoy.iter().map(|line| meant(line).unwrap_or_else(|| line.clone())).collect()
 }
