@@ -13,6 +13,7 @@ pub mod proxy;
 pub mod random;
 pub mod route;
 pub mod stats;
+pub mod surroundings;
 pub mod tcp;
 pub mod timer;
 pub mod tls;

@@ -1,6 +1,6 @@
 //! The proxy as a whole: configuration applied to workers, and what is told of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -16,6 +16,7 @@ use crate::config::listener::Listener;
 use crate::config::{Applied, Applier, Notice};
 use crate::ledger::Ledger;
 use crate::stats::Registry;
+use crate::surroundings::Surroundings;
 use crate::upstream::discovery::Discovery;
 use crate::upstream::dns::{DnsConfig, Resolver};
 use crate::view::{About, View};
@@ -32,6 +33,8 @@ pub struct Options {
     pub logs: accesslog::Options,
     /// What the admin interface tells of the process.
     pub about: About,
+    /// What else the process has open, and how its listeners get other ports.
+    pub surroundings: Surroundings,
 }
 
 /// A running proxy, seen from the control side. Dropping it ends the workers.
@@ -46,6 +49,9 @@ pub struct Proxy {
     drained: Option<Drained>,
     /// Listeners whose address could not be bound, and why.
     unbound: BTreeMap<Arc<str>, (Arc<Listener>, Rejection)>,
+    /// The refusals that stood when they were told last.
+    told: HashSet<Rejection>,
+    surroundings: Surroundings,
 }
 
 /// Listeners by direction.
@@ -68,10 +74,19 @@ impl Drained {
 pub struct Outcome {
     /// What to report: every worker serves this now.
     pub verdict: Verdict,
-    /// Resources of this update that were refused.
-    pub rejected: Vec<Rejection>,
+    /// Refusals that are news: those that stood before, for the same reason, are left out.
+    pub rejected: Vec<Refused>,
     /// Fields of this update that have no effect here.
     pub notices: Vec<Notice>,
+}
+
+/// A refusal, and what it leaves.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// What was refused, and why.
+    pub rejection: Rejection,
+    /// Whether an earlier form of the resource serves on.
+    pub serves_on: bool,
 }
 
 impl Proxy {
@@ -92,7 +107,8 @@ impl Proxy {
         let view = View::new(options.about, registry, logs, records, Arc::clone(&ledger));
         let discovery = Discovery::new(resolver, control);
         let unbound = BTreeMap::new();
-        Ok(Self { applier, discovery, fleet, ledger, view, drained: None, unbound })
+        let (drained, told, surroundings) = (None, HashSet::new(), options.surroundings);
+        Ok(Self { applier, discovery, fleet, ledger, view, drained, unbound, told, surroundings })
     }
 
     /// What is told of the proxy: admin, stats, logs.
@@ -110,11 +126,38 @@ impl Proxy {
     /// Applies an update; done when every worker serves it. What is wrong takes down itself alone.
     pub async fn apply(&mut self, update: &Update) -> Outcome {
         let applied = self.applier.apply(update);
-        let (mut rejected, notices) = self.carry_out(applied);
-        rejected.extend(self.retry());
+        let notices = self.carry_out(applied);
+        self.retry();
         self.fleet.sync().await;
         self.view.serve(Arc::clone(self.applier.config()), self.fleet.addresses());
-        Outcome { verdict: self.verdict(), rejected, notices }
+        let verdict = self.verdict();
+        let rejected = self.news(&verdict);
+        Outcome { verdict, rejected, notices }
+    }
+
+    /// The refusals that did not stand when this was asked last.
+    fn news(&mut self, verdict: &Verdict) -> Vec<Refused> {
+        let standing: HashSet<Rejection> = verdict.rejected.iter().cloned().collect();
+        let told = std::mem::replace(&mut self.told, standing);
+        let new = verdict.rejected.iter().filter(|rejection| !told.contains(rejection));
+        let refused = |rejection: &Rejection| Refused {
+            rejection: rejection.clone(),
+            serves_on: self.serves_on(rejection),
+        };
+        new.map(refused).collect()
+    }
+
+    /// Whether an earlier form of what was refused serves.
+    fn serves_on(&self, rejection: &Rejection) -> bool {
+        let Rejection { kind, name, .. } = rejection;
+        match kind {
+            // A form that is good, but whose address is not to be had, serves nobody.
+            ResourceType::Listener => self.fleet.serves(name),
+            kind => {
+                let record = self.applier.records().get(*kind, name);
+                record.is_some_and(|record| record.served.is_some())
+            }
+        }
     }
 
     /// Tries again to bind what could not be bound; tells whether something changed.
@@ -180,7 +223,7 @@ impl Proxy {
         all
     }
 
-    fn carry_out(&mut self, applied: Applied) -> (Vec<Rejection>, Vec<Notice>) {
+    fn carry_out(&mut self, applied: Applied) -> Vec<Notice> {
         self.ledger.clusters(&applied.clusters);
         for cluster in &applied.clusters.put {
             self.discovery.follow(cluster);
@@ -193,64 +236,48 @@ impl Proxy {
             self.fleet.stop(name);
             self.ledger.removed(name);
         }
-        let mut rejected = applied.rejected;
         for listener in &applied.listeners.put {
-            rejected.extend(self.bind(listener));
+            self.bind(listener);
         }
-        (rejected, applied.notices)
+        applied.notices
     }
 
-    fn bind(&mut self, listener: &Arc<Listener>) -> Option<Rejection> {
+    fn bind(&mut self, listener: &Arc<Listener>) {
         let new = !self.fleet.serves(&listener.name);
         if new && self.drained.is_some_and(|which| which.covers(listener)) {
-            return Some(self.leave_unbound(listener, DRAINED.to_owned()));
+            return self.leave_unbound(listener, DRAINED.to_owned());
         }
         match self.fleet.serve(listener) {
             Ok(how) => {
                 self.ledger.served(listener, how);
                 self.unbound.remove(&listener.name);
-                None
             }
             Err(error) => {
                 if !self.unbound.contains_key(&listener.name) {
                     self.ledger.not_served();
                 }
-                Some(self.leave_unbound(listener, why_unbound(listener.address, &error)))
+                let open = self.fleet.addresses();
+                let why = self.surroundings.why_unbound(listener.address, &error, open);
+                self.leave_unbound(listener, why);
             }
         }
     }
 
-    fn leave_unbound(&mut self, listener: &Arc<Listener>, reason: String) -> Rejection {
+    fn leave_unbound(&mut self, listener: &Arc<Listener>, reason: String) {
         let name = Arc::clone(&listener.name);
         let path = "address".to_owned();
         let rejection =
             Rejection { kind: ResourceType::Listener, name: Arc::clone(&name), path, reason };
-        self.unbound.insert(name, (Arc::clone(listener), rejection.clone()));
-        rejection
+        self.unbound.insert(name, (Arc::clone(listener), rejection));
     }
 
-    fn retry(&mut self) -> Vec<Rejection> {
+    fn retry(&mut self) {
         let waiting: Vec<_> = self.unbound.values().map(|(listener, _)| listener.clone()).collect();
-        waiting.iter().filter_map(|listener| self.bind(listener)).collect()
+        for listener in &waiting {
+            self.bind(listener);
+        }
     }
 }
 
 /// Why a listener that comes after `/drain_listeners` is not opened.
 const DRAINED: &str = "listeners were drained by the admin interface; they open again when the process is started again";
-
-fn why_unbound(address: SocketAddr, error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!(
-                "cannot listen on {address}: another process has the port; stop it, or map the port to another one"
-            )
-        }
-        io::ErrorKind::PermissionDenied => format!(
-            "cannot listen on {address}: ports below 1024 need root or CAP_NET_BIND_SERVICE; map the port to a higher one"
-        ),
-        io::ErrorKind::AddrNotAvailable => {
-            format!("cannot listen on {address}: this machine does not have that address")
-        }
-        _ => format!("cannot listen on {address}: {error}"),
-    }
-}

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use tidegate_proxy::admin::Drain;
-use tidegate_proxy::proxy::Drained;
+use tidegate_proxy::proxy::{Drained, Refused};
 use tidegate_proxy::view::View;
 use tidegate_proxy::{Options, Outcome, Proxy};
 use tidegate_xds::{Snapshot, Subscription};
@@ -196,9 +196,10 @@ impl Start {
 }
 
 fn tell(outcome: &Outcome) {
-    for rejection in &outcome.rejected {
+    for Refused { rejection, serves_on } in &outcome.rejected {
         let tidegate_xds::Rejection { kind, name, path, reason } = rejection;
-        tracing::warn!("{kind:?} {name}: {path}: {reason}; its last good form serves on");
+        let rest = if *serves_on { "; its last good form serves on" } else { "" };
+        tracing::warn!("{kind:?} {name}: {path}: {reason}{rest}");
     }
     for notice in &outcome.notices {
         let tidegate_proxy::config::Notice { kind, name, finding } = notice;

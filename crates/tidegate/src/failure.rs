@@ -7,6 +7,8 @@ use std::fmt;
 pub struct Failure {
     what: String,
     ways_out: Vec<String>,
+    /// Others that were found beside it.
+    more: Vec<Failure>,
 }
 
 /// What verbs return.
@@ -15,13 +17,20 @@ pub type Outcome<T> = Result<T, Failure>;
 impl Failure {
     /// Place and reason, in one sentence without a capital and a full stop.
     pub fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), ways_out: Vec::new() }
+        Self { what: what.into(), ways_out: Vec::new(), more: Vec::new() }
     }
 
     /// Adds something that one can do about it, as a phrase in the imperative.
     #[must_use]
     pub fn or(mut self, way_out: impl Into<String>) -> Self {
         self.ways_out.push(way_out.into());
+        self
+    }
+
+    /// Adds what else is wrong.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.more.push(other);
         self
     }
 }
@@ -32,11 +41,23 @@ impl fmt::Display for Failure {
         for way_out in &self.ways_out {
             write!(f, "\n  try: {way_out}")?;
         }
-        Ok(())
+        self.more.iter().try_for_each(|other| write!(f, "\n{other}"))
     }
 }
 
 impl std::error::Error for Failure {}
+
+/// Both, or all that failed.
+///
+/// # Errors
+/// Either fails.
+pub fn both<A, B>(a: Outcome<A>, b: Outcome<B>) -> Outcome<(A, B)> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(a), Err(b)) => Err(a.and(b)),
+        (Err(failure), _) | (_, Err(failure)) => Err(failure),
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -48,5 +69,11 @@ mod tests {
             Failure::new("port 80 is taken").or("stop the other").or("--port-map 80=8080");
         let text = "error: port 80 is taken\n  try: stop the other\n  try: --port-map 80=8080";
         assert_eq!(failure.to_string(), text);
+        let other: Outcome<()> = Err(Failure::new("port 443 is taken").or("--port-map 443=0"));
+        let both = both::<(), ()>(Err(failure), other).expect_err("both");
+        assert_eq!(
+            both.to_string(),
+            format!("{text}\nerror: port 443 is taken\n  try: --port-map 443=0")
+        );
     }
 }

@@ -1,11 +1,13 @@
 //! `tidegate proxy`: the data plane alone, on an Envoy bootstrap.
 
 use std::fs;
+use std::net::TcpListener;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
 use serde_json::Value;
 use tidegate_proxy::config::Bootstrap;
+use tidegate_proxy::surroundings::Surroundings;
 use tidegate_proxy::upstream::dns::DnsConfig;
 use tidegate_proxy::view::About;
 use tidegate_xds::{Change, Resource, Snapshot};
@@ -83,6 +85,7 @@ async fn serve(args: &ProxyArgs, bootstrap: Bootstrap) -> Outcome<()> {
         dns: DnsConfig::default(),
         logs: tidegate_proxy::accesslog::Options::default(),
         about: about(&bootstrap, workers, &args.config),
+        surroundings: surroundings(admin.as_ref()),
     };
     let mut data_plane =
         DataPlane::start(options, tokio::runtime::Handle::current(), &snapshot, start)
@@ -91,6 +94,16 @@ async fn serve(args: &ProxyArgs, bootstrap: Bootstrap) -> Outcome<()> {
     all_served(&snapshot, generation, &bootstrap, &args.config).await?;
     tracing::info!("serving {}", args.config.display());
     lifecycle::serve(&mut data_plane, &mut signals, async {}).await
+}
+
+/// What the process has open beside the listeners of the file.
+fn surroundings(admin: Option<&TcpListener>) -> Surroundings {
+    let remedy = "give the listener another port_value in the file";
+    let surroundings = Surroundings::new(|_| remedy.to_owned());
+    if let Some(address) = admin.and_then(|admin| admin.local_addr().ok()) {
+        surroundings.add(address, "the admin interface of this process (admin.address)");
+    }
+    surroundings
 }
 
 fn about(bootstrap: &Bootstrap, workers: NonZeroUsize, config: &Path) -> About {

@@ -19,7 +19,7 @@ pub struct Verdict {
 }
 
 /// One refused resource, as a NACK names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Rejection {
     /// Type of the resource.
     pub kind: ResourceType,

@@ -28,6 +28,7 @@ impl Running {
             dns: Default::default(),
             logs: Default::default(),
             about: Default::default(),
+            surroundings: Default::default(),
         };
         let mut proxy = Proxy::start(options, Handle::current()).expect("a worker");
         let outcome = proxy.apply(&bootstrap.update).await;

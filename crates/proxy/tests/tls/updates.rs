@@ -21,11 +21,22 @@ async fn a_new_certificate_counts_at_once_and_a_broken_one_never() {
     let mut broken = secret(&new);
     broken["tls_certificate"]["private_key"]["inline_string"] = json!(old.key_pem);
     let outcome = running.put_secret(&broken).await;
-    let rejected = &outcome.rejected[0];
+    assert!(outcome.rejected[0].serves_on);
+    let rejected = &outcome.rejected[0].rejection;
     assert_eq!(rejected.path, "tls_certificate.private_key");
     assert!(rejected.reason.contains("the key is not that of"), "{}", rejected.reason);
     assert_eq!(outcome.verdict.rejected.len(), 1);
     assert!(running.get("a.example", ca.client_config(&[])).await.is_ok(), "the old one serves on");
+
+    // Said once; and of what never was good, nothing serves on.
+    broken["name"] = json!("t");
+    let outcome = running.put_secret(&broken).await;
+    let told: Vec<_> =
+        outcome.rejected.iter().map(|told| (&*told.rejection.name, told.serves_on)).collect();
+    assert_eq!(told, [("t", false)]);
+    assert_eq!(outcome.verdict.rejected.len(), 2);
+    broken["tls_certificate"] = secret(&new)["tls_certificate"].clone();
+    assert!(running.put_secret(&broken).await.rejected.is_empty());
 
     let outcome = running.put_secret(&secret(&new)).await;
     assert!(outcome.verdict.rejected.is_empty());

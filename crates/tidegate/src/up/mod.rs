@@ -38,6 +38,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tidegate_apiserver::rest::{Handle as ApiHandle, Options as ApiOptions, Server, StartError};
 use tidegate_apiserver::store::{Options as StoreOptions, Store};
+use tidegate_proxy::surroundings::Surroundings;
 use tidegate_proxy::upstream::dns::DnsConfig;
 use tidegate_proxy::view::About;
 use tidegate_xds::Snapshot;
@@ -51,7 +52,7 @@ use self::ports::Ports;
 use crate::cli::{AccessLogFile, UpArgs};
 use crate::data_plane::{self, DataPlane};
 use crate::demo::Demo;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, both};
 use crate::signals::Signals;
 use crate::{admin, lifecycle, listen, terminal};
 
@@ -94,10 +95,15 @@ struct Ground {
 
 impl Ground {
     fn prepare(args: &UpArgs, data_dir: PathBuf, store: Store) -> Outcome<Self> {
-        let ports = Ports::settle(args.gateway_listen, args.port_map.as_ref())?;
         let health = SocketAddr::new(args.gateway_listen, HEALTH_PORT);
-        let health = listen::bind(args.health_listen.unwrap_or(health), "--health-listen")?;
-        let admin = listen::bind(args.admin_listen, "--admin-listen")?;
+        let health = args.health_listen.unwrap_or(health);
+        // All of them are looked at before one is told: whoever has to move one port, moves them at once.
+        let ports = Ports::settle(args.gateway_listen, args.port_map.as_ref());
+        let health = listen::bind(health, "--health-listen");
+        let admin = listen::bind(args.admin_listen, "--admin-listen");
+        // The API binds for itself, later.
+        let api = listen::bind(args.api_listen, "--api-listen").map(drop);
+        let (((ports, health), admin), ()) = both(both(both(ports, health), admin), api)?;
         args.access_log.check()?;
         let demo = match args.demo {
             true => Some(start_demo(&data_dir)?),
@@ -126,10 +132,15 @@ async fn serve(args: UpArgs, ground: Ground) -> Outcome<()> {
     let about = about::about(&facts, workers, addresses[0])
         .map_err(|error| Failure::new(format!("the gateway cannot show itself: {error}")))?;
     let dns = dns(&args, demo.as_ref());
-    let mut data_plane = start_data_plane(workers, dns, about, &snapshot, start)?;
+    let surroundings = ports.surroundings();
+    surroundings.add(addresses[0], "the admin interface of this process (--admin-listen)");
+    surroundings.add(addresses[1], "the health endpoint of this process (--health-listen)");
+    let others = surroundings.clone();
+    let mut data_plane = start_data_plane(workers, dns, about, others, &snapshot, start)?;
     admin::serve(&data_plane.view, Some(admin), Some(health))?;
 
     let api = start_api(&args, &data_dir, &store, &data_plane, &facts.name()).await?;
+    surroundings.add(api.local_addr(), "the API of this process (--api-listen)");
     tokio::select! {
         followed = files::follow(args.files.clone(), store.clone()) => followed?,
         signal = signals.end() => {
@@ -194,11 +205,12 @@ fn start_data_plane(
     workers: NonZeroUsize,
     dns: DnsConfig,
     about: About,
+    surroundings: Surroundings,
     snapshot: &Snapshot,
     start: oneshot::Receiver<u64>,
 ) -> Outcome<DataPlane> {
     let logs = tidegate_proxy::accesslog::Options::default();
-    let options = tidegate_proxy::Options { workers, dns, logs, about };
+    let options = tidegate_proxy::Options { workers, dns, logs, about, surroundings };
     DataPlane::start(options, tokio::runtime::Handle::current(), snapshot, start)
         .map_err(|error| Failure::new(format!("the data plane does not start: {error}")))
 }

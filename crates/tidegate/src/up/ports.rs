@@ -12,6 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
+use tidegate_proxy::surroundings::Surroundings;
 
 use crate::cli::PortMap;
 use crate::failure::{Failure, Outcome};
@@ -39,16 +40,17 @@ impl Ports {
     pub fn settle(listen: IpAddr, given: Option<&PortMap>) -> Outcome<Self> {
         let given: BTreeMap<u16, u16> = given.into_iter().flat_map(PortMap::iter).collect();
         let mut ports = Self { listen, bound: BTreeMap::new(), _held: Vec::new() };
-        for (&gateway, &bound) in &given {
-            ports.hold(gateway, bound)?;
+        let usual = SERVICE_PORTS.into_iter().filter(|(port, _)| !given.contains_key(port));
+        let usual = usual.map(|(port, fallback)| {
+            let bound = if may_bind(listen, port) { port } else { fallback };
+            (port, bound)
+        });
+        let wanted: Vec<(u16, u16)> = given.iter().map(|(&a, &b)| (a, b)).chain(usual).collect();
+        let refused = wanted.into_iter().filter_map(|(port, bound)| ports.hold(port, bound).err());
+        match refused.reduce(Failure::and) {
+            Some(failure) => Err(failure),
+            None => Ok(ports),
         }
-        for (gateway, fallback) in SERVICE_PORTS {
-            if !given.contains_key(&gateway) {
-                let bound = if may_bind(listen, gateway) { gateway } else { fallback };
-                ports.hold(gateway, bound)?;
-            }
-        }
-        Ok(ports)
     }
 
     /// The address that ports are bound at.
@@ -75,6 +77,19 @@ impl Ports {
         setting.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(UNPRIVILEGED)
     }
 
+    /// What is said of a port of a Gateway that cannot be bound.
+    pub fn surroundings(&self) -> Surroundings {
+        let gateways: BTreeMap<u16, u16> =
+            self.bound.iter().map(|(&gateway, &bound)| (bound, gateway)).collect();
+        Surroundings::new(move |bound| {
+            let gateway = gateways.get(&bound).copied().unwrap_or(bound);
+            format!(
+                "start with --port-map {gateway}={}, to bind another port for it",
+                other(gateway)
+            )
+        })
+    }
+
     /// The Gateway port for which a port is bound already; the kernel's choice (0) never is.
     fn held_for(&self, port: u16) -> Option<u16> {
         let held = self.bound.iter().find(|(_, bound)| **bound == port);
@@ -86,7 +101,7 @@ impl Ports {
             let failure = format!(
                 "port {bound} would be bound for two ports of Gateways, {other} and {gateway}"
             );
-            let free = if gateway < 10_000 { gateway + 10_000 } else { 0 };
+            let free = self::other(gateway);
             return Err(Failure::new(failure)
                 .or(format!("--port-map {other}={bound},{gateway}={free}"))
                 .or(format!("--port-map {other}=0, to bind any free port for that one")));
@@ -107,6 +122,11 @@ pub fn reachable(listen: IpAddr) -> IpAddr {
         IpAddr::V6(address) if address.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
         address => address,
     }
+}
+
+/// Another port to bind for a Gateway's port: far from the well-known ones, and told before it is tried.
+fn other(gateway: u16) -> u16 {
+    if gateway < 10_000 { gateway + 10_000 } else { 0 }
 }
 
 /// Whether the kernel lets this process bind a port, be it taken or not.
@@ -146,8 +166,7 @@ fn refused(gateway: u16, address: SocketAddr, error: &io::Error) -> Failure {
         };
         Failure::new(format!("port {port} of {}{mapped} {reason}", address.ip()))
     };
-    // Far from the well-known ports, and told before it is tried.
-    let other = if gateway < 10_000 { gateway + 10_000 } else { 0 };
+    let other = other(gateway);
     let map =
         format!("--port-map {gateway}={other}, to bind another port for it (0: any free one)");
     match error {

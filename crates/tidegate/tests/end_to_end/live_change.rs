@@ -96,7 +96,9 @@ async fn a_port_that_is_taken_is_told_and_harms_nobody() {
     api.create("gateways", &objects::gateway("taken", taken, &["*"])).await;
     let path = format!("{NETWORKING}/gateways/taken");
     let told = api.wait_for(&path, &[("Programmed", "False")]).await;
-    assert!(told["status"].to_string().contains(&taken.to_string()), "{told:#}");
+    let status = told["status"].to_string();
+    assert!(status.contains("another process has the port"), "{told:#}");
+    assert!(status.contains(&format!("--port-map {taken}=")), "{told:#}");
     gateway.answers("a.example", "/", 200).await;
 
     // Routes of that Gateway alone are not in force; those that another Gateway serves, too, are.
@@ -110,6 +112,22 @@ async fn a_port_that_is_taken_is_told_and_harms_nobody() {
     api.send("PATCH", &path, &route.to_string()).await;
     api.wait_for(&path, &[("Programmed", "True")]).await;
     assert_eq!(gateway.get("b.example", "/").await.status, 200);
+
+    // Those of this very process.
+    let own = [(gateway.admin, "admin"), (gateway.health, "health"), (gateway.api, "api")];
+    for (address, name) in own {
+        api.create("gateways", &objects::gateway(name, address.port(), &["*"])).await;
+        let path = format!("{NETWORKING}/gateways/{name}");
+        let told = api.wait_for(&path, &[("Programmed", "False")]).await;
+        let status = told["status"].to_string();
+        assert!(status.contains("of this process"), "{told:#}");
+        assert!(status.contains(&format!("--{name}-listen")), "{told:#}");
+    }
+    // Each was told once, whatever changed since; and nothing serves on where nothing served.
+    let log = gateway.process.stderr().text();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("cannot listen on")).collect();
+    assert_eq!(told.len(), 4, "{log}");
+    assert!(!log.contains("serves on"), "{log}");
 }
 
 /// The reason of `Programmed`, once it is `status` for the present generation.
