@@ -17,8 +17,8 @@ pub(crate) fn parse(part: &Part<'_>, limits: &Limits) -> Vec<Result<Document, Di
         let outcome = match event {
             Ok((event, span)) => builder.event(event, span),
             Err(error) => {
-                let place = Span::at(builder.position(*error.marker()));
-                Err(Diagnostic::error(place, error.info().to_owned()))
+                let place = builder.position(*error.marker());
+                Err(builder.fault(place, error.info(), part.text))
             }
         };
         if let Err(fault) = outcome {
@@ -109,6 +109,28 @@ impl<'l> Builder<'l> {
     fn position(&self, marker: saphyr_parser::Marker) -> Position {
         // The parser counts lines from 1 and columns from 0.
         Position::new(self.lines_before + marker.line().max(1), marker.col() + 1)
+    }
+
+    /// What is wrong at a place of the text. Past its end there is nothing to show: what was opened last and is not
+    /// closed is at fault.
+    fn fault(&self, place: Position, message: &str, text: &str) -> Diagnostic {
+        let end = Position::after(text.trim_end());
+        let end = Position::new(self.lines_before + end.line as usize, end.column as usize);
+        let open = self.stack.last().map(|frame| frame.start).filter(|_| place >= end);
+        match open.and_then(|start| Some((start, self.bracket(start, text)?))) {
+            Some((start, bracket)) => {
+                let message = format!("{message}: the {bracket:?} that stands here is not closed");
+                Diagnostic::error(Span::at(start), message)
+            }
+            None => Diagnostic::error(Span::at(place), message.to_owned()),
+        }
+    }
+
+    /// The bracket at a place of the text, if there is one.
+    fn bracket(&self, place: Position, text: &str) -> Option<char> {
+        let line = (place.line as usize).checked_sub(self.lines_before + 1)?;
+        let character = text.lines().nth(line)?.chars().nth(place.column as usize - 1)?;
+        matches!(character, '[' | '{').then_some(character)
     }
 
     fn event(&mut self, event: Event<'_>, span: saphyr_parser::Span) -> Result<(), Diagnostic> {

@@ -183,6 +183,29 @@ impl Random {
 }
 
 #[test]
+fn what_is_open_at_the_end_is_shown_where_it_began() {
+    let fault = |source| parse(source).into_iter().find_map(Result::err).expect("a fault");
+    let cases = [
+        ("a: 1\nb: [\n", Position { line: 2, column: 4 }, '['),
+        ("a: 1\nb: [c, {d: e\n\n", Position { line: 2, column: 8 }, '{'),
+        ("---\na: 1\n---\nb: 2\nc: [d,\n  e\n", Position { line: 5, column: 4 }, '['),
+    ];
+    for (source, place, bracket) in cases {
+        let fault = fault(source);
+        let words = format!("the {bracket:?} that stands here is not closed");
+        assert!(fault.message.ends_with(&words), "{source:?}: {fault}");
+        assert_eq!(fault.span.start, place, "{source:?}: {fault}");
+    }
+    // Elsewhere it is where it is.
+    let fault = fault("a: [1]\nb: ]\nc: 1\n");
+    assert_eq!(
+        (fault.span.start.line, fault.message.contains("not closed")),
+        (2, false),
+        "{fault}"
+    );
+}
+
+#[test]
 fn json_input_reads_as_serde_json_reads_it() {
     let mut random = Random(0x6a73_6f6e);
     for _ in 0..2000 {
