@@ -14,6 +14,7 @@ use tidegate_xds::{Rejection, Resource, ResourceType, Update};
 
 use super::compile;
 use super::refusal::{Refusal, Within};
+use super::targets;
 
 /// A bootstrap, ready to be applied.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct Bootstrap {
 pub struct BootstrapError {
     /// The fields at fault, with paths from the top of the file.
     pub refusals: Vec<Refusal>,
+    /// Whether they ask for what this proxy does not do, and are not wrong in themselves.
+    pub unsupported: bool,
 }
 
 impl fmt::Display for BootstrapError {
@@ -57,7 +60,7 @@ impl std::error::Error for BootstrapError {}
 
 impl From<Refusal> for BootstrapError {
     fn from(refusal: Refusal) -> Self {
-        Self { refusals: vec![refusal] }
+        Self { refusals: vec![refusal], unsupported: false }
     }
 }
 
@@ -82,7 +85,12 @@ impl Bootstrap {
             let refusal = |finding: Finding| Refusal { path: finding.path, reason: finding.reason };
             return Err(BootstrapError {
                 refusals: report.refusals.into_iter().map(refusal).collect(),
+                unsupported: true,
             });
+        }
+        let missing = proto.static_resources.as_ref().map(targets::missing).unwrap_or_default();
+        if !missing.is_empty() {
+            return Err(BootstrapError { refusals: missing, unsupported: false });
         }
         let admin = proto.admin.as_ref().and_then(|admin| admin.address.as_ref());
         let admin = admin.map(compile::socket_address).transpose();

@@ -13,7 +13,7 @@
 //! | `record.rs` | what `/config_dump` and verdicts tell of each resource |
 //! | `judge.rs`, `split.rs`, `refusal.rs` | decoding, and how a refusal names its field |
 //! | `compile/` | Envoy's messages into runtime types, without state |
-//! | `bootstrap.rs` | a static configuration file |
+//! | `bootstrap.rs`, `targets.rs` | a static configuration file, and the clusters that its routes name |
 
 mod applier;
 mod bootstrap;
@@ -28,6 +28,7 @@ mod refusal;
 mod slots;
 mod split;
 mod tables;
+mod targets;
 
 #[cfg(test)]
 mod testing;

@@ -296,6 +296,10 @@ fn compile_skeleton(
     let around = Resource::new(resource.kind, Arc::clone(&resource.name), bytes.clone());
     let Judged { message, mut notices } =
         judge_named(&around, |message: &RouteConfiguration| &message.name)?;
+    if message.validate_clusters == Some(true) {
+        let reason = "clusters of routes that come by themselves may come later: leave it out";
+        return Err(vec![Refusal::of("validate_clusters", reason)]);
+    }
     let level = compile::table_level(&message).map_err(|refusal| vec![refusal])?;
     let same: HashMap<&Bytes, &InnerHost> = before
         .filter(|before| before.bytes == bytes)

@@ -26,15 +26,10 @@ pub(super) const ROWS: &[Row] = &[
             "ignore_port_in_host_matching",
             "max_direct_response_body_size_bytes",
             "typed_per_filter_config",
+            "validate_clusters",
         ],
         holds: &[("typed_per_filter_config", &[FILTER_CONFIG])],
-        ignored: &[
-            ("metadata", ORIGIN),
-            (
-                "validate_clusters",
-                "a route to a cluster that is not there is answered when it is taken",
-            ),
-        ],
+        ignored: &[("metadata", ORIGIN)],
         ..ROW
     },
     Row { message: "envoy.config.route.v3.Vhds", honoured: &["config_source"], ..ROW },
