@@ -13,7 +13,7 @@ use crate::World;
 use crate::answer::Lost;
 use crate::follow::Connection;
 use crate::question::{Question, Security};
-use crate::request::{asks, shown};
+use crate::request::{asks, path_asked, shown};
 
 /// Listeners of other addresses and ports.
 pub(crate) fn listeners(world: &World, question: &Question) -> Vec<Lost> {
@@ -154,8 +154,9 @@ pub(crate) fn routes(
 /// What a route asks for and the request has not, in words.
 fn mismatched(mismatch: &Mismatch<'_>, head: &RequestHead) -> String {
     let has = match mismatch {
-        Mismatch::Path(_) => {
-            return format!("it asks for path {mismatch}; the path is {}", shown(head.path()));
+        Mismatch::Path(path) => {
+            let asked = path_asked(path);
+            return format!("it asks for {asked}; the path is {}", shown(head.path()));
         }
         Mismatch::Condition(Condition::Header(header)) => {
             let values: Vec<String> =

@@ -8,7 +8,7 @@ use tidegate_proxy::route::{Mismatch, PathMatch, Route, RouteTable, VirtualHost}
 
 use crate::World;
 use crate::lost::without_port;
-use crate::request::shown;
+use crate::request::{path_asked, shown};
 
 /// More differences than these are no slip of the pen.
 const MOST_EDITS: usize = 3;
@@ -96,7 +96,7 @@ pub(crate) fn route(
     let (number, route) = best?;
     let mut wanted = failing(route, head, random);
     if let Some(Mismatch::Path(path)) = route.matcher.mismatch(head, random) {
-        wanted.insert(0, format!("path {path}"));
+        wanted.insert(0, path_asked(path));
     }
     let place = origins.routes.get(number).map(|o| {
         let source = world.source(o);

@@ -6,7 +6,9 @@ use tidegate_pilot::origins::{HostOrigins, Origin};
 use tidegate_proxy::config::listener::HttpManager;
 use tidegate_proxy::http::{RequestHead, Scheme, Version, forwarding, path};
 use tidegate_proxy::random::Random;
-use tidegate_proxy::route::{Action, Decision, Facts, Forward, Route, Targets, VirtualHost};
+use tidegate_proxy::route::{
+    Action, Decision, Facts, Forward, PathMatch, Route, Targets, VirtualHost,
+};
 use tidegate_proxy::upstream::ClusterSlot;
 
 use crate::answer::{Answer, End, Error, Part, Sent, Source};
@@ -157,12 +159,18 @@ fn head(question: &Question) -> RequestHead {
 
 /// What a route asks of a request, in words.
 pub(crate) fn asks(route: &Route) -> String {
-    let mut all = vec![format!("path {}", route.matcher.path)];
+    let mut all = vec![path_asked(&route.matcher.path)];
     if route.matcher.ignore_case {
         all.push("in any case".to_owned());
     }
     all.extend(route.matcher.conditions.iter().map(ToString::to_string));
     all.join(", ")
+}
+
+/// What is asked of the path, in words. Some of them begin with that word.
+pub(crate) fn path_asked(asked: &PathMatch) -> String {
+    let words = asked.to_string();
+    if words.starts_with("path") { words } else { format!("path {words}") }
 }
 
 /// What goes upstream after the proxy's own mutations and rewrites.

@@ -76,8 +76,12 @@ fn place(given: Option<&Path>) -> Outcome<PathBuf> {
     }
     let named = std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty());
     let path = named.map(PathBuf::from).or_else(|| Some(data_dir::usual()?.join("kubeconfig")));
+    let missing = match &path {
+        Some(path) => format!("there is no kubeconfig {}", path.display()),
+        None => "there is no kubeconfig of a running process".to_owned(),
+    };
     path.filter(|path| path.is_file()).ok_or_else(|| {
-        Failure::new("there is no kubeconfig of a running process")
+        Failure::new(missing)
             .or("-f PATH, to explain manifests")
             .or("--kubeconfig FILE: `tidegate up` prints where it is")
     })

@@ -15,6 +15,7 @@ use tidegate_api::{Object, ObjectKey, Spec};
 use tidegate_explain::{Question, World, render};
 use tidegate_pilot::{GatewayService, Options};
 use tidegate_source::{FileChange, Files};
+use tidegate_yaml::Severity;
 
 use crate::cli::{ExplainArgs, ExplainOutput};
 use crate::failure::{Failure, Outcome};
@@ -87,14 +88,21 @@ fn through_service(question: &mut Question, options: &Options) -> Option<String>
     (port != target).then(|| format!("port {port} of the gateway's Service is bound at {target}"))
 }
 
-/// The objects in files. What is wrong there is told, and left out.
+/// The objects in files.
 async fn manifests(paths: Vec<PathBuf>) -> Outcome<Vec<Arc<Object>>> {
     let mut files = Files::new(paths, Timestamp::UNIX_EPOCH)
         .map_err(|error| Failure::new(format!("manifests cannot be read: {error}")))?;
     let batch = files.next().await;
     let color = std::io::stderr().is_terminal();
-    for finding in batch.findings {
+    for finding in &batch.findings {
         terminal::say(finding.render(color).trim_end());
+    }
+    let faults = batch.findings.iter().filter(|f| f.diagnostic.severity == Severity::Error);
+    if faults.count() > 0 {
+        // An answer without what is wrong would be one about other manifests.
+        return Err(Failure::new(
+            "the manifests are wrong where it is told above: nothing is explained",
+        ));
     }
     let mut objects: BTreeMap<ObjectKey, Arc<Object>> = BTreeMap::new();
     for change in batch.changes {
