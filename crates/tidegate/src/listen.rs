@@ -10,17 +10,32 @@ use crate::failure::{Failure, Outcome};
 /// # Errors
 /// The address is taken, forbidden or not of this machine; names `flag` as a way out.
 pub fn bind(address: SocketAddr, flag: &str) -> Outcome<TcpListener> {
+    bind_or(address, flag, any_port(address, flag))
+}
+
+/// The same, where `other` says how to have another address.
+///
+/// # Errors
+/// As above.
+pub fn bind_or(address: SocketAddr, place: &str, other: String) -> Outcome<TcpListener> {
     let listener = TcpListener::bind(address).and_then(|listener| {
         listener.set_nonblocking(true)?;
         Ok(listener)
     });
-    listener.map_err(|error| refused(address, flag, &error))
+    listener.map_err(|error| refused(address, place, other, &error))
 }
 
-/// Says why an address cannot be listened on, and what to do about it.
-pub fn refused(address: SocketAddr, flag: &str, error: &io::Error) -> Failure {
+/// Says why the address of a flag cannot be listened on, and what to do about it.
+pub fn flag_refused(address: SocketAddr, flag: &str, error: &io::Error) -> Failure {
+    refused(address, flag, any_port(address, flag), error)
+}
+
+fn any_port(address: SocketAddr, flag: &str) -> String {
+    format!("{flag} {}, for any free port", SocketAddr::new(address.ip(), 0))
+}
+
+fn refused(address: SocketAddr, flag: &str, other: String, error: &io::Error) -> Failure {
     let (ip, port) = (address.ip(), address.port());
-    let other = format!("{flag} {}, for any free port", SocketAddr::new(ip, 0));
     match error.kind() {
         io::ErrorKind::AddrInUse => {
             Failure::new(format!("port {port} of {ip} is taken by another program ({flag})"))

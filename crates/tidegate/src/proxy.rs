@@ -1,15 +1,16 @@
 //! `tidegate proxy`: the data plane alone, on an Envoy bootstrap.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::path::Path;
 
 use serde_json::Value;
+use tidegate_proxy::admin::State as _;
 use tidegate_proxy::config::Bootstrap;
 use tidegate_proxy::surroundings::Surroundings;
 use tidegate_proxy::upstream::dns::DnsConfig;
-use tidegate_proxy::view::About;
+use tidegate_proxy::view::{About, View};
 use tidegate_xds::{Change, Resource, Snapshot};
 use tokio::sync::oneshot;
 
@@ -43,8 +44,12 @@ fn load(path: &Path) -> Outcome<Bootstrap> {
     let value = parse(path, &text)?;
     Bootstrap::load(&value).map_err(|error| {
         let refusals = error.refusals.iter().map(|refusal| format!("\n  {refusal}"));
-        Failure::new(format!("{place} cannot be served:{}", refusals.collect::<String>()))
-            .or("docs/data-plane.md, for what is served")
+        let failure =
+            Failure::new(format!("{place} cannot be served:{}", refusals.collect::<String>()));
+        match error.unsupported {
+            true => failure.or("docs/data-plane.md, for what is served"),
+            false => failure,
+        }
     })
 }
 
@@ -67,8 +72,7 @@ fn parse(path: &Path, text: &str) -> Outcome<Value> {
 async fn serve(args: &ProxyArgs, bootstrap: Bootstrap) -> Outcome<()> {
     let mut signals = Signals::listen()
         .map_err(|error| Failure::new(format!("signals cannot be handled: {error}")))?;
-    let admin =
-        bootstrap.admin.map(|address| listen::bind(address, "admin.address")).transpose()?;
+    let admin = bootstrap.admin.map(bind_admin).transpose()?;
     for notice in &bootstrap.notices {
         tracing::info!("{}: {}", notice.path, notice.reason);
     }
@@ -82,7 +86,7 @@ async fn serve(args: &ProxyArgs, bootstrap: Bootstrap) -> Outcome<()> {
     let workers = args.workers.unwrap_or_else(data_plane::cores);
     let options = tidegate_proxy::Options {
         workers,
-        dns: DnsConfig::default(),
+        dns: DnsConfig { servers: args.dns_server.clone(), ..DnsConfig::default() },
         logs: tidegate_proxy::accesslog::Options::default(),
         about: about(&bootstrap, workers, &args.config),
         surroundings: surroundings(admin.as_ref()),
@@ -90,10 +94,29 @@ async fn serve(args: &ProxyArgs, bootstrap: Bootstrap) -> Outcome<()> {
     let mut data_plane =
         DataPlane::start(options, tokio::runtime::Handle::current(), &snapshot, start)
             .map_err(|error| Failure::new(format!("the data plane does not start: {error}")))?;
+    let admin_at = admin.as_ref().and_then(|admin| admin.local_addr().ok());
     admin::serve(&data_plane.view, admin, None)?;
     all_served(&snapshot, generation, &bootstrap, &args.config).await?;
-    tracing::info!("serving {}", args.config.display());
+    tracing::info!("serving {}{}", args.config.display(), places(&data_plane.view, admin_at));
     lifecycle::serve(&mut data_plane, &mut signals, async {}).await
+}
+
+/// Where it is served: each listener, and the admin interface.
+fn places(view: &View, admin: Option<SocketAddr>) -> String {
+    let listeners = view.listeners();
+    let listeners = listeners.iter();
+    let listeners = listeners.map(|at| format!(", {} at {}", at.name, at.address));
+    let admin = admin.map(|address| format!(", admin at http://{address}"));
+    listeners.chain(admin).collect()
+}
+
+/// The bootstrap's admin interface.
+fn bind_admin(address: SocketAddr) -> Outcome<TcpListener> {
+    let ip = address.ip();
+    let other = format!(
+        "admin: {{address: {{socket_address: {{address: \"{ip}\", port_value: 0}}}}}} in the file, for any free port"
+    );
+    listen::bind_or(address, "admin.address", other)
 }
 
 /// What the process has open beside the listeners of the file.
@@ -132,7 +155,6 @@ async fn all_served(
         verdicts.rejections().map(|(_, r)| format!("\n  {}", bootstrap.place(r))).collect();
     match refusals.as_slice() {
         [] => Ok(()),
-        all => Err(Failure::new(format!("{} cannot be served:{}", path.display(), all.concat()))
-            .or("docs/data-plane.md, for what is served")),
+        all => Err(Failure::new(format!("{} cannot be served:{}", path.display(), all.concat()))),
     }
 }

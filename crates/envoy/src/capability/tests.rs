@@ -38,6 +38,27 @@ fn every_name_in_the_table_exists_and_stands_once() {
     }
 }
 
+/// What a refusal points to.
+#[test]
+fn the_page_about_the_data_plane_names_every_kind_that_is_served() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/data-plane.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    let held = table::rows().flat_map(|row| row.holds).flat_map(|(_, held)| held.iter());
+    let cluster = table::rows().find(|row| row.message == "envoy.config.cluster.v3.Cluster");
+    let values = cluster.expect("a row").values;
+    let named = values.iter().filter(|(name, _)| ["type", "lb_policy"].contains(name));
+    let served: Vec<_> = held.chain(named.flat_map(|(_, values)| values.iter())).collect();
+    assert!(served.len() > 10, "{served:?}");
+    for kind in &served {
+        assert!(page.contains(&format!("`{kind}`")), "{kind} is not named");
+    }
+    // And no extension that is not.
+    let words = page.split('`').filter(|word| word.starts_with("envoy.extensions."));
+    for word in words {
+        assert!(served.iter().any(|kind| **kind == word), "{word} is not served");
+    }
+}
+
 #[test]
 fn every_allowed_value_is_one_of_its_enum() {
     for row in table::rows() {

@@ -1,12 +1,13 @@
 //! Flags of `tidegate proxy`.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
 
 use super::logging::LogLevel;
-use super::values::{existing_path, workers};
+use super::values::{dns_server, existing_path, workers};
 
 const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
   # The file that also starts Envoy: envoy -c envoy.yaml
@@ -28,6 +29,10 @@ pub struct ProxyArgs {
     /// Worker threads [default: one per core]
     #[arg(long, alias = "concurrency", value_name = "N", value_parser = workers)]
     pub workers: Option<NonZeroUsize>,
+
+    /// Name servers to ask instead of the system's; may be repeated
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = dns_server)]
+    pub dns_server: Vec<SocketAddr>,
 
     /// The program's own log, on standard error: error, warn, info, debug, trace or directives
     #[arg(long, value_name = "LEVEL", default_value = "info")]

@@ -38,14 +38,11 @@ impl Greeting {
                 false => format!("{gateway} at {bound}"),
             });
         }
-        format!("{}: {}", self.listen, ports.join(", "))
+        format!("{}: {}", host(self.listen), ports.join(", "))
     }
 
     fn exports(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = match self.reachable {
-            IpAddr::V4(address) => address.to_string(),
-            IpAddr::V6(address) => format!("[{address}]"),
-        };
+        let host = host(self.reachable);
         writeln!(f, "  export KUBECONFIG={}", quoted(&self.kubeconfig))?;
         if let Some(bundle) = &self.demo_ca {
             writeln!(f, "  export CURL_CA_BUNDLE={}", quoted(bundle))?;
@@ -68,6 +65,14 @@ impl fmt::Display for Greeting {
         writeln!(f, "  kubectl apply -f examples/front-proxy")?;
         writeln!(f, "  curl $INGRESS_HOST:$INGRESS_PORT/status/418 -H host:httpbin.org")?;
         writeln!(f, "  kubectl logs -n istio-system -l istio=ingressgateway -c istio-proxy")
+    }
+}
+
+/// An address as URLs have it, so that a port may follow.
+fn host(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
     }
 }
 
@@ -103,5 +108,6 @@ mod tests {
         ] {
             assert!(greeting.contains(line), "{line}\nis not in\n{greeting}");
         }
+        assert_eq!(host("::".parse().expect("an address")), "[::]");
     }
 }

@@ -226,7 +226,9 @@ async fn start_api(
     let logs = PodLogs::new(logs, gateway, args.access_log_format.compiled());
     let options = ApiOptions::new(args.api_listen, data_dir.to_owned());
     Server::start(options, store.clone(), Arc::new(logs)).await.map_err(|error| match error {
-        StartError::Listen { address, source } => listen::refused(address, "--api-listen", &source),
+        StartError::Listen { address, source } => {
+            listen::flag_refused(address, "--api-listen", &source)
+        }
         StartError::Credentials(reason) => Failure::new(reason),
     })
 }

@@ -56,6 +56,18 @@ async fn mistakes_name_the_place_and_the_way_out() {
     assert!(output.stderr.contains("is taken by another program"), "{}", output.stderr);
     assert!(output.stderr.contains("--port-map 80="), "{}", output.stderr);
 
+    // All that are taken are told at once.
+    let taken_too = taken.to_string();
+    let map = format!("80={0},443=0", taken.port());
+    let given =
+        [("--port-map", &*map), ("--api-listen", &taken_too), ("--admin-listen", &taken_too)];
+    let output = up(folder.path(), &given).await;
+    assert_eq!(output.status.code(), Some(1));
+    for flag in ["--port-map", "--api-listen", "--admin-listen"] {
+        let line = |line: &&str| line.contains(flag) && line.contains("try:");
+        assert!(output.stderr.lines().any(|l| line(&l)), "{flag}: {}", output.stderr);
+    }
+
     for flag in ["--api-listen", "--admin-listen", "--health-listen"] {
         let output = up(folder.path(), &[(flag, &taken.to_string())]).await;
         assert_eq!(output.status.code(), Some(1), "{flag}");

@@ -77,6 +77,8 @@ async fn the_bootstrap_starts_the_data_plane() {
     let proxy = Process::spawn(command);
     eventually(PATIENCE, || async { tokio::net::TcpStream::connect(http_at).await }).await;
     assert_eq!(client::get(http_at, "any.example", "/").await.status, 200, "{proxy}");
+    let serving = proxy.stderr().containing("serving ").await;
+    assert!(serving.contains(&format!(" at {http_at}, admin at http://{admin_at}")), "{serving}");
     assert_eq!(client::get(admin_at, "127.0.0.1", "/ready").await.status, 200, "{proxy}");
     let info = client::get(admin_at, "127.0.0.1", "/server_info").await.json();
     let options = &info["command_line_options"];
