@@ -80,6 +80,65 @@ async fn mistakes_name_the_place_and_the_way_out() {
 }
 
 #[tokio::test]
+async fn a_bootstrap_that_is_refused_says_what_to_change() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("its address").port();
+    let file = folder.path().join("envoy.yaml");
+    let path = file.display().to_string();
+    let tcp = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+    let served = format!(
+        "static_resources: {{listeners: [{{name: l, \
+         address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}, \
+         filter_chains: [{{filters: [{{name: t, typed_config: {{\"@type\": {tcp}, stat_prefix: s, cluster: c}}}}]}}]}}]}}"
+    );
+    let admin = format!(
+        "admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}}}"
+    );
+    let list = "docs/data-plane.md";
+    // Only what is not served is to be looked up.
+    let cases = [
+        ("overload_manager: {}", "overload_manager", true),
+        ("no_such_field: 1", "no_such_field", false),
+        (&served, "another process has the port; stop it, or give the listener another", false),
+        (
+            &admin,
+            "try: admin: {address: {socket_address: {address: \"127.0.0.1\", port_value: 0}}}",
+            false,
+        ),
+    ];
+    for (text, expected, looked_up) in cases {
+        std::fs::write(&file, text).expect("written");
+        let output = tidegate(&["proxy", "--workers", "1", "-c", &path]).await;
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(output.stderr.contains(expected), "{text}: {}", output.stderr);
+        assert_eq!(output.stderr.contains(list), looked_up, "{text}: {}", output.stderr);
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_explained_from_manifests_that_are_wrong() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("a.yaml");
+    let path = file.display().to_string();
+    let explain = ["explain", "GET", "http://a.example/", "-f", &path];
+    std::fs::write(&file, objects::gateway("web", 80, &["*"]).to_string()).expect("written");
+    assert!(!tidegate(&explain).await.success().is_empty());
+    std::fs::write(&file, "kind: Gateway\nspec: [\n").expect("written");
+    let output = tidegate(&explain).await;
+    assert_eq!((output.status.code(), &*output.stdout), (Some(1), ""));
+    assert!(output.stderr.contains("a.yaml:2:7"), "{}", output.stderr);
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command
+        .args(["explain", "GET", "http://a.example/"])
+        .env("KUBECONFIG", &file.with_file_name("b"));
+    let output = process::run(command, "").await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stderr.contains("no kubeconfig /"), "{}", output.stderr);
+}
+
+#[tokio::test]
 async fn a_second_process_does_not_take_the_first_one_s_state() {
     let gateway = Gateway::start(&[]).await;
     let data_dir = gateway.place().data_dir();
