@@ -132,7 +132,7 @@ async fn nothing_is_explained_from_manifests_that_are_wrong() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     command
         .args(["explain", "GET", "http://a.example/"])
-        .env("KUBECONFIG", &file.with_file_name("b"));
+        .env("KUBECONFIG", file.with_file_name("b"));
     let output = process::run(command, "").await;
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stderr.contains("no kubeconfig /"), "{}", output.stderr);
