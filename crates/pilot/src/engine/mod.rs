@@ -192,7 +192,6 @@ impl Pilot {
                 updates.push(StatusUpdate {
                     key: key.clone(),
                     generation,
-                    events: status::events(old, conditions),
                     conditions: conditions.to_vec(),
                 });
             }

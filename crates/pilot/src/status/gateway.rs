@@ -64,5 +64,7 @@ fn not_served(server: &Server) -> Option<String> {
         ServerTlsMode::IstioMutual => "ISTIO_MUTUAL",
         ServerTlsMode::OptionalMutual => "OPTIONAL_MUTUAL",
     };
-    Some(format!("tls mode {mode} is not served yet, only PASSTHROUGH is; connections are closed"))
+    Some(format!(
+        "tls mode {mode} is not served yet, only PASSTHROUGH is; the server takes no connections"
+    ))
 }

@@ -1,4 +1,4 @@
-//! What is told of each object: conditions and events.
+//! What is told of each object: conditions.
 //!
 //! `Reconciled` says that the object was compiled without fault, `ResolvedRefs` that everything it names
 //! exists. The third condition, `Programmed`, is told by whoever publishes, out of each object's [`Standing`] and
@@ -30,8 +30,8 @@ pub(crate) use unserved::fields as unserved_fields;
 /// At most this many faults stand in one message; the rest is counted.
 const MAX_FAULTS: usize = 8;
 
-/// The reason where the last form of an object was refused as a whole.
-const INVALID: &str = "Invalid";
+/// The reason of a condition where the last form of an object was refused as a whole.
+pub const INVALID: &str = "Invalid";
 
 /// New conditions of an object, all of them at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +42,6 @@ pub struct StatusUpdate {
     pub generation: i64,
     /// The conditions; none when the object does not concern this gateway any more.
     pub conditions: Vec<Condition>,
-    /// What to say as Events: one for each condition that became false, changed its reason, or recovered.
-    pub events: Vec<Event>,
 }
 
 /// One condition of an object.
@@ -66,17 +64,6 @@ pub enum ConditionKind {
     Reconciled,
     /// Everything that the object names exists.
     ResolvedRefs,
-}
-
-/// Something worth an Event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// `Warning` or `Normal`.
-    pub warning: bool,
-    /// Why, in one word of CamelCase.
-    pub reason: &'static str,
-    /// Why, in words.
-    pub message: String,
 }
 
 impl ConditionKind {
@@ -213,23 +200,4 @@ fn join(faults: &[String]) -> String {
         0 => shown,
         more => format!("{shown}; and {more} more"),
     }
-}
-
-/// The events of a step from one set of conditions to the next.
-pub(crate) fn events(before: &[Condition], now: &[Condition]) -> Vec<Event> {
-    let changed = now.iter().filter_map(|condition| {
-        let old = before.iter().find(|c| c.kind == condition.kind);
-        let recovered = condition.holds && old.is_some_and(|o| !o.holds);
-        let failed = !condition.holds && old != Some(condition);
-        if !recovered && !failed {
-            return None;
-        }
-        let message = if condition.holds {
-            format!("{} holds again", condition.kind.as_str())
-        } else {
-            condition.message.clone()
-        };
-        Some(Event { warning: failed, reason: condition.reason, message })
-    });
-    changed.collect()
 }

@@ -171,6 +171,34 @@ async fn routes_are_programmed_only_where_a_gateway_serves_them() {
 }
 
 #[tokio::test]
+async fn what_is_missing_only_while_objects_come_and_go_is_no_event() {
+    let origin = Origin::start().http(echo).await;
+    let gateway = Gateway::start(&[]).await;
+    let mut api = Api::of(&gateway).await;
+    // As `kubectl apply -f` and `delete -f` on a folder: references lead nowhere in between.
+    api.create("virtualservices", &objects::route("a", "web", "a.example", "a.internal")).await;
+    api.create("gateways", &objects::gateway("web", 80, &["*"])).await;
+    api.create("serviceentries", &objects::host("a", "a.internal", origin.address())).await;
+    gateway.answers("a.example", "/", 200).await;
+    for (plural, name) in [("gateways", "web"), ("serviceentries", "a"), ("virtualservices", "a")] {
+        api.send("DELETE", &format!("{NETWORKING}/{plural}/{name}"), "").await;
+    }
+    // What stays wrong is told, later than all of the above would have been.
+    api.create("virtualservices", &objects::route("b", "nowhere", "b.example", "b.internal")).await;
+    let api = tokio::sync::Mutex::new(api);
+    let told = eventually(PATIENCE, || async {
+        let events = api.lock().await.send("GET", "/api/v1/namespaces/default/events", "").await;
+        let items = events["items"].as_array().expect("a list").clone();
+        let said = |reason: &str| items.iter().any(|event| event["reason"] == reason);
+        if said("RefNotFound") && said("NoGateway") { Ok(items) } else { Err(events) }
+    })
+    .await;
+    for event in told {
+        assert_eq!(event["involvedObject"]["name"], "b", "{event:#}");
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_is_broken_keeps_its_last_good_form() {
     let origin = Origin::start().http(echo).await;
     let folder = tempfile::tempdir().expect("a folder");

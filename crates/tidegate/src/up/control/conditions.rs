@@ -1,6 +1,6 @@
 //! Conditions in the store's words, out of what pilot and the workers say.
 
-use tidegate_apiserver::store::{Condition, Note, Tone};
+use tidegate_apiserver::store::Condition;
 use tidegate_pilot::status::{ConditionKind, Force, Standing, StatusUpdate};
 
 use super::outgoing::Update;
@@ -11,14 +11,6 @@ pub fn compiled(status: StatusUpdate, standing: Option<&Standing>, version: Opti
     let reconciled =
         |c: &tidegate_pilot::status::Condition| c.kind == ConditionKind::Reconciled && c.holds;
     let good = version.filter(|_| status.conditions.iter().any(reconciled));
-    let about = status.key;
-    let notes = status.events.into_iter().map(|event| Note {
-        about: about.clone(),
-        tone: if event.warning { Tone::Warning } else { Tone::Normal },
-        reason: event.reason.to_owned(),
-        message: event.message,
-    });
-    let notes = notes.collect();
     let conditions = status.conditions.into_iter().map(|condition| Condition {
         name: condition.kind.as_str(),
         holds: Some(condition.holds),
@@ -33,7 +25,7 @@ pub fn compiled(status: StatusUpdate, standing: Option<&Standing>, version: Opti
             _ => vec![readable_again()],
         };
     }
-    Update { generation: status.generation, conditions, notes, good }
+    Update { generation: status.generation, conditions, notes: Vec::new(), good }
 }
 
 /// Of an object that is for others it is not known whether it would compile.
@@ -53,28 +45,21 @@ fn readable_again() -> Condition {
     Condition { name, holds: Some(true), reason: name.to_owned(), message: String::new() }
 }
 
-/// The condition `Programmed`, and an event when the proxy refuses. `closed` says why none of the listeners that a
+/// The condition `Programmed`. `closed` says why none of the listeners that a
 /// route acts through is open.
 pub fn programmed(told: Told, standing: &Standing, closed: Option<String>) -> Update {
-    let refused = told.refusal.is_some();
     let (holds, reason, message) = match (told.refusal, &standing.force, closed) {
         (Some(refusal), ..) => (false, "Refused", refusal),
         (None, Force::Nothing { reason, message }, _) => (false, *reason, message.clone()),
         (None, _, Some(closed)) => (false, "GatewayNotProgrammed", closed),
         (None, ..) => (true, "Served", served(standing.fault.as_deref())),
     };
-    let note = refused.then(|| Note {
-        about: told.key,
-        tone: Tone::Warning,
-        reason: reason.to_owned(),
-        message: message.clone(),
-    });
     let condition =
         Condition { name: "Programmed", holds: Some(holds), reason: reason.to_owned(), message };
     Update {
         generation: told.generation,
         conditions: vec![condition],
-        notes: note.into_iter().collect(),
+        notes: Vec::new(),
         good: None,
     }
 }

@@ -4,6 +4,7 @@
 //! is published before all objects are known, so that the first thing that workers serve is whole.
 
 mod conditions;
+mod notices;
 mod outgoing;
 mod programmed;
 
@@ -11,14 +12,18 @@ use std::collections::HashMap;
 use std::io;
 use std::thread;
 
+use tidegate_api::ObjectKey;
 use tidegate_apiserver::store::{Changes, Store};
 use tidegate_pilot::status::{Force, Standing};
 use tidegate_pilot::{Input, Options, Pilot};
 use tidegate_source::Change;
 use tidegate_xds::{ResourceType, Snapshot, Verdicts};
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
+use self::notices::Notices;
 pub use self::outgoing::Outgoing;
+use self::outgoing::Update;
 use self::programmed::Programmed;
 use crate::ended::{self, Ended};
 
@@ -37,13 +42,14 @@ pub fn start(
     outgoing: Outgoing,
     start: oneshot::Sender<u64>,
 ) -> io::Result<Ended> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let control = Control {
         changes: store.changes(),
         verdicts: snapshot.verdicts(),
         pilot: Pilot::new(options),
         snapshot,
         programmed: Programmed::default(),
+        notices: Notices::default(),
         outgoing,
     };
     let (alive, ended) = ended::pair();
@@ -60,6 +66,7 @@ struct Control {
     pilot: Pilot,
     snapshot: Snapshot,
     programmed: Programmed,
+    notices: Notices,
     outgoing: Outgoing,
 }
 
@@ -69,7 +76,9 @@ impl Control {
         // Nobody waits for it when the process is ending already.
         let _ = start.send(self.apply(first));
         loop {
+            let due = self.notices.next();
             tokio::select! {
+                () = until(due) => self.settle(),
                 change = self.changes.next() => {
                     let batch = self.batch(change);
                     self.apply(batch);
@@ -115,6 +124,7 @@ impl Control {
                 }
                 Change::Delete(key) => {
                     self.programmed.forget(key);
+                    self.notices.forget(key);
                     self.outgoing.forget(key);
                 }
                 Change::Invalid { .. } | Change::Synced => {}
@@ -125,7 +135,9 @@ impl Control {
         for status in output.status {
             let version = versions.get(&status.key).copied();
             let standing = self.pilot.standing(&status.key);
-            self.outgoing.push(status.key.clone(), conditions::compiled(status, standing, version));
+            let key = status.key.clone();
+            let update = conditions::compiled(status, standing, version);
+            leave(&mut self.notices, &self.outgoing, key, update);
         }
         self.programmed.applied(generation, output.applied);
         // What changes nothing for the proxy is served already, and no verdict will say so again.
@@ -141,8 +153,16 @@ impl Control {
             if let Some(standing) = self.pilot.standing(&told.key) {
                 let closed = self.closed(standing);
                 let key = told.key.clone();
-                self.outgoing.push(key, conditions::programmed(told, standing, closed));
+                let update = conditions::programmed(told, standing, closed);
+                leave(&mut self.notices, &self.outgoing, key, update);
             }
+        }
+    }
+
+    /// Tells what has been false for long enough.
+    fn settle(&mut self) {
+        for note in self.notices.settled(Instant::now()) {
+            self.outgoing.note(note);
         }
     }
 
@@ -154,6 +174,20 @@ impl Control {
         let names = gateways.iter().map(|key| format!("{}/{}", key.namespace, key.name));
         let names: Vec<String> = names.collect();
         Some(format!("Gateway {} is not programmed: {refusal}", names.join(", ")))
+    }
+}
+
+/// Leaves an update to be written, with what is to be said about it at once.
+fn leave(notices: &mut Notices, outgoing: &Outgoing, key: ObjectKey, mut update: Update) {
+    update.notes = notices.heard(Instant::now(), &key, &update.conditions);
+    outgoing.push(key, update);
+}
+
+/// Waits for a moment; forever where there is none.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -36,9 +36,13 @@ impl Update {
             self.conditions.retain(|older| older.name != condition.name);
             self.conditions.push(condition);
         }
-        self.notes.extend(newer.notes);
-        self.notes.drain(..self.notes.len().saturating_sub(MOST_NOTES));
+        self.add_notes(newer.notes);
         self.good = newer.good.or(self.good);
+    }
+
+    fn add_notes(&mut self, notes: Vec<Note>) {
+        self.notes.extend(notes);
+        self.notes.drain(..self.notes.len().saturating_sub(MOST_NOTES));
     }
 }
 
@@ -57,6 +61,14 @@ impl Outgoing {
     pub fn push(&self, key: ObjectKey, update: Update) {
         let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.entry(key).or_default().absorb(update);
+        drop(waiting);
+        self.0.ready.notify_one();
+    }
+
+    /// Leaves an event to be recorded. Never waits.
+    pub fn note(&self, note: Note) {
+        let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.entry(note.about.clone()).or_default().add_notes(vec![note]);
         drop(waiting);
         self.0.ready.notify_one();
     }
