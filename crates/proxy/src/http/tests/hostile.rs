@@ -200,11 +200,19 @@ async fn idle_connections_end_with_their_listener() {
     let (mut client, connection) = http2(&proxy, &mut h2::client::Builder::new()).await;
     let answer = soon(client.send_request(get2(), true).unwrap().0).await.unwrap();
     assert!(soon(answer.into_body().data()).await.is_some());
-    // For a while a connection that was busy looks by itself; nothing tells when it no longer does.
-    tokio::time::sleep(600 * MILLIS).await;
+    // For a while a connection that was busy looks by itself. One that never was has to be told.
+    let io = TcpStream::connect(proxy.address).await.unwrap();
+    let (_client, mut quiet) = h2::client::handshake(io).await.unwrap();
+    let mut pings = quiet.ping_pong().unwrap();
+    let quiet = tokio::spawn(quiet);
+    // The first is answered once the connection waits, the second once its settings are agreed on.
+    for _ in 0..2 {
+        soon(pings.ping(h2::Ping::opaque())).await.unwrap();
+    }
     proxy.fleet.stop(&"listener".into());
     assert!(http1.read_to_end().await.is_empty());
     soon(connection).await.unwrap();
+    soon(quiet).await.unwrap().unwrap();
 }
 
 #[tokio::test]
