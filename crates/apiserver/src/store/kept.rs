@@ -41,7 +41,7 @@ fn read_one(key: &ObjectKey, mut form: Value) -> Option<Arc<Entry>> {
     let origin = Origin::File { path, line };
     let decoded = codec::decode(key.kind, key, &object, origin.clone());
     if let Err(errors) = &decoded {
-        tracing::warn!(%key, ?errors, "the kept form of a manifest does not decode any more");
+        tracing::warn!(%key, ?errors, "the kept form of a manifest does not decode");
     }
     decoded.is_ok().then(|| Arc::new(Entry::new(key.clone(), object, decoded, origin, 0)))
 }

@@ -343,7 +343,7 @@ fn load(loaded: Loaded, window: Window) -> State {
             .unwrap_or(loaded.revision);
         let decoded = codec::decode(key.kind, &key, &value, Origin::Api);
         if let Err(errors) = &decoded {
-            tracing::warn!(%row, ?errors, "the stored object does not decode any more");
+            tracing::warn!(%row, ?errors, "the stored object does not decode: it is kept, and shown as it was written");
         }
         let entry = Entry::new(key.clone(), value, decoded, Origin::Api, revision);
         match table {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use tidegate_api::admission::RULES_NOT_CHECKED;
 use tidegate_api::kinds::{KINDS, by_api_version, split_api_version};
 use tidegate_api::{
     FieldError, FieldValidation, Kind, KindInfo, Object, ObjectKey, Origin, Scope, Warning, admit,
@@ -162,7 +163,10 @@ impl Reader<'_> {
         let group = split_api_version(&written).0;
         let told = match admit(info.kind, group, &mut value, FieldValidation::Warn) {
             Ok(told) => told,
-            Err(errors) => return self.refuse(place, key, origin, &errors),
+            Err(mut errors) => {
+                errors.retain(|error| error.path != RULES_NOT_CHECKED);
+                return self.refuse(place, key, origin, &errors);
+            }
         };
         strip(&mut value, info);
         kube::defaults(info.kind, &mut value);

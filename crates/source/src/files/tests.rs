@@ -194,6 +194,17 @@ async fn what_is_malformed_keeps_its_last_good_form() {
 }
 
 #[tokio::test]
+async fn only_faults_of_the_manifest_itself_are_told() {
+    let folder = folder();
+    let wrong = entry("a", "a.example").replace("hosts: [a.example]", "hosts: a.example");
+    fs::write(folder.path().join("a.yaml"), wrong).expect("a manifest");
+    let batch = next(&mut files(&[folder.path()])).await;
+    let errors = errors(&batch.changes[0]);
+    assert_eq!(errors.len(), 1, "what an API server adds is left out: {errors:?}");
+    assert!(errors[0].contains("spec.hosts") && errors[0].ends_with("a.yaml:6)"), "{errors:?}");
+}
+
+#[tokio::test]
 async fn a_typing_error_in_the_kind_removes_nothing() {
     let folder = folder();
     let path = folder.path().join("a.yaml");
