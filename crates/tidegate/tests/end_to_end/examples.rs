@@ -84,4 +84,10 @@ async fn the_bootstrap_starts_the_data_plane() {
     let options = &info["command_line_options"];
     assert_eq!(options["concurrency"], 1);
     assert_eq!(options["config_path"], *file.path().to_string_lossy());
+    // Its routes stand inside the listener.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(["proxy-config", "routes", "--admin", &admin_at.to_string()]);
+    let routes = command.output().await.expect("it runs");
+    let routes = String::from_utf8_lossy(&routes.stdout).into_owned();
+    assert!(routes.contains(" backend"), "{routes}");
 }

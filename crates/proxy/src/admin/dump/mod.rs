@@ -1,5 +1,6 @@
 //! `/config_dump`: what is in force and what was refused, as `envoy.admin.v3.ConfigDump`.
 
+mod inline;
 mod mask;
 mod redact;
 mod sections;

@@ -11,6 +11,7 @@ use tidegate_xds::ResourceType;
 use super::super::clusters::{eds_health, locality};
 use super::super::state::{Accepted, Cluster, Origin, Resource, State};
 use super::super::views::socket_address;
+use super::inline::route_configurations;
 use super::mask::Mask;
 use super::redact::redact;
 use crate::accesslog::timestamp;
@@ -168,7 +169,10 @@ fn routes(state: &dyn State) -> Section {
         let route = host.name.split_once('/').map_or("", |(route, _)| route);
         hosts.entry(route.into()).or_default().push(accepted.bytes);
     }
-    let mut fixed = Vec::new();
+    let listeners = sorted(state.resources(ResourceType::Listener));
+    let inline = listeners.iter().flat_map(route_configurations);
+    let mut fixed: Vec<_> =
+        inline.map(|resource| item(resource, "route_config", ROUTE, Vec::new())).collect();
     let mut dynamic = Vec::new();
     for resource in sorted(state.resources(ResourceType::RouteConfiguration)) {
         let hosts = hosts.remove(&resource.name).unwrap_or_default();
