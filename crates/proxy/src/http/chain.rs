@@ -94,7 +94,7 @@ impl Client {
 }
 
 /// Who is connected.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Client {
     /// The peer's address.
     pub peer: SocketAddr,
