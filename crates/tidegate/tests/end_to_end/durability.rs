@@ -126,9 +126,13 @@ async fn the_last_good_form_of_a_wrong_object_serves_across_a_restart() {
 #[tokio::test]
 async fn the_last_good_form_of_a_wrong_file_serves_across_a_restart() {
     let origin = Origin::start().http(echo).await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let write =
-        |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a file");
+    let (folder, beside) = [(); 2].map(|()| tempfile::tempdir().expect("a folder")).into();
+    // Moved in place, so that no half of a file is ever there to be read.
+    let write = |name: &str, text: &str| {
+        let whole = beside.path().join(name);
+        std::fs::write(&whole, text).expect("a file");
+        std::fs::rename(whole, folder.path().join(name)).expect("moved");
+    };
     let route = |name: &str, host: &str| objects::route(name, "web", host, "a.internal");
     write("gateway.yaml", &objects::gateway("web", 80, &["*"]).to_string());
     write("origin.yaml", &objects::host("a", "a.internal", origin.address()).to_string());
