@@ -5,6 +5,7 @@ mod cluster;
 mod common;
 mod http;
 mod listener;
+mod rbac;
 mod route;
 mod tls;
 
@@ -27,6 +28,7 @@ pub(super) fn rows() -> impl Iterator<Item = &'static Row> {
         bootstrap::ROWS,
         listener::ROWS,
         http::ROWS,
+        rbac::ROWS,
         route::ROWS,
         cluster::ROWS,
         common::ROWS,
