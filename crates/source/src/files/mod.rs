@@ -3,13 +3,14 @@
 //! A folder means its files that end in `.yaml`, `.yml` or `.json`, with its sub-folders; names that begin
 //! with a dot are left out. Folders are watched, never single files, so that files saved by renaming and
 //! volumes that swap a `..data` link are noticed. A file that is being written is read once it was closed,
-//! or was quiet for a moment: half of it is never taken for the whole.
+//! or was quiet for a while: half of it is never taken for the whole. Words of writing lag behind the disk, so a
+//! file that looks different without one is not taken for whole at once.
 //!
 //! What is wrong takes down itself alone. An object that does not decode keeps its last good form; so do
 //! objects that a document which is no YAML, or a file that cannot be read, may hold. Each of them is told to
 //! be wrong. A file that is gone takes its objects along.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -182,7 +183,9 @@ impl Files {
             }
             let path: Arc<Path> = path.as_path().into();
             match open::read(&path) {
-                Ok(bytes) => {
+                // Written while it was read.
+                Ok((_, read)) if read != entry.signature && self.watch.put_off(&entry.real) => {}
+                Ok((bytes, _)) => {
                     let content = read::read(&path, &bytes, self.age);
                     self.absorb(&path, &entry.signature, content, &mut batch, &mut removed);
                 }
@@ -198,11 +201,21 @@ impl Files {
         batch
     }
 
-    /// Whether a file is to be read: it looks different or is known to be, and nobody is writing it.
+    /// Whether a file is to be read: it looks different or is known to be, and is whole.
     fn is_due(&self, path: &Path, entry: &Entry, touched: &Touched) -> bool {
         let known = self.files.get(path);
         let same = known.is_some_and(|file| file.signature.as_ref() == Some(&entry.signature));
-        !touched.writing.contains(&entry.real) && (!same || touched.closed.contains(&entry.real))
+        let told = |files: &HashSet<PathBuf>| files.contains(&entry.real);
+        let (quiet, closed) = (told(&touched.quiet), told(&touched.closed));
+        let due = quiet || closed || !same;
+        if !due || told(&touched.writing) {
+            return false;
+        }
+        // Closed, and emptied again by the next one who writes it?
+        let emptied =
+            entry.signature.is_empty() && known.is_some_and(|file| !file.forms.is_empty());
+        let whole = quiet || !self.started || closed && !emptied;
+        whole || !self.watch.put_off(&entry.real)
     }
 
     /// Takes away the objects of files that are gone.

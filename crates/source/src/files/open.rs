@@ -7,25 +7,27 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
+use super::scan::Signature;
+
 /// The largest file that is read: far above what anybody writes, far below what would exhaust memory.
 const MOST: u64 = 64 << 20;
 
-/// What a regular file holds.
+/// What a regular file holds, and how it looked after it was read: other than before, if it was written meanwhile.
 ///
 /// # Errors
 /// It cannot be read, is no regular file, or is too large.
-pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> io::Result<(Vec<u8>, Signature)> {
     // What stands there now need not be what was found: opening a pipe would wait for somebody to write.
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     regular(&file.metadata()?)?;
     let mut bytes = Vec::new();
-    file.take(MOST + 1).read_to_end(&mut bytes)?;
+    (&file).take(MOST + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MOST {
         let reason = format!("larger than {} MiB: split it, or leave it out", MOST >> 20);
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
     }
-    Ok(bytes)
+    Ok((bytes, Signature::of(&file.metadata()?)))
 }
 
 /// Refuses pipes, sockets and devices, which have no end or no content.
@@ -54,6 +56,6 @@ mod tests {
         let error = read(&path).expect_err("too large").to_string();
         assert!(error.contains("64 MiB"), "{error}");
         File::create(&path).expect("an empty file");
-        assert_eq!(read(&path).expect("read"), b"");
+        assert_eq!(read(&path).expect("read").0, b"");
     }
 }

@@ -108,7 +108,11 @@ impl Found {
 }
 
 impl Signature {
-    fn of(metadata: &Metadata) -> Self {
+    pub(super) fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    pub(super) fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),

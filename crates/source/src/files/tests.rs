@@ -298,6 +298,45 @@ async fn the_last_of_one_name_counts() {
 }
 
 #[tokio::test]
+async fn words_of_writing_that_come_late_remove_nothing() {
+    let folder = folder();
+    let [a, b] = ["a", "b"].map(|name| folder.path().join(format!("{name}.yaml")));
+    fs::write(&a, entry("a", "a.com")).expect("written");
+    fs::write(&b, entry("b", "b.com")).expect("written");
+    let mut files = files(&[folder.path()]);
+    assert_eq!(short(&next(&mut files).await), ["+a@1", "+b@1"]);
+
+    // A shell has emptied b, and what is known is an earlier closing: of a, then of b itself.
+    let mut writer = fs::File::create(&b).expect("emptied");
+    fs::write(&a, entry("a", "c.com")).expect("written");
+    let look = |files: &mut Files, closed: &Path| {
+        let closed = [closed.canonicalize().expect("a file")].into();
+        short(&files.look(&Touched { closed, ..Touched::default() }))
+    };
+    assert_eq!(look(&mut files, &a), ["+a@1"]);
+    assert_eq!(look(&mut files, &b), [""; 0]);
+    // In two pieces.
+    let text = entry("b", "c.com");
+    let (first, second) = text.split_at(text.find("spec").expect("a spec"));
+    io::Write::write_all(&mut writer, first.as_bytes()).expect("written");
+    assert_eq!(look(&mut files, &a), [""; 0]);
+    io::Write::write_all(&mut writer, second.as_bytes()).expect("written");
+    drop(writer);
+    assert_eq!(short(&next(&mut files).await), ["+b@1"]);
+}
+
+#[tokio::test]
+async fn an_emptied_file_that_is_closed_takes_its_objects_along() {
+    let folder = folder();
+    let path = folder.path().join("a.yaml");
+    fs::write(&path, entry("a", "a.com")).expect("written");
+    let mut files = files(&[folder.path()]);
+    next(&mut files).await;
+    fs::File::create(&path).expect("emptied");
+    assert_eq!(short(&next(&mut files).await), ["-a"]);
+}
+
+#[tokio::test]
 async fn other_files_of_the_folder_wake_nobody() {
     let folder = folder();
     let path = folder.path().join("manifest");

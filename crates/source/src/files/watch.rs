@@ -8,15 +8,21 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use notify::event::{AccessKind, AccessMode, ModifyKind};
+use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
 use super::scan::{Found, is_manifest};
 
-/// A file that was written and not closed counts as whole after this time without another write. Only
-/// systems that do not tell of closing, and writers that keep a file open, come to this.
-const QUIET: Duration = Duration::from_millis(100);
+/// A file that was written and not closed counts as whole after this time without another write. Where the
+/// system tells of closing, only a writer that keeps the file open comes to this, and a shell has emptied a file
+/// long before a slow program's output is redirected into it.
+const QUIET: Duration =
+    if cfg!(target_os = "linux") { Duration::from_secs(10) } else { Duration::from_millis(200) };
+
+/// A file that looks different, and of which nobody has told why, is whole after this time: the word of who
+/// writes it may be on its way.
+const UNTOLD: Duration = Duration::from_millis(100);
 
 /// Files that may be in writing at a time before all are looked at instead.
 const MAX_WRITING: usize = 4096;
@@ -31,10 +37,13 @@ pub struct WatchError(#[from] notify::Error);
 pub(super) struct Touched {
     /// Files that are being written, by their real paths: not to be read now.
     pub(super) writing: HashSet<PathBuf>,
-    /// Files that were written and are whole, by their real paths, however alike they look.
+    /// Files that were written and closed, or moved here, by their real paths: whole, however alike they look,
+    /// unless they have been written again since.
     pub(super) closed: HashSet<PathBuf>,
+    /// Files that nobody has written for long enough, by their real paths: whole.
+    pub(super) quiet: HashSet<PathBuf>,
     /// Places that went away, whose watches are dead even if something of the name is there again.
-    gone: HashSet<PathBuf>,
+    pub(super) gone: HashSet<PathBuf>,
 }
 
 /// Watches folders.
@@ -58,6 +67,7 @@ struct Pending {
     ready: bool,
     /// Names of files that are read whatever their extension.
     names: HashSet<OsString>,
+    /// Files that may be in writing, each with when it will have been quiet for long enough.
     writing: HashMap<PathBuf, Instant>,
     closed: HashSet<PathBuf>,
     gone: HashSet<PathBuf>,
@@ -107,6 +117,16 @@ impl Watch {
     /// Whether the last [`Watch::follow`] added a folder, which then has to be looked at again.
     pub(super) fn has_new(&self) -> bool {
         self.new
+    }
+
+    /// Has a file looked at again when it was closed, or after a while; not where too many wait already.
+    pub(super) fn put_off(&self, real: &Path) -> bool {
+        let mut pending = self.inbox.pending();
+        let room = pending.writing.len() < MAX_WRITING;
+        if room {
+            pending.suspect(real.to_owned());
+        }
+        room
     }
 
     fn drop_folders(&mut self, stale: impl FnMut(&PathBuf) -> bool) {
@@ -177,11 +197,7 @@ impl Pending {
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => {
                 let closed = event.paths.into_iter().filter(|path| self.is_read(path));
                 let closed: Vec<PathBuf> = closed.collect();
-                for path in &closed {
-                    self.writing.remove(path);
-                }
-                self.ready |= !closed.is_empty();
-                self.closed.extend(closed);
+                self.close(closed);
             }
             // Somebody reads, perhaps this source itself.
             EventKind::Access(_) => return false,
@@ -193,12 +209,15 @@ impl Pending {
                 }
                 self.write(written);
             }
+            EventKind::Modify(ModifyKind::Name(RenameMode::To)) => {
+                // What was moved in place is whole; what stood there before is gone.
+                let moved = event.paths.iter().filter(|path| self.is_read(path)).cloned();
+                let moved: Vec<PathBuf> = moved.collect();
+                self.close(moved);
+                self.remove(event.paths);
+            }
             EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)) => {
-                for path in &event.paths {
-                    self.writing.remove(path);
-                }
-                self.gone.extend(event.paths);
-                self.ready = true;
+                self.remove(event.paths);
             }
             EventKind::Create(_) => {
                 // A file that is created is written next; a folder or a link is whole. What it is, the
@@ -206,7 +225,8 @@ impl Pending {
                 let is_file = |path: &PathBuf| path.symlink_metadata().is_ok_and(|m| m.is_file());
                 let (files, others): (Vec<_>, Vec<_>) = event.paths.into_iter().partition(is_file);
                 self.ready |= !others.is_empty();
-                self.write(files);
+                files.into_iter().for_each(|file| self.suspect(file));
+                self.bound();
             }
             _ => self.ready = true,
         }
@@ -219,8 +239,33 @@ impl Pending {
     }
 
     fn write(&mut self, files: Vec<PathBuf>) {
-        let now = Instant::now();
-        self.writing.extend(files.into_iter().map(|path| (path, now)));
+        let whole = Instant::now() + QUIET;
+        self.writing.extend(files.into_iter().map(|path| (path, whole)));
+        self.bound();
+    }
+
+    /// A file that somebody may be writing.
+    fn suspect(&mut self, file: PathBuf) {
+        self.writing.entry(file).or_insert_with(|| Instant::now() + UNTOLD);
+    }
+
+    fn close(&mut self, files: Vec<PathBuf>) {
+        for path in &files {
+            self.writing.remove(path);
+        }
+        self.ready |= !files.is_empty();
+        self.closed.extend(files);
+    }
+
+    fn remove(&mut self, paths: Vec<PathBuf>) {
+        for path in &paths {
+            self.writing.remove(path);
+        }
+        self.gone.extend(paths);
+        self.ready = true;
+    }
+
+    fn bound(&mut self) {
         if self.writing.len() > MAX_WRITING {
             self.writing.clear();
             self.ready = true;
@@ -230,16 +275,16 @@ impl Pending {
     /// What can be looked at now; else when the first file in writing will have been quiet.
     fn take(&mut self) -> Result<Touched, Option<Instant>> {
         let now = Instant::now();
-        let quiet = self.writing.extract_if(|_, since| *since + QUIET <= now);
-        let quiet: Vec<PathBuf> = quiet.map(|(path, _)| path).collect();
+        let quiet = self.writing.extract_if(|_, whole| *whole <= now);
+        let quiet: HashSet<PathBuf> = quiet.map(|(path, _)| real(&path)).collect();
         if !self.ready && quiet.is_empty() {
-            return Err(self.writing.values().min().map(|since| *since + QUIET));
+            return Err(self.writing.values().min().copied());
         }
         self.ready = false;
-        self.closed.extend(quiet);
         Ok(Touched {
             writing: self.writing.keys().map(|path| real(path)).collect(),
             closed: std::mem::take(&mut self.closed).iter().map(|path| real(path)).collect(),
+            quiet,
             gone: std::mem::take(&mut self.gone),
         })
     }

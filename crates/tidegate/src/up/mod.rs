@@ -48,6 +48,7 @@ use self::control::Outgoing;
 use self::gateway::Facts;
 use self::greeting::Greeting;
 use self::logs::PodLogs;
+use self::portrait::Portrait;
 use self::ports::Ports;
 use crate::cli::{AccessLogFile, UpArgs};
 use crate::data_plane::{self, DataPlane};
@@ -139,23 +140,20 @@ async fn serve(args: UpArgs, ground: Ground) -> Outcome<()> {
     let mut data_plane = start_data_plane(workers, dns, about, others, &snapshot, start)?;
     admin::serve(&data_plane.view, Some(admin), Some(health))?;
 
-    let api = start_api(&args, &data_dir, &store, &data_plane, &facts.name()).await?;
-    surroundings.add(api.local_addr(), "the API of this process (--api-listen)");
     tokio::select! {
         followed = files::follow(args.files.clone(), store.clone()) => followed?,
         signal = signals.end() => {
             tracing::info!("{signal}: ended before manifests were read");
-            api.shutdown().await;
             store.close().await;
             return Ok(());
         }
     }
-    let verdicts = snapshot.verdicts();
-    let ready = data_plane.ready.clone();
-    let view = Arc::clone(&data_plane.view);
     let options = pilot_options(&args, &ports, &facts);
-    let (shown, shown_by) = (facts.clone(), options.clone());
-    tokio::spawn(portrait::keep(store.clone(), view, verdicts, ready, shown, shown_by));
+    let portrait = Portrait::new(&store, &data_plane, snapshot.verdicts(), &facts, &options).await;
+    tokio::spawn(portrait.keep());
+    // Only now: nobody may be told that what files hold, or the gateway itself, is not there.
+    let api = start_api(&args, &data_dir, &store, &data_plane, &facts.name()).await?;
+    surroundings.add(api.local_addr(), "the API of this process (--api-listen)");
     let outgoing = Outgoing::default();
     tokio::spawn(outgoing.clone().write_to(store.clone()));
     let mut control = control::start(&store, snapshot, options, outgoing, started)

@@ -15,35 +15,68 @@ use tidegate_xds::Verdicts;
 use tokio::sync::watch;
 
 use super::gateway::Facts;
+use crate::data_plane::DataPlane;
 
-/// Follows readiness, Gateways and listeners until the task is dropped. `facts` holds the ports settled at the start.
-pub async fn keep(
+/// The objects that show the gateway, in the store.
+pub struct Portrait {
     store: Store,
     view: Arc<View>,
-    mut verdicts: watch::Receiver<Verdicts>,
-    mut ready: watch::Receiver<bool>,
-    facts: Facts,
-    options: Options,
-) {
-    let mut shown = None;
-    let mut now = facts.clone();
-    let mut named = Named::new(&store, options);
-    loop {
-        verdicts.mark_unchanged();
-        now.turn(*ready.borrow_and_update(), Timestamp::now());
-        let open = view.listeners().iter().map(|listener| listener.address.port()).collect();
-        now.ports = ports(&facts.ports, named.ports(), &open);
-        if shown.as_ref() != Some(&now) {
-            for (key, manifest) in now.objects() {
-                push(&store, &key, manifest).await;
+    verdicts: watch::Receiver<Verdicts>,
+    ready: watch::Receiver<bool>,
+    /// The ports settled at the start.
+    settled: BTreeMap<u16, u16>,
+    named: Named,
+    shown: Option<Facts>,
+    now: Facts,
+}
+
+impl Portrait {
+    /// Shows the gateway as it is now. `facts` holds the ports settled at the start.
+    pub async fn new(
+        store: &Store,
+        data_plane: &DataPlane,
+        verdicts: watch::Receiver<Verdicts>,
+        facts: &Facts,
+        options: &Options,
+    ) -> Self {
+        let mut portrait = Self {
+            store: store.clone(),
+            view: Arc::clone(&data_plane.view),
+            verdicts,
+            ready: data_plane.ready.clone(),
+            settled: facts.ports.clone(),
+            named: Named::new(store, options.clone()),
+            shown: None,
+            now: facts.clone(),
+        };
+        portrait.show().await;
+        portrait
+    }
+
+    /// Follows readiness, Gateways and listeners until the task is dropped.
+    pub async fn keep(mut self) {
+        loop {
+            // Listeners come and go with verdicts: what no worker opened is not shown.
+            tokio::select! {
+                changed = self.ready.changed() => if changed.is_err() { return },
+                changed = self.verdicts.changed() => if changed.is_err() { return },
+                () = self.named.changed(&self.store) => {}
             }
-            shown = Some(now.clone());
+            self.show().await;
         }
-        // Listeners come and go with verdicts: what no worker opened is not shown.
-        tokio::select! {
-            changed = ready.changed() => if changed.is_err() { return },
-            changed = verdicts.changed() => if changed.is_err() { return },
-            () = named.changed(&store) => {}
+    }
+
+    async fn show(&mut self) {
+        self.verdicts.mark_unchanged();
+        self.now.turn(*self.ready.borrow_and_update(), Timestamp::now());
+        let listeners = self.view.listeners();
+        let open = listeners.iter().map(|listener| listener.address.port()).collect();
+        self.now.ports = ports(&self.settled, self.named.ports(), &open);
+        if self.shown.as_ref() != Some(&self.now) {
+            for (key, manifest) in self.now.objects() {
+                push(&self.store, &key, manifest).await;
+            }
+            self.shown = Some(self.now.clone());
         }
     }
 }

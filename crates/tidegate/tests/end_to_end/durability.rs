@@ -126,13 +126,9 @@ async fn the_last_good_form_of_a_wrong_object_serves_across_a_restart() {
 #[tokio::test]
 async fn the_last_good_form_of_a_wrong_file_serves_across_a_restart() {
     let origin = Origin::start().http(echo).await;
-    let (folder, beside) = [(); 2].map(|()| tempfile::tempdir().expect("a folder")).into();
-    // Moved in place, so that no half of a file is ever there to be read.
-    let write = |name: &str, text: &str| {
-        let whole = beside.path().join(name);
-        std::fs::write(&whole, text).expect("a file");
-        std::fs::rename(whole, folder.path().join(name)).expect("moved");
-    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let write =
+        |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a file");
     let route = |name: &str, host: &str| objects::route(name, "web", host, "a.internal");
     write("gateway.yaml", &objects::gateway("web", 80, &["*"]).to_string());
     write("origin.yaml", &objects::host("a", "a.internal", origin.address()).to_string());
@@ -168,6 +164,34 @@ async fn the_last_good_form_of_a_wrong_file_serves_across_a_restart() {
     let gateway = Gateway::start_at(&place, &flags).await;
     gateway.answers("b.example", "/", 200).await;
     assert_eq!(gateway.get("a.example", "/").await.status, 404);
+}
+
+/// Enough objects to take a while to read.
+const MANY: usize = 2_000;
+
+#[tokio::test]
+async fn the_api_answers_once_files_are_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let origin = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
+    let entry = |n| objects::host(&format!("h{n}"), &format!("h{n}.internal"), origin).to_string();
+    let entries: Vec<String> = (0..MANY).map(entry).collect();
+    std::fs::write(folder.path().join("all.yaml"), entries.join("\n---\n")).expect("a file");
+    let flags = ["-f", &folder.path().display().to_string()];
+    let gateway = Gateway::start(&flags).await;
+    let (place, kubeconfig) = (gateway.place(), gateway.exports["KUBECONFIG"].clone());
+    gateway.process.kill().await;
+
+    // Whoever was connected before comes back at once: the first answer has to be whole.
+    let first = eventually(PATIENCE, || async {
+        let mut api = Api::at(&kubeconfig).await?;
+        let entries = api.try_send("GET", &format!("{NETWORKING}/serviceentries"), "").await?;
+        let service = "/api/v1/namespaces/istio-system/services/istio-ingressgateway";
+        let service = api.try_send("GET", service, "").await?;
+        std::io::Result::Ok((entries.json(), service.status))
+    });
+    let (_gateway, (entries, service)) = tokio::join!(Gateway::start_at(&place, &flags), first);
+    assert_eq!(entries["items"].as_array().map(Vec::len), Some(MANY));
+    assert_eq!(service, 200, "what shows the gateway itself is there, too");
 }
 
 /// How many requests of each kind an origin holds when it dies.

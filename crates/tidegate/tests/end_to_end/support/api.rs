@@ -29,17 +29,19 @@ pub struct Api {
 impl Api {
     /// Connects as the gateway's kubeconfig says.
     pub async fn of(gateway: &Gateway) -> Self {
-        let config = std::fs::read_to_string(&gateway.exports["KUBECONFIG"]).expect("a kubeconfig");
-        Self::connect(gateway.api, &config).await.expect("the API")
+        Self::at(&gateway.exports["KUBECONFIG"]).await.expect("the API")
     }
 
-    /// Connects to `address` with the CA and the token of a kubeconfig.
-    pub async fn connect(address: SocketAddr, kubeconfig: &str) -> std::io::Result<Self> {
+    /// Connects as a kubeconfig says.
+    pub async fn at(kubeconfig: &str) -> std::io::Result<Self> {
+        let kubeconfig = std::fs::read_to_string(kubeconfig)?;
         let fields: BTreeMap<&str, &str> = kubeconfig
             .lines()
             .filter_map(|line| line.trim().trim_start_matches("- ").split_once(": "))
             .map(|(name, value)| (name, value.trim().trim_matches('"')))
             .collect();
+        let address = fields["server"].strip_prefix("https://").and_then(|a| a.parse().ok());
+        let address: SocketAddr = address.expect("an address");
         let ca = STANDARD.decode(fields["certificate-authority-data"]).expect("base64");
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(&ca).expect("PEM")).expect("a root");
