@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tidegate_api::ObjectKey;
 use tidegate_pilot::model::host::Host;
-use tidegate_pilot::origins::{ChainOrigin, HostOrigins, Origin};
+use tidegate_pilot::origins::{ChainOrigin, HostOrigins, Origin, RouteOrigin};
 use tidegate_pilot::status::ConditionKind;
 use tidegate_proxy::http::RequestHead;
 use tidegate_proxy::route::{Condition, Mismatch, RouteTable, VirtualHost};
@@ -128,7 +128,8 @@ pub(crate) fn routes(
     random: u64,
 ) -> Vec<Lost> {
     let source = |number: usize| {
-        origins.routes.get(number).map(|o| world.source(o)).into_iter().collect::<Vec<_>>()
+        let parts = origins.routes.get(number).into_iter().flat_map(RouteOrigin::parts);
+        parts.map(|o| world.source(o)).collect::<Vec<_>>()
     };
     let mut lost = Vec::new();
     for (number, route) in host.routes().iter().enumerate() {
@@ -146,7 +147,7 @@ pub(crate) fn routes(
         at: "route",
         name: String::new(),
         refused: reason.clone(),
-        from: vec![world.source(origin)],
+        from: origin.parts().map(|o| world.source(o)).collect(),
     }));
     lost
 }
@@ -198,7 +199,10 @@ pub(crate) fn objects(
             lost.push(fault);
             continue;
         }
-        let (path, refused) = if !service.gateways.iter().any(|g| here(g)) {
+        let (path, refused) = if service.hosts.is_empty() {
+            let refused = "it is a delegate, and nothing that leads to it is asked here";
+            ("spec", refused.to_owned())
+        } else if !service.gateways.iter().any(|g| here(g)) {
             let bound = match service.gateways.as_slice() {
                 [] => "no gateway, only to the mesh".to_owned(),
                 several => several.join(", "),

@@ -99,6 +99,7 @@ pub(crate) fn route(
         wanted.insert(0, path_asked(path));
     }
     let place = origins.routes.get(number).map(|o| {
+        let o = &o.rule;
         let source = world.source(o);
         match (&source.file, source.line) {
             (Some(file), Some(line)) => format!("{} ({file}:{line})", o.path),

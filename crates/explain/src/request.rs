@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_pilot::origins::{HostOrigins, Origin};
+use tidegate_pilot::origins::{HostOrigins, Origin, RouteOrigin};
 use tidegate_proxy::config::listener::HttpManager;
 use tidegate_proxy::http::{RequestHead, Scheme, Version, forwarding, path};
 use tidegate_proxy::random::Random;
@@ -87,7 +87,13 @@ impl World {
         Part {
             name: route.name.to_string(),
             asks: asks(route),
-            from: origins.routes.get(number).map(|o| self.source(o)).into_iter().collect(),
+            from: origins
+                .routes
+                .get(number)
+                .into_iter()
+                .flat_map(RouteOrigin::parts)
+                .map(|o| self.source(o))
+                .collect(),
         }
     }
 
@@ -136,7 +142,7 @@ impl World {
 /// The VirtualServices whose routes a virtual host has.
 fn parts(origins: &HostOrigins) -> Vec<tidegate_api::ObjectKey> {
     let routes = origins.routes.iter().chain(origins.left_out.iter().map(|(origin, _)| origin));
-    routes.map(|origin| origin.key.clone()).collect()
+    routes.flat_map(RouteOrigin::parts).map(|origin| origin.key.clone()).collect()
 }
 
 /// The request's head as a client sends it.

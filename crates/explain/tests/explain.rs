@@ -66,16 +66,44 @@ spec:
   endpoints: [{address: 10.0.0.1}]
 ";
 
+/// A rule that leads to a delegate, and the delegate, with a rule that contradicts.
+const DELEGATES: &str = "\
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: root, namespace: default}
+spec:
+  hosts: [team.example.com]
+  gateways: [gw]
+  http:
+  - match: [{uri: {prefix: /team}}]
+    delegate: {name: team}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: team, namespace: default}
+spec:
+  http:
+  - match: [{uri: {exact: /team}}, {uri: {prefix: /team/a}}]
+    route: [{destination: {host: b.org}}]
+  - match: [{uri: {prefix: /}}]
+    route: [{destination: {host: b.org}}]
+";
+
 struct Case {
     world: World,
     _folder: tempfile::TempDir,
 }
 
 fn case() -> Case {
+    case_of(MANIFESTS)
+}
+
+fn case_of(manifests: &str) -> Case {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("all.yaml");
-    fs::write(&file, MANIFESTS).expect("written");
-    let objects = tidegate_yaml::parse(MANIFESTS).into_iter().map(|document| {
+    fs::write(&file, manifests).expect("written");
+    let objects = tidegate_yaml::parse(manifests).into_iter().map(|document| {
         let document = document.expect("YAML");
         let value = document.to_json();
         let api_version = value["apiVersion"].as_str().expect("a version");
@@ -127,6 +155,25 @@ fn a_request_is_followed_to_its_endpoint_and_back_to_its_lines() {
     assert!(sent.set_headers.contains(&("x-env".to_owned(), "prod".to_owned())));
     assert_eq!(sent.removed_headers, ["x-secret"]);
     assert_eq!(answer.nearest, None, "it was taken");
+}
+
+#[test]
+fn a_rule_of_a_delegate_is_named_behind_the_one_that_leads_to_it() {
+    let case = case_of(&format!("{MANIFESTS}{DELEGATES}"));
+    let answer = ask(&case, "team.example.com", "/team/a", &[]);
+    let from = answer.route.expect("a route").from;
+    let told: Vec<(&str, &str, Option<u32>)> =
+        from.iter().map(|s| (s.name.as_str(), s.path.as_str(), s.line)).collect();
+    let wanted =
+        [("root", "spec.http[0].match[0]", Some(64)), ("team", "spec.http[0].match[1]", Some(72))];
+    assert_eq!(told, wanted);
+    let contradicting = answer.lost.iter().find(|lost| lost.refused.contains("is left out"));
+    let from = &contradicting.expect("its second rule").from;
+    assert_eq!((from[0].name.as_str(), from[1].name.as_str()), ("root", "team"));
+    assert_eq!(from[1].line, Some(74));
+    let owners = answer.virtual_host.expect("a virtual host").from;
+    let owners: Vec<&str> = owners.iter().map(|owner| owner.name.as_str()).collect();
+    assert_eq!(owners, ["root", "team"]);
 }
 
 #[test]

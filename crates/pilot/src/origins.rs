@@ -20,10 +20,19 @@ pub struct Origin {
 /// Where a virtual host comes from.
 #[derive(Clone, Debug, Default)]
 pub struct HostOrigins {
-    /// The part that each route was made from, in the order of the routes.
-    pub routes: Vec<Origin>,
+    /// What each route was made from, in the order of the routes.
+    pub routes: Vec<RouteOrigin>,
     /// Parts of the same VirtualServices that became no route here, each with the reason.
-    pub left_out: Vec<(Origin, String)>,
+    pub left_out: Vec<(RouteOrigin, String)>,
+}
+
+/// Where a route comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteOrigin {
+    /// The rule that leads to it, where it is a delegate's.
+    pub root: Option<Origin>,
+    /// The rule, or one of its conditions.
+    pub rule: Origin,
 }
 
 /// Where a filter chain comes from.
@@ -35,6 +44,13 @@ pub struct ChainOrigin {
     pub rule: Option<Origin>,
     /// The server names that it asks for; none where it takes every connection.
     pub names: BTreeSet<String>,
+}
+
+impl RouteOrigin {
+    /// Its parts, the one that leads to the other first.
+    pub fn parts(&self) -> impl Iterator<Item = &Origin> {
+        self.root.iter().chain([&self.rule])
+    }
 }
 
 impl Origin {

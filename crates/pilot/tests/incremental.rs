@@ -91,6 +91,11 @@ fn virtual_service(dice: &mut Dice) -> Value {
         }
         http.push(rule);
     }
+    if dice.flip() {
+        let delegate =
+            json!({"name": dice.pick(&["d0", "v1"]), "namespace": dice.pick(&["", "two"])});
+        http.push(json!({"match": [{"uri": {"prefix": "/x"}}], "delegate": delegate}));
+    }
     let (mut tls, mut tcp) = (Vec::new(), Vec::new());
     if dice.flip() {
         tls.push(json!({"match": [{"sniHosts": [hosts[0]]}], "route": [destination(dice)]}));
@@ -105,6 +110,16 @@ fn virtual_service(dice: &mut Dice) -> Value {
         "http": http,
         "tls": tls,
         "tcp": tcp,
+    })
+}
+
+fn delegate(dice: &mut Dice) -> Value {
+    let prefixes = [dice.pick(&["/x", "/y"]), dice.pick(&["/x/y", "/"])];
+    let rule = |path: &str, destination: Value| json!({"match": [{"uri": {"prefix": path}}], "route": [destination]});
+    let http: Vec<Value> = prefixes.map(|path| rule(path, destination(dice))).into();
+    json!({
+        "exportTo": dice.pick(&[&json!([]), &json!(["one"]), &json!(["."])]),
+        "http": http,
     })
 }
 
@@ -138,6 +153,7 @@ fn content(kind: &str, namespace: &str, name: &str, bits: u64) -> Value {
     let created = dice.pick(&["2020-01-01T00:00:00Z", "2021-01-01T00:00:00Z"]);
     let mut manifest = match kind {
         "Gateway" => manifest(kind, name, &gateway(&mut dice)),
+        "VirtualService" if name == "d0" => manifest(kind, name, &delegate(&mut dice)),
         "VirtualService" => manifest(kind, name, &virtual_service(&mut dice)),
         "ServiceEntry" => manifest(kind, name, &service_entry(&mut dice)),
         "DestinationRule" => {
@@ -173,7 +189,7 @@ fn content(kind: &str, namespace: &str, name: &str, bits: u64) -> Value {
     manifest
 }
 
-const SLOTS: [(&str, &str, &str); 16] = [
+const SLOTS: [(&str, &str, &str); 18] = [
     ("Gateway", "one", "g0"),
     ("Gateway", "one", "g1"),
     ("Gateway", "two", "g0"),
@@ -182,6 +198,8 @@ const SLOTS: [(&str, &str, &str); 16] = [
     ("VirtualService", "one", "v1"),
     ("VirtualService", "two", "v0"),
     ("VirtualService", "two", "v1"),
+    ("VirtualService", "one", "d0"),
+    ("VirtualService", "two", "d0"),
     ("ServiceEntry", "one", "s0"),
     ("ServiceEntry", "two", "s0"),
     ("ServiceEntry", "two", "s1"),
@@ -360,6 +378,44 @@ fn one_change_among_ten_thousand_touches_a_handful() {
     assert_eq!(wider.compiled.total(), 0, "no host is routed differently");
     let same = world.apply(&http_service(7, "/"));
     assert!(same.change.is_empty(), "the same bytes are not sent again");
+}
+
+#[test]
+fn a_delegate_costs_the_hosts_that_lead_to_it() {
+    let root = |n: usize, delegate: Option<&str>| {
+        let mut root = http_service(n, "/");
+        if let Some(name) = delegate {
+            root["spec"]["http"][0] = json!({"delegate": {"name": name}});
+        }
+        root
+    };
+    let delegate = |name: &str, path: &str| {
+        let route = json!([{"destination": {"host": "d0.example.org"}}]);
+        let rule = json!({"match": [{"uri": {"exact": path}}], "route": route});
+        manifest("VirtualService", name, &json!({"http": [rule]}))
+    };
+    let mut manifests = vec![wide_gateway(&["*.example.org"]), entry(0, "HTTP", "1.1.1.1")];
+    manifests.extend((0..50).map(|n| root(n, None)));
+    manifests.extend((50..53).map(|n| root(n, Some("d"))));
+    manifests.push(root(53, Some("other")));
+    manifests.extend([delegate("d", "/a"), delegate("other", "/a")]);
+    let mut world = World::with(Options::default(), &manifests);
+    let hosts = |n| Compiled { virtual_hosts: n, ..Compiled::default() };
+    let path = |world: &World, n: usize| {
+        let host = format!("http.80/h{n}.example.org:80");
+        world.json(ResourceType::VirtualHost, &host)["routes"][0]["match"]["path"].clone()
+    };
+
+    let changed = world.apply(&delegate("d", "/b"));
+    assert_eq!((changed.compiled, changed.change.upsert.len()), (hosts(3), 3));
+    assert_eq!((path(&world, 51), path(&world, 53)), (json!("/b"), json!("/a")));
+    assert_eq!(world.apply(&root(7, None)).compiled, hosts(1), "a change elsewhere");
+    assert_eq!(world.apply(&root(51, Some("d"))).compiled, hosts(1), "one of its roots");
+    let gone = world.delete(&delegate("d", "/b"));
+    assert_eq!((gone.compiled.total(), gone.change.remove.len()), (0, 3), "no rule is left");
+    assert_eq!(world.apply(&delegate("d", "/c")).compiled, hosts(3), "it is back");
+    // Its destination finds its port when the service says which.
+    assert_eq!(world.apply(&entry(0, "HTTP", "2.2.2.2")).compiled.virtual_hosts, 4);
 }
 
 #[test]

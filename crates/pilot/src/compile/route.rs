@@ -23,22 +23,24 @@ use tidegate_envoy::v3::route::{
 
 use super::headers::Operations;
 use super::{Context, duration, matches, metadata, text};
+use crate::model::rule::Rule;
 use crate::model::virtual_service::Place;
 
-/// The route of a rule of the VirtualService `key` under a condition (`None`: the rule has none) at a place.
+/// The route of a rule of the VirtualService `root` under a condition (`None`: the rule has none) at a place.
 #[must_use]
 pub fn route(
-    rule: &HttpRoute,
+    rule: &Rule,
     condition: Option<&HttpMatchRequest>,
-    key: &ObjectKey,
+    root: &ObjectKey,
     place: &Place,
     context: &Context<'_>,
 ) -> Route {
+    let Rule { says: rule, key, .. } = rule;
     let matched = condition.map_or_else(matches::any, matches::of_condition);
     let operations = Operations::of(rule.headers.as_deref());
     let mut route = Route {
         name: name(rule, condition),
-        metadata: Some(metadata::of_route(key)),
+        metadata: Some(metadata::of_route(root, (key != root).then_some(key))),
         request_headers_to_add: operations.request_add,
         request_headers_to_remove: operations.request_remove,
         response_headers_to_add: operations.response_add,

@@ -20,7 +20,7 @@ const MAX_DIRECT_RESPONSE_BODY: u32 = 1 << 20;
 pub struct EncodedRoute {
     bytes: Vec<u8>,
     catch_all: bool,
-    /// Which rule of the VirtualService it is.
+    /// Which of the rules that apply it is.
     pub rule: usize,
     /// Under which of the rule's conditions; `None` for a rule without any.
     pub condition: Option<usize>,
@@ -39,15 +39,11 @@ impl EncodedRoute {
 #[must_use]
 pub fn routes(service: &VirtualService, place: &Place, context: &Context<'_>) -> Vec<EncodedRoute> {
     let mut routes = Vec::new();
-    for (r, rule) in service.http.iter().enumerate().filter(|(_, rule)| is_served(rule)) {
-        let conditions: Vec<_> = if rule.matches.is_empty() {
-            vec![None]
-        } else {
-            let all = rule.matches.iter().enumerate();
-            all.filter(|(_, m)| applies(m, place, context.options)).map(Some).collect()
-        };
-        for numbered in conditions {
-            let (number, condition) = numbered.unzip();
+    for (r, rule) in service.rules.iter().enumerate().filter(|(_, rule)| is_served(&rule.says)) {
+        let conditions = rule.conditions();
+        for (number, condition) in
+            conditions.filter(|(_, c)| c.is_none_or(|c| applies(c, place, context.options)))
+        {
             let route = route::route(rule, condition, &service.key, place, context);
             let catch_all = route.r#match.as_ref().is_some_and(matches::is_catch_all);
             let bytes = route.encode_to_vec();

@@ -24,6 +24,8 @@ pub(crate) struct Index {
     bound: HashMap<Arc<str>, BTreeMap<Place, Arc<VirtualService>>>,
     /// VirtualServices by the hosts that they send to; whether any such destination leaves the port open.
     referrers: HashMap<Arc<str>, BTreeMap<ObjectKey, bool>>,
+    /// VirtualServices by those that they delegate to.
+    roots: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
 }
 
 /// Place among the VirtualServices of a gateway; hidden ones have none, and are not applied.
@@ -107,7 +109,8 @@ pub(crate) fn gateway_name(key: &ObjectKey) -> Arc<str> {
 // === VirtualServices ===
 
 impl Index {
-    /// Replaces a VirtualService and answers what was there.
+    /// Replaces a VirtualService and answers what was there. What its delegates say is taken from them as they
+    /// are now: when one changes, each of its [`Index::roots_of`] has to be replaced too.
     pub(crate) fn set_virtual_service(
         &mut self,
         key: &ObjectKey,
@@ -117,7 +120,9 @@ impl Index {
         if let Some(old) = &old {
             self.unlink(old);
         }
-        if let Some(service) = service.map(Arc::new) {
+        if let Some(service) = service {
+            let find = |key: &ObjectKey| self.services.get(key).map(|found| &**found);
+            let service = Arc::new(service.with_delegates(find));
             self.link(&service);
             self.services.insert(key.clone(), service);
         }
@@ -130,7 +135,10 @@ impl Index {
             let bound = self.bound.entry(Arc::clone(gateway)).or_default();
             bound.insert(place, Arc::clone(service));
         }
-        for (_, destination) in service.destinations() {
+        for delegate in service.delegates() {
+            self.roots.entry(delegate).or_default().insert(service.key.clone());
+        }
+        for (_, _, destination) in service.destinations() {
             let referrers = self.referrers.entry(destination.host.as_str().into()).or_default();
             *referrers.entry(service.key.clone()).or_default() |=
                 destination.port_number().is_none();
@@ -147,7 +155,15 @@ impl Index {
                 }
             }
         }
-        for (_, destination) in service.destinations() {
+        for delegate in service.delegates() {
+            if let Some(roots) = self.roots.get_mut(&delegate) {
+                roots.remove(&service.key);
+                if roots.is_empty() {
+                    self.roots.remove(&delegate);
+                }
+            }
+        }
+        for (_, _, destination) in service.destinations() {
             if let Some(referrers) = self.referrers.get_mut(destination.host.as_str()) {
                 referrers.remove(&service.key);
                 if referrers.is_empty() {
@@ -182,6 +198,11 @@ impl Index {
         gateway: &str,
     ) -> impl Iterator<Item = &'a ObjectKey> + use<'a> {
         self.bound.get(gateway).into_iter().flatten().map(|((_, key), _)| key)
+    }
+
+    /// The VirtualServices that delegate to another.
+    pub(crate) fn roots_of(&self, key: &ObjectKey) -> impl Iterator<Item = &ObjectKey> {
+        self.roots.get(key).into_iter().flatten()
     }
 
     /// The VirtualServices that send to a host, and whether they leave the port to be found.

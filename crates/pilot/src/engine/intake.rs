@@ -107,8 +107,25 @@ impl Pilot {
         service: Option<VirtualService>,
         dirty: &mut Dirty,
     ) {
+        self.replace_virtual_service(key, service, dirty);
+        // Whoever delegates to it says something else now.
+        let roots = self.index.roots_of(key).filter(|root| *root != key);
+        for root in roots.cloned().collect::<Vec<_>>() {
+            let again = self.index.virtual_service(&root).map(|service| (**service).clone());
+            self.replace_virtual_service(&root, again, dirty);
+        }
+    }
+
+    fn replace_virtual_service(
+        &mut self,
+        key: &ObjectKey,
+        service: Option<VirtualService>,
+        dirty: &mut Dirty,
+    ) {
         let before = self.index.set_virtual_service(key, service);
         let now = self.index.virtual_service(key);
+        dirty.status.insert(key.clone());
+        dirty.status.extend(before.iter().chain(now).flat_map(|service| service.delegates()));
         for service in before.iter().chain(now).filter(|s| s.routes_connections()) {
             dirty.carriers.extend(service.gateways.iter().cloned());
         }

@@ -145,13 +145,27 @@ impl Pilot {
             ResourceType::VirtualHost => {
                 let split = tidegate_xds::assemble::split_virtual_host_name(name);
                 let owners = |(table, host)| Some(self.tables.get(table)?.owners(host));
-                split
+                let owners = split
                     .and_then(|(table, host): (&str, &str)| owners((table, host)))
-                    .unwrap_or_default()
+                    .unwrap_or_default();
+                self.with_delegates(owners)
             }
             ResourceType::Cluster | ResourceType::Endpoints => self.cluster_owner(name),
             ResourceType::Secret => Vec::new(),
         }
+    }
+
+    /// Objects, and those that rules of theirs are taken from; each once.
+    fn with_delegates(&self, mut keys: Vec<ObjectKey>) -> Vec<ObjectKey> {
+        for at in 0..keys.len() {
+            let Some(service) = self.index.virtual_service(&keys[at]) else { continue };
+            for rule in &service.rules {
+                if !keys.contains(&rule.key) {
+                    keys.push(rule.key.clone());
+                }
+            }
+        }
+        keys
     }
 
     /// `outbound|PORT|SUBSET|HOST` leads back to the definition that has the port.
@@ -176,6 +190,10 @@ impl Pilot {
     /// Compares what is to be said of touched objects with what was said before.
     fn tell(&mut self, dirty: &mut Dirty) -> Vec<StatusUpdate> {
         let mut updates = Vec::new();
+        // A delegate stands as whoever leads to it.
+        let services = dirty.status.iter().filter_map(|key| self.index.virtual_service(key));
+        let delegates: Vec<ObjectKey> = services.flat_map(|service| service.delegates()).collect();
+        dirty.status.extend(delegates);
         for key in &dirty.status {
             let now = self.account(key);
             let before = self.told.get(key);

@@ -11,8 +11,9 @@ use crate::compile::listener;
 use crate::compile::virtual_host::{self, EncodedRoute};
 use crate::model::gateway::Gateway;
 use crate::model::merge::ListenerPlan;
+use crate::model::rule::UnmetReason;
 use crate::model::virtual_service::{Place, VirtualService, is_served, not_here};
-use crate::origins::{ChainOrigin, HostOrigins, Origin};
+use crate::origins::{ChainOrigin, HostOrigins, Origin, RouteOrigin};
 use crate::status::{Condition, Standing};
 
 impl Pilot {
@@ -50,13 +51,13 @@ impl Pilot {
         self.told.get(key).map(|account| &account.standing)
     }
 
-    /// The VirtualServices that act through a listener.
+    /// The VirtualServices that act through a listener, by themselves or as delegates.
     #[must_use]
     pub fn attached(&self, listener: &str) -> Vec<ObjectKey> {
         let plan = self.listeners.plan(listener);
         let table = plan.and_then(|plan| self.tables.get(plan.routes.as_ref()?));
         let routed = table.into_iter().flat_map(RouteTable::claimants);
-        routed.chain(self.listeners.carried(listener)).cloned().collect()
+        self.with_delegates(routed.chain(self.listeners.carried(listener)).cloned().collect())
     }
 
     /// What the filter chains of a listener were made from, in their order.
@@ -88,9 +89,8 @@ impl Pilot {
         }
         for catch_all in [false, true] {
             let group = all.iter().filter(|(_, route)| route.is_catch_all() == catch_all);
-            origins
-                .routes
-                .extend(group.map(|(service, route)| origin(service, route.rule, route.condition)));
+            let found = group.filter_map(|(service, r)| origin(service, r.rule, r.condition));
+            origins.routes.extend(found);
         }
         Some(origins)
     }
@@ -105,36 +105,46 @@ impl Pilot {
     ) {
         let there: HashSet<_> = routes.iter().map(|r| (r.rule, r.condition)).collect();
         let last = routes.last().filter(|r| r.is_catch_all());
-        for (r, rule) in service.http.iter().enumerate() {
-            let numbers: Vec<Option<usize>> = match rule.matches.len() {
-                0 => vec![None],
-                several => (0..several).map(Some).collect(),
-            };
-            for number in numbers.into_iter().filter(|n| !there.contains(&(r, *n))) {
-                let condition = number.and_then(|n| rule.matches.get(n));
+        for (r, rule) in service.rules.iter().enumerate() {
+            for (number, condition) in rule.conditions().filter(|(n, _)| !there.contains(&(r, *n)))
+            {
                 let not_here = condition.and_then(|c| not_here(c, place, &self.options));
-                let reason = if !is_served(rule) {
+                let reason = if !is_served(&rule.says) {
                     "it has no route, redirect or directResponse that is served".to_owned()
                 } else if let Some(reason) = not_here {
                     let Place { gateway, port, .. } = place;
                     format!("it asks for {reason}; this is port {port} of Gateway {gateway}")
-                } else if let Some(last) = last {
-                    let taker = origin(service, last.rule, last.condition);
-                    format!("{} takes every request before it", taker.path)
+                } else if let Some(last) = last.and_then(|l| origin(service, l.rule, l.condition)) {
+                    let Origin { key, path } = &last.rule;
+                    let of = if *key == rule.key { String::new() } else { format!(" of {key}") };
+                    format!("{path}{of} takes every request before it")
                 } else {
                     continue;
                 };
-                origins.left_out.push((origin(service, r, number), reason));
+                origins.left_out.extend(origin(service, r, number).map(|o| (o, reason)));
             }
+        }
+        for unmet in &service.unmet {
+            let root = Origin::new(service.key.clone(), format_args!("http[{}]", unmet.number));
+            let own = match unmet.reason {
+                UnmetReason::Chained(own) | UnmetReason::Contradicts(own, _) => Some(own),
+                UnmetReason::Missing | UnmetReason::Hidden | UnmetReason::HasHosts => None,
+            };
+            let origin = match own {
+                Some(own) => {
+                    let rule = Origin::new(unmet.delegate.clone(), format_args!("http[{own}]"));
+                    RouteOrigin { root: Some(root), rule }
+                }
+                None => RouteOrigin { root: None, rule: root },
+            };
+            origins.left_out.push((origin, unmet.to_string()));
         }
     }
 }
 
-/// Where a rule stands, or one of its conditions.
-fn origin(service: &VirtualService, rule: usize, condition: Option<usize>) -> Origin {
-    let path = match condition {
-        Some(condition) => format!("http[{rule}].match[{condition}]"),
-        None => format!("http[{rule}]"),
-    };
-    Origin::new(service.key.clone(), path)
+/// Where a rule that applies stands, or one of its conditions.
+fn origin(service: &VirtualService, rule: usize, condition: Option<usize>) -> Option<RouteOrigin> {
+    let rule = service.rules.get(rule)?;
+    let root = rule.root_place(condition).map(|place| Origin::new(service.key.clone(), place));
+    Some(RouteOrigin { root, rule: Origin::new(rule.key.clone(), rule.condition_place(condition)) })
 }

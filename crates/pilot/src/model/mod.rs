@@ -1,6 +1,7 @@
 //! Istio's semantics without wire types: what objects mean, who wins, what refers to what.
 
 pub mod age;
+pub mod delegate;
 pub mod endpoints;
 pub mod gateway;
 pub mod host;
@@ -8,6 +9,7 @@ pub mod merge;
 pub mod names;
 pub mod protocol;
 pub mod registry;
+pub mod rule;
 pub mod service;
 pub mod virtual_service;
 pub mod visibility;

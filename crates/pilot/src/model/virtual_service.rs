@@ -1,6 +1,6 @@
 //! VirtualServices with every name written out in full.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,11 +8,12 @@ use tidegate_api::istio::virtual_service as api;
 use tidegate_api::istio::virtual_service::{
     Destination, HttpMatchRequest, HttpRoute, TcpRoute, TlsRoute,
 };
-use tidegate_api::{Object, ObjectKey};
+use tidegate_api::{Kind, Object, ObjectKey};
 
 use super::age::Age;
 use super::host::Host;
 use super::names;
+use super::rule::{self, Rule, Unmet};
 use super::visibility::{Visibility, visibility};
 use crate::Options;
 
@@ -24,18 +25,23 @@ pub struct VirtualService {
     /// Its place among VirtualServices of one gateway; `None` when `exportTo` hides it from this gateway,
     /// which then takes nothing from it.
     pub order: Option<Order>,
-    /// The hosts that it routes.
+    /// The hosts that it routes; none for a delegate, whose rules apply where another leads to them.
     pub hosts: Vec<Host>,
     /// The gateways that it is bound to, as `NAMESPACE/NAME`; `mesh` is left out.
     pub gateways: Vec<Arc<str>>,
     /// Whether it is for sidecars too: then rules that no gateway applies may be theirs.
     pub in_mesh: bool,
-    /// Rules for requests.
-    pub http: Vec<HttpRoute>,
+    /// Rules for requests, as they are written.
+    pub http: Vec<Arc<HttpRoute>>,
+    /// Rules for requests as they apply: those of delegates stand in place of the rules that lead to them.
+    pub rules: Vec<Rule>,
+    /// What keeps rules of delegates from applying.
+    pub unmet: Vec<Unmet>,
     /// Rules for TLS connections that are passed through.
     pub tls: Vec<TlsRoute>,
     /// Rules for TCP connections.
     pub tcp: Vec<TcpRoute>,
+    export_to: Vec<String>,
 }
 
 /// In which order VirtualServices of one gateway are applied: those kept to the gateway's namespace, those
@@ -58,7 +64,7 @@ pub struct Place {
 }
 
 impl VirtualService {
-    /// The VirtualService as this gateway sees it.
+    /// The VirtualService as this gateway sees it, without rules of delegates.
     #[must_use]
     pub fn resolve(object: &Object, spec: &api::VirtualService, options: &Options) -> Self {
         let namespace = &*object.key.namespace;
@@ -89,16 +95,52 @@ impl VirtualService {
                 bound.push(gateway);
             }
         }
+        let http: Vec<_> = http.into_iter().map(Arc::new).collect();
         Self {
             key: object.key.clone(),
             order: visibility.map(|visibility| Order { visibility, age: Age::of(object) }),
             hosts: spec.hosts.iter().map(|h| Host::new(&host(h))).collect(),
             gateways: bound,
             in_mesh: spec.gateways.is_empty() || spec.gateways.iter().any(|g| g == names::MESH),
+            rules: own_rules(&object.key, &http),
+            unmet: Vec::new(),
             http,
             tls,
             tcp,
+            export_to: spec.export_to.clone(),
         }
+    }
+
+    /// The same with the rules of its delegates, which `delegate` finds.
+    #[must_use]
+    pub fn with_delegates<'a>(mut self, delegate: impl Fn(&ObjectKey) -> Option<&'a Self>) -> Self {
+        if self.http.iter().any(|rule| rule.delegate.is_some()) {
+            let own = |key: &ObjectKey| (*key == self.key).then_some(&self);
+            (self.rules, self.unmet) = rule::apply(&self, |key| own(key).or_else(|| delegate(key)));
+        }
+        self
+    }
+
+    /// The VirtualServices that its rules delegate to, whether or not they exist; each once.
+    pub fn delegates(&self) -> impl Iterator<Item = ObjectKey> {
+        let all: BTreeSet<_> = self.http.iter().filter_map(|rule| self.delegate_of(rule)).collect();
+        all.into_iter()
+    }
+
+    /// The VirtualService that one of its rules delegates to.
+    pub(super) fn delegate_of(&self, rule: &HttpRoute) -> Option<ObjectKey> {
+        let delegate = rule.delegate.as_ref()?;
+        let namespace = match delegate.namespace.as_str() {
+            "" => &*self.key.namespace,
+            namespace => namespace,
+        };
+        Some(ObjectKey::new(Kind::VirtualService, namespace, delegate.name.as_str()))
+    }
+
+    /// Whether resources of a namespace may refer to it.
+    #[must_use]
+    pub fn is_exported_to(&self, namespace: &str) -> bool {
+        visibility(&self.export_to, &self.key.namespace, namespace).is_some()
     }
 
     /// Whether it is bound to a gateway.
@@ -116,20 +158,22 @@ impl VirtualService {
     /// Whether any of its rules for requests applies somewhere: only then does it claim hosts there.
     #[must_use]
     pub fn routes_requests(&self, place: &Place, options: &Options) -> bool {
-        self.http.iter().any(|rule| {
-            is_served(rule)
-                && (rule.matches.is_empty()
-                    || rule.matches.iter().any(|m| applies(m, place, options)))
+        self.rules.iter().filter(|rule| is_served(&rule.says)).any(|rule| {
+            let mut conditions = rule.conditions();
+            conditions.any(|(_, c)| c.is_none_or(|c| applies(c, place, options)))
         })
     }
 
-    /// Every destination that it names, with the path of the field.
-    pub fn destinations(&self) -> impl Iterator<Item = (String, &Destination)> {
-        let http = self.http.iter().enumerate().flat_map(|(r, rule)| {
-            rule.route.iter().enumerate().map(move |(d, destination)| {
-                (format!("http[{r}].route[{d}].destination"), &destination.destination)
-            })
+    /// Every destination that it names, with the path of the field, and the object where that stands.
+    pub fn destinations(&self) -> impl Iterator<Item = (&ObjectKey, String, &Destination)> {
+        let http = self.rules.iter().flat_map(|rule| {
+            rule.destinations().map(|(place, destination)| (&rule.key, place, destination))
         });
+        let connections = self.connection_destinations();
+        http.chain(connections.map(|(place, destination)| (&self.key, place, destination)))
+    }
+
+    fn connection_destinations(&self) -> impl Iterator<Item = (String, &Destination)> {
         let tls = self.tls.iter().enumerate().flat_map(|(r, rule)| {
             rule.route.iter().enumerate().map(move |(d, destination)| {
                 (format!("tls[{r}].route[{d}].destination"), &destination.destination)
@@ -140,12 +184,17 @@ impl VirtualService {
                 (format!("tcp[{r}].route[{d}].destination"), &destination.destination)
             })
         });
-        http.chain(tls).chain(tcp)
+        tls.chain(tcp)
     }
 }
 
-/// Whether a rule says what happens to a request in terms that are served. A rule that delegates, or that
-/// only limits requests of the mesh, is told in status and takes no requests.
+fn own_rules(key: &ObjectKey, http: &[Arc<HttpRoute>]) -> Vec<Rule> {
+    let own = http.iter().enumerate().filter(|(_, rule)| rule.delegate.is_none());
+    own.map(|(number, rule)| Rule::own(key, number, rule)).collect()
+}
+
+/// Whether a rule says what happens to a request in terms that are served. A rule that only limits requests of
+/// the mesh is told in status and takes no requests.
 #[must_use]
 pub fn is_served(rule: &HttpRoute) -> bool {
     !rule.route.is_empty() || rule.redirect.is_some() || rule.direct_response.is_some()

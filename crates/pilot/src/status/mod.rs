@@ -17,6 +17,7 @@ use crate::engine::{Index, Listeners, Problem, RouteTable};
 use crate::model::merge::PortPlan;
 use crate::model::registry::Registry;
 
+mod delegate;
 mod destination_rule;
 mod gateway;
 mod service_entry;

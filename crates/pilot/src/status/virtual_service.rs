@@ -8,26 +8,33 @@ use tidegate_api::istio::virtual_service::{Destination, HttpRoute};
 use tidegate_api::{Kind, ObjectKey};
 
 use super::standing::not_selected;
-use super::{Findings, Force, View};
+use super::{Findings, Force, View, delegate};
 use crate::model::gateway::Gateway;
 use crate::model::host::Host;
+use crate::model::rule::UnmetReason;
 use crate::model::service::Discovery;
 use crate::model::virtual_service::{VirtualService, is_served};
 
 /// What is wrong with a VirtualService; `None` when no gateway of this process has to do with it.
 pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
     let service = view.index.virtual_service(key)?;
-    let mut findings = Findings::default();
-    let concerned = gateways(service, view, &mut findings);
-    if !concerned {
-        return None;
-    }
+    let mut findings = if service.hosts.is_empty() {
+        delegate::findings(service, view)?
+    } else {
+        let mut findings = Findings::default();
+        if !gateways(service, view, &mut findings) {
+            return None;
+        }
+        unmet(service, &mut findings);
+        findings
+    };
     let lost: Vec<&str> = view.listeners.lost_by(key).collect();
     if findings.faults.is_empty() && findings.missing.is_empty() && lost.is_empty() {
         without_effect(service, view, &mut findings);
     }
-    for (place, destination) in service.destinations() {
-        if let Some(missing) = missing(&place, destination, service, view) {
+    for (key, place, destination) in service.destinations() {
+        let of = if *key == service.key { String::new() } else { format!("{key}: ") };
+        if let Some(missing) = missing(&format!("{of}{place}"), destination, &key.namespace, view) {
             findings.missing.push(missing);
         }
     }
@@ -49,13 +56,12 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
 /// Whether a VirtualService is in force: the listeners that it acts through, or why there is none.
 pub(super) fn force(key: &ObjectKey, findings: Option<&Findings>, view: View<'_>) -> Force {
     let Some(service) = view.index.virtual_service(key) else { return Force::Whole };
+    if service.hosts.is_empty() {
+        return delegate::force(service, findings, view);
+    }
     let through = listeners(service, view);
     if !through.is_empty() {
         return Force::Through(through);
-    }
-    if service.hosts.is_empty() {
-        let message = "it has no hosts: others may delegate to it, which is not served yet";
-        return Force::nothing("NotAttached", message);
     }
     if service.gateways.is_empty() {
         let message = "it names no Gateway, so that it is for sidecars only; name one in gateways";
@@ -87,7 +93,7 @@ pub(super) fn force(key: &ObjectKey, findings: Option<&Findings>, view: View<'_>
 }
 
 /// The listeners that a VirtualService acts through.
-fn listeners(service: &VirtualService, view: View<'_>) -> Vec<Arc<str>> {
+pub(super) fn listeners(service: &VirtualService, view: View<'_>) -> Vec<Arc<str>> {
     let mut through = BTreeSet::new();
     for gateway in &service.gateways {
         for plan in view.listeners.plans_of(gateway) {
@@ -112,7 +118,8 @@ fn without_effect(service: &VirtualService, view: View<'_>, findings: &mut Findi
         let plans = service.gateways.iter().flat_map(|g| view.listeners.plans_of(g));
         plans.filter_map(|plan| view.tables.get(plan.routes.as_ref()?))
     };
-    if service.http.iter().any(is_served) && !tables().any(|t| t.is_claimed_by(&service.key)) {
+    let served = service.rules.iter().any(|rule| is_served(&rule.says));
+    if served && !tables().any(|t| t.is_claimed_by(&service.key)) {
         findings.fault(
             "NotApplied",
             "http: none of the rules applies at a server that serves the hosts; it takes a server of \
@@ -128,6 +135,25 @@ fn without_effect(service: &VirtualService, view: View<'_>, findings: &mut Findi
              with tls mode PASSTHROUGH, or of TCP, on the port and of the Gateway that the conditions name"
                 .to_owned(),
         );
+    }
+}
+
+/// Whether any gateway that it is bound to concerns this process.
+pub(super) fn concerns(service: &VirtualService, view: View<'_>) -> bool {
+    gateways(service, view, &mut Findings::default())
+}
+
+/// Tells of rules of delegates that do not apply.
+fn unmet(service: &VirtualService, findings: &mut Findings) {
+    for unmet in &service.unmet {
+        match unmet.reason {
+            UnmetReason::Missing | UnmetReason::Hidden | UnmetReason::HasHosts => {
+                findings.missing.push(unmet.to_string());
+            }
+            UnmetReason::Chained(_) | UnmetReason::Contradicts(..) => {
+                findings.fault(delegate::reason(&unmet.reason), unmet.to_string());
+            }
+        }
     }
 }
 
@@ -188,11 +214,11 @@ fn served<'a>(gateway: &str, view: View<'a>) -> Option<&'a Gateway> {
 fn missing(
     place: &str,
     destination: &Destination,
-    service: &VirtualService,
+    namespace: &str,
     view: View<'_>,
 ) -> Option<String> {
     let host = &destination.host;
-    let Some(found) = view.registry.find(host, &service.key.namespace) else {
+    let Some(found) = view.registry.find(host, namespace) else {
         return Some(format!("{place}: host {host} not found: {}", looked_for(host, view)));
     };
     if let Discovery::Nowhere(help) = found.discovery {
@@ -248,11 +274,6 @@ fn not_served(rule: &HttpRoute) -> impl Iterator<Item = &'static str> {
 
 /// Why a rule takes no requests at all.
 fn no_action(rule: &HttpRoute) -> Option<&'static str> {
-    if rule.delegate.is_some() {
-        Some("delegates are not served yet; the rule takes no requests")
-    } else if rule.keeps_default_route() {
-        Some("a gateway has no default route that the rule could limit; give it a route")
-    } else {
-        None
-    }
+    let help = "a gateway has no default route that the rule could limit; give it a route";
+    rule.keeps_default_route().then_some(help)
 }
