@@ -7,6 +7,8 @@ mod examples;
 mod flags;
 #[path = "../../../../tests/guides/guide_000.rs"]
 mod guide_000;
+#[path = "../../../../tests/guides/guide_002.rs"]
+mod guide_002;
 mod live_change;
 mod orders;
 mod readme;

@@ -1,8 +1,9 @@
 //! A terminal beside a running gateway: guides' commands are typed as they are written.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use tidegate_testing::process::{self, Output};
@@ -14,6 +15,7 @@ use super::Gateway;
 /// A shell at the repository's root, with the gateway's exports, tidegate and the tools that a test needs on its PATH.
 pub struct Shell {
     exports: BTreeMap<String, String>,
+    folder: PathBuf,
     home: TempDir,
     path: String,
 }
@@ -29,7 +31,20 @@ impl Shell {
         symlink(env!("CARGO_BIN_EXE_tidegate"), home.path().join("tidegate")).expect("a link");
         let path = std::env::var("PATH").unwrap_or_default();
         let path = format!("{}:{path}", home.path().display());
-        Some(Self { exports: gateway.exports.clone(), home, path })
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../..").into();
+        Some(Self { exports: gateway.exports.clone(), folder, home, path })
+    }
+
+    /// The same shell in another folder.
+    pub fn at(self, folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), ..self }
+    }
+
+    /// Leads curl to these addresses wherever a URL names one of these ports.
+    pub fn curl_connects(&self, ports: &[(u16, SocketAddr)]) {
+        let line = |(port, to): &(u16, SocketAddr)| format!("connect-to = \":{port}:{to}\"\n");
+        let lines: String = ports.iter().map(line).collect();
+        std::fs::write(self.home.path().join(".curlrc"), lines).expect("curl's own settings");
     }
 
     /// Runs a script, which may hold several commands and here-documents.
@@ -37,7 +52,7 @@ impl Shell {
         let mut command = Command::new("bash");
         command
             .args(["-c", script])
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+            .current_dir(&self.folder)
             .envs(&self.exports)
             .env("PATH", &self.path)
             .env("HOME", self.home.path())
