@@ -102,6 +102,7 @@ fn with_conditions(path: PathMatch, conditions: Vec<Condition>) -> Arc<Route> {
         action: Action::Direct(Direct { status: 200, body: Default::default() }),
         request_headers: Mutations::default(),
         response_headers: Mutations::default(),
+        filters: Default::default(),
     })
 }
 

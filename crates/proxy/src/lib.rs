@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod listener;
 pub mod proxy;
 pub mod random;
+pub mod rbac;
 pub mod route;
 pub mod stats;
 pub mod surroundings;

@@ -4,6 +4,8 @@
 mod clients;
 #[path = "tls/downstream.rs"]
 mod downstream;
+#[path = "tls/rbac.rs"]
+mod rbac;
 #[path = "tls/setup.rs"]
 mod setup;
 #[path = "tls/updates.rs"]

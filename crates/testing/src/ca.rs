@@ -67,13 +67,30 @@ impl Ca {
     /// A client that trusts this authority alone and offers `alpn`, the preferred protocol first.
     #[must_use]
     pub fn client_config(&self, alpn: &[&str]) -> Arc<ClientConfig> {
+        self.client(None, alpn)
+    }
+
+    /// The same, with a certificate to show.
+    #[must_use]
+    pub fn client_config_with(&self, identity: &Identity, alpn: &[&str]) -> Arc<ClientConfig> {
+        self.client(Some(identity), alpn)
+    }
+
+    fn client(&self, identity: Option<&Identity>, alpn: &[&str]) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone()).expect("a root certificate");
-        let mut config = ClientConfig::builder_with_provider(provider())
+        let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .expect("TLS 1.2 and 1.3")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(Identity { certificate, key, .. }) => {
+                let key = PrivateKeyDer::Pkcs8(key.clone_key());
+                let config = builder.with_client_auth_cert(vec![certificate.clone()], key);
+                config.expect("a key that fits its certificate")
+            }
+        };
         config.alpn_protocols = wire_names(alpn);
         Arc::new(config)
     }

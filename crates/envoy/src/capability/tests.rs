@@ -139,7 +139,8 @@ fn a_refused_field_is_named_by_its_path() {
         refusals,
         [format!(
             "filter_chains[0].filters[0].typed_config.http_filters[0].typed_config: `{lua}` is not \
-             supported here: `envoy.extensions.filters.http.router.v3.Router` is"
+             supported here: `envoy.extensions.filters.http.rbac.v3.RBAC` or \
+             `envoy.extensions.filters.http.router.v3.Router` is"
         )]
     );
     let (refusals, _) = findings(LISTENER, &json!({"enable_mptcp": true, "transparent": true}));

@@ -74,6 +74,15 @@ impl Net {
     }
 }
 
+impl Net {
+    /// Whether an address is in it; one of IPv4 that stands in IPv6 is taken as what it is.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        address.is_ipv4() == self.address.is_ipv4() && Self::new(address, self.len) == *self
+    }
+}
+
 /// The criteria in the order in which they are looked at.
 #[derive(Clone, Copy, Debug)]
 enum Criterion {
@@ -279,6 +288,7 @@ mod tests {
         let chain = |name: &str| {
             Arc::new(FilterChain {
                 name: name.into(),
+                rbac: Vec::new(),
                 filter: NetworkFilter::Tcp(Arc::new(TcpProxy {
                     stat_prefix: "".into(),
                     clusters: Vec::new(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::accesslog::Log;
+use crate::rbac::{HttpRbac, NetworkRbac};
 use crate::route::RouteTable;
 use crate::tls::ServerTls;
 use crate::upstream::ClusterSlot;
@@ -54,6 +55,8 @@ pub struct FilterChains {
 pub struct FilterChain {
     /// Its name; empty when it has none.
     pub name: Arc<str>,
+    /// Who may connect at all, asked before anything else.
+    pub rbac: Vec<NetworkRbac>,
     /// What it does with a connection.
     pub filter: NetworkFilter,
     /// How TLS is terminated before; `None` when it is not.
@@ -142,6 +145,8 @@ pub struct HttpManager {
     pub stat_prefix: Arc<str>,
     /// The routes.
     pub routes: Arc<RouteSlot>,
+    /// Who may ask for what, in the order in which they are asked.
+    pub rbac: Vec<HttpRbac>,
     /// Which protocols are accepted on plain text.
     pub codec: Codec,
     /// The `server` header's value.

@@ -89,11 +89,13 @@ fn index(index: &mut Index, proto: &ProtoChain, place: usize) -> Result<(), Refu
 }
 
 fn assemble(name: &Arc<str>, shell: ListenerShell, chains: FilterChains) -> Listener {
+    let mut all = chains.chains.iter().chain(&chains.default);
+    let by_name = all.any(|chain| chain.rbac.iter().any(|filter| filter.needs_server_name));
     Listener {
         name: Arc::clone(name),
         address: shell.address,
         stat_prefix: shell.stat_prefix,
-        chains: FilterChains { needs_inspection: shell.needs_inspection, ..chains },
+        chains: FilterChains { needs_inspection: shell.needs_inspection || by_name, ..chains },
         inspect_timeout: shell.inspect_timeout,
         continue_on_inspect_timeout: shell.continue_on_inspect_timeout,
         buffer_limit: shell.buffer_limit,

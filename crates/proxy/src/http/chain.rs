@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use crate::accesslog::{Field, Record};
 use crate::config::listener::{FilterChain, HttpManager, Listener};
+use crate::rbac::Counts;
 use crate::route::RouteTable;
 use crate::stats::{HttpStats, Stats};
 use crate::tls::Settled;
@@ -31,6 +32,8 @@ pub struct HttpChain {
     pub listener: Arc<str>,
     /// The chain.
     pub chain: Arc<FilterChain>,
+    /// The counts of the manager's RBAC filters, in their order.
+    pub rbac: Vec<Counts>,
     routes: RefCell<Routes>,
 }
 
@@ -43,7 +46,9 @@ impl HttpChain {
         chain: Arc<FilterChain>,
         manager: Arc<HttpManager>,
     ) -> Self {
+        let counts = |filter| Counts::of_http(&worker.stats, &manager.stat_prefix, filter);
         Self {
+            rbac: manager.rbac.iter().map(counts).collect(),
             stats: worker.stats.http(&manager.stat_prefix, &listener.stat_prefix),
             listener: Arc::clone(&listener.name),
             routes: RefCell::new(Rc::new(manager.routes.table.load_full())),

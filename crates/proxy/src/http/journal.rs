@@ -1,5 +1,6 @@
 //! What is noted of an exchange while it runs: for the access log and the counts.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ pub struct Journal<'a> {
     _active: Held<'a>,
     started: Instant,
     status: u16,
-    details: &'static str,
+    details: Cow<'static, str>,
     client: Option<SocketAddr>,
     upstream: Option<SocketAddr>,
     /// What moved on the endpoint's connection, if it is known; none if there was none.
@@ -64,7 +65,7 @@ impl<'a> Journal<'a> {
             _active: http.stats.downstream_rq_active.hold(),
             started,
             status: 0,
-            details: "",
+            details: "".into(),
             client: None,
             upstream: None,
             upstream_wire: None,
@@ -95,8 +96,8 @@ impl<'a> Journal<'a> {
     }
 
     /// Notes why the exchange goes as it does.
-    pub fn flag(&mut self, flags: ResponseFlags, details: &'static str) {
-        self.details = details;
+    pub fn flag(&mut self, flags: ResponseFlags, details: impl Into<Cow<'static, str>>) {
+        self.details = details.into();
         if let Some(record) = &mut self.record {
             record.flags |= flags;
         }
@@ -181,7 +182,7 @@ impl<'a> Journal<'a> {
         };
         record.timing.end = took;
         record.bytes = self.traffic(request, response, wire);
-        record.set(Field::Details, self.details);
+        record.set(Field::Details, &*self.details);
         record.capture_request(log.plan(), |name| match name {
             ":method" => some(request.method()),
             ":path" => some(request.path()),

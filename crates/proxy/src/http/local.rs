@@ -6,6 +6,7 @@ use super::h1::BadMessage;
 use super::h1::encode::Decimal;
 use super::head::ResponseHead;
 use crate::accesslog::ResponseFlags;
+use crate::rbac::Denied;
 
 /// An answer of our own.
 #[derive(Clone, Debug)]
@@ -19,7 +20,7 @@ pub struct LocalReply {
     /// Why, for the log.
     pub flags: ResponseFlags,
     /// Why, in Envoy's response code details.
-    pub details: &'static str,
+    pub details: Cow<'static, str>,
     /// Whether the connection closes after it.
     pub close: bool,
 }
@@ -53,13 +54,20 @@ impl LocalReply {
         details: &'static str,
     ) -> Self {
         let body = Cow::Borrowed(body.as_bytes());
-        Self { status, body, location: None, flags, details, close: false }
+        Self { status, body, location: None, flags, details: details.into(), close: false }
     }
 
     /// 404: no virtual host, or no route in it, takes the request.
     #[must_use]
     pub fn no_route() -> Self {
         Self::new(404, "", ResponseFlags::NO_ROUTE_FOUND, "route_not_found")
+    }
+
+    /// 403: the rules of an RBAC filter do not let the request pass.
+    #[must_use]
+    pub fn denied(Denied(why): &Denied) -> Self {
+        let reply = Self::new(403, "RBAC: access denied", ResponseFlags::NONE, "");
+        Self { details: why.to_string().into(), ..reply }
     }
 
     /// The route's cluster does not exist.

@@ -15,6 +15,7 @@ use crate::config::listener::{
     Codec, EscapedSlashes, FilterChain, FilterChains, Http2Options, HttpManager, Listener,
     NetworkFilter, RouteSlot, ServerHeader, StripPort,
 };
+use crate::rbac::Overrides;
 use crate::route::{
     Action, Forward, HostChange, HostRewrite, Inherit, Mutations, PathMatch, PathRewrite, Route,
     RouteMatch, RouteTable, Target, Targets, VirtualHost,
@@ -110,6 +111,7 @@ fn route(prefix: &str, action: Action) -> Arc<Route> {
         action,
         request_headers: Mutations::default(),
         response_headers: Mutations::default(),
+        filters: Overrides::default(),
     })
 }
 
@@ -119,6 +121,7 @@ fn manager(routes: Vec<Arc<Route>>) -> HttpManager {
         RouteTable::default().with(vec![HostChange::Put("host".into(), Arc::new(host))]);
     assert!(taken.is_empty());
     HttpManager {
+        rbac: Vec::new(),
         stat_prefix: "test".into(),
         routes: Arc::new(RouteSlot { name: "rc".into(), table: ArcSwap::from_pointee(table) }),
         codec: Codec::Auto,
@@ -157,6 +160,7 @@ fn manager(routes: Vec<Arc<Route>>) -> HttpManager {
 /// A listener that may have to look at a connection's first bytes.
 fn listener(name: &str, manager: HttpManager, needs_inspection: bool) -> Arc<Listener> {
     let chain = FilterChain {
+        rbac: Vec::new(),
         name: "".into(),
         filter: NetworkFilter::Http(Arc::new(manager)),
         tls: None,

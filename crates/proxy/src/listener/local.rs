@@ -20,6 +20,7 @@ use crate::http::Session;
 use crate::http::chain::{Client, HttpChain};
 use crate::http::h1::Conn;
 use crate::io::Io;
+use crate::rbac::{Asked, Counts, Denied};
 use crate::stats::{ListenerStats, Stats};
 use crate::tcp::filter::TcpChain;
 use crate::tls::{ClientHello, InspectorLimits, Malformed, Verdict, inspect};
@@ -40,7 +41,16 @@ pub struct LocalListener {
 pub(super) struct Current {
     pub(super) listener: Arc<Listener>,
     pub(super) stats: Stats<ListenerStats>,
-    chains: Vec<(Arc<FilterChain>, Handler)>,
+    chains: Vec<Served>,
+}
+
+/// A chain, made ready.
+#[derive(Clone, Debug)]
+struct Served {
+    chain: Arc<FilterChain>,
+    handler: Handler,
+    /// The counts of its RBAC filters, in their order.
+    rbac: Rc<[Counts]>,
 }
 
 /// What serves the connections of a chain.
@@ -69,7 +79,7 @@ impl LocalListener {
     /// The listener is gone: its connections close after what they are doing.
     pub fn retire(&self) {
         let current = self.current.borrow();
-        for (chain, _) in &current.chains {
+        for Served { chain, .. } in &current.chains {
             chain.retired.store(true, Ordering::Relaxed);
         }
         self.worker.connections.close_idle(is_retired);
@@ -125,21 +135,38 @@ impl LocalListener {
 }
 
 impl Current {
-    fn new(
-        worker: &Rc<Worker>,
-        listener: Arc<Listener>,
-        before: &[(Arc<FilterChain>, Handler)],
-    ) -> Self {
+    fn new(worker: &Rc<Worker>, listener: Arc<Listener>, before: &[Served]) -> Self {
         let chains = listener.chains.chains.iter().chain(&listener.chains.default);
         let chains = chains
             .map(|chain| {
-                let kept = before.iter().find(|(known, _)| Arc::ptr_eq(known, chain));
-                let handler = kept.map(|(_, handler)| handler.clone());
-                let handler = handler.unwrap_or_else(|| Handler::new(worker, &listener, chain));
-                (Arc::clone(chain), handler)
+                let kept = before.iter().find(|served| Arc::ptr_eq(&served.chain, chain));
+                kept.cloned().unwrap_or_else(|| Served::new(worker, &listener, chain))
             })
             .collect();
         Self { stats: worker.stats.listener(&listener.stat_prefix), listener, chains }
+    }
+}
+
+impl Served {
+    fn new(worker: &Rc<Worker>, listener: &Listener, chain: &Arc<FilterChain>) -> Self {
+        let counts = |filter| Counts::of_network(&worker.stats, filter);
+        Self {
+            chain: Arc::clone(chain),
+            handler: Handler::new(worker, listener, chain),
+            rbac: chain.rbac.iter().map(counts).collect(),
+        }
+    }
+
+    /// Whether its RBAC filters can judge a client only after the handshake.
+    fn judges_late(&self) -> bool {
+        self.chain.tls.is_some() && self.chain.rbac.iter().any(|filter| filter.needs_handshake)
+    }
+
+    /// Asks the RBAC filters whether a client may connect.
+    fn admit(&self, client: &Client) -> Result<(), Denied> {
+        let asked = Asked { client, remote: client.peer.ip(), head: None };
+        let mut filters = self.chain.rbac.iter().zip(&self.rbac[..]);
+        filters.try_for_each(|(filter, counts)| filter.set.judge(&asked, counts))
     }
 }
 
@@ -215,7 +242,7 @@ async fn choose(
     let alpn: Vec<&[u8]> = hello.iter().flat_map(|hello| hello.alpn.iter()).collect();
     let chain = listener.chains.find(&facts(&client, hello.as_ref(), &alpn));
     let found =
-        chain.and_then(|chain| current.chains.iter().find(|(known, _)| Arc::ptr_eq(known, chain)));
+        chain.and_then(|chain| current.chains.iter().find(|s| Arc::ptr_eq(&s.chain, chain)));
     client.server_name =
         hello.as_ref().and_then(|hello| hello.server_name.as_deref()).map(Arc::from);
     match found.cloned() {
@@ -223,7 +250,13 @@ async fn choose(
             place.set_idle(false);
             spawn(&worker, Rc::clone(&current), chain, io, (first, hello), (client, place));
         }
-        None => refuse(&worker, &current, &client),
+        None => {
+            current.stats.no_filter_chain_match.inc();
+            log_refusal(&worker, &current, &client, |record| {
+                record.flags = ResponseFlags::NO_ROUTE_FOUND;
+                record.set(Field::Details, "filter_chain_not_found");
+            });
+        }
     }
 }
 
@@ -271,18 +304,28 @@ async fn look(
     }
 }
 
-/// Notes a connection that no chain takes.
-fn refuse(worker: &Worker, current: &Current, client: &Client) {
-    current.stats.no_filter_chain_match.inc();
+/// Notes a connection that its chain does not let in.
+fn log_denial(worker: &Worker, current: &Current, client: &Client, Denied(why): &Denied) {
+    log_refusal(worker, current, client, |record| {
+        record.set(Field::ConnectionTermination, why.as_bytes());
+    });
+}
+
+/// Notes a connection that is not served; `why` is noted by `note`.
+fn log_refusal(
+    worker: &Worker,
+    current: &Current,
+    client: &Client,
+    note: impl FnOnce(&mut Record),
+) {
     let Some(log) = &current.listener.log else { return };
     let mut record = Record::new(Kind::TcpClose, SystemTime::now(), log);
-    record.flags = ResponseFlags::NO_ROUTE_FOUND;
+    note(&mut record);
     record.connection_id = client.id;
     record.downstream_remote = Some(client.peer);
     record.downstream_direct_remote = Some(client.peer);
     record.downstream_local = Some(client.local);
     record.set(Field::Listener, current.listener.name.as_bytes());
-    record.set(Field::Details, "filter_chain_not_found");
     client.describe(&mut record);
     worker.recorder.record(record);
 }
@@ -290,22 +333,29 @@ fn refuse(worker: &Worker, current: &Current, client: &Client) {
 fn spawn(
     worker: &Rc<Worker>,
     current: Rc<Current>,
-    (chain, handler): (Arc<FilterChain>, Handler),
+    served: Served,
     io: TcpStream,
     first: (Option<Buffer>, Option<ClientHello>),
     (client, place): (Client, Registration),
 ) {
-    let tls = chain.tls.clone();
-    place.set_chain(chain);
+    let late = served.judges_late();
+    if !late && let Err(denied) = served.admit(&client) {
+        return log_denial(worker, &current, &client, &denied);
+    }
+    let tls = served.chain.tls.clone();
+    place.set_chain(Arc::clone(&served.chain));
     let key = place.key();
     let open = Open::new(Rc::clone(&current));
-    let task = match (tls, handler) {
+    let task = match (tls, served.handler.clone()) {
         (Some(tls), handler) => {
             let worker = Rc::clone(worker);
             tokio::task::spawn_local(async move {
                 // Boxed, so that a connection does not carry the size of its handshake.
                 let shaken = terminate(&worker, &current, &tls, io, first, client);
                 if let Some((io, client)) = Box::pin(shaken).await {
+                    if late && let Err(denied) = served.admit(&client) {
+                        return log_denial(&worker, &current, &client, &denied);
+                    }
                     handler.serve(&worker, client, io, place, open).await;
                 }
             })

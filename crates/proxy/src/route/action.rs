@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::http::RequestHead;
+use crate::rbac::Overrides;
 use crate::upstream::ClusterSlot;
 
 use super::condition::Field;
@@ -28,6 +29,8 @@ pub struct Route {
     pub request_headers: Mutations,
     /// Changes to response headers, likewise.
     pub response_headers: Mutations,
+    /// What stands in for the filters' own configuration.
+    pub filters: Overrides,
 }
 
 /// What a route does.

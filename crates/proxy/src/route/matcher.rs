@@ -100,7 +100,7 @@ fn begins(path: &[u8], prefix: &[u8], ignore_case: bool) -> bool {
 
 /// The path up to its query or fragment.
 #[must_use]
-pub(super) fn without_query(path: &[u8]) -> &[u8] {
+pub(crate) fn without_query(path: &[u8]) -> &[u8] {
     memchr::memchr2(b'?', b'#', path).map_or(path, |end| &path[..end])
 }
 

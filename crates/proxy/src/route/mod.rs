@@ -31,6 +31,7 @@ pub use action::{
     Action, Direct, Forward, HostRewrite, Inherit, PathRewrite, Route, Target, Targets,
 };
 pub use condition::{Condition, Field, HeaderCondition, HeaderTest, ParameterTest, QueryCondition};
+pub(crate) use matcher::without_query;
 pub use matcher::{Mismatch, PathMatch, RouteMatch};
 pub use mutation::{AppendAction, Mutation, MutationLevel, Mutations};
 pub use pattern::{Pattern, PatternError, Substitution};

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::http::RequestHead;
+use crate::rbac::Overrides;
 
 use super::action::{Action, Route};
 use super::host::DomainIndex;
@@ -110,6 +111,7 @@ fn to_tls() -> Route {
         action: Action::Redirect(Redirect::to_tls()),
         request_headers: Mutations::default(),
         response_headers: Mutations::default(),
+        filters: Overrides::default(),
     }
 }
 

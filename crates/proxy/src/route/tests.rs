@@ -9,6 +9,7 @@ use fastrand::Rng;
 use regex::Regex;
 
 use crate::http::RequestHead;
+use crate::rbac::Overrides;
 
 use super::*;
 
@@ -247,6 +248,7 @@ fn route(number: usize, plain: &PlainRoute) -> Arc<Route> {
         action: Action::Direct(Direct { status: 200, body: Bytes::new() }),
         request_headers: Mutations::default(),
         response_headers: Mutations::default(),
+        filters: Overrides::default(),
     })
 }
 

@@ -164,6 +164,22 @@ block! {
         rq_reset_after_downstream_response_started: Counter,
     }
 
+    /// `http.PREFIX.rbac.`, `PREFIX.rbac.`: what RBAC filters decided.
+    RbacStats {
+        /// Requests or connections that passed.
+        allowed: Counter,
+        /// … that did not.
+        denied: Counter,
+    }
+
+    /// The same names: what their shadow rules would have decided.
+    RbacShadowStats {
+        /// Requests or connections that would have passed.
+        allowed: Counter = "shadow_allowed",
+        /// … that would not have.
+        denied: Counter = "shadow_denied",
+    }
+
     /// `tcp.PREFIX.`: one TCP proxy filter.
     TcpStats {
         /// Connections.

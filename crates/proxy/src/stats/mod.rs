@@ -26,7 +26,8 @@ mod written;
 
 pub use blocks::{
     AccessLogStats, ClusterManagerStats, ClusterStats, DnsStats, EndpointStats, HttpStats,
-    ListenerManagerStats, ListenerStats, MembershipStats, ServerStats, TcpStats, TlsInspectorStats,
+    ListenerManagerStats, ListenerStats, MembershipStats, RbacShadowStats, RbacStats, ServerStats,
+    TcpStats, TlsInspectorStats,
 };
 pub use cell::{Counter, Gauge, Held};
 pub use codes::{ResponseClasses, ResponseCodes};

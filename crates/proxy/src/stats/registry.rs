@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use super::totals::{Total, Totals as _};
 use super::{
     AccessLogStats, Block, ClusterManagerStats, ClusterStats, DnsStats, EndpointStats, HttpStats,
-    Kind, ListenerManagerStats, ListenerStats, MembershipStats, ServerStats, TcpStats,
-    TlsInspectorStats, units,
+    Kind, ListenerManagerStats, ListenerStats, MembershipStats, RbacShadowStats, RbacStats,
+    ServerStats, TcpStats, TlsInspectorStats, units,
 };
 
 /// All blocks of the process.
@@ -25,6 +25,10 @@ pub struct Registry {
     pub(super) listeners: Family<ListenerStats>,
     pub(super) http: Family<HttpStats>,
     pub(super) tcp: Family<TcpStats>,
+    pub(super) http_rbac: Family<RbacStats>,
+    pub(super) http_rbac_shadow: Family<RbacShadowStats>,
+    pub(super) network_rbac: Family<RbacStats>,
+    pub(super) network_rbac_shadow: Family<RbacShadowStats>,
     pub(super) tls_inspector: Stats<TlsInspectorStats>,
     pub(super) access_log: Stats<AccessLogStats>,
     pub(super) cluster_manager: Stats<ClusterManagerStats>,
@@ -45,6 +49,10 @@ impl Registry {
             listeners: Family::new(writers),
             http: Family::new(writers),
             tcp: Family::new(writers),
+            http_rbac: Family::new(writers),
+            http_rbac_shadow: Family::new(writers),
+            network_rbac: Family::new(writers),
+            network_rbac_shadow: Family::new(writers),
             tls_inspector: Family::new(writers).get(Key::default(), workers),
             access_log: Family::new(writers).get(Key::default(), workers),
             cluster_manager: Family::new(writers).get(Key::default(), workers),
@@ -138,6 +146,26 @@ impl Scope {
     /// The block of a TCP proxy filter: `tcp.PREFIX.`.
     pub fn tcp(&self, stat_prefix: &str) -> Stats<TcpStats> {
         self.registry.tcp.get(Key::new(stat_prefix, ""), self.writer)
+    }
+
+    /// What the rules of an HTTP filter decided: `http.PREFIX.rbac.`, and the filter's own prefix.
+    pub fn http_rbac(&self, stat_prefix: &str, own: &str) -> Stats<RbacStats> {
+        self.registry.http_rbac.get(Key::new(stat_prefix, own), self.writer)
+    }
+
+    /// What its shadow rules would have decided.
+    pub fn http_rbac_shadow(&self, stat_prefix: &str, own: &str) -> Stats<RbacShadowStats> {
+        self.registry.http_rbac_shadow.get(Key::new(stat_prefix, own), self.writer)
+    }
+
+    /// What the rules of a network filter decided: `PREFIX.rbac.`.
+    pub fn network_rbac(&self, stat_prefix: &str) -> Stats<RbacStats> {
+        self.registry.network_rbac.get(Key::new(stat_prefix, ""), self.writer)
+    }
+
+    /// What its shadow rules would have decided: the same, and their own prefix.
+    pub fn network_rbac_shadow(&self, stat_prefix: &str, own: &str) -> Stats<RbacShadowStats> {
+        self.registry.network_rbac_shadow.get(Key::new(stat_prefix, own), self.writer)
     }
 
     /// What the TLS inspector saw: `tls_inspector.`.

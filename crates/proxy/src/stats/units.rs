@@ -141,8 +141,51 @@ pub(super) fn all(registry: &Registry) -> Vec<Unit> {
         prefix: format!("http.{prefix}."),
         totals: Box::new(blocks),
     }));
+    units.extend(registry.http_rbac.all().into_iter().map(of_http_rbac));
+    units.extend(registry.http_rbac_shadow.all().into_iter().map(of_http_rbac));
+    units.extend(registry.network_rbac.all().into_iter().map(of_network_rbac));
+    units.extend(registry.network_rbac_shadow.all().into_iter().map(of_network_rbac));
     units.sort_by(|a, b| a.prefix.cmp(&b.prefix));
     units
+}
+
+/// An RBAC filter of a connection manager; its own prefix is its second label.
+fn of_http_rbac<B: Block>(shared: Arc<Shared<B>>) -> Unit {
+    let manager = dotless(&shared.key().name);
+    let own = dotless(&shared.key().part);
+    let mut labels = vec![("envoy_http_conn_manager_prefix", manager.clone())];
+    if !own.is_empty() {
+        labels.insert(0, ("envoy_rbac_http_prefix", own.clone()));
+    }
+    let own = dotted(&own);
+    Unit {
+        prefix: format!("http.{manager}.rbac.{own}"),
+        stem: "http.rbac.",
+        labels,
+        totals: Box::new(shared),
+    }
+}
+
+/// An RBAC filter of a filter chain. What Envoy writes into the name of a family, the prefix of shadow rules, is a
+/// label here.
+fn of_network_rbac<B: Block>(shared: Arc<Shared<B>>) -> Unit {
+    let name = dotless(&shared.key().name);
+    let own = dotless(&shared.key().part);
+    let mut labels = vec![("envoy_rbac_prefix", name.clone())];
+    if !own.is_empty() {
+        labels.push(("envoy_rbac_shadow_prefix", own.clone()));
+    }
+    let own = dotted(&own);
+    Unit { prefix: format!("{name}.rbac.{own}"), stem: "rbac.", labels, totals: Box::new(shared) }
+}
+
+/// A prefix that may have been written with its dot.
+fn dotless(prefix: &str) -> String {
+    clean(prefix.strip_suffix('.').unwrap_or(prefix))
+}
+
+fn dotted(prefix: &str) -> String {
+    if prefix.is_empty() { String::new() } else { format!("{prefix}.") }
 }
 
 /// What there is one of.

@@ -24,6 +24,8 @@ const PLACES: &[(&str, &[Place])] = &[
             ("http/exchange/mod.rs", &["stats"]),
         ],
     ),
+    ("RbacStats", &[("rbac/", &["enforced"])]),
+    ("RbacShadowStats", &[("rbac/", &["shadow"])]),
     ("TcpStats", &[("tcp/", &["self.stats"])]),
     (
         "ClusterStats",
@@ -96,6 +98,8 @@ fn every_metric_is_counted_somewhere() {
     let fields: usize = declared.values().map(Vec::len).sum();
     let metrics = ListenerStats::METRICS.len()
         + HttpStats::METRICS.len()
+        + RbacStats::METRICS.len()
+        + RbacShadowStats::METRICS.len()
         + TcpStats::METRICS.len()
         + ClusterStats::METRICS.len()
         + MembershipStats::METRICS.len()

@@ -3,6 +3,7 @@
 use super::super::row::{ROW, Row};
 
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
+const RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
 const UUID: &str = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig";
 
 const NO_TRACING: &str = "no spans are made";
@@ -73,7 +74,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         message: "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
         honoured: &["name", "typed_config", "is_optional"],
-        holds: &[("typed_config", &[ROUTER])],
+        holds: &[("typed_config", &[RBAC, ROUTER])],
         optional: Some("is_optional"),
         ..ROW
     },

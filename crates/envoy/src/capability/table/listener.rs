@@ -4,6 +4,7 @@ use super::super::row::{ROW, Row, whole};
 
 const HTTP_CONNECTION_MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+const RBAC: &str = "envoy.extensions.filters.network.rbac.v3.RBAC";
 const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
 const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
 const FILE_LOG: &str = "envoy.extensions.access_loggers.file.v3.FileAccessLog";
@@ -92,7 +93,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         message: "envoy.config.listener.v3.Filter",
         honoured: &["name", "typed_config"],
-        holds: &[("typed_config", &[HTTP_CONNECTION_MANAGER, TCP_PROXY])],
+        holds: &[("typed_config", &[HTTP_CONNECTION_MANAGER, RBAC, TCP_PROXY])],
         ..ROW
     },
     Row {

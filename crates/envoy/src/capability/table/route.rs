@@ -3,6 +3,7 @@
 use super::super::row::{ROW, Row, whole};
 
 const FILTER_CONFIG: &str = "envoy.config.route.v3.FilterConfig";
+const RBAC_PER_ROUTE: &str = "envoy.extensions.filters.http.rbac.v3.RBACPerRoute";
 
 const ORIGIN: &str = "it says where the configuration came from";
 const NO_RATE_LIMIT: &str = "only rate limit filters look at it, which are refused";
@@ -28,7 +29,7 @@ pub(super) const ROWS: &[Row] = &[
             "typed_per_filter_config",
             "validate_clusters",
         ],
-        holds: &[("typed_per_filter_config", &[FILTER_CONFIG])],
+        holds: &[("typed_per_filter_config", &[FILTER_CONFIG, RBAC_PER_ROUTE])],
         ignored: &[("metadata", ORIGIN)],
         ..ROW
     },
@@ -47,7 +48,7 @@ pub(super) const ROWS: &[Row] = &[
             "include_request_attempt_count",
             "typed_per_filter_config",
         ],
-        holds: &[("typed_per_filter_config", &[FILTER_CONFIG])],
+        holds: &[("typed_per_filter_config", &[FILTER_CONFIG, RBAC_PER_ROUTE])],
         ignored: &[
             ("metadata", ORIGIN),
             ("virtual_clusters", NO_ROUTE_STATS),
@@ -73,7 +74,7 @@ pub(super) const ROWS: &[Row] = &[
             "response_headers_to_remove",
             "typed_per_filter_config",
         ],
-        holds: &[("typed_per_filter_config", &[FILTER_CONFIG])],
+        holds: &[("typed_per_filter_config", &[FILTER_CONFIG, RBAC_PER_ROUTE])],
         ignored: &[
             ("decorator", NO_TRACING),
             ("tracing", NO_TRACING),
@@ -86,7 +87,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         message: FILTER_CONFIG,
         honoured: &["config", "is_optional"],
-        holds: &[("config", &[])],
+        holds: &[("config", &[RBAC_PER_ROUTE])],
         optional: Some("is_optional"),
         ..ROW
     },

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use prost_types::Any;
 use tidegate_envoy::v3::hcm::HttpConnectionManager;
 use tidegate_envoy::v3::listener::filter::ConfigType;
 use tidegate_envoy::v3::listener::filter_chain_match::ConnectionSourceType;
 use tidegate_envoy::v3::listener::{Filter, FilterChain as ProtoChain, FilterChainMatch};
+use tidegate_envoy::v3::network_rbac::Rbac as ProtoRbac;
 use tidegate_envoy::v3::tcp_proxy::TcpProxy as ProtoTcpProxy;
 use tidegate_envoy::v3::tcp_proxy::tcp_proxy::ClusterSpecifier;
 
@@ -18,8 +20,9 @@ use crate::config::refusal::{Refusal, Within, each};
 use super::access_log::logs;
 use super::address::net;
 use super::manager::manager;
+use super::rbac::network_rbac;
 use super::value::{enumeration, positive, required, timeout};
-use super::{Links, tls, unpack};
+use super::{Links, is, tls, unpack};
 
 /// Envoy's default of the TCP proxy's `idle_timeout`.
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -27,18 +30,24 @@ const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Envoy waits for ever unless `transport_socket_connect_timeout` is set; a client must not be able to make us.
 const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// What filters a chain may have.
+const LAST: &str = "an HTTP connection manager or a TCP proxy must be the last filter, and the only one but for RBAC";
+
 /// A filter chain.
 pub(in crate::config) fn filter_chain(
     proto: &ProtoChain,
     links: &mut impl Links,
 ) -> Result<Arc<FilterChain>, Refusal> {
-    let [filter] = &proto.filters[..] else {
-        return Err(Refusal::of(
-            "filters",
-            "must be one: an HTTP connection manager or a TCP proxy",
-        ));
+    let Some((last, before)) = proto.filters.split_last() else {
+        return Err(Refusal::of("filters", LAST));
     };
-    let filter = network_filter(filter, links).within_item("filters", 0)?;
+    let rbac = each("filters", before, |filter| match typed_config(filter)? {
+        any if is::<ProtoRbac>(any) => {
+            unpack(any).and_then(|proto| network_rbac(&proto)).within("typed_config")
+        }
+        _ => Err(Refusal::new(LAST)),
+    })?;
+    let filter = network_filter(last, links).within_item("filters", before.len())?;
     let handshake = positive(
         "transport_socket_connect_timeout",
         proto.transport_socket_connect_timeout.as_ref(),
@@ -47,17 +56,26 @@ pub(in crate::config) fn filter_chain(
     let tls = tls::server(proto.transport_socket.as_ref(), handshake, links);
     Ok(Arc::new(FilterChain {
         name: proto.name.as_str().into(),
+        rbac,
         filter,
         tls: tls.within("transport_socket")?,
         retired: AtomicBool::new(false),
     }))
 }
 
+fn typed_config(proto: &Filter) -> Result<&Any, Refusal> {
+    match &proto.config_type {
+        Some(ConfigType::TypedConfig(any)) => Ok(any),
+        _ => Err(Refusal::of("typed_config", "must be set")),
+    }
+}
+
 fn network_filter(proto: &Filter, links: &mut impl Links) -> Result<NetworkFilter, Refusal> {
-    let Some(ConfigType::TypedConfig(any)) = &proto.config_type else {
-        return Err(Refusal::of("typed_config", "must be set"));
-    };
-    if tidegate_envoy::type_name(&any.type_url) == <ProtoTcpProxy as prost::Name>::full_name() {
+    let any = typed_config(proto)?;
+    if is::<ProtoRbac>(any) {
+        return Err(Refusal::new(LAST));
+    }
+    if is::<ProtoTcpProxy>(any) {
         let proxy =
             unpack(any).and_then(|proto| tcp_proxy(&proto, links)).within("typed_config")?;
         return Ok(NetworkFilter::Tcp(Arc::new(proxy)));

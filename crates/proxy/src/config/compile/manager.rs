@@ -11,6 +11,7 @@ use tidegate_envoy::v3::hcm::http_connection_manager::{
 };
 use tidegate_envoy::v3::hcm::http_filter::ConfigType;
 use tidegate_envoy::v3::hcm::{HttpConnectionManager, HttpFilter};
+use tidegate_envoy::v3::http_rbac::Rbac;
 use tidegate_envoy::v3::route::RouteConfiguration;
 use tidegate_envoy::v3::router::Router;
 
@@ -18,11 +19,13 @@ use crate::config::listener::{
     Codec, EscapedSlashes, Http2Options, HttpManager, RouteSlot, ServerHeader, StripPort,
 };
 use crate::config::refusal::{Refusal, Within, each};
+use crate::rbac::HttpRbac;
 use crate::route::{HostChange, RouteTable};
 
 use super::access_log::logs;
+use super::rbac::http_rbac;
 use super::value::{enumeration, header_value, required, timeout};
-use super::{Links, table_level, unpack, virtual_host};
+use super::{Links, is, table_level, unpack, virtual_host};
 
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 const DEFAULT_STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
@@ -40,7 +43,7 @@ pub(super) fn manager(
     proto: &HttpConnectionManager,
     links: &mut impl Links,
 ) -> Result<HttpManager, Refusal> {
-    let router = router(&proto.http_filters)?;
+    let Filters { rbac, router } = filters(&proto.http_filters)?;
     let common = common(proto.common_http_protocol_options.as_ref())
         .within("common_http_protocol_options")?;
     let timeouts = timeouts(proto)?;
@@ -48,6 +51,7 @@ pub(super) fn manager(
     Ok(HttpManager {
         stat_prefix: required("stat_prefix", &proto.stat_prefix)?.into(),
         routes: routes(proto.route_specifier.as_ref(), links)?,
+        rbac,
         codec: codec(proto.codec_type)?,
         server_name: server_name(&proto.server_name)?,
         server_header: server_header(proto.server_header_transformation)?,
@@ -105,22 +109,32 @@ fn timeouts(proto: &HttpConnectionManager) -> Result<Timeouts, Refusal> {
     })
 }
 
-/// The router, which must be the last filter and is the only one so far. Optional filters of other types are
-/// skipped, as the capability table has told.
-fn router(filters: &[HttpFilter]) -> Result<Router, Refusal> {
-    let mut router = None;
+/// What a request goes through.
+struct Filters {
+    rbac: Vec<HttpRbac>,
+    router: Router,
+}
+
+/// The filters. The router must be the last of them. Optional filters of other types are skipped, as the capability
+/// table has told.
+fn filters(filters: &[HttpFilter]) -> Result<Filters, Refusal> {
+    let (mut rbac, mut router) = (Vec::new(), None);
     for (index, filter) in filters.iter().enumerate() {
         let Some(ConfigType::TypedConfig(any)) = &filter.config_type else { continue };
-        if tidegate_envoy::type_name(&any.type_url) != <Router as prost::Name>::full_name() {
-            continue;
-        }
-        if index + 1 < filters.len() {
+        if is::<Router>(any) && index + 1 < filters.len() {
             return Err(Refusal::new("the router must be the last filter"))
                 .within_item("http_filters", index);
         }
-        router = Some(unpack(any).within("typed_config").within_item("http_filters", index)?);
+        if is::<Router>(any) {
+            router = Some(unpack(any).within("typed_config").within_item("http_filters", index)?);
+        }
+        if is::<Rbac>(any) {
+            let compiled = unpack(any).and_then(|proto| http_rbac(&filter.name, &proto));
+            rbac.push(compiled.within("typed_config").within_item("http_filters", index)?);
+        }
     }
-    router.ok_or_else(|| Refusal::of("http_filters", "must end with the router"))
+    let router = router.ok_or_else(|| Refusal::of("http_filters", "must end with the router"))?;
+    Ok(Filters { rbac, router })
 }
 
 fn routes(

@@ -22,7 +22,8 @@ const MAX_PARAMETER_NAME: usize = 1024;
 
 /// The match of a route.
 pub(super) fn route_match(proto: &ProtoMatch) -> Result<RouteMatch, Refusal> {
-    let mut conditions = each("headers", &proto.headers, header)?;
+    let headers = |proto: &HeaderMatcher| header(proto).map(Condition::Header);
+    let mut conditions = each("headers", &proto.headers, headers)?;
     conditions.extend(each("query_parameters", &proto.query_parameters, query)?);
     if proto.grpc.is_some() {
         conditions.push(Condition::Grpc);
@@ -65,8 +66,9 @@ fn separated_prefix(prefix: &str) -> Result<PathMatch, Refusal> {
     Ok(PathMatch::SeparatedPrefix(prefix.as_bytes().into()))
 }
 
+/// A test of a header.
 #[allow(deprecated, reason = "the older matchers are what older control planes send")]
-fn header(proto: &HeaderMatcher) -> Result<Condition, Refusal> {
+pub(super) fn header(proto: &HeaderMatcher) -> Result<HeaderCondition, Refusal> {
     let exact = |text: &String| -> Box<[u8]> { text.as_bytes().into() };
     let test = match &proto.header_match_specifier {
         None => HeaderTest::Present(true),
@@ -97,12 +99,12 @@ fn header(proto: &HeaderMatcher) -> Result<Condition, Refusal> {
             HeaderTest::Text(TextMatch::Regex(regex(matcher).within("safe_regex_match")?))
         }
     };
-    Ok(Condition::Header(HeaderCondition {
+    Ok(HeaderCondition {
         field: Field::new(&header_name("name", &proto.name)?),
         test,
         invert: proto.invert_match,
         absent_is_empty: proto.treat_missing_header_as_empty,
-    }))
+    })
 }
 
 fn query(proto: &QueryParameterMatcher) -> Result<Condition, Refusal> {
@@ -264,10 +266,7 @@ mod tests {
                 header_match_specifier: header_match_specifier.clone(),
                 ..HeaderMatcher::default()
             };
-            let found = header(&matcher).map(|condition| match condition {
-                Condition::Header(header) => format!("{:?}", header.test),
-                other => format!("{other:?}"),
-            });
+            let found = header(&matcher).map(|condition| format!("{:?}", condition.test));
             let expected = expected.map(str::to_owned).map_err(str::to_owned);
             assert_eq!(
                 found.map_err(|refusal| refusal.path),

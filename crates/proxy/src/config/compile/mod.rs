@@ -13,6 +13,7 @@ mod header;
 mod listener;
 mod manager;
 mod matching;
+mod rbac;
 mod route;
 mod tls;
 mod value;
@@ -49,6 +50,11 @@ pub(super) trait Links {
     /// The access logs of the process; `None` when nothing is to be written, as when configuration is only
     /// looked at.
     fn logs(&self) -> Option<&Logs>;
+}
+
+/// Whether an `Any` holds a `T`.
+fn is<T: prost::Name>(any: &prost_types::Any) -> bool {
+    tidegate_envoy::type_name(&any.type_url) == T::full_name()
 }
 
 /// A message in an `Any`, whose type the capability table has let through.

@@ -18,6 +18,7 @@ use tidegate_envoy::v3::route::{
 };
 
 use crate::config::refusal::{Refusal, Within, each};
+use crate::rbac::Overrides;
 use crate::route::{
     Action, Direct, Field, Forward, HostRewrite, Inherit, MutationLevel, Mutations, PathMatch,
     PathRewrite, Redirect, RedirectPath, Route, Target, Targets,
@@ -26,6 +27,7 @@ use crate::route::{
 use super::Links;
 use super::header::{Levels, Mutating as _};
 use super::matching::{route_match, substitution};
+use super::rbac::overrides;
 use super::value::{data, enumeration, header_name, header_value, present, required, timeout};
 
 /// Envoy's default of `timeout`.
@@ -40,6 +42,8 @@ pub(super) struct RouteLevel {
     pub most_specific_wins: bool,
     /// Most bytes in the body of a direct response.
     pub max_body: usize,
+    /// What both say instead of the filters' own configuration.
+    pub filters: Overrides,
 }
 
 /// A route.
@@ -70,6 +74,7 @@ pub(super) fn route(
         action,
         request_headers: level.in_order(&own, |levels| &levels.request),
         response_headers: level.in_order(&own, |levels| &levels.response),
+        filters: overrides(&proto.typed_per_filter_config)?.within(&level.filters),
     }))
 }
 
@@ -166,6 +171,10 @@ fn weighted_target(
         }
         None => None,
     };
+    if !overrides(&proto.typed_per_filter_config)?.is_empty() {
+        let reason = "filters are overridden for a route as a whole: use the route's own";
+        return Err(Refusal::of("typed_per_filter_config", reason));
+    }
     let target = Target {
         cluster: links.cluster(required("name", &proto.name)?),
         request_headers: Mutations::new([request]),

@@ -7,10 +7,12 @@ use tidegate_envoy::v3::route::virtual_host::TlsRequirementType;
 use tidegate_envoy::v3::route::{RouteConfiguration, VirtualHost as ProtoHost};
 
 use crate::config::refusal::{Refusal, each};
+use crate::rbac::Overrides;
 use crate::route::{TlsRequirement, VirtualHost};
 
 use super::Links;
 use super::header::{Levels, Mutating as _};
+use super::rbac::overrides;
 use super::route::{RouteLevel, route};
 use super::value::{enumeration, header_value, required};
 
@@ -23,6 +25,7 @@ pub(in crate::config) struct TableLevel {
     mutations: Levels,
     most_specific_wins: bool,
     max_body: usize,
+    filters: Overrides,
     /// Whether ports in the authority are ignored.
     pub ignore_port: bool,
 }
@@ -33,6 +36,7 @@ pub(in crate::config) fn table_level(proto: &RouteConfiguration) -> Result<Table
         mutations: proto.mutations()?,
         most_specific_wins: proto.most_specific_header_mutations_wins,
         max_body: proto.max_direct_response_body_size_bytes.unwrap_or(DEFAULT_MAX_BODY) as usize,
+        filters: overrides(&proto.typed_per_filter_config)?,
         ignore_port: proto.ignore_port_in_host_matching,
     })
 }
@@ -47,6 +51,7 @@ pub(in crate::config) fn virtual_host(
         mutations: [proto.mutations()?, table.mutations.clone()],
         most_specific_wins: table.most_specific_wins,
         max_body: table.max_body,
+        filters: overrides(&proto.typed_per_filter_config)?.within(&table.filters),
     };
     let tls = match enumeration("require_tls", proto.require_tls)? {
         TlsRequirementType::None => None,

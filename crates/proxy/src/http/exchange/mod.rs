@@ -33,6 +33,7 @@ use super::stream::{Downstream, Recv};
 use super::transfer::Transfer;
 use crate::accesslog::{Field, ResponseFlags};
 use crate::config::listener::HttpManager;
+use crate::rbac::{Asked, Denied};
 use crate::route::{Action, Decision, Direct, Facts, Redirect, Route};
 use crate::timer::Deadline;
 
@@ -202,17 +203,23 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         if let Err(reply) = self.prepare() {
             return self.reply(reply).await;
         }
-        self.http.stats.rq_total.inc();
         let table = self.http.routes();
         let random = self.http.worker.random.next();
-        match table.decide(self.request, random) {
+        let decision = table.decide(self.request, random);
+        if let Decision::Route { virtual_host, route } = decision {
+            self.journal.set(Field::VirtualHost, virtual_host.name.as_bytes());
+            self.journal.set(Field::Route, route.name.as_bytes());
+        }
+        if let Err(denied) = self.authorize(&decision) {
+            return self.deny(decision, &denied).await;
+        }
+        self.http.stats.rq_total.inc();
+        match decision {
             Decision::NoVirtualHost | Decision::NoRoute(_) => {
                 self.http.stats.no_route.inc();
                 self.reply(LocalReply::no_route()).await
             }
             Decision::Route { virtual_host, route } => {
-                self.journal.set(Field::VirtualHost, virtual_host.name.as_bytes());
-                self.journal.set(Field::Route, route.name.as_bytes());
                 if virtual_host.counts_attempts {
                     // There is one: what is sent again was never looked at.
                     self.request.headers.set(b"x-envoy-attempt-count", b"1");
@@ -254,7 +261,32 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         Ok(())
     }
 
+    /// Asks the filters whether the request may pass.
+    fn authorize(&self, decision: &Decision<'_>) -> Result<(), Denied> {
+        for (filter, counts) in self.http.manager.rbac.iter().zip(&self.http.rbac) {
+            let overridden = match decision {
+                Decision::Route { route, .. } => route.filters.get(&filter.name),
+                Decision::NoVirtualHost | Decision::NoRoute(_) => None,
+            };
+            let remote = self.journal.client().unwrap_or(self.client.peer).ip();
+            let asked = Asked { client: self.client, remote, head: Some(self.request) };
+            overridden.unwrap_or(&filter.set).judge(&asked, counts)?;
+        }
+        Ok(())
+    }
+
     // --- answers of our own ---
+
+    /// As in Envoy, the header changes of a route that forwards hold for what it does not forward.
+    fn deny<'s>(&'s mut self, decision: Decision<'s>, denied: &Denied) -> Replying<'s> {
+        let reply = LocalReply::denied(denied);
+        match decision {
+            Decision::Route { route, .. } if matches!(route.action, Action::Forward(_)) => {
+                self.reply_on(route, reply)
+            }
+            _ => self.reply(reply),
+        }
+    }
 
     async fn redirect(&mut self, route: &Route, redirect: &Redirect) -> Result<(), Broken> {
         self.http.stats.rq_direct_response.inc();
@@ -284,8 +316,8 @@ impl<'a, D: Downstream> Exchange<'a, D> {
 
     fn reply_with<'s>(&'s mut self, reply: LocalReply, route: Option<&'s Route>) -> Replying<'s> {
         Box::pin(async move {
-            self.journal.flag(reply.flags, reply.details);
             reply.write(self.response);
+            self.journal.flag(reply.flags, reply.details);
             if let Some(route) = route {
                 let facts = Facts { route: Some(&route.name), ..self.facts() };
                 route.response_headers.apply_to_response(self.response, self.request, &facts);

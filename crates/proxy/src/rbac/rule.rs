@@ -1,0 +1,96 @@
+//! One condition on a request or a connection (`Permission`, `Principal`).
+
+use std::net::IpAddr;
+use std::ops::Range;
+
+use crate::config::chains::Net;
+use crate::http::RequestHead;
+use crate::http::chain::Client;
+use crate::route::{HeaderCondition, TextMatch, without_query};
+use crate::tls::handshake::Peer;
+
+/// What is judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Who is connected.
+    pub client: &'a Client,
+    /// The client behind trusted proxies; the peer where there is none to be trusted.
+    pub remote: IpAddr,
+    /// The request; `None` when a connection is judged.
+    pub head: Option<&'a RequestHead>,
+}
+
+/// A condition. Permissions and principals differ in which of these they may be, not in how these are judged.
+#[derive(Debug)]
+pub enum Rule {
+    /// Always holds.
+    Any,
+    /// All of them hold.
+    All(Vec<Rule>),
+    /// One of them holds.
+    One(Vec<Rule>),
+    /// It does not hold.
+    Not(Box<Rule>),
+    /// The request's header is as asked; never for a connection.
+    Header(HeaderCondition),
+    /// The request's path, without its query, is as asked; never for a connection.
+    Path(TextMatch),
+    /// The address that the client connected to.
+    Destination(Net),
+    /// Its port.
+    DestinationPort(Range<u32>),
+    /// The server that the ClientHello asks for; empty where it asks for none.
+    ServerName(TextMatch),
+    /// The connection uses TLS; with a test, and the client has shown a certificate that was verified and is for
+    /// such a name: one of its URIs, one of its DNS names, or its subject.
+    Authenticated(Option<TextMatch>),
+    /// The address of the peer.
+    Peer(Net),
+    /// The address of the client, see [`Asked::remote`].
+    Remote(Net),
+}
+
+impl Rule {
+    /// Whether it holds.
+    #[must_use]
+    pub fn holds(&self, asked: &Asked<'_>) -> bool {
+        let client = asked.client;
+        match self {
+            Self::Any => true,
+            Self::All(rules) => rules.iter().all(|rule| rule.holds(asked)),
+            Self::One(rules) => rules.iter().any(|rule| rule.holds(asked)),
+            Self::Not(rule) => !rule.holds(asked),
+            Self::Header(condition) => asked.head.is_some_and(|head| condition.holds(head)),
+            Self::Path(test) => {
+                asked.head.is_some_and(|head| test.matches(without_query(head.path())))
+            }
+            Self::Destination(net) => net.contains(client.local.ip()),
+            Self::DestinationPort(ports) => ports.contains(&u32::from(client.local.port())),
+            Self::ServerName(test) => {
+                test.matches(client.server_name.as_deref().unwrap_or_default().as_bytes())
+            }
+            Self::Authenticated(None) => client.tls.is_some(),
+            Self::Authenticated(Some(test)) => {
+                let peer = client.tls.as_ref().and_then(|tls| tls.peer.as_ref());
+                peer.is_some_and(|peer| peer.verified && is_called(peer, test))
+            }
+            Self::Peer(net) => net.contains(client.peer.ip()),
+            Self::Remote(net) => net.contains(asked.remote),
+        }
+    }
+
+    /// Whether it is as asked for, or has a rule in it that is.
+    pub(super) fn has(&self, wanted: fn(&Self) -> bool) -> bool {
+        wanted(self)
+            || match self {
+                Self::All(rules) | Self::One(rules) => rules.iter().any(|rule| rule.has(wanted)),
+                Self::Not(rule) => rule.has(wanted),
+                _ => false,
+            }
+    }
+}
+
+fn is_called(peer: &Peer, test: &TextMatch) -> bool {
+    let mut names = peer.leaf.uris.iter().chain(&peer.leaf.dns_names);
+    names.any(|name| test.matches(name.as_bytes())) || test.matches(peer.leaf.subject.as_bytes())
+}
