@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
+mod rbac;
+
 const MANAGER: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 const ROUTER: &str = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
 const PROTOCOL: &str = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -74,9 +76,20 @@ fn listeners(origins: &Origins) -> Vec<Value> {
         "stream_idle_timeout": "0.5s",
         "common_http_protocol_options": {"max_requests_per_connection": 2},
     });
-    [("edge", edge), ("plain", plain), ("strict", strict), ("timed", timed), ("idle", idle)]
-        .map(|(name, options)| listener(name, options, origins))
-        .to_vec()
+    let rbac = json!({"use_remote_address": true, "http_filters": rbac::http_filters()});
+    let all = [
+        ("edge", edge),
+        ("plain", plain),
+        ("strict", strict),
+        ("timed", timed),
+        ("idle", idle),
+        ("rbac", rbac),
+        ("rbac-open", json!({})),
+        ("rbac-closed", json!({})),
+        ("rbac-tls", json!({})),
+        ("rbac-tls-open", json!({})),
+    ];
+    all.map(|(name, options)| listener(name, options, origins)).to_vec()
 }
 
 fn listener(name: &str, options: Value, origins: &Origins) -> Value {
@@ -92,16 +105,24 @@ fn listener(name: &str, options: Value, origins: &Origins) -> Value {
             "response_headers_to_add": [header("x-table", "1", "APPEND_IF_EXISTS_OR_ADD")],
             "virtual_hosts": virtual_hosts(origins),
         },
-        "http_filters": [{"name": "router", "typed_config": {"@type": ROUTER}}],
+        "http_filters": [router()],
     });
     if let (Some(manager), Value::Object(options)) = (manager.as_object_mut(), options) {
         manager.extend(options);
     }
-    json!({
+    let mut filters = rbac::network_filters(name);
+    filters.push(json!({"name": "http", "typed_config": manager}));
+    let mut listener = json!({
         "name": name,
         "address": address(([127, 0, 0, 1], 0).into()),
-        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
-    })
+        "filter_chains": [{"filters": filters}],
+    });
+    rbac::secure(&mut listener);
+    listener
+}
+
+fn router() -> Value {
+    json!({"name": "router", "typed_config": {"@type": ROUTER}})
 }
 
 fn virtual_hosts(origins: &Origins) -> Value {
@@ -118,6 +139,7 @@ fn virtual_hosts(origins: &Origins) -> Value {
         says("ipv6", &["[::1]"]),
         {"name": "tls", "domains": ["tls.example"], "require_tls": "ALL", "routes": [
             {"match": {"prefix": "/"}, "direct_response": text(200, "tls")}]},
+        rbac::virtual_host(),
         {"name": "any", "domains": ["*"], "routes": routes(origins)},
     ])
 }

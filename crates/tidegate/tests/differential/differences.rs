@@ -3,6 +3,7 @@
 mod http1;
 mod http2;
 mod parts;
+mod rbac;
 
 use std::fmt::Write as _;
 
@@ -29,7 +30,7 @@ use parts::Part;
 
 /// All differences.
 fn listed() -> impl Iterator<Item = &'static Listed> {
-    http1::LISTED.iter().chain(http2::LISTED)
+    http1::LISTED.iter().chain(http2::LISTED).chain(rbac::LISTED)
 }
 
 /// Collects what differs.

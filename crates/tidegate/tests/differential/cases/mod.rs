@@ -5,6 +5,7 @@ mod bodies;
 mod framing;
 mod headers;
 mod http2;
+mod rbac;
 mod requests;
 mod routing;
 mod upgrades;
@@ -24,6 +25,7 @@ pub fn all() -> Vec<Case> {
         answers::cases(),
         upgrades::cases(),
         http2::cases(),
+        rbac::cases(),
     ];
     let all = themes.concat();
     let mut names = HashSet::new();

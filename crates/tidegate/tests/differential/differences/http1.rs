@@ -207,6 +207,8 @@ pub const LISTED: &[Listed] = &[
     Listed {
         cases: &[
             "connections/proxy-connection close",
+            "rbac/POST",
+            "rbac/upgrade",
             "redirects/POST",
             "failures/POST /unknown",
             "failures/PUT /unknown in chunks",
