@@ -3,10 +3,10 @@
 use bytes::{Bytes, BytesMut};
 use tidegate_envoy::prost::Message;
 use tidegate_envoy::v3::route::virtual_host::TlsRequirementType;
-use tidegate_envoy::v3::route::{RouteConfiguration, VirtualHost};
+use tidegate_envoy::v3::route::route::Action;
+use tidegate_envoy::v3::route::{DirectResponseAction, Route, RouteConfiguration, VirtualHost};
 
 use super::{Context, matches, route};
-use crate::model::names;
 use crate::model::virtual_service::{Place, VirtualService, applies, is_served};
 
 /// Field number of `routes` in `envoy.config.route.v3.VirtualHost`.
@@ -82,13 +82,23 @@ pub fn virtual_host(
     bytes.freeze()
 }
 
-/// The virtual host of a port without any other: every request is answered 404.
+/// A virtual host that answers every request with a status. Without routes that is 404.
 #[must_use]
-pub fn blackhole(port: u16) -> (String, VirtualHost) {
-    let name = names::virtual_host(names::BLACKHOLE, port);
-    let host =
-        VirtualHost { name: name.clone(), domains: vec!["*".to_owned()], ..Default::default() };
-    (name, host)
+pub fn fixed(name: &str, domains: Vec<String>, status: u16) -> VirtualHost {
+    let route = Route {
+        r#match: Some(matches::any()),
+        action: Some(Action::DirectResponse(DirectResponseAction {
+            status: status.into(),
+            ..DirectResponseAction::default()
+        })),
+        ..Route::default()
+    };
+    VirtualHost {
+        name: name.to_owned(),
+        domains,
+        routes: if status == 404 { Vec::new() } else { vec![route] },
+        ..VirtualHost::default()
+    }
 }
 
 /// A route configuration without its virtual hosts.

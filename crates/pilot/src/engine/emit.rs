@@ -7,6 +7,7 @@ use tidegate_api::ObjectKey;
 use tidegate_xds::assemble::virtual_host_name;
 use tidegate_xds::{Resource, ResourceType};
 
+use super::route_table::OwnHost;
 use super::{Dirty, Pilot};
 use crate::Compiled;
 use crate::compile::virtual_host::{self, EncodedRoute};
@@ -32,6 +33,10 @@ impl Pilot {
         }
         for name in std::mem::take(&mut dirty.tables) {
             self.emit_table(&name, &mut compiled);
+        }
+        for credential in std::mem::take(&mut dirty.credentials) {
+            self.emit_credential(&credential, dirty);
+            compiled.secrets += 1;
         }
         let hosts = std::mem::take(&mut dirty.hosts);
         for host in std::mem::take(&mut dirty.endpoints).difference(&hosts) {
@@ -64,9 +69,9 @@ impl Pilot {
         for gone in &settled.gone {
             self.outbox.remove(ResourceType::VirtualHost, virtual_host_name(name, gone));
         }
-        if let Some(port) = settled.blackhole {
-            let (host, message) = virtual_host::blackhole(port);
-            let host = virtual_host_name(name, &host);
+        for (own, OwnHost { domains, status }) in settled.own {
+            let message = virtual_host::fixed(&own, domains, status);
+            let host = virtual_host_name(name, &own);
             self.outbox.put(Resource::encode(ResourceType::VirtualHost, host, &message));
             compiled.virtual_hosts += 1;
         }

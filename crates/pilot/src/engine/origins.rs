@@ -55,8 +55,9 @@ impl Pilot {
     #[must_use]
     pub fn attached(&self, listener: &str) -> Vec<ObjectKey> {
         let plan = self.listeners.plan(listener);
-        let table = plan.and_then(|plan| self.tables.get(plan.routes.as_ref()?));
-        let routed = table.into_iter().flat_map(RouteTable::claimants);
+        let routes = plan.into_iter().flat_map(|plan| &plan.routes);
+        let tables = routes.filter_map(|routes| self.tables.get(&routes.name));
+        let routed = tables.flat_map(RouteTable::claimants);
         self.with_delegates(routed.chain(self.listeners.carried(listener)).cloned().collect())
     }
 

@@ -14,6 +14,7 @@ use tidegate_api::istio::DestinationRule;
 
 use crate::Options;
 use crate::engine::{Index, Listeners, Problem, RouteTable};
+use crate::model::credentials::Secrets;
 use crate::model::merge::PortPlan;
 use crate::model::registry::Registry;
 
@@ -54,7 +55,7 @@ pub struct Condition {
     pub holds: bool,
     /// Why, in one word of CamelCase.
     pub reason: &'static str,
-    /// Why, in words; empty when it simply holds.
+    /// Why, in words; empty when it simply holds, and advice where there is some.
     pub message: String,
 }
 
@@ -89,6 +90,7 @@ pub(crate) struct View<'a> {
     pub(crate) tables: &'a BTreeMap<Arc<str>, RouteTable>,
     /// What [`unserved_fields`] found, by object.
     pub(crate) unserved: &'a HashMap<ObjectKey, Vec<String>>,
+    pub(crate) secrets: &'a Secrets,
 }
 
 /// An object's own part of its status.
@@ -167,6 +169,8 @@ struct Findings {
     faults: Vec<(&'static str, String)>,
     /// What it names and nobody has.
     missing: Vec<String>,
+    /// What would better be written otherwise, though it acts.
+    advice: Vec<String>,
 }
 
 impl Findings {
@@ -183,7 +187,7 @@ impl Findings {
                 kind: ConditionKind::Reconciled,
                 holds: faults.is_empty(),
                 reason,
-                message: join(&faults),
+                message: join(if faults.is_empty() { &self.advice } else { &faults }),
             },
             Condition {
                 kind: ConditionKind::ResolvedRefs,

@@ -97,8 +97,8 @@ pub(super) fn listeners(service: &VirtualService, view: View<'_>) -> Vec<Arc<str
     let mut through = BTreeSet::new();
     for gateway in &service.gateways {
         for plan in view.listeners.plans_of(gateway) {
-            let routes = plan.routes.as_ref().and_then(|routes| view.tables.get(routes));
-            if routes.is_some_and(|table| table.is_claimed_by(&service.key))
+            let mut tables = plan.routes.iter().filter_map(|routes| view.tables.get(&routes.name));
+            if tables.any(|table| table.is_claimed_by(&service.key))
                 || view.listeners.carries(&plan.name, &service.key)
             {
                 through.insert(Arc::clone(&plan.name));
@@ -116,14 +116,14 @@ fn without_effect(service: &VirtualService, view: View<'_>, findings: &mut Findi
     }
     let tables = || {
         let plans = service.gateways.iter().flat_map(|g| view.listeners.plans_of(g));
-        plans.filter_map(|plan| view.tables.get(plan.routes.as_ref()?))
+        plans.flat_map(|plan| &plan.routes).filter_map(|routes| view.tables.get(&routes.name))
     };
     let served = service.rules.iter().any(|rule| is_served(&rule.says));
     if served && !tables().any(|t| t.is_claimed_by(&service.key)) {
         findings.fault(
             "NotApplied",
             "http: none of the rules applies at a server that serves the hosts; it takes a server of \
-             plain HTTP, on the port and of the Gateway that the conditions name"
+             HTTP, or of HTTPS that is terminated, on the port and of the Gateway that the conditions name"
                 .to_owned(),
         );
     }
@@ -131,8 +131,8 @@ fn without_effect(service: &VirtualService, view: View<'_>, findings: &mut Findi
     if service.routes_connections() && !carried {
         findings.fault(
             "NotApplied",
-            "tls, tcp: none of the rules applies at a server that serves the hosts; it takes a server \
-             with tls mode PASSTHROUGH, or of TCP, on the port and of the Gateway that the conditions name"
+            "tls, tcp: none of the rules applies at a server that serves the hosts; tls rules take a server \
+             with tls mode PASSTHROUGH, tcp rules one of TCP or of TLS that is terminated, on the port and of the Gateway that the conditions name"
                 .to_owned(),
         );
     }

@@ -8,6 +8,7 @@ mod delegates;
 mod facts;
 mod input;
 mod routes;
+mod tls;
 
 use std::path::Path;
 
@@ -43,6 +44,7 @@ pub fn run(folder: &Path) -> Result<Tally> {
     calls::run(&folder.join("gateway"), &mut tally)?;
     facts::run(&folder.join("facts"), &mut tally)?;
     routes::run(&folder.join("facts"), &mut tally)?;
+    tls::run(&folder.join("facts"), &mut tally)?;
     delegates::run(&folder.join("facts"), &mut tally)?;
     not_run(&folder.join("facts"), &mut tally)?;
     for (name, what) in NOT_YET {
