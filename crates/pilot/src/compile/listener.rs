@@ -163,7 +163,8 @@ impl Builder<'_> {
         I: Iterator<Item = &'a VirtualService>,
     {
         let plan = self.plan;
-        let all = plan.routes.iter().flat_map(|routes| routes.servers.iter().map(move |s| (s, routes)));
+        let all =
+            plan.routes.iter().flat_map(|routes| routes.servers.iter().map(move |s| (s, routes)));
         // Those of servers come before the one for connections without a name.
         let mut routes: HashMap<*const Server, &RoutePlan> = HashMap::new();
         for (server, plan) in all {
@@ -186,8 +187,7 @@ impl Builder<'_> {
     fn https(&mut self, server: &Arc<Server>, terms: &Arc<Terms>, routes: &RoutePlan) {
         let Some(names) = self.own_names(server, terms) else { return };
         let Self { plan, context, .. } = self;
-        let manager =
-            connection_manager::filter(&plan.name, &routes.name, Transport::Tls, context);
+        let manager = connection_manager::filter(&plan.name, &routes.name, Transport::Tls, context);
         let chain = filter_chain::terminating(&names, vec![manager], terms);
         self.chain(chain, source(server, None, names));
     }
@@ -213,8 +213,7 @@ impl Builder<'_> {
             Some(plan) if plan.checks_certificates => Transport::TlsChecked,
             _ => Transport::Tls,
         };
-        let manager =
-            connection_manager::filter(&self.plan.name, routes, transport, self.context);
+        let manager = connection_manager::filter(&self.plan.name, routes, transport, self.context);
         let filters = vec![rbac::only_nameless(), manager];
         self.compiled.sources.push(ChainSource::shared());
         Some(filter_chain::terminating(&BTreeSet::new(), filters, terms))
@@ -240,8 +239,7 @@ impl Builder<'_> {
                     self.compiled.lost.push((server.key.clone(), reason));
                 }
                 None => {
-                    let holder =
-                        Holder { key: server.key.clone(), terms: Some(Arc::clone(terms)) };
+                    let holder = Holder { key: server.key.clone(), terms: Some(Arc::clone(terms)) };
                     self.holders.insert(name.clone(), holder);
                     own.insert(name);
                 }

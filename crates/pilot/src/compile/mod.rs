@@ -22,6 +22,7 @@ pub mod headers;
 pub mod listener;
 pub mod matches;
 pub mod metadata;
+pub mod rbac;
 pub mod route;
 pub mod secret;
 pub mod text;

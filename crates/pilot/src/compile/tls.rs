@@ -89,13 +89,13 @@ fn validation(accepted: &Accepted) -> ValidationContextType {
         ..CertificateValidationContext::default()
     };
     match &accepted.authorities {
-        Some(authorities) => ValidationContextType::CombinedValidationContext(
-            CombinedCertificateValidationContext {
+        Some(authorities) => {
+            ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
                 default_validation_context: Some(here),
                 validation_context_sds_secret_config: Some(by_name(authorities)),
                 ..CombinedCertificateValidationContext::default()
-            },
-        ),
+            })
+        }
         None => ValidationContextType::ValidationContext(here),
     }
 }

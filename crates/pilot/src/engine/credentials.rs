@@ -1,20 +1,22 @@
 //! Who takes which credentials, and the secrets that bring them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use tidegate_api::{ObjectKey, kube};
 use tidegate_xds::{Resource, ResourceType};
 
-use super::{Dirty, Pilot};
+use super::{Dirty, Pilot, index};
 use crate::compile::secret;
 use crate::model::credentials::Secrets;
-use crate::model::tls::Credential;
+use crate::model::tls::{Credential, Terms};
 
 /// Credentials by the listeners that take them.
 #[derive(Debug, Default)]
 pub(crate) struct Credentials {
     users: BTreeMap<Credential, BTreeSet<Arc<str>>>,
+    /// Secrets of xDS that the data plane was given.
+    brought: HashSet<Arc<str>>,
 }
 
 impl Credentials {
@@ -36,8 +38,13 @@ impl Credentials {
         self.users.keys().filter(move |credential| Secrets::depends(credential, secret))
     }
 
-    /// Whether a secret of xDS is brought for any listener.
-    fn brings(&self, name: &str) -> bool {
+    /// Whether the data plane has all that handshakes on these terms take, as far as compiling decides.
+    pub(crate) fn complete(&self, terms: &Terms) -> bool {
+        terms.credentials().all(|credential| self.brought.contains(credential.to_string().as_str()))
+    }
+
+    /// Whether any listener takes a secret of xDS.
+    fn takes(&self, name: &str) -> bool {
         self.users.keys().any(|credential| credential.to_string() == name)
     }
 }
@@ -56,21 +63,30 @@ impl Pilot {
 
     /// Puts the secret of a credential, or takes it away where nobody asks for it or nothing is there.
     pub(super) fn emit_credential(&mut self, credential: &Credential, dirty: &mut Dirty) {
-        let gateways: BTreeSet<ObjectKey> = self.takers(credential).cloned().collect();
-        dirty.status.extend(gateways);
-        let name: Arc<str> = credential.to_string().into();
-        if !self.credentials.brings(&name) {
-            self.outbox.remove(ResourceType::Secret, name);
-            return;
+        let gateways: BTreeSet<&ObjectKey> = self.takers(credential).collect();
+        for gateway in gateways {
+            dirty.status.extend(self.index.naming(&index::gateway_name(gateway)).cloned());
+            dirty.status.insert(gateway.clone());
         }
-        match self.secrets.find(credential) {
-            Ok(found) => {
+        let name: Arc<str> = credential.to_string().into();
+        let found = self.secrets.find(credential);
+        let found = match found {
+            _ if !self.credentials.takes(&name) => None,
+            Ok(found) => Some(found),
+            // What it held before serves on.
+            Err(not_found) if not_found.broken => return,
+            Err(_) => None,
+        };
+        match found {
+            Some(found) => {
+                self.credentials.brought.insert(Arc::clone(&name));
                 let message = secret::secret(&name, found);
                 self.outbox.put(Resource::encode(ResourceType::Secret, name, &message));
             }
-            // What it held before serves on.
-            Err(not_found) if not_found.broken => {}
-            Err(_) => self.outbox.remove(ResourceType::Secret, name),
+            None => {
+                self.credentials.brought.remove(&name);
+                self.outbox.remove(ResourceType::Secret, name);
+            }
         }
     }
 
@@ -79,9 +95,7 @@ impl Pilot {
         let listeners = self.credentials.users.get(credential).into_iter().flatten();
         let servers =
             listeners.filter_map(|name| self.listeners.plan(name)).flat_map(|plan| &plan.servers);
-        let takes = move |terms: &Arc<crate::model::tls::Terms>| {
-            terms.credentials().any(|taken| taken == credential)
-        };
+        let takes = move |terms: &Arc<Terms>| terms.credentials().any(|taken| taken == credential);
         servers.filter(move |s| s.terms().is_some_and(takes)).map(|server| &server.key)
     }
 

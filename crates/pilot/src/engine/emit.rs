@@ -10,7 +10,7 @@ use tidegate_xds::{Resource, ResourceType};
 use super::route_table::OwnHost;
 use super::{Dirty, Pilot};
 use crate::Compiled;
-use crate::compile::virtual_host::{self, EncodedRoute};
+use crate::compile::virtual_host::{self, Demands, EncodedRoute};
 use crate::compile::{cluster, listener};
 use crate::model::names;
 use crate::model::virtual_service::Place;
@@ -85,9 +85,11 @@ impl Pilot {
                 .filter_map(|(place, key)| routes.get(&(key.clone(), place.clone())))
                 .flatten()
                 .collect();
-            let redirect = shared.routing.https_redirect;
-            let bytes =
-                virtual_host::virtual_host(&shared.name, shared.domains, redirect, &ordered);
+            let demands = Demands {
+                tls: shared.routing.https_redirect,
+                client_certificate: shared.routing.guarded,
+            };
+            let bytes = virtual_host::virtual_host(&shared.name, shared.domains, demands, &ordered);
             let host = virtual_host_name(name, &shared.name);
             self.outbox.put(Resource::new(ResourceType::VirtualHost, host, bytes));
             compiled.virtual_hosts += 1;

@@ -59,7 +59,7 @@ impl Pilot {
                 dirty.endpoints.extend(self.registry.set_pod(key, pod));
             }
             Spec::Secret(secret) => {
-                self.set_secret(key, Some(Arc::new(secret.clone())), dirty);
+                self.set_secret(key, Some(Arc::new(kube::Secret::clone(secret))), dirty);
                 self.forget(key, dirty);
             }
             _ => self.forget(key, dirty),

@@ -29,7 +29,7 @@ mod outbox;
 mod plan;
 mod route_table;
 
-use credentials::Credentials;
+pub(crate) use credentials::Credentials;
 pub(crate) use index::Index;
 pub(crate) use listeners::Listeners;
 use outbox::Outbox;
@@ -252,6 +252,7 @@ impl Pilot {
             tables: &self.tables,
             unserved: &self.unserved,
             secrets: &self.secrets,
+            credentials: &self.credentials,
         };
         status::account(key, subject, self.problems.get(key), view)
     }

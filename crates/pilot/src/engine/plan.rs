@@ -54,7 +54,12 @@ impl Pilot {
             }
             if let Some(was) = was {
                 self.listeners.unlink(was);
-                let stays = |name| plan.routes.iter().any(|routes| routes.name == *name);
+                let stays = |name: &Arc<str>| plan.routes.iter().any(|routes| routes.name == *name);
+                if was.routes.is_empty() != plan.routes.is_empty() {
+                    // Whether it is opened, for all who share it.
+                    let servers = was.servers.iter().chain(&plan.servers);
+                    dirty.status.extend(servers.map(|server| server.key.clone()));
+                }
                 for gone in was.routes.iter().filter(|routes| !stays(&routes.name)) {
                     self.remove_table(&gone.name);
                 }

@@ -76,7 +76,10 @@ impl Secrets {
         if *namespace != self.namespace {
             match secret {
                 Some(_) => {
-                    self.elsewhere.entry(Arc::clone(name)).or_default().insert(Arc::clone(namespace));
+                    self.elsewhere
+                        .entry(Arc::clone(name))
+                        .or_default()
+                        .insert(Arc::clone(namespace));
                 }
                 None => {
                     if let Some(namespaces) = self.elsewhere.get_mut(name) {
@@ -131,7 +134,8 @@ impl Secrets {
             return Ok(secret);
         }
         let namespace = &self.namespace;
-        let mut reason = format!("there is no Secret {name} in namespace {namespace}, where the gateway is");
+        let mut reason =
+            format!("there is no Secret {name} in namespace {namespace}, where the gateway is");
         if let Some(others) = self.elsewhere.get(name).and_then(|namespaces| namespaces.first()) {
             reason.push_str(&format!("; the one in namespace {others} is not looked at"));
         }
@@ -192,7 +196,9 @@ fn pair<'a>(secret: &'a Secret, name: &str, namespace: &str) -> Result<Found<'a>
         Some((chain, key)) if !chain.is_empty() && !key.is_empty() => {
             Ok(Found::Pair { chain, key, staple: secret.get(STAPLE) })
         }
-        Some(_) => Err(broken(format!("Secret {namespace}/{name} has an empty certificate or key"))),
+        Some(_) => {
+            Err(broken(format!("Secret {namespace}/{name} has an empty certificate or key")))
+        }
         None => Err(broken(format!(
             "Secret {namespace}/{name} has no certificate with a key: neither (cert and key) nor (tls.crt and tls.key); it \
              has {}",
@@ -212,7 +218,9 @@ fn roots<'a>(
         Some(roots) if !roots.is_empty() => {
             Ok(Found::Authorities { roots, revoked: secret.get(REVOKED), guessed })
         }
-        Some(_) => Err(broken(format!("Secret {namespace}/{name} has an empty list of authorities"))),
+        Some(_) => {
+            Err(broken(format!("Secret {namespace}/{name} has an empty list of authorities")))
+        }
         None => Err(broken(format!(
             "Secret {namespace}/{name} has no authorities: neither cacert nor ca.crt; it has {}",
             keys(secret)

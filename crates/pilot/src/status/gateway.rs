@@ -52,11 +52,16 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
 /// Whether a listener is opened for any server of a Gateway.
 pub(super) fn is_open(key: &ObjectKey, view: View<'_>) -> bool {
     let servers = view.index.gateway(key).into_iter().flat_map(|gateway| &gateway.servers);
-    servers.filter(|server| closed(server).is_none()).any(|server| {
+    servers.filter(|server| accepts(server, view)).any(|server| {
         let plans = server.listen.iter().filter_map(|port| view.ports.get(port));
         let mut listeners = plans.flat_map(|plan| &plan.listeners);
         listeners.any(|l| l.servers.contains(server) && view.listeners.opens(&l.name))
     })
+}
+
+/// Whether connections for a server get past their handshake, where there is one.
+pub(super) fn accepts(server: &Server, view: View<'_>) -> bool {
+    closed(server).is_none() && server.terms().is_none_or(|terms| view.credentials.complete(terms))
 }
 
 /// Why a server takes no connections, whatever else there is.

@@ -13,7 +13,7 @@ use tidegate_api::ObjectKey;
 use tidegate_api::istio::DestinationRule;
 
 use crate::Options;
-use crate::engine::{Index, Listeners, Problem, RouteTable};
+use crate::engine::{Credentials, Index, Listeners, Problem, RouteTable};
 use crate::model::credentials::Secrets;
 use crate::model::merge::PortPlan;
 use crate::model::registry::Registry;
@@ -91,6 +91,7 @@ pub(crate) struct View<'a> {
     /// What [`unserved_fields`] found, by object.
     pub(crate) unserved: &'a HashMap<ObjectKey, Vec<String>>,
     pub(crate) secrets: &'a Secrets,
+    pub(crate) credentials: &'a Credentials,
 }
 
 /// An object's own part of its status.

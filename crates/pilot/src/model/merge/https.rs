@@ -35,7 +35,8 @@ pub(super) fn plan(
         });
         groups[place].push(Arc::clone(server));
     }
-    let hosts: BTreeSet<Host> = https.iter().flat_map(|(s, _)| s.names().cloned()).collect();
+    // Also those of servers that pass TLS on, or carry bytes in it: on other terms than these.
+    let hosts: BTreeSet<Host> = servers.iter().flat_map(|s| s.names().cloned()).collect();
     let listed = groups.len().saturating_sub(1).saturating_mul(hosts.len()) <= MAX_MISDIRECTED;
     let mut routes: Vec<RoutePlan> = groups
         .into_iter()
@@ -76,7 +77,8 @@ fn nameless(
     routes: &mut Vec<RoutePlan>,
 ) -> Option<NamelessPlan> {
     let (_, oldest) = https.first()?;
-    if hosts.contains(&Host::new("*")) {
+    let every = Host::new("*");
+    if https.iter().any(|(server, _)| server.names().any(|host| *host == every)) {
         return None;
     }
     let shared = https.iter().all(|(_, terms)| terms.identities == oldest.identities);
