@@ -11,7 +11,7 @@ use tidegate_proxy::upstream::cluster::Discovery;
 
 use crate::answer::{Answer, Cluster, End, Error, Part};
 use crate::question::{Protocol, Question, Security};
-use crate::{World, lost, nearest};
+use crate::{World, handshake, lost, nearest};
 
 /// A connection that a filter chain serves.
 pub(crate) struct Connection<'w> {
@@ -34,6 +34,7 @@ impl World {
         let listener = self.listener(question, answer)?;
         let connection = self.chain(listener, question, answer)?;
         let (chain, connection) = connection;
+        handshake::check(chain, question)?;
         match &chain.filter {
             NetworkFilter::Tcp(proxy) => {
                 let all: Vec<(&ClusterSlot, u32)> =
@@ -120,7 +121,13 @@ impl World {
         let number = all.position(|other| Arc::ptr_eq(other, chain));
         answer.lost = lost::chains(self, &origins, number, question);
         let origin = number.and_then(|number| origins.into_iter().nth(number));
-        answer.filter_chain = Some(self.chain_part(chain, origin.as_ref()));
+        let mut part = self.chain_part(chain, origin.as_ref());
+        let plan = self.pilot.listener_plan(&listener.name);
+        let default = listener.chains.default.iter().any(|default| Arc::ptr_eq(default, chain));
+        if default && plan.is_some_and(|plan| plan.nameless.is_some()) {
+            part.asks = "connections that name no server".to_owned();
+        }
+        answer.filter_chain = Some(part);
         Ok((chain, Connection { listener, origin }))
     }
 

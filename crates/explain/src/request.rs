@@ -65,6 +65,15 @@ impl World {
                 }
                 answer.lost.extend(lost::objects(self, connection, &parts(&origins), question));
                 self.act(route, manager, head, question, answer);
+                if answer.end == (End::Answered { status: 421 })
+                    && let Some((note, from)) =
+                        self.misdirected(&connection.listener.name, &question.host)
+                {
+                    answer.notes.push(note);
+                    if let Some(route) = &mut answer.route {
+                        route.from = from;
+                    }
+                }
                 Ok(())
             }
         }
