@@ -142,16 +142,24 @@ impl Secrets {
         Err(NotFound { reason, broken: false })
     }
 
+    /// The authorities in a Secret of that very name.
+    ///
+    /// # Errors
+    /// There is no Secret of that name, or it holds none.
+    pub fn authorities_in(&self, name: &Arc<str>) -> Result<Found<'_>, NotFound> {
+        roots(self.get(name)?, name, &self.namespace, None)
+    }
+
     /// Authorities: of the Secret with the suffix, else of the Secret itself, else of the only Secret in the namespace
     /// that holds authorities and no key.
     fn authorities(&self, name: &Arc<str>, named: bool) -> Result<Found<'_>, NotFound> {
         let apart: Arc<str> = format!("{name}{AUTHORITIES_SUFFIX}").into();
-        if let Some(secret) = self.here.get(&apart) {
-            return roots(secret, &apart, &self.namespace, None);
+        if self.here.contains_key(&apart) {
+            return self.authorities_in(&apart);
         }
         let own = self.get(name)?;
         if named || AUTHORITIES.iter().any(|key| own.get(key).is_some()) {
-            return roots(own, name, &self.namespace, None);
+            return self.authorities_in(name);
         }
         let namespace = &self.namespace;
         let mut candidates = self.candidates();

@@ -22,10 +22,12 @@ pub fn run(folder: &Path, tally: &mut Tally) -> Done<()> {
         tally.add(&format!("gateway-tls-context/{name}"), verdict(context(case)));
     }
     let lookups = table(folder, "credential-secrets")?;
-    let secrets = secrets(&lookups["secrets"]);
     for case in lookups["cases"].as_array().into_iter().flatten() {
         let name = case["secret"].as_str().unwrap_or_default();
-        tally.add(&format!("credential-secrets/{name}"), verdict(lookup(case, &secrets)));
+        let namespace = case["namespace"].as_str().unwrap_or_default();
+        let secrets = secrets(&lookups["secrets"], namespace);
+        let full = format!("credential-secrets/{namespace}/{name}");
+        tally.add(&full, verdict(lookup(case, &secrets)));
     }
     Ok(())
 }
@@ -39,7 +41,7 @@ fn context(case: &Value) -> Result<(), String> {
         return same(&expect.is_null(), &true);
     };
     let context = tls::context(&terms);
-    let context = to_json(&context, FieldNames::Json).map_err(|error| error.to_string())?;
+    let context = to_json(&context, FieldNames::Camel).map_err(|error| error.to_string())?;
     same(&normal(expect), &found(&context))
 }
 
@@ -87,9 +89,9 @@ fn found(context: &Value) -> Value {
     })
 }
 
-/// The Secrets of a table, whose types promise keys that some of them lack.
-fn secrets(list: &Value) -> Secrets {
-    let mut secrets = Secrets::of("default");
+/// The Secrets of a table, for a gateway in `namespace`. Their types promise keys that some of them lack.
+fn secrets(list: &Value, namespace: &str) -> Secrets {
+    let mut secrets = Secrets::of(namespace);
     for secret in list.as_array().into_iter().flatten() {
         let manifest = json!({
             "apiVersion": "v1",
@@ -112,10 +114,11 @@ fn secrets(list: &Value) -> Secrets {
 fn lookup(case: &Value, secrets: &Secrets) -> Result<(), String> {
     let name: Arc<str> = case["secret"].as_str().unwrap_or_default().into();
     let pair = Credential::Pair(Arc::clone(&name));
-    // The table asks for the very Secret, as whoever names it does.
-    let authorities = Credential::Authorities { name, named: true };
-    compare(&case["certificate"], secrets.find(&pair))?;
-    compare(&case["clientCA"], secrets.find(&authorities))
+    let mut certificate = case["certificate"].clone();
+    // Lists of revoked certificates go with the authorities that the table names below.
+    certificate.as_object_mut().map(|expect| expect.remove("crl"));
+    compare(&certificate, secrets.find(&pair))?;
+    compare(&case["clientCA"], secrets.authorities_in(&name))
 }
 
 fn compare(expect: &Value, found: Result<Found<'_>, NotFound>) -> Result<(), String> {
@@ -131,7 +134,7 @@ fn compare(expect: &Value, found: Result<Found<'_>, NotFound>) -> Result<(), Str
         Ok(Found::Authorities { roots, revoked, .. }) => {
             let mut found = json!({"caCert": text(roots)});
             if let Some(revoked) = revoked {
-                found["crl"] = text(revoked).into();
+                found["caCrl"] = text(revoked).into();
             }
             found
         }
