@@ -15,7 +15,8 @@ pub(crate) fn check(chain: &FilterChain, question: &Question) -> Result<(), Refu
     let Some(tls) = &chain.tls else {
         return match (&chain.filter, question.security) {
             (NetworkFilter::Http(_), Security::Tls) => {
-                let reason = "the port speaks plain HTTP, and the client begins with a TLS handshake";
+                let reason =
+                    "the port speaks plain HTTP, and the client begins with a TLS handshake";
                 Err((Error::ProtocolError, Some(400), reason.to_owned()))
             }
             _ => Ok(()),

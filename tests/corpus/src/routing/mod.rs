@@ -29,11 +29,13 @@ const NOT_YET: [(&str, &str); 7] = [
 ];
 
 /// Tables of facts that are run.
-const RUN: [&str; 6] = [
+const RUN: [&str; 8] = [
+    "credential-secrets",
     "delegate-merge",
     "gateway-listeners",
     "gateway-merge",
     "gateway-sni-overlap",
+    "gateway-tls-context",
     "http-route-translation",
     "port-protocol",
 ];
