@@ -34,7 +34,7 @@ impl World {
             let reason = format!("the path is refused: {}", reply.details);
             return Err((Error::BadRequest, Some(reply.status), reason));
         }
-        forwarding::request(&mut head, manager, Self::client(), false, &Random::seeded(0));
+        forwarding::request(&mut head, manager, Self::client(), None, false, &Random::seeded(0));
         let slot = &manager.routes;
         answer.route_configuration = Some(Part { name: slot.name.to_string(), ..Part::default() });
         let table = slot.table.load();

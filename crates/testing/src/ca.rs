@@ -3,7 +3,9 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tempfile::NamedTempFile;
@@ -49,10 +51,20 @@ impl Ca {
     /// A certificate for `names` (DNS names or IP addresses; the first is also the subject).
     #[must_use]
     pub fn issue(&self, names: &[&str]) -> Identity {
+        self.issue_with_uris(names, &[])
+    }
+
+    /// The same, for URIs as well.
+    #[must_use]
+    pub fn issue_with_uris(&self, names: &[&str], uris: &[&str]) -> Identity {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names.clone()).expect("valid names");
         if let Some(first) = names.first() {
             params.distinguished_name.push(DnType::CommonName, first);
+        }
+        for uri in uris {
+            let uri = (*uri).try_into().expect("an ASCII URI");
+            params.subject_alt_names.push(SanType::URI(uri));
         }
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");

@@ -35,7 +35,10 @@ fn shown(uris: &[&str], dns_names: &[&str], verified: bool) -> Settled {
         not_before: SystemTime::UNIX_EPOCH,
         not_after: SystemTime::UNIX_EPOCH,
     };
-    Settled { peer: Some(Peer { leaf, chain: Vec::new(), verified }), ..anonymous() }
+    Settled {
+        peer: Some(Peer { leaf, chain: Vec::new(), verified, forwarded: Default::default() }),
+        ..anonymous()
+    }
 }
 
 /// A handshake without a certificate of the client's.

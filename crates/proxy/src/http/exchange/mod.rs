@@ -254,9 +254,10 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             }
         })?;
         let worker = &self.http.worker;
-        let peer = self.client.peer;
+        let Client { peer, tls, .. } = self.client;
+        let (tls, upgrade) = (tls.as_deref(), self.carriage.upgrade);
         let client =
-            forwarding::request(self.request, manager, peer, self.carriage.upgrade, &worker.random);
+            forwarding::request(self.request, manager, *peer, tls, upgrade, &worker.random);
         self.journal.set_client(client);
         Ok(())
     }
