@@ -17,6 +17,8 @@ use crate::{World, handshake, lost, nearest};
 pub(crate) struct Connection<'w> {
     pub(crate) listener: &'w Listener,
     pub(crate) origin: Option<ChainOrigin>,
+    /// The address that the client dialled.
+    pub(crate) local: SocketAddr,
 }
 
 impl World {
@@ -32,8 +34,12 @@ impl World {
 
     fn follow(&self, question: &Question, answer: &mut Answer) -> Result<(), Refusal> {
         let listener = self.listener(question, answer)?;
-        let connection = self.chain(listener, question, answer)?;
-        let (chain, connection) = connection;
+        let (chain, connection) = self.chain(listener, question, answer)?;
+        handshake::admit(chain, question, connection.local).inspect_err(|_| {
+            answer.filter_chain = None;
+            let origins = self.pilot.chain_origins(&listener.name);
+            answer.nearest = nearest::server_name(&origins, question.sni.as_deref());
+        })?;
         handshake::check(chain, question)?;
         match &chain.filter {
             NetworkFilter::Tcp(proxy) => {
@@ -128,7 +134,7 @@ impl World {
             part.asks = "connections that name no server".to_owned();
         }
         answer.filter_chain = Some(part);
-        Ok((chain, Connection { listener, origin }))
+        Ok((chain, Connection { listener, origin, local: facts.destination }))
     }
 
     fn chain_part(&self, chain: &FilterChain, origin: Option<&ChainOrigin>) -> Part {

@@ -14,7 +14,7 @@ use tidegate_proxy::upstream::ClusterSlot;
 use crate::answer::{Answer, End, Error, Part, Sent, Source};
 use crate::follow::{Connection, Refusal};
 use crate::question::{Protocol, Question, Security};
-use crate::{World, lost, nearest};
+use crate::{World, handshake, lost, nearest};
 
 /// Decisions that depend on a request's random number are told for this one; weights are told as shares.
 const RANDOM: u64 = 0;
@@ -64,6 +64,8 @@ impl World {
                     answer.lost.extend(lost);
                 }
                 answer.lost.extend(lost::objects(self, connection, &parts(&origins), question));
+                let local = connection.local;
+                handshake::authorize(manager, Some(route), &head, question, local)?;
                 self.act(route, manager, head, question, answer);
                 if answer.end == (End::Answered { status: 421 })
                     && let Some((note, from)) =

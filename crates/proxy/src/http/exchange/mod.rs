@@ -270,7 +270,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
                 Decision::NoVirtualHost | Decision::NoRoute(_) => None,
             };
             let remote = self.journal.client().unwrap_or(self.client.peer).ip();
-            let asked = Asked { client: self.client, remote, head: Some(self.request) };
+            let asked = Asked::of(self.client, remote, Some(self.request));
             overridden.unwrap_or(&filter.set).judge(&asked, counts)?;
         }
         Ok(())
