@@ -1,5 +1,6 @@
 //! What the handshake of a connection comes to, who is let in, and why another server's host is answered 421.
 
+use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -120,7 +121,7 @@ fn settled(question: &Question) -> Settled {
         not_before: SystemTime::UNIX_EPOCH,
         not_after: SystemTime::UNIX_EPOCH + Duration::from_secs(u32::MAX.into()),
     };
-    let peer = Peer { leaf, chain: Vec::new(), verified: true };
+    let peer = Peer { leaf, chain: Vec::new(), verified: true, forwarded: OnceCell::new() };
     Settled {
         version: "TLSv1.3",
         cipher: "",
