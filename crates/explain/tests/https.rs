@@ -168,3 +168,22 @@ fn both_sides_have_to_speak_tls_and_there_has_to_be_a_certificate() {
     assert!(reason.contains("kubernetes://nowhere"), "{reason}");
     assert_eq!(outcome(&world.explain(&question(Some(SIMPLE), SIMPLE))), Ok(299));
 }
+
+/// What one server lacks closes its own hosts alone, also for those who name no server.
+#[test]
+fn without_authorities_only_the_server_that_asks_for_certificates_is_closed() {
+    let mut without = mutual("one");
+    without["caCertCredentialName"] = json!("nowhere");
+    let world =
+        world(&[server("simple", SIMPLE, &simple("one")), server("mutual", MUTUAL, &without)]);
+    let cases = [
+        (Some(SIMPLE), SIMPLE, Ok(299)),
+        (Some(MUTUAL), MUTUAL, Err(Error::TlsError)),
+        (None, SIMPLE, Ok(299)),
+        (None, MUTUAL, Ok(403)),
+    ];
+    for (sni, host, expected) in cases {
+        let answer = world.explain(&question(sni, host));
+        assert_eq!(outcome(&answer), expected, "{sni:?} {host}: {answer:#?}");
+    }
+}

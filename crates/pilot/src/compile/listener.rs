@@ -23,7 +23,7 @@ use super::connection_manager::Transport;
 use super::{Context, access_log, connection_manager, filter_chain, rbac};
 use crate::model::gateway::{Class, Server};
 use crate::model::merge::{ListenerPlan, NamelessPlan, RoutePlan};
-use crate::model::tls::Terms;
+use crate::model::tls::{Credential, Terms};
 use crate::model::virtual_service::{Place, VirtualService, applies_to_connections};
 
 /// A compiled listener, and what its compilation found.
@@ -75,11 +75,13 @@ impl fmt::Display for RulePath {
     }
 }
 
-/// Compiles a listener. `bound` gives the VirtualServices of a gateway, in the order in which they apply.
+/// Compiles a listener. `bound` gives the VirtualServices of a gateway, in the order in which they apply; `there`
+/// tells whether a credential can be had.
 #[must_use]
 pub fn listener<'a, I>(
     plan: &ListenerPlan,
     bound: impl Fn(&str) -> I,
+    there: impl Fn(&Credential) -> bool,
     context: &Context<'_>,
 ) -> Compiled
 where
@@ -100,7 +102,7 @@ where
         }
         None => builder.servers(bound),
     }
-    let nameless = builder.nameless();
+    let nameless = builder.nameless(there);
     let Builder { chains, mut compiled, .. } = builder;
     if !chains.is_empty() || nameless.is_some() {
         compiled.listener = Some(assemble(plan, chains, nameless, context));
@@ -206,9 +208,15 @@ impl Builder<'_> {
     }
 
     /// The chain of connections that name no server. Those that name one which nobody has are closed by its first
-    /// filter, as by Istio's gateways.
-    fn nameless(&mut self) -> Option<FilterChain> {
+    /// filter, as by Istio's gateways. Without authorities nobody is asked for a certificate, so that those who need
+    /// none are served.
+    fn nameless(&mut self, there: impl Fn(&Credential) -> bool) -> Option<FilterChain> {
         let NamelessPlan { terms, routes } = self.plan.nameless.as_ref()?;
+        let authorities = terms.clients.as_ref().and_then(|c| c.accepted.authorities.as_ref());
+        let terms = match authorities.is_none_or(there) {
+            true => Terms::clone(terms),
+            false => Terms { clients: None, ..Terms::clone(terms) },
+        };
         let transport = match self.plan.routes.iter().find(|plan| plan.name == *routes) {
             Some(plan) if plan.checks_certificates => Transport::TlsChecked,
             _ => Transport::Tls,
@@ -216,7 +224,7 @@ impl Builder<'_> {
         let manager = connection_manager::filter(&self.plan.name, routes, transport, self.context);
         let filters = vec![rbac::only_nameless(), manager];
         self.compiled.sources.push(ChainSource::shared());
-        Some(filter_chain::terminating(&BTreeSet::new(), filters, terms))
+        Some(filter_chain::terminating(&BTreeSet::new(), filters, &terms))
     }
 
     /// The names of a server that nobody has before it; `None` when there are none. What it shares with a server

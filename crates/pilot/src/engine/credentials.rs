@@ -40,7 +40,12 @@ impl Credentials {
 
     /// Whether the data plane has all that handshakes on these terms take, as far as compiling decides.
     pub(crate) fn complete(&self, terms: &Terms) -> bool {
-        terms.credentials().all(|credential| self.brought.contains(credential.to_string().as_str()))
+        terms.credentials().all(|credential| self.has(credential))
+    }
+
+    /// Whether the data plane has what a credential stands for, as far as compiling decides.
+    pub(crate) fn has(&self, credential: &Credential) -> bool {
+        self.brought.contains(credential.to_string().as_str())
     }
 
     /// Whether any listener takes a secret of xDS.
@@ -77,6 +82,16 @@ impl Pilot {
             Err(not_found) if not_found.broken => return,
             Err(_) => None,
         };
+        if found.is_some() != self.credentials.has(credential) {
+            // Who names no server is asked for a certificate only while there is something to verify it by.
+            let users = self.credentials.users.get(credential).into_iter().flatten();
+            let plans = users.filter_map(|listener| self.listeners.plan(listener));
+            let asking = plans.filter(|plan| {
+                let nameless = plan.nameless.as_ref();
+                nameless.is_some_and(|n| n.terms.credentials().any(|taken| taken == credential))
+            });
+            dirty.listeners.extend(asking.map(|plan| Arc::clone(&plan.name)));
+        }
         match found {
             Some(found) => {
                 self.credentials.brought.insert(Arc::clone(&name));

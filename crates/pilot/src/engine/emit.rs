@@ -13,6 +13,7 @@ use crate::Compiled;
 use crate::compile::virtual_host::{self, Demands, EncodedRoute};
 use crate::compile::{cluster, listener};
 use crate::model::names;
+use crate::model::tls::Credential;
 use crate::model::virtual_service::Place;
 
 /// Routes of a VirtualService at a place, compiled once however many virtual hosts share them.
@@ -23,6 +24,10 @@ impl Pilot {
     pub(super) fn emit(&mut self, dirty: &mut Dirty) -> Compiled {
         let mut compiled = Compiled::NONE;
         self.put_fixtures();
+        for credential in std::mem::take(&mut dirty.credentials) {
+            self.emit_credential(&credential, dirty);
+            compiled.secrets += 1;
+        }
         for name in std::mem::take(&mut dirty.listeners) {
             self.emit_listener(&name, dirty, &mut compiled);
         }
@@ -33,10 +38,6 @@ impl Pilot {
         }
         for name in std::mem::take(&mut dirty.tables) {
             self.emit_table(&name, &mut compiled);
-        }
-        for credential in std::mem::take(&mut dirty.credentials) {
-            self.emit_credential(&credential, dirty);
-            compiled.secrets += 1;
         }
         let hosts = std::mem::take(&mut dirty.hosts);
         for host in std::mem::take(&mut dirty.endpoints).difference(&hosts) {
@@ -51,7 +52,8 @@ impl Pilot {
     fn emit_listener(&mut self, name: &Arc<str>, dirty: &mut Dirty, compiled: &mut Compiled) {
         let Some(plan) = self.listeners.plan(name) else { return };
         let bound = |gateway: &str| self.index.bound_to(gateway);
-        let found = listener::listener(plan, bound, &self.context());
+        let there = |credential: &Credential| self.credentials.has(credential);
+        let found = listener::listener(plan, bound, there, &self.context());
         compiled.listeners += 1;
         match found.listener {
             Some(listener) => {
