@@ -7,6 +7,9 @@ use super::{Findings, View};
 use crate::model::credentials::{Found, NotFound};
 use crate::model::gateway::{Class, Server};
 
+/// What becomes of a server without its certificates.
+const CLOSED: &str = "connections for its hosts are closed";
+
 /// What is wrong with a Gateway; `None` when other proxies serve it.
 pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
     let gateway = view.index.gateway(key)?;
@@ -87,12 +90,14 @@ fn credentials(server: &Server, place: &str, view: View<'_>, findings: &mut Find
             )),
             Ok(_) => {}
             Err(NotFound { reason, broken }) => {
-                let act = if broken {
-                    "what it held before serves on, if it was good"
+                let missing = format!("{place}: tls: {reason}");
+                let serves_on = broken && view.credentials.has(credential);
+                findings.missing.push(if serves_on {
+                    format!("{missing}; what it held before serves on")
                 } else {
-                    "connections for its hosts are closed"
-                };
-                findings.missing.push(format!("{place}: tls: {reason}; {act}"));
+                    findings.closed.push(format!("{place}: {CLOSED}"));
+                    format!("{missing}; {CLOSED}")
+                });
             }
         }
     }

@@ -133,7 +133,7 @@ pub(crate) fn account(
             findings.fault("NotServed", fault);
         }
     }
-    let faults = findings.as_ref().map(|f| f.first_and_all().1).filter(|f| !f.is_empty());
+    let faults = findings.as_ref().map(Findings::not_in_force).filter(|f| !f.is_empty());
     let standing = Standing { force, fault: faults };
     let served = findings.is_some();
     let mut conditions = findings.map(Findings::conditions).unwrap_or_default();
@@ -172,6 +172,8 @@ struct Findings {
     missing: Vec<String>,
     /// What would better be written otherwise, though it acts.
     advice: Vec<String>,
+    /// What takes no connections for want of something that it names.
+    closed: Vec<String>,
 }
 
 impl Findings {

@@ -100,6 +100,12 @@ fn of_entry(key: &ObjectKey, findings: &Findings, view: View<'_>) -> Force {
 }
 
 impl Findings {
+    /// What of an object is not in force, in words.
+    pub(super) fn not_in_force(&self) -> String {
+        let faults = self.faults.iter().map(|(_, message)| message);
+        join(&faults.chain(&self.closed).cloned().collect::<Vec<_>>())
+    }
+
     /// The reason of the first fault, and all faults in words.
     pub(super) fn first_and_all(&self) -> (Option<&'static str>, String) {
         let reason = self.faults.first().map(|(reason, _)| *reason);
