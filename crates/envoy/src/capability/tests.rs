@@ -171,7 +171,7 @@ fn values_are_checked_and_no_effect_is_told() {
     let cluster = json!({
         "name": "c",
         "type": "ORIGINAL_DST",
-        "lb_policy": "MAGLEV",
+        "lb_policy": "CLUSTER_PROVIDED",
         "metadata": {"filter_metadata": {"a": {}}},
         "least_request_lb_config": {"choice_count": 3},
         "typed_extension_protocol_options": {
@@ -183,8 +183,8 @@ fn values_are_checked_and_no_effect_is_told() {
         refusals,
         [
             "type: ORIGINAL_DST is not supported: STATIC or STRICT_DNS or LOGICAL_DNS or EDS is",
-            "lb_policy: MAGLEV is not supported: ROUND_ROBIN or LEAST_REQUEST or RANDOM or \
-             LOAD_BALANCING_POLICY_CONFIG is",
+            "lb_policy: CLUSTER_PROVIDED is not supported: ROUND_ROBIN or LEAST_REQUEST or RANDOM or \
+             RING_HASH or MAGLEV or LOAD_BALANCING_POLICY_CONFIG is",
             "typed_extension_protocol_options[\"x\"]: \
              `type.googleapis.com/envoy.config.cluster.v3.Cluster` is not supported here: \
              `envoy.extensions.upstreams.http.v3.HttpProtocolOptions` is",

@@ -82,7 +82,7 @@ fn limited(
 }
 
 fn forward(cluster: Arc<ClusterSlot>, timeout: Option<Duration>) -> Action {
-    Action::Forward(Forward {
+    Action::Forward(Box::new(Forward {
         targets: Targets::One(Target {
             cluster,
             request_headers: Mutations::default(),
@@ -95,9 +95,11 @@ fn forward(cluster: Arc<ClusterSlot>, timeout: Option<Duration>) -> Action {
         append_forwarded_host: false,
         timeout,
         idle_timeout: Inherit::Inherited,
+        max_grpc_timeout: Inherit::Inherited,
         max_stream_duration: Inherit::Inherited,
         upgrades: Vec::new(),
-    })
+        hash: Vec::new(),
+    }))
 }
 
 fn route(prefix: &str, action: Action) -> Arc<Route> {
@@ -122,7 +124,6 @@ fn manager(routes: Vec<Arc<Route>>) -> HttpManager {
     assert!(taken.is_empty());
     HttpManager {
         rbac: Vec::new(),
-        forward_cert: Default::default(),
         stat_prefix: "test".into(),
         routes: Arc::new(RouteSlot { name: "rc".into(), table: ArcSwap::from_pointee(table) }),
         codec: Codec::Auto,

@@ -10,6 +10,8 @@ use crate::rbac::Overrides;
 use crate::upstream::ClusterSlot;
 
 use super::condition::Field;
+use super::grpc;
+use super::hash::HashPolicy;
 use super::matcher::{RouteMatch, without_query};
 use super::mutation::Mutations;
 use super::pattern::Substitution;
@@ -37,7 +39,7 @@ pub struct Route {
 #[derive(Debug)]
 pub enum Action {
     /// Sends the request to a cluster.
-    Forward(Forward),
+    Forward(Box<Forward>),
     /// Sends the client elsewhere.
     Redirect(Redirect),
     /// Answers at once.
@@ -80,12 +82,17 @@ pub struct Forward {
     pub append_forwarded_host: bool,
     /// Time from the end of the request to the end of the response; `None` for no limit. Default 15 s.
     pub timeout: Option<Duration>,
+    /// Instead of `timeout` for gRPC calls: the time that the client gives the call counts, at most this one; own
+    /// `None` for whatever the client says.
+    pub max_grpc_timeout: Inherit<Option<Duration>>,
     /// Time without progress in either direction, instead of the listener's; own `None` for no limit.
     pub idle_timeout: Inherit<Option<Duration>>,
     /// Longest life of a stream, instead of the listener's; own `None` for no limit.
     pub max_stream_duration: Inherit<Option<Duration>>,
     /// Upgrades, in lower case, that the route allows or forbids whatever the listener says.
     pub upgrades: Vec<(Box<str>, bool)>,
+    /// What of the request chooses the endpoint where the cluster hashes.
+    pub hash: Vec<HashPolicy>,
 }
 
 /// Where a route forwards to.
@@ -179,6 +186,22 @@ impl Targets {
 }
 
 impl Forward {
+    /// The time that a request has, and whether the endpoint is told so in `grpc-timeout`.
+    #[must_use]
+    pub fn time_for(&self, head: &RequestHead) -> (Option<Duration>, bool) {
+        match self.max_grpc_timeout {
+            Inherit::Own(most) if grpc::is_call(head) => {
+                let asked = grpc::timeout(head).filter(|asked| !asked.is_zero());
+                let time = match (asked, most) {
+                    (Some(asked), Some(most)) => Some(asked.min(most)),
+                    (one, other) => one.or(other),
+                };
+                (time, time.is_some())
+            }
+            _ => (self.timeout, false),
+        }
+    }
+
     /// What the route says of an upgrade; `None` when the listener decides.
     #[must_use]
     pub fn upgrade(&self, protocol: &[u8]) -> Option<bool> {
@@ -302,8 +325,36 @@ mod tests {
             append_forwarded_host: false,
             timeout: None,
             idle_timeout: Inherit::Inherited,
+            max_grpc_timeout: Inherit::Inherited,
             max_stream_duration: Inherit::Inherited,
             upgrades: Vec::new(),
+            hash: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_grpc_call_has_the_clients_time_up_to_the_most() {
+        let second = |n| Some(Duration::from_secs(n));
+        let cases = [
+            // the most, content type, grpc-timeout, the time and whether it is told
+            (Inherit::Inherited, "application/grpc", Some("5S"), (second(7), false)),
+            (Inherit::Own(second(3)), "text/plain", Some("5S"), (second(7), false)),
+            (Inherit::Own(second(3)), "application/grpc", Some("5S"), (second(3), true)),
+            (Inherit::Own(second(3)), "application/grpc+proto", Some("1S"), (second(1), true)),
+            (Inherit::Own(second(3)), "application/grpc", None, (second(3), true)),
+            (Inherit::Own(second(3)), "application/grpc", Some("0S"), (second(3), true)),
+            (Inherit::Own(None), "application/grpc", Some("5S"), (second(5), true)),
+            (Inherit::Own(None), "application/grpc", None, (None, false)),
+        ];
+        for (most, content_type, asked, wanted) in cases {
+            let mut forward = forward(PathRewrite::Keep, HostRewrite::Keep);
+            (forward.timeout, forward.max_grpc_timeout) = (second(7), most);
+            let mut head = head("/");
+            head.headers.append(b"content-type", content_type.as_bytes());
+            if let Some(asked) = asked {
+                head.headers.append(b"grpc-timeout", asked.as_bytes());
+            }
+            assert_eq!(forward.time_for(&head), wanted, "{most:?} {content_type} {asked:?}");
         }
     }
 

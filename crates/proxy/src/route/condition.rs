@@ -6,8 +6,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::http::{Known, RequestHead};
+use crate::http::RequestHead;
 
+use super::grpc;
 use super::text::TextMatch;
 
 /// One condition of a route; all of them must hold.
@@ -27,6 +28,17 @@ pub enum Condition {
     },
     /// Only requests with a gRPC content type.
     Grpc,
+    /// On what filters have noted of the request.
+    Metadata(MetadataCondition),
+}
+
+/// A condition on dynamic metadata. No filter here notes any, so that the value is absent, and no value is as asked.
+#[derive(Clone, Debug)]
+pub struct MetadataCondition {
+    /// Which filter's, and the path in it.
+    pub of: Box<str>,
+    /// Whether the result is turned round.
+    pub invert: bool,
 }
 
 impl Condition {
@@ -39,7 +51,8 @@ impl Condition {
             Self::Fraction { numerator, denominator } => {
                 random % u64::from(*denominator).max(1) < u64::from(*numerator)
             }
-            Self::Grpc => head.headers.get_known(Known::ContentType).is_some_and(is_grpc),
+            Self::Grpc => grpc::is_call(head),
+            Self::Metadata(condition) => condition.invert,
         }
     }
 }
@@ -67,15 +80,12 @@ impl fmt::Display for Condition {
                 write!(f, "runtime_fraction {numerator} of {denominator}")
             }
             Self::Grpc => f.write_str("grpc"),
+            Self::Metadata(condition) => {
+                let not = if condition.invert { "not " } else { "" };
+                write!(f, "dynamic_metadata {}: {not}as asked", condition.of)
+            }
         }
     }
-}
-
-/// `application/grpc`, alone or with a suffix such as `+proto`.
-fn is_grpc(content_type: &[u8]) -> bool {
-    content_type
-        .strip_prefix(b"application/grpc")
-        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+')))
 }
 
 /// What a header condition reads.
@@ -397,6 +407,15 @@ mod tests {
         for (condition, expected) in cases {
             assert_eq!(condition.to_string(), expected);
         }
+    }
+
+    #[test]
+    fn metadata_is_never_there() {
+        let condition =
+            |invert| Condition::Metadata(MetadataCondition { of: "f/a".into(), invert });
+        assert!(!condition(false).holds(&head("/", &[]), 0));
+        assert!(condition(true).holds(&head("/", &[]), 0));
+        assert_eq!(condition(true).to_string(), "dynamic_metadata f/a: not as asked");
     }
 
     #[test]

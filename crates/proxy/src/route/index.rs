@@ -354,7 +354,7 @@ fn key_and_value(condition: &Condition) -> Option<(Key, &[u8])> {
     match condition {
         Condition::Header(header) => Some((Key::Field(header.field.clone()), header.exact()?)),
         Condition::Query(query) => Some((Key::Parameter(query.name.clone()), query.exact()?)),
-        Condition::Fraction { .. } | Condition::Grpc => None,
+        Condition::Fraction { .. } | Condition::Grpc | Condition::Metadata(_) => None,
     }
 }
 

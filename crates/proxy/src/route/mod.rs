@@ -10,12 +10,15 @@
 //! | `host.rs` | virtual host by domain |
 //! | `index.rs`, `tree.rs` | route by path and conditions, first match first, at a cost that does not grow with the routes |
 //! | `matcher.rs`, `condition.rs`, `text.rs` | what a route asks of a request |
+//! | `hash.rs`, `grpc.rs` | what chooses an endpoint where the cluster hashes; the time that a gRPC call is given |
 //! | `pattern.rs` | regular expressions: matching and substitution |
 //! | `action.rs`, `redirect.rs` | what a route does |
 //! | `mutation.rs`, `template.rs` | header mutations and the `%VAR%` in their values |
 
 mod action;
 mod condition;
+pub(crate) mod grpc;
+pub(crate) mod hash;
 mod host;
 mod index;
 mod matcher;
@@ -30,7 +33,10 @@ mod tree;
 pub use action::{
     Action, Direct, Forward, HostRewrite, Inherit, PathRewrite, Route, Target, Targets,
 };
-pub use condition::{Condition, Field, HeaderCondition, HeaderTest, ParameterTest, QueryCondition};
+pub use condition::{
+    Condition, Field, HeaderCondition, HeaderTest, MetadataCondition, ParameterTest, QueryCondition,
+};
+pub use hash::{HashCookie, HashOf, HashPolicy};
 pub(crate) use matcher::without_query;
 pub use matcher::{Mismatch, PathMatch, RouteMatch};
 pub use mutation::{AppendAction, Mutation, MutationLevel, Mutations};

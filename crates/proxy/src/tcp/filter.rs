@@ -127,7 +127,7 @@ impl TcpChain {
         cluster.cluster.use_when_ready().await;
         let mut last = None;
         for _ in 0..self.proxy.connect_attempts.max(1) {
-            let Some(pool) = cluster.pick(|| self.worker.random.next()) else {
+            let Some(pool) = cluster.pick(None, || self.worker.random.next()) else {
                 cluster.stats.upstream_cx_none_healthy.inc();
                 let flags = ResponseFlags::NO_HEALTHY_UPSTREAM;
                 return Err(Refusal::new(flags, "no_healthy_upstream"));

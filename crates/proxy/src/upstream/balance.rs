@@ -11,12 +11,13 @@ pub struct Balancer {
 }
 
 impl Balancer {
-    /// The index of the endpoint that takes the next request; `None` when there is none. `random` gives
-    /// uniform numbers.
+    /// The index of the endpoint that takes the next request; `None` when there is none. `hash` is the request's, if
+    /// it has one; `random` gives uniform numbers.
     pub fn pick(
         &self,
         policy: Balancing,
         set: &EndpointSet,
+        hash: Option<u64>,
         mut random: impl FnMut() -> u64,
     ) -> Option<usize> {
         let endpoints = &set.endpoints;
@@ -38,6 +39,10 @@ impl Balancer {
                 let first = weighted(set, number >> 32);
                 let second = weighted(set, number & 0xffff_ffff);
                 if busier(&endpoints[first], &endpoints[second]) { second } else { first }
+            }
+            Balancing::RingHash { .. } | Balancing::Maglev { .. } => {
+                // A request without a hash goes anywhere.
+                return set.placement.as_ref()?.pick(hash.unwrap_or_else(random));
             }
         })
     }
@@ -71,6 +76,7 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     use super::*;
+    use crate::upstream::cluster::HashKey;
 
     fn set(weights: &[u32]) -> EndpointSet {
         let endpoint = |(port, &weight): (usize, &u32)| {
@@ -83,7 +89,7 @@ mod tests {
         let (balancer, mut random) = (Balancer::default(), fastrand::Rng::with_seed(7));
         let mut shares = vec![0; set.endpoints.len()];
         for _ in 0..rounds {
-            shares[balancer.pick(policy, set, || random.u64(..)).unwrap()] += 1;
+            shares[balancer.pick(policy, set, None, || random.u64(..)).unwrap()] += 1;
         }
         shares
     }
@@ -92,7 +98,24 @@ mod tests {
     fn round_robin_is_exact_with_weights() {
         assert_eq!(shares(Balancing::RoundRobin, &set(&[1, 1, 1]), 9), [3, 3, 3]);
         assert_eq!(shares(Balancing::RoundRobin, &set(&[1, 2]), 9), [3, 6]);
-        assert_eq!(Balancer::default().pick(Balancing::RoundRobin, &set(&[]), || 0), None);
+        assert_eq!(Balancer::default().pick(Balancing::RoundRobin, &set(&[]), None, || 0), None);
+    }
+
+    #[test]
+    fn a_hash_leads_to_one_endpoint_and_none_anywhere() {
+        let key = HashKey::Address;
+        for policy in [
+            Balancing::RingHash { least: 1024, most: 4096, key },
+            Balancing::Maglev { size: 31, key },
+        ] {
+            let set = set(&[1, 1, 1]).placed(policy);
+            let balancer = Balancer::default();
+            let first = balancer.pick(policy, &set, Some(7), || unreachable!("it has a hash"));
+            for _ in 0..9 {
+                assert_eq!(balancer.pick(policy, &set, Some(7), || 0), first);
+            }
+            assert!(shares(policy, &set, 300).iter().all(|share| *share > 0));
+        }
     }
 
     #[test]

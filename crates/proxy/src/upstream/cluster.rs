@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::dns::Usage as NameUsage;
 use super::membership::Membership;
+use super::placement::Placement;
 use crate::tls::{Asks, ClientTls};
 
 /// A name that routes point to. It outlives the clusters that fill it, so a route finds the current one
@@ -114,6 +115,32 @@ pub enum Balancing {
     LeastRequest,
     /// Any.
     Random,
+    /// The next on a ring of hashes.
+    RingHash {
+        /// Fewest points on the ring.
+        least: u64,
+        /// Most points on the ring.
+        most: u64,
+        /// What is hashed of an endpoint.
+        key: HashKey,
+    },
+    /// The one in Maglev's table.
+    Maglev {
+        /// Places in the table, a prime.
+        size: u64,
+        /// What is hashed of an endpoint.
+        key: HashKey,
+    },
+}
+
+/// What is hashed of an endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HashKey {
+    /// Its address and port.
+    #[default]
+    Address,
+    /// Its host name, where it has one.
+    Hostname,
 }
 
 /// What is spoken to endpoints.
@@ -273,7 +300,7 @@ pub struct Following {
 impl Cluster {
     /// Replaces the endpoints and wakes who waits for them.
     pub fn set_endpoints(&self, endpoints: EndpointSet) {
-        let now = Arc::new(endpoints);
+        let now = Arc::new(endpoints.placed(self.balancing));
         let before = self.endpoints.swap(Arc::clone(&now));
         self.following.changed.notify_waiters();
         if let Some(membership) = self.membership() {
@@ -354,6 +381,8 @@ pub struct EndpointSet {
     pub endpoints: Vec<Arc<Endpoint>>,
     /// Sum of their weights.
     pub total_weight: u64,
+    /// Where hashes lead, for clusters that hash.
+    pub placement: Option<Placement>,
 }
 
 impl EndpointSet {
@@ -361,7 +390,14 @@ impl EndpointSet {
     #[must_use]
     pub fn new(endpoints: Vec<Arc<Endpoint>>) -> Self {
         let total_weight = endpoints.iter().map(|endpoint| u64::from(endpoint.weight)).sum();
-        Self { ready: true, endpoints, total_weight }
+        Self { ready: true, endpoints, total_weight, placement: None }
+    }
+
+    /// The same, placed as the algorithm says.
+    #[must_use]
+    pub fn placed(mut self, balancing: Balancing) -> Self {
+        self.placement = Placement::new(balancing, &self.endpoints);
+        self
     }
 }
 

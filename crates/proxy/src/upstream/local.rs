@@ -91,11 +91,13 @@ struct Pools {
 }
 
 impl LocalCluster {
-    /// The pool of the endpoint that takes the next request; `None` when there is no endpoint (`UH`).
-    pub fn pick(&self, random: impl FnMut() -> u64) -> Option<Rc<Pool>> {
+    /// The pool of the endpoint that takes the next request, by its hash where the cluster hashes; `None` when there
+    /// is no endpoint (`UH`).
+    pub fn pick(&self, hash: Option<u64>, random: impl FnMut() -> u64) -> Option<Rc<Pool>> {
         self.follow_endpoints();
         let pools = self.pools.borrow();
-        let index = self.balancer.pick(self.cluster.balancing, &pools.endpoints, random)?;
+        let policy = self.cluster.balancing;
+        let index = self.balancer.pick(policy, &pools.endpoints, hash, random)?;
         pools.pools.get(index).cloned()
     }
 

@@ -9,6 +9,7 @@ pub mod dns;
 pub mod local;
 pub mod membership;
 pub mod multiplex;
+pub mod placement;
 pub mod pool;
 
 pub use cluster::{Cluster, ClusterSlot, Endpoint, EndpointSet};

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
+mod hash;
 mod rbac;
 
 const MANAGER: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
@@ -17,6 +18,8 @@ pub struct Origins {
     pub http2: SocketAddr,
     /// Nobody listens here.
     pub refused: SocketAddr,
+    /// Origins that tell their number.
+    pub numbered: Vec<SocketAddr>,
     /// Origins with a cluster and a route of their own: name, whether it speaks HTTP/2, address.
     pub own: Vec<(&'static str, bool, SocketAddr)>,
 }
@@ -148,7 +151,7 @@ fn routes(origins: &Origins) -> Vec<Value> {
     let own = origins.own.iter().map(|(name, ..)| {
         json!({"match": {"prefix": format!("/own/{name}/")}, "route": {"cluster": name}})
     });
-    [own.collect(), matches(), redirects(), forwards()].concat()
+    [own.collect(), hash::routes(), matches(), redirects(), forwards()].concat()
 }
 
 /// Routes that tell which of them was taken.
@@ -279,6 +282,9 @@ fn forwards() -> Vec<Value> {
             json!({"timeout": "0s",
             "max_stream_duration": {"max_stream_duration": "0.4s"}}),
         ),
+        to("/call/most", json!({"timeout": "7s", "max_grpc_timeout": "3s"})),
+        to("/call/any", json!({"timeout": "7s", "max_grpc_timeout": "0s"})),
+        to("/call/none", json!({"timeout": "7s"})),
         to("/narrow/requests", json!({"cluster": "one-request"})),
         to("/narrow/connections", json!({"cluster": "one-connection"})),
         to(
@@ -351,7 +357,7 @@ fn clusters(origins: &Origins) -> Value {
         connections,
         speaks_http2(cluster("origin2", &[origins.http2])),
     ];
-    shared.into_iter().chain(own).collect()
+    shared.into_iter().chain(own).chain(hash::clusters(&origins.numbered)).collect()
 }
 
 fn cluster(name: &str, at: &[SocketAddr]) -> Value {

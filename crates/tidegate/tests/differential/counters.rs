@@ -190,6 +190,7 @@ async fn traffic_counts_as_in_envoy() {
         http1: origin.address(),
         http2: http2.address(),
         refused: refused.address,
+        numbered: Vec::new(),
         own: Vec::new(),
     };
     let bootstrap = bootstrap(&origins);

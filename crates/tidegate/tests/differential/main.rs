@@ -10,7 +10,6 @@ mod bootstrap;
 mod case;
 mod cases;
 mod client;
-mod client_cert;
 mod counters;
 mod differences;
 mod frames;
@@ -55,6 +54,7 @@ async fn tidegate_does_what_envoy_does() {
         http1: origin::start(Arc::clone(&stage)).await,
         http2: http2::start(Arc::clone(&stage)).await,
         refused: refused.address,
+        numbered: origin::start_numbered(5).await,
         own: own().await,
     };
     let bootstrap = bootstrap(&origins);

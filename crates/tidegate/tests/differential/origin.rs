@@ -47,6 +47,29 @@ pub async fn start(stage: Arc<Stage>) -> SocketAddr {
     address
 }
 
+/// Starts HTTP/1 origins that answer with their number.
+pub async fn start_numbered(count: usize) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    for number in 0..count {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port for the origin");
+        addresses.push(listener.local_addr().expect("the origin's address"));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut wire = Wire::new(stream);
+                    while let Some(head) = wire.head().await {
+                        wire.request_body(&head).await;
+                        let answer =
+                            format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{number}");
+                        wire.send(answer.as_bytes()).await;
+                    }
+                });
+            }
+        });
+    }
+    addresses
+}
+
 /// Starts an HTTP/1 origin that answers the first request of each connection and closes when a second one
 /// comes: as if it had closed just before.
 pub async fn start_stale() -> SocketAddr {

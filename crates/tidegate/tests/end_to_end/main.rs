@@ -12,5 +12,4 @@ mod guide_002;
 mod live_change;
 mod orders;
 mod readme;
-mod secrets;
 mod support;

@@ -8,12 +8,15 @@ const ROUND_ROBIN: &str = "envoy.extensions.load_balancing_policies.round_robin.
 const LEAST_REQUEST: &str =
     "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest";
 const RANDOM: &str = "envoy.extensions.load_balancing_policies.random.v3.Random";
+const RING_HASH: &str = "envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash";
+const MAGLEV: &str = "envoy.extensions.load_balancing_policies.maglev.v3.Maglev";
 
 const ORIGIN: &str = "it says where the configuration came from";
 const NO_HEALTH_CHECKS: &str = "endpoints are not checked for health";
 const ALWAYS_STATS: &str = "statistics are always kept";
 const IN_HTTP_OPTIONS: &str =
     "deprecated by Envoy for HttpProtocolOptions in typed_extension_protocol_options";
+const UNBOUNDED: &str = "the same endpoint is chosen however busy it is";
 const ONE_RESOLVER: &str = "there is one resolver: see --dns-server";
 
 pub(super) const ROWS: &[Row] = &[
@@ -30,6 +33,8 @@ pub(super) const ROWS: &[Row] = &[
             "per_connection_buffer_limit_bytes",
             "lb_policy",
             "least_request_lb_config",
+            "ring_hash_lb_config",
+            "maglev_lb_config",
             "load_balancing_policy",
             "common_lb_config",
             "circuit_breakers",
@@ -44,7 +49,14 @@ pub(super) const ROWS: &[Row] = &[
             ("type", &["STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS"]),
             (
                 "lb_policy",
-                &["ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "LOAD_BALANCING_POLICY_CONFIG"],
+                &[
+                    "ROUND_ROBIN",
+                    "LEAST_REQUEST",
+                    "RANDOM",
+                    "RING_HASH",
+                    "MAGLEV",
+                    "LOAD_BALANCING_POLICY_CONFIG",
+                ],
             ),
         ],
         holds: &[("typed_extension_protocol_options", &[HTTP_OPTIONS])],
@@ -99,16 +111,30 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         message: "envoy.config.cluster.v3.Cluster.CommonLbConfig",
+        honoured: &["consistent_hashing_lb_config"],
         ignored: &[
             ("healthy_panic_threshold", NO_HEALTH_CHECKS),
             ("ignore_new_hosts_until_first_hc", NO_HEALTH_CHECKS),
             ("override_host_status", NO_HEALTH_CHECKS),
             ("update_merge_window", "changes of endpoints take effect at once"),
-            (
-                "consistent_hashing_lb_config",
-                "only ring hash and Maglev look at it, which are refused",
-            ),
         ],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.cluster.v3.Cluster.CommonLbConfig.ConsistentHashingLbConfig",
+        honoured: &["use_hostname_for_hashing"],
+        refused: &[("hash_balance_factor", UNBOUNDED)],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.cluster.v3.Cluster.RingHashLbConfig",
+        honoured: &["minimum_ring_size", "maximum_ring_size", "hash_function"],
+        values: &[("hash_function", &["XX_HASH"])],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.cluster.v3.Cluster.MaglevLbConfig",
+        honoured: &["table_size"],
         ..ROW
     },
     Row {
@@ -126,11 +152,29 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         message: "envoy.config.core.v3.TypedExtensionConfig",
         honoured: &["name", "typed_config"],
-        holds: &[("typed_config", &[ROUND_ROBIN, LEAST_REQUEST, RANDOM])],
+        holds: &[("typed_config", &[ROUND_ROBIN, LEAST_REQUEST, RANDOM, RING_HASH, MAGLEV])],
         ..ROW
     },
     Row { message: ROUND_ROBIN, ..ROW },
     Row { message: RANDOM, ..ROW },
+    Row {
+        message: RING_HASH,
+        honoured: &[
+            "minimum_ring_size",
+            "maximum_ring_size",
+            "hash_function",
+            "consistent_hashing_lb_config",
+        ],
+        values: &[("hash_function", &["DEFAULT_HASH", "XX_HASH"])],
+        ..ROW
+    },
+    Row { message: MAGLEV, honoured: &["table_size", "consistent_hashing_lb_config"], ..ROW },
+    Row {
+        message: "envoy.extensions.load_balancing_policies.common.v3.ConsistentHashingLbConfig",
+        honoured: &["use_hostname_for_hashing"],
+        refused: &[("hash_balance_factor", UNBOUNDED)],
+        ..ROW
+    },
     Row {
         message: LEAST_REQUEST,
         honoured: &["choice_count", "selection_method"],

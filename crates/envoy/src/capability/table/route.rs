@@ -104,10 +104,13 @@ pub(super) const ROWS: &[Row] = &[
             "query_parameters",
             "grpc",
             "runtime_fraction",
+            "dynamic_metadata",
         ],
         refused: &[("path_match_policy", "use path, prefix, path_separated_prefix or safe_regex")],
         ..ROW
     },
+    // No filter notes metadata, and a value that is absent is as nobody asks, as in Envoy.
+    whole("envoy.type.matcher.v3.MetadataMatcher"),
     whole("envoy.config.route.v3.RouteMatch.ConnectMatcher"),
     whole("envoy.config.route.v3.RouteMatch.GrpcRouteMatchOptions"),
     Row {
@@ -146,6 +149,8 @@ pub(super) const ROWS: &[Row] = &[
             "auto_host_rewrite",
             "append_x_forwarded_host",
             "timeout",
+            "max_grpc_timeout",
+            "hash_policy",
             "idle_timeout",
             "max_stream_duration",
             "upgrade_configs",
@@ -153,7 +158,6 @@ pub(super) const ROWS: &[Row] = &[
         ],
         values: &[("priority", &["DEFAULT"])],
         ignored: &[
-            ("hash_policy", "only ring hash and Maglev look at it, which are refused"),
             ("rate_limits", NO_RATE_LIMIT),
             ("include_vh_rate_limits", NO_RATE_LIMIT),
             ("early_data_policy", "TLS early data is not accepted"),
@@ -172,6 +176,15 @@ pub(super) const ROWS: &[Row] = &[
         honoured: &["max_stream_duration"],
         ..ROW
     },
+    Row {
+        message: "envoy.config.route.v3.RouteAction.HashPolicy",
+        honoured: &["header", "cookie", "connection_properties", "query_parameter", "terminal"],
+        ..ROW
+    },
+    whole("envoy.config.route.v3.RouteAction.HashPolicy.Header"),
+    whole("envoy.config.route.v3.RouteAction.HashPolicy.Cookie"),
+    whole("envoy.config.route.v3.RouteAction.HashPolicy.ConnectionProperties"),
+    whole("envoy.config.route.v3.RouteAction.HashPolicy.QueryParameter"),
     Row {
         message: "envoy.config.route.v3.RouteAction.UpgradeConfig",
         honoured: &["upgrade_type", "enabled"],

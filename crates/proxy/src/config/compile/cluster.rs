@@ -4,10 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tidegate_envoy::prost_types::Any;
 use tidegate_envoy::types::envoy::extensions::clusters::common::dns::v3::DnsLookupFamily as DnsClusterFamily;
+use tidegate_envoy::types::envoy::extensions::load_balancing_policies::maglev::v3::Maglev;
+use tidegate_envoy::types::envoy::extensions::load_balancing_policies::ring_hash::v3::RingHash;
 use tidegate_envoy::v3::cluster::circuit_breakers::Thresholds;
 use tidegate_envoy::v3::cluster::cluster::{
-    ClusterDiscoveryType, CustomClusterType, DiscoveryType, DnsLookupFamily, LbPolicy,
+    ClusterDiscoveryType, CustomClusterType, DiscoveryType, DnsLookupFamily, LbConfig, LbPolicy,
+    MaglevLbConfig, RingHashLbConfig,
 };
 use tidegate_envoy::v3::cluster::{CircuitBreakers, Cluster as ProtoCluster, LoadBalancingPolicy};
 use tidegate_envoy::v3::core::{
@@ -24,8 +28,8 @@ use tidegate_envoy::v3::http_options::http_protocol_options::{
 
 use crate::config::refusal::{Refusal, Within};
 use crate::upstream::cluster::{
-    Balancing, Cluster, Discovery, DnsFamily, DnsName, DnsPolicy, EndpointSet, Keepalive, Limits,
-    Secure, UpstreamProtocol,
+    Balancing, Cluster, Discovery, DnsFamily, DnsName, DnsPolicy, EndpointSet, HashKey, Keepalive,
+    Limits, Secure, UpstreamProtocol,
 };
 
 use super::endpoint::{Assigned, assignment, names};
@@ -42,6 +46,12 @@ const DEFAULT_BUFFER_LIMIT: u32 = 1024 * 1024;
 const DEFAULT_DNS_REFRESH: Duration = Duration::from_secs(5);
 /// Envoy's default of `max_concurrent_streams`.
 const DEFAULT_STREAMS: u32 = 1024;
+/// Envoy's default of `minimum_ring_size`, and the most points that a ring may have.
+const DEFAULT_RING_SIZE: u64 = 1024;
+const MAX_RING_SIZE: u64 = 8 * 1024 * 1024;
+/// Envoy's default of `table_size`, and the most places that a table may have.
+const DEFAULT_TABLE_SIZE: u64 = 65_537;
+const MAX_TABLE_SIZE: u64 = 5_000_011;
 /// The key under which HTTP options stand in `typed_extension_protocol_options`.
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
@@ -59,11 +69,14 @@ pub(in crate::config) fn cluster(
         _ => listed,
     };
     let options = http_options(proto)?;
+    let balancing = balancing(proto)?;
     let stat_name = Some(proto.alt_stat_name.as_str()).filter(|name| !name.is_empty());
     Ok(Cluster {
         stat_name: stat_name.map_or_else(|| Arc::clone(&name), Into::into),
         name,
-        endpoints: ArcSwap::from_pointee(endpoints(&discovery, listed.as_ref(), before)),
+        endpoints: ArcSwap::from_pointee(
+            endpoints(&discovery, listed.as_ref(), before).placed(balancing),
+        ),
         discovery,
         dns,
         connect_timeout: positive(
@@ -71,7 +84,7 @@ pub(in crate::config) fn cluster(
             proto.connect_timeout.as_ref(),
             DEFAULT_CONNECT_TIMEOUT,
         )?,
-        balancing: balancing(proto)?,
+        balancing,
         protocol: options.protocol,
         limits: limits(proto.circuit_breakers.as_ref())?,
         usage: Default::default(),
@@ -100,6 +113,7 @@ fn endpoints(
             ready: known.ready,
             endpoints: known.endpoints.clone(),
             total_weight: known.total_weight,
+            placement: None,
         },
         None => EndpointSet::default(),
     }
@@ -234,10 +248,65 @@ fn balancing(proto: &ProtoCluster) -> Result<Balancing, Refusal> {
         LbPolicy::LoadBalancingPolicyConfig => {
             Err(Refusal::of("load_balancing_policy", "must be set"))
         }
-        LbPolicy::RingHash | LbPolicy::Maglev | LbPolicy::ClusterProvided => {
-            Err(Refusal::of("lb_policy", "use ROUND_ROBIN, LEAST_REQUEST or RANDOM"))
+        LbPolicy::RingHash => {
+            let config = match &proto.lb_config {
+                Some(LbConfig::RingHashLbConfig(config)) => *config,
+                _ => RingHashLbConfig::default(),
+            };
+            let sizes = (config.minimum_ring_size, config.maximum_ring_size);
+            ring_hash(sizes, hash_key(proto)).within("ring_hash_lb_config")
+        }
+        LbPolicy::Maglev => {
+            let config = match &proto.lb_config {
+                Some(LbConfig::MaglevLbConfig(config)) => *config,
+                _ => MaglevLbConfig::default(),
+            };
+            maglev(config.table_size, hash_key(proto)).within("maglev_lb_config")
+        }
+        LbPolicy::ClusterProvided => Err(Refusal::of(
+            "lb_policy",
+            "use ROUND_ROBIN, LEAST_REQUEST, RANDOM, RING_HASH or MAGLEV",
+        )),
+    }
+}
+
+fn hash_key(proto: &ProtoCluster) -> HashKey {
+    let common = proto.common_lb_config.as_ref();
+    let hashing = common.and_then(|common| common.consistent_hashing_lb_config.as_ref());
+    key_by(hashing.is_some_and(|hashing| hashing.use_hostname_for_hashing))
+}
+
+fn key_by(hostname: bool) -> HashKey {
+    if hostname { HashKey::Hostname } else { HashKey::Address }
+}
+
+/// A ring of so many points, at least and at most.
+fn ring_hash(
+    (least, most): (Option<u64>, Option<u64>),
+    key: HashKey,
+) -> Result<Balancing, Refusal> {
+    for (field, size) in [("minimum_ring_size", least), ("maximum_ring_size", most)] {
+        if size.is_some_and(|size| !(1..=MAX_RING_SIZE).contains(&size)) {
+            return Err(Refusal::of(field, format_args!("must be 1 to {MAX_RING_SIZE}")));
         }
     }
+    let (least, most) = (least.unwrap_or(DEFAULT_RING_SIZE), most.unwrap_or(MAX_RING_SIZE));
+    if least > most {
+        let message = format_args!("{least} is more than maximum_ring_size, {most}");
+        return Err(Refusal::of("minimum_ring_size", message));
+    }
+    Ok(Balancing::RingHash { least, most, key })
+}
+
+/// A table of so many places.
+fn maglev(size: Option<u64>, key: HashKey) -> Result<Balancing, Refusal> {
+    let size = size.unwrap_or(DEFAULT_TABLE_SIZE);
+    let is_prime = |n: u64| n > 1 && (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d));
+    if size > MAX_TABLE_SIZE || !is_prime(size) {
+        let message = format_args!("must be a prime number, {MAX_TABLE_SIZE} at most");
+        return Err(Refusal::of("table_size", message));
+    }
+    Ok(Balancing::Maglev { size, key })
 }
 
 /// The first policy of the list, all of which the capability table has let through.
@@ -251,8 +320,27 @@ fn policy_balancing(proto: &LoadBalancingPolicy) -> Result<Balancing, Refusal> {
         Some("RoundRobin") => Ok(Balancing::RoundRobin),
         Some("LeastRequest") => Ok(Balancing::LeastRequest),
         Some("Random") => Ok(Balancing::Random),
-        _ => Err(Refusal::of("policies", "must begin with RoundRobin, LeastRequest or Random")),
+        Some("RingHash") => any.map_or(Err(Refusal::new("must be set")), typed_ring_hash),
+        Some("Maglev") => any.map_or(Err(Refusal::new("must be set")), typed_maglev),
+        _ => Err(Refusal::of(
+            "policies",
+            "must begin with RoundRobin, LeastRequest, Random, RingHash or Maglev",
+        )),
     }
+}
+
+fn typed_ring_hash(any: &Any) -> Result<Balancing, Refusal> {
+    let config: RingHash = unpack(any)?;
+    let hashing = config.consistent_hashing_lb_config.as_ref();
+    let key = key_by(hashing.is_some_and(|hashing| hashing.use_hostname_for_hashing));
+    ring_hash((config.minimum_ring_size, config.maximum_ring_size), key)
+}
+
+fn typed_maglev(any: &Any) -> Result<Balancing, Refusal> {
+    let config: Maglev = unpack(any)?;
+    let hashing = config.consistent_hashing_lb_config.as_ref();
+    let key = key_by(hashing.is_some_and(|hashing| hashing.use_hostname_for_hashing));
+    maglev(config.table_size, key)
 }
 
 fn limits(proto: Option<&CircuitBreakers>) -> Result<Limits, Refusal> {

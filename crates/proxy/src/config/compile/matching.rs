@@ -2,8 +2,11 @@
 
 use tidegate_envoy::v3::base::FractionalPercent;
 use tidegate_envoy::v3::base::fractional_percent::DenominatorType;
+use tidegate_envoy::v3::matcher::metadata_matcher::path_segment::Segment;
 use tidegate_envoy::v3::matcher::string_matcher::MatchPattern;
-use tidegate_envoy::v3::matcher::{RegexMatchAndSubstitute, RegexMatcher, StringMatcher};
+use tidegate_envoy::v3::matcher::{
+    MetadataMatcher, RegexMatchAndSubstitute, RegexMatcher, StringMatcher,
+};
 use tidegate_envoy::v3::route::header_matcher::HeaderMatchSpecifier;
 use tidegate_envoy::v3::route::query_parameter_matcher::QueryParameterMatchSpecifier;
 use tidegate_envoy::v3::route::route_match::PathSpecifier;
@@ -11,8 +14,8 @@ use tidegate_envoy::v3::route::{HeaderMatcher, QueryParameterMatcher, RouteMatch
 
 use crate::config::refusal::{Refusal, Within, each};
 use crate::route::{
-    Condition, Field, HeaderCondition, HeaderTest, ParameterTest, PathMatch, Pattern,
-    QueryCondition, RouteMatch, Substitution, TextMatch,
+    Condition, Field, HeaderCondition, HeaderTest, MetadataCondition, ParameterTest, PathMatch,
+    Pattern, QueryCondition, RouteMatch, Substitution, TextMatch,
 };
 
 use super::value::{enumeration, header_name, header_value, present, required};
@@ -25,6 +28,7 @@ pub(super) fn route_match(proto: &ProtoMatch) -> Result<RouteMatch, Refusal> {
     let headers = |proto: &HeaderMatcher| header(proto).map(Condition::Header);
     let mut conditions = each("headers", &proto.headers, headers)?;
     conditions.extend(each("query_parameters", &proto.query_parameters, query)?);
+    conditions.extend(each("dynamic_metadata", &proto.dynamic_metadata, metadata)?);
     if proto.grpc.is_some() {
         conditions.push(Condition::Grpc);
     }
@@ -38,6 +42,21 @@ pub(super) fn route_match(proto: &ProtoMatch) -> Result<RouteMatch, Refusal> {
         ignore_case: proto.case_sensitive == Some(false),
         conditions,
     })
+}
+
+fn metadata(proto: &MetadataMatcher) -> Result<Condition, Refusal> {
+    let mut of = required("filter", &proto.filter)?.to_owned();
+    if proto.path.is_empty() {
+        return Err(Refusal::of("path", "must name at least one key"));
+    }
+    present("value", proto.value.as_ref())?;
+    for segment in &proto.path {
+        if let Some(Segment::Key(key)) = &segment.segment {
+            of.push('/');
+            of.push_str(key);
+        }
+    }
+    Ok(Condition::Metadata(MetadataCondition { of: of.into(), invert: proto.invert }))
 }
 
 fn path(specifier: Option<&PathSpecifier>) -> Result<PathMatch, Refusal> {

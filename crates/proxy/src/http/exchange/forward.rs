@@ -23,7 +23,8 @@ use crate::http::local::{LocalReply, Reset};
 use crate::http::stream::{Downstream, RecvError, Stream};
 use crate::http::transfer::{Transfer, TransferError};
 use crate::http::upstream::{Http1Upstream, Upstream};
-use crate::route::{Facts, Forward, Route, Target};
+use crate::route::hash::{self, Ends};
+use crate::route::{Facts, Forward, Route, Target, grpc};
 use crate::upstream::LocalCluster;
 use crate::upstream::cluster::UpstreamProtocol;
 use crate::upstream::pool::{Lease, Permit, Pool};
@@ -67,8 +68,13 @@ impl<D: Downstream> Exchange<'_, D> {
         self.limits.idle(forward.idle_timeout.or(self.http.manager.stream_idle_timeout));
         let most = forward.max_stream_duration.or(self.http.manager.max_stream_duration);
         self.limits.age(self.started, most);
-        self.limits.route(forward.timeout);
-        self.rewrite(route, forward, target);
+        let (time, told) = forward.time_for(self.request);
+        self.limits.route(time);
+        self.rewrite(route, forward, target, time);
+        if let (true, Some(time)) = (told, time) {
+            self.request.headers.set(grpc::TIMEOUT, grpc::written(time).as_bytes());
+        }
+        let hash = self.hash(forward);
         let Some(_permit) = Permit::request(&cluster.cluster) else {
             cluster.stats.upstream_rq_pending_overflow.inc();
             let reply = LocalReply::upstream_reset(Reset::Overflow);
@@ -78,7 +84,7 @@ impl<D: Downstream> Exchange<'_, D> {
         cluster.cluster.use_when_ready().await;
         let mut fresh = false;
         loop {
-            let Some(pool) = cluster.pick(|| worker.random.next()) else {
+            let Some(pool) = cluster.pick(hash, || worker.random.next()) else {
                 cluster.stats.upstream_cx_none_healthy.inc();
                 let reply = LocalReply::no_healthy_upstream();
                 charge(&cluster, None, reply.status);
@@ -102,7 +108,22 @@ impl<D: Downstream> Exchange<'_, D> {
         })
     }
 
-    fn rewrite(&mut self, route: &Route, forward: &Forward, target: &Target) {
+    /// What chooses the endpoint where the cluster hashes; notes the cookies that are made for it.
+    fn hash(&mut self, forward: &Forward) -> Option<u64> {
+        if forward.hash.is_empty() {
+            return None;
+        }
+        let ends = Ends { client: self.journal.client(), local: self.client.local };
+        hash::hash(&forward.hash, self.request, ends, &mut self.set_cookies)
+    }
+
+    fn rewrite(
+        &mut self,
+        route: &Route,
+        forward: &Forward,
+        target: &Target,
+        time: Option<Duration>,
+    ) {
         let facts =
             Facts { route: Some(&route.name), cluster: Some(&target.cluster.name), ..self.facts() };
         target.request_headers.apply_to_request(self.request, &facts);
@@ -113,7 +134,7 @@ impl<D: Downstream> Exchange<'_, D> {
             let path = path.to_vec();
             self.request.headers.set_known(Known::OriginalPath, &path);
         }
-        if let (true, Some(timeout)) = (tell, forward.timeout) {
+        if let (true, Some(timeout)) = (tell, time) {
             let timeout = Decimal::new(timeout.as_millis() as u64);
             self.request.headers.set(b"x-envoy-expected-rq-timeout-ms", &timeout);
         }
@@ -384,6 +405,9 @@ impl<D: Downstream> Exchange<'_, D> {
             Facts { route: Some(&route.name), cluster: Some(&target.cluster.name), ..self.facts() };
         target.response_headers.apply_to_response(self.response, self.request, &facts);
         route.response_headers.apply_to_response(self.response, self.request, &facts);
+        for cookie in self.set_cookies.drain(..) {
+            self.response.headers.append(b"set-cookie", cookie.as_bytes());
+        }
         // What follows a refused upgrade may be data of the other protocol.
         self.close |= self.carriage.upgrade && !carriage.upgrade;
         // A client that is still sending when the answer begins may not be heard to its end: it learns so now, not

@@ -116,6 +116,8 @@ pub struct Exchange<'a, D> {
     interim: bool,
     /// How many were passed on.
     interims: u8,
+    /// Cookies that were made to choose the endpoint by.
+    set_cookies: Vec<String>,
 }
 
 /// The time limits of a request. A stream of HTTP/2 whose length is not said may be a conversation in which both
@@ -169,6 +171,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             close: close || !carriage.keep_alive,
             interim: false,
             interims: 0,
+            set_cookies: Vec::new(),
         }
     }
 
@@ -254,10 +257,9 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             }
         })?;
         let worker = &self.http.worker;
-        let Client { peer, tls, .. } = self.client;
-        let (tls, upgrade) = (tls.as_deref(), self.carriage.upgrade);
+        let peer = self.client.peer;
         let client =
-            forwarding::request(self.request, manager, *peer, tls, upgrade, &worker.random);
+            forwarding::request(self.request, manager, peer, self.carriage.upgrade, &worker.random);
         self.journal.set_client(client);
         Ok(())
     }
@@ -270,7 +272,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
                 Decision::NoVirtualHost | Decision::NoRoute(_) => None,
             };
             let remote = self.journal.client().unwrap_or(self.client.peer).ip();
-            let asked = Asked::of(self.client, remote, Some(self.request));
+            let asked = Asked { client: self.client, remote, head: Some(self.request) };
             overridden.unwrap_or(&filter.set).judge(&asked, counts)?;
         }
         Ok(())

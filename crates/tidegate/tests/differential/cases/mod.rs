@@ -3,6 +3,7 @@
 mod answers;
 mod bodies;
 mod framing;
+mod hash;
 mod headers;
 mod http2;
 mod rbac;
@@ -26,6 +27,7 @@ pub fn all() -> Vec<Case> {
         upgrades::cases(),
         http2::cases(),
         rbac::cases(),
+        hash::cases(),
     ];
     let all = themes.concat();
     let mut names = HashSet::new();

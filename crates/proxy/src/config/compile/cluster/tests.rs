@@ -112,6 +112,56 @@ fn balancing_by_policy() {
 }
 
 #[test]
+fn clusters_that_hash() {
+    let key = HashKey::Address;
+    let ring = |least, most| Balancing::RingHash { least, most, key };
+    let typed = |name: &str, more: Value| {
+        let url = format!("type.googleapis.com/envoy.extensions.load_balancing_policies.{name}");
+        let config = json!({"name": "x", "typed_config": with(&json!({"@type": url}), &more)});
+        json!({"load_balancing_policy": {"policies": [{"typed_extension_config": config}]}})
+    };
+    let by_name = json!({"consistent_hashing_lb_config": {"use_hostname_for_hashing": true}});
+    let cases = [
+        (json!({"lb_policy": "RING_HASH"}), ring(1024, 8_388_608)),
+        (
+            json!({"lb_policy": "RING_HASH",
+                "ring_hash_lb_config": {"minimum_ring_size": 7, "maximum_ring_size": 9}}),
+            ring(7, 9),
+        ),
+        (json!({"lb_policy": "MAGLEV"}), Balancing::Maglev { size: 65_537, key }),
+        (
+            json!({"lb_policy": "MAGLEV", "maglev_lb_config": {"table_size": 11},
+                "common_lb_config": by_name}),
+            Balancing::Maglev { size: 11, key: HashKey::Hostname },
+        ),
+        (
+            typed("ring_hash.v3.RingHash", with(&json!({"minimum_ring_size": 5}), &by_name)),
+            Balancing::RingHash { least: 5, most: 8_388_608, key: HashKey::Hostname },
+        ),
+        (typed("maglev.v3.Maglev", json!({"table_size": 13})), Balancing::Maglev { size: 13, key }),
+    ];
+    for (more, expected) in cases {
+        let cluster = good(&with(&more, &json!({"load_assignment": listing(&["127.0.0.1"])})));
+        assert_eq!(cluster.balancing, expected, "{more}");
+        assert!(cluster.endpoints.load().placement.is_some(), "it is placed: {more}");
+    }
+    let ring = |config: Value| json!({"lb_policy": "RING_HASH", "ring_hash_lb_config": config});
+    let maglev =
+        |size: u64| json!({"lb_policy": "MAGLEV", "maglev_lb_config": {"table_size": size}});
+    for (more, expected) in [
+        (ring(json!({"minimum_ring_size": 9, "maximum_ring_size": 7})), "minimum_ring_size"),
+        (ring(json!({"minimum_ring_size": 8_388_609})), "minimum_ring_size"),
+        (ring(json!({"maximum_ring_size": 0})), "maximum_ring_size"),
+        (maglev(8), "table_size"),
+        (maglev(1), "table_size"),
+        (maglev(5_000_021), "table_size"),
+    ] {
+        let refused = compile(&with(&minimal(), &more)).map(|_| ()).expect_err(expected);
+        assert!(refused.path.ends_with(expected), "{more}: {refused}");
+    }
+}
+
+#[test]
 fn names_are_left_to_dns() {
     let name = |host: &str| DnsName { host: host.into(), port: 80, weight: 1 };
     let listed = |hosts: &[&str]| json!({"load_assignment": listing(hosts)});

@@ -30,7 +30,7 @@ fn forwarding_of(matching: &Value, more: &Value) -> Result<Forward, Refusal> {
     let action = with(&json!({"cluster": "c"}), more);
     let route = compile(&json!({"match": matching, "route": action}))?;
     match Arc::into_inner(route).map(|route| route.action) {
-        Some(Action::Forward(forward)) => Ok(forward),
+        Some(Action::Forward(forward)) => Ok(*forward),
         other => panic!("not forwarded: {other:?}"),
     }
 }
@@ -64,6 +64,7 @@ fn forwarding_settings_are_read() {
         "append_x_forwarded_host": true,
         "timeout": "0s",
         "idle_timeout": "0s",
+        "max_grpc_timeout": "1s",
         "max_stream_duration": {"max_stream_duration": "3s"},
         "upgrade_configs": [{"upgrade_type": "WebSocket", "enabled": false}, {"upgrade_type": "tcp"}],
     }))
@@ -73,6 +74,12 @@ fn forwarding_settings_are_read() {
     assert_eq!(forward.timeout, None);
     assert_eq!(forward.idle_timeout, Inherit::Own(None));
     assert_eq!(forward.max_stream_duration, Inherit::Own(Some(Duration::from_secs(3))));
+    // A route that says how long streams may last counts no calls' time.
+    assert_eq!(forward.max_grpc_timeout, Inherit::Inherited);
+    for (most, expected) in [("0s", None), ("2s", Some(Duration::from_secs(2)))] {
+        let forward = forwarding(&json!({"max_grpc_timeout": most})).expect("valid");
+        assert_eq!(forward.max_grpc_timeout, Inherit::Own(expected));
+    }
     assert_eq!(forward.upgrade(b"websocket"), Some(false));
     assert_eq!(forward.upgrade(b"TCP"), Some(true));
 }
@@ -224,6 +231,28 @@ fn refusals_name_the_field() {
         (json!({"route": {"regex_rewrite": regex}}), "route.regex_rewrite.substitution"),
         (json!({"route": {"prefix_rewrite": "/", "regex_rewrite": regex}}), "route.regex_rewrite"),
         (json!({"route": {"host_rewrite_header": "a b"}}), "route.host_rewrite_header"),
+        (json!({"route": {"max_grpc_timeout": "-1s"}}), "route.max_grpc_timeout"),
+        (json!({"route": {"hash_policy": [{}]}}), "route.hash_policy[0]"),
+        (
+            json!({"route": {"hash_policy": [{"connection_properties": {}}]}}),
+            "route.hash_policy[0]",
+        ),
+        (
+            json!({"route": {"hash_policy": [{"cookie": {"name": "a\r\n"}}]}}),
+            "route.hash_policy[0].cookie.name",
+        ),
+        (
+            json!({"route": {"hash_policy": [{"cookie": {"name": "a", "ttl": "-1s"}}]}}),
+            "route.hash_policy[0].cookie.ttl",
+        ),
+        (
+            json!({"route": {"hash_policy": [{"header": {"header_name": ""}}]}}),
+            "route.hash_policy[0].header.header_name",
+        ),
+        (
+            json!({"match": {"prefix": "/", "dynamic_metadata": [{"filter": "f"}]}}),
+            "match.dynamic_metadata[0].path",
+        ),
         (
             json!({"route": {"host_rewrite_path_regex": regex}}),
             "route.host_rewrite_path_regex.substitution",
