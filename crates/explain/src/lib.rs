@@ -16,7 +16,6 @@
 
 mod answer;
 mod follow;
-mod handshake;
 mod lost;
 mod nearest;
 mod question;

@@ -53,8 +53,6 @@ pub struct Compiled {
     pub clusters: usize,
     /// Load assignments.
     pub load_assignments: usize,
-    /// Secrets.
-    pub secrets: usize,
 }
 
 impl Compiled {
@@ -66,6 +64,5 @@ impl Compiled {
             + self.virtual_hosts
             + self.clusters
             + self.load_assignments
-            + self.secrets
     }
 }

@@ -11,6 +11,8 @@ pub struct Options {
     pub labels: BTreeMap<String, String>,
     /// Namespace of the gateway; decides what it sees of objects with `exportTo`.
     pub namespace: String,
+    /// `MeshConfig.rootNamespace`: what DestinationRules there export holds where no other does.
+    pub root_namespace: String,
     /// Address that servers without `bind` listen on.
     pub address: IpAddr,
     /// The Services in front of the gateway: a Gateway's port is a Service port, and what is listened on is
@@ -22,6 +24,9 @@ pub struct Options {
     pub domain: String,
     /// Where requests and connections are logged; nowhere when absent.
     pub access_log: Option<AccessLog>,
+    /// `MeshConfig.defaultConfig.proxyHeaders.xForwardedHost`: what a rewrite takes out of the Host is kept in
+    /// `x-forwarded-host`.
+    pub forwarded_host: bool,
     /// `MeshConfig.connectTimeout`.
     pub connect_timeout: Duration,
     /// `MeshConfig.dnsRefreshRate`: how long a name is kept whose answer says nothing about that.
@@ -80,11 +85,13 @@ impl Default for Options {
         Self {
             labels: BTreeMap::from([("istio".to_owned(), "ingressgateway".to_owned())]),
             namespace: "istio-system".to_owned(),
+            root_namespace: "istio-system".to_owned(),
             address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             services: Vec::new(),
             lowest_port: 1,
             domain: "cluster.local".to_owned(),
             access_log: None,
+            forwarded_host: false,
             connect_timeout: Duration::from_secs(10),
             dns_refresh_rate: Duration::from_secs(60),
         }

@@ -389,6 +389,85 @@ fn what_is_no_delegate_is_told_on_both_sides() {
     assert!(idle.contains("VirtualService default/root leads to it and is not in force"), "{idle}");
 }
 
+fn rule(namespace: &str, name: &str, spec: &Value) -> Value {
+    let mut rule = manifest("DestinationRule", name, spec);
+    rule["metadata"]["namespace"] = json!(namespace);
+    rule
+}
+
+#[test]
+fn a_rule_that_others_come_before_is_told_whom() {
+    let backend = "backend.example.org";
+    let by = |name: &str| json!({"loadBalancer": {"consistentHash": {"httpHeaderName": name}}});
+    let first = rule("default", "a", &json!({"host": backend, "trafficPolicy": by("x-a")}));
+    let second = rule("default", "b", &json!({"host": backend, "trafficPolicy": by("x-b")}));
+    let root = rule("istio-system", "c", &json!({"host": backend, "trafficPolicy": by("x-c")}));
+    let aside = rule("elsewhere", "d", &json!({"host": backend, "trafficPolicy": by("x-d")}));
+    let all = [gateway(), entry(&[80]), service("a", "a.com", "/a")];
+    let mut world = World::with(Options::default(), &all);
+    let hashed = |world: &World| {
+        let route = host(world, "a.com")["routes"][0]["route"].clone();
+        let policy = world.json(ResourceType::Cluster, "outbound|80||backend.example.org");
+        (route["hash_policy"][0]["header"]["header_name"].clone(), policy["lb_policy"].clone())
+    };
+    assert_eq!(hashed(&world), (Value::Null, json!("LEAST_REQUEST")));
+    for rule in [&root, &aside, &second, &first] {
+        world.apply(rule);
+    }
+    assert_eq!(hashed(&world), (json!("x-a"), json!("RING_HASH")));
+    assert_eq!((world.fault(&first, Reconciled), world.idle(&first)), (None, None));
+    let told = |world: &World, rule: &Value| world.fault(rule, Reconciled).expect("it is told");
+    assert_eq!(
+        told(&world, &second),
+        "Partly: trafficPolicy: DestinationRule default/a has one for backend.example.org and is older"
+    );
+    assert!(told(&world, &root).starts_with("Conflict: DestinationRule default/a holds for"));
+    assert!(told(&world, &aside).starts_with("Conflict: DestinationRule default/a holds for"));
+    assert!(world.idle(&root).is_some() && world.idle(&aside).is_some());
+
+    world.delete(&first);
+    assert_eq!((hashed(&world).0, world.fault(&second, Reconciled)), (json!("x-b"), None));
+    let mut hidden = second.clone();
+    hidden["spec"]["exportTo"] = json!(["."]);
+    world.apply(&hidden);
+    assert!(
+        told(&world, &hidden).starts_with("Hidden: exportTo hides it from namespace istio-system")
+    );
+    assert_eq!((hashed(&world).0, world.fault(&root, Reconciled)), (json!("x-c"), None));
+    let mut other = root.clone();
+    other["spec"]["workloadSelector"] = json!({"matchLabels": {"istio": "egressgateway"}});
+    world.apply(&other);
+    assert_eq!(hashed(&world).0, Value::Null);
+    assert!(world.idle(&other).is_some_and(|idle| idle.starts_with("NotSelected: ")));
+    world.delete(&hidden);
+    assert!(told(&world, &aside).starts_with("NotApplied: namespace elsewhere is not asked"));
+    // A wildcard holds for the hosts that it takes.
+    let wild =
+        rule("istio-system", "w", &json!({"host": "*.example.org", "trafficPolicy": by("x-w")}));
+    world.apply(&wild);
+    assert_eq!(hashed(&world).0, json!("x-w"));
+}
+
+#[test]
+fn what_routes_ask_for_in_vain_is_told() {
+    let mut a = service("a", "a.com", "/a");
+    a["spec"]["http"][0]["match"][0]["headers"] =
+        json!({"@request.auth.claims.group": {"exact": "x"}});
+    let mut moved = service("b", "b.com", "/b");
+    moved["spec"]["http"][0] = json!({"redirect": {"uri": "/x", "redirectCode": 317}});
+    let world =
+        World::with(Options::default(), &[gateway(), entry(&[80]), a.clone(), moved.clone()]);
+    let fault = world.fault(&a, Reconciled).expect("nobody verifies a JWT");
+    assert_eq!(
+        fault,
+        "NotServed: http[0].match[0].headers[@request.auth.claims.group]: JWTs are not verified yet and no \
+         claim is known, so the condition never holds"
+    );
+    let fault = world.fault(&moved, Reconciled).expect("there is no such redirect");
+    assert!(fault.contains("redirectCode: 317 is none of 301") && fault.contains("answered 500"));
+    assert_eq!(host(&world, "b.com")["routes"][0]["direct_response"]["status"], 500);
+}
+
 #[test]
 fn fields_without_effect_are_told() {
     let mut with_default = gateway();

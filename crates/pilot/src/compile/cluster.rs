@@ -18,7 +18,7 @@ use tidegate_envoy::v3::http_options::http_protocol_options::{
     ExplicitHttpConfig, UpstreamProtocolOptions,
 };
 
-use super::{Context, ads, duration, endpoints};
+use super::{Context, ads, balancing, duration, endpoints};
 use crate::model::names;
 use crate::model::service::{Discovery, Port, Service};
 
@@ -41,6 +41,10 @@ pub fn compile(service: &Service, port: &Port, context: &Context<'_>) -> Compile
     let mut cluster = base(names::cluster(&service.host, "", port.number), context);
     if port.protocol.is_some_and(Protocol::is_http2) {
         cluster.typed_extension_protocol_options = http2();
+    }
+    let rules = context.rules.find(&service.host, Some(&service.key.namespace), context.options);
+    if let Some(settings) = rules.as_ref().and_then(|rules| rules.balancing(port.number)) {
+        balancing::apply(settings, &mut cluster);
     }
     let Discovery::Names { one_address, .. } = service.discovery else {
         cluster.cluster_discovery_type =

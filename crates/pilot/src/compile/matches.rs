@@ -7,7 +7,7 @@ use tidegate_envoy::v3::route::query_parameter_matcher::QueryParameterMatchSpeci
 use tidegate_envoy::v3::route::route_match::PathSpecifier;
 use tidegate_envoy::v3::route::{HeaderMatcher, QueryParameterMatcher, RouteMatch};
 
-use super::text;
+use super::{claims, text};
 
 /// The match of a rule without conditions: every request.
 #[must_use]
@@ -18,13 +18,20 @@ pub fn any() -> RouteMatch {
     }
 }
 
-/// The match of one condition. Port, gateways and sources are settled before: they choose whether the
+/// The match of one condition; `by_segment` is whether prefixes of paths end at slashes. Port, gateways and sources are settled before: they choose whether the
 /// route exists at all.
 #[must_use]
-pub fn of_condition(condition: &HttpMatchRequest) -> RouteMatch {
-    let mut headers: Vec<HeaderMatcher> =
-        condition.headers.iter().map(|(name, value)| header(name, value)).collect();
-    headers.extend(condition.without_headers.iter().map(|(name, value)| without(name, value)));
+pub fn of_condition(condition: &HttpMatchRequest, by_segment: bool) -> RouteMatch {
+    let (mut headers, mut claimed) = (Vec::new(), Vec::new());
+    for (all, inverted) in [(&condition.headers, false), (&condition.without_headers, true)] {
+        for (name, value) in all {
+            match claims::path(name) {
+                Some(path) => claimed.push(claims::matcher(&path, value, inverted)),
+                None if inverted => headers.push(without(name, value)),
+                None => headers.push(header(name, value)),
+            }
+        }
+    }
     headers.sort_by(|a, b| a.name.cmp(&b.name));
     let pseudo = [
         (":method", &condition.method),
@@ -33,9 +40,10 @@ pub fn of_condition(condition: &HttpMatchRequest) -> RouteMatch {
     ];
     headers.extend(pseudo.iter().filter_map(|(name, value)| Some(header(name, value.as_ref()?))));
     RouteMatch {
-        path_specifier: Some(path(condition.uri.as_ref())),
+        path_specifier: Some(path(condition.uri.as_ref(), by_segment)),
         case_sensitive: Some(!condition.ignore_uri_case),
         headers,
+        dynamic_metadata: claimed,
         query_parameters: condition
             .query_params
             .iter()
@@ -59,13 +67,20 @@ pub fn is_catch_all(matched: &RouteMatch) -> bool {
         Some(PathSpecifier::SafeRegex(regex)) => regex.regex == ".*",
         _ => false,
     };
-    every_path && matched.headers.is_empty() && matched.query_parameters.is_empty()
+    every_path
+        && matched.headers.is_empty()
+        && matched.query_parameters.is_empty()
+        && matched.dynamic_metadata.is_empty()
 }
 
-fn path(uri: Option<&StringMatch>) -> PathSpecifier {
+fn path(uri: Option<&StringMatch>, by_segment: bool) -> PathSpecifier {
     match uri {
         None | Some(StringMatch::Present) => PathSpecifier::Prefix("/".to_owned()),
         Some(StringMatch::Exact(path)) => PathSpecifier::Path(path.clone()),
+        Some(StringMatch::Prefix(prefix)) if by_segment && prefix != "/" => {
+            let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+            PathSpecifier::PathSeparatedPrefix(prefix.to_owned())
+        }
         Some(StringMatch::Prefix(prefix)) => PathSpecifier::Prefix(prefix.clone()),
         Some(StringMatch::Regex(regex)) => PathSpecifier::SafeRegex(text::regex(regex)),
     }

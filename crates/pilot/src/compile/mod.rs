@@ -9,11 +9,14 @@ use tidegate_envoy::v3::core::{
 };
 
 use crate::Options;
+use crate::model::destination_rule::{Effective, Rules};
 use crate::model::names;
 use crate::model::registry::Registry;
 use tidegate_api::istio::virtual_service::Destination;
 
 pub mod access_log;
+pub mod balancing;
+pub mod claims;
 pub mod cluster;
 pub mod connection_manager;
 pub mod endpoints;
@@ -22,11 +25,8 @@ pub mod headers;
 pub mod listener;
 pub mod matches;
 pub mod metadata;
-pub mod rbac;
 pub mod route;
-pub mod secret;
 pub mod text;
-pub mod tls;
 pub mod virtual_host;
 
 /// What every part of the compilation may look at.
@@ -36,6 +36,8 @@ pub struct Context<'a> {
     pub options: &'a Options,
     /// What destination hosts stand for.
     pub registry: &'a Registry,
+    /// What holds for traffic to them.
+    pub rules: &'a Rules,
 }
 
 impl Context<'_> {
@@ -57,6 +59,13 @@ impl Context<'_> {
             }
         });
         names::cluster(&destination.host, &destination.subset, port)
+    }
+
+    /// What holds for traffic to a host, as resources of `namespace` see it.
+    #[must_use]
+    pub fn rules_for(&self, host: &str, namespace: &str) -> Option<Effective> {
+        let service = self.registry.find(host, namespace);
+        self.rules.find(host, service.map(|s| &*s.key.namespace), self.options)
     }
 }
 

@@ -1,6 +1,5 @@
 //! One HTTP rule under one of its conditions: a route.
 
-use tidegate_api::ObjectKey;
 use tidegate_api::istio::virtual_service::{
     DerivePort, DirectResponseBody, HttpDirectResponse, HttpMatchRequest, HttpRedirect, HttpRoute,
     HttpRouteDestination, RedirectPort,
@@ -12,7 +11,9 @@ use tidegate_envoy::v3::route::redirect_action::{
     PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier,
 };
 use tidegate_envoy::v3::route::route::Action;
-use tidegate_envoy::v3::route::route_action::{ClusterSpecifier, HostRewriteSpecifier};
+use tidegate_envoy::v3::route::route_action::{
+    ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier,
+};
 use tidegate_envoy::v3::route::route_match::PathSpecifier;
 use tidegate_envoy::v3::route::weighted_cluster::{
     ClusterWeight, cluster_weight::HostRewriteSpecifier as WeightHostRewrite,
@@ -22,25 +23,28 @@ use tidegate_envoy::v3::route::{
 };
 
 use super::headers::Operations;
-use super::{Context, duration, matches, metadata, text};
+use super::{Context, balancing, duration, matches, metadata, text};
+use crate::Options;
 use crate::model::rule::Rule;
-use crate::model::virtual_service::Place;
+use crate::model::virtual_service::{Place, Semantics, VirtualService};
 
 /// The route of a rule of the VirtualService `root` under a condition (`None`: the rule has none) at a place.
 #[must_use]
 pub fn route(
     rule: &Rule,
     condition: Option<&HttpMatchRequest>,
-    root: &ObjectKey,
+    root: &VirtualService,
     place: &Place,
     context: &Context<'_>,
 ) -> Route {
     let Rule { says: rule, key, .. } = rule;
-    let matched = condition.map_or_else(matches::any, matches::of_condition);
+    let by_segment = root.semantics != Semantics::Plain;
+    let matched = condition.map_or_else(matches::any, |c| matches::of_condition(c, by_segment));
     let operations = Operations::of(rule.headers.as_deref());
     let mut route = Route {
         name: name(rule, condition),
-        metadata: Some(metadata::of_route(root, (key != root).then_some(key))),
+        stat_prefix: condition.map(|c| c.stat_prefix.clone()).unwrap_or_default(),
+        metadata: Some(metadata::of_route(&root.key, (*key != root.key).then_some(key))),
         request_headers_to_add: operations.request_add,
         request_headers_to_remove: operations.request_remove,
         response_headers_to_add: operations.response_add,
@@ -48,11 +52,15 @@ pub fn route(
         ..Route::default()
     };
     route.action = Some(if let Some(wanted) = &rule.redirect {
-        Action::Redirect(redirect(wanted, place))
+        redirect(wanted, place)
     } else if let Some(answer) = &rule.direct_response {
         Action::DirectResponse(direct_response(answer))
     } else {
-        let mut action = forward(rule, &matched, operations.authority);
+        let mut action = forward(rule, &matched, operations.authority, context.options);
+        if root.semantics == Semantics::Gateway {
+            action.cluster_not_found_response_code =
+                ClusterNotFoundResponseCode::InternalServerError.into();
+        }
         destinations(&rule.route, &mut action, &mut route, &key.namespace, place, context);
         Action::Route(action)
     });
@@ -70,10 +78,22 @@ fn name(rule: &HttpRoute, condition: Option<&HttpMatchRequest>) -> String {
 }
 
 /// What holds for every destination: timeout, path and host.
-fn forward(rule: &HttpRoute, matched: &RouteMatch, authority: Option<String>) -> RouteAction {
+#[allow(
+    deprecated,
+    reason = "Istio bounds grpc-timeout here: its replacement counts from elsewhere"
+)]
+fn forward(
+    rule: &HttpRoute,
+    matched: &RouteMatch,
+    authority: Option<String>,
+    options: &Options,
+) -> RouteAction {
+    // Envoy's own default is 15 seconds; Istio's is none.
+    let timeout = duration(rule.timeout.map(Into::into).unwrap_or_default());
     let mut action = RouteAction {
-        // Envoy's own default is 15 seconds; Istio's is none.
-        timeout: Some(duration(rule.timeout.map(Into::into).unwrap_or_default())),
+        timeout: Some(timeout),
+        max_grpc_timeout: Some(timeout),
+        append_x_forwarded_host: options.forwarded_host && rule.rewrite.is_some(),
         ..RouteAction::default()
     };
     let mut authority = authority;
@@ -97,7 +117,9 @@ fn forward(rule: &HttpRoute, matched: &RouteMatch, authority: Option<String>) ->
 /// slashes, which is what Istio sends for a VirtualService; guide 002 promises one.
 fn rewrite_path(action: &mut RouteAction, uri: &str, matched: &RouteMatch) {
     match &matched.path_specifier {
-        Some(PathSpecifier::Prefix(prefix)) if uri == "/" && !prefix.ends_with('/') => {
+        Some(PathSpecifier::Prefix(prefix) | PathSpecifier::PathSeparatedPrefix(prefix))
+            if uri == "/" && !prefix.ends_with('/') =>
+        {
             let case = if matched.case_sensitive == Some(false) { "(?i)" } else { "" };
             let pattern = format!("{case}^{}(/?)(.*)", text::quote(prefix));
             action.regex_rewrite = Some(substitute(&pattern, "/\\2"));
@@ -122,6 +144,14 @@ fn destinations(
     context: &Context<'_>,
 ) {
     let cluster = |d: &HttpRouteDestination| context.cluster(&d.destination, namespace, place.port);
+    // Of several destinations those without a share say nothing, as below.
+    let chosen = all.iter().filter(|d| d.weight > 0 || all.len() == 1);
+    action.hash_policy = chosen
+        .filter_map(|d| {
+            let rules = context.rules_for(&d.destination.host, namespace)?;
+            balancing::hash_policy(rules.hash(&d.destination)?)
+        })
+        .collect();
     if let [only] = all {
         let operations = Operations::of(only.headers.as_deref());
         route.request_headers_to_add.extend(operations.request_add);
@@ -154,7 +184,25 @@ fn destinations(
     }));
 }
 
-fn redirect(wanted: &HttpRedirect, place: &Place) -> RedirectAction {
+/// The status of a redirect that Envoy has; `None` for others of 3xx.
+#[must_use]
+pub fn redirect_status(code: u32) -> Option<RedirectResponseCode> {
+    Some(match code {
+        0 | 301 => RedirectResponseCode::MovedPermanently,
+        302 => RedirectResponseCode::Found,
+        303 => RedirectResponseCode::SeeOther,
+        307 => RedirectResponseCode::TemporaryRedirect,
+        308 => RedirectResponseCode::PermanentRedirect,
+        _ => return None,
+    })
+}
+
+/// A redirect. One with a status that there is not is answered 500: what another status would mean to
+/// clients was not asked for.
+fn redirect(wanted: &HttpRedirect, place: &Place) -> Action {
+    let Some(status) = redirect_status(wanted.redirect_code) else {
+        return Action::DirectResponse(DirectResponseAction { status: 500, ..Default::default() });
+    };
     let path = if wanted.prefix_rewrite.is_empty() {
         PathRewriteSpecifier::PathRedirect(wanted.uri.clone())
     } else {
@@ -172,22 +220,15 @@ fn redirect(wanted: &HttpRedirect, place: &Place) -> RedirectAction {
     };
     // A scheme's own port is not spelled out.
     let implied = matches!((scheme, port), ("http", 80) | ("https", 443));
-    RedirectAction {
+    Action::Redirect(RedirectAction {
         host_redirect: wanted.authority.clone(),
         port_redirect: if implied { 0 } else { port.into() },
-        response_code: match wanted.redirect_code {
-            302 => RedirectResponseCode::Found,
-            303 => RedirectResponseCode::SeeOther,
-            307 => RedirectResponseCode::TemporaryRedirect,
-            308 => RedirectResponseCode::PermanentRedirect,
-            _ => RedirectResponseCode::MovedPermanently,
-        }
-        .into(),
+        response_code: status.into(),
         scheme_rewrite_specifier: (!wanted.scheme.is_empty())
             .then(|| SchemeRewriteSpecifier::SchemeRedirect(wanted.scheme.clone())),
         path_rewrite_specifier: Some(path),
         ..RedirectAction::default()
-    }
+    })
 }
 
 fn direct_response(answer: &HttpDirectResponse) -> DirectResponseAction {

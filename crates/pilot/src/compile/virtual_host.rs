@@ -1,14 +1,12 @@
 //! Virtual hosts: the routes that one or more hosts share.
 
-use std::collections::BTreeMap;
-
 use bytes::{Bytes, BytesMut};
 use tidegate_envoy::prost::Message;
-use tidegate_envoy::v3::route::route::Action;
 use tidegate_envoy::v3::route::virtual_host::TlsRequirementType;
-use tidegate_envoy::v3::route::{DirectResponseAction, Route, RouteConfiguration, VirtualHost};
+use tidegate_envoy::v3::route::{RouteConfiguration, VirtualHost};
 
-use super::{Context, matches, rbac, route};
+use super::{Context, matches, route};
+use crate::model::names;
 use crate::model::virtual_service::{Place, VirtualService, applies, is_served};
 
 /// Field number of `routes` in `envoy.config.route.v3.VirtualHost`.
@@ -46,7 +44,7 @@ pub fn routes(service: &VirtualService, place: &Place, context: &Context<'_>) ->
         for (number, condition) in
             conditions.filter(|(_, c)| c.is_none_or(|c| applies(c, place, context.options)))
         {
-            let route = route::route(rule, condition, &service.key, place, context);
+            let route = route::route(rule, condition, service, place, context);
             let catch_all = route.r#match.as_ref().is_some_and(matches::is_catch_all);
             let bytes = route.encode_to_vec();
             routes.push(EncodedRoute { bytes, catch_all, rule: r, condition: number });
@@ -58,33 +56,21 @@ pub fn routes(service: &VirtualService, place: &Place, context: &Context<'_>) ->
     routes
 }
 
-/// What is asked of requests before they are routed.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Demands {
-    /// Requests in plain text are redirected to https.
-    pub tls: bool,
-    /// Requests without a verified client certificate are answered 403.
-    pub client_certificate: bool,
-}
-
 /// A virtual host: `domains` go to `routes`, those that take every request last.
 #[must_use]
 pub fn virtual_host(
     name: &str,
     domains: Vec<String>,
-    demands: Demands,
+    redirect_to_https: bool,
     routes: &[&EncodedRoute],
 ) -> Bytes {
-    let require_tls = if demands.tls { TlsRequirementType::All } else { TlsRequirementType::None };
+    let require_tls =
+        if redirect_to_https { TlsRequirementType::All } else { TlsRequirementType::None };
     let host = VirtualHost {
         name: name.to_owned(),
         domains,
         require_tls: require_tls.into(),
         include_request_attempt_count: true,
-        typed_per_filter_config: match demands.client_certificate {
-            true => rbac::with_certificate(),
-            false => BTreeMap::new(),
-        },
         ..VirtualHost::default()
     };
     let mut bytes = BytesMut::from(&*host.encode_to_vec());
@@ -96,23 +82,13 @@ pub fn virtual_host(
     bytes.freeze()
 }
 
-/// A virtual host that answers every request with a status. Without routes that is 404.
+/// The virtual host of a port without any other: every request is answered 404.
 #[must_use]
-pub fn fixed(name: &str, domains: Vec<String>, status: u16) -> VirtualHost {
-    let route = Route {
-        r#match: Some(matches::any()),
-        action: Some(Action::DirectResponse(DirectResponseAction {
-            status: status.into(),
-            ..DirectResponseAction::default()
-        })),
-        ..Route::default()
-    };
-    VirtualHost {
-        name: name.to_owned(),
-        domains,
-        routes: if status == 404 { Vec::new() } else { vec![route] },
-        ..VirtualHost::default()
-    }
+pub fn blackhole(port: u16) -> (String, VirtualHost) {
+    let name = names::virtual_host(names::BLACKHOLE, port);
+    let host =
+        VirtualHost { name: name.clone(), domains: vec!["*".to_owned()], ..Default::default() };
+    (name, host)
 }
 
 /// A route configuration without its virtual hosts.

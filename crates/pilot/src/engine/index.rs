@@ -205,6 +205,11 @@ impl Index {
         self.roots.get(key).into_iter().flatten()
     }
 
+    /// The hosts that VirtualServices send to.
+    pub(crate) fn referred(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.referrers.keys()
+    }
+
     /// The VirtualServices that send to a host, and whether they leave the port to be found.
     pub(crate) fn referring_to(&self, host: &str) -> impl Iterator<Item = (&ObjectKey, bool)> {
         self.referrers.get(host).into_iter().flatten().map(|(key, open)| (key, *open))

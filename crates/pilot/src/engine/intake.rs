@@ -1,15 +1,18 @@
 //! First step: objects into the model, and marks on what they feed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tidegate_api::istio::{self, DestinationRule};
+use tidegate_api::istio;
 use tidegate_api::kube;
 use tidegate_api::{Kind, Object, ObjectKey, Spec};
 
 use super::{Dirty, Pilot, Problem, index};
 use crate::Input;
+use crate::model::destination_rule::Rule;
 use crate::model::endpoints::PodAddress;
 use crate::model::gateway::Gateway;
+use crate::model::host::Host;
 use crate::model::names;
 use crate::model::registry::{SERVICE_NAME_LABEL, ServiceName};
 use crate::model::service::Service;
@@ -52,15 +55,14 @@ impl Pilot {
             }
             Spec::ServiceEntry(spec) => self.set_entry(object, spec, dirty),
             Spec::Service(service) => self.set_kube_service(object, service, dirty),
-            Spec::DestinationRule(rule) => self.set_rule(key, Some(rule), dirty),
+            Spec::DestinationRule(rule) => {
+                let rule = Rule::new(object, rule, &self.options);
+                self.set_rule(key, Some(rule), dirty);
+            }
             Spec::EndpointSlice(slice) => self.set_slice(object, slice, dirty),
             Spec::Pod(pod) => {
                 let pod = PodAddress::of(pod, &object.labels);
                 dirty.endpoints.extend(self.registry.set_pod(key, pod));
-            }
-            Spec::Secret(secret) => {
-                self.set_secret(key, Some(Arc::new(kube::Secret::clone(secret))), dirty);
-                self.forget(key, dirty);
             }
             _ => self.forget(key, dirty),
         }
@@ -81,7 +83,6 @@ impl Pilot {
                 self.mark_endpoints(touched, dirty);
             }
             Kind::Pod => dirty.endpoints.extend(self.registry.set_pod(key, None)),
-            Kind::Secret => self.set_secret(key, None, dirty),
             _ => {}
         }
         self.forget(key, dirty);
@@ -150,39 +151,40 @@ impl Pilot {
 
     fn set_services(&mut self, key: &ObjectKey, services: Vec<Service>, dirty: &mut Dirty) {
         for host in self.registry.set_services(key, services) {
+            // Whose service it is decides which rules hold.
+            let ruled = self.rules.concerning(&host).next().is_some();
             for (service, port_open) in self.index.referring_to(&host) {
                 dirty.status.insert(service.clone());
-                if port_open {
+                if port_open || ruled {
                     dirty.touched.insert(service.clone());
                 }
             }
             // Others that define the host may have won or lost a port.
             let others = self.registry.definitions(&host).map(|s| &s.key);
             dirty.status.extend(others.filter(|k| k.kind == Kind::ServiceEntry).cloned());
-            dirty.status.extend(self.rules_for.get(&host).into_iter().flatten().cloned());
+            dirty.status.extend(self.rules.concerning(&host).map(|rule| rule.key.clone()));
             dirty.hosts.insert(host);
         }
     }
 
-    fn set_rule(&mut self, key: &ObjectKey, rule: Option<&DestinationRule>, dirty: &mut Dirty) {
-        let host = |rule: &DestinationRule| -> Arc<str> {
-            let host = names::full_host(&rule.host, &key.namespace, &self.options.domain);
-            host.to_ascii_lowercase().into()
-        };
-        if let Some(before) = self.rules.remove(key) {
-            let before = host(&before);
-            if let Some(keys) = self.rules_for.get_mut(&before) {
-                keys.remove(key);
-                if keys.is_empty() {
-                    self.rules_for.remove(&before);
-                }
+    fn set_rule(&mut self, key: &ObjectKey, rule: Option<Rule>, dirty: &mut Dirty) {
+        dirty.status.insert(key.clone());
+        for pattern in self.rules.set(key, rule) {
+            // A rule for one host touches that one; only a wildcard has to look for its hosts.
+            let hosts: BTreeSet<Arc<str>> = if pattern.is_wildcard() {
+                let all = self.registry.hosts().chain(self.index.referred());
+                all.filter(|host| Host::new(host).is_within(&pattern)).cloned().collect()
+            } else {
+                BTreeSet::from([pattern.as_str().into()])
+            };
+            for host in hosts {
+                let referring = self.index.referring_to(&host).map(|(service, _)| service.clone());
+                dirty.touched.extend(referring);
+                // Others for the host may have won or lost.
+                dirty.status.extend(self.rules.concerning(&host).map(|rule| rule.key.clone()));
+                dirty.hosts.insert(host);
             }
         }
-        if let Some(rule) = rule {
-            self.rules_for.entry(host(rule)).or_default().insert(key.clone());
-            self.rules.insert(key.clone(), Arc::new(rule.clone()));
-        }
-        dirty.status.insert(key.clone());
     }
 
     fn set_slice(&mut self, object: &Object, slice: &kube::EndpointSlice, dirty: &mut Dirty) {

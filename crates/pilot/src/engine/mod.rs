@@ -7,19 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use tidegate_api::istio::DestinationRule;
 use tidegate_api::{Kind, ObjectKey};
 use tidegate_xds::{Resource, ResourceType};
 
 use crate::compile::{self, Context};
-use crate::model::credentials::Secrets;
+use crate::model::destination_rule::Rules;
 use crate::model::merge::PortPlan;
 use crate::model::registry::Registry;
-use crate::model::tls::Credential;
 use crate::status::{self, Account, StatusUpdate, Subject, View};
 use crate::{Compiled, Input, Options, Output};
 
-mod credentials;
 mod emit;
 mod index;
 mod intake;
@@ -29,7 +26,6 @@ mod outbox;
 mod plan;
 mod route_table;
 
-pub(crate) use credentials::Credentials;
 pub(crate) use index::Index;
 pub(crate) use listeners::Listeners;
 use outbox::Outbox;
@@ -41,9 +37,7 @@ pub struct Pilot {
     options: Options,
     index: Index,
     registry: Registry,
-    rules: HashMap<ObjectKey, Arc<DestinationRule>>,
-    /// DestinationRules by the host that they are for.
-    rules_for: HashMap<Arc<str>, BTreeSet<ObjectKey>>,
+    rules: Rules,
     /// Objects whose last form was refused.
     problems: HashMap<ObjectKey, Problem>,
     /// Fields without effect that objects use.
@@ -55,8 +49,6 @@ pub struct Pilot {
     tables: BTreeMap<Arc<str>, RouteTable>,
     /// Ports of each host that have a cluster.
     clusters: HashMap<Arc<str>, BTreeSet<u16>>,
-    secrets: Secrets,
-    credentials: Credentials,
     outbox: Outbox,
     told: HashMap<ObjectKey, Account>,
     started: bool,
@@ -90,8 +82,6 @@ struct Dirty {
     hosts: BTreeSet<Arc<str>>,
     /// Hosts whose endpoints may differ.
     endpoints: BTreeSet<Arc<str>>,
-    /// Credentials whose secrets may differ.
-    credentials: BTreeSet<Credential>,
     /// Objects whose conditions may differ.
     status: BTreeSet<ObjectKey>,
     /// Objects that this batch applied.
@@ -103,13 +93,10 @@ impl Pilot {
     #[must_use]
     pub fn new(options: Options) -> Self {
         Self {
-            secrets: Secrets::of(&options.namespace),
-            credentials: Credentials::default(),
             options,
             index: Index::default(),
             registry: Registry::default(),
-            rules: HashMap::new(),
-            rules_for: HashMap::new(),
+            rules: Rules::default(),
             problems: HashMap::new(),
             unserved: HashMap::new(),
             generations: HashMap::new(),
@@ -161,7 +148,7 @@ impl Pilot {
                 self.with_delegates(owners)
             }
             ResourceType::Cluster | ResourceType::Endpoints => self.cluster_owner(name),
-            ResourceType::Secret => self.secret_owners(name),
+            ResourceType::Secret => Vec::new(),
         }
     }
 
@@ -188,7 +175,7 @@ impl Pilot {
     }
 
     fn context(&self) -> Context<'_> {
-        Context { options: &self.options, registry: &self.registry }
+        Context { options: &self.options, registry: &self.registry, rules: &self.rules }
     }
 
     /// The generation of the form that counts; the refused one's where there never was a good one.
@@ -247,12 +234,11 @@ impl Pilot {
             options: &self.options,
             index: &self.index,
             registry: &self.registry,
+            rules: &self.rules,
             ports: &self.ports,
             listeners: &self.listeners,
             tables: &self.tables,
             unserved: &self.unserved,
-            secrets: &self.secrets,
-            credentials: &self.credentials,
         };
         status::account(key, subject, self.problems.get(key), view)
     }
@@ -284,6 +270,5 @@ impl Compiled {
         virtual_hosts: 0,
         clusters: 0,
         load_assignments: 0,
-        secrets: 0,
     };
 }

@@ -1,8 +1,8 @@
 //! Istio's semantics without wire types: what objects mean, who wins, what refers to what.
 
 pub mod age;
-pub mod credentials;
 pub mod delegate;
+pub mod destination_rule;
 pub mod endpoints;
 pub mod gateway;
 pub mod host;
@@ -12,6 +12,5 @@ pub mod protocol;
 pub mod registry;
 pub mod rule;
 pub mod service;
-pub mod tls;
 pub mod virtual_service;
 pub mod visibility;

@@ -143,6 +143,11 @@ impl Registry {
         own.or_else(|| definitions.values().next())
     }
 
+    /// Every host that there is, in no order.
+    pub fn hosts(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.hosts.keys()
+    }
+
     /// Every definition of a host, the oldest first.
     pub fn definitions(&self, host: &str) -> impl Iterator<Item = &Arc<Service>> {
         self.hosts.get(host).into_iter().flat_map(BTreeMap::values)

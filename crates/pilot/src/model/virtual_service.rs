@@ -17,6 +17,9 @@ use super::rule::{self, Rule, Unmet};
 use super::visibility::{Visibility, visibility};
 use crate::Options;
 
+/// On a VirtualService that Istio made from something else: from what.
+const SEMANTICS_ANNOTATION: &str = "internal.istio.io/route-semantics";
+
 /// A VirtualService with full host and gateway names.
 #[derive(Clone, Debug)]
 pub struct VirtualService {
@@ -31,6 +34,8 @@ pub struct VirtualService {
     pub gateways: Vec<Arc<str>>,
     /// Whether it is for sidecars too: then rules that no gateway applies may be theirs.
     pub in_mesh: bool,
+    /// What routes it was made from, which decides how prefixes match.
+    pub semantics: Semantics,
     /// Rules for requests, as they are written.
     pub http: Vec<Arc<HttpRoute>>,
     /// Rules for requests as they apply: those of delegates stand in place of the rules that lead to them.
@@ -42,6 +47,18 @@ pub struct VirtualService {
     /// Rules for TCP connections.
     pub tcp: Vec<TcpRoute>,
     export_to: Vec<String>,
+}
+
+/// What a VirtualService was written as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Semantics {
+    /// As a VirtualService.
+    #[default]
+    Plain,
+    /// As a route of the Gateway API: prefixes end at slashes, and a missing destination is answered 500.
+    Gateway,
+    /// As an Ingress: prefixes end at slashes.
+    Ingress,
 }
 
 /// In which order VirtualServices of one gateway are applied: those kept to the gateway's namespace, those
@@ -98,6 +115,11 @@ impl VirtualService {
         let http: Vec<_> = http.into_iter().map(Arc::new).collect();
         Self {
             key: object.key.clone(),
+            semantics: match object.annotations.get(SEMANTICS_ANNOTATION).map(String::as_str) {
+                Some("gateway") => Semantics::Gateway,
+                Some("ingress") => Semantics::Ingress,
+                _ => Semantics::Plain,
+            },
             order: visibility.map(|visibility| Order { visibility, age: Age::of(object) }),
             hosts: spec.hosts.iter().map(|h| Host::new(&host(h))).collect(),
             gateways: bound,

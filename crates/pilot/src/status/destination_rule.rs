@@ -1,49 +1,147 @@
-//! Status of DestinationRules: none of their settings is served yet, and each that is used is named.
+//! Status of DestinationRules: who comes before them, and what of them is not served yet, by the path of the field.
 
-use tidegate_api::ObjectKey;
-use tidegate_api::istio::DestinationRule;
-use tidegate_api::istio::destination_rule::TrafficPolicy;
+use tidegate_api::istio::destination_rule::{LoadBalancerSettings, SimpleLb, TrafficPolicy};
 
-use super::{Findings, View};
-use crate::model::names;
+use super::standing::not_selected;
+use super::{Findings, Force, View};
+use crate::model::destination_rule::{Effective, Rule};
 
-/// What is wrong with a DestinationRule.
-pub(super) fn findings(key: &ObjectKey, rule: &DestinationRule, view: View<'_>) -> Findings {
+/// What is wrong with a DestinationRule; `None` when it is for other workloads.
+pub(super) fn findings(rule: &Rule, view: View<'_>) -> Option<Findings> {
+    if !rule.acts_for(view.options) {
+        return None;
+    }
     let mut findings = Findings::default();
-    let mut fields = Vec::new();
-    if let Some(policy) = &rule.traffic_policy {
-        used(policy, "trafficPolicy", &mut fields);
+    if let Some((reason, fault)) = beaten(rule, view) {
+        findings.fault(reason, fault);
     }
-    for (s, subset) in rule.subsets.iter().enumerate() {
-        fields.push(format!("subsets[{s}] ({})", subset.name));
-    }
+    let fields = unserved(rule);
     if !fields.is_empty() {
         let fields = fields.join(", ");
         let fault = format!("not served yet, traffic passes without it: {fields}");
         findings.fault("NotServed", fault);
     }
-    let host = names::full_host(&rule.host, &key.namespace, &view.options.domain);
-    let host = host.to_ascii_lowercase();
-    if !host.starts_with('*') && view.registry.find(&host, &key.namespace).is_none() {
+    let host = rule.host.as_str();
+    if !rule.host.is_wildcard() && view.registry.find(host, &rule.key.namespace).is_none() {
         findings.missing.push(format!(
             "host {host} not found: no Service and no ServiceEntry that this gateway sees has it"
         ));
     }
-    findings
+    Some(findings)
 }
 
-/// The settings that a policy gives, by the path of the field.
+/// Whether anything of a DestinationRule is in force.
+pub(super) fn force(rule: &Rule, findings: Option<&Findings>, view: View<'_>) -> Force {
+    let Some(findings) = findings else {
+        return Force::nothing("NotSelected", not_selected(view));
+    };
+    if let Some((reason, fault)) = beaten(rule, view).filter(|(reason, _)| *reason != "Partly") {
+        return Force::nothing(reason, fault);
+    }
+    let policies = rule.spec.traffic_policy.iter();
+    let served = policies.flat_map(balancing).any(|settings| {
+        settings.consistent_hash.is_some()
+            || settings.simple.is_some_and(|simple| simple != SimpleLb::Passthrough)
+    });
+    match findings.first_and_all() {
+        (Some(reason), faults) if !served => Force::nothing(reason, faults),
+        _ => Force::Whole,
+    }
+}
+
+/// Why a rule, or its policy, does not hold for its host; the reason is `Partly` where its subsets do.
+fn beaten(rule: &Rule, view: View<'_>) -> Option<(&'static str, String)> {
+    let (key, host, own) = (&rule.key, &rule.host, &view.options.namespace);
+    if !rule.is_visible_to(own) {
+        let fault = format!("exportTo hides it from namespace {own}, where the gateway is");
+        return Some(("Hidden", fault));
+    }
+    // Whom a wildcard meets depends on the host that is asked for.
+    let service =
+        view.registry.find(host.as_str(), &key.namespace).filter(|_| !host.is_wildcard())?;
+    let namespace = &service.key.namespace;
+    let effective = view.rules.find(host.as_str(), Some(namespace), view.options);
+    let winner = effective.as_ref().and_then(|e| e.rules().next());
+    let holds = |e: &Effective| e.rules().any(|other| other.key == *key);
+    match (effective.as_ref(), winner) {
+        (Some(effective), _) if holds(effective) => {
+            let first = effective.rules().find(|other| other.spec.traffic_policy.is_some())?;
+            let has = rule.spec.traffic_policy.is_some() && first.key != *key;
+            has.then(|| {
+                ("Partly", format!("trafficPolicy: {} has one for {host} and is older", first.key))
+            })
+        }
+        (_, Some(winner)) => Some((
+            "Conflict",
+            format!("{} holds for {host}: its namespace comes first", winner.key),
+        )),
+        _ => Some((
+            "NotApplied",
+            format!(
+                "namespace {} is not asked: it is neither the gateway's ({own}), nor the service's ({namespace}), \
+                 nor the root namespace ({})",
+                key.namespace, view.options.root_namespace
+            ),
+        )),
+    }
+}
+
+fn unserved(rule: &Rule) -> Vec<String> {
+    let mut fields = Vec::new();
+    if let Some(policy) = &rule.spec.traffic_policy {
+        used(policy, "trafficPolicy", &mut fields);
+    }
+    for (s, subset) in rule.spec.subsets.iter().enumerate() {
+        fields.push(format!("subsets[{s}] ({})", subset.name));
+    }
+    fields
+}
+
+/// The settings without effect that a policy gives, by the path of the field.
 fn used(policy: &TrafficPolicy, path: &str, fields: &mut Vec<String>) {
     let given = [
-        ("loadBalancer", policy.load_balancer.is_some()),
         ("connectionPool", policy.connection_pool.is_some()),
         ("outlierDetection", policy.outlier_detection.is_some()),
         ("tls", policy.tls.is_some()),
-        ("portLevelSettings", !policy.port_level_settings.is_empty()),
         ("tunnel", policy.tunnel.is_some()),
         ("proxyProtocol", policy.proxy_protocol.is_some()),
         ("retryBudget", policy.retry_budget.is_some()),
     ];
     let given = given.into_iter().filter(|(_, used)| *used);
     fields.extend(given.map(|(name, _)| format!("{path}.{name}")));
+    if let Some(settings) = &policy.load_balancer {
+        of_balancing(settings, &format!("{path}.loadBalancer"), fields);
+    }
+    for (p, port) in policy.port_level_settings.iter().enumerate() {
+        let path = format!("{path}.portLevelSettings[{p}]");
+        let given = [
+            ("connectionPool", port.connection_pool.is_some()),
+            ("outlierDetection", port.outlier_detection.is_some()),
+            ("tls", port.tls.is_some()),
+        ];
+        let given = given.into_iter().filter(|(_, used)| *used);
+        fields.extend(given.map(|(name, _)| format!("{path}.{name}")));
+        if let Some(settings) = &port.load_balancer {
+            of_balancing(settings, &format!("{path}.loadBalancer"), fields);
+        }
+    }
+}
+
+fn of_balancing(settings: &LoadBalancerSettings, path: &str, fields: &mut Vec<String>) {
+    let given = [
+        ("simple (PASSTHROUGH)", settings.simple == Some(SimpleLb::Passthrough)),
+        ("backendUtilization", settings.backend_utilization.is_some()),
+        ("localityLbSetting", settings.locality_lb_setting.is_some()),
+        ("zoneAwareLbSetting", settings.zone_aware_lb_setting.is_some()),
+        ("warmupDurationSecs", settings.warmup_duration_secs.is_some()),
+        ("warmup", settings.warmup.is_some()),
+    ];
+    let given = given.into_iter().filter(|(_, used)| *used);
+    fields.extend(given.map(|(name, _)| format!("{path}.{name}")));
+}
+
+/// The settings of how endpoints are chosen: the host's and its ports'.
+fn balancing(policy: &TrafficPolicy) -> impl Iterator<Item = &LoadBalancerSettings> {
+    let ports = policy.port_level_settings.iter().filter_map(|p| p.load_balancer.as_ref());
+    policy.load_balancer.iter().chain(ports)
 }

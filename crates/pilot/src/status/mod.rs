@@ -10,11 +10,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
-use tidegate_api::istio::DestinationRule;
 
 use crate::Options;
-use crate::engine::{Credentials, Index, Listeners, Problem, RouteTable};
-use crate::model::credentials::Secrets;
+use crate::engine::{Index, Listeners, Problem, RouteTable};
+use crate::model::destination_rule::{Rule, Rules};
 use crate::model::merge::PortPlan;
 use crate::model::registry::Registry;
 
@@ -55,7 +54,7 @@ pub struct Condition {
     pub holds: bool,
     /// Why, in one word of CamelCase.
     pub reason: &'static str,
-    /// Why, in words; empty when it simply holds, and advice where there is some.
+    /// Why, in words; empty when it simply holds.
     pub message: String,
 }
 
@@ -85,13 +84,12 @@ pub(crate) struct View<'a> {
     pub(crate) options: &'a Options,
     pub(crate) index: &'a Index,
     pub(crate) registry: &'a Registry,
+    pub(crate) rules: &'a Rules,
     pub(crate) ports: &'a BTreeMap<u16, PortPlan>,
     pub(crate) listeners: &'a Listeners,
     pub(crate) tables: &'a BTreeMap<Arc<str>, RouteTable>,
     /// What [`unserved_fields`] found, by object.
     pub(crate) unserved: &'a HashMap<ObjectKey, Vec<String>>,
-    pub(crate) secrets: &'a Secrets,
-    pub(crate) credentials: &'a Credentials,
 }
 
 /// An object's own part of its status.
@@ -100,7 +98,7 @@ pub(crate) enum Subject<'a> {
     Gateway,
     VirtualService,
     ServiceEntry,
-    DestinationRule(&'a DestinationRule),
+    DestinationRule(&'a Rule),
 }
 
 /// What is to be said of an object.
@@ -124,7 +122,7 @@ pub(crate) fn account(
         Subject::Gateway => gateway::findings(key, view),
         Subject::VirtualService => virtual_service::findings(key, view),
         Subject::ServiceEntry => Some(service_entry::findings(key, view)),
-        Subject::DestinationRule(rule) => Some(destination_rule::findings(key, rule, view)),
+        Subject::DestinationRule(rule) => destination_rule::findings(rule, view),
     };
     let force = standing::force(key, subject, findings.as_ref(), view);
     if let Some(findings) = &mut findings {
@@ -133,7 +131,7 @@ pub(crate) fn account(
             findings.fault("NotServed", fault);
         }
     }
-    let faults = findings.as_ref().map(Findings::not_in_force).filter(|f| !f.is_empty());
+    let faults = findings.as_ref().map(|f| f.first_and_all().1).filter(|f| !f.is_empty());
     let standing = Standing { force, fault: faults };
     let served = findings.is_some();
     let mut conditions = findings.map(Findings::conditions).unwrap_or_default();
@@ -170,10 +168,6 @@ struct Findings {
     faults: Vec<(&'static str, String)>,
     /// What it names and nobody has.
     missing: Vec<String>,
-    /// What would better be written otherwise, though it acts.
-    advice: Vec<String>,
-    /// What takes no connections for want of something that it names.
-    closed: Vec<String>,
 }
 
 impl Findings {
@@ -190,7 +184,7 @@ impl Findings {
                 kind: ConditionKind::Reconciled,
                 holds: faults.is_empty(),
                 reason,
-                message: join(if faults.is_empty() { &self.advice } else { &faults }),
+                message: join(&faults),
             },
             Condition {
                 kind: ConditionKind::ResolvedRefs,

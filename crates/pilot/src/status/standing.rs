@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
 
-use super::{Findings, Subject, View, gateway, join, virtual_service};
+use super::{Findings, Subject, View, destination_rule, gateway, join, virtual_service};
 use crate::model::service::Discovery;
 
 /// Where the form of an object that counts stands: the last good one, where the last one was refused.
@@ -52,19 +52,12 @@ pub(super) fn force(
         (Subject::Gateway, None) => Force::nothing("NotSelected", not_selected(view)),
         (Subject::Gateway, Some(findings)) if !gateway::is_open(key, view) => {
             let (reason, faults) = findings.first_and_all();
-            let (reason, faults) = match reason {
-                Some(reason) => (reason, faults),
-                None => ("RefNotFound", join(&findings.missing)),
-            };
-            Force::nothing(reason, format!("none of its servers is open: {faults}"))
+            let message = format!("none of its servers is open: {faults}");
+            Force::nothing(reason.unwrap_or("NotOpened"), message)
         }
         (Subject::VirtualService, _) => virtual_service::force(key, findings, view),
         (Subject::ServiceEntry, Some(findings)) => of_entry(key, findings, view),
-        // A rule acts by its settings, none of which is served yet.
-        (Subject::DestinationRule(_), Some(findings)) if !findings.faults.is_empty() => {
-            let (reason, faults) = findings.first_and_all();
-            Force::nothing(reason.unwrap_or("NotServed"), faults)
-        }
+        (Subject::DestinationRule(rule), _) => destination_rule::force(rule, findings, view),
         _ => Force::Whole,
     }
 }
@@ -100,12 +93,6 @@ fn of_entry(key: &ObjectKey, findings: &Findings, view: View<'_>) -> Force {
 }
 
 impl Findings {
-    /// What of an object is not in force, in words.
-    pub(super) fn not_in_force(&self) -> String {
-        let faults = self.faults.iter().map(|(_, message)| message);
-        join(&faults.chain(&self.closed).cloned().collect::<Vec<_>>())
-    }
-
     /// The reason of the first fault, and all faults in words.
     pub(super) fn first_and_all(&self) -> (Option<&'static str>, String) {
         let reason = self.faults.first().map(|(reason, _)| *reason);

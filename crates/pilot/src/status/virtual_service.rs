@@ -4,14 +4,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tidegate_api::istio::virtual_service::{Destination, HttpRoute};
+use tidegate_api::istio::virtual_service::{Destination, HttpMatchRequest, HttpRoute};
 use tidegate_api::{Kind, ObjectKey};
 
 use super::standing::not_selected;
-use super::{Findings, Force, View, delegate, gateway};
+use super::{Findings, Force, View, delegate};
+use crate::compile::claims;
+use crate::compile::route::redirect_status;
 use crate::model::gateway::Gateway;
 use crate::model::host::Host;
-use crate::model::merge::RoutePlan;
 use crate::model::rule::UnmetReason;
 use crate::model::service::Discovery;
 use crate::model::virtual_service::{VirtualService, is_served};
@@ -44,6 +45,18 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
             let fault = format!("http[{r}].{field} is not served yet; the rule acts without it");
             findings.fault("NotServed", fault);
         }
+        if let Some(wanted) = rule.redirect.as_ref()
+            && redirect_status(wanted.redirect_code).is_none()
+        {
+            findings.fault("NotServed", format!(
+                "http[{r}].redirect.redirectCode: {} is none of 301, 302, 303, 307 and 308; requests are \
+                 answered 500",
+                wanted.redirect_code
+            ));
+        }
+        for (m, condition) in rule.matches.iter().enumerate() {
+            unknown_claims(&format!("http[{r}].match[{m}]"), condition, &mut findings);
+        }
         if let Some(fault) = no_action(rule) {
             findings.fault("NotServed", format!("http[{r}]: {fault}"));
         }
@@ -71,8 +84,9 @@ pub(super) fn force(key: &ObjectKey, findings: Option<&Findings>, view: View<'_>
     let missing: Vec<&Arc<str>> =
         service.gateways.iter().filter(|g| !view.index.knows_gateway(g)).collect();
     let selected = || service.gateways.iter().filter(|g| served(g, view).is_some());
-    // Where none of its servers takes connections, the Gateway's own status says why.
-    let closed: Vec<&Arc<str>> = selected().filter(|g| is_closed(g, view)).collect();
+    // Without a listener none of its servers has a place: the Gateway's own status says why.
+    let closed: Vec<&Arc<str>> =
+        selected().filter(|g| view.listeners.plans_of(g).next().is_none()).collect();
     if selected().count() > closed.len() {
         let faults = findings.map(|f| f.first_and_all().1).filter(|f| !f.is_empty());
         let message = faults.unwrap_or_else(|| {
@@ -97,11 +111,8 @@ pub(super) fn listeners(service: &VirtualService, view: View<'_>) -> Vec<Arc<str
     let mut through = BTreeSet::new();
     for gateway in &service.gateways {
         for plan in view.listeners.plans_of(gateway) {
-            let open =
-                |routes: &&RoutePlan| routes.servers.iter().any(|s| gateway::accepts(s, view));
-            let tables = plan.routes.iter().filter(open);
-            let mut tables = tables.filter_map(|routes| view.tables.get(&routes.name));
-            if tables.any(|table| table.is_claimed_by(&service.key))
+            let routes = plan.routes.as_ref().and_then(|routes| view.tables.get(routes));
+            if routes.is_some_and(|table| table.is_claimed_by(&service.key))
                 || view.listeners.carries(&plan.name, &service.key)
             {
                 through.insert(Arc::clone(&plan.name));
@@ -119,14 +130,14 @@ fn without_effect(service: &VirtualService, view: View<'_>, findings: &mut Findi
     }
     let tables = || {
         let plans = service.gateways.iter().flat_map(|g| view.listeners.plans_of(g));
-        plans.flat_map(|plan| &plan.routes).filter_map(|routes| view.tables.get(&routes.name))
+        plans.filter_map(|plan| view.tables.get(plan.routes.as_ref()?))
     };
     let served = service.rules.iter().any(|rule| is_served(&rule.says));
     if served && !tables().any(|t| t.is_claimed_by(&service.key)) {
         findings.fault(
             "NotApplied",
             "http: none of the rules applies at a server that serves the hosts; it takes a server of \
-             HTTP, or of HTTPS that is terminated, on the port and of the Gateway that the conditions name"
+             plain HTTP, on the port and of the Gateway that the conditions name"
                 .to_owned(),
         );
     }
@@ -134,8 +145,8 @@ fn without_effect(service: &VirtualService, view: View<'_>, findings: &mut Findi
     if service.routes_connections() && !carried {
         findings.fault(
             "NotApplied",
-            "tls, tcp: none of the rules applies at a server that serves the hosts; tls rules take a server \
-             with tls mode PASSTHROUGH, tcp rules one of TCP or of TLS that is terminated, on the port and of the Gateway that the conditions name"
+            "tls, tcp: none of the rules applies at a server that serves the hosts; it takes a server \
+             with tls mode PASSTHROUGH, or of TCP, on the port and of the Gateway that the conditions name"
                 .to_owned(),
         );
     }
@@ -207,13 +218,6 @@ fn gateways(service: &VirtualService, view: View<'_>, findings: &mut Findings) -
     concerned
 }
 
-/// Whether no server of a Gateway has a listener, and certificates where it needs them.
-fn is_closed(gateway: &str, view: View<'_>) -> bool {
-    let mut servers = served(gateway, view).into_iter().flat_map(|gateway| &gateway.servers);
-    view.listeners.plans_of(gateway).next().is_none()
-        || !servers.any(|server| gateway::accepts(server, view))
-}
-
 /// A Gateway that this process serves, by `NAMESPACE/NAME`.
 fn served<'a>(gateway: &str, view: View<'a>) -> Option<&'a Gateway> {
     let (namespace, name) = gateway.split_once('/')?;
@@ -266,6 +270,23 @@ fn looked_for(host: &str, view: View<'_>) -> String {
             format!("there is no Service {name} in namespace {namespace}, and {entry}")
         }
         None => entry.to_owned(),
+    }
+}
+
+/// Claims of a JWT that a condition asks for, which nobody verifies yet.
+fn unknown_claims(place: &str, condition: &HttpMatchRequest, findings: &mut Findings) {
+    let asked =
+        condition.headers.keys().map(|name| ("headers", "so the condition never holds", name));
+    let unwanted = condition.without_headers.keys();
+    let unwanted = unwanted.map(|name| ("withoutHeaders", "so this part always holds", name));
+    for (field, so, name) in asked.chain(unwanted).filter(|(.., name)| claims::path(name).is_some())
+    {
+        findings.fault(
+            "NotServed",
+            format!(
+                "{place}.{field}[{name}]: JWTs are not verified yet and no claim is known, {so}"
+            ),
+        );
     }
 }
 
