@@ -87,6 +87,8 @@ pub enum Error {
     /// A client certificate is asked for and not shown: the handshake fails.
     #[serde(rename = "MTLSError")]
     MtlsError,
+    /// Rules about who is let in deny it: 403, or the connection is closed.
+    Denied,
     /// The request itself is refused before it is routed.
     BadRequest,
     /// No virtual host has the request's authority: 404.
@@ -108,6 +110,7 @@ impl Error {
             Self::ProtocolError => "ProtocolError",
             Self::TlsError => "TLSError",
             Self::MtlsError => "MTLSError",
+            Self::Denied => "Denied",
             Self::BadRequest => "BadRequest",
             Self::NoVirtualHost => "NoVirtualHost",
             Self::NoRoute => "NoRoute",

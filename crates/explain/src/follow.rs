@@ -11,12 +11,14 @@ use tidegate_proxy::upstream::cluster::Discovery;
 
 use crate::answer::{Answer, Cluster, End, Error, Part};
 use crate::question::{Protocol, Question, Security};
-use crate::{World, lost, nearest};
+use crate::{World, handshake, lost, nearest};
 
 /// A connection that a filter chain serves.
 pub(crate) struct Connection<'w> {
     pub(crate) listener: &'w Listener,
     pub(crate) origin: Option<ChainOrigin>,
+    /// The address that the client dialled.
+    pub(crate) local: SocketAddr,
 }
 
 impl World {
@@ -32,8 +34,13 @@ impl World {
 
     fn follow(&self, question: &Question, answer: &mut Answer) -> Result<(), Refusal> {
         let listener = self.listener(question, answer)?;
-        let connection = self.chain(listener, question, answer)?;
-        let (chain, connection) = connection;
+        let (chain, connection) = self.chain(listener, question, answer)?;
+        handshake::admit(chain, question, connection.local).inspect_err(|_| {
+            answer.filter_chain = None;
+            let origins = self.pilot.chain_origins(&listener.name);
+            answer.nearest = nearest::server_name(&origins, question.sni.as_deref());
+        })?;
+        handshake::check(chain, question)?;
         match &chain.filter {
             NetworkFilter::Tcp(proxy) => {
                 let all: Vec<(&ClusterSlot, u32)> =
@@ -120,8 +127,14 @@ impl World {
         let number = all.position(|other| Arc::ptr_eq(other, chain));
         answer.lost = lost::chains(self, &origins, number, question);
         let origin = number.and_then(|number| origins.into_iter().nth(number));
-        answer.filter_chain = Some(self.chain_part(chain, origin.as_ref()));
-        Ok((chain, Connection { listener, origin }))
+        let mut part = self.chain_part(chain, origin.as_ref());
+        let plan = self.pilot.listener_plan(&listener.name);
+        let default = listener.chains.default.iter().any(|default| Arc::ptr_eq(default, chain));
+        if default && plan.is_some_and(|plan| plan.nameless.is_some()) {
+            part.asks = "connections that name no server".to_owned();
+        }
+        answer.filter_chain = Some(part);
+        Ok((chain, Connection { listener, origin, local: facts.destination }))
     }
 
     fn chain_part(&self, chain: &FilterChain, origin: Option<&ChainOrigin>) -> Part {

@@ -16,6 +16,7 @@
 
 mod answer;
 mod follow;
+mod handshake;
 mod lost;
 mod nearest;
 mod question;

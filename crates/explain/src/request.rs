@@ -14,7 +14,7 @@ use tidegate_proxy::upstream::ClusterSlot;
 use crate::answer::{Answer, End, Error, Part, Sent, Source};
 use crate::follow::{Connection, Refusal};
 use crate::question::{Protocol, Question, Security};
-use crate::{World, lost, nearest};
+use crate::{World, handshake, lost, nearest};
 
 /// Decisions that depend on a request's random number are told for this one; weights are told as shares.
 const RANDOM: u64 = 0;
@@ -34,7 +34,7 @@ impl World {
             let reason = format!("the path is refused: {}", reply.details);
             return Err((Error::BadRequest, Some(reply.status), reason));
         }
-        forwarding::request(&mut head, manager, Self::client(), false, &Random::seeded(0));
+        forwarding::request(&mut head, manager, Self::client(), None, false, &Random::seeded(0));
         let slot = &manager.routes;
         answer.route_configuration = Some(Part { name: slot.name.to_string(), ..Part::default() });
         let table = slot.table.load();
@@ -64,7 +64,18 @@ impl World {
                     answer.lost.extend(lost);
                 }
                 answer.lost.extend(lost::objects(self, connection, &parts(&origins), question));
+                let local = connection.local;
+                handshake::authorize(manager, Some(route), &head, question, local)?;
                 self.act(route, manager, head, question, answer);
+                if answer.end == (End::Answered { status: 421 })
+                    && let Some((note, from)) =
+                        self.misdirected(&connection.listener.name, &question.host)
+                {
+                    answer.notes.push(note);
+                    if let Some(route) = &mut answer.route {
+                        route.from = from;
+                    }
+                }
                 Ok(())
             }
         }

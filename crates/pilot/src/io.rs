@@ -53,6 +53,8 @@ pub struct Compiled {
     pub clusters: usize,
     /// Load assignments.
     pub load_assignments: usize,
+    /// Secrets.
+    pub secrets: usize,
 }
 
 impl Compiled {
@@ -64,5 +66,6 @@ impl Compiled {
             + self.virtual_hosts
             + self.clusters
             + self.load_assignments
+            + self.secrets
     }
 }

@@ -16,6 +16,7 @@ use tidegate_envoy::capability;
 use tidegate_envoy::json::{FieldNames, to_json};
 use tidegate_pilot::status::Force;
 use tidegate_pilot::{AccessLog, Options};
+use tidegate_testing::ca::Ca;
 use tidegate_testing::tools::Tool;
 use tidegate_xds::ResourceType;
 use tidegate_xds::bootstrap::static_bootstrap;
@@ -82,6 +83,20 @@ fn golden_files() {
     );
 }
 
+/// Puts real certificates in place of the words that stand for them.
+fn fill(manifest: &mut Value, ca: &Ca) {
+    let Some(data) = manifest["stringData"].as_object_mut() else { return };
+    let leaf = ca.issue(&["app.example.com"]);
+    for (key, value) in data {
+        *value = match key.as_str() {
+            "tls.crt" | "cert" => leaf.certificate_pem.as_str(),
+            "tls.key" | "key" => leaf.key_pem.as_str(),
+            _ => ca.pem(),
+        }
+        .into();
+    }
+}
+
 fn logged() -> Options {
     let log = AccessLog { path: "/dev/stdout".to_owned(), format: AccessLog::ISTIO.to_owned() };
     Options { access_log: Some(log), ..Options::default() }
@@ -106,7 +121,9 @@ fn the_proxy_honours_everything_without_a_remark() {
 fn envoy_accepts_the_same_as_a_static_bootstrap() {
     let Some(envoy) = Tool::Envoy.need() else { return };
     let scratch = tempfile::tempdir().expect("a scratch folder");
-    for (name, manifests) in inputs() {
+    let ca = Ca::new("root");
+    for (name, mut manifests) in inputs() {
+        manifests.iter_mut().for_each(|manifest| fill(manifest, &ca));
         let world = World::with(logged(), &manifests);
         let bootstrap = static_bootstrap(&world.snapshot, "tidegate").expect("it assembles");
         let bootstrap = to_json(&bootstrap, FieldNames::Proto).expect("known types");

@@ -43,15 +43,16 @@ const DESTINATIONS: [&str; 4] = ["x.a.com", "b.com", "web", "web.two.svc.cluster
 
 fn gateway(dice: &mut Dice) -> Value {
     let server = |dice: &mut Dice, name: &str| {
-        let protocol = dice.pick(&["HTTP", "HTTPS", "TCP", "GRPC"]);
+        let protocol = dice.pick(&["HTTP", "HTTPS", "HTTPS", "TLS", "TCP", "GRPC"]);
         let tls = match protocol {
-            "HTTPS" => {
-                json!({"mode": dice.pick(&["PASSTHROUGH", "SIMPLE"]), "credentialName": "c"})
-            }
+            "HTTPS" | "TLS" => json!({
+                "mode": dice.pick(&["PASSTHROUGH", "SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL"]),
+                "credentialName": dice.pick(&["c", "c", "d"]),
+            }),
             "HTTP" if dice.flip() => json!({"httpsRedirect": true}),
             _ => Value::Null,
         };
-        let host = *dice.pick(&[&"*", &"*.a.com", &"b.com", &"two/*", &"./x.a.com"]);
+        let host = *dice.pick(&[&"*", &"*.a.com", &"b.com", &"two/*", &"./x.a.com", &"x.a.com"]);
         let number = dice.pick(&[&80, &443, &81]);
         json!({
             "port": {"number": number, "name": name, "protocol": protocol},
@@ -189,7 +190,7 @@ fn content(kind: &str, namespace: &str, name: &str, bits: u64) -> Value {
     manifest
 }
 
-const SLOTS: [(&str, &str, &str); 18] = [
+const SLOTS: [(&str, &str, &str); 23] = [
     ("Gateway", "one", "g0"),
     ("Gateway", "one", "g1"),
     ("Gateway", "two", "g0"),
@@ -208,6 +209,11 @@ const SLOTS: [(&str, &str, &str); 18] = [
     ("EndpointSlice", "one", "e0"),
     ("Pod", "one", "p0"),
     ("DestinationRule", "one", "d0"),
+    ("Secret", "istio-system", "c"),
+    ("Secret", "istio-system", "d"),
+    ("Secret", "istio-system", "c-cacert"),
+    ("Secret", "istio-system", "clients"),
+    ("Secret", "one", "d"),
 ];
 
 #[derive(Clone, Debug)]

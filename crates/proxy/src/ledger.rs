@@ -5,10 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::config::Changed;
 use crate::config::listener::Listener;
-use crate::stats::{ClusterManagerStats, ListenerManagerStats, Scope, Stats};
+use crate::config::{Changed, Config, Owner};
+use crate::stats::{
+    CertificateStats, ClusterManagerStats, ListenerManagerStats, Scope, SdsStats, Stats,
+};
 use crate::upstream::Cluster;
 use crate::upstream::membership::Membership;
 use crate::worker::fleet::Served;
@@ -21,11 +24,16 @@ pub struct Ledger {
     books: Mutex<Books>,
 }
 
+/// Whose certificate, and which.
+type CertificateKey = (Owner, Arc<str>, Arc<str>);
+
 #[derive(Debug)]
 struct Books {
     cluster_manager: Stats<ClusterManagerStats>,
     listener_manager: Stats<ListenerManagerStats>,
     clusters: BTreeMap<Arc<str>, (Arc<Cluster>, Arc<Membership>)>,
+    secrets: BTreeMap<Arc<str>, Stats<SdsStats>>,
+    certificates: BTreeMap<CertificateKey, Stats<CertificateStats>>,
     /// The listeners, each in all forms that connections may still have.
     listeners: BTreeMap<Arc<str>, Vec<Weak<Listener>>>,
     /// Forms of listeners that are gone.
@@ -40,6 +48,8 @@ impl Ledger {
             cluster_manager: scope.cluster_manager(),
             listener_manager: scope.listener_manager(),
             clusters: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            certificates: BTreeMap::new(),
             listeners: BTreeMap::new(),
             draining: Vec::new(),
         });
@@ -74,6 +84,50 @@ impl Ledger {
                 books.cluster_manager.cluster_removed.inc();
             }
         }
+    }
+
+    /// Secrets have come, and were taken or not; others have gone.
+    pub fn secrets(&self, came: &[(Arc<str>, bool)], removed: &[Arc<str>]) {
+        let mut books = self.books();
+        for name in removed {
+            books.secrets.remove(name);
+        }
+        for (name, taken) in came {
+            let stats = books.secrets.entry(Arc::clone(name));
+            let stats = stats.or_insert_with(|| self.scope.sds(name));
+            stats.update_attempt.inc();
+            (if *taken { &stats.update_success } else { &stats.update_rejected }).inc();
+        }
+    }
+
+    /// Notes when the certificates expire that are in force.
+    pub fn certificates(&self, config: &Config) {
+        let mut expiring: BTreeMap<CertificateKey, SystemTime> = BTreeMap::new();
+        for (owner, name, inventory) in config.certificates() {
+            for certificate in inventory.all() {
+                let Some(expires) = certificate.expires() else { continue };
+                let key = (owner, Arc::clone(name), Arc::clone(&certificate.name));
+                // Of several of one name, the first to expire.
+                let soonest = expiring.entry(key).or_insert(expires);
+                *soonest = expires.min(*soonest);
+            }
+        }
+        let mut books = self.books();
+        books.certificates.retain(|key, _| expiring.contains_key(key));
+        let first = expiring.values().min().copied();
+        for (key, expires) in expiring {
+            let stats = match &key {
+                (Owner::Listener, name, own) => self.scope.listener_certificate(name, own),
+                (Owner::Cluster, name, own) => self.scope.cluster_certificate(name, own),
+            };
+            stats.expiration.set(expires.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs());
+            books.certificates.insert(key, stats);
+        }
+        let days = |first: SystemTime| {
+            first.duration_since(SystemTime::now()).unwrap_or_default().as_secs() / 86_400
+        };
+        let server = self.scope.server();
+        server.days_until_first_cert_expiring.set(first.map_or(u64::from(u32::MAX), days));
     }
 
     /// Workers serve a listener, or a form of it.

@@ -225,6 +225,7 @@ impl Proxy {
 
     fn carry_out(&mut self, applied: Applied) -> Vec<Notice> {
         self.ledger.clusters(&applied.clusters);
+        self.ledger.secrets(&applied.secrets, &applied.secrets_removed);
         for cluster in &applied.clusters.put {
             self.discovery.follow(cluster);
         }

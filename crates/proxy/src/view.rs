@@ -19,6 +19,7 @@ use crate::admin::{
 use crate::config::{Config, Record, Records};
 use crate::ledger::Ledger;
 use crate::stats::Registry;
+use crate::tls::inventory::Inventory;
 use crate::upstream::cluster::Discovery;
 use crate::upstream::{Cluster, Endpoint};
 
@@ -250,6 +251,7 @@ impl State for View {
 
     fn refresh_stats(&self) {
         self.ledger.refresh();
+        self.ledger.certificates(&self.config.load());
     }
 
     fn clusters(&self) -> Vec<admin::Cluster> {
@@ -259,6 +261,10 @@ impl State for View {
 
     fn listeners(&self) -> Vec<admin::Listener> {
         self.listening.load().to_vec()
+    }
+
+    fn certificates(&self) -> Vec<Inventory> {
+        self.config.load().certificates().map(|(_, _, inventory)| inventory).collect()
     }
 
     fn drain_listeners(&self, drain: Drain) {

@@ -2,10 +2,15 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    date_time_ymd,
+};
+use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use tempfile::NamedTempFile;
 
 /// A certificate authority that lives as long as the test.
@@ -49,11 +54,36 @@ impl Ca {
     /// A certificate for `names` (DNS names or IP addresses; the first is also the subject).
     #[must_use]
     pub fn issue(&self, names: &[&str]) -> Identity {
+        self.issue_with_uris(names, &[])
+    }
+
+    /// The same, for URIs as well.
+    #[must_use]
+    pub fn issue_with_uris(&self, names: &[&str], uris: &[&str]) -> Identity {
+        self.issue_with(names, |params| {
+            for uri in uris {
+                let uri = (*uri).try_into().expect("an ASCII URI");
+                params.subject_alt_names.push(SanType::URI(uri));
+            }
+        })
+    }
+
+    /// A certificate that was valid in the year 2000 only.
+    #[must_use]
+    pub fn issue_expired(&self, names: &[&str]) -> Identity {
+        self.issue_with(names, |params| {
+            params.not_before = date_time_ymd(2000, 1, 1);
+            params.not_after = date_time_ymd(2001, 1, 1);
+        })
+    }
+
+    fn issue_with(&self, names: &[&str], more: impl FnOnce(&mut CertificateParams)) -> Identity {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names.clone()).expect("valid names");
         if let Some(first) = names.first() {
             params.distinguished_name.push(DnType::CommonName, first);
         }
+        more(&mut params);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         Identity {
@@ -68,6 +98,14 @@ impl Ca {
     #[must_use]
     pub fn client_config(&self, alpn: &[&str]) -> Arc<ClientConfig> {
         self.client(None, alpn)
+    }
+
+    /// The same, for whom it is the year 2000 still.
+    #[must_use]
+    pub fn client_config_in_2000(&self) -> Arc<ClientConfig> {
+        let mut config = (*self.client(None, &[])).clone();
+        config.time_provider = Arc::new(Year2000);
+        Arc::new(config)
     }
 
     /// The same, with a certificate to show.
@@ -93,6 +131,15 @@ impl Ca {
         };
         config.alpn_protocols = wire_names(alpn);
         Arc::new(config)
+    }
+}
+
+#[derive(Debug)]
+struct Year2000;
+
+impl TimeProvider for Year2000 {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(962_409_600)))
     }
 }
 

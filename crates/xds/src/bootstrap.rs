@@ -10,13 +10,15 @@ use tidegate_envoy::v3::bootstrap::bootstrap::StaticResources;
 use tidegate_envoy::v3::cluster::Cluster;
 use tidegate_envoy::v3::cluster::cluster::{ClusterDiscoveryType, DiscoveryType};
 use tidegate_envoy::v3::core::Node;
+use tidegate_envoy::v3::core::transport_socket::ConfigType as SocketConfig;
 use tidegate_envoy::v3::endpoint::ClusterLoadAssignment;
 use tidegate_envoy::v3::hcm::HttpConnectionManager;
 use tidegate_envoy::v3::hcm::http_connection_manager::RouteSpecifier;
-use tidegate_envoy::v3::listener::Listener;
 use tidegate_envoy::v3::listener::filter::ConfigType;
+use tidegate_envoy::v3::listener::{FilterChain, Listener};
 use tidegate_envoy::v3::route::RouteConfiguration;
-use tidegate_envoy::v3::tls::Secret;
+use tidegate_envoy::v3::tls::common_tls_context::ValidationContextType;
+use tidegate_envoy::v3::tls::{CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, Secret};
 use tidegate_envoy::{AnyError, any, type_name, unpack};
 
 use crate::{Resource, ResourceType, Snapshot};
@@ -53,6 +55,10 @@ pub fn static_bootstrap(snapshot: &Snapshot, node_id: &str) -> Result<Bootstrap,
     for resource in snapshot.list(ResourceType::Listener) {
         let mut listener: Listener = decode(&resource)?;
         put_routes(&mut listener, snapshot)?;
+        put_secrets(&mut listener, snapshot)?;
+        if listener.filter_chains.is_empty() && listener.default_filter_chain.is_none() {
+            continue;
+        }
         resources.listeners.push(listener);
     }
     for resource in snapshot.list(ResourceType::Cluster) {
@@ -125,6 +131,59 @@ fn with_routes(
     routes.validate_clusters = Some(false);
     manager.route_specifier = Some(RouteSpecifier::RouteConfig(routes));
     Ok(Some(manager))
+}
+
+/// Lets filter chains take their secrets from the bootstrap. A chain of which one is not there is left out: a static
+/// secret has to be, where one that comes later only keeps its connections waiting.
+fn put_secrets(listener: &mut Listener, snapshot: &Snapshot) -> Result<(), BootstrapError> {
+    let name = listener.name.clone();
+    let complete = |chain: &mut FilterChain| -> Result<bool, BootstrapError> {
+        let Some(socket) = &mut chain.transport_socket else { return Ok(true) };
+        let Some(SocketConfig::TypedConfig(config)) = &mut socket.config_type else {
+            return Ok(true);
+        };
+        if type_name(&config.type_url) != <DownstreamTlsContext as prost::Name>::full_name() {
+            return Ok(true);
+        }
+        let mut context: DownstreamTlsContext =
+            unpack(config).map_err(|error| BootstrapError::Malformed {
+                kind: ResourceType::Listener,
+                name: name.clone(),
+                reason: error.to_string(),
+            })?;
+        let common = context.common_tls_context.iter_mut();
+        let there = common.flat_map(secrets).all(|secret| {
+            secret.sds_config = None;
+            snapshot.get(ResourceType::Secret, &secret.name).is_some()
+        });
+        *config = any(&context);
+        Ok(there)
+    };
+    let mut chains = Vec::new();
+    for mut chain in std::mem::take(&mut listener.filter_chains) {
+        if complete(&mut chain)? {
+            chains.push(chain);
+        }
+    }
+    listener.filter_chains = chains;
+    if let Some(mut chain) = listener.default_filter_chain.take()
+        && complete(&mut chain)?
+    {
+        listener.default_filter_chain = Some(chain);
+    }
+    Ok(())
+}
+
+/// The secrets that a TLS context takes by name.
+fn secrets(context: &mut CommonTlsContext) -> impl Iterator<Item = &mut SdsSecretConfig> {
+    let validation = match &mut context.validation_context_type {
+        Some(ValidationContextType::ValidationContextSdsSecretConfig(config)) => Some(config),
+        Some(ValidationContextType::CombinedValidationContext(both)) => {
+            both.validation_context_sds_secret_config.as_mut()
+        }
+        _ => None,
+    };
+    context.tls_certificate_sds_secret_configs.iter_mut().chain(validation)
 }
 
 fn put_endpoints(cluster: &mut Cluster, snapshot: &Snapshot) -> Result<(), BootstrapError> {

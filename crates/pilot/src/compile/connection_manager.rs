@@ -11,15 +11,32 @@ use tidegate_envoy::v3::listener::Filter;
 use tidegate_envoy::v3::listener::filter::ConfigType;
 use tidegate_envoy::v3::router::Router;
 
-use super::{access_log, ads, duration};
-use crate::Options;
+use super::{Context, access_log, ads, duration, rbac};
 
 /// How long a client may take for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// What requests come over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Plain TCP.
+    Plain,
+    /// TLS, whose handshake has asked for all that there is to ask.
+    Tls,
+    /// TLS; virtual hosts may demand a certificate of the client.
+    TlsChecked,
+}
+
 /// The connection manager of a listener, which takes its routes by name.
 #[must_use]
-pub fn filter(listener: &str, routes: &str, options: &Options) -> Filter {
+pub fn filter(listener: &str, routes: &str, transport: Transport, context: &Context<'_>) -> Filter {
+    let options = context.options;
+    let router = HttpFilter {
+        name: "envoy.filters.http.router".to_owned(),
+        config_type: Some(http_filter::ConfigType::TypedConfig(any(&Router::default()))),
+        ..HttpFilter::default()
+    };
+    let checks = (transport == Transport::TlsChecked).then(rbac::by_virtual_host);
     let manager = HttpConnectionManager {
         codec_type: CodecType::Auto.into(),
         stat_prefix: format!("outbound_{listener}"),
@@ -27,11 +44,7 @@ pub fn filter(listener: &str, routes: &str, options: &Options) -> Filter {
             config_source: Some(ads()),
             route_config_name: routes.to_owned(),
         })),
-        http_filters: vec![HttpFilter {
-            name: "envoy.filters.http.router".to_owned(),
-            config_type: Some(http_filter::ConfigType::TypedConfig(any(&Router::default()))),
-            ..HttpFilter::default()
-        }],
+        http_filters: checks.into_iter().chain([router]).collect(),
         server_name: "istio-envoy".to_owned(),
         // The gateway is the edge: the peer's address is the client's, whatever the headers say.
         use_remote_address: Some(true),

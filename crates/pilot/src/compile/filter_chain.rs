@@ -10,7 +10,8 @@ use tidegate_envoy::v3::tcp_proxy::TcpProxy;
 use tidegate_envoy::v3::tcp_proxy::tcp_proxy::weighted_cluster::ClusterWeight;
 use tidegate_envoy::v3::tcp_proxy::tcp_proxy::{ClusterSpecifier, WeightedCluster};
 
-use super::{Context, access_log};
+use super::{Context, access_log, tls};
+use crate::model::tls::Terms;
 use crate::model::virtual_service::VirtualService;
 
 /// A chain for these server names; `*` among them takes every connection.
@@ -31,6 +32,21 @@ pub fn for_names(names: &BTreeSet<String>, filter: Filter) -> FilterChain {
 #[must_use]
 pub fn for_all(filter: Filter) -> FilterChain {
     FilterChain { filters: vec![filter], ..FilterChain::default() }
+}
+
+/// A chain that terminates TLS for these server names; none or `*` among them: for every name.
+#[must_use]
+pub fn terminating(names: &BTreeSet<String>, filters: Vec<Filter>, terms: &Terms) -> FilterChain {
+    let every = names.is_empty() || names.contains("*");
+    FilterChain {
+        filter_chain_match: (!every).then(|| FilterChainMatch {
+            server_names: names.iter().cloned().collect(),
+            ..FilterChainMatch::default()
+        }),
+        filters,
+        transport_socket: Some(tls::socket(terms)),
+        ..FilterChain::default()
+    }
 }
 
 /// The filter that carries a connection to one of the destinations; `None` when all weights are zero.

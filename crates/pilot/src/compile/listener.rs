@@ -19,9 +19,11 @@ use tidegate_envoy::v3::listener::{
 };
 use tidegate_envoy::v3::tls_inspector::TlsInspector;
 
-use super::{Context, access_log, connection_manager, filter_chain};
+use super::connection_manager::Transport;
+use super::{Context, access_log, connection_manager, filter_chain, rbac};
 use crate::model::gateway::{Class, Server};
-use crate::model::merge::ListenerPlan;
+use crate::model::merge::{ListenerPlan, NamelessPlan, RoutePlan};
+use crate::model::tls::{Credential, Terms};
 use crate::model::virtual_service::{Place, VirtualService, applies_to_connections};
 
 /// A compiled listener, and what its compilation found.
@@ -31,7 +33,7 @@ pub struct Compiled {
     pub listener: Option<Listener>,
     /// VirtualServices that it carries connections for.
     pub carries: BTreeSet<ObjectKey>,
-    /// TLS rules that lost their server names to an older one: whose, and why.
+    /// TLS rules and servers that lost their server names to an older one: whose, and why.
     pub lost: Vec<(ObjectKey, String)>,
     /// What each filter chain was made from, in their order.
     pub sources: Vec<ChainSource>,
@@ -46,6 +48,13 @@ pub struct ChainSource {
     pub rule: Option<(ObjectKey, RulePath)>,
     /// The server names that it asks for; none where it takes every connection.
     pub names: BTreeSet<String>,
+}
+
+impl ChainSource {
+    /// A chain that all servers of the listener share.
+    fn shared() -> Self {
+        Self { server: None, rule: None, names: BTreeSet::new() }
+    }
 }
 
 /// Where a rule for connections stands.
@@ -66,11 +75,13 @@ impl fmt::Display for RulePath {
     }
 }
 
-/// Compiles a listener. `bound` gives the VirtualServices of a gateway, in the order in which they apply.
+/// Compiles a listener. `bound` gives the VirtualServices of a gateway, in the order in which they apply; `there`
+/// tells whether a credential can be had.
 #[must_use]
 pub fn listener<'a, I>(
     plan: &ListenerPlan,
     bound: impl Fn(&str) -> I,
+    there: impl Fn(&Credential) -> bool,
     context: &Context<'_>,
 ) -> Compiled
 where
@@ -78,31 +89,33 @@ where
 {
     let mut builder = Builder {
         context,
+        plan,
         chains: Vec::new(),
         holders: HashMap::new(),
         compiled: Compiled::default(),
     };
-    if let Some(routes) = &plan.routes {
-        let manager = connection_manager::filter(&plan.name, routes, context.options);
-        let source = ChainSource { server: None, rule: None, names: BTreeSet::new() };
-        builder.chain(filter_chain::for_all(manager), source);
-    } else {
-        for server in &plan.servers {
-            let bound = bound(&server.gateway);
-            match server.class() {
-                Class::Tls => builder.pass_through(server, bound),
-                _ => builder.tcp(server, bound),
-            }
+    match plan.routes.first().filter(|_| plan.is_plain_http()) {
+        Some(routes) => {
+            let manager =
+                connection_manager::filter(&plan.name, &routes.name, Transport::Plain, context);
+            builder.chain(filter_chain::for_all(manager), ChainSource::shared());
         }
+        None => builder.servers(bound),
     }
+    let nameless = builder.nameless(there);
     let Builder { chains, mut compiled, .. } = builder;
-    if !chains.is_empty() {
-        compiled.listener = Some(assemble(plan, chains, context));
+    if !chains.is_empty() || nameless.is_some() {
+        compiled.listener = Some(assemble(plan, chains, nameless, context));
     }
     compiled
 }
 
-fn assemble(plan: &ListenerPlan, chains: Vec<FilterChain>, context: &Context<'_>) -> Listener {
+fn assemble(
+    plan: &ListenerPlan,
+    chains: Vec<FilterChain>,
+    nameless: Option<FilterChain>,
+    context: &Context<'_>,
+) -> Listener {
     // Also where one chain takes every name: the log tells which was asked for.
     let tls = plan.servers.iter().any(|s| s.class() == Class::Tls);
     let inspector = tls.then(|| ListenerFilter {
@@ -120,6 +133,7 @@ fn assemble(plan: &ListenerPlan, chains: Vec<FilterChain>, context: &Context<'_>
         address: Some(Address { address: Some(address::Address::SocketAddress(socket)) }),
         listener_filters: inspector.into_iter().collect(),
         filter_chains: chains,
+        default_filter_chain: nameless,
         traffic_direction: TrafficDirection::Outbound.into(),
         access_log: access_log::of_listener(context.options),
         ..Listener::default()
@@ -129,9 +143,10 @@ fn assemble(plan: &ListenerPlan, chains: Vec<FilterChain>, context: &Context<'_>
 /// The filter chains of a listener while they are made.
 struct Builder<'c> {
     context: &'c Context<'c>,
+    plan: &'c ListenerPlan,
     chains: Vec<FilterChain>,
     /// Who holds a server name, for the message to whoever comes later.
-    holders: HashMap<String, ObjectKey>,
+    holders: HashMap<String, Holder>,
     compiled: Compiled,
 }
 
@@ -144,12 +159,110 @@ impl Builder<'_> {
         self.compiled.sources.push(source);
     }
 
+    /// The chains of all servers, the oldest first.
+    fn servers<'a, I>(&mut self, bound: impl Fn(&str) -> I)
+    where
+        I: Iterator<Item = &'a VirtualService>,
+    {
+        let plan = self.plan;
+        let all =
+            plan.routes.iter().flat_map(|routes| routes.servers.iter().map(move |s| (s, routes)));
+        // Those of servers come before the one for connections without a name.
+        let mut routes: HashMap<*const Server, &RoutePlan> = HashMap::new();
+        for (server, plan) in all {
+            routes.entry(Arc::as_ptr(server)).or_insert(plan);
+        }
+        for server in &plan.servers {
+            let bound = bound(&server.gateway);
+            match (server.class(), server.terms()) {
+                (Class::Tls, Some(terms)) => match routes.get(&Arc::as_ptr(server)) {
+                    Some(routes) => self.https(server, terms, routes),
+                    None => self.terminated_tcp(server, terms, bound),
+                },
+                (Class::Tls, None) => self.pass_through(server, bound),
+                _ => self.tcp(server, bound),
+            }
+        }
+    }
+
+    /// The chain of a server that terminates HTTPS.
+    fn https(&mut self, server: &Arc<Server>, terms: &Arc<Terms>, routes: &RoutePlan) {
+        let Some(names) = self.own_names(server, terms) else { return };
+        let Self { plan, context, .. } = self;
+        let manager = connection_manager::filter(&plan.name, &routes.name, Transport::Tls, context);
+        let chain = filter_chain::terminating(&names, vec![manager], terms);
+        self.chain(chain, source(server, None, names));
+    }
+
+    /// The chain of a server that terminates TLS and carries what is in it as bytes.
+    fn terminated_tcp<'a>(
+        &mut self,
+        server: &Arc<Server>,
+        terms: &Arc<Terms>,
+        bound: impl Iterator<Item = &'a VirtualService>,
+    ) {
+        let Some((filter, rule)) = self.tcp_rule(server, bound) else { return };
+        let Some(names) = self.own_names(server, terms) else { return };
+        let chain = filter_chain::terminating(&names, vec![filter], terms);
+        self.chain(chain, source(server, Some(rule), names));
+    }
+
+    /// The chain of connections that name no server. Those that name one which nobody has are closed by its first
+    /// filter, as by Istio's gateways. Without authorities nobody is asked for a certificate, so that those who need
+    /// none are served.
+    fn nameless(&mut self, there: impl Fn(&Credential) -> bool) -> Option<FilterChain> {
+        let NamelessPlan { terms, routes } = self.plan.nameless.as_ref()?;
+        let authorities = terms.clients.as_ref().and_then(|c| c.accepted.authorities.as_ref());
+        let terms = match authorities.is_none_or(there) {
+            true => Terms::clone(terms),
+            false => Terms { clients: None, ..Terms::clone(terms) },
+        };
+        let transport = match self.plan.routes.iter().find(|plan| plan.name == *routes) {
+            Some(plan) if plan.checks_certificates => Transport::TlsChecked,
+            _ => Transport::Tls,
+        };
+        let manager = connection_manager::filter(&self.plan.name, routes, transport, self.context);
+        let filters = vec![rbac::only_nameless(), manager];
+        self.compiled.sources.push(ChainSource::shared());
+        Some(filter_chain::terminating(&BTreeSet::new(), filters, &terms))
+    }
+
+    /// The names of a server that nobody has before it; `None` when there are none. What it shares with a server
+    /// of the same terms is routed there for both.
+    fn own_names(&mut self, server: &Arc<Server>, terms: &Arc<Terms>) -> Option<BTreeSet<String>> {
+        let mut names: BTreeSet<String> =
+            server.names().map(|host| host.as_str().to_owned()).collect();
+        if names.contains("*") {
+            names = BTreeSet::from(["*".to_owned()]);
+        }
+        let mut own = BTreeSet::new();
+        for name in names {
+            match self.holders.get(&name) {
+                Some(holder) if holder.terms.as_ref() == Some(terms) => {}
+                Some(holder) => {
+                    let (place, port, holder) = (server.place(), server.port, &holder.key);
+                    let reason = format!(
+                        "{place}: connections for {name} on port {port} belong to {holder}, which is older"
+                    );
+                    self.compiled.lost.push((server.key.clone(), reason));
+                }
+                None => {
+                    let holder = Holder { key: server.key.clone(), terms: Some(Arc::clone(terms)) };
+                    self.holders.insert(name.clone(), holder);
+                    own.insert(name);
+                }
+            }
+        }
+        (!own.is_empty()).then_some(own)
+    }
+
     /// Takes server names for an object; answers one that an older object has already, and which that is.
     fn take_names(&mut self, names: &BTreeSet<String>, key: &ObjectKey) -> Result<(), Taken> {
         if let Some((name, holder)) = names.iter().find_map(|n| self.holders.get_key_value(n)) {
-            return Err(Taken { name: name.clone(), holder: holder.clone() });
+            return Err(Taken { name: name.clone(), holder: holder.key.clone() });
         }
-        self.holders.extend(names.iter().map(|n| (n.clone(), key.clone())));
+        let holder = || Holder { key: key.clone(), terms: None };
+        self.holders.extend(names.iter().map(|n| (n.clone(), holder())));
         Ok(())
     }
 
@@ -160,7 +273,7 @@ impl Builder<'_> {
         server: &Arc<Server>,
         bound: impl Iterator<Item = &'a VirtualService>,
     ) {
-        if server.tls.is_none_or(|tls| tls.mode != ServerTlsMode::Passthrough) {
+        if server.tls.as_ref().is_none_or(|tls| tls.mode != ServerTlsMode::Passthrough) {
             return; // Told in the Gateway's status.
         }
         let place = Place { gateway: server.gateway.clone(), port: server.port, tls: true };
@@ -235,6 +348,12 @@ impl Builder<'_> {
         }
         filter_chain::tcp_proxy(destinations, service, server.port, self.context)
     }
+}
+
+/// Who has a server name, and on which terms where the server terminates TLS.
+struct Holder {
+    key: ObjectKey,
+    terms: Option<Arc<Terms>>,
 }
 
 /// A server name that an older object has.

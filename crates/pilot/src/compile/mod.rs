@@ -25,8 +25,11 @@ pub mod headers;
 pub mod listener;
 pub mod matches;
 pub mod metadata;
+pub mod rbac;
 pub mod route;
+pub mod secret;
 pub mod text;
+pub mod tls;
 pub mod virtual_host;
 
 /// What every part of the compilation may look at.

@@ -1,12 +1,14 @@
 //! Virtual hosts: the routes that one or more hosts share.
 
+use std::collections::BTreeMap;
+
 use bytes::{Bytes, BytesMut};
 use tidegate_envoy::prost::Message;
+use tidegate_envoy::v3::route::route::Action;
 use tidegate_envoy::v3::route::virtual_host::TlsRequirementType;
-use tidegate_envoy::v3::route::{RouteConfiguration, VirtualHost};
+use tidegate_envoy::v3::route::{DirectResponseAction, Route, RouteConfiguration, VirtualHost};
 
-use super::{Context, matches, route};
-use crate::model::names;
+use super::{Context, matches, rbac, route};
 use crate::model::virtual_service::{Place, VirtualService, applies, is_served};
 
 /// Field number of `routes` in `envoy.config.route.v3.VirtualHost`.
@@ -56,21 +58,33 @@ pub fn routes(service: &VirtualService, place: &Place, context: &Context<'_>) ->
     routes
 }
 
+/// What is asked of requests before they are routed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Demands {
+    /// Requests in plain text are redirected to https.
+    pub tls: bool,
+    /// Requests without a verified client certificate are answered 403.
+    pub client_certificate: bool,
+}
+
 /// A virtual host: `domains` go to `routes`, those that take every request last.
 #[must_use]
 pub fn virtual_host(
     name: &str,
     domains: Vec<String>,
-    redirect_to_https: bool,
+    demands: Demands,
     routes: &[&EncodedRoute],
 ) -> Bytes {
-    let require_tls =
-        if redirect_to_https { TlsRequirementType::All } else { TlsRequirementType::None };
+    let require_tls = if demands.tls { TlsRequirementType::All } else { TlsRequirementType::None };
     let host = VirtualHost {
         name: name.to_owned(),
         domains,
         require_tls: require_tls.into(),
         include_request_attempt_count: true,
+        typed_per_filter_config: match demands.client_certificate {
+            true => rbac::with_certificate(),
+            false => BTreeMap::new(),
+        },
         ..VirtualHost::default()
     };
     let mut bytes = BytesMut::from(&*host.encode_to_vec());
@@ -82,13 +96,23 @@ pub fn virtual_host(
     bytes.freeze()
 }
 
-/// The virtual host of a port without any other: every request is answered 404.
+/// A virtual host that answers every request with a status. Without routes that is 404.
 #[must_use]
-pub fn blackhole(port: u16) -> (String, VirtualHost) {
-    let name = names::virtual_host(names::BLACKHOLE, port);
-    let host =
-        VirtualHost { name: name.clone(), domains: vec!["*".to_owned()], ..Default::default() };
-    (name, host)
+pub fn fixed(name: &str, domains: Vec<String>, status: u16) -> VirtualHost {
+    let route = Route {
+        r#match: Some(matches::any()),
+        action: Some(Action::DirectResponse(DirectResponseAction {
+            status: status.into(),
+            ..DirectResponseAction::default()
+        })),
+        ..Route::default()
+    };
+    VirtualHost {
+        name: name.to_owned(),
+        domains,
+        routes: if status == 404 { Vec::new() } else { vec![route] },
+        ..VirtualHost::default()
+    }
 }
 
 /// A route configuration without its virtual hosts.

@@ -7,11 +7,13 @@ use tidegate_api::ObjectKey;
 use tidegate_xds::assemble::virtual_host_name;
 use tidegate_xds::{Resource, ResourceType};
 
+use super::route_table::OwnHost;
 use super::{Dirty, Pilot};
 use crate::Compiled;
-use crate::compile::virtual_host::{self, EncodedRoute};
+use crate::compile::virtual_host::{self, Demands, EncodedRoute};
 use crate::compile::{cluster, listener};
 use crate::model::names;
+use crate::model::tls::Credential;
 use crate::model::virtual_service::Place;
 
 /// Routes of a VirtualService at a place, compiled once however many virtual hosts share them.
@@ -22,6 +24,10 @@ impl Pilot {
     pub(super) fn emit(&mut self, dirty: &mut Dirty) -> Compiled {
         let mut compiled = Compiled::NONE;
         self.put_fixtures();
+        for credential in std::mem::take(&mut dirty.credentials) {
+            self.emit_credential(&credential, dirty);
+            compiled.secrets += 1;
+        }
         for name in std::mem::take(&mut dirty.listeners) {
             self.emit_listener(&name, dirty, &mut compiled);
         }
@@ -46,7 +52,8 @@ impl Pilot {
     fn emit_listener(&mut self, name: &Arc<str>, dirty: &mut Dirty, compiled: &mut Compiled) {
         let Some(plan) = self.listeners.plan(name) else { return };
         let bound = |gateway: &str| self.index.bound_to(gateway);
-        let found = listener::listener(plan, bound, &self.context());
+        let there = |credential: &Credential| self.credentials.has(credential);
+        let found = listener::listener(plan, bound, there, &self.context());
         compiled.listeners += 1;
         match found.listener {
             Some(listener) => {
@@ -64,9 +71,9 @@ impl Pilot {
         for gone in &settled.gone {
             self.outbox.remove(ResourceType::VirtualHost, virtual_host_name(name, gone));
         }
-        if let Some(port) = settled.blackhole {
-            let (host, message) = virtual_host::blackhole(port);
-            let host = virtual_host_name(name, &host);
+        for (own, OwnHost { domains, status }) in settled.own {
+            let message = virtual_host::fixed(&own, domains, status);
+            let host = virtual_host_name(name, &own);
             self.outbox.put(Resource::encode(ResourceType::VirtualHost, host, &message));
             compiled.virtual_hosts += 1;
         }
@@ -80,9 +87,11 @@ impl Pilot {
                 .filter_map(|(place, key)| routes.get(&(key.clone(), place.clone())))
                 .flatten()
                 .collect();
-            let redirect = shared.routing.https_redirect;
-            let bytes =
-                virtual_host::virtual_host(&shared.name, shared.domains, redirect, &ordered);
+            let demands = Demands {
+                tls: shared.routing.https_redirect,
+                client_certificate: shared.routing.guarded,
+            };
+            let bytes = virtual_host::virtual_host(&shared.name, shared.domains, demands, &ordered);
             let host = virtual_host_name(name, &shared.name);
             self.outbox.put(Resource::new(ResourceType::VirtualHost, host, bytes));
             compiled.virtual_hosts += 1;

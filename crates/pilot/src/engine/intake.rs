@@ -64,6 +64,10 @@ impl Pilot {
                 let pod = PodAddress::of(pod, &object.labels);
                 dirty.endpoints.extend(self.registry.set_pod(key, pod));
             }
+            Spec::Secret(secret) => {
+                self.set_secret(key, Some(Arc::new(kube::Secret::clone(secret))), dirty);
+                self.forget(key, dirty);
+            }
             _ => self.forget(key, dirty),
         }
     }
@@ -83,6 +87,7 @@ impl Pilot {
                 self.mark_endpoints(touched, dirty);
             }
             Kind::Pod => dirty.endpoints.extend(self.registry.set_pod(key, None)),
+            Kind::Secret => self.set_secret(key, None, dirty),
             _ => {}
         }
         self.forget(key, dirty);

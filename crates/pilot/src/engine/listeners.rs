@@ -70,7 +70,7 @@ impl Listeners {
 
     /// Whether a listener is opened: one for requests always, one for connections if it carries any.
     pub(crate) fn opens(&self, name: &str) -> bool {
-        let opens = |state: &State| state.plan.routes.is_some() || !state.carries.is_empty();
+        let opens = |state: &State| !state.plan.routes.is_empty() || !state.carries.is_empty();
         self.all.get(name).is_some_and(opens)
     }
 

@@ -11,12 +11,15 @@ use tidegate_api::{Kind, ObjectKey};
 use tidegate_xds::{Resource, ResourceType};
 
 use crate::compile::{self, Context};
+use crate::model::credentials::Secrets;
 use crate::model::destination_rule::Rules;
 use crate::model::merge::PortPlan;
 use crate::model::registry::Registry;
+use crate::model::tls::Credential;
 use crate::status::{self, Account, StatusUpdate, Subject, View};
 use crate::{Compiled, Input, Options, Output};
 
+mod credentials;
 mod emit;
 mod index;
 mod intake;
@@ -26,6 +29,7 @@ mod outbox;
 mod plan;
 mod route_table;
 
+pub(crate) use credentials::Credentials;
 pub(crate) use index::Index;
 pub(crate) use listeners::Listeners;
 use outbox::Outbox;
@@ -49,6 +53,8 @@ pub struct Pilot {
     tables: BTreeMap<Arc<str>, RouteTable>,
     /// Ports of each host that have a cluster.
     clusters: HashMap<Arc<str>, BTreeSet<u16>>,
+    secrets: Secrets,
+    credentials: Credentials,
     outbox: Outbox,
     told: HashMap<ObjectKey, Account>,
     started: bool,
@@ -82,6 +88,8 @@ struct Dirty {
     hosts: BTreeSet<Arc<str>>,
     /// Hosts whose endpoints may differ.
     endpoints: BTreeSet<Arc<str>>,
+    /// Credentials whose secrets may differ.
+    credentials: BTreeSet<Credential>,
     /// Objects whose conditions may differ.
     status: BTreeSet<ObjectKey>,
     /// Objects that this batch applied.
@@ -93,6 +101,8 @@ impl Pilot {
     #[must_use]
     pub fn new(options: Options) -> Self {
         Self {
+            secrets: Secrets::of(&options.namespace),
+            credentials: Credentials::default(),
             options,
             index: Index::default(),
             registry: Registry::default(),
@@ -148,7 +158,7 @@ impl Pilot {
                 self.with_delegates(owners)
             }
             ResourceType::Cluster | ResourceType::Endpoints => self.cluster_owner(name),
-            ResourceType::Secret => Vec::new(),
+            ResourceType::Secret => self.secret_owners(name),
         }
     }
 
@@ -239,6 +249,8 @@ impl Pilot {
             listeners: &self.listeners,
             tables: &self.tables,
             unserved: &self.unserved,
+            secrets: &self.secrets,
+            credentials: &self.credentials,
         };
         status::account(key, subject, self.problems.get(key), view)
     }
@@ -270,5 +282,6 @@ impl Compiled {
         virtual_hosts: 0,
         clusters: 0,
         load_assignments: 0,
+        secrets: 0,
     };
 }

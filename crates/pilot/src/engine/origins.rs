@@ -12,6 +12,7 @@ use crate::compile::virtual_host::{self, EncodedRoute};
 use crate::model::gateway::Gateway;
 use crate::model::merge::ListenerPlan;
 use crate::model::rule::UnmetReason;
+use crate::model::tls::Credential;
 use crate::model::virtual_service::{Place, VirtualService, is_served, not_here};
 use crate::origins::{ChainOrigin, HostOrigins, Origin, RouteOrigin};
 use crate::status::{Condition, Standing};
@@ -55,8 +56,9 @@ impl Pilot {
     #[must_use]
     pub fn attached(&self, listener: &str) -> Vec<ObjectKey> {
         let plan = self.listeners.plan(listener);
-        let table = plan.and_then(|plan| self.tables.get(plan.routes.as_ref()?));
-        let routed = table.into_iter().flat_map(RouteTable::claimants);
+        let routes = plan.into_iter().flat_map(|plan| &plan.routes);
+        let tables = routes.filter_map(|routes| self.tables.get(&routes.name));
+        let routed = tables.flat_map(RouteTable::claimants);
         self.with_delegates(routed.chain(self.listeners.carried(listener)).cloned().collect())
     }
 
@@ -65,7 +67,8 @@ impl Pilot {
     pub fn chain_origins(&self, listener: &str) -> Vec<ChainOrigin> {
         let Some(plan) = self.listeners.plan(listener) else { return Vec::new() };
         let bound = |gateway: &str| self.index.bound_to(gateway);
-        let found = listener::listener(plan, bound, &self.context());
+        let there = |credential: &Credential| self.credentials.has(credential);
+        let found = listener::listener(plan, bound, there, &self.context());
         let origin = |source: listener::ChainSource| ChainOrigin {
             server: source.server,
             rule: source.rule.map(|(key, path)| Origin::new(key, path)),

@@ -8,7 +8,8 @@ use tidegate_xds::ResourceType;
 use tidegate_xds::assemble::virtual_host_name;
 
 use super::{Dirty, Pilot, RouteTable};
-use crate::model::merge::{ListenerPlan, PortPlan, merge};
+use crate::model::merge::{ListenerPlan, PortPlan, RoutePlan, merge};
+use crate::model::tls::Credential;
 
 impl Pilot {
     /// Merges the Gateways of touched ports, and marks listeners and route tables that came out different.
@@ -41,7 +42,8 @@ impl Pilot {
             self.listeners.unlink(gone);
             dirty.status.extend(self.listeners.remove(&gone.name));
             self.outbox.remove(ResourceType::Listener, Arc::clone(&gone.name));
-            self.remove_table(gone);
+            gone.routes.iter().for_each(|routes| self.remove_table(&routes.name));
+            self.uses(Some(gone), None, dirty);
         }
         let old: BTreeMap<&str, &ListenerPlan> =
             before.listeners.iter().map(|l| (&*l.name, l)).collect();
@@ -52,32 +54,70 @@ impl Pilot {
             }
             if let Some(was) = was {
                 self.listeners.unlink(was);
-                if was.routes != plan.routes {
-                    self.remove_table(was);
+                let stays = |name: &Arc<str>| plan.routes.iter().any(|routes| routes.name == *name);
+                if was.routes.is_empty() != plan.routes.is_empty() {
+                    // Whether it is opened, for all who share it.
+                    let servers = was.servers.iter().chain(&plan.servers);
+                    dirty.status.extend(servers.map(|server| server.key.clone()));
+                }
+                for gone in was.routes.iter().filter(|routes| !stays(&routes.name)) {
+                    self.remove_table(&gone.name);
                 }
             }
             self.listeners.set(plan.clone());
             // A plain HTTP listener looks the same whatever its servers are.
-            let same = was.is_some_and(|w| w.routes.is_some() && w.routes == plan.routes);
+            let plain = |plan: &ListenerPlan| {
+                let routes = plan.routes.first().filter(|_| plan.is_plain_http());
+                routes.map(|routes| Arc::clone(&routes.name))
+            };
+            let same = was.and_then(plain).is_some_and(|was| plain(plan) == Some(was));
             if !same || !names_before.contains(&plan.name) {
                 dirty.listeners.insert(Arc::clone(&plan.name));
             }
-            self.replace_table(plan, dirty);
+            for routes in &plan.routes {
+                let before = was.and_then(|w| w.routes.iter().find(|r| r.name == routes.name));
+                if before != Some(routes) {
+                    self.replace_table(routes, dirty);
+                }
+            }
+            self.uses(was, Some(plan), dirty);
         }
     }
 
-    fn replace_table(&mut self, plan: &ListenerPlan, dirty: &mut Dirty) {
-        let Some(routes) = &plan.routes else { return };
-        let table = self.tables.entry(Arc::clone(routes)).or_insert_with(|| {
-            dirty.skeletons.insert(Arc::clone(routes));
-            RouteTable::default()
-        });
-        table.set_servers(plan.servers.clone(), &self.index, &self.options);
-        dirty.tables.insert(Arc::clone(routes));
+    /// Notes which credentials a listener takes, in place of those that it took before.
+    fn uses(
+        &mut self,
+        before: Option<&ListenerPlan>,
+        now: Option<&ListenerPlan>,
+        dirty: &mut Dirty,
+    ) {
+        let credentials = |plan: Option<&ListenerPlan>| -> BTreeSet<Credential> {
+            let servers = plan.into_iter().flat_map(|plan| &plan.servers);
+            let terms = servers.filter_map(|server| server.terms());
+            terms.flat_map(|terms| terms.credentials().cloned()).collect()
+        };
+        let Some(listener) = before.or(now).map(|plan| Arc::clone(&plan.name)) else { return };
+        let (before, now) = (credentials(before), credentials(now));
+        for gone in before.difference(&now) {
+            self.credentials.unused(gone, &listener);
+            dirty.credentials.insert(gone.clone());
+        }
+        for new in now.difference(&before) {
+            self.credentials.used(new, &listener);
+            dirty.credentials.insert(new.clone());
+        }
     }
 
-    fn remove_table(&mut self, plan: &ListenerPlan) {
-        let Some(routes) = &plan.routes else { return };
+    fn replace_table(&mut self, plan: &RoutePlan, dirty: &mut Dirty) {
+        let table = self.tables.entry(Arc::clone(&plan.name)).or_insert_with(|| {
+            dirty.skeletons.insert(Arc::clone(&plan.name));
+            RouteTable::default()
+        });
+        table.set_plan(plan, &self.index, &self.options);
+        dirty.tables.insert(Arc::clone(&plan.name));
+    }
+
+    fn remove_table(&mut self, routes: &Arc<str>) {
         let Some(table) = self.tables.remove(routes) else { return };
         self.outbox.remove(ResourceType::RouteConfiguration, Arc::clone(routes));
         for host in table.names() {
@@ -94,7 +134,7 @@ impl Pilot {
             let tables: BTreeSet<Arc<str>> = gateways
                 .iter()
                 .flat_map(|g| self.listeners.plans_of(g))
-                .filter_map(|p| p.routes.clone())
+                .flat_map(|p| p.routes.iter().map(|routes| Arc::clone(&routes.name)))
                 .collect();
             for name in tables {
                 if let Some(table) = self.tables.get_mut(&name) {
@@ -107,7 +147,7 @@ impl Pilot {
             self.touch(&key, dirty);
         }
         for gateway in std::mem::take(&mut dirty.carriers) {
-            let carrying = self.listeners.plans_of(&gateway).filter(|p| p.routes.is_none());
+            let carrying = self.listeners.plans_of(&gateway).filter(|p| !p.is_plain_http());
             dirty.listeners.extend(carrying.map(|p| Arc::clone(&p.name)));
         }
     }
@@ -117,16 +157,15 @@ impl Pilot {
         let Some(service) = self.index.virtual_service(key) else { return };
         for gateway in &service.gateways {
             for plan in self.listeners.plans_of(gateway) {
-                match &plan.routes {
-                    Some(routes) => {
-                        if let Some(table) = self.tables.get_mut(routes) {
-                            table.touch(key);
-                            dirty.tables.insert(Arc::clone(routes));
-                        }
+                for routes in &plan.routes {
+                    if let Some(table) = self.tables.get_mut(&routes.name)
+                        && table.touch(key)
+                    {
+                        dirty.tables.insert(Arc::clone(&routes.name));
                     }
-                    None => {
-                        dirty.listeners.insert(Arc::clone(&plan.name));
-                    }
+                }
+                if self.listeners.carries(&plan.name, key) {
+                    dirty.listeners.insert(Arc::clone(&plan.name));
                 }
             }
         }

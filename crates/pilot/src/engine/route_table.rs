@@ -9,7 +9,8 @@ use tidegate_api::ObjectKey;
 use super::index::Index;
 use crate::Options;
 use crate::model::gateway::Server;
-use crate::model::host::Host;
+use crate::model::host::{Host, HostSet};
+use crate::model::merge::RoutePlan;
 use crate::model::names;
 use crate::model::virtual_service::{Order, Place, VirtualService};
 
@@ -25,7 +26,30 @@ pub(crate) struct RouteTable {
     /// What each host was settled as.
     settled: BTreeMap<Host, Arc<Routing>>,
     groups: HashMap<Arc<Routing>, Group>,
-    blackhole: Option<u16>,
+    borders: Borders,
+    /// The virtual hosts that no VirtualService makes, as they were settled.
+    own: BTreeMap<Arc<str>, OwnHost>,
+}
+
+/// Which hosts are answered at all, and which only to clients with a verified certificate. Without TLS there
+/// are no such borders.
+#[derive(Debug, Default)]
+struct Borders {
+    /// Hosts of the table's servers.
+    inside: HostSet,
+    /// Hosts for which other TLS terms hold.
+    misdirected: BTreeSet<Host>,
+    outside: HostSet,
+    /// Of the hosts inside, those whose server demands a certificate, where connections without one come too.
+    guarded: HostSet,
+}
+
+/// A virtual host that no VirtualService makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OwnHost {
+    pub(crate) domains: Vec<String>,
+    /// How every request is answered.
+    pub(crate) status: u16,
 }
 
 /// Who routes a host.
@@ -44,6 +68,8 @@ pub(crate) struct Routing {
     pub(crate) routes: Vec<(Place, ObjectKey)>,
     /// Whether every request is redirected to https.
     pub(crate) https_redirect: bool,
+    /// Whether only clients with a verified certificate are answered.
+    pub(crate) guarded: bool,
     /// The port in the virtual host's name.
     port: u16,
 }
@@ -61,8 +87,8 @@ pub(crate) struct Settled {
     pub(crate) compile: Vec<Shared>,
     /// Names of virtual hosts that are gone. One of them may be the new name of another.
     pub(crate) gone: Vec<Arc<str>>,
-    /// The table has no virtual host any more, or still has none at another port: 404 for this one.
-    pub(crate) blackhole: Option<u16>,
+    /// Virtual hosts to compile that no VirtualService makes.
+    pub(crate) own: Vec<(Arc<str>, OwnHost)>,
 }
 
 /// One virtual host: its name, its domains, and what routes it.
@@ -75,13 +101,9 @@ pub(crate) struct Shared {
 
 impl RouteTable {
     /// Replaces the servers. Only hosts whose routing differs become stale.
-    pub(crate) fn set_servers(
-        &mut self,
-        servers: Vec<Arc<Server>>,
-        index: &Index,
-        options: &Options,
-    ) {
-        self.servers = servers;
+    pub(crate) fn set_plan(&mut self, plan: &RoutePlan, index: &Index, options: &Options) {
+        self.servers.clone_from(&plan.servers);
+        self.borders = Borders::of(plan);
         self.servers_of.clear();
         self.hosts.clear();
         self.claimed_by.clear();
@@ -108,13 +130,14 @@ impl RouteTable {
         }
     }
 
-    /// Replaces what a VirtualService claims (`None`: it is gone). Its hosts of before and now become stale.
+    /// Replaces what a VirtualService claims (`None`: it is gone). Its hosts of before and now become stale;
+    /// answers whether there are any.
     pub(crate) fn set_service(
         &mut self,
         key: &ObjectKey,
         service: Option<&VirtualService>,
         options: &Options,
-    ) {
+    ) -> bool {
         for (s, host) in self.claimed_by.remove(key).unwrap_or_default() {
             if let Some(claims) = self.hosts.get_mut(&host) {
                 claims.services.retain(|(server, _), claimant| *server != s || claimant != key);
@@ -128,12 +151,15 @@ impl RouteTable {
             self.claim(service, None, options);
             self.touch(key);
         }
+        !self.stale.is_empty()
     }
 
     /// Makes the hosts of a VirtualService stale: something that its routes depend on changed.
-    pub(crate) fn touch(&mut self, key: &ObjectKey) {
-        let claims = self.claimed_by.get(key).into_iter().flatten();
-        self.stale.extend(claims.map(|(_, host)| host.clone()));
+    /// Answers whether there are any.
+    pub(crate) fn touch(&mut self, key: &ObjectKey) -> bool {
+        let claims = self.claimed_by.get(key);
+        self.stale.extend(claims.into_iter().flatten().map(|(_, host)| host.clone()));
+        claims.is_some()
     }
 
     /// Enters a VirtualService under the hosts that it shares with servers of its gateways, or of `only`
@@ -151,6 +177,9 @@ impl RouteTable {
                     continue;
                 }
                 for host in server.hosts.shared_with(&service.hosts, &service.key.namespace) {
+                    if !self.borders.admits(&host) {
+                        continue;
+                    }
                     let claims = self.hosts.entry(host.clone()).or_default();
                     claims.services.insert((s, order.clone()), service.key.clone());
                     self.claimed_by.entry(service.key.clone()).or_default().push((s, host));
@@ -175,7 +204,8 @@ impl RouteTable {
                 routes.push((place(server), key.clone()));
             }
         }
-        Some(Routing { routes, https_redirect, port: self.servers[first].port })
+        let guarded = self.borders.guards(host);
+        Some(Routing { routes, https_redirect, guarded, port: self.servers[first].port })
     }
 
     /// Takes the changes since the last time.
@@ -202,7 +232,7 @@ impl RouteTable {
             self.settle_group(routing, &mut settled);
         }
         settled.compile.sort_by(|a, b| a.name.cmp(&b.name));
-        self.settle_blackhole(&mut settled);
+        self.settle_own(&mut settled);
         settled
     }
 
@@ -222,15 +252,43 @@ impl RouteTable {
         settled.compile.push(Shared { name, domains, routing });
     }
 
-    fn settle_blackhole(&mut self, settled: &mut Settled) {
-        let wanted =
-            if self.settled.is_empty() { self.servers.first().map(|s| s.port) } else { None };
-        if self.blackhole != wanted {
-            let name = |port| names::virtual_host(names::BLACKHOLE, port).into();
-            settled.gone.extend(self.blackhole.map(name));
-            settled.blackhole = wanted;
-            self.blackhole = wanted;
+    fn settle_own(&mut self, settled: &mut Settled) {
+        let now = self.own_hosts();
+        let before = std::mem::replace(&mut self.own, now);
+        let gone = before.keys().filter(|name| !self.own.contains_key(*name));
+        settled.gone.extend(gone.cloned());
+        let new = self.own.iter().filter(|(name, host)| before.get(*name) != Some(host));
+        settled.own.extend(new.map(|(name, host)| (Arc::clone(name), host.clone())));
+    }
+
+    /// The virtual hosts that no VirtualService makes: 421 for hosts that other terms hold for; 404 where nothing else is
+    /// left, and for the table's own hosts without routes among those.
+    fn own_hosts(&self) -> BTreeMap<Arc<str>, OwnHost> {
+        let mut own = BTreeMap::new();
+        let Some(port) = self.servers.first().map(|server| server.port) else { return own };
+        let Borders { misdirected, outside, .. } = &self.borders;
+        let text = |host: &Host| host.as_str().to_owned();
+        let mut unrouted: Vec<String> = Vec::new();
+        if !misdirected.is_empty() {
+            let domains = misdirected.iter().map(text).collect();
+            let name = names::virtual_host(names::MISDIRECTED, port).into();
+            own.insert(name, OwnHost { domains, status: 421 });
+            let names: BTreeSet<&Host> = self.servers.iter().flat_map(|s| s.names()).collect();
+            let shadowed = |host: &&&Host| outside.narrowest(host).is_some();
+            let routed = |host: &&&Host| self.settled.contains_key(**host);
+            let left = names.iter().filter(|h| shadowed(h) && !routed(h));
+            unrouted.extend(left.map(|host| text(host)));
         }
+        let every = "*".to_owned();
+        let free = !outside.contains(&Host::new("*")) && !unrouted.contains(&every);
+        if self.settled.is_empty() && free {
+            unrouted.push(every);
+        }
+        if !unrouted.is_empty() {
+            let name = names::virtual_host(names::BLACKHOLE, port).into();
+            own.insert(name, OwnHost { domains: unrouted, status: 404 });
+        }
+        own
     }
 
     /// Whether any host is routed by a VirtualService.
@@ -246,8 +304,7 @@ impl RouteTable {
     /// Every virtual host that was settled, for a table that goes away.
     pub(crate) fn names(&self) -> impl Iterator<Item = Arc<str>> {
         let groups = self.groups.values().filter_map(|g| g.name.clone());
-        let name = |port| names::virtual_host(names::BLACKHOLE, port).into();
-        groups.chain(self.blackhole.map(name))
+        groups.chain(self.own.keys().cloned())
     }
 
     /// What decides a virtual host; `None` for one that no object made.
@@ -262,6 +319,47 @@ impl RouteTable {
             Some(routing) => routing.routes.iter().map(|(_, key)| key.clone()).collect(),
             None => self.servers.iter().map(|s| s.key.clone()).collect(),
         }
+    }
+}
+
+impl Borders {
+    fn of(plan: &RoutePlan) -> Self {
+        let mut servers = plan.servers.iter();
+        if plan.misdirected.is_empty() && !plan.checks_certificates {
+            return Self::default();
+        }
+        let demands = |server: &&Arc<Server>| {
+            server.https_terms().is_some_and(|terms| terms.demands_certificate())
+        };
+        let hosts = |servers: &mut dyn Iterator<Item = &Arc<Server>>| -> HostSet {
+            servers.flat_map(|server| server.names().cloned()).collect()
+        };
+        let guarded = match plan.checks_certificates {
+            true => hosts(&mut plan.servers.iter().filter(demands)),
+            false => HostSet::default(),
+        };
+        Self {
+            inside: hosts(&mut servers),
+            misdirected: plan.misdirected.clone(),
+            outside: plan.misdirected.iter().cloned().collect(),
+            guarded,
+        }
+    }
+
+    /// Whether the server that a host belongs to is one of the table's: the one with the narrowest name for it.
+    fn admits(&self, host: &Host) -> bool {
+        match (self.inside.narrowest(host), self.outside.narrowest(host)) {
+            (Some(inside), Some(outside)) => !outside.is_narrower_than(&inside),
+            (_, outside) => outside.is_none(),
+        }
+    }
+
+    /// Whether the server that a host belongs to demands a certificate.
+    fn guards(&self, host: &Host) -> bool {
+        self.guarded.narrowest(host).is_some_and(|guarded| {
+            // Hosts inside hold those that are guarded.
+            self.inside.narrowest(host).is_none_or(|inside| !inside.is_narrower_than(&guarded))
+        })
     }
 }
 

@@ -9,6 +9,7 @@ use tidegate_api::{Object, ObjectKey};
 
 use super::age::Age;
 use super::host::{Host, HostSet};
+use super::tls::Terms;
 use crate::Options;
 
 /// On a Gateway: it belongs to these Services (full host names, separated by commas) instead of to the
@@ -37,6 +38,8 @@ pub struct Server {
     pub port: u16,
     /// The ports that are listened on for it; none where no Service in front of the gateway has the port.
     pub listen: Vec<u16>,
+    /// The port's name.
+    pub port_name: String,
     /// What is spoken on the port.
     pub protocol: Protocol,
     /// Address to listen on; empty for the gateway's own.
@@ -64,12 +67,14 @@ pub struct ServerHost {
 }
 
 /// What a server does with TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// Who ends it.
     pub mode: ServerTlsMode,
     /// On plain HTTP: every request is sent to https.
     pub https_redirect: bool,
+    /// What is agreed on where it is terminated.
+    pub terms: Option<Arc<Terms>>,
 }
 
 /// What kind of listener a server needs. Only servers of one class share a listener, and only one TCP
@@ -119,13 +124,15 @@ impl Gateway {
                     Some(fronts) => all_targets(port, fronts),
                     None => vec![first_target(port, options)],
                 },
+                port_name: server.port.name.clone(),
                 protocol: server.port.protocol,
                 bind: server.bind.clone(),
                 hosts: ServerHosts::new(&server.hosts, &key.namespace),
-                tls: server
-                    .tls
-                    .as_ref()
-                    .map(|tls| Tls { mode: tls.mode, https_redirect: tls.https_redirect }),
+                tls: server.tls.as_ref().map(|tls| Tls {
+                    mode: tls.mode,
+                    https_redirect: tls.https_redirect,
+                    terms: Terms::of(tls).map(Arc::new),
+                }),
             })
         });
         Some(Self { age: Age::of(object), servers: servers.collect() })
@@ -164,7 +171,25 @@ impl Server {
     /// Whether every request to its hosts is redirected to https.
     #[must_use]
     pub fn redirects_to_https(&self) -> bool {
-        self.class() == Class::Http && self.tls.is_some_and(|tls| tls.https_redirect)
+        self.class() == Class::Http && self.tls.as_ref().is_some_and(|tls| tls.https_redirect)
+    }
+
+    /// What is agreed on with clients, where it terminates TLS and a handshake can be held.
+    #[must_use]
+    pub fn terms(&self) -> Option<&Arc<Terms>> {
+        let terms = self.tls.as_ref().filter(|_| self.class() == Class::Tls)?.terms.as_ref();
+        terms.filter(|terms| terms.fault().is_none())
+    }
+
+    /// What is agreed on with clients, where requests are what TLS is terminated for.
+    #[must_use]
+    pub fn https_terms(&self) -> Option<&Arc<Terms>> {
+        self.terms().filter(|_| self.protocol == Protocol::Https)
+    }
+
+    /// The hosts that it is reached by, whoever may attach routes to them.
+    pub fn names(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.iter().map(|host| &host.host)
     }
 
     /// Where it stands, for messages: `servers[1]`.

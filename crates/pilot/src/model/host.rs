@@ -47,6 +47,12 @@ impl Host {
         }
     }
 
+    /// Whether every name of this pattern falls under a narrower one than `other`, of two that hold it.
+    #[must_use]
+    pub fn is_narrower_than(&self, other: &Host) -> bool {
+        self != other && self.is_within(other)
+    }
+
     /// The wildcards that hold every name of this pattern, the narrowest first; not the pattern itself.
     fn wider(&self) -> impl Iterator<Item = Host> {
         let names = self.0.strip_prefix("*.").unwrap_or(&self.0);
@@ -85,6 +91,19 @@ impl HostSet {
             both.push(host.clone());
         }
         both
+    }
+
+    /// Whether the pattern itself is one of them.
+    #[must_use]
+    pub fn contains(&self, host: &Host) -> bool {
+        self.0.contains(host)
+    }
+
+    /// The narrowest pattern that holds every name of `host`.
+    #[must_use]
+    pub fn narrowest(&self, host: &Host) -> Option<Host> {
+        let wider = || host.wider().find(|wider| self.0.contains(wider));
+        if self.0.contains(host) { Some(host.clone()) } else { wider() }
     }
 
     /// Whether any name belongs to both.

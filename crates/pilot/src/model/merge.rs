@@ -4,11 +4,15 @@
 //! can be told apart: HTTP by host, TLS by SNI. Istio joins by the spelled protocol and the bind address in
 //! the same way; where it drops a server silently, the refusal here names the winner.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::gateway::{Class, Server, ServerHost};
+use super::host::Host;
 use super::names;
+use super::tls::Terms;
+
+mod https;
 
 /// What one port of the gateway becomes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,10 +32,35 @@ pub struct ListenerPlan {
     pub address: String,
     /// Port to listen on.
     pub port: u16,
-    /// Its route configuration, if it carries plain HTTP.
-    pub routes: Option<Arc<str>>,
+    /// Its route configurations: one for plain HTTP, one per TLS terms for HTTPS that is terminated.
+    pub routes: Vec<RoutePlan>,
+    /// How connections are served that name no server; closed when absent, unless a server takes every name.
+    pub nameless: Option<NamelessPlan>,
     /// The servers that share it.
     pub servers: Vec<Arc<Server>>,
+}
+
+/// One route configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoutePlan {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The servers whose hosts it routes, the oldest first. Never empty.
+    pub servers: Vec<Arc<Server>>,
+    /// Hosts of the listener for which other TLS terms hold.
+    pub misdirected: BTreeSet<Host>,
+    /// Whether hosts of servers that demand a certificate of clients are answered only where one was verified,
+    /// as connections without one come here.
+    pub checks_certificates: bool,
+}
+
+/// How connections are served that name no server (SNI).
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamelessPlan {
+    /// What is agreed on.
+    pub terms: Arc<Terms>,
+    /// The name of the route configuration.
+    pub routes: Arc<str>,
 }
 
 /// A server without a place.
@@ -60,7 +89,31 @@ pub fn merge<'a>(
             Err(reason) => plan.refused.push(Refusal { server: Arc::clone(server), reason }),
         }
     }
+    plan.listeners.iter_mut().for_each(ListenerPlan::route);
     plan
+}
+
+impl ListenerPlan {
+    /// Lays out the route configurations, once all servers are known.
+    fn route(&mut self) {
+        let Some(first) = self.servers.first() else { return };
+        if self.is_plain_http() {
+            self.routes = vec![RoutePlan {
+                name: names::http_routes(self.port, &first.bind).into(),
+                servers: self.servers.clone(),
+                misdirected: BTreeSet::new(),
+                checks_certificates: false,
+            }];
+        } else {
+            (self.routes, self.nameless) = https::plan(self.port, &first.bind, &self.servers);
+        }
+    }
+
+    /// Whether it carries plain HTTP: one filter chain, whatever its servers are.
+    #[must_use]
+    pub fn is_plain_http(&self) -> bool {
+        self.servers.first().is_some_and(|server| server.class() == Class::Http)
+    }
 }
 
 fn place(
@@ -105,7 +158,8 @@ fn place(
             name: names::listener(address, port).into(),
             address: address.to_owned(),
             port,
-            routes: (class == Class::Http).then(|| names::http_routes(port, &server.bind).into()),
+            routes: Vec::new(),
+            nameless: None,
             servers: vec![Arc::clone(server)],
         }),
     }

@@ -1,6 +1,7 @@
 //! Istio's semantics without wire types: what objects mean, who wins, what refers to what.
 
 pub mod age;
+pub mod credentials;
 pub mod delegate;
 pub mod destination_rule;
 pub mod endpoints;
@@ -12,5 +13,6 @@ pub mod protocol;
 pub mod registry;
 pub mod rule;
 pub mod service;
+pub mod tls;
 pub mod virtual_service;
 pub mod visibility;

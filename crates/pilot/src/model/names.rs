@@ -2,8 +2,13 @@
 
 use std::net::Ipv6Addr;
 
+use super::gateway::Server;
+
 /// Virtual host that answers 404 where a port has no other.
 pub const BLACKHOLE: &str = "blackhole";
+
+/// Virtual host that answers 421 for hosts which other TLS terms hold for.
+pub const MISDIRECTED: &str = "misdirected";
 
 /// Cluster without endpoints: what is sent to it is closed.
 pub const BLACK_HOLE_CLUSTER: &str = "BlackHoleCluster";
@@ -28,6 +33,21 @@ pub fn listener(address: &str, port: u16) -> String {
 #[must_use]
 pub fn http_routes(port: u16, bind: &str) -> String {
     if bind.is_empty() { format!("http.{port}") } else { format!("http.{port}.{bind}") }
+}
+
+/// The route configuration of a server that terminates HTTPS: `https.PORT.PORTNAME.GATEWAY.NAMESPACE`, and the
+/// address behind it where the server names one.
+#[must_use]
+pub fn https_routes(port: u16, server: &Server) -> String {
+    let (namespace, gateway) = server.gateway.split_once('/').unwrap_or(("", &server.gateway));
+    let bind = if server.bind.is_empty() { "" } else { "." };
+    format!("https.{port}.{}.{gateway}.{namespace}{bind}{}", server.port_name, server.bind)
+}
+
+/// The route configuration for connections that name no server, where several servers share their certificate.
+#[must_use]
+pub fn https_routes_without_name(port: u16, bind: &str) -> String {
+    if bind.is_empty() { format!("https.{port}") } else { format!("https.{port}.{bind}") }
 }
 
 /// `HOST:PORT` with the Gateway server's port; an IPv6 address stands in brackets.

@@ -4,7 +4,11 @@ use tidegate_api::ObjectKey;
 use tidegate_api::istio::gateway::ServerTlsMode;
 
 use super::{Findings, View};
+use crate::model::credentials::{Found, NotFound};
 use crate::model::gateway::{Class, Server};
+
+/// What becomes of a server without its certificates.
+const CLOSED: &str = "connections for its hosts are closed";
 
 /// What is wrong with a Gateway; `None` when other proxies serve it.
 pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
@@ -25,21 +29,25 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
                 ),
             );
         }
-        if let Some(fault) = not_served(server) {
-            findings.fault("NotServed", format!("{place}: {fault}"));
+        if let Some((reason, fault)) = closed(server) {
+            findings.fault(reason, format!("{place}: {fault}"));
         }
+        credentials(server, &place, view, &mut findings);
         let plans = server.listen.iter().filter_map(|port| view.ports.get(port));
         for plan in plans {
             for refusal in plan.refused.iter().filter(|r| r.server == *server) {
                 findings.fault("Conflict", format!("{place}: {}", refusal.reason));
             }
             let mut listeners = plan.listeners.iter().filter(|l| l.servers.contains(server));
-            if not_served(server).is_none() && listeners.any(|l| !view.listeners.opens(&l.name)) {
+            if closed(server).is_none() && listeners.any(|l| !view.listeners.opens(&l.name)) {
                 let fault =
                     "the port is not opened before a VirtualService has a tcp or tls rule for it";
                 findings.fault("NoRoute", format!("{place}: {fault}"));
             }
         }
+    }
+    for lost in view.listeners.lost_by(key) {
+        findings.fault("Conflict", lost.to_owned());
     }
     Some(findings)
 }
@@ -47,24 +55,50 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
 /// Whether a listener is opened for any server of a Gateway.
 pub(super) fn is_open(key: &ObjectKey, view: View<'_>) -> bool {
     let servers = view.index.gateway(key).into_iter().flat_map(|gateway| &gateway.servers);
-    servers.filter(|server| not_served(server).is_none()).any(|server| {
+    servers.filter(|server| accepts(server, view)).any(|server| {
         let plans = server.listen.iter().filter_map(|port| view.ports.get(port));
         let mut listeners = plans.flat_map(|plan| &plan.listeners);
         listeners.any(|l| l.servers.contains(server) && view.listeners.opens(&l.name))
     })
 }
 
-fn not_served(server: &Server) -> Option<String> {
-    let mode = server.tls.filter(|_| server.class() == Class::Tls)?.mode;
-    let mode = match mode {
-        ServerTlsMode::Passthrough => return None,
-        ServerTlsMode::Simple => "SIMPLE",
-        ServerTlsMode::Mutual => "MUTUAL",
-        ServerTlsMode::AutoPassthrough => "AUTO_PASSTHROUGH",
-        ServerTlsMode::IstioMutual => "ISTIO_MUTUAL",
-        ServerTlsMode::OptionalMutual => "OPTIONAL_MUTUAL",
-    };
-    Some(format!(
-        "tls mode {mode} is not served yet, only PASSTHROUGH is; the server takes no connections"
-    ))
+/// Whether connections for a server get past their handshake, where there is one.
+pub(super) fn accepts(server: &Server, view: View<'_>) -> bool {
+    closed(server).is_none() && server.terms().is_none_or(|terms| view.credentials.complete(terms))
+}
+
+/// Why a server takes no connections, whatever else there is.
+fn closed(server: &Server) -> Option<(&'static str, String)> {
+    let tls = server.tls.as_ref().filter(|_| server.class() == Class::Tls)?;
+    if tls.mode == ServerTlsMode::AutoPassthrough {
+        let fault = "tls mode AUTO_PASSTHROUGH is not served; use PASSTHROUGH and tls rules";
+        return Some(("NotServed", fault.to_owned()));
+    }
+    let fault = tls.terms.as_ref()?.fault()?;
+    Some(("InvalidTls", format!("tls.{fault}; the server takes no connections")))
+}
+
+/// Certificates and authorities that are not there, and what would better be named.
+fn credentials(server: &Server, place: &str, view: View<'_>, findings: &mut Findings) {
+    let Some(terms) = server.terms() else { return };
+    findings.advice.extend(terms.advice().map(|advice| format!("{place}: tls.{advice}")));
+    for credential in terms.credentials() {
+        match view.secrets.find(credential) {
+            Ok(Found::Authorities { guessed: Some(guessed), .. }) => findings.advice.push(format!(
+                "{place}: client certificates are verified against Secret {guessed}, the only one with authorities in \
+                 the gateway's namespace; say so by tls.caCertCredentialName: {guessed}"
+            )),
+            Ok(_) => {}
+            Err(NotFound { reason, broken }) => {
+                let missing = format!("{place}: tls: {reason}");
+                let serves_on = broken && view.credentials.has(credential);
+                findings.missing.push(if serves_on {
+                    format!("{missing}; what it held before serves on")
+                } else {
+                    findings.closed.push(format!("{place}: {CLOSED}"));
+                    format!("{missing}; {CLOSED}")
+                });
+            }
+        }
+    }
 }

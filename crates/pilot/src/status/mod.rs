@@ -12,7 +12,8 @@ use std::sync::Arc;
 use tidegate_api::ObjectKey;
 
 use crate::Options;
-use crate::engine::{Index, Listeners, Problem, RouteTable};
+use crate::engine::{Credentials, Index, Listeners, Problem, RouteTable};
+use crate::model::credentials::Secrets;
 use crate::model::destination_rule::{Rule, Rules};
 use crate::model::merge::PortPlan;
 use crate::model::registry::Registry;
@@ -54,7 +55,7 @@ pub struct Condition {
     pub holds: bool,
     /// Why, in one word of CamelCase.
     pub reason: &'static str,
-    /// Why, in words; empty when it simply holds.
+    /// Why, in words; empty when it simply holds, and advice where there is some.
     pub message: String,
 }
 
@@ -90,6 +91,8 @@ pub(crate) struct View<'a> {
     pub(crate) tables: &'a BTreeMap<Arc<str>, RouteTable>,
     /// What [`unserved_fields`] found, by object.
     pub(crate) unserved: &'a HashMap<ObjectKey, Vec<String>>,
+    pub(crate) secrets: &'a Secrets,
+    pub(crate) credentials: &'a Credentials,
 }
 
 /// An object's own part of its status.
@@ -131,7 +134,7 @@ pub(crate) fn account(
             findings.fault("NotServed", fault);
         }
     }
-    let faults = findings.as_ref().map(|f| f.first_and_all().1).filter(|f| !f.is_empty());
+    let faults = findings.as_ref().map(Findings::not_in_force).filter(|f| !f.is_empty());
     let standing = Standing { force, fault: faults };
     let served = findings.is_some();
     let mut conditions = findings.map(Findings::conditions).unwrap_or_default();
@@ -168,6 +171,10 @@ struct Findings {
     faults: Vec<(&'static str, String)>,
     /// What it names and nobody has.
     missing: Vec<String>,
+    /// What would better be written otherwise, though it acts.
+    advice: Vec<String>,
+    /// What takes no connections for want of something that it names.
+    closed: Vec<String>,
 }
 
 impl Findings {
@@ -184,7 +191,7 @@ impl Findings {
                 kind: ConditionKind::Reconciled,
                 holds: faults.is_empty(),
                 reason,
-                message: join(&faults),
+                message: join(if faults.is_empty() { &self.advice } else { &faults }),
             },
             Condition {
                 kind: ConditionKind::ResolvedRefs,

@@ -52,8 +52,11 @@ pub(super) fn force(
         (Subject::Gateway, None) => Force::nothing("NotSelected", not_selected(view)),
         (Subject::Gateway, Some(findings)) if !gateway::is_open(key, view) => {
             let (reason, faults) = findings.first_and_all();
-            let message = format!("none of its servers is open: {faults}");
-            Force::nothing(reason.unwrap_or("NotOpened"), message)
+            let (reason, faults) = match reason {
+                Some(reason) => (reason, faults),
+                None => ("RefNotFound", join(&findings.missing)),
+            };
+            Force::nothing(reason, format!("none of its servers is open: {faults}"))
         }
         (Subject::VirtualService, _) => virtual_service::force(key, findings, view),
         (Subject::ServiceEntry, Some(findings)) => of_entry(key, findings, view),
@@ -93,6 +96,12 @@ fn of_entry(key: &ObjectKey, findings: &Findings, view: View<'_>) -> Force {
 }
 
 impl Findings {
+    /// What of an object is not in force, in words.
+    pub(super) fn not_in_force(&self) -> String {
+        let faults = self.faults.iter().map(|(_, message)| message);
+        join(&faults.chain(&self.closed).cloned().collect::<Vec<_>>())
+    }
+
     /// The reason of the first fault, and all faults in words.
     pub(super) fn first_and_all(&self) -> (Option<&'static str>, String) {
         let reason = self.faults.first().map(|(reason, _)| *reason);

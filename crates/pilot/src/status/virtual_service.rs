@@ -8,11 +8,12 @@ use tidegate_api::istio::virtual_service::{Destination, HttpMatchRequest, HttpRo
 use tidegate_api::{Kind, ObjectKey};
 
 use super::standing::not_selected;
-use super::{Findings, Force, View, delegate};
+use super::{Findings, Force, View, delegate, gateway};
 use crate::compile::claims;
 use crate::compile::route::redirect_status;
 use crate::model::gateway::Gateway;
 use crate::model::host::Host;
+use crate::model::merge::RoutePlan;
 use crate::model::rule::UnmetReason;
 use crate::model::service::Discovery;
 use crate::model::virtual_service::{VirtualService, is_served};
@@ -84,9 +85,8 @@ pub(super) fn force(key: &ObjectKey, findings: Option<&Findings>, view: View<'_>
     let missing: Vec<&Arc<str>> =
         service.gateways.iter().filter(|g| !view.index.knows_gateway(g)).collect();
     let selected = || service.gateways.iter().filter(|g| served(g, view).is_some());
-    // Without a listener none of its servers has a place: the Gateway's own status says why.
-    let closed: Vec<&Arc<str>> =
-        selected().filter(|g| view.listeners.plans_of(g).next().is_none()).collect();
+    // Where none of its servers takes connections, the Gateway's own status says why.
+    let closed: Vec<&Arc<str>> = selected().filter(|g| is_closed(g, view)).collect();
     if selected().count() > closed.len() {
         let faults = findings.map(|f| f.first_and_all().1).filter(|f| !f.is_empty());
         let message = faults.unwrap_or_else(|| {
@@ -111,8 +111,11 @@ pub(super) fn listeners(service: &VirtualService, view: View<'_>) -> Vec<Arc<str
     let mut through = BTreeSet::new();
     for gateway in &service.gateways {
         for plan in view.listeners.plans_of(gateway) {
-            let routes = plan.routes.as_ref().and_then(|routes| view.tables.get(routes));
-            if routes.is_some_and(|table| table.is_claimed_by(&service.key))
+            let open =
+                |routes: &&RoutePlan| routes.servers.iter().any(|s| gateway::accepts(s, view));
+            let tables = plan.routes.iter().filter(open);
+            let mut tables = tables.filter_map(|routes| view.tables.get(&routes.name));
+            if tables.any(|table| table.is_claimed_by(&service.key))
                 || view.listeners.carries(&plan.name, &service.key)
             {
                 through.insert(Arc::clone(&plan.name));
@@ -130,14 +133,14 @@ fn without_effect(service: &VirtualService, view: View<'_>, findings: &mut Findi
     }
     let tables = || {
         let plans = service.gateways.iter().flat_map(|g| view.listeners.plans_of(g));
-        plans.filter_map(|plan| view.tables.get(plan.routes.as_ref()?))
+        plans.flat_map(|plan| &plan.routes).filter_map(|routes| view.tables.get(&routes.name))
     };
     let served = service.rules.iter().any(|rule| is_served(&rule.says));
     if served && !tables().any(|t| t.is_claimed_by(&service.key)) {
         findings.fault(
             "NotApplied",
             "http: none of the rules applies at a server that serves the hosts; it takes a server of \
-             plain HTTP, on the port and of the Gateway that the conditions name"
+             HTTP, or of HTTPS that is terminated, on the port and of the Gateway that the conditions name"
                 .to_owned(),
         );
     }
@@ -145,8 +148,8 @@ fn without_effect(service: &VirtualService, view: View<'_>, findings: &mut Findi
     if service.routes_connections() && !carried {
         findings.fault(
             "NotApplied",
-            "tls, tcp: none of the rules applies at a server that serves the hosts; it takes a server \
-             with tls mode PASSTHROUGH, or of TCP, on the port and of the Gateway that the conditions name"
+            "tls, tcp: none of the rules applies at a server that serves the hosts; tls rules take a server \
+             with tls mode PASSTHROUGH, tcp rules one of TCP or of TLS that is terminated, on the port and of the Gateway that the conditions name"
                 .to_owned(),
         );
     }
@@ -216,6 +219,13 @@ fn gateways(service: &VirtualService, view: View<'_>, findings: &mut Findings) -
         }
     }
     concerned
+}
+
+/// Whether no server of a Gateway has a listener, and certificates where it needs them.
+fn is_closed(gateway: &str, view: View<'_>) -> bool {
+    let mut servers = served(gateway, view).into_iter().flat_map(|gateway| &gateway.servers);
+    view.listeners.plans_of(gateway).next().is_none()
+        || !servers.any(|server| gateway::accepts(server, view))
 }
 
 /// A Gateway that this process serves, by `NAMESPACE/NAME`.

@@ -6,10 +6,10 @@
 //! page of another site gives. Secrets are never shown.
 //!
 //! Not here: profilers, `/runtime`, `/reset_counters` (a metric has one writer, and that is not the admin
-//! interface), `/init_dump`, and levels of single loggers. `/certs` lists none until TLS termination
-//! keeps what it would show.
+//! interface), `/init_dump`, and levels of single loggers.
 
 mod answer;
+mod certs;
 mod clusters;
 mod commands;
 mod dump;

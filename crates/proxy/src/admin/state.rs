@@ -8,6 +8,8 @@ use bytes::Bytes;
 use serde_json::Value as Json;
 use tidegate_xds::ResourceType;
 
+use crate::tls::inventory::Inventory;
+
 /// The running proxy, as the admin interface sees it. Every answer is a copy made for the caller; none may
 /// wait for a worker.
 pub trait State: Send + Sync + 'static {
@@ -35,6 +37,9 @@ pub trait State: Send + Sync + 'static {
 
     /// The listeners that are open.
     fn listeners(&self) -> Vec<Listener>;
+
+    /// The certificates of every TLS context.
+    fn certificates(&self) -> Vec<Inventory>;
 
     /// Lets listeners close; returns at once.
     fn drain_listeners(&self, drain: Drain);

@@ -349,7 +349,17 @@ fn help_and_home_name_every_command() {
     assert_eq!(text, format!("invalid path. {help}"));
     let memory = fixture.json("/memory");
     assert!(memory["total_physical_bytes"].as_str().unwrap().parse::<u64>().unwrap() > 1 << 20);
-    assert_eq!(fixture.json("/certs"), json!({"certificates": []}));
+    let certs = &fixture.json("/certs")["certificates"][0];
+    let shown = &certs["cert_chain"][0];
+    let names = json!([{"dns": "a.test"}, {"ip_address": "10.0.0.1"}, {"uri": "spiffe://a"}]);
+    assert_eq!(shown["subject_alt_names"], names);
+    // As issued.
+    assert_eq!(shown["valid_from"], "1975-01-01T00:00:00Z");
+    assert_eq!(shown["expiration_time"], "4096-01-01T00:00:00Z");
+    let days: u64 = shown["days_until_expiration"].as_str().unwrap().parse().unwrap();
+    assert!(days > 700_000, "{days}");
+    assert_eq!(certs["ca_cert"][0]["subject_alt_names"], json!([]));
+    assert_ne!(certs["ca_cert"][0]["serial_number"], shown["serial_number"]);
     assert_eq!(fixture.get("/hot_restart_version"), "disabled\n");
     assert_eq!(fixture.json("/runtime"), json!({"entries": {}, "layers": []}));
     assert!(fixture.call("POST", "/logging").1.starts_with("active loggers:\n  tidegate: "));

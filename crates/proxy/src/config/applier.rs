@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tidegate_envoy::capability::Finding;
 use tidegate_envoy::v3::cluster::Cluster as ProtoCluster;
@@ -12,6 +13,8 @@ use tidegate_xds::assemble::split_virtual_host_name;
 use tidegate_xds::{Rejection, Resource, ResourceType, Update, Verdict};
 
 use crate::accesslog::Logs;
+use crate::tls::inventory::Inventory;
+use crate::tls::secret::{Secret, SecretSlot};
 use crate::upstream::Cluster;
 
 use super::clusters::Clusters;
@@ -37,6 +40,31 @@ pub struct Config {
     pub routes: Arc<BTreeMap<Arc<str>, Arc<RouteSlot>>>,
 }
 
+/// Whose certificates these are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    /// A listener's, by the prefix of its stats.
+    Listener,
+    /// A cluster's, by its name in stats.
+    Cluster,
+}
+
+impl Config {
+    /// The TLS contexts: whose they are, and the certificates that they have now.
+    pub fn certificates(&self) -> impl Iterator<Item = (Owner, &Arc<str>, Inventory)> {
+        let listeners = self.listeners.values().flat_map(|listener| {
+            let chains = listener.chains.chains.iter().chain(&listener.chains.default);
+            let contexts = chains.filter_map(|chain| chain.tls.as_deref());
+            contexts.map(|tls| (Owner::Listener, &listener.stat_prefix, Inventory::of(&tls.common)))
+        });
+        let clusters = self.clusters.values().filter_map(|cluster| {
+            let common = &cluster.tls.as_ref()?.context.common;
+            Some((Owner::Cluster, &cluster.stat_name, Inventory::of(common)))
+        });
+        listeners.chain(clusters)
+    }
+}
+
 /// What an update has done. Routes and endpoints serve already; listeners are for the workers to open,
 /// change and close, and the names of DNS clusters for the resolver to follow.
 #[derive(Debug)]
@@ -47,6 +75,10 @@ pub struct Applied {
     pub listeners: Changed<Listener>,
     /// Clusters likewise.
     pub clusters: Changed<Cluster>,
+    /// Names of secrets that came, and whether they were taken.
+    pub secrets: Vec<(Arc<str>, bool)>,
+    /// Names of those that are gone.
+    pub secrets_removed: Vec<Arc<str>>,
     /// Resources of this update that were refused; their last good form serves on.
     pub rejected: Vec<Rejection>,
     /// Fields of this update that have no effect here.
@@ -134,7 +166,7 @@ impl Applier {
             match resource.kind {
                 ResourceType::Cluster => self.put_cluster(resource, &mut step),
                 ResourceType::Endpoints => self.put_endpoints(resource),
-                ResourceType::Secret => self.put_secret(resource),
+                ResourceType::Secret => self.put_secret(resource, &mut step),
                 ResourceType::Listener => listeners.push(resource),
                 ResourceType::RouteConfiguration => {
                     changes.entry(Arc::clone(&resource.name)).or_default().skeleton =
@@ -164,7 +196,8 @@ impl Applier {
     fn put_cluster(&mut self, resource: &Arc<Resource>, step: &mut Step) {
         let put = judge_named(resource, |proto: &ProtoCluster| &proto.name).and_then(|judged| {
             let cluster = self.clusters.put(&judged.message, &mut self.slots);
-            Ok((cluster.map_err(|refusal| vec![refusal])?, judged.notices))
+            let told = self.slots.take_notices();
+            Ok((cluster.map_err(|refusal| vec![refusal])?, [judged.notices, told].concat()))
         });
         match put {
             Ok((cluster, notices)) => {
@@ -190,7 +223,8 @@ impl Applier {
     fn put_listener(&mut self, resource: &Arc<Resource>, step: &mut Step) {
         let put = judge_named(resource, |proto: &ProtoListener| &proto.name).and_then(|judged| {
             let listener = self.listeners.put(&judged.message, &mut self.slots);
-            Ok((listener.map_err(|refusal| vec![refusal])?, judged.notices))
+            let told = self.slots.take_notices();
+            Ok((listener.map_err(|refusal| vec![refusal])?, [judged.notices, told].concat()))
         });
         match put {
             Ok((listener, notices)) => {
@@ -202,14 +236,17 @@ impl Applier {
     }
 
     /// Fills the slot of a secret; contexts that point to it take it from the next handshake on.
-    fn put_secret(&mut self, resource: &Arc<Resource>) {
+    fn put_secret(&mut self, resource: &Arc<Resource>, step: &mut Step) {
         let put = judge_named(resource, |proto: &ProtoSecret| &proto.name).and_then(
-            |Judged { message, notices }| {
+            |Judged { message, mut notices }| {
                 let secret = compile::secret(&message).map_err(|refusal| vec![refusal])?;
-                self.slots.secret(&resource.name).store(Some(secret));
+                let slot = self.slots.secret(&resource.name);
+                notices.extend(unless_worse(&slot, &secret).map_err(|refusal| vec![refusal])?);
+                slot.store(Some(secret));
                 Ok(notices)
             },
         );
+        step.secrets.push((Arc::clone(&resource.name), put.is_ok()));
         match put {
             Ok(notices) => self.records.serve(resource, notices),
             Err(refusals) => self.records.refuse(resource, refusals),
@@ -234,6 +271,7 @@ impl Applier {
         }
         for name in of(ResourceType::Secret) {
             self.slots.secret(name).store(None);
+            step.secrets_removed.push(Arc::clone(name));
         }
         for (kind, name) in removed {
             self.records.remove(*kind, name);
@@ -251,6 +289,8 @@ impl Applier {
             config: Arc::clone(&self.config),
             listeners: step.listeners,
             clusters: step.clusters,
+            secrets: step.secrets,
+            secrets_removed: step.secrets_removed,
             rejected: Vec::new(),
             notices: Vec::new(),
         };
@@ -279,6 +319,22 @@ impl Applier {
 struct Step {
     listeners: Changed<Listener>,
     clusters: Changed<Cluster>,
+    secrets: Vec<(Arc<str>, bool)>,
+    secrets_removed: Vec<Arc<str>>,
+}
+
+/// An expired certificate replaces none that is valid. Where nothing better is there it is served, with a notice: what
+/// was served before a restart must not end with it.
+fn unless_worse(slot: &SecretSlot, secret: &Secret) -> Result<Option<Finding>, Refusal> {
+    const FIELD: &str = "tls_certificate.certificate_chain";
+    let now = SystemTime::now();
+    let Some(why) = secret.expired(now) else { return Ok(None) };
+    if slot.identity().is_some_and(|before| before.expired(now).is_none()) {
+        let reason = format_args!("{why}; the one before it is valid and serves on");
+        return Err(Refusal::of(FIELD, reason));
+    }
+    let reason = format!("{why}; it is served, as there is none that is valid");
+    Ok(Some(Finding { path: FIELD.to_owned(), reason }))
 }
 
 /// The route configuration that a virtual host belongs to, by its resource's name.

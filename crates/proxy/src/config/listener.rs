@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::accesslog::Log;
+use crate::http::client_cert::ForwardCert;
 use crate::rbac::{HttpRbac, NetworkRbac};
 use crate::route::RouteTable;
 use crate::tls::ServerTls;
@@ -162,6 +163,8 @@ pub struct HttpManager {
     pub trusted_hops: u32,
     /// Whether `x-forwarded-for` is left as it came.
     pub skip_xff_append: bool,
+    /// What happens to `x-forwarded-client-cert`.
+    pub forward_cert: ForwardCert,
     /// Whether an `x-request-id` is made when missing or not trusted.
     pub generate_request_id: bool,
     /// Whether an external `x-request-id` is kept.

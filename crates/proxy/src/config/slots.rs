@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tidegate_envoy::capability::Finding;
 
 use crate::accesslog::Logs;
 use crate::route::RouteTable;
@@ -25,6 +26,8 @@ pub(super) struct Slots {
     /// Numbers of cluster slots that are free again.
     free: Vec<u32>,
     logs: Option<Arc<Logs>>,
+    /// What was said of the resource that is being compiled.
+    notices: Vec<String>,
     /// Cluster slots left by the last search for unused ones.
     kept: usize,
 }
@@ -51,6 +54,12 @@ impl Slots {
         self.routes.retain(|_, slot| Arc::strong_count(slot) > 1);
         self.secrets.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.is_filled());
         self.kept = self.clusters.len();
+    }
+
+    /// What was said since this was asked last.
+    pub fn take_notices(&mut self) -> Vec<Finding> {
+        let finding = |reason| Finding { path: String::new(), reason };
+        self.notices.drain(..).map(finding).collect()
     }
 
     #[cfg(test)]
@@ -91,6 +100,10 @@ impl Links for Slots {
         let slot = Arc::new(SecretSlot::empty(Arc::clone(&name)));
         self.secrets.insert(name, Arc::clone(&slot));
         slot
+    }
+
+    fn notice(&mut self, reason: String) {
+        self.notices.push(reason);
     }
 
     fn logs(&self) -> Option<&Logs> {

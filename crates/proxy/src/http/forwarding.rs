@@ -10,6 +10,7 @@ use super::head::{Headers, RequestHead, ResponseHead, Scheme};
 use super::known::Known;
 use crate::config::listener::{HttpManager, ServerHeader};
 use crate::random::Random;
+use crate::tls::Settled;
 
 /// What the names of all headers that steer the proxy begin with.
 const STEERING_PREFIX: &[u8] = b"x-envoy-";
@@ -85,8 +86,6 @@ fn strip(headers: &mut Headers, upgrade: bool, keep: impl Fn(Known, &[u8], &[u8]
 fn goes_on(edge: bool, known: Known, name: &[u8], value: &[u8]) -> bool {
     match known {
         Known::Expect => !value.eq_ignore_ascii_case(b"100-continue"),
-        // Only a proxy that has verified a certificate may speak of it; this one does not.
-        Known::ForwardedClientCert => false,
         Known::OriginalPath => !edge,
         Known::Other if begins_with(name, STEERING_PREFIX) => {
             let is_one_of = |names: &[&[u8]]| names.iter().any(|n| name.eq_ignore_ascii_case(n));
@@ -107,16 +106,25 @@ fn is_option(token: &[u8]) -> bool {
 }
 
 /// Prepares a request for routing and for the next hop; returns the client's address, as far as it can be
-/// believed.
+/// believed. `tls` is what its handshake settled, if there was one.
 pub fn request(
     head: &mut RequestHead,
     manager: &HttpManager,
     peer: SocketAddr,
+    tls: Option<&Settled>,
     upgrade: bool,
     random: &Random,
 ) -> SocketAddr {
     let edge = manager.use_remote_address;
-    strip(&mut head.headers, upgrade, |known, name, value| goes_on(edge, known, name, value));
+    let shown = tls.filter(|tls| tls.peer.is_some());
+    let keeps_cert = manager.forward_cert.keeps(shown.is_some());
+    strip(&mut head.headers, upgrade, |known, name, value| match known {
+        Known::ForwardedClientCert => keeps_cert,
+        _ => goes_on(edge, known, name, value),
+    });
+    if let Some(element) = shown.and_then(|settled| manager.forward_cert.element(settled)) {
+        append_list(&mut head.headers, Known::ForwardedClientCert, element, b",");
+    }
     let scheme = head.scheme;
     let headers = &mut head.headers;
     let client = if edge {

@@ -7,12 +7,13 @@
 //! | `h2/`, `preface.rs` | HTTP/2, and which of the two a client speaks |
 //! | `stream.rs`, `transfer.rs` | a request and its answer in any version; moving bodies |
 //! | `exchange.rs` | the request path |
-//! | `forwarding.rs`, `path.rs` | what a proxy changes in heads |
+//! | `forwarding.rs`, `client_cert.rs`, `path.rs` | what a proxy changes in heads |
 //! | `local.rs` | answers of our own |
 //! | `limits.rs` | time limits |
 //! | `journal.rs`, `open.rs` | what is noted of a request for log and counts; of a connection |
 
 pub mod chain;
+pub mod client_cert;
 pub mod exchange;
 pub mod forwarding;
 pub mod fuzzing;

@@ -124,6 +124,7 @@ fn manager(routes: Vec<Arc<Route>>) -> HttpManager {
     assert!(taken.is_empty());
     HttpManager {
         rbac: Vec::new(),
+        forward_cert: Default::default(),
         stat_prefix: "test".into(),
         routes: Arc::new(RouteSlot { name: "rc".into(), table: ArcSwap::from_pointee(table) }),
         codec: Codec::Auto,

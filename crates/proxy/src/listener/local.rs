@@ -164,7 +164,7 @@ impl Served {
 
     /// Asks the RBAC filters whether a client may connect.
     fn admit(&self, client: &Client) -> Result<(), Denied> {
-        let asked = Asked { client, remote: client.peer.ip(), head: None };
+        let asked = Asked::of(client, client.peer.ip(), None);
         let mut filters = self.chain.rbac.iter().zip(&self.rbac[..]);
         filters.try_for_each(|(filter, counts)| filter.set.judge(&asked, counts))
     }

@@ -1,23 +1,45 @@
 //! One condition on a request or a connection (`Permission`, `Principal`).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 use crate::config::chains::Net;
 use crate::http::RequestHead;
 use crate::http::chain::Client;
 use crate::route::{HeaderCondition, TextMatch, without_query};
+use crate::tls::Settled;
 use crate::tls::handshake::Peer;
 
 /// What is judged.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
-    /// Who is connected.
-    pub client: &'a Client,
+    /// The peer.
+    pub peer: SocketAddr,
+    /// The address that it connected to.
+    pub local: SocketAddr,
+    /// Server name of its ClientHello.
+    pub server_name: Option<&'a str>,
+    /// What its handshake settled, when TLS is terminated here.
+    pub tls: Option<&'a Settled>,
     /// The client behind trusted proxies; the peer where there is none to be trusted.
     pub remote: IpAddr,
     /// The request; `None` when a connection is judged.
     pub head: Option<&'a RequestHead>,
+}
+
+impl<'a> Asked<'a> {
+    /// A connection of `client`, and a request on it.
+    #[must_use]
+    pub fn of(client: &'a Client, remote: IpAddr, head: Option<&'a RequestHead>) -> Self {
+        Self {
+            peer: client.peer,
+            local: client.local,
+            server_name: client.server_name.as_deref(),
+            tls: client.tls.as_deref(),
+            remote,
+            head,
+        }
+    }
 }
 
 /// A condition. Permissions and principals differ in which of these they may be, not in how these are judged.
@@ -54,7 +76,6 @@ impl Rule {
     /// Whether it holds.
     #[must_use]
     pub fn holds(&self, asked: &Asked<'_>) -> bool {
-        let client = asked.client;
         match self {
             Self::Any => true,
             Self::All(rules) => rules.iter().all(|rule| rule.holds(asked)),
@@ -64,17 +85,17 @@ impl Rule {
             Self::Path(test) => {
                 asked.head.is_some_and(|head| test.matches(without_query(head.path())))
             }
-            Self::Destination(net) => net.contains(client.local.ip()),
-            Self::DestinationPort(ports) => ports.contains(&u32::from(client.local.port())),
+            Self::Destination(net) => net.contains(asked.local.ip()),
+            Self::DestinationPort(ports) => ports.contains(&u32::from(asked.local.port())),
             Self::ServerName(test) => {
-                test.matches(client.server_name.as_deref().unwrap_or_default().as_bytes())
+                test.matches(asked.server_name.unwrap_or_default().as_bytes())
             }
-            Self::Authenticated(None) => client.tls.is_some(),
+            Self::Authenticated(None) => asked.tls.is_some(),
             Self::Authenticated(Some(test)) => {
-                let peer = client.tls.as_ref().and_then(|tls| tls.peer.as_ref());
+                let peer = asked.tls.and_then(|tls| tls.peer.as_ref());
                 peer.is_some_and(|peer| peer.verified && is_called(peer, test))
             }
-            Self::Peer(net) => net.contains(client.peer.ip()),
+            Self::Peer(net) => net.contains(asked.peer.ip()),
             Self::Remote(net) => net.contains(asked.remote),
         }
     }

@@ -35,7 +35,10 @@ fn shown(uris: &[&str], dns_names: &[&str], verified: bool) -> Settled {
         not_before: SystemTime::UNIX_EPOCH,
         not_after: SystemTime::UNIX_EPOCH,
     };
-    Settled { peer: Some(Peer { leaf, chain: Vec::new(), verified }), ..anonymous() }
+    Settled {
+        peer: Some(Peer { leaf, chain: Vec::new(), verified, forwarded: Default::default() }),
+        ..anonymous()
+    }
 }
 
 /// A handshake without a certificate of the client's.
@@ -99,8 +102,8 @@ fn conditions_on_addresses_names_and_requests() {
         (Rule::Not(Box::new(Rule::Path(exact("/p")))), false, true),
     ];
     let (client, head) = (client(Some("a.b"), None), head("/p?q"));
-    let request = Asked { client: &client, remote: [203, 0, 113, 7].into(), head: Some(&head) };
-    let connection = Asked { client: &client, remote: client.peer.ip(), head: None };
+    let request = Asked::of(&client, [203, 0, 113, 7].into(), Some(&head));
+    let connection = Asked::of(&client, client.peer.ip(), None);
     for (rule, of_request, of_connection) in cases {
         assert_eq!(rule.holds(&request), of_request, "{rule:?}");
         assert_eq!(rule.holds(&connection), of_connection, "{rule:?}");
@@ -111,7 +114,7 @@ fn conditions_on_addresses_names_and_requests() {
 fn no_server_name_is_the_empty_one() {
     for (name, expected) in [(None, true), (Some("a"), false)] {
         let client = client(name, None);
-        let asked = Asked { client: &client, remote: client.peer.ip(), head: None };
+        let asked = Asked::of(&client, client.peer.ip(), None);
         assert_eq!(Rule::ServerName(exact("")).holds(&asked), expected);
     }
 }
@@ -129,7 +132,7 @@ fn a_principal_is_a_name_of_a_verified_certificate() {
     ];
     for (tls, name, anybody, named) in cases {
         let client = client(None, tls);
-        let asked = Asked { client: &client, remote: client.peer.ip(), head: None };
+        let asked = Asked::of(&client, client.peer.ip(), None);
         assert_eq!(Rule::Authenticated(None).holds(&asked), anybody, "{client:?}");
         assert_eq!(
             Rule::Authenticated(Some(exact(name))).holds(&asked),
@@ -149,7 +152,7 @@ fn actions_and_why_they_deny() {
         Rules::new(action, permits.iter().map(policy).collect())
     };
     let client = client(None, None);
-    let asked = Asked { client: &client, remote: client.peer.ip(), head: None };
+    let asked = Asked::of(&client, client.peer.ip(), None);
     let judge = |action, permits: &[(&str, bool)]| {
         let verdict = rules(action, permits).judge(&asked);
         verdict.err().map(|Denied(why)| why.to_string())
@@ -180,7 +183,7 @@ fn shadow_rules_are_counted_and_nothing_else() {
     };
     let counts = Counts::of_http(&registry.worker(0), "in:80", &filter);
     let client = client(None, None);
-    let asked = Asked { client: &client, remote: client.peer.ip(), head: None };
+    let asked = Asked::of(&client, client.peer.ip(), None);
     assert_eq!(filter.set.judge(&asked, &counts), Ok(()));
     assert_eq!(RuleSet::default().judge(&asked, &counts), Ok(()));
     let of_network = NetworkRbac {

@@ -371,6 +371,22 @@ block! {
         reopen_failed: Counter,
     }
 
+    /// `listener.NAME.ssl.certificate.CERTIFICATE.`, `cluster.…`: a certificate in force.
+    CertificateStats {
+        /// When it expires, in seconds since 1970.
+        expiration: Gauge = "expiration_unix_time_seconds",
+    }
+
+    /// `sds.NAME.`: a secret that came by itself.
+    SdsStats {
+        /// How often it came.
+        update_attempt: Counter,
+        /// … and was taken.
+        update_success: Counter,
+        /// … and was refused: the one before serves on.
+        update_rejected: Counter,
+    }
+
     /// `cluster_manager.`: clusters as a whole.
     ClusterManagerStats {
         /// Clusters in force.
@@ -427,6 +443,8 @@ block! {
     ServerStats {
         /// Number of workers.
         concurrency: Gauge,
+        /// Days until the first certificate in force expires; 4294967295 without one.
+        days_until_first_cert_expiring: Gauge,
         /// Time from the start of the process until it served, milliseconds.
         initialization_time_ms: Histogram,
         /// 1 while the process serves, 0 while it drains.

@@ -5,8 +5,7 @@
 //! touches no cache line that another worker writes, and no lock: [`Registry`] is asked for a block when
 //! configuration is applied, never on a request.
 //!
-//! What Envoy has and this has not, as nothing happens here that it would count: `ssl.`, `downstream_cx_ssl_…`
-//! (until TLS is terminated), flow control by pausing (here a side is read when the other takes more), limits of
+//! What Envoy has and this has not, as nothing happens here that it would count: flow control by pausing (here a side is read when the other takes more), limits of
 //! retries, health and panic, zone-aware and subset balancing, high priority, hot restart and watchdog metrics. Nor
 //! are there `external.`/`internal.` copies of the response codes.
 //!
@@ -25,9 +24,9 @@ mod units;
 mod written;
 
 pub use blocks::{
-    AccessLogStats, ClusterManagerStats, ClusterStats, DnsStats, EndpointStats, HttpStats,
-    ListenerManagerStats, ListenerStats, MembershipStats, RbacShadowStats, RbacStats, ServerStats,
-    TcpStats, TlsInspectorStats,
+    AccessLogStats, CertificateStats, ClusterManagerStats, ClusterStats, DnsStats, EndpointStats,
+    HttpStats, ListenerManagerStats, ListenerStats, MembershipStats, RbacShadowStats, RbacStats,
+    SdsStats, ServerStats, TcpStats, TlsInspectorStats,
 };
 pub use cell::{Counter, Gauge, Held};
 pub use codes::{ResponseClasses, ResponseCodes};

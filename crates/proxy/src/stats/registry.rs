@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use super::totals::{Total, Totals as _};
 use super::{
-    AccessLogStats, Block, ClusterManagerStats, ClusterStats, DnsStats, EndpointStats, HttpStats,
-    Kind, ListenerManagerStats, ListenerStats, MembershipStats, RbacShadowStats, RbacStats,
-    ServerStats, TcpStats, TlsInspectorStats, units,
+    AccessLogStats, Block, CertificateStats, ClusterManagerStats, ClusterStats, DnsStats,
+    EndpointStats, HttpStats, Kind, ListenerManagerStats, ListenerStats, MembershipStats,
+    RbacShadowStats, RbacStats, SdsStats, ServerStats, TcpStats, TlsInspectorStats, units,
 };
 
 /// All blocks of the process.
@@ -29,6 +29,9 @@ pub struct Registry {
     pub(super) http_rbac_shadow: Family<RbacShadowStats>,
     pub(super) network_rbac: Family<RbacStats>,
     pub(super) network_rbac_shadow: Family<RbacShadowStats>,
+    pub(super) listener_certificates: Family<CertificateStats>,
+    pub(super) cluster_certificates: Family<CertificateStats>,
+    pub(super) sds: Family<SdsStats>,
     pub(super) tls_inspector: Stats<TlsInspectorStats>,
     pub(super) access_log: Stats<AccessLogStats>,
     pub(super) cluster_manager: Stats<ClusterManagerStats>,
@@ -53,6 +56,9 @@ impl Registry {
             http_rbac_shadow: Family::new(writers),
             network_rbac: Family::new(writers),
             network_rbac_shadow: Family::new(writers),
+            listener_certificates: Family::new(writers),
+            cluster_certificates: Family::new(writers),
+            sds: Family::new(writers),
             tls_inspector: Family::new(writers).get(Key::default(), workers),
             access_log: Family::new(writers).get(Key::default(), workers),
             cluster_manager: Family::new(writers).get(Key::default(), workers),
@@ -166,6 +172,21 @@ impl Scope {
     /// What its shadow rules would have decided: the same, and their own prefix.
     pub fn network_rbac_shadow(&self, stat_prefix: &str, own: &str) -> Stats<RbacShadowStats> {
         self.registry.network_rbac_shadow.get(Key::new(stat_prefix, own), self.writer)
+    }
+
+    /// A certificate of a listener: `listener.NAME.ssl.certificate.CERTIFICATE.`.
+    pub fn listener_certificate(&self, name: &str, certificate: &str) -> Stats<CertificateStats> {
+        self.registry.listener_certificates.get(Key::new(name, certificate), self.writer)
+    }
+
+    /// A certificate of a cluster: `cluster.NAME.ssl.certificate.CERTIFICATE.`.
+    pub fn cluster_certificate(&self, name: &str, certificate: &str) -> Stats<CertificateStats> {
+        self.registry.cluster_certificates.get(Key::new(name, certificate), self.writer)
+    }
+
+    /// A secret: `sds.NAME.`.
+    pub fn sds(&self, name: &str) -> Stats<SdsStats> {
+        self.registry.sds.get(Key::new(name, ""), self.writer)
     }
 
     /// What the TLS inspector saw: `tls_inspector.`.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::registry::Shared;
 use super::totals::{OfWorker, Responses, Total, Totals};
-use super::{Block, HistogramSum, Registry, Stats};
+use super::{Block, CertificateStats, HistogramSum, Registry, SdsStats, Stats};
 
 /// One thing that is counted.
 pub(super) struct Unit {
@@ -145,8 +145,47 @@ pub(super) fn all(registry: &Registry) -> Vec<Unit> {
     units.extend(registry.http_rbac_shadow.all().into_iter().map(of_http_rbac));
     units.extend(registry.network_rbac.all().into_iter().map(of_network_rbac));
     units.extend(registry.network_rbac_shadow.all().into_iter().map(of_network_rbac));
+    let of_listeners = registry.listener_certificates.all().into_iter();
+    units.extend(of_listeners.map(|shared| {
+        let (owner, label) = ("listener.", "envoy_listener_address");
+        of_certificate(owner, "listener.ssl.certificate.", label, shared)
+    }));
+    let of_clusters = registry.cluster_certificates.all().into_iter();
+    units.extend(of_clusters.map(|shared| {
+        let (owner, label) = ("cluster.", "envoy_cluster_name");
+        of_certificate(owner, "cluster.ssl.certificate.", label, shared)
+    }));
+    units.extend(registry.sds.all().into_iter().map(of_secret));
     units.sort_by(|a, b| a.prefix.cmp(&b.prefix));
     units
+}
+
+/// A certificate. Its name is the secret's, colons and all.
+fn of_certificate(
+    owner: &'static str,
+    stem: &'static str,
+    label: &'static str,
+    shared: Arc<Shared<CertificateStats>>,
+) -> Unit {
+    let name = clean(&shared.key().name);
+    let certificate = shared.key().part.replace(char::is_control, "_");
+    Unit {
+        prefix: format!("{owner}{name}.ssl.certificate.{certificate}."),
+        stem,
+        labels: vec![("envoy_tls_certificate", certificate), (label, name)],
+        totals: Box::new(shared),
+    }
+}
+
+/// A secret, in whose name `://` is written `_`, as by Envoy.
+fn of_secret(shared: Arc<Shared<SdsStats>>) -> Unit {
+    let name = clean(&shared.key().name.replace("://", "_"));
+    Unit {
+        prefix: format!("sds.{name}."),
+        stem: "sds.",
+        labels: vec![("envoy_xds_resource_name", name)],
+        totals: Box::new(shared),
+    }
 }
 
 /// An RBAC filter of a connection manager; its own prefix is its second label.

@@ -55,7 +55,12 @@ const PLACES: &[(&str, &[Place])] = &[
         "ListenerManagerStats",
         &[("ledger.rs", &["stats", "books.listener_manager", "books().listener_manager"])],
     ),
-    ("ServerStats", &[("admin/server.rs", &["server"]), ("view.rs", &["server"])]),
+    ("CertificateStats", &[("ledger.rs", &["stats"])]),
+    ("SdsStats", &[("ledger.rs", &["stats"])]),
+    (
+        "ServerStats",
+        &[("admin/server.rs", &["server"]), ("view.rs", &["server"]), ("ledger.rs", &["server"])],
+    ),
 ];
 
 /// The fields of the blocks, as `blocks.rs` declares them.
@@ -109,6 +114,8 @@ fn every_metric_is_counted_somewhere() {
         + ClusterManagerStats::METRICS.len()
         + DnsStats::METRICS.len()
         + ListenerManagerStats::METRICS.len()
+        + CertificateStats::METRICS.len()
+        + SdsStats::METRICS.len()
         + ServerStats::METRICS.len();
     assert_eq!(fields, metrics, "blocks.rs is not read as it is meant");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

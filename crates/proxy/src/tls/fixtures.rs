@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -21,7 +21,7 @@ use crate::buffer::BufferPool;
 pub fn common(identities: &[&tidegate_testing::ca::Identity], alpn: &[&str]) -> Common {
     let load = |identity: &&tidegate_testing::ca::Identity| {
         let (chain, key) = (identity.certificate_pem.as_bytes(), identity.key_pem.as_bytes());
-        let identity = Identity::from_pem(chain, key, SystemTime::now()).expect("they fit");
+        let identity = Identity::from_pem(chain, key).expect("they fit");
         IdentitySource::Here(Arc::new(identity))
     };
     Common {

@@ -1,5 +1,6 @@
 //! Handshakes: from a TCP connection to a TLS one, and what it settled.
 
+use std::cell::OnceCell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -46,6 +47,8 @@ pub struct Peer {
     pub chain: Vec<CertificateDer<'static>>,
     /// Whether it was verified.
     pub verified: bool,
+    /// What the next hop is told of it, once that is asked for.
+    pub forwarded: OnceCell<Box<str>>,
 }
 
 /// Serves a handshake. `first` holds the bytes that were read already, and `hello` what they say.
@@ -115,6 +118,7 @@ fn settled(
             leaf,
             chain: chain.iter().map(|each| each.clone().into_owned()).collect(),
             verified: verifies,
+            forwarded: OnceCell::new(),
         })
     });
     Settled {

@@ -89,11 +89,11 @@ pub fn dns_name_covers(name: &str, host: &str) -> bool {
 }
 
 impl Identity {
-    /// Takes a chain and a key in PEM, valid at `now`.
+    /// Takes a chain and a key in PEM. Whether it has expired is left to who decides what else there is to serve.
     ///
     /// # Errors
-    /// They are no chain or no key, do not belong together, or the certificate is not valid any more.
-    pub fn from_pem(chain: &[u8], key: &[u8], now: SystemTime) -> Result<Self, Unusable> {
+    /// They are no chain or no key, or do not belong together.
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, Unusable> {
         let unusable = |reason: String| Unusable::Chain(reason);
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain)
             .collect::<Result<_, _>>()
@@ -105,14 +105,6 @@ impl Identity {
             return Err(unusable("the first certificate in it is malformed".to_owned()));
         };
         let leaf = Leaf::of(&certificate);
-        if certificate.not_after < now {
-            let subject = &leaf.subject;
-            let age = now.duration_since(certificate.not_after).unwrap_or_default().as_secs();
-            return Err(unusable(format!(
-                "the certificate of {subject} expired {} days ago",
-                age / 86_400
-            )));
-        }
         let key = PrivateKeyDer::from_pem_slice(key)
             .map_err(|error| Unusable::Key(format!("the PEM text cannot be read: {error}")))?;
         let key = provider()
@@ -126,6 +118,14 @@ impl Identity {
             )));
         }
         Ok(Self { key: Arc::new(CertifiedKey::new(chain, key)), leaf })
+    }
+
+    /// That it has expired at `now`, in words; `None` as long as it has not.
+    #[must_use]
+    pub fn expired(&self, now: SystemTime) -> Option<String> {
+        let age = now.duration_since(self.leaf.not_after).ok().filter(|age| !age.is_zero())?;
+        let days = age.as_secs() / 86_400;
+        Some(format!("the certificate of {} expired {days} days ago", self.leaf.subject))
     }
 
     /// Whether its key can sign in one of these ways.
@@ -168,9 +168,7 @@ mod tests {
     fn a_chain_and_its_key() {
         let ca = Ca::new("root");
         let (a, b) = (ca.issue(&["a.example"]), ca.issue(&["b.example"]));
-        let now = SystemTime::now();
-        let load =
-            |chain: &str, key: &str| Identity::from_pem(chain.as_bytes(), key.as_bytes(), now);
+        let load = |chain: &str, key: &str| Identity::from_pem(chain.as_bytes(), key.as_bytes());
         let identity = load(&a.certificate_pem, &a.key_pem).expect("they fit");
         assert!(identity.leaf.covers("A.example"));
         assert!(!identity.leaf.covers("b.example"));
@@ -184,9 +182,11 @@ mod tests {
         assert!(matches!(refused(&a.certificate_pem, "garbage"), Unusable::Key(_)));
         let cut = &a.certificate_pem[..a.certificate_pem.len() / 2];
         assert!(matches!(refused(cut, &a.key_pem), Unusable::Chain(_)));
-        let late = identity.leaf.not_after + Duration::from_secs(3 * 86_400);
-        let expired = Identity::from_pem(a.certificate_pem.as_bytes(), a.key_pem.as_bytes(), late);
-        assert!(matches!(expired, Err(Unusable::Chain(why)) if why.contains("expired 3 days ago")),);
+        let last = identity.leaf.not_after;
+        assert_eq!(identity.expired(last), None);
+        let late = identity.expired(last + Duration::from_secs(3 * 86_400));
+        let words = "the certificate of CN=a.example expired 3 days ago";
+        assert_eq!(late.as_deref(), Some(words));
     }
 
     #[test]

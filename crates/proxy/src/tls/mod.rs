@@ -6,6 +6,7 @@
 //! | `x509.rs`, `identity.rs` | certificates: what they say; ours with their keys |
 //! | `validation.rs`, `verify.rs` | what peers' certificates must be |
 //! | `secret.rs`, `context.rs` | secrets by name; contexts made ready for handshakes |
+//! | `inventory.rs` | the certificates that are in force, and when they expire |
 //! | `handshake.rs`, `stream.rs` | shaking hands; a connection after it |
 //! | `suites.rs`, `crypto.rs` | names of suites and versions; the cryptography provider |
 //! | `system_roots.rs` | whom this machine trusts |
@@ -22,6 +23,7 @@ pub mod fuzzing;
 pub mod handshake;
 pub mod identity;
 mod inspect;
+pub mod inventory;
 pub mod secret;
 mod stream;
 pub mod suites;

@@ -1,6 +1,7 @@
 //! Secrets by name: what SDS delivers, and who waits for it.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwapOption;
 
@@ -23,6 +24,17 @@ pub struct SecretSlot {
     /// The secret's name.
     pub name: Arc<str>,
     current: ArcSwapOption<Secret>,
+}
+
+impl Secret {
+    /// That it is a certificate that has expired at `now`, in words.
+    #[must_use]
+    pub fn expired(&self, now: SystemTime) -> Option<String> {
+        match self {
+            Self::Identity(identity) => identity.expired(now),
+            Self::Validation(_) => None,
+        }
+    }
 }
 
 impl SecretSlot {

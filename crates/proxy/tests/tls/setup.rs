@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
 use serde_json::{Value, json};
+use tidegate_proxy::admin::State as _;
 use tidegate_proxy::config::Bootstrap;
 use tidegate_proxy::stats::{self, Filter, Output};
 use tidegate_proxy::{Options, Outcome as Applied, Proxy};
@@ -62,6 +63,7 @@ impl Running {
     }
 
     fn stat(&self, name: &str) -> u64 {
+        self.proxy.view().refresh_stats();
         let pieces = stats::render(self.proxy.view().registry(), Output::Text, Filter::default());
         let text = String::from_utf8(pieces.flatten().collect()).expect("text");
         let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));

@@ -10,6 +10,7 @@ mod bootstrap;
 mod case;
 mod cases;
 mod client;
+mod client_cert;
 mod counters;
 mod differences;
 mod frames;

@@ -12,4 +12,5 @@ mod guide_002;
 mod live_change;
 mod orders;
 mod readme;
+mod secrets;
 mod support;

@@ -69,14 +69,13 @@ fn merged(case: &Value) -> Result<(), String> {
                 };
                 kinds.insert((port, server.bind.clone(), spoken));
             }
-            if let Some(name) = &listener.routes {
-                routes.insert(name.to_string(), listener.servers.len());
+            for plan in &listener.routes {
+                routes.insert(plan.name.to_string(), plan.servers.len());
             }
         }
     }
     let expect = &case["expect"];
     let wanted = expect["serversPerRouteConfig"].as_object().into_iter().flatten();
-    // Terminated HTTPS has a route configuration per server, once it is served.
     let wanted: BTreeMap<String, usize> =
         wanted.map(|(name, n)| (name.clone(), n.as_u64().unwrap_or_default() as usize)).collect();
     same(&expect["mergedListeners"].as_u64().unwrap_or_default(), &(kinds.len() as u64))?;

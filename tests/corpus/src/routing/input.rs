@@ -1,6 +1,6 @@
 //! Objects of cases, which Istio's unit tests build past its own validation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -8,6 +8,7 @@ use tidegate_api::kinds::{by_api_version, split_api_version};
 use tidegate_api::{Kind, Object, ObjectKey, Origin, Spec};
 use tidegate_explain::World;
 use tidegate_pilot::{GatewayService, Options};
+use tidegate_testing::ca::Ca;
 
 /// The object of a manifest, validated or not; `None` for kinds that are not served yet.
 pub fn object(manifest: &Value) -> Option<Arc<Object>> {
@@ -50,9 +51,30 @@ fn valid(manifest: &Value) -> Option<Object> {
     Object::decode(info.kind, version, &manifest, Origin::Api).ok().map(|decoded| decoded.object)
 }
 
-/// What a case's objects are compiled into.
+/// What a case's objects are compiled into. Every Secret that a Gateway names is there, as in Istio's tests, which
+/// never ask for one.
 pub fn world(case: &Value) -> World {
-    World::new(options(case), objects(case))
+    let options = options(case);
+    let mut all = objects(case);
+    let ca = Ca::new("root");
+    let mut named = BTreeSet::new();
+    for object in &all {
+        let Spec::Gateway(gateway) = &object.spec else { continue };
+        let tls = gateway.servers.iter().filter_map(|server| server.tls.as_ref());
+        named.extend(tls.map(|tls| tls.credential_name.clone()).filter(|name| !name.is_empty()));
+    }
+    all.extend(named.iter().filter_map(|name| object(&secret(name, &options.namespace, &ca))));
+    World::new(options, all)
+}
+
+fn secret(name: &str, namespace: &str, ca: &Ca) -> Value {
+    let leaf = ca.issue(&["*.example.com"]);
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name.trim_start_matches("kubernetes://"), "namespace": namespace},
+        "stringData": {"tls.crt": leaf.certificate_pem, "tls.key": leaf.key_pem, "ca.crt": ca.pem()},
+    })
 }
 
 /// A manifest of the networking group.

@@ -8,6 +8,7 @@ mod delegates;
 mod facts;
 mod input;
 mod routes;
+mod tls;
 
 use std::path::Path;
 
@@ -28,11 +29,13 @@ const NOT_YET: [(&str, &str); 7] = [
 ];
 
 /// Tables of facts that are run.
-const RUN: [&str; 6] = [
+const RUN: [&str; 8] = [
+    "credential-secrets",
     "delegate-merge",
     "gateway-listeners",
     "gateway-merge",
     "gateway-sni-overlap",
+    "gateway-tls-context",
     "http-route-translation",
     "port-protocol",
 ];
@@ -43,6 +46,7 @@ pub fn run(folder: &Path) -> Result<Tally> {
     calls::run(&folder.join("gateway"), &mut tally)?;
     facts::run(&folder.join("facts"), &mut tally)?;
     routes::run(&folder.join("facts"), &mut tally)?;
+    tls::run(&folder.join("facts"), &mut tally)?;
     delegates::run(&folder.join("facts"), &mut tally)?;
     not_run(&folder.join("facts"), &mut tally)?;
     for (name, what) in NOT_YET {

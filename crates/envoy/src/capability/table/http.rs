@@ -45,18 +45,10 @@ pub(super) const ROWS: &[Row] = &[
             "strip_any_host_port",
             "strip_matching_host_port",
             "forward_client_cert_details",
+            "set_current_client_cert_details",
         ],
-        values: &[
-            ("codec_type", &["AUTO", "HTTP1", "HTTP2"]),
-            ("forward_client_cert_details", &["SANITIZE", "SANITIZE_SET"]),
-        ],
-        ignored: &[
-            (
-                "set_current_client_cert_details",
-                "TLS is not terminated: there is no client certificate",
-            ),
-            ("http3_protocol_options", "HTTP/3 is not spoken"),
-        ],
+        values: &[("codec_type", &["AUTO", "HTTP1", "HTTP2"])],
+        ignored: &[("http3_protocol_options", "HTTP/3 is not spoken")],
         refused: &[
             ("scoped_routes", "use rds or route_config"),
             ("tracing", NO_TRACING),
@@ -64,6 +56,11 @@ pub(super) const ROWS: &[Row] = &[
             ("flush_access_log_on_new_request", "a request is logged once, when it ends"),
             ("access_log_options", "a request is logged once, when it ends"),
         ],
+        ..ROW
+    },
+    Row {
+        message: "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails",
+        honoured: &["subject", "cert", "chain", "dns", "uri"],
         ..ROW
     },
     Row {

@@ -111,12 +111,11 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         message: "envoy.extensions.transport_sockets.tls.v3.TlsCertificate",
         honoured: &["certificate_chain", "private_key"],
-        ignored: &[("watched_directory", FROM_RESOURCE)],
+        ignored: &[("watched_directory", FROM_RESOURCE), ("ocsp_staple", NO_OCSP)],
         refused: &[
             ("pkcs12", "use certificate_chain and private_key in PEM"),
             ("password", "give the private key without a password"),
             ("private_key_provider", ONE_LIBRARY),
-            ("ocsp_staple", NO_OCSP),
             ("signed_certificate_timestamp", "Envoy does not implement it"),
         ],
         ..ROW

@@ -41,7 +41,7 @@ fn http_of_any_version_shares_a_port() {
         ],
     );
     assert_eq!(shares(&plan), [("0.0.0.0_80", 3)]);
-    assert_eq!(plan.listeners[0].routes.as_deref(), Some("http.80"));
+    assert_eq!(&*plan.listeners[0].routes[0].name, "http.80");
     assert!(plan.refused.is_empty());
 }
 

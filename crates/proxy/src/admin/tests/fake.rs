@@ -5,10 +5,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use serde_json::{Value as Json, json};
 use tidegate_envoy::json::from_json;
 use tidegate_envoy::v3;
+use tidegate_testing::ca::Ca;
 use tidegate_xds::ResourceType;
+
+use crate::tls::inventory::{Inventory, Named};
 
 use super::super::*;
 
@@ -171,6 +176,14 @@ impl State for Fake {
                 ..Cluster::default()
             },
         ]
+    }
+
+    fn certificates(&self) -> Vec<Inventory> {
+        let ca = Ca::new("root");
+        let named = |name: &str, certificate| Named { name: name.into(), certificate };
+        let issued = ca.issue_with_uris(&["a.test", "10.0.0.1"], &["spiffe://a"]).certificate;
+        let ca = CertificateDer::from_pem_slice(ca.pem().as_bytes()).unwrap();
+        vec![Inventory { presented: vec![named("s", issued)], ca: Some(named("ca", ca)) }]
     }
 
     fn listeners(&self) -> Vec<Listener> {

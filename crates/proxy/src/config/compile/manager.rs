@@ -6,8 +6,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tidegate_envoy::v3::core::{Http2ProtocolOptions, HttpProtocolOptions};
 use tidegate_envoy::v3::hcm::http_connection_manager::{
-    CodecType, PathWithEscapedSlashesAction, RouteSpecifier, ServerHeaderTransformation,
-    StripPortMode, UpgradeConfig,
+    CodecType, ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier,
+    ServerHeaderTransformation, SetCurrentClientCertDetails, StripPortMode, UpgradeConfig,
 };
 use tidegate_envoy::v3::hcm::http_filter::ConfigType;
 use tidegate_envoy::v3::hcm::{HttpConnectionManager, HttpFilter};
@@ -19,6 +19,7 @@ use crate::config::listener::{
     Codec, EscapedSlashes, Http2Options, HttpManager, RouteSlot, ServerHeader, StripPort,
 };
 use crate::config::refusal::{Refusal, Within, each};
+use crate::http::client_cert::{Details, ForwardCert};
 use crate::rbac::HttpRbac;
 use crate::route::{HostChange, RouteTable};
 
@@ -59,6 +60,7 @@ pub(super) fn manager(
         use_remote_address: proto.use_remote_address.unwrap_or(false),
         trusted_hops: proto.xff_num_trusted_hops,
         skip_xff_append: proto.skip_xff_append,
+        forward_cert: forward_cert(proto)?,
         generate_request_id: proto.generate_request_id.unwrap_or(true),
         preserve_external_request_id: proto.preserve_external_request_id,
         request_id_in_response: proto.always_set_request_id_in_response,
@@ -196,6 +198,19 @@ fn server_header(proto: i32) -> Result<ServerHeader, Refusal> {
         ServerHeaderTransformation::Overwrite => ServerHeader::Overwrite,
         ServerHeaderTransformation::AppendIfAbsent => ServerHeader::AppendIfAbsent,
         ServerHeaderTransformation::PassThrough => ServerHeader::PassThrough,
+    })
+}
+
+fn forward_cert(proto: &HttpConnectionManager) -> Result<ForwardCert, Refusal> {
+    let set = proto.set_current_client_cert_details.unwrap_or_default();
+    let SetCurrentClientCertDetails { subject, cert, chain, dns, uri, .. } = set;
+    let details = Details { cert, chain, subject: subject.unwrap_or(false), uri, dns };
+    Ok(match enumeration("forward_client_cert_details", proto.forward_client_cert_details)? {
+        ForwardClientCertDetails::Sanitize => ForwardCert::Sanitize,
+        ForwardClientCertDetails::ForwardOnly => ForwardCert::Forward,
+        ForwardClientCertDetails::AppendForward => ForwardCert::Append(details),
+        ForwardClientCertDetails::SanitizeSet => ForwardCert::Set(details),
+        ForwardClientCertDetails::AlwaysForwardOnly => ForwardCert::AlwaysForward,
     })
 }
 

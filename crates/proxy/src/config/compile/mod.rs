@@ -47,6 +47,9 @@ pub(super) trait Links {
     /// The slot of a secret, whether the secret is there or not.
     fn secret(&mut self, name: &str) -> Arc<SecretSlot>;
 
+    /// Says something of the resource that is being compiled that whoever made it should know.
+    fn notice(&mut self, reason: String);
+
     /// The access logs of the process; `None` when nothing is to be written, as when configuration is only
     /// looked at.
     fn logs(&self) -> Option<&Logs>;

@@ -122,7 +122,11 @@ fn client_context(
 fn common_context(proto: &CommonTlsContext, links: &mut impl Links) -> Result<Common, Refusal> {
     let now = SystemTime::now();
     let here = each("tls_certificates", &proto.tls_certificates, |certificate| {
-        identity(certificate, now).map(IdentitySource::Here)
+        let identity = identity(certificate)?;
+        if let Some(why) = identity.expired(now) {
+            links.notice(format!("{why}; it stands in place, so nothing else can be served"));
+        }
+        Ok(IdentitySource::Here(identity))
     })?;
     let secrets = each(
         "tls_certificate_sds_secret_configs",
@@ -192,13 +196,13 @@ fn secret_slot(
     Ok(links.secret(required("name", &proto.name)?))
 }
 
-fn identity(proto: &TlsCertificate, now: SystemTime) -> Result<Arc<Identity>, Refusal> {
+fn identity(proto: &TlsCertificate) -> Result<Arc<Identity>, Refusal> {
     let part = |field: &str, source: Option<&DataSource>| {
         present(field, source).and_then(|source| data(source, MAX_PEM).within(field))
     };
     let chain = part("certificate_chain", proto.certificate_chain.as_ref())?;
     let key = part("private_key", proto.private_key.as_ref())?;
-    Identity::from_pem(&chain, &key, now).map(Arc::new).map_err(|unusable| match unusable {
+    Identity::from_pem(&chain, &key).map(Arc::new).map_err(|unusable| match unusable {
         Unusable::Chain(why) => Refusal::of("certificate_chain", why),
         Unusable::Key(why) => Refusal::of("private_key", why),
     })
@@ -337,7 +341,7 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 pub(in crate::config) fn secret(proto: &ProtoSecret) -> Result<Secret, Refusal> {
     match &proto.r#type {
         Some(SecretType::TlsCertificate(certificate)) => {
-            identity(certificate, SystemTime::now()).map(Secret::Identity).within("tls_certificate")
+            identity(certificate).map(Secret::Identity).within("tls_certificate")
         }
         Some(SecretType::ValidationContext(context)) => validation(context)
             .map(|validation| Secret::Validation(Arc::new(validation)))

@@ -257,9 +257,10 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             }
         })?;
         let worker = &self.http.worker;
-        let peer = self.client.peer;
+        let Client { peer, tls, .. } = self.client;
+        let (tls, upgrade) = (tls.as_deref(), self.carriage.upgrade);
         let client =
-            forwarding::request(self.request, manager, peer, self.carriage.upgrade, &worker.random);
+            forwarding::request(self.request, manager, *peer, tls, upgrade, &worker.random);
         self.journal.set_client(client);
         Ok(())
     }
@@ -272,7 +273,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
                 Decision::NoVirtualHost | Decision::NoRoute(_) => None,
             };
             let remote = self.journal.client().unwrap_or(self.client.peer).ip();
-            let asked = Asked { client: self.client, remote, head: Some(self.request) };
+            let asked = Asked::of(self.client, remote, Some(self.request));
             overridden.unwrap_or(&filter.set).judge(&asked, counts)?;
         }
         Ok(())

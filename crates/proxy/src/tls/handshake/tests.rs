@@ -1,5 +1,3 @@
-use std::time::SystemTime;
-
 use rustls::CipherSuite;
 use rustls::version::{TLS12, TLS13};
 use rustls_pki_types::pem::PemObject;
@@ -113,7 +111,7 @@ async fn a_missing_secret_is_waited_for_by_its_own_connections() {
     for _ in 0..2 {
         let next = ca.issue(&["a.example"]);
         let (chain, key) = (next.certificate_pem.as_bytes(), next.key_pem.as_bytes());
-        let identity = Identity::from_pem(chain, key, SystemTime::now()).expect("they fit");
+        let identity = Identity::from_pem(chain, key).expect("they fit");
         slot.store(Some(Secret::Identity(Arc::new(identity))));
         let (near, _far) = shake(&client, &server, "a.example", &buffers()).await;
         let near = near.expect("connected");
@@ -237,7 +235,7 @@ mod version_1 {
         for key in ["genrsa", "ecparam -genkey -noout -name prime256v1"] {
             let (Some(made), Some(stranger)) = (made(key), made(key)) else { return };
             let load = |made: &Made| {
-                let identity = Identity::from_pem(&made.chain, &made.key, SystemTime::now());
+                let identity = Identity::from_pem(&made.chain, &made.key);
                 vec![IdentitySource::Here(Arc::new(identity.expect("they fit")))]
             };
             let ca = Ca::new("root");

@@ -203,3 +203,22 @@ fn an_optional_filter_of_another_type_is_skipped() {
         compile(&with(&minimal(), &json!({"http_filters": [other, router(&json!({}))]}))).is_ok()
     );
 }
+
+#[test]
+fn what_is_told_of_clients_certificates() {
+    let details = Details { subject: true, uri: true, ..Details::default() };
+    for (mode, expected) in [
+        ("SANITIZE", ForwardCert::Sanitize),
+        ("FORWARD_ONLY", ForwardCert::Forward),
+        ("APPEND_FORWARD", ForwardCert::Append(details)),
+        ("SANITIZE_SET", ForwardCert::Set(details)),
+        ("ALWAYS_FORWARD_ONLY", ForwardCert::AlwaysForward),
+    ] {
+        let manager = good(&json!({
+            "forward_client_cert_details": mode,
+            "set_current_client_cert_details": {"subject": true, "uri": true},
+        }));
+        assert_eq!(manager.forward_cert, expected);
+    }
+    assert_eq!(good(&json!({})).forward_cert, ForwardCert::Sanitize);
+}

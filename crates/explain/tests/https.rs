@@ -1,0 +1,189 @@
+//! Servers that terminate TLS: who is let in by which handshake, and what becomes of hosts of other servers.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tidegate_api::{KINDS, Object, Origin};
+use tidegate_explain::{Answer, End, Error, Protocol, Question, Security, World};
+use tidegate_pilot::Options;
+use tidegate_testing::ca::Ca;
+
+fn object(manifest: &Value) -> Arc<Object> {
+    let info = KINDS.iter().find(|info| info.name == manifest["kind"]).expect("a kind");
+    let decoded = Object::decode(info.kind, "v1", manifest, Origin::Api).expect("a valid object");
+    Arc::new(decoded.object)
+}
+
+fn server(name: &str, host: &str, tls: &Value) -> Value {
+    json!({"port": {"number": 443, "name": name, "protocol": "HTTPS"}, "hosts": [host], "tls": tls})
+}
+
+/// A gateway with these servers on port 443, and one VirtualService that takes every request of every host.
+fn world(servers: &[Value]) -> World {
+    let gateway = json!({
+        "kind": "Gateway",
+        "metadata": {"name": "gw", "namespace": "default"},
+        "spec": {"selector": {"istio": "ingressgateway"}, "servers": servers},
+    });
+    let route = json!({
+        "kind": "VirtualService",
+        "metadata": {"name": "all", "namespace": "default"},
+        "spec": {"hosts": ["*"], "gateways": ["gw"], "http": [{"directResponse": {"status": 299}}]},
+    });
+    let ca = Ca::new("root");
+    let secret = |name: &str| {
+        let leaf = ca.issue(&["a.example.com"]);
+        json!({
+            "kind": "Secret",
+            "metadata": {"name": name, "namespace": "istio-system"},
+            "stringData": {"cert": leaf.certificate_pem, "key": leaf.key_pem, "cacert": ca.pem()},
+        })
+    };
+    let objects = [gateway, route, secret("one"), secret("two")];
+    World::new(Options::default(), objects.iter().map(object))
+}
+
+fn question(sni: Option<&str>, host: &str) -> Question {
+    Question {
+        port: 443,
+        protocol: Protocol::Http1,
+        security: Security::Tls,
+        sni: sni.map(str::to_owned),
+        alpn: vec!["http/1.1".to_owned()],
+        host: host.to_owned(),
+        ..Question::default()
+    }
+}
+
+/// The status that is answered, or where the connection ends.
+fn outcome(answer: &Answer) -> Result<u16, Error> {
+    match &answer.end {
+        End::Answered { status } | End::Redirected { status, .. } => Ok(*status),
+        End::Refused { status: Some(status), .. } => Ok(*status),
+        End::Refused { error, .. } => Err(*error),
+        End::Forwarded => Ok(200),
+    }
+}
+
+fn simple(credential: &str) -> Value {
+    json!({"mode": "SIMPLE", "credentialName": credential})
+}
+
+fn mutual(credential: &str) -> Value {
+    json!({"mode": "MUTUAL", "credentialName": credential})
+}
+
+const SIMPLE: &str = "a.example.com";
+const MUTUAL: &str = "m.example.com";
+
+#[test]
+fn one_certificate_for_all_is_shown_to_who_names_no_server() {
+    let world = world(&[
+        server("simple", SIMPLE, &simple("one")),
+        server("mutual", MUTUAL, &mutual("one")),
+    ]);
+    let cases = [
+        (Some(SIMPLE), SIMPLE, false, Ok(299)),
+        (Some(MUTUAL), MUTUAL, true, Ok(299)),
+        (Some(MUTUAL), MUTUAL, false, Err(Error::MtlsError)),
+        // Without a server name the Host decides, and who has to show a certificate.
+        (None, SIMPLE, false, Ok(299)),
+        (None, MUTUAL, true, Ok(299)),
+        (None, MUTUAL, false, Ok(403)),
+        (None, "m.example.com:443", false, Ok(403)),
+        (None, "other.example.com", true, Ok(404)),
+        // What a handshake did not ask for cannot be had by another one's.
+        (Some(SIMPLE), MUTUAL, true, Ok(421)),
+        (Some(MUTUAL), SIMPLE, true, Ok(421)),
+        (Some(SIMPLE), "other.example.com", false, Ok(404)),
+        (Some("other.example.com"), SIMPLE, false, Err(Error::NoFilterChain)),
+    ];
+    for (sni, host, certificate, expected) in cases {
+        let mut question = question(sni, host);
+        question.client_certificate = certificate;
+        let answer = world.explain(&question);
+        assert_eq!(outcome(&answer), expected, "{sni:?} {host} {certificate}: {answer:#?}");
+    }
+}
+
+#[test]
+fn with_several_certificates_the_oldest_simple_server_answers() {
+    let servers = [
+        server("mutual", MUTUAL, &mutual("two")),
+        server("simple", SIMPLE, &simple("one")),
+        server("other", "b.example.com", &simple("two")),
+    ];
+    let with_simple = world(&servers);
+    for (host, expected) in [(SIMPLE, 299), (MUTUAL, 421), ("b.example.com", 421)] {
+        let answer = with_simple.explain(&question(None, host));
+        assert_eq!(outcome(&answer), Ok(expected), "{host}: {answer:#?}");
+    }
+    let told = with_simple.explain(&question(None, MUTUAL));
+    let note = told.notes.first().map_or("", String::as_str);
+    assert!(note.contains("host m.example.com belongs to a server with other TLS terms"), "{note}");
+    // Where all demand a certificate and there are two to choose from, nothing is guessed.
+    let mut demanding = servers;
+    demanding[1] = server("mutual too", SIMPLE, &mutual("one"));
+    let nothing = world(&demanding[..2]).explain(&question(None, SIMPLE));
+    assert_eq!(outcome(&nothing), Err(Error::NoFilterChain));
+}
+
+#[test]
+fn a_narrower_server_has_its_host_for_itself() {
+    let world = world(&[
+        server("wide", "*.example.com", &simple("one")),
+        server("mutual", MUTUAL, &mutual("one")),
+        server("same", "other.org", &simple("one")),
+    ]);
+    let cases = [
+        (Some("x.example.com"), "x.example.com", Ok(299)),
+        (Some("x.example.com"), MUTUAL, Ok(421)),
+        // On the same terms a connection serves for both.
+        (Some("x.example.com"), "other.org", Ok(299)),
+        (Some("other.org"), "x.example.com", Ok(299)),
+        (Some("other.org"), MUTUAL, Ok(421)),
+        (None, "x.example.com", Ok(299)),
+        (None, MUTUAL, Ok(403)),
+    ];
+    for (sni, host, expected) in cases {
+        let answer = world.explain(&question(sni, host));
+        assert_eq!(outcome(&answer), expected, "{sni:?} {host}: {answer:#?}");
+    }
+}
+
+#[test]
+fn both_sides_have_to_speak_tls_and_there_has_to_be_a_certificate() {
+    let world = world(&[
+        server("simple", SIMPLE, &simple("one")),
+        server("missing", "b.example.com", &simple("nowhere")),
+        json!({"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": [SIMPLE]}),
+    ]);
+    let plain = Question { security: Security::Plain, ..question(None, SIMPLE) };
+    assert_eq!(outcome(&world.explain(&plain)), Err(Error::TlsError));
+    let tls = Question { port: 80, ..question(Some(SIMPLE), SIMPLE) };
+    assert_eq!(outcome(&world.explain(&tls)), Ok(400));
+    let answer = world.explain(&question(Some("b.example.com"), "b.example.com"));
+    assert_eq!(outcome(&answer), Err(Error::TlsError));
+    let End::Refused { reason, .. } = &answer.end else { panic!("{answer:?}") };
+    assert!(reason.contains("kubernetes://nowhere"), "{reason}");
+    assert_eq!(outcome(&world.explain(&question(Some(SIMPLE), SIMPLE))), Ok(299));
+}
+
+/// What one server lacks closes its own hosts alone, also for those who name no server.
+#[test]
+fn without_authorities_only_the_server_that_asks_for_certificates_is_closed() {
+    let mut without = mutual("one");
+    without["caCertCredentialName"] = json!("nowhere");
+    let world =
+        world(&[server("simple", SIMPLE, &simple("one")), server("mutual", MUTUAL, &without)]);
+    let cases = [
+        (Some(SIMPLE), SIMPLE, Ok(299)),
+        (Some(MUTUAL), MUTUAL, Err(Error::TlsError)),
+        (None, SIMPLE, Ok(299)),
+        (None, MUTUAL, Ok(403)),
+    ];
+    for (sni, host, expected) in cases {
+        let answer = world.explain(&question(sni, host));
+        assert_eq!(outcome(&answer), expected, "{sni:?} {host}: {answer:#?}");
+    }
+}

@@ -1,0 +1,47 @@
+//! Secrets: what handshakes take by name.
+
+use tidegate_envoy::v3::core::DataSource;
+use tidegate_envoy::v3::core::data_source::Specifier;
+use tidegate_envoy::v3::tls::secret::Type;
+use tidegate_envoy::v3::tls::{CertificateValidationContext, Secret, TlsCertificate};
+
+use crate::model::credentials::Found;
+
+/// The secret of a credential.
+#[must_use]
+pub fn secret(name: &str, found: Found<'_>) -> Secret {
+    let kind = match found {
+        Found::Pair { chain, key, staple } => Type::TlsCertificate(TlsCertificate {
+            certificate_chain: Some(bytes(chain)),
+            private_key: Some(bytes(key)),
+            ocsp_staple: staple.map(bytes),
+            ..TlsCertificate::default()
+        }),
+        Found::PairFiles(chain, key) => Type::TlsCertificate(TlsCertificate {
+            certificate_chain: Some(file(chain)),
+            private_key: Some(file(key)),
+            ..TlsCertificate::default()
+        }),
+        Found::Authorities { roots, revoked, .. } => {
+            Type::ValidationContext(CertificateValidationContext {
+                trusted_ca: Some(bytes(roots)),
+                crl: revoked.map(bytes),
+                ..CertificateValidationContext::default()
+            })
+        }
+        Found::AuthoritiesFile(path) => Type::ValidationContext(CertificateValidationContext {
+            trusted_ca: Some(file(path)),
+            ..CertificateValidationContext::default()
+        }),
+    };
+    Secret { name: name.to_owned(), r#type: Some(kind) }
+}
+
+fn bytes(bytes: &[u8]) -> DataSource {
+    DataSource { specifier: Some(Specifier::InlineBytes(bytes.to_vec())), ..DataSource::default() }
+}
+
+/// A file, read by the data plane.
+pub(super) fn file(path: &str) -> DataSource {
+    DataSource { specifier: Some(Specifier::Filename(path.to_owned())), ..DataSource::default() }
+}

@@ -1,0 +1,101 @@
+//! Transport sockets of servers that terminate TLS.
+
+use tidegate_api::istio::gateway::TlsProtocol as Version;
+use tidegate_envoy::any;
+use tidegate_envoy::v3::core::TransportSocket;
+use tidegate_envoy::v3::core::transport_socket::ConfigType;
+use tidegate_envoy::v3::matcher::StringMatcher;
+use tidegate_envoy::v3::matcher::string_matcher::MatchPattern;
+use tidegate_envoy::v3::tls::certificate_validation_context::TrustChainVerification;
+use tidegate_envoy::v3::tls::common_tls_context::{
+    CombinedCertificateValidationContext, ValidationContextType,
+};
+use tidegate_envoy::v3::tls::tls_parameters::TlsProtocol;
+use tidegate_envoy::v3::tls::{
+    CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SdsSecretConfig,
+    TlsParameters,
+};
+
+use super::{ads, secret};
+use crate::model::tls::{Accepted, Channel, Credential, Terms};
+
+/// The transport socket of a filter chain that terminates TLS.
+#[must_use]
+pub fn socket(terms: &Terms) -> TransportSocket {
+    TransportSocket {
+        name: "envoy.transport_sockets.tls".to_owned(),
+        config_type: Some(ConfigType::TypedConfig(any(&context(terms)))),
+    }
+}
+
+/// The TLS context of a server.
+#[must_use]
+pub fn context(terms: &Terms) -> DownstreamTlsContext {
+    let accepted = terms.clients.as_ref().map(|clients| &clients.accepted);
+    DownstreamTlsContext {
+        common_tls_context: Some(CommonTlsContext {
+            tls_params: params(&terms.channel),
+            tls_certificate_sds_secret_configs: terms.identities.iter().map(by_name).collect(),
+            alpn_protocols: ["h2", "http/1.1"].map(str::to_owned).into(),
+            validation_context_type: accepted.map(validation),
+            ..CommonTlsContext::default()
+        }),
+        require_client_certificate: Some(terms.demands_certificate()),
+        ..DownstreamTlsContext::default()
+    }
+}
+
+fn by_name(credential: &Credential) -> SdsSecretConfig {
+    SdsSecretConfig { name: credential.to_string(), sds_config: Some(ads()) }
+}
+
+fn params(channel: &Channel) -> Option<TlsParameters> {
+    if *channel == Channel::default() {
+        // TLS 1.2 and 1.3, which is every data plane's own choice today.
+        return None;
+    }
+    let version = |version: Version| match version {
+        Version::Auto => TlsProtocol::TlsAuto,
+        // Older ones are not offered, which the Gateway's status says.
+        Version::V1_0 | Version::V1_1 | Version::V1_2 => TlsProtocol::TlSv12,
+        Version::V1_3 => TlsProtocol::TlSv13,
+    };
+    Some(TlsParameters {
+        tls_minimum_protocol_version: version(channel.oldest).into(),
+        tls_maximum_protocol_version: version(channel.newest).into(),
+        cipher_suites: channel.suites.clone(),
+        ecdh_curves: channel.groups.clone(),
+        ..TlsParameters::default()
+    })
+}
+
+#[allow(deprecated, reason = "Istio writes names here: of any kind, and every Envoy reads it")]
+fn validation(accepted: &Accepted) -> ValidationContextType {
+    let exact = |name: &String| StringMatcher {
+        match_pattern: Some(MatchPattern::Exact(name.clone())),
+        ..StringMatcher::default()
+    };
+    let trust = if accepted.any_issuer {
+        TrustChainVerification::AcceptUntrusted
+    } else {
+        TrustChainVerification::VerifyTrustChain
+    };
+    let here = CertificateValidationContext {
+        match_subject_alt_names: accepted.names.iter().map(exact).collect(),
+        verify_certificate_spki: accepted.key_hashes.clone(),
+        verify_certificate_hash: accepted.hashes.clone(),
+        crl: (!accepted.crl.is_empty()).then(|| secret::file(&accepted.crl)),
+        trust_chain_verification: trust.into(),
+        ..CertificateValidationContext::default()
+    };
+    match &accepted.authorities {
+        Some(authorities) => {
+            ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
+                default_validation_context: Some(here),
+                validation_context_sds_secret_config: Some(by_name(authorities)),
+                ..CombinedCertificateValidationContext::default()
+            })
+        }
+        None => ValidationContextType::ValidationContext(here),
+    }
+}

@@ -1,0 +1,123 @@
+//! Who takes which credentials, and the secrets that bring them.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use tidegate_api::{ObjectKey, kube};
+use tidegate_xds::{Resource, ResourceType};
+
+use super::{Dirty, Pilot, index};
+use crate::compile::secret;
+use crate::model::credentials::Secrets;
+use crate::model::tls::{Credential, Terms};
+
+/// Credentials by the listeners that take them.
+#[derive(Debug, Default)]
+pub(crate) struct Credentials {
+    users: BTreeMap<Credential, BTreeSet<Arc<str>>>,
+    /// Secrets of xDS that the data plane was given.
+    brought: HashSet<Arc<str>>,
+}
+
+impl Credentials {
+    pub(super) fn used(&mut self, credential: &Credential, listener: &Arc<str>) {
+        self.users.entry(credential.clone()).or_default().insert(Arc::clone(listener));
+    }
+
+    pub(super) fn unused(&mut self, credential: &Credential, listener: &str) {
+        if let Some(users) = self.users.get_mut(credential) {
+            users.remove(listener);
+            if users.is_empty() {
+                self.users.remove(credential);
+            }
+        }
+    }
+
+    /// The credentials that may depend on a Secret.
+    fn dependent<'a>(&'a self, secret: &'a str) -> impl Iterator<Item = &'a Credential> {
+        self.users.keys().filter(move |credential| Secrets::depends(credential, secret))
+    }
+
+    /// Whether the data plane has all that handshakes on these terms take, as far as compiling decides.
+    pub(crate) fn complete(&self, terms: &Terms) -> bool {
+        terms.credentials().all(|credential| self.has(credential))
+    }
+
+    /// Whether the data plane has what a credential stands for, as far as compiling decides.
+    pub(crate) fn has(&self, credential: &Credential) -> bool {
+        self.brought.contains(credential.to_string().as_str())
+    }
+
+    /// Whether any listener takes a secret of xDS.
+    fn takes(&self, name: &str) -> bool {
+        self.users.keys().any(|credential| credential.to_string() == name)
+    }
+}
+
+impl Pilot {
+    /// Replaces a Secret; `None`: it is gone.
+    pub(super) fn set_secret(
+        &mut self,
+        key: &ObjectKey,
+        secret: Option<Arc<kube::Secret>>,
+        dirty: &mut Dirty,
+    ) {
+        self.secrets.set(&key.namespace, &key.name, secret);
+        dirty.credentials.extend(self.credentials.dependent(&key.name).cloned());
+    }
+
+    /// Puts the secret of a credential, or takes it away where nobody asks for it or nothing is there.
+    pub(super) fn emit_credential(&mut self, credential: &Credential, dirty: &mut Dirty) {
+        let gateways: BTreeSet<&ObjectKey> = self.takers(credential).collect();
+        for gateway in gateways {
+            dirty.status.extend(self.index.naming(&index::gateway_name(gateway)).cloned());
+            dirty.status.insert(gateway.clone());
+        }
+        let name: Arc<str> = credential.to_string().into();
+        let found = self.secrets.find(credential);
+        let found = match found {
+            _ if !self.credentials.takes(&name) => None,
+            Ok(found) => Some(found),
+            // What it held before serves on.
+            Err(not_found) if not_found.broken => return,
+            Err(_) => None,
+        };
+        if found.is_some() != self.credentials.has(credential) {
+            // Who names no server is asked for a certificate only while there is something to verify it by.
+            let users = self.credentials.users.get(credential).into_iter().flatten();
+            let plans = users.filter_map(|listener| self.listeners.plan(listener));
+            let asking = plans.filter(|plan| {
+                let nameless = plan.nameless.as_ref();
+                nameless.is_some_and(|n| n.terms.credentials().any(|taken| taken == credential))
+            });
+            dirty.listeners.extend(asking.map(|plan| Arc::clone(&plan.name)));
+        }
+        match found {
+            Some(found) => {
+                self.credentials.brought.insert(Arc::clone(&name));
+                let message = secret::secret(&name, found);
+                self.outbox.put(Resource::encode(ResourceType::Secret, name, &message));
+            }
+            None => {
+                self.credentials.brought.remove(&name);
+                self.outbox.remove(ResourceType::Secret, name);
+            }
+        }
+    }
+
+    /// The Gateways whose servers take a credential.
+    fn takers(&self, credential: &Credential) -> impl Iterator<Item = &ObjectKey> {
+        let listeners = self.credentials.users.get(credential).into_iter().flatten();
+        let servers =
+            listeners.filter_map(|name| self.listeners.plan(name)).flat_map(|plan| &plan.servers);
+        let takes = move |terms: &Arc<Terms>| terms.credentials().any(|taken| taken == credential);
+        servers.filter(move |s| s.terms().is_some_and(takes)).map(|server| &server.key)
+    }
+
+    /// The Gateways whose servers take a secret of xDS.
+    pub(super) fn secret_owners(&self, name: &str) -> Vec<ObjectKey> {
+        let named = self.credentials.users.keys().filter(|c| c.to_string() == name);
+        let owners: BTreeSet<&ObjectKey> = named.flat_map(|c| self.takers(c)).collect();
+        owners.into_iter().cloned().collect()
+    }
+}

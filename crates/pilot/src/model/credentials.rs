@@ -1,0 +1,247 @@
+//! What is in Secrets: certificates, keys and authorities, by the keys that Kubernetes' and Istio's tools write.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tidegate_api::kube::Secret;
+
+use super::tls::{AUTHORITIES_SUFFIX, Credential};
+
+/// Keys of a chain and its key: those of generic Secrets, and those of `kubernetes.io/tls`.
+const PAIRS: [(&str, &str); 2] = [("cert", "key"), ("tls.crt", "tls.key")];
+/// Keys of authorities.
+const AUTHORITIES: [&str; 2] = ["cacert", "ca.crt"];
+/// Key of a revocation list.
+const REVOKED: &str = "ca.crl";
+/// Key of an OCSP response.
+const STAPLE: &str = "tls.ocsp-staple";
+/// Tokens of service accounts come with the API server's authority, which issues no certificates for clients of gateways.
+const TOKEN: &str = "kubernetes.io/service-account-token";
+
+/// The Secrets that a gateway may take credentials from.
+#[derive(Debug)]
+pub struct Secrets {
+    /// The gateway's namespace.
+    namespace: Arc<str>,
+    here: BTreeMap<Arc<str>, Arc<Secret>>,
+    /// Secrets of other namespaces, for the message to whoever put one there.
+    elsewhere: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+}
+
+/// What a credential stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// A chain and its key.
+    Pair {
+        /// The chain, in PEM.
+        chain: &'a [u8],
+        /// The key, in PEM.
+        key: &'a [u8],
+        /// An OCSP response for the certificate, in DER.
+        staple: Option<&'a [u8]>,
+    },
+    /// Authorities.
+    Authorities {
+        /// Their certificates, in PEM.
+        roots: &'a [u8],
+        /// A revocation list, in PEM.
+        revoked: Option<&'a [u8]>,
+        /// The Secret that they come from, where nothing names it.
+        guessed: Option<&'a Arc<str>>,
+    },
+    /// A file with a chain, and one with its key.
+    PairFiles(&'a str, &'a str),
+    /// A file of authorities.
+    AuthoritiesFile(&'a str),
+}
+
+/// Why a credential is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotFound {
+    /// Where it was looked for, and what was there.
+    pub reason: String,
+    /// Whether the Secret is there and lacks what is needed: what it held before serves on.
+    pub broken: bool,
+}
+
+impl Secrets {
+    /// No Secrets yet; those of `namespace` count.
+    #[must_use]
+    pub fn of(namespace: &str) -> Self {
+        Self { namespace: namespace.into(), here: BTreeMap::new(), elsewhere: BTreeMap::new() }
+    }
+
+    /// Replaces a Secret; `None`: it is gone.
+    pub fn set(&mut self, namespace: &Arc<str>, name: &Arc<str>, secret: Option<Arc<Secret>>) {
+        if *namespace != self.namespace {
+            match secret {
+                Some(_) => {
+                    self.elsewhere
+                        .entry(Arc::clone(name))
+                        .or_default()
+                        .insert(Arc::clone(namespace));
+                }
+                None => {
+                    if let Some(namespaces) = self.elsewhere.get_mut(name) {
+                        namespaces.remove(namespace);
+                        if namespaces.is_empty() {
+                            self.elsewhere.remove(name);
+                        }
+                    }
+                }
+            }
+            return;
+        }
+        match secret {
+            Some(secret) => self.here.insert(Arc::clone(name), secret),
+            None => self.here.remove(name),
+        };
+    }
+
+    /// Whether a credential may depend on a Secret of that name.
+    #[must_use]
+    pub fn depends(credential: &Credential, secret: &str) -> bool {
+        match credential {
+            Credential::Pair(name) => **name == *secret,
+            Credential::Authorities { named: false, .. } => true,
+            Credential::Authorities { name, named: true } => {
+                secret.strip_suffix(AUTHORITIES_SUFFIX).unwrap_or(secret) == &**name
+            }
+            _ => false,
+        }
+    }
+
+    /// What a credential stands for now.
+    ///
+    /// # Errors
+    /// There is no Secret of that name, or it lacks the keys.
+    pub fn find<'a>(&'a self, credential: &'a Credential) -> Result<Found<'a>, NotFound> {
+        match credential {
+            Credential::Pair(name) => pair(self.get(name)?, name, &self.namespace),
+            Credential::Authorities { name, named } => self.authorities(name, *named),
+            Credential::PairFiles(chain, key) => Ok(Found::PairFiles(chain, key)),
+            Credential::AuthoritiesFile(file) => Ok(Found::AuthoritiesFile(file)),
+            Credential::MeshPair | Credential::MeshAuthorities => Err(NotFound {
+                reason: "the gateway has no certificate of a mesh: name one by credentialName"
+                    .to_owned(),
+                broken: false,
+            }),
+        }
+    }
+
+    fn get(&self, name: &Arc<str>) -> Result<&Secret, NotFound> {
+        if let Some(secret) = self.here.get(name) {
+            return Ok(secret);
+        }
+        let namespace = &self.namespace;
+        let mut reason =
+            format!("there is no Secret {name} in namespace {namespace}, where the gateway is");
+        if let Some(others) = self.elsewhere.get(name).and_then(|namespaces| namespaces.first()) {
+            reason.push_str(&format!("; the one in namespace {others} is not looked at"));
+        }
+        Err(NotFound { reason, broken: false })
+    }
+
+    /// The authorities in a Secret of that very name.
+    ///
+    /// # Errors
+    /// There is no Secret of that name, or it holds none.
+    pub fn authorities_in(&self, name: &Arc<str>) -> Result<Found<'_>, NotFound> {
+        roots(self.get(name)?, name, &self.namespace, None)
+    }
+
+    /// Authorities: of the Secret with the suffix, else of the Secret itself, else of the only Secret in the namespace
+    /// that holds authorities and no key.
+    fn authorities(&self, name: &Arc<str>, named: bool) -> Result<Found<'_>, NotFound> {
+        let apart: Arc<str> = format!("{name}{AUTHORITIES_SUFFIX}").into();
+        if self.here.contains_key(&apart) {
+            return self.authorities_in(&apart);
+        }
+        let own = self.get(name)?;
+        if named || AUTHORITIES.iter().any(|key| own.get(key).is_some()) {
+            return self.authorities_in(name);
+        }
+        let namespace = &self.namespace;
+        let mut candidates = self.candidates();
+        match (candidates.next(), candidates.next()) {
+            (Some((guessed, secret)), None) => roots(secret, guessed, namespace, Some(guessed)),
+            (None, _) => Err(NotFound {
+                reason: format!(
+                    "no authorities for client certificates: neither Secret {namespace}/{apart} nor the key ca.crt \
+                     in Secret {namespace}/{name}; name a Secret that has them in caCertCredentialName"
+                ),
+                broken: false,
+            }),
+            (Some((first, _)), Some((second, _))) => Err(NotFound {
+                reason: format!(
+                    "no authorities for client certificates: Secrets {first} and {second} of namespace {namespace} both \
+                     hold some; name the one that is meant in caCertCredentialName"
+                ),
+                broken: false,
+            }),
+        }
+    }
+
+    /// Secrets that hold authorities and nothing else, and belong to no other Secret by their name.
+    fn candidates(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<Secret>)> {
+        self.here.iter().filter(|(name, secret)| {
+            let authorities = AUTHORITIES.iter().any(|key| secret.get(key).is_some());
+            let key = PAIRS.iter().any(|(_, key)| secret.get(key).is_some());
+            let owner = name.strip_suffix(AUTHORITIES_SUFFIX);
+            let owned = owner.is_some_and(|owner| self.here.contains_key(owner));
+            authorities && !key && !owned && secret.kind != TOKEN
+        })
+    }
+}
+
+fn pair<'a>(secret: &'a Secret, name: &str, namespace: &str) -> Result<Found<'a>, NotFound> {
+    let mut pairs = PAIRS.iter().map(|(chain, key)| (secret.get(chain), secret.get(key)));
+    let found = pairs.find_map(|pair| match pair {
+        (Some(chain), Some(key)) => Some((chain, key)),
+        _ => None,
+    });
+    match found {
+        Some((chain, key)) if !chain.is_empty() && !key.is_empty() => {
+            Ok(Found::Pair { chain, key, staple: secret.get(STAPLE) })
+        }
+        Some(_) => {
+            Err(broken(format!("Secret {namespace}/{name} has an empty certificate or key")))
+        }
+        None => Err(broken(format!(
+            "Secret {namespace}/{name} has no certificate with a key: neither (cert and key) nor (tls.crt and tls.key); it \
+             has {}",
+            keys(secret)
+        ))),
+    }
+}
+
+fn roots<'a>(
+    secret: &'a Secret,
+    name: &str,
+    namespace: &str,
+    guessed: Option<&'a Arc<str>>,
+) -> Result<Found<'a>, NotFound> {
+    let found = AUTHORITIES.iter().find_map(|key| secret.get(key));
+    match found {
+        Some(roots) if !roots.is_empty() => {
+            Ok(Found::Authorities { roots, revoked: secret.get(REVOKED), guessed })
+        }
+        Some(_) => {
+            Err(broken(format!("Secret {namespace}/{name} has an empty list of authorities")))
+        }
+        None => Err(broken(format!(
+            "Secret {namespace}/{name} has no authorities: neither cacert nor ca.crt; it has {}",
+            keys(secret)
+        ))),
+    }
+}
+
+fn broken(reason: String) -> NotFound {
+    NotFound { reason, broken: true }
+}
+
+fn keys(secret: &Secret) -> String {
+    let keys: BTreeSet<&str> =
+        secret.data.keys().chain(secret.string_data.keys()).map(String::as_str).collect();
+    if keys.is_empty() { "nothing".to_owned() } else { Vec::from_iter(keys).join(", ") }
+}

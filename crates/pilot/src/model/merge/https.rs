@@ -1,0 +1,117 @@
+//! Which servers that terminate HTTPS share their routes, and who answers connections that name no server.
+//!
+//! A client may send requests for several hosts on one connection where the certificate is for all of them
+//! (RFC 9113, section 9.1.1). So servers of a port that agree on the same terms share one route configuration. A host for which
+//! other terms hold is answered 421 there, and the client opens a connection of its own for it: what one
+//! server demands of clients cannot be passed by through another.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::{NamelessPlan, RoutePlan};
+use crate::model::gateway::Server;
+use crate::model::host::Host;
+use crate::model::names;
+use crate::model::tls::{Accepted, Clients, Terms};
+
+/// Most hosts that all route configurations of a listener list for 421 together. Beyond it each answers 421 for
+/// every host that is not its own, also where nobody has that host.
+const MAX_MISDIRECTED: usize = 100_000;
+
+/// The route configurations of a listener's servers, and how connections without a server name are served.
+pub(super) fn plan(
+    port: u16,
+    bind: &str,
+    servers: &[Arc<Server>],
+) -> (Vec<RoutePlan>, Option<NamelessPlan>) {
+    let https: Vec<(&Arc<Server>, &Arc<Terms>)> =
+        servers.iter().filter_map(|server| Some((server, server.https_terms()?))).collect();
+    let mut groups: Vec<Vec<Arc<Server>>> = Vec::new();
+    let mut places: HashMap<&Terms, usize> = HashMap::new();
+    for (server, terms) in &https {
+        let place = *places.entry(terms).or_insert_with(|| {
+            groups.push(Vec::new());
+            groups.len() - 1
+        });
+        groups[place].push(Arc::clone(server));
+    }
+    // Also those of servers that pass TLS on, or carry bytes in it: on other terms than these.
+    let hosts: BTreeSet<Host> = servers.iter().flat_map(|s| s.names().cloned()).collect();
+    let listed = groups.len().saturating_sub(1).saturating_mul(hosts.len()) <= MAX_MISDIRECTED;
+    let mut routes: Vec<RoutePlan> = groups
+        .into_iter()
+        .map(|servers| RoutePlan {
+            name: names::https_routes(port, &servers[0]).into(),
+            misdirected: misdirected(&servers, &hosts, listed),
+            servers,
+            checks_certificates: false,
+        })
+        .collect();
+    let nameless = nameless(port, bind, &https, &hosts, &mut routes);
+    (routes, nameless)
+}
+
+/// The hosts that are not those of `servers`: all of them, or `*` and those that lie within their wildcards.
+fn misdirected(servers: &[Arc<Server>], hosts: &BTreeSet<Host>, listed: bool) -> BTreeSet<Host> {
+    let own: BTreeSet<&Host> = servers.iter().flat_map(|s| s.names()).collect();
+    let wide: Vec<&Host> = own.iter().copied().filter(|host| host.is_wildcard()).collect();
+    let others = hosts.iter().filter(|host| !own.contains(host));
+    if listed {
+        return others.cloned().collect();
+    }
+    let within = others.filter(|host| wide.iter().any(|wide| host.is_within(wide))).cloned();
+    let every = Host::new("*");
+    within.chain((!own.contains(&every)).then_some(every)).collect()
+}
+
+/// How connections without a server name are served.
+///
+/// Where all servers present the same certificate, it is presented, and the Host of each request decides; whoever demands a
+/// certificate of clients has it checked per request. Where they do not, the oldest server that asks nothing of clients
+/// answers. A server for every name takes these connections anyway.
+fn nameless(
+    port: u16,
+    bind: &str,
+    https: &[(&Arc<Server>, &Arc<Terms>)],
+    hosts: &BTreeSet<Host>,
+    routes: &mut Vec<RoutePlan>,
+) -> Option<NamelessPlan> {
+    let (_, oldest) = https.first()?;
+    let every = Host::new("*");
+    if https.iter().any(|(server, _)| server.names().any(|host| *host == every)) {
+        return None;
+    }
+    let shared = https.iter().all(|(_, terms)| terms.identities == oldest.identities);
+    if !shared {
+        let (server, terms) = https.iter().find(|(_, terms)| terms.clients.is_none())?;
+        let has = |plan: &&RoutePlan| plan.servers.iter().any(|s| Arc::ptr_eq(s, server));
+        let routes = routes.iter().find(has)?;
+        return Some(NamelessPlan { terms: Arc::clone(terms), routes: Arc::clone(&routes.name) });
+    }
+    if routes.len() == 1 && !oldest.demands_certificate() {
+        let routes = Arc::clone(&routes[0].name);
+        return Some(NamelessPlan { terms: Arc::clone(oldest), routes });
+    }
+    let same_channel = |terms: &Terms| terms.channel == oldest.channel;
+    let asking = https.iter().filter(|(_, terms)| same_channel(terms));
+    let accepted = asking.filter_map(|(_, terms)| accepted(terms)).next();
+    let fits = |terms: &Terms| {
+        same_channel(terms) && self::accepted(terms).is_none_or(|own| Some(own) == accepted)
+    };
+    let servers: Vec<Arc<Server>> =
+        https.iter().filter(|(_, t)| fits(t)).map(|(server, _)| Arc::clone(server)).collect();
+    let name: Arc<str> = names::https_routes_without_name(port, bind).into();
+    let clients = accepted.map(|a| Clients { demanded: false, accepted: a.clone() });
+    let terms = Arc::new(Terms { clients, ..Terms::clone(oldest) });
+    routes.push(RoutePlan {
+        name: Arc::clone(&name),
+        misdirected: misdirected(&servers, hosts, true),
+        servers,
+        checks_certificates: true,
+    });
+    Some(NamelessPlan { terms, routes: name })
+}
+
+fn accepted(terms: &Terms) -> Option<&Accepted> {
+    terms.clients.as_ref().map(|clients| &clients.accepted)
+}

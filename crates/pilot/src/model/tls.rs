@@ -1,0 +1,250 @@
+//! What servers that terminate TLS agree on with their clients.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tidegate_api::istio::gateway::{ServerTlsMode, ServerTlsSettings, TlsProtocol};
+
+/// Everything that a handshake settles. Requests may pass between servers on one connection only where this is
+/// the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Terms {
+    /// Certificates that are presented, at most one per kind of key.
+    pub identities: Vec<Credential>,
+    /// What is asked of clients; nothing when absent.
+    pub clients: Option<Clients>,
+    /// How bytes are protected.
+    pub channel: Channel,
+}
+
+/// What is asked of clients.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Clients {
+    /// Whether a client without a certificate is sent away.
+    pub demanded: bool,
+    /// Which certificates are accepted.
+    pub accepted: Accepted,
+}
+
+/// Which certificates of clients are accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Accepted {
+    /// The authorities; none where only hashes say which certificates are meant.
+    pub authorities: Option<Credential>,
+    /// File of revoked certificates.
+    pub crl: String,
+    /// Names of which a certificate has to carry one.
+    pub names: Vec<String>,
+    /// SHA-256 of acceptable public keys, in base64.
+    pub key_hashes: Vec<String>,
+    /// SHA-256 of acceptable certificates, in hexadecimal.
+    pub hashes: Vec<String>,
+    /// Whether any issuer will do.
+    pub any_issuer: bool,
+}
+
+/// Versions, suites and groups. Empty lists stand for the data plane's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Channel {
+    /// The oldest version.
+    pub oldest: TlsProtocol,
+    /// The newest version.
+    pub newest: TlsProtocol,
+    /// Cipher suites of TLS 1.2, each once.
+    pub suites: Vec<String>,
+    /// Groups for key exchange.
+    pub groups: Vec<String>,
+}
+
+/// Where certificates, keys and authorities come from, and the name of the secret that brings them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Credential {
+    /// A Secret of the gateway's namespace with a chain and its key: `kubernetes://NAME`.
+    Pair(Arc<str>),
+    /// Authorities: `kubernetes://NAME-cacert`.
+    Authorities {
+        /// The Secret, without the suffix.
+        name: Arc<str>,
+        /// Whether it is named for the authorities alone (`caCertCredentialName`). Else it is the server's own, and
+        /// where it has none, the only Secret of authorities in the namespace is meant.
+        named: bool,
+    },
+    /// Files with a chain and its key: `file-cert:CHAIN~KEY`.
+    PairFiles(Arc<str>, Arc<str>),
+    /// A file of authorities: `file-root:FILE`.
+    AuthoritiesFile(Arc<str>),
+    /// The workload's own certificate in the mesh: `default`.
+    MeshPair,
+    /// The mesh's authorities: `ROOTCA`.
+    MeshAuthorities,
+}
+
+/// Ending of the Secret with the authorities that belong to a Secret with a certificate.
+pub const AUTHORITIES_SUFFIX: &str = "-cacert";
+
+impl Terms {
+    /// What the settings of a server ask for; `None` where it does not terminate TLS.
+    #[must_use]
+    pub fn of(settings: &ServerTlsSettings) -> Option<Self> {
+        let demanded = match settings.mode {
+            ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough => return None,
+            ServerTlsMode::Simple => None,
+            ServerTlsMode::OptionalMutual => Some(false),
+            ServerTlsMode::Mutual | ServerTlsMode::IstioMutual => Some(true),
+        };
+        let in_mesh = settings.mode == ServerTlsMode::IstioMutual;
+        let clients =
+            demanded.map(|demanded| Clients { demanded, accepted: Accepted::of(settings) });
+        let identities = if in_mesh { vec![Credential::MeshPair] } else { identities(settings) };
+        Some(Self { identities, clients, channel: Channel::of(settings) })
+    }
+
+    /// Whether a client without a certificate is sent away.
+    #[must_use]
+    pub fn demands_certificate(&self) -> bool {
+        self.clients.as_ref().is_some_and(|clients| clients.demanded)
+    }
+
+    /// Every credential that a handshake takes.
+    pub fn credentials(&self) -> impl Iterator<Item = &Credential> {
+        let authorities = self.clients.iter().filter_map(|c| c.accepted.authorities.as_ref());
+        self.identities.iter().chain(authorities)
+    }
+
+    /// Why no handshake can be held on these terms, whatever the credentials are.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        let Channel { oldest, newest, .. } = self.channel;
+        if matches!(newest, TlsProtocol::V1_0 | TlsProtocol::V1_1) {
+            let fault = "maxProtocolVersion: versions below TLS 1.2 are not offered (RFC 8996); use TLSV1_2 or TLSV1_3";
+            return Some(fault.to_owned());
+        }
+        if (oldest, newest) == (TlsProtocol::V1_3, TlsProtocol::V1_2) {
+            return Some("minProtocolVersion is above maxProtocolVersion".to_owned());
+        }
+        let accepted = &self.clients.as_ref()?.accepted;
+        let malformed = |field: &str, hash: &String, form: &str| {
+            format!("{field}: {hash:?} is no SHA-256, which is {form}")
+        };
+        let key = accepted.key_hashes.iter().find(|hash| !is_digest_base64(hash));
+        let key = key.map(|h| malformed("verifyCertificateSpki", h, "32 bytes in base64"));
+        let whole = accepted.hashes.iter().find(|hash| !is_digest_hex(hash));
+        key.or_else(|| {
+            whole.map(|h| malformed("verifyCertificateHash", h, "64 hexadecimal digits"))
+        })
+    }
+
+    /// What is asked for and not given, which makes nothing less safe.
+    #[must_use]
+    pub fn advice(&self) -> Option<&'static str> {
+        let old = matches!(self.channel.oldest, TlsProtocol::V1_0 | TlsProtocol::V1_1);
+        old.then_some("minProtocolVersion: versions below TLS 1.2 are not offered (RFC 8996); TLS 1.2 is the oldest")
+    }
+}
+
+impl Accepted {
+    fn of(settings: &ServerTlsSettings) -> Self {
+        if settings.mode == ServerTlsMode::IstioMutual {
+            return Self {
+                authorities: Some(Credential::MeshAuthorities),
+                crl: settings.ca_crl.clone(),
+                names: Vec::new(),
+                key_hashes: Vec::new(),
+                hashes: Vec::new(),
+                any_issuer: false,
+            };
+        }
+        Self {
+            authorities: authorities(settings),
+            crl: settings.ca_crl.clone(),
+            names: settings.subject_alt_names.clone(),
+            key_hashes: settings.verify_certificate_spki.clone(),
+            hashes: settings.verify_certificate_hash.clone(),
+            any_issuer: settings.insecure_skip_verify == Some(true),
+        }
+    }
+}
+
+impl Channel {
+    fn of(settings: &ServerTlsSettings) -> Self {
+        let mut suites: Vec<String> = Vec::new();
+        for suite in &settings.cipher_suites {
+            if !suites.contains(suite) {
+                suites.push(suite.clone());
+            }
+        }
+        Self {
+            oldest: settings.min_protocol_version,
+            newest: settings.max_protocol_version,
+            suites,
+            groups: settings.ecdh_curves.clone(),
+        }
+    }
+}
+
+fn identities(settings: &ServerTlsSettings) -> Vec<Credential> {
+    let pair = |chain: &String, key: &String| {
+        Credential::PairFiles(chain.as_str().into(), key.as_str().into())
+    };
+    if !settings.credential_names.is_empty() {
+        let names = settings.credential_names.iter();
+        names.map(|name| Credential::Pair(secret_name(name))).collect()
+    } else if !settings.credential_name.is_empty() {
+        vec![Credential::Pair(secret_name(&settings.credential_name))]
+    } else if !settings.tls_certificates.is_empty() {
+        let files = settings.tls_certificates.iter();
+        files.map(|f| pair(&f.server_certificate, &f.private_key)).collect()
+    } else if !settings.server_certificate.is_empty() {
+        vec![pair(&settings.server_certificate, &settings.private_key)]
+    } else {
+        vec![Credential::MeshPair]
+    }
+}
+
+fn authorities(settings: &ServerTlsSettings) -> Option<Credential> {
+    let own = || settings.credential_names.first().unwrap_or(&settings.credential_name);
+    if !settings.ca_cert_credential_name.is_empty() {
+        let name = secret_name(&settings.ca_cert_credential_name);
+        Some(Credential::Authorities { name: without_suffix(&name), named: true })
+    } else if !own().is_empty() {
+        Some(Credential::Authorities { name: secret_name(own()), named: false })
+    } else if !settings.ca_certificates.is_empty() {
+        Some(Credential::AuthoritiesFile(settings.ca_certificates.as_str().into()))
+    } else {
+        None
+    }
+}
+
+/// The name of a Secret: `kubernetes://` may stand before it.
+fn secret_name(written: &str) -> Arc<str> {
+    written.strip_prefix("kubernetes://").unwrap_or(written).into()
+}
+
+fn without_suffix(name: &Arc<str>) -> Arc<str> {
+    name.strip_suffix(AUTHORITIES_SUFFIX).map_or_else(|| Arc::clone(name), Arc::from)
+}
+
+fn is_digest_hex(text: &str) -> bool {
+    let digits = text.bytes().filter(|byte| *byte != b':');
+    digits.clone().all(|digit| digit.is_ascii_hexdigit()) && digits.count() == 64
+}
+
+/// 32 bytes in base64: 43 characters and one of padding.
+fn is_digest_base64(text: &str) -> bool {
+    let alphabet = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    text.len() == 44 && text.strip_suffix('=').is_some_and(|rest| rest.bytes().all(alphabet))
+}
+
+impl fmt::Display for Credential {
+    /// The name of the secret in xDS.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pair(name) => write!(f, "kubernetes://{name}"),
+            Self::Authorities { name, .. } => write!(f, "kubernetes://{name}{AUTHORITIES_SUFFIX}"),
+            Self::PairFiles(chain, key) => write!(f, "file-cert:{chain}~{key}"),
+            Self::AuthoritiesFile(file) => write!(f, "file-root:{file}"),
+            Self::MeshPair => f.write_str("default"),
+            Self::MeshAuthorities => f.write_str("ROOTCA"),
+        }
+    }
+}

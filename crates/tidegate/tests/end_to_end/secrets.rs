@@ -1,0 +1,208 @@
+//! Secrets that come, change, break and go while clients connect.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustls::ClientConfig;
+use rustls_pki_types::CertificateDer;
+use serde_json::{Value, json};
+use tidegate_testing::ca::{Ca, Identity};
+use tidegate_testing::{PATIENCE, client, eventually};
+use tokio::task::JoinHandle;
+
+use crate::support::{Api, Gateway, NETWORKING};
+
+const SECRETS: &str = "/api/v1/namespaces/istio-system/secrets";
+const GATEWAY: &str = "/apis/networking.istio.io/v1/namespaces/default/gateways/web";
+
+/// A gateway that terminates TLS for `a.example` by the Secret `a`, and for `b.example` by `b`.
+async fn two_hosts(ca: &Ca) -> (Gateway, Api) {
+    let gateway = Gateway::start(&[]).await;
+    let mut api = Api::of(&gateway).await;
+    let server = |name: &str| {
+        json!({
+            "port": { "number": 443, "name": name, "protocol": "HTTPS" },
+            "hosts": [format!("{name}.example")],
+            "tls": { "mode": "SIMPLE", "credentialName": name },
+        })
+    };
+    let object = json!({
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "Gateway",
+        "metadata": { "name": "web" },
+        "spec": { "selector": { "istio": "ingressgateway" }, "servers": [server("a"), server("b")] },
+    });
+    for name in ["a", "b"] {
+        let leaf = ca.issue(&[&format!("{name}.example")]);
+        api.send("POST", SECRETS, &secret(name, &leaf).to_string()).await;
+    }
+    api.create("gateways", &object).await;
+    api.wait_for(GATEWAY, &[("Programmed", "True")]).await;
+    (gateway, api)
+}
+
+fn secret(name: &str, leaf: &Identity) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": { "name": name },
+        "type": "kubernetes.io/tls",
+        "data": data(leaf),
+    })
+}
+
+fn data(leaf: &Identity) -> Value {
+    json!({
+        "tls.crt": STANDARD.encode(&leaf.certificate_pem),
+        "tls.key": STANDARD.encode(&leaf.key_pem),
+    })
+}
+
+/// The certificate that a client is shown.
+async fn shown(
+    gateway: &Gateway,
+    host: &str,
+    config: &Arc<ClientConfig>,
+) -> std::io::Result<CertificateDer<'static>> {
+    let stream = client::tls(gateway.https, host, Arc::clone(config)).await?;
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    Ok(chain.first().expect("a certificate").clone().into_owned())
+}
+
+/// Waits until clients are shown a certificate.
+async fn shows(gateway: &Gateway, host: &str, config: &Arc<ClientConfig>, leaf: &Identity) {
+    eventually(PATIENCE, || async {
+        match shown(gateway, host, config).await {
+            Ok(certificate) if certificate == leaf.certificate => Ok(()),
+            other => Err(format!("{host}: {other:?}")),
+        }
+    })
+    .await;
+}
+
+/// Clients that connect again and again, and must not fail.
+struct Handshakes {
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicUsize>,
+    client: JoinHandle<Vec<String>>,
+}
+
+impl Handshakes {
+    fn start(gateway: &Gateway, config: Arc<ClientConfig>) -> Self {
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (address, stopped, count) = (gateway.https, Arc::clone(&stop), Arc::clone(&done));
+        let client = tokio::spawn(async move {
+            let mut failures = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                if let Err(error) = client::tls(address, "a.example", Arc::clone(&config)).await {
+                    failures.push(error.to_string());
+                }
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            failures
+        });
+        Self { stop, done, client }
+    }
+
+    async fn stop(self) -> (usize, Vec<String>) {
+        self.stop.store(true, Ordering::Relaxed);
+        let failures = self.client.await.expect("the client ends");
+        (self.done.load(Ordering::Relaxed), failures)
+    }
+}
+
+#[tokio::test]
+async fn no_handshake_fails_while_certificates_are_replaced() {
+    let ca = Ca::new("root");
+    let (gateway, mut api) = two_hosts(&ca).await;
+    let config = ca.client_config(&[]);
+    let handshakes = Handshakes::start(&gateway, Arc::clone(&config));
+    for _ in 0..25 {
+        let leaf = ca.issue(&["a.example"]);
+        let change = json!({ "data": data(&leaf) }).to_string();
+        api.send("PATCH", &format!("{SECRETS}/a"), &change).await;
+        shows(&gateway, "a.example", &config, &leaf).await;
+    }
+    let (done, failures) = handshakes.stop().await;
+    assert_eq!(failures, Vec::<String>::new(), "of {done} handshakes");
+    assert!(done > 25, "{done}");
+}
+
+#[tokio::test]
+async fn a_broken_certificate_leaves_the_old_one_and_is_told() {
+    let ca = Ca::new("root");
+    let (gateway, mut api) = two_hosts(&ca).await;
+    let config = ca.client_config(&[]);
+    let before = shown(&gateway, "a.example", &config).await.expect("a handshake");
+    let (leaf, other) = (ca.issue(&["a.example"]), ca.issue(&["a.example"]));
+    let key = STANDARD.encode(&other.key_pem);
+    let broken = [
+        (json!({ "tls.crt": STANDARD.encode(&leaf.certificate_pem), "tls.key": key }), "key"),
+        (json!({ "tls.crt": STANDARD.encode("garbage"), "tls.key": key }), "certificate"),
+    ];
+    for (data, word) in broken {
+        let change = json!({ "data": data }).to_string();
+        api.send("PATCH", &format!("{SECRETS}/a"), &change).await;
+        let object = api.wait_for(GATEWAY, &[("Programmed", "False")]).await;
+        let message = programmed(&object);
+        assert!(message.contains("kubernetes://a") && message.contains(word), "{message}");
+        let now = shown(&gateway, "a.example", &config).await.expect("a handshake");
+        assert_eq!(now, before, "the old one serves on");
+    }
+    let change = json!({ "data": data(&leaf) }).to_string();
+    api.send("PATCH", &format!("{SECRETS}/a"), &change).await;
+    shows(&gateway, "a.example", &config, &leaf).await;
+    api.wait_for(GATEWAY, &[("Programmed", "True")]).await;
+}
+
+#[tokio::test]
+async fn a_missing_secret_closes_its_own_hosts_alone() {
+    let ca = Ca::new("root");
+    let (gateway, mut api) = two_hosts(&ca).await;
+    let config = ca.client_config(&[]);
+    api.send("DELETE", &format!("{SECRETS}/a"), "").await;
+    let object = api.wait_for(GATEWAY, &[("ResolvedRefs", "False"), ("Programmed", "True")]).await;
+    let message = programmed(&object);
+    let closed = "not in force: servers[0] (port 443): connections for its hosts are closed";
+    assert!(message.contains(closed), "{message}");
+    let text = object["status"].to_string();
+    assert!(text.contains("there is no Secret a in namespace istio-system"), "{text}");
+    shown(&gateway, "a.example", &config).await.expect_err("nothing to show");
+    shown(&gateway, "b.example", &config).await.expect("b has its own");
+    // One in another namespace is not taken, and said to be there.
+    let leaf = ca.issue(&["a.example"]);
+    let elsewhere = "/api/v1/namespaces/default/secrets";
+    api.send("POST", elsewhere, &secret("a", &leaf).to_string()).await;
+    eventually(PATIENCE, || {
+        let kubeconfig = gateway.exports["KUBECONFIG"].clone();
+        async move {
+            let mut api = Api::at(&kubeconfig).await.expect("the API");
+            let text = api.send("GET", GATEWAY, "").await["status"].to_string();
+            let told = text.contains("the one in namespace default is not looked at");
+            if told { Ok(()) } else { Err(text) }
+        }
+    })
+    .await;
+    api.send("POST", SECRETS, &secret("a", &leaf).to_string()).await;
+    shows(&gateway, "a.example", &config, &leaf).await;
+    api.wait_for(GATEWAY, &[("ResolvedRefs", "True"), ("Programmed", "True")]).await;
+    // The Gateway goes, and so does its listener.
+    api.send("DELETE", &format!("{NETWORKING}/gateways/web"), "").await;
+    eventually(PATIENCE, || async {
+        match shown(&gateway, "b.example", &config).await {
+            Ok(_) => Err("it still listens".to_owned()),
+            Err(_) => Ok(()),
+        }
+    })
+    .await;
+}
+
+/// The message of the condition `Programmed`.
+fn programmed(object: &Value) -> String {
+    let conditions = object["status"]["conditions"].as_array();
+    let mut conditions = conditions.into_iter().flatten();
+    let found = conditions.find(|condition| condition["type"] == "Programmed");
+    found.map(|condition| condition["message"].to_string()).unwrap_or_default()
+}

@@ -1,0 +1,152 @@
+//! `routing/facts` about TLS: what servers of Gateways ask of handshakes, and what is in Secrets.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Result as Done;
+use serde_json::{Value, json};
+use tidegate_api::Spec;
+use tidegate_api::istio::gateway::ServerTlsSettings;
+use tidegate_envoy::json::{FieldNames, to_json};
+use tidegate_pilot::compile::tls;
+use tidegate_pilot::model::credentials::{Found, NotFound, Secrets};
+use tidegate_pilot::model::tls::{Credential, Terms};
+
+use super::{input, same, table, verdict};
+use crate::cases::{Tally, Verdict};
+
+pub fn run(folder: &Path, tally: &mut Tally) -> Done<()> {
+    let contexts = table(folder, "gateway-tls-context")?;
+    for case in contexts["cases"].as_array().into_iter().flatten() {
+        let name = case["name"].as_str().unwrap_or_default();
+        let full = format!("gateway-tls-context/{name}");
+        if case["transport"] == "TransportProtocolQUIC" {
+            println!("not yet: {full}: HTTP/3");
+            tally.add(&full, Verdict::Skipped);
+            continue;
+        }
+        tally.add(&full, verdict(context(case)));
+    }
+    let lookups = table(folder, "credential-secrets")?;
+    for case in lookups["cases"].as_array().into_iter().flatten() {
+        let name = case["secret"].as_str().unwrap_or_default();
+        let namespace = case["namespace"].as_str().unwrap_or_default();
+        let secrets = secrets(&lookups["secrets"], namespace);
+        let full = format!("credential-secrets/{namespace}/{name}");
+        tally.add(&full, verdict(lookup(case, &secrets)));
+    }
+    Ok(())
+}
+
+fn context(case: &Value) -> Result<(), String> {
+    let settings = &case["server"]["tls"];
+    let settings: ServerTlsSettings =
+        serde_json::from_value(settings.clone()).map_err(|error| error.to_string())?;
+    let expect = &case["expect"]["downstreamTLS"];
+    let Some(terms) = Terms::of(&settings) else {
+        return same(&expect.is_null(), &true);
+    };
+    let context = tls::context(&terms);
+    let context = to_json(&context, FieldNames::Camel).map_err(|error| error.to_string())?;
+    same(&normal(expect), &found(&context))
+}
+
+/// An expectation with what it leaves open written out.
+fn normal(expect: &Value) -> Value {
+    let mut expect = expect.clone();
+    if expect["tlsParams"].is_null() {
+        expect["tlsParams"] = json!({});
+    }
+    if expect["defaultValidation"].is_null() {
+        expect["defaultValidation"] = json!({});
+    }
+    expect
+}
+
+/// A TLS context in the words of the table.
+fn found(context: &Value) -> Value {
+    let common = &context["commonTlsContext"];
+    let names = |list: &Value| -> Vec<Value> {
+        list.as_array().into_iter().flatten().map(|secret| secret["name"].clone()).collect()
+    };
+    let combined = &common["combinedValidationContext"];
+    let authorities = &combined["validationContextSdsSecretConfig"];
+    let mut params = common["tlsParams"].as_object().cloned().unwrap_or_default();
+    // The table says nothing of versions.
+    params.retain(|key, _| !key.ends_with("ProtocolVersion"));
+    let mut default = combined["defaultValidationContext"].as_object().cloned().unwrap_or_default();
+    if let Some(names) = default.get_mut("matchSubjectAltNames") {
+        let exact = names.as_array().into_iter().flatten().map(|name| name["exact"].clone());
+        *names = exact.collect();
+    }
+    if let Some(crl) = default.get_mut("crl") {
+        *crl = json!({"specifier": crl.clone()});
+    }
+    json!({
+        "certificateSecrets": names(&common["tlsCertificateSdsSecretConfigs"]),
+        "validationSecrets": names(&json!([authorities.clone()]))
+            .into_iter()
+            .filter(|name| !name.is_null())
+            .collect::<Vec<_>>(),
+        "alpn": common["alpnProtocols"],
+        "requireClientCertificate": context["requireClientCertificate"],
+        "tlsParams": params,
+        "defaultValidation": default,
+    })
+}
+
+/// The Secrets of a table, for a gateway in `namespace`. Their types promise keys that some of them lack.
+fn secrets(list: &Value, namespace: &str) -> Secrets {
+    let mut secrets = Secrets::of(namespace);
+    for secret in list.as_array().into_iter().flatten() {
+        let manifest = json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": secret["name"], "namespace": "default"},
+            "type": "Opaque",
+            "stringData": secret["data"],
+        });
+        let object = input::object(&manifest);
+        let Some(Spec::Secret(secret)) = object.as_deref().map(|object| &object.spec) else {
+            continue;
+        };
+        let secret = Arc::new((**secret).clone());
+        let Some(object) = &object else { continue };
+        secrets.set(&object.key.namespace, &object.key.name, Some(secret));
+    }
+    secrets
+}
+
+fn lookup(case: &Value, secrets: &Secrets) -> Result<(), String> {
+    let name: Arc<str> = case["secret"].as_str().unwrap_or_default().into();
+    let pair = Credential::Pair(Arc::clone(&name));
+    let mut certificate = case["certificate"].clone();
+    // Lists of revoked certificates go with the authorities that the table names below.
+    certificate.as_object_mut().map(|expect| expect.remove("crl"));
+    compare(&certificate, &secrets.find(&pair))?;
+    compare(&case["clientCA"], &secrets.authorities_in(&name))
+}
+
+fn compare(expect: &Value, found: &Result<Found<'_>, NotFound>) -> Result<(), String> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let found = match found {
+        Ok(Found::Pair { chain, key, staple }) => {
+            let mut found = json!({"cert": text(chain), "key": text(key)});
+            if let Some(staple) = staple {
+                found["staple"] = text(staple).into();
+            }
+            found
+        }
+        Ok(Found::Authorities { roots, revoked, .. }) => {
+            let mut found = json!({"caCert": text(roots)});
+            if let Some(revoked) = revoked {
+                found["caCrl"] = text(revoked).into();
+            }
+            found
+        }
+        Ok(other) => return Err(format!("found {other:?}")),
+        // Their words are Istio's own.
+        Err(_) => json!({"error": expect["error"]}),
+    };
+    same(expect, &found)
+}
