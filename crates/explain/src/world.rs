@@ -8,7 +8,7 @@ use tidegate_api::{Object, ObjectKey};
 use tidegate_pilot::origins::Origin;
 use tidegate_pilot::{Input, Options, Pilot};
 use tidegate_proxy::config::{Applier, Config};
-use tidegate_source::files;
+use tidegate_source::{NamedFiles, files};
 use tidegate_xds::{Rejection, Snapshot};
 
 use crate::answer::Source;
@@ -30,10 +30,14 @@ impl World {
         let objects: BTreeMap<ObjectKey, Arc<Object>> =
             objects.into_iter().map(|object| (object.key.clone(), object)).collect();
         let mut pilot = Pilot::new(options);
-        let output = pilot.apply(objects.values().map(|o| Input::Apply(Arc::clone(o))));
         let snapshot = Snapshot::new();
         let mut subscription = snapshot.subscribe();
+        let output = pilot.apply(objects.values().map(|o| Input::Apply(Arc::clone(o))));
         snapshot.publish(output.change);
+        let mut files = NamedFiles::default();
+        files.follow(&pilot.files());
+        let read = files.look().into_iter().map(|(name, content)| Input::File { name, content });
+        snapshot.publish(pilot.apply(read).change);
         // Nothing is opened, so no access log either.
         let mut applier = Applier::new(None);
         let mut rejected = Vec::new();

@@ -14,6 +14,13 @@ pub enum Input {
     Apply(Arc<Object>),
     /// The object is gone.
     Delete(ObjectKey),
+    /// A file of [`crate::Pilot::files`] was read, or cannot be: its content, or why.
+    File {
+        /// Its name, as objects write it.
+        name: Arc<str>,
+        /// What is in it.
+        content: Result<Arc<[u8]>, String>,
+    },
     /// The object was written in a form that does not decode or validate: its last good form serves on.
     Invalid {
         /// Which object.

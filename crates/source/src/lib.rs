@@ -1,7 +1,7 @@
 //! Objects in: files, the embedded store, a cluster. One stream of changes; all I/O is here.
 //!
 //! [`Change`] is what every source comes down to and what pilot takes in. [`Files`] reads manifests from
-//! files and folders and follows them; which of several objects of one name counts is for whoever merges
+//! files and folders and follows them, [`NamedFiles`] those that objects name; which of several objects of one name counts is for whoever merges
 //! the sources (the embedded API's store).
 
 use std::sync::Arc;
@@ -9,8 +9,10 @@ use std::sync::Arc;
 use tidegate_api::{Object, ObjectKey};
 
 pub mod files;
+mod named;
 
 pub use files::{Batch, FileChange, Files, Finding, WatchError};
+pub use named::{Content, NamedFiles};
 
 /// One thing that happened to the set of objects.
 #[derive(Clone, Debug)]

@@ -17,11 +17,6 @@ pub fn secret(name: &str, found: Found<'_>) -> Secret {
             ocsp_staple: staple.map(bytes),
             ..TlsCertificate::default()
         }),
-        Found::PairFiles(chain, key) => Type::TlsCertificate(TlsCertificate {
-            certificate_chain: Some(file(chain)),
-            private_key: Some(file(key)),
-            ..TlsCertificate::default()
-        }),
         Found::Authorities { roots, revoked, .. } => {
             Type::ValidationContext(CertificateValidationContext {
                 trusted_ca: Some(bytes(roots)),
@@ -29,10 +24,6 @@ pub fn secret(name: &str, found: Found<'_>) -> Secret {
                 ..CertificateValidationContext::default()
             })
         }
-        Found::AuthoritiesFile(path) => Type::ValidationContext(CertificateValidationContext {
-            trusted_ca: Some(file(path)),
-            ..CertificateValidationContext::default()
-        }),
     };
     Secret { name: name.to_owned(), r#type: Some(kind) }
 }

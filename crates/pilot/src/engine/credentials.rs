@@ -66,6 +66,26 @@ impl Pilot {
         dirty.credentials.extend(self.credentials.dependent(&key.name).cloned());
     }
 
+    /// Replaces what is known of a file.
+    pub(super) fn set_file(
+        &mut self,
+        name: Arc<str>,
+        content: Result<Arc<[u8]>, String>,
+        dirty: &mut Dirty,
+    ) {
+        let users = self.credentials.users.keys();
+        let reading = users.filter(|credential| credential.files().any(|file| **file == *name));
+        dirty.credentials.extend(reading.cloned());
+        self.secrets.set_file(name, content);
+    }
+
+    /// The files that certificates, keys and authorities are in: whoever feeds the pilot reads and follows them.
+    #[must_use]
+    pub fn files(&self) -> BTreeSet<Arc<str>> {
+        let users = self.credentials.users.keys();
+        users.flat_map(|credential| credential.files().cloned()).collect()
+    }
+
     /// Puts the secret of a credential, or takes it away where nobody asks for it or nothing is there.
     pub(super) fn emit_credential(&mut self, credential: &Credential, dirty: &mut Dirty) {
         let gateways: BTreeSet<&ObjectKey> = self.takers(credential).collect();

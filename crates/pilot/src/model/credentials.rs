@@ -26,6 +26,8 @@ pub struct Secrets {
     here: BTreeMap<Arc<str>, Arc<Secret>>,
     /// Secrets of other namespaces, for the message to whoever put one there.
     elsewhere: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// Files by name: what is in them, or why they cannot be read.
+    files: BTreeMap<Arc<str>, Result<Arc<[u8]>, String>>,
 }
 
 /// What a credential stands for.
@@ -49,10 +51,6 @@ pub enum Found<'a> {
         /// The Secret that they come from, where nothing names it.
         guessed: Option<&'a Arc<str>>,
     },
-    /// A file with a chain, and one with its key.
-    PairFiles(&'a str, &'a str),
-    /// A file of authorities.
-    AuthoritiesFile(&'a str),
 }
 
 /// Why a credential is not there.
@@ -68,7 +66,12 @@ impl Secrets {
     /// No Secrets yet; those of `namespace` count.
     #[must_use]
     pub fn of(namespace: &str) -> Self {
-        Self { namespace: namespace.into(), here: BTreeMap::new(), elsewhere: BTreeMap::new() }
+        Self {
+            namespace: namespace.into(),
+            here: BTreeMap::new(),
+            elsewhere: BTreeMap::new(),
+            files: BTreeMap::new(),
+        }
     }
 
     /// Replaces a Secret; `None`: it is gone.
@@ -98,6 +101,22 @@ impl Secrets {
         };
     }
 
+    /// Replaces what is known of a file.
+    pub fn set_file(&mut self, name: Arc<str>, content: Result<Arc<[u8]>, String>) {
+        self.files.insert(name, content);
+    }
+
+    fn file(&self, name: &str) -> Result<&[u8], NotFound> {
+        match self.files.get(name) {
+            Some(Ok(content)) => Ok(content),
+            // What was read before serves on.
+            Some(Err(why)) => Err(broken(format!("file {name} cannot be read: {why}"))),
+            None => {
+                Err(NotFound { reason: format!("file {name} has not been read"), broken: false })
+            }
+        }
+    }
+
     /// Whether a credential may depend on a Secret of that name.
     #[must_use]
     pub fn depends(credential: &Credential, secret: &str) -> bool {
@@ -119,8 +138,12 @@ impl Secrets {
         match credential {
             Credential::Pair(name) => pair(self.get(name)?, name, &self.namespace),
             Credential::Authorities { name, named } => self.authorities(name, *named),
-            Credential::PairFiles(chain, key) => Ok(Found::PairFiles(chain, key)),
-            Credential::AuthoritiesFile(file) => Ok(Found::AuthoritiesFile(file)),
+            Credential::PairFiles(chain, key) => {
+                Ok(Found::Pair { chain: self.file(chain)?, key: self.file(key)?, staple: None })
+            }
+            Credential::AuthoritiesFile(file) => {
+                Ok(Found::Authorities { roots: self.file(file)?, revoked: None, guessed: None })
+            }
             Credential::MeshPair | Credential::MeshAuthorities => Err(NotFound {
                 reason: "the gateway has no certificate of a mesh: name one by credentialName"
                     .to_owned(),

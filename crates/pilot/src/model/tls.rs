@@ -215,6 +215,18 @@ fn authorities(settings: &ServerTlsSettings) -> Option<Credential> {
     }
 }
 
+impl Credential {
+    /// The files that it is in.
+    pub fn files(&self) -> impl Iterator<Item = &Arc<str>> {
+        let (one, other) = match self {
+            Self::PairFiles(chain, key) => (Some(chain), Some(key)),
+            Self::AuthoritiesFile(file) => (Some(file), None),
+            _ => (None, None),
+        };
+        one.into_iter().chain(other)
+    }
+}
+
 /// The name of a Secret: `kubernetes://` may stand before it.
 fn secret_name(written: &str) -> Arc<str> {
     written.strip_prefix("kubernetes://").unwrap_or(written).into()

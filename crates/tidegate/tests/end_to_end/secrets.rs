@@ -1,5 +1,6 @@
 //! Secrets that come, change, break and go while clients connect.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -139,15 +140,16 @@ async fn a_broken_certificate_leaves_the_old_one_and_is_told() {
     let (leaf, other) = (ca.issue(&["a.example"]), ca.issue(&["a.example"]));
     let key = STANDARD.encode(&other.key_pem);
     let broken = [
-        (json!({ "tls.crt": STANDARD.encode(&leaf.certificate_pem), "tls.key": key }), "key"),
-        (json!({ "tls.crt": STANDARD.encode("garbage"), "tls.key": key }), "certificate"),
+        (
+            json!({ "tls.crt": STANDARD.encode(&leaf.certificate_pem), "tls.key": key }),
+            "private_key",
+        ),
+        (json!({ "tls.crt": STANDARD.encode("garbage"), "tls.key": key }), "certificate_chain"),
     ];
     for (data, word) in broken {
         let change = json!({ "data": data }).to_string();
         api.send("PATCH", &format!("{SECRETS}/a"), &change).await;
-        let object = api.wait_for(GATEWAY, &[("Programmed", "False")]).await;
-        let message = programmed(&object);
-        assert!(message.contains("kubernetes://a") && message.contains(word), "{message}");
+        tells(&gateway, &format!("Secret kubernetes://a, tls_certificate.{word}")).await;
         let now = shown(&gateway, "a.example", &config).await.expect("a handshake");
         assert_eq!(now, before, "the old one serves on");
     }
@@ -163,28 +165,17 @@ async fn a_missing_secret_closes_its_own_hosts_alone() {
     let (gateway, mut api) = two_hosts(&ca).await;
     let config = ca.client_config(&[]);
     api.send("DELETE", &format!("{SECRETS}/a"), "").await;
-    let object = api.wait_for(GATEWAY, &[("ResolvedRefs", "False"), ("Programmed", "True")]).await;
-    let message = programmed(&object);
-    let closed = "not in force: servers[0] (port 443): connections for its hosts are closed";
-    assert!(message.contains(closed), "{message}");
-    let text = object["status"].to_string();
-    assert!(text.contains("there is no Secret a in namespace istio-system"), "{text}");
+    api.wait_for(GATEWAY, &[("ResolvedRefs", "False"), ("Programmed", "True")]).await;
+    tells(&gateway, "there is no Secret a in namespace istio-system").await;
+    tells(&gateway, "not in force: servers[0] (port 443): connections for its hosts are closed")
+        .await;
     shown(&gateway, "a.example", &config).await.expect_err("nothing to show");
     shown(&gateway, "b.example", &config).await.expect("b has its own");
     // One in another namespace is not taken, and said to be there.
     let leaf = ca.issue(&["a.example"]);
     let elsewhere = "/api/v1/namespaces/default/secrets";
     api.send("POST", elsewhere, &secret("a", &leaf).to_string()).await;
-    eventually(PATIENCE, || {
-        let kubeconfig = gateway.exports["KUBECONFIG"].clone();
-        async move {
-            let mut api = Api::at(&kubeconfig).await.expect("the API");
-            let text = api.send("GET", GATEWAY, "").await["status"].to_string();
-            let told = text.contains("the one in namespace default is not looked at");
-            if told { Ok(()) } else { Err(text) }
-        }
-    })
-    .await;
+    tells(&gateway, "the one in namespace default is not looked at").await;
     api.send("POST", SECRETS, &secret("a", &leaf).to_string()).await;
     shows(&gateway, "a.example", &config, &leaf).await;
     api.wait_for(GATEWAY, &[("ResolvedRefs", "True"), ("Programmed", "True")]).await;
@@ -199,10 +190,57 @@ async fn a_missing_secret_closes_its_own_hosts_alone() {
     .await;
 }
 
-/// The message of the condition `Programmed`.
-fn programmed(object: &Value) -> String {
-    let conditions = object["status"]["conditions"].as_array();
-    let mut conditions = conditions.into_iter().flatten();
-    let found = conditions.find(|condition| condition["type"] == "Programmed");
-    found.map(|condition| condition["message"].to_string()).unwrap_or_default()
+/// Waits until the Gateway's status says something.
+async fn tells(gateway: &Gateway, words: &str) {
+    eventually(PATIENCE, || async {
+        let mut api = Api::of(gateway).await;
+        let text = api.send("GET", GATEWAY, "").await["status"].to_string();
+        if text.contains(words) { Ok(()) } else { Err(format!("no {words:?} in {text}")) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn certificates_from_files_are_followed() {
+    let ca = Ca::new("root");
+    let config = ca.client_config(&[]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let gateway = Gateway::start(&[]).await;
+    let mut api = Api::of(&gateway).await;
+    let object = json!({
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "Gateway",
+        "metadata": { "name": "web" },
+        "spec": { "selector": { "istio": "ingressgateway" }, "servers": [{
+            "port": { "number": 443, "name": "https", "protocol": "HTTPS" },
+            "hosts": ["a.example"],
+            "tls": { "mode": "SIMPLE", "serverCertificate": path("tls.crt"), "privateKey": path("tls.key") },
+        }]},
+    });
+    api.create("gateways", &object).await;
+    tells(&gateway, "tls.crt cannot be read: No such file").await;
+    let handshakes = {
+        let leaf = ca.issue(&["a.example"]);
+        replace(folder.path(), &leaf);
+        shows(&gateway, "a.example", &config, &leaf).await;
+        Handshakes::start(&gateway, Arc::clone(&config))
+    };
+    for _ in 0..3 {
+        let leaf = ca.issue(&["a.example"]);
+        replace(folder.path(), &leaf);
+        shows(&gateway, "a.example", &config, &leaf).await;
+    }
+    let (done, failures) = handshakes.stop().await;
+    assert_eq!(failures, Vec::<String>::new(), "of {done} handshakes");
+    api.wait_for(GATEWAY, &[("ResolvedRefs", "True"), ("Programmed", "True")]).await;
+}
+
+/// Replaces the files one after the other: in between they do not belong together.
+fn replace(folder: &Path, leaf: &Identity) {
+    for (name, content) in [("tls.crt", &leaf.certificate_pem), ("tls.key", &leaf.key_pem)] {
+        let new = folder.join("new");
+        std::fs::write(&new, content).expect("written");
+        std::fs::rename(new, folder.join(name)).expect("moved");
+    }
 }

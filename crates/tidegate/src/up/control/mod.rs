@@ -16,7 +16,7 @@ use tidegate_api::ObjectKey;
 use tidegate_apiserver::store::{Changes, Store};
 use tidegate_pilot::status::{Force, Standing};
 use tidegate_pilot::{Input, Options, Pilot};
-use tidegate_source::Change;
+use tidegate_source::{Change, NamedFiles};
 use tidegate_xds::{ResourceType, Snapshot, Verdicts};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
@@ -50,6 +50,7 @@ pub fn start(
         snapshot,
         programmed: Programmed::default(),
         notices: Notices::default(),
+        files: NamedFiles::default(),
         outgoing,
     };
     let (alive, ended) = ended::pair();
@@ -67,6 +68,8 @@ struct Control {
     snapshot: Snapshot,
     programmed: Programmed,
     notices: Notices,
+    /// Certificates, keys and authorities that objects name.
+    files: NamedFiles,
     outgoing: Outgoing,
 }
 
@@ -79,6 +82,9 @@ impl Control {
             let due = self.notices.next();
             tokio::select! {
                 () = until(due) => self.settle(),
+                () = self.files.due() => {
+                    self.read();
+                }
                 change = self.changes.next() => {
                     let batch = self.batch(change);
                     self.apply(batch);
@@ -130,7 +136,22 @@ impl Control {
                 Change::Invalid { .. } | Change::Synced => {}
             }
         }
-        let output = self.pilot.apply(batch.into_iter().filter_map(input));
+        let generation = self.compile(batch.into_iter().filter_map(input).collect(), &versions);
+        self.files.follow(&self.pilot.files());
+        self.read().unwrap_or(generation)
+    }
+
+    /// Reads files that objects name, where they are new or different; the generation that holds what came out of it.
+    fn read(&mut self) -> Option<u64> {
+        let news = self.files.look();
+        let inputs = news.into_iter().map(|(name, content)| Input::File { name, content });
+        let inputs: Vec<Input> = inputs.collect();
+        (!inputs.is_empty()).then(|| self.compile(inputs, &HashMap::new()))
+    }
+
+    /// Compiles inputs, publishes what came out, and tells what is to be said; the snapshot generation.
+    fn compile(&mut self, inputs: Vec<Input>, versions: &HashMap<ObjectKey, u64>) -> u64 {
+        let output = self.pilot.apply(inputs);
         let generation = self.snapshot.publish(output.change);
         for status in output.status {
             let version = versions.get(&status.key).copied();
