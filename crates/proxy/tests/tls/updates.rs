@@ -46,36 +46,6 @@ async fn a_new_certificate_counts_at_once_and_a_broken_one_never() {
     assert_eq!(open.request(ask).await.status, 200, "no connection was dropped");
 }
 
-#[tokio::test]
-async fn no_handshake_fails_while_certificates_change() {
-    let ca = Ca::new("root");
-    let secret =
-        |ca: &Ca| json!({"name": "s", "tls_certificate": certificate(&ca.issue(&["a.example"]))});
-    let chain = http_chain(&[], &serving_secret("s"), "answer");
-    let mut running = Running::start(&bootstrap(&[chain], &[], &[secret(&ca)])).await;
-    let (address, config) = (running.address, ca.client_config(&[]));
-    let (stop, stopped) = tokio::sync::watch::channel(false);
-    let clients = tokio::spawn(async move {
-        let mut shaken = 0;
-        while !*stopped.borrow() {
-            // Each its own configuration would hide a session that cannot go on.
-            let stream = client::tls(address, "a.example", config.clone()).await?;
-            let mut client = Client::over(stream);
-            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-            client.read(false).await?;
-            shaken += 1;
-        }
-        std::io::Result::Ok(shaken)
-    });
-    for _ in 0..200 {
-        let outcome = running.put_secret(&secret(&ca)).await;
-        assert!(outcome.rejected.is_empty());
-    }
-    stop.send(true).expect("the clients run");
-    let shaken = clients.await.expect("no panic").expect("no handshake failed");
-    assert!(shaken > 0);
-}
-
 /// A certificate that expired, and one that did not, for the same name.
 fn expired_and_valid(ca: &Ca) -> (Value, Value) {
     let of = |identity: &Identity| json!({"name": "s", "tls_certificate": certificate(identity)});
