@@ -282,10 +282,12 @@ async fn look(
             (if alpn { &counts.alpn_found } else { &counts.alpn_not_found }).inc();
             Some((inspected.bytes, Some(hello)))
         }
-        verdict @ (Verdict::NotTls | Verdict::Malformed(_)) => {
-            if let Verdict::Malformed(Malformed::TooLarge(_)) = verdict {
-                counts.client_hello_too_large.inc();
-            }
+        // As by Envoy. It may name a server, so it must not pass for one that does not.
+        Verdict::Malformed(Malformed::TooLarge(_)) => {
+            counts.client_hello_too_large.inc();
+            None
+        }
+        Verdict::NotTls | Verdict::Malformed(_) => {
             counts.tls_not_found.inc();
             Some((inspected.bytes, None))
         }
