@@ -17,8 +17,9 @@ use crate::config::listener::{
 };
 use crate::rbac::Overrides;
 use crate::route::{
-    Action, Forward, HostChange, HostRewrite, Inherit, Mutations, PathMatch, PathRewrite, Route,
-    RouteMatch, RouteTable, Target, Targets, VirtualHost,
+    Action, AppendAction, Direct, Forward, HostChange, HostRewrite, Inherit, Mutation,
+    MutationLevel, Mutations, PathMatch, PathRewrite, Route, RouteMatch, RouteTable, Target,
+    Targets, Template, VirtualHost,
 };
 use crate::stats::Registry;
 use crate::upstream::cluster::{
@@ -294,6 +295,33 @@ async fn what_has_no_body_has_none() {
         assert_eq!((answer.status, answer.body.len()), (status, 0));
     }
     assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
+async fn our_own_answers_are_framed_and_changed_as_the_choice_says() {
+    let direct = Action::Direct(Direct { status: 204, body: "never sent".into() });
+    // A cluster among several that has nobody: what is changed for it holds for the answer in its place.
+    let mut nowhere = forward(cluster("nowhere", &[], UpstreamProtocol::Http1), None);
+    if let Action::Forward(forward) = &mut nowhere
+        && let Targets::One(target) = &mut forward.targets
+    {
+        let chosen = Mutation {
+            name: b"x-chosen".as_slice().into(),
+            value: Template::new("%UPSTREAM_CLUSTER%").unwrap(),
+            action: AppendAction::Append,
+            keep_empty: false,
+        };
+        let level = MutationLevel { add: vec![chosen], ..MutationLevel::default() };
+        target.response_headers = Mutations::new(vec![Arc::new(level)]);
+    }
+    let routes = vec![route("/direct", direct), route("/nowhere", nowhere)];
+    let proxy = Proxy::start(manager(routes)).await;
+    let mut client = Client::connect(proxy.address).await;
+    let answer = client.request("GET /direct HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!((answer.status, answer.header("transfer-encoding")), (204, None));
+    assert_eq!(answer.header("content-length"), None);
+    let answer = client.request("GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!((answer.status, answer.header("x-chosen")), (503, Some("nowhere")));
 }
 
 #[tokio::test]

@@ -1,11 +1,10 @@
 //! What the client is told when there is no answer to relay, in Envoy's words.
 
-use super::{Broken, Exchange};
+use super::{Broken, Exchange, Way};
 use crate::accesslog::Field;
 use crate::http::limits::Expired;
 use crate::http::local::{LocalReply, Reset};
 use crate::http::stream::{Downstream, RecvError};
-use crate::route::Route;
 use crate::upstream::LocalCluster;
 use crate::upstream::pool::{ConnectError, Pool};
 
@@ -15,7 +14,7 @@ impl<D: Downstream> Exchange<'_, D> {
         &mut self,
         cluster: &LocalCluster,
         pool: &Pool,
-        route: &Route,
+        way: Way<'_>,
         error: &ConnectError,
     ) -> Result<(), Broken> {
         self.journal.upstream_remote(pool.endpoint.address);
@@ -29,19 +28,19 @@ impl<D: Downstream> Exchange<'_, D> {
         };
         let reply = LocalReply::upstream_reset(reset);
         charge(cluster, Some(pool), reply.status);
-        self.reply_on(route, reply).await
+        self.reply_on(way, reply).await
     }
 
     /// The client broke off, or broke the protocol, inside its request.
     pub(super) async fn client_failed(
         &mut self,
-        route: &Route,
+        way: Way<'_>,
         error: &RecvError,
     ) -> Result<(), Broken> {
         match error {
             RecvError::Bad(reason) => {
                 self.http.stats.downstream_cx_protocol_error.inc();
-                self.reply_on(route, LocalReply::bad_message(*reason)).await
+                self.reply_on(way, LocalReply::bad_message(*reason)).await
             }
             _ => Err(self.lose_client()),
         }
@@ -52,7 +51,7 @@ impl<D: Downstream> Exchange<'_, D> {
         &mut self,
         cluster: &LocalCluster,
         at: Option<&Pool>,
-        route: &Route,
+        way: Way<'_>,
         expired: Expired,
     ) -> Result<(), Broken> {
         let reply = match expired {
@@ -75,7 +74,7 @@ impl<D: Downstream> Exchange<'_, D> {
                 LocalReply::idle_timeout(self.down.received_all())
             }
         };
-        self.reply_on(route, reply).await
+        self.reply_on(way, reply).await
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::failure::charge;
-use super::{Broken, Exchange, start_upload};
+use super::{Broken, Exchange, Way, start_upload};
 use crate::accesslog::{Field, Protocol, ResponseFlags};
 use crate::http::forwarding;
 use crate::http::h1::encode::Decimal;
@@ -53,17 +53,18 @@ impl<D: Downstream> Exchange<'_, D> {
     pub(super) async fn forward(&mut self, route: &Route, forward: &Forward) -> Result<(), Broken> {
         let worker = &self.http.worker;
         let target = forward.targets.pick(worker.random.next());
+        let way = Way { route, target: Some(target) };
         self.journal.set(Field::Cluster, target.cluster.name.as_bytes());
         let Some(cluster) = worker.clusters.get(&target.cluster) else {
             self.http.stats.no_cluster.inc();
-            return self.reply_on(route, LocalReply::no_cluster(forward.cluster_not_found)).await;
+            return self.reply_on(way, LocalReply::no_cluster(forward.cluster_not_found)).await;
         };
         if self.carriage.upgrade && !self.may_upgrade(forward) {
             self.http.stats.downstream_rq_ws_on_non_ws_route.inc();
-            return self.reply_on(route, LocalReply::upgrade_refused()).await;
+            return self.reply_on(way, LocalReply::upgrade_refused()).await;
         }
         if self.carriage.upgrade && cluster.cluster.protocol == UpstreamProtocol::Http2 {
-            return self.reply_on(route, LocalReply::upgrade_to_http2()).await;
+            return self.reply_on(way, LocalReply::upgrade_to_http2()).await;
         }
         self.limits.idle(forward.idle_timeout.or(self.http.manager.stream_idle_timeout));
         let most = forward.max_stream_duration.or(self.http.manager.max_stream_duration);
@@ -79,7 +80,7 @@ impl<D: Downstream> Exchange<'_, D> {
             cluster.stats.upstream_rq_pending_overflow.inc();
             let reply = LocalReply::upstream_reset(Reset::Overflow);
             charge(&cluster, None, reply.status);
-            return self.reply_on(route, reply).await;
+            return self.reply_on(way, reply).await;
         };
         cluster.cluster.use_when_ready().await;
         let mut fresh = false;
@@ -88,12 +89,12 @@ impl<D: Downstream> Exchange<'_, D> {
                 cluster.stats.upstream_cx_none_healthy.inc();
                 let reply = LocalReply::no_healthy_upstream();
                 charge(&cluster, None, reply.status);
-                return self.reply_on(route, reply).await;
+                return self.reply_on(way, reply).await;
             };
-            let Some(upstream) = self.connect(&cluster, &pool, route, fresh).await? else {
+            let Some(upstream) = self.connect(&cluster, &pool, way, fresh).await? else {
                 return Ok(());
             };
-            match self.attempt(&cluster, &pool, route, target, upstream, fresh).await? {
+            match self.attempt(&cluster, &pool, way, upstream, fresh).await? {
                 Attempt::Answered => return Ok(()),
                 Attempt::Stale => fresh = true,
             }
@@ -145,7 +146,7 @@ impl<D: Downstream> Exchange<'_, D> {
         &mut self,
         cluster: &LocalCluster,
         pool: &Rc<Pool>,
-        route: &Route,
+        way: Way<'_>,
         fresh: bool,
     ) -> Result<Option<Upstream>, Broken> {
         if !fresh && cluster.cluster.protocol == UpstreamProtocol::Http1 {
@@ -155,7 +156,7 @@ impl<D: Downstream> Exchange<'_, D> {
             }
         }
         // Boxed, so that requests on connections that are there do not carry its size.
-        Box::pin(self.wait(cluster, pool, route, fresh)).await
+        Box::pin(self.wait(cluster, pool, way, fresh)).await
     }
 
     /// Waits for a connection to the endpoint; `None` as by [`Self::connect`].
@@ -163,7 +164,7 @@ impl<D: Downstream> Exchange<'_, D> {
         &mut self,
         cluster: &LocalCluster,
         pool: &Rc<Pool>,
-        route: &Route,
+        way: Way<'_>,
         fresh: bool,
     ) -> Result<Option<Upstream>, Broken> {
         let server = cluster.cluster.server(self.request.authority()).to_owned();
@@ -195,9 +196,9 @@ impl<D: Downstream> Exchange<'_, D> {
         };
         match event {
             Ok(Ok(upstream)) => return Ok(Some(upstream)),
-            Ok(Err(error)) => self.connect_failed(cluster, pool, route, &error).await?,
+            Ok(Err(error)) => self.connect_failed(cluster, pool, way, &error).await?,
             Err(None) => return Err(self.lose_client()),
-            Err(Some(expired)) => self.expired(cluster, None, route, expired).await?,
+            Err(Some(expired)) => self.expired(cluster, None, way, expired).await?,
         }
         Ok(None)
     }
@@ -207,8 +208,7 @@ impl<D: Downstream> Exchange<'_, D> {
         &mut self,
         cluster: &LocalCluster,
         pool: &Pool,
-        route: &Route,
-        target: &Target,
+        way: Way<'_>,
         mut upstream: Upstream,
         again: bool,
     ) -> Result<Attempt, Broken> {
@@ -227,7 +227,7 @@ impl<D: Downstream> Exchange<'_, D> {
             Event::Head(carriage) => {
                 let now = Instant::now();
                 self.head_received(cluster, pool, now, now - sent, again);
-                self.respond(route, target, now, now - sent, carriage);
+                self.respond(way, now, now - sent, carriage);
                 let complete = self.relay(cluster, pool, &mut upstream).await?;
                 upstream.end(complete);
                 cluster.stats.upstream_rq_time.record(sent.elapsed().as_millis() as u64);
@@ -243,7 +243,7 @@ impl<D: Downstream> Exchange<'_, D> {
             }
             Event::ClientFailed(error) => {
                 upstream.given_up(&cluster.stats);
-                return self.client_failed(route, &error).await.map(|()| Attempt::Answered);
+                return self.client_failed(way, &error).await.map(|()| Attempt::Answered);
             }
             Event::ClientGone => {
                 upstream.given_up(&cluster.stats);
@@ -251,13 +251,13 @@ impl<D: Downstream> Exchange<'_, D> {
             }
             Event::Expired(expired) => {
                 upstream.given_up(&cluster.stats);
-                let expired = self.expired(cluster, Some(pool), route, expired);
+                let expired = self.expired(cluster, Some(pool), way, expired);
                 return expired.await.map(|()| Attempt::Answered);
             }
         };
         let reply = LocalReply::upstream_reset(reset);
         charge(cluster, Some(pool), reply.status);
-        self.reply_on(route, reply).await?;
+        self.reply_on(way, reply).await?;
         Ok(Attempt::Answered)
     }
 
@@ -384,14 +384,7 @@ impl<D: Downstream> Exchange<'_, D> {
     }
 
     /// Prepares the answer's head for the client and queues it.
-    fn respond(
-        &mut self,
-        route: &Route,
-        target: &Target,
-        now: Instant,
-        took: Duration,
-        carriage: Carriage,
-    ) {
+    fn respond(&mut self, way: Way<'_>, now: Instant, took: Duration, carriage: Carriage) {
         self.journal.flag(ResponseFlags::NONE, "via_upstream");
         // The time counts from the end of the request.
         if !self.http.manager.suppress_envoy_headers
@@ -401,10 +394,7 @@ impl<D: Downstream> Exchange<'_, D> {
             let took = Decimal::new(took.as_millis() as u64);
             self.response.headers.set_known(Known::UpstreamServiceTime, &took);
         }
-        let facts =
-            Facts { route: Some(&route.name), cluster: Some(&target.cluster.name), ..self.facts() };
-        target.response_headers.apply_to_response(self.response, self.request, &facts);
-        route.response_headers.apply_to_response(self.response, self.request, &facts);
+        self.change_response(way);
         for cookie in self.set_cookies.drain(..) {
             self.response.headers.append(b"set-cookie", cookie.as_bytes());
         }

@@ -34,7 +34,7 @@ use super::transfer::Transfer;
 use crate::accesslog::{Field, ResponseFlags};
 use crate::config::listener::HttpManager;
 use crate::rbac::{Asked, Denied};
-use crate::route::{Action, Decision, Direct, Facts, Redirect, Route};
+use crate::route::{Action, Decision, Direct, Facts, Redirect, Route, Target};
 use crate::timer::Deadline;
 
 /// What the connection can do after an exchange.
@@ -95,6 +95,20 @@ enum Broken {
     Cut,
     /// The client has gone.
     Lost,
+}
+
+/// What was decided about a request: its answer is changed as that says, whoever gives it.
+#[derive(Clone, Copy)]
+struct Way<'r> {
+    route: &'r Route,
+    /// The cluster that was chosen, once one is.
+    target: Option<&'r Target>,
+}
+
+impl<'r> Way<'r> {
+    fn of(route: &'r Route) -> Self {
+        Self { route, target: None }
+    }
 }
 
 /// One request and its answer.
@@ -284,19 +298,20 @@ impl<'a, D: Downstream> Exchange<'a, D> {
     /// As in Envoy, the header changes of a route that forwards hold for what it does not forward.
     fn deny<'s>(&'s mut self, decision: Decision<'s>, denied: &Denied) -> Replying<'s> {
         let reply = LocalReply::denied(denied);
-        match decision {
-            Decision::Route { route, .. } if matches!(route.action, Action::Forward(_)) => {
-                self.reply_on(route, reply)
-            }
-            _ => self.reply(reply),
+        if let Decision::Route { route, .. } = decision
+            && let Action::Forward(forward) = &route.action
+        {
+            let target = forward.targets.pick(self.http.worker.random.next());
+            return self.reply_on(Way { route, target: Some(target) }, reply);
         }
+        self.reply(reply)
     }
 
     async fn redirect(&mut self, route: &Route, redirect: &Redirect) -> Result<(), Broken> {
         self.http.stats.rq_direct_response.inc();
         let location = redirect.location(self.request);
         let reply = LocalReply::new(redirect.status, "", ResponseFlags::NONE, "direct_response");
-        self.reply_on(route, LocalReply { location: Some(location), ..reply }).await
+        self.reply_on(Way::of(route), LocalReply { location: Some(location), ..reply }).await
     }
 
     async fn direct(&mut self, route: &Route, direct: &Direct) -> Result<(), Broken> {
@@ -306,34 +321,35 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             location: direct.location(self.request),
             ..LocalReply::new(direct.status, "", ResponseFlags::NONE, "direct_response")
         };
-        self.reply_on(route, reply).await
+        self.reply_on(Way::of(route), reply).await
     }
 
     fn reply(&mut self, reply: LocalReply) -> Replying<'_> {
         self.reply_with(reply, None)
     }
 
-    /// Answers for a route, whose header changes then hold.
-    fn reply_on<'s>(&'s mut self, route: &'s Route, reply: LocalReply) -> Replying<'s> {
-        self.reply_with(reply, Some(route))
+    /// Answers in place of where a request was to go, whose header changes then hold.
+    fn reply_on<'s>(&'s mut self, way: Way<'s>, reply: LocalReply) -> Replying<'s> {
+        self.reply_with(reply, Some(way))
     }
 
-    fn reply_with<'s>(&'s mut self, reply: LocalReply, route: Option<&'s Route>) -> Replying<'s> {
+    fn reply_with<'s>(&'s mut self, reply: LocalReply, way: Option<Way<'s>>) -> Replying<'s> {
         Box::pin(async move {
             reply.write(self.response);
             self.journal.flag(reply.flags, reply.details);
-            if let Some(route) = route {
-                let facts = Facts { route: Some(&route.name), ..self.facts() };
-                route.response_headers.apply_to_response(self.response, self.request, &facts);
+            if let Some(way) = way {
+                self.change_response(way);
             }
             // What follows a refused CONNECT may be meant for the tunnel.
             let refused_tunnel = self.request.is_method("CONNECT");
             self.close |= reply.close || refused_tunnel || !self.request_is_all_here();
             let now = Instant::now();
             self.limits.answer_ourselves(now);
-            self.start_response(!reply.body.is_empty(), now);
+            // No content follows such a status, whatever a route says (RFC 9112 section 6.3).
+            let content = if matches!(reply.status, 204 | 304) { &[][..] } else { &reply.body };
+            self.start_response(!content.is_empty(), now);
             if !self.request.is_method("HEAD") {
-                let mut rest = &reply.body[..];
+                let mut rest = content;
                 while !rest.is_empty() {
                     let sent = self.in_time(|down, cx| down.poll_send(cx, rest)).await?;
                     self.journal.bytes.sent.content += sent as u64;
@@ -343,6 +359,17 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             self.down.finish(None);
             self.in_time(D::poll_flush).await
         })
+    }
+
+    /// Changes the head of an answer as the chosen cluster and the route say.
+    fn change_response(&mut self, way: Way<'_>) {
+        let Way { route, target } = way;
+        let cluster = target.map(|target| &*target.cluster.name);
+        let facts = Facts { route: Some(&route.name), cluster, ..self.facts() };
+        if let Some(target) = target {
+            target.response_headers.apply_to_response(self.response, self.request, &facts);
+        }
+        route.response_headers.apply_to_response(self.response, self.request, &facts);
     }
 
     /// Does a part of sending an answer of our own, for as long as something moves.
