@@ -16,6 +16,7 @@ mod differences;
 mod frames;
 mod http2;
 mod origin;
+mod pilot;
 mod scripts;
 mod sides;
 mod wire;

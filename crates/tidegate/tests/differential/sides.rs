@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tidegate_testing::client::Client;
 use tidegate_testing::process::Process;
 use tidegate_testing::{HeldPort, PATIENCE, client};
 use tokio::net::TcpStream;
@@ -60,8 +61,10 @@ impl Side {
 /// The listeners of a program, once it is ready.
 async fn listeners(admin: SocketAddr) -> Listeners {
     let is_ready = async || {
-        TcpStream::connect(admin).await.is_ok()
-            && client::get(admin, "127.0.0.1", "/ready").await.status == 200
+        let Ok(stream) = TcpStream::connect(admin).await else { return false };
+        let mut client = Client::over(stream);
+        client.send("GET /ready HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").await;
+        client.read(false).await.is_ok_and(|answer| answer.status == 200)
     };
     while !is_ready().await {
         sleep(Duration::from_millis(20)).await;

@@ -1,0 +1,263 @@
+//! What pilot compiles, on Envoy and on `tidegate proxy`: every example and several hundred generated configurations, each with
+//! requests made from its own conditions. Where each goes, what arrives there and what comes back is compared.
+//!
+//! `PILOT=generated/17 cargo test …` runs the configurations whose name starts so, and prints them with their listeners,
+//! requests and answers.
+
+mod compile;
+mod generate;
+mod origins;
+mod requests;
+mod tls;
+mod worlds;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls_pki_types::ServerName;
+use serde_json::{Value, json};
+use tidegate_testing::client::{self, Client};
+use tidegate_testing::tools::Tool;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use self::compile::{Compiled, compile};
+use self::origins::Origins;
+use self::requests::{Ask, Asker};
+use self::tls::Keys;
+use crate::sides::{Listeners, Side};
+use crate::wire;
+
+/// How many configurations are generated.
+const GENERATED: u64 = 300;
+/// Requests to each configuration.
+const REQUESTS: usize = 20;
+/// Requests under way at a time.
+const ABREAST: usize = 24;
+
+/// There was no answer.
+const CLOSED: &str = "closed";
+
+/// A difference that is meant, or known.
+struct Listed {
+    configuration: &'static str,
+    /// What the requests begin with.
+    ask: &'static str,
+    /// What Envoy answers.
+    envoy: &'static str,
+    /// Why.
+    #[allow(dead_code, reason = "for the reader")]
+    reason: &'static str,
+}
+
+/// All differences.
+const LISTED: &[Listed] = &[Listed {
+    configuration: "golden/https",
+    ask: "[TLS no name] ",
+    envoy: CLOSED,
+    reason: "names that a certificate has to bear make it mandatory on Envoy, whatever require_client_certificate \
+             says; here it stays a choice, and the rules of the MUTUAL server's hosts demand it",
+}];
+
+/// A request, to one listener of a configuration.
+struct Question {
+    configuration: String,
+    listener: String,
+    ask: Ask,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_pilot_compiles_does_the_same_on_envoy_and_here() {
+    let Some(program) = Tool::Envoy.need() else { return };
+    let only = std::env::var("PILOT").ok();
+    let mut worlds = worlds::written();
+    worlds.extend(
+        (0..GENERATED).map(|seed| (format!("generated/{seed}"), generate::configuration(seed))),
+    );
+    if let Some(only) = &only {
+        worlds.retain(|(name, _)| name.starts_with(only));
+    }
+    let (origins, keys) = (Origins::start().await, Arc::new(Keys::new()));
+    let [mut listeners, mut clusters, mut secrets] = [(); 3].map(|()| Vec::new());
+    let mut questions = Vec::new();
+    for (name, manifests) in &worlds {
+        let compiled = compile(name, manifests, &origins, &keys);
+        if only.is_some() {
+            eprintln!(
+                "{:#}\n{:#}",
+                Value::from(manifests.clone()),
+                Value::from(compiled.listener_resources.clone())
+            );
+        }
+        questions.extend(ask(name, manifests, &compiled));
+        listeners.extend(compiled.listener_resources);
+        clusters.extend(compiled.cluster_resources);
+        secrets.extend(compiled.secret_resources);
+    }
+    let bootstrap = json!({
+        "static_resources": { "listeners": listeners, "clusters": clusters, "secrets": secrets },
+    });
+    let questions = Arc::new(questions);
+    let envoy = Side::envoy(&program, &bootstrap).await;
+    let theirs = play(&questions, &envoy.listeners, &keys).await;
+    let tidegate = Side::tidegate(&bootstrap).await;
+    let ours = play(&questions, &tidegate.listeners, &keys).await;
+    let report = compare(&questions, &theirs, &ours, only.is_some());
+    assert!(report.is_empty(), "{} requests\n{}", questions.len(), report.join("\n"));
+    if only.is_none() {
+        assert_is_telling(&theirs);
+    }
+}
+
+/// The requests to one configuration, over its listeners in turn.
+fn ask(name: &str, manifests: &[Value], compiled: &Compiled) -> Vec<Question> {
+    // The same requests, whichever configurations stand beside it.
+    let seed = name.bytes().fold(0_u64, |seed, byte| seed.wrapping_mul(31) + u64::from(byte));
+    let mut asker = Asker::new(manifests, seed);
+    let listeners = compiled.listeners.iter().cycle().take(if compiled.listeners.is_empty() {
+        0
+    } else {
+        REQUESTS
+    });
+    listeners
+        .map(|listener| Question {
+            configuration: name.to_owned(),
+            listener: listener.name.clone(),
+            ask: asker.ask(listener),
+        })
+        .collect()
+}
+
+/// Asks one side everything; the answers as lines.
+async fn play(
+    questions: &Arc<Vec<Question>>,
+    listeners: &Listeners,
+    keys: &Arc<Keys>,
+) -> Vec<Vec<String>> {
+    let places = Arc::new(Semaphore::new(ABREAST));
+    let mut running = JoinSet::new();
+    for (number, question) in questions.iter().enumerate() {
+        let name = &question.listener;
+        let address = *listeners.get(name).unwrap_or_else(|| panic!("no listener {name}"));
+        let (ask, places, keys) = (question.ask.clone(), Arc::clone(&places), Arc::clone(keys));
+        running.spawn(async move {
+            let _turn = places.acquire().await;
+            (number, answer(address, &ask, &keys).await)
+        });
+    }
+    let mut all = vec![Vec::new(); questions.len()];
+    while let Some(done) = running.join_next().await {
+        let (number, lines) = done.expect("a request's task");
+        all[number] = lines;
+    }
+    all
+}
+
+async fn answer(address: SocketAddr, ask: &Ask, keys: &Keys) -> Vec<String> {
+    let Some(tls) = &ask.tls else {
+        return exchange(Client::connect(address).await, &ask.request).await;
+    };
+    // An address is no server name: none is asked for (RFC 6066, section 3).
+    let name = tls.name.clone().unwrap_or_else(|| address.ip().to_string());
+    match client::tls(address, &name, keys.client(tls)).await {
+        Ok(stream) => {
+            let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            let shown = format!("certificate {:?}", keys.server_of(shown));
+            let mut lines = exchange(Client::over(stream), &ask.request).await;
+            // Whether a connection is refused during the handshake or after it, is all the same.
+            if lines != [CLOSED] {
+                lines.insert(0, shown);
+            }
+            lines
+        }
+        // Closed, or led to an origin as it is, which says so in plain text.
+        Err(_) => {
+            let name = ServerName::try_from(name).expect("a server name");
+            let mut hello = Vec::new();
+            let client = rustls::ClientConnection::new(keys.client(tls), name);
+            client.expect("a client").write_tls(&mut hello).expect("a hello");
+            let mut client = Client::connect(address).await;
+            client.send(&hello).await;
+            let told = client.read_to_end().await;
+            let passed = String::from_utf8(told).ok().filter(|told| told.starts_with("HTTP/1.1"));
+            vec![passed.unwrap_or_else(|| CLOSED.to_owned())]
+        }
+    }
+}
+
+/// Sends a request and reads the answer, if there is one.
+async fn exchange<S>(mut client: Client<S>, request: &[u8]) -> Vec<String>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let head = request.starts_with(b"HEAD ");
+    client.send(request).await;
+    let Ok(told) = client.read(head).await else { return vec![CLOSED.to_owned()] };
+    // The reason has no meaning (RFC 9112, section 4).
+    let mut lines = vec![told.status.to_string()];
+    let lower = |(name, value): &(String, String)| {
+        let name = name.to_ascii_lowercase();
+        // The value of a cookie that is made for a hash has no meaning.
+        let made = (name == "set-cookie").then(|| value.split('"').collect::<Vec<_>>());
+        let value = match made.as_deref() {
+            Some([before, _, after]) => format!("{before}\"(made)\"{after}"),
+            _ => value.clone(),
+        };
+        (name, value)
+    };
+    let fields = told.headers.iter().map(lower).filter(|(name, _)| {
+        // What has no content needs no framing (RFC 9112, section 6.1).
+        let bare = head || told.status == 204;
+        !(bare && matches!(&**name, "transfer-encoding" | "content-length"))
+    });
+    lines.extend(wire::fields("<", &fields.collect::<Vec<_>>()));
+    lines.extend(told.text().lines().map(str::to_owned));
+    lines
+}
+
+fn compare(
+    questions: &[Question],
+    theirs: &[Vec<String>],
+    ours: &[Vec<String>],
+    all: bool,
+) -> Vec<String> {
+    let mut report = Vec::new();
+    for (question, (envoy, tidegate)) in questions.iter().zip(theirs.iter().zip(ours)) {
+        let Question { configuration, listener, ask } = question;
+        let listed = LISTED.iter().any(|listed| {
+            listed.configuration == configuration
+                && ask.to_string().starts_with(listed.ask)
+                && envoy[..] == [listed.envoy]
+        });
+        if all {
+            eprintln!("{listener}: {ask}\n  {}", envoy.join("\n  "));
+        }
+        if envoy != tidegate && !listed {
+            report.push(format!(
+                "{listener}: {ask}\n  envoy:\n    {}\n  tidegate:\n    {}",
+                envoy.join("\n    "),
+                tidegate.join("\n    ")
+            ));
+        }
+    }
+    report
+}
+
+/// That what was compared says something: answers of every kind occur, and none alone makes up most of them.
+fn assert_is_telling(answers: &[Vec<String>]) {
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for answer in answers {
+        let told = answer.iter().find(|line| !line.starts_with("certificate"));
+        let status = told.and_then(|line| line.split("\r\n").next()).unwrap_or_default();
+        *kinds.entry(status.to_owned()).or_default() += 1;
+    }
+    for status in
+        ["200", "301", "307", "403", "404", "418", "421", "503", "closed", "HTTP/1.1 200 OK"]
+    {
+        assert!(kinds.contains_key(status), "no {status} among {kinds:?}");
+    }
+    let most = kinds.values().max().copied().unwrap_or_default();
+    assert!(most < answers.len() * 2 / 3, "{kinds:?}");
+}
