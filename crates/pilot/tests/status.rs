@@ -449,6 +449,114 @@ fn a_rule_that_others_come_before_is_told_whom() {
 }
 
 #[test]
+fn rules_that_are_never_reached_name_the_one_that_goes_first() {
+    let to = json!([{"destination": {"host": "backend.example.org"}}]);
+    let prefix = |path: &str| json!({"match": [{"uri": {"prefix": path}}], "route": to});
+    let with = |name: &str, created: &str, http: Value| {
+        let mut manifest = manifest(
+            "VirtualService",
+            name,
+            &json!({"hosts": ["a.com"], "gateways": ["g"], "http": http}),
+        );
+        manifest["metadata"]["creationTimestamp"] = json!(created);
+        manifest
+    };
+    let (old, new) = ("2020-01-01T00:00:00Z", "2021-01-01T00:00:00Z");
+    let first = with("first", old, json!([prefix("/a"), {"route": to}, prefix("/late")]));
+    let second = with("second", new, json!([prefix("/b"), prefix("/a/x"), {"route": to}]));
+    let mut world =
+        World::with(Options::default(), &[gateway(), entry(&[80]), first.clone(), second.clone()]);
+    let told = |world: &World, object: &Value| world.fault(object, Reconciled);
+    assert_eq!(
+        told(&world, &first).as_deref(),
+        Some(
+            "Unreachable: http[2].match[0] is never reached: http[1] goes first and takes every request"
+        )
+    );
+    assert_eq!(
+        told(&world, &second).as_deref(),
+        Some(
+            "Unreachable: http[1].match[0] is never reached on host a.com: http[0].match[0] of \
+             VirtualService default/first goes first and takes all that it asks for; http[2] is never \
+             reached on host a.com: http[1] of VirtualService default/first goes first and takes every \
+             request"
+        )
+    );
+    world.delete(&first);
+    assert_eq!(told(&world, &second), None, "it is the only one");
+    world.apply(&first);
+    assert!(told(&world, &second).is_some());
+    world.apply(&with("first", old, json!([prefix("/c")])));
+    assert_eq!((told(&world, &first), told(&world, &second)), (None, None));
+}
+
+#[test]
+fn hosts_and_conditions_that_nothing_answers_to_are_told() {
+    let mut narrow = gateway();
+    narrow["spec"]["servers"][0]["hosts"] = json!(["a.com"]);
+    narrow["spec"]["servers"][1]["hosts"] = json!(["a.com"]);
+    let mut a = service("a", "a.com", "/a");
+    a["spec"]["hosts"] = json!(["a.com", "b.com"]);
+    a["spec"]["http"][0]["match"] = json!([
+        {"uri": {"prefix": "/a"}},
+        {"uri": {"prefix": "/b"}, "port": 8080},
+        {"uri": {"prefix": "/c"}, "gateways": ["other"]},
+        {"uri": {"prefix": "/d"}, "sourceLabels": {"app": "x"}},
+        {"uri": {"prefix": "/e"}, "sourceNamespace": "x"},
+    ]);
+    let mut world = World::with(Options::default(), &[narrow, entry(&[80]), a.clone()]);
+    let told = world.fault(&a, Reconciled).expect("much is in vain");
+    for part in [
+        "HostNotServed: hosts: b.com is served by none of its Gateways (default/g), unlike the others",
+        "http[0].match[1] is for port 8080 and applies nowhere: its Gateways serve these hosts on port 80",
+        "http[0].match[2] is for gateways default/other and applies nowhere: these hosts are served by \
+         Gateway default/g",
+        "http[0].match[3] is for sourceLabels app=x and applies nowhere: that speaks of the calling workload",
+        "http[0].match[4] is for sourceNamespace x and applies nowhere: that speaks of the calling workload",
+    ] {
+        assert!(told.contains(part), "{part}\n{told}");
+    }
+    assert!(!told.contains("match[0]"), "{told}");
+    // Sidecars may answer to the rest.
+    a["spec"]["gateways"] = json!(["g", "mesh"]);
+    world.apply(&a);
+    assert_eq!(world.fault(&a, Reconciled), None);
+}
+
+#[test]
+fn a_destination_that_is_hidden_is_told_who_hides_it() {
+    let a = service("a", "a.com", "/a");
+    let mut hidden = entry(&[80]);
+    hidden["spec"]["exportTo"] = json!(["."]);
+    let mut world = World::with(Options::default(), &[gateway(), a.clone(), hidden]);
+    let missing = world.fault(&a, ResolvedRefs).expect("it is hidden");
+    let wanted = "ServiceEntry default/backend has it, and exportTo there hides it from namespace istio-system";
+    assert!(missing.contains(wanted), "{missing}");
+    world.apply(&entry(&[80]));
+    assert_eq!(world.fault(&a, ResolvedRefs), None);
+    world.delete(&entry(&[80]));
+    assert!(world.fault(&a, ResolvedRefs).is_some_and(|fault| !fault.contains("hides")));
+
+    let mut b = service("b", "b.com", "/b");
+    b["spec"]["http"][0]["route"][0]["destination"]["host"] = json!("web");
+    let web = |export: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "web", "annotations": {"networking.istio.io/exportTo": export}},
+            "spec": {"ports": [{"name": "http", "port": 80}]},
+        })
+    };
+    world.give([web("."), b.clone()].iter().map(|m| Input::Apply(object(m))));
+    let missing = world.fault(&b, ResolvedRefs).expect("it is hidden");
+    assert!(
+        missing.contains("Service default/web has it, and exportTo there hides it"),
+        "{missing}"
+    );
+    world.apply(&web("*"));
+    assert_eq!(world.fault(&b, ResolvedRefs), None);
+}
+
+#[test]
 fn what_routes_ask_for_in_vain_is_told() {
     let mut a = service("a", "a.com", "/a");
     a["spec"]["http"][0]["match"][0]["headers"] =

@@ -19,6 +19,7 @@ pub mod balancing;
 pub mod claims;
 pub mod cluster;
 pub mod connection_manager;
+pub mod cover;
 pub mod endpoints;
 pub mod filter_chain;
 pub mod headers;

@@ -1,12 +1,14 @@
 //! Virtual hosts: the routes that one or more hosts share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::{Bytes, BytesMut};
 use tidegate_envoy::prost::Message;
 use tidegate_envoy::v3::route::route::Action;
 use tidegate_envoy::v3::route::virtual_host::TlsRequirementType;
-use tidegate_envoy::v3::route::{DirectResponseAction, Route, RouteConfiguration, VirtualHost};
+use tidegate_envoy::v3::route::{
+    DirectResponseAction, Route, RouteConfiguration, RouteMatch, VirtualHost,
+};
 
 use super::{Context, matches, rbac, route};
 use crate::model::virtual_service::{Place, VirtualService, applies, is_served};
@@ -22,6 +24,8 @@ const MAX_DIRECT_RESPONSE_BODY: u32 = 1 << 20;
 pub struct EncodedRoute {
     bytes: Vec<u8>,
     catch_all: bool,
+    /// Which requests it takes.
+    pub matched: RouteMatch,
     /// Which of the rules that apply it is.
     pub rule: usize,
     /// Under which of the rule's conditions; `None` for a rule without any.
@@ -47,15 +51,31 @@ pub fn routes(service: &VirtualService, place: &Place, context: &Context<'_>) ->
             conditions.filter(|(_, c)| c.is_none_or(|c| applies(c, place, context.options)))
         {
             let route = route::route(rule, condition, service, place, context);
-            let catch_all = route.r#match.as_ref().is_some_and(matches::is_catch_all);
             let bytes = route.encode_to_vec();
-            routes.push(EncodedRoute { bytes, catch_all, rule: r, condition: number });
+            let matched = route.r#match.unwrap_or_default();
+            let catch_all = matches::is_catch_all(&matched);
+            routes.push(EncodedRoute { bytes, catch_all, matched, rule: r, condition: number });
             if catch_all {
                 return routes;
             }
         }
     }
     routes
+}
+
+/// The rules of a VirtualService, and their conditions, that apply at a place and are none of its `routes` there.
+#[must_use]
+pub fn unreached(
+    service: &VirtualService,
+    place: &Place,
+    routes: &[EncodedRoute],
+    context: &Context<'_>,
+) -> Vec<(usize, Option<usize>)> {
+    let there: HashSet<_> = routes.iter().map(|r| (r.rule, r.condition)).collect();
+    let served = service.rules.iter().enumerate().filter(|(_, rule)| is_served(&rule.says));
+    let all = served.flat_map(|(r, rule)| rule.conditions().map(move |(n, c)| ((r, n), c)));
+    let here = all.filter(|(_, c)| c.is_none_or(|c| applies(c, place, context.options)));
+    here.map(|(at, _)| at).filter(|at| !there.contains(at)).collect()
 }
 
 /// What is asked of requests before they are routed.

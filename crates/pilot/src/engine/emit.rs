@@ -8,7 +8,7 @@ use tidegate_xds::assemble::virtual_host_name;
 use tidegate_xds::{Resource, ResourceType};
 
 use super::route_table::OwnHost;
-use super::{Dirty, Pilot};
+use super::{Dirty, Pilot, shadows};
 use crate::Compiled;
 use crate::compile::virtual_host::{self, Demands, EncodedRoute};
 use crate::compile::{cluster, listener};
@@ -69,7 +69,9 @@ impl Pilot {
         let Some(table) = self.tables.get_mut(name) else { return };
         let settled = table.settle();
         for gone in &settled.gone {
-            self.outbox.remove(ResourceType::VirtualHost, virtual_host_name(name, gone));
+            let host = virtual_host_name(name, gone);
+            self.shadows.forget(&host);
+            self.outbox.remove(ResourceType::VirtualHost, host);
         }
         for (own, OwnHost { domains, status }) in settled.own {
             let message = virtual_host::fixed(&own, domains, status);
@@ -87,6 +89,12 @@ impl Pilot {
                 .filter_map(|(place, key)| routes.get(&(key.clone(), place.clone())))
                 .flatten()
                 .collect();
+            let parts = shared.routing.routes.iter();
+            let parts = parts
+                .filter_map(|part| Some((part, routes.get(&(part.1.clone(), part.0.clone()))?)));
+            let domain = shared.domains.first().map_or("", String::as_str);
+            let lost = shadows::find(parts, domain, &self.index, &self.context());
+            self.shadows.found(&virtual_host_name(name, &shared.name).into(), lost);
             let demands = Demands {
                 tls: shared.routing.https_redirect,
                 client_certificate: shared.routing.guarded,

@@ -81,7 +81,10 @@ impl Pilot {
         match key.kind {
             Kind::Gateway => self.set_gateway(key, false, None, dirty),
             Kind::VirtualService => self.set_virtual_service(key, None, dirty),
-            Kind::ServiceEntry | Kind::Service => self.set_services(key, Vec::new(), dirty),
+            Kind::ServiceEntry | Kind::Service => {
+                self.set_services(key, Vec::new(), dirty);
+                self.set_hidden(key, Vec::new(), dirty);
+            }
             Kind::DestinationRule => self.set_rule(key, None, dirty),
             Kind::EndpointSlice => {
                 let touched = self.registry.set_slice(key, None);
@@ -147,12 +150,27 @@ impl Pilot {
 
     fn set_entry(&mut self, object: &Object, spec: &istio::ServiceEntry, dirty: &mut Dirty) {
         let services = Service::of_entry(object, spec, &self.options);
+        // It has hosts; without services they are hidden.
+        let hosts = spec.hosts.iter().filter(|_| services.is_empty());
+        let hidden = hosts.map(|host| host.to_ascii_lowercase().into()).collect();
         self.set_services(&object.key, services, dirty);
+        self.set_hidden(&object.key, hidden, dirty);
     }
 
     fn set_kube_service(&mut self, object: &Object, service: &kube::Service, dirty: &mut Dirty) {
         let service = Service::of_kube(object, service, &self.options);
+        let ObjectKey { namespace, name, .. } = &object.key;
+        let host = || names::service_host(name, namespace, &self.options.domain).into();
+        let hidden = if service.is_none() { vec![host()] } else { Vec::new() };
         self.set_services(&object.key, service.into_iter().collect(), dirty);
+        self.set_hidden(&object.key, hidden, dirty);
+    }
+
+    /// Hosts that are hidden are told to those who send there.
+    fn set_hidden(&mut self, key: &ObjectKey, hosts: Vec<Arc<str>>, dirty: &mut Dirty) {
+        for host in self.registry.set_hidden(key, hosts) {
+            dirty.status.extend(self.index.referring_to(&host).map(|(service, _)| service.clone()));
+        }
     }
 
     fn set_services(&mut self, key: &ObjectKey, services: Vec<Service>, dirty: &mut Dirty) {

@@ -28,12 +28,14 @@ mod origins;
 mod outbox;
 mod plan;
 mod route_table;
+mod shadows;
 
 pub(crate) use credentials::Credentials;
 pub(crate) use index::Index;
 pub(crate) use listeners::Listeners;
 use outbox::Outbox;
 pub(crate) use route_table::RouteTable;
+pub(crate) use shadows::Shadows;
 
 /// A control plane for one gateway.
 #[derive(Debug)]
@@ -51,6 +53,7 @@ pub struct Pilot {
     ports: BTreeMap<u16, PortPlan>,
     listeners: Listeners,
     tables: BTreeMap<Arc<str>, RouteTable>,
+    shadows: Shadows,
     /// Ports of each host that have a cluster.
     clusters: HashMap<Arc<str>, BTreeSet<u16>>,
     secrets: Secrets,
@@ -113,6 +116,7 @@ impl Pilot {
             ports: BTreeMap::new(),
             listeners: Listeners::default(),
             tables: BTreeMap::new(),
+            shadows: Shadows::default(),
             clusters: HashMap::new(),
             outbox: Outbox::default(),
             told: HashMap::new(),
@@ -197,6 +201,7 @@ impl Pilot {
     /// Compares what is to be said of touched objects with what was said before.
     fn tell(&mut self, dirty: &mut Dirty) -> Vec<StatusUpdate> {
         let mut updates = Vec::new();
+        dirty.status.extend(self.shadows.take_touched());
         // A delegate stands as whoever leads to it.
         let services = dirty.status.iter().filter_map(|key| self.index.virtual_service(key));
         let delegates: Vec<ObjectKey> = services.flat_map(|service| service.delegates()).collect();
@@ -248,6 +253,7 @@ impl Pilot {
             ports: &self.ports,
             listeners: &self.listeners,
             tables: &self.tables,
+            shadows: &self.shadows,
             unserved: &self.unserved,
             secrets: &self.secrets,
             credentials: &self.credentials,

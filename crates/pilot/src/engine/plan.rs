@@ -121,7 +121,9 @@ impl Pilot {
         let Some(table) = self.tables.remove(routes) else { return };
         self.outbox.remove(ResourceType::RouteConfiguration, Arc::clone(routes));
         for host in table.names() {
-            self.outbox.remove(ResourceType::VirtualHost, virtual_host_name(routes, &host));
+            let host = virtual_host_name(routes, &host);
+            self.shadows.forget(&host);
+            self.outbox.remove(ResourceType::VirtualHost, host);
         }
     }
 

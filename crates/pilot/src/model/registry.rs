@@ -21,6 +21,9 @@ pub struct Registry {
     slices: HashMap<ServiceName, BTreeMap<ObjectKey, EndpointSlice>>,
     slice_owners: HashMap<ObjectKey, ServiceName>,
     namespaces: HashMap<Arc<str>, Namespace>,
+    /// Hosts that objects define and hide from the gateway.
+    hidden: HashMap<Arc<str>, BTreeSet<ObjectKey>>,
+    hides: HashMap<ObjectKey, Vec<Arc<str>>>,
 }
 
 /// Namespace and name of a Kubernetes Service.
@@ -70,6 +73,32 @@ impl Registry {
             self.services.insert(key.clone(), services);
         }
         touched.into_iter().collect()
+    }
+
+    /// Replaces the hosts that an object defines and hides, and answers those that it hid and hides.
+    pub fn set_hidden(&mut self, key: &ObjectKey, hosts: Vec<Arc<str>>) -> BTreeSet<Arc<str>> {
+        let before = self.hides.remove(key).unwrap_or_default();
+        for host in &before {
+            if let Some(keys) = self.hidden.get_mut(host) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.hidden.remove(host);
+                }
+            }
+        }
+        for host in &hosts {
+            self.hidden.entry(Arc::clone(host)).or_default().insert(key.clone());
+        }
+        let touched = before.into_iter().chain(hosts.iter().cloned()).collect();
+        if !hosts.is_empty() {
+            self.hides.insert(key.clone(), hosts);
+        }
+        touched
+    }
+
+    /// The objects that define a host and hide it from the gateway.
+    pub fn hidden(&self, host: &str) -> impl Iterator<Item = &ObjectKey> {
+        self.hidden.get(host).into_iter().flatten()
     }
 
     /// Takes something out of a namespace; one with nothing in it is forgotten.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tidegate_api::ObjectKey;
 
 use crate::Options;
-use crate::engine::{Credentials, Index, Listeners, Problem, RouteTable};
+use crate::engine::{Credentials, Index, Listeners, Problem, RouteTable, Shadows};
 use crate::model::credentials::Secrets;
 use crate::model::destination_rule::{Rule, Rules};
 use crate::model::merge::PortPlan;
@@ -21,6 +21,7 @@ use crate::model::registry::Registry;
 mod delegate;
 mod destination_rule;
 mod gateway;
+mod reach;
 mod service_entry;
 mod standing;
 mod unserved;
@@ -89,6 +90,7 @@ pub(crate) struct View<'a> {
     pub(crate) ports: &'a BTreeMap<u16, PortPlan>,
     pub(crate) listeners: &'a Listeners,
     pub(crate) tables: &'a BTreeMap<Arc<str>, RouteTable>,
+    pub(crate) shadows: &'a Shadows,
     /// What [`unserved_fields`] found, by object.
     pub(crate) unserved: &'a HashMap<ObjectKey, Vec<String>>,
     pub(crate) secrets: &'a Secrets,

@@ -8,7 +8,7 @@ use tidegate_api::istio::virtual_service::{Destination, HttpMatchRequest, HttpRo
 use tidegate_api::{Kind, ObjectKey};
 
 use super::standing::not_selected;
-use super::{Findings, Force, View, delegate, gateway};
+use super::{Findings, Force, View, delegate, gateway, reach};
 use crate::compile::claims;
 use crate::compile::route::redirect_status;
 use crate::model::gateway::Gateway;
@@ -34,6 +34,10 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
     let lost: Vec<&str> = view.listeners.lost_by(key).collect();
     if findings.faults.is_empty() && findings.missing.is_empty() && lost.is_empty() {
         without_effect(service, view, &mut findings);
+    }
+    reach::tell(service, view, &mut findings);
+    for shadowed in view.shadows.of(key) {
+        findings.fault("Unreachable", shadowed.to_owned());
     }
     for (key, place, destination) in service.destinations() {
         let of = if *key == service.key { String::new() } else { format!("{key}: ") };
@@ -229,7 +233,7 @@ fn is_closed(gateway: &str, view: View<'_>) -> bool {
 }
 
 /// A Gateway that this process serves, by `NAMESPACE/NAME`.
-fn served<'a>(gateway: &str, view: View<'a>) -> Option<&'a Gateway> {
+pub(super) fn served<'a>(gateway: &str, view: View<'a>) -> Option<&'a Gateway> {
     let (namespace, name) = gateway.split_once('/')?;
     view.index.gateway(&ObjectKey::new(Kind::Gateway, namespace, name))
 }
@@ -273,6 +277,12 @@ fn missing(
 
 /// What was looked for in place of a host, and where.
 fn looked_for(host: &str, view: View<'_>) -> String {
+    if let Some(hidden) = view.registry.hidden(host).next() {
+        let own = &view.options.namespace;
+        return format!(
+            "{hidden} has it, and exportTo there hides it from namespace {own}, where the gateway is"
+        );
+    }
     let entry = "no ServiceEntry that this gateway sees has that host";
     let suffix = format!(".svc.{}", view.options.domain);
     match host.strip_suffix(&suffix).and_then(|rest| rest.split_once('.')) {
