@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tidegate_proxy::admin::State as _;
@@ -48,12 +49,17 @@ impl Running {
         let message: tidegate_envoy::v3::tls::Secret =
             tidegate_envoy::json::from_json(secret).unwrap_or_else(|error| panic!("{error}"));
         let resource = Resource::encode(ResourceType::Secret, message.name.clone(), &message);
+        self.apply(vec![resource.into()], Vec::new()).await
+    }
+
+    /// Puts and removes resources; done when every worker serves them.
+    pub async fn apply(
+        &mut self,
+        upsert: Vec<Arc<Resource>>,
+        remove: Vec<(ResourceType, Arc<str>)>,
+    ) -> Applied {
         self.generation += 1;
-        let update = Update {
-            generation: self.generation,
-            upsert: vec![resource.into()],
-            remove: Vec::new(),
-        };
+        let update = Update { generation: self.generation, upsert, remove };
         self.proxy.apply(&update).await
     }
 
@@ -79,7 +85,7 @@ impl Running {
     pub async fn get(
         &self,
         name: &str,
-        config: std::sync::Arc<rustls::ClientConfig>,
+        config: Arc<rustls::ClientConfig>,
     ) -> std::io::Result<client::Response> {
         let stream = client::tls(self.address, name, config).await?;
         let mut client = Client::over(stream);
