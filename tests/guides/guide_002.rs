@@ -1,10 +1,10 @@
 //! Guide 002, "How to configure Istio ingress gateway for external traffic", up to "Traffic Splitting": its manifests
 //! stand in `002/`, its commands are typed here as it writes them.
 //!
-//! It takes three things for granted, which the tests add: addresses behind the Services that it names, since
+//! It takes four things for granted, which the tests add: addresses behind the Services that it names, since
 //! nothing here runs its Deployments; ports 80 and 443 at `$INGRESS_IP`, to which curl is led by its own
-//! configuration file, so that no command is changed for a gateway that binds other ports; and a Gateway that
-//! serves app.example.com.
+//! configuration file, so that no command is changed for a gateway that binds other ports; a Gateway that
+//! serves app.example.com; and VirtualServices that apply at the Gateways with TLS.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -326,6 +326,201 @@ async fn headers_and_query_parameters_lead_to_services() {
             // In the order of the rules.
             (HOST, "/api?debug=true", &[V2, MOBILE], "mobile-api-service /api?debug=true"),
             (HOST, "/api?debug=true", &[V2], "api-v2-service /api?debug=true"),
+        ])
+        .await;
+}
+
+const CERTIFICATES: &str = r#"# Create a private key
+openssl genrsa -out httpbin.example.com.key 2048
+
+# Create a certificate signing request (CSR)
+openssl req -new -key httpbin.example.com.key \
+  -out httpbin.example.com.csr \
+  -subj "/CN=httpbin.example.com/O=Example Organization"
+
+# Self-sign the certificate (valid for 365 days)
+openssl x509 -req -days 365 \
+  -in httpbin.example.com.csr \
+  -signkey httpbin.example.com.key \
+  -out httpbin.example.com.crt
+
+# Create a Kubernetes secret to store the TLS credentials
+# The secret must be in the same namespace as the Istio Ingress Gateway (istio-system)
+kubectl create -n istio-system secret tls httpbin-credential \
+  --key=httpbin.example.com.key \
+  --cert=httpbin.example.com.crt
+
+# Verify the secret was created
+kubectl get secret httpbin-credential -n istio-system"#;
+
+const CLIENT_CA: &str = r#"# Create a CA for client certificates
+openssl genrsa -out client-ca.key 2048
+openssl req -x509 -new -nodes -key client-ca.key \
+  -sha256 -days 365 -out client-ca.crt \
+  -subj "/CN=Client CA/O=Example Organization"
+
+# Create a client certificate signed by the CA
+openssl genrsa -out client.key 2048
+openssl req -new -key client.key -out client.csr \
+  -subj "/CN=client/O=Example Organization"
+openssl x509 -req -in client.csr -CA client-ca.crt -CAkey client-ca.key \
+  -CAcreateserial -out client.crt -days 365 -sha256
+
+# Create the CA secret for the gateway
+kubectl create secret generic httpbin-client-ca \
+  --from-file=ca.crt=client-ca.crt -n istio-system"#;
+
+const INGRESS_IP: &str = "export INGRESS_IP=$(kubectl get svc istio-ingressgateway -n istio-system \
+     -o jsonpath='{.status.loadBalancer.ingress[0].ip}')\n";
+const HTTPS: &str = "curl -k -H \"Host: httpbin.example.com\" https://$INGRESS_IP/get";
+const REDIRECT: &str = "curl -I -H \"Host: httpbin.example.com\" http://$INGRESS_IP/get";
+const MUTUAL: &str = "curl -k --cert client.crt --key client.key \
+  -H \"Host: secure.httpbin.example.com\" \
+  https://$INGRESS_IP/get";
+
+impl Guide {
+    /// The guide up to where TLS is terminated: httpbin behind both of its Gateways.
+    async fn secured() -> Option<Self> {
+        let tools = [Tool::Kubectl, Tool::Curl, Tool::Openssl];
+        let guide = Self::begin(&tools, &[("httpbin", 80)]).await?;
+        guide.apply("gateway-http.yaml").await;
+        guide.apply("virtualservice-basic.yaml").await;
+        let secret = guide.shell.ok(CERTIFICATES).await;
+        assert!(secret.contains("secret/httpbin-credential created"), "{secret}");
+        let shown = columns(&secret, "httpbin-credential");
+        assert_eq!(shown[1..3], ["kubernetes.io/tls", "2"], "{secret}");
+        let applied = guide.apply("gateway-tls.yaml").await;
+        assert_eq!(applied, "gateway.networking.istio.io/httpbin-gateway-secure created\n");
+        guide.bind("httpbin-vs", "httpbin.example.com").await;
+        Some(guide)
+    }
+
+    /// Has a VirtualService of httpbin apply at all of the guide's Gateways: it forgets to.
+    async fn bind(&self, name: &str, host: &str) {
+        let manifest = json!({
+            "apiVersion": "networking.istio.io/v1",
+            "kind": "VirtualService",
+            "metadata": { "name": name },
+            "spec": {
+                "hosts": [host],
+                "gateways": ["httpbin-gateway", "httpbin-gateway-secure", "httpbin-gateway-mtls"],
+                "http": [{ "route": [{ "destination": { "host": "httpbin", "port": { "number": 80 } } }] }],
+            },
+        });
+        apply(&self.shell, &manifest.to_string()).await;
+        let wait = format!("kubectl wait --for=condition=Programmed virtualservice/{name}");
+        self.shell.ok(&wait).await;
+    }
+
+    /// What a command of curl's ends with: the status, or `closed`.
+    async fn status(&self, curl: &str) -> String {
+        let quiet = curl.replacen("curl", "curl -s -o /dev/null -w '%{http_code}'", 1);
+        let ended = self.shell.run(&format!("{INGRESS_IP}{quiet}")).await;
+        if ended.status.success() { ended.stdout } else { "closed".to_owned() }
+    }
+
+    /// The status of a GET over TLS with a server name, and perhaps another host than it names.
+    async fn named(&self, name: &str, host: &str, more: &str) -> String {
+        let to = format!("--resolve {name}:443:127.0.0.1 -H 'Host: {host}' https://{name}/get");
+        self.status(&format!("curl -k {more} {to}")).await
+    }
+}
+
+#[tokio::test]
+async fn tls_is_terminated_with_and_without_a_server_name() {
+    let Some(guide) = Guide::secured().await else { return };
+    let told = guide.shell.ok(&format!("{INGRESS_IP}{HTTPS}")).await;
+    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!((&told["service"], &told["path"]), (&json!("httpbin"), &json!("/get")));
+    assert_eq!(told["headers"]["x-forwarded-proto"], "https");
+
+    let redirected = guide.shell.ok(&format!("{INGRESS_IP}{REDIRECT}")).await;
+    assert!(redirected.starts_with("HTTP/1.1 301 Moved Permanently\r\n"), "{redirected}");
+    assert!(redirected.contains("location: https://httpbin.example.com/get\r\n"), "{redirected}");
+    // Other hosts of port 80 are not redirected.
+    assert_eq!(guide.goes("api.example.com", "/get", &[]).await, "404");
+
+    let host = "httpbin.example.com";
+    assert_eq!(guide.named(host, host, "").await, "200");
+    assert_eq!(guide.named(host, host, "--http1.1").await, "200");
+    assert_eq!(guide.named("other.example.com", host, "").await, "closed");
+    assert_eq!(guide.named(host, "other.example.com", "").await, "404");
+    let other = HTTPS.replace("httpbin.example.com", "other.example.com");
+    assert_eq!(guide.status(&other).await, "404");
+
+    let session =
+        "openssl s_client -connect $INGRESS_HOST:$SECURE_INGRESS_PORT -noservername </dev/null";
+    let session = guide.shell.ok(session).await;
+    assert!(
+        session.contains("subject=CN = httpbin.example.com, O = Example Organization"),
+        "{session}"
+    );
+}
+
+#[tokio::test]
+async fn clients_show_certificates_where_mutual_tls_asks_for_them() {
+    let Some(guide) = Guide::secured().await else { return };
+    guide.shell.ok("kubectl apply -f gateway-mtls.yaml").await;
+    let made = guide.shell.ok(CLIENT_CA).await;
+    assert!(made.contains("secret/httpbin-client-ca created"), "{made}");
+    guide.shell.ok("kubectl wait --for=condition=Programmed -f gateway-mtls.yaml").await;
+    // The Gateway never names the secret: it is the only one, and what to write today is said.
+    let told = guide.shell.ok("kubectl describe gateway httpbin-gateway-mtls").await;
+    assert!(told.contains("caCertCredentialName: httpbin-client-ca"), "{told}");
+
+    let secure = "secure.httpbin.example.com";
+    guide.bind("secure-vs", secure).await;
+    let told = guide.shell.ok(&format!("{INGRESS_IP}{MUTUAL}")).await;
+    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!((&told["service"], &told["headers"]["host"]), (&json!("httpbin"), &json!(secure)));
+
+    let certified = "--cert client.crt --key client.key";
+    let uncertified = MUTUAL.replace(certified, "");
+    assert_eq!(guide.status(&uncertified).await, "403");
+    assert_eq!(guide.status(HTTPS).await, "200", "nobody else has to show one");
+    let stranger = MUTUAL.replace("client.", "httpbin.example.com.");
+    assert_eq!(guide.status(&stranger).await, "closed");
+
+    assert_eq!(guide.named(secure, secure, certified).await, "200");
+    assert_eq!(guide.named(secure, secure, "").await, "closed");
+    // On the other server's terms it is not answered, nor the other way round.
+    assert_eq!(guide.named("httpbin.example.com", secure, certified).await, "421");
+    assert_eq!(guide.named(secure, "httpbin.example.com", certified).await, "421");
+    assert_eq!(guide.status(REDIRECT).await, "301");
+}
+
+#[tokio::test]
+async fn its_manifests_stand_beside_each_other() {
+    let services = [
+        ("api-service", 8080),
+        ("web-frontend", 80),
+        ("default-service", 80),
+        ("cdn-service", 80),
+        ("health-service", 8080),
+        ("premium-service", 8080),
+    ];
+    let path_routing = "virtualservice-path-routing.yaml";
+    let Some(guide) = app(&services, path_routing).await else { return };
+    for manifest in [
+        "virtualservice-basic.yaml",
+        "gateway-multi-host.yaml",
+        "gateway-wildcard.yaml",
+        "virtualservice-advanced-routing.yaml",
+    ] {
+        guide.shell.ok(&format!("kubectl apply -f {manifest}")).await;
+        guide.shell.ok(&format!("kubectl wait --for=condition=Programmed -f {manifest}")).await;
+    }
+    guide
+        .all_go(&[
+            // Rules of both VirtualServices of the host, the one for every request last.
+            (HOST, "/static/a", &[], "cdn-service /static/a"),
+            (HOST, "/health", &[], "health-service /health"),
+            (HOST, "/premium", &["authorization: Bearer x"], "premium-service /premium"),
+            (HOST, "/premium", &[], "web-frontend /premium"),
+            // An exact host goes before the wildcard, of which the rest is.
+            ("api.example.com", "/a", &[], "api-service /a"),
+            ("web.example.com", "/a", &[], "web-frontend /a"),
+            ("any.example.com", "/a", &[], "default-service /a"),
         ])
         .await;
 }
