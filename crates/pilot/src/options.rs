@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The gateway process and the mesh settings that it lives under.
@@ -22,6 +23,8 @@ pub struct Options {
     pub lowest_port: u16,
     /// Domain of Kubernetes Services.
     pub domain: String,
+    /// File of the authorities that the system trusts, which servers are verified by where a DestinationRule names none.
+    pub system_roots: Arc<str>,
     /// Where requests and connections are logged; nowhere when absent.
     pub access_log: Option<AccessLog>,
     /// `MeshConfig.defaultConfig.proxyHeaders.xForwardedHost`: what a rewrite takes out of the Host is kept in
@@ -90,6 +93,7 @@ impl Default for Options {
             services: Vec::new(),
             lowest_port: 1,
             domain: "cluster.local".to_owned(),
+            system_roots: "/etc/ssl/certs/ca-certificates.crt".into(),
             access_log: None,
             forwarded_host: false,
             connect_timeout: Duration::from_secs(10),

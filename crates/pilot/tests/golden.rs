@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use tidegate_envoy::capability;
 use tidegate_envoy::json::{FieldNames, to_json};
 use tidegate_pilot::status::Force;
-use tidegate_pilot::{AccessLog, Options};
+use tidegate_pilot::{AccessLog, Input, Options};
 use tidegate_testing::ca::Ca;
 use tidegate_testing::tools::Tool;
 use tidegate_xds::ResourceType;
@@ -124,7 +124,10 @@ fn envoy_accepts_the_same_as_a_static_bootstrap() {
     let ca = Ca::new("root");
     for (name, mut manifests) in inputs() {
         manifests.iter_mut().for_each(|manifest| fill(manifest, &ca));
-        let world = World::with(logged(), &manifests);
+        let mut world = World::with(logged(), &manifests);
+        let content = || Ok(ca.pem().as_bytes().into());
+        let files = world.pilot.files().into_iter();
+        world.give(files.map(|name| Input::File { name, content: content() }));
         let bootstrap = static_bootstrap(&world.snapshot, "tidegate").expect("it assembles");
         let bootstrap = to_json(&bootstrap, FieldNames::Proto).expect("known types");
         let file = scratch.path().join(format!("{name}.json"));

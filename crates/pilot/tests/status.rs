@@ -218,11 +218,14 @@ fn hosts_without_an_endpoint_s_place_and_rules_without_effect_are_not_in_force()
     let mut nowhere = entry(&[80]);
     nowhere["spec"]["resolution"] = json!("NONE");
     let rule = |spec: &Value| manifest("DestinationRule", "r", spec);
+    let pool = json!({"tcp": {"maxConnections": 1}});
     let settings =
-        rule(&json!({"host": "backend.example.org", "trafficPolicy": {"tls": {"mode": "SIMPLE"}}}));
+        rule(&json!({"host": "backend.example.org", "trafficPolicy": {"connectionPool": pool}}));
     let mut world = World::with(Options::default(), &[hidden.clone(), settings.clone()]);
     assert!(world.idle(&hidden).is_some_and(|idle| idle.starts_with("Hidden: ")));
-    assert!(world.idle(&settings).is_some_and(|idle| idle.contains("trafficPolicy.tls")));
+    assert!(
+        world.idle(&settings).is_some_and(|idle| idle.contains("trafficPolicy.connectionPool"))
+    );
     world.apply(&nowhere);
     assert!(world.idle(&nowhere).is_some_and(|idle| idle.starts_with("NotServed: ")));
     world.apply(&entry(&[80]));

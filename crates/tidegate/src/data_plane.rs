@@ -206,3 +206,10 @@ fn tell(outcome: &Outcome) {
         tracing::debug!("{kind:?} {name}: {}: {}", finding.path, finding.reason);
     }
 }
+
+/// The file of the authorities that this machine trusts; the usual one where there is none, so that its absence is told.
+pub fn system_roots() -> Arc<str> {
+    let bundle = tidegate_proxy::tls::system_roots::bundle();
+    let bundle = bundle.map(|path| path.display().to_string().into());
+    bundle.unwrap_or_else(|| tidegate_pilot::Options::default().system_roots)
+}

@@ -9,8 +9,8 @@ use tidegate_envoy::v3::bootstrap::Bootstrap;
 use tidegate_envoy::v3::bootstrap::bootstrap::StaticResources;
 use tidegate_envoy::v3::cluster::Cluster;
 use tidegate_envoy::v3::cluster::cluster::{ClusterDiscoveryType, DiscoveryType};
-use tidegate_envoy::v3::core::Node;
 use tidegate_envoy::v3::core::transport_socket::ConfigType as SocketConfig;
+use tidegate_envoy::v3::core::{Node, TransportSocket};
 use tidegate_envoy::v3::endpoint::ClusterLoadAssignment;
 use tidegate_envoy::v3::hcm::HttpConnectionManager;
 use tidegate_envoy::v3::hcm::http_connection_manager::RouteSpecifier;
@@ -18,7 +18,9 @@ use tidegate_envoy::v3::listener::filter::ConfigType;
 use tidegate_envoy::v3::listener::{FilterChain, Listener};
 use tidegate_envoy::v3::route::RouteConfiguration;
 use tidegate_envoy::v3::tls::common_tls_context::ValidationContextType;
-use tidegate_envoy::v3::tls::{CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, Secret};
+use tidegate_envoy::v3::tls::{
+    CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, Secret, UpstreamTlsContext,
+};
 use tidegate_envoy::{AnyError, any, type_name, unpack};
 
 use crate::{Resource, ResourceType, Snapshot};
@@ -55,7 +57,7 @@ pub fn static_bootstrap(snapshot: &Snapshot, node_id: &str) -> Result<Bootstrap,
     for resource in snapshot.list(ResourceType::Listener) {
         let mut listener: Listener = decode(&resource)?;
         put_routes(&mut listener, snapshot)?;
-        put_secrets(&mut listener, snapshot)?;
+        put_secrets(&mut listener, &resource, snapshot)?;
         if listener.filter_chains.is_empty() && listener.default_filter_chain.is_none() {
             continue;
         }
@@ -64,7 +66,10 @@ pub fn static_bootstrap(snapshot: &Snapshot, node_id: &str) -> Result<Bootstrap,
     for resource in snapshot.list(ResourceType::Cluster) {
         let mut cluster: Cluster = decode(&resource)?;
         put_endpoints(&mut cluster, snapshot)?;
-        resources.clusters.push(cluster);
+        let socket = cluster.transport_socket.as_mut();
+        if take_secrets::<UpstreamTlsContext>(socket, &resource, snapshot)? {
+            resources.clusters.push(cluster);
+        }
     }
     for resource in snapshot.list(ResourceType::Secret) {
         resources.secrets.push(decode::<Secret>(&resource)?);
@@ -135,29 +140,14 @@ fn with_routes(
 
 /// Lets filter chains take their secrets from the bootstrap. A chain of which one is not there is left out: a static
 /// secret has to be, where one that comes later only keeps its connections waiting.
-fn put_secrets(listener: &mut Listener, snapshot: &Snapshot) -> Result<(), BootstrapError> {
-    let name = listener.name.clone();
-    let complete = |chain: &mut FilterChain| -> Result<bool, BootstrapError> {
-        let Some(socket) = &mut chain.transport_socket else { return Ok(true) };
-        let Some(SocketConfig::TypedConfig(config)) = &mut socket.config_type else {
-            return Ok(true);
-        };
-        if type_name(&config.type_url) != <DownstreamTlsContext as prost::Name>::full_name() {
-            return Ok(true);
-        }
-        let mut context: DownstreamTlsContext =
-            unpack(config).map_err(|error| BootstrapError::Malformed {
-                kind: ResourceType::Listener,
-                name: name.clone(),
-                reason: error.to_string(),
-            })?;
-        let common = context.common_tls_context.iter_mut();
-        let there = common.flat_map(secrets).all(|secret| {
-            secret.sds_config = None;
-            snapshot.get(ResourceType::Secret, &secret.name).is_some()
-        });
-        *config = any(&context);
-        Ok(there)
+fn put_secrets(
+    listener: &mut Listener,
+    resource: &Resource,
+    snapshot: &Snapshot,
+) -> Result<(), BootstrapError> {
+    let complete = |chain: &mut FilterChain| {
+        let socket = chain.transport_socket.as_mut();
+        take_secrets::<DownstreamTlsContext>(socket, resource, snapshot)
     };
     let mut chains = Vec::new();
     for mut chain in std::mem::take(&mut listener.filter_chains) {
@@ -172,6 +162,46 @@ fn put_secrets(listener: &mut Listener, snapshot: &Snapshot) -> Result<(), Boots
         listener.default_filter_chain = Some(chain);
     }
     Ok(())
+}
+
+/// A message that has a TLS context in it.
+trait TlsContext: Message + prost::Name + Default {
+    fn common(&mut self) -> Option<&mut CommonTlsContext>;
+}
+
+impl TlsContext for DownstreamTlsContext {
+    fn common(&mut self) -> Option<&mut CommonTlsContext> {
+        self.common_tls_context.as_mut()
+    }
+}
+
+impl TlsContext for UpstreamTlsContext {
+    fn common(&mut self) -> Option<&mut CommonTlsContext> {
+        self.common_tls_context.as_mut()
+    }
+}
+
+/// Lets a transport socket take its secrets from the bootstrap; whether all of them are there.
+fn take_secrets<T: TlsContext>(
+    socket: Option<&mut TransportSocket>,
+    resource: &Resource,
+    snapshot: &Snapshot,
+) -> Result<bool, BootstrapError> {
+    let Some(SocketConfig::TypedConfig(config)) = socket.and_then(|s| s.config_type.as_mut())
+    else {
+        return Ok(true);
+    };
+    if type_name(&config.type_url) != T::full_name() {
+        return Ok(true);
+    }
+    let mut context: T =
+        unpack(config).map_err(|error: AnyError| malformed(resource, &error.to_string()))?;
+    let there = context.common().into_iter().flat_map(secrets).all(|secret| {
+        secret.sds_config = None;
+        snapshot.get(ResourceType::Secret, &secret.name).is_some()
+    });
+    *config = any(&context);
+    Ok(there)
 }
 
 /// The secrets that a TLS context takes by name.

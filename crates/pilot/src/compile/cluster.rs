@@ -10,7 +10,9 @@ use tidegate_envoy::v3::cluster::cluster::{
     ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, EdsClusterConfig, LbPolicy,
 };
 use tidegate_envoy::v3::cluster::{CircuitBreakers, Cluster};
-use tidegate_envoy::v3::core::Http2ProtocolOptions;
+use tidegate_envoy::v3::core::{
+    Http1ProtocolOptions, Http2ProtocolOptions, UpstreamHttpProtocolOptions,
+};
 use tidegate_envoy::v3::endpoint::ClusterLoadAssignment;
 use tidegate_envoy::v3::http_options::HttpProtocolOptions;
 use tidegate_envoy::v3::http_options::http_protocol_options::explicit_http_config::ProtocolConfig;
@@ -18,7 +20,7 @@ use tidegate_envoy::v3::http_options::http_protocol_options::{
     ExplicitHttpConfig, UpstreamProtocolOptions,
 };
 
-use super::{Context, ads, balancing, duration, endpoints};
+use super::{Context, ads, balancing, duration, endpoints, upstream_tls};
 use crate::model::names;
 use crate::model::service::{Discovery, Port, Service};
 
@@ -39,13 +41,17 @@ pub struct Compiled {
 #[allow(deprecated, reason = "Istio writes how names are resolved here, and every Envoy reads it")]
 pub fn compile(service: &Service, port: &Port, context: &Context<'_>) -> Compiled {
     let mut cluster = base(names::cluster(&service.host, "", port.number), context);
-    if port.protocol.is_some_and(Protocol::is_http2) {
-        cluster.typed_extension_protocol_options = http2();
-    }
+    let mut http =
+        HttpOptions { http2: port.protocol.is_some_and(Protocol::is_http2), upstream: None };
     let rules = context.rules.find(&service.host, Some(&service.key.namespace), context.options);
     if let Some(settings) = rules.as_ref().and_then(|rules| rules.balancing(port.number)) {
         balancing::apply(settings, &mut cluster);
     }
+    if let Some(settings) = rules.as_ref().and_then(|rules| rules.tls(port.number)) {
+        let roots = &context.options.system_roots;
+        upstream_tls::apply(settings, &service.host, roots, &mut http, &mut cluster);
+    }
+    cluster.typed_extension_protocol_options = http.written();
     let Discovery::Names { one_address, .. } = service.discovery else {
         cluster.cluster_discovery_type =
             Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into()));
@@ -114,16 +120,33 @@ fn base(name: String, context: &Context<'_>) -> Cluster {
     }
 }
 
-fn http2() -> BTreeMap<String, Any> {
-    let options = HttpProtocolOptions {
-        upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(
-            ExplicitHttpConfig {
-                protocol_config: Some(ProtocolConfig::Http2ProtocolOptions(
-                    Http2ProtocolOptions::default(),
-                )),
-            },
-        )),
-        ..HttpProtocolOptions::default()
-    };
-    BTreeMap::from([(HTTP_OPTIONS.to_owned(), any(&options))])
+/// How a cluster speaks HTTP.
+#[derive(Debug)]
+pub struct HttpOptions {
+    /// Whether that is HTTP/2.
+    pub http2: bool,
+    /// What else is asked of it.
+    pub upstream: Option<UpstreamHttpProtocolOptions>,
+}
+
+impl HttpOptions {
+    /// The options as a cluster has them; none where they are Envoy's own.
+    fn written(self) -> BTreeMap<String, Any> {
+        if !self.http2 && self.upstream.is_none() {
+            return BTreeMap::new();
+        }
+        let protocol = if self.http2 {
+            ProtocolConfig::Http2ProtocolOptions(Http2ProtocolOptions::default())
+        } else {
+            ProtocolConfig::HttpProtocolOptions(Http1ProtocolOptions::default())
+        };
+        let options = HttpProtocolOptions {
+            upstream_http_protocol_options: self.upstream,
+            upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(
+                ExplicitHttpConfig { protocol_config: Some(protocol) },
+            )),
+            ..HttpProtocolOptions::default()
+        };
+        BTreeMap::from([(HTTP_OPTIONS.to_owned(), any(&options))])
+    }
 }

@@ -31,6 +31,7 @@ pub mod route;
 pub mod secret;
 pub mod text;
 pub mod tls;
+pub mod upstream_tls;
 pub mod virtual_host;
 
 /// What every part of the compilation may look at.

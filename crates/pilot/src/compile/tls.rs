@@ -45,8 +45,17 @@ pub fn context(terms: &Terms) -> DownstreamTlsContext {
     }
 }
 
-fn by_name(credential: &Credential) -> SdsSecretConfig {
+/// A secret by its name.
+pub(super) fn by_name(credential: &Credential) -> SdsSecretConfig {
     SdsSecretConfig { name: credential.to_string(), sds_config: Some(ads()) }
+}
+
+/// A name of a certificate.
+pub(super) fn exact(name: &str) -> StringMatcher {
+    StringMatcher {
+        match_pattern: Some(MatchPattern::Exact(name.to_owned())),
+        ..StringMatcher::default()
+    }
 }
 
 fn params(channel: &Channel) -> Option<TlsParameters> {
@@ -71,17 +80,13 @@ fn params(channel: &Channel) -> Option<TlsParameters> {
 
 #[allow(deprecated, reason = "Istio writes names here: of any kind, and every Envoy reads it")]
 fn validation(accepted: &Accepted) -> ValidationContextType {
-    let exact = |name: &String| StringMatcher {
-        match_pattern: Some(MatchPattern::Exact(name.clone())),
-        ..StringMatcher::default()
-    };
     let trust = if accepted.any_issuer {
         TrustChainVerification::AcceptUntrusted
     } else {
         TrustChainVerification::VerifyTrustChain
     };
     let here = CertificateValidationContext {
-        match_subject_alt_names: accepted.names.iter().map(exact).collect(),
+        match_subject_alt_names: accepted.names.iter().map(|name| exact(name)).collect(),
         verify_certificate_spki: accepted.key_hashes.clone(),
         verify_certificate_hash: accepted.hashes.clone(),
         crl: (!accepted.crl.is_empty()).then(|| secret::file(&accepted.crl)),

@@ -9,24 +9,46 @@ use tidegate_xds::{Resource, ResourceType};
 use super::{Dirty, Pilot, index};
 use crate::compile::secret;
 use crate::model::credentials::Secrets;
+use crate::model::merge::ListenerPlan;
 use crate::model::tls::{Credential, Terms};
 
 /// Credentials by the listeners that take them.
 #[derive(Debug, Default)]
 pub(crate) struct Credentials {
-    users: BTreeMap<Credential, BTreeSet<Arc<str>>>,
+    users: BTreeMap<Credential, BTreeSet<User>>,
     /// Secrets of xDS that the data plane was given.
     brought: HashSet<Arc<str>>,
 }
 
+/// Who takes a credential.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum User {
+    /// A listener, for its servers.
+    Listener(Arc<str>),
+    /// A DestinationRule, for handshakes with destinations.
+    Rule(ObjectKey),
+}
+
 impl Credentials {
-    pub(super) fn used(&mut self, credential: &Credential, listener: &Arc<str>) {
-        self.users.entry(credential.clone()).or_default().insert(Arc::clone(listener));
+    /// Notes which credentials somebody takes in place of others; answers those that come or go.
+    pub(super) fn replace(
+        &mut self,
+        user: &User,
+        before: &BTreeSet<Credential>,
+        now: &BTreeSet<Credential>,
+    ) -> Vec<Credential> {
+        for gone in before.difference(now) {
+            self.unused(gone, user);
+        }
+        for new in now.difference(before) {
+            self.users.entry(new.clone()).or_default().insert(user.clone());
+        }
+        before.symmetric_difference(now).cloned().collect()
     }
 
-    pub(super) fn unused(&mut self, credential: &Credential, listener: &str) {
+    fn unused(&mut self, credential: &Credential, user: &User) {
         if let Some(users) = self.users.get_mut(credential) {
-            users.remove(listener);
+            users.remove(user);
             if users.is_empty() {
                 self.users.remove(credential);
             }
@@ -48,9 +70,12 @@ impl Credentials {
         self.brought.contains(credential.to_string().as_str())
     }
 
-    /// Whether any listener takes a secret of xDS.
-    fn takes(&self, name: &str) -> bool {
-        self.users.keys().any(|credential| credential.to_string() == name)
+    /// The credential that fills the secret of xDS behind this one, if anybody takes it. Of two that share one, it
+    /// is the one that is also looked for where nothing names it.
+    fn behind(&self, credential: &Credential) -> Option<Credential> {
+        let both = [Some(credential.clone()), credential.twin()];
+        let taken = both.into_iter().flatten().filter(|c| self.users.contains_key(c));
+        taken.min()
     }
 }
 
@@ -88,24 +113,22 @@ impl Pilot {
 
     /// Puts the secret of a credential, or takes it away where nobody asks for it or nothing is there.
     pub(super) fn emit_credential(&mut self, credential: &Credential, dirty: &mut Dirty) {
-        let gateways: BTreeSet<&ObjectKey> = self.takers(credential).collect();
-        for gateway in gateways {
-            dirty.status.extend(self.index.naming(&index::gateway_name(gateway)).cloned());
-            dirty.status.insert(gateway.clone());
+        let takers: BTreeSet<&ObjectKey> = self.takers(credential).collect();
+        for taker in takers {
+            dirty.status.extend(self.index.naming(&index::gateway_name(taker)).cloned());
+            dirty.status.insert(taker.clone());
         }
         let name: Arc<str> = credential.to_string().into();
-        let found = self.secrets.find(credential);
-        let found = match found {
-            _ if !self.credentials.takes(&name) => None,
-            Ok(found) => Some(found),
+        let behind = self.credentials.behind(credential);
+        let found = match behind.as_ref().map(|credential| self.secrets.find(credential)) {
+            Some(Ok(found)) => Some(found),
             // What it held before serves on.
-            Err(not_found) if not_found.broken => return,
-            Err(_) => None,
+            Some(Err(not_found)) if not_found.broken => return,
+            Some(Err(_)) | None => None,
         };
         if found.is_some() != self.credentials.has(credential) {
             // Who names no server is asked for a certificate only while there is something to verify it by.
-            let users = self.credentials.users.get(credential).into_iter().flatten();
-            let plans = users.filter_map(|listener| self.listeners.plan(listener));
+            let plans = self.plans_taking(credential);
             let asking = plans.filter(|plan| {
                 let nameless = plan.nameless.as_ref();
                 nameless.is_some_and(|n| n.terms.credentials().any(|taken| taken == credential))
@@ -125,16 +148,28 @@ impl Pilot {
         }
     }
 
-    /// The Gateways whose servers take a credential.
-    fn takers(&self, credential: &Credential) -> impl Iterator<Item = &ObjectKey> {
-        let listeners = self.credentials.users.get(credential).into_iter().flatten();
-        let servers =
-            listeners.filter_map(|name| self.listeners.plan(name)).flat_map(|plan| &plan.servers);
-        let takes = move |terms: &Arc<Terms>| terms.credentials().any(|taken| taken == credential);
-        servers.filter(move |s| s.terms().is_some_and(takes)).map(|server| &server.key)
+    /// The listeners that take a credential.
+    fn plans_taking(&self, credential: &Credential) -> impl Iterator<Item = &ListenerPlan> {
+        let users = self.credentials.users.get(credential).into_iter().flatten();
+        users.filter_map(|user| match user {
+            User::Listener(name) => self.listeners.plan(name),
+            User::Rule(_) => None,
+        })
     }
 
-    /// The Gateways whose servers take a secret of xDS.
+    /// The Gateways whose servers take a credential, and the DestinationRules that do.
+    fn takers(&self, credential: &Credential) -> impl Iterator<Item = &ObjectKey> {
+        let servers = self.plans_taking(credential).flat_map(|plan| &plan.servers);
+        let takes = move |terms: &Arc<Terms>| terms.credentials().any(|taken| taken == credential);
+        let gateways = servers.filter(move |s| s.terms().is_some_and(takes)).map(|s| &s.key);
+        let users = self.credentials.users.get(credential).into_iter().flatten();
+        gateways.chain(users.filter_map(|user| match user {
+            User::Rule(key) => Some(key),
+            User::Listener(_) => None,
+        }))
+    }
+
+    /// The objects that take a secret of xDS.
     pub(super) fn secret_owners(&self, name: &str) -> Vec<ObjectKey> {
         let named = self.credentials.users.keys().filter(|c| c.to_string() == name);
         let owners: BTreeSet<&ObjectKey> = named.flat_map(|c| self.takers(c)).collect();

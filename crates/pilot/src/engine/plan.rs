@@ -7,6 +7,7 @@ use tidegate_api::ObjectKey;
 use tidegate_xds::ResourceType;
 use tidegate_xds::assemble::virtual_host_name;
 
+use super::credentials::User;
 use super::{Dirty, Pilot, RouteTable};
 use crate::model::merge::{ListenerPlan, PortPlan, RoutePlan, merge};
 use crate::model::tls::Credential;
@@ -97,15 +98,12 @@ impl Pilot {
             terms.flat_map(|terms| terms.credentials().cloned()).collect()
         };
         let Some(listener) = before.or(now).map(|plan| Arc::clone(&plan.name)) else { return };
-        let (before, now) = (credentials(before), credentials(now));
-        for gone in before.difference(&now) {
-            self.credentials.unused(gone, &listener);
-            dirty.credentials.insert(gone.clone());
-        }
-        for new in now.difference(&before) {
-            self.credentials.used(new, &listener);
-            dirty.credentials.insert(new.clone());
-        }
+        let changed = self.credentials.replace(
+            &User::Listener(listener),
+            &credentials(before),
+            &credentials(now),
+        );
+        dirty.credentials.extend(changed);
     }
 
     fn replace_table(&mut self, plan: &RoutePlan, dirty: &mut Dirty) {

@@ -141,7 +141,7 @@ impl Secrets {
             Credential::PairFiles(chain, key) => {
                 Ok(Found::Pair { chain: self.file(chain)?, key: self.file(key)?, staple: None })
             }
-            Credential::AuthoritiesFile(file) => {
+            Credential::AuthoritiesFile(file) | Credential::SystemAuthorities(file) => {
                 Ok(Found::Authorities { roots: self.file(file)?, revoked: None, guessed: None })
             }
             Credential::MeshPair | Credential::MeshAuthorities => Err(NotFound {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use tidegate_api::istio::DestinationRule;
 use tidegate_api::istio::destination_rule::{
-    ConsistentHash, LoadBalancerSettings, PortTrafficPolicy, Subset, TrafficPolicy,
+    ClientTlsSettings, ConsistentHash, LoadBalancerSettings, PortTrafficPolicy, Subset,
+    TrafficPolicy,
 };
 use tidegate_api::istio::virtual_service::Destination;
 use tidegate_api::{Object, ObjectKey};
@@ -164,6 +165,17 @@ impl Rule {
         }
     }
 
+    /// Its settings of TLS, with the path of each.
+    pub fn tls(&self) -> impl Iterator<Item = (String, &ClientTlsSettings)> {
+        let policy = self.spec.traffic_policy.as_ref();
+        let host = policy.and_then(|policy| policy.tls.as_ref());
+        let host = host.map(|tls| ("trafficPolicy.tls".to_owned(), tls));
+        let ports = policy.into_iter().flat_map(|policy| &policy.port_level_settings).enumerate();
+        host.into_iter().chain(ports.filter_map(|(p, port)| {
+            Some((format!("trafficPolicy.portLevelSettings[{p}].tls"), port.tls.as_ref()?))
+        }))
+    }
+
     fn is_in(&self, pool: Pool) -> bool {
         let own = &*self.key.namespace;
         let private = self.spec.workload_selector.is_some()
@@ -209,6 +221,16 @@ impl Effective {
         match of_port(policy, port) {
             Some(own) => own.load_balancer.as_ref(),
             None => policy.load_balancer.as_ref(),
+        }
+    }
+
+    /// Whether and how TLS is spoken with a port of the host. A port's own settings take nothing from the host's.
+    #[must_use]
+    pub fn tls(&self, port: u16) -> Option<&ClientTlsSettings> {
+        let policy = self.policy()?;
+        match of_port(policy, port) {
+            Some(own) => own.tls.as_ref(),
+            None => policy.tls.as_ref(),
         }
     }
 

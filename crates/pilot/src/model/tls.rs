@@ -1,8 +1,9 @@
-//! What servers that terminate TLS agree on with their clients.
+//! What servers that terminate TLS agree on with their clients, and what is asked of destinations.
 
 use std::fmt;
 use std::sync::Arc;
 
+use tidegate_api::istio::destination_rule::{ClientTlsMode, ClientTlsSettings};
 use tidegate_api::istio::gateway::{ServerTlsMode, ServerTlsSettings, TlsProtocol};
 
 /// Everything that a handshake settles. Requests may pass between servers on one connection only where this is
@@ -56,6 +57,49 @@ pub struct Channel {
     pub groups: Vec<String>,
 }
 
+/// The certificate that is shown to servers, if one is.
+#[must_use]
+pub fn client_identity(settings: &ClientTlsSettings) -> Option<Credential> {
+    match settings.mode {
+        ClientTlsMode::Disable | ClientTlsMode::Simple => None,
+        ClientTlsMode::IstioMutual => Some(Credential::MeshPair),
+        ClientTlsMode::Mutual if !settings.credential_name.is_empty() => {
+            Some(Credential::Pair(secret_name(&settings.credential_name)))
+        }
+        ClientTlsMode::Mutual => Some(Credential::PairFiles(
+            settings.client_certificate.as_str().into(),
+            settings.private_key.as_str().into(),
+        )),
+    }
+}
+
+/// Whom servers' certificates are verified by; `system` is the file of those that the system trusts.
+#[must_use]
+pub fn client_authorities(settings: &ClientTlsSettings, system: &Arc<str>) -> Credential {
+    match settings.mode {
+        ClientTlsMode::IstioMutual => Credential::MeshAuthorities,
+        _ if !settings.credential_name.is_empty() => {
+            let name = without_suffix(&secret_name(&settings.credential_name));
+            Credential::Authorities { name, named: true }
+        }
+        _ if matches!(settings.ca_certificates.as_str(), "" | "system") => {
+            Credential::SystemAuthorities(Arc::clone(system))
+        }
+        _ => Credential::AuthoritiesFile(settings.ca_certificates.as_str().into()),
+    }
+}
+
+/// Every credential that handshakes with a destination take.
+#[must_use]
+pub fn client_credentials(settings: &ClientTlsSettings, system: &Arc<str>) -> Vec<Credential> {
+    if settings.mode == ClientTlsMode::Disable {
+        return Vec::new();
+    }
+    let verifies = settings.insecure_skip_verify != Some(true);
+    let authorities = verifies.then(|| client_authorities(settings, system));
+    client_identity(settings).into_iter().chain(authorities).collect()
+}
+
 /// Where certificates, keys and authorities come from, and the name of the secret that brings them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Credential {
@@ -73,6 +117,8 @@ pub enum Credential {
     PairFiles(Arc<str>, Arc<str>),
     /// A file of authorities: `file-root:FILE`.
     AuthoritiesFile(Arc<str>),
+    /// The authorities that the system trusts, in this file: `file-root:system`.
+    SystemAuthorities(Arc<str>),
     /// The workload's own certificate in the mesh: `default`.
     MeshPair,
     /// The mesh's authorities: `ROOTCA`.
@@ -216,11 +262,22 @@ fn authorities(settings: &ServerTlsSettings) -> Option<Credential> {
 }
 
 impl Credential {
+    /// The other credential that the same secret of xDS stands for, if there may be one.
+    #[must_use]
+    pub fn twin(&self) -> Option<Self> {
+        match self {
+            Self::Authorities { name, named } => {
+                Some(Self::Authorities { name: Arc::clone(name), named: !named })
+            }
+            _ => None,
+        }
+    }
+
     /// The files that it is in.
     pub fn files(&self) -> impl Iterator<Item = &Arc<str>> {
         let (one, other) = match self {
             Self::PairFiles(chain, key) => (Some(chain), Some(key)),
-            Self::AuthoritiesFile(file) => (Some(file), None),
+            Self::AuthoritiesFile(file) | Self::SystemAuthorities(file) => (Some(file), None),
             _ => (None, None),
         };
         one.into_iter().chain(other)
@@ -255,6 +312,7 @@ impl fmt::Display for Credential {
             Self::Authorities { name, .. } => write!(f, "kubernetes://{name}{AUTHORITIES_SUFFIX}"),
             Self::PairFiles(chain, key) => write!(f, "file-cert:{chain}~{key}"),
             Self::AuthoritiesFile(file) => write!(f, "file-root:{file}"),
+            Self::SystemAuthorities(_) => f.write_str("file-root:system"),
             Self::MeshPair => f.write_str("default"),
             Self::MeshAuthorities => f.write_str("ROOTCA"),
         }

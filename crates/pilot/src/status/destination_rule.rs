@@ -1,10 +1,14 @@
 //! Status of DestinationRules: who comes before them, and what of them is not served yet, by the path of the field.
 
-use tidegate_api::istio::destination_rule::{LoadBalancerSettings, SimpleLb, TrafficPolicy};
+use tidegate_api::istio::destination_rule::{
+    ClientTlsMode, ClientTlsSettings, LoadBalancerSettings, SimpleLb, TrafficPolicy,
+};
 
 use super::standing::not_selected;
 use super::{Findings, Force, View};
+use crate::model::credentials::NotFound;
 use crate::model::destination_rule::{Effective, Rule};
+use crate::model::tls::client_credentials;
 
 /// What is wrong with a DestinationRule; `None` when it is for other workloads.
 pub(super) fn findings(rule: &Rule, view: View<'_>) -> Option<Findings> {
@@ -20,6 +24,9 @@ pub(super) fn findings(rule: &Rule, view: View<'_>) -> Option<Findings> {
         let fields = fields.join(", ");
         let fault = format!("not served yet, traffic passes without it: {fields}");
         findings.fault("NotServed", fault);
+    }
+    for (path, settings) in rule.tls() {
+        of_tls(&path, settings, view, &mut findings);
     }
     let host = rule.host.as_str();
     if !rule.host.is_wildcard() && view.registry.find(host, &rule.key.namespace).is_none() {
@@ -43,6 +50,7 @@ pub(super) fn force(rule: &Rule, findings: Option<&Findings>, view: View<'_>) ->
         settings.consistent_hash.is_some()
             || settings.simple.is_some_and(|simple| simple != SimpleLb::Passthrough)
     });
+    let served = served || rule.tls().next().is_some();
     match findings.first_and_all() {
         (Some(reason), faults) if !served => Force::nothing(reason, faults),
         _ => Force::Whole,
@@ -86,6 +94,26 @@ fn beaten(rule: &Rule, view: View<'_>) -> Option<(&'static str, String)> {
     }
 }
 
+/// Certificates and authorities that are not there, and servers that are not verified.
+fn of_tls(path: &str, settings: &ClientTlsSettings, view: View<'_>, findings: &mut Findings) {
+    for credential in client_credentials(settings, &view.options.system_roots) {
+        if let Err(NotFound { reason, broken }) = view.secrets.find(&credential) {
+            let act = if broken && view.credentials.has(&credential) {
+                "what it held before serves on"
+            } else {
+                "no connection to the host is made"
+            };
+            findings.missing.push(format!("{path}: {reason}; {act}"));
+        }
+    }
+    if settings.mode != ClientTlsMode::Disable && settings.insecure_skip_verify == Some(true) {
+        findings.advice.push(format!(
+            "{path}.insecureSkipVerify: the server's certificate is not verified: whoever can answer in its place gets \
+             the traffic"
+        ));
+    }
+}
+
 fn unserved(rule: &Rule) -> Vec<String> {
     let mut fields = Vec::new();
     if let Some(policy) = &rule.spec.traffic_policy {
@@ -102,7 +130,6 @@ fn used(policy: &TrafficPolicy, path: &str, fields: &mut Vec<String>) {
     let given = [
         ("connectionPool", policy.connection_pool.is_some()),
         ("outlierDetection", policy.outlier_detection.is_some()),
-        ("tls", policy.tls.is_some()),
         ("tunnel", policy.tunnel.is_some()),
         ("proxyProtocol", policy.proxy_protocol.is_some()),
         ("retryBudget", policy.retry_budget.is_some()),
@@ -117,7 +144,6 @@ fn used(policy: &TrafficPolicy, path: &str, fields: &mut Vec<String>) {
         let given = [
             ("connectionPool", port.connection_pool.is_some()),
             ("outlierDetection", port.outlier_detection.is_some()),
-            ("tls", port.tls.is_some()),
         ];
         let given = given.into_iter().filter(|(_, used)| *used);
         fields.extend(given.map(|(name, _)| format!("{path}.{name}")));

@@ -1,7 +1,7 @@
 //! Whom this machine trusts: the bundle of its distribution.
 
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -20,21 +20,24 @@ const BUNDLES: [&str; 6] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// The certificates in the first bundle that is there.
+/// The bundle: the one that the environment names, else the first that is there.
+#[must_use]
+pub fn bundle() -> Option<PathBuf> {
+    let named = env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+    named.or_else(|| BUNDLES.iter().map(PathBuf::from).find(|path| path.exists()))
+}
+
+/// The certificates in the bundle.
 ///
 /// # Errors
 /// There is none, or none can be read: what to do about it.
 pub fn load() -> Result<Vec<CertificateDer<'static>>, String> {
-    let named = env::var_os(VARIABLE).filter(|path| !path.is_empty());
-    match named {
-        Some(path) => read(Path::new(&path)),
-        None => match BUNDLES.iter().find(|path| Path::new(path).exists()) {
-            Some(path) => read(Path::new(path)),
-            None => Err(format!(
-                "this machine has no bundle of certificates ({}): install ca-certificates, or name one by {VARIABLE}",
-                BUNDLES.join(", ")
-            )),
-        },
+    match bundle() {
+        Some(path) => read(&path),
+        None => Err(format!(
+            "this machine has no bundle of certificates ({}): install ca-certificates, or name one by {VARIABLE}",
+            BUNDLES.join(", ")
+        )),
     }
 }
 

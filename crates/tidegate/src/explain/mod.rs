@@ -18,6 +18,7 @@ use tidegate_source::{FileChange, Files};
 use tidegate_yaml::Severity;
 
 use crate::cli::{ExplainArgs, ExplainOutput};
+use crate::data_plane;
 use crate::failure::{Failure, Outcome};
 use crate::terminal;
 
@@ -59,6 +60,7 @@ fn options(args: &ExplainArgs, objects: &[Arc<Object>]) -> Options {
     let mut options = Options {
         labels: args.labels.0.clone(),
         namespace: args.namespace.clone(),
+        system_roots: data_plane::system_roots(),
         ..Options::default()
     };
     let front = objects.iter().find(|o| (o.namespace(), o.name()) == FRONT);

@@ -250,6 +250,7 @@ fn pilot_options(args: &UpArgs, ports: &Ports, facts: &Facts) -> tidegate_pilot:
         address: args.gateway_listen,
         services: vec![service],
         lowest_port: ports.lowest(),
+        system_roots: data_plane::system_roots(),
         access_log: Some(tidegate_pilot::AccessLog { path, format }),
         ..tidegate_pilot::Options::default()
     }

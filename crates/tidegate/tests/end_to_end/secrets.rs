@@ -10,10 +10,11 @@ use rustls::ClientConfig;
 use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 use tidegate_testing::ca::{Ca, Identity};
+use tidegate_testing::origin::{Origin, echo};
 use tidegate_testing::{PATIENCE, client, eventually};
 use tokio::task::JoinHandle;
 
-use crate::support::{Api, Gateway, NETWORKING};
+use crate::support::{Api, Gateway, NETWORKING, objects};
 
 const SECRETS: &str = "/api/v1/namespaces/istio-system/secrets";
 const GATEWAY: &str = "/apis/networking.istio.io/v1/namespaces/default/gateways/web";
@@ -243,4 +244,58 @@ fn replace(folder: &Path, leaf: &Identity) {
         std::fs::write(&new, content).expect("written");
         std::fs::rename(new, folder.join(name)).expect("moved");
     }
+}
+
+/// Destinations are verified, by their name too, and a Secret that names their authority counts at once.
+#[tokio::test]
+async fn destinations_are_verified() {
+    let (ca, stranger) = (Ca::new("root"), Ca::new("stranger"));
+    let right = Origin::start().tls(&ca.issue(&["a.internal"])).http(echo).await;
+    let wrong_name = Origin::start().tls(&ca.issue(&["other.internal"])).http(echo).await;
+    let roots = stranger.pem_file();
+    let gateway = Gateway::start_with(&[], &[("SSL_CERT_FILE", roots.path())]).await;
+    let mut api = Api::of(&gateway).await;
+    api.create("gateways", &objects::gateway("web", 80, &["*"])).await;
+    for (name, origin) in [("a", &right), ("b", &wrong_name)] {
+        let host = format!("{name}.internal");
+        api.create("serviceentries", &objects::host(name, &host, origin.address())).await;
+        let mut route = objects::route(name, "web", &format!("{name}.example"), &host);
+        route["spec"]["http"][0]["rewrite"] = json!({ "authority": "a.internal" });
+        api.create("virtualservices", &route).await;
+        api.create("destinationrules", &rule(name, &json!({ "mode": "SIMPLE" }))).await;
+    }
+    // By the system's authorities, of which none issued these certificates.
+    gateway.answers("a.example", "/", 503).await;
+    let authorities = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": { "name": "authorities" },
+        "data": { "ca.crt": STANDARD.encode(ca.pem()) },
+    });
+    api.send("POST", SECRETS, &authorities.to_string()).await;
+    for name in ["a", "b"] {
+        let settings = json!({ "mode": "SIMPLE", "credentialName": "authorities" });
+        let change = json!({ "spec": rule(name, &settings)["spec"] }).to_string();
+        api.send("PATCH", &format!("{NETWORKING}/destinationrules/{name}"), &change).await;
+    }
+    gateway.answers("a.example", "/", 200).await;
+    gateway.answers("b.example", "/", 503).await;
+    let careless = json!({ "credentialName": null, "insecureSkipVerify": true });
+    let change = json!({ "spec": { "trafficPolicy": { "tls": careless } } }).to_string();
+    let path = format!("{NETWORKING}/destinationrules/b");
+    let object = api.send("PATCH", &path, &change).await;
+    assert_eq!(object["spec"]["trafficPolicy"]["tls"]["insecureSkipVerify"], true);
+    gateway.answers("b.example", "/", 200).await;
+    let object = api.wait_for(&path, &[("Programmed", "True")]).await;
+    let text = object["status"].to_string();
+    assert!(text.contains("the server's certificate is not verified"), "{text}");
+}
+
+fn rule(name: &str, tls: &Value) -> Value {
+    json!({
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "DestinationRule",
+        "metadata": { "name": name },
+        "spec": { "host": format!("{name}.internal"), "trafficPolicy": { "tls": tls } },
+    })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
@@ -52,9 +52,22 @@ impl Gateway {
         Self::start_at(&Place { folder, http: 0, https: 0 }, flags).await
     }
 
+    /// A new gateway with these flags, in an environment with these variables.
+    pub async fn start_with(flags: &[&str], variables: &[(&str, &Path)]) -> Self {
+        let folder = Arc::new(tempfile::tempdir().expect("a folder"));
+        let place = Place { folder, http: 0, https: 0 };
+        let mut command = command(&place, flags);
+        command.envs(variables.iter().copied());
+        Self::started(command, &place).await
+    }
+
     /// A gateway with the state and the ports of an earlier one.
     pub async fn start_at(place: &Place, flags: &[&str]) -> Self {
-        let process = Process::spawn(command(place, flags));
+        Self::started(command(place, flags), place).await
+    }
+
+    async fn started(command: Command, place: &Place) -> Self {
+        let process = Process::spawn(command);
         let mut exports = BTreeMap::new();
         process.stderr().containing("Three things to try").await;
         for line in process.stderr().text().lines() {
