@@ -10,6 +10,7 @@ mod guide_000;
 #[path = "../../../../tests/guides/guide_002.rs"]
 mod guide_002;
 mod live_change;
+mod many_changes;
 mod orders;
 mod readme;
 mod secrets;

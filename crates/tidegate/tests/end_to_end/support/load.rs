@@ -11,8 +11,26 @@ use tokio::task::JoinSet;
 /// Load that runs until it is stopped.
 pub struct Load {
     clients: JoinSet<Vec<String>>,
-    stop: Arc<AtomicBool>,
-    answered: Arc<AtomicUsize>,
+    progress: Arc<Progress>,
+}
+
+/// How far a load has come.
+#[derive(Default)]
+pub struct Progress {
+    stop: AtomicBool,
+    answered: AtomicUsize,
+}
+
+impl Progress {
+    /// Whether another request is to be sent.
+    pub fn goes_on(&self) -> bool {
+        !self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Counts an answer that was as wanted.
+    pub fn answered(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Load {
@@ -24,42 +42,55 @@ impl Load {
 
     /// As [`Load::start`], with a request of any kind.
     pub fn of(clients: usize, address: SocketAddr, request: &str, status: u16) -> Self {
-        let mut load =
-            Self { clients: JoinSet::new(), stop: Arc::default(), answered: Arc::default() };
+        let request = request.to_owned();
+        Self::run(clients, |progress| ask(address, request.clone(), status, progress))
+    }
+
+    /// Starts clients of any kind; each answers what went wrong.
+    pub fn run<F>(clients: usize, client: impl Fn(Arc<Progress>) -> F) -> Self
+    where
+        F: Future<Output = Vec<String>> + Send + 'static,
+    {
+        let mut load = Self { clients: JoinSet::new(), progress: Arc::default() };
         for _ in 0..clients {
-            let (request, stop) = (request.to_owned(), Arc::clone(&load.stop));
-            let answered = Arc::clone(&load.answered);
-            load.clients.spawn(async move {
-                let mut faults = Vec::new();
-                let mut client = Client::connect(address).await;
-                while !stop.load(Ordering::Relaxed) {
-                    client.send(&request).await;
-                    match client.read(false).await {
-                        Ok(answer) if answer.status == status => {
-                            answered.fetch_add(1, Ordering::Relaxed);
-                        }
-                        Ok(answer) => faults.push(format!("{} {}", answer.status, answer.text())),
-                        Err(error) => {
-                            faults.push(error.to_string());
-                            client = Client::connect(address).await;
-                        }
-                    }
-                }
-                faults
-            });
+            load.clients.spawn(client(Arc::clone(&load.progress)));
         }
         load
     }
 
     /// Waits for this many further answers, so that load goes on across what the test does.
     pub async fn flows(&self, answers: usize) {
-        let wanted = self.answered.load(Ordering::Relaxed) + answers;
-        eventually(PATIENCE, || async { self.answered.load(Ordering::Relaxed) >= wanted }).await;
+        let answered = || self.progress.answered.load(Ordering::Relaxed);
+        let wanted = answered() + answers;
+        eventually(PATIENCE, || async { answered() >= wanted }).await;
     }
 
     /// Ends the load; everything that was not the wanted answer.
     pub async fn stop(self) -> Vec<String> {
-        self.stop.store(true, Ordering::Relaxed);
+        self.progress.stop.store(true, Ordering::Relaxed);
         self.clients.join_all().await.concat()
     }
+}
+
+/// One client: a request after the other, on a connection that has to stay open.
+async fn ask(
+    address: SocketAddr,
+    request: String,
+    status: u16,
+    progress: Arc<Progress>,
+) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut client = Client::connect(address).await;
+    while progress.goes_on() {
+        client.send(&request).await;
+        match client.read(false).await {
+            Ok(answer) if answer.status == status => progress.answered(),
+            Ok(answer) => faults.push(format!("{} {}", answer.status, answer.text())),
+            Err(error) => {
+                faults.push(error.to_string());
+                client = Client::connect(address).await;
+            }
+        }
+    }
+    faults
 }

@@ -8,6 +8,6 @@ mod shell;
 
 pub use api::{Api, NETWORKING};
 pub use gateway::{Gateway, Place};
-pub use load::Load;
+pub use load::{Load, Progress};
 pub use shell::Shell;
 pub use tidegate_testing::HeldPort;
