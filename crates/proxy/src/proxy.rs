@@ -78,6 +78,8 @@ pub struct Outcome {
     pub rejected: Vec<Refused>,
     /// Fields of this update that have no effect here.
     pub notices: Vec<Notice>,
+    /// What is served although somebody should do something about it.
+    pub warnings: Vec<Notice>,
 }
 
 /// A refusal, and what it leaves.
@@ -126,13 +128,13 @@ impl Proxy {
     /// Applies an update; done when every worker serves it. What is wrong takes down itself alone.
     pub async fn apply(&mut self, update: &Update) -> Outcome {
         let applied = self.applier.apply(update);
-        let notices = self.carry_out(applied);
+        let (notices, warnings) = self.carry_out(applied);
         self.retry();
         self.fleet.sync().await;
         self.view.serve(Arc::clone(self.applier.config()), self.fleet.addresses());
         let verdict = self.verdict();
         let rejected = self.news(&verdict);
-        Outcome { verdict, rejected, notices }
+        Outcome { verdict, rejected, notices, warnings }
     }
 
     /// The refusals that did not stand when this was asked last.
@@ -223,7 +225,7 @@ impl Proxy {
         all
     }
 
-    fn carry_out(&mut self, applied: Applied) -> Vec<Notice> {
+    fn carry_out(&mut self, applied: Applied) -> (Vec<Notice>, Vec<Notice>) {
         self.ledger.clusters(&applied.clusters);
         self.ledger.secrets(&applied.secrets, &applied.secrets_removed);
         for cluster in &applied.clusters.put {
@@ -240,7 +242,7 @@ impl Proxy {
         for listener in &applied.listeners.put {
             self.bind(listener);
         }
-        applied.notices
+        (applied.notices, applied.warnings)
     }
 
     fn bind(&mut self, listener: &Arc<Listener>) {

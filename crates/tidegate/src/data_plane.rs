@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use tidegate_proxy::admin::Drain;
+use tidegate_proxy::config::Notice;
 use tidegate_proxy::proxy::{Drained, Refused};
 use tidegate_proxy::view::View;
 use tidegate_proxy::{Options, Outcome, Proxy};
@@ -201,8 +202,11 @@ fn tell(outcome: &Outcome) {
         let rest = if *serves_on { "; its last good form serves on" } else { "" };
         tracing::warn!("{kind:?} {name}: {path}: {reason}{rest}");
     }
+    for Notice { kind, name, finding } in &outcome.warnings {
+        tracing::warn!("{kind:?} {name}: {finding}");
+    }
     for notice in &outcome.notices {
-        let tidegate_proxy::config::Notice { kind, name, finding } = notice;
+        let Notice { kind, name, finding } = notice;
         tracing::debug!("{kind:?} {name}: {}: {}", finding.path, finding.reason);
     }
 }

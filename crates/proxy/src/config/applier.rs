@@ -83,6 +83,8 @@ pub struct Applied {
     pub rejected: Vec<Rejection>,
     /// Fields of this update that have no effect here.
     pub notices: Vec<Notice>,
+    /// What is served although somebody should do something about it.
+    pub warnings: Vec<Notice>,
 }
 
 /// What an update has changed in one kind of things.
@@ -100,14 +102,14 @@ impl<T> Default for Changed<T> {
     }
 }
 
-/// A field of a resource that has no effect here.
+/// A field of a resource that has no effect here, or of which whoever runs the process should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// Type of the resource.
     pub kind: ResourceType,
     /// Name of the resource.
     pub name: Arc<str>,
-    /// The field, and why it has no effect.
+    /// The field, and why it has no effect or what is wrong.
     pub finding: Finding,
 }
 
@@ -196,8 +198,8 @@ impl Applier {
     fn put_cluster(&mut self, resource: &Arc<Resource>, step: &mut Step) {
         let put = judge_named(resource, |proto: &ProtoCluster| &proto.name).and_then(|judged| {
             let cluster = self.clusters.put(&judged.message, &mut self.slots);
-            let told = self.slots.take_notices();
-            Ok((cluster.map_err(|refusal| vec![refusal])?, [judged.notices, told].concat()))
+            step.warn(resource, self.slots.take_notices());
+            Ok((cluster.map_err(|refusal| vec![refusal])?, judged.notices))
         });
         match put {
             Ok((cluster, notices)) => {
@@ -223,8 +225,8 @@ impl Applier {
     fn put_listener(&mut self, resource: &Arc<Resource>, step: &mut Step) {
         let put = judge_named(resource, |proto: &ProtoListener| &proto.name).and_then(|judged| {
             let listener = self.listeners.put(&judged.message, &mut self.slots);
-            let told = self.slots.take_notices();
-            Ok((listener.map_err(|refusal| vec![refusal])?, [judged.notices, told].concat()))
+            step.warn(resource, self.slots.take_notices());
+            Ok((listener.map_err(|refusal| vec![refusal])?, judged.notices))
         });
         match put {
             Ok((listener, notices)) => {
@@ -238,10 +240,11 @@ impl Applier {
     /// Fills the slot of a secret; contexts that point to it take it from the next handshake on.
     fn put_secret(&mut self, resource: &Arc<Resource>, step: &mut Step) {
         let put = judge_named(resource, |proto: &ProtoSecret| &proto.name).and_then(
-            |Judged { message, mut notices }| {
+            |Judged { message, notices }| {
                 let secret = compile::secret(&message).map_err(|refusal| vec![refusal])?;
                 let slot = self.slots.secret(&resource.name);
-                notices.extend(unless_worse(&slot, &secret).map_err(|refusal| vec![refusal])?);
+                let expired = unless_worse(&slot, &secret).map_err(|refusal| vec![refusal])?;
+                step.warn(resource, expired);
                 slot.store(Some(secret));
                 Ok(notices)
             },
@@ -293,6 +296,7 @@ impl Applier {
             secrets_removed: step.secrets_removed,
             rejected: Vec::new(),
             notices: Vec::new(),
+            warnings: step.warnings,
         };
         for resource in news {
             let Some(record) = self.records.get(resource.kind, &resource.name) else { continue };
@@ -321,9 +325,18 @@ struct Step {
     clusters: Changed<Cluster>,
     secrets: Vec<(Arc<str>, bool)>,
     secrets_removed: Vec<Arc<str>>,
+    warnings: Vec<Notice>,
 }
 
-/// An expired certificate replaces none that is valid. Where nothing better is there it is served, with a notice: what
+impl Step {
+    fn warn(&mut self, resource: &Resource, findings: impl IntoIterator<Item = Finding>) {
+        let notice =
+            |finding| Notice { kind: resource.kind, name: Arc::clone(&resource.name), finding };
+        self.warnings.extend(findings.into_iter().map(notice));
+    }
+}
+
+/// An expired certificate replaces none that is valid. Where nothing better is there it is served, with a warning: what
 /// was served before a restart must not end with it.
 fn unless_worse(slot: &SecretSlot, secret: &Secret) -> Result<Option<Finding>, Refusal> {
     const FIELD: &str = "tls_certificate.certificate_chain";

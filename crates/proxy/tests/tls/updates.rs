@@ -81,7 +81,7 @@ async fn an_expired_certificate_is_better_than_none() {
         secret["tls_certificate"] = certificate(&ca.issue_expired(&["a.example"]));
         let outcome = running.put_secret(&secret).await;
         assert!(outcome.rejected.is_empty(), "{:?}", outcome.rejected);
-        let told = &outcome.notices[0].finding;
+        let told = &outcome.warnings[0].finding;
         assert_eq!(told.path, "tls_certificate.certificate_chain");
         assert!(told.reason.contains("there is none that is valid"), "{}", told.reason);
         assert_eq!(
@@ -91,7 +91,7 @@ async fn an_expired_certificate_is_better_than_none() {
         assert!(running.get("a.example", ca.client_config(&[])).await.is_err());
     }
     running.counts("server.days_until_first_cert_expiring", 0).await;
-    assert!(running.put_secret(&valid).await.notices.is_empty());
+    assert!(running.put_secret(&valid).await.warnings.is_empty());
     assert!(running.get("a.example", ca.client_config(&[])).await.is_ok());
     // 4096-01-01.
     let name = "listener.tls.ssl.certificate.s.expiration_unix_time_seconds";
@@ -106,7 +106,7 @@ async fn an_expired_certificate_in_its_context_is_served_and_told() {
     let mut applier = Applier::new(None);
     let applied = applier.apply(&config.expect("a bootstrap").update);
     assert!(applied.rejected.is_empty(), "{:?}", applied.rejected);
-    let told: Vec<_> = applied.notices.iter().map(|notice| &*notice.finding.reason).collect();
+    let told: Vec<_> = applied.warnings.iter().map(|notice| &*notice.finding.reason).collect();
     assert!(told.iter().any(|told| told.contains("expired")), "{told:?}");
 }
 

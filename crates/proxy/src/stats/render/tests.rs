@@ -187,3 +187,37 @@ fn ten_thousand_clusters_come_in_pieces() {
     drop(held);
     assert!(registry.clusters.all().is_empty());
 }
+
+#[test]
+fn certificates_secrets_and_rbac_have_envoys_names_and_labels() {
+    let registry = registry();
+    let control = registry.control();
+    let of_listener = control.listener_certificate("0.0.0.0:443", "kubernetes://web");
+    of_listener.expiration.set(7);
+    let of_cluster = control.cluster_certificate("c", "unnamed_cert_e3b0c442");
+    of_cluster.expiration.set(8);
+    let sds = control.sds("kubernetes://web");
+    sds.update_rejected.inc();
+    let http = registry.worker(0).http_rbac("hh", "ru.");
+    http.denied.inc();
+    let network = registry.worker(0).network_rbac("tc");
+    network.allowed.inc();
+    let found = |name: &str| registry.get(name);
+    let certificate = "ssl.certificate.kubernetes://web.expiration_unix_time_seconds";
+    assert_eq!(found(&format!("listener.0.0.0.0_443.{certificate}")), Some(7));
+    assert_eq!(found("sds.kubernetes_web.update_rejected"), Some(1));
+    assert_eq!(found("http.hh.rbac.ru.denied"), Some(1));
+    assert_eq!(found("tc.rbac.allowed"), Some(1));
+    let shown = shown(&registry, Output::Prometheus, "certificate|sds|rbac", true);
+    for line in [
+        "envoy_listener_ssl_certificate_expiration_unix_time_seconds{\
+         envoy_tls_certificate=\"kubernetes://web\",envoy_listener_address=\"0.0.0.0_443\"} 7",
+        "envoy_cluster_ssl_certificate_expiration_unix_time_seconds{\
+         envoy_tls_certificate=\"unnamed_cert_e3b0c442\",envoy_cluster_name=\"c\"} 8",
+        "envoy_sds_update_rejected{envoy_xds_resource_name=\"kubernetes_web\"} 1",
+        "envoy_http_rbac_denied{envoy_rbac_http_prefix=\"ru\",envoy_http_conn_manager_prefix=\"hh\"} 1",
+        "envoy_rbac_allowed{envoy_rbac_prefix=\"tc\"} 1",
+    ] {
+        assert!(shown.lines().any(|found| found == line), "{line}\n{shown}");
+    }
+}
