@@ -187,3 +187,28 @@ fn without_authorities_only_the_server_that_asks_for_certificates_is_closed() {
         assert_eq!(outcome(&answer), expected, "{sni:?} {host}: {answer:#?}");
     }
 }
+
+/// Names that a server asks for in certificates are asked for per request where the handshake could not.
+#[test]
+fn names_of_certificates_are_checked_without_a_server_name_too() {
+    let named = |names: &[&str]| {
+        let mut tls = mutual("one");
+        tls["subjectAltNames"] = json!(names);
+        tls
+    };
+    let mut pinned = mutual("one");
+    pinned["verifyCertificateSpki"] = json!(["AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]);
+    let world = world(&[
+        server("simple", SIMPLE, &simple("one")),
+        server("mutual", MUTUAL, &named(&["spiffe://a", "CN=client"])),
+        server("other", "b.example.com", &named(&["spiffe://b"])),
+        server("pinned", "p.example.com", &pinned),
+    ]);
+    let cases = [(SIMPLE, 299), (MUTUAL, 299), ("b.example.com", 403), ("p.example.com", 421)];
+    for (host, expected) in cases {
+        let mut question = question(None, host);
+        question.client_certificate = true;
+        let answer = world.explain(&question);
+        assert_eq!(outcome(&answer), Ok(expected), "{host}: {answer:#?}");
+    }
+}

@@ -25,7 +25,8 @@ pub fn only_nameless() -> Filter {
         match_pattern: Some(MatchPattern::Exact(String::new())),
         ..StringMatcher::default()
     };
-    let rules = allow("no-server-name", Rule::RequestedServerName(none), Identifier::Any(true));
+    let anybody = vec![Principal { identifier: Some(Identifier::Any(true)) }];
+    let rules = allow("no-server-name", Rule::RequestedServerName(none), anybody);
     let filter = NetworkRbac {
         rules: Some(rules),
         stat_prefix: "no_server_name.".to_owned(),
@@ -47,28 +48,36 @@ pub fn by_virtual_host() -> HttpFilter {
     }
 }
 
-/// What a virtual host demands: a client with a verified certificate.
+/// What a virtual host demands: a client with a verified certificate for one of these names, for any if there are none.
 #[must_use]
-pub fn with_certificate() -> BTreeMap<String, Any> {
-    // A certificate has one of the names that this looks at; without one the text is empty.
-    let some = StringMatcher {
-        match_pattern: Some(MatchPattern::SafeRegex(RegexMatcher {
-            regex: ".+".to_owned(),
-            ..RegexMatcher::default()
+pub fn with_certificate(names: &[String]) -> BTreeMap<String, Any> {
+    let verified = |pattern: MatchPattern| Principal {
+        identifier: Some(Identifier::Authenticated(Authenticated {
+            principal_name: Some(StringMatcher {
+                match_pattern: Some(pattern),
+                ..StringMatcher::default()
+            }),
         })),
-        ..StringMatcher::default()
     };
-    let verified = Identifier::Authenticated(Authenticated { principal_name: Some(some) });
-    let rules = allow("verified-client-certificate", Rule::Any(true), verified);
+    // Without a certificate there is no name, and the text that is looked at is empty.
+    let any = || {
+        let regex = RegexMatcher { regex: ".+".to_owned(), ..RegexMatcher::default() };
+        vec![verified(MatchPattern::SafeRegex(regex))]
+    };
+    let principals = match names {
+        [] => any(),
+        names => names.iter().map(|name| verified(MatchPattern::Exact(name.clone()))).collect(),
+    };
+    let rules = allow("verified-client-certificate", Rule::Any(true), principals);
     let rbac = HttpRbac { rules: Some(rules), ..HttpRbac::default() };
-    let override_ = RbacPerRoute { rbac: Some(rbac) };
-    BTreeMap::from([(HTTP_FILTER.to_owned(), any(&override_))])
+    let of_host = RbacPerRoute { rbac: Some(rbac) };
+    BTreeMap::from([(HTTP_FILTER.to_owned(), tidegate_envoy::any(&of_host))])
 }
 
-fn allow(name: &str, rule: Rule, identifier: Identifier) -> Rbac {
+fn allow(name: &str, rule: Rule, principals: Vec<Principal>) -> Rbac {
     let policy = Policy {
         permissions: vec![Permission { rule: Some(rule) }],
-        principals: vec![Principal { identifier: Some(identifier) }],
+        principals,
         ..Policy::default()
     };
     Rbac {

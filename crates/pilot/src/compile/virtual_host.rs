@@ -80,11 +80,11 @@ pub fn unreached(
 
 /// What is asked of requests before they are routed.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Demands {
+pub struct Demands<'a> {
     /// Requests in plain text are redirected to https.
     pub tls: bool,
-    /// Requests without a verified client certificate are answered 403.
-    pub client_certificate: bool,
+    /// Requests without a verified client certificate for one of these names are answered 403; for any, if there are none.
+    pub client_certificate: Option<&'a [String]>,
 }
 
 /// A virtual host: `domains` go to `routes`, those that take every request last.
@@ -92,7 +92,7 @@ pub struct Demands {
 pub fn virtual_host(
     name: &str,
     domains: Vec<String>,
-    demands: Demands,
+    demands: Demands<'_>,
     routes: &[&EncodedRoute],
 ) -> Bytes {
     let require_tls = if demands.tls { TlsRequirementType::All } else { TlsRequirementType::None };
@@ -102,8 +102,8 @@ pub fn virtual_host(
         require_tls: require_tls.into(),
         include_request_attempt_count: true,
         typed_per_filter_config: match demands.client_certificate {
-            true => rbac::with_certificate(),
-            false => BTreeMap::new(),
+            Some(names) => rbac::with_certificate(names),
+            None => BTreeMap::new(),
         },
         ..VirtualHost::default()
     };

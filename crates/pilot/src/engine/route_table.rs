@@ -40,8 +40,9 @@ struct Borders {
     /// Hosts for which other TLS terms hold.
     misdirected: BTreeSet<Host>,
     outside: HostSet,
-    /// Of the hosts inside, those whose server demands a certificate, where connections without one come too.
-    guarded: HostSet,
+    /// Of the hosts inside, those whose server demands a certificate, where connections without one come too, with
+    /// the names that it asks for.
+    guarded: BTreeMap<Host, Vec<String>>,
 }
 
 /// A virtual host that no VirtualService makes.
@@ -68,8 +69,9 @@ pub(crate) struct Routing {
     pub(crate) routes: Vec<(Place, ObjectKey)>,
     /// Whether every request is redirected to https.
     pub(crate) https_redirect: bool,
-    /// Whether only clients with a verified certificate are answered.
-    pub(crate) guarded: bool,
+    /// The names of which a client's verified certificate has to have one, any where there are none; everybody is
+    /// answered when absent.
+    pub(crate) guard: Option<Vec<String>>,
     /// The port in the virtual host's name.
     port: u16,
 }
@@ -204,8 +206,8 @@ impl RouteTable {
                 routes.push((place(server), key.clone()));
             }
         }
-        let guarded = self.borders.guards(host);
-        Some(Routing { routes, https_redirect, guarded, port: self.servers[first].port })
+        let guard = self.borders.guard(host).cloned();
+        Some(Routing { routes, https_redirect, guard, port: self.servers[first].port })
     }
 
     /// Takes the changes since the last time.
@@ -324,22 +326,20 @@ impl RouteTable {
 
 impl Borders {
     fn of(plan: &RoutePlan) -> Self {
-        let mut servers = plan.servers.iter();
         if plan.misdirected.is_empty() && !plan.checks_certificates {
             return Self::default();
         }
-        let demands = |server: &&Arc<Server>| {
-            server.https_terms().is_some_and(|terms| terms.demands_certificate())
-        };
-        let hosts = |servers: &mut dyn Iterator<Item = &Arc<Server>>| -> HostSet {
-            servers.flat_map(|server| server.names().cloned()).collect()
-        };
-        let guarded = match plan.checks_certificates {
-            true => hosts(&mut plan.servers.iter().filter(demands)),
-            false => HostSet::default(),
-        };
+        let mut guarded: BTreeMap<Host, Vec<String>> = BTreeMap::new();
+        for server in plan.servers.iter().filter(|_| plan.checks_certificates) {
+            let clients = server.https_terms().and_then(|terms| terms.clients.as_ref());
+            let Some(clients) = clients.filter(|clients| clients.demanded) else { continue };
+            for host in server.names() {
+                // The oldest has the host.
+                guarded.entry(host.clone()).or_insert_with(|| clients.accepted.names.clone());
+            }
+        }
         Self {
-            inside: hosts(&mut servers),
+            inside: plan.servers.iter().flat_map(|server| server.names().cloned()).collect(),
             misdirected: plan.misdirected.clone(),
             outside: plan.misdirected.iter().cloned().collect(),
             guarded,
@@ -354,12 +354,9 @@ impl Borders {
         }
     }
 
-    /// Whether the server that a host belongs to demands a certificate.
-    fn guards(&self, host: &Host) -> bool {
-        self.guarded.narrowest(host).is_some_and(|guarded| {
-            // Hosts inside hold those that are guarded.
-            self.inside.narrowest(host).is_none_or(|inside| !inside.is_narrower_than(&guarded))
-        })
+    /// What the server that a host belongs to demands of clients.
+    fn guard(&self, host: &Host) -> Option<&Vec<String>> {
+        self.guarded.get(&self.inside.narrowest(host)?)
     }
 }
 

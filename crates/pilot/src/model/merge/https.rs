@@ -94,14 +94,18 @@ fn nameless(
     }
     let same_channel = |terms: &Terms| terms.channel == oldest.channel;
     let asking = https.iter().filter(|(_, terms)| same_channel(terms));
-    let accepted = asking.filter_map(|(_, terms)| accepted(terms)).next();
+    let accepted = asking.filter_map(|(_, terms)| checked_later(terms)).next();
     let fits = |terms: &Terms| {
-        same_channel(terms) && self::accepted(terms).is_none_or(|own| Some(own) == accepted)
+        let own = checked_later(terms);
+        same_channel(terms) && (terms.clients.is_none() || (own.is_some() && own == accepted))
     };
     let servers: Vec<Arc<Server>> =
         https.iter().filter(|(_, t)| fits(t)).map(|(server, _)| Arc::clone(server)).collect();
+    if servers.is_empty() {
+        return None;
+    }
     let name: Arc<str> = names::https_routes_without_name(port, bind).into();
-    let clients = accepted.map(|a| Clients { demanded: false, accepted: a.clone() });
+    let clients = accepted.map(|accepted| Clients { demanded: false, accepted });
     let terms = Arc::new(Terms { clients, ..Terms::clone(oldest) });
     routes.push(RoutePlan {
         name: Arc::clone(&name),
@@ -112,6 +116,10 @@ fn nameless(
     Some(NamelessPlan { terms, routes: name })
 }
 
-fn accepted(terms: &Terms) -> Option<&Accepted> {
-    terms.clients.as_ref().map(|clients| &clients.accepted)
+/// What a handshake can ask of clients of which some have no certificate: who issued it. Its names are checked per
+/// request; the hashes of those that are pinned cannot be, so that nothing is left of terms with them.
+fn checked_later(terms: &Terms) -> Option<Accepted> {
+    let accepted = &terms.clients.as_ref()?.accepted;
+    let pinned = !accepted.key_hashes.is_empty() || !accepted.hashes.is_empty();
+    (!pinned).then(|| Accepted { names: Vec::new(), ..accepted.clone() })
 }
