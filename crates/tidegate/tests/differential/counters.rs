@@ -12,7 +12,7 @@ use tidegate_testing::tools::Tool;
 use tidegate_testing::{HeldPort, PATIENCE, eventually};
 
 use crate::bootstrap::{Origins, bootstrap};
-use crate::sides::Side;
+use crate::sides::{Listeners, Side};
 
 /// What must be equal, by prefix.
 const COUNTERS: &[(&str, &[&str])] = &[
@@ -44,6 +44,12 @@ const COUNTERS: &[(&str, &[&str])] = &[
             "rq_total",
         ],
     ),
+    ("http.rbac", &["downstream_rq_2xx", "downstream_rq_4xx", "no_route", "rq_total"]),
+    ("http.rbac.rbac", &["allowed", "denied"]),
+    ("http.rbac.rbac.log", &["allowed", "denied"]),
+    ("http.rbac.rbac.own", &["allowed", "denied"]),
+    ("http.rbac.rbac.dry", &["shadow_allowed", "shadow_denied"]),
+    ("chain.rbac", &["allowed", "denied"]),
     ("cluster.origin", UPSTREAM),
     ("cluster.refused", UPSTREAM),
     ("cluster.empty", UPSTREAM),
@@ -116,6 +122,27 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
         pending::<()>().await;
     }
     echo(request).await
+}
+
+/// Asks those who do not let everybody in.
+async fn ask_rbac(listeners: &Listeners) {
+    let get = |host: &str, path: &str| format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    for (host, path, status) in [
+        ("any", "/path", 200),
+        ("any", "/deny", 403),
+        ("any", "/shut", 403),
+        ("any", "/none", 404),
+        ("rbac.example", "/deny/anybody", 200),
+        ("rbac.example", "/deny/nobody", 403),
+    ] {
+        let mut client = Client::connect(listeners["rbac"]).await;
+        assert_eq!(client.request(get(host, path)).await.status, status, "{host}{path}");
+    }
+    let mut client = Client::connect(listeners["rbac-open"]).await;
+    assert_eq!(client.request(get("any", "/path")).await.status, 200);
+    let mut client = Client::connect(listeners["rbac-closed"]).await;
+    client.send(get("any", "/path")).await;
+    assert_eq!(client.read_to_end().await, b"");
 }
 
 /// Asks all that is counted, one thing after the other.
@@ -197,6 +224,8 @@ async fn traffic_counts_as_in_envoy() {
     let tidegate = Side::tidegate(&bootstrap).await;
     let envoy = Side::envoy(&program, &bootstrap).await;
     ask(envoy.listeners["edge"], &origin).await;
+    ask_rbac(&envoy.listeners).await;
+    ask_rbac(&tidegate.listeners).await;
     ask(tidegate.listeners["edge"], &origin).await;
     // What a closed connection counts is counted when its end is seen.
     eventually(PATIENCE, || async {

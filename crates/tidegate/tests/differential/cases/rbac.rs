@@ -1,6 +1,6 @@
 //! Who may do what, request by request and connection by connection.
 
-use super::super::case::{Case, Step, get, request};
+use super::super::case::{Case, Request2, Step, get, request};
 
 /// A ClientHello without a server name: TLS 1.3, one suite, X25519 and ECDSA with P-256.
 const HELLO: &[u8] = b"\x16\x03\x01\x00\x76\x01\x00\x00\x72\x03\x03\
@@ -12,7 +12,7 @@ const HELLO: &[u8] = b"\x16\x03\x01\x00\x76\x01\x00\x00\x72\x03\x03\
     \x00\x2d\x00\x02\x01\x01";
 
 pub fn cases() -> Vec<Case> {
-    [filters(), overrides(), connections()].concat()
+    [filters(), over_http2(), overrides(), connections()].concat()
 }
 
 fn filters() -> Vec<Case> {
@@ -61,6 +61,21 @@ fn filters() -> Vec<Case> {
         cases.push(Case::new(&format!("rbac/{name}"), bytes).at("rbac"));
     }
     cases
+}
+
+fn over_http2() -> Vec<Case> {
+    let ask = |name: &str, method, uri, body: &[&str]| {
+        let body = body.iter().map(|part| part.as_bytes().to_vec()).collect();
+        let request = Request2 { method, uri, body, ..Request2::default() };
+        Case::http2(&format!("rbac/HTTP/2 {name}"), request).at("rbac")
+    };
+    vec![
+        ask("may", "GET", "http://a/path", &[]),
+        ask("may not", "GET", "http://a/deny", &[]),
+        ask("may not delete", "DELETE", "http://a/path", &[]),
+        ask("may not post", "POST", "http://a/deny", &["some", "more"]),
+        ask("overridden", "GET", "http://rbac.example/deny/anybody", &[]),
+    ]
 }
 
 fn overrides() -> Vec<Case> {
