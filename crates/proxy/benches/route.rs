@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use tidegate_proxy::http::RequestHead;
 use tidegate_proxy::route::{
     Action, Condition, Direct, Field, HeaderCondition, HeaderTest, HostChange, Mutations,
-    PathMatch, Pattern, Route, RouteMatch, RouteTable, TextMatch, VirtualHost,
+    ParameterTest, PathMatch, Pattern, QueryCondition, Route, RouteMatch, RouteTable, TextMatch,
+    VirtualHost,
 };
 
 const SIZES: [usize; 3] = [1, 100, 10_000];
@@ -43,7 +44,7 @@ type Case = (RouteTable, RequestHead);
 
 type Make = fn(usize) -> Case;
 
-const CASES: [(&str, Make); 8] = [
+const CASES: [(&str, Make); 9] = [
     ("hosts, exact", |n| {
         let hosts =
             (0..n).map(|i| host(i, &format!("host-{i}.example.com"), vec![route(prefix("/"))]));
@@ -69,6 +70,14 @@ const CASES: [(&str, Make); 8] = [
         let routes = (0..n).rev().map(|i| route(deep(i))).collect();
         (table(std::iter::once(host(0, "*", routes))), head("h", &"/seg".repeat(100)))
     }),
+    ("routes, all kinds mixed", |n| {
+        let routes = (0..n).map(mixed).collect();
+        // The last is asked for by path, header, query and method.
+        let mut head =
+            head("h", &format!("{}?page={}", String::from_utf8_lossy(&path(n - 1)), n - 1));
+        head.headers.append(b"x-tenant", (n - 1).to_string().as_bytes());
+        (table(std::iter::once(host(0, "*", routes))), head)
+    }),
     ("routes, one path, header values", |n| {
         let by_value = |i: usize| {
             let test = HeaderTest::Text(TextMatch::Exact(i.to_string().into_bytes().into()));
@@ -83,6 +92,32 @@ const CASES: [(&str, Make); 8] = [
     }),
 ];
 
+/// Every kind of path, with and without conditions of every kind.
+fn mixed(i: usize) -> Arc<Route> {
+    let exact = |text: String| TextMatch::Exact(text.into_bytes().into());
+    let header = |name: &str, test| {
+        let field = Field::new(name);
+        Condition::Header(HeaderCondition { field, test, invert: false, absent_is_empty: false })
+    };
+    let all = vec![
+        header(":method", HeaderTest::Text(exact("GET".to_owned()))),
+        header("x-tenant", HeaderTest::Text(exact(i.to_string()))),
+        Condition::Query(QueryCondition {
+            name: b"page".as_slice().into(),
+            test: ParameterTest::Text(exact(i.to_string())),
+        }),
+    ];
+    let path = path(i);
+    let pattern = |path: &[u8]| format!("{}(/[a-z]+)?", String::from_utf8_lossy(path));
+    let path = match i % 4 {
+        0 => PathMatch::Exact(path),
+        1 => PathMatch::Prefix(path),
+        2 => PathMatch::SeparatedPrefix(path),
+        _ => PathMatch::Regex(Pattern::new(&pattern(&path)).expect("valid")),
+    };
+    with(path, i.is_multiple_of(7), all.into_iter().take(i % 5).collect())
+}
+
 fn path(i: usize) -> Box<[u8]> {
     format!("/api/v1/service-{i:05}").into_bytes().into()
 }
@@ -96,9 +131,13 @@ fn route(path: PathMatch) -> Arc<Route> {
 }
 
 fn with_conditions(path: PathMatch, conditions: Vec<Condition>) -> Arc<Route> {
+    with(path, false, conditions)
+}
+
+fn with(path: PathMatch, ignore_case: bool, conditions: Vec<Condition>) -> Arc<Route> {
     Arc::new(Route {
         name: "".into(),
-        matcher: RouteMatch { path, ignore_case: false, conditions },
+        matcher: RouteMatch { path, ignore_case, conditions },
         action: Action::Direct(Direct { status: 200, body: Default::default() }),
         request_headers: Mutations::default(),
         response_headers: Mutations::default(),

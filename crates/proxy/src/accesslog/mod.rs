@@ -24,7 +24,7 @@ mod tests;
 pub use filter::{Compare, Filter};
 pub use flags::ResponseFlags;
 pub use format::{Format, FormatError, Workload};
-pub(crate) use format::{query, timestamp};
+pub(crate) use format::{TimeFormat, hostname, query, timestamp};
 pub use log::{Log, Output};
 pub use logs::{Logs, Options};
 pub use plan::CapturePlan;

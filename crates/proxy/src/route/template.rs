@@ -3,10 +3,19 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::time::UNIX_EPOCH;
 
+use tokio::time::Instant;
+
+use crate::accesslog::{TimeFormat, hostname};
+use crate::clock::Clock;
 use crate::http::{RequestHead, ResponseHead, Version};
+use crate::tls::Settled;
+use crate::tls::crypto::sha256;
+use crate::tls::x509::hex;
 
-use super::condition::Field;
+use super::condition::{Field, parameter};
+use super::matcher::without_query;
 
 /// What is known about a request beside its head, for the variables of header values. A variable whose
 /// fact is `None` is empty.
@@ -28,6 +37,12 @@ pub struct Facts<'a> {
     pub upstream: Option<SocketAddr>,
     /// Letters of the response flags; `-` without any, as in Envoy.
     pub flags: Option<&'a str>,
+    /// When the request began, by a clock that knows the time of day.
+    pub started: Option<(&'a Clock, Instant)>,
+    /// Number of the connection.
+    pub connection: Option<u64>,
+    /// What the handshake with the client settled.
+    pub tls: Option<&'a Settled>,
 }
 
 /// What a template is filled from.
@@ -61,6 +76,34 @@ enum Variable {
     ServerName,
     Cluster,
     Address(Peer, AddressPart),
+    /// Known when the template is parsed, or never there.
+    Constant(Option<Box<str>>),
+    Start(TimeFormat),
+    Path(PathForm),
+    Parameter(Box<[u8]>),
+    Connection,
+    Tls(TlsFact),
+}
+
+/// Which path is meant when it was rewritten, and how much of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct PathForm {
+    query: bool,
+    original: bool,
+    current: bool,
+}
+
+/// What is told of the handshake with the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TlsFact {
+    Version,
+    Cipher,
+    Subject,
+    Serial,
+    Uris,
+    DnsNames,
+    Fingerprint,
+    OwnUris,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +129,18 @@ const VARIABLES: &[(&str, Variable)] = &[
     ("ROUTE_NAME", Variable::RouteName),
     ("REQUESTED_SERVER_NAME", Variable::ServerName),
     ("UPSTREAM_CLUSTER", Variable::Cluster),
+    ("UPSTREAM_CLUSTER_RAW", Variable::Cluster),
+    ("CONNECTION_ID", Variable::Connection),
+    ("START_TIME", Variable::Start(TimeFormat::Iso)),
+    ("PATH", Variable::Path(PathForm { query: true, original: true, current: true })),
+    ("DOWNSTREAM_TLS_VERSION", Variable::Tls(TlsFact::Version)),
+    ("DOWNSTREAM_TLS_CIPHER", Variable::Tls(TlsFact::Cipher)),
+    ("DOWNSTREAM_PEER_SUBJECT", Variable::Tls(TlsFact::Subject)),
+    ("DOWNSTREAM_PEER_SERIAL", Variable::Tls(TlsFact::Serial)),
+    ("DOWNSTREAM_PEER_URI_SAN", Variable::Tls(TlsFact::Uris)),
+    ("DOWNSTREAM_PEER_DNS_SAN", Variable::Tls(TlsFact::DnsNames)),
+    ("DOWNSTREAM_PEER_FINGERPRINT_256", Variable::Tls(TlsFact::Fingerprint)),
+    ("DOWNSTREAM_LOCAL_URI_SAN", Variable::Tls(TlsFact::OwnUris)),
     ("UPSTREAM_HOST", Variable::Address(Peer::Upstream, AddressPart::Both)),
     ("UPSTREAM_REMOTE_ADDRESS", Variable::Address(Peer::Upstream, AddressPart::Both)),
     ("UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", Variable::Address(Peer::Upstream, AddressPart::Host)),
@@ -111,7 +166,8 @@ pub enum TemplateError {
     #[error("the % at byte {0} opens a variable that is not closed; write %% for a percent sign")]
     Unclosed(usize),
     /// A variable that does not exist, or not in header values.
-    #[error("%{0}% is no variable of header values; known are REQ(NAME), RESP(NAME), {known}", known = known())]
+    #[error("%{0}% is no variable of header values; known are REQ(NAME), RESP(NAME), \
+         START_TIME(FORMAT), PATH(FORM), QUERY_PARAM(NAME), ENVIRONMENT(NAME), HOSTNAME, {known}", known = known())]
     Unknown(String),
     /// A variable whose argument or length is wrong.
     #[error("%{0}% is not of the form %NAME(ARGUMENT):LENGTH%")]
@@ -196,6 +252,10 @@ fn close(value: &str, from: usize) -> Option<usize> {
 fn variable(source: &str) -> Result<Part, TemplateError> {
     let malformed = || TemplateError::Malformed(source.to_owned());
     let Some((name, rest)) = source.split_once('(') else {
+        if source == "HOSTNAME" {
+            let variable = Variable::Constant(hostname());
+            return Ok(Part::Variable { variable, longest: None });
+        }
         let variable = VARIABLES.iter().find(|(name, _)| *name == source).map(|(_, v)| v.clone());
         return variable
             .map(|variable| Part::Variable { variable, longest: None })
@@ -207,6 +267,26 @@ fn variable(source: &str) -> Result<Part, TemplateError> {
         None if length.is_empty() => None,
         None => return Err(malformed()),
     };
+    let single = match name {
+        "START_TIME" => Some(TimeFormat::parse(argument).map(Variable::Start).ok()),
+        "PATH" => Some(path_form(argument).map(Variable::Path)),
+        "QUERY_PARAM" => {
+            let name = Some(argument).filter(|name| !name.is_empty());
+            Some(name.map(|name| Variable::Parameter(name.as_bytes().into())))
+        }
+        "ENVIRONMENT" => {
+            let name = Some(argument).filter(|name| !name.is_empty());
+            let value = |name| std::env::var(name).unwrap_or_else(|_| "-".to_owned());
+            Some(name.map(|name| Variable::Constant(Some(value(name).into()))))
+        }
+        // No filter here notes any.
+        "DYNAMIC_METADATA" | "FILTER_STATE" => Some(Some(Variable::Constant(None))),
+        _ => None,
+    };
+    if let Some(variable) = single {
+        let variable = variable.ok_or_else(malformed)?;
+        return Ok(Part::Variable { variable, longest });
+    }
     let (main, other) = match argument.split_once('?') {
         Some((main, other)) => (main, Some(other)),
         None => (argument, None),
@@ -221,6 +301,51 @@ fn variable(source: &str) -> Result<Part, TemplateError> {
         _ => return Err(TemplateError::Unknown(source.to_owned())),
     };
     Ok(Part::Variable { variable, longest })
+}
+
+/// The argument of `PATH`: with query (`WQ`) or without (`NQ`), then which path.
+fn path_form(text: &str) -> Option<PathForm> {
+    let (query, source) = text.split_once(':').unwrap_or((text, ""));
+    let query = match query {
+        "" | "WQ" => true,
+        "NQ" => false,
+        _ => return None,
+    };
+    let (original, current) = match source {
+        "" | "ORIG_OR_PATH" => (true, true),
+        "ORIG" => (true, false),
+        "PATH" => (false, true),
+        _ => return None,
+    };
+    Some(PathForm { query, original, current })
+}
+
+impl PathForm {
+    fn of(self, head: &RequestHead) -> &[u8] {
+        let original = head.original_path().filter(|_| self.original);
+        let path = original.or(Some(head.path()).filter(|_| self.current)).unwrap_or_default();
+        if self.query { path } else { without_query(path) }
+    }
+}
+
+impl TlsFact {
+    fn write(self, settled: &Settled, out: &mut Vec<u8>) {
+        let peer = settled.peer.as_ref();
+        let leaf = peer.map(|peer| &peer.leaf);
+        let list = |names: &[Box<str>]| names.join(",");
+        let found = match self {
+            Self::Version => Some(settled.version.to_owned()),
+            Self::Cipher => Some(settled.cipher.to_owned()),
+            Self::Subject => leaf.map(|leaf| leaf.subject.clone()),
+            Self::Serial => leaf.map(|leaf| leaf.serial.clone()),
+            Self::Uris => leaf.map(|leaf| list(&leaf.uris)),
+            Self::DnsNames => leaf.map(|leaf| list(&leaf.dns_names)),
+            Self::Fingerprint => peer.and_then(|peer| Some(hex(&sha256(peer.chain.first()?)))),
+            Self::OwnUris => Some(list(&settled.local_uris)),
+        };
+        // A certificate says what its holder likes: no name may end the line.
+        out.extend(found.unwrap_or_default().bytes().filter(|byte| !byte.is_ascii_control()));
+    }
 }
 
 impl Variable {
@@ -254,6 +379,29 @@ impl Variable {
             Self::RouteName => text(facts.route, out),
             Self::ServerName => text(facts.server_name, out),
             Self::Cluster => text(facts.cluster, out),
+            Self::Constant(constant) => text(constant.as_deref(), out),
+            Self::Start(format) => {
+                let at = facts.started.map(|(clock, started)| clock.wall(started));
+                let since = at.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+                if let Some(nanos) = since.and_then(|since| u64::try_from(since.as_nanos()).ok()) {
+                    format.write(nanos, out);
+                }
+            }
+            Self::Path(form) => out.extend_from_slice(form.of(scope.request)),
+            Self::Parameter(name) => {
+                let form = PathForm { query: true, original: true, current: true };
+                let value = parameter(form.of(scope.request), name);
+                out.extend_from_slice(value.unwrap_or_default());
+            }
+            Self::Connection => {
+                let number = facts.connection.map(|number| number.to_string());
+                text(number.as_deref(), out);
+            }
+            Self::Tls(fact) => {
+                if let Some(settled) = facts.tls {
+                    fact.write(settled, out);
+                }
+            }
             Self::Address(peer, part) => {
                 let address = match peer {
                     Peer::Client => facts.client,
@@ -297,17 +445,60 @@ mod tests {
         request.set_authority(b"example.com");
         request.headers.append(b"X-One", b"first");
         request.headers.append(b"X-One", b"second");
+        let settled = settled();
         let facts = Facts {
             client: Some(([192, 0, 2, 1], 4000).into()),
             peer: Some(([127, 0, 0, 1], 5000).into()),
             local: Some(([127, 0, 0, 1], 80).into()),
             route: Some("r"),
             cluster: Some("c"),
+            connection: Some(7),
+            tls: Some(&settled),
             ..Facts::default()
         };
         let scope = Scope { request: &request, response, facts: &facts };
         let template = Template::new(template).expect("a valid template");
         String::from_utf8_lossy(&template.render(scope)).into_owned()
+    }
+
+    fn settled() -> Settled {
+        let leaf = crate::tls::identity::Leaf {
+            serial: "0a".to_owned(),
+            subject: "CN=me".to_owned(),
+            dns_names: vec!["d".into()],
+            uris: vec!["spiffe://a\r\nx: y".into(), "u:b".into()],
+            not_before: UNIX_EPOCH,
+            not_after: UNIX_EPOCH,
+        };
+        let peer = crate::tls::handshake::Peer {
+            leaf,
+            chain: vec![Vec::new().into()],
+            verified: true,
+            forwarded: Default::default(),
+        };
+        Settled {
+            version: "TLSv1.3",
+            cipher: "TLS_AES_128_GCM_SHA256",
+            server_name: None,
+            alpn: None,
+            resumed: false,
+            peer: Some(peer),
+            local_uris: vec!["spiffe://us".into()],
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_a_request_is_told_in_any_form() {
+        let request = RequestHead::default();
+        let clock = Clock::default();
+        let facts = Facts { started: Some((&clock, Instant::now())), ..Facts::default() };
+        let scope = Scope { request: &request, response: None, facts: &facts };
+        for (template, length) in
+            [("%START_TIME%", 24), ("%START_TIME(%Y-%m-%d)%", 10), ("%START_TIME(%s.%3f)%", 14)]
+        {
+            let template = Template::new(template).expect("a valid template");
+            assert_eq!(template.render(scope).len(), length, "{template:?}");
+        }
     }
 
     #[test]
@@ -329,6 +520,22 @@ mod tests {
             ("%ROUTE_NAME%/%UPSTREAM_CLUSTER%", "r/c"),
             ("%UPSTREAM_HOST%", ""),
             ("%RESPONSE_CODE%", "0"),
+            ("%UPSTREAM_CLUSTER_RAW%", "c"),
+            ("%CONNECTION_ID%", "7"),
+            ("%PATH%|%PATH(NQ)%|%PATH(WQ:PATH):2%|%PATH(WQ:ORIG)%", "/a?b|/a|/a|"),
+            ("%QUERY_PARAM(b)%|%QUERY_PARAM(none)%", "|"),
+            ("%ENVIRONMENT(TIDEGATE_NOT_SET)%", "-"),
+            ("%DYNAMIC_METADATA(a:b)%%FILTER_STATE(a)%", ""),
+            ("%START_TIME(%Y)%|%START_TIME%", "|"),
+            ("%DOWNSTREAM_TLS_VERSION% %DOWNSTREAM_TLS_CIPHER%", "TLSv1.3 TLS_AES_128_GCM_SHA256"),
+            ("%DOWNSTREAM_PEER_SUBJECT%", "CN=me"),
+            ("%DOWNSTREAM_PEER_URI_SAN%|%DOWNSTREAM_PEER_DNS_SAN%", "spiffe://ax: y,u:b|d"),
+            ("%DOWNSTREAM_PEER_SERIAL%", "0a"),
+            (
+                "%DOWNSTREAM_PEER_FINGERPRINT_256%",
+                "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            ),
+            ("%DOWNSTREAM_LOCAL_URI_SAN%", "spiffe://us"),
         ];
         for (template, expected) in cases {
             assert_eq!(render(template, None), expected, "{template}");
@@ -365,6 +572,9 @@ mod tests {
             ("%REQ(a?)%", "not of the form"),
             ("%REQ(a):x%", "not of the form"),
             ("%REQ(a)x%", "not of the form"),
+            ("%PATH(XQ)%", "not of the form"),
+            ("%QUERY_PARAM()%", "not of the form"),
+            ("%ENVIRONMENT%", "no variable"),
         ];
         for (template, expected) in cases {
             let error = Template::new(template).expect_err(template).to_string();

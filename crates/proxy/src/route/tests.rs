@@ -1,193 +1,18 @@
 //! The indexed decision against a plain one, on random tables and requests: both must name the same route.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use fastrand::Rng;
-use regex::Regex;
 
 use crate::http::RequestHead;
 use crate::rbac::Overrides;
 
 use super::*;
 
-/// A route as a test writes it, and as the plain matcher reads it.
-#[derive(Clone, Debug)]
-struct PlainRoute {
-    kind: Kind,
-    path: String,
-    ignore_case: bool,
-    tests: Vec<PlainTest>,
-}
+mod plain;
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
-    Prefix,
-    Exact,
-    Separated,
-    Regex,
-    Connect,
-}
-
-#[derive(Clone, Debug)]
-enum PlainTest {
-    Header { name: String, value: PlainValue, invert: bool, absent_is_empty: bool },
-    Query { name: String, value: PlainValue },
-    Fraction(u32),
-}
-
-#[derive(Clone, Debug)]
-enum PlainValue {
-    Exact(String),
-    Prefix(String),
-    Suffix(String),
-    Contains(String),
-    AnyCase(String),
-    Regex(String),
-    Range(i64, i64),
-    Present(bool),
-}
-
-#[derive(Clone, Debug)]
-struct PlainRequest {
-    method: &'static str,
-    authority: String,
-    path: String,
-    headers: Vec<(String, String)>,
-    random: u64,
-}
-
-// === the plain matcher ===
-
-fn full_match(pattern: &str, text: &str) -> bool {
-    thread_local! {
-        static COMPILED: RefCell<HashMap<String, Regex>> = RefCell::default();
-    }
-    let compile = || Regex::new(&format!("^(?:{pattern})$")).expect("a pattern of the generator");
-    COMPILED.with_borrow_mut(|compiled| {
-        compiled.entry(pattern.to_owned()).or_insert_with(compile).is_match(text)
-    })
-}
-
-impl PlainValue {
-    fn accepts(&self, value: Option<&str>) -> bool {
-        match (self, value) {
-            (Self::Present(wanted), value) => value.is_some() == *wanted,
-            (_, None) => false,
-            (Self::Exact(wanted), Some(value)) => value == wanted,
-            (Self::Prefix(wanted), Some(value)) => value.starts_with(wanted),
-            (Self::Suffix(wanted), Some(value)) => value.ends_with(wanted),
-            (Self::Contains(wanted), Some(value)) => value.contains(wanted),
-            (Self::AnyCase(wanted), Some(value)) => value.to_lowercase() == wanted.to_lowercase(),
-            (Self::Regex(pattern), Some(value)) => full_match(pattern, value),
-            (Self::Range(start, end), Some(value)) => {
-                value.parse::<i64>().is_ok_and(|number| (*start..*end).contains(&number))
-            }
-        }
-    }
-}
-
-impl PlainRequest {
-    fn header(&self, name: &str) -> Vec<&str> {
-        match name {
-            ":method" => vec![self.method],
-            ":authority" => vec![&self.authority],
-            ":path" => Some(&*self.path).filter(|path| !path.is_empty()).into_iter().collect(),
-            name => {
-                let lines = self.headers.iter().filter(|header| header.0 == name);
-                lines.map(|header| header.1.as_str()).collect()
-            }
-        }
-    }
-
-    fn parameter(&self, name: &str) -> Option<&str> {
-        let (_, query) = self.path.split_once('?')?;
-        let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        pairs.find(|pair| pair.0 == name).map(|pair| pair.1)
-    }
-
-    fn head(&self) -> RequestHead {
-        let mut head = RequestHead::default();
-        head.set_method(self.method.as_bytes());
-        head.set_authority(self.authority.as_bytes());
-        head.set_path(self.path.as_bytes());
-        for (name, value) in &self.headers {
-            head.headers.append(name.as_bytes(), value.as_bytes());
-        }
-        head
-    }
-}
-
-impl PlainTest {
-    fn holds(&self, request: &PlainRequest) -> bool {
-        match self {
-            Self::Header { name, value, invert, absent_is_empty } => {
-                let mut lines = request.header(name);
-                if lines.is_empty() && *absent_is_empty {
-                    lines.push("");
-                }
-                match value {
-                    PlainValue::Present(wanted) => (lines.is_empty() != *wanted) != *invert,
-                    _ if lines.is_empty() => false,
-                    other => lines.iter().any(|line| other.accepts(Some(line))) != *invert,
-                }
-            }
-            Self::Query { name, value } => value.accepts(request.parameter(name)),
-            Self::Fraction(percent) => request.random % 100 < u64::from(*percent),
-        }
-    }
-}
-
-impl PlainRoute {
-    fn takes(&self, request: &PlainRequest) -> bool {
-        let path = request.path.split('?').next().unwrap_or_default();
-        let fold = |text: &str| {
-            if self.ignore_case { text.to_lowercase() } else { text.to_owned() }
-        };
-        let by_path = match self.kind {
-            Kind::Connect => request.method == "CONNECT",
-            _ if request.path.is_empty() => false,
-            Kind::Prefix => fold(path).starts_with(&fold(&self.path)),
-            Kind::Exact => fold(path) == fold(&self.path),
-            Kind::Separated => {
-                let (path, prefix) = (fold(path), fold(&self.path));
-                path == prefix || path.starts_with(&format!("{prefix}/"))
-            }
-            Kind::Regex => full_match(&self.path, path),
-        };
-        by_path && self.tests.iter().all(|test| test.holds(request))
-    }
-}
-
-/// Envoy's order: exact, longest suffix, longest prefix, any.
-fn plain_domain<'d>(domains: &'d [String], host: &str) -> Option<&'d String> {
-    let host = host.to_lowercase();
-    let longest = |fits: &dyn Fn(&str) -> bool| {
-        domains.iter().filter(|domain| fits(domain)).max_by_key(|domain| domain.len())
-    };
-    domains
-        .iter()
-        .find(|domain| **domain == host)
-        .or_else(|| {
-            longest(&|d| {
-                d.len() > 1
-                    && d.starts_with('*')
-                    && host.len() >= d.len()
-                    && host.ends_with(&d[1..])
-            })
-        })
-        .or_else(|| {
-            longest(&|d| {
-                let fixed = d
-                    .strip_suffix('*')
-                    .filter(|fixed| !fixed.is_empty() && !fixed.starts_with('*'));
-                fixed.is_some_and(|fixed| host.len() > fixed.len() && host.starts_with(fixed))
-            })
-        })
-        .or_else(|| domains.iter().find(|domain| *domain == "*"))
-}
+use plain::{Kind, PlainRequest, PlainRoute, PlainTest, PlainValue, plain_domain};
 
 // === compiling the plain form ===
 
@@ -228,6 +53,10 @@ fn condition(test: &PlainTest) -> Condition {
         }),
         PlainTest::Fraction(percent) => {
             Condition::Fraction { numerator: *percent, denominator: 100 }
+        }
+        PlainTest::Grpc => Condition::Grpc,
+        PlainTest::Metadata(invert) => {
+            Condition::Metadata(MetadataCondition { of: "f/k".into(), invert: *invert })
         }
     }
 }
@@ -288,7 +117,9 @@ fn random_value(rng: &mut Rng) -> PlainValue {
 }
 
 fn random_test(rng: &mut Rng) -> PlainTest {
-    match rng.usize(..10) {
+    match rng.usize(..11) {
+        10 if rng.bool() => PlainTest::Grpc,
+        10 => PlainTest::Metadata(rng.u8(..4) > 0),
         0 => PlainTest::Fraction(rng.u32(..=100)),
         1..4 => {
             let value = match random_value(rng) {
@@ -353,7 +184,7 @@ fn random_request(rng: &mut Rng) -> PlainRequest {
     if method == "CONNECT" && rng.bool() {
         path.clear();
     }
-    let headers = (0..rng.usize(..5))
+    let mut headers: Vec<_> = (0..rng.usize(..5))
         .map(|_| {
             let value = match rng.bool() {
                 true => rng.usize(..12).to_string(),
@@ -362,6 +193,10 @@ fn random_request(rng: &mut Rng) -> PlainRequest {
             (pick(rng, &["x-a", "x-b", "user-agent", "x-c"]).to_owned(), value)
         })
         .collect();
+    if rng.u8(..4) == 0 {
+        let kind = pick(rng, &["application/grpc", "application/grpc+proto", "text/plain"]);
+        headers.push(("content-type".to_owned(), kind.to_owned()));
+    }
     PlainRequest { method, authority: "h".to_owned(), path, headers, random: rng.u64(..) }
 }
 
@@ -383,6 +218,38 @@ fn the_index_finds_what_a_plain_search_finds() {
         for _ in 0..20 {
             check(&routes, &host, &random_request(&mut rng), seed);
         }
+    }
+}
+
+#[test]
+fn ten_thousand_routes_of_all_kinds() {
+    let mut rng = Rng::with_seed(11);
+    let routes: Vec<_> = (0..10_000)
+        .map(|number| {
+            let mut route = random_route(&mut rng, 3);
+            // Most have a place of their own, so that no early one takes everything.
+            if number % 16 > 0 && !matches!(route.kind, Kind::Regex | Kind::Connect) {
+                route.path = format!("/{}{}", number % 1_000, route.path);
+            }
+            if route.path.len() < 3 && route.tests.is_empty() {
+                route.tests.push(PlainTest::Fraction(1));
+            }
+            if route.kind == Kind::Separated && route.path.ends_with('/') {
+                route.path.push('a');
+            }
+            route
+        })
+        .collect();
+    let host = host("h", &["*".to_owned()], &routes);
+    for _ in 0..500 {
+        let mut request = random_request(&mut rng);
+        if !request.path.is_empty() && rng.u8(..8) > 0 {
+            request.path = format!("/{}{}", rng.usize(..1_000), request.path);
+        }
+        let expected = routes.iter().position(|route| route.takes(&request));
+        let found = host.route(&request.head(), request.random).map(|route| &*route.name);
+        let expected = expected.map(|number| number.to_string());
+        assert_eq!(found, expected.as_deref(), "{request:?}");
     }
 }
 

@@ -310,6 +310,15 @@ fn forwards() -> Vec<Value> {
             "OVERWRITE_IF_EXISTS_OR_ADD"
         ),
         header("x-copy", "%REQ(x-set)%", "OVERWRITE_IF_EXISTS_OR_ADD"),
+        header("x-path", "%PATH(NQ)% %PATH(WQ:PATH)% %PATH%", "OVERWRITE_IF_EXISTS_OR_ADD"),
+        header("x-q", "<%QUERY_PARAM(q)%>", "OVERWRITE_IF_EXISTS_OR_ADD"),
+        header(
+            "x-none",
+            "<%DOWNSTREAM_TLS_VERSION%%DOWNSTREAM_PEER_SUBJECT%%ENVIRONMENT(TIDEGATE_NOT_SET)%>\
+             <%DYNAMIC_METADATA(a:b)%%FILTER_STATE(a)%>",
+            "OVERWRITE_IF_EXISTS_OR_ADD"
+        ),
+        header("x-raw", "%UPSTREAM_CLUSTER_RAW%", "OVERWRITE_IF_EXISTS_OR_ADD"),
     ]);
     mutate["request_headers_to_remove"] = json!(["x-gone"]);
     mutate["response_headers_to_add"] = json!([

@@ -17,7 +17,8 @@ mod value;
 mod tests;
 
 pub use mixer::Workload;
-pub(crate) use time::timestamp;
+pub(crate) use operator::hostname;
+pub(crate) use time::{TimeFormat, timestamp};
 
 use self::json::Node;
 use self::parse::Template;

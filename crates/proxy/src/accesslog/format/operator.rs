@@ -424,7 +424,8 @@ impl GrpcForm {
 }
 
 /// The machine's name.
-fn hostname() -> Option<Box<str>> {
+/// The name of this machine.
+pub(crate) fn hostname() -> Option<Box<str>> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
         .ok()
         .or_else(|| std::env::var("HOSTNAME").ok())?;

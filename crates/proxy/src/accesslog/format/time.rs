@@ -13,7 +13,7 @@ const NANOS: u64 = 1_000_000_000;
 
 /// How a moment is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum TimeFormat {
+pub(crate) enum TimeFormat {
     /// `2019-01-31T14:40:18.645Z`
     Iso,
     /// As `strftime` says.
@@ -21,7 +21,7 @@ pub(super) enum TimeFormat {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(crate) enum Piece {
     /// Goes to `strftime` as it is.
     Strftime(String),
     /// The first so many of nine digits of the second's fraction.
@@ -31,7 +31,7 @@ pub(super) enum Piece {
 impl TimeFormat {
     /// Parses the argument of `START_TIME`: `strftime`'s conversions, `%f` and `%1f` to `%9f` for the
     /// second's fraction, and `%E1S` to `%E9S` for seconds with fraction. On an error: what is wrong.
-    pub(super) fn parse(source: &str) -> Result<Self, String> {
+    pub(crate) fn parse(source: &str) -> Result<Self, String> {
         if source.is_empty() {
             return Ok(Self::Iso);
         }
@@ -91,7 +91,7 @@ impl TimeFormat {
     }
 
     /// Appends the moment `nanos` after 1970.
-    pub(super) fn write(&self, nanos: u64, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, nanos: u64, out: &mut Vec<u8>) {
         match self {
             Self::Iso => write_iso(nanos, 3, out),
             Self::Custom(pieces) => {

@@ -457,6 +457,9 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             local: Some(client.local),
             server_name: client.server_name.as_deref(),
             upstream: self.journal.upstream_address(),
+            started: Some((&self.http.worker.clock, self.started)),
+            connection: Some(client.id),
+            tls: client.tls.as_deref(),
             ..Facts::default()
         }
     }

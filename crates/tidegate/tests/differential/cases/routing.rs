@@ -136,6 +136,7 @@ fn rewrites() -> Vec<Case> {
     cases.push(named("rewrites", "/rewrite/from-header", "x-host: named.example\r\n"));
     cases.push(named("rewrites", "/rewrite/host", "x-forwarded-host: before\r\n"));
     cases.push(named("rewrites", "/mutate", ""));
+    cases.push(named("rewrites", "/mutate/x?q=1&q=2", ""));
     let all = "x-append: old\r\nx-set: old\r\nx-absent: old\r\nx-overwrite: old\r\nx-gone: 1\r\n";
     cases.push(named("rewrites", "/mutate", all).answer(
         "HTTP/1.1 200 OK\r\nx-append: old\r\nx-set: old\r\nx-absent: old\r\nx-gone: 1\r\n\
