@@ -142,6 +142,14 @@ impl Pilot {
         let before = self.index.set_virtual_service(key, service);
         let now = self.index.virtual_service(key);
         dirty.status.insert(key.clone());
+        // A Gateway that has its first or loses its last is told about.
+        for gateway in before.iter().chain(now).flat_map(|service| &service.gateways) {
+            if self.index.naming(gateway).nth(1).is_none()
+                && let Some((namespace, name)) = gateway.split_once('/')
+            {
+                dirty.status.insert(ObjectKey::new(Kind::Gateway, namespace, name));
+            }
+        }
         dirty.status.extend(before.iter().chain(now).flat_map(|service| service.delegates()));
         for service in before.iter().chain(now).filter(|s| s.routes_connections()) {
             dirty.carriers.extend(service.gateways.iter().cloned());

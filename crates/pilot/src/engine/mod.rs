@@ -31,7 +31,7 @@ mod route_table;
 mod shadows;
 
 pub(crate) use credentials::Credentials;
-pub(crate) use index::Index;
+pub(crate) use index::{Index, gateway_name};
 pub(crate) use listeners::Listeners;
 use outbox::Outbox;
 pub(crate) use route_table::RouteTable;

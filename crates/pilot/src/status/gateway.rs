@@ -1,9 +1,12 @@
 //! Status of Gateways: servers that lost a conflict, cannot be bound, or need what is not served yet.
 
+use std::sync::Arc;
+
 use tidegate_api::ObjectKey;
 use tidegate_api::istio::gateway::ServerTlsMode;
 
 use super::{Findings, View};
+use crate::engine::gateway_name;
 use crate::model::credentials::{Found, NotFound};
 use crate::model::gateway::{Class, Server};
 
@@ -48,6 +51,15 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
     }
     for lost in view.listeners.lost_by(key) {
         findings.fault("Conflict", lost.to_owned());
+    }
+    let name = gateway_name(key);
+    let routes = |s: &Arc<Server>| {
+        s.class() == Class::Http && !s.redirects_to_https() || s.https_terms().is_some()
+    };
+    if view.index.naming(&name).next().is_none() && gateway.servers.iter().any(routes) {
+        findings.advice.push(format!(
+            "no VirtualService names it: requests for its hosts are answered 404 until one has {name} in its gateways"
+        ));
     }
     Some(findings)
 }
