@@ -13,8 +13,8 @@
 //! An object that is wrong takes down itself alone: whoever decodes objects sends [`Input::Invalid`], the
 //! last good form stays in the model, and the reason stands in the status.
 //!
-//! Not served yet, and told in status where it is used: terminating TLS on Gateways, DestinationRule but
-//! for its balancing, faults, mirrors, CORS, retries, WorkloadEntry. A VirtualService acts on gateways only.
+//! Not served yet, and told in status where it is used: DestinationRule but for its balancing and TLS, faults,
+//! mirrors, CORS, retries, WorkloadEntry. A VirtualService acts on gateways only.
 
 pub mod compile;
 mod engine;
