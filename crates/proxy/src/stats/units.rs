@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::registry::Shared;
 use super::totals::{OfWorker, Responses, Total, Totals};
-use super::{Block, CertificateStats, HistogramSum, Registry, SdsStats, Stats};
+use super::{Block, CertificateStats, HistogramSum, ListenerStats, Registry, SdsStats, Stats};
 
 /// One thing that is counted.
 pub(super) struct Unit {
@@ -92,34 +92,49 @@ fn expand(name: &str, total: Total, each: &mut impl FnMut(&str, Value)) {
 
 /// Everything that is counted, sorted by prefix.
 pub(super) fn all(registry: &Registry) -> Vec<Unit> {
+    let of_cluster = |shared| named("cluster.", "envoy_cluster_name", shared);
+    let of_member = |shared| named("cluster.", "envoy_cluster_name", shared);
+    let of_tcp = |shared| named("tcp.", "envoy_tcp_prefix", shared);
     let mut units = fixed(registry);
+    units.extend(registry.clusters.all().into_iter().map(of_cluster));
+    units.extend(registry.membership.all().into_iter().map(of_member));
+    units.extend(registry.tcp.all().into_iter().map(of_tcp));
     units.extend(
-        registry
-            .clusters
-            .all()
-            .into_iter()
-            .map(|shared| named("cluster.", "envoy_cluster_name", shared)),
+        registry.listeners.all().into_iter().flat_map(|shared| of_listener(registry, shared)),
     );
-    let members = registry.membership.all().into_iter();
-    units.extend(members.map(|shared| named("cluster.", "envoy_cluster_name", shared)));
-    units.extend(
-        registry.tcp.all().into_iter().map(|shared| named("tcp.", "envoy_tcp_prefix", shared)),
-    );
-    for shared in registry.listeners.all() {
-        let name = clean(&shared.key().name);
-        let writers = shared.blocks().map(|(writer, _)| writer);
-        let workers: Vec<usize> = writers.filter(|writer| *writer < registry.workers()).collect();
-        units.extend(workers.into_iter().map(|worker| Unit {
-            prefix: format!("listener.{name}.worker_{worker}."),
-            stem: "listener.worker.",
-            labels: vec![
-                ("envoy_worker_id", worker.to_string()),
-                ("envoy_listener_address", name.clone()),
-            ],
-            totals: Box::new(OfWorker(shared.clone(), worker)),
-        }));
-        units.push(named("listener.", "envoy_listener_address", shared));
-    }
+    units.extend(of_managers(registry));
+    units.extend(registry.http_rbac.all().into_iter().map(of_http_rbac));
+    units.extend(registry.http_rbac_shadow.all().into_iter().map(of_http_rbac));
+    units.extend(registry.network_rbac.all().into_iter().map(of_network_rbac));
+    units.extend(registry.network_rbac_shadow.all().into_iter().map(of_network_rbac));
+    units.extend(of_certificates(registry));
+    units.extend(registry.sds.all().into_iter().map(of_secret));
+    units.sort_by(|a, b| a.prefix.cmp(&b.prefix));
+    units
+}
+
+/// A listener, and what each worker has of it.
+fn of_listener(registry: &Registry, shared: Arc<Shared<ListenerStats>>) -> Vec<Unit> {
+    let name = clean(&shared.key().name);
+    let writers = shared.blocks().map(|(writer, _)| writer);
+    let of_worker = |worker: usize| Unit {
+        prefix: format!("listener.{name}.worker_{worker}."),
+        stem: "listener.worker.",
+        labels: vec![
+            ("envoy_worker_id", worker.to_string()),
+            ("envoy_listener_address", name.clone()),
+        ],
+        totals: Box::new(OfWorker(shared.clone(), worker)),
+    };
+    let workers = writers.filter(|writer| *writer < registry.workers()).map(of_worker);
+    let mut units: Vec<_> = workers.collect();
+    units.push(named("listener.", "envoy_listener_address", shared));
+    units
+}
+
+/// The connection managers: by prefix over all listeners, and the responses of each listener.
+fn of_managers(registry: &Registry) -> Vec<Unit> {
+    let mut units = Vec::new();
     let mut managers: BTreeMap<String, Vec<_>> = BTreeMap::new();
     for shared in registry.http.all() {
         let prefix = clean(&shared.key().name);
@@ -141,23 +156,20 @@ pub(super) fn all(registry: &Registry) -> Vec<Unit> {
         prefix: format!("http.{prefix}."),
         totals: Box::new(blocks),
     }));
-    units.extend(registry.http_rbac.all().into_iter().map(of_http_rbac));
-    units.extend(registry.http_rbac_shadow.all().into_iter().map(of_http_rbac));
-    units.extend(registry.network_rbac.all().into_iter().map(of_network_rbac));
-    units.extend(registry.network_rbac_shadow.all().into_iter().map(of_network_rbac));
-    let of_listeners = registry.listener_certificates.all().into_iter();
-    units.extend(of_listeners.map(|shared| {
+    units
+}
+
+/// The certificates in force, of listeners and of clusters.
+fn of_certificates(registry: &Registry) -> impl Iterator<Item = Unit> {
+    let of_listeners = registry.listener_certificates.all().into_iter().map(|shared| {
         let (owner, label) = ("listener.", "envoy_listener_address");
         of_certificate(owner, "listener.ssl.certificate.", label, shared)
-    }));
-    let of_clusters = registry.cluster_certificates.all().into_iter();
-    units.extend(of_clusters.map(|shared| {
+    });
+    let of_clusters = registry.cluster_certificates.all().into_iter().map(|shared| {
         let (owner, label) = ("cluster.", "envoy_cluster_name");
         of_certificate(owner, "cluster.ssl.certificate.", label, shared)
-    }));
-    units.extend(registry.sds.all().into_iter().map(of_secret));
-    units.sort_by(|a, b| a.prefix.cmp(&b.prefix));
-    units
+    });
+    of_listeners.chain(of_clusters)
 }
 
 /// A certificate. Its name is the secret's, colons and all.

@@ -32,7 +32,8 @@ pub fn all(name: &str) -> Vec<Opening> {
         lengths(&good),
         records(&good),
         fields(&good),
-        extensions(&good, name),
+        extensions(&good),
+        contents(&good, name),
         versions(&good),
         others(&good),
     ]
@@ -143,7 +144,7 @@ fn fields(good: &Hello) -> Vec<Opening> {
     ]
 }
 
-fn extensions(good: &Hello, name: &str) -> Vec<Opening> {
+fn extensions(good: &Hello) -> Vec<Opening> {
     let mut all = Vec::new();
     for (kind, content) in &good.extensions {
         let mut twice = good.clone();
@@ -161,11 +162,18 @@ fn extensions(good: &Hello, name: &str) -> Vec<Opening> {
     let mut many = good.clone();
     many.extensions.extend((0x2000..0x2800).map(|kind| (kind, Vec::new())));
     all.push(shakes("two thousand extensions", many.bytes()));
-    let two_names = [&server_name(name.as_bytes())[2..], &server_name(b"b.example")[2..]].concat();
-    let two_names = [&(two_names.len() as u16).to_be_bytes()[..], &two_names].concat();
     let mut early = good.clone();
     early.extensions.insert(0, (EARLY_DATA, Vec::new()));
     let early = [early.bytes(), record(23, 0x0303, &[0xaa; 1000])].concat();
+    all.push(shakes("early data without a session", early));
+    all
+}
+
+/// Names that are none, and offers of nothing that is known.
+fn contents(good: &Hello, name: &str) -> Vec<Opening> {
+    let mut all = Vec::new();
+    let two_names = [&server_name(name.as_bytes())[2..], &server_name(b"b.example")[2..]].concat();
+    let two_names = [&(two_names.len() as u16).to_be_bytes()[..], &two_names].concat();
     let names: [(&str, &[u8]); 5] = [
         ("with NUL", b"a.example\0.b.example"),
         ("of one label of 64", &[b'x'; 64]),
@@ -197,7 +205,6 @@ fn extensions(good: &Hello, name: &str) -> Vec<Opening> {
             "unknown signatures only",
             good.clone().with(SIGNATURES, &[0, 2, 0xfe, 0xfe]).bytes(),
         ),
-        shakes("early data without a session", early),
         // Taken for none, as clients are told to send (RFC 6066, section 3).
         shakes(
             "an address as server name",
