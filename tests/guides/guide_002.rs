@@ -474,6 +474,10 @@ async fn clients_show_certificates_where_mutual_tls_asks_for_them() {
     let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
     assert_eq!((&told["service"], &told["headers"]["host"]), (&json!("httpbin"), &json!(secure)));
 
+    let shown =
+        told["headers"]["x-forwarded-client-cert"].as_str().expect("the client's certificate");
+    assert!(shown.contains("Subject=\"O=Example Organization,CN=client\""), "{shown}");
+
     let certified = "--cert client.crt --key client.key";
     let uncertified = MUTUAL.replace(certified, "");
     assert_eq!(guide.status(&uncertified).await, "403");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate_envoy::any;
 use tidegate_envoy::v3::hcm::http_connection_manager::{
-    CodecType, ForwardClientCertDetails, RouteSpecifier, UpgradeConfig,
+    CodecType, ForwardClientCertDetails, RouteSpecifier, SetCurrentClientCertDetails, UpgradeConfig,
 };
 use tidegate_envoy::v3::hcm::{HttpConnectionManager, HttpFilter, Rds, http_filter};
 use tidegate_envoy::v3::listener::Filter;
@@ -57,7 +57,15 @@ pub fn filter(listener: &str, routes: &str, transport: Transport, context: &Cont
             upgrade_type: "websocket".to_owned(),
             ..UpgradeConfig::default()
         }],
+        // What a client showed is told to the origin, as by Istio's gateways.
         forward_client_cert_details: ForwardClientCertDetails::SanitizeSet.into(),
+        set_current_client_cert_details: Some(SetCurrentClientCertDetails {
+            subject: Some(true),
+            cert: true,
+            dns: true,
+            uri: true,
+            ..SetCurrentClientCertDetails::default()
+        }),
         access_log: access_log::of_traffic(options),
         ..HttpConnectionManager::default()
     };
