@@ -141,3 +141,36 @@ impl World {
         all.map(|r| ((r.kind, r.name.to_string()), r.bytes.to_vec())).collect()
     }
 }
+
+/// A Gateway `g` with every host: HTTP on port 80, TLS passed through on port 443.
+pub fn gateway() -> Value {
+    let http = json!({"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]});
+    let tls = json!({
+        "port": {"number": 443, "name": "tls", "protocol": "TLS"},
+        "hosts": ["*"],
+        "tls": {"mode": "PASSTHROUGH"},
+    });
+    manifest("Gateway", "g", &json!({"servers": [http, tls]}))
+}
+
+/// A VirtualService of that Gateway that sends a path of a host to `backend.example.org`.
+pub fn service(name: &str, host: &str, path: &str) -> Value {
+    let rule = json!({
+        "match": [{"uri": {"prefix": path}}],
+        "route": [{"destination": {"host": "backend.example.org"}}],
+    });
+    manifest("VirtualService", name, &json!({"hosts": [host], "gateways": ["g"], "http": [rule]}))
+}
+
+/// `backend.example.org` with these ports.
+pub fn entry(ports: &[u16]) -> Value {
+    let port = |n: &u16| json!({"number": n, "name": format!("p{n}"), "protocol": "HTTP"});
+    let ports: Vec<Value> = ports.iter().map(port).collect();
+    let spec = json!({"hosts": ["backend.example.org"], "ports": ports, "resolution": "DNS"});
+    manifest("ServiceEntry", "backend", &spec)
+}
+
+/// A virtual host of port 80.
+pub fn host(world: &World, name: &str) -> Value {
+    world.json(ResourceType::VirtualHost, &format!("http.80/{name}:80"))
+}
