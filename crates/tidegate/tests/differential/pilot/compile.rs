@@ -153,10 +153,12 @@ fn settle(cluster: &mut Value, number: usize, raw: &BTreeSet<String>, origins: &
         fields.remove("load_assignment");
         return;
     }
-    let origin = match (raw.contains(&name), http2) {
-        (true, _) => origins.raw(number),
-        (false, true) => origins.http2(number),
-        (false, false) => origins.http1(number),
+    let tls = fields.contains_key("transport_socket");
+    let origin = match (raw.contains(&name), tls, http2) {
+        (true, ..) => origins.raw(number),
+        (false, true, _) => origins.tls(number),
+        (false, false, true) => origins.http2(number),
+        (false, false, false) => origins.http1(number),
     };
     let endpoint = json!({ "endpoint": { "address": address(origin) } });
     let assignment = json!({ "cluster_name": name, "endpoints": [{ "lb_endpoints": [endpoint] }] });

@@ -128,6 +128,12 @@ impl Maker {
             "endpoints": [{ "address": "127.0.0.1" }],
         });
         services.push(self.manifest("ServiceEntry", "entry", &entry));
+        for name in ["s3", "s4"] {
+            if self.chance(40) {
+                let spec = json!({ "host": name, "trafficPolicy": { "tls": self.origination() } });
+                services.push(self.manifest("DestinationRule", name, &spec));
+            }
+        }
         // What they hold is put in later.
         services.extend(["one", "two"].map(|name| {
             json!({
@@ -138,6 +144,26 @@ impl Maker {
             })
         }));
         services
+    }
+
+    /// TLS towards a destination, for the most part to its liking; see the names in `origins.rs`.
+    fn origination(&mut self) -> Value {
+        let mut tls = json!({ "mode": self.one(&["SIMPLE", "MUTUAL"]) });
+        let careless = self.chance(20);
+        if tls["mode"] == "MUTUAL" || !careless {
+            tls["credentialName"] = self.one(&["one", "two"]).into();
+        }
+        if careless {
+            tls["insecureSkipVerify"] = true.into();
+        }
+        if self.chance(50) {
+            tls["sni"] = self.one(&["right.internal", "right.internal", "wrong.internal"]).into();
+        }
+        if !careless && self.chance(20) {
+            let name = self.one(&["right.internal", "wrong.internal"]);
+            tls["subjectAltNames"] = json!([name]);
+        }
+        tls
     }
 
     fn one<T: Copy>(&mut self, of: &[T]) -> T {

@@ -79,7 +79,8 @@ async fn what_pilot_compiles_does_the_same_on_envoy_and_here() {
     if let Some(only) = &only {
         worlds.retain(|(name, _)| name.starts_with(only));
     }
-    let (origins, keys) = (Origins::start().await, Arc::new(Keys::new()));
+    let keys = Arc::new(Keys::new());
+    let origins = Origins::start(&keys).await;
     let [mut listeners, mut clusters, mut secrets] = [(); 3].map(|()| Vec::new());
     let mut questions = Vec::new();
     for (name, manifests) in &worlds {

@@ -7,6 +7,7 @@ use tidegate_testing::origin::{Body, Incoming, Origin, Request, Response, full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::tls::Keys;
 use crate::wire;
 
 /// How many there are of each sort: more than clusters in most configurations.
@@ -16,16 +17,20 @@ const EACH: usize = 16;
 pub struct Origins {
     http1: Vec<Origin>,
     http2: Vec<Origin>,
+    tls: Vec<Origin>,
     raw: Vec<SocketAddr>,
 }
 
 impl Origins {
-    pub async fn start() -> Self {
-        let mut origins = Self { http1: Vec::new(), http2: Vec::new(), raw: Vec::new() };
+    pub async fn start(keys: &Keys) -> Self {
+        let [http1, http2, tls] = [(); 3].map(|()| Vec::new());
+        let mut origins = Self { http1, http2, tls, raw: Vec::new() };
+        let identity = keys.issue(&["right.internal", "*.default.svc.cluster.local"]);
         for number in 0..EACH {
             let handler = move |request| account(number, request);
             origins.http1.push(Origin::start().http(handler).await);
             origins.http2.push(Origin::start().http2().http(handler).await);
+            origins.tls.push(Origin::start().tls(&identity).http(handler).await);
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             origins.raw.push(listener.local_addr().expect("its address"));
             tokio::spawn(raw(number, listener));
@@ -39,6 +44,10 @@ impl Origins {
 
     pub fn http2(&self, number: usize) -> SocketAddr {
         self.http2[number % EACH].address()
+    }
+
+    pub fn tls(&self, number: usize) -> SocketAddr {
+        self.tls[number % EACH].address()
     }
 
     pub fn raw(&self, number: usize) -> SocketAddr {

@@ -69,6 +69,11 @@ impl Keys {
         }
     }
 
+    /// A certificate that those trust who trust the authority.
+    pub fn issue(&self, names: &[&str]) -> Identity {
+        self.ca.issue(names)
+    }
+
     pub fn client(&self, tls: &Tls) -> Arc<ClientConfig> {
         Arc::clone(if tls.certificate { &self.with_certificate } else { &self.without })
     }
