@@ -5,6 +5,7 @@
 //! requests and answers.
 
 mod compile;
+mod exchange;
 mod generate;
 mod origins;
 mod requests;
@@ -12,23 +13,19 @@ mod tls;
 mod worlds;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use rustls_pki_types::ServerName;
 use serde_json::{Value, json};
-use tidegate_testing::client::{self, Client};
 use tidegate_testing::tools::Tool;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use self::compile::{Compiled, compile};
+use self::exchange::{CLOSED, answer};
 use self::origins::Origins;
 use self::requests::{Ask, Asker};
 use self::tls::Keys;
 use crate::sides::{Listeners, Side};
-use crate::wire;
 
 /// How many configurations are generated.
 const GENERATED: u64 = 300;
@@ -36,9 +33,6 @@ const GENERATED: u64 = 300;
 const REQUESTS: usize = 20;
 /// Requests under way at a time.
 const ABREAST: usize = 24;
-
-/// There was no answer.
-const CLOSED: &str = "closed";
 
 /// A difference that is meant, or known.
 struct Listed {
@@ -154,68 +148,6 @@ async fn play(
         all[number] = lines;
     }
     all
-}
-
-async fn answer(address: SocketAddr, ask: &Ask, keys: &Keys) -> Vec<String> {
-    let Some(tls) = &ask.tls else {
-        return exchange(Client::connect(address).await, &ask.request).await;
-    };
-    // An address is no server name: none is asked for (RFC 6066, section 3).
-    let name = tls.name.clone().unwrap_or_else(|| address.ip().to_string());
-    match client::tls(address, &name, keys.client(tls)).await {
-        Ok(stream) => {
-            let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-            let shown = format!("certificate {:?}", keys.server_of(shown));
-            let mut lines = exchange(Client::over(stream), &ask.request).await;
-            // Whether a connection is refused during the handshake or after it, is all the same.
-            if lines != [CLOSED] {
-                lines.insert(0, shown);
-            }
-            lines
-        }
-        // Closed, or led to an origin as it is, which says so in plain text.
-        Err(_) => {
-            let name = ServerName::try_from(name).expect("a server name");
-            let mut hello = Vec::new();
-            let client = rustls::ClientConnection::new(keys.client(tls), name);
-            client.expect("a client").write_tls(&mut hello).expect("a hello");
-            let mut client = Client::connect(address).await;
-            client.send(&hello).await;
-            let told = client.read_to_end().await;
-            let passed = String::from_utf8(told).ok().filter(|told| told.starts_with("HTTP/1.1"));
-            vec![passed.unwrap_or_else(|| CLOSED.to_owned())]
-        }
-    }
-}
-
-/// Sends a request and reads the answer, if there is one.
-async fn exchange<S>(mut client: Client<S>, request: &[u8]) -> Vec<String>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let head = request.starts_with(b"HEAD ");
-    client.send(request).await;
-    let Ok(told) = client.read(head).await else { return vec![CLOSED.to_owned()] };
-    // The reason has no meaning (RFC 9112, section 4).
-    let mut lines = vec![told.status.to_string()];
-    let lower = |(name, value): &(String, String)| {
-        let name = name.to_ascii_lowercase();
-        // The value of a cookie that is made for a hash has no meaning.
-        let made = (name == "set-cookie").then(|| value.split('"').collect::<Vec<_>>());
-        let value = match made.as_deref() {
-            Some([before, _, after]) => format!("{before}\"(made)\"{after}"),
-            _ => value.clone(),
-        };
-        (name, value)
-    };
-    let fields = told.headers.iter().map(lower).filter(|(name, _)| {
-        // What has no content needs no framing (RFC 9112, section 6.1).
-        let bare = head || told.status == 204;
-        !(bare && matches!(&**name, "transfer-encoding" | "content-length"))
-    });
-    lines.extend(wire::fields("<", &fields.collect::<Vec<_>>()));
-    lines.extend(told.text().lines().map(str::to_owned));
-    lines
 }
 
 fn compare(

@@ -8,11 +8,12 @@ use super::compile::{Carries, Listener};
 use super::generate::{PATH_EXPRESSIONS, VALUE_EXPRESSIONS};
 use super::tls::Tls;
 
-/// What is sent to a listener: an HTTP/1 request, inside TLS or not.
+/// What is sent to a listener: a request, inside TLS or not.
 #[derive(Clone, Debug)]
 pub struct Ask {
     pub tls: Option<Tls>,
-    pub request: Vec<u8>,
+    pub http2: bool,
+    pub request: Request,
 }
 
 impl std::fmt::Display for Ask {
@@ -21,7 +22,8 @@ impl std::fmt::Display for Ask {
             let name = name.as_deref().unwrap_or("no name");
             write!(f, "[TLS {name}{}] ", if *certificate { ", certified" } else { "" })?;
         }
-        write!(f, "{}", self.request.escape_ascii())
+        let version = if self.http2 { "[HTTP/2] " } else { "" };
+        write!(f, "{version}{}", self.request.bytes().escape_ascii())
     }
 }
 
@@ -47,13 +49,14 @@ impl<'a> Asker<'a> {
 
     /// Something to ask a listener.
     pub fn ask(&mut self, listener: &Listener) -> Ask {
+        let http2 = self.chance(20);
         if listener.carries == Carries::Plain {
-            return Ask { tls: None, request: self.request(None) };
+            return Ask { tls: None, http2, request: self.request(None) };
         }
         let tls = Tls { name: self.server_name(), certificate: self.chance(40) };
         // Most requests are for the host that the connection was opened for.
         let host = if self.chance(70) { tls.name.clone() } else { None };
-        Ask { request: self.request(host), tls: Some(tls) }
+        Ask { request: self.request(host), http2, tls: Some(tls) }
     }
 
     fn chance(&mut self, percent: u8) -> bool {
@@ -98,7 +101,7 @@ impl<'a> Asker<'a> {
         ServerName::try_from(name.as_str()).is_ok().then_some(name)
     }
 
-    fn request(&mut self, host: Option<String>) -> Vec<u8> {
+    fn request(&mut self, host: Option<String>) -> Request {
         let service = self.one(&self.services.clone());
         let rules = service.map_or(&[][..], |service| list(&service["spec"]["http"]));
         let rule = self.rng.choice(rules);
@@ -134,7 +137,7 @@ impl<'a> Asker<'a> {
         if self.chance(15) {
             request.host += self.one(&[":80", ":8080", ":443"]).unwrap_or_default();
         }
-        request.bytes()
+        request
     }
 
     /// Makes a request what a condition asks for.
@@ -237,7 +240,9 @@ impl<'a> Asker<'a> {
     }
 }
 
-struct Request {
+/// A request before it is written in a version of HTTP.
+#[derive(Clone, Debug)]
+pub struct Request {
     method: String,
     host: String,
     path: String,
@@ -246,21 +251,40 @@ struct Request {
 }
 
 impl Request {
-    fn bytes(&self) -> Vec<u8> {
-        let query: Vec<String> =
-            self.query.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
+    /// In HTTP/1.1.
+    pub fn bytes(&self) -> Vec<u8> {
         let headers: String =
             self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        let length = if matches!(&*self.method, "POST" | "PUT" | "PATCH") {
-            "Content-Length: 4\r\n"
-        } else {
-            ""
-        };
-        let body = if length.is_empty() { "" } else { "body" };
-        let Self { method, host, path, .. } = self;
-        format!("{method} {path}{query} HTTP/1.1\r\nHost: {host}\r\n{headers}{length}Connection: close\r\n\r\n{body}")
+        let body = self.body();
+        let length = if body.is_empty() { "" } else { "Content-Length: 4\r\n" };
+        let (method, host, target) = (&self.method, &self.host, self.target());
+        format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n{headers}{length}Connection: close\r\n\r\n{body}")
             .into_bytes()
+    }
+
+    /// The head in HTTP/2; none where it cannot be written so.
+    pub fn head(&self, scheme: &str) -> Option<http::Request<()>> {
+        let uri = format!("{scheme}://{}{}", self.host, self.target());
+        let mut head = http::Request::builder().method(&*self.method).uri(uri);
+        for (name, value) in &self.headers {
+            head = head.header(name, value);
+        }
+        head.body(()).ok()
+    }
+
+    pub fn is_head(&self) -> bool {
+        self.method == "HEAD"
+    }
+
+    pub fn body(&self) -> &'static str {
+        if matches!(&*self.method, "POST" | "PUT" | "PATCH") { "body" } else { "" }
+    }
+
+    fn target(&self) -> String {
+        let pairs: Vec<String> =
+            self.query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let mark = if pairs.is_empty() { "" } else { "?" };
+        format!("{}{mark}{}", self.path, pairs.join("&"))
     }
 }
 

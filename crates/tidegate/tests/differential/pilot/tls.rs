@@ -26,8 +26,8 @@ pub struct Tls {
 pub struct Keys {
     ca: Ca,
     servers: Vec<Identity>,
-    with_certificate: Arc<ClientConfig>,
-    without: Arc<ClientConfig>,
+    with_certificate: ClientConfig,
+    without: ClientConfig,
 }
 
 impl Keys {
@@ -49,8 +49,8 @@ impl Keys {
         Self {
             ca,
             servers,
-            with_certificate: Arc::new(certified.expect("a key that fits")),
-            without: Arc::new(taking_all().with_no_client_auth()),
+            with_certificate: certified.expect("a key that fits"),
+            without: taking_all().with_no_client_auth(),
         }
     }
 
@@ -74,8 +74,13 @@ impl Keys {
         self.ca.issue(names)
     }
 
-    pub fn client(&self, tls: &Tls) -> Arc<ClientConfig> {
-        Arc::clone(if tls.certificate { &self.with_certificate } else { &self.without })
+    pub fn client(&self, tls: &Tls, http2: bool) -> Arc<ClientConfig> {
+        let config = if tls.certificate { &self.with_certificate } else { &self.without };
+        let mut config = config.clone();
+        if http2 {
+            config.alpn_protocols = vec![b"h2".to_vec()];
+        }
+        Arc::new(config)
     }
 
     /// Which server a certificate is for.
