@@ -19,6 +19,7 @@
 pub mod compile;
 mod engine;
 mod io;
+pub mod mesh;
 pub mod model;
 mod options;
 pub mod origins;

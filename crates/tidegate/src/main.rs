@@ -21,6 +21,7 @@ mod explain;
 mod failure;
 mod lifecycle;
 mod listen;
+mod mesh;
 mod proxy;
 mod signals;
 mod terminal;

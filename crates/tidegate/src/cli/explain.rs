@@ -59,6 +59,10 @@ pub struct ExplainArgs {
     )]
     pub labels: Labels,
 
+    /// A mesh config, whose settings hold
+    #[arg(long, value_name = "FILE", value_parser = existing_path, help_heading = "Proxy")]
+    pub mesh_config: Option<PathBuf>,
+
     /// The way of the traffic through a sidecar
     #[arg(long, value_name = "WAY", help_heading = "Proxy")]
     pub direction: Option<Direction>,

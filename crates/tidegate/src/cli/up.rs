@@ -97,6 +97,10 @@ pub struct UpArgs {
     )]
     pub gateway_labels: Labels,
 
+    /// A mesh config, whose settings hold
+    #[arg(long, value_name = "FILE", value_parser = existing_path, help_heading = "Gateway")]
+    pub mesh_config: Option<PathBuf>,
+
     /// Worker threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = workers, help_heading = "Gateway")]
     pub workers: Option<NonZeroUsize>,

@@ -20,7 +20,7 @@ use tidegate_yaml::Severity;
 use crate::cli::{ExplainArgs, ExplainOutput};
 use crate::data_plane;
 use crate::failure::{Failure, Outcome};
-use crate::terminal;
+use crate::{mesh, terminal};
 
 /// Namespace and name of the Service that shows the running gateway.
 const FRONT: (&str, &str) = ("istio-system", "istio-ingressgateway");
@@ -40,7 +40,8 @@ pub fn run(args: &ExplainArgs) -> Outcome<()> {
     } else {
         runtime.block_on(manifests(args.files.clone()))?
     };
-    let options = options(args, &objects);
+    let mut options = options(args, &objects);
+    mesh::apply(args.mesh_config.as_deref(), &mut options)?;
     let note = through_service(&mut question, &options);
     let world = World::new(options, objects);
     let mut answer = world.explain(&question);

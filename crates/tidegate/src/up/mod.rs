@@ -55,7 +55,7 @@ use crate::data_plane::{self, DataPlane};
 use crate::demo::Demo;
 use crate::failure::{Failure, Outcome, both};
 use crate::signals::Signals;
-use crate::{admin, lifecycle, listen, terminal};
+use crate::{admin, lifecycle, listen, mesh, terminal};
 
 /// The port that load balancers probe.
 const HEALTH_PORT: u16 = 15021;
@@ -148,7 +148,8 @@ async fn serve(args: UpArgs, ground: Ground) -> Outcome<()> {
             return Ok(());
         }
     }
-    let options = pilot_options(&args, &ports, &facts);
+    let mut options = pilot_options(&args, &ports, &facts);
+    mesh::apply(args.mesh_config.as_deref(), &mut options)?;
     let portrait = Portrait::new(&store, &data_plane, snapshot.verdicts(), &facts, &options).await;
     tokio::spawn(portrait.keep());
     // Only now: nobody may be told that what files hold, or the gateway itself, is not there.

@@ -1,0 +1,122 @@
+//! Istio's mesh config, as far as it decides what is served.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tidegate_api::scalar::GoDuration;
+
+use crate::Options;
+
+/// A setting of a mesh config that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeshError {
+    /// Path of the field, such as `defaultConfig.proxyHeaders`.
+    pub path: String,
+    /// What it has to be.
+    pub wanted: &'static str,
+}
+
+impl std::fmt::Display for MeshError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} must be {}", self.path, self.wanted)
+    }
+}
+
+/// Takes over what a mesh config says, and answers the paths of its fields that have no effect yet.
+///
+/// # Errors
+/// A field that is read is of another type; then nothing is taken over.
+pub fn apply(mesh: &Value, options: &mut Options) -> Result<Vec<String>, MeshError> {
+    let mut taken = options.clone();
+    let mut idle = Vec::new();
+    if !mesh.is_object() && !mesh.is_null() {
+        return Err(MeshError { path: "it".to_owned(), wanted: "a mapping" });
+    }
+    walk(mesh, "", &mut |path, value| {
+        let wrong = |wanted| MeshError { path: path.to_owned(), wanted };
+        match path {
+            "rootNamespace" => {
+                let name = value.as_str().filter(|name| !name.is_empty());
+                taken.root_namespace =
+                    name.ok_or_else(|| wrong("the name of a namespace"))?.to_owned();
+            }
+            "connectTimeout" => taken.connect_timeout = span(value).map_err(wrong)?,
+            "dnsRefreshRate" => taken.dns_refresh_rate = span(value).map_err(wrong)?,
+            "defaultConfig.proxyHeaders.xForwardedHost.enabled" => {
+                taken.forwarded_host = value.as_bool().ok_or_else(|| wrong("true or false"))?;
+            }
+            other => idle.push(other.to_owned()),
+        }
+        Ok(())
+    })?;
+    *options = taken;
+    Ok(idle)
+}
+
+fn span(value: &Value) -> Result<Duration, &'static str> {
+    let span = value.as_str().and_then(GoDuration::parse).map(GoDuration::get);
+    span.filter(|span| !span.is_zero()).ok_or("a duration above zero, such as 10s")
+}
+
+/// Visits everything that is no mapping, by its path.
+fn walk(
+    value: &Value,
+    path: &str,
+    visit: &mut impl FnMut(&str, &Value) -> Result<(), MeshError>,
+) -> Result<(), MeshError> {
+    let Value::Object(fields) = value else {
+        return if value.is_null() { Ok(()) } else { visit(path, value) };
+    };
+    for (name, value) in fields {
+        let dot = if path.is_empty() { "" } else { "." };
+        walk(value, &format!("{path}{dot}{name}"), visit)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_served_is_taken_over_and_the_rest_is_told() {
+        let mut options = Options::default();
+        let mesh = json!({
+            "rootNamespace": "root",
+            "connectTimeout": "3s",
+            "dnsRefreshRate": "1m30s",
+            "trustDomain": "cluster.local",
+            "defaultConfig": {
+                "concurrency": 2,
+                "proxyHeaders": {"xForwardedHost": {"enabled": true}, "server": null},
+            },
+        });
+        let idle = apply(&mesh, &mut options).expect("it is read");
+        assert_eq!(idle, ["defaultConfig.concurrency", "trustDomain"]);
+        assert_eq!((options.root_namespace.as_str(), options.forwarded_host), ("root", true));
+        assert_eq!(options.connect_timeout, Duration::from_secs(3));
+        assert_eq!(options.dns_refresh_rate, Duration::from_secs(90));
+        assert_eq!(apply(&Value::Null, &mut options), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn what_is_wrong_changes_nothing() {
+        for (mesh, message) in [
+            (json!({"connectTimeout": "3s", "rootNamespace": 1}), "rootNamespace must be the name"),
+            (json!({"connectTimeout": "0s"}), "connectTimeout must be a duration above zero"),
+            (json!({"dnsRefreshRate": "soon"}), "dnsRefreshRate must be a duration"),
+            (
+                json!({"defaultConfig": {"proxyHeaders": {"xForwardedHost": {"enabled": "yes"}}}}),
+                "defaultConfig.proxyHeaders.xForwardedHost.enabled must be true or false",
+            ),
+            (json!([]), "it must be a mapping"),
+        ] {
+            let mut options = Options::default();
+            let error = apply(&mesh, &mut options).expect_err(message).to_string();
+            assert!(error.starts_with(message), "{error}");
+            assert_eq!(options.connect_timeout, Options::default().connect_timeout);
+        }
+    }
+}

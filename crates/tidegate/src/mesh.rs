@@ -1,0 +1,58 @@
+//! `--mesh-config`: a file that is read once, at the start.
+
+use std::path::Path;
+
+use tidegate_pilot::{Options, mesh};
+
+use crate::failure::{Failure, Outcome};
+use crate::terminal;
+
+/// Takes over the settings of a file, and says which have no effect.
+///
+/// # Errors
+/// The file cannot be read, is not YAML, or says what cannot be taken over.
+pub fn apply(path: Option<&Path>, options: &mut Options) -> Outcome<()> {
+    let Some(path) = path else { return Ok(()) };
+    let failed =
+        |reason: String| Failure::new(format!("--mesh-config {}: {reason}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    let mut documents = tidegate_yaml::parse(&text);
+    let document = match (documents.pop(), documents.is_empty()) {
+        (None, _) => return Ok(()),
+        (Some(document), true) => document.map_err(|fault| failed(fault.to_string()))?,
+        (Some(_), false) => return Err(failed("it has several documents; one is read".to_owned())),
+    };
+    let idle =
+        mesh::apply(&document.to_json(), options).map_err(|error| failed(error.to_string()))?;
+    if !idle.is_empty() {
+        let fields = idle.join(", ");
+        terminal::say(format!("--mesh-config {}: without effect yet: {fields}", path.display()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_taken_over_or_says_why_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("mesh.yaml");
+        let read = |text: &str| {
+            std::fs::write(&file, text).expect("written");
+            let mut options = Options::default();
+            apply(Some(&file), &mut options).map(|()| options.root_namespace)
+        };
+        assert_eq!(read("rootNamespace: root\ntrustDomain: a\n").ok().as_deref(), Some("root"));
+        assert_eq!(read("").ok().as_deref(), Some("istio-system"));
+        for (text, why) in [
+            ("rootNamespace: [", "--mesh-config"),
+            ("connectTimeout: soon", "connectTimeout must be a duration"),
+            ("a: 1\n---\nb: 2\n", "several documents"),
+        ] {
+            let error = read(text).expect_err(why).to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}
