@@ -12,6 +12,8 @@ mod rotation;
 mod scan;
 #[path = "tls/setup.rs"]
 mod setup;
+#[path = "tls/staple.rs"]
+mod staple;
 #[path = "tls/updates.rs"]
 mod updates;
 #[path = "tls/upstream.rs"]

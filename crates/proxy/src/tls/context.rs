@@ -4,7 +4,7 @@
 //! library's configuration anew; connections that are open keep theirs.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use rustls::client::{ClientSessionMemoryCache, Resumption};
@@ -202,7 +202,8 @@ struct Identities(Vec<Arc<Identity>>);
 impl ResolvesServerCert for Identities {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let chosen = choose(&self.0, hello.server_name(), hello.signature_schemes());
-        chosen.or(self.0.first()).map(|identity| Arc::clone(&identity.key))
+        let now = SystemTime::now();
+        chosen.or(self.0.first()).map(|identity| Arc::clone(identity.presented(now)))
     }
 }
 

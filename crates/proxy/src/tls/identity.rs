@@ -9,6 +9,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::crypto::provider;
+use super::ocsp;
 use super::x509::{AltName, Certificate};
 
 /// A chain whose key fits, and what is told of it.
@@ -18,6 +19,8 @@ pub struct Identity {
     pub key: Arc<CertifiedKey>,
     /// What the leaf says.
     pub leaf: Leaf,
+    /// The same with an OCSP response, and until when that is good.
+    stapled: Option<(Arc<CertifiedKey>, SystemTime)>,
 }
 
 /// What a certificate says of itself.
@@ -117,7 +120,29 @@ impl Identity {
                 leaf.subject
             )));
         }
-        Ok(Self { key: Arc::new(CertifiedKey::new(chain, key)), leaf })
+        Ok(Self { key: Arc::new(CertifiedKey::new(chain, key)), leaf, stapled: None })
+    }
+
+    /// The same with an OCSP response for its certificate, which clients that ask for it are told as long as it is
+    /// good.
+    ///
+    /// # Errors
+    /// See [`ocsp::Unusable`].
+    pub fn with_staple(self, response: Vec<u8>) -> Result<Self, ocsp::Unusable> {
+        let certificate = self.key.cert.first().and_then(|leaf| Certificate::parse(leaf));
+        let certificate = certificate.ok_or(ocsp::Unusable::Malformed)?;
+        let until = ocsp::good_until(&response, certificate.serial)?;
+        let key = CertifiedKey { ocsp: Some(response), ..(*self.key).clone() };
+        Ok(Self { stapled: until.map(|until| (Arc::new(key), until)), ..self })
+    }
+
+    /// What a handshake at `now` presents.
+    #[must_use]
+    pub fn presented(&self, now: SystemTime) -> &Arc<CertifiedKey> {
+        match &self.stapled {
+            Some((stapled, until)) if now < *until => stapled,
+            _ => &self.key,
+        }
     }
 
     /// That it has expired at `now`, in words; `None` as long as it has not.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `client_hello/`, `inspect.rs` | the first bytes of a connection, before anything is decrypted |
 //! | `x509.rs`, `identity.rs` | certificates: what they say; ours with their keys |
+//! | `ocsp.rs` | what an authority says of our certificate |
 //! | `validation.rs`, `verify.rs` | what peers' certificates must be |
 //! | `secret.rs`, `context.rs` | secrets by name; contexts made ready for handshakes |
 //! | `inventory.rs` | the certificates that are in force, and when they expire |
@@ -24,6 +25,7 @@ pub mod handshake;
 pub mod identity;
 mod inspect;
 pub mod inventory;
+pub mod ocsp;
 pub mod secret;
 mod stream;
 pub mod suites;

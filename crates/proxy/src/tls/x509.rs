@@ -8,14 +8,14 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const BOOLEAN: u8 = 0x01;
-const INTEGER: u8 = 0x02;
+pub(super) const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
-const OCTET_STRING: u8 = 0x04;
+pub(super) const OCTET_STRING: u8 = 0x04;
 const OID: u8 = 0x06;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 const BMP_STRING: u8 = 0x1e;
-const SEQUENCE: u8 = 0x30;
+pub(super) const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 
 /// `id-ce-subjectAltName`.
@@ -67,19 +67,19 @@ pub enum AltName<'a> {
 
 /// A place in DER: values are taken from its front.
 #[derive(Debug, Clone, Copy)]
-struct Der<'a>(&'a [u8]);
+pub(super) struct Der<'a>(pub(super) &'a [u8]);
 
 /// One value.
 #[derive(Debug, Clone, Copy)]
-struct Value<'a> {
-    tag: u8,
-    content: &'a [u8],
+pub(super) struct Value<'a> {
+    pub(super) tag: u8,
+    pub(super) content: &'a [u8],
     /// Tag, length and content.
     whole: &'a [u8],
 }
 
 impl<'a> Der<'a> {
-    fn next(&mut self) -> Option<Value<'a>> {
+    pub(super) fn next(&mut self) -> Option<Value<'a>> {
         let [tag, first, ..] = *self.0 else { return None };
         let (header, len) = match usize::from(first) {
             len @ 0..=0x7f => (2, len),
@@ -94,18 +94,18 @@ impl<'a> Der<'a> {
         Some(Value { tag, content: whole.get(header..)?, whole })
     }
 
-    fn expect(&mut self, tag: u8) -> Option<Value<'a>> {
+    pub(super) fn expect(&mut self, tag: u8) -> Option<Value<'a>> {
         self.next().filter(|value| value.tag == tag)
     }
 
     /// The next value if it has this tag; else it stays.
-    fn optional(&mut self, tag: u8) -> Option<Value<'a>> {
+    pub(super) fn optional(&mut self, tag: u8) -> Option<Value<'a>> {
         if self.0.first() == Some(&tag) { self.next() } else { None }
     }
 }
 
 /// The values of a sequence, as far as they can be read.
-fn values(content: &[u8]) -> impl Iterator<Item = Value<'_>> {
+pub(super) fn values(content: &[u8]) -> impl Iterator<Item = Value<'_>> {
     let mut der = Der(content);
     std::iter::from_fn(move || der.next())
 }
@@ -229,7 +229,7 @@ fn alt_names(extensions: &[u8]) -> Option<&[u8]> {
 }
 
 /// A moment (RFC 5280, section 4.1.2.5): `YYMMDDHHMMSSZ`, or with four digits of the year.
-fn time(value: Value<'_>) -> Option<SystemTime> {
+pub(super) fn time(value: Value<'_>) -> Option<SystemTime> {
     let text = value.content.strip_suffix(b"Z")?;
     let (year, rest) = text.split_at_checked(match value.tag {
         UTC_TIME => 2,

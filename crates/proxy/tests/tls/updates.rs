@@ -109,16 +109,3 @@ async fn an_expired_certificate_in_its_context_is_served_and_told() {
     let told: Vec<_> = applied.warnings.iter().map(|notice| &*notice.finding.reason).collect();
     assert!(told.iter().any(|told| told.contains("expired")), "{told:?}");
 }
-
-#[tokio::test]
-async fn a_staple_is_told_to_have_no_effect() {
-    let ca = Ca::new("root");
-    let (_, mut secret) = expired_and_valid(&ca);
-    secret["tls_certificate"]["ocsp_staple"] = json!({"inline_bytes": "AAAA"});
-    let chain = http_chain(&[], &serving_secret("s"), "answer");
-    let mut running = Running::start(&bootstrap(&[chain], &[], &[])).await;
-    let outcome = running.put_secret(&secret).await;
-    assert!(outcome.rejected.is_empty(), "{:?}", outcome.rejected);
-    assert_eq!(outcome.notices[0].finding.path, "tls_certificate.ocsp_staple");
-    assert!(running.get("a.example", ca.client_config(&[])).await.is_ok());
-}

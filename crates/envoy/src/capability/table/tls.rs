@@ -11,7 +11,6 @@ const FROM_RESOURCE: &str =
     "files are read when the resource is taken; send it again when they change";
 const OWN_KEYS: &str = "keys of session tickets are made and changed in the process";
 const ONE_LIBRARY: &str = "the TLS library has no such extension point";
-const NO_OCSP: &str = "OCSP answers are not stapled";
 
 pub(super) const ROWS: &[Row] = &[
     Row {
@@ -110,8 +109,8 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         message: "envoy.extensions.transport_sockets.tls.v3.TlsCertificate",
-        honoured: &["certificate_chain", "private_key"],
-        ignored: &[("watched_directory", FROM_RESOURCE), ("ocsp_staple", NO_OCSP)],
+        honoured: &["certificate_chain", "private_key", "ocsp_staple"],
+        ignored: &[("watched_directory", FROM_RESOURCE)],
         refused: &[
             ("pkcs12", "use certificate_chain and private_key in PEM"),
             ("password", "give the private key without a password"),

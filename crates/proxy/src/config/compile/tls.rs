@@ -36,6 +36,9 @@ use super::{Links, unpack};
 /// Most bytes of a chain, a key, roots or a revocation list.
 const MAX_PEM: usize = 16 * 1024 * 1024;
 
+/// Most bytes of an OCSP response.
+const MAX_STAPLE: usize = 64 * 1024;
+
 /// What a transport socket of a filter chain does; `None` when that is nothing.
 pub(super) fn server(
     proto: Option<&TransportSocket>,
@@ -202,10 +205,14 @@ fn identity(proto: &TlsCertificate) -> Result<Arc<Identity>, Refusal> {
     };
     let chain = part("certificate_chain", proto.certificate_chain.as_ref())?;
     let key = part("private_key", proto.private_key.as_ref())?;
-    Identity::from_pem(&chain, &key).map(Arc::new).map_err(|unusable| match unusable {
+    let identity = Identity::from_pem(&chain, &key).map_err(|unusable| match unusable {
         Unusable::Chain(why) => Refusal::of("certificate_chain", why),
         Unusable::Key(why) => Refusal::of("private_key", why),
-    })
+    })?;
+    let Some(staple) = &proto.ocsp_staple else { return Ok(Arc::new(identity)) };
+    let stapled = data(staple, MAX_STAPLE)
+        .and_then(|staple| identity.with_staple(staple).map_err(Refusal::new));
+    stapled.map(Arc::new).within("ocsp_staple")
 }
 
 fn validation_source(
