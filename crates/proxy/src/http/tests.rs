@@ -28,6 +28,7 @@ use crate::upstream::cluster::{
 };
 use crate::worker::{Fleet, Places};
 
+mod hash;
 mod hostile;
 
 /// What tests look at in the log.
@@ -53,6 +54,16 @@ fn limited(
     protocol: UpstreamProtocol,
     limits: Limits,
 ) -> Arc<ClusterSlot> {
+    balanced(name, endpoints, protocol, limits, Balancing::RoundRobin)
+}
+
+fn balanced(
+    name: &str,
+    endpoints: &[SocketAddr],
+    protocol: UpstreamProtocol,
+    limits: Limits,
+    balancing: Balancing,
+) -> Arc<ClusterSlot> {
     let endpoints = endpoints.iter().map(|&at| Arc::new(Endpoint::new(at, None, 1))).collect();
     let slot = ClusterSlot::empty(0, name.into());
     slot.store(Some(Arc::new(Cluster {
@@ -65,7 +76,7 @@ fn limited(
             respect_ttl: false,
         },
         connect_timeout: Duration::from_secs(5),
-        balancing: Balancing::RoundRobin,
+        balancing,
         protocol,
         limits,
         usage: Default::default(),
@@ -75,7 +86,7 @@ fn limited(
         buffer_limit: 1 << 20,
         keepalive: None,
         tls: None,
-        endpoints: ArcSwap::from_pointee(EndpointSet::new(endpoints)),
+        endpoints: ArcSwap::from_pointee(EndpointSet::new(endpoints).placed(balancing)),
         retired: false.into(),
         following: Default::default(),
     })));
