@@ -46,6 +46,23 @@ pub const CLIENT_HELLO: Target = Target {
     ],
 };
 
+/// Certificates and OCSP responses, in DER.
+pub const CERTIFICATE: Target = Target {
+    name: "certificate",
+    body: tidegate_proxy::tls::fuzzing::certificate,
+    words: &[
+        b"\x30\x82",
+        b"\x30\x80",
+        b"\x02\x01",
+        b"\x06\x03\x55\x1d\x11",
+        b"\x06\x03\x55\x04\x03",
+        b"\x17\x0d500101000000Z",
+        b"\x18\x0f99991231235959Z",
+        b"\xa0\x03\x02\x01\x02",
+        b"\xff\xff\xff\xff",
+    ],
+};
+
 /// HTTP/1 heads in both directions, and chunks.
 pub const HTTP1: Target = Target {
     name: "http1",
@@ -368,6 +385,7 @@ pub const API_REQUEST: Target = Target {
 
 /// All targets.
 pub const TARGETS: &[Target] = &[
+    CERTIFICATE,
     CLIENT_HELLO,
     HTTP1,
     HTTP2,

@@ -1,6 +1,9 @@
-//! The body of the ClientHello fuzz target, as a plain function: any driver may feed it.
+//! The bodies of the fuzz targets of TLS, as plain functions: any driver may feed them.
 
 use super::client_hello::{DEFAULT_MAX_BYTES, Inspection, parse};
+use super::identity::Leaf;
+use super::ocsp;
+use super::x509::Certificate;
 
 /// Parses `data` and checks what must hold for any input:
 ///
@@ -33,5 +36,28 @@ fn check(data: &[u8], limit: usize) {
     for part in 1..8 {
         let early = parse(&data[..data.len() * part / 8], limit);
         assert!(early == Inspection::NeedMore || early == whole, "{early:?}, later {whole:?}");
+    }
+}
+
+/// Takes `data` for a certificate, and for an OCSP response, and checks what must hold for any input:
+///
+/// - no panic, no endless loop;
+/// - there are no more names than there is room for;
+/// - the subject, which is written into headers and logs, cannot end a line;
+/// - an answer is about the number that was asked for only if it stands in it.
+///
+/// # Panics
+///
+/// When one of these does not hold.
+pub fn certificate(data: &[u8]) {
+    let serial = Certificate::parse(data).map_or(&[1][..], |certificate| {
+        let leaf = Leaf::of(&certificate);
+        assert!(!leaf.subject.chars().any(char::is_control), "{:?}", leaf.subject);
+        assert!(certificate.alt_names().count() * 2 <= data.len());
+        assert!(leaf.serial.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        certificate.serial
+    });
+    if ocsp::good_until(data, serial).is_ok() {
+        assert!(data.windows(serial.len().max(1)).any(|part| part.starts_with(serial)));
     }
 }
