@@ -12,47 +12,50 @@ use crate::model::credentials::Secrets;
 use crate::model::merge::ListenerPlan;
 use crate::model::tls::{Credential, Terms};
 
-/// Credentials by the listeners that take them.
+/// Credentials by those who take them.
 #[derive(Debug, Default)]
 pub(crate) struct Credentials {
     users: BTreeMap<Credential, BTreeSet<User>>,
-    /// Secrets of xDS that the data plane was given.
-    brought: HashSet<Arc<str>>,
+    /// Those that the data plane was given.
+    brought: HashSet<Credential>,
 }
 
 /// Who takes a credential.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum User {
-    /// A listener, for its servers.
-    Listener(Arc<str>),
+    /// A Gateway, for its servers at a listener.
+    Gateway {
+        /// The Gateway.
+        key: ObjectKey,
+        /// The listener.
+        listener: Arc<str>,
+    },
     /// A DestinationRule, for handshakes with destinations.
     Rule(ObjectKey),
 }
 
+/// A credential, and who takes it.
+pub(super) type Use = (Credential, User);
+
 impl Credentials {
-    /// Notes which credentials somebody takes in place of others; answers those that come or go.
+    /// Notes who takes which credentials in place of before; answers those that others take now, or nobody.
     pub(super) fn replace(
         &mut self,
-        user: &User,
-        before: &BTreeSet<Credential>,
-        now: &BTreeSet<Credential>,
+        before: &BTreeSet<Use>,
+        now: &BTreeSet<Use>,
     ) -> Vec<Credential> {
-        for gone in before.difference(now) {
-            self.unused(gone, user);
-        }
-        for new in now.difference(before) {
-            self.users.entry(new.clone()).or_default().insert(user.clone());
-        }
-        before.symmetric_difference(now).cloned().collect()
-    }
-
-    fn unused(&mut self, credential: &Credential, user: &User) {
-        if let Some(users) = self.users.get_mut(credential) {
-            users.remove(user);
-            if users.is_empty() {
-                self.users.remove(credential);
+        for (credential, user) in before.difference(now) {
+            if let Some(users) = self.users.get_mut(credential) {
+                users.remove(user);
+                if users.is_empty() {
+                    self.users.remove(credential);
+                }
             }
         }
+        for (credential, user) in now.difference(before) {
+            self.users.entry(credential.clone()).or_default().insert(user.clone());
+        }
+        before.symmetric_difference(now).map(|(credential, _)| credential.clone()).collect()
     }
 
     /// The credentials that may depend on a Secret.
@@ -67,7 +70,8 @@ impl Credentials {
 
     /// Whether the data plane has what a credential stands for, as far as compiling decides.
     pub(crate) fn has(&self, credential: &Credential) -> bool {
-        self.brought.contains(credential.to_string().as_str())
+        let twin = || credential.twin().is_some_and(|twin| self.brought.contains(&twin));
+        self.brought.contains(credential) || twin()
     }
 
     /// The credential that fills the secret of xDS behind this one, if anybody takes it. Of two that share one, it
@@ -137,12 +141,14 @@ impl Pilot {
         }
         match found {
             Some(found) => {
-                self.credentials.brought.insert(Arc::clone(&name));
+                self.credentials.brought.extend(behind.clone());
                 let message = secret::secret(&name, found);
                 self.outbox.put(Resource::encode(ResourceType::Secret, name, &message));
             }
             None => {
-                self.credentials.brought.remove(&name);
+                for gone in std::iter::once(credential.clone()).chain(credential.twin()) {
+                    self.credentials.brought.remove(&gone);
+                }
                 self.outbox.remove(ResourceType::Secret, name);
             }
         }
@@ -151,22 +157,21 @@ impl Pilot {
     /// The listeners that take a credential.
     fn plans_taking(&self, credential: &Credential) -> impl Iterator<Item = &ListenerPlan> {
         let users = self.credentials.users.get(credential).into_iter().flatten();
-        users.filter_map(|user| match user {
-            User::Listener(name) => self.listeners.plan(name),
-            User::Rule(_) => None,
-        })
+        let names: BTreeSet<&Arc<str>> = users
+            .filter_map(|user| match user {
+                User::Gateway { listener, .. } => Some(listener),
+                User::Rule(_) => None,
+            })
+            .collect();
+        names.into_iter().filter_map(|name| self.listeners.plan(name))
     }
 
     /// The Gateways whose servers take a credential, and the DestinationRules that do.
     fn takers(&self, credential: &Credential) -> impl Iterator<Item = &ObjectKey> {
-        let servers = self.plans_taking(credential).flat_map(|plan| &plan.servers);
-        let takes = move |terms: &Arc<Terms>| terms.credentials().any(|taken| taken == credential);
-        let gateways = servers.filter(move |s| s.terms().is_some_and(takes)).map(|s| &s.key);
         let users = self.credentials.users.get(credential).into_iter().flatten();
-        gateways.chain(users.filter_map(|user| match user {
-            User::Rule(key) => Some(key),
-            User::Listener(_) => None,
-        }))
+        users.map(|user| match user {
+            User::Gateway { key, .. } | User::Rule(key) => key,
+        })
     }
 
     /// The objects that take a secret of xDS.

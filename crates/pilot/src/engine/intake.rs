@@ -7,7 +7,7 @@ use tidegate_api::istio;
 use tidegate_api::kube;
 use tidegate_api::{Kind, Object, ObjectKey, Spec};
 
-use super::credentials::User;
+use super::credentials::{Use, User};
 use super::{Dirty, Pilot, Problem, index};
 use crate::Input;
 use crate::model::destination_rule::Rule;
@@ -17,7 +17,7 @@ use crate::model::host::Host;
 use crate::model::names;
 use crate::model::registry::{SERVICE_NAME_LABEL, ServiceName};
 use crate::model::service::Service;
-use crate::model::tls::{Credential, client_credentials};
+use crate::model::tls::client_credentials;
 use crate::model::virtual_service::VirtualService;
 use crate::status;
 
@@ -204,14 +204,14 @@ impl Pilot {
     fn set_rule(&mut self, key: &ObjectKey, rule: Option<Rule>, dirty: &mut Dirty) {
         dirty.status.insert(key.clone());
         let roots = &self.options.system_roots;
-        let credentials = |rule: Option<&Rule>| -> BTreeSet<Credential> {
+        let uses = |rule: Option<&Rule>| -> BTreeSet<Use> {
             let settings = rule.into_iter().flat_map(Rule::tls);
-            settings.flat_map(|(_, settings)| client_credentials(settings, roots)).collect()
+            let credentials =
+                settings.flat_map(|(_, settings)| client_credentials(settings, roots));
+            credentials.map(|credential| (credential, User::Rule(key.clone()))).collect()
         };
-        let before = credentials(self.rules.get(key).map(|rule| &**rule));
-        let now = credentials(rule.as_ref());
-        let changed = self.credentials.replace(&User::Rule(key.clone()), &before, &now);
-        dirty.credentials.extend(changed);
+        let before = uses(self.rules.get(key).map(|rule| &**rule));
+        dirty.credentials.extend(self.credentials.replace(&before, &uses(rule.as_ref())));
         for pattern in self.rules.set(key, rule) {
             // A rule for one host touches that one; only a wildcard has to look for its hosts.
             let hosts: BTreeSet<Arc<str>> = if pattern.is_wildcard() {

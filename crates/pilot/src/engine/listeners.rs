@@ -12,6 +12,8 @@ use crate::model::merge::ListenerPlan;
 pub(crate) struct Listeners {
     all: BTreeMap<Arc<str>, State>,
     of_gateway: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// Route configurations by the gateways whose servers they are for, with their listeners.
+    tables: HashMap<Arc<str>, BTreeMap<Arc<str>, Arc<str>>>,
     /// What VirtualServices lost, by VirtualService and listener.
     lost: HashMap<ObjectKey, BTreeMap<Arc<str>, Vec<String>>>,
 }
@@ -30,6 +32,12 @@ impl Listeners {
             let listeners = self.of_gateway.entry(Arc::clone(&server.gateway)).or_default();
             listeners.insert(Arc::clone(&plan.name));
         }
+        for routes in &plan.routes {
+            for server in &routes.servers {
+                let tables = self.tables.entry(Arc::clone(&server.gateway)).or_default();
+                tables.insert(Arc::clone(&routes.name), Arc::clone(&plan.name));
+            }
+        }
         let (carries, losers) = match self.all.remove(&plan.name) {
             Some(before) => (before.carries, before.losers),
             None => Default::default(),
@@ -39,6 +47,16 @@ impl Listeners {
 
     /// Takes a listener's gateways away, before its plan is replaced or when it is gone.
     pub(crate) fn unlink(&mut self, plan: &ListenerPlan) {
+        for routes in &plan.routes {
+            for server in &routes.servers {
+                if let Some(tables) = self.tables.get_mut(&server.gateway) {
+                    tables.remove(&routes.name);
+                    if tables.is_empty() {
+                        self.tables.remove(&server.gateway);
+                    }
+                }
+            }
+        }
         for server in &plan.servers {
             if let Some(listeners) = self.of_gateway.get_mut(&server.gateway) {
                 listeners.remove(&plan.name);
@@ -47,6 +65,19 @@ impl Listeners {
                 }
             }
         }
+    }
+
+    /// The route configurations that a gateway shares.
+    pub(crate) fn tables_of(&self, gateway: &str) -> impl Iterator<Item = &Arc<str>> {
+        self.tables_and_listeners_of(gateway).map(|(table, _)| table)
+    }
+
+    /// The route configurations that a gateway shares, each with its listener.
+    pub(crate) fn tables_and_listeners_of(
+        &self,
+        gateway: &str,
+    ) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
+        self.tables.get(gateway).into_iter().flatten()
     }
 
     /// Forgets a listener that is gone; answers the VirtualServices that had to do with it.

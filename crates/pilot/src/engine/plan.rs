@@ -1,16 +1,15 @@
 //! Second and third step: merge touched ports again, and move VirtualServices between virtual hosts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
 use tidegate_xds::ResourceType;
 use tidegate_xds::assemble::virtual_host_name;
 
-use super::credentials::User;
+use super::credentials::{Use, User};
 use super::{Dirty, Pilot, RouteTable};
 use crate::model::merge::{ListenerPlan, PortPlan, RoutePlan, merge};
-use crate::model::tls::Credential;
 
 impl Pilot {
     /// Merges the Gateways of touched ports, and marks listeners and route tables that came out different.
@@ -55,13 +54,13 @@ impl Pilot {
             }
             if let Some(was) = was {
                 self.listeners.unlink(was);
-                let stays = |name: &Arc<str>| plan.routes.iter().any(|routes| routes.name == *name);
+                let names: HashSet<&str> = plan.routes.iter().map(|routes| &*routes.name).collect();
                 if was.routes.is_empty() != plan.routes.is_empty() {
                     // Whether it is opened, for all who share it.
                     let servers = was.servers.iter().chain(&plan.servers);
                     dirty.status.extend(servers.map(|server| server.key.clone()));
                 }
-                for gone in was.routes.iter().filter(|routes| !stays(&routes.name)) {
+                for gone in was.routes.iter().filter(|routes| !names.contains(&*routes.name)) {
                     self.remove_table(&gone.name);
                 }
             }
@@ -75,9 +74,10 @@ impl Pilot {
             if !same || !names_before.contains(&plan.name) {
                 dirty.listeners.insert(Arc::clone(&plan.name));
             }
+            let before: HashMap<&str, &RoutePlan> =
+                was.into_iter().flat_map(|was| &was.routes).map(|r| (&*r.name, r)).collect();
             for routes in &plan.routes {
-                let before = was.and_then(|w| w.routes.iter().find(|r| r.name == routes.name));
-                if before != Some(routes) {
+                if before.get(&*routes.name) != Some(&routes) {
                     self.replace_table(routes, dirty);
                 }
             }
@@ -85,25 +85,27 @@ impl Pilot {
         }
     }
 
-    /// Notes which credentials a listener takes, in place of those that it took before.
+    /// Notes which credentials a listener's servers take, in place of those that they took before.
     fn uses(
         &mut self,
         before: Option<&ListenerPlan>,
         now: Option<&ListenerPlan>,
         dirty: &mut Dirty,
     ) {
-        let credentials = |plan: Option<&ListenerPlan>| -> BTreeSet<Credential> {
-            let servers = plan.into_iter().flat_map(|plan| &plan.servers);
-            let terms = servers.filter_map(|server| server.terms());
-            terms.flat_map(|terms| terms.credentials().cloned()).collect()
+        let uses = |plan: Option<&ListenerPlan>| -> BTreeSet<Use> {
+            let mut uses = BTreeSet::new();
+            for (plan, server) in
+                plan.into_iter().flat_map(|p| p.servers.iter().map(move |s| (p, s)))
+            {
+                for credential in server.terms().into_iter().flat_map(|terms| terms.credentials()) {
+                    let listener = Arc::clone(&plan.name);
+                    let user = User::Gateway { key: server.key.clone(), listener };
+                    uses.insert((credential.clone(), user));
+                }
+            }
+            uses
         };
-        let Some(listener) = before.or(now).map(|plan| Arc::clone(&plan.name)) else { return };
-        let changed = self.credentials.replace(
-            &User::Listener(listener),
-            &credentials(before),
-            &credentials(now),
-        );
-        dirty.credentials.extend(changed);
+        dirty.credentials.extend(self.credentials.replace(&uses(before), &uses(now)));
     }
 
     fn replace_table(&mut self, plan: &RoutePlan, dirty: &mut Dirty) {
@@ -131,15 +133,13 @@ impl Pilot {
             let service = self.index.virtual_service(&key);
             let now = service.map_or(&[][..], |s| &s.gateways);
             let gateways: BTreeSet<&Arc<str>> = before.iter().chain(now).collect();
-            let tables: BTreeSet<Arc<str>> = gateways
-                .iter()
-                .flat_map(|g| self.listeners.plans_of(g))
-                .flat_map(|p| p.routes.iter().map(|routes| Arc::clone(&routes.name)))
-                .collect();
+            let tables: BTreeSet<&Arc<str>> =
+                gateways.iter().flat_map(|g| self.listeners.tables_of(g)).collect();
             for name in tables {
-                if let Some(table) = self.tables.get_mut(&name) {
-                    table.set_service(&key, service.map(|s| &**s), &self.options);
-                    dirty.tables.insert(name);
+                if let Some(table) = self.tables.get_mut(name)
+                    && table.set_service(&key, service.map(|s| &**s), &self.options)
+                {
+                    dirty.tables.insert(Arc::clone(name));
                 }
             }
         }
@@ -156,14 +156,14 @@ impl Pilot {
     fn touch(&mut self, key: &ObjectKey, dirty: &mut Dirty) {
         let Some(service) = self.index.virtual_service(key) else { return };
         for gateway in &service.gateways {
-            for plan in self.listeners.plans_of(gateway) {
-                for routes in &plan.routes {
-                    if let Some(table) = self.tables.get_mut(&routes.name)
-                        && table.touch(key)
-                    {
-                        dirty.tables.insert(Arc::clone(&routes.name));
-                    }
+            for name in self.listeners.tables_of(gateway) {
+                if let Some(table) = self.tables.get_mut(name)
+                    && table.touch(key)
+                {
+                    dirty.tables.insert(Arc::clone(name));
                 }
+            }
+            for plan in self.listeners.plans_of(gateway) {
                 if self.listeners.carries(&plan.name, key) {
                     dirty.listeners.insert(Arc::clone(&plan.name));
                 }

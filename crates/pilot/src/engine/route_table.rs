@@ -293,6 +293,11 @@ impl RouteTable {
         own
     }
 
+    /// Its servers, the oldest first.
+    pub(crate) fn servers(&self) -> &[Arc<Server>] {
+        &self.servers
+    }
+
     /// Whether any host is routed by a VirtualService.
     pub(crate) fn is_claimed_by(&self, key: &ObjectKey) -> bool {
         self.claimed_by.contains_key(key)

@@ -9,6 +9,7 @@ use super::{Findings, View};
 use crate::engine::gateway_name;
 use crate::model::credentials::{Found, NotFound};
 use crate::model::gateway::{Class, Server};
+use crate::model::merge::{ListenerPlan, PortPlan};
 
 /// What becomes of a server without its certificates.
 const CLOSED: &str = "connections for its hosts are closed";
@@ -38,10 +39,10 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
         credentials(server, &place, view, &mut findings);
         let plans = server.listen.iter().filter_map(|port| view.ports.get(port));
         for plan in plans {
-            for refusal in plan.refused.iter().filter(|r| r.server == *server) {
+            for refusal in plan.refused.iter().filter(|r| Arc::ptr_eq(&r.server, server)) {
                 findings.fault("Conflict", format!("{place}: {}", refusal.reason));
             }
-            let mut listeners = plan.listeners.iter().filter(|l| l.servers.contains(server));
+            let mut listeners = plan.listeners.iter().filter(|l| has(l, server));
             if closed(server).is_none() && listeners.any(|l| !view.listeners.opens(&l.name)) {
                 let fault =
                     "the port is not opened before a VirtualService has a tcp or tls rule for it";
@@ -70,8 +71,19 @@ pub(super) fn is_open(key: &ObjectKey, view: View<'_>) -> bool {
     servers.filter(|server| accepts(server, view)).any(|server| {
         let plans = server.listen.iter().filter_map(|port| view.ports.get(port));
         let mut listeners = plans.flat_map(|plan| &plan.listeners);
-        listeners.any(|l| l.servers.contains(server) && view.listeners.opens(&l.name))
+        listeners.any(|l| has(l, server) && view.listeners.opens(&l.name))
     })
+}
+
+fn has(listener: &ListenerPlan, server: &Arc<Server>) -> bool {
+    listener.servers.iter().any(|other| Arc::ptr_eq(other, server))
+}
+
+/// Whether a server was given a place at any port.
+pub(super) fn has_place(server: &Arc<Server>, view: View<'_>) -> bool {
+    let plans = server.listen.iter().filter_map(|port| view.ports.get(port));
+    let refuses = |plan: &PortPlan| plan.refused.iter().any(|r| Arc::ptr_eq(&r.server, server));
+    plans.into_iter().any(|plan| !refuses(plan))
 }
 
 /// Whether connections for a server get past their handshake, where there is one.

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::gateway::has_place;
 use super::virtual_service::served;
 use super::{Findings, View};
-use crate::model::gateway::Server;
+use crate::model::gateway::{Class, Server};
 use crate::model::host::Host;
 use crate::model::virtual_service::{
     NotHere, Place, VirtualService, applies_to_connections, is_served, not_here,
@@ -45,14 +46,13 @@ fn hosts(service: &VirtualService, view: View<'_>, findings: &mut Findings) {
 
 /// The servers of its Gateways that serve its hosts: those that route requests, or the others.
 fn places(service: &VirtualService, view: View<'_>, requests: bool) -> Vec<Place> {
-    let plans = service.gateways.iter().flat_map(|gateway| view.listeners.plans_of(gateway));
-    let servers = plans.flat_map(|plan| {
-        let routes = |server: &Arc<Server>| plan.routes.iter().any(|r| r.servers.contains(server));
-        plan.servers.iter().filter(move |server| routes(server) == requests)
-    });
+    let gateways = service.gateways.iter().filter_map(|gateway| served(gateway, view));
+    let servers = gateways.flat_map(|gateway| &gateway.servers);
     let own = |server: &&Arc<Server>| {
-        service.binds(&server.gateway)
+        let routes = server.class() == Class::Http || server.https_terms().is_some();
+        routes == requests
             && server.hosts.overlaps(&service.hosts, &service.key.namespace)
+            && has_place(server, view)
     };
     let place = |server: &Arc<Server>| Place {
         gateway: Arc::clone(&server.gateway),

@@ -11,9 +11,9 @@ use super::standing::not_selected;
 use super::{Findings, Force, View, delegate, gateway, reach};
 use crate::compile::claims;
 use crate::compile::route::redirect_status;
+use crate::engine::RouteTable;
 use crate::model::gateway::Gateway;
 use crate::model::host::Host;
-use crate::model::merge::RoutePlan;
 use crate::model::rule::UnmetReason;
 use crate::model::service::Discovery;
 use crate::model::virtual_service::{VirtualService, is_served};
@@ -114,17 +114,17 @@ pub(super) fn force(key: &ObjectKey, findings: Option<&Findings>, view: View<'_>
 pub(super) fn listeners(service: &VirtualService, view: View<'_>) -> Vec<Arc<str>> {
     let mut through = BTreeSet::new();
     for gateway in &service.gateways {
-        for plan in view.listeners.plans_of(gateway) {
+        for (table, listener) in view.listeners.tables_and_listeners_of(gateway) {
+            let table = view.tables.get(table).filter(|table| table.is_claimed_by(&service.key));
             let open =
-                |routes: &&RoutePlan| routes.servers.iter().any(|s| gateway::accepts(s, view));
-            let tables = plan.routes.iter().filter(open);
-            let mut tables = tables.filter_map(|routes| view.tables.get(&routes.name));
-            if tables.any(|table| table.is_claimed_by(&service.key))
-                || view.listeners.carries(&plan.name, &service.key)
-            {
-                through.insert(Arc::clone(&plan.name));
+                |table: &RouteTable| table.servers().iter().any(|s| gateway::accepts(s, view));
+            if table.is_some_and(open) {
+                through.insert(Arc::clone(listener));
             }
         }
+        let carrying = view.listeners.plans_of(gateway);
+        let carrying = carrying.filter(|plan| view.listeners.carries(&plan.name, &service.key));
+        through.extend(carrying.map(|plan| Arc::clone(&plan.name)));
     }
     through.into_iter().collect()
 }
@@ -136,8 +136,8 @@ fn without_effect(service: &VirtualService, view: View<'_>, findings: &mut Findi
         return; // Others may apply them.
     }
     let tables = || {
-        let plans = service.gateways.iter().flat_map(|g| view.listeners.plans_of(g));
-        plans.flat_map(|plan| &plan.routes).filter_map(|routes| view.tables.get(&routes.name))
+        let names = service.gateways.iter().flat_map(|g| view.listeners.tables_of(g));
+        names.filter_map(|name| view.tables.get(name))
     };
     let served = service.rules.iter().any(|rule| is_served(&rule.says));
     if served && !tables().any(|t| t.is_claimed_by(&service.key)) {

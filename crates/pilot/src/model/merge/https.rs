@@ -59,6 +59,8 @@ fn misdirected(servers: &[Arc<Server>], hosts: &BTreeSet<Host>, listed: bool) ->
     if listed {
         return others.cloned().collect();
     }
+    // Without a wildcard of its own, nobody else's host is within one.
+    let others = others.filter(|_| !wide.is_empty());
     let within = others.filter(|host| wide.iter().any(|wide| host.is_within(wide))).cloned();
     let every = Host::new("*");
     within.chain((!own.contains(&every)).then_some(every)).collect()
