@@ -169,6 +169,9 @@ impl<'a> Asker<'a> {
             }
         }
         for (name, value) in entries(&condition["withoutHeaders"]) {
+            if request.headers.iter().any(|(there, _)| there == name) {
+                continue;
+            }
             // Not there, there with another value, or there with just that.
             match self.rng.u8(0..3) {
                 0 => request.headers.push((name.clone(), "else".to_owned())),
