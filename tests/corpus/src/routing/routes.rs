@@ -99,24 +99,6 @@ struct Meant {
 }
 
 fn meant(name: &str) -> Meant {
-    let by_cookie = |name: &str| json!({"consistentHash": {"httpCookie": {"name": name}}});
-    let at_port = |port: u16, name: &str| json!([{"port": {"number": port}, "loadBalancer": by_cookie(name)}]);
-    let rule = |rest: Value| {
-        let mut spec = json!({"host": "*.example.org"});
-        for (key, value) in rest.as_object().into_iter().flatten() {
-            spec[key] = value.clone();
-        }
-        Meant { destination_rule: Some(spec), ..Meant::default() }
-    };
-    let subset = |policy: Value| json!([{"name": "some-subset", "trafficPolicy": policy}]);
-    let other = json!({"loadBalancer": by_cookie("other-cookie")});
-    let short_lived = |attributes: Value| {
-        let mut cookie = json!({"name": "hash-cookie", "ttl": "100ns"});
-        for (key, value) in attributes.as_object().into_iter().flatten() {
-            cookie[key] = value.clone();
-        }
-        json!({"trafficPolicy": {"loadBalancer": {"consistentHash": {"httpCookie": cookie}}}})
-    };
     match name.rsplit('/').next().unwrap_or(name) {
         "for virtual service with source namespace matching #1" => {
             Meant { namespace: Some("foo"), ..Meant::default() }
@@ -133,6 +115,31 @@ fn meant(name: &str) -> Meant {
         name if name.ends_with("with XForwardedHost enabled") => {
             Meant { forwarded_host: true, ..Meant::default() }
         }
+        name => Meant { destination_rule: destination_rule(name), ..Meant::default() },
+    }
+}
+
+/// What the DestinationRule of a case says.
+fn destination_rule(name: &str) -> Option<Value> {
+    let by_cookie = |name: &str| json!({"consistentHash": {"httpCookie": {"name": name}}});
+    let at_port = |port: u16, name: &str| json!([{"port": {"number": port}, "loadBalancer": by_cookie(name)}]);
+    let rule = |rest: Value| {
+        let mut spec = json!({"host": "*.example.org"});
+        for (key, value) in rest.as_object().into_iter().flatten() {
+            spec[key] = value.clone();
+        }
+        Some(spec)
+    };
+    let subset = |policy: Value| json!([{"name": "some-subset", "trafficPolicy": policy}]);
+    let other = json!({"loadBalancer": by_cookie("other-cookie")});
+    let short_lived = |attributes: Value| {
+        let mut cookie = json!({"name": "hash-cookie", "ttl": "100ns"});
+        for (key, value) in attributes.as_object().into_iter().flatten() {
+            cookie[key] = value.clone();
+        }
+        json!({"trafficPolicy": {"loadBalancer": {"consistentHash": {"httpCookie": cookie}}}})
+    };
+    match name {
         "for virtual service with ring hash" => rule(short_lived(json!({}))),
         "for virtual service with cookie hash policy with attributes" => {
             let attribute = |name: &str, value: &str| json!({"name": name, "value": value});
@@ -172,7 +179,7 @@ fn meant(name: &str) -> Meant {
         "port selector based traffic policy" => {
             rule(json!({"trafficPolicy": {"portLevelSettings": at_port(8484, "hash-cookie")}}))
         }
-        _ => Meant::default(),
+        _ => None,
     }
 }
 
