@@ -20,6 +20,11 @@ fn server(name: &str, host: &str, tls: &Value) -> Value {
 
 /// A gateway with these servers on port 443, and one VirtualService that takes every request of every host.
 fn world(servers: &[Value]) -> World {
+    world_of("*", servers)
+}
+
+/// As [`world`], where the VirtualService is for one host.
+fn world_of(host: &str, servers: &[Value]) -> World {
     let gateway = json!({
         "kind": "Gateway",
         "metadata": {"name": "gw", "namespace": "default"},
@@ -28,7 +33,7 @@ fn world(servers: &[Value]) -> World {
     let route = json!({
         "kind": "VirtualService",
         "metadata": {"name": "all", "namespace": "default"},
-        "spec": {"hosts": ["*"], "gateways": ["gw"], "http": [{"directResponse": {"status": 299}}]},
+        "spec": {"hosts": [host], "gateways": ["gw"], "http": [{"directResponse": {"status": 299}}]},
     });
     let ca = Ca::new("root");
     let secret = |name: &str| {
@@ -211,4 +216,31 @@ fn names_of_certificates_are_checked_without_a_server_name_too() {
         let answer = world.explain(&question);
         assert_eq!(outcome(&answer), Ok(expected), "{host}: {answer:#?}");
     }
+}
+
+/// That a host has no routes is nobody's business who has to show a certificate.
+#[test]
+fn certificates_are_asked_for_before_404() {
+    let servers =
+        [server("simple", SIMPLE, &simple("one")), server("mutual", MUTUAL, &mutual("one"))];
+    let world = world_of(SIMPLE, &servers);
+    for (certificate, expected) in [(false, 403), (true, 404)] {
+        let mut question = question(None, MUTUAL);
+        question.client_certificate = certificate;
+        let answer = world.explain(&question);
+        assert_eq!(outcome(&answer), Ok(expected), "{answer:#?}");
+    }
+}
+
+/// What a narrower server does not serve is closed, not served by a wider one.
+#[test]
+fn a_wider_server_takes_no_names_of_a_narrower_one() {
+    let mut passed = server("passed", "p.example.com", &json!({"mode": "PASSTHROUGH"}));
+    passed["port"]["protocol"] = json!("TLS");
+    let world = world(&[passed, server("wide", "*.example.com", &simple("one"))]);
+    let answer = world.explain(&question(Some("p.example.com"), "p.example.com"));
+    let names: Vec<&str> = answer.clusters.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(names, ["BlackHoleCluster"], "{answer:#?}");
+    let other = world.explain(&question(Some("a.example.com"), "a.example.com"));
+    assert_eq!(outcome(&other), Ok(299));
 }

@@ -11,6 +11,7 @@ use tidegate_envoy::v3::tcp_proxy::tcp_proxy::weighted_cluster::ClusterWeight;
 use tidegate_envoy::v3::tcp_proxy::tcp_proxy::{ClusterSpecifier, WeightedCluster};
 
 use super::{Context, access_log, tls};
+use crate::model::names;
 use crate::model::tls::Terms;
 use crate::model::virtual_service::VirtualService;
 
@@ -74,14 +75,25 @@ pub fn tcp_proxy(
             (name, ClusterSpecifier::WeightedClusters(WeightedCluster { clusters: weighted }))
         }
     };
+    Some(proxy(stat_prefix, to, context))
+}
+
+/// The filter that closes connections.
+#[must_use]
+pub fn nowhere(context: &Context<'_>) -> Filter {
+    let cluster = names::BLACK_HOLE_CLUSTER.to_owned();
+    proxy(cluster.clone(), ClusterSpecifier::Cluster(cluster), context)
+}
+
+fn proxy(stat_prefix: String, to: ClusterSpecifier, context: &Context<'_>) -> Filter {
     let proxy = TcpProxy {
         stat_prefix,
         cluster_specifier: Some(to),
         access_log: access_log::of_traffic(context.options),
         ..TcpProxy::default()
     };
-    Some(Filter {
+    Filter {
         name: "envoy.filters.network.tcp_proxy".to_owned(),
         config_type: Some(ConfigType::TypedConfig(any(&proxy))),
-    })
+    }
 }

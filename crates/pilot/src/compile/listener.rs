@@ -22,6 +22,7 @@ use tidegate_envoy::v3::tls_inspector::TlsInspector;
 use super::connection_manager::Transport;
 use super::{Context, access_log, connection_manager, filter_chain, rbac};
 use crate::model::gateway::{Class, Server};
+use crate::model::host::{Host, HostSet};
 use crate::model::merge::{ListenerPlan, NamelessPlan, RoutePlan};
 use crate::model::tls::{Credential, Terms};
 use crate::model::virtual_service::{Place, VirtualService, applies_to_connections};
@@ -182,6 +183,28 @@ impl Builder<'_> {
                 (Class::Tls, None) => self.pass_through(server, bound),
                 _ => self.tcp(server, bound),
             }
+        }
+        self.close_rest();
+    }
+
+    /// Closes connections for names of servers that nothing serves, where a wider name of another server would take
+    /// them: they are not that server's, and would be shown its certificate.
+    fn close_rest(&mut self) {
+        let taken: HostSet = self.holders.keys().map(|name| Host::new(name)).collect();
+        for server in self.plan.servers.iter().filter(|server| server.class() == Class::Tls) {
+            let free = |host: &&Host| {
+                let new = !self.holders.contains_key(host.as_str());
+                new && taken.narrowest(host).is_some()
+            };
+            let names: BTreeSet<String> =
+                server.names().filter(free).map(|host| host.as_str().to_owned()).collect();
+            if names.is_empty() {
+                continue;
+            }
+            let holder = || Holder { key: server.key.clone(), terms: None };
+            self.holders.extend(names.iter().map(|name| (name.clone(), holder())));
+            let chain = filter_chain::for_names(&names, filter_chain::nowhere(self.context));
+            self.chain(chain, source(server, None, names));
         }
     }
 

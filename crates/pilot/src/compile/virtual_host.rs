@@ -113,25 +113,33 @@ pub fn virtual_host(
             tidegate_xds::assemble::append_message(ROUTES, &route.bytes, &mut bytes);
         }
     }
+    if demands.client_certificate.is_some() {
+        // What is asked of clients is asked on routes: also on the way to 404.
+        tidegate_xds::assemble::append_message(ROUTES, &answer(404).encode_to_vec(), &mut bytes);
+    }
     bytes.freeze()
 }
 
 /// A virtual host that answers every request with a status. Without routes that is 404.
 #[must_use]
 pub fn fixed(name: &str, domains: Vec<String>, status: u16) -> VirtualHost {
-    let route = Route {
+    VirtualHost {
+        name: name.to_owned(),
+        domains,
+        routes: if status == 404 { Vec::new() } else { vec![answer(status)] },
+        ..VirtualHost::default()
+    }
+}
+
+/// A route that answers every request with a status.
+fn answer(status: u16) -> Route {
+    Route {
         r#match: Some(matches::any()),
         action: Some(Action::DirectResponse(DirectResponseAction {
             status: status.into(),
             ..DirectResponseAction::default()
         })),
         ..Route::default()
-    };
-    VirtualHost {
-        name: name.to_owned(),
-        domains,
-        routes: if status == 404 { Vec::new() } else { vec![route] },
-        ..VirtualHost::default()
     }
 }
 

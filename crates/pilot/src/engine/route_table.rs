@@ -60,6 +60,14 @@ struct Claims {
     services: BTreeMap<(usize, Order), ObjectKey>,
     /// Servers that redirect the host to https whether or not it has routes.
     redirects: BTreeSet<usize>,
+    /// Servers that demand a certificate of clients, which is checked whether or not the host has routes.
+    demanding: BTreeSet<usize>,
+}
+
+impl Claims {
+    fn is_empty(&self) -> bool {
+        self.services.is_empty() && self.redirects.is_empty() && self.demanding.is_empty()
+    }
 }
 
 /// All that decides a virtual host but its domains. Hosts with the same routing share one.
@@ -116,6 +124,9 @@ impl RouteTable {
                     self.hosts.entry(host.host.clone()).or_default().redirects.insert(s);
                 }
             }
+            for host in server.names().filter(|host| self.borders.guarded.contains_key(*host)) {
+                self.hosts.entry(host.clone()).or_default().demanding.insert(s);
+            }
         }
         let gateways: Vec<Arc<str>> = self.servers_of.keys().cloned().collect();
         for gateway in gateways {
@@ -143,7 +154,7 @@ impl RouteTable {
         for (s, host) in self.claimed_by.remove(key).unwrap_or_default() {
             if let Some(claims) = self.hosts.get_mut(&host) {
                 claims.services.retain(|(server, _), claimant| *server != s || claimant != key);
-                if claims.services.is_empty() && claims.redirects.is_empty() {
+                if claims.is_empty() {
                     self.hosts.remove(&host);
                 }
             }
@@ -194,7 +205,8 @@ impl RouteTable {
     fn routing(&self, host: &Host) -> Option<Routing> {
         let claims = self.hosts.get(host)?;
         let claimed = claims.services.keys().map(|(s, _)| *s);
-        let first = claimed.chain(claims.redirects.iter().copied()).min()?;
+        let others = claims.redirects.iter().chain(&claims.demanding).copied();
+        let first = claimed.chain(others).min()?;
         let mut seen = HashSet::new();
         let mut routes = Vec::new();
         let mut https_redirect = !claims.redirects.is_empty();
