@@ -29,6 +29,7 @@ impl World {
     ) -> Result<(), Refusal> {
         let mut head = head(question);
         let port = connection.listener.address.port();
+        path::strip_trailing_dot(&mut head, manager);
         path::strip_port(&mut head, manager, port);
         if let Err(reply) = path::normalize(&mut head, manager.into()) {
             let reason = format!("the path is refused: {}", reply.details);

@@ -99,6 +99,8 @@ fn one_certificate_for_all_is_shown_to_who_names_no_server() {
         (None, "other.example.com", true, Ok(404)),
         // What a handshake did not ask for cannot be had by another one's.
         (Some(SIMPLE), MUTUAL, true, Ok(421)),
+        (Some(SIMPLE), "M.example.com.", true, Ok(421)),
+        (None, "m.example.com.:443", false, Ok(403)),
         (Some(MUTUAL), SIMPLE, true, Ok(421)),
         (Some(SIMPLE), "other.example.com", false, Ok(404)),
         (Some("other.example.com"), SIMPLE, false, Err(Error::NoFilterChain)),

@@ -49,6 +49,8 @@ pub fn filter(listener: &str, routes: &str, transport: Transport, context: &Cont
         // The gateway is the edge: the peer's address is the client's, whatever the headers say.
         use_remote_address: Some(true),
         normalize_path: Some(true),
+        // `a.example.` is `a.example`, also to whoever may ask for it.
+        strip_trailing_host_dot: true,
         // Whoever connects must say what it wants; Istio itself sets no limit here.
         request_headers_timeout: Some(duration(HEAD_TIMEOUT)),
         // From there on requests are limited by their route's timeout only, as long-lived streams need.

@@ -181,6 +181,8 @@ pub struct HttpManager {
     pub escaped_slashes: EscapedSlashes,
     /// Which ports are cut off the authority before matching.
     pub strip_port: StripPort,
+    /// Whether a dot at the end of the request's host is cut off.
+    pub strip_trailing_dot: bool,
     /// Whether HTTP/1.0 requests are accepted (426 otherwise).
     pub accept_http_10: bool,
     /// Largest request head, bytes.

@@ -71,6 +71,23 @@ pub fn normalize(head: &mut RequestHead, rules: Rules) -> Result<(), LocalReply>
     Ok(())
 }
 
+/// Cuts the dot off the end of the authority's host, as configured: `a.example.` is `a.example` (RFC 1034, section 3.1).
+pub fn strip_trailing_dot(head: &mut RequestHead, manager: &HttpManager) {
+    if manager.strip_trailing_dot
+        && let Some(host) = without_trailing_dot(head.authority())
+    {
+        head.set_authority(&host);
+    }
+}
+
+/// The authority without the dot at the end of its host; `None` where there is none.
+fn without_trailing_dot(authority: &[u8]) -> Option<Vec<u8>> {
+    let dot = memchr::memrchr(b'.', authority)?;
+    // Behind it is nothing, or the port: no address has a dot before a colon.
+    let ends = matches!(authority.get(dot + 1), None | Some(b':'));
+    ends.then(|| [&authority[..dot], &authority[dot + 1..]].concat())
+}
+
 /// Cuts the port off the authority, as configured; `port` is the listener's.
 pub fn strip_port(head: &mut RequestHead, manager: &HttpManager, port: u16) {
     if manager.strip_port == StripPort::Keep || head.is_method("CONNECT") {
@@ -232,6 +249,24 @@ mod tests {
             ("/.hidden", "/.hidden"),
         ] {
             assert_eq!(normal(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_dot_at_the_end_of_a_host_is_cut_off() {
+        for (authority, expected) in [
+            ("a.b.", Some("a.b")),
+            ("a.b.:443", Some("a.b:443")),
+            ("a.b", None),
+            ("a.b:443", None),
+            ("a", None),
+            ("1.2.3.4", None),
+            ("[::1.2.3.4]:80", None),
+            (".", Some("")),
+            ("a..", Some("a.")),
+        ] {
+            let found = without_trailing_dot(authority.as_bytes());
+            assert_eq!(found.as_deref(), expected.map(str::as_bytes), "{authority}");
         }
     }
 

@@ -154,6 +154,7 @@ fn manager(routes: Vec<Arc<Route>>) -> HttpManager {
         merge_slashes: false,
         escaped_slashes: EscapedSlashes::Keep,
         strip_port: StripPort::Keep,
+        strip_trailing_dot: false,
         accept_http_10: true,
         max_head: 60 * 1024,
         max_headers: 100,

@@ -57,6 +57,7 @@ fn listeners(origins: &Origins) -> Vec<Value> {
         "merge_slashes": true,
         "path_with_escaped_slashes_action": "REJECT_REQUEST",
         "strip_matching_host_port": true,
+        "strip_trailing_host_dot": true,
         "max_request_headers_kb": 4,
         "common_http_protocol_options": {"max_headers_count": 12},
         "always_set_request_id_in_response": true,

@@ -43,6 +43,7 @@ pub(super) const ROWS: &[Row] = &[
             "merge_slashes",
             "path_with_escaped_slashes_action",
             "strip_any_host_port",
+            "strip_trailing_host_dot",
             "strip_matching_host_port",
             "forward_client_cert_details",
             "set_current_client_cert_details",

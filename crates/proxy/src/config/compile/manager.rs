@@ -69,6 +69,7 @@ pub(super) fn manager(
         merge_slashes: proto.merge_slashes,
         escaped_slashes: escaped_slashes(proto.path_with_escaped_slashes_action)?,
         strip_port: strip_port(proto)?,
+        strip_trailing_dot: proto.strip_trailing_host_dot,
         accept_http_10: http1.is_some_and(|http1| http1.accept_http_10),
         max_head: max_head(proto.max_request_headers_kb)?,
         max_headers: common.max_headers,

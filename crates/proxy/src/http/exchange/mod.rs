@@ -262,6 +262,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         } else if self.request.scheme == Scheme::Https && self.request.version != Version::Http2 {
             return Err(LocalReply::wrong_scheme());
         }
+        path::strip_trailing_dot(self.request, manager);
         path::strip_port(self.request, manager, self.client.local.port());
         path::normalize(self.request, (&**manager).into()).inspect_err(|reply| {
             let stats = &self.http.stats;

@@ -186,8 +186,9 @@ fn hosts() -> Vec<Case> {
         .map(|host| Case::new(&format!("hosts/{}", host.escape_debug()), bytes(host)))
         .collect();
     for listener in ["plain", "strict"] {
-        for host in ["exact.example:{port}", "exact.example:99", "[::1]:{port}", "port.example:81"]
-        {
+        let dotted = ["exact.example.", "exact.example.:{port}", "exact.example..", ".", "a.:99"];
+        let hosts = ["exact.example:{port}", "exact.example:99", "[::1]:{port}", "port.example:81"];
+        for host in hosts.into_iter().chain(dotted) {
             cases.push(Case::new(&format!("hosts/{listener} {host}"), bytes(host)).at(listener));
         }
     }
