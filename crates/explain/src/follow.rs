@@ -130,7 +130,7 @@ impl World {
         let mut part = self.chain_part(chain, origin.as_ref());
         let plan = self.pilot.listener_plan(&listener.name);
         let default = listener.chains.default.iter().any(|default| Arc::ptr_eq(default, chain));
-        if default && plan.is_some_and(|plan| plan.nameless.is_some()) {
+        if default && plan.is_some_and(|plan| !plan.nameless.is_empty()) {
             part.asks = "connections that name no server".to_owned();
         }
         answer.filter_chain = Some(part);

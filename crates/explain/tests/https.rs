@@ -220,6 +220,19 @@ fn names_of_certificates_are_checked_without_a_server_name_too() {
     }
 }
 
+/// Neither is who names no server served by a certificate that is not there.
+#[test]
+fn a_server_without_its_certificate_answers_nobody_without_a_name() {
+    let world = world(&[
+        server("missing", "b.example.com", &simple("nowhere")),
+        server("simple", SIMPLE, &simple("one")),
+    ]);
+    for (host, expected) in [(SIMPLE, 299), ("b.example.com", 421)] {
+        let answer = world.explain(&question(None, host));
+        assert_eq!(outcome(&answer), Ok(expected), "{answer:#?}");
+    }
+}
+
 /// That a host has no routes is nobody's business who has to show a certificate.
 #[test]
 fn certificates_are_asked_for_before_404() {

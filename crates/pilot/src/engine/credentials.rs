@@ -131,11 +131,12 @@ impl Pilot {
             Some(Err(_)) | None => None,
         };
         if found.is_some() != self.credentials.has(credential) {
-            // Who names no server is asked for a certificate only while there is something to verify it by.
+            // Who names no server is served by a certificate that is there, and asked for one only while there is something
+            // to verify it by.
             let plans = self.plans_taking(credential);
             let asking = plans.filter(|plan| {
-                let nameless = plan.nameless.as_ref();
-                nameless.is_some_and(|n| n.terms.credentials().any(|taken| taken == credential))
+                let mut taken = plan.nameless.iter().flat_map(|n| n.terms.credentials());
+                taken.any(|taken| taken == credential)
             });
             dirty.listeners.extend(asking.map(|plan| Arc::clone(&plan.name)));
         }

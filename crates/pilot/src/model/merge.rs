@@ -34,8 +34,9 @@ pub struct ListenerPlan {
     pub port: u16,
     /// Its route configurations: one for plain HTTP, one per TLS terms for HTTPS that is terminated.
     pub routes: Vec<RoutePlan>,
-    /// How connections are served that name no server; closed when absent, unless a server takes every name.
-    pub nameless: Option<NamelessPlan>,
+    /// How connections are served that name no server: by the first whose certificate is there. They are closed where there
+    /// is none, unless a server takes every name.
+    pub nameless: Vec<NamelessPlan>,
     /// The servers that share it.
     pub servers: Vec<Arc<Server>>,
 }
@@ -159,7 +160,7 @@ fn place(
             address: address.to_owned(),
             port,
             routes: Vec::new(),
-            nameless: None,
+            nameless: Vec::new(),
             servers: vec![Arc::clone(server)],
         }),
     }

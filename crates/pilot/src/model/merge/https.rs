@@ -23,7 +23,7 @@ pub(super) fn plan(
     port: u16,
     bind: &str,
     servers: &[Arc<Server>],
-) -> (Vec<RoutePlan>, Option<NamelessPlan>) {
+) -> (Vec<RoutePlan>, Vec<NamelessPlan>) {
     let https: Vec<(&Arc<Server>, &Arc<Terms>)> =
         servers.iter().filter_map(|server| Some((server, server.https_terms()?))).collect();
     let mut groups: Vec<Vec<Arc<Server>>> = Vec::new();
@@ -66,7 +66,7 @@ fn misdirected(servers: &[Arc<Server>], hosts: &BTreeSet<Host>, listed: bool) ->
     within.chain((!own.contains(&every)).then_some(every)).collect()
 }
 
-/// How connections without a server name are served.
+/// How connections without a server name are served: by the first of these whose certificate is there.
 ///
 /// Where all servers present the same certificate, it is presented, and the Host of each request decides; whoever demands a
 /// certificate of clients has it checked per request. Where they do not, the oldest server that asks nothing of clients
@@ -77,19 +77,34 @@ fn nameless(
     https: &[(&Arc<Server>, &Arc<Terms>)],
     hosts: &BTreeSet<Host>,
     routes: &mut Vec<RoutePlan>,
-) -> Option<NamelessPlan> {
-    let (_, oldest) = https.first()?;
+) -> Vec<NamelessPlan> {
+    let Some((_, oldest)) = https.first() else { return Vec::new() };
     let every = Host::new("*");
     if https.iter().any(|(server, _)| server.names().any(|host| *host == every)) {
-        return None;
+        return Vec::new();
     }
     let shared = https.iter().all(|(_, terms)| terms.identities == oldest.identities);
-    if !shared {
-        let (server, terms) = https.iter().find(|(_, terms)| terms.clients.is_none())?;
-        let has = |plan: &&RoutePlan| plan.servers.iter().any(|s| Arc::ptr_eq(s, server));
-        let routes = routes.iter().find(has)?;
-        return Some(NamelessPlan { terms: Arc::clone(terms), routes: Arc::clone(&routes.name) });
+    if shared {
+        return by_host(port, bind, https, hosts, routes).into_iter().collect();
     }
+    // One per group of servers with the same terms, which has their routes.
+    let groups = routes.iter().filter_map(|plan| {
+        let terms = plan.servers.first()?.https_terms()?;
+        let plan = || NamelessPlan { terms: Arc::clone(terms), routes: Arc::clone(&plan.name) };
+        terms.clients.is_none().then(plan)
+    });
+    groups.collect()
+}
+
+/// How connections without a server name are served where all servers present the same certificate.
+fn by_host(
+    port: u16,
+    bind: &str,
+    https: &[(&Arc<Server>, &Arc<Terms>)],
+    hosts: &BTreeSet<Host>,
+    routes: &mut Vec<RoutePlan>,
+) -> Option<NamelessPlan> {
+    let (_, oldest) = https.first()?;
     if routes.len() == 1 && !oldest.demands_certificate() {
         let routes = Arc::clone(&routes[0].name);
         return Some(NamelessPlan { terms: Arc::clone(oldest), routes });
