@@ -68,6 +68,8 @@ pub(crate) struct Failure {
     pub warnings: Vec<String>,
     /// Answered as plain text, as Kubernetes does for paths that it does not know.
     pub plain: bool,
+    /// Another write came between reading the object and storing it: the same may succeed on top of that one.
+    pub overtaken: bool,
 }
 
 impl Failure {
@@ -81,6 +83,7 @@ impl Failure {
             retry_after: None,
             warnings: Vec::new(),
             plain: false,
+            overtaken: false,
         }
     }
 
@@ -320,7 +323,7 @@ impl Failure {
                 Self::already_exists(info, name, *terminating)
             }
             WriteError::NotFound => Self::not_found(info, name),
-            WriteError::Conflict { .. } => Self::modified(info, name),
+            WriteError::Conflict { .. } => Self { overtaken: true, ..Self::modified(info, name) },
             WriteError::ReadOnly(_) => Self::forbidden(info, name, &error.to_string()),
             WriteError::NoNamespace => {
                 Self::not_found(tidegate_api::Kind::Namespace.info(), &key.namespace)

@@ -67,6 +67,7 @@ pub(crate) struct Api {
     store: Store,
     logs: Arc<dyn LogSource>,
     services: services::Turn,
+    turns: write::Turns,
     /// Places for watches.
     watches: Arc<Semaphore>,
     shutdown: Shutdown,
@@ -100,6 +101,7 @@ impl Api {
             store,
             logs,
             services: services::Turn::default(),
+            turns: write::Turns::default(),
             watches: Arc::new(Semaphore::new(watches)),
             shutdown,
         }

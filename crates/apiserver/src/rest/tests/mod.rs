@@ -6,6 +6,7 @@ mod discovery;
 mod errors;
 mod lifecycle;
 mod patches;
+mod races;
 mod watches;
 
 use std::sync::Arc;

@@ -102,23 +102,3 @@ async fn strategic_patches_merge_lists_by_their_keys() {
     assert_eq!(answer.code, 422);
     assert!(answer.text.contains("map[spec:map[zzz:1]]"), "{}", answer.text);
 }
-
-#[tokio::test]
-async fn writers_that_race_do_not_lose_each_others_patches() {
-    let lab = Arc::new(lab());
-    lab.post(CM, config_map("c", &json!({}))).await.expect(201);
-    let writers: Vec<_> = (0..20)
-        .map(|n| {
-            let lab = Arc::clone(&lab);
-            tokio::spawn(async move {
-                let data = json!({ "data": { format!("k{n}"): "v" } });
-                lab.patch(&format!("{CM}/c"), MERGE, data).await.code
-            })
-        })
-        .collect();
-    for writer in writers {
-        assert_eq!(writer.await.expect("no panic"), 200);
-    }
-    let object = lab.get(&format!("{CM}/c")).await.expect(200);
-    assert_eq!(object["data"].as_object().map(serde_json::Map::len), Some(21));
-}

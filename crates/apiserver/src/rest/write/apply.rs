@@ -10,8 +10,7 @@ use serde_json::Value;
 use tidegate_api::kinds::split_api_version;
 
 use super::admission::Source;
-use super::update::lost_race;
-use super::{ATTEMPTS, Writing, Written, admission, metadata};
+use super::{Writing, Written, admission, metadata};
 use crate::clock;
 use crate::rest::body;
 use crate::rest::failure::{Cause, Failure};
@@ -27,20 +26,17 @@ pub(super) async fn apply(writing: &Writing<'_>) -> Result<Reply, Failure> {
     }
     let wanted = wanted(writing)?;
     let key = writing.key(target.name.as_deref().unwrap_or_default());
-    for _ in 0..ATTEMPTS {
-        let (code, result) = match writing.api.store.get(&key) {
+    let attempt = || async {
+        Ok(match writing.api.store.get(&key) {
             None if target.subresource.is_some() => {
                 return Err(Failure::not_found(target.served.info, &key.name));
             }
-            None => (StatusCode::CREATED, writing.apply_new(wanted.clone()).await),
-            Some(old) => (StatusCode::OK, writing.apply_onto(&old, &wanted).await),
-        };
-        match result {
-            Err(failure) if lost_race(&failure) || failure.reason == "AlreadyExists" => {}
-            done => return writing.reply(code, &done?),
-        }
-    }
-    Err(Failure::modified(target.served.info, &key.name))
+            None => (StatusCode::CREATED, writing.apply_new(wanted.clone()).await?),
+            Some(old) => (StatusCode::OK, writing.apply_onto(&old, &wanted).await?),
+        })
+    };
+    let (code, written) = writing.in_turn(&key, attempt).await?;
+    writing.reply(code, &written)
 }
 
 /// The body, checked as far as it can be without the object.
@@ -111,7 +107,11 @@ impl Writing<'_> {
         let name = admitted.value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let written = self.store(self.key(&name), admitted, Expect::Absent).await;
         drop(services);
-        written
+        written.map_err(|mut failure| {
+            // Another request has created it: this one is applied onto that.
+            failure.overtaken |= failure.reason == "AlreadyExists";
+            failure
+        })
     }
 
     async fn apply_onto(&self, old: &Arc<Entry>, wanted: &Value) -> Result<Written, Failure> {

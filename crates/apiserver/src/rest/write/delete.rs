@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use tidegate_api::{Kind, ObjectKey};
 
-use super::{ATTEMPTS, Object, Writing, Written, metadata};
+use super::{Object, Writing, Written, metadata};
 use crate::rest::ask::{Ask, dry_run};
 use crate::rest::failure::{Cause, Failure};
 use crate::rest::managed::Manager;
@@ -198,35 +198,34 @@ pub(crate) async fn discard(store: &Store, entry: &Arc<Entry>) -> Result<(), Wri
 
 impl Writing<'_> {
     async fn delete(&self, key: &ObjectKey, options: &Options) -> Result<Deleted, Failure> {
-        let info = key.kind.info();
-        for _ in 0..ATTEMPTS {
+        let attempt = || async {
             let entry = self.current(key)?;
-            if *entry.origin() != tidegate_api::Origin::Api {
-                return Err(Failure::write(&WriteError::ReadOnly(entry.origin().clone()), key));
-            }
-            options.check(&entry)?;
-            if key.kind == Kind::Namespace && namespaces::is_permanent(&key.name) {
-                return Err(Failure::forbidden(
-                    info,
-                    &key.name,
-                    "this namespace may not be deleted",
-                ));
-            }
+            Self::check_deletable(&entry, options)?;
             let stays =
                 key.kind == Kind::Namespace || !metadata::finalizers(&entry.json()).is_empty();
             let done = match stays {
                 true => self.mark(&entry).await.map(Deleted::Waiting),
-                false if self.dry_run => Ok(Deleted::Gone(Arc::clone(&entry))),
+                false if self.dry_run => Ok(Deleted::Gone(entry)),
                 false => {
                     self.api.store.remove(key, Some(entry.revision())).await.map(Deleted::Gone)
                 }
             };
-            match done {
-                Err(WriteError::Conflict { .. }) if options.revision.is_none() => {}
-                done => return done.map_err(|error| Failure::write(&error, key)),
-            }
+            done.map_err(|error| Failure::write(&error, key))
+        };
+        self.in_turn(key, attempt).await
+    }
+
+    fn check_deletable(entry: &Entry, options: &Options) -> Result<(), Failure> {
+        let key = entry.key();
+        if *entry.origin() != tidegate_api::Origin::Api {
+            return Err(Failure::write(&WriteError::ReadOnly(entry.origin().clone()), key));
         }
-        Err(Failure::modified(info, &key.name))
+        options.check(entry)?;
+        if key.kind == Kind::Namespace && namespaces::is_permanent(&key.name) {
+            let why = "this namespace may not be deleted";
+            return Err(Failure::forbidden(key.kind.info(), &key.name, why));
+        }
+        Ok(())
     }
 
     /// Marks an object as being deleted; one that is marked already stays as it is.

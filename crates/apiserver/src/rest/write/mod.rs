@@ -6,6 +6,7 @@ mod create;
 mod delete;
 mod metadata;
 mod patch;
+mod turns;
 mod update;
 
 use std::sync::Arc;
@@ -28,10 +29,8 @@ use admission::Admitted;
 pub(super) use create::create;
 pub(super) use delete::{delete, delete_collection, discard};
 pub(super) use patch::patch;
+pub(super) use turns::Turns;
 pub(super) use update::update;
-
-/// How often a write is tried again that only loses races: each loss means that another write won.
-const ATTEMPTS: usize = 32;
 
 /// What all writes have in common.
 pub(crate) struct Writing<'a> {

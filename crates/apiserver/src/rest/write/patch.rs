@@ -4,8 +4,8 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::admission::Source;
-use super::update::{Attempt, lost_race};
-use super::{ATTEMPTS, Writing, metadata};
+use super::update::Attempt;
+use super::{Writing, metadata};
 use crate::rest::ask::Ask;
 use crate::rest::failure::{Cause, Failure};
 use crate::rest::patch::{PatchType, json, merge, strategic};
@@ -29,7 +29,7 @@ pub(crate) async fn patch(api: &Api, target: &Target, ask: &Ask) -> Result<Reply
     }
     let patch = body::patch(&ask.body)?;
     let key = writing.key(target.name.as_deref().unwrap_or_default());
-    for _ in 0..ATTEMPTS {
+    let attempt = || async {
         let old = writing.current(&key)?;
         let value = writing.patched(&old, kind, &patch.value)?;
         let shown = if target.served.info.built_in { &patch.value } else { &value };
@@ -39,17 +39,10 @@ pub(crate) async fn patch(api: &Api, target: &Target, ask: &Ask) -> Result<Reply
             duplicates: &patch.duplicates,
             source: Source::Patch(shown),
         };
-        match writing.replace(attempt).await {
-            Err(failure) if lost_race(&failure) && !is_conditional(&patch.value) => {}
-            done => return writing.reply(StatusCode::OK, &done?),
-        }
-    }
-    Err(Failure::modified(target.served.info, &key.name))
-}
-
-/// Whether a merge patch itself names a revision.
-fn is_conditional(patch: &Value) -> bool {
-    patch["metadata"]["resourceVersion"].is_string()
+        writing.replace(attempt).await
+    };
+    let written = writing.in_turn(&key, attempt).await?;
+    writing.reply(StatusCode::OK, &written)
 }
 
 impl Writing<'_> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tidegate_api::ObjectKey;
 
 use super::admission::{Admitted, Source, examine};
-use super::{ATTEMPTS, Object, Writing, Written, metadata};
+use super::{Object, Writing, Written, metadata};
 use crate::rest::ask::Ask;
 use crate::rest::failure::{Cause, Failure};
 use crate::rest::reply::Reply;
@@ -22,7 +22,7 @@ pub(crate) async fn update(api: &Api, target: &Target, ask: &Ask) -> Result<Repl
     body::check_type(&written.value, &target.served, &ask.body)?;
     metadata::check_identity(&writing, &written.value)?;
     let key = writing.key(target.name.as_deref().unwrap_or_default());
-    for _ in 0..ATTEMPTS {
+    let attempt = || async {
         let old = writing.current(&key)?;
         writing.check_revision(&old, &written.value)?;
         let attempt = Attempt {
@@ -31,21 +31,10 @@ pub(crate) async fn update(api: &Api, target: &Target, ask: &Ask) -> Result<Repl
             duplicates: &written.duplicates,
             source: Source::Whole,
         };
-        match writing.replace(attempt).await {
-            Err(failure) if lost_race(&failure) && unconditional(&written.value) => {}
-            done => return writing.reply(StatusCode::OK, &done?),
-        }
-    }
-    Err(Failure::modified(target.served.info, &key.name))
-}
-
-/// Whether a write lost against another one and may be tried on top of that.
-pub(super) fn lost_race(failure: &Failure) -> bool {
-    failure.reason == "Conflict" && failure.message.contains("has been modified")
-}
-
-fn unconditional(value: &Value) -> bool {
-    value["metadata"]["resourceVersion"].as_str().unwrap_or_default().is_empty()
+        writing.replace(attempt).await
+    };
+    let written = writing.in_turn(&key, attempt).await?;
+    writing.reply(StatusCode::OK, &written)
 }
 
 /// One try to put a new form in place of an old one.
