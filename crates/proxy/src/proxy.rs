@@ -152,13 +152,13 @@ impl Proxy {
     /// Whether an earlier form of what was refused serves.
     fn serves_on(&self, rejection: &Rejection) -> bool {
         let Rejection { kind, name, .. } = rejection;
+        let record = self.applier.records().get(*kind, name);
         match kind {
             // A form that is good, but whose address is not to be had, serves nobody.
-            ResourceType::Listener => self.fleet.serves(name),
-            kind => {
-                let record = self.applier.records().get(*kind, name);
-                record.is_some_and(|record| record.served.is_some())
+            ResourceType::Listener => {
+                self.fleet.serves(name) && !record.is_some_and(|record| record.is_partial())
             }
+            _ => record.is_some_and(|record| record.served.is_some()),
         }
     }
 

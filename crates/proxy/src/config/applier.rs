@@ -19,7 +19,7 @@ use crate::upstream::Cluster;
 
 use super::clusters::Clusters;
 use super::compile::{self, Links as _};
-use super::judge::{Judged, judge_named};
+use super::judge::{Judged, examine_named, judge_named};
 use super::listener::{Listener, RouteSlot};
 use super::listeners::Listeners;
 use super::record::{Records, rejections};
@@ -79,7 +79,8 @@ pub struct Applied {
     pub secrets: Vec<(Arc<str>, bool)>,
     /// Names of those that are gone.
     pub secrets_removed: Vec<Arc<str>>,
-    /// Resources of this update that were refused; their last good form serves on.
+    /// Resources of this update that were refused; their last good form serves on. Of a listener, that may be said of the
+    /// transport sockets of some chains: the others are served.
     pub rejected: Vec<Rejection>,
     /// Fields of this update that have no effect here.
     pub notices: Vec<Notice>,
@@ -223,15 +224,19 @@ impl Applier {
     }
 
     fn put_listener(&mut self, resource: &Arc<Resource>, step: &mut Step) {
-        let put = judge_named(resource, |proto: &ProtoListener| &proto.name).and_then(|judged| {
-            let listener = self.listeners.put(&judged.message, &mut self.slots);
+        let examined = examine_named(resource, |proto: &ProtoListener| &proto.name);
+        let put = examined.and_then(|(judged, unsupported)| {
+            let put = self.listeners.put(&judged.message, unsupported, &mut self.slots);
             step.warn(resource, self.slots.take_notices());
-            Ok((listener.map_err(|refusal| vec![refusal])?, judged.notices))
+            put.map(|(listener, faults)| (listener, judged.notices, faults))
         });
         match put {
-            Ok((listener, notices)) => {
+            Ok((listener, notices, faults)) => {
                 step.listeners.put.push(listener);
                 self.records.serve(resource, notices);
+                if !faults.is_empty() {
+                    self.records.refuse(resource, faults);
+                }
             }
             Err(refusals) => self.records.refuse(resource, refusals),
         }
@@ -243,9 +248,8 @@ impl Applier {
             |Judged { message, notices }| {
                 let secret = compile::secret(&message).map_err(|refusal| vec![refusal])?;
                 let slot = self.slots.secret(&resource.name);
-                let expired = unless_worse(&slot, &secret).map_err(|refusal| vec![refusal])?;
-                step.warn(resource, expired);
-                slot.store(Some(secret));
+                let untimely = fill(&slot, secret, SystemTime::now());
+                step.warn(resource, untimely.map_err(|refusal| vec![refusal])?);
                 Ok(notices)
             },
         );
@@ -300,13 +304,15 @@ impl Applier {
         };
         for resource in news {
             let Some(record) = self.records.get(resource.kind, &resource.name) else { continue };
+            let served = record.served.as_ref().filter(|served| served.resource == **resource);
             if let Some(refused) = &record.refused {
                 applied.rejected.extend(rejections(
                     resource.kind,
                     &resource.name,
                     &refused.refusals,
                 ));
-            } else if let Some(served) = &record.served {
+            }
+            if let Some(served) = served {
                 applied.notices.extend(served.notices.iter().map(|finding| Notice {
                     kind: resource.kind,
                     name: Arc::clone(&resource.name),
@@ -336,17 +342,37 @@ impl Step {
     }
 }
 
-/// An expired certificate replaces none that is valid. Where nothing better is there it is served, with a warning: what
-/// was served before a restart must not end with it.
-fn unless_worse(slot: &SecretSlot, secret: &Secret) -> Result<Option<Finding>, Refusal> {
+/// Fills a slot. A certificate that has expired replaces none that is valid, and one that is not valid yet waits until it
+/// is. Where nothing better is there it is served, with a warning: what was served before a restart must not end with it.
+pub(super) fn fill(
+    slot: &SecretSlot,
+    secret: Secret,
+    now: SystemTime,
+) -> Result<Option<Finding>, Refusal> {
     const FIELD: &str = "tls_certificate.certificate_chain";
-    let now = SystemTime::now();
-    let Some(why) = secret.expired(now) else { return Ok(None) };
-    if slot.identity().is_some_and(|before| before.expired(now).is_none()) {
-        let reason = format_args!("{why}; the one before it is valid and serves on");
-        return Err(Refusal::of(FIELD, reason));
-    }
-    let reason = format!("{why}; it is served, as there is none that is valid");
+    let Secret::Identity(identity) = &secret else {
+        slot.store(Some(secret));
+        return Ok(None);
+    };
+    let Some(why) = identity.untimely(now) else {
+        slot.store(Some(secret));
+        return Ok(None);
+    };
+    let before = slot.identity_at(now).filter(|before| before.untimely(now).is_none());
+    let reason = match before {
+        Some(before) if identity.is_early(now) => {
+            slot.store_for_later(before, Arc::clone(identity));
+            format!("{why}; until then the one before it serves on")
+        }
+        Some(_) => {
+            let reason = format_args!("{why}; the one before it is valid and serves on");
+            return Err(Refusal::of(FIELD, reason));
+        }
+        None => {
+            slot.store(Some(secret));
+            format!("{why}; it is served, as there is none that is valid")
+        }
+    };
     Ok(Some(Finding { path: FIELD.to_owned(), reason }))
 }
 

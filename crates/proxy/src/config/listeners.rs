@@ -8,7 +8,7 @@ use tidegate_envoy::prost::Message;
 use tidegate_envoy::v3::listener::{FilterChain as ProtoChain, Listener as ProtoListener};
 
 use super::chains::Index;
-use super::compile::{self, ListenerShell};
+use super::compile::{self, ListenerShell, noted};
 use super::listener::{FilterChain, FilterChains, Listener};
 use super::refusal::{Refusal, Within};
 use super::slots::Slots;
@@ -30,30 +30,55 @@ impl Listeners {
     }
 
     /// Serves a listener from now on, in place of the one of its name. Chains that are gone are retired.
+    ///
+    /// A fault in a chain's transport socket, be it one of `unsupported` or found here, is told and costs that chain's
+    /// connections alone, as long as there is another chain.
     pub fn put(
         &mut self,
         proto: &ProtoListener,
+        unsupported: Vec<Refusal>,
         slots: &mut Slots,
-    ) -> Result<Arc<Listener>, Refusal> {
+    ) -> Result<(Arc<Listener>, Vec<Refusal>), Vec<Refusal>> {
+        if unsupported.iter().any(|refusal| socket_of(&refusal.path).is_none()) {
+            return Err(unsupported);
+        }
         let name: Arc<str> = proto.name.as_str().into();
         let before = self.chains.get(&name);
         let mut by_form = ChainsByForm::new();
-        let mut chain = |proto: &ProtoChain| -> Result<Arc<FilterChain>, Refusal> {
+        let (mut faults, mut good) = (Vec::new(), 0);
+        let mut chain = |place: &str, proto: &ProtoChain| -> Result<Arc<FilterChain>, Refusal> {
             let form = proto.encode_to_vec();
-            let chain = match before.and_then(|before| before.get(&form)) {
-                Some(same) => Arc::clone(same),
-                None => compile::filter_chain(proto, slots)?,
+            let same = before.and_then(|before| before.get(&form)).map(Arc::clone);
+            let why = unsupported.iter().find(|why| socket_of(&why.path) == Some(place));
+            let (chain, fault) = match same {
+                Some(same) => (same, None),
+                None => noted(slots, place, |slots| compile::filter_chain(proto, why, slots))?,
             };
-            by_form.insert(form, Arc::clone(&chain));
+            if why.is_none() && fault.is_none() {
+                good += 1;
+                // One that is at fault is looked at again.
+                by_form.insert(form, Arc::clone(&chain));
+            }
+            faults.extend(fault.map(|fault| fault.within(place)));
             Ok(chain)
         };
-        let chains = chains(proto, &mut chain)?;
-        let listener = Arc::new(assemble(&name, compile::listener(proto, slots)?, chains));
+        let chains = chains(proto, &mut chain).map_err(|refusal| vec![refusal])?;
+        faults.extend(unsupported);
+        if good == 0 && !faults.is_empty() {
+            return Err(faults);
+        }
+        for fault in &mut faults {
+            fault.reason.push_str(
+                "; handshakes of this filter chain are refused, and the others are served",
+            );
+        }
+        let shell = compile::listener(proto, slots).map_err(|refusal| vec![refusal])?;
+        let listener = Arc::new(assemble(&name, shell, chains));
         if let Some(before) = self.chains.insert(Arc::clone(&name), by_form) {
             retire(&before, &listener.chains);
         }
         Arc::make_mut(&mut self.current).insert(name, Arc::clone(&listener));
-        Ok(listener)
+        Ok((listener, faults))
     }
 
     /// Serves a listener no longer; tells whether it was there. Its chains retire when workers stop it.
@@ -63,17 +88,25 @@ impl Listeners {
     }
 }
 
+/// The chain in whose transport socket a field stands.
+fn socket_of(path: &str) -> Option<&str> {
+    let (chain, field) = path.split_once('.')?;
+    let is_chain = chain == "default_filter_chain" || chain.starts_with("filter_chains[");
+    let is_socket = field == "transport_socket" || field.starts_with("transport_socket.");
+    (is_chain && is_socket).then_some(chain)
+}
+
 fn chains(
     proto: &ProtoListener,
-    chain: &mut impl FnMut(&ProtoChain) -> Result<Arc<FilterChain>, Refusal>,
+    chain: &mut impl FnMut(&str, &ProtoChain) -> Result<Arc<FilterChain>, Refusal>,
 ) -> Result<FilterChains, Refusal> {
     let mut found = FilterChains::default();
     for (place, proto) in proto.filter_chains.iter().enumerate() {
         index(&mut found.index, proto, place).within_item("filter_chains", place)?;
-        found.chains.push(chain(proto).within_item("filter_chains", place)?);
+        found.chains.push(chain(&format!("filter_chains[{place}]"), proto)?);
     }
     if let Some(proto) = &proto.default_filter_chain {
-        found.default = Some(chain(proto).within("default_filter_chain")?);
+        found.default = Some(chain("default_filter_chain", proto)?);
     }
     Ok(found)
 }

@@ -14,8 +14,17 @@ use super::refusal::Refusal;
 pub struct Record {
     /// The form that is served; `None` while no form of it was good.
     pub served: Option<Served>,
-    /// The form that was refused, if that is newer than the one that is served.
+    /// The form that was refused, if that is newer than the one that is served, or is served but for what is refused.
     pub refused: Option<Refused>,
+}
+
+impl Record {
+    /// Whether what was refused is a part of the form that is served.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        let both = self.served.as_ref().zip(self.refused.as_ref());
+        both.is_some_and(|(served, refused)| Arc::ptr_eq(&served.resource, &refused.resource))
+    }
 }
 
 /// A form of a resource that is served.

@@ -13,6 +13,7 @@ use crate::upstream::ClusterSlot;
 
 use super::compile::Links;
 use super::listener::RouteSlot;
+use super::refusal::Refusal;
 
 /// Slots without use that may gather before they are looked for.
 const TOLERATED: usize = 64;
@@ -27,7 +28,7 @@ pub(super) struct Slots {
     free: Vec<u32>,
     logs: Option<Arc<Logs>>,
     /// What was said of the resource that is being compiled.
-    notices: Vec<String>,
+    notices: Vec<Refusal>,
     /// Cluster slots left by the last search for unused ones.
     kept: usize,
 }
@@ -58,7 +59,7 @@ impl Slots {
 
     /// What was said since this was asked last.
     pub fn take_notices(&mut self) -> Vec<Finding> {
-        let finding = |reason| Finding { path: String::new(), reason };
+        let finding = |Refusal { path, reason }| Finding { path, reason };
         self.notices.drain(..).map(finding).collect()
     }
 
@@ -102,8 +103,12 @@ impl Links for Slots {
         slot
     }
 
-    fn notice(&mut self, reason: String) {
-        self.notices.push(reason);
+    fn notice(&mut self, notice: Refusal) {
+        self.notices.push(notice);
+    }
+
+    fn notices(&mut self) -> &mut [Refusal] {
+        &mut self.notices
     }
 
     fn logs(&self) -> Option<&Logs> {

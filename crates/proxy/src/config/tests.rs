@@ -17,6 +17,9 @@ use crate::route::{Action, Decision};
 use super::testing::{proto, with};
 use super::*;
 
+mod secrets;
+mod sockets;
+
 /// An applier and the generation that it has reached.
 struct Side {
     applier: Applier,

@@ -53,6 +53,9 @@ pub enum NotReady {
     /// The library refuses.
     #[error(transparent)]
     Tls(#[from] rustls::Error),
+    /// What configuration says cannot be served.
+    #[error("the TLS context is refused: {0}")]
+    Refused(Box<str>),
 }
 
 impl Common {
@@ -106,6 +109,8 @@ pub struct ServerTls {
     pub prefers_client_suites: bool,
     /// How long a handshake may take.
     pub timeout: Duration,
+    /// Why no handshake can be served, where configuration is at fault.
+    refused: Option<Box<str>>,
     ready: ArcSwapOption<Ready<ServerConfigs>>,
 }
 
@@ -131,8 +136,24 @@ impl ServerTls {
             resumes: true,
             prefers_client_suites: false,
             timeout,
+            refused: None,
             ready: ArcSwapOption::empty(),
         }
+    }
+
+    /// A context that serves no handshake, in the place of one that is at fault: its connections are closed, and those
+    /// of its neighbours are not.
+    #[must_use]
+    pub fn refusing(why: &str, timeout: Duration) -> Self {
+        let nothing = Common {
+            identities: Vec::new(),
+            validation: ValidationSource::default(),
+            versions: Vec::new(),
+            suites: Vec::new(),
+            groups: Vec::new(),
+            alpn: Vec::new(),
+        };
+        Self { refused: Some(why.into()), ..Self::new(nothing, false, timeout) }
     }
 
     /// What a handshake needs now.
@@ -140,6 +161,9 @@ impl ServerTls {
     /// # Errors
     /// See [`NotReady`].
     pub fn configs(&self) -> Result<ServerConfigs, NotReady> {
+        if let Some(why) = &self.refused {
+            return Err(NotReady::Refused(why.clone()));
+        }
         let secrets = Secrets::load(&self.common.identities, &self.common.validation)?;
         let before = self.ready.load();
         if let Some(ready) = &*before

@@ -11,6 +11,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use super::crypto::provider;
 use super::ocsp;
 use super::x509::{AltName, Certificate};
+use crate::accesslog::timestamp;
 
 /// A chain whose key fits, and what is told of it.
 #[derive(Debug)]
@@ -145,12 +146,23 @@ impl Identity {
         }
     }
 
-    /// That it has expired at `now`, in words; `None` as long as it has not.
+    /// That it has expired at `now`, or is not valid yet, in words; `None` while it is valid.
     #[must_use]
-    pub fn expired(&self, now: SystemTime) -> Option<String> {
-        let age = now.duration_since(self.leaf.not_after).ok().filter(|age| !age.is_zero())?;
-        let days = age.as_secs() / 86_400;
-        Some(format!("the certificate of {} expired {days} days ago", self.leaf.subject))
+    pub fn untimely(&self, now: SystemTime) -> Option<String> {
+        let Leaf { subject, not_before, not_after, .. } = &self.leaf;
+        if self.is_early(now) {
+            let from = timestamp(*not_before);
+            return Some(format!("the certificate of {subject} is not valid before {from}"));
+        }
+        let age = now.duration_since(*not_after).ok().filter(|age| !age.is_zero())?;
+        let (days, until) = (age.as_secs() / 86_400, timestamp(*not_after));
+        Some(format!("the certificate of {subject} expired {days} days ago, at {until}"))
+    }
+
+    /// Whether it is not valid yet at `now`.
+    #[must_use]
+    pub fn is_early(&self, now: SystemTime) -> bool {
+        now < self.leaf.not_before
     }
 
     /// Whether its key can sign in one of these ways.
@@ -208,10 +220,17 @@ mod tests {
         let cut = &a.certificate_pem[..a.certificate_pem.len() / 2];
         assert!(matches!(refused(cut, &a.key_pem), Unusable::Chain(_)));
         let last = identity.leaf.not_after;
-        assert_eq!(identity.expired(last), None);
-        let late = identity.expired(last + Duration::from_secs(3 * 86_400));
-        let words = "the certificate of CN=a.example expired 3 days ago";
-        assert_eq!(late.as_deref(), Some(words));
+        assert_eq!(identity.untimely(last), None);
+        let late = identity.untimely(last + Duration::from_secs(3 * 86_400));
+        let until = timestamp(last);
+        let words = format!("the certificate of CN=a.example expired 3 days ago, at {until}");
+        assert_eq!(late, Some(words));
+        let first = identity.leaf.not_before;
+        assert_eq!(identity.untimely(first), None);
+        let early = identity.untimely(first - Duration::from_secs(1));
+        let from = timestamp(first);
+        let words = format!("the certificate of CN=a.example is not valid before {from}");
+        assert_eq!(early, Some(words));
     }
 
     #[test]

@@ -23,53 +23,62 @@ pub enum Secret {
 pub struct SecretSlot {
     /// The secret's name.
     pub name: Arc<str>,
-    current: ArcSwapOption<Secret>,
+    held: ArcSwapOption<Held>,
 }
 
-impl Secret {
-    /// That it is a certificate that has expired at `now`, in words.
-    #[must_use]
-    pub fn expired(&self, now: SystemTime) -> Option<String> {
-        match self {
-            Self::Identity(identity) => identity.expired(now),
-            Self::Validation(_) => None,
-        }
-    }
+/// A secret, and what takes its place once that is valid.
+#[derive(Debug)]
+struct Held {
+    secret: Secret,
+    next: Option<Arc<Identity>>,
 }
 
 impl SecretSlot {
     /// A slot without a secret.
     #[must_use]
     pub fn empty(name: Arc<str>) -> Self {
-        Self { name, current: ArcSwapOption::empty() }
+        Self { name, held: ArcSwapOption::empty() }
     }
 
-    /// Replaces the secret.
+    /// Replaces the secret, and what was to take its place.
     pub fn store(&self, secret: Option<Secret>) {
-        self.current.store(secret.map(Arc::new));
+        self.held.store(secret.map(|secret| Arc::new(Held { secret, next: None })));
+    }
+
+    /// Replaces the certificate `before` by `next` as soon as that is valid.
+    pub fn store_for_later(&self, before: Arc<Identity>, next: Arc<Identity>) {
+        let held = Held { secret: Secret::Identity(before), next: Some(next) };
+        self.held.store(Some(Arc::new(held)));
     }
 
     /// Whether there is a secret.
     #[must_use]
     pub fn is_filled(&self) -> bool {
-        self.current.load().is_some()
+        self.held.load().is_some()
     }
 
     /// The chain and the key, if that is what it holds.
     #[must_use]
     pub fn identity(&self) -> Option<Arc<Identity>> {
-        match self.current.load().as_deref() {
-            Some(Secret::Identity(identity)) => Some(Arc::clone(identity)),
-            _ => None,
+        self.identity_at(SystemTime::now())
+    }
+
+    /// The same, as of `now`.
+    #[must_use]
+    pub fn identity_at(&self, now: SystemTime) -> Option<Arc<Identity>> {
+        match self.held.load().as_deref()? {
+            Held { next: Some(next), .. } if !next.is_early(now) => Some(Arc::clone(next)),
+            Held { secret: Secret::Identity(identity), .. } => Some(Arc::clone(identity)),
+            Held { secret: Secret::Validation(_), .. } => None,
         }
     }
 
     /// The validation context, if that is what it holds.
     #[must_use]
     pub fn validation(&self) -> Option<Arc<Validation>> {
-        match self.current.load().as_deref() {
-            Some(Secret::Validation(validation)) => Some(Arc::clone(validation)),
-            _ => None,
+        match &self.held.load().as_deref()?.secret {
+            Secret::Validation(validation) => Some(Arc::clone(validation)),
+            Secret::Identity(_) => None,
         }
     }
 }

@@ -16,7 +16,7 @@ const TLS12: [(&str, CipherSuite); 6] = [
 ];
 
 /// Suites that BoringSSL has and this library has left out, as they lack forward secrecy or authenticate late.
-const LEFT_OUT: [&str; 14] = [
+const WEAK: [&str; 14] = [
     "ECDHE-ECDSA-AES128-SHA",
     "ECDHE-ECDSA-AES128-SHA256",
     "ECDHE-ECDSA-AES256-SHA",
@@ -33,39 +33,39 @@ const LEFT_OUT: [&str; 14] = [
     "ECDHE-PSK-CHACHA20-POLY1305",
 ];
 
+/// Suites of TLS 1.3.
+const TLS13: [&str; 3] =
+    ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"];
+
 /// Why a suite cannot be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoSuite {
     /// No such name is known.
-    #[error(
-        "is no cipher suite that is known by OpenSSL's names, such as ECDHE-RSA-AES128-GCM-SHA256"
-    )]
+    #[error("no suite is known by that name of OpenSSL's, such as ECDHE-RSA-AES128-GCM-SHA256")]
     Unknown,
     /// It is weak.
     #[error(
-        "is not offered: it has no forward secrecy or is of the CBC kind, open to padding attacks; use ECDHE with GCM or CHACHA20-POLY1305"
+        "it has no forward secrecy or is of the CBC kind, open to padding attacks; use ECDHE with GCM or CHACHA20-POLY1305"
     )]
-    LeftOut,
+    Weak,
+    /// It is no suite of TLS 1.2.
+    #[error("it is of TLS 1.3, whose suites are always offered")]
+    Tls13,
 }
 
-/// The suites of TLS 1.2 behind a name: one, or a group in brackets (`[A|B]`).
-///
-/// # Errors
-/// The name is unknown, or of a suite that is not offered.
-pub fn tls12(name: &str) -> Result<Vec<CipherSuite>, (String, NoSuite)> {
+/// The suites of TLS 1.2 behind a name: one, or a group in brackets (`[A|B]`). In the place of one that cannot be had,
+/// its name and why.
+pub fn tls12(name: &str) -> impl Iterator<Item = Result<CipherSuite, (&str, NoSuite)>> {
     let group = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
-    group
-        .split('|')
-        .map(|name| {
-            match TLS12.iter().find(|(known, suite)| {
-                *known == name || suite.as_str().is_some_and(|iana| iana == name)
-            }) {
-                Some((_, suite)) => Ok(*suite),
-                None if LEFT_OUT.contains(&name) => Err((name.to_owned(), NoSuite::LeftOut)),
-                None => Err((name.to_owned(), NoSuite::Unknown)),
-            }
-        })
-        .collect()
+    group.split('|').map(|name| {
+        let is = |suite: &CipherSuite| suite.as_str().is_some_and(|iana| iana == name);
+        match TLS12.iter().find(|(known, suite)| *known == name || is(suite)) {
+            Some((_, suite)) => Ok(*suite),
+            None if WEAK.contains(&name) => Err((name, NoSuite::Weak)),
+            None if TLS13.contains(&name) => Err((name, NoSuite::Tls13)),
+            None => Err((name, NoSuite::Unknown)),
+        }
+    })
 }
 
 /// The provider's suites: all of TLS 1.3, and of TLS 1.2 those in `only`, in its order, or all of them.
@@ -123,14 +123,17 @@ mod tests {
     #[test]
     fn names_of_suites() {
         for (name, suite) in TLS12 {
-            assert_eq!(tls12(name), Ok(vec![suite]));
+            assert_eq!(tls12(name).collect::<Vec<_>>(), [Ok(suite)]);
             assert_eq!(super::name(suite), name);
         }
-        let group = "[ECDHE-RSA-AES128-GCM-SHA256|ECDHE-RSA-CHACHA20-POLY1305]";
-        assert_eq!(tls12(group).map(|suites| suites.len()), Ok(2));
-        assert_eq!(tls12("AES128-SHA").map_err(|(_, why)| why), Err(NoSuite::LeftOut));
-        assert_eq!(tls12("RC4-MD5").map_err(|(_, why)| why), Err(NoSuite::Unknown));
-        assert_eq!(tls12("").map_err(|(_, why)| why), Err(NoSuite::Unknown));
+        let group = "[ECDHE-RSA-AES128-GCM-SHA256|AES128-SHA|ECDHE-RSA-CHACHA20-POLY1305]";
+        let group: Vec<_> = tls12(group).map(|suite| suite.is_ok()).collect();
+        assert_eq!(group, [true, false, true]);
+        let lacks = |name: &'static str, why| tls12(name).eq([Err((name, why))]);
+        assert!(lacks("AES128-SHA", NoSuite::Weak));
+        assert!(lacks("TLS_AES_128_GCM_SHA256", NoSuite::Tls13));
+        assert!(lacks("RC4-MD5", NoSuite::Unknown));
+        assert!(lacks("", NoSuite::Unknown));
     }
 
     #[test]

@@ -34,7 +34,7 @@ use crate::upstream::cluster::{
 
 use super::endpoint::{Assigned, assignment, names};
 use super::value::{enumeration, positive, present, required, timeout};
-use super::{Links, tls, unpack};
+use super::{Links, noted, tls, unpack};
 
 /// Envoy's default of `connect_timeout`.
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -387,7 +387,9 @@ fn secure(
     options: &HttpOptions,
     links: &mut impl Links,
 ) -> Result<Option<Secure>, Refusal> {
-    let context = tls::client(proto.transport_socket.as_ref(), links).within("transport_socket")?;
+    let context = noted(links, "transport_socket", |links| {
+        tls::client(proto.transport_socket.as_ref(), links)
+    })?;
     Ok(context.map(|context| Secure {
         context,
         auto_sni: options.auto_sni,

@@ -16,13 +16,14 @@ use tidegate_envoy::v3::tcp_proxy::tcp_proxy::ClusterSpecifier;
 use crate::config::chains::ChainCriteria;
 use crate::config::listener::{FilterChain, NetworkFilter, TcpProxy};
 use crate::config::refusal::{Refusal, Within, each};
+use crate::tls::ServerTls;
 
 use super::access_log::logs;
 use super::address::net;
 use super::manager::manager;
 use super::rbac::network_rbac;
 use super::value::{enumeration, positive, required, timeout};
-use super::{Links, is, tls, unpack};
+use super::{Links, is, noted, tls, unpack};
 
 /// Envoy's default of the TCP proxy's `idle_timeout`.
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -33,11 +34,13 @@ const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// What filters a chain may have.
 const LAST: &str = "an HTTP connection manager or a TCP proxy must be the last filter, and the only one but for RBAC";
 
-/// A filter chain.
+/// A filter chain, and what is wrong with its transport socket, if that is more than `unsupported` says. Where something
+/// is, the chain refuses its handshakes: others of the same listener go on.
 pub(in crate::config) fn filter_chain(
     proto: &ProtoChain,
+    unsupported: Option<&Refusal>,
     links: &mut impl Links,
-) -> Result<Arc<FilterChain>, Refusal> {
+) -> Result<(Arc<FilterChain>, Option<Refusal>), Refusal> {
     let Some((last, before)) = proto.filters.split_last() else {
         return Err(Refusal::of("filters", LAST));
     };
@@ -53,14 +56,19 @@ pub(in crate::config) fn filter_chain(
         proto.transport_socket_connect_timeout.as_ref(),
         DEFAULT_HANDSHAKE_TIMEOUT,
     )?;
-    let tls = tls::server(proto.transport_socket.as_ref(), handshake, links);
-    Ok(Arc::new(FilterChain {
-        name: proto.name.as_str().into(),
-        rbac,
-        filter,
-        tls: tls.within("transport_socket")?,
-        retired: AtomicBool::new(false),
-    }))
+    let refusing = |why: &Refusal| Some(Arc::new(ServerTls::refusing(&why.to_string(), handshake)));
+    let (tls, fault) = match unsupported {
+        Some(why) => (refusing(why), None),
+        None => match noted(links, "transport_socket", |links| {
+            tls::server(proto.transport_socket.as_ref(), handshake, links)
+        }) {
+            Ok(tls) => (tls, None),
+            Err(why) => (refusing(&why), Some(why)),
+        },
+    };
+    let name = proto.name.as_str().into();
+    let retired = AtomicBool::new(false);
+    Ok((Arc::new(FilterChain { name, rbac, filter, tls, retired }), fault))
 }
 
 fn typed_config(proto: &Filter) -> Result<&Any, Refusal> {

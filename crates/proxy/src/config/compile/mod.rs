@@ -34,7 +34,7 @@ use crate::tls::secret::SecretSlot;
 use crate::upstream::ClusterSlot;
 
 use super::listener::RouteSlot;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, Within as _};
 
 /// What messages point to by name.
 pub(super) trait Links {
@@ -47,12 +47,30 @@ pub(super) trait Links {
     /// The slot of a secret, whether the secret is there or not.
     fn secret(&mut self, name: &str) -> Arc<SecretSlot>;
 
-    /// Says something of the resource that is being compiled that whoever made it should know.
-    fn notice(&mut self, reason: String);
+    /// Says something of what is being compiled that whoever made it should know. Callers add where that stands, with
+    /// [`noted`].
+    fn notice(&mut self, notice: Refusal);
+
+    /// What was said so far of the resource that is being compiled.
+    fn notices(&mut self) -> &mut [Refusal];
 
     /// The access logs of the process; `None` when nothing is to be written, as when configuration is only
     /// looked at.
     fn logs(&self) -> Option<&Logs>;
+}
+
+/// Compiles a field: what is refused in it, and what is said of it, has its name in front.
+pub(super) fn noted<L: Links, T>(
+    links: &mut L,
+    field: &str,
+    compile: impl FnOnce(&mut L) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
+    let before = links.notices().len();
+    let compiled = compile(links).within(field);
+    for notice in links.notices().iter_mut().skip(before) {
+        *notice = std::mem::replace(notice, Refusal::new("")).within(field);
+    }
+    compiled
 }
 
 /// Whether an `Any` holds a `T`.

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rustls::crypto::SupportedKxGroup;
 use rustls::version::{TLS12, TLS13};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
@@ -31,10 +32,13 @@ use crate::tls::{ClientTls, ServerTls, Verifier, system_roots};
 
 use super::matching::text;
 use super::value::{data, enumeration, present, required};
-use super::{Links, unpack};
+use super::{Links, noted, unpack};
 
 /// Most bytes of a chain, a key, roots or a revocation list.
 const MAX_PEM: usize = 16 * 1024 * 1024;
+
+/// Groups that can be named.
+const GROUPS: &str = "use X25519, P-256, P-384 or X25519MLKEM768";
 
 /// Most bytes of an OCSP response.
 const MAX_STAPLE: usize = 64 * 1024;
@@ -46,7 +50,8 @@ pub(super) fn server(
     links: &mut impl Links,
 ) -> Result<Option<Arc<ServerTls>>, Refusal> {
     let Some(context) = context::<DownstreamTlsContext>(proto)? else { return Ok(None) };
-    server_context(&context, timeout, links).map(|tls| Some(Arc::new(tls))).within("typed_config")
+    noted(links, "typed_config", |links| server_context(&context, timeout, links))
+        .map(|tls| Some(Arc::new(tls)))
 }
 
 /// What a transport socket of a cluster does; `None` when that is nothing.
@@ -55,7 +60,8 @@ pub(super) fn client(
     links: &mut impl Links,
 ) -> Result<Option<Arc<ClientTls>>, Refusal> {
     let Some(context) = context::<UpstreamTlsContext>(proto)? else { return Ok(None) };
-    client_context(&context, links).map(|tls| Some(Arc::new(tls))).within("typed_config")
+    noted(links, "typed_config", |links| client_context(&context, links))
+        .map(|tls| Some(Arc::new(tls)))
 }
 
 /// The TLS context in a transport socket; `None` for plain text, the only other kind.
@@ -82,7 +88,7 @@ fn server_context(
     links: &mut impl Links,
 ) -> Result<ServerTls, Refusal> {
     let common = present("common_tls_context", proto.common_tls_context.as_ref())?;
-    let common = common_context(common, links).within("common_tls_context")?;
+    let common = noted(links, "common_tls_context", |links| common_context(common, links))?;
     if common.identities.is_empty() {
         let reason =
             "must have a certificate in tls_certificates or tls_certificate_sds_secret_configs";
@@ -110,7 +116,7 @@ fn client_context(
 ) -> Result<ClientTls, Refusal> {
     let none = CommonTlsContext::default();
     let common = proto.common_tls_context.as_ref().unwrap_or(&none);
-    let common = common_context(common, links).within("common_tls_context")?;
+    let common = noted(links, "common_tls_context", |links| common_context(common, links))?;
     if common.identities.len() > 1 {
         return Err(Refusal::of("common_tls_context", "a client has one certificate at most"));
     }
@@ -124,13 +130,18 @@ fn client_context(
 
 fn common_context(proto: &CommonTlsContext, links: &mut impl Links) -> Result<Common, Refusal> {
     let now = SystemTime::now();
-    let here = each("tls_certificates", &proto.tls_certificates, |certificate| {
-        let identity = identity(certificate)?;
-        if let Some(why) = identity.expired(now) {
-            links.notice(format!("{why}; it stands in place, so nothing else can be served"));
-        }
-        Ok(IdentitySource::Here(identity))
-    })?;
+    let mut here = Vec::new();
+    for (place, certificate) in proto.tls_certificates.iter().enumerate() {
+        here.push(noted(links, &format!("tls_certificates[{place}]"), |links| {
+            let identity = identity(certificate)?;
+            if let Some(why) = identity.untimely(now) {
+                let reason =
+                    format_args!("{why}; it stands in place, so nothing else can be served");
+                links.notice(Refusal::of("certificate_chain", reason));
+            }
+            Ok(IdentitySource::Here(identity))
+        })?);
+    }
     let secrets = each(
         "tls_certificate_sds_secret_configs",
         &proto.tls_certificate_sds_secret_configs,
@@ -138,20 +149,48 @@ fn common_context(proto: &CommonTlsContext, links: &mut impl Links) -> Result<Co
     )?;
     let none = TlsParameters::default();
     let params = proto.tls_params.as_ref().unwrap_or(&none);
-    let groups = each("ecdh_curves", &params.ecdh_curves, |name| {
-        suites::group(name).ok_or_else(|| Refusal::new(format_args!("{name:?} is not offered")))
-    });
+    let Handshake { versions, suites, groups } =
+        noted(links, "tls_params", |links| handshake(params, links))?;
     Ok(Common {
         identities: here.into_iter().chain(secrets).collect(),
         validation: validation_source(proto.validation_context_type.as_ref(), links)?,
-        versions: versions(params).within("tls_params")?,
-        suites: cipher_suites(params).within("tls_params")?,
-        groups: groups.within("tls_params")?,
+        versions,
+        suites,
+        groups,
         alpn: each("alpn_protocols", &proto.alpn_protocols, |protocol| match protocol.len() {
             1..=255 => Ok(protocol.as_bytes().into()),
             _ => Err(Refusal::new("must have 1 to 255 bytes")),
         })?,
     })
+}
+
+/// What `TlsParameters` leave a handshake to choose from.
+struct Handshake {
+    versions: Vec<&'static rustls::SupportedProtocolVersion>,
+    suites: Vec<rustls::CipherSuite>,
+    groups: Vec<&'static dyn SupportedKxGroup>,
+}
+
+/// Suites and groups that cannot be had are left out, with a notice: others are there to agree on. Where none is, the
+/// context is refused, for an empty list would mean all.
+fn handshake(proto: &TlsParameters, links: &mut impl Links) -> Result<Handshake, Refusal> {
+    let mut versions = versions(proto)?;
+    let suites = cipher_suites(&proto.cipher_suites, links);
+    if suites.is_empty() && !proto.cipher_suites.is_empty() && versions.contains(&&TLS12) {
+        const NONE: &str = "no suite of TLS 1.2 is left";
+        if !versions.contains(&&TLS13) {
+            let reason = format_args!("{NONE}, and TLS 1.3 is not allowed");
+            return Err(Refusal::of("cipher_suites", reason));
+        }
+        links
+            .notice(Refusal::of("cipher_suites", format_args!("{NONE}: TLS 1.3 alone is offered")));
+        versions.retain(|version| **version == TLS13);
+    }
+    let groups = groups(&proto.ecdh_curves, links);
+    if groups.is_empty() && !proto.ecdh_curves.is_empty() {
+        return Err(Refusal::of("ecdh_curves", format_args!("none is left: {GROUPS}")));
+    }
+    Ok(Handshake { versions, suites, groups })
 }
 
 fn versions(
@@ -185,11 +224,34 @@ fn versions(
     }
 }
 
-fn cipher_suites(proto: &TlsParameters) -> Result<Vec<rustls::CipherSuite>, Refusal> {
-    let found = each("cipher_suites", &proto.cipher_suites, |name| {
-        suites::tls12(name).map_err(|(name, why)| Refusal::new(format_args!("{name} {why}")))
-    })?;
-    Ok(found.into_iter().flatten().collect())
+fn cipher_suites(names: &[String], links: &mut impl Links) -> Vec<rustls::CipherSuite> {
+    let mut found = Vec::new();
+    for (place, names) in names.iter().enumerate() {
+        for suite in suites::tls12(names) {
+            match suite {
+                Ok(suite) => found.push(suite),
+                Err((name, why)) => links.notice(Refusal::of(
+                    &format!("cipher_suites[{place}]"),
+                    format_args!("{name:?} is left out: {why}"),
+                )),
+            }
+        }
+    }
+    found
+}
+
+fn groups(names: &[String], links: &mut impl Links) -> Vec<&'static dyn SupportedKxGroup> {
+    let mut found = Vec::new();
+    for (place, name) in names.iter().enumerate() {
+        match suites::group(name) {
+            Some(group) => found.push(group),
+            None => links.notice(Refusal::of(
+                &format!("ecdh_curves[{place}]"),
+                format_args!("{name:?} is left out: it is not offered here; {GROUPS}"),
+            )),
+        }
+    }
+    found
 }
 
 fn secret_slot(

@@ -9,7 +9,8 @@ use super::*;
 const TCP: &str = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
 
 fn compile(filters: &Value) -> Result<Arc<FilterChain>, Refusal> {
-    filter_chain(&proto(&json!({"name": "chain", "filters": filters})), &mut Slots::default())
+    let chain = proto(&json!({"name": "chain", "filters": filters}));
+    filter_chain(&chain, None, &mut Slots::default()).map(|(chain, _)| chain)
 }
 
 fn tcp(more: &Value) -> Result<Arc<TcpProxy>, Refusal> {

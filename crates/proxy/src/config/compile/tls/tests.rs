@@ -90,16 +90,15 @@ fn what_a_server_cannot_do_is_refused_by_its_path() {
             "common_tls_context.tls_certificates[0].certificate_chain: must be set",
         ),
         (
-            params(json!({"cipher_suites": ["ECDHE-RSA-AES128-GCM-SHA256", "AES128-SHA"]})),
-            "common_tls_context.tls_params.cipher_suites[1]: AES128-SHA is not offered",
+            params(json!({
+                "cipher_suites": ["AES128-SHA", "NONSENSE"],
+                "tls_maximum_protocol_version": "TLSv1_2",
+            })),
+            "common_tls_context.tls_params.cipher_suites: no suite of TLS 1.2 is left, and TLS 1.3",
         ),
         (
-            params(json!({"cipher_suites": ["NONSENSE"]})),
-            "common_tls_context.tls_params.cipher_suites[0]: NONSENSE is no cipher suite",
-        ),
-        (
-            params(json!({"ecdh_curves": ["P-224"]})),
-            "common_tls_context.tls_params.ecdh_curves[0]: \"P-224\" is not offered",
+            params(json!({"ecdh_curves": ["P-224", "X448"]})),
+            "common_tls_context.tls_params.ecdh_curves: none is left: use X25519",
         ),
         (
             params(json!({"tls_minimum_protocol_version": "TLSv1_0"})),
@@ -145,6 +144,44 @@ fn what_a_server_cannot_do_is_refused_by_its_path() {
         let refused = refused_server(&with(&base, &more));
         assert!(refused.starts_with(expected), "{refused}\n{expected}");
     }
+}
+
+/// A context with `params`, and what was said of it.
+fn lenient(params: &Value) -> (Common, Vec<String>) {
+    let proto: CommonTlsContext = proto(&json!({"tls_params": params}));
+    let mut slots = Slots::default();
+    let common = common_context(&proto, &mut slots).unwrap_or_else(|refusal| panic!("{refusal}"));
+    let notices = slots.take_notices();
+    (common, notices.into_iter().map(|said| format!("{}: {}", said.path, said.reason)).collect())
+}
+
+#[test]
+fn suites_and_groups_that_cannot_be_had_are_left_out_and_told() {
+    let (common, told) = lenient(&json!({
+        "cipher_suites": ["ECDHE-RSA-AES128-GCM-SHA256", "[AES128-SHA|ECDHE-RSA-CHACHA20-POLY1305]", "NONSENSE"],
+        "ecdh_curves": ["P-256", "X448"],
+    }));
+    assert_eq!((common.suites.len(), common.groups.len(), common.versions.len()), (2, 1, 2));
+    let expected = [
+        "tls_params.cipher_suites[1]: \"AES128-SHA\" is left out: it has no forward secrecy",
+        "tls_params.cipher_suites[2]: \"NONSENSE\" is left out: no suite is known",
+        "tls_params.ecdh_curves[1]: \"X448\" is left out: it is not offered here",
+    ];
+    assert_eq!(told.len(), expected.len(), "{told:?}");
+    for (told, expected) in told.iter().zip(expected) {
+        assert!(told.starts_with(expected), "{told}");
+    }
+}
+
+/// No list at all means all suites; a list of which nothing is left must not.
+#[test]
+fn without_a_suite_of_tls_1_2_that_version_is_not_offered() {
+    let (common, told) = lenient(&json!({"cipher_suites": ["AES256-GCM-SHA384"]}));
+    assert_eq!(common.versions, [&TLS13]);
+    assert!(told.last().is_some_and(|told| told.ends_with("TLS 1.3 alone is offered")), "{told:?}");
+    // Suites of TLS 1.2 are of no account where that is not allowed.
+    let only = json!({"cipher_suites": ["AES128-SHA"], "tls_minimum_protocol_version": "TLSv1_3"});
+    assert_eq!(lenient(&only).1.len(), 1);
 }
 
 #[test]
