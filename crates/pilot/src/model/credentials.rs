@@ -123,9 +123,9 @@ impl Secrets {
         match credential {
             Credential::Pair(name) => **name == *secret,
             Credential::Authorities { named: false, .. } => true,
-            Credential::Authorities { name, named: true } => {
-                secret.strip_suffix(AUTHORITIES_SUFFIX).unwrap_or(secret) == &**name
-            }
+            Credential::Authorities { name, named: true } => secret
+                .strip_prefix(&**name)
+                .is_some_and(|rest| matches!(rest, "" | AUTHORITIES_SUFFIX)),
             _ => false,
         }
     }
@@ -173,17 +173,18 @@ impl Secrets {
         roots(self.get(name)?, name, &self.namespace, None)
     }
 
-    /// Authorities: of the Secret with the suffix, else of the Secret itself, else of the only Secret in the namespace
-    /// that holds authorities and no key.
+    /// Authorities: of the Secret that is named for them. Else of the one with the suffix, or of the server's own; else of
+    /// the only Secret in the namespace that holds authorities and no key.
     fn authorities(&self, name: &Arc<str>, named: bool) -> Result<Found<'_>, NotFound> {
         let apart: Arc<str> = format!("{name}{AUTHORITIES_SUFFIX}").into();
-        if self.here.contains_key(&apart) {
+        let own = self.here.get(name).is_some_and(|secret| holds_authorities(secret));
+        if self.here.contains_key(&apart) && !(named && own) {
             return self.authorities_in(&apart);
         }
-        let own = self.get(name)?;
-        if named || AUTHORITIES.iter().any(|key| own.get(key).is_some()) {
+        if named || own {
             return self.authorities_in(name);
         }
+        self.get(name)?;
         let namespace = &self.namespace;
         let mut candidates = self.candidates();
         match (candidates.next(), candidates.next()) {
@@ -208,13 +209,17 @@ impl Secrets {
     /// Secrets that hold authorities and nothing else, and belong to no other Secret by their name.
     fn candidates(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<Secret>)> {
         self.here.iter().filter(|(name, secret)| {
-            let authorities = AUTHORITIES.iter().any(|key| secret.get(key).is_some());
+            let authorities = holds_authorities(secret);
             let key = PAIRS.iter().any(|(_, key)| secret.get(key).is_some());
             let owner = name.strip_suffix(AUTHORITIES_SUFFIX);
             let owned = owner.is_some_and(|owner| self.here.contains_key(owner));
             authorities && !key && !owned && secret.kind != TOKEN
         })
     }
+}
+
+fn holds_authorities(secret: &Secret) -> bool {
+    AUTHORITIES.iter().any(|key| secret.get(key).is_some())
 }
 
 fn pair<'a>(secret: &'a Secret, name: &str, namespace: &str) -> Result<Found<'a>, NotFound> {
@@ -267,4 +272,65 @@ fn keys(secret: &Secret) -> String {
     let keys: BTreeSet<&str> =
         secret.data.keys().chain(secret.string_data.keys()).map(String::as_str).collect();
     if keys.is_empty() { "nothing".to_owned() } else { Vec::from_iter(keys).join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn secrets(all: &[(&str, &[(&str, &str)])]) -> Secrets {
+        let mut secrets = Secrets::of("istio-system");
+        for (name, data) in all {
+            let data: BTreeMap<&str, &str> = data.iter().copied().collect();
+            let secret: Secret =
+                serde_json::from_value(json!({"stringData": data})).expect("a Secret");
+            secrets.set(&"istio-system".into(), &(*name).into(), Some(Arc::new(secret)));
+        }
+        secrets
+    }
+
+    /// The authorities of `name`, and whether nothing named the Secret that they are in.
+    fn found(secrets: &Secrets, name: &str, named: bool) -> Result<(String, bool), bool> {
+        let credential = Credential::Authorities { name: name.into(), named };
+        match secrets.find(&credential) {
+            Ok(Found::Authorities { roots, guessed, .. }) => {
+                Ok((String::from_utf8_lossy(roots).into_owned(), guessed.is_some()))
+            }
+            Ok(other) => panic!("{other:?}"),
+            Err(not_found) => Err(not_found.broken),
+        }
+    }
+
+    #[test]
+    fn where_authorities_are_looked_for() {
+        let pair: &[(&str, &str)] = &[("tls.crt", "c"), ("tls.key", "k")];
+        let whole: &[(&str, &str)] = &[("tls.crt", "c"), ("tls.key", "k"), ("ca.crt", "own")];
+        let all = secrets(&[
+            ("apart", whole),
+            ("apart-cacert", &[("cacert", "apart")]),
+            ("whole", whole),
+            ("pair", pair),
+            ("clients", &[("ca.crt", "clients")]),
+        ]);
+        let own = |text: &str| Ok((text.to_owned(), false));
+        assert_eq!(found(&all, "apart", false), own("apart"), "the one with the suffix goes first");
+        assert_eq!(found(&all, "apart", true), own("own"), "but for one that is named");
+        assert_eq!(found(&all, "apart-cacert", true), own("apart"));
+        assert_eq!(found(&all, "whole", false), own("own"));
+        assert_eq!(found(&all, "pair", false), Ok(("clients".to_owned(), true)));
+        assert_eq!(
+            found(&all, "pair", true),
+            Err(true),
+            "nothing is guessed for one that is named"
+        );
+        assert_eq!(found(&all, "nowhere", false), Err(false));
+        let two = secrets(&[
+            ("pair", pair),
+            ("clients", &[("ca.crt", "clients")]),
+            ("others", &[("cacert", "others")]),
+        ]);
+        assert_eq!(found(&two, "pair", false), Err(false), "of two, none");
+    }
 }

@@ -79,8 +79,7 @@ pub fn client_authorities(settings: &ClientTlsSettings, system: &Arc<str>) -> Cr
     match settings.mode {
         ClientTlsMode::IstioMutual => Credential::MeshAuthorities,
         _ if !settings.credential_name.is_empty() => {
-            let name = without_suffix(&secret_name(&settings.credential_name));
-            Credential::Authorities { name, named: true }
+            Credential::Authorities { name: secret_name(&settings.credential_name), named: true }
         }
         _ if matches!(settings.ca_certificates.as_str(), "" | "system") => {
             Credential::SystemAuthorities(Arc::clone(system))
@@ -107,7 +106,7 @@ pub enum Credential {
     Pair(Arc<str>),
     /// Authorities: `kubernetes://NAME-cacert`.
     Authorities {
-        /// The Secret, without the suffix.
+        /// The Secret.
         name: Arc<str>,
         /// Whether it is named for the authorities alone (`caCertCredentialName`). Else it is the server's own, and
         /// where it has none, the only Secret of authorities in the namespace is meant.
@@ -251,7 +250,7 @@ fn authorities(settings: &ServerTlsSettings) -> Option<Credential> {
     let own = || settings.credential_names.first().unwrap_or(&settings.credential_name);
     if !settings.ca_cert_credential_name.is_empty() {
         let name = secret_name(&settings.ca_cert_credential_name);
-        Some(Credential::Authorities { name: without_suffix(&name), named: true })
+        Some(Credential::Authorities { name, named: true })
     } else if !own().is_empty() {
         Some(Credential::Authorities { name: secret_name(own()), named: false })
     } else if !settings.ca_certificates.is_empty() {
@@ -289,10 +288,6 @@ fn secret_name(written: &str) -> Arc<str> {
     written.strip_prefix("kubernetes://").unwrap_or(written).into()
 }
 
-fn without_suffix(name: &Arc<str>) -> Arc<str> {
-    name.strip_suffix(AUTHORITIES_SUFFIX).map_or_else(|| Arc::clone(name), Arc::from)
-}
-
 fn is_digest_hex(text: &str) -> bool {
     let digits = text.bytes().filter(|byte| *byte != b':');
     digits.clone().all(|digit| digit.is_ascii_hexdigit()) && digits.count() == 64
@@ -309,7 +304,10 @@ impl fmt::Display for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pair(name) => write!(f, "kubernetes://{name}"),
-            Self::Authorities { name, .. } => write!(f, "kubernetes://{name}{AUTHORITIES_SUFFIX}"),
+            Self::Authorities { name, .. } => {
+                let name = name.strip_suffix(AUTHORITIES_SUFFIX).unwrap_or(name);
+                write!(f, "kubernetes://{name}{AUTHORITIES_SUFFIX}")
+            }
             Self::PairFiles(chain, key) => write!(f, "file-cert:{chain}~{key}"),
             Self::AuthoritiesFile(file) => write!(f, "file-root:{file}"),
             Self::SystemAuthorities(_) => f.write_str("file-root:system"),
