@@ -12,7 +12,7 @@ use crate::http::chain::Client;
 use crate::io::Io;
 use crate::stats::ListenerStats;
 use crate::tls::validation::Mismatch;
-use crate::tls::{ClientHello, Failure, ServerTls, Settled, accept, mismatch};
+use crate::tls::{ClientHello, Failure, Refused, ServerTls, Settled, accept, mismatch};
 use crate::worker::Worker;
 
 /// Terminates TLS. `None` when the handshake failed: the connection is over then.
@@ -31,9 +31,12 @@ pub(super) async fn terminate(
             let client = Client { server_name, tls: Some(Rc::new(settled)), ..client };
             Some((Io::Tls(io), client))
         }
-        Err(failure) => {
+        Err(Refused { failure, stream }) => {
             count_failure(&current.stats, &failure);
             log_failure(worker, current, &client, &failure);
+            if let Some(stream) = stream {
+                stream.see_off().await;
+            }
             None
         }
     }

@@ -75,8 +75,8 @@ pub async fn shake(
     let (near, far) = tcp().await;
     let endpoint = near.peer_addr().expect("connected");
     let asks = Asks { server: name, host: None, endpoint, speaks: None };
-    tokio::join!(
-        super::connect(near, client, asks, buffers),
-        super::accept(far, None, None, server, buffers)
-    )
+    tokio::join!(super::connect(near, client, asks, buffers), async {
+        let accepted = super::accept(far, None, None, server, buffers).await;
+        accepted.map_err(|refused| refused.failure)
+    })
 }

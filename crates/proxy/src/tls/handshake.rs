@@ -51,6 +51,21 @@ pub struct Peer {
     pub forwarded: OnceCell<Box<str>>,
 }
 
+/// A client that was not accepted.
+#[derive(Debug)]
+pub struct Refused {
+    /// Why.
+    pub failure: Failure,
+    /// The connection, where the client is to be told: it has to be [seen off](TlsStream::see_off).
+    pub stream: Option<Box<TlsStream>>,
+}
+
+impl<F: Into<Failure>> From<F> for Refused {
+    fn from(failure: F) -> Self {
+        Self { failure: failure.into(), stream: None }
+    }
+}
+
 /// Serves a handshake. `first` holds the bytes that were read already, and `hello` what they say.
 ///
 /// # Errors
@@ -61,7 +76,7 @@ pub async fn accept(
     hello: Option<ClientHello>,
     tls: &ServerTls,
     buffers: &Rc<BufferPool>,
-) -> Result<(Box<TlsStream>, Settled), Failure> {
+) -> Result<(Box<TlsStream>, Settled), Refused> {
     let handshake = async {
         let (first, hello) = match first {
             Some(first) => (Some(first), hello),
@@ -69,7 +84,7 @@ pub async fn accept(
         };
         let configs = tls.configs()?;
         if tls.require_sni && hello.as_ref().is_some_and(|hello| hello.server_name.is_none()) {
-            return Err(Failure::NoServerName);
+            return Err(Failure::NoServerName.into());
         }
         // Nothing in common is no reason to refuse a client: it is served without ALPN.
         let common = hello.as_ref().is_none_or(|hello| {
@@ -78,14 +93,17 @@ pub async fn accept(
         let config = if common { configs.with_alpn } else { configs.without_alpn };
         let session = UnbufferedServerConnection::new(config).map_err(Failure::Tls)?;
         let mut stream = Box::new(TlsStream::server(io, session, first, Rc::clone(buffers)));
-        poll_fn(|cx| stream.poll_handshake(cx)).await?;
+        if let Err(failure) = poll_fn(|cx| stream.poll_handshake(cx)).await {
+            let told = matches!(failure, Failure::Tls(_));
+            return Err(Refused { failure, stream: told.then_some(stream) });
+        }
         let server_name = hello.and_then(|hello| hello.server_name).map(Arc::from);
         let settled = settled(&stream, tls, server_name, configs.verifies);
         Ok((stream, settled))
     };
     match tokio::time::timeout(tls.timeout, handshake).await {
         Ok(done) => done,
-        Err(_) => Err(Failure::TimedOut),
+        Err(_) => Err(Failure::TimedOut.into()),
     }
 }
 

@@ -36,7 +36,7 @@ pub mod x509;
 
 pub use client_hello::{Alpn, ClientHello, Inspection, Malformed, Version, Versions};
 pub use context::{ClientTls, ServerTls};
-pub use handshake::{Asks, Settled, accept, connect};
+pub use handshake::{Asks, Refused, Settled, accept, connect};
 pub use inspect::{Inspected, InspectorLimits, Verdict, inspect};
 pub use stream::{Failure, TlsStream};
 pub use verify::{Unverifiable, Verifier, mismatch};

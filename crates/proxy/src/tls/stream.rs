@@ -8,10 +8,12 @@
 mod failure;
 mod session;
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use rustls::CommonState;
 use rustls::client::UnbufferedClientConnection;
@@ -27,6 +29,9 @@ use crate::buffer::{self, Buffer, BufferPool};
 const BATCH: usize = 7 * FRAGMENT;
 /// With so much waiting, it is written without waiting for a flush.
 const ENOUGH: usize = 64 * 1024;
+/// How long a peer that was refused has to read why and close: as long as after an answer that closes
+/// (`delayed_close_timeout`).
+const SEEN_OFF: Duration = Duration::from_secs(1);
 
 /// A TLS connection.
 #[derive(Debug)]
@@ -178,6 +183,24 @@ impl TlsStream {
         {
         }
         let _ = self.poll_write_out(cx);
+    }
+
+    /// Lets a peer that was refused read why before the connection goes: the alert is sent, our end is closed, and what still
+    /// comes is dropped until the peer closes, for [`SEEN_OFF`] at most. Closing with something unread, such as a request
+    /// that a client sent before it heard of the refusal, would reset the connection and could take the alert with it.
+    ///
+    /// Tells whether the peer closed in time.
+    pub async fn see_off(mut self: Box<Self>) -> bool {
+        let gone = async {
+            poll_fn(|cx| self.poll_write_out(cx)).await?;
+            poll_fn(|cx| Pin::new(&mut self.io).poll_shutdown(cx)).await?;
+            self.incoming = None;
+            while poll_fn(|cx| self.poll_fill(cx, false)).await? > 0 {
+                self.incoming = None;
+            }
+            io::Result::Ok(())
+        };
+        tokio::time::timeout(SEEN_OFF, gone).await.is_ok_and(|gone| gone.is_ok())
     }
 
     // --- reading ---

@@ -268,7 +268,8 @@ async fn a_client_that_says_nothing_is_not_waited_for() {
     let mut server = server(common(&[&identity], &[]), false);
     server.timeout = std::time::Duration::from_millis(20);
     let (near, far) = tcp().await;
-    let failed = accept(far, None, None, &server, &buffers()).await.map(|_| ());
+    let failed = accept(far, None, None, &server, &buffers()).await;
+    let failed = failed.map(|_| ()).map_err(|refused| refused.failure);
     assert!(matches!(failed, Err(Failure::TimedOut)));
     drop(near);
 }
@@ -287,11 +288,18 @@ async fn what_is_no_handshake_is_refused_with_an_alert() {
     for input in inputs {
         let (mut near, far) = tcp().await;
         near.write_all(input).await.expect("written");
-        let failed = accept(far, None, None, &server, &buffers()).await.map(|_| ());
-        assert!(matches!(failed, Err(Failure::Tls(_))), "{}", input.escape_ascii());
-        let mut told = Vec::new();
-        // A reset may follow at once.
-        let _ = near.read_to_end(&mut told).await;
-        assert!(told.is_empty() || told[0] == 21, "{told:?}");
+        let refused = accept(far, None, None, &server, &buffers()).await;
+        let Refused { failure, stream } = refused.map(|_| ()).expect_err("refused");
+        assert!(matches!(failure, Failure::Tls(_)), "{}", input.escape_ascii());
+        // What is sent meanwhile does not take the alert away.
+        near.write_all(&[0; 4096]).await.expect("written");
+        let read = async {
+            let mut told = Vec::new();
+            near.read_to_end(&mut told).await.map(|_| drop(near)).expect("an end, and no reset");
+            told
+        };
+        let stream = stream.expect("a client to tell");
+        let (told, gone) = tokio::join!(read, stream.see_off());
+        assert_eq!((told.first(), gone), (Some(&21), true), "{told:?}");
     }
 }
