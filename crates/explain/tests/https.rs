@@ -233,6 +233,27 @@ fn a_server_without_its_certificate_answers_nobody_without_a_name() {
     }
 }
 
+/// A host that two Gateways have is the older one's, whatever the younger one would ask for or let through.
+#[test]
+fn a_host_belongs_to_the_oldest_server() {
+    let world = world(&[
+        server("old", "one/b.example.com", &simple("one")),
+        server("young", "two/b.example.com", &mutual("one")),
+        server("other", MUTUAL, &mutual("one")),
+    ]);
+    // The VirtualService is of namespace default, to which neither is open.
+    let cases = [
+        (Some("b.example.com"), "b.example.com", Ok(404)),
+        (None, "b.example.com", Ok(404)),
+        (None, MUTUAL, Ok(403)),
+        (Some("b.example.com"), MUTUAL, Ok(421)),
+    ];
+    for (sni, host, expected) in cases {
+        let answer = world.explain(&question(sni, host));
+        assert_eq!(outcome(&answer), expected, "{sni:?} {host}: {answer:#?}");
+    }
+}
+
 /// That a host has no routes is nobody's business who has to show a certificate.
 #[test]
 fn certificates_are_asked_for_before_404() {

@@ -12,6 +12,7 @@ use crate::model::gateway::Server;
 use crate::model::host::{Host, HostSet};
 use crate::model::merge::RoutePlan;
 use crate::model::names;
+use crate::model::tls::Terms;
 use crate::model::virtual_service::{Order, Place, VirtualService};
 
 /// The virtual hosts of a route configuration, kept up to date one VirtualService at a time.
@@ -37,6 +38,8 @@ pub(crate) struct RouteTable {
 struct Borders {
     /// Hosts of the table's servers.
     inside: HostSet,
+    /// The same, with their owners' terms.
+    owned: BTreeMap<Host, Arc<Terms>>,
     /// Hosts for which other TLS terms hold.
     misdirected: BTreeSet<Host>,
     outside: HostSet,
@@ -190,7 +193,7 @@ impl RouteTable {
                     continue;
                 }
                 for host in server.hosts.shared_with(&service.hosts, &service.key.namespace) {
-                    if !self.borders.admits(&host) {
+                    if !self.borders.admits(&host, server) {
                         continue;
                     }
                     let claims = self.hosts.entry(host.clone()).or_default();
@@ -287,11 +290,10 @@ impl RouteTable {
             let domains = misdirected.iter().map(text).collect();
             let name = names::virtual_host(names::MISDIRECTED, port).into();
             own.insert(name, OwnHost { domains, status: 421 });
-            let names: BTreeSet<&Host> = self.servers.iter().flat_map(|s| s.names()).collect();
-            let shadowed = |host: &&&Host| outside.narrowest(host).is_some();
-            let routed = |host: &&&Host| self.settled.contains_key(**host);
-            let left = names.iter().filter(|h| shadowed(h) && !routed(h));
-            unrouted.extend(left.map(|host| text(host)));
+            let shadowed = |host: &&Host| outside.narrowest(host).is_some();
+            let routed = |host: &&Host| self.settled.contains_key(*host);
+            let left = self.borders.owned.keys().filter(|h| shadowed(h) && !routed(h));
+            unrouted.extend(left.map(text));
         }
         let every = "*".to_owned();
         let free = !outside.contains(&Host::new("*")) && !unrouted.contains(&every);
@@ -343,32 +345,29 @@ impl RouteTable {
 
 impl Borders {
     fn of(plan: &RoutePlan) -> Self {
-        if plan.misdirected.is_empty() && !plan.checks_certificates {
-            return Self::default();
-        }
-        let mut guarded: BTreeMap<Host, Vec<String>> = BTreeMap::new();
-        for server in plan.servers.iter().filter(|_| plan.checks_certificates) {
-            let clients = server.https_terms().and_then(|terms| terms.clients.as_ref());
-            let Some(clients) = clients.filter(|clients| clients.demanded) else { continue };
-            for host in server.names() {
-                // The oldest has the host.
-                guarded.entry(host.clone()).or_insert_with(|| clients.accepted.names.clone());
+        let mut guarded = BTreeMap::new();
+        for (host, owner) in plan.owned.iter().filter(|_| plan.checks_certificates) {
+            if let Some(clients) = owner.clients.as_ref().filter(|clients| clients.demanded) {
+                guarded.insert(host.clone(), clients.accepted.names.clone());
             }
         }
         Self {
-            inside: plan.servers.iter().flat_map(|server| server.names().cloned()).collect(),
+            inside: plan.owned.keys().cloned().collect(),
+            owned: plan.owned.clone(),
             misdirected: plan.misdirected.clone(),
             outside: plan.misdirected.iter().cloned().collect(),
             guarded,
         }
     }
 
-    /// Whether the server that a host belongs to is one of the table's: the one with the narrowest name for it.
-    fn admits(&self, host: &Host) -> bool {
-        match (self.inside.narrowest(host), self.outside.narrowest(host)) {
-            (Some(inside), Some(outside)) => !outside.is_narrower_than(&inside),
-            (_, outside) => outside.is_none(),
-        }
+    /// Whether a host belongs to a server, or to one on the same terms: the oldest of those with the narrowest name for
+    /// it. Without TLS there are no such borders.
+    fn admits(&self, host: &Host, server: &Server) -> bool {
+        let Some(terms) = server.https_terms() else { return true };
+        let Some(inside) = self.inside.narrowest(host) else { return false };
+        let outside = self.outside.narrowest(host);
+        !outside.is_some_and(|outside| outside.is_narrower_than(&inside))
+            && self.owned.get(&inside) == Some(terms)
     }
 
     /// What the server that a host belongs to demands of clients.

@@ -4,7 +4,7 @@
 //! can be told apart: HTTP by host, TLS by SNI. Istio joins by the spelled protocol and the bind address in
 //! the same way; where it drops a server silently, the refusal here names the winner.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::gateway::{Class, Server, ServerHost};
@@ -48,6 +48,9 @@ pub struct RoutePlan {
     pub name: Arc<str>,
     /// The servers whose hosts it routes, the oldest first. Never empty.
     pub servers: Vec<Arc<Server>>,
+    /// With TLS, the hosts that belong to these servers, each with its owner's terms: the oldest of the listener's
+    /// servers that has a host owns it.
+    pub owned: BTreeMap<Host, Arc<Terms>>,
     /// Hosts of the listener for which other TLS terms hold.
     pub misdirected: BTreeSet<Host>,
     /// Whether hosts of servers that demand a certificate of clients are answered only where one was verified,
@@ -102,6 +105,7 @@ impl ListenerPlan {
             self.routes = vec![RoutePlan {
                 name: names::http_routes(self.port, &first.bind).into(),
                 servers: self.servers.clone(),
+                owned: BTreeMap::new(),
                 misdirected: BTreeSet::new(),
                 checks_certificates: false,
             }];

@@ -5,7 +5,7 @@
 //! other terms hold is answered 421 there, and the client opens a connection of its own for it: what one
 //! server demands of clients cannot be passed by through another.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::{NamelessPlan, RoutePlan};
@@ -35,35 +35,59 @@ pub(super) fn plan(
         });
         groups[place].push(Arc::clone(server));
     }
-    // Also those of servers that pass TLS on, or carry bytes in it: on other terms than these.
-    let hosts: BTreeSet<Host> = servers.iter().flat_map(|s| s.names().cloned()).collect();
-    let listed = groups.len().saturating_sub(1).saturating_mul(hosts.len()) <= MAX_MISDIRECTED;
-    let mut routes: Vec<RoutePlan> = groups
-        .into_iter()
-        .map(|servers| RoutePlan {
+    let owners = owners(servers);
+    let listed = groups.len().saturating_sub(1).saturating_mul(owners.len()) <= MAX_MISDIRECTED;
+    let mut routes: Vec<RoutePlan> = Vec::new();
+    for servers in groups {
+        let terms = servers[0].https_terms();
+        let owned = owned(&owners, |owner| Some(owner) == terms);
+        routes.push(RoutePlan {
             name: names::https_routes(port, &servers[0]).into(),
-            misdirected: misdirected(&servers, &hosts, listed),
+            misdirected: misdirected(&owned, &owners, listed),
+            owned,
             servers,
             checks_certificates: false,
-        })
-        .collect();
-    let nameless = nameless(port, bind, &https, &hosts, &mut routes);
+        });
+    }
+    let nameless = nameless(port, bind, &https, &owners, &mut routes);
     (routes, nameless)
 }
 
-/// The hosts that are not those of `servers`: all of them, or `*` and those that lie within their wildcards.
-fn misdirected(servers: &[Arc<Server>], hosts: &BTreeSet<Host>, listed: bool) -> BTreeSet<Host> {
-    let own: BTreeSet<&Host> = servers.iter().flat_map(|s| s.names()).collect();
-    let wide: Vec<&Host> = own.iter().copied().filter(|host| host.is_wildcard()).collect();
-    let others = hosts.iter().filter(|host| !own.contains(host));
+/// On which terms each host is served: those of the oldest server that has it; on none of these where that passes TLS
+/// on, or carries bytes in it.
+type Owners = BTreeMap<Host, Option<Arc<Terms>>>;
+
+fn owners(servers: &[Arc<Server>]) -> Owners {
+    let mut owners = Owners::new();
+    for server in servers {
+        for host in server.names() {
+            owners.entry(host.clone()).or_insert_with(|| server.https_terms().cloned());
+        }
+    }
+    owners
+}
+
+/// The hosts of owners like these.
+fn owned(owners: &Owners, like: impl Fn(&Arc<Terms>) -> bool) -> BTreeMap<Host, Arc<Terms>> {
+    let own = |(host, owner): (&Host, &Option<Arc<Terms>>)| {
+        let terms = owner.as_ref().filter(|owner| like(owner))?;
+        Some((host.clone(), Arc::clone(terms)))
+    };
+    owners.iter().filter_map(own).collect()
+}
+
+/// The hosts that are not among `own`: all of them, or `*` and those that lie within the wildcards of these.
+fn misdirected(own: &BTreeMap<Host, Arc<Terms>>, owners: &Owners, listed: bool) -> BTreeSet<Host> {
+    let wide: Vec<&Host> = own.keys().filter(|host| host.is_wildcard()).collect();
     if listed {
-        return others.cloned().collect();
+        return owners.keys().filter(|host| !own.contains_key(*host)).cloned().collect();
     }
     // Without a wildcard of its own, nobody else's host is within one.
-    let others = others.filter(|_| !wide.is_empty());
-    let within = others.filter(|host| wide.iter().any(|wide| host.is_within(wide))).cloned();
+    let all = owners.keys().filter(|_| !wide.is_empty());
+    let within = all.filter(|host| !own.contains_key(*host));
+    let within = within.filter(|host| wide.iter().any(|wide| host.is_within(wide))).cloned();
     let every = Host::new("*");
-    within.chain((!own.contains(&every)).then_some(every)).collect()
+    within.chain((!own.contains_key(&every)).then_some(every)).collect()
 }
 
 /// How connections without a server name are served: by the first of these whose certificate is there.
@@ -75,7 +99,7 @@ fn nameless(
     port: u16,
     bind: &str,
     https: &[(&Arc<Server>, &Arc<Terms>)],
-    hosts: &BTreeSet<Host>,
+    owners: &Owners,
     routes: &mut Vec<RoutePlan>,
 ) -> Vec<NamelessPlan> {
     let Some((_, oldest)) = https.first() else { return Vec::new() };
@@ -85,7 +109,7 @@ fn nameless(
     }
     let shared = https.iter().all(|(_, terms)| terms.identities == oldest.identities);
     if shared {
-        return by_host(port, bind, https, hosts, routes).into_iter().collect();
+        return by_host(port, bind, https, owners, routes).into_iter().collect();
     }
     // One per group of servers with the same terms, which has their routes.
     let groups = routes.iter().filter_map(|plan| {
@@ -101,7 +125,7 @@ fn by_host(
     port: u16,
     bind: &str,
     https: &[(&Arc<Server>, &Arc<Terms>)],
-    hosts: &BTreeSet<Host>,
+    owners: &Owners,
     routes: &mut Vec<RoutePlan>,
 ) -> Option<NamelessPlan> {
     let (_, oldest) = https.first()?;
@@ -112,13 +136,14 @@ fn by_host(
     let same_channel = |terms: &Terms| terms.channel == oldest.channel;
     let asking = https.iter().filter(|(_, terms)| same_channel(terms));
     let accepted = asking.filter_map(|(_, terms)| checked_later(terms)).next();
-    let fits = |terms: &Terms| {
+    let fits = |terms: &Arc<Terms>| {
         let own = checked_later(terms);
         same_channel(terms) && (terms.clients.is_none() || (own.is_some() && own == accepted))
     };
     let servers: Vec<Arc<Server>> =
         https.iter().filter(|(_, t)| fits(t)).map(|(server, _)| Arc::clone(server)).collect();
-    if servers.is_empty() {
+    let owned = owned(owners, fits);
+    if owned.is_empty() {
         return None;
     }
     let name: Arc<str> = names::https_routes_without_name(port, bind).into();
@@ -126,7 +151,8 @@ fn by_host(
     let terms = Arc::new(Terms { clients, ..Terms::clone(oldest) });
     routes.push(RoutePlan {
         name: Arc::clone(&name),
-        misdirected: misdirected(&servers, hosts, true),
+        misdirected: misdirected(&owned, owners, true),
+        owned,
         servers,
         checks_certificates: true,
     });
