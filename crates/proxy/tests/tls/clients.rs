@@ -82,9 +82,10 @@ async fn curl_shows_its_certificate() {
     let running = Running::start(&bootstrap(&[http_chain(&[], &tls, "hello")], &[], &[])).await;
     let roots = ca.pem_file();
     let folder = tempfile::tempdir().expect("a folder");
-    for (shown, works) in
-        [(None, false), (Some(ca.issue(&["c"])), true), (Some(other.issue(&["c"])), false)]
-    {
+    let mut cases = vec![(None, false), (Some(ca.issue(&["c"])), true)];
+    // With TLS 1.3 it sends its request before it is refused; a reset would show now and then.
+    cases.extend(std::iter::repeat_with(|| (Some(other.issue(&["c"])), false)).take(20));
+    for (shown, works) in cases {
         let mut command = Command::new(&curl);
         command.args(["-sS", "--cacert"]).arg(roots.path());
         command.arg("--resolve").arg(format!("a.example:{}:127.0.0.1", running.address.port()));
@@ -97,7 +98,8 @@ async fn curl_shows_its_certificate() {
         }
         let told = output(&mut command, "").await;
         assert_eq!(told == "hello", works, "{told}");
+        assert!(works || told.contains("alert"), "{told}");
     }
     running.counts("listener.tls.ssl.fail_verify_no_cert", 1).await;
-    running.counts("listener.tls.ssl.fail_verify_error", 1).await;
+    running.counts("listener.tls.ssl.fail_verify_error", 20).await;
 }

@@ -1,6 +1,7 @@
 //! What clients see of terminated TLS.
 
 use serde_json::json;
+use tidegate_proxy::config::Bootstrap;
 use tidegate_testing::ca::Ca;
 use tidegate_testing::client::{self, Client};
 use tidegate_testing::origin::{Origin, echo, stream_back};
@@ -103,6 +104,28 @@ async fn bytes_pass_to_a_plain_origin_and_the_end_is_passed_on() {
     // Not `UnexpectedEof`: the end was said.
     ended.expect("a clean end");
     assert!(received == sent);
+}
+
+#[tokio::test]
+async fn a_fault_in_a_chains_context_closes_that_chain_only() {
+    let ca = Ca::new("root");
+    let mut faulty = serving(&ca.issue(&["b.example"]));
+    faulty["common_tls_context"]["tls_params"] = json!({"ecdh_curves": ["X448"]});
+    let a = http_chain(&["a.example"], &serving(&ca.issue(&["a.example"])), "a");
+    let mut running = Running::start(&bootstrap(std::slice::from_ref(&a), &[], &[])).await;
+    let both = bootstrap(&[a, http_chain(&["b.example"], &faulty, "b")], &[], &[]);
+    let both = Bootstrap::load(&both).expect("a bootstrap").update.upsert;
+    let outcome = running.apply(both, Vec::new()).await;
+    let paths: Vec<_> = outcome.rejected.iter().map(|each| &*each.rejection.path).collect();
+    let path =
+        "filter_chains[1].transport_socket.typed_config.common_tls_context.tls_params.ecdh_curves";
+    assert_eq!(paths, [path]);
+    assert!(!outcome.rejected[0].serves_on, "this form is served");
+    let config = || ca.client_config(&["http/1.1"]);
+    assert_eq!(running.get("a.example", config()).await.expect("an answer").text(), "a");
+    assert!(running.get("b.example", config()).await.is_err());
+    let refused = "listener.tls.server_ssl_socket_factory.downstream_context_secrets_not_ready";
+    running.counts(refused, 1).await;
 }
 
 #[tokio::test]
