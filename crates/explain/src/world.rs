@@ -8,7 +8,8 @@ use tidegate_api::{Object, ObjectKey};
 use tidegate_pilot::origins::Origin;
 use tidegate_pilot::{Input, Options, Pilot};
 use tidegate_proxy::config::{Applier, Config};
-use tidegate_source::{NamedFiles, files};
+use tidegate_source::NamedFiles;
+use tidegate_source::files::Places;
 use tidegate_xds::{Rejection, Snapshot};
 
 use crate::answer::Source;
@@ -21,6 +22,7 @@ pub struct World {
     pub(crate) snapshot: Snapshot,
     pub(crate) rejected: Vec<Rejection>,
     objects: BTreeMap<ObjectKey, Arc<Object>>,
+    places: Places,
 }
 
 impl World {
@@ -45,7 +47,7 @@ impl World {
             rejected.extend(applier.apply(&update).rejected);
         }
         let config = Arc::clone(applier.config());
-        Self { pilot, config, snapshot, rejected, objects }
+        Self { pilot, config, snapshot, rejected, objects, places: Places::default() }
     }
 
     /// The control plane, with everything in it.
@@ -76,7 +78,7 @@ impl World {
         let key = &origin.key;
         let (file, line) = match self.objects.get(key).map(|o| &o.origin) {
             Some(tidegate_api::Origin::File { path, line }) => {
-                let found = files::line_of(path, *line, &origin.path).unwrap_or(*line);
+                let found = self.places.line_of(path, *line, &origin.path).unwrap_or(*line);
                 (Some(path.display().to_string()), Some(found))
             }
             _ => (None, None),

@@ -19,7 +19,7 @@ use crate::model::virtual_service::{Order, Place, VirtualService};
 #[derive(Debug, Default)]
 pub(crate) struct RouteTable {
     servers: Vec<Arc<Server>>,
-    servers_of: HashMap<Arc<str>, Vec<usize>>,
+    servers_of: HashMap<Arc<str>, ServersOf>,
     hosts: BTreeMap<Host, Claims>,
     claimed_by: HashMap<ObjectKey, Vec<(usize, Host)>>,
     /// Hosts whose claims, or whose claimants, changed since the last [`RouteTable::settle`].
@@ -30,6 +30,32 @@ pub(crate) struct RouteTable {
     borders: Borders,
     /// The virtual hosts that no VirtualService makes, as they were settled.
     own: BTreeMap<Arc<str>, OwnHost>,
+}
+
+/// The servers of one Gateway, by their place in the table.
+#[derive(Debug, Default)]
+struct ServersOf {
+    all: Vec<usize>,
+    by_host: HashMap<Host, Vec<usize>>,
+}
+
+impl ServersOf {
+    fn add(&mut self, place: usize, server: &Server) {
+        self.all.push(place);
+        for host in server.names() {
+            self.by_host.entry(host.clone()).or_default().push(place);
+        }
+    }
+
+    /// The servers that may share a host with these, in their order. Where all hosts are names, the cost does not grow
+    /// with the number of servers.
+    fn sharing(&self, hosts: &[Host]) -> BTreeSet<usize> {
+        if hosts.iter().any(Host::is_wildcard) {
+            return self.all.iter().copied().collect();
+        }
+        let patterns = hosts.iter().flat_map(Host::patterns);
+        patterns.filter_map(|pattern| self.by_host.get(&pattern)).flatten().copied().collect()
+    }
 }
 
 /// Which hosts are answered at all, and which only to clients with a verified certificate. Without TLS there
@@ -121,7 +147,7 @@ impl RouteTable {
         self.hosts.clear();
         self.claimed_by.clear();
         for (s, server) in self.servers.iter().enumerate() {
-            self.servers_of.entry(Arc::clone(&server.gateway)).or_default().push(s);
+            self.servers_of.entry(Arc::clone(&server.gateway)).or_default().add(s, server);
             if server.redirects_to_https() {
                 for host in server.hosts.iter() {
                     self.hosts.entry(host.host.clone()).or_default().redirects.insert(s);
@@ -187,7 +213,8 @@ impl RouteTable {
             None => &service.gateways,
         };
         for gateway in gateways {
-            for &s in self.servers_of.get(gateway).into_iter().flatten() {
+            let Some(servers) = self.servers_of.get(gateway) else { continue };
+            for s in servers.sharing(&service.hosts) {
                 let server = &self.servers[s];
                 if !service.routes_requests(&place(server), options) {
                     continue;

@@ -53,6 +53,11 @@ impl Host {
         self != other && self.is_within(other)
     }
 
+    /// The patterns that hold every name of this one, the narrowest first: itself, then wider ones.
+    pub fn patterns(&self) -> impl Iterator<Item = Host> {
+        std::iter::once(self.clone()).chain(self.wider())
+    }
+
     /// The wildcards that hold every name of this pattern, the narrowest first; not the pattern itself.
     fn wider(&self) -> impl Iterator<Item = Host> {
         let names = self.0.strip_prefix("*.").unwrap_or(&self.0);

@@ -28,7 +28,7 @@ mod scan;
 mod watch;
 
 pub use finding::Finding;
-pub use locate::line_of;
+pub use locate::Places;
 use read::{Content, Doubt, Form};
 use scan::{Entry, Found, Signature, scan};
 pub use watch::WatchError;
