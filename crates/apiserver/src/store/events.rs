@@ -3,6 +3,7 @@
 //! The same thing said again raises the count of the event that said it first. Events older than an hour go,
 //! and the oldest go when there are too many; events that clients write are theirs and stay.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::clock;
 const KEPT: usize = 2_000;
 /// For how long an event is kept after it was last said.
 const LIFETIME: SignedDuration = SignedDuration::from_hours(1);
-/// Bytes of an event's message: the rest is cut off, as Kubernetes does.
+/// Bytes of an event's message, as in Kubernetes.
 const MESSAGE_BYTES: usize = 1_024;
 /// Who says it.
 const COMPONENT: &str = "tidegate";
@@ -138,6 +139,19 @@ fn said_again(event: &Entry, now: Timestamp) -> Map<String, Value> {
     value
 }
 
+/// What there is room for of a message: whole words, and a sign that there was more.
+fn shortened(message: &str) -> Cow<'_, str> {
+    const MORE: &str = " …";
+    if message.len() <= MESSAGE_BYTES {
+        return message.into();
+    }
+    // The space after the last word that has room is within reach, too.
+    let reach = message.floor_char_boundary(MESSAGE_BYTES - MORE.len() + 1);
+    let room = message.floor_char_boundary(MESSAGE_BYTES - MORE.len());
+    let words = message[..reach].rfind(' ').filter(|end| *end > room / 2).unwrap_or(room);
+    format!("{}{MORE}", message[..words].trim_end()).into()
+}
+
 fn said_first(
     note: &Note,
     about: Option<&Entry>,
@@ -145,10 +159,6 @@ fn said_first(
     now: Timestamp,
 ) -> Map<String, Value> {
     let now = clock::whole_seconds(now);
-    let mut message = note.message.as_str();
-    if message.len() > MESSAGE_BYTES {
-        message = &message[..message.floor_char_boundary(MESSAGE_BYTES)];
-    }
     let mut involved = json!({
         "kind": note.about.kind.name(),
         "apiVersion": names::storage_version(note.about.kind),
@@ -173,7 +183,7 @@ fn said_first(
         "involvedObject": involved,
         "type": match note.tone { Tone::Normal => "Normal", Tone::Warning => "Warning" },
         "reason": note.reason,
-        "message": message,
+        "message": shortened(&note.message),
         "source": { "component": COMPONENT },
         "reportingComponent": COMPONENT,
         "reportingInstance": "",
@@ -185,5 +195,30 @@ fn said_first(
     match event {
         Value::Object(map) => map,
         _ => Map::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_messages_end_with_a_whole_word() {
+        assert_eq!(shortened("all of it"), "all of it");
+        let full = "x".repeat(MESSAGE_BYTES);
+        assert_eq!(shortened(&full), full);
+
+        let cut =
+            shortened(&format!("{} http[3].match", "a".repeat(MESSAGE_BYTES - 10))).into_owned();
+        assert_eq!(cut, format!("{} …", "a".repeat(MESSAGE_BYTES - 10)));
+        // A word that just has room stays.
+        let fits = "a".repeat(MESSAGE_BYTES - " …".len());
+        assert_eq!(shortened(&format!("b {} c d e", &fits[2..])), format!("b {} …", &fits[2..]));
+        let long = "x".repeat(2 * MESSAGE_BYTES);
+        for endless in [format!("one {long}"), long, "ü".repeat(MESSAGE_BYTES)] {
+            let cut = shortened(&endless);
+            assert!(cut.len() <= MESSAGE_BYTES && cut.len() > MESSAGE_BYTES - 5, "{}", cut.len());
+            assert!(cut.ends_with(" …"));
+        }
     }
 }

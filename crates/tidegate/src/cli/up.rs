@@ -88,7 +88,7 @@ pub struct UpArgs {
     #[arg(long, value_name = "PORT=PORT,…", help_heading = "Listening")]
     pub port_map: Option<PortMap>,
 
-    /// Serve the Gateways whose selector these labels satisfy
+    /// Serve the Gateways whose selector these labels satisfy; app=istio-NAME comes with istio=NAME
     #[arg(
         long,
         value_name = "KEY=VALUE,…",

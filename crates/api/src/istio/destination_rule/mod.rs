@@ -174,7 +174,9 @@ pub struct ClientTlsSettings {
     /// when absent.
     #[serde(default)]
     pub ca_certificates: String,
-    /// Secret that holds key, certificate and authorities, in place of the files.
+    /// Secret in place of the files, in the namespace of the gateway's own process (istio-system), not of this rule. The
+    /// client's certificate and key are its `tls.crt` and `tls.key`, or `cert` and `key`; authorities are `ca.crt` or
+    /// `cacert` of `<credentialName>-cacert`, else of the Secret itself.
     #[serde(default)]
     pub credential_name: String,
     /// Names of which the server's certificate has to carry one; the host when absent.

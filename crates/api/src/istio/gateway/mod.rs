@@ -87,7 +87,8 @@ pub struct ServerTlsSettings {
     /// File with revoked client certificates (PEM).
     #[serde(default)]
     pub ca_crl: String,
-    /// Secret, in the gateway's namespace, that holds certificate and key.
+    /// Secret that holds certificate and key: `tls.crt` and `tls.key`, or `cert` and `key`. It counts in the namespace of
+    /// the gateway's own process (istio-system), not of this Gateway.
     #[serde(default)]
     pub credential_name: String,
     /// Several Secrets, at most two: one with an RSA key and one with an ECDSA key.
@@ -111,10 +112,12 @@ pub struct ServerTlsSettings {
     /// Hexadecimal SHA-256 of acceptable client certificates.
     #[serde(default)]
     pub verify_certificate_hash: Vec<String>,
-    /// The oldest TLS version that is spoken; TLS 1.2 when absent.
+    /// The oldest TLS version that is spoken; TLS 1.2 when absent. TLS 1.0 and 1.1 are not offered: with them, too,
+    /// TLS 1.2 is the oldest.
     #[serde(default)]
     pub min_protocol_version: TlsProtocol,
-    /// The newest TLS version that is spoken; TLS 1.3 when absent.
+    /// The newest TLS version that is spoken; TLS 1.3 when absent. TLS 1.0 and 1.1 are not offered: with them the
+    /// server takes no connections.
     #[serde(default)]
     pub max_protocol_version: TlsProtocol,
     /// Cipher suites to offer, by OpenSSL's names; a safe list when absent.
