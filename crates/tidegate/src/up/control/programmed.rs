@@ -39,6 +39,8 @@ pub struct Programmed {
 pub trait Origins {
     /// The objects that a resource was compiled from.
     fn owners(&self, kind: ResourceType, name: &str) -> Vec<ObjectKey>;
+    /// The objects that a filter chain of a listener was compiled from.
+    fn chain_owners(&self, listener: &str, chain: usize) -> Vec<ObjectKey>;
     /// The routes that act through a listener.
     fn attached(&self, listener: &str) -> Vec<ObjectKey>;
 }
@@ -50,6 +52,15 @@ impl Origins for Pilot {
             owners.retain(|owner| owner.kind == Kind::Gateway);
         }
         owners
+    }
+
+    fn chain_owners(&self, listener: &str, chain: usize) -> Vec<ObjectKey> {
+        let origin = self.chain_origins(listener).into_iter().nth(chain);
+        origin
+            .and_then(|origin| origin.server)
+            .map(|server| server.key.clone())
+            .into_iter()
+            .collect()
     }
 
     fn attached(&self, listener: &str) -> Vec<ObjectKey> {
@@ -81,10 +92,15 @@ impl Programmed {
         let mut refused: BTreeMap<ObjectKey, String> = BTreeMap::new();
         let mut closed: BTreeMap<Arc<str>, String> = BTreeMap::new();
         for (_, rejection) in verdicts.rejections() {
-            for owner in origins.owners(rejection.kind, &rejection.name) {
+            let alone = chain_alone(rejection);
+            let owners = match alone {
+                Some(chain) => origins.chain_owners(&rejection.name, chain),
+                None => origins.owners(rejection.kind, &rejection.name),
+            };
+            for owner in owners {
                 refused.entry(owner).or_insert_with(|| reason(rejection));
             }
-            if rejection.kind == ResourceType::Listener {
+            if rejection.kind == ResourceType::Listener && alone.is_none() {
                 closed.entry(Arc::clone(&rejection.name)).or_insert_with(|| reason(rejection));
             }
         }
@@ -119,6 +135,14 @@ impl Programmed {
         let first = closed.next()??;
         closed.all(|listener| listener.is_some()).then_some(first)
     }
+}
+
+/// The filter chain that a refusal costs, where it costs no more of its listener: a fault in how it does TLS.
+fn chain_alone(rejection: &Rejection) -> Option<usize> {
+    let rest = rejection.path.strip_prefix("filter_chains[")?;
+    let (chain, rest) = rest.split_once(']')?;
+    let alone = rejection.kind == ResourceType::Listener && rest.starts_with(".transport_socket");
+    chain.parse().ok().filter(|_| alone)
 }
 
 /// The keys whose values differ.
@@ -173,6 +197,10 @@ mod tests {
     struct Named;
 
     impl Origins for Named {
+        fn chain_owners(&self, listener: &str, chain: usize) -> Vec<ObjectKey> {
+            vec![key(&format!("{listener}-{chain}"))]
+        }
+
         fn owners(&self, _: ResourceType, name: &str) -> Vec<ObjectKey> {
             vec![key(name)]
         }
@@ -237,6 +265,24 @@ mod tests {
         subscription.report(Verdict { generation: 2, rejected: Vec::new() });
         assert_eq!(hear(&mut programmed, &snapshot), [route()]);
         assert_eq!(programmed.closed(&listeners[..1]), None);
+    }
+
+    #[test]
+    fn a_faulty_chain_is_told_to_its_own_gateway_and_closes_nothing_else() {
+        let (snapshot, subscription) = published(1);
+        let mut programmed = Programmed::default();
+        let all = ["b", "b-0", "b-1", "on-b"];
+        programmed.applied(1, all.map(|name| (key(name), 1)).to_vec());
+        let rejected = Rejection {
+            path: "filter_chains[1].transport_socket.typed_config.x".into(),
+            ..refusal("b")
+        };
+        subscription.report(Verdict { generation: 1, rejected: vec![rejected] });
+        let told = hear(&mut programmed, &snapshot);
+        let refused: Vec<&str> =
+            told.iter().filter(|(_, words)| words.is_some()).map(|(name, _)| &**name).collect();
+        assert_eq!(refused, ["b-1"]);
+        assert_eq!(programmed.closed(&["b".into()]), None);
     }
 
     #[test]
