@@ -253,3 +253,38 @@ fn the_json_form() {
     assert_eq!(value["end"], serde_json::json!({"what": "forwarded"}));
     assert_eq!(value["sent"]["setHeaders"][0][0], "x-env");
 }
+
+/// Guide 002: a host that its Gateway does not list, and a Gateway that terminates TLS and that nobody names.
+const DIALECT: &str = "\
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: unlisted, namespace: default}
+spec:
+  hosts: [app.other.org]
+  gateways: [narrow]
+  http: [{directResponse: {status: 299}}]
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: narrow, namespace: default}
+spec:
+  servers:
+  - port: {number: 80, name: http, protocol: HTTP}
+    hosts: [a.narrow.org]
+";
+
+#[test]
+fn a_host_that_no_gateway_of_a_virtual_service_lists_is_answered_in_plain_http() {
+    let case = case_of(&format!("{MANIFESTS}{DIALECT}"));
+    let answer = ask(&case, "app.other.org", "/", &[]);
+    assert_eq!(answer.end, End::Answered { status: 299 }, "{answer:#?}");
+    // A Gateway that lists it is all that it takes for it to be as in Istio.
+    let listing = DIALECT.replace("gateways: [narrow]", "gateways: [narrow, wide]")
+        + "---\napiVersion: networking.istio.io/v1\nkind: Gateway\n\
+           metadata: {name: wide, namespace: default}\nspec:\n  servers:\n  \
+           - port: {number: 81, name: http, protocol: HTTP}\n    hosts: [app.other.org]\n";
+    let case = case_of(&format!("{MANIFESTS}{listing}"));
+    let answer = ask(&case, "app.other.org", "/", &[]);
+    assert_eq!(answer.error(), Some(Error::NoVirtualHost), "{answer:#?}");
+}

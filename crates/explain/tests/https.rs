@@ -280,3 +280,48 @@ fn a_wider_server_takes_no_names_of_a_narrower_one() {
     let other = world.explain(&question(Some("a.example.com"), "a.example.com"));
     assert_eq!(outcome(&other), Ok(299));
 }
+
+/// Guide 002: a Gateway with TLS that no VirtualService names takes what another one answers in plain HTTP, and no more.
+#[test]
+fn a_gateway_that_nobody_names_takes_what_is_open_in_plain_http() {
+    let gateway = |name: &str, servers: &[Value]| {
+        json!({
+            "kind": "Gateway",
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {"selector": {"istio": "ingressgateway"}, "servers": servers},
+        })
+    };
+    let plain =
+        json!({"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": [SIMPLE]});
+    let service = |gateways: &[&str]| {
+        json!({
+            "kind": "VirtualService",
+            "metadata": {"name": "v", "namespace": "default"},
+            "spec": {
+                "hosts": [SIMPLE, MUTUAL],
+                "gateways": gateways,
+                "http": [{"directResponse": {"status": 299}}],
+            },
+        })
+    };
+    let ca = Ca::new("root");
+    let leaf = ca.issue(&[SIMPLE]);
+    let secret = json!({
+        "kind": "Secret",
+        "metadata": {"name": "one", "namespace": "istio-system"},
+        "stringData": {"cert": leaf.certificate_pem, "key": leaf.key_pem, "cacert": ca.pem()},
+    });
+    let tls = [server("simple", SIMPLE, &simple("one")), server("other", MUTUAL, &simple("one"))];
+    let world = |service: &Value| {
+        let all =
+            [gateway("plain", std::slice::from_ref(&plain)), gateway("tls", &tls), service.clone()];
+        World::new(Options::default(), all.iter().chain([&secret]).map(object))
+    };
+    let adopting = world(&service(&["plain"]));
+    for (host, expected) in [(SIMPLE, 299), (MUTUAL, 404)] {
+        let answer = adopting.explain(&question(Some(host), host));
+        assert_eq!(outcome(&answer), Ok(expected), "{host}: {answer:#?}");
+    }
+    let named = world(&service(&["plain", "tls"]));
+    assert_eq!(outcome(&named.explain(&question(Some(MUTUAL), MUTUAL))), Ok(299));
+}

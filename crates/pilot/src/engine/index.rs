@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use tidegate_api::ObjectKey;
+use tidegate_api::{Kind, ObjectKey};
 
 use crate::model::age::Age;
 use crate::model::gateway::{Gateway, Server};
@@ -24,6 +24,8 @@ pub(crate) struct Index {
     bound: HashMap<Arc<str>, BTreeMap<Place, Arc<VirtualService>>>,
     /// VirtualServices by the hosts that they send to; whether any such destination leaves the port open.
     referrers: HashMap<Arc<str>, BTreeMap<ObjectKey, bool>>,
+    /// Gateways that terminate HTTPS and that no VirtualService names, by namespace.
+    unnamed: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
     /// VirtualServices by those that they delegate to.
     roots: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
 }
@@ -70,7 +72,29 @@ impl Index {
             self.ages.insert(key.clone(), gateway.age.clone());
             self.gateways.insert(gateway.age.clone(), gateway);
         }
+        self.note_unnamed(&gateway_name(key));
         touched
+    }
+
+    /// Notes whether a Gateway terminates HTTPS and nobody names it.
+    fn note_unnamed(&mut self, gateway: &Arc<str>) {
+        let Some((namespace, name)) = gateway.split_once('/') else { return };
+        let found = self.gateway(&ObjectKey::new(Kind::Gateway, namespace, name));
+        let https = found.is_some_and(|g| g.servers.iter().any(|s| s.https_terms().is_some()));
+        if https && !self.bound.contains_key(gateway) {
+            self.unnamed.entry(namespace.into()).or_default().insert(Arc::clone(gateway));
+        } else if let Some(unnamed) = self.unnamed.get_mut(namespace) {
+            unnamed.remove(gateway);
+            if unnamed.is_empty() {
+                self.unnamed.remove(namespace);
+            }
+        }
+    }
+
+    /// Gateways of a namespace that terminate HTTPS and that no VirtualService names.
+    pub(super) fn unnamed_in(&self, namespace: &str) -> &BTreeSet<Arc<str>> {
+        static NONE: BTreeSet<Arc<str>> = BTreeSet::new();
+        self.unnamed.get(namespace).unwrap_or(&NONE)
     }
 
     /// The servers that are listened for on a port, those of the oldest Gateway first.
@@ -134,6 +158,7 @@ impl Index {
             let place = (service.order.clone(), service.key.clone());
             let bound = self.bound.entry(Arc::clone(gateway)).or_default();
             bound.insert(place, Arc::clone(service));
+            self.note_unnamed(gateway);
         }
         for delegate in service.delegates() {
             self.roots.entry(delegate).or_default().insert(service.key.clone());
@@ -152,6 +177,7 @@ impl Index {
                 bound.remove(&place);
                 if bound.is_empty() {
                     self.bound.remove(gateway);
+                    self.note_unnamed(gateway);
                 }
             }
         }

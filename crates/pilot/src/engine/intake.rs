@@ -8,7 +8,7 @@ use tidegate_api::kube;
 use tidegate_api::{Kind, Object, ObjectKey, Spec};
 
 use super::credentials::{Use, User};
-use super::{Dirty, Pilot, Problem, index};
+use super::{Dirty, Index, Pilot, Problem, index};
 use crate::Input;
 use crate::model::destination_rule::Rule;
 use crate::model::endpoints::PodAddress;
@@ -113,9 +113,24 @@ impl Pilot {
         gateway: Option<Gateway>,
         dirty: &mut Dirty,
     ) {
+        let name = index::gateway_name(key);
+        self.mark_reach(&name, dirty);
         dirty.ports.extend(self.index.set_gateway(key, exists, gateway));
-        let naming = self.index.naming(&index::gateway_name(key));
+        self.mark_reach(&name, dirty);
+        let naming = self.index.naming(&name);
         dirty.status.extend(naming.cloned());
+    }
+
+    /// Marks the VirtualServices that name a Gateway, and where they claim hosts as things stand: what it lists decides
+    /// about that elsewhere, too.
+    fn mark_reach(&self, gateway: &str, dirty: &mut Dirty) {
+        for key in self.index.naming(gateway) {
+            let Some(service) = self.index.virtual_service(key) else { continue };
+            let reach = self.index.reach(service).into_iter().map(|(gateway, _)| gateway);
+            let gateways: Vec<Arc<str>> = reach.collect();
+            dirty.status.extend(gateways.iter().filter_map(|gateway| gateway_key(gateway)));
+            dirty.services.entry(key.clone()).or_default().extend(gateways);
+        }
     }
 
     fn set_virtual_service(
@@ -139,23 +154,34 @@ impl Pilot {
         service: Option<VirtualService>,
         dirty: &mut Dirty,
     ) {
+        let reached = self.index.virtual_service(key).map(|old| self.index.reach(old));
+        let named = |index: &Index, gateway: &str| index.naming(gateway).next().is_some();
+        let gateways = |service: Option<&VirtualService>| -> Vec<Arc<str>> {
+            service.map(|service| service.gateways.clone()).unwrap_or_default()
+        };
+        let old = gateways(self.index.virtual_service(key).map(|old| &**old));
+        let all: BTreeSet<Arc<str>> = old.into_iter().chain(gateways(service.as_ref())).collect();
+        let were: Vec<bool> = all.iter().map(|gateway| named(&self.index, gateway)).collect();
         let before = self.index.set_virtual_service(key, service);
         let now = self.index.virtual_service(key);
         dirty.status.insert(key.clone());
-        // A Gateway that has its first or loses its last is told about.
-        for gateway in before.iter().chain(now).flat_map(|service| &service.gateways) {
-            if self.index.naming(gateway).nth(1).is_none()
-                && let Some((namespace, name)) = gateway.split_once('/')
-            {
-                dirty.status.insert(ObjectKey::new(Kind::Gateway, namespace, name));
+        // A Gateway that has its first or loses its last is told about, and may take others or leave them.
+        for (gateway, was) in all.into_iter().zip(were) {
+            if was != named(&self.index, &gateway) {
+                dirty.status.extend(gateway_key(&gateway));
+                dirty.reclaimed.insert(gateway);
             }
         }
+        let reach = now.map(|now| self.index.reach(now)).unwrap_or_default();
+        let reached: Vec<_> = reached.into_iter().flatten().map(|(gateway, _)| gateway).collect();
+        let adopting = reached.iter().chain(reach.iter().map(|(gateway, _)| gateway));
+        dirty.status.extend(adopting.filter_map(|gateway| gateway_key(gateway)));
         dirty.status.extend(before.iter().chain(now).flat_map(|service| service.delegates()));
         for service in before.iter().chain(now).filter(|s| s.routes_connections()) {
             dirty.carriers.extend(service.gateways.iter().cloned());
         }
-        let gateways = before.iter().flat_map(|s| s.gateways.iter().cloned());
-        dirty.services.entry(key.clone()).or_default().extend(gateways);
+        dirty.replaced.insert(key.clone());
+        dirty.services.entry(key.clone()).or_default().extend(reached);
     }
 
     fn set_entry(&mut self, object: &Object, spec: &istio::ServiceEntry, dirty: &mut Dirty) {
@@ -245,4 +271,9 @@ impl Pilot {
         };
         dirty.endpoints.extend(services.into_iter().map(host));
     }
+}
+
+fn gateway_key(name: &str) -> Option<ObjectKey> {
+    let (namespace, name) = name.split_once('/')?;
+    Some(ObjectKey::new(Kind::Gateway, namespace, name))
 }

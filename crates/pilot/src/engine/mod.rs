@@ -27,6 +27,7 @@ mod listeners;
 mod origins;
 mod outbox;
 mod plan;
+mod reach;
 mod route_table;
 mod shadows;
 
@@ -75,10 +76,14 @@ pub(crate) struct Problem {
 struct Dirty {
     /// Ports whose Gateways are to be merged again.
     ports: BTreeSet<u16>,
-    /// VirtualServices that are new, different or gone, with the gateways that they were bound to before.
+    /// VirtualServices that are new, different or gone.
+    replaced: BTreeSet<ObjectKey>,
+    /// VirtualServices that may claim other hosts than before, with the Gateways that they reached.
     services: BTreeMap<ObjectKey, BTreeSet<Arc<str>>>,
     /// VirtualServices whose routes depend on something that changed.
     touched: BTreeSet<ObjectKey>,
+    /// Gateways that other VirtualServices than before may claim hosts at.
+    reclaimed: BTreeSet<Arc<str>>,
     /// Gateways whose connection rules changed.
     carriers: BTreeSet<Arc<str>>,
     /// Route configurations that are new.

@@ -131,17 +131,28 @@ impl Pilot {
     pub(super) fn route(&mut self, dirty: &mut Dirty) {
         for (key, before) in std::mem::take(&mut dirty.services) {
             let service = self.index.virtual_service(&key);
-            let now = service.map_or(&[][..], |s| &s.gateways);
+            let says_else = dirty.replaced.contains(&key);
+            let reach = service.map(|service| self.index.reach(service)).unwrap_or_default();
+            let now = reach.iter().map(|(gateway, _)| gateway);
             let gateways: BTreeSet<&Arc<str>> = before.iter().chain(now).collect();
             let tables: BTreeSet<&Arc<str>> =
                 gateways.iter().flat_map(|g| self.listeners.tables_of(g)).collect();
             for name in tables {
                 if let Some(table) = self.tables.get_mut(name)
-                    && table.set_service(&key, service.map(|s| &**s), &self.options)
+                    && table.set_service(
+                        &key,
+                        service.map(|s| &**s),
+                        &reach,
+                        says_else,
+                        &self.options,
+                    )
                 {
                     dirty.tables.insert(Arc::clone(name));
                 }
             }
+        }
+        for gateway in std::mem::take(&mut dirty.reclaimed) {
+            self.reclaim(&gateway, dirty);
         }
         for key in std::mem::take(&mut dirty.touched) {
             self.touch(&key, dirty);
@@ -152,18 +163,30 @@ impl Pilot {
         }
     }
 
+    /// Lets the VirtualServices that reach a Gateway claim its hosts again.
+    fn reclaim(&mut self, gateway: &str, dirty: &mut Dirty) {
+        for (name, listener) in self.listeners.tables_and_listeners_of(gateway) {
+            let plan = self.listeners.plan(listener);
+            let routes = plan.and_then(|plan| plan.routes.iter().find(|r| r.name == *name));
+            if let (Some(routes), Some(table)) = (routes, self.tables.get_mut(name)) {
+                table.set_plan(routes, &self.index, &self.options);
+                dirty.tables.insert(Arc::clone(name));
+            }
+        }
+    }
+
     /// Marks everything that a VirtualService is compiled into.
     fn touch(&mut self, key: &ObjectKey, dirty: &mut Dirty) {
         let Some(service) = self.index.virtual_service(key) else { return };
-        for gateway in &service.gateways {
-            for name in self.listeners.tables_of(gateway) {
+        for (gateway, _) in self.index.reach(service) {
+            for name in self.listeners.tables_of(&gateway) {
                 if let Some(table) = self.tables.get_mut(name)
                     && table.touch(key)
                 {
                     dirty.tables.insert(Arc::clone(name));
                 }
             }
-            for plan in self.listeners.plans_of(gateway) {
+            for plan in self.listeners.plans_of(&gateway) {
                 if self.listeners.carries(&plan.name, key) {
                     dirty.listeners.insert(Arc::clone(&plan.name));
                 }

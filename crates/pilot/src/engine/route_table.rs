@@ -7,8 +7,9 @@ use std::sync::Arc;
 use tidegate_api::ObjectKey;
 
 use super::index::Index;
+use super::reach::How;
 use crate::Options;
-use crate::model::gateway::Server;
+use crate::model::gateway::{Class, Server};
 use crate::model::host::{Host, HostSet};
 use crate::model::merge::RoutePlan;
 use crate::model::names;
@@ -159,8 +160,8 @@ impl RouteTable {
         }
         let gateways: Vec<Arc<str>> = self.servers_of.keys().cloned().collect();
         for gateway in gateways {
-            for service in index.bound_to(&gateway) {
-                self.claim(service, Some(&gateway), options);
+            for (service, how) in index.reaching(&gateway) {
+                self.claim(service, &gateway, &how, options);
             }
         }
         let before = self.settled.keys().cloned();
@@ -172,26 +173,37 @@ impl RouteTable {
         }
     }
 
-    /// Replaces what a VirtualService claims (`None`: it is gone). Its hosts of before and now become stale;
-    /// answers whether there are any.
+    /// Replaces what a VirtualService claims (`None`: it is gone), at the Gateways that it reaches. Hosts that it comes to or
+    /// leaves become stale, and all of its hosts where it says something else than before; answers whether there are any.
     pub(crate) fn set_service(
         &mut self,
         key: &ObjectKey,
         service: Option<&VirtualService>,
+        reach: &[(Arc<str>, How)],
+        says_else: bool,
         options: &Options,
     ) -> bool {
-        for (s, host) in self.claimed_by.remove(key).unwrap_or_default() {
-            if let Some(claims) = self.hosts.get_mut(&host) {
-                claims.services.retain(|(server, _), claimant| *server != s || claimant != key);
+        let before = self.claimed_by.remove(key).unwrap_or_default();
+        for (s, host) in &before {
+            if let Some(claims) = self.hosts.get_mut(host) {
+                claims.services.retain(|(server, _), claimant| server != s || claimant != key);
                 if claims.is_empty() {
-                    self.hosts.remove(&host);
+                    self.hosts.remove(host);
                 }
             }
-            self.stale.insert(host);
         }
-        if let Some(service) = service {
-            self.claim(service, None, options);
-            self.touch(key);
+        for (gateway, how) in reach {
+            if let Some(service) = service {
+                self.claim(service, gateway, how, options);
+            }
+        }
+        let before: BTreeSet<(usize, Host)> = before.into_iter().collect();
+        let now = self.claimed_by.get(key).into_iter().flatten().cloned();
+        let now: BTreeSet<(usize, Host)> = now.collect();
+        if says_else {
+            self.stale.extend(before.into_iter().chain(now).map(|(_, host)| host));
+        } else {
+            self.stale.extend(before.symmetric_difference(&now).map(|(_, host)| host.clone()));
         }
         !self.stale.is_empty()
     }
@@ -204,29 +216,26 @@ impl RouteTable {
         claims.is_some()
     }
 
-    /// Enters a VirtualService under the hosts that it shares with servers of its gateways, or of `only`
-    /// one of them.
-    fn claim(&mut self, service: &VirtualService, only: Option<&Arc<str>>, options: &Options) {
+    /// Enters a VirtualService under the hosts that it has at the servers of a Gateway.
+    fn claim(&mut self, service: &VirtualService, gateway: &str, how: &How, options: &Options) {
         let Some(order) = &service.order else { return };
-        let gateways = match only {
-            Some(gateway) => std::slice::from_ref(gateway),
-            None => &service.gateways,
+        let Some(servers) = self.servers_of.get(gateway) else { return };
+        let sharing = match how {
+            How::Unlisted => servers.all.iter().copied().collect(),
+            How::Listed | How::Adopted(_) => servers.sharing(&service.hosts),
         };
-        for gateway in gateways {
-            let Some(servers) = self.servers_of.get(gateway) else { continue };
-            for s in servers.sharing(&service.hosts) {
-                let server = &self.servers[s];
-                if !service.routes_requests(&place(server), options) {
+        for s in sharing {
+            let server = &self.servers[s];
+            if !service.routes_requests(&place(server), options) {
+                continue;
+            }
+            for host in claimed(service, server, how) {
+                if !self.borders.admits(&host, server) {
                     continue;
                 }
-                for host in server.hosts.shared_with(&service.hosts, &service.key.namespace) {
-                    if !self.borders.admits(&host, server) {
-                        continue;
-                    }
-                    let claims = self.hosts.entry(host.clone()).or_default();
-                    claims.services.insert((s, order.clone()), service.key.clone());
-                    self.claimed_by.entry(service.key.clone()).or_default().push((s, host));
-                }
+                let claims = self.hosts.entry(host.clone()).or_default();
+                claims.services.insert((s, order.clone()), service.key.clone());
+                self.claimed_by.entry(service.key.clone()).or_default().push((s, host));
             }
         }
     }
@@ -400,6 +409,22 @@ impl Borders {
     /// What the server that a host belongs to demands of clients.
     fn guard(&self, host: &Host) -> Option<&Vec<String>> {
         self.guarded.get(&self.inside.narrowest(host)?)
+    }
+}
+
+/// The hosts that a VirtualService has at a server.
+fn claimed(service: &VirtualService, server: &Server, how: &How) -> Vec<Host> {
+    let shared = || server.hosts.shared_with(&service.hosts, &service.key.namespace);
+    match how {
+        How::Listed => shared(),
+        How::Unlisted if server.class() == Class::Http && !server.redirects_to_https() => {
+            service.hosts.clone()
+        }
+        How::Unlisted => Vec::new(),
+        How::Adopted(open) if server.https_terms().is_some() => {
+            shared().into_iter().filter(|host| open.narrowest(host).is_some()).collect()
+        }
+        How::Adopted(_) => Vec::new(),
     }
 }
 

@@ -58,9 +58,18 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
         s.class() == Class::Http && !s.redirects_to_https() || s.https_terms().is_some()
     };
     if view.index.naming(&name).next().is_none() && gateway.servers.iter().any(routes) {
-        findings.advice.push(format!(
-            "no VirtualService names it: requests for its hosts are answered 404 until one has {name} in its gateways"
-        ));
+        let adopted = view.index.reaching(&name);
+        let adopted: Vec<String> =
+            adopted.iter().map(|(service, _)| service.key.to_string()).collect();
+        findings.advice.push(if adopted.is_empty() {
+            format!("no VirtualService names it: requests for its hosts are answered 404 until one has {name} in its gateways")
+        } else {
+            format!(
+                "no VirtualService names it, so that it takes the hosts that others of its namespace answer in plain HTTP ({}). \
+                 Istio answers 404: add {name} to their gateways",
+                adopted.join(", ")
+            )
+        });
     }
     Some(findings)
 }

@@ -212,12 +212,18 @@ fn gateways(service: &VirtualService, view: View<'_>, findings: &mut Findings) -
                     None => h.host.to_string(),
                 })
                 .collect();
+            let (hosts, open) = (hosts.join(", "), open.join(", "));
+            if view.index.is_unlisted(service) {
+                findings.advice.push(format!(
+                    "hosts: Gateway {gateway} lists {open}, not {hosts}; as no other Gateway does either, they are answered \
+                     at its servers of plain HTTP. Istio answers 404: add them to its servers[].hosts"
+                ));
+                continue;
+            }
             findings.fault(
                 "HostNotServed",
                 format!(
-                    "none of the hosts {} is served by Gateway {gateway}, which serves {}",
-                    hosts.join(", "),
-                    open.join(", ")
+                    "none of the hosts {hosts} is served by Gateway {gateway}, which serves {open}"
                 ),
             );
         }

@@ -1,0 +1,95 @@
+//! At which Gateways a VirtualService claims hosts: those that it names, and, as guide 002 has it, two cases more.
+//!
+//! - *Unlisted*: a VirtualService that shares no host with any of the Gateways that it names, all of them of its own
+//!   namespace, is routed at their servers of plain HTTP all the same. Istio answers 404.
+//! - *Adopted*: a Gateway that terminates HTTPS and that no VirtualService names takes those of its namespace for hosts
+//!   that their own Gateways already answer in plain HTTP. Istio answers 404.
+//!
+//! Neither shows to anybody what was not open in plain text or asked for by name; the status names the field that says it
+//! in Istio's way.
+
+use std::sync::Arc;
+
+use tidegate_api::{Kind, ObjectKey};
+
+use super::Index;
+use crate::model::gateway::{Class, Gateway};
+use crate::model::host::{Host, HostSet};
+use crate::model::virtual_service::VirtualService;
+
+/// Why a VirtualService claims hosts at a Gateway.
+#[derive(Clone, Debug)]
+pub(crate) enum How {
+    /// It names the Gateway, which lists the hosts.
+    Listed,
+    /// It names Gateways, none of which lists any of its hosts.
+    Unlisted,
+    /// Nobody names the Gateway; these hosts are open in plain HTTP.
+    Adopted(HostSet),
+}
+
+impl Index {
+    /// The Gateways at which a VirtualService claims hosts.
+    pub(crate) fn reach(&self, service: &VirtualService) -> Vec<(Arc<str>, How)> {
+        let how = if self.is_unlisted(service) { How::Unlisted } else { How::Listed };
+        let named = service.gateways.iter().map(|gateway| (Arc::clone(gateway), how.clone()));
+        let adopting = self.adopting(service);
+        named.chain(adopting).collect()
+    }
+
+    /// The VirtualServices that claim hosts at a Gateway, in the order in which they apply.
+    pub(crate) fn reaching(&self, gateway: &str) -> Vec<(&VirtualService, How)> {
+        if self.naming(gateway).next().is_some() {
+            let how = |service| if self.is_unlisted(service) { How::Unlisted } else { How::Listed };
+            return self.bound_to(gateway).map(|service| (service, how(service))).collect();
+        }
+        let namespace = gateway.split_once('/').map_or("", |(namespace, _)| namespace);
+        let siblings = self.virtual_services().filter(|s| &*s.key.namespace == namespace);
+        let adopted = siblings.filter_map(|service| {
+            let (_, how) =
+                self.adopting(service).into_iter().find(|(name, _)| &**name == gateway)?;
+            Some((&**service, how))
+        });
+        adopted.collect()
+    }
+
+    /// Whether a VirtualService shares no host with any Gateway that it names, all of which are its namespace's own.
+    pub(crate) fn is_unlisted(&self, service: &VirtualService) -> bool {
+        let namespace = &service.key.namespace;
+        let lists = |gateway: &Gateway| {
+            gateway.servers.iter().any(|server| server.hosts.overlaps(&service.hosts, namespace))
+        };
+        !service.gateways.is_empty()
+            && !service.hosts.is_empty()
+            && service.gateways.iter().all(|name| {
+                self.own_gateway(name, namespace).is_some_and(|gateway| !lists(gateway))
+            })
+    }
+
+    /// The Gateways that nobody names and that take a VirtualService for hosts that are open in plain HTTP.
+    fn adopting(&self, service: &VirtualService) -> Vec<(Arc<str>, How)> {
+        let namespace = &service.key.namespace;
+        let candidates = self.unnamed_in(namespace);
+        if service.order.is_none() || service.gateways.is_empty() || candidates.is_empty() {
+            return Vec::new();
+        }
+        let own = service.gateways.iter().filter_map(|name| self.own_gateway(name, namespace));
+        let plain = own.flat_map(|gateway| &gateway.servers).filter(|s| s.class() == Class::Http);
+        let open: HostSet = plain.flat_map(|server| server.names().cloned()).collect();
+        let takes = |name: &&Arc<str>| {
+            let servers = self.own_gateway(name, namespace).into_iter().flat_map(|g| &g.servers);
+            let mut https = servers.filter(|server| server.https_terms().is_some());
+            let shared = |host: &Host| open.narrowest(host).is_some();
+            https.any(|s| s.hosts.shared_with(&service.hosts, namespace).iter().any(shared))
+        };
+        let taking = candidates.iter().filter(takes);
+        taking.map(|name| (Arc::clone(name), How::Adopted(open.clone()))).collect()
+    }
+
+    /// A Gateway of a namespace that is served here, by `NAMESPACE/NAME`.
+    fn own_gateway(&self, name: &str, namespace: &str) -> Option<&Gateway> {
+        let (own, name) = name.split_once('/')?;
+        let key = || ObjectKey::new(Kind::Gateway, own, name);
+        (own == namespace).then(|| self.gateway(&key())).flatten()
+    }
+}
