@@ -312,16 +312,24 @@ fn a_gateway_that_nobody_names_takes_what_is_open_in_plain_http() {
         "stringData": {"cert": leaf.certificate_pem, "key": leaf.key_pem, "cacert": ca.pem()},
     });
     let tls = [server("simple", SIMPLE, &simple("one")), server("other", MUTUAL, &simple("one"))];
-    let world = |service: &Value| {
-        let all =
-            [gateway("plain", std::slice::from_ref(&plain)), gateway("tls", &tls), service.clone()];
+    let world = |service: &Value, own: &[Value]| {
+        let all = [gateway("plain", own), gateway("tls", &tls), service.clone()];
         World::new(Options::default(), all.iter().chain([&secret]).map(object))
     };
-    let adopting = world(&service(&["plain"]));
+    let adopting = world(&service(&["plain"]), std::slice::from_ref(&plain));
     for (host, expected) in [(SIMPLE, 299), (MUTUAL, 404)] {
         let answer = adopting.explain(&question(Some(host), host));
         assert_eq!(outcome(&answer), Ok(expected), "{host}: {answer:#?}");
     }
-    let named = world(&service(&["plain", "tls"]));
+    // What its own Gateway asks TLS for, or sends there, is not for another one to show.
+    let mut redirect = plain.clone();
+    redirect["tls"] = json!({"httpsRedirect": true});
+    let mut guarded = server("guarded", SIMPLE, &mutual("one"));
+    guarded["port"]["number"] = json!(8443);
+    for own in [vec![redirect], vec![plain.clone(), guarded]] {
+        let answer = world(&service(&["plain"]), &own).explain(&question(Some(SIMPLE), SIMPLE));
+        assert_eq!(outcome(&answer), Ok(404), "{answer:#?}");
+    }
+    let named = world(&service(&["plain", "tls"]), std::slice::from_ref(&plain));
     assert_eq!(outcome(&named.explain(&question(Some(MUTUAL), MUTUAL))), Ok(299));
 }

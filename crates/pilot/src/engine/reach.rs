@@ -73,9 +73,20 @@ impl Index {
         if service.order.is_none() || service.gateways.is_empty() || candidates.is_empty() {
             return Vec::new();
         }
+        // What any of its own servers asks TLS for, or sends there, is not open in plain text.
         let own = service.gateways.iter().filter_map(|name| self.own_gateway(name, namespace));
-        let plain = own.flat_map(|gateway| &gateway.servers).filter(|s| s.class() == Class::Http);
-        let open: HostSet = plain.flat_map(|server| server.names().cloned()).collect();
+        let mut open = Vec::new();
+        for server in own.flat_map(|gateway| &gateway.servers) {
+            let hosts = server.hosts.shared_with(&service.hosts, namespace);
+            if hosts.is_empty() {
+                continue;
+            }
+            if server.class() != Class::Http || server.redirects_to_https() {
+                return Vec::new();
+            }
+            open.extend(hosts);
+        }
+        let open: HostSet = open.into_iter().collect();
         let takes = |name: &&Arc<str>| {
             let servers = self.own_gateway(name, namespace).into_iter().flat_map(|g| &g.servers);
             let mut https = servers.filter(|server| server.https_terms().is_some());
