@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tidegate_api::istio::gateway::TlsProtocol;
 use tidegate_api::scalar::GoDuration;
 
 use crate::Options;
@@ -45,6 +46,15 @@ pub fn apply(mesh: &Value, options: &mut Options) -> Result<Vec<String>, MeshErr
             "defaultConfig.proxyHeaders.xForwardedHost.enabled" => {
                 taken.forwarded_host = value.as_bool().ok_or_else(|| wrong("true or false"))?;
             }
+            "tlsDefaults.cipherSuites" => {
+                taken.tls_defaults.suites = names(value).map_err(wrong)?;
+            }
+            "tlsDefaults.ecdhCurves" => {
+                taken.tls_defaults.groups = names(value).map_err(wrong)?;
+            }
+            "tlsDefaults.minProtocolVersion" => {
+                taken.tls_defaults.oldest = oldest(value).map_err(wrong)?;
+            }
             other => idle.push(other.to_owned()),
         }
         Ok(())
@@ -56,6 +66,22 @@ pub fn apply(mesh: &Value, options: &mut Options) -> Result<Vec<String>, MeshErr
 fn span(value: &Value) -> Result<Duration, &'static str> {
     let span = value.as_str().and_then(GoDuration::parse).map(GoDuration::get);
     span.filter(|span| !span.is_zero()).ok_or("a duration above zero, such as 10s")
+}
+
+fn names(value: &Value) -> Result<Vec<String>, &'static str> {
+    let names = value.as_array().map(|names| names.iter().map(|name| name.as_str()));
+    let names: Option<Vec<&str>> = names.and_then(Iterator::collect);
+    names.map(|names| names.into_iter().map(str::to_owned).collect()).ok_or("a list of names")
+}
+
+/// A version of `MeshConfig.TLSConfig`, which knows no older ones than TLS 1.2.
+fn oldest(value: &Value) -> Result<TlsProtocol, &'static str> {
+    match value.as_str() {
+        Some("TLS_AUTO") => Ok(TlsProtocol::Auto),
+        Some("TLSV1_2") => Ok(TlsProtocol::V1_2),
+        Some("TLSV1_3") => Ok(TlsProtocol::V1_3),
+        _ => Err("TLS_AUTO, TLSV1_2 or TLSV1_3"),
+    }
 }
 
 /// Visits everything that is no mapping, by its path.
@@ -79,6 +105,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::model::tls::Channel;
 
     #[test]
     fn what_is_served_is_taken_over_and_the_rest_is_told() {
@@ -88,6 +115,11 @@ mod tests {
             "connectTimeout": "3s",
             "dnsRefreshRate": "1m30s",
             "trustDomain": "cluster.local",
+            "tlsDefaults": {
+                "cipherSuites": ["ECDHE-ECDSA-AES128-GCM-SHA256"],
+                "ecdhCurves": ["P-384"],
+                "minProtocolVersion": "TLSV1_3",
+            },
             "defaultConfig": {
                 "concurrency": 2,
                 "proxyHeaders": {"xForwardedHost": {"enabled": true}, "server": null},
@@ -98,6 +130,12 @@ mod tests {
         assert_eq!((options.root_namespace.as_str(), options.forwarded_host), ("root", true));
         assert_eq!(options.connect_timeout, Duration::from_secs(3));
         assert_eq!(options.dns_refresh_rate, Duration::from_secs(90));
+        let Channel { oldest, newest, suites, groups } = &options.tls_defaults;
+        assert_eq!((*oldest, *newest), (TlsProtocol::V1_3, TlsProtocol::Auto));
+        assert_eq!(
+            (&suites[..], &groups[..]),
+            (&["ECDHE-ECDSA-AES128-GCM-SHA256".to_owned()][..], &["P-384".to_owned()][..])
+        );
         assert_eq!(apply(&Value::Null, &mut options), Ok(Vec::new()));
     }
 
@@ -110,6 +148,14 @@ mod tests {
             (
                 json!({"defaultConfig": {"proxyHeaders": {"xForwardedHost": {"enabled": "yes"}}}}),
                 "defaultConfig.proxyHeaders.xForwardedHost.enabled must be true or false",
+            ),
+            (
+                json!({"tlsDefaults": {"ecdhCurves": [1]}}),
+                "tlsDefaults.ecdhCurves must be a list of names",
+            ),
+            (
+                json!({"tlsDefaults": {"minProtocolVersion": "TLSV1_1"}}),
+                "tlsDefaults.minProtocolVersion must be TLS_AUTO",
             ),
             (json!([]), "it must be a mapping"),
         ] {

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::tls::Channel;
+
 /// The gateway process and the mesh settings that it lives under.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -34,6 +36,9 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// `MeshConfig.dnsRefreshRate`: how long a name is kept whose answer says nothing about that.
     pub dns_refresh_rate: Duration,
+    /// `MeshConfig.tlsDefaults`: versions, suites and groups where a server's own settings name none; its suites and
+    /// groups also count towards destinations.
+    pub tls_defaults: Channel,
 }
 
 /// A Service in front of the gateway.
@@ -98,6 +103,7 @@ impl Default for Options {
             forwarded_host: false,
             connect_timeout: Duration::from_secs(10),
             dns_refresh_rate: Duration::from_secs(60),
+            tls_defaults: Channel::default(),
         }
     }
 }

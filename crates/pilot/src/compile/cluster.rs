@@ -48,8 +48,7 @@ pub fn compile(service: &Service, port: &Port, context: &Context<'_>) -> Compile
         balancing::apply(settings, &mut cluster);
     }
     if let Some(settings) = rules.as_ref().and_then(|rules| rules.tls(port.number)) {
-        let roots = &context.options.system_roots;
-        upstream_tls::apply(settings, &service.host, roots, &mut http, &mut cluster);
+        upstream_tls::apply(settings, &service.host, context.options, &mut http, &mut cluster);
     }
     cluster.typed_extension_protocol_options = http.written();
     let Discovery::Names { one_address, .. } = service.discovery else {

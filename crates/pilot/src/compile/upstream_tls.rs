@@ -13,18 +13,21 @@ use tidegate_envoy::v3::core::{TransportSocket, UpstreamHttpProtocolOptions};
 use tidegate_envoy::v3::tls::common_tls_context::{
     CombinedCertificateValidationContext, ValidationContextType,
 };
-use tidegate_envoy::v3::tls::{CertificateValidationContext, CommonTlsContext, UpstreamTlsContext};
+use tidegate_envoy::v3::tls::{
+    CertificateValidationContext, CommonTlsContext, TlsParameters, UpstreamTlsContext,
+};
 
 use super::cluster::HttpOptions;
 use super::{secret, tls};
+use crate::Options;
 use crate::model::host::Host;
-use crate::model::tls::{client_authorities, client_identity};
+use crate::model::tls::{Channel, client_authorities, client_identity};
 
 /// Lets a cluster speak TLS as a DestinationRule says.
 pub fn apply(
     settings: &ClientTlsSettings,
     host: &str,
-    system_roots: &Arc<str>,
+    options: &Options,
     http: &mut HttpOptions,
     cluster: &mut Cluster,
 ) {
@@ -39,11 +42,12 @@ pub fn apply(
     let verifies = settings.insecure_skip_verify != Some(true);
     let context = UpstreamTlsContext {
         common_tls_context: Some(CommonTlsContext {
+            tls_params: params(settings, &options.tls_defaults),
             tls_certificate_sds_secret_configs: client_identity(settings)
                 .iter()
                 .map(tls::by_name)
                 .collect(),
-            validation_context_type: verifies.then(|| validation(settings, system_roots)),
+            validation_context_type: verifies.then(|| validation(settings, &options.system_roots)),
             alpn_protocols: if http.http2 { vec!["h2".to_owned()] } else { Vec::new() },
             ..CommonTlsContext::default()
         }),
@@ -55,6 +59,19 @@ pub fn apply(
         name: "envoy.transport_sockets.tls".to_owned(),
         config_type: Some(ConfigType::TypedConfig(any(&context))),
     });
+}
+
+/// The mesh's suites and groups, for handshakes that are not of the mesh itself.
+fn params(settings: &ClientTlsSettings, defaults: &Channel) -> Option<TlsParameters> {
+    let Channel { suites, groups, .. } = defaults;
+    if settings.mode == ClientTlsMode::IstioMutual || (suites.is_empty() && groups.is_empty()) {
+        return None;
+    }
+    Some(TlsParameters {
+        cipher_suites: suites.clone(),
+        ecdh_curves: groups.clone(),
+        ..TlsParameters::default()
+    })
 }
 
 #[allow(deprecated, reason = "Istio writes names here: of any kind, and every Envoy reads it")]

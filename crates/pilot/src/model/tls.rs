@@ -128,9 +128,10 @@ pub enum Credential {
 pub const AUTHORITIES_SUFFIX: &str = "-cacert";
 
 impl Terms {
-    /// What the settings of a server ask for; `None` where it does not terminate TLS.
+    /// What the settings of a server ask for, with the mesh's `defaults` where they are silent; `None` where it does not
+    /// terminate TLS.
     #[must_use]
-    pub fn of(settings: &ServerTlsSettings) -> Option<Self> {
+    pub fn of(settings: &ServerTlsSettings, defaults: &Channel) -> Option<Self> {
         let demanded = match settings.mode {
             ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough => return None,
             ServerTlsMode::Simple => None,
@@ -141,7 +142,7 @@ impl Terms {
         let clients =
             demanded.map(|demanded| Clients { demanded, accepted: Accepted::of(settings) });
         let identities = if in_mesh { vec![Credential::MeshPair] } else { identities(settings) };
-        Some(Self { identities, clients, channel: Channel::of(settings) })
+        Some(Self { identities, clients, channel: Channel::of(settings, defaults) })
     }
 
     /// Whether a client without a certificate is sent away.
@@ -211,20 +212,34 @@ impl Accepted {
 }
 
 impl Channel {
-    fn of(settings: &ServerTlsSettings) -> Self {
+    /// What a server's settings say, with the mesh's defaults where they are silent. Servers in the mesh
+    /// (`ISTIO_MUTUAL`) take no defaults, as in Istio.
+    fn of(settings: &ServerTlsSettings, defaults: &Self) -> Self {
+        let silent = Self::default();
+        let defaults = match settings.mode {
+            ServerTlsMode::IstioMutual => &silent,
+            _ => defaults,
+        };
         let mut suites: Vec<String> = Vec::new();
-        for suite in &settings.cipher_suites {
+        for suite in first_given(&settings.cipher_suites, &defaults.suites) {
             if !suites.contains(suite) {
                 suites.push(suite.clone());
             }
         }
         Self {
-            oldest: settings.min_protocol_version,
+            oldest: match settings.min_protocol_version {
+                TlsProtocol::Auto => defaults.oldest,
+                own => own,
+            },
             newest: settings.max_protocol_version,
             suites,
-            groups: settings.ecdh_curves.clone(),
+            groups: first_given(&settings.ecdh_curves, &defaults.groups).clone(),
         }
     }
+}
+
+fn first_given<'a>(own: &'a Vec<String>, default: &'a Vec<String>) -> &'a Vec<String> {
+    if own.is_empty() { default } else { own }
 }
 
 fn identities(settings: &ServerTlsSettings) -> Vec<Credential> {

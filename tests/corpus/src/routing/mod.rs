@@ -8,6 +8,7 @@ mod delegates;
 mod facts;
 mod input;
 mod routes;
+mod supplement;
 mod tls;
 
 use std::path::Path;

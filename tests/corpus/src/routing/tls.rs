@@ -11,8 +11,9 @@ use tidegate_envoy::json::{FieldNames, to_json};
 use tidegate_pilot::compile::tls;
 use tidegate_pilot::model::credentials::{Found, NotFound, Secrets};
 use tidegate_pilot::model::tls::{Credential, Terms};
+use tidegate_pilot::{Options, mesh};
 
-use super::{input, same, table, verdict};
+use super::{input, same, supplement, table, verdict};
 use crate::cases::{Tally, Verdict};
 
 pub fn run(folder: &Path, tally: &mut Tally) -> Done<()> {
@@ -43,7 +44,9 @@ fn context(case: &Value) -> Result<(), String> {
     let settings: ServerTlsSettings =
         serde_json::from_value(settings.clone()).map_err(|error| error.to_string())?;
     let expect = &case["expect"]["downstreamTLS"];
-    let Some(terms) = Terms::of(&settings) else {
+    let mut options = Options::default();
+    mesh::apply(supplement::mesh_config(case), &mut options).map_err(|error| error.to_string())?;
+    let Some(terms) = Terms::of(&settings, &options.tls_defaults) else {
         return same(&expect.is_null(), &true);
     };
     let context = tls::context(&terms);
@@ -54,6 +57,7 @@ fn context(case: &Value) -> Result<(), String> {
 /// An expectation with what it leaves open written out.
 fn normal(expect: &Value) -> Value {
     let mut expect = expect.clone();
+    expect["alpn"] = supplement::constant(&expect["alpn"]).clone();
     if expect["tlsParams"].is_null() {
         expect["tlsParams"] = json!({});
     }

@@ -1,0 +1,53 @@
+//! What the tables of facts leave out: see `supplement.yaml`, which says what it may hold.
+
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+static SUPPLEMENT: LazyLock<Value> = LazyLock::new(|| {
+    let documents = tidegate_yaml::parse(include_str!("supplement.yaml"));
+    documents.into_iter().filter_map(Result::ok).next().map_or(Value::Null, |d| d.to_json())
+});
+
+/// The mesh config of a case: the table's own, where it has one.
+pub fn mesh_config(case: &Value) -> &Value {
+    let own = &case["meshConfig"];
+    let name = case["name"].as_str().unwrap_or_default();
+    if own.is_null() { &SUPPLEMENT["meshConfig"][name] } else { own }
+}
+
+/// The value of a constant that a table names; any other value as it is.
+pub fn constant(value: &Value) -> &Value {
+    let named = value.as_str().map(|name| &SUPPLEMENT["constants"][name]);
+    named.filter(|known| !known.is_null()).unwrap_or(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_a_table_leaves_out_is_filled_in() {
+        let name = "TestBuildGatewayListenerTlsContext/ecdh curves and cipher suites specified in mesh config with tls SIMPLE";
+        let silent = json!({"name": name});
+        assert_eq!(mesh_config(&silent)["tlsDefaults"]["ecdhCurves"], json!(["P-256"]));
+        let own = json!({"name": name, "meshConfig": {}});
+        assert_eq!(mesh_config(&own), &json!({}));
+        assert!(mesh_config(&json!({"name": "other"})).is_null());
+        let alpn = json!("util.ALPNDownstreamWithMxc");
+        assert_eq!(constant(&alpn)[0], "istio-peer-exchange");
+        for plain in [json!("util.Other"), json!(["h2"])] {
+            assert_eq!(constant(&plain), &plain);
+        }
+    }
+
+    /// Nothing that is expected may stand here.
+    #[test]
+    fn it_holds_inputs_and_constants_alone() {
+        let parts: Vec<&String> =
+            SUPPLEMENT.as_object().into_iter().flat_map(|m| m.keys()).collect();
+        assert_eq!(parts, ["constants", "meshConfig"]);
+    }
+}
