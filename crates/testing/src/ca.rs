@@ -2,11 +2,12 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, date_time_ymd,
 };
 use rustls::client::Resumption;
 use rustls::time_provider::TimeProvider;
@@ -19,6 +20,7 @@ pub struct Ca {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
     pem: String,
+    issued: AtomicU64,
 }
 
 impl Ca {
@@ -35,6 +37,7 @@ impl Ca {
             pem: certificate.pem(),
             certificate: certificate.der().clone(),
             issuer: Issuer::new(params, key),
+            issued: AtomicU64::new(1),
         }
     }
 
@@ -84,6 +87,8 @@ impl Ca {
         if let Some(first) = names.first() {
             params.distinguished_name.push(DnType::CommonName, first);
         }
+        let serial = self.issued.fetch_add(1, Ordering::Relaxed);
+        params.serial_number = Some(serial.into());
         more(&mut params);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
@@ -92,7 +97,28 @@ impl Ca {
             key_pem: key.serialize_pem(),
             certificate: certificate.der().clone(),
             key: PrivatePkcs8KeyDer::from(key.serialize_der()),
+            serial,
         }
+    }
+
+    /// The list of certificates that this authority has revoked, as PEM text; good for this century.
+    #[must_use]
+    pub fn revocations(&self, revoked: &[&Identity]) -> String {
+        let revoked = revoked.iter().map(|identity| RevokedCertParams {
+            serial_number: identity.serial.into(),
+            revocation_time: date_time_ymd(2000, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2000, 1, 1),
+            next_update: date_time_ymd(2100, 1, 1),
+            crl_number: 1_u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).and_then(|list| list.pem()).expect("a list")
     }
 
     /// A client that trusts this authority alone and offers `alpn`, the preferred protocol first.
@@ -173,6 +199,7 @@ pub struct Identity {
     /// The certificate, to compare with what a client saw.
     pub certificate: CertificateDer<'static>,
     key: PrivatePkcs8KeyDer<'static>,
+    serial: u64,
 }
 
 impl Identity {

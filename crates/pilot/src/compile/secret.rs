@@ -31,8 +31,3 @@ pub fn secret(name: &str, found: Found<'_>) -> Secret {
 fn bytes(bytes: &[u8]) -> DataSource {
     DataSource { specifier: Some(Specifier::InlineBytes(bytes.to_vec())), ..DataSource::default() }
 }
-
-/// A file, read by the data plane.
-pub(super) fn file(path: &str) -> DataSource {
-    DataSource { specifier: Some(Specifier::Filename(path.to_owned())), ..DataSource::default() }
-}

@@ -16,7 +16,7 @@ use tidegate_envoy::v3::tls::{
     TlsParameters,
 };
 
-use super::{ads, secret};
+use super::ads;
 use crate::model::tls::{Accepted, Channel, Credential, Terms};
 
 /// The transport socket of a filter chain that terminates TLS.
@@ -89,7 +89,6 @@ fn validation(accepted: &Accepted) -> ValidationContextType {
         match_subject_alt_names: accepted.names.iter().map(|name| exact(name)).collect(),
         verify_certificate_spki: accepted.key_hashes.clone(),
         verify_certificate_hash: accepted.hashes.clone(),
-        crl: (!accepted.crl.is_empty()).then(|| secret::file(&accepted.crl)),
         trust_chain_verification: trust.into(),
         ..CertificateValidationContext::default()
     };

@@ -18,7 +18,7 @@ use tidegate_envoy::v3::tls::{
 };
 
 use super::cluster::HttpOptions;
-use super::{secret, tls};
+use super::tls;
 use crate::Options;
 use crate::model::host::Host;
 use crate::model::tls::{Channel, client_authorities, client_identity};
@@ -78,7 +78,6 @@ fn params(settings: &ClientTlsSettings, defaults: &Channel) -> Option<TlsParamet
 fn validation(settings: &ClientTlsSettings, system_roots: &Arc<str>) -> ValidationContextType {
     let here = CertificateValidationContext {
         match_subject_alt_names: settings.subject_alt_names.iter().map(|n| tls::exact(n)).collect(),
-        crl: (!settings.ca_crl.is_empty()).then(|| secret::file(&settings.ca_crl)),
         ..CertificateValidationContext::default()
     };
     let authorities = client_authorities(settings, system_roots);

@@ -11,8 +11,9 @@ use super::tls::{AUTHORITIES_SUFFIX, Credential};
 const PAIRS: [(&str, &str); 2] = [("cert", "key"), ("tls.crt", "tls.key")];
 /// Keys of authorities.
 const AUTHORITIES: [&str; 2] = ["cacert", "ca.crt"];
-/// Key of a revocation list.
-const REVOKED: &str = "ca.crl";
+/// Keys of the list of certificates that they revoked. Istio reads the first with `cacert` and the second with `ca.crt`;
+/// here either counts, as a list that is not looked at lets in whom it shall keep out.
+const REVOKED: [&str; 2] = ["crl", "ca.crl"];
 /// Key of an OCSP response.
 const STAPLE: &str = "tls.ocsp-staple";
 /// Tokens of service accounts come with the API server's authority, which issues no certificates for clients of gateways.
@@ -126,6 +127,7 @@ impl Secrets {
             Credential::Authorities { name, named: true } => secret
                 .strip_prefix(&**name)
                 .is_some_and(|rest| matches!(rest, "" | AUTHORITIES_SUFFIX)),
+            Credential::Revoking { authorities, .. } => Self::depends(authorities, secret),
             _ => false,
         }
     }
@@ -144,6 +146,13 @@ impl Secrets {
             Credential::AuthoritiesFile(file) | Credential::SystemAuthorities(file) => {
                 Ok(Found::Authorities { roots: self.file(file)?, revoked: None, guessed: None })
             }
+            Credential::Revoking { authorities, list } => match self.find(authorities)? {
+                Found::Authorities { roots, revoked: None, guessed } => {
+                    let revoked = Some(self.file(list)?);
+                    Ok(Found::Authorities { roots, revoked, guessed })
+                }
+                found => Ok(found),
+            },
             Credential::MeshPair | Credential::MeshAuthorities => Err(NotFound {
                 reason: "the gateway has no certificate of a mesh: name one by credentialName"
                     .to_owned(),
@@ -252,7 +261,8 @@ fn roots<'a>(
     let found = AUTHORITIES.iter().find_map(|key| secret.get(key));
     match found {
         Some(roots) if !roots.is_empty() => {
-            Ok(Found::Authorities { roots, revoked: secret.get(REVOKED), guessed })
+            let revoked = REVOKED.iter().find_map(|key| secret.get(key));
+            Ok(Found::Authorities { roots, revoked, guessed })
         }
         Some(_) => {
             Err(broken(format!("Secret {namespace}/{name} has an empty list of authorities")))
@@ -332,5 +342,35 @@ mod tests {
             ("others", &[("cacert", "others")]),
         ]);
         assert_eq!(found(&two, "pair", false), Err(false), "of two, none");
+    }
+
+    /// What is revoked by the authorities of `name`, besides what the file `/crl` lists.
+    fn revoked(secrets: &Secrets, name: &str) -> Result<Option<String>, NotFound> {
+        let authorities = Credential::Authorities { name: name.into(), named: true };
+        let credential =
+            Credential::Revoking { authorities: Box::new(authorities), list: "/crl".into() };
+        match secrets.find(&credential)? {
+            Found::Authorities { revoked, .. } => {
+                Ok(revoked.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
+            }
+            found => panic!("{found:?}"),
+        }
+    }
+
+    #[test]
+    fn where_revoked_certificates_are_listed() {
+        let mut all = secrets(&[
+            ("plain", &[("ca.crt", "a")]),
+            ("tls", &[("ca.crt", "a"), ("ca.crl", "own")]),
+            ("generic", &[("cacert", "a"), ("crl", "own")]),
+        ]);
+        let unread = revoked(&all, "plain").expect_err("not read yet");
+        assert!(!unread.broken, "{unread:?}");
+        all.set_file("/crl".into(), Ok(b"file".as_slice().into()));
+        let list = |name| revoked(&all, name).expect("found").expect("a list");
+        assert_eq!([list("plain"), list("tls"), list("generic")], ["file", "own", "own"]);
+        all.set_file("/crl".into(), Err("gone".to_owned()));
+        let gone = revoked(&all, "plain").expect_err("cannot be read");
+        assert!(gone.broken && gone.reason.contains("/crl cannot be read: gone"), "{gone:?}");
     }
 }

@@ -32,8 +32,6 @@ pub struct Clients {
 pub struct Accepted {
     /// The authorities; none where only hashes say which certificates are meant.
     pub authorities: Option<Credential>,
-    /// File of revoked certificates.
-    pub crl: String,
     /// Names of which a certificate has to carry one.
     pub names: Vec<String>,
     /// SHA-256 of acceptable public keys, in base64.
@@ -76,7 +74,7 @@ pub fn client_identity(settings: &ClientTlsSettings) -> Option<Credential> {
 /// Whom servers' certificates are verified by; `system` is the file of those that the system trusts.
 #[must_use]
 pub fn client_authorities(settings: &ClientTlsSettings, system: &Arc<str>) -> Credential {
-    match settings.mode {
+    let authorities = match settings.mode {
         ClientTlsMode::IstioMutual => Credential::MeshAuthorities,
         _ if !settings.credential_name.is_empty() => {
             Credential::Authorities { name: secret_name(&settings.credential_name), named: true }
@@ -85,7 +83,8 @@ pub fn client_authorities(settings: &ClientTlsSettings, system: &Arc<str>) -> Cr
             Credential::SystemAuthorities(Arc::clone(system))
         }
         _ => Credential::AuthoritiesFile(settings.ca_certificates.as_str().into()),
-    }
+    };
+    authorities.revoking(&settings.ca_crl)
 }
 
 /// Every credential that handshakes with a destination take.
@@ -122,6 +121,13 @@ pub enum Credential {
     MeshPair,
     /// The mesh's authorities: `ROOTCA`.
     MeshAuthorities,
+    /// Authorities, with a file of certificates that they revoked: `…~FILE`.
+    Revoking {
+        /// The authorities.
+        authorities: Box<Self>,
+        /// The file. A list in the Secret of the authorities goes before it.
+        list: Arc<str>,
+    },
 }
 
 /// Ending of the Secret with the authorities that belong to a Secret with a certificate.
@@ -192,8 +198,7 @@ impl Accepted {
     fn of(settings: &ServerTlsSettings) -> Self {
         if settings.mode == ServerTlsMode::IstioMutual {
             return Self {
-                authorities: Some(Credential::MeshAuthorities),
-                crl: settings.ca_crl.clone(),
+                authorities: Some(Credential::MeshAuthorities.revoking(&settings.ca_crl)),
                 names: Vec::new(),
                 key_hashes: Vec::new(),
                 hashes: Vec::new(),
@@ -201,8 +206,7 @@ impl Accepted {
             };
         }
         Self {
-            authorities: authorities(settings),
-            crl: settings.ca_crl.clone(),
+            authorities: authorities(settings).map(|found| found.revoking(&settings.ca_crl)),
             names: settings.subject_alt_names.clone(),
             key_hashes: settings.verify_certificate_spki.clone(),
             hashes: settings.verify_certificate_hash.clone(),
@@ -276,6 +280,14 @@ fn authorities(settings: &ServerTlsSettings) -> Option<Credential> {
 }
 
 impl Credential {
+    /// These authorities with the certificates that they revoked, where a file lists them.
+    fn revoking(self, list: &str) -> Self {
+        match list {
+            "" => self,
+            _ => Self::Revoking { authorities: Box::new(self), list: list.into() },
+        }
+    }
+
     /// The other credential that the same secret of xDS stands for, if there may be one.
     #[must_use]
     pub fn twin(&self) -> Option<Self> {
@@ -283,6 +295,7 @@ impl Credential {
             Self::Authorities { name, named } => {
                 Some(Self::Authorities { name: Arc::clone(name), named: !named })
             }
+            Self::Revoking { authorities, list } => Some(authorities.twin()?.revoking(list)),
             _ => None,
         }
     }
@@ -291,10 +304,20 @@ impl Credential {
     pub fn files(&self) -> impl Iterator<Item = &Arc<str>> {
         let (one, other) = match self {
             Self::PairFiles(chain, key) => (Some(chain), Some(key)),
-            Self::AuthoritiesFile(file) | Self::SystemAuthorities(file) => (Some(file), None),
+            Self::AuthoritiesFile(_) | Self::SystemAuthorities(_) => {
+                (self.authorities_file(), None)
+            }
+            Self::Revoking { authorities, list } => (authorities.authorities_file(), Some(list)),
             _ => (None, None),
         };
         one.into_iter().chain(other)
+    }
+
+    fn authorities_file(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::AuthoritiesFile(file) | Self::SystemAuthorities(file) => Some(file),
+            _ => None,
+        }
     }
 }
 
@@ -328,6 +351,7 @@ impl fmt::Display for Credential {
             Self::SystemAuthorities(_) => f.write_str("file-root:system"),
             Self::MeshPair => f.write_str("default"),
             Self::MeshAuthorities => f.write_str("ROOTCA"),
+            Self::Revoking { authorities, list } => write!(f, "{authorities}~{list}"),
         }
     }
 }

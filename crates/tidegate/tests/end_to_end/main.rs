@@ -13,5 +13,6 @@ mod live_change;
 mod many_changes;
 mod orders;
 mod readme;
+mod revocation;
 mod secrets;
 mod support;

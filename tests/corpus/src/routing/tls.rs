@@ -83,12 +83,17 @@ fn found(context: &Value) -> Value {
         let exact = names.as_array().into_iter().flatten().map(|name| name["exact"].clone());
         *names = exact.collect();
     }
-    if let Some(crl) = default.get_mut("crl") {
-        *crl = json!({"specifier": crl.clone()});
+    // Istio names the list of revoked certificates in the listener, which is read once. Here it comes with the authorities,
+    // whose secret ends with its name.
+    let mut authorities = authorities.clone();
+    let list = authorities["name"].as_str().and_then(|name| name.split_once('~'));
+    if let Some((name, list)) = list.map(|(name, list)| (name.to_owned(), list.to_owned())) {
+        authorities["name"] = name.into();
+        default.insert("crl".to_owned(), json!({"specifier": {"filename": list}}));
     }
     json!({
         "certificateSecrets": names(&common["tlsCertificateSdsSecretConfigs"]),
-        "validationSecrets": names(&json!([authorities.clone()]))
+        "validationSecrets": names(&json!([authorities]))
             .into_iter()
             .filter(|name| !name.is_null())
             .collect::<Vec<_>>(),

@@ -353,8 +353,9 @@ fn validation(proto: &CertificateValidationContext) -> Result<Validation, Refusa
         no_hints: proto.suppress_client_ca_list,
     };
     // What the library refuses is told now, not at the first handshake.
-    Verifier::of_clients(validation.clone(), false)
-        .map_err(|why| Refusal::of("trusted_ca", why))?;
+    let unlisted = Validation { revoked: Vec::new(), ..validation.clone() };
+    Verifier::of_clients(unlisted, false).map_err(|why| Refusal::of("trusted_ca", why))?;
+    Verifier::of_clients(validation.clone(), false).map_err(|why| Refusal::of("crl", why))?;
     Ok(validation)
 }
 
