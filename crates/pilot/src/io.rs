@@ -39,12 +39,25 @@ pub struct Output {
     pub change: Change,
     /// Objects whose conditions changed.
     pub status: Vec<StatusUpdate>,
+    /// What happened to objects and no condition says.
+    pub remarks: Vec<Remark>,
     /// Objects of this batch that `change` (with everything before it) brings into force, and others whose
     /// [`crate::status::Standing`] differs with it, each with its generation: what they stand for is so once every
     /// worker serves the generation that `change` is published as.
     pub applied: Vec<(ObjectKey, i64)>,
     /// How much was compiled, whether or not its bytes came out different.
     pub compiled: Compiled,
+}
+
+/// What happened to an object, to be told as an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remark {
+    /// Which object.
+    pub key: ObjectKey,
+    /// What it is, in one word of CamelCase.
+    pub reason: &'static str,
+    /// The same in words, with what to do.
+    pub message: String,
 }
 
 /// Units of compilation: the measure of what a change costs.

@@ -2,9 +2,12 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+
 use common::{World, manifest, object};
-use serde_json::json;
+use serde_json::{Value, json};
 use tidegate_pilot::Options;
+use tidegate_pilot::status::ConditionKind;
 
 #[test]
 fn a_gateway_without_virtual_services_is_told() {
@@ -24,4 +27,47 @@ fn a_gateway_without_virtual_services_is_told() {
     assert_eq!(advice(&world), "");
     world.delete(&service);
     assert!(advice(&world).contains("404 until one has default/g in its gateways"));
+}
+
+/// A Secret of the gateway's namespace.
+fn secret(name: &str, keys: &[&str]) -> Value {
+    let data: BTreeMap<&str, &str> = keys.iter().map(|key| (*key, "x")).collect();
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": "istio-system"},
+        "stringData": data,
+    })
+}
+
+#[test]
+fn other_authorities_than_before_are_not_taken_in_silence() {
+    let mutual = json!({"port": {"number": 443, "name": "https", "protocol": "HTTPS"}, "hosts": ["*"],
+        "tls": {"mode": "MUTUAL", "credentialName": "web"}});
+    let gateway = manifest("Gateway", "g", &json!({"servers": [mutual]}));
+    let (web, clients) = (secret("web", &["tls.crt", "tls.key"]), secret("clients", &["ca.crt"]));
+    let mut world = World::with(Options::default(), &[gateway.clone(), web, clients.clone()]);
+    let advice = |world: &World| world.status[&object(&gateway).key][0].message.clone();
+    assert!(advice(&world).contains("verified against Secret clients"), "{}", advice(&world));
+
+    // A rule for destinations names another: that one is nobody's candidate.
+    let tls = json!({"tls": {"mode": "SIMPLE", "credentialName": "upstream"}});
+    let rule = json!({"host": "a.com", "trafficPolicy": tls});
+    let rule = manifest("DestinationRule", "r", &rule);
+    world.apply(&rule);
+    let output = world.apply(&secret("upstream", &["ca.crt"]));
+    assert_eq!(output.remarks, []);
+    assert!(advice(&world).contains("verified against Secret clients"), "{}", advice(&world));
+    assert_eq!(world.fault(&gateway, ConditionKind::ResolvedRefs), None);
+
+    // Both go, one after the other: what the rule named is all that is left.
+    assert_eq!(world.delete(&clients).remarks, []);
+    let fault = world.fault(&gateway, ConditionKind::ResolvedRefs).expect("none is left");
+    assert!(fault.contains("no Secret with authorities that nothing else names"), "{fault}");
+    let remarks = world.delete(&rule).remarks;
+    let [remark] = remarks.as_slice() else { panic!("{remarks:?}") };
+    assert_eq!((&remark.key, remark.reason), (&object(&gateway).key, "AuthoritiesChanged"));
+    assert!(remark.message.contains("Secret upstream from now on"), "{}", remark.message);
+    assert!(remark.message.contains("no longer against Secret clients"), "{}", remark.message);
+    assert!(advice(&world).contains("verified against Secret upstream"), "{}", advice(&world));
 }

@@ -1,14 +1,15 @@
 //! Who takes which credentials, and the secrets that bring them.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use tidegate_api::{ObjectKey, kube};
 use tidegate_xds::{Resource, ResourceType};
 
 use super::{Dirty, Pilot, index};
+use crate::Remark;
 use crate::compile::secret;
-use crate::model::credentials::Secrets;
+use crate::model::credentials::{Found, Secrets};
 use crate::model::merge::ListenerPlan;
 use crate::model::tls::{Credential, Terms};
 
@@ -18,6 +19,8 @@ pub(crate) struct Credentials {
     users: BTreeMap<Credential, BTreeSet<User>>,
     /// Those that the data plane was given.
     brought: HashSet<Credential>,
+    /// The Secrets that the authorities of some come from, though nothing names them.
+    guessed: HashMap<Credential, Arc<str>>,
 }
 
 /// Who takes a credential.
@@ -95,6 +98,19 @@ impl Pilot {
         dirty.credentials.extend(self.credentials.dependent(&key.name).cloned());
     }
 
+    /// Notes which Secrets an object names: they are taken where nothing is named no more.
+    pub(super) fn set_named(
+        &mut self,
+        key: &ObjectKey,
+        names: BTreeSet<Arc<str>>,
+        dirty: &mut Dirty,
+    ) {
+        if self.secrets.set_named(key, names) {
+            let users = self.credentials.users.keys();
+            dirty.credentials.extend(users.filter(|credential| credential.is_open()).cloned());
+        }
+    }
+
     /// Replaces what is known of a file.
     pub(super) fn set_file(
         &mut self,
@@ -124,6 +140,7 @@ impl Pilot {
         }
         let name: Arc<str> = credential.to_string().into();
         let behind = self.credentials.behind(credential);
+        self.mark_guess(credential, behind.as_ref(), dirty);
         let found = match behind.as_ref().map(|credential| self.secrets.find(credential)) {
             Some(Ok(found)) => Some(found),
             // What it held before serves on.
@@ -152,6 +169,43 @@ impl Pilot {
                 }
                 self.outbox.remove(ResourceType::Secret, name);
             }
+        }
+    }
+
+    /// Tells those who take a credential when its authorities come from another Secret than before, and nothing names
+    /// either of them.
+    fn mark_guess(
+        &mut self,
+        credential: &Credential,
+        behind: Option<&Credential>,
+        dirty: &mut Dirty,
+    ) {
+        let Some(behind) = behind.filter(|behind| behind.is_open()) else {
+            self.credentials.guessed.remove(credential);
+            return;
+        };
+        match self.secrets.find(behind) {
+            Ok(Found::Authorities { guessed: Some(now), .. }) => {
+                let now = Arc::clone(now);
+                let before = self.credentials.guessed.insert(behind.clone(), Arc::clone(&now));
+                let Some(before) = before.filter(|before| *before != now) else { return };
+                let message = format!(
+                    "client certificates are verified against Secret {now} from now on, and no longer against Secret {before}: \
+                     it is the only one with authorities in the gateway's namespace that nothing names; say which one is \
+                     meant by tls.caCertCredentialName"
+                );
+                let takers: BTreeSet<&ObjectKey> = self.takers(behind).collect();
+                dirty.remarks.extend(takers.into_iter().map(|key| Remark {
+                    key: key.clone(),
+                    reason: "AuthoritiesChanged",
+                    message: message.clone(),
+                }));
+            }
+            Ok(_) => {
+                self.credentials.guessed.remove(behind);
+            }
+            // The one before is remembered: another may take its place later.
+            Err(_) => {}
         }
     }
 

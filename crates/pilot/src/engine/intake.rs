@@ -17,7 +17,7 @@ use crate::model::host::Host;
 use crate::model::names;
 use crate::model::registry::{SERVICE_NAME_LABEL, ServiceName};
 use crate::model::service::Service;
-use crate::model::tls::client_credentials;
+use crate::model::tls::{client_credentials, server_secrets};
 use crate::model::virtual_service::VirtualService;
 use crate::status;
 
@@ -49,6 +49,8 @@ impl Pilot {
         };
         match &object.spec {
             Spec::Gateway(spec) => {
+                let settings = spec.servers.iter().filter_map(|server| server.tls.as_ref());
+                self.set_named(key, settings.flat_map(server_secrets).collect(), dirty);
                 let gateway = Gateway::select(object, spec, &self.options);
                 self.set_gateway(key, true, gateway, dirty);
             }
@@ -81,7 +83,10 @@ impl Pilot {
         self.told.remove(key);
         dirty.status.insert(key.clone());
         match key.kind {
-            Kind::Gateway => self.set_gateway(key, false, None, dirty),
+            Kind::Gateway => {
+                self.set_named(key, BTreeSet::new(), dirty);
+                self.set_gateway(key, false, None, dirty);
+            }
             Kind::VirtualService => self.set_virtual_service(key, None, dirty),
             Kind::ServiceEntry | Kind::Service => {
                 self.set_services(key, Vec::new(), dirty);
@@ -229,6 +234,8 @@ impl Pilot {
 
     fn set_rule(&mut self, key: &ObjectKey, rule: Option<Rule>, dirty: &mut Dirty) {
         dirty.status.insert(key.clone());
+        let named = rule.iter().flat_map(Rule::secrets).collect();
+        self.set_named(key, named, dirty);
         let roots = &self.options.system_roots;
         let uses = |rule: Option<&Rule>| -> BTreeSet<Use> {
             let settings = rule.into_iter().flat_map(Rule::tls);

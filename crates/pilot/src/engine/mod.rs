@@ -17,7 +17,7 @@ use crate::model::merge::PortPlan;
 use crate::model::registry::Registry;
 use crate::model::tls::Credential;
 use crate::status::{self, Account, StatusUpdate, Subject, View};
-use crate::{Compiled, Input, Options, Output};
+use crate::{Compiled, Input, Options, Output, Remark};
 
 mod credentials;
 mod emit;
@@ -102,6 +102,8 @@ struct Dirty {
     status: BTreeSet<ObjectKey>,
     /// Objects that this batch applied.
     applied: BTreeSet<ObjectKey>,
+    /// What happened to objects.
+    remarks: Vec<Remark>,
 }
 
 impl Pilot {
@@ -146,6 +148,7 @@ impl Pilot {
             applied: applied.filter_map(|key| Some((key.clone(), self.in_force(&key)?))).collect(),
             change: self.outbox.finish(),
             status,
+            remarks: dirty.remarks,
             compiled,
         }
     }

@@ -1,8 +1,9 @@
 //! What is in Secrets: certificates, keys and authorities, by the keys that Kubernetes' and Istio's tools write.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use tidegate_api::ObjectKey;
 use tidegate_api::kube::Secret;
 
 use super::tls::{AUTHORITIES_SUFFIX, Credential};
@@ -29,6 +30,10 @@ pub struct Secrets {
     elsewhere: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     /// Files by name: what is in them, or why they cannot be read.
     files: BTreeMap<Arc<str>, Result<Arc<[u8]>, String>>,
+    /// What objects name, which is nobody else's where nothing is named.
+    named: HashMap<ObjectKey, BTreeSet<Arc<str>>>,
+    /// How many objects name a Secret.
+    naming: HashMap<Arc<str>, usize>,
 }
 
 /// What a credential stands for.
@@ -72,7 +77,33 @@ impl Secrets {
             here: BTreeMap::new(),
             elsewhere: BTreeMap::new(),
             files: BTreeMap::new(),
+            named: HashMap::new(),
+            naming: HashMap::new(),
         }
+    }
+
+    /// Replaces the Secrets that an object names. Whether another one may be meant now where nothing is named.
+    pub fn set_named(&mut self, key: &ObjectKey, names: BTreeSet<Arc<str>>) -> bool {
+        let before = self.named.remove(key).unwrap_or_default();
+        for gone in before.difference(&names) {
+            if let Some(count) = self.naming.get_mut(gone) {
+                *count -= 1;
+                if *count == 0 {
+                    self.naming.remove(gone);
+                }
+            }
+        }
+        for new in names.difference(&before) {
+            *self.naming.entry(Arc::clone(new)).or_default() += 1;
+        }
+        let has = |name: &str| self.here.get(name).is_some_and(|secret| holds_authorities(secret));
+        let matters = before
+            .symmetric_difference(&names)
+            .any(|name| has(name) || has(&format!("{name}{AUTHORITIES_SUFFIX}")));
+        if !names.is_empty() {
+            self.named.insert(key.clone(), names);
+        }
+        matters
     }
 
     /// Replaces a Secret; `None`: it is gone.
@@ -201,7 +232,8 @@ impl Secrets {
             (None, _) => Err(NotFound {
                 reason: format!(
                     "no authorities for client certificates: neither Secret {namespace}/{apart} nor the key ca.crt \
-                     in Secret {namespace}/{name}; name a Secret that has them in caCertCredentialName"
+                     in Secret {namespace}/{name}, and no Secret with authorities that nothing else names; name one in \
+                     caCertCredentialName"
                 ),
                 broken: false,
             }),
@@ -215,14 +247,15 @@ impl Secrets {
         }
     }
 
-    /// Secrets that hold authorities and nothing else, and belong to no other Secret by their name.
+    /// Secrets that hold authorities and nothing else, belong to no other Secret by their name, and that nothing names.
     fn candidates(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<Secret>)> {
         self.here.iter().filter(|(name, secret)| {
             let authorities = holds_authorities(secret);
             let key = PAIRS.iter().any(|(_, key)| secret.get(key).is_some());
             let owner = name.strip_suffix(AUTHORITIES_SUFFIX);
-            let owned = owner.is_some_and(|owner| self.here.contains_key(owner));
-            authorities && !key && !owned && secret.kind != TOKEN
+            let taken = |name: &str| self.naming.contains_key(name);
+            let owned = owner.is_some_and(|owner| self.here.contains_key(owner) || taken(owner));
+            authorities && !key && !owned && !taken(name) && secret.kind != TOKEN
         })
     }
 }
@@ -342,6 +375,29 @@ mod tests {
             ("others", &[("cacert", "others")]),
         ]);
         assert_eq!(found(&two, "pair", false), Err(false), "of two, none");
+    }
+
+    #[test]
+    fn what_anything_names_is_not_guessed() {
+        let pair: &[(&str, &str)] = &[("tls.crt", "c"), ("tls.key", "k")];
+        let mut all = secrets(&[
+            ("pair", pair),
+            ("clients", &[("ca.crt", "clients")]),
+            ("servers", &[("ca.crt", "servers")]),
+            ("other-cacert", &[("ca.crt", "other")]),
+        ]);
+        let names = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect();
+        let key = |name| ObjectKey::new(tidegate_api::Kind::DestinationRule, "default", name);
+        assert!(!all.set_named(&key("a"), names(&["pair", "nowhere"])), "no authorities in them");
+        assert_eq!(found(&all, "pair", false), Err(false), "of three, none");
+        assert!(all.set_named(&key("a"), names(&["servers"])));
+        assert!(all.set_named(&key("b"), names(&["servers", "other"])));
+        let clients = Ok(("clients".to_owned(), true));
+        assert_eq!(found(&all, "pair", false), clients);
+        all.set_named(&key("a"), names(&[]));
+        assert_eq!(found(&all, "pair", false), clients, "another names it still");
+        assert!(all.set_named(&key("b"), names(&["clients", "other"])));
+        assert_eq!(found(&all, "pair", false), Ok(("servers".to_owned(), true)));
     }
 
     /// What is revoked by the authorities of `name`, besides what the file `/crl` lists.

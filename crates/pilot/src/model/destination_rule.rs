@@ -14,6 +14,7 @@ use tidegate_api::{Object, ObjectKey};
 use super::age::Age;
 use super::host::Host;
 use super::names;
+use super::tls::secret_name;
 use super::visibility::visibility;
 use crate::Options;
 
@@ -174,6 +175,15 @@ impl Rule {
         host.into_iter().chain(ports.filter_map(|(p, port)| {
             Some((format!("trafficPolicy.portLevelSettings[{p}].tls"), port.tls.as_ref()?))
         }))
+    }
+
+    /// The Secrets that it names, for whichever workload it is.
+    pub fn secrets(&self) -> impl Iterator<Item = Arc<str>> {
+        let subsets =
+            self.spec.subsets.iter().filter_map(|s| s.traffic_policy.as_ref()?.tls.as_ref());
+        let settings = self.tls().map(|(_, settings)| settings).chain(subsets);
+        let named = settings.filter(|settings| !settings.credential_name.is_empty());
+        named.map(|settings| secret_name(&settings.credential_name))
     }
 
     fn is_in(&self, pool: Pool) -> bool {

@@ -71,6 +71,13 @@ pub fn client_identity(settings: &ClientTlsSettings) -> Option<Credential> {
     }
 }
 
+/// The Secrets that a server names.
+pub fn server_secrets(settings: &ServerTlsSettings) -> impl Iterator<Item = Arc<str>> {
+    let one = [&settings.credential_name, &settings.ca_cert_credential_name];
+    let names = one.into_iter().chain(&settings.credential_names);
+    names.filter(|name| !name.is_empty()).map(|name| secret_name(name))
+}
+
 /// Whom servers' certificates are verified by; `system` is the file of those that the system trusts.
 #[must_use]
 pub fn client_authorities(settings: &ClientTlsSettings, system: &Arc<str>) -> Credential {
@@ -300,6 +307,16 @@ impl Credential {
         }
     }
 
+    /// Whether the only Secret with authorities is meant where nothing is named.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        match self {
+            Self::Authorities { named, .. } => !named,
+            Self::Revoking { authorities, .. } => authorities.is_open(),
+            _ => false,
+        }
+    }
+
     /// The files that it is in.
     pub fn files(&self) -> impl Iterator<Item = &Arc<str>> {
         let (one, other) = match self {
@@ -322,7 +339,7 @@ impl Credential {
 }
 
 /// The name of a Secret: `kubernetes://` may stand before it.
-fn secret_name(written: &str) -> Arc<str> {
+pub(super) fn secret_name(written: &str) -> Arc<str> {
     written.strip_prefix("kubernetes://").unwrap_or(written).into()
 }
 

@@ -191,6 +191,49 @@ async fn a_missing_secret_closes_its_own_hosts_alone() {
     .await;
 }
 
+#[tokio::test]
+async fn other_authorities_that_are_taken_are_told_in_an_event() {
+    let ca = Ca::new("root");
+    let gateway = Gateway::start(&[]).await;
+    let mut api = Api::of(&gateway).await;
+    let leaf = ca.issue(&["a.example"]);
+    api.send("POST", SECRETS, &secret("a", &leaf).to_string()).await;
+    let authorities = |name: &str| {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": { "name": name },
+            "data": { "ca.crt": STANDARD.encode(ca.pem()) },
+        })
+    };
+    api.send("POST", SECRETS, &authorities("clients").to_string()).await;
+    let object = json!({
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "Gateway",
+        "metadata": { "name": "web" },
+        "spec": { "selector": { "istio": "ingressgateway" }, "servers": [{
+            "port": { "number": 443, "name": "https", "protocol": "HTTPS" },
+            "hosts": ["a.example"],
+            "tls": { "mode": "MUTUAL", "credentialName": "a" },
+        }]},
+    });
+    api.create("gateways", &object).await;
+    tells(&gateway, "verified against Secret clients").await;
+    api.send("DELETE", &format!("{SECRETS}/clients"), "").await;
+    tells(&gateway, "no Secret with authorities that nothing else names").await;
+    api.send("POST", SECRETS, &authorities("others").to_string()).await;
+    let api = tokio::sync::Mutex::new(api);
+    eventually(PATIENCE, || async {
+        let events = "/api/v1/namespaces/default/events";
+        let text = api.lock().await.send("GET", events, "").await.to_string();
+        match text.contains("verified against Secret others from now on") {
+            true => Ok(()),
+            false => Err(text),
+        }
+    })
+    .await;
+}
+
 /// Waits until the Gateway's status says something.
 async fn tells(gateway: &Gateway, words: &str) {
     eventually(PATIENCE, || async {

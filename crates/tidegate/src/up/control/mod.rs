@@ -13,9 +13,9 @@ use std::io;
 use std::thread;
 
 use tidegate_api::ObjectKey;
-use tidegate_apiserver::store::{Changes, Store};
+use tidegate_apiserver::store::{Changes, Note, Store, Tone};
 use tidegate_pilot::status::{Force, Standing};
-use tidegate_pilot::{Input, Options, Pilot};
+use tidegate_pilot::{Input, Options, Pilot, Remark};
 use tidegate_source::{Change, NamedFiles};
 use tidegate_xds::{ResourceType, Snapshot, Verdicts};
 use tokio::sync::{oneshot, watch};
@@ -159,6 +159,11 @@ impl Control {
             let key = status.key.clone();
             let update = conditions::compiled(status, standing, version);
             leave(&mut self.notices, &self.outgoing, key, update);
+        }
+        for Remark { key, reason, message } in output.remarks {
+            tracing::warn!(object = %key, reason, "{message}");
+            let reason = reason.to_owned();
+            self.outgoing.note(Note { about: key, tone: Tone::Warning, reason, message });
         }
         self.programmed.applied(generation, output.applied);
         // What changes nothing for the proxy is served already, and no verdict will say so again.
