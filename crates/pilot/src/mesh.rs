@@ -8,6 +8,9 @@ use tidegate_api::scalar::GoDuration;
 
 use crate::Options;
 
+/// The retries of rules that say nothing of them.
+const RETRIES: &str = "defaultHttpRetryPolicy";
+
 /// A setting of a mesh config that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MeshError {
@@ -45,6 +48,10 @@ pub fn apply(mesh: &Value, options: &mut Options) -> Result<Vec<String>, MeshErr
             "dnsRefreshRate" => taken.dns_refresh_rate = span(value).map_err(wrong)?,
             "defaultConfig.proxyHeaders.xForwardedHost.enabled" => {
                 taken.forwarded_host = value.as_bool().ok_or_else(|| wrong("true or false"))?;
+            }
+            RETRIES => {
+                let policy = serde_json::from_value(value.clone());
+                taken.default_retries = Some(policy.map_err(|_| wrong("a retry policy"))?);
             }
             "tlsDefaults.cipherSuites" => {
                 taken.tls_defaults.suites = names(value).map_err(wrong)?;
@@ -84,14 +91,16 @@ fn oldest(value: &Value) -> Result<TlsProtocol, &'static str> {
     }
 }
 
-/// Visits everything that is no mapping, by its path.
+/// Visits everything that is no mapping, and policies as a whole, by its path.
 fn walk(
     value: &Value,
     path: &str,
     visit: &mut impl FnMut(&str, &Value) -> Result<(), MeshError>,
 ) -> Result<(), MeshError> {
-    let Value::Object(fields) = value else {
-        return if value.is_null() { Ok(()) } else { visit(path, value) };
+    let fields = match value {
+        Value::Object(fields) if path != RETRIES => fields,
+        Value::Null => return Ok(()),
+        _ => return visit(path, value),
     };
     for (name, value) in fields {
         let dot = if path.is_empty() { "" } else { "." };
@@ -114,6 +123,7 @@ mod tests {
             "rootNamespace": "root",
             "connectTimeout": "3s",
             "dnsRefreshRate": "1m30s",
+            "defaultHttpRetryPolicy": {"attempts": 3, "perTryTimeout": "2s"},
             "trustDomain": "cluster.local",
             "tlsDefaults": {
                 "cipherSuites": ["ECDHE-ECDSA-AES128-GCM-SHA256"],
@@ -130,6 +140,7 @@ mod tests {
         assert_eq!((options.root_namespace.as_str(), options.forwarded_host), ("root", true));
         assert_eq!(options.connect_timeout, Duration::from_secs(3));
         assert_eq!(options.dns_refresh_rate, Duration::from_secs(90));
+        assert_eq!(options.default_retries.as_ref().map(|retries| retries.attempts), Some(3));
         let Channel { oldest, newest, suites, groups } = &options.tls_defaults;
         assert_eq!((*oldest, *newest), (TlsProtocol::V1_3, TlsProtocol::Auto));
         assert_eq!(
@@ -148,6 +159,10 @@ mod tests {
             (
                 json!({"defaultConfig": {"proxyHeaders": {"xForwardedHost": {"enabled": "yes"}}}}),
                 "defaultConfig.proxyHeaders.xForwardedHost.enabled must be true or false",
+            ),
+            (
+                json!({"defaultHttpRetryPolicy": {"attempts": "many"}}),
+                "defaultHttpRetryPolicy must be a retry policy",
             ),
             (
                 json!({"tlsDefaults": {"ecdhCurves": [1]}}),

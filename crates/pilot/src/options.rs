@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_api::istio::virtual_service::HttpRetry;
+
 use crate::model::tls::Channel;
 
 /// The gateway process and the mesh settings that it lives under.
@@ -34,6 +36,8 @@ pub struct Options {
     pub forwarded_host: bool,
     /// `MeshConfig.connectTimeout`.
     pub connect_timeout: Duration,
+    /// `MeshConfig.defaultHttpRetryPolicy`: the retries of rules that say nothing of them.
+    pub default_retries: Option<HttpRetry>,
     /// `MeshConfig.dnsRefreshRate`: how long a name is kept whose answer says nothing about that.
     pub dns_refresh_rate: Duration,
     /// `MeshConfig.tlsDefaults`: versions, suites and groups where a server's own settings name none; its suites and
@@ -102,6 +106,7 @@ impl Default for Options {
             access_log: None,
             forwarded_host: false,
             connect_timeout: Duration::from_secs(10),
+            default_retries: None,
             dns_refresh_rate: Duration::from_secs(60),
             tls_defaults: Channel::default(),
         }

@@ -27,6 +27,7 @@ pub mod listener;
 pub mod matches;
 pub mod metadata;
 pub mod rbac;
+pub mod retry;
 pub mod route;
 pub mod secret;
 pub mod text;

@@ -19,11 +19,12 @@ use tidegate_envoy::v3::route::weighted_cluster::{
     ClusterWeight, cluster_weight::HostRewriteSpecifier as WeightHostRewrite,
 };
 use tidegate_envoy::v3::route::{
-    DirectResponseAction, RedirectAction, Route, RouteAction, RouteMatch, WeightedCluster,
+    DirectResponseAction, RedirectAction, RetryPolicy, Route, RouteAction, RouteMatch,
+    WeightedCluster,
 };
 
 use super::headers::Operations;
-use super::{Context, balancing, duration, matches, metadata, text};
+use super::{Context, balancing, duration, matches, metadata, retry, text};
 use crate::Options;
 use crate::model::rule::Rule;
 use crate::model::virtual_service::{Place, Semantics, VirtualService};
@@ -62,6 +63,7 @@ pub fn route(
                 ClusterNotFoundResponseCode::InternalServerError.into();
         }
         destinations(&rule.route, &mut action, &mut route, &key.namespace, place, context);
+        action.retry_policy = retries(rule, &key.namespace, context);
         Action::Route(action)
     });
     route.r#match = Some(matched);
@@ -182,6 +184,18 @@ fn destinations(
         clusters: weighted.collect(),
         ..WeightedCluster::default()
     }));
+}
+
+/// As in Istio, a rule's hash counts here only if all its requests go to one destination.
+fn retries(rule: &HttpRoute, namespace: &str, context: &Context<'_>) -> Option<RetryPolicy> {
+    let hashed = match rule.route.as_slice() {
+        [only] => context
+            .rules_for(&only.destination.host, namespace)
+            .is_some_and(|rules| rules.hash(&only.destination).is_some()),
+        _ => false,
+    };
+    let own = rule.retries.as_deref().or(context.options.default_retries.as_ref());
+    retry::policy(own, hashed)
 }
 
 /// The status of a redirect that Envoy has; `None` for others of 3xx.

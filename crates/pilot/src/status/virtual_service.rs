@@ -319,11 +319,12 @@ fn unknown_claims(place: &str, condition: &HttpMatchRequest, findings: &mut Find
 /// Fields of a rule that have no effect yet.
 fn not_served(rule: &HttpRoute) -> impl Iterator<Item = &'static str> {
     let mirrors = rule.mirror.is_some() || !rule.mirrors.is_empty();
+    let remote = rule.retries.as_ref().is_some_and(|r| r.retry_remote_localities == Some(true));
     let fields = [
         ("fault", rule.fault.is_some()),
         ("mirror", mirrors),
         ("corsPolicy", rule.cors_policy.is_some()),
-        ("retries", rule.retries.as_ref().is_some_and(|r| r.attempts > 0)),
+        ("retries.retryRemoteLocalities", remote),
         ("match[].statPrefix", rule.matches.iter().any(|m| !m.stat_prefix.is_empty())),
     ];
     fields.into_iter().filter_map(|(name, used)| used.then_some(name))

@@ -42,6 +42,8 @@ pub enum Reset {
     Refused,
     /// The endpoint broke the protocol.
     Protocol,
+    /// We gave the attempt up.
+    Local,
 }
 
 impl LocalReply {
@@ -235,6 +237,12 @@ impl LocalReply {
                 ResponseFlags::UPSTREAM_REMOTE_RESET,
                 "remote refused stream reset",
                 "upstream_reset_before_response_started{remote_refused_stream_reset}",
+            ),
+            Reset::Local => (
+                503,
+                ResponseFlags::LOCAL_RESET,
+                "local reset",
+                "upstream_reset_before_response_started{local_reset}",
             ),
             Reset::Protocol => (
                 502,

@@ -111,6 +111,8 @@ fn forward(cluster: Arc<ClusterSlot>, timeout: Option<Duration>) -> Action {
         max_stream_duration: Inherit::Inherited,
         upgrades: Vec::new(),
         hash: Vec::new(),
+        retry: None,
+        keep: 0,
     }))
 }
 

@@ -16,6 +16,7 @@ use super::matcher::{RouteMatch, without_query};
 use super::mutation::Mutations;
 use super::pattern::Substitution;
 use super::redirect::Redirect;
+use super::retry::RetryPolicy;
 
 /// A route, compiled.
 #[derive(Debug)]
@@ -93,6 +94,10 @@ pub struct Forward {
     pub upgrades: Vec<(Box<str>, bool)>,
     /// What of the request chooses the endpoint where the cluster hashes.
     pub hash: Vec<HashPolicy>,
+    /// When and how often a request is sent again.
+    pub retry: Option<Arc<RetryPolicy>>,
+    /// Most bytes of a request's content that are kept to be sent again.
+    pub keep: u64,
 }
 
 /// Where a route forwards to.
@@ -329,6 +334,8 @@ mod tests {
             max_stream_duration: Inherit::Inherited,
             upgrades: Vec::new(),
             hash: Vec::new(),
+            retry: None,
+            keep: 0,
         }
     }
 

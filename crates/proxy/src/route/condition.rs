@@ -6,7 +6,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::http::RequestHead;
+use crate::http::h1::encode::Decimal;
+use crate::http::{RequestHead, ResponseHead};
 
 use super::grpc;
 use super::text::TextMatch;
@@ -187,8 +188,21 @@ impl HeaderCondition {
     /// header fails such a test, turned round or not.
     #[must_use]
     pub fn holds(&self, head: &RequestHead) -> bool {
+        self.holds_for(self.field.values(head))
+    }
+
+    /// The same, of an answer; its `:status` is a header among others.
+    #[must_use]
+    pub fn holds_of(&self, answer: &ResponseHead) -> bool {
+        let Field::Header(name) = &self.field else { return self.holds_for(std::iter::empty()) };
+        let digits = Decimal::new(answer.status.into());
+        let status = (**name == *b":status").then_some(&*digits);
+        self.holds_for(status.into_iter().chain(answer.headers.get_all(name)))
+    }
+
+    fn holds_for<'v>(&self, values: impl Iterator<Item = &'v [u8]>) -> bool {
         let (mut there, mut accepted) = (false, false);
-        for value in self.field.values(head) {
+        for value in values {
             there = true;
             accepted |= self.test.accepts(value);
         }

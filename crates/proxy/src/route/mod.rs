@@ -13,6 +13,7 @@
 //! | `hash.rs`, `grpc.rs` | what chooses an endpoint where the cluster hashes; the time that a gRPC call is given |
 //! | `pattern.rs` | regular expressions: matching and substitution |
 //! | `action.rs`, `redirect.rs` | what a route does |
+//! | `retry.rs` | which failures it answers with another attempt |
 //! | `mutation.rs`, `template.rs` | header mutations and the `%VAR%` in their values |
 
 mod action;
@@ -25,6 +26,7 @@ mod matcher;
 mod mutation;
 mod pattern;
 mod redirect;
+mod retry;
 mod table;
 mod template;
 mod text;
@@ -42,7 +44,10 @@ pub use matcher::{Mismatch, PathMatch, RouteMatch};
 pub use mutation::{AppendAction, Mutation, MutationLevel, Mutations};
 pub use pattern::{Pattern, PatternError, Substitution};
 pub use redirect::{Redirect, RedirectPath};
-pub use table::{Decision, DomainTaken, HostChange, RouteTable, TlsRequirement, VirtualHost};
+pub use retry::{RetryOn, RetryPolicy};
+pub use table::{
+    Attempts, Decision, DomainTaken, HostChange, RouteTable, TlsRequirement, VirtualHost,
+};
 pub use template::{Facts, Template, TemplateError};
 pub use text::TextMatch;
 

@@ -36,12 +36,21 @@ pub struct VirtualHost {
     pub name: Arc<str>,
     /// Its domains, in lower case.
     pub domains: Vec<Box<str>>,
-    /// Whether requests say in `x-envoy-attempt-count` which attempt they are.
-    pub counts_attempts: bool,
+    /// Who is told in `x-envoy-attempt-count` which attempt it is.
+    pub attempts: Attempts,
     routes: Vec<Arc<Route>>,
     index: RouteIndex,
     /// Who must use TLS, and where others are sent.
     tls: Option<(TlsRequirement, Arc<Route>)>,
+}
+
+/// Who is told how often a request was sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempts {
+    /// The endpoint (`include_request_attempt_count`).
+    pub to_endpoint: bool,
+    /// The client (`include_attempt_count_in_response`).
+    pub to_client: bool,
 }
 
 /// Who must use TLS (`require_tls`).
@@ -58,7 +67,7 @@ impl VirtualHost {
     #[must_use]
     pub fn new(name: Arc<str>, domains: Vec<Box<str>>, routes: Vec<Arc<Route>>) -> Self {
         let index = RouteIndex::new(&routes);
-        Self { name, domains, counts_attempts: false, routes, index, tls: None }
+        Self { name, domains, attempts: Attempts::default(), routes, index, tls: None }
     }
 
     /// The same, with plain requests sent to TLS.
@@ -68,10 +77,10 @@ impl VirtualHost {
         Self { tls, ..self }
     }
 
-    /// The same, with attempts counted or not.
+    /// The same, with attempts told.
     #[must_use]
-    pub fn counting_attempts(self, counts_attempts: bool) -> Self {
-        Self { counts_attempts, ..self }
+    pub fn counting_attempts(self, attempts: Attempts) -> Self {
+        Self { attempts, ..self }
     }
 
     /// The routes in the order in which they are tried.

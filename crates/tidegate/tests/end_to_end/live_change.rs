@@ -150,7 +150,7 @@ async fn routes_are_programmed_only_where_a_gateway_serves_them() {
         api.create("virtualservices", &objects::route(name, gateway, &host, "a.internal")).await;
     }
     let mut partly = objects::route("partly", "web", "partly.example", "a.internal");
-    partly["spec"]["http"][0]["retries"] = json!({ "attempts": 3 });
+    partly["spec"]["http"][0]["corsPolicy"] = json!({ "allowMethods": ["GET"] });
     api.create("virtualservices", &partly).await;
 
     assert_eq!(programmed(&mut api, "virtualservices", "nogw", "False").await, "NoGateway");

@@ -5,10 +5,11 @@ use super::super::row::{ROW, Row, whole};
 const FILTER_CONFIG: &str = "envoy.config.route.v3.FilterConfig";
 const RBAC_PER_ROUTE: &str = "envoy.extensions.filters.http.rbac.v3.RBACPerRoute";
 
+const PREVIOUS_HOSTS: &str = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate";
+
 const ORIGIN: &str = "it says where the configuration came from";
 const NO_RATE_LIMIT: &str = "only rate limit filters look at it, which are refused";
 const NO_ROUTE_STATS: &str = "statistics are kept per listener and cluster, not per route";
-const STREAMED: &str = "bodies are streamed, never buffered whole";
 const NO_TRACING: &str = "no spans are made";
 const CORS_FILTER: &str = "deprecated by Envoy for typed_per_filter_config of the CORS filter";
 
@@ -46,6 +47,10 @@ pub(super) const ROWS: &[Row] = &[
             "response_headers_to_add",
             "response_headers_to_remove",
             "include_request_attempt_count",
+            "include_attempt_count_in_response",
+            "retry_policy",
+            "per_request_buffer_limit_bytes",
+            "request_body_buffer_limit",
             "typed_per_filter_config",
         ],
         holds: &[("typed_per_filter_config", &[FILTER_CONFIG, RBAC_PER_ROUTE])],
@@ -53,8 +58,6 @@ pub(super) const ROWS: &[Row] = &[
             ("metadata", ORIGIN),
             ("virtual_clusters", NO_ROUTE_STATS),
             ("rate_limits", NO_RATE_LIMIT),
-            ("per_request_buffer_limit_bytes", STREAMED),
-            ("request_body_buffer_limit", STREAMED),
         ],
         refused: &[("cors", CORS_FILTER)],
         ..ROW
@@ -72,6 +75,8 @@ pub(super) const ROWS: &[Row] = &[
             "request_headers_to_remove",
             "response_headers_to_add",
             "response_headers_to_remove",
+            "per_request_buffer_limit_bytes",
+            "request_body_buffer_limit",
             "typed_per_filter_config",
         ],
         holds: &[("typed_per_filter_config", &[FILTER_CONFIG, RBAC_PER_ROUTE])],
@@ -79,8 +84,6 @@ pub(super) const ROWS: &[Row] = &[
             ("decorator", NO_TRACING),
             ("tracing", NO_TRACING),
             ("stat_prefix", NO_ROUTE_STATS),
-            ("per_request_buffer_limit_bytes", STREAMED),
-            ("request_body_buffer_limit", STREAMED),
         ],
         ..ROW
     },
@@ -155,6 +158,7 @@ pub(super) const ROWS: &[Row] = &[
             "max_stream_duration",
             "upgrade_configs",
             "priority",
+            "retry_policy",
         ],
         values: &[("priority", &["DEFAULT"])],
         ignored: &[
@@ -163,14 +167,41 @@ pub(super) const ROWS: &[Row] = &[
             ("early_data_policy", "TLS early data is not accepted"),
         ],
         refused: &[
-            ("retry_policy", "requests are not retried"),
-            ("hedge_policy", "requests are not retried"),
+            ("hedge_policy", "one request at a time is sent"),
             ("cors", CORS_FILTER),
             ("internal_redirect_action", "redirects are passed to the client"),
             ("internal_redirect_policy", "redirects are passed to the client"),
         ],
         ..ROW
     },
+    Row {
+        message: "envoy.config.route.v3.RetryPolicy",
+        honoured: &[
+            "retry_on",
+            "num_retries",
+            "per_try_timeout",
+            "per_try_idle_timeout",
+            "retry_host_predicate",
+            "host_selection_retry_max_attempts",
+            "retriable_status_codes",
+            "retry_back_off",
+            "retriable_headers",
+            "retriable_request_headers",
+        ],
+        refused: &[
+            ("retry_priority", "there is one priority of endpoints"),
+            ("rate_limited_retry_back_off", "use retry_back_off"),
+        ],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.route.v3.RetryPolicy.RetryHostPredicate",
+        honoured: &["name", "typed_config"],
+        holds: &[("typed_config", &[PREVIOUS_HOSTS])],
+        ..ROW
+    },
+    whole(PREVIOUS_HOSTS),
+    whole("envoy.config.route.v3.RetryPolicy.RetryBackOff"),
     Row {
         message: "envoy.config.route.v3.RouteAction.MaxStreamDuration",
         honoured: &["max_stream_duration"],

@@ -14,6 +14,7 @@ mod listener;
 mod manager;
 mod matching;
 mod rbac;
+mod retry;
 mod route;
 mod tls;
 mod value;

@@ -25,18 +25,21 @@ use crate::config::refusal::{Refusal, Within, each};
 use crate::rbac::Overrides;
 use crate::route::{
     Action, Direct, Field, Forward, HashCookie, HashOf, HashPolicy, HostRewrite, Inherit,
-    MutationLevel, Mutations, PathMatch, PathRewrite, Redirect, RedirectPath, Route, Target,
-    Targets,
+    MutationLevel, Mutations, PathMatch, PathRewrite, Redirect, RedirectPath, RetryPolicy, Route,
+    Target, Targets,
 };
 
-use super::Links;
 use super::header::{Levels, Mutating as _};
 use super::matching::{route_match, substitution};
 use super::rbac::overrides;
 use super::value::{data, enumeration, header_name, header_value, present, required, timeout};
+use super::{Links, retry};
 
 /// Envoy's default of `timeout`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How much of a request's content is kept where nothing says it: Envoy's default of what a connection buffers.
+const DEFAULT_KEEP: u64 = 1 << 20;
 
 /// What routes inherit from the virtual host and the route configuration.
 #[derive(Debug)]
@@ -49,9 +52,35 @@ pub(super) struct RouteLevel {
     pub max_body: usize,
     /// What both say instead of the filters' own configuration.
     pub filters: Overrides,
+    /// The virtual host's retries, for routes without any.
+    pub retry: Option<Arc<RetryPolicy>>,
+    /// How much of a request's content is kept to be sent again.
+    pub keep: Keep,
+}
+
+/// How much of a request's content may be kept, as a route or a virtual host says: `request_body_buffer_limit` goes
+/// before the older `per_request_buffer_limit_bytes`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Keep(Option<u64>);
+
+impl Keep {
+    /// What one level says.
+    pub fn of(older: Option<u32>, limit: Option<u64>) -> Self {
+        Self(limit.or(older.map(u64::from)))
+    }
+
+    /// What holds where this level says nothing.
+    pub fn or(self, around: Self) -> Self {
+        Self(self.0.or(around.0))
+    }
+
+    fn bytes(self) -> u64 {
+        self.0.unwrap_or(DEFAULT_KEEP)
+    }
 }
 
 /// A route.
+#[allow(deprecated, reason = "one of two limits is what older control planes send")]
 pub(super) fn route(
     proto: &ProtoRoute,
     level: &RouteLevel,
@@ -60,7 +89,11 @@ pub(super) fn route(
     let matcher = route_match(present("match", proto.r#match.as_ref())?).within("match")?;
     let action = match &proto.action {
         Some(ProtoAction::Route(action)) => {
-            Action::Forward(Box::new(forward(action, &matcher.path, links).within("route")?))
+            let keep =
+                Keep::of(proto.per_request_buffer_limit_bytes, proto.request_body_buffer_limit);
+            let keep = keep.or(level.keep);
+            let forward = forward(action, &matcher.path, level, keep, links);
+            Action::Forward(Box::new(forward.within("route")?))
         }
         Some(ProtoAction::Redirect(action)) => {
             Action::Redirect(redirect(action, &matcher.path).within("redirect")?)
@@ -99,6 +132,8 @@ impl RouteLevel {
 fn forward(
     proto: &RouteAction,
     path: &PathMatch,
+    level: &RouteLevel,
+    keep: Keep,
     links: &mut impl Links,
 ) -> Result<Forward, Refusal> {
     let cluster_not_found = match enumeration(
@@ -126,6 +161,11 @@ fn forward(
         max_stream_duration,
         upgrades: upgrades(&proto.upgrade_configs)?,
         hash: each("hash_policy", &proto.hash_policy, hash_policy)?,
+        retry: match &proto.retry_policy {
+            Some(own) => Some(Arc::new(retry::policy(own).within("retry_policy")?)),
+            None => level.retry.clone(),
+        },
+        keep: keep.bytes(),
     })
 }
 

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use tidegate_envoy::v3::route::virtual_host::TlsRequirementType;
 use tidegate_envoy::v3::route::{RouteConfiguration, VirtualHost as ProtoHost};
 
-use crate::config::refusal::{Refusal, each};
+use crate::config::refusal::{Refusal, Within as _, each};
 use crate::rbac::Overrides;
-use crate::route::{TlsRequirement, VirtualHost};
+use crate::route::{Attempts, TlsRequirement, VirtualHost};
 
 use super::Links;
 use super::header::{Levels, Mutating as _};
 use super::rbac::overrides;
-use super::route::{RouteLevel, route};
+use super::retry;
+use super::route::{Keep, RouteLevel, route};
 use super::value::{enumeration, header_value, required};
 
 /// Envoy's default of `max_direct_response_body_size_bytes`.
@@ -42,6 +43,7 @@ pub(in crate::config) fn table_level(proto: &RouteConfiguration) -> Result<Table
 }
 
 /// A virtual host of a route configuration.
+#[allow(deprecated, reason = "one of two limits is what older control planes send")]
 pub(in crate::config) fn virtual_host(
     proto: &ProtoHost,
     table: &TableLevel,
@@ -52,6 +54,11 @@ pub(in crate::config) fn virtual_host(
         most_specific_wins: table.most_specific_wins,
         max_body: table.max_body,
         filters: overrides(&proto.typed_per_filter_config)?.within(&table.filters),
+        retry: match &proto.retry_policy {
+            Some(policy) => Some(Arc::new(retry::policy(policy).within("retry_policy")?)),
+            None => None,
+        },
+        keep: Keep::of(proto.per_request_buffer_limit_bytes, proto.request_body_buffer_limit),
     };
     let tls = match enumeration("require_tls", proto.require_tls)? {
         TlsRequirementType::None => None,
@@ -61,9 +68,12 @@ pub(in crate::config) fn virtual_host(
     let name = required("name", &proto.name)?;
     let domains = domains(&proto.domains)?;
     let routes = each("routes", &proto.routes, |proto| route(proto, &level, links))?;
-    let host = VirtualHost::new(name.into(), domains, routes)
-        .requiring_tls(tls)
-        .counting_attempts(proto.include_request_attempt_count);
+    let host = VirtualHost::new(name.into(), domains, routes).requiring_tls(tls).counting_attempts(
+        Attempts {
+            to_endpoint: proto.include_request_attempt_count,
+            to_client: proto.include_attempt_count_in_response,
+        },
+    );
     Ok(Arc::new(host))
 }
 

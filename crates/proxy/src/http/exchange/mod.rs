@@ -237,7 +237,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
                 self.reply(LocalReply::no_route()).await
             }
             Decision::Route { virtual_host, route } => {
-                if virtual_host.counts_attempts {
+                if virtual_host.attempts.to_endpoint {
                     // There is one: what is sent again was never looked at.
                     self.request.headers.set(b"x-envoy-attempt-count", b"1");
                 }

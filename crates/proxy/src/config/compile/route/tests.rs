@@ -15,7 +15,14 @@ fn levels(name: &str, actions: &Value) -> Levels {
 
 fn around(most_specific_wins: bool) -> RouteLevel {
     let mutations = ["host", "table"].map(|name| levels(name, &json!({})));
-    RouteLevel { mutations, most_specific_wins, max_body: 8, filters: Overrides::default() }
+    RouteLevel {
+        mutations,
+        most_specific_wins,
+        max_body: 8,
+        filters: Overrides::default(),
+        retry: None,
+        keep: Keep::default(),
+    }
 }
 
 fn compile(json: &Value) -> Result<Arc<Route>, Refusal> {

@@ -21,7 +21,7 @@ fn domains_are_lowered_and_unique() {
     let host = compile(&json!({}), &json!({"name": "h", "domains": ["A.Test", "*.B.test"]}));
     let host = host.expect("valid");
     assert_eq!((&*host.name, &host.domains[..]), ("h", &["a.test".into(), "*.b.test".into()][..]));
-    assert!(!host.counts_attempts);
+    assert!(!host.attempts.to_endpoint);
     for (domains, expected) in [
         (json!([]), "domains"),
         (json!(["a", "A"]), "domains[1]"),
@@ -65,7 +65,7 @@ fn tls_and_attempts() {
         head.set_path(b"/");
         let route = host.route(&head, 0).expect("a route");
         assert_eq!(matches!(route.action, Action::Redirect(_)), redirects, "{require_tls}");
-        assert!(host.counts_attempts);
+        assert!(host.attempts.to_endpoint);
     }
 }
 
