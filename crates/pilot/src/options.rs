@@ -29,6 +29,9 @@ pub struct Options {
     pub domain: String,
     /// File of the authorities that the system trusts, which servers are verified by where a DestinationRule names none.
     pub system_roots: Arc<str>,
+    /// Folder with the certificate that the gateway has in the mesh, under Istio's names for its files: what `ISTIO_MUTUAL`
+    /// takes.
+    pub workload_certificates: Option<Arc<str>>,
     /// Where requests and connections are logged; nowhere when absent.
     pub access_log: Option<AccessLog>,
     /// `MeshConfig.defaultConfig.proxyHeaders.xForwardedHost`: what a rewrite takes out of the Host is kept in
@@ -103,6 +106,7 @@ impl Default for Options {
             lowest_port: 1,
             domain: "cluster.local".to_owned(),
             system_roots: "/etc/ssl/certs/ca-certificates.crt".into(),
+            workload_certificates: None,
             access_log: None,
             forwarded_host: false,
             connect_timeout: Duration::from_secs(10),

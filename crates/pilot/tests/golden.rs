@@ -9,6 +9,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use common::{World, documents};
 use serde_json::{Map, Value, json};
@@ -16,7 +17,7 @@ use tidegate_envoy::capability;
 use tidegate_envoy::json::{FieldNames, to_json};
 use tidegate_pilot::status::Force;
 use tidegate_pilot::{AccessLog, Input, Options};
-use tidegate_testing::ca::Ca;
+use tidegate_testing::ca::{Ca, Identity};
 use tidegate_testing::tools::Tool;
 use tidegate_xds::ResourceType;
 use tidegate_xds::bootstrap::static_bootstrap;
@@ -67,7 +68,7 @@ fn golden_files() {
     let refresh = std::env::var_os("TIDEGATE_GOLDEN").is_some();
     let mut different = Vec::new();
     for (name, manifests) in inputs() {
-        let world = World::with(Options::default(), &manifests);
+        let world = World::with(in_mesh(), &manifests);
         let found = json!({"resources": world.dump(), "status": status(&world)});
         let found = format!("{found:#}\n");
         let path = folder().join(format!("{name}.json"));
@@ -97,9 +98,23 @@ fn fill(manifest: &mut Value, ca: &Ca) {
     }
 }
 
+/// The content of a file that pilot asks for.
+fn content(name: &str, ca: &Ca, leaf: &Identity) -> Arc<[u8]> {
+    let text = match name.rsplit('/').next() {
+        Some("cert-chain.pem") => &leaf.certificate_pem,
+        Some("key.pem") => &leaf.key_pem,
+        _ => ca.pem(),
+    };
+    text.as_bytes().into()
+}
+
+fn in_mesh() -> Options {
+    Options { workload_certificates: Some("/etc/certs".into()), ..Options::default() }
+}
+
 fn logged() -> Options {
     let log = AccessLog { path: "/dev/stdout".to_owned(), format: AccessLog::ISTIO.to_owned() };
-    Options { access_log: Some(log), ..Options::default() }
+    Options { access_log: Some(log), ..in_mesh() }
 }
 
 #[test]
@@ -125,9 +140,13 @@ fn envoy_accepts_the_same_as_a_static_bootstrap() {
     for (name, mut manifests) in inputs() {
         manifests.iter_mut().for_each(|manifest| fill(manifest, &ca));
         let mut world = World::with(logged(), &manifests);
-        let content = || Ok(ca.pem().as_bytes().into());
-        let files = world.pilot.files().into_iter();
-        world.give(files.map(|name| Input::File { name, content: content() }));
+        let leaf = ca.issue(&["app.example.com"]);
+        let files = world.pilot.files().into_iter().map(|name| {
+            let content = Ok(content(&name, &ca, &leaf));
+            Input::File { name, content }
+        });
+        let files: Vec<Input> = files.collect();
+        world.give(files);
         let bootstrap = static_bootstrap(&world.snapshot, "tidegate").expect("it assembles");
         let bootstrap = to_json(&bootstrap, FieldNames::Proto).expect("known types");
         let file = scratch.path().join(format!("{name}.json"));

@@ -1,6 +1,7 @@
-//! `--mesh-config`: a file that is read once, at the start.
+//! What is known of the mesh: `--mesh-config`, a file that is read once, at the start; and the folder of `--workload-certs`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use tidegate_pilot::{Options, mesh};
 
@@ -29,6 +30,12 @@ pub fn apply(path: Option<&Path>, options: &mut Options) -> Outcome<()> {
         terminal::say(format!("--mesh-config {}: without effect yet: {fields}", path.display()));
     }
     Ok(())
+}
+
+/// A folder with the gateway's certificate in the mesh, by a name that is good wherever it is used.
+pub fn folder(path: &Path) -> Arc<str> {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    whole.display().to_string().into()
 }
 
 #[cfg(test)]

@@ -48,7 +48,8 @@ pub fn compile(service: &Service, port: &Port, context: &Context<'_>) -> Compile
         balancing::apply(settings, &mut cluster);
     }
     if let Some(settings) = rules.as_ref().and_then(|rules| rules.tls(port.number)) {
-        upstream_tls::apply(settings, &service.host, context.options, &mut http, &mut cluster);
+        let to = upstream_tls::To { service, port, options: context.options };
+        upstream_tls::apply(settings, to, &mut http, &mut cluster);
     }
     cluster.typed_extension_protocol_options = http.written();
     let Discovery::Names { one_address, .. } = service.discovery else {

@@ -10,7 +10,8 @@ use tidegate_envoy::v3::tcp_proxy::TcpProxy;
 use tidegate_envoy::v3::tcp_proxy::tcp_proxy::weighted_cluster::ClusterWeight;
 use tidegate_envoy::v3::tcp_proxy::tcp_proxy::{ClusterSpecifier, WeightedCluster};
 
-use super::{Context, access_log, tls};
+use super::tls::{self, Carries};
+use super::{Context, access_log};
 use crate::model::names;
 use crate::model::tls::Terms;
 use crate::model::virtual_service::VirtualService;
@@ -37,7 +38,12 @@ pub fn for_all(filter: Filter) -> FilterChain {
 
 /// A chain that terminates TLS for these server names; none or `*` among them: for every name.
 #[must_use]
-pub fn terminating(names: &BTreeSet<String>, filters: Vec<Filter>, terms: &Terms) -> FilterChain {
+pub fn terminating(
+    names: &BTreeSet<String>,
+    filters: Vec<Filter>,
+    terms: &Terms,
+    carries: Carries,
+) -> FilterChain {
     let every = names.is_empty() || names.contains("*");
     FilterChain {
         filter_chain_match: (!every).then(|| FilterChainMatch {
@@ -45,7 +51,7 @@ pub fn terminating(names: &BTreeSet<String>, filters: Vec<Filter>, terms: &Terms
             ..FilterChainMatch::default()
         }),
         filters,
-        transport_socket: Some(tls::socket(terms)),
+        transport_socket: Some(tls::socket(terms, carries)),
         ..FilterChain::default()
     }
 }

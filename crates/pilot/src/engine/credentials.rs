@@ -119,7 +119,7 @@ impl Pilot {
         dirty: &mut Dirty,
     ) {
         let users = self.credentials.users.keys();
-        let reading = users.filter(|credential| credential.files().any(|file| **file == *name));
+        let reading = users.filter(|credential| self.secrets.files_of(credential).contains(&name));
         dirty.credentials.extend(reading.cloned());
         self.secrets.set_file(name, content);
     }
@@ -128,7 +128,7 @@ impl Pilot {
     #[must_use]
     pub fn files(&self) -> BTreeSet<Arc<str>> {
         let users = self.credentials.users.keys();
-        users.flat_map(|credential| credential.files().cloned()).collect()
+        users.flat_map(|credential| self.secrets.files_of(credential)).collect()
     }
 
     /// Puts the secret of a credential, or takes it away where nobody asks for it or nothing is there.

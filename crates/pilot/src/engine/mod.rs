@@ -111,7 +111,8 @@ impl Pilot {
     #[must_use]
     pub fn new(options: Options) -> Self {
         Self {
-            secrets: Secrets::of(&options.namespace),
+            secrets: Secrets::of(&options.namespace)
+                .in_mesh(options.workload_certificates.as_deref()),
             credentials: Credentials::default(),
             options,
             index: Index::default(),

@@ -20,6 +20,9 @@ const STAPLE: &str = "tls.ocsp-staple";
 /// Tokens of service accounts come with the API server's authority, which issues no certificates for clients of gateways.
 const TOKEN: &str = "kubernetes.io/service-account-token";
 
+/// The files of a folder with a workload's certificate: chain, key and authorities.
+const WORKLOAD_FILES: [&str; 3] = ["cert-chain.pem", "key.pem", "root-cert.pem"];
+
 /// The Secrets that a gateway may take credentials from.
 #[derive(Debug)]
 pub struct Secrets {
@@ -34,6 +37,24 @@ pub struct Secrets {
     named: HashMap<ObjectKey, BTreeSet<Arc<str>>>,
     /// How many objects name a Secret.
     naming: HashMap<Arc<str>, usize>,
+    /// Where the gateway's certificate in the mesh is.
+    workload: Option<WorkloadFiles>,
+}
+
+/// The files that the gateway's certificate in the mesh is in.
+#[derive(Debug)]
+struct WorkloadFiles {
+    chain: Arc<str>,
+    key: Arc<str>,
+    authorities: Arc<str>,
+}
+
+impl WorkloadFiles {
+    fn of(folder: &str) -> Self {
+        let [chain, key, authorities] =
+            WORKLOAD_FILES.map(|file| format!("{}/{file}", folder.trim_end_matches('/')).into());
+        Self { chain, key, authorities }
+    }
 }
 
 /// What a credential stands for.
@@ -79,6 +100,7 @@ impl Secrets {
             files: BTreeMap::new(),
             named: HashMap::new(),
             naming: HashMap::new(),
+            workload: None,
         }
     }
 
@@ -104,6 +126,36 @@ impl Secrets {
             self.named.insert(key.clone(), names);
         }
         matters
+    }
+
+    /// The same, for a gateway whose certificate in the mesh is in `folder`, if it has one.
+    #[must_use]
+    pub fn in_mesh(self, folder: Option<&str>) -> Self {
+        Self { workload: folder.map(WorkloadFiles::of), ..self }
+    }
+
+    /// The files that a credential is in.
+    #[must_use]
+    pub fn files_of(&self, credential: &Credential) -> Vec<Arc<str>> {
+        let workload = self.workload.as_ref();
+        match credential {
+            Credential::PairFiles(chain, key) => vec![Arc::clone(chain), Arc::clone(key)],
+            Credential::AuthoritiesFile(file) | Credential::SystemAuthorities(file) => {
+                vec![Arc::clone(file)]
+            }
+            Credential::Revoking { authorities, list } => {
+                let mut files = self.files_of(authorities);
+                files.push(Arc::clone(list));
+                files
+            }
+            Credential::MeshPair => {
+                workload.into_iter().flat_map(|w| [&w.chain, &w.key]).cloned().collect()
+            }
+            Credential::MeshAuthorities => {
+                workload.iter().map(|w| Arc::clone(&w.authorities)).collect()
+            }
+            Credential::Pair(_) | Credential::Authorities { .. } => Vec::new(),
+        }
     }
 
     /// Replaces a Secret; `None`: it is gone.
@@ -184,12 +236,27 @@ impl Secrets {
                 }
                 found => Ok(found),
             },
-            Credential::MeshPair | Credential::MeshAuthorities => Err(NotFound {
-                reason: "the gateway has no certificate of a mesh: name one by credentialName"
-                    .to_owned(),
-                broken: false,
-            }),
+            Credential::MeshPair => {
+                let WorkloadFiles { chain, key, .. } = self.workload()?;
+                Ok(Found::Pair { chain: self.file(chain)?, key: self.file(key)?, staple: None })
+            }
+            Credential::MeshAuthorities => {
+                let roots = self.file(&self.workload()?.authorities)?;
+                Ok(Found::Authorities { roots, revoked: None, guessed: None })
+            }
         }
+    }
+
+    fn workload(&self) -> Result<&WorkloadFiles, NotFound> {
+        let missing = || {
+            let [chain, key, authorities] = WORKLOAD_FILES;
+            let reason = format!(
+                "the gateway has no certificate of a mesh: tidegate up --workload-certs FOLDER takes it from {chain}, {key} and \
+                 {authorities}"
+            );
+            NotFound { reason, broken: false }
+        };
+        self.workload.as_ref().ok_or_else(missing)
     }
 
     fn get(&self, name: &Arc<str>) -> Result<&Secret, NotFound> {

@@ -22,6 +22,12 @@ pub fn cluster(host: &str, subset: &str, port: u16) -> String {
     format!("outbound|{port}|{subset}|{host}")
 }
 
+/// `outbound_.PORT_.SUBSET_.HOST`: the name that proxies of a mesh ask each other for.
+#[must_use]
+pub fn mesh_server(host: &str, subset: &str, port: u16) -> String {
+    format!("outbound_.{port}_.{subset}_.{host}")
+}
+
 /// `ADDRESS_PORT`.
 #[must_use]
 pub fn listener(address: &str, port: u16) -> String {

@@ -37,6 +37,8 @@ pub struct Service {
     pub ports: Arc<[Port]>,
     /// Where its endpoints come from.
     pub discovery: Discovery,
+    /// Names of which its endpoints' certificates carry one, where it says so.
+    pub certified: Arc<[String]>,
 }
 
 /// A port of a service.
@@ -91,6 +93,7 @@ impl Service {
         }
         let ports: Arc<[Port]> = spec.ports.iter().map(Port::of_entry).collect();
         let listed: Arc<[WorkloadEntry]> = spec.endpoints.iter().cloned().collect();
+        let certified: Arc<[String]> = spec.subject_alt_names.iter().cloned().collect();
         let of_host = |host: &String| Self {
             key: object.key.clone(),
             age: Age::of(object),
@@ -98,6 +101,7 @@ impl Service {
             external: spec.location == Location::MeshExternal,
             ports: Arc::clone(&ports),
             discovery: entry_discovery(spec, host, &listed),
+            certified: Arc::clone(&certified),
         };
         spec.hosts.iter().map(of_host).collect()
     }
@@ -128,6 +132,7 @@ impl Service {
             external,
             ports: tcp.filter_map(Port::of_kube).collect(),
             discovery,
+            certified: Arc::default(),
         })
     }
 

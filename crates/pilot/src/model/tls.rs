@@ -94,14 +94,19 @@ pub fn client_authorities(settings: &ClientTlsSettings, system: &Arc<str>) -> Cr
     authorities.revoking(&settings.ca_crl)
 }
 
+/// Whether a server's certificate is looked at. Within the mesh it always is, as in Istio.
+#[must_use]
+pub fn verifies(settings: &ClientTlsSettings) -> bool {
+    settings.mode == ClientTlsMode::IstioMutual || settings.insecure_skip_verify != Some(true)
+}
+
 /// Every credential that handshakes with a destination take.
 #[must_use]
 pub fn client_credentials(settings: &ClientTlsSettings, system: &Arc<str>) -> Vec<Credential> {
     if settings.mode == ClientTlsMode::Disable {
         return Vec::new();
     }
-    let verifies = settings.insecure_skip_verify != Some(true);
-    let authorities = verifies.then(|| client_authorities(settings, system));
+    let authorities = verifies(settings).then(|| client_authorities(settings, system));
     client_identity(settings).into_iter().chain(authorities).collect()
 }
 
@@ -164,6 +169,13 @@ impl Terms {
         self.clients.as_ref().is_some_and(|clients| clients.demanded)
     }
 
+    /// Whether both sides are known by the mesh's certificates.
+    #[must_use]
+    pub fn is_in_mesh(&self) -> bool {
+        let authorities = self.clients.as_ref().and_then(|c| c.accepted.authorities.as_ref());
+        authorities.is_some_and(Credential::is_of_mesh)
+    }
+
     /// Every credential that a handshake takes.
     pub fn credentials(&self) -> impl Iterator<Item = &Credential> {
         let authorities = self.clients.iter().filter_map(|c| c.accepted.authorities.as_ref());
@@ -203,21 +215,15 @@ impl Terms {
 
 impl Accepted {
     fn of(settings: &ServerTlsSettings) -> Self {
-        if settings.mode == ServerTlsMode::IstioMutual {
-            return Self {
-                authorities: Some(Credential::MeshAuthorities.revoking(&settings.ca_crl)),
-                names: Vec::new(),
-                key_hashes: Vec::new(),
-                hashes: Vec::new(),
-                any_issuer: false,
-            };
-        }
+        let in_mesh = settings.mode == ServerTlsMode::IstioMutual;
+        let authorities =
+            if in_mesh { Some(Credential::MeshAuthorities) } else { authorities(settings) };
         Self {
-            authorities: authorities(settings).map(|found| found.revoking(&settings.ca_crl)),
+            authorities: authorities.map(|found| found.revoking(&settings.ca_crl)),
             names: settings.subject_alt_names.clone(),
             key_hashes: settings.verify_certificate_spki.clone(),
             hashes: settings.verify_certificate_hash.clone(),
-            any_issuer: settings.insecure_skip_verify == Some(true),
+            any_issuer: !in_mesh && settings.insecure_skip_verify == Some(true),
         }
     }
 }
@@ -307,6 +313,15 @@ impl Credential {
         }
     }
 
+    /// Whether these are the mesh's authorities.
+    fn is_of_mesh(&self) -> bool {
+        match self {
+            Self::MeshAuthorities => true,
+            Self::Revoking { authorities, .. } => authorities.is_of_mesh(),
+            _ => false,
+        }
+    }
+
     /// Whether the only Secret with authorities is meant where nothing is named.
     #[must_use]
     pub fn is_open(&self) -> bool {
@@ -314,26 +329,6 @@ impl Credential {
             Self::Authorities { named, .. } => !named,
             Self::Revoking { authorities, .. } => authorities.is_open(),
             _ => false,
-        }
-    }
-
-    /// The files that it is in.
-    pub fn files(&self) -> impl Iterator<Item = &Arc<str>> {
-        let (one, other) = match self {
-            Self::PairFiles(chain, key) => (Some(chain), Some(key)),
-            Self::AuthoritiesFile(_) | Self::SystemAuthorities(_) => {
-                (self.authorities_file(), None)
-            }
-            Self::Revoking { authorities, list } => (authorities.authorities_file(), Some(list)),
-            _ => (None, None),
-        };
-        one.into_iter().chain(other)
-    }
-
-    fn authorities_file(&self) -> Option<&Arc<str>> {
-        match self {
-            Self::AuthoritiesFile(file) | Self::SystemAuthorities(file) => Some(file),
-            _ => None,
         }
     }
 }

@@ -4,13 +4,12 @@
 //! own file. The test below walks the schemas: a field is served or it is in one of the lists.
 
 use tidegate_api::Spec;
-use tidegate_api::istio::{Gateway, ServiceEntry, VirtualService};
+use tidegate_api::istio::{Gateway, VirtualService};
 
 /// The paths of the fields that an object uses in vain.
 pub(crate) fn fields(spec: &Spec) -> Vec<String> {
     match spec {
         Spec::Gateway(gateway) => of_gateway(gateway),
-        Spec::ServiceEntry(entry) => of_service_entry(entry),
         Spec::VirtualService(service) => of_virtual_service(service),
         _ => Vec::new(),
     }
@@ -20,11 +19,6 @@ fn of_gateway(gateway: &Gateway) -> Vec<String> {
     let servers = gateway.servers.iter().enumerate();
     let used = servers.filter(|(_, server)| !server.default_endpoint.is_empty());
     used.map(|(s, _)| format!("servers[{s}].defaultEndpoint")).collect()
-}
-
-fn of_service_entry(entry: &ServiceEntry) -> Vec<String> {
-    let given = !entry.subject_alt_names.is_empty();
-    given.then(|| "subjectAltNames".to_owned()).into_iter().collect()
 }
 
 /// Conditions on connections: those on requests are told with their rules.
@@ -95,6 +89,7 @@ mod tests {
                 "ports[].number",
                 "ports[].protocol",
                 "ports[].targetPort",
+                "subjectAltNames[]",
                 "workloadSelector.labels.*",
             ],
         ),
@@ -159,7 +154,6 @@ mod tests {
                 "hosts": ["a.example"],
                 "ports": [{ "number": 80, "name": "http" }],
                 "resolution": "DNS",
-                "subjectAltNames": ["a.example"],
             }),
             _ => {
                 let condition = json!({

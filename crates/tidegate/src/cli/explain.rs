@@ -63,6 +63,10 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "FILE", value_parser = existing_path, help_heading = "Proxy")]
     pub mesh_config: Option<PathBuf>,
 
+    /// The gateway's certificate in a mesh, for ISTIO_MUTUAL: a folder with cert-chain.pem, key.pem and root-cert.pem
+    #[arg(long, value_name = "DIR", value_parser = existing_path, help_heading = "Proxy")]
+    pub workload_certs: Option<PathBuf>,
+
     /// The way of the traffic through a sidecar
     #[arg(long, value_name = "WAY", help_heading = "Proxy")]
     pub direction: Option<Direction>,

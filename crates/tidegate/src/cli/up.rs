@@ -101,6 +101,10 @@ pub struct UpArgs {
     #[arg(long, value_name = "FILE", value_parser = existing_path, help_heading = "Gateway")]
     pub mesh_config: Option<PathBuf>,
 
+    /// The gateway's certificate in a mesh, for ISTIO_MUTUAL: a folder with cert-chain.pem, key.pem and root-cert.pem
+    #[arg(long, value_name = "DIR", value_parser = existing_path, help_heading = "Gateway")]
+    pub workload_certs: Option<PathBuf>,
+
     /// Worker threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = workers, help_heading = "Gateway")]
     pub workers: Option<NonZeroUsize>,

@@ -62,6 +62,7 @@ fn options(args: &ExplainArgs, objects: &[Arc<Object>]) -> Options {
         labels: args.labels.0.clone(),
         namespace: args.namespace.clone(),
         system_roots: data_plane::system_roots(),
+        workload_certificates: args.workload_certs.as_deref().map(mesh::folder),
         ..Options::default()
     };
     let front = objects.iter().find(|o| (o.namespace(), o.name()) == FRONT);

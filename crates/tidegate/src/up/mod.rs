@@ -252,6 +252,7 @@ fn pilot_options(args: &UpArgs, ports: &Ports, facts: &Facts) -> tidegate_pilot:
         services: vec![service],
         lowest_port: ports.lowest(),
         system_roots: data_plane::system_roots(),
+        workload_certificates: args.workload_certs.as_deref().map(mesh::folder),
         access_log: Some(tidegate_pilot::AccessLog { path, format }),
         ..tidegate_pilot::Options::default()
     }

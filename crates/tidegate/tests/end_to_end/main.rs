@@ -11,6 +11,7 @@ mod guide_000;
 mod guide_002;
 mod live_change;
 mod many_changes;
+mod mesh;
 mod orders;
 mod readme;
 mod revocation;

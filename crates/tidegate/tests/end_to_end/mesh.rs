@@ -1,0 +1,121 @@
+//! `ISTIO_MUTUAL`: workloads of a mesh that know each other by SPIFFE certificates.
+
+use std::path::Path;
+
+use serde_json::json;
+use tidegate_testing::ca::{Ca, Identity};
+use tidegate_testing::client::Client;
+use tidegate_testing::origin::{Origin, echo};
+use tidegate_testing::{PATIENCE, client, eventually};
+
+use crate::support::{Api, Gateway, NETWORKING, objects};
+
+const MYSELF: &str = "spiffe://cluster.local/ns/istio-system/sa/gateway";
+
+/// Puts a certificate where Istio's agent puts it. In between files do not belong together.
+fn put(folder: &Path, leaf: &Identity, ca: &Ca) {
+    let files = [
+        ("cert-chain.pem", leaf.certificate_pem.as_str()),
+        ("key.pem", &leaf.key_pem),
+        ("root-cert.pem", ca.pem()),
+    ];
+    for (name, content) in files {
+        let new = folder.join("new");
+        std::fs::write(&new, content).expect("written");
+        std::fs::rename(new, folder.join(name)).expect("moved");
+    }
+}
+
+/// What a client with a certificate of `ca` is answered at the server of the mesh.
+async fn asked(gateway: &Gateway, server: &Ca, client: Option<&Identity>) -> std::io::Result<u16> {
+    let config = match client {
+        Some(identity) => server.client_config_with(identity, &[]),
+        None => server.client_config(&[]),
+    };
+    let stream = client::tls(gateway.https, "mesh.example", config).await?;
+    let mut client = Client::over(stream);
+    client.send("GET / HTTP/1.1\r\nHost: mesh.example\r\n\r\n").await;
+    Ok(client.read(false).await?.status)
+}
+
+/// A gateway that sends `plain.example` to its own server in the mesh, which sends it to an origin: it is both sides
+/// of a handshake.
+#[tokio::test]
+async fn workloads_of_a_mesh_know_each_other() {
+    let (ca, stranger) = (Ca::new("mesh"), Ca::new("stranger"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let leaf = ca.issue_with_uris(&["mesh.example"], &[MYSELF]);
+    put(folder.path(), &leaf, &ca);
+    let path = folder.path().display().to_string();
+    let gateway = Gateway::start(&["--workload-certs", &path]).await;
+    let mut api = Api::of(&gateway).await;
+    let origin = Origin::start().http(echo).await;
+    let mut web = objects::gateway("web", 80, &["plain.example"]);
+    web["spec"]["servers"].as_array_mut().expect("servers").push(json!({
+        "port": { "number": 443, "name": "mesh", "protocol": "HTTPS" },
+        "hosts": ["mesh.example"],
+        "tls": { "mode": "ISTIO_MUTUAL" },
+    }));
+    api.create("gateways", &web).await;
+    api.create("serviceentries", &objects::host("origin", "origin.internal", origin.address()))
+        .await;
+    api.create("serviceentries", &objects::host("self", "self.internal", gateway.https)).await;
+    let mut to_mesh = objects::route("plain", "web", "plain.example", "self.internal");
+    to_mesh["spec"]["http"][0]["rewrite"] = json!({ "authority": "mesh.example" });
+    api.create("virtualservices", &to_mesh).await;
+    api.create(
+        "virtualservices",
+        &objects::route("mesh", "web", "mesh.example", "origin.internal"),
+    )
+    .await;
+    // In plain text a server in the mesh answers with an alert only.
+    gateway.answers("plain.example", "/", 502).await;
+    let tls = |names: &[&str]| json!({ "mode": "ISTIO_MUTUAL", "sni": "mesh.example", "subjectAltNames": names });
+    let mut rule = json!({
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "DestinationRule",
+        "metadata": { "name": "self" },
+        "spec": { "host": "self.internal", "trafficPolicy": { "tls": tls(&[MYSELF]) } },
+    });
+    api.create("destinationrules", &rule).await;
+    gateway.answers("plain.example", "/", 200).await;
+    // Who is of the mesh gets in, and nobody else.
+    let peer = ca.issue_with_uris(&[], &["spiffe://cluster.local/ns/default/sa/peer"]);
+    let other = stranger.issue_with_uris(&[], &["spiffe://cluster.local/ns/default/sa/peer"]);
+    assert_eq!(asked(&gateway, &ca, Some(&peer)).await.expect("an answer"), 200);
+    asked(&gateway, &ca, Some(&other)).await.expect_err("of another mesh");
+    asked(&gateway, &ca, None).await.expect_err("no certificate");
+    // The gateway verifies whom it sends to, too.
+    rule["spec"]["trafficPolicy"]["tls"] = tls(&["spiffe://cluster.local/ns/default/sa/other"]);
+    let change = json!({ "spec": rule["spec"] }).to_string();
+    api.send("PATCH", &format!("{NETWORKING}/destinationrules/self"), &change).await;
+    gateway.answers("plain.example", "/", 503).await;
+    // Certificates of a mesh live for hours; authorities are replaced, too.
+    put(folder.path(), &stranger.issue_with_uris(&["mesh.example"], &[MYSELF]), &stranger);
+    eventually(PATIENCE, || async {
+        match asked(&gateway, &stranger, Some(&other)).await {
+            Ok(200) => Ok(()),
+            wrong => Err(format!("{wrong:?}")),
+        }
+    })
+    .await;
+    asked(&gateway, &stranger, Some(&peer)).await.expect_err("of the mesh before");
+}
+
+#[tokio::test]
+async fn without_certificates_the_gateway_says_where_they_come_from() {
+    let gateway = Gateway::start(&[]).await;
+    let mut api = Api::of(&gateway).await;
+    let mut web = objects::gateway("web", 80, &["plain.example"]);
+    web["spec"]["servers"].as_array_mut().expect("servers").push(json!({
+        "port": { "number": 443, "name": "mesh", "protocol": "HTTPS" },
+        "hosts": ["mesh.example"],
+        "tls": { "mode": "ISTIO_MUTUAL" },
+    }));
+    api.create("gateways", &web).await;
+    let conditions = [("ResolvedRefs", "False"), ("Programmed", "True")];
+    let object = api.wait_for(&format!("{NETWORKING}/gateways/web"), &conditions).await;
+    let text = object["status"].to_string();
+    assert!(text.contains("tidegate up --workload-certs"), "{text}");
+    gateway.answers("plain.example", "/", 404).await;
+}
