@@ -286,8 +286,8 @@ impl Store {
         self.volatile(Volatile::Record(note)).await;
     }
 
-    /// The form of the object that [`Changes`] told with this `resource_version` compiled without fault. A form
-    /// that was confirmed is kept when another is written over it, until that one is confirmed too: it is what
+    /// The form of the object that [`Changes`] told with this `resource_version` is served, and nothing that it feeds is
+    /// refused. A form that was confirmed is kept when another is written over it, until that one is confirmed too: it is what
     /// serves after a restart, see [`Changes`].
     pub async fn confirm(&self, key: &ObjectKey, resource_version: u64) {
         let key = key.clone();

@@ -122,7 +122,13 @@ fn put(
     let form = form_of(object, manifest);
     let mut forms = staged.overlay(key);
     match forms.iter_mut().find(|old| same_source(old.origin(), form.origin())) {
-        Some(old) => *old = Arc::new(form),
+        Some(old) => {
+            if staged.get(key).is_none() && old.json() != form.json() {
+                // A form from before the start, which served then unless a good one was kept beside it.
+                staged.keep_unless_kept(key, old);
+            }
+            *old = Arc::new(form);
+        }
         None => forms.push(Arc::new(form)),
     }
     forms.sort_by(|a, b| rank(a.origin()).cmp(&rank(b.origin())));
@@ -152,6 +158,7 @@ fn show(staged: &mut Staged<'_>, key: &ObjectKey) {
         if current.is_some() {
             staged.set(key, None, revision, true);
         }
+        staged.drop_good(key);
         return;
     };
     let Value::Object(mut value) = form.json() else { return };
@@ -167,6 +174,9 @@ fn show(staged: &mut Staged<'_>, key: &ObjectKey) {
         }
         if key.kind.info().has_generation {
             generation::count(&json, &mut value);
+        }
+        if current.confirmed() {
+            staged.keep(key, Arc::clone(current));
         }
     } else {
         set_generation(key, &mut value, 1);

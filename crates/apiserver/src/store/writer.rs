@@ -326,12 +326,34 @@ impl<'a> Staged<'a> {
 
     /// Keeps the form that is written over, if it is the last that was good.
     fn keep_if_good(&mut self, key: &ObjectKey, old: Arc<Entry>, new_decodes: bool) {
-        let kept = match self.good.get(key) {
+        if old.confirmed() || !self.keeps(key) && !new_decodes && old.decoded().is_ok() {
+            self.keep(key, old);
+        }
+    }
+
+    fn keeps(&self, key: &ObjectKey) -> bool {
+        match self.good.get(key) {
             Some(good) => good.is_some(),
             None => self.read(|state| state.good(key).is_some()),
-        };
-        if old.confirmed() || !kept && !new_decodes && old.decoded().is_ok() {
-            self.good.insert(key.clone(), Some(old));
+        }
+    }
+
+    /// Keeps a form as the last good one.
+    pub(super) fn keep(&mut self, key: &ObjectKey, form: Arc<Entry>) {
+        self.good.insert(key.clone(), Some(form));
+    }
+
+    /// Keeps a form as the last good one where none is known.
+    pub(super) fn keep_unless_kept(&mut self, key: &ObjectKey, form: &Arc<Entry>) {
+        if !self.keeps(key) {
+            self.keep(key, Arc::clone(form));
+        }
+    }
+
+    /// Keeps no form: the object is gone.
+    pub(super) fn drop_good(&mut self, key: &ObjectKey) {
+        if self.keeps(key) {
+            self.good.insert(key.clone(), None);
         }
     }
 
@@ -369,14 +391,12 @@ impl<'a> Staged<'a> {
             })
     }
 
-    /// The form at `revision` compiled: if it is still the written one, it is the last good form.
+    /// The form at `revision` is served: if it is still the written one, it is the last good form.
     fn confirm(&mut self, key: &ObjectKey, revision: u64) {
         let Some(entry) = self.get(key) else { return };
         if entry.decoded().as_ref().is_ok_and(|o| o.resource_version == revision) {
             entry.confirm();
-            if self.read(|state| state.good(key).is_some()) || self.good.contains_key(key) {
-                self.good.insert(key.clone(), None);
-            }
+            self.drop_good(key);
         }
     }
 

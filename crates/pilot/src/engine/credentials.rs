@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use tidegate_api::{ObjectKey, kube};
+use tidegate_api::{Kind, ObjectKey, kube};
 use tidegate_xds::{Resource, ResourceType};
 
 use super::{Dirty, Pilot, index};
@@ -11,7 +11,7 @@ use crate::Remark;
 use crate::compile::secret;
 use crate::model::credentials::{Found, Secrets};
 use crate::model::merge::ListenerPlan;
-use crate::model::tls::{Credential, Terms};
+use crate::model::tls::{AUTHORITIES_SUFFIX, Credential, Terms};
 
 /// Credentials by those who take them.
 #[derive(Debug, Default)]
@@ -64,6 +64,23 @@ impl Credentials {
     /// The credentials that may depend on a Secret.
     fn dependent<'a>(&'a self, secret: &'a str) -> impl Iterator<Item = &'a Credential> {
         self.users.keys().filter(move |credential| Secrets::depends(credential, secret))
+    }
+
+    /// The credentials that name a Secret, without looking through all of them.
+    fn taking(&self, secret: &Arc<str>) -> impl Iterator<Item = Credential> {
+        let owner = secret.strip_suffix(AUTHORITIES_SUFFIX).map(Arc::from);
+        let authorities =
+            [Some(Arc::clone(secret)), owner].into_iter().flatten().flat_map(|name| {
+                [true, false]
+                    .map(|named| Credential::Authorities { name: Arc::clone(&name), named })
+            });
+        let direct = std::iter::once(Credential::Pair(Arc::clone(secret))).chain(authorities);
+        // The last ones of all.
+        let revoking = self.users.keys().rev().map_while(|credential| match credential {
+            Credential::Revoking { authorities, .. } => Some(Credential::clone(authorities)),
+            _ => None,
+        });
+        direct.filter(|credential| self.users.contains_key(credential)).chain(revoking)
     }
 
     /// Whether the data plane has all that handshakes on these terms take, as far as compiling decides.
@@ -227,6 +244,26 @@ impl Pilot {
         users.map(|user| match user {
             User::Gateway { key, .. } | User::Rule(key) => key,
         })
+    }
+
+    /// The Secrets that the content of a secret of xDS comes from.
+    #[must_use]
+    pub fn secret_sources(&self, name: &str) -> Vec<ObjectKey> {
+        let named = self.credentials.users.keys().filter(|c| c.to_string() == name);
+        let sources: BTreeSet<Arc<str>> = named.filter_map(|c| self.secrets.source(c)).collect();
+        let namespace = self.secrets.namespace();
+        sources.iter().map(|source| ObjectKey::new(Kind::Secret, &**namespace, &**source)).collect()
+    }
+
+    /// Whether an object is a Secret that lacks what somebody takes from it, so that what it held before serves on.
+    #[must_use]
+    pub fn is_broken(&self, key: &ObjectKey) -> bool {
+        let secret = key.kind == Kind::Secret && key.namespace == *self.secrets.namespace();
+        secret
+            && self.credentials.taking(&key.name).any(|credential| {
+                self.secrets.source(&credential).is_some_and(|source| source == key.name)
+                    && self.secrets.find(&credential).is_err_and(|not_found| not_found.broken)
+            })
     }
 
     /// The objects that take a secret of xDS.

@@ -280,22 +280,48 @@ impl Secrets {
         roots(self.get(name)?, name, &self.namespace, None)
     }
 
-    /// Authorities: of the Secret that is named for them. Else of the one with the suffix, or of the server's own; else of
-    /// the only Secret in the namespace that holds authorities and no key.
+    /// The Secret that the content of a credential comes from, or has to.
+    #[must_use]
+    pub fn source<'a>(&'a self, credential: &'a Credential) -> Option<Arc<str>> {
+        match credential {
+            Credential::Pair(name) => Some(Arc::clone(name)),
+            Credential::Authorities { name, named } => {
+                self.authorities_of(name, *named).ok().map(|(source, _)| source)
+            }
+            Credential::Revoking { authorities, .. } => self.source(authorities),
+            _ => None,
+        }
+    }
+
+    /// The gateway's namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &Arc<str> {
+        &self.namespace
+    }
+
     fn authorities(&self, name: &Arc<str>, named: bool) -> Result<Found<'_>, NotFound> {
+        let (source, guessed) = self.authorities_of(name, named)?;
+        let guessed =
+            if guessed { self.here.get_key_value(&source).map(|(name, _)| name) } else { None };
+        roots(self.get(&source)?, &source, &self.namespace, guessed)
+    }
+
+    /// Where authorities are, and whether nothing names that: the Secret that is named for them. Else of the one with the suffix, or of the server's own; else of
+    /// the only Secret in the namespace that holds authorities and no key.
+    fn authorities_of(&self, name: &Arc<str>, named: bool) -> Result<(Arc<str>, bool), NotFound> {
         let apart: Arc<str> = format!("{name}{AUTHORITIES_SUFFIX}").into();
         let own = self.here.get(name).is_some_and(|secret| holds_authorities(secret));
         if self.here.contains_key(&apart) && !(named && own) {
-            return self.authorities_in(&apart);
+            return Ok((apart, false));
         }
         if named || own {
-            return self.authorities_in(name);
+            return Ok((Arc::clone(name), false));
         }
         self.get(name)?;
         let namespace = &self.namespace;
         let mut candidates = self.candidates();
         match (candidates.next(), candidates.next()) {
-            (Some((guessed, secret)), None) => roots(secret, guessed, namespace, Some(guessed)),
+            (Some((guessed, _)), None) => Ok((Arc::clone(guessed), true)),
             (None, _) => Err(NotFound {
                 reason: format!(
                     "no authorities for client certificates: neither Secret {namespace}/{apart} nor the key ca.crt \

@@ -133,7 +133,7 @@ pub enum Credential {
     MeshPair,
     /// The mesh's authorities: `ROOTCA`.
     MeshAuthorities,
-    /// Authorities, with a file of certificates that they revoked: `…~FILE`.
+    /// Authorities, with a file of certificates that they revoked: `…~FILE`. The last in the order of credentials.
     Revoking {
         /// The authorities.
         authorities: Box<Self>,

@@ -161,6 +161,55 @@ async fn a_broken_certificate_leaves_the_old_one_and_is_told() {
 }
 
 #[tokio::test]
+async fn the_last_good_certificate_serves_after_a_restart() {
+    let ca = Ca::new("root");
+    let (gateway, mut api) = two_hosts(&ca).await;
+    let config = ca.client_config(&[]);
+    let before = shown(&gateway, "a.example", &config).await.expect("a handshake");
+    let garbage = json!({ "tls.crt": STANDARD.encode("garbage") });
+    // One lacks a key, which pilot sees, and one is refused by the proxy.
+    api.send("DELETE", &format!("{SECRETS}/b"), "").await;
+    tells(&gateway, "what is in force of it").await;
+    let leaf = ca.issue(&["b.example"]);
+    let mut opaque = secret("b", &leaf);
+    opaque["type"] = json!("Opaque");
+    api.send("POST", SECRETS, &opaque.to_string()).await;
+    shows(&gateway, "b.example", &config, &leaf).await;
+    tells(&gateway, "every worker serves it").await;
+    let lacking = json!({ "data": { "tls.crt": null, "other": "" } });
+    api.send("PATCH", &format!("{SECRETS}/b"), &lacking.to_string()).await;
+    tells(&gateway, "Secret istio-system/b has no certificate with a key").await;
+    api.send("PATCH", &format!("{SECRETS}/a"), &json!({ "data": garbage }).to_string()).await;
+    tells(&gateway, "tls_certificate.certificate_chain").await;
+
+    let place = gateway.place();
+    gateway.process.kill().await;
+    let gateway = Gateway::start_at(&place, &[]).await;
+    let now = shown_soon(&gateway, "a.example", &config).await;
+    assert_eq!(now, before, "the old one serves on");
+    assert_eq!(shown_soon(&gateway, "b.example", &config).await, leaf.certificate);
+    tells(&gateway, "tls_certificate.certificate_chain").await;
+    tells(&gateway, "what it held before serves on").await;
+    let mut api = Api::of(&gateway).await;
+    let leaf = ca.issue(&["a.example"]);
+    let change = json!({ "data": data(&leaf) }).to_string();
+    api.send("PATCH", &format!("{SECRETS}/a"), &change).await;
+    shows(&gateway, "a.example", &config, &leaf).await;
+}
+
+/// The certificate that clients are shown once the listener is open.
+async fn shown_soon(
+    gateway: &Gateway,
+    host: &str,
+    config: &Arc<ClientConfig>,
+) -> CertificateDer<'static> {
+    eventually(PATIENCE, || async {
+        shown(gateway, host, config).await.map_err(|error| error.to_string())
+    })
+    .await
+}
+
+#[tokio::test]
 async fn a_missing_secret_closes_its_own_hosts_alone() {
     let ca = Ca::new("root");
     let (gateway, mut api) = two_hosts(&ca).await;

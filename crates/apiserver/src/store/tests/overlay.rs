@@ -149,6 +149,38 @@ async fn the_last_good_form_of_a_manifest_is_shown_after_a_restart_when_its_file
 }
 
 #[tokio::test]
+async fn the_last_good_form_of_a_manifest_is_kept_beside_the_one_that_is_refused() {
+    let put = |value| from_file(&config("a", value), "/m/x.yaml", 1);
+    let bench = bench();
+    bench.store.push(put("1")).await;
+    let one = bench.store.get(&key("a")).expect("shown").revision();
+    bench.store.confirm(&key("a"), one).await;
+    bench.store.push(put("2")).await;
+    bench.store.push(put("3")).await;
+    let bench = bench.restart().await;
+    bench.store.push(put("3")).await;
+    assert_eq!(start(&mut bench.store.changes()), ["apply a 1", "apply a 3", "synced"]);
+    // Another one that is written while nobody looks: the good one stays.
+    let bench = bench.restart().await;
+    bench.store.push(put("4")).await;
+    assert_eq!(start(&mut bench.store.changes()), ["apply a 1", "apply a 4", "synced"]);
+    let four = bench.store.get(&key("a")).expect("shown").revision();
+    bench.store.confirm(&key("a"), four).await;
+    let bench = bench.restart().await;
+    bench.store.push(put("4")).await;
+    assert_eq!(start(&mut bench.store.changes()), ["apply a 4", "synced"]);
+    // Of what was confirmed before the start no other is known to be better.
+    let bench = bench.restart().await;
+    bench.store.push(put("5")).await;
+    assert_eq!(start(&mut bench.store.changes()), ["apply a 4", "apply a 5", "synced"]);
+    let Push::Put { object, .. } = put("5") else { panic!("a form") };
+    let (key, origin) = (object.key.clone(), object.origin.clone());
+    bench.store.push(Push::Remove { key, origin }).await;
+    bench.store.push(put("6")).await;
+    assert_eq!(start(&mut bench.store.changes()), ["apply a 6", "synced"], "another object");
+}
+
+#[tokio::test]
 async fn a_manifest_that_is_gone_is_not_kept() {
     let bench = bench();
     bench.store.push(from_file(&config("a", "1"), "/m/x.yaml", 1)).await;

@@ -6,11 +6,8 @@ use tidegate_pilot::status::{ConditionKind, Force, Standing, StatusUpdate};
 use super::outgoing::Update;
 use super::programmed::Told;
 
-/// What pilot says of an object; `version` is the form that it was given just now, if any.
-pub fn compiled(status: StatusUpdate, standing: Option<&Standing>, version: Option<u64>) -> Update {
-    let reconciled =
-        |c: &tidegate_pilot::status::Condition| c.kind == ConditionKind::Reconciled && c.holds;
-    let good = version.filter(|_| status.conditions.iter().any(reconciled));
+/// What pilot says of an object.
+pub fn compiled(status: StatusUpdate, standing: Option<&Standing>) -> Update {
     let conditions = status.conditions.into_iter().map(|condition| Condition {
         name: condition.kind.as_str(),
         holds: Some(condition.holds),
@@ -25,7 +22,7 @@ pub fn compiled(status: StatusUpdate, standing: Option<&Standing>, version: Opti
             _ => vec![readable_again()],
         };
     }
-    Update { generation: status.generation, conditions, notes: Vec::new(), good }
+    Update { generation: status.generation, conditions, ..Update::default() }
 }
 
 /// Of an object that is for others it is not known whether it would compile.
@@ -56,12 +53,7 @@ pub fn programmed(told: Told, standing: &Standing, closed: Option<String>) -> Up
     };
     let condition =
         Condition { name: "Programmed", holds: Some(holds), reason: reason.to_owned(), message };
-    Update {
-        generation: told.generation,
-        conditions: vec![condition],
-        notes: Vec::new(),
-        good: None,
-    }
+    Update { generation: told.generation, conditions: vec![condition], ..Update::default() }
 }
 
 fn served(fault: Option<&str>) -> String {

@@ -4,11 +4,12 @@
 //! is published before all objects are known, so that the first thing that workers serve is whole.
 
 mod conditions;
+mod confirmed;
 mod notices;
 mod outgoing;
 mod programmed;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::thread;
 
@@ -21,6 +22,7 @@ use tidegate_xds::{ResourceType, Snapshot, Verdicts};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use self::confirmed::Confirmed;
 use self::notices::Notices;
 pub use self::outgoing::Outgoing;
 use self::outgoing::Update;
@@ -49,6 +51,7 @@ pub fn start(
         pilot: Pilot::new(options),
         snapshot,
         programmed: Programmed::default(),
+        confirmed: Confirmed::default(),
         notices: Notices::default(),
         files: NamedFiles::default(),
         outgoing,
@@ -67,6 +70,7 @@ struct Control {
     pilot: Pilot,
     snapshot: Snapshot,
     programmed: Programmed,
+    confirmed: Confirmed,
     notices: Notices,
     /// Certificates, keys and authorities that objects name.
     files: NamedFiles,
@@ -75,9 +79,15 @@ struct Control {
 
 impl Control {
     async fn run(mut self, start: oneshot::Sender<u64>) {
-        let first = self.everything().await;
+        let (first, later) = self.everything().await;
+        let mut generation = self.apply(first);
+        if !later.is_empty() {
+            // What refuses a later form has to have the one before.
+            self.served(generation).await;
+            generation = self.apply(later);
+        }
         // Nobody waits for it when the process is ending already.
-        let _ = start.send(self.apply(first));
+        let _ = start.send(generation);
         loop {
             let due = self.notices.next();
             tokio::select! {
@@ -97,15 +107,29 @@ impl Control {
         }
     }
 
-    /// All objects that are there at the start.
-    async fn everything(&mut self) -> Vec<Change> {
-        let mut changes = Vec::new();
+    /// All objects that are there at the start; where there is a last good form and a later one, the latter apart.
+    async fn everything(&mut self) -> (Vec<Change>, Vec<Change>) {
+        let (mut first, mut later) = (Vec::new(), Vec::new());
+        let mut seen = HashSet::new();
         loop {
             match self.changes.next().await {
-                Change::Synced => return changes,
-                change => changes.push(change),
+                Change::Synced => return (first, later),
+                Change::Apply(object) if !seen.insert(object.key.clone()) => {
+                    later.push(Change::Apply(object));
+                }
+                change => first.push(change),
             }
         }
+    }
+
+    /// Waits until every worker serves a generation.
+    async fn served(&mut self, generation: u64) {
+        while self.verdicts.borrow().served().is_none_or(|served| served < generation) {
+            if self.verdicts.changed().await.is_err() {
+                return;
+            }
+        }
+        self.hear();
     }
 
     /// A change, and those that came with it.
@@ -130,13 +154,14 @@ impl Control {
                 }
                 Change::Delete(key) => {
                     self.programmed.forget(key);
+                    self.confirmed.forget(key);
                     self.notices.forget(key);
                     self.outgoing.forget(key);
                 }
                 Change::Invalid { .. } | Change::Synced => {}
             }
         }
-        let generation = self.compile(batch.into_iter().filter_map(input).collect(), &versions);
+        let generation = self.compile(batch.into_iter().filter_map(input).collect(), versions);
         self.files.follow(&self.pilot.files());
         self.read().unwrap_or(generation)
     }
@@ -146,18 +171,17 @@ impl Control {
         let news = self.files.look();
         let inputs = news.into_iter().map(|(name, content)| Input::File { name, content });
         let inputs: Vec<Input> = inputs.collect();
-        (!inputs.is_empty()).then(|| self.compile(inputs, &HashMap::new()))
+        (!inputs.is_empty()).then(|| self.compile(inputs, HashMap::new()))
     }
 
     /// Compiles inputs, publishes what came out, and tells what is to be said; the snapshot generation.
-    fn compile(&mut self, inputs: Vec<Input>, versions: &HashMap<ObjectKey, u64>) -> u64 {
+    fn compile(&mut self, inputs: Vec<Input>, versions: HashMap<ObjectKey, u64>) -> u64 {
         let output = self.pilot.apply(inputs);
         let generation = self.snapshot.publish(output.change);
         for status in output.status {
-            let version = versions.get(&status.key).copied();
             let standing = self.pilot.standing(&status.key);
             let key = status.key.clone();
-            let update = conditions::compiled(status, standing, version);
+            let update = conditions::compiled(status, standing);
             leave(&mut self.notices, &self.outgoing, key, update);
         }
         for Remark { key, reason, message } in output.remarks {
@@ -166,6 +190,7 @@ impl Control {
             self.outgoing.note(Note { about: key, tone: Tone::Warning, reason, message });
         }
         self.programmed.applied(generation, output.applied);
+        self.confirmed.applied(generation, versions);
         // What changes nothing for the proxy is served already, and no verdict will say so again.
         self.hear();
         generation
@@ -174,7 +199,12 @@ impl Control {
     fn hear(&mut self) {
         let verdicts = self.verdicts.borrow_and_update();
         let told = self.programmed.heard(&verdicts, &self.pilot);
+        let served = verdicts.served();
         drop(verdicts);
+        let unfit = |key: &ObjectKey| self.programmed.is_unfit(key) || self.pilot.is_broken(key);
+        for (key, version) in self.confirmed.heard(served, unfit) {
+            self.outgoing.confirm(key, version);
+        }
         for told in told {
             if let Some(standing) = self.pilot.standing(&told.key) {
                 let closed = self.closed(standing);

@@ -25,7 +25,7 @@ pub struct Update {
     pub conditions: Vec<Condition>,
     /// What to say as events.
     pub notes: Vec<Note>,
-    /// `metadata.resourceVersion` of a form that compiled without fault.
+    /// `metadata.resourceVersion` of a form that proved good.
     pub good: Option<u64>,
 }
 
@@ -61,6 +61,14 @@ impl Outgoing {
     pub fn push(&self, key: ObjectKey, update: Update) {
         let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.entry(key).or_default().absorb(update);
+        drop(waiting);
+        self.0.ready.notify_one();
+    }
+
+    /// Leaves it to be noted that the form of an object with this `metadata.resourceVersion` is good. Never waits.
+    pub fn confirm(&self, key: ObjectKey, resource_version: u64) {
+        let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.entry(key).or_default().good = Some(resource_version);
         drop(waiting);
         self.0.ready.notify_one();
     }

@@ -31,6 +31,8 @@ pub struct Programmed {
     published: HashMap<ObjectKey, i64>,
     /// Objects that feed a refused resource, with the reason.
     refused: BTreeMap<ObjectKey, String>,
+    /// Objects whose own form is what is refused: of Secrets and what names them, the former.
+    unfit: BTreeSet<ObjectKey>,
     /// Listeners that are refused, with the reason.
     closed: BTreeMap<Arc<str>, String>,
 }
@@ -39,6 +41,8 @@ pub struct Programmed {
 pub trait Origins {
     /// The objects that a resource was compiled from.
     fn owners(&self, kind: ResourceType, name: &str) -> Vec<ObjectKey>;
+    /// The Secrets that a secret's content comes from.
+    fn secrets(&self, name: &str) -> Vec<ObjectKey>;
     /// The objects that a filter chain of a listener was compiled from.
     fn chain_owners(&self, listener: &str, chain: usize) -> Vec<ObjectKey>;
     /// The routes that act through a listener.
@@ -52,6 +56,10 @@ impl Origins for Pilot {
             owners.retain(|owner| owner.kind == Kind::Gateway);
         }
         owners
+    }
+
+    fn secrets(&self, name: &str) -> Vec<ObjectKey> {
+        self.secret_sources(name)
     }
 
     fn chain_owners(&self, listener: &str, chain: usize) -> Vec<ObjectKey> {
@@ -91,12 +99,17 @@ impl Programmed {
     pub fn heard(&mut self, verdicts: &Verdicts, origins: &impl Origins) -> Vec<Told> {
         let mut refused: BTreeMap<ObjectKey, String> = BTreeMap::new();
         let mut closed: BTreeMap<Arc<str>, String> = BTreeMap::new();
+        self.unfit.clear();
         for (_, rejection) in verdicts.rejections() {
             let alone = chain_alone(rejection);
             let owners = match alone {
                 Some(chain) => origins.chain_owners(&rejection.name, chain),
                 None => origins.owners(rejection.kind, &rejection.name),
             };
+            match rejection.kind {
+                ResourceType::Secret => self.unfit.extend(origins.secrets(&rejection.name)),
+                _ => self.unfit.extend(owners.iter().cloned()),
+            }
             for owner in owners {
                 refused.entry(owner).or_insert_with(|| reason(rejection));
             }
@@ -127,6 +140,11 @@ impl Programmed {
             Told { key, generation, refusal }
         });
         told.collect()
+    }
+
+    /// Whether the proxy refuses what an object's own form was compiled into.
+    pub fn is_unfit(&self, key: &ObjectKey) -> bool {
+        self.unfit.contains(key)
     }
 
     /// Why none of these listeners is open, by the first of them; nothing when one is.
@@ -197,6 +215,10 @@ mod tests {
     struct Named;
 
     impl Origins for Named {
+        fn secrets(&self, name: &str) -> Vec<ObjectKey> {
+            vec![ObjectKey::new(Kind::Secret, "default", name)]
+        }
+
         fn chain_owners(&self, listener: &str, chain: usize) -> Vec<ObjectKey> {
             vec![key(&format!("{listener}-{chain}"))]
         }
