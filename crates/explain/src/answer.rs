@@ -60,6 +60,14 @@ pub enum End {
         /// Status code of the answer.
         status: u16,
     },
+    /// It is taken, and no cluster that it may be sent to can be reached.
+    Unavailable {
+        /// Status code of the answer; absent when the connection is closed without one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+        /// Why, in words.
+        reason: String,
+    },
     /// Nothing takes it.
     Refused {
         /// Where it ended.
@@ -165,7 +173,44 @@ pub struct Cluster {
     pub exists: bool,
     /// Where it sends: addresses, or names to resolve, with ports.
     pub endpoints: Vec<String>,
+    /// How TLS is spoken with it; absent where it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<UpstreamTls>,
+    /// Why nothing that is sent to it arrives, as far as is known from the objects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+    /// The status code that such a request is answered; absent where connections are closed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
     /// What it was made from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<Source>,
+}
+
+/// How TLS is spoken with a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UpstreamTls {
+    /// `SIMPLE`, or `MUTUAL` where a certificate is shown.
+    pub mode: &'static str,
+    /// The server that is asked for (SNI); empty where none is.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub server_name: String,
+    /// Whether the server's certificate is verified.
+    pub verified: bool,
+    /// Names of which the server's certificate has to carry one; any will do where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// Who must have issued the server's certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorities: Option<String>,
+    /// The certificate that is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+    /// Why no handshake can be held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+    /// The settings that say so.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub from: Vec<Source>,
 }

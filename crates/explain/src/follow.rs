@@ -7,11 +7,10 @@ use tidegate_pilot::origins::{ChainOrigin, Origin};
 use tidegate_proxy::config::chains::ConnectionFacts;
 use tidegate_proxy::config::listener::{FilterChain, Listener, NetworkFilter};
 use tidegate_proxy::upstream::ClusterSlot;
-use tidegate_proxy::upstream::cluster::Discovery;
 
-use crate::answer::{Answer, Cluster, End, Error, Part};
+use crate::answer::{Answer, End, Error, Part};
 use crate::question::{Protocol, Question, Security};
-use crate::{World, handshake, lost, nearest};
+use crate::{World, destination, handshake, lost, nearest};
 
 /// A connection that a filter chain serves.
 pub(crate) struct Connection<'w> {
@@ -40,12 +39,13 @@ impl World {
             let origins = self.pilot.chain_origins(&listener.name);
             answer.nearest = nearest::server_name(&origins, question.sni.as_deref());
         })?;
-        handshake::check(chain, question)?;
+        handshake::check(self, chain, question)?;
         match &chain.filter {
             NetworkFilter::Tcp(proxy) => {
                 let all: Vec<(&ClusterSlot, u32)> =
                     proxy.clusters.iter().map(|(slot, weight)| (&**slot, *weight)).collect();
-                answer.clusters = self.clusters(&all);
+                answer.clusters = self.clusters(&all, None);
+                destination::settle(answer, None, None);
                 Ok(())
             }
             NetworkFilter::Http(manager) => {
@@ -108,7 +108,8 @@ impl World {
             application_protocols: if looks && tls { &alpn } else { &[] },
         };
         let Some(chain) = listener.chains.find(&facts) else {
-            answer.lost = lost::chains(self, &origins, None, question);
+            answer.lost = lost::chains(self, &listener.name, &origins, None, question);
+            answer.lost.extend(lost::displaced(self, listener.address.port()));
             answer.nearest = nearest::server_name(&origins, question.sni.as_deref());
             let reason = match (tls, &question.sni) {
                 (false, _) => {
@@ -125,13 +126,17 @@ impl World {
         };
         let mut all = listener.chains.chains.iter().chain(&listener.chains.default);
         let number = all.position(|other| Arc::ptr_eq(other, chain));
-        answer.lost = lost::chains(self, &origins, number, question);
+        answer.lost = lost::chains(self, &listener.name, &origins, number, question);
         let origin = number.and_then(|number| origins.into_iter().nth(number));
         let mut part = self.chain_part(chain, origin.as_ref());
-        let plan = self.pilot.listener_plan(&listener.name);
+        answer.lost.extend(lost::displaced(self, listener.address.port()));
         let default = listener.chains.default.iter().any(|default| Arc::ptr_eq(default, chain));
-        if default && plan.is_some_and(|plan| !plan.nameless.is_empty()) {
+        if default && let Some(routes) = self.pilot.nameless(&listener.name) {
             part.asks = "connections that name no server".to_owned();
+            let servers = routes.servers.iter();
+            let places = servers.map(|s| self.source(&Origin::new(s.key.clone(), s.place())));
+            part.from = places.collect();
+            answer.notes.extend(question.sni.is_none().then(|| handshake::nameless(routes)));
         }
         answer.filter_chain = Some(part);
         Ok((chain, Connection { listener, origin, local: facts.destination }))
@@ -149,33 +154,6 @@ impl World {
             }
         }
         Part { name: chain.name.to_string(), asks, from }
-    }
-
-    /// Clusters with their shares, endpoints and origins.
-    pub(crate) fn clusters(&self, all: &[(&ClusterSlot, u32)]) -> Vec<Cluster> {
-        let total: u64 = all.iter().map(|(_, weight)| u64::from(*weight)).sum();
-        let share = |weight: u32| 100.0 * f64::from(weight) / (total.max(1) as f64);
-        let cluster = |(slot, weight): &(&ClusterSlot, u32)| {
-            let owners = self.pilot.owners(tidegate_xds::ResourceType::Cluster, &slot.name);
-            let cluster = slot.load();
-            let endpoints = cluster.as_ref().map(|c| match &c.discovery {
-                Discovery::StrictDns(names) => {
-                    names.iter().map(|n| format!("{}:{}", n.host, n.port)).collect()
-                }
-                Discovery::LogicalDns(name) => vec![format!("{}:{}", name.host, name.port)],
-                Discovery::Static | Discovery::Eds(_) => {
-                    c.endpoints.load().endpoints.iter().map(|e| e.address.to_string()).collect()
-                }
-            });
-            Cluster {
-                name: slot.name.to_string(),
-                share: share(*weight),
-                exists: cluster.is_some(),
-                endpoints: endpoints.unwrap_or_default(),
-                from: owners.into_iter().map(|key| self.whole(key)).collect(),
-            }
-        };
-        all.iter().map(cluster).collect()
     }
 }
 

@@ -11,17 +11,25 @@ use tidegate_proxy::route::Route;
 use tidegate_proxy::tls::Settled;
 use tidegate_proxy::tls::handshake::Peer;
 use tidegate_proxy::tls::identity::Leaf;
+use tidegate_proxy::tls::validation::NameMatch;
+use tidegate_proxy::tls::x509::AltName;
 
 use crate::World;
 use crate::answer::{Error, Source};
+use crate::destination::words;
 use crate::follow::Refusal;
 use crate::lost::without_port;
 use crate::question::{Question, Security};
 use tidegate_pilot::model::host::{Host, HostSet};
+use tidegate_pilot::model::merge::RoutePlan;
 use tidegate_pilot::origins::Origin;
 
 /// Whether a filter chain and a client understand each other.
-pub(crate) fn check(chain: &FilterChain, question: &Question) -> Result<(), Refusal> {
+pub(crate) fn check(
+    world: &World,
+    chain: &FilterChain,
+    question: &Question,
+) -> Result<(), Refusal> {
     let Some(tls) = &chain.tls else {
         return match (&chain.filter, question.security) {
             (NetworkFilter::Http(_), Security::Tls) => {
@@ -37,10 +45,30 @@ pub(crate) fn check(chain: &FilterChain, question: &Question) -> Result<(), Refu
         return Err((Error::TlsError, None, reason));
     }
     if let Err(not_ready) = tls.configs() {
-        return Err((Error::TlsError, None, format!("no handshake can be held: {not_ready}")));
+        return Err((
+            Error::TlsError,
+            None,
+            format!("no handshake can be held: {}", world.not_ready(&not_ready)),
+        ));
     }
     if tls.require_client_certificate && !question.client_certificate {
         let reason = "the server demands a certificate of the client, and none is shown".to_owned();
+        return Err((Error::MtlsError, None, reason));
+    }
+    let names = tls.common.validation.here.iter().flat_map(|here| &here.names);
+    let names: Vec<&NameMatch> = names.collect();
+    let carries = |name: &String| names.iter().any(|asked| asked.matches(&alt_name(name)));
+    if question.client_certificate
+        && !(names.is_empty() || question.client_names.is_empty())
+        && !question.client_names.iter().any(carries)
+    {
+        let mut names: Vec<String> = names.iter().map(|name| words(&name.text)).collect();
+        names.dedup();
+        let reason = format!(
+            "the server demands a certificate for {}, and the client's is for {}",
+            names.join(" or "),
+            question.client_names.join(", "),
+        );
         return Err((Error::MtlsError, None, reason));
     }
     Ok(())
@@ -86,17 +114,33 @@ pub(crate) fn authorize(
     for filter in &manager.rbac {
         let overridden = route.and_then(|route| route.filters.get(&filter.name));
         let Some(rules) = &overridden.unwrap_or(&filter.set).rules else { continue };
-        if let Err(denied) = rules.judge(&asked) {
+        if rules.judge(&asked).is_err() {
             let reason = match question.client_certificate {
                 false => {
                     "the host is answered only to clients with a verified certificate".to_owned()
                 }
-                true => format!("a rule denies it ({})", denied.0),
+                true if question.client_names.is_empty() => "the host's server asks for a certificate with certain \
+                     names (subjectAltNames), and none are known of the client's: --client-cert-san gives them"
+                    .to_owned(),
+                true => format!(
+                    "the host's server asks for a certificate with other names (subjectAltNames) than {}",
+                    question.client_names.join(", ")
+                ),
             };
             return Err((Error::Denied, Some(403), reason));
         }
     }
     Ok(())
+}
+
+/// A name as it stands in a certificate: of the kind that it looks like.
+fn alt_name(name: &str) -> AltName<'_> {
+    match name.parse() {
+        Ok(address) => AltName::Ip(address),
+        Err(_) if name.contains(':') => AltName::Uri(name),
+        Err(_) if name.contains('@') => AltName::Email(name),
+        Err(_) => AltName::Dns(name),
+    }
 }
 
 fn asked<'a>(
@@ -111,13 +155,22 @@ fn asked<'a>(
     Asked { peer, local, server_name, tls, remote: peer.ip(), head }
 }
 
-/// A handshake in which the client showed a certificate, if it has one: one that is verified, of nobody in particular.
+/// A handshake in which the client showed a certificate, if it has one: one that is verified, for
+/// the names that the question gives it.
 fn settled(question: &Question) -> Settled {
+    let (mut dns_names, mut uris) = (Vec::new(), Vec::new());
+    for name in &question.client_names {
+        match alt_name(name) {
+            AltName::Dns(name) => dns_names.push(name.into()),
+            AltName::Uri(name) => uris.push(name.into()),
+            AltName::Email(_) | AltName::Ip(_) => {}
+        }
+    }
     let leaf = Leaf {
         serial: String::new(),
         subject: "CN=client".to_owned(),
-        dns_names: Vec::new(),
-        uris: Vec::new(),
+        dns_names,
+        uris,
         not_before: SystemTime::UNIX_EPOCH,
         not_after: SystemTime::UNIX_EPOCH + Duration::from_secs(u32::MAX.into()),
     };
@@ -131,6 +184,22 @@ fn settled(question: &Question) -> Settled {
         peer: question.client_certificate.then_some(peer),
         local_uris: Vec::new(),
     }
+}
+
+/// Whose terms hold for a client that names no server.
+pub(crate) fn nameless(routes: &RoutePlan) -> String {
+    if routes.checks_certificates {
+        return "the client names no server: it is shown the certificate that all servers of the port share, and the \
+                Host of each request decides; hosts of servers that demand a client certificate are answered only where \
+                one was verified"
+            .to_owned();
+    }
+    let whose = routes.servers.first().map_or_else(String::new, |server| {
+        format!("{} of Gateway {}", server.place(), server.gateway)
+    });
+    format!(
+        "the client names no server: the TLS terms of {whose} hold; hosts of servers with other terms are answered 421"
+    )
 }
 
 impl World {

@@ -11,10 +11,12 @@
 //! | `question.rs`, `answer.rs` | what is asked and what is answered, free of words |
 //! | `world.rs` | objects, compiled as a running gateway compiles them |
 //! | `follow.rs`, `request.rs` | the way of a connection and of a request |
+//! | `destination.rs` | the clusters that it may be sent to, and whether it can arrive |
 //! | `lost.rs`, `nearest.rs` | who else could have taken it, and what kept them from it |
 //! | `text.rs` | the answer for a terminal |
 
 mod answer;
+mod destination;
 mod follow;
 mod handshake;
 mod lost;
@@ -24,7 +26,7 @@ mod request;
 mod text;
 mod world;
 
-pub use answer::{Answer, Cluster, End, Error, Lost, Part, Source};
+pub use answer::{Answer, Cluster, End, Error, Lost, Part, Source, UpstreamTls};
 pub use question::{Protocol, Question, Security};
 pub use text::render;
 pub use world::World;

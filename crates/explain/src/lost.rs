@@ -8,6 +8,7 @@ use tidegate_pilot::origins::{ChainOrigin, HostOrigins, Origin, RouteOrigin};
 use tidegate_pilot::status::ConditionKind;
 use tidegate_proxy::http::RequestHead;
 use tidegate_proxy::route::{Condition, Mismatch, RouteTable, VirtualHost};
+use tidegate_xds::{Rejection, ResourceType};
 
 use crate::World;
 use crate::answer::Lost;
@@ -44,32 +45,69 @@ pub(crate) fn silent_gateways(world: &World) -> Vec<Lost> {
         lost.extend(fault(world, &server.key, ConditionKind::Reconciled));
     }
     lost.extend(
-        world.rejected.iter().filter(|r| r.kind == tidegate_xds::ResourceType::Listener).map(
-            |rejection| Lost {
-                at: "listener",
-                name: rejection.name.to_string(),
-                refused: format!("the proxy refuses it: {}", rejection.reason),
-                from: world
-                    .pilot
-                    .owners(rejection.kind, &rejection.name)
-                    .into_iter()
-                    .map(|key| world.whole(key))
-                    .collect(),
-            },
-        ),
+        (world.rejected.iter())
+            .filter(|rejection| rejection.kind == ResourceType::Listener)
+            .map(|rejection| rejected(world, rejection)),
     );
     lost
+}
+
+/// What got no place on a port, and to whom it lost.
+pub(crate) fn displaced(world: &World, port: u16) -> Vec<Lost> {
+    let displaced = world.pilot.displaced(port).into_iter();
+    let lost = displaced.map(|(origin, refused)| Lost {
+        at: "object",
+        name: String::new(),
+        refused,
+        from: vec![world.source(&origin)],
+    });
+    lost.collect()
+}
+
+/// What the proxy refuses: a listener as a whole, or one filter chain of it, whose neighbours are served.
+fn rejected(world: &World, rejection: &Rejection) -> Lost {
+    let refused = format!("the proxy refuses it: {}", rejection.reason);
+    let name = rejection.name.to_string();
+    let owners = || world.pilot.owners(rejection.kind, &rejection.name);
+    let whole = || owners().into_iter().map(|key| world.whole(key)).collect();
+    let Some(chain) = rejection.chain_alone() else {
+        return Lost { at: "listener", name, refused, from: whole() };
+    };
+    let origin = world.pilot.chain_origins(&name).into_iter().nth(chain);
+    let server = origin.and_then(|origin| origin.server);
+    let from = match server {
+        Some(server) => vec![world.source(&Origin::new(server.key.clone(), server.place()))],
+        None => whole(),
+    };
+    Lost {
+        at: "filterChain",
+        name,
+        refused: format!("{refused}; the others of its listener serve"),
+        from,
+    }
 }
 
 /// Filter chains but the one that takes the connection.
 pub(crate) fn chains(
     world: &World,
+    listener: &str,
     origins: &[ChainOrigin],
     taken: Option<usize>,
     question: &Question,
 ) -> Vec<Lost> {
+    let nameless = world.pilot.nameless(listener);
     let others = origins.iter().enumerate().filter(|(number, _)| Some(*number) != taken);
     let lost = others.map(|(_, origin)| {
+        if let Some(routes) = nameless.filter(|_| origin.server.is_none()) {
+            let servers = routes.servers.iter();
+            let places = servers.map(|s| world.source(&Origin::new(s.key.clone(), s.place())));
+            return Lost {
+                at: "filterChain",
+                name: "without server name".to_owned(),
+                refused: "it is for connections that name no server".to_owned(),
+                from: places.collect(),
+            };
+        }
         let names = server_names(&origin.names);
         let refused = match (&question.sni, question.security) {
             _ if origin.names.is_empty() => {
@@ -107,7 +145,7 @@ pub(crate) fn server_names(names: &BTreeSet<String>) -> String {
 pub(crate) fn hosts(world: &World, table_name: &str, table: &RouteTable) -> Vec<Lost> {
     let lost = table.virtual_hosts().map(|host| {
         let name = tidegate_xds::assemble::virtual_host_name(table_name, &host.name);
-        let owners = world.pilot.owners(tidegate_xds::ResourceType::VirtualHost, &name);
+        let owners = world.pilot.owners(ResourceType::VirtualHost, &name);
         Lost {
             at: "virtualHost",
             name: host.name.to_string(),
@@ -140,8 +178,11 @@ pub(crate) fn routes(
             Some(mismatch) => mismatched(&mismatch, head),
             None => format!("it would take the request ({}), and comes later", asks(route)),
         };
-        let name = route.name.to_string();
-        lost.push(Lost { at: "route", name, refused, from: source(number) });
+        let (name, from) = (route.name.to_string(), source(number));
+        // What nobody wrote is the gateway's own answer for requests that no rule takes.
+        if !(name.is_empty() && from.is_empty()) {
+            lost.push(Lost { at: "route", name, refused, from });
+        }
     }
     lost.extend(origins.left_out.iter().map(|(origin, reason)| Lost {
         at: "route",

@@ -19,6 +19,8 @@ pub struct Question {
     pub alpn: Vec<String>,
     /// Whether the client shows a certificate when it is asked for one.
     pub client_certificate: bool,
+    /// The names that this certificate carries (SANs); where none are given, whatever a handshake asks for.
+    pub client_names: Vec<String>,
     /// The method.
     pub method: String,
     /// The Host header, with its port if it has one.
@@ -62,6 +64,7 @@ impl Default for Question {
             sni: None,
             alpn: Vec::new(),
             client_certificate: false,
+            client_names: Vec::new(),
             method: "GET".to_owned(),
             host: String::new(),
             path: "/".to_owned(),

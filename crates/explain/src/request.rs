@@ -14,7 +14,7 @@ use tidegate_proxy::upstream::ClusterSlot;
 use crate::answer::{Answer, End, Error, Part, Sent, Source};
 use crate::follow::{Connection, Refusal};
 use crate::question::{Protocol, Question, Security};
-use crate::{World, handshake, lost, nearest};
+use crate::{World, destination, handshake, lost, nearest};
 
 /// Decisions that depend on a request's random number are told for this one; weights are told as shares.
 const RANDOM: u64 = 0;
@@ -136,16 +136,10 @@ impl World {
                         targets.iter().map(|(t, weight)| (&*t.cluster, *weight)).collect()
                     }
                 };
-                answer.clusters = self.clusters(&all);
-                for cluster in answer.clusters.iter().filter(|c| c.endpoints.is_empty()) {
-                    let what = if cluster.exists { "has no endpoints" } else { "does not exist" };
-                    answer.notes.push(format!(
-                        "cluster {} {what}: requests for it are answered {}",
-                        cluster.name,
-                        if cluster.exists { 503 } else { forward.cluster_not_found },
-                    ));
-                }
-                answer.sent = Some(sent(route, forward, manager, head, question));
+                let sent = sent(route, forward, manager, head, question);
+                answer.clusters = self.clusters(&all, Some(&sent.host));
+                destination::settle(answer, Some(forward.cluster_not_found), Some(503));
+                answer.sent = Some(sent);
             }
         }
     }

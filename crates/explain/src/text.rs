@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::answer::{Answer, Cluster, End, Lost, Part, Sent, Source};
+use crate::answer::{Answer, Cluster, End, Lost, Part, Sent, Source, UpstreamTls};
 use crate::question::{Protocol, Question, Security};
 
 /// Candidates that are shown; the JSON form has all of them.
@@ -52,8 +52,15 @@ impl Page {
         };
         let (color, end) = match &answer.end {
             End::Forwarded => {
-                let names: Vec<&str> = answer.clusters.iter().map(|c| c.name.as_str()).collect();
+                let names: Vec<String> = answer.clusters.iter().map(headline).collect();
                 (32, format!("goes to {}", names.join(", ")))
+            }
+            End::Unavailable { status, reason } => {
+                let how = match status {
+                    Some(status) => format!("is answered {status}"),
+                    None => "is closed".to_owned(),
+                };
+                (31, format!("{how}, as nothing can be sent to {reason}"))
             }
             End::Redirected { status, location } => {
                 (33, format!("is answered {status}, to {location}"))
@@ -88,8 +95,35 @@ impl Page {
         let missing = if cluster.exists { "" } else { "   (there is no such cluster)" };
         self.line("cluster", &format!("{}{share}{missing}", cluster.name));
         self.sources(&cluster.from);
+        if let Some(tls) = &cluster.tls {
+            self.upstream_tls(tls);
+        }
         if !cluster.endpoints.is_empty() {
             self.line("endpoints", &cluster.endpoints.join(", "));
+        }
+    }
+
+    fn upstream_tls(&mut self, tls: &UpstreamTls) {
+        let asked = match tls.server_name.as_str() {
+            "" => "no server name".to_owned(),
+            name => format!("server name {name}"),
+        };
+        self.line("TLS", &format!("{}, {asked}", tls.mode));
+        self.sources(&tls.from);
+        let by = tls.authorities.as_deref().unwrap_or("nobody in particular");
+        match (tls.verified, tls.names.as_slice()) {
+            (false, _) => self.line("", "the server's certificate is not verified"),
+            (true, []) => self.line("", &format!("verified by {by}, for any name")),
+            (true, names) => {
+                self.line("", &format!("verified by {by}, for {}", names.join(" or ")));
+            }
+        }
+        if let Some(certificate) = &tls.certificate {
+            self.line("", &format!("shows the certificate of {certificate}"));
+        }
+        if let Some(fault) = &tls.fault {
+            let fault = self.paint(31, &format!("no handshake can be held: {fault}"));
+            self.line("", &fault);
         }
     }
 
@@ -141,6 +175,17 @@ impl Page {
     fn paint(&self, code: u8, text: &str) -> String {
         if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
+}
+
+/// A cluster in the headline.
+fn headline(cluster: &Cluster) -> String {
+    let answered = match (&cluster.fault, cluster.status) {
+        (None, _) => return cluster.name.clone(),
+        (Some(_), Some(status)) => format!("is answered {status}"),
+        (Some(_), None) => "is closed".to_owned(),
+    };
+    let fault = cluster.fault.as_deref().unwrap_or_default();
+    format!("{} ({}% {answered}: {fault})", cluster.name, cluster.share)
 }
 
 fn station(at: &str) -> &str {

@@ -68,6 +68,11 @@ impl World {
         &self.rejected
     }
 
+    /// Whether the objects come from manifests, so that a running gateway may have more.
+    pub(crate) fn is_of_files(&self) -> bool {
+        self.objects.values().any(|o| matches!(o.origin, tidegate_api::Origin::File { .. }))
+    }
+
     /// An address of the client: any outside.
     pub(crate) fn client() -> SocketAddr {
         SocketAddr::new(Ipv4Addr::new(192, 0, 2, 1).into(), 50_000)

@@ -201,7 +201,8 @@ fn weights_are_shares_and_a_cluster_that_is_missing_is_told() {
     let shares: Vec<f64> = answer.clusters.iter().map(|c| c.share).collect();
     assert_eq!(shares, [75.0, 25.0]);
     assert!(!answer.clusters[1].exists);
-    assert!(answer.notes.iter().any(|n| n.contains("c.org does not exist") && n.contains("503")));
+    let missing = &answer.clusters[1];
+    assert_eq!((missing.fault.as_deref(), missing.status), (Some("it does not exist"), Some(503)));
 }
 
 #[test]

@@ -67,6 +67,7 @@ fn outcome(answer: &Answer) -> Result<u16, Error> {
         End::Refused { status: Some(status), .. } => Ok(*status),
         End::Refused { error, .. } => Err(*error),
         End::Forwarded => Ok(200),
+        End::Unavailable { .. } => Ok(503),
     }
 }
 
@@ -126,13 +127,68 @@ fn with_several_certificates_the_oldest_simple_server_answers() {
         assert_eq!(outcome(&answer), Ok(expected), "{host}: {answer:#?}");
     }
     let told = with_simple.explain(&question(None, MUTUAL));
-    let note = told.notes.first().map_or("", String::as_str);
-    assert!(note.contains("host m.example.com belongs to a server with other TLS terms"), "{note}");
+    let notes = told.notes.join("\n");
+    assert!(
+        notes.contains("host m.example.com belongs to a server with other TLS terms"),
+        "{notes}"
+    );
+    assert!(notes.contains("the TLS terms of servers[1] of Gateway default/gw hold"), "{notes}");
+    let chain = told.filter_chain.expect("a chain");
+    assert_eq!(chain.asks, "connections that name no server");
+    assert_eq!(chain.from.iter().map(|s| s.path.as_str()).collect::<Vec<_>>(), ["spec.servers[1]"]);
     // Where all demand a certificate and there are two to choose from, nothing is guessed.
     let mut demanding = servers;
     demanding[1] = server("mutual too", SIMPLE, &mutual("one"));
     let nothing = world(&demanding[..2]).explain(&question(None, SIMPLE));
     assert_eq!(outcome(&nothing), Err(Error::NoFilterChain));
+}
+
+#[test]
+fn names_of_the_clients_certificate_decide_where_a_server_asks_for_some() {
+    let mut named = mutual("one");
+    named["subjectAltNames"] = json!(["client.example.com", "spiffe://a/b"]);
+    let world =
+        world(&[server("simple", SIMPLE, &simple("one")), server("mutual", MUTUAL, &named)]);
+    let cases = [
+        (Some(MUTUAL), &["client.example.com"][..], Ok(299)),
+        (Some(MUTUAL), &["spiffe://a/b"], Ok(299)),
+        (Some(MUTUAL), &["*.example.com"], Ok(299)),
+        (Some(MUTUAL), &["other.example.com"], Err(Error::MtlsError)),
+        // Nothing is said of its names: the right ones are meant.
+        (Some(MUTUAL), &[], Ok(299)),
+        (None, &["other.example.com", "spiffe://a/b"], Ok(299)),
+        (None, &["other.example.com"], Ok(403)),
+    ];
+    for (sni, names, expected) in cases {
+        let mut question = question(sni, MUTUAL);
+        question.client_certificate = true;
+        question.client_names = names.iter().map(|name| (*name).to_owned()).collect();
+        let answer = world.explain(&question);
+        assert_eq!(outcome(&answer), expected, "{sni:?} {names:?}: {answer:#?}");
+    }
+}
+
+#[test]
+fn every_candidate_says_where_it_stands() {
+    let world = world(&[
+        server("simple", SIMPLE, &simple("one")),
+        server("mutual", MUTUAL, &mutual("one")),
+        server("late", SIMPLE, &simple("two")),
+    ]);
+    for (sni, host) in [(Some(SIMPLE), SIMPLE), (None, MUTUAL), (Some("x.org"), SIMPLE)] {
+        let answer = world.explain(&question(sni, host));
+        assert!(
+            answer.lost.iter().all(|lost| !lost.from.is_empty()),
+            "{sni:?}: {:#?}",
+            answer.lost
+        );
+        let late = answer.lost.iter().find(|l| l.from.iter().any(|s| s.path == "spec.servers[2]"));
+        let refused = late.map_or("", |late| &late.refused);
+        assert!(
+            refused.contains("belongs to servers[0] of Gateway default/gw"),
+            "{sni:?}: {refused}"
+        );
+    }
 }
 
 #[test]
@@ -172,7 +228,7 @@ fn both_sides_have_to_speak_tls_and_there_has_to_be_a_certificate() {
     let answer = world.explain(&question(Some("b.example.com"), "b.example.com"));
     assert_eq!(outcome(&answer), Err(Error::TlsError));
     let End::Refused { reason, .. } = &answer.end else { panic!("{answer:?}") };
-    assert!(reason.contains("kubernetes://nowhere"), "{reason}");
+    assert!(reason.contains("no Secret nowhere in namespace istio-system"), "{reason}");
     assert_eq!(outcome(&world.explain(&question(Some(SIMPLE), SIMPLE))), Ok(299));
 }
 

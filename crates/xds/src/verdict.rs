@@ -32,6 +32,18 @@ pub struct Rejection {
     pub reason: String,
 }
 
+impl Rejection {
+    /// The number of the filter chain that is meant alone: its listener serves, and the others of its chains do. A fault in
+    /// a chain's TLS is such a one.
+    #[must_use]
+    pub fn chain_alone(&self) -> Option<usize> {
+        let rest = self.path.strip_prefix("filter_chains[")?;
+        let (chain, rest) = rest.split_once(']')?;
+        let alone = self.kind == ResourceType::Listener && rest.starts_with(".transport_socket");
+        chain.parse().ok().filter(|_| alone)
+    }
+}
+
 /// The last verdict of every live subscriber.
 #[derive(Clone, Debug, Default)]
 pub struct Verdicts {

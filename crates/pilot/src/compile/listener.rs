@@ -235,9 +235,7 @@ impl Builder<'_> {
     /// filter, as by Istio's gateways. Without authorities nobody is asked for a certificate, so that those who need
     /// none are served.
     fn nameless(&mut self, there: impl Fn(&Credential) -> bool) -> Option<FilterChain> {
-        let mut plans = self.plan.nameless.iter();
-        let complete = |plan: &&NamelessPlan| plan.terms.identities.iter().all(&there);
-        let NamelessPlan { terms, routes } = plans.find(complete)?;
+        let NamelessPlan { terms, routes } = self.plan.serving_nameless(&there)?;
         let authorities = terms.clients.as_ref().and_then(|c| c.accepted.authorities.as_ref());
         let terms = match authorities.is_none_or(there) {
             true => Terms::clone(terms),

@@ -94,6 +94,11 @@ impl Credentials {
         self.brought.contains(credential) || twin()
     }
 
+    /// A credential that somebody takes, by the name of its secret of xDS.
+    pub(crate) fn named(&self, secret: &str) -> Option<&Credential> {
+        self.users.keys().find(|credential| credential.to_string() == secret)
+    }
+
     /// The credential that fills the secret of xDS behind this one, if anybody takes it. Of two that share one, it
     /// is the one that is also looked for where nothing names it.
     fn behind(&self, credential: &Credential) -> Option<Credential> {

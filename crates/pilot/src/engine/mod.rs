@@ -14,6 +14,7 @@ use crate::compile::{self, Context};
 use crate::model::credentials::Secrets;
 use crate::model::destination_rule::Rules;
 use crate::model::merge::PortPlan;
+use crate::model::names;
 use crate::model::registry::Registry;
 use crate::model::tls::Credential;
 use crate::status::{self, Account, StatusUpdate, Subject, View};
@@ -190,9 +191,7 @@ impl Pilot {
 
     /// `outbound|PORT|SUBSET|HOST` leads back to the definition that has the port.
     fn cluster_owner(&self, name: &str) -> Vec<ObjectKey> {
-        let mut parts = name.splitn(4, '|').skip(1);
-        let port = parts.next().and_then(|port| port.parse::<u16>().ok());
-        let (Some(port), Some(host)) = (port, parts.nth(1)) else { return Vec::new() };
+        let Some((host, port)) = names::of_cluster(name) else { return Vec::new() };
         let ports = self.registry.ports(host);
         ports.get(&port).map(|(service, _)| service.key.clone()).into_iter().collect()
     }

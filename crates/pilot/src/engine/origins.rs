@@ -10,7 +10,8 @@ use crate::Options;
 use crate::compile::listener;
 use crate::compile::virtual_host::{self, EncodedRoute};
 use crate::model::gateway::Gateway;
-use crate::model::merge::ListenerPlan;
+use crate::model::merge::{ListenerPlan, RoutePlan};
+use crate::model::names;
 use crate::model::rule::UnmetReason;
 use crate::model::tls::Credential;
 use crate::model::virtual_service::{Place, VirtualService, is_served, not_here};
@@ -28,6 +29,15 @@ impl Pilot {
     #[must_use]
     pub fn listener_plan(&self, listener: &str) -> Option<&ListenerPlan> {
         self.listeners.plan(listener)
+    }
+
+    /// How a listener serves connections that name no server: the routes that they are given, and whether requests are
+    /// let through by their Host.
+    #[must_use]
+    pub fn nameless(&self, listener: &str) -> Option<&RoutePlan> {
+        let plan = self.listeners.plan(listener)?;
+        let nameless = plan.serving_nameless(|credential| self.credentials.has(credential))?;
+        plan.routes.iter().find(|routes| routes.name == nameless.routes)
     }
 
     /// The Gateways that are served here, the oldest first.
@@ -50,6 +60,44 @@ impl Pilot {
     #[must_use]
     pub fn standing(&self, key: &ObjectKey) -> Option<&Standing> {
         self.told.get(key).map(|account| &account.standing)
+    }
+
+    /// What keeps the secret of that name from the data plane: where it was looked for. Nothing where it is there, or
+    /// nobody asks for it.
+    #[must_use]
+    pub fn missing(&self, secret: &str) -> Option<String> {
+        let credential = self.credentials.named(secret)?;
+        self.secrets.find(credential).err().map(|not_found| not_found.reason)
+    }
+
+    /// The settings that say how TLS is spoken with a cluster, if there are any.
+    #[must_use]
+    pub fn upstream_tls(&self, cluster: &str) -> Option<Origin> {
+        let (host, port) = names::of_cluster(cluster)?;
+        let definition =
+            self.registry.ports(host).get(&port).map(|(service, _)| service.key.clone());
+        let namespace = definition.as_ref().map(|key| &*key.namespace);
+        let rules = self.rules.find(host, namespace, &self.options)?;
+        let (key, path) = rules.place_of_tls(port)?;
+        Some(Origin::new(key.clone(), path))
+    }
+
+    /// What got no place on a port, each with the reason, which names the winner: servers, and connections that
+    /// belong to others.
+    #[must_use]
+    pub fn displaced(&self, port: u16) -> Vec<(Origin, String)> {
+        let Some(plan) = self.ports.get(&port) else { return Vec::new() };
+        let servers = plan.refused.iter().map(|refusal| {
+            let origin = Origin::new(refusal.server.key.clone(), refusal.server.place());
+            (origin, refusal.reason.clone())
+        });
+        let there = |credential: &Credential| self.credentials.has(credential);
+        let compiled = plan.listeners.iter().flat_map(|plan| {
+            let bound = |gateway: &str| self.index.bound_to(gateway);
+            listener::listener(plan, bound, there, &self.context()).lost
+        });
+        let whole = |key: ObjectKey| Origin { key, path: "spec".to_owned() };
+        servers.chain(compiled.map(|(key, reason)| (whole(key), reason))).collect()
     }
 
     /// The VirtualServices that act through a listener, by themselves or as delegates.

@@ -244,6 +244,16 @@ impl Effective {
         }
     }
 
+    /// Where the settings of [`Self::tls`] stand: the rule, and the path of the field.
+    #[must_use]
+    pub fn place_of_tls(&self, port: u16) -> Option<(&ObjectKey, String)> {
+        let settings = self.tls(port)?;
+        self.rules.iter().find_map(|rule| {
+            let (path, _) = rule.tls().find(|(_, own)| std::ptr::eq(*own, settings))?;
+            Some((&rule.key, path))
+        })
+    }
+
     /// What of a request chooses the endpoint at a destination. Ports count where the destination names one.
     #[must_use]
     pub fn hash(&self, destination: &Destination) -> Option<&ConsistentHash> {

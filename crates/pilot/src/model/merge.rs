@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::gateway::{Class, Server, ServerHost};
 use super::host::Host;
 use super::names;
-use super::tls::Terms;
+use super::tls::{Credential, Terms};
 
 mod https;
 
@@ -112,6 +112,11 @@ impl ListenerPlan {
         } else {
             (self.routes, self.nameless) = https::plan(self.port, &first.bind, &self.servers);
         }
+    }
+
+    /// How connections are served that name no server, given which credentials are `there`.
+    pub fn serving_nameless(&self, there: impl Fn(&Credential) -> bool) -> Option<&NamelessPlan> {
+        self.nameless.iter().find(|plan| plan.terms.identities.iter().all(&there))
     }
 
     /// Whether it carries plain HTTP: one filter chain, whatever its servers are.

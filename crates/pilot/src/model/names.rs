@@ -28,6 +28,14 @@ pub fn mesh_server(host: &str, subset: &str, port: u16) -> String {
     format!("outbound_.{port}_.{subset}_.{host}")
 }
 
+/// The host and the port of a [`cluster`].
+#[must_use]
+pub fn of_cluster(name: &str) -> Option<(&str, u16)> {
+    let mut parts = name.splitn(4, '|').skip(1);
+    let port = parts.next()?.parse().ok()?;
+    Some((parts.nth(1)?, port))
+}
+
 /// `ADDRESS_PORT`.
 #[must_use]
 pub fn listener(address: &str, port: u16) -> String {

@@ -62,7 +62,9 @@ pub enum Mismatch {
 }
 
 impl NameMatch {
-    fn matches(&self, name: &AltName<'_>) -> bool {
+    /// Whether a name of a certificate is as asked.
+    #[must_use]
+    pub fn matches(&self, name: &AltName<'_>) -> bool {
         match (self.kind, name) {
             (NameKind::Dns, AltName::Dns(name)) => match &self.text {
                 // The certificate may stand for more than one host.

@@ -50,7 +50,7 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "NAMESPACE", default_value = "istio-system", help_heading = "Proxy")]
     pub namespace: String,
 
-    /// The labels of the gateway, which Gateways select
+    /// The labels of the gateway, which Gateways select; `app=istio-…` is added as to a running one
     #[arg(
         long,
         value_name = "KEY=VALUE,…",
@@ -98,6 +98,10 @@ pub struct ExplainArgs {
     /// Whether the client has a certificate to show
     #[arg(long, value_name = "ANSWER", default_value = "no", help_heading = "Connection")]
     pub client_cert: YesNo,
+
+    /// The names in that certificate (SANs): host names, URIs, addresses; with it, the client has one
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', help_heading = "Connection")]
+    pub client_cert_san: Vec<String>,
 
     /// How to print the answer
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
@@ -241,7 +245,8 @@ impl ExplainArgs {
             security: if tls { Security::Tls } else { Security::Plain },
             sni,
             alpn,
-            client_certificate: self.client_cert == YesNo::Yes,
+            client_certificate: self.client_cert == YesNo::Yes || !self.client_cert_san.is_empty(),
+            client_names: self.client_cert_san.clone(),
             method: self.method.clone(),
             host: host.unwrap_or_else(|| url.authority.clone()),
             path: url.path.clone(),
@@ -283,6 +288,10 @@ mod tests {
         assert_eq!(address.sni, None);
         let tcp = question("CONNECT tcp://a.com:443 --tls").expect("a question");
         assert_eq!((tcp.protocol, tcp.sni.as_deref()), (Protocol::Tcp, Some("a.com")));
+        assert!(!tcp.client_certificate);
+        let named = question("GET https://a.com --client-cert-san a.b,spiffe://c").expect("one");
+        assert!(named.client_certificate, "who names it has it");
+        assert_eq!(named.client_names, ["a.b", "spiffe://c"]);
         assert!(question("GET http://a.com --proxy sidecar").is_err());
     }
 

@@ -15,7 +15,7 @@ use clap::{Parser, Subcommand};
 pub use self::explain::{ExplainArgs, Output as ExplainOutput};
 pub use self::proxy::ProxyArgs;
 pub use self::up::UpArgs;
-pub use self::values::{AccessLogFile, PortMap};
+pub use self::values::{AccessLogFile, Labels, PortMap};
 use crate::failure::Outcome;
 use crate::terminal;
 

@@ -61,6 +61,23 @@ fn port(text: &str) -> Result<u16, String> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Labels(pub BTreeMap<String, String>);
 
+impl Labels {
+    /// `istio-ingressgateway`, or what the label `istio` says in place of `ingressgateway`: the name of the gateway's
+    /// Service and Deployment.
+    #[must_use]
+    pub fn gateway_name(&self) -> String {
+        let role = self.0.get("istio").map_or("ingressgateway", String::as_str);
+        format!("istio-{role}")
+    }
+
+    /// The labels of a gateway's Pod: those it was given, and `app`.
+    #[must_use]
+    pub fn of_gateway(&self) -> BTreeMap<String, String> {
+        let app = BTreeMap::from([("app".to_owned(), self.gateway_name())]);
+        app.into_iter().chain(self.0.clone()).collect()
+    }
+}
+
 impl FromStr for Labels {
     type Err = String;
 
@@ -216,6 +233,10 @@ mod tests {
     fn labels() {
         let labels: Labels = "istio=egressgateway, app=x".parse().expect("labels");
         assert_eq!(labels.to_string(), "app=x,istio=egressgateway");
+        assert_eq!(labels.gateway_name(), "istio-egressgateway");
+        assert_eq!(labels.of_gateway()["app"], "x", "what is given counts");
+        let edge: Labels = "istio=edge".parse().expect("labels");
+        assert_eq!(edge.of_gateway()["app"], "istio-edge");
         assert!("istio".parse::<Labels>().is_err());
         for wrong in ["=x", "istio=My GW/x", "istio=Gate", "istio=", "a b=c", "x/y/z=c", "app=-"] {
             assert!(wrong.parse::<Labels>().is_err(), "{wrong}");

@@ -22,9 +22,6 @@ use crate::data_plane;
 use crate::failure::{Failure, Outcome};
 use crate::{mesh, terminal};
 
-/// Namespace and name of the Service that shows the running gateway.
-const FRONT: (&str, &str) = ("istio-system", "istio-ingressgateway");
-
 /// Explains and prints.
 ///
 /// # Errors
@@ -59,13 +56,14 @@ pub fn run(args: &ExplainArgs) -> Outcome<()> {
 /// The gateway that the flags name, behind the Service that shows it.
 fn options(args: &ExplainArgs, objects: &[Arc<Object>]) -> Options {
     let mut options = Options {
-        labels: args.labels.0.clone(),
+        labels: args.labels.of_gateway(),
         namespace: args.namespace.clone(),
         system_roots: data_plane::system_roots(),
         workload_certificates: args.workload_certs.as_deref().map(mesh::folder),
         ..Options::default()
     };
-    let front = objects.iter().find(|o| (o.namespace(), o.name()) == FRONT);
+    let (namespace, name) = (args.namespace.as_str(), args.labels.gateway_name());
+    let front = objects.iter().find(|o| (o.namespace(), o.name()) == (namespace, &name));
     if let Some(Spec::Service(service)) = front.map(|o| &o.spec) {
         let port = |port: &tidegate_api::kube::service::ServicePort| {
             let number = u16::try_from(port.port).ok()?;
@@ -78,7 +76,6 @@ fn options(args: &ExplainArgs, objects: &[Arc<Object>]) -> Options {
             Some((number, target))
         };
         let ports: BTreeMap<u16, u16> = service.spec.ports.iter().filter_map(port).collect();
-        let (namespace, name) = FRONT;
         let host = format!("{name}.{namespace}.svc.{}", options.domain);
         options.services = vec![GatewayService { host, namespace: namespace.to_owned(), ports }];
     }

@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidegate_api::{Kind, ObjectKey};
 
+use crate::cli::Labels;
+
 /// Where Istio's own workloads live.
 pub const NAMESPACE: &str = "istio-system";
 /// The container whose log is the access log.
@@ -23,7 +25,7 @@ const STATUS_PORT: u16 = 15021;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// `--gateway-labels`.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// Where clients on this machine reach it.
     pub address: IpAddr,
     /// Where the health endpoint listens.
@@ -49,8 +51,7 @@ impl Facts {
 
     /// `istio-ingressgateway`, or what the label `istio` says in place of `ingressgateway`.
     pub fn name(&self) -> String {
-        let role = self.labels.get("istio").map_or("ingressgateway", String::as_str);
-        format!("istio-{role}")
+        self.labels.gateway_name()
     }
 
     /// The four objects, as JSON.
@@ -66,8 +67,7 @@ impl Facts {
 
     /// The labels of the gateway's Pod: those it was given, and `app`.
     pub fn labels(&self) -> BTreeMap<String, String> {
-        let app = BTreeMap::from([("app".to_owned(), self.name())]);
-        app.into_iter().chain(self.labels.clone()).collect()
+        self.labels.of_gateway()
     }
 
     fn service(&self, name: &str) -> Value {
@@ -235,7 +235,7 @@ mod tests {
 
     fn facts() -> Facts {
         Facts {
-            labels: BTreeMap::from([("istio".to_owned(), "ingressgateway".to_owned())]),
+            labels: Labels(BTreeMap::from([("istio".to_owned(), "ingressgateway".to_owned())])),
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             health_port: 15021,
             ports: BTreeMap::from([(80, 8080), (443, 8443), (9000, 9000)]),
@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn other_labels_are_another_gateway() {
         let mut facts = facts();
-        facts.labels.insert("istio".to_owned(), "egressgateway".to_owned());
+        facts.labels.0.insert("istio".to_owned(), "egressgateway".to_owned());
         assert_eq!(facts.name(), "istio-egressgateway");
         assert_eq!(facts.labels()["app"], "istio-egressgateway");
     }

@@ -183,7 +183,7 @@ fn local(listener: &TcpListener) -> Outcome<SocketAddr> {
 fn facts(args: &UpArgs, ports: &Ports, health_port: u16) -> Facts {
     let started = Timestamp::now();
     Facts {
-        labels: args.gateway_labels.0.clone(),
+        labels: args.gateway_labels.clone(),
         address: ports.reachable(),
         health_port,
         ports: ports.iter().collect(),

@@ -101,7 +101,7 @@ impl Programmed {
         let mut closed: BTreeMap<Arc<str>, String> = BTreeMap::new();
         self.unfit.clear();
         for (_, rejection) in verdicts.rejections() {
-            let alone = chain_alone(rejection);
+            let alone = rejection.chain_alone();
             let owners = match alone {
                 Some(chain) => origins.chain_owners(&rejection.name, chain),
                 None => origins.owners(rejection.kind, &rejection.name),
@@ -153,14 +153,6 @@ impl Programmed {
         let first = closed.next()??;
         closed.all(|listener| listener.is_some()).then_some(first)
     }
-}
-
-/// The filter chain that a refusal costs, where it costs no more of its listener: a fault in how it does TLS.
-fn chain_alone(rejection: &Rejection) -> Option<usize> {
-    let rest = rejection.path.strip_prefix("filter_chains[")?;
-    let (chain, rest) = rest.split_once(']')?;
-    let alone = rejection.kind == ResourceType::Listener && rest.starts_with(".transport_socket");
-    chain.parse().ok().filter(|_| alone)
 }
 
 /// The keys whose values differ.

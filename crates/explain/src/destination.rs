@@ -1,0 +1,162 @@
+//! Where a request goes: clusters, their endpoints, and whether a request sent there can arrive.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use tidegate_pilot::model::tls::AUTHORITIES_SUFFIX;
+use tidegate_proxy::route::TextMatch;
+use tidegate_proxy::tls::context::NotReady;
+use tidegate_proxy::tls::secret::{IdentitySource, Missing, ValidationSource};
+use tidegate_proxy::upstream::ClusterSlot;
+use tidegate_proxy::upstream::cluster::{Cluster as Served, Discovery, Secure};
+use tidegate_xds::ResourceType;
+
+use crate::World;
+use crate::answer::{Answer, Cluster, End, UpstreamTls};
+use crate::lost::without_port;
+use crate::request::shown;
+
+impl World {
+    /// Clusters with their shares, endpoints and origins; `host` is the one of the request, as it is sent.
+    pub(crate) fn clusters(&self, all: &[(&ClusterSlot, u32)], host: Option<&str>) -> Vec<Cluster> {
+        let total: u64 = all.iter().map(|(_, weight)| u64::from(*weight)).sum();
+        let share = |weight: u32| 100.0 * f64::from(weight) / (total.max(1) as f64);
+        all.iter().map(|(slot, weight)| self.cluster(slot, share(*weight), host)).collect()
+    }
+
+    fn cluster(&self, slot: &ClusterSlot, share: f64, host: Option<&str>) -> Cluster {
+        let served = slot.load();
+        let owners = self.pilot.owners(ResourceType::Cluster, &slot.name);
+        let endpoints = served.as_deref().map(endpoints).unwrap_or_default();
+        let secure = served.as_deref().and_then(|served| served.tls.as_ref());
+        let tls = secure.map(|secure| self.upstream_tls(&slot.name, secure, host));
+        let fault = match (&served, &tls) {
+            (None, _) => Some("it does not exist".to_owned()),
+            (Some(_), _) if endpoints.is_empty() => Some(match self.is_of_files() {
+                true => "it has no endpoints in the manifests of -f".to_owned(),
+                false => "it has no endpoints".to_owned(),
+            }),
+            (Some(_), Some(UpstreamTls { fault: Some(fault), .. })) => {
+                Some(format!("TLS cannot be spoken with it: {fault}"))
+            }
+            (Some(_), _) => None,
+        };
+        Cluster {
+            name: slot.name.to_string(),
+            share,
+            exists: served.is_some(),
+            endpoints,
+            tls,
+            fault,
+            status: None,
+            from: owners.into_iter().map(|key| self.whole(key)).collect(),
+        }
+    }
+
+    /// How TLS is spoken with a cluster.
+    fn upstream_tls(&self, cluster: &str, secure: &Secure, host: Option<&str>) -> UpstreamTls {
+        let common = &secure.context.common;
+        let nowhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+        let asked = secure.asks(host.map(without_port).unwrap_or_default(), nowhere, None);
+        let identity = common.identities.first().map(|identity| match identity {
+            IdentitySource::Secret(secret) => self.credential(&secret.name),
+            IdentitySource::Here(identity) => identity.leaf.subject.clone(),
+        });
+        let ValidationSource { here, secret } = &common.validation;
+        let names = here.iter().flat_map(|here| &here.names);
+        let mut names: Vec<String> = names.map(|name| words(&name.text)).collect();
+        names.dedup();
+        let verifies = secure.context.verifies();
+        if verifies && names.is_empty() && (secure.auto_san || secure.context.by_name) {
+            names.push(asked.host.unwrap_or(asked.server).to_owned());
+        }
+        let fault = secure.context.configs().err();
+        UpstreamTls {
+            mode: if identity.is_some() { "MUTUAL" } else { "SIMPLE" },
+            server_name: asked.server.to_owned(),
+            verified: verifies,
+            names,
+            authorities: secret.as_ref().filter(|_| verifies).map(|s| self.credential(&s.name)),
+            certificate: identity,
+            fault: fault.map(|fault| self.not_ready(&fault)),
+            from: self.pilot.upstream_tls(cluster).iter().map(|o| self.source(o)).collect(),
+        }
+    }
+
+    /// Why no handshake can be held, in the words of whoever wrote the objects.
+    pub(crate) fn not_ready(&self, fault: &NotReady) -> String {
+        match fault {
+            NotReady::Missing(Missing(name)) => {
+                let looked = self.pilot.missing(name);
+                let looked =
+                    looked.unwrap_or_else(|| format!("{} is not there", self.credential(name)));
+                let only = if self.is_of_files() {
+                    "; only the manifests of -f were looked at"
+                } else {
+                    ""
+                };
+                format!("{looked}{only}")
+            }
+            other => other.to_string(),
+        }
+    }
+
+    /// Where the secret of that name in xDS comes from.
+    pub(crate) fn credential(&self, secret: &str) -> String {
+        let namespace = &self.pilot.options().namespace;
+        if let Some(name) = secret.strip_prefix("kubernetes://") {
+            return match name.strip_suffix(AUTHORITIES_SUFFIX) {
+                Some(name) => format!("the authorities of Secret {namespace}/{name}"),
+                None => format!("Secret {namespace}/{name}"),
+            };
+        }
+        if let Some(files) = secret.strip_prefix("file-cert:") {
+            return files.split_once('~').map_or_else(
+                || files.to_owned(),
+                |(chain, key)| format!("files {chain} and {key}"),
+            );
+        }
+        match secret.strip_prefix("file-root:") {
+            Some("system") => "the authorities that this system trusts".to_owned(),
+            Some(file) => format!("file {file}"),
+            None => secret.to_owned(),
+        }
+    }
+}
+
+/// A test of names, in words.
+pub(crate) fn words(test: &TextMatch) -> String {
+    match test {
+        TextMatch::Exact(name) => shown(name),
+        other => other.to_string(),
+    }
+}
+
+/// Where a cluster sends: addresses, or names to resolve.
+fn endpoints(cluster: &Served) -> Vec<String> {
+    match &cluster.discovery {
+        Discovery::StrictDns(names) => {
+            names.iter().map(|n| format!("{}:{}", n.host, n.port)).collect()
+        }
+        Discovery::LogicalDns(name) => vec![format!("{}:{}", name.host, name.port)],
+        Discovery::Static | Discovery::Eds(_) => {
+            let endpoints = cluster.endpoints.load();
+            endpoints.endpoints.iter().map(|e| e.address.to_string()).collect()
+        }
+    }
+}
+
+/// Settles what becomes of a request whose clusters cannot all take it: `missing` is the answer where a cluster does
+/// not exist, `unreachable` where it cannot be reached; nothing where connections are closed.
+pub(crate) fn settle(answer: &mut Answer, missing: Option<u16>, unreachable: Option<u16>) {
+    for cluster in &mut answer.clusters {
+        let status = if cluster.exists { unreachable } else { missing };
+        cluster.status = status.filter(|_| cluster.fault.is_some());
+    }
+    let taking = |cluster: &&Cluster| cluster.share > 0.0 || answer.clusters.len() == 1;
+    let taking: Vec<&Cluster> = answer.clusters.iter().filter(taking).collect();
+    let fault = |cluster: &&Cluster| Some(format!("{}: {}", cluster.name, cluster.fault.as_ref()?));
+    let faults: Option<Vec<String>> = taking.iter().map(fault).collect();
+    if let (Some(faults), Some(first)) = (faults, taking.first()) {
+        answer.end = End::Unavailable { status: first.status, reason: faults.join("; ") };
+    }
+}

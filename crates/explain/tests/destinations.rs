@@ -1,0 +1,175 @@
+//! What is told of clusters that nothing can be sent to, of TLS towards them, and of Gateways that lost a port.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tidegate_api::{KINDS, Object, Origin};
+use tidegate_explain::{Answer, End, Protocol, Question, World, render};
+use tidegate_pilot::Options;
+use tidegate_testing::ca::Ca;
+
+fn object(manifest: &Value) -> Arc<Object> {
+    let info = KINDS.iter().find(|info| info.name == manifest["kind"]).expect("a kind");
+    let decoded = Object::decode(info.kind, "v1", manifest, Origin::Api).expect("a valid object");
+    Arc::new(decoded.object)
+}
+
+fn manifest(kind: &str, name: &str, spec: &Value) -> Value {
+    json!({"kind": kind, "metadata": {"name": name, "namespace": "default"}, "spec": spec})
+}
+
+fn entry(name: &str, host: &str, endpoints: &[&str]) -> Value {
+    let endpoints: Vec<Value> = endpoints.iter().map(|a| json!({"address": a})).collect();
+    let ports = json!([{"number": 80, "name": "http", "protocol": "HTTP"}]);
+    let spec =
+        json!({"hosts": [host], "ports": ports, "resolution": "STATIC", "endpoints": endpoints});
+    manifest("ServiceEntry", name, &spec)
+}
+
+/// A gateway on port 80 for every host, and what lost that port to it; `/NAME` goes to `NAME.org`.
+fn world(more: &[Value]) -> World {
+    let server = |protocol: &str| {
+        json!({
+            "selector": {"istio": "ingressgateway"},
+            "servers": [{"port": {"number": 80, "name": "p", "protocol": protocol}, "hosts": ["*"]}],
+        })
+    };
+    let rule = |path: &str, hosts: &[(&str, u32)]| {
+        let route = hosts
+            .iter()
+            .map(|(host, weight)| json!({"destination": {"host": host}, "weight": weight}));
+        json!({"match": [{"uri": {"prefix": path}}], "route": route.collect::<Vec<_>>()})
+    };
+    let service = json!({
+        "hosts": ["*"],
+        "gateways": ["a"],
+        "http": [
+            rule("/up", &[("up.org", 0)]),
+            rule("/empty", &[("empty.org", 0)]),
+            rule("/gone", &[("gone.org", 0)]),
+            rule("/half", &[("empty.org", 30), ("up.org", 70)]),
+            rule("/none", &[("empty.org", 30), ("gone.org", 70)]),
+            rule("/spare", &[("empty.org", 0), ("up.org", 100)]),
+        ],
+    });
+    let own = [
+        manifest("Gateway", "a", &server("HTTP")),
+        manifest("Gateway", "b", &server("TCP")),
+        manifest("VirtualService", "all", &service),
+        entry("up", "up.org", &["10.0.0.1"]),
+        entry("empty", "empty.org", &[]),
+    ];
+    World::new(Options::default(), own.iter().chain(more).map(object))
+}
+
+fn question(path: &str) -> Question {
+    Question { host: "app.example.com".to_owned(), path: path.to_owned(), ..Question::default() }
+}
+
+fn unavailable(answer: &Answer) -> Option<(u16, &str)> {
+    match &answer.end {
+        End::Unavailable { status, reason } => Some((status.unwrap_or_default(), reason)),
+        _ => None,
+    }
+}
+
+#[test]
+fn what_cannot_arrive_is_said_at_once() {
+    let world = world(&[]);
+    for path in ["/up", "/spare"] {
+        assert_eq!(world.explain(&question(path)).end, End::Forwarded, "{path}");
+    }
+    for (path, why) in [
+        ("/empty", "outbound|80||empty.org: it has no endpoints"),
+        ("/gone", "outbound|80||gone.org: it does not exist"),
+        ("/none", "outbound|80||gone.org: it does not exist"),
+    ] {
+        let answer = world.explain(&question(path));
+        let (status, reason) = unavailable(&answer).expect(path);
+        assert!(status == 503 && reason.contains(why), "{path}: {status} {reason}");
+        assert_eq!(answer.error(), None, "{path}: it is routed");
+        let text = render(&question(path), &answer, false);
+        assert!(text.lines().nth(1).is_some_and(|line| line.contains("is answered 503")), "{text}");
+    }
+    let half = world.explain(&question("/half"));
+    assert_eq!(half.end, End::Forwarded);
+    assert_eq!(half.clusters.iter().map(|c| c.status).collect::<Vec<_>>(), [Some(503), None]);
+    let text = render(&question("/half"), &half, false);
+    assert!(
+        text.contains("outbound|80||empty.org (30% is answered 503: it has no endpoints"),
+        "{text}"
+    );
+}
+
+#[test]
+fn tls_towards_a_destination_is_told_with_what_keeps_it_from_working() {
+    let tls = json!({"mode": "MUTUAL", "credentialName": "client", "subjectAltNames": ["one.org", "two.org"]});
+    let rule = manifest(
+        "DestinationRule",
+        "up",
+        &json!({"host": "up.org", "trafficPolicy": {"tls": tls}}),
+    );
+    let answer = world(std::slice::from_ref(&rule)).explain(&question("/up"));
+    let (status, reason) = unavailable(&answer).expect("no handshake can be held");
+    assert_eq!(status, 503);
+    assert!(reason.contains("there is no Secret client in namespace istio-system"), "{reason}");
+
+    let ca = Ca::new("root");
+    let leaf = ca.issue(&["client.example.com"]);
+    let secret = json!({
+        "kind": "Secret",
+        "metadata": {"name": "client", "namespace": "istio-system"},
+        "stringData": {"tls.crt": leaf.certificate_pem, "tls.key": leaf.key_pem, "ca.crt": ca.pem()},
+    });
+    let answer = world(&[rule, secret]).explain(&question("/up"));
+    assert_eq!(answer.end, End::Forwarded);
+    let tls = answer.clusters[0].tls.as_ref().expect("TLS");
+    assert_eq!(
+        (tls.mode, tls.server_name.as_str(), tls.verified),
+        ("MUTUAL", "app.example.com", true)
+    );
+    assert_eq!(tls.names, ["one.org", "two.org"]);
+    assert_eq!(tls.authorities.as_deref(), Some("the authorities of Secret istio-system/client"));
+    assert_eq!(tls.certificate.as_deref(), Some("Secret istio-system/client"));
+    assert_eq!(
+        (&*tls.from[0].kind, &*tls.from[0].path),
+        ("DestinationRule", "spec.trafficPolicy.tls")
+    );
+    assert_eq!(tls.fault, None);
+
+    let careless = json!({"mode": "SIMPLE", "sni": "x.org", "insecureSkipVerify": true});
+    let ports = json!([{"port": {"number": 80}, "tls": careless}]);
+    let rule = json!({"host": "up.org", "trafficPolicy": {"portLevelSettings": ports}});
+    let answer = world(&[manifest("DestinationRule", "up", &rule)]).explain(&question("/up"));
+    let tls = answer.clusters[0].tls.as_ref().expect("TLS");
+    assert_eq!((tls.server_name.as_str(), tls.verified, &tls.authorities), ("x.org", false, &None));
+    assert_eq!(tls.from[0].path, "spec.trafficPolicy.portLevelSettings[0].tls");
+    let text = render(&question("/up"), &answer, false);
+    assert!(text.contains("the server's certificate is not verified"), "{text}");
+}
+
+#[test]
+fn a_gateway_that_lost_the_port_is_a_candidate() {
+    let answer = world(&[]).explain(&question("/up"));
+    let lost =
+        answer.lost.iter().find(|l| l.from.iter().any(|s| s.name == "b")).expect("Gateway b");
+    assert_eq!((lost.at, lost.from[0].path.as_str()), ("object", "spec.servers[0]"));
+    assert!(lost.refused.contains("Gateway default/a"), "{}", lost.refused);
+}
+
+#[test]
+fn connections_to_nowhere_are_closed() {
+    let server = json!({"port": {"number": 9000, "name": "t", "protocol": "TCP"}, "hosts": ["*"]});
+    let gateway = json!({"selector": {"istio": "ingressgateway"}, "servers": [server]});
+    let service = json!({
+        "hosts": ["*"],
+        "gateways": ["tcp"],
+        "tcp": [{"route": [{"destination": {"host": "empty.org", "port": {"number": 80}}}]}],
+    });
+    let world =
+        world(&[manifest("Gateway", "tcp", &gateway), manifest("VirtualService", "tcp", &service)]);
+    let question = Question { port: 9000, protocol: Protocol::Tcp, ..Question::default() };
+    let answer = world.explain(&question);
+    assert!(matches!(&answer.end, End::Unavailable { status: None, .. }), "{:?}", answer.end);
+    assert!(render(&question, &answer, false).contains("is closed, as nothing can be sent to"));
+}
