@@ -115,10 +115,12 @@ impl World {
                 |(chain, key)| format!("files {chain} and {key}"),
             );
         }
-        match secret.strip_prefix("file-root:") {
-            Some("system") => "the authorities that this system trusts".to_owned(),
-            Some(file) => format!("file {file}"),
-            None => secret.to_owned(),
+        match (secret, secret.strip_prefix("file-root:")) {
+            ("default", _) => "the gateway in the mesh".to_owned(),
+            ("ROOTCA", _) => "the authorities of the mesh".to_owned(),
+            (_, Some("system")) => "the authorities that this system trusts".to_owned(),
+            (_, Some(file)) => format!("file {file}"),
+            (other, None) => other.to_owned(),
         }
     }
 }
