@@ -103,6 +103,13 @@ impl<'a> Journal<'a> {
         }
     }
 
+    /// Notes that an endpoint is tried.
+    pub fn attempt(&mut self) {
+        if let Some(record) = &mut self.record {
+            record.attempts += 1;
+        }
+    }
+
     /// Notes the endpoint that was tried.
     pub fn upstream_remote(&mut self, remote: SocketAddr) {
         self.upstream = Some(remote);
@@ -124,7 +131,6 @@ impl<'a> Journal<'a> {
             record.upstream_local = local;
             record.upstream_protocol = Some(protocol);
             record.timing.upstream_first_sent = Some(sent - self.started);
-            record.attempts += 1;
         }
     }
 
@@ -212,12 +218,12 @@ impl<'a> Journal<'a> {
         let trailers = |moved: &Moved| moved.trailers.as_deref().map_or(0, Headers::size);
         let request_headers = request.size();
         let response_headers = if self.status == 0 { 0 } else { response.size() };
-        let came = u64::from(request_headers) + received.content + u64::from(trailers(received));
-        let went = u64::from(response_headers) + sent.content + u64::from(trailers(sent));
+        let came = u64::from(request_headers) + received.total() + u64::from(trailers(received));
+        let went = u64::from(response_headers) + sent.total() + u64::from(trailers(sent));
         let wire = wire.unwrap_or(Wire { received: came, sent: went });
         let mut traffic = Traffic {
-            received: received.content,
-            sent: sent.content,
+            received: received.total(),
+            sent: sent.total(),
             wire_received: wire.received,
             wire_sent: wire.sent,
             request_headers,

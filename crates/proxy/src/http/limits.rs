@@ -22,6 +22,10 @@ pub enum Expired {
     Idle,
     /// The stream has lived for as long as it may.
     Age,
+    /// The time of an attempt at an endpoint: from the end of the request to the beginning of the answer.
+    Attempt,
+    /// Nothing moved in an attempt.
+    AttemptIdle,
 }
 
 /// The limits of one exchange.
@@ -36,6 +40,18 @@ pub struct Limits {
     /// Whether content is awaited, and the client may not stop sending it for longer than [`FALLBACK`] though
     /// nothing else limits it: until the request is complete, or the answer begins.
     floor: bool,
+    idle_end: Option<Instant>,
+    progress: u64,
+    attempt: Attempt,
+}
+
+/// The limits of an attempt at an endpoint.
+#[derive(Debug, Default)]
+struct Attempt {
+    time: Option<Duration>,
+    /// When its time is over; as the route's, it runs from the end of the request.
+    end: Option<Instant>,
+    idle: Option<Duration>,
     idle_end: Option<Instant>,
     progress: u64,
 }
@@ -53,6 +69,7 @@ impl Limits {
             floor: false,
             idle_end: idle.map(|idle| started + idle),
             progress: 0,
+            attempt: Attempt::default(),
         }
     }
 
@@ -67,9 +84,28 @@ impl Limits {
     /// The answer begins: both directions may pause from now on.
     pub fn answered(&mut self) {
         self.floor = false;
+        self.attempt.time = None;
+        self.attempt.end = None;
         if self.idle.is_none() {
             self.idle_end = None;
         }
+    }
+
+    /// An attempt at an endpoint begins, with these limits.
+    pub fn begin_attempt(&mut self, time: Option<Duration>, idle: Option<Duration>, now: Instant) {
+        let (idle_end, progress) = (idle.map(|idle| now + idle), self.attempt.progress);
+        self.attempt = Attempt { time, end: None, idle, idle_end, progress };
+    }
+
+    /// The attempt is over.
+    pub fn end_attempt(&mut self) {
+        self.attempt = Attempt { progress: self.attempt.progress, ..Attempt::default() };
+    }
+
+    /// What is left of the route's time, while it runs.
+    #[must_use]
+    pub fn route_left(&self, now: Instant) -> Option<Duration> {
+        self.route_end.map(|end| end.saturating_duration_since(now))
     }
 
     /// How long nothing may move.
@@ -86,6 +122,7 @@ impl Limits {
     pub fn end_route(&mut self) {
         self.route = None;
         self.route_end = None;
+        self.end_attempt();
     }
 
     /// From `now` on an answer of our own is sent: however it came to it, the client has the idle limit to
@@ -130,10 +167,15 @@ impl Limits {
             if let (Some(route), None) = (self.route, self.route_end) {
                 self.route_end = Some(Instant::now() + route);
             }
+            if let Attempt { time: Some(time), end: None, .. } = self.attempt {
+                self.attempt.end = Some(Instant::now() + time);
+            }
         }
         loop {
+            let Attempt { end: attempt_end, idle_end: attempt_idle_end, .. } = self.attempt;
             let ends = [self.route_end, self.request_end, self.age_end, self.idle_end];
-            let Some(next) = ends.into_iter().flatten().min() else {
+            let ends = ends.into_iter().chain([attempt_end, attempt_idle_end]);
+            let Some(next) = ends.flatten().min() else {
                 timer.set(None);
                 return Poll::Pending;
             };
@@ -147,6 +189,17 @@ impl Limits {
             }
             if Some(next) == self.age_end {
                 return Poll::Ready(Expired::Age);
+            }
+            if Some(next) == attempt_end {
+                return Poll::Ready(Expired::Attempt);
+            }
+            if Some(next) == attempt_idle_end {
+                if progress == self.attempt.progress {
+                    return Poll::Ready(Expired::AttemptIdle);
+                }
+                self.attempt.progress = progress;
+                self.attempt.idle_end = self.attempt.idle.map(|idle| Instant::now() + idle);
+                continue;
             }
             if progress == self.progress {
                 return Poll::Ready(Expired::Idle);

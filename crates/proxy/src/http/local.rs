@@ -198,9 +198,10 @@ impl LocalReply {
         )
     }
 
-    /// 503, or 502 when the endpoint broke the protocol: no answer came from it.
+    /// 503, or 502 when the endpoint broke the protocol: no answer came from it, the last one of several if it was
+    /// `retried`.
     #[must_use]
-    pub fn upstream_reset(reset: Reset) -> Self {
+    pub fn upstream_reset(reset: Reset, retried: bool) -> Self {
         let (status, flags, words, details) = match reset {
             Reset::Overflow => (
                 503,
@@ -251,9 +252,9 @@ impl LocalReply {
                 "upstream_reset_before_response_started{protocol_error}",
             ),
         };
-        const TEXT: &str =
-            "upstream connect error or disconnect/reset before headers. reset reason: ";
-        let body = [TEXT, words].concat().into_bytes().into();
+        const TEXT: &str = "upstream connect error or disconnect/reset before headers. ";
+        let latest = if retried { "retried and the latest " } else { "" };
+        let body = [TEXT, latest, "reset reason: ", words].concat().into_bytes().into();
         Self { body, ..Self::new(status, "", flags, details) }
     }
 

@@ -5,7 +5,7 @@
 //! | `head.rs`, `known.rs` | message heads |
 //! | `h1/` | HTTP/1: parsing, framing, connections, serving |
 //! | `h2/`, `preface.rs` | HTTP/2, and which of the two a client speaks |
-//! | `stream.rs`, `transfer.rs` | a request and its answer in any version; moving bodies |
+//! | `stream.rs`, `transfer.rs`, `kept.rs` | a request and its answer in any version; moving bodies; keeping them |
 //! | `exchange.rs` | the request path |
 //! | `forwarding.rs`, `client_cert.rs`, `path.rs` | what a proxy changes in heads |
 //! | `local.rs` | answers of our own |
@@ -21,6 +21,7 @@ pub mod h1;
 pub mod h2;
 pub mod head;
 pub mod journal;
+mod kept;
 pub mod known;
 pub mod limits;
 pub mod local;

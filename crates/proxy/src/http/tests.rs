@@ -30,6 +30,7 @@ use crate::worker::{Fleet, Places};
 
 mod hash;
 mod hostile;
+mod retries;
 
 /// What tests look at in the log.
 const LINE: &str = "%RESPONSE_CODE% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% \

@@ -20,13 +20,58 @@ pub enum Transfer {
     Abandoned,
 }
 
+/// Where a message comes from.
+pub trait Source {
+    /// As [`Stream::poll_recv`].
+    ///
+    /// # Errors
+    /// The peer broke off, or broke the protocol.
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Recv<'_>, RecvError>>;
+
+    /// As [`Stream::consume`].
+    fn consume(&mut self, n: usize);
+
+    /// As [`Stream::take_trailers`].
+    fn take_trailers(&mut self) -> Option<Box<Headers>>;
+}
+
+impl<S: Stream> Source for S {
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Recv<'_>, RecvError>> {
+        Stream::poll_recv(self, cx)
+    }
+
+    fn consume(&mut self, n: usize) {
+        Stream::consume(self, n);
+    }
+
+    fn take_trailers(&mut self) -> Option<Box<Headers>> {
+        Stream::take_trailers(self)
+    }
+}
+
 /// What of a message was moved.
 #[derive(Debug, Default)]
 pub struct Moved {
-    /// Bytes of its content.
+    /// Bytes of its content, in this attempt.
     pub content: u64,
+    /// Most that an attempt before had moved of it.
+    before: u64,
     /// Its trailers.
     pub trailers: Option<Box<Headers>>,
+}
+
+impl Moved {
+    /// The message is moved again, from its beginning.
+    pub fn rewind(&mut self) {
+        self.before = self.total();
+        self.content = 0;
+    }
+
+    /// Bytes of its content that were moved, those that were repeated once.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.content.max(self.before)
+    }
 }
 
 /// Which side ended a transfer before its time.
@@ -54,7 +99,7 @@ impl Transfer {
     pub fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut impl Stream,
+        from: &mut impl Source,
         to: &mut impl Stream,
         moved: &mut Moved,
     ) -> Poll<Result<(), TransferError>> {
@@ -67,7 +112,10 @@ impl Transfer {
                         moved.content += taken as u64;
                     }
                     Poll::Ready(Ok(Recv::End)) => {
-                        moved.trailers = from.take_trailers();
+                        // They come once, and may be sent again.
+                        if let Some(trailers) = from.take_trailers() {
+                            moved.trailers = Some(trailers);
+                        }
                         to.finish(moved.trailers.as_deref());
                         *self = Self::Flushing;
                     }

@@ -278,6 +278,18 @@ block! {
         upstream_rq_retry: Counter,
         /// … and then answered otherwise than with 5xx.
         upstream_rq_retry_success: Counter,
+        /// Requests that were to be sent again and had been as often as they may.
+        upstream_rq_retry_limit_exceeded: Counter,
+        /// … while as many others were as may be: flag UO.
+        upstream_rq_retry_overflow: Counter,
+        /// Requests that were sent again after a pause.
+        upstream_rq_retry_backoff_exponential: Counter,
+        /// Attempts that timed out.
+        upstream_rq_per_try_timeout: Counter,
+        /// … because nothing moved.
+        upstream_rq_per_try_idle_timeout: Counter,
+        /// Responses that were dropped for another attempt.
+        retry_upstream_rq: ResponseCodes = "retry.upstream_rq",
         /// Responses by status and class, and all of them as `upstream_rq_completed`; those too that we gave
         /// for want of the upstream's.
         upstream_rq: ResponseCodes,

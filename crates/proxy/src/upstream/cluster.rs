@@ -164,12 +164,43 @@ pub struct Limits {
     pub requests: u32,
     /// Retries in flight.
     pub retries: u32,
+    /// Instead of `retries`, as many as the requests in flight allow.
+    pub retry_budget: Option<RetryBudget>,
+}
+
+/// Retries that the requests in flight allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryBudget {
+    /// Share of the requests in flight, in thousandths of a percent.
+    pub share: u32,
+    /// As many as this are allowed in any case.
+    pub least: u32,
+}
+
+impl Limits {
+    /// How many retries may be in flight beside so many requests.
+    #[must_use]
+    pub fn retries_beside(&self, requests: u32) -> u32 {
+        match self.retry_budget {
+            None => self.retries,
+            Some(RetryBudget { share, least }) => {
+                let share = u64::from(requests) * u64::from(share) / 100_000;
+                least.max(u32::try_from(share).unwrap_or(u32::MAX))
+            }
+        }
+    }
 }
 
 impl Default for Limits {
     /// Envoy's defaults.
     fn default() -> Self {
-        Self { connections: 1024, pending_requests: 1024, requests: 1024, retries: 3 }
+        Self {
+            connections: 1024,
+            pending_requests: 1024,
+            requests: 1024,
+            retries: 3,
+            retry_budget: None,
+        }
     }
 }
 

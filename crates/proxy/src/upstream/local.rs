@@ -1,6 +1,7 @@
 //! A worker's own view of the clusters: connections, turns and counts that no other worker touches.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -99,6 +100,36 @@ impl LocalCluster {
         let policy = self.cluster.balancing;
         let index = self.balancer.pick(policy, &pools.endpoints, hash, random)?;
         pools.pools.get(index).cloned()
+    }
+
+    /// As [`Self::pick`], for a request that has been at the endpoints `tried`: others are chosen up to `selections`
+    /// times, and after that any other is taken, if there is one and hashes do not lead to it.
+    pub fn pick_other(
+        &self,
+        hash: Option<u64>,
+        mut random: impl FnMut() -> u64,
+        tried: &[SocketAddr],
+        selections: u32,
+    ) -> Option<Rc<Pool>> {
+        self.follow_endpoints();
+        let pools = self.pools.borrow();
+        let policy = self.cluster.balancing;
+        let is_other = |index: &usize| {
+            pools.pools.get(*index).is_some_and(|p| !tried.contains(&p.endpoint.address))
+        };
+        let mut picks = (0..=u64::from(selections)).map_while(|nth| {
+            // As in Envoy, each further choice has a hash of its own.
+            let hash = hash.map(|hash| if nth == 0 { hash } else { hash ^ (u64::MAX - nth + 1) });
+            self.balancer.pick(policy, &pools.endpoints, hash, &mut random)
+        });
+        let first = picks.next()?;
+        let chosen = Some(first).filter(is_other).or_else(|| picks.find(is_other));
+        let others = || {
+            let (count, from) = (pools.pools.len(), random() as usize);
+            let mut all = (0..count).map(|n| from.wrapping_add(n) % count);
+            all.find(is_other).filter(|_| hash.is_none())
+        };
+        pools.pools.get(chosen.or_else(others).unwrap_or(first)).cloned()
     }
 
     /// Makes pools for new endpoints and closes those of endpoints that are gone.

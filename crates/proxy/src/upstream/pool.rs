@@ -86,6 +86,14 @@ impl Permit {
         Self::take(cluster, |c| &c.usage.requests, cluster.limits.requests, false)
     }
 
+    /// A retry in flight, its pause included.
+    #[must_use]
+    pub fn retry(cluster: &Arc<Cluster>) -> Option<Self> {
+        let requests = cluster.usage.requests.load(Ordering::Relaxed);
+        let limit = cluster.limits.retries_beside(requests);
+        Self::take(cluster, |c| &c.usage.retries, limit, false)
+    }
+
     fn connection(cluster: &Arc<Cluster>, force: bool) -> Option<Self> {
         let limit = cluster.limits.connections;
         let mut permit = Self::take(cluster, |c| &c.usage.connections, limit, force)?;

@@ -191,8 +191,14 @@ pub(super) const ROWS: &[Row] = &[
             "max_pending_requests",
             "max_requests",
             "max_retries",
+            "retry_budget",
             "track_remaining",
         ],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget",
+        honoured: &["budget_percent", "min_retry_concurrency"],
         ..ROW
     },
     Row {

@@ -9,6 +9,7 @@ use tidegate_envoy::types::envoy::extensions::clusters::common::dns::v3::DnsLook
 use tidegate_envoy::types::envoy::extensions::load_balancing_policies::maglev::v3::Maglev;
 use tidegate_envoy::types::envoy::extensions::load_balancing_policies::ring_hash::v3::RingHash;
 use tidegate_envoy::v3::cluster::circuit_breakers::Thresholds;
+use tidegate_envoy::v3::cluster::circuit_breakers::thresholds::RetryBudget as ProtoBudget;
 use tidegate_envoy::v3::cluster::cluster::{
     ClusterDiscoveryType, CustomClusterType, DiscoveryType, DnsLookupFamily, LbConfig, LbPolicy,
     MaglevLbConfig, RingHashLbConfig,
@@ -29,7 +30,7 @@ use tidegate_envoy::v3::http_options::http_protocol_options::{
 use crate::config::refusal::{Refusal, Within};
 use crate::upstream::cluster::{
     Balancing, Cluster, Discovery, DnsFamily, DnsName, DnsPolicy, EndpointSet, HashKey, Keepalive,
-    Limits, Secure, UpstreamProtocol,
+    Limits, RetryBudget, Secure, UpstreamProtocol,
 };
 
 use super::endpoint::{Assigned, assignment, names};
@@ -365,6 +366,15 @@ fn default_limits(proto: &Thresholds) -> Limits {
         pending_requests: proto.max_pending_requests.unwrap_or(default.pending_requests),
         requests: proto.max_requests.unwrap_or(default.requests),
         retries: proto.max_retries.unwrap_or(default.retries),
+        retry_budget: proto.retry_budget.as_ref().map(retry_budget),
+    }
+}
+
+fn retry_budget(proto: &ProtoBudget) -> RetryBudget {
+    let percent = proto.budget_percent.as_ref().map_or(20.0, |percent| percent.value);
+    RetryBudget {
+        share: (percent.clamp(0.0, 100.0) * 1000.0) as u32,
+        least: proto.min_retry_concurrency.unwrap_or(3),
     }
 }
 

@@ -9,26 +9,17 @@ use crate::upstream::LocalCluster;
 use crate::upstream::pool::{ConnectError, Pool};
 
 impl<D: Downstream> Exchange<'_, D> {
-    /// No connection to the endpoint.
-    pub(super) async fn connect_failed(
-        &mut self,
-        cluster: &LocalCluster,
-        pool: &Pool,
-        way: Way<'_>,
-        error: &ConnectError,
-    ) -> Result<(), Broken> {
+    /// Notes that there was no connection to the endpoint.
+    pub(super) fn connect_failed(&mut self, pool: &Pool, error: &ConnectError) -> Reset {
         self.journal.upstream_remote(pool.endpoint.address);
-        let reset = match error {
+        match error {
             ConnectError::Overflow => Reset::Overflow,
             ConnectError::Timeout => Reset::ConnectTimeout,
             ConnectError::Failed(_) | ConnectError::Tls(_) => {
                 self.journal.set(Field::UpstreamFailure, error.to_string());
                 Reset::ConnectFailure
             }
-        };
-        let reply = LocalReply::upstream_reset(reset);
-        charge(cluster, Some(pool), reply.status);
-        self.reply_on(way, reply).await
+        }
     }
 
     /// The client broke off, or broke the protocol, inside its request.
@@ -55,7 +46,8 @@ impl<D: Downstream> Exchange<'_, D> {
         expired: Expired,
     ) -> Result<(), Broken> {
         let reply = match expired {
-            Expired::Route => {
+            // Those of an attempt are none where no endpoint has the request.
+            Expired::Route | Expired::Attempt | Expired::AttemptIdle => {
                 count_timeout(cluster, at);
                 let reply = LocalReply::upstream_timeout();
                 charge(cluster, at, reply.status);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::failure::charge;
+use super::retry::{Attempt, Attempts};
 use super::{Broken, Exchange, Way, start_upload};
 use crate::accesslog::{Field, Protocol, ResponseFlags};
 use crate::http::forwarding;
@@ -24,21 +25,13 @@ use crate::http::stream::{Downstream, RecvError, Stream};
 use crate::http::transfer::{Transfer, TransferError};
 use crate::http::upstream::{Http1Upstream, Upstream};
 use crate::route::hash::{self, Ends};
-use crate::route::{Facts, Forward, Route, Target, grpc};
+use crate::route::{Facts, Forward, RetryPolicy, Route, Target, grpc};
 use crate::upstream::LocalCluster;
 use crate::upstream::cluster::UpstreamProtocol;
 use crate::upstream::pool::{Lease, Permit, Pool};
 
 /// Most interim answers that are passed on for one request: over HTTP/2 they wait where nothing bounds them.
 const MAX_INTERIMS: u8 = 32;
-
-/// How an attempt at an endpoint ended.
-enum Attempt {
-    /// With an answer, or a reply of our own.
-    Answered,
-    /// A reused connection turned out dead before a byte came back, and the request may be sent again.
-    Stale,
-}
 
 /// What the wait for a response head ended with.
 enum Event {
@@ -55,7 +48,7 @@ impl<D: Downstream> Exchange<'_, D> {
         let target = forward.targets.pick(worker.random.next());
         let way = Way { route, target: Some(target) };
         self.journal.set(Field::Cluster, target.cluster.name.as_bytes());
-        let Some(cluster) = worker.clusters.get(&target.cluster) else {
+        let Some(mut cluster) = worker.clusters.get(&target.cluster) else {
             self.http.stats.no_cluster.inc();
             return self.reply_on(way, LocalReply::no_cluster(forward.cluster_not_found)).await;
         };
@@ -71,33 +64,80 @@ impl<D: Downstream> Exchange<'_, D> {
         self.limits.age(self.started, most);
         let (time, told) = forward.time_for(self.request);
         self.limits.route(time);
-        self.rewrite(route, forward, target, time);
-        if let (true, Some(time)) = (told, time) {
-            self.request.headers.set(grpc::TIMEOUT, grpc::written(time).as_bytes());
-        }
+        let concerned = |policy: &&RetryPolicy| policy.concerns(self.request);
+        let policy = forward.retry.as_deref();
+        let mut attempts = Attempts::new(policy, policy.as_ref().is_some_and(concerned), time);
+        self.rewrite(route, forward, target);
+        self.tell_time(attempts.per_try.or(time), told);
         let hash = self.hash(forward);
         let Some(_permit) = Permit::request(&cluster.cluster) else {
             cluster.stats.upstream_rq_pending_overflow.inc();
-            let reply = LocalReply::upstream_reset(Reset::Overflow);
+            let reply = LocalReply::upstream_reset(Reset::Overflow, false);
             charge(&cluster, None, reply.status);
             return self.reply_on(way, reply).await;
         };
-        cluster.cluster.use_when_ready().await;
-        let mut fresh = false;
         loop {
-            let Some(pool) = cluster.pick(hash, || worker.random.next()) else {
+            cluster.cluster.use_when_ready().await;
+            let Some(pool) = attempts.pick(&cluster, hash, || worker.random.next()) else {
                 cluster.stats.upstream_cx_none_healthy.inc();
                 let reply = LocalReply::no_healthy_upstream();
                 charge(&cluster, None, reply.status);
                 return self.reply_on(way, reply).await;
             };
-            let Some(upstream) = self.connect(&cluster, &pool, way, fresh).await? else {
-                return Ok(());
+            let at = (&*cluster, &pool);
+            self.journal.attempt();
+            let attempt = match self.connect(at, way, &mut attempts).await? {
+                Ok(upstream) => self.attempt(forward, at, way, upstream, &mut attempts).await?,
+                Err(attempt) => attempt,
             };
-            match self.attempt(&cluster, &pool, way, upstream, fresh).await? {
+            match attempt {
                 Attempt::Answered => return Ok(()),
-                Attempt::Stale => fresh = true,
+                Attempt::Stale => {
+                    self.limits.end_attempt();
+                    attempts.fresh = true;
+                }
+                Attempt::Again(pause) => {
+                    // Boxed, as most requests have no other attempt.
+                    if !Box::pin(self.pause(&cluster, way, pause)).await? {
+                        return Ok(());
+                    }
+                    attempts.fresh = false;
+                    self.tell_attempt(&attempts, time, told);
+                    // It may have changed meanwhile, or gone.
+                    if let Some(now) = worker.clusters.get(&target.cluster) {
+                        cluster = now;
+                    }
+                }
             }
+        }
+    }
+
+    /// Tells the endpoint of a further attempt which one it is, and how long it has.
+    fn tell_attempt(&mut self, attempts: &Attempts<'_>, time: Option<Duration>, told: bool) {
+        self.attempt = attempts.number();
+        if self.told.to_endpoint {
+            let number = Decimal::new(self.attempt.into());
+            self.request.headers.set(b"x-envoy-attempt-count", &number);
+        }
+        let left = self.limits.route_left(Instant::now()).or(time);
+        // 0 would be for ever.
+        let left = left.map(|left| left.max(Duration::from_millis(1)));
+        let time = match (attempts.per_try, left) {
+            (Some(per_try), Some(left)) => Some(per_try.min(left)),
+            (one, other) => one.or(other),
+        };
+        self.tell_time(time, told);
+    }
+
+    /// Tells the endpoint how long it has; `grpc` says that a call is told so in its own words too.
+    fn tell_time(&mut self, time: Option<Duration>, grpc: bool) {
+        let Some(time) = time else { return };
+        if !self.http.manager.suppress_envoy_headers {
+            let milliseconds = Decimal::new(time.as_millis() as u64);
+            self.request.headers.set(b"x-envoy-expected-rq-timeout-ms", &milliseconds);
+        }
+        if grpc {
+            self.request.headers.set(grpc::TIMEOUT, grpc::written(time).as_bytes());
         }
     }
 
@@ -118,13 +158,7 @@ impl<D: Downstream> Exchange<'_, D> {
         hash::hash(&forward.hash, self.request, ends, &mut self.set_cookies)
     }
 
-    fn rewrite(
-        &mut self,
-        route: &Route,
-        forward: &Forward,
-        target: &Target,
-        time: Option<Duration>,
-    ) {
+    fn rewrite(&mut self, route: &Route, forward: &Forward, target: &Target) {
         let facts =
             Facts { route: Some(&route.name), cluster: Some(&target.cluster.name), ..self.facts() };
         target.request_headers.apply_to_request(self.request, &facts);
@@ -135,42 +169,37 @@ impl<D: Downstream> Exchange<'_, D> {
             let path = path.to_vec();
             self.request.headers.set_known(Known::OriginalPath, &path);
         }
-        if let (true, Some(timeout)) = (tell, time) {
-            let timeout = Decimal::new(timeout.as_millis() as u64);
-            self.request.headers.set(b"x-envoy-expected-rq-timeout-ms", &timeout);
-        }
     }
 
-    /// Gets a connection to the endpoint. `None` when that failed and the client has its answer.
+    /// Gets a connection to the endpoint, or says what is to become of the request without one.
     async fn connect(
         &mut self,
-        cluster: &LocalCluster,
-        pool: &Rc<Pool>,
+        at: (&LocalCluster, &Rc<Pool>),
         way: Way<'_>,
-        fresh: bool,
-    ) -> Result<Option<Upstream>, Broken> {
-        if !fresh && cluster.cluster.protocol == UpstreamProtocol::Http1 {
-            let idle = pool.reuse(cluster.cluster.server(self.request.authority()));
+        attempts: &mut Attempts<'_>,
+    ) -> Result<Result<Upstream, Attempt>, Broken> {
+        let (LocalCluster { cluster, .. }, pool) = at;
+        if !attempts.fresh && cluster.protocol == UpstreamProtocol::Http1 {
+            let idle = pool.reuse(cluster.server(self.request.authority()));
             if let Some(lease) = idle {
-                return Ok(Some(http1(lease)));
+                return Ok(Ok(http1(lease)));
             }
         }
         // Boxed, so that requests on connections that are there do not carry its size.
-        Box::pin(self.wait(cluster, pool, way, fresh)).await
+        Box::pin(self.wait(at, way, attempts)).await
     }
 
-    /// Waits for a connection to the endpoint; `None` as by [`Self::connect`].
+    /// Waits for a connection to the endpoint.
     async fn wait(
         &mut self,
-        cluster: &LocalCluster,
-        pool: &Rc<Pool>,
+        (cluster, pool): (&LocalCluster, &Rc<Pool>),
         way: Way<'_>,
-        fresh: bool,
-    ) -> Result<Option<Upstream>, Broken> {
+        attempts: &mut Attempts<'_>,
+    ) -> Result<Result<Upstream, Attempt>, Broken> {
         let server = cluster.cluster.server(self.request.authority()).to_owned();
         let event = {
             let mut lease = pin!(async {
-                match (cluster.cluster.protocol, fresh) {
+                match (cluster.cluster.protocol, attempts.fresh) {
                     (UpstreamProtocol::Http2, _) => {
                         let lease = pool.multiplex.lease(pool, cluster, &server).await?;
                         Ok(Upstream::Http2(Box::new(Http2Upstream::new(lease))))
@@ -194,26 +223,34 @@ impl<D: Downstream> Exchange<'_, D> {
             })
             .await
         };
-        match event {
-            Ok(Ok(upstream)) => return Ok(Some(upstream)),
-            Ok(Err(error)) => self.connect_failed(cluster, pool, way, &error).await?,
+        Ok(Err(match event {
+            Ok(Ok(upstream)) => return Ok(Ok(upstream)),
+            Ok(Err(error)) => {
+                let reset = self.connect_failed(pool, &error);
+                self.failed(attempts, (cluster, pool), way, reset, false).await?
+            }
             Err(None) => return Err(self.lose_client()),
-            Err(Some(expired)) => self.expired(cluster, None, way, expired).await?,
-        }
-        Ok(None)
+            Err(Some(expired)) => {
+                self.expired(cluster, None, way, expired).await?;
+                Attempt::Answered
+            }
+        }))
     }
 
     /// Sends the request to an endpoint and relays the answer.
     async fn attempt(
         &mut self,
-        cluster: &LocalCluster,
-        pool: &Pool,
+        forward: &Forward,
+        (cluster, pool): (&LocalCluster, &Rc<Pool>),
         way: Way<'_>,
         mut upstream: Upstream,
-        again: bool,
+        attempts: &mut Attempts<'_>,
     ) -> Result<Attempt, Broken> {
         let sent = Instant::now();
-        self.start_request(cluster, pool, &mut upstream, sent);
+        let at = (cluster, &**pool);
+        let keep = self.keeps(forward, attempts, &upstream, cluster.cluster.protocol);
+        self.start_request(at, &mut upstream, keep, sent);
+        self.limits.begin_attempt(attempts.per_try, attempts.per_try_idle, sent);
         let _active = InFlight::new(cluster, pool);
         let event = poll_fn(|cx| self.poll_head(cx, &mut upstream)).await;
         self.journal.upstream_wire(upstream.wire());
@@ -225,8 +262,12 @@ impl<D: Downstream> Exchange<'_, D> {
                 Reset::Protocol
             }
             Event::Head(carriage) => {
+                if let Some(pause) = self.drops_answer(attempts, cluster, pool) {
+                    self.leave(upstream, cluster);
+                    return Ok(Attempt::Again(pause));
+                }
                 let now = Instant::now();
-                self.head_received(cluster, pool, now, now - sent, again);
+                self.head_received(at, now, now - sent, attempts.fresh);
                 self.respond(way, now, now - sent, carriage);
                 let complete = self.relay(cluster, pool, &mut upstream).await?;
                 upstream.end(complete);
@@ -235,7 +276,7 @@ impl<D: Downstream> Exchange<'_, D> {
             }
             Event::UpstreamFailed(error) => {
                 upstream.failed(&cluster.stats, &error);
-                if !again && self.may_replay(&upstream, &error) {
+                if !attempts.fresh && self.may_replay(&upstream, &error) {
                     cluster.stats.upstream_rq_retry.inc();
                     return Ok(Attempt::Stale);
                 }
@@ -249,23 +290,23 @@ impl<D: Downstream> Exchange<'_, D> {
                 upstream.given_up(&cluster.stats);
                 return Err(self.lose_client());
             }
+            Event::Expired(expired @ (Expired::Attempt | Expired::AttemptIdle)) => {
+                upstream.given_up(&cluster.stats);
+                return Box::pin(self.attempt_expired(attempts, at, way, expired)).await;
+            }
             Event::Expired(expired) => {
                 upstream.given_up(&cluster.stats);
                 let expired = self.expired(cluster, Some(pool), way, expired);
                 return expired.await.map(|()| Attempt::Answered);
             }
         };
-        let reply = LocalReply::upstream_reset(reset);
-        charge(cluster, Some(pool), reply.status);
-        self.reply_on(way, reply).await?;
-        Ok(Attempt::Answered)
+        Box::pin(self.failed(attempts, at, way, reset, true)).await
     }
 
     /// Notes and counts that the answer's head is there.
     fn head_received(
         &mut self,
-        cluster: &LocalCluster,
-        pool: &Pool,
+        (cluster, pool): (&LocalCluster, &Pool),
         now: Instant,
         took: Duration,
         again: bool,
@@ -285,9 +326,9 @@ impl<D: Downstream> Exchange<'_, D> {
     /// Queues the request on the connection.
     fn start_request(
         &mut self,
-        cluster: &LocalCluster,
-        pool: &Pool,
+        (cluster, pool): (&LocalCluster, &Pool),
         upstream: &mut Upstream,
+        keep: Option<usize>,
         now: Instant,
     ) {
         self.journal.upstream(upstream.protocol(), upstream.local(), pool.endpoint.address, now);
@@ -295,6 +336,8 @@ impl<D: Downstream> Exchange<'_, D> {
         let most = cluster.cluster.max_requests_per_connection;
         // A request that is sent again is sent from its beginning.
         self.upload = start_upload(&self.carriage);
+        self.kept.rewind(keep);
+        self.journal.bytes.received.rewind();
         upstream.start_request(self.request, body, self.carriage.upgrade, most);
         if self.carriage.expects_continue && !self.down.received_all() {
             // Envoy's default: the proxy itself tells the client to go on.
@@ -302,6 +345,7 @@ impl<D: Downstream> Exchange<'_, D> {
             self.response.status = 100;
             self.down.send_interim(self.response);
             self.interim = true;
+            self.carriage.expects_continue = false;
         }
     }
 
@@ -309,14 +353,10 @@ impl<D: Downstream> Exchange<'_, D> {
     /// connection was dead on use, its method is idempotent (RFC 9110 section 9.2.2), and its body, if it has one, is
     /// still ours.
     fn may_replay(&self, upstream: &Upstream, error: &RecvError) -> bool {
-        let idempotent = matches!(
-            self.request.method(),
-            b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE"
-        );
         let unread = matches!(error, RecvError::Refused);
         let said = matches!(error, RecvError::Bad(_) | RecvError::Truncated);
-        let dead = upstream.is_reused() && idempotent && !said;
-        (unread || dead) && self.carriage.framing == Framing::None && !self.carriage.upgrade
+        let dead = upstream.is_reused() && self.is_idempotent() && !said;
+        (unread || dead) && self.kept.is_whole() && !self.carriage.upgrade
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>, upstream: &mut Upstream) -> Poll<Event> {
@@ -362,7 +402,7 @@ impl<D: Downstream> Exchange<'_, D> {
         upstream: &mut Upstream,
     ) -> Poll<Result<(), RecvError>> {
         let moved = &mut self.journal.bytes.received;
-        match self.upload.poll(cx, self.down, upstream, moved) {
+        match self.upload.poll(cx, &mut self.kept.source(self.down), upstream, moved) {
             Poll::Ready(Err(TransferError::From(error))) => Poll::Ready(Err(error)),
             Poll::Ready(Err(TransferError::To(_))) => {
                 self.upload = Transfer::Abandoned;
@@ -404,6 +444,7 @@ impl<D: Downstream> Exchange<'_, D> {
         // from a connection that closes under its next request (RFC 9112 section 9.6).
         self.close |= !self.down.received_all();
         self.limits.answered();
+        self.kept.release();
         self.start_response(carriage.framing != Framing::None, now);
         if carriage.upgrade {
             // A tunnel lasts for as long as something moves in it.

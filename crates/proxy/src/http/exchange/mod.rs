@@ -12,6 +12,7 @@
 mod failure;
 mod forward;
 mod relay;
+mod retry;
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -22,9 +23,11 @@ use tokio::time::Instant;
 
 use super::chain::{Client, HttpChain};
 use super::forwarding;
+use super::h1::encode::Decimal;
 use super::h1::{Carriage, Framing};
 use super::head::{RequestHead, ResponseHead, Scheme, Version};
 use super::journal::Journal;
+use super::kept::Kept;
 use super::known::Known;
 use super::limits::Limits;
 use super::local::LocalReply;
@@ -34,7 +37,7 @@ use super::transfer::Transfer;
 use crate::accesslog::{Field, ResponseFlags};
 use crate::config::listener::HttpManager;
 use crate::rbac::{Asked, Denied};
-use crate::route::{Action, Decision, Direct, Facts, Redirect, Route, Target};
+use crate::route::{Action, Attempts, Decision, Direct, Facts, Redirect, Route, Target};
 use crate::timer::Deadline;
 
 /// What the connection can do after an exchange.
@@ -124,6 +127,11 @@ pub struct Exchange<'a, D> {
     limits: Limits,
     upload: Transfer,
     download: Transfer,
+    /// Content of the request, for another attempt.
+    kept: Kept,
+    /// Which attempt it is, and who is told.
+    attempt: u32,
+    told: Attempts,
     journal: Journal<'a>,
     close: bool,
     /// Whether an interim answer waits to be written.
@@ -182,6 +190,9 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             limits,
             upload: start_upload(&carriage),
             download: Transfer::Running,
+            kept: Kept::default(),
+            attempt: 1,
+            told: Attempts::default(),
             close: close || !carriage.keep_alive,
             interim: false,
             interims: 0,
@@ -237,8 +248,8 @@ impl<'a, D: Downstream> Exchange<'a, D> {
                 self.reply(LocalReply::no_route()).await
             }
             Decision::Route { virtual_host, route } => {
-                if virtual_host.attempts.to_endpoint {
-                    // There is one: what is sent again was never looked at.
+                self.told = virtual_host.attempts;
+                if self.told.to_endpoint {
                     self.request.headers.set(b"x-envoy-attempt-count", b"1");
                 }
                 match &route.action {
@@ -371,6 +382,10 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             target.response_headers.apply_to_response(self.response, self.request, &facts);
         }
         route.response_headers.apply_to_response(self.response, self.request, &facts);
+        if self.told.to_client && target.is_some() {
+            let number = Decimal::new(self.attempt.into());
+            self.response.headers.set(b"x-envoy-attempt-count", &number);
+        }
     }
 
     /// Does a part of sending an answer of our own, for as long as something moves.

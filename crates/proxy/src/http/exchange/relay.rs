@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 
 use super::failure::count_timeout;
+use super::retry::count_attempt_timeout;
 use super::{Broken, Exchange};
 use crate::accesslog::ResponseFlags;
 use crate::http::limits::Expired;
@@ -79,6 +80,10 @@ impl<D: Downstream> Exchange<'_, D> {
             Expired::Route => {
                 count_timeout(cluster, Some(pool));
                 (ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, "response_timeout")
+            }
+            Expired::Attempt | Expired::AttemptIdle => {
+                let details = count_attempt_timeout(cluster, pool, expired);
+                (ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, details)
             }
             Expired::Request => (ResponseFlags::NONE, "request_overall_timeout"),
             Expired::Age => {

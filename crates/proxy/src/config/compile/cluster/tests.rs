@@ -43,7 +43,13 @@ fn defaults_are_envoys() {
     assert_eq!(cluster.protocol, UpstreamProtocol::Http1);
     assert_eq!(
         cluster.limits,
-        Limits { connections: 1024, pending_requests: 1024, requests: 1024, retries: 3 }
+        Limits {
+            connections: 1024,
+            pending_requests: 1024,
+            requests: 1024,
+            retries: 3,
+            retry_budget: None
+        }
     );
     assert_eq!(cluster.idle_timeout, Some(3600 * SECOND));
     assert_eq!(cluster.max_requests_per_connection, None);
@@ -87,7 +93,13 @@ fn settings_are_read() {
     assert_eq!(cluster.buffer_limit, 7);
     assert_eq!(
         cluster.limits,
-        Limits { connections: 1, pending_requests: 1024, requests: 3, retries: 0 }
+        Limits {
+            connections: 1,
+            pending_requests: 1024,
+            requests: 3,
+            retries: 0,
+            retry_budget: None
+        }
     );
     let keepalive = Keepalive { probes: Some(2), idle: Some(3 * SECOND), interval: None };
     assert_eq!(cluster.keepalive, Some(keepalive));
