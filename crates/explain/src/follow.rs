@@ -108,7 +108,8 @@ impl World {
             application_protocols: if looks && tls { &alpn } else { &[] },
         };
         let Some(chain) = listener.chains.find(&facts) else {
-            answer.lost = lost::chains(self, &listener.name, &origins, None, question);
+            answer.lost =
+                lost::chains(self, &listener.name, facts.destination, &origins, None, question);
             answer.lost.extend(lost::displaced(self, listener.address.port()));
             answer.nearest = nearest::server_name(&origins, question.sni.as_deref());
             let reason = match (tls, &question.sni) {
@@ -126,7 +127,8 @@ impl World {
         };
         let mut all = listener.chains.chains.iter().chain(&listener.chains.default);
         let number = all.position(|other| Arc::ptr_eq(other, chain));
-        answer.lost = lost::chains(self, &listener.name, &origins, number, question);
+        answer.lost =
+            lost::chains(self, &listener.name, facts.destination, &origins, number, question);
         let origin = number.and_then(|number| origins.into_iter().nth(number));
         let mut part = self.chain_part(chain, origin.as_ref());
         answer.lost.extend(lost::displaced(self, listener.address.port()));
@@ -151,6 +153,9 @@ impl World {
             from.extend(origin.rule.as_ref().map(|o| self.source(o)));
             if !origin.names.is_empty() {
                 asks = lost::server_names(&origin.names);
+            }
+            if !origin.parts.is_empty() {
+                asks = format!("{asks}, {}", lost::addresses(&origin.parts));
             }
         }
         Part { name: chain.name.to_string(), asks, from }

@@ -1,8 +1,10 @@
 //! Who else could have taken a connection or request, and what kept each from it.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use tidegate_api::ObjectKey;
+use tidegate_pilot::compile::subnets::Part;
 use tidegate_pilot::model::host::Host;
 use tidegate_pilot::origins::{ChainOrigin, HostOrigins, Origin, RouteOrigin};
 use tidegate_pilot::status::ConditionKind;
@@ -91,6 +93,7 @@ fn rejected(world: &World, rejection: &Rejection) -> Lost {
 pub(crate) fn chains(
     world: &World,
     listener: &str,
+    local: SocketAddr,
     origins: &[ChainOrigin],
     taken: Option<usize>,
     question: &Question,
@@ -109,7 +112,16 @@ pub(crate) fn chains(
             };
         }
         let names = server_names(&origin.names);
+        let here =
+            origin.parts.is_empty() || origin.parts.iter().any(|part| part.contains(local.ip()));
         let refused = match (&question.sni, question.security) {
+            _ if !here => {
+                let asked = addresses(&origin.parts);
+                format!("it asks for an {asked}; the client connects to {}", local.ip())
+            }
+            _ if origin.names.is_empty() && !origin.parts.is_empty() => {
+                "a chain for a narrower network goes first".to_owned()
+            }
             _ if origin.names.is_empty() => {
                 "a chain that asks for the server name goes first".to_owned()
             }
@@ -129,6 +141,12 @@ pub(crate) fn chains(
         }
     });
     lost.collect()
+}
+
+/// `address in 10.0.0.0/8`.
+pub(crate) fn addresses(parts: &BTreeSet<Part>) -> String {
+    let parts: Vec<String> = parts.iter().map(ToString::to_string).collect();
+    format!("address in {}", parts.join(", "))
 }
 
 /// `server name a` or `one of the server names a, b`.

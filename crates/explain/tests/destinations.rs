@@ -173,3 +173,40 @@ fn connections_to_nowhere_are_closed() {
     assert!(matches!(&answer.end, End::Unavailable { status: None, .. }), "{:?}", answer.end);
     assert!(render(&question, &answer, false).contains("is closed, as nothing can be sent to"));
 }
+
+/// Rules that tell the gateway's addresses apart, and a rule that takes what they leave.
+#[test]
+fn the_address_that_was_connected_to_decides_where_rules_ask_for_it() {
+    let server = json!({"port": {"number": 9000, "name": "t", "protocol": "TCP"}, "hosts": ["*"]});
+    let gateway = json!({"selector": {"istio": "ingressgateway"}, "servers": [server]});
+    let to = |host: &str| json!([{"destination": {"host": host, "port": {"number": 80}}}]);
+    let service = json!({
+        "hosts": ["*"],
+        "gateways": ["tcp"],
+        "tcp": [
+            {"match": [{"destinationSubnets": ["10.0.0.0/8"]}], "route": to("up.org")},
+            {"match": [{"destinationSubnets": ["10.1.0.0/16"]}], "route": to("empty.org")},
+            {"route": to("gone.org")},
+        ],
+    });
+    let world =
+        world(&[manifest("Gateway", "tcp", &gateway), manifest("VirtualService", "tcp", &service)]);
+    for (address, host) in
+        [("10.2.0.1", "up.org"), ("10.1.0.1", "up.org"), ("192.0.2.9", "gone.org")]
+    {
+        let question = Question {
+            port: 9000,
+            protocol: Protocol::Tcp,
+            address: address.parse().ok(),
+            ..Question::default()
+        };
+        let answer = world.explain(&question);
+        let cluster = answer.clusters.first().map_or("", |cluster| &cluster.name);
+        assert!(cluster.ends_with(host), "{address}: {answer:#?}");
+        let lost = answer.lost.iter().filter(|lost| lost.at == "filterChain");
+        let told: Vec<&str> = lost.map(|lost| lost.refused.as_str()).collect();
+        let connects = format!("the client connects to {address}");
+        let why = |told: &&str| told.ends_with(&connects) || told.contains("narrower network");
+        assert!(!told.is_empty() && told.iter().all(why), "{told:?}");
+    }
+}

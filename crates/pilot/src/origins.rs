@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
 
+use crate::compile::subnets::Part;
 use crate::model::gateway::Server;
 
 /// A part of an object.
@@ -44,6 +45,8 @@ pub struct ChainOrigin {
     pub rule: Option<Origin>,
     /// The server names that it asks for; none where it takes every connection.
     pub names: BTreeSet<String>,
+    /// The parts of the gateway's addresses that it takes; none where no rule of the listener tells them apart.
+    pub parts: BTreeSet<Part>,
 }
 
 impl RouteOrigin {

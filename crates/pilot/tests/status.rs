@@ -459,7 +459,7 @@ fn what_routes_ask_for_in_vain_is_told() {
 fn fields_without_effect_are_told() {
     let mut with_default = gateway();
     with_default["spec"]["servers"][0]["defaultEndpoint"] = json!("127.0.0.1:8080");
-    let subnets = json!([{ "sniHosts": ["a.com"], "destinationSubnets": ["10.0.0.0/8"] }]);
+    let labels = json!([{ "sniHosts": ["a.com"], "sourceLabels": {"app": "a"} }]);
     let route = json!([{ "destination": { "host": "backend.example.org" } }]);
     let narrow = |matches: &Value| {
         let rule = json!({ "match": matches, "route": route });
@@ -469,15 +469,15 @@ fn fields_without_effect_are_told() {
             &json!({"hosts": ["a.com"], "gateways": ["g"], "tls": [rule]}),
         )
     };
-    let tls = narrow(&subnets);
+    let tls = narrow(&labels);
     let mut world =
         World::with(Options::default(), &[with_default.clone(), entry(&[80]), tls.clone()]);
-    for (object, field) in [
-        (&with_default, "servers[0].defaultEndpoint"),
-        (&tls, "tls[0].match[0].destinationSubnets"),
+    for (object, told) in [
+        (&with_default, "servers[0].defaultEndpoint is not served yet"),
+        (&tls, "tls[0].match[0].sourceLabels is for sidecars: a gateway does not look at it"),
     ] {
         let fault = world.fault(object, Reconciled).expect("it is told");
-        assert!(fault.starts_with(&format!("NotServed: {field} is not served yet")), "{fault}");
+        assert!(fault.starts_with(&format!("NotServed: {told}")), "{fault}");
     }
     world.apply(&narrow(&json!([{ "sniHosts": ["a.com"] }])));
     world.apply(&gateway());

@@ -10,6 +10,7 @@ use tidegate_envoy::v3::tcp_proxy::TcpProxy;
 use tidegate_envoy::v3::tcp_proxy::tcp_proxy::weighted_cluster::ClusterWeight;
 use tidegate_envoy::v3::tcp_proxy::tcp_proxy::{ClusterSpecifier, WeightedCluster};
 
+use super::subnets::Part;
 use super::tls::{self, Carries};
 use super::{Context, access_log};
 use crate::model::names;
@@ -34,6 +35,14 @@ pub fn for_names(names: &BTreeSet<String>, filter: Filter) -> FilterChain {
 #[must_use]
 pub fn for_all(filter: Filter) -> FilterChain {
     FilterChain { filters: vec![filter], ..FilterChain::default() }
+}
+
+/// Lets a chain take connections to these parts of its listener's addresses alone; to all of them where there are none.
+pub fn restrict(chain: &mut FilterChain, parts: &BTreeSet<Part>) {
+    if !parts.is_empty() {
+        let asks = chain.filter_chain_match.get_or_insert_default();
+        asks.prefix_ranges = parts.iter().map(Part::range).collect();
+    }
 }
 
 /// A chain that terminates TLS for these server names; none or `*` among them: for every name.

@@ -3,13 +3,13 @@
 //! A listener is one unit: a changed TLS rule compiles every filter chain of its port again, some tens of
 //! milliseconds with 10,000 of them. Routes of requests are units of their own and do not touch it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
 use tidegate_api::istio::gateway::ServerTlsMode;
-use tidegate_api::istio::virtual_service::RouteDestination;
+use tidegate_api::istio::virtual_service::{L4MatchAttributes, RouteDestination};
 use tidegate_envoy::any;
 use tidegate_envoy::v3::core::{
     Address, SocketAddress, TrafficDirection, address, socket_address::PortSpecifier,
@@ -20,6 +20,7 @@ use tidegate_envoy::v3::listener::{
 use tidegate_envoy::v3::tls_inspector::TlsInspector;
 
 use super::connection_manager::Transport;
+use super::subnets::{Part, Parts, Subnet};
 use super::tls::Carries;
 use super::{Context, access_log, connection_manager, filter_chain, rbac};
 use crate::model::gateway::{Class, Server};
@@ -50,12 +51,14 @@ pub struct ChainSource {
     pub rule: Option<(ObjectKey, RulePath)>,
     /// The server names that it asks for; none where it takes every connection.
     pub names: BTreeSet<String>,
+    /// The parts of the listener's addresses that it takes, where rules tell them apart.
+    pub parts: BTreeSet<Part>,
 }
 
 impl ChainSource {
     /// A chain that all servers of the listener share.
     fn shared() -> Self {
-        Self { server: None, rule: None, names: BTreeSet::new() }
+        Self { server: None, rule: None, names: BTreeSet::new(), parts: BTreeSet::new() }
     }
 }
 
@@ -89,9 +92,11 @@ pub fn listener<'a, I>(
 where
     I: Iterator<Item = &'a VirtualService>,
 {
+    let asked = plan.servers.iter().flat_map(|server| asked_for(server, bound(&server.gateway)));
     let mut builder = Builder {
         context,
         plan,
+        parts: Parts::of(asked),
         chains: Vec::new(),
         holders: HashMap::new(),
         compiled: Compiled::default(),
@@ -146,14 +151,16 @@ fn assemble(
 struct Builder<'c> {
     context: &'c Context<'c>,
     plan: &'c ListenerPlan,
+    parts: Parts,
     chains: Vec<FilterChain>,
     /// Who holds a server name, for the message to whoever comes later.
-    holders: HashMap<String, Holder>,
+    holders: HashMap<String, Vec<Holder>>,
     compiled: Compiled,
 }
 
 impl Builder<'_> {
-    fn chain(&mut self, chain: FilterChain, source: ChainSource) {
+    fn chain(&mut self, mut chain: FilterChain, source: ChainSource) {
+        filter_chain::restrict(&mut chain, &source.parts);
         if let Some((key, _)) = &source.rule {
             self.compiled.carries.insert(key.clone());
         }
@@ -202,10 +209,11 @@ impl Builder<'_> {
             if names.is_empty() {
                 continue;
             }
-            let holder = || Holder { key: server.key.clone(), terms: None };
-            self.holders.extend(names.iter().map(|name| (name.clone(), holder())));
+            for name in &names {
+                self.hold(name, Holder::of(&server.key, None, self.everywhere()));
+            }
             let chain = filter_chain::for_names(&names, filter_chain::nowhere(self.context));
-            self.chain(chain, source(server, None, names));
+            self.chain(chain, source(server, None, names, self.everywhere()));
         }
     }
 
@@ -215,7 +223,7 @@ impl Builder<'_> {
         let Self { plan, context, .. } = self;
         let manager = connection_manager::filter(&plan.name, &routes.name, Transport::Tls, context);
         let chain = filter_chain::terminating(&names, vec![manager], terms, Carries::Requests);
-        self.chain(chain, source(server, None, names));
+        self.chain(chain, source(server, None, names, self.everywhere()));
     }
 
     /// The chain of a server that terminates TLS and carries what is in it as bytes.
@@ -225,10 +233,15 @@ impl Builder<'_> {
         terms: &Arc<Terms>,
         bound: impl Iterator<Item = &'a VirtualService>,
     ) {
-        let Some((filter, rule)) = self.tcp_rule(server, bound) else { return };
+        let rules = self.tcp_rules(server, bound);
+        if rules.is_empty() {
+            return;
+        }
         let Some(names) = self.own_names(server, terms) else { return };
-        let chain = filter_chain::terminating(&names, vec![filter], terms, Carries::Bytes);
-        self.chain(chain, source(server, Some(rule), names));
+        for TcpRule { filter, rule, parts } in rules {
+            let chain = filter_chain::terminating(&names, vec![filter], terms, Carries::Bytes);
+            self.chain(chain, source(server, Some(rule), names.clone(), parts));
+        }
     }
 
     /// The chain of connections that name no server. Those that name one which nobody has are closed by its first
@@ -261,7 +274,7 @@ impl Builder<'_> {
         }
         let mut own = BTreeSet::new();
         for name in names {
-            match self.holders.get(&name) {
+            match self.holders.get(&name).and_then(|holders| holders.first()) {
                 Some(holder) if holder.terms.as_ref() == Some(terms) => {}
                 Some(holder) => {
                     let (place, port, holder) = (server.place(), server.port, &holder.key);
@@ -271,8 +284,8 @@ impl Builder<'_> {
                     self.compiled.lost.push((server.key.clone(), reason));
                 }
                 None => {
-                    let holder = Holder { key: server.key.clone(), terms: Some(Arc::clone(terms)) };
-                    self.holders.insert(name.clone(), holder);
+                    let terms = Some(Arc::clone(terms));
+                    self.hold(&name, Holder::of(&server.key, terms, self.everywhere()));
                     own.insert(name);
                 }
             }
@@ -280,14 +293,47 @@ impl Builder<'_> {
         (!own.is_empty()).then_some(own)
     }
 
-    /// Takes server names for an object; answers one that an older object has already, and which that is.
-    fn take_names(&mut self, names: &BTreeSet<String>, key: &ObjectKey) -> Result<(), Taken> {
-        if let Some((name, holder)) = names.iter().find_map(|n| self.holders.get_key_value(n)) {
-            return Err(Taken { name: name.clone(), holder: holder.key.clone() });
+    /// Every part of the listener's addresses.
+    fn everywhere(&self) -> BTreeSet<Part> {
+        self.parts.within(&BTreeSet::new())
+    }
+
+    fn hold(&mut self, name: &str, holder: Holder) {
+        self.holders.entry(name.to_owned()).or_default().push(holder);
+    }
+
+    /// Takes server names for an object in these parts; answers what is left of them, names with the same parts together.
+    /// Where rules do not tell addresses apart, all names have to be free. The refusal is a name that an older object
+    /// has, and which that is.
+    fn take_names(
+        &mut self,
+        names: &BTreeSet<String>,
+        parts: &BTreeSet<Part>,
+        key: &ObjectKey,
+    ) -> Result<Vec<Share>, Taken> {
+        let holders = |name: &String| self.holders.get(name).into_iter().flatten();
+        let held = || names.iter().find_map(|name| Some((name, holders(name).next()?)));
+        let taken = |(name, holder): (&String, &Holder)| Taken {
+            name: name.clone(),
+            holder: holder.key.clone(),
+        };
+        let mut left: BTreeMap<BTreeSet<Part>, BTreeSet<String>> = BTreeMap::new();
+        for name in names {
+            let is_free = |part: &&Part| !holders(name).any(|h| h.parts.contains(part));
+            let free: BTreeSet<Part> = parts.iter().filter(is_free).copied().collect();
+            if !free.is_empty() || parts.is_empty() {
+                left.entry(free).or_default().insert(name.clone());
+            }
         }
-        let holder = || Holder { key: key.clone(), terms: None };
-        self.holders.extend(names.iter().map(|n| (n.clone(), holder())));
-        Ok(())
+        if let Some(held) = held().filter(|_| parts.is_empty() || left.is_empty()) {
+            return Err(taken(held));
+        }
+        for (parts, names) in &left {
+            for name in names {
+                self.hold(name, Holder::of(key, None, parts.clone()));
+            }
+        }
+        Ok(left.into_iter().map(|(parts, names)| Share { names, parts }).collect())
     }
 
     /// The chains of a server that passes TLS through: one per rule and condition. A condition of which any
@@ -300,7 +346,7 @@ impl Builder<'_> {
         if server.tls.as_ref().is_none_or(|tls| tls.mode != ServerTlsMode::Passthrough) {
             return; // Told in the Gateway's status.
         }
-        let place = Place { gateway: server.gateway.clone(), port: server.port, tls: true };
+        let place = place(server);
         for service in bound.filter(|s| server.hosts.overlaps(&s.hosts, &s.key.namespace)) {
             for (r, rule) in service.tls.iter().enumerate() {
                 let Some(filter) = self.carry(&rule.route, service, server) else { continue };
@@ -311,13 +357,19 @@ impl Builder<'_> {
                     let path = RulePath::Tls(r, m);
                     let names: BTreeSet<String> =
                         condition.sni_hosts.iter().map(|n| n.to_ascii_lowercase()).collect();
-                    if let Err(taken) = self.take_names(&names, &service.key) {
-                        self.lose(&service.key, &path, server, &taken);
-                        continue;
+                    let parts = self.parts.within(&subnets(&condition.destination_subnets));
+                    let shares = match self.take_names(&names, &parts, &service.key) {
+                        Ok(shares) => shares,
+                        Err(taken) => {
+                            self.lose(&service.key, &path, server, &taken);
+                            continue;
+                        }
+                    };
+                    for Share { names, parts } in shares {
+                        let chain = filter_chain::for_names(&names, filter.clone());
+                        let rule = Some((service.key.clone(), path));
+                        self.chain(chain, source(server, rule, names, parts));
                     }
-                    let chain = filter_chain::for_names(&names, filter.clone());
-                    let rule = Some((service.key.clone(), path));
-                    self.chain(chain, source(server, rule, names));
                 }
             }
         }
@@ -332,33 +384,52 @@ impl Builder<'_> {
         self.compiled.lost.push((key.clone(), reason));
     }
 
-    /// The chain of a TCP server: the first rule that applies takes every connection.
+    /// The chains of a TCP server: the first rule that applies takes every connection that is left.
     fn tcp<'a>(&mut self, server: &Arc<Server>, bound: impl Iterator<Item = &'a VirtualService>) {
-        if let Some((filter, rule)) = self.tcp_rule(server, bound) {
-            self.chain(filter_chain::for_all(filter), source(server, Some(rule), BTreeSet::new()));
+        for TcpRule { filter, rule, parts } in self.tcp_rules(server, bound) {
+            let source = source(server, Some(rule), BTreeSet::new(), parts);
+            self.chain(filter_chain::for_all(filter), source);
         }
     }
 
-    /// The filter of the first TCP rule that applies at a server.
-    fn tcp_rule<'a>(
+    /// The TCP rules that apply at a server, each with what those before it leave: one, unless rules tell addresses
+    /// apart.
+    fn tcp_rules<'a>(
         &self,
         server: &Server,
         bound: impl Iterator<Item = &'a VirtualService>,
-    ) -> Option<(Filter, (ObjectKey, RulePath))> {
-        let tls = server.tls.is_some();
-        let place = Place { gateway: server.gateway.clone(), port: server.port, tls };
-        let mut bound = bound.filter(|s| server.hosts.overlaps(&s.hosts, &s.key.namespace));
-        bound.find_map(|service| {
-            service.tcp.iter().enumerate().find_map(|(r, rule)| {
-                let applies = rule.matches.is_empty()
-                    || rule
-                        .matches
-                        .iter()
-                        .any(|m| applies_to_connections(m.port, &m.gateways, &place));
-                let filter = applies.then(|| self.carry(&rule.route, service, server))??;
-                Some((filter, (service.key.clone(), RulePath::Tcp(r))))
-            })
-        })
+    ) -> Vec<TcpRule> {
+        let place = place(server);
+        let mut left = self.everywhere();
+        let mut rules: Vec<TcpRule> = Vec::new();
+        let mut whole = false;
+        for service in bound.filter(|s| server.hosts.overlaps(&s.hosts, &s.key.namespace)) {
+            for (r, rule) in service.tcp.iter().enumerate() {
+                let applying: Vec<&L4MatchAttributes> = rule
+                    .matches
+                    .iter()
+                    .filter(|m| applies_to_connections(m.port, &m.gateways, &place))
+                    .collect();
+                if whole || (applying.is_empty() && !rule.matches.is_empty()) {
+                    continue;
+                }
+                let Some(filter) = self.carry(&rule.route, service, server) else { continue };
+                let asked = applying.iter().map(|m| subnets(&m.destination_subnets));
+                let taken = asked.flat_map(|asked| self.parts.within(&asked));
+                let taken: BTreeSet<Part> = match applying.is_empty() {
+                    true => left.clone(),
+                    false => taken.collect(),
+                };
+                let parts: BTreeSet<Part> = taken.intersection(&left).copied().collect();
+                left.retain(|part| !parts.contains(part));
+                whole = left.is_empty();
+                if !parts.is_empty() || self.everywhere().is_empty() {
+                    let rule = (service.key.clone(), RulePath::Tcp(r));
+                    rules.push(TcpRule { filter, rule, parts });
+                }
+            }
+        }
+        rules
     }
 
     fn carry(
@@ -374,10 +445,31 @@ impl Builder<'_> {
     }
 }
 
+/// A TCP rule that applies at a server.
+struct TcpRule {
+    filter: Filter,
+    rule: (ObjectKey, RulePath),
+    parts: BTreeSet<Part>,
+}
+
 /// Who has a server name, and on which terms where the server terminates TLS.
 struct Holder {
     key: ObjectKey,
     terms: Option<Arc<Terms>>,
+    /// In which parts; everywhere where no rule tells addresses apart.
+    parts: BTreeSet<Part>,
+}
+
+impl Holder {
+    fn of(key: &ObjectKey, terms: Option<Arc<Terms>>, parts: BTreeSet<Part>) -> Self {
+        Self { key: key.clone(), terms, parts }
+    }
+}
+
+/// Server names that an object takes in the same parts.
+struct Share {
+    names: BTreeSet<String>,
+    parts: BTreeSet<Part>,
 }
 
 /// A server name that an older object has.
@@ -386,11 +478,44 @@ struct Taken {
     holder: ObjectKey,
 }
 
+fn place(server: &Server) -> Place {
+    Place { gateway: server.gateway.clone(), port: server.port, tls: server.tls.is_some() }
+}
+
+/// Networks as a condition asks for them. Those that are none were told when the object was given.
+fn subnets(written: &[String]) -> BTreeSet<Subnet> {
+    written.iter().filter_map(|text| Subnet::parse(text)).collect()
+}
+
+/// The networks that rules for connections at a server ask for.
+fn asked_for<'a>(
+    server: &Server,
+    bound: impl Iterator<Item = &'a VirtualService>,
+) -> BTreeSet<Subnet> {
+    let place = place(server);
+    let mut asked = BTreeSet::new();
+    if server.class() == Class::Http {
+        return asked;
+    }
+    for service in bound.filter(|s| server.hosts.overlaps(&s.hosts, &s.key.namespace)) {
+        let tls = service.tls.iter().flat_map(|rule| &rule.matches);
+        let tls = tls.map(|m| (m.port, &m.gateways, &m.destination_subnets));
+        let tcp = service.tcp.iter().flat_map(|rule| &rule.matches);
+        let tcp = tcp.map(|m| (m.port, &m.gateways, &m.destination_subnets));
+        let here = tls
+            .chain(tcp)
+            .filter(|(port, gateways, _)| applies_to_connections(*port, gateways, &place));
+        asked.extend(here.flat_map(|(_, _, written)| subnets(written)));
+    }
+    asked
+}
+
 fn source(
     server: &Arc<Server>,
     rule: Option<(ObjectKey, RulePath)>,
     names: BTreeSet<String>,
+    parts: BTreeSet<Part>,
 ) -> ChainSource {
     let names = if names.contains("*") { BTreeSet::new() } else { names };
-    ChainSource { server: Some(Arc::clone(server)), rule, names }
+    ChainSource { server: Some(Arc::clone(server)), rule, names, parts }
 }

@@ -121,6 +121,7 @@ impl Pilot {
             server: source.server,
             rule: source.rule.map(|(key, path)| Origin::new(key, path)),
             names: source.names,
+            parts: source.parts,
         };
         found.sources.into_iter().map(origin).collect()
     }

@@ -132,8 +132,7 @@ pub(crate) fn account(
     let force = standing::force(key, subject, findings.as_ref(), view);
     if let Some(findings) = &mut findings {
         for field in view.unserved.get(key).into_iter().flatten() {
-            let fault = format!("{field} is not served yet; the rest acts as if it were not there");
-            findings.fault("NotServed", fault);
+            findings.fault("NotServed", unserved::told(field));
         }
     }
     let faults = findings.as_ref().map(Findings::not_in_force).filter(|f| !f.is_empty());

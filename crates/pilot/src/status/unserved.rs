@@ -15,6 +15,18 @@ pub(crate) fn fields(spec: &Spec) -> Vec<String> {
     }
 }
 
+/// What is told of such a field.
+pub(crate) fn told(field: &str) -> String {
+    let of_source = ["sourceLabels", "sourceNamespace", "sourceSubnet"];
+    if of_source.iter().any(|name| field.ends_with(name)) {
+        return format!(
+            "{field} is for sidecars: a gateway does not look at it in rules for connections, as in Istio; the rest acts \
+             as if it were not there"
+        );
+    }
+    format!("{field} is not served yet; the rest acts as if it were not there")
+}
+
 fn of_gateway(gateway: &Gateway) -> Vec<String> {
     let servers = gateway.servers.iter().enumerate();
     let used = servers.filter(|(_, server)| !server.default_endpoint.is_empty());
@@ -31,7 +43,6 @@ fn of_virtual_service(service: &VirtualService) -> Vec<String> {
     for (r, rule) in service.tls.iter().enumerate() {
         for (m, condition) in rule.matches.iter().enumerate() {
             let fields = [
-                ("destinationSubnets", !condition.destination_subnets.is_empty()),
                 ("sourceLabels", !condition.source_labels.is_empty()),
                 ("sourceNamespace", !condition.source_namespace.is_empty()),
             ];
@@ -41,7 +52,6 @@ fn of_virtual_service(service: &VirtualService) -> Vec<String> {
     for (r, rule) in service.tcp.iter().enumerate() {
         for (m, condition) in rule.matches.iter().enumerate() {
             let fields = [
-                ("destinationSubnets", !condition.destination_subnets.is_empty()),
                 ("sourceLabels", !condition.source_labels.is_empty()),
                 ("sourceNamespace", !condition.source_namespace.is_empty()),
                 ("sourceSubnet", !condition.source_subnet.is_empty()),
@@ -99,11 +109,13 @@ mod tests {
                 "exportTo[]",
                 "gateways[]",
                 "hosts[]",
+                "tcp[].match[].destinationSubnets[]",
                 "tcp[].match[].gateways[]",
                 "tcp[].match[].port",
                 "tcp[].route[].destination.host",
                 "tcp[].route[].destination.port.number",
                 "tcp[].route[].weight",
+                "tls[].match[].destinationSubnets[]",
                 "tls[].match[].gateways[]",
                 "tls[].match[].port",
                 "tls[].match[].sniHosts[]",
@@ -157,7 +169,6 @@ mod tests {
             }),
             _ => {
                 let condition = json!({
-                    "destinationSubnets": ["10.0.0.0/8"],
                     "sourceLabels": { "app": "a" },
                     "sourceNamespace": "a",
                 });
@@ -174,7 +185,7 @@ mod tests {
         }
     }
 
-    fn told(kind: Kind) -> BTreeSet<String> {
+    fn fields_of(kind: Kind) -> BTreeSet<String> {
         let manifest = json!({
             "apiVersion": "networking.istio.io/v1",
             "kind": kind.name(),
@@ -208,7 +219,7 @@ mod tests {
             let Node::Object(whole) = &schema::of(kind).node else { panic!("an object") };
             let mut all = BTreeSet::new();
             leaves(&whole.fields["spec"].schema, "", &mut all);
-            let told = told(kind);
+            let told = fields_of(kind);
             for list in [served, elsewhere] {
                 for path in list {
                     assert!(
