@@ -1,5 +1,6 @@
 //! What goes into a pilot and what comes out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidegate_api::{Object, ObjectKey};
@@ -21,6 +22,8 @@ pub enum Input {
         /// What is in it.
         content: Result<Arc<[u8]>, String>,
     },
+    /// The secrets of xDS that the proxy refuses now, by name: all of them.
+    Refused(BTreeMap<Arc<str>, RefusedSecret>),
     /// The object was written in a form that does not decode or validate: its last good form serves on.
     Invalid {
         /// Which object.
@@ -30,6 +33,17 @@ pub enum Input {
         /// What is wrong, one entry per field.
         errors: Vec<String>,
     },
+}
+
+/// A secret that the proxy refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedSecret {
+    /// The field that is wrong.
+    pub path: String,
+    /// What is wrong.
+    pub reason: String,
+    /// Whether the one before serves on.
+    pub serves_on: bool,
 }
 
 /// What follows from a batch of inputs.

@@ -26,5 +26,5 @@ pub mod origins;
 pub mod status;
 
 pub use engine::Pilot;
-pub use io::{Compiled, Input, Output, Remark};
+pub use io::{Compiled, Input, Output, RefusedSecret, Remark};
 pub use options::{AccessLog, GatewayService, Options};

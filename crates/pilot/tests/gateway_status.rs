@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use common::{World, manifest, object};
 use serde_json::{Value, json};
-use tidegate_pilot::Options;
 use tidegate_pilot::status::ConditionKind;
+use tidegate_pilot::{Input, Options, RefusedSecret};
 
 #[test]
 fn a_gateway_without_virtual_services_is_told() {
@@ -70,4 +70,58 @@ fn other_authorities_than_before_are_not_taken_in_silence() {
     assert!(remark.message.contains("Secret upstream from now on"), "{}", remark.message);
     assert!(remark.message.contains("no longer against Secret clients"), "{}", remark.message);
     assert!(advice(&world).contains("verified against Secret upstream"), "{}", advice(&world));
+}
+
+/// A server that terminates TLS with the Secret `web`.
+fn https(tls: &Value) -> Value {
+    let mut tls = tls.clone();
+    tls["credentialName"] = json!("web");
+    json!({"port": {"number": 443, "name": "https", "protocol": "HTTPS"}, "hosts": ["*"], "tls": tls})
+}
+
+#[test]
+fn a_secret_that_the_proxy_refuses_is_told_by_its_own_name() {
+    let gateway =
+        manifest("Gateway", "g", &json!({"servers": [https(&json!({"mode": "SIMPLE"}))]}));
+    let web = secret("web", &["tls.crt", "tls.key"]);
+    let mut world = World::with(Options::default(), &[gateway.clone(), web]);
+    let refused = |serves_on| {
+        let refused = RefusedSecret {
+            path: "tls_certificate.private_key".to_owned(),
+            reason: "it is not that of the certificate".to_owned(),
+            serves_on,
+        };
+        Input::Refused(BTreeMap::from([("kubernetes://web".into(), refused)]))
+    };
+    let words = "InvalidCertificateRef: servers[0] (port 443): Secret istio-system/web, key: \
+                 it is not that of the certificate; ";
+    world.give([refused(true)]);
+    let serves_on = format!("{words}the one before serves on");
+    assert_eq!(world.fault(&gateway, ConditionKind::ResolvedRefs), Some(serves_on));
+    assert_eq!(world.idle(&gateway), None);
+    let standing = world.pilot.standing(&object(&gateway).key).expect("it stands");
+    let fault = standing.fault.as_deref().unwrap_or_default();
+    assert_eq!(
+        fault,
+        "servers[0] (port 443): Secret istio-system/web as it is now; the one before serves on"
+    );
+
+    world.give([refused(false)]);
+    let closed = format!("{words}connections for its hosts are closed");
+    assert_eq!(world.fault(&gateway, ConditionKind::ResolvedRefs), Some(closed));
+    let idle = world.idle(&gateway).expect("nothing of it is served");
+    assert!(idle.starts_with("InvalidCertificateRef: none of its servers is open"), "{idle}");
+
+    world.give([Input::Refused(BTreeMap::new())]);
+    assert_eq!(world.fault(&gateway, ConditionKind::ResolvedRefs), None);
+    assert_eq!(world.idle(&gateway), None);
+}
+
+#[test]
+fn clients_whom_nobody_vouches_for_are_told() {
+    let tls = json!({"mode": "MUTUAL", "caCertCredentialName": "web", "insecureSkipVerify": true});
+    let gateway = manifest("Gateway", "g", &json!({"servers": [https(&tls)]}));
+    let world = World::with(Options::default(), std::slice::from_ref(&gateway));
+    let message = &world.status[&object(&gateway).key][0].message;
+    assert!(message.contains("tls.insecureSkipVerify: certificates of clients are not verified"));
 }

@@ -76,7 +76,7 @@ fn files_are_asked_for_and_followed() {
     let output = world.give([file(FILES[2], Err("Permission denied"))]);
     assert!(output.change.upsert.is_empty() && output.change.remove.is_empty());
     let fault = world.fault(&gateway(), ResolvedRefs).expect("it is told");
-    assert!(fault.contains("Permission denied; what it held before serves on"), "{fault}");
+    assert!(fault.contains("Permission denied; the one before serves on"), "{fault}");
     assert_eq!(world.idle(&gateway()), None);
     world.delete(&gateway());
     assert!(world.pilot.files().is_empty(), "nobody takes them any more");

@@ -197,10 +197,12 @@ fn hosts_without_an_endpoint_s_place_and_rules_without_effect_are_not_in_force()
         rule(&json!({"host": "backend.example.org", "trafficPolicy": {"connectionPool": pool}}));
     let mut world = World::with(Options::default(), &[hidden.clone(), settings.clone()]);
     assert!(world.idle(&hidden).is_some_and(|idle| idle.starts_with("Hidden: ")));
+    let nobodys = world.idle(&settings).expect("nobody is seen to have the host");
+    assert!(nobodys.starts_with("RefNotFound: host backend.example.org not found"), "{nobodys}");
+    world.apply(&nowhere);
     assert!(
         world.idle(&settings).is_some_and(|idle| idle.contains("trafficPolicy.connectionPool"))
     );
-    world.apply(&nowhere);
     assert!(world.idle(&nowhere).is_some_and(|idle| idle.starts_with("NotServed: ")));
     world.apply(&entry(&[80]));
     world.apply(&rule(&json!({"host": "backend.example.org"})));

@@ -75,20 +75,11 @@ pub struct Outcome {
     /// What to report: every worker serves this now.
     pub verdict: Verdict,
     /// Refusals that are news: those that stood before, for the same reason, are left out.
-    pub rejected: Vec<Refused>,
+    pub rejected: Vec<Rejection>,
     /// Fields of this update that have no effect here.
     pub notices: Vec<Notice>,
     /// What is served although somebody should do something about it.
     pub warnings: Vec<Notice>,
-}
-
-/// A refusal, and what it leaves.
-#[derive(Clone, Debug)]
-pub struct Refused {
-    /// What was refused, and why.
-    pub rejection: Rejection,
-    /// Whether an earlier form of the resource serves on.
-    pub serves_on: bool,
 }
 
 impl Proxy {
@@ -138,15 +129,11 @@ impl Proxy {
     }
 
     /// The refusals that did not stand when this was asked last.
-    fn news(&mut self, verdict: &Verdict) -> Vec<Refused> {
+    fn news(&mut self, verdict: &Verdict) -> Vec<Rejection> {
         let standing: HashSet<Rejection> = verdict.rejected.iter().cloned().collect();
         let told = std::mem::replace(&mut self.told, standing);
         let new = verdict.rejected.iter().filter(|rejection| !told.contains(rejection));
-        let refused = |rejection: &Rejection| Refused {
-            rejection: rejection.clone(),
-            serves_on: self.serves_on(rejection),
-        };
-        new.map(refused).collect()
+        new.cloned().collect()
     }
 
     /// Whether an earlier form of what was refused serves.
@@ -179,6 +166,9 @@ impl Proxy {
     pub fn verdict(&self) -> Verdict {
         let mut verdict = self.applier.verdict();
         verdict.rejected.extend(self.unbound.values().map(|(_, rejection)| rejection.clone()));
+        for rejection in &mut verdict.rejected {
+            rejection.serves_on = self.serves_on(rejection);
+        }
         verdict
     }
 
@@ -269,8 +259,8 @@ impl Proxy {
     fn leave_unbound(&mut self, listener: &Arc<Listener>, reason: String) {
         let name = Arc::clone(&listener.name);
         let path = "address".to_owned();
-        let rejection =
-            Rejection { kind: ResourceType::Listener, name: Arc::clone(&name), path, reason };
+        let kind = ResourceType::Listener;
+        let rejection = Rejection { kind, name: Arc::clone(&name), path, reason, serves_on: false };
         self.unbound.insert(name, (Arc::clone(listener), rejection));
     }
 

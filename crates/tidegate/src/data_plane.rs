@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tidegate_proxy::admin::Drain;
 use tidegate_proxy::config::Notice;
-use tidegate_proxy::proxy::{Drained, Refused};
+use tidegate_proxy::proxy::Drained;
 use tidegate_proxy::view::View;
 use tidegate_proxy::{Options, Outcome, Proxy};
 use tidegate_xds::{Snapshot, Subscription};
@@ -197,8 +197,7 @@ impl Start {
 }
 
 fn tell(outcome: &Outcome) {
-    for Refused { rejection, serves_on } in &outcome.rejected {
-        let tidegate_xds::Rejection { kind, name, path, reason } = rejection;
+    for tidegate_xds::Rejection { kind, name, path, reason, serves_on } in &outcome.rejected {
         let rest = if *serves_on { "; its last good form serves on" } else { "" };
         tracing::warn!("{kind:?} {name}: {path}: {reason}{rest}");
     }

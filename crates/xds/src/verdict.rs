@@ -30,6 +30,8 @@ pub struct Rejection {
     pub path: String,
     /// What is wrong and what would be accepted.
     pub reason: String,
+    /// Whether an earlier form of the resource serves on.
+    pub serves_on: bool,
 }
 
 impl Rejection {

@@ -7,11 +7,11 @@ use tidegate_api::{Kind, ObjectKey, kube};
 use tidegate_xds::{Resource, ResourceType};
 
 use super::{Dirty, Pilot, index};
-use crate::Remark;
 use crate::compile::secret;
 use crate::model::credentials::{Found, Secrets};
 use crate::model::merge::ListenerPlan;
 use crate::model::tls::{AUTHORITIES_SUFFIX, Credential, Terms};
+use crate::{RefusedSecret, Remark};
 
 /// Credentials by those who take them.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub(crate) struct Credentials {
     brought: HashSet<Credential>,
     /// The Secrets that the authorities of some come from, though nothing names them.
     guessed: HashMap<Credential, Arc<str>>,
+    /// The secrets that the data plane refuses.
+    refused: BTreeMap<Arc<str>, RefusedSecret>,
 }
 
 /// Who takes a credential.
@@ -83,9 +85,22 @@ impl Credentials {
         direct.filter(|credential| self.users.contains_key(credential)).chain(revoking)
     }
 
-    /// Whether the data plane has all that handshakes on these terms take, as far as compiling decides.
+    /// Whether the data plane has all that handshakes on these terms take.
     pub(crate) fn complete(&self, terms: &Terms) -> bool {
-        terms.credentials().all(|credential| self.has(credential))
+        terms.credentials().all(|credential| self.usable(credential))
+    }
+
+    /// Whether the data plane has what a credential stands for, in a form that it took.
+    pub(crate) fn usable(&self, credential: &Credential) -> bool {
+        self.has(credential) && self.refused(credential).is_none_or(|refused| refused.serves_on)
+    }
+
+    /// Why the data plane refuses a credential as it is now; `None` where it does not.
+    pub(crate) fn refused(&self, credential: &Credential) -> Option<&RefusedSecret> {
+        if self.refused.is_empty() {
+            return None;
+        }
+        self.refused.get(&*credential.to_string())
     }
 
     /// Whether the data plane has what a credential stands for, as far as compiling decides.
@@ -133,6 +148,23 @@ impl Pilot {
         }
     }
 
+    /// Replaces the secrets that the data plane refuses.
+    pub(super) fn set_refused(
+        &mut self,
+        secrets: BTreeMap<Arc<str>, RefusedSecret>,
+        dirty: &mut Dirty,
+    ) {
+        let before = std::mem::replace(&mut self.credentials.refused, secrets);
+        let now = &self.credentials.refused;
+        let names = before.keys().chain(now.keys());
+        let touched: HashSet<&str> =
+            names.filter(|name| before.get(*name) != now.get(*name)).map(|name| &**name).collect();
+        let users = self.credentials.users.keys();
+        for credential in users.filter(|c| touched.contains(c.to_string().as_str())) {
+            self.mark_takers(credential, dirty);
+        }
+    }
+
     /// Replaces what is known of a file.
     pub(super) fn set_file(
         &mut self,
@@ -155,11 +187,7 @@ impl Pilot {
 
     /// Puts the secret of a credential, or takes it away where nobody asks for it or nothing is there.
     pub(super) fn emit_credential(&mut self, credential: &Credential, dirty: &mut Dirty) {
-        let takers: BTreeSet<&ObjectKey> = self.takers(credential).collect();
-        for taker in takers {
-            dirty.status.extend(self.index.naming(&index::gateway_name(taker)).cloned());
-            dirty.status.insert(taker.clone());
-        }
+        self.mark_takers(credential, dirty);
         let name: Arc<str> = credential.to_string().into();
         let behind = self.credentials.behind(credential);
         self.mark_guess(credential, behind.as_ref(), dirty);
@@ -228,6 +256,15 @@ impl Pilot {
             }
             // The one before is remembered: another may take its place later.
             Err(_) => {}
+        }
+    }
+
+    /// Marks the status of those who take a credential, and of those who go through them.
+    fn mark_takers(&self, credential: &Credential, dirty: &mut Dirty) {
+        let takers: BTreeSet<&ObjectKey> = self.takers(credential).collect();
+        for taker in takers {
+            dirty.status.extend(self.index.naming(&index::gateway_name(taker)).cloned());
+            dirty.status.insert(taker.clone());
         }
     }
 

@@ -27,6 +27,7 @@ impl Pilot {
             Input::Apply(object) => self.apply_object(&object, dirty),
             Input::Delete(key) => self.delete(&key, dirty),
             Input::File { name, content } => self.set_file(name, content, dirty),
+            Input::Refused(secrets) => self.set_refused(secrets, dirty),
             Input::Invalid { key, generation, errors } => {
                 dirty.status.insert(key.clone());
                 if !self.generations.contains_key(&key) {

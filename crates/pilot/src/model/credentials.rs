@@ -293,6 +293,25 @@ impl Secrets {
         }
     }
 
+    /// Where the content of a credential comes from, in words.
+    #[must_use]
+    pub fn describe(&self, credential: &Credential) -> String {
+        match (self.source(credential), credential) {
+            (Some(source), _) => format!("Secret {}/{source}", self.namespace),
+            (None, Credential::Revoking { authorities, list }) => {
+                format!("{} with {list}", self.describe(authorities))
+            }
+            (None, credential) => {
+                let files: Vec<Arc<str>> = self.files_of(credential).into_iter().collect();
+                match files.as_slice() {
+                    [] => credential.to_string(),
+                    [one] => format!("file {one}"),
+                    several => format!("files {}", several.join(" and ")),
+                }
+            }
+        }
+    }
+
     /// The gateway's namespace.
     #[must_use]
     pub fn namespace(&self) -> &Arc<str> {
@@ -306,8 +325,8 @@ impl Secrets {
         roots(self.get(&source)?, &source, &self.namespace, guessed)
     }
 
-    /// Where authorities are, and whether nothing names that: the Secret that is named for them. Else of the one with the suffix, or of the server's own; else of
-    /// the only Secret in the namespace that holds authorities and no key.
+    /// Where authorities are, and whether nothing names that: in the Secret that is named for them. Else in the one with
+    /// the suffix, or in the server's own; else in the only Secret in the namespace that holds authorities and no key.
     fn authorities_of(&self, name: &Arc<str>, named: bool) -> Result<(Arc<str>, bool), NotFound> {
         let apart: Arc<str> = format!("{name}{AUTHORITIES_SUFFIX}").into();
         let own = self.here.get(name).is_some_and(|secret| holds_authorities(secret));

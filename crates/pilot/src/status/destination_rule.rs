@@ -4,9 +4,9 @@ use tidegate_api::istio::destination_rule::{
     ClientTlsMode, ClientTlsSettings, LoadBalancerSettings, SimpleLb, TrafficPolicy,
 };
 
+use super::credentials::Lack;
 use super::standing::not_selected;
 use super::{Findings, Force, View};
-use crate::model::credentials::NotFound;
 use crate::model::destination_rule::{Effective, Rule};
 use crate::model::tls::client_credentials;
 
@@ -28,13 +28,42 @@ pub(super) fn findings(rule: &Rule, view: View<'_>) -> Option<Findings> {
     for (path, settings) in rule.tls() {
         of_tls(&path, settings, view, &mut findings);
     }
-    let host = rule.host.as_str();
-    if !rule.host.is_wildcard() && view.registry.find(host, &rule.key.namespace).is_none() {
+    if is_nowhere(rule, view) {
         findings.missing.push(format!(
-            "host {host} not found: no Service and no ServiceEntry that this gateway sees has it"
+            "host {} not found: no Service and no ServiceEntry that this gateway sees has it",
+            rule.host
         ));
+    } else {
+        unknown_ports(rule, view, &mut findings);
     }
     Some(findings)
+}
+
+/// Whether nobody defines the host that a rule is for.
+fn is_nowhere(rule: &Rule, view: View<'_>) -> bool {
+    !rule.host.is_wildcard()
+        && view.registry.find(rule.host.as_str(), &rule.key.namespace).is_none()
+}
+
+/// Settings of ports that the host does not have.
+fn unknown_ports(rule: &Rule, view: View<'_>, findings: &mut Findings) {
+    let policy = rule.spec.traffic_policy.as_ref().filter(|_| !rule.host.is_wildcard());
+    let has = view.registry.ports(rule.host.as_str());
+    let settings = policy.into_iter().flat_map(|policy| &policy.port_level_settings).enumerate();
+    for (at, port) in settings {
+        let number = port.port.and_then(|selector| selector.number).map(u16::from);
+        let Some(number) = number.filter(|number| !has.contains_key(number)) else { continue };
+        let has: Vec<String> = has.keys().map(ToString::to_string).collect();
+        findings.fault(
+            "PortNotFound",
+            format!(
+                "trafficPolicy.portLevelSettings[{at}].port: host {} has no port {number}, so that these settings are for \
+                 nobody; it has {}",
+                rule.host,
+                if has.is_empty() { "no port".to_owned() } else { has.join(", ") }
+            ),
+        );
+    }
 }
 
 /// Whether anything of a DestinationRule is in force.
@@ -45,14 +74,28 @@ pub(super) fn force(rule: &Rule, findings: Option<&Findings>, view: View<'_>) ->
     if let Some((reason, fault)) = beaten(rule, view).filter(|(reason, _)| *reason != "Partly") {
         return Force::nothing(reason, fault);
     }
+    let unresolved = findings.unresolved();
+    if is_nowhere(rule, view)
+        && let Some((reason, message)) = unresolved
+    {
+        return Force::nothing(reason, message);
+    }
     let policies = rule.spec.traffic_policy.iter();
     let served = policies.flat_map(balancing).any(|settings| {
         settings.consistent_hash.is_some()
             || settings.simple.is_some_and(|simple| simple != SimpleLb::Passthrough)
     });
-    let served = served || rule.tls().next().is_some();
-    match findings.first_and_all() {
-        (Some(reason), faults) if !served => Force::nothing(reason, faults),
+    let has_all = |settings| {
+        let credentials = client_credentials(settings, &view.options.system_roots);
+        let mut lacks = credentials.iter().filter_map(|credential| Lack::of(credential, view));
+        lacks.all(|lack| lack.serves_on)
+    };
+    if served || rule.tls().any(|(_, settings)| has_all(settings)) {
+        return Force::Whole;
+    }
+    match (findings.first_and_all(), unresolved) {
+        ((Some(reason), faults), _) => Force::nothing(reason, faults),
+        (_, Some((reason, message))) => Force::nothing(reason, message),
         _ => Force::Whole,
     }
 }
@@ -97,14 +140,15 @@ fn beaten(rule: &Rule, view: View<'_>) -> Option<(&'static str, String)> {
 /// Certificates and authorities that are not there, and servers that are not verified.
 fn of_tls(path: &str, settings: &ClientTlsSettings, view: View<'_>, findings: &mut Findings) {
     for credential in client_credentials(settings, &view.options.system_roots) {
-        if let Err(NotFound { reason, broken }) = view.secrets.find(&credential) {
-            let act = if broken && view.credentials.has(&credential) {
-                "what it held before serves on"
-            } else {
-                "no connection to the host is made"
-            };
-            findings.missing.push(format!("{path}: {reason}; {act}"));
+        if let Some(lack) = Lack::of(&credential, view) {
+            lack.tell(path, "no connection to the host is made", findings);
         }
+    }
+    if settings.mode == ClientTlsMode::Disable && *settings != ClientTlsSettings::default() {
+        findings.advice.push(format!(
+            "{path}: its mode is DISABLE, as it is where none is written, so that connections carry no TLS and the other \
+             fields say nothing; set mode: SIMPLE or MUTUAL for TLS, or remove the fields"
+        ));
     }
     if settings.mode != ClientTlsMode::Disable && settings.insecure_skip_verify == Some(true) {
         findings.advice.push(format!(

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tidegate_api::ObjectKey;
 use tidegate_api::istio::gateway::ServerTlsMode;
 
+use super::credentials::Lack;
 use super::{Findings, View};
 use crate::engine::gateway_name;
-use crate::model::credentials::{Found, NotFound};
+use crate::model::credentials::Found;
 use crate::model::gateway::{Class, Server};
 use crate::model::merge::{ListenerPlan, PortPlan};
 
@@ -115,23 +116,21 @@ fn closed(server: &Server) -> Option<(&'static str, String)> {
 fn credentials(server: &Server, place: &str, view: View<'_>, findings: &mut Findings) {
     let Some(terms) = server.terms() else { return };
     findings.advice.extend(terms.advice().map(|advice| format!("{place}: tls.{advice}")));
+    if terms.clients.as_ref().is_some_and(|clients| clients.accepted.any_issuer) {
+        findings.advice.push(format!(
+            "{place}: tls.insecureSkipVerify: certificates of clients are not verified: whoever makes one is let in"
+        ));
+    }
     for credential in terms.credentials() {
-        match view.secrets.find(credential) {
-            Ok(Found::Authorities { guessed: Some(guessed), .. }) => findings.advice.push(format!(
+        if let Some(lack) = Lack::of(credential, view) {
+            lack.tell(place, CLOSED, findings);
+        }
+        if let Ok(Found::Authorities { guessed: Some(guessed), .. }) = view.secrets.find(credential)
+        {
+            findings.advice.push(format!(
                 "{place}: client certificates are verified against Secret {guessed}, the only one with authorities in \
                  the gateway's namespace; say so by tls.caCertCredentialName: {guessed}"
-            )),
-            Ok(_) => {}
-            Err(NotFound { reason, broken }) => {
-                let missing = format!("{place}: tls: {reason}");
-                let serves_on = broken && view.credentials.has(credential);
-                findings.missing.push(if serves_on {
-                    format!("{missing}; what it held before serves on")
-                } else {
-                    findings.closed.push(format!("{place}: {CLOSED}"));
-                    format!("{missing}; {CLOSED}")
-                });
-            }
+            ));
         }
     }
 }

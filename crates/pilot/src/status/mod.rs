@@ -18,6 +18,7 @@ use crate::model::destination_rule::{Rule, Rules};
 use crate::model::merge::PortPlan;
 use crate::model::registry::Registry;
 
+mod credentials;
 mod delegate;
 mod destination_rule;
 mod gateway;
@@ -35,6 +36,9 @@ const MAX_FAULTS: usize = 8;
 
 /// The reason of a condition where the last form of an object was refused as a whole.
 pub const INVALID: &str = "Invalid";
+
+/// The reason of `ResolvedRefs` where a certificate, its key or authorities are there and cannot be used.
+const INVALID_CERTIFICATE: &str = "InvalidCertificateRef";
 
 /// New conditions of an object, all of them at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,9 +176,11 @@ struct Findings {
     faults: Vec<(&'static str, String)>,
     /// What it names and nobody has.
     missing: Vec<String>,
+    /// What it names and is there, in a form that cannot be used.
+    broken: Vec<String>,
     /// What would better be written otherwise, though it acts.
     advice: Vec<String>,
-    /// What takes no connections for want of something that it names.
+    /// What is not in force, or not in the form that is there now, for want of something that it names.
     closed: Vec<String>,
 }
 
@@ -183,22 +189,27 @@ impl Findings {
         self.faults.push((reason, message));
     }
 
+    /// What it names that nobody has or nobody can use: why, in one word and in words.
+    fn unresolved(&self) -> Option<(&'static str, String)> {
+        let all: Vec<String> = self.missing.iter().chain(&self.broken).cloned().collect();
+        let reason = if self.missing.is_empty() { INVALID_CERTIFICATE } else { "RefNotFound" };
+        (!all.is_empty()).then(|| (reason, join(&all)))
+    }
+
     fn conditions(self) -> Vec<Condition> {
+        let unresolved = self.unresolved();
         let reason = self.faults.first().map_or("Reconciled", |(reason, _)| reason);
-        let faults: Vec<String> = self.faults.into_iter().map(|(_, message)| message).collect();
-        let resolved = if self.missing.is_empty() { "ResolvedRefs" } else { "RefNotFound" };
+        let holds = self.faults.is_empty();
+        let faults = self.faults.into_iter().map(|(_, message)| message);
+        // What is insecure is told whatever else there is.
+        let words: Vec<String> = faults.chain(self.advice).collect();
         vec![
-            Condition {
-                kind: ConditionKind::Reconciled,
-                holds: faults.is_empty(),
-                reason,
-                message: join(if faults.is_empty() { &self.advice } else { &faults }),
-            },
+            Condition { kind: ConditionKind::Reconciled, holds, reason, message: join(&words) },
             Condition {
                 kind: ConditionKind::ResolvedRefs,
-                holds: self.missing.is_empty(),
-                reason: resolved,
-                message: join(&self.missing),
+                holds: unresolved.is_none(),
+                reason: unresolved.as_ref().map_or("ResolvedRefs", |(reason, _)| reason),
+                message: unresolved.map_or_else(String::new, |(_, message)| message),
             },
         ]
     }

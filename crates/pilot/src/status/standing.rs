@@ -54,7 +54,7 @@ pub(super) fn force(
             let (reason, faults) = findings.first_and_all();
             let (reason, faults) = match reason {
                 Some(reason) => (reason, faults),
-                None => ("RefNotFound", join(&findings.missing)),
+                None => findings.unresolved().unwrap_or(("NotServed", String::new())),
             };
             Force::nothing(reason, format!("none of its servers is open: {faults}"))
         }

@@ -305,13 +305,7 @@ impl Applier {
         for resource in news {
             let Some(record) = self.records.get(resource.kind, &resource.name) else { continue };
             let served = record.served.as_ref().filter(|served| served.resource == **resource);
-            if let Some(refused) = &record.refused {
-                applied.rejected.extend(rejections(
-                    resource.kind,
-                    &resource.name,
-                    &refused.refusals,
-                ));
-            }
+            applied.rejected.extend(rejections(resource.kind, &resource.name, &record));
             if let Some(served) = served {
                 applied.notices.extend(served.notices.iter().map(|finding| Notice {
                     kind: resource.kind,
@@ -365,7 +359,7 @@ pub(super) fn fill(
             format!("{why}; until then the one before it serves on")
         }
         Some(_) => {
-            let reason = format_args!("{why}; the one before it is valid and serves on");
+            let reason = format_args!("{why}; the one before it is valid");
             return Err(Refusal::of(FIELD, reason));
         }
         None => {

@@ -80,10 +80,10 @@ impl Records {
     #[must_use]
     pub fn rejections(&self) -> Vec<Rejection> {
         let inner = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let refused = inner.refused.iter().filter_map(|key| {
-            let refused = inner.records.get(key)?.refused.as_ref()?;
-            Some(rejections(key.0, &key.1, &refused.refusals))
-        });
+        let refused = inner
+            .refused
+            .iter()
+            .filter_map(|key| Some(rejections(key.0, &key.1, inner.records.get(key)?)));
         refused.flatten().collect()
     }
 
@@ -143,17 +143,15 @@ impl Records {
     }
 }
 
-/// Refusals as a NACK names them.
-pub(super) fn rejections(
-    kind: ResourceType,
-    name: &Arc<str>,
-    refusals: &[Refusal],
-) -> Vec<Rejection> {
+/// The refusals of a record as a NACK names them.
+pub(super) fn rejections(kind: ResourceType, name: &Arc<str>, record: &Record) -> Vec<Rejection> {
+    let refusals = record.refused.as_ref().map_or(&[][..], |refused| &refused.refusals);
     let rejection = |refusal: &Refusal| Rejection {
         kind,
         name: Arc::clone(name),
         path: refusal.path.clone(),
         reason: refusal.reason.clone(),
+        serves_on: record.served.is_some() && !record.is_partial(),
     };
     refusals.iter().map(rejection).collect()
 }

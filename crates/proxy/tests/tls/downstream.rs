@@ -116,7 +116,7 @@ async fn a_fault_in_a_chains_context_closes_that_chain_only() {
     let both = bootstrap(&[a, http_chain(&["b.example"], &faulty, "b")], &[], &[]);
     let both = Bootstrap::load(&both).expect("a bootstrap").update.upsert;
     let outcome = running.apply(both, Vec::new()).await;
-    let paths: Vec<_> = outcome.rejected.iter().map(|each| &*each.rejection.path).collect();
+    let paths: Vec<_> = outcome.rejected.iter().map(|each| &*each.path).collect();
     let path =
         "filter_chains[1].transport_socket.typed_config.common_tls_context.tls_params.ecdh_curves";
     assert_eq!(paths, [path]);

@@ -70,7 +70,7 @@ async fn a_staple_is_told_to_who_asks_as_long_as_it_is_good() {
     // One that is for another certificate, or is none.
     for (name, response) in [("b", "good"), ("a", "a.pem")] {
         let outcome = running.put_secret(&secret(folder.path(), name, response)).await;
-        assert_eq!(outcome.rejected[0].rejection.path, "tls_certificate.ocsp_staple");
+        assert_eq!(outcome.rejected[0].path, "tls_certificate.ocsp_staple");
         assert!(outcome.rejected[0].serves_on);
     }
     assert!(asked("-tls1_3").await.contains("Cert Status: good"), "the one before serves on");

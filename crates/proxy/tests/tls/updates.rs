@@ -23,7 +23,7 @@ async fn a_new_certificate_counts_at_once_and_a_broken_one_never() {
     broken["tls_certificate"]["private_key"]["inline_string"] = json!(old.key_pem);
     let outcome = running.put_secret(&broken).await;
     assert!(outcome.rejected[0].serves_on);
-    let rejected = &outcome.rejected[0].rejection;
+    let rejected = &outcome.rejected[0];
     assert_eq!(rejected.path, "tls_certificate.private_key");
     assert!(rejected.reason.contains("the key is not that of"), "{}", rejected.reason);
     assert_eq!(outcome.verdict.rejected.len(), 1);
@@ -32,8 +32,7 @@ async fn a_new_certificate_counts_at_once_and_a_broken_one_never() {
     // Said once; and of what never was good, nothing serves on.
     broken["name"] = json!("t");
     let outcome = running.put_secret(&broken).await;
-    let told: Vec<_> =
-        outcome.rejected.iter().map(|told| (&*told.rejection.name, told.serves_on)).collect();
+    let told: Vec<_> = outcome.rejected.iter().map(|told| (&*told.name, told.serves_on)).collect();
     assert_eq!(told, [("t", false)]);
     assert_eq!(outcome.verdict.rejected.len(), 2);
     broken["tls_certificate"] = secret(&new)["tls_certificate"].clone();
@@ -61,8 +60,8 @@ async fn an_expired_certificate_replaces_none_that_is_valid() {
     let outcome = running.put_secret(&expired).await;
     let refused = &outcome.rejected[0];
     assert!(refused.serves_on);
-    assert_eq!(refused.rejection.path, "tls_certificate.certificate_chain");
-    assert!(refused.rejection.reason.contains("expired"), "{}", refused.rejection.reason);
+    assert_eq!(refused.path, "tls_certificate.certificate_chain");
+    assert!(refused.reason.contains("expired"), "{}", refused.reason);
     assert!(running.get("a.example", ca.client_config(&[])).await.is_ok());
     running.counts("sds.s.update_success", 1).await;
     running.counts("sds.s.update_rejected", 1).await;

@@ -157,7 +157,7 @@ async fn routes_are_programmed_only_where_a_gateway_serves_them() {
     assert_eq!(programmed(&mut api, "virtualservices", "mesh", "False").await, "NotAttached");
     assert_eq!(programmed(&mut api, "virtualservices", "other", "False").await, "NotSelected");
     assert_eq!(programmed(&mut api, "gateways", "elsewhere", "False").await, "NotSelected");
-    assert_eq!(programmed(&mut api, "virtualservices", "partly", "True").await, "Served");
+    assert_eq!(programmed(&mut api, "virtualservices", "partly", "True").await, "PartlyServed");
     let path = format!("{NETWORKING}/virtualservices/partly");
     api.wait_for(&path, &[("Reconciled", "False")]).await;
     assert_eq!(gateway.get("partly.example", "/").await.status, 200);

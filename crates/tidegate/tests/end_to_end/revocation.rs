@@ -108,12 +108,12 @@ async fn a_file_of_revoked_certificates_is_followed() {
 
     // What is no list, and what cannot be read, leave the one before in force.
     put("ca.crl", "garbage");
-    tells(&mut api, "validation_context.crl: there is no revocation list in it").await;
+    tells(&mut api, "list of revoked certificates: there is no revocation list in it").await;
     status(&gateway, &one).await.expect_err("still revoked");
     turns(&gateway, &two, true).await;
     std::fs::remove_file(folder.path().join("ca.crl")).expect("removed");
     tells(&mut api, "ca.crl cannot be read: No such file").await;
-    tells(&mut api, "what it held before serves on").await;
+    tells(&mut api, "the one before serves on").await;
     status(&gateway, &one).await.expect_err("still revoked");
     turns(&gateway, &two, true).await;
 

@@ -141,23 +141,25 @@ async fn a_broken_certificate_leaves_the_old_one_and_is_told() {
     let (leaf, other) = (ca.issue(&["a.example"]), ca.issue(&["a.example"]));
     let key = STANDARD.encode(&other.key_pem);
     let broken = [
-        (
-            json!({ "tls.crt": STANDARD.encode(&leaf.certificate_pem), "tls.key": key }),
-            "private_key",
-        ),
-        (json!({ "tls.crt": STANDARD.encode("garbage"), "tls.key": key }), "certificate_chain"),
+        (json!({ "tls.crt": STANDARD.encode(&leaf.certificate_pem), "tls.key": key }), "key"),
+        (json!({ "tls.crt": STANDARD.encode("garbage"), "tls.key": key }), "certificate"),
     ];
     for (data, word) in broken {
         let change = json!({ "data": data }).to_string();
         api.send("PATCH", &format!("{SECRETS}/a"), &change).await;
-        tells(&gateway, &format!("Secret kubernetes://a, tls_certificate.{word}")).await;
+        tells(&gateway, &format!("servers[0] (port 443): Secret istio-system/a, {word}: ")).await;
+        tells(&gateway, "; the one before serves on").await;
+        // It is in force, but for that.
+        api.wait_for(GATEWAY, &[("ResolvedRefs", "False"), ("Programmed", "True")]).await;
+        tells(&gateway, "PartlyServed").await;
         let now = shown(&gateway, "a.example", &config).await.expect("a handshake");
         assert_eq!(now, before, "the old one serves on");
     }
     let change = json!({ "data": data(&leaf) }).to_string();
     api.send("PATCH", &format!("{SECRETS}/a"), &change).await;
     shows(&gateway, "a.example", &config, &leaf).await;
-    api.wait_for(GATEWAY, &[("Programmed", "True")]).await;
+    api.wait_for(GATEWAY, &[("ResolvedRefs", "True"), ("Programmed", "True")]).await;
+    tells(&gateway, "every worker serves it").await;
 }
 
 #[tokio::test]
@@ -180,7 +182,7 @@ async fn the_last_good_certificate_serves_after_a_restart() {
     api.send("PATCH", &format!("{SECRETS}/b"), &lacking.to_string()).await;
     tells(&gateway, "Secret istio-system/b has no certificate with a key").await;
     api.send("PATCH", &format!("{SECRETS}/a"), &json!({ "data": garbage }).to_string()).await;
-    tells(&gateway, "tls_certificate.certificate_chain").await;
+    tells(&gateway, "Secret istio-system/a, certificate: ").await;
 
     let place = gateway.place();
     gateway.process.kill().await;
@@ -188,8 +190,9 @@ async fn the_last_good_certificate_serves_after_a_restart() {
     let now = shown_soon(&gateway, "a.example", &config).await;
     assert_eq!(now, before, "the old one serves on");
     assert_eq!(shown_soon(&gateway, "b.example", &config).await, leaf.certificate);
-    tells(&gateway, "tls_certificate.certificate_chain").await;
-    tells(&gateway, "what it held before serves on").await;
+    tells(&gateway, "Secret istio-system/a, certificate: ").await;
+    tells(&gateway, "neither (cert and key) nor (tls.crt and tls.key)").await;
+    tells(&gateway, "; the one before serves on").await;
     let mut api = Api::of(&gateway).await;
     let leaf = ca.issue(&["a.example"]);
     let change = json!({ "data": data(&leaf) }).to_string();

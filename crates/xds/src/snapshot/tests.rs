@@ -135,6 +135,7 @@ fn verdicts_tell_what_everyone_serves() {
         name: "a".into(),
         path: "lb_policy".into(),
         reason: "RING_HASH is not served".into(),
+        serves_on: true,
     };
     snapshot.report(two.id(), Verdict { generation: 3, rejected: vec![refused.clone()] });
     assert_eq!(verdicts.borrow().served(), Some(3));

@@ -49,18 +49,18 @@ pub fn programmed(told: Told, standing: &Standing, closed: Option<String>) -> Up
         (Some(refusal), ..) => (false, "Refused", refusal),
         (None, Force::Nothing { reason, message }, _) => (false, *reason, message.clone()),
         (None, _, Some(closed)) => (false, "GatewayNotProgrammed", closed),
-        (None, ..) => (true, "Served", served(standing.fault.as_deref())),
+        (None, ..) => match &standing.fault {
+            None => (true, "Served", "every worker serves it".to_owned()),
+            Some(fault) => (true, "PartlyServed", partly(fault)),
+        },
     };
     let condition =
         Condition { name: "Programmed", holds: Some(holds), reason: reason.to_owned(), message };
     Update { generation: told.generation, conditions: vec![condition], ..Update::default() }
 }
 
-fn served(fault: Option<&str>) -> String {
-    match fault {
-        None => "every worker serves it".to_owned(),
-        Some(fault) => format!("every worker serves what is in force of it; not in force: {fault}"),
-    }
+fn partly(fault: &str) -> String {
+    format!("every worker serves what is in force of it; not in force: {fault}")
 }
 
 #[cfg(test)]
@@ -93,7 +93,8 @@ mod tests {
             |holds, reason: &str, message: &str| (holds, reason.to_owned(), message.to_owned());
         assert_eq!(said(None, through(), None, None), is(true, "Served", "every worker serves it"));
         let partly = said(None, through(), Some("retries"), None);
-        assert!(partly.0 && partly.2.ends_with("not in force: retries"), "{partly:?}");
+        assert_eq!((partly.0, partly.1.as_str()), (true, "PartlyServed"));
+        assert!(partly.2.ends_with("not in force: retries"), "{partly:?}");
         assert_eq!(said(None, nothing(), None, None), is(false, "NoGateway", "no g"));
         let closed = said(None, through(), None, Some("taken"));
         assert_eq!(closed, is(false, "GatewayNotProgrammed", "taken"));

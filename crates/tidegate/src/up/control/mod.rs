@@ -9,16 +9,17 @@ mod notices;
 mod outgoing;
 mod programmed;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
+use std::sync::Arc;
 use std::thread;
 
 use tidegate_api::ObjectKey;
 use tidegate_apiserver::store::{Changes, Note, Store, Tone};
 use tidegate_pilot::status::{Force, Standing};
-use tidegate_pilot::{Input, Options, Pilot, Remark};
+use tidegate_pilot::{Input, Options, Pilot, RefusedSecret, Remark};
 use tidegate_source::{Change, NamedFiles};
-use tidegate_xds::{ResourceType, Snapshot, Verdicts};
+use tidegate_xds::{Rejection, ResourceType, Snapshot, Verdicts};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
@@ -52,6 +53,7 @@ pub fn start(
         snapshot,
         programmed: Programmed::default(),
         confirmed: Confirmed::default(),
+        refused: BTreeMap::new(),
         notices: Notices::default(),
         files: NamedFiles::default(),
         outgoing,
@@ -71,6 +73,8 @@ struct Control {
     snapshot: Snapshot,
     programmed: Programmed,
     confirmed: Confirmed,
+    /// The secrets that the proxy refuses.
+    refused: BTreeMap<Arc<str>, RefusedSecret>,
     notices: Notices,
     /// Certificates, keys and authorities that objects name.
     files: NamedFiles,
@@ -198,6 +202,14 @@ impl Control {
 
     fn hear(&mut self) {
         let verdicts = self.verdicts.borrow_and_update();
+        let refused = refused_secrets(&verdicts);
+        if refused != self.refused {
+            drop(verdicts);
+            self.refused.clone_from(&refused);
+            // It hears what else there is when it has compiled that.
+            self.compile(vec![Input::Refused(refused)], HashMap::new());
+            return;
+        }
         let told = self.programmed.heard(&verdicts, &self.pilot);
         let served = verdicts.served();
         drop(verdicts);
@@ -231,6 +243,16 @@ impl Control {
         let names: Vec<String> = names.collect();
         Some(format!("Gateway {} is not programmed: {refusal}", names.join(", ")))
     }
+}
+
+/// The secrets that a subscriber refuses, by name.
+fn refused_secrets(verdicts: &Verdicts) -> BTreeMap<Arc<str>, RefusedSecret> {
+    let secrets = verdicts.rejections().filter(|(_, r)| r.kind == ResourceType::Secret);
+    let refused = secrets.map(|(_, rejection)| {
+        let Rejection { name, path, reason, serves_on, .. } = rejection.clone();
+        (name, RefusedSecret { path, reason, serves_on })
+    });
+    refused.collect()
 }
 
 /// Leaves an update to be written, with what is to be said about it at once.

@@ -106,10 +106,12 @@ impl Programmed {
                 Some(chain) => origins.chain_owners(&rejection.name, chain),
                 None => origins.owners(rejection.kind, &rejection.name),
             };
-            match rejection.kind {
-                ResourceType::Secret => self.unfit.extend(origins.secrets(&rejection.name)),
-                _ => self.unfit.extend(owners.iter().cloned()),
+            if rejection.kind == ResourceType::Secret {
+                // Who takes it is in force all the same, and pilot says how far.
+                self.unfit.extend(origins.secrets(&rejection.name));
+                continue;
             }
+            self.unfit.extend(owners.iter().cloned());
             for owner in owners {
                 refused.entry(owner).or_insert_with(|| reason(rejection));
             }
@@ -165,9 +167,10 @@ fn differing<'a, K: Ord>(
 
 /// The refusal in words.
 fn reason(rejection: &Rejection) -> String {
-    let Rejection { kind, name, path, reason } = rejection;
+    let Rejection { kind, name, path, reason, serves_on } = rejection;
     let place = if path.is_empty() { String::new() } else { format!(", {path}") };
-    format!("{kind:?} {name}{place}: {reason}")
+    let rest = if *serves_on { "; its last good form serves on" } else { "" };
+    format!("{kind:?} {name}{place}: {reason}{rest}")
 }
 
 #[cfg(test)]
@@ -200,6 +203,7 @@ mod tests {
             name: name.into(),
             path: "address".into(),
             reason: "taken".into(),
+            serves_on: false,
         }
     }
 

@@ -1,0 +1,55 @@
+//! What is wrong with certificates, keys and authorities that an object names.
+
+use super::{Findings, View};
+use crate::model::credentials::NotFound;
+use crate::model::tls::Credential;
+
+/// What a credential lacks.
+pub(super) struct Lack {
+    /// What it is, and where.
+    pub(super) words: String,
+    /// Where it comes from.
+    source: String,
+    /// Whether it is there, in a form that cannot be used.
+    broken: bool,
+    /// Whether a form that could be used serves on.
+    pub(super) serves_on: bool,
+}
+
+impl Lack {
+    /// What is wrong with a credential; `None` where nothing is.
+    pub(super) fn of(credential: &Credential, view: View<'_>) -> Option<Self> {
+        let usable = view.credentials.usable(credential);
+        let source = view.secrets.describe(credential);
+        if let Err(NotFound { reason, broken }) = view.secrets.find(credential) {
+            return Some(Self { words: reason, source, broken, serves_on: broken && usable });
+        }
+        let refused = view.credentials.refused(credential)?;
+        let words = format!("{source}, {}: {}", part(&refused.path), refused.reason);
+        Some(Self { words, source, broken: true, serves_on: usable })
+    }
+
+    /// Tells it of a place; `otherwise` says what follows where no earlier form serves on.
+    pub(super) fn tell(self, place: &str, otherwise: &str, findings: &mut Findings) {
+        let Self { words, source, broken, serves_on } = self;
+        let act = if serves_on { "the one before serves on" } else { otherwise };
+        let list = if broken { &mut findings.broken } else { &mut findings.missing };
+        list.push(format!("{place}: {words}; {act}"));
+        findings.closed.push(match serves_on {
+            true => format!("{place}: {source} as it is now; the one before serves on"),
+            false => format!("{place}: {otherwise}"),
+        });
+    }
+}
+
+/// A field of a secret in xDS in words.
+fn part(path: &str) -> &str {
+    match path {
+        "tls_certificate.certificate_chain" => "certificate",
+        "tls_certificate.private_key" => "key",
+        "tls_certificate.ocsp_staple" => "OCSP response",
+        "validation_context.trusted_ca" => "authorities",
+        "validation_context.crl" => "list of revoked certificates",
+        path => path,
+    }
+}

@@ -1,0 +1,84 @@
+//! What is told of DestinationRules.
+
+mod common;
+
+use common::{World, entry, manifest, object};
+use serde_json::{Value, json};
+use tidegate_pilot::Options;
+use tidegate_pilot::status::ConditionKind::{Reconciled, ResolvedRefs};
+
+/// A rule for `backend.example.org` with this policy.
+fn rule(policy: &Value) -> Value {
+    let spec = json!({"host": "backend.example.org", "trafficPolicy": policy});
+    manifest("DestinationRule", "r", &spec)
+}
+
+/// What is said of how a rule was compiled.
+fn told(world: &World, rule: &Value) -> String {
+    world.status[&object(rule).key][0].message.clone()
+}
+
+#[test]
+fn a_rule_for_nobody_is_not_in_force() {
+    let rule = rule(&json!({"loadBalancer": {"simple": "RANDOM"}}));
+    let mut world = World::with(Options::default(), std::slice::from_ref(&rule));
+    let idle = world.idle(&rule).expect("nobody has the host");
+    assert!(idle.starts_with("RefNotFound: host backend.example.org not found"), "{idle}");
+    world.apply(&entry(&[80]));
+    assert_eq!((world.idle(&rule), world.fault(&rule, ResolvedRefs)), (None, None));
+}
+
+#[test]
+fn a_rule_without_its_secret_is_not_in_force() {
+    let tls = json!({"tls": {"mode": "SIMPLE", "credentialName": "ca"}});
+    let rule = rule(&tls);
+    let mut world = World::with(Options::default(), &[entry(&[80]), rule.clone()]);
+    let idle = world.idle(&rule).expect("no connection is made");
+    assert!(idle.starts_with("RefNotFound: trafficPolicy.tls: there is no Secret ca"), "{idle}");
+    assert!(idle.ends_with("; no connection to the host is made"), "{idle}");
+    let ca = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "ca", "namespace": "istio-system"},
+        "stringData": {"ca.crt": "x"},
+    });
+    world.apply(&ca);
+    assert_eq!((world.idle(&rule), world.fault(&rule, ResolvedRefs)), (None, None));
+    world.delete(&ca);
+    assert!(world.idle(&rule).is_some());
+}
+
+#[test]
+fn settings_of_ports_that_nobody_has_are_told() {
+    let simple = json!({"simple": "RANDOM"});
+    let ports = json!([
+        {"port": {"number": 80}, "loadBalancer": simple},
+        {"port": {"number": 8443}, "loadBalancer": simple},
+    ]);
+    let rule = rule(&json!({"portLevelSettings": ports}));
+    let mut world = World::with(Options::default(), &[entry(&[80, 81]), rule.clone()]);
+    let fault = world.fault(&rule, Reconciled).expect("it is told");
+    let words = "PortNotFound: trafficPolicy.portLevelSettings[1].port: host backend.example.org has no port 8443";
+    assert!(fault.starts_with(words) && fault.ends_with("it has 80, 81"), "{fault}");
+    assert_eq!(world.idle(&rule), None, "the other one is in force");
+    world.apply(&entry(&[80, 8443]));
+    assert_eq!(world.fault(&rule, Reconciled), None);
+}
+
+#[test]
+fn fields_that_say_nothing_without_a_mode_are_told() {
+    let without = rule(&json!({"tls": {"sni": "a.com"}}));
+    let mut world = World::with(Options::default(), &[entry(&[80]), without.clone()]);
+    assert!(told(&world, &without).starts_with("trafficPolicy.tls: its mode is DISABLE"));
+    let disabled = rule(&json!({"tls": {"mode": "DISABLE"}}));
+    world.apply(&disabled);
+    assert_eq!(told(&world, &disabled), "");
+    // What is insecure is told also beside other faults.
+    let careless = rule(&json!({
+        "tls": {"mode": "SIMPLE", "insecureSkipVerify": true},
+        "connectionPool": {"tcp": {"maxConnections": 1}},
+    }));
+    world.apply(&careless);
+    let both = told(&world, &careless);
+    assert!(both.contains("connectionPool") && both.contains("is not verified"), "{both}");
+}
