@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use common::{World, manifest, object};
 use serde_json::{Value, json};
 use tidegate_pilot::status::ConditionKind;
-use tidegate_pilot::{Input, Options, RefusedSecret};
+use tidegate_pilot::{GatewayService, Input, Options, RefusedSecret};
 
 #[test]
 fn a_gateway_without_virtual_services_is_told() {
@@ -124,4 +124,53 @@ fn clients_whom_nobody_vouches_for_are_told() {
     let world = World::with(Options::default(), std::slice::from_ref(&gateway));
     let message = &world.status[&object(&gateway).key][0].message;
     assert!(message.contains("tls.insecureSkipVerify: certificates of clients are not verified"));
+}
+
+#[test]
+fn a_name_with_a_namespace_is_told() {
+    let mut server = https(&json!({"mode": "SIMPLE"}));
+    server["tls"]["credentialName"] = json!("default/web");
+    let gateway = manifest("Gateway", "g", &json!({"servers": [server]}));
+    let mut elsewhere = secret("web", &["tls.crt", "tls.key"]);
+    elsewhere["metadata"]["namespace"] = json!("default");
+    let world = World::with(Options::default(), &[gateway.clone(), elsewhere]);
+    let fault = world.fault(&gateway, ConditionKind::ResolvedRefs).expect("it is told");
+    assert!(fault.contains("servers[0] (port 443): default/web is no name of a Secret"), "{fault}");
+    assert!(fault.contains("only those of namespace istio-system"), "{fault}");
+    assert!(fault.contains("put it there and write web"), "{fault}");
+}
+
+#[test]
+fn fields_that_ask_nothing_of_clients_are_told() {
+    let gateway = |tls: &Value| manifest("Gateway", "g", &json!({"servers": [https(tls)]}));
+    let fields = json!({"subjectAltNames": ["a"], "caCertificates": "/ca.crt"});
+    let with_mode = |mode: &str| {
+        let mut tls = fields.clone();
+        tls["mode"] = json!(mode);
+        gateway(&tls)
+    };
+    let mut world = World::with(Options::default(), &[with_mode("SIMPLE")]);
+    let message =
+        |world: &World| world.status[&object(&with_mode("SIMPLE")).key][0].message.clone();
+    let told = message(&world);
+    assert!(told.contains("so that subjectAltNames, caCertificates says nothing"), "{told}");
+    world.apply(&with_mode("MUTUAL"));
+    assert!(!message(&world).contains("says nothing"), "{}", message(&world));
+}
+
+#[test]
+fn conflicts_are_told_by_the_port_that_the_gateway_has() {
+    let ports = BTreeMap::from([(443, 10443)]);
+    let service = GatewayService {
+        host: "istio-ingressgateway.istio-system.svc.cluster.local".to_owned(),
+        namespace: "istio-system".to_owned(),
+        ports,
+    };
+    let options = Options { services: vec![service], ..Options::default() };
+    let server = https(&json!({"mode": "SIMPLE"}));
+    let gateway = |name: &str| manifest("Gateway", name, &json!({"servers": [server]}));
+    let world = World::with(options, &[gateway("a"), gateway("b")]);
+    let fault = world.fault(&gateway("b"), ConditionKind::Reconciled).expect("a is older");
+    let words = "servers[0] (port 443): host * on port 443 (port 10443 of this machine) belongs to servers[0] of Gateway default/a";
+    assert!(fault.contains(words), "{fault}");
 }

@@ -264,6 +264,13 @@ impl Secrets {
             return Ok(secret);
         }
         let namespace = &self.namespace;
+        if let Some((_, own)) = name.split_once('/') {
+            let reason = format!(
+                "{name} is no name of a Secret: only those of namespace {namespace}, where the gateway is, are looked at; put it \
+                 there and write {own}"
+            );
+            return Err(NotFound { reason, broken: false });
+        }
         let mut reason =
             format!("there is no Secret {name} in namespace {namespace}, where the gateway is");
         if let Some(others) = self.elsewhere.get(name).and_then(|namespaces| namespaces.first()) {

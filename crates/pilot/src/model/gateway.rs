@@ -75,6 +75,8 @@ pub struct Tls {
     pub https_redirect: bool,
     /// What is agreed on where it is terminated.
     pub terms: Option<Arc<Terms>>,
+    /// Fields that say nothing in this mode.
+    pub idle: Vec<&'static str>,
 }
 
 /// What kind of listener a server needs. Only servers of one class share a listener, and only one TCP
@@ -132,11 +134,27 @@ impl Gateway {
                     mode: tls.mode,
                     https_redirect: tls.https_redirect,
                     terms: Terms::of(tls, &options.tls_defaults).map(Arc::new),
+                    idle: idle_fields(tls),
                 }),
             })
         });
         Some(Self { age: Age::of(object), servers: servers.collect() })
     }
+}
+
+/// The fields that ask something of clients' certificates, where none is asked for.
+fn idle_fields(tls: &api::ServerTlsSettings) -> Vec<&'static str> {
+    let given = [
+        ("subjectAltNames", !tls.subject_alt_names.is_empty()),
+        ("caCertificates", !tls.ca_certificates.is_empty()),
+        ("caCertCredentialName", !tls.ca_cert_credential_name.is_empty()),
+        ("caCrl", !tls.ca_crl.is_empty()),
+        ("verifyCertificateSpki", !tls.verify_certificate_spki.is_empty()),
+        ("verifyCertificateHash", !tls.verify_certificate_hash.is_empty()),
+        ("insecureSkipVerify", tls.insecure_skip_verify == Some(true)),
+    ];
+    let idle = given.into_iter().filter(|(_, given)| *given && tls.mode == ServerTlsMode::Simple);
+    idle.map(|(field, _)| field).collect()
 }
 
 fn is_front(service: &crate::GatewayService, hosts: &BTreeSet<&str>, namespace: &str) -> bool {

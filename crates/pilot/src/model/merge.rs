@@ -137,19 +137,20 @@ fn place(
     if class == Class::Tcp && server.protocol.is_tls() {
         return Err(format!("{} needs tls settings, such as mode PASSTHROUGH", server.protocol));
     }
+    let at = port_in_words(server, port);
     let listener = listeners.iter_mut().find(|l| l.address == address);
     if let Some(first) = listener.as_ref().and_then(|l| l.servers.first()) {
         if first.class() != class {
             let (has, wants) = (first.protocol, server.protocol);
             let owner = owner(first);
             return Err(format!(
-                "port {port} carries {has} for {owner}, which is older; {wants} cannot share it"
+                "{at} carries {has} for {owner}, which is older; {wants} cannot share it"
             ));
         }
         if class == Class::Tcp {
             let owner = owner(first);
             return Err(format!(
-                "port {port} belongs to {owner}, which is older; TCP servers cannot share one"
+                "{at} belongs to {owner}, which is older; TCP servers cannot share one"
             ));
         }
     }
@@ -158,7 +159,7 @@ fn place(
         if let Some((host, holder)) = server.hosts.iter().find_map(|h| known_hosts.get_key_value(h))
         {
             let (host, owner) = (&host.host, owner(holder));
-            return Err(format!("host {host} on port {port} belongs to {owner}, which is older"));
+            return Err(format!("host {host} on {at} belongs to {owner}, which is older"));
         }
         known_hosts.extend(server.hosts.iter().map(|h| (h.clone(), Arc::clone(server))));
     }
@@ -174,6 +175,14 @@ fn place(
         }),
     }
     Ok(())
+}
+
+/// The port that a server asks for, and the one that stands for it where that is another.
+fn port_in_words(server: &Server, port: u16) -> String {
+    match server.port {
+        own if own == port => format!("port {port}"),
+        own => format!("port {own} (port {port} of this machine)"),
+    }
 }
 
 fn owner(server: &Server) -> String {

@@ -116,6 +116,13 @@ fn closed(server: &Server) -> Option<(&'static str, String)> {
 fn credentials(server: &Server, place: &str, view: View<'_>, findings: &mut Findings) {
     let Some(terms) = server.terms() else { return };
     findings.advice.extend(terms.advice().map(|advice| format!("{place}: tls.{advice}")));
+    let idle = server.tls.as_ref().map(|tls| tls.idle.join(", ")).filter(|idle| !idle.is_empty());
+    findings.advice.extend(idle.map(|idle| {
+        format!(
+            "{place}: tls: at mode SIMPLE clients are asked for no certificate, so that {idle} says nothing: set mode MUTUAL or \
+             OPTIONAL_MUTUAL, or remove it"
+        )
+    }));
     if terms.clients.as_ref().is_some_and(|clients| clients.accepted.any_issuer) {
         findings.advice.push(format!(
             "{place}: tls.insecureSkipVerify: certificates of clients are not verified: whoever makes one is let in"

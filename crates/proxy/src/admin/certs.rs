@@ -2,7 +2,6 @@
 
 use std::time::SystemTime;
 
-use rustls_pki_types::CertificateDer;
 use serde_json::{Value as Json, json};
 
 use super::answer::Answer;
@@ -20,7 +19,7 @@ pub(super) fn answer(admin: &Admin) -> Answer {
 
 fn shown(context: &Inventory, now: SystemTime) -> Json {
     let all = |named: &mut dyn Iterator<Item = &Named>| -> Vec<_> {
-        named.filter_map(|named| details(&named.certificate, now)).collect()
+        named.filter_map(|named| details(named, now)).collect()
     };
     json!({
         "ca_cert": all(&mut context.ca.iter()),
@@ -28,8 +27,8 @@ fn shown(context: &Inventory, now: SystemTime) -> Json {
     })
 }
 
-fn details(der: &CertificateDer<'_>, now: SystemTime) -> Option<Json> {
-    let certificate = Certificate::parse(der)?;
+fn details(named: &Named, now: SystemTime) -> Option<Json> {
+    let certificate = Certificate::parse(&named.certificate)?;
     let left = certificate.not_after.duration_since(now).unwrap_or_default();
     let name = |name| match name {
         AltName::Dns(name) => Some(json!({"dns": name})),
@@ -38,8 +37,8 @@ fn details(der: &CertificateDer<'_>, now: SystemTime) -> Option<Json> {
         AltName::Email(_) => None,
     };
     Some(json!({
-        // They come as secrets, or were read when their context was made.
-        "path": "<inline>",
+        // The secret's name, where Envoy says only that it is no file. Others were read when their context was made.
+        "path": if named.is_secret { &*named.name } else { "<inline>" },
         "serial_number": certificate.serial_text(),
         "subject_alt_names": certificate.alt_names().filter_map(name).collect::<Vec<_>>(),
         "days_until_expiration": (left.as_secs() / 86_400).to_string(),

@@ -353,6 +353,7 @@ fn help_and_home_name_every_command() {
     let shown = &certs["cert_chain"][0];
     let names = json!([{"dns": "a.test"}, {"ip_address": "10.0.0.1"}, {"uri": "spiffe://a"}]);
     assert_eq!(shown["subject_alt_names"], names);
+    assert_eq!((&shown["path"], &certs["ca_cert"][0]["path"]), (&json!("s"), &json!("<inline>")));
     // As issued.
     assert_eq!(shown["valid_from"], "1975-01-01T00:00:00Z");
     assert_eq!(shown["expiration_time"], "4096-01-01T00:00:00Z");

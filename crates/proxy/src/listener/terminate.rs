@@ -1,7 +1,8 @@
 //! The handshake that comes before a chain's filter, as it counts and is logged.
 
+use std::cell::Cell;
 use std::rc::Rc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::TcpStream;
 
@@ -34,6 +35,7 @@ pub(super) async fn terminate(
         Err(Refused { failure, stream }) => {
             count_failure(&current.stats, &failure);
             log_failure(worker, current, &client, &failure);
+            tell_failure(current, &client, &failure);
             if let Some(stream) = stream {
                 stream.see_off().await;
             }
@@ -83,6 +85,50 @@ fn count_failure(stats: &ListenerStats, failure: &Failure) {
     }
 }
 
+thread_local! {
+    /// How many failures this worker tells of.
+    static TOLD: Throttle = const { Throttle::new() };
+}
+
+/// Lets one line through per second, and counts those that it kept back.
+#[derive(Debug)]
+struct Throttle {
+    last: Cell<Option<Instant>>,
+    kept_back: Cell<u64>,
+}
+
+impl Throttle {
+    const INTERVAL: Duration = Duration::from_secs(1);
+
+    const fn new() -> Self {
+        Self { last: Cell::new(None), kept_back: Cell::new(0) }
+    }
+
+    /// Whether a line may be said now, and how many were kept back before it.
+    fn pass(&self, now: Instant) -> Option<u64> {
+        if self.last.get().is_some_and(|last| now.duration_since(last) < Self::INTERVAL) {
+            self.kept_back.set(self.kept_back.get() + 1);
+            return None;
+        }
+        self.last.set(Some(now));
+        Some(self.kept_back.take())
+    }
+}
+
+/// Says why a handshake failed, where that is more than a client that went away. Access logs do not, unless the listener has
+/// one for every connection: as Istio configures them, it has one for those that no chain takes.
+fn tell_failure(current: &Current, client: &Client, failure: &Failure) {
+    if matches!(failure, Failure::Closed | Failure::Io(_)) {
+        return;
+    }
+    let Some(kept_back) = TOLD.with(|told| told.pass(Instant::now())) else { return };
+    let name = client.server_name.as_deref().unwrap_or("-");
+    tracing::info!(
+        listener = %current.listener.name, peer = %client.peer, server_name = name, kept_back,
+        "a TLS handshake failed: {failure}"
+    );
+}
+
 /// Notes a connection whose handshake failed.
 fn log_failure(worker: &Worker, current: &Current, client: &Client, failure: &Failure) {
     let Some(log) = &current.listener.log else { return };
@@ -100,6 +146,16 @@ fn log_failure(worker: &Worker, current: &Current, client: &Client, failure: &Fa
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn failures_are_told_once_a_second() {
+        let (throttle, start) = (Throttle::new(), Instant::now());
+        assert_eq!(throttle.pass(start), Some(0));
+        assert_eq!(throttle.pass(start), None);
+        assert_eq!(throttle.pass(start + Throttle::INTERVAL / 2), None);
+        assert_eq!(throttle.pass(start + Throttle::INTERVAL), Some(2));
+        assert_eq!(throttle.pass(start + 3 * Throttle::INTERVAL), Some(0));
+    }
 
     /// Every suite that can be agreed on has a counter of its own.
     #[test]

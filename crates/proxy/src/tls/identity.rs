@@ -10,8 +10,12 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::crypto::provider;
 use super::ocsp;
+use super::pem::{self, Wanted};
 use super::x509::{AltName, Certificate};
 use crate::accesslog::timestamp;
+
+/// RSA keys with fewer bits are not used (NIST SP 800-57 part 1, section 5.6.1).
+const LEAST_RSA_BITS: usize = 2048;
 
 /// A chain whose key fits, and what is told of it.
 #[derive(Debug)]
@@ -99,6 +103,12 @@ impl Identity {
     /// They are no chain or no key, or do not belong together.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, Unusable> {
         let unusable = |reason: String| Unusable::Chain(reason);
+        if let Some(instead) = pem::instead(Wanted::Certificates, chain) {
+            return Err(unusable(instead.to_owned()));
+        }
+        if let Some(instead) = pem::instead(Wanted::Key, key) {
+            return Err(Unusable::Key(instead.to_owned()));
+        }
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain)
             .collect::<Result<_, _>>()
             .map_err(|error| unusable(format!("the PEM text cannot be read: {error}")))?;
@@ -109,6 +119,12 @@ impl Identity {
             return Err(unusable("the first certificate in it is malformed".to_owned()));
         };
         let leaf = Leaf::of(&certificate);
+        if let Some(bits) = certificate.rsa_bits().filter(|bits| *bits < LEAST_RSA_BITS) {
+            return Err(Unusable::Key(format!(
+                "the RSA key has {bits} bits, and less than {LEAST_RSA_BITS} are not accepted by anybody: make a longer one, \
+                 or one with an elliptic curve (openssl ecparam -name prime256v1 -genkey)"
+            )));
+        }
         let key = PrivateKeyDer::from_pem_slice(key)
             .map_err(|error| Unusable::Key(format!("the PEM text cannot be read: {error}")))?;
         let key = provider()
@@ -217,6 +233,8 @@ mod tests {
         assert!(matches!(refused("", &a.key_pem), Unusable::Chain(_)));
         assert!(matches!(refused("garbage", &a.key_pem), Unusable::Chain(_)));
         assert!(matches!(refused(&a.certificate_pem, "garbage"), Unusable::Key(_)));
+        let swapped = refused(&a.key_pem, &a.certificate_pem);
+        assert!(matches!(swapped, Unusable::Chain(why) if why.contains("swap the two")));
         let cut = &a.certificate_pem[..a.certificate_pem.len() / 2];
         assert!(matches!(refused(cut, &a.key_pem), Unusable::Chain(_)));
         let last = identity.leaf.not_after;

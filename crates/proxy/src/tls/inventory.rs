@@ -29,6 +29,8 @@ pub struct Inventory {
 pub struct Named {
     /// The secret's name.
     pub name: Arc<str>,
+    /// Whether it comes in a secret of that name, and does not stand in a context.
+    pub is_secret: bool,
     /// The certificate.
     pub certificate: CertificateDer<'static>,
 }
@@ -46,12 +48,12 @@ impl Inventory {
     #[must_use]
     pub fn of(context: &Common) -> Self {
         let presented = |source: &IdentitySource| {
-            let (name, identity) = match source {
-                IdentitySource::Here(identity) => (UNNAMED.into(), Arc::clone(identity)),
-                IdentitySource::Secret(slot) => (Arc::clone(&slot.name), slot.identity()?),
+            let (name, identity, is_secret) = match source {
+                IdentitySource::Here(identity) => (UNNAMED.into(), Arc::clone(identity), false),
+                IdentitySource::Secret(slot) => (Arc::clone(&slot.name), slot.identity()?, true),
             };
             let certificate = identity.key.cert.first()?.clone();
-            Some(Named { name, certificate })
+            Some(Named { name, is_secret, certificate })
         };
         Self {
             presented: context.identities.iter().filter_map(presented).collect(),
@@ -70,10 +72,10 @@ fn ca(source: &ValidationSource) -> Option<Named> {
     let first = |validation: &Validation| validation.roots.first().cloned();
     let of_secret = source.secret.as_ref().and_then(|slot| {
         let certificate = first(&*slot.validation()?)?;
-        Some(Named { name: Arc::clone(&slot.name), certificate })
+        Some(Named { name: Arc::clone(&slot.name), is_secret: true, certificate })
     });
     of_secret.or_else(|| {
         let certificate = first(source.here.as_deref()?)?;
-        Some(Named { name: UNNAMED_CA.into(), certificate })
+        Some(Named { name: UNNAMED_CA.into(), is_secret: false, certificate })
     })
 }

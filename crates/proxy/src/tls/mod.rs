@@ -3,7 +3,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `client_hello/`, `inspect.rs` | the first bytes of a connection, before anything is decrypted |
-//! | `x509.rs`, `identity.rs` | certificates: what they say; ours with their keys |
+//! | `pem.rs`, `x509.rs`, `identity.rs` | certificates: what they say; ours with their keys |
 //! | `ocsp.rs` | what an authority says of our certificate |
 //! | `validation.rs`, `verify.rs` | what peers' certificates must be |
 //! | `secret.rs`, `context.rs` | secrets by name; contexts made ready for handshakes |
@@ -26,6 +26,7 @@ pub mod identity;
 mod inspect;
 pub mod inventory;
 pub mod ocsp;
+pub mod pem;
 pub mod secret;
 mod stream;
 pub mod suites;

@@ -43,19 +43,19 @@ pub fn good_until(response: &[u8], serial: &[u8]) -> Result<Option<SystemTime>, 
 /// The content of `responses`; `None` without success.
 fn answers(response: &[u8]) -> Result<Option<&[u8]>, Unusable> {
     let read = || {
-        let mut response = Der(Der(response).expect(SEQUENCE)?.content);
-        if response.expect(ENUMERATED)?.content != [0] {
+        let mut response = Der(Der(response).read(SEQUENCE)?.content);
+        if response.read(ENUMERATED)?.content != [0] {
             return Some(None);
         }
-        let mut bytes = Der(Der(response.expect(0xa0)?.content).expect(SEQUENCE)?.content);
-        bytes.expect(OID)?;
-        let basic = bytes.expect(OCTET_STRING)?.content;
-        let mut data = Der(Der(Der(basic).expect(SEQUENCE)?.content).expect(SEQUENCE)?.content);
+        let mut bytes = Der(Der(response.read(0xa0)?.content).read(SEQUENCE)?.content);
+        bytes.read(OID)?;
+        let basic = bytes.read(OCTET_STRING)?.content;
+        let mut data = Der(Der(Der(basic).read(SEQUENCE)?.content).read(SEQUENCE)?.content);
         data.optional(0xa0);
         // Who answers: by name or by key.
         data.next().filter(|responder| matches!(responder.tag, 0xa1 | 0xa2))?;
-        data.expect(GENERALIZED_TIME)?;
-        Some(Some(data.expect(SEQUENCE)?.content))
+        data.read(GENERALIZED_TIME)?;
+        Some(Some(data.read(SEQUENCE)?.content))
     };
     read().ok_or(Unusable::Malformed)
 }
@@ -63,16 +63,16 @@ fn answers(response: &[u8]) -> Result<Option<&[u8]>, Unusable> {
 /// The serial number that an answer is about, and its `nextUpdate`.
 fn single(answer: Value<'_>) -> Option<(&[u8], Option<SystemTime>)> {
     let mut fields = Der(answer.content);
-    let mut id = Der(fields.expect(SEQUENCE)?.content);
-    id.expect(SEQUENCE)?;
-    id.expect(OCTET_STRING)?;
-    id.expect(OCTET_STRING)?;
-    let serial = id.expect(INTEGER)?.content;
+    let mut id = Der(fields.read(SEQUENCE)?.content);
+    id.read(SEQUENCE)?;
+    id.read(OCTET_STRING)?;
+    id.read(OCTET_STRING)?;
+    let serial = id.read(INTEGER)?.content;
     // Good, revoked or unknown: the client decides what follows from it.
     fields.next()?;
-    time(fields.expect(GENERALIZED_TIME)?)?;
+    time(fields.read(GENERALIZED_TIME)?)?;
     let until = match fields.optional(0xa0) {
-        Some(next) => Some(time(Der(next.content).expect(GENERALIZED_TIME)?)?),
+        Some(next) => Some(time(Der(next.content).read(GENERALIZED_TIME)?)?),
         None => None,
     };
     Some((serial, until))

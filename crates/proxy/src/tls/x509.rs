@@ -18,6 +18,8 @@ const BMP_STRING: u8 = 0x1e;
 pub(super) const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 
+/// `rsaEncryption`.
+const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 /// `id-ce-subjectAltName`.
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 
@@ -94,7 +96,8 @@ impl<'a> Der<'a> {
         Some(Value { tag, content: whole.get(header..)?, whole })
     }
 
-    pub(super) fn expect(&mut self, tag: u8) -> Option<Value<'a>> {
+    /// The next value; `None` where it has another tag.
+    pub(super) fn read(&mut self, tag: u8) -> Option<Value<'a>> {
         self.next().filter(|value| value.tag == tag)
     }
 
@@ -120,29 +123,27 @@ impl<'a> Certificate<'a> {
     #[must_use]
     pub fn parse(der: &'a [u8]) -> Option<Self> {
         let mut outer = Der(der);
-        let whole = outer.expect(SEQUENCE).filter(|_| outer.0.is_empty())?;
+        let whole = outer.read(SEQUENCE).filter(|_| outer.0.is_empty())?;
         let mut parts = Der(whole.content);
-        let signed = parts.expect(SEQUENCE)?;
-        let signature_algorithm = parts.expect(SEQUENCE)?.content;
-        let signature = bits(parts.expect(BIT_STRING)?.content)?;
+        let signed = parts.read(SEQUENCE)?;
+        let signature_algorithm = parts.read(SEQUENCE)?.content;
+        let signature = bits(parts.read(BIT_STRING)?.content)?;
 
         let mut fields = Der(signed.content);
         let version = match fields.optional(0xa0) {
-            Some(version) => {
-                Der(version.content).expect(INTEGER)?.content.last()?.checked_add(1)?
-            }
+            Some(version) => Der(version.content).read(INTEGER)?.content.last()?.checked_add(1)?,
             None => 1,
         };
-        let serial = fields.expect(INTEGER)?.content;
-        fields.expect(SEQUENCE)?;
-        let issuer = fields.expect(SEQUENCE)?.whole;
-        let mut validity = Der(fields.expect(SEQUENCE)?.content);
+        let serial = fields.read(INTEGER)?.content;
+        fields.read(SEQUENCE)?;
+        let issuer = fields.read(SEQUENCE)?.whole;
+        let mut validity = Der(fields.read(SEQUENCE)?.content);
         let (not_before, not_after) = (time(validity.next()?)?, time(validity.next()?)?);
-        let subject = fields.expect(SEQUENCE)?.whole;
-        let key = fields.expect(SEQUENCE)?;
+        let subject = fields.read(SEQUENCE)?.whole;
+        let key = fields.read(SEQUENCE)?;
         let mut info = Der(key.content);
-        let key_algorithm = info.expect(SEQUENCE)?.content;
-        let key_bits = bits(info.expect(BIT_STRING)?.content)?;
+        let key_algorithm = info.read(SEQUENCE)?.content;
+        let key_bits = bits(info.read(BIT_STRING)?.content)?;
         fields.optional(0x81);
         fields.optional(0x82);
         let alt_names = match fields.optional(0xa3) {
@@ -164,6 +165,19 @@ impl<'a> Certificate<'a> {
             signature_algorithm,
             signature,
         })
+    }
+
+    /// How many bits its RSA key has; `None` where its key is of another kind.
+    #[must_use]
+    pub fn rsa_bits(&self) -> Option<usize> {
+        if Der(self.key_algorithm).read(OID)?.content != RSA {
+            return None;
+        }
+        let mut key = Der(Der(self.key_bits).read(SEQUENCE)?.content);
+        let modulus = key.read(INTEGER)?.content;
+        let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
+        let (first, rest) = modulus.get(zeros..)?.split_first()?;
+        Some(rest.len() * 8 + 8 - first.leading_zeros() as usize)
     }
 
     /// The names that it is for. Kinds that nothing here matches are left out.
@@ -216,13 +230,13 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// The content of `subjectAltName` among the extensions; empty when it is not there.
 fn alt_names(extensions: &[u8]) -> Option<&[u8]> {
-    let list = Der(extensions).expect(SEQUENCE)?.content;
+    let list = Der(extensions).read(SEQUENCE)?.content;
     for extension in values(list) {
         let mut fields = Der(extension.content);
-        if fields.expect(OID)?.content == SUBJECT_ALT_NAME {
+        if fields.read(OID)?.content == SUBJECT_ALT_NAME {
             fields.optional(BOOLEAN);
-            let inner = fields.expect(OCTET_STRING)?.content;
-            return Der(inner).expect(SEQUENCE).map(|names| names.content);
+            let inner = fields.read(OCTET_STRING)?.content;
+            return Der(inner).read(SEQUENCE).map(|names| names.content);
         }
     }
     Some(&[])
@@ -270,7 +284,7 @@ pub(super) fn time(value: Value<'_>) -> Option<SystemTime> {
 /// A name as RFC 2253 writes it: the last part first.
 #[must_use]
 pub fn name(der: &[u8]) -> String {
-    let Some(sequence) = Der(der).expect(SEQUENCE) else { return String::new() };
+    let Some(sequence) = Der(der).read(SEQUENCE) else { return String::new() };
     let sets: Vec<_> = values(sequence.content).filter(|value| value.tag == SET).collect();
     let mut text = String::new();
     for set in sets.iter().rev() {
@@ -286,7 +300,7 @@ pub fn name(der: &[u8]) -> String {
 
 fn push_attribute(text: &mut String, attribute: &[u8]) {
     let mut fields = Der(attribute);
-    let (Some(oid), Some(value)) = (fields.expect(OID), fields.next()) else { return };
+    let (Some(oid), Some(value)) = (fields.read(OID), fields.next()) else { return };
     match attribute_name(oid.content) {
         Some(name) => text.push_str(name),
         None => push_oid(text, oid.content),

@@ -11,6 +11,7 @@ use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 use tidegate_testing::ca::{Ca, Identity};
 use tidegate_testing::origin::{Origin, echo};
+use tidegate_testing::tools::Tool;
 use tidegate_testing::{PATIENCE, client, eventually};
 use tokio::task::JoinHandle;
 
@@ -160,6 +161,49 @@ async fn a_broken_certificate_leaves_the_old_one_and_is_told() {
     shows(&gateway, "a.example", &config, &leaf).await;
     api.wait_for(GATEWAY, &[("ResolvedRefs", "True"), ("Programmed", "True")]).await;
     tells(&gateway, "every worker serves it").await;
+}
+
+/// What openssl writes into a file, given arguments that end with the file's option.
+async fn openssl(openssl: &Path, arguments: &str, file: &Path) -> Vec<u8> {
+    let mut command = std::process::Command::new(openssl);
+    command.args(arguments.split(' ')).arg(file);
+    let _words = tidegate_testing::process::run(command.into(), "").await.success();
+    std::fs::read(file).expect("openssl's file")
+}
+
+#[tokio::test]
+async fn what_people_put_into_secrets_is_told_with_its_remedy() {
+    let Some(program) = Tool::Openssl.need() else { return };
+    let ca = Ca::new("root");
+    let (gateway, mut api) = two_hosts(&ca).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (leaf, file) = (ca.issue(&["a.example"]), |name: &str| folder.path().join(name));
+    std::fs::write(file("crt"), &leaf.certificate_pem).expect("written");
+    std::fs::write(file("key"), &leaf.key_pem).expect("written");
+    let path = |name: &str| file(name).display().to_string();
+    let make =
+        async |arguments: String, name: &str| openssl(&program, &arguments, &file(name)).await;
+    let locked =
+        make(format!("pkey -in {} -aes128 -passout pass:x -out", path("key")), "locked").await;
+    let der = make(format!("x509 -in {} -outform DER -out", path("crt")), "der").await;
+    let short = format!(
+        "req -x509 -newkey rsa:1024 -nodes -subj /CN=a.example -keyout {} -out",
+        path("short.key")
+    );
+    let short = make(short, "short.crt").await;
+    let short_key = std::fs::read(file("short.key")).expect("a key");
+    let (chain, key) = (leaf.certificate_pem.into_bytes(), leaf.key_pem.into_bytes());
+    let cases = [
+        (&chain, &locked, "key: the key is protected by a passphrase"),
+        (&der, &key, "certificate: it is DER and not PEM: convert it by openssl x509"),
+        (&key, &chain, "certificate: it holds a private key and no certificate: swap the two"),
+        (&short, &short_key, "key: the RSA key has 1024 bits, and less than 2048"),
+    ];
+    for (chain, key, words) in cases {
+        let data = json!({ "tls.crt": STANDARD.encode(chain), "tls.key": STANDARD.encode(key) });
+        api.send("PATCH", &format!("{SECRETS}/a"), &json!({ "data": data }).to_string()).await;
+        tells(&gateway, &format!("servers[0] (port 443): Secret istio-system/a, {words}")).await;
+    }
 }
 
 #[tokio::test]

@@ -180,7 +180,11 @@ impl State for Fake {
 
     fn certificates(&self) -> Vec<Inventory> {
         let ca = Ca::new("root");
-        let named = |name: &str, certificate| Named { name: name.into(), certificate };
+        let named = |name: &str, certificate| Named {
+            name: name.into(),
+            is_secret: name == "s",
+            certificate,
+        };
         let issued = ca.issue_with_uris(&["a.test", "10.0.0.1"], &["spiffe://a"]).certificate;
         let ca = CertificateDer::from_pem_slice(ca.pem().as_bytes()).unwrap();
         vec![Inventory { presented: vec![named("s", issued)], ca: Some(named("ca", ca)) }]

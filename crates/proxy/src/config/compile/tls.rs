@@ -25,6 +25,7 @@ use tidegate_envoy::v3::tls::{
 use crate::config::refusal::{Refusal, Within, each};
 use crate::tls::context::Common;
 use crate::tls::identity::{Identity, Unusable};
+use crate::tls::pem::{self, Wanted};
 use crate::tls::secret::{IdentitySource, Secret, SecretSlot, ValidationSource};
 use crate::tls::suites;
 use crate::tls::validation::{NameKind, NameMatch, Validation};
@@ -366,8 +367,11 @@ fn roots(proto: &CertificateValidationContext) -> Result<Vec<CertificateDer<'sta
             None => Ok(Vec::new()),
         };
     };
-    let pem = data(source, MAX_PEM).within("trusted_ca")?;
-    let roots = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+    let text = data(source, MAX_PEM).within("trusted_ca")?;
+    if let Some(instead) = pem::instead(Wanted::Certificates, &text) {
+        return Err(Refusal::of("trusted_ca", instead));
+    }
+    let roots = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
     match roots {
         Ok(roots) if roots.is_empty() => {
             Err(Refusal::of("trusted_ca", "there is no certificate in it"))
@@ -383,8 +387,11 @@ fn revoked(
     proto: &CertificateValidationContext,
 ) -> Result<Vec<CertificateRevocationListDer<'static>>, Refusal> {
     let Some(source) = &proto.crl else { return Ok(Vec::new()) };
-    let pem = data(source, MAX_PEM).within("crl")?;
-    let lists = CertificateRevocationListDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+    let text = data(source, MAX_PEM).within("crl")?;
+    if let Some(instead) = pem::instead(Wanted::Revocations, &text) {
+        return Err(Refusal::of("crl", instead));
+    }
+    let lists = CertificateRevocationListDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
     match lists {
         Ok(lists) if lists.is_empty() => {
             Err(Refusal::of("crl", "there is no revocation list in it"))
