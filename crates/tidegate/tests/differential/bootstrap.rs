@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 mod hash;
 mod rbac;
+mod retry;
 
 const MANAGER: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 const ROUTER: &str = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
@@ -144,6 +145,7 @@ fn virtual_hosts(origins: &Origins) -> Value {
         {"name": "tls", "domains": ["tls.example"], "require_tls": "ALL", "routes": [
             {"match": {"prefix": "/"}, "direct_response": text(200, "tls")}]},
         rbac::virtual_host(),
+        retry::virtual_host(),
         {"name": "any", "domains": ["*"], "routes": routes(origins)},
     ])
 }
@@ -367,7 +369,12 @@ fn clusters(origins: &Origins) -> Value {
         connections,
         speaks_http2(cluster("origin2", &[origins.http2])),
     ];
-    shared.into_iter().chain(own).chain(hash::clusters(&origins.numbered)).collect()
+    shared
+        .into_iter()
+        .chain(retry::clusters(origins.http1))
+        .chain(own)
+        .chain(hash::clusters(&origins.numbered))
+        .collect()
 }
 
 fn cluster(name: &str, at: &[SocketAddr]) -> Value {

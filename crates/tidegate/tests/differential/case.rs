@@ -15,6 +15,10 @@ pub struct Case {
     pub origin: Vec<Act>,
     /// What the origin does over HTTP/2.
     pub origin2: Act2,
+    /// What the origin does with the first requests, before it does the above.
+    pub first: Vec<Vec<Act>>,
+    /// The same over HTTP/2.
+    pub first2: Vec<Act2>,
 }
 
 #[derive(Clone, Debug)]
@@ -111,6 +115,8 @@ impl Case {
             client: Client::Http1(steps),
             origin: Vec::new(),
             origin2: Act2::Ok,
+            first: Vec::new(),
+            first2: Vec::new(),
         }
     }
 
@@ -141,6 +147,18 @@ impl Case {
     /// The origin answers with these bytes and closes.
     pub fn answer_close(self, bytes: impl AsRef<[u8]>) -> Self {
         self.origin(vec![Act::Send(bytes.as_ref().to_vec()), Act::Close])
+    }
+
+    /// What the origin does with the first requests.
+    pub fn first(mut self, acts: Vec<Vec<Act>>) -> Self {
+        self.first = acts;
+        self
+    }
+
+    /// What the origin does with the first requests over HTTP/2.
+    pub fn first2(mut self, acts: Vec<Act2>) -> Self {
+        self.first2 = acts;
+        self
     }
 
     pub fn origin2(mut self, act: Act2) -> Self {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::pending;
 use std::net::SocketAddr;
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tidegate_testing::client::{self, Client};
 use tidegate_testing::origin::{Body, Origin, echo};
@@ -53,6 +53,8 @@ const COUNTERS: &[(&str, &[&str])] = &[
     ("cluster.origin", UPSTREAM),
     ("cluster.refused", UPSTREAM),
     ("cluster.empty", UPSTREAM),
+    ("cluster.new", RETRIED),
+    ("cluster.no-retry", RETRIED),
     (
         "cluster_manager",
         &["active_clusters", "cluster_added", "cluster_modified", "cluster_removed"],
@@ -103,6 +105,24 @@ const UPSTREAM: &[&str] = &[
     "upstream_rq_total",
 ];
 
+const RETRIED: &[&str] = &[
+    "retry.upstream_rq_503",
+    "retry.upstream_rq_5xx",
+    "retry.upstream_rq_completed",
+    "upstream_rq_503",
+    "upstream_rq_504",
+    "upstream_rq_completed",
+    "upstream_rq_per_try_idle_timeout",
+    "upstream_rq_per_try_timeout",
+    "upstream_rq_retry",
+    "upstream_rq_retry_backoff_exponential",
+    "upstream_rq_retry_limit_exceeded",
+    "upstream_rq_retry_overflow",
+    "upstream_rq_retry_success",
+    "upstream_rq_timeout",
+    "upstream_rq_total",
+];
+
 /// What an endpoint counts, of which `/clusters` tells.
 const ENDPOINT: &[&str] = &[
     "cx_active",
@@ -116,9 +136,15 @@ const ENDPOINT: &[&str] = &[
     "rq_total",
 ];
 
-/// Answers nothing below `/slow` and `/o/hang`.
+/// Answers nothing below `/slow`, `/try` and `/o/hang`; 503 below `/5xx` and `/narrow`.
 async fn answer(request: Request<Incoming>) -> Response<Body> {
-    if request.uri().path().starts_with("/slow") || request.uri().path() == "/o/hang" {
+    let path = request.uri().path();
+    if ["/5xx", "/narrow"].contains(&path) {
+        let mut answer = echo(request).await;
+        *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        return answer;
+    }
+    if path.starts_with("/slow") || path == "/try" || path == "/o/hang" {
         pending::<()>().await;
     }
     echo(request).await
@@ -159,6 +185,10 @@ async fn ask(edge: SocketAddr, origin: &Origin) {
         ("/slow", 504),
     ] {
         assert_eq!(Client::connect(edge).await.request(get(path)).await.status, status, "{path}");
+    }
+    for (path, status) in [("/5xx", 503), ("/narrow", 503), ("/try", 504), ("/connect", 200)] {
+        let request = get(path).replace("any", "retry.example");
+        assert_eq!(Client::connect(edge).await.request(request).await.status, status, "{path}");
     }
     let mut twice = Client::connect(edge).await;
     for _ in 0..2 {

@@ -158,7 +158,10 @@ async fn answer(
     stage.record(id, [format!("> {} {}", head.method, head.uri)]);
     stage.record(id, fields(">", &headers));
     stage.record(id, body_lines(">", body).await);
-    let act = id.and_then(|id| stage.cases.get(id)).map(|case| &case.origin2);
+    let act = id.and_then(|id| {
+        let case = stage.cases.get(id)?;
+        Some(case.first2.get(stage.count(id)).unwrap_or(&case.origin2))
+    });
     let head = |status: u16, headers: &[(&'static str, &'static str)]| {
         let mut response = Response::new(());
         *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();

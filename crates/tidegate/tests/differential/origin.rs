@@ -15,11 +15,12 @@ use super::wire::{Ended, Head, Wire, content, fields};
 pub struct Stage {
     pub cases: Vec<Case>,
     received: Mutex<HashMap<usize, Vec<String>>>,
+    requests: Mutex<HashMap<usize, usize>>,
 }
 
 impl Stage {
     pub fn new(cases: Vec<Case>) -> Arc<Self> {
-        Arc::new(Self { cases, received: Mutex::default() })
+        Arc::new(Self { cases, received: Mutex::default(), requests: Mutex::default() })
     }
 
     /// Notes lines for a case.
@@ -28,8 +29,17 @@ impl Stage {
         received.entry(id.unwrap_or(usize::MAX)).or_default().extend(lines);
     }
 
+    /// Counts a request of a case; tells how many there were before.
+    pub fn count(&self, id: usize) -> usize {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = requests.entry(id).or_default();
+        *count += 1;
+        *count - 1
+    }
+
     /// Takes what was noted for a case.
     pub fn take(&self, id: usize) -> Vec<String> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
         received.remove(&id).unwrap_or_default()
     }
@@ -100,7 +110,9 @@ async fn serve(stage: Arc<Stage>, stream: TcpStream) {
     while let Some(head) = wire.head().await {
         let id = head.get("x-case").and_then(|id| id.parse::<usize>().ok());
         let case = id.and_then(|id| stage.cases.get(id));
-        let acts = case.map_or(&[][..], |case| &case.origin);
+        let acts = case.zip(id).map_or(&[][..], |(case, id)| {
+            case.first.get(stage.count(id)).map_or(&case.origin[..], |acts| &acts[..])
+        });
         if !matches!(acts.first(), Some(Act::Early)) {
             let body = wire.request_body(&head).await;
             // How much of a request arrives that is broken off is a matter of chance.

@@ -200,6 +200,8 @@ pub fn fields(mark: &str, fields: &[(String, String)]) -> Vec<String> {
         let value = match name.as_str() {
             "x-request-id" if value.len() == 36 => "(made)",
             "x-envoy-upstream-service-time" => "(time)",
+            // What attempts have left of a route's time.
+            "x-envoy-expected-rq-timeout-ms" if value.len() < 3 => "(little)",
             _ => value,
         };
         format!("{mark} {name}: {value}")

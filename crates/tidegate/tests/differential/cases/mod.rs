@@ -8,6 +8,7 @@ mod headers;
 mod http2;
 mod rbac;
 mod requests;
+mod retries;
 mod routing;
 mod upgrades;
 
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Case> {
         http2::cases(),
         rbac::cases(),
         hash::cases(),
+        retries::cases(),
     ];
     let all = themes.concat();
     let mut names = HashSet::new();
