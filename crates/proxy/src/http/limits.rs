@@ -262,6 +262,45 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_attempt_has_its_time_from_the_end_of_the_request_on() {
+        let mut timer = Deadline::default();
+        let mut limits = Limits::new(Instant::now(), Some(10 * SECOND), None);
+        limits.begin_attempt(Some(2 * SECOND), None, Instant::now());
+        let expired = poll_fn(|cx| limits.poll(cx, &mut timer, false, 0)).await;
+        assert_eq!(expired, Expired::Idle, "the request still comes");
+        let start = Instant::now();
+        let expired = poll_fn(|cx| limits.poll(cx, &mut timer, true, 1)).await;
+        assert_eq!((expired, start.elapsed()), (Expired::Attempt, 2 * SECOND));
+
+        // The next one has all of it, and none once its answer has begun.
+        limits.begin_attempt(Some(3 * SECOND), None, Instant::now());
+        let expired = poll_fn(|cx| limits.poll(cx, &mut timer, true, 2)).await;
+        assert_eq!((expired, start.elapsed()), (Expired::Attempt, 5 * SECOND));
+        limits.begin_attempt(Some(SECOND), None, Instant::now());
+        limits.answered();
+        let expired = poll_fn(|cx| limits.poll(cx, &mut timer, true, 2)).await;
+        assert_eq!(expired, Expired::Idle);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_ends_when_nothing_moves_in_it() {
+        let start = Instant::now();
+        let mut timer = Deadline::default();
+        let mut limits = Limits::new(start, None, None);
+        limits.route(Some(20 * SECOND));
+        limits.begin_attempt(None, Some(4 * SECOND), start);
+        let expired = poll_fn(|cx| {
+            // It moves for five seconds.
+            let progress = start.elapsed().min(5 * SECOND).as_secs();
+            limits.poll(cx, &mut timer, true, progress)
+        });
+        assert_eq!((expired.await, start.elapsed()), (Expired::AttemptIdle, 12 * SECOND));
+        limits.end_attempt();
+        let expired = poll_fn(|cx| limits.poll(cx, &mut timer, true, 5)).await;
+        assert_eq!((expired, start.elapsed()), (Expired::Route, 20 * SECOND));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn an_answer_of_our_own_has_its_own_time() {
         let start = Instant::now();
         let mut timer = Deadline::default();

@@ -307,6 +307,8 @@ block! {
         rq_open: Gauge = "circuit_breakers.default.rq_open",
         /// … that of requests that wait for a connection.
         rq_pending_open: Gauge = "circuit_breakers.default.rq_pending_open",
+        /// … that of retries.
+        rq_retry_open: Gauge = "circuit_breakers.default.rq_retry_open",
         /// Changes of the set of endpoints.
         membership_change: Counter,
         /// Endpoints that are healthy now.

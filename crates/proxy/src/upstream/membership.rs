@@ -51,6 +51,8 @@ impl Membership {
         stats.cx_open.set(reached(&usage.connections, limits.connections));
         stats.rq_open.set(reached(&usage.requests, limits.requests));
         stats.rq_pending_open.set(reached(&usage.pending_requests, limits.pending_requests));
+        let retries = limits.retries_beside(usage.requests.load(Ordering::Relaxed));
+        stats.rq_retry_open.set(reached(&usage.retries, retries));
         stats.warming_state.set(u64::from(!cluster.endpoints.load().ready));
     }
 

@@ -79,6 +79,7 @@ const UPSTREAM: &[&str] = &[
     "circuit_breakers.default.cx_open",
     "circuit_breakers.default.rq_open",
     "circuit_breakers.default.rq_pending_open",
+    "circuit_breakers.default.rq_retry_open",
     "membership_change",
     "membership_healthy",
     "membership_total",

@@ -71,7 +71,7 @@ pub const LISTED: &[Listed] = &[
         reason: "no CONNECT was sent: it is a reset like others",
     },
     Listed {
-        cases: &["own/stale-get"],
+        cases: &["own/stale-get", "own/stale-put"],
         what: Lines(
             &[
                 "< HTTP/1.1 503 Service Unavailable",

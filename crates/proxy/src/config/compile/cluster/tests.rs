@@ -77,7 +77,8 @@ fn settings_are_read() {
             "lb_policy": "LEAST_REQUEST",
             "per_connection_buffer_limit_bytes": 7,
             "circuit_breakers": {"thresholds": [
-                {"max_connections": 1, "max_requests": 3, "max_retries": 0},
+                {"max_connections": 1, "max_requests": 3, "max_retries": 0,
+                    "retry_budget": {"budget_percent": {"value": 12.5}, "min_retry_concurrency": 2}},
                 {"priority": "HIGH", "max_connections": 9},
             ]},
             "upstream_connection_options": {"tcp_keepalive": {"keepalive_probes": 2, "keepalive_time": 3}},
@@ -98,9 +99,12 @@ fn settings_are_read() {
             pending_requests: 1024,
             requests: 3,
             retries: 0,
-            retry_budget: None
+            retry_budget: Some(RetryBudget { share: 12_500, least: 2 }),
         }
     );
+    let beside = [0, 17, 100].map(|requests| cluster.limits.retries_beside(requests));
+    assert_eq!(beside, [2, 2, 12]);
+    assert_eq!(Limits::default().retries_beside(1000), 3);
     let keepalive = Keepalive { probes: Some(2), idle: Some(3 * SECOND), interval: None };
     assert_eq!(cluster.keepalive, Some(keepalive));
     assert_eq!((cluster.idle_timeout, cluster.max_requests_per_connection), (None, Some(10)));
