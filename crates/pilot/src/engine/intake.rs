@@ -120,9 +120,9 @@ impl Pilot {
         dirty: &mut Dirty,
     ) {
         let name = index::gateway_name(key);
+        // Where they reach then is found out when they are routed again.
         self.mark_reach(&name, dirty);
         dirty.ports.extend(self.index.set_gateway(key, exists, gateway));
-        self.mark_reach(&name, dirty);
         let naming = self.index.naming(&name);
         dirty.status.extend(naming.cloned());
     }
@@ -133,9 +133,7 @@ impl Pilot {
         for key in self.index.naming(gateway) {
             let Some(service) = self.index.virtual_service(key) else { continue };
             let reach = self.index.reach(service).into_iter().map(|(gateway, _)| gateway);
-            let gateways: Vec<Arc<str>> = reach.collect();
-            dirty.status.extend(gateways.iter().filter_map(|gateway| gateway_key(gateway)));
-            dirty.services.entry(key.clone()).or_default().extend(gateways);
+            dirty.services.entry(key.clone()).or_default().extend(reach);
         }
     }
 
@@ -160,28 +158,25 @@ impl Pilot {
         service: Option<VirtualService>,
         dirty: &mut Dirty,
     ) {
-        let reached = self.index.virtual_service(key).map(|old| self.index.reach(old));
-        let named = |index: &Index, gateway: &str| index.naming(gateway).next().is_some();
-        let gateways = |service: Option<&VirtualService>| -> Vec<Arc<str>> {
-            service.map(|service| service.gateways.clone()).unwrap_or_default()
+        let old = self.index.virtual_service(key).map(|old| &**old);
+        let reached = old.into_iter().flat_map(|old| self.index.reach(old));
+        let reached: Vec<Arc<str>> = reached.map(|(gateway, _)| gateway).collect();
+        let both = old.into_iter().chain(service.as_ref());
+        let gateways: BTreeSet<Arc<str>> =
+            both.flat_map(|service| service.gateways.iter().cloned()).collect();
+        let named = |index: &Index| -> BTreeSet<Arc<str>> {
+            let has = |gateway: &&Arc<str>| index.naming(gateway).next().is_some();
+            gateways.iter().filter(has).cloned().collect()
         };
-        let old = gateways(self.index.virtual_service(key).map(|old| &**old));
-        let all: BTreeSet<Arc<str>> = old.into_iter().chain(gateways(service.as_ref())).collect();
-        let were: Vec<bool> = all.iter().map(|gateway| named(&self.index, gateway)).collect();
+        let were = named(&self.index);
         let before = self.index.set_virtual_service(key, service);
+        // A Gateway that has its first or loses its last is told about, and may take others or leave them.
+        for gateway in were.symmetric_difference(&named(&self.index)) {
+            dirty.status.extend(gateway_key(gateway));
+            dirty.reclaimed.insert(Arc::clone(gateway));
+        }
         let now = self.index.virtual_service(key);
         dirty.status.insert(key.clone());
-        // A Gateway that has its first or loses its last is told about, and may take others or leave them.
-        for (gateway, was) in all.into_iter().zip(were) {
-            if was != named(&self.index, &gateway) {
-                dirty.status.extend(gateway_key(&gateway));
-                dirty.reclaimed.insert(gateway);
-            }
-        }
-        let reach = now.map(|now| self.index.reach(now)).unwrap_or_default();
-        let reached: Vec<_> = reached.into_iter().flatten().map(|(gateway, _)| gateway).collect();
-        let adopting = reached.iter().chain(reach.iter().map(|(gateway, _)| gateway));
-        dirty.status.extend(adopting.filter_map(|gateway| gateway_key(gateway)));
         dirty.status.extend(before.iter().chain(now).flat_map(|service| service.delegates()));
         for service in before.iter().chain(now).filter(|s| s.routes_connections()) {
             dirty.carriers.extend(service.gateways.iter().cloned());
@@ -281,7 +276,8 @@ impl Pilot {
     }
 }
 
-fn gateway_key(name: &str) -> Option<ObjectKey> {
+/// The Gateway of a name, `NAMESPACE/NAME`.
+pub(super) fn gateway_key(name: &str) -> Option<ObjectKey> {
     let (namespace, name) = name.split_once('/')?;
     Some(ObjectKey::new(Kind::Gateway, namespace, name))
 }

@@ -8,6 +8,7 @@ use tidegate_xds::ResourceType;
 use tidegate_xds::assemble::virtual_host_name;
 
 use super::credentials::{Use, User};
+use super::intake::gateway_key;
 use super::{Dirty, Pilot, RouteTable};
 use crate::model::merge::{ListenerPlan, PortPlan, RoutePlan, merge};
 
@@ -135,6 +136,8 @@ impl Pilot {
             let reach = service.map(|service| self.index.reach(service)).unwrap_or_default();
             let now = reach.iter().map(|(gateway, _)| gateway);
             let gateways: BTreeSet<&Arc<str>> = before.iter().chain(now).collect();
+            // They are told about those who reach them, or do no more.
+            dirty.status.extend(gateways.iter().filter_map(|gateway| gateway_key(gateway)));
             let tables: BTreeSet<&Arc<str>> =
                 gateways.iter().flat_map(|g| self.listeners.tables_of(g)).collect();
             for name in tables {
