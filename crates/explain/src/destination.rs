@@ -10,10 +10,10 @@ use tidegate_proxy::upstream::ClusterSlot;
 use tidegate_proxy::upstream::cluster::{Cluster as Served, Discovery, Secure};
 use tidegate_xds::ResourceType;
 
-use crate::World;
 use crate::answer::{Answer, Cluster, End, UpstreamTls};
 use crate::lost::without_port;
 use crate::request::shown;
+use crate::{World, sidecar};
 
 impl World {
     /// Clusters with their shares, endpoints and origins; `host` is the one of the request, as it is sent.
@@ -144,6 +144,7 @@ fn endpoints(cluster: &Served) -> Vec<String> {
             let endpoints = cluster.endpoints.load();
             endpoints.endpoints.iter().map(|e| e.address.to_string()).collect()
         }
+        Discovery::Dialled => vec![sidecar::DIALLED.to_owned()],
     }
 }
 

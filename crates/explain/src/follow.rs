@@ -10,7 +10,7 @@ use tidegate_proxy::upstream::ClusterSlot;
 
 use crate::answer::{Answer, End, Error, Part};
 use crate::question::{Protocol, Question, Security};
-use crate::{World, destination, handshake, lost, nearest};
+use crate::{World, destination, handshake, lost, nearest, sidecar};
 
 /// A connection that a filter chain serves.
 pub(crate) struct Connection<'w> {
@@ -32,7 +32,10 @@ impl World {
     }
 
     fn follow(&self, question: &Question, answer: &mut Answer) -> Result<(), Refusal> {
-        let listener = self.listener(question, answer)?;
+        let listener = match self.pilot.options().workload() {
+            Some(_) => self.captured(question, answer)?,
+            None => self.listener(question, answer)?,
+        };
         let (chain, connection) = self.chain(listener, question, answer)?;
         handshake::admit(chain, question, connection.local).inspect_err(|_| {
             answer.filter_chain = None;
@@ -46,6 +49,7 @@ impl World {
                     proxy.clusters.iter().map(|(slot, weight)| (&**slot, *weight)).collect();
                 answer.clusters = self.clusters(&all, None);
                 destination::settle(answer, None, None);
+                sidecar::note_elsewhere(answer);
                 Ok(())
             }
             NetworkFilter::Http(manager) => {
@@ -98,14 +102,18 @@ impl World {
         let origins = self.pilot.chain_origins(&listener.name);
         let looks = listener.chains.needs_inspection;
         let tls = question.security != Security::Plain;
-        let alpn: Vec<&[u8]> = question.alpn.iter().map(String::as_bytes).collect();
+        let alpn: Vec<&[u8]> = match sidecar::sniffed(listener, question) {
+            Some(found) => vec![found.as_bytes()],
+            None if looks && tls => question.alpn.iter().map(String::as_bytes).collect(),
+            None => Vec::new(),
+        };
         let facts = ConnectionFacts {
             destination: destination(listener, question),
             source: Self::client(),
             // What nobody looks into, nobody sees.
             server_name: question.sni.as_deref().filter(|_| looks && tls),
             tls: looks && tls,
-            application_protocols: if looks && tls { &alpn } else { &[] },
+            application_protocols: &alpn,
         };
         let Some(chain) = listener.chains.find(&facts) else {
             answer.lost =
@@ -148,11 +156,9 @@ impl World {
         let mut from = Vec::new();
         let mut asks = "every connection".to_owned();
         if let Some(origin) = origin {
-            let server = origin.server.iter().map(|s| Origin::new(s.key.clone(), s.place()));
-            from.extend(server.map(|o| self.source(&o)));
-            from.extend(origin.rule.as_ref().map(|o| self.source(o)));
-            if !origin.names.is_empty() {
-                asks = lost::server_names(&origin.names);
+            from.extend(origin.objects().map(|o| self.source(&o)));
+            if let Some(asked) = lost::asked(origin) {
+                asks = asked;
             }
             if !origin.parts.is_empty() {
                 asks = format!("{asks}, {}", lost::addresses(&origin.parts));

@@ -12,6 +12,7 @@
 //! | `world.rs` | objects, compiled as a running gateway compiles them |
 //! | `follow.rs`, `request.rs` | the way of a connection and of a request |
 //! | `destination.rs` | the clusters that it may be sent to, and whether it can arrive |
+//! | `sidecar.rs` | what is different where a sidecar decides |
 //! | `lost.rs`, `nearest.rs` | who else could have taken it, and what kept them from it |
 //! | `text.rs` | the answer for a terminal |
 
@@ -23,10 +24,11 @@ mod lost;
 mod nearest;
 mod question;
 mod request;
+mod sidecar;
 mod text;
 mod world;
 
 pub use answer::{Answer, Cluster, End, Error, Lost, Part, Source, UpstreamTls};
-pub use question::{Protocol, Question, Security};
+pub use question::{Direction, Protocol, Question, Security};
 pub use text::render;
 pub use world::World;

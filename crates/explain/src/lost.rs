@@ -4,19 +4,19 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use tidegate_api::ObjectKey;
-use tidegate_pilot::compile::subnets::Part;
 use tidegate_pilot::model::host::Host;
+use tidegate_pilot::model::subnet::Part;
 use tidegate_pilot::origins::{ChainOrigin, HostOrigins, Origin, RouteOrigin};
 use tidegate_pilot::status::ConditionKind;
 use tidegate_proxy::http::RequestHead;
 use tidegate_proxy::route::{Condition, Mismatch, RouteTable, VirtualHost};
 use tidegate_xds::{Rejection, ResourceType};
 
-use crate::World;
 use crate::answer::Lost;
 use crate::follow::Connection;
 use crate::question::{Question, Security};
 use crate::request::{asks, path_asked, shown};
+use crate::{World, sidecar};
 
 /// Listeners of other addresses and ports.
 pub(crate) fn listeners(world: &World, question: &Question) -> Vec<Lost> {
@@ -111,7 +111,7 @@ pub(crate) fn chains(
                 from: places.collect(),
             };
         }
-        let names = server_names(&origin.names);
+        let names = asked(origin).unwrap_or_default();
         let here =
             origin.parts.is_empty() || origin.parts.iter().any(|part| part.contains(local.ip()));
         let refused = match (&question.sni, question.security) {
@@ -119,25 +119,22 @@ pub(crate) fn chains(
                 let asked = addresses(&origin.parts);
                 format!("it asks for an {asked}; the client connects to {}", local.ip())
             }
+            _ if !origin.asks.is_empty() => format!("it asks for {names}"),
             _ if origin.names.is_empty() && !origin.parts.is_empty() => {
                 "a chain for a narrower network goes first".to_owned()
             }
-            _ if origin.names.is_empty() => {
-                "a chain that asks for the server name goes first".to_owned()
-            }
+            _ if origin.names.is_empty() => "a chain that asks for more goes first".to_owned(),
             (_, Security::Plain) => format!("it asks for {names}; the connection is not TLS"),
             (None, Security::Tls) => format!("it asks for {names}; the ClientHello names none"),
             (Some(sni), Security::Tls) => {
                 format!("it asks for {names}; the ClientHello names {sni}")
             }
         };
-        let server = origin.server.iter().map(|s| Origin::new(s.key.clone(), s.place()));
-        let all = server.chain(origin.rule.clone());
         Lost {
             at: "filterChain",
             name: String::new(),
             refused,
-            from: all.map(|o| world.source(&o)).collect(),
+            from: origin.objects().map(|o| world.source(&o)).collect(),
         }
     });
     lost.collect()
@@ -147,6 +144,13 @@ pub(crate) fn chains(
 pub(crate) fn addresses(parts: &BTreeSet<Part>) -> String {
     let parts: Vec<String> = parts.iter().map(ToString::to_string).collect();
     format!("address in {}", parts.join(", "))
+}
+
+/// What a chain asks of connections, in words; `None` where it takes all.
+pub(crate) fn asked(origin: &ChainOrigin) -> Option<String> {
+    let names = (!origin.names.is_empty()).then(|| server_names(&origin.names));
+    let all: Vec<String> = names.into_iter().chain(origin.asks.iter().cloned()).collect();
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 /// `server name a` or `one of the server names a, b`.
@@ -240,6 +244,9 @@ pub(crate) fn objects(
     part: &[ObjectKey],
     question: &Question,
 ) -> Vec<Lost> {
+    if world.pilot.options().workload().is_some() {
+        return sidecar::objects(world, part, question);
+    }
     let part: BTreeSet<&ObjectKey> = part.iter().collect();
     let mut others: Vec<_> =
         world.pilot.virtual_services().filter(|s| !part.contains(&s.key)).collect();

@@ -2,10 +2,12 @@
 
 use std::net::IpAddr;
 
-/// A connection to a gateway, and the request that is sent on it.
+/// A connection to a gateway or through a sidecar, and the request that is sent on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// The address that is connected to; any of the gateway's when absent.
+    /// The way of the traffic, where a sidecar decides: outbound when absent.
+    pub direction: Option<Direction>,
+    /// The address that is connected to; any of the gateway's when absent, and for a sidecar one that is nobody's.
     pub address: Option<IpAddr>,
     /// The port that is connected to.
     pub port: u16,
@@ -29,6 +31,16 @@ pub struct Question {
     pub path: String,
     /// Other headers, in order.
     pub headers: Vec<(String, String)>,
+}
+
+/// The way of traffic through a sidecar.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Direction {
+    /// From the workload.
+    #[default]
+    Outbound,
+    /// To the workload.
+    Inbound,
 }
 
 /// What is spoken on a connection.
@@ -57,6 +69,7 @@ impl Default for Question {
     /// `GET /` on port 80, in plain HTTP/1.1, of nobody.
     fn default() -> Self {
         Self {
+            direction: None,
             address: None,
             port: 80,
             protocol: Protocol::default(),

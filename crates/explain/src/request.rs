@@ -14,7 +14,7 @@ use tidegate_proxy::upstream::ClusterSlot;
 use crate::answer::{Answer, End, Error, Part, Sent, Source};
 use crate::follow::{Connection, Refusal};
 use crate::question::{Protocol, Question, Security};
-use crate::{World, destination, handshake, lost, nearest};
+use crate::{World, destination, handshake, lost, nearest, sidecar};
 
 /// Decisions that depend on a request's random number are told for this one; weights are told as shares.
 const RANDOM: u64 = 0;
@@ -140,6 +140,7 @@ impl World {
                 answer.clusters = self.clusters(&all, Some(&sent.host));
                 destination::settle(answer, Some(forward.cluster_not_found), Some(503));
                 answer.sent = Some(sent);
+                sidecar::note_elsewhere(answer);
             }
         }
     }

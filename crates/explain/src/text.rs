@@ -65,7 +65,10 @@ impl Page {
             End::Redirected { status, location } => {
                 (33, format!("is answered {status}, to {location}"))
             }
-            End::Answered { status } => (33, format!("is answered {status} by the gateway itself")),
+            End::Answered { status } => {
+                let who = if question.direction.is_some() { "sidecar" } else { "gateway" };
+                (33, format!("is answered {status} by the {who} itself"))
+            }
             End::Refused { error, status, reason } => {
                 let how = match status {
                     Some(status) => format!("is answered {status}"),

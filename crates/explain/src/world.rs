@@ -40,8 +40,7 @@ impl World {
         files.follow(&pilot.files());
         let read = files.look().into_iter().map(|(name, content)| Input::File { name, content });
         snapshot.publish(pilot.apply(read).change);
-        // Nothing is opened, so no access log either.
-        let mut applier = Applier::new(None);
+        let mut applier = Applier::asking();
         let mut rejected = Vec::new();
         while let Some(update) = subscription.try_next() {
             rejected.extend(applier.apply(&update).rejected);

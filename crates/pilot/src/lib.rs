@@ -5,6 +5,7 @@
 //! same inputs give the same outputs.
 //!
 //! - [`model`] is Istio's semantics without wire types: ages, hosts, merging of Gateways, the registry.
+//! - [`sidecar`] decides which listeners and virtual hosts the proxy beside a workload has.
 //! - [`compile`] writes Envoy's messages with Istio's names and settings.
 //! - `engine` keeps the index from objects to the resources that they feed, and recompiles only those: a
 //!   listener, a virtual host, the clusters of one host, their endpoints.
@@ -14,7 +15,8 @@
 //! last good form stays in the model, and the reason stands in the status.
 //!
 //! Not served yet, and told in status where it is used: DestinationRule but for its balancing and TLS, faults,
-//! mirrors, CORS, retries, WorkloadEntry. A VirtualService acts on gateways only.
+//! mirrors, CORS, retries, WorkloadEntry. What a sidecar gets is
+//! compiled from scratch on every change of objects.
 
 pub mod compile;
 mod engine;
@@ -23,8 +25,9 @@ pub mod mesh;
 pub mod model;
 mod options;
 pub mod origins;
+pub mod sidecar;
 pub mod status;
 
 pub use engine::Pilot;
 pub use io::{Compiled, Input, Output, RefusedSecret, Remark};
-pub use options::{AccessLog, GatewayService, Options};
+pub use options::{AccessLog, GatewayService, Options, OutboundPolicy, ProxyKind, Workload};

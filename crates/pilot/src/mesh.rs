@@ -6,7 +6,7 @@ use serde_json::Value;
 use tidegate_api::istio::gateway::TlsProtocol;
 use tidegate_api::scalar::GoDuration;
 
-use crate::Options;
+use crate::{Options, OutboundPolicy};
 
 /// The retries of rules that say nothing of them.
 const RETRIES: &str = "defaultHttpRetryPolicy";
@@ -61,6 +61,13 @@ pub fn apply(mesh: &Value, options: &mut Options) -> Result<Vec<String>, MeshErr
             }
             "tlsDefaults.minProtocolVersion" => {
                 taken.tls_defaults.oldest = oldest(value).map_err(wrong)?;
+            }
+            "outboundTrafficPolicy.mode" => {
+                taken.outbound_policy = match value.as_str() {
+                    Some("REGISTRY_ONLY") => OutboundPolicy::RegistryOnly,
+                    Some("ALLOW_ANY") => OutboundPolicy::AllowAny,
+                    _ => return Err(wrong("REGISTRY_ONLY or ALLOW_ANY")),
+                };
             }
             other => idle.push(other.to_owned()),
         }
@@ -124,6 +131,7 @@ mod tests {
             "connectTimeout": "3s",
             "dnsRefreshRate": "1m30s",
             "defaultHttpRetryPolicy": {"attempts": 3, "perTryTimeout": "2s"},
+            "outboundTrafficPolicy": {"mode": "ALLOW_ANY"},
             "trustDomain": "cluster.local",
             "tlsDefaults": {
                 "cipherSuites": ["ECDHE-ECDSA-AES128-GCM-SHA256"],
@@ -139,6 +147,7 @@ mod tests {
         assert_eq!(idle, ["defaultConfig.concurrency", "trustDomain"]);
         assert_eq!((options.root_namespace.as_str(), options.forwarded_host), ("root", true));
         assert_eq!(options.connect_timeout, Duration::from_secs(3));
+        assert_eq!(options.outbound_policy, OutboundPolicy::AllowAny);
         assert_eq!(options.dns_refresh_rate, Duration::from_secs(90));
         assert_eq!(options.default_retries.as_ref().map(|retries| retries.attempts), Some(3));
         let Channel { oldest, newest, suites, groups } = &options.tls_defaults;

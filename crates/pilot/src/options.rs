@@ -1,7 +1,7 @@
-//! What a pilot is told about the gateway that it compiles for.
+//! What a pilot is told about the proxy that it compiles for.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +9,15 @@ use tidegate_api::istio::virtual_service::HttpRetry;
 
 use crate::model::tls::Channel;
 
-/// The gateway process and the mesh settings that it lives under.
+/// The proxy and the mesh settings that it lives under.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Labels of the gateway: a Gateway whose selector they satisfy is served.
+    /// What kind of proxy it is.
+    pub proxy: ProxyKind,
+    /// Labels of the workload: a Gateway whose selector they satisfy is served by a gateway; a sidecar is the source of
+    /// traffic with them.
     pub labels: BTreeMap<String, String>,
-    /// Namespace of the gateway; decides what it sees of objects with `exportTo`.
+    /// Namespace of the workload; decides what it sees of objects with `exportTo`.
     pub namespace: String,
     /// `MeshConfig.rootNamespace`: what DestinationRules there export holds where no other does.
     pub root_namespace: String,
@@ -46,6 +49,35 @@ pub struct Options {
     /// `MeshConfig.tlsDefaults`: versions, suites and groups where a server's own settings name none; its suites and
     /// groups also count towards destinations.
     pub tls_defaults: Channel,
+    /// `MeshConfig.outboundTrafficPolicy.mode`: where sidecars send what no object describes.
+    pub outbound_policy: OutboundPolicy,
+}
+
+/// What kind of proxy is compiled for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ProxyKind {
+    /// A gateway: what Gateways open, and what is bound to them.
+    #[default]
+    Gateway,
+    /// The proxy beside a workload, which carries what goes out of it and what comes in.
+    Sidecar(Workload),
+}
+
+/// The workload that a sidecar is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Its addresses; the family of the first is the one that wildcards are of.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Where traffic goes that no object describes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OutboundPolicy {
+    /// Nowhere: 502, or the connection is closed.
+    #[default]
+    RegistryOnly,
+    /// Where the client dialled.
+    AllowAny,
 }
 
 /// A Service in front of the gateway.
@@ -98,6 +130,7 @@ impl Default for Options {
     /// mapped, no access log.
     fn default() -> Self {
         Self {
+            proxy: ProxyKind::Gateway,
             labels: BTreeMap::from([("istio".to_owned(), "ingressgateway".to_owned())]),
             namespace: "istio-system".to_owned(),
             root_namespace: "istio-system".to_owned(),
@@ -113,6 +146,37 @@ impl Default for Options {
             default_retries: None,
             dns_refresh_rate: Duration::from_secs(60),
             tls_defaults: Channel::default(),
+            outbound_policy: OutboundPolicy::default(),
         }
+    }
+}
+
+impl Options {
+    /// The workload, where the proxy is its sidecar.
+    #[must_use]
+    pub fn workload(&self) -> Option<&Workload> {
+        match &self.proxy {
+            ProxyKind::Gateway => None,
+            ProxyKind::Sidecar(workload) => Some(workload),
+        }
+    }
+}
+
+impl Workload {
+    /// The address that stands for all of its family.
+    #[must_use]
+    pub fn wildcard(&self) -> IpAddr {
+        match self.addresses.first() {
+            Some(IpAddr::V6(_)) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            Some(IpAddr::V4(_)) | None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        }
+    }
+
+    /// The address that stands for all of the other family, where the workload has one of it.
+    #[must_use]
+    pub fn other_wildcard(&self) -> Option<IpAddr> {
+        let first = self.wildcard();
+        let other = self.addresses.iter().find(|address| address.is_ipv4() != first.is_ipv4())?;
+        Some(Self { addresses: vec![*other] }.wildcard())
     }
 }

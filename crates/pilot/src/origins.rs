@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
 
-use crate::compile::subnets::Part;
 use crate::model::gateway::Server;
+use crate::model::subnet::Part;
 
 /// A part of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,14 +39,28 @@ pub struct RouteOrigin {
 /// Where a filter chain comes from.
 #[derive(Clone, Debug)]
 pub struct ChainOrigin {
-    /// The server; `None` where all servers of a listener share one chain.
+    /// The server; `None` where all servers of a listener share one chain, and in sidecars.
     pub server: Option<Arc<Server>>,
+    /// In sidecars: the object of the service that it was made for.
+    pub service: Option<ObjectKey>,
     /// The rule that carries its connections, if one does.
     pub rule: Option<Origin>,
     /// The server names that it asks for; none where it takes every connection.
     pub names: BTreeSet<String>,
     /// The parts of the gateway's addresses that it takes; none where no rule of the listener tells them apart.
     pub parts: BTreeSet<Part>,
+    /// What else it asks of connections, in words.
+    pub asks: Vec<String>,
+}
+
+impl ChainOrigin {
+    /// The objects that it was made from, the rule that decides last.
+    pub fn objects(&self) -> impl Iterator<Item = Origin> + '_ {
+        let server = self.server.iter().map(|s| Origin::new(s.key.clone(), s.place()));
+        let service = self.service.iter();
+        let service = service.map(|key| Origin { key: key.clone(), path: "spec".to_owned() });
+        server.chain(service).chain(self.rule.clone())
+    }
 }
 
 impl RouteOrigin {

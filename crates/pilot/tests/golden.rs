@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use tidegate_envoy::capability;
 use tidegate_envoy::json::{FieldNames, to_json};
 use tidegate_pilot::status::Force;
-use tidegate_pilot::{AccessLog, Input, Options};
+use tidegate_pilot::{AccessLog, Input, Options, OutboundPolicy, ProxyKind, Workload};
 use tidegate_testing::ca::{Ca, Identity};
 use tidegate_testing::tools::Tool;
 use tidegate_xds::ResourceType;
@@ -39,6 +39,23 @@ fn inputs() -> Vec<(String, Vec<Value>)> {
         .collect();
     inputs.sort_by(|a, b| a.0.cmp(&b.0));
     inputs
+}
+
+/// The proxy that a golden file is for: the sidecar of a workload where the file's name begins so.
+fn options(name: &str) -> Options {
+    if !name.starts_with("sidecar-") {
+        return in_mesh();
+    }
+    Options {
+        proxy: ProxyKind::Sidecar(Workload { addresses: vec![[10, 1, 0, 9].into()] }),
+        labels: [("app".to_owned(), "productpage".to_owned())].into(),
+        namespace: "default".to_owned(),
+        outbound_policy: match name.ends_with("allow-any") {
+            true => OutboundPolicy::AllowAny,
+            false => OutboundPolicy::RegistryOnly,
+        },
+        ..in_mesh()
+    }
 }
 
 fn status(world: &World) -> Value {
@@ -68,7 +85,7 @@ fn golden_files() {
     let refresh = std::env::var_os("TIDEGATE_GOLDEN").is_some();
     let mut different = Vec::new();
     for (name, manifests) in inputs() {
-        let world = World::with(in_mesh(), &manifests);
+        let world = World::with(options(&name), &manifests);
         let found = json!({"resources": world.dump(), "status": status(&world)});
         let found = format!("{found:#}\n");
         let path = folder().join(format!("{name}.json"));
@@ -112,15 +129,15 @@ fn in_mesh() -> Options {
     Options { workload_certificates: Some("/etc/certs".into()), ..Options::default() }
 }
 
-fn logged() -> Options {
+fn logged(name: &str) -> Options {
     let log = AccessLog { path: "/dev/stdout".to_owned(), format: AccessLog::ISTIO.to_owned() };
-    Options { access_log: Some(log), ..in_mesh() }
+    Options { access_log: Some(log), ..options(name) }
 }
 
 #[test]
 fn the_proxy_honours_everything_without_a_remark() {
     for (name, manifests) in inputs() {
-        let world = World::with(logged(), &manifests);
+        let world = World::with(logged(&name), &manifests);
         for kind in ResourceType::ALL {
             for resource in world.snapshot.list(kind) {
                 let report = capability::check_bytes(kind.type_url(), &resource.bytes);
@@ -139,7 +156,7 @@ fn envoy_accepts_the_same_as_a_static_bootstrap() {
     let ca = Ca::new("root");
     for (name, mut manifests) in inputs() {
         manifests.iter_mut().for_each(|manifest| fill(manifest, &ca));
-        let mut world = World::with(logged(), &manifests);
+        let mut world = World::with(logged(&name), &manifests);
         let leaf = ca.issue(&["app.example.com"]);
         let files = world.pilot.files().into_iter().map(|name| {
             let content = Ok(content(&name, &ca, &leaf));

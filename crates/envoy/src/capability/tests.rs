@@ -170,9 +170,8 @@ fn an_optional_unknown_filter_is_skipped_and_told() {
 fn values_are_checked_and_no_effect_is_told() {
     let cluster = json!({
         "name": "c",
-        "type": "ORIGINAL_DST",
-        "lb_policy": "CLUSTER_PROVIDED",
         "metadata": {"filter_metadata": {"a": {}}},
+        "load_assignment": {"endpoints": [{"lb_endpoints": [{"health_status": "DRAINING"}]}]},
         "least_request_lb_config": {"choice_count": 3},
         "typed_extension_protocol_options": {
             "x": {"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster"}
@@ -182,9 +181,8 @@ fn values_are_checked_and_no_effect_is_told() {
     assert_eq!(
         refusals,
         [
-            "type: ORIGINAL_DST is not supported: STATIC or STRICT_DNS or LOGICAL_DNS or EDS is",
-            "lb_policy: CLUSTER_PROVIDED is not supported: ROUND_ROBIN or LEAST_REQUEST or RANDOM or \
-             RING_HASH or MAGLEV or LOAD_BALANCING_POLICY_CONFIG is",
+            "load_assignment.endpoints[0].lb_endpoints[0].health_status: DRAINING is not supported: \
+             UNKNOWN or HEALTHY is",
             "typed_extension_protocol_options[\"x\"]: \
              `type.googleapis.com/envoy.config.cluster.v3.Cluster` is not supported here: \
              `envoy.extensions.upstreams.http.v3.HttpProtocolOptions` is",

@@ -52,6 +52,9 @@ pub fn compile(service: &Service, port: &Port, context: &Context<'_>) -> Compile
         upstream_tls::apply(settings, to, &mut http, &mut cluster);
     }
     cluster.typed_extension_protocol_options = http.written();
+    if service.direct && context.options.workload().is_some() {
+        return Compiled { cluster: Some(where_dialled(cluster)), endpoints: None };
+    }
     let Discovery::Names { one_address, .. } = service.discovery else {
         cluster.cluster_discovery_type =
             Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into()));
@@ -74,6 +77,22 @@ pub fn compile(service: &Service, port: &Port, context: &Context<'_>) -> Compile
     Compiled { cluster: Some(cluster), endpoints: None }
 }
 
+/// A cluster that sends to where the client dialled, whatever is spoken.
+#[must_use]
+pub fn passthrough(name: &str, context: &Context<'_>) -> Cluster {
+    where_dialled(base(name.to_owned(), context))
+}
+
+/// Lets a cluster send to where the client dialled.
+fn where_dialled(cluster: Cluster) -> Cluster {
+    Cluster {
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::OriginalDst.into())),
+        lb_policy: LbPolicy::ClusterProvided.into(),
+        lb_config: None,
+        ..cluster
+    }
+}
+
 /// The endpoints of a service port; `None` where they are part of the cluster, as names to resolve.
 #[must_use]
 pub fn assignment(
@@ -82,7 +101,8 @@ pub fn assignment(
     context: &Context<'_>,
 ) -> Option<ClusterLoadAssignment> {
     let name = names::cluster(&service.host, "", port.number);
-    let apart = !matches!(service.discovery, Discovery::Names { .. });
+    let dialled = service.direct && context.options.workload().is_some();
+    let apart = !dialled && !matches!(service.discovery, Discovery::Names { .. });
     apart.then(|| endpoints::assignment(&name, &context.registry.endpoints(service, port)))
 }
 

@@ -1,4 +1,4 @@
-//! The HTTP connection manager, with the settings of Istio's ingress gateway.
+//! The HTTP connection manager, with the settings of Istio's ingress gateway and of its sidecars.
 
 use std::time::Duration;
 
@@ -27,38 +27,19 @@ pub enum Transport {
     TlsChecked,
 }
 
-/// The connection manager of a listener, which takes its routes by name.
+/// The connection manager of a gateway's listener, which takes its routes by name.
 #[must_use]
 pub fn filter(listener: &str, routes: &str, transport: Transport, context: &Context<'_>) -> Filter {
-    let options = context.options;
-    let router = HttpFilter {
-        name: "envoy.filters.http.router".to_owned(),
-        config_type: Some(http_filter::ConfigType::TypedConfig(any(&Router::default()))),
-        ..HttpFilter::default()
-    };
     let checks = (transport == Transport::TlsChecked).then(rbac::by_virtual_host);
     let manager = HttpConnectionManager {
-        codec_type: CodecType::Auto.into(),
-        stat_prefix: format!("outbound_{listener}"),
-        route_specifier: Some(RouteSpecifier::Rds(Rds {
-            config_source: Some(ads()),
-            route_config_name: routes.to_owned(),
-        })),
-        http_filters: checks.into_iter().chain([router]).collect(),
+        http_filters: checks.into_iter().chain([router()]).collect(),
         server_name: "istio-envoy".to_owned(),
         // The gateway is the edge: the peer's address is the client's, whatever the headers say.
         use_remote_address: Some(true),
-        normalize_path: Some(true),
         // `a.example.` is `a.example`, also to whoever may ask for it.
         strip_trailing_host_dot: true,
         // Whoever connects must say what it wants; Istio itself sets no limit here.
         request_headers_timeout: Some(duration(HEAD_TIMEOUT)),
-        // From there on requests are limited by their route's timeout only, as long-lived streams need.
-        stream_idle_timeout: Some(duration(Duration::ZERO)),
-        upgrade_configs: vec![UpgradeConfig {
-            upgrade_type: "websocket".to_owned(),
-            ..UpgradeConfig::default()
-        }],
         // What a client showed is told to the origin, as by Istio's gateways.
         forward_client_cert_details: ForwardClientCertDetails::SanitizeSet.into(),
         set_current_client_cert_details: Some(SetCurrentClientCertDetails {
@@ -68,11 +49,51 @@ pub fn filter(listener: &str, routes: &str, transport: Transport, context: &Cont
             uri: true,
             ..SetCurrentClientCertDetails::default()
         }),
-        access_log: access_log::of_traffic(options),
-        ..HttpConnectionManager::default()
+        ..base(&format!("outbound_{listener}"), by_name(routes), context)
     };
+    written(&manager)
+}
+
+/// The connection manager for requests that go out of a workload. What the workload says of itself is believed.
+#[must_use]
+pub fn outbound(listener: &str, routes: &str, context: &Context<'_>) -> Filter {
+    written(&base(&format!("outbound_{listener}"), by_name(routes), context))
+}
+
+/// What holds for every connection manager.
+fn base(stat_prefix: &str, routes: RouteSpecifier, context: &Context<'_>) -> HttpConnectionManager {
+    HttpConnectionManager {
+        codec_type: CodecType::Auto.into(),
+        stat_prefix: stat_prefix.to_owned(),
+        route_specifier: Some(routes),
+        http_filters: vec![router()],
+        normalize_path: Some(true),
+        // Requests are limited by their route's timeout only, as long-lived streams need.
+        stream_idle_timeout: Some(duration(Duration::ZERO)),
+        upgrade_configs: vec![UpgradeConfig {
+            upgrade_type: "websocket".to_owned(),
+            ..UpgradeConfig::default()
+        }],
+        access_log: access_log::of_traffic(context.options),
+        ..HttpConnectionManager::default()
+    }
+}
+
+fn by_name(routes: &str) -> RouteSpecifier {
+    RouteSpecifier::Rds(Rds { config_source: Some(ads()), route_config_name: routes.to_owned() })
+}
+
+fn router() -> HttpFilter {
+    HttpFilter {
+        name: "envoy.filters.http.router".to_owned(),
+        config_type: Some(http_filter::ConfigType::TypedConfig(any(&Router::default()))),
+        ..HttpFilter::default()
+    }
+}
+
+fn written(manager: &HttpConnectionManager) -> Filter {
     Filter {
         name: "envoy.filters.network.http_connection_manager".to_owned(),
-        config_type: Some(ConfigType::TypedConfig(any(&manager))),
+        config_type: Some(ConfigType::TypedConfig(any(manager))),
     }
 }

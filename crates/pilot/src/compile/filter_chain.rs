@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 
 use tidegate_api::istio::virtual_service::RouteDestination;
 use tidegate_envoy::any;
+use tidegate_envoy::v3::core::CidrRange;
 use tidegate_envoy::v3::listener::filter::ConfigType;
 use tidegate_envoy::v3::listener::{Filter, FilterChain, FilterChainMatch};
 use tidegate_envoy::v3::tcp_proxy::TcpProxy;
 use tidegate_envoy::v3::tcp_proxy::tcp_proxy::weighted_cluster::ClusterWeight;
 use tidegate_envoy::v3::tcp_proxy::tcp_proxy::{ClusterSpecifier, WeightedCluster};
 
-use super::subnets::Part;
 use super::tls::{self, Carries};
 use super::{Context, access_log};
 use crate::model::names;
+use crate::model::subnet::{Part, Subnet};
 use crate::model::tls::Terms;
 use crate::model::virtual_service::VirtualService;
 
@@ -41,7 +42,7 @@ pub fn for_all(filter: Filter) -> FilterChain {
 pub fn restrict(chain: &mut FilterChain, parts: &BTreeSet<Part>) {
     if !parts.is_empty() {
         let asks = chain.filter_chain_match.get_or_insert_default();
-        asks.prefix_ranges = parts.iter().map(Part::range).collect();
+        asks.prefix_ranges = parts.iter().map(range).collect();
     }
 }
 
@@ -96,8 +97,13 @@ pub fn tcp_proxy(
 /// The filter that closes connections.
 #[must_use]
 pub fn nowhere(context: &Context<'_>) -> Filter {
-    let cluster = names::BLACK_HOLE_CLUSTER.to_owned();
-    proxy(cluster.clone(), ClusterSpecifier::Cluster(cluster), context)
+    to_cluster(names::BLACK_HOLE_CLUSTER, context)
+}
+
+/// The filter that carries connections to a cluster.
+#[must_use]
+pub fn to_cluster(cluster: &str, context: &Context<'_>) -> Filter {
+    proxy(cluster.to_owned(), ClusterSpecifier::Cluster(cluster.to_owned()), context)
 }
 
 fn proxy(stat_prefix: String, to: ClusterSpecifier, context: &Context<'_>) -> Filter {
@@ -110,5 +116,14 @@ fn proxy(stat_prefix: String, to: ClusterSpecifier, context: &Context<'_>) -> Fi
     Filter {
         name: "envoy.filters.network.tcp_proxy".to_owned(),
         config_type: Some(ConfigType::TypedConfig(any(&proxy))),
+    }
+}
+
+/// A network as filter chains ask for it.
+#[must_use]
+pub fn range(subnet: &Subnet) -> CidrRange {
+    CidrRange {
+        address_prefix: subnet.address().to_string(),
+        prefix_len: Some(subnet.bits().into()),
     }
 }

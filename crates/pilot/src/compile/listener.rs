@@ -20,12 +20,12 @@ use tidegate_envoy::v3::listener::{
 use tidegate_envoy::v3::tls_inspector::TlsInspector;
 
 use super::connection_manager::Transport;
-use super::subnets::{Part, Parts, Subnet};
 use super::tls::Carries;
 use super::{Context, access_log, connection_manager, filter_chain, rbac};
 use crate::model::gateway::{Class, Server};
 use crate::model::host::{Host, HostSet};
 use crate::model::merge::{ListenerPlan, NamelessPlan, RoutePlan};
+use crate::model::subnet::{Part, Parts, Subnet};
 use crate::model::tls::{Credential, Terms};
 use crate::model::virtual_service::{Place, VirtualService, applies_to_connections};
 
@@ -45,20 +45,31 @@ pub struct Compiled {
 /// What a filter chain was made from.
 #[derive(Clone, Debug)]
 pub struct ChainSource {
-    /// The server; `None` where all servers of the listener share one chain.
+    /// The server; `None` where all servers of the listener share one chain, and in sidecars.
     pub server: Option<Arc<Server>>,
+    /// In sidecars: the object of the service that it was made for.
+    pub service: Option<ObjectKey>,
     /// The rule that carries its connections, if one does, with the path of the field.
     pub rule: Option<(ObjectKey, RulePath)>,
     /// The server names that it asks for; none where it takes every connection.
     pub names: BTreeSet<String>,
     /// The parts of the listener's addresses that it takes, where rules tell them apart.
     pub parts: BTreeSet<Part>,
+    /// What else it asks of connections, in words.
+    pub asks: Vec<String>,
 }
 
 impl ChainSource {
     /// A chain that all servers of the listener share.
-    fn shared() -> Self {
-        Self { server: None, rule: None, names: BTreeSet::new(), parts: BTreeSet::new() }
+    pub(super) fn shared() -> Self {
+        Self {
+            server: None,
+            service: None,
+            rule: None,
+            names: BTreeSet::new(),
+            parts: BTreeSet::new(),
+            asks: Vec::new(),
+        }
     }
 }
 
@@ -517,5 +528,5 @@ fn source(
     parts: BTreeSet<Part>,
 ) -> ChainSource {
     let names = if names.contains("*") { BTreeSet::new() } else { names };
-    ChainSource { server: Some(Arc::clone(server)), rule, names, parts }
+    ChainSource { server: Some(Arc::clone(server)), rule, names, parts, ..ChainSource::shared() }
 }

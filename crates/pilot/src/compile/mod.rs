@@ -30,7 +30,7 @@ pub mod rbac;
 pub mod retry;
 pub mod route;
 pub mod secret;
-pub mod subnets;
+pub mod sidecar;
 pub mod text;
 pub mod tls;
 pub mod upstream_tls;

@@ -23,11 +23,7 @@ impl Pilot {
     /// Compiles everything that is marked, and counts it.
     pub(super) fn emit(&mut self, dirty: &mut Dirty) -> Compiled {
         let mut compiled = Compiled::NONE;
-        self.put_fixtures();
-        for credential in std::mem::take(&mut dirty.credentials) {
-            self.emit_credential(&credential, dirty);
-            compiled.secrets += 1;
-        }
+        self.emit_destinations(dirty, &mut compiled);
         for name in std::mem::take(&mut dirty.listeners) {
             self.emit_listener(&name, dirty, &mut compiled);
         }
@@ -39,14 +35,23 @@ impl Pilot {
         for name in std::mem::take(&mut dirty.tables) {
             self.emit_table(&name, &mut compiled);
         }
+        compiled
+    }
+
+    /// Compiles what is needed whoever sends: secrets, clusters and endpoints.
+    pub(super) fn emit_destinations(&mut self, dirty: &mut Dirty, compiled: &mut Compiled) {
+        self.put_fixtures();
+        for credential in std::mem::take(&mut dirty.credentials) {
+            self.emit_credential(&credential, dirty);
+            compiled.secrets += 1;
+        }
         let hosts = std::mem::take(&mut dirty.hosts);
         for host in std::mem::take(&mut dirty.endpoints).difference(&hosts) {
-            self.emit_endpoints(host, &mut compiled);
+            self.emit_endpoints(host, compiled);
         }
         for host in &hosts {
-            self.emit_clusters(host, &mut compiled);
+            self.emit_clusters(host, compiled);
         }
-        compiled
     }
 
     fn emit_listener(&mut self, name: &Arc<str>, dirty: &mut Dirty, compiled: &mut Compiled) {

@@ -52,7 +52,8 @@ impl Pilot {
             Spec::Gateway(spec) => {
                 let settings = spec.servers.iter().filter_map(|server| server.tls.as_ref());
                 self.set_named(key, settings.flat_map(server_secrets).collect(), dirty);
-                let gateway = Gateway::select(object, spec, &self.options);
+                let selected = Gateway::select(object, spec, &self.options);
+                let gateway = selected.filter(|_| self.options.workload().is_none());
                 self.set_gateway(key, true, gateway, dirty);
             }
             Spec::VirtualService(spec) => {

@@ -31,6 +31,7 @@ mod plan;
 mod reach;
 mod route_table;
 mod shadows;
+mod sidecar;
 
 pub(crate) use credentials::Credentials;
 pub(crate) use index::{Index, gateway_name};
@@ -38,8 +39,9 @@ pub(crate) use listeners::Listeners;
 use outbox::Outbox;
 pub(crate) use route_table::RouteTable;
 pub(crate) use shadows::Shadows;
+use sidecar::Sidecar;
 
-/// A control plane for one gateway.
+/// A control plane for one proxy.
 #[derive(Debug)]
 pub struct Pilot {
     options: Options,
@@ -60,6 +62,8 @@ pub struct Pilot {
     clusters: HashMap<Arc<str>, BTreeSet<u16>>,
     secrets: Secrets,
     credentials: Credentials,
+    /// What is served beside a workload; nothing on a gateway.
+    sidecar: Sidecar,
     outbox: Outbox,
     told: HashMap<ObjectKey, Account>,
     started: bool,
@@ -127,6 +131,7 @@ impl Pilot {
             tables: BTreeMap::new(),
             shadows: Shadows::default(),
             clusters: HashMap::new(),
+            sidecar: Sidecar::default(),
             outbox: Outbox::default(),
             told: HashMap::new(),
             started: false,
@@ -139,6 +144,11 @@ impl Pilot {
         let mut dirty = Dirty::default();
         for input in inputs {
             self.take(input, &mut dirty);
+        }
+        if self.options.workload().is_some() {
+            // What holds of objects is told by the gateway; who loses to whom in the mesh by `lost_hosts`.
+            let compiled = self.emit_sidecar(&mut dirty);
+            return Output { change: self.outbox.finish(), compiled, ..Output::default() };
         }
         self.plan(&mut dirty);
         self.route(&mut dirty);
@@ -159,16 +169,20 @@ impl Pilot {
     #[must_use]
     pub fn owners(&self, kind: ResourceType, name: &str) -> Vec<ObjectKey> {
         match kind {
+            ResourceType::Listener if self.options.workload().is_some() => {
+                self.sidecar.listener_owners(name)
+            }
             ResourceType::Listener => self.listeners.owners(name),
             ResourceType::RouteConfiguration => {
                 self.tables.get(name).map(|t| t.owners("")).unwrap_or_default()
             }
             ResourceType::VirtualHost => {
                 let split = tidegate_xds::assemble::split_virtual_host_name(name);
-                let owners = |(table, host)| Some(self.tables.get(table)?.owners(host));
-                let owners = split
-                    .and_then(|(table, host): (&str, &str)| owners((table, host)))
-                    .unwrap_or_default();
+                let owners = |(table, host): (&str, &str)| match self.tables.get(table) {
+                    Some(table) => table.owners(host),
+                    None => self.sidecar.host_owners(table, host),
+                };
+                let owners = split.map(owners).unwrap_or_default();
                 self.with_delegates(owners)
             }
             ResourceType::Cluster | ResourceType::Endpoints => self.cluster_owner(name),

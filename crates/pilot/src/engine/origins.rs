@@ -16,6 +16,8 @@ use crate::model::rule::UnmetReason;
 use crate::model::tls::Credential;
 use crate::model::virtual_service::{Place, VirtualService, is_served, not_here};
 use crate::origins::{ChainOrigin, HostOrigins, Origin, RouteOrigin};
+use crate::sidecar::Scope;
+use crate::sidecar::routes::Target;
 use crate::status::{Condition, Standing};
 
 impl Pilot {
@@ -113,16 +115,20 @@ impl Pilot {
     /// What the filter chains of a listener were made from, in their order.
     #[must_use]
     pub fn chain_origins(&self, listener: &str) -> Vec<ChainOrigin> {
-        let Some(plan) = self.listeners.plan(listener) else { return Vec::new() };
-        let bound = |gateway: &str| self.index.bound_to(gateway);
-        let there = |credential: &Credential| self.credentials.has(credential);
-        let found = listener::listener(plan, bound, there, &self.context());
         let origin = |source: listener::ChainSource| ChainOrigin {
             server: source.server,
+            service: source.service,
             rule: source.rule.map(|(key, path)| Origin::new(key, path)),
             names: source.names,
             parts: source.parts,
+            asks: source.asks,
         };
+        let Some(plan) = self.listeners.plan(listener) else {
+            return self.sidecar.chains(listener).iter().cloned().map(origin).collect();
+        };
+        let bound = |gateway: &str| self.index.bound_to(gateway);
+        let there = |credential: &Credential| self.credentials.has(credential);
+        let found = listener::listener(plan, bound, there, &self.context());
         found.sources.into_iter().map(origin).collect()
     }
 
@@ -130,10 +136,16 @@ impl Pilot {
     /// that an object made.
     #[must_use]
     pub fn host_origins(&self, table: &str, virtual_host: &str) -> Option<HostOrigins> {
-        let routing = self.tables.get(table)?.routing_of(virtual_host)?;
+        let routes: Vec<(Place, ObjectKey)> = match self.tables.get(table) {
+            Some(table) => table.routing_of(virtual_host)?.routes.clone(),
+            None => match self.sidecar.host(table, virtual_host)? {
+                (Target::Rules(key), place) => vec![(place, key.clone())],
+                (Target::Service(_) | Target::Elsewhere, _) => return None,
+            },
+        };
         let mut origins = HostOrigins::default();
         let mut all: Vec<(&VirtualService, EncodedRoute)> = Vec::new();
-        for (place, key) in &routing.routes {
+        for (place, key) in &routes {
             let Some(service) = self.index.virtual_service(key) else { continue };
             let routes = virtual_host::routes(service, place, &self.context());
             self.left_out(service, place, &routes, &mut origins);
@@ -145,6 +157,16 @@ impl Pilot {
             origins.routes.extend(found);
         }
         Some(origins)
+    }
+
+    /// Why rules of a VirtualService do not act for a sidecar's port, each with where it stands.
+    #[must_use]
+    pub fn idle_in_mesh(&self, key: &ObjectKey, port: u16) -> Vec<(RouteOrigin, String)> {
+        let mut origins = HostOrigins::default();
+        if let Some(service) = self.index.virtual_service(key) {
+            self.left_out(service, &Scope::place(port), &[], &mut origins);
+        }
+        origins.left_out
     }
 
     /// The rules and conditions of a VirtualService that are no route at a place, and why.
@@ -164,8 +186,7 @@ impl Pilot {
                 let reason = if !is_served(&rule.says) {
                     "it has no route, redirect or directResponse that is served".to_owned()
                 } else if let Some(reason) = not_here {
-                    let Place { gateway, port, .. } = place;
-                    format!("it asks for {reason}; this is port {port} of Gateway {gateway}")
+                    format!("it asks for {reason}; this is {}", here(place, &self.options))
                 } else if let Some(last) = last.and_then(|l| origin(service, l.rule, l.condition)) {
                     let Origin { key, path } = &last.rule;
                     let of = if *key == rule.key { String::new() } else { format!(" of {key}") };
@@ -192,6 +213,17 @@ impl Pilot {
             origins.left_out.push((origin, unmet.to_string()));
         }
     }
+}
+
+/// A place in words.
+fn here(place: &Place, options: &Options) -> String {
+    let Place { gateway, port, .. } = place;
+    if **gateway != *names::MESH {
+        return format!("port {port} of Gateway {gateway}");
+    }
+    let labels: Vec<String> = options.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let labels = if labels.is_empty() { "no labels".to_owned() } else { labels.join(",") };
+    format!("port {port} of a workload of namespace {} with {labels}", options.namespace)
 }
 
 /// Where a rule that applies stands, or one of its conditions.

@@ -13,6 +13,7 @@ pub mod protocol;
 pub mod registry;
 pub mod rule;
 pub mod service;
+pub mod subnet;
 pub mod tls;
 pub mod virtual_service;
 pub mod visibility;

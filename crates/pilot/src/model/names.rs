@@ -13,6 +13,9 @@ pub const MISDIRECTED: &str = "misdirected";
 /// Cluster without endpoints: what is sent to it is closed.
 pub const BLACK_HOLE_CLUSTER: &str = "BlackHoleCluster";
 
+/// Cluster that sends to where the client dialled.
+pub const PASSTHROUGH_CLUSTER: &str = "PassthroughCluster";
+
 /// The gateway name that stands for all sidecars.
 pub const MESH: &str = "mesh";
 

@@ -3,7 +3,7 @@
 use tidegate_api::istio::Protocol;
 
 /// Ports whose server speaks first: bytes of an unnamed protocol there are never looked into.
-const SERVER_SPEAKS_FIRST: [u16; 4] = [25, 53, 3306, 27017];
+pub const SERVER_SPEAKS_FIRST: [u16; 4] = [25, 53, 3306, 27017];
 
 /// The protocol of a Service port: its `appProtocol`, else what its name begins with.
 ///

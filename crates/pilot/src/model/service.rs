@@ -12,15 +12,19 @@ use tidegate_api::istio::service_entry::{self as api, Location, Resolution, Work
 use tidegate_api::kube::TransportProtocol;
 use tidegate_api::kube::service::{Service as KubeService, ServiceType};
 use tidegate_api::scalar::IntOrString;
-use tidegate_api::{Object, ObjectKey};
+use tidegate_api::{Kind, Object, ObjectKey};
 
 use super::age::Age;
+use super::subnet::Subnet;
 use super::visibility::visibility;
 use super::{names, protocol};
 use crate::Options;
 
 /// On a Kubernetes Service: the namespaces that see it, separated by commas.
 const EXPORT_TO_ANNOTATION: &str = "networking.istio.io/exportTo";
+
+/// The address of a Service that has none of its own.
+const HEADLESS: &str = "None";
 
 /// One host of the registry, as one object defines it.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +39,11 @@ pub struct Service {
     pub external: bool,
     /// Its ports.
     pub ports: Arc<[Port]>,
+    /// Where clients reach it; nowhere in particular where it has only a name.
+    pub addresses: Arc<[Subnet]>,
+    /// Whether clients dial its endpoints themselves, as of a headless Service or with resolution NONE: a sidecar keeps the
+    /// address that was dialled.
+    pub direct: bool,
     /// Where its endpoints come from.
     pub discovery: Discovery,
     /// Names of which its endpoints' certificates carry one, where it says so.
@@ -92,6 +101,7 @@ impl Service {
             return Vec::new();
         }
         let ports: Arc<[Port]> = spec.ports.iter().map(Port::of_entry).collect();
+        let addresses: Arc<[Subnet]> = subnets(spec.addresses.iter());
         let listed: Arc<[WorkloadEntry]> = spec.endpoints.iter().cloned().collect();
         let certified: Arc<[String]> = spec.subject_alt_names.iter().cloned().collect();
         let of_host = |host: &String| Self {
@@ -100,6 +110,8 @@ impl Service {
             host: host.to_ascii_lowercase().into(),
             external: spec.location == Location::MeshExternal,
             ports: Arc::clone(&ports),
+            addresses: Arc::clone(&addresses),
+            direct: spec.resolution == Resolution::None,
             discovery: entry_discovery(spec, host, &listed),
             certified: Arc::clone(&certified),
         };
@@ -131,9 +143,22 @@ impl Service {
             host: names::service_host(name, namespace, &options.domain).into(),
             external,
             ports: tcp.filter_map(Port::of_kube).collect(),
+            addresses: subnets(std::iter::once(&spec.cluster_ip).chain(&spec.cluster_ips)),
+            direct: spec.cluster_ip == HEADLESS,
             discovery,
             certified: Arc::default(),
         })
+    }
+
+    /// The name that a Service of type ExternalName stands for.
+    #[must_use]
+    pub fn alias_of(&self) -> Option<&str> {
+        match &self.discovery {
+            Discovery::Names { endpoints, .. } if self.key.kind == Kind::Service => {
+                endpoints.first().map(|alias| alias.address.as_str())
+            }
+            _ => None,
+        }
     }
 
     /// Its port of that number.
@@ -152,6 +177,17 @@ impl Service {
             _ => false,
         }
     }
+}
+
+/// The addresses and networks of a list, each once; what is neither is left out.
+fn subnets<'a>(written: impl Iterator<Item = &'a String>) -> Arc<[Subnet]> {
+    let mut all: Vec<Subnet> = Vec::new();
+    for subnet in written.filter_map(|text| Subnet::parse(text)) {
+        if !all.contains(&subnet) {
+            all.push(subnet);
+        }
+    }
+    all.into()
 }
 
 fn entry_discovery(

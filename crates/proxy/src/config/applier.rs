@@ -1,6 +1,7 @@
 //! Updates into what is served: one resource that is wrong is refused alone.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -50,6 +51,28 @@ pub enum Owner {
 }
 
 impl Config {
+    /// The listener that serves a connection which came to `listener` and was dialled to `dialled`: another, where this one
+    /// hands connections on and there is one for that address, or else for all addresses with that port.
+    #[must_use]
+    pub fn handed_on<'c>(
+        &'c self,
+        listener: &'c Arc<Listener>,
+        dialled: SocketAddr,
+    ) -> &'c Arc<Listener> {
+        if !listener.capture.hands_on {
+            return listener;
+        }
+        let ip = dialled.ip().to_canonical();
+        let at = |fits: &dyn Fn(IpAddr) -> bool| {
+            self.listeners.values().find(|other| {
+                let mut addresses = std::iter::once(&other.address).chain(&other.more_addresses);
+                addresses.any(|own| own.port() == dialled.port() && fits(own.ip().to_canonical()))
+            })
+        };
+        let every = |own: IpAddr| own.is_unspecified() && own.is_ipv4() == ip.is_ipv4();
+        at(&|own| own == ip).or_else(|| at(&every)).unwrap_or(listener)
+    }
+
     /// The TLS contexts: whose they are, and the certificates that they have now.
     pub fn certificates(&self) -> impl Iterator<Item = (Owner, &Arc<str>, Inventory)> {
         let listeners = self.listeners.values().flat_map(|listener| {
@@ -137,6 +160,13 @@ impl Applier {
             records: Arc::default(),
             config: Arc::default(),
         }
+    }
+
+    /// One whose configuration is asked what would happen, and never served. It takes what the workers do not do yet:
+    /// capture.
+    #[must_use]
+    pub fn asking() -> Self {
+        Self { slots: Slots::asking(), ..Self::new(None) }
     }
 
     /// What is served.

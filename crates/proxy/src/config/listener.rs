@@ -31,10 +31,36 @@ pub struct Listener {
     pub continue_on_inspect_timeout: bool,
     /// Bytes buffered per connection before reading stops.
     pub buffer_limit: u32,
+    /// Where else (`additional_addresses`). Only [`super::Applier::asking`] takes any.
+    pub more_addresses: Vec<SocketAddr>,
+    /// How it comes to connections that were dialled elsewhere.
+    pub capture: Capture,
     /// Whether it takes what comes in (`traffic_direction: INBOUND`), for draining by direction.
     pub inbound: bool,
     /// What is logged of connections that no chain takes; `None` for nothing.
     pub log: Option<Arc<Log>>,
+}
+
+/// How a listener comes to connections that were dialled elsewhere, and what it is to find out about them. Only
+/// [`super::Applier::asking`] takes what is not the default: the workers do not do it yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capture {
+    /// Whether it listens itself (`bind_to_port`); else others hand connections on to it.
+    pub bound: bool,
+    /// Whether it hands connections on to the listener of the address that they were dialled to, where there is one
+    /// (`use_original_dst`).
+    pub hands_on: bool,
+    /// Whether chains are asked with the address that was dialled (listener filter `original_dst`).
+    pub restores: bool,
+    /// Whether requests in plain text are told from other bytes before a chain is chosen (listener filter `http_inspector`):
+    /// they count as application protocols `http/1.0`, `http/1.1` and `h2c`.
+    pub finds_requests: bool,
+}
+
+impl Default for Capture {
+    fn default() -> Self {
+        Self { bound: true, hands_on: false, restores: false, finds_requests: false }
+    }
 }
 
 /// The filter chains of a listener, indexed by what the first bytes tell.

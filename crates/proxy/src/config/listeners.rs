@@ -132,6 +132,8 @@ fn assemble(name: &Arc<str>, shell: ListenerShell, chains: FilterChains) -> List
         inspect_timeout: shell.inspect_timeout,
         continue_on_inspect_timeout: shell.continue_on_inspect_timeout,
         buffer_limit: shell.buffer_limit,
+        more_addresses: shell.more_addresses,
+        capture: shell.capture,
         inbound: shell.inbound,
         log: shell.log,
     }

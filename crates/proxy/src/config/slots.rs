@@ -27,6 +27,8 @@ pub(super) struct Slots {
     /// Numbers of cluster slots that are free again.
     free: Vec<u32>,
     logs: Option<Arc<Logs>>,
+    /// Whether nobody serves what is compiled.
+    only_asked: bool,
     /// What was said of the resource that is being compiled.
     notices: Vec<Refusal>,
     /// Cluster slots left by the last search for unused ones.
@@ -36,6 +38,11 @@ pub(super) struct Slots {
 impl Slots {
     pub fn new(logs: Option<Arc<Logs>>) -> Self {
         Self { logs, ..Self::default() }
+    }
+
+    /// Slots for a configuration that is asked what would happen, and never served.
+    pub fn asking() -> Self {
+        Self { only_asked: true, ..Self::default() }
     }
 
     /// Forgets slots that nothing fills and nothing points to. The search costs a look at every slot, so
@@ -113,6 +120,10 @@ impl Links for Slots {
 
     fn logs(&self) -> Option<&Logs> {
         self.logs.as_deref()
+    }
+
+    fn serves(&self) -> bool {
+        !self.only_asked
     }
 }
 

@@ -65,6 +65,8 @@ pub enum Discovery {
     LogicalDns(DnsName),
     /// From ClusterLoadAssignment resources of this service name.
     Eds(Arc<str>),
+    /// Where the client dialled. Only asked about: no worker sends there yet.
+    Dialled,
 }
 
 /// A name to resolve and what its endpoints share.

@@ -31,7 +31,7 @@ impl Discovery {
         let (names, first_only): (&[DnsName], _) = match &cluster.discovery {
             Source::StrictDns(names) => (names, false),
             Source::LogicalDns(name) => (std::slice::from_ref(name), true),
-            Source::Static | Source::Eds(_) => return,
+            Source::Static | Source::Eds(_) | Source::Dialled => return,
         };
         let watch = |name: &DnsName| {
             self.resolver.watch(&name.host, name.port, options(cluster, first_only))

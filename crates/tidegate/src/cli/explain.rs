@@ -46,18 +46,14 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "KIND", default_value = "gateway", help_heading = "Proxy")]
     pub proxy: ProxyKind,
 
-    /// The namespace of the gateway
-    #[arg(long, value_name = "NAMESPACE", default_value = "istio-system", help_heading = "Proxy")]
-    pub namespace: String,
+    /// The namespace of the gateway or workload [default: istio-system for a gateway, else default]
+    #[arg(long, value_name = "NAMESPACE", help_heading = "Proxy")]
+    pub namespace: Option<String>,
 
-    /// The labels of the gateway, which Gateways select; `app=istio-…` is added as to a running one
-    #[arg(
-        long,
-        value_name = "KEY=VALUE,…",
-        default_value = "istio=ingressgateway",
-        help_heading = "Proxy"
-    )]
-    pub labels: Labels,
+    /// The labels of the gateway, which Gateways select, with `app=istio-…` as a running one has it [default:
+    /// istio=ingressgateway]; or those of the workload
+    #[arg(long, value_name = "KEY=VALUE,…", help_heading = "Proxy")]
+    pub labels: Option<Labels>,
 
     /// A mesh config, whose settings hold
     #[arg(long, value_name = "FILE", value_parser = existing_path, help_heading = "Proxy")]
@@ -208,15 +204,41 @@ impl std::str::FromStr for Target {
 }
 
 impl ExplainArgs {
+    /// The namespace of the proxy.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        self.namespace.as_deref().unwrap_or(match self.proxy {
+            ProxyKind::Gateway => "istio-system",
+            ProxyKind::Sidecar => "default",
+        })
+    }
+
+    /// The labels of a gateway.
+    #[must_use]
+    pub fn gateway_labels(&self) -> Labels {
+        let ingress = || [("istio".to_owned(), "ingressgateway".to_owned())].into();
+        self.labels.clone().unwrap_or_else(|| Labels(ingress()))
+    }
+
+    /// The host of the URL, as a workload would look it up.
+    #[must_use]
+    pub fn dialled_host(&self) -> &str {
+        &self.url.host
+    }
+
     /// The question that the flags ask.
     ///
     /// # Errors
-    /// Flags about what is not there yet.
+    /// Flags that contradict each other.
     pub fn question(&self) -> Outcome<Question> {
-        if self.proxy == ProxyKind::Sidecar || self.direction.is_some() {
-            let failure = Failure::new("sidecars are not compiled yet, so nothing decides there");
-            return Err(failure.or("--proxy gateway"));
+        if self.proxy == ProxyKind::Gateway && self.direction.is_some() {
+            let failure = Failure::new("--direction is for sidecars: a gateway has one");
+            return Err(failure.or("--proxy sidecar"));
         }
+        let direction = (self.proxy == ProxyKind::Sidecar).then_some(match self.direction {
+            Some(Direction::Inbound) => tidegate_explain::Direction::Inbound,
+            Some(Direction::Outbound) | None => tidegate_explain::Direction::Outbound,
+        });
         let url = &self.url;
         let protocol = match (self.protocol, url.tcp) {
             (Some(Spoken::Http2), _) => Protocol::Http2,
@@ -238,8 +260,11 @@ impl ExplainArgs {
         };
         let host = self.headers.iter().find(|h| h.0 == "host").map(|h| h.1.clone());
         let headers = self.headers.iter().filter(|h| h.0 != "host");
+        // A workload dials the address that its URL names; a gateway is dialled by whatever name.
+        let dialled = address.ok().filter(|_| direction.is_some());
         Ok(Question {
-            address: self.address,
+            direction,
+            address: self.address.or(dialled),
             port: self.port.unwrap_or(url.port),
             protocol,
             security: if tls { Security::Tls } else { Security::Plain },
@@ -292,7 +317,10 @@ mod tests {
         let named = question("GET https://a.com --client-cert-san a.b,spiffe://c").expect("one");
         assert!(named.client_certificate, "who names it has it");
         assert_eq!(named.client_names, ["a.b", "spiffe://c"]);
-        assert!(question("GET http://a.com --proxy sidecar").is_err());
+        let sidecar = question("GET http://10.0.0.1/ --proxy sidecar").expect("a question");
+        assert_eq!(sidecar.direction, Some(tidegate_explain::Direction::Outbound));
+        assert_eq!(sidecar.address, "10.0.0.1".parse().ok());
+        assert!(question("GET http://a.com --direction inbound").is_err());
     }
 
     #[test]

@@ -12,7 +12,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-pub use self::explain::{ExplainArgs, Output as ExplainOutput};
+pub use self::explain::{
+    Direction as ExplainDirection, ExplainArgs, Output as ExplainOutput, ProxyKind,
+};
 pub use self::proxy::ProxyArgs;
 pub use self::up::UpArgs;
 pub use self::values::{AccessLogFile, Labels, PortMap};

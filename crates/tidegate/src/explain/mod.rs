@@ -13,11 +13,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tidegate_api::{Object, ObjectKey, Spec};
 use tidegate_explain::{Question, World, render};
-use tidegate_pilot::{GatewayService, Options};
+use tidegate_pilot::{GatewayService, Options, Workload};
 use tidegate_source::{FileChange, Files};
 use tidegate_yaml::Severity;
 
-use crate::cli::{ExplainArgs, ExplainOutput};
+use crate::cli::{ExplainArgs, ExplainDirection as Direction, ExplainOutput, ProxyKind};
 use crate::data_plane;
 use crate::failure::{Failure, Outcome};
 use crate::{mesh, terminal};
@@ -41,6 +41,7 @@ pub fn run(args: &ExplainArgs) -> Outcome<()> {
     mesh::apply(args.mesh_config.as_deref(), &mut options)?;
     let note = through_service(&mut question, &options);
     let world = World::new(options, objects);
+    let note = note.or_else(|| looked_up(args.dialled_host(), &mut question, &world));
     let mut answer = world.explain(&question);
     answer.notes.extend(note);
     terminal::print(match args.output {
@@ -53,16 +54,24 @@ pub fn run(args: &ExplainArgs) -> Outcome<()> {
     })
 }
 
-/// The gateway that the flags name, behind the Service that shows it.
+/// The proxy that the flags name: a sidecar, or a gateway behind the Service that shows it.
 fn options(args: &ExplainArgs, objects: &[Arc<Object>]) -> Options {
-    let mut options = Options {
-        labels: args.labels.of_gateway(),
-        namespace: args.namespace.clone(),
+    let common = Options {
+        namespace: args.namespace().to_owned(),
         system_roots: data_plane::system_roots(),
         workload_certificates: args.workload_certs.as_deref().map(mesh::folder),
         ..Options::default()
     };
-    let (namespace, name) = (args.namespace.as_str(), args.labels.gateway_name());
+    if args.proxy == ProxyKind::Sidecar {
+        let labels = args.labels.clone().map(|labels| labels.0).unwrap_or_default();
+        // What comes in is dialled to the workload itself.
+        let own = args.address.filter(|_| args.direction == Some(Direction::Inbound));
+        let workload = Workload { addresses: own.into_iter().collect() };
+        return Options { proxy: tidegate_pilot::ProxyKind::Sidecar(workload), labels, ..common };
+    }
+    let labels = args.gateway_labels();
+    let mut options = Options { labels: labels.of_gateway(), ..common };
+    let (namespace, name) = (args.namespace(), labels.gateway_name());
     let front = objects.iter().find(|o| (o.namespace(), o.name()) == (namespace, &name));
     if let Some(Spec::Service(service)) = front.map(|o| &o.spec) {
         let port = |port: &tidegate_api::kube::service::ServicePort| {
@@ -87,6 +96,25 @@ fn through_service(question: &mut Question, options: &Options) -> Option<String>
     let target = options.services.iter().find_map(|s| s.ports.get(&question.port).copied())?;
     let port = std::mem::replace(&mut question.port, target);
     (port != target).then(|| format!("port {port} of the gateway's Service is bound at {target}"))
+}
+
+/// A workload dials the address that its resolver has for a name.
+fn looked_up(host: &str, question: &mut Question, world: &World) -> Option<String> {
+    if question.direction != Some(tidegate_explain::Direction::Outbound)
+        || question.address.is_some()
+    {
+        return None;
+    }
+    question.address = world.address_of(host);
+    let note = match question.address {
+        Some(address) => format!(
+            "{host} is dialled at {address}, its address in the objects; --address says otherwise"
+        ),
+        None => format!(
+            "no object has an address for {host}, so it is dialled at one that is nobody's; --address says otherwise"
+        ),
+    };
+    Some(note)
 }
 
 /// The objects in files.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result as Done;
 use serde_json::Value;
-use tidegate_explain::{Answer, Part, Protocol, Question, Security, World};
+use tidegate_explain::{Answer, Direction, Part, Protocol, Question, Security, World};
 use tidegate_xds::ResourceType;
 
 use super::{input, stem, verdict};
@@ -42,7 +42,7 @@ pub fn run(folder: &Path, tally: &mut Tally) -> Done<()> {
 }
 
 /// A call as a question.
-fn question(call: &Value) -> Question {
+pub fn question(call: &Value) -> Question {
     let text = |key: &str| call[key].as_str();
     let protocol = match text("protocol") {
         Some("http") => Protocol::Http1,
@@ -51,6 +51,8 @@ fn question(call: &Value) -> Question {
     };
     let security = match text("tls") {
         Some("tls" | "mtls") => Security::Tls,
+        // Raw bytes that name a server are a ClientHello.
+        _ if text("protocol") == Some("unset") && text("sni").is_some() => Security::Tls,
         _ => Security::Plain,
     };
     let alpn: Vec<String> = match (text("alpn"), security, text("tls"), protocol) {
@@ -63,7 +65,13 @@ fn question(call: &Value) -> Question {
         (None, Security::Tls, _, Protocol::Http2) => vec!["h2".to_owned()],
         (None, Security::Tls, _, Protocol::Tcp) => Vec::new(),
     };
+    let direction = match text("where") {
+        Some("sidecar-outbound") => Some(Direction::Outbound),
+        Some("sidecar-inbound") => Some(Direction::Inbound),
+        _ => None,
+    };
     Question {
+        direction,
         address: text("address").and_then(|address| address.parse().ok()),
         port: call["port"].as_u64().and_then(|port| port.try_into().ok()).unwrap_or_default(),
         protocol,
@@ -77,7 +85,8 @@ fn question(call: &Value) -> Question {
     }
 }
 
-fn check(expect: &Value, answer: &Answer) -> Result<(), String> {
+/// Holds an answer against what is expected of it.
+pub fn check(expect: &Value, answer: &Answer) -> Result<(), String> {
     let strict = expect["strict"] == true;
     let name = |part: &Option<Part>| part.as_ref().map(|p| p.name.clone()).unwrap_or_default();
     let error = answer.error().map_or("", tidegate_explain::Error::as_str);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tidegate_api::kinds::{by_api_version, split_api_version};
 use tidegate_api::{Kind, Object, ObjectKey, Origin, Spec};
 use tidegate_explain::World;
-use tidegate_pilot::{GatewayService, Options};
+use tidegate_pilot::{GatewayService, Options, OutboundPolicy, ProxyKind, Workload};
 use tidegate_testing::ca::Ca;
 
 /// The object of a manifest, validated or not; `None` for kinds that are not served yet.
@@ -32,11 +32,20 @@ pub fn object(manifest: &Value) -> Option<Arc<Object>> {
         "ServiceEntry" => {
             (Kind::ServiceEntry, Spec::ServiceEntry(serde_json::from_value(spec).ok()?))
         }
+        "Service" => {
+            (Kind::Service, Spec::Service(serde_json::from_value(json!({"spec": spec})).ok()?))
+        }
+        "EndpointSlice" => {
+            let mut slice = manifest.clone();
+            slice.as_object_mut()?.entry("addressType").or_insert_with(|| json!("IPv4"));
+            (Kind::EndpointSlice, Spec::EndpointSlice(serde_json::from_value(slice).ok()?))
+        }
         _ => return None,
     };
     let metadata = &manifest["metadata"];
     let text = |key: &str| metadata[key].as_str().unwrap_or("default");
     let mut object = Object::new(ObjectKey::new(kind, text("namespace"), text("name")), spec);
+    object.labels = strings(&metadata["labels"]);
     object.annotations = strings(&metadata["annotations"]);
     Some(Arc::new(object))
 }
@@ -105,7 +114,7 @@ pub fn objects(case: &Value) -> Vec<Arc<Object>> {
     lists.flatten().filter_map(object).collect()
 }
 
-/// The gateway of a case: its labels and namespace, and the Services in front of it.
+/// The proxy of a case: its labels and namespace; the addresses of a sidecar, and the Services in front of a gateway.
 pub fn options(case: &Value) -> Options {
     let proxy = &case["proxy"];
     let mut options = Options::default();
@@ -114,6 +123,12 @@ pub fn options(case: &Value) -> Options {
     }
     if proxy["labels"].is_object() {
         options.labels = strings(&proxy["labels"]);
+    }
+    if proxy["type"] == "sidecar" {
+        let addresses = proxy["ip"].as_array().into_iter().flatten();
+        let addresses = addresses.filter_map(|ip| ip.as_str()?.parse().ok()).collect();
+        options.proxy = ProxyKind::Sidecar(Workload { addresses });
+        options.outbound_policy = OutboundPolicy::AllowAny;
     }
     if case["proxyMetadata"]["unprivilegedPod"] == "true" {
         options.lowest_port = 1024;

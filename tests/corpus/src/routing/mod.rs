@@ -8,6 +8,8 @@ mod delegates;
 mod facts;
 mod input;
 mod routes;
+mod sidecar_routes;
+mod sidecars;
 mod supplement;
 mod tls;
 
@@ -19,18 +21,15 @@ use serde_json::Value;
 use crate::cases::{self, Tally, Verdict};
 
 /// Folders about what is not there yet, and what that is.
-const NOT_YET: [(&str, &str); 7] = [
+const NOT_YET: [(&str, &str); 4] = [
     ("gatewayapi-conversion", "routes of the Gateway API"),
     ("ingress-conversion", "Kubernetes Ingress"),
     ("peerauth", "inbound traffic of sidecars"),
-    ("serviceentry", "outbound traffic of sidecars"),
-    ("sidecar", "sidecars"),
     ("sidecar-inbound-clusters", "inbound traffic of sidecars"),
-    ("sidecar-routes", "outbound traffic of sidecars"),
 ];
 
 /// Tables of facts that are run.
-const RUN: [&str; 8] = [
+const RUN: [&str; 9] = [
     "credential-secrets",
     "delegate-merge",
     "gateway-listeners",
@@ -39,12 +38,18 @@ const RUN: [&str; 8] = [
     "gateway-tls-context",
     "http-route-translation",
     "port-protocol",
+    "sidecar-outbound-route-config",
 ];
 
 /// Runs the cases of every folder.
 pub fn run(folder: &Path) -> Result<Tally> {
     let mut tally = Tally::default();
     calls::run(&folder.join("gateway"), &mut tally)?;
+    for name in ["sidecar", "serviceentry"] {
+        sidecars::run(&folder.join(name), name, &mut tally)?;
+    }
+    sidecar_routes::run(&folder.join("sidecar-routes"), &mut tally)?;
+    sidecar_routes::run_facts(&folder.join("facts"), &mut tally)?;
     facts::run(&folder.join("facts"), &mut tally)?;
     routes::run(&folder.join("facts"), &mut tally)?;
     tls::run(&folder.join("facts"), &mut tally)?;

@@ -46,7 +46,7 @@ pub(super) const ROWS: &[Row] = &[
             "transport_socket",
         ],
         values: &[
-            ("type", &["STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS"]),
+            ("type", &["STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS", "ORIGINAL_DST"]),
             (
                 "lb_policy",
                 &[
@@ -56,13 +56,14 @@ pub(super) const ROWS: &[Row] = &[
                     "RING_HASH",
                     "MAGLEV",
                     "LOAD_BALANCING_POLICY_CONFIG",
+                    "CLUSTER_PROVIDED",
                 ],
             ),
         ],
         holds: &[("typed_extension_protocol_options", &[HTTP_OPTIONS])],
         ignored: &[
             ("metadata", ORIGIN),
-            ("cleanup_interval", "it is for original-destination clusters, which are refused"),
+            ("cleanup_interval", "where clients dialled is not remembered"),
             ("close_connections_on_host_health_failure", NO_HEALTH_CHECKS),
             ("ignore_health_on_host_removal", NO_HEALTH_CHECKS),
             ("preconnect_policy", "connections are opened when they are needed"),

@@ -7,6 +7,8 @@ const HTTP_CONNECTION_MANAGER: &str =
 const RBAC: &str = "envoy.extensions.filters.network.rbac.v3.RBAC";
 const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
 const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
+const HTTP_INSPECTOR: &str = "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector";
+const ORIGINAL_DST: &str = "envoy.extensions.filters.listener.original_dst.v3.OriginalDst";
 const FILE_LOG: &str = "envoy.extensions.access_loggers.file.v3.FileAccessLog";
 const STDOUT_LOG: &str = "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog";
 const STDERR_LOG: &str = "envoy.extensions.access_loggers.stream.v3.StderrAccessLog";
@@ -19,6 +21,7 @@ pub(super) const ROWS: &[Row] = &[
         honoured: &[
             "name",
             "address",
+            "additional_addresses",
             "stat_prefix",
             "filter_chains",
             "default_filter_chain",
@@ -33,12 +36,7 @@ pub(super) const ROWS: &[Row] = &[
             "transparent",
             "freebind",
         ],
-        values: &[
-            ("bind_to_port", &["true"]),
-            ("use_original_dst", &["false"]),
-            ("transparent", &["false"]),
-            ("freebind", &["false"]),
-        ],
+        values: &[("transparent", &["false"]), ("freebind", &["false"])],
         ignored: &[
             ("metadata", "it says where the configuration came from"),
             ("connection_balance_config", OWN_SOCKETS),
@@ -57,6 +55,7 @@ pub(super) const ROWS: &[Row] = &[
         ],
         ..ROW
     },
+    Row { message: "envoy.config.listener.v3.AdditionalAddress", honoured: &["address"], ..ROW },
     Row {
         message: "envoy.config.listener.v3.FilterChain",
         honoured: &[
@@ -99,9 +98,11 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         message: "envoy.config.listener.v3.ListenerFilter",
         honoured: &["name", "typed_config"],
-        holds: &[("typed_config", &[TLS_INSPECTOR])],
+        holds: &[("typed_config", &[TLS_INSPECTOR, HTTP_INSPECTOR, ORIGINAL_DST])],
         ..ROW
     },
+    Row { message: HTTP_INSPECTOR, ..ROW },
+    Row { message: ORIGINAL_DST, ..ROW },
     Row {
         message: TLS_INSPECTOR,
         honoured: &["enable_ja3_fingerprinting", "enable_ja4_fingerprinting"],

@@ -64,7 +64,7 @@ pub(in crate::config) fn cluster(
     links: &mut impl Links,
 ) -> Result<Cluster, Refusal> {
     let name: Arc<str> = required("name", &proto.name)?.into();
-    let Source { discovery, dns, listed } = source(proto)?;
+    let Source { discovery, dns, listed } = source(proto, links.serves())?;
     let listed = match &discovery {
         Discovery::Eds(service) => assigned(service),
         _ => listed,
@@ -130,7 +130,7 @@ struct Source {
     listed: Option<Assigned>,
 }
 
-fn source(proto: &ProtoCluster) -> Result<Source, Refusal> {
+fn source(proto: &ProtoCluster, serves: bool) -> Result<Source, Refusal> {
     let kind = match &proto.cluster_discovery_type {
         None => DiscoveryType::Static,
         Some(ClusterDiscoveryType::Type(kind)) => enumeration("type", *kind)?,
@@ -154,7 +154,14 @@ fn source(proto: &ProtoCluster) -> Result<Source, Refusal> {
         DiscoveryType::LogicalDns => (Discovery::LogicalDns(one_name(proto)?), None),
         DiscoveryType::Eds => (Discovery::Eds(eds_service(proto)?), None),
         DiscoveryType::OriginalDst => {
-            return Err(Refusal::of("type", "use STATIC, STRICT_DNS, LOGICAL_DNS or EDS"));
+            if serves {
+                let reason = "ORIGINAL_DST is not served yet: connections are not captured";
+                return Err(Refusal::of("type", reason));
+            }
+            if proto.lb_policy() != LbPolicy::ClusterProvided {
+                return Err(Refusal::of("lb_policy", "must be CLUSTER_PROVIDED with ORIGINAL_DST"));
+            }
+            (Discovery::Dialled, None)
         }
     };
     Ok(Source { discovery, dns, listed })
@@ -236,6 +243,12 @@ fn eds_service(proto: &ProtoCluster) -> Result<Arc<str>, Refusal> {
     Ok(service.as_str().into())
 }
 
+/// Whether a cluster sends to where the client dialled.
+fn keeps_dialled(proto: &ProtoCluster) -> bool {
+    let kind = DiscoveryType::OriginalDst.into();
+    proto.cluster_discovery_type == Some(ClusterDiscoveryType::Type(kind))
+}
+
 // === balancing, limits, connections ===
 
 fn balancing(proto: &ProtoCluster) -> Result<Balancing, Refusal> {
@@ -264,6 +277,8 @@ fn balancing(proto: &ProtoCluster) -> Result<Balancing, Refusal> {
             };
             maglev(config.table_size, hash_key(proto)).within("maglev_lb_config")
         }
+        // The address that was dialled is the only choice.
+        LbPolicy::ClusterProvided if keeps_dialled(proto) => Ok(Balancing::default()),
         LbPolicy::ClusterProvided => Err(Refusal::of(
             "lb_policy",
             "use ROUND_ROBIN, LEAST_REQUEST, RANDOM, RING_HASH or MAGLEV",

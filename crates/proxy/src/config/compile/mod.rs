@@ -58,6 +58,9 @@ pub(super) trait Links {
     /// The access logs of the process; `None` when nothing is to be written, as when configuration is only
     /// looked at.
     fn logs(&self) -> Option<&Logs>;
+
+    /// Whether workers are to do what is compiled; else it is only asked what would happen.
+    fn serves(&self) -> bool;
 }
 
 /// Compiles a field: what is refused in it, and what is said of it, has its name in front.

@@ -74,3 +74,43 @@ fn refusals_name_the_field() {
     let default_only = json!({"filter_chains": [], "default_filter_chain": {}});
     assert!(compile(&default_only).is_ok());
 }
+
+/// What captures connections is understood, and refused where workers would have to do it.
+#[test]
+fn capture_is_asked_about_and_not_served() {
+    let filter = |name: &str, kind: &str| {
+        let kind = format!("type.googleapis.com/envoy.extensions.filters.listener.{kind}");
+        json!({"listener_filters": [{"name": name, "typed_config": {"@type": kind}}]})
+    };
+    let other = Capture::default();
+    let cases = [
+        (json!({"bind_to_port": false}), "bind_to_port", Capture { bound: false, ..other }),
+        (
+            json!({"use_original_dst": true}),
+            "use_original_dst",
+            Capture { hands_on: true, ..other },
+        ),
+        (
+            filter("original_dst", "original_dst.v3.OriginalDst"),
+            "listener_filters",
+            Capture { restores: true, ..other },
+        ),
+        (
+            filter("http_inspector", "http_inspector.v3.HttpInspector"),
+            "listener_filters",
+            Capture { finds_requests: true, ..other },
+        ),
+    ];
+    for (more, field, capture) in cases {
+        let refused = compile(&more).map(|_| ()).expect_err(field);
+        assert_eq!(refused.path, field, "{refused}");
+        let base = json!({
+            "address": {"socket_address": {"address": "127.0.0.1", "port_value": 8080}},
+            "filter_chains": [{}],
+        });
+        let asked =
+            listener(&proto(&with(&base, &more)), &mut Slots::asking()).expect("understood");
+        assert_eq!(asked.capture, capture, "{more}");
+        assert!(!asked.needs_inspection);
+    }
+}

@@ -1,4 +1,5 @@
-//! Which addresses of the gateway connections came to: `destinationSubnets` of rules for connections.
+//! Networks: where clients reach a service, and which addresses of a gateway connections came to (`destinationSubnets` of
+//! rules for connections).
 //!
 //! A data plane looks at the destination's address before the server name, takes the chains of the narrowest network
 //! that has it, and never comes back for others. So that rules mean what they say, the networks that any rule of a
@@ -7,8 +8,6 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-use tidegate_envoy::v3::core::CidrRange;
 
 /// A network: the first `bits` of an address; the others are zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,10 +54,23 @@ impl Subnet {
         address.is_ipv4() == self.address.is_ipv4() && masked(address, self.bits) == self.address
     }
 
-    /// As filter chains ask for it.
+    /// The first address.
     #[must_use]
-    pub fn range(&self) -> CidrRange {
-        CidrRange { address_prefix: self.address.to_string(), prefix_len: Some(self.bits.into()) }
+    pub const fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// How many bits of it count.
+    #[must_use]
+    pub const fn bits(&self) -> u8 {
+        self.bits
+    }
+
+    /// The address, where it is a single one.
+    #[must_use]
+    pub fn single(&self) -> Option<IpAddr> {
+        let all = if self.address.is_ipv4() { 32 } else { 128 };
+        (self.bits == all).then_some(self.address)
     }
 }
 
@@ -123,6 +135,8 @@ mod tests {
         for wrong in ["10.0.0.0/33", "10.0.0/8", "a", "::/129", "10.0.0.0/x", ""] {
             assert_eq!(Subnet::parse(wrong), None, "{wrong}");
         }
+        assert_eq!(net("10.0.0.0/8").single(), None);
+        assert_eq!(net("::1").single(), "::1".parse().ok());
         assert!(net("10.0.0.0/8").contains("10.9.9.9".parse().expect("an address")));
         assert!(net("10.0.0.0/8").contains("::ffff:10.9.9.9".parse().expect("an address")));
         assert!(!net("10.0.0.0/8").contains("11.0.0.0".parse().expect("an address")));

@@ -1,0 +1,158 @@
+//! What goes out of a workload: which rules of the mesh decide, and why others do not.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tidegate_api::{KINDS, Object, Origin};
+use tidegate_explain::{Answer, Direction, End, Protocol, Question, Security, World, render};
+use tidegate_pilot::{Options, OutboundPolicy, ProxyKind, Workload};
+
+fn object(manifest: &Value) -> Arc<Object> {
+    let kind = manifest["kind"].as_str().expect("a kind");
+    let info = KINDS.iter().find(|info| info.name == kind).expect("a known kind");
+    let version = manifest["apiVersion"].as_str().and_then(|v| v.rsplit('/').next());
+    let decoded = Object::decode(info.kind, version.unwrap_or("v1"), manifest, Origin::Api);
+    Arc::new(decoded.unwrap_or_else(|errors| panic!("{errors:?}\n{manifest:#}")).object)
+}
+
+fn manifest(kind: &str, namespace: &str, name: &str, spec: &Value) -> Value {
+    let group = if kind == "Service" { "v1" } else { "networking.istio.io/v1" };
+    let metadata = json!({"name": name, "namespace": namespace});
+    json!({"apiVersion": group, "kind": kind, "metadata": metadata, "spec": spec})
+}
+
+/// A Service at an address, with requests on port 80 and whatever on port 81.
+fn service(namespace: &str, name: &str, address: &str) -> Value {
+    let ports = json!([{"name": "http", "port": 80}, {"name": "any", "port": 81}]);
+    manifest("Service", namespace, name, &json!({"clusterIP": address, "ports": ports}))
+}
+
+/// A rule for a host that sends to another, under a condition.
+fn rules(namespace: &str, name: &str, host: &str, condition: &Value, to: &str) -> Value {
+    let route = json!([{"destination": {"host": to, "port": {"number": 80}}}]);
+    let rule = json!({"name": name, "match": [condition], "route": route});
+    manifest("VirtualService", namespace, name, &json!({"hosts": [host], "http": [rule]}))
+}
+
+/// The world of a workload `app: a` of namespace `own`.
+fn world(policy: OutboundPolicy, manifests: &[Value]) -> World {
+    let options = Options {
+        proxy: ProxyKind::Sidecar(Workload { addresses: vec![[10, 0, 9, 9].into()] }),
+        labels: [("app".to_owned(), "a".to_owned())].into(),
+        namespace: "own".to_owned(),
+        outbound_policy: policy,
+        ..Options::default()
+    };
+    let world = World::new(options, manifests.iter().map(object));
+    assert!(world.rejected().is_empty(), "{:?}", world.rejected());
+    world
+}
+
+fn ask(host: &str, port: u16) -> Question {
+    let direction = Some(Direction::Outbound);
+    Question { direction, host: host.to_owned(), port, ..Question::default() }
+}
+
+fn cluster(answer: &Answer) -> &str {
+    answer.clusters.first().map_or("", |cluster| &cluster.name)
+}
+
+/// What is told of an object that had no part.
+fn refused<'a>(answer: &'a Answer, name: &str) -> &'a str {
+    let mut lost = answer.lost.iter().filter(|lost| lost.from.iter().any(|f| f.name == name));
+    lost.next().map_or("", |lost| &lost.refused)
+}
+
+#[test]
+fn sources_and_gateways_decide_which_rules_apply() {
+    let world = world(
+        OutboundPolicy::RegistryOnly,
+        &[
+            service("own", "b", "10.0.0.1"),
+            service("own", "c", "10.0.0.2"),
+            service("own", "d", "10.0.0.3"),
+            rules("own", "mine", "b", &json!({"sourceLabels": {"app": "a"}}), "c"),
+            rules("own", "theirs", "c", &json!({"sourceLabels": {"app": "z"}}), "b"),
+            rules("own", "elsewhere", "d", &json!({"sourceNamespace": "other"}), "b"),
+        ],
+    );
+    let taken = world.explain(&ask("b", 80));
+    assert_eq!(taken.route.as_ref().map(|route| route.name.as_str()), Some("mine"));
+    assert_eq!(cluster(&taken), "outbound|80||c.own.svc.cluster.local");
+    let others = world.explain(&ask("c.own", 80));
+    assert_eq!(cluster(&others), "outbound|80||c.own.svc.cluster.local", "by default to itself");
+    assert_eq!(
+        refused(&others, "theirs"),
+        "it asks for sourceLabels app=z; this is port 80 of a workload of namespace own with app=a"
+    );
+    let foreign = world.explain(&ask("d.own.svc.cluster.local", 80));
+    assert_eq!(cluster(&foreign), "outbound|80||d.own.svc.cluster.local");
+    assert!(refused(&foreign, "elsewhere").starts_with("it asks for sourceNamespace other"));
+}
+
+#[test]
+fn the_oldest_rules_of_a_host_win_and_the_loser_is_told_to_whom() {
+    let every = json!({"uri": {"prefix": "/"}});
+    let mut gateways = rules("own", "gateways", "b", &every, "c");
+    gateways["spec"]["gateways"] = json!(["g"]);
+    let mut hidden = rules("other", "hidden", "b.own.svc.cluster.local", &every, "c");
+    hidden["spec"]["exportTo"] = json!(["."]);
+    let world = world(
+        OutboundPolicy::RegistryOnly,
+        &[
+            service("own", "b", "10.0.0.1"),
+            rules("own", "first", "b", &every, "b"),
+            rules("own", "second", "b", &every, "c"),
+            gateways,
+            hidden,
+        ],
+    );
+    let answer = world.explain(&ask("b", 80));
+    assert_eq!(answer.route.as_ref().map(|route| route.name.as_str()), Some("first"));
+    let told = refused(&answer, "second");
+    assert!(told.contains("belong to VirtualService own/first"), "{told}");
+    assert!(refused(&answer, "gateways").contains("not to the mesh"));
+    assert!(refused(&answer, "hidden").contains("hides it from namespace own"));
+}
+
+#[test]
+fn what_nobody_describes_is_refused_or_sent_on() {
+    let manifests = [service("own", "b", "10.0.0.1")];
+    let closed = world(OutboundPolicy::RegistryOnly, &manifests);
+    let blocked = closed.explain(&ask("unknown.example", 80));
+    assert_eq!(blocked.end, End::Answered { status: 502 });
+    assert_eq!(blocked.virtual_host.as_ref().map(|host| host.name.as_str()), Some("block_all"));
+    let page = render(&ask("unknown.example", 80), &blocked, false);
+    assert!(page.contains("is answered 502 by the sidecar itself"), "{page}");
+    let nowhere = closed.explain(&ask("unknown.example", 8080));
+    assert_eq!(nowhere.listener.as_ref().map(|l| l.name.as_str()), Some("virtualOutbound"));
+    let End::Unavailable { reason, .. } = &nowhere.end else { panic!("{:?}", nowhere.end) };
+    assert!(reason.contains("REGISTRY_ONLY"), "{reason}");
+
+    let open = world(OutboundPolicy::AllowAny, &manifests);
+    for port in [80, 8080] {
+        let answer = open.explain(&ask("unknown.example", port));
+        assert_eq!(cluster(&answer), "PassthroughCluster");
+        assert_eq!(answer.clusters[0].endpoints, ["the address that was dialled"]);
+        assert!(answer.notes.iter().any(|note| note.contains("ALLOW_ANY")), "{:?}", answer.notes);
+    }
+}
+
+#[test]
+fn ports_that_say_nothing_are_looked_into() {
+    let world = world(OutboundPolicy::RegistryOnly, &[service("own", "b", "10.0.0.1")]);
+    let dialled = world.address_of("b.own");
+    assert_eq!(dialled, Some(IpAddr::from([10, 0, 0, 1])));
+    let asked = Question { address: dialled, ..ask("b", 81) };
+    let request = world.explain(&asked);
+    assert_eq!(request.listener.as_ref().map(|l| l.name.as_str()), Some("10.0.0.1_81"));
+    let table = request.route_configuration.as_ref().map(|table| table.name.as_str());
+    assert_eq!(table, Some("b.own.svc.cluster.local:81"));
+    let bytes = world.explain(&Question { protocol: Protocol::Tcp, ..asked.clone() });
+    let tls = world.explain(&Question { security: Security::Tls, ..asked });
+    for answer in [bytes, tls] {
+        assert!(answer.route_configuration.is_none());
+        assert_eq!(cluster(&answer), "outbound|81||b.own.svc.cluster.local");
+    }
+}

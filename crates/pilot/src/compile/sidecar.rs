@@ -1,0 +1,295 @@
+//! Listeners and virtual hosts of a sidecar, as `crate::sidecar` lays them out.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use tidegate_api::ObjectKey;
+use tidegate_api::istio::virtual_service::{Destination, PortSelector};
+use tidegate_api::scalar::Port;
+use tidegate_envoy::any;
+use tidegate_envoy::v3::core::socket_address::PortSpecifier;
+use tidegate_envoy::v3::core::{Address, SocketAddress, TrafficDirection, address};
+use tidegate_envoy::v3::http_inspector::HttpInspector;
+use tidegate_envoy::v3::listener::{
+    AdditionalAddress, Filter, FilterChain, FilterChainMatch, Listener, ListenerFilter,
+    listener_filter,
+};
+use tidegate_envoy::v3::route::route::Action;
+use tidegate_envoy::v3::route::route_action::ClusterSpecifier;
+use tidegate_envoy::v3::route::{DirectResponseAction, Route, RouteAction, VirtualHost};
+use tidegate_envoy::v3::tls_inspector::TlsInspector;
+
+use super::listener::ChainSource;
+use super::{
+    Context, access_log, balancing, connection_manager, duration, filter_chain, matches, retry,
+};
+use crate::model::names;
+use crate::model::service::Service;
+use crate::model::subnet::Subnet;
+use crate::model::virtual_service::VirtualService;
+use crate::sidecar::OUTBOUND_PORT;
+use crate::sidecar::listeners::{Asks, Chain, Listener as Plan, To};
+use crate::sidecar::routes::{ALLOW_ANY, BLOCK_ALL};
+use crate::{OutboundPolicy, Workload};
+
+/// The listener that outbound connections are redirected to.
+pub const VIRTUAL_OUTBOUND: &str = "virtualOutbound";
+
+/// What the HTTP inspector says of connections that begin with a request.
+const REQUESTS: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
+
+/// The status for requests that nobody describes where they go.
+const BLOCKED: u32 = 502;
+
+/// A listener, and what each of its chains was made from, in their order; the default chain is the last.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The listener.
+    pub listener: Listener,
+    /// Sources of its chains.
+    pub sources: Vec<ChainSource>,
+}
+
+/// A listener for what goes out. `rules` finds VirtualServices.
+#[must_use]
+pub fn outbound<'a>(
+    plan: &Plan,
+    rules: impl Fn(&ObjectKey) -> Option<&'a VirtualService>,
+    context: &Context<'_>,
+) -> Compiled {
+    let name = plan.name();
+    let mut listener = Listener {
+        listener_filters: inspectors(plan),
+        listener_filters_timeout: Some(duration(std::time::Duration::ZERO)),
+        continue_on_listener_filters_timeout: true,
+        bind_to_port: Some(false),
+        ..base(&name, plan.address, plan.port, context)
+    };
+    let (mut sources, mut last) = (Vec::new(), None);
+    for chain in &plan.chains {
+        let Some(filter) = carry(chain, &name, plan.port, &rules, context) else { continue };
+        let message = FilterChain { filters: vec![filter], ..FilterChain::default() };
+        if chain.asks.nothing() {
+            last = Some((message, source(chain)));
+            continue;
+        }
+        let filter_chain_match = Some(asked(&chain.asks));
+        listener.filter_chains.push(FilterChain { filter_chain_match, ..message });
+        sources.push(source(chain));
+    }
+    let (message, source) = last.unwrap_or_else(|| {
+        let name = "PassthroughFilterChain".to_owned();
+        let filters = vec![elsewhere(context)];
+        (FilterChain { name, filters, ..FilterChain::default() }, ChainSource::shared())
+    });
+    if listener.filter_chains.is_empty() {
+        listener.filter_chains.push(message);
+    } else {
+        listener.default_filter_chain = Some(message);
+    }
+    sources.push(source);
+    Compiled { listener, sources }
+}
+
+/// The listener that outbound connections are redirected to, for those that no other listener takes.
+#[must_use]
+pub fn virtual_outbound(wildcard: IpAddr, context: &Context<'_>) -> Compiled {
+    let chain = |name: &str, filter: Filter| FilterChain {
+        name: format!("{VIRTUAL_OUTBOUND}-{name}"),
+        filters: vec![filter],
+        ..FilterChain::default()
+    };
+    // Whoever dials the port itself would be sent in a circle.
+    let itself = FilterChain {
+        filter_chain_match: Some(FilterChainMatch {
+            destination_port: Some(OUTBOUND_PORT.into()),
+            ..FilterChainMatch::default()
+        }),
+        ..chain("blackhole", filter_chain::nowhere(context))
+    };
+    let listener = Listener {
+        use_original_dst: Some(true),
+        filter_chains: vec![itself, chain("catchall-tcp", elsewhere(context))],
+        ..base(VIRTUAL_OUTBOUND, wildcard, OUTBOUND_PORT, context)
+    };
+    let port = format!("port {OUTBOUND_PORT}");
+    let sources =
+        vec![ChainSource { asks: vec![port], ..ChainSource::shared() }, ChainSource::shared()];
+    Compiled { listener, sources }
+}
+
+fn base(name: &str, address: IpAddr, port: u16, context: &Context<'_>) -> Listener {
+    let socket = |address: IpAddr| {
+        let socket = SocketAddress {
+            address: address.to_string(),
+            port_specifier: Some(PortSpecifier::PortValue(port.into())),
+            ..SocketAddress::default()
+        };
+        Address { address: Some(address::Address::SocketAddress(socket)) }
+    };
+    let workload = context.options.workload().filter(|_| address.is_unspecified());
+    let other = workload.and_then(Workload::other_wildcard);
+    let additional = |address| AdditionalAddress {
+        address: Some(socket(address)),
+        ..AdditionalAddress::default()
+    };
+    Listener {
+        name: name.to_owned(),
+        address: Some(socket(address)),
+        additional_addresses: other.map(additional).into_iter().collect(),
+        traffic_direction: TrafficDirection::Outbound.into(),
+        access_log: access_log::of_listener(context.options),
+        ..Listener::default()
+    }
+}
+
+/// Who looks into connections: a chain that asks for a request is told ones from TLS, too.
+fn inspectors(plan: &Plan) -> Vec<ListenerFilter> {
+    let requests = plan.chains.iter().any(|chain| chain.asks.requests);
+    let tls = requests || plan.chains.iter().any(|chain| !chain.asks.server_names.is_empty());
+    let filter = |name: &str, config| ListenerFilter {
+        name: format!("envoy.filters.listener.{name}"),
+        config_type: Some(listener_filter::ConfigType::TypedConfig(config)),
+        ..ListenerFilter::default()
+    };
+    let tls = tls.then(|| filter("tls_inspector", any(&TlsInspector::default())));
+    let http = requests.then(|| filter("http_inspector", any(&HttpInspector::default())));
+    tls.into_iter().chain(http).collect()
+}
+
+/// The filter of a chain; `None` where a rule shares nothing out.
+fn carry<'a>(
+    chain: &Chain,
+    listener: &str,
+    port: u16,
+    rules: impl Fn(&ObjectKey) -> Option<&'a VirtualService>,
+    context: &Context<'_>,
+) -> Option<Filter> {
+    match &chain.to {
+        To::Routes(table) => {
+            Some(connection_manager::outbound(listener, &table.to_string(), context))
+        }
+        To::Rule { rules: key, route, .. } => {
+            filter_chain::tcp_proxy(route, rules(key)?, port, context)
+        }
+        To::Service { host, port } => {
+            Some(filter_chain::to_cluster(&names::cluster(host, "", *port), context))
+        }
+    }
+}
+
+/// The filter for connections that nobody describes where they go.
+fn elsewhere(context: &Context<'_>) -> Filter {
+    match context.options.outbound_policy {
+        OutboundPolicy::AllowAny => filter_chain::to_cluster(names::PASSTHROUGH_CLUSTER, context),
+        OutboundPolicy::RegistryOnly => filter_chain::nowhere(context),
+    }
+}
+
+fn asked(asks: &Asks) -> FilterChainMatch {
+    FilterChainMatch {
+        server_names: asks.server_names.clone(),
+        prefix_ranges: asks.subnets.iter().map(filter_chain::range).collect(),
+        transport_protocol: if asks.requests { "raw_buffer" } else { "" }.to_owned(),
+        application_protocols: match asks.requests {
+            true => REQUESTS.map(str::to_owned).to_vec(),
+            false => Vec::new(),
+        },
+        ..FilterChainMatch::default()
+    }
+}
+
+fn source(chain: &Chain) -> ChainSource {
+    let mut asks = Vec::new();
+    if !chain.asks.subnets.is_empty() {
+        let all: Vec<String> = chain.asks.subnets.iter().map(Subnet::to_string).collect();
+        asks.push(format!("address in {}", all.join(", ")));
+    }
+    if chain.asks.requests {
+        asks.push("a request in plain text".to_owned());
+    }
+    ChainSource {
+        server: None,
+        service: match chain.to {
+            // One chain for the requests for all services.
+            To::Routes(crate::sidecar::routes::TableName::Port(_)) => None,
+            _ => Some(chain.service.clone()),
+        },
+        rule: match &chain.to {
+            To::Rule { rules, path, .. } => Some((rules.clone(), *path)),
+            To::Routes(_) | To::Service { .. } => None,
+        },
+        names: chain.asks.server_names.iter().cloned().collect::<BTreeSet<String>>(),
+        asks,
+        ..ChainSource::shared()
+    }
+}
+
+// === virtual hosts ===
+
+/// A virtual host that sends every request to a service.
+#[must_use]
+pub fn to_service(
+    name: &str,
+    domains: Vec<String>,
+    service: &Service,
+    port: u16,
+    context: &Context<'_>,
+) -> VirtualHost {
+    let rules = context.rules_for(&service.host, &service.key.namespace);
+    let destination = Destination {
+        host: service.host.to_string(),
+        port: Port::new(port.into()).map(|number| PortSelector { number: Some(number) }),
+        ..Destination::default()
+    };
+    let hash = rules.and_then(|rules| balancing::hash_policy(rules.hash(&destination)?));
+    let hashed = hash.is_some();
+    let action = RouteAction {
+        hash_policy: hash.into_iter().collect(),
+        retry_policy: retry::policy(context.options.default_retries.as_ref(), hashed),
+        ..forward(names::cluster(&service.host, "", port))
+    };
+    one_route(name, domains, "default", Action::Route(action))
+}
+
+/// The virtual host for requests that nobody describes where they go.
+#[must_use]
+pub fn to_elsewhere(domains: Vec<String>, context: &Context<'_>) -> VirtualHost {
+    match context.options.outbound_policy {
+        OutboundPolicy::AllowAny => {
+            let action = forward(names::PASSTHROUGH_CLUSTER.to_owned());
+            one_route(ALLOW_ANY, domains, ALLOW_ANY, Action::Route(action))
+        }
+        OutboundPolicy::RegistryOnly => {
+            let answer =
+                DirectResponseAction { status: BLOCKED, ..DirectResponseAction::default() };
+            one_route(BLOCK_ALL, domains, BLOCK_ALL, Action::DirectResponse(answer))
+        }
+    }
+}
+
+fn one_route(name: &str, domains: Vec<String>, route: &str, action: Action) -> VirtualHost {
+    VirtualHost {
+        name: name.to_owned(),
+        domains,
+        routes: vec![Route {
+            name: route.to_owned(),
+            r#match: Some(matches::any()),
+            action: Some(action),
+            ..Route::default()
+        }],
+        include_request_attempt_count: true,
+        ..VirtualHost::default()
+    }
+}
+
+#[allow(deprecated, reason = "as on routes of VirtualServices")]
+fn forward(cluster: String) -> RouteAction {
+    let none = duration(std::time::Duration::ZERO);
+    RouteAction {
+        cluster_specifier: Some(ClusterSpecifier::Cluster(cluster)),
+        timeout: Some(none),
+        max_grpc_timeout: Some(none),
+        ..RouteAction::default()
+    }
+}

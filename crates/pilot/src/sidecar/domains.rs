@@ -1,0 +1,77 @@
+//! The names under which a workload may ask for a service in a Host header.
+
+use tidegate_api::Kind;
+
+use super::Scope;
+use crate::model::service::Service;
+use crate::model::subnet::Subnet;
+
+/// Names of one service.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Domains {
+    /// All of them, in Istio's order.
+    pub all: Vec<String>,
+    /// Those of `all` that were made from another by leaving a part out: a service that is really called so comes first.
+    pub short: Vec<String>,
+}
+
+/// The names of a service.
+#[must_use]
+pub fn of(service: &Service, scope: &Scope<'_>) -> Domains {
+    let mut domains = Domains::default();
+    let aliases = scope.aliases(&service.host).iter().copied();
+    for host in std::iter::once(&*service.host).chain(aliases) {
+        let short = short(host, &scope.options.namespace, &scope.options.domain);
+        domains.all.push(bracketed(host));
+        if !host.contains(':') {
+            domains.all.push(format!("{host}."));
+        }
+        domains.all.extend(short.iter().cloned());
+        domains.short.extend(short);
+    }
+    if service.direct && service.key.kind == Kind::Service {
+        let under: Vec<String> = domains.all.iter().map(|domain| format!("*.{domain}")).collect();
+        domains.all.extend(under);
+    }
+    let addresses = service.addresses.iter().filter_map(Subnet::single);
+    let addresses = addresses.filter(|address| !address.is_unspecified());
+    domains.all.extend(addresses.map(|address| bracketed(&address.to_string())));
+    domains
+}
+
+/// What is left of a Kubernetes Service's name where a client's resolver completes it: `a` in its own namespace, `a.ns` and
+/// `a.ns.svc` everywhere.
+fn short(host: &str, namespace: &str, domain: &str) -> Vec<String> {
+    let Some(name) = host.strip_suffix(domain).and_then(|rest| rest.strip_suffix(".svc.")) else {
+        return Vec::new();
+    };
+    let Some((service, own)) = name.split_once('.') else { return Vec::new() };
+    let svc = format!("{name}.svc");
+    if own == namespace {
+        vec![service.to_owned(), svc, name.to_owned()]
+    } else {
+        vec![name.to_owned(), svc]
+    }
+}
+
+/// A host as it stands in a Host header.
+#[must_use]
+pub fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_have_short_names_and_others_do_not() {
+        let names = |host: &str| short(host, "own", "cluster.local");
+        assert_eq!(names("a.own.svc.cluster.local"), ["a", "a.own.svc", "a.own"]);
+        assert_eq!(names("a.ns.svc.cluster.local"), ["a.ns", "a.ns.svc"]);
+        for other in ["a.example.org", "svc.cluster.local", "a.svc.cluster.local", "cluster.local"]
+        {
+            assert_eq!(names(other), [] as [&str; 0], "{other}");
+        }
+    }
+}

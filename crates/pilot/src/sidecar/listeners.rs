@@ -1,0 +1,316 @@
+//! Listeners for what goes out of a workload: one per port for what is told apart by its Host header, one per address and port
+//! for what has an address of its own.
+//!
+//! Services share a listener where their filter chains can be told apart; of two that cannot, the older has it. Where requests and
+//! other bytes share one, connections are looked into.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tidegate_api::istio::virtual_service::RouteDestination;
+use tidegate_api::{Kind, ObjectKey};
+
+use super::routes::TableName;
+use super::{INBOUND_PORT, OUTBOUND_PORT, Scope, Spoken};
+use crate::compile::listener::RulePath;
+use crate::model::endpoints::Address;
+use crate::model::host::Host;
+use crate::model::names;
+use crate::model::protocol::SERVER_SPEAKS_FIRST;
+use crate::model::service::{Port, Service};
+use crate::model::subnet::Subnet;
+use crate::model::virtual_service::{Place, VirtualService, applies_to_connections};
+
+/// A listener and what it tells apart.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// The address that clients dial; the wildcard for all that no listener has for itself.
+    pub address: IpAddr,
+    /// The port that clients dial.
+    pub port: u16,
+    /// Its filter chains, the older first. No two ask for the same.
+    pub chains: Vec<Chain>,
+    /// Whether requests may be among what it carries.
+    sniffs: bool,
+}
+
+/// A filter chain.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// What it asks of connections.
+    pub asks: Asks,
+    /// What it does with them.
+    pub to: To,
+    /// The service that it was made for.
+    pub service: ObjectKey,
+}
+
+/// What a filter chain asks of connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asks {
+    /// Server names; none for any.
+    pub server_names: Vec<String>,
+    /// Where clients dial; nothing for anywhere.
+    pub subnets: Vec<Subnet>,
+    /// Whether they have to begin with a request, in plain text.
+    pub requests: bool,
+}
+
+/// What a filter chain does with connections.
+#[derive(Clone, Debug)]
+pub enum To {
+    /// Requests are routed.
+    Routes(TableName),
+    /// Bytes go where a rule says.
+    Rule {
+        /// The VirtualService of the rule.
+        rules: ObjectKey,
+        /// The rule.
+        path: RulePath,
+        /// Its destinations.
+        route: Vec<RouteDestination>,
+    },
+    /// Bytes go to a service.
+    Service {
+        /// Its host.
+        host: Arc<str>,
+        /// Its port.
+        port: u16,
+    },
+}
+
+impl Listener {
+    /// `ADDRESS_PORT`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        names::listener(&self.address.to_string(), self.port)
+    }
+
+    /// The route configurations that it asks.
+    pub fn tables(&self) -> impl Iterator<Item = &TableName> {
+        self.chains.iter().filter_map(|chain| match &chain.to {
+            To::Routes(name) => Some(name),
+            To::Rule { .. } | To::Service { .. } => None,
+        })
+    }
+}
+
+impl Asks {
+    /// Whether it takes every connection.
+    #[must_use]
+    pub fn nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The listeners for what goes out, by address and port.
+#[must_use]
+pub fn outbound(scope: &Scope<'_>) -> BTreeMap<(IpAddr, u16), Listener> {
+    let Some(workload) = scope.options.workload() else { return BTreeMap::new() };
+    let wildcard = workload.wildcard();
+    let mut ports: Vec<(&Arc<Service>, &Port)> =
+        scope.hosts().flat_map(|(_, ports)| ports.values().copied()).collect();
+    ports.sort_by(|(a, p), (b, q)| (&a.age, &a.host, p.number).cmp(&(&b.age, &b.host, q.number)));
+    let mut all = BTreeMap::new();
+    for (service, port) in ports {
+        let Some(spoken) = Spoken::on(port) else { continue };
+        if [OUTBOUND_PORT, INBOUND_PORT].contains(&port.number) {
+            continue; // The sidecar's own.
+        }
+        let here = Here { scope, service, port, spoken, wildcard };
+        for (address, subnet) in here.binds(workload.addresses.first()) {
+            merge(&mut all, here.listener(address, subnet), spoken);
+        }
+    }
+    all
+}
+
+/// A port of a service for which listeners are made.
+#[derive(Clone, Copy)]
+struct Here<'s, 'a> {
+    scope: &'s Scope<'a>,
+    service: &'a Arc<Service>,
+    port: &'a Port,
+    spoken: Spoken,
+    wildcard: IpAddr,
+}
+
+impl<'a> Here<'_, 'a> {
+    /// The addresses that are listened on, each with the network that clients dial if it is none itself.
+    fn binds(&self, own: Option<&IpAddr>) -> Vec<(IpAddr, Option<Subnet>)> {
+        let Self { scope, service, port, spoken, wildcard } = *self;
+        if spoken == Spoken::Http {
+            return vec![(wildcard, None)]; // Told apart by name.
+        }
+        if !service.addresses.is_empty() {
+            let bind = |subnet: &Subnet| match subnet.single() {
+                Some(address) => (address, None),
+                None => (wildcard, Some(*subnet)),
+            };
+            return service.addresses.iter().map(bind).collect();
+        }
+        let kube = service.key.kind == Kind::Service;
+        let endpoints =
+            if service.direct { scope.registry.endpoints(service, port) } else { Vec::new() };
+        if !service.direct || (!kube && endpoints.is_empty()) {
+            return vec![(wildcard, None)];
+        }
+        let dialled = endpoints.iter().filter_map(|endpoint| match &endpoint.address {
+            // What a workload sends to itself does not pass here.
+            Address::Socket(address, _) => address.parse().ok().filter(|ip| Some(ip) != own),
+            Address::Pipe(_) => None,
+        });
+        dialled.map(|address| (address, None)).collect()
+    }
+
+    fn listener(&self, address: IpAddr, subnet: Option<Subnet>) -> Listener {
+        let mut chains = match self.spoken {
+            Spoken::Http => Vec::new(),
+            Spoken::Tcp { tls: true } => self.tls(address, subnet),
+            Spoken::Tcp { tls: false } | Spoken::Auto => self.tcp(subnet),
+        };
+        if self.spoken.has_requests() {
+            let number = self.port.number;
+            let table = match address == self.wildcard {
+                true => TableName::Port(number),
+                false => TableName::Service(Arc::clone(&self.service.host), number),
+            };
+            let asks = Asks { requests: true, ..Asks::default() };
+            chains.push(self.chain(asks, To::Routes(table)));
+        }
+        Listener { address, port: self.port.number, chains, sniffs: self.spoken.has_requests() }
+    }
+
+    fn chain(&self, asks: Asks, to: To) -> Chain {
+        Chain { asks, to, service: self.service.key.clone() }
+    }
+
+    fn whole(self) -> To {
+        To::Service { host: Arc::clone(&self.service.host), port: self.port.number }
+    }
+
+    /// The VirtualServices with a host that holds this service's, in the order in which they apply.
+    fn rules(&self) -> Vec<&'a VirtualService> {
+        let host = Host::new(&self.service.host);
+        let mut rules: Vec<_> = self.scope.concerning(&host).collect();
+        rules.sort_by(|a, b| (&a.order, &a.key).cmp(&(&b.order, &b.key)));
+        rules.dedup_by(|a, b| a.key == b.key);
+        rules
+    }
+
+    fn place(&self) -> Place {
+        Scope::place(self.port.number)
+    }
+
+    /// One chain per condition of a TLS rule; where there is none, one for the service, by its name where no address tells it
+    /// apart.
+    fn tls(&self, address: IpAddr, subnet: Option<Subnet>) -> Vec<Chain> {
+        let place = self.place();
+        let mut chains: Vec<Chain> = Vec::new();
+        for rules in self.rules() {
+            for (r, rule) in rules.tls.iter().enumerate().filter(|(_, r)| !r.route.is_empty()) {
+                for (m, condition) in rule.matches.iter().enumerate() {
+                    if !applies_to_connections(condition.port, &condition.gateways, &place)
+                        || !self.is_source(&condition.source_labels, &condition.source_namespace)
+                    {
+                        continue;
+                    }
+                    let names = condition.sni_hosts.iter().map(|n| n.to_ascii_lowercase());
+                    let asks = Asks {
+                        server_names: names.collect(),
+                        subnets: subnets(&condition.destination_subnets, subnet),
+                        requests: false,
+                    };
+                    if !chains.iter().any(|chain| chain.asks == asks) {
+                        let (key, path) = (rules.key.clone(), RulePath::Tls(r, m));
+                        let to = To::Rule { rules: key, path, route: rule.route.clone() };
+                        chains.push(self.chain(asks, to));
+                    }
+                }
+            }
+        }
+        if chains.is_empty() {
+            let by_name = address == self.wildcard;
+            let name = by_name.then(|| self.service.host.to_string());
+            let asks = Asks {
+                server_names: name.into_iter().collect(),
+                subnets: subnet.into_iter().collect(),
+                requests: false,
+            };
+            chains.push(self.chain(asks, self.whole()));
+        }
+        chains
+    }
+
+    /// The chains of TCP rules up to the first that takes every connection, else one for the service behind them.
+    fn tcp(&self, subnet: Option<Subnet>) -> Vec<Chain> {
+        let place = self.place();
+        let mut chains: Vec<Chain> = Vec::new();
+        for rules in self.rules() {
+            for (r, rule) in rules.tcp.iter().enumerate().filter(|(_, r)| !r.route.is_empty()) {
+                let mut asked: Vec<Subnet> = Vec::new();
+                let mut every = rule.matches.is_empty();
+                for condition in &rule.matches {
+                    if !applies_to_connections(condition.port, &condition.gateways, &place)
+                        || !self.is_source(&condition.source_labels, &condition.source_namespace)
+                    {
+                        continue;
+                    }
+                    every |= condition.destination_subnets.is_empty();
+                    asked.extend(subnets(&condition.destination_subnets, None));
+                }
+                if !every && asked.is_empty() {
+                    continue;
+                }
+                let subnets = if every { subnet.into_iter().collect() } else { asked };
+                let asks = Asks { subnets, ..Asks::default() };
+                let (key, path) = (rules.key.clone(), RulePath::Tcp(r));
+                let to = To::Rule { rules: key, path, route: rule.route.clone() };
+                if !chains.iter().any(|chain| chain.asks == asks) {
+                    chains.push(self.chain(asks, to));
+                }
+                if every {
+                    return chains;
+                }
+            }
+        }
+        let asks = Asks { subnets: subnet.into_iter().collect(), ..Asks::default() };
+        if !chains.iter().any(|chain| chain.asks == asks) {
+            chains.push(self.chain(asks, self.whole()));
+        }
+        chains
+    }
+
+    fn is_source(&self, labels: &BTreeMap<String, String>, namespace: &str) -> bool {
+        self.scope.is_source(labels, namespace)
+    }
+}
+
+/// The networks that a condition names, else that of the service.
+fn subnets(written: &[String], service: Option<Subnet>) -> Vec<Subnet> {
+    if written.is_empty() {
+        return service.into_iter().collect();
+    }
+    written.iter().filter_map(|subnet| Subnet::parse(subnet)).collect()
+}
+
+/// Enters a listener beside those that there are. Requests of all services of a port share a chain, and the older of two chains
+/// that ask for the same stays. Where servers speak first nobody may wait for clients, so that nothing else joins.
+fn merge(all: &mut BTreeMap<(IpAddr, u16), Listener>, new: Listener, spoken: Spoken) {
+    let Some(old) = all.get_mut(&(new.address, new.port)) else {
+        all.insert((new.address, new.port), new);
+        return;
+    };
+    let mixed = old.sniffs != new.sniffs;
+    let looked_into = old.sniffs && spoken == Spoken::Auto;
+    if looked_into || (mixed && SERVER_SPEAKS_FIRST.contains(&new.port)) {
+        return;
+    }
+    old.sniffs |= new.sniffs;
+    for chain in new.chains {
+        if !old.chains.iter().any(|there| there.asks == chain.asks) {
+            old.chains.push(chain);
+        }
+    }
+}

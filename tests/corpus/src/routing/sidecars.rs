@@ -1,0 +1,133 @@
+//! `routing/sidecar` and `routing/serviceentry`: calls through a sidecar.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::Result as Done;
+use serde_json::Value;
+use tidegate_explain::World;
+use tidegate_pilot::mesh;
+use tidegate_xds::ResourceType;
+
+use super::calls::{check, question};
+use super::{input, stem, verdict};
+use crate::cases::{self, Tally, Verdict};
+
+/// Calls whose expectation is a fault of Istio's own output.
+const INFORMATIVE: &str = "Mismatch IP and SNI";
+
+pub fn run(folder: &Path, part: &str, tally: &mut Tally) -> Done<()> {
+    for file in if folder.is_dir() { cases::files(folder)? } else { Vec::new() } {
+        let case = cases::document(&file)?;
+        let number = stem(&file).split('-').next().unwrap_or_default().to_owned();
+        let name = format!("{part}/{number}");
+        let world = match world(&case) {
+            Ok(world) => world,
+            Err(why) => {
+                tally.add(&name, Verdict::Failed(why));
+                continue;
+            }
+        };
+        if case["calls"].is_null() {
+            tally.add(&name, verdict(shape(&case["expect"], &world)));
+        }
+        for call in case["calls"].as_array().into_iter().flatten() {
+            let answer = world.explain(&question(&call["call"]));
+            let call_name = call["name"].as_str().unwrap_or_default();
+            if call_name.starts_with(INFORMATIVE) {
+                println!("of no consequence: {name}/{call_name}");
+                tally.add(&format!("{name}/{call_name}"), Verdict::Skipped);
+                continue;
+            }
+            tally.add(&format!("{name}/{call_name}"), verdict(check(&call["expect"], &answer)));
+        }
+    }
+    Ok(())
+}
+
+/// What a sidecar's objects are compiled into.
+pub fn world(case: &Value) -> Result<World, String> {
+    if let Some(kind) = unserved(case) {
+        return Err(format!("{kind} is not served"));
+    }
+    let mut options = input::options(case);
+    mesh::apply(&case["meshConfig"], &mut options).map_err(|error| error.to_string())?;
+    Ok(World::new(options, input::objects(case)))
+}
+
+/// A kind among a case's objects that counts for nothing here.
+pub fn unserved(case: &Value) -> Option<&str> {
+    let config = case["config"].as_array()?.iter();
+    let idle = config.filter(|manifest| {
+        // What would hold without it, too.
+        let permissive = manifest["spec"] == serde_json::json!({"mtls": {"mode": "PERMISSIVE"}});
+        input::object(manifest).is_none() && !permissive
+    });
+    idle.filter_map(|manifest| manifest["kind"].as_str()).next()
+}
+
+/// A case that asks for listeners.
+fn shape(expect: &Value, world: &World) -> Result<(), String> {
+    let listeners = world.snapshot().list(ResourceType::Listener);
+    let names: BTreeSet<&str> = listeners.iter().map(|listener| &*listener.name).collect();
+    let found = names.iter().filter(|name| name.ends_with("_8080")).count();
+    match expect["minListenersOnPort8080"].as_u64() {
+        Some(wanted) if (found as u64) < wanted => {
+            Err(format!("wanted {wanted} listeners on port 8080 or more, found {names:?}"))
+        }
+        Some(_) => Ok(()),
+        None => Err(format!("nothing is known of {expect}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn case() -> Value {
+        let port = json!({"number": 80, "name": "http", "protocol": "HTTP"});
+        let entry = json!({"hosts": ["a.com"], "ports": [port], "resolution": "DNS"});
+        json!({
+            "proxy": {"type": "sidecar", "configNamespace": "default", "labels": {}, "ip": ["1.1.1.1"]},
+            "config": [input::manifest("ServiceEntry", "a", &entry)],
+        })
+    }
+
+    /// A runner that cannot fail proves nothing.
+    #[test]
+    fn every_broken_expectation_fails() {
+        let world = world(&case()).unwrap_or_else(|why| panic!("{why}"));
+        let call =
+            json!({"where": "sidecar-outbound", "port": 80, "protocol": "http", "host": "a.com"});
+        let answer = world.explain(&question(&call));
+        let right = json!({
+            "strict": true,
+            "listener": "0.0.0.0_80",
+            "routeConfig": "80",
+            "virtualHost": "a.com:80",
+            "route": "default",
+            "cluster": "outbound|80||a.com",
+        });
+        assert_eq!(check(&right, &answer), Ok(()));
+        for field in ["listener", "routeConfig", "virtualHost", "route", "cluster", "error"] {
+            let mut wrong = right.clone();
+            wrong[field] = json!("other");
+            assert!(check(&wrong, &answer).is_err_and(|why| why.starts_with(field)), "{field}");
+        }
+        assert!(shape(&json!({"minListenersOnPort8080": 1}), &world).is_err());
+    }
+
+    #[test]
+    fn a_case_with_what_is_not_served_fails() {
+        let mut case = case();
+        case["config"][0]["kind"] = json!("Sidecar");
+        assert!(world(&case).is_err_and(|why| why.contains("Sidecar")));
+        case["config"] =
+            json!([{"kind": "PeerAuthentication", "spec": {"mtls": {"mode": "STRICT"}}}]);
+        assert!(world(&case).is_err());
+        case["config"][0]["spec"]["mtls"]["mode"] = json!("PERMISSIVE");
+        assert!(world(&case).is_ok());
+    }
+}
