@@ -289,3 +289,46 @@ fn a_host_that_no_gateway_of_a_virtual_service_lists_is_answered_in_plain_http()
     let answer = ask(&case, "app.other.org", "/", &[]);
     assert_eq!(answer.error(), Some(Error::NoVirtualHost), "{answer:#?}");
 }
+
+/// What makes a host somebody's own, so that a VirtualService which only names another Gateway does not open it: each a
+/// Gateway beside `narrow`, or another form of it.
+#[test]
+fn a_host_that_somebody_has_is_not_opened_by_a_virtual_service_of_another_gateway() {
+    let beside = |namespace: &str, servers: &str| {
+        format!(
+            "{DIALECT}---\napiVersion: networking.istio.io/v1\nkind: Gateway\n\
+             metadata: {{name: beside, namespace: {namespace}}}\nspec:\n  servers:\n{servers}"
+        )
+    };
+    let http = |hosts: &str, more: &str| {
+        format!(
+            "  - port: {{number: 80, name: http, protocol: HTTP}}\n    hosts: [{hosts}]\n{more}"
+        )
+    };
+    let tls = |hosts: &str| {
+        format!(
+            "  - port: {{number: 443, name: https, protocol: HTTPS}}\n    hosts: [{hosts}]\n    \
+             tls: {{mode: SIMPLE, credentialName: missing}}\n"
+        )
+    };
+    let redirect = "    tls: {httpsRedirect: true}\n";
+    let ended = |manifests: &str| {
+        let answer = ask(&case_of(&format!("{MANIFESTS}{manifests}")), "app.other.org", "/", &[]);
+        answer.end
+    };
+    let open = End::Answered { status: 299 };
+    assert_eq!(ended(&beside("default", &http("'*.other.org'", ""))), open, "a wider door");
+    let closed = [
+        ("listed as such", beside("default", &http("app.other.org", ""))),
+        ("listed elsewhere", beside("elsewhere", &http("'*.other.org'", ""))),
+        ("redirected", beside("default", &http("'*.other.org'", redirect))),
+        ("of another namespace", beside("default", &http("'team/*.other.org'", ""))),
+        ("over TLS", beside("default", &tls("app.other.org"))),
+        ("for the mesh too", DIALECT.replace("gateways: [narrow]", "gateways: [mesh, narrow]")),
+        ("limited", DIALECT.replace("[a.narrow.org]", "[team/app.other.org]")),
+        ("with TLS beside it", format!("{DIALECT}{}", tls("b.narrow.org"))),
+    ];
+    for (what, manifests) in closed {
+        assert_ne!(ended(&manifests), open, "{what}");
+    }
+}

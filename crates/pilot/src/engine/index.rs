@@ -26,6 +26,9 @@ pub(crate) struct Index {
     referrers: HashMap<Arc<str>, BTreeMap<ObjectKey, bool>>,
     /// Gateways that terminate HTTPS and that no VirtualService names, by namespace.
     unnamed: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// VirtualServices that share no host with their Gateways: they may be routed there all the same, or not once
+    /// another Gateway has their hosts.
+    strays: BTreeSet<ObjectKey>,
     /// VirtualServices by those that they delegate to.
     roots: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
 }
@@ -72,8 +75,38 @@ impl Index {
             self.ages.insert(key.clone(), gateway.age.clone());
             self.gateways.insert(gateway.age.clone(), gateway);
         }
-        self.note_unnamed(&gateway_name(key));
+        let name = gateway_name(key);
+        self.note_unnamed(&name);
+        for service in self
+            .bound
+            .get(&name)
+            .into_iter()
+            .flatten()
+            .map(|(_, s)| Arc::clone(s))
+            .collect::<Vec<_>>()
+        {
+            self.note_stray(&service);
+        }
         touched
+    }
+
+    /// Notes whether a VirtualService shares no host with its Gateways.
+    fn note_stray(&mut self, service: &VirtualService) {
+        if self.strays(service) {
+            self.strays.insert(service.key.clone());
+        } else {
+            self.strays.remove(&service.key);
+        }
+    }
+
+    /// Whether a VirtualService is one of [`Self::all_strays`].
+    pub(super) fn is_stray(&self, key: &ObjectKey) -> bool {
+        self.strays.contains(key)
+    }
+
+    /// The VirtualServices that share no host with any of their Gateways.
+    pub(super) fn all_strays(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.strays.iter()
     }
 
     /// Notes whether a Gateway terminates HTTPS and nobody names it.
@@ -143,11 +176,13 @@ impl Index {
         let old = self.services.remove(key);
         if let Some(old) = &old {
             self.unlink(old);
+            self.strays.remove(key);
         }
         if let Some(service) = service {
             let find = |key: &ObjectKey| self.services.get(key).map(|found| &**found);
             let service = Arc::new(service.with_delegates(find));
             self.link(&service);
+            self.note_stray(&service);
             self.services.insert(key.clone(), service);
         }
         old

@@ -125,13 +125,13 @@ impl Pilot {
         self.mark_reach(&name, dirty);
         dirty.ports.extend(self.index.set_gateway(key, exists, gateway));
         let naming = self.index.naming(&name);
-        dirty.status.extend(naming.cloned());
+        dirty.status.extend(naming.chain(self.index.all_strays()).cloned());
     }
 
     /// Marks the VirtualServices that name a Gateway, and where they claim hosts as things stand: what it lists decides
-    /// about that elsewhere, too.
+    /// about that elsewhere, too. So it does for those whose hosts no Gateway of theirs has.
     fn mark_reach(&self, gateway: &str, dirty: &mut Dirty) {
-        for key in self.index.naming(gateway) {
+        for key in self.index.naming(gateway).chain(self.index.all_strays()) {
             let Some(service) = self.index.virtual_service(key) else { continue };
             let reach = self.index.reach(service).into_iter().map(|(gateway, _)| gateway);
             dirty.services.entry(key.clone()).or_default().extend(reach);

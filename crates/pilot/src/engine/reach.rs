@@ -1,7 +1,8 @@
 //! At which Gateways a VirtualService claims hosts: those that it names, and, as guide 002 has it, two cases more.
 //!
 //! - *Unlisted*: a VirtualService that shares no host with any of the Gateways that it names, all of them of its own
-//!   namespace, is routed at their servers of plain HTTP all the same. Istio answers 404.
+//!   namespace and of nothing but plain HTTP, is routed there all the same, unless any Gateway here says more of one of
+//!   these hosts than a wider wildcard of plain HTTP in the same namespace. Istio answers 404.
 //! - *Adopted*: a Gateway that terminates HTTPS and that no VirtualService names takes those of its namespace for hosts
 //!   that their own Gateways already answer in plain HTTP. Istio answers 404.
 //!
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use tidegate_api::{Kind, ObjectKey};
 
 use super::Index;
-use crate::model::gateway::{Class, Gateway};
+use crate::model::gateway::{Class, Gateway, Server};
 use crate::model::host::{Host, HostSet};
 use crate::model::virtual_service::VirtualService;
 
@@ -53,16 +54,27 @@ impl Index {
         adopted.collect()
     }
 
-    /// Whether a VirtualService shares no host with any Gateway that it names, all of which are its namespace's own.
+    /// Whether a VirtualService is routed for hosts that none of its Gateways lists.
     pub(crate) fn is_unlisted(&self, service: &VirtualService) -> bool {
+        self.is_stray(&service.key)
+            && self.gateways().flat_map(|gateway| &gateway.servers).all(|s| leaves(s, service))
+    }
+
+    /// Whether a VirtualService shares no host with any of its Gateways, which are open to anybody.
+    pub(super) fn strays(&self, service: &VirtualService) -> bool {
         let namespace = &service.key.namespace;
-        let lists = |gateway: &Gateway| {
-            gateway.servers.iter().any(|server| server.hosts.overlaps(&service.hosts, namespace))
+        let open = |server: &Arc<Server>| {
+            is_plain(server)
+                && server.hosts.iter().all(|host| {
+                    let ours = host.namespace.as_ref().is_none_or(|own| own == namespace);
+                    ours && !service.hosts.iter().any(|own| own.overlaps(&host.host))
+                })
         };
-        !service.gateways.is_empty()
+        !service.in_mesh
+            && !service.gateways.is_empty()
             && !service.hosts.is_empty()
             && service.gateways.iter().all(|name| {
-                self.own_gateway(name, namespace).is_some_and(|gateway| !lists(gateway))
+                self.own_gateway(name, namespace).is_some_and(|g| g.servers.iter().all(open))
             })
     }
 
@@ -103,4 +115,21 @@ impl Index {
         let key = || ObjectKey::new(Kind::Gateway, own, name);
         (own == namespace).then(|| self.gateway(&key())).flatten()
     }
+}
+
+/// Whether anybody may send requests to a server, in plain text.
+fn is_plain(server: &Server) -> bool {
+    server.class() == Class::Http && !server.redirects_to_https()
+}
+
+/// Whether a server leaves a VirtualService's hosts to it: it has none of them, or holds the door open for all names under
+/// a wildcard, in plain text and in the same namespace.
+fn leaves(server: &Server, service: &VirtualService) -> bool {
+    let namespace = &service.key.namespace;
+    let opens = is_plain(server) && server.key.namespace == *namespace;
+    server.hosts.iter().all(|listed| {
+        let ours = listed.namespace.as_ref().is_none_or(|own| own == namespace);
+        let mut both = service.hosts.iter().filter(|host| host.overlaps(&listed.host));
+        both.all(|host| opens && ours && host.is_narrower_than(&listed.host))
+    })
 }

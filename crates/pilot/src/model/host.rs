@@ -53,6 +53,12 @@ impl Host {
         self != other && self.is_within(other)
     }
 
+    /// Whether any name belongs to both.
+    #[must_use]
+    pub fn overlaps(&self, other: &Host) -> bool {
+        self.is_within(other) || other.is_within(self)
+    }
+
     /// The patterns that hold every name of this one, the narrowest first: itself, then wider ones.
     pub fn patterns(&self) -> impl Iterator<Item = Host> {
         std::iter::once(self.clone()).chain(self.wider())

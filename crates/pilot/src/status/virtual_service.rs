@@ -215,8 +215,8 @@ fn gateways(service: &VirtualService, view: View<'_>, findings: &mut Findings) -
             let (hosts, open) = (hosts.join(", "), open.join(", "));
             if view.index.is_unlisted(service) {
                 findings.advice.push(format!(
-                    "hosts: Gateway {gateway} lists {open}, not {hosts}; as no other Gateway does either, they are answered \
-                     at its servers of plain HTTP. Istio answers 404: add them to its servers[].hosts"
+                    "hosts: Gateway {gateway} lists {open}, not {hosts}; as nothing else here has them for its own, they are \
+                     answered at its servers of plain HTTP. Istio answers 404: add them to its servers[].hosts"
                 ));
                 continue;
             }
