@@ -193,6 +193,8 @@ fn listener(name: &str, manager: HttpManager, needs_inspection: bool) -> Arc<Lis
         chains: FilterChains { default, needs_inspection, ..FilterChains::default() },
         inspect_timeout: None,
         continue_on_inspect_timeout: false,
+        more_addresses: Vec::new(),
+        capture: crate::config::listener::Capture::default(),
         buffer_limit: 1 << 20,
         inbound: false,
         log: None,
