@@ -4,7 +4,7 @@
 //!   (`protos.txt` lists the files); [`v3`] gives short names to the packages that are used most.
 //! - [`pool()`] describes the same types, and more, for reflection: JSON, config dumps, EnvoyFilter.
 //! - [`json`] is Envoy's JSON in both directions.
-//! - [`capability`] says what the proxy does with each type and field.
+//! - [`capability`] says what the proxy does with each type and field, [`variables`] which variables header values may have.
 //!
 //! prost drops fields that it does not know, and an `Any` may hold a type that nobody here knows.
 //! So whoever passes on what somebody else sent keeps the bytes, and never encodes the struct again.
@@ -17,6 +17,7 @@ pub mod json;
 mod path;
 pub mod types;
 pub mod v3;
+pub mod variables;
 
 pub use any::{AnyError, any, describe, dynamic, pool, type_name, type_url, unpack};
 pub use encode::encode;

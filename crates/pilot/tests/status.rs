@@ -457,6 +457,37 @@ fn what_routes_ask_for_in_vain_is_told() {
     assert_eq!(host(&world, "b.com")["routes"][0]["direct_response"]["status"], 500);
 }
 
+/// A virtual host with a variable that the proxy has not would be refused whole, with the rules of others in it.
+#[test]
+fn a_variable_that_is_not_served_costs_its_rule_alone() {
+    let rule = |path: &str, value: &str| {
+        json!({
+            "match": [{"uri": {"exact": path}}],
+            "headers": {"response": {"set": {"x-a": value}}},
+            "route": [{"destination": {"host": "backend.example.org"}}],
+        })
+    };
+    let good = "%RESPONSE_CODE_DETAILS% %BYTES_RECEIVED% 100%%";
+    let rules = json!([rule("/good", good), rule("/bad", "%PROTOCOL% %UPSTREAM_TLS_VERSION%")]);
+    let service = manifest(
+        "VirtualService",
+        "v",
+        &json!({"hosts": ["a.com"], "gateways": ["g"], "http": rules}),
+    );
+    let world = World::with(Options::default(), &[gateway(), entry(&[80]), service.clone()]);
+    let routes = host(&world, "a.com")["routes"].clone();
+    assert_eq!(routes[0]["response_headers_to_add"][0]["header"]["value"], good);
+    assert_eq!(routes[1]["direct_response"]["status"], 500);
+    assert!(routes[1]["response_headers_to_add"].is_null());
+    assert_eq!(
+        world.fault(&service, Reconciled).as_deref(),
+        Some(
+            "NotServed: http[1].headers.response.set[x-a]: %UPSTREAM_TLS_VERSION% is no variable of header values \
+             here; requests are answered 500"
+        )
+    );
+}
+
 #[test]
 fn fields_without_effect_are_told() {
     let mut with_default = gateway();

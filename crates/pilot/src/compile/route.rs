@@ -23,7 +23,7 @@ use tidegate_envoy::v3::route::{
     WeightedCluster,
 };
 
-use super::headers::Operations;
+use super::headers::{self, Operations};
 use super::{Context, balancing, duration, matches, metadata, retry, text};
 use crate::Options;
 use crate::model::rule::Rule;
@@ -41,6 +41,15 @@ pub fn route(
     let Rule { says: rule, key, .. } = rule;
     let by_segment = root.semantics != Semantics::Plain;
     let matched = condition.map_or_else(matches::any, |c| matches::of_condition(c, by_segment));
+    if headers::unserved(rule).next().is_some() {
+        return Route {
+            name: name(rule, condition),
+            r#match: Some(matched),
+            metadata: Some(metadata::of_route(&root.key, (*key != root.key).then_some(key))),
+            action: Some(out_of_order()),
+            ..Route::default()
+        };
+    }
     let operations = Operations::of(rule.headers.as_deref());
     let mut route = Route {
         name: name(rule, condition),
@@ -211,11 +220,16 @@ pub fn redirect_status(code: u32) -> Option<RedirectResponseCode> {
     })
 }
 
+/// What a rule answers that cannot be served as it is written.
+fn out_of_order() -> Action {
+    Action::DirectResponse(DirectResponseAction { status: 500, ..Default::default() })
+}
+
 /// A redirect. One with a status that there is not is answered 500: what another status would mean to
 /// clients was not asked for.
 fn redirect(wanted: &HttpRedirect, place: &Place) -> Action {
     let Some(status) = redirect_status(wanted.redirect_code) else {
-        return Action::DirectResponse(DirectResponseAction { status: 500, ..Default::default() });
+        return out_of_order();
     };
     let path = if wanted.prefix_rewrite.is_empty() {
         PathRewriteSpecifier::PathRedirect(wanted.uri.clone())

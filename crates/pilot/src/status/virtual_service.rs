@@ -9,8 +9,8 @@ use tidegate_api::{Kind, ObjectKey};
 
 use super::standing::not_selected;
 use super::{Findings, Force, View, delegate, gateway, reach};
-use crate::compile::claims;
 use crate::compile::route::redirect_status;
+use crate::compile::{claims, headers};
 use crate::engine::RouteTable;
 use crate::model::gateway::Gateway;
 use crate::model::host::Host;
@@ -49,6 +49,11 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
         for field in not_served(rule) {
             let fault = format!("http[{r}].{field} is not served yet; the rule acts without it");
             findings.fault("NotServed", fault);
+        }
+        for (path, variable) in headers::unserved(rule) {
+            findings.fault("NotServed", format!(
+                "http[{r}].{path}: %{variable}% is no variable of header values here; requests are answered 500"
+            ));
         }
         if let Some(wanted) = rule.redirect.as_ref()
             && redirect_status(wanted.redirect_code).is_none()

@@ -13,6 +13,9 @@ use super::transfer::Moved;
 use crate::accesslog::{Field, Kind, Protocol, Record, ResponseFlags, Traffic};
 use crate::stats::Held;
 
+/// Details of an answer that is an endpoint's.
+pub const VIA_UPSTREAM: &str = "via_upstream";
+
 /// What was moved after the heads.
 #[derive(Debug, Default)]
 pub struct Bytes {
@@ -29,6 +32,7 @@ pub struct Journal<'a> {
     _active: Held<'a>,
     started: Instant,
     status: u16,
+    flags: ResponseFlags,
     details: Cow<'static, str>,
     client: Option<SocketAddr>,
     upstream: Option<SocketAddr>,
@@ -65,6 +69,7 @@ impl<'a> Journal<'a> {
             _active: http.stats.downstream_rq_active.hold(),
             started,
             status: 0,
+            flags: ResponseFlags::NONE,
             details: "".into(),
             client: None,
             upstream: None,
@@ -98,9 +103,22 @@ impl<'a> Journal<'a> {
     /// Notes why the exchange goes as it does.
     pub fn flag(&mut self, flags: ResponseFlags, details: impl Into<Cow<'static, str>>) {
         self.details = details.into();
+        self.flags |= flags;
         if let Some(record) = &mut self.record {
             record.flags |= flags;
         }
+    }
+
+    /// Why the exchange goes as it does: flags, and words.
+    #[must_use]
+    pub fn reason(&self) -> (ResponseFlags, &str) {
+        (self.flags, &self.details)
+    }
+
+    /// Whether an endpoint answered, and that is what the client gets.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.details == VIA_UPSTREAM
     }
 
     /// Notes that an endpoint is tried.

@@ -7,7 +7,7 @@ use std::time::UNIX_EPOCH;
 
 use tokio::time::Instant;
 
-use crate::accesslog::{TimeFormat, hostname};
+use crate::accesslog::{ResponseFlags, TimeFormat, hostname};
 use crate::clock::Clock;
 use crate::http::{RequestHead, ResponseHead, Version};
 use crate::tls::Settled;
@@ -35,8 +35,16 @@ pub struct Facts<'a> {
     pub cluster: Option<&'a str>,
     /// Endpoint that answered; known on responses only.
     pub upstream: Option<SocketAddr>,
-    /// Letters of the response flags; `-` without any, as in Envoy.
-    pub flags: Option<&'a str>,
+    /// Why the exchange goes as it does.
+    pub flags: ResponseFlags,
+    /// The same in words (`RESPONSE_CODE_DETAILS`); empty before there is an answer.
+    pub details: &'a str,
+    /// Whether the answer is an endpoint's.
+    pub answered: bool,
+    /// Bytes of content that came from the client.
+    pub received: u64,
+    /// How many endpoints were asked.
+    pub attempts: u32,
     /// When the request began, by a clock that knows the time of day.
     pub started: Option<(&'a Clock, Instant)>,
     /// Number of the connection.
@@ -71,7 +79,14 @@ enum Variable {
     Response(Box<[u8]>, Option<Box<[u8]>>),
     Protocol,
     ResponseCode,
-    ResponseFlags,
+    Flags,
+    LongFlags,
+    Details,
+    Received,
+    Duration,
+    Attempts,
+    /// What is the same for every request as long as heads are sent.
+    Fixed(&'static str),
     RouteName,
     ServerName,
     Cluster,
@@ -125,7 +140,23 @@ enum AddressPart {
 const VARIABLES: &[(&str, Variable)] = &[
     ("PROTOCOL", Variable::Protocol),
     ("RESPONSE_CODE", Variable::ResponseCode),
-    ("RESPONSE_FLAGS", Variable::ResponseFlags),
+    ("RESPONSE_FLAGS", Variable::Flags),
+    ("RESPONSE_FLAGS_LONG", Variable::LongFlags),
+    ("RESPONSE_CODE_DETAILS", Variable::Details),
+    ("BYTES_RECEIVED", Variable::Received),
+    ("DURATION", Variable::Duration),
+    ("UPSTREAM_REQUEST_ATTEMPT_COUNT", Variable::Attempts),
+    // Of content nothing has been sent, nor of trailers, while heads are changed.
+    ("BYTES_SENT", Variable::Fixed("0")),
+    ("RESPONSE_TRAILERS_BYTES", Variable::Fixed("0")),
+    ("RESPONSE_TX_DURATION", Variable::Fixed("")),
+    ("CONNECTION_TERMINATION_DETAILS", Variable::Fixed("")),
+    ("DOWNSTREAM_TRANSPORT_FAILURE_REASON", Variable::Fixed("")),
+    ("ACCESS_LOG_TYPE", Variable::Fixed("NotSet")),
+    // Nobody traces, and there are no virtual clusters.
+    ("TRACE_ID", Variable::Fixed("")),
+    ("SPAN_ID", Variable::Fixed("")),
+    ("VIRTUAL_CLUSTER_NAME", Variable::Fixed("")),
     ("ROUTE_NAME", Variable::RouteName),
     ("REQUESTED_SERVER_NAME", Variable::ServerName),
     ("UPSTREAM_CLUSTER", Variable::Cluster),
@@ -279,8 +310,9 @@ fn variable(source: &str) -> Result<Part, TemplateError> {
             let value = |name| std::env::var(name).unwrap_or_else(|_| "-".to_owned());
             Some(name.map(|name| Variable::Constant(Some(value(name).into()))))
         }
-        // No filter here notes any.
-        "DYNAMIC_METADATA" | "FILTER_STATE" => Some(Some(Variable::Constant(None))),
+        // No filter here notes any, endpoints have none, and trailers come after heads.
+        "DYNAMIC_METADATA" | "FILTER_STATE" | "PER_REQUEST_STATE" | "UPSTREAM_METADATA"
+        | "TRAILER" => Some(Some(Variable::Constant(None))),
         _ => None,
     };
     if let Some(variable) = single {
@@ -371,11 +403,24 @@ impl Variable {
             }),
             Self::ResponseCode => {
                 // Envoy knows the code only of what an upstream answered when it changes headers.
-                let answer = scope.response.filter(|_| facts.cluster.is_some());
+                let answer = scope.response.filter(|_| facts.answered);
                 let status = answer.map_or(0, |response| response.status);
                 out.extend_from_slice(status.to_string().as_bytes());
             }
-            Self::ResponseFlags => text(facts.flags.or(Some("-")), out),
+            Self::Flags => out.extend_from_slice(facts.flags.to_string().as_bytes()),
+            Self::LongFlags if facts.flags.is_empty() => out.push(b'-'),
+            Self::LongFlags => {
+                let names: Vec<&str> = facts.flags.long().collect();
+                out.extend_from_slice(names.join(",").as_bytes());
+            }
+            Self::Details => text(Some(facts.details), out),
+            Self::Received => out.extend_from_slice(facts.received.to_string().as_bytes()),
+            Self::Duration => {
+                let took = facts.started.map(|(_, started)| started.elapsed().as_millis());
+                text(took.map(|took| took.to_string()).as_deref(), out);
+            }
+            Self::Attempts => out.extend_from_slice(facts.attempts.to_string().as_bytes()),
+            Self::Fixed(fixed) => text(Some(fixed), out),
             Self::RouteName => text(facts.route, out),
             Self::ServerName => text(facts.server_name, out),
             Self::Cluster => text(facts.cluster, out),
@@ -452,6 +497,7 @@ mod tests {
             local: Some(([127, 0, 0, 1], 80).into()),
             route: Some("r"),
             cluster: Some("c"),
+            answered: true,
             connection: Some(7),
             tls: Some(&settled),
             ..Facts::default()
@@ -501,6 +547,22 @@ mod tests {
         }
     }
 
+    /// Whoever writes header values asks that table which variables there are.
+    #[test]
+    fn the_table_of_names_is_what_is_parsed() {
+        use tidegate_envoy::variables::{PLAIN, WITH_ARGUMENT};
+        for name in PLAIN {
+            assert!(Template::new(&format!("%{name}%")).is_ok(), "{name}");
+        }
+        for (name, _) in VARIABLES {
+            assert!(PLAIN.contains(name), "{name}");
+        }
+        for name in WITH_ARGUMENT {
+            let argument = if *name == "PATH" { "NQ" } else { "a" };
+            assert!(Template::new(&format!("%{name}({argument})%")).is_ok(), "{name}");
+        }
+    }
+
     #[test]
     fn variables_of_a_request() {
         let cases = [
@@ -520,6 +582,9 @@ mod tests {
             ("%ROUTE_NAME%/%UPSTREAM_CLUSTER%", "r/c"),
             ("%UPSTREAM_HOST%", ""),
             ("%RESPONSE_CODE%", "0"),
+            ("%RESPONSE_FLAGS_LONG%|%RESPONSE_CODE_DETAILS%|%BYTES_SENT%", "-||0"),
+            ("%BYTES_RECEIVED%|%UPSTREAM_REQUEST_ATTEMPT_COUNT%|%ACCESS_LOG_TYPE%", "0|0|NotSet"),
+            ("<%UPSTREAM_METADATA(a:b)%%TRAILER(a)%%TRACE_ID%%PER_REQUEST_STATE(k)%>", "<>"),
             ("%UPSTREAM_CLUSTER_RAW%", "c"),
             ("%CONNECTION_ID%", "7"),
             ("%PATH%|%PATH(NQ)%|%PATH(WQ:PATH):2%|%PATH(WQ:ORIG)%", "/a?b|/a|/a|"),

@@ -214,7 +214,7 @@ fn matches() -> Vec<Value> {
         json!({"match": {"path": "/direct/headers"}, "direct_response": text(200, "made"),
             "response_headers_to_add": [
                 header("content-type", "text/html", "OVERWRITE_IF_EXISTS_OR_ADD"),
-                header("x-made", "1", "APPEND_IF_EXISTS_OR_ADD")]}),
+                header("x-made", "1", "APPEND_IF_EXISTS_OR_ADD"), told("x-told")]}),
         json!({"match": {"path": "/direct/location"}, "direct_response": text(302, "moved"),
             "response_headers_to_add": [
                 header("location", "/there", "OVERWRITE_IF_EXISTS_OR_ADD")]}),
@@ -301,6 +301,9 @@ fn forwards() -> Vec<Value> {
     // The first match counts.
     routes.swap(5, 6);
     routes.swap(9, 11);
+    let mut nowhere = to("/told/empty", json!({"cluster": "empty"}));
+    nowhere["response_headers_to_add"] = json!([told("x-told")]);
+    routes.push(nowhere);
     let mut mutate = to("/mutate", json!({}));
     mutate["request_headers_to_add"] = json!([
         header("x-append", "new", "APPEND_IF_EXISTS_OR_ADD"),
@@ -322,6 +325,7 @@ fn forwards() -> Vec<Value> {
             "OVERWRITE_IF_EXISTS_OR_ADD"
         ),
         header("x-raw", "%UPSTREAM_CLUSTER_RAW%", "OVERWRITE_IF_EXISTS_OR_ADD"),
+        told("x-told"),
     ]);
     mutate["request_headers_to_remove"] = json!(["x-gone"]);
     mutate["response_headers_to_add"] = json!([
@@ -330,10 +334,22 @@ fn forwards() -> Vec<Value> {
         header("x-absent", "new", "ADD_IF_ABSENT"),
     ]);
     mutate["response_headers_to_remove"] = json!(["x-gone"]);
+    let mut all = mutate["response_headers_to_add"].as_array().cloned().unwrap_or_default();
+    all.push(told("x-told"));
+    mutate["response_headers_to_add"] = all.into();
     routes.push(mutate);
     routes.push(to("/o", json!({})));
     routes.push(json!({"match": {"path": "*"}, "route": {"cluster": "origin"}}));
     routes
+}
+
+/// What of an exchange header values can tell, but for times.
+fn told(name: &str) -> Value {
+    let value = "<%RESPONSE_FLAGS% %RESPONSE_FLAGS_LONG% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %BYTES_RECEIVED% \
+                 %BYTES_SENT% %UPSTREAM_REQUEST_ATTEMPT_COUNT% %RESPONSE_TX_DURATION%%TRACE_ID%%SPAN_ID%\
+                 %CONNECTION_TERMINATION_DETAILS%%DOWNSTREAM_TRANSPORT_FAILURE_REASON%%VIRTUAL_CLUSTER_NAME%\
+                 %ACCESS_LOG_TYPE% %RESPONSE_TRAILERS_BYTES%%UPSTREAM_METADATA(a:b)%%PER_REQUEST_STATE(a)%%TRAILER(a)%>";
+    header(name, value, "OVERWRITE_IF_EXISTS_OR_ADD")
 }
 
 fn clusters(origins: &Origins) -> Value {

@@ -18,6 +18,7 @@ use crate::http::h1::encode::Decimal;
 use crate::http::h1::{Carriage, Framing};
 use crate::http::h2::client::Http2Upstream;
 use crate::http::head::Version;
+use crate::http::journal::VIA_UPSTREAM;
 use crate::http::known::Known;
 use crate::http::limits::Expired;
 use crate::http::local::{LocalReply, Reset};
@@ -159,8 +160,12 @@ impl<D: Downstream> Exchange<'_, D> {
     }
 
     fn rewrite(&mut self, route: &Route, forward: &Forward, target: &Target) {
-        let facts =
-            Facts { route: Some(&route.name), cluster: Some(&target.cluster.name), ..self.facts() };
+        let facts = Facts {
+            route: Some(&route.name),
+            cluster: Some(&target.cluster.name),
+            attempts: self.attempt,
+            ..self.facts()
+        };
         target.request_headers.apply_to_request(self.request, &facts);
         route.request_headers.apply_to_request(self.request, &facts);
         let tell = !self.http.manager.suppress_envoy_headers;
@@ -425,7 +430,7 @@ impl<D: Downstream> Exchange<'_, D> {
 
     /// Prepares the answer's head for the client and queues it.
     fn respond(&mut self, way: Way<'_>, now: Instant, took: Duration, carriage: Carriage) {
-        self.journal.flag(ResponseFlags::NONE, "via_upstream");
+        self.journal.flag(ResponseFlags::NONE, VIA_UPSTREAM);
         // The time counts from the end of the request.
         if !self.http.manager.suppress_envoy_headers
             && self.down.received_all()

@@ -377,7 +377,17 @@ impl<'a, D: Downstream> Exchange<'a, D> {
     fn change_response(&mut self, way: Way<'_>) {
         let Way { route, target } = way;
         let cluster = target.map(|target| &*target.cluster.name);
-        let facts = Facts { route: Some(&route.name), cluster, ..self.facts() };
+        let (flags, details) = self.journal.reason();
+        let facts = Facts {
+            route: Some(&route.name),
+            cluster,
+            flags,
+            details,
+            answered: self.journal.is_answered(),
+            received: self.journal.bytes.received.total(),
+            attempts: if target.is_some() { self.attempt } else { 0 },
+            ..self.facts()
+        };
         if let Some(target) = target {
             target.response_headers.apply_to_response(self.response, self.request, &facts);
         }

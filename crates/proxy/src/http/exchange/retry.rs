@@ -11,6 +11,7 @@ use super::failure::charge;
 use super::{Broken, Exchange, Way};
 use crate::accesslog::ResponseFlags;
 use crate::http::h1::Framing;
+use crate::http::journal::VIA_UPSTREAM;
 use crate::http::limits::Expired;
 use crate::http::local::{LocalReply, Reset};
 use crate::http::stream::{Downstream, Recv, Stream};
@@ -249,7 +250,7 @@ impl<D: Downstream> Exchange<'_, D> {
             cluster.stats.retry_upstream_rq.count(self.response.status);
             return Some(pause);
         }
-        self.journal.flag(verdict.flags(), "via_upstream");
+        self.journal.flag(verdict.flags(), VIA_UPSTREAM);
         None
     }
 

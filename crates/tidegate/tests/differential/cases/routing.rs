@@ -144,6 +144,10 @@ fn rewrites() -> Vec<Case> {
     ));
     let twice = "x-append: a\r\nx-append: b\r\nx-set: a\r\nx-set: b\r\nx-gone: a\r\nX-Gone: b\r\n";
     cases.push(named("rewrites", "/mutate", twice));
+    let posted = request("POST /mutate", "Content-Length: 4\r\n", "body");
+    cases.push(Case::new("rewrites/told POST /mutate", posted));
+    cases.push(named("rewrites/told", "/told/empty", ""));
+    cases.push(named("rewrites/told", "/direct/headers", ""));
     cases
 }
 
