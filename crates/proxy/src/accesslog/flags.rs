@@ -12,7 +12,8 @@ macro_rules! flags {
         impl ResponseFlags {
             flags!(@consts 0u32; $($(#[$doc])* $name;)+);
 
-            /// Every flag: the set, its letters, its long name; in the order they are written.
+            /// Every flag: the set, its letters, its long name; in the order they are written. Envoy writes them as it
+            /// notices them: that there is no other attempt comes before what the last one failed of.
             const ALL: &'static [(Self, &'static str, &'static str)] =
                 &[$((Self::$name, $short, $long)),+];
         }
@@ -26,6 +27,10 @@ macro_rules! flags {
 }
 
 flags! {
+    /// URX: no more retries or connection attempts.
+    UPSTREAM_RETRY_LIMIT_EXCEEDED = "URX", "UpstreamRetryLimitExceeded";
+    /// UO: a circuit breaker was open; with 503.
+    UPSTREAM_OVERFLOW = "UO", "UpstreamOverflow";
     /// LH: the local service failed its health check.
     FAILED_LOCAL_HEALTH_CHECK = "LH", "FailedLocalHealthCheck";
     /// UH: no healthy endpoint in the cluster; with 503.
@@ -40,8 +45,6 @@ flags! {
     UPSTREAM_CONNECTION_FAILURE = "UF", "UpstreamConnectionFailure";
     /// UC: the upstream closed the connection; with 503.
     UPSTREAM_CONNECTION_TERMINATION = "UC", "UpstreamConnectionTermination";
-    /// UO: a circuit breaker was open; with 503.
-    UPSTREAM_OVERFLOW = "UO", "UpstreamOverflow";
     /// NR: no route, with 404; or no filter chain for a connection.
     NO_ROUTE_FOUND = "NR", "NoRouteFound";
     /// DI: delayed by fault injection.
@@ -56,8 +59,6 @@ flags! {
     RATE_LIMIT_SERVICE_ERROR = "RLSE", "RateLimitServiceError";
     /// DC: the downstream closed the connection.
     DOWNSTREAM_CONNECTION_TERMINATION = "DC", "DownstreamConnectionTermination";
-    /// URX: no more retries or connection attempts.
-    UPSTREAM_RETRY_LIMIT_EXCEEDED = "URX", "UpstreamRetryLimitExceeded";
     /// SI: the stream was idle for too long; with 408 or 504.
     STREAM_IDLE_TIMEOUT = "SI", "StreamIdleTimeout";
     /// IH: a strictly checked request header has an invalid value; with 400.
@@ -164,7 +165,7 @@ mod tests {
     fn flags_are_written_in_envoys_order() {
         let flags = ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED
             | ResponseFlags::UPSTREAM_CONNECTION_FAILURE;
-        assert_eq!(flags.to_string(), "UF,URX");
+        assert_eq!(flags.to_string(), "URX,UF");
         assert_eq!(ResponseFlags::NONE.to_string(), "-");
         assert_eq!(
             ResponseFlags::from_short("UF"),

@@ -83,9 +83,14 @@ impl Limits {
 
     /// The answer begins: both directions may pause from now on.
     pub fn answered(&mut self) {
-        self.floor = false;
         self.attempt.time = None;
         self.attempt.end = None;
+        self.end_floor();
+    }
+
+    /// Nothing more is awaited of the client.
+    fn end_floor(&mut self) {
+        self.floor = false;
         if self.idle.is_none() {
             self.idle_end = None;
         }
@@ -162,7 +167,7 @@ impl Limits {
         if received_all {
             self.request_end = None;
             if self.floor {
-                self.answered();
+                self.end_floor();
             }
             if let (Some(route), None) = (self.route, self.route_end) {
                 self.route_end = Some(Instant::now() + route);
@@ -264,7 +269,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_attempt_has_its_time_from_the_end_of_the_request_on() {
         let mut timer = Deadline::default();
-        let mut limits = Limits::new(Instant::now(), Some(10 * SECOND), None);
+        let now = Instant::now();
+        let mut limits = Limits::new(now, Some(10 * SECOND), None).with_content(now);
         limits.begin_attempt(Some(2 * SECOND), None, Instant::now());
         let expired = poll_fn(|cx| limits.poll(cx, &mut timer, false, 0)).await;
         assert_eq!(expired, Expired::Idle, "the request still comes");

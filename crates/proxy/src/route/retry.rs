@@ -133,7 +133,6 @@ impl RetryPolicy {
     #[must_use]
     pub fn concerns(&self, request: &RequestHead) -> bool {
         !self.on.is_empty()
-            && self.most > 0
             && (self.requests_with.is_empty()
                 || self.requests_with.iter().any(|condition| condition.holds(request)))
     }
@@ -347,7 +346,7 @@ mod tests {
         policy.answers_with.push(condition("x-busy"));
         assert!(policy.after_answer(&answer(200, Some(("X-Busy", "1")))));
         assert!(!policy.after_answer(&answer(200, None)));
-        policy.most = 0;
+        policy.on = RetryOn::default();
         assert!(!policy.concerns(&request));
     }
 }

@@ -24,7 +24,7 @@ pub(super) enum Value<'a> {
     Numeral(u64),
     Address(SocketAddr),
     Ip(IpAddr),
-    /// `UF,URX`
+    /// `URX,UF`
     Flags(ResponseFlags),
     /// `UpstreamConnectionFailure,UpstreamRetryLimitExceeded`
     LongFlags(ResponseFlags),
@@ -198,7 +198,7 @@ mod tests {
             | ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED;
         assert_eq!(
             text(&Value::LongFlags(flags)),
-            "UpstreamConnectionFailure,UpstreamRetryLimitExceeded"
+            "UpstreamRetryLimitExceeded,UpstreamConnectionFailure"
         );
         assert_eq!(text(&Value::LongFlags(ResponseFlags::NONE)), "-");
         assert_eq!(text(&Value::bytes(Some(b"abc")).cut(2)), "ab");

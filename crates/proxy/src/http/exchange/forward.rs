@@ -79,6 +79,7 @@ impl<D: Downstream> Exchange<'_, D> {
         };
         loop {
             cluster.cluster.use_when_ready().await;
+            self.journal.attempt();
             let Some(pool) = attempts.pick(&cluster, hash, || worker.random.next()) else {
                 cluster.stats.upstream_cx_none_healthy.inc();
                 let reply = LocalReply::no_healthy_upstream();
@@ -86,7 +87,6 @@ impl<D: Downstream> Exchange<'_, D> {
                 return self.reply_on(way, reply).await;
             };
             let at = (&*cluster, &pool);
-            self.journal.attempt();
             let attempt = match self.connect(at, way, &mut attempts).await? {
                 Ok(upstream) => self.attempt(forward, at, way, upstream, &mut attempts).await?,
                 Err(attempt) => attempt,

@@ -186,6 +186,8 @@ fn contents() -> Vec<Case> {
             .first(vec![vec![Act::Body, Act::Close]]),
         post("POST, and reset is meant", "reset", "Content-Length: 4\r\n", "body")
             .first(vec![vec![Act::Body, Act::Close]]),
+        post("POST that takes too long", "try", "Content-Length: 4\r\n", "body")
+            .first(vec![vec![Act::Hold]]),
         post("POST to nobody", "nobody", "Content-Length: 4\r\n", "body"),
     ]
 }
