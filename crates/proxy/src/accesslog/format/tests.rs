@@ -256,7 +256,7 @@ fn operators() {
         ("%REQ(host)% %REQ(x-none?user-agent)% %REQ(x-none)%", "httpbin.org curl/7.54.0 -"),
         ("%RESP(:STATUS)% %RESP(X-Envoy-Upstream-Service-Time)%", "418 186"),
         ("%RESPONSE_CODE% %RESPONSE_FLAGS%", "418 URX,UF"),
-        ("%RESPONSE_FLAGS_LONG%", "UpstreamConnectionFailure,UpstreamRetryLimitExceeded"),
+        ("%RESPONSE_FLAGS_LONG%", "UpstreamRetryLimitExceeded,UpstreamConnectionFailure"),
         ("%DURATION% %REQUEST_DURATION% %RESPONSE_DURATION% %RESPONSE_TX_DURATION%", "187 1 186 0"),
         ("%REQUEST_TX_DURATION%", "-"),
         ("%COMMON_DURATION(DS_RX_BEG:DS_RX_END:us)%", "1500"),
