@@ -26,7 +26,7 @@ pub(super) enum Value<'a> {
     Ip(IpAddr),
     /// `URX,UF`
     Flags(ResponseFlags),
-    /// `UpstreamConnectionFailure,UpstreamRetryLimitExceeded`
+    /// `UpstreamRetryLimitExceeded,UpstreamConnectionFailure`
     LongFlags(ResponseFlags),
     /// Nanoseconds since 1970.
     Moment(&'a TimeFormat, u64),
