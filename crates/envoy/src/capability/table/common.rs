@@ -62,6 +62,7 @@ pub(super) const ROWS: &[Row] = &[
         ..ROW
     },
     whole("envoy.type.v3.FractionalPercent"),
+    whole("envoy.type.v3.Percent"),
     whole("envoy.type.v3.Int64Range"),
     Row {
         message: "envoy.type.matcher.v3.StringMatcher",
