@@ -36,7 +36,7 @@ impl World {
             return Err((Error::BadRequest, Some(reply.status), reason));
         }
         forwarding::request(&mut head, manager, Self::client(), None, false, &Random::seeded(0));
-        let slot = &manager.routes;
+        let slot = manager.routes.slot();
         answer.route_configuration = Some(Part { name: slot.name.to_string(), ..Part::default() });
         let table = slot.table.load();
         match table.decide(&head, RANDOM) {

@@ -123,6 +123,7 @@ impl Proxy {
         self.retry();
         self.fleet.sync().await;
         self.view.serve(Arc::clone(self.applier.config()), self.fleet.addresses());
+        self.applier.let_go();
         let verdict = self.verdict();
         let rejected = self.news(&verdict);
         Outcome { verdict, rejected, notices, warnings }
@@ -147,6 +148,18 @@ impl Proxy {
             }
             _ => record.is_some_and(|record| record.served.is_some()),
         }
+    }
+
+    /// Whether something that was removed is still there for connections that use it: then [`Self::let_go`] is to be
+    /// called from time to time.
+    #[must_use]
+    pub fn has_leaving(&self) -> bool {
+        self.applier.has_leaving()
+    }
+
+    /// Takes away what was removed and nothing uses any more.
+    pub fn let_go(&mut self) {
+        self.applier.let_go();
     }
 
     /// Tries again to bind what could not be bound; tells whether something changed.

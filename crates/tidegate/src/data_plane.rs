@@ -26,6 +26,9 @@ use crate::lifecycle::GRACE;
 /// How often a port that was taken is tried again.
 const REBIND: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether connections still use what was removed.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// One worker for each core that this process may use.
 pub fn cores() -> NonZeroUsize {
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
@@ -124,6 +127,7 @@ impl Driver {
                         self.subscription.report(verdict);
                     }
                 }
+                () = sleep(LOOK), if self.proxy.has_leaving() => self.proxy.let_go(),
                 which = due(closing) => {
                     closing = None;
                     self.proxy.close_listeners(which).await;

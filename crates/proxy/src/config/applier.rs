@@ -1,6 +1,6 @@
 //! Updates into what is served: one resource that is wrong is refused alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -21,8 +21,9 @@ use crate::upstream::Cluster;
 use super::clusters::Clusters;
 use super::compile::{self, Links as _};
 use super::judge::{Judged, examine_named, judge_named};
+use super::leaving::Leaving;
 use super::listener::{Listener, RouteSlot};
-use super::listeners::Listeners;
+use super::listeners::{Before, Listeners, Put};
 use super::record::{Records, rejections};
 use super::refusal::Refusal;
 use super::slots::Slots;
@@ -144,6 +145,9 @@ pub struct Applier {
     clusters: Clusters,
     tables: Tables,
     listeners: Listeners,
+    leaving: Leaving,
+    /// Secrets that are gone, but still in their slots.
+    secrets_gone: BTreeSet<Arc<str>>,
     records: Arc<Records>,
     config: Arc<Config>,
 }
@@ -157,6 +161,8 @@ impl Applier {
             clusters: Clusters::default(),
             tables: Tables::default(),
             listeners: Listeners::default(),
+            leaving: Leaving::default(),
+            secrets_gone: BTreeSet::new(),
             records: Arc::default(),
             config: Arc::default(),
         }
@@ -188,7 +194,8 @@ impl Applier {
     }
 
     /// Applies an update. Only what differs from what is served is decoded; what is good takes effect in an
-    /// order in which nothing points to what is not there yet, or not there any more.
+    /// order in which nothing points to what is not there yet, or not there any more: chains that go keep the routes of
+    /// before, and clusters and secrets that go are there until [`Self::let_go`].
     pub fn apply(&mut self, update: &Update) -> Applied {
         let news: Vec<_> =
             update.upsert.iter().filter(|resource| !self.records.is_served(resource)).collect();
@@ -215,15 +222,42 @@ impl Applier {
             }
         }
         collect_removed_hosts(&update.remove, &mut changes);
-        for (name, change) in changes {
-            self.tables.change(&name, change, &mut self.slots, &self.records);
-        }
         for resource in listeners {
             self.put_listener(resource, &mut step);
         }
+        self.remove_listeners(&update.remove, &mut step);
+        for (name, change) in changes {
+            self.tables.change(&name, change, &mut self.slots, &self.records);
+        }
+        for (chain, slot) in step.before.moved.drain(..) {
+            if let Some(manager) = chain.manager() {
+                manager.routes.follow(slot);
+            }
+        }
+        self.tables.let_go(|| self.listeners.routes());
         self.remove(&update.remove, &mut step);
         self.slots.sweep();
         self.finish(update.generation, &news, step)
+    }
+
+    /// Takes away what went with the updates so far, but for what connections of chains that went still use. To be called
+    /// when every worker serves the listeners of the last update, and again while [`Self::has_leaving`].
+    pub fn let_go(&mut self) {
+        self.clusters.let_go(|| self.leaving.clusters(), &mut self.slots);
+        for name in std::mem::take(&mut self.secrets_gone) {
+            self.slots.secret(&name).store(None);
+        }
+    }
+
+    /// Whether something is left to be taken away.
+    #[must_use]
+    pub fn has_leaving(&self) -> bool {
+        self.clusters.any_gone()
+    }
+
+    #[cfg(test)]
+    pub(super) fn cluster_slot(&mut self, name: &str) -> Arc<crate::upstream::ClusterSlot> {
+        self.slots.cluster(name)
     }
 
     fn put_cluster(&mut self, resource: &Arc<Resource>, step: &mut Step) {
@@ -258,11 +292,13 @@ impl Applier {
         let put = examined.and_then(|(judged, unsupported)| {
             let put = self.listeners.put(&judged.message, unsupported, &mut self.slots);
             step.warn(resource, self.slots.take_notices());
-            put.map(|(listener, faults)| (listener, judged.notices, faults))
+            put.map(|put| (put, judged.notices))
         });
         match put {
-            Ok((listener, notices, faults)) => {
+            Ok((Put { listener, faults, before }, notices)) => {
                 step.listeners.put.push(listener);
+                step.before.moved.extend(before.moved);
+                step.before.retired.extend(before.retired);
                 self.records.serve(resource, notices);
                 if !faults.is_empty() {
                     self.records.refuse(resource, faults);
@@ -278,6 +314,7 @@ impl Applier {
             |Judged { message, notices }| {
                 let secret = compile::secret(&message).map_err(|refusal| vec![refusal])?;
                 let slot = self.slots.secret(&resource.name);
+                self.secrets_gone.remove(&resource.name);
                 let untimely = fill(&slot, secret, SystemTime::now());
                 step.warn(resource, untimely.map_err(|refusal| vec![refusal])?);
                 Ok(notices)
@@ -290,16 +327,21 @@ impl Applier {
         }
     }
 
-    /// Removes listeners, then clusters, then assignments. Routes went with the changes of their table.
-    fn remove(&mut self, removed: &[(ResourceType, Arc<str>)], step: &mut Step) {
-        let of = |kind| removed.iter().filter(move |entry| entry.0 == kind).map(|entry| &entry.1);
-        for name in of(ResourceType::Listener) {
-            if self.listeners.remove(name) {
+    fn remove_listeners(&mut self, removed: &[(ResourceType, Arc<str>)], step: &mut Step) {
+        for name in of_kind(removed, ResourceType::Listener) {
+            if let Some(chains) = self.listeners.remove(name) {
+                step.before.retired.extend(chains);
                 step.listeners.removed.push(Arc::clone(name));
             }
         }
+    }
+
+    /// Removes clusters, then assignments, then secrets. Routes went with the changes of their table.
+    fn remove(&mut self, removed: &[(ResourceType, Arc<str>)], step: &mut Step) {
+        let of = |kind| of_kind(removed, kind);
+        self.leaving.add(step.before.retired.drain(..));
         for name in of(ResourceType::Cluster) {
-            if self.clusters.remove(name, &mut self.slots) {
+            if self.clusters.remove(name) {
                 step.clusters.removed.push(Arc::clone(name));
             }
         }
@@ -307,7 +349,7 @@ impl Applier {
             self.clusters.unassign(name);
         }
         for name in of(ResourceType::Secret) {
-            self.slots.secret(name).store(None);
+            self.secrets_gone.insert(Arc::clone(name));
             step.secrets_removed.push(Arc::clone(name));
         }
         for (kind, name) in removed {
@@ -352,6 +394,8 @@ impl Applier {
 #[derive(Default)]
 struct Step {
     listeners: Changed<Listener>,
+    /// What becomes of the chains that listeners had.
+    before: Before,
     clusters: Changed<Cluster>,
     secrets: Vec<(Arc<str>, bool)>,
     secrets_removed: Vec<Arc<str>>,
@@ -408,6 +452,13 @@ fn table_of(name: &str) -> Result<Arc<str>, Refusal> {
             Err(Refusal::new("a virtual host's resource is named ROUTE_CONFIGURATION/VIRTUAL_HOST"))
         }
     }
+}
+
+fn of_kind(
+    removed: &[(ResourceType, Arc<str>)],
+    kind: ResourceType,
+) -> impl Iterator<Item = &Arc<str>> {
+    removed.iter().filter(move |entry| entry.0 == kind).map(|entry| &entry.1)
 }
 
 fn collect_removed_hosts(

@@ -1,6 +1,6 @@
 //! The clusters that are served, and what EDS assigns to them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use tidegate_envoy::v3::cluster::Cluster as ProtoCluster;
@@ -20,6 +20,8 @@ pub(super) struct Clusters {
     assigned: HashMap<Arc<str>, Assigned>,
     /// Names of the clusters that follow each service.
     followers: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// Names of those that are gone, but still in their slots.
+    gone: BTreeSet<Arc<str>>,
 }
 
 impl Clusters {
@@ -47,16 +49,37 @@ impl Clusters {
                 .insert(Arc::clone(&cluster.name));
         }
         slots.cluster(&cluster.name).store(Some(Arc::clone(&cluster)));
+        self.gone.remove(&cluster.name);
         Arc::make_mut(&mut self.current).insert(Arc::clone(&cluster.name), Arc::clone(&cluster));
         Ok(cluster)
     }
 
-    /// Serves a cluster no longer; tells whether it was there.
-    pub fn remove(&mut self, name: &str, slots: &mut Slots) -> bool {
+    /// Configures a cluster no longer; tells whether it was there. It stays in its slot until [`Self::let_go`].
+    pub fn remove(&mut self, name: &Arc<str>) -> bool {
         let Some(before) = Arc::make_mut(&mut self.current).remove(name) else { return false };
         self.unfollow(&before);
-        slots.cluster(name).store(None);
+        self.gone.insert(Arc::clone(name));
         true
+    }
+
+    /// Empties the slots of clusters that are gone, but for those that are `used`.
+    pub fn let_go(&mut self, used: impl FnOnce() -> HashSet<Arc<str>>, slots: &mut Slots) {
+        if self.gone.is_empty() {
+            return;
+        }
+        let used = used();
+        self.gone.retain(|name| {
+            let is_used = used.contains(name);
+            if !is_used {
+                slots.cluster(name).store(None);
+            }
+            is_used
+        });
+    }
+
+    /// Whether a cluster that is gone is still in its slot.
+    pub fn any_gone(&self) -> bool {
+        !self.gone.is_empty()
     }
 
     /// Takes what EDS says of a service.

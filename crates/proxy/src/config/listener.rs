@@ -92,6 +92,17 @@ pub struct FilterChain {
     pub retired: AtomicBool,
 }
 
+impl FilterChain {
+    /// The HTTP connection manager, if it has one.
+    #[must_use]
+    pub fn manager(&self) -> Option<&HttpManager> {
+        match &self.filter {
+            NetworkFilter::Http(manager) => Some(manager),
+            NetworkFilter::Tcp(_) => None,
+        }
+    }
+}
+
 /// The terminal network filter of a chain.
 #[derive(Clone, Debug)]
 pub enum NetworkFilter {
@@ -118,13 +129,70 @@ pub struct TcpProxy {
     pub log: Option<Arc<Log>>,
 }
 
-/// Where an HTTP connection manager gets its routes: swapped as a whole, read without a lock.
+/// The routes of one name: swapped as a whole, read without a lock.
 #[derive(Debug)]
 pub struct RouteSlot {
     /// Name of the route configuration.
     pub name: Arc<str>,
     /// The table now. Until RDS has answered it is empty, which answers 404 `NR` as Envoy does.
     pub table: ArcSwap<RouteTable>,
+}
+
+/// Where an HTTP connection manager takes its routes from. The control side changes that in a chain that is there already:
+/// requests see it at once, without a new chain.
+#[derive(Debug)]
+pub struct RouteSource(ArcSwap<Source>);
+
+#[derive(Debug)]
+enum Source {
+    /// What fills this slot.
+    Slot(Arc<RouteSlot>),
+    /// What filled it at one moment, whatever becomes of it.
+    Kept(Arc<RouteSlot>, Arc<RouteTable>),
+}
+
+impl RouteSource {
+    /// What fills this slot.
+    #[must_use]
+    pub fn new(slot: Arc<RouteSlot>) -> Self {
+        Self(ArcSwap::from_pointee(Source::Slot(slot)))
+    }
+
+    /// Takes routes from another slot from now on.
+    pub fn follow(&self, slot: Arc<RouteSlot>) {
+        self.0.store(Arc::new(Source::Slot(slot)));
+    }
+
+    /// Stays with the routes of this moment, whatever changes in the slot.
+    pub fn keep(&self) {
+        let kept = match &**self.0.load() {
+            Source::Slot(slot) => Source::Kept(Arc::clone(slot), slot.table.load_full()),
+            Source::Kept(..) => return,
+        };
+        self.0.store(Arc::new(kept));
+    }
+
+    /// The slot.
+    #[must_use]
+    pub fn slot(&self) -> Arc<RouteSlot> {
+        match &**self.0.load() {
+            Source::Slot(slot) | Source::Kept(slot, _) => Arc::clone(slot),
+        }
+    }
+
+    /// The routes of this moment, looked at in place: no reference is counted.
+    pub fn look<T>(&self, look: impl FnOnce(&Arc<RouteTable>) -> T) -> T {
+        match &**self.0.load() {
+            Source::Slot(slot) => look(&slot.table.load()),
+            Source::Kept(_, table) => look(table),
+        }
+    }
+
+    /// The routes of this moment.
+    #[must_use]
+    pub fn table(&self) -> Arc<RouteTable> {
+        self.look(Arc::clone)
+    }
 }
 
 /// What an HTTP connection manager does with `server` in responses.
@@ -171,7 +239,7 @@ pub struct HttpManager {
     /// Prefix of its stats, without `http.`.
     pub stat_prefix: Arc<str>,
     /// The routes.
-    pub routes: Arc<RouteSlot>,
+    pub routes: RouteSource,
     /// Who may ask for what, in the order in which they are asked.
     pub rbac: Vec<HttpRbac>,
     /// Which protocols are accepted on plain text.

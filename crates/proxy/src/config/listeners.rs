@@ -1,6 +1,6 @@
 //! The listeners that are served.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -8,8 +8,8 @@ use tidegate_envoy::prost::Message;
 use tidegate_envoy::v3::listener::{FilterChain as ProtoChain, Listener as ProtoListener};
 
 use super::chains::Index;
-use super::compile::{self, ListenerShell, noted};
-use super::listener::{FilterChain, FilterChains, Listener};
+use super::compile::{self, Links as _, ListenerShell, noted};
+use super::listener::{FilterChain, FilterChains, Listener, RouteSlot};
 use super::refusal::{Refusal, Within};
 use super::slots::Slots;
 
@@ -23,13 +23,43 @@ pub(super) struct Listeners {
 
 type ChainsByForm = HashMap<Vec<u8>, Arc<FilterChain>>;
 
+/// What a new form of a listener came to.
+#[derive(Debug)]
+pub(super) struct Put {
+    /// The new form.
+    pub listener: Arc<Listener>,
+    /// What is wrong with the transport sockets of some chains.
+    pub faults: Vec<Refusal>,
+    /// What became of the chains of the form before.
+    pub before: Before,
+}
+
+/// What became of chains that a listener had before. Until the routes of this update are all there, both kinds have those
+/// that they had.
+#[derive(Debug, Default)]
+pub(super) struct Before {
+    /// Those that are there still, and take their routes from another slot as soon as it is filled.
+    pub moved: Vec<(Arc<FilterChain>, Arc<RouteSlot>)>,
+    /// Those that are gone. Their connections end with the routes that they have.
+    pub retired: Vec<Arc<FilterChain>>,
+}
+
 impl Listeners {
     /// The listeners by name.
     pub fn current(&self) -> &Arc<BTreeMap<Arc<str>, Arc<Listener>>> {
         &self.current
     }
 
-    /// Serves a listener from now on, in place of the one of its name. Chains that are gone are retired.
+    /// Names of the route configurations that chains point to.
+    pub fn routes(&self) -> HashSet<Arc<str>> {
+        let listeners = self.current.values();
+        let chains = listeners.flat_map(|l| l.chains.chains.iter().chain(&l.chains.default));
+        let managers = chains.filter_map(|chain| chain.manager());
+        managers.map(|manager| Arc::clone(&manager.routes.slot().name)).collect()
+    }
+
+    /// Serves a listener from now on, in place of the one of its name. Chains that are gone are retired. One of which only
+    /// the name of its route configuration differs stays, and its connections with it.
     ///
     /// A fault in a chain's transport socket, be it one of `unsupported` or found here, is told and costs that chain's
     /// connections alone, as long as there is another chain.
@@ -38,20 +68,24 @@ impl Listeners {
         proto: &ProtoListener,
         unsupported: Vec<Refusal>,
         slots: &mut Slots,
-    ) -> Result<(Arc<Listener>, Vec<Refusal>), Vec<Refusal>> {
+    ) -> Result<Put, Vec<Refusal>> {
         if unsupported.iter().any(|refusal| socket_of(&refusal.path).is_none()) {
             return Err(unsupported);
         }
         let name: Arc<str> = proto.name.as_str().into();
-        let before = self.chains.get(&name);
-        let mut by_form = ChainsByForm::new();
+        let nothing = ChainsByForm::new();
+        let mut known = Known::new(self.chains.get(&name).unwrap_or(&nothing), proto);
+        let (mut by_form, mut moved) = (ChainsByForm::new(), Vec::new());
         let (mut faults, mut good) = (Vec::new(), 0);
         let mut chain = |place: &str, proto: &ProtoChain| -> Result<Arc<FilterChain>, Refusal> {
             let form = proto.encode_to_vec();
-            let same = before.and_then(|before| before.get(&form)).map(Arc::clone);
             let why = unsupported.iter().find(|why| socket_of(&why.path) == Some(place));
-            let (chain, fault) = match same {
-                Some(same) => (same, None),
+            let (chain, fault) = match known.find(&form, proto) {
+                Some((chain, routes)) => {
+                    let slot = |name: String| (Arc::clone(&chain), slots.routes(&name));
+                    moved.extend(routes.map(slot));
+                    (chain, None)
+                }
                 None => noted(slots, place, |slots| compile::filter_chain(proto, why, slots))?,
             };
             if why.is_none() && fault.is_none() {
@@ -74,17 +108,68 @@ impl Listeners {
         }
         let shell = compile::listener(proto, slots).map_err(|refusal| vec![refusal])?;
         let listener = Arc::new(assemble(&name, shell, chains));
-        if let Some(before) = self.chains.insert(Arc::clone(&name), by_form) {
-            retire(&before, &listener.chains);
+        let mut before = Before { moved, retired: Vec::new() };
+        before.moved.iter().for_each(|(chain, _)| keep_routes(chain));
+        if let Some(chains) = self.chains.insert(Arc::clone(&name), by_form) {
+            before.retired = retire(chains, &listener.chains);
         }
         Arc::make_mut(&mut self.current).insert(name, Arc::clone(&listener));
-        Ok((listener, faults))
+        Ok(Put { listener, faults, before })
     }
 
-    /// Serves a listener no longer; tells whether it was there. Its chains retire when workers stop it.
-    pub fn remove(&mut self, name: &str) -> bool {
+    /// Serves a listener no longer; gives back its chains if it was there. They retire when workers stop it.
+    pub fn remove(&mut self, name: &str) -> Option<Vec<Arc<FilterChain>>> {
         self.chains.remove(name);
-        Arc::make_mut(&mut self.current).remove(name).is_some()
+        let before = Arc::make_mut(&mut self.current).remove(name)?;
+        let chains = before.chains.chains.iter().chain(&before.chains.default);
+        Some(chains.inspect(|chain| keep_routes(chain)).cloned().collect())
+    }
+}
+
+/// The chains that a listener has, for its new form.
+struct Known<'k> {
+    by_form: &'k ChainsByForm,
+    /// Forms of the new chains.
+    forms: HashSet<Vec<u8>>,
+    /// Those that the new form does not have, by their form without the name of the route configuration. Made when one
+    /// is looked for.
+    gone: Option<ChainsByForm>,
+}
+
+impl<'k> Known<'k> {
+    fn new(by_form: &'k ChainsByForm, proto: &ProtoListener) -> Self {
+        let chains = proto.filter_chains.iter().chain(&proto.default_filter_chain);
+        Self { by_form, forms: chains.map(Message::encode_to_vec).collect(), gone: None }
+    }
+
+    /// The chain of this form; or one of which only the name of the route configuration differs, and that name.
+    fn find(
+        &mut self,
+        form: &[u8],
+        proto: &ProtoChain,
+    ) -> Option<(Arc<FilterChain>, Option<String>)> {
+        if let Some(same) = self.by_form.get(form) {
+            return Some((Arc::clone(same), None));
+        }
+        let (form, routes) = compile::without_routes_name(proto)?;
+        let gone = self.gone.get_or_insert_with(|| gone(self.by_form, &self.forms));
+        Some((gone.remove(&form)?, Some(routes)))
+    }
+}
+
+fn gone(by_form: &ChainsByForm, forms: &HashSet<Vec<u8>>) -> ChainsByForm {
+    let gone = by_form.iter().filter(|(form, _)| !forms.contains(*form));
+    let gone = gone.filter_map(|(form, chain)| {
+        let (form, _) = compile::without_routes_name(&ProtoChain::decode(&form[..]).ok()?)?;
+        Some((form, Arc::clone(chain)))
+    });
+    gone.collect()
+}
+
+/// Lets a chain stay with the routes that it has.
+fn keep_routes(chain: &FilterChain) {
+    if let Some(manager) = chain.manager() {
+        manager.routes.keep();
     }
 }
 
@@ -139,12 +224,13 @@ fn assemble(name: &Arc<str>, shell: ListenerShell, chains: FilterChains) -> List
     }
 }
 
-/// Marks the chains that the new form of a listener does not have.
-fn retire(before: &ChainsByForm, now: &FilterChains) {
-    for chain in before.values() {
-        let mut kept = now.chains.iter().chain(&now.default);
-        if !kept.any(|kept| Arc::ptr_eq(kept, chain)) {
-            chain.retired.store(true, Ordering::Relaxed);
-        }
-    }
+/// Marks the chains that the new form of a listener does not have, and gives them back.
+fn retire(before: ChainsByForm, now: &FilterChains) -> Vec<Arc<FilterChain>> {
+    let kept: HashSet<_> = now.chains.iter().chain(&now.default).map(Arc::as_ptr).collect();
+    let gone = before.into_values().filter(|chain| !kept.contains(&Arc::as_ptr(chain)));
+    let gone = gone.inspect(|chain| {
+        keep_routes(chain);
+        chain.retired.store(true, Ordering::Relaxed);
+    });
+    gone.collect()
 }

@@ -5,7 +5,7 @@
 //! host of its own and one inside a new form of the route configuration claim the same domain, the one inside
 //! has it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -28,6 +28,8 @@ use super::split::split_route_configuration;
 pub(super) struct Tables {
     tables: BTreeMap<Arc<str>, Table>,
     current: Arc<BTreeMap<Arc<str>, Arc<RouteSlot>>>,
+    /// The slots of those that are gone, filled as long as chains point to them.
+    gone: BTreeMap<Arc<str>, Arc<RouteSlot>>,
 }
 
 /// What an update changes in one route configuration.
@@ -101,13 +103,31 @@ impl Tables {
         let is_served = table.served.is_some();
         if is_served && !was_served {
             Arc::make_mut(&mut self.current).insert(Arc::clone(name), Arc::clone(&table.slot));
+            self.gone.remove(name);
         }
         if !is_served && was_served {
             Arc::make_mut(&mut self.current).remove(name);
+            self.gone.insert(Arc::clone(name), Arc::clone(&table.slot));
         }
         if !is_served && table.own.is_empty() {
             self.tables.remove(name);
         }
+    }
+
+    /// Empties the slots of route configurations that are gone, but for those that are `used`: as by Envoy, whoever points
+    /// to one keeps it.
+    pub fn let_go(&mut self, used: impl FnOnce() -> HashSet<Arc<str>>) {
+        if self.gone.is_empty() {
+            return;
+        }
+        let used = used();
+        self.gone.retain(|name, slot| {
+            let is_used = used.contains(name);
+            if !is_used {
+                slot.table.store(Arc::default());
+            }
+            is_used
+        });
     }
 }
 
@@ -220,12 +240,9 @@ impl Table {
         }
     }
 
-    /// Makes the table from nothing.
+    /// Makes the table from nothing. One that is gone stays as it was, for those who use it.
     fn rebuild(&mut self, records: &Records) {
-        let Some(served) = &self.served else {
-            self.slot.table.store(Arc::default());
-            return;
-        };
+        let Some(served) = &self.served else { return };
         let inside = put_inner(&served.hosts);
         let own = self.own.iter().filter_map(|(key, own)| {
             Some(HostChange::Put(Arc::clone(key), Arc::clone(own.host.as_ref()?)))

@@ -17,6 +17,7 @@ use crate::route::{Action, Decision};
 use super::testing::{proto, with};
 use super::*;
 
+mod renames;
 mod secrets;
 mod sockets;
 
@@ -33,11 +34,13 @@ impl Side {
 
     fn apply(&mut self, upsert: Vec<Resource>, remove: &[(ResourceType, &str)]) -> Applied {
         self.generation += 1;
-        self.applier.apply(&Update {
+        let applied = self.applier.apply(&Update {
             generation: self.generation,
             upsert: upsert.into_iter().map(Arc::new).collect(),
             remove: remove.iter().map(|(kind, name)| (*kind, Arc::from(*name))).collect(),
-        })
+        });
+        self.applier.let_go();
+        applied
     }
 
     /// Applies what must all be good.
@@ -415,9 +418,9 @@ fn a_listener_finds_its_routes_before_and_after_they_come() {
     else {
         panic!("not HTTP")
     };
-    assert!(manager.routes.table.load().virtual_host(b"a").is_none());
+    assert!(manager.routes.table().virtual_host(b"a").is_none());
     side.serve(vec![table(&json!({})), host("a", &["a"], "")]);
-    assert!(manager.routes.table.load().virtual_host(b"a").is_some());
+    assert!(manager.routes.table().virtual_host(b"a").is_some());
 }
 
 #[test]

@@ -51,7 +51,7 @@ impl HttpChain {
             rbac: manager.rbac.iter().map(counts).collect(),
             stats: worker.stats.http(&manager.stat_prefix, &listener.stat_prefix),
             listener: Arc::clone(&listener.name),
-            routes: RefCell::new(Rc::new(manager.routes.table.load_full())),
+            routes: RefCell::new(Rc::new(manager.routes.table())),
             worker,
             manager,
             chain,
@@ -61,11 +61,12 @@ impl HttpChain {
     /// The routes that are in force. A request keeps the table it was given to its end; taking one counts
     /// no reference that another worker counts.
     pub fn routes(&self) -> Routes {
-        let current = self.manager.routes.table.load();
         let mut routes = self.routes.borrow_mut();
-        if !Arc::ptr_eq(&current, &routes) {
-            *routes = Rc::new(Arc::clone(&current));
-        }
+        self.manager.routes.look(|current| {
+            if !Arc::ptr_eq(current, &routes) {
+                *routes = Rc::new(Arc::clone(current));
+            }
+        });
         Rc::clone(&routes)
     }
 

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::accesslog::{Destination, Format, Logs, Options, Output, ReadOptions, Reader};
 use crate::config::listener::{
     Codec, EscapedSlashes, FilterChain, FilterChains, Http2Options, HttpManager, Listener,
-    NetworkFilter, RouteSlot, ServerHeader, StripPort,
+    NetworkFilter, RouteSlot, RouteSource, ServerHeader, StripPort,
 };
 use crate::rbac::Overrides;
 use crate::route::{
@@ -141,7 +141,10 @@ fn manager(routes: Vec<Arc<Route>>) -> HttpManager {
         rbac: Vec::new(),
         forward_cert: Default::default(),
         stat_prefix: "test".into(),
-        routes: Arc::new(RouteSlot { name: "rc".into(), table: ArcSwap::from_pointee(table) }),
+        routes: RouteSource::new(Arc::new(RouteSlot {
+            name: "rc".into(),
+            table: ArcSwap::from_pointee(table),
+        })),
         codec: Codec::Auto,
         server_name: b"tidegate".as_slice().into(),
         server_header: ServerHeader::Overwrite,

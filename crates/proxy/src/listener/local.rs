@@ -103,7 +103,7 @@ impl LocalListener {
         }
     }
 
-    fn start(&self, io: TcpStream, peer: SocketAddr) {
+    fn start(self: &Rc<Self>, io: TcpStream, peer: SocketAddr) {
         let current = Rc::clone(&self.current.borrow());
         let worker = Rc::clone(&self.worker);
         // One that is refused is closed, and need not wait in the queue.
@@ -129,7 +129,7 @@ impl LocalListener {
         // Nothing is asked of it yet.
         place.set_idle(true);
         let key = place.key();
-        let task = choose(Rc::clone(&worker), current, io, (client, place));
+        let task = choose(Rc::clone(self), current, io, (client, place));
         worker.connections.set_task(key, tokio::task::spawn_local(task).abort_handle());
     }
 }
@@ -226,19 +226,22 @@ fn facts<'a>(
 /// Looks at the first bytes where a chain asks for what they tell, and serves the chain that matches. A
 /// connection that no chain takes is closed.
 async fn choose(
-    worker: Rc<Worker>,
-    current: Rc<Current>,
+    local: Rc<LocalListener>,
+    mut current: Rc<Current>,
     mut io: TcpStream,
     (mut client, place): (Client, Registration),
 ) {
-    let listener = &current.listener;
+    let worker = Rc::clone(&local.worker);
     let (mut first, mut hello) = (None, None);
-    if listener.chains.needs_inspection {
+    if current.listener.chains.needs_inspection {
         match look(&worker, &current, &mut io).await {
             Some((bytes, found)) => (first, hello) = (bytes, found),
             None => return,
         }
+        // What has gone meanwhile takes no newcomers.
+        current = Rc::clone(&local.current.borrow());
     }
+    let listener = &current.listener;
     let alpn: Vec<&[u8]> = hello.iter().flat_map(|hello| hello.alpn.iter()).collect();
     let chain = listener.chains.find(&facts(&client, hello.as_ref(), &alpn));
     let found =
@@ -347,7 +350,7 @@ fn spawn(
     let tls = served.chain.tls.clone();
     place.set_chain(Arc::clone(&served.chain));
     let key = place.key();
-    let open = Open::new(Rc::clone(&current));
+    let open = Open::new(&current);
     let task = match (tls, served.handler.clone()) {
         (Some(tls), handler) => {
             let worker = Rc::clone(worker);
@@ -358,6 +361,7 @@ fn spawn(
                     if late && let Err(denied) = served.admit(&client) {
                         return log_denial(&worker, &current, &client, &denied);
                     }
+                    drop((current, served));
                     handler.serve(&worker, client, io, place, open).await;
                 }
             })
@@ -378,18 +382,19 @@ fn spawn(
 
 /// Counts a connection as open.
 #[derive(Debug)]
-pub struct Open(Rc<Current>, tokio::time::Instant);
+pub struct Open(Stats<ListenerStats>, tokio::time::Instant);
 
 impl Open {
-    fn new(current: Rc<Current>) -> Self {
+    /// Holds nothing of the listener's configuration: chains that go must not stay for connections of others.
+    fn new(current: &Current) -> Self {
         current.stats.downstream_cx_active.inc();
-        Self(current, tokio::time::Instant::now())
+        Self(current.stats.clone(), tokio::time::Instant::now())
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let stats = &self.0.stats;
+        let stats = &self.0;
         stats.downstream_cx_active.dec();
         stats.downstream_cx_destroy.inc();
         stats.downstream_cx_length_ms.record(self.1.elapsed().as_millis() as u64);

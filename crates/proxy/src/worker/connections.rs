@@ -30,6 +30,8 @@ struct Entry {
 #[derive(Debug, Default)]
 struct State {
     idle: Cell<bool>,
+    /// Whether it was told to go, since it can be.
+    told: Cell<bool>,
     /// Woken to take leave of its client.
     leaves: RefCell<Option<Waker>>,
 }
@@ -79,7 +81,10 @@ impl Connections {
             }
             let leaves = entry.state.leaves.borrow();
             match (&*leaves, &entry.task) {
-                (Some(leaves), _) => leaves.wake_by_ref(),
+                (Some(leaves), _) => {
+                    entry.state.told.set(true);
+                    leaves.wake_by_ref();
+                }
                 (None, Some(task)) if entry.state.idle.get() => task.abort(),
                 (None, _) => {}
             }
@@ -113,6 +118,12 @@ impl Registration {
             Some(known) => known.clone_from(waker),
             None => *leaves = Some(waker.clone()),
         }
+    }
+
+    /// Whether it was told to take leave.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        self.state.told.get()
     }
 
     /// Says what serves the connection, now that it is known.

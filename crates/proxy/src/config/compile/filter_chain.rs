@@ -5,7 +5,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use prost_types::Any;
+use tidegate_envoy::prost::Message;
 use tidegate_envoy::v3::hcm::HttpConnectionManager;
+use tidegate_envoy::v3::hcm::http_connection_manager::RouteSpecifier;
 use tidegate_envoy::v3::listener::filter::ConfigType;
 use tidegate_envoy::v3::listener::filter_chain_match::ConnectionSourceType;
 use tidegate_envoy::v3::listener::{Filter, FilterChain as ProtoChain, FilterChainMatch};
@@ -69,6 +71,23 @@ pub(in crate::config) fn filter_chain(
     let name = proto.name.as_str().into();
     let retired = AtomicBool::new(false);
     Ok((Arc::new(FilterChain { name, rbac, filter, tls, retired }), fault))
+}
+
+/// The encoded form of a chain without the name of its route configuration, and that name; `None` where it has none.
+pub(in crate::config) fn without_routes_name(proto: &ProtoChain) -> Option<(Vec<u8>, String)> {
+    let any = typed_config(proto.filters.last()?).ok()?;
+    if !is::<HttpConnectionManager>(any) {
+        return None;
+    }
+    let mut manager: HttpConnectionManager = unpack(any).ok()?;
+    let Some(RouteSpecifier::Rds(rds)) = &mut manager.route_specifier else { return None };
+    let name = std::mem::take(&mut rds.route_config_name);
+    let mut proto = proto.clone();
+    let Some(ConfigType::TypedConfig(any)) = &mut proto.filters.last_mut()?.config_type else {
+        return None;
+    };
+    any.value = manager.encode_to_vec();
+    (!name.is_empty()).then(|| (proto.encode_to_vec(), name))
 }
 
 fn typed_config(proto: &Filter) -> Result<&Any, Refusal> {

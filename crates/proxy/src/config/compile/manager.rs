@@ -16,7 +16,8 @@ use tidegate_envoy::v3::route::RouteConfiguration;
 use tidegate_envoy::v3::router::Router;
 
 use crate::config::listener::{
-    Codec, EscapedSlashes, Http2Options, HttpManager, RouteSlot, ServerHeader, StripPort,
+    Codec, EscapedSlashes, Http2Options, HttpManager, RouteSlot, RouteSource, ServerHeader,
+    StripPort,
 };
 use crate::config::refusal::{Refusal, Within, each};
 use crate::http::client_cert::{Details, ForwardCert};
@@ -51,7 +52,7 @@ pub(super) fn manager(
     let http1 = proto.http_protocol_options.as_ref();
     Ok(HttpManager {
         stat_prefix: required("stat_prefix", &proto.stat_prefix)?.into(),
-        routes: routes(proto.route_specifier.as_ref(), links)?,
+        routes: RouteSource::new(routes(proto.route_specifier.as_ref(), links)?),
         rbac,
         codec: codec(proto.codec_type)?,
         server_name: server_name(&proto.server_name)?,

@@ -23,7 +23,7 @@ mod virtual_host;
 pub(super) use address::socket_address;
 pub(super) use cluster::cluster;
 pub(super) use endpoint::{Assigned, assignment};
-pub(super) use filter_chain::{chain_criteria, filter_chain};
+pub(super) use filter_chain::{chain_criteria, filter_chain, without_routes_name};
 pub(super) use listener::{ListenerShell, listener};
 pub(super) use tls::secret;
 pub(super) use virtual_host::{TableLevel, table_level, virtual_host};

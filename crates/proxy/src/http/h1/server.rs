@@ -100,6 +100,11 @@ async fn idle(
         if let Poll::Ready(readable) = conn.poll_readable(cx) {
             return Poll::Ready(if readable.is_ok() { Next::Request } else { Next::Gone });
         }
+        // What has arrived is served: only then nobody asks for anything.
+        registration.takes_leave(cx.waker());
+        if registration.is_told() {
+            return Poll::Ready(Next::Close);
+        }
         deadline.poll(cx).map(|()| {
             if life_end.is_some_and(|end| Instant::now() >= end) {
                 http.stats.downstream_cx_max_duration_reached.inc();

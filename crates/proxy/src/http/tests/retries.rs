@@ -75,7 +75,7 @@ impl Way {
         let (table, _) =
             RouteTable::default().with(vec![HostChange::Put("host".into(), Arc::new(host))]);
         let manager = manager(Vec::new());
-        manager.routes.table.store(Arc::new(table));
+        manager.routes.slot().table.store(Arc::new(table));
         Proxy::start(manager).await
     }
 }

@@ -34,7 +34,7 @@ fn good(more: &Value) -> HttpManager {
 fn defaults_are_envoys() {
     let manager = good(&json!({}));
     assert_eq!(&*manager.stat_prefix, "s");
-    assert_eq!(&*manager.routes.name, "r");
+    assert_eq!(&*manager.routes.slot().name, "r");
     assert_eq!(manager.codec, Codec::Auto);
     assert_eq!(&*manager.server_name, b"envoy");
     assert_eq!(manager.server_header, ServerHeader::Overwrite);
@@ -150,8 +150,8 @@ fn routes_inside_the_manager() {
     };
     // Names need not be unique, domains must be.
     let manager = inline(json!([host("a", "a.test"), host("a", "b.test")])).expect("valid");
-    assert_eq!(&*manager.routes.name, "inside");
-    assert_eq!(manager.routes.table.load().virtual_hosts().count(), 2);
+    assert_eq!(&*manager.routes.slot().name, "inside");
+    assert_eq!(manager.routes.table().virtual_hosts().count(), 2);
     let refused = inline(json!([host("a", "a.test"), host("b", "A.test")])).map(|_| ());
     let refused = refused.expect_err("a domain twice");
     assert_eq!(refused.path, "route_config.virtual_hosts[1].domains[0]");
