@@ -5,6 +5,7 @@ mod command_line;
 mod durability;
 mod examples;
 mod flags;
+mod gateways;
 #[path = "../../../../tests/guides/guide_000.rs"]
 mod guide_000;
 #[path = "../../../../tests/guides/guide_002.rs"]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tidegate_testing::ca::Ca;
 use tidegate_testing::client::{self, Client};
 use tidegate_testing::origin::{Origin, echo};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
@@ -23,7 +23,8 @@ const WRITERS: usize = 25;
 /// Changes of one round: a route comes, changes and goes, and the route that all requests take changes.
 const ROUND: usize = 4;
 
-const HOST: &str = "a.example";
+/// The host that is asked for.
+pub const HOST: &str = "a.example";
 const GET: &str = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -160,7 +161,14 @@ async fn tunnel() -> SocketAddr {
 }
 
 async fn http2(address: SocketAddr, progress: Arc<Progress>) -> Vec<String> {
-    let stream = TcpStream::connect(address).await.expect("a connection");
+    streams(TcpStream::connect(address).await.expect("a connection"), progress).await
+}
+
+/// HTTP/2 on a connection that has to stay open, one stream after the other.
+pub async fn streams(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    progress: Arc<Progress>,
+) -> Vec<String> {
     let (mut send, connection) = h2::client::handshake(stream).await.expect("a handshake");
     let connection = tokio::spawn(connection);
     let mut faults = Vec::new();
@@ -191,8 +199,8 @@ async fn get(send: &mut h2::client::SendRequest<Bytes>) -> Result<u16, h2::Error
     Ok(status)
 }
 
-/// Requests on one TLS connection.
-async fn tls(
+/// Requests on one TLS connection, which has to stay open.
+pub async fn tls(
     address: SocketAddr,
     config: Arc<ClientConfig>,
     progress: Arc<Progress>,
@@ -215,7 +223,7 @@ async fn tls(
 }
 
 /// A TLS connection for each request.
-async fn handshakes(
+pub async fn handshakes(
     address: SocketAddr,
     config: Arc<ClientConfig>,
     progress: Arc<Progress>,
