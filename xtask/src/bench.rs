@@ -21,7 +21,10 @@ pub struct Options {
     #[arg(long, default_value = HARNESS)]
     harness: PathBuf,
     /// Cases, separated by commas.
-    #[arg(long, default_value = "h1,h1-log,h1-100k,sni-bulk,sni-cps,routes-10000,idle-h1")]
+    #[arg(
+        long,
+        default_value = "h1,h1-log,h1-100k,tls-term,tls-hs,tls-orig,h2,sni-bulk,sni-cps,routes-10000,idle-h1,idle-tls"
+    )]
     cases: String,
     /// Peers, separated by commas; `tidegate` is the adapter.
     #[arg(long, default_value = "tidegate,envoy,nginx")]

@@ -4,3 +4,4 @@ pub mod body;
 pub mod client;
 pub mod message;
 pub mod server;
+mod socket;

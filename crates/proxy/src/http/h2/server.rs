@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -11,13 +11,12 @@ use bytes::Bytes;
 use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::body::{RecvBody, SendBody};
 use super::message;
-use crate::buffer::Buffer;
+use super::socket::{Socket, socket};
 use crate::http::Session;
 use crate::http::chain::{Client, HttpChain};
 use crate::http::exchange::{End, Exchange, Turn};
@@ -37,14 +36,21 @@ pub async fn serve(session: Session, mut conn: Conn) {
     let Session { http, client, registration, open, _counted } = session;
     let first = conn.take_read();
     let manager = &http.manager;
+    let (socket, turns) = socket(first, conn, &http);
     let handshake = h2::server::Builder::new()
         .max_concurrent_streams(manager.h2.max_concurrent_streams)
         .initial_window_size(manager.h2.initial_stream_window)
         .initial_connection_window_size(manager.h2.initial_connection_window)
         .max_header_list_size(manager.max_head)
-        .handshake::<_, Bytes>(Prefixed { first, conn, http: Rc::clone(&http) });
+        .handshake::<_, Bytes>(socket);
     let time = manager.idle_timeout.unwrap_or(Duration::from_secs(3600));
     registration.set_idle(true);
+    let mut handshake = pin!(handshake);
+    let handshake = poll_fn(|cx| {
+        let done = handshake.as_mut().poll(cx);
+        turns.end(cx);
+        done
+    });
     let Ok(Ok(mut connection)) = tokio::time::timeout(time, handshake).await else {
         http.stats.downstream_cx_protocol_error.inc();
         return;
@@ -55,7 +61,11 @@ pub async fn serve(session: Session, mut conn: Conn) {
     loop {
         let next = poll_fn(|cx| {
             registration.takes_leave(cx.waker());
-            clock.poll_next(cx, &mut connection, &mut streams)
+            let next = clock.poll_next(cx, &mut connection, &mut streams);
+            if !matches!(next, Poll::Ready(Some(Ok(_)))) {
+                turns.end(cx);
+            }
+            next
         });
         match next.await {
             Some(Ok((request, respond))) => {
@@ -83,7 +93,7 @@ pub async fn serve(session: Session, mut conn: Conn) {
         open.closes_busy();
     }
     // Streams see that the connection is gone and end by themselves: they are counted and logged.
-    drop(connection);
+    drop((connection, turns));
     while streams.join_next().await.is_some() {}
 }
 
@@ -125,7 +135,7 @@ impl<'a> Clock<'a> {
     fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
-        connection: &mut Connection<Prefixed, Bytes>,
+        connection: &mut Connection<Socket, Bytes>,
         streams: &mut JoinSet<Ended>,
     ) -> Poll<Accepted> {
         while let Poll::Ready(Some(ended)) = streams.poll_join_next(cx) {
@@ -355,79 +365,5 @@ impl Stream for Client2 {
 
     fn wire(&self) -> Option<Wire> {
         None
-    }
-}
-
-/// A socket of which some bytes have been read, and counted, already. Counts what moves.
-#[derive(Debug)]
-pub struct Prefixed {
-    first: Option<Buffer>,
-    conn: Conn,
-    http: Rc<HttpChain>,
-}
-
-impl Prefixed {
-    fn sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(n)) = &written {
-            self.http.stats.downstream_cx_tx_bytes_total.add(*n as u64);
-        }
-        written
-    }
-}
-
-impl AsyncRead for Prefixed {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if let Some(first) = &mut self.first {
-            let n = first.filled().len().min(into.remaining());
-            into.put_slice(&first.filled()[..n]);
-            first.consume(n);
-            if first.is_empty() {
-                self.first = None;
-            }
-            if n > 0 {
-                return Poll::Ready(Ok(()));
-            }
-        }
-        let before = into.filled().len();
-        ready!(Pin::new(self.conn.io_mut()).poll_read(cx, into))?;
-        let n = into.filled().len() - before;
-        self.http.stats.downstream_cx_rx_bytes_total.add(n as u64);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Prefixed {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(self.conn.io_mut()).poll_write(cx, bytes);
-        self.sent(written)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.conn.io_mut()).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.conn.io_mut()).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(self.conn.io_mut()).poll_write_vectored(cx, parts);
-        self.sent(written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
     }
 }
