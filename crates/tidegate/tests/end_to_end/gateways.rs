@@ -1,6 +1,7 @@
 //! Gateways of one port that come, change and go while clients of another one send requests: servers with the same TLS
 //! terms share their routes, which are named after the oldest of them, and nobody may notice.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -76,19 +77,11 @@ async fn change(api: &mut Api, name: &str, servers: &Value) {
     api.wait_for(&path(name), &[("Programmed", "True")]).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn gateways_go_and_change_and_others_notice_nothing() {
-    let origin = Origin::start().http(echo).await;
-    let ca = Ca::new("authority");
-    let running = Gateway::start(&[]).await;
-    let mut api = Api::of(&running).await;
-    set_up(&mut api, &origin, &ca).await;
-
-    let address = running.https;
+/// Clients of the Gateway that nothing happens to, each on a connection that has to stay open, or on one for each request.
+fn loads(address: SocketAddr, ca: &Ca) -> [(&'static str, Load); 3] {
     let (one, two) = (ca.client_config(&["http/1.1"]), ca.client_config(&["h2"]));
-    let fresh = Arc::clone(&one);
-    let kept = Arc::clone(&one);
-    let loads = [
+    let (kept, fresh) = (Arc::clone(&one), one);
+    [
         ("TLS", Load::run(2, move |progress| tls(address, Arc::clone(&kept), progress))),
         ("handshakes", Load::run(1, move |p| handshakes(address, Arc::clone(&fresh), p))),
         (
@@ -101,7 +94,20 @@ async fn gateways_go_and_change_and_others_notice_nothing() {
                 }
             }),
         ),
-    ];
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gateways_go_and_change_and_others_notice_nothing() {
+    let origin = Origin::start().http(echo).await;
+    let ca = Ca::new("authority");
+    let running = Gateway::start(&[]).await;
+    let mut api = Api::of(&running).await;
+    set_up(&mut api, &origin, &ca).await;
+
+    let address = running.https;
+    let one = ca.client_config(&["http/1.1"]);
+    let loads = loads(address, &ca);
     for (round, name) in OLDER.into_iter().enumerate() {
         let own = host(name);
         match round % 3 {
