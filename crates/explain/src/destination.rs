@@ -109,6 +109,9 @@ impl World {
                 None => format!("Secret {namespace}/{name}"),
             };
         }
+        if let Some(name) = secret.strip_prefix("kubernetes-pair://") {
+            return format!("Secret {namespace}/{name}");
+        }
         if let Some(files) = secret.strip_prefix("file-cert:") {
             return files.split_once('~').map_or_else(
                 || files.to_owned(),

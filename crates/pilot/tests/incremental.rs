@@ -47,7 +47,8 @@ fn gateway(dice: &mut Dice) -> Value {
         let tls = match protocol {
             "HTTPS" | "TLS" => json!({
                 "mode": dice.pick(&["PASSTHROUGH", "SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL"]),
-                "credentialName": dice.pick(&["c", "c", "d"]),
+                "credentialName": dice.pick(&["c", "c", "d", "c-cacert"]),
+                "caCertCredentialName": dice.pick(&["", "", "c-cacert", "d", "clients", "gone"]),
             }),
             "HTTP" if dice.flip() => json!({"httpsRedirect": true}),
             _ => Value::Null,
@@ -158,8 +159,26 @@ fn content(kind: &str, namespace: &str, name: &str, bits: u64) -> Value {
         "VirtualService" => manifest(kind, name, &virtual_service(&mut dice)),
         "ServiceEntry" => manifest(kind, name, &service_entry(&mut dice)),
         "DestinationRule" => {
-            let spec = json!({"host": dice.pick(&DESTINATIONS), "subsets": [{"name": "v1"}]});
+            let mut spec = json!({"host": dice.pick(&DESTINATIONS), "subsets": [{"name": "v1"}]});
+            if dice.flip() {
+                let secret = dice.pick(&["d", "c-cacert", "clients", "gone-cacert"]);
+                let mode = dice.pick(&["SIMPLE", "MUTUAL"]);
+                spec["trafficPolicy"] = json!({"tls": {"mode": mode, "credentialName": secret}});
+            }
             manifest(kind, name, &spec)
+        }
+        "Secret" => {
+            let version = dice.pick(&["1", "2"]);
+            let (own, ca) = (!name.starts_with("cl") && !name.ends_with("-cacert"), name != "c");
+            let mut data = json!({});
+            for key in ["tls.crt", "tls.key"].iter().filter(|_| own) {
+                data[key] = json!(format!("{name} {version}"));
+            }
+            // A Secret has the same keys all its life: one that loses some leaves in place what it held before.
+            if ca {
+                data["ca.crt"] = json!(format!("{name} {version}"));
+            }
+            json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, "stringData": data})
         }
         "Service" => {
             let mut ports = vec![json!({"name": "http", "port": 80, "targetPort": 8080})];
@@ -190,7 +209,7 @@ fn content(kind: &str, namespace: &str, name: &str, bits: u64) -> Value {
     manifest
 }
 
-const SLOTS: [(&str, &str, &str); 23] = [
+const SLOTS: [(&str, &str, &str); 24] = [
     ("Gateway", "one", "g0"),
     ("Gateway", "one", "g1"),
     ("Gateway", "two", "g0"),
@@ -209,6 +228,7 @@ const SLOTS: [(&str, &str, &str); 23] = [
     ("EndpointSlice", "one", "e0"),
     ("Pod", "one", "p0"),
     ("DestinationRule", "one", "d0"),
+    ("DestinationRule", "two", "d1"),
     ("Secret", "istio-system", "c"),
     ("Secret", "istio-system", "d"),
     ("Secret", "istio-system", "c-cacert"),
@@ -227,7 +247,10 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..SLOTS.len(), any::<u64>()).prop_map(|(slot, bits)| Step::Apply(slot, bits)),
         2 => (0..SLOTS.len()).prop_map(Step::Delete),
-        1 => (0..SLOTS.len()).prop_map(Step::Invalid),
+        // Secrets have no status of their own.
+        1 => (0..SLOTS.len())
+            .prop_filter("a kind with a status", |slot| SLOTS[*slot].0 != "Secret")
+            .prop_map(Step::Invalid),
     ]
 }
 

@@ -17,7 +17,7 @@ use crate::{RefusedSecret, Remark};
 #[derive(Debug, Default)]
 pub(crate) struct Credentials {
     users: BTreeMap<Credential, BTreeSet<User>>,
-    /// Those that the data plane was given.
+    /// Those that the data plane was given; of twins one.
     brought: HashSet<Credential>,
     /// The Secrets that the authorities of some come from, though nothing names them.
     guessed: HashMap<Credential, Arc<str>>,
@@ -109,18 +109,22 @@ impl Credentials {
         self.brought.contains(credential) || twin()
     }
 
-    /// A credential that somebody takes, by the name of its secret of xDS.
-    pub(crate) fn named(&self, secret: &str) -> Option<&Credential> {
-        self.users.keys().find(|credential| credential.to_string() == secret)
+    /// The credential behind a secret of xDS, if anybody takes it.
+    pub(crate) fn named(&self, secret: &str) -> Option<Credential> {
+        let taken = self.users.keys().find(|credential| credential.to_string() == secret)?;
+        self.behind(taken)
     }
 
-    /// The credential that fills the secret of xDS behind this one, if anybody takes it. Of two that share one, it
-    /// is the one that is also looked for where nothing names it.
-    fn behind(&self, credential: &Credential) -> Option<Credential> {
-        let both = [Some(credential.clone()), credential.twin()];
-        let taken = both.into_iter().flatten().filter(|c| self.users.contains_key(c));
-        taken.min()
+    /// The credential that fills the secret of xDS of this one; `None` where nobody takes it. Of two that share one, it is
+    /// the one for which nothing is guessed: whoever names authorities gets those or none.
+    pub(crate) fn behind(&self, credential: &Credential) -> Option<Credential> {
+        both(credential).filter(|c| self.users.contains_key(c)).max()
     }
+}
+
+/// A credential, and the one that shares its secret of xDS.
+fn both(credential: &Credential) -> impl Iterator<Item = Credential> {
+    std::iter::once(credential.clone()).chain(credential.twin())
 }
 
 impl Pilot {
@@ -187,38 +191,43 @@ impl Pilot {
 
     /// Puts the secret of a credential, or takes it away where nobody asks for it or nothing is there.
     pub(super) fn emit_credential(&mut self, credential: &Credential, dirty: &mut Dirty) {
-        self.mark_takers(credential, dirty);
+        let sharing: Vec<Credential> = both(credential).collect();
+        for credential in &sharing {
+            self.mark_takers(credential, dirty);
+        }
         let name: Arc<str> = credential.to_string().into();
         let behind = self.credentials.behind(credential);
-        self.mark_guess(credential, behind.as_ref(), dirty);
-        let found = match behind.as_ref().map(|credential| self.secrets.find(credential)) {
-            Some(Ok(found)) => Some(found),
+        self.mark_guess(&sharing, behind.as_ref(), dirty);
+        let found = match behind.as_ref().map(|behind| (behind, self.secrets.find(behind))) {
+            Some((behind, Ok(found))) => Some((behind, found)),
             // What it held before serves on.
-            Some(Err(not_found)) if not_found.broken => return,
-            Some(Err(_)) | None => None,
+            Some((behind, Err(not_found)))
+                if not_found.broken && self.credentials.brought.contains(behind) =>
+            {
+                return;
+            }
+            Some((_, Err(_))) | None => None,
         };
         if found.is_some() != self.credentials.has(credential) {
             // Who names no server is served by a certificate that is there, and asked for one only while there is something
             // to verify it by.
-            let plans = self.plans_taking(credential);
+            let plans = sharing.iter().flat_map(|credential| self.plans_taking(credential));
             let asking = plans.filter(|plan| {
                 let mut taken = plan.nameless.iter().flat_map(|n| n.terms.credentials());
-                taken.any(|taken| taken == credential)
+                taken.any(|taken| sharing.contains(taken))
             });
             dirty.listeners.extend(asking.map(|plan| Arc::clone(&plan.name)));
         }
+        for shared in &sharing {
+            self.credentials.brought.remove(shared);
+        }
         match found {
-            Some(found) => {
-                self.credentials.brought.extend(behind.clone());
+            Some((behind, found)) => {
+                self.credentials.brought.insert(behind.clone());
                 let message = secret::secret(&name, found);
                 self.outbox.put(Resource::encode(ResourceType::Secret, name, &message));
             }
-            None => {
-                for gone in std::iter::once(credential.clone()).chain(credential.twin()) {
-                    self.credentials.brought.remove(&gone);
-                }
-                self.outbox.remove(ResourceType::Secret, name);
-            }
+            None => self.outbox.remove(ResourceType::Secret, name),
         }
     }
 
@@ -226,12 +235,14 @@ impl Pilot {
     /// either of them.
     fn mark_guess(
         &mut self,
-        credential: &Credential,
+        sharing: &[Credential],
         behind: Option<&Credential>,
         dirty: &mut Dirty,
     ) {
         let Some(behind) = behind.filter(|behind| behind.is_open()) else {
-            self.credentials.guessed.remove(credential);
+            for credential in sharing {
+                self.credentials.guessed.remove(credential);
+            }
             return;
         };
         match self.secrets.find(behind) {
@@ -291,10 +302,10 @@ impl Pilot {
     /// The Secrets that the content of a secret of xDS comes from.
     #[must_use]
     pub fn secret_sources(&self, name: &str) -> Vec<ObjectKey> {
-        let named = self.credentials.users.keys().filter(|c| c.to_string() == name);
-        let sources: BTreeSet<Arc<str>> = named.filter_map(|c| self.secrets.source(c)).collect();
+        let named = self.credentials.named(name);
+        let source = named.and_then(|credential| self.secrets.source(&credential));
         let namespace = self.secrets.namespace();
-        sources.iter().map(|source| ObjectKey::new(Kind::Secret, &**namespace, &**source)).collect()
+        source.iter().map(|source| ObjectKey::new(Kind::Secret, &**namespace, &**source)).collect()
     }
 
     /// Whether an object is a Secret that lacks what somebody takes from it, so that what it held before serves on.

@@ -69,7 +69,7 @@ impl Pilot {
     #[must_use]
     pub fn missing(&self, secret: &str) -> Option<String> {
         let credential = self.credentials.named(secret)?;
-        self.secrets.find(credential).err().map(|not_found| not_found.reason)
+        self.secrets.find(&credential).err().map(|not_found| not_found.reason)
     }
 
     /// The settings that say how TLS is spoken with a cluster, if there are any.

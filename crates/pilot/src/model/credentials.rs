@@ -332,14 +332,15 @@ impl Secrets {
         roots(self.get(&source)?, &source, &self.namespace, guessed)
     }
 
-    /// Where authorities are, and whether nothing names that: in the Secret that is named for them. Else in the one with
-    /// the suffix, or in the server's own; else in the only Secret in the namespace that holds authorities and no key.
+    /// Where authorities are, and whether nothing names that: in the Secret with the suffix, else in the one of that name.
+    /// Where that is not named for them and holds none, they are in the only Secret of the namespace with authorities and
+    /// no key.
     fn authorities_of(&self, name: &Arc<str>, named: bool) -> Result<(Arc<str>, bool), NotFound> {
         let apart: Arc<str> = format!("{name}{AUTHORITIES_SUFFIX}").into();
-        let own = self.here.get(name).is_some_and(|secret| holds_authorities(secret));
-        if self.here.contains_key(&apart) && !(named && own) {
+        if self.here.contains_key(&apart) {
             return Ok((apart, false));
         }
+        let own = self.here.get(name).is_some_and(|secret| holds_authorities(secret));
         if named || own {
             return Ok((Arc::clone(name), false));
         }
@@ -478,7 +479,7 @@ mod tests {
         ]);
         let own = |text: &str| Ok((text.to_owned(), false));
         assert_eq!(found(&all, "apart", false), own("apart"), "the one with the suffix goes first");
-        assert_eq!(found(&all, "apart", true), own("own"), "but for one that is named");
+        assert_eq!(found(&all, "apart", true), own("apart"), "also for one that is named");
         assert_eq!(found(&all, "apart-cacert", true), own("apart"));
         assert_eq!(found(&all, "whole", false), own("own"));
         assert_eq!(found(&all, "pair", false), Ok(("clients".to_owned(), true)));

@@ -110,17 +110,19 @@ pub fn client_credentials(settings: &ClientTlsSettings, system: &Arc<str>) -> Ve
     client_identity(settings).into_iter().chain(authorities).collect()
 }
 
-/// Where certificates, keys and authorities come from, and the name of the secret that brings them.
+/// Where certificates, keys and authorities come from, and the name of the secret that brings them: no two of them share a
+/// name, but for those that only differ in what is taken where nothing is named ([`Credential::twin`]).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Credential {
-    /// A Secret of the gateway's namespace with a chain and its key: `kubernetes://NAME`.
+    /// A Secret of the gateway's namespace with a chain and its key: `kubernetes://NAME`; `kubernetes-pair://NAME` where
+    /// that would be the name of authorities.
     Pair(Arc<str>),
     /// Authorities: `kubernetes://NAME-cacert`.
     Authorities {
         /// The Secret.
         name: Arc<str>,
-        /// Whether it is named for the authorities alone (`caCertCredentialName`). Else it is the server's own, and
-        /// where it has none, the only Secret of authorities in the namespace is meant.
+        /// Whether it is named for the authorities (`caCertCredentialName`, DestinationRules). Else it is the server's
+        /// own, and where it has none, the only Secret of authorities in the namespace is meant.
         named: bool,
     },
     /// Files with a chain and its key: `file-cert:CHAIN~KEY`.
@@ -353,17 +355,42 @@ impl fmt::Display for Credential {
     /// The name of the secret in xDS.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Pair(name) => write!(f, "kubernetes://{name}"),
-            Self::Authorities { name, .. } => {
-                let name = name.strip_suffix(AUTHORITIES_SUFFIX).unwrap_or(name);
-                write!(f, "kubernetes://{name}{AUTHORITIES_SUFFIX}")
+            Self::Pair(name) if name.ends_with(AUTHORITIES_SUFFIX) => {
+                write!(f, "kubernetes-pair://{}", Plain(name))
             }
-            Self::PairFiles(chain, key) => write!(f, "file-cert:{chain}~{key}"),
-            Self::AuthoritiesFile(file) => write!(f, "file-root:{file}"),
+            Self::Pair(name) => write!(f, "kubernetes://{}", Plain(name)),
+            Self::Authorities { name, .. } => {
+                write!(f, "kubernetes://{}{AUTHORITIES_SUFFIX}", Plain(name))
+            }
+            Self::PairFiles(chain, key) => {
+                write!(f, "file-cert:{}~{}", Plain(chain), Plain(key))
+            }
+            // The name without the escape is that of what the system trusts.
+            Self::AuthoritiesFile(file) if **file == *"system" => f.write_str("file-root:%system"),
+            Self::AuthoritiesFile(file) => write!(f, "file-root:{}", Plain(file)),
             Self::SystemAuthorities(_) => f.write_str("file-root:system"),
             Self::MeshPair => f.write_str("default"),
             Self::MeshAuthorities => f.write_str("ROOTCA"),
-            Self::Revoking { authorities, list } => write!(f, "{authorities}~{list}"),
+            Self::Revoking { authorities, list } => write!(f, "{authorities}~{}", Plain(list)),
         }
     }
 }
+
+/// A part of a name: what divides parts is escaped, so that no two credentials have the same name.
+struct Plain<'a>(&'a str);
+
+impl fmt::Display for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for piece in self.0.split_inclusive(['~', '%']) {
+            match piece.strip_suffix(['~', '%']) {
+                Some(plain) if piece.ends_with('~') => write!(f, "{plain}%7E")?,
+                Some(plain) => write!(f, "{plain}%25")?,
+                None => f.write_str(piece)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,8 @@ pub(super) struct Lack {
 impl Lack {
     /// What is wrong with a credential; `None` where nothing is.
     pub(super) fn of(credential: &Credential, view: View<'_>) -> Option<Self> {
+        let behind = view.credentials.behind(credential);
+        let credential = behind.as_ref().unwrap_or(credential);
         let usable = view.credentials.usable(credential);
         let source = view.secrets.describe(credential);
         if let Err(NotFound { reason, broken }) = view.secrets.find(credential) {

@@ -132,8 +132,9 @@ fn credentials(server: &Server, place: &str, view: View<'_>, findings: &mut Find
         if let Some(lack) = Lack::of(credential, view) {
             lack.tell(place, CLOSED, findings);
         }
-        if let Ok(Found::Authorities { guessed: Some(guessed), .. }) = view.secrets.find(credential)
-        {
+        let behind = view.credentials.behind(credential);
+        let found = behind.as_ref().map(|behind| view.secrets.find(behind));
+        if let Some(Ok(Found::Authorities { guessed: Some(guessed), .. })) = found {
             findings.advice.push(format!(
                 "{place}: client certificates are verified against Secret {guessed}, the only one with authorities in \
                  the gateway's namespace; say so by tls.caCertCredentialName: {guessed}"

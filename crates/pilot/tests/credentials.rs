@@ -1,0 +1,148 @@
+//! Secrets of xDS that look alike: each credential has its own, or one that means the same.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use common::{World, entry, manifest};
+use serde_json::{Value, json};
+use tidegate_pilot::{Input, Options};
+use tidegate_xds::ResourceType;
+
+fn secret(name: &str, keys: &[&str]) -> Value {
+    let data: BTreeMap<&str, &str> = keys.iter().map(|key| (*key, name)).collect();
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": "istio-system"},
+        "stringData": data,
+    })
+}
+
+/// A Gateway with one HTTPS server on these terms.
+fn gateway(name: &str, tls: &Value) -> Value {
+    let port = json!({"number": 443, "name": "https", "protocol": "HTTPS"});
+    let host = format!("{name}.example.com");
+    let server = json!({"port": port, "hosts": [host], "tls": tls});
+    manifest("Gateway", name, &json!({"servers": [server]}))
+}
+
+fn mutual() -> Value {
+    gateway("mutual", &json!({"mode": "MUTUAL", "credentialName": "foo"}))
+}
+
+fn rule(credential: &str) -> Value {
+    let tls = json!({"mode": "SIMPLE", "credentialName": credential});
+    let spec = json!({"host": "backend.example.org", "trafficPolicy": {"tls": tls}});
+    manifest("DestinationRule", "r", &spec)
+}
+
+/// The authorities in a secret of xDS, in base64.
+fn roots(world: &World, name: &str) -> Option<Value> {
+    world.snapshot.get(ResourceType::Secret, name)?;
+    let secret = world.json(ResourceType::Secret, name);
+    Some(secret["validation_context"]["trusted_ca"]["inline_bytes"].clone())
+}
+
+/// As [`roots`], of the Secret of that name.
+fn of(secret: &str) -> Option<Value> {
+    let encoded = match secret {
+        "foo" => "Zm9v",
+        "foo-cacert" => "Zm9vLWNhY2VydA==",
+        other => panic!("{other}"),
+    };
+    Some(json!(encoded))
+}
+
+const SERVERS: &str = "kubernetes://foo-cacert";
+
+#[test]
+fn who_else_named_the_authorities_takes_them_away_from_nobody() {
+    let (pair, ca) = (secret("foo", &["tls.crt", "tls.key"]), secret("foo-cacert", &["ca.crt"]));
+    for other in [
+        rule("foo-cacert"),
+        gateway(
+            "other",
+            &json!({"mode": "MUTUAL", "credentialName": "c", "caCertCredentialName": "foo-cacert"}),
+        ),
+        gateway("other", &json!({"mode": "SIMPLE", "credentialName": "foo-cacert"})),
+        gateway("other", &json!({"mode": "MUTUAL", "credentialName": "foo-cacert"})),
+        rule("foo"),
+    ] {
+        let objects = [mutual(), pair.clone(), ca.clone(), entry(&[80])];
+        let mut world = World::with(Options::default(), &objects);
+        let before = world.bytes();
+        assert_eq!(roots(&world, SERVERS), of("foo-cacert"));
+        world.apply(&other);
+        assert_eq!(roots(&world, SERVERS), of("foo-cacert"), "{other}");
+        world.delete(&other);
+        assert_eq!(world.bytes(), before, "{other}");
+    }
+}
+
+#[test]
+fn authorities_that_are_not_there_are_not_those_of_another() {
+    let own = secret("foo", &["tls.crt", "tls.key", "ca.crt"]);
+    let other = rule("foo-cacert");
+    let objects = [mutual(), own.clone(), entry(&[80])];
+    let mut world = World::with(Options::default(), &objects);
+    world.apply(&other);
+    assert_eq!(roots(&world, SERVERS), of("foo"), "the server's stay");
+    assert!(world.idle(&other).is_some(), "the rule has none");
+    let together = World::with(Options::default(), &[mutual(), own, entry(&[80]), other.clone()]);
+    assert!(together.idle(&other).is_some());
+    assert_eq!(together.bytes(), world.bytes());
+}
+
+#[test]
+fn nothing_is_guessed_for_who_names_authorities() {
+    let (pair, guess) = (secret("foo", &["tls.crt", "tls.key"]), secret("clients", &["ca.crt"]));
+    let mut world = World::with(Options::default(), &[mutual(), pair, guess, entry(&[80])]);
+    assert!(roots(&world, SERVERS).is_some(), "the only ones there are");
+    world.apply(&rule("foo"));
+    assert_eq!(roots(&world, SERVERS), None, "they are not what the rule names");
+    let idle = world.idle(&mutual()).expect("it verifies nobody");
+    assert!(idle.contains("Secret istio-system/foo has no authorities"), "{idle}");
+    world.delete(&rule("foo"));
+    assert!(roots(&world, SERVERS).is_some());
+    assert_eq!(world.idle(&mutual()), None);
+}
+
+#[test]
+fn a_file_named_system_is_not_what_the_system_trusts() {
+    let options = Options::default();
+    let server = gateway(
+        "files",
+        &json!({
+            "mode": "MUTUAL",
+            "serverCertificate": "/chain.pem",
+            "privateKey": "/key.pem",
+            "caCertificates": "system",
+        }),
+    );
+    let simple =
+        json!({"host": "backend.example.org", "trafficPolicy": {"tls": {"mode": "SIMPLE"}}});
+    let rule = manifest("DestinationRule", "r", &simple);
+    let mut world = World::with(options, &[entry(&[80]), rule.clone()]);
+    let give = |world: &mut World, files: &[&str]| {
+        let content = |name: &&str| Input::File {
+            name: Arc::from(*name),
+            content: Ok(name.as_bytes().into()),
+        };
+        world.give(files.iter().map(content));
+    };
+    let system: Vec<Arc<str>> = world.pilot.files().into_iter().collect();
+    give(&mut world, &system.iter().map(|name| &**name).collect::<Vec<_>>());
+    assert_eq!(world.names(ResourceType::Secret), ["file-root:system"]);
+    give(&mut world, &["/chain.pem", "/key.pem"]);
+    world.apply(&server);
+    assert!(world.pilot.files().contains("system"));
+    let names = world.names(ResourceType::Secret);
+    assert_eq!(names, ["file-cert:/chain.pem~/key.pem", "file-root:system"]);
+    let listeners = world.dump()["Listener"].to_string();
+    assert!(!listeners.contains("file-root:system"), "the server trusts none of them");
+    world.delete(&server);
+    assert_eq!(world.names(ResourceType::Secret), ["file-root:system"]);
+    assert_eq!(world.idle(&rule), None);
+}
