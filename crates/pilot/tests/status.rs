@@ -489,6 +489,16 @@ fn a_variable_that_is_not_served_costs_its_rule_alone() {
 }
 
 #[test]
+fn a_status_that_there_is_not_is_told_and_answered_500() {
+    let mut wrong = service("a", "a.com", "/a");
+    wrong["spec"]["http"][0] = json!({"directResponse": {"status": 600, "body": {"string": "x"}}});
+    let world = World::with(Options::default(), &[gateway(), wrong.clone()]);
+    let fault = world.fault(&wrong, Reconciled).expect("the data plane would refuse it");
+    assert!(fault.contains("http[0].directResponse.status: 600 is no status of HTTP"), "{fault}");
+    assert_eq!(host(&world, "a.com")["routes"][0]["direct_response"], json!({"status": 500}));
+}
+
+#[test]
 fn fields_without_effect_are_told() {
     let mut with_default = gateway();
     with_default["spec"]["servers"][0]["defaultEndpoint"] = json!("127.0.0.1:8080");

@@ -44,6 +44,16 @@ impl Rejection {
         let alone = self.kind == ResourceType::Listener && rest.starts_with(".transport_socket");
         chain.parse().ok().filter(|_| alone)
     }
+
+    /// The number of the route that is meant alone: the others of its virtual host are served, and so is the route but for
+    /// what it does. A fault in what it takes, or asks of requests, is none of these.
+    #[must_use]
+    pub fn route_alone(&self) -> Option<usize> {
+        let rest = self.path.strip_prefix("routes[")?;
+        let (route, rest) = rest.split_once(']')?;
+        let whole = [".match", ".typed_per_filter_config"].iter().any(|f| rest.starts_with(f));
+        route.parse().ok().filter(|_| self.kind == ResourceType::VirtualHost && !whole)
+    }
 }
 
 /// The last verdict of every live subscriber.

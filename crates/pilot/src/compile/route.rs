@@ -259,7 +259,17 @@ fn redirect(wanted: &HttpRedirect, place: &Place) -> Action {
     })
 }
 
+/// Whether HTTP has a final status of that number, so that Envoy answers with it. Istio lets 600 through, which there is not.
+#[must_use]
+pub fn is_final_status(code: u32) -> bool {
+    (200..600).contains(&code)
+}
+
+/// An answer. One with a status that there is not is a 500.
 fn direct_response(answer: &HttpDirectResponse) -> DirectResponseAction {
+    if !is_final_status(answer.status) {
+        return DirectResponseAction { status: 500, ..DirectResponseAction::default() };
+    }
     let body = answer.body.as_ref().and_then(|body| match body {
         DirectResponseBody::Empty => None,
         DirectResponseBody::Text(text) => Some(Specifier::InlineString(text.clone())),

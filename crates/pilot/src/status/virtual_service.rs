@@ -9,7 +9,7 @@ use tidegate_api::{Kind, ObjectKey};
 
 use super::standing::not_selected;
 use super::{Findings, Force, View, delegate, gateway, reach};
-use crate::compile::route::redirect_status;
+use crate::compile::route::{is_final_status, redirect_status};
 use crate::compile::{claims, headers};
 use crate::engine::RouteTable;
 use crate::model::gateway::Gateway;
@@ -62,6 +62,12 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
                 "http[{r}].redirect.redirectCode: {} is none of 301, 302, 303, 307 and 308; requests are \
                  answered 500",
                 wanted.redirect_code
+            ));
+        }
+        if let Some(answer) = rule.direct_response.as_ref().filter(|a| !is_final_status(a.status)) {
+            findings.fault("NotServed", format!(
+                "http[{r}].directResponse.status: {} is no status of HTTP, which has 200 to 599; requests are answered 500",
+                answer.status
             ));
         }
         for (m, condition) in rule.matches.iter().enumerate() {

@@ -28,6 +28,7 @@ mod record;
 mod refusal;
 mod slots;
 mod split;
+mod stand_in;
 mod tables;
 mod targets;
 

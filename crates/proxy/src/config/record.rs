@@ -123,6 +123,15 @@ impl Records {
         });
     }
 
+    /// Refuses a form of which, and of those before, nothing is served.
+    pub(super) fn close(&self, resource: &Arc<Resource>, refusals: Vec<Refusal>) {
+        self.refuse(resource, refusals);
+        self.change(resource.kind, &resource.name, |record| Record {
+            served: None,
+            refused: record.refused.clone(),
+        });
+    }
+
     pub(super) fn remove(&self, kind: ResourceType, name: &Arc<str>) {
         let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let key = (kind, Arc::clone(name));

@@ -1,9 +1,9 @@
 //! The route configurations that are served: those with all their virtual hosts inside, and those whose
 //! virtual hosts are resources of their own, so that a change of one costs one.
 //!
-//! A route configuration that is refused leaves its old form in place; so does a virtual host. Where a virtual
-//! host of its own and one inside a new form of the route configuration claim the same domain, the one inside
-//! has it.
+//! A route configuration that is refused leaves its old form in place. A virtual host that is refused leaves its old
+//! routes in place, and what its new form asks of requests holds for them ([`super::stand_in`]). Where a virtual host of
+//! its own and one inside a new form of the route configuration claim the same domain, the one inside has it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use super::record::Records;
 use super::refusal::Refusal;
 use super::slots::Slots;
 use super::split::split_route_configuration;
+use super::stand_in;
 
 /// The route configurations by name.
 #[derive(Debug, Default)]
@@ -69,14 +70,17 @@ struct InnerHost {
 
 #[derive(Debug)]
 struct OwnHost {
-    resource: Arc<Resource>,
+    /// The newest form, good or refused.
+    newest: Arc<Resource>,
+    /// The last form that was served, if there was one: of a good one all, of another what stood in for it.
+    good: Option<Bytes>,
+    /// What is wrong with the newest form: something stands in for it, or for a part of it.
+    refusals: Vec<Refusal>,
     notices: Vec<Finding>,
     /// Compiled; `None` while there is no route configuration around it.
     host: Option<Arc<VirtualHost>>,
-    /// Whether it is good but for a domain that another one has.
+    /// Whether another one has a domain of it.
     waits: bool,
-    /// Whether what is around it now refuses it, so that what was compiled before serves on.
-    outdated: bool,
 }
 
 impl Tables {
@@ -139,6 +143,7 @@ impl Table {
         slots: &mut Slots,
         records: &Records,
     ) {
+        let terms = self.served.as_ref().map(|served| served.level.terms.clone());
         let whole = match change.skeleton {
             Some(Some(resource)) => self.put_skeleton(&resource, slots, records),
             Some(None) => {
@@ -151,7 +156,7 @@ impl Table {
         let mut changes = Vec::new();
         for (key, resource) in change.hosts {
             match resource {
-                Some(resource) => changes.extend(self.put_host(resource, slots, records)),
+                Some(resource) => changes.push(self.put_host(resource, slots, records)),
                 None => {
                     records.remove(ResourceType::VirtualHost, &key);
                     if self.own.remove(&key).is_some() {
@@ -161,7 +166,8 @@ impl Table {
             }
         }
         if whole {
-            self.compile_own(slots, records);
+            let now = self.served.as_ref().map(|served| &served.level.terms);
+            self.compile_own(terms.as_ref() != now, slots, records);
             self.rebuild(records);
         } else if self.served.is_some() {
             self.swap(changes, records);
@@ -188,54 +194,35 @@ impl Table {
         }
     }
 
-    /// Takes a new form of a virtual host if it is good.
+    /// Takes a new form of a virtual host, or what stands in for it.
     fn put_host(
         &mut self,
         resource: Arc<Resource>,
         slots: &mut Slots,
         records: &Records,
-    ) -> Option<HostChange> {
+    ) -> HostChange {
         let key = Arc::clone(&resource.name);
-        let host = match &self.served {
-            // It is judged when the route configuration comes.
-            None => None,
-            Some(served) => match compile_host(&resource.bytes, &served.level, slots) {
-                Ok(judged) => Some(judged),
-                Err(refusals) => {
-                    records.refuse(&resource, refusals);
-                    return None;
-                }
-            },
-        };
-        let (host, notices) = host.map(|judged| (judged.message, judged.notices)).unzip();
-        let own = OwnHost {
-            resource,
-            notices: notices.unwrap_or_default(),
-            host: host.clone(),
-            waits: false,
-            outdated: false,
-        };
+        let before = self.own.remove(&key);
+        let mut own = OwnHost::new(resource, before.and_then(|before| before.good));
+        if let Some(served) = &self.served {
+            own.compile(&served.level, true, slots, records);
+        }
+        let host = own.host.clone();
         self.own.insert(Arc::clone(&key), own);
-        host.map(|host| HostChange::Put(key, host))
+        match host {
+            Some(host) => HostChange::Put(key, host),
+            // It has no domains, or waits for the route configuration.
+            None => HostChange::Remove(key),
+        }
     }
 
-    /// Compiles the virtual hosts that are resources of their own again, for a new form of what is around.
-    fn compile_own(&mut self, slots: &mut Slots, records: &Records) {
-        let Some(served) = &self.served else {
-            self.own.values_mut().for_each(|own| own.host = None);
-            return;
-        };
+    /// Compiles the virtual hosts that are resources of their own again, for a new form of what is around: `stricter` is
+    /// whether that asks something else of requests than before.
+    fn compile_own(&mut self, stricter: bool, slots: &mut Slots, records: &Records) {
         for own in self.own.values_mut() {
-            match compile_host(&own.resource.bytes, &served.level, slots) {
-                Ok(Judged { message, notices }) => {
-                    own.host = Some(message);
-                    own.notices = notices;
-                    own.outdated = false;
-                }
-                Err(refusals) => {
-                    records.refuse(&own.resource, refusals);
-                    own.outdated = true;
-                }
+            match &self.served {
+                Some(served) => own.compile(&served.level, stricter, slots, records),
+                None => own.host = None,
             }
         }
     }
@@ -249,7 +236,7 @@ impl Table {
         });
         let changes = inside.chain(own).collect();
         let table = RouteTable::default().ignoring_port(served.level.ignore_port);
-        let (table, refused) = table.with(changes);
+        let (table, refused) = self.put(&table, changes);
         self.slot.table.store(Arc::new(table));
         let all: Vec<_> = self.own.keys().cloned().collect();
         self.settle(all, &refused, records);
@@ -266,9 +253,33 @@ impl Table {
             Some(HostChange::Put(Arc::clone(key), Arc::clone(own.host.as_ref()?)))
         }));
         let keys: Vec<_> = changes.iter().map(|change| Arc::clone(change.key())).collect();
-        let (table, refused) = self.slot.table.load().with(changes);
+        let (table, refused) = self.put(&self.slot.table.load(), changes);
         self.slot.table.store(Arc::new(table));
         self.settle(keys, &refused, records);
+    }
+
+    /// The table after changes, and the virtual hosts of which another has a domain: that costs them this domain alone, as
+    /// an old form might ask less of requests for the others.
+    fn put(&self, table: &RouteTable, changes: Vec<HostChange>) -> (RouteTable, Vec<DomainTaken>) {
+        let (table, refused) = table.with(changes);
+        let old_forms = refused.iter().map(|taken| HostChange::Remove(Arc::clone(&taken.key)));
+        let (mut table, _) = table.with(old_forms.collect());
+        let mut first_taken = Vec::new();
+        for DomainTaken { key, .. } in refused {
+            let Some(host) = self.own.get(&key).and_then(|own| own.host.as_ref()) else { continue };
+            let mut left = Arc::clone(host);
+            let mut first = None;
+            while !left.domains.is_empty() {
+                let change = HostChange::Put(Arc::clone(&key), Arc::clone(&left));
+                let (next, taken) = table.with(vec![change]);
+                table = next;
+                let Some(taken) = taken.into_iter().next() else { break };
+                left = Arc::new(left.without_domain(taken.place));
+                first.get_or_insert(taken);
+            }
+            first_taken.extend(first);
+        }
+        (table, first_taken)
     }
 
     /// Records what became of virtual hosts that are resources of their own.
@@ -276,19 +287,78 @@ impl Table {
         let refused: HashMap<_, _> = refused.iter().map(|taken| (&taken.key, taken)).collect();
         for key in keys {
             let Some(own) = self.own.get_mut(&key) else { continue };
-            match refused.get(&key) {
-                Some(taken) => {
-                    own.waits = true;
-                    let refusal = Refusal::of(&format!("domains[{}]", taken.place), taken);
-                    records.refuse(&own.resource, vec![refusal]);
+            own.settle(refused.get(&key).copied(), records);
+        }
+    }
+}
+
+impl OwnHost {
+    /// A form that has not been looked at.
+    fn new(newest: Arc<Resource>, good: Option<Bytes>) -> Self {
+        Self { newest, good, refusals: Vec::new(), notices: Vec::new(), host: None, waits: false }
+    }
+
+    /// Compiles the newest form, or what stands in for it. What was compiled of it before may do that unless what is around
+    /// it is `stricter`.
+    fn compile(
+        &mut self,
+        level: &TableLevel,
+        stricter: bool,
+        slots: &mut Slots,
+        records: &Records,
+    ) {
+        let newest = self.newest.bytes.clone();
+        let refusals = match compile_host(&newest, level, slots) {
+            Ok(judged) => return self.serve(newest, judged, Vec::new()),
+            Err(refusals) => refusals,
+        };
+        if self.host.is_some() && !stricter {
+            self.refusals.clone_from(&refusals);
+            return records.refuse(&self.newest, refusals);
+        }
+        let good = self.good.as_ref();
+        let each = |form: &Bytes| compile_host(form, level, slots).map(|_| ());
+        let refusals = match stand_in::mended(&newest, good, refusals, each) {
+            Ok((form, faults)) => match compile_host(&form, level, slots) {
+                Ok(judged) => {
+                    records.serve(&self.newest, judged.notices.clone());
+                    records.refuse(&self.newest, faults.clone());
+                    return self.serve(form, judged, faults);
                 }
-                None => {
-                    own.waits = false;
-                    if own.host.is_some() && !own.outdated {
-                        records.settle(&own.resource, &own.notices);
-                    }
-                }
-            }
+                Err(refusals) => refusals,
+            },
+            Err(refusals) => refusals,
+        };
+        let old_routes = good
+            .and_then(|good| stand_in::old_routes(&newest, good))
+            .and_then(|form| Some(compile_host(&form, level, slots).ok()?.message));
+        self.host = old_routes;
+        self.refusals.clone_from(&refusals);
+        if self.host.is_some() {
+            records.refuse(&self.newest, refusals);
+        } else {
+            records.close(&self.newest, refusals);
+            self.host = stand_in::closed(&newest);
+        }
+    }
+
+    fn serve(&mut self, form: Bytes, judged: Judged<Arc<VirtualHost>>, refusals: Vec<Refusal>) {
+        self.good = Some(form);
+        self.refusals = refusals;
+        self.notices = judged.notices;
+        self.host = Some(judged.message);
+    }
+
+    /// Records what became of it: `taken` is a domain that another one has.
+    fn settle(&mut self, taken: Option<&DomainTaken>, records: &Records) {
+        let waited = std::mem::replace(&mut self.waits, taken.is_some());
+        let mut refusals = self.refusals.clone();
+        refusals
+            .extend(taken.map(|taken| Refusal::of(&format!("domains[{}]", taken.place), taken)));
+        if self.host.is_some() && refusals.is_empty() {
+            records.settle(&self.newest, &self.notices);
+        } else if taken.is_some() || waited && !refusals.is_empty() {
+            records.refuse(&self.newest, refusals);
         }
     }
 }

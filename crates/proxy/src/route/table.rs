@@ -3,10 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::http::RequestHead;
 use crate::rbac::Overrides;
 
-use super::action::{Action, Route};
+use super::action::{Action, Direct, Route};
 use super::host::DomainIndex;
 use super::index::RouteIndex;
 use super::matcher::{PathMatch, RouteMatch};
@@ -30,7 +32,7 @@ pub enum Decision<'t> {
 }
 
 /// A virtual host, compiled.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct VirtualHost {
     /// Its name.
     pub name: Arc<str>,
@@ -39,7 +41,7 @@ pub struct VirtualHost {
     /// Who is told in `x-envoy-attempt-count` which attempt it is.
     pub attempts: Attempts,
     routes: Vec<Arc<Route>>,
-    index: RouteIndex,
+    index: Arc<RouteIndex>,
     /// Who must use TLS, and where others are sent.
     tls: Option<(TlsRequirement, Arc<Route>)>,
 }
@@ -66,8 +68,25 @@ impl VirtualHost {
     /// A virtual host; `domains` must be in lower case, `routes` in the order in which they are tried.
     #[must_use]
     pub fn new(name: Arc<str>, domains: Vec<Box<str>>, routes: Vec<Arc<Route>>) -> Self {
-        let index = RouteIndex::new(&routes);
+        let index = Arc::new(RouteIndex::new(&routes));
         Self { name, domains, attempts: Attempts::default(), routes, index, tls: None }
+    }
+
+    /// A virtual host that answers every request with a status.
+    #[must_use]
+    pub fn answering(name: Arc<str>, domains: Vec<Box<str>>, status: u16) -> Self {
+        let answer = Action::Direct(Direct { status, body: Bytes::new() });
+        Self::new(name, domains, vec![Arc::new(of_all(answer))])
+    }
+
+    /// The same without one of its domains.
+    #[must_use]
+    pub fn without_domain(&self, place: usize) -> Self {
+        let mut less = self.clone();
+        if place < less.domains.len() {
+            less.domains.remove(place);
+        }
+        less
     }
 
     /// The same, with plain requests sent to TLS.
@@ -110,6 +129,11 @@ impl TlsRequirement {
 
 /// The route of requests that should have come over TLS. Header mutations do not touch it, as in Envoy.
 fn to_tls() -> Route {
+    of_all(Action::Redirect(Redirect::to_tls()))
+}
+
+/// A route that takes every request.
+fn of_all(action: Action) -> Route {
     Route {
         name: "".into(),
         matcher: RouteMatch {
@@ -117,7 +141,7 @@ fn to_tls() -> Route {
             ignore_case: false,
             conditions: Vec::new(),
         },
-        action: Action::Redirect(Redirect::to_tls()),
+        action,
         request_headers: Mutations::default(),
         response_headers: Mutations::default(),
         filters: Overrides::default(),

@@ -6,7 +6,7 @@ pub(crate) mod hosts;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use regex::Regex;
+use regex::bytes::RegexBuilder;
 
 use super::StringMatch;
 use crate::scalar::{GoDuration, Percent};
@@ -14,6 +14,8 @@ use crate::validation::Report;
 
 /// Longest regular expression that is accepted, in bytes.
 const MAX_REGEX: usize = 1024;
+/// Most memory that a compiled one may take, in bytes: as much as the proxy grants it.
+const MAX_COMPILED_REGEX: usize = 1024 * 1024;
 
 /// Checks a duration that is given: Istio counts in whole milliseconds, and in no fewer than one.
 pub(crate) fn duration(report: &mut Report, field: &str, span: Option<GoDuration>) {
@@ -74,19 +76,32 @@ pub(crate) fn percent_up_to_all(report: &mut Report, field: &str, share: Option<
 
 /// Checks a regular expression.
 ///
-/// The expression is compiled by the engine that the proxy runs. RE2 and that engine differ in corners
-/// (RE2 takes `a{,5}` and `\Q…\E` for plain text); such an expression is refused here, not misread there.
+/// The expression is compiled by the engine that the proxy runs, within the limits that hold there: the proxy would refuse
+/// the routes around one that it does not take. RE2 and that engine differ in corners (RE2 takes `a{,5}` and `\Q…\E` for
+/// plain text); such an expression is refused here, not misread there.
 pub(crate) fn regex(report: &mut Report, pattern: &str) {
     if pattern.is_empty() {
         report.invalid(pattern, "regex string match should not be empty");
     } else if pattern.len() > MAX_REGEX {
         report.too_long(format!("regex is too large, max length allowed is {MAX_REGEX}"));
-    } else if let Err(error) = Regex::new(pattern) {
+    } else if let Err(error) = compile(pattern) {
         let error = error.to_string();
         // The engine draws the place over several lines; its last line says what is wrong.
         let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
         report.invalid(pattern, format!("{reason}; an RE2 regular expression is expected"));
     }
+}
+
+/// Compiles an expression as the proxy does: by itself, without Unicode where that is possible, and to match a whole text.
+fn compile(pattern: &str) -> Result<(), regex::Error> {
+    let build = |pattern: &str, unicode| {
+        let mut builder = RegexBuilder::new(pattern);
+        builder.unicode(unicode).size_limit(MAX_COMPILED_REGEX).dfa_size_limit(MAX_COMPILED_REGEX);
+        builder.build().map(|_| ())
+    };
+    let unicode = matches!(build(pattern, false), Err(regex::Error::Syntax(_)));
+    build(pattern, unicode)?;
+    build(&format!(r"\A(?:{pattern})\z"), unicode)
 }
 
 /// Checks a text condition whose prefix and regex may not be empty.

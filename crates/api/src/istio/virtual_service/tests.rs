@@ -86,6 +86,8 @@ fn conditions() {
         (json!({"method": {"prefix": ""}}), "prefix string match should not be empty"),
         (json!({"uri": {"regex": "["}}), "unclosed character class"),
         (json!({"uri": {"regex": "a".repeat(1025)}}), "regex is too large"),
+        (json!({"uri": {"regex": "(?:a{1000}){1000}"}}), "exceeds size limit"),
+        (json!({"uri": {"regex": "(?x)/a # b"}}), "unclosed group"),
         (json!({"uri": {"exact": "/", "prefix": "/"}}), "Found 2 valid alternatives"),
         (json!({"headers": {"a b": {"exact": "x"}}}), "not a valid header name"),
         (

@@ -1,8 +1,9 @@
 //! Virtual hosts, and what route configurations say for all of them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use prost_types::Any;
 use tidegate_envoy::v3::route::virtual_host::TlsRequirementType;
 use tidegate_envoy::v3::route::{RouteConfiguration, VirtualHost as ProtoHost};
 
@@ -23,6 +24,8 @@ const DEFAULT_MAX_BODY: u32 = 4096;
 /// What a route configuration says for all of its virtual hosts.
 #[derive(Clone, Debug)]
 pub(in crate::config) struct TableLevel {
+    /// What is asked of requests, as it came.
+    pub terms: BTreeMap<String, Any>,
     mutations: Levels,
     most_specific_wins: bool,
     max_body: usize,
@@ -34,6 +37,7 @@ pub(in crate::config) struct TableLevel {
 /// A route configuration without its virtual hosts.
 pub(in crate::config) fn table_level(proto: &RouteConfiguration) -> Result<TableLevel, Refusal> {
     Ok(TableLevel {
+        terms: proto.typed_per_filter_config.clone(),
         mutations: proto.mutations()?,
         most_specific_wins: proto.most_specific_header_mutations_wins,
         max_body: proto.max_direct_response_body_size_bytes.unwrap_or(DEFAULT_MAX_BODY) as usize,
