@@ -39,6 +39,14 @@ pub(super) enum User {
     Rule(ObjectKey),
 }
 
+impl User {
+    const fn key(&self) -> &ObjectKey {
+        match self {
+            Self::Gateway { key, .. } | Self::Rule(key) => key,
+        }
+    }
+}
+
 /// A credential, and who takes it.
 pub(super) type Use = (Credential, User);
 
@@ -93,6 +101,12 @@ impl Credentials {
     /// Whether the data plane has what a credential stands for, in a form that it took.
     pub(crate) fn usable(&self, credential: &Credential) -> bool {
         self.has(credential) && self.refused(credential).is_none_or(|refused| refused.serves_on)
+    }
+
+    /// Whether an object takes a credential.
+    pub(crate) fn is_taken_by(&self, key: &ObjectKey, credential: &Credential) -> bool {
+        let users = self.users.get(credential).into_iter().flatten();
+        users.map(User::key).any(|taker| taker == key)
     }
 
     /// Why the data plane refuses a credential as it is now; `None` where it does not.
@@ -294,9 +308,7 @@ impl Pilot {
     /// The Gateways whose servers take a credential, and the DestinationRules that do.
     fn takers(&self, credential: &Credential) -> impl Iterator<Item = &ObjectKey> {
         let users = self.credentials.users.get(credential).into_iter().flatten();
-        users.map(|user| match user {
-            User::Gateway { key, .. } | User::Rule(key) => key,
-        })
+        users.map(User::key)
     }
 
     /// The Secrets that the content of a secret of xDS comes from.

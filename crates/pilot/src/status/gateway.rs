@@ -128,7 +128,9 @@ fn credentials(server: &Server, place: &str, view: View<'_>, findings: &mut Find
             "{place}: tls.insecureSkipVerify: certificates of clients are not verified: whoever makes one is let in"
         ));
     }
-    for credential in terms.credentials() {
+    // One without a place takes none: what it lacks is nothing to it.
+    let taken = |credential: &&_| view.credentials.is_taken_by(&server.key, credential);
+    for credential in terms.credentials().filter(taken) {
         if let Some(lack) = Lack::of(credential, view) {
             lack.tell(place, CLOSED, findings);
         }
