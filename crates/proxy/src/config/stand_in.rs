@@ -45,7 +45,8 @@ pub(super) fn mended(
     let mut kept = Vec::with_capacity(routes.len());
     let mut faults = Vec::new();
     for (number, form) in routes.into_iter().enumerate() {
-        let mut alone = |form: &Bytes| compile(&join_virtual_host(&around, &[form.clone()]));
+        let mut alone =
+            |form: &Bytes| compile(&join_virtual_host(&around, std::slice::from_ref(form)));
         let Err(refused) = alone(&form) else {
             kept.push(form);
             continue;
