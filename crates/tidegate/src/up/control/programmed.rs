@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use tidegate_api::{Kind, ObjectKey};
 use tidegate_pilot::Pilot;
-use tidegate_xds::assemble::split_virtual_host_name;
 use tidegate_xds::{Rejection, ResourceType, Verdicts};
 
 /// What is to be told of one object.
@@ -46,8 +45,6 @@ pub trait Origins {
     fn secrets(&self, name: &str) -> Vec<ObjectKey>;
     /// The objects that a filter chain of a listener was compiled from.
     fn chain_owners(&self, listener: &str, chain: usize) -> Vec<ObjectKey>;
-    /// The objects that a route of a virtual host was compiled from.
-    fn route_owners(&self, virtual_host: &str, route: usize) -> Vec<ObjectKey>;
     /// The routes that act through a listener.
     fn attached(&self, listener: &str) -> Vec<ObjectKey>;
 }
@@ -72,13 +69,6 @@ impl Origins for Pilot {
             .map(|server| server.key.clone())
             .into_iter()
             .collect()
-    }
-
-    fn route_owners(&self, virtual_host: &str, route: usize) -> Vec<ObjectKey> {
-        let origins = split_virtual_host_name(virtual_host)
-            .and_then(|(table, name)| self.host_origins(table, name));
-        let origin = origins.and_then(|origins| origins.routes.into_iter().nth(route));
-        origin.into_iter().flat_map(|o| [Some(o.rule), o.root]).flatten().map(|o| o.key).collect()
     }
 
     fn attached(&self, listener: &str) -> Vec<ObjectKey> {
@@ -112,10 +102,9 @@ impl Programmed {
         self.unfit.clear();
         for (_, rejection) in verdicts.rejections() {
             let alone = rejection.chain_alone();
-            let owners = match (alone, rejection.route_alone()) {
-                (Some(chain), _) => origins.chain_owners(&rejection.name, chain),
-                (None, Some(route)) => origins.route_owners(&rejection.name, route),
-                (None, None) => origins.owners(rejection.kind, &rejection.name),
+            let owners = match alone {
+                Some(chain) => origins.chain_owners(&rejection.name, chain),
+                None => origins.owners(rejection.kind, &rejection.name),
             };
             if rejection.kind == ResourceType::Secret {
                 // Who takes it is in force all the same, and pilot says how far.
@@ -230,10 +219,6 @@ mod tests {
             vec![key(&format!("{listener}-{chain}"))]
         }
 
-        fn route_owners(&self, virtual_host: &str, route: usize) -> Vec<ObjectKey> {
-            vec![key(&format!("{virtual_host}/{route}"))]
-        }
-
         fn owners(&self, _: ResourceType, name: &str) -> Vec<ObjectKey> {
             vec![key(name)]
         }
@@ -316,24 +301,6 @@ mod tests {
             told.iter().filter(|(_, words)| words.is_some()).map(|(name, _)| &**name).collect();
         assert_eq!(refused, ["b-1"]);
         assert_eq!(programmed.closed(&["b".into()]), None);
-    }
-
-    #[test]
-    fn a_faulty_route_is_told_to_its_own_object() {
-        let (snapshot, subscription) = published(1);
-        let mut programmed = Programmed::default();
-        programmed.applied(1, ["b", "b/0", "b/1"].map(|name| (key(name), 1)).to_vec());
-        let mut refused = |path: &str| {
-            let kind = ResourceType::VirtualHost;
-            let rejected = vec![Rejection { kind, path: path.into(), ..refusal("b") }];
-            subscription.report(Verdict { generation: 1, rejected });
-            hear(&mut programmed, &snapshot);
-            let all = ["b", "b/0", "b/1"];
-            all.into_iter().filter(|name| programmed.is_unfit(&key(name))).collect::<Vec<_>>()
-        };
-        assert_eq!(refused("routes[1].direct_response.status"), ["b/1"]);
-        assert_eq!(refused("routes[1].match.safe_regex.regex"), ["b"], "it costs all of them");
-        assert_eq!(refused("domains[1]"), ["b"]);
     }
 
     #[test]
