@@ -1,12 +1,17 @@
 //! Istio's mesh config, as far as it decides what is served.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use tidegate_api::istio::gateway::TlsProtocol;
 use tidegate_api::scalar::GoDuration;
 
+use crate::model::names::cluster;
 use crate::{Options, OutboundPolicy};
+
+/// The path of the providers of extensions.
+const PROVIDERS: &str = "extensionProviders";
 
 /// The retries of rules that say nothing of them.
 const RETRIES: &str = "defaultHttpRetryPolicy";
@@ -69,6 +74,7 @@ pub fn apply(mesh: &Value, options: &mut Options) -> Result<Vec<String>, MeshErr
                     _ => return Err(wrong("REGISTRY_ONLY or ALLOW_ANY")),
                 };
             }
+            PROVIDERS => taken.secret_server = secret_server(value, &mut idle)?,
             other => idle.push(other.to_owned()),
         }
         Ok(())
@@ -80,6 +86,32 @@ pub fn apply(mesh: &Value, options: &mut Options) -> Result<Vec<String>, MeshErr
 fn span(value: &Value) -> Result<Duration, &'static str> {
     let span = value.as_str().and_then(GoDuration::parse).map(GoDuration::get);
     span.filter(|span| !span.is_zero()).ok_or("a duration above zero, such as 10s")
+}
+
+/// The cluster of the first server of secrets among the providers; the others are idle.
+fn secret_server(value: &Value, idle: &mut Vec<String>) -> Result<Option<Arc<str>>, MeshError> {
+    let wrong = |path: String, wanted| MeshError { path, wanted };
+    let list = value.as_array().ok_or_else(|| wrong(PROVIDERS.to_owned(), "a list"))?;
+    let mut found = None;
+    for (at, provider) in list.iter().enumerate() {
+        let path = format!("{PROVIDERS}[{at}]");
+        let Some(sds) = provider.get("sds").filter(|_| found.is_none()) else {
+            idle.push(path);
+            continue;
+        };
+        let service = sds.get("service").and_then(Value::as_str).unwrap_or_default();
+        // A namespace may stand before it, which the host has in it, too.
+        let host = service.rsplit('/').next().unwrap_or(service);
+        if host.is_empty() {
+            return Err(wrong(format!("{path}.sds.service"), "the host of a service"));
+        }
+        let port =
+            sds.get("port").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
+        let port = port.filter(|port| *port != 0);
+        let port = port.ok_or_else(|| wrong(format!("{path}.sds.port"), "a port"))?;
+        found = Some(cluster(&host.to_ascii_lowercase(), "", port).into());
+    }
+    Ok(found)
 }
 
 fn names(value: &Value) -> Result<Vec<String>, &'static str> {
@@ -157,6 +189,29 @@ mod tests {
             (&["ECDHE-ECDSA-AES128-GCM-SHA256".to_owned()][..], &["P-384".to_owned()][..])
         );
         assert_eq!(apply(&Value::Null, &mut options), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn the_first_server_of_secrets_counts() {
+        let provider = |service: &str| json!({"name": "a", "sds": {"name": "a", "service": service, "port": 8443}});
+        let other = json!({"name": "zipkin", "zipkin": {"service": "zipkin", "port": 9411}});
+        for service in ["SDS.example.com", "default/sds.example.com"] {
+            let mesh = json!({"extensionProviders": [other, provider(service), provider("b")]});
+            let mut options = Options::default();
+            let idle = apply(&mesh, &mut options).expect("it is read");
+            assert_eq!(idle, ["extensionProviders[0]", "extensionProviders[2]"]);
+            let cluster = options.secret_server.as_deref();
+            assert_eq!(cluster, Some("outbound|8443||sds.example.com"));
+        }
+        for (sds, field) in [
+            (json!({"service": "", "port": 1}), "service"),
+            (json!({"service": "a", "port": 0}), "port"),
+            (json!({"service": "a", "port": 65536}), "port"),
+        ] {
+            let mesh = json!({"extensionProviders": [{"name": "a", "sds": sds}]});
+            let error = apply(&mesh, &mut Options::default()).expect_err("it is wrong");
+            assert_eq!(error.path, format!("extensionProviders[0].sds.{field}"));
+        }
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct Options {
     pub domain: String,
     /// File of the authorities that the system trusts, which servers are verified by where a DestinationRule names none.
     pub system_roots: Arc<str>,
+    /// `MeshConfig.extensionProviders[].sds`: the cluster of the server that has the certificates named `sds://NAME`.
+    pub secret_server: Option<Arc<str>>,
     /// Folder with the certificate that the gateway has in the mesh, under Istio's names for its files: what `ISTIO_MUTUAL`
     /// takes.
     pub workload_certificates: Option<Arc<str>>,
@@ -139,6 +141,7 @@ impl Default for Options {
             lowest_port: 1,
             domain: "cluster.local".to_owned(),
             system_roots: "/etc/ssl/certs/ca-certificates.crt".into(),
+            secret_server: None,
             workload_certificates: None,
             access_log: None,
             forwarded_host: false,

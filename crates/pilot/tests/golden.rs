@@ -126,7 +126,11 @@ fn content(name: &str, ca: &Ca, leaf: &Identity) -> Arc<[u8]> {
 }
 
 fn in_mesh() -> Options {
-    Options { workload_certificates: Some("/etc/certs".into()), ..Options::default() }
+    Options {
+        workload_certificates: Some("/etc/certs".into()),
+        secret_server: Some("outbound|8443||sds.example.com".into()),
+        ..Options::default()
+    }
 }
 
 fn logged(name: &str) -> Options {

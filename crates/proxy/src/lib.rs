@@ -13,6 +13,7 @@ pub mod proxy;
 pub mod random;
 pub mod rbac;
 pub mod route;
+pub mod sds;
 pub mod stats;
 pub mod surroundings;
 pub mod tcp;

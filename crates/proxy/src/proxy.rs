@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tidegate_envoy::json;
 use tidegate_xds::{Rejection, ResourceType, Update, Verdict};
 use tokio::runtime::Handle;
 
@@ -15,6 +16,7 @@ use crate::accesslog::{self, Logs};
 use crate::config::listener::Listener;
 use crate::config::{Applied, Applier, Notice};
 use crate::ledger::Ledger;
+use crate::sds::{self, News};
 use crate::stats::Registry;
 use crate::surroundings::Surroundings;
 use crate::upstream::discovery::Discovery;
@@ -52,6 +54,10 @@ pub struct Proxy {
     /// The refusals that stood when they were told last.
     told: HashSet<Rejection>,
     surroundings: Surroundings,
+    /// Servers that secrets are asked for at.
+    servers: sds::Follower,
+    /// Those that cannot be asked now, and why.
+    lost: BTreeMap<Arc<str>, String>,
 }
 
 /// Listeners by direction.
@@ -97,11 +103,26 @@ impl Proxy {
         let resolver = Resolver::new(options.dns, dns, control.clone());
         let applier = Applier::new(Some(Arc::clone(&logs)));
         let records = Arc::clone(applier.records());
+        let node = json::from_json(&options.about.node).unwrap_or_default();
+        let servers = sds::Follower::new(control.clone(), node);
         let view = View::new(options.about, registry, logs, records, Arc::clone(&ledger));
         let discovery = Discovery::new(resolver, control);
         let unbound = BTreeMap::new();
         let (drained, told, surroundings) = (None, HashSet::new(), options.surroundings);
-        Ok(Self { applier, discovery, fleet, ledger, view, drained, unbound, told, surroundings })
+        let lost = BTreeMap::new();
+        Ok(Self {
+            applier,
+            discovery,
+            fleet,
+            ledger,
+            view,
+            drained,
+            unbound,
+            told,
+            surroundings,
+            servers,
+            lost,
+        })
     }
 
     /// What is told of the proxy: admin, stats, logs.
@@ -123,18 +144,59 @@ impl Proxy {
         self.retry();
         self.fleet.sync().await;
         self.view.serve(Arc::clone(self.applier.config()), self.fleet.addresses());
-        self.applier.let_go();
+        self.let_go();
         let verdict = self.verdict();
-        let rejected = self.news(&verdict);
+        let rejected = self.news_of(&verdict);
         Outcome { verdict, rejected, notices, warnings }
     }
 
     /// The refusals that did not stand when this was asked last.
-    fn news(&mut self, verdict: &Verdict) -> Vec<Rejection> {
+    fn news_of(&mut self, verdict: &Verdict) -> Vec<Rejection> {
         let standing: HashSet<Rejection> = verdict.rejected.iter().cloned().collect();
         let told = std::mem::replace(&mut self.told, standing);
         let new = verdict.rejected.iter().filter(|rejection| !told.contains(rejection));
         new.cloned().collect()
+    }
+
+    /// Asks servers of secrets for what is needed now.
+    fn follow_servers(&mut self) {
+        let mut gone = Vec::new();
+        let wanted = self.applier.wanted(&mut gone);
+        self.ledger.secrets(&[], &gone);
+        self.lost.retain(|server, _| wanted.contains_key(server));
+        self.servers.follow(wanted);
+    }
+
+    /// Waits for what is heard next of a server of secrets, to be given to [`Proxy::hear`]. Safe to cancel.
+    pub async fn news(&mut self) -> News {
+        self.servers.news().await
+    }
+
+    /// Takes what was heard of a server of secrets. A secret counts from the next handshake on; one that is wrong, or does not
+    /// come, leaves the one before.
+    pub fn hear(&mut self, news: News) -> Outcome {
+        let warnings = match news {
+            News::Came { server, secrets, verdict } => {
+                self.lost.remove(&server);
+                let delivered = self.applier.deliver(&server, &secrets);
+                self.ledger.secrets(&delivered.secrets, &[]);
+                let faults = delivered.faults.join("; ");
+                let judged = if faults.is_empty() { Ok(()) } else { Err(faults) };
+                // A stream that has ended meanwhile needs no answer.
+                let _ = verdict.send(judged);
+                delivered.warnings
+            }
+            News::Lost { server, why } => {
+                if self.lost.get(&server) != Some(&why) {
+                    tracing::warn!("secrets of {server} cannot be asked for: {why}");
+                }
+                self.lost.insert(server, why);
+                Vec::new()
+            }
+        };
+        let verdict = self.verdict();
+        let rejected = self.news_of(&verdict);
+        Outcome { verdict, rejected, notices: Vec::new(), warnings }
     }
 
     /// Whether an earlier form of what was refused serves.
@@ -160,6 +222,8 @@ impl Proxy {
     /// Takes away what was removed and nothing uses any more.
     pub fn let_go(&mut self) {
         self.applier.let_go();
+        // What has gone points to no secret any more.
+        self.follow_servers();
     }
 
     /// Tries again to bind what could not be bound; tells whether something changed.
@@ -178,6 +242,8 @@ impl Proxy {
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         let mut verdict = self.applier.verdict();
+        let missing = self.lost.iter().flat_map(|(server, why)| self.applier.missing(server, why));
+        verdict.rejected.extend(missing);
         verdict.rejected.extend(self.unbound.values().map(|(_, rejection)| rejection.clone()));
         for rejection in &mut verdict.rejected {
             rejection.serves_on = self.serves_on(rejection);

@@ -10,6 +10,8 @@ mod rbac;
 mod rotation;
 #[path = "tls/scan.rs"]
 mod scan;
+#[path = "tls/sds.rs"]
+mod sds;
 #[path = "tls/setup.rs"]
 mod setup;
 #[path = "tls/staple.rs"]

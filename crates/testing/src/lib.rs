@@ -7,6 +7,7 @@
 //! | [`client`] | an HTTP/1 client that sends the bytes it is given and reads framing strictly |
 //! | [`ca`] | a throwaway certificate authority |
 //! | [`dns`] | a UDP name server that answers what the test says, and counts |
+//! | [`grpc`] | a server of one gRPC stream, whose messages the test reads and writes |
 //! | [`process`] | a binary under test: its lines awaited, its life ended by its own pid |
 //! | [`tools`] | where kubectl, envoy, curl and openssl are, and words when they are not |
 //! | [`HeldPort`] | a port that is known before the program under test binds it |
@@ -19,6 +20,7 @@ pub mod ca;
 pub mod client;
 pub mod dns;
 mod eventually;
+pub mod grpc;
 mod held;
 pub mod origin;
 pub mod process;

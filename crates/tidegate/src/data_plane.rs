@@ -119,6 +119,11 @@ impl Driver {
                     served = Some(outcome.verdict.generation);
                     self.subscription.report(outcome.verdict);
                 }
+                news = self.proxy.news() => {
+                    let outcome = self.proxy.hear(news);
+                    tell(&outcome);
+                    self.subscription.report(outcome.verdict);
+                }
                 generation = start.known() => start = Start::At(generation),
                 () = sleep(REBIND), if unbound => {
                     if self.proxy.rebind().await {

@@ -151,8 +151,10 @@ async fn all_served(
     let Ok(verdicts) = served else {
         return Err(Failure::new("the data plane has ended by itself: a defect of Tidegate"));
     };
+    // Secrets of servers come, and are missed, later.
+    let own = verdicts.rejections().filter(|(_, rejection)| bootstrap.has(rejection));
     let refusals: Vec<String> =
-        verdicts.rejections().map(|(_, r)| format!("\n  {}", bootstrap.place(r))).collect();
+        own.map(|(_, rejection)| format!("\n  {}", bootstrap.place(rejection))).collect();
     match refusals.as_slice() {
         [] => Ok(()),
         all => Err(Failure::new(format!("{} cannot be served:{}", path.display(), all.concat()))),

@@ -9,6 +9,7 @@ use tidegate_envoy::v3::bootstrap::Bootstrap;
 use tidegate_envoy::v3::bootstrap::bootstrap::StaticResources;
 use tidegate_envoy::v3::cluster::Cluster;
 use tidegate_envoy::v3::cluster::cluster::{ClusterDiscoveryType, DiscoveryType};
+use tidegate_envoy::v3::core::config_source::ConfigSourceSpecifier;
 use tidegate_envoy::v3::core::transport_socket::ConfigType as SocketConfig;
 use tidegate_envoy::v3::core::{Node, TransportSocket};
 use tidegate_envoy::v3::endpoint::ClusterLoadAssignment;
@@ -197,6 +198,11 @@ fn take_secrets<T: TlsContext>(
     let mut context: T =
         unpack(config).map_err(|error: AnyError| malformed(resource, &error.to_string()))?;
     let there = context.common().into_iter().flat_map(secrets).all(|secret| {
+        let source = secret.sds_config.as_ref().and_then(|s| s.config_source_specifier.as_ref());
+        if matches!(source, Some(ConfigSourceSpecifier::ApiConfigSource(_))) {
+            // It has a server of its own.
+            return true;
+        }
         secret.sds_config = None;
         snapshot.get(ResourceType::Secret, &secret.name).is_some()
     });

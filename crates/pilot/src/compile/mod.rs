@@ -4,8 +4,11 @@
 use std::time::Duration;
 
 use tidegate_envoy::prost_types;
+use tidegate_envoy::v3::core::api_config_source::ApiType;
+use tidegate_envoy::v3::core::config_source::ConfigSourceSpecifier;
+use tidegate_envoy::v3::core::grpc_service::{EnvoyGrpc, TargetSpecifier};
 use tidegate_envoy::v3::core::{
-    AggregatedConfigSource, ApiVersion, ConfigSource, config_source::ConfigSourceSpecifier,
+    AggregatedConfigSource, ApiConfigSource, ApiVersion, ConfigSource, GrpcService,
 };
 
 use crate::Options;
@@ -89,6 +92,27 @@ pub(crate) fn duration(span: Duration) -> prost_types::Duration {
 pub(crate) fn ads() -> ConfigSource {
     ConfigSource {
         config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
+        resource_api_version: ApiVersion::V3.into(),
+        ..ConfigSource::default()
+    }
+}
+
+/// "Ask the server behind this cluster."
+pub(crate) fn server_of_its_own(cluster: &str) -> ConfigSource {
+    let grpc = EnvoyGrpc { cluster_name: cluster.to_owned(), ..EnvoyGrpc::default() };
+    let service = GrpcService {
+        target_specifier: Some(TargetSpecifier::EnvoyGrpc(grpc)),
+        ..GrpcService::default()
+    };
+    let api = ApiConfigSource {
+        api_type: ApiType::Grpc.into(),
+        transport_api_version: ApiVersion::V3.into(),
+        grpc_services: vec![service],
+        set_node_on_first_message_only: true,
+        ..ApiConfigSource::default()
+    };
+    ConfigSource {
+        config_source_specifier: Some(ConfigSourceSpecifier::ApiConfigSource(api)),
         resource_api_version: ApiVersion::V3.into(),
         ..ConfigSource::default()
     }

@@ -7,9 +7,9 @@ use tidegate_envoy::v3::tls::{CertificateValidationContext, Secret, TlsCertifica
 
 use crate::model::credentials::Found;
 
-/// The secret of a credential.
+/// The secret of a credential; none where a server of its own has it.
 #[must_use]
-pub fn secret(name: &str, found: Found<'_>) -> Secret {
+pub fn secret(name: &str, found: Found<'_>) -> Option<Secret> {
     let kind = match found {
         Found::Pair { chain, key, staple } => Type::TlsCertificate(TlsCertificate {
             certificate_chain: Some(bytes(chain)),
@@ -24,8 +24,9 @@ pub fn secret(name: &str, found: Found<'_>) -> Secret {
                 ..CertificateValidationContext::default()
             })
         }
+        Found::Elsewhere => return None,
     };
-    Secret { name: name.to_owned(), r#type: Some(kind) }
+    Some(Secret { name: name.to_owned(), r#type: Some(kind) })
 }
 
 fn bytes(bytes: &[u8]) -> DataSource {

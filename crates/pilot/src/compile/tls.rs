@@ -16,7 +16,7 @@ use tidegate_envoy::v3::tls::{
     TlsParameters,
 };
 
-use super::ads;
+use super::{ads, server_of_its_own};
 use crate::model::tls::{Accepted, Channel, Credential, Terms};
 
 /// What a filter chain does with the bytes in TLS.
@@ -66,7 +66,12 @@ pub fn context(terms: &Terms, carries: Carries) -> DownstreamTlsContext {
 
 /// A secret by its name.
 pub(super) fn by_name(credential: &Credential) -> SdsSecretConfig {
-    SdsSecretConfig { name: credential.to_string(), sds_config: Some(ads()) }
+    match credential {
+        Credential::Elsewhere { server: Some(server), name } => {
+            SdsSecretConfig { name: name.to_string(), sds_config: Some(server_of_its_own(server)) }
+        }
+        _ => SdsSecretConfig { name: credential.to_string(), sds_config: Some(ads()) },
+    }
 }
 
 /// A name of a certificate.

@@ -52,7 +52,7 @@ pub fn apply(
     let context = UpstreamTlsContext {
         common_tls_context: Some(CommonTlsContext {
             tls_params: params(settings, &to.options.tls_defaults),
-            tls_certificate_sds_secret_configs: client_identity(settings)
+            tls_certificate_sds_secret_configs: client_identity(settings, to.options)
                 .iter()
                 .map(tls::by_name)
                 .collect(),
@@ -126,7 +126,7 @@ fn validation(settings: &ClientTlsSettings, to: To<'_>) -> ValidationContextType
         match_subject_alt_names: to.names(settings).iter().map(|n| tls::exact(n)).collect(),
         ..CertificateValidationContext::default()
     };
-    let authorities = client_authorities(settings, &to.options.system_roots);
+    let authorities = client_authorities(settings, to.options);
     ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
         default_validation_context: Some(here),
         validation_context_sds_secret_config: Some(tls::by_name(&authorities)),

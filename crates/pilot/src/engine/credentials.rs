@@ -238,8 +238,9 @@ impl Pilot {
         match found {
             Some((behind, found)) => {
                 self.credentials.brought.insert(behind.clone());
-                let message = secret::secret(&name, found);
-                self.outbox.put(Resource::encode(ResourceType::Secret, name, &message));
+                if let Some(message) = secret::secret(&name, found) {
+                    self.outbox.put(Resource::encode(ResourceType::Secret, name, &message));
+                }
             }
             None => self.outbox.remove(ResourceType::Secret, name),
         }

@@ -233,11 +233,11 @@ impl Pilot {
         dirty.status.insert(key.clone());
         let named = rule.iter().flat_map(Rule::secrets).collect();
         self.set_named(key, named, dirty);
-        let roots = &self.options.system_roots;
+        let options = &self.options;
         let uses = |rule: Option<&Rule>| -> BTreeSet<Use> {
             let settings = rule.into_iter().flat_map(Rule::tls);
             let credentials =
-                settings.flat_map(|(_, settings)| client_credentials(settings, roots));
+                settings.flat_map(|(_, settings)| client_credentials(settings, options));
             credentials.map(|credential| (credential, User::Rule(key.clone()))).collect()
         };
         let before = uses(self.rules.get(key).map(|rule| &**rule));

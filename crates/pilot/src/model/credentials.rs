@@ -78,6 +78,8 @@ pub enum Found<'a> {
         /// The Secret that they come from, where nothing names it.
         guessed: Option<&'a Arc<str>>,
     },
+    /// What a server of its own has; the data plane asks it.
+    Elsewhere,
 }
 
 /// Why a credential is not there.
@@ -154,7 +156,9 @@ impl Secrets {
             Credential::MeshAuthorities => {
                 workload.iter().map(|w| Arc::clone(&w.authorities)).collect()
             }
-            Credential::Pair(_) | Credential::Authorities { .. } => Vec::new(),
+            Credential::Pair(_) | Credential::Authorities { .. } | Credential::Elsewhere { .. } => {
+                Vec::new()
+            }
         }
     }
 
@@ -234,8 +238,21 @@ impl Secrets {
                     let revoked = Some(self.file(list)?);
                     Ok(Found::Authorities { roots, revoked, guessed })
                 }
+                Found::Elsewhere => Err(NotFound {
+                    reason: "caCrl goes with authorities in Secrets and files; the server of these sends a list with them"
+                        .to_owned(),
+                    broken: false,
+                }),
                 found => Ok(found),
             },
+            Credential::Elsewhere { server: Some(_), .. } => Ok(Found::Elsewhere),
+            Credential::Elsewhere { server: None, name } => Err(NotFound {
+                reason: format!(
+                    "sds://{name} is asked for at a server that the mesh config names in extensionProviders[].sds (name, \
+                     service, port), and it names none"
+                ),
+                broken: false,
+            }),
             Credential::MeshPair => {
                 let WorkloadFiles { chain, key, .. } = self.workload()?;
                 Ok(Found::Pair { chain: self.file(chain)?, key: self.file(key)?, staple: None })

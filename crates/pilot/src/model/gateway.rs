@@ -133,7 +133,7 @@ impl Gateway {
                 tls: server.tls.as_ref().map(|tls| Tls {
                     mode: tls.mode,
                     https_redirect: tls.https_redirect,
-                    terms: Terms::of(tls, &options.tls_defaults).map(Arc::new),
+                    terms: Terms::of(tls, options).map(Arc::new),
                     idle: idle_fields(tls),
                 }),
             })

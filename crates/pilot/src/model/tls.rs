@@ -6,6 +6,8 @@ use std::sync::Arc;
 use tidegate_api::istio::destination_rule::{ClientTlsMode, ClientTlsSettings};
 use tidegate_api::istio::gateway::{ServerTlsMode, ServerTlsSettings, TlsProtocol};
 
+use crate::Options;
+
 /// Everything that a handshake settles. Requests may pass between servers on one connection only where this is
 /// the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -57,12 +59,12 @@ pub struct Channel {
 
 /// The certificate that is shown to servers, if one is.
 #[must_use]
-pub fn client_identity(settings: &ClientTlsSettings) -> Option<Credential> {
+pub fn client_identity(settings: &ClientTlsSettings, options: &Options) -> Option<Credential> {
     match settings.mode {
         ClientTlsMode::Disable | ClientTlsMode::Simple => None,
         ClientTlsMode::IstioMutual => Some(Credential::MeshPair),
         ClientTlsMode::Mutual if !settings.credential_name.is_empty() => {
-            Some(Credential::Pair(secret_name(&settings.credential_name)))
+            Some(Credential::pair(&settings.credential_name, options))
         }
         ClientTlsMode::Mutual => Some(Credential::PairFiles(
             settings.client_certificate.as_str().into(),
@@ -78,16 +80,16 @@ pub fn server_secrets(settings: &ServerTlsSettings) -> impl Iterator<Item = Arc<
     names.filter(|name| !name.is_empty()).map(|name| secret_name(name))
 }
 
-/// Whom servers' certificates are verified by; `system` is the file of those that the system trusts.
+/// Whom servers' certificates are verified by.
 #[must_use]
-pub fn client_authorities(settings: &ClientTlsSettings, system: &Arc<str>) -> Credential {
+pub fn client_authorities(settings: &ClientTlsSettings, options: &Options) -> Credential {
     let authorities = match settings.mode {
         ClientTlsMode::IstioMutual => Credential::MeshAuthorities,
         _ if !settings.credential_name.is_empty() => {
-            Credential::Authorities { name: secret_name(&settings.credential_name), named: true }
+            Credential::authorities(&settings.credential_name, true, options)
         }
         _ if matches!(settings.ca_certificates.as_str(), "" | "system") => {
-            Credential::SystemAuthorities(Arc::clone(system))
+            Credential::SystemAuthorities(Arc::clone(&options.system_roots))
         }
         _ => Credential::AuthoritiesFile(settings.ca_certificates.as_str().into()),
     };
@@ -102,12 +104,12 @@ pub fn verifies(settings: &ClientTlsSettings) -> bool {
 
 /// Every credential that handshakes with a destination take.
 #[must_use]
-pub fn client_credentials(settings: &ClientTlsSettings, system: &Arc<str>) -> Vec<Credential> {
+pub fn client_credentials(settings: &ClientTlsSettings, options: &Options) -> Vec<Credential> {
     if settings.mode == ClientTlsMode::Disable {
         return Vec::new();
     }
-    let authorities = verifies(settings).then(|| client_authorities(settings, system));
-    client_identity(settings).into_iter().chain(authorities).collect()
+    let authorities = verifies(settings).then(|| client_authorities(settings, options));
+    client_identity(settings, options).into_iter().chain(authorities).collect()
 }
 
 /// Where certificates, keys and authorities come from, and the name of the secret that brings them: no two of them share a
@@ -135,6 +137,13 @@ pub enum Credential {
     MeshPair,
     /// The mesh's authorities: `ROOTCA`.
     MeshAuthorities,
+    /// Whatever a server of its own has under this name: `sds://NAME`.
+    Elsewhere {
+        /// The cluster of the server; none where the mesh has no such server.
+        server: Option<Arc<str>>,
+        /// The name that it is asked for.
+        name: Arc<str>,
+    },
     /// Authorities, with a file of certificates that they revoked: `…~FILE`. The last in the order of credentials.
     Revoking {
         /// The authorities.
@@ -144,14 +153,17 @@ pub enum Credential {
     },
 }
 
+/// What stands before the name of a credential that a server of its own has.
+const ELSEWHERE: &str = "sds://";
+
 /// Ending of the Secret with the authorities that belong to a Secret with a certificate.
 pub const AUTHORITIES_SUFFIX: &str = "-cacert";
 
 impl Terms {
-    /// What the settings of a server ask for, with the mesh's `defaults` where they are silent; `None` where it does not
+    /// What the settings of a server ask for, with the mesh's defaults where they are silent; `None` where it does not
     /// terminate TLS.
     #[must_use]
-    pub fn of(settings: &ServerTlsSettings, defaults: &Channel) -> Option<Self> {
+    pub fn of(settings: &ServerTlsSettings, options: &Options) -> Option<Self> {
         let demanded = match settings.mode {
             ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough => return None,
             ServerTlsMode::Simple => None,
@@ -159,10 +171,11 @@ impl Terms {
             ServerTlsMode::Mutual | ServerTlsMode::IstioMutual => Some(true),
         };
         let in_mesh = settings.mode == ServerTlsMode::IstioMutual;
-        let clients =
-            demanded.map(|demanded| Clients { demanded, accepted: Accepted::of(settings) });
-        let identities = if in_mesh { vec![Credential::MeshPair] } else { identities(settings) };
-        Some(Self { identities, clients, channel: Channel::of(settings, defaults) })
+        let clients = demanded
+            .map(|demanded| Clients { demanded, accepted: Accepted::of(settings, options) });
+        let identities =
+            if in_mesh { vec![Credential::MeshPair] } else { identities(settings, options) };
+        Some(Self { identities, clients, channel: Channel::of(settings, &options.tls_defaults) })
     }
 
     /// Whether a client without a certificate is sent away.
@@ -216,10 +229,13 @@ impl Terms {
 }
 
 impl Accepted {
-    fn of(settings: &ServerTlsSettings) -> Self {
+    fn of(settings: &ServerTlsSettings, options: &Options) -> Self {
         let in_mesh = settings.mode == ServerTlsMode::IstioMutual;
-        let authorities =
-            if in_mesh { Some(Credential::MeshAuthorities) } else { authorities(settings) };
+        let authorities = if in_mesh {
+            Some(Credential::MeshAuthorities)
+        } else {
+            authorities(settings, options)
+        };
         Self {
             authorities: authorities.map(|found| found.revoking(&settings.ca_crl)),
             names: settings.subject_alt_names.clone(),
@@ -261,15 +277,15 @@ fn first_given<'a>(own: &'a Vec<String>, default: &'a Vec<String>) -> &'a Vec<St
     if own.is_empty() { default } else { own }
 }
 
-fn identities(settings: &ServerTlsSettings) -> Vec<Credential> {
+fn identities(settings: &ServerTlsSettings, options: &Options) -> Vec<Credential> {
     let pair = |chain: &String, key: &String| {
         Credential::PairFiles(chain.as_str().into(), key.as_str().into())
     };
     if !settings.credential_names.is_empty() {
         let names = settings.credential_names.iter();
-        names.map(|name| Credential::Pair(secret_name(name))).collect()
+        names.map(|name| Credential::pair(name, options)).collect()
     } else if !settings.credential_name.is_empty() {
-        vec![Credential::Pair(secret_name(&settings.credential_name))]
+        vec![Credential::pair(&settings.credential_name, options)]
     } else if !settings.tls_certificates.is_empty() {
         let files = settings.tls_certificates.iter();
         files.map(|f| pair(&f.server_certificate, &f.private_key)).collect()
@@ -280,13 +296,12 @@ fn identities(settings: &ServerTlsSettings) -> Vec<Credential> {
     }
 }
 
-fn authorities(settings: &ServerTlsSettings) -> Option<Credential> {
+fn authorities(settings: &ServerTlsSettings, options: &Options) -> Option<Credential> {
     let own = || settings.credential_names.first().unwrap_or(&settings.credential_name);
     if !settings.ca_cert_credential_name.is_empty() {
-        let name = secret_name(&settings.ca_cert_credential_name);
-        Some(Credential::Authorities { name, named: true })
+        Some(Credential::authorities(&settings.ca_cert_credential_name, true, options))
     } else if !own().is_empty() {
-        Some(Credential::Authorities { name: secret_name(own()), named: false })
+        Some(Credential::authorities(own(), false, options))
     } else if !settings.ca_certificates.is_empty() {
         Some(Credential::AuthoritiesFile(settings.ca_certificates.as_str().into()))
     } else {
@@ -295,6 +310,29 @@ fn authorities(settings: &ServerTlsSettings) -> Option<Credential> {
 }
 
 impl Credential {
+    /// A certificate and its key, as `credentialName` names them.
+    fn pair(written: &str, options: &Options) -> Self {
+        match written.strip_prefix(ELSEWHERE) {
+            Some(name) => Self::elsewhere(name.to_owned(), options),
+            None => Self::Pair(secret_name(written)),
+        }
+    }
+
+    /// Authorities, as a credential's name names them.
+    fn authorities(written: &str, named: bool, options: &Options) -> Self {
+        match written.strip_prefix(ELSEWHERE) {
+            Some(name) => {
+                let name = name.strip_suffix(AUTHORITIES_SUFFIX).unwrap_or(name);
+                Self::elsewhere(format!("{name}{AUTHORITIES_SUFFIX}"), options)
+            }
+            None => Self::Authorities { name: secret_name(written), named },
+        }
+    }
+
+    fn elsewhere(name: String, options: &Options) -> Self {
+        Self::Elsewhere { server: options.secret_server.clone(), name: name.into() }
+    }
+
     /// These authorities with the certificates that they revoked, where a file lists them.
     fn revoking(self, list: &str) -> Self {
         match list {
@@ -371,6 +409,8 @@ impl fmt::Display for Credential {
             Self::SystemAuthorities(_) => f.write_str("file-root:system"),
             Self::MeshPair => f.write_str("default"),
             Self::MeshAuthorities => f.write_str("ROOTCA"),
+            Self::Elsewhere { server: Some(server), name } => write!(f, "{server}/{name}"),
+            Self::Elsewhere { server: None, name } => write!(f, "{ELSEWHERE}{name}"),
             Self::Revoking { authorities, list } => write!(f, "{authorities}~{}", Plain(list)),
         }
     }

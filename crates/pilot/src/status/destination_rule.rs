@@ -86,7 +86,7 @@ pub(super) fn force(rule: &Rule, findings: Option<&Findings>, view: View<'_>) ->
             || settings.simple.is_some_and(|simple| simple != SimpleLb::Passthrough)
     });
     let has_all = |settings| {
-        let credentials = client_credentials(settings, &view.options.system_roots);
+        let credentials = client_credentials(settings, view.options);
         let mut lacks = credentials.iter().filter_map(|credential| Lack::of(credential, view));
         lacks.all(|lack| lack.serves_on)
     };
@@ -139,7 +139,7 @@ fn beaten(rule: &Rule, view: View<'_>) -> Option<(&'static str, String)> {
 
 /// Certificates and authorities that are not there, and servers that are not verified.
 fn of_tls(path: &str, settings: &ClientTlsSettings, view: View<'_>, findings: &mut Findings) {
-    for credential in client_credentials(settings, &view.options.system_roots) {
+    for credential in client_credentials(settings, view.options) {
         if let Some(lack) = Lack::of(&credential, view) {
             lack.tell(path, "no connection to the host is made", findings);
         }

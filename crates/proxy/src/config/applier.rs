@@ -1,5 +1,7 @@
 //! Updates into what is served: one resource that is wrong is refused alone.
 
+mod delivery;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -28,6 +30,8 @@ use super::record::{Records, rejections};
 use super::refusal::Refusal;
 use super::slots::Slots;
 use super::tables::{TableChange, Tables};
+
+pub use delivery::Delivered;
 
 /// What is served, by name; immutable. Its parts are shared between successive configurations.
 #[derive(Clone, Debug, Default)]
@@ -310,16 +314,25 @@ impl Applier {
 
     /// Fills the slot of a secret; contexts that point to it take it from the next handshake on.
     fn put_secret(&mut self, resource: &Arc<Resource>, step: &mut Step) {
-        let put = judge_named(resource, |proto: &ProtoSecret| &proto.name).and_then(
-            |Judged { message, notices }| {
-                let secret = compile::secret(&message).map_err(|refusal| vec![refusal])?;
-                let slot = self.slots.secret(&resource.name);
-                self.secrets_gone.remove(&resource.name);
-                let untimely = fill(&slot, secret, SystemTime::now());
-                step.warn(resource, untimely.map_err(|refusal| vec![refusal])?);
-                Ok(notices)
-            },
-        );
+        let judged = judge_named(resource, |proto: &ProtoSecret| &proto.name);
+        let slot = self.slots.secret(&resource.name);
+        self.fill_slot(resource, judged, &slot, step);
+    }
+
+    fn fill_slot(
+        &mut self,
+        resource: &Arc<Resource>,
+        judged: Result<Judged<ProtoSecret>, Vec<Refusal>>,
+        slot: &SecretSlot,
+        step: &mut Step,
+    ) {
+        let put = judged.and_then(|Judged { message, notices }| {
+            let secret = compile::secret(&message).map_err(|refusal| vec![refusal])?;
+            self.secrets_gone.remove(&resource.name);
+            let untimely = fill(slot, secret, SystemTime::now());
+            step.warn(resource, untimely.map_err(|refusal| vec![refusal])?);
+            Ok(notices)
+        });
         step.secrets.push((Arc::clone(&resource.name), put.is_ok()));
         match put {
             Ok(notices) => self.records.serve(resource, notices),

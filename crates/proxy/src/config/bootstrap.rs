@@ -150,6 +150,12 @@ impl Bootstrap {
         Ok(())
     }
 
+    /// Whether a refusal is one of the file's own resources.
+    #[must_use]
+    pub fn has(&self, rejection: &Rejection) -> bool {
+        self.places.contains_key(&(rejection.kind, Arc::clone(&rejection.name)))
+    }
+
     /// A refusal of one of the resources, with its path from the top of the file.
     #[must_use]
     pub fn place(&self, rejection: &Rejection) -> Refusal {

@@ -37,7 +37,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use applier::{Applied, Applier, Changed, Config, Notice, Owner};
+pub use applier::{Applied, Applier, Changed, Config, Delivered, Notice, Owner};
 pub use bootstrap::{Bootstrap, BootstrapError};
 pub use record::{Record, Records, Refused, Served};
 pub use refusal::Refusal;

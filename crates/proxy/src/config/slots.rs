@@ -1,6 +1,6 @@
 //! Names that outlive what fills them: clusters and route configurations.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -8,6 +8,7 @@ use tidegate_envoy::capability::Finding;
 
 use crate::accesslog::Logs;
 use crate::route::RouteTable;
+use crate::sds::Wanted;
 use crate::tls::secret::SecretSlot;
 use crate::upstream::ClusterSlot;
 
@@ -24,6 +25,8 @@ pub(super) struct Slots {
     clusters: HashMap<Arc<str>, Arc<ClusterSlot>>,
     routes: HashMap<Arc<str>, Arc<RouteSlot>>,
     secrets: HashMap<Arc<str>, Arc<SecretSlot>>,
+    /// Secrets from servers of their own, by the cluster of the server.
+    asked: BTreeMap<Arc<str>, Asked>,
     /// Numbers of cluster slots that are free again.
     free: Vec<u32>,
     logs: Option<Arc<Logs>>,
@@ -33,6 +36,13 @@ pub(super) struct Slots {
     notices: Vec<Refusal>,
     /// Cluster slots left by the last search for unused ones.
     kept: usize,
+}
+
+/// The secrets that a server is asked for, by name.
+#[derive(Debug)]
+struct Asked {
+    cluster: Arc<ClusterSlot>,
+    slots: BTreeMap<Arc<str>, Arc<SecretSlot>>,
 }
 
 impl Slots {
@@ -62,6 +72,37 @@ impl Slots {
         self.routes.retain(|_, slot| Arc::strong_count(slot) > 1);
         self.secrets.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.is_filled());
         self.kept = self.clusters.len();
+    }
+
+    /// What servers of secrets are asked for. Secrets that nothing points to any more are forgotten; the names of their
+    /// slots are pushed to `gone`.
+    pub fn wanted(&mut self, gone: &mut Vec<Arc<str>>) -> BTreeMap<Arc<str>, Wanted> {
+        for asked in self.asked.values_mut() {
+            asked.slots.retain(|_, slot| {
+                let used = Arc::strong_count(slot) > 1;
+                if !used {
+                    gone.push(Arc::clone(&slot.name));
+                }
+                used
+            });
+        }
+        self.asked.retain(|_, asked| !asked.slots.is_empty());
+        let wanted = self.asked.iter().map(|(server, asked)| {
+            let names = asked.slots.keys().cloned().collect();
+            (Arc::clone(server), Wanted { cluster: Arc::clone(&asked.cluster), names })
+        });
+        wanted.collect()
+    }
+
+    /// The slot of a secret that a server is asked for.
+    pub fn asked(&self, server: &str, name: &str) -> Option<&Arc<SecretSlot>> {
+        self.asked.get(server)?.slots.get(name)
+    }
+
+    /// The secrets that have never come from a server.
+    pub fn missing(&self, server: &str) -> impl Iterator<Item = &Arc<SecretSlot>> {
+        let slots = self.asked.get(server).into_iter().flat_map(|asked| asked.slots.values());
+        slots.filter(|slot| !slot.is_filled())
     }
 
     /// What was said since this was asked last.
@@ -107,6 +148,18 @@ impl Links for Slots {
         let name: Arc<str> = name.into();
         let slot = Arc::new(SecretSlot::empty(Arc::clone(&name)));
         self.secrets.insert(name, Arc::clone(&slot));
+        slot
+    }
+
+    fn secret_of(&mut self, cluster: &str, name: &str) -> Arc<SecretSlot> {
+        if let Some(slot) = self.asked(cluster, name) {
+            return Arc::clone(slot);
+        }
+        let slot = Arc::new(SecretSlot::empty(format!("{cluster}/{name}").into()));
+        let cluster = Links::cluster(self, cluster);
+        let asked = self.asked.entry(Arc::clone(&cluster.name));
+        let asked = asked.or_insert_with(|| Asked { cluster, slots: BTreeMap::new() });
+        asked.slots.insert(name.into(), Arc::clone(&slot));
         slot
     }
 

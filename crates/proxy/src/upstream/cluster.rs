@@ -234,7 +234,7 @@ pub struct Keepalive {
 
 impl Keepalive {
     /// Sets it on a connection; what is not said is the system's.
-    pub(super) fn apply(&self, io: &TcpStream) -> io::Result<()> {
+    pub(crate) fn apply(&self, io: &TcpStream) -> io::Result<()> {
         let mut settings = TcpKeepalive::new();
         if let Some(probes) = self.probes {
             settings = settings.with_retries(probes);

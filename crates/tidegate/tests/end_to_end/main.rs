@@ -16,5 +16,6 @@ mod mesh;
 mod orders;
 mod readme;
 mod revocation;
+mod secret_server;
 mod secrets;
 mod support;

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use anyhow::Result as Done;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tidegate_envoy::json::{FieldNames, bytes_to_json};
 use tidegate_explain::{Answer, Direction, Part, Protocol, Question, Security, World};
 use tidegate_xds::ResourceType;
 
-use super::{input, stem, verdict};
+use super::{input, same, stem, verdict};
 use crate::cases::{self, Tally, Verdict};
 
 /// Files that need kinds nobody has asked for yet: Kubernetes Ingress, and routes of the Gateway API.
@@ -26,7 +27,13 @@ pub fn run(folder: &Path, tally: &mut Tally) -> Done<()> {
             tally.add(&format!("gateway/{number}"), Verdict::Skipped);
             continue;
         }
-        let world = input::world(&case);
+        let world = match input::world(&case) {
+            Ok(world) => world,
+            Err(why) => {
+                tally.add(&format!("gateway/{number}"), Verdict::Failed(why));
+                continue;
+            }
+        };
         if case["calls"].is_null() {
             let outcome = expect_listener(&case["expect"], &world);
             tally.add(&format!("gateway/{number}"), verdict(outcome));
@@ -119,20 +126,27 @@ pub fn check(expect: &Value, answer: &Answer) -> Result<(), String> {
     Ok(())
 }
 
+/// Compares the first chain of a listener: its certificate, and the server that the certificate is asked for at.
 fn expect_listener(expect: &Value, world: &World) -> Result<(), String> {
-    let listeners = world.snapshot().list(ResourceType::Listener);
-    let listeners: Vec<&str> = listeners.iter().map(|l| &*l.name).collect();
     let wanted = expect["listener"].as_str().unwrap_or_default();
-    if listeners.contains(&wanted) {
-        return Err("certificates from another SDS server are not served".to_owned());
-    }
-    Err(format!("wanted listener {wanted}, found {listeners:?}"))
+    let kind = ResourceType::Listener;
+    let listener = world.snapshot().get(kind, wanted);
+    let listener = listener.ok_or_else(|| format!("there is no listener {wanted}"))?;
+    let listener = bytes_to_json(kind.type_url(), &listener.bytes, FieldNames::Camel);
+    let listener = listener.map_err(|error| error.to_string())?;
+    let socket = &listener["filterChains"][0]["transportSocket"]["typedConfig"];
+    let secret = &socket["commonTlsContext"]["tlsCertificateSdsSecretConfigs"][0];
+    let server = &secret["sdsConfig"]["apiConfigSource"]["grpcServices"][0]["envoyGrpc"];
+    let found = json!({
+        "tls": !socket.is_null(),
+        "certificateSecret": secret["name"],
+        "sdsServerCluster": server["clusterName"],
+    });
+    same(&expect["firstFilterChain"], &found)
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn case() -> Value {
@@ -153,7 +167,21 @@ mod tests {
     }
 
     fn judge(call: &Value, expect: &Value) -> Result<(), String> {
-        check(expect, &input::world(&case()).explain(&question(call)))
+        check(expect, &input::world(&case())?.explain(&question(call)))
+    }
+
+    #[test]
+    fn the_first_chain_is_compared_whole() {
+        let world = input::world(&case()).unwrap_or_else(|why| panic!("{why}"));
+        let plain = json!({"tls": false, "certificateSecret": null, "sdsServerCluster": null});
+        let expect = |chain: &Value| json!({"listener": "0.0.0.0_80", "firstFilterChain": chain});
+        assert_eq!(expect_listener(&expect(&plain), &world), Ok(()));
+        for field in ["tls", "certificateSecret", "sdsServerCluster"] {
+            let mut wrong = plain.clone();
+            wrong[field] = json!("other");
+            assert!(expect_listener(&expect(&wrong), &world).is_err(), "{field}");
+        }
+        assert!(expect_listener(&json!({"listener": "0.0.0.0_81"}), &world).is_err());
     }
 
     /// A runner that cannot fail proves nothing.

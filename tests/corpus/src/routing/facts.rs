@@ -46,7 +46,7 @@ fn names(world: &World) -> BTreeSet<String> {
 
 fn listeners(case: &Value) -> Result<(), String> {
     let wanted: BTreeSet<String> = strings(&case["expect"]["listeners"]);
-    same(&wanted, &names(&world(case)))
+    same(&wanted, &names(&world(case)?))
 }
 
 /// Every Gateway of a case is merged, whatever it selects.
@@ -90,7 +90,7 @@ fn gateway(object: &Object, options: &Options) -> Option<Gateway> {
 }
 
 fn no_overlap(case: &Value) -> Result<(), String> {
-    let world = world(case);
+    let world = world(case)?;
     for listener in world.snapshot().list(ResourceType::Listener) {
         let name = &listener.name;
         let listener = bytes_to_json(listener.kind.type_url(), &listener.bytes, FieldNames::Proto)

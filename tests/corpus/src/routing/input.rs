@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tidegate_api::kinds::{by_api_version, split_api_version};
 use tidegate_api::{Kind, Object, ObjectKey, Origin, Spec};
 use tidegate_explain::World;
-use tidegate_pilot::{GatewayService, Options, OutboundPolicy, ProxyKind, Workload};
+use tidegate_pilot::{GatewayService, Options, OutboundPolicy, ProxyKind, Workload, mesh};
 use tidegate_testing::ca::Ca;
 
 /// The object of a manifest, validated or not; `None` for kinds that are not served yet.
@@ -62,8 +62,8 @@ fn valid(manifest: &Value) -> Option<Object> {
 
 /// What a case's objects are compiled into. Every Secret that a Gateway names is there, as in Istio's tests, which
 /// never ask for one.
-pub fn world(case: &Value) -> World {
-    let options = options(case);
+pub fn world(case: &Value) -> Result<World, String> {
+    let options = options(case)?;
     let mut all = objects(case);
     let ca = Ca::new("root");
     let mut named = BTreeSet::new();
@@ -73,7 +73,7 @@ pub fn world(case: &Value) -> World {
         named.extend(tls.map(|tls| tls.credential_name.clone()).filter(|name| !name.is_empty()));
     }
     all.extend(named.iter().filter_map(|name| object(&secret(name, &options.namespace, &ca))));
-    World::new(options, all)
+    Ok(World::new(options, all))
 }
 
 fn secret(name: &str, namespace: &str, ca: &Ca) -> Value {
@@ -114,8 +114,8 @@ pub fn objects(case: &Value) -> Vec<Arc<Object>> {
     lists.flatten().filter_map(object).collect()
 }
 
-/// The proxy of a case: its labels and namespace; the addresses of a sidecar, and the Services in front of a gateway.
-pub fn options(case: &Value) -> Options {
+/// The proxy of a case and its mesh: labels and namespace; the addresses of a sidecar, and the Services in front of a gateway.
+pub fn options(case: &Value) -> Result<Options, String> {
     let proxy = &case["proxy"];
     let mut options = Options::default();
     if let Some(namespace) = proxy["configNamespace"].as_str() {
@@ -130,6 +130,7 @@ pub fn options(case: &Value) -> Options {
         options.proxy = ProxyKind::Sidecar(Workload { addresses });
         options.outbound_policy = OutboundPolicy::AllowAny;
     }
+    mesh::apply(&case["meshConfig"], &mut options).map_err(|error| error.to_string())?;
     if case["proxyMetadata"]["unprivilegedPod"] == "true" {
         options.lowest_port = 1024;
     }
@@ -141,7 +142,7 @@ pub fn options(case: &Value) -> Options {
         let ports = number("servicePort").zip(number("targetPort")).into_iter().collect();
         options.services.push(GatewayService { ports, ..GatewayService::default() });
     }
-    options
+    Ok(options)
 }
 
 /// A ServiceEntry of which the gateway itself is an endpoint.

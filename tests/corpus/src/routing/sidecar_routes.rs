@@ -83,7 +83,7 @@ fn domains(case: &Value, table: &Value) -> Result<(), String> {
     if let Some(kind) = sidecars::unserved(case) {
         return Err(format!("{kind} is not served"));
     }
-    let mut options = input::options(table);
+    let mut options = input::options(table)?;
     options.outbound_policy = match case["outboundTrafficPolicy"].as_str() {
         Some("ALLOW_ANY") => OutboundPolicy::AllowAny,
         _ => OutboundPolicy::RegistryOnly,

@@ -6,7 +6,6 @@ use std::path::Path;
 use anyhow::Result as Done;
 use serde_json::Value;
 use tidegate_explain::World;
-use tidegate_pilot::mesh;
 use tidegate_xds::ResourceType;
 
 use super::calls::{check, question};
@@ -50,9 +49,7 @@ pub fn world(case: &Value) -> Result<World, String> {
     if let Some(kind) = unserved(case) {
         return Err(format!("{kind} is not served"));
     }
-    let mut options = input::options(case);
-    mesh::apply(&case["meshConfig"], &mut options).map_err(|error| error.to_string())?;
-    Ok(World::new(options, input::objects(case)))
+    Ok(World::new(input::options(case)?, input::objects(case)))
 }
 
 /// A kind among a case's objects that counts for nothing here.

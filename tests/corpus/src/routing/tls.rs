@@ -46,7 +46,7 @@ fn context(case: &Value) -> Result<(), String> {
     let expect = &case["expect"]["downstreamTLS"];
     let mut options = Options::default();
     mesh::apply(supplement::mesh_config(case), &mut options).map_err(|error| error.to_string())?;
-    let Some(terms) = Terms::of(&settings, &options.tls_defaults) else {
+    let Some(terms) = Terms::of(&settings, &options) else {
         return same(&expect.is_null(), &true);
     };
     let carries = match case["server"]["port"]["protocol"].as_str() {
@@ -157,6 +157,7 @@ fn compare(expect: &Value, found: &Result<Found<'_>, NotFound>) -> Result<(), St
             }
             found
         }
+        Ok(Found::Elsewhere) => return Err("no Secret has it".to_owned()),
         // Their words are Istio's own.
         Err(_) => json!({"error": expect["error"]}),
     };

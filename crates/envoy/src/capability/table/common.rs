@@ -13,16 +13,57 @@ pub(super) const ROWS: &[Row] = &[
     whole("envoy.config.core.v3.CidrRange"),
     Row {
         message: "envoy.config.core.v3.ConfigSource",
-        honoured: &["ads", "self", "resource_api_version"],
+        // Servers of their own are for secrets; who compiles other sources refuses them.
+        honoured: &["ads", "self", "api_config_source", "resource_api_version"],
         values: &[("resource_api_version", &["V3", "AUTO"])],
         ignored: &[(
             "initial_fetch_timeout",
             "there is no limit to how long a resource may take to come",
         )],
+        refused: &[("path", "use ads"), ("path_config_source", "use ads")],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.core.v3.ApiConfigSource",
+        // A node is only ever sent in the first message, which servers take either way.
+        honoured: &[
+            "api_type",
+            "transport_api_version",
+            "grpc_services",
+            "set_node_on_first_message_only",
+        ],
+        values: &[("api_type", &["GRPC"]), ("transport_api_version", &["V3"])],
+        ignored: &[("request_timeout", "it is for REST")],
         refused: &[
-            ("path", "use ads"),
-            ("path_config_source", "use ads"),
-            ("api_config_source", "use ads"),
+            ("cluster_names", "use grpc_services"),
+            ("refresh_delay", "it is for REST"),
+            (
+                "rate_limit_settings",
+                "a server is asked when names change, and answered once per answer",
+            ),
+        ],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.core.v3.GrpcService",
+        honoured: &["envoy_grpc"],
+        ignored: &[("timeout", "a stream lasts for as long as it is needed")],
+        refused: &[
+            ("google_grpc", "use envoy_grpc, which names a cluster"),
+            ("initial_metadata", "streams carry no metadata"),
+        ],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.core.v3.GrpcService.EnvoyGrpc",
+        honoured: &["cluster_name"],
+        ignored: &[
+            ("max_receive_message_length", "4 MiB are taken"),
+            ("skip_envoy_headers", "there are none"),
+        ],
+        refused: &[
+            ("authority", "the server is called by its name or address"),
+            ("retry_policy", "streams are opened again by themselves"),
         ],
         ..ROW
     },

@@ -34,6 +34,7 @@ use crate::upstream::cluster::{
 };
 
 use super::endpoint::{Assigned, assignment, names};
+use super::source::with_all_others;
 use super::value::{enumeration, positive, present, required, timeout};
 use super::{Links, noted, tls, unpack};
 
@@ -238,7 +239,10 @@ fn one_name(proto: &ProtoCluster) -> Result<DnsName, Refusal> {
 
 fn eds_service(proto: &ProtoCluster) -> Result<Arc<str>, Refusal> {
     let config = present("eds_cluster_config", proto.eds_cluster_config.as_ref())?;
-    present("eds_config", config.eds_config.as_ref()).within("eds_cluster_config")?;
+    let source = present("eds_config", config.eds_config.as_ref());
+    source
+        .and_then(|source| with_all_others(Some(source)).within("eds_config"))
+        .within("eds_cluster_config")?;
     let service = if config.service_name.is_empty() { &proto.name } else { &config.service_name };
     Ok(service.as_str().into())
 }

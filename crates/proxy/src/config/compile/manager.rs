@@ -26,6 +26,7 @@ use crate::route::{HostChange, RouteTable};
 
 use super::access_log::logs;
 use super::rbac::http_rbac;
+use super::source::with_all_others;
 use super::value::{enumeration, header_value, required, timeout};
 use super::{Links, is, table_level, unpack, virtual_host};
 
@@ -148,6 +149,7 @@ fn routes(
     match specifier {
         Some(RouteSpecifier::Rds(rds)) => {
             required("route_config_name", &rds.route_config_name).within("rds")?;
+            with_all_others(rds.config_source.as_ref()).within("config_source").within("rds")?;
             Ok(links.routes(&rds.route_config_name))
         }
         Some(RouteSpecifier::RouteConfig(proto)) => {

@@ -16,6 +16,7 @@ mod matching;
 mod rbac;
 mod retry;
 mod route;
+mod source;
 mod tls;
 mod value;
 mod virtual_host;
@@ -47,6 +48,9 @@ pub(super) trait Links {
 
     /// The slot of a secret, whether the secret is there or not.
     fn secret(&mut self, name: &str) -> Arc<SecretSlot>;
+
+    /// The slot of a secret that the server behind a cluster is asked for.
+    fn secret_of(&mut self, cluster: &str, name: &str) -> Arc<SecretSlot>;
 
     /// Says something of what is being compiled that whoever made it should know. Callers add where that stands, with
     /// [`noted`].

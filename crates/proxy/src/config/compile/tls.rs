@@ -32,6 +32,7 @@ use crate::tls::validation::{NameKind, NameMatch, Validation};
 use crate::tls::{ClientTls, ServerTls, Verifier, system_roots};
 
 use super::matching::text;
+use super::source;
 use super::value::{data, enumeration, present, required};
 use super::{Links, noted, unpack};
 
@@ -259,7 +260,11 @@ fn secret_slot(
     proto: &SdsSecretConfig,
     links: &mut impl Links,
 ) -> Result<Arc<SecretSlot>, Refusal> {
-    Ok(links.secret(required("name", &proto.name)?))
+    let name = required("name", &proto.name)?;
+    match source::server(proto.sds_config.as_ref()).within("sds_config")? {
+        Some(server) => Ok(links.secret_of(server, name)),
+        None => Ok(links.secret(name)),
+    }
 }
 
 fn identity(proto: &TlsCertificate) -> Result<Arc<Identity>, Refusal> {
