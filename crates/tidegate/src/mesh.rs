@@ -8,16 +8,34 @@ use tidegate_pilot::{Options, mesh};
 use crate::failure::{Failure, Outcome};
 use crate::terminal;
 
-/// Takes over the settings of a file, and says which have no effect.
+/// The text of `--mesh-config`.
 ///
 /// # Errors
-/// The file cannot be read, is not YAML, or says what cannot be taken over.
-pub fn apply(path: Option<&Path>, options: &mut Options) -> Outcome<()> {
-    let Some(path) = path else { return Ok(()) };
-    let failed =
-        |reason: String| Failure::new(format!("--mesh-config {}: {reason}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-    let mut documents = tidegate_yaml::parse(&text);
+/// The file cannot be read.
+pub fn read(path: &Path) -> Outcome<Config> {
+    let from = format!("--mesh-config {}", path.display());
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|error| Failure::new(format!("{from}: {error}")))?;
+    Ok(Config { from, text })
+}
+
+/// A mesh config as it is written, and where.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where, for messages.
+    pub from: String,
+    /// YAML.
+    pub text: String,
+}
+
+/// Takes over the settings of a mesh config, and says which have no effect.
+///
+/// # Errors
+/// It is not YAML, or says what cannot be taken over.
+pub fn apply(config: Option<&Config>, options: &mut Options) -> Outcome<()> {
+    let Some(Config { from, text }) = config else { return Ok(()) };
+    let failed = |reason: String| Failure::new(format!("{from}: {reason}"));
+    let mut documents = tidegate_yaml::parse(text);
     let document = match (documents.pop(), documents.is_empty()) {
         (None, _) => return Ok(()),
         (Some(document), true) => document.map_err(|fault| failed(fault.to_string()))?,
@@ -27,7 +45,7 @@ pub fn apply(path: Option<&Path>, options: &mut Options) -> Outcome<()> {
         mesh::apply(&document.to_json(), options).map_err(|error| failed(error.to_string()))?;
     if !idle.is_empty() {
         let fields = idle.join(", ");
-        terminal::say(format!("--mesh-config {}: without effect yet: {fields}", path.display()));
+        terminal::say(format!("{from}: without effect yet: {fields}"));
     }
     Ok(())
 }
@@ -40,6 +58,7 @@ pub fn folder(path: &Path) -> Arc<str> {
 
 #[cfg(test)]
 mod tests {
+    use super::read as from_file;
     use super::*;
 
     #[test]
@@ -49,7 +68,8 @@ mod tests {
         let read = |text: &str| {
             std::fs::write(&file, text).expect("written");
             let mut options = Options::default();
-            apply(Some(&file), &mut options).map(|()| options.root_namespace)
+            let config = from_file(&file).expect("a file");
+            apply(Some(&config), &mut options).map(|()| options.root_namespace)
         };
         assert_eq!(read("rootNamespace: root\ntrustDomain: a\n").ok().as_deref(), Some("root"));
         assert_eq!(read("").ok().as_deref(), Some("istio-system"));

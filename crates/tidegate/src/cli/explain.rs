@@ -50,12 +50,12 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "NAMESPACE", help_heading = "Proxy")]
     pub namespace: Option<String>,
 
-    /// The labels of the gateway, which Gateways select, with `app=istio-…` as a running one has it [default:
-    /// istio=ingressgateway]; or those of the workload
+    /// The labels of the gateway, which Gateways select, with `app=istio-…` as a running one has it [default: those of the
+    /// gateway that is running, else istio=ingressgateway]; or those of the workload
     #[arg(long, value_name = "KEY=VALUE,…", help_heading = "Proxy")]
     pub labels: Option<Labels>,
 
-    /// A mesh config, whose settings hold
+    /// A mesh config, whose settings hold [default: that of the running process]
     #[arg(long, value_name = "FILE", value_parser = existing_path, help_heading = "Proxy")]
     pub mesh_config: Option<PathBuf>,
 
@@ -211,13 +211,6 @@ impl ExplainArgs {
             ProxyKind::Gateway => "istio-system",
             ProxyKind::Sidecar => "default",
         })
-    }
-
-    /// The labels of a gateway.
-    #[must_use]
-    pub fn gateway_labels(&self) -> Labels {
-        let ingress = || [("istio".to_owned(), "ingressgateway".to_owned())].into();
-        self.labels.clone().unwrap_or_else(|| Labels(ingress()))
     }
 
     /// The host of the URL, as a workload would look it up.

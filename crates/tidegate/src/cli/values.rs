@@ -62,6 +62,12 @@ fn port(text: &str) -> Result<u16, String> {
 pub struct Labels(pub BTreeMap<String, String>);
 
 impl Labels {
+    /// Those of Istio's own gateway for what comes in.
+    #[must_use]
+    pub fn ingress() -> Self {
+        Self([("istio".to_owned(), "ingressgateway".to_owned())].into())
+    }
+
     /// `istio-ingressgateway`, or what the label `istio` says in place of `ingressgateway`: the name of the gateway's
     /// Service and Deployment.
     #[must_use]

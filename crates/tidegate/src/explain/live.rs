@@ -1,4 +1,4 @@
-//! The objects of a running process, from its Kubernetes-style API.
+//! The objects and the mesh config of a running process, from its Kubernetes-style API.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{Request, Uri, header};
+use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -23,7 +23,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::failure::{Failure, Outcome};
+use crate::mesh;
 use crate::up::data_dir;
+use crate::up::gateway::{MESH_CONFIG, MESH_KEY, NAMESPACE};
 
 /// The kinds that decisions are made from.
 const KINDS_ASKED: [Kind; 8] = [
@@ -40,30 +42,47 @@ const KINDS_ASKED: [Kind; 8] = [
 /// A list of 100,000 objects takes a few seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Every object that the API has and that a gateway is compiled from.
+/// What a running process has.
+#[derive(Debug, Default)]
+pub struct Live {
+    /// Every object that a proxy is compiled from.
+    pub objects: Vec<Arc<Object>>,
+    /// The mesh config, where its ConfigMap is.
+    pub mesh: Option<mesh::Config>,
+}
+
+/// Asks the API for what decisions are made from.
 ///
 /// # Errors
 /// No kubeconfig, nobody who answers there, or an answer that is none.
-pub async fn objects(kubeconfig: Option<&Path>) -> Outcome<Vec<Arc<Object>>> {
+pub async fn ask(kubeconfig: Option<&Path>) -> Outcome<Live> {
     let path = place(kubeconfig)?;
     let failed = |reason: String| {
         Failure::new(format!("the API of {}: {reason}", path.display()))
             .or("tidegate up, if nothing runs")
             .or("-f PATH, to explain manifests")
     };
-    let mut objects = Vec::new();
+    let mut live = Live::default();
     let asked = async {
         let access = Access::read(&path)?;
         let mut api = access.connect().await?;
         for info in KINDS.iter().filter(|info| KINDS_ASKED.contains(&info.kind)) {
-            let list = access.get(&mut api, &list_path(info)).await?;
+            let path = list_path(info);
+            let list = access.get(&mut api, &path).await?;
+            let list = list.ok_or_else(|| format!("{path} is not there"))?;
             let items = list["items"].as_array().into_iter().flatten();
-            objects.extend(items.filter_map(|item| object(info, item)));
+            live.objects.extend(items.filter_map(|item| object(info, item)));
         }
+        let path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps/{MESH_CONFIG}");
+        let map = access.get(&mut api, &path).await?.unwrap_or_default();
+        live.mesh = map["data"][MESH_KEY].as_str().map(|text| mesh::Config {
+            from: format!("ConfigMap {NAMESPACE}/{MESH_CONFIG}"),
+            text: text.to_owned(),
+        });
         Ok(())
     };
     match timeout(PATIENCE, asked).await {
-        Ok(Ok(())) => Ok(objects),
+        Ok(Ok(())) => Ok(live),
         Ok(Err(reason)) => Err(failed(reason)),
         Err(_) => Err(failed(format!("no answer within {PATIENCE:?}"))),
     }
@@ -166,7 +185,12 @@ impl Access {
         Ok(sender)
     }
 
-    async fn get(&self, api: &mut SendRequest<Empty<Bytes>>, path: &str) -> Result<Value, String> {
+    /// What is at a path; `None` where nothing is.
+    async fn get(
+        &self,
+        api: &mut SendRequest<Empty<Bytes>>,
+        path: &str,
+    ) -> Result<Option<Value>, String> {
         let request = Request::get(path)
             .header(header::HOST, self.server.authority().map_or("", |a| a.as_str()))
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
@@ -178,10 +202,13 @@ impl Access {
         let status = answer.status();
         let body =
             answer.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
+        if status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
         if !status.is_success() {
             return Err(format!("{path} is answered with {status}"));
         }
-        serde_json::from_slice(&body).map_err(|error| format!("{path}: {error}"))
+        serde_json::from_slice(&body).map(Some).map_err(|error| format!("{path}: {error}"))
     }
 }
 

@@ -1,7 +1,7 @@
 //! `tidegate explain`: one decision, from manifests or from the running process.
 //!
 //! Either way the objects are compiled here, by the code that a running gateway compiles them with; a running
-//! process is only asked for its objects.
+//! process is only asked for its objects, among them those that say how it was started.
 
 mod live;
 
@@ -17,10 +17,11 @@ use tidegate_pilot::{GatewayService, Options, Workload};
 use tidegate_source::{FileChange, Files};
 use tidegate_yaml::Severity;
 
-use crate::cli::{ExplainArgs, ExplainDirection as Direction, ExplainOutput, ProxyKind};
+use crate::cli::{ExplainArgs, ExplainDirection as Direction, ExplainOutput, Labels, ProxyKind};
 use crate::data_plane;
 use crate::failure::{Failure, Outcome};
 use crate::{mesh, terminal};
+use live::Live;
 
 /// Explains and prints.
 ///
@@ -32,13 +33,14 @@ pub fn run(args: &ExplainArgs) -> Outcome<()> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("no runtime: {error}")))?;
-    let objects = if args.files.is_empty() {
-        runtime.block_on(live::objects(args.kubeconfig.as_deref()))?
+    let Live { objects, mesh } = if args.files.is_empty() {
+        runtime.block_on(live::ask(args.kubeconfig.as_deref()))?
     } else {
-        runtime.block_on(manifests(args.files.clone()))?
+        Live { objects: runtime.block_on(manifests(args.files.clone()))?, mesh: None }
     };
     let mut options = options(args, &objects);
-    mesh::apply(args.mesh_config.as_deref(), &mut options)?;
+    let given = args.mesh_config.as_deref().map(mesh::read).transpose()?;
+    mesh::apply(given.or(mesh).as_ref(), &mut options)?;
     let note = through_service(&mut question, &options);
     let world = World::new(options, objects);
     let note = note.or_else(|| looked_up(args.dialled_host(), &mut question, &world));
@@ -69,7 +71,8 @@ fn options(args: &ExplainArgs, objects: &[Arc<Object>]) -> Options {
         let workload = Workload { addresses: own.into_iter().collect() };
         return Options { proxy: tidegate_pilot::ProxyKind::Sidecar(workload), labels, ..common };
     }
-    let labels = args.gateway_labels();
+    let shown = || shown_labels(args.namespace(), objects);
+    let labels = args.labels.clone().or_else(shown).unwrap_or_else(Labels::ingress);
     let mut options = Options { labels: labels.of_gateway(), ..common };
     let (namespace, name) = (args.namespace(), labels.gateway_name());
     let front = objects.iter().find(|o| (o.namespace(), o.name()) == (namespace, &name));
@@ -89,6 +92,16 @@ fn options(args: &ExplainArgs, objects: &[Arc<Object>]) -> Options {
         options.services = vec![GatewayService { host, namespace: namespace.to_owned(), ports }];
     }
     options
+}
+
+/// The labels of the one gateway whose Pod is among the objects; none where there are several to choose from.
+fn shown_labels(namespace: &str, objects: &[Arc<Object>]) -> Option<Labels> {
+    let mut gateways = objects.iter().filter(|object| {
+        let app = object.labels.get("app").is_some_and(|app| *app == object.name());
+        app && object.namespace() == namespace && matches!(object.spec, Spec::Pod(_))
+    });
+    let labels = &gateways.next()?.labels;
+    gateways.next().is_none().then(|| Labels(labels.clone().into_iter().collect()))
 }
 
 /// Clients connect to the Service; what is listened on is its target port.

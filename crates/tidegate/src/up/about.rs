@@ -58,6 +58,7 @@ mod tests {
     fn the_bootstrap_names_the_gateway_and_its_admin_interface() {
         let facts = Facts {
             labels: crate::cli::Labels(BTreeMap::from([("istio".to_owned(), "edge".to_owned())])),
+            mesh: String::new(),
             address: [192, 0, 2, 1].into(),
             health_port: 15021,
             ports: BTreeMap::new(),

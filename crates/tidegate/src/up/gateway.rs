@@ -1,5 +1,5 @@
 //! The objects through which the running gateway shows itself to users of Istio: in `istio-system` a Service,
-//! a Deployment and a Pod, and the Pod whose log is Mixer's. The process owns them; writes to them are refused.
+//! a Deployment and a Pod, the Pod whose log is Mixer's, and the ConfigMap with the mesh config. The process owns them; writes to them are refused.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -18,6 +18,10 @@ pub const PROXY_CONTAINER: &str = "istio-proxy";
 pub const MIXER_POD: &str = "istio-telemetry";
 /// The container whose log is Mixer's.
 pub const MIXER_CONTAINER: &str = "mixer";
+/// The ConfigMap that holds the mesh config, under the key [`MESH_KEY`].
+pub const MESH_CONFIG: &str = "istio";
+/// Where the mesh config stands in its ConfigMap.
+pub const MESH_KEY: &str = "mesh";
 /// The Service port of the health endpoint.
 const STATUS_PORT: u16 = 15021;
 
@@ -26,6 +30,8 @@ const STATUS_PORT: u16 = 15021;
 pub struct Facts {
     /// `--gateway-labels`.
     pub labels: Labels,
+    /// The text of `--mesh-config`; empty without one.
+    pub mesh: String,
     /// Where clients on this machine reach it.
     pub address: IpAddr,
     /// Where the health endpoint listens.
@@ -54,7 +60,7 @@ impl Facts {
         self.labels.gateway_name()
     }
 
-    /// The four objects, as JSON.
+    /// The objects, as JSON.
     pub fn objects(&self) -> Vec<(ObjectKey, Value)> {
         let name = self.name();
         vec![
@@ -62,6 +68,7 @@ impl Facts {
             (key(Kind::Deployment, &name), self.deployment(&name)),
             (key(Kind::Pod, &name), self.pod(&name)),
             (key(Kind::Pod, MIXER_POD), self.mixer_pod()),
+            (key(Kind::ConfigMap, MESH_CONFIG), self.mesh_config()),
         ]
     }
 
@@ -153,6 +160,17 @@ impl Facts {
         })
     }
 
+    fn mesh_config(&self) -> Value {
+        let mut metadata = self.metadata(MESH_CONFIG);
+        metadata["labels"] = json!({});
+        json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": metadata,
+            "data": { MESH_KEY: self.mesh },
+        })
+    }
+
     fn metadata(&self, name: &str) -> Value {
         json!({
             "name": name,
@@ -236,6 +254,7 @@ mod tests {
     fn facts() -> Facts {
         Facts {
             labels: Labels(BTreeMap::from([("istio".to_owned(), "ingressgateway".to_owned())])),
+            mesh: "accessLogFile: /dev/stdout\n".to_owned(),
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             health_port: 15021,
             ports: BTreeMap::from([(80, 8080), (443, 8443), (9000, 9000)]),

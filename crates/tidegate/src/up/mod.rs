@@ -23,7 +23,7 @@ mod about;
 mod control;
 pub mod data_dir;
 mod files;
-mod gateway;
+pub mod gateway;
 mod greeting;
 mod logs;
 mod portrait;
@@ -92,6 +92,7 @@ struct Ground {
     health: TcpListener,
     store: Store,
     demo: Option<Demo>,
+    mesh: Option<mesh::Config>,
 }
 
 impl Ground {
@@ -106,11 +107,12 @@ impl Ground {
         let api = listen::bind(args.api_listen, "--api-listen").map(drop);
         let (((ports, health), admin), ()) = both(both(both(ports, health), admin), api)?;
         args.access_log.check()?;
+        let mesh = args.mesh_config.as_deref().map(mesh::read).transpose()?;
         let demo = match args.demo {
             true => Some(start_demo(&data_dir)?),
             false => None,
         };
-        Ok(Self { data_dir, ports, admin, health, store, demo })
+        Ok(Self { data_dir, ports, admin, health, store, demo, mesh })
     }
 }
 
@@ -123,9 +125,9 @@ fn start_demo(data_dir: &Path) -> Outcome<Demo> {
 async fn serve(args: UpArgs, ground: Ground) -> Outcome<()> {
     let mut signals = Signals::listen()
         .map_err(|error| Failure::new(format!("signals cannot be handled: {error}")))?;
-    let Ground { data_dir, ports, admin, health, store, demo } = ground;
+    let Ground { data_dir, ports, admin, health, store, demo, mesh } = ground;
     let addresses = [local(&admin)?, local(&health)?];
-    let facts = facts(&args, &ports, addresses[1].port());
+    let facts = facts(&args, &ports, addresses[1].port(), mesh.as_ref());
 
     let snapshot = Snapshot::new();
     let (started, start) = oneshot::channel();
@@ -149,7 +151,7 @@ async fn serve(args: UpArgs, ground: Ground) -> Outcome<()> {
         }
     }
     let mut options = pilot_options(&args, &ports, &facts);
-    mesh::apply(args.mesh_config.as_deref(), &mut options)?;
+    mesh::apply(mesh.as_ref(), &mut options)?;
     let portrait = Portrait::new(&store, &data_plane, snapshot.verdicts(), &facts, &options).await;
     tokio::spawn(portrait.keep());
     // Only now: nobody may be told that what files hold, or the gateway itself, is not there.
@@ -180,10 +182,11 @@ fn local(listener: &TcpListener) -> Outcome<SocketAddr> {
     listener.local_addr().map_err(|error| Failure::new(format!("a listener: {error}")))
 }
 
-fn facts(args: &UpArgs, ports: &Ports, health_port: u16) -> Facts {
+fn facts(args: &UpArgs, ports: &Ports, health_port: u16, mesh: Option<&mesh::Config>) -> Facts {
     let started = Timestamp::now();
     Facts {
         labels: args.gateway_labels.clone(),
+        mesh: mesh.map(|config| config.text.clone()).unwrap_or_default(),
         address: ports.reachable(),
         health_port,
         ports: ports.iter().collect(),

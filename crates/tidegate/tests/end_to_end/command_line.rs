@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde_json::json;
 use tidegate_testing::client::{self, Client};
 use tidegate_testing::origin::{Origin, Script, echo};
 use tidegate_testing::process::{self, Output};
@@ -136,6 +137,34 @@ async fn nothing_is_explained_from_manifests_that_are_wrong() {
     let output = process::run(command, "").await;
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stderr.contains("no kubeconfig /"), "{}", output.stderr);
+}
+
+/// A running gateway says itself which Gateways it serves and what its mesh config is.
+#[tokio::test]
+async fn a_running_gateway_is_explained_as_it_was_started() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mesh = folder.path().join("mesh.yaml").display().to_string();
+    std::fs::write(&mesh, "ingressSelector: none\n").expect("written");
+    let flags = ["--gateway-labels", "istio=edge", "--mesh-config", &mesh];
+    let gateway = Gateway::start(&flags).await;
+    let mut api = Api::of(&gateway).await;
+    let mut web = objects::gateway("web", 80, &["*"]);
+    web["spec"]["selector"] = json!({ "istio": "edge" });
+    api.create("gateways", &web).await;
+    let mut route = objects::route("a", "web", "a.example", "a.internal");
+    route["spec"]["http"] = json!([{ "directResponse": { "status": 299 } }]);
+    api.create("virtualservices", &route).await;
+    gateway.answers("a.example", "/", 299).await;
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let kubeconfig = gateway.place().data_dir().join("kubeconfig");
+    command.args(["explain", "GET", "http://a.example/", "-o", "json"]);
+    command.env("KUBECONFIG", kubeconfig);
+    let output = process::run(command, "").await;
+    let answer: serde_json::Value = serde_json::from_str(&output.stdout).expect("an answer");
+    assert_eq!(answer["end"], json!({ "what": "answered", "status": 299 }), "{answer:#}");
+    let idle = "ConfigMap istio-system/istio: without effect yet: ingressSelector";
+    assert!(output.stderr.contains(idle), "{}", output.stderr);
 }
 
 #[tokio::test]
