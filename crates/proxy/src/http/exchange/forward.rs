@@ -48,6 +48,7 @@ impl<D: Downstream> Exchange<'_, D> {
         let worker = &self.http.worker;
         let target = forward.targets.pick(worker.random.next());
         let way = Way { route, target: Some(target) };
+        self.attempt = 1;
         self.journal.set(Field::Cluster, target.cluster.name.as_bytes());
         let Some(mut cluster) = worker.clusters.get(&target.cluster) else {
             self.http.stats.no_cluster.inc();

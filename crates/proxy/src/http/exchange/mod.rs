@@ -129,7 +129,7 @@ pub struct Exchange<'a, D> {
     download: Transfer,
     /// Content of the request, for another attempt.
     kept: Kept,
-    /// Which attempt it is, and who is told.
+    /// Which attempt it is, and who is told; 0 until the request is being forwarded.
     attempt: u32,
     told: Attempts,
     journal: Journal<'a>,
@@ -191,7 +191,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             upload: start_upload(&carriage),
             download: Transfer::Running,
             kept: Kept::default(),
-            attempt: 1,
+            attempt: 0,
             told: Attempts::default(),
             close: close || !carriage.keep_alive,
             interim: false,
@@ -385,14 +385,14 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             details,
             answered: self.journal.is_answered(),
             received: self.journal.bytes.received.total(),
-            attempts: if target.is_some() { self.attempt } else { 0 },
+            attempts: self.attempt,
             ..self.facts()
         };
         if let Some(target) = target {
             target.response_headers.apply_to_response(self.response, self.request, &facts);
         }
         route.response_headers.apply_to_response(self.response, self.request, &facts);
-        if self.told.to_client && target.is_some() {
+        if self.told.to_client && self.attempt > 0 {
             let number = Decimal::new(self.attempt.into());
             self.response.headers.set(b"x-envoy-attempt-count", &number);
         }
