@@ -152,7 +152,7 @@ pub enum HostRewrite {
     Keep,
     /// Replaced.
     Literal(Box<str>),
-    /// Replaced by the endpoint's host name, once it is chosen; see [`Forward::rewrite_host_to`].
+    /// Replaced by the endpoint's host name, once it is chosen; see [`Forward::name_endpoint`].
     Endpoint,
     /// Replaced by the value of a header, when it is there.
     Header(Field),
@@ -238,8 +238,16 @@ impl Forward {
         }
     }
 
+    /// Replaces the authority by the name of the endpoint that was chosen, where the route says so (`auto_host_rewrite`).
+    /// `keep` is as for [`Self::rewrite`].
+    pub fn name_endpoint(&self, head: &mut RequestHead, name: &str, keep: bool) {
+        if matches!(self.host, HostRewrite::Endpoint) && head.authority() != name.as_bytes() {
+            self.rewrite_host_to(head, name.as_bytes(), keep);
+        }
+    }
+
     /// Replaces the authority, unless `host` is empty, and keeps the one before as configured.
-    pub fn rewrite_host_to(&self, head: &mut RequestHead, host: &[u8], keep: bool) {
+    fn rewrite_host_to(&self, head: &mut RequestHead, host: &[u8], keep: bool) {
         if host.is_empty() {
             return;
         }
@@ -393,6 +401,21 @@ mod tests {
             rewrite(&forward(rewrite_path, HostRewrite::Keep), &mut head);
             assert_eq!(String::from_utf8_lossy(head.path()), expected);
             assert_eq!(head.original_path().is_some(), path != expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_endpoint_s_name_is_taken_where_the_route_says_so() {
+        for (host, expected) in [(HostRewrite::Endpoint, "named"), (HostRewrite::Keep, "before")] {
+            let forward = forward(PathRewrite::Keep, host);
+            let mut head = head("/");
+            // Another attempt may have another endpoint, and the same one leaves it.
+            for _ in 0..2 {
+                forward.name_endpoint(&mut head, "named", true);
+                assert_eq!(head.authority(), expected.as_bytes());
+                let kept = head.headers.get(b"x-envoy-original-host");
+                assert_eq!(kept, (expected == "named").then_some(&b"before"[..]));
+            }
         }
     }
 

@@ -306,12 +306,13 @@ mod tests {
             let decoded = Object::decode(key.kind, "v1", &value, Origin::Process);
             let object = decoded.expect("a valid object").object;
             assert_eq!(object.key, key);
-            let wanted = if &*key.name == MIXER_POD {
-                ("istio-mixer-type", "telemetry")
-            } else {
-                ("istio", "ingressgateway")
+            let (label, wanted) = match &*key.name {
+                MIXER_POD => ("istio-mixer-type", Some("telemetry")),
+                // It is the mesh's, whatever gateways there are.
+                MESH_CONFIG => ("istio", None),
+                _ => ("istio", Some("ingressgateway")),
             };
-            assert_eq!(object.labels.get(wanted.0).map(String::as_str), Some(wanted.1));
+            assert_eq!(object.labels.get(label).map(String::as_str), wanted);
         }
     }
 

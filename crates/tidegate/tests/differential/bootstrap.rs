@@ -270,6 +270,8 @@ fn forwards() -> Vec<Value> {
             "append_x_forwarded_host": true}),
         ),
         to("/rewrite/from-header", json!({"host_rewrite_header": "x-host"})),
+        to("/rewrite/from-endpoint", json!({"cluster": "named", "auto_host_rewrite": true})),
+        to("/rewrite/from-nameless", json!({"auto_host_rewrite": true})),
         to("/unknown", json!({"cluster": "nowhere"})),
         to(
             "/unknown-404",
@@ -377,8 +379,12 @@ fn clusters(origins: &Origins) -> Value {
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
             "@type": PROTOCOL,
             "explicit_http_config": {"http_protocol_options": {"enable_trailers": true}}}});
+    let mut named = cluster("named", &[origins.http1]);
+    named["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["hostname"] =
+        "endpoint.example".into();
     let shared = [
         origin,
+        named,
         cluster("refused", &[origins.refused]),
         cluster("empty", &[]),
         requests,

@@ -254,6 +254,9 @@ impl<D: Downstream> Exchange<'_, D> {
     ) -> Result<Attempt, Broken> {
         let sent = Instant::now();
         let at = (cluster, &**pool);
+        if let Some(name) = &pool.endpoint.hostname {
+            forward.name_endpoint(self.request, name, !self.http.manager.suppress_envoy_headers);
+        }
         let keep = self.keeps(forward, attempts, &upstream, cluster.cluster.protocol);
         self.start_request(at, &mut upstream, keep, sent);
         self.limits.begin_attempt(attempts.per_try, attempts.per_try_idle, sent);

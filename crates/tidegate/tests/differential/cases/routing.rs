@@ -131,6 +131,8 @@ fn rewrites() -> Vec<Case> {
         "/rewrite/regex/123",
         "/rewrite/host",
         "/rewrite/from-header",
+        "/rewrite/from-endpoint",
+        "/rewrite/from-nameless",
     ];
     let mut cases: Vec<_> = paths.into_iter().map(|path| named("rewrites", path, "")).collect();
     cases.push(named("rewrites", "/rewrite/from-header", "x-host: named.example\r\n"));

@@ -15,7 +15,7 @@ use super::tls::Keys;
 use crate::wire;
 
 /// There was no answer.
-pub const CLOSED: &str = "closed";
+const CLOSED: &str = "closed";
 
 /// What a listener answers.
 pub async fn answer(address: SocketAddr, ask: &Ask, keys: &Keys) -> Vec<String> {
