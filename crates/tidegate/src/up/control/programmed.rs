@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use tidegate_api::{Kind, ObjectKey};
 use tidegate_pilot::Pilot;
+use tidegate_pilot::origins::Origin;
+use tidegate_xds::assemble::split_virtual_host_name;
 use tidegate_xds::{Rejection, ResourceType, Verdicts};
 
 /// What is to be told of one object.
@@ -45,6 +47,8 @@ pub trait Origins {
     fn secrets(&self, name: &str) -> Vec<ObjectKey>;
     /// The objects that a filter chain of a listener was compiled from.
     fn chain_owners(&self, listener: &str, chain: usize) -> Vec<ObjectKey>;
+    /// The parts of objects that a route of a virtual host was compiled from; none of a route that no object asked for.
+    fn route_origins(&self, virtual_host: &str, route: usize) -> Vec<Origin>;
     /// The routes that act through a listener.
     fn attached(&self, listener: &str) -> Vec<ObjectKey>;
 }
@@ -69,6 +73,13 @@ impl Origins for Pilot {
             .map(|server| server.key.clone())
             .into_iter()
             .collect()
+    }
+
+    fn route_origins(&self, virtual_host: &str, route: usize) -> Vec<Origin> {
+        let origins = split_virtual_host_name(virtual_host)
+            .and_then(|(table, host)| self.host_origins(table, host));
+        let origin = origins.and_then(|origins| origins.routes.into_iter().nth(route));
+        origin.iter().flat_map(|origin| origin.parts()).cloned().collect()
     }
 
     fn attached(&self, listener: &str) -> Vec<ObjectKey> {
@@ -101,21 +112,16 @@ impl Programmed {
         let mut closed: BTreeMap<Arc<str>, String> = BTreeMap::new();
         self.unfit.clear();
         for (_, rejection) in verdicts.rejections() {
-            let alone = rejection.chain_alone();
-            let owners = match alone {
-                Some(chain) => origins.chain_owners(&rejection.name, chain),
-                None => origins.owners(rejection.kind, &rejection.name),
-            };
             if rejection.kind == ResourceType::Secret {
                 // Who takes it is in force all the same, and pilot says how far.
                 self.unfit.extend(origins.secrets(&rejection.name));
                 continue;
             }
-            self.unfit.extend(owners.iter().cloned());
-            for owner in owners {
-                refused.entry(owner).or_insert_with(|| reason(rejection));
+            for (owner, words) in blamed(rejection, origins) {
+                self.unfit.insert(owner.clone());
+                refused.entry(owner).or_insert(words);
             }
-            if rejection.kind == ResourceType::Listener && alone.is_none() {
+            if rejection.kind == ResourceType::Listener && rejection.chain_alone().is_none() {
                 closed.entry(Arc::clone(&rejection.name)).or_insert_with(|| reason(rejection));
             }
         }
@@ -165,6 +171,21 @@ fn differing<'a, K: Ord>(
     before.keys().chain(now.keys()).filter(|key| before.get(key) != now.get(key))
 }
 
+/// The objects that a refusal is about, each with what it is told.
+fn blamed(rejection: &Rejection, origins: &impl Origins) -> Vec<(ObjectKey, String)> {
+    let words = reason(rejection);
+    let parts = rejection.route_alone().map(|route| origins.route_origins(&rejection.name, route));
+    if let Some(parts) = parts.filter(|parts| !parts.is_empty()) {
+        let told = |Origin { key, path }| (key, format!("{path}: {words}"));
+        return parts.into_iter().map(told).collect();
+    }
+    let owners = match rejection.chain_alone() {
+        Some(chain) => origins.chain_owners(&rejection.name, chain),
+        None => origins.owners(rejection.kind, &rejection.name),
+    };
+    owners.into_iter().map(|owner| (owner, words.clone())).collect()
+}
+
 /// The refusal in words.
 fn reason(rejection: &Rejection) -> String {
     let Rejection { kind, name, path, reason, serves_on } = rejection;
@@ -175,7 +196,9 @@ fn reason(rejection: &Rejection) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_api::Kind;
+    use serde_json::json;
+    use tidegate_api::{Kind, Object};
+    use tidegate_pilot::Input;
     use tidegate_xds::{Change, Resource, Snapshot, Subscription, Verdict};
 
     use super::*;
@@ -217,6 +240,11 @@ mod tests {
 
         fn chain_owners(&self, listener: &str, chain: usize) -> Vec<ObjectKey> {
             vec![key(&format!("{listener}-{chain}"))]
+        }
+
+        fn route_origins(&self, virtual_host: &str, route: usize) -> Vec<Origin> {
+            let owner = key(&format!("{virtual_host}/{route}"));
+            if route < 2 { vec![Origin::new(owner, "http[7]")] } else { Vec::new() }
         }
 
         fn owners(&self, _: ResourceType, name: &str) -> Vec<ObjectKey> {
@@ -301,6 +329,64 @@ mod tests {
             told.iter().filter(|(_, words)| words.is_some()).map(|(name, _)| &**name).collect();
         assert_eq!(refused, ["b-1"]);
         assert_eq!(programmed.closed(&["b".into()]), None);
+    }
+
+    #[test]
+    fn a_faulty_route_is_told_to_its_own_object() {
+        let (snapshot, subscription) = published(1);
+        let mut programmed = Programmed::default();
+        let all = ["b", "b/0", "b/1"];
+        programmed.applied(1, all.map(|name| (key(name), 1)).to_vec());
+        let mut refused = |path: &str| {
+            let kind = ResourceType::VirtualHost;
+            let rejected = vec![Rejection { kind, path: path.into(), ..refusal("b") }];
+            subscription.report(Verdict { generation: 1, rejected });
+            let told = hear(&mut programmed, &snapshot);
+            let unfit = all.into_iter().filter(|name| programmed.is_unfit(&key(name)));
+            let unfit: Vec<&str> = unfit.collect();
+            (unfit, told.into_iter().find_map(|(_, words)| words).unwrap_or_default())
+        };
+        let (unfit, words) = refused("routes[1].direct_response.status");
+        assert_eq!(unfit, ["b/1"]);
+        assert_eq!(words, "spec.http[7]: VirtualHost b, routes[1].direct_response.status: taken");
+        assert_eq!(refused("routes[1].match.safe_regex.regex").0, ["b"], "it costs all of them");
+        assert_eq!(refused("routes[2].direct_response.status").0, ["b"], "no object's own");
+        assert_eq!(refused("domains[1]").0, ["b"]);
+    }
+
+    #[test]
+    fn a_route_leads_back_to_the_rule_that_it_was_compiled_from() {
+        let object = |kind: Kind, name: &str, spec: serde_json::Value| {
+            let manifest = json!({
+                "apiVersion": "networking.istio.io/v1", "kind": kind.name(), "spec": spec,
+                "metadata": {"name": name, "namespace": "default", "uid": name},
+            });
+            let decoded = Object::decode(kind, "v1", &manifest, tidegate_api::Origin::Api);
+            Input::Apply(Arc::new(decoded.expect("a valid object").object))
+        };
+        let port = json!({"number": 80, "name": "http", "protocol": "HTTP"});
+        let gateway = json!({"servers": [{"port": port, "hosts": ["*"]}]});
+        let rule =
+            |path: &str| json!({"match": [{"uri": {"exact": path}}], "redirect": {"uri": "/"}});
+        let service = |http: &[serde_json::Value]| json!({"hosts": ["h.example"], "gateways": ["g"], "http": http});
+        let whole = json!({"directResponse": {"status": 200}});
+        let lead = json!({"match": [{"uri": {"prefix": "/x"}}], "delegate": {"name": "d"}});
+        let mut pilot = Pilot::new(tidegate_pilot::Options::default());
+        pilot.apply([
+            object(Kind::Gateway, "g", gateway),
+            object(Kind::VirtualService, "a", service(&[rule("/a"), whole])),
+            object(Kind::VirtualService, "b", service(&[rule("/b"), lead])),
+            object(Kind::VirtualService, "d", json!({"http": [rule("/x/d")]})),
+        ]);
+        let places = |route: usize| {
+            let origins = pilot.route_origins("http.80/h.example:80", route).into_iter();
+            origins.map(|o| format!("{} {}", o.key.name, o.path)).collect::<Vec<_>>()
+        };
+        assert_eq!(places(0), ["a spec.http[0].match[0]"]);
+        assert_eq!(places(1), ["b spec.http[0].match[0]"]);
+        assert_eq!(places(2), ["b spec.http[1].match[0]", "d spec.http[0].match[0]"]);
+        assert_eq!(places(3), ["a spec.http[1]"], "what takes every request is tried last");
+        assert_eq!(places(4), [""; 0]);
     }
 
     #[test]
