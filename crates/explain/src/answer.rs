@@ -2,6 +2,7 @@
 //! added to it, never renamed.
 
 use serde::Serialize;
+use tidegate_api::ObjectKey;
 
 /// The way of a request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -30,6 +31,9 @@ pub struct Answer {
     /// The request line and host that the upstream gets, when the request is forwarded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sent: Option<Sent>,
+    /// Forms of the objects on the way that are refused, and what is in force in their place.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_in_force: Vec<NotInForce>,
     /// What else is worth knowing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -159,6 +163,19 @@ pub struct Source {
     /// The field's line in that file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<u32>,
+    /// Whether it is a place in the last good form of an object whose newest form is refused: no file has it any more.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub last_good: bool,
+}
+
+impl Source {
+    /// Whether it is a place in an object.
+    #[must_use]
+    pub fn is_in(&self, key: &ObjectKey) -> bool {
+        self.kind == key.kind.to_string()
+            && self.namespace == *key.namespace
+            && self.name == *key.name
+    }
 }
 
 /// A cluster that a request may be sent to.
@@ -233,6 +250,19 @@ pub struct Sent {
     pub removed_headers: Vec<String>,
 }
 
+/// A form of an object that is refused.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NotInForce {
+    /// What is wrong with it.
+    pub refused: String,
+    /// What is in force in its place: `lastGood`, the form before; or `nothing`.
+    pub instead: &'static str,
+    /// Where it stands, in the newest form.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<Source>,
+}
+
 /// A candidate that did not take the request.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -250,6 +280,16 @@ pub struct Lost {
 }
 
 impl Answer {
+    /// The places of objects on the way that the request takes.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        let parts = [&self.listener, &self.filter_chain, &self.virtual_host, &self.route];
+        let parts = parts.into_iter().flatten().flat_map(|Part { from, .. }| from);
+        let clusters = self.clusters.iter().flat_map(|cluster| {
+            cluster.from.iter().chain(cluster.tls.iter().flat_map(|tls| &tls.from))
+        });
+        parts.chain(clusters)
+    }
+
     /// Where it ended; `None` when it was taken.
     #[must_use]
     pub fn error(&self) -> Option<Error> {

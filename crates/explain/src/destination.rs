@@ -16,16 +16,31 @@ use crate::request::shown;
 use crate::{World, sidecar};
 
 impl World {
-    /// Clusters with their shares, endpoints and origins; `host` is the one of the request, as it is sent.
-    pub(crate) fn clusters(&self, all: &[(&ClusterSlot, u32)], host: Option<&str>) -> Vec<Cluster> {
+    /// Tells where it may go: clusters with their shares, endpoints and origins; `host` is the one of the request, as it is
+    /// sent.
+    pub(crate) fn destinations(
+        &self,
+        all: &[(&ClusterSlot, u32)],
+        host: Option<&str>,
+        answer: &mut Answer,
+    ) {
+        const KINDS: [ResourceType; 2] = [ResourceType::Cluster, ResourceType::Endpoints];
         let total: u64 = all.iter().map(|(_, weight)| u64::from(*weight)).sum();
         let share = |weight: u32| 100.0 * f64::from(weight) / (total.max(1) as f64);
-        all.iter().map(|(slot, weight)| self.cluster(slot, share(*weight), host)).collect()
+        for (slot, weight) in all {
+            answer.clusters.push(self.cluster(slot, share(*weight), host));
+            answer.not_in_force.extend(self.refused_of(&KINDS, &slot.name));
+            let served = slot.load();
+            let secure = served.as_deref().and_then(|served| served.tls.as_ref());
+            let kept = secure.map(|secure| self.kept(&secure.context.common));
+            answer.not_in_force.extend(kept.into_iter().flatten());
+        }
     }
 
     fn cluster(&self, slot: &ClusterSlot, share: f64, host: Option<&str>) -> Cluster {
         let served = slot.load();
-        let owners = self.pilot.owners(ResourceType::Cluster, &slot.name);
+        let behind = self.behind(ResourceType::Cluster, &slot.name);
+        let owners = behind.pilot.owners(ResourceType::Cluster, &slot.name);
         let endpoints = served.as_deref().map(endpoints).unwrap_or_default();
         let secure = served.as_deref().and_then(|served| served.tls.as_ref());
         let tls = secure.map(|secure| self.upstream_tls(&slot.name, secure, host));
@@ -48,12 +63,13 @@ impl World {
             tls,
             fault,
             status: None,
-            from: owners.into_iter().map(|key| self.whole(key)).collect(),
+            from: owners.into_iter().map(|key| behind.whole(key)).collect(),
         }
     }
 
     /// How TLS is spoken with a cluster.
     fn upstream_tls(&self, cluster: &str, secure: &Secure, host: Option<&str>) -> UpstreamTls {
+        let behind = self.behind(ResourceType::Cluster, cluster);
         let common = &secure.context.common;
         let nowhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
         let asked = secure.asks(host.map(without_port).unwrap_or_default(), nowhere, None);
@@ -78,7 +94,7 @@ impl World {
             authorities: secret.as_ref().filter(|_| verifies).map(|s| self.credential(&s.name)),
             certificate: identity,
             fault: fault.map(|fault| self.not_ready(&fault)),
-            from: self.pilot.upstream_tls(cluster).iter().map(|o| self.source(o)).collect(),
+            from: behind.pilot.upstream_tls(cluster).iter().map(|o| behind.source(o)).collect(),
         }
     }
 

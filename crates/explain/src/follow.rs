@@ -3,12 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use tidegate_pilot::model::gateway::Server;
 use tidegate_pilot::origins::{ChainOrigin, Origin};
 use tidegate_proxy::config::chains::ConnectionFacts;
 use tidegate_proxy::config::listener::{FilterChain, Listener, NetworkFilter};
 use tidegate_proxy::upstream::ClusterSlot;
+use tidegate_xds::ResourceType;
 
-use crate::answer::{Answer, End, Error, Part};
+use crate::answer::{Answer, End, Error, Part, Source};
 use crate::question::{Protocol, Question, Security};
 use crate::{World, destination, handshake, lost, nearest, sidecar};
 
@@ -28,6 +30,7 @@ impl World {
         if let Err((error, status, reason)) = self.follow(question, &mut answer) {
             answer.end = End::Refused { error, status, reason };
         }
+        self.note_unread(&mut answer);
         answer
     }
 
@@ -39,7 +42,8 @@ impl World {
         let (chain, connection) = self.chain(listener, question, answer)?;
         handshake::admit(chain, question, connection.local).inspect_err(|_| {
             answer.filter_chain = None;
-            let origins = self.pilot.chain_origins(&listener.name);
+            let behind = self.behind(ResourceType::Listener, &listener.name);
+            let origins = behind.pilot.chain_origins(&listener.name);
             answer.nearest = nearest::server_name(&origins, question.sni.as_deref());
         })?;
         handshake::check(self, chain, question)?;
@@ -47,7 +51,7 @@ impl World {
             NetworkFilter::Tcp(proxy) => {
                 let all: Vec<(&ClusterSlot, u32)> =
                     proxy.clusters.iter().map(|(slot, weight)| (&**slot, *weight)).collect();
-                answer.clusters = self.clusters(&all, None);
+                self.destinations(&all, None, answer);
                 destination::settle(answer, None, None);
                 sidecar::note_elsewhere(answer);
                 Ok(())
@@ -82,14 +86,22 @@ impl World {
             let reason = format!("nothing listens on port {port}");
             return Err((Error::NoListener, None, reason));
         };
-        let plan = self.pilot.listener_plan(&listener.name);
-        let servers = plan.into_iter().flat_map(|plan| &plan.servers);
-        answer.listener = Some(Part {
-            name: listener.name.to_string(),
-            asks: String::new(),
-            from: servers.map(|s| self.source(&Origin::new(s.key.clone(), s.place()))).collect(),
-        });
+        let from = self.servers(&listener.name);
+        let name = listener.name.to_string();
+        answer.listener = Some(Part { name, asks: String::new(), from });
         Ok(listener)
+    }
+
+    /// Where the servers of a listener stand.
+    pub(crate) fn servers(&self, listener: &str) -> Vec<Source> {
+        let behind = self.behind(ResourceType::Listener, listener);
+        let plan = behind.pilot.listener_plan(listener);
+        plan.map_or_else(Vec::new, |plan| behind.places(&plan.servers))
+    }
+
+    /// Where servers stand.
+    pub(crate) fn places(&self, servers: &[Arc<Server>]) -> Vec<Source> {
+        servers.iter().map(|s| self.source(&Origin::new(s.key.clone(), s.place()))).collect()
     }
 
     /// The filter chain that takes the connection.
@@ -99,7 +111,8 @@ impl World {
         question: &Question,
         answer: &mut Answer,
     ) -> Result<(&'w FilterChain, Connection<'w>), Refusal> {
-        let origins = self.pilot.chain_origins(&listener.name);
+        let behind = self.behind(ResourceType::Listener, &listener.name);
+        let origins = behind.pilot.chain_origins(&listener.name);
         let looks = listener.chains.needs_inspection;
         let tls = question.security != Security::Plain;
         let alpn: Vec<&[u8]> = match sidecar::sniffed(listener, question) {
@@ -116,8 +129,9 @@ impl World {
             application_protocols: &alpn,
         };
         let Some(chain) = listener.chains.find(&facts) else {
+            answer.not_in_force.extend(self.refused_listener(&listener.name, None));
             answer.lost =
-                lost::chains(self, &listener.name, facts.destination, &origins, None, question);
+                lost::chains(behind, &listener.name, facts.destination, &origins, None, question);
             answer.lost.extend(lost::displaced(self, listener.address.port()));
             answer.nearest = nearest::server_name(&origins, question.sni.as_deref());
             let reason = match (tls, &question.sni) {
@@ -135,17 +149,17 @@ impl World {
         };
         let mut all = listener.chains.chains.iter().chain(&listener.chains.default);
         let number = all.position(|other| Arc::ptr_eq(other, chain));
+        answer.not_in_force.extend(self.refused_listener(&listener.name, number));
+        answer.not_in_force.extend(self.kept_of_chain(chain));
         answer.lost =
-            lost::chains(self, &listener.name, facts.destination, &origins, number, question);
+            lost::chains(behind, &listener.name, facts.destination, &origins, number, question);
         let origin = number.and_then(|number| origins.into_iter().nth(number));
-        let mut part = self.chain_part(chain, origin.as_ref());
+        let mut part = behind.chain_part(chain, origin.as_ref());
         answer.lost.extend(lost::displaced(self, listener.address.port()));
         let default = listener.chains.default.iter().any(|default| Arc::ptr_eq(default, chain));
-        if default && let Some(routes) = self.pilot.nameless(&listener.name) {
+        if default && let Some(routes) = behind.pilot.nameless(&listener.name) {
             part.asks = "connections that name no server".to_owned();
-            let servers = routes.servers.iter();
-            let places = servers.map(|s| self.source(&Origin::new(s.key.clone(), s.place())));
-            part.from = places.collect();
+            part.from = behind.places(&routes.servers);
             answer.notes.extend(question.sni.is_none().then(|| handshake::nameless(routes)));
         }
         answer.filter_chain = Some(part);

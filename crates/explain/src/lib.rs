@@ -12,6 +12,7 @@
 //! | `world.rs` | objects, compiled as a running gateway compiles them |
 //! | `follow.rs`, `request.rs` | the way of a connection and of a request |
 //! | `destination.rs` | the clusters that it may be sent to, and whether it can arrive |
+//! | `force.rs` | what of the objects on the way is refused, and what is in force in its place |
 //! | `sidecar.rs` | what is different where a sidecar decides |
 //! | `lost.rs`, `nearest.rs` | who else could have taken it, and what kept them from it |
 //! | `text.rs` | the answer for a terminal |
@@ -19,6 +20,7 @@
 mod answer;
 mod destination;
 mod follow;
+mod force;
 mod handshake;
 mod lost;
 mod nearest;
@@ -28,7 +30,7 @@ mod sidecar;
 mod text;
 mod world;
 
-pub use answer::{Answer, Cluster, End, Error, Lost, Part, Source, UpstreamTls};
+pub use answer::{Answer, Cluster, End, Error, Lost, NotInForce, Part, Source, UpstreamTls};
 pub use question::{Direction, Protocol, Question, Security};
 pub use text::render;
 pub use world::World;

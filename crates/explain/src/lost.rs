@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use tidegate_api::ObjectKey;
+use tidegate_api::{Kind, ObjectKey};
 use tidegate_pilot::model::host::Host;
 use tidegate_pilot::model::subnet::Part;
 use tidegate_pilot::origins::{ChainOrigin, HostOrigins, Origin, RouteOrigin};
@@ -22,8 +22,6 @@ use crate::{World, sidecar};
 pub(crate) fn listeners(world: &World, question: &Question) -> Vec<Lost> {
     let listeners = world.config.listeners.values();
     let lost = listeners.map(|listener| {
-        let plan = world.pilot.listener_plan(&listener.name);
-        let servers = plan.into_iter().flat_map(|plan| &plan.servers);
         let refused = if listener.address.port() == question.port {
             format!("it listens on address {} only", listener.address.ip())
         } else {
@@ -33,7 +31,7 @@ pub(crate) fn listeners(world: &World, question: &Question) -> Vec<Lost> {
             at: "listener",
             name: listener.name.to_string(),
             refused,
-            from: servers.map(|s| world.source(&Origin::new(s.key.clone(), s.place()))).collect(),
+            from: world.servers(&listener.name),
         }
     });
     lost.collect()
@@ -51,6 +49,7 @@ pub(crate) fn silent_gateways(world: &World) -> Vec<Lost> {
             .filter(|rejection| rejection.kind == ResourceType::Listener)
             .map(|rejection| rejected(world, rejection)),
     );
+    lost.extend(world.never_read(Kind::Gateway));
     lost
 }
 
@@ -78,7 +77,7 @@ fn rejected(world: &World, rejection: &Rejection) -> Lost {
     let origin = world.pilot.chain_origins(&name).into_iter().nth(chain);
     let server = origin.and_then(|origin| origin.server);
     let from = match server {
-        Some(server) => vec![world.source(&Origin::new(server.key.clone(), server.place()))],
+        Some(server) => world.places(&[server]),
         None => whole(),
     };
     Lost {
@@ -102,13 +101,11 @@ pub(crate) fn chains(
     let others = origins.iter().enumerate().filter(|(number, _)| Some(*number) != taken);
     let lost = others.map(|(_, origin)| {
         if let Some(routes) = nameless.filter(|_| origin.server.is_none()) {
-            let servers = routes.servers.iter();
-            let places = servers.map(|s| world.source(&Origin::new(s.key.clone(), s.place())));
             return Lost {
                 at: "filterChain",
                 name: "without server name".to_owned(),
                 refused: "it is for connections that name no server".to_owned(),
-                from: places.collect(),
+                from: world.places(&routes.servers),
             };
         }
         let names = asked(origin).unwrap_or_default();
@@ -259,7 +256,7 @@ pub(crate) fn objects(
         None => servers.iter().any(|s| *s.gateway == *gateway),
     };
     let host = Host::new(without_port(&question.host));
-    let mut lost = Vec::new();
+    let mut lost: Vec<Lost> = world.never_read(Kind::VirtualService).collect();
     for service in others {
         if let Some(fault) = fault(world, &service.key, ConditionKind::Reconciled) {
             lost.push(fault);

@@ -10,6 +10,8 @@ use tidegate_proxy::route::{
     Action, Decision, Facts, Forward, PathMatch, Route, Targets, VirtualHost,
 };
 use tidegate_proxy::upstream::ClusterSlot;
+use tidegate_xds::ResourceType;
+use tidegate_xds::assemble::virtual_host_name;
 
 use crate::answer::{Answer, End, Error, Part, Sent, Source};
 use crate::follow::{Connection, Refusal};
@@ -39,6 +41,8 @@ impl World {
         let slot = manager.routes.slot();
         answer.route_configuration = Some(Part { name: slot.name.to_string(), ..Part::default() });
         let table = slot.table.load();
+        let skeleton = [ResourceType::RouteConfiguration];
+        answer.not_in_force.extend(self.refused_of(&skeleton, &slot.name));
         match table.decide(&head, RANDOM) {
             Decision::NoVirtualHost => {
                 answer.lost.extend(lost::hosts(self, &slot.name, &table));
@@ -48,20 +52,20 @@ impl World {
                 Err((Error::NoVirtualHost, Some(404), reason))
             }
             Decision::NoRoute(host) => {
-                let origins = self.virtual_host(&slot.name, host, answer);
-                answer.lost.extend(lost::routes(self, host, &origins, None, &head, RANDOM));
+                let (behind, origins) = self.virtual_host(&slot.name, host, answer);
+                answer.lost.extend(lost::routes(behind, host, &origins, None, &head, RANDOM));
                 answer.lost.extend(lost::objects(self, connection, &parts(&origins), question));
-                answer.nearest = nearest::route(self, host, &origins, &head, RANDOM);
+                answer.nearest = nearest::route(behind, host, &origins, &head, RANDOM);
                 let reason = format!("no route of {} takes the request", host.name);
                 Err((Error::NoRoute, Some(404), reason))
             }
             Decision::Route { virtual_host, route } => {
-                let origins = self.virtual_host(&slot.name, virtual_host, answer);
+                let (behind, origins) = self.virtual_host(&slot.name, virtual_host, answer);
                 let number = virtual_host.routes().iter().position(|r| Arc::ptr_eq(r, route));
                 if let Some(number) = number {
-                    answer.route = Some(self.route_part(route, &origins, number));
-                    let lost =
-                        lost::routes(self, virtual_host, &origins, Some(number), &head, RANDOM);
+                    answer.route = Some(behind.route_part(route, &origins, number));
+                    let number = Some(number);
+                    let lost = lost::routes(behind, virtual_host, &origins, number, &head, RANDOM);
                     answer.lost.extend(lost);
                 }
                 answer.lost.extend(lost::objects(self, connection, &parts(&origins), question));
@@ -82,17 +86,23 @@ impl World {
         }
     }
 
-    fn virtual_host(&self, table: &str, host: &VirtualHost, answer: &mut Answer) -> HostOrigins {
-        let owners = self.pilot.owners(
-            tidegate_xds::ResourceType::VirtualHost,
-            &tidegate_xds::assemble::virtual_host_name(table, &host.name),
-        );
+    /// Tells which virtual host it is; what its routes were made from, in the world that they are from.
+    fn virtual_host(
+        &self,
+        table: &str,
+        host: &VirtualHost,
+        answer: &mut Answer,
+    ) -> (&Self, HostOrigins) {
+        answer.not_in_force.extend(self.refused_host(table, host));
+        let name = virtual_host_name(table, &host.name);
+        let behind = self.behind(ResourceType::VirtualHost, &name);
+        let owners = behind.pilot.owners(ResourceType::VirtualHost, &name);
         answer.virtual_host = Some(Part {
             name: host.name.to_string(),
             asks: format!("domains {}", host.domains.join(", ")),
-            from: owners.into_iter().map(|key| self.whole(key)).collect(),
+            from: owners.into_iter().map(|key| behind.whole(key)).collect(),
         });
-        self.pilot.host_origins(table, &host.name).unwrap_or_default()
+        (behind, behind.pilot.host_origins(table, &host.name).unwrap_or_default())
     }
 
     fn route_part(&self, route: &Route, origins: &HostOrigins, number: usize) -> Part {
@@ -137,7 +147,7 @@ impl World {
                     }
                 };
                 let sent = sent(route, forward, manager, head, question);
-                answer.clusters = self.clusters(&all, Some(&sent.host));
+                self.destinations(&all, Some(&sent.host), answer);
                 destination::settle(answer, Some(forward.cluster_not_found), Some(503));
                 answer.sent = Some(sent);
                 sidecar::note_elsewhere(answer);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::answer::{Answer, Cluster, End, Lost, Part, Sent, Source, UpstreamTls};
+use crate::answer::{Answer, Cluster, End, Lost, NotInForce, Part, Sent, Source, UpstreamTls};
 use crate::question::{Protocol, Question, Security};
 
 /// Candidates that are shown; the JSON form has all of them.
@@ -25,6 +25,9 @@ pub fn render(question: &Question, answer: &Answer, color: bool) -> String {
     }
     if let Some(sent) = &answer.sent {
         page.sent(sent);
+    }
+    for refused in &answer.not_in_force {
+        page.not_in_force(refused);
     }
     for note in &answer.notes {
         page.line("note", note);
@@ -140,6 +143,19 @@ impl Page {
         }
     }
 
+    fn not_in_force(&mut self, form: &NotInForce) {
+        let refused = self.paint(31, &form.refused);
+        self.line("not in force", &refused);
+        self.sources(&form.from);
+        self.line(
+            "",
+            match form.instead {
+                "lastGood" => "the last form that was good serves on in its place",
+                _ => "nothing is in force in its place",
+            },
+        );
+    }
+
     fn lost(&mut self, lost: &[Lost]) {
         if lost.is_empty() {
             return;
@@ -201,12 +217,13 @@ fn station(at: &str) -> &str {
 
 /// `VirtualService default/v http[0].match[1], routes.yaml:12`.
 fn place(source: &Source) -> String {
-    let Source { kind, namespace, name, path, file, line } = source;
+    let Source { kind, namespace, name, path, file, line, last_good } = source;
     let path = path.strip_prefix("spec").unwrap_or(path).trim_start_matches('.');
     let path = if path.is_empty() { String::new() } else { format!(" {path}") };
     let whose = if namespace.is_empty() { name.clone() } else { format!("{namespace}/{name}") };
     match (file, line) {
         (Some(file), Some(line)) => format!("{kind} {whose}{path}, {file}:{line}"),
+        _ if *last_good => format!("{kind} {whose}{path}, in its last good form"),
         _ => format!("{kind} {whose}{path}"),
     }
 }

@@ -1,16 +1,16 @@
 //! Objects, compiled as a running gateway compiles them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use tidegate_api::{Object, ObjectKey};
 use tidegate_pilot::origins::Origin;
-use tidegate_pilot::{Input, Options, Pilot};
+use tidegate_pilot::{Input, Options, Pilot, RefusedSecret};
 use tidegate_proxy::config::{Applier, Config};
 use tidegate_source::NamedFiles;
 use tidegate_source::files::Places;
-use tidegate_xds::{Rejection, Snapshot};
+use tidegate_xds::{Rejection, ResourceType, Snapshot, Subscription};
 
 use crate::answer::Source;
 
@@ -22,6 +22,12 @@ pub struct World {
     pub(crate) snapshot: Snapshot,
     pub(crate) rejected: Vec<Rejection>,
     objects: BTreeMap<ObjectKey, Arc<Object>>,
+    /// Objects whose form here is not the newest, so that no line of their file is known.
+    outdated: BTreeSet<ObjectKey>,
+    /// What is wrong with newest forms that do not decode.
+    unread: BTreeMap<ObjectKey, Vec<String>>,
+    /// The objects in the forms that proved good last, where some have newer ones.
+    before: Option<Box<World>>,
     places: Places,
 }
 
@@ -29,24 +35,43 @@ impl World {
     /// Compiles objects for a gateway.
     #[must_use]
     pub fn new(options: Options, objects: impl IntoIterator<Item = Arc<Object>>) -> Self {
-        let objects: BTreeMap<ObjectKey, Arc<Object>> =
+        Self::of_process(options, objects, Vec::new())
+    }
+
+    /// Compiles objects as a process has that runs already: in the forms that proved good last, and then what was written
+    /// of some of them `later`. Where that is refused, what was there before is in force.
+    #[must_use]
+    pub fn of_process(
+        options: Options,
+        objects: impl IntoIterator<Item = Arc<Object>>,
+        later: Vec<Input>,
+    ) -> Self {
+        let mut objects: BTreeMap<ObjectKey, Arc<Object>> =
             objects.into_iter().map(|object| (object.key.clone(), object)).collect();
-        let mut pilot = Pilot::new(options);
-        let snapshot = Snapshot::new();
-        let mut subscription = snapshot.subscribe();
-        let output = pilot.apply(objects.values().map(|o| Input::Apply(Arc::clone(o))));
-        snapshot.publish(output.change);
-        let mut files = NamedFiles::default();
-        files.follow(&pilot.files());
-        let read = files.look().into_iter().map(|(name, content)| Input::File { name, content });
-        snapshot.publish(pilot.apply(read).change);
-        let mut applier = Applier::asking();
-        let mut rejected = Vec::new();
-        while let Some(update) = subscription.try_next() {
-            rejected.extend(applier.apply(&update).rejected);
+        let mut running = Running::new(options.clone());
+        running.take(objects.values().map(|o| Input::Apply(Arc::clone(o))));
+        if later.is_empty() {
+            return running.settle(objects);
         }
-        let config = Arc::clone(applier.config());
-        Self { pilot, config, snapshot, rejected, objects, places: Places::default() }
+        let mut before = Self::new(options, objects.values().cloned());
+        let mut unread = BTreeMap::new();
+        for input in &later {
+            match input {
+                Input::Apply(object) => {
+                    before.outdated.insert(object.key.clone());
+                    objects.insert(object.key.clone(), Arc::clone(object));
+                }
+                Input::Invalid { key, errors, .. } => {
+                    before.outdated.insert(key.clone());
+                    unread.insert(key.clone(), errors.clone());
+                }
+                _ => {}
+            }
+        }
+        running.take(later);
+        let outdated = unread.keys().cloned().collect();
+        let before = Some(Box::new(before));
+        Self { outdated, unread, before, ..running.settle(objects) }
     }
 
     /// The control plane, with everything in it.
@@ -67,6 +92,24 @@ impl World {
         &self.rejected
     }
 
+    /// What the form of a resource that is served was compiled from: the last good forms of objects, where what came of
+    /// newer ones is refused as a whole.
+    pub(crate) fn behind(&self, kind: ResourceType, name: &str) -> &Self {
+        let mut of_it = self.rejected.iter().filter(|r| r.kind == kind && *r.name == *name);
+        let old = of_it.any(|rejection| rejection.serves_on);
+        self.before.as_deref().filter(|_| old).unwrap_or(self)
+    }
+
+    /// Whether any form of an object is there.
+    pub(crate) fn has(&self, key: &ObjectKey) -> bool {
+        self.objects.contains_key(key)
+    }
+
+    /// What is wrong with newest forms that do not decode, by object.
+    pub(crate) fn unread(&self) -> &BTreeMap<ObjectKey, Vec<String>> {
+        &self.unread
+    }
+
     /// Whether the objects come from manifests, so that a running gateway may have more.
     pub(crate) fn is_of_files(&self) -> bool {
         self.objects.values().any(|o| matches!(o.origin, tidegate_api::Origin::File { .. }))
@@ -80,10 +123,11 @@ impl World {
     /// The place of a part of an object, with file and line where it comes from a file.
     pub(crate) fn source(&self, origin: &Origin) -> Source {
         let key = &origin.key;
+        let last_good = self.outdated.contains(key);
         let (file, line) = match self.objects.get(key).map(|o| &o.origin) {
             Some(tidegate_api::Origin::File { path, line }) => {
-                let found = self.places.line_of(path, *line, &origin.path).unwrap_or(*line);
-                (Some(path.display().to_string()), Some(found))
+                let found = || self.places.line_of(path, *line, &origin.path).unwrap_or(*line);
+                (Some(path.display().to_string()), (!last_good).then(found))
             }
             _ => (None, None),
         };
@@ -94,6 +138,62 @@ impl World {
             path: origin.path.clone(),
             file,
             line,
+            last_good,
+        }
+    }
+}
+
+/// What a running gateway does with objects, without workers that serve what comes out.
+struct Running {
+    pilot: Pilot,
+    snapshot: Snapshot,
+    subscription: Subscription,
+    applier: Applier,
+    files: NamedFiles,
+}
+
+impl Running {
+    fn new(options: Options) -> Self {
+        let snapshot = Snapshot::new();
+        Self {
+            pilot: Pilot::new(options),
+            subscription: snapshot.subscribe(),
+            snapshot,
+            applier: Applier::asking(),
+            files: NamedFiles::default(),
+        }
+    }
+
+    /// Takes what happened at once, to the end.
+    fn take(&mut self, inputs: impl IntoIterator<Item = Input>) {
+        self.compile(inputs);
+        self.files.follow(&self.pilot.files());
+        let read = self.files.look().into_iter();
+        let read: Vec<Input> = read.map(|(name, content)| Input::File { name, content }).collect();
+        self.compile(read);
+        self.compile([Input::Refused(RefusedSecret::among(&self.applier.verdict().rejected))]);
+        // There are no connections that still need what is gone.
+        self.applier.let_go();
+    }
+
+    fn compile(&mut self, inputs: impl IntoIterator<Item = Input>) {
+        self.snapshot.publish(self.pilot.apply(inputs).change);
+        while let Some(update) = self.subscription.try_next() {
+            self.applier.apply(&update);
+        }
+    }
+
+    fn settle(self, objects: BTreeMap<ObjectKey, Arc<Object>>) -> World {
+        World {
+            config: Arc::clone(self.applier.config()),
+            rejected: self.applier.verdict().rejected,
+            pilot: self.pilot,
+            snapshot: self.snapshot,
+            objects,
+            outdated: BTreeSet::new(),
+            unread: BTreeMap::new(),
+            before: None,
+            places: Places::default(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidegate_api::{Object, ObjectKey};
-use tidegate_xds::Change;
+use tidegate_xds::{Change, Rejection, ResourceType};
 
 use crate::status::StatusUpdate;
 
@@ -44,6 +44,20 @@ pub struct RefusedSecret {
     pub reason: String,
     /// Whether the one before serves on.
     pub serves_on: bool,
+}
+
+impl RefusedSecret {
+    /// The secrets among what a subscriber refuses, by name.
+    pub fn among<'r>(
+        rejections: impl IntoIterator<Item = &'r Rejection>,
+    ) -> BTreeMap<Arc<str>, Self> {
+        let secrets = rejections.into_iter().filter(|r| r.kind == ResourceType::Secret);
+        let refused = secrets.map(|rejection| {
+            let Rejection { name, path, reason, serves_on, .. } = rejection.clone();
+            (name, Self { path, reason, serves_on })
+        });
+        refused.collect()
+    }
 }
 
 /// What follows from a batch of inputs.

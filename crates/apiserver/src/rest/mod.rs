@@ -16,6 +16,7 @@ mod crds;
 mod credentials;
 mod discovery;
 mod failure;
+mod forms;
 pub mod fuzzing;
 mod json;
 mod logs;
@@ -55,6 +56,7 @@ use failure::Failure;
 use reply::Reply;
 use router::{Route, Target, Verb};
 
+pub use forms::PATH as FORMS_PATH;
 pub use logs::{LogLines, LogOptions, LogSource, NoLogs};
 pub use server::{Handle, Options, Server, StartError};
 
@@ -124,7 +126,10 @@ impl Api {
                 if !matches!(ask.method, Method::GET | Method::HEAD) {
                     return Err(Failure::method_not_allowed());
                 }
-                fixed(&route, ask)
+                match route {
+                    Route::Forms => Ok(forms::unsettled(&self.store)),
+                    route => fixed(&route, ask),
+                }
             }
         }
     }
@@ -163,7 +168,8 @@ fn fixed(route: &Route, ask: &Ask) -> Result<Reply, Failure> {
                 paths.extend(versions.map(|version| format!("/apis/{group}/{version}")));
             }
             paths.extend(
-                ["/healthz", "/livez", "/openapi/v3", "/readyz", "/version"].map(str::to_owned),
+                ["/healthz", "/livez", "/openapi/v3", "/readyz", forms::PATH, "/version"]
+                    .map(str::to_owned),
             );
             Ok(reply::json(StatusCode::OK, &json!({ "paths": paths })))
         }
@@ -190,7 +196,7 @@ fn fixed(route: &Route, ask: &Ask) -> Result<Reply, Failure> {
         Route::OldOpenApi => Ok(openapi::version_two(ask)),
         Route::OpenApiIndex => Ok(openapi::index()),
         Route::OpenApi(path) => openapi::get(path, ask.query.get("hash")),
-        Route::Resource(_) | Route::Review { .. } => Err(Failure::page_not_found()),
+        Route::Forms | Route::Resource(_) | Route::Review { .. } => Err(Failure::page_not_found()),
     }
 }
 

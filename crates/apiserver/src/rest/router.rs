@@ -13,6 +13,8 @@ pub(crate) enum Route {
     Root,
     Version,
     Health,
+    /// Which forms of objects proved good.
+    Forms,
     /// `/api`
     CoreVersions,
     /// `/apis`
@@ -67,6 +69,7 @@ pub(crate) fn route(path: &str) -> Result<Route, Failure> {
         [] => Route::Root,
         ["version"] => Route::Version,
         ["healthz" | "livez" | "readyz", ..] => Route::Health,
+        ["tidegate", "forms"] => Route::Forms,
         ["api"] => Route::CoreVersions,
         ["apis"] => Route::Groups,
         ["apis", group] => Route::Group((*group).into()),
@@ -215,6 +218,7 @@ mod tests {
     fn other_paths() {
         assert!(matches!(route("/"), Ok(Route::Root)));
         assert!(matches!(route("/readyz/ping"), Ok(Route::Health)));
+        assert!(matches!(route(super::super::FORMS_PATH), Ok(Route::Forms)));
         assert!(matches!(route("/apis"), Ok(Route::Groups)));
         assert!(
             matches!(route("/openapi/v3/api/v1"), Ok(Route::OpenApi(path)) if path == "api/v1")

@@ -77,6 +77,17 @@ impl Default for Options {
     }
 }
 
+/// An object of which the form that is shown is not known to be good, or is not the newest.
+#[derive(Clone, Debug)]
+pub struct Unsettled {
+    /// The form that is shown.
+    pub shown: Arc<Entry>,
+    /// The last form that proved good, where that is another; see [`Store::confirm`].
+    pub good: Option<Arc<Entry>>,
+    /// What is wrong with a newer form in its file, which does not decode: one entry per field.
+    pub errors: Vec<String>,
+}
+
 /// A handle of the store; clones are the same store. When the last handle goes the file is closed in the
 /// background; [`Store::close`] closes it and waits.
 #[derive(Clone, Debug)]
@@ -171,17 +182,30 @@ impl Store {
             if entry.key().kind == Kind::Event {
                 continue;
             }
-            if let Some(good) = state.good(entry.key()) {
-                start.push_back(change_of(good));
-            }
+            let (good, fault) = state.beside(entry);
+            start.extend(good.map(|good| change_of(good)));
             start.push_back(change_of(entry));
-            let fault = state.fault(entry.key());
-            let fault = fault.filter(|(origin, _)| overlay::same_source(origin, entry.origin()));
-            start.extend(fault.map(|(_, fault)| fault.clone()));
+            start.extend(fault.cloned());
         }
         start.push_back(Change::Synced);
         state.attach(&queue);
         Changes::new(start, queue)
+    }
+
+    /// The objects of which the form that is shown is not known to be good, or is not the newest.
+    #[must_use]
+    pub fn unsettled(&self) -> Vec<Unsettled> {
+        let state = self.state();
+        let unsettled = state.unsettled().filter_map(|shown| {
+            let (good, fault) = state.beside(shown);
+            let errors = match fault {
+                Some(Change::Invalid { errors, .. }) => errors.clone(),
+                _ => Vec::new(),
+            };
+            let any = good.is_some() || !errors.is_empty();
+            any.then(|| Unsettled { shown: Arc::clone(shown), good: good.cloned(), errors })
+        });
+        unsettled.collect()
     }
 
     /// Objects that stand in two places, of which only one counts.

@@ -1,6 +1,6 @@
 //! The store in memory: every read is answered from here, and only the writer thread changes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, Weak};
 
@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::changes::Queue;
 use super::log::{Event, Expired, Log, Window};
+use super::overlay::same_source;
 use super::{Entry, Snapshot};
 
 /// Namespace and name: the order in which lists come back.
@@ -147,6 +148,20 @@ impl State {
 
     pub(super) fn good(&self, key: &ObjectKey) -> Option<&Arc<Entry>> {
         self.good.get(key)
+    }
+
+    /// What is to be told of an object beside the form that is shown: its last good one, where that is another, and what is
+    /// wrong with a newer one in the file that the one that is shown is from.
+    pub(super) fn beside(&self, shown: &Entry) -> (Option<&Arc<Entry>>, Option<&Change>) {
+        let fault = self.faults.get(shown.key());
+        let fault = fault.filter(|(origin, _)| same_source(origin, shown.origin()));
+        (self.good.get(shown.key()), fault.map(|(_, fault)| fault))
+    }
+
+    /// The objects that have something beside the form that is shown, in the order of kinds, namespaces and names.
+    pub(super) fn unsettled(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        let keys: BTreeSet<_> = self.good.keys().chain(self.faults.keys()).collect();
+        keys.into_iter().filter_map(|key| self.get(key))
     }
 
     pub(super) fn set_good(&mut self, key: ObjectKey, entry: Option<Arc<Entry>>) {

@@ -267,7 +267,12 @@ impl Pilot {
             Kind::DestinationRule => self.rules.get(key).map(|r| Subject::DestinationRule(r)),
             _ => None,
         };
-        let view = View {
+        status::account(key, subject, self.problems.get(key), self.view())
+    }
+
+    /// Everything that status is read from.
+    fn view(&self) -> View<'_> {
+        View {
             options: &self.options,
             index: &self.index,
             registry: &self.registry,
@@ -279,8 +284,7 @@ impl Pilot {
             unserved: &self.unserved,
             secrets: &self.secrets,
             credentials: &self.credentials,
-        };
-        status::account(key, subject, self.problems.get(key), view)
+        }
     }
 
     /// The resources that hold whatever the objects say.

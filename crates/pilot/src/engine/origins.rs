@@ -18,7 +18,7 @@ use crate::model::virtual_service::{Place, VirtualService, is_served, not_here};
 use crate::origins::{ChainOrigin, HostOrigins, Origin, RouteOrigin};
 use crate::sidecar::Scope;
 use crate::sidecar::routes::Target;
-use crate::status::{Condition, Standing};
+use crate::status::{Condition, Lack, Standing};
 
 impl Pilot {
     /// What it was told about the gateway.
@@ -70,6 +70,12 @@ impl Pilot {
     pub fn missing(&self, secret: &str) -> Option<String> {
         let credential = self.credentials.named(secret)?;
         self.secrets.find(&credential).err().map(|not_found| not_found.reason)
+    }
+
+    /// What is wrong with the secret of that name as it is now. Nothing where nothing is, or nobody asks for it.
+    #[must_use]
+    pub fn lack(&self, secret: &str) -> Option<Lack> {
+        Lack::of(&self.credentials.named(secret)?, self.view())
     }
 
     /// The settings that say how TLS is spoken with a cluster, if there are any.

@@ -5,20 +5,21 @@ use crate::model::credentials::NotFound;
 use crate::model::tls::Credential;
 
 /// What a credential lacks.
-pub(super) struct Lack {
+#[derive(Clone, Debug)]
+pub struct Lack {
     /// What it is, and where.
-    pub(super) words: String,
+    pub words: String,
     /// Where it comes from.
     source: String,
     /// Whether it is there, in a form that cannot be used.
     broken: bool,
     /// Whether a form that could be used serves on.
-    pub(super) serves_on: bool,
+    pub serves_on: bool,
 }
 
 impl Lack {
     /// What is wrong with a credential; `None` where nothing is.
-    pub(super) fn of(credential: &Credential, view: View<'_>) -> Option<Self> {
+    pub(crate) fn of(credential: &Credential, view: View<'_>) -> Option<Self> {
         let behind = view.credentials.behind(credential);
         let credential = behind.as_ref().unwrap_or(credential);
         let usable = view.credentials.usable(credential);

@@ -28,6 +28,7 @@ mod standing;
 mod unserved;
 mod virtual_service;
 
+pub use credentials::Lack;
 pub use standing::{Force, Standing};
 pub(crate) use unserved::fields as unserved_fields;
 

@@ -1,4 +1,4 @@
-//! The objects and the mesh config of a running process, from its Kubernetes-style API.
+//! The objects of a running process, in which forms they are in force, and its mesh config, from its Kubernetes-style API.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,8 +16,10 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use serde_json::Value;
 use tidegate_api::kinds::KindInfo;
-use tidegate_api::{KINDS, Kind, Object, Origin};
+use tidegate_api::{KINDS, Kind, Object, ObjectKey, Origin};
+use tidegate_apiserver::rest::FORMS_PATH;
 use tidegate_apiserver::store::SOURCE_ANNOTATION;
+use tidegate_pilot::Input;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -45,8 +47,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What a running process has.
 #[derive(Debug, Default)]
 pub struct Live {
-    /// Every object that a proxy is compiled from.
+    /// Every object that a proxy is compiled from, in the form that proved good last where that is told.
     pub objects: Vec<Arc<Object>>,
+    /// What was written of them later, which may be refused.
+    pub later: Vec<Input>,
+    /// What the process says of objects that are not in force, whether or not that can be found out here.
+    pub unserved: Vec<(ObjectKey, String)>,
     /// The mesh config, where its ConfigMap is.
     pub mesh: Option<mesh::Config>,
 }
@@ -70,9 +76,20 @@ pub async fn ask(kubeconfig: Option<&Path>) -> Outcome<Live> {
             let path = list_path(info);
             let list = access.get(&mut api, &path).await?;
             let list = list.ok_or_else(|| format!("{path} is not there"))?;
-            let items = list["items"].as_array().into_iter().flatten();
-            live.objects.extend(items.filter_map(|item| object(info, item)));
+            for item in items(&list) {
+                match object(info, item) {
+                    Ok(object) => {
+                        let key = || object.key.clone();
+                        live.unserved.extend(unserved(item).map(|why| (key(), why)));
+                        live.objects.push(object);
+                    }
+                    Err(invalid) => live.later.extend(invalid),
+                }
+            }
         }
+        // Another API server than ours knows nothing of it.
+        let forms = access.get(&mut api, FORMS_PATH).await?.unwrap_or_default();
+        items(&forms).for_each(|form| live.settle(form));
         let path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps/{MESH_CONFIG}");
         let map = access.get(&mut api, &path).await?.unwrap_or_default();
         live.mesh = map["data"][MESH_KEY].as_str().map(|text| mesh::Config {
@@ -106,6 +123,39 @@ fn place(given: Option<&Path>) -> Outcome<PathBuf> {
     })
 }
 
+impl Live {
+    /// Takes in what is told of the forms of one object.
+    fn settle(&mut self, form: &Value) {
+        let Some(info) = KINDS.iter().find(|info| form["kind"] == info.name) else { return };
+        let text = |field: &str| form[field].as_str().unwrap_or_default();
+        let key = ObjectKey::new(info.kind, text("namespace"), text("name"));
+        let shown = self.objects.iter().position(|object| object.key == key);
+        if let Ok(good) = object(info, &form["good"]) {
+            match shown {
+                Some(shown) => {
+                    let newest = std::mem::replace(&mut self.objects[shown], good);
+                    self.later.push(Input::Apply(newest));
+                }
+                None => self.objects.push(good),
+            }
+        }
+        let errors: Vec<String> =
+            items_of(&form["errors"]).filter_map(Value::as_str).map(str::to_owned).collect();
+        if !errors.is_empty() {
+            let generation = shown.map_or(0, |shown| self.objects[shown].generation);
+            self.later.push(Input::Invalid { key, generation, errors });
+        }
+    }
+}
+
+fn items(list: &Value) -> impl Iterator<Item = &Value> {
+    items_of(&list["items"])
+}
+
+fn items_of(array: &Value) -> impl Iterator<Item = &Value> {
+    array.as_array().into_iter().flatten()
+}
+
 fn list_path(info: &KindInfo) -> String {
     let version = info.versions[0];
     match info.group {
@@ -114,15 +164,37 @@ fn list_path(info: &KindInfo) -> String {
     }
 }
 
-/// A listed object; `None` for one that does not decode, which nothing is compiled from.
-fn object(info: &KindInfo, item: &Value) -> Option<Arc<Object>> {
+/// A listed object.
+///
+/// # Errors
+/// It does not decode, which is told where it has a name.
+fn object(info: &KindInfo, item: &Value) -> Result<Arc<Object>, Option<Input>> {
     let version = info.versions[0];
     let mut item = item.clone();
     item["apiVersion"] = KindInfo::api_version(info.group, version).into();
     item["kind"] = info.name.into();
-    let source = item["metadata"]["annotations"][SOURCE_ANNOTATION].as_str().and_then(origin);
-    let decoded = Object::decode(info.kind, version, &item, source.unwrap_or(Origin::Api));
-    decoded.ok().map(|decoded| Arc::new(decoded.object))
+    let metadata = &item["metadata"];
+    let source = metadata["annotations"][SOURCE_ANNOTATION].as_str().and_then(origin);
+    match Object::decode(info.kind, version, &item, source.unwrap_or(Origin::Api)) {
+        Ok(decoded) => Ok(Arc::new(decoded.object)),
+        Err(errors) => {
+            let text = |field: &str| metadata[field].as_str();
+            let name = text("name").ok_or(None)?;
+            let key = ObjectKey::new(info.kind, text("namespace").unwrap_or_default(), name);
+            let generation = metadata["generation"].as_i64().unwrap_or_default();
+            let errors = errors.iter().map(ToString::to_string).collect();
+            Err(Some(Input::Invalid { key, generation, errors }))
+        }
+    }
+}
+
+/// Why nothing of an object is in force, as its status says.
+fn unserved(item: &Value) -> Option<String> {
+    let mut conditions = items_of(&item["status"]["conditions"]);
+    let programmed = conditions.find(|condition| condition["type"] == "Programmed")?;
+    let text = |field: &str| programmed[field].as_str().unwrap_or_default();
+    let said = || format!("{}: {}", text("reason"), text("message"));
+    (text("status") == "False").then(said)
 }
 
 /// `FILE:LINE`, as the API tells where a read-only object comes from.

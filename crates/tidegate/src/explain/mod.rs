@@ -1,7 +1,7 @@
 //! `tidegate explain`: one decision, from manifests or from the running process.
 //!
 //! Either way the objects are compiled here, by the code that a running gateway compiles them with; a running
-//! process is only asked for its objects, among them those that say how it was started.
+//! process is only asked for its objects, among them those that say how it was started, and which forms of them proved good.
 
 mod live;
 
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tidegate_api::{Object, ObjectKey, Spec};
-use tidegate_explain::{Question, World, render};
+use tidegate_explain::{Answer, Question, World, render};
 use tidegate_pilot::{GatewayService, Options, Workload};
 use tidegate_source::{FileChange, Files};
 use tidegate_yaml::Severity;
@@ -33,19 +33,21 @@ pub fn run(args: &ExplainArgs) -> Outcome<()> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("no runtime: {error}")))?;
-    let Live { objects, mesh } = if args.files.is_empty() {
+    let Live { objects, later, unserved, mesh } = if args.files.is_empty() {
         runtime.block_on(live::ask(args.kubeconfig.as_deref()))?
     } else {
-        Live { objects: runtime.block_on(manifests(args.files.clone()))?, mesh: None }
+        let objects = runtime.block_on(manifests(args.files.clone()))?;
+        Live { objects, ..Live::default() }
     };
     let mut options = options(args, &objects);
     let given = args.mesh_config.as_deref().map(mesh::read).transpose()?;
     mesh::apply(given.or(mesh).as_ref(), &mut options)?;
     let note = through_service(&mut question, &options);
-    let world = World::new(options, objects);
+    let world = World::of_process(options, objects, later);
     let note = note.or_else(|| looked_up(args.dialled_host(), &mut question, &world));
     let mut answer = world.explain(&question);
     answer.notes.extend(note);
+    note_unserved(&unserved, &mut answer);
     terminal::print(match args.output {
         ExplainOutput::Text => render(&question, &answer, std::io::stdout().is_terminal()),
         ExplainOutput::Json => {
@@ -54,6 +56,17 @@ pub fn run(args: &ExplainArgs) -> Outcome<()> {
             format!("{answer:#}\n")
         }
     })
+}
+
+/// Says of the objects on the way what the process says against them, where the answer has no reason of its own.
+fn note_unserved(unserved: &[(ObjectKey, String)], answer: &mut Answer) {
+    for (key, why) in unserved {
+        let mut told = answer.not_in_force.iter().flat_map(|form| &form.from);
+        if answer.sources().any(|place| place.is_in(key)) && !told.any(|place| place.is_in(key)) {
+            let note = format!("the process says of {key} that it is not in force: {why}");
+            answer.notes.push(note);
+        }
+    }
 }
 
 /// The proxy that the flags name: a sidecar, or a gateway behind the Service that shows it.

@@ -14,7 +14,7 @@ use tidegate_testing::tools::Tool;
 use tidegate_testing::{PATIENCE, eventually};
 use tokio::process::Command;
 
-use crate::support::{Api, Gateway, Shell, objects};
+use crate::support::{Api, Gateway, NETWORKING, Shell, objects};
 
 async fn tidegate(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
@@ -156,15 +156,67 @@ async fn a_running_gateway_is_explained_as_it_was_started() {
     api.create("virtualservices", &route).await;
     gateway.answers("a.example", "/", 299).await;
 
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    let kubeconfig = gateway.place().data_dir().join("kubeconfig");
-    command.args(["explain", "GET", "http://a.example/", "-o", "json"]);
-    command.env("KUBECONFIG", kubeconfig);
-    let output = process::run(command, "").await;
-    let answer: serde_json::Value = serde_json::from_str(&output.stdout).expect("an answer");
+    let (answer, stderr) = explained(&gateway, "http://a.example/").await;
     assert_eq!(answer["end"], json!({ "what": "answered", "status": 299 }), "{answer:#}");
     let idle = "ConfigMap istio-system/istio: without effect yet: ingressSelector";
-    assert!(output.stderr.contains(idle), "{}", output.stderr);
+    assert!(stderr.contains(idle), "{stderr}");
+}
+
+/// What `tidegate explain -o json` says of a GET to a running gateway, on both streams.
+async fn explained(gateway: &Gateway, url: &str) -> (serde_json::Value, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(["explain", "GET", url, "-o", "json"]);
+    command.env("KUBECONFIG", gateway.place().data_dir().join("kubeconfig"));
+    let output = process::run(command, "").await;
+    (serde_json::from_str(&output.stdout).expect("an answer"), output.stderr)
+}
+
+/// What is explained of a running gateway is what it does, also where it refuses what objects say now.
+#[tokio::test]
+async fn a_running_gateway_is_explained_in_the_forms_that_are_in_force() {
+    let gateway = Gateway::start(&[]).await;
+    let mut api = Api::of(&gateway).await;
+    api.create("gateways", &objects::gateway("web", 80, &["*"])).await;
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
+    api.create("serviceentries", &objects::host("a", "a.internal", address)).await;
+    let paths = ["refused", "invalid"].map(|name| format!("{NETWORKING}/virtualservices/{name}"));
+    for name in ["refused", "invalid"] {
+        let mut route = objects::route(name, "web", &format!("{name}.example"), "a.internal");
+        route["spec"]["http"] = json!([{ "directResponse": { "status": 299 } }]);
+        api.create("virtualservices", &route).await;
+    }
+    for path in &paths {
+        api.wait_for(path, &[("Programmed", "True")]).await;
+    }
+    // The proxy takes no weights with such a sum; and no host of the other covers the server name.
+    let to = |weight: u32| json!({ "destination": { "host": "a.internal" }, "weight": weight });
+    let weights = json!([{ "route": [to(2_000_000_000), to(2_000_000_000), to(2_000_000_000)] }]);
+    let refused = json!({ "spec": { "http": weights } });
+    let tls = json!([{ "match": [{ "port": 443, "sniHosts": ["z.example"] }], "route": [to(1)] }]);
+    let invalid = json!({ "spec": { "tls": tls } });
+    for (path, wrong) in paths.iter().zip([refused, invalid]) {
+        api.send("PATCH", path, &wrong.to_string()).await;
+    }
+    api.wait_for(&paths[0], &[("Programmed", "False")]).await;
+    api.wait_for(&paths[1], &[("Reconciled", "False")]).await;
+    for (name, why) in [("refused", "sum of the weights"), ("invalid", "z.example")] {
+        gateway.answers(&format!("{name}.example"), "/", 299).await;
+        let (answer, _) = explained(&gateway, &format!("http://{name}.example/")).await;
+        assert_eq!(answer["end"], json!({ "what": "answered", "status": 299 }), "{answer:#}");
+        let told = &answer["notInForce"][0];
+        assert_eq!(told["instead"], "lastGood", "{answer:#}");
+        assert!(told["refused"].to_string().contains(why), "{answer:#}");
+        assert_eq!(told["from"][0]["name"], name, "{answer:#}");
+    }
+
+    // What only the process can know: a port that another process has.
+    let taken = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    api.create("gateways", &objects::gateway("taken", port, &["*"])).await;
+    api.wait_for(&format!("{NETWORKING}/gateways/taken"), &[("Programmed", "False")]).await;
+    let (answer, _) = explained(&gateway, &format!("http://a.example:{port}/")).await;
+    let notes = answer["notes"].to_string();
+    assert!(notes.contains("another process has the port"), "{answer:#}");
 }
 
 #[tokio::test]

@@ -1,5 +1,8 @@
 //! What is served, told to those who ask.
 
+use tidegate_api::{Kind, ObjectKey};
+
+use super::super::FORMS_PATH;
 use super::*;
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,\
@@ -104,4 +107,29 @@ async fn schemas() {
     let old = lab.call(Method::GET, "/openapi/v2").header(header::ACCEPT, old).send().await;
     assert_eq!(old.text, "\n\u{3}2.0");
     assert_eq!(lab.get("/openapi/v3/apis/nope").await.code, 404);
+}
+
+#[tokio::test]
+async fn which_forms_proved_good() {
+    let lab = lab();
+    let spec =
+        |host: &str| json!({ "hosts": [host], "http": [{ "directResponse": { "status": 200 } }] });
+    let (name, api) = (json!({ "name": "a" }), "networking.istio.io/v1");
+    let good = json!({ "apiVersion": api, "kind": "VirtualService", "metadata": name, "spec": spec("a.example") });
+    let created = lab.post(VS, good).await.expect(201);
+    assert_eq!(lab.get(FORMS_PATH).await.expect(200)["items"], json!([]));
+    let revision = created["metadata"]["resourceVersion"].as_str().and_then(|r| r.parse().ok());
+    let key = ObjectKey::new(Kind::VirtualService, "default", "a");
+    lab.store.confirm(&key, revision.expect("a revision")).await;
+    lab.patch(&format!("{VS}/a"), MERGE, json!({ "spec": spec("b.example") })).await.expect(200);
+
+    let forms = lab.get(FORMS_PATH).await.expect(200);
+    let [form] = forms["items"].as_array().expect("a list").as_slice() else {
+        panic!("{forms:#}");
+    };
+    assert_eq!(form["kind"], "VirtualService");
+    assert_eq!((&form["namespace"], &form["name"]), (&json!("default"), &json!("a")));
+    assert_eq!((&form["good"]["apiVersion"], &form["errors"]), (&json!(api), &Value::Null));
+    assert_eq!(form["good"]["spec"]["hosts"], json!(["a.example"]), "not the one that lists show");
+    assert_eq!(lab.post(FORMS_PATH, json!({})).await.code, 405);
 }

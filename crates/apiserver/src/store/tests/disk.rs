@@ -60,10 +60,12 @@ async fn the_last_good_form_is_kept_beside_the_written_one() {
     let bench = bench.restart().await;
     assert_eq!(start(&mut bench.store.changes()), ["apply a 1", "apply a 3", "synced"]);
     assert_eq!(value_of(&bench.store.get(&key("a")).expect("a")), "3");
+    assert_eq!(unsettled(&bench.store), ["a 3, good 1"]);
 
     bench.store.confirm(&key("a"), three.revision()).await;
     let bench = bench.restart().await;
     assert_eq!(start(&mut bench.store.changes()), ["apply a 3", "synced"]);
+    assert_eq!(unsettled(&bench.store), [""; 0]);
 }
 
 #[tokio::test]

@@ -104,3 +104,13 @@ pub(super) fn start(changes: &mut Changes) -> Vec<String> {
     }
     lines
 }
+
+/// What [`Store::unsettled`] says, each object in a line.
+pub(super) fn unsettled(store: &Store) -> Vec<String> {
+    let line = |Unsettled { shown, good, errors }: Unsettled| {
+        let good = good.map_or_else(String::new, |good| format!(", good {}", value_of(&good)));
+        let wrong = if errors.is_empty() { "" } else { ", newer is wrong" };
+        format!("{} {}{good}{wrong}", shown.key().name, value_of(&shown))
+    };
+    store.unsettled().into_iter().map(line).collect()
+}

@@ -142,10 +142,12 @@ async fn the_last_good_form_of_a_manifest_is_shown_after_a_restart_when_its_file
         assert_eq!(source(&bench.store, "a"), "/m/x.yaml:7");
         let told = start(&mut bench.store.changes());
         assert_eq!(told, ["apply a 2", "invalid a", "apply b 1", "synced"]);
+        assert_eq!(unsettled(&bench.store), ["a 2, newer is wrong"]);
     }
     // Mended: whoever comes later hears of no fault.
     bench.store.push(from_file(&config("a", "3"), "/m/x.yaml", 7)).await;
     assert_eq!(start(&mut bench.store.changes()), ["apply a 3", "apply b 1", "synced"]);
+    assert_eq!(unsettled(&bench.store), [""; 0]);
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use tidegate_apiserver::store::{Changes, Note, Store, Tone};
 use tidegate_pilot::status::{Force, Standing};
 use tidegate_pilot::{Input, Options, Pilot, RefusedSecret, Remark};
 use tidegate_source::{Change, NamedFiles};
-use tidegate_xds::{Rejection, ResourceType, Snapshot, Verdicts};
+use tidegate_xds::{ResourceType, Snapshot, Verdicts};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
@@ -202,7 +202,7 @@ impl Control {
 
     fn hear(&mut self) {
         let verdicts = self.verdicts.borrow_and_update();
-        let refused = refused_secrets(&verdicts);
+        let refused = RefusedSecret::among(verdicts.rejections().map(|(_, rejection)| rejection));
         if refused != self.refused {
             drop(verdicts);
             self.refused.clone_from(&refused);
@@ -243,16 +243,6 @@ impl Control {
         let names: Vec<String> = names.collect();
         Some(format!("Gateway {} is not programmed: {refusal}", names.join(", ")))
     }
-}
-
-/// The secrets that a subscriber refuses, by name.
-fn refused_secrets(verdicts: &Verdicts) -> BTreeMap<Arc<str>, RefusedSecret> {
-    let secrets = verdicts.rejections().filter(|(_, r)| r.kind == ResourceType::Secret);
-    let refused = secrets.map(|(_, rejection)| {
-        let Rejection { name, path, reason, serves_on, .. } = rejection.clone();
-        (name, RefusedSecret { path, reason, serves_on })
-    });
-    refused.collect()
 }
 
 /// Leaves an update to be written, with what is to be said about it at once.

@@ -1,22 +1,11 @@
 //! Servers that terminate TLS: who is let in by which handshake, and what becomes of hosts of other servers.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
-use tidegate_api::{KINDS, Object, Origin};
 use tidegate_explain::{Answer, End, Error, Protocol, Question, Security, World};
 use tidegate_pilot::Options;
 use tidegate_testing::ca::Ca;
 
-fn object(manifest: &Value) -> Arc<Object> {
-    let info = KINDS.iter().find(|info| info.name == manifest["kind"]).expect("a kind");
-    let decoded = Object::decode(info.kind, "v1", manifest, Origin::Api).expect("a valid object");
-    Arc::new(decoded.object)
-}
-
-fn server(name: &str, host: &str, tls: &Value) -> Value {
-    json!({"port": {"number": 443, "name": name, "protocol": "HTTPS"}, "hosts": [host], "tls": tls})
-}
+use crate::support::{answering, gateway, object, plain, secret, server};
 
 /// A gateway with these servers on port 443, and one VirtualService that takes every request of every host.
 fn world(servers: &[Value]) -> World {
@@ -25,27 +14,11 @@ fn world(servers: &[Value]) -> World {
 
 /// As [`world`], where the VirtualService is for one host.
 fn world_of(host: &str, servers: &[Value]) -> World {
-    let gateway = json!({
-        "kind": "Gateway",
-        "metadata": {"name": "gw", "namespace": "default"},
-        "spec": {"selector": {"istio": "ingressgateway"}, "servers": servers},
-    });
-    let route = json!({
-        "kind": "VirtualService",
-        "metadata": {"name": "all", "namespace": "default"},
-        "spec": {"hosts": [host], "gateways": ["gw"], "http": [{"directResponse": {"status": 299}}]},
-    });
     let ca = Ca::new("root");
-    let secret = |name: &str| {
-        let leaf = ca.issue(&["a.example.com"]);
-        json!({
-            "kind": "Secret",
-            "metadata": {"name": name, "namespace": "istio-system"},
-            "stringData": {"cert": leaf.certificate_pem, "key": leaf.key_pem, "cacert": ca.pem()},
-        })
-    };
-    let objects = [gateway, route, secret("one"), secret("two")];
-    World::new(Options::default(), objects.iter().map(object))
+    let leaf = ca.issue(&["a.example.com"]);
+    let secrets = ["one", "two"].map(|name| secret(name, &ca, &leaf));
+    let own = [gateway("gw", servers), answering("all", &[host], &["gw"], 299)];
+    World::new(Options::default(), own.iter().chain(&secrets).map(object))
 }
 
 fn question(sni: Option<&str>, host: &str) -> Question {
@@ -219,7 +192,7 @@ fn both_sides_have_to_speak_tls_and_there_has_to_be_a_certificate() {
     let world = world(&[
         server("simple", SIMPLE, &simple("one")),
         server("missing", "b.example.com", &simple("nowhere")),
-        json!({"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": [SIMPLE]}),
+        plain(SIMPLE),
     ]);
     let plain = Question { security: Security::Plain, ..question(None, SIMPLE) };
     assert_eq!(outcome(&world.explain(&plain)), Err(Error::TlsError));
@@ -340,33 +313,10 @@ fn a_wider_server_takes_no_names_of_a_narrower_one() {
 /// Guide 002: a Gateway with TLS that no VirtualService names takes what another one answers in plain HTTP, and no more.
 #[test]
 fn a_gateway_that_nobody_names_takes_what_is_open_in_plain_http() {
-    let gateway = |name: &str, servers: &[Value]| {
-        json!({
-            "kind": "Gateway",
-            "metadata": {"name": name, "namespace": "default"},
-            "spec": {"selector": {"istio": "ingressgateway"}, "servers": servers},
-        })
-    };
-    let plain =
-        json!({"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": [SIMPLE]});
-    let service = |gateways: &[&str]| {
-        json!({
-            "kind": "VirtualService",
-            "metadata": {"name": "v", "namespace": "default"},
-            "spec": {
-                "hosts": [SIMPLE, MUTUAL],
-                "gateways": gateways,
-                "http": [{"directResponse": {"status": 299}}],
-            },
-        })
-    };
+    let plain = plain(SIMPLE);
+    let service = |gateways: &[&str]| answering("v", &[SIMPLE, MUTUAL], gateways, 299);
     let ca = Ca::new("root");
-    let leaf = ca.issue(&[SIMPLE]);
-    let secret = json!({
-        "kind": "Secret",
-        "metadata": {"name": "one", "namespace": "istio-system"},
-        "stringData": {"cert": leaf.certificate_pem, "key": leaf.key_pem, "cacert": ca.pem()},
-    });
+    let secret = secret("one", &ca, &ca.issue(&[SIMPLE]));
     let tls = [server("simple", SIMPLE, &simple("one")), server("other", MUTUAL, &simple("one"))];
     let world = |service: &Value, own: &[Value]| {
         let all = [gateway("plain", own), gateway("tls", &tls), service.clone()];

@@ -1,29 +1,18 @@
 //! What is told of clusters that nothing can be sent to, of TLS towards them, and of Gateways that lost a port.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
-use tidegate_api::{KINDS, Object, Origin};
 use tidegate_explain::{Answer, End, Protocol, Question, World, render};
 use tidegate_pilot::Options;
 use tidegate_testing::ca::Ca;
 
-fn object(manifest: &Value) -> Arc<Object> {
-    let info = KINDS.iter().find(|info| info.name == manifest["kind"]).expect("a kind");
-    let decoded = Object::decode(info.kind, "v1", manifest, Origin::Api).expect("a valid object");
-    Arc::new(decoded.object)
-}
-
-fn manifest(kind: &str, name: &str, spec: &Value) -> Value {
-    json!({"kind": kind, "metadata": {"name": name, "namespace": "default"}, "spec": spec})
-}
+use crate::support::{manifest, object};
 
 fn entry(name: &str, host: &str, endpoints: &[&str]) -> Value {
     let endpoints: Vec<Value> = endpoints.iter().map(|a| json!({"address": a})).collect();
     let ports = json!([{"number": 80, "name": "http", "protocol": "HTTP"}]);
     let spec =
         json!({"hosts": [host], "ports": ports, "resolution": "STATIC", "endpoints": endpoints});
-    manifest("ServiceEntry", name, &spec)
+    manifest("ServiceEntry", "default", name, &spec)
 }
 
 /// A gateway on port 80 for every host, and what lost that port to it; `/NAME` goes to `NAME.org`.
@@ -53,9 +42,9 @@ fn world(more: &[Value]) -> World {
         ],
     });
     let own = [
-        manifest("Gateway", "a", &server("HTTP")),
-        manifest("Gateway", "b", &server("TCP")),
-        manifest("VirtualService", "all", &service),
+        manifest("Gateway", "default", "a", &server("HTTP")),
+        manifest("Gateway", "default", "b", &server("TCP")),
+        manifest("VirtualService", "default", "all", &service),
         entry("up", "up.org", &["10.0.0.1"]),
         entry("empty", "empty.org", &[]),
     ];
@@ -104,11 +93,8 @@ fn what_cannot_arrive_is_said_at_once() {
 #[test]
 fn tls_towards_a_destination_is_told_with_what_keeps_it_from_working() {
     let tls = json!({"mode": "MUTUAL", "credentialName": "client", "subjectAltNames": ["one.org", "two.org"]});
-    let rule = manifest(
-        "DestinationRule",
-        "up",
-        &json!({"host": "up.org", "trafficPolicy": {"tls": tls}}),
-    );
+    let policy = json!({"host": "up.org", "trafficPolicy": {"tls": tls}});
+    let rule = manifest("DestinationRule", "default", "up", &policy);
     let answer = world(std::slice::from_ref(&rule)).explain(&question("/up"));
     let (status, reason) = unavailable(&answer).expect("no handshake can be held");
     assert_eq!(status, 503);
@@ -140,7 +126,8 @@ fn tls_towards_a_destination_is_told_with_what_keeps_it_from_working() {
     let careless = json!({"mode": "SIMPLE", "sni": "x.org", "insecureSkipVerify": true});
     let ports = json!([{"port": {"number": 80}, "tls": careless}]);
     let rule = json!({"host": "up.org", "trafficPolicy": {"portLevelSettings": ports}});
-    let answer = world(&[manifest("DestinationRule", "up", &rule)]).explain(&question("/up"));
+    let answer =
+        world(&[manifest("DestinationRule", "default", "up", &rule)]).explain(&question("/up"));
     let tls = answer.clusters[0].tls.as_ref().expect("TLS");
     assert_eq!((tls.server_name.as_str(), tls.verified, &tls.authorities), ("x.org", false, &None));
     assert_eq!(tls.from[0].path, "spec.trafficPolicy.portLevelSettings[0].tls");
@@ -166,8 +153,10 @@ fn connections_to_nowhere_are_closed() {
         "gateways": ["tcp"],
         "tcp": [{"route": [{"destination": {"host": "empty.org", "port": {"number": 80}}}]}],
     });
-    let world =
-        world(&[manifest("Gateway", "tcp", &gateway), manifest("VirtualService", "tcp", &service)]);
+    let world = world(&[
+        manifest("Gateway", "default", "tcp", &gateway),
+        manifest("VirtualService", "default", "tcp", &service),
+    ]);
     let question = Question { port: 9000, protocol: Protocol::Tcp, ..Question::default() };
     let answer = world.explain(&question);
     assert!(matches!(&answer.end, End::Unavailable { status: None, .. }), "{:?}", answer.end);
@@ -189,8 +178,10 @@ fn the_address_that_was_connected_to_decides_where_rules_ask_for_it() {
             {"route": to("gone.org")},
         ],
     });
-    let world =
-        world(&[manifest("Gateway", "tcp", &gateway), manifest("VirtualService", "tcp", &service)]);
+    let world = world(&[
+        manifest("Gateway", "default", "tcp", &gateway),
+        manifest("VirtualService", "default", "tcp", &service),
+    ]);
     for (address, host) in
         [("10.2.0.1", "up.org"), ("10.1.0.1", "up.org"), ("192.0.2.9", "gone.org")]
     {

@@ -1,12 +1,9 @@
 //! Answers lead back to file and line, losers say why, and misses suggest what would have hit.
 
-use std::fs;
-use std::sync::Arc;
-
-use tidegate_api::kinds::{by_api_version, split_api_version};
-use tidegate_api::{Object, Origin};
 use tidegate_explain::{Answer, End, Error, Lost, Question, World, render};
 use tidegate_pilot::Options;
+
+use crate::support::from_file;
 
 const MANIFESTS: &str = "\
 apiVersion: networking.istio.io/v1
@@ -102,18 +99,7 @@ fn case() -> Case {
 fn case_of(manifests: &str) -> Case {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("all.yaml");
-    fs::write(&file, manifests).expect("written");
-    let objects = tidegate_yaml::parse(manifests).into_iter().map(|document| {
-        let document = document.expect("YAML");
-        let value = document.to_json();
-        let api_version = value["apiVersion"].as_str().expect("a version");
-        let info = by_api_version(api_version, value["kind"].as_str().expect("a kind"));
-        let path: Arc<std::path::Path> = file.as_path().into();
-        let origin = Origin::File { path, line: document.locate("").start.line };
-        let (_, version) = split_api_version(api_version);
-        let decoded = Object::decode(info.expect("known").kind, version, &value, origin);
-        Arc::new(decoded.expect("a good object").object)
-    });
+    let objects = from_file(&file, manifests);
     Case { world: World::new(Options::default(), objects), _folder: folder }
 }
 

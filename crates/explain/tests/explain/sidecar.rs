@@ -1,26 +1,12 @@
 //! What goes out of a workload: which rules of the mesh decide, and why others do not.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tidegate_api::{KINDS, Object, Origin};
 use tidegate_explain::{Answer, Direction, End, Protocol, Question, Security, World, render};
 use tidegate_pilot::{Options, OutboundPolicy, ProxyKind, Workload};
 
-fn object(manifest: &Value) -> Arc<Object> {
-    let kind = manifest["kind"].as_str().expect("a kind");
-    let info = KINDS.iter().find(|info| info.name == kind).expect("a known kind");
-    let version = manifest["apiVersion"].as_str().and_then(|v| v.rsplit('/').next());
-    let decoded = Object::decode(info.kind, version.unwrap_or("v1"), manifest, Origin::Api);
-    Arc::new(decoded.unwrap_or_else(|errors| panic!("{errors:?}\n{manifest:#}")).object)
-}
-
-fn manifest(kind: &str, namespace: &str, name: &str, spec: &Value) -> Value {
-    let group = if kind == "Service" { "v1" } else { "networking.istio.io/v1" };
-    let metadata = json!({"name": name, "namespace": namespace});
-    json!({"apiVersion": group, "kind": kind, "metadata": metadata, "spec": spec})
-}
+use crate::support::{manifest, object};
 
 /// A Service at an address, with requests on port 80 and whatever on port 81.
 fn service(namespace: &str, name: &str, address: &str) -> Value {

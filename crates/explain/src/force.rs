@@ -1,0 +1,149 @@
+//! What of the objects on the way is not in force as it is written: forms that are refused, and what stands in their place.
+
+use tidegate_api::{Kind, ObjectKey};
+use tidegate_pilot::origins::RouteOrigin;
+use tidegate_proxy::config::listener::FilterChain;
+use tidegate_proxy::route::{Action, VirtualHost};
+use tidegate_proxy::tls::context::Common;
+use tidegate_proxy::tls::secret::IdentitySource;
+use tidegate_xds::assemble::virtual_host_name;
+use tidegate_xds::{Rejection, ResourceType};
+
+use crate::World;
+use crate::answer::{Answer, Lost, NotInForce, Source};
+
+const LAST_GOOD: &str = "lastGood";
+const NOTHING: &str = "nothing";
+/// The status that the proxy answers for a route none of whose forms it takes.
+const BROKEN: u16 = 500;
+
+impl World {
+    /// What is refused of a listener, as far as it concerns one of its filter chains.
+    pub(crate) fn refused_listener(&self, name: &str, chain: Option<usize>) -> Vec<NotInForce> {
+        let refused = self.refused(ResourceType::Listener, name).filter_map(|rejection| {
+            let number = item(&rejection.path, "filter_chains");
+            if !rejection.serves_on && number.is_some() && number != chain {
+                return None;
+            }
+            let origins = || self.pilot.chain_origins(name).into_iter();
+            let origin = number.and_then(|number| origins().nth(number));
+            let server = origin.and_then(|origin| origin.server);
+            let from = match server {
+                Some(server) => self.places(&[server]),
+                None => {
+                    let owners = self.pilot.owners(rejection.kind, name).into_iter();
+                    owners
+                        .filter(|key| key.kind == Kind::Gateway)
+                        .map(|key| self.whole(key))
+                        .collect()
+                }
+            };
+            Some(told(rejection, rejection.serves_on, from))
+        });
+        refused.collect()
+    }
+
+    /// What is refused of a virtual host: single routes, or the whole.
+    pub(crate) fn refused_host(&self, table: &str, host: &VirtualHost) -> Vec<NotInForce> {
+        let name = virtual_host_name(table, &host.name);
+        let origins = self.pilot.host_origins(table, &host.name).unwrap_or_default();
+        let refused = self.refused(ResourceType::VirtualHost, &name).map(|rejection| {
+            let number = item(&rejection.path, "routes");
+            let origin = number.and_then(|number| origins.routes.get(number));
+            let from: Vec<Source> = match origin {
+                Some(origin) => RouteOrigin::parts(origin).map(|o| self.source(o)).collect(),
+                None => self.owners(rejection),
+            };
+            let served = rejection.route_alone().and_then(|number| host.routes().get(number));
+            let mended = served.is_some_and(
+                |route| !matches!(&route.action, Action::Direct(direct) if direct.status == BROKEN),
+            );
+            told(rejection, rejection.serves_on || mended, from)
+        });
+        refused.collect()
+    }
+
+    /// What is refused of resources of these types with a name.
+    pub(crate) fn refused_of(&self, kinds: &[ResourceType], name: &str) -> Vec<NotInForce> {
+        let refused = kinds.iter().flat_map(|kind| self.refused(*kind, name));
+        refused.map(|refused| told(refused, refused.serves_on, self.owners(refused))).collect()
+    }
+
+    /// The credentials of a filter chain that are not as they are now, because those before serve on.
+    pub(crate) fn kept_of_chain(&self, chain: &FilterChain) -> Vec<NotInForce> {
+        chain.tls.as_ref().map_or_else(Vec::new, |tls| self.kept(&tls.common))
+    }
+
+    /// The credentials of handshakes that are not as they are now, because those before serve on.
+    pub(crate) fn kept(&self, common: &Common) -> Vec<NotInForce> {
+        let identities = common.identities.iter().filter_map(|identity| match identity {
+            IdentitySource::Secret(slot) => Some(&slot.name),
+            IdentitySource::Here(_) => None,
+        });
+        let all = identities.chain(common.validation.secret.as_ref().map(|slot| &slot.name));
+        let kept = all.flat_map(|name| {
+            let from = self.pilot.secret_sources(name);
+            let unread: Vec<_> = from.iter().filter_map(|key| self.unread_form(key)).collect();
+            let lack = self.pilot.lack(name).filter(|lack| lack.serves_on);
+            let lack = lack.map(|lack| NotInForce {
+                refused: lack.words,
+                instead: LAST_GOOD,
+                from: from.into_iter().map(|key| self.whole(key)).collect(),
+            });
+            lack.into_iter().chain(unread)
+        });
+        kept.collect()
+    }
+
+    /// Adds the objects on the way whose newest form does not decode.
+    pub(crate) fn note_unread(&self, answer: &mut Answer) {
+        let here = |key: &&ObjectKey| answer.sources().any(|source| source.is_in(key));
+        let unread = self.unread().keys().filter(here);
+        let unread: Vec<_> = unread.filter_map(|key| self.unread_form(key)).collect();
+        answer.not_in_force.extend(unread);
+    }
+
+    fn unread_form(&self, key: &ObjectKey) -> Option<NotInForce> {
+        let errors = self.unread().get(key)?;
+        let from = vec![self.whole(key.clone())];
+        Some(NotInForce { refused: errors.join("; "), instead: LAST_GOOD, from })
+    }
+
+    /// Objects of a kind of which no form ever decoded.
+    pub(crate) fn never_read(&self, kind: Kind) -> impl Iterator<Item = Lost> + '_ {
+        let never = self.unread().iter().filter(move |(key, _)| key.kind == kind && !self.has(key));
+        never.map(|(key, errors)| Lost {
+            at: "object",
+            name: String::new(),
+            refused: format!("its form is refused: {}", errors.join("; ")),
+            from: vec![self.whole(key.clone())],
+        })
+    }
+
+    fn refused(&self, kind: ResourceType, name: &str) -> impl Iterator<Item = &Rejection> {
+        self.rejected.iter().filter(move |r| r.kind == kind && *r.name == *name)
+    }
+
+    fn owners(&self, rejection: &Rejection) -> Vec<Source> {
+        let owners = self.pilot.owners(rejection.kind, &rejection.name);
+        owners.into_iter().map(|key| self.whole(key)).collect()
+    }
+}
+
+fn told(rejection: &Rejection, serves_on: bool, from: Vec<Source>) -> NotInForce {
+    let place = match rejection.path.as_str() {
+        "" => String::new(),
+        path => format!("{path}: "),
+    };
+    NotInForce {
+        refused: format!("the proxy refuses it: {place}{}", rejection.reason),
+        instead: if serves_on { LAST_GOOD } else { NOTHING },
+        from,
+    }
+}
+
+/// The number of the item of a list in which a field stands.
+fn item(path: &str, list: &str) -> Option<usize> {
+    let (number, _) = path.strip_prefix(list)?.strip_prefix('[')?.split_once(']')?;
+    number.parse().ok()
+}

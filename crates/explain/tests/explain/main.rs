@@ -1,0 +1,8 @@
+//! What is answered of requests and connections, from objects to words.
+
+mod destinations;
+mod force;
+mod https;
+mod requests;
+mod sidecar;
+mod support;
