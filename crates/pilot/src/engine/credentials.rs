@@ -11,7 +11,7 @@ use crate::compile::secret;
 use crate::model::credentials::{Found, Secrets};
 use crate::model::merge::ListenerPlan;
 use crate::model::tls::{AUTHORITIES_SUFFIX, Credential, Terms};
-use crate::{RefusedSecret, Remark};
+use crate::{RefusedSecret, Remark, status};
 
 /// Credentials by those who take them.
 #[derive(Debug, Default)]
@@ -324,12 +324,24 @@ impl Pilot {
     /// Whether an object is a Secret that lacks what somebody takes from it, so that what it held before serves on.
     #[must_use]
     pub fn is_broken(&self, key: &ObjectKey) -> bool {
+        self.taken_from(key).any(|credential| {
+            self.secrets.find(&credential).is_err_and(|not_found| not_found.broken)
+        })
+    }
+
+    /// Why an object is a Secret that somebody takes and nobody can use as it is now.
+    #[must_use]
+    pub fn secret_fault(&self, key: &ObjectKey) -> Option<String> {
+        self.taken_from(key).find_map(|credential| status::unusable(&credential, self.view()))
+    }
+
+    /// What is taken from an object, where that is a Secret.
+    fn taken_from(&self, key: &ObjectKey) -> impl Iterator<Item = Credential> {
         let secret = key.kind == Kind::Secret && key.namespace == *self.secrets.namespace();
-        secret
-            && self.credentials.taking(&key.name).any(|credential| {
-                self.secrets.source(&credential).is_some_and(|source| source == key.name)
-                    && self.secrets.find(&credential).is_err_and(|not_found| not_found.broken)
-            })
+        let taken = secret.then(|| self.credentials.taking(&key.name)).into_iter().flatten();
+        taken.filter(|credential| {
+            self.secrets.source(credential).is_some_and(|source| source == key.name)
+        })
     }
 
     /// The objects that take a secret of xDS.

@@ -45,6 +45,13 @@ impl Lack {
     }
 }
 
+/// Why what a credential stands for is there and cannot be used; `None` where it can, and where it is not there.
+pub(crate) fn unusable(credential: &Credential, view: View<'_>) -> Option<String> {
+    let Lack { words, serves_on, .. } = Lack::of(credential, view).filter(|lack| lack.broken)?;
+    let act = if serves_on { "the one before serves on" } else { "nothing is served by it" };
+    Some(format!("{words}; {act}"))
+}
+
 /// A field of a secret in xDS in words.
 fn part(path: &str) -> &str {
     match path {

@@ -29,6 +29,7 @@ mod unserved;
 mod virtual_service;
 
 pub use credentials::Lack;
+pub(crate) use credentials::unusable;
 pub use standing::{Force, Standing};
 pub(crate) use unserved::fields as unserved_fields;
 

@@ -8,13 +8,14 @@ mod confirmed;
 mod notices;
 mod outgoing;
 mod programmed;
+mod secrets;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::thread;
 
-use tidegate_api::ObjectKey;
+use tidegate_api::{Kind, ObjectKey};
 use tidegate_apiserver::store::{Changes, Note, Store, Tone};
 use tidegate_pilot::status::{Force, Standing};
 use tidegate_pilot::{Input, Options, Pilot, RefusedSecret, Remark};
@@ -28,6 +29,7 @@ use self::notices::Notices;
 pub use self::outgoing::Outgoing;
 use self::outgoing::Update;
 use self::programmed::Programmed;
+use self::secrets::Unusable;
 use crate::ended::{self, Ended};
 
 /// Changes compiled in one step: enough to make bursts cheap, few enough to keep each step short.
@@ -54,6 +56,7 @@ pub fn start(
         programmed: Programmed::default(),
         confirmed: Confirmed::default(),
         refused: BTreeMap::new(),
+        unusable: Unusable::default(),
         notices: Notices::default(),
         files: NamedFiles::default(),
         outgoing,
@@ -75,6 +78,7 @@ struct Control {
     confirmed: Confirmed,
     /// The secrets that the proxy refuses.
     refused: BTreeMap<Arc<str>, RefusedSecret>,
+    unusable: Unusable,
     notices: Notices,
     /// Certificates, keys and authorities that objects name.
     files: NamedFiles,
@@ -160,6 +164,7 @@ impl Control {
                     self.programmed.forget(key);
                     self.confirmed.forget(key);
                     self.notices.forget(key);
+                    self.unusable.forget(key);
                     self.outgoing.forget(key);
                 }
                 Change::Invalid { .. } | Change::Synced => {}
@@ -181,6 +186,8 @@ impl Control {
     /// Compiles inputs, publishes what came out, and tells what is to be said; the snapshot generation.
     fn compile(&mut self, inputs: Vec<Input>, versions: HashMap<ObjectKey, u64>) -> u64 {
         let output = self.pilot.apply(inputs);
+        let secrets = versions.keys().filter(|key| key.kind == Kind::Secret);
+        self.look_at_secrets(secrets.cloned().collect());
         let generation = self.snapshot.publish(output.change);
         for status in output.status {
             let standing = self.pilot.standing(&status.key);
@@ -205,9 +212,13 @@ impl Control {
         let refused = RefusedSecret::among(verdicts.rejections().map(|(_, rejection)| rejection));
         if refused != self.refused {
             drop(verdicts);
-            self.refused.clone_from(&refused);
+            let before = std::mem::replace(&mut self.refused, refused.clone());
+            let differs = |name: &&Arc<str>| before.get(*name) != refused.get(*name);
+            let names = before.keys().chain(refused.keys()).filter(differs);
+            let secrets = names.flat_map(|name| self.pilot.secret_sources(name)).collect();
             // It hears what else there is when it has compiled that.
             self.compile(vec![Input::Refused(refused)], HashMap::new());
+            self.look_at_secrets(secrets);
             return;
         }
         let told = self.programmed.heard(&verdicts, &self.pilot);
@@ -223,6 +234,15 @@ impl Control {
                 let key = told.key.clone();
                 let update = conditions::programmed(told, standing, closed);
                 leave(&mut self.notices, &self.outgoing, key, update);
+            }
+        }
+    }
+
+    /// Notes which of these Secrets cannot be used, and what is to be said about it.
+    fn look_at_secrets(&mut self, secrets: Vec<ObjectKey>) {
+        for (key, condition) in self.unusable.look(secrets, |key| self.pilot.secret_fault(key)) {
+            for note in self.notices.heard(Instant::now(), &key, &[condition]) {
+                self.outgoing.note(note);
             }
         }
     }
