@@ -1,4 +1,4 @@
-//! A throwaway certificate authority: ECDSA P-256, one level, valid for as long as rcgen's defaults say.
+//! A throwaway certificate authority: ECDSA P-256 (or RSA, where asked for), one level, valid for as long as rcgen's defaults say.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
-    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, date_time_ymd,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, PublicKeyData, RevokedCertParams,
+    RsaKeySize, SanType, date_time_ymd,
 };
 use rustls::client::Resumption;
+use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
@@ -81,7 +83,23 @@ impl Ca {
         })
     }
 
+    /// A certificate with an RSA key of 2048 bits, slower to make than the others.
+    #[must_use]
+    pub fn issue_rsa(&self, names: &[&str]) -> Identity {
+        let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048);
+        self.issue_for(&key.expect("a key"), names, |_| {})
+    }
+
     fn issue_with(&self, names: &[&str], more: impl FnOnce(&mut CertificateParams)) -> Identity {
+        self.issue_for(&KeyPair::generate().expect("a key"), names, more)
+    }
+
+    fn issue_for(
+        &self,
+        key: &KeyPair,
+        names: &[&str],
+        more: impl FnOnce(&mut CertificateParams),
+    ) -> Identity {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names.clone()).expect("valid names");
         if let Some(first) = names.first() {
@@ -90,13 +108,13 @@ impl Ca {
         let serial = self.issued.fetch_add(1, Ordering::Relaxed);
         params.serial_number = Some(serial.into());
         more(&mut params);
-        let key = KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let certificate = params.signed_by(key, &self.issuer).expect("a certificate");
         Identity {
             certificate_pem: certificate.pem(),
             key_pem: key.serialize_pem(),
             certificate: certificate.der().clone(),
             key: PrivatePkcs8KeyDer::from(key.serialize_der()),
+            public_key: key.subject_public_key_info(),
             serial,
         }
     }
@@ -199,10 +217,23 @@ pub struct Identity {
     /// The certificate, to compare with what a client saw.
     pub certificate: CertificateDer<'static>,
     key: PrivatePkcs8KeyDer<'static>,
+    public_key: Vec<u8>,
     serial: u64,
 }
 
 impl Identity {
+    /// SHA-256 of the certificate.
+    #[must_use]
+    pub fn digest(&self) -> Vec<u8> {
+        sha256(&self.certificate)
+    }
+
+    /// SHA-256 of its public key (SubjectPublicKeyInfo).
+    #[must_use]
+    pub fn key_digest(&self) -> Vec<u8> {
+        sha256(&self.public_key)
+    }
+
     /// A server that presents this certificate and speaks one of `alpn` (or anything, when empty).
     #[must_use]
     pub fn server_config(&self, alpn: &[&str]) -> Arc<ServerConfig> {
@@ -218,6 +249,11 @@ impl Identity {
         config.alpn_protocols = wire_names(alpn);
         Arc::new(config)
     }
+}
+
+fn sha256(bytes: &[u8]) -> Vec<u8> {
+    let suite = TLS13_AES_128_GCM_SHA256.tls13().expect("a suite of TLS 1.3");
+    suite.common.hash_provider.hash(bytes).as_ref().to_vec()
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {

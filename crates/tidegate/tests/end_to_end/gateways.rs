@@ -4,8 +4,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tidegate_testing::ca::Ca;
 use tidegate_testing::client::{self, Client};
@@ -23,17 +21,11 @@ fn host(name: &str) -> String {
 }
 
 fn gateway(name: &str, host: &str) -> Value {
-    let mut gateway = objects::gateway(name, 443, &[]);
-    gateway["spec"]["servers"] = json!([server("https", host, "SIMPLE")]);
-    gateway
+    objects::gateway_of(name, &[server("https", host, "SIMPLE")])
 }
 
 fn server(port: &str, host: &str, mode: &str) -> Value {
-    json!({
-        "port": { "number": 443, "name": port, "protocol": "HTTPS" },
-        "hosts": [host],
-        "tls": { "mode": mode, "credentialName": "certificate" },
-    })
+    objects::https(port, host, &json!({ "mode": mode, "credentialName": "certificate" }))
 }
 
 fn path(name: &str) -> String {
@@ -44,19 +36,9 @@ fn path(name: &str) -> String {
 async fn set_up(api: &mut Api, origin: &Origin, ca: &Ca) {
     let hosts: Vec<String> = OLDER.map(host).into_iter().chain([HOST.to_owned()]).collect();
     let names: Vec<&str> = hosts.iter().map(String::as_str).collect();
-    let leaf = ca.issue(&names);
-    let secret = json!({
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": { "name": "certificate" },
-        "type": "kubernetes.io/tls",
-        "data": {
-            "tls.crt": STANDARD.encode(leaf.certificate_pem),
-            "tls.key": STANDARD.encode(leaf.key_pem),
-            "ca.crt": STANDARD.encode(ca.pem()),
-        },
-    });
-    api.send("POST", "/api/v1/namespaces/istio-system/secrets", &secret.to_string()).await;
+    let mut secret = objects::certificate("certificate", &ca.issue(&names));
+    secret["stringData"] = json!({ "ca.crt": ca.pem() });
+    api.create_secret(&secret).await;
     let mut route = objects::route("all", "kept", HOST, "o.internal");
     route["spec"]["hosts"] = json!(hosts);
     route["spec"]["gateways"] = OLDER.into_iter().chain(["kept"]).collect();
@@ -72,8 +54,7 @@ async fn set_up(api: &mut Api, origin: &Origin, ca: &Ca) {
 
 /// Changes the servers of a Gateway, and waits until that is served.
 async fn change(api: &mut Api, name: &str, servers: &Value) {
-    let change = json!({ "spec": { "servers": [servers] } });
-    api.send("PATCH", &path(name), &change.to_string()).await;
+    api.change(&path(name), &json!({ "servers": [servers] })).await;
     api.wait_for(&path(name), &[("Programmed", "True")]).await;
 }
 

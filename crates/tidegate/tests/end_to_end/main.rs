@@ -1,6 +1,7 @@
 //! The binary as its users see it: real processes, real kubectl, curl and openssl. One test binary, since
 //! linking is most of what a test costs.
 
+mod broken_certificates;
 mod command_line;
 mod durability;
 mod examples;
@@ -16,6 +17,7 @@ mod mesh;
 mod orders;
 mod readme;
 mod revocation;
+mod rotation;
 mod secret_server;
 mod secrets;
 mod support;

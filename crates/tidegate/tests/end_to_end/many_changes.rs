@@ -3,8 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use rustls::ClientConfig;
 use serde_json::{Value, json};
@@ -15,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::support::{Api, Gateway, Load, NETWORKING, Progress, objects};
+use crate::support::{Api, Gateway, Load, NETWORKING, Progress, WEB, objects};
 
 const CHANGES: usize = 10_000;
 /// Clients of the API that change routes at the same time: what is on its way to the disk together, costs one wait.
@@ -75,25 +73,11 @@ async fn ten_thousand_changes_of_routes_fail_no_request() {
 
 /// One host over plain text and TLS, and one whose connections become tunnels.
 async fn set_up(api: &mut Api, origin: SocketAddr, tunnel: SocketAddr, ca: &Ca) {
-    let server = ca.issue(&[HOST]);
-    let secret = json!({
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": { "name": "certificate" },
-        "type": "kubernetes.io/tls",
-        "data": {
-            "tls.crt": STANDARD.encode(server.certificate_pem),
-            "tls.key": STANDARD.encode(server.key_pem),
-        },
-    });
-    api.send("POST", "/api/v1/namespaces/istio-system/secrets", &secret.to_string()).await;
+    api.create_secret(&objects::certificate("certificate", &ca.issue(&[HOST]))).await;
     let mut web = objects::gateway("web", 80, &["*"]);
+    let tls = json!({ "mode": "SIMPLE", "credentialName": "certificate" });
     let servers = web["spec"]["servers"].as_array_mut().expect("servers");
-    servers.push(json!({
-        "port": { "number": 443, "name": "https", "protocol": "HTTPS" },
-        "hosts": [HOST],
-        "tls": { "mode": "SIMPLE", "credentialName": "certificate" },
-    }));
+    servers.push(objects::https("https", HOST, &tls));
     api.create("gateways", &web).await;
     api.create("serviceentries", &objects::host("a", "a.internal", origin)).await;
     api.create("serviceentries", &objects::host("t", "t.internal", tunnel)).await;
@@ -103,7 +87,7 @@ async fn set_up(api: &mut Api, origin: SocketAddr, tunnel: SocketAddr, ca: &Ca) 
         let path = format!("{NETWORKING}/virtualservices/{name}");
         api.wait_for(&path, &[("Programmed", "True")]).await;
     }
-    api.wait_for(&format!("{NETWORKING}/gateways/web"), &[("Programmed", "True")]).await;
+    api.wait_for(WEB, &[("Programmed", "True")]).await;
 }
 
 /// Changes routes; how often.
@@ -119,11 +103,9 @@ async fn change(mut api: Api, writer: usize, rounds: usize) -> usize {
         // Its rules, its hosts, and with them the virtual host that requests are under way in.
         let rule = rule(&json!([{ "uri": { "prefix": "/" }, "withoutHeaders": { &name: {} } }]));
         let hosts = json!([HOST, format!("w{writer}.{}.example", round % 3)]);
-        let change = json!({ "spec": { "hosts": hosts, "http": [rule] } });
-        api.send("PATCH", &loaded, &change.to_string()).await;
-        let change =
-            json!({ "spec": { "http": [self::rule(&json!([{ "uri": { "exact": "/x" } }]))] } });
-        api.send("PATCH", &own, &change.to_string()).await;
+        api.change(&loaded, &json!({ "hosts": hosts, "http": [rule] })).await;
+        let exact = self::rule(&json!([{ "uri": { "exact": "/x" } }]));
+        api.change(&own, &json!({ "http": [exact] })).await;
         api.send("DELETE", &own, "").await;
         changes += ROUND;
     }

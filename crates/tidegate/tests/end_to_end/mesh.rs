@@ -2,28 +2,35 @@
 
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tidegate_testing::ca::{Ca, Identity};
-use tidegate_testing::client::Client;
 use tidegate_testing::origin::{Origin, echo};
-use tidegate_testing::{PATIENCE, client, eventually};
+use tidegate_testing::{PATIENCE, eventually};
 
-use crate::support::{Api, Gateway, NETWORKING, objects};
+use crate::support::handshakes::{put, status};
+use crate::support::{Api, Gateway, NETWORKING, WEB, objects};
 
+const HOST: &str = "mesh.example";
 const MYSELF: &str = "spiffe://cluster.local/ns/istio-system/sa/gateway";
 
 /// Puts a certificate where Istio's agent puts it. In between files do not belong together.
-fn put(folder: &Path, leaf: &Identity, ca: &Ca) {
-    let files = [
-        ("cert-chain.pem", leaf.certificate_pem.as_str()),
-        ("key.pem", &leaf.key_pem),
-        ("root-cert.pem", ca.pem()),
-    ];
-    for (name, content) in files {
-        let new = folder.join("new");
-        std::fs::write(&new, content).expect("written");
-        std::fs::rename(new, folder.join(name)).expect("moved");
-    }
+fn place(folder: &Path, leaf: &Identity, ca: &Ca) {
+    put(
+        folder,
+        &[
+            ("cert-chain.pem", &leaf.certificate_pem),
+            ("key.pem", &leaf.key_pem),
+            ("root-cert.pem", ca.pem()),
+        ],
+    );
+}
+
+/// A Gateway with a server of the mesh beside one in plain text.
+fn web() -> Value {
+    let mut web = objects::gateway("web", 80, &["plain.example"]);
+    let servers = web["spec"]["servers"].as_array_mut().expect("servers");
+    servers.push(objects::https("mesh", HOST, &json!({ "mode": "ISTIO_MUTUAL" })));
+    web
 }
 
 /// What a client with a certificate of `ca` is answered at the server of the mesh.
@@ -32,10 +39,7 @@ async fn asked(gateway: &Gateway, server: &Ca, client: Option<&Identity>) -> std
         Some(identity) => server.client_config_with(identity, &[]),
         None => server.client_config(&[]),
     };
-    let stream = client::tls(gateway.https, "mesh.example", config).await?;
-    let mut client = Client::over(stream);
-    client.send("GET / HTTP/1.1\r\nHost: mesh.example\r\n\r\n").await;
-    Ok(client.read(false).await?.status)
+    status(gateway, HOST, &config).await
 }
 
 /// A gateway that sends `plain.example` to its own server in the mesh, which sends it to an origin: it is both sides
@@ -44,39 +48,26 @@ async fn asked(gateway: &Gateway, server: &Ca, client: Option<&Identity>) -> std
 async fn workloads_of_a_mesh_know_each_other() {
     let (ca, stranger) = (Ca::new("mesh"), Ca::new("stranger"));
     let folder = tempfile::tempdir().expect("a folder");
-    let leaf = ca.issue_with_uris(&["mesh.example"], &[MYSELF]);
-    put(folder.path(), &leaf, &ca);
+    let leaf = ca.issue_with_uris(&[HOST], &[MYSELF]);
+    place(folder.path(), &leaf, &ca);
     let path = folder.path().display().to_string();
     let gateway = Gateway::start(&["--workload-certs", &path]).await;
     let mut api = Api::of(&gateway).await;
     let origin = Origin::start().http(echo).await;
-    let mut web = objects::gateway("web", 80, &["plain.example"]);
-    web["spec"]["servers"].as_array_mut().expect("servers").push(json!({
-        "port": { "number": 443, "name": "mesh", "protocol": "HTTPS" },
-        "hosts": ["mesh.example"],
-        "tls": { "mode": "ISTIO_MUTUAL" },
-    }));
-    api.create("gateways", &web).await;
+    api.create("gateways", &web()).await;
     api.create("serviceentries", &objects::host("origin", "origin.internal", origin.address()))
         .await;
     api.create("serviceentries", &objects::host("self", "self.internal", gateway.https)).await;
     let mut to_mesh = objects::route("plain", "web", "plain.example", "self.internal");
-    to_mesh["spec"]["http"][0]["rewrite"] = json!({ "authority": "mesh.example" });
+    to_mesh["spec"]["http"][0]["rewrite"] = json!({ "authority": HOST });
     api.create("virtualservices", &to_mesh).await;
-    api.create(
-        "virtualservices",
-        &objects::route("mesh", "web", "mesh.example", "origin.internal"),
-    )
-    .await;
+    let inside = objects::route("mesh", "web", HOST, "origin.internal");
+    api.create("virtualservices", &inside).await;
     // In plain text a server in the mesh answers with an alert only.
     gateway.answers("plain.example", "/", 502).await;
-    let tls = |names: &[&str]| json!({ "mode": "ISTIO_MUTUAL", "sni": "mesh.example", "subjectAltNames": names });
-    let mut rule = json!({
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "DestinationRule",
-        "metadata": { "name": "self" },
-        "spec": { "host": "self.internal", "trafficPolicy": { "tls": tls(&[MYSELF]) } },
-    });
+    let tls =
+        |names: &[&str]| json!({ "mode": "ISTIO_MUTUAL", "sni": HOST, "subjectAltNames": names });
+    let rule = objects::towards("self", "self.internal", &tls(&[MYSELF]));
     api.create("destinationrules", &rule).await;
     gateway.answers("plain.example", "/", 200).await;
     // Who is of the mesh gets in, and nobody else.
@@ -86,12 +77,12 @@ async fn workloads_of_a_mesh_know_each_other() {
     asked(&gateway, &ca, Some(&other)).await.expect_err("of another mesh");
     asked(&gateway, &ca, None).await.expect_err("no certificate");
     // The gateway verifies whom it sends to, too.
-    rule["spec"]["trafficPolicy"]["tls"] = tls(&["spiffe://cluster.local/ns/default/sa/other"]);
-    let change = json!({ "spec": rule["spec"] }).to_string();
-    api.send("PATCH", &format!("{NETWORKING}/destinationrules/self"), &change).await;
+    let other_name = tls(&["spiffe://cluster.local/ns/default/sa/other"]);
+    let path = format!("{NETWORKING}/destinationrules/self");
+    api.change(&path, &json!({ "trafficPolicy": { "tls": other_name } })).await;
     gateway.answers("plain.example", "/", 503).await;
     // Certificates of a mesh live for hours; authorities are replaced, too.
-    put(folder.path(), &stranger.issue_with_uris(&["mesh.example"], &[MYSELF]), &stranger);
+    place(folder.path(), &stranger.issue_with_uris(&[HOST], &[MYSELF]), &stranger);
     eventually(PATIENCE, || async {
         match asked(&gateway, &stranger, Some(&other)).await {
             Ok(200) => Ok(()),
@@ -106,16 +97,9 @@ async fn workloads_of_a_mesh_know_each_other() {
 async fn without_certificates_the_gateway_says_where_they_come_from() {
     let gateway = Gateway::start(&[]).await;
     let mut api = Api::of(&gateway).await;
-    let mut web = objects::gateway("web", 80, &["plain.example"]);
-    web["spec"]["servers"].as_array_mut().expect("servers").push(json!({
-        "port": { "number": 443, "name": "mesh", "protocol": "HTTPS" },
-        "hosts": ["mesh.example"],
-        "tls": { "mode": "ISTIO_MUTUAL" },
-    }));
-    api.create("gateways", &web).await;
+    api.create("gateways", &web()).await;
     let conditions = [("ResolvedRefs", "False"), ("Programmed", "True")];
-    let object = api.wait_for(&format!("{NETWORKING}/gateways/web"), &conditions).await;
-    let text = object["status"].to_string();
-    assert!(text.contains("tidegate up --workload-certs"), "{text}");
+    api.wait_for(WEB, &conditions).await;
+    api.tells(WEB, &["tidegate up --workload-certs"]).await;
     gateway.answers("plain.example", "/", 404).await;
 }

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidegate_testing::client::{self, Client, Response};
 use tidegate_testing::{PATIENCE, eventually};
 use tokio::net::TcpStream;
@@ -19,6 +19,12 @@ use super::Gateway;
 
 /// Istio's networking kinds in the namespace `default`.
 pub const NETWORKING: &str = "/apis/networking.istio.io/v1/namespaces/default";
+
+/// The Gateway that tests with one of them have.
+pub const WEB: &str = "/apis/networking.istio.io/v1/namespaces/default/gateways/web";
+
+/// Secrets where the gateway looks for them.
+pub const SECRETS: &str = "/api/v1/namespaces/istio-system/secrets";
 
 /// One connection to a gateway's API, with its kubeconfig's token.
 pub struct Api {
@@ -92,6 +98,37 @@ impl Api {
     /// Creates an object from YAML-free JSON.
     pub async fn create(&mut self, plural: &str, object: &Value) -> Value {
         self.send("POST", &format!("{NETWORKING}/{plural}"), &object.to_string()).await
+    }
+
+    /// Changes what an object asks for.
+    pub async fn change(&mut self, path: &str, spec: &Value) -> Value {
+        self.send("PATCH", path, &json!({ "spec": spec }).to_string()).await
+    }
+
+    /// Creates a Secret where the gateway looks for it.
+    pub async fn create_secret(&mut self, secret: &Value) -> Value {
+        self.send("POST", SECRETS, &secret.to_string()).await
+    }
+
+    /// Changes what is in such a Secret.
+    pub async fn change_secret(&mut self, name: &str, data: &Value) -> Value {
+        let change = json!({ "data": data }).to_string();
+        self.send("PATCH", &format!("{SECRETS}/{name}"), &change).await
+    }
+
+    /// Waits until what an object, or a list of them, says has all these words in it; that of an object in its status.
+    pub async fn tells(&mut self, path: &str, words: &[&str]) -> Value {
+        let this = tokio::sync::Mutex::new(self);
+        eventually(PATIENCE, || async {
+            let object = this.lock().await.send("GET", path, "").await;
+            let told = object.get("status").unwrap_or(&object);
+            let text = told.to_string();
+            match words.iter().find(|word| !text.contains(**word)) {
+                None => Ok(told.clone()),
+                Some(word) => Err(format!("no {word:?} in {told:#}")),
+            }
+        })
+        .await
     }
 
     /// Waits until an object's conditions of these names all hold for its present generation.

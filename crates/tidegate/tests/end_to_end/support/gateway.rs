@@ -104,6 +104,20 @@ impl Gateway {
         client::get(self.http, host, path).await
     }
 
+    /// A statistic of the listener behind port 443 of Gateways.
+    pub async fn https_stat(&self, name: &str) -> u64 {
+        let SocketAddr::V4(address) = self.https else { panic!("{} is not IPv4", self.https) };
+        self.stat(&format!("listener.{}_{}.{name}", address.ip(), address.port())).await
+    }
+
+    /// A statistic of the whole process, as its admin interface shows it; panics where there is none of that name.
+    pub async fn stat(&self, name: &str) -> u64 {
+        let text = client::get(self.admin, "localhost", "/stats").await.text();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        let value = line.and_then(|value| value.trim().parse().ok());
+        value.unwrap_or_else(|| panic!("no {name} in {text}"))
+    }
+
     /// Waits until a GET through port 80 has this status.
     pub async fn answers(&self, host: &str, path: &str, status: u16) {
         eventually(PATIENCE, || async {

@@ -2,11 +2,12 @@
 
 mod api;
 mod gateway;
+pub mod handshakes;
 mod load;
 pub mod objects;
 mod shell;
 
-pub use api::{Api, NETWORKING};
+pub use api::{Api, NETWORKING, SECRETS, WEB};
 pub use gateway::{Gateway, Place};
 pub use load::{Load, Progress};
 pub use shell::Shell;
