@@ -79,7 +79,7 @@ impl Origins for Pilot {
         let origins = split_virtual_host_name(virtual_host)
             .and_then(|(table, host)| self.host_origins(table, host));
         let origin = origins.and_then(|origins| origins.routes.into_iter().nth(route));
-        origin.iter().flat_map(|origin| origin.parts()).cloned().collect()
+        origin.iter().flat_map(tidegate_pilot::origins::RouteOrigin::parts).cloned().collect()
     }
 
     fn attached(&self, listener: &str) -> Vec<ObjectKey> {
