@@ -47,6 +47,8 @@ pub struct ClientHello {
     pub alpn: Alpn,
     /// The protocol versions that the client offers.
     pub versions: Versions,
+    /// Whether the first suite that the client names is of ChaCha20: it has no hardware for AES.
+    pub prefers_chacha: bool,
     /// Whether the hello carries an `encrypted_client_hello` extension, real or GREASE.
     pub encrypted: bool,
 }

@@ -117,12 +117,42 @@ pub struct ServerTls {
 /// What a server needs for handshakes.
 #[derive(Debug, Clone)]
 pub struct ServerConfigs {
-    /// For clients that offer a protocol that we have.
-    pub with_alpn: Arc<ServerConfig>,
-    /// For others. They are served without ALPN, as Envoy does; the library would refuse them.
-    pub without_alpn: Arc<ServerConfig>,
+    /// Suites in our order.
+    ours: ByAlpn,
+    /// Suites in the client's order.
+    theirs: ByAlpn,
     /// Whether a certificate that a client presents is verified.
     pub verifies: bool,
+}
+
+/// What a server needs for handshakes, by what the client offers in ALPN.
+#[derive(Debug, Clone)]
+struct ByAlpn {
+    /// For clients that offer a protocol that we have.
+    with: Arc<ServerConfig>,
+    /// For others. They are served without ALPN, as Envoy does; the library would refuse them.
+    without: Arc<ServerConfig>,
+}
+
+impl ServerConfigs {
+    /// What serves the client of a hello. One that cannot be read is left to the library.
+    #[must_use]
+    pub fn of(&self, hello: Option<&super::ClientHello>) -> Arc<ServerConfig> {
+        let theirs = hello.is_some_and(|hello| hello.prefers_chacha);
+        let order = if theirs { &self.theirs } else { &self.ours };
+        let in_common = hello.is_none_or(|hello| {
+            order.with.alpn_protocols.iter().any(|protocol| hello.alpn.contains(protocol))
+        });
+        Arc::clone(if in_common { &order.with } else { &order.without })
+    }
+}
+
+impl ByAlpn {
+    fn new(without: ServerConfig, alpn: Vec<Vec<u8>>) -> Self {
+        let mut with = without.clone();
+        with.alpn_protocols = alpn;
+        Self { with: Arc::new(with), without: Arc::new(without) }
+    }
 }
 
 impl ServerTls {
@@ -174,7 +204,7 @@ impl ServerTls {
         // Sessions of clients that were looked at in another way are not resumed.
         let same = before.as_ref().filter(|ready| ready.secrets.validates_as(&secrets));
         let tickets = match same {
-            Some(ready) => Arc::clone(&ready.made.with_alpn.ticketer),
+            Some(ready) => Arc::clone(&ready.made.ours.with.ticketer),
             None => Ticketer::new()?,
         };
         let made = self.make(&secrets, tickets)?;
@@ -207,15 +237,17 @@ impl ServerTls {
         };
         let mut config =
             builder.with_cert_resolver(Arc::new(Identities(secrets.identities.clone())));
-        config.ignore_client_order = !self.prefers_client_suites && !self.common.suites.is_empty();
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = if self.resumes { 1 } else { 0 };
         if self.resumes {
             config.ticketer = tickets;
         }
-        let without_alpn = Arc::new(config.clone());
-        config.alpn_protocols = self.common.alpn_protocols();
-        Ok(ServerConfigs { with_alpn: Arc::new(config), without_alpn, verifies })
+        config.ignore_client_order = !self.prefers_client_suites;
+        let ours = ByAlpn::new(config.clone(), self.common.alpn_protocols());
+        // Suites that configuration names stand in its order, whatever a client has hardware for.
+        config.ignore_client_order &= !self.common.suites.is_empty();
+        let theirs = ByAlpn::new(config, self.common.alpn_protocols());
+        Ok(ServerConfigs { ours, theirs, verifies })
     }
 }
 

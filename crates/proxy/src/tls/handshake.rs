@@ -86,11 +86,7 @@ pub async fn accept(
         if tls.require_sni && hello.as_ref().is_some_and(|hello| hello.server_name.is_none()) {
             return Err(Failure::NoServerName.into());
         }
-        // Nothing in common is no reason to refuse a client: it is served without ALPN.
-        let common = hello.as_ref().is_none_or(|hello| {
-            tls.common.alpn.iter().any(|protocol| hello.alpn.contains(protocol))
-        });
-        let config = if common { configs.with_alpn } else { configs.without_alpn };
+        let config = configs.of(hello.as_ref());
         let session = UnbufferedServerConnection::new(config).map_err(Failure::Tls)?;
         let mut stream = Box::new(TlsStream::server(io, session, first, Rc::clone(buffers)));
         if let Err(failure) = poll_fn(|cx| stream.poll_handshake(cx)).await {

@@ -1,12 +1,15 @@
 //! The body of a ClientHello (RFC 8446, section 4.1.2) and the extensions that routing reads.
 
-use super::{Alpn, ClientHello, Malformed, Versions};
+use super::{Alpn, ClientHello, Malformed, Versions, is_grease};
 
 const EXTENSION_SERVER_NAME: u16 = 0;
 const EXTENSION_ALPN: u16 = 16;
 const EXTENSION_SUPPORTED_VERSIONS: u16 = 43;
 const EXTENSION_ENCRYPTED_CLIENT_HELLO: u16 = 0xfe0d;
 const NAME_TYPE_HOST: u8 = 0;
+
+/// `TLS_CHACHA20_POLY1305_SHA256` (RFC 8446, appendix B.4) and those of TLS 1.2 (RFC 7905).
+const CHACHA_SUITES: [[u8; 2]; 4] = [[0x13, 0x03], [0xcc, 0xa8], [0xcc, 0xa9], [0xcc, 0xaa]];
 
 /// A host name is at most this long (RFC 1035, section 2.3.4, without the root's dot).
 const MAX_HOST: usize = 253;
@@ -41,8 +44,14 @@ pub(super) fn client_hello(body: &[u8]) -> Result<ClientHello, Malformed> {
         server_name: seen.server_name,
         alpn: seen.alpn.unwrap_or_default(),
         versions: seen.versions.unwrap_or_else(|| Versions::up_to_wire(legacy_version)),
+        prefers_chacha: prefers_chacha(suites.rest),
         encrypted: seen.encrypted,
     })
+}
+
+fn prefers_chacha(suites: &[u8]) -> bool {
+    let (suites, _) = suites.as_chunks::<2>();
+    suites.iter().find(|suite| !is_grease(**suite)).is_some_and(|s| CHACHA_SUITES.contains(s))
 }
 
 /// The extensions that are read. Each is `Some` once it has occurred.

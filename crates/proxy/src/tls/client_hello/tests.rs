@@ -53,6 +53,19 @@ fn real_programs_are_understood() {
     assert_eq!(rustls.server_name.as_deref(), Some("api.example.com"));
     assert_eq!(protocols(&rustls), ["h2"]);
     assert!(!rustls.versions.contains(Version::Tls11));
+    assert!(![openssl13, openssl12, curl, rustls].iter().any(|hello| hello.prefers_chacha));
+}
+
+#[test]
+fn a_client_without_hardware_for_aes_names_chacha_first() {
+    let prefers = |suites: &[u8]| {
+        let wire = Builder { suites: suites.to_vec(), ..Builder::default() }.wire();
+        hello(&wire).prefers_chacha
+    };
+    assert!(prefers(&[0x13, 0x03, 0x13, 0x01]));
+    assert!(prefers(&[0x0a, 0x0a, 0xcc, 0xa9, 0x13, 0x01]), "GREASE is no preference");
+    assert!(!prefers(&[0x13, 0x02, 0x13, 0x03]));
+    assert!(!prefers(&[0x0a, 0x0a]));
 }
 
 #[test]

@@ -6,12 +6,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::route::TextMatch;
+use crate::tls::client_hello::{self, fixtures::Builder};
 use crate::tls::context::Common;
 use crate::tls::fixtures::{client, common, server, shake, tcp, trusting};
 use crate::tls::identity::Identity;
-use crate::tls::mismatch;
 use crate::tls::secret::{IdentitySource, Secret, SecretSlot, ValidationSource};
 use crate::tls::validation::{Mismatch, NameKind, NameMatch, Validation};
+use crate::tls::{Inspection, mismatch};
 
 fn buffers() -> Rc<BufferPool> {
     Rc::default()
@@ -47,6 +48,48 @@ async fn versions_and_suites_are_as_configured() {
     let old = client(Common { versions: vec![&TLS12], ..any() });
     let refused = refusal(&old, &with(vec![&TLS13], vec![])).await;
     assert!(matches!(refused, Failure::Tls(rustls::Error::PeerIncompatible(_))), "{refused}");
+}
+
+#[tokio::test]
+async fn suites_are_chosen_by_cost_unless_somebody_says_otherwise() {
+    const AES128: CipherSuite = CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256;
+    const AES256: CipherSuite = CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384;
+    const CHACHA: CipherSuite = CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256;
+    let ca = Ca::new("root");
+    let identity = ca.issue(&["a.example"]);
+    let older = |suites: &[CipherSuite]| {
+        let common = common(&[], &[]);
+        client(trusting(Common { versions: vec![&TLS12], suites: suites.to_vec(), ..common }, &ca))
+    };
+    let serving = |suites: &[CipherSuite]| {
+        server(Common { suites: suites.to_vec(), ..common(&[&identity], &[]) }, false)
+    };
+    let mut theirs = serving(&[]);
+    theirs.prefers_client_suites = true;
+    // client, server, what is taken
+    let cases = [
+        (older(&[AES256, CHACHA, AES128]), &serving(&[]), "ECDHE-ECDSA-AES128-GCM-SHA256"),
+        (older(&[AES256, AES128]), &theirs, "ECDHE-ECDSA-AES256-GCM-SHA384"),
+        (older(&[CHACHA, AES256]), &serving(&[AES256, CHACHA]), "ECDHE-ECDSA-AES256-GCM-SHA384"),
+        (client(trusting(common(&[], &[]), &ca)), &serving(&[]), "TLS_AES_128_GCM_SHA256"),
+    ];
+    for (client, server, expected) in cases {
+        assert_eq!(settle(&client, server).await.cipher, expected);
+    }
+    // A client without hardware for AES has its way, but for suites that configuration puts in order.
+    let hello = |suites: &[u8]| {
+        let wire = Builder { suites: suites.to_vec(), ..Builder::default() }.wire();
+        match client_hello::parse(&wire, client_hello::DEFAULT_MAX_BYTES) {
+            Inspection::Hello(hello) => hello,
+            other => panic!("no hello: {other:?}"),
+        }
+    };
+    let ours = |server: &ServerTls, suites: &[u8]| {
+        server.configs().expect("ready").of(Some(&hello(suites))).ignore_client_order
+    };
+    assert!(ours(&serving(&[]), &[0x13, 0x02, 0x13, 0x03]));
+    assert!(!ours(&serving(&[]), &[0x13, 0x03, 0x13, 0x02]));
+    assert!(ours(&serving(&[AES256]), &[0x13, 0x03, 0x13, 0x02]));
 }
 
 #[tokio::test]
