@@ -20,22 +20,28 @@ const SIZES: [usize; 3] = [1, 100, 10_000];
 const RUNS: usize = 7;
 
 fn main() {
-    println!("{:<34}{:>10}{:>10}{:>10}{:>8}", "ns per decision", 1, 100, 10_000, "ratio");
+    println!("{:<38}{:>10}{:>10}{:>10}{:>8}", "ns per decision", 1, 100, 10_000, "ratio");
     for (name, make) in CASES {
         let costs = SIZES.map(|size| cost(&make(size)));
         let ratio = costs[2] / costs[0];
-        println!("{name:<34}{:>10.1}{:>10.1}{:>10.1}{ratio:>8.2}", costs[0], costs[1], costs[2]);
+        println!("{name:<38}{:>10.1}{:>10.1}{:>10.1}{ratio:>8.2}", costs[0], costs[1], costs[2]);
     }
-    println!("\n{:<34}{:>10}{:>10}{:>10}", "microseconds per change", 1, 100, 10_000);
+    println!("\n{:<38}{:>10}{:>10}{:>10}", "microseconds per change", 1, 100, 10_000);
     let costs = SIZES.map(swap_cost);
     println!(
-        "{:<34}{:>10.1}{:>10.1}{:>10.1}",
+        "{:<38}{:>10.1}{:>10.1}{:>10.1}",
         "one virtual host of many", costs[0], costs[1], costs[2]
     );
-    let costs = SIZES.map(build_cost);
+    let costs = SIZES.map(|size| build_cost(size, |i| PathMatch::Prefix(path(i))));
     println!(
-        "{:<34}{:>10.1}{:>10.1}{:>10.1}",
+        "{:<38}{:>10.1}{:>10.1}{:>10.1}",
         "one virtual host of many routes", costs[0], costs[1], costs[2]
+    );
+    let costs =
+        SIZES.map(|size| build_cost(size, |i| pattern(&format!("/api/[^/]+/service-{i:05}"))));
+    println!(
+        "{:<38}{:>10.1}{:>10.1}{:>10.1}",
+        "one virtual host of many patterns", costs[0], costs[1], costs[2]
     );
 }
 
@@ -44,7 +50,7 @@ type Case = (RouteTable, RequestHead);
 
 type Make = fn(usize) -> Case;
 
-const CASES: [(&str, Make); 9] = [
+const CASES: [(&str, Make); 15] = [
     ("hosts, exact", |n| {
         let hosts =
             (0..n).map(|i| host(i, &format!("host-{i}.example.com"), vec![route(prefix("/"))]));
@@ -59,10 +65,13 @@ const CASES: [(&str, Make); 9] = [
     ("routes, prefixes", |n| one_host(n, |i| route(PathMatch::Prefix(path(i))))),
     ("routes, separated prefixes", |n| one_host(n, |i| route(PathMatch::SeparatedPrefix(path(i))))),
     ("routes, patterns with a beginning", |n| {
-        one_host(n, |i| {
-            let source = format!("{}(/[0-9]+)?", String::from_utf8_lossy(&path(i)));
-            route(PathMatch::Regex(Pattern::new(&source).expect("valid")))
-        })
+        one_host(n, |i| route(pattern(&format!("{}(/[0-9]+)?", String::from_utf8_lossy(&path(i))))))
+    }),
+    ("routes, patterns with one beginning", |n| {
+        one_host(n, |i| route(pattern(&format!("/api/[^/]+/service-{i:05}"))))
+    }),
+    ("routes, patterns without beginning", |n| {
+        one_host(n, |i| route(pattern(&format!(".*/service-{i:05}"))))
     }),
     ("routes, prefixes of each other", |n| {
         // A path of 100 segments at most: as deep as clients go.
@@ -80,18 +89,47 @@ const CASES: [(&str, Make); 9] = [
         (table(std::iter::once(host(0, "*", routes))), head)
     }),
     ("routes, one path, header values", |n| {
-        let by_value = |i: usize| {
-            let test = HeaderTest::Text(TextMatch::Exact(i.to_string().into_bytes().into()));
-            let field = Field::new("x-tenant");
-            let condition = HeaderCondition { field, test, invert: false, absent_is_empty: false };
-            with_conditions(prefix("/"), vec![Condition::Header(condition)])
+        by_header(n, |i| TextMatch::Exact(format!("tenant-{i:05}").into_bytes().into()))
+    }),
+    ("routes, one path, header prefixes", |n| {
+        by_header(n, |i| TextMatch::Prefix(format!("tenant-{i:05}").into_bytes().into()))
+    }),
+    ("routes, one path, header patterns", |n| {
+        by_header(n, |i| {
+            let source = format!("(.*;)?tenant-{i:05}(;.*)?");
+            TextMatch::Regex(Pattern::new(&source).expect("valid"))
+        })
+    }),
+    ("routes, one path, header names", |n| {
+        let name = |i: usize| format!("x-tenant-{i:05}");
+        let there = |i| with_header(&name(i), HeaderTest::Present(true));
+        let routes = (0..n).map(there).collect();
+        (table(std::iter::once(host(0, "*", routes))), head_with(&name(n - 1), "1"))
+    }),
+    ("routes, one path, parameter patterns", |n| {
+        let wanted = |i: usize| {
+            let pattern = Pattern::new(&format!("[a-z]+-{i:05}")).expect("valid");
+            let test = ParameterTest::Text(TextMatch::Regex(pattern));
+            let condition = QueryCondition { name: b"page".as_slice().into(), test };
+            with_conditions(prefix("/"), vec![Condition::Query(condition)])
         };
-        let routes = (0..n).map(by_value).collect();
-        let mut head = head("h", "/");
-        head.headers.append(b"x-tenant", (n - 1).to_string().as_bytes());
-        (table(std::iter::once(host(0, "*", routes))), head)
+        let routes = (0..n).map(wanted).collect();
+        (table(std::iter::once(host(0, "*", routes))), head("h", &format!("/?page=p-{:05}", n - 1)))
     }),
 ];
+
+/// Routes at one path that ask for different texts of a header.
+fn by_header(n: usize, test: impl Fn(usize) -> TextMatch) -> Case {
+    let routes = (0..n).map(|i| with_header("x-tenant", HeaderTest::Text(test(i)))).collect();
+    let head = head_with("x-tenant", &format!("tenant-{:05}", n - 1));
+    (table(std::iter::once(host(0, "*", routes))), head)
+}
+
+fn with_header(name: &str, test: HeaderTest) -> Arc<Route> {
+    let field = Field::new(name);
+    let condition = HeaderCondition { field, test, invert: false, absent_is_empty: false };
+    with_conditions(prefix("/"), vec![Condition::Header(condition)])
+}
 
 /// Every kind of path, with and without conditions of every kind.
 fn mixed(i: usize, kind: usize) -> Arc<Route> {
@@ -109,12 +147,11 @@ fn mixed(i: usize, kind: usize) -> Arc<Route> {
         }),
     ];
     let path = path(i);
-    let pattern = |path: &[u8]| format!("{}(/[a-z]+)?", String::from_utf8_lossy(path));
     let path = match kind % 4 {
         0 => PathMatch::Exact(path),
         1 => PathMatch::Prefix(path),
         2 => PathMatch::SeparatedPrefix(path),
-        _ => PathMatch::Regex(Pattern::new(&pattern(&path)).expect("valid")),
+        _ => pattern(&format!("{}(/[a-z]+)?", String::from_utf8_lossy(&path))),
     };
     with(path, kind.is_multiple_of(7), all.into_iter().take(kind % 5).collect())
 }
@@ -125,6 +162,10 @@ fn path(i: usize) -> Box<[u8]> {
 
 fn prefix(path: &str) -> PathMatch {
     PathMatch::Prefix(path.as_bytes().into())
+}
+
+fn pattern(source: &str) -> PathMatch {
+    PathMatch::Regex(Pattern::new(source).expect("valid"))
 }
 
 fn route(path: PathMatch) -> Arc<Route> {
@@ -179,6 +220,12 @@ fn head(authority: &str, path: &str) -> RequestHead {
     head
 }
 
+fn head_with(name: &str, value: &str) -> RequestHead {
+    let mut head = head("h", "/");
+    head.headers.append(name.as_bytes(), value.as_bytes());
+    head
+}
+
 /// Nanoseconds per decision.
 fn cost((table, head): &Case) -> f64 {
     best(20_000, || {
@@ -197,9 +244,9 @@ fn swap_cost(n: usize) -> f64 {
     }) * 1e6
 }
 
-/// Microseconds to index a virtual host of `n` routes.
-fn build_cost(n: usize) -> f64 {
-    let routes: Vec<_> = (0..n).map(|i| route(PathMatch::Prefix(path(i)))).collect();
+/// Microseconds to index a virtual host of `n` compiled routes.
+fn build_cost(n: usize, path: impl Fn(usize) -> PathMatch) -> f64 {
+    let routes: Vec<_> = (0..n).map(|i| route(path(i))).collect();
     best(20, || {
         black_box(host(0, "*", routes.clone()));
     }) * 1e6

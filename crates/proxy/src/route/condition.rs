@@ -90,7 +90,7 @@ impl fmt::Display for Condition {
 }
 
 /// What a header condition reads.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Field {
     /// `:method`
     Method,
@@ -225,6 +225,23 @@ impl HeaderCondition {
             _ => None,
         }
     }
+
+    /// What any value that makes the condition hold is like, when one must.
+    pub(super) fn text(&self) -> Option<&TextMatch> {
+        match &self.test {
+            HeaderTest::Text(test) if !self.invert => Some(test),
+            _ => None,
+        }
+    }
+
+    /// Whether the condition holds only when the header is there.
+    pub(super) fn needs_header(&self) -> bool {
+        let needed = match self.test {
+            HeaderTest::Present(wanted) => wanted != self.invert,
+            HeaderTest::Range { .. } | HeaderTest::Text(_) => true,
+        };
+        needed && !self.absent_is_empty
+    }
 }
 
 impl HeaderTest {
@@ -277,22 +294,38 @@ impl QueryCondition {
 
     /// The one value that the parameter must have, when the condition is just that.
     pub(super) fn exact(&self) -> Option<&[u8]> {
-        match &self.test {
-            ParameterTest::Text(TextMatch::Exact(value)) => Some(value),
+        match self.text() {
+            Some(TextMatch::Exact(value)) => Some(value),
             _ => None,
         }
+    }
+
+    /// What the value must be like.
+    pub(super) fn text(&self) -> Option<&TextMatch> {
+        match &self.test {
+            ParameterTest::Text(test) => Some(test),
+            ParameterTest::Present(_) => None,
+        }
+    }
+
+    /// Whether the condition holds only when the parameter is there.
+    pub(super) fn needs_parameter(&self) -> bool {
+        !matches!(self.test, ParameterTest::Present(false))
     }
 }
 
 /// The value of the first query parameter of a name; empty when it has no `=`.
 pub(super) fn parameter<'p>(path: &'p [u8], name: &[u8]) -> Option<&'p [u8]> {
-    let query = &path[memchr::memchr(b'?', path)? + 1..];
-    query.split(|byte| *byte == b'&').find_map(|pair| {
-        let (key, value) = match memchr::memchr(b'=', pair) {
-            Some(at) => (&pair[..at], &pair[at + 1..]),
-            None => (pair, &b""[..]),
-        };
-        (key == name).then_some(value)
+    parameters(path).find_map(|(key, value)| (key == name).then_some(value))
+}
+
+/// Names and values of the query parameters.
+pub(super) fn parameters(path: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let query = memchr::memchr(b'?', path).map(|at| &path[at + 1..]);
+    let pairs = query.into_iter().flat_map(|query| query.split(|byte| *byte == b'&'));
+    pairs.map(|pair| match memchr::memchr(b'=', pair) {
+        Some(at) => (&pair[..at], &pair[at + 1..]),
+        None => (pair, &b""[..]),
     })
 }
 

@@ -8,10 +8,10 @@
 //! |---|---|
 //! | `table.rs` | the table of one route configuration, virtual hosts, the decision |
 //! | `host.rs` | virtual host by domain |
-//! | `index.rs`, `tree.rs` | route by path and conditions, first match first, at a cost that does not grow with the routes |
+//! | `index.rs`, `index/`, `tree.rs` | route by path and conditions, first match first, at a cost that does not grow with the routes |
 //! | `matcher.rs`, `condition.rs`, `text.rs` | what a route asks of a request |
 //! | `hash.rs`, `grpc.rs` | what chooses an endpoint where the cluster hashes; the time that a gRPC call is given |
-//! | `pattern.rs` | regular expressions: matching and substitution |
+//! | `pattern.rs`, `literals.rs` | regular expressions: matching and substitution; what texts that match have in them |
 //! | `action.rs`, `redirect.rs` | what a route does |
 //! | `retry.rs` | which failures it answers with another attempt |
 //! | `mutation.rs`, `template.rs` | header mutations and the `%VAR%` in their values |
@@ -22,6 +22,7 @@ pub(crate) mod grpc;
 pub(crate) mod hash;
 mod host;
 mod index;
+mod literals;
 mod matcher;
 mod mutation;
 mod pattern;

@@ -10,6 +10,8 @@ use regex_syntax::ParserBuilder;
 use regex_syntax::hir::Hir;
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
 
+use super::literals::{self, Choices};
+
 /// Longest pattern accepted, bytes.
 const MAX_SOURCE: usize = 16 * 1024;
 /// Most memory that a compiled pattern, and its cache per thread, may take, bytes.
@@ -30,6 +32,7 @@ pub struct Pattern {
     source: Box<str>,
     regex: Regex,
     prefixes: Box<[Box<[u8]>]>,
+    literals: Box<[Choices]>,
 }
 
 impl Pattern {
@@ -41,7 +44,8 @@ impl Pattern {
         let (hir, unicode) = parse(source)?;
         // Alternatives need the group: `a|b` anchored without it would match `a…`.
         let regex = compile(&format!(r"\A(?:{source})\z"), unicode)?;
-        Ok(Self { source: source.into(), regex, prefixes: prefixes(&hir) })
+        let (prefixes, literals) = (prefixes(&hir), literals::of_pattern(&hir));
+        Ok(Self { source: source.into(), regex, prefixes, literals })
     }
 
     /// Whether the pattern matches all of `text`.
@@ -59,6 +63,11 @@ impl Pattern {
     /// Literals of which every match begins with one; a single empty one when nothing is known.
     pub(super) fn prefixes(&self) -> &[Box<[u8]>] {
         &self.prefixes
+    }
+
+    /// Sets of literals, of each of which every match has one.
+    pub(super) fn literals(&self) -> &[Choices] {
+        &self.literals
     }
 }
 

@@ -10,7 +10,7 @@ use crate::rbac::Overrides;
 
 use super::*;
 
-mod plain;
+pub(super) mod plain;
 
 use plain::{Kind, PlainRequest, PlainRoute, PlainTest, PlainValue, plain_domain};
 
@@ -23,7 +23,7 @@ fn text(value: &PlainValue) -> Option<TextMatch> {
         PlainValue::Prefix(text) => TextMatch::Prefix(bytes(text)),
         PlainValue::Suffix(text) => TextMatch::Suffix(bytes(text)),
         PlainValue::Contains(text) => TextMatch::Contains(bytes(text)),
-        PlainValue::AnyCase(text) => TextMatch::IgnoreCase(Box::new(TextMatch::Exact(bytes(text)))),
+        PlainValue::AnyCase(inner) => TextMatch::IgnoreCase(Box::new(text(inner)?)),
         PlainValue::Regex(pattern) => TextMatch::Regex(Pattern::new(pattern).expect("valid")),
         PlainValue::Range(..) | PlainValue::Present(_) => return None,
     })
@@ -61,7 +61,7 @@ fn condition(test: &PlainTest) -> Condition {
     }
 }
 
-fn route(number: usize, plain: &PlainRoute) -> Arc<Route> {
+pub(super) fn route(number: usize, plain: &PlainRoute) -> Arc<Route> {
     let path = plain.path.as_bytes().into();
     let path = match plain.kind {
         Kind::Prefix => PathMatch::Prefix(path),
@@ -89,7 +89,7 @@ fn host(name: &str, domains: &[String], routes: &[PlainRoute]) -> Arc<VirtualHos
 
 // === random tables and requests ===
 
-fn pick<'a>(rng: &mut Rng, from: &[&'a str]) -> &'a str {
+pub(super) fn pick<'a>(rng: &mut Rng, from: &[&'a str]) -> &'a str {
     from[rng.usize(..from.len())]
 }
 
@@ -102,13 +102,18 @@ fn random_path(rng: &mut Rng) -> String {
     if path.is_empty() { "/".to_owned() } else { path }
 }
 
-fn random_value(rng: &mut Rng) -> PlainValue {
+pub(super) fn random_value(rng: &mut Rng) -> PlainValue {
     let number = rng.usize(..12).to_string();
     match rng.usize(..12) {
         0 => PlainValue::Prefix(pick(rng, &["1", "a", "ab"]).to_owned()),
         1 => PlainValue::Suffix(pick(rng, &["1", "a", "ba"]).to_owned()),
         2 => PlainValue::Contains(pick(rng, &["1", ",", "b"]).to_owned()),
-        3 => PlainValue::AnyCase(pick(rng, &["AB", "a", "Ba"]).to_owned()),
+        3 => {
+            let text = pick(rng, &["AB", "a", "Ba"]).to_owned();
+            let kinds: [fn(String) -> PlainValue; 4] =
+                [PlainValue::Exact, PlainValue::Prefix, PlainValue::Suffix, PlainValue::Contains];
+            PlainValue::AnyCase(Box::new(kinds[rng.usize(..4)](text)))
+        }
         4 => PlainValue::Regex(pick(rng, &["[0-9]+", "a|ab", ".*b", "1.?"]).to_owned()),
         5 => PlainValue::Range(rng.i64(-2..5), rng.i64(3..12)),
         6 => PlainValue::Present(rng.bool()),
@@ -116,7 +121,7 @@ fn random_value(rng: &mut Rng) -> PlainValue {
     }
 }
 
-fn random_test(rng: &mut Rng) -> PlainTest {
+pub(super) fn random_test(rng: &mut Rng) -> PlainTest {
     match rng.usize(..11) {
         10 if rng.bool() => PlainTest::Grpc,
         10 => PlainTest::Metadata(rng.u8(..4) > 0),
@@ -143,7 +148,7 @@ fn random_test(rng: &mut Rng) -> PlainTest {
     }
 }
 
-fn random_route(rng: &mut Rng, most_tests: usize) -> PlainRoute {
+pub(super) fn random_route(rng: &mut Rng, most_tests: usize) -> PlainRoute {
     let kind = match rng.usize(..20) {
         0..7 => Kind::Prefix,
         7..12 => Kind::Exact,
@@ -170,7 +175,7 @@ fn random_route(rng: &mut Rng, most_tests: usize) -> PlainRoute {
     PlainRoute { kind, path, ignore_case: rng.u8(..4) == 0, tests }
 }
 
-fn random_request(rng: &mut Rng) -> PlainRequest {
+pub(super) fn random_request(rng: &mut Rng) -> PlainRequest {
     let method = pick(rng, &["GET", "GET", "POST", "CONNECT"]);
     let mut path = random_path(rng);
     for (at, _) in (0..rng.usize(..3)).enumerate() {

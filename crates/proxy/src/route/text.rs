@@ -1,9 +1,11 @@
 //! Tests of a text (`StringMatcher`).
 
+use std::borrow::Cow;
 use std::fmt;
 
 use memchr::memmem;
 
+use super::literals::{self, Choices};
 use super::pattern::Pattern;
 
 /// What a text must look like.
@@ -34,6 +36,18 @@ impl TextMatch {
             Self::Contains(wanted) => memmem::find(text, wanted).is_some(),
             Self::IgnoreCase(inner) => inner.matches_ignoring_case(text),
             Self::Regex(pattern) => pattern.matches(text),
+        }
+    }
+
+    /// Sets of literals, of each of which every text that is as asked has one.
+    pub(super) fn literals(&self) -> Cow<'_, [Choices]> {
+        match self {
+            Self::Exact(wanted) => literals::of_part(wanted, true, true),
+            Self::Prefix(wanted) => literals::of_part(wanted, true, false),
+            Self::Suffix(wanted) => literals::of_part(wanted, false, true),
+            Self::Contains(wanted) => literals::of_part(wanted, false, false),
+            Self::IgnoreCase(inner) => inner.literals(),
+            Self::Regex(pattern) => pattern.literals().into(),
         }
     }
 

@@ -9,15 +9,15 @@ use crate::http::RequestHead;
 
 /// A route as a test writes it, and as the plain matcher reads it.
 #[derive(Clone, Debug)]
-pub(super) struct PlainRoute {
-    pub(super) kind: Kind,
-    pub(super) path: String,
-    pub(super) ignore_case: bool,
-    pub(super) tests: Vec<PlainTest>,
+pub(in crate::route) struct PlainRoute {
+    pub(in crate::route) kind: Kind,
+    pub(in crate::route) path: String,
+    pub(in crate::route) ignore_case: bool,
+    pub(in crate::route) tests: Vec<PlainTest>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Kind {
+pub(in crate::route) enum Kind {
     Prefix,
     Exact,
     Separated,
@@ -26,7 +26,7 @@ pub(super) enum Kind {
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum PlainTest {
+pub(in crate::route) enum PlainTest {
     Header {
         name: String,
         value: PlainValue,
@@ -44,27 +44,27 @@ pub(super) enum PlainTest {
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum PlainValue {
+pub(in crate::route) enum PlainValue {
     Exact(String),
     Prefix(String),
     Suffix(String),
     Contains(String),
-    AnyCase(String),
+    AnyCase(Box<PlainValue>),
     Regex(String),
     Range(i64, i64),
     Present(bool),
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct PlainRequest {
-    pub(super) method: &'static str,
-    pub(super) authority: String,
-    pub(super) path: String,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) random: u64,
+pub(in crate::route) struct PlainRequest {
+    pub(in crate::route) method: &'static str,
+    pub(in crate::route) authority: String,
+    pub(in crate::route) path: String,
+    pub(in crate::route) headers: Vec<(String, String)>,
+    pub(in crate::route) random: u64,
 }
 
-pub(super) fn full_match(pattern: &str, text: &str) -> bool {
+pub(in crate::route) fn full_match(pattern: &str, text: &str) -> bool {
     thread_local! {
         static COMPILED: RefCell<HashMap<String, Regex>> = RefCell::default();
     }
@@ -75,7 +75,7 @@ pub(super) fn full_match(pattern: &str, text: &str) -> bool {
 }
 
 impl PlainValue {
-    pub(super) fn accepts(&self, value: Option<&str>) -> bool {
+    pub(in crate::route) fn accepts(&self, value: Option<&str>) -> bool {
         match (self, value) {
             (Self::Present(wanted), value) => value.is_some() == *wanted,
             (_, None) => false,
@@ -83,7 +83,9 @@ impl PlainValue {
             (Self::Prefix(wanted), Some(value)) => value.starts_with(wanted),
             (Self::Suffix(wanted), Some(value)) => value.ends_with(wanted),
             (Self::Contains(wanted), Some(value)) => value.contains(wanted),
-            (Self::AnyCase(wanted), Some(value)) => value.to_lowercase() == wanted.to_lowercase(),
+            (Self::AnyCase(wanted), Some(value)) => {
+                wanted.lowered().accepts(Some(&value.to_lowercase()))
+            }
             (Self::Regex(pattern), Some(value)) => full_match(pattern, value),
             (Self::Range(start, end), Some(value)) => {
                 value.parse::<i64>().is_ok_and(|number| (*start..*end).contains(&number))
@@ -92,8 +94,20 @@ impl PlainValue {
     }
 }
 
+impl PlainValue {
+    fn lowered(&self) -> Self {
+        match self {
+            Self::Exact(text) => Self::Exact(text.to_lowercase()),
+            Self::Prefix(text) => Self::Prefix(text.to_lowercase()),
+            Self::Suffix(text) => Self::Suffix(text.to_lowercase()),
+            Self::Contains(text) => Self::Contains(text.to_lowercase()),
+            other => other.clone(),
+        }
+    }
+}
+
 impl PlainRequest {
-    pub(super) fn header(&self, name: &str) -> Vec<&str> {
+    pub(in crate::route) fn header(&self, name: &str) -> Vec<&str> {
         match name {
             ":method" => vec![self.method],
             ":authority" => vec![&self.authority],
@@ -105,13 +119,13 @@ impl PlainRequest {
         }
     }
 
-    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+    pub(in crate::route) fn parameter(&self, name: &str) -> Option<&str> {
         let (_, query) = self.path.split_once('?')?;
         let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         pairs.find(|pair| pair.0 == name).map(|pair| pair.1)
     }
 
-    pub(super) fn head(&self) -> RequestHead {
+    pub(in crate::route) fn head(&self) -> RequestHead {
         let mut head = RequestHead::default();
         head.set_method(self.method.as_bytes());
         head.set_authority(self.authority.as_bytes());
@@ -124,7 +138,7 @@ impl PlainRequest {
 }
 
 impl PlainTest {
-    pub(super) fn holds(&self, request: &PlainRequest) -> bool {
+    pub(in crate::route) fn holds(&self, request: &PlainRequest) -> bool {
         match self {
             Self::Header { name, value, invert, absent_is_empty } => {
                 let mut lines = request.header(name);
@@ -149,7 +163,7 @@ impl PlainTest {
 }
 
 impl PlainRoute {
-    pub(super) fn takes(&self, request: &PlainRequest) -> bool {
+    pub(in crate::route) fn takes(&self, request: &PlainRequest) -> bool {
         let path = request.path.split('?').next().unwrap_or_default();
         let fold = |text: &str| {
             if self.ignore_case { text.to_lowercase() } else { text.to_owned() }
@@ -170,7 +184,7 @@ impl PlainRoute {
 }
 
 /// Envoy's order: exact, longest suffix, longest prefix, any.
-pub(super) fn plain_domain<'d>(domains: &'d [String], host: &str) -> Option<&'d String> {
+pub(in crate::route) fn plain_domain<'d>(domains: &'d [String], host: &str) -> Option<&'d String> {
     let host = host.to_lowercase();
     let longest = |fits: &dyn Fn(&str) -> bool| {
         domains.iter().filter(|domain| fits(domain)).max_by_key(|domain| domain.len())
