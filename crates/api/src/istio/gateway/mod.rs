@@ -18,7 +18,7 @@ pub struct Gateway {
     #[serde(default)]
     pub servers: Vec<Server>,
     /// Labels of the proxies that this Gateway configures; a proxy has to carry all of them. Proxies are
-    /// looked for in every namespace.
+    /// looked for in every namespace; without labels, every gateway is meant.
     #[serde(default)]
     pub selector: BTreeMap<String, String>,
 }
@@ -41,7 +41,7 @@ pub struct Server {
     /// Accepted for compatibility, without effect.
     #[serde(default)]
     pub default_endpoint: String,
-    /// A name for this server, for statistics and logs.
+    /// A name for this server. Nothing that is served depends on it.
     #[serde(default)]
     pub name: String,
 }
@@ -88,7 +88,7 @@ pub struct ServerTlsSettings {
     #[serde(default)]
     pub ca_crl: String,
     /// Secret that holds certificate and key: `tls.crt` and `tls.key`, or `cert` and `key`. It counts in the namespace of
-    /// the gateway's own process (istio-system), not of this Gateway.
+    /// the gateway's own process (istio-system), not of this Gateway. `sds://NAME` asks the mesh's own server of secrets.
     #[serde(default)]
     pub credential_name: String,
     /// Several Secrets, at most two: one with an RSA key and one with an ECDSA key.
@@ -96,7 +96,8 @@ pub struct ServerTlsSettings {
     #[schemars(length(min = 1, max = 2))]
     pub credential_names: Vec<String>,
     /// Secret that holds the authorities for client certificates. Without it `<credentialName>-cacert` is
-    /// looked for, then `ca.crt` in the server's own Secret.
+    /// looked for, then `ca.crt` in the server's own Secret, then the only Secret of the namespace that holds authorities
+    /// and that nothing names, which the status tells.
     #[serde(default)]
     pub ca_cert_credential_name: String,
     /// Several certificates from files, at most two: one with an RSA key and one with an ECDSA key.
@@ -112,18 +113,18 @@ pub struct ServerTlsSettings {
     /// Hexadecimal SHA-256 of acceptable client certificates.
     #[serde(default)]
     pub verify_certificate_hash: Vec<String>,
-    /// The oldest TLS version that is spoken; TLS 1.2 when absent. TLS 1.0 and 1.1 are not offered: with them, too,
-    /// TLS 1.2 is the oldest.
+    /// The oldest TLS version that is spoken; when absent, the mesh config's, else TLS 1.2. TLS 1.0 and 1.1 are not
+    /// offered: with them, too, TLS 1.2 is the oldest.
     #[serde(default)]
     pub min_protocol_version: TlsProtocol,
     /// The newest TLS version that is spoken; TLS 1.3 when absent. TLS 1.0 and 1.1 are not offered: with them the
     /// server takes no connections.
     #[serde(default)]
     pub max_protocol_version: TlsProtocol,
-    /// Cipher suites to offer, by OpenSSL's names; a safe list when absent.
+    /// Cipher suites of TLS 1.2 to offer, by OpenSSL's names; when absent, the mesh config's, else a safe list.
     #[serde(default)]
     pub cipher_suites: Vec<String>,
-    /// Key exchange groups to offer, in order of preference.
+    /// Key exchange groups to offer, in order of preference; when absent, the mesh config's, else a safe list.
     #[serde(default)]
     pub ecdh_curves: Vec<String>,
     /// Accept client certificates of any issuer. Not for gateways on the open network.
@@ -158,7 +159,7 @@ pub enum ServerTlsMode {
     Simple,
     /// Terminated, and the client has to show a valid certificate.
     Mutual,
-    /// Not terminated: the SNI itself encodes the destination.
+    /// Not terminated: the SNI itself encodes the destination. Not served yet: use PASSTHROUGH and `tls` rules.
     AutoPassthrough,
     /// Terminated with the mesh's own certificates, which the client has to show too.
     IstioMutual,

@@ -14,20 +14,20 @@ use crate::scalar::{GoDuration, Percent, Port};
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "HTTPRedirect", extend("x-oneof" = [["port", "derivePort"]]))]
 pub struct HttpRedirect {
-    /// The new path; it replaces the whole path and query.
+    /// The new path, in place of the whole one. The request's query stays, unless the new path has one of its own.
     #[serde(default)]
     pub uri: String,
-    /// The new host.
+    /// The new host; the request's when absent.
     #[serde(default)]
     pub authority: String,
-    /// The new port.
+    /// The new port. Without it and `derivePort`, what the client wrote into Host stays, or `authority` says it.
     pub port: Option<u16>,
     /// Where the new port is taken from, in place of `port`.
     pub derive_port: Option<DerivePort>,
     /// The new scheme: http or https.
     #[serde(default)]
     pub scheme: String,
-    /// Status of the answer: 301 (when absent or 0), 302, 303, 307 or 308.
+    /// Status of the answer: 301 (when absent or 0), 302, 303, 307 or 308. With others of 3xx, requests are answered 500.
     #[serde(default)]
     pub redirect_code: u32,
     /// Replaces the part of the path that the rule's prefix matched; excludes `uri`.
@@ -58,9 +58,9 @@ pub enum RedirectPort {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum DerivePort {
-    /// 80 for http, 443 for https.
+    /// 80 for http, 443 for https, whatever port the request was sent to.
     FromProtocolDefault,
-    /// The port that the request came in on.
+    /// The port that the request came in on: the Gateway server's.
     FromRequestPort,
 }
 
@@ -69,7 +69,7 @@ pub enum DerivePort {
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "HTTPDirectResponse")]
 pub struct HttpDirectResponse {
-    /// The status, 200 to 600.
+    /// The status, 200 to 599. 600 is accepted, as by Istio, and answered 500.
     pub status: u32,
     /// The body; none when absent. At most 1 MiB.
     pub body: Option<DirectResponseBody>,
@@ -149,7 +149,8 @@ pub struct Delegate {
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "HTTPRewrite")]
 pub struct HttpRewrite {
-    /// Replaces the matched prefix, or the whole path when the rule matched otherwise.
+    /// Replaces the matched prefix, or the whole path when the rule matched otherwise. `/` takes the prefix away: with
+    /// prefix `/api`, `/api/users` becomes `/users`.
     #[serde(default)]
     pub uri: String,
     /// Replaces the Host header.
@@ -192,10 +193,11 @@ pub struct HttpRetry {
         inner(range(min = 100, max = 599))
     )]
     pub(crate) retriable_status_codes: Vec<u16>,
-    /// Whether attempts may leave the locality that the first one chose.
+    /// Whether attempts may leave the locality that the first one chose. Has no effect yet.
     #[schemars(extend("nullable" = true))]
     pub retry_remote_localities: Option<bool>,
-    /// Whether attempts avoid endpoints that already failed; yes when absent.
+    /// Whether attempts avoid endpoints that already failed. When absent they do, unless the destination's endpoint follows
+    /// from the request (`consistentHash`).
     #[schemars(extend("nullable" = true))]
     pub retry_ignore_previous_hosts: Option<bool>,
     /// The shortest pause before an attempt; 25ms when absent.

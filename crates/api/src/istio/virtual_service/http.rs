@@ -12,7 +12,7 @@ use crate::scalar::{GoDuration, Percent};
 /// One HTTP rule: conditions, and what happens to the requests that meet them.
 ///
 /// A rule with a `timeout` or `retries` but nothing that says where to go is a dialect of guide 001: the
-/// requests go where they would go without it, under that limit.
+/// requests go where they would go without it, under that limit. A gateway has no such way: there the rule takes none.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "HTTPRoute")]
@@ -76,8 +76,8 @@ impl HttpRoute {
 pub struct HttpRouteDestination {
     /// Where requests go.
     pub destination: Destination,
-    /// Share of the requests relative to the other destinations' weights. One destination alone needs
-    /// none; 0 sends nothing.
+    /// Share of the requests relative to the other destinations' weights; 0 beside others sends nothing. One destination
+    /// alone gets every request, whatever its weight.
     #[serde(default)]
     pub weight: i32,
     /// Changes to headers for this destination only.

@@ -28,20 +28,20 @@ pub struct TlsRoute {
 pub struct TlsMatchAttributes {
     /// Server names that clients ask for; each has to fall under one of the VirtualService's hosts.
     pub sni_hosts: Vec<String>,
-    /// Address ranges (CIDR) of the original destination.
+    /// Address ranges (CIDR) that the connection goes to; at a gateway, of its own address that the client connected to.
     #[serde(default)]
     pub destination_subnets: Vec<String>,
-    /// The port that the connection came in on.
+    /// The port that the connection came in on: the Gateway server's, or the service's in the mesh.
     #[serde(default, deserialize_with = "crate::scalar::zero_is_no_port")]
     #[schemars(schema_with = "crate::scalar::port_or_zero")]
     pub port: Option<Port>,
-    /// Labels of the calling workload. Sidecars only.
+    /// Labels of the calling workload. Sidecars only: a gateway does not look at it in rules for connections.
     #[serde(default)]
     pub source_labels: BTreeMap<String, String>,
     /// Gateways that this condition applies to, in place of the VirtualService's own list.
     #[serde(default)]
     pub gateways: Vec<String>,
-    /// Namespace of the calling workload. Sidecars only.
+    /// Namespace of the calling workload. Sidecars only: a gateway does not look at it in rules for connections.
     #[serde(default)]
     pub source_namespace: String,
 }
@@ -63,23 +63,23 @@ pub struct TcpRoute {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct L4MatchAttributes {
-    /// Address ranges (CIDR) of the original destination.
+    /// Address ranges (CIDR) that the connection goes to; at a gateway, of its own address that the client connected to.
     #[serde(default)]
     pub destination_subnets: Vec<String>,
-    /// The port that the connection came in on.
+    /// The port that the connection came in on: the Gateway server's, or the service's in the mesh.
     #[serde(default, deserialize_with = "crate::scalar::zero_is_no_port")]
     #[schemars(schema_with = "crate::scalar::port_or_zero")]
     pub port: Option<Port>,
-    /// Deprecated: address range (CIDR) of the caller.
+    /// Deprecated: address range (CIDR) of the caller. Sidecars only.
     #[serde(default)]
     pub source_subnet: String,
-    /// Labels of the calling workload. Sidecars only.
+    /// Labels of the calling workload. Sidecars only: a gateway does not look at it in rules for connections.
     #[serde(default)]
     pub source_labels: BTreeMap<String, String>,
     /// Gateways that this condition applies to, in place of the VirtualService's own list.
     #[serde(default)]
     pub gateways: Vec<String>,
-    /// Namespace of the calling workload. Sidecars only.
+    /// Namespace of the calling workload. Sidecars only: a gateway does not look at it in rules for connections.
     #[serde(default)]
     pub source_namespace: String,
 }
@@ -90,8 +90,8 @@ pub struct L4MatchAttributes {
 pub struct RouteDestination {
     /// Where connections go.
     pub destination: Destination,
-    /// Share of the connections relative to the other destinations' weights. One destination alone needs
-    /// none.
+    /// Share of the connections relative to the other destinations' weights; 0 beside others gets nothing. One destination
+    /// alone gets every connection, whatever its weight.
     #[serde(default)]
     pub weight: i32,
 }

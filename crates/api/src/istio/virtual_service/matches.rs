@@ -23,7 +23,7 @@ pub struct HttpMatchRequest {
     pub scheme: Option<StringMatch>,
     /// The method.
     pub method: Option<StringMatch>,
-    /// The Host header or :authority.
+    /// The Host header or :authority, with the port if the client wrote one.
     pub authority: Option<StringMatch>,
     /// Headers by name. A condition without exact, prefix and regex asks that the header is there.
     #[serde(default)]
@@ -35,7 +35,7 @@ pub struct HttpMatchRequest {
     #[serde(default, deserialize_with = "crate::scalar::zero_is_no_port")]
     #[schemars(schema_with = "crate::scalar::port_or_zero")]
     pub port: Option<Port>,
-    /// Labels of the calling workload. Sidecars only; gateways ignore it.
+    /// Labels of the calling workload. At a gateway its own labels are compared: it is what calls from there.
     #[serde(default)]
     pub source_labels: BTreeMap<String, String>,
     /// Gateways that this condition applies to, in place of the VirtualService's own list.
@@ -47,10 +47,10 @@ pub struct HttpMatchRequest {
     /// Compare exact and prefix paths without regard to letter case.
     #[serde(default)]
     pub ignore_uri_case: bool,
-    /// Namespace of the calling workload. Sidecars only.
+    /// Namespace of the calling workload; at a gateway, the gateway's own.
     #[serde(default)]
     pub source_namespace: String,
-    /// Prefix under which statistics of this route are kept.
+    /// Prefix under which statistics of this route are kept. Has no effect yet.
     #[serde(default)]
     pub stat_prefix: String,
 }

@@ -36,7 +36,8 @@ pub struct VirtualService {
     /// is what an absent list means.
     #[serde(default)]
     pub gateways: Vec<String>,
-    /// Rules for HTTP requests. The first that matches is used; one without conditions ends the list.
+    /// Rules for HTTP requests. The first that matches is used; one without conditions ends the list. At a
+    /// gateway, where several VirtualServices have a host, the rules of the oldest come first, those without conditions last.
     #[serde(default)]
     pub http: Vec<HttpRoute>,
     /// Rules for TLS connections that are not terminated, by SNI. The first that matches is used.
@@ -45,7 +46,8 @@ pub struct VirtualService {
     /// Rules for opaque TCP connections. The first that matches is used.
     #[serde(default)]
     pub tcp: Vec<TcpRoute>,
-    /// Namespaces that see these routes: names, `.` for the own one, `*` for all. All when absent.
+    /// Namespaces that see these routes: names, `.` for the own one, `*` for all, `~` for none. All when absent. At a
+    /// gateway, rules for its namespace alone come before those for namespaces by name, and these before those for all.
     #[serde(default)]
     pub export_to: Vec<String>,
 }
