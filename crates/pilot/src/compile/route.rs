@@ -25,9 +25,9 @@ use tidegate_envoy::v3::route::{
 
 use super::headers::{self, Operations};
 use super::{Context, balancing, duration, matches, metadata, retry, text};
-use crate::Options;
 use crate::model::rule::Rule;
 use crate::model::virtual_service::{Place, Semantics, VirtualService};
+use crate::{Options, ProxyKind};
 
 /// The route of a rule of the VirtualService `root` under a condition (`None`: the rule has none) at a place.
 #[must_use]
@@ -62,7 +62,7 @@ pub fn route(
         ..Route::default()
     };
     route.action = Some(if let Some(wanted) = &rule.redirect {
-        redirect(wanted, place)
+        redirect(wanted, root, place, context.options)
     } else if let Some(answer) = &rule.direct_response {
         Action::DirectResponse(direct_response(answer))
     } else {
@@ -227,7 +227,12 @@ fn out_of_order() -> Action {
 
 /// A redirect. One with a status that there is not is answered 500: what another status would mean to
 /// clients was not asked for.
-fn redirect(wanted: &HttpRedirect, place: &Place) -> Action {
+fn redirect(
+    wanted: &HttpRedirect,
+    root: &VirtualService,
+    place: &Place,
+    options: &Options,
+) -> Action {
     let Some(status) = redirect_status(wanted.redirect_code) else {
         return out_of_order();
     };
@@ -236,27 +241,58 @@ fn redirect(wanted: &HttpRedirect, place: &Place) -> Action {
     } else {
         PathRewriteSpecifier::PrefixRewrite(wanted.prefix_rewrite.clone())
     };
-    let scheme = match (wanted.scheme.as_str(), place.tls) {
-        ("", true) => "https",
-        ("", false) => "http",
-        (scheme, _) => scheme,
-    };
-    let port = match wanted.port_choice() {
-        Some(RedirectPort::Fixed(port)) => port.get(),
-        Some(RedirectPort::Derived(DerivePort::FromRequestPort)) => place.port,
-        Some(RedirectPort::Derived(DerivePort::FromProtocolDefault)) | None => 0,
-    };
-    // A scheme's own port is not spelled out.
-    let implied = matches!((scheme, port), ("http", 80) | ("https", 443));
+    let (host, port) = redirected_to(wanted, root, place, options);
     Action::Redirect(RedirectAction {
-        host_redirect: wanted.authority.clone(),
-        port_redirect: if implied { 0 } else { port.into() },
+        host_redirect: host.to_owned(),
+        port_redirect: port.into(),
         response_code: status.into(),
         scheme_rewrite_specifier: (!wanted.scheme.is_empty())
             .then(|| SchemeRewriteSpecifier::SchemeRedirect(wanted.scheme.clone())),
         path_rewrite_specifier: Some(path),
         ..RedirectAction::default()
     })
+}
+
+/// The host and the port of a redirect: empty where the client's own stays, 0 where none is spelled out.
+///
+/// Without a port of its own, the data plane keeps the one that the client wrote into `Host`. Istio asks for none in place
+/// of a scheme's own, so that `app:8080` is sent to `https://app:8080` by `port: 443`; here the port is the one that is
+/// asked for. It is spelled out only where the host that goes with it is not known.
+fn redirected_to<'a>(
+    wanted: &'a HttpRedirect,
+    root: &'a VirtualService,
+    place: &Place,
+    options: &Options,
+) -> (&'a str, u16) {
+    let tls = if wanted.scheme.is_empty() { place.tls } else { wanted.scheme == "https" };
+    let implied = if tls { 443 } else { 80 };
+    let port = match wanted.port_choice() {
+        None => return (&wanted.authority, 0),
+        Some(RedirectPort::Fixed(port)) => port.get(),
+        Some(RedirectPort::Derived(DerivePort::FromProtocolDefault)) => implied,
+        // What the client wrote is the port of the request, whichever way it came here.
+        Some(RedirectPort::Derived(DerivePort::FromRequestPort)) if place.port == implied => {
+            return (&wanted.authority, 0);
+        }
+        Some(RedirectPort::Derived(DerivePort::FromRequestPort)) => place.port,
+    };
+    if port != implied {
+        return (&wanted.authority, port);
+    }
+    match (wanted.authority.as_str(), only_host(root, options)) {
+        ("", Some(host)) => (host, 0),
+        ("", None) => ("", port),
+        (authority, _) => (authority, 0),
+    }
+}
+
+/// The host of every request that a VirtualService takes at a gateway, if there is just one. Sidecars are asked for one
+/// host by several names.
+fn only_host<'a>(service: &'a VirtualService, options: &Options) -> Option<&'a str> {
+    match service.hosts.as_slice() {
+        [host] if options.proxy == ProxyKind::Gateway && !host.is_wildcard() => Some(host.as_str()),
+        _ => None,
+    }
 }
 
 /// Whether HTTP has a final status of that number, so that Envoy answers with it. Istio lets 600 through, which there is not.
