@@ -245,9 +245,12 @@ pub struct Sent {
     /// Headers that the route adds or changes, as they are sent.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub set_headers: Vec<(String, String)>,
-    /// Headers that the route takes away.
+    /// Headers that the route takes away, and those of the client that are not passed on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub removed_headers: Vec<String>,
+    /// Headers that the proxy adds or changes whatever the route, as they are sent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub own_headers: Vec<(String, String)>,
 }
 
 /// A form of an object that is refused.

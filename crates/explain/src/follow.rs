@@ -7,6 +7,7 @@ use tidegate_pilot::model::gateway::Server;
 use tidegate_pilot::origins::{ChainOrigin, Origin};
 use tidegate_proxy::config::chains::ConnectionFacts;
 use tidegate_proxy::config::listener::{FilterChain, Listener, NetworkFilter};
+use tidegate_proxy::tls::Settled;
 use tidegate_proxy::upstream::ClusterSlot;
 use tidegate_xds::ResourceType;
 
@@ -20,6 +21,8 @@ pub(crate) struct Connection<'w> {
     pub(crate) origin: Option<ChainOrigin>,
     /// The address that the client dialled.
     pub(crate) local: SocketAddr,
+    /// What the handshake settles, where TLS is terminated here.
+    pub(crate) settled: Option<Settled>,
 }
 
 impl World {
@@ -40,7 +43,7 @@ impl World {
             None => self.listener(question, answer)?,
         };
         let (chain, connection) = self.chain(listener, question, answer)?;
-        handshake::admit(chain, question, connection.local).inspect_err(|_| {
+        handshake::admit(chain, question, &connection).inspect_err(|_| {
             answer.filter_chain = None;
             let behind = self.behind(ResourceType::Listener, &listener.name);
             let origins = behind.pilot.chain_origins(&listener.name);
@@ -163,7 +166,8 @@ impl World {
             answer.notes.extend(question.sni.is_none().then(|| handshake::nameless(routes)));
         }
         answer.filter_chain = Some(part);
-        Ok((chain, Connection { listener, origin, local: facts.destination }))
+        let settled = handshake::settled(chain, question);
+        Ok((chain, Connection { listener, origin, local: facts.destination, settled }))
     }
 
     fn chain_part(&self, chain: &FilterChain, origin: Option<&ChainOrigin>) -> Part {

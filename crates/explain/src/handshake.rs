@@ -1,7 +1,7 @@
 //! What the handshake of a connection comes to, who is let in, and why another server's host is answered 421.
 
 use std::cell::OnceCell;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use tidegate_proxy::config::listener::{FilterChain, HttpManager, NetworkFilter};
@@ -12,12 +12,12 @@ use tidegate_proxy::tls::Settled;
 use tidegate_proxy::tls::handshake::Peer;
 use tidegate_proxy::tls::identity::Leaf;
 use tidegate_proxy::tls::validation::NameMatch;
-use tidegate_proxy::tls::x509::AltName;
+use tidegate_proxy::tls::x509::{AltName, Certificate};
 
 use crate::World;
 use crate::answer::{Error, Source};
 use crate::destination::words;
-use crate::follow::Refusal;
+use crate::follow::{Connection, Refusal};
 use crate::lost::without_port;
 use crate::question::{Question, Security};
 use tidegate_pilot::model::host::{Host, HostSet};
@@ -57,17 +57,18 @@ pub(crate) fn check(
     }
     let names = tls.common.validation.here.iter().flat_map(|here| &here.names);
     let names: Vec<&NameMatch> = names.collect();
+    let shown = names_of(question);
     let carries = |name: &String| names.iter().any(|asked| asked.matches(&alt_name(name)));
     if question.client_certificate
-        && !(names.is_empty() || question.client_names.is_empty())
-        && !question.client_names.iter().any(carries)
+        && !(names.is_empty() || shown.is_empty())
+        && !shown.iter().any(carries)
     {
         let mut names: Vec<String> = names.iter().map(|name| words(&name.text)).collect();
         names.dedup();
         let reason = format!(
             "the server demands a certificate for {}, and the client's is for {}",
             names.join(" or "),
-            question.client_names.join(", "),
+            shown.join(", "),
         );
         return Err((Error::MtlsError, None, reason));
     }
@@ -78,10 +79,9 @@ pub(crate) fn check(
 pub(crate) fn admit(
     chain: &FilterChain,
     question: &Question,
-    local: SocketAddr,
+    connection: &Connection<'_>,
 ) -> Result<(), Refusal> {
-    let settled = settled(question);
-    let asked = asked(question, local, &settled, None);
+    let asked = asked(question, connection, None);
     for filter in &chain.rbac {
         let Some(rules) = &filter.set.rules else { continue };
         if rules.judge(&asked).is_err() {
@@ -101,16 +101,15 @@ pub(crate) fn admit(
     Ok(())
 }
 
-/// Asks the filters of a connection manager whether they let a request through.
+/// Asks the filters of a connection manager whether they let a request through; `remote` is whom it is from.
 pub(crate) fn authorize(
     manager: &HttpManager,
     route: Option<&Route>,
-    head: &RequestHead,
+    (head, remote): (&RequestHead, IpAddr),
     question: &Question,
-    local: SocketAddr,
+    connection: &Connection<'_>,
 ) -> Result<(), Refusal> {
-    let settled = settled(question);
-    let asked = asked(question, local, &settled, Some(head));
+    let asked = asked(question, connection, Some((head, remote)));
     for filter in &manager.rbac {
         let overridden = route.and_then(|route| route.filters.get(&filter.name));
         let Some(rules) = &overridden.unwrap_or(&filter.set).rules else { continue };
@@ -119,12 +118,12 @@ pub(crate) fn authorize(
                 false => {
                     "the host is answered only to clients with a verified certificate".to_owned()
                 }
-                true if question.client_names.is_empty() => "the host's server asks for a certificate with certain \
+                true if names_of(question).is_empty() => "the host's server asks for a certificate with certain \
                      names (subjectAltNames), and none are known of the client's: --client-cert-san gives them"
                     .to_owned(),
                 true => format!(
                     "the host's server asks for a certificate with other names (subjectAltNames) than {}",
-                    question.client_names.join(", ")
+                    names_of(question).join(", ")
                 ),
             };
             return Err((Error::Denied, Some(403), reason));
@@ -143,46 +142,84 @@ fn alt_name(name: &str) -> AltName<'_> {
     }
 }
 
-fn asked<'a>(
-    question: &'a Question,
-    local: SocketAddr,
-    settled: &'a Settled,
-    head: Option<&'a RequestHead>,
-) -> Asked<'a> {
-    let peer = World::client();
-    let tls = (question.security == Security::Tls).then_some(settled);
-    let server_name = question.sni.as_deref().filter(|_| tls.is_some());
-    Asked { peer, local, server_name, tls, remote: peer.ip(), head }
+/// The names that the client's certificate carries, as far as they are known.
+fn names_of(question: &Question) -> Vec<String> {
+    let leaf = question.client_chain.first().and_then(|leaf| Certificate::parse(leaf));
+    match leaf {
+        Some(leaf) if question.client_names.is_empty() => leaf
+            .alt_names()
+            .map(|name| match name {
+                AltName::Dns(name) | AltName::Email(name) | AltName::Uri(name) => name.to_owned(),
+                AltName::Ip(address) => address.to_string(),
+            })
+            .collect(),
+        _ => question.client_names.clone(),
+    }
 }
 
-/// A handshake in which the client showed a certificate, if it has one: one that is verified, for
-/// the names that the question gives it.
-fn settled(question: &Question) -> Settled {
+fn asked<'a>(
+    question: &'a Question,
+    connection: &'a Connection<'_>,
+    request: Option<(&'a RequestHead, IpAddr)>,
+) -> Asked<'a> {
+    let peer = World::client();
+    let server_name = question.sni.as_deref().filter(|_| question.security == Security::Tls);
+    let (head, remote) = request.unzip();
+    Asked {
+        peer,
+        local: connection.local,
+        server_name,
+        tls: connection.settled.as_ref(),
+        remote: remote.unwrap_or(peer.ip()),
+        head,
+    }
+}
+
+/// What the handshake settles, where TLS is terminated here: a client that has a certificate shows it when it is asked, and
+/// it is verified.
+pub(crate) fn settled(chain: &FilterChain, question: &Question) -> Option<Settled> {
+    let tls = chain.tls.as_ref().filter(|_| question.security == Security::Tls)?;
+    // What is asked of clients depends on the secrets that are there.
+    let ready = tls.configs().is_ok();
+    let shows = question.client_certificate && ready && tls.asks_certificate();
+    let agreed = question.alpn.iter().map(String::as_bytes);
+    let mut agreed = agreed.filter(|offered| tls.common.alpn.iter().any(|own| **own == **offered));
+    Some(Settled {
+        version: "TLSv1.3",
+        cipher: "",
+        server_name: question.sni.as_deref().map(Into::into),
+        alpn: agreed.next().map(Into::into),
+        resumed: false,
+        peer: shows.then(|| peer(question)),
+        local_uris: tls.local_uris(),
+    })
+}
+
+/// The client's certificate: the one that is given, or one with the names that are.
+fn peer(question: &Question) -> Peer {
+    let chain = question.client_chain.iter().cloned().map(Into::into).collect();
+    let leaf = question.client_chain.first().and_then(|leaf| Certificate::parse(leaf));
+    let leaf = leaf.map_or_else(|| named(&question.client_names), |leaf| Leaf::of(&leaf));
+    Peer { leaf, chain, verified: true, forwarded: OnceCell::new() }
+}
+
+/// A certificate of which only names are known.
+fn named(names: &[String]) -> Leaf {
     let (mut dns_names, mut uris) = (Vec::new(), Vec::new());
-    for name in &question.client_names {
+    for name in names {
         match alt_name(name) {
             AltName::Dns(name) => dns_names.push(name.into()),
             AltName::Uri(name) => uris.push(name.into()),
             AltName::Email(_) | AltName::Ip(_) => {}
         }
     }
-    let leaf = Leaf {
+    Leaf {
         serial: String::new(),
         subject: "CN=client".to_owned(),
         dns_names,
         uris,
         not_before: SystemTime::UNIX_EPOCH,
         not_after: SystemTime::UNIX_EPOCH + Duration::from_secs(u32::MAX.into()),
-    };
-    let peer = Peer { leaf, chain: Vec::new(), verified: true, forwarded: OnceCell::new() };
-    Settled {
-        version: "TLSv1.3",
-        cipher: "",
-        server_name: question.sni.as_deref().map(Into::into),
-        alpn: None,
-        resumed: false,
-        peer: question.client_certificate.then_some(peer),
-        local_uris: Vec::new(),
     }
 }
 

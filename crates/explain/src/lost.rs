@@ -234,15 +234,16 @@ fn mismatched(mismatch: &Mismatch<'_>, head: &RequestHead) -> String {
 }
 
 /// VirtualServices that have no part in the virtual host that was asked: faults of their own, another gateway,
-/// other hosts.
+/// other hosts. `host` is the request's, as it was looked for.
 pub(crate) fn objects(
     world: &World,
     connection: &Connection<'_>,
     part: &[ObjectKey],
     question: &Question,
+    host: &str,
 ) -> Vec<Lost> {
     if world.pilot.options().workload().is_some() {
-        return sidecar::objects(world, part, question);
+        return sidecar::objects(world, part, question.port, host);
     }
     let part: BTreeSet<&ObjectKey> = part.iter().collect();
     let mut others: Vec<_> =
@@ -255,7 +256,7 @@ pub(crate) fn objects(
         Some(server) => *server.gateway == *gateway,
         None => servers.iter().any(|s| *s.gateway == *gateway),
     };
-    let host = Host::new(without_port(&question.host));
+    let host = Host::new(without_port(host));
     let mut lost: Vec<Lost> = world.never_read(Kind::VirtualService).collect();
     for service in others {
         if let Some(fault) = fault(world, &service.key, ConditionKind::Reconciled) {

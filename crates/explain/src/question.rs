@@ -21,8 +21,10 @@ pub struct Question {
     pub alpn: Vec<String>,
     /// Whether the client shows a certificate when it is asked for one.
     pub client_certificate: bool,
-    /// The names that this certificate carries (SANs); where none are given, whatever a handshake asks for.
+    /// The names that this certificate carries (SANs); where none are known, whatever a handshake asks for.
     pub client_names: Vec<String>,
+    /// The certificate itself and those that come with it, in DER; empty where only its names are known.
+    pub client_chain: Vec<Vec<u8>>,
     /// The method.
     pub method: String,
     /// The Host header, with its port if it has one.
@@ -78,6 +80,7 @@ impl Default for Question {
             alpn: Vec::new(),
             client_certificate: false,
             client_names: Vec::new(),
+            client_chain: Vec::new(),
             method: "GET".to_owned(),
             host: String::new(),
             path: "/".to_owned(),

@@ -1,10 +1,15 @@
 //! The way of a request: virtual host, route, and what goes upstream.
 
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use tidegate_pilot::origins::{HostOrigins, Origin, RouteOrigin};
 use tidegate_proxy::config::listener::HttpManager;
-use tidegate_proxy::http::{RequestHead, Scheme, Version, forwarding, path};
+use tidegate_proxy::http::h1::parse::{self, BadMessage, HeadScanner};
+use tidegate_proxy::http::local::LocalReply;
+use tidegate_proxy::http::prepare::{self, Hop, Unfit};
+use tidegate_proxy::http::{RequestHead, Scheme, Version};
 use tidegate_proxy::random::Random;
 use tidegate_proxy::route::{
     Action, Decision, Facts, Forward, PathMatch, Route, Targets, VirtualHost,
@@ -15,6 +20,7 @@ use tidegate_xds::assemble::virtual_host_name;
 
 use crate::answer::{Answer, End, Error, Part, Sent, Source};
 use crate::follow::{Connection, Refusal};
+use crate::lost::without_port;
 use crate::question::{Protocol, Question, Security};
 use crate::{World, destination, handshake, lost, nearest, sidecar};
 
@@ -29,15 +35,29 @@ impl World {
         question: &Question,
         answer: &mut Answer,
     ) -> Result<(), Refusal> {
-        let mut head = head(question);
-        let port = connection.listener.address.port();
-        path::strip_trailing_dot(&mut head, manager);
-        path::strip_port(&mut head, manager, port);
-        if let Err(reply) = path::normalize(&mut head, manager.into()) {
-            let reason = format!("the path is refused: {}", reply.details);
-            return Err((Error::BadRequest, Some(reply.status), reason));
+        let (mut head, upgrade) = head(question, manager).map_err(|reply| {
+            let reason = format!("it cannot be read: {}", reply.details);
+            (Error::BadRequest, Some(reply.status), reason)
+        })?;
+        let came = lines(&head);
+        let tls = connection.settled.as_ref();
+        let hop = Hop { peer: Self::client(), local: connection.local, tls, upgrade };
+        let client = prepare::arrive(&mut head, manager, hop, &Random::seeded(0));
+        let client = client.map_err(|unfit| {
+            let (what, reply) = match unfit {
+                Unfit::Request(reply) => ("it", reply),
+                Unfit::Path(reply) => ("the path", reply),
+            };
+            let reason = format!("{what} is refused: {}", reply.details);
+            (Error::BadRequest, Some(reply.status), reason)
+        })?;
+        let asked = shown(head.authority());
+        if let Some(name) = without_port(&question.host).strip_suffix('.').filter(|n| !n.is_empty())
+            && without_port(&asked) == name
+        {
+            let note = format!("the dot at the end of the Host is cut off: {name}. is {name}");
+            answer.notes.push(note);
         }
-        forwarding::request(&mut head, manager, Self::client(), None, false, &Random::seeded(0));
         let slot = manager.routes.slot();
         answer.route_configuration = Some(Part { name: slot.name.to_string(), ..Part::default() });
         let table = slot.table.load();
@@ -47,14 +67,20 @@ impl World {
             Decision::NoVirtualHost => {
                 answer.lost.extend(lost::hosts(self, &slot.name, &table));
                 answer.nearest = nearest::host(&table, head.authority());
-                answer.lost.extend(lost::objects(self, connection, &[], question));
+                answer.lost.extend(lost::objects(self, connection, &[], question, &asked));
                 let reason = format!("no virtual host has {}", shown(head.authority()));
                 Err((Error::NoVirtualHost, Some(404), reason))
             }
             Decision::NoRoute(host) => {
                 let (behind, origins) = self.virtual_host(&slot.name, host, answer);
                 answer.lost.extend(lost::routes(behind, host, &origins, None, &head, RANDOM));
-                answer.lost.extend(lost::objects(self, connection, &parts(&origins), question));
+                answer.lost.extend(lost::objects(
+                    self,
+                    connection,
+                    &parts(&origins),
+                    question,
+                    &asked,
+                ));
                 answer.nearest = nearest::route(behind, host, &origins, &head, RANDOM);
                 let reason = format!("no route of {} takes the request", host.name);
                 Err((Error::NoRoute, Some(404), reason))
@@ -68,13 +94,28 @@ impl World {
                     let lost = lost::routes(behind, virtual_host, &origins, number, &head, RANDOM);
                     answer.lost.extend(lost);
                 }
-                answer.lost.extend(lost::objects(self, connection, &parts(&origins), question));
-                let local = connection.local;
-                handshake::authorize(manager, Some(route), &head, question, local)?;
-                self.act(route, manager, head, question, answer);
+                answer.lost.extend(lost::objects(
+                    self,
+                    connection,
+                    &parts(&origins),
+                    question,
+                    &asked,
+                ));
+                let from = (&head, client.ip());
+                handshake::authorize(manager, Some(route), from, question, connection)?;
+                let facts = Facts {
+                    client: Some(client),
+                    peer: Some(hop.peer),
+                    local: Some(hop.local),
+                    server_name: question.sni.as_deref().filter(|_| tls.is_some()),
+                    tls,
+                    attempts: 1,
+                    ..Facts::default()
+                };
+                let request = Request { head, came, upgrade, facts };
+                self.act(route, manager, request, answer)?;
                 if answer.end == (End::Answered { status: 421 })
-                    && let Some((note, from)) =
-                        self.misdirected(&connection.listener.name, &question.host)
+                    && let Some((note, from)) = self.misdirected(&connection.listener.name, &asked)
                 {
                     answer.notes.push(note);
                     if let Some(route) = &mut answer.route {
@@ -129,31 +170,46 @@ impl World {
         &self,
         route: &Route,
         manager: &HttpManager,
-        head: RequestHead,
-        question: &Question,
+        request: Request<'_>,
         answer: &mut Answer,
-    ) {
+    ) -> Result<(), Refusal> {
+        let head = &request.head;
         match &route.action {
             Action::Redirect(redirect) => {
-                let location = shown(&redirect.location(&head));
+                let location = shown(&redirect.location(head));
                 answer.end = End::Redirected { status: redirect.status, location };
             }
             Action::Direct(direct) => answer.end = End::Answered { status: direct.status },
             Action::Forward(forward) => {
+                if request.upgrade && !prepare::may_upgrade(head, manager, forward) {
+                    let reason = "it asks for a change of protocol, which is not allowed here";
+                    return Err((Error::Denied, Some(403), reason.to_owned()));
+                }
                 let all: Vec<(&ClusterSlot, u32)> = match &forward.targets {
                     Targets::One(target) => vec![(&target.cluster, 1)],
                     Targets::Weighted { targets, .. } => {
                         targets.iter().map(|(t, weight)| (&*t.cluster, *weight)).collect()
                     }
                 };
-                let sent = sent(route, forward, manager, head, question);
+                let sent = sent(route, forward, manager, request);
                 self.destinations(&all, Some(&sent.host), answer);
                 destination::settle(answer, Some(forward.cluster_not_found), Some(503));
                 answer.sent = Some(sent);
                 sidecar::note_elsewhere(answer);
             }
         }
+        Ok(())
     }
+}
+
+/// A request on its way.
+struct Request<'a> {
+    head: RequestHead,
+    /// Its header lines, as the client sent them.
+    came: Vec<Line>,
+    /// Whether it asks for another protocol on its connection.
+    upgrade: bool,
+    facts: Facts<'a>,
 }
 
 /// The VirtualServices whose routes a virtual host has.
@@ -162,22 +218,36 @@ fn parts(origins: &HostOrigins) -> Vec<tidegate_api::ObjectKey> {
     routes.flat_map(RouteOrigin::parts).map(|origin| origin.key.clone()).collect()
 }
 
-/// The request's head as a client sends it.
-fn head(question: &Question) -> RequestHead {
+/// The request's head as the proxy reads it, and whether it asks for another protocol on its connection.
+fn head(question: &Question, manager: &HttpManager) -> Result<(RequestHead, bool), LocalReply> {
     let mut head = RequestHead::default();
     if question.protocol == Protocol::Http2 {
         head.version = Version::Http2;
+        if question.security == Security::Tls {
+            head.scheme = Scheme::Https;
+        }
+        head.set_method(question.method.as_bytes());
+        head.set_authority(question.host.as_bytes());
+        head.set_path(question.path.as_bytes());
+        for (name, value) in &question.headers {
+            head.headers.append(name.as_bytes(), value.as_bytes());
+        }
+        return Ok((head, false));
     }
-    if question.security == Security::Tls {
-        head.scheme = Scheme::Https;
-    }
-    head.set_method(question.method.as_bytes());
-    head.set_authority(question.host.as_bytes());
-    head.set_path(question.path.as_bytes());
+    let target = if question.method == "CONNECT" { &question.host } else { &question.path };
+    let mut bytes = format!("{} {target} HTTP/1.1\r\nHost: {}\r\n", question.method, question.host);
     for (name, value) in &question.headers {
-        head.headers.append(name.as_bytes(), value.as_bytes());
+        let _ = write!(bytes, "{name}: {value}\r\n");
     }
-    head
+    bytes.push_str("\r\n");
+    let end = HeadScanner::default().scan(bytes.as_bytes(), manager.max_head as usize);
+    let read = end.and_then(|end| match end {
+        Some(end) if end == bytes.len() => {
+            parse::request(bytes.as_bytes(), manager.max_headers as usize, &mut head)
+        }
+        _ => Err(BadMessage::Malformed),
+    });
+    read.map(|carriage| (head, carriage.upgrade)).map_err(LocalReply::bad_message)
 }
 
 /// What a route asks of a request, in words.
@@ -196,41 +266,34 @@ pub(crate) fn path_asked(asked: &PathMatch) -> String {
     if words.starts_with("path") { words } else { format!("path {words}") }
 }
 
-/// What goes upstream after the proxy's own mutations and rewrites.
-fn sent(
-    route: &Route,
-    forward: &Forward,
-    manager: &HttpManager,
-    mut head: RequestHead,
-    question: &Question,
-) -> Sent {
+/// What goes upstream: the request as it came, with what the proxy itself and then the route changes.
+fn sent(route: &Route, forward: &Forward, manager: &HttpManager, request: Request<'_>) -> Sent {
+    let Request { mut head, came, facts, .. } = request;
     let target = forward.targets.pick(RANDOM);
     let before = lines(&head);
-    let facts = Facts {
-        route: Some(&route.name),
-        cluster: Some(&target.cluster.name),
-        client: Some(World::client()),
-        peer: Some(World::client()),
-        server_name: question.sni.as_deref(),
-        ..Facts::default()
-    };
-    target.request_headers.apply_to_request(&mut head, &facts);
-    route.request_headers.apply_to_request(&mut head, &facts);
-    forward.rewrite(&mut head, target, !manager.suppress_envoy_headers);
+    prepare::depart(&mut head, manager, (route, forward, target), &facts);
     let after = lines(&head);
-    let gone = before.iter().filter(|(name, _)| !after.iter().any(|(other, _)| other == name));
-    let mut removed_headers: Vec<String> = gone.map(|(name, _)| name.clone()).collect();
-    removed_headers.dedup();
+    let new = |lines: &[Line], old: &[Line]| -> Vec<Line> {
+        lines.iter().filter(|line| !old.contains(line)).cloned().collect()
+    };
+    let mut own_headers = new(&before, &came);
+    own_headers.retain(|line| after.contains(line));
+    let all = came.iter().chain(&before).map(|(name, _)| name);
+    let gone = all.filter(|name| !after.iter().any(|(other, _)| other == *name));
+    let removed: BTreeSet<&String> = gone.collect();
     Sent {
         method: shown(head.method()),
         host: shown(head.authority()),
         path: shown(head.path()),
-        set_headers: after.iter().filter(|line| !before.contains(line)).cloned().collect(),
-        removed_headers,
+        set_headers: new(&after, &before),
+        removed_headers: removed.into_iter().cloned().collect(),
+        own_headers,
     }
 }
 
-fn lines(head: &RequestHead) -> Vec<(String, String)> {
+type Line = (String, String);
+
+fn lines(head: &RequestHead) -> Vec<Line> {
     let line = |name: &[u8], value: &[u8]| (shown(name).to_ascii_lowercase(), shown(value));
     head.headers.iter().map(|(_, name, value)| line(name, value)).collect()
 }

@@ -87,15 +87,14 @@ pub(crate) fn note_elsewhere(answer: &mut Answer) {
 }
 
 /// VirtualServices that are no part of a virtual host, and why.
-pub(crate) fn objects(world: &World, part: &[ObjectKey], question: &Question) -> Vec<Lost> {
+pub(crate) fn objects(world: &World, part: &[ObjectKey], port: u16, host: &str) -> Vec<Lost> {
     let part: BTreeSet<&ObjectKey> = part.iter().collect();
     let mut others: Vec<_> =
         world.pilot.virtual_services().filter(|service| !part.contains(&service.key)).collect();
     others.sort_by(|a, b| a.key.cmp(&b.key));
     let options = world.pilot.options();
-    let asked = without_port(&question.host);
-    let host = Host::new(&world.pilot.host_called(asked));
-    let lost_hosts = world.pilot.lost_hosts(&question.port.to_string());
+    let host = Host::new(&world.pilot.host_called(without_port(host)));
+    let lost_hosts = world.pilot.lost_hosts(&port.to_string());
     let mut lost = Vec::new();
     for service in others {
         let mut lose = |path: &str, refused: String| {
@@ -122,7 +121,7 @@ pub(crate) fn objects(world: &World, part: &[ObjectKey], question: &Question) ->
             let hosts: Vec<&str> = service.hosts.iter().map(Host::as_str).collect();
             lose("spec.hosts", format!("its hosts are {}", hosts.join(", ")));
         } else {
-            lost.extend(world.pilot.idle_in_mesh(&service.key, question.port).into_iter().map(
+            lost.extend(world.pilot.idle_in_mesh(&service.key, port).into_iter().map(
                 |(origin, refused)| Lost {
                     at: "route",
                     name: String::new(),

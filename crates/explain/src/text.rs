@@ -138,6 +138,10 @@ impl Page {
         for (name, value) in &sent.set_headers {
             self.line("", &format!("+ {name}: {value}"));
         }
+        for (name, value) in &sent.own_headers {
+            let own = self.paint(2, &format!("+ {name}: {value}"));
+            self.line("", &own);
+        }
         for name in &sent.removed_headers {
             self.line("", &format!("- {name}"));
         }

@@ -5,7 +5,7 @@ use tidegate_explain::{Answer, End, Error, Protocol, Question, Security, World};
 use tidegate_pilot::Options;
 use tidegate_testing::ca::Ca;
 
-use crate::support::{answering, gateway, object, plain, secret, server};
+use crate::support::{answering, gateway, manifest, object, plain, secret, server};
 
 /// A gateway with these servers on port 443, and one VirtualService that takes every request of every host.
 fn world(servers: &[Value]) -> World {
@@ -338,4 +338,71 @@ fn a_gateway_that_nobody_names_takes_what_is_open_in_plain_http() {
     }
     let named = world(&service(&["plain", "tls"]), std::slice::from_ref(&plain));
     assert_eq!(outcome(&named.explain(&question(Some(MUTUAL), MUTUAL))), Ok(299));
+}
+
+/// The URI in the client's certificate of [`told_of_the_client`].
+const CLIENT: &str = "spiffe://mesh/ns/a/sa/b";
+
+/// A host whose rules ask what the gateway says of the client, behind servers on these terms.
+fn told_of_the_client(servers: &[Value]) -> World {
+    let ca = Ca::new("root");
+    let secrets =
+        ["one"].map(|name| secret(name, &ca, &ca.issue_with_uris(&[SIMPLE], &["spiffe://gw"])));
+    let set = json!({"request": {"set": {"x-who": "%DOWNSTREAM_PEER_URI_SAN%"}}});
+    let route = json!([{"destination": {"host": "up.org"}}]);
+    let told = json!({"x-forwarded-client-cert": {"regex": format!(".*{CLIENT}.*")}});
+    let rules = json!([
+        {"name": "told", "match": [{"headers": told}], "headers": set, "route": route},
+        {"name": "untold", "route": route},
+    ]);
+    let spec = json!({"hosts": ["*"], "gateways": ["gw"], "http": rules});
+    let own = [gateway("gw", servers), manifest("VirtualService", "default", "all", &spec)];
+    World::new(Options::default(), own.iter().chain(&secrets).map(object))
+}
+
+#[test]
+fn what_the_handshake_said_of_the_client_is_matched_and_sent() {
+    let world = told_of_the_client(&[
+        server("simple", SIMPLE, &simple("one")),
+        server("mutual", MUTUAL, &mutual("one")),
+    ]);
+    let asked = |host: &str| Question {
+        client_certificate: true,
+        client_names: vec![CLIENT.to_owned()],
+        // What clients say of themselves is not believed.
+        headers: vec![("x-forwarded-client-cert".to_owned(), "By=me;URI=x".to_owned())],
+        ..question(Some(host), host)
+    };
+    let answer = world.explain(&asked(MUTUAL));
+    assert_eq!(answer.route.as_ref().map(|route| &*route.name), Some("told"), "{answer:#?}");
+    let sent = answer.sent.expect("it is sent");
+    assert!(sent.set_headers.contains(&("x-who".to_owned(), CLIENT.to_owned())), "{sent:?}");
+    let own = |name: &str| sent.own_headers.iter().find(|(n, _)| n == name).map(|(_, v)| &**v);
+    let wanted = format!("By=spiffe://gw;Subject=\"CN=client\";URI={CLIENT}");
+    assert_eq!(own("x-forwarded-client-cert"), Some(&*wanted));
+    assert_eq!(own("x-forwarded-proto"), Some("https"));
+
+    // Where nobody asks for its certificate, a client shows none.
+    let answer = world.explain(&asked(SIMPLE));
+    assert_eq!(answer.route.as_ref().map(|route| &*route.name), Some("untold"), "{answer:#?}");
+    assert_eq!(answer.sent.expect("it is sent").removed_headers, ["x-forwarded-client-cert"]);
+}
+
+#[test]
+fn a_certificate_that_is_given_is_told_as_the_gateway_tells_it() {
+    let world = told_of_the_client(&[server("mutual", MUTUAL, &mutual("one"))]);
+    let leaf = Ca::new("clients").issue_with_uris(&["client"], &[CLIENT]);
+    let question = Question {
+        client_certificate: true,
+        client_chain: vec![leaf.certificate.to_vec()],
+        ..question(Some(MUTUAL), MUTUAL)
+    };
+    let sent = world.explain(&question).sent.expect("it is sent");
+    let told = sent.own_headers.iter().find(|(name, _)| name == "x-forwarded-client-cert");
+    let (_, told) = told.expect("it is told");
+    for part in
+        ["By=spiffe://gw;Hash=", "Cert=\"-----BEGIN%20CERTIFICATE-----", "Subject=\"", "DNS=client"]
+    {
+        assert!(told.contains(part), "{told}");
+    }
 }

@@ -318,3 +318,40 @@ fn a_host_that_somebody_has_is_not_opened_by_a_virtual_service_of_another_gatewa
         assert_ne!(ended(&manifests), open, "{what}");
     }
 }
+
+/// `a.example.com.` is `a.example.com`: to the proxy, and to what is said of it.
+#[test]
+fn a_dot_at_the_end_of_a_host_is_cut_off_and_told() {
+    let case = case();
+    let answer = ask(&case, "app.example.com.", "/api", &[]);
+    assert_eq!(answer.route.as_ref().map(|route| &*route.name), Some("api"), "{answer:#?}");
+    assert_eq!(answer.sent.map(|sent| sent.path), Some("/".to_owned()));
+    let note = "the dot at the end of the Host is cut off: app.example.com. is app.example.com";
+    assert_eq!(answer.notes, [note]);
+    for host in ["app.example.com", "app.example.com.", "app.example.com.:80"] {
+        let answer = ask(&case, host, "/none", &[]);
+        let said: Vec<&str> = answer.lost.iter().map(|lost| &*lost.refused).collect();
+        assert!(!said.iter().any(|said| said.contains("its hosts are")), "{host}: {said:#?}");
+    }
+}
+
+#[test]
+fn a_request_is_read_as_the_proxy_reads_it() {
+    let case = case();
+    let refused = |headers: &[(&str, &str)]| ask(&case, "app.example.com", "/api", headers).end;
+    let two_lengths = [("content-length", "1"), ("content-length", "2")];
+    for headers in [&two_lengths[..], &[("transfer-encoding", "gzip")], &[("host", "b.org")]] {
+        let end = refused(headers);
+        assert!(
+            matches!(end, End::Refused { error: Error::BadRequest, .. }),
+            "{headers:?} {end:?}"
+        );
+    }
+    let upgrade = |to| [("connection", "upgrade"), ("upgrade", to)];
+    assert_eq!(refused(&upgrade("websocket")), End::Forwarded);
+    let end = refused(&upgrade("other"));
+    assert!(matches!(end, End::Refused { error: Error::Denied, status: Some(403), .. }), "{end:?}");
+    // What concerns one connection alone goes no further.
+    let answer = ask(&case, "app.example.com", "/api", &[("connection", "x-hop"), ("x-hop", "1")]);
+    assert_eq!(answer.sent.expect("it is sent").removed_headers, ["connection", "x-hop"]);
+}

@@ -7,6 +7,7 @@
 //! | `h2/`, `preface.rs` | HTTP/2, and which of the two a client speaks |
 //! | `stream.rs`, `transfer.rs`, `kept.rs` | a request and its answer in any version; moving bodies; keeping them |
 //! | `exchange.rs` | the request path |
+//! | `prepare.rs` | what is done to a request's head on its way, in its order |
 //! | `forwarding.rs`, `client_cert.rs`, `path.rs` | what a proxy changes in heads |
 //! | `local.rs` | answers of our own |
 //! | `limits.rs` | time limits |
@@ -28,6 +29,7 @@ pub mod local;
 pub mod open;
 pub mod path;
 mod preface;
+pub mod prepare;
 pub mod stream;
 pub mod transfer;
 pub mod upstream;

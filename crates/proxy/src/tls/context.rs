@@ -212,9 +212,17 @@ impl ServerTls {
         Ok(made)
     }
 
+    /// Whether clients are asked for a certificate, with what is there now to verify it by.
+    #[must_use]
+    pub fn asks_certificate(&self) -> bool {
+        let ready = self.ready.load();
+        let validation = ready.as_ref().and_then(|ready| self.common.validation(&ready.secrets));
+        self.require_client_certificate || validation.is_some_and(|validation| validation.asks())
+    }
+
     /// URIs of the certificate that is presented: all of a context are of one workload.
     #[must_use]
-    pub(super) fn local_uris(&self) -> Vec<Box<str>> {
+    pub fn local_uris(&self) -> Vec<Box<str>> {
         let ready = self.ready.load();
         let first = ready.as_ref().and_then(|ready| ready.secrets.identities.first());
         first.map(|identity| identity.leaf.uris.clone()).unwrap_or_default()

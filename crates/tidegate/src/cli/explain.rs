@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use tidegate_explain::{Protocol, Question, Security};
 
 use super::values::{Labels, existing_path, ip_address};
@@ -91,11 +93,11 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "PROTOCOL,…", value_delimiter = ',', help_heading = "Connection")]
     pub alpn: Option<Vec<String>>,
 
-    /// Whether the client has a certificate to show
-    #[arg(long, value_name = "ANSWER", default_value = "no", help_heading = "Connection")]
-    pub client_cert: YesNo,
+    /// Whether the client has a certificate to show: yes, no, or the certificate itself, a file in PEM
+    #[arg(long, value_name = "yes|no|FILE", default_value = "no", help_heading = "Connection")]
+    pub client_cert: ClientCert,
 
-    /// The names in that certificate (SANs): host names, URIs, addresses; with it, the client has one
+    /// The names in that certificate (SANs): host names, URIs, addresses; with them, the client has one
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', help_heading = "Connection")]
     pub client_cert_san: Vec<String>,
 
@@ -134,12 +136,35 @@ pub enum Spoken {
 }
 
 /// `--client-cert`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum YesNo {
-    /// Yes
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientCert {
+    /// There is one.
     Yes,
-    /// No
+    /// There is none.
     No,
+    /// The chain, in DER.
+    Chain(Vec<Vec<u8>>),
+}
+
+impl std::str::FromStr for ClientCert {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "yes" => return Ok(Self::Yes),
+            "no" => return Ok(Self::No),
+            _ => {}
+        }
+        let failed =
+            |error: &dyn std::fmt::Display| format!("neither yes nor no, and as a file: {error}");
+        let chain = CertificateDer::pem_file_iter(text).map_err(|error| failed(&error))?;
+        let chain = chain.map(|der| der.map(|der| der.to_vec()));
+        match chain.collect::<Result<Vec<_>, _>>() {
+            Ok(chain) if chain.is_empty() => Err(failed(&"it has no certificate")),
+            Ok(chain) => Ok(Self::Chain(chain)),
+            Err(error) => Err(failed(&error)),
+        }
+    }
 }
 
 /// `-o`.
@@ -249,7 +274,9 @@ impl ExplainArgs {
         let address = url.host.trim_matches(['[', ']']).parse::<IpAddr>();
         let sni = match &self.sni {
             Some(name) => Some(name.clone()).filter(|name| !name.is_empty()),
-            None => (tls && address.is_err()).then(|| url.host.clone()),
+            // Nor has one a dot at its end.
+            None => (tls && address.is_err())
+                .then(|| url.host.strip_suffix('.').unwrap_or(&url.host).to_owned()),
         };
         let host = self.headers.iter().find(|h| h.0 == "host").map(|h| h.1.clone());
         let headers = self.headers.iter().filter(|h| h.0 != "host");
@@ -263,8 +290,13 @@ impl ExplainArgs {
             security: if tls { Security::Tls } else { Security::Plain },
             sni,
             alpn,
-            client_certificate: self.client_cert == YesNo::Yes || !self.client_cert_san.is_empty(),
+            client_certificate: self.client_cert != ClientCert::No
+                || !self.client_cert_san.is_empty(),
             client_names: self.client_cert_san.clone(),
+            client_chain: match &self.client_cert {
+                ClientCert::Chain(chain) => chain.clone(),
+                ClientCert::Yes | ClientCert::No => Vec::new(),
+            },
             method: self.method.clone(),
             host: host.unwrap_or_else(|| url.authority.clone()),
             path: url.path.clone(),
@@ -310,10 +342,24 @@ mod tests {
         let named = question("GET https://a.com --client-cert-san a.b,spiffe://c").expect("one");
         assert!(named.client_certificate, "who names it has it");
         assert_eq!(named.client_names, ["a.b", "spiffe://c"]);
+        let dotted = question("GET https://a.com./").expect("a question");
+        assert_eq!((dotted.host.as_str(), dotted.sni.as_deref()), ("a.com.", Some("a.com")));
         let sidecar = question("GET http://10.0.0.1/ --proxy sidecar").expect("a question");
         assert_eq!(sidecar.direction, Some(tidegate_explain::Direction::Outbound));
         assert_eq!(sidecar.address, "10.0.0.1".parse().ok());
         assert!(question("GET http://a.com --direction inbound").is_err());
+    }
+
+    #[test]
+    fn a_certificate_may_be_given_as_a_file() {
+        let ca = tidegate_testing::ca::Ca::new("clients");
+        let file = ca.pem_file();
+        let line = format!("GET https://a.com --client-cert {}", file.path().display());
+        let asked = question(&line).expect("a question");
+        assert!(asked.client_certificate && asked.client_chain.len() == 1);
+        assert!("maybe".parse::<ClientCert>().is_err());
+        std::fs::write(file.path(), "nothing").expect("written");
+        assert!(file.path().display().to_string().parse::<ClientCert>().is_err(), "no certificate");
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::http::journal::VIA_UPSTREAM;
 use crate::http::known::Known;
 use crate::http::limits::Expired;
 use crate::http::local::{LocalReply, Reset};
+use crate::http::prepare;
 use crate::http::stream::{Downstream, RecvError, Stream};
 use crate::http::transfer::{Transfer, TransferError};
 use crate::http::upstream::{Http1Upstream, Upstream};
@@ -54,7 +55,8 @@ impl<D: Downstream> Exchange<'_, D> {
             self.http.stats.no_cluster.inc();
             return self.reply_on(way, LocalReply::no_cluster(forward.cluster_not_found)).await;
         };
-        if self.carriage.upgrade && !self.may_upgrade(forward) {
+        let manager = &self.http.manager;
+        if self.carriage.upgrade && !prepare::may_upgrade(self.request, manager, forward) {
             self.http.stats.downstream_rq_ws_on_non_ws_route.inc();
             return self.reply_on(way, LocalReply::upgrade_refused()).await;
         }
@@ -143,14 +145,6 @@ impl<D: Downstream> Exchange<'_, D> {
         }
     }
 
-    fn may_upgrade(&self, forward: &Forward) -> bool {
-        let protocol = self.request.headers.get_known(Known::Upgrade).unwrap_or_default();
-        forward.upgrade(protocol).unwrap_or_else(|| {
-            let mut allowed = self.http.manager.upgrades.iter();
-            allowed.any(|name| name.as_bytes().eq_ignore_ascii_case(protocol))
-        })
-    }
-
     /// What chooses the endpoint where the cluster hashes; notes the cookies that are made for it.
     fn hash(&mut self, forward: &Forward) -> Option<u64> {
         if forward.hash.is_empty() {
@@ -161,20 +155,9 @@ impl<D: Downstream> Exchange<'_, D> {
     }
 
     fn rewrite(&mut self, route: &Route, forward: &Forward, target: &Target) {
-        let facts = Facts {
-            route: Some(&route.name),
-            cluster: Some(&target.cluster.name),
-            attempts: self.attempt,
-            ..self.facts()
-        };
-        target.request_headers.apply_to_request(self.request, &facts);
-        route.request_headers.apply_to_request(self.request, &facts);
-        let tell = !self.http.manager.suppress_envoy_headers;
-        forward.rewrite(self.request, target, tell);
-        if let (true, Some(path)) = (tell, self.request.original_path()) {
-            let path = path.to_vec();
-            self.request.headers.set_known(Known::OriginalPath, &path);
-        }
+        let facts = Facts { attempts: self.attempt, ..self.facts() };
+        let way = (route, forward, target);
+        prepare::depart(self.request, &self.http.manager, way, &facts);
     }
 
     /// Gets a connection to the endpoint, or says what is to become of the request without one.

@@ -25,13 +25,13 @@ use super::chain::{Client, HttpChain};
 use super::forwarding;
 use super::h1::encode::Decimal;
 use super::h1::{Carriage, Framing};
-use super::head::{RequestHead, ResponseHead, Scheme, Version};
+use super::head::{RequestHead, ResponseHead, Version};
 use super::journal::Journal;
 use super::kept::Kept;
 use super::known::Known;
 use super::limits::Limits;
 use super::local::LocalReply;
-use super::path;
+use super::prepare::{self, Hop, Unfit};
 use super::stream::{Downstream, Recv};
 use super::transfer::Transfer;
 use crate::accesslog::{Field, ResponseFlags};
@@ -261,32 +261,24 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         }
     }
 
-    /// Refuses what is not served, normalises the path, and settles who the client is.
+    /// Prepares the head for routing, or says what the request is answered instead.
     fn prepare(&mut self) -> Result<(), LocalReply> {
+        let Client { peer, local, tls, .. } = self.client;
+        let tls = tls.as_deref();
+        let hop = Hop { peer: *peer, local: *local, tls, upgrade: self.carriage.upgrade };
         let manager = &self.http.manager;
-        if self.request.version == Version::Http10 && !manager.accept_http_10 {
-            return Err(LocalReply::upgrade_required());
-        }
-        // In HTTP/2 the connection's scheme is taken, whatever a request says, as by Envoy.
-        if self.client.tls.is_some() {
-            self.request.scheme = Scheme::Https;
-        } else if self.request.scheme == Scheme::Https && self.request.version != Version::Http2 {
-            return Err(LocalReply::wrong_scheme());
-        }
-        path::strip_trailing_dot(self.request, manager);
-        path::strip_port(self.request, manager, self.client.local.port());
-        path::normalize(self.request, (&**manager).into()).inspect_err(|reply| {
-            let stats = &self.http.stats;
-            match reply.location {
-                Some(_) => stats.downstream_rq_redirected_with_normalized_path.inc(),
-                None => stats.downstream_rq_failed_path_normalization.inc(),
+        let arrived = prepare::arrive(self.request, manager, hop, &self.http.worker.random);
+        let client = arrived.map_err(|unfit| match unfit {
+            Unfit::Request(reply) => reply,
+            Unfit::Path(reply) => {
+                let stats = &self.http.stats;
+                match reply.location {
+                    Some(_) => stats.downstream_rq_redirected_with_normalized_path.inc(),
+                    None => stats.downstream_rq_failed_path_normalization.inc(),
+                }
+                reply
             }
         })?;
-        let worker = &self.http.worker;
-        let Client { peer, tls, .. } = self.client;
-        let (tls, upgrade) = (tls.as_deref(), self.carriage.upgrade);
-        let client =
-            forwarding::request(self.request, manager, *peer, tls, upgrade, &worker.random);
         self.journal.set_client(client);
         Ok(())
     }
