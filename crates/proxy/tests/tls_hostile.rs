@@ -1,29 +1,21 @@
 //! Hellos and handshakes that are no such things: every connection ends in its time, nobody else notices, and nothing
 //! is left of them. A process of its own, so that its memory can be looked at.
 
-#[path = "tls/hostile/hello.rs"]
-mod hello;
-#[path = "tls/hostile/openings.rs"]
-mod openings;
 #[path = "tls/setup.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod setup;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 use tidegate_testing::ca::Ca;
 use tidegate_testing::client;
+use tidegate_testing::openings::{self, Opening};
 use tidegate_testing::tools::Tool;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use openings::{Opening, all};
 use setup::{Running, bootstrap, http_chain, serving};
 
 const NAME: &str = "a.example";
@@ -33,8 +25,6 @@ const LIMIT: &str = "0.5s";
 const END: Duration = Duration::from_secs(15);
 /// Openings that are under way at a time.
 const ABREAST: usize = 32;
-/// The largest answer: a flight of a handshake, or an alert.
-const ANSWER: usize = 16 * 1024;
 
 async fn start(ca: &Ca) -> Running {
     let mut chain = http_chain(&[], &serving(&ca.issue(&[NAME])), "good");
@@ -46,51 +36,15 @@ async fn start(ca: &Ca) -> Running {
     Running::start(&config).await
 }
 
-/// Opens a connection as asked; what came back to its end.
-async fn open(address: SocketAddr, opening: &Opening) -> Vec<u8> {
-    let stream = TcpStream::connect(address).await.expect("connected");
-    stream.set_nodelay(true).expect("TCP_NODELAY");
-    let (mut read, mut write) = stream.into_split();
-    let send = async {
-        // Who is refused early cannot send to the end.
-        let _ = write.write_all(&opening.bytes).await;
-        if opening.finish {
-            let _ = write.shutdown().await;
-        }
-    };
-    let mut answer = Vec::new();
-    let receive = async {
-        // A reset is an end as well.
-        let _ = (&mut read).take(1 << 20).read_to_end(&mut answer).await;
-    };
-    let both = timeout(END, async { tokio::join!(send, receive) });
-    both.await.unwrap_or_else(|_| panic!("{}: still open", opening.name));
-    answer
-}
-
 /// Everything once; meanwhile others are served.
 async fn round(running: &Running, ca: &Ca, openings: &[Arc<Opening>]) {
-    let mut tasks = JoinSet::new();
-    let places = Arc::new(Semaphore::new(ABREAST));
-    for opening in openings {
-        let (opening, places, address) =
-            (Arc::clone(opening), Arc::clone(&places), running.address);
-        tasks.spawn(async move {
-            let _place = places.acquire().await;
-            let answer = open(address, &opening).await;
-            assert!(answer.len() <= ANSWER, "{}: {} bytes", opening.name, answer.len());
-            let shakes = answer.first() == Some(&0x16);
-            (shakes != opening.shakes).then(|| format!("{}: {shakes}", opening.name))
-        });
-    }
-    let mut unexpected = Vec::new();
-    while let Some(done) = tasks.join_next().await {
-        unexpected.extend(done.expect("an opening"));
-        let answer = running.get(NAME, ca.client_config(&["http/1.1"]));
+    let config = ca.client_config(&["http/1.1"]);
+    openings::play(running.address, openings, ABREAST, END, || async {
+        let answer = running.get(NAME, Arc::clone(&config));
         let answer = timeout(END, answer).await.expect("in time").expect("an answer");
         assert_eq!(answer.text(), "good");
-    }
-    assert!(unexpected.is_empty(), "answered by a handshake or not: {unexpected:#?}");
+    })
+    .await;
 }
 
 /// Memory of this process, bytes.
@@ -105,7 +59,7 @@ fn memory() -> usize {
 async fn no_opening_harms_others_or_stays() {
     let ca = Ca::new("root");
     let running = start(&ca).await;
-    let openings: Vec<_> = all(NAME).into_iter().map(Arc::new).collect();
+    let openings = openings::all(NAME, true);
     assert!(openings.len() > 150, "{} openings", openings.len());
     // Buffers and the allocator take what they need in the first rounds.
     for _ in 0..2 {

@@ -8,7 +8,9 @@
 //! | [`ca`] | a throwaway certificate authority |
 //! | [`dns`] | a UDP name server that answers what the test says, and counts |
 //! | [`grpc`] | a server of one gRPC stream, whose messages the test reads and writes |
+//! | [`openings`] | what clients of a TLS server begin with that are none |
 //! | [`process`] | a binary under test: its lines awaited, its life ended by its own pid |
+//! | [`scan`] | what a scanner of TLS servers finds |
 //! | [`tools`] | where kubectl, envoy, curl and openssl are, and words when they are not |
 //! | [`HeldPort`] | a port that is known before the program under test binds it |
 //! | [`eventually`] | polling with a deadline |
@@ -22,8 +24,10 @@ pub mod dns;
 mod eventually;
 pub mod grpc;
 mod held;
+pub mod openings;
 pub mod origin;
 pub mod process;
+pub mod scan;
 pub mod tools;
 
 use std::time::Duration;

@@ -11,6 +11,7 @@ mod gateways;
 mod guide_000;
 #[path = "../../../../tests/guides/guide_002.rs"]
 mod guide_002;
+mod hardened;
 mod live_change;
 mod many_changes;
 mod mesh;

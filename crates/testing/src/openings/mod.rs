@@ -1,19 +1,89 @@
-//! What clients begin with that are no clients.
+//! What clients of a TLS server begin with that are no clients: each has to end in its time, and harm nobody.
 
-use super::hello::{
+mod hello;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use self::hello::{
     ALPN, EARLY_DATA, GROUPS, Hello, KEY_SHARE, SERVER_NAME, SIGNATURES, VERSIONS, message, record,
     server_name,
 };
 
+/// The largest answer: a flight of a handshake, or an alert.
+const ANSWER: usize = 16 * 1024;
+
 /// The beginning of a connection.
 #[derive(Clone, Debug)]
 pub struct Opening {
+    /// What it is, for messages.
     pub name: String,
+    /// What is sent.
     pub bytes: Vec<u8>,
     /// Whether the client sends no more then, instead of waiting.
     pub finish: bool,
     /// Whether it is answered by a handshake: it is odd, but allowed.
     pub shakes: bool,
+}
+
+impl Opening {
+    /// Opens a connection so; what came back to its end, which has to come in this time.
+    async fn send(&self, address: SocketAddr, end: Duration) -> Vec<u8> {
+        let stream = TcpStream::connect(address).await.expect("connected");
+        stream.set_nodelay(true).expect("TCP_NODELAY");
+        let (mut read, mut write) = stream.into_split();
+        let send = async {
+            // Who is refused early cannot send to the end.
+            let _ = write.write_all(&self.bytes).await;
+            if self.finish {
+                let _ = write.shutdown().await;
+            }
+        };
+        let mut answer = Vec::new();
+        let receive = async {
+            // A reset is an end as well.
+            let _ = (&mut read).take(1 << 20).read_to_end(&mut answer).await;
+        };
+        let both = timeout(end, async { tokio::join!(send, receive) });
+        both.await.unwrap_or_else(|_| panic!("{}: still open", self.name));
+        answer
+    }
+}
+
+/// Opens a connection in each of these ways, so many at a time; each ends within `end`, and is answered by a handshake just
+/// where that is right. After each of them `others` is awaited, which is to see that others are served.
+pub async fn play<F: Future<Output = ()>>(
+    address: SocketAddr,
+    openings: &[Arc<Opening>],
+    abreast: usize,
+    end: Duration,
+    others: impl Fn() -> F,
+) {
+    let mut tasks = JoinSet::new();
+    let places = Arc::new(Semaphore::new(abreast));
+    for opening in openings {
+        let (opening, places) = (Arc::clone(opening), Arc::clone(&places));
+        tasks.spawn(async move {
+            let _place = places.acquire().await;
+            let answer = opening.send(address, end).await;
+            assert!(answer.len() <= ANSWER, "{}: {} bytes", opening.name, answer.len());
+            let shakes = answer.first() == Some(&0x16);
+            (shakes != opening.shakes).then(|| format!("{}: {shakes}", opening.name))
+        });
+    }
+    let mut unexpected = Vec::new();
+    while let Some(done) = tasks.join_next().await {
+        unexpected.extend(done.expect("an opening"));
+        others().await;
+    }
+    assert!(unexpected.is_empty(), "answered by a handshake or not: {unexpected:#?}");
 }
 
 fn opening(name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Opening {
@@ -24,20 +94,21 @@ fn shakes(name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Opening {
     Opening { shakes: true, ..opening(name, bytes) }
 }
 
-/// All of them.
-pub fn all(name: &str) -> Vec<Opening> {
+/// All of them, to a server of this name. `addresses`: whether one who gives an address as the server's name is served.
+#[must_use]
+pub fn all(name: &str, addresses: bool) -> Vec<Arc<Opening>> {
     let good = Hello::good(name);
-    [
+    let all = [
         sizes(&good),
         lengths(&good),
         records(&good),
         fields(&good),
         extensions(&good),
-        contents(&good, name),
+        contents(&good, name, addresses),
         versions(&good),
         others(&good),
-    ]
-    .concat()
+    ];
+    all.concat().into_iter().map(Arc::new).collect()
 }
 
 /// Cut short, by a client that goes and by one that stays.
@@ -170,7 +241,7 @@ fn extensions(good: &Hello) -> Vec<Opening> {
 }
 
 /// Names that are none, and offers of nothing that is known.
-fn contents(good: &Hello, name: &str) -> Vec<Opening> {
+fn contents(good: &Hello, name: &str, addresses: bool) -> Vec<Opening> {
     let mut all = Vec::new();
     let two_names = [&server_name(name.as_bytes())[2..], &server_name(b"b.example")[2..]].concat();
     let two_names = [&(two_names.len() as u16).to_be_bytes()[..], &two_names].concat();
@@ -205,11 +276,14 @@ fn contents(good: &Hello, name: &str) -> Vec<Opening> {
             "unknown signatures only",
             good.clone().with(SIGNATURES, &[0, 2, 0xfe, 0xfe]).bytes(),
         ),
-        // Taken for none, as clients are told to send (RFC 6066, section 3).
-        shakes(
-            "an address as server name",
-            good.clone().with(SERVER_NAME, &server_name(b"127.0.0.1")).bytes(),
-        ),
+        // No name (RFC 6066, section 3), so that a handshake takes it for none.
+        Opening {
+            shakes: addresses,
+            ..opening(
+                "an address as server name",
+                good.clone().with(SERVER_NAME, &server_name(b"127.0.0.1")).bytes(),
+            )
+        },
         shakes("no server name", good.clone().without(SERVER_NAME).bytes()),
     ]);
     all
@@ -275,6 +349,7 @@ fn others(good: &Hello) -> Vec<Opening> {
 }
 
 /// What comes in place of what a client says after its handshake.
+#[must_use]
 pub fn after_handshake() -> Vec<Opening> {
     vec![
         opening("data that is not encrypted", record(23, 0x0303, b"GET / HTTP/1.1\r\n\r\n")),
