@@ -2,6 +2,8 @@
 //! the list of known failures: `FAIL CASE: …` for each case that fails, then a line with the counts.
 
 mod cases;
+#[cfg(test)]
+mod changes;
 mod routing;
 mod validate;
 

@@ -85,3 +85,65 @@ fn admitted(info: &KindInfo, resource: &Value) -> Result<Vec<String>, String> {
     warnings.extend(decoded.warnings);
     Ok(warnings.iter().map(ToString::to_string).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::changes::all_fail;
+
+    fn judged(case: &Value) -> Result<(), String> {
+        let case: Case = serde_json::from_value(case.clone()).expect("a case");
+        match judge(&case.written()) {
+            Verdict::Passed => Ok(()),
+            Verdict::Failed(why) => Err(why),
+            Verdict::Skipped => Err("skipped".to_owned()),
+        }
+    }
+
+    fn case(valid: bool, warning: Option<bool>, action: &Value) -> Value {
+        let mut rule = json!({"match": [{"uri": {"prefix": "/"}}]});
+        for (field, value) in action.as_object().into_iter().flatten() {
+            rule[field] = value.clone();
+        }
+        let mut expect = json!({"valid": valid});
+        if let Some(warning) = warning {
+            expect["warning"] = warning.into();
+        }
+        json!({"name": "a", "expect": expect, "resource": {
+            "apiVersion": "networking.istio.io/v1",
+            "kind": "VirtualService",
+            "metadata": {"name": "v", "namespace": "default"},
+            "spec": {"hosts": ["a.com"], "http": [rule]},
+        }})
+    }
+
+    /// A runner that cannot fail proves nothing.
+    #[test]
+    fn every_broken_expectation_fails() {
+        let answer = |body: &Value| json!({"directResponse": {"status": 200, "body": body}});
+        let quiet = answer(&json!({"string": "x"}));
+        let told = answer(&json!({"string": "x".repeat(200 << 10)}));
+        for case in [
+            case(true, None, &quiet),
+            case(true, Some(false), &quiet),
+            case(true, Some(true), &told),
+            // Bytes as the tables have them are not base64.
+            case(true, Some(false), &answer(&json!({"bytes": "~"}))),
+            case(false, None, &json!({})),
+            case(false, None, &json!({"unheard": 1, "redirect": {"uri": "/"}})),
+            case(false, None, &json!({"redirect": {"uri": "/", "redirectCode": 200}})),
+        ] {
+            all_fail(&case, "expect", judged);
+        }
+    }
+
+    #[test]
+    fn what_is_no_kind_here_is_not_judged() {
+        let mut case = case(true, None, &json!({"redirect": {"uri": "/"}}));
+        assert_eq!(judged(&case), Ok(()));
+        case["resource"]["kind"] = json!("WasmPlugin");
+        assert_eq!(judged(&case), Err("skipped".to_owned()));
+    }
+}

@@ -91,19 +91,24 @@ fn gateway(object: &Object, options: &Options) -> Option<Gateway> {
 
 fn no_overlap(case: &Value) -> Result<(), String> {
     let world = world(case)?;
+    same(&case["expect"]["noTwoFilterChainsShareTheSameMatch"], &Value::Bool(true))?;
     for listener in world.snapshot().list(ResourceType::Listener) {
         let name = &listener.name;
         let listener = bytes_to_json(listener.kind.type_url(), &listener.bytes, FieldNames::Proto)
             .map_err(|error| error.to_string())?;
-        let mut seen = BTreeSet::new();
-        for chain in listener["filter_chains"].as_array().into_iter().flatten() {
-            let matched = chain["filter_chain_match"].to_string();
-            if !seen.insert(matched.clone()) {
-                return Err(format!("two filter chains of {name} match {matched}"));
-            }
+        if let Some(matched) = repeated(&listener) {
+            return Err(format!("two filter chains of {name} match {matched}"));
         }
     }
     Ok(())
+}
+
+/// What two filter chains of a listener match.
+fn repeated(listener: &Value) -> Option<String> {
+    let chains = listener["filter_chains"].as_array().into_iter().flatten();
+    let mut seen = BTreeSet::new();
+    let mut matches = chains.map(|chain| chain["filter_chain_match"].to_string());
+    matches.find(|matched| !seen.insert(matched.clone()))
 }
 
 fn port_protocol(case: &Value) -> Result<(), String> {
@@ -122,4 +127,81 @@ fn port_protocol(case: &Value) -> Result<(), String> {
 
 fn strings(list: &Value) -> BTreeSet<String> {
     list.as_array().into_iter().flatten().filter_map(|v| Some(v.as_str()?.to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::changes::all_fail;
+
+    fn server(number: u16, name: &str, protocol: &str, host: &str) -> Value {
+        json!({"port": {"number": number, "name": name, "protocol": protocol}, "hosts": [host]})
+    }
+
+    fn gateways(servers: &[&[Value]]) -> Value {
+        let gateway = |(n, servers): (usize, &&[Value])| {
+            let spec = json!({"selector": {"istio": "ingressgateway"}, "servers": servers});
+            input::manifest("Gateway", &format!("g{n}"), &spec)
+        };
+        servers.iter().enumerate().map(gateway).collect()
+    }
+
+    /// A runner that cannot fail proves nothing.
+    #[test]
+    fn every_broken_expectation_fails() {
+        let (web, more) =
+            (server(80, "web", "HTTP", "a.com"), server(80, "more", "HTTP2", "b.com"));
+        let other = server(8080, "other", "HTTP", "a.com");
+        let case = json!({
+            "config": gateways(&[&[web.clone(), other.clone()]]),
+            "gatewayServicePorts": [{"servicePort": 8080, "targetPort": 9090}],
+            "expect": {"listeners": ["0.0.0.0_80", "0.0.0.0_9090"]},
+        });
+        all_fail(&case, "expect", listeners);
+
+        let case = json!({
+            "config": gateways(&[&[web, other], &[more]]),
+            "expect": {
+                "mergedListeners": 2,
+                "serversPerRouteConfig": {"http.80": 2, "http.8080": 1},
+            },
+        });
+        all_fail(&case, "expect", merged);
+        let mut short = case;
+        short["expect"]["serversPerRouteConfig"].as_object_mut().map(|all| all.remove("http.8080"));
+        assert!(merged(&short).is_err(), "every route configuration is named");
+
+        let mut passed = server(443, "tls", "TLS", "a.com");
+        passed["tls"] = json!({"mode": "PASSTHROUGH"});
+        let case = json!({
+            "config": gateways(&[&[passed]]),
+            "expect": {"noTwoFilterChainsShareTheSameMatch": true},
+        });
+        all_fail(&case, "expect", no_overlap);
+
+        for (port, name, app, transport, expect) in [
+            (80, "http-a", Value::Null, "", "HTTP"),
+            (80, "grpc-web-a", Value::Null, "", "GRPCWeb"),
+            (9000, "a", json!("https"), "", "HTTPS"),
+            (53, "a", Value::Null, "ProtocolUDP", "UDP"),
+            (9000, "a", Value::Null, "", "Unsupported"),
+        ] {
+            let case = json!({
+                "port": port, "portName": name, "appProtocol": app, "transport": transport, "expect": expect,
+            });
+            all_fail(&case, "expect", port_protocol);
+        }
+    }
+
+    #[test]
+    fn chains_that_match_the_same_are_found() {
+        let chain = |name: &str| json!({"filter_chain_match": {"server_names": [name]}});
+        let listener = |names: &[&str]| -> Value {
+            json!({"filter_chains": names.iter().map(|name| chain(name)).collect::<Vec<_>>()})
+        };
+        assert_eq!(repeated(&listener(&["a.com", "b.com"])), None);
+        assert!(repeated(&listener(&["a.com", "b.com", "a.com"])).is_some());
+    }
 }

@@ -55,7 +55,8 @@ fn context(case: &Value) -> Result<(), String> {
     };
     let context = tls::context(&terms, carries);
     let context = to_json(&context, FieldNames::Camel).map_err(|error| error.to_string())?;
-    same(&normal(expect), &found(&context))
+    let expect = normal(expect);
+    same(&expect, &found(&context, &expect))
 }
 
 /// An expectation with what it leaves open written out.
@@ -71,8 +72,8 @@ fn normal(expect: &Value) -> Value {
     expect
 }
 
-/// A TLS context in the words of the table.
-fn found(context: &Value) -> Value {
+/// A TLS context in the words of the table. Versions are compared where it has any.
+fn found(context: &Value, expect: &Value) -> Value {
     let common = &context["commonTlsContext"];
     let names = |list: &Value| -> Vec<Value> {
         list.as_array().into_iter().flatten().map(|secret| secret["name"].clone()).collect()
@@ -80,8 +81,8 @@ fn found(context: &Value) -> Value {
     let combined = &common["combinedValidationContext"];
     let authorities = &combined["validationContextSdsSecretConfig"];
     let mut params = common["tlsParams"].as_object().cloned().unwrap_or_default();
-    // The table says nothing of versions.
-    params.retain(|key, _| !key.ends_with("ProtocolVersion"));
+    params
+        .retain(|key, _| !key.ends_with("ProtocolVersion") || !expect["tlsParams"][key].is_null());
     let mut default = combined["defaultValidationContext"].as_object().cloned().unwrap_or_default();
     if let Some(names) = default.get_mut("matchSubjectAltNames") {
         let exact = names.as_array().into_iter().flatten().map(|name| name["exact"].clone());
@@ -162,4 +163,98 @@ fn compare(expect: &Value, found: &Result<Found<'_>, NotFound>) -> Result<(), St
         Err(_) => json!({"error": expect["error"]}),
     };
     same(expect, &found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::changes::all_fail;
+
+    fn case(tls: &Value, expect: &Value) -> Value {
+        let server = json!({"hosts": ["a.com"], "port": {"protocol": "HTTPS"}, "tls": tls});
+        json!({"name": "a", "server": server, "expect": {"downstreamTLS": expect}})
+    }
+
+    /// A runner that cannot fail proves nothing.
+    #[test]
+    fn every_broken_context_fails() {
+        let spki = "YCBM2qyx7Sh0ysmRlOO9r0kCqF3lrF4x1pFpVx9pvJk=";
+        let tls = json!({
+            "mode": "MUTUAL",
+            "serverCertificate": "/chain.pem",
+            "privateKey": "/key.pem",
+            "caCertificates": "/ca.pem",
+            "caCrl": "/crl.pem",
+            "subjectAltNames": ["b.com"],
+            "verifyCertificateSpki": [spki],
+            "verifyCertificateHash": ["ab"],
+            "minProtocolVersion": "TLSV1_2",
+            "maxProtocolVersion": "TLSV1_3",
+            "cipherSuites": ["ECDHE-RSA-AES128-GCM-SHA256"],
+            "ecdhCurves": ["P-256"],
+        });
+        let mut expect = json!({
+            "certificateSecrets": ["file-cert:/chain.pem~/key.pem"],
+            "validationSecrets": ["file-root:/ca.pem"],
+            "alpn": ["h2", "http/1.1"],
+            "requireClientCertificate": true,
+            "tlsParams": {
+                "tlsMinimumProtocolVersion": "TLSv1_2",
+                "tlsMaximumProtocolVersion": "TLSv1_3",
+                "cipherSuites": ["ECDHE-RSA-AES128-GCM-SHA256"],
+                "ecdhCurves": ["P-256"],
+            },
+            "defaultValidation": {
+                "matchSubjectAltNames": ["b.com"],
+                "verifyCertificateSpki": [spki],
+                "verifyCertificateHash": ["ab"],
+                "crl": {"specifier": {"filename": "/crl.pem"}},
+            },
+        });
+        all_fail(&case(&tls, &expect), "expect", context);
+        // A table that is silent of versions leaves them open, and nothing else.
+        let params = expect["tlsParams"].as_object_mut().expect("parameters");
+        params.retain(|key, _| !key.ends_with("ProtocolVersion"));
+        all_fail(&case(&tls, &expect), "expect", context);
+        for part in ["tlsParams", "defaultValidation", "alpn"] {
+            let mut silent = expect.clone();
+            silent[part] = Value::Null;
+            assert!(context(&case(&tls, &silent)).is_err(), "{part}");
+        }
+        let passed = case(&json!({"mode": "PASSTHROUGH"}), &Value::Null);
+        all_fail(&passed, "expect", context);
+        assert!(context(&case(&tls, &Value::Null)).is_err(), "it is terminated");
+    }
+
+    #[test]
+    fn every_broken_look_up_fails() {
+        let list = json!([
+            {"name": "web", "data": {"tls.crt": "chain", "tls.key": "key", "ca.crt": "roots", "ca.crl": "gone"}},
+            {"name": "bare", "data": {"cert": "chain", "key": "key", "tls.ocsp-staple": "staple"}},
+        ]);
+        let secrets = secrets(&list, "default");
+        let judge = |case: &Value| lookup(case, &secrets);
+        let case = |name: &str, certificate: Value, authorities: Value| json!({"secret": name, "certificate": certificate, "clientCA": authorities});
+        let pair = json!({"cert": "chain", "key": "key"});
+        let web = case("web", pair.clone(), json!({"caCert": "roots", "caCrl": "gone"}));
+        all_fail(&web, "certificate", judge);
+        all_fail(&web, "clientCA", judge);
+        let mut stapled = pair;
+        stapled["staple"] = json!("staple");
+        let bare = case("bare", stapled, json!({"error": "none"}));
+        all_fail(&bare, "certificate", judge);
+        // An error is an error, whatever its words; and it is none of what is there.
+        for (case, part, wrong) in [
+            (&bare, "clientCA", json!({"caCert": "roots"})),
+            (&bare, "certificate", json!({"error": "none"})),
+            (&web, "clientCA", json!({"error": "none"})),
+            (&web, "certificate", json!({"error": "none"})),
+        ] {
+            let mut broken = case.clone();
+            broken[part] = wrong;
+            assert!(judge(&broken).is_err(), "{part} of {broken}");
+        }
+        let nobody = case("nobody", json!({"error": "none"}), json!({"error": "none"}));
+        assert_eq!(judge(&nobody), Ok(()));
+    }
 }
