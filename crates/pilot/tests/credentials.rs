@@ -146,3 +146,33 @@ fn a_file_named_system_is_not_what_the_system_trusts() {
     assert_eq!(world.names(ResourceType::Secret), ["file-root:system"]);
     assert_eq!(world.idle(&rule), None);
 }
+
+#[test]
+fn a_secret_may_be_named_with_its_scheme() {
+    let tls = |pair: &str, authorities: &str| json!({"mode": "MUTUAL", "credentialName": pair, "caCertCredentialName": authorities});
+    let plain = gateway("web", &tls("foo", "clients"));
+    let schemed = gateway("web", &tls("kubernetes://foo", "kubernetes://clients"));
+    let (pair, ca) = (secret("foo", &["tls.crt", "tls.key"]), secret("clients", &["ca.crt"]));
+    let of = |gateway: &Value, secrets: &[&Value]| {
+        let objects: Vec<Value> =
+            [gateway].into_iter().chain(secrets.iter().copied()).cloned().collect();
+        World::with(Options::default(), &objects)
+    };
+    let world = of(&schemed, &[&pair, &ca]);
+    let names = ["kubernetes://clients-cacert", "kubernetes://foo"];
+    assert_eq!(world.names(ResourceType::Secret), names);
+    assert_eq!(world.idle(&schemed), None);
+    assert_eq!(world.bytes(), of(&plain, &[&pair, &ca]).bytes());
+    for (secrets, missing) in [([&pair], "clients"), ([&ca], "foo")] {
+        let idle = of(&schemed, &secrets).idle(&schemed).expect("it lacks one");
+        assert!(idle.contains(&format!("there is no Secret {missing} in namespace")), "{idle}");
+        assert_eq!(Some(idle), of(&plain, &secrets).idle(&plain));
+    }
+    // Several of them, too.
+    let both =
+        |names: &[&str]| gateway("web", &json!({"mode": "SIMPLE", "credentialNames": names}));
+    let other = secret("bar", &["tls.crt", "tls.key"]);
+    let world = of(&both(&["kubernetes://foo", "kubernetes://bar"]), &[&pair, &other]);
+    assert_eq!(world.bytes(), of(&both(&["foo", "bar"]), &[&pair, &other]).bytes());
+    assert_eq!(world.names(ResourceType::Secret), ["kubernetes://bar", "kubernetes://foo"]);
+}

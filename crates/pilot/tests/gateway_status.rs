@@ -174,3 +174,75 @@ fn conflicts_are_told_by_the_port_that_the_gateway_has() {
     let words = "servers[0] (port 443): host * on port 443 (port 10443 of this machine) belongs to servers[0] of Gateway default/a";
     assert!(fault.contains(words), "{fault}");
 }
+
+/// Terms of TLS, and what no handshake can be held on in them.
+fn terms() -> Vec<(Value, Option<String>)> {
+    let (good_key, good_hash) = ("YCBM2qyx7Sh0ysmRlOO9r0kCqF3lrF4x1pFpVx9pvJk=", "ab".repeat(32));
+    let (short, odd) = (&good_hash[1..], good_hash.replace("ab", "ag"));
+    let simple = |oldest: &str, newest: &str| json!({"mode": "SIMPLE", "minProtocolVersion": oldest, "maxProtocolVersion": newest});
+    let mutual = |field: &str, values: &[&str]| json!({"mode": "MUTUAL", field: values});
+    let keys = |values: &[&str]| mutual("verifyCertificateSpki", values);
+    let hashes = |values: &[&str]| mutual("verifyCertificateHash", values);
+    let too_old = "tls.maxProtocolVersion: versions below TLS 1.2 are not offered (RFC 8996); use TLSV1_2 or TLSV1_3";
+    let crossed = "tls.minProtocolVersion is above maxProtocolVersion";
+    let key = |hash: &str| {
+        format!("tls.verifyCertificateSpki: {hash:?} is no SHA-256, which is 32 bytes in base64")
+    };
+    let hash = |hash: &str| {
+        format!("tls.verifyCertificateHash: {hash:?} is no SHA-256, which is 64 hexadecimal digits")
+    };
+    vec![
+        (simple("TLSV1_2", "TLSV1_3"), None),
+        (simple("TLSV1_2", "TLSV1_2"), None),
+        (simple("TLSV1_3", "TLSV1_3"), None),
+        (simple("TLS_AUTO", "TLSV1_0"), Some(too_old.to_owned())),
+        (simple("TLS_AUTO", "TLSV1_1"), Some(too_old.to_owned())),
+        (simple("TLSV1_3", "TLSV1_2"), Some(crossed.to_owned())),
+        (keys(&[good_key]), None),
+        (keys(&[good_key, "x"]), Some(key("x"))),
+        (keys(&[&good_key[1..]]), Some(key(&good_key[1..]))),
+        (hashes(&[&good_hash]), None),
+        (hashes(&[&good_hash, short]), Some(hash(short))),
+        (hashes(&[&odd]), Some(hash(&odd))),
+    ]
+}
+
+#[test]
+fn terms_that_no_handshake_can_be_held_on_close_their_own_server_alone() {
+    let server = |name: &str, tls: &Value| {
+        let mut server = https(tls);
+        server["port"]["name"] = json!(name);
+        server["hosts"] = json!([format!("{name}.example")]);
+        server
+    };
+    let gateway = |servers: &[Value]| manifest("Gateway", "g", &json!({ "servers": servers }));
+    let neighbour = server("neighbour", &json!({"mode": "SIMPLE"}));
+    let rule = json!({"redirect": {"uri": "/"}});
+    let routes = json!({"hosts": ["*"], "gateways": ["g"], "http": [rule]});
+    let routes = manifest("VirtualService", "v", &routes);
+    let web = secret("web", &["tls.crt", "tls.key", "ca.crt"]);
+    for (tls, fault) in terms() {
+        let first = server("first", &tls);
+        let both = gateway(&[first.clone(), neighbour.clone()]);
+        let objects = [both.clone(), web.clone(), routes.clone()];
+        let mut world = World::with(Options::default(), &objects);
+        let told = fault.as_ref().map(|fault| {
+            format!("InvalidTls: servers[0] (port 443): {fault}; the server takes no connections")
+        });
+        assert_eq!(world.fault(&both, ConditionKind::Reconciled), told, "{tls}");
+        assert_eq!(world.idle(&both), None, "the neighbour is open beside {tls}");
+        let listeners = world.dump()["Listener"].to_string();
+        let open = |name: &str| listeners.contains(&format!("[\"{name}.example\"]"));
+        assert!(open("neighbour"), "beside {tls}");
+        assert_eq!(open("first"), fault.is_none(), "{tls}");
+
+        let alone = gateway(&[first]);
+        world.apply(&alone);
+        match (world.idle(&alone), fault) {
+            (Some(idle), Some(fault)) => {
+                assert!(idle.starts_with("InvalidTls: ") && idle.contains(&fault), "{idle}");
+            }
+            (idle, fault) => assert_eq!(idle, fault, "{tls}"),
+        }
+    }
+}

@@ -38,9 +38,10 @@ fn http_of_any_version_shares_a_port() {
         &[
             ("a", json!([server("HTTP", "a.com")])),
             ("b", json!([server("GRPC", "a.com"), server("http2", "b.com")])),
+            ("c", json!([server("GRPC-Web", "c.com")])),
         ],
     );
-    assert_eq!(shares(&plan), [("0.0.0.0_80", 3)]);
+    assert_eq!(shares(&plan), [("0.0.0.0_80", 4)]);
     assert_eq!(&*plan.listeners[0].routes[0].name, "http.80");
     assert!(plan.refused.is_empty());
 }
