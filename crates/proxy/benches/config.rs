@@ -7,11 +7,24 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tidegate_envoy::any;
 use tidegate_envoy::v3::cluster::Cluster;
+use tidegate_envoy::v3::core::address;
+use tidegate_envoy::v3::core::config_source::ConfigSourceSpecifier;
+use tidegate_envoy::v3::core::socket_address::PortSpecifier;
+use tidegate_envoy::v3::core::{
+    Address, ConfigSource, SocketAddress, TransportSocket, transport_socket,
+};
+use tidegate_envoy::v3::hcm::http_connection_manager::RouteSpecifier;
+use tidegate_envoy::v3::hcm::http_filter::ConfigType as HttpConfigType;
+use tidegate_envoy::v3::hcm::{HttpConnectionManager, HttpFilter, Rds};
+use tidegate_envoy::v3::listener::{Filter, FilterChain, FilterChainMatch, Listener, filter};
 use tidegate_envoy::v3::route::route::Action;
 use tidegate_envoy::v3::route::route_action::ClusterSpecifier;
 use tidegate_envoy::v3::route::route_match::PathSpecifier;
 use tidegate_envoy::v3::route::{Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost};
+use tidegate_envoy::v3::router::Router;
+use tidegate_envoy::v3::tls::{CommonTlsContext, DownstreamTlsContext, SdsSecretConfig};
 use tidegate_proxy::config::Applier;
 use tidegate_xds::{Resource, ResourceType, Update};
 
@@ -22,11 +35,13 @@ const SIZES: [usize; 3] = [1, 100, 10_000];
 
 fn main() {
     println!("{:<44}{:>12}{:>12}{:>12}", "microseconds per update", 1, 100, 10_000);
-    let cases: [(&str, Measure); 4] = [
+    let cases: [(&str, Measure); 6] = [
         ("all virtual hosts and clusters", all),
         ("one virtual host, a resource of its own", one_host),
         ("one virtual host inside its configuration", one_inside),
         ("one cluster", one_cluster),
+        ("a listener with its filter chains", all_chains),
+        ("one filter chain of a listener", one_chain),
     ];
     for (name, measure) in cases {
         let [a, b, c] = SIZES.map(|size| measure(size).as_secs_f64() * 1e6);
@@ -89,6 +104,64 @@ fn everything(size: usize) -> Update {
     update(clusters.chain([table(Vec::new())]).chain(hosts))
 }
 
+/// A listener that terminates TLS for so many names; one chain has another secret than the others.
+fn listener(size: usize, secret: &str) -> Resource {
+    let chain = |number: usize| {
+        let secret = if number == size / 2 { secret } else { "s" };
+        let secret = SdsSecretConfig { name: secret.to_owned(), ..SdsSecretConfig::default() };
+        let context = DownstreamTlsContext {
+            common_tls_context: Some(CommonTlsContext {
+                tls_certificate_sds_secret_configs: vec![secret],
+                ..CommonTlsContext::default()
+            }),
+            ..DownstreamTlsContext::default()
+        };
+        let manager = HttpConnectionManager {
+            stat_prefix: "s".to_owned(),
+            route_specifier: Some(RouteSpecifier::Rds(Rds {
+                route_config_name: "r".to_owned(),
+                config_source: Some(ConfigSource {
+                    config_source_specifier: Some(ConfigSourceSpecifier::Ads(Default::default())),
+                    ..ConfigSource::default()
+                }),
+            })),
+            http_filters: vec![HttpFilter {
+                name: "envoy.filters.http.router".to_owned(),
+                config_type: Some(HttpConfigType::TypedConfig(any(&Router::default()))),
+                ..HttpFilter::default()
+            }],
+            ..HttpConnectionManager::default()
+        };
+        FilterChain {
+            filter_chain_match: Some(FilterChainMatch {
+                server_names: vec![format!("host-{number}.example.com")],
+                ..FilterChainMatch::default()
+            }),
+            filters: vec![Filter {
+                name: "http".to_owned(),
+                config_type: Some(filter::ConfigType::TypedConfig(any(&manager))),
+            }],
+            transport_socket: Some(TransportSocket {
+                name: "tls".to_owned(),
+                config_type: Some(transport_socket::ConfigType::TypedConfig(any(&context))),
+            }),
+            ..FilterChain::default()
+        }
+    };
+    let socket = SocketAddress {
+        address: "127.0.0.1".to_owned(),
+        port_specifier: Some(PortSpecifier::PortValue(8443)),
+        ..SocketAddress::default()
+    };
+    let listener = Listener {
+        name: "l".to_owned(),
+        address: Some(Address { address: Some(address::Address::SocketAddress(socket)) }),
+        filter_chains: (0..size).map(chain).collect(),
+        ..Listener::default()
+    };
+    Resource::encode(ResourceType::Listener, "l", &listener)
+}
+
 /// The best of several runs of `updates`, one after the other, on what `start` leaves.
 fn best(start: &Update, updates: &[Update]) -> Duration {
     let mut applier = Applier::new(None);
@@ -104,12 +177,17 @@ fn best(start: &Update, updates: &[Update]) -> Duration {
 }
 
 fn all(size: usize) -> Duration {
-    let everything = everything(size);
+    at_start(&everything(size))
+}
+
+fn at_start(everything: &Update) -> Duration {
     let run = |_| {
         let mut applier = Applier::new(None);
         let started = Instant::now();
-        applier.apply(&everything);
-        started.elapsed()
+        let applied = applier.apply(everything);
+        let taken = started.elapsed();
+        assert!(applied.rejected.is_empty());
+        taken
     };
     (0..3).map(run).min().unwrap_or_default()
 }
@@ -129,4 +207,12 @@ fn one_inside(size: usize) -> Duration {
 
 fn one_cluster(size: usize) -> Duration {
     best(&everything(size), &[2, 3].map(|buffer| update([cluster(size / 2, buffer)])))
+}
+
+fn all_chains(size: usize) -> Duration {
+    at_start(&update([listener(size, "s")]))
+}
+
+fn one_chain(size: usize) -> Duration {
+    best(&update([listener(size, "s")]), &["a", "b"].map(|secret| update([listener(size, secret)])))
 }

@@ -10,7 +10,6 @@ use std::time::SystemTime;
 use tidegate_envoy::capability::Finding;
 use tidegate_envoy::v3::cluster::Cluster as ProtoCluster;
 use tidegate_envoy::v3::endpoint::ClusterLoadAssignment;
-use tidegate_envoy::v3::listener::Listener as ProtoListener;
 use tidegate_envoy::v3::tls::Secret as ProtoSecret;
 use tidegate_xds::assemble::split_virtual_host_name;
 use tidegate_xds::{Rejection, Resource, ResourceType, Update, Verdict};
@@ -22,7 +21,7 @@ use crate::upstream::Cluster;
 
 use super::clusters::Clusters;
 use super::compile::{self, Links as _};
-use super::judge::{Judged, examine_named, judge_named};
+use super::judge::{Judged, judge_named};
 use super::leaving::Leaving;
 use super::listener::{Listener, RouteSlot};
 use super::listeners::{Before, Listeners, Put};
@@ -292,14 +291,12 @@ impl Applier {
     }
 
     fn put_listener(&mut self, resource: &Arc<Resource>, step: &mut Step) {
-        let examined = examine_named(resource, |proto: &ProtoListener| &proto.name);
-        let put = examined.and_then(|(judged, unsupported)| {
-            let put = self.listeners.put(&judged.message, unsupported, &mut self.slots);
-            step.warn(resource, self.slots.take_notices());
-            put.map(|put| (put, judged.notices))
-        });
+        let put = self.listeners.put(resource, &mut self.slots);
+        step.warn(resource, self.slots.take_notices());
         match put {
-            Ok((Put { listener, faults, before }, notices)) => {
+            Ok(Put { listener, faults, notices, compiled, before }) => {
+                let (name, chains) = (&listener.name, listener.chains.chains.len());
+                tracing::debug!("listener {name}: {compiled} of {chains} filter chains compiled");
                 step.listeners.put.push(listener);
                 step.before.moved.extend(before.moved);
                 step.before.retired.extend(before.retired);

@@ -48,6 +48,15 @@ pub struct ChainCriteria {
     pub source_ports: Vec<u16>,
 }
 
+impl ChainCriteria {
+    /// Whether a connection must be looked at before it is known if the chain takes it. Envoy adds its TLS inspector then.
+    #[must_use]
+    pub fn need_inspection(&self) -> bool {
+        let asks = !self.server_names.is_empty() || !self.application_protocols.is_empty();
+        self.tls.unwrap_or(asks)
+    }
+}
+
 /// A network: the first `len` bits of an address; the others are zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Net {

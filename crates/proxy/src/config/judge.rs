@@ -21,7 +21,7 @@ pub(super) fn judge<M: Message + Name + Default>(bytes: &[u8]) -> Result<Judged<
 }
 
 /// The same, with the fields that are not supported.
-fn examine<M: Message + Name + Default>(
+pub(super) fn examine<M: Message + Name + Default>(
     bytes: &[u8],
 ) -> Result<(Judged<M>, Vec<Refusal>), Vec<Refusal>> {
     let report = capability::check_bytes(&M::full_name(), bytes)

@@ -4,24 +4,46 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
+use tidegate_envoy::capability::Finding;
 use tidegate_envoy::prost::Message;
-use tidegate_envoy::v3::listener::{FilterChain as ProtoChain, Listener as ProtoListener};
+use tidegate_envoy::v3::listener::FilterChain as ProtoChain;
+use tidegate_xds::Resource;
 
-use super::chains::Index;
+use super::chains::ChainCriteria;
 use super::compile::{self, Links as _, ListenerShell, noted};
 use super::listener::{FilterChain, FilterChains, Listener, RouteSlot};
+use super::listener_form::{Entry, ListenerForm, Look, NewChain, Place};
 use super::refusal::{Refusal, Within};
 use super::slots::Slots;
 
-/// The listeners, and their chains by encoded form: a chain that did not change stays the same, and with it
-/// its connections.
+/// The listeners, and their chains by encoded form: a chain that did not change is not looked at again. It stays the same,
+/// and with it its connections.
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
     current: Arc<BTreeMap<Arc<str>, Arc<Listener>>>,
     chains: HashMap<Arc<str>, ChainsByForm>,
 }
 
-type ChainsByForm = HashMap<Vec<u8>, Arc<FilterChain>>;
+/// Chains in which nothing is at fault.
+pub(super) type ChainsByForm = HashMap<Bytes, ServedChain>;
+
+/// A chain that is served.
+#[derive(Clone, Debug)]
+pub(super) struct ServedChain {
+    chain: Arc<FilterChain>,
+    /// What it asks for; of the default one that is not looked at.
+    criteria: Option<Arc<ChainCriteria>>,
+    /// Fields without effect, by their paths in the chain.
+    notices: Arc<[Finding]>,
+}
+
+impl ServedChain {
+    /// Whether it is known all that counts of a chain in this place.
+    pub fn fits(&self, place: Place) -> bool {
+        self.criteria.is_some() || matches!(place, Place::Default)
+    }
+}
 
 /// What a new form of a listener came to.
 #[derive(Debug)]
@@ -30,6 +52,10 @@ pub(super) struct Put {
     pub listener: Arc<Listener>,
     /// What is wrong with the transport sockets of some chains.
     pub faults: Vec<Refusal>,
+    /// Fields without effect.
+    pub notices: Vec<Finding>,
+    /// How many chains were compiled: those that the form before did not have.
+    pub compiled: usize,
     /// What became of the chains of the form before.
     pub before: Before,
 }
@@ -61,44 +87,20 @@ impl Listeners {
     /// Serves a listener from now on, in place of the one of its name. Chains that are gone are retired. One of which only
     /// the name of its route configuration differs stays, and its connections with it.
     ///
-    /// A fault in a chain's transport socket, be it one of `unsupported` or found here, is told and costs that chain's
-    /// connections alone, as long as there is another chain.
-    pub fn put(
-        &mut self,
-        proto: &ProtoListener,
-        unsupported: Vec<Refusal>,
-        slots: &mut Slots,
-    ) -> Result<Put, Vec<Refusal>> {
-        if unsupported.iter().any(|refusal| socket_of(&refusal.path).is_none()) {
-            return Err(unsupported);
-        }
-        let name: Arc<str> = proto.name.as_str().into();
+    /// A fault in a chain's transport socket is told and costs that chain's connections alone, as long as there is another
+    /// chain.
+    pub fn put(&mut self, resource: &Resource, slots: &mut Slots) -> Result<Put, Vec<Refusal>> {
+        let name = &resource.name;
         let nothing = ChainsByForm::new();
-        let mut known = Known::new(self.chains.get(&name).unwrap_or(&nothing), proto);
-        let (mut by_form, mut moved) = (ChainsByForm::new(), Vec::new());
-        let (mut faults, mut good) = (Vec::new(), 0);
-        let mut chain = |place: &str, proto: &ProtoChain| -> Result<Arc<FilterChain>, Refusal> {
-            let form = proto.encode_to_vec();
-            let why = unsupported.iter().find(|why| socket_of(&why.path) == Some(place));
-            let (chain, fault) = match known.find(&form, proto) {
-                Some((chain, routes)) => {
-                    let slot = |name: String| (Arc::clone(&chain), slots.routes(&name));
-                    moved.extend(routes.map(slot));
-                    (chain, None)
-                }
-                None => noted(slots, place, |slots| compile::filter_chain(proto, why, slots))?,
-            };
-            if why.is_none() && fault.is_none() {
-                good += 1;
-                // One that is at fault is looked at again.
-                by_form.insert(form, Arc::clone(&chain));
-            }
-            faults.extend(fault.map(|fault| fault.within(place)));
-            Ok(chain)
-        };
-        let chains = chains(proto, &mut chain).map_err(|refusal| vec![refusal])?;
+        let known = self.chains.get(name).unwrap_or(&nothing);
+        let ListenerForm { around, entries } = ListenerForm::read(resource, known)?;
+        let mut chains = Chains::new(known, &entries);
+        for entry in entries {
+            chains.add(entry, slots).map_err(|refusal| vec![refusal])?;
+        }
+        let Chains { found, by_form, moved, mut faults, unsupported, compiled, .. } = chains;
         faults.extend(unsupported);
-        if good == 0 && !faults.is_empty() {
+        if by_form.is_empty() && !faults.is_empty() {
             return Err(faults);
         }
         for fault in &mut faults {
@@ -106,15 +108,16 @@ impl Listeners {
                 "; handshakes of this filter chain are refused, and the others are served",
             );
         }
-        let shell = compile::listener(proto, slots).map_err(|refusal| vec![refusal])?;
-        let listener = Arc::new(assemble(&name, shell, chains));
+        let shell = compile::listener(&around.message, slots).map_err(|refusal| vec![refusal])?;
+        let notices = around.notices.into_iter().chain(chains.notices).collect();
+        let listener = Arc::new(assemble(name, shell, found));
         let mut before = Before { moved, retired: Vec::new() };
         before.moved.iter().for_each(|(chain, _)| keep_routes(chain));
-        if let Some(chains) = self.chains.insert(Arc::clone(&name), by_form) {
+        if let Some(chains) = self.chains.insert(Arc::clone(name), by_form) {
             before.retired = retire(chains, &listener.chains);
         }
-        Arc::make_mut(&mut self.current).insert(name, Arc::clone(&listener));
-        Ok(Put { listener, faults, before })
+        Arc::make_mut(&mut self.current).insert(Arc::clone(name), Arc::clone(&listener));
+        Ok(Put { listener, faults, notices, compiled, before })
     }
 
     /// Serves a listener no longer; gives back its chains if it was there. They retire when workers stop it.
@@ -126,44 +129,137 @@ impl Listeners {
     }
 }
 
-/// The chains that a listener has, for its new form.
-struct Known<'k> {
-    by_form: &'k ChainsByForm,
-    /// Forms of the new chains.
-    forms: HashSet<Vec<u8>>,
-    /// Those that the new form does not have, by their form without the name of the route configuration. Made when one
-    /// is looked for.
-    gone: Option<ChainsByForm>,
+/// The chains of a new form of a listener while they are put together.
+struct Chains<'k> {
+    found: FilterChains,
+    by_form: ChainsByForm,
+    moved: Vec<(Arc<FilterChain>, Arc<RouteSlot>)>,
+    /// What was found wrong with transport sockets, and what is not supported in them.
+    faults: Vec<Refusal>,
+    unsupported: Vec<Refusal>,
+    notices: Vec<Finding>,
+    compiled: usize,
+    gone: Gone<'k>,
 }
 
-impl<'k> Known<'k> {
-    fn new(by_form: &'k ChainsByForm, proto: &ProtoListener) -> Self {
-        let chains = proto.filter_chains.iter().chain(&proto.default_filter_chain);
-        Self { by_form, forms: chains.map(Message::encode_to_vec).collect(), gone: None }
+impl<'k> Chains<'k> {
+    fn new(known: &'k ChainsByForm, entries: &[Entry]) -> Self {
+        Self {
+            found: FilterChains::default(),
+            by_form: ChainsByForm::with_capacity(entries.len()),
+            moved: Vec::new(),
+            faults: Vec::new(),
+            unsupported: Vec::new(),
+            notices: Vec::new(),
+            compiled: 0,
+            gone: Gone {
+                known,
+                forms: entries.iter().map(|entry| entry.form.clone()).collect(),
+                chains: None,
+            },
+        }
     }
 
-    /// The chain of this form; or one of which only the name of the route configuration differs, and that name.
-    fn find(
+    fn add(&mut self, entry: Entry, slots: &mut Slots) -> Result<(), Refusal> {
+        let Entry { place, form, look } = entry;
+        let (served, is_good) = match look {
+            Look::Same(served) => {
+                self.index(place, served.criteria.as_deref())?;
+                (served, true)
+            }
+            Look::New(new) => self.add_new(place, *new, slots)?,
+        };
+        self.notices.extend(served.notices.iter().map(|notice| Finding {
+            path: format!("{place}.{}", notice.path),
+            reason: notice.reason.clone(),
+        }));
+        match place {
+            Place::Of(_) => self.found.chains.push(Arc::clone(&served.chain)),
+            Place::Default => self.found.default = Some(Arc::clone(&served.chain)),
+        }
+        if is_good {
+            // One that is at fault is looked at again. The default chain comes last and may look like another.
+            self.by_form.entry(form).or_insert(served);
+        }
+        Ok(())
+    }
+
+    /// Compiles a chain, if it is not one of before under another name of its routes; tells whether nothing is at fault.
+    fn add_new(
         &mut self,
-        form: &[u8],
-        proto: &ProtoChain,
-    ) -> Option<(Arc<FilterChain>, Option<String>)> {
-        if let Some(same) = self.by_form.get(form) {
-            return Some((Arc::clone(same), None));
+        place: Place,
+        new: NewChain,
+        slots: &mut Slots,
+    ) -> Result<(ServedChain, bool), Refusal> {
+        let NewChain { proto, notices, unsupported } = new;
+        let outer = place.to_string();
+        let criteria = match place {
+            Place::Of(_) => compile::chain_criteria(proto.filter_chain_match.as_ref())
+                .within("filter_chain_match")
+                .within(&outer)
+                .map(|criteria| Some(Arc::new(criteria)))?,
+            Place::Default => None,
+        };
+        self.index(place, criteria.as_deref())?;
+        let (chain, fault) = match self.gone.renamed(&proto) {
+            Some((chain, routes)) => {
+                self.moved.push((Arc::clone(&chain), slots.routes(&routes)));
+                (chain, None)
+            }
+            None => {
+                self.compiled += 1;
+                noted(slots, &outer, |slots| {
+                    compile::filter_chain(&proto, unsupported.first(), slots)
+                })?
+            }
+        };
+        let is_good = unsupported.is_empty() && fault.is_none();
+        self.faults.extend(fault.map(|fault| fault.within(&outer)));
+        self.unsupported.extend(unsupported.into_iter().map(|each| each.within(&outer)));
+        Ok((ServedChain { chain, criteria, notices: notices.into() }, is_good))
+    }
+
+    /// Makes a chain be found by what it asks for.
+    fn index(&mut self, place: Place, criteria: Option<&ChainCriteria>) -> Result<(), Refusal> {
+        let (Place::Of(number), Some(criteria)) = (place, criteria) else { return Ok(()) };
+        self.found.needs_inspection |= criteria.need_inspection();
+        self.found.index.insert(criteria, number).map_err(|other| {
+            let reason = format!(
+                "asks for the same as filter_chains[{other}], so only one could ever be taken"
+            );
+            Refusal::of("filter_chain_match", reason).within(&place.to_string())
+        })
+    }
+}
+
+/// The chains that a listener has and its new form does not.
+struct Gone<'k> {
+    known: &'k ChainsByForm,
+    /// The forms of the new chains.
+    forms: Vec<Bytes>,
+    /// By their form without the name of the route configuration. Made when one is looked for.
+    chains: Option<HashMap<Vec<u8>, Arc<FilterChain>>>,
+}
+
+impl Gone<'_> {
+    /// A chain of which only the name of the route configuration differs, and the new name.
+    fn renamed(&mut self, proto: &ProtoChain) -> Option<(Arc<FilterChain>, String)> {
+        if self.known.is_empty() {
+            return None;
         }
         let (form, routes) = compile::without_routes_name(proto)?;
-        let gone = self.gone.get_or_insert_with(|| gone(self.by_form, &self.forms));
-        Some((gone.remove(&form)?, Some(routes)))
+        let Self { known, forms, chains } = self;
+        let chains = chains.get_or_insert_with(|| {
+            let forms: HashSet<&Bytes> = forms.iter().collect();
+            let gone = known.iter().filter(|(form, _)| !forms.contains(form));
+            let gone = gone.filter_map(|(form, served)| {
+                let proto = ProtoChain::decode(&form[..]).ok()?;
+                Some((compile::without_routes_name(&proto)?.0, Arc::clone(&served.chain)))
+            });
+            gone.collect()
+        });
+        Some((chains.remove(&form)?, routes))
     }
-}
-
-fn gone(by_form: &ChainsByForm, forms: &HashSet<Vec<u8>>) -> ChainsByForm {
-    let gone = by_form.iter().filter(|(form, _)| !forms.contains(*form));
-    let gone = gone.filter_map(|(form, chain)| {
-        let (form, _) = compile::without_routes_name(&ProtoChain::decode(&form[..]).ok()?)?;
-        Some((form, Arc::clone(chain)))
-    });
-    gone.collect()
 }
 
 /// Lets a chain stay with the routes that it has.
@@ -173,39 +269,6 @@ fn keep_routes(chain: &FilterChain) {
     }
 }
 
-/// The chain in whose transport socket a field stands.
-fn socket_of(path: &str) -> Option<&str> {
-    let (chain, field) = path.split_once('.')?;
-    let is_chain = chain == "default_filter_chain" || chain.starts_with("filter_chains[");
-    let is_socket = field == "transport_socket" || field.starts_with("transport_socket.");
-    (is_chain && is_socket).then_some(chain)
-}
-
-fn chains(
-    proto: &ProtoListener,
-    chain: &mut impl FnMut(&str, &ProtoChain) -> Result<Arc<FilterChain>, Refusal>,
-) -> Result<FilterChains, Refusal> {
-    let mut found = FilterChains::default();
-    for (place, proto) in proto.filter_chains.iter().enumerate() {
-        index(&mut found.index, proto, place).within_item("filter_chains", place)?;
-        found.chains.push(chain(&format!("filter_chains[{place}]"), proto)?);
-    }
-    if let Some(proto) = &proto.default_filter_chain {
-        found.default = Some(chain("default_filter_chain", proto)?);
-    }
-    Ok(found)
-}
-
-fn index(index: &mut Index, proto: &ProtoChain, place: usize) -> Result<(), Refusal> {
-    let criteria =
-        compile::chain_criteria(proto.filter_chain_match.as_ref()).within("filter_chain_match")?;
-    index.insert(&criteria, place).map_err(|other| {
-        let reason =
-            format!("asks for the same as filter_chains[{other}], so only one could ever be taken");
-        Refusal::of("filter_chain_match", reason)
-    })
-}
-
 fn assemble(name: &Arc<str>, shell: ListenerShell, chains: FilterChains) -> Listener {
     let mut all = chains.chains.iter().chain(&chains.default);
     let by_name = all.any(|chain| chain.rbac.iter().any(|filter| filter.needs_server_name));
@@ -213,7 +276,10 @@ fn assemble(name: &Arc<str>, shell: ListenerShell, chains: FilterChains) -> List
         name: Arc::clone(name),
         address: shell.address,
         stat_prefix: shell.stat_prefix,
-        chains: FilterChains { needs_inspection: shell.needs_inspection || by_name, ..chains },
+        chains: FilterChains {
+            needs_inspection: shell.needs_inspection || by_name || chains.needs_inspection,
+            ..chains
+        },
         inspect_timeout: shell.inspect_timeout,
         continue_on_inspect_timeout: shell.continue_on_inspect_timeout,
         buffer_limit: shell.buffer_limit,
@@ -227,7 +293,8 @@ fn assemble(name: &Arc<str>, shell: ListenerShell, chains: FilterChains) -> List
 /// Marks the chains that the new form of a listener does not have, and gives them back.
 fn retire(before: ChainsByForm, now: &FilterChains) -> Vec<Arc<FilterChain>> {
     let kept: HashSet<_> = now.chains.iter().chain(&now.default).map(Arc::as_ptr).collect();
-    let gone = before.into_values().filter(|chain| !kept.contains(&Arc::as_ptr(chain)));
+    let before = before.into_values().map(|served| served.chain);
+    let gone = before.filter(|chain| !kept.contains(&Arc::as_ptr(chain)));
     let gone = gone.inspect(|chain| {
         keep_routes(chain);
         chain.retired.store(true, Ordering::Relaxed);

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `listener.rs`, `chains.rs` | runtime types of listeners; the choice of a filter chain |
 //! | `applier.rs` | updates, one resource at a time |
-//! | `clusters.rs`, `tables.rs`, `listeners.rs` | what is served of each kind, and its last good form |
+//! | `clusters.rs`, `tables.rs`, `listeners.rs`, `listener_form.rs` | what is served of each kind, and its last good form |
 //! | `slots.rs`, `leaving.rs` | names that outlive what fills them; chains that outlive their listener |
 //! | `record.rs` | what `/config_dump` and verdicts tell of each resource |
 //! | `judge.rs`, `split.rs`, `refusal.rs` | decoding, and how a refusal names its field |
@@ -23,6 +23,7 @@ mod compile;
 mod judge;
 mod leaving;
 pub mod listener;
+mod listener_form;
 mod listeners;
 mod record;
 mod refusal;

@@ -9,6 +9,20 @@ use tidegate_xds::assemble::append_message;
 const VIRTUAL_HOSTS: u32 = 2;
 /// Field number of `routes` in `envoy.config.route.v3.VirtualHost`.
 const ROUTES: u32 = 3;
+/// Field number of `filter_chains` in `envoy.config.listener.v3.Listener`.
+const FILTER_CHAINS: u32 = 3;
+/// Field number of `default_filter_chain` in it.
+const DEFAULT_FILTER_CHAIN: u32 = 25;
+
+/// An encoded `Listener` in parts.
+pub(super) struct ListenerParts {
+    /// All but the chains.
+    pub around: Bytes,
+    /// Each of `filter_chains`.
+    pub chains: Vec<Bytes>,
+    /// `default_filter_chain`.
+    pub default: Option<Bytes>,
+}
 
 /// An encoded `RouteConfiguration` in two parts: all but the virtual hosts, and each virtual host.
 pub(super) fn split_route_configuration(whole: &Bytes) -> Result<(Bytes, Vec<Bytes>), DecodeError> {
@@ -18,6 +32,18 @@ pub(super) fn split_route_configuration(whole: &Bytes) -> Result<(Bytes, Vec<Byt
 /// An encoded `VirtualHost` in two parts: all but the routes, and each route.
 pub(super) fn split_virtual_host(whole: &Bytes) -> Result<(Bytes, Vec<Bytes>), DecodeError> {
     split(whole, ROUTES)
+}
+
+/// An encoded `Listener` in its parts.
+pub(super) fn split_listener(whole: &Bytes) -> Result<ListenerParts, DecodeError> {
+    let (around, chains) = split(whole, FILTER_CHAINS)?;
+    let (around, mut default) = split(&around, DEFAULT_FILTER_CHAIN)?;
+    let default = match default.len() {
+        0 | 1 => default.pop(),
+        // A message that comes in pieces is what they are one after the other.
+        _ => Some(default.concat().into()),
+    };
+    Ok(ListenerParts { around, chains, default })
 }
 
 /// An encoded `VirtualHost` of its two parts.
@@ -52,6 +78,7 @@ fn split(whole: &Bytes, repeated: u32) -> Result<(Bytes, Vec<Bytes>), DecodeErro
 #[cfg(test)]
 mod tests {
     use tidegate_envoy::prost::Message;
+    use tidegate_envoy::v3::listener::{FilterChain, Listener};
     use tidegate_envoy::v3::route::{RouteConfiguration, VirtualHost};
 
     use super::*;
@@ -79,5 +106,37 @@ mod tests {
             );
         }
         assert!(split_route_configuration(&Bytes::from_static(b"\x10\x01")).is_err());
+    }
+
+    #[test]
+    fn a_listener_has_two_kinds_of_chains() {
+        let chain = |name: &str| FilterChain { name: name.into(), ..FilterChain::default() };
+        let around =
+            Listener { name: "l".into(), use_original_dst: Some(true), ..Listener::default() };
+        let whole = Listener {
+            filter_chains: vec![chain("a"), chain("b")],
+            default_filter_chain: Some(chain("c")),
+            ..around.clone()
+        };
+        let mut bytes = whole.encode_to_vec();
+        let parts = split_listener(&bytes.clone().into()).expect("well formed");
+        assert_eq!(parts.around, around.encode_to_vec());
+        assert_eq!(parts.chains, [chain("a").encode_to_vec(), chain("b").encode_to_vec()]);
+        assert_eq!(parts.default, Some(chain("c").encode_to_vec().into()));
+
+        // The default chain in two pieces.
+        let more = FilterChain {
+            transport_socket_connect_timeout: Some(Default::default()),
+            ..FilterChain::default()
+        };
+        let more = Listener { default_filter_chain: Some(more), ..Listener::default() };
+        bytes.extend(more.encode_to_vec());
+        let parts = split_listener(&bytes.clone().into()).expect("well formed");
+        let default = FilterChain::decode(parts.default.expect("there")).expect("well formed");
+        assert_eq!(
+            Listener::decode(&bytes[..]).expect("well formed").default_filter_chain,
+            Some(default)
+        );
+        assert!(split_listener(&Bytes::new()).is_ok_and(|parts| parts.default.is_none()));
     }
 }

@@ -17,6 +17,7 @@ use crate::route::{Action, Decision};
 use super::testing::{proto, with};
 use super::*;
 
+mod many_chains;
 mod renames;
 mod secrets;
 mod sockets;

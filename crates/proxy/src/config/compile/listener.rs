@@ -7,8 +7,8 @@ use std::time::Duration;
 use tidegate_envoy::prost;
 use tidegate_envoy::v3::core::TrafficDirection;
 use tidegate_envoy::v3::http_inspector::HttpInspector;
+use tidegate_envoy::v3::listener::Listener as ProtoListener;
 use tidegate_envoy::v3::listener::listener_filter::ConfigType;
-use tidegate_envoy::v3::listener::{FilterChainMatch, Listener as ProtoListener};
 use tidegate_envoy::v3::original_dst::OriginalDst;
 use tidegate_envoy::v3::tls_inspector::TlsInspector;
 
@@ -30,6 +30,7 @@ const DEFAULT_BUFFER_LIMIT: u32 = 1024 * 1024;
 pub(in crate::config) struct ListenerShell {
     pub address: SocketAddr,
     pub stat_prefix: Arc<str>,
+    /// Whether connections are looked at even if no chain asks for what is found then.
     pub needs_inspection: bool,
     pub inspect_timeout: Option<Duration>,
     pub continue_on_inspect_timeout: bool,
@@ -40,17 +41,11 @@ pub(in crate::config) struct ListenerShell {
     pub log: Option<Arc<Log>>,
 }
 
-/// A listener without its chains.
+/// A listener without its chains. Those of the message are not looked at.
 pub(in crate::config) fn listener(
     proto: &ProtoListener,
     links: &mut impl Links,
 ) -> Result<ListenerShell, Refusal> {
-    if proto.filter_chains.is_empty() && proto.default_filter_chain.is_none() {
-        return Err(Refusal::of(
-            "filter_chains",
-            "must have an entry, or default_filter_chain must be set",
-        ));
-    }
     let address = required_socket_address(proto.address.as_ref())?;
     let stat_prefix = match proto.stat_prefix.as_str() {
         "" => address.to_string().replace(':', "_"),
@@ -77,7 +72,7 @@ pub(in crate::config) fn listener(
     Ok(ListenerShell {
         address,
         stat_prefix: stat_prefix.into(),
-        needs_inspection: needs_inspection(proto),
+        needs_inspection: has_filter::<TlsInspector>(proto),
         inspect_timeout: timeout(
             "listener_filters_timeout",
             proto.listener_filters_timeout.as_ref(),
@@ -118,19 +113,6 @@ fn has_filter<T: prost::Name>(proto: &ProtoListener) -> bool {
         ConfigType::TypedConfig(any) => is::<T>(any),
         ConfigType::ConfigDiscovery(_) => false,
     })
-}
-
-/// Whether connections must be looked at before a chain is chosen: when the TLS inspector is configured, or when a chain asks
-/// for what it finds. Envoy adds it then.
-fn needs_inspection(proto: &ProtoListener) -> bool {
-    let asks = |criteria: &FilterChainMatch| match criteria.transport_protocol.as_str() {
-        "tls" => true,
-        "" => !criteria.server_names.is_empty() || !criteria.application_protocols.is_empty(),
-        _ => false,
-    };
-    let mut criteria =
-        proto.filter_chains.iter().filter_map(|chain| chain.filter_chain_match.as_ref());
-    has_filter::<TlsInspector>(proto) || criteria.any(asks)
 }
 
 #[cfg(test)]

@@ -3,13 +3,13 @@ use serde_json::{Value, json};
 use crate::config::slots::Slots;
 use crate::config::testing::{proto, with};
 
+use super::super::filter_chain::chain_criteria;
 use super::*;
 
 fn compile(more: &Value) -> Result<ListenerShell, Refusal> {
     let base = json!({
         "name": "l",
         "address": {"socket_address": {"address": "127.0.0.1", "port_value": 8080}},
-        "filter_chains": [{}],
     });
     listener(&proto(&with(&base, more)), &mut Slots::default())
 }
@@ -41,25 +41,25 @@ fn connections_are_inspected_when_a_chain_asks_for_what_it_finds() {
     let inspector = json!([{"name": "tls", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
     }}]);
-    let asking = |criteria: Value| json!({"filter_chains": [{"filter_chain_match": criteria}]});
+    let shell = compile(&json!({"listener_filters": inspector})).map(Box::new).expect("valid");
+    assert!(shell.needs_inspection);
     let cases = [
-        (json!({"listener_filters": inspector}), true),
-        (asking(json!({"server_names": ["a"]})), true),
-        (asking(json!({"application_protocols": ["h2"]})), true),
-        (asking(json!({"transport_protocol": "tls"})), true),
-        (asking(json!({"transport_protocol": "raw_buffer"})), false),
-        (asking(json!({"destination_port": 1})), false),
+        (json!({"server_names": ["a"]}), true),
+        (json!({"application_protocols": ["h2"]}), true),
+        (json!({"transport_protocol": "tls"}), true),
+        (json!({"transport_protocol": "raw_buffer"}), false),
+        (json!({"transport_protocol": "raw_buffer", "server_names": ["a"]}), false),
+        (json!({"destination_port": 1}), false),
     ];
-    for (more, expected) in cases {
-        let shell = compile(&more).unwrap_or_else(|refusal| panic!("{refusal}"));
-        assert_eq!(shell.needs_inspection, expected, "{more}");
+    for (asked, expected) in cases {
+        let criteria = chain_criteria(Some(&proto(&asked))).expect("valid");
+        assert_eq!(criteria.need_inspection(), expected, "{asked}");
     }
 }
 
 #[test]
 fn refusals_name_the_field() {
     let cases = [
-        (json!({"filter_chains": []}), "filter_chains"),
         (json!({"address": null}), "address"),
         (
             json!({"address": {"socket_address": {"address": "localhost"}}}),
@@ -71,8 +71,6 @@ fn refusals_name_the_field() {
         let refused = compile(&more).map(|_| ()).expect_err(expected);
         assert_eq!(refused.path, expected, "{refused}");
     }
-    let default_only = json!({"filter_chains": [], "default_filter_chain": {}});
-    assert!(compile(&default_only).is_ok());
 }
 
 /// What captures connections is understood, and refused where workers would have to do it.
@@ -106,7 +104,6 @@ fn capture_is_asked_about_and_not_served() {
         assert_eq!(refused.path, field, "{refused}");
         let base = json!({
             "address": {"socket_address": {"address": "127.0.0.1", "port_value": 8080}},
-            "filter_chains": [{}],
         });
         let asked =
             listener(&proto(&with(&base, &more)), &mut Slots::asking()).expect("understood");
