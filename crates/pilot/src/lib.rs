@@ -14,9 +14,8 @@
 //! An object that is wrong takes down itself alone: whoever decodes objects sends [`Input::Invalid`], the
 //! last good form stays in the model, and the reason stands in the status.
 //!
-//! Not served yet, and told in status where it is used: DestinationRule but for its balancing and TLS, faults,
-//! mirrors, CORS, retries, WorkloadEntry. What a sidecar gets is
-//! compiled from scratch on every change of objects.
+//! Not served yet, and told in status where it is used: limits and outlier detection of DestinationRules, faults,
+//! mirrors, CORS, WorkloadEntry. What a sidecar gets is compiled from scratch on every change of objects.
 
 pub mod compile;
 mod engine;

@@ -76,6 +76,9 @@ fn destination(dice: &mut Dice) -> Value {
     if dice.flip() {
         destination["port"] = json!({"number": dice.pick(&[&80, &443])});
     }
+    if dice.flip() {
+        destination["subset"] = json!(dice.pick(&["v1", "v2"]));
+    }
     json!({"destination": destination})
 }
 
@@ -138,6 +141,10 @@ fn service_entry(dice: &mut Dice) -> Value {
     let resolution = dice.pick(&["DNS", "STATIC", "NONE", "DNS_ROUND_ROBIN"]);
     let endpoints = match resolution {
         "STATIC" => json!([{"address": dice.pick(&["1.1.1.1", "2.2.2.2"])}]),
+        "DNS" => {
+            let labels = json!({"version": dice.pick(&["1", "2"])});
+            json!([{"address": "e.example", "labels": labels}])
+        }
         _ => json!([]),
     };
     json!({
@@ -159,12 +166,26 @@ fn content(kind: &str, namespace: &str, name: &str, bits: u64) -> Value {
         "VirtualService" => manifest(kind, name, &virtual_service(&mut dice)),
         "ServiceEntry" => manifest(kind, name, &service_entry(&mut dice)),
         "DestinationRule" => {
-            let mut spec = json!({"host": dice.pick(&DESTINATIONS), "subsets": [{"name": "v1"}]});
+            let mut subsets = vec![json!({"name": "v1"})];
             if dice.flip() {
+                subsets[0]["labels"] = json!({"version": dice.pick(&["1", "2"])});
+            }
+            if dice.flip() {
+                subsets.push(json!({"name": "v2", "labels": {"version": "2"}}));
+            }
+            let mut spec = json!({"host": dice.pick(&DESTINATIONS)});
+            let tls = |dice: &mut Dice| {
                 let secret = dice.pick(&["d", "c-cacert", "clients", "gone-cacert"]);
                 let mode = dice.pick(&["SIMPLE", "MUTUAL"]);
-                spec["trafficPolicy"] = json!({"tls": {"mode": mode, "credentialName": secret}});
+                json!({"tls": {"mode": mode, "credentialName": secret}})
+            };
+            if dice.flip() {
+                spec["trafficPolicy"] = tls(&mut dice);
             }
+            if dice.flip() {
+                subsets[0]["trafficPolicy"] = tls(&mut dice);
+            }
+            spec["subsets"] = json!(subsets);
             manifest(kind, name, &spec)
         }
         "Secret" => {
@@ -188,21 +209,34 @@ fn content(kind: &str, namespace: &str, name: &str, bits: u64) -> Value {
             let spec = json!({"ports": ports, "selector": {"app": dice.pick(&["web", "other"])}});
             json!({"kind": kind, "metadata": {"name": "web"}, "spec": spec})
         }
-        "EndpointSlice" => json!({
-            "kind": kind,
-            "metadata": {"name": name, "labels": {"kubernetes.io/service-name": "web"}},
-            "addressType": "IPv4",
-            "endpoints": [{"addresses": [dice.pick(&["3.3.3.3", "4.4.4.4"])]}],
-            "ports": [{"name": "http", "port": 8080}],
-        }),
-        _ => json!({
-            "kind": "Pod",
-            "metadata": {"name": name, "labels": {"app": dice.pick(&["web", "other"])}},
-            "spec": {"containers": [{
-                "name": "c", "image": "i", "ports": [{"name": "tls", "containerPort": 8443}],
-            }]},
-            "status": {"podIP": dice.pick(&["5.5.5.5", "6.6.6.6"])},
-        }),
+        "EndpointSlice" => {
+            let mut endpoint = json!({"addresses": [dice.pick(&["3.3.3.3", "4.4.4.4"])]});
+            if dice.flip() {
+                endpoint["targetRef"] = json!({"kind": "Pod", "name": dice.pick(&["p0", "p1"])});
+            }
+            let labels = json!({
+                "kubernetes.io/service-name": "web", "version": dice.pick(&["1", "2"]),
+            });
+            json!({
+                "kind": kind,
+                "metadata": {"name": name, "labels": labels},
+                "addressType": "IPv4",
+                "endpoints": [endpoint],
+                "ports": [{"name": "http", "port": 8080}],
+            })
+        }
+        _ => {
+            let app = dice.pick(&["web", "other"]);
+            let labels = json!({"app": app, "version": dice.pick(&["1", "2"])});
+            json!({
+                "kind": "Pod",
+                "metadata": {"name": name, "labels": labels},
+                "spec": {"containers": [{
+                    "name": "c", "image": "i", "ports": [{"name": "tls", "containerPort": 8443}],
+                }]},
+                "status": {"podIP": dice.pick(&["5.5.5.5", "6.6.6.6", ""])},
+            })
+        }
     };
     manifest["metadata"]["namespace"] = json!(namespace);
     manifest["metadata"]["creationTimestamp"] = json!(created);

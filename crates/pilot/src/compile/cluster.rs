@@ -1,8 +1,9 @@
-//! Clusters: one per service port.
+//! Clusters: one per service port, and one per subset of it.
 
 use std::collections::BTreeMap;
 
 use tidegate_api::istio::Protocol;
+use tidegate_api::istio::destination_rule::Subset;
 use tidegate_envoy::any;
 use tidegate_envoy::prost_types::Any;
 use tidegate_envoy::v3::cluster::circuit_breakers::Thresholds;
@@ -21,6 +22,8 @@ use tidegate_envoy::v3::http_options::http_protocol_options::{
 };
 
 use super::{Context, ads, balancing, duration, endpoints, upstream_tls};
+use crate::model::destination_rule::Effective;
+use crate::model::endpoints::Endpoint;
 use crate::model::names;
 use crate::model::service::{Discovery, Port, Service};
 
@@ -36,35 +39,110 @@ pub struct Compiled {
     pub endpoints: Option<ClusterLoadAssignment>,
 }
 
-/// Compiles the cluster of a service port.
+/// What a cluster stands for: the endpoints of a service port, or a subset of them.
+#[derive(Clone, Copy, Debug)]
+struct Part<'a> {
+    service: &'a Service,
+    port: &'a Port,
+    subset: Option<&'a Subset>,
+}
+
+impl<'a> Part<'a> {
+    /// All that a service port has: itself, and each subset that rules define for its host.
+    fn all(
+        service: &'a Service,
+        port: &'a Port,
+        rules: Option<&'a Effective>,
+    ) -> impl Iterator<Item = Self> {
+        let subsets = rules.into_iter().flat_map(Effective::subsets).map(Some);
+        std::iter::once(None).chain(subsets).map(move |subset| Self { service, port, subset })
+    }
+
+    fn subset_name(self) -> &'a str {
+        self.subset.map_or("", |subset| &subset.name)
+    }
+
+    fn name(self) -> String {
+        names::cluster(&self.service.host, self.subset_name(), self.port.number)
+    }
+
+    /// Its load assignment, of the endpoints that the port has.
+    fn assignment(self, endpoints: &[Endpoint]) -> ClusterLoadAssignment {
+        let chosen = endpoints.iter().filter(|e| self.subset.is_none_or(|s| e.carries(&s.labels)));
+        endpoints::assignment(&self.name(), chosen)
+    }
+}
+
+/// Compiles the clusters of a service port: of all its endpoints, and of each subset.
 #[must_use]
+pub fn compile(service: &Service, port: &Port, context: &Context<'_>) -> Vec<Compiled> {
+    let rules = rules(service, context);
+    let endpoints = if is_dialled(service, context) {
+        Vec::new()
+    } else {
+        context.registry.endpoints(service, port)
+    };
+    Part::all(service, port, rules.as_ref())
+        .map(|part| of_part(part, rules.as_ref(), &endpoints, context))
+        .collect()
+}
+
+/// The endpoints of a service port and of its subsets; none where they are part of the clusters, as names to resolve.
+#[must_use]
+pub fn assignments(
+    service: &Service,
+    port: &Port,
+    context: &Context<'_>,
+) -> Vec<ClusterLoadAssignment> {
+    if is_dialled(service, context) || matches!(service.discovery, Discovery::Names { .. }) {
+        return Vec::new();
+    }
+    let rules = rules(service, context);
+    let endpoints = context.registry.endpoints(service, port);
+    Part::all(service, port, rules.as_ref()).map(|part| part.assignment(&endpoints)).collect()
+}
+
+fn rules(service: &Service, context: &Context<'_>) -> Option<Effective> {
+    context.rules.find(&service.host, Some(&service.key.namespace), context.options)
+}
+
+/// Whether traffic goes to the address that its client dialled.
+fn is_dialled(service: &Service, context: &Context<'_>) -> bool {
+    service.direct && context.options.workload().is_some()
+}
+
 #[allow(deprecated, reason = "Istio writes how names are resolved here, and every Envoy reads it")]
-pub fn compile(service: &Service, port: &Port, context: &Context<'_>) -> Compiled {
-    let mut cluster = base(names::cluster(&service.host, "", port.number), context);
+fn of_part(
+    part: Part<'_>,
+    rules: Option<&Effective>,
+    endpoints: &[Endpoint],
+    context: &Context<'_>,
+) -> Compiled {
+    let Part { service, port, subset } = part;
+    let mut cluster = base(part.name(), context);
     let mut http =
         HttpOptions { http2: port.protocol.is_some_and(Protocol::is_http2), upstream: None };
-    let rules = context.rules.find(&service.host, Some(&service.key.namespace), context.options);
-    if let Some(settings) = rules.as_ref().and_then(|rules| rules.balancing(port.number)) {
+    let policy = rules.map(|rules| rules.policy_for(port.number, subset)).unwrap_or_default();
+    if let Some(settings) = policy.load_balancer {
         balancing::apply(settings, &mut cluster);
     }
-    if let Some(settings) = rules.as_ref().and_then(|rules| rules.tls(port.number)) {
-        let to = upstream_tls::To { service, port, options: context.options };
+    if let Some(settings) = policy.tls {
+        let subset = part.subset_name();
+        let to = upstream_tls::To { service, port, subset, options: context.options };
         upstream_tls::apply(settings, to, &mut http, &mut cluster);
     }
     cluster.typed_extension_protocol_options = http.written();
-    if service.direct && context.options.workload().is_some() {
+    if is_dialled(service, context) {
         return Compiled { cluster: Some(where_dialled(cluster)), endpoints: None };
     }
+    let assignment = part.assignment(endpoints);
     let Discovery::Names { one_address, .. } = service.discovery else {
         cluster.cluster_discovery_type =
             Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into()));
         cluster.eds_cluster_config =
             Some(EdsClusterConfig { eds_config: Some(ads()), service_name: cluster.name.clone() });
-        let endpoints = assignment(service, port, context);
-        return Compiled { cluster: Some(cluster), endpoints };
+        return Compiled { cluster: Some(cluster), endpoints: Some(assignment) };
     };
-    let names = context.registry.endpoints(service, port);
-    let assignment = endpoints::assignment(&cluster.name, &names);
     if assignment.endpoints.is_empty() {
         return Compiled { cluster: None, endpoints: None };
     }
@@ -91,19 +169,6 @@ fn where_dialled(cluster: Cluster) -> Cluster {
         lb_config: None,
         ..cluster
     }
-}
-
-/// The endpoints of a service port; `None` where they are part of the cluster, as names to resolve.
-#[must_use]
-pub fn assignment(
-    service: &Service,
-    port: &Port,
-    context: &Context<'_>,
-) -> Option<ClusterLoadAssignment> {
-    let name = names::cluster(&service.host, "", port.number);
-    let dialled = service.direct && context.options.workload().is_some();
-    let apart = !dialled && !matches!(service.discovery, Discovery::Names { .. });
-    apart.then(|| endpoints::assignment(&name, &context.registry.endpoints(service, port)))
 }
 
 /// The cluster that closes what is sent to it.

@@ -11,14 +11,15 @@ use crate::model::endpoints::{Address, Endpoint};
 
 /// The load assignment of a cluster: one locality, since the gateway knows no distance.
 #[must_use]
-pub fn assignment(cluster: &str, endpoints: &[Endpoint]) -> ClusterLoadAssignment {
-    let locality = LocalityLbEndpoints {
-        lb_endpoints: endpoints.iter().map(lb_endpoint).collect(),
-        ..LocalityLbEndpoints::default()
-    };
+pub fn assignment<'a>(
+    cluster: &str,
+    endpoints: impl Iterator<Item = &'a Endpoint>,
+) -> ClusterLoadAssignment {
+    let lb_endpoints: Vec<LbEndpoint> = endpoints.map(lb_endpoint).collect();
+    let locality = LocalityLbEndpoints { lb_endpoints, ..LocalityLbEndpoints::default() };
     ClusterLoadAssignment {
         cluster_name: cluster.to_owned(),
-        endpoints: if endpoints.is_empty() { Vec::new() } else { vec![locality] },
+        endpoints: if locality.lb_endpoints.is_empty() { Vec::new() } else { vec![locality] },
         ..ClusterLoadAssignment::default()
     }
 }

@@ -30,6 +30,8 @@ pub struct To<'a> {
     pub service: &'a Service,
     /// Its port.
     pub port: &'a Port,
+    /// The subset of its endpoints; empty for all of them.
+    pub subset: &'a str,
     /// The gateway and its mesh.
     pub options: &'a Options,
 }
@@ -91,7 +93,7 @@ impl<'a> To<'a> {
         match settings.mode {
             _ if !settings.sni.is_empty() => settings.sni.clone(),
             _ if Host::new(host).is_wildcard() => String::new(),
-            ClientTlsMode::IstioMutual => names::mesh_server(host, "", self.port.number),
+            ClientTlsMode::IstioMutual => names::mesh_server(host, self.subset, self.port.number),
             _ => host.to_owned(),
         }
     }

@@ -12,7 +12,6 @@ use super::{Dirty, Pilot, shadows};
 use crate::Compiled;
 use crate::compile::virtual_host::{self, Demands, EncodedRoute};
 use crate::compile::{cluster, listener};
-use crate::model::names;
 use crate::model::tls::Credential;
 use crate::model::virtual_service::Place;
 
@@ -121,13 +120,13 @@ impl Pilot {
     fn emit_clusters(&mut self, host: &Arc<str>, compiled: &mut Compiled) {
         let mut resources = Vec::new();
         let mut now = BTreeSet::new();
-        for (number, (service, port)) in self.registry.ports(host) {
-            let result = cluster::compile(service, port, &self.context());
+        let ports = self.registry.ports(host).into_values();
+        for result in ports.flat_map(|(s, port)| cluster::compile(s, port, &self.context())) {
             if let Some(cluster) = result.cluster {
-                let name = cluster.name.as_str();
-                resources.push(Resource::encode(ResourceType::Cluster, name, &cluster));
+                let name: Arc<str> = cluster.name.as_str().into();
+                resources.push(Resource::encode(ResourceType::Cluster, &*name, &cluster));
                 compiled.clusters += 1;
-                now.insert(number);
+                now.insert(name);
             }
             if let Some(endpoints) = result.endpoints {
                 let name = endpoints.cluster_name.as_str();
@@ -136,11 +135,10 @@ impl Pilot {
             }
         }
         let before = self.clusters.remove(host).unwrap_or_default();
-        for port in before.union(&now) {
+        for name in before.union(&now) {
             // Whatever is put below stays; the kind of a cluster may have changed.
-            let name: Arc<str> = names::cluster(host, "", *port).into();
-            self.outbox.remove(ResourceType::Cluster, Arc::clone(&name));
-            self.outbox.remove(ResourceType::Endpoints, name);
+            self.outbox.remove(ResourceType::Cluster, Arc::clone(name));
+            self.outbox.remove(ResourceType::Endpoints, Arc::clone(name));
         }
         resources.into_iter().for_each(|r| self.outbox.put(r));
         if !now.is_empty() {
@@ -151,10 +149,8 @@ impl Pilot {
     /// Compiles load assignments only: endpoints changed, the service did not.
     fn emit_endpoints(&mut self, host: &Arc<str>, compiled: &mut Compiled) {
         let mut resources = Vec::new();
-        for (service, port) in self.registry.ports(host).into_values() {
-            let Some(assignment) = cluster::assignment(service, port, &self.context()) else {
-                continue;
-            };
+        let ports = self.registry.ports(host).into_values();
+        for assignment in ports.flat_map(|(s, p)| cluster::assignments(s, p, &self.context())) {
             let name = assignment.cluster_name.as_str();
             resources.push(Resource::encode(ResourceType::Endpoints, name, &assignment));
             compiled.load_assignments += 1;

@@ -11,7 +11,7 @@ use super::credentials::{Use, User};
 use super::{Dirty, Index, Pilot, Problem, index};
 use crate::Input;
 use crate::model::destination_rule::Rule;
-use crate::model::endpoints::PodAddress;
+use crate::model::endpoints::{PodAddress, Slice};
 use crate::model::gateway::Gateway;
 use crate::model::host::Host;
 use crate::model::names;
@@ -69,7 +69,7 @@ impl Pilot {
             Spec::EndpointSlice(slice) => self.set_slice(object, slice, dirty),
             Spec::Pod(pod) => {
                 let pod = PodAddress::of(pod, &object.labels);
-                dirty.endpoints.extend(self.registry.set_pod(key, pod));
+                dirty.endpoints.extend(self.registry.set_pod(key, Some(pod)));
             }
             Spec::Secret(secret) => {
                 self.set_secret(key, Some(Arc::new(kube::Secret::clone(secret))), dirty);
@@ -251,8 +251,11 @@ impl Pilot {
                 BTreeSet::from([pattern.as_str().into()])
             };
             for host in hosts {
-                let referring = self.index.referring_to(&host).map(|(service, _)| service.clone());
-                dirty.touched.extend(referring);
+                for (service, _) in self.index.referring_to(&host) {
+                    dirty.touched.insert(service.clone());
+                    // Which subsets there are is said of those who name one.
+                    dirty.status.insert(service.clone());
+                }
                 // Others for the host may have won or lost.
                 dirty.status.extend(self.rules.concerning(&host).map(|rule| rule.key.clone()));
                 dirty.hosts.insert(host);
@@ -263,7 +266,8 @@ impl Pilot {
     fn set_slice(&mut self, object: &Object, slice: &kube::EndpointSlice, dirty: &mut Dirty) {
         let owner = object.labels.get(SERVICE_NAME_LABEL).map(|name| {
             let name: ServiceName = (Arc::clone(&object.key.namespace), name.as_str().into());
-            (name, slice.clone())
+            let labels = Arc::new(object.labels.clone());
+            (name, Slice { spec: slice.clone(), labels })
         });
         let touched = self.registry.set_slice(&object.key, owner);
         self.mark_endpoints(touched, dirty);

@@ -59,7 +59,7 @@ pub struct Pilot {
     tables: BTreeMap<Arc<str>, RouteTable>,
     shadows: Shadows,
     /// Ports of each host that have a cluster.
-    clusters: HashMap<Arc<str>, BTreeSet<u16>>,
+    clusters: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
     secrets: Secrets,
     credentials: Credentials,
     /// What is served beside a workload; nothing on a gateway.
@@ -205,7 +205,7 @@ impl Pilot {
 
     /// `outbound|PORT|SUBSET|HOST` leads back to the definition that has the port.
     fn cluster_owner(&self, name: &str) -> Vec<ObjectKey> {
-        let Some((host, port)) = names::of_cluster(name) else { return Vec::new() };
+        let Some((host, port, _)) = names::of_cluster(name) else { return Vec::new() };
         let ports = self.registry.ports(host);
         ports.get(&port).map(|(service, _)| service.key.clone()).into_iter().collect()
     }

@@ -81,12 +81,12 @@ impl Pilot {
     /// The settings that say how TLS is spoken with a cluster, if there are any.
     #[must_use]
     pub fn upstream_tls(&self, cluster: &str) -> Option<Origin> {
-        let (host, port) = names::of_cluster(cluster)?;
+        let (host, port, subset) = names::of_cluster(cluster)?;
         let definition =
             self.registry.ports(host).get(&port).map(|(service, _)| service.key.clone());
         let namespace = definition.as_ref().map(|key| &*key.namespace);
         let rules = self.rules.find(host, namespace, &self.options)?;
-        let (key, path) = rules.place_of_tls(port)?;
+        let (key, path) = rules.place_of_tls(port, subset)?;
         Some(Origin::new(key.clone(), path))
     }
 

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use tidegate_api::istio::DestinationRule;
 use tidegate_api::istio::destination_rule::{
-    ClientTlsSettings, ConsistentHash, LoadBalancerSettings, PortTrafficPolicy, Subset,
-    TrafficPolicy,
+    ClientTlsSettings, ConsistentHash, Subset, TrafficPolicy,
 };
 use tidegate_api::istio::virtual_service::Destination;
 use tidegate_api::{Object, ObjectKey};
@@ -14,6 +13,7 @@ use tidegate_api::{Object, ObjectKey};
 use super::age::Age;
 use super::host::Host;
 use super::names;
+use super::policy::{Policy, of_port};
 use super::tls::secret_name;
 use super::visibility::visibility;
 use crate::Options;
@@ -166,22 +166,29 @@ impl Rule {
         }
     }
 
+    /// Its policies, of the host and of subsets, with the path of each.
+    pub fn policies(&self) -> impl Iterator<Item = (String, &TrafficPolicy)> {
+        let host = self.spec.traffic_policy.iter().map(|p| ("trafficPolicy".to_owned(), p));
+        let subsets = self.spec.subsets.iter().enumerate();
+        host.chain(subsets.filter_map(|(s, subset)| {
+            Some((format!("subsets[{s}].trafficPolicy"), subset.traffic_policy.as_ref()?))
+        }))
+    }
+
     /// Its settings of TLS, with the path of each.
     pub fn tls(&self) -> impl Iterator<Item = (String, &ClientTlsSettings)> {
-        let policy = self.spec.traffic_policy.as_ref();
-        let host = policy.and_then(|policy| policy.tls.as_ref());
-        let host = host.map(|tls| ("trafficPolicy.tls".to_owned(), tls));
-        let ports = policy.into_iter().flat_map(|policy| &policy.port_level_settings).enumerate();
-        host.into_iter().chain(ports.filter_map(|(p, port)| {
-            Some((format!("trafficPolicy.portLevelSettings[{p}].tls"), port.tls.as_ref()?))
-        }))
+        self.policies().flat_map(|(path, policy)| {
+            let host = policy.tls.as_ref().map(|tls| (format!("{path}.tls"), tls));
+            let ports = policy.port_level_settings.iter().enumerate();
+            host.into_iter().chain(ports.filter_map(move |(p, port)| {
+                Some((format!("{path}.portLevelSettings[{p}].tls"), port.tls.as_ref()?))
+            }))
+        })
     }
 
     /// The Secrets that it names, for whichever workload it is.
     pub fn secrets(&self) -> impl Iterator<Item = Arc<str>> {
-        let subsets =
-            self.spec.subsets.iter().filter_map(|s| s.traffic_policy.as_ref()?.tls.as_ref());
-        let settings = self.tls().map(|(_, settings)| settings).chain(subsets);
+        let settings = self.tls().map(|(_, settings)| settings);
         let named = settings.filter(|settings| !settings.credential_name.is_empty());
         named.map(|settings| secret_name(&settings.credential_name))
     }
@@ -221,33 +228,31 @@ impl Effective {
     /// The subset of a name: that of the first rule that has it.
     #[must_use]
     pub fn subset(&self, name: &str) -> Option<&Subset> {
-        self.rules.iter().flat_map(|rule| &rule.spec.subsets).find(|subset| subset.name == name)
+        self.subsets().find(|subset| subset.name == name)
     }
 
-    /// How endpoints are chosen for a port of the host. A port's own settings take nothing from the host's.
+    /// The subsets that all rules have together; of those of one name, that of the first rule.
+    pub fn subsets(&self) -> impl Iterator<Item = &Subset> {
+        let mut seen = BTreeSet::new();
+        let all = self.rules.iter().flat_map(|rule| &rule.spec.subsets);
+        all.filter(move |subset| seen.insert(subset.name.as_str()))
+    }
+
+    /// What holds for a port of the host, or of a subset of it.
     #[must_use]
-    pub fn balancing(&self, port: u16) -> Option<&LoadBalancerSettings> {
-        let policy = self.policy()?;
-        match of_port(policy, port) {
-            Some(own) => own.load_balancer.as_ref(),
-            None => policy.load_balancer.as_ref(),
+    pub fn policy_for<'a>(&'a self, port: u16, subset: Option<&'a Subset>) -> Policy<'a> {
+        let host = self.policy().map(|policy| Policy::default().with(policy, port));
+        let host = host.unwrap_or_default();
+        match subset.and_then(|subset| subset.traffic_policy.as_ref()) {
+            Some(own) => host.with(own, port),
+            None => host,
         }
     }
 
-    /// Whether and how TLS is spoken with a port of the host. A port's own settings take nothing from the host's.
+    /// Where the settings of TLS for a port of the host, or of a subset, stand: the rule, and the path of the field.
     #[must_use]
-    pub fn tls(&self, port: u16) -> Option<&ClientTlsSettings> {
-        let policy = self.policy()?;
-        match of_port(policy, port) {
-            Some(own) => own.tls.as_ref(),
-            None => policy.tls.as_ref(),
-        }
-    }
-
-    /// Where the settings of [`Self::tls`] stand: the rule, and the path of the field.
-    #[must_use]
-    pub fn place_of_tls(&self, port: u16) -> Option<(&ObjectKey, String)> {
-        let settings = self.tls(port)?;
+    pub fn place_of_tls(&self, port: u16, subset: &str) -> Option<(&ObjectKey, String)> {
+        let settings = self.policy_for(port, self.subset(subset)).tls?;
         self.rules.iter().find_map(|rule| {
             let (path, _) = rule.tls().find(|(_, own)| std::ptr::eq(*own, settings))?;
             Some((&rule.key, path))
@@ -266,13 +271,6 @@ impl Effective {
             .or_else(|| policy.and_then(|policy| port_hash(policy, port)))
             .or_else(|| policy.and_then(host_hash))
     }
-}
-
-fn of_port(policy: &TrafficPolicy, port: u16) -> Option<&PortTrafficPolicy> {
-    let is = |p: &&PortTrafficPolicy| {
-        p.port.and_then(|selector| selector.number).is_some_and(|number| number.get() == port)
-    };
-    policy.port_level_settings.iter().find(is)
 }
 
 fn host_hash(policy: &TrafficPolicy) -> Option<&ConsistentHash> {

@@ -9,6 +9,7 @@ pub mod gateway;
 pub mod host;
 pub mod merge;
 pub mod names;
+pub mod policy;
 pub mod protocol;
 pub mod registry;
 pub mod rule;

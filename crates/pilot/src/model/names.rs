@@ -31,12 +31,13 @@ pub fn mesh_server(host: &str, subset: &str, port: u16) -> String {
     format!("outbound_.{port}_.{subset}_.{host}")
 }
 
-/// The host and the port of a [`cluster`].
+/// The host, the port and the subset of a [`cluster`].
 #[must_use]
-pub fn of_cluster(name: &str) -> Option<(&str, u16)> {
+pub fn of_cluster(name: &str) -> Option<(&str, u16, &str)> {
     let mut parts = name.splitn(4, '|').skip(1);
     let port = parts.next()?.parse().ok()?;
-    Some((parts.nth(1)?, port))
+    let subset = parts.next()?;
+    Some((parts.next()?, port, subset))
 }
 
 /// `ADDRESS_PORT`.

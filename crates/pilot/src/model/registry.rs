@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use tidegate_api::kube::endpoint_slice::EndpointSlice;
 use tidegate_api::{Kind, ObjectKey};
 
 use super::age::Age;
-use super::endpoints::{self, Endpoint, PodAddress};
+use super::endpoints::{self, Endpoint, PodAddress, Slice};
 use super::service::{Discovery, Port, Service};
 
 /// On an EndpointSlice: the Service that it belongs to.
@@ -18,8 +17,10 @@ pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 pub struct Registry {
     hosts: HashMap<Arc<str>, BTreeMap<Order, Arc<Service>>>,
     services: HashMap<ObjectKey, Vec<Arc<Service>>>,
-    slices: HashMap<ServiceName, BTreeMap<ObjectKey, EndpointSlice>>,
+    slices: HashMap<ServiceName, BTreeMap<ObjectKey, Slice>>,
     slice_owners: HashMap<ObjectKey, ServiceName>,
+    /// Slices by the Pods that their endpoints name.
+    slices_of_pods: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
     namespaces: HashMap<Arc<str>, Namespace>,
     /// Hosts that objects define and hide from the gateway.
     hidden: HashMap<Arc<str>, BTreeSet<ObjectKey>>,
@@ -114,12 +115,19 @@ impl Registry {
     pub fn set_slice(
         &mut self,
         key: &ObjectKey,
-        slice: Option<(ServiceName, EndpointSlice)>,
+        slice: Option<(ServiceName, Slice)>,
     ) -> Vec<ServiceName> {
         let mut touched = Vec::new();
         if let Some(owner) = self.slice_owners.remove(key) {
             if let Some(slices) = self.slices.get_mut(&owner) {
-                slices.remove(key);
+                for pod in slices.remove(key).iter().flat_map(|slice| pods(key, slice)) {
+                    if let Some(naming) = self.slices_of_pods.get_mut(&pod) {
+                        naming.remove(key);
+                        if naming.is_empty() {
+                            self.slices_of_pods.remove(&pod);
+                        }
+                    }
+                }
                 if slices.is_empty() {
                     self.slices.remove(&owner);
                 }
@@ -127,6 +135,9 @@ impl Registry {
             touched.push(owner);
         }
         if let Some((owner, slice)) = slice {
+            for pod in pods(key, &slice) {
+                self.slices_of_pods.entry(pod).or_default().insert(key.clone());
+            }
             self.slices.entry(owner.clone()).or_default().insert(key.clone(), slice);
             self.slice_owners.insert(key.clone(), owner.clone());
             if !touched.contains(&owner) {
@@ -136,8 +147,7 @@ impl Registry {
         touched
     }
 
-    /// Replaces a Pod's address (`None`: it takes no traffic) and answers the hosts whose endpoints may
-    /// differ.
+    /// Replaces a Pod (`None`: it is gone) and answers the hosts whose endpoints may differ.
     pub fn set_pod(&mut self, key: &ObjectKey, pod: Option<PodAddress>) -> Vec<Arc<str>> {
         let namespace = self.namespaces.get(&key.namespace);
         let before = namespace.and_then(|namespace| namespace.pods.get(key));
@@ -147,12 +157,20 @@ impl Registry {
         let labels: Vec<_> =
             [before, pod.as_ref()].into_iter().flatten().map(|p| &p.labels).collect();
         let selecting = namespace.into_iter().flat_map(|namespace| &namespace.selecting);
-        let touched: BTreeSet<Arc<str>> = selecting
+        let selecting = selecting
             .filter_map(|key| self.services.get(key))
             .flatten()
-            .filter(|s| labels.iter().any(|labels| s.selects(labels)))
-            .map(|s| Arc::clone(&s.host))
-            .collect();
+            .filter(|s| labels.iter().any(|labels| s.selects(labels)));
+        let owners = self.slices_of_pods.get(key).into_iter().flatten();
+        let owners = owners.filter_map(|slice| self.slice_owners.get(slice)).filter_map(|owner| {
+            self.services.get(&ObjectKey::new(
+                Kind::Service,
+                Arc::clone(&owner.0),
+                Arc::clone(&owner.1),
+            ))
+        });
+        let touched: BTreeSet<Arc<str>> =
+            selecting.chain(owners.flatten()).map(|s| Arc::clone(&s.host)).collect();
         match pod {
             Some(pod) => {
                 let namespace = self.namespaces.entry(Arc::clone(&key.namespace)).or_default();
@@ -211,7 +229,15 @@ impl Registry {
             Discovery::Slices(_) => {
                 let name = (Arc::clone(&service.key.namespace), Arc::clone(&service.key.name));
                 match self.slices.get(&name) {
-                    Some(slices) => endpoints::of_slices(slices.values(), port),
+                    Some(slices) => {
+                        let namespace = self.namespaces.get(&service.key.namespace);
+                        let labels_of = |pod: &str| {
+                            let key =
+                                ObjectKey::new(Kind::Pod, Arc::clone(&service.key.namespace), pod);
+                            Some(Arc::clone(&namespace?.pods.get(&key)?.labels))
+                        };
+                        endpoints::of_slices(slices.values(), port, labels_of)
+                    }
                     None => self.pods(service, port),
                 }
             }
@@ -226,6 +252,11 @@ impl Registry {
         let selected = namespace.pods.values().filter(|pod| service.selects(&pod.labels));
         selected.filter_map(|pod| pod.endpoint(port)).collect()
     }
+}
+
+/// The Pods that a slice names.
+fn pods<'a>(key: &'a ObjectKey, slice: &'a Slice) -> impl Iterator<Item = ObjectKey> + 'a {
+    slice.pods().map(|pod| ObjectKey::new(Kind::Pod, Arc::clone(&key.namespace), pod))
 }
 
 fn order(service: &Service) -> Order {
@@ -258,8 +289,7 @@ mod tests {
             "status": { "podIP": "192.0.2.1", "conditions": [{ "type": "Ready", "status": "True" }] },
         }));
         let Spec::Pod(status) = &pod.spec else { panic!("a Pod") };
-        let address = PodAddress::of(status, &pod.labels);
-        assert!(address.is_some());
+        let address = Some(PodAddress::of(status, &pod.labels));
         let Spec::Service(spec) = &service.spec else { panic!("a Service") };
         let services: Vec<Service> =
             Service::of_kube(&service, spec, &Options::default()).into_iter().collect();

@@ -47,17 +47,20 @@ fn is_nowhere(rule: &Rule, view: View<'_>) -> bool {
 
 /// Settings of ports that the host does not have.
 fn unknown_ports(rule: &Rule, view: View<'_>, findings: &mut Findings) {
-    let policy = rule.spec.traffic_policy.as_ref().filter(|_| !rule.host.is_wildcard());
+    let policies = rule.policies().filter(|_| !rule.host.is_wildcard());
     let has = view.registry.ports(rule.host.as_str());
-    let settings = policy.into_iter().flat_map(|policy| &policy.port_level_settings).enumerate();
-    for (at, port) in settings {
+    let settings = policies.flat_map(|(path, policy)| {
+        let ports = policy.port_level_settings.iter().enumerate();
+        ports.map(move |(at, port)| (format!("{path}.portLevelSettings[{at}].port"), port))
+    });
+    for (path, port) in settings {
         let number = port.port.and_then(|selector| selector.number).map(u16::from);
         let Some(number) = number.filter(|number| !has.contains_key(number)) else { continue };
         let has: Vec<String> = has.keys().map(ToString::to_string).collect();
         findings.fault(
             "PortNotFound",
             format!(
-                "trafficPolicy.portLevelSettings[{at}].port: host {} has no port {number}, so that these settings are for \
+                "{path}: host {} has no port {number}, so that these settings are for \
                  nobody; it has {}",
                 rule.host,
                 if has.is_empty() { "no port".to_owned() } else { has.join(", ") }
@@ -80,8 +83,7 @@ pub(super) fn force(rule: &Rule, findings: Option<&Findings>, view: View<'_>) ->
     {
         return Force::nothing(reason, message);
     }
-    let policies = rule.spec.traffic_policy.iter();
-    let served = policies.flat_map(balancing).any(|settings| {
+    let served = rule.policies().flat_map(|(_, policy)| balancing(policy)).any(|settings| {
         settings.consistent_hash.is_some()
             || settings.simple.is_some_and(|simple| simple != SimpleLb::Passthrough)
     });
@@ -90,7 +92,9 @@ pub(super) fn force(rule: &Rule, findings: Option<&Findings>, view: View<'_>) ->
         let mut lacks = credentials.iter().filter_map(|credential| Lack::of(credential, view));
         lacks.all(|lack| lack.serves_on)
     };
-    if served || rule.tls().any(|(_, settings)| has_all(settings)) {
+    // A subset is a cluster, whatever else it says.
+    if served || !rule.spec.subsets.is_empty() || rule.tls().any(|(_, settings)| has_all(settings))
+    {
         return Force::Whole;
     }
     match (findings.first_and_all(), unresolved) {
@@ -160,11 +164,8 @@ fn of_tls(path: &str, settings: &ClientTlsSettings, view: View<'_>, findings: &m
 
 fn unserved(rule: &Rule) -> Vec<String> {
     let mut fields = Vec::new();
-    if let Some(policy) = &rule.spec.traffic_policy {
-        used(policy, "trafficPolicy", &mut fields);
-    }
-    for (s, subset) in rule.spec.subsets.iter().enumerate() {
-        fields.push(format!("subsets[{s}] ({})", subset.name));
+    for (path, policy) in rule.policies() {
+        used(policy, &path, &mut fields);
     }
     fields
 }

@@ -114,6 +114,7 @@ mod tests {
                 "tcp[].match[].port",
                 "tcp[].route[].destination.host",
                 "tcp[].route[].destination.port.number",
+                "tcp[].route[].destination.subset",
                 "tcp[].route[].weight",
                 "tls[].match[].destinationSubnets[]",
                 "tls[].match[].gateways[]",
@@ -121,6 +122,7 @@ mod tests {
                 "tls[].match[].sniHosts[]",
                 "tls[].route[].destination.host",
                 "tls[].route[].destination.port.number",
+                "tls[].route[].destination.subset",
                 "tls[].route[].weight",
             ],
         ),
@@ -145,11 +147,8 @@ mod tests {
             Kind::ServiceEntry,
             &["addresses[]", "endpoints[].network", "endpoints[].serviceAccount", "resolution"],
         ),
-        // Rules of HTTP, and subsets, are told by `virtual_service.rs`.
-        (
-            Kind::VirtualService,
-            &["http[]", "tcp[].route[].destination.subset", "tls[].route[].destination.subset"],
-        ),
+        // Rules of HTTP are told by `virtual_service.rs`.
+        (Kind::VirtualService, &["http[]"]),
     ];
 
     /// Each unserved field in use, by the path that its message names.

@@ -269,10 +269,12 @@ fn missing(
     if let Discovery::Nowhere(help) = found.discovery {
         return Some(format!("{place}: {} for host {host}: {help}", found.key));
     }
-    if !destination.subset.is_empty() {
-        let subset = &destination.subset;
+    if !destination.subset.is_empty()
+        && let Some(why) = missing_subset(destination, &found.key.namespace, view)
+    {
         return Some(format!(
-            "{place}: subset {subset} of host {host}: subsets of a DestinationRule are not served yet"
+            "{place}: subset {} of host {host} not found: {why}",
+            destination.subset
         ));
     }
     let ports = view.registry.ports(host);
@@ -290,6 +292,23 @@ fn missing(
         }
         _ => None,
     }
+}
+
+/// Why a subset is not there, of a host that a service of `namespace` defines.
+fn missing_subset(destination: &Destination, namespace: &str, view: View<'_>) -> Option<String> {
+    let host = &destination.host;
+    let Some(rules) = view.rules.find(host, Some(namespace), view.options) else {
+        return Some(format!(
+            "no DestinationRule that this gateway sees is for {host}; one has to define it in subsets"
+        ));
+    };
+    if rules.subset(&destination.subset).is_some() {
+        return None;
+    }
+    let named: Vec<String> = rules.rules().map(|rule| rule.key.to_string()).collect();
+    let there: Vec<&str> = rules.subsets().map(|subset| &*subset.name).collect();
+    let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+    Some(format!("there is {there}, in {}", named.join(" and ")))
 }
 
 /// What was looked for in place of a host, and where.
