@@ -25,6 +25,12 @@ pub struct Answer {
     /// The route that takes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<Part>,
+    /// How long an answer may take, such as `15s`; absent where there is no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
+    /// When and how often it is sent again; absent where it never is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retries: Option<Retries>,
     /// Where it may go: one cluster, or several by weight.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub clusters: Vec<Cluster>,
@@ -251,6 +257,28 @@ pub struct Sent {
     /// Headers that the proxy adds or changes whatever the route, as they are sent.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub own_headers: Vec<(String, String)>,
+}
+
+/// When and how often a request is sent again.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retries {
+    /// How often at most, after the first attempt.
+    pub attempts: u32,
+    /// What it is sent again for, by Envoy's names.
+    pub retry_on: Vec<&'static str>,
+    /// The statuses of `retriable-status-codes`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub statuses: Vec<u16>,
+    /// How long one attempt may take, such as `2s`; absent where only the whole is limited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_try_timeout: Option<String>,
+    /// Below how long the first pause is; each is chosen below twice the one before, up to the longest.
+    pub backoff: String,
+    /// The longest pause.
+    pub longest_backoff: String,
+    /// Whether endpoints that were tried are avoided.
+    pub other_endpoints_first: bool,
 }
 
 /// A form of an object that is refused.

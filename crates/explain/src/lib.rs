@@ -30,7 +30,9 @@ mod sidecar;
 mod text;
 mod world;
 
-pub use answer::{Answer, Cluster, End, Error, Lost, NotInForce, Part, Source, UpstreamTls};
+pub use answer::{
+    Answer, Cluster, End, Error, Lost, NotInForce, Part, Retries, Source, UpstreamTls,
+};
 pub use question::{Direction, Protocol, Question, Security};
 pub use text::render;
 pub use world::World;

@@ -12,13 +12,13 @@ use tidegate_proxy::http::prepare::{self, Hop, Unfit};
 use tidegate_proxy::http::{RequestHead, Scheme, Version};
 use tidegate_proxy::random::Random;
 use tidegate_proxy::route::{
-    Action, Decision, Facts, Forward, PathMatch, Route, Targets, VirtualHost,
+    Action, Decision, Facts, Forward, PathMatch, RetryPolicy, Route, Targets, VirtualHost,
 };
 use tidegate_proxy::upstream::ClusterSlot;
 use tidegate_xds::ResourceType;
 use tidegate_xds::assemble::virtual_host_name;
 
-use crate::answer::{Answer, End, Error, Part, Sent, Source};
+use crate::answer::{Answer, End, Error, Part, Retries, Sent, Source};
 use crate::follow::{Connection, Refusal};
 use crate::lost::without_port;
 use crate::question::{Protocol, Question, Security};
@@ -101,6 +101,7 @@ impl World {
                     question,
                     &asked,
                 ));
+                self.note_idle(&origins, number, answer);
                 let from = (&head, client.ip());
                 handshake::authorize(manager, Some(route), from, question, connection)?;
                 let facts = Facts {
@@ -112,7 +113,8 @@ impl World {
                     attempts: 1,
                     ..Facts::default()
                 };
-                let request = Request { head, came, upgrade, facts };
+                let counted = virtual_host.attempts.to_endpoint;
+                let request = Request { head, came, upgrade, counted, facts };
                 self.act(route, manager, request, answer)?;
                 if answer.end == (End::Answered { status: 421 })
                     && let Some((note, from)) = self.misdirected(&connection.listener.name, &asked)
@@ -160,6 +162,19 @@ impl World {
         }
     }
 
+    /// Says what of the objects that a route was made from has no effect.
+    fn note_idle(&self, origins: &HostOrigins, number: Option<usize>, answer: &mut Answer) {
+        let origin = number.and_then(|number| origins.routes.get(number));
+        let keys: BTreeSet<_> =
+            origin.into_iter().flat_map(RouteOrigin::parts).map(|origin| &origin.key).collect();
+        for key in keys {
+            let standing = self.pilot.standing(key);
+            if let Some(fault) = standing.and_then(|standing| standing.fault.as_ref()) {
+                answer.notes.push(format!("not all of {key} is in force: {fault}"));
+            }
+        }
+    }
+
     /// An object as a whole.
     pub(crate) fn whole(&self, key: tidegate_api::ObjectKey) -> Source {
         self.source(&Origin { key, path: "spec".to_owned() })
@@ -191,6 +206,8 @@ impl World {
                         targets.iter().map(|(t, weight)| (&*t.cluster, *weight)).collect()
                     }
                 };
+                answer.timeout = forward.time_for(head).0.map(|time| format!("{time:?}"));
+                answer.retries = forward.retry.as_deref().and_then(|policy| retries(policy, head));
                 let sent = sent(route, forward, manager, request);
                 self.destinations(&all, Some(&sent.host), answer);
                 destination::settle(answer, Some(forward.cluster_not_found), Some(503));
@@ -209,6 +226,8 @@ struct Request<'a> {
     came: Vec<Line>,
     /// Whether it asks for another protocol on its connection.
     upgrade: bool,
+    /// Whether the endpoint is told which attempt it is.
+    counted: bool,
     facts: Facts<'a>,
 }
 
@@ -266,18 +285,39 @@ pub(crate) fn path_asked(asked: &PathMatch) -> String {
     if words.starts_with("path") { words } else { format!("path {words}") }
 }
 
+/// When and how often a request is sent again.
+fn retries(policy: &RetryPolicy, head: &RequestHead) -> Option<Retries> {
+    (policy.most > 0 && policy.concerns(head)).then(|| Retries {
+        attempts: policy.most,
+        retry_on: policy.on.names().collect(),
+        statuses: policy.statuses.clone(),
+        per_try_timeout: policy.per_try.map(|time| format!("{time:?}")),
+        backoff: format!("{:?}", policy.pause),
+        longest_backoff: format!("{:?}", policy.longest_pause),
+        other_endpoints_first: policy.others_first,
+    })
+}
+
 /// What goes upstream: the request as it came, with what the proxy itself and then the route changes.
 fn sent(route: &Route, forward: &Forward, manager: &HttpManager, request: Request<'_>) -> Sent {
-    let Request { mut head, came, facts, .. } = request;
+    let Request { mut head, came, counted, facts, .. } = request;
     let target = forward.targets.pick(RANDOM);
+    if counted {
+        prepare::tell_attempt(&mut head, 1);
+    }
+    let (time, grpc) = forward.time_for(&head);
+    let per_try = forward.retry.as_ref().and_then(|policy| policy.per_try);
     let before = lines(&head);
     prepare::depart(&mut head, manager, (route, forward, target), &facts);
+    let changed = lines(&head);
+    prepare::tell_time(&mut head, manager, per_try.or(time), grpc);
     let after = lines(&head);
     let new = |lines: &[Line], old: &[Line]| -> Vec<Line> {
         lines.iter().filter(|line| !old.contains(line)).cloned().collect()
     };
     let mut own_headers = new(&before, &came);
     own_headers.retain(|line| after.contains(line));
+    own_headers.extend(new(&after, &changed));
     let all = came.iter().chain(&before).map(|(name, _)| name);
     let gone = all.filter(|name| !after.iter().any(|(other, _)| other == *name));
     let removed: BTreeSet<&String> = gone.collect();
@@ -285,7 +325,7 @@ fn sent(route: &Route, forward: &Forward, manager: &HttpManager, request: Reques
         method: shown(head.method()),
         host: shown(head.authority()),
         path: shown(head.path()),
-        set_headers: new(&after, &before),
+        set_headers: new(&changed, &before),
         removed_headers: removed.into_iter().cloned().collect(),
         own_headers,
     }

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use crate::answer::{Answer, Cluster, End, Lost, NotInForce, Part, Sent, Source, UpstreamTls};
+use crate::answer::{
+    Answer, Cluster, End, Lost, NotInForce, Part, Retries, Sent, Source, UpstreamTls,
+};
 use crate::question::{Protocol, Question, Security};
 
 /// Candidates that are shown; the JSON form has all of them.
@@ -20,6 +22,12 @@ pub fn render(question: &Question, answer: &Answer, color: bool) -> String {
     page.part("route configuration", answer.route_configuration.as_ref());
     page.part("virtual host", answer.virtual_host.as_ref());
     page.part("route", answer.route.as_ref());
+    if let Some(timeout) = &answer.timeout {
+        page.line("timeout", timeout);
+    }
+    if let Some(retries) = &answer.retries {
+        page.retries(retries);
+    }
     for cluster in &answer.clusters {
         page.cluster(cluster, answer.clusters.len() > 1);
     }
@@ -131,6 +139,21 @@ impl Page {
             let fault = self.paint(31, &format!("no handshake can be held: {fault}"));
             self.line("", &fault);
         }
+    }
+
+    fn retries(&mut self, retries: &Retries) {
+        let times = if retries.attempts == 1 {
+            "once".to_owned()
+        } else {
+            format!("up to {} times", retries.attempts)
+        };
+        let each = retries.per_try_timeout.as_ref();
+        let each = each.map_or_else(String::new, |time| format!(", {time} for each attempt"));
+        let statuses: Vec<String> = retries.statuses.iter().map(ToString::to_string).collect();
+        let statuses =
+            if statuses.is_empty() { String::new() } else { format!(" ({})", statuses.join(", ")) };
+        self.line("retries", &format!("{times}{each}"));
+        self.line("", &format!("on {}{statuses}", retries.retry_on.join(", ")));
     }
 
     fn sent(&mut self, sent: &Sent) {

@@ -327,7 +327,7 @@ fn a_dot_at_the_end_of_a_host_is_cut_off_and_told() {
     assert_eq!(answer.route.as_ref().map(|route| &*route.name), Some("api"), "{answer:#?}");
     assert_eq!(answer.sent.map(|sent| sent.path), Some("/".to_owned()));
     let note = "the dot at the end of the Host is cut off: app.example.com. is app.example.com";
-    assert_eq!(answer.notes, [note]);
+    assert_eq!(answer.notes[0], note);
     for host in ["app.example.com", "app.example.com.", "app.example.com.:80"] {
         let answer = ask(&case, host, "/none", &[]);
         let said: Vec<&str> = answer.lost.iter().map(|lost| &*lost.refused).collect();
@@ -354,4 +354,48 @@ fn a_request_is_read_as_the_proxy_reads_it() {
     // What concerns one connection alone goes no further.
     let answer = ask(&case, "app.example.com", "/api", &[("connection", "x-hop"), ("x-hop", "1")]);
     assert_eq!(answer.sent.expect("it is sent").removed_headers, ["connection", "x-hop"]);
+}
+
+#[test]
+fn times_and_retries_are_told() {
+    let rules = "\
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: times, namespace: default}
+spec:
+  hosts: [times.example.com]
+  gateways: [gw]
+  http:
+  - match: [{uri: {prefix: /own}}]
+    timeout: 10s
+    retries: {attempts: 3, perTryTimeout: 2s, retryOn: 'gateway-error,429', backoff: 40ms}
+    fault: {abort: {httpStatus: 500, percentage: {value: 10}}}
+    route: [{destination: {host: b.org}}]
+  - match: [{uri: {prefix: /never}}]
+    retries: {attempts: 0}
+    route: [{destination: {host: b.org}}]
+  - route: [{destination: {host: b.org}}]
+";
+    let case = case_of(&format!("{MANIFESTS}{rules}"));
+    let answer = ask(&case, "times.example.com", "/own", &[]);
+    let retries = answer.retries.as_ref().expect("retries");
+    assert_eq!(answer.timeout.as_deref(), Some("10s"));
+    assert_eq!((retries.attempts, retries.per_try_timeout.as_deref()), (3, Some("2s")));
+    assert_eq!(retries.retry_on, ["gateway-error", "retriable-status-codes"]);
+    assert_eq!((&retries.statuses[..], retries.backoff.as_str()), (&[429][..], "40ms"));
+    let sent = answer.sent.as_ref().expect("it is sent");
+    let expected = ("x-envoy-expected-rq-timeout-ms".to_owned(), "2000".to_owned());
+    assert!(sent.own_headers.contains(&expected), "{sent:?}");
+    assert!(answer.notes.iter().any(|note| note.contains("http[0].fault")), "{:?}", answer.notes);
+    let text = render(&question("times.example.com", "/own", &[]), &answer, false);
+    let wanted = "up to 3 times, 2s for each attempt\n                       on gateway-error, retriable-status-codes (429)";
+    assert!(text.contains(wanted), "{text}");
+
+    let never = ask(&case, "times.example.com", "/never", &[]);
+    assert_eq!((never.timeout, never.retries), (None, None));
+    let unsaid = ask(&case, "times.example.com", "/", &[]).retries.expect("Istio's own");
+    assert_eq!((unsaid.attempts, &unsaid.per_try_timeout), (2, &None));
+    assert!(unsaid.other_endpoints_first, "{unsaid:?}");
+    assert!(unsaid.retry_on.contains(&"connect-failure"), "{unsaid:?}");
 }

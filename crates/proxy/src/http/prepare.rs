@@ -2,15 +2,17 @@
 //! known where it goes. Whoever asks what would happen to a request asks these functions, too.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::forwarding;
+use super::h1::encode::Decimal;
 use super::head::{RequestHead, Scheme, Version};
 use super::known::Known;
 use super::local::LocalReply;
 use super::path;
 use crate::config::listener::HttpManager;
 use crate::random::Random;
-use crate::route::{Facts, Forward, Route, Target};
+use crate::route::{Facts, Forward, Route, Target, grpc};
 use crate::tls::Settled;
 
 /// The connection that a request came on.
@@ -86,5 +88,27 @@ pub fn depart(
     if let (true, Some(path)) = (tell, head.original_path()) {
         let path = path.to_vec();
         head.headers.set_known(Known::OriginalPath, &path);
+    }
+}
+
+/// Tells the endpoint which attempt at the request this is.
+pub fn tell_attempt(head: &mut RequestHead, number: u32) {
+    head.headers.set(b"x-envoy-attempt-count", &Decimal::new(number.into()));
+}
+
+/// Tells the endpoint how long it has; `grpc` says that a call is told so in its own words too.
+pub fn tell_time(
+    head: &mut RequestHead,
+    manager: &HttpManager,
+    time: Option<Duration>,
+    grpc: bool,
+) {
+    let Some(time) = time else { return };
+    if !manager.suppress_envoy_headers {
+        let milliseconds = Decimal::new(time.as_millis() as u64);
+        head.headers.set(b"x-envoy-expected-rq-timeout-ms", &milliseconds);
+    }
+    if grpc {
+        head.headers.set(grpc::TIMEOUT, grpc::written(time).as_bytes());
     }
 }

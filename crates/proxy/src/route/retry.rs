@@ -48,32 +48,41 @@ impl RetryOn {
 
     const GRPC: Self = Self(0b11111 << 10);
 
-    /// The conditions of a list as `x-envoy-retry-on` and `x-envoy-retry-grpc-on` have them. What Envoy does not know it
-    /// skips, and so does this; HTTP/3 is not spoken to endpoints.
+    /// The conditions by their names in `x-envoy-retry-on` and `x-envoy-retry-grpc-on`.
+    const NAMES: [(Self, &str); 15] = [
+        (Self::SERVER_ERROR, "5xx"),
+        (Self::GATEWAY_ERROR, "gateway-error"),
+        (Self::RESET, "reset"),
+        (Self::RESET_BEFORE_REQUEST, "reset-before-request"),
+        (Self::CONNECT_FAILURE, "connect-failure"),
+        (Self::RATE_LIMITED, "envoy-ratelimited"),
+        (Self::CONFLICT, "retriable-4xx"),
+        (Self::REFUSED_STREAM, "refused-stream"),
+        (Self::STATUSES, "retriable-status-codes"),
+        (Self::HEADERS, "retriable-headers"),
+        (Self::GRPC_CANCELLED, "cancelled"),
+        (Self::GRPC_DEADLINE_EXCEEDED, "deadline-exceeded"),
+        (Self::GRPC_RESOURCE_EXHAUSTED, "resource-exhausted"),
+        (Self::GRPC_INTERNAL, "internal"),
+        (Self::GRPC_UNAVAILABLE, "unavailable"),
+    ];
+
+    /// The conditions of a list of names. What Envoy does not know it skips, and so does this; HTTP/3 is not spoken to
+    /// endpoints.
     #[must_use]
     pub fn parse(list: &str) -> Self {
         let mut all = Self::default();
-        for word in list.split(',') {
-            all |= match word.trim() {
-                "5xx" => Self::SERVER_ERROR,
-                "gateway-error" => Self::GATEWAY_ERROR,
-                "reset" => Self::RESET,
-                "reset-before-request" => Self::RESET_BEFORE_REQUEST,
-                "connect-failure" => Self::CONNECT_FAILURE,
-                "envoy-ratelimited" => Self::RATE_LIMITED,
-                "retriable-4xx" => Self::CONFLICT,
-                "refused-stream" => Self::REFUSED_STREAM,
-                "retriable-status-codes" => Self::STATUSES,
-                "retriable-headers" => Self::HEADERS,
-                "cancelled" => Self::GRPC_CANCELLED,
-                "deadline-exceeded" => Self::GRPC_DEADLINE_EXCEEDED,
-                "resource-exhausted" => Self::GRPC_RESOURCE_EXHAUSTED,
-                "internal" => Self::GRPC_INTERNAL,
-                "unavailable" => Self::GRPC_UNAVAILABLE,
-                _ => Self::default(),
-            };
+        for word in list.split(',').map(str::trim) {
+            let known = Self::NAMES.iter().find(|(_, name)| *name == word);
+            all |= known.map_or_else(Self::default, |(condition, _)| *condition);
         }
         all
+    }
+
+    /// The names of its conditions.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let own = Self::NAMES.iter().filter(move |(condition, _)| self.any(*condition));
+        own.map(|(_, name)| *name)
     }
 
     /// Whether nothing is tried again.
@@ -271,6 +280,14 @@ mod tests {
             let found = policy(on).after_answer(&answer(status, header));
             assert_eq!(found, expected, "{on} {status} {header:?}");
         }
+    }
+
+    #[test]
+    fn conditions_have_the_names_that_they_are_given() {
+        let all: Vec<&str> = RetryOn::NAMES.iter().map(|(_, name)| *name).collect();
+        assert_eq!(RetryOn::parse(&all.join(",")).names().collect::<Vec<_>>(), all);
+        let some: Vec<&str> = RetryOn::parse("reset, nonsense,5xx,").names().collect();
+        assert_eq!(some, ["5xx", "reset"]);
     }
 
     #[test]

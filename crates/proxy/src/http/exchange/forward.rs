@@ -27,7 +27,7 @@ use crate::http::stream::{Downstream, RecvError, Stream};
 use crate::http::transfer::{Transfer, TransferError};
 use crate::http::upstream::{Http1Upstream, Upstream};
 use crate::route::hash::{self, Ends};
-use crate::route::{Facts, Forward, RetryPolicy, Route, Target, grpc};
+use crate::route::{Facts, Forward, RetryPolicy, Route, Target};
 use crate::upstream::LocalCluster;
 use crate::upstream::cluster::UpstreamProtocol;
 use crate::upstream::pool::{Lease, Permit, Pool};
@@ -72,7 +72,7 @@ impl<D: Downstream> Exchange<'_, D> {
         let policy = forward.retry.as_deref();
         let mut attempts = Attempts::new(policy, policy.as_ref().is_some_and(concerned), time);
         self.rewrite(route, forward, target);
-        self.tell_time(attempts.per_try.or(time), told);
+        prepare::tell_time(self.request, &self.http.manager, attempts.per_try.or(time), told);
         let hash = self.hash(forward);
         let Some(_permit) = Permit::request(&cluster.cluster) else {
             cluster.stats.upstream_rq_pending_overflow.inc();
@@ -120,8 +120,7 @@ impl<D: Downstream> Exchange<'_, D> {
     fn tell_attempt(&mut self, attempts: &Attempts<'_>, time: Option<Duration>, told: bool) {
         self.attempt = attempts.number();
         if self.told.to_endpoint {
-            let number = Decimal::new(self.attempt.into());
-            self.request.headers.set(b"x-envoy-attempt-count", &number);
+            prepare::tell_attempt(self.request, self.attempt);
         }
         let left = self.limits.route_left(Instant::now()).or(time);
         // 0 would be for ever.
@@ -130,19 +129,7 @@ impl<D: Downstream> Exchange<'_, D> {
             (Some(per_try), Some(left)) => Some(per_try.min(left)),
             (one, other) => one.or(other),
         };
-        self.tell_time(time, told);
-    }
-
-    /// Tells the endpoint how long it has; `grpc` says that a call is told so in its own words too.
-    fn tell_time(&mut self, time: Option<Duration>, grpc: bool) {
-        let Some(time) = time else { return };
-        if !self.http.manager.suppress_envoy_headers {
-            let milliseconds = Decimal::new(time.as_millis() as u64);
-            self.request.headers.set(b"x-envoy-expected-rq-timeout-ms", &milliseconds);
-        }
-        if grpc {
-            self.request.headers.set(grpc::TIMEOUT, grpc::written(time).as_bytes());
-        }
+        prepare::tell_time(self.request, &self.http.manager, time, told);
     }
 
     /// What chooses the endpoint where the cluster hashes; notes the cookies that are made for it.

@@ -250,7 +250,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             Decision::Route { virtual_host, route } => {
                 self.told = virtual_host.attempts;
                 if self.told.to_endpoint {
-                    self.request.headers.set(b"x-envoy-attempt-count", b"1");
+                    prepare::tell_attempt(self.request, 1);
                 }
                 match &route.action {
                     Action::Forward(forward) => self.forward(route, forward).await,
