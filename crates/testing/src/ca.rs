@@ -11,9 +11,12 @@ use rcgen::{
     RsaKeySize, SanType, date_time_ymd,
 };
 use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::time_provider::TimeProvider;
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
+};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use tempfile::NamedTempFile;
 
@@ -173,6 +176,21 @@ impl Ca {
         Arc::new(config)
     }
 
+    /// The same, for one cipher suite and its version of TLS. No session is resumed.
+    #[must_use]
+    pub fn client_config_by(&self, suite: SupportedCipherSuite) -> Arc<ClientConfig> {
+        let provider = CryptoProvider { cipher_suites: vec![suite], ..(*provider()).clone() };
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).expect("a root certificate");
+        let mut config = ClientConfig::builder_with_provider(provider.into())
+            .with_protocol_versions(&[suite.version()])
+            .expect("its version")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.resumption = Resumption::disabled();
+        Arc::new(config)
+    }
+
     /// The same, with a certificate to show.
     #[must_use]
     pub fn client_config_with(&self, identity: &Identity, alpn: &[&str]) -> Arc<ClientConfig> {
@@ -256,7 +274,7 @@ fn sha256(bytes: &[u8]) -> Vec<u8> {
     suite.common.hash_provider.hash(bytes).as_ref().to_vec()
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 

@@ -1,0 +1,153 @@
+//! What a Gateway's server and its clients agree on: the kind of key, the version, and whose certificates are meant.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustls::ClientConfig;
+use rustls::crypto::aws_lc_rs::cipher_suite::{
+    TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 as CURVE, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 as RSA,
+    TLS13_AES_128_GCM_SHA256 as ANY,
+};
+use rustls::version::{TLS12, TLS13};
+use serde_json::{Value, json};
+use tidegate_testing::ca::{Ca, Identity};
+use tidegate_testing::{PATIENCE, eventually};
+
+use crate::support::handshakes::{put, shows, status};
+use crate::support::{Api, Gateway, WEB, objects};
+
+const HOST: &str = "a.example";
+
+fn server(tls: &Value) -> Value {
+    objects::https("https", HOST, tls)
+}
+
+/// A gateway with a certificate and these terms.
+async fn with(ca: &Ca, more: Value) -> (Gateway, Api) {
+    let gateway = Gateway::start(&[]).await;
+    let mut api = Api::of(&gateway).await;
+    api.create_secret(&objects::certificate("a", &ca.issue(&[HOST]))).await;
+    api.create_secret(&objects::authorities("a-cacert", ca)).await;
+    api.create("gateways", &objects::gateway_of("web", &[server(&terms(more))])).await;
+    (gateway, api)
+}
+
+fn terms(more: Value) -> Value {
+    let mut tls = json!({ "mode": "SIMPLE", "credentialName": "a" });
+    if let (Some(tls), Value::Object(more)) = (tls.as_object_mut(), more) {
+        tls.extend(more);
+    }
+    tls
+}
+
+/// Waits until the new terms are served, and these clients are answered, or not.
+async fn answer(gateway: &Gateway, api: &mut Api, clients: &[(&Arc<ClientConfig>, bool)]) {
+    api.wait_for(WEB, &[("Programmed", "True")]).await;
+    for (number, (config, answered)) in clients.iter().enumerate() {
+        eventually(PATIENCE, || async {
+            match (status(gateway, HOST, config).await, answered) {
+                // Nothing is routed.
+                (Ok(404), true) | (Err(_), false) => Ok(()),
+                (other, _) => Err(format!("client {number}: {other:?}")),
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn each_client_gets_the_certificate_of_a_file_that_it_understands() {
+    let ca = Ca::new("root");
+    let folder = tempfile::tempdir().expect("a folder");
+    let pair = |name: &str, leaf: &Identity| {
+        let [chain, key] = ["crt", "key"].map(|end| format!("{name}.{end}"));
+        put(folder.path(), &[(&chain, &leaf.certificate_pem), (&key, &leaf.key_pem)]);
+        let path = |file: String| folder.path().join(file).display().to_string();
+        json!({ "serverCertificate": path(chain), "privateKey": path(key) })
+    };
+    let (curve, rsa) = (ca.issue(&[HOST]), ca.issue_rsa(&[HOST]));
+    let files = json!([pair("rsa", &rsa), pair("curve", &curve)]);
+    let gateway = Gateway::start(&[]).await;
+    let mut api = Api::of(&gateway).await;
+    let tls = json!({ "mode": "SIMPLE", "tlsCertificates": files });
+    api.create("gateways", &objects::gateway_of("web", &[server(&tls)])).await;
+    api.wait_for(WEB, &[("ResolvedRefs", "True"), ("Programmed", "True")]).await;
+    shows(&gateway, HOST, &ca.client_config_by(RSA), &rsa).await;
+    shows(&gateway, HOST, &ca.client_config_by(CURVE), &curve).await;
+    shows(&gateway, HOST, &ca.client_config_by(ANY), &curve).await;
+    // Each is followed by itself.
+    let next = ca.issue_rsa(&[HOST]);
+    pair("rsa", &next);
+    shows(&gateway, HOST, &ca.client_config_by(RSA), &next).await;
+    shows(&gateway, HOST, &ca.client_config_by(CURVE), &curve).await;
+}
+
+#[tokio::test]
+async fn versions_have_a_least_and_a_greatest() {
+    let ca = Ca::new("root");
+    let (gateway, mut api) = with(&ca, json!({ "maxProtocolVersion": "TLSV1_2" })).await;
+    let [old, new] = [&TLS12, &TLS13].map(|version| ca.client_config_of(version, false));
+    answer(&gateway, &mut api, &[(&old, true), (&new, false)]).await;
+    for (least, greatest, old_one, new_one) in [
+        ("TLSV1_3", "TLS_AUTO", false, true),
+        ("TLSV1_2", "TLSV1_3", true, true),
+        ("TLSV1_2", "TLSV1_2", true, false),
+        ("TLSV1_3", "TLSV1_3", false, true),
+        ("TLSV1_0", "TLS_AUTO", true, true),
+    ] {
+        let limits = json!({ "minProtocolVersion": least, "maxProtocolVersion": greatest });
+        api.change(WEB, &json!({ "servers": [server(&terms(limits))] })).await;
+        answer(&gateway, &mut api, &[(&old, old_one), (&new, new_one)]).await;
+    }
+    api.tells(WEB, &["minProtocolVersion: versions below TLS 1.2 are not offered"]).await;
+    // Nobody can be served so, which is told.
+    let limits = json!({ "maxProtocolVersion": "TLSV1_1" });
+    api.change(WEB, &json!({ "servers": [server(&terms(limits))] })).await;
+    api.tells(WEB, &["maxProtocolVersion: versions below TLS 1.2 are not offered"]).await;
+    for config in [old, new] {
+        status(&gateway, HOST, &config).await.expect_err("no version is left");
+    }
+}
+
+#[tokio::test]
+async fn certificates_of_clients_are_pinned_by_their_hash_and_by_that_of_their_key() {
+    let ca = Ca::new("root");
+    let (gateway, mut api) = with(&ca, json!({ "mode": "MUTUAL" })).await;
+    let identities = ["one", "two", "three"].map(|name| ca.issue(&[name]));
+    let [one, two, three] = [0, 1, 2].map(|n| ca.client_config_with(&identities[n], &[]));
+    answer(&gateway, &mut api, &[(&one, true), (&two, true), (&three, true)]).await;
+    let pairs =
+        |identity: &Identity| identity.digest().iter().map(|b| format!("{b:02x}")).collect();
+    let bytes: Vec<String> = pairs(&identities[0]);
+    let (whole, colons) = (bytes.concat(), bytes.join(":").to_uppercase());
+    let key = STANDARD.encode(identities[1].key_digest());
+    for (pins, accepted) in [
+        (json!({ "verifyCertificateHash": [whole] }), [true, false, false]),
+        (json!({ "verifyCertificateHash": [colons] }), [true, false, false]),
+        (json!({ "verifyCertificateSpki": [key] }), [false, true, false]),
+        // Either will do.
+        (
+            json!({ "verifyCertificateHash": [whole], "verifyCertificateSpki": [key] }),
+            [true, true, false],
+        ),
+    ] {
+        let mut tls = terms(pins);
+        tls["mode"] = json!("MUTUAL");
+        api.change(WEB, &json!({ "servers": [server(&tls)] })).await;
+        let clients = [(&one, accepted[0]), (&two, accepted[1]), (&three, accepted[2])];
+        answer(&gateway, &mut api, &clients).await;
+    }
+    // Who has the right key and another authority is nobody.
+    let stranger = Ca::new("stranger").issue(&["one"]);
+    let key = STANDARD.encode(stranger.key_digest());
+    let mut tls = terms(json!({ "mode": "MUTUAL", "verifyCertificateSpki": [key] }));
+    api.change(WEB, &json!({ "servers": [server(&tls)] })).await;
+    let config = ca.client_config_with(&stranger, &[]);
+    answer(&gateway, &mut api, &[(&one, false), (&config, false)]).await;
+    // What is no hash closes the server, and is told.
+    tls["verifyCertificateSpki"] = json!(["AAAA"]);
+    api.change(WEB, &json!({ "servers": [server(&tls)] })).await;
+    api.tells(WEB, &["verifyCertificateSpki: \\\"AAAA\\\" is no SHA-256"]).await;
+    status(&gateway, HOST, &one).await.expect_err("closed");
+}
