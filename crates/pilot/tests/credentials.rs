@@ -5,8 +5,9 @@ mod common;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::{World, entry, manifest};
+use common::{World, entry, manifest, object};
 use serde_json::{Value, json};
+use tidegate_pilot::status::INVALID;
 use tidegate_pilot::{Input, Options};
 use tidegate_xds::ResourceType;
 
@@ -175,4 +176,27 @@ fn a_secret_may_be_named_with_its_scheme() {
     let world = of(&both(&["kubernetes://foo", "kubernetes://bar"]), &[&pair, &other]);
     assert_eq!(world.bytes(), of(&both(&["foo", "bar"]), &[&pair, &other]).bytes());
     assert_eq!(world.names(ResourceType::Secret), ["kubernetes://bar", "kubernetes://foo"]);
+}
+
+/// A form that could not be read is told, and so is its end, also of a kind that has no other status.
+#[test]
+fn a_secret_that_can_be_read_again_is_told_so() {
+    let good = secret("foo", &["tls.crt", "tls.key"]);
+    let key = object(&good).key.clone();
+    let invalid = |generation| {
+        let errors = vec!["data: not base64".to_owned()];
+        Input::Invalid { key: key.clone(), generation, errors }
+    };
+    for earlier in [false, true] {
+        let mut world = World::with(Options::default(), &[]);
+        if earlier {
+            assert_eq!(world.apply(&good).status, [], "there is nothing to say");
+        }
+        world.give([invalid(2)]);
+        assert_eq!(world.status[&key][0].reason, INVALID);
+        let told = world.apply(&good).status;
+        let told: Vec<_> = told.iter().map(|t| (&t.key, t.conditions.len())).collect();
+        assert_eq!(told, [(&key, 0)], "it was wrong after a good form: {earlier}");
+        assert_eq!(world.apply(&good).status, [], "and is not told again");
+    }
 }

@@ -39,12 +39,12 @@ type Place = (Option<Order>, ObjectKey);
 // === Gateways ===
 
 impl Index {
-    /// Replaces a Gateway: whether there is one, and how it is served here if it is. Answers the ports that
-    /// are to be merged again.
+    /// Replaces how a Gateway is served here; `None`: not at all. Answers the ports that are to be merged again.
+    ///
+    /// [`Index::settle_naming`] has to follow.
     pub(crate) fn set_gateway(
         &mut self,
         key: &ObjectKey,
-        exists: bool,
         gateway: Option<Gateway>,
     ) -> BTreeSet<u16> {
         let mut touched = BTreeSet::new();
@@ -61,12 +61,6 @@ impl Index {
                 }
             }
         }
-        let name = gateway_name(key);
-        if exists {
-            self.named.insert(name);
-        } else {
-            self.named.remove(&name);
-        }
         if let Some(gateway) = gateway {
             for port in listened(&gateway) {
                 touched.insert(port);
@@ -75,19 +69,25 @@ impl Index {
             self.ages.insert(key.clone(), gateway.age.clone());
             self.gateways.insert(gateway.age.clone(), gateway);
         }
-        let name = gateway_name(key);
-        self.note_unnamed(&name);
-        for service in self
-            .bound
-            .get(&name)
-            .into_iter()
-            .flatten()
-            .map(|(_, s)| Arc::clone(s))
-            .collect::<Vec<_>>()
-        {
+        touched
+    }
+
+    /// Notes whether there is a Gateway of that `NAMESPACE/NAME`, served here or not.
+    pub(crate) fn set_known(&mut self, name: &Arc<str>, exists: bool) {
+        if exists {
+            self.named.insert(Arc::clone(name));
+        } else {
+            self.named.remove(name);
+        }
+    }
+
+    /// Brings up to date what a Gateway's servers mean to the VirtualServices that name it, and to others if none does.
+    pub(crate) fn settle_naming(&mut self, name: &Arc<str>) {
+        self.note_unnamed(name);
+        let naming = self.bound.get(name).into_iter().flat_map(BTreeMap::values);
+        for service in naming.cloned().collect::<Vec<_>>() {
             self.note_stray(&service);
         }
-        touched
     }
 
     /// Notes whether a VirtualService shares no host with its Gateways.

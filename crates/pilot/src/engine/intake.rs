@@ -8,7 +8,7 @@ use tidegate_api::kube;
 use tidegate_api::{Kind, Object, ObjectKey, Spec};
 
 use super::credentials::{Use, User};
-use super::{Dirty, Index, Pilot, Problem, index};
+use super::{Dirty, Index, Pilot, Problem, index, stands};
 use crate::Input;
 use crate::model::destination_rule::Rule;
 use crate::model::endpoints::{PodAddress, Slice};
@@ -43,7 +43,9 @@ impl Pilot {
         self.problems.remove(key);
         self.generations.insert(key.clone(), object.generation);
         dirty.status.insert(key.clone());
-        dirty.applied.insert(key.clone());
+        if stands(key.kind) {
+            dirty.applied.insert(key.clone());
+        }
         match status::unserved_fields(&object.spec) {
             fields if fields.is_empty() => self.unserved.remove(key),
             fields => self.unserved.insert(key.clone(), fields),
@@ -73,9 +75,8 @@ impl Pilot {
             }
             Spec::Secret(secret) => {
                 self.set_secret(key, Some(Arc::new(kube::Secret::clone(secret))), dirty);
-                self.forget(key, dirty);
             }
-            _ => self.forget(key, dirty),
+            _ => {}
         }
     }
 
@@ -103,11 +104,6 @@ impl Pilot {
             Kind::Secret => self.set_secret(key, None, dirty),
             _ => {}
         }
-        self.forget(key, dirty);
-    }
-
-    /// Leaves an object out of status: it is gone, or of a kind that nothing is compiled from.
-    fn forget(&mut self, key: &ObjectKey, dirty: &mut Dirty) {
         self.generations.remove(key);
         self.unserved.remove(key);
         dirty.applied.remove(key);
@@ -123,7 +119,9 @@ impl Pilot {
         let name = index::gateway_name(key);
         // Where they reach then is found out when they are routed again.
         self.mark_reach(&name, dirty);
-        dirty.ports.extend(self.index.set_gateway(key, exists, gateway));
+        dirty.ports.extend(self.index.set_gateway(key, gateway));
+        self.index.set_known(&name, exists);
+        self.index.settle_naming(&name);
         let naming = self.index.naming(&name);
         dirty.status.extend(naming.chain(self.index.all_strays()).cloned());
     }

@@ -52,7 +52,7 @@ pub struct Pilot {
     problems: HashMap<ObjectKey, Problem>,
     /// Fields without effect that objects use.
     unserved: HashMap<ObjectKey, Vec<String>>,
-    /// `metadata.generation` of every object that status may speak of.
+    /// `metadata.generation` of the last good form of every object, also of those that only a refused form is told of.
     generations: HashMap<ObjectKey, i64>,
     ports: BTreeMap<u16, PortPlan>,
     listeners: Listeners,
