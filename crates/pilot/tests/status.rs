@@ -457,35 +457,105 @@ fn what_routes_ask_for_in_vain_is_told() {
     assert_eq!(host(&world, "b.com")["routes"][0]["direct_response"]["status"], 500);
 }
 
-/// A virtual host with a variable that the proxy has not would be refused whole, with the rules of others in it.
+/// A virtual host with a value that the proxy refuses would be refused whole, with the rules of others in it.
 #[test]
-fn a_variable_that_is_not_served_costs_its_rule_alone() {
-    let rule = |path: &str, value: &str| {
-        json!({
+fn a_value_that_is_not_served_costs_its_rule_alone() {
+    let rule = |path: &str, changes: &Value| {
+        let mut rule = json!({
             "match": [{"uri": {"exact": path}}],
-            "headers": {"response": {"set": {"x-a": value}}},
             "route": [{"destination": {"host": "backend.example.org"}}],
-        })
+        });
+        for (field, value) in changes.as_object().expect("fields") {
+            rule[field] = value.clone();
+        }
+        rule
     };
+    let header = |name: &str, value: &str| json!({"headers": {"response": {"set": {name: value}}}});
     let good = "%RESPONSE_CODE_DETAILS% %BYTES_RECEIVED% 100%%";
-    let rules = json!([rule("/good", good), rule("/bad", "%PROTOCOL% %UPSTREAM_TLS_VERSION%")]);
-    let service = manifest(
-        "VirtualService",
-        "v",
-        &json!({"hosts": ["a.com"], "gateways": ["g"], "http": rules}),
+    let of = |changes: &Value| {
+        let rules = json!([rule("/good", &header("x-a", good)), rule("/bad", changes)]);
+        let spec = json!({"hosts": ["a.com"], "gateways": ["g"], "http": rules});
+        manifest("VirtualService", "v", &spec)
+    };
+    let mut world = World::with(Options::default(), &[gateway(), entry(&[80])]);
+    for (changes, told) in [
+        (
+            header("x-a", "%PROTOCOL% %UPSTREAM_TLS_VERSION%"),
+            "headers.response.set[x-a]: %UPSTREAM_TLS_VERSION% is no variable of header values here",
+        ),
+        (
+            header("x-a", "%PATH(XQ)%"),
+            "headers.response.set[x-a]: %PATH(XQ)% cannot be read: between its parentheses stands WQ or NQ, with :ORIG, :PATH or \
+             :ORIG_OR_PATH behind it if need be, and behind them nothing but :LENGTH",
+        ),
+        (
+            header("a b", "c"),
+            "headers.response.set[a b]: \"a b\" is no name of a header (RFC 9110, section 5.6.2)",
+        ),
+        (
+            json!({"rewrite": {"uriRegexRewrite": {"match": "/(.*)", "rewrite": "/\\2"}}}),
+            "rewrite.uriRegexRewrite.rewrite: \\2 names a group, and the pattern has 1 of them",
+        ),
+        (
+            json!({"rewrite": {"uri": "/a\r\nb: c"}}),
+            "rewrite.uri: a line break or NUL cannot stand in a head of HTTP",
+        ),
+    ] {
+        world.apply(&of(&changes));
+        let routes = host(&world, "a.com")["routes"].clone();
+        assert_eq!(routes[0]["response_headers_to_add"][0]["header"]["value"], good);
+        assert_eq!(routes[1]["direct_response"]["status"], 500, "{told}");
+        assert!(routes[1]["response_headers_to_add"].is_null());
+        assert_eq!(
+            world.fault(&of(&changes), Reconciled),
+            Some(format!("NotServed: http[1].{told}; requests are answered 500"))
+        );
+    }
+    world.apply(&of(&json!({})));
+    assert_eq!(world.fault(&of(&json!({})), Reconciled), None);
+
+    let nameless =
+        json!({"match": [{"queryParams": {"": {"exact": "a"}}}, {"uri": {"exact": "/b"}}]});
+    world.apply(&of(&nameless));
+    let routes = host(&world, "a.com")["routes"].as_array().expect("routes").len();
+    assert_eq!(routes, 2, "the condition that can be met is left");
+    let fault = world.fault(&of(&nameless), Reconciled).expect("it is told");
+    assert!(
+        fault.starts_with("NotServed: http[1].match[0].queryParams: a query parameter without"),
+        "{fault}"
     );
-    let world = World::with(Options::default(), &[gateway(), entry(&[80]), service.clone()]);
-    let routes = host(&world, "a.com")["routes"].clone();
-    assert_eq!(routes[0]["response_headers_to_add"][0]["header"]["value"], good);
-    assert_eq!(routes[1]["direct_response"]["status"], 500);
-    assert!(routes[1]["response_headers_to_add"].is_null());
-    assert_eq!(
-        world.fault(&service, Reconciled).as_deref(),
-        Some(
-            "NotServed: http[1].headers.response.set[x-a]: %UPSTREAM_TLS_VERSION% is no variable of header values \
-             here; requests are answered 500"
+}
+
+/// A hash that the proxy refuses would cost the virtual hosts that lead to the destination.
+#[test]
+fn a_hash_that_is_not_served_is_left_out() {
+    let rule = |hash: &Value| {
+        let policy = json!({"loadBalancer": {"consistentHash": hash}});
+        manifest(
+            "DestinationRule",
+            "r",
+            &json!({"host": "backend.example.org", "trafficPolicy": policy}),
         )
-    );
+    };
+    let manifests = [gateway(), entry(&[80]), service("v", "a.com", "/")];
+    let mut world = World::with(Options::default(), &manifests);
+    let hashed =
+        |world: &World| !host(world, "a.com")["routes"][0]["route"]["hash_policy"].is_null();
+    for (hash, told) in [
+        (json!({"httpHeaderName": "a b"}), "httpHeaderName: is no name of a header"),
+        (json!({"httpCookie": {"name": "a\nb", "ttl": "0s"}}), "httpCookie: a line break"),
+        (json!({"useSourceIp": false}), "useSourceIp: false names nothing to hash"),
+        (json!({"httpQueryParameterName": ""}), "httpQueryParameterName: a query parameter has"),
+    ] {
+        world.apply(&rule(&hash));
+        let fault = world.fault(&rule(&hash), Reconciled).expect("it is told");
+        assert!(fault.starts_with(&format!("NotServed: consistentHash.{told}")), "{fault}");
+        assert!(!hashed(&world), "{hash}");
+    }
+    for hash in [json!({"httpHeaderName": ":path"}), json!({"useSourceIp": true})] {
+        world.apply(&rule(&hash));
+        assert!(hashed(&world) && world.fault(&rule(&hash), Reconciled).is_none(), "{hash}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tidegate_api::istio::virtual_service::{HeaderOperations, Headers, HttpRoute};
 use tidegate_envoy::v3::core::header_value_option::HeaderAppendAction;
 use tidegate_envoy::v3::core::{HeaderValue, HeaderValueOption};
-use tidegate_envoy::variables;
+use tidegate_envoy::variables::{self, Unserved};
 
 /// Header operations as Envoy has them. Overwriting comes before adding.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,9 +38,8 @@ impl Operations {
     }
 }
 
-/// The header values of a rule with a variable that no data plane here has, by path of the field, with the variable. Such
-/// a rule is answered 500: what the header is there for was not to be left out, and it must not cost other rules.
-pub fn unserved(rule: &HttpRoute) -> impl Iterator<Item = (String, &str)> {
+/// The header values of a rule that the data plane refuses for a variable in them, by path of the field.
+pub(super) fn unserved(rule: &HttpRoute) -> impl Iterator<Item = (String, Unserved<'_>)> {
     let of_rule = rule.headers.as_deref().map(|headers| ("headers".to_owned(), headers));
     let destinations = rule.route.iter().enumerate();
     let of_destinations = destinations.filter_map(|(d, destination)| {
@@ -55,8 +54,8 @@ pub fn unserved(rule: &HttpRoute) -> impl Iterator<Item = (String, &str)> {
             set.chain(add).map(move |(what, (name, value))| (direction, what, name, value))
         });
         values.filter_map(move |(direction, what, name, value)| {
-            let variable = variables::unserved(value)?;
-            Some((format!("{path}.{direction}.{what}[{name}]"), variable))
+            let fault = variables::unserved(value)?;
+            Some((format!("{path}.{direction}.{what}[{name}]"), fault))
         })
     })
 }

@@ -2,7 +2,7 @@
 
 use tidegate_api::istio::virtual_service::{
     DerivePort, DirectResponseBody, HttpDirectResponse, HttpMatchRequest, HttpRedirect, HttpRoute,
-    HttpRouteDestination, RedirectPort,
+    HttpRouteDestination, RedirectPort, Unfit,
 };
 use tidegate_envoy::v3::core::DataSource;
 use tidegate_envoy::v3::core::data_source::Specifier;
@@ -41,7 +41,7 @@ pub fn route(
     let Rule { says: rule, key, .. } = rule;
     let by_segment = root.semantics != Semantics::Plain;
     let matched = condition.map_or_else(matches::any, |c| matches::of_condition(c, by_segment));
-    if headers::unserved(rule).next().is_some() {
+    if unfit(rule).next().is_some() {
         return Route {
             name: name(rule, condition),
             r#match: Some(matched),
@@ -77,6 +77,13 @@ pub fn route(
     });
     route.r#match = Some(matched);
     route
+}
+
+/// What the data plane refuses of what a rule does, by path of the field, with what is wrong. Such a rule is answered 500:
+/// what was asked for was not to be left out, and it must not cost other rules.
+pub fn unfit(rule: &HttpRoute) -> impl Iterator<Item = Unfit> {
+    let variables = headers::unserved(rule).map(|(path, fault)| (path, fault.to_string()));
+    rule.unfit().into_iter().chain(variables)
 }
 
 fn name(rule: &HttpRoute, condition: Option<&HttpMatchRequest>) -> String {

@@ -270,6 +270,7 @@ impl Effective {
             .or_else(|| subset.and_then(host_hash))
             .or_else(|| policy.and_then(|policy| port_hash(policy, port)))
             .or_else(|| policy.and_then(host_hash))
+            .filter(|hash| hash.unfit().is_none())
     }
 }
 

@@ -233,6 +233,8 @@ pub enum NotHere<'c> {
     SourceLabels(&'c BTreeMap<String, String>),
     /// It is for callers of another namespace.
     SourceNamespace(&'c str),
+    /// It asks for what no proxy can look at.
+    Unfit,
 }
 
 impl fmt::Display for NotHere<'_> {
@@ -245,6 +247,7 @@ impl fmt::Display for NotHere<'_> {
                 write!(f, "sourceLabels {}", labels.join(","))
             }
             Self::SourceNamespace(namespace) => write!(f, "sourceNamespace {namespace}"),
+            Self::Unfit => f.write_str("a query parameter that proxies cannot look for"),
         }
     }
 }
@@ -275,8 +278,10 @@ pub fn not_here<'c>(
         return Some(NotHere::SourceLabels(&condition.source_labels));
     }
     let namespace = condition.source_namespace.as_str();
-    let foreign = !namespace.is_empty() && namespace != options.namespace;
-    foreign.then_some(NotHere::SourceNamespace(namespace))
+    if !namespace.is_empty() && namespace != options.namespace {
+        return Some(NotHere::SourceNamespace(namespace));
+    }
+    condition.unfit().map(|_| NotHere::Unfit)
 }
 
 /// Whether a condition on connections applies at a place; sources are not looked at on gateways.

@@ -1,7 +1,7 @@
 //! Status of DestinationRules: who comes before them, and what of them is not served yet, by the path of the field.
 
 use tidegate_api::istio::destination_rule::{
-    ClientTlsMode, ClientTlsSettings, LoadBalancerSettings, SimpleLb, TrafficPolicy,
+    ClientTlsMode, ClientTlsSettings, ConsistentHash, LoadBalancerSettings, SimpleLb, TrafficPolicy,
 };
 
 use super::credentials::Lack;
@@ -24,6 +24,14 @@ pub(super) fn findings(rule: &Rule, view: View<'_>) -> Option<Findings> {
         let fields = fields.join(", ");
         let fault = format!("not served yet, traffic passes without it: {fields}");
         findings.fault("NotServed", fault);
+    }
+    for settings in rule.spec.traffic_policy.iter().flat_map(balancing) {
+        if let Some((field, fault)) =
+            settings.consistent_hash.as_ref().and_then(ConsistentHash::unfit)
+        {
+            let fault = format!("consistentHash.{field}: {fault}; endpoints are chosen without it");
+            findings.fault("NotServed", fault);
+        }
     }
     for (path, settings) in rule.tls() {
         of_tls(&path, settings, view, &mut findings);

@@ -73,6 +73,8 @@ fn requests(service: &VirtualService, view: View<'_>, findings: &mut Findings) {
             });
             let reasons: Option<Vec<NotHere<'_>>> = reasons.collect();
             match reasons.as_deref() {
+                // Told by its field, whoever else applies.
+                Some([NotHere::Unfit, ..]) => {}
                 Some([first, ..]) => {
                     let place = rule.condition_place(number);
                     let of = if rule.key == service.key {
@@ -134,5 +136,6 @@ fn why(asked: &NotHere<'_>, places: &[Place]) -> String {
             "that speaks of the calling workload, which only a sidecar is; here it means the gateway itself"
                 .to_owned()
         }
+        NotHere::Unfit => "proxies refuse it".to_owned(),
     }
 }

@@ -9,8 +9,8 @@ use tidegate_api::{Kind, ObjectKey};
 
 use super::standing::not_selected;
 use super::{Findings, Force, View, delegate, gateway, reach};
-use crate::compile::route::{is_final_status, redirect_status};
-use crate::compile::{claims, headers};
+use crate::compile::claims;
+use crate::compile::route::{self, is_final_status, redirect_status};
 use crate::engine::RouteTable;
 use crate::model::gateway::Gateway;
 use crate::model::host::Host;
@@ -50,10 +50,9 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
             let fault = format!("http[{r}].{field} is not served yet; the rule acts without it");
             findings.fault("NotServed", fault);
         }
-        for (path, variable) in headers::unserved(rule) {
-            findings.fault("NotServed", format!(
-                "http[{r}].{path}: %{variable}% is no variable of header values here; requests are answered 500"
-            ));
+        for (path, fault) in route::unfit(rule) {
+            let fault = format!("http[{r}].{path}: {fault}; requests are answered 500");
+            findings.fault("NotServed", fault);
         }
         if let Some(wanted) = rule.redirect.as_ref()
             && redirect_status(wanted.redirect_code).is_none()
@@ -71,7 +70,12 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
             ));
         }
         for (m, condition) in rule.matches.iter().enumerate() {
-            unknown_claims(&format!("http[{r}].match[{m}]"), condition, &mut findings);
+            let place = format!("http[{r}].match[{m}]");
+            unknown_claims(&place, condition, &mut findings);
+            if let Some((field, fault)) = condition.unfit() {
+                let fault = format!("{place}.{field}: {fault}; the condition is never met");
+                findings.fault("NotServed", fault);
+            }
         }
         if let Some(fault) = no_action(rule) {
             findings.fault("NotServed", format!("http[{r}]: {fault}"));

@@ -6,7 +6,7 @@ use super::balancing::{
     ConsistentHash, Failover, HttpCookie, LoadBalancerSettings, LocalityLoadBalancerSetting,
     ZoneAwareLoadBalancerSetting,
 };
-use crate::istio::rules;
+use crate::istio::rules::{self, headers};
 use crate::validation::Report;
 
 /// Envoy's largest Maglev table.
@@ -51,7 +51,35 @@ impl LoadBalancerSettings {
 }
 
 impl ConsistentHash {
+    /// What proxies refuse, with the routes that lead to the host, though Istio's webhook takes it: the field, and what is
+    /// wrong with it.
+    #[must_use]
+    pub fn unfit(&self) -> Option<(&'static str, &'static str)> {
+        const BREAK: &str = "a line break or NUL cannot stand in a cookie";
+        let breaks = |text: &String| text.contains(['\r', '\n', '\0']);
+        if let Some(name) = &self.http_header_name {
+            let fault = "is no name of a header (RFC 9110, section 5.6.2)";
+            return (!headers::is_field(name)).then_some(("httpHeaderName", fault));
+        }
+        if let Some(HttpCookie { name, path, attributes, .. }) = &self.http_cookie {
+            let of_attributes = attributes.iter().flat_map(|a| [&a.name, &a.value]);
+            let mut texts = [name, path].into_iter().chain(of_attributes);
+            return texts.any(breaks).then_some(("httpCookie", BREAK));
+        }
+        match (self.use_source_ip, &self.http_query_parameter_name) {
+            (Some(false), _) => Some(("useSourceIp", "false names nothing to hash")),
+            (None, Some(name)) if name.is_empty() => {
+                Some(("httpQueryParameterName", "a query parameter has a name"))
+            }
+            _ => None,
+        }
+    }
+
     fn validate(&self, report: &mut Report) {
+        if let Some((field, fault)) = self.unfit() {
+            let advice = format!("{fault}; endpoints are chosen without it");
+            report.field(field, |r| r.advise(advice));
+        }
         report.optional("httpCookie", self.http_cookie.as_ref(), |r, cookie| {
             cookie.validate(r);
         });

@@ -3,6 +3,10 @@
 use crate::istio::virtual_service::{HeaderOperations, Headers};
 use crate::validation::Report;
 
+/// Longest name or value of a header that Envoy lets a configuration set, and most of them in one place.
+const LONGEST_IN_ENVOY: usize = 16 * 1024;
+const MOST_IN_ENVOY: usize = 1000;
+
 /// Checks changes to the headers of requests and responses.
 pub(crate) fn changes(report: &mut Report, headers: Option<&Headers>) {
     let Some(headers) = headers else { return };
@@ -17,12 +21,20 @@ pub(crate) fn changes(report: &mut Report, headers: Option<&Headers>) {
 }
 
 fn operations(report: &mut Report, operations: &HeaderOperations, request: bool) {
+    if operations.set.len() + operations.add.len() > MOST_IN_ENVOY {
+        report.advise(format!("Envoy takes {MOST_IN_ENVOY} headers at most"));
+    }
     for (field, map) in [("set", &operations.set), ("add", &operations.add)] {
         report.entries(field, map, |report, name, text| {
             // The host of a request may be written; everything else that HTTP itself needs may not.
             let result = if request && is_authority(name) { Ok(()) } else { changeable(name) };
             report.check(name, result);
             report.check(text.as_str(), value(text));
+            if name.len().max(text.len()) > LONGEST_IN_ENVOY {
+                report.advise(format!(
+                    "Envoy takes {LONGEST_IN_ENVOY} bytes at most, in names as in values"
+                ));
+            }
         });
     }
     report.each("remove", &operations.remove, |report, name| {
@@ -81,9 +93,15 @@ pub(crate) fn cors(name: &str) -> Result<(), &'static str> {
     }
 }
 
+/// Whether the text names a header or a pseudo-header.
+pub(crate) fn is_field(name: &str) -> bool {
+    is_token(name.strip_prefix(':').unwrap_or(name))
+}
+
 /// Whether the text is a token of RFC 9110, section 5.6.2.
-fn is_token(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+pub(crate) fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
 /// Checks a header value as Envoy's formatter reads it: `%%` is a percent sign, `%NAME%` and

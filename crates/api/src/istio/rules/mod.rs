@@ -6,7 +6,7 @@ pub(crate) mod hosts;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use regex::bytes::RegexBuilder;
+use regex::bytes::{Regex, RegexBuilder};
 
 use super::StringMatch;
 use crate::scalar::{GoDuration, Percent};
@@ -93,15 +93,38 @@ pub(crate) fn regex(report: &mut Report, pattern: &str) {
 }
 
 /// Compiles an expression as the proxy does: by itself, without Unicode where that is possible, and to match a whole text.
-fn compile(pattern: &str) -> Result<(), regex::Error> {
+/// Answers the former.
+fn compile(pattern: &str) -> Result<Regex, regex::Error> {
     let build = |pattern: &str, unicode| {
         let mut builder = RegexBuilder::new(pattern);
         builder.unicode(unicode).size_limit(MAX_COMPILED_REGEX).dfa_size_limit(MAX_COMPILED_REGEX);
-        builder.build().map(|_| ())
+        builder.build()
     };
     let unicode = matches!(build(pattern, false), Err(regex::Error::Syntax(_)));
-    build(pattern, unicode)?;
-    build(&format!(r"\A(?:{pattern})\z"), unicode)
+    let found = build(pattern, unicode)?;
+    build(&format!(r"\A(?:{pattern})\z"), unicode)?;
+    Ok(found)
+}
+
+/// What is wrong with the text that stands in for a match: after a backslash it has the number of one of the pattern's
+/// groups, 0 for the whole match, or another backslash.
+pub(crate) fn substitution(pattern: &str, text: &str) -> Option<String> {
+    let mut most = 0;
+    let mut bytes = text.bytes();
+    while bytes.any(|byte| byte == b'\\') {
+        match bytes.next() {
+            Some(b'\\') => {}
+            Some(digit @ b'0'..=b'9') => most = most.max(usize::from(digit - b'0')),
+            _ => {
+                return Some(
+                    r"a backslash stands before a digit or another backslash (\\)".to_owned(),
+                );
+            }
+        }
+    }
+    // What a wrong pattern is told says enough.
+    let groups = if most == 0 { 0 } else { compile(pattern).ok()?.captures_len() - 1 };
+    (most > groups).then(|| format!("\\{most} names a group, and the pattern has {groups} of them"))
 }
 
 /// Checks a text condition whose prefix and regex may not be empty.

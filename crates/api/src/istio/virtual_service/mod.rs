@@ -12,6 +12,7 @@ pub mod action;
 pub mod http;
 pub mod l4;
 pub mod matches;
+mod unfit;
 mod validate;
 mod validate_http;
 
@@ -23,6 +24,7 @@ pub use action::{
 pub use http::{HttpMirrorPolicy, HttpRoute, HttpRouteDestination};
 pub use l4::{L4MatchAttributes, RouteDestination, TcpRoute, TlsMatchAttributes, TlsRoute};
 pub use matches::HttpMatchRequest;
+pub use unfit::Unfit;
 
 /// Routes the traffic of one or more hosts: HTTP requests, TLS connections by SNI, TCP connections.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]

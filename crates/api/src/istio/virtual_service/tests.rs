@@ -227,3 +227,86 @@ fn rules_that_nothing_reaches_are_told() {
         ]
     );
 }
+
+/// Istio's webhook takes these, and no proxy does.
+#[test]
+fn what_proxies_refuse_is_told() {
+    let rewrite =
+        |pattern: &str, text: &str| json!({"uriRegexRewrite": {"match": pattern, "rewrite": text}});
+    let long = "a".repeat(1025);
+    for (pointer, value, told) in [
+        (
+            "/headers",
+            json!({"request": {"set": {"a b": "c"}}}),
+            "headers.request.set[a b]: \"a b\" is no name of a header",
+        ),
+        (
+            "/headers",
+            json!({"request": {"add": {"ä": "c"}}}),
+            "headers.request.add[ä]: \"ä\" is no name",
+        ),
+        (
+            "/headers",
+            json!({"response": {"remove": ["a", "b:"]}}),
+            "headers.response.remove[1]: \"b:\" is no name",
+        ),
+        (
+            "/route/0/headers",
+            json!({"response": {"set": {"(": "c"}}}),
+            "route[0].headers.response.set[(]: \"(\" is no name",
+        ),
+        ("/rewrite", json!({"uri": "/a\r\nb: c"}), "rewrite.uri: a line break or NUL"),
+        ("/rewrite", json!({"authority": "a\0"}), "rewrite.authority: a line break or NUL"),
+        (
+            "/rewrite",
+            rewrite("^/(a)", "/\\2"),
+            "rewrite.uriRegexRewrite.rewrite: \\2 names a group, and the pattern has 1 of them",
+        ),
+        ("/rewrite", rewrite("^/a", "/\\1"), "the pattern has 0 of them"),
+        (
+            "/rewrite",
+            rewrite("^/(é)", "/\\x"),
+            "a backslash stands before a digit or another backslash",
+        ),
+        ("/rewrite", rewrite("a", "\\"), "a backslash stands before a digit"),
+        ("/rewrite", rewrite("a", "\n"), "rewrite.uriRegexRewrite.rewrite: a line break or NUL"),
+        (
+            "/match",
+            json!([{"queryParams": {"": {"exact": "a"}}}]),
+            "match[0].queryParams: a query parameter without a name",
+        ),
+        (
+            "/match",
+            json!([{"queryParams": {long.as_str(): {}}}]),
+            "match[0].queryParams: the name of a query parameter has 1024 bytes",
+        ),
+        (
+            "/headers",
+            json!({"request": {"set": {"a": "b".repeat(16 * 1024 + 1)}}}),
+            "Envoy takes 16384 bytes at most",
+        ),
+    ] {
+        let advice = advice(VirtualService, &rule(&[(pointer, value)]));
+        assert!(advice.len() == 1 && advice[0].contains(told), "{told}: {advice:?}");
+        assert!(advice[0].starts_with("spec.http[0]."), "{advice:?}");
+    }
+    let heavy = json!({"destination": {"host": "c.d"}, "weight": i32::MAX});
+    let heavy = advice(VirtualService, &rule(&[("/route", json!([heavy, heavy, heavy]))]));
+    assert!(
+        heavy.len() == 1 && heavy[0].contains("the sum of weights is above 4294967295"),
+        "{heavy:?}"
+    );
+    for (pointer, value) in [
+        ("/headers", json!({"request": {"set": {":authority": "a.b"}, "remove": ["x~!"]}})),
+        ("/rewrite", rewrite("^/(a)(b)(?:c)", r"/\2\1\0\\3")),
+        ("/rewrite", json!({"uri": "/a b?c#d\te", "authority": "x:1"})),
+        ("/match", json!([{"queryParams": {"a": {"exact": ""}}}])),
+    ] {
+        assert_eq!(advice(VirtualService, &rule(&[(pointer, value.clone())])), [""; 0], "{value}");
+    }
+    let redirect = json!({"uri": "/a\nb", "authority": "c\rd"});
+    let redirect =
+        advice(VirtualService, &json!({"hosts": ["a.b"], "http": [{"redirect": redirect}]}));
+    assert_eq!(redirect.len(), 2, "{redirect:?}");
+    assert!(redirect[0].starts_with("spec.http[0].redirect.uri: a line break"), "{redirect:?}");
+}

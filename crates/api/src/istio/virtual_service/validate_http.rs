@@ -90,6 +90,12 @@ impl HttpRoute {
         self.validate_one_authority(report);
         self.validate_mirrors(report);
         rules::duration_or_zero(report, "timeout", self.timeout);
+        for (field, fault) in self.unfit() {
+            let advice = format!(
+                "{fault}; proxies refuse it, and requests that the rule takes are answered 500"
+            );
+            report.field(&field, |r| r.advise(advice));
+        }
     }
 
     /// A rule forwards, redirects, answers or delegates: one of them, and with what goes with it.
@@ -195,6 +201,10 @@ impl HttpMatchRequest {
             report.field("sourceNamespace", |r| {
                 r.invalid(self.source_namespace.as_str(), "must be the name of a namespace");
             });
+        }
+        if let Some((field, fault)) = self.unfit() {
+            let advice = format!("{fault}; proxies refuse it, so that the condition is never met");
+            report.field(&field, |r| r.advise(advice));
         }
     }
 }
