@@ -129,8 +129,8 @@ fn names_of_the_clients_certificate_decide_where_a_server_asks_for_some() {
         (Some(MUTUAL), &["other.example.com"], Err(Error::MtlsError)),
         // Nothing is said of its names: the right ones are meant.
         (Some(MUTUAL), &[], Ok(299)),
-        (None, &["other.example.com", "spiffe://a/b"], Ok(299)),
-        (None, &["other.example.com"], Ok(403)),
+        // Names are looked for by the handshake alone, and that of no server name is everybody's.
+        (None, &["spiffe://a/b"], Ok(421)),
     ];
     for (sni, names, expected) in cases {
         let mut question = question(sni, MUTUAL);
@@ -224,9 +224,10 @@ fn without_authorities_only_the_server_that_asks_for_certificates_is_closed() {
     }
 }
 
-/// Names that a server asks for in certificates are asked for per request where the handshake could not.
+/// What a certificate has to carry is judged by handshakes alone: by the one of no server name only where all ask for the
+/// same.
 #[test]
-fn names_of_certificates_are_checked_without_a_server_name_too() {
+fn names_of_certificates_are_checked_without_a_server_name_where_all_ask_for_them() {
     let named = |names: &[&str]| {
         let mut tls = mutual("one");
         tls["subjectAltNames"] = json!(names);
@@ -234,18 +235,37 @@ fn names_of_certificates_are_checked_without_a_server_name_too() {
     };
     let mut pinned = mutual("one");
     pinned["verifyCertificateSpki"] = json!(["AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]);
-    let world = world(&[
-        server("simple", SIMPLE, &simple("one")),
-        server("mutual", MUTUAL, &named(&["spiffe://a", "CN=client"])),
-        server("other", "b.example.com", &named(&["spiffe://b"])),
-        server("pinned", "p.example.com", &pinned),
-    ]);
-    let cases = [(SIMPLE, 299), (MUTUAL, 299), ("b.example.com", 403), ("p.example.com", 421)];
-    for (host, expected) in cases {
+    let asked = |servers: &[Value], host: &str, names: &[&str]| {
         let mut question = question(None, host);
-        question.client_certificate = true;
-        let answer = world.explain(&question);
-        assert_eq!(outcome(&answer), Ok(expected), "{host}: {answer:#?}");
+        question.client_certificate = !names.is_empty();
+        question.client_names = names.iter().map(|name| (*name).to_owned()).collect();
+        outcome(&world(servers).explain(&question))
+    };
+    let mixed = [
+        server("simple", SIMPLE, &simple("one")),
+        server("mutual", MUTUAL, &mutual("one")),
+        server("named", "n.example.com", &named(&["spiffe://a", "CN=client"])),
+        server("pinned", "p.example.com", &pinned),
+    ];
+    let answers = [(SIMPLE, 299), (MUTUAL, 299), ("n.example.com", 421), ("p.example.com", 421)];
+    for (host, expected) in answers {
+        assert_eq!(asked(&mixed, host, &["spiffe://a"]), Ok(expected), "{host}");
+    }
+    assert_eq!(asked(&mixed, MUTUAL, &[]), Ok(403));
+
+    let alike = [
+        server("one", MUTUAL, &named(&["client.example.com", "CN=client"])),
+        server("two", "n.example.com", &named(&["client.example.com", "CN=client"])),
+    ];
+    for host in [MUTUAL, "n.example.com"] {
+        assert_eq!(
+            asked(&alike, host, &["*.example.com"]),
+            Ok(299),
+            "{host}: a wildcard covers it"
+        );
+        // Its subject is what is asked for, and no name of it is.
+        assert_eq!(asked(&alike, host, &["spiffe://b"]), Err(Error::MtlsError), "{host}");
+        assert_eq!(asked(&alike, host, &[]), Ok(403), "{host}");
     }
 }
 

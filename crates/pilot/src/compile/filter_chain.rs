@@ -11,8 +11,7 @@ use tidegate_envoy::v3::tcp_proxy::TcpProxy;
 use tidegate_envoy::v3::tcp_proxy::tcp_proxy::weighted_cluster::ClusterWeight;
 use tidegate_envoy::v3::tcp_proxy::tcp_proxy::{ClusterSpecifier, WeightedCluster};
 
-use super::tls::{self, Carries};
-use super::{Context, access_log};
+use super::{Context, access_log, tls};
 use crate::model::names;
 use crate::model::subnet::{Part, Subnet};
 use crate::model::tls::Terms;
@@ -48,12 +47,7 @@ pub fn restrict(chain: &mut FilterChain, parts: &BTreeSet<Part>) {
 
 /// A chain that terminates TLS for these server names; none or `*` among them: for every name.
 #[must_use]
-pub fn terminating(
-    names: &BTreeSet<String>,
-    filters: Vec<Filter>,
-    terms: &Terms,
-    carries: Carries,
-) -> FilterChain {
+pub fn terminating(names: &BTreeSet<String>, filters: Vec<Filter>, terms: &Terms) -> FilterChain {
     let every = names.is_empty() || names.contains("*");
     FilterChain {
         filter_chain_match: (!every).then(|| FilterChainMatch {
@@ -61,7 +55,7 @@ pub fn terminating(
             ..FilterChainMatch::default()
         }),
         filters,
-        transport_socket: Some(tls::socket(terms, carries)),
+        transport_socket: Some(tls::socket(terms)),
         ..FilterChain::default()
     }
 }

@@ -48,30 +48,22 @@ pub fn by_virtual_host() -> HttpFilter {
     }
 }
 
-/// What a virtual host demands: a client with a verified certificate for one of these names, for any if there are none.
+/// What a virtual host demands: a client with a verified certificate. Which certificates those are is up to the handshake.
 #[must_use]
-pub fn with_certificate(names: &[String]) -> BTreeMap<String, Any> {
-    let verified = |pattern: MatchPattern| Principal {
-        identifier: Some(Identifier::Authenticated(Authenticated {
-            principal_name: Some(StringMatcher {
-                match_pattern: Some(pattern),
-                ..StringMatcher::default()
-            }),
-        })),
-    };
+pub fn with_certificate() -> BTreeMap<String, Any> {
     // Without a certificate there is no name, and the text that is looked at is empty.
-    let any = || {
-        let regex = RegexMatcher { regex: ".+".to_owned(), ..RegexMatcher::default() };
-        vec![verified(MatchPattern::SafeRegex(regex))]
+    let regex = RegexMatcher { regex: ".+".to_owned(), ..RegexMatcher::default() };
+    let name = StringMatcher {
+        match_pattern: Some(MatchPattern::SafeRegex(regex)),
+        ..StringMatcher::default()
     };
-    let principals = match names {
-        [] => any(),
-        names => names.iter().map(|name| verified(MatchPattern::Exact(name.clone()))).collect(),
-    };
+    let principals = vec![Principal {
+        identifier: Some(Identifier::Authenticated(Authenticated { principal_name: Some(name) })),
+    }];
     let rules = allow("verified-client-certificate", Rule::Any(true), principals);
     let rbac = HttpRbac { rules: Some(rules), ..HttpRbac::default() };
     let of_host = RbacPerRoute { rbac: Some(rbac) };
-    BTreeMap::from([(HTTP_FILTER.to_owned(), tidegate_envoy::any(&of_host))])
+    BTreeMap::from([(HTTP_FILTER.to_owned(), any(&of_host))])
 }
 
 fn allow(name: &str, rule: Rule, principals: Vec<Principal>) -> Rbac {

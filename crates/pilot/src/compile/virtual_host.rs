@@ -80,11 +80,11 @@ pub fn unreached(
 
 /// What is asked of requests before they are routed.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Demands<'a> {
+pub struct Demands {
     /// Requests in plain text are redirected to https.
     pub tls: bool,
-    /// Requests without a verified client certificate for one of these names are answered 403; for any, if there are none.
-    pub client_certificate: Option<&'a [String]>,
+    /// Requests without a verified client certificate are answered 403.
+    pub client_certificate: bool,
 }
 
 /// A virtual host: `domains` go to `routes`, those that take every request last.
@@ -92,7 +92,7 @@ pub struct Demands<'a> {
 pub fn virtual_host(
     name: &str,
     domains: Vec<String>,
-    demands: Demands<'_>,
+    demands: Demands,
     routes: &[&EncodedRoute],
 ) -> Bytes {
     let require_tls = if demands.tls { TlsRequirementType::All } else { TlsRequirementType::None };
@@ -102,8 +102,8 @@ pub fn virtual_host(
         require_tls: require_tls.into(),
         include_request_attempt_count: true,
         typed_per_filter_config: match demands.client_certificate {
-            Some(names) => rbac::with_certificate(names),
-            None => BTreeMap::new(),
+            true => rbac::with_certificate(),
+            false => BTreeMap::new(),
         },
         ..VirtualHost::default()
     };
@@ -113,7 +113,7 @@ pub fn virtual_host(
             tidegate_xds::assemble::append_message(ROUTES, &route.bytes, &mut bytes);
         }
     }
-    if demands.client_certificate.is_some() {
+    if demands.client_certificate {
         // What is asked of clients is asked on routes: also on the way to 404.
         tidegate_xds::assemble::append_message(ROUTES, &answer(404).encode_to_vec(), &mut bytes);
     }

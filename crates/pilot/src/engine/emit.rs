@@ -101,7 +101,7 @@ impl Pilot {
             self.shadows.found(&virtual_host_name(name, &shared.name).into(), lost);
             let demands = Demands {
                 tls: shared.routing.https_redirect,
-                client_certificate: shared.routing.guard.as_deref(),
+                client_certificate: shared.routing.guarded,
             };
             let bytes = virtual_host::virtual_host(&shared.name, shared.domains, demands, &ordered);
             let host = virtual_host_name(name, &shared.name);

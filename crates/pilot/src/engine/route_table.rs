@@ -70,9 +70,8 @@ struct Borders {
     /// Hosts for which other TLS terms hold.
     misdirected: BTreeSet<Host>,
     outside: HostSet,
-    /// Of the hosts inside, those whose server demands a certificate, where connections without one come too, with
-    /// the names that it asks for.
-    guarded: BTreeMap<Host, Vec<String>>,
+    /// Of the hosts inside, those whose server demands a certificate, where connections without one come too.
+    guarded: HashSet<Host>,
 }
 
 /// A virtual host that no VirtualService makes.
@@ -107,9 +106,8 @@ pub(crate) struct Routing {
     pub(crate) routes: Vec<(Place, ObjectKey)>,
     /// Whether every request is redirected to https.
     pub(crate) https_redirect: bool,
-    /// The names of which a client's verified certificate has to have one, any where there are none; everybody is
-    /// answered when absent.
-    pub(crate) guard: Option<Vec<String>>,
+    /// Whether only clients with a verified certificate are answered.
+    pub(crate) guarded: bool,
     /// The port in the virtual host's name.
     port: u16,
 }
@@ -154,7 +152,7 @@ impl RouteTable {
                     self.hosts.entry(host.host.clone()).or_default().redirects.insert(s);
                 }
             }
-            for host in server.names().filter(|host| self.borders.guarded.contains_key(*host)) {
+            for host in server.names().filter(|host| self.borders.guarded.contains(*host)) {
                 self.hosts.entry(host.clone()).or_default().demanding.insert(s);
             }
         }
@@ -257,8 +255,8 @@ impl RouteTable {
                 routes.push((place(server), key.clone()));
             }
         }
-        let guard = self.borders.guard(host).cloned();
-        Some(Routing { routes, https_redirect, guard, port: self.servers[first].port })
+        let guarded = self.borders.guards(host);
+        Some(Routing { routes, https_redirect, guarded, port: self.servers[first].port })
     }
 
     /// Takes the changes since the last time.
@@ -381,18 +379,14 @@ impl RouteTable {
 
 impl Borders {
     fn of(plan: &RoutePlan) -> Self {
-        let mut guarded = BTreeMap::new();
-        for (host, owner) in plan.owned.iter().filter(|_| plan.checks_certificates) {
-            if let Some(clients) = owner.clients.as_ref().filter(|clients| clients.demanded) {
-                guarded.insert(host.clone(), clients.accepted.names.clone());
-            }
-        }
+        let checked = plan.owned.iter().filter(|_| plan.checks_certificates);
+        let demanding = checked.filter(|(_, owner)| owner.demands_certificate());
         Self {
             inside: plan.owned.keys().cloned().collect(),
             owned: plan.owned.clone(),
             misdirected: plan.misdirected.clone(),
             outside: plan.misdirected.iter().cloned().collect(),
-            guarded,
+            guarded: demanding.map(|(host, _)| host.clone()).collect(),
         }
     }
 
@@ -406,9 +400,9 @@ impl Borders {
             && self.owned.get(&inside) == Some(terms)
     }
 
-    /// What the server that a host belongs to demands of clients.
-    fn guard(&self, host: &Host) -> Option<&Vec<String>> {
-        self.guarded.get(&self.inside.narrowest(host)?)
+    /// Whether the server that a host belongs to demands a certificate of clients.
+    fn guards(&self, host: &Host) -> bool {
+        self.inside.narrowest(host).is_some_and(|own| self.guarded.contains(&own))
     }
 }
 

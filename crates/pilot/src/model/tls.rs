@@ -184,13 +184,6 @@ impl Terms {
         self.clients.as_ref().is_some_and(|clients| clients.demanded)
     }
 
-    /// Whether both sides are known by the mesh's certificates.
-    #[must_use]
-    pub fn is_in_mesh(&self) -> bool {
-        let authorities = self.clients.as_ref().and_then(|c| c.accepted.authorities.as_ref());
-        authorities.is_some_and(Credential::is_of_mesh)
-    }
-
     /// Every credential that a handshake takes.
     pub fn credentials(&self) -> impl Iterator<Item = &Credential> {
         let authorities = self.clients.iter().filter_map(|c| c.accepted.authorities.as_ref());
@@ -229,6 +222,12 @@ impl Terms {
 }
 
 impl Accepted {
+    /// Whether certificates are told apart by their issuers alone.
+    #[must_use]
+    pub fn is_by_issuer(&self) -> bool {
+        self.names.is_empty() && self.key_hashes.is_empty() && self.hashes.is_empty()
+    }
+
     fn of(settings: &ServerTlsSettings, options: &Options) -> Self {
         let in_mesh = settings.mode == ServerTlsMode::IstioMutual;
         let authorities = if in_mesh {
@@ -350,15 +349,6 @@ impl Credential {
             }
             Self::Revoking { authorities, list } => Some(authorities.twin()?.revoking(list)),
             _ => None,
-        }
-    }
-
-    /// Whether these are the mesh's authorities.
-    fn is_of_mesh(&self) -> bool {
-        match self {
-            Self::MeshAuthorities => true,
-            Self::Revoking { authorities, .. } => authorities.is_of_mesh(),
-            _ => false,
         }
     }
 

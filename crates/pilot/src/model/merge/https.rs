@@ -37,13 +37,18 @@ pub(super) fn plan(
     }
     let owners = owners(servers);
     let listed = groups.len().saturating_sub(1).saturating_mul(owners.len()) <= MAX_MISDIRECTED;
+    let mut borders = borders(&owners);
     let mut routes: Vec<RoutePlan> = Vec::new();
     for servers in groups {
         let terms = servers[0].https_terms();
-        let owned = owned(&owners, |owner| Some(owner) == terms);
+        let Border { owned, within } =
+            terms.and_then(|terms| borders.remove(&**terms)).unwrap_or_default();
         routes.push(RoutePlan {
             name: names::https_routes(port, &servers[0]).into(),
-            misdirected: misdirected(&owned, &owners, listed),
+            misdirected: match listed {
+                true => all_but(&owned, &owners),
+                false => within_and_rest(within, &owned),
+            },
             owned,
             servers,
             checks_certificates: false,
@@ -67,33 +72,49 @@ fn owners(servers: &[Arc<Server>]) -> Owners {
     owners
 }
 
-/// The hosts of owners like these.
-fn owned(owners: &Owners, like: impl Fn(&Arc<Terms>) -> bool) -> BTreeMap<Host, Arc<Terms>> {
-    let own = |(host, owner): (&Host, &Option<Arc<Terms>>)| {
-        let terms = owner.as_ref().filter(|owner| like(owner))?;
-        Some((host.clone(), Arc::clone(terms)))
-    };
-    owners.iter().filter_map(own).collect()
+/// What the servers of one group have, and what lies in it.
+#[derive(Default)]
+struct Border {
+    /// Their hosts.
+    owned: BTreeMap<Host, Arc<Terms>>,
+    /// Hosts of others that lie within wildcards of theirs.
+    within: BTreeSet<Host>,
 }
 
-/// The hosts that are not among `own`: all of them, or `*` and those that lie within the wildcards of these.
-fn misdirected(own: &BTreeMap<Host, Arc<Terms>>, owners: &Owners, listed: bool) -> BTreeSet<Host> {
-    let wide: Vec<&Host> = own.keys().filter(|host| host.is_wildcard()).collect();
-    if listed {
-        return owners.keys().filter(|host| !own.contains_key(*host)).cloned().collect();
+/// The borders of all groups, at a cost that grows with the hosts and with their labels alone.
+fn borders(owners: &Owners) -> HashMap<&Terms, Border> {
+    let mut borders: HashMap<&Terms, Border> = HashMap::new();
+    for (host, owner) in owners {
+        if let Some(terms) = owner {
+            let border = borders.entry(&**terms).or_default();
+            border.owned.insert(host.clone(), Arc::clone(terms));
+        }
+        let around = host.patterns().skip(1).filter_map(|wider| owners.get(&wider)?.as_ref());
+        for other in around.filter(|other| owner.as_ref() != Some(*other)) {
+            borders.entry(&**other).or_default().within.insert(host.clone());
+        }
     }
-    // Without a wildcard of its own, nobody else's host is within one.
-    let all = owners.keys().filter(|_| !wide.is_empty());
-    let within = all.filter(|host| !own.contains_key(*host));
-    let within = within.filter(|host| wide.iter().any(|wide| host.is_within(wide))).cloned();
+    borders
+}
+
+/// The hosts that are not among `own`.
+fn all_but(own: &BTreeMap<Host, Arc<Terms>>, owners: &Owners) -> BTreeSet<Host> {
+    owners.keys().filter(|host| !own.contains_key(*host)).cloned().collect()
+}
+
+/// The same without listing them all: those that lie within the wildcards of `own`, and `*`.
+fn within_and_rest(mut within: BTreeSet<Host>, own: &BTreeMap<Host, Arc<Terms>>) -> BTreeSet<Host> {
     let every = Host::new("*");
-    within.chain((!own.contains_key(&every)).then_some(every)).collect()
+    if !own.contains_key(&every) {
+        within.insert(every);
+    }
+    within
 }
 
 /// How connections without a server name are served: by the first of these whose certificate is there.
 ///
 /// Where all servers present the same certificate, it is presented, and the Host of each request decides; whoever demands a
-/// certificate of clients has it checked per request. Where they do not, the oldest server that asks nothing of clients
+/// certificate of clients has it checked per request whether there was one. Where they do not, the oldest server that asks nothing of clients
 /// answers. A server for every name takes these connections anyway.
 fn nameless(
     port: u16,
@@ -135,23 +156,31 @@ fn by_host(
     }
     let same_channel = |terms: &Terms| terms.channel == oldest.channel;
     let asking = https.iter().filter(|(_, terms)| same_channel(terms));
-    let accepted = asking.filter_map(|(_, terms)| checked_later(terms)).next();
+    let accepted = common(asking.map(|(_, terms)| terms.clients.as_ref().map(|c| &c.accepted)));
     let fits = |terms: &Arc<Terms>| {
-        let own = checked_later(terms);
-        same_channel(terms) && (terms.clients.is_none() || (own.is_some() && own == accepted))
+        same_channel(terms)
+            && match &terms.clients {
+                Some(clients) => Some(&clients.accepted) == accepted,
+                // Envoy demands a certificate wherever it has to look for names or hashes in it.
+                None => accepted.is_none_or(Accepted::is_by_issuer),
+            }
     };
     let servers: Vec<Arc<Server>> =
         https.iter().filter(|(_, t)| fits(t)).map(|(server, _)| Arc::clone(server)).collect();
-    let owned = owned(owners, fits);
+    let own = |(host, owner): (&Host, &Option<Arc<Terms>>)| {
+        let terms = owner.as_ref().filter(|owner| fits(owner))?;
+        Some((host.clone(), Arc::clone(terms)))
+    };
+    let owned: BTreeMap<Host, Arc<Terms>> = owners.iter().filter_map(own).collect();
     if owned.is_empty() {
         return None;
     }
     let name: Arc<str> = names::https_routes_without_name(port, bind).into();
-    let clients = accepted.map(|accepted| Clients { demanded: false, accepted });
+    let clients = accepted.map(|accepted| Clients { demanded: false, accepted: accepted.clone() });
     let terms = Arc::new(Terms { clients, ..Terms::clone(oldest) });
     routes.push(RoutePlan {
         name: Arc::clone(&name),
-        misdirected: misdirected(&owned, owners, true),
+        misdirected: all_but(&owned, owners),
         owned,
         servers,
         checks_certificates: true,
@@ -159,10 +188,14 @@ fn by_host(
     Some(NamelessPlan { terms, routes: name })
 }
 
-/// What a handshake can ask of clients of which some have no certificate: who issued it. Its names are checked per
-/// request; the hashes of those that are pinned cannot be, so that nothing is left of terms with them.
-fn checked_later(terms: &Terms) -> Option<Accepted> {
-    let accepted = &terms.clients.as_ref()?.accepted;
-    let pinned = !accepted.key_hashes.is_empty() || !accepted.hashes.is_empty();
-    (!pinned).then(|| Accepted { names: Vec::new(), ..accepted.clone() })
+/// Which certificates a handshake accepts before it is known whose host is meant. Nothing but the handshake judges a
+/// certificate: so it can look for names and hashes only where everybody asks for the same ones, and else for the issuer
+/// that the oldest asks for who asks for no more. (Rules per request read names another way: Envoy's compare URIs, DNS
+/// names and the subject letter by letter, and know nothing of wildcards, addresses and mail addresses in certificates.)
+fn common<'a>(asked: impl Iterator<Item = Option<&'a Accepted>>) -> Option<&'a Accepted> {
+    let asked: Vec<Option<&Accepted>> = asked.collect();
+    match asked.first() {
+        Some(first) if asked.iter().all(|other| other == first) => *first,
+        _ => asked.into_iter().flatten().find(|accepted| accepted.is_by_issuer()),
+    }
 }
