@@ -24,10 +24,6 @@ impl HttpRoute {
         for (d, HttpRouteDestination { headers, .. }) in self.route.iter().enumerate() {
             of_headers(&format!("route[{d}].headers"), headers.as_deref(), &mut found);
         }
-        let weights = self.route.iter().map(|d| i64::from(d.weight));
-        if weights.sum::<i64>() > i64::from(u32::MAX) {
-            found.push(("route".to_owned(), format!("the sum of weights is above {}", u32::MAX)));
-        }
         let mut texts: Vec<(&str, &str)> = Vec::new();
         if let Some(rewrite) = &self.rewrite {
             texts.extend([

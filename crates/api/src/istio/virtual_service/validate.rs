@@ -224,8 +224,13 @@ fn validate_destinations(route: &[RouteDestination], required: &str, report: &mu
 
 /// Several destinations without any weight would leave traffic nowhere to go.
 pub(super) fn validate_weights(weights: impl ExactSizeIterator<Item = i32>, report: &mut Report) {
-    if weights.len() > 1 && weights.map(i64::from).sum::<i64>() == 0 {
-        report.field("route", |r| r.wrong("total destination weight = 0"));
+    let several = weights.len() > 1;
+    match weights.map(i64::from).sum::<i64>() {
+        0 if several => report.field("route", |r| r.wrong("total destination weight = 0")),
+        sum if sum > i64::from(u32::MAX) => report.field("route", |r| {
+            r.advise(format!("the sum of weights is above {}, which proxies refuse", u32::MAX));
+        }),
+        _ => {}
     }
 }
 
