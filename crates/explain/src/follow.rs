@@ -53,7 +53,7 @@ impl World {
         match &chain.filter {
             NetworkFilter::Tcp(proxy) => {
                 let all: Vec<(&ClusterSlot, u32)> =
-                    proxy.clusters.iter().map(|(slot, weight)| (&**slot, *weight)).collect();
+                    proxy.clusters.iter().map(|(slot, weight)| (&**slot, weight)).collect();
                 self.destinations(&all, None, answer);
                 destination::settle(answer, None, None);
                 sidecar::note_elsewhere(answer);

@@ -12,7 +12,7 @@ use tidegate_proxy::http::prepare::{self, Hop, Unfit};
 use tidegate_proxy::http::{RequestHead, Scheme, Version};
 use tidegate_proxy::random::Random;
 use tidegate_proxy::route::{
-    Action, Decision, Facts, Forward, PathMatch, RetryPolicy, Route, Targets, VirtualHost,
+    Action, Decision, Facts, Forward, PathMatch, RetryPolicy, Route, VirtualHost,
 };
 use tidegate_proxy::upstream::ClusterSlot;
 use tidegate_xds::ResourceType;
@@ -200,12 +200,9 @@ impl World {
                     let reason = "it asks for a change of protocol, which is not allowed here";
                     return Err((Error::Denied, Some(403), reason.to_owned()));
                 }
-                let all: Vec<(&ClusterSlot, u32)> = match &forward.targets {
-                    Targets::One(target) => vec![(&target.cluster, 1)],
-                    Targets::Weighted { targets, .. } => {
-                        targets.iter().map(|(t, weight)| (&*t.cluster, *weight)).collect()
-                    }
-                };
+                let all = forward.targets.iter();
+                let all: Vec<(&ClusterSlot, u32)> =
+                    all.map(|(target, weight)| (&*target.cluster, weight)).collect();
                 answer.timeout = forward.time_for(head).0.map(|time| format!("{time:?}"));
                 answer.retries = forward.retry.as_deref().and_then(|policy| retries(policy, head));
                 let sent = sent(route, forward, manager, request);
@@ -301,7 +298,7 @@ fn retries(policy: &RetryPolicy, head: &RequestHead) -> Option<Retries> {
 /// What goes upstream: the request as it came, with what the proxy itself and then the route changes.
 fn sent(route: &Route, forward: &Forward, manager: &HttpManager, request: Request<'_>) -> Sent {
     let Request { mut head, came, counted, facts, .. } = request;
-    let target = forward.targets.pick(RANDOM);
+    let target = forward.targets.at(RANDOM);
     if counted {
         prepare::tell_attempt(&mut head, 1);
     }

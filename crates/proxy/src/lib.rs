@@ -14,6 +14,7 @@ pub mod random;
 pub mod rbac;
 pub mod route;
 pub mod sds;
+pub mod shares;
 pub mod stats;
 pub mod surroundings;
 pub mod tcp;

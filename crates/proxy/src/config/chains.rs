@@ -290,6 +290,8 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     use crate::config::listener::{NetworkFilter, TcpProxy};
+    use crate::shares::Shares;
+    use crate::upstream::ClusterSlot;
 
     use super::*;
 
@@ -300,7 +302,7 @@ mod tests {
                 rbac: Vec::new(),
                 filter: NetworkFilter::Tcp(Arc::new(TcpProxy {
                     stat_prefix: "".into(),
-                    clusters: Vec::new(),
+                    clusters: Shares::only(Arc::new(ClusterSlot::empty(0, "c".into()))),
                     idle_timeout: None,
                     max_duration: None,
                     connect_attempts: 1,

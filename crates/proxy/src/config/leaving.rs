@@ -48,5 +48,5 @@ fn clusters(table: &RouteTable) -> impl Iterator<Item = Arc<str>> {
         Action::Redirect(_) | Action::Direct(_) => None,
     });
     let targets = forwards.flat_map(|forward| forward.targets.iter());
-    targets.map(|target| Arc::clone(&target.cluster.name))
+    targets.map(|(target, _)| Arc::clone(&target.cluster.name))
 }

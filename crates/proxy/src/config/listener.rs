@@ -11,6 +11,7 @@ use crate::accesslog::Log;
 use crate::http::client_cert::ForwardCert;
 use crate::rbac::{HttpRbac, NetworkRbac};
 use crate::route::RouteTable;
+use crate::shares::Shares;
 use crate::tls::ServerTls;
 use crate::upstream::ClusterSlot;
 
@@ -118,7 +119,7 @@ pub struct TcpProxy {
     /// Prefix of its stats.
     pub stat_prefix: Arc<str>,
     /// Where connections go: one cluster, or several by weight.
-    pub clusters: Vec<(Arc<ClusterSlot>, u32)>,
+    pub clusters: Shares<Arc<ClusterSlot>>,
     /// Close after so long without a byte in either direction; `None` for never.
     pub idle_timeout: Option<Duration>,
     /// Close after so long in any case; `None` for never.

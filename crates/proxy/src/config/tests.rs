@@ -340,7 +340,7 @@ fn clusters_fill_the_slots_that_routes_and_listeners_point_to() {
     else {
         panic!("not a TCP proxy")
     };
-    let slot = Arc::clone(&proxy.clusters[0].0);
+    let slot = Arc::clone(proxy.clusters.at(0));
     assert!(slot.load().is_none());
     let applied = side.serve(vec![cluster("c", &json!({}))]);
     assert!(Arc::ptr_eq(&applied.clusters.put[0], &slot.load().expect("filled")));
@@ -441,5 +441,5 @@ fn slots_of_clusters_that_come_and_go_do_not_gather() {
     let listener::NetworkFilter::Tcp(proxy) = &last.listeners.put[0].chains.chains[0].filter else {
         panic!("not a TCP proxy")
     };
-    assert!(proxy.clusters[0].0.index < 200, "{}", proxy.clusters[0].0.index);
+    assert!(proxy.clusters.at(0).index < 200, "{}", proxy.clusters.at(0).index);
 }

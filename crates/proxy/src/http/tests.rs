@@ -19,8 +19,9 @@ use crate::rbac::Overrides;
 use crate::route::{
     Action, AppendAction, Direct, Forward, HostChange, HostRewrite, Inherit, Mutation,
     MutationLevel, Mutations, PathMatch, PathRewrite, Route, RouteMatch, RouteTable, Target,
-    Targets, Template, VirtualHost,
+    Template, VirtualHost,
 };
+use crate::shares::Shares;
 use crate::stats::Registry;
 use crate::upstream::cluster::{
     Balancing, Cluster, ClusterSlot, Discovery, DnsFamily, DnsPolicy, Endpoint, EndpointSet,
@@ -96,7 +97,7 @@ fn balanced(
 
 fn forward(cluster: Arc<ClusterSlot>, timeout: Option<Duration>) -> Action {
     Action::Forward(Box::new(Forward {
-        targets: Targets::One(Target {
+        targets: Shares::only(Target {
             cluster,
             request_headers: Mutations::default(),
             response_headers: Mutations::default(),
@@ -322,9 +323,7 @@ async fn our_own_answers_are_framed_and_changed_as_the_choice_says() {
     let direct = Action::Direct(Direct { status: 204, body: "never sent".into() });
     // A cluster among several that has nobody: what is changed for it holds for the answer in its place.
     let mut nowhere = forward(cluster("nowhere", &[], UpstreamProtocol::Http1), None);
-    if let Action::Forward(forward) = &mut nowhere
-        && let Targets::One(target) = &mut forward.targets
-    {
+    if let Action::Forward(forward) = &mut nowhere {
         let chosen = Mutation {
             name: b"x-chosen".as_slice().into(),
             value: Template::new("%UPSTREAM_CLUSTER%").unwrap(),
@@ -332,7 +331,13 @@ async fn our_own_answers_are_framed_and_changed_as_the_choice_says() {
             keep_empty: false,
         };
         let level = MutationLevel { add: vec![chosen], ..MutationLevel::default() };
-        target.response_headers = Mutations::new(vec![Arc::new(level)]);
+        let cluster = Arc::clone(&forward.targets.at(0).cluster);
+        forward.targets = Shares::only(Target {
+            cluster,
+            request_headers: Mutations::default(),
+            response_headers: Mutations::new(vec![Arc::new(level)]),
+            host: None,
+        });
     }
     let routes = vec![route("/direct", direct), route("/nowhere", nowhere)];
     let proxy = Proxy::start(manager(routes)).await;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::http::RequestHead;
 use crate::rbac::Overrides;
+use crate::shares::Shares;
 use crate::upstream::ClusterSlot;
 
 use super::condition::Field;
@@ -72,7 +73,7 @@ impl<T: Copy> Inherit<T> {
 #[derive(Debug)]
 pub struct Forward {
     /// Where to.
-    pub targets: Targets,
+    pub targets: Shares<Target>,
     /// Status when the cluster does not exist (`cluster_not_found_response_code`): 503, 404 or 500.
     pub cluster_not_found: u16,
     /// What happens to the path.
@@ -98,20 +99,6 @@ pub struct Forward {
     pub retry: Option<Arc<RetryPolicy>>,
     /// Most bytes of a request's content that are kept to be sent again.
     pub keep: u64,
-}
-
-/// Where a route forwards to.
-#[derive(Debug)]
-pub enum Targets {
-    /// One cluster.
-    One(Target),
-    /// Several, by weight; the sum of weights is not zero.
-    Weighted {
-        /// The clusters with their weights.
-        targets: Vec<(Target, u32)>,
-        /// Sum of the weights.
-        total: u64,
-    },
 }
 
 /// One cluster that a route may choose.
@@ -158,36 +145,6 @@ pub enum HostRewrite {
     Header(Field),
     /// Replaced by the path after a substitution.
     Path(Substitution),
-}
-
-impl Targets {
-    /// The cluster for a request with this random number.
-    #[must_use]
-    pub fn pick(&self, random: u64) -> &Target {
-        match self {
-            Self::One(target) => target,
-            Self::Weighted { targets, total } => {
-                let mut left = random % (*total).max(1);
-                for (target, weight) in targets {
-                    match left.checked_sub(u64::from(*weight)) {
-                        Some(rest) => left = rest,
-                        None => return target,
-                    }
-                }
-                // `total` is the sum of the weights, so one of them took the request.
-                &targets[targets.len() - 1].0
-            }
-        }
-    }
-
-    /// All clusters.
-    pub fn iter(&self) -> impl Iterator<Item = &Target> {
-        let (one, weighted) = match self {
-            Self::One(target) => (Some(target), None),
-            Self::Weighted { targets, .. } => (None, Some(targets)),
-        };
-        one.into_iter().chain(weighted.into_iter().flatten().map(|(target, _)| target))
-    }
 }
 
 impl Forward {
@@ -331,7 +288,7 @@ mod tests {
 
     fn forward(path: PathRewrite, host: HostRewrite) -> Forward {
         Forward {
-            targets: Targets::One(target("c")),
+            targets: Shares::only(target("c")),
             cluster_not_found: 503,
             path,
             host,
@@ -381,7 +338,7 @@ mod tests {
     }
 
     fn rewrite(forward: &Forward, head: &mut RequestHead) {
-        forward.rewrite(head, forward.targets.pick(0), true);
+        forward.rewrite(head, forward.targets.at(0), true);
     }
 
     #[test]
@@ -458,16 +415,6 @@ mod tests {
             rewrite(&forward, &mut head);
             assert_eq!(head.headers.get(b"x-forwarded-host"), Some(expected.as_bytes()));
         }
-    }
-
-    #[test]
-    fn weights_share_the_random_numbers() {
-        let targets = vec![(target("a"), 1), (target("none"), 0), (target("b"), 3)];
-        let targets = Targets::Weighted { targets, total: 4 };
-        let names: Vec<_> =
-            (0..8).map(|random| targets.pick(random).cluster.name.to_string()).collect();
-        assert_eq!(names, ["a", "b", "b", "b", "a", "b", "b", "b"]);
-        assert_eq!(targets.iter().count(), 3);
     }
 
     #[test]

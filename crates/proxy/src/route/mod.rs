@@ -33,9 +33,7 @@ mod template;
 mod text;
 mod tree;
 
-pub use action::{
-    Action, Direct, Forward, HostRewrite, Inherit, PathRewrite, Route, Target, Targets,
-};
+pub use action::{Action, Direct, Forward, HostRewrite, Inherit, PathRewrite, Route, Target};
 pub use condition::{
     Condition, Field, HeaderCondition, HeaderTest, MetadataCondition, ParameterTest, QueryCondition,
 };

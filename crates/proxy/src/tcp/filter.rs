@@ -67,7 +67,7 @@ impl TcpChain {
     pub async fn serve(&self, client: Client, io: Io, first: Option<Buffer>) {
         self.stats.downstream_cx_total.inc();
         let (started, wall) = (Instant::now(), SystemTime::now());
-        let slot = self.choose();
+        let slot = self.proxy.clusters.next(|| self.worker.random.next());
         let mut note = Note { chain: self, client: &client, slot, started, wall };
         let tally = Tally::default();
         let (flags, details, dialled) = match self.connect(slot).await {
@@ -101,19 +101,6 @@ impl TcpChain {
         self.stats.downstream_cx_rx_bytes_total.add(tally.received());
         self.stats.downstream_cx_tx_bytes_total.add(tally.sent());
         note.closed(flags, details, dialled.as_ref(), &tally);
-    }
-
-    fn choose(&self) -> &ClusterSlot {
-        let clusters = &self.proxy.clusters;
-        let total: u64 = clusters.iter().map(|(_, weight)| u64::from(*weight)).sum();
-        let mut left = self.worker.random.next() % total.max(1);
-        for (slot, weight) in clusters {
-            match left.checked_sub(u64::from(*weight)) {
-                Some(rest) => left = rest,
-                None => return slot,
-            }
-        }
-        &clusters[0].0
     }
 
     async fn connect(

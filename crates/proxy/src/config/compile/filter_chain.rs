@@ -18,6 +18,7 @@ use tidegate_envoy::v3::tcp_proxy::tcp_proxy::ClusterSpecifier;
 use crate::config::chains::ChainCriteria;
 use crate::config::listener::{FilterChain, NetworkFilter, TcpProxy};
 use crate::config::refusal::{Refusal, Within, each};
+use crate::shares::Shares;
 use crate::tls::ServerTls;
 
 use super::access_log::logs;
@@ -114,20 +115,20 @@ fn network_filter(proto: &Filter, links: &mut impl Links) -> Result<NetworkFilte
 fn tcp_proxy(proto: &ProtoTcpProxy, links: &mut impl Links) -> Result<TcpProxy, Refusal> {
     let clusters = match &proto.cluster_specifier {
         Some(ClusterSpecifier::Cluster(name)) => {
-            vec![(links.cluster(required("cluster", name)?), 1)]
+            Some(Shares::only(links.cluster(required("cluster", name)?)))
         }
         Some(ClusterSpecifier::WeightedClusters(weighted)) => {
-            each("clusters", &weighted.clusters, |weight| match weight.weight {
+            let clusters = each("clusters", &weighted.clusters, |weight| match weight.weight {
                 0 => Err(Refusal::of("weight", "must be 1 at least")),
                 share => Ok((links.cluster(required("name", &weight.name)?), share)),
-            })
-            .within("weighted_clusters")?
+            });
+            Shares::new(clusters.within("weighted_clusters")?)
         }
         None => return Err(Refusal::new("one of cluster and weighted_clusters must be set")),
     };
-    if clusters.is_empty() {
+    let Some(clusters) = clusters else {
         return Err(Refusal::of("weighted_clusters.clusters", "must have an entry"));
-    }
+    };
     Ok(TcpProxy {
         stat_prefix: required("stat_prefix", &proto.stat_prefix)?.into(),
         clusters,

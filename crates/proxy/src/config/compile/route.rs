@@ -26,8 +26,9 @@ use crate::rbac::Overrides;
 use crate::route::{
     Action, Direct, Field, Forward, HashCookie, HashOf, HashPolicy, HostRewrite, Inherit,
     MutationLevel, Mutations, PathMatch, PathRewrite, Redirect, RedirectPath, RetryPolicy, Route,
-    Target, Targets,
+    Target,
 };
+use crate::shares::Shares;
 
 use super::header::{Levels, Mutating as _};
 use super::matching::{route_match, substitution};
@@ -229,9 +230,9 @@ fn inherited(
 fn targets(
     specifier: Option<&ClusterSpecifier>,
     links: &mut impl Links,
-) -> Result<Targets, Refusal> {
+) -> Result<Shares<Target>, Refusal> {
     match specifier {
-        Some(ClusterSpecifier::Cluster(name)) => Ok(Targets::One(Target {
+        Some(ClusterSpecifier::Cluster(name)) => Ok(Shares::only(Target {
             cluster: links.cluster(required("cluster", name)?),
             request_headers: Mutations::default(),
             response_headers: Mutations::default(),
@@ -244,14 +245,17 @@ fn targets(
     }
 }
 
-fn weighted_targets(proto: &WeightedCluster, links: &mut impl Links) -> Result<Targets, Refusal> {
+fn weighted_targets(
+    proto: &WeightedCluster,
+    links: &mut impl Links,
+) -> Result<Shares<Target>, Refusal> {
     let targets = each("clusters", &proto.clusters, |weight| weighted_target(weight, links))?;
-    let total = targets.iter().map(|(_, weight)| u64::from(*weight)).sum();
-    match total {
-        0 => Err(Refusal::of("clusters", "the sum of the weights must be greater than zero")),
-        1..=0xffff_ffff => Ok(Targets::Weighted { targets, total }),
-        _ => Err(Refusal::of("clusters", "the sum of the weights must fit into 32 bits")),
+    let total: u64 = targets.iter().map(|(_, weight)| u64::from(*weight)).sum();
+    if total > u64::from(u32::MAX) {
+        return Err(Refusal::of("clusters", "the sum of the weights must fit into 32 bits"));
     }
+    let none = || Refusal::of("clusters", "the sum of the weights must be greater than zero");
+    Shares::new(targets).ok_or_else(none)
 }
 
 fn weighted_target(

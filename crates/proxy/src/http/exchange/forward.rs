@@ -47,7 +47,7 @@ enum Event {
 impl<D: Downstream> Exchange<'_, D> {
     pub(super) async fn forward(&mut self, route: &Route, forward: &Forward) -> Result<(), Broken> {
         let worker = &self.http.worker;
-        let target = forward.targets.pick(worker.random.next());
+        let target = forward.targets.next(|| worker.random.next());
         let way = Way { route, target: Some(target) };
         self.attempt = 1;
         self.journal.set(Field::Cluster, target.cluster.name.as_bytes());

@@ -305,7 +305,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         if let Decision::Route { route, .. } = decision
             && let Action::Forward(forward) = &route.action
         {
-            let target = forward.targets.pick(self.http.worker.random.next());
+            let target = forward.targets.next(|| self.http.worker.random.next());
             return self.reply_on(Way { route, target: Some(target) }, reply);
         }
         self.reply(reply)

@@ -24,7 +24,7 @@ fn tcp(more: &Value) -> Result<Arc<TcpProxy>, Refusal> {
 #[test]
 fn tcp_proxy_defaults_and_settings() {
     let proxy = tcp(&json!({"cluster": "c"})).expect("valid");
-    assert_eq!((&*proxy.stat_prefix, proxy.clusters.len()), ("s", 1));
+    assert_eq!((&*proxy.stat_prefix, proxy.clusters.iter().len()), ("s", 1));
     assert_eq!(proxy.idle_timeout, Some(Duration::from_secs(3600)));
     assert_eq!((proxy.max_duration, proxy.connect_attempts), (None, 1));
     assert!(proxy.log.is_none());
@@ -36,7 +36,7 @@ fn tcp_proxy_defaults_and_settings() {
     }))
     .expect("valid");
     let weights: Vec<_> =
-        proxy.clusters.iter().map(|(slot, weight)| (slot.name.to_string(), *weight)).collect();
+        proxy.clusters.iter().map(|(slot, weight)| (slot.name.to_string(), weight)).collect();
     assert_eq!(weights, [("a".to_owned(), 1), ("b".to_owned(), 2)]);
     assert_eq!((proxy.idle_timeout, proxy.connect_attempts), (None, 3));
     assert_eq!(proxy.max_duration, Some(Duration::from_secs(5)));

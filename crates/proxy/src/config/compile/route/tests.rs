@@ -53,7 +53,7 @@ fn redirecting(action: &Value) -> Redirect {
 #[test]
 fn forwarding_defaults_are_envoys() {
     let forward = forwarding(&json!({})).expect("valid");
-    assert_eq!(&*forward.targets.pick(0).cluster.name, "c");
+    assert_eq!(&*forward.targets.at(0).cluster.name, "c");
     assert_eq!(forward.cluster_not_found, 503);
     assert!(matches!(forward.path, PathRewrite::Keep));
     assert!(matches!(forward.host, HostRewrite::Keep));
@@ -137,10 +137,10 @@ fn weighted_clusters() {
     ]))
     .expect("valid");
     let Action::Forward(forward) = &route.action else { panic!("not forwarded") };
-    let names: Vec<_> =
-        (0..4).map(|random| forward.targets.pick(random).cluster.name.to_string()).collect();
-    assert_eq!(names, ["a", "b", "b", "b"]);
-    assert_eq!(forward.targets.pick(1).host.as_deref(), Some("h"));
+    let shares: Vec<_> =
+        forward.targets.iter().map(|(target, weight)| (&*target.cluster.name, weight)).collect();
+    assert_eq!(shares, [("a", 1), ("b", 3), ("c", 0)]);
+    assert_eq!(forward.targets.at(u64::MAX).host.as_deref(), Some("h"));
     let paths = [
         (json!([]), "route.weighted_clusters.clusters"),
         (json!([{"name": "a", "weight": 0}]), "route.weighted_clusters.clusters"),
