@@ -187,7 +187,7 @@ impl Maker {
     fn gateway(&mut self) -> Value {
         let mut servers = Vec::new();
         for n in 0..self.rng.usize(1..4) {
-            let protocol = self.one(&["HTTP", "HTTP", "HTTP2", "GRPC"]);
+            let protocol = self.one(&["HTTP", "HTTP", "HTTP2", "GRPC", "GRPC-WEB"]);
             let port = self.one(&[80, 8080]);
             let mut hosts = self.some(&HOSTS, 3);
             if self.chance(15) {
@@ -272,17 +272,19 @@ impl Maker {
     /// A rule for requests; a delegate's own (no gateways) neither delegates nor names gateways.
     fn rule(&mut self, gateways: &[String], delegates: &[String]) -> Value {
         let mut rule = Map::new();
-        let conditions = self.rng.usize(0..3);
-        if conditions > 0 {
-            let all: Vec<Value> = (0..conditions).map(|_| self.condition(gateways)).collect();
-            rule.insert("match".into(), all.into());
+        let conditions: Vec<Value> =
+            (0..self.rng.usize(0..3)).map(|_| self.condition(gateways)).collect();
+        // Only what a prefix takes can be moved to another one.
+        let prefixes = conditions.iter().all(|c| c["uri"].get("prefix").is_some());
+        if !conditions.is_empty() {
+            rule.insert("match".into(), conditions.into());
         }
         if self.chance(40) {
             rule.insert("headers".into(), self.header_changes());
         }
         match self.rng.u8(0..100) {
             0..12 => {
-                rule.insert("redirect".into(), self.redirect());
+                rule.insert("redirect".into(), self.redirect(prefixes));
             }
             12..20 => {
                 rule.insert("directResponse".into(), self.answer());
@@ -429,13 +431,16 @@ impl Maker {
         changes.into()
     }
 
-    fn redirect(&mut self) -> Value {
+    /// A redirect; `prefixes`: of paths that begin as a condition says.
+    fn redirect(&mut self, prefixes: bool) -> Value {
         let mut redirect = json!({ "redirectCode": self.one(&[301, 302, 303, 307, 308]) });
         let authority = self.chance(60);
         if authority {
             redirect["authority"] = self.one(&["new.example", "new.example:8443"]).into();
         }
-        if self.chance(60) || !authority {
+        if prefixes && self.chance(50) {
+            redirect["prefixRewrite"] = self.one(&["/new", "/new/", "/"]).into();
+        } else if self.chance(60) || !authority {
             redirect["uri"] = self.one(&["/new", "/new?x=y", "/"]).into();
         }
         if self.chance(40) {
@@ -454,8 +459,15 @@ impl Maker {
 
     fn answer(&mut self) -> Value {
         let mut answer = json!({ "status": self.one(&[200, 204, 403, 404, 418, 503]) });
-        if self.chance(60) {
-            answer["body"] = json!({ "string": self.one(&["", "no", "a longer text\n"]) });
+        match self.rng.u8(0..10) {
+            0..4 => {
+                answer["body"] = json!({ "string": self.one(&["", "no", "a longer text\n"]) });
+            }
+            4..7 => {
+                // Nothing, a text, and octets that are no text.
+                answer["body"] = json!({ "bytes": self.one(&["", "Ynl0ZXM=", "AP8KgA=="]) });
+            }
+            _ => {}
         }
         answer
     }
