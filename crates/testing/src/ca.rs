@@ -1,8 +1,8 @@
 //! A throwaway certificate authority: ECDSA P-256 (or RSA, where asked for), one level, valid for as long as rcgen's defaults say.
 
 use std::io::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use rcgen::{
@@ -15,9 +15,12 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::time_provider::TimeProvider;
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
+    ClientConfig, RootCertStore, ServerConfig, SignatureScheme, SupportedCipherSuite,
+    SupportedProtocolVersion,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, SignatureVerificationAlgorithm, UnixTime,
+};
 use tempfile::NamedTempFile;
 
 /// A certificate authority that lives as long as the test.
@@ -163,13 +166,7 @@ impl Ca {
         version: &'static SupportedProtocolVersion,
         resumes: bool,
     ) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone()).expect("a root certificate");
-        let mut config = ClientConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[version])
-            .expect("a version")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let mut config = self.client_of(version, provider());
         if !resumes {
             config.resumption = Resumption::disabled();
         }
@@ -180,15 +177,37 @@ impl Ca {
     #[must_use]
     pub fn client_config_by(&self, suite: SupportedCipherSuite) -> Arc<ClientConfig> {
         let provider = CryptoProvider { cipher_suites: vec![suite], ..(*provider()).clone() };
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone()).expect("a root certificate");
-        let mut config = ClientConfig::builder_with_provider(provider.into())
-            .with_protocol_versions(&[suite.version()])
-            .expect("its version")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let mut config = self.client_of(suite.version(), provider.into());
         config.resumption = Resumption::disabled();
         Arc::new(config)
+    }
+
+    /// A client to which a server can prove itself by an RSA key alone, in one version of TLS.
+    #[must_use]
+    pub fn client_config_for_rsa(
+        &self,
+        version: &'static SupportedProtocolVersion,
+    ) -> Arc<ClientConfig> {
+        let mut provider = (*provider()).clone();
+        // What is offered for the handshake. The chain may be signed otherwise, as by this authority.
+        provider.signature_verification_algorithms.mapping = &RSA_ALONE;
+        let mut config = self.client_of(version, provider.into());
+        config.resumption = Resumption::disabled();
+        Arc::new(config)
+    }
+
+    fn client_of(
+        &self,
+        version: &'static SupportedProtocolVersion,
+        provider: Arc<CryptoProvider>,
+    ) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).expect("a root certificate");
+        ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .expect("a version")
+            .with_root_certificates(roots)
+            .with_no_client_auth()
     }
 
     /// The same, with a certificate to show.
@@ -216,6 +235,16 @@ impl Ca {
         Arc::new(config)
     }
 }
+
+/// A way to sign, and what verifies it.
+type Verifiable = (SignatureScheme, &'static [&'static dyn SignatureVerificationAlgorithm]);
+
+/// The ways in which RSA keys sign.
+static RSA_ALONE: LazyLock<Vec<Verifiable>> = LazyLock::new(|| {
+    let all = provider().signature_verification_algorithms.mapping;
+    let name = |scheme: &SignatureScheme| scheme.as_str().unwrap_or_default();
+    all.iter().filter(|(scheme, _)| name(scheme).starts_with("RSA_")).copied().collect()
+});
 
 #[derive(Debug)]
 struct Year2000;

@@ -252,6 +252,59 @@ mod tests {
     }
 
     #[test]
+    fn a_client_is_shown_what_it_understands_and_is_for_its_host() {
+        const RSA: &[SignatureScheme] =
+            &[SignatureScheme::RSA_PSS_SHA256, SignatureScheme::RSA_PKCS1_SHA256];
+        const CURVE: &[SignatureScheme] = &[SignatureScheme::ECDSA_NISTP256_SHA256];
+        let ca = Ca::new("root");
+        let load = |leaf: tidegate_testing::ca::Identity| {
+            let (chain, key) = (leaf.certificate_pem.as_bytes(), leaf.key_pem.as_bytes());
+            Arc::new(Identity::from_pem(chain, key).expect("they fit"))
+        };
+        let rsa = load(ca.issue_rsa(&["a.example", "rsa.example"]));
+        let curve = load(ca.issue(&["a.example", "curve.example"]));
+        assert_eq!((rsa.is_ecdsa(), curve.is_ecdsa()), (false, true));
+        let both = [RSA, CURVE].concat();
+        let cases: [(_, &[SignatureScheme], _); 9] = [
+            (Some("a.example"), RSA, Some(&rsa)),
+            (Some("a.example"), CURVE, Some(&curve)),
+            (Some("a.example"), &both, Some(&curve)),
+            (None, RSA, Some(&rsa)),
+            (None, &both, Some(&curve)),
+            // What is for the host goes before what is cheap, and what is understood before both.
+            (Some("rsa.example"), &both, Some(&rsa)),
+            (Some("rsa.example"), CURVE, Some(&curve)),
+            (Some("other.example"), &both, Some(&curve)),
+            (Some("a.example"), &[SignatureScheme::ED25519], None),
+        ];
+        for identities in [[&rsa, &curve], [&curve, &rsa]].map(|both| both.map(Arc::clone)) {
+            for (host, schemes, wanted) in &cases {
+                let chosen = choose(&identities, *host, schemes);
+                let same = match (chosen, wanted) {
+                    (Some(chosen), Some(wanted)) => Arc::ptr_eq(chosen, wanted),
+                    (chosen, wanted) => chosen.is_none() && wanted.is_none(),
+                };
+                assert!(same, "{host:?} {schemes:?}: {:?}", chosen.map(|chosen| &chosen.leaf));
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_of_equals_is_shown() {
+        let ca = Ca::new("root");
+        let [one, two] = [(); 2].map(|()| {
+            let leaf = ca.issue(&["a.example"]);
+            let (chain, key) = (leaf.certificate_pem.as_bytes(), leaf.key_pem.as_bytes());
+            Arc::new(Identity::from_pem(chain, key).expect("they fit"))
+        });
+        for identities in [[&one, &two], [&two, &one]].map(|both| both.map(Arc::clone)) {
+            let schemes = [SignatureScheme::ECDSA_NISTP256_SHA256];
+            let chosen = choose(&identities, Some("a.example"), &schemes).expect("one");
+            assert!(Arc::ptr_eq(chosen, &identities[0]));
+        }
+    }
+
+    #[test]
     fn a_wildcard_is_one_label() {
         let cases = [
             ("*.example.com", "a.example.com", true),

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tidegate_testing::ca::{Ca, Identity};
 use tidegate_testing::{PATIENCE, eventually};
 
-use crate::support::handshakes::{put, shows, status};
+use crate::support::handshakes::{put, shown, shows, status};
 use crate::support::{Api, Gateway, WEB, objects};
 
 const HOST: &str = "a.example";
@@ -81,6 +81,37 @@ async fn each_client_gets_the_certificate_of_a_file_that_it_understands() {
     pair("rsa", &next);
     shows(&gateway, HOST, &ca.client_config_by(RSA), &next).await;
     shows(&gateway, HOST, &ca.client_config_by(CURVE), &curve).await;
+}
+
+#[tokio::test]
+async fn each_client_gets_the_certificate_of_a_secret_that_it_understands() {
+    let ca = Ca::new("root");
+    let hosts = ["a.example", "b.example"];
+    let (curve, rsa) = (ca.issue(&hosts), ca.issue_rsa(&hosts));
+    let gateway = Gateway::start(&[]).await;
+    let mut api = Api::of(&gateway).await;
+    api.create_secret(&objects::certificate("curve", &curve)).await;
+    api.create_secret(&objects::certificate("rsa", &rsa)).await;
+    // Whichever is named first.
+    let server = |name: &str, secrets: [&str; 2]| {
+        let tls = json!({ "mode": "SIMPLE", "credentialNames": secrets });
+        objects::https(name, &format!("{name}.example"), &tls)
+    };
+    let servers = [server("a", ["curve", "rsa"]), server("b", ["rsa", "curve"])];
+    api.create("gateways", &objects::gateway_of("web", &servers)).await;
+    api.wait_for(WEB, &[("ResolvedRefs", "True"), ("Programmed", "True")]).await;
+    for version in [&TLS12, &TLS13] {
+        let clients = [
+            (ca.client_config_for_rsa(version), &rsa, "RSA alone"),
+            (ca.client_config_of(version, false), &curve, "both kinds of key"),
+        ];
+        for (client, wanted, words) in clients {
+            for host in hosts {
+                let shown = shown(&gateway, host, &client).await.expect("a handshake");
+                assert!(shown == wanted.certificate, "{host} to {words} in {version:?}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
