@@ -1,16 +1,17 @@
-//! Guide 002, "How to configure Istio ingress gateway for external traffic", up to "Traffic Splitting", and
-//! "Timeout and Retry Configuration": its manifests
-//! stand in `002/`, its commands are typed here as it writes them.
+//! Guide 002, "How to configure Istio ingress gateway for external traffic": its manifests stand in `002/`, its commands
+//! are typed here as it writes them. What it says of traffic policy, up to "Timeout and Retry Configuration", is in
+//! `guide_002/policy.rs`.
 //!
 //! It takes three things for granted, which the tests add: addresses behind the Services that it names, since
 //! nothing here runs its Deployments; ports 80 and 443 at `$INGRESS_IP`, to which curl is led by its own
 //! configuration file, so that no command is changed for a gateway that binds other ports; and a VirtualService for the
 //! host with mutual TLS.
 
+#[path = "guide_002/policy.rs"]
+mod policy;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -492,35 +493,6 @@ async fn clients_show_certificates_where_mutual_tls_asks_for_them() {
     assert_eq!(guide.named("httpbin.example.com", secure, certified).await, "421");
     assert_eq!(guide.named(secure, "httpbin.example.com", certified).await, "421");
     assert_eq!(guide.status(REDIRECT).await, "301");
-}
-
-#[tokio::test]
-async fn what_fails_is_tried_again() {
-    let Some(guide) = Guide::begin(&[Tool::Kubectl], &[]).await else { return };
-    // Fails three times in a row, with the statuses that are listed and those that are not.
-    let statuses = [503, 504, 503, 200, 503, 504, 503, 503, 500, 200];
-    let asked = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&asked);
-    let origin = Origin::start().http(move |request| {
-        let status = statuses.get(count.fetch_add(1, Ordering::SeqCst)).copied().unwrap_or(200);
-        async move {
-            let mut answer = say("api-service", request).await;
-            *answer.status_mut() = http::StatusCode::from_u16(status).expect("a status");
-            answer
-        }
-    });
-    let origin = origin.await;
-    apply(&guide.shell, &service("api-service", 8080, &origin)).await;
-    guide.apply("gateway-http.yaml").await;
-    guide.apply("virtualservice-resilience.yaml").await;
-    let goes = || guide.goes("api.example.com", "/api/a", &[]);
-    assert_eq!(goes().await, "api-service /api/a");
-    assert_eq!(asked.load(Ordering::SeqCst), 4);
-    assert_eq!(goes().await, "503", "three more attempts, and no other");
-    assert_eq!(asked.load(Ordering::SeqCst), 8);
-    assert_eq!(goes().await, "500", "which is not listed");
-    assert_eq!(goes().await, "api-service /api/a");
-    assert_eq!(asked.load(Ordering::SeqCst), 10);
 }
 
 #[tokio::test]
