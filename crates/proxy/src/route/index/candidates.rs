@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::action::Route;
 use super::super::matcher::PathMatch;
-use super::handles::{Handle, Key, Token, handles};
+use super::handles::{Handle, Key, Shapes, Token, handles};
 use super::lookup::{AsIs, Lookup};
 use super::{NONE, Probe, Request};
 
@@ -32,8 +32,9 @@ pub(super) struct Candidates {
 #[derive(Debug)]
 struct Plan {
     key: Key,
-    /// The routes, ascending, that a token leads to.
-    groups: BTreeMap<Token, Vec<u32>>,
+    shapes: Shapes,
+    /// The routes, ascending, that tokens of a hash lead to.
+    groups: BTreeMap<u64, Vec<u32>>,
     /// How many routes are left to try when one of them is asked for, about.
     cost: usize,
 }
@@ -83,16 +84,16 @@ fn is_sure(route: &Route) -> bool {
     by_path_alone && route.matcher.conditions.is_empty()
 }
 
-fn lookup(plan: Plan, arrange: impl FnMut(&[u32]) -> Candidates) -> Lookup {
+/// The lookup of a plan; `arrange` makes candidates of a group.
+fn lookup(plan: Plan, mut arrange: impl FnMut(&[u32]) -> Candidates) -> Lookup {
     let mut groups: Vec<_> = plan.groups.into_iter().collect();
     groups.sort_by_key(|(_, numbers)| numbers.first().copied());
     let mut all: Vec<u32> = groups.iter().flat_map(|(_, numbers)| numbers).copied().collect();
     all.sort_unstable();
     all.dedup();
-    let (tokens, groups): (Vec<_>, Vec<_>) = groups.into_iter().unzip();
-    let mut arrange = arrange;
+    let (hashes, groups): (Vec<_>, Vec<_>) = groups.into_iter().unzip();
     let groups = groups.iter().map(|numbers| arrange(numbers)).collect();
-    Lookup::new(plan.key, &tokens, groups, all.into())
+    Lookup::new(plan.key, plan.shapes, &hashes, groups, all.into())
 }
 
 // === impl Plan ===
@@ -120,30 +121,28 @@ impl Plan {
         for token in handles.iter().flat_map(|(_, handle)| handle.tokens()) {
             *wanted.entry(token.hash).or_default() += 1;
         }
-        let mut groups: BTreeMap<Token, Vec<u32>> = BTreeMap::new();
-        let (mut covered, mut tried) = (0, 0);
+        let mut groups: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
+        let (mut shapes, mut covered) = (Shapes::default(), 0);
         for of_route in handles.chunk_by(|left, right| left.0 == right.0) {
-            covered += 1;
             let handles =
                 of_route.iter().map(|(number, handle)| (*number, choose(handle, &wanted)));
             let Some((number, (_, tokens))) = handles.min_by_key(|(_, (cost, _))| *cost) else {
                 continue;
             };
+            covered += 1;
             for token in tokens {
-                let group = groups.entry(token).or_default();
+                shapes.add(token.shape);
+                let group = groups.entry(token.hash).or_default();
                 if group.last() != Some(&number) {
                     group.push(number);
                 }
             }
         }
-        for group in groups.values() {
-            tried += group.len() * group.len();
+        if covered < WORTH_A_LOOKUP {
+            return None;
         }
-        (covered >= WORTH_A_LOOKUP).then(|| Self {
-            key,
-            groups,
-            cost: all - covered + tried / covered,
-        })
+        let squares: usize = groups.values().map(|group| group.len() * group.len()).sum();
+        Some(Self { key, shapes, groups, cost: all - covered + squares / covered })
     }
 }
 

@@ -33,14 +33,14 @@ pub(super) enum Source {
 }
 
 /// Something that a request can show, as a number. Two may share one: those that need it are tried anyway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Token {
     pub hash: u64,
     pub shape: Shape,
 }
 
 /// What a token is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     /// A whole value or name.
     Whole,
@@ -204,22 +204,17 @@ impl Widths {
     }
 }
 
-impl FromIterator<Shape> for Shapes {
-    fn from_iter<I: IntoIterator<Item = Shape>>(shapes: I) -> Self {
-        let mut all = Self::default();
-        for shape in shapes {
-            match shape {
-                Shape::Whole => {}
-                Shape::Start(width) => all.start.add(width),
-                Shape::End(width) => all.end.add(width),
-                Shape::Within(width) => all.within.add(width),
-            }
-        }
-        all
-    }
-}
-
 impl Shapes {
+    /// Looks up parts of a shape, too.
+    pub fn add(&mut self, shape: Shape) {
+        match shape {
+            Shape::Whole => {}
+            Shape::Start(width) => self.start.add(width),
+            Shape::End(width) => self.end.add(width),
+            Shape::Within(width) => self.within.add(width),
+        }
+    }
+
     /// The tokens of a value.
     pub fn each(self, value: &[u8], mut token: impl FnMut(Token)) {
         for width in self.start.iter() {
@@ -278,7 +273,8 @@ mod tests {
             of_parts(&Source::Path, &[[literal].into()], &mut handles);
             assert_eq!(handles.len(), 1 + usize::from(at_start) + usize::from(at_end));
             for (_, handle) in handles {
-                let shapes: Shapes = handle.tokens().map(|token| token.shape).collect();
+                let mut shapes = Shapes::default();
+                handle.tokens().for_each(|token| shapes.add(token.shape));
                 let mut shown = Vec::new();
                 shapes.each(text.as_bytes(), |token| shown.push(token));
                 assert!(handle.tokens().all(|token| shown.contains(token)), "{text} {handle:?}");
@@ -289,7 +285,8 @@ mod tests {
     #[test]
     fn what_is_not_there_is_not_shown() {
         let wanted = [Token::start(b"abc"), Token::end(b"xyz"), windows(b"12345678")[0]];
-        let shapes: Shapes = wanted.iter().map(|token| token.shape).collect();
+        let mut shapes = Shapes::default();
+        wanted.iter().for_each(|token| shapes.add(token.shape));
         for text in ["", "ab", "xabcx", "xyzx", "1234567", "1x2345678"] {
             shapes.each(text.as_bytes(), |token| assert!(!wanted.contains(&token), "{text}"));
         }

@@ -16,7 +16,7 @@ const MOST_FOUND: usize = 32;
 pub(super) struct Lookup {
     key: Key,
     shapes: Shapes,
-    /// By token, the place of the group.
+    /// By the hash of a token, the place of the group.
     places: HashMap<u64, u32, AsIs>,
     /// Ascending by their lowest numbers.
     groups: Box<[Candidates]>,
@@ -47,10 +47,15 @@ impl Hasher for Identity {
 }
 
 impl Lookup {
-    /// Of groups, ascending by their lowest numbers, and the token for each.
-    pub fn new(key: Key, tokens: &[Token], groups: Box<[Candidates]>, all: Box<[u32]>) -> Self {
-        let places = (0..).zip(tokens).map(|(place, token)| (token.hash, place)).collect();
-        let shapes = tokens.iter().map(|token| token.shape).collect();
+    /// Of groups, ascending by their lowest numbers, and the hash of the tokens that lead to each.
+    pub fn new(
+        key: Key,
+        shapes: Shapes,
+        hashes: &[u64],
+        groups: Box<[Candidates]>,
+        all: Box<[u32]>,
+    ) -> Self {
+        let places = hashes.iter().copied().zip(0..).collect();
         Self { key, shapes, places, groups, all }
     }
 
