@@ -4,6 +4,7 @@
 //! chain left in the running asks for wins, and what does not ask comes last. There is no way back: a chain
 //! that loses on an early criterion does not return when a later one fails.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -130,6 +131,9 @@ enum Key {
     Text(Box<[u8]>),
 }
 
+/// What a chain asks for that asks nothing.
+const ANY: &[Key] = &[Key::Any];
+
 /// Chains by their criteria: one level per criterion, in [`ORDER`].
 #[derive(Debug, Default)]
 pub struct Index {
@@ -143,7 +147,7 @@ enum Node {
     /// All chains below ask nothing here.
     Any(Box<Node>),
     Keyed(Keyed),
-    /// Place of the chain, below the last criterion.
+    /// Place of the one chain here, which asks nothing more.
     Chain(usize),
 }
 
@@ -167,7 +171,8 @@ impl Index {
             node = match node {
                 Node::Any(next) => next,
                 Node::Keyed(nodes) => criterion.descend(facts, nodes)?,
-                Node::Empty | Node::Chain(_) => return None,
+                Node::Chain(_) => break,
+                Node::Empty => return None,
             };
         }
         if let Node::Chain(place) = node { Some(*place) } else { None }
@@ -183,21 +188,24 @@ impl FilterChains {
 }
 
 impl Node {
-    fn insert(&mut self, keys: &[Vec<Key>], place: usize) -> Result<(), usize> {
-        let Some((here, below)) = keys.split_first() else {
-            if let Self::Chain(there) = self {
-                return Err(*there);
+    fn insert(&mut self, keys: &[Cow<'static, [Key]>], place: usize) -> Result<(), usize> {
+        let asks_more = keys.iter().any(|keys| **keys != *ANY);
+        match self {
+            Self::Empty if !asks_more => {
+                *self = Self::Chain(place);
+                return Ok(());
             }
-            *self = Self::Chain(place);
-            return Ok(());
-        };
+            Self::Chain(there) if !asks_more => return Err(*there),
+            _ => {}
+        }
+        let Some((here, below)) = keys.split_first() else { return Ok(()) };
         here.iter().try_for_each(|key| self.child(key).insert(below, place))
     }
 
     /// The node below `key`, made if need be.
     fn child(&mut self, key: &Key) -> &mut Self {
-        if matches!(self, Self::Empty | Self::Chain(_)) && *key == Key::Any {
-            *self = Self::Any(Box::default());
+        if matches!(self, Self::Chain(_)) || matches!(self, Self::Empty) && *key == Key::Any {
+            *self = Self::Any(Box::new(std::mem::take(self)));
         }
         if *key != Key::Any && !matches!(self, Self::Keyed(_)) {
             let mut nodes = Keyed::default();
@@ -220,7 +228,7 @@ impl Node {
 
 impl Criterion {
     /// The values that a chain asks for; [`Key::Any`] when it asks for none.
-    fn keys_of_chain(self, criteria: &ChainCriteria) -> Vec<Key> {
+    fn keys_of_chain(self, criteria: &ChainCriteria) -> Cow<'static, [Key]> {
         let nets = |nets: &[Net]| nets.iter().map(|net| Key::Net(*net)).collect();
         let keys: Vec<_> = match self {
             Self::DestinationPort => criteria.destination_port.map(Key::Port).into_iter().collect(),
@@ -239,7 +247,7 @@ impl Criterion {
             Self::SourceNet => nets(&criteria.source_nets),
             Self::SourcePort => criteria.source_ports.iter().map(|port| Key::Port(*port)).collect(),
         };
-        if keys.is_empty() { vec![Key::Any] } else { keys }
+        if keys.is_empty() { ANY.into() } else { keys.into() }
     }
 
     /// The node for the most specific value that fits the connection.
@@ -458,6 +466,48 @@ mod tests {
         assert_eq!(index.insert(&names(&["c", "*.b"]), 1), Err(0));
         assert_eq!(index.insert(&ChainCriteria::default(), 2), Ok(()));
         assert_eq!(index.insert(&ChainCriteria::default(), 3), Err(2));
+    }
+
+    #[test]
+    fn chains_are_found_whichever_came_first() {
+        let tls = |tls, criteria| ChainCriteria { tls: Some(tls), ..criteria };
+        let all = [
+            ("any", ChainCriteria::default()),
+            ("a", names(&["a"])),
+            ("a over tls", tls(true, names(&["a"]))),
+            ("a from 7", ChainCriteria { source_ports: vec![7], ..names(&["a"]) }),
+            ("a, port", ChainCriteria { destination_port: Some(80), ..names(&["a"]) }),
+            ("tls", tls(true, ChainCriteria::default())),
+        ];
+        let at = |port, server_name, tls, source| ConnectionFacts {
+            destination: ([10, 0, 0, 1], port).into(),
+            source: ([192, 0, 2, 1], source).into(),
+            server_name,
+            tls,
+            ..facts()
+        };
+        let cases = [
+            (at(443, None, false, 1), "any"),
+            (at(443, Some("b"), true, 1), "tls"),
+            (at(443, Some("a"), true, 7), "a over tls"),
+            (at(443, Some("a"), false, 7), "a from 7"),
+            (at(443, Some("a"), false, 8), "a"),
+            (at(80, Some("a"), false, 8), "a, port"),
+            (at(80, Some("b"), false, 8), "none"),
+        ];
+        let mut rng = fastrand::Rng::with_seed(3);
+        for _ in 0..200 {
+            let mut shuffled = all.clone();
+            rng.shuffle(&mut shuffled);
+            let chains = chains(&shuffled, None);
+            for (facts, expected) in &cases {
+                assert_eq!(found(&chains, facts), *expected, "{facts:?} in {shuffled:?}");
+            }
+            let mut index = chains.index;
+            for (place, (name, criteria)) in shuffled.iter().enumerate() {
+                assert_eq!(index.insert(criteria, 99), Err(place), "{name}");
+            }
+        }
     }
 
     #[test]
