@@ -45,7 +45,7 @@ impl World {
         let secure = served.as_deref().and_then(|served| served.tls.as_ref());
         let tls = secure.map(|secure| self.upstream_tls(&slot.name, secure, host));
         let fault = match (&served, &tls) {
-            (None, _) => Some("it does not exist".to_owned()),
+            (None, _) => Some(self.absent(&slot.name)),
             (Some(_), _) if endpoints.is_empty() => Some(match self.is_of_files() {
                 true => "it has no endpoints in the manifests of -f".to_owned(),
                 false => "it has no endpoints".to_owned(),
@@ -64,6 +64,15 @@ impl World {
             fault,
             status: None,
             from: owners.into_iter().map(|key| behind.whole(key)).collect(),
+        }
+    }
+
+    /// Why there is no cluster of a name, in the words of whoever wrote the objects.
+    fn absent(&self, name: &str) -> String {
+        let gateway = self.pilot.options().workload().is_none();
+        match self.pilot.absent(name).filter(|_| gateway) {
+            Some(why) => format!("it does not exist: {why}"),
+            None => "it does not exist".to_owned(),
         }
     }
 

@@ -47,7 +47,7 @@ impl World {
             answer.filter_chain = None;
             let behind = self.behind(ResourceType::Listener, &listener.name);
             let origins = behind.pilot.chain_origins(&listener.name);
-            answer.nearest = nearest::server_name(&origins, question.sni.as_deref());
+            answer.nearest = nearest::server_name(&origins, question);
         })?;
         handshake::check(self, chain, question)?;
         match &chain.filter {
@@ -136,7 +136,7 @@ impl World {
             answer.lost =
                 lost::chains(behind, &listener.name, facts.destination, &origins, None, question);
             answer.lost.extend(lost::displaced(self, listener.address.port()));
-            answer.nearest = nearest::server_name(&origins, question.sni.as_deref());
+            answer.nearest = nearest::server_name(&origins, question);
             let reason = match (tls, &question.sni) {
                 (false, _) => {
                     "the connection is not TLS, and every filter chain asks for a server \

@@ -31,7 +31,7 @@ mod text;
 mod world;
 
 pub use answer::{
-    Answer, Cluster, End, Error, Lost, NotInForce, Part, Retries, Source, UpstreamTls,
+    Answer, Cluster, End, Error, Lost, NotInForce, Part, Retries, Sent, Source, UpstreamTls,
 };
 pub use question::{Direction, Protocol, Question, Security};
 pub use text::render;

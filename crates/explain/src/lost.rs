@@ -7,7 +7,7 @@ use tidegate_api::{Kind, ObjectKey};
 use tidegate_pilot::model::host::Host;
 use tidegate_pilot::model::subnet::Part;
 use tidegate_pilot::origins::{ChainOrigin, HostOrigins, Origin, RouteOrigin};
-use tidegate_pilot::status::ConditionKind;
+use tidegate_pilot::status::{ConditionKind, Force, Standing};
 use tidegate_proxy::http::RequestHead;
 use tidegate_proxy::route::{Condition, Mismatch, RouteTable, VirtualHost};
 use tidegate_xds::{Rejection, ResourceType};
@@ -50,7 +50,26 @@ pub(crate) fn silent_gateways(world: &World) -> Vec<Lost> {
             .map(|rejection| rejected(world, rejection)),
     );
     lost.extend(world.never_read(Kind::Gateway));
+    lost.extend(unselected(world));
     lost
+}
+
+/// Gateways that are for other proxies.
+fn unselected(world: &World) -> impl Iterator<Item = Lost> + '_ {
+    world.keys(Kind::Gateway).filter_map(|key| match world.pilot.standing(key) {
+        Some(Standing { force: Force::Nothing { reason, message }, .. })
+            if *reason == "NotSelected" =>
+        {
+            let origin = Origin::new(key.clone(), "selector");
+            Some(Lost {
+                at: "object",
+                name: String::new(),
+                refused: message.clone(),
+                from: vec![world.source(&origin)],
+            })
+        }
+        _ => None,
+    })
 }
 
 /// What got no place on a port, and to whom it lost.
@@ -169,10 +188,24 @@ pub(crate) fn hosts(world: &World, table_name: &str, table: &RouteTable) -> Vec<
             at: "virtualHost",
             name: host.name.to_string(),
             refused: format!("its domains are {}", host.domains.join(", ")),
-            from: owners.into_iter().map(|key| world.whole(key)).collect(),
+            from: owners.into_iter().map(|key| world.hosts_of(key)).collect(),
         }
     });
     lost.collect()
+}
+
+/// The objects whose virtual hosts a table has, and none of whose hosts is the one that was asked for: why they did not
+/// take the request is told with their virtual hosts.
+pub(crate) fn told(world: &World, name: &str, table: &RouteTable, asked: &str) -> Vec<ObjectKey> {
+    let host = Host::new(without_port(asked));
+    let services = world.pilot.virtual_services();
+    let having = services.filter(|service| service.hosts.iter().any(|own| host.is_within(own)));
+    let having: BTreeSet<&ObjectKey> = having.map(|service| &service.key).collect();
+    let names = table.virtual_hosts();
+    let names = names.map(|host| tidegate_xds::assemble::virtual_host_name(name, &host.name));
+    let owners = names.flat_map(|name| world.pilot.owners(ResourceType::VirtualHost, &name));
+    let newer = |key: &ObjectKey| world.unread().contains_key(key);
+    owners.filter(|key| !(having.contains(key) || newer(key))).collect()
 }
 
 /// The routes of a virtual host but the one that takes the request, and what became no route there.
@@ -259,11 +292,9 @@ pub(crate) fn objects(
     let host = Host::new(without_port(host));
     let mut lost: Vec<Lost> = world.never_read(Kind::VirtualService).collect();
     for service in others {
-        if let Some(fault) = fault(world, &service.key, ConditionKind::Reconciled) {
-            lost.push(fault);
-            continue;
-        }
-        let (path, refused) = if service.hosts.is_empty() {
+        let (path, refused) = if let Some(errors) = world.unread().get(&service.key) {
+            ("spec", format!("its newest form is refused: {}", errors.join("; ")))
+        } else if service.hosts.is_empty() {
             let refused = "it is a delegate, and nothing that leads to it is asked here";
             ("spec", refused.to_owned())
         } else if !service.gateways.iter().any(|g| here(g)) {
@@ -277,6 +308,9 @@ pub(crate) fn objects(
         } else if !service.hosts.iter().any(|h| host.is_within(h)) {
             let hosts: Vec<&str> = service.hosts.iter().map(Host::as_str).collect();
             ("spec.hosts", format!("its hosts are {}", hosts.join(", ")))
+        } else if let Some(fault) = fault(world, &service.key, ConditionKind::Reconciled) {
+            lost.push(fault);
+            continue;
         } else {
             let refused = "it has no rule for this host and port, or a narrower host goes first";
             ("spec.http", refused.to_owned())

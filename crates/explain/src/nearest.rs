@@ -1,6 +1,7 @@
 //! The nearest miss: what would have to be different for something to take what nothing took.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use tidegate_pilot::origins::{ChainOrigin, HostOrigins};
 use tidegate_proxy::http::RequestHead;
@@ -8,10 +9,13 @@ use tidegate_proxy::route::{Mismatch, PathMatch, Route, RouteTable, VirtualHost}
 
 use crate::World;
 use crate::lost::without_port;
+use crate::question::{Question, Security};
 use crate::request::{path_asked, shown};
 
 /// More differences than these are no slip of the pen.
 const MOST_EDITS: usize = 3;
+/// More names than these are left to the list of candidates.
+const MOST_NAMES: usize = 5;
 
 /// The port that comes closest, and the others.
 pub(crate) fn port(world: &World, asked: u16) -> Option<String> {
@@ -32,22 +36,45 @@ pub(crate) fn port(world: &World, asked: u16) -> Option<String> {
     }
 }
 
-/// The server name that comes closest.
-pub(crate) fn server_name(origins: &[ChainOrigin], asked: Option<&str>) -> Option<String> {
+/// The server name that comes closest; else those that there are.
+pub(crate) fn server_name(origins: &[ChainOrigin], question: &Question) -> Option<String> {
     let names = || origins.iter().flat_map(|o| &o.names).map(String::as_str);
-    match asked {
-        None => names().next().map(|name| format!("--sni {name} would be taken")),
-        Some(asked) => {
-            closest(names(), asked).map(|name| format!("server name {name} would be taken"))
+    let plain = question.security == Security::Plain;
+    match question.sni.as_deref().filter(|_| !plain) {
+        None if plain => {
+            let name = names().next();
+            name.map(|name| {
+                format!("TLS with server name {name} would be taken (--tls --sni {name})")
+            })
         }
+        None => names().next().map(|name| format!("--sni {name} would be taken")),
+        Some(asked) => match closest(names(), asked) {
+            Some(name) => Some(format!("server name {name} would be taken")),
+            None => all(names(), "server name"),
+        },
     }
 }
 
-/// The host that comes closest.
+/// The host that comes closest; else those that there are.
 pub(crate) fn host(table: &RouteTable, authority: &[u8]) -> Option<String> {
     let asked = shown(authority);
     let domains = || table.virtual_hosts().flat_map(|h| &h.domains).map(|d| &**d);
-    closest(domains(), without_port(&asked)).map(|domain| format!("host {domain} would be taken"))
+    match closest(domains(), without_port(&asked)) {
+        Some(domain) => Some(format!("host {domain} would be taken")),
+        None => all(domains(), "host"),
+    }
+}
+
+/// What there is, where it is no more than can be read at a glance.
+fn all<'n>(names: impl Iterator<Item = &'n str>, what: &str) -> Option<String> {
+    let names: BTreeSet<&str> = names.take(MOST_NAMES + 1).collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    match names.as_slice() {
+        [one] => Some(format!("the only {what} that is taken is {one}")),
+        [] => None,
+        several if several.len() > MOST_NAMES => None,
+        several => Some(format!("the {what}s that are taken are {}", several.join(", "))),
+    }
 }
 
 fn closest<'n>(names: impl Iterator<Item = &'n str>, asked: &str) -> Option<&'n str> {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use tidegate_pilot::model::host::Host;
 use tidegate_pilot::origins::{HostOrigins, Origin, RouteOrigin};
 use tidegate_proxy::config::listener::HttpManager;
 use tidegate_proxy::http::h1::parse::{self, BadMessage, HeadScanner};
@@ -24,6 +25,8 @@ use crate::lost::without_port;
 use crate::question::{Protocol, Question, Security};
 use crate::{World, destination, handshake, lost, nearest, sidecar};
 
+/// Hosts of servers that are told in one line.
+const MOST_NAMES: usize = 5;
 /// Decisions that depend on a request's random number are told for this one; weights are told as shares.
 const RANDOM: u64 = 0;
 
@@ -67,8 +70,9 @@ impl World {
             Decision::NoVirtualHost => {
                 answer.lost.extend(lost::hosts(self, &slot.name, &table));
                 answer.nearest = nearest::host(&table, head.authority());
-                answer.lost.extend(lost::objects(self, connection, &[], question, &asked));
-                let reason = format!("no virtual host has {}", shown(head.authority()));
+                let told = lost::told(self, &slot.name, &table, &asked);
+                answer.lost.extend(lost::objects(self, connection, &told, question, &asked));
+                let reason = self.without_host(&connection.listener.name, &asked);
                 Err((Error::NoVirtualHost, Some(404), reason))
             }
             Decision::NoRoute(host) => {
@@ -82,7 +86,10 @@ impl World {
                     &asked,
                 ));
                 answer.nearest = nearest::route(behind, host, &origins, &head, RANDOM);
-                let reason = format!("no route of {} takes the request", host.name);
+                let reason = match host.routes() {
+                    [] => "no VirtualService has rules for the Gateways of this port".to_owned(),
+                    _ => format!("no route of {} takes the request", host.name),
+                };
                 Err((Error::NoRoute, Some(404), reason))
             }
             Decision::Route { virtual_host, route } => {
@@ -93,6 +100,8 @@ impl World {
                     let number = Some(number);
                     let lost = lost::routes(behind, virtual_host, &origins, number, &head, RANDOM);
                     answer.lost.extend(lost);
+                } else {
+                    self.tell_redirecting(&connection.listener.name, &asked, answer);
                 }
                 answer.lost.extend(lost::objects(
                     self,
@@ -159,6 +168,44 @@ impl World {
                 .flat_map(RouteOrigin::parts)
                 .map(|o| self.source(o))
                 .collect(),
+        }
+    }
+
+    /// Why no virtual host of a listener has a host.
+    fn without_host(&self, listener: &str, asked: &str) -> String {
+        let host = Host::new(without_port(asked));
+        let plan = self.pilot.listener_plan(listener);
+        let servers = plan.map_or(&[][..], |plan| &plan.servers);
+        let mut names = servers.iter().flat_map(|server| server.names());
+        if servers.is_empty() || names.any(|name| host.is_within(name)) {
+            return format!("no virtual host has {asked}");
+        }
+        let names: BTreeSet<&str> =
+            servers.iter().flat_map(|server| server.names()).map(Host::as_str).collect();
+        let several = names.len() > MOST_NAMES;
+        let mut names: Vec<&str> = names.into_iter().take(MOST_NAMES).collect();
+        names.extend(several.then_some("…"));
+        format!("no server of a Gateway here is for {asked}, only for {}", names.join(", "))
+    }
+
+    /// Says which servers of a listener answer a host over TLS only: what sends requests there is no rule's route.
+    fn tell_redirecting(&self, listener: &str, host: &str, answer: &mut Answer) {
+        let host = Host::new(without_port(host));
+        let plan = self.pilot.listener_plan(listener);
+        let servers = plan.into_iter().flat_map(|plan| &plan.servers);
+        let redirecting = servers.filter(|server| {
+            server.redirects_to_https() && server.names().any(|name| host.is_within(name))
+        });
+        for server in redirecting {
+            let (place, gateway) = (server.place(), &server.gateway);
+            let note = format!(
+                "{place} of Gateway {gateway} sends plain requests to TLS (tls.httpsRedirect)"
+            );
+            answer.notes.push(note);
+            if let Some(host) = &mut answer.virtual_host {
+                let path = format!("{place}.tls.httpsRedirect");
+                host.from.push(self.source(&Origin::new(server.key.clone(), path)));
+            }
         }
     }
 

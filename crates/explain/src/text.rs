@@ -161,12 +161,13 @@ impl Page {
         for (name, value) in &sent.set_headers {
             self.line("", &format!("+ {name}: {value}"));
         }
-        for (name, value) in &sent.own_headers {
-            let own = self.paint(2, &format!("+ {name}: {value}"));
-            self.line("", &own);
-        }
         for name in &sent.removed_headers {
             self.line("", &format!("- {name}"));
+        }
+        if !sent.own_headers.is_empty() {
+            let own: Vec<&str> = sent.own_headers.iter().map(|(name, _)| &**name).collect();
+            let own = self.paint(2, &format!("and of its own: {}", own.join(", ")));
+            self.line("", &own);
         }
     }
 

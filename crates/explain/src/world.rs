@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use tidegate_api::{Object, ObjectKey};
+use tidegate_api::{Kind, Object, ObjectKey, Spec};
 use tidegate_pilot::origins::Origin;
 use tidegate_pilot::{Input, Options, Pilot, RefusedSecret};
 use tidegate_proxy::config::{Applier, Config};
@@ -98,6 +98,21 @@ impl World {
         let mut of_it = self.rejected.iter().filter(|r| r.kind == kind && *r.name == *name);
         let old = of_it.any(|rejection| rejection.serves_on);
         self.before.as_deref().filter(|_| old).unwrap_or(self)
+    }
+
+    /// The objects of a kind.
+    pub(crate) fn keys(&self, kind: Kind) -> impl Iterator<Item = &ObjectKey> {
+        self.objects.keys().filter(move |key| key.kind == kind)
+    }
+
+    /// Where the hosts of an object stand, or the whole of one that has none.
+    pub(crate) fn hosts_of(&self, key: ObjectKey) -> Source {
+        let has_hosts = match self.objects.get(&key).map(|object| &object.spec) {
+            Some(Spec::VirtualService(service)) => !service.hosts.is_empty(),
+            _ => false,
+        };
+        let path = if has_hosts { "spec.hosts" } else { "spec" };
+        self.source(&Origin { key, path: path.to_owned() })
     }
 
     /// Whether any form of an object is there.

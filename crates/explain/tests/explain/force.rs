@@ -157,6 +157,12 @@ fn a_form_that_does_not_decode_leaves_the_one_before() {
         "{text}"
     );
 
+    // What the form before does not take, the newest might have.
+    let elsewhere = Question { host: "b.example.com".to_owned(), ..question("/api") };
+    let lost = world.explain(&elsewhere).lost;
+    let said = lost.iter().find(|lost| lost.at == "object").map(|lost| &*lost.refused);
+    assert_eq!(said, Some("its newest form is refused: spec.http: Required value; v.yaml:3"));
+
     let never = case.world(None, invalid).explain(&question("/api"));
     let lost = never.lost.iter().find(|lost| lost.at == "object").expect("a candidate");
     assert!(lost.refused.contains("spec.http: Required value"), "{lost:?}");

@@ -3,6 +3,8 @@
 mod destinations;
 mod force;
 mod https;
+mod json;
+mod redirects;
 mod requests;
 mod sidecar;
 mod support;

@@ -188,7 +188,8 @@ fn weights_are_shares_and_a_cluster_that_is_missing_is_told() {
     assert_eq!(shares, [75.0, 25.0]);
     assert!(!answer.clusters[1].exists);
     let missing = &answer.clusters[1];
-    assert_eq!((missing.fault.as_deref(), missing.status), (Some("it does not exist"), Some(503)));
+    let why = "it does not exist: host c.org not found: no ServiceEntry that this gateway sees has that host";
+    assert_eq!((missing.fault.as_deref(), missing.status), (Some(why), Some(503)));
 }
 
 #[test]
@@ -206,6 +207,87 @@ fn misses_suggest_what_would_have_hit() {
     elsewhere.port = 81;
     let port = nearest(case.world.explain(&elsewhere), Error::NoListener);
     assert_eq!(port, "port 80 is the only one that is open");
+    let far = nearest(ask(&case, "unrelated.net", "/api", &[]), Error::NoVirtualHost);
+    assert_eq!(far, "the only host that is taken is app.example.com");
+}
+
+/// One Gateway that takes other hosts than its VirtualService, one that sends to TLS, and one for other proxies.
+const GATEWAYS: &str = "\
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: narrow, namespace: default}
+spec:
+  servers:
+  - port: {number: 80, name: http, protocol: HTTP}
+    hosts: [foo.bar]
+  - port: {number: 80, name: tls, protocol: HTTP}
+    hosts: [tls.bar]
+    tls: {httpsRedirect: true}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: other, namespace: default}
+spec:
+  selector: {istio: other}
+  servers:
+  - port: {number: 81, name: http, protocol: HTTP}
+    hosts: ['*']
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: any, namespace: default}
+spec:
+  hosts: ['*']
+  gateways: [narrow]
+  http: [{route: [{destination: {host: b.org}}]}]
+";
+
+#[test]
+fn gateways_that_leave_a_request_to_nobody_say_so() {
+    let case = case_of(GATEWAYS);
+    let answer = ask(&case, "bad.bar", "/", &[]);
+    assert_eq!(answer.error(), Some(Error::NoVirtualHost));
+    let End::Refused { reason, .. } = &answer.end else { panic!("{:?}", answer.end) };
+    assert_eq!(reason, "no server of a Gateway here is for bad.bar, only for foo.bar, tls.bar");
+    assert_eq!(answer.listener.expect("a listener").from.len(), 2, "where they stand");
+
+    let redirected = ask(&case, "tls.bar", "/", &[]);
+    assert!(matches!(redirected.end, End::Redirected { status: 301, .. }), "{:?}", redirected.end);
+    let from = redirected.virtual_host.expect("a virtual host").from;
+    assert!(from.iter().any(|place| place.line == Some(10)), "{from:#?}");
+    assert!(redirected.notes[0].contains("tls.httpsRedirect"), "{:?}", redirected.notes);
+
+    let elsewhere = Question { port: 81, ..question("bad.bar", "/", &[]) };
+    let answer = case.world.explain(&elsewhere);
+    assert_eq!(answer.error(), Some(Error::NoListener));
+    let other = answer.lost.iter().find(|lost| lost.from.iter().any(|from| from.name == "other"));
+    let other = other.expect("it is named");
+    assert_eq!(line_of(other), Some(16));
+    assert!(other.refused.contains("whose labels are istio=ingressgateway"), "{other:?}");
+}
+
+#[test]
+fn of_faults_those_are_told_that_kept_the_request() {
+    let case = case_of(
+        &GATEWAYS.replace("hosts: ['*']\n  gateways", "hosts: [bad.bar, foo.bar]\n  gateways"),
+    );
+    let said = |host: &str| {
+        let answer = ask(&case, host, "/", &[]);
+        let own = answer.lost.into_iter().find(|lost| lost.at == "object");
+        own.map_or_else(String::new, |own| own.refused)
+    };
+    let fault = "HostNotServed: hosts: bad.bar is served by none of its Gateways";
+    assert!(said("bad.bar").starts_with(fault), "{}", said("bad.bar"));
+    assert_eq!(said("other.bar"), "", "it is told with its virtual host");
+}
+
+#[test]
+fn nobody_stands_in_the_list_twice() {
+    let case = case_of(&MANIFESTS.replace("'*.example.com'", "app.example.com"));
+    let answer = ask(&case, "nobody.org", "/", &[]);
+    let all: Vec<&str> = answer.lost.iter().map(|lost| &*lost.from[0].name).collect();
+    assert_eq!(all, ["app", "lost"], "{:#?}", answer.lost);
+    assert_eq!(line_of(&answer.lost[0]), Some(13), "where its hosts stand");
 }
 
 #[test]

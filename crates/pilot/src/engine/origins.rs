@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
+use tidegate_api::istio::virtual_service::{Destination, PortSelector};
+use tidegate_api::scalar::Port;
 
 use super::{Pilot, RouteTable};
 use crate::Options;
@@ -18,7 +20,7 @@ use crate::model::virtual_service::{Place, VirtualService, is_served, not_here};
 use crate::origins::{ChainOrigin, HostOrigins, Origin, RouteOrigin};
 use crate::sidecar::Scope;
 use crate::sidecar::routes::Target;
-use crate::status::{Condition, Lack, Standing};
+use crate::status::{self, Condition, Lack, Standing};
 
 impl Pilot {
     /// What it was told about the gateway.
@@ -76,6 +78,19 @@ impl Pilot {
     #[must_use]
     pub fn lack(&self, secret: &str) -> Option<Lack> {
         Lack::of(&self.credentials.named(secret)?, self.view())
+    }
+
+    /// Why a gateway has no cluster of that name, where it would be a service's; `None` where nothing is missing.
+    #[must_use]
+    pub fn absent(&self, cluster: &str) -> Option<String> {
+        let (host, port, subset) = names::of_cluster(cluster)?;
+        let number = Port::new(port.into());
+        let destination = Destination {
+            host: host.to_owned(),
+            subset: subset.to_owned(),
+            port: Some(PortSelector { number }),
+        };
+        status::absent(&destination, &self.options.namespace, self.view())
     }
 
     /// The settings that say how TLS is spoken with a cluster, if there are any.

@@ -32,6 +32,7 @@ pub use credentials::Lack;
 pub(crate) use credentials::unusable;
 pub use standing::{Force, Standing};
 pub(crate) use unserved::fields as unserved_fields;
+pub(crate) use virtual_service::absent;
 
 /// At most this many faults stand in one message; the rest is counted.
 const MAX_FAULTS: usize = 8;

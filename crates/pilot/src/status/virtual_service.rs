@@ -266,33 +266,35 @@ fn missing(
     namespace: &str,
     view: View<'_>,
 ) -> Option<String> {
+    absent(destination, namespace, view).map(|why| format!("{place}: {why}"))
+}
+
+/// What there is not of a destination that a route of `namespace` names; `None` where all is there.
+pub(crate) fn absent(destination: &Destination, namespace: &str, view: View<'_>) -> Option<String> {
     let host = &destination.host;
     let Some(found) = view.registry.find(host, namespace) else {
-        return Some(format!("{place}: host {host} not found: {}", looked_for(host, view)));
+        return Some(format!("host {host} not found: {}", looked_for(host, view)));
     };
     if let Discovery::Nowhere(help) = found.discovery {
-        return Some(format!("{place}: {} for host {host}: {help}", found.key));
+        return Some(format!("{} for host {host}: {help}", found.key));
     }
     if !destination.subset.is_empty()
         && let Some(why) = missing_subset(destination, &found.key.namespace, view)
     {
-        return Some(format!(
-            "{place}: subset {} of host {host} not found: {why}",
-            destination.subset
-        ));
+        return Some(format!("subset {} of host {host} not found: {why}", destination.subset));
     }
     let ports = view.registry.ports(host);
     match destination.port_number() {
         Some(port) if !ports.contains_key(&port.get()) => {
             let has: Vec<String> = ports.keys().map(ToString::to_string).collect();
             let has = if has.is_empty() { "no port".to_owned() } else { has.join(", ") };
-            Some(format!("{place}: host {host} has no port {port}; {} has {has}", found.key))
+            Some(format!("host {host} has no port {port}; {} has {has}", found.key))
         }
         None if found.ports.is_empty() => {
-            Some(format!("{place}: host {host} has no port; {} defines none", found.key))
+            Some(format!("host {host} has no port; {} defines none", found.key))
         }
         None if found.ports.len() > 1 => {
-            Some(format!("{place}: host {host} has several ports; say which in port.number"))
+            Some(format!("host {host} has several ports; say which in port.number"))
         }
         _ => None,
     }

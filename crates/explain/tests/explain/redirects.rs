@@ -1,34 +1,19 @@
 //! Where redirects lead, with what clients write into `Host`.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
-use tidegate_api::{KINDS, Object, Origin};
 use tidegate_explain::{End, Question, World};
 use tidegate_pilot::Options;
 
-fn object(manifest: &Value) -> Arc<Object> {
-    let info = KINDS.iter().find(|info| info.name == manifest["kind"]).expect("a kind");
-    let decoded = Object::decode(info.kind, "v1", manifest, Origin::Api).expect("a valid object");
-    Arc::new(decoded.object)
-}
+use crate::support::{gateway, manifest, object, plain};
 
 /// Where a request for `http://HOST/old/path?q=1` at a port is sent by the only rule of a VirtualService.
 fn location(port: u16, hosts: &Value, redirect: &Value, host: &str) -> String {
-    let gateway = json!({
-        "kind": "Gateway",
-        "metadata": {"name": "gw", "namespace": "default"},
-        "spec": {"servers": [
-            {"port": {"number": port, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]},
-        ]},
-    });
+    let mut server = plain("*");
+    server["port"]["number"] = json!(port);
     let rule = json!({"match": [{"uri": {"prefix": "/old"}}], "redirect": redirect});
-    let service = json!({
-        "kind": "VirtualService",
-        "metadata": {"name": "app", "namespace": "default"},
-        "spec": {"hosts": hosts, "gateways": ["gw"], "http": [rule]},
-    });
-    let world = World::new(Options::default(), [gateway, service].iter().map(object));
+    let spec = json!({"hosts": hosts, "gateways": ["gw"], "http": [rule]});
+    let own = [gateway("gw", &[server]), manifest("VirtualService", "default", "app", &spec)];
+    let world = World::new(Options::default(), own.iter().map(object));
     let question = Question {
         port,
         host: host.to_owned(),
