@@ -5,7 +5,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tidegate_testing::ca::{Ca, Identity};
 use tidegate_testing::origin::{Origin, echo};
-use tidegate_testing::{PATIENCE, eventually};
+use tidegate_testing::{PATIENCE, client, eventually};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
 
 use crate::support::handshakes::{put, status};
 use crate::support::{Api, Gateway, NETWORKING, WEB, objects};
@@ -102,4 +104,39 @@ async fn without_certificates_the_gateway_says_where_they_come_from() {
     api.wait_for(WEB, &conditions).await;
     api.tells(WEB, &["tidegate up --workload-certs"]).await;
     gateway.answers("plain.example", "/", 404).await;
+}
+
+/// Istio's proxies put a description of themselves before the bytes where `istio-peer-exchange` is agreed on.
+#[tokio::test]
+async fn nobody_is_asked_to_describe_itself_before_the_bytes() {
+    let ca = Ca::new("mesh");
+    let folder = tempfile::tempdir().expect("a folder");
+    place(folder.path(), &ca.issue_with_uris(&[HOST], &[MYSELF]), &ca);
+    let path = folder.path().display().to_string();
+    let gateway = Gateway::start(&["--workload-certs", &path]).await;
+    let mut api = Api::of(&gateway).await;
+    let origin = Origin::start().echo_bytes().await;
+    let mut web = objects::gateway("web", 443, &["mesh.example"]);
+    let server = &mut web["spec"]["servers"][0];
+    server["port"]["protocol"] = json!("TLS");
+    server["tls"] = json!({ "mode": "ISTIO_MUTUAL" });
+    api.create("gateways", &web).await;
+    api.create("serviceentries", &objects::host("origin", "origin.internal", origin.address()))
+        .await;
+    let mut route = objects::route("bytes", "web", "mesh.example", "origin.internal");
+    let rule = route["spec"]["http"][0]["route"].clone();
+    route["spec"].as_object_mut().expect("a spec").remove("http");
+    route["spec"]["tcp"] = json!([{ "route": rule }]);
+    api.create("virtualservices", &route).await;
+    let served = [("Programmed", "True"), ("ResolvedRefs", "True")];
+    api.wait_for(&format!("{NETWORKING}/virtualservices/bytes"), &served).await;
+
+    let peer = ca.issue_with_uris(&[], &["spiffe://cluster.local/ns/default/sa/peer"]);
+    let config = ca.client_config_with(&peer, &["istio-peer-exchange", "istio"]);
+    let mut stream = client::tls(gateway.https, "mesh.example", config).await.expect("let in");
+    assert_eq!(stream.get_ref().1.alpn_protocol(), None, "agreed on nothing");
+    stream.write_all(b"bytes").await.expect("sent");
+    let mut echoed = [0; 5];
+    timeout(PATIENCE, stream.read_exact(&mut echoed)).await.expect("in time").expect("read");
+    assert_eq!(&echoed, b"bytes");
 }
