@@ -246,3 +246,28 @@ fn terms_that_no_handshake_can_be_held_on_close_their_own_server_alone() {
         }
     }
 }
+
+#[test]
+fn two_certificates_with_keys_of_one_kind_are_told() {
+    let tls = json!({"mode": "SIMPLE", "credentialNames": ["one", "two"]});
+    let port = json!({"number": 443, "name": "https", "protocol": "HTTPS"});
+    let server = json!({"port": port, "hosts": ["*"], "tls": tls});
+    let gateway = manifest("Gateway", "g", &json!({"servers": [server]}));
+    let pair = |name: &str, kind: &str| {
+        let mut pair = secret(name, &["tls.crt"]);
+        let key =
+            format!("-----BEGIN {kind} PRIVATE KEY-----\nAAAA\n-----END {kind} PRIVATE KEY-----\n");
+        pair["stringData"]["tls.key"] = json!(key);
+        pair
+    };
+    let mut world =
+        World::with(Options::default(), &[gateway.clone(), pair("one", "RSA"), pair("two", "EC")]);
+    let told = |world: &World| world.status[&object(&gateway).key][0].message.clone();
+    assert!(!told(&world).contains("both have"), "{}", told(&world));
+    world.apply(&pair("two", "RSA"));
+    let advice = "servers[0] (port 443): tls: Secret istio-system/one and Secret istio-system/two both have an RSA key, so that \
+                  the second is shown to nobody whose server name the first is for";
+    assert!(told(&world).contains(advice), "{}", told(&world));
+    world.apply(&pair("one", "EC"));
+    assert!(!told(&world).contains("both have"), "{}", told(&world));
+}

@@ -7,6 +7,7 @@ pub mod destination_rule;
 pub mod endpoints;
 pub mod gateway;
 pub mod host;
+pub mod key;
 pub mod merge;
 pub mod names;
 pub mod policy;

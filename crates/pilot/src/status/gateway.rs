@@ -10,7 +10,9 @@ use super::{Findings, View};
 use crate::engine::gateway_name;
 use crate::model::credentials::Found;
 use crate::model::gateway::{Class, Server};
+use crate::model::key::KeyKind;
 use crate::model::merge::{ListenerPlan, PortPlan};
+use crate::model::tls::{Credential, Terms};
 
 /// What becomes of a server without its certificates.
 const CLOSED: &str = "connections for its hosts are closed";
@@ -128,6 +130,7 @@ fn credentials(server: &Server, place: &str, view: View<'_>, findings: &mut Find
             "{place}: tls.insecureSkipVerify: certificates of clients are not verified: whoever makes one is let in"
         ));
     }
+    findings.advice.extend(alike(terms, view).map(|advice| format!("{place}: tls: {advice}")));
     // One without a place takes none: what it lacks is nothing to it.
     let taken = |credential: &&_| view.credentials.is_taken_by(&server.key, credential);
     for credential in terms.credentials().filter(taken) {
@@ -143,4 +146,27 @@ fn credentials(server: &Server, place: &str, view: View<'_>, findings: &mut Find
             ));
         }
     }
+}
+
+/// Two certificates with keys of one kind, where two are meant for clients that know different kinds.
+fn alike(terms: &Terms, view: View<'_>) -> Option<String> {
+    let kinds: Vec<(&Credential, KeyKind)> = terms
+        .identities
+        .iter()
+        .filter_map(|credential| match view.secrets.find(credential) {
+            Ok(Found::Pair { key, .. }) => Some((credential, KeyKind::of_pem(key)?)),
+            _ => None,
+        })
+        .collect();
+    let second = |(at, (_, kind)): (usize, &(&Credential, KeyKind))| {
+        kinds[..at].iter().find(|(_, earlier)| earlier == kind).map(|_| at)
+    };
+    let at = kinds.iter().enumerate().find_map(second)?;
+    let (later, kind) = kinds.get(at)?;
+    let (first, _) = kinds.iter().find(|(_, earlier)| earlier == kind)?;
+    let (first, later) = (view.secrets.describe(first), view.secrets.describe(later));
+    Some(format!(
+        "{first} and {later} both have {kind}, so that the second is shown to nobody whose server name the first is for: two \
+         certificates are meant to be one with an RSA key and one with an elliptic-curve key"
+    ))
 }
