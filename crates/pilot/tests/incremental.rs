@@ -503,3 +503,38 @@ fn hosts_with_the_same_routes_are_compiled_once() {
     let domains = &world.json(ResourceType::VirtualHost, names[1])["domains"];
     assert_eq!(domains.as_array().map(Vec::len), Some(499));
 }
+
+/// A Secret is looked for by those who name it, and by those of nobody's only where it is one that may be meant.
+#[test]
+fn a_secret_costs_the_credentials_that_may_come_from_it() {
+    let gateway = |n: usize| {
+        let server = json!({
+            "port": {"number": 443, "name": "https", "protocol": "HTTPS"},
+            "hosts": [format!("h{n}.example.org")],
+            "tls": {"mode": "MUTUAL", "credentialName": format!("c{n}")},
+        });
+        manifest("Gateway", &format!("g{n}"), &json!({"servers": [server]}))
+    };
+    let secret = |name: &str, keys: &[&str]| {
+        let data: BTreeMap<&str, &str> = keys.iter().map(|key| (*key, "x")).collect();
+        let metadata = json!({"name": name, "namespace": "istio-system"});
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data})
+    };
+    let whole = ["tls.crt", "tls.key", "ca.crt"];
+    let mut manifests: Vec<Value> = (0..200).map(gateway).collect();
+    manifests.extend((1..200).map(|n| secret(&format!("c{n}"), &whole)));
+    manifests.push(secret("c0", &whole[..2]));
+    let mut world = World::with(Options::default(), &manifests);
+    for (changed, cost) in [
+        (secret("unrelated", &whole), 0),
+        (secret("c7", &whole), 2),
+        // Only one server has no authorities of its own.
+        (secret("clients", &["ca.crt"]), 1),
+        (secret("others", &["ca.crt"]), 1),
+        (secret("c7-cacert", &["ca.crt"]), 1),
+        (secret("c0", &whole), 2),
+    ] {
+        assert_eq!(world.apply(&changed).compiled.secrets, cost, "{}", changed["metadata"]);
+    }
+    assert_eq!(world.delete(&secret("clients", &["ca.crt"])).compiled.secrets, 0, "nobody guesses");
+}

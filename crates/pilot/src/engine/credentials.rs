@@ -8,7 +8,7 @@ use tidegate_xds::{Resource, ResourceType};
 
 use super::{Dirty, Pilot, index};
 use crate::compile::secret;
-use crate::model::credentials::{Found, Secrets};
+use crate::model::credentials::Found;
 use crate::model::merge::ListenerPlan;
 use crate::model::tls::{AUTHORITIES_SUFFIX, Credential, Terms};
 use crate::{RefusedSecret, Remark, status};
@@ -71,26 +71,35 @@ impl Credentials {
         before.symmetric_difference(now).map(|(credential, _)| credential.clone()).collect()
     }
 
-    /// The credentials that may depend on a Secret.
-    fn dependent<'a>(&'a self, secret: &'a str) -> impl Iterator<Item = &'a Credential> {
-        self.users.keys().filter(move |credential| Secrets::depends(credential, secret))
-    }
-
-    /// The credentials that name a Secret, without looking through all of them.
-    fn taking(&self, secret: &Arc<str>) -> impl Iterator<Item = Credential> {
+    /// The credentials that name a Secret, or the one that it belongs to, without looking through all of them.
+    fn concerning(&self, secret: &Arc<str>) -> Vec<Credential> {
         let owner = secret.strip_suffix(AUTHORITIES_SUFFIX).map(Arc::from);
-        let authorities =
-            [Some(Arc::clone(secret)), owner].into_iter().flatten().flat_map(|name| {
+        let names = [Some(Arc::clone(secret)), owner].into_iter().flatten();
+        let authorities: Vec<Credential> = names
+            .flat_map(|name| {
                 [true, false]
                     .map(|named| Credential::Authorities { name: Arc::clone(&name), named })
-            });
+            })
+            .collect();
+        let revoking = self.revoking().filter(|(_, inner)| authorities.contains(inner));
+        let revoking: Vec<Credential> = revoking.map(|(whole, _)| whole.clone()).collect();
         let direct = std::iter::once(Credential::Pair(Arc::clone(secret))).chain(authorities);
-        // The last ones of all.
-        let revoking = self.users.keys().rev().map_while(|credential| match credential {
-            Credential::Revoking { authorities, .. } => Some(Credential::clone(authorities)),
+        direct.filter(|credential| self.users.contains_key(credential)).chain(revoking).collect()
+    }
+
+    /// The credentials with a list of revoked certificates in a file, which are the last of all, each with its authorities.
+    fn revoking(&self) -> impl Iterator<Item = (&Credential, &Credential)> {
+        self.users.keys().rev().map_while(|credential| match credential {
+            Credential::Revoking { authorities, .. } => Some((credential, &**authorities)),
             _ => None,
-        });
-        direct.filter(|credential| self.users.contains_key(credential)).chain(revoking)
+        })
+    }
+
+    /// The credentials whose content may come from a Secret: those that name it, and whatever has a list of its own.
+    fn taking(&self, secret: &Arc<str>) -> impl Iterator<Item = Credential> {
+        let named = self.concerning(secret).into_iter();
+        let named = named.filter(|c| !matches!(c, Credential::Revoking { .. }));
+        named.chain(self.revoking().map(|(_, authorities)| authorities.clone()))
     }
 
     /// Whether the data plane has all that handshakes on these terms take.
@@ -149,8 +158,18 @@ impl Pilot {
         secret: Option<Arc<kube::Secret>>,
         dirty: &mut Dirty,
     ) {
-        self.secrets.set(&key.namespace, &key.name, secret);
-        dirty.credentials.extend(self.credentials.dependent(&key.name).cloned());
+        let others = self.secrets.set(&key.namespace, &key.name, secret);
+        dirty.credentials.extend(self.credentials.concerning(&key.name));
+        if others {
+            self.mark_guessed(dirty);
+        }
+    }
+
+    /// Marks the credentials whose authorities nothing names, as another Secret may be meant now.
+    fn mark_guessed(&self, dirty: &mut Dirty) {
+        let users = self.credentials.users.keys();
+        let guessed = users.filter(|credential| self.secrets.is_guessed(credential));
+        dirty.credentials.extend(guessed.cloned());
     }
 
     /// Notes which Secrets an object names: they are taken where nothing is named no more.
@@ -161,8 +180,7 @@ impl Pilot {
         dirty: &mut Dirty,
     ) {
         if self.secrets.set_named(key, names) {
-            let users = self.credentials.users.keys();
-            dirty.credentials.extend(users.filter(|credential| credential.is_open()).cloned());
+            self.mark_guessed(dirty);
         }
     }
 

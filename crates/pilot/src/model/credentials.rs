@@ -37,6 +37,8 @@ pub struct Secrets {
     named: HashMap<ObjectKey, BTreeSet<Arc<str>>>,
     /// How many objects name a Secret.
     naming: HashMap<Arc<str>, usize>,
+    /// Secrets that hold authorities and nothing else, belong to no other Secret by their name, and that nothing names.
+    candidates: BTreeSet<Arc<str>>,
     /// Where the gateway's certificate in the mesh is.
     workload: Option<WorkloadFiles>,
 }
@@ -102,6 +104,7 @@ impl Secrets {
             files: BTreeMap::new(),
             named: HashMap::new(),
             naming: HashMap::new(),
+            candidates: BTreeSet::new(),
             workload: None,
         }
     }
@@ -120,14 +123,35 @@ impl Secrets {
         for new in names.difference(&before) {
             *self.naming.entry(Arc::clone(new)).or_default() += 1;
         }
-        let has = |name: &str| self.here.get(name).is_some_and(|secret| holds_authorities(secret));
-        let matters = before
-            .symmetric_difference(&names)
-            .any(|name| has(name) || has(&format!("{name}{AUTHORITIES_SUFFIX}")));
+        let mut matters = false;
+        for name in before.symmetric_difference(&names) {
+            matters |= self.judge(name);
+        }
         if !names.is_empty() {
             self.named.insert(key.clone(), names);
         }
         matters
+    }
+
+    /// Notes whether a Secret is a candidate, and the one that belongs to it by its name; answers whether that differs.
+    fn judge(&mut self, name: &Arc<str>) -> bool {
+        let mut differs = false;
+        for name in [Arc::clone(name), format!("{name}{AUTHORITIES_SUFFIX}").into()] {
+            differs |= match self.is_candidate(&name) {
+                true => self.candidates.insert(name),
+                false => self.candidates.remove(&name),
+            };
+        }
+        differs
+    }
+
+    fn is_candidate(&self, name: &str) -> bool {
+        let Some(secret) = self.here.get(name) else { return false };
+        let key = PAIRS.iter().any(|(_, key)| secret.get(key).is_some());
+        let owner = name.strip_suffix(AUTHORITIES_SUFFIX);
+        let taken = |name: &str| self.naming.contains_key(name);
+        let owned = owner.is_some_and(|owner| self.here.contains_key(owner) || taken(owner));
+        holds_authorities(secret) && !key && !owned && !taken(name) && secret.kind != TOKEN
     }
 
     /// The same, for a gateway whose certificate in the mesh is in `folder`, if it has one.
@@ -162,8 +186,13 @@ impl Secrets {
         }
     }
 
-    /// Replaces a Secret; `None`: it is gone.
-    pub fn set(&mut self, namespace: &Arc<str>, name: &Arc<str>, secret: Option<Arc<Secret>>) {
+    /// Replaces a Secret; `None`: it is gone. Whether something else may be meant now where nothing is named.
+    pub fn set(
+        &mut self,
+        namespace: &Arc<str>,
+        name: &Arc<str>,
+        secret: Option<Arc<Secret>>,
+    ) -> bool {
         if *namespace != self.namespace {
             match secret {
                 Some(_) => {
@@ -181,12 +210,13 @@ impl Secrets {
                     }
                 }
             }
-            return;
+            return false;
         }
         match secret {
             Some(secret) => self.here.insert(Arc::clone(name), secret),
             None => self.here.remove(name),
         };
+        self.judge(name) || self.candidates.contains(name)
     }
 
     /// Replaces what is known of a file.
@@ -205,16 +235,15 @@ impl Secrets {
         }
     }
 
-    /// Whether a credential may depend on a Secret of that name.
+    /// Whether a credential is looked for in the only Secret of authorities that nothing names.
     #[must_use]
-    pub fn depends(credential: &Credential, secret: &str) -> bool {
+    pub fn is_guessed(&self, credential: &Credential) -> bool {
         match credential {
-            Credential::Pair(name) => **name == *secret,
-            Credential::Authorities { named: false, .. } => true,
-            Credential::Authorities { name, named: true } => secret
-                .strip_prefix(&**name)
-                .is_some_and(|rest| matches!(rest, "" | AUTHORITIES_SUFFIX)),
-            Credential::Revoking { authorities, .. } => Self::depends(authorities, secret),
+            Credential::Authorities { name, named: false } => {
+                let own = self.here.get(name).is_some_and(|secret| holds_authorities(secret));
+                !own && !self.here.contains_key(&*format!("{name}{AUTHORITIES_SUFFIX}"))
+            }
+            Credential::Revoking { authorities, .. } => self.is_guessed(authorities),
             _ => false,
         }
     }
@@ -363,9 +392,9 @@ impl Secrets {
         }
         self.get(name)?;
         let namespace = &self.namespace;
-        let mut candidates = self.candidates();
+        let mut candidates = self.candidates.iter();
         match (candidates.next(), candidates.next()) {
-            (Some((guessed, _)), None) => Ok((Arc::clone(guessed), true)),
+            (Some(guessed), None) => Ok((Arc::clone(guessed), true)),
             (None, _) => Err(NotFound {
                 reason: format!(
                     "no authorities for client certificates: neither Secret {namespace}/{apart} nor the key ca.crt \
@@ -374,7 +403,7 @@ impl Secrets {
                 ),
                 broken: false,
             }),
-            (Some((first, _)), Some((second, _))) => Err(NotFound {
+            (Some(first), Some(second)) => Err(NotFound {
                 reason: format!(
                     "no authorities for client certificates: Secrets {first} and {second} of namespace {namespace} both \
                      hold some; name the one that is meant in caCertCredentialName"
@@ -382,18 +411,6 @@ impl Secrets {
                 broken: false,
             }),
         }
-    }
-
-    /// Secrets that hold authorities and nothing else, belong to no other Secret by their name, and that nothing names.
-    fn candidates(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<Secret>)> {
-        self.here.iter().filter(|(name, secret)| {
-            let authorities = holds_authorities(secret);
-            let key = PAIRS.iter().any(|(_, key)| secret.get(key).is_some());
-            let owner = name.strip_suffix(AUTHORITIES_SUFFIX);
-            let taken = |name: &str| self.naming.contains_key(name);
-            let owned = owner.is_some_and(|owner| self.here.contains_key(owner) || taken(owner));
-            authorities && !key && !owned && !taken(name) && secret.kind != TOKEN
-        })
     }
 }
 
