@@ -132,7 +132,9 @@ impl Pilot {
         for key in self.index.naming(gateway).chain(self.index.all_strays()) {
             let Some(service) = self.index.virtual_service(key) else { continue };
             let reach = self.index.reach(service).into_iter().map(|(gateway, _)| gateway);
-            dirty.services.entry(key.clone()).or_default().extend(reach);
+            let reached = dirty.services.entry(key.clone()).or_default();
+            reached.gateways.extend(reach);
+            reached.hosts.extend(service.hosts.iter().cloned());
         }
     }
 
@@ -159,7 +161,7 @@ impl Pilot {
     ) {
         let old = self.index.virtual_service(key).map(|old| &**old);
         let reached = old.into_iter().flat_map(|old| self.index.reach(old));
-        let reached: Vec<Arc<str>> = reached.map(|(gateway, _)| gateway).collect();
+        let reached: BTreeSet<Arc<str>> = reached.map(|(gateway, _)| gateway).collect();
         let both = old.into_iter().chain(service.as_ref());
         let gateways: BTreeSet<Arc<str>> =
             both.flat_map(|service| service.gateways.iter().cloned()).collect();
@@ -181,7 +183,9 @@ impl Pilot {
             dirty.carriers.extend(service.gateways.iter().cloned());
         }
         dirty.replaced.insert(key.clone());
-        dirty.services.entry(key.clone()).or_default().extend(reached);
+        let at = dirty.services.entry(key.clone()).or_default();
+        at.gateways.extend(reached);
+        at.hosts.extend(before.iter().flat_map(|before| before.hosts.iter().cloned()));
     }
 
     fn set_entry(&mut self, object: &Object, spec: &istio::ServiceEntry, dirty: &mut Dirty) {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
 
+use crate::model::gateway::Server;
+use crate::model::host::Host;
 use crate::model::merge::ListenerPlan;
 
 /// Listeners by name, and by the gateways that share them.
@@ -12,8 +14,8 @@ use crate::model::merge::ListenerPlan;
 pub(crate) struct Listeners {
     all: BTreeMap<Arc<str>, State>,
     of_gateway: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
-    /// Route configurations by the gateways whose servers they are for, with their listeners.
-    tables: HashMap<Arc<str>, BTreeMap<Arc<str>, Arc<str>>>,
+    /// Route configurations by the gateways whose servers they are for.
+    tables: HashMap<Arc<str>, Tables>,
     /// What VirtualServices lost, by VirtualService and listener.
     lost: HashMap<ObjectKey, BTreeMap<Arc<str>, Vec<String>>>,
 }
@@ -23,6 +25,43 @@ struct State {
     plan: ListenerPlan,
     carries: BTreeSet<ObjectKey>,
     losers: BTreeSet<ObjectKey>,
+}
+
+/// The route configurations that a gateway shares.
+#[derive(Debug, Default)]
+struct Tables {
+    /// All of them, with their listeners.
+    all: BTreeMap<Arc<str>, Arc<str>>,
+    /// Those of plain HTTP: one per listener, whatever its hosts are.
+    plain: BTreeSet<Arc<str>>,
+    /// The others by the hosts of the gateway's servers. There may be one per certificate.
+    by_host: HashMap<Host, BTreeSet<Arc<str>>>,
+}
+
+impl Tables {
+    fn add(&mut self, table: &Arc<str>, plan: &ListenerPlan, server: &Server) {
+        self.all.insert(Arc::clone(table), Arc::clone(&plan.name));
+        if plan.is_plain_http() {
+            self.plain.insert(Arc::clone(table));
+            return;
+        }
+        for host in server.names() {
+            self.by_host.entry(host.clone()).or_default().insert(Arc::clone(table));
+        }
+    }
+
+    fn remove(&mut self, table: &str, server: &Server) {
+        self.all.remove(table);
+        self.plain.remove(table);
+        for host in server.names() {
+            if let Some(tables) = self.by_host.get_mut(host) {
+                tables.remove(table);
+                if tables.is_empty() {
+                    self.by_host.remove(host);
+                }
+            }
+        }
+    }
 }
 
 impl Listeners {
@@ -35,7 +74,7 @@ impl Listeners {
         for routes in &plan.routes {
             for server in &routes.servers {
                 let tables = self.tables.entry(Arc::clone(&server.gateway)).or_default();
-                tables.insert(Arc::clone(&routes.name), Arc::clone(&plan.name));
+                tables.add(&routes.name, &plan, server);
             }
         }
         let (carries, losers) = match self.all.remove(&plan.name) {
@@ -50,8 +89,8 @@ impl Listeners {
         for routes in &plan.routes {
             for server in &routes.servers {
                 if let Some(tables) = self.tables.get_mut(&server.gateway) {
-                    tables.remove(&routes.name);
-                    if tables.is_empty() {
+                    tables.remove(&routes.name, server);
+                    if tables.all.is_empty() {
                         self.tables.remove(&server.gateway);
                     }
                 }
@@ -67,9 +106,23 @@ impl Listeners {
         }
     }
 
-    /// The route configurations that a gateway shares.
-    pub(crate) fn tables_of(&self, gateway: &str) -> impl Iterator<Item = &Arc<str>> {
-        self.tables_and_listeners_of(gateway).map(|(table, _)| table)
+    /// The route configurations that a gateway shares and where a VirtualService for these hosts may have a place, each with
+    /// its listener. Where all hosts are names, the cost does not grow with the number of those that are for TLS.
+    pub(crate) fn tables_for<'a>(
+        &'a self,
+        gateway: &str,
+        hosts: impl IntoIterator<Item = &'a Host>,
+    ) -> BTreeMap<&'a Arc<str>, &'a Arc<str>> {
+        let Some(tables) = self.tables.get(gateway) else { return BTreeMap::new() };
+        let mut found: BTreeSet<&Arc<str>> = tables.plain.iter().collect();
+        for host in hosts {
+            if host.is_wildcard() {
+                return tables.all.iter().collect();
+            }
+            let patterns = host.patterns();
+            found.extend(patterns.filter_map(|p| tables.by_host.get(&p)).flatten());
+        }
+        found.into_iter().filter_map(|table| tables.all.get_key_value(table)).collect()
     }
 
     /// The route configurations that a gateway shares, each with its listener.
@@ -77,7 +130,7 @@ impl Listeners {
         &self,
         gateway: &str,
     ) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
-        self.tables.get(gateway).into_iter().flatten()
+        self.tables.get(gateway).into_iter().flat_map(|tables| &tables.all)
     }
 
     /// Forgets a listener that is gone; answers the VirtualServices that had to do with it.
@@ -170,5 +223,61 @@ impl Listeners {
         let gateways = state.plan.servers.iter().map(|s| s.key.clone());
         let all: BTreeSet<ObjectKey> = gateways.chain(state.carries.iter().cloned()).collect();
         all.into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tidegate_api::{Kind, Object, Spec, istio};
+
+    use super::*;
+    use crate::Options;
+    use crate::model::gateway::Gateway;
+    use crate::model::merge::merge;
+
+    /// A VirtualService looks at the certificates of its own hosts, however many its Gateway has.
+    #[test]
+    fn only_tables_that_may_have_a_host_are_looked_at() {
+        let server = |n: usize, host: &str| {
+            let port = json!({"number": 443, "name": format!("s{n}"), "protocol": "HTTPS"});
+            let tls = json!({"mode": "SIMPLE", "credentialName": format!("c{n}")});
+            json!({"port": port, "hosts": [host], "tls": tls})
+        };
+        let mut servers: Vec<_> = (0..500).map(|n| server(n, &format!("h{n}.example"))).collect();
+        servers.extend([server(500, "*.example"), server(501, "*.other"), server(502, "own/x.y")]);
+        let http = json!({"number": 80, "name": "http", "protocol": "HTTP"});
+        servers.push(json!({"port": http, "hosts": ["plain.example"]}));
+        let spec: istio::Gateway =
+            serde_json::from_value(json!({"servers": servers})).expect("a Gateway");
+        let key = ObjectKey::new(Kind::Gateway, "default", "g");
+        let object = Object::new(key, Spec::Gateway(Box::new(spec.clone())));
+        let gateway = Gateway::select(&object, &spec, &Options::default()).expect("selected");
+        let mut listeners = Listeners::default();
+        let mut plans = Vec::new();
+        for port in [80, 443] {
+            let servers = gateway.servers.iter().filter(|server| server.port == port);
+            plans.extend(merge(port, servers, "0.0.0.0").listeners);
+        }
+        plans.iter().for_each(|plan| listeners.set(plan.clone()));
+        let looked_at = |hosts: &[&str]| {
+            let hosts: Vec<Host> = hosts.iter().map(|host| Host::new(host)).collect();
+            let found = listeners.tables_for("default/g", &hosts);
+            found.into_iter().map(|(table, listener)| format!("{table} {listener}")).collect()
+        };
+        let of = |tables: &[&str]| -> Vec<String> {
+            let mut all = vec!["http.80 0.0.0.0_80".to_owned()];
+            all.extend(tables.iter().map(|s| format!("https.443.{s}.g.default 0.0.0.0_443")));
+            all
+        };
+        let found: Vec<String> = looked_at(&["h7.example"]);
+        assert_eq!(found, of(&["s500", "s7"]));
+        assert_eq!(looked_at(&["a.other", "h8.example"]), of(&["s500", "s501", "s8"]));
+        assert_eq!(looked_at(&["x.y"]), of(&["s502"]));
+        assert_eq!(looked_at(&["nowhere"]), of(&[]));
+        assert_eq!(looked_at(&["*.example"]).len(), 504);
+        assert!(listeners.tables_for("default/other", &[Host::new("h7.example")]).is_empty());
+        plans.iter().for_each(|plan| listeners.unlink(plan));
+        assert!(listeners.tables.is_empty(), "nothing is kept");
     }
 }

@@ -13,6 +13,7 @@ use tidegate_xds::{Resource, ResourceType};
 use crate::compile::{self, Context};
 use crate::model::credentials::Secrets;
 use crate::model::destination_rule::Rules;
+use crate::model::host::Host;
 use crate::model::merge::PortPlan;
 use crate::model::names;
 use crate::model::registry::Registry;
@@ -83,8 +84,8 @@ struct Dirty {
     ports: BTreeSet<u16>,
     /// VirtualServices that are new, different or gone.
     replaced: BTreeSet<ObjectKey>,
-    /// VirtualServices that may claim other hosts than before, with the Gateways that they reached.
-    services: BTreeMap<ObjectKey, BTreeSet<Arc<str>>>,
+    /// VirtualServices that may claim other hosts than before, with what they could claim.
+    services: BTreeMap<ObjectKey, Reached>,
     /// VirtualServices whose routes depend on something that changed.
     touched: BTreeSet<ObjectKey>,
     /// Gateways that other VirtualServices than before may claim hosts at.
@@ -109,6 +110,13 @@ struct Dirty {
     applied: BTreeSet<ObjectKey>,
     /// What happened to objects.
     remarks: Vec<Remark>,
+}
+
+/// Where a VirtualService could claim hosts.
+#[derive(Debug, Default)]
+struct Reached {
+    gateways: BTreeSet<Arc<str>>,
+    hosts: BTreeSet<Host>,
 }
 
 impl Pilot {

@@ -10,6 +10,7 @@ use tidegate_xds::assemble::virtual_host_name;
 use super::credentials::{Use, User};
 use super::intake::gateway_key;
 use super::{Dirty, Pilot, RouteTable};
+use crate::model::host::Host;
 use crate::model::merge::{ListenerPlan, PortPlan, RoutePlan, merge};
 
 impl Pilot {
@@ -135,11 +136,15 @@ impl Pilot {
             let says_else = dirty.replaced.contains(&key);
             let reach = service.map(|service| self.index.reach(service)).unwrap_or_default();
             let now = reach.iter().map(|(gateway, _)| gateway);
-            let gateways: BTreeSet<&Arc<str>> = before.iter().chain(now).collect();
+            let gateways: BTreeSet<&Arc<str>> = before.gateways.iter().chain(now).collect();
+            let own = service.into_iter().flat_map(|service| &service.hosts);
+            let hosts: BTreeSet<&Host> = before.hosts.iter().chain(own).collect();
             // They are told about those who reach them, or do no more.
             dirty.status.extend(gateways.iter().filter_map(|gateway| gateway_key(gateway)));
-            let tables: BTreeSet<&Arc<str>> =
-                gateways.iter().flat_map(|g| self.listeners.tables_of(g)).collect();
+            let tables: BTreeSet<&Arc<str>> = gateways
+                .iter()
+                .flat_map(|g| self.listeners.tables_for(g, hosts.iter().copied()).into_keys())
+                .collect();
             for name in tables {
                 if let Some(table) = self.tables.get_mut(name)
                     && table.set_service(
@@ -182,7 +187,7 @@ impl Pilot {
     fn touch(&mut self, key: &ObjectKey, dirty: &mut Dirty) {
         let Some(service) = self.index.virtual_service(key) else { return };
         for (gateway, _) in self.index.reach(service) {
-            for name in self.listeners.tables_of(&gateway) {
+            for name in self.listeners.tables_for(&gateway, &service.hosts).into_keys() {
                 if let Some(table) = self.tables.get_mut(name)
                     && table.touch(key)
                 {

@@ -74,7 +74,11 @@ impl Index {
             && !service.gateways.is_empty()
             && !service.hosts.is_empty()
             && service.gateways.iter().all(|name| {
-                self.own_gateway(name, namespace).is_some_and(|g| g.servers.iter().all(open))
+                // The first costs the same however many servers there are.
+                self.own_gateway(name, namespace).is_some_and(|gateway| {
+                    !gateway.hosts.overlaps(&service.hosts, namespace)
+                        && gateway.servers.iter().all(open)
+                })
             })
     }
 

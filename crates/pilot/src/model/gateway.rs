@@ -23,6 +23,8 @@ pub struct Gateway {
     pub age: Age,
     /// Its servers, in the order in which they were written.
     pub servers: Vec<Arc<Server>>,
+    /// The hosts of all of them.
+    pub hosts: ServerHosts,
 }
 
 /// One server of a Gateway. It carries its Gateway's name, so that it can stand alone in a merged listener.
@@ -138,7 +140,12 @@ impl Gateway {
                 }),
             })
         });
-        Some(Self { age: Age::of(object), servers: servers.collect() })
+        let hosts: Vec<String> = spec.servers.iter().flat_map(|s| &s.hosts).cloned().collect();
+        Some(Self {
+            age: Age::of(object),
+            servers: servers.collect(),
+            hosts: ServerHosts::new(&hosts, &key.namespace),
+        })
     }
 }
 

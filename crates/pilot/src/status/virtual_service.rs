@@ -129,7 +129,7 @@ pub(super) fn force(key: &ObjectKey, findings: Option<&Findings>, view: View<'_>
 pub(super) fn listeners(service: &VirtualService, view: View<'_>) -> Vec<Arc<str>> {
     let mut through = BTreeSet::new();
     for gateway in &service.gateways {
-        for (table, listener) in view.listeners.tables_and_listeners_of(gateway) {
+        for (table, listener) in view.listeners.tables_for(gateway, &service.hosts) {
             let table = view.tables.get(table).filter(|table| table.is_claimed_by(&service.key));
             let open =
                 |table: &RouteTable| table.servers().iter().any(|s| gateway::accepts(s, view));
@@ -151,7 +151,8 @@ fn without_effect(service: &VirtualService, view: View<'_>, findings: &mut Findi
         return; // Others may apply them.
     }
     let tables = || {
-        let names = service.gateways.iter().flat_map(|g| view.listeners.tables_of(g));
+        let names = service.gateways.iter();
+        let names = names.flat_map(|g| view.listeners.tables_for(g, &service.hosts).into_keys());
         names.filter_map(|name| view.tables.get(name))
     };
     let served = service.rules.iter().any(|rule| is_served(&rule.says));
@@ -216,7 +217,7 @@ fn gateways(service: &VirtualService, view: View<'_>, findings: &mut Findings) -
             continue;
         }
         let own = &service.key.namespace;
-        if !served.servers.iter().any(|s| s.hosts.overlaps(&service.hosts, own)) {
+        if !served.hosts.overlaps(&service.hosts, own) {
             let hosts: Vec<&str> = service.hosts.iter().map(Host::as_str).collect();
             let open: Vec<String> = served
                 .servers
