@@ -7,6 +7,7 @@ use tidegate_api::{Kind, ObjectKey};
 
 use crate::model::age::Age;
 use crate::model::gateway::{Gateway, Server};
+use crate::model::host::Host;
 use crate::model::virtual_service::{Order, VirtualService};
 
 /// Gateways and VirtualServices by every name that a change may start from.
@@ -22,6 +23,8 @@ pub(crate) struct Index {
     services: HashMap<ObjectKey, Arc<VirtualService>>,
     /// VirtualServices by the gateways that they name, in the order in which they apply there.
     bound: HashMap<Arc<str>, BTreeMap<Place, Arc<VirtualService>>>,
+    /// VirtualServices by the gateways that they name and the hosts that they have.
+    listed: HashMap<Arc<str>, HashMap<Host, BTreeSet<ObjectKey>>>,
     /// VirtualServices by the hosts that they send to; whether any such destination leaves the port open.
     referrers: HashMap<Arc<str>, BTreeMap<ObjectKey, bool>>,
     /// Gateways that terminate HTTPS and that no VirtualService names, by namespace.
@@ -193,6 +196,10 @@ impl Index {
             let place = (service.order.clone(), service.key.clone());
             let bound = self.bound.entry(Arc::clone(gateway)).or_default();
             bound.insert(place, Arc::clone(service));
+            let listed = self.listed.entry(Arc::clone(gateway)).or_default();
+            for host in &service.hosts {
+                listed.entry(host.clone()).or_default().insert(service.key.clone());
+            }
             self.note_unnamed(gateway);
         }
         for delegate in service.delegates() {
@@ -208,6 +215,19 @@ impl Index {
     fn unlink(&mut self, service: &VirtualService) {
         let place = (service.order.clone(), service.key.clone());
         for gateway in &service.gateways {
+            if let Some(listed) = self.listed.get_mut(gateway) {
+                for host in &service.hosts {
+                    if let Some(keys) = listed.get_mut(host) {
+                        keys.remove(&service.key);
+                        if keys.is_empty() {
+                            listed.remove(host);
+                        }
+                    }
+                }
+                if listed.is_empty() {
+                    self.listed.remove(gateway);
+                }
+            }
             if let Some(bound) = self.bound.get_mut(gateway) {
                 bound.remove(&place);
                 if bound.is_empty() {
@@ -251,6 +271,21 @@ impl Index {
     ) -> impl Iterator<Item = &'a VirtualService> + use<'a> {
         let bound = self.bound.get(gateway).into_iter().flatten();
         bound.filter(|((order, _), _)| order.is_some()).map(|(_, service)| &**service)
+    }
+
+    /// The VirtualServices that a gateway applies and that may share a host with these names, which are no wildcards. The
+    /// cost does not grow with the number of others.
+    pub(crate) fn bound_for<'a, 'h>(
+        &'a self,
+        gateway: &str,
+        names: impl Iterator<Item = &'h Host>,
+    ) -> Vec<&'a VirtualService> {
+        let Some(listed) = self.listed.get(gateway) else { return Vec::new() };
+        let patterns = names.flat_map(Host::patterns);
+        let keys: BTreeSet<&ObjectKey> =
+            patterns.filter_map(|pattern| listed.get(&pattern)).flatten().collect();
+        let services = keys.into_iter().filter_map(|key| self.services.get(key));
+        services.map(|service| &**service).filter(|service| service.order.is_some()).collect()
     }
 
     /// Every VirtualService that names a gateway, applied or not.

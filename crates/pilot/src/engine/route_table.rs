@@ -158,7 +158,7 @@ impl RouteTable {
         }
         let gateways: Vec<Arc<str>> = self.servers_of.keys().cloned().collect();
         for gateway in gateways {
-            for (service, how) in index.reaching(&gateway) {
+            for (service, how) in self.reaching(&gateway, index) {
                 self.claim(service, &gateway, &how, options);
             }
         }
@@ -169,6 +169,19 @@ impl RouteTable {
                 self.stale.insert(host);
             }
         }
+    }
+
+    /// The VirtualServices that may claim hosts at the servers of a Gateway here. Of a certificate's own table not all that name
+    /// the Gateway are looked at: there may be one per host.
+    fn reaching<'i>(&self, gateway: &str, index: &'i Index) -> Vec<(&'i VirtualService, How)> {
+        let is_tls = self.servers.first().is_some_and(|server| server.https_terms().is_some());
+        let hosts = || self.servers_of.get(gateway).into_iter().flat_map(|own| own.by_host.keys());
+        if !is_tls || hosts().any(Host::is_wildcard) || index.naming(gateway).next().is_none() {
+            return index.reaching(gateway);
+        }
+        // Whoever shares a host with a Gateway that it names is routed there as listed.
+        let bound = index.bound_for(gateway, hosts());
+        bound.into_iter().map(|service| (service, How::Listed)).collect()
     }
 
     /// Replaces what a VirtualService claims (`None`: it is gone), at the Gateways that it reaches. Hosts that it comes to or

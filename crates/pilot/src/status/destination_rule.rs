@@ -25,7 +25,7 @@ pub(super) fn findings(rule: &Rule, view: View<'_>) -> Option<Findings> {
         let fault = format!("not served yet, traffic passes without it: {fields}");
         findings.fault("NotServed", fault);
     }
-    for settings in rule.spec.traffic_policy.iter().flat_map(balancing) {
+    for settings in rule.policies().flat_map(|(_, policy)| balancing(policy)) {
         if let Some((field, fault)) =
             settings.consistent_hash.as_ref().and_then(ConsistentHash::unfit)
         {

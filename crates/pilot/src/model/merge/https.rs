@@ -199,3 +199,60 @@ fn common<'a>(asked: impl Iterator<Item = Option<&'a Accepted>>) -> Option<&'a A
         _ => asked.into_iter().flatten().find(|accepted| accepted.is_by_issuer()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::Options;
+
+    /// Borders found in one pass are those that comparing every pair finds.
+    #[test]
+    fn borders_are_what_pairs_say() {
+        let terms: Vec<Arc<Terms>> = ["a", "b"]
+            .iter()
+            .map(|name| {
+                let tls = json!({"mode": "SIMPLE", "credentialName": name});
+                let tls = serde_json::from_value(tls).expect("settings");
+                Arc::new(Terms::of(&tls, &Options::default()).expect("it terminates TLS"))
+            })
+            .collect();
+        let names = ["*", "*.x", "*.y.x", "z.y.x", "*.v", "u.v"];
+        // Each host is one group's, the other's, nobody's who terminates TLS, or not there.
+        for mut choice in 0..4_u32.pow(6) {
+            let mut owners = Owners::new();
+            for name in names {
+                match choice % 4 {
+                    3 => {}
+                    owner => {
+                        owners.insert(Host::new(name), terms.get(owner as usize).cloned());
+                    }
+                }
+                choice /= 4;
+            }
+            let borders = borders(&owners);
+            for own in &terms {
+                let is_own = |owner: &Option<Arc<Terms>>| owner.as_ref() == Some(own);
+                let wide =
+                    || owners.iter().filter(|(host, owner)| is_own(owner) && host.is_wildcard());
+                let within: BTreeSet<&Host> = owners
+                    .iter()
+                    .filter(|(_, owner)| !is_own(owner))
+                    .map(|(host, _)| host)
+                    .filter(|host| wide().any(|(wide, _)| host.is_within(wide)))
+                    .collect();
+                let owned: BTreeSet<&Host> = owners
+                    .iter()
+                    .filter(|(_, owner)| is_own(owner))
+                    .map(|(host, _)| host)
+                    .collect();
+                let found = borders.get(&**own);
+                let found_within = found.into_iter().flat_map(|border| &border.within);
+                let found_owned = found.into_iter().flat_map(|border| border.owned.keys());
+                assert_eq!(found_within.collect::<BTreeSet<_>>(), within, "{owners:?}");
+                assert_eq!(found_owned.collect::<BTreeSet<_>>(), owned, "{owners:?}");
+            }
+        }
+    }
+}
