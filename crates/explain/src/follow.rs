@@ -49,7 +49,9 @@ impl World {
             let origins = behind.pilot.chain_origins(&listener.name);
             answer.nearest = nearest::server_name(&origins, question);
         })?;
-        handshake::check(self, chain, question)?;
+        handshake::check(self, chain, question).inspect_err(|(error, ..)| {
+            answer.nearest = nearest::client(*error, question);
+        })?;
         match &chain.filter {
             NetworkFilter::Tcp(proxy) => {
                 let all: Vec<(&ClusterSlot, u32)> =

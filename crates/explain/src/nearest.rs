@@ -8,6 +8,7 @@ use tidegate_proxy::http::RequestHead;
 use tidegate_proxy::route::{Mismatch, PathMatch, Route, RouteTable, VirtualHost};
 
 use crate::World;
+use crate::answer::Error;
 use crate::lost::without_port;
 use crate::question::{Question, Security};
 use crate::request::{path_asked, shown};
@@ -53,6 +54,22 @@ pub(crate) fn server_name(origins: &[ChainOrigin], question: &Question) -> Optio
             None => all(names(), "server name"),
         },
     }
+}
+
+/// What a handshake, or a rule about who is let in, would have taken.
+pub(crate) fn client(error: Error, question: &Question) -> Option<String> {
+    let wanted = match (error, question.security) {
+        (Error::MtlsError | Error::Denied, Security::Tls) if question.client_certificate => {
+            "a certificate with one of these names would be taken (--client-cert-san NAME)"
+        }
+        (Error::MtlsError | Error::Denied, Security::Tls) => {
+            "a client with a certificate would be let in (--client-cert yes, or the file with it)"
+        }
+        (Error::TlsError, Security::Plain) => "TLS would be taken (--tls)",
+        (Error::ProtocolError, Security::Tls) => "plain text would be taken (http://)",
+        _ => return None,
+    };
+    Some(wanted.to_owned())
 }
 
 /// The host that comes closest; else those that there are.

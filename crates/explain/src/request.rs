@@ -112,7 +112,10 @@ impl World {
                 ));
                 self.note_idle(&origins, number, answer);
                 let from = (&head, client.ip());
-                handshake::authorize(manager, Some(route), from, question, connection)?;
+                let let_in = handshake::authorize(manager, Some(route), from, question, connection);
+                let_in.inspect_err(|(error, ..)| {
+                    answer.nearest = nearest::client(*error, question);
+                })?;
                 let facts = Facts {
                     client: Some(client),
                     peer: Some(hop.peer),

@@ -205,6 +205,36 @@ fn both_sides_have_to_speak_tls_and_there_has_to_be_a_certificate() {
     assert_eq!(outcome(&world.explain(&question(Some(SIMPLE), SIMPLE))), Ok(299));
 }
 
+#[test]
+fn who_is_not_let_in_is_told_what_would_be() {
+    let mut named = mutual("one");
+    named["subjectAltNames"] = json!(["spiffe://a"]);
+    let mut https = plain("c.example.com");
+    https["port"]["number"] = json!(81);
+    let world = world(&[
+        server("simple", SIMPLE, &simple("one")),
+        server("mutual", MUTUAL, &mutual("one")),
+        server("named", "n.example.com", &named),
+        https,
+    ]);
+    let nearest = |question: Question| world.explain(&question).nearest.unwrap_or_default();
+    let mutual = || question(Some(MUTUAL), MUTUAL);
+    assert!(nearest(mutual()).contains("--client-cert yes"));
+    assert!(nearest(question(None, MUTUAL)).contains("--client-cert yes"), "403");
+    let other = Question {
+        client_certificate: true,
+        client_names: vec!["spiffe://b".to_owned()],
+        ..question(Some("n.example.com"), "n.example.com")
+    };
+    assert!(nearest(other).contains("--client-cert-san"));
+    let text = Question { security: Security::Plain, ..question(None, SIMPLE) };
+    assert!(nearest(text).contains("--tls"));
+    let tls = Question { port: 81, ..question(Some("c.example.com"), "c.example.com") };
+    assert!(nearest(tls).contains("http://"));
+    let missing = Question { client_certificate: true, ..mutual() };
+    assert_eq!(world.explain(&missing).nearest, None, "it is let in");
+}
+
 /// What one server lacks closes its own hosts alone, also for those who name no server.
 #[test]
 fn without_authorities_only_the_server_that_asks_for_certificates_is_closed() {
