@@ -46,7 +46,7 @@ impl World {
         let tls = secure.map(|secure| self.upstream_tls(&slot.name, secure, host));
         let fault = match (&served, &tls) {
             (None, _) => Some(self.absent(&slot.name)),
-            (Some(_), _) if endpoints.is_empty() => Some(match self.is_of_files() {
+            (Some(_), _) if endpoints.is_empty() => Some(match self.may_lack() {
                 true => "it has no endpoints in the manifests of -f".to_owned(),
                 false => "it has no endpoints".to_owned(),
             }),
@@ -114,11 +114,8 @@ impl World {
                 let looked = self.pilot.missing(name);
                 let looked =
                     looked.unwrap_or_else(|| format!("{} is not there", self.credential(name)));
-                let only = if self.is_of_files() {
-                    "; only the manifests of -f were looked at"
-                } else {
-                    ""
-                };
+                let only =
+                    if self.may_lack() { "; only the manifests of -f were looked at" } else { "" };
                 format!("{looked}{only}")
             }
             other => other.to_string(),

@@ -28,6 +28,8 @@ pub struct World {
     unread: BTreeMap<ObjectKey, Vec<String>>,
     /// The objects in the forms that proved good last, where some have newer ones.
     before: Option<Box<World>>,
+    /// Whether these are all objects that there are: a running process said so.
+    all: bool,
     places: Places,
 }
 
@@ -35,7 +37,11 @@ impl World {
     /// Compiles objects for a gateway.
     #[must_use]
     pub fn new(options: Options, objects: impl IntoIterator<Item = Arc<Object>>) -> Self {
-        Self::of_process(options, objects, Vec::new())
+        let objects: BTreeMap<ObjectKey, Arc<Object>> =
+            objects.into_iter().map(|object| (object.key.clone(), object)).collect();
+        let mut running = Running::new(options);
+        running.take(objects.values().map(|o| Input::Apply(Arc::clone(o))));
+        running.settle(objects)
     }
 
     /// Compiles objects as a process has that runs already: in the forms that proved good last, and then what was written
@@ -46,14 +52,14 @@ impl World {
         objects: impl IntoIterator<Item = Arc<Object>>,
         later: Vec<Input>,
     ) -> Self {
-        let mut objects: BTreeMap<ObjectKey, Arc<Object>> =
-            objects.into_iter().map(|object| (object.key.clone(), object)).collect();
-        let mut running = Running::new(options.clone());
-        running.take(objects.values().map(|o| Input::Apply(Arc::clone(o))));
+        let mut before = Self::new(options.clone(), objects);
+        before.all = true;
         if later.is_empty() {
-            return running.settle(objects);
+            return before;
         }
-        let mut before = Self::new(options, objects.values().cloned());
+        let mut objects = before.objects.clone();
+        let mut running = Running::new(options);
+        running.take(objects.values().map(|o| Input::Apply(Arc::clone(o))));
         let mut unread = BTreeMap::new();
         for input in &later {
             match input {
@@ -71,7 +77,7 @@ impl World {
         running.take(later);
         let outdated = unread.keys().cloned().collect();
         let before = Some(Box::new(before));
-        Self { outdated, unread, before, ..running.settle(objects) }
+        Self { outdated, unread, before, all: true, ..running.settle(objects) }
     }
 
     /// The control plane, with everything in it.
@@ -125,9 +131,9 @@ impl World {
         &self.unread
     }
 
-    /// Whether the objects come from manifests, so that a running gateway may have more.
-    pub(crate) fn is_of_files(&self) -> bool {
-        self.objects.values().any(|o| matches!(o.origin, tidegate_api::Origin::File { .. }))
+    /// Whether a running gateway may have more objects than are here.
+    pub(crate) fn may_lack(&self) -> bool {
+        !self.all
     }
 
     /// An address of the client: any outside.
@@ -208,6 +214,7 @@ impl Running {
             outdated: BTreeSet::new(),
             unread: BTreeMap::new(),
             before: None,
+            all: false,
             places: Places::default(),
         }
     }

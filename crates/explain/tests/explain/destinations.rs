@@ -1,6 +1,9 @@
 //! What is told of clusters that nothing can be sent to, of TLS towards them, and of Gateways that lost a port.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
+use tidegate_api::Object;
 use tidegate_explain::{Answer, End, Protocol, Question, World, render};
 use tidegate_pilot::Options;
 use tidegate_testing::ca::Ca;
@@ -17,6 +20,11 @@ fn entry(name: &str, host: &str, endpoints: &[&str]) -> Value {
 
 /// A gateway on port 80 for every host, and what lost that port to it; `/NAME` goes to `NAME.org`.
 fn world(more: &[Value]) -> World {
+    World::new(Options::default(), objects(more))
+}
+
+/// The objects of [`world`].
+fn objects(more: &[Value]) -> Vec<Arc<Object>> {
     let server = |protocol: &str| {
         json!({
             "selector": {"istio": "ingressgateway"},
@@ -48,7 +56,17 @@ fn world(more: &[Value]) -> World {
         entry("up", "up.org", &["10.0.0.1"]),
         entry("empty", "empty.org", &[]),
     ];
-    World::new(Options::default(), own.iter().chain(more).map(object))
+    own.iter().chain(more).map(object).collect()
+}
+
+/// Somebody else may have what manifests have not; what a running process has not, nobody has.
+#[test]
+fn what_manifests_lack_may_be_elsewhere() {
+    let fault = |world: World| world.explain(&question("/empty")).clusters.remove(0).fault;
+    let manifests = Some("it has no endpoints in the manifests of -f".to_owned());
+    assert_eq!(fault(world(&[])), manifests);
+    let process = World::of_process(Options::default(), objects(&[]), Vec::new());
+    assert_eq!(fault(process), Some("it has no endpoints".to_owned()));
 }
 
 fn question(path: &str) -> Question {

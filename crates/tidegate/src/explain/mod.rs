@@ -33,7 +33,8 @@ pub fn run(args: &ExplainArgs) -> Outcome<()> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("no runtime: {error}")))?;
-    let Live { objects, later, unserved, mesh } = if args.files.is_empty() {
+    let live = args.files.is_empty();
+    let Live { objects, later, unserved, mesh } = if live {
         runtime.block_on(live::ask(args.kubeconfig.as_deref()))?
     } else {
         let objects = runtime.block_on(manifests(args.files.clone()))?;
@@ -43,7 +44,10 @@ pub fn run(args: &ExplainArgs) -> Outcome<()> {
     let given = args.mesh_config.as_deref().map(mesh::read).transpose()?;
     mesh::apply(given.or(mesh).as_ref(), &mut options)?;
     let note = through_service(&mut question, &options);
-    let world = World::of_process(options, objects, later);
+    let world = match live {
+        true => World::of_process(options, objects, later),
+        false => World::new(options, objects),
+    };
     let note = note.or_else(|| looked_up(args.dialled_host(), &mut question, &world));
     let mut answer = world.explain(&question);
     answer.notes.extend(note);
