@@ -105,7 +105,8 @@ impl World {
 
     fn unread_form(&self, key: &ObjectKey) -> Option<NotInForce> {
         let errors = self.unread().get(key)?;
-        let from = vec![self.whole(key.clone())];
+        // Where it stands in its file is told with what is wrong, as far as it is known.
+        let from = vec![Source { last_good: false, ..self.whole(key.clone()) }];
         Some(NotInForce { refused: errors.join("; "), instead: LAST_GOOD, from })
     }
 
@@ -116,7 +117,7 @@ impl World {
             at: "object",
             name: String::new(),
             refused: format!("its form is refused: {}", errors.join("; ")),
-            from: vec![self.whole(key.clone())],
+            from: vec![Source { last_good: false, ..self.whole(key.clone()) }],
         })
     }
 

@@ -251,6 +251,7 @@ fn place(source: &Source) -> String {
     let whose = if namespace.is_empty() { name.clone() } else { format!("{namespace}/{name}") };
     match (file, line) {
         (Some(file), Some(line)) => format!("{kind} {whose}{path}, {file}:{line}"),
+        (Some(file), None) if !last_good => format!("{kind} {whose}{path}, {file}"),
         _ if *last_good => format!("{kind} {whose}{path}, in its last good form"),
         _ => format!("{kind} {whose}{path}"),
     }

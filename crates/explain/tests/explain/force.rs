@@ -143,7 +143,7 @@ fn a_form_that_does_not_decode_leaves_the_one_before() {
     assert_eq!(cluster(&answer), "outbound|80||a.org");
     let [told] = &answer.not_in_force[..] else { panic!("{:#?}", answer.not_in_force) };
     assert_eq!(told.refused, "spec.http: Required value; v.yaml:3");
-    assert_eq!(told.instead, "lastGood");
+    assert_eq!((told.instead, told.from[0].last_good), ("lastGood", false));
     // No line of the file is that of a form which it does not have any more.
     let from = &answer.route.as_ref().expect("a route").from[0];
     assert_eq!(
