@@ -51,7 +51,7 @@ pub(crate) fn check(
             format!("no handshake can be held: {}", world.not_ready(&not_ready)),
         ));
     }
-    if tls.require_client_certificate && !question.client_certificate {
+    if tls.demands_certificate() && !question.client_certificate {
         let reason = "the server demands a certificate of the client, and none is shown".to_owned();
         return Err((Error::MtlsError, None, reason));
     }

@@ -299,6 +299,28 @@ fn names_of_certificates_are_checked_without_a_server_name_where_all_ask_for_the
     }
 }
 
+/// Who may have no certificate has to have one where something is asked of it: Envoy holds the handshake so, and without a
+/// server name it is no less.
+#[test]
+fn what_is_asked_of_certificates_is_asked_of_everybody() {
+    let optional = |names: &[&str]| json!({"mode": "OPTIONAL_MUTUAL", "credentialName": "one", "subjectAltNames": names});
+    let world = world(&[
+        server("simple", SIMPLE, &simple("one")),
+        server("optional", MUTUAL, &optional(&[])),
+        server("named", "n.example.com", &optional(&["spiffe://a"])),
+    ]);
+    let cases = [
+        (Some(MUTUAL), MUTUAL, Ok(299)),
+        (Some("n.example.com"), "n.example.com", Err(Error::MtlsError)),
+        (None, MUTUAL, Ok(299)),
+        (None, "n.example.com", Ok(403)),
+    ];
+    for (sni, host, expected) in cases {
+        let answer = world.explain(&question(sni, host));
+        assert_eq!(outcome(&answer), expected, "{sni:?} {host}: {answer:#?}");
+    }
+}
+
 /// Neither is who names no server served by a certificate that is not there.
 #[test]
 fn a_server_without_its_certificate_answers_nobody_without_a_name() {

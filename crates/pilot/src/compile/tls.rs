@@ -45,7 +45,7 @@ pub fn context(terms: &Terms) -> DownstreamTlsContext {
             validation_context_type: accepted.map(validation),
             ..CommonTlsContext::default()
         }),
-        require_client_certificate: Some(terms.demands_certificate()),
+        require_client_certificate: Some(terms.clients.as_ref().is_some_and(|c| c.demanded)),
         ..DownstreamTlsContext::default()
     }
 }

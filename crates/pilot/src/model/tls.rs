@@ -23,7 +23,7 @@ pub struct Terms {
 /// What is asked of clients.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Clients {
-    /// Whether a client without a certificate is sent away.
+    /// Whether a client has to have a certificate, whatever is asked of those who have one.
     pub demanded: bool,
     /// Which certificates are accepted.
     pub accepted: Accepted,
@@ -181,7 +181,7 @@ impl Terms {
     /// Whether a client without a certificate is sent away.
     #[must_use]
     pub fn demands_certificate(&self) -> bool {
-        self.clients.as_ref().is_some_and(|clients| clients.demanded)
+        self.clients.as_ref().is_some_and(Clients::send_others_away)
     }
 
     /// Every credential that a handshake takes.
@@ -217,7 +217,20 @@ impl Terms {
     #[must_use]
     pub fn advice(&self) -> Option<&'static str> {
         let old = matches!(self.channel.oldest, TlsProtocol::V1_0 | TlsProtocol::V1_1);
-        old.then_some("minProtocolVersion: versions below TLS 1.2 are not offered (RFC 8996); TLS 1.2 is the oldest")
+        let strict = self.clients.as_ref().is_some_and(|c| !c.demanded && c.send_others_away());
+        let advice = old.then_some("minProtocolVersion: versions below TLS 1.2 are not offered (RFC 8996); TLS 1.2 is the oldest");
+        advice.or(strict.then_some(
+            "mode: a client without a certificate is sent away, as with MUTUAL, since names or hashes are asked of certificates",
+        ))
+    }
+}
+
+impl Clients {
+    /// Whether a client without a certificate is sent away: also where names or hashes are asked for, which data planes ask
+    /// of everybody, unless any issuer will do.
+    #[must_use]
+    pub fn send_others_away(&self) -> bool {
+        self.demanded || !(self.accepted.is_by_issuer() || self.accepted.any_issuer)
     }
 }
 

@@ -99,7 +99,7 @@ struct Ready<T> {
 pub struct ServerTls {
     /// What both roles have in common.
     pub common: Common,
-    /// Whether a client must present a certificate.
+    /// Whether a client must present a certificate, whatever is asked of those who have one.
     pub require_client_certificate: bool,
     /// Whether a client must name a server.
     pub require_sni: bool,
@@ -212,6 +212,18 @@ impl ServerTls {
         Ok(made)
     }
 
+    /// Whether a client without a certificate is sent away, with what is there now to verify it by.
+    #[must_use]
+    pub fn demands_certificate(&self) -> bool {
+        let ready = self.ready.load();
+        let validation = ready.as_ref().and_then(|ready| self.common.validation(&ready.secrets));
+        self.demands(&validation.unwrap_or_default())
+    }
+
+    fn demands(&self, validation: &Validation) -> bool {
+        self.require_client_certificate || validation.demands()
+    }
+
     /// Whether clients are asked for a certificate, with what is there now to verify it by.
     #[must_use]
     pub fn asks_certificate(&self) -> bool {
@@ -237,8 +249,9 @@ impl ServerTls {
             .with_protocol_versions(&self.common.versions)?;
         let validation = self.common.validation(secrets).unwrap_or_default();
         let verifies = validation.verifies();
-        let builder = if self.require_client_certificate || validation.asks() {
-            let verifier = Verifier::of_clients(validation, self.require_client_certificate)?;
+        let demanded = self.demands(&validation);
+        let builder = if demanded || validation.asks() {
+            let verifier = Verifier::of_clients(validation, demanded)?;
             builder.with_client_cert_verifier(Arc::new(verifier))
         } else {
             builder.with_no_client_auth()

@@ -116,6 +116,14 @@ impl Validation {
         self.asks() && !self.accept_untrusted
     }
 
+    /// Whether a peer has to have a certificate, even where none is demanded otherwise: names and pins are asked of everybody,
+    /// as by Envoy, unless any issuer will do.
+    #[must_use]
+    pub fn demands(&self) -> bool {
+        let any = self.names.is_empty() && self.key_hashes.is_empty() && self.hashes.is_empty();
+        !(any || self.accept_untrusted)
+    }
+
     /// Looks at names and pins.
     ///
     /// # Errors

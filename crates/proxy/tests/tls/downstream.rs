@@ -153,6 +153,31 @@ async fn a_missing_secret_closes_its_own_chain_only() {
     assert_eq!(running.get("b.example", config()).await.expect("an answer").text(), "b");
 }
 
+/// As by Envoy: what is asked of certificates is asked of everybody, unless any issuer will do.
+#[tokio::test]
+async fn names_and_pins_are_asked_of_clients_without_a_certificate_too() {
+    let ca = Ca::new("root");
+    let (identity, client) = (ca.issue(&["a.example"]), ca.issue(&["client"]));
+    let pin: String = client.digest().iter().map(|byte| format!("{byte:02x}")).collect();
+    let named = json!({ "match_subject_alt_names": [{ "exact": "client" }] });
+    let pinned = json!({ "verify_certificate_hash": [pin] });
+    let any =
+        json!({ "trust_chain_verification": "ACCEPT_UNTRUSTED", "verify_certificate_hash": [pin] });
+    for (asked, without) in [(json!({}), true), (named, false), (pinned, false), (any, true)] {
+        let mut tls = serving(&identity);
+        tls["require_client_certificate"] = json!(false);
+        let validation = &mut tls["common_tls_context"]["validation_context"];
+        *validation = asked.clone();
+        validation["trusted_ca"] = json!({ "inline_string": ca.pem() });
+        let chain = http_chain(&[], &tls, "hello");
+        let running = Running::start(&bootstrap(&[chain], &[], &[])).await;
+        let answer = running.get("a.example", ca.client_config_with(&client, &["http/1.1"])).await;
+        assert_eq!(answer.expect("an answer").text(), "hello", "{asked}");
+        let answer = running.get("a.example", ca.client_config(&["http/1.1"])).await;
+        assert_eq!(answer.is_ok(), without, "{asked}: {answer:?}");
+    }
+}
+
 #[tokio::test]
 async fn http_2_is_served_by_alpn() {
     let ca = Ca::new("root");

@@ -176,6 +176,19 @@ async fn certificates_of_clients_are_pinned_by_their_hash_and_by_that_of_their_k
     api.change(WEB, &json!({ "servers": [server(&tls)] })).await;
     let config = ca.client_config_with(&stranger, &[]);
     answer(&gateway, &mut api, &[(&one, false), (&config, false)]).await;
+    // Who may have no certificate has to have one where something is asked of it.
+    let pin = json!([whole]);
+    let optional = |pins: Value| {
+        let mut tls = terms(json!({ "verifyCertificateHash": pins }));
+        tls["mode"] = json!("OPTIONAL_MUTUAL");
+        json!({ "servers": [server(&tls)] })
+    };
+    let none = ca.client_config(&[]);
+    api.change(WEB, &optional(json!([]))).await;
+    answer(&gateway, &mut api, &[(&one, true), (&two, true), (&none, true)]).await;
+    api.change(WEB, &optional(pin)).await;
+    answer(&gateway, &mut api, &[(&one, true), (&two, false), (&none, false)]).await;
+    api.tells(WEB, &["tls.mode: a client without a certificate is sent away"]).await;
     // What is no hash closes the server, and is told.
     tls["verifyCertificateSpki"] = json!(["AAAA"]);
     api.change(WEB, &json!({ "servers": [server(&tls)] })).await;
