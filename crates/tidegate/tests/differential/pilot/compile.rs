@@ -76,6 +76,7 @@ pub fn compile(name: &str, manifests: &[Value], origins: &Origins, keys: &Keys) 
         rename(resource, name, &names);
     }
     listeners.iter_mut().for_each(leave_nothing_to_chance);
+    listeners.iter_mut().for_each(|listener| keys.pin(listener));
     Compiled {
         listeners: told,
         listener_resources: listeners,

@@ -45,8 +45,14 @@ pub async fn answer(address: SocketAddr, ask: &Ask, keys: &Keys) -> Vec<String> 
             client.expect("a client").write_tls(&mut hello).expect("a hello");
             let mut client = Client::connect(address).await;
             client.send(&hello).await;
-            let told = client.read_to_end().await;
-            let passed = String::from_utf8(told).ok().filter(|told| told.starts_with("HTTP/1.1"));
+            // A server that would go on with the handshake waits.
+            let Ok(first) = client.read_exact(8).await else { return vec![CLOSED.to_owned()] };
+            let passed = if first == b"HTTP/1.1" {
+                let told = [first, client.read_to_end().await].concat();
+                String::from_utf8(told).ok()
+            } else {
+                None
+            };
             vec![passed.unwrap_or_else(|| CLOSED.to_owned())]
         }
     }

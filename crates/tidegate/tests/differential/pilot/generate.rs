@@ -62,6 +62,12 @@ const HTTPS_PORT: u16 = 443;
 const TLS_PORT: u16 = 8443;
 const TCP_PORT: u16 = 9000;
 
+/// What stands for the hashes of the client's certificate and of its key, and for those of nobody's.
+pub const CLIENT_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+pub const CLIENT_KEY_HASH: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+const OTHER_HASH: &str = "1111111111111111111111111111111111111111111111111111111111111111";
+const OTHER_KEY_HASH: &str = "ERERERERERERERERERERERERERERERERERERERERERERE=";
+
 /// The manifests of one configuration.
 pub fn configuration(seed: u64) -> Vec<Value> {
     let mut maker = Maker { rng: Rng::with_seed(seed), age: 0 };
@@ -212,11 +218,10 @@ impl Maker {
             }));
         }
         for n in 0..self.rng.usize(0..3) {
-            let mode = self.one(&["SIMPLE", "SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL"]);
             servers.push(json!({
                 "port": { "number": HTTPS_PORT, "name": format!("https-{n}"), "protocol": "HTTPS" },
                 "hosts": self.some(&HOSTS, 2),
-                "tls": { "mode": mode, "credentialName": self.one(&["one", "one", "two", "nowhere"]) },
+                "tls": self.termination(),
             }));
         }
         if self.chance(15) {
@@ -226,6 +231,30 @@ impl Maker {
             }));
         }
         json!({ "selector": { "istio": "ingressgateway" }, "servers": servers })
+    }
+
+    /// TLS that ends at a server.
+    fn termination(&mut self) -> Value {
+        let mode = self.one(&["SIMPLE", "SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL"]);
+        let mut tls = json!({
+            "mode": mode,
+            "credentialName": self.one(&["one", "one", "two", "nowhere"]),
+        });
+        if mode != "SIMPLE" && self.chance(30) {
+            tls["verifyCertificateHash"] = json!([self.one(&[CLIENT_HASH, OTHER_HASH])]);
+        }
+        if mode != "SIMPLE" && self.chance(30) {
+            tls["verifyCertificateSpki"] = json!([self.one(&[CLIENT_KEY_HASH, OTHER_KEY_HASH])]);
+        }
+        if mode != "SIMPLE" && self.chance(30) {
+            tls["subjectAltNames"] = json!([self.one(&["client", "other"])]);
+        }
+        for limit in ["minProtocolVersion", "maxProtocolVersion"] {
+            if self.chance(15) {
+                tls[limit] = self.one(&["TLS_AUTO", "TLSV1_2", "TLSV1_3"]).into();
+            }
+        }
+        tls
     }
 
     fn virtual_service(&mut self, gateways: &[String], delegates: &[String]) -> Value {
@@ -373,6 +402,16 @@ impl Maker {
                     names.into_iter().map(|name| (name, self.value())).collect();
                 condition.insert(field.into(), all.into());
             }
+        }
+        if self.chance(8) {
+            let (name, wanted) = self.one(&[
+                (":authority", ("exact", "a.example")),
+                (":authority", ("prefix", "x.")),
+                (":method", ("exact", "POST")),
+                (":path", ("prefix", "/api")),
+            ]);
+            let headers = condition.entry("headers").or_insert_with(|| json!({}));
+            headers[name] = wanted.into_value();
         }
         if self.chance(8) {
             condition.insert("port".into(), self.one(&HTTP_PORTS).into());

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::compile::{Carries, Listener};
 use super::generate::{PATH_EXPRESSIONS, VALUE_EXPRESSIONS};
-use super::tls::Tls;
+use super::tls::{Tls, Version};
 
 /// What is sent to a listener: a request, inside TLS or not.
 #[derive(Clone, Debug)]
@@ -18,9 +18,11 @@ pub struct Ask {
 
 impl std::fmt::Display for Ask {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Some(Tls { name, certificate }) = &self.tls {
+        if let Some(Tls { name, certificate, version }) = &self.tls {
             let name = name.as_deref().unwrap_or("no name");
-            write!(f, "[TLS {name}{}] ", if *certificate { ", certified" } else { "" })?;
+            let certified = if *certificate { ", certified" } else { "" };
+            let version = version.map(|version| format!(", only {version:?}")).unwrap_or_default();
+            write!(f, "[TLS {name}{certified}{version}] ")?;
         }
         let version = if self.http2 { "[HTTP/2] " } else { "" };
         write!(f, "{version}{}", self.request.bytes().escape_ascii())
@@ -53,7 +55,11 @@ impl<'a> Asker<'a> {
         if listener.carries == Carries::Plain {
             return Ask { tls: None, http2, request: self.request(None) };
         }
-        let tls = Tls { name: self.server_name(), certificate: self.chance(40) };
+        let tls = Tls {
+            name: self.server_name(),
+            certificate: self.chance(40),
+            version: self.one(&[None, None, Some(Version::Tls12), Some(Version::Tls13)]).flatten(),
+        };
         // Most requests are for the host that the connection was opened for.
         let host = if self.chance(70) { tls.name.clone() } else { None };
         Ask { request: self.request(host), http2, tls: Some(tls) }
@@ -162,6 +168,7 @@ impl<'a> Asker<'a> {
         for (name, value) in entries(&condition["headers"]) {
             let text = self.text(value, &VALUE_EXPRESSIONS);
             match name.as_str() {
+                ":authority" if value.get("exact").is_some() => request.host = text,
                 ":authority" => request.host = format!("{text}{}", request.host),
                 ":method" => request.method = text,
                 name if name.starts_with(':') => {}

@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use serde_json::{Value, json};
 use tidegate_testing::ca::{Ca, Identity};
+
+use super::generate::{CLIENT_HASH, CLIENT_KEY_HASH};
 
 /// How many certificates there are for servers.
 const SERVERS: usize = 4;
@@ -20,14 +25,22 @@ pub struct Tls {
     pub name: Option<String>,
     /// Whether the client has a certificate.
     pub certificate: bool,
+    /// The only version that the client speaks, if there is one.
+    pub version: Option<Version>,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    Tls12,
+    Tls13,
 }
 
 /// Certificates and who trusts them.
 pub struct Keys {
     ca: Ca,
     servers: Vec<Identity>,
-    with_certificate: ClientConfig,
-    without: ClientConfig,
+    client: Identity,
 }
 
 impl Keys {
@@ -35,23 +48,7 @@ impl Keys {
         let ca = Ca::new("authority");
         let servers = (0..SERVERS).map(|n| ca.issue(&[&format!("server-{n}")])).collect();
         let client = ca.issue(&["client"]);
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let taking_all = || {
-            let verifier = Arc::new(Anybody(provider.signature_verification_algorithms));
-            ClientConfig::builder_with_provider(Arc::<CryptoProvider>::clone(&provider))
-                .with_safe_default_protocol_versions()
-                .expect("TLS 1.2 and 1.3")
-                .dangerous()
-                .with_custom_certificate_verifier(verifier)
-        };
-        let key = PrivateKeyDer::from_pem_slice(client.key_pem.as_bytes()).expect("a key");
-        let certified = taking_all().with_client_auth_cert(vec![client.certificate], key);
-        Self {
-            ca,
-            servers,
-            with_certificate: certified.expect("a key that fits"),
-            without: taking_all().with_no_client_auth(),
-        }
+        Self { ca, servers, client }
     }
 
     /// Puts real certificates into a secret.
@@ -74,9 +71,42 @@ impl Keys {
         self.ca.issue(names)
     }
 
+    /// Puts the client's hashes where something stands for them.
+    pub fn pin(&self, value: &mut Value) {
+        match value {
+            Value::String(text) if text == CLIENT_HASH => {
+                *text = self.client.digest().iter().map(|byte| format!("{byte:02x}")).collect();
+            }
+            Value::String(text) if text == CLIENT_KEY_HASH => {
+                *text = STANDARD.encode(self.client.key_digest());
+            }
+            Value::Array(values) => values.iter_mut().for_each(|value| self.pin(value)),
+            Value::Object(fields) => fields.values_mut().for_each(|value| self.pin(value)),
+            _ => {}
+        }
+    }
+
     pub fn client(&self, tls: &Tls, http2: bool) -> Arc<ClientConfig> {
-        let config = if tls.certificate { &self.with_certificate } else { &self.without };
-        let mut config = config.clone();
+        let versions: &[&'static SupportedProtocolVersion] = match tls.version {
+            None => &[&TLS13, &TLS12],
+            Some(Version::Tls12) => &[&TLS12],
+            Some(Version::Tls13) => &[&TLS13],
+        };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = Arc::new(Anybody(provider.signature_verification_algorithms));
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .expect("versions")
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        let mut config = if tls.certificate {
+            let key = PrivateKeyDer::from_pem_slice(self.client.key_pem.as_bytes());
+            let chain = vec![self.client.certificate.clone()];
+            let config = builder.with_client_auth_cert(chain, key.expect("a key"));
+            config.expect("a key that fits")
+        } else {
+            builder.with_no_client_auth()
+        };
         if http2 {
             config.alpn_protocols = vec![b"h2".to_vec()];
         }
