@@ -146,12 +146,10 @@ pub(crate) fn chains(
                 format!("it asks for {names}; the ClientHello names {sni}")
             }
         };
-        Lost {
-            at: "filterChain",
-            name: String::new(),
-            refused,
-            from: origin.objects().map(|o| world.source(&o)).collect(),
-        }
+        let from: Vec<_> = origin.objects().map(|o| world.source(&o)).collect();
+        // What nobody wrote has to be called something.
+        let name = if from.is_empty() { "for every other connection" } else { "" };
+        Lost { at: "filterChain", name: name.to_owned(), refused, from }
     });
     lost.collect()
 }

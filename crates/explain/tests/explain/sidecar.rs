@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
-use tidegate_explain::{Answer, Direction, End, Protocol, Question, Security, World, render};
+use tidegate_explain::{Answer, Direction, End, Lost, Protocol, Question, Security, World, render};
 use tidegate_pilot::{Options, OutboundPolicy, ProxyKind, Workload};
 
 use crate::support::{manifest, object};
@@ -140,5 +140,10 @@ fn ports_that_say_nothing_are_looked_into() {
     for answer in [bytes, tls] {
         assert!(answer.route_configuration.is_none());
         assert_eq!(cluster(&answer), "outbound|81||b.own.svc.cluster.local");
+        let named = |lost: &Lost| !(lost.name.is_empty() && lost.from.is_empty());
+        assert!(answer.lost.iter().all(named), "{:#?}", answer.lost);
     }
+    let nowhere = world.explain(&ask("nobody.org", 80));
+    let chain = nowhere.lost.iter().find(|lost| lost.at == "filterChain").expect("the other chain");
+    assert_eq!(chain.name, "for every other connection");
 }

@@ -241,7 +241,7 @@ impl ExplainArgs {
     /// The host of the URL, as a workload would look it up.
     #[must_use]
     pub fn dialled_host(&self) -> &str {
-        &self.url.host
+        self.url.host.strip_suffix('.').unwrap_or(&self.url.host)
     }
 
     /// The question that the flags ask.
@@ -275,8 +275,7 @@ impl ExplainArgs {
         let sni = match &self.sni {
             Some(name) => Some(name.clone()).filter(|name| !name.is_empty()),
             // Nor has one a dot at its end.
-            None => (tls && address.is_err())
-                .then(|| url.host.strip_suffix('.').unwrap_or(&url.host).to_owned()),
+            None => (tls && address.is_err()).then(|| self.dialled_host().to_owned()),
         };
         let host = self.headers.iter().find(|h| h.0 == "host").map(|h| h.1.clone());
         let headers = self.headers.iter().filter(|h| h.0 != "host");
