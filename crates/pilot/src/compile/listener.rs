@@ -504,7 +504,8 @@ fn asked_for<'a>(
 ) -> BTreeSet<Subnet> {
     let place = place(server);
     let mut asked = BTreeSet::new();
-    if server.class() == Class::Http {
+    // Where requests are answered, no rule for connections applies.
+    if server.class() == Class::Http || server.https_terms().is_some() {
         return asked;
     }
     for service in bound.filter(|s| server.hosts.overlaps(&s.hosts, &s.key.namespace)) {

@@ -26,9 +26,8 @@ pub(super) fn tell(service: &VirtualService, view: View<'_>, findings: &mut Find
 
 fn hosts(service: &VirtualService, view: View<'_>, findings: &mut Findings) {
     let own = &service.key.namespace;
-    let servers =
-        || service.gateways.iter().filter_map(|g| served(g, view)).flat_map(|g| &g.servers);
-    let admitted = |host| servers().any(|s| s.hosts.overlaps(std::slice::from_ref(host), own));
+    let gateways = || service.gateways.iter().filter_map(|gateway| served(gateway, view));
+    let admitted = |host| gateways().any(|g| g.hosts.overlaps(std::slice::from_ref(host), own));
     let (known, unknown): (Vec<_>, Vec<_>) = service.hosts.iter().partition(|host| admitted(host));
     if !known.is_empty() && !unknown.is_empty() {
         let unknown: Vec<&str> = unknown.into_iter().map(Host::as_str).collect();
