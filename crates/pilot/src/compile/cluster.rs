@@ -12,7 +12,8 @@ use tidegate_envoy::v3::cluster::cluster::{
 };
 use tidegate_envoy::v3::cluster::{CircuitBreakers, Cluster};
 use tidegate_envoy::v3::core::{
-    Http1ProtocolOptions, Http2ProtocolOptions, UpstreamHttpProtocolOptions,
+    Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions as CommonOptions,
+    UpstreamHttpProtocolOptions,
 };
 use tidegate_envoy::v3::endpoint::ClusterLoadAssignment;
 use tidegate_envoy::v3::http_options::HttpProtocolOptions;
@@ -21,7 +22,7 @@ use tidegate_envoy::v3::http_options::http_protocol_options::{
     ExplicitHttpConfig, UpstreamProtocolOptions,
 };
 
-use super::{Context, ads, balancing, duration, endpoints, upstream_tls};
+use super::{Context, ads, balancing, connection_pool, duration, endpoints, upstream_tls};
 use crate::model::destination_rule::Effective;
 use crate::model::endpoints::Endpoint;
 use crate::model::names;
@@ -121,11 +122,12 @@ fn of_part(
     let Part { service, port, subset } = part;
     let mut cluster = base(part.name(), context);
     let mut http =
-        HttpOptions { http2: port.protocol.is_some_and(Protocol::is_http2), upstream: None };
+        HttpOptions { http2: port.protocol.is_some_and(Protocol::is_http2), ..Default::default() };
     let policy = rules.map(|rules| rules.policy_for(port.number, subset)).unwrap_or_default();
     if let Some(settings) = policy.load_balancer {
         balancing::apply(settings, &mut cluster);
     }
+    connection_pool::apply(policy, port, &mut http, &mut cluster);
     if let Some(settings) = policy.tls {
         let subset = part.subset_name();
         let to = upstream_tls::To { service, port, subset, options: context.options };
@@ -206,10 +208,14 @@ fn base(name: String, context: &Context<'_>) -> Cluster {
 }
 
 /// How a cluster speaks HTTP.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct HttpOptions {
     /// Whether that is HTTP/2.
     pub http2: bool,
+    /// Most streams at a time on a connection of HTTP/2.
+    pub max_streams: Option<u32>,
+    /// What holds for connections of any version.
+    pub common: Option<CommonOptions>,
     /// What else is asked of it.
     pub upstream: Option<UpstreamHttpProtocolOptions>,
 }
@@ -217,15 +223,19 @@ pub struct HttpOptions {
 impl HttpOptions {
     /// The options as a cluster has them; none where they are Envoy's own.
     fn written(self) -> BTreeMap<String, Any> {
-        if !self.http2 && self.upstream.is_none() {
+        if !self.http2 && self.upstream.is_none() && self.common.is_none() {
             return BTreeMap::new();
         }
         let protocol = if self.http2 {
-            ProtocolConfig::Http2ProtocolOptions(Http2ProtocolOptions::default())
+            ProtocolConfig::Http2ProtocolOptions(Http2ProtocolOptions {
+                max_concurrent_streams: self.max_streams,
+                ..Http2ProtocolOptions::default()
+            })
         } else {
             ProtocolConfig::HttpProtocolOptions(Http1ProtocolOptions::default())
         };
         let options = HttpProtocolOptions {
+            common_http_protocol_options: self.common,
             upstream_http_protocol_options: self.upstream,
             upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(
                 ExplicitHttpConfig { protocol_config: Some(protocol) },

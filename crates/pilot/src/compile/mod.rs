@@ -22,6 +22,7 @@ pub mod balancing;
 pub mod claims;
 pub mod cluster;
 pub mod connection_manager;
+pub mod connection_pool;
 pub mod cover;
 pub mod endpoints;
 pub mod filter_chain;

@@ -1,7 +1,8 @@
 //! Status of DestinationRules: who comes before them, and what of them is not served yet, by the path of the field.
 
 use tidegate_api::istio::destination_rule::{
-    ClientTlsMode, ClientTlsSettings, ConsistentHash, LoadBalancerSettings, SimpleLb, TrafficPolicy,
+    ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, ConsistentHash, HttpSettings,
+    LoadBalancerSettings, SimpleLb, TcpSettings, TrafficPolicy,
 };
 
 use super::credentials::Lack;
@@ -101,7 +102,14 @@ pub(super) fn force(rule: &Rule, findings: Option<&Findings>, view: View<'_>) ->
         lacks.all(|lack| lack.serves_on)
     };
     // A subset is a cluster, whatever else it says.
-    if served || !rule.spec.subsets.is_empty() || rule.tls().any(|(_, settings)| has_all(settings))
+    let limits = rule.policies().any(|(_, policy)| {
+        let ports = policy.port_level_settings.iter().filter_map(|p| p.connection_pool.as_ref());
+        policy.retry_budget.is_some() || policy.connection_pool.iter().chain(ports).any(serves_pool)
+    });
+    if served
+        || limits
+        || !rule.spec.subsets.is_empty()
+        || rule.tls().any(|(_, settings)| has_all(settings))
     {
         return Force::Whole;
     }
@@ -181,29 +189,56 @@ fn unserved(rule: &Rule) -> Vec<String> {
 /// The settings without effect that a policy gives, by the path of the field.
 fn used(policy: &TrafficPolicy, path: &str, fields: &mut Vec<String>) {
     let given = [
-        ("connectionPool", policy.connection_pool.is_some()),
         ("outlierDetection", policy.outlier_detection.is_some()),
         ("tunnel", policy.tunnel.is_some()),
         ("proxyProtocol", policy.proxy_protocol.is_some()),
-        ("retryBudget", policy.retry_budget.is_some()),
+        (
+            "retryBudget.budgetInterval",
+            policy.retry_budget.as_ref().is_some_and(|budget| budget.budget_interval.is_some()),
+        ),
     ];
     let given = given.into_iter().filter(|(_, used)| *used);
     fields.extend(given.map(|(name, _)| format!("{path}.{name}")));
+    of_pool(policy.connection_pool.as_ref(), path, fields);
     if let Some(settings) = &policy.load_balancer {
         of_balancing(settings, &format!("{path}.loadBalancer"), fields);
     }
     for (p, port) in policy.port_level_settings.iter().enumerate() {
         let path = format!("{path}.portLevelSettings[{p}]");
-        let given = [
-            ("connectionPool", port.connection_pool.is_some()),
-            ("outlierDetection", port.outlier_detection.is_some()),
-        ];
-        let given = given.into_iter().filter(|(_, used)| *used);
-        fields.extend(given.map(|(name, _)| format!("{path}.{name}")));
+        if port.outlier_detection.is_some() {
+            fields.push(format!("{path}.outlierDetection"));
+        }
+        of_pool(port.connection_pool.as_ref(), &path, fields);
         if let Some(settings) = &port.load_balancer {
             of_balancing(settings, &format!("{path}.loadBalancer"), fields);
         }
     }
+}
+
+fn of_pool(pool: Option<&ConnectionPoolSettings>, path: &str, fields: &mut Vec<String>) {
+    let tcp = pool.and_then(|pool| pool.tcp.as_ref());
+    let http = pool.and_then(|pool| pool.http.as_ref());
+    let given = [
+        ("tcp.maxConnectionDuration", tcp.is_some_and(|tcp| tcp.max_connection_duration.is_some())),
+        ("tcp.idleTimeout", tcp.is_some_and(|tcp| tcp.idle_timeout.is_some())),
+        ("http.useClientProtocol", http.is_some_and(|http| http.use_client_protocol)),
+        ("http.http2KeepAlive", http.is_some_and(|http| http.http2_keep_alive.is_some())),
+    ];
+    let given = given.into_iter().filter(|(_, used)| *used);
+    fields.extend(given.map(|(name, _)| format!("{path}.connectionPool.{name}")));
+}
+
+/// Whether anything of a pool's settings is served: all but the fields that [`of_pool`] tells of.
+fn serves_pool(pool: &ConnectionPoolSettings) -> bool {
+    let mut pool = pool.clone();
+    if let Some(tcp) = &mut pool.tcp {
+        (tcp.max_connection_duration, tcp.idle_timeout) = (None, None);
+    }
+    if let Some(http) = &mut pool.http {
+        (http.use_client_protocol, http.http2_keep_alive) = (false, None);
+    }
+    pool.tcp.is_some_and(|tcp| tcp != TcpSettings::default())
+        || pool.http.is_some_and(|http| http != HttpSettings::default())
 }
 
 fn of_balancing(settings: &LoadBalancerSettings, path: &str, fields: &mut Vec<String>) {
