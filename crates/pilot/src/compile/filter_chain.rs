@@ -11,7 +11,8 @@ use tidegate_envoy::v3::tcp_proxy::TcpProxy;
 use tidegate_envoy::v3::tcp_proxy::tcp_proxy::weighted_cluster::ClusterWeight;
 use tidegate_envoy::v3::tcp_proxy::tcp_proxy::{ClusterSpecifier, WeightedCluster};
 
-use super::{Context, access_log, tls};
+use super::tls::{self, Carries};
+use super::{Context, access_log};
 use crate::model::names;
 use crate::model::subnet::{Part, Subnet};
 use crate::model::tls::Terms;
@@ -47,7 +48,12 @@ pub fn restrict(chain: &mut FilterChain, parts: &BTreeSet<Part>) {
 
 /// A chain that terminates TLS for these server names; none or `*` among them: for every name.
 #[must_use]
-pub fn terminating(names: &BTreeSet<String>, filters: Vec<Filter>, terms: &Terms) -> FilterChain {
+pub fn terminating(
+    names: &BTreeSet<String>,
+    filters: Vec<Filter>,
+    terms: &Terms,
+    carries: Carries,
+) -> FilterChain {
     let every = names.is_empty() || names.contains("*");
     FilterChain {
         filter_chain_match: (!every).then(|| FilterChainMatch {
@@ -55,7 +61,7 @@ pub fn terminating(names: &BTreeSet<String>, filters: Vec<Filter>, terms: &Terms
             ..FilterChainMatch::default()
         }),
         filters,
-        transport_socket: Some(tls::socket(terms)),
+        transport_socket: Some(tls::socket(terms, carries)),
         ..FilterChain::default()
     }
 }

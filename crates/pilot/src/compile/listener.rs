@@ -20,6 +20,7 @@ use tidegate_envoy::v3::listener::{
 use tidegate_envoy::v3::tls_inspector::TlsInspector;
 
 use super::connection_manager::Transport;
+use super::tls::Carries;
 use super::{Context, access_log, connection_manager, filter_chain, rbac};
 use crate::model::gateway::{Class, Server};
 use crate::model::host::{Host, HostSet};
@@ -232,7 +233,7 @@ impl Builder<'_> {
         let Some(names) = self.own_names(server, terms) else { return };
         let Self { plan, context, .. } = self;
         let manager = connection_manager::filter(&plan.name, &routes.name, Transport::Tls, context);
-        let chain = filter_chain::terminating(&names, vec![manager], terms);
+        let chain = filter_chain::terminating(&names, vec![manager], terms, Carries::Requests);
         self.chain(chain, source(server, None, names, self.everywhere()));
     }
 
@@ -249,7 +250,7 @@ impl Builder<'_> {
         }
         let Some(names) = self.own_names(server, terms) else { return };
         for TcpRule { filter, rule, parts } in rules {
-            let chain = filter_chain::terminating(&names, vec![filter], terms);
+            let chain = filter_chain::terminating(&names, vec![filter], terms, Carries::Bytes);
             self.chain(chain, source(server, Some(rule), names.clone(), parts));
         }
     }
@@ -271,7 +272,7 @@ impl Builder<'_> {
         let manager = connection_manager::filter(&self.plan.name, routes, transport, self.context);
         let filters = vec![rbac::only_nameless(), manager];
         self.compiled.sources.push(ChainSource::shared());
-        Some(filter_chain::terminating(&BTreeSet::new(), filters, &terms))
+        Some(filter_chain::terminating(&BTreeSet::new(), filters, &terms, Carries::Requests))
     }
 
     /// The names of a server that nobody has before it; `None` when there are none. What it shares with a server

@@ -19,29 +19,43 @@ use tidegate_envoy::v3::tls::{
 use super::{ads, server_of_its_own};
 use crate::model::tls::{Accepted, Channel, Credential, Terms};
 
-/// The protocols to agree on. Never `istio-peer-exchange`, by which Istio's proxies agree that a description of the client
-/// goes before the bytes of a connection (a magic number, a length and a protobuf message): nobody here would take it off,
-/// and who is not offered it does not send it.
-const PROTOCOLS: [&str; 2] = ["h2", "http/1.1"];
+/// What a filter chain does with the bytes in TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carries {
+    /// It answers requests.
+    Requests,
+    /// It passes them on.
+    Bytes,
+}
+
+impl Carries {
+    /// The protocols to agree on. Istio's proxies say who they are on connections without requests where both sides
+    /// know `istio-peer-exchange`; a proxy without the filter that reads it, as ours, does not offer that one.
+    fn protocols(self, terms: &Terms) -> Vec<String> {
+        let peers = self == Self::Bytes && terms.is_in_mesh();
+        let names = peers.then_some("istio-peer-exchange").into_iter().chain(["h2", "http/1.1"]);
+        names.map(str::to_owned).collect()
+    }
+}
 
 /// The transport socket of a filter chain that terminates TLS.
 #[must_use]
-pub fn socket(terms: &Terms) -> TransportSocket {
+pub fn socket(terms: &Terms, carries: Carries) -> TransportSocket {
     TransportSocket {
         name: "envoy.transport_sockets.tls".to_owned(),
-        config_type: Some(ConfigType::TypedConfig(any(&context(terms)))),
+        config_type: Some(ConfigType::TypedConfig(any(&context(terms, carries)))),
     }
 }
 
 /// The TLS context of a server.
 #[must_use]
-pub fn context(terms: &Terms) -> DownstreamTlsContext {
+pub fn context(terms: &Terms, carries: Carries) -> DownstreamTlsContext {
     let accepted = terms.clients.as_ref().map(|clients| &clients.accepted);
     DownstreamTlsContext {
         common_tls_context: Some(CommonTlsContext {
             tls_params: params(&terms.channel),
             tls_certificate_sds_secret_configs: terms.identities.iter().map(by_name).collect(),
-            alpn_protocols: PROTOCOLS.map(str::to_owned).into(),
+            alpn_protocols: carries.protocols(terms),
             validation_context_type: accepted.map(validation),
             ..CommonTlsContext::default()
         }),

@@ -184,6 +184,13 @@ impl Terms {
         self.clients.as_ref().is_some_and(Clients::send_others_away)
     }
 
+    /// Whether both sides are known by the mesh's certificates.
+    #[must_use]
+    pub fn is_in_mesh(&self) -> bool {
+        let authorities = self.clients.as_ref().and_then(|c| c.accepted.authorities.as_ref());
+        authorities.is_some_and(Credential::is_of_mesh)
+    }
+
     /// Every credential that a handshake takes.
     pub fn credentials(&self) -> impl Iterator<Item = &Credential> {
         let authorities = self.clients.iter().filter_map(|c| c.accepted.authorities.as_ref());
@@ -362,6 +369,15 @@ impl Credential {
             }
             Self::Revoking { authorities, list } => Some(authorities.twin()?.revoking(list)),
             _ => None,
+        }
+    }
+
+    /// Whether these are the mesh's authorities.
+    fn is_of_mesh(&self) -> bool {
+        match self {
+            Self::MeshAuthorities => true,
+            Self::Revoking { authorities, .. } => authorities.is_of_mesh(),
+            _ => false,
         }
     }
 

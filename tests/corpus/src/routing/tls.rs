@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tidegate_api::Spec;
 use tidegate_api::istio::gateway::ServerTlsSettings;
 use tidegate_envoy::json::{FieldNames, to_json};
-use tidegate_pilot::compile::tls;
+use tidegate_pilot::compile::tls::{self, Carries};
 use tidegate_pilot::model::credentials::{Found, NotFound, Secrets};
 use tidegate_pilot::model::tls::{Credential, Terms};
 use tidegate_pilot::{Options, mesh};
@@ -49,7 +49,11 @@ fn context(case: &Value) -> Result<(), String> {
     let Some(terms) = Terms::of(&settings, &options) else {
         return same(&expect.is_null(), &true);
     };
-    let context = tls::context(&terms);
+    let carries = match case["server"]["port"]["protocol"].as_str() {
+        Some("HTTPS") => Carries::Requests,
+        _ => Carries::Bytes,
+    };
+    let context = tls::context(&terms, carries);
     let context = to_json(&context, FieldNames::Camel).map_err(|error| error.to_string())?;
     let expect = normal(expect);
     same(&expect, &found(&context, &expect))

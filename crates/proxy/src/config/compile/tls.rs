@@ -84,13 +84,19 @@ fn context<T: prost::Name + Default>(
     Err(Refusal::of("typed_config", format_args!("use {}", T::full_name())))
 }
 
+/// The protocol by which Istio's proxies agree that a description of the client goes before the bytes of a connection: a magic
+/// number, a length and a message. It is for the filter that takes them off. Without one, and there is none here, clients are not
+/// offered it, so that they send nothing but their bytes.
+const PEER_EXCHANGE: &[u8] = b"istio-peer-exchange";
+
 fn server_context(
     proto: &DownstreamTlsContext,
     timeout: Duration,
     links: &mut impl Links,
 ) -> Result<ServerTls, Refusal> {
     let common = present("common_tls_context", proto.common_tls_context.as_ref())?;
-    let common = noted(links, "common_tls_context", |links| common_context(common, links))?;
+    let mut common = noted(links, "common_tls_context", |links| common_context(common, links))?;
+    common.alpn.retain(|protocol| **protocol != *PEER_EXCHANGE);
     if common.identities.is_empty() {
         let reason =
             "must have a certificate in tls_certificates or tls_certificate_sds_secret_configs";

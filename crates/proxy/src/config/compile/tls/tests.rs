@@ -29,7 +29,7 @@ fn a_servers_context() {
             "tls_certificate_sds_secret_configs": [
                 {"name": "kubernetes://c", "sds_config": {"ads": {}, "resource_api_version": "V3"}}
             ],
-            "alpn_protocols": ["h2", "http/1.1"],
+            "alpn_protocols": ["istio-peer-exchange", "h2", "http/1.1"],
             "tls_params": {
                 "tls_minimum_protocol_version": "TLSv1_2",
                 "cipher_suites": ["ECDHE-RSA-AES128-GCM-SHA256", "[ECDHE-ECDSA-AES128-GCM-SHA256|ECDHE-ECDSA-CHACHA20-POLY1305]"],
