@@ -14,7 +14,7 @@
 //! An object that is wrong takes down itself alone: whoever decodes objects sends [`Input::Invalid`], the
 //! last good form stays in the model, and the reason stands in the status.
 //!
-//! Not served yet, and told in status where it is used: limits and outlier detection of DestinationRules, faults,
+//! Not served yet, and told in status where it is used: outlier detection of DestinationRules, faults,
 //! mirrors, CORS, WorkloadEntry. What a sidecar gets is compiled from scratch on every change of objects.
 
 pub mod compile;

@@ -3,6 +3,7 @@
 //! A limit that is 0 or not given is none, as in Istio; what is not served (`useClientProtocol`, `http2KeepAlive`, a budget's
 //! `budgetInterval`, how long a connection lives and idles whatever it carries) leaves the cluster as it is, and the status says so.
 
+use tidegate_api::istio::Protocol;
 use tidegate_api::istio::destination_rule::{
     ConnectionPoolSettings, H2UpgradePolicy, HttpSettings, RetryBudget, TcpKeepalive, TcpSettings,
 };
@@ -91,7 +92,7 @@ fn probing(keepalive: &TcpKeepalive) -> EnvoyKeepalive {
 
 fn of_http(settings: &HttpSettings, port: &Port, http: &mut HttpOptions) {
     // Only what is HTTP already is upgraded.
-    let speaks_http = port.protocol.is_some_and(|protocol| protocol.is_http());
+    let speaks_http = port.protocol.is_some_and(Protocol::is_http);
     http.http2 |= speaks_http && settings.h2_upgrade_policy == H2UpgradePolicy::Upgrade;
     http.max_streams = positive(settings.max_concurrent_streams);
     let requests = positive(settings.max_requests_per_connection);
