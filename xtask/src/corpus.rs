@@ -34,14 +34,52 @@ pub enum Suite {
 /// Flags of `cargo xtask corpus`.
 #[derive(Args)]
 pub struct Options {
-    /// Only these suites; all when none is named.
-    suites: Vec<Suite>,
+    /// Only these suites, all when none is named; or a folder with cases in `routing/` and `validate/`.
+    #[arg(value_name = "SUITE|FOLDER", value_parser = Wanted::read)]
+    wanted: Vec<Wanted>,
     /// The folder with the cases. When it is not there, nothing is run and nothing fails.
     #[arg(long, default_value = MATERIAL)]
     material: PathBuf,
     /// Take cases that pass now off the lists.
     #[arg(long)]
     shrink: bool,
+}
+
+/// What a run is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Wanted {
+    /// A suite, of the material.
+    Suite(Suite),
+    /// The suites of a folder.
+    Folder(PathBuf),
+}
+
+impl Wanted {
+    fn read(text: &str) -> Result<Self, String> {
+        match Suite::from_str(text, true) {
+            Ok(suite) => Ok(Self::Suite(suite)),
+            Err(_) if Path::new(text).is_dir() => Ok(Self::Folder(text.into())),
+            Err(_) => Err("it is no suite (kubectl, routing, validate) and no folder".to_owned()),
+        }
+    }
+
+    /// Suites with the folders of their cases. A folder that is named has one of its suites at least.
+    fn cases(&self, material: &Path) -> Result<Vec<(Suite, PathBuf)>> {
+        match self {
+            Self::Suite(suite) => Ok(vec![(*suite, material.join(suite.folder()))]),
+            Self::Folder(folder) => {
+                let there: Vec<_> = [Suite::Routing, Suite::Validate]
+                    .into_iter()
+                    .map(|suite| (suite, folder.join(suite.name())))
+                    .filter(|(_, cases)| cases.is_dir())
+                    .collect();
+                if there.is_empty() {
+                    bail!("{} has neither routing/ nor validate/", folder.display());
+                }
+                Ok(there)
+            }
+        }
+    }
 }
 
 impl Suite {
@@ -73,11 +111,16 @@ impl Suite {
 /// Runs the suites asked for, or all of them.
 pub fn all(workspace: &Workspace, options: &Options) -> Result<()> {
     let material = workspace.root.join(&options.material);
-    let suites = if options.suites.is_empty() { Suite::value_variants() } else { &options.suites };
+    let every: Vec<Wanted> = Suite::value_variants().iter().copied().map(Wanted::Suite).collect();
+    let wanted = if options.wanted.is_empty() { &every } else { &options.wanted };
+    let mut all = Vec::new();
+    for wanted in wanted {
+        all.extend(wanted.cases(&material)?);
+    }
     let mut failed = Vec::new();
-    for suite in suites {
+    for (suite, cases) in all {
         println!("== {}", suite.name());
-        let cases = material.join(suite.folder());
+        let cases = workspace.root.join(cases);
         if !cases.is_dir() {
             println!("skipped: no cases at {}\n", cases.display());
             continue;
@@ -102,4 +145,37 @@ pub fn all(workspace: &Workspace, options: &Options) -> Result<()> {
         bail!("failed: {}", failed.join(", "));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn wanted(arguments: &[&str]) -> Result<Vec<Wanted>, clap::Error> {
+        let arguments = std::iter::once(&"corpus").chain(arguments);
+        Ok(Cli::try_parse_from(arguments)?.options.wanted)
+    }
+
+    #[test]
+    fn a_suite_or_a_folder_can_be_asked_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().to_str().expect("text");
+        assert_eq!(wanted(&[]).expect("all"), []);
+        assert_eq!(wanted(&["routing"]).expect("a suite"), [Wanted::Suite(Suite::Routing)]);
+        let named = wanted(&[path]).expect("a folder");
+        assert!(named[0].cases(Path::new("none")).is_err(), "it has no cases");
+        let cases = folder.path().join("validate");
+        std::fs::create_dir(&cases).expect("a folder");
+        let found = named[0].cases(Path::new("none")).expect("cases");
+        assert_eq!(found, [(Suite::Validate, cases)]);
+        assert!(wanted(&["/nowhere/at/all"]).is_err());
+    }
 }

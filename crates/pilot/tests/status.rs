@@ -192,7 +192,7 @@ fn hosts_without_an_endpoint_s_place_and_rules_without_effect_are_not_in_force()
     let mut nowhere = entry(&[80]);
     nowhere["spec"]["resolution"] = json!("NONE");
     let rule = |spec: &Value| manifest("DestinationRule", "r", spec);
-    let pool = json!({"tcp": {"maxConnections": 1}});
+    let pool = json!({"tcp": {"idleTimeout": "1s"}});
     let settings =
         rule(&json!({"host": "backend.example.org", "trafficPolicy": {"connectionPool": pool}}));
     let mut world = World::with(Options::default(), &[hidden.clone(), settings.clone()]);
