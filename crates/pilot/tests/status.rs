@@ -436,3 +436,30 @@ fn a_destination_that_is_hidden_is_told_who_hides_it() {
     world.apply(&web("*"));
     assert_eq!(world.fault(&b, ResolvedRefs), None);
 }
+
+/// A host that its Gateway does not list is answered there until somebody else lists it, and then who that is is told.
+#[test]
+fn who_has_a_host_that_its_own_gateway_does_not_list_is_named() {
+    let server = |port: u16, protocol: &str, host: &str| {
+        let port = json!({"number": port, "name": "p", "protocol": protocol});
+        json!({"servers": [{"port": port, "hosts": [host]}]})
+    };
+    let gateway = |name: &str, spec: &Value| manifest("Gateway", name, spec);
+    let own = gateway("g", &server(80, "HTTP", "other.com"));
+    let a = service("a", "a.com", "/a");
+    let mut world = World::with(Options::default(), &[own, entry(&[80]), a.clone()]);
+    assert_eq!(world.idle(&a), None, "nobody else has the host");
+
+    // Where bytes are passed on, whatever host is written there is nobody's.
+    for protocol in ["TCP", "MYSQL"] {
+        world.apply(&gateway("bytes", &server(3306, protocol, "*")));
+        assert_eq!(world.idle(&a), None, "{protocol}");
+    }
+    let lists = gateway("lists", &server(8080, "HTTP", "a.com"));
+    world.apply(&lists);
+    let fault = world.fault(&a, Reconciled).expect("it is another Gateway's");
+    assert!(fault.contains("servers[0] of Gateway default/lists has them"), "{fault}");
+    assert!(world.idle(&a).is_some());
+    world.delete(&lists);
+    assert_eq!(world.idle(&a), None);
+}

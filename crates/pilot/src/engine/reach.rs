@@ -1,7 +1,7 @@
 //! At which Gateways a VirtualService claims hosts: those that it names, and, as guide 002 has it, two cases more.
 //!
 //! - *Unlisted*: a VirtualService that shares no host with any of the Gateways that it names, all of them of its own
-//!   namespace and of nothing but plain HTTP, is routed there all the same, unless any Gateway here says more of one of
+//!   namespace and of nothing but plain HTTP, is routed there all the same, unless any Gateway here, but for its TCP ports, says more of one of
 //!   these hosts than a wider wildcard of plain HTTP in the same namespace. Istio answers 404.
 //! - *Adopted*: a Gateway that terminates HTTPS and that no VirtualService names takes those of its namespace for hosts
 //!   that their own Gateways already answer in plain HTTP. Istio answers 404.
@@ -56,8 +56,12 @@ impl Index {
 
     /// Whether a VirtualService is routed for hosts that none of its Gateways lists.
     pub(crate) fn is_unlisted(&self, service: &VirtualService) -> bool {
-        self.is_stray(&service.key)
-            && self.gateways().flat_map(|gateway| &gateway.servers).all(|s| leaves(s, service))
+        self.is_stray(&service.key) && self.keeper(service).is_none()
+    }
+
+    /// A server that has one of a VirtualService's hosts and does not leave it to those that list none.
+    pub(crate) fn keeper(&self, service: &VirtualService) -> Option<&Arc<Server>> {
+        self.gateways().flat_map(|gateway| &gateway.servers).find(|s| !leaves(s, service))
     }
 
     /// Whether a VirtualService shares no host with any of its Gateways, which are open to anybody.
@@ -127,13 +131,14 @@ fn is_plain(server: &Server) -> bool {
 }
 
 /// Whether a server leaves a VirtualService's hosts to it: it has none of them, or holds the door open for all names under
-/// a wildcard, in plain text and in the same namespace.
+/// a wildcard, in plain text and in the same namespace. Where bytes are passed on, no host is anybody's.
 fn leaves(server: &Server, service: &VirtualService) -> bool {
     let namespace = &service.key.namespace;
     let opens = is_plain(server) && server.key.namespace == *namespace;
-    server.hosts.iter().all(|listed| {
-        let ours = listed.namespace.as_ref().is_none_or(|own| own == namespace);
-        let mut both = service.hosts.iter().filter(|host| host.overlaps(&listed.host));
-        both.all(|host| opens && ours && host.is_narrower_than(&listed.host))
-    })
+    server.class() == Class::Tcp
+        || server.hosts.iter().all(|listed| {
+            let ours = listed.namespace.as_ref().is_none_or(|own| own == namespace);
+            let mut both = service.hosts.iter().filter(|host| host.overlaps(&listed.host));
+            both.all(|host| opens && ours && host.is_narrower_than(&listed.host))
+        })
 }

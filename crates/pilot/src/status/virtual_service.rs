@@ -236,10 +236,17 @@ fn gateways(service: &VirtualService, view: View<'_>, findings: &mut Findings) -
                 ));
                 continue;
             }
+            let keeper = view.index.keeper(service).map_or_else(String::new, |server| {
+                format!(
+                    "; {} of {} has them or one of them, and a rule has to name the Gateway that lists its host",
+                    server.place(),
+                    server.key
+                )
+            });
             findings.fault(
                 "HostNotServed",
                 format!(
-                    "none of the hosts {hosts} is served by Gateway {gateway}, which serves {open}"
+                    "none of the hosts {hosts} is served by Gateway {gateway}, which serves {open}{keeper}"
                 ),
             );
         }
