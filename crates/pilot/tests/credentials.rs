@@ -8,7 +8,7 @@ use std::sync::Arc;
 use common::{World, entry, manifest, object};
 use serde_json::{Value, json};
 use tidegate_pilot::status::INVALID;
-use tidegate_pilot::{Input, Options};
+use tidegate_pilot::{Input, Options, RefusedSecret};
 use tidegate_xds::ResourceType;
 
 fn secret(name: &str, keys: &[&str]) -> Value {
@@ -199,4 +199,58 @@ fn a_secret_that_can_be_read_again_is_told_so() {
         assert_eq!(told, [(&key, 0)], "it was wrong after a good form: {earlier}");
         assert_eq!(world.apply(&good).status, [], "and is not told again");
     }
+}
+
+/// The secrets of xDS that the chain for connections without a server name takes.
+fn nameless(world: &World) -> Vec<String> {
+    let listeners = world.dump()["Listener"].clone();
+    let listener = listeners.as_object().and_then(|all| all.values().next()).expect("a listener");
+    let chain = listener["default_filter_chain"].to_string();
+    let secrets = ["one", "two", "two-cacert"].map(|name| format!("kubernetes://{name}"));
+    secrets.into_iter().filter(|name| chain.contains(&format!("\"{name}\""))).collect()
+}
+
+/// What the proxy refuses, if anything, beside what it takes of all the rest.
+fn refused(name: &str, serves_on: bool) -> Input {
+    let (path, reason) = ("tls_certificate.private_key".to_owned(), "no PEM".to_owned());
+    let refused = RefusedSecret { path, reason, serves_on };
+    Input::Refused(BTreeMap::from([(format!("kubernetes://{name}").into(), refused)]))
+}
+
+#[test]
+fn a_certificate_that_the_proxy_never_took_leaves_nameless_connections_to_the_next() {
+    let simple = |name: &str| gateway(name, &json!({"mode": "SIMPLE", "credentialName": name}));
+    let pairs = ["one", "two"].map(|name| secret(name, &["tls.crt", "tls.key"]));
+    let [one, two] = pairs;
+    let mut world = World::with(Options::default(), &[simple("one"), simple("two"), one, two]);
+    let whole = world.bytes();
+    assert_eq!(nameless(&world), ["kubernetes://one"]);
+    world.give([refused("one", false)]);
+    assert_eq!(nameless(&world), ["kubernetes://two"]);
+    let listener = world.names(ResourceType::Listener).remove(0);
+    let routes = world.pilot.nameless(&listener).expect("they are served");
+    assert_eq!(routes.servers[0].key, object(&simple("two")).key, "and said to be so");
+    // It serves in the form before, or is mended.
+    for mended in [refused("one", true), Input::Refused(BTreeMap::new())] {
+        world.give([refused("one", false)]);
+        assert_ne!(world.bytes(), whole);
+        world.give([mended]);
+        assert_eq!(world.bytes(), whole);
+    }
+}
+
+#[test]
+fn authorities_that_the_proxy_never_took_are_not_asked_for_of_those_who_name_no_server() {
+    let simple = gateway("simple", &json!({"mode": "SIMPLE", "credentialName": "two"}));
+    let mutual = gateway("mutual", &json!({"mode": "MUTUAL", "credentialName": "two"}));
+    let pair = secret("two", &["tls.crt", "tls.key", "ca.crt"]);
+    let mut world = World::with(Options::default(), &[simple, mutual, pair]);
+    let both = ["kubernetes://two", "kubernetes://two-cacert"];
+    assert_eq!(nameless(&world), both);
+    world.give([refused("two-cacert", false)]);
+    assert_eq!(nameless(&world), ["kubernetes://two"]);
+    world.give([refused("two-cacert", true)]);
+    assert_eq!(nameless(&world), both, "the ones before serve on");
+    world.give([Input::Refused(BTreeMap::new())]);
+    assert_eq!(nameless(&world), both);
 }

@@ -91,13 +91,13 @@ impl fmt::Display for RulePath {
     }
 }
 
-/// Compiles a listener. `bound` gives the VirtualServices of a gateway, in the order in which they apply; `there`
-/// tells whether a credential can be had.
+/// Compiles a listener. `bound` gives the VirtualServices of a gateway, in the order in which they apply; `usable`
+/// tells whether a credential can be used.
 #[must_use]
 pub fn listener<'a, I>(
     plan: &ListenerPlan,
     bound: impl Fn(&str) -> I,
-    there: impl Fn(&Credential) -> bool,
+    usable: impl Fn(&Credential) -> bool,
     context: &Context<'_>,
 ) -> Compiled
 where
@@ -120,7 +120,7 @@ where
         }
         None => builder.servers(bound),
     }
-    let nameless = builder.nameless(there);
+    let nameless = builder.nameless(usable);
     let Builder { chains, mut compiled, .. } = builder;
     if !chains.is_empty() || nameless.is_some() {
         compiled.listener = Some(assemble(plan, chains, nameless, context));
@@ -258,10 +258,10 @@ impl Builder<'_> {
     /// The chain of connections that name no server. Those that name one which nobody has are closed by its first
     /// filter, as by Istio's gateways. Without authorities nobody is asked for a certificate, so that those who need
     /// none are served.
-    fn nameless(&mut self, there: impl Fn(&Credential) -> bool) -> Option<FilterChain> {
-        let NamelessPlan { terms, routes } = self.plan.serving_nameless(&there)?;
+    fn nameless(&mut self, usable: impl Fn(&Credential) -> bool) -> Option<FilterChain> {
+        let NamelessPlan { terms, routes } = self.plan.serving_nameless(&usable)?;
         let authorities = terms.clients.as_ref().and_then(|c| c.accepted.authorities.as_ref());
-        let terms = match authorities.is_none_or(there) {
+        let terms = match authorities.is_none_or(usable) {
             true => Terms::clone(terms),
             false => Terms { clients: None, ..Terms::clone(terms) },
         };

@@ -198,6 +198,7 @@ impl Pilot {
         let users = self.credentials.users.keys();
         for credential in users.filter(|c| touched.contains(c.to_string().as_str())) {
             self.mark_takers(credential, dirty);
+            dirty.listeners.extend(self.plans_by(std::slice::from_ref(credential)));
         }
     }
 
@@ -241,14 +242,7 @@ impl Pilot {
             Some((_, Err(_))) | None => None,
         };
         if found.is_some() != self.credentials.has(credential) {
-            // Who names no server is served by a certificate that is there, and asked for one only while there is something
-            // to verify it by.
-            let plans = sharing.iter().flat_map(|credential| self.plans_taking(credential));
-            let asking = plans.filter(|plan| {
-                let mut taken = plan.nameless.iter().flat_map(|n| n.terms.credentials());
-                taken.any(|taken| sharing.contains(taken))
-            });
-            dirty.listeners.extend(asking.map(|plan| Arc::clone(&plan.name)));
+            dirty.listeners.extend(self.plans_by(&sharing));
         }
         for shared in &sharing {
             self.credentials.brought.remove(shared);
@@ -322,6 +316,17 @@ impl Pilot {
             })
             .collect();
         names.into_iter().filter_map(|name| self.listeners.plan(name))
+    }
+
+    /// The listeners that differ with whether these credentials can be used: who names no server is served by a
+    /// certificate that can, and asked for one only while there is something to verify it by.
+    fn plans_by(&self, credentials: &[Credential]) -> impl Iterator<Item = Arc<str>> {
+        let plans = credentials.iter().flat_map(|credential| self.plans_taking(credential));
+        let asking = plans.filter(|plan| {
+            let mut taken = plan.nameless.iter().flat_map(|n| n.terms.credentials());
+            taken.any(|taken| credentials.contains(taken))
+        });
+        asking.map(|plan| Arc::clone(&plan.name))
     }
 
     /// The Gateways whose servers take a credential, and the DestinationRules that do.

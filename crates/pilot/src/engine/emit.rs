@@ -56,8 +56,8 @@ impl Pilot {
     fn emit_listener(&mut self, name: &Arc<str>, dirty: &mut Dirty, compiled: &mut Compiled) {
         let Some(plan) = self.listeners.plan(name) else { return };
         let bound = |gateway: &str| self.index.bound_to(gateway);
-        let there = |credential: &Credential| self.credentials.has(credential);
-        let found = listener::listener(plan, bound, there, &self.context());
+        let usable = |credential: &Credential| self.credentials.usable(credential);
+        let found = listener::listener(plan, bound, usable, &self.context());
         compiled.listeners += 1;
         match found.listener {
             Some(listener) => {

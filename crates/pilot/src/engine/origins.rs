@@ -40,7 +40,7 @@ impl Pilot {
     #[must_use]
     pub fn nameless(&self, listener: &str) -> Option<&RoutePlan> {
         let plan = self.listeners.plan(listener)?;
-        let nameless = plan.serving_nameless(|credential| self.credentials.has(credential))?;
+        let nameless = plan.serving_nameless(|credential| self.credentials.usable(credential))?;
         plan.routes.iter().find(|routes| routes.name == nameless.routes)
     }
 
@@ -114,10 +114,10 @@ impl Pilot {
             let origin = Origin::new(refusal.server.key.clone(), refusal.server.place());
             (origin, refusal.reason.clone())
         });
-        let there = |credential: &Credential| self.credentials.has(credential);
+        let usable = |credential: &Credential| self.credentials.usable(credential);
         let compiled = plan.listeners.iter().flat_map(|plan| {
             let bound = |gateway: &str| self.index.bound_to(gateway);
-            listener::listener(plan, bound, there, &self.context()).lost
+            listener::listener(plan, bound, usable, &self.context()).lost
         });
         let whole = |key: ObjectKey| Origin { key, path: "spec".to_owned() };
         servers.chain(compiled.map(|(key, reason)| (whole(key), reason))).collect()
@@ -148,8 +148,8 @@ impl Pilot {
             return self.sidecar.chains(listener).iter().cloned().map(origin).collect();
         };
         let bound = |gateway: &str| self.index.bound_to(gateway);
-        let there = |credential: &Credential| self.credentials.has(credential);
-        let found = listener::listener(plan, bound, there, &self.context());
+        let usable = |credential: &Credential| self.credentials.usable(credential);
+        let found = listener::listener(plan, bound, usable, &self.context());
         found.sources.into_iter().map(origin).collect()
     }
 

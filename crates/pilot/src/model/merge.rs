@@ -114,9 +114,9 @@ impl ListenerPlan {
         }
     }
 
-    /// How connections are served that name no server, given which credentials are `there`.
-    pub fn serving_nameless(&self, there: impl Fn(&Credential) -> bool) -> Option<&NamelessPlan> {
-        self.nameless.iter().find(|plan| plan.terms.identities.iter().all(&there))
+    /// How connections are served that name no server, given which credentials are `usable`.
+    pub fn serving_nameless(&self, usable: impl Fn(&Credential) -> bool) -> Option<&NamelessPlan> {
+        self.nameless.iter().find(|plan| plan.terms.identities.iter().all(&usable))
     }
 
     /// Whether it carries plain HTTP: one filter chain, whatever its servers are.

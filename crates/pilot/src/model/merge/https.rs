@@ -111,7 +111,7 @@ fn within_and_rest(mut within: BTreeSet<Host>, own: &BTreeMap<Host, Arc<Terms>>)
     within
 }
 
-/// How connections without a server name are served: by the first of these whose certificate is there.
+/// How connections without a server name are served: by the first of these whose certificate can be used.
 ///
 /// Where all servers present the same certificate, it is presented, and the Host of each request decides; whoever demands a
 /// certificate of clients has it checked per request whether there was one. Where they do not, the oldest server that asks nothing of clients
