@@ -52,6 +52,7 @@ impl World {
         handshake::check(self, chain, question).inspect_err(|(error, ..)| {
             answer.nearest = nearest::client(*error, question);
         })?;
+        answer.notes.extend(handshake::unjudged(chain, question));
         match &chain.filter {
             NetworkFilter::Tcp(proxy) => {
                 let all: Vec<(&ClusterSlot, u32)> =

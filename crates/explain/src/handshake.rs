@@ -8,11 +8,11 @@ use tidegate_proxy::config::listener::{FilterChain, HttpManager, NetworkFilter};
 use tidegate_proxy::http::RequestHead;
 use tidegate_proxy::rbac::Asked;
 use tidegate_proxy::route::Route;
-use tidegate_proxy::tls::Settled;
 use tidegate_proxy::tls::handshake::Peer;
 use tidegate_proxy::tls::identity::Leaf;
-use tidegate_proxy::tls::validation::NameMatch;
+use tidegate_proxy::tls::validation::Mismatch;
 use tidegate_proxy::tls::x509::{AltName, Certificate};
+use tidegate_proxy::tls::{ServerTls, Settled, mismatch};
 
 use crate::World;
 use crate::answer::{Error, Source};
@@ -44,35 +44,62 @@ pub(crate) fn check(
         let reason = "the port speaks TLS, and the client begins in plain text".to_owned();
         return Err((Error::TlsError, None, reason));
     }
-    if let Err(not_ready) = tls.configs() {
-        return Err((
-            Error::TlsError,
-            None,
-            format!("no handshake can be held: {}", world.not_ready(&not_ready)),
-        ));
-    }
+    let configs = tls.configs().map_err(|not_ready| {
+        let reason = format!("no handshake can be held: {}", world.not_ready(&not_ready));
+        (Error::TlsError, None, reason)
+    })?;
     if tls.demands_certificate() && !question.client_certificate {
         let reason = "the server demands a certificate of the client, and none is shown".to_owned();
         return Err((Error::MtlsError, None, reason));
     }
-    let names = tls.common.validation.here.iter().flat_map(|here| &here.names);
-    let names: Vec<&NameMatch> = names.collect();
-    let shown = names_of(question);
-    let carries = |name: &String| names.iter().any(|asked| asked.matches(&alt_name(name)));
-    if question.client_certificate
-        && !(names.is_empty() || shown.is_empty())
-        && !shown.iter().any(carries)
-    {
-        let mut names: Vec<String> = names.iter().map(|name| words(&name.text)).collect();
-        names.dedup();
-        let reason = format!(
-            "the server demands a certificate for {}, and the client's is for {}",
-            names.join(" or "),
-            shown.join(", "),
-        );
-        return Err((Error::MtlsError, None, reason));
+    if !question.client_certificate {
+        return Ok(());
     }
-    Ok(())
+    let refused = match question.client_chain.is_empty() {
+        true => other_names(tls, question),
+        false => configs.judge(&question.client_chain).err().map(|error| match mismatch(&error) {
+            Some(Mismatch::Name) => name_mismatch(tls, question),
+            Some(Mismatch::Pin) => {
+                "the server demands one of certain certificates (verifyCertificateSpki, \
+                                    verifyCertificateHash), and the client's is another"
+                    .to_owned()
+            }
+            None => format!("the client's certificate is not accepted: {error}"),
+        }),
+    };
+    refused.map_or(Ok(()), |reason| Err((Error::MtlsError, None, reason)))
+}
+
+/// Says what of the client's certificate was taken on trust, where the handshake looks at it.
+pub(crate) fn unjudged(chain: &FilterChain, question: &Question) -> Option<String> {
+    let configs = chain.tls.as_ref()?.configs().ok()?;
+    let unseen = question.client_certificate && question.client_chain.is_empty();
+    (unseen && configs.asks_certificate()).then(|| {
+        "who issued the client's certificate, and its key, were not judged: --client-cert FILE has the certificate itself \
+         looked at"
+            .to_owned()
+    })
+}
+
+/// Why a certificate of which only names are known is refused.
+fn other_names(tls: &ServerTls, question: &Question) -> Option<String> {
+    let asked = || tls.common.validation.here.iter().flat_map(|here| &here.names);
+    let mut shown = question.client_names.iter();
+    let fits = asked().next().is_none()
+        || question.client_names.is_empty()
+        || shown.any(|name| asked().any(|asked| asked.matches(&alt_name(name))));
+    (!fits).then(|| name_mismatch(tls, question))
+}
+
+fn name_mismatch(tls: &ServerTls, question: &Question) -> String {
+    let asked = tls.common.validation.here.iter().flat_map(|here| &here.names);
+    let mut asked: Vec<String> = asked.map(|name| words(&name.text)).collect();
+    asked.dedup();
+    let shown = match names_of(question) {
+        names if names.is_empty() => "has no names (SANs)".to_owned(),
+        names => format!("is for {}", names.join(", ")),
+    };
+    format!("the server demands a certificate for {}, and the client's {shown}", asked.join(" or "))
 }
 
 /// Asks the network filters of a chain whether they let a connection in.
@@ -118,7 +145,7 @@ pub(crate) fn authorize(
                 false => {
                     "the host is answered only to clients with a verified certificate".to_owned()
                 }
-                true if names_of(question).is_empty() => "the host's server asks for a certificate with certain \
+                true if names_of(question).is_empty() && question.client_chain.is_empty() => "the host's server asks for a certificate with certain \
                      names (subjectAltNames), and none are known of the client's: --client-cert-san gives them"
                     .to_owned(),
                 true => format!(
@@ -146,14 +173,14 @@ fn alt_name(name: &str) -> AltName<'_> {
 fn names_of(question: &Question) -> Vec<String> {
     let leaf = question.client_chain.first().and_then(|leaf| Certificate::parse(leaf));
     match leaf {
-        Some(leaf) if question.client_names.is_empty() => leaf
+        Some(leaf) => leaf
             .alt_names()
             .map(|name| match name {
                 AltName::Dns(name) | AltName::Email(name) | AltName::Uri(name) => name.to_owned(),
                 AltName::Ip(address) => address.to_string(),
             })
             .collect(),
-        _ => question.client_names.clone(),
+        None => question.client_names.clone(),
     }
 }
 

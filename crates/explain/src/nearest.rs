@@ -58,7 +58,10 @@ pub(crate) fn server_name(origins: &[ChainOrigin], question: &Question) -> Optio
 
 /// What a handshake, or a rule about who is let in, would have taken.
 pub(crate) fn client(error: Error, question: &Question) -> Option<String> {
+    let known = !question.client_chain.is_empty();
     let wanted = match (error, question.security) {
+        // What is wrong with the certificate that was given stands in the reason.
+        (Error::MtlsError | Error::Denied, Security::Tls) if known => return None,
         (Error::MtlsError | Error::Denied, Security::Tls) if question.client_certificate => {
             "a certificate with one of these names would be taken (--client-cert-san NAME)"
         }
@@ -133,6 +136,10 @@ pub(crate) fn route(
     random: u64,
 ) -> Option<String> {
     let routes = host.routes().iter().enumerate();
+    // A request without a path (CONNECT) fits no route that asks for one, whatever it would be.
+    let routes = routes.filter(|(_, route)| {
+        !head.path().is_empty() || matches!(route.matcher.path, PathMatch::Connect)
+    });
     let best = routes.min_by_key(|(_, route)| {
         let path_fits = !matches!(route.matcher.mismatch(head, random), Some(Mismatch::Path(_)));
         (!path_fits, failing(route, head, random).len(), Reverse(agreement(route, head)))

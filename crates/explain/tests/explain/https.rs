@@ -417,10 +417,9 @@ fn a_gateway_that_nobody_names_takes_what_is_open_in_plain_http() {
 const CLIENT: &str = "spiffe://mesh/ns/a/sa/b";
 
 /// A host whose rules ask what the gateway says of the client, behind servers on these terms.
-fn told_of_the_client(servers: &[Value]) -> World {
-    let ca = Ca::new("root");
+fn told_of_the_client(ca: &Ca, servers: &[Value]) -> World {
     let secrets =
-        ["one"].map(|name| secret(name, &ca, &ca.issue_with_uris(&[SIMPLE], &["spiffe://gw"])));
+        ["one"].map(|name| secret(name, ca, &ca.issue_with_uris(&[SIMPLE], &["spiffe://gw"])));
     let set = json!({"request": {"set": {"x-who": "%DOWNSTREAM_PEER_URI_SAN%"}}});
     let route = json!([{"destination": {"host": "up.org"}}]);
     let told = json!({"x-forwarded-client-cert": {"regex": format!(".*{CLIENT}.*")}});
@@ -435,10 +434,10 @@ fn told_of_the_client(servers: &[Value]) -> World {
 
 #[test]
 fn what_the_handshake_said_of_the_client_is_matched_and_sent() {
-    let world = told_of_the_client(&[
-        server("simple", SIMPLE, &simple("one")),
-        server("mutual", MUTUAL, &mutual("one")),
-    ]);
+    let world = told_of_the_client(
+        &Ca::new("root"),
+        &[server("simple", SIMPLE, &simple("one")), server("mutual", MUTUAL, &mutual("one"))],
+    );
     let asked = |host: &str| Question {
         client_certificate: true,
         client_names: vec![CLIENT.to_owned()],
@@ -463,8 +462,9 @@ fn what_the_handshake_said_of_the_client_is_matched_and_sent() {
 
 #[test]
 fn a_certificate_that_is_given_is_told_as_the_gateway_tells_it() {
-    let world = told_of_the_client(&[server("mutual", MUTUAL, &mutual("one"))]);
-    let leaf = Ca::new("clients").issue_with_uris(&["client"], &[CLIENT]);
+    let ca = Ca::new("root");
+    let world = told_of_the_client(&ca, &[server("mutual", MUTUAL, &mutual("one"))]);
+    let leaf = ca.issue_with_uris(&["client"], &[CLIENT]);
     let question = Question {
         client_certificate: true,
         client_chain: vec![leaf.certificate.to_vec()],
@@ -477,5 +477,64 @@ fn a_certificate_that_is_given_is_told_as_the_gateway_tells_it() {
         ["By=spiffe://gw;Hash=", "Cert=\"-----BEGIN%20CERTIFICATE-----", "Subject=\"", "DNS=client"]
     {
         assert!(told.contains(part), "{told}");
+    }
+}
+
+/// A certificate that is given is judged by what judges those of clients.
+#[test]
+fn a_certificate_that_is_given_is_verified_as_in_a_handshake() {
+    let (ca, stranger) = (Ca::new("root"), Ca::new("root"));
+    let (client, other) = (ca.issue(&["client.x"]), ca.issue(&["client.x"]));
+    let (nameless, unnamed) = (ca.issue(&[]), "the client's has no names");
+    let with = |field: &str, value: &str| {
+        let mut tls = mutual("one");
+        tls[field] = json!([value]);
+        tls
+    };
+    let hash: String = client.digest().iter().map(|byte| format!("{byte:02x}")).collect();
+    let (named, hash) = (with("subjectAltNames", "client.x"), with("verifyCertificateHash", &hash));
+    let key = with("verifyCertificateSpki", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+    let (optional, any) =
+        (json!({"mode": "OPTIONAL_MUTUAL", "credentialName": "one"}), mutual("one"));
+    let pinned = "verifyCertificateHash), and the client's is another";
+    let (issuer, expired) = (stranger.issue(&["client.x"]), ca.issue_expired(&["client.x"]));
+    let cases = [
+        (&any, &client, None),
+        (&any, &nameless, None),
+        (&any, &issuer, Some("not accepted")),
+        (&any, &expired, Some("expired")),
+        (&optional, &issuer, Some("not accepted")),
+        (&simple("one"), &issuer, None),
+        (&named, &client, None),
+        (&named, &nameless, Some(unnamed)),
+        (&hash, &client, None),
+        (&hash, &other, Some(pinned)),
+        (&key, &client, Some(pinned)),
+    ];
+    for (tls, leaf, refused) in cases {
+        let own = [
+            gateway("gw", &[server("own", MUTUAL, tls)]),
+            answering("all", &["*"], &["gw"], 299),
+            secret("one", &ca, &client),
+        ];
+        let world = World::new(Options::default(), own.iter().map(object));
+        let asked = |chain| Question {
+            client_certificate: true,
+            client_chain: chain,
+            ..question(Some(MUTUAL), MUTUAL)
+        };
+        let answer = world.explain(&asked(vec![leaf.certificate.to_vec()]));
+        match (refused, &answer.end) {
+            (None, End::Answered { status: 299 }) => {}
+            (Some(why), End::Refused { error: Error::MtlsError, reason, .. }) => {
+                assert!(reason.contains(why), "{tls} {why}: {reason}");
+            }
+            _ => panic!("{tls} {refused:?}: {answer:#?}"),
+        }
+        // What cannot be judged is told, where anybody asks for it.
+        let answer = world.explain(&asked(Vec::new()));
+        assert_eq!(outcome(&answer), Ok(299), "{tls}");
+        let told = answer.notes.iter().any(|note| note.contains("were not judged"));
+        assert_eq!(told, tls["mode"] != "SIMPLE", "{tls}: {:?}", answer.notes);
     }
 }

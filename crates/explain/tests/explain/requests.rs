@@ -209,6 +209,11 @@ fn misses_suggest_what_would_have_hit() {
     assert_eq!(port, "port 80 is the only one that is open");
     let far = nearest(ask(&case, "unrelated.net", "/api", &[]), Error::NoVirtualHost);
     assert_eq!(far, "the only host that is taken is app.example.com");
+    // A tunnel has no path: no other one would make a route of a path take it.
+    let mut tunnel = question("app.example.com", "/api", &[]);
+    tunnel.method = "CONNECT".to_owned();
+    let answer = case.world.explain(&tunnel);
+    assert_eq!((answer.error(), answer.nearest), (Some(Error::NoRoute), None));
 }
 
 /// One Gateway that takes other hosts than its VirtualService, one that sends to TLS, and one for other proxies.

@@ -10,9 +10,11 @@ use arc_swap::ArcSwapOption;
 use rustls::client::{ClientSessionMemoryCache, Resumption};
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, ClientConfig, ServerConfig, SupportedProtocolVersion};
+use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::crypto::provider;
 use super::identity::{Identity, choose};
@@ -123,6 +125,8 @@ pub struct ServerConfigs {
     theirs: ByAlpn,
     /// Whether a certificate that a client presents is verified.
     pub verifies: bool,
+    /// What looks at it, where one is asked for.
+    verifier: Option<Arc<Verifier>>,
 }
 
 /// What a server needs for handshakes, by what the client offers in ALPN.
@@ -144,6 +148,24 @@ impl ServerConfigs {
             order.with.alpn_protocols.iter().any(|protocol| hello.alpn.contains(protocol))
         });
         Arc::clone(if in_common { &order.with } else { &order.without })
+    }
+
+    /// Whether clients are asked for a certificate.
+    #[must_use]
+    pub fn asks_certificate(&self) -> bool {
+        self.verifier.is_some()
+    }
+
+    /// Looks at the certificates (DER) that a client shows, its own first, as a handshake does that is held now.
+    ///
+    /// # Errors
+    /// Why the handshake fails.
+    pub fn judge(&self, chain: &[impl AsRef<[u8]>]) -> Result<(), rustls::Error> {
+        let chain: Vec<_> = chain.iter().map(|der| CertificateDer::from(der.as_ref())).collect();
+        let (Some(verifier), [leaf, others @ ..]) = (&self.verifier, &*chain) else {
+            return Ok(());
+        };
+        verifier.verify_client_cert(leaf, others, UnixTime::now()).map(|_| ())
     }
 }
 
@@ -250,11 +272,12 @@ impl ServerTls {
         let validation = self.common.validation(secrets).unwrap_or_default();
         let verifies = validation.verifies();
         let demanded = self.demands(&validation);
-        let builder = if demanded || validation.asks() {
-            let verifier = Verifier::of_clients(validation, demanded)?;
-            builder.with_client_cert_verifier(Arc::new(verifier))
-        } else {
-            builder.with_no_client_auth()
+        let asked = demanded || validation.asks();
+        let verifier = asked.then(|| Verifier::of_clients(validation, demanded)).transpose()?;
+        let verifier = verifier.map(Arc::new);
+        let builder = match &verifier {
+            Some(verifier) => builder.with_client_cert_verifier(Arc::<Verifier>::clone(verifier)),
+            None => builder.with_no_client_auth(),
         };
         let mut config =
             builder.with_cert_resolver(Arc::new(Identities(secrets.identities.clone())));
@@ -268,7 +291,7 @@ impl ServerTls {
         // Suites that configuration names stand in its order, whatever a client has hardware for.
         config.ignore_client_order &= !self.common.suites.is_empty();
         let theirs = ByAlpn::new(config, self.common.alpn_protocols());
-        Ok(ServerConfigs { ours, theirs, verifies })
+        Ok(ServerConfigs { ours, theirs, verifies, verifier })
     }
 }
 
