@@ -110,4 +110,22 @@ mod tests {
         let same = of(json!({ "attempts": 1, "retryIgnorePreviousHosts": false }));
         assert_eq!(same.expect("retries are on").retry_host_predicate, []);
     }
+
+    /// `retryIgnorePreviousHosts` is asked before how endpoints are chosen.
+    #[test]
+    fn a_rule_says_whether_other_endpoints_come_first() {
+        let predicates = |written: Option<bool>, hashed| {
+            let rule = json!({ "attempts": 1, "retryIgnorePreviousHosts": written });
+            let rule: HttpRetry = serde_json::from_value(rule).expect("a retry policy");
+            let policy = policy(Some(&rule), hashed).expect("retries are on");
+            policy.retry_host_predicate.into_iter().map(|p| p.name).collect::<Vec<_>>()
+        };
+        let others = ["envoy.retry_host_predicates.previous_hosts"];
+        for hashed in [false, true] {
+            assert_eq!(predicates(Some(true), hashed), others, "{hashed}");
+            assert_eq!(predicates(Some(false), hashed), [""; 0], "{hashed}");
+        }
+        assert_eq!(predicates(None, false), others);
+        assert_eq!(predicates(None, true), [""; 0]);
+    }
 }
