@@ -369,6 +369,14 @@ fn rules_that_are_never_reached_name_the_one_that_goes_first() {
     assert!(told(&world, &second).is_some());
     world.apply(&with("first", old, json!([prefix("/c")])));
     assert_eq!((told(&world, &first), told(&world, &second)), (None, None));
+
+    // One that gets nothing at all is not in force, until it gets something.
+    assert_eq!(world.idle(&second), None);
+    world.apply(&with("second", new, json!([prefix("/c/d"), prefix("/c")])));
+    let idle = world.idle(&second).expect("nothing is left for it");
+    assert!(idle.starts_with("Unreachable: no rule gets a request: http[0].match[0] is"), "{idle}");
+    world.apply(&with("first", old, json!([prefix("/c/d")])));
+    assert_eq!(world.idle(&second), None, "the rest is its own");
 }
 
 #[test]

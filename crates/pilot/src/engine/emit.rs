@@ -97,8 +97,8 @@ impl Pilot {
             let parts = parts
                 .filter_map(|part| Some((part, routes.get(&(part.1.clone(), part.0.clone()))?)));
             let domain = shared.domains.first().map_or("", String::as_str);
-            let lost = shadows::find(parts, domain, &self.index, &self.context());
-            self.shadows.found(&virtual_host_name(name, &shared.name).into(), lost);
+            let found = shadows::find(parts, domain, &self.index, &self.context());
+            self.shadows.found(&virtual_host_name(name, &shared.name).into(), found);
             let demands = Demands {
                 tls: shared.routing.https_redirect,
                 client_certificate: shared.routing.guarded,

@@ -18,15 +18,33 @@ use crate::model::virtual_service::{Place, VirtualService};
 pub(crate) struct Shadows {
     told: HashMap<ObjectKey, BTreeMap<Arc<str>, Vec<String>>>,
     on_host: HashMap<Arc<str>, BTreeSet<ObjectKey>>,
+    /// Where a VirtualService has a rule that gets requests.
+    alive: HashMap<ObjectKey, BTreeSet<Arc<str>>>,
+    alive_on: HashMap<Arc<str>, BTreeSet<ObjectKey>>,
     /// VirtualServices of which something else is to be said.
     touched: BTreeSet<ObjectKey>,
 }
 
+/// What is found in a virtual host.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// Rules that get no request, in words, with the object that is told.
+    lost: Vec<(ObjectKey, String)>,
+    /// The VirtualServices that have one that does.
+    alive: BTreeSet<ObjectKey>,
+}
+
 impl Shadows {
-    /// Replaces what is said of a virtual host.
-    pub(crate) fn found(&mut self, host: &Arc<str>, all: Vec<(ObjectKey, String)>) {
+    /// Replaces what is known of a virtual host.
+    pub(crate) fn found(&mut self, host: &Arc<str>, found: Found) {
         self.forget(host);
-        for (key, message) in all {
+        for key in &found.alive {
+            self.alive.entry(key.clone()).or_default().insert(Arc::clone(host));
+        }
+        if !found.alive.is_empty() {
+            self.alive_on.insert(Arc::clone(host), found.alive);
+        }
+        for (key, message) in found.lost {
             self.touched.insert(key.clone());
             self.on_host.entry(Arc::clone(host)).or_default().insert(key.clone());
             let hosts = self.told.entry(key).or_default();
@@ -45,6 +63,19 @@ impl Shadows {
             }
             self.touched.insert(key);
         }
+        for key in self.alive_on.remove(host).unwrap_or_default() {
+            if let Some(hosts) = self.alive.get_mut(&key) {
+                hosts.remove(host);
+                if hosts.is_empty() {
+                    self.alive.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// Whether none of a VirtualService's rules for requests gets any, and that is because others go first.
+    pub(crate) fn hide(&self, key: &ObjectKey) -> bool {
+        self.told.contains_key(key) && !self.alive.contains_key(key)
     }
 
     /// The VirtualServices of which something else may be said than at the last time.
@@ -65,8 +96,8 @@ pub(crate) fn find<'a>(
     domain: &str,
     index: &Index,
     context: &Context<'_>,
-) -> Vec<(ObjectKey, String)> {
-    let mut lost = Vec::new();
+) -> Found {
+    let Found { mut lost, mut alive } = Found::default();
     let mut taken = Taken::default();
     let mut seen: Vec<(&VirtualService, &EncodedRoute)> = Vec::new();
     for catch_all in [false, true] {
@@ -81,14 +112,10 @@ pub(crate) fn find<'a>(
                     winner.key == service.key
                         && (first.rule, first.condition) == (route.rule, route.condition)
                 };
-                if let Some((winner, first)) = before.filter(|before| !itself(before)) {
-                    tell(
-                        service,
-                        (route.rule, route.condition),
-                        (winner, first),
-                        domain,
-                        &mut lost,
-                    );
+                let at = (route.rule, route.condition);
+                match before.filter(|before| !itself(before)) {
+                    Some((winner, first)) => tell(service, at, (winner, first), domain, &mut lost),
+                    None => _ = alive.insert(service.key.clone()),
                 }
             }
         }
@@ -100,7 +127,7 @@ pub(crate) fn find<'a>(
             tell(service, missing, (service, last), domain, &mut lost);
         }
     }
-    lost
+    Found { lost, alive }
 }
 
 /// Tells the object that a rule is written in, and the one that leads to it.

@@ -95,6 +95,11 @@ pub(super) fn force(key: &ObjectKey, findings: Option<&Findings>, view: View<'_>
     }
     let through = listeners(service, view);
     if !through.is_empty() {
+        if view.shadows.hide(key) && !service.routes_connections() {
+            let faults: Vec<&str> = view.shadows.of(key).into_iter().collect();
+            let faults = faults.join("; ");
+            return Force::nothing("Unreachable", format!("no rule gets a request: {faults}"));
+        }
         return Force::Through(through);
     }
     if service.gateways.is_empty() {
