@@ -8,10 +8,10 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::tools::{Tool, skip};
+use crate::tools::Tool;
 
 /// How long a scan may take.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// The suites that may be offered: forward secrecy and authenticated encryption.
 const GOOD: [&str; 9] = [
@@ -30,17 +30,18 @@ const GOOD: [&str; 9] = [
 pub struct Scan(Value);
 
 impl Scan {
-    /// Looks at a server, by a name of it if one is given. Nothing where the scanner is not there or cannot scan, which is
-    /// said in words.
+    /// Looks at a server, by a name of it if one is given. Nothing where the scanner is not there, which is said in words.
+    ///
+    /// # Panics
+    /// The scan fails or does not end, which is as likely the server's fault as the scanner's.
     pub async fn of(server: SocketAddr, name: Option<&str>) -> Option<Self> {
         let sslyze = Tool::Sslyze.need()?;
-        match run(&sslyze, server, name).await {
-            Ok(found) => Some(Self(found)),
-            Err(why) => {
-                skip(&format!("sslyze cannot scan here: {why}"));
-                None
-            }
-        }
+        Some(Self::by(&sslyze, server, name, LIMIT).await)
+    }
+
+    async fn by(program: &Path, server: SocketAddr, name: Option<&str>, limit: Duration) -> Self {
+        let found = run(program, server, name, limit).await;
+        Self(found.unwrap_or_else(|why| panic!("no scan of {server}: {why}")))
     }
 
     /// Panics where something is old or weak. `suites`: how many there are of TLS 1.2, and of 1.3.
@@ -80,7 +81,12 @@ impl Scan {
 }
 
 /// Everything that the scanner finds, or why it could not scan.
-async fn run(program: &Path, server: SocketAddr, name: Option<&str>) -> Result<Value, String> {
+async fn run(
+    program: &Path,
+    server: SocketAddr,
+    name: Option<&str>,
+    limit: Duration,
+) -> Result<Value, String> {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("found.json");
     let mut command = Command::new(program);
@@ -96,9 +102,34 @@ async fn run(program: &Path, server: SocketAddr, name: Option<&str>) -> Result<V
     }
     // Its exit code compares with a configuration that wants a public authority.
     let done = command.arg(server.to_string()).kill_on_drop(true).output();
-    let done = timeout(LIMIT, done).await;
+    let done = timeout(limit, done).await;
     let output = done.map_err(|_| "the scan did not end")?.map_err(|e| e.to_string())?;
-    let found =
-        std::fs::read(&file).map_err(|_| String::from_utf8_lossy(&output.stderr).into_owned())?;
+    let found = std::fs::read(&file).map_err(|error| {
+        let said = String::from_utf8_lossy(&output.stderr);
+        format!("it wrote nothing ({error}) and ended with {}: {said}", output.status)
+    })?;
     serde_json::from_slice(&found).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A scan by a program that finds nothing.
+    async fn scan_by_true(limit: Duration) {
+        let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+        Scan::by(Path::new("true"), nobody, None, limit).await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "it wrote nothing")]
+    async fn a_scanner_that_finds_nothing_is_no_reason_to_skip() {
+        scan_by_true(LIMIT).await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "the scan did not end")]
+    async fn a_scan_that_does_not_end_is_no_reason_to_skip() {
+        scan_by_true(Duration::ZERO).await;
+    }
 }
