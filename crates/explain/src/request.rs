@@ -294,7 +294,9 @@ fn head(question: &Question, manager: &HttpManager) -> Result<(RequestHead, bool
         }
         head.set_method(question.method.as_bytes());
         head.set_authority(question.host.as_bytes());
-        head.set_path(question.path.as_bytes());
+        if question.method != "CONNECT" {
+            head.set_path(question.path.as_bytes());
+        }
         for (name, value) in &question.headers {
             head.headers.append(name.as_bytes(), value.as_bytes());
         }

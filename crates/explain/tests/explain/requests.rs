@@ -1,6 +1,6 @@
 //! Answers lead back to file and line, losers say why, and misses suggest what would have hit.
 
-use tidegate_explain::{Answer, End, Error, Lost, Question, World, render};
+use tidegate_explain::{Answer, End, Error, Lost, Protocol, Question, World, render};
 use tidegate_pilot::Options;
 
 use crate::support::from_file;
@@ -212,8 +212,11 @@ fn misses_suggest_what_would_have_hit() {
     // A tunnel has no path: no other one would make a route of a path take it.
     let mut tunnel = question("app.example.com", "/api", &[]);
     tunnel.method = "CONNECT".to_owned();
-    let answer = case.world.explain(&tunnel);
-    assert_eq!((answer.error(), answer.nearest), (Some(Error::NoRoute), None));
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        tunnel.protocol = protocol;
+        let answer = case.world.explain(&tunnel);
+        assert_eq!((answer.error(), answer.nearest), (Some(Error::NoRoute), None), "{protocol:?}");
+    }
 }
 
 /// One Gateway that takes other hosts than its VirtualService, one that sends to TLS, and one for other proxies.
