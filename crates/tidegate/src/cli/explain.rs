@@ -97,7 +97,7 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "yes|no|FILE", default_value = "no", help_heading = "Connection")]
     pub client_cert: ClientCert,
 
-    /// The names in that certificate (SANs): host names, URIs, addresses; with them, the client has one
+    /// The names in a certificate that is not given as a file (SANs): host names, URIs, addresses
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', help_heading = "Connection")]
     pub client_cert_san: Vec<String>,
 
@@ -253,6 +253,12 @@ impl ExplainArgs {
             let failure = Failure::new("--direction is for sidecars: a gateway has one");
             return Err(failure.or("--proxy sidecar"));
         }
+        let has_file = matches!(self.client_cert, ClientCert::Chain(_));
+        if has_file && !self.client_cert_san.is_empty() {
+            let failure =
+                Failure::new("the certificate of --client-cert FILE has names of its own");
+            return Err(failure.or("leave --client-cert-san out"));
+        }
         let direction = (self.proxy == ProxyKind::Sidecar).then_some(match self.direction {
             Some(Direction::Inbound) => tidegate_explain::Direction::Inbound,
             Some(Direction::Outbound) | None => tidegate_explain::Direction::Outbound,
@@ -356,6 +362,7 @@ mod tests {
         let line = format!("GET https://a.com --client-cert {}", file.path().display());
         let asked = question(&line).expect("a question");
         assert!(asked.client_certificate && asked.client_chain.len() == 1);
+        assert!(question(&format!("{line} --client-cert-san a.com")).is_err(), "it has its own");
         assert!("maybe".parse::<ClientCert>().is_err());
         std::fs::write(file.path(), "nothing").expect("written");
         assert!(file.path().display().to_string().parse::<ClientCert>().is_err(), "no certificate");
