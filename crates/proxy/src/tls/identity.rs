@@ -172,7 +172,8 @@ impl Identity {
         }
         let age = now.duration_since(*not_after).ok().filter(|age| !age.is_zero())?;
         let (days, until) = (age.as_secs() / 86_400, timestamp(*not_after));
-        Some(format!("the certificate of {subject} expired {days} days ago, at {until}"))
+        let days = if days == 1 { "1 day".to_owned() } else { format!("{days} days") };
+        Some(format!("the certificate of {subject} expired {days} ago, at {until}"))
     }
 
     /// Whether it is not valid yet at `now`.

@@ -5,6 +5,8 @@
 pub enum Wanted {
     /// Certificates.
     Certificates,
+    /// Certificates of authorities.
+    Authorities,
     /// A private key.
     Key,
     /// Lists of revoked certificates.
@@ -18,7 +20,7 @@ pub fn instead(wanted: Wanted, given: &[u8]) -> Option<&'static str> {
     // A sequence of DER, whose length takes more than one byte.
     if matches!(given, [0x30, 0x81..=0x84, ..]) {
         return Some(match wanted {
-            Wanted::Certificates => {
+            Wanted::Certificates | Wanted::Authorities => {
                 "it is DER and not PEM: convert it by openssl x509 -inform DER -in FILE -out FILE.pem"
             }
             Wanted::Key => {
@@ -42,6 +44,9 @@ pub fn instead(wanted: Wanted, given: &[u8]) -> Option<&'static str> {
         Wanted::Certificates if key && !certificate => {
             Some("it holds a private key and no certificate: swap the two")
         }
+        Wanted::Authorities if key && !certificate => Some(
+            "it holds a private key: the authority's certificate belongs there, and its key nowhere near",
+        ),
         Wanted::Revocations if certificate && !has("X509 CRL-----") => {
             Some("it holds a certificate and no list of revoked ones (BEGIN X509 CRL)")
         }

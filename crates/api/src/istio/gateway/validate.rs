@@ -205,11 +205,15 @@ impl ServerTlsSettings {
         }
         let complete = |report: &mut Report, certificate: &str, key: &str| {
             if certificate.is_empty() {
-                let message = format!("{tls} requires a server certificate");
+                let message = format!(
+                    "{tls} requires a server certificate: in the Secret that credentialName names, or as a file here"
+                );
                 report.field("serverCertificate", |r| r.required(message));
             }
             if key.is_empty() {
-                let message = format!("{tls} requires a private key");
+                let message = format!(
+                    "{tls} requires a private key: beside the certificate in that Secret, or as a file here"
+                );
                 report.field("privateKey", |r| r.required(message));
             }
         };

@@ -379,7 +379,7 @@ fn roots(proto: &CertificateValidationContext) -> Result<Vec<CertificateDer<'sta
         };
     };
     let text = data(source, MAX_PEM).within("trusted_ca")?;
-    if let Some(instead) = pem::instead(Wanted::Certificates, &text) {
+    if let Some(instead) = pem::instead(Wanted::Authorities, &text) {
         return Err(Refusal::of("trusted_ca", instead));
     }
     let roots = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
