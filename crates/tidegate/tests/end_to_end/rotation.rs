@@ -34,8 +34,10 @@ async fn a_thousand_certificates_through_the_api_cost_no_handshake() {
     }
     assert_eq!(gateway.stat("sds.kubernetes_a.update_rejected").await, 0);
     assert_eq!(gateway.https_stat("ssl.connection_error").await, 0);
-    // From the write to the first client that is shown it: a second at most is promised, where the machine is not busy.
+    // From the write to the first client that is shown it. A second at most is promised; single ones may wait for a machine
+    // that is busy, half of a thousand do not.
     waits.sort_unstable();
     let at = |share: usize| waits[(waits.len() - 1) * share / 100];
+    assert!(at(50) < Duration::from_secs(1), "half of them took longer than {:?}", at(50));
     println!("served after {:?} (median), {:?} (99 %), {:?} at most", at(50), at(99), at(100));
 }
