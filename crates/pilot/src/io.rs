@@ -1,6 +1,6 @@
 //! What goes into a pilot and what comes out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidegate_api::{Object, ObjectKey};
@@ -67,6 +67,9 @@ pub struct Output {
     pub change: Change,
     /// Objects whose conditions changed.
     pub status: Vec<StatusUpdate>,
+    /// Secrets that may be more or less to those who take them than before, or that others take: what each is now
+    /// [`crate::Pilot::secret_use`] tells.
+    pub secrets: BTreeSet<ObjectKey>,
     /// What happened to objects and no condition says.
     pub remarks: Vec<Remark>,
     /// Objects of this batch that `change` (with everything before it) brings into force, and others whose

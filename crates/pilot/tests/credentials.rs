@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use common::{World, entry, manifest, object};
 use serde_json::{Value, json};
-use tidegate_pilot::status::INVALID;
+use tidegate_pilot::status::{INVALID, SecretUse};
 use tidegate_pilot::{Input, Options, RefusedSecret};
 use tidegate_xds::ResourceType;
 
@@ -253,4 +253,26 @@ fn authorities_that_the_proxy_never_took_are_not_asked_for_of_those_who_name_no_
     assert_eq!(nameless(&world), both, "the ones before serve on");
     world.give([Input::Refused(BTreeMap::new())]);
     assert_eq!(nameless(&world), both);
+}
+
+#[test]
+fn a_secret_that_cannot_be_used_is_so_to_those_who_take_it() {
+    let web = gateway("web", &json!({"mode": "SIMPLE", "credentialName": "foo"}));
+    let (broken, good) = (secret("foo", &["tls.crt"]), secret("foo", &["tls.crt", "tls.key"]));
+    let key = object(&good).key.clone();
+    let mut world = World::with(Options::default(), &[]);
+    assert!(!world.apply(&broken).secrets.contains(&key), "it is nothing to anybody");
+    assert_eq!(world.pilot.secret_use(&key), SecretUse::Nobody);
+    assert!(world.apply(&web).secrets.contains(&key), "it is, to the first who takes it");
+    let SecretUse::Unusable(why) = world.pilot.secret_use(&key) else { panic!("it has no key") };
+    assert!(why.contains("istio-system/foo has no certificate with a key"), "{why}");
+    assert!(world.delete(&web).secrets.contains(&key));
+    assert_eq!(world.pilot.secret_use(&key), SecretUse::Nobody, "not usable for that");
+    world.apply(&web);
+    assert!(world.apply(&good).secrets.contains(&key));
+    assert_eq!(world.pilot.secret_use(&key), SecretUse::Usable);
+    assert!(world.give([refused("foo", false)]).secrets.contains(&key));
+    assert!(matches!(world.pilot.secret_use(&key), SecretUse::Unusable(_)));
+    assert!(world.give([Input::Refused(BTreeMap::new())]).secrets.contains(&key));
+    assert_eq!(world.pilot.secret_use(&key), SecretUse::Usable);
 }

@@ -118,6 +118,21 @@ fn a_secret_that_the_proxy_refuses_is_told_by_its_own_name() {
 }
 
 #[test]
+fn what_becomes_of_a_server_is_said_once_however_much_it_lacks() {
+    let mut mutual = https(&json!({"mode": "MUTUAL"}));
+    mutual["tls"]["credentialName"] = json!("other");
+    (mutual["hosts"], mutual["port"]["name"]) = (json!(["b.example"]), json!("mutual"));
+    let mut simple = https(&json!({"mode": "SIMPLE"}));
+    simple["hosts"] = json!(["a.example"]);
+    let gateway = manifest("Gateway", "g", &json!({"servers": [simple, mutual]}));
+    let web = secret("web", &["tls.crt", "tls.key"]);
+    let world = World::with(Options::default(), &[gateway.clone(), web]);
+    let standing = world.pilot.standing(&object(&gateway).key).expect("it stands");
+    let once = "servers[1] (port 443): connections for its hosts are closed";
+    assert_eq!(standing.fault.as_deref(), Some(once));
+}
+
+#[test]
 fn clients_whom_nobody_vouches_for_are_told() {
     let tls = json!({"mode": "MUTUAL", "caCertCredentialName": "web", "insecureSkipVerify": true});
     let gateway = manifest("Gateway", "g", &json!({"servers": [https(&tls)]}));

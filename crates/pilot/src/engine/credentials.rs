@@ -11,6 +11,7 @@ use crate::compile::secret;
 use crate::model::credentials::Found;
 use crate::model::merge::ListenerPlan;
 use crate::model::tls::{AUTHORITIES_SUFFIX, Credential, Terms};
+use crate::status::SecretUse;
 use crate::{RefusedSecret, Remark, status};
 
 /// Credentials by those who take them.
@@ -297,8 +298,9 @@ impl Pilot {
         }
     }
 
-    /// Marks the status of those who take a credential, and of those who go through them.
+    /// Marks the status of those who take a credential, of those who go through them, and the Secret that it comes from.
     fn mark_takers(&self, credential: &Credential, dirty: &mut Dirty) {
+        dirty.secrets.extend(self.secret_of(credential));
         let takers: BTreeSet<&ObjectKey> = self.takers(credential).collect();
         for taker in takers {
             dirty.status.extend(self.index.naming(&index::gateway_name(taker)).cloned());
@@ -339,9 +341,13 @@ impl Pilot {
     #[must_use]
     pub fn secret_sources(&self, name: &str) -> Vec<ObjectKey> {
         let named = self.credentials.named(name);
-        let source = named.and_then(|credential| self.secrets.source(&credential));
-        let namespace = self.secrets.namespace();
-        source.iter().map(|source| ObjectKey::new(Kind::Secret, &**namespace, &**source)).collect()
+        named.and_then(|credential| self.secret_of(&credential)).into_iter().collect()
+    }
+
+    /// The Secret that the content of a credential comes from, or has to.
+    fn secret_of(&self, credential: &Credential) -> Option<ObjectKey> {
+        let source = self.secrets.source(credential)?;
+        Some(ObjectKey::new(Kind::Secret, &**self.secrets.namespace(), &*source))
     }
 
     /// Whether an object is a Secret that lacks what somebody takes from it, so that what it held before serves on.
@@ -352,10 +358,15 @@ impl Pilot {
         })
     }
 
-    /// Why an object is a Secret that somebody takes and nobody can use as it is now.
+    /// What an object is, as a Secret, to those who take it.
     #[must_use]
-    pub fn secret_fault(&self, key: &ObjectKey) -> Option<String> {
-        self.taken_from(key).find_map(|credential| status::unusable(&credential, self.view()))
+    pub fn secret_use(&self, key: &ObjectKey) -> SecretUse {
+        let mut taken = self.taken_from(key).peekable();
+        if taken.peek().is_none() {
+            return SecretUse::Nobody;
+        }
+        let fault = taken.find_map(|credential| status::unusable(&credential, self.view()));
+        fault.map_or(SecretUse::Usable, SecretUse::Unusable)
     }
 
     /// What is taken from an object, where that is a Secret.

@@ -104,6 +104,8 @@ struct Dirty {
     endpoints: BTreeSet<Arc<str>>,
     /// Credentials whose secrets may differ.
     credentials: BTreeSet<Credential>,
+    /// Secrets that may be more or less to those who take them than before, or that others take.
+    secrets: BTreeSet<ObjectKey>,
     /// Objects whose conditions may differ.
     status: BTreeSet<ObjectKey>,
     /// Objects that this batch applied.
@@ -168,6 +170,7 @@ impl Pilot {
             applied: applied.filter_map(|key| Some((key.clone(), self.in_force(&key)?))).collect(),
             change: self.outbox.finish(),
             status,
+            secrets: dirty.secrets,
             remarks: dirty.remarks,
             compiled,
         }

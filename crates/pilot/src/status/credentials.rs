@@ -38,11 +38,26 @@ impl Lack {
         let act = if serves_on { "the one before serves on" } else { otherwise };
         let list = if broken { &mut findings.broken } else { &mut findings.missing };
         list.push(format!("{place}: {words}; {act}"));
-        findings.closed.push(match serves_on {
+        let closed = match serves_on {
             true => format!("{place}: {source} as it is now; the one before serves on"),
             false => format!("{place}: {otherwise}"),
-        });
+        };
+        // What follows is the same however many credentials a place lacks.
+        if !findings.closed.contains(&closed) {
+            findings.closed.push(closed);
+        }
     }
+}
+
+/// What a Secret is to those who take it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretUse {
+    /// Nobody takes it: whether it could be used is not known.
+    Nobody,
+    /// It serves those who take it.
+    Usable,
+    /// It cannot be used as it is now: why.
+    Unusable(String),
 }
 
 /// Why what a credential stands for is there and cannot be used; `None` where it can, and where it is not there.

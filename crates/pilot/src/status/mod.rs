@@ -28,8 +28,8 @@ mod standing;
 mod unserved;
 mod virtual_service;
 
-pub use credentials::Lack;
 pub(crate) use credentials::unusable;
+pub use credentials::{Lack, SecretUse};
 pub use standing::{Force, Standing};
 pub(crate) use unserved::fields as unserved_fields;
 pub(crate) use virtual_service::absent;

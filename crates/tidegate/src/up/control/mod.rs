@@ -10,12 +10,12 @@ mod outgoing;
 mod programmed;
 mod secrets;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::thread;
 
-use tidegate_api::{Kind, ObjectKey};
+use tidegate_api::ObjectKey;
 use tidegate_apiserver::store::{Changes, Note, Store, Tone};
 use tidegate_pilot::status::{Force, Standing};
 use tidegate_pilot::{Input, Options, Pilot, RefusedSecret, Remark};
@@ -186,8 +186,7 @@ impl Control {
     /// Compiles inputs, publishes what came out, and tells what is to be said; the snapshot generation.
     fn compile(&mut self, inputs: Vec<Input>, versions: HashMap<ObjectKey, u64>) -> u64 {
         let output = self.pilot.apply(inputs);
-        let secrets = versions.keys().filter(|key| key.kind == Kind::Secret);
-        self.look_at_secrets(secrets.cloned().collect());
+        self.look_at_secrets(output.secrets);
         let generation = self.snapshot.publish(output.change);
         for status in output.status {
             let standing = self.pilot.standing(&status.key);
@@ -212,13 +211,9 @@ impl Control {
         let refused = RefusedSecret::among(verdicts.rejections().map(|(_, rejection)| rejection));
         if refused != self.refused {
             drop(verdicts);
-            let before = std::mem::replace(&mut self.refused, refused.clone());
-            let differs = |name: &&Arc<str>| before.get(*name) != refused.get(*name);
-            let names = before.keys().chain(refused.keys()).filter(differs);
-            let secrets = names.flat_map(|name| self.pilot.secret_sources(name)).collect();
+            self.refused.clone_from(&refused);
             // It hears what else there is when it has compiled that.
             self.compile(vec![Input::Refused(refused)], HashMap::new());
-            self.look_at_secrets(secrets);
             return;
         }
         let told = self.programmed.heard(&verdicts, &self.pilot);
@@ -239,8 +234,8 @@ impl Control {
     }
 
     /// Notes which of these Secrets cannot be used, and what is to be said about it.
-    fn look_at_secrets(&mut self, secrets: Vec<ObjectKey>) {
-        for (key, condition) in self.unusable.look(secrets, |key| self.pilot.secret_fault(key)) {
+    fn look_at_secrets(&mut self, secrets: BTreeSet<ObjectKey>) {
+        for (key, condition) in self.unusable.look(secrets, |key| self.pilot.secret_use(key)) {
             for note in self.notices.heard(Instant::now(), &key, &[condition]) {
                 self.outgoing.note(note);
             }

@@ -5,38 +5,39 @@ use std::collections::BTreeSet;
 
 use tidegate_api::ObjectKey;
 use tidegate_apiserver::store::Condition;
+use tidegate_pilot::status::SecretUse;
 
 /// What events name as true of a Secret, or not.
 const USABLE: &str = "Usable";
 /// The reason where it is not, as in the conditions of those who take it.
 const INVALID: &str = "InvalidCertificateRef";
+/// The reason where it is not known.
+const UNTAKEN: &str = "NotTaken";
 
 /// Secrets that cannot be used as they are.
 #[derive(Debug, Default)]
 pub struct Unusable(BTreeSet<ObjectKey>);
 
 impl Unusable {
-    /// Looks at these Secrets, and at those that could not be used before; whether they can, now that `fault` says why not.
+    /// Looks at these Secrets, and at those that could not be used before; whether they can, as `to_takers` tells. Of one
+    /// that nobody takes any more that is not known, and it is looked at no more.
     pub fn look(
         &mut self,
         at: impl IntoIterator<Item = ObjectKey>,
-        fault: impl Fn(&ObjectKey) -> Option<String>,
+        to_takers: impl Fn(&ObjectKey) -> SecretUse,
     ) -> Vec<(ObjectKey, Condition)> {
         let before = std::mem::take(&mut self.0);
         let all: BTreeSet<ObjectKey> = before.into_iter().chain(at).collect();
         let said = all.into_iter().map(|key| {
-            let fault = fault(&key);
-            if fault.is_some() {
-                self.0.insert(key.clone());
-            }
-            let reason = if fault.is_some() { INVALID } else { USABLE };
-            let condition = Condition {
-                name: USABLE,
-                holds: Some(fault.is_none()),
-                reason: reason.to_owned(),
-                message: fault.unwrap_or_default(),
+            let (holds, reason, message) = match to_takers(&key) {
+                SecretUse::Nobody => (None, UNTAKEN, String::new()),
+                SecretUse::Usable => (Some(true), USABLE, String::new()),
+                SecretUse::Unusable(why) => {
+                    self.0.insert(key.clone());
+                    (Some(false), INVALID, why)
+                }
             };
-            (key, condition)
+            (key, Condition { name: USABLE, holds, reason: reason.to_owned(), message })
         });
         said.collect()
     }
@@ -50,7 +51,9 @@ impl Unusable {
 #[cfg(test)]
 mod tests {
     use tidegate_api::Kind;
+    use tokio::time::Instant;
 
+    use super::super::notices::{Notices, SETTLED_AFTER};
     use super::*;
 
     #[test]
@@ -58,7 +61,10 @@ mod tests {
         let key = |name| ObjectKey::new(Kind::Secret, "istio-system", name);
         let mut unusable = Unusable::default();
         let mut look = |at: Vec<ObjectKey>, broken: &str| {
-            let said = unusable.look(at, |key| (*key.name == *broken).then(|| "why".to_owned()));
+            let said = unusable.look(at, |key| match &*key.name {
+                name if *name == *broken => SecretUse::Unusable("why".to_owned()),
+                _ => SecretUse::Usable,
+            });
             let said = said.into_iter().map(|(key, c)| (key.name.to_string(), c.holds, c.message));
             said.collect::<Vec<_>>()
         };
@@ -70,6 +76,30 @@ mod tests {
         assert_eq!(look(vec![], "b"), []);
         look(vec![key("b")], "b");
         unusable.forget(&key("b"));
-        assert_eq!(unusable.look(vec![], |_| None), []);
+        assert_eq!(unusable.look(vec![], |_| SecretUse::Usable), []);
+    }
+
+    #[test]
+    fn of_what_nobody_takes_any_more_nothing_is_told() {
+        let key = ObjectKey::new(Kind::Secret, "istio-system", "a");
+        let (mut unusable, mut notices) = (Unusable::default(), Notices::default());
+        let start = Instant::now();
+        let mut look = |now: Instant, found: &SecretUse| {
+            let mut told = notices.settled(now);
+            for (key, condition) in unusable.look([key.clone()], |_| found.clone()) {
+                told.extend(notices.heard(now, &key, &[condition]));
+            }
+            told.into_iter().map(|note| note.message).collect::<Vec<_>>()
+        };
+        let broken = SecretUse::Unusable("why".to_owned());
+        look(start, &broken);
+        let later = start + SETTLED_AFTER;
+        assert_eq!(look(later, &broken), ["why"]);
+        assert_eq!(look(later, &SecretUse::Nobody), [""; 0], "it is as broken as before");
+        assert_eq!(look(later, &SecretUse::Usable), [""; 0]);
+        // Who takes it next is told anew.
+        look(later, &broken);
+        assert_eq!(look(later + SETTLED_AFTER, &broken), ["why"]);
+        assert_eq!(look(later + SETTLED_AFTER, &SecretUse::Usable), ["Usable holds again"]);
     }
 }
