@@ -59,8 +59,11 @@ impl Index {
         self.is_stray(&service.key) && self.keeper(service).is_none()
     }
 
-    /// A server that has one of a VirtualService's hosts and does not leave it to those that list none.
+    /// Where none of its Gateways lists any of a VirtualService's hosts: a server that has one of them and does not leave it.
     pub(crate) fn keeper(&self, service: &VirtualService) -> Option<&Arc<Server>> {
+        if !self.is_stray(&service.key) {
+            return None; // It is not told again when others come and go.
+        }
         self.gateways().flat_map(|gateway| &gateway.servers).find(|s| !leaves(s, service))
     }
 
