@@ -86,7 +86,14 @@ async fn draining_gracefully_tells_clients_first() {
         }
     })
     .await;
-    assert_ne!(stat(gateway.admin, "http\\..*\\.downstream_cx_drain_close").await, "0");
+    // It is counted once the answer is sent, which the client may hear of first.
+    eventually(PATIENCE, || async {
+        match &*stat(gateway.admin, "http\\..*\\.downstream_cx_drain_close").await {
+            "0" => Err("none is counted"),
+            _ => Ok(()),
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
