@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use common::{World, manifest, try_object};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
 use tidegate_api::{Object, ObjectKey};
 use tidegate_pilot::{Compiled, GatewayService, Input, Options};
@@ -342,6 +343,8 @@ proptest! {
     #![proptest_config(ProptestConfig {
         cases: 300,
         failure_persistence: None,
+        // The same every time; another number for others.
+        rng_seed: RngSeed::Fixed(1),
         ..ProptestConfig::default()
     })]
 
