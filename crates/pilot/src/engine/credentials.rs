@@ -234,11 +234,11 @@ impl Pilot {
         self.mark_guess(&sharing, behind.as_ref(), dirty);
         let found = match behind.as_ref().map(|behind| (behind, self.secrets.find(behind))) {
             Some((behind, Ok(found))) => Some((behind, found)),
-            // What it held before serves on: the data plane refuses what is there now, and counts it among such forms.
+            // What it held before serves on.
             Some((behind, Err(not_found)))
                 if not_found.broken && self.credentials.brought.contains(behind) =>
             {
-                Some((behind, self.secrets.remains(behind)))
+                return;
             }
             Some((_, Err(_))) | None => None,
         };

@@ -293,19 +293,6 @@ impl Secrets {
         }
     }
 
-    /// What a data plane is given of a credential that is broken: never enough to take it, as there is no key.
-    pub(crate) fn remains<'a>(&'a self, credential: &'a Credential) -> Found<'a> {
-        let chain_in = |s: &'a Arc<Secret>| PAIRS.iter().find_map(|(chain, _)| s.get(chain));
-        let chain = match credential {
-            Credential::Pair(name) => self.here.get(name).and_then(chain_in),
-            Credential::PairFiles(..) | Credential::MeshPair => {
-                self.files_of(credential).first().and_then(|chain| self.file(chain).ok())
-            }
-            _ => return Found::Authorities { roots: &[], revoked: None, guessed: None },
-        };
-        Found::Pair { chain: chain.unwrap_or_default(), key: &[], staple: None }
-    }
-
     fn workload(&self) -> Result<&WorkloadFiles, NotFound> {
         let missing = || {
             let [chain, key, authorities] = WORKLOAD_FILES;

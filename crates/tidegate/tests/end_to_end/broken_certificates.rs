@@ -75,51 +75,6 @@ async fn what_cannot_be_served_leaves_the_one_before_and_is_told() {
     api.tells("/api/v1/namespaces/istio-system/events", &["Usable holds again"]).await;
 }
 
-/// Also where it was written before the Gateway that takes it; where one with a key loses it, the counter tells, too.
-#[tokio::test]
-async fn a_secret_without_a_key_is_told_of_while_somebody_takes_it() {
-    const GATEWAYS: &str = "gateways";
-    const EVENTS: &str = "/api/v1/namespaces/istio-system/events";
-    let ca = Ca::new("root");
-    let gateway = Gateway::start(&[]).await;
-    let mut api = Api::of(&gateway).await;
-    let leaf = ca.issue(&["a.example"]);
-    let whole = objects::pair(&leaf);
-    let mut secret = objects::certificate("a", &leaf);
-    secret["type"] = "Opaque".into();
-    secret["data"] = serde_json::json!({ "tls.crt": whole["tls.crt"] });
-    api.create_secret(&secret).await;
-    let tls = serde_json::json!({ "mode": "SIMPLE", "credentialName": "a" });
-    let web = objects::gateway_of("web", &[objects::https("https", "a.example", &tls)]);
-    api.create(GATEWAYS, &web).await;
-    let words = "Secret istio-system/a has no certificate with a key";
-    warned(&mut api, "istio-system", ("Secret", "a"), words).await;
-
-    // It is no better for being nobody's.
-    api.send("DELETE", WEB, "").await;
-    let tls = serde_json::json!({ "mode": "SIMPLE", "credentialName": "missing" });
-    let next = objects::gateway_of("next", &[objects::https("https", "b.example", &tls)]);
-    api.create(GATEWAYS, &next).await;
-    // It was looked at after the other had gone.
-    api.wait_for(&WEB.replace("/web", "/next"), &[("ResolvedRefs", "False")]).await;
-    let events = api.send("GET", EVENTS, "").await.to_string();
-    assert!(!events.contains("Usable holds again"), "{events}");
-
-    api.create(GATEWAYS, &web).await;
-    api.change_secret("a", &whole).await;
-    let config = ca.client_config(&[]);
-    shows(&gateway, "a.example", &config, &leaf).await;
-    assert_eq!(gateway.stat(REJECTED).await, 0);
-    api.change_secret("a", &serde_json::json!({ "tls.key": null })).await;
-    api.tells(WEB, &[words, "; the one before serves on", "PartlyServed"]).await;
-    eventually(PATIENCE, || async {
-        let count = gateway.stat(REJECTED).await;
-        if count == 1 { Ok(()) } else { Err(format!("{count} forms were refused")) }
-    })
-    .await;
-    shows(&gateway, "a.example", &config, &leaf).await;
-}
-
 /// There is nothing better: what was served before a restart must not end with it.
 #[tokio::test]
 async fn an_expired_certificate_that_is_the_first_serves_and_shows_when_it_expired() {
