@@ -383,12 +383,74 @@ pub const API_REQUEST: Target = Target {
     ],
 };
 
+/// Tokens, as they are sent and as the lines of JSON that they are made of.
+pub const JWT: Target = Target {
+    name: "jwt",
+    body: tidegate_proxy::filter::jwt::fuzzing::token,
+    words: &[
+        b".",
+        b"\n",
+        b"=",
+        b"\"alg\":\"",
+        b"\"RS256\"",
+        b"\"none\"",
+        b"\"kid\":",
+        b"\"crit\":[",
+        b"\"iss\":",
+        b"\"aud\":[",
+        b"\"exp\":",
+        b"1e308",
+        b"18446744073709551616",
+        b"\\u0061",
+        b"{\"a\":",
+    ],
+};
+
+/// Key sets.
+pub const JWKS: Target = Target {
+    name: "jwks",
+    body: tidegate_proxy::filter::jwt::fuzzing::keys,
+    words: &[
+        b"\"keys\":[",
+        b"\"kty\":\"RSA\"",
+        b"\"kty\":\"EC\"",
+        b"\"kty\":\"OKP\"",
+        b"\"kty\":\"oct\"",
+        b"\"crv\":\"P-256\"",
+        b"\"crv\":\"P-521\"",
+        b"\"crv\":\"Ed25519\"",
+        b"\"alg\":\"ES384\"",
+        b"\"use\":\"enc\"",
+        b"\"x\":\"AA\"",
+        b"\"e\":\"AQAB\"",
+    ],
+};
+
+/// What a connection in plain text begins with.
+pub const OPENING: Target = Target {
+    name: "opening",
+    body: tidegate_proxy::http::fuzzing::opening,
+    words: &[
+        b"\r\n",
+        b"\n",
+        b" HTTP/1.1",
+        b" HTTP/1.0",
+        b"GET /",
+        b"CONNECT ",
+        b"http://",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+};
+
 /// All targets.
 pub const TARGETS: &[Target] = &[
     CERTIFICATE,
     CLIENT_HELLO,
     HTTP1,
     HTTP2,
+    JWT,
+    JWKS,
+    OPENING,
     PATH,
     ACCESS_LOG,
     YAML,

@@ -1,6 +1,6 @@
 //! Guide 002, "How to configure Istio ingress gateway for external traffic": its manifests stand in `002/`, its commands
 //! are typed here as it writes them. What it says of traffic policy, up to "Timeout and Retry Configuration", is in
-//! `guide_002/policy.rs`.
+//! `guide_002/policy.rs`, of limits in `guide_002/rate_limit.rs`, its "Complete Production Example" in `guide_002/production.rs`.
 //!
 //! It takes three things for granted, which the tests add: addresses behind the Services that it names, since
 //! nothing here runs its Deployments; ports 80 and 443 at `$INGRESS_IP`, to which curl is led by its own
@@ -9,11 +9,16 @@
 
 #[path = "guide_002/policy.rs"]
 mod policy;
+#[path = "guide_002/production.rs"]
+mod production;
+#[path = "guide_002/rate_limit.rs"]
+mod rate_limit;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate_testing::client::{Client, Response};
 use tidegate_testing::origin::{Body, Incoming, Origin, Request, full};
@@ -117,6 +122,31 @@ fn service(name: &str, port: u16, origin: &Origin) -> String {
     format!("{service}\n{slice}")
 }
 
+/// A Pod with labels, and the endpoint of a Service that it is.
+fn pod(service: &str, name: &str, labels: &Value, address: SocketAddr) -> String {
+    let pod = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {"containers": [{"name": "app", "image": "app"}]},
+    });
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": format!("{service}-{name}"),
+            "labels": {"kubernetes.io/service-name": service},
+        },
+        "addressType": "IPv4",
+        "ports": [{"name": "http", "port": address.port()}],
+        "endpoints": [{
+            "addresses": [address.ip()],
+            "targetRef": {"kind": "Pod", "name": name},
+        }],
+    });
+    format!("{pod}\n{slice}")
+}
+
 async fn apply(shell: &Shell, manifest: &str) -> String {
     shell.ok(&format!("kubectl apply -f - <<'EOF'\n{manifest}\nEOF")).await
 }
@@ -154,7 +184,7 @@ async fn a_service_is_exposed() {
         .ok("export INGRESS_IP=$(kubectl get svc istio-ingressgateway -n istio-system -o jsonpath='{.status.loadBalancer.ingress[0].ip}')\n\
              curl -H \"Host: httpbin.example.com\" http://$INGRESS_IP/get")
         .await;
-    let told: serde_json::Value = serde_json::from_str(&curl).expect("JSON");
+    let told: Value = serde_json::from_str(&curl).expect("JSON");
     assert_eq!((&told["service"], &told["path"]), (&json!("httpbin"), &json!("/get")));
     assert_eq!(told["headers"]["host"], "httpbin.example.com");
 
@@ -432,7 +462,7 @@ impl Guide {
 async fn tls_is_terminated_with_and_without_a_server_name() {
     let Some(guide) = Guide::secured().await else { return };
     let told = guide.shell.ok(&format!("{INGRESS_IP}{HTTPS}")).await;
-    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    let told: Value = serde_json::from_str(&told).expect("JSON");
     assert_eq!((&told["service"], &told["path"]), (&json!("httpbin"), &json!("/get")));
     assert_eq!(told["headers"]["x-forwarded-proto"], "https");
 
@@ -473,7 +503,7 @@ async fn clients_show_certificates_where_mutual_tls_asks_for_them() {
     let secure = "secure.httpbin.example.com";
     guide.bind("secure-vs", secure).await;
     let told = guide.shell.ok(&format!("{INGRESS_IP}{MUTUAL}")).await;
-    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    let told: Value = serde_json::from_str(&told).expect("JSON");
     assert_eq!((&told["service"], &told["headers"]["host"]), (&json!("httpbin"), &json!(secure)));
 
     let shown =

@@ -23,6 +23,8 @@ const MATERIAL: &str = "../shared";
 /// A set of cases with its way to run them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Suite {
+    /// Options of capture, and the rules of iptables that come of them.
+    Iptables,
     /// Recorded kubectl commands against `tidegate up`, compared with what a real API server's client printed.
     Kubectl,
     /// Objects and calls, through pilot's compiler and the proxy's matcher.
@@ -34,7 +36,7 @@ pub enum Suite {
 /// Flags of `cargo xtask corpus`.
 #[derive(Args)]
 pub struct Options {
-    /// Only these suites, all when none is named; or a folder with cases in `routing/` and `validate/`.
+    /// Only these suites, all when none is named; or a folder with cases in `iptables/`, `routing/` or `validate/`.
     #[arg(value_name = "SUITE|FOLDER", value_parser = Wanted::read)]
     wanted: Vec<Wanted>,
     /// The folder with the cases. When it is not there, nothing is run and nothing fails.
@@ -59,7 +61,10 @@ impl Wanted {
         match Suite::from_str(text, true) {
             Ok(suite) => Ok(Self::Suite(suite)),
             Err(_) if Path::new(text).is_dir() => Ok(Self::Folder(text.into())),
-            Err(_) => Err("it is no suite (kubectl, routing, validate) and no folder".to_owned()),
+            Err(_) => {
+                Err("it is no suite (iptables, kubectl, routing, validate) and no folder"
+                    .to_owned())
+            }
         }
     }
 
@@ -68,13 +73,13 @@ impl Wanted {
         match self {
             Self::Suite(suite) => Ok(vec![(*suite, material.join(suite.folder()))]),
             Self::Folder(folder) => {
-                let there: Vec<_> = [Suite::Routing, Suite::Validate]
+                let there: Vec<_> = [Suite::Iptables, Suite::Routing, Suite::Validate]
                     .into_iter()
                     .map(|suite| (suite, folder.join(suite.name())))
                     .filter(|(_, cases)| cases.is_dir())
                     .collect();
                 if there.is_empty() {
-                    bail!("{} has neither routing/ nor validate/", folder.display());
+                    bail!("{} has none of iptables/, routing/ and validate/", folder.display());
                 }
                 Ok(there)
             }
@@ -86,6 +91,7 @@ impl Suite {
     /// Where its cases stand in the material.
     fn folder(self) -> &'static str {
         match self {
+            Self::Iptables => "corpus/iptables",
             Self::Kubectl => "kubernetes-api",
             Self::Routing => "corpus/routing",
             Self::Validate => "corpus/validate",
@@ -99,7 +105,7 @@ impl Suite {
     fn run(self, workspace: &Workspace, cases: &Path) -> Result<Outcome> {
         match self {
             Self::Kubectl => kubectl::replay(workspace, cases),
-            Self::Routing | Self::Validate => {
+            Self::Iptables | Self::Routing | Self::Validate => {
                 let mut runner = workspace.cargo();
                 runner.args(["run", "--quiet", "--locked", "-p", "tidegate-corpus", "--"]);
                 Outcome::of(runner.arg(self.name()).arg(cases))

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::admission::unknown_field;
 use crate::error::{FieldError, Reason, Warning};
+use crate::istio::service_entry::Addresses;
 use crate::kinds::split_api_version;
 use crate::metadata::ObjectMeta;
 use crate::schema::walk::{Mode, walk};
@@ -94,7 +95,7 @@ fn normalise(kind: Kind, value: &Value, examined: &mut Examined) -> Value {
     // An Istio object without spec is one with an empty spec, except where the schema wants it.
     if let (false, Some(map)) = (info.built_in, value.as_object_mut()) {
         let given = map.get("spec").is_some_and(|spec| !spec.is_null());
-        if !given && kind != Kind::ServiceEntry {
+        if !given && !matches!(kind, Kind::ServiceEntry | Kind::WorkloadEntry) {
             map.insert("spec".to_owned(), json!({}));
         }
     }
@@ -121,6 +122,7 @@ fn typed_object(kind: Kind, value: &Value, origin: Origin) -> Result<Object, Fie
         labels: metadata.labels,
         annotations,
         origin,
+        unknown: Vec::new(),
         spec: typed_spec(kind, value)?,
     })
 }
@@ -146,6 +148,11 @@ fn typed_spec(kind: Kind, value: &Value) -> Result<Spec, FieldError> {
         }
         Kind::DestinationRule => Spec::DestinationRule(typed("spec", spec)?),
         Kind::ServiceEntry => Spec::ServiceEntry(typed("spec", spec)?),
+        Kind::WorkloadEntry => Spec::WorkloadEntry(typed("spec", spec)?),
+        Kind::AuthorizationPolicy => Spec::AuthorizationPolicy(typed("spec", spec)?),
+        Kind::RequestAuthentication => Spec::RequestAuthentication(typed("spec", spec)?),
+        Kind::PeerAuthentication => Spec::PeerAuthentication(typed("spec", spec)?),
+        Kind::EnvoyFilter => Spec::EnvoyFilter(typed("spec", spec)?),
         Kind::Namespace => Spec::Namespace(typed("", value)?),
         Kind::Service => Spec::Service(typed("", value)?),
         Kind::EndpointSlice => Spec::EndpointSlice(typed("", value)?),
@@ -176,6 +183,11 @@ fn validate(object: &Object, report: &mut Report) {
         Spec::VirtualService(spec) => report.field("spec", |r| spec.validate(object, r)),
         Spec::DestinationRule(spec) => report.field("spec", |r| spec.validate(object, r)),
         Spec::ServiceEntry(spec) => report.field("spec", |r| spec.validate(object, r)),
+        Spec::WorkloadEntry(spec) => report.field("spec", |r| spec.validate(Addresses::Any, r)),
+        Spec::AuthorizationPolicy(spec) => spec.validate(object, report),
+        Spec::RequestAuthentication(spec) => spec.validate(object, report),
+        Spec::PeerAuthentication(spec) => spec.validate(object, report),
+        Spec::EnvoyFilter(spec) => report.field("spec", |r| spec.validate(r)),
         Spec::Namespace(_) | Spec::Opaque => {}
         Spec::Event(event) => event.validate(object.namespace(), report),
         Spec::Service(service) => service.validate(report),

@@ -152,9 +152,14 @@ impl FieldError {
 
 /// A value as Kubernetes shows it in a message: text in quotes, the rest as JSON.
 fn shown(value: &Value) -> String {
+    shortened(value.to_string())
+}
+
+/// The beginning of a value that is shown in a message.
+#[must_use]
+pub fn shortened(mut text: String) -> String {
     /// Longer values say nothing more and would fill a terminal.
     const LIMIT: usize = 256;
-    let mut text = value.to_string();
     if text.len() > LIMIT {
         let cut = (0..=LIMIT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(cut);

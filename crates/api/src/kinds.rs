@@ -22,6 +22,11 @@ pub enum Kind {
     VirtualService,
     DestinationRule,
     ServiceEntry,
+    WorkloadEntry,
+    AuthorizationPolicy,
+    RequestAuthentication,
+    PeerAuthentication,
+    EnvoyFilter,
     Namespace,
     Service,
     EndpointSlice,
@@ -71,6 +76,7 @@ const BUILT_IN_VERBS: &[&str] =
 const CUSTOM_VERBS: &[&str] =
     &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 const ISTIO_CATEGORIES: &[&str] = &["istio-io", "networking-istio-io"];
+const SECURITY_CATEGORIES: &[&str] = &["istio-io", "security-istio-io"];
 
 /// A row of Istio's networking group: all of them are alike.
 const fn networking(
@@ -95,6 +101,22 @@ const fn networking(
         status_subresource: true,
         has_generation: true,
         built_in: false,
+    }
+}
+
+/// A row of Istio's security group.
+const fn security(
+    kind: Kind,
+    name: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+    short_names: &'static [&'static str],
+) -> KindInfo {
+    KindInfo {
+        group: "security.istio.io",
+        versions: &["v1", "v1beta1"],
+        categories: SECURITY_CATEGORIES,
+        ..networking(kind, name, plural, singular, short_names)
     }
 }
 
@@ -134,6 +156,32 @@ pub static KINDS: &[KindInfo] = &[
         &["dr"],
     ),
     networking(Kind::ServiceEntry, "ServiceEntry", "serviceentries", "serviceentry", &["se"]),
+    networking(Kind::WorkloadEntry, "WorkloadEntry", "workloadentries", "workloadentry", &["we"]),
+    security(
+        Kind::AuthorizationPolicy,
+        "AuthorizationPolicy",
+        "authorizationpolicies",
+        "authorizationpolicy",
+        &["ap"],
+    ),
+    security(
+        Kind::RequestAuthentication,
+        "RequestAuthentication",
+        "requestauthentications",
+        "requestauthentication",
+        &["ra"],
+    ),
+    security(
+        Kind::PeerAuthentication,
+        "PeerAuthentication",
+        "peerauthentications",
+        "peerauthentication",
+        &["pa"],
+    ),
+    KindInfo {
+        versions: &["v1alpha3"],
+        ..networking(Kind::EnvoyFilter, "EnvoyFilter", "envoyfilters", "envoyfilter", &[])
+    },
     KindInfo {
         kind: Kind::Namespace,
         name: "Namespace",

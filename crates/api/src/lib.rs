@@ -28,7 +28,7 @@ pub mod validation;
 
 pub use admission::{FieldValidation, admit};
 pub use decode::{Decoded, Examined};
-pub use error::{FieldError, Reason, Warning, WarningKind};
+pub use error::{FieldError, Reason, Warning, WarningKind, shortened};
 pub use kinds::{KINDS, Kind, KindInfo, Scope};
 pub use metadata::ObjectMeta;
 pub use object::{Object, ObjectKey, Origin, Spec};

@@ -89,6 +89,9 @@ pub struct Object {
     pub annotations: BTreeMap<String, String>,
     /// Where it came from.
     pub origin: Origin,
+    /// Fields that no schema has, which were left out, each with its place in words. Of objects in files alone: whoever writes through
+    /// the API is answered.
+    pub unknown: Vec<String>,
     /// The typed content.
     pub spec: Spec,
 }
@@ -106,6 +109,7 @@ impl Object {
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
             origin: Origin::Api,
+            unknown: Vec::new(),
             spec,
         }
     }
@@ -140,6 +144,16 @@ pub enum Spec {
     DestinationRule(Box<istio::DestinationRule>),
     /// `spec` of a ServiceEntry.
     ServiceEntry(Box<istio::ServiceEntry>),
+    /// `spec` of a WorkloadEntry.
+    WorkloadEntry(Box<istio::WorkloadEntry>),
+    /// `spec` of an AuthorizationPolicy.
+    AuthorizationPolicy(Box<istio::AuthorizationPolicy>),
+    /// `spec` of a RequestAuthentication.
+    RequestAuthentication(Box<istio::RequestAuthentication>),
+    /// `spec` of a PeerAuthentication.
+    PeerAuthentication(Box<istio::PeerAuthentication>),
+    /// `spec` of an EnvoyFilter.
+    EnvoyFilter(Box<istio::EnvoyFilter>),
     /// A Namespace.
     Namespace(Box<kube::Namespace>),
     /// A Service.

@@ -14,11 +14,26 @@ use tidegate_api::kinds::{by_api_version, split_api_version};
 use tidegate_api::{Examined, Object, Origin, WarningKind};
 
 /// Files of the corpus whose kinds exist here.
-const FILES: [&str; 8] = [
+const FILES: [&str; 23] = [
     "Gateway.yaml",
     "VirtualService.yaml",
     "DestinationRule.yaml",
     "ServiceEntry.yaml",
+    "WorkloadEntry.yaml",
+    "AuthorizationPolicy.yaml",
+    "RequestAuthentication.yaml",
+    "PeerAuthentication.yaml",
+    "crd-schema/workloadentry-invalid.yaml",
+    "crd-schema/workloadentry-valid.yaml",
+    "crd-schema/authz-invalid.yaml",
+    "crd-schema/authz-valid.yaml",
+    "crd-schema/reqauth-invalid.yaml",
+    "crd-schema/reqauth-valid.yaml",
+    "crd-schema/peerauth-invalid.yaml",
+    "crd-schema/peerauth-valid.yaml",
+    "EnvoyFilter.yaml",
+    "crd-schema/envoyfilter-invalid.yaml",
+    "crd-schema/envoyfilter-valid.yaml",
     "crd-schema/destinationrule-invalid.yaml",
     "crd-schema/destinationrule-valid.yaml",
     "crd-schema/serviceentry-invalid.yaml",

@@ -150,8 +150,9 @@ async fn apply_get_describe_delete() {
         holds: Some(false),
         reason: "Invalid".into(),
         message: "the host has no endpoints".into(),
+        generation: 2,
     };
-    bench.store.set_status(&key, 2, vec![condition]).await;
+    bench.store.set_status(&key, vec![condition]).await;
     for _ in 0..2 {
         let note = Note {
             about: key.clone(),

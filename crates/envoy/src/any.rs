@@ -12,7 +12,8 @@ static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
 });
 
 /// Descriptors of every type in `protos.txt`, those without a Rust type too. The first call
-/// decodes the set, which takes some milliseconds.
+/// decodes the set, which takes some milliseconds and 8 MiB: it comes with the first resource, as each is held against the
+/// capability table by its descriptor.
 pub fn pool() -> &'static DescriptorPool {
     &POOL
 }

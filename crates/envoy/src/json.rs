@@ -8,6 +8,7 @@
 //! Absent: fields that the pool does not know are not shown (their bytes are kept by whoever holds
 //! the message), and extensions of proto2, which Envoy's API does not use.
 
+mod istio;
 mod read;
 mod write;
 
@@ -96,6 +97,17 @@ pub fn message_from_json(
     json: &Value,
 ) -> Result<DynamicMessage, JsonError> {
     read::message(descriptor, json, &Path::Root, 0)
+}
+
+/// JSON as a message of a type, by full name or type URL, in the notation of Istio's EnvoyFilters: as [`message_from_json`],
+/// but a configuration wrapped in `TypedStruct` is the message that it stands for, and durations may be Go's (`500ms`).
+///
+/// # Errors
+/// As [`message_from_json`], and a type that is not in the pool.
+pub fn message_from_istio(type_url: &str, json: &Value) -> Result<DynamicMessage, JsonError> {
+    let descriptor =
+        any::describe(type_url).map_err(|error| JsonError::new(&Path::Root, error.to_string()))?;
+    message_from_json(&descriptor, &istio::plain(&descriptor, json, 0))
 }
 
 /// Whether a type of `google.protobuf` has a JSON form of its own that holds no `Any`.

@@ -4,7 +4,8 @@
 //!   (`protos.txt` lists the files); [`v3`] gives short names to the packages that are used most.
 //! - [`pool()`] describes the same types, and more, for reflection: JSON, config dumps, EnvoyFilter.
 //! - [`json`] is Envoy's JSON in both directions.
-//! - [`capability`] says what the proxy does with each type and field, [`variables`] which variables header values may have.
+//! - [`capability`] says what the proxy does with each type and field, [`variables`] which variables header values may have, [`suites`]
+//!   which suites and groups TLS may have.
 //!
 //! prost drops fields that it does not know, and an `Any` may hold a type that nobody here knows.
 //! So whoever passes on what somebody else sent keeps the bytes, and never encodes the struct again.
@@ -15,6 +16,7 @@ mod encode;
 pub mod fuzzing;
 pub mod json;
 mod path;
+pub mod suites;
 pub mod types;
 pub mod v3;
 pub mod variables;

@@ -25,6 +25,15 @@ pub struct Answer {
     /// The route that takes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<Part>,
+    /// Faults that are made on purpose: `delay` and `abort`, and for which requests.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Part>,
+    /// What is said to other origins; absent where the request is from none, or nobody looks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
+    /// Limits on the way: what may be answered 429 instead.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<Part>,
     /// How long an answer may take, such as `15s`; absent where there is no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<String>,
@@ -34,19 +43,29 @@ pub struct Answer {
     /// Where it may go: one cluster, or several by weight.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub clusters: Vec<Cluster>,
+    /// Where copies of it go, each with its share of requests; their answers are dropped.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<Cluster>,
     /// The request line and host that the upstream gets, when the request is forwarded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sent: Option<Sent>,
     /// Forms of the objects on the way that are refused, and what is in force in their place.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_in_force: Vec<NotInForce>,
+    /// What RequestAuthentications make of its tokens.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<TokenJudged>,
+    /// What AuthorizationPolicies make of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<Judged>,
     /// What else is worth knowing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// Who else could have taken it, and what kept each from it, in the order in which they were tried.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<Lost>,
-    /// What would have to be different for the nearest of them to take it; only when nothing did.
+    /// What would have to be different for the nearest of them to take it; only when nothing did, or a route for everything
+    /// after one that lacked one condition.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nearest: Option<String>,
 }
@@ -76,6 +95,11 @@ pub enum End {
         #[serde(skip_serializing_if = "Option::is_none")]
         status: Option<u16>,
         /// Why, in words.
+        reason: String,
+    },
+    /// Nobody can say here: it rests on what is not known.
+    Undecided {
+        /// On what, in words.
         reason: String,
     },
     /// Nothing takes it.
@@ -196,6 +220,9 @@ pub struct Cluster {
     pub exists: bool,
     /// Where it sends: addresses, or names to resolve, with ports.
     pub endpoints: Vec<String>,
+    /// What is spoken to its endpoints; absent where it is no HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spoken: Option<Spoken>,
     /// How TLS is spoken with it; absent where it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<UpstreamTls>,
@@ -206,6 +233,17 @@ pub struct Cluster {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// What it was made from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<Source>,
+}
+
+/// What is spoken to endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Spoken {
+    /// `HTTP/1.1`, `HTTP/2`, or `that of the client`.
+    pub protocol: &'static str,
+    /// What has HTTP/2 spoken: the port of a service, or a setting.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub from: Vec<Source>,
 }
@@ -257,6 +295,10 @@ pub struct Sent {
     /// Headers that the proxy adds or changes whatever the route, as they are sent.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub own_headers: Vec<(String, String)>,
+    /// Names of those among them whose values are examples, wholly or in part: they say what the question leaves open, such as
+    /// the client's address, or are new with each request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub examples: Vec<String>,
 }
 
 /// When and how often a request is sent again.
@@ -281,13 +323,59 @@ pub struct Retries {
     pub other_endpoints_first: bool,
 }
 
+/// What becomes of a request from another origin (CORS).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cors {
+    /// The origin that the request names.
+    pub origin: String,
+    /// Whether it is let in.
+    pub allowed: bool,
+    /// Whether the request is a browser's question before another one.
+    pub preflight: bool,
+    /// Headers that the answer gets, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<(String, String)>,
+    /// What says so.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<Source>,
+}
+
+/// What a rule of a RequestAuthentication makes of the tokens of a request.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenJudged {
+    /// The issuer that the rule is about.
+    pub issuer: String,
+    /// What it makes of them, in words.
+    pub verdict: String,
+    /// The rule.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<Source>,
+}
+
+/// What an AuthorizationPolicy makes of a request or a connection.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Judged {
+    /// What it does, in words: `denies it`, `allows it`, `allows something else` …
+    pub verdict: &'static str,
+    /// Of a policy that would have had to match: which of its conditions do not hold, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unmet: Vec<String>,
+    /// The rule, or the whole policy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<Source>,
+}
+
 /// A form of an object that is refused.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NotInForce {
     /// What is wrong with it.
     pub refused: String,
-    /// What is in force in its place: `lastGood`, the form before; or `nothing`.
+    /// What is in force in its place: `lastGood`, the form before; `itself`, all the same, as there is nothing better;
+    /// `rest`, what else it says; `closed`, that nothing is let through at all; or `nothing`.
     pub instead: &'static str,
     /// Where it stands, in the newest form.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -305,9 +393,19 @@ pub struct Lost {
     pub name: String,
     /// What kept it from taking the request.
     pub refused: String,
+    /// Whether it is for something else altogether: another port, host or path, which is not even like what was asked for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub far: bool,
     /// What it was made from.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub from: Vec<Source>,
+}
+
+impl Lost {
+    /// An object that had no part in what was asked.
+    pub(crate) fn object(from: Source, refused: String) -> Self {
+        Self { at: "object", name: String::new(), refused, far: false, from: vec![from] }
+    }
 }
 
 impl Answer {
@@ -316,9 +414,17 @@ impl Answer {
         let parts = [&self.listener, &self.filter_chain, &self.virtual_host, &self.route];
         let parts = parts.into_iter().flatten().flat_map(|Part { from, .. }| from);
         let clusters = self.clusters.iter().flat_map(|cluster| {
-            cluster.from.iter().chain(cluster.tls.iter().flat_map(|tls| &tls.from))
+            let tls = cluster.tls.iter().flat_map(|tls| &tls.from);
+            cluster
+                .from
+                .iter()
+                .chain(cluster.spoken.iter().flat_map(|spoken| &spoken.from))
+                .chain(tls)
         });
-        parts.chain(clusters)
+        let policies = self.policies.iter().flat_map(|judged| &judged.from);
+        let tokens = self.tokens.iter().flat_map(|judged| &judged.from);
+        let settings = self.faults.iter().chain(&self.limits).flat_map(|part| &part.from);
+        parts.chain(clusters).chain(policies).chain(tokens).chain(settings)
     }
 
     /// Where it ended; `None` when it was taken.

@@ -2,15 +2,18 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use tidegate_pilot::model::tls::AUTHORITIES_SUFFIX;
-use tidegate_proxy::route::TextMatch;
+use tidegate_api::{ObjectKey, Spec};
+use tidegate_pilot::model::tls;
+use tidegate_pilot::origins::Origin;
+use tidegate_proxy::remote::Remote;
+use tidegate_proxy::route::{Fraction, Mirror, Mirrors, TextMatch};
 use tidegate_proxy::tls::context::NotReady;
 use tidegate_proxy::tls::secret::{IdentitySource, Missing, ValidationSource};
 use tidegate_proxy::upstream::ClusterSlot;
-use tidegate_proxy::upstream::cluster::{Cluster as Served, Discovery, Secure};
+use tidegate_proxy::upstream::cluster::{Cluster as Served, Discovery, Secure, UpstreamProtocol};
 use tidegate_xds::ResourceType;
 
-use crate::answer::{Answer, Cluster, End, UpstreamTls};
+use crate::answer::{Answer, Cluster, End, Source, Spoken, UpstreamTls};
 use crate::lost::without_port;
 use crate::request::shown;
 use crate::{World, sidecar};
@@ -31,10 +34,57 @@ impl World {
             answer.clusters.push(self.cluster(slot, share(*weight), host));
             answer.not_in_force.extend(self.refused_of(&KINDS, &slot.name));
             let served = slot.load();
+            if served.as_deref().is_some_and(|served| served.outlier.is_some()) {
+                answer.notes.push(self.ejected(&slot.name));
+            }
             let secure = served.as_deref().and_then(|served| served.tls.as_ref());
             let kept = secure.map(|secure| self.kept(&secure.context.common));
             answer.not_in_force.extend(kept.into_iter().flatten());
         }
+    }
+
+    /// Which endpoints of a cluster with outlier detection are out, as far as it is known.
+    fn ejected(&self, cluster: &str) -> String {
+        let Some(ejected) = &self.ejected else {
+            return format!(
+                "endpoints of {cluster} may be out for a while (outlierDetection); which of them are is not known here: the admin \
+                 interface tells (GET /clusters)"
+            );
+        };
+        match ejected.get(cluster).map(Vec::as_slice) {
+            None | Some([]) => format!(
+                "no endpoint of {cluster} is out now; those that fail may be for a while (outlierDetection)"
+            ),
+            Some(out) => {
+                let out: Vec<String> = out.iter().map(ToString::to_string).collect();
+                format!(
+                    "out for a while and without requests (outlierDetection) of {cluster} now: {}",
+                    out.join(", ")
+                )
+            }
+        }
+    }
+
+    /// Tells where copies go; `asked` is where the objects say so, in the order of the copies.
+    pub(crate) fn mirrors(&self, mirrors: &Mirrors, host: &str, asked: &[Source]) -> Vec<Cluster> {
+        let share = |mirror: &Mirror| match mirror.share {
+            Some(Fraction { numerator, denominator }) => {
+                100.0 * f64::from(numerator) / f64::from(denominator.max(1))
+            }
+            None => 100.0,
+        };
+        let mut all: Vec<Cluster> = mirrors
+            .all
+            .iter()
+            .map(|mirror| self.cluster(&mirror.cluster, share(mirror), Some(host)))
+            .collect();
+        // What a patch asks for stands nowhere in the rules.
+        if all.len() == asked.len() {
+            for (mirror, asked) in all.iter_mut().zip(asked) {
+                mirror.from.insert(0, asked.clone());
+            }
+        }
+        all
     }
 
     fn cluster(&self, slot: &ClusterSlot, share: f64, host: Option<&str>) -> Cluster {
@@ -44,11 +94,13 @@ impl World {
         let endpoints = served.as_deref().map(endpoints).unwrap_or_default();
         let secure = served.as_deref().and_then(|served| served.tls.as_ref());
         let tls = secure.map(|secure| self.upstream_tls(&slot.name, secure, host));
+        let why = self.pilot.vacant(&slot.name);
+        let why = why.map_or_else(String::new, |why| format!(": {why}"));
         let fault = match (&served, &tls) {
             (None, _) => Some(self.absent(&slot.name)),
             (Some(_), _) if endpoints.is_empty() => Some(match self.may_lack() {
-                true => "it has no endpoints in the manifests of -f".to_owned(),
-                false => "it has no endpoints".to_owned(),
+                true => format!("it has no endpoints in the manifests of -f{why}"),
+                false => format!("it has no endpoints{why}"),
             }),
             (Some(_), Some(UpstreamTls { fault: Some(fault), .. })) => {
                 Some(format!("TLS cannot be spoken with it: {fault}"))
@@ -63,8 +115,55 @@ impl World {
             tls,
             fault,
             status: None,
-            from: owners.into_iter().map(|key| behind.whole(key)).collect(),
+            spoken: served
+                .as_deref()
+                .filter(|_| host.is_some())
+                .map(|served| self.spoken(slot, served)),
+            from: self.made_from(owners, &slot.name),
         }
+    }
+
+    /// What a cluster was made from: services as a whole, and those settings of DestinationRules that hold for it.
+    fn made_from(&self, owners: Vec<ObjectKey>, cluster: &str) -> Vec<Source> {
+        let behind = self.behind(ResourceType::Cluster, cluster);
+        let settings = behind.pilot.cluster_settings(cluster);
+        let told = |key: &ObjectKey| settings.iter().any(|origin| origin.key == *key);
+        let owners = owners.into_iter().filter(|key| !told(key)).map(|key| behind.whole(key));
+        owners.chain(settings.iter().map(|origin| behind.source(origin))).collect()
+    }
+
+    /// What is spoken to the endpoints of a cluster, and what has it spoken where that is not what is expected of them.
+    fn spoken(&self, slot: &ClusterSlot, served: &Served) -> Spoken {
+        let protocol = match served.http.protocol {
+            Some(UpstreamProtocol::Http1) => "HTTP/1.1",
+            Some(UpstreamProtocol::Http2) => "HTTP/2",
+            None => "that of the client",
+        };
+        let behind = self.behind(ResourceType::Cluster, &slot.name);
+        let http2 = served.http.protocol == Some(UpstreamProtocol::Http2);
+        let by = http2.then(|| behind.pilot.http2_by(&slot.name)).flatten();
+        let origin = by.map(|by| match by {
+            Ok((key, port)) => {
+                let path = behind.port_of(&key, port);
+                Origin { key, path }
+            }
+            Err(setting) => setting,
+        });
+        Spoken { protocol, from: origin.iter().map(|origin| behind.source(origin)).collect() }
+    }
+
+    /// Where a port of a service stands.
+    fn port_of(&self, key: &ObjectKey, number: u16) -> String {
+        let at = match self.object(key).map(|object| &object.spec) {
+            Some(Spec::Service(service)) => {
+                service.spec.ports.iter().position(|port| port.port == i32::from(number))
+            }
+            Some(Spec::ServiceEntry(entry)) => {
+                entry.ports.iter().position(|port| port.number.get() == number)
+            }
+            _ => None,
+        };
+        at.map_or_else(|| "spec.ports".to_owned(), |at| format!("spec.ports[{at}]"))
     }
 
     /// Why there is no cluster of a name, in the words of whoever wrote the objects.
@@ -80,8 +179,8 @@ impl World {
     fn upstream_tls(&self, cluster: &str, secure: &Secure, host: Option<&str>) -> UpstreamTls {
         let behind = self.behind(ResourceType::Cluster, cluster);
         let common = &secure.context.common;
-        let nowhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
-        let asked = secure.asks(host.map(without_port).unwrap_or_default(), nowhere, None);
+        let nowhere = Remote::Ip(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0));
+        let asked = secure.asks(host.map(without_port).unwrap_or_default(), &nowhere, None);
         let identity = common.identities.first().map(|identity| match identity {
             IdentitySource::Secret(secret) => self.credential(&secret.name),
             IdentitySource::Here(identity) => identity.leaf.subject.clone(),
@@ -110,10 +209,10 @@ impl World {
     /// Why no handshake can be held, in the words of whoever wrote the objects.
     pub(crate) fn not_ready(&self, fault: &NotReady) -> String {
         match fault {
-            NotReady::Missing(Missing(name)) => {
-                let looked = self.pilot.missing(name);
+            NotReady::Missing(Missing { name, .. }) => {
+                let lack = self.pilot.lack(name).map(|lack| lack.words);
                 let looked =
-                    looked.unwrap_or_else(|| format!("{} is not there", self.credential(name)));
+                    lack.unwrap_or_else(|| format!("{} is not there", self.credential(name)));
                 let only =
                     if self.may_lack() { "; only the manifests of -f were looked at" } else { "" };
                 format!("{looked}{only}")
@@ -124,29 +223,7 @@ impl World {
 
     /// Where the secret of that name in xDS comes from.
     pub(crate) fn credential(&self, secret: &str) -> String {
-        let namespace = &self.pilot.options().namespace;
-        if let Some(name) = secret.strip_prefix("kubernetes://") {
-            return match name.strip_suffix(AUTHORITIES_SUFFIX) {
-                Some(name) => format!("the authorities of Secret {namespace}/{name}"),
-                None => format!("Secret {namespace}/{name}"),
-            };
-        }
-        if let Some(name) = secret.strip_prefix("kubernetes-pair://") {
-            return format!("Secret {namespace}/{name}");
-        }
-        if let Some(files) = secret.strip_prefix("file-cert:") {
-            return files.split_once('~').map_or_else(
-                || files.to_owned(),
-                |(chain, key)| format!("files {chain} and {key}"),
-            );
-        }
-        match (secret, secret.strip_prefix("file-root:")) {
-            ("default", _) => "the gateway in the mesh".to_owned(),
-            ("ROOTCA", _) => "the authorities of the mesh".to_owned(),
-            (_, Some("system")) => "the authorities that this system trusts".to_owned(),
-            (_, Some(file)) => format!("file {file}"),
-            (other, None) => other.to_owned(),
-        }
+        tls::in_words(secret, &self.pilot.options().namespace)
     }
 }
 
@@ -169,7 +246,7 @@ fn endpoints(cluster: &Served) -> Vec<String> {
             let endpoints = cluster.endpoints.load();
             endpoints.endpoints.iter().map(|e| e.address.to_string()).collect()
         }
-        Discovery::Dialled => vec![sidecar::DIALLED.to_owned()],
+        Discovery::Dialled { .. } => vec![sidecar::DIALLED.to_owned()],
     }
 }
 

@@ -1,6 +1,6 @@
 //! The way of a connection: listener, filter chain, and what the chain does with it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tidegate_pilot::model::gateway::Server;
@@ -12,17 +12,43 @@ use tidegate_proxy::upstream::ClusterSlot;
 use tidegate_xds::ResourceType;
 
 use crate::answer::{Answer, End, Error, Part, Source};
-use crate::question::{Protocol, Question, Security};
+use crate::example::{self, Example};
+use crate::question::{Question, Security};
 use crate::{World, destination, handshake, lost, nearest, sidecar};
 
 /// A connection that a filter chain serves.
 pub(crate) struct Connection<'w> {
     pub(crate) listener: &'w Listener,
     pub(crate) origin: Option<ChainOrigin>,
+    chain: &'w FilterChain,
+    /// What stands for what the question does not say.
+    pub(crate) example: &'static Example,
+    /// The client's address.
+    pub(crate) client: SocketAddr,
     /// The address that the client dialled.
     pub(crate) local: SocketAddr,
     /// What the handshake settles, where TLS is terminated here.
     pub(crate) settled: Option<Settled>,
+}
+
+impl Connection<'_> {
+    /// The same with another example of what the question does not say.
+    pub(crate) fn seen_by(
+        &self,
+        world: &World,
+        example: &'static Example,
+        question: &Question,
+    ) -> Self {
+        Self {
+            listener: self.listener,
+            origin: self.origin.clone(),
+            chain: self.chain,
+            example,
+            client: example.client(question),
+            local: example.dialled(self.listener, question),
+            settled: handshake::settled(world, self.chain, question, example),
+        }
+    }
 }
 
 impl World {
@@ -43,30 +69,35 @@ impl World {
             None => self.listener(question, answer)?,
         };
         let (chain, connection) = self.chain(listener, question, answer)?;
-        handshake::admit(chain, question, &connection).inspect_err(|_| {
-            answer.filter_chain = None;
-            let behind = self.behind(ResourceType::Listener, &listener.name);
-            let origins = behind.pilot.chain_origins(&listener.name);
-            answer.nearest = nearest::server_name(&origins, question);
-        })?;
+        handshake::admit(self, chain, question, &connection, answer).inspect_err(
+            |(error, ..)| {
+                if *error == Error::Denied {
+                    return;
+                }
+                answer.filter_chain = None;
+                let behind = self.behind(ResourceType::Listener, &listener.name);
+                let origins = behind.pilot.chain_origins(&listener.name);
+                answer.nearest = nearest::server_name(&origins, question);
+            },
+        )?;
         handshake::check(self, chain, question).inspect_err(|(error, ..)| {
             answer.nearest = nearest::client(*error, question);
         })?;
-        answer.notes.extend(handshake::unjudged(chain, question));
+        answer.notes.extend(handshake::unjudged(self, chain, question));
         match &chain.filter {
             NetworkFilter::Tcp(proxy) => {
                 let all: Vec<(&ClusterSlot, u32)> =
                     proxy.clusters.iter().map(|(slot, weight)| (&**slot, weight)).collect();
                 self.destinations(&all, None, answer);
                 destination::settle(answer, None, None);
-                sidecar::note_elsewhere(answer);
+                self.note_elsewhere(question.port, answer);
                 Ok(())
             }
             NetworkFilter::Http(manager) => {
-                if question.protocol == Protocol::Tcp {
-                    let reason = "bytes that are no HTTP reach a connection manager".to_owned();
-                    return Err((Error::ProtocolError, Some(400), reason));
-                }
+                let question = &handshake::spoken(manager, &connection, question);
+                handshake::understood(manager, &connection, question).inspect_err(|_| {
+                    answer.nearest = nearest::version(manager, &connection, question);
+                })?;
                 self.request(manager, &connection, question, answer)
             }
         }
@@ -85,17 +116,27 @@ impl World {
             None => !l.address.ip().is_unspecified(),
         };
         let found = self.config.listeners.values().filter(fits).min_by_key(wildcard_last);
-        let Some(listener) = found else {
-            answer.lost = lost::listeners(self, question);
-            answer.lost.extend(lost::silent_gateways(self));
-            answer.nearest = nearest::port(self, port);
-            let reason = format!("nothing listens on port {port}");
-            return Err((Error::NoListener, None, reason));
-        };
-        let from = self.servers(&listener.name);
-        let name = listener.name.to_string();
-        answer.listener = Some(Part { name, asks: String::new(), from });
-        Ok(listener)
+        answer.listener = found.map(|listener| Part {
+            name: listener.name.to_string(),
+            asks: String::new(),
+            from: self.listened_by(&listener.name),
+        });
+        found.map(|listener| &**listener).filter(|listener| self.is_open(listener)).ok_or_else(
+            || {
+                answer.lost = lost::listeners(self, question);
+                answer.lost.extend(lost::silent_gateways(self, port));
+                answer.nearest = self.nearest_port(question);
+                (Error::NoListener, None, self.not_open(question))
+            },
+        )
+    }
+
+    /// Where the servers of a listener stand, and the patches that changed it.
+    fn listened_by(&self, listener: &str) -> Vec<Source> {
+        let behind = self.behind(ResourceType::Listener, listener);
+        let patches = behind.pilot.patched_by(ResourceType::Listener, listener);
+        let patches = patches.iter().map(|origin| behind.source(origin));
+        self.servers(listener).into_iter().chain(patches).collect()
     }
 
     /// Where the servers of a listener stand.
@@ -119,16 +160,17 @@ impl World {
     ) -> Result<(&'w FilterChain, Connection<'w>), Refusal> {
         let behind = self.behind(ResourceType::Listener, &listener.name);
         let origins = behind.pilot.chain_origins(&listener.name);
-        let looks = listener.chains.needs_inspection;
+        let looks = listener.looks_for_tls(question.port);
         let tls = question.security != Security::Plain;
         let alpn: Vec<&[u8]> = match sidecar::sniffed(listener, question) {
             Some(found) => vec![found.as_bytes()],
             None if looks && tls => question.alpn.iter().map(String::as_bytes).collect(),
             None => Vec::new(),
         };
+        let example = &example::SHOWN;
         let facts = ConnectionFacts {
-            destination: destination(listener, question),
-            source: Self::client(),
+            destination: example.dialled(listener, question),
+            source: example.client(question),
             // What nobody looks into, nobody sees.
             server_name: question.sni.as_deref().filter(|_| looks && tls),
             tls: looks && tls,
@@ -138,8 +180,12 @@ impl World {
             answer.not_in_force.extend(self.refused_listener(&listener.name, None));
             answer.lost =
                 lost::chains(behind, &listener.name, facts.destination, &origins, None, question);
-            answer.lost.extend(lost::displaced(self, listener.address.port()));
+            answer.lost.extend(lost::displaced(self, listener.address.port(), question));
             answer.nearest = nearest::server_name(&origins, question);
+            if let Some((reason, nearest)) = self.untaken(question) {
+                answer.nearest = nearest;
+                return Err((Error::NoFilterChain, None, reason));
+            }
             let reason = match (tls, &question.sni) {
                 (false, _) => {
                     "the connection is not TLS, and every filter chain asks for a server \
@@ -161,16 +207,25 @@ impl World {
             lost::chains(behind, &listener.name, facts.destination, &origins, number, question);
         let origin = number.and_then(|number| origins.into_iter().nth(number));
         let mut part = behind.chain_part(chain, origin.as_ref());
-        answer.lost.extend(lost::displaced(self, listener.address.port()));
+        answer.lost.extend(lost::displaced(self, listener.address.port(), question));
         let default = listener.chains.default.iter().any(|default| Arc::ptr_eq(default, chain));
-        if default && let Some(routes) = behind.pilot.nameless(&listener.name) {
-            part.asks = "connections that name no server".to_owned();
-            part.from = behind.places(&routes.servers);
+        let server = origin.as_ref().and_then(|origin| origin.server.as_ref());
+        let shared =
+            server.is_some_and(|server| behind.pilot.is_for_nameless(&listener.name, server));
+        if (default || shared)
+            && let Some(routes) = behind.pilot.nameless(&listener.name)
+        {
+            if default {
+                part.asks = "connections that name no server".to_owned();
+                part.from = behind.places(&routes.servers);
+            }
             answer.notes.extend(question.sni.is_none().then(|| handshake::nameless(routes)));
         }
         answer.filter_chain = Some(part);
-        let settled = handshake::settled(chain, question);
-        Ok((chain, Connection { listener, origin, local: facts.destination, settled }))
+        let settled = handshake::settled(self, chain, question, example);
+        let local = facts.destination;
+        let client = facts.source;
+        Ok((chain, Connection { listener, origin, chain, example, client, local, settled }))
     }
 
     fn chain_part(&self, chain: &FilterChain, origin: Option<&ChainOrigin>) -> Part {
@@ -191,13 +246,3 @@ impl World {
 
 /// Where a way ends: the kind of end, the status of the answer, the reason.
 pub(crate) type Refusal = (Error, Option<u16>, String);
-
-/// The address that the client dialled, as the listener sees it.
-fn destination(listener: &Listener, question: &Question) -> SocketAddr {
-    let ip = match (question.address, listener.address.ip()) {
-        (Some(asked), _) => asked,
-        (None, IpAddr::V4(any)) if any.is_unspecified() => Ipv4Addr::new(192, 0, 2, 2).into(),
-        (None, own) => own,
-    };
-    SocketAddr::new(ip, question.port)
-}

@@ -1,7 +1,9 @@
 //! What of the objects on the way is not in force as it is written: forms that are refused, and what stands in their place.
 
 use tidegate_api::{Kind, ObjectKey};
+use tidegate_pilot::Serves;
 use tidegate_pilot::origins::RouteOrigin;
+use tidegate_pilot::status::Force;
 use tidegate_proxy::config::listener::FilterChain;
 use tidegate_proxy::route::{Action, VirtualHost};
 use tidegate_proxy::tls::context::Common;
@@ -13,7 +15,13 @@ use crate::World;
 use crate::answer::{Answer, Lost, NotInForce, Source};
 
 const LAST_GOOD: &str = "lastGood";
+const ITSELF: &str = "itself";
 const NOTHING: &str = "nothing";
+const REST: &str = "rest";
+const CLOSED: &str = "closed";
+/// Objects of these kinds may have to do with every request.
+const OF_ALL: [Kind; 3] =
+    [Kind::AuthorizationPolicy, Kind::RequestAuthentication, Kind::EnvoyFilter];
 /// The status that the proxy answers for a route none of whose forms it takes.
 const BROKEN: u16 = 500;
 
@@ -49,7 +57,7 @@ impl World {
         let origins = self.pilot.host_origins(table, &host.name).unwrap_or_default();
         let refused = self.refused(ResourceType::VirtualHost, &name).map(|rejection| {
             let number = item(&rejection.path, "routes");
-            let origin = number.and_then(|number| origins.routes.get(number));
+            let origin = number.and_then(|number| origins.route(number));
             let from: Vec<Source> = match origin {
                 Some(origin) => RouteOrigin::parts(origin).map(|o| self.source(o)).collect(),
                 None => self.owners(rejection),
@@ -74,7 +82,8 @@ impl World {
         chain.tls.as_ref().map_or_else(Vec::new, |tls| self.kept(&tls.common))
     }
 
-    /// The credentials of handshakes that are not as they are now, because those before serve on.
+    /// The credentials of handshakes that are not as they are now, because those before serve on; and those that serve though they
+    /// have expired.
     pub(crate) fn kept(&self, common: &Common) -> Vec<NotInForce> {
         let identities = common.identities.iter().filter_map(|identity| match identity {
             IdentitySource::Secret(slot) => Some(&slot.name),
@@ -84,10 +93,17 @@ impl World {
         let kept = all.flat_map(|name| {
             let from = self.pilot.secret_sources(name);
             let unread: Vec<_> = from.iter().filter_map(|key| self.unread_form(key)).collect();
-            let lack = self.pilot.lack(name).filter(|lack| lack.serves_on);
-            let lack = lack.map(|lack| NotInForce {
-                refused: lack.words,
-                instead: LAST_GOOD,
+            let lack = self.pilot.lack(name).and_then(|lack| {
+                let instead = match lack.serves {
+                    Serves::Before => LAST_GOOD,
+                    Serves::Itself => ITSELF,
+                    Serves::Nothing => return None,
+                };
+                Some((lack.words, instead))
+            });
+            let lack = lack.map(|(refused, instead)| NotInForce {
+                refused,
+                instead,
                 from: from.into_iter().map(|key| self.whole(key)).collect(),
             });
             lack.into_iter().chain(unread)
@@ -95,29 +111,58 @@ impl World {
         kept.collect()
     }
 
-    /// Adds the objects on the way whose newest form does not decode.
+    /// Adds the objects on the way whose newest form does not decode, and what else is not in force that may have to do with
+    /// every request.
     pub(crate) fn note_unread(&self, answer: &mut Answer) {
-        let here = |key: &&ObjectKey| answer.sources().any(|source| source.is_in(key));
+        let here = |key: &&ObjectKey| {
+            self.is_of_all(key) || answer.sources().any(|source| source.is_in(key))
+        };
         let unread = self.unread().keys().filter(here);
-        let unread: Vec<_> = unread.filter_map(|key| self.unread_form(key)).collect();
-        answer.not_in_force.extend(unread);
+        let mut told: Vec<_> = unread.filter_map(|key| self.unread_form(key)).collect();
+        told.extend(OF_ALL.into_iter().flat_map(|kind| self.keys(kind)).filter_map(|key| {
+            let standing = self.pilot.standing(key)?;
+            let fault = standing.fault.clone()?;
+            let instead = match &standing.force {
+                // What matches nothing here has nothing to do with what was asked.
+                force if force.is_elsewhere() => return None,
+                Force::Nothing { .. } => NOTHING,
+                Force::Whole | Force::Through(_) => REST,
+            };
+            let from = vec![self.whole(key.clone())];
+            Some(NotInForce { refused: fault, instead, from })
+        }));
+        told.retain(|form| !answer.not_in_force.contains(form));
+        answer.not_in_force.extend(told);
+    }
+
+    /// Whether an object may have to do with every request here.
+    fn is_of_all(&self, key: &ObjectKey) -> bool {
+        let options = self.pilot.options();
+        let near = [&*options.namespace, &*options.root_namespace].contains(&&*key.namespace);
+        let elsewhere = self.pilot.standing(key).is_some_and(|standing| {
+            matches!(standing.force, Force::Nothing { reason: "NotSelected", .. })
+        });
+        OF_ALL.contains(&key.kind) && near && !elsewhere
     }
 
     fn unread_form(&self, key: &ObjectKey) -> Option<NotInForce> {
         let errors = self.unread().get(key)?;
         // Where it stands in its file is told with what is wrong, as far as it is known.
         let from = vec![Source { last_good: false, ..self.whole(key.clone()) }];
-        Some(NotInForce { refused: errors.join("; "), instead: LAST_GOOD, from })
+        let instead = match self.has(key) {
+            true => LAST_GOOD,
+            false if self.pilot.closed_by(key) => CLOSED,
+            false => NOTHING,
+        };
+        Some(NotInForce { refused: errors.join("; "), instead, from })
     }
 
     /// Objects of a kind of which no form ever decoded.
     pub(crate) fn never_read(&self, kind: Kind) -> impl Iterator<Item = Lost> + '_ {
         let never = self.unread().iter().filter(move |(key, _)| key.kind == kind && !self.has(key));
-        never.map(|(key, errors)| Lost {
-            at: "object",
-            name: String::new(),
-            refused: format!("its form is refused: {}", errors.join("; ")),
-            from: vec![Source { last_good: false, ..self.whole(key.clone()) }],
+        never.map(|(key, errors)| {
+            let from = Source { last_good: false, ..self.whole(key.clone()) };
+            Lost::object(from, format!("its form is refused: {}", errors.join("; ")))
         })
     }
 

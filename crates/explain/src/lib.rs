@@ -11,28 +11,41 @@
 //! | `question.rs`, `answer.rs` | what is asked and what is answered, free of words |
 //! | `world.rs` | objects, compiled as a running gateway compiles them |
 //! | `follow.rs`, `request.rs` | the way of a connection and of a request |
+//! | `ports.rs` | which ports are open |
+//! | `filters.rs` | what filters make of it: tokens, faults, other origins |
+//! | `authorization.rs` | what AuthorizationPolicies make of it |
+//! | `words.rs` | conditions in words |
 //! | `destination.rs` | the clusters that it may be sent to, and whether it can arrive |
+//! | `example.rs` | what the question leaves open, made up |
 //! | `force.rs` | what of the objects on the way is refused, and what is in force in its place |
+//! | `limits.rs` | limits on the way, and who set them |
 //! | `sidecar.rs` | what is different where a sidecar decides |
 //! | `lost.rs`, `nearest.rs` | who else could have taken it, and what kept them from it |
 //! | `text.rs` | the answer for a terminal |
 
 mod answer;
+mod authorization;
 mod destination;
+mod example;
+mod filters;
 mod follow;
 mod force;
 mod handshake;
+mod limits;
 mod lost;
 mod nearest;
+mod ports;
 mod question;
 mod request;
 mod sidecar;
 mod text;
+mod words;
 mod world;
 
 pub use answer::{
-    Answer, Cluster, End, Error, Lost, NotInForce, Part, Retries, Sent, Source, UpstreamTls,
+    Answer, Cluster, Cors, End, Error, Judged, Lost, NotInForce, Part, Retries, Sent, Source,
+    Spoken, TokenJudged, UpstreamTls,
 };
 pub use question::{Direction, Protocol, Question, Security};
-pub use text::render;
+pub use text::{Look, render};
 pub use world::World;

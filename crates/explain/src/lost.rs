@@ -2,96 +2,102 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use tidegate_api::{Kind, ObjectKey};
+use tidegate_api::istio::gateway;
+use tidegate_api::{Kind, ObjectKey, Spec};
+use tidegate_pilot::model::gateway::Server;
 use tidegate_pilot::model::host::Host;
 use tidegate_pilot::model::subnet::Part;
-use tidegate_pilot::origins::{ChainOrigin, HostOrigins, Origin, RouteOrigin};
+use tidegate_pilot::model::virtual_service::{Place, VirtualService};
+use tidegate_pilot::origins::{ChainOrigin, HostOrigins, LeftOut, Origin, RouteOrigin};
 use tidegate_pilot::status::{ConditionKind, Force, Standing};
+use tidegate_proxy::config;
 use tidegate_proxy::http::RequestHead;
-use tidegate_proxy::route::{Condition, Mismatch, RouteTable, VirtualHost};
+use tidegate_proxy::route::{Condition, Mismatch, Route, RouteTable, VirtualHost};
 use tidegate_xds::{Rejection, ResourceType};
 
 use crate::answer::Lost;
 use crate::follow::Connection;
 use crate::question::{Question, Security};
-use crate::request::{asks, path_asked, shown};
-use crate::{World, sidecar};
+use crate::request::{RANDOM, asks, domains, path_asked, shown};
+use crate::{World, nearest, sidecar, words};
 
-/// Listeners of other addresses and ports.
+/// Listeners of other addresses and ports, and those whose port is not open.
 pub(crate) fn listeners(world: &World, question: &Question) -> Vec<Lost> {
     let listeners = world.config.listeners.values();
     let lost = listeners.map(|listener| {
-        let refused = if listener.address.port() == question.port {
-            format!("it listens on address {} only", listener.address.ip())
-        } else {
-            format!("it listens on port {}", listener.address.port())
+        let (ip, port) = (listener.address.ip(), listener.address.port());
+        let refused = match (port == question.port, world.is_open(listener)) {
+            (_, false) => format!("it is for port {port}, which is not open"),
+            (true, true) => format!("it listens at address {ip} only"),
+            (false, true) => format!("it listens on port {port}"),
         };
         Lost {
             at: "listener",
             name: listener.name.to_string(),
             refused,
+            far: port != question.port,
             from: world.servers(&listener.name),
         }
     });
     lost.collect()
 }
 
-/// Servers of Gateways that are served here and have no listener, or whose listener the proxy refuses.
-pub(crate) fn silent_gateways(world: &World) -> Vec<Lost> {
+/// Servers of Gateways that are served here and have no listener, or whose listener the proxy refuses. Those near have
+/// the port that was asked for.
+pub(crate) fn silent_gateways(world: &World, port: u16) -> Vec<Lost> {
     let mut lost = Vec::new();
     for gateway in world.pilot.gateways() {
         let Some(server) = gateway.servers.first() else { continue };
-        lost.extend(fault(world, &server.key, ConditionKind::Reconciled));
+        let here = gateway.servers.iter().any(|s| s.port == port || s.listen.contains(&port));
+        let fault = fault(world, &server.key, ConditionKind::Reconciled);
+        lost.extend(fault.map(|fault| Lost { far: !here, ..fault }));
     }
     lost.extend(
         (world.rejected.iter())
             .filter(|rejection| rejection.kind == ResourceType::Listener)
-            .map(|rejection| rejected(world, rejection)),
+            .map(|rejection| rejected(world, rejection, port)),
     );
     lost.extend(world.never_read(Kind::Gateway));
-    lost.extend(unselected(world));
+    lost.extend(unselected(world, port));
     lost
 }
 
 /// Gateways that are for other proxies.
-fn unselected(world: &World) -> impl Iterator<Item = Lost> + '_ {
-    world.keys(Kind::Gateway).filter_map(|key| match world.pilot.standing(key) {
+fn unselected(world: &World, port: u16) -> impl Iterator<Item = Lost> + '_ {
+    world.keys(Kind::Gateway).filter_map(move |key| match world.pilot.standing(key) {
         Some(Standing { force: Force::Nothing { reason, message }, .. })
             if *reason == "NotSelected" =>
         {
-            let origin = Origin::new(key.clone(), "selector");
-            Some(Lost {
-                at: "object",
-                name: String::new(),
-                refused: message.clone(),
-                from: vec![world.source(&origin)],
-            })
+            let written = |server: &gateway::Server| server.port.number.get() == port;
+            let here = match world.object(key).map(|object| &object.spec) {
+                Some(Spec::Gateway(gateway)) => gateway.servers.iter().any(written),
+                _ => false,
+            };
+            let from = world.source(&Origin::new(key.clone(), "selector"));
+            Some(Lost { far: !here, ..Lost::object(from, message.clone()) })
         }
         _ => None,
     })
 }
 
 /// What got no place on a port, and to whom it lost.
-pub(crate) fn displaced(world: &World, port: u16) -> Vec<Lost> {
-    let displaced = world.pilot.displaced(port).into_iter();
-    let lost = displaced.map(|(origin, refused)| Lost {
-        at: "object",
-        name: String::new(),
-        refused,
-        from: vec![world.source(&origin)],
-    });
-    lost.collect()
+pub(crate) fn displaced(world: &World, port: u16, question: &Question) -> Vec<Lost> {
+    let displaced = world.pilot.displaced(port, question.sni.as_deref()).into_iter();
+    displaced.map(|(origin, refused)| Lost::object(world.source(&origin), refused)).collect()
 }
 
 /// What the proxy refuses: a listener as a whole, or one filter chain of it, whose neighbours are served.
-fn rejected(world: &World, rejection: &Rejection) -> Lost {
+fn rejected(world: &World, rejection: &Rejection, port: u16) -> Lost {
     let refused = format!("the proxy refuses it: {}", rejection.reason);
     let name = rejection.name.to_string();
     let owners = || world.pilot.owners(rejection.kind, &rejection.name);
     let whole = || owners().into_iter().map(|key| world.whole(key)).collect();
     let Some(chain) = rejection.chain_alone() else {
-        return Lost { at: "listener", name, refused, from: whole() };
+        let plan = world.pilot.listener_plan(&name);
+        let far = plan.is_some_and(|plan| plan.port != port);
+        return Lost { at: "listener", name, refused, far, from: whole() };
     };
     let origin = world.pilot.chain_origins(&name).into_iter().nth(chain);
     let server = origin.and_then(|origin| origin.server);
@@ -103,6 +109,7 @@ fn rejected(world: &World, rejection: &Rejection) -> Lost {
         at: "filterChain",
         name,
         refused: format!("{refused}; the others of its listener serve"),
+        far: true,
         from,
     }
 }
@@ -118,12 +125,17 @@ pub(crate) fn chains(
 ) -> Vec<Lost> {
     let nameless = world.pilot.nameless(listener);
     let others = origins.iter().enumerate().filter(|(number, _)| Some(*number) != taken);
+    // Where chains are for ports, those for others are far.
+    let by_port = origins.iter().any(|origin| origin.port.is_some());
+    let of_port = origins.iter().any(|origin| origin.port == Some(question.port));
+    let port = of_port.then_some(question.port);
     let lost = others.map(|(_, origin)| {
         if let Some(routes) = nameless.filter(|_| origin.server.is_none()) {
             return Lost {
                 at: "filterChain",
                 name: "without server name".to_owned(),
                 refused: "it is for connections that name no server".to_owned(),
+                far: false,
                 from: world.places(&routes.servers),
             };
         }
@@ -133,7 +145,14 @@ pub(crate) fn chains(
         let refused = match (&question.sni, question.security) {
             _ if !here => {
                 let asked = addresses(&origin.parts);
-                format!("it asks for an {asked}; the client connects to {}", local.ip())
+                let own = match question.address {
+                    Some(own) => own.to_string(),
+                    None => format!("any, such as {} (--address)", local.ip()),
+                };
+                format!("it asks for an {asked}; the client connects to {own}")
+            }
+            _ if by_port && origin.port == port => {
+                format!("it asks for {names}; the connection is {}", sidecar::shown(question))
             }
             _ if !origin.asks.is_empty() => format!("it asks for {names}"),
             _ if origin.names.is_empty() && !origin.parts.is_empty() => {
@@ -148,10 +167,24 @@ pub(crate) fn chains(
         };
         let from: Vec<_> = origin.objects().map(|o| world.source(&o)).collect();
         // What nobody wrote has to be called something.
-        let name = if from.is_empty() { "for every other connection" } else { "" };
-        Lost { at: "filterChain", name: name.to_owned(), refused, from }
+        let name = match (from.is_empty(), origin.port) {
+            (false, _) => "",
+            (true, Some(_)) => "for the sidecar's own port",
+            (true, None) => "for every other connection",
+        };
+        let by_name = !origin.names.is_empty();
+        let far = by_name && !question.sni.iter().any(|sni| is_near(origin, sni))
+            || by_port && origin.port != port;
+        Lost { at: "filterChain", name: name.to_owned(), refused, far, from }
     });
     lost.collect()
+}
+
+/// Whether one of the names that a chain asks for is the client's, or nearly so.
+fn is_near(origin: &ChainOrigin, server_name: &str) -> bool {
+    let host = Host::new(server_name);
+    let mut names = origin.names.iter();
+    names.any(|name| host.is_within(&Host::new(name)) || nearest::is_close(name, server_name))
 }
 
 /// `address in 10.0.0.0/8`.
@@ -178,14 +211,16 @@ pub(crate) fn server_names(names: &BTreeSet<String>) -> String {
 }
 
 /// Virtual hosts of a table that does not have the one that was asked for.
-pub(crate) fn hosts(world: &World, table_name: &str, table: &RouteTable) -> Vec<Lost> {
+pub(crate) fn hosts(world: &World, table_name: &str, table: &RouteTable, asked: &str) -> Vec<Lost> {
+    let asked = without_port(asked);
     let lost = table.virtual_hosts().map(|host| {
         let name = tidegate_xds::assemble::virtual_host_name(table_name, &host.name);
         let owners = world.pilot.owners(ResourceType::VirtualHost, &name);
         Lost {
             at: "virtualHost",
             name: host.name.to_string(),
-            refused: format!("its domains are {}", host.domains.join(", ")),
+            refused: format!("its domains are {}", domains(host)),
+            far: !host.domains.iter().any(|domain| nearest::is_close(domain, asked)),
             from: owners.into_iter().map(|key| world.hosts_of(key)).collect(),
         }
     });
@@ -216,7 +251,7 @@ pub(crate) fn routes(
     random: u64,
 ) -> Vec<Lost> {
     let source = |number: usize| {
-        let parts = origins.routes.get(number).into_iter().flat_map(RouteOrigin::parts);
+        let parts = origins.route(number).into_iter().flat_map(RouteOrigin::parts);
         parts.map(|o| world.source(o)).collect::<Vec<_>>()
     };
     let mut lost = Vec::new();
@@ -224,23 +259,25 @@ pub(crate) fn routes(
         if Some(number) == taken {
             continue;
         }
-        let refused = match route.matcher.mismatch(head, random) {
-            Some(mismatch) => mismatched(&mismatch, head),
+        let mismatch = route.matcher.mismatch(head, random);
+        let refused = match &mismatch {
+            Some(mismatch) => mismatched(mismatch, head),
             None => format!("it would take the request ({}), and comes later", asks(route)),
         };
-        let (name, from) = (route.name.to_string(), source(number));
-        // What nobody wrote is the gateway's own answer for requests that no rule takes.
-        if !(name.is_empty() && from.is_empty()) {
-            lost.push(Lost { at: "route", name, refused, from });
+        let path = |path| !nearest::is_like(head.path(), path);
+        let far = matches!(mismatch, Some(Mismatch::Path(asked)) if path(asked));
+        if !is_own(route, origins, number) {
+            let (name, from) = (route.name.to_string(), source(number));
+            lost.push(Lost { at: "route", name, refused, far, from });
         }
     }
-    lost.extend(origins.left_out.iter().map(|(origin, reason)| Lost {
-        at: "route",
-        name: String::new(),
-        refused: reason.clone(),
-        from: origin.parts().map(|o| world.source(o)).collect(),
-    }));
+    lost.extend(idle(world, &origins.left_out, head));
     lost
+}
+
+/// Whether nobody wrote a route: it is the gateway's own answer for requests that no rule takes.
+pub(crate) fn is_own(route: &Route, origins: &HostOrigins, number: usize) -> bool {
+    route.name.is_empty() && origins.route(number).is_none()
 }
 
 /// What a route asks for and the request has not, in words.
@@ -259,22 +296,27 @@ fn mismatched(mismatch: &Mismatch<'_>, head: &RequestHead) -> String {
             }
         }
         Mismatch::Condition(Condition::Query(_)) => format!("the path is {}", shown(head.path())),
+        Mismatch::Condition(Condition::Metadata(_)) => "nothing verified says so".to_owned(),
         Mismatch::Condition(_) => "the request is not one of those".to_owned(),
     };
-    format!("it asks for {mismatch}; {has}")
+    let asked = match mismatch {
+        Mismatch::Condition(condition) => words::condition(condition),
+        Mismatch::Path(path) => path_asked(path),
+    };
+    format!("it asks for {asked}; {has}")
 }
 
 /// VirtualServices that have no part in the virtual host that was asked: faults of their own, another gateway,
-/// other hosts. `host` is the request's, as it was looked for.
+/// other hosts. `host` is the request's, as it was looked for; `taken` is the virtual host that it was found in.
 pub(crate) fn objects(
     world: &World,
     connection: &Connection<'_>,
     part: &[ObjectKey],
     question: &Question,
-    host: &str,
+    (host, taken, head): (&str, Option<&VirtualHost>, &RequestHead),
 ) -> Vec<Lost> {
     if world.pilot.options().workload().is_some() {
-        return sidecar::objects(world, part, question.port, host);
+        return sidecar::objects(world, part, question, (host, head));
     }
     let part: BTreeSet<&ObjectKey> = part.iter().collect();
     let mut others: Vec<_> =
@@ -282,57 +324,159 @@ pub(crate) fn objects(
     others.sort_by(|a, b| a.key.cmp(&b.key));
     let plan = world.pilot.listener_plan(&connection.listener.name);
     let servers = plan.map_or(&[][..], |plan| &plan.servers);
-    let own = connection.origin.as_ref().and_then(|o| o.server.clone());
-    let here = |gateway: &str| match &own {
-        Some(server) => *server.gateway == *gateway,
-        None => servers.iter().any(|s| *s.gateway == *gateway),
-    };
-    let host = Host::new(without_port(host));
+    let own = connection.origin.as_ref().and_then(|o| o.server.as_ref());
+    let servers = own.map_or(servers, std::slice::from_ref);
+    let asked = Host::new(without_port(host));
+    let taken = taken.into_iter().flat_map(|taken| &taken.domains);
+    let taken: Vec<Host> = taken.map(|domain| Host::new(without_port(domain))).collect();
     let mut lost: Vec<Lost> = world.never_read(Kind::VirtualService).collect();
     for service in others {
-        let (path, refused) = if let Some(errors) = world.unread().get(&service.key) {
-            ("spec", format!("its newest form is refused: {}", errors.join("; ")))
-        } else if service.hosts.is_empty() {
-            let refused = "it is a delegate, and nothing that leads to it is asked here";
-            ("spec", refused.to_owned())
-        } else if !service.gateways.iter().any(|g| here(g)) {
-            let bound = match service.gateways.as_slice() {
-                [] => "no gateway, only to the mesh".to_owned(),
-                several => several.join(", "),
-            };
-            let missing = world.pilot.told(&service.key).iter();
-            let missing = missing.filter(|c| !c.holds).map(|c| format!(" ({})", c.message));
-            ("spec.gateways", format!("it is bound to {bound}{}", missing.collect::<String>()))
-        } else if !service.hosts.iter().any(|h| host.is_within(h)) {
-            let hosts: Vec<&str> = service.hosts.iter().map(Host::as_str).collect();
-            ("spec.hosts", format!("its hosts are {}", hosts.join(", ")))
-        } else if let Some(fault) = fault(world, &service.key, ConditionKind::Reconciled) {
-            lost.push(fault);
+        // What carries bytes on a port of its own takes no requests, whatever they say.
+        if service.http.is_empty() && service.tls.is_empty() && !service.tcp.is_empty() {
             continue;
-        } else {
-            let refused = "it has no rule for this host and port, or a narrower host goes first";
-            ("spec.http", refused.to_owned())
+        }
+        let own = service.hosts.iter().find(|own| asked.is_within(own));
+        let here: Vec<&Server> = servers
+            .iter()
+            .map(|server| &**server)
+            .filter(|server| service.binds(&server.gateway))
+            .collect();
+        let (path, refused) = match own {
+            _ if world.unread().contains_key(&service.key) => {
+                let errors = &world.unread()[&service.key];
+                ("spec", format!("its newest form is refused: {}", errors.join("; ")))
+            }
+            None if service.hosts.is_empty() => {
+                let refused = "it is a delegate, and nothing that leads to it is asked here";
+                ("spec", refused.to_owned())
+            }
+            _ if here.is_empty() => ("spec.gateways", bound(world, &service.gateways)),
+            None => {
+                let hosts: Vec<&str> = service.hosts.iter().map(Host::as_str).collect();
+                ("spec.hosts", format!("its hosts are {}", hosts.join(", ")))
+            }
+            Some(own) => match kept(world, service, own, &here, &taken) {
+                Some(refused) => refused,
+                None => {
+                    lost.extend(ruleless(world, service, &here, head));
+                    continue;
+                }
+            },
         };
-        let origin = Origin { key: service.key.clone(), path: path.to_owned() };
-        lost.push(Lost {
-            at: "object",
-            name: String::new(),
-            refused,
-            from: vec![world.source(&origin)],
-        });
+        let close = |own: &Host| nearest::is_close(own.as_str(), asked.as_str());
+        let far = own.is_none() && !service.hosts.iter().any(close);
+        let from = world.source(&Origin { key: service.key.clone(), path: path.to_owned() });
+        lost.push(Lost { far, ..Lost::object(from, refused) });
     }
     lost
+}
+
+/// What is said of a VirtualService whose rules have no part in what they seem to be for: of each what it asks for; else
+/// what its status says against it.
+fn ruleless(
+    world: &World,
+    service: &VirtualService,
+    here: &[&Server],
+    head: &RequestHead,
+) -> Vec<Lost> {
+    let place = here.first().map(|server| Place {
+        gateway: Arc::clone(&server.gateway),
+        port: server.port,
+        tls: server.tls.is_some(),
+    });
+    let idle: Vec<Lost> = place.map_or_else(Vec::new, |place| {
+        idle(world, &world.pilot.idle_at(&service.key, &place), head).collect()
+    });
+    if !idle.is_empty() {
+        return idle;
+    }
+    let fault = fault(world, &service.key, ConditionKind::Reconciled);
+    let none = || {
+        let refused = "it has no rule for this host and port";
+        Lost::object(world.whole(service.key.clone()), refused.to_owned())
+    };
+    vec![fault.unwrap_or_else(none)]
+}
+
+/// Rules that do not act somewhere, as candidates. Those for another path are far.
+pub(crate) fn idle<'a>(
+    world: &'a World,
+    idle: &'a [LeftOut],
+    head: &'a RequestHead,
+) -> impl Iterator<Item = Lost> + 'a {
+    idle.iter().map(|LeftOut { origin, reason, elsewhere }| {
+        let matcher = elsewhere.as_ref().and_then(|asked| config::matcher(&asked.matched));
+        let mismatch = matcher.as_ref().and_then(|matcher| matcher.mismatch(head, RANDOM));
+        let path = |path| !nearest::is_like(head.path(), path);
+        Lost {
+            at: "route",
+            name: String::new(),
+            refused: reason.clone(),
+            far: matches!(mismatch, Some(Mismatch::Path(asked)) if path(asked)),
+            from: origin.parts().map(|o| world.source(o)).collect(),
+        }
+    })
+}
+
+/// To which gateways a VirtualService is bound, where that is not the one that was asked.
+fn bound(world: &World, gateways: &[Arc<str>]) -> String {
+    if gateways.is_empty() {
+        return "it is bound to no gateway, only to the mesh".to_owned();
+    }
+    let known: BTreeSet<String> =
+        world.keys(Kind::Gateway).map(|key| format!("{}/{}", key.namespace, key.name)).collect();
+    let named = gateways.iter().map(|gateway| match known.contains(&**gateway) {
+        true => gateway.to_string(),
+        false => format!("{gateway}, which is not there"),
+    });
+    format!("it is bound to {}", named.collect::<Vec<_>>().join(", "))
+}
+
+/// What keeps a VirtualService that is bound here, and that has the host that was asked for among its own as `own`, from
+/// taking the request: the field, and the reason.
+fn kept(
+    world: &World,
+    service: &VirtualService,
+    own: &Host,
+    here: &[&Server],
+    taken: &[Host],
+) -> Option<(&'static str, String)> {
+    if service.order.is_none() {
+        let namespace = &world.pilot.options().namespace;
+        let refused = format!("its exportTo hides it from namespace {namespace} of the gateway");
+        return Some(("spec.exportTo", refused));
+    }
+    let namespace = &service.key.namespace;
+    if !here.iter().any(|server| server.hosts.overlaps(std::slice::from_ref(own), namespace)) {
+        let listed = here.iter().flat_map(|server| server.hosts.iter());
+        let listed = listed.map(|listed| match &listed.namespace {
+            Some(namespace) => format!("{namespace}/{}", listed.host),
+            None => listed.host.to_string(),
+        });
+        let listed: BTreeSet<String> = listed.collect();
+        let listed: Vec<String> = listed.into_iter().collect();
+        let gateways: BTreeSet<&str> = here.iter().map(|server| &*server.gateway).collect();
+        let gateways: Vec<&str> = gateways.into_iter().collect();
+        let refused = format!(
+            "its Gateway {} lists {} here, not {own} of namespace {namespace}",
+            gateways.join(", "),
+            listed.join(", ")
+        );
+        return Some(("spec.hosts", refused));
+    }
+    if let Some(narrower) = taken.iter().find(|taken| taken.is_narrower_than(own)) {
+        let refused = format!("requests for {narrower} go first, which is narrower than {own}");
+        return Some(("spec.hosts", refused));
+    }
+    let connections = service.rules.is_empty() && service.routes_connections();
+    let refused = "it has rules for connections (tls, tcp), and none for requests (http)";
+    connections.then(|| ("spec", refused.to_owned()))
 }
 
 /// What an object's status says against it.
 fn fault(world: &World, key: &ObjectKey, kind: ConditionKind) -> Option<Lost> {
     let told = world.pilot.told(key).iter().find(|c| !c.holds && c.kind == kind)?;
-    Some(Lost {
-        at: "object",
-        name: String::new(),
-        refused: format!("{}: {}", told.reason, told.message),
-        from: vec![world.whole(key.clone())],
-    })
+    Some(Lost::object(world.whole(key.clone()), format!("{}: {}", told.reason, told.message)))
 }
 
 /// A host without its port; IPv6 addresses keep their brackets.

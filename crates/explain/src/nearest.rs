@@ -1,41 +1,28 @@
 //! The nearest miss: what would have to be different for something to take what nothing took.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use tidegate_pilot::origins::{ChainOrigin, HostOrigins};
+use tidegate_pilot::model::similar::edits;
+use tidegate_pilot::origins::{ChainOrigin, HostOrigins, RouteOrigin};
+use tidegate_proxy::config;
+use tidegate_proxy::config::listener::{Codec, HttpManager};
 use tidegate_proxy::http::RequestHead;
-use tidegate_proxy::route::{Mismatch, PathMatch, Route, RouteTable, VirtualHost};
+use tidegate_proxy::route::{Mismatch, PathMatch, Route, RouteMatch, RouteTable, VirtualHost};
 
-use crate::World;
 use crate::answer::Error;
-use crate::lost::without_port;
-use crate::question::{Question, Security};
-use crate::request::{path_asked, shown};
+use crate::follow::Connection;
+use crate::lost::{self, without_port};
+use crate::question::{Protocol, Question, Security};
+use crate::request::{RANDOM, path_asked, shown};
+use crate::{World, handshake, words};
 
 /// More differences than these are no slip of the pen.
 const MOST_EDITS: usize = 3;
 /// More names than these are left to the list of candidates.
 const MOST_NAMES: usize = 5;
-
-/// The port that comes closest, and the others.
-pub(crate) fn port(world: &World, asked: u16) -> Option<String> {
-    let fronts = world.pilot.options().services.iter();
-    if let Some(bound) = fronts.filter_map(|s| s.ports.get(&asked)).next() {
-        return Some(format!("port {asked} of the gateway's Service leads to port {bound}"));
-    }
-    let mut ports: Vec<u16> = world.config.listeners.values().map(|l| l.address.port()).collect();
-    ports.sort_unstable();
-    ports.dedup();
-    match ports.as_slice() {
-        [] => Some("no Gateway that is served here opens a port".to_owned()),
-        [one] => Some(format!("port {one} is the only one that is open")),
-        several => {
-            let several: Vec<String> = several.iter().map(ToString::to_string).collect();
-            Some(format!("open are the ports {}", several.join(", ")))
-        }
-    }
-}
 
 /// The server name that comes closest; else those that there are.
 pub(crate) fn server_name(origins: &[ChainOrigin], question: &Question) -> Option<String> {
@@ -75,6 +62,20 @@ pub(crate) fn client(error: Error, question: &Question) -> Option<String> {
     Some(wanted.to_owned())
 }
 
+/// The version of HTTP that a connection is read as, where the client speaks another.
+pub(crate) fn version(
+    manager: &HttpManager,
+    connection: &Connection<'_>,
+    question: &Question,
+) -> Option<String> {
+    let wanted = match (question.protocol, handshake::codec(manager, connection)?) {
+        (Protocol::Tcp, _) | (_, Codec::Auto) => return None,
+        (_, Codec::Http2) => "HTTP/2 would be taken (--protocol http2)",
+        (_, Codec::Http1) => "HTTP/1.1 would be taken (--protocol http)",
+    };
+    Some(wanted.to_owned())
+}
+
 /// The host that comes closest; else those that there are.
 pub(crate) fn host(table: &RouteTable, authority: &[u8]) -> Option<String> {
     let asked = shown(authority);
@@ -98,81 +99,169 @@ fn all<'n>(names: impl Iterator<Item = &'n str>, what: &str) -> Option<String> {
 }
 
 fn closest<'n>(names: impl Iterator<Item = &'n str>, asked: &str) -> Option<&'n str> {
+    let near = names.map(|name| (distance(name, asked), name)).min()?;
+    (near.0 <= MOST_EDITS).then_some(near.1)
+}
+
+/// Whether what was asked for may be a name with a slip of the pen.
+pub(crate) fn is_close(name: &str, asked: &str) -> bool {
+    distance(name, asked) <= MOST_EDITS
+}
+
+/// How far a name is from what was asked for.
+fn distance(name: &str, asked: &str) -> usize {
     let asked = asked.to_ascii_lowercase();
-    let distance = |name: &str| match name.strip_prefix("*.") {
+    match name.strip_prefix("*.") {
         // Its own labels against as many of what was asked.
         Some(suffix) => {
             let tail = asked.split_once('.').map_or("", |(_, tail)| tail);
             edits(suffix, tail).min(edits(suffix, &asked))
         }
         None => edits(name, &asked),
-    };
-    let near = names.map(|name| (distance(name), name)).min()?;
-    (near.0 <= MOST_EDITS).then_some(near.1)
-}
-
-/// How many characters are to be put, taken or changed (Levenshtein).
-fn edits(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (l, left) in left.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], l + 1);
-        for (r, right) in right.iter().enumerate() {
-            let change = diagonal + usize::from(left != *right);
-            diagonal = row[r + 1];
-            row[r + 1] = change.min(diagonal + 1).min(row[r] + 1);
-        }
     }
-    row[right.len()]
 }
 
-/// The route that comes closest: one whose path fits before others, then the one with the fewest conditions
+/// The rule that comes closest: one whose path fits before others, then the one with the fewest conditions
 /// that fail, then the one whose path agrees for longest.
 pub(crate) fn route(
     world: &World,
     host: &VirtualHost,
     origins: &HostOrigins,
     head: &RequestHead,
-    random: u64,
 ) -> Option<String> {
-    let routes = host.routes().iter().enumerate();
+    let rules = candidates(host.routes(), origins);
     // A request without a path (CONNECT) fits no route that asks for one, whatever it would be.
-    let routes = routes.filter(|(_, route)| {
-        !head.path().is_empty() || matches!(route.matcher.path, PathMatch::Connect)
+    let rules = rules
+        .filter(|rule| !head.path().is_empty() || matches!(rule.matcher.path, PathMatch::Connect));
+    let best = rules.min_by_key(|rule| {
+        let unmet = rule.unmet(head).len() - usize::from(!rule.path_fits(head));
+        (!rule.path_fits(head), unmet, Reverse(agreement(&rule.matcher, head)))
     });
-    let best = routes.min_by_key(|(_, route)| {
-        let path_fits = !matches!(route.matcher.mismatch(head, random), Some(Mismatch::Path(_)));
-        (!path_fits, failing(route, head, random).len(), Reverse(agreement(route, head)))
-    });
-    let (number, route) = best?;
-    let mut wanted = failing(route, head, random);
-    if let Some(Mismatch::Path(path)) = route.matcher.mismatch(head, random) {
-        wanted.insert(0, path_asked(path));
-    }
-    let place = origins.routes.get(number).map(|o| {
-        let o = &o.rule;
-        let source = world.source(o);
-        match (&source.file, source.line) {
-            (Some(file), Some(line)) => format!("{} ({file}:{line})", o.path),
-            _ => format!("{} of {}", o.path, o.key),
-        }
-    });
-    let place = place.unwrap_or_else(|| format!("a route of {}", host.name));
-    Some(format!("{place} would take the request with {}", wanted.join(" and ")))
+    best.map(|rule| rule.told(world, host, head))
 }
 
-fn failing(route: &Route, head: &RequestHead, random: u64) -> Vec<String> {
-    let failing = route.matcher.conditions.iter().filter(|c| !c.holds(head, random));
-    failing.map(ToString::to_string).collect()
+/// The rule that would have gone before the route that took the request, number `taken`, if the request had one thing more,
+/// where that is a route for everything and so may not be the one that was meant: one whose path fits before one whose path
+/// agrees for longest.
+pub(crate) fn before(
+    world: &World,
+    host: &VirtualHost,
+    origins: &HostOrigins,
+    taken: usize,
+    head: &RequestHead,
+) -> Option<String> {
+    let (earlier, later) = host.routes().split_at_checked(taken)?;
+    let takes_all = |route: &RouteMatch| route.conditions.is_empty() && is_every(&route.path);
+    if !later.first().is_some_and(|route| takes_all(&route.matcher)) {
+        return None;
+    }
+    let near = candidates(earlier, origins).filter(|rule| {
+        let meant = match &rule.matcher.path {
+            path if rule.path_fits(head) => !is_every(path),
+            // Of a pattern nobody can say whether it was meant.
+            PathMatch::Regex(_) => false,
+            path => is_like(head.path(), path),
+        };
+        meant && rule.unmet(head).len() == 1
+    });
+    let key =
+        |rule: &Candidate<'_>| (!rule.path_fits(head), Reverse(agreement(&rule.matcher, head)));
+    near.min_by_key(key).map(|rule| rule.told(world, host, head))
+}
+
+/// A rule that did not take a request.
+struct Candidate<'a> {
+    /// Where it stands, where an object has it.
+    origin: Option<&'a RouteOrigin>,
+    /// Which requests it takes.
+    matcher: Cow<'a, RouteMatch>,
+    /// What it asks for of the place or the caller, where that is another.
+    elsewhere: Option<&'a str>,
+}
+
+/// The rules behind routes, and those that are for other places or callers.
+fn candidates<'a>(
+    routes: &'a [Arc<Route>],
+    origins: &'a HostOrigins,
+) -> impl Iterator<Item = Candidate<'a>> {
+    let routes = routes.iter().enumerate();
+    let routes = routes.filter(|(number, route)| !lost::is_own(route, origins, *number));
+    let here = routes.map(|(number, route)| Candidate {
+        origin: origins.route(number),
+        matcher: Cow::Borrowed(&route.matcher),
+        elsewhere: None,
+    });
+    let elsewhere = origins.left_out.iter().filter_map(|left_out| {
+        let asked = left_out.elsewhere.as_ref()?;
+        Some(Candidate {
+            origin: Some(&left_out.origin),
+            matcher: Cow::Owned(config::matcher(&asked.matched)?),
+            elsewhere: Some(&asked.asks),
+        })
+    });
+    here.chain(elsewhere)
+}
+
+impl Candidate<'_> {
+    fn path_fits(&self, head: &RequestHead) -> bool {
+        !matches!(self.matcher.mismatch(head, RANDOM), Some(Mismatch::Path(_)))
+    }
+
+    /// What a request lacks for it, in words: the path first.
+    fn unmet(&self, head: &RequestHead) -> Vec<String> {
+        let path = (!self.path_fits(head)).then(|| path_asked(&self.matcher.path));
+        let failing = self.matcher.conditions.iter().filter(|c| !c.holds(head, RANDOM));
+        let elsewhere = self.elsewhere.map(str::to_owned);
+        path.into_iter().chain(failing.map(words::condition)).chain(elsewhere).collect()
+    }
+
+    /// `http[1] (FILE:LINE) would take the request with …`
+    fn told(&self, world: &World, host: &VirtualHost, head: &RequestHead) -> String {
+        let place = self.origin.map(|RouteOrigin { rule, .. }| {
+            let source = world.source(rule);
+            match (&source.file, source.line) {
+                (Some(file), Some(line)) => format!("{} ({file}:{line})", rule.path),
+                _ => format!("{} of {}", rule.path, rule.key),
+            }
+        });
+        let place = place.unwrap_or_else(|| format!("a route of {}", host.name));
+        format!("{place} would take the request with {}", self.unmet(head).join(" and "))
+    }
+}
+
+/// Whether every path is what is asked for.
+fn is_every(path: &PathMatch) -> bool {
+    match path {
+        PathMatch::Prefix(text) | PathMatch::SeparatedPrefix(text) => text.len() <= 1,
+        PathMatch::Exact(_) | PathMatch::Regex(_) | PathMatch::Connect => false,
+    }
 }
 
 /// For how many bytes the path agrees with what a route asks for.
-fn agreement(route: &Route, head: &RequestHead) -> usize {
-    let wanted = match &route.matcher.path {
-        PathMatch::Prefix(text) | PathMatch::Exact(text) | PathMatch::SeparatedPrefix(text) => text,
-        PathMatch::Regex(_) | PathMatch::Connect => return 0,
-    };
-    wanted.iter().zip(head.path()).take_while(|(a, b)| a == b).count()
+fn agreement(matcher: &RouteMatch, head: &RequestHead) -> usize {
+    wanted(&matcher.path).map_or(0, |wanted| common(wanted, head.path()))
+}
+
+/// Whether a path that is not what is asked for is something like it: half of that or more. Of a pattern nobody can say.
+pub(crate) fn is_like(path: &[u8], asked: &PathMatch) -> bool {
+    match (wanted(asked), asked) {
+        (Some(wanted), _) => 2 * common(wanted, path) >= wanted.len() && common(wanted, path) > 1,
+        (None, asked) => matches!(asked, PathMatch::Regex(_)),
+    }
+}
+
+/// The text that a path has to have or to begin with.
+fn wanted(asked: &PathMatch) -> Option<&[u8]> {
+    match asked {
+        PathMatch::Prefix(text) | PathMatch::Exact(text) | PathMatch::SeparatedPrefix(text) => {
+            Some(text)
+        }
+        PathMatch::Regex(_) | PathMatch::Connect => None,
+    }
+}
+
+fn common(left: &[u8], right: &[u8]) -> usize {
+    left.iter().zip(right).take_while(|(left, right)| left == right).count()
 }
 
 #[cfg(test)]
@@ -188,6 +277,5 @@ mod tests {
         assert_eq!(found("www.shop.org"), Some("*.shop.com"));
         assert_eq!(found("shop.com"), Some("*.shop.com"), "a wildcard needs a label");
         assert_eq!(found("unrelated.net"), None);
-        assert_eq!((edits("", "abc"), edits("kitten", "sitting")), (3, 3));
     }
 }

@@ -9,6 +9,8 @@ pub struct Question {
     pub direction: Option<Direction>,
     /// The address that is connected to; any of the gateway's when absent, and for a sidecar one that is nobody's.
     pub address: Option<IpAddr>,
+    /// The address that the client connects from; one that stands for any when absent.
+    pub client_address: Option<IpAddr>,
     /// The port that is connected to.
     pub port: u16,
     /// What is spoken, below TLS if there is any.
@@ -48,8 +50,10 @@ pub enum Direction {
 /// What is spoken on a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
-    /// HTTP/1.1
+    /// HTTP in the version that the handshake agrees on with ALPN; HTTP/1.1 where it agrees on none
     #[default]
+    Http,
+    /// HTTP/1.1
     Http1,
     /// HTTP/2
     Http2,
@@ -73,6 +77,7 @@ impl Default for Question {
         Self {
             direction: None,
             address: None,
+            client_address: None,
             port: 80,
             protocol: Protocol::default(),
             security: Security::default(),

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tidegate_api::ObjectKey;
 use tidegate_pilot::model::host::Host;
 use tidegate_pilot::origins::{HostOrigins, Origin, RouteOrigin};
 use tidegate_proxy::config::listener::HttpManager;
@@ -13,22 +15,25 @@ use tidegate_proxy::http::prepare::{self, Hop, Unfit};
 use tidegate_proxy::http::{RequestHead, Scheme, Version};
 use tidegate_proxy::random::Random;
 use tidegate_proxy::route::{
-    Action, Decision, Facts, Forward, PathMatch, RetryPolicy, Route, VirtualHost,
+    Action, Decision, Facts, Forward, PathMatch, RetryPolicy, Route, RouteTable, VirtualHost,
 };
 use tidegate_proxy::upstream::ClusterSlot;
 use tidegate_xds::ResourceType;
 use tidegate_xds::assemble::virtual_host_name;
 
 use crate::answer::{Answer, End, Error, Part, Retries, Sent, Source};
+use crate::filters::Stop;
 use crate::follow::{Connection, Refusal};
 use crate::lost::without_port;
 use crate::question::{Protocol, Question, Security};
-use crate::{World, destination, handshake, lost, nearest, sidecar};
+use crate::{World, destination, example, lost, nearest, words};
 
 /// Hosts of servers that are told in one line.
 const MOST_NAMES: usize = 5;
+/// The field of a server that sends clients to TLS.
+pub(crate) const HTTPS_REDIRECT: &str = "tls.httpsRedirect";
 /// Decisions that depend on a request's random number are told for this one; weights are told as shares.
-const RANDOM: u64 = 0;
+pub(crate) const RANDOM: u64 = 0;
 
 impl World {
     pub(crate) fn request(
@@ -38,23 +43,8 @@ impl World {
         question: &Question,
         answer: &mut Answer,
     ) -> Result<(), Refusal> {
-        let (mut head, upgrade) = head(question, manager).map_err(|reply| {
-            let reason = format!("it cannot be read: {}", reply.details);
-            (Error::BadRequest, Some(reply.status), reason)
-        })?;
-        let came = lines(&head);
-        let tls = connection.settled.as_ref();
-        let hop = Hop { peer: Self::client(), local: connection.local, tls, upgrade };
-        let client = prepare::arrive(&mut head, manager, hop, &Random::seeded(0));
-        let client = client.map_err(|unfit| {
-            let (what, reply) = match unfit {
-                Unfit::Request(reply) => ("it", reply),
-                Unfit::Path(reply) => ("the path", reply),
-            };
-            let reason = format!("{what} is refused: {}", reply.details);
-            (Error::BadRequest, Some(reply.status), reason)
-        })?;
-        let asked = shown(head.authority());
+        let mut request = Request::arrive(question, manager, connection)?;
+        let asked = shown(request.head.authority());
         if let Some(name) = without_port(&question.host).strip_suffix('.').filter(|n| !n.is_empty())
             && without_port(&asked) == name
         {
@@ -66,79 +56,121 @@ impl World {
         let table = slot.table.load();
         let skeleton = [ResourceType::RouteConfiguration];
         answer.not_in_force.extend(self.refused_of(&skeleton, &slot.name));
-        match table.decide(&head, RANDOM) {
-            Decision::NoVirtualHost => {
-                answer.lost.extend(lost::hosts(self, &slot.name, &table));
+        let (decision, passed) = self.pass((manager, &table), &mut request, answer);
+        let head = &request.head;
+        let (host, route) = match decision {
+            Decision::NoVirtualHost => (None, None),
+            Decision::NoRoute(host) => (Some(&**host), None),
+            Decision::Route { virtual_host, route } => (Some(&**virtual_host), Some(route)),
+        };
+        let told = match host {
+            Some(host) => self.routes(&slot.name, host, route, head, answer),
+            None => {
+                answer.lost.extend(lost::hosts(self, &slot.name, &table, &asked));
                 answer.nearest = nearest::host(&table, head.authority());
-                let told = lost::told(self, &slot.name, &table, &asked);
-                answer.lost.extend(lost::objects(self, connection, &told, question, &asked));
-                let reason = self.without_host(&connection.listener.name, &asked);
-                Err((Error::NoVirtualHost, Some(404), reason))
+                lost::told(self, &slot.name, &table, &asked)
             }
-            Decision::NoRoute(host) => {
-                let (behind, origins) = self.virtual_host(&slot.name, host, answer);
-                answer.lost.extend(lost::routes(behind, host, &origins, None, &head, RANDOM));
-                answer.lost.extend(lost::objects(
-                    self,
-                    connection,
-                    &parts(&origins),
-                    question,
-                    &asked,
-                ));
-                answer.nearest = nearest::route(behind, host, &origins, &head, RANDOM);
-                let reason = match host.routes() {
-                    [] => "no VirtualService has rules for the Gateways of this port".to_owned(),
-                    _ => format!("no route of {} takes the request", host.name),
-                };
-                Err((Error::NoRoute, Some(404), reason))
+        };
+        answer.lost.extend(lost::objects(self, connection, &told, question, (&asked, host, head)));
+        let listener = &*connection.listener.name;
+        if let Some((route, host)) = route.zip(host) {
+            answer.limits = self.limits(manager, route, (listener, &slot.name, &host.name));
+        }
+        // Who may not ask is not told that there is nothing, either.
+        match passed {
+            Ok(()) => {}
+            Err(Stop::Refused(refusal, nearest)) => {
+                answer.nearest = nearest;
+                return Err(refusal);
             }
-            Decision::Route { virtual_host, route } => {
-                let (behind, origins) = self.virtual_host(&slot.name, virtual_host, answer);
-                let number = virtual_host.routes().iter().position(|r| Arc::ptr_eq(r, route));
-                if let Some(number) = number {
-                    answer.route = Some(behind.route_part(route, &origins, number));
-                    let number = Some(number);
-                    let lost = lost::routes(behind, virtual_host, &origins, number, &head, RANDOM);
-                    answer.lost.extend(lost);
-                } else {
-                    self.tell_redirecting(&connection.listener.name, &asked, answer);
-                }
-                answer.lost.extend(lost::objects(
-                    self,
-                    connection,
-                    &parts(&origins),
-                    question,
-                    &asked,
-                ));
-                self.note_idle(&origins, number, answer);
-                let from = (&head, client.ip());
-                let let_in = handshake::authorize(manager, Some(route), from, question, connection);
-                let_in.inspect_err(|(error, ..)| {
-                    answer.nearest = nearest::client(*error, question);
-                })?;
-                let facts = Facts {
-                    client: Some(client),
-                    peer: Some(hop.peer),
-                    local: Some(hop.local),
-                    server_name: question.sni.as_deref().filter(|_| tls.is_some()),
-                    tls,
-                    attempts: 1,
-                    ..Facts::default()
-                };
-                let counted = virtual_host.attempts.to_endpoint;
-                let request = Request { head, came, upgrade, counted, facts };
-                self.act(route, manager, request, answer)?;
-                if answer.end == (End::Answered { status: 421 })
-                    && let Some((note, from)) = self.misdirected(&connection.listener.name, &asked)
-                {
-                    answer.notes.push(note);
-                    if let Some(route) = &mut answer.route {
-                        route.from = from;
-                    }
-                }
-                Ok(())
+            Err(Stop::Ended(end)) => {
+                answer.end = end;
+                return Ok(());
             }
         }
+        let Some(host) = host else {
+            return Err((Error::NoVirtualHost, Some(404), self.without_host(listener, &asked)));
+        };
+        let Some(route) = route else {
+            let reason = match host.routes() {
+                [] => "no VirtualService has rules for the Gateways of this port".to_owned(),
+                _ => format!("no route of {} takes the request", host.name),
+            };
+            return Err((Error::NoRoute, Some(404), reason));
+        };
+        self.tell_lenience(listener, &told, answer);
+        self.taken((manager, &table), (host, route), (request, &asked), answer)
+    }
+
+    /// What becomes of a request that a route takes, and that no filter stops.
+    fn taken(
+        &self,
+        (manager, table): (&HttpManager, &RouteTable),
+        (host, route): (&VirtualHost, &Arc<Route>),
+        (request, asked): (Request<'_>, &str),
+        answer: &mut Answer,
+    ) -> Result<(), Refusal> {
+        let listener = &*request.connection.listener.name;
+        if answer.route.is_none() {
+            self.tell_redirecting(listener, asked, answer);
+        }
+        let copies = self.asked_copies(&manager.routes.slot().name, host, route);
+        self.act(route, (manager, table, host), request, answer)?;
+        if let (Action::Forward(forward), Some(sent)) = (&route.action, &answer.sent) {
+            answer.mirrors = self.mirrors(&forward.mirrors, &sent.host, &copies);
+        }
+        if let End::Redirected { location, .. } = &answer.end
+            && answer.route.is_none()
+        {
+            answer.notes.extend(self.note_unreachable(location));
+        }
+        if answer.end == (End::Answered { status: 421 })
+            && let Some((note, from)) = self.misdirected(listener, asked)
+        {
+            answer.notes.push(note);
+            if let Some(route) = &mut answer.route {
+                route.from = from;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells of a virtual host's routes: the one that takes the request, and why the others do not. The objects that they were
+    /// made from.
+    fn routes(
+        &self,
+        table: &str,
+        host: &VirtualHost,
+        route: Option<&Arc<Route>>,
+        head: &RequestHead,
+        answer: &mut Answer,
+    ) -> Vec<ObjectKey> {
+        let (behind, origins) = self.virtual_host(table, host, answer);
+        // What sends requests to TLS is nobody's route.
+        let number =
+            route.and_then(|route| host.routes().iter().position(|r| Arc::ptr_eq(r, route)));
+        if let (Some(number), Some(route)) = (number, route) {
+            answer.route = Some(behind.route_part(route, &origins, number));
+        }
+        if route.is_none() || number.is_some() {
+            answer.lost.extend(lost::routes(behind, host, &origins, number, head, RANDOM));
+        }
+        answer.nearest = match (route, number) {
+            (None, _) => nearest::route(behind, host, &origins, head),
+            (_, Some(taken)) => nearest::before(behind, host, &origins, taken, head),
+            _ => None,
+        };
+        self.note_idle(&origins, number, answer);
+        parts(&origins)
+    }
+
+    /// Where the objects ask for the copies of a route.
+    fn asked_copies(&self, table: &str, host: &VirtualHost, route: &Arc<Route>) -> Vec<Source> {
+        let behind = self.behind(ResourceType::VirtualHost, &virtual_host_name(table, &host.name));
+        let origins = behind.pilot.host_origins(table, &host.name).unwrap_or_default();
+        let number = host.routes().iter().position(|other| Arc::ptr_eq(other, route));
+        let origin = number.and_then(|number| origins.route(number));
+        origin.into_iter().flat_map(|origin| &origin.mirrors).map(|o| behind.source(o)).collect()
     }
 
     /// Tells which virtual host it is; what its routes were made from, in the world that they are from.
@@ -154,7 +186,7 @@ impl World {
         let owners = behind.pilot.owners(ResourceType::VirtualHost, &name);
         answer.virtual_host = Some(Part {
             name: host.name.to_string(),
-            asks: format!("domains {}", host.domains.join(", ")),
+            asks: format!("domains {}", domains(host)),
             from: owners.into_iter().map(|key| behind.whole(key)).collect(),
         });
         (behind, behind.pilot.host_origins(table, &host.name).unwrap_or_default())
@@ -165,8 +197,7 @@ impl World {
             name: route.name.to_string(),
             asks: asks(route),
             from: origins
-                .routes
-                .get(number)
+                .route(number)
                 .into_iter()
                 .flat_map(RouteOrigin::parts)
                 .map(|o| self.source(o))
@@ -191,6 +222,16 @@ impl World {
         format!("no server of a Gateway here is for {asked}, only for {}", names.join(", "))
     }
 
+    /// Says where a host is served that Istio would not serve there.
+    fn tell_lenience(&self, listener: &str, parts: &[ObjectKey], answer: &mut Answer) {
+        let plan = self.pilot.listener_plan(listener);
+        let servers = plan.into_iter().flat_map(|plan| &plan.servers);
+        let gateways: Vec<&str> = servers.map(|server| &*server.gateway).collect();
+        let parts: BTreeSet<&ObjectKey> = parts.iter().collect();
+        let notes = parts.into_iter().filter_map(|key| self.pilot.lenience(key, &gateways));
+        answer.notes.extend(notes);
+    }
+
     /// Says which servers of a listener answer a host over TLS only: what sends requests there is no rule's route.
     fn tell_redirecting(&self, listener: &str, host: &str, answer: &mut Answer) {
         let host = Host::new(without_port(host));
@@ -206,7 +247,7 @@ impl World {
             );
             answer.notes.push(note);
             if let Some(host) = &mut answer.virtual_host {
-                let path = format!("{place}.tls.httpsRedirect");
+                let path = format!("{place}.{HTTPS_REDIRECT}");
                 host.from.push(self.source(&Origin::new(server.key.clone(), path)));
             }
         }
@@ -214,7 +255,7 @@ impl World {
 
     /// Says what of the objects that a route was made from has no effect.
     fn note_idle(&self, origins: &HostOrigins, number: Option<usize>, answer: &mut Answer) {
-        let origin = number.and_then(|number| origins.routes.get(number));
+        let origin = number.and_then(|number| origins.route(number));
         let keys: BTreeSet<_> =
             origin.into_iter().flat_map(RouteOrigin::parts).map(|origin| &origin.key).collect();
         for key in keys {
@@ -226,7 +267,7 @@ impl World {
     }
 
     /// An object as a whole.
-    pub(crate) fn whole(&self, key: tidegate_api::ObjectKey) -> Source {
+    pub(crate) fn whole(&self, key: ObjectKey) -> Source {
         self.source(&Origin { key, path: "spec".to_owned() })
     }
 
@@ -234,7 +275,7 @@ impl World {
     fn act(
         &self,
         route: &Route,
-        manager: &HttpManager,
+        (manager, table, host): (&HttpManager, &RouteTable, &VirtualHost),
         request: Request<'_>,
         answer: &mut Answer,
     ) -> Result<(), Refusal> {
@@ -255,32 +296,79 @@ impl World {
                     all.map(|(target, weight)| (&*target.cluster, weight)).collect();
                 answer.timeout = forward.time_for(head).0.map(|time| format!("{time:?}"));
                 answer.retries = forward.retry.as_deref().and_then(|policy| retries(policy, head));
-                let sent = sent(route, forward, manager, request);
+                let question = request.question;
+                let sent = |request| sent(route, forward, (manager, host), request);
+                // What is made up shows where something else is.
+                let other = request.connection.seen_by(self, &example::OTHER, question);
+                let other = Request::arrive(question, manager, &other).map(|mut other| {
+                    let _ = self.pass((manager, table), &mut other, &mut Answer::default());
+                    sent(other)
+                });
+                let mut sent = sent(request);
+                sent.examples = other.map_or_else(|_| Vec::new(), |other| sent.differing(&other));
                 self.destinations(&all, Some(&sent.host), answer);
                 destination::settle(answer, Some(forward.cluster_not_found), Some(503));
                 answer.sent = Some(sent);
-                sidecar::note_elsewhere(answer);
+                self.note_elsewhere(question.port, answer);
             }
         }
         Ok(())
     }
 }
 
+/// The domains of a virtual host. Istio has one for those that nothing routes, whose name says nothing to people.
+pub(crate) fn domains(host: &VirtualHost) -> String {
+    let none = if host.routes().is_empty() { " (it has no routes)" } else { "" };
+    format!("{}{none}", host.domains.join(", "))
+}
+
 /// A request on its way.
-struct Request<'a> {
-    head: RequestHead,
+pub(crate) struct Request<'a> {
+    pub(crate) question: &'a Question,
+    pub(crate) connection: &'a Connection<'a>,
+    pub(crate) head: RequestHead,
     /// Its header lines, as the client sent them.
     came: Vec<Line>,
     /// Whether it asks for another protocol on its connection.
     upgrade: bool,
-    /// Whether the endpoint is told which attempt it is.
-    counted: bool,
-    facts: Facts<'a>,
+    /// Whom it is from.
+    pub(crate) client: SocketAddr,
+}
+
+impl<'a> Request<'a> {
+    /// The request as it is before it is routed.
+    fn arrive(
+        question: &'a Question,
+        manager: &HttpManager,
+        connection: &'a Connection<'a>,
+    ) -> Result<Self, Refusal> {
+        let (mut head, upgrade) = head(question, manager).map_err(|reply| {
+            let reason = format!("it cannot be read: {}", reply.details);
+            (Error::BadRequest, Some(reply.status), reason)
+        })?;
+        let came = lines(&head);
+        let tls = connection.settled.as_ref();
+        let hop = Hop { peer: connection.client, local: connection.local, tls, upgrade };
+        let random = Random::seeded(connection.example.seed);
+        let client = prepare::arrive(&mut head, manager, hop, &random).map_err(|unfit| {
+            let (what, reply) = match unfit {
+                Unfit::Request(reply) => ("it", reply),
+                Unfit::Path(reply) => ("the path", reply),
+            };
+            let reason = format!("{what} is refused: {}", reply.details);
+            (Error::BadRequest, Some(reply.status), reason)
+        })?;
+        Ok(Self { question, connection, head, came, upgrade, client })
+    }
 }
 
 /// The VirtualServices whose routes a virtual host has.
-fn parts(origins: &HostOrigins) -> Vec<tidegate_api::ObjectKey> {
-    let routes = origins.routes.iter().chain(origins.left_out.iter().map(|(origin, _)| origin));
+fn parts(origins: &HostOrigins) -> Vec<ObjectKey> {
+    let routes = origins
+        .routes
+        .iter()
+        .flatten()
+        .chain(origins.left_out.iter().map(|left_out| &left_out.origin));
     routes.flat_map(RouteOrigin::parts).map(|origin| origin.key.clone()).collect()
 }
 
@@ -318,13 +406,20 @@ fn head(question: &Question, manager: &HttpManager) -> Result<(RequestHead, bool
     read.map(|carriage| (head, carriage.upgrade)).map_err(LocalReply::bad_message)
 }
 
+/// The status that HTTP/2's preface is answered with where it is read as a request of HTTP/1.
+pub(crate) fn preface_refused() -> u16 {
+    let preface = b"PRI * HTTP/2.0\r\n\r\n";
+    let read = parse::request(preface, 1, &mut RequestHead::default());
+    read.err().map_or(400, |bad| LocalReply::bad_message(bad).status)
+}
+
 /// What a route asks of a request, in words.
 pub(crate) fn asks(route: &Route) -> String {
     let mut all = vec![path_asked(&route.matcher.path)];
     if route.matcher.ignore_case {
         all.push("in any case".to_owned());
     }
-    all.extend(route.matcher.conditions.iter().map(ToString::to_string));
+    all.extend(route.matcher.conditions.iter().map(words::condition));
     all.join(", ")
 }
 
@@ -348,10 +443,25 @@ fn retries(policy: &RetryPolicy, head: &RequestHead) -> Option<Retries> {
 }
 
 /// What goes upstream: the request as it came, with what the proxy itself and then the route changes.
-fn sent(route: &Route, forward: &Forward, manager: &HttpManager, request: Request<'_>) -> Sent {
-    let Request { mut head, came, counted, facts, .. } = request;
+fn sent(
+    route: &Route,
+    forward: &Forward,
+    (manager, host): (&HttpManager, &VirtualHost),
+    request: Request<'_>,
+) -> Sent {
+    let Request { question, connection, mut head, came, client, .. } = request;
+    let tls = connection.settled.as_ref();
+    let facts = Facts {
+        client: Some(client),
+        peer: Some(connection.client),
+        local: Some(connection.local),
+        server_name: question.sni.as_deref().filter(|_| tls.is_some()),
+        tls,
+        attempts: 1,
+        ..Facts::default()
+    };
     let target = forward.targets.at(RANDOM);
-    if counted {
+    if host.attempts.to_endpoint {
         prepare::tell_attempt(&mut head, 1);
     }
     let (time, grpc) = forward.time_for(&head);
@@ -377,6 +487,18 @@ fn sent(route: &Route, forward: &Forward, manager: &HttpManager, request: Reques
         set_headers: new(&changed, &before),
         removed_headers: removed.into_iter().cloned().collect(),
         own_headers,
+        examples: Vec::new(),
+    }
+}
+
+impl Sent {
+    /// The names of headers that have other values in another form of what is sent.
+    fn differing(&self, other: &Self) -> Vec<String> {
+        let theirs = || other.set_headers.iter().chain(&other.own_headers);
+        let own = self.set_headers.iter().chain(&self.own_headers);
+        let differing = own.filter(|line| !theirs().any(|other| other == *line));
+        let names: BTreeSet<&String> = differing.map(|(name, _)| name).collect();
+        names.into_iter().cloned().collect()
     }
 }
 

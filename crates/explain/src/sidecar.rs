@@ -3,16 +3,24 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use tidegate_api::ObjectKey;
+use tidegate_api::{Kind, ObjectKey};
+use tidegate_pilot::compile::sidecar::VIRTUAL_OUTBOUND;
 use tidegate_pilot::model::host::Host;
 use tidegate_pilot::model::names;
-use tidegate_pilot::origins::{Origin, RouteOrigin};
+use tidegate_pilot::model::tls::Credential;
+use tidegate_pilot::origins::Origin;
+use tidegate_pilot::sidecar::inbound::VIRTUAL_INBOUND;
+use tidegate_pilot::sidecar::{INBOUND_PORT, OUTBOUND_PORT};
 use tidegate_proxy::config::listener::Listener;
+use tidegate_proxy::http::RequestHead;
+use tidegate_proxy::tls::context::NotReady;
+use tidegate_proxy::tls::secret::Missing;
+use tidegate_xds::ResourceType;
 
 use crate::World;
 use crate::answer::{Answer, End, Error, Lost, Part};
 use crate::follow::Refusal;
-use crate::lost::without_port;
+use crate::lost::{idle, without_port};
 use crate::question::{Direction, Protocol, Question, Security};
 
 /// The endpoint of a cluster that keeps the address that was dialled.
@@ -35,11 +43,8 @@ impl World {
         answer: &mut Answer,
     ) -> Result<&Listener, Refusal> {
         let entry = match question.direction.unwrap_or_default() {
-            Direction::Outbound => tidegate_pilot::compile::sidecar::VIRTUAL_OUTBOUND,
-            Direction::Inbound => {
-                let reason = "what comes in to a workload is not compiled yet".to_owned();
-                return Err((Error::NoListener, None, reason));
-            }
+            Direction::Outbound => VIRTUAL_OUTBOUND,
+            Direction::Inbound => VIRTUAL_INBOUND,
         };
         let Some(entry) = self.config.listeners.get(entry) else {
             let refused = self.rejected.iter().find(|rejection| *rejection.name == *entry);
@@ -48,46 +53,151 @@ impl World {
         };
         let dialled = SocketAddr::new(question.address.unwrap_or(NOBODY), question.port);
         let listener = self.config.handed_on(entry, dialled);
-        let owners =
-            self.pilot.owners(tidegate_xds::ResourceType::Listener, &listener.name).into_iter();
+        // One for everything that comes in is made of all that there is: its chains say of what.
+        let owners = match &*listener.name {
+            VIRTUAL_INBOUND => Vec::new(),
+            name => self.pilot.owners(ResourceType::Listener, name),
+        };
         answer.listener = Some(Part {
             name: listener.name.to_string(),
             asks: String::new(),
-            from: owners.map(|key| self.whole(key)).collect(),
+            from: owners.into_iter().map(|key| self.whole(key)).collect(),
         });
+        self.note_faults(&listener.name, answer);
         Ok(listener)
+    }
+
+    /// Says what of the objects that act on a listener is not in force.
+    fn note_faults(&self, listener: &str, answer: &mut Answer) {
+        let kinds = [Kind::EnvoyFilter, Kind::AuthorizationPolicy, Kind::RequestAuthentication];
+        // Policies say what comes in.
+        let kinds = if listener == VIRTUAL_INBOUND { &kinds[..] } else { &kinds[..1] };
+        let keys = kinds.iter().flat_map(|kind| self.keys(*kind));
+        let faults = keys.filter_map(|key| {
+            let standing = self.pilot.standing(key)?;
+            let fault = standing.fault.as_ref()?;
+            // What is about others has nothing to do with what was asked.
+            (!standing.force.is_elsewhere())
+                .then(|| format!("not all of {key} is in force: {fault}"))
+        });
+        answer.notes.extend(faults);
+    }
+}
+
+impl World {
+    /// Why no filter chain takes what comes in to a workload, and what would be taken; `None` where something else decides.
+    pub(crate) fn untaken(&self, question: &Question) -> Option<(String, Option<String>)> {
+        if question.direction != Some(Direction::Inbound) {
+            return None;
+        }
+        let port = question.port;
+        let strict =
+            self.pilot.taken_from_peers(port).by.map_or_else(String::new, |(key, path)| match self
+                .has(&key)
+            {
+                true => format!("{path} of {key} is STRICT"),
+                false => format!("{key} cannot be read, and nobody knows what it asks for"),
+            });
+        let mutual =
+            "mutual TLS of the mesh would be taken (--tls --alpn istio-http/1.1 --client-cert yes)";
+        let reason = match question.security {
+            Security::Plain => format!(
+                "the connection is plain text, and port {port} takes mutual TLS alone: {strict}"
+            ),
+            Security::Tls => format!(
+                "port {port} carries requests, in plain text or in mutual TLS of the mesh, whose ClientHello names an ALPN \
+                 protocol of the mesh (istio, istio-http/1.1, …); this one names {}",
+                named(&question.alpn)
+            ),
+        };
+        Some((reason, Some(mutual.to_owned())))
+    }
+
+    /// Whether handshakes lack only what a sidecar has and nobody gave here: the certificates of the mesh.
+    pub(crate) fn presumes(&self, fault: &NotReady) -> bool {
+        let options = self.pilot.options();
+        let of_mesh = |name: &str| {
+            [Credential::MeshPair, Credential::MeshAuthorities]
+                .iter()
+                .any(|c| c.to_string() == name)
+        };
+        let given = options.workload_certificates.is_some();
+        options.workload().is_some()
+            && !given
+            && matches!(fault, NotReady::Missing(Missing { name, .. }) if of_mesh(name))
+    }
+}
+
+/// What a ClientHello offers in ALPN, in words.
+fn named(alpn: &[String]) -> String {
+    match alpn {
+        [] => "none".to_owned(),
+        some => some.join(", "),
+    }
+}
+
+/// How a connection is secured, in words.
+pub(crate) fn shown(question: &Question) -> String {
+    match question.security {
+        Security::Plain => "plain text".to_owned(),
+        Security::Tls => format!("TLS, whose ALPN names {}", named(&question.alpn)),
     }
 }
 
 /// What the HTTP inspector says of a connection; `None` where nobody looks, or where there is no request in plain text.
 pub(crate) fn sniffed(listener: &Listener, question: &Question) -> Option<&'static str> {
-    let looks = listener.capture.finds_requests && question.security == Security::Plain;
+    let looks = listener.looks_for_requests(question.port) && question.security == Security::Plain;
     match question.protocol {
-        Protocol::Http1 if looks => Some("http/1.1"),
+        Protocol::Http | Protocol::Http1 if looks => Some("http/1.1"),
         Protocol::Http2 if looks => Some("h2c"),
         _ => None,
     }
 }
 
-/// Says of connections and requests that nobody describes where they go what becomes of them.
-pub(crate) fn note_elsewhere(answer: &mut Answer) {
-    let to = |name: &str| answer.clusters.iter().any(|cluster| cluster.name == name);
-    if to(names::PASSTHROUGH_CLUSTER) {
-        let note = "no object describes where it goes; outboundTrafficPolicy is ALLOW_ANY, so that it goes to where the \
+impl World {
+    /// Says of connections and requests that nobody describes where they go what becomes of them.
+    pub(crate) fn note_elsewhere(&self, port: u16, answer: &mut Answer) {
+        let to = |name: &str| answer.clusters.iter().any(|cluster| cluster.name == name);
+        if to(names::INBOUND_PASSTHROUGH_CLUSTER) {
+            let note = "no service leads to this port of the workload: what comes in goes to where the client dialled";
+            answer.notes.push(note.to_owned());
+            answer.notes.extend(self.pilot.behind_port(port).map(|(key, target)| {
+                format!(
+                    "port {port} of {key} leads to port {target} of the workload (--port {target})"
+                )
+            }));
+        } else if to(names::PASSTHROUGH_CLUSTER) {
+            let note = "no object describes where it goes; outboundTrafficPolicy is ALLOW_ANY, so that it goes to where the \
                     client dialled";
-        answer.notes.push(note.to_owned());
-    } else if to(names::BLACK_HOLE_CLUSTER) {
-        let reason = format!(
-            "{}: no object describes where it goes, and outboundTrafficPolicy is REGISTRY_ONLY; a ServiceEntry would let \
+            answer.notes.push(note.to_owned());
+        } else if to(names::BLACK_HOLE_CLUSTER) && [INBOUND_PORT, OUTBOUND_PORT].contains(&port) {
+            let reason = format!(
+                "{}: port {port} is the sidecar's own, and connections to it would go round in a circle",
+                names::BLACK_HOLE_CLUSTER
+            );
+            answer.end = End::Unavailable { status: None, reason };
+        } else if to(names::BLACK_HOLE_CLUSTER) {
+            let reason = format!(
+                "{}: no object describes where it goes, and outboundTrafficPolicy is REGISTRY_ONLY; a ServiceEntry would let \
              it through",
-            names::BLACK_HOLE_CLUSTER
-        );
-        answer.end = End::Unavailable { status: None, reason };
+                names::BLACK_HOLE_CLUSTER
+            );
+            answer.end = End::Unavailable { status: None, reason };
+        }
     }
 }
 
 /// VirtualServices that are no part of a virtual host, and why.
-pub(crate) fn objects(world: &World, part: &[ObjectKey], port: u16, host: &str) -> Vec<Lost> {
+pub(crate) fn objects(
+    world: &World,
+    part: &[ObjectKey],
+    question: &Question,
+    (host, head): (&str, &RequestHead),
+) -> Vec<Lost> {
+    let port = question.port;
+    if question.direction == Some(Direction::Inbound) {
+        return Vec::new(); // Rules act where requests leave.
+    }
     let part: BTreeSet<&ObjectKey> = part.iter().collect();
     let mut others: Vec<_> =
         world.pilot.virtual_services().filter(|service| !part.contains(&service.key)).collect();
@@ -97,10 +207,10 @@ pub(crate) fn objects(world: &World, part: &[ObjectKey], port: u16, host: &str) 
     let lost_hosts = world.pilot.lost_hosts(&port.to_string());
     let mut lost = Vec::new();
     for service in others {
+        let here = service.hosts.iter().any(|own| host.is_within(own));
         let mut lose = |path: &str, refused: String| {
             let origin = Origin { key: service.key.clone(), path: path.to_owned() };
-            let from = vec![world.source(&origin)];
-            lost.push(Lost { at: "object", name: String::new(), refused, from });
+            lost.push(Lost { far: !here, ..Lost::object(world.source(&origin), refused) });
         };
         if service.hosts.is_empty() {
             lose("spec", "it is a delegate, and nothing that leads to it is asked here".to_owned());
@@ -117,18 +227,11 @@ pub(crate) fn objects(world: &World, part: &[ObjectKey], port: u16, host: &str) 
                  several VirtualServices are not merged"
             );
             lose("spec.hosts", refused);
-        } else if !service.hosts.iter().any(|own| host.is_within(own)) {
+        } else if !here {
             let hosts: Vec<&str> = service.hosts.iter().map(Host::as_str).collect();
             lose("spec.hosts", format!("its hosts are {}", hosts.join(", ")));
         } else {
-            lost.extend(world.pilot.idle_in_mesh(&service.key, port).into_iter().map(
-                |(origin, refused)| Lost {
-                    at: "route",
-                    name: String::new(),
-                    refused,
-                    from: RouteOrigin::parts(&origin).map(|o| world.source(o)).collect(),
-                },
-            ));
+            lost.extend(idle(world, &world.pilot.idle_in_mesh(&service.key, port), head));
         }
     }
     lost

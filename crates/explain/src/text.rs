@@ -3,25 +3,51 @@
 use std::fmt::Write as _;
 
 use crate::answer::{
-    Answer, Cluster, End, Lost, NotInForce, Part, Retries, Sent, Source, UpstreamTls,
+    Answer, Cluster, Cors, End, Lost, NotInForce, Part, Retries, Sent, Source, UpstreamTls,
 };
 use crate::question::{Protocol, Question, Security};
+use crate::request::HTTPS_REDIRECT;
 
-/// Candidates that are shown; the JSON form has all of them.
+/// Candidates that are shown without being asked for; the JSON form has all of them.
 const MOST_LOST: usize = 20;
+/// So many are shown whether or not they are anywhere near.
+const FEW: usize = 5;
 /// Width of the column with the names of the stations.
 const WIDTH: usize = 20;
 
-/// The answer as text, in colour if wanted.
+/// How an answer is to look.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Look {
+    /// In the colours of a terminal.
+    pub color: bool,
+    /// With all candidates that lost, those that are not near included.
+    pub all: bool,
+}
+
+/// The answer as text.
 #[must_use]
-pub fn render(question: &Question, answer: &Answer, color: bool) -> String {
-    let mut page = Page { text: String::new(), color };
+pub fn render(question: &Question, answer: &Answer, look: Look) -> String {
+    let mut page = Page { text: String::new(), color: look.color };
     page.title(question, answer);
     page.part("listener", answer.listener.as_ref());
     page.part("filter chain", answer.filter_chain.as_ref());
     page.part("route configuration", answer.route_configuration.as_ref());
     page.part("virtual host", answer.virtual_host.as_ref());
     page.part("route", answer.route.as_ref());
+    for token in &answer.tokens {
+        page.line("token", &format!("{}   {}", token.issuer, token.verdict));
+        page.sources(&token.from);
+    }
+    for fault in &answer.faults {
+        page.line("fault", &format!("{}   {}", fault.name, fault.asks));
+        page.sources(&fault.from);
+    }
+    if let Some(cors) = &answer.cors {
+        page.cors(cors);
+    }
+    for limit in &answer.limits {
+        page.part("limit", Some(limit));
+    }
     if let Some(timeout) = &answer.timeout {
         page.line("timeout", timeout);
     }
@@ -31,8 +57,16 @@ pub fn render(question: &Question, answer: &Answer, color: bool) -> String {
     for cluster in &answer.clusters {
         page.cluster(cluster, answer.clusters.len() > 1);
     }
+    for mirror in &answer.mirrors {
+        page.mirror(mirror);
+    }
     if let Some(sent) = &answer.sent {
         page.sent(sent);
+    }
+    for policy in &answer.policies {
+        page.line("policy", policy.verdict);
+        page.sources(&policy.from);
+        policy.unmet.iter().for_each(|unmet| page.line("", unmet));
     }
     for refused in &answer.not_in_force {
         page.not_in_force(refused);
@@ -43,7 +77,7 @@ pub fn render(question: &Question, answer: &Answer, color: bool) -> String {
     if let Some(nearest) = &answer.nearest {
         page.line("nearest miss", nearest);
     }
-    page.lost(&answer.lost);
+    page.lost(&answer.lost, look.all);
     page.text
 }
 
@@ -64,8 +98,11 @@ impl Page {
         let (color, end) = match &answer.end {
             End::Forwarded => {
                 let names: Vec<String> = answer.clusters.iter().map(headline).collect();
-                (32, format!("goes to {}", names.join(", ")))
+                let aborts = answer.faults.iter().find(|fault| fault.name == "abort");
+                let but = aborts.map_or_else(String::new, |fault| format!("; {}", fault.asks));
+                (32, format!("goes to {}{but}", names.join(", ")))
             }
+            End::Undecided { reason } => (33, format!("cannot be told: {reason}")),
             End::Unavailable { status, reason } => {
                 let how = match status {
                     Some(status) => format!("is answered {status}"),
@@ -74,7 +111,9 @@ impl Page {
                 (31, format!("{how}, as nothing can be sent to {reason}"))
             }
             End::Redirected { status, location } => {
-                (33, format!("is answered {status}, to {location}"))
+                let asking =
+                    redirecting(answer).map(|source| format!("; {} asks for it", place(source)));
+                (33, format!("is answered {status}, to {location}{}", asking.unwrap_or_default()))
             }
             End::Answered { status } => {
                 let who = if question.direction.is_some() { "sidecar" } else { "gateway" };
@@ -104,17 +143,47 @@ impl Page {
         self.sources(&part.from);
     }
 
+    fn cors(&mut self, cors: &Cors) {
+        let may = if cors.allowed { "is allowed" } else { "is not allowed" };
+        let asks = if cors.preflight { " (a browser asks first: preflight)" } else { "" };
+        self.line("other origin", &format!("{} {may}{asks}", cors.origin));
+        self.sources(&cors.from);
+        if !cors.allowed && cors.headers.is_empty() {
+            self.line("", "the answer names nobody who may read it, so that the browser keeps it");
+        }
+        for (name, value) in &cors.headers {
+            self.line("", &format!("+ {name}: {value}   (in the answer)"));
+        }
+    }
+
     fn cluster(&mut self, cluster: &Cluster, weighted: bool) {
         let share = if weighted { format!("   {}%", cluster.share) } else { String::new() };
         let missing = if cluster.exists { "" } else { "   (there is no such cluster)" };
         self.line("cluster", &format!("{}{share}{missing}", cluster.name));
         self.sources(&cluster.from);
+        if let Some(spoken) = cluster.spoken.as_ref().filter(|spoken| spoken.protocol != "HTTP/1.1")
+        {
+            let plain = if cluster.tls.is_none() { " without TLS" } else { " over TLS" };
+            self.line("spoken to it", &format!("{}{plain}", spoken.protocol));
+            self.sources(&spoken.from);
+            if spoken.protocol == "HTTP/2" {
+                self.line("", "an endpoint that speaks HTTP/1.1 only cannot answer (502)");
+            }
+        }
         if let Some(tls) = &cluster.tls {
             self.upstream_tls(tls);
         }
         if !cluster.endpoints.is_empty() {
             self.line("endpoints", &cluster.endpoints.join(", "));
         }
+    }
+
+    fn mirror(&mut self, mirror: &Cluster) {
+        let fault = mirror.fault.as_ref();
+        let fault =
+            fault.map_or_else(String::new, |fault| format!("   (nothing arrives: {fault})"));
+        self.line("copied to", &format!("{}   {}%{fault}", mirror.name, mirror.share));
+        self.sources(&mirror.from);
     }
 
     fn upstream_tls(&mut self, tls: &UpstreamTls) {
@@ -159,7 +228,9 @@ impl Page {
     fn sent(&mut self, sent: &Sent) {
         self.line("sent as", &format!("{} {}   host {}", sent.method, sent.path, sent.host));
         for (name, value) in &sent.set_headers {
-            self.line("", &format!("+ {name}: {value}"));
+            let example = sent.examples.contains(name);
+            let example = if example { self.paint(2, "   (an example)") } else { String::new() };
+            self.line("", &format!("+ {name}: {value}{example}"));
         }
         for name in &sent.removed_headers {
             self.line("", &format!("- {name}"));
@@ -173,24 +244,42 @@ impl Page {
 
     fn not_in_force(&mut self, form: &NotInForce) {
         let refused = self.paint(31, &form.refused);
-        self.line("not in force", &refused);
+        self.line(
+            match form.instead {
+                "itself" => "doubtful",
+                "rest" => "not all in force",
+                _ => "not in force",
+            },
+            &refused,
+        );
         self.sources(&form.from);
         self.line(
             "",
             match form.instead {
                 "lastGood" => "the last form that was good serves on in its place",
+                "itself" => "it is in force all the same, as there is nothing better",
+                "rest" => "what else it says is in force",
+                "closed" => {
+                    "nobody knows whom it would let in: until it is right or gone everything is refused"
+                }
                 _ => "nothing is in force in its place",
             },
         );
     }
 
-    fn lost(&mut self, lost: &[Lost]) {
+    fn lost(&mut self, lost: &[Lost], all: bool) {
         if lost.is_empty() {
             return;
         }
         let title = self.paint(1, "Not taken");
         let _ = writeln!(self.text, "\n{title}");
-        for lost in lost.iter().take(MOST_LOST) {
+        let most = if all { usize::MAX } else { MOST_LOST };
+        let shown = |lost: &&Lost| all || !lost.far;
+        let (shown, far): (Vec<&Lost>, Vec<&Lost>) = match lost.len() <= FEW {
+            true => (lost.iter().collect(), Vec::new()),
+            false => lost.iter().partition(shown),
+        };
+        for lost in shown.iter().take(most) {
             let place = match lost.from.last() {
                 Some(source) => place(source),
                 None => lost.name.clone(),
@@ -203,8 +292,11 @@ impl Page {
             let refused = self.paint(2, &lost.refused);
             let _ = writeln!(self.text, "  {}{named}  {place}\n      {refused}", station(lost.at));
         }
-        if let Some(more) = lost.len().checked_sub(MOST_LOST).filter(|more| *more > 0) {
-            let _ = writeln!(self.text, "  and {more} more; -o json has all of them");
+        let more = shown.get(most.min(shown.len())..).unwrap_or_default();
+        for (rest, what) in [(more, "more like these"), (&far, "for something else")] {
+            if !rest.is_empty() {
+                let _ = writeln!(self.text, "  and {} {what}; --all shows them", counted(rest));
+            }
         }
     }
 
@@ -233,6 +325,28 @@ fn headline(cluster: &Cluster) -> String {
     };
     let fault = cluster.fault.as_deref().unwrap_or_default();
     format!("{} ({}% {answered}: {fault})", cluster.name, cluster.share)
+}
+
+/// The place that asks for a redirect which is no rule's: a server that sends requests to TLS.
+fn redirecting(answer: &Answer) -> Option<&Source> {
+    let host = answer.virtual_host.as_ref().filter(|_| answer.route.is_none())?;
+    host.from.iter().find(|source| source.path.ends_with(HTTPS_REDIRECT))
+}
+
+/// `3 routes, 1 virtual host`.
+fn counted(lost: &[&Lost]) -> String {
+    let mut stations: Vec<(&str, usize)> = Vec::new();
+    for lost in lost {
+        match stations.iter_mut().find(|(at, _)| *at == lost.at) {
+            Some((_, count)) => *count += 1,
+            None => stations.push((lost.at, 1)),
+        }
+    }
+    let counted = stations.into_iter().map(|(at, count)| {
+        let plural = if count == 1 { "" } else { "s" };
+        format!("{count} {}{plural}", station(at))
+    });
+    counted.collect::<Vec<_>>().join(", ")
 }
 
 fn station(at: &str) -> &str {

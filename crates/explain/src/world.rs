@@ -1,12 +1,12 @@
 //! Objects, compiled as a running gateway compiles them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tidegate_api::{Kind, Object, ObjectKey, Spec};
 use tidegate_pilot::origins::Origin;
-use tidegate_pilot::{Input, Options, Pilot, RefusedSecret};
+use tidegate_pilot::{FaultySecret, Input, Options, Pilot};
 use tidegate_proxy::config::{Applier, Config};
 use tidegate_source::NamedFiles;
 use tidegate_source::files::Places;
@@ -30,6 +30,10 @@ pub struct World {
     before: Option<Box<World>>,
     /// Whether these are all objects that there are: a running process said so.
     all: bool,
+    /// The ports that a running process has open, where it says so.
+    pub(crate) open: Option<BTreeSet<u16>>,
+    /// The endpoints that a running process has ejected, by cluster, where it says so.
+    pub(crate) ejected: Option<BTreeMap<String, Vec<SocketAddr>>>,
     places: Places,
 }
 
@@ -80,6 +84,13 @@ impl World {
         Self { outdated, unread, before, all: true, ..running.settle(objects) }
     }
 
+    /// With the endpoints that a running process has ejected (`outlierDetection`), by the name of their cluster; nothing where it is
+    /// not known.
+    #[must_use]
+    pub fn with_ejected(self, ejected: Option<BTreeMap<String, Vec<SocketAddr>>>) -> Self {
+        Self { ejected, ..self }
+    }
+
     /// The control plane, with everything in it.
     #[must_use]
     pub fn pilot(&self) -> &Pilot {
@@ -121,6 +132,11 @@ impl World {
         self.source(&Origin { key, path: path.to_owned() })
     }
 
+    /// An object, in its newest form that decodes.
+    pub(crate) fn object(&self, key: &ObjectKey) -> Option<&Object> {
+        self.objects.get(key).map(|object| &**object)
+    }
+
     /// Whether any form of an object is there.
     pub(crate) fn has(&self, key: &ObjectKey) -> bool {
         self.objects.contains_key(key)
@@ -136,15 +152,10 @@ impl World {
         !self.all
     }
 
-    /// An address of the client: any outside.
-    pub(crate) fn client() -> SocketAddr {
-        SocketAddr::new(Ipv4Addr::new(192, 0, 2, 1).into(), 50_000)
-    }
-
     /// The place of a part of an object, with file and line where it comes from a file.
     pub(crate) fn source(&self, origin: &Origin) -> Source {
         let key = &origin.key;
-        let last_good = self.outdated.contains(key);
+        let last_good = self.outdated.contains(key) && self.has(key);
         let (file, line) = match self.objects.get(key).map(|o| &o.origin) {
             Some(tidegate_api::Origin::File { path, line }) => {
                 let found = || self.places.line_of(path, *line, &origin.path).unwrap_or(*line);
@@ -180,7 +191,7 @@ impl Running {
             pilot: Pilot::new(options),
             subscription: snapshot.subscribe(),
             snapshot,
-            applier: Applier::asking(),
+            applier: Applier::new(None),
             files: NamedFiles::default(),
         }
     }
@@ -192,7 +203,9 @@ impl Running {
         let read = self.files.look().into_iter();
         let read: Vec<Input> = read.map(|(name, content)| Input::File { name, content }).collect();
         self.compile(read);
-        self.compile([Input::Refused(RefusedSecret::among(&self.applier.verdict().rejected))]);
+        let verdict = self.applier.verdict();
+        let faulty = FaultySecret::among(&verdict.rejected, &verdict.doubtful);
+        self.compile([Input::Faulty(faulty)]);
         // There are no connections that still need what is gone.
         self.applier.let_go();
     }
@@ -215,6 +228,8 @@ impl Running {
             unread: BTreeMap::new(),
             before: None,
             all: false,
+            open: None,
+            ejected: None,
             places: Places::default(),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidegate_api::{Object, ObjectKey};
-use tidegate_xds::{Change, Rejection, ResourceType};
+use tidegate_xds::{Change, Doubtful, Rejection, ResourceType, Unfetched};
 
 use crate::status::StatusUpdate;
 
@@ -22,8 +22,10 @@ pub enum Input {
         /// What is in it.
         content: Result<Arc<[u8]>, String>,
     },
-    /// The secrets of xDS that the proxy refuses now, by name: all of them.
-    Refused(BTreeMap<Arc<str>, RefusedSecret>),
+    /// What the proxy finds wrong with secrets of xDS now, by name: all of them.
+    Faulty(BTreeMap<Arc<str>, FaultySecret>),
+    /// What the data plane cannot fetch, in place of what was said of that before.
+    Unfetched(UnfetchedKeys),
     /// The object was written in a form that does not decode or validate: its last good form serves on.
     Invalid {
         /// Which object.
@@ -32,31 +34,72 @@ pub enum Input {
         generation: i64,
         /// What is wrong, one entry per field.
         errors: Vec<String>,
+        /// Of a policy of the security API: the labels of whom it is about, where the refused form tells
+        /// ([`tidegate_api::istio::policy::selected`]).
+        selector: Option<BTreeMap<String, String>>,
     },
 }
 
-/// A secret that the proxy refuses.
+/// A secret that the proxy finds something wrong with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RefusedSecret {
+pub struct FaultySecret {
     /// The field that is wrong.
     pub path: String,
     /// What is wrong.
     pub reason: String,
-    /// Whether the one before serves on.
-    pub serves_on: bool,
+    /// What is served.
+    pub serves: Serves,
 }
 
-impl RefusedSecret {
-    /// The secrets among what a subscriber refuses, by name.
+/// What is served of something that has a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serves {
+    /// Nothing.
+    Nothing,
+    /// The form before.
+    Before,
+    /// It is, all the same, as there is nothing better.
+    Itself,
+}
+
+impl FaultySecret {
+    /// The secrets among what subscribers refuse, or serve although something is wrong with it; by name.
     pub fn among<'r>(
-        rejections: impl IntoIterator<Item = &'r Rejection>,
+        rejected: impl IntoIterator<Item = &'r Rejection>,
+        doubtful: impl IntoIterator<Item = &'r Doubtful>,
     ) -> BTreeMap<Arc<str>, Self> {
-        let secrets = rejections.into_iter().filter(|r| r.kind == ResourceType::Secret);
-        let refused = secrets.map(|rejection| {
-            let Rejection { name, path, reason, serves_on, .. } = rejection.clone();
-            (name, Self { path, reason, serves_on })
+        let doubtful = doubtful.into_iter().filter(|d| d.kind == ResourceType::Secret);
+        let doubtful = doubtful.map(|doubtful| {
+            let Doubtful { name, path, reason, .. } = doubtful.clone();
+            (name, Self { path, reason, serves: Serves::Itself })
         });
-        refused.collect()
+        let rejected = rejected.into_iter().filter(|r| r.kind == ResourceType::Secret);
+        let rejected = rejected.map(|rejection| {
+            let Rejection { name, path, reason, serves_on, .. } = rejection.clone();
+            let serves = if serves_on { Serves::Before } else { Serves::Nothing };
+            (name, Self { path, reason, serves })
+        });
+        // What is wrong with the newest form is told, and not that the one before it expires meanwhile.
+        doubtful.chain(rejected).collect()
+    }
+}
+
+/// Keys of tokens that the data plane cannot fetch: by their address, why, and what follows from it, in words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnfetchedKeys(pub(crate) BTreeMap<String, String>);
+
+impl UnfetchedKeys {
+    /// Those that subscribers report.
+    pub fn among<'r>(reported: impl IntoIterator<Item = &'r Unfetched>) -> Self {
+        let words = |keys: &Unfetched| {
+            let rest = if keys.serves_on {
+                "those of before serve on"
+            } else {
+                "tokens that need them are refused"
+            };
+            (keys.uri.clone(), format!("{}; {rest}", keys.reason))
+        };
+        Self(reported.into_iter().map(words).collect())
     }
 }
 
@@ -70,6 +113,11 @@ pub struct Output {
     /// Secrets that may be more or less to those who take them than before, or that others take: what each is now
     /// [`crate::Pilot::secret_use`] tells.
     pub secrets: BTreeSet<ObjectKey>,
+    /// Secrets of xDS of which a new form was not given to the proxy, as it lacks what is taken from it: once for each form.
+    pub withheld: Vec<Arc<str>>,
+    /// Secrets of xDS that are not there: why, in words; `None` for those that nobody takes any more. What was said of one
+    /// that comes holds until the proxy has it.
+    pub lacking: Vec<(Arc<str>, Option<String>)>,
     /// What happened to objects and no condition says.
     pub remarks: Vec<Remark>,
     /// Objects of this batch that `change` (with everything before it) brings into force, and others whose

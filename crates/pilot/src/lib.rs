@@ -9,13 +9,14 @@
 //! - [`compile`] writes Envoy's messages with Istio's names and settings.
 //! - `engine` keeps the index from objects to the resources that they feed, and recompiles only those: a
 //!   listener, a virtual host, the clusters of one host, their endpoints.
+//! - [`patch`] changes what was compiled as EnvoyFilters say.
 //! - [`status`] says of each object whether it was compiled without fault and whether what it names exists.
 //!
 //! An object that is wrong takes down itself alone: whoever decodes objects sends [`Input::Invalid`], the
 //! last good form stays in the model, and the reason stands in the status.
 //!
-//! Not served yet, and told in status where it is used: outlier detection of DestinationRules, faults,
-//! mirrors, CORS, WorkloadEntry. What a sidecar gets is compiled from scratch on every change of objects.
+//! Not served yet, and told in status where it is used: issuers of tokens of whom only the name is written. What a sidecar
+//! gets is compiled from scratch on every change of objects.
 
 pub mod compile;
 mod engine;
@@ -24,9 +25,12 @@ pub mod mesh;
 pub mod model;
 mod options;
 pub mod origins;
+pub mod patch;
 pub mod sidecar;
 pub mod status;
 
 pub use engine::Pilot;
-pub use io::{Compiled, Input, Output, RefusedSecret, Remark};
-pub use options::{AccessLog, GatewayService, Options, OutboundPolicy, ProxyKind, Workload};
+pub use io::{Compiled, FaultySecret, Input, Output, Remark, Serves, UnfetchedKeys};
+pub use options::{
+    AccessLog, GatewayService, InboundPolicy, Judge, Options, OutboundPolicy, ProxyKind, Workload,
+};

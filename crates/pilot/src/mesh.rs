@@ -8,13 +8,16 @@ use tidegate_api::istio::gateway::TlsProtocol;
 use tidegate_api::scalar::GoDuration;
 
 use crate::model::names::cluster;
-use crate::{Options, OutboundPolicy};
+use crate::{InboundPolicy, Options, OutboundPolicy};
 
 /// The path of the providers of extensions.
 const PROVIDERS: &str = "extensionProviders";
 
 /// The retries of rules that say nothing of them.
 const RETRIES: &str = "defaultHttpRetryPolicy";
+
+/// How localities share requests where a DestinationRule says nothing of it.
+const LOCALITIES: &str = "localityLbSetting";
 
 /// A setting of a mesh config that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +57,11 @@ pub fn apply(mesh: &Value, options: &mut Options) -> Result<Vec<String>, MeshErr
             "defaultConfig.proxyHeaders.xForwardedHost.enabled" => {
                 taken.forwarded_host = value.as_bool().ok_or_else(|| wrong("true or false"))?;
             }
+            LOCALITIES => {
+                let setting = serde_json::from_value(value.clone());
+                taken.locality_setting =
+                    Some(setting.map_err(|_| wrong("a setting of localities"))?);
+            }
             RETRIES => {
                 let policy = serde_json::from_value(value.clone());
                 taken.default_retries = Some(policy.map_err(|_| wrong("a retry policy"))?);
@@ -72,6 +80,24 @@ pub fn apply(mesh: &Value, options: &mut Options) -> Result<Vec<String>, MeshErr
                     Some("REGISTRY_ONLY") => OutboundPolicy::RegistryOnly,
                     Some("ALLOW_ANY") => OutboundPolicy::AllowAny,
                     _ => return Err(wrong("REGISTRY_ONLY or ALLOW_ANY")),
+                };
+            }
+            // Gateways serve what their own settings say, whoever peers are.
+            "trustDomain" if taken.workload().is_some() => {
+                let own = value.as_str().filter(|name| !name.is_empty());
+                let own = own.ok_or_else(|| wrong("the name of a trust domain"))?.to_owned();
+                let aliases = taken.trust_domains.iter().skip(1).cloned();
+                taken.trust_domains = std::iter::once(own).chain(aliases).collect();
+            }
+            "trustDomainAliases" if taken.workload().is_some() => {
+                let own = taken.trust_domains.iter().take(1).cloned();
+                taken.trust_domains = own.chain(names(value).map_err(wrong)?).collect();
+            }
+            "inboundTrafficPolicy.mode" => {
+                taken.inbound_policy = match value.as_str() {
+                    Some("PASSTHROUGH") => InboundPolicy::Passthrough,
+                    Some("LOCALHOST") => InboundPolicy::Localhost,
+                    _ => return Err(wrong("PASSTHROUGH or LOCALHOST")),
                 };
             }
             PROVIDERS => taken.secret_server = secret_server(value, &mut idle)?,
@@ -137,7 +163,7 @@ fn walk(
     visit: &mut impl FnMut(&str, &Value) -> Result<(), MeshError>,
 ) -> Result<(), MeshError> {
     let fields = match value {
-        Value::Object(fields) if path != RETRIES => fields,
+        Value::Object(fields) if ![RETRIES, LOCALITIES].contains(&path) => fields,
         Value::Null => return Ok(()),
         _ => return visit(path, value),
     };
@@ -165,6 +191,7 @@ mod tests {
             "defaultHttpRetryPolicy": {"attempts": 3, "perTryTimeout": "2s"},
             "outboundTrafficPolicy": {"mode": "ALLOW_ANY"},
             "trustDomain": "cluster.local",
+            "localityLbSetting": {"failover": [{"from": "eu", "to": "us"}]},
             "tlsDefaults": {
                 "cipherSuites": ["ECDHE-ECDSA-AES128-GCM-SHA256"],
                 "ecdhCurves": ["P-384"],
@@ -179,10 +206,12 @@ mod tests {
         assert_eq!(idle, ["defaultConfig.concurrency", "trustDomain"]);
         assert_eq!((options.root_namespace.as_str(), options.forwarded_host), ("root", true));
         assert_eq!(options.connect_timeout, Duration::from_secs(3));
+        let failover = &options.locality_setting.as_ref().expect("a setting").failover;
+        assert_eq!((failover[0].from.as_str(), failover[0].to.as_str()), ("eu", "us"));
         assert_eq!(options.outbound_policy, OutboundPolicy::AllowAny);
         assert_eq!(options.dns_refresh_rate, Duration::from_secs(90));
         assert_eq!(options.default_retries.as_ref().map(|retries| retries.attempts), Some(3));
-        let Channel { oldest, newest, suites, groups } = &options.tls_defaults;
+        let Channel { oldest, newest, suites, groups, .. } = &options.tls_defaults;
         assert_eq!((*oldest, *newest), (TlsProtocol::V1_3, TlsProtocol::Auto));
         assert_eq!(
             (&suites[..], &groups[..]),

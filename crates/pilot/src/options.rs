@@ -5,8 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_api::istio::destination_rule::LocalityLoadBalancerSetting;
 use tidegate_api::istio::virtual_service::HttpRetry;
+use tidegate_xds::Resource;
 
+use crate::model::locality::Locality;
 use crate::model::tls::Channel;
 
 /// The proxy and the mesh settings that it lives under.
@@ -17,6 +20,9 @@ pub struct Options {
     /// Labels of the workload: a Gateway whose selector they satisfy is served by a gateway; a sidecar is the source of
     /// traffic with them.
     pub labels: BTreeMap<String, String>,
+    /// `MeshConfig.localityLbSetting`: what holds of localities where a DestinationRule says nothing of them; `None` for
+    /// no preference.
+    pub locality_setting: Option<LocalityLoadBalancerSetting>,
     /// Namespace of the workload; decides what it sees of objects with `exportTo`.
     pub namespace: String,
     /// `MeshConfig.rootNamespace`: what DestinationRules there export holds where no other does.
@@ -51,8 +57,25 @@ pub struct Options {
     /// `MeshConfig.tlsDefaults`: versions, suites and groups where a server's own settings name none; its suites and
     /// groups also count towards destinations.
     pub tls_defaults: Channel,
+    /// What the proxy says of a resource that EnvoyFilters changed.
+    pub judge: Judge,
+    /// `MeshConfig.trustDomain` and `trustDomainAliases`: a peer in mutual TLS has to be of one of them.
+    pub trust_domains: Arc<[String]>,
+    /// `MeshConfig.inboundTrafficPolicy.mode`: where sidecars send what comes in for a port that objects describe.
+    pub inbound_policy: InboundPolicy,
     /// `MeshConfig.outboundTrafficPolicy.mode`: where sidecars send what no object describes.
     pub outbound_policy: OutboundPolicy,
+}
+
+/// Whether the proxy would take a resource, or why it would not: a question, nothing comes of it. By itself a pilot
+/// knows no more than what the capability table says.
+#[derive(Clone, Copy, Debug)]
+pub struct Judge(pub fn(&Resource) -> Result<(), String>);
+
+impl Default for Judge {
+    fn default() -> Self {
+        Self(|_| Ok(()))
+    }
 }
 
 /// What kind of proxy is compiled for.
@@ -80,6 +103,16 @@ pub enum OutboundPolicy {
     RegistryOnly,
     /// Where the client dialled.
     AllowAny,
+}
+
+/// Where what comes in for a port that objects describe goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InboundPolicy {
+    /// To the address that the client dialled.
+    #[default]
+    Passthrough,
+    /// To the loopback address.
+    Localhost,
 }
 
 /// A Service in front of the gateway.
@@ -134,6 +167,7 @@ impl Default for Options {
         Self {
             proxy: ProxyKind::Gateway,
             labels: BTreeMap::from([("istio".to_owned(), "ingressgateway".to_owned())]),
+            locality_setting: Some(LocalityLoadBalancerSetting::default()),
             namespace: "istio-system".to_owned(),
             root_namespace: "istio-system".to_owned(),
             address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -149,12 +183,27 @@ impl Default for Options {
             default_retries: None,
             dns_refresh_rate: Duration::from_secs(60),
             tls_defaults: Channel::default(),
+            judge: Judge::default(),
+            trust_domains: Arc::new(["cluster.local".to_owned()]),
+            inbound_policy: InboundPolicy::default(),
             outbound_policy: OutboundPolicy::default(),
         }
     }
 }
 
 impl Options {
+    /// Whether the proxy carries all of these labels, as a selector asks.
+    #[must_use]
+    pub fn carries(&self, labels: &BTreeMap<String, String>) -> bool {
+        labels.iter().all(|(name, value)| self.labels.get(name) == Some(value))
+    }
+
+    /// Where the proxy runs, as its labels say: endpoints near it come first where outliers are detected.
+    #[must_use]
+    pub fn locality(&self) -> Arc<Locality> {
+        Locality::of_labels(&self.labels)
+    }
+
     /// The workload, where the proxy is its sidecar.
     #[must_use]
     pub fn workload(&self) -> Option<&Workload> {
@@ -173,6 +222,24 @@ impl Workload {
             Some(IpAddr::V6(_)) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             Some(IpAddr::V4(_)) | None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         }
+    }
+
+    /// The addresses that it reaches itself at, one of each family that it has.
+    #[must_use]
+    pub fn loopbacks(&self) -> Vec<IpAddr> {
+        self.families(Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into())
+    }
+
+    /// The addresses from which its sidecar sends to it, one of each family that it has: what comes from these is not redirected
+    /// to the sidecar again, as Istio's rules of iptables have it.
+    #[must_use]
+    pub fn sources(&self) -> Vec<IpAddr> {
+        self.families(Ipv4Addr::new(127, 0, 0, 6).into(), Ipv6Addr::from_bits(6).into())
+    }
+
+    fn families(&self, v4: IpAddr, v6: IpAddr) -> Vec<IpAddr> {
+        let own = [Some(self.wildcard()), self.other_wildcard()];
+        own.into_iter().flatten().map(|own| if own.is_ipv4() { v4 } else { v6 }).collect()
     }
 
     /// The address that stands for all of the other family, where the workload has one of it.

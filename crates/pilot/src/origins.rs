@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
+use tidegate_envoy::v3::route::RouteMatch;
 
 use crate::model::gateway::Server;
 use crate::model::subnet::Part;
@@ -21,10 +22,39 @@ pub struct Origin {
 /// Where a virtual host comes from.
 #[derive(Clone, Debug, Default)]
 pub struct HostOrigins {
-    /// What each route was made from, in the order of the routes.
-    pub routes: Vec<RouteOrigin>,
-    /// Parts of the same VirtualServices that became no route here, each with the reason.
-    pub left_out: Vec<(RouteOrigin, String)>,
+    /// What each route was made from, in the order of the routes; nothing for those that nobody wrote. Some of these may come
+    /// after them all.
+    pub routes: Vec<Option<RouteOrigin>>,
+    /// Parts of the same VirtualServices that became no route here.
+    pub left_out: Vec<LeftOut>,
+}
+
+impl HostOrigins {
+    /// What a route was made from, by its number.
+    #[must_use]
+    pub fn route(&self, number: usize) -> Option<&RouteOrigin> {
+        self.routes.get(number)?.as_ref()
+    }
+}
+
+/// A rule, or one of its conditions, that became no route at a place.
+#[derive(Clone, Debug)]
+pub struct LeftOut {
+    /// Where it stands.
+    pub origin: RouteOrigin,
+    /// Why it became none, in words.
+    pub reason: String,
+    /// Where it would be one for another port, gateway or caller: what it asks for of them.
+    pub elsewhere: Option<Elsewhere>,
+}
+
+/// What a rule for another port, gateway or caller asks for.
+#[derive(Clone, Debug)]
+pub struct Elsewhere {
+    /// Which port, gateways, labels or namespace, in words: `sourceLabels app=a`.
+    pub asks: String,
+    /// Which requests it takes there.
+    pub matched: RouteMatch,
 }
 
 /// Where a route comes from.
@@ -34,6 +64,8 @@ pub struct RouteOrigin {
     pub root: Option<Origin>,
     /// The rule, or one of its conditions.
     pub rule: Origin,
+    /// Where copies of its requests are asked for, in the order of the copies.
+    pub mirrors: Vec<Origin>,
 }
 
 /// Where a filter chain comes from.
@@ -43,12 +75,16 @@ pub struct ChainOrigin {
     pub server: Option<Arc<Server>>,
     /// In sidecars: the object of the service that it was made for.
     pub service: Option<ObjectKey>,
+    /// Where what comes in to a workload is taken: the field of a PeerAuthentication that says which TLS is.
+    pub peers: Option<Origin>,
     /// The rule that carries its connections, if one does.
     pub rule: Option<Origin>,
     /// The server names that it asks for; none where it takes every connection.
     pub names: BTreeSet<String>,
     /// The parts of the gateway's addresses that it takes; none where no rule of the listener tells them apart.
     pub parts: BTreeSet<Part>,
+    /// The port that it asks for, of a listener that connections are redirected to.
+    pub port: Option<u16>,
     /// What else it asks of connections, in words.
     pub asks: Vec<String>,
 }
@@ -59,7 +95,7 @@ impl ChainOrigin {
         let server = self.server.iter().map(|s| Origin::new(s.key.clone(), s.place()));
         let service = self.service.iter();
         let service = service.map(|key| Origin { key: key.clone(), path: "spec".to_owned() });
-        server.chain(service).chain(self.rule.clone())
+        server.chain(service).chain(self.peers.clone()).chain(self.rule.clone())
     }
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use common::{World, entry, manifest, object};
 use serde_json::{Value, json};
-use tidegate_pilot::status::{INVALID, SecretUse};
-use tidegate_pilot::{Input, Options, RefusedSecret};
+use tidegate_pilot::status::{Force, INVALID, SecretUse};
+use tidegate_pilot::{FaultySecret, Input, Options, Serves};
 use tidegate_xds::ResourceType;
 
 fn secret(name: &str, keys: &[&str]) -> Value {
@@ -185,7 +185,7 @@ fn a_secret_that_can_be_read_again_is_told_so() {
     let key = object(&good).key.clone();
     let invalid = |generation| {
         let errors = vec!["data: not base64".to_owned()];
-        Input::Invalid { key: key.clone(), generation, errors }
+        Input::Invalid { key: key.clone(), generation, errors, selector: None }
     };
     for earlier in [false, true] {
         let mut world = World::with(Options::default(), &[]);
@@ -213,8 +213,9 @@ fn nameless(world: &World) -> Vec<String> {
 /// What the proxy refuses, if anything, beside what it takes of all the rest.
 fn refused(name: &str, serves_on: bool) -> Input {
     let (path, reason) = ("tls_certificate.private_key".to_owned(), "no PEM".to_owned());
-    let refused = RefusedSecret { path, reason, serves_on };
-    Input::Refused(BTreeMap::from([(format!("kubernetes://{name}").into(), refused)]))
+    let serves = if serves_on { Serves::Before } else { Serves::Nothing };
+    let refused = FaultySecret { path, reason, serves };
+    Input::Faulty(BTreeMap::from([(format!("kubernetes://{name}").into(), refused)]))
 }
 
 #[test]
@@ -231,7 +232,7 @@ fn a_certificate_that_the_proxy_never_took_leaves_nameless_connections_to_the_ne
     let routes = world.pilot.nameless(&listener).expect("they are served");
     assert_eq!(routes.servers[0].key, object(&simple("two")).key, "and said to be so");
     // It serves in the form before, or is mended.
-    for mended in [refused("one", true), Input::Refused(BTreeMap::new())] {
+    for mended in [refused("one", true), Input::Faulty(BTreeMap::new())] {
         world.give([refused("one", false)]);
         assert_ne!(world.bytes(), whole);
         world.give([mended]);
@@ -251,8 +252,40 @@ fn authorities_that_the_proxy_never_took_are_not_asked_for_of_those_who_name_no_
     assert_eq!(nameless(&world), ["kubernetes://two"]);
     world.give([refused("two-cacert", true)]);
     assert_eq!(nameless(&world), both, "the ones before serve on");
-    world.give([Input::Refused(BTreeMap::new())]);
+    world.give([Input::Faulty(BTreeMap::new())]);
     assert_eq!(nameless(&world), both);
+}
+
+/// A server for every name that has no certificate takes no connections from those who can be served, whatever is in its TLS.
+#[test]
+fn a_server_for_every_name_without_its_certificate_takes_nothing_from_others() {
+    let simple = gateway("one", &json!({"mode": "SIMPLE", "credentialName": "one"}));
+    let server = json!({
+        "port": {"number": 443, "name": "tls", "protocol": "TLS"},
+        "hosts": ["*"],
+        "tls": {"mode": "SIMPLE", "credentialName": "two"},
+    });
+    let bytes = manifest("Gateway", "bytes", &json!({"servers": [server]}));
+    let route = json!([{"destination": {"host": "backend.example.org", "port": {"number": 80}}}]);
+    let spec = json!({"hosts": ["*"], "gateways": ["bytes"], "tcp": [{"route": route}]});
+    let rules = manifest("VirtualService", "rules", &spec);
+    let [one, two] = ["one", "two"].map(|name| secret(name, &["tls.crt", "tls.key"]));
+    let mut world =
+        World::with(Options::default(), &[bytes, simple, one, rules.clone(), entry(&[80])]);
+    let takes_all = |world: &World| {
+        let listeners = world.dump()["Listener"].clone();
+        let listener = listeners.as_object().and_then(|all| all.values().next()).expect("one");
+        let chains = listener["filter_chains"].as_array().expect("chains").clone();
+        chains.iter().any(|chain| chain["filter_chain_match"].is_null())
+    };
+    assert_eq!(nameless(&world), ["kubernetes://one"]);
+    assert!(!takes_all(&world), "connections without a name come to the other");
+    let standing = world.pilot.standing(&object(&rules).key).expect("it is known");
+    assert!(matches!(standing.force, Force::Through(_)), "{standing:?}");
+    world.apply(&two);
+    assert!(takes_all(&world));
+    world.delete(&two);
+    assert!(!takes_all(&world));
 }
 
 #[test]
@@ -273,6 +306,94 @@ fn a_secret_that_cannot_be_used_is_so_to_those_who_take_it() {
     assert_eq!(world.pilot.secret_use(&key), SecretUse::Usable);
     assert!(world.give([refused("foo", false)]).secrets.contains(&key));
     assert!(matches!(world.pilot.secret_use(&key), SecretUse::Unusable(_)));
-    assert!(world.give([Input::Refused(BTreeMap::new())]).secrets.contains(&key));
+    assert!(world.give([Input::Faulty(BTreeMap::new())]).secrets.contains(&key));
     assert_eq!(world.pilot.secret_use(&key), SecretUse::Usable);
+}
+
+/// Domains of the hosts that a route configuration answers by itself, by how: `404` where nothing is routed.
+fn fixed(world: &World, table: &str, name: &str) -> Vec<String> {
+    let all = world.snapshot.list(ResourceType::VirtualHost);
+    let own = all.iter().find(|r| r.name.starts_with(&format!("{table}/{name}:")));
+    let host = own.map(|r| world.json(ResourceType::VirtualHost, &r.name)).unwrap_or_default();
+    let domains = host["domains"].as_array().into_iter().flatten();
+    domains.map(|domain| domain.as_str().expect("a text").to_owned()).collect()
+}
+
+/// The route configuration of connections that name no server.
+fn nameless_table(world: &World) -> String {
+    let listener = world.names(ResourceType::Listener).remove(0);
+    let routes = world.pilot.nameless(&listener).expect("they are served");
+    routes.name.to_string()
+}
+
+#[test]
+fn who_lacks_a_certificate_changes_nothing_for_those_who_name_no_server() {
+    let simple = gateway("simple", &json!({"mode": "SIMPLE", "credentialName": "two"}));
+    let mutual = gateway("mutual", &json!({"mode": "MUTUAL", "credentialName": "two"}));
+    let pair = secret("two", &["tls.crt", "tls.key", "ca.crt"]);
+    let mut world = World::with(Options::default(), &[simple, mutual, pair]);
+    let (chain, table) = (nameless(&world), nameless_table(&world));
+    assert_eq!(chain, ["kubernetes://two", "kubernetes://two-cacert"]);
+    assert_eq!(fixed(&world, &table, "misdirected"), [""; 0]);
+
+    // Another tenant's, whose Secret is not there; of all names or of one.
+    for host in ["other.example.com", "*"] {
+        let mut other = gateway("other", &json!({"mode": "SIMPLE", "credentialName": "one"}));
+        other["spec"]["servers"][0]["hosts"] = json!([host]);
+        world.apply(&other);
+        assert_eq!((nameless(&world), nameless_table(&world)), (chain.clone(), table.clone()));
+        assert_eq!(fixed(&world, &table, "misdirected"), [host], "its own hosts are closed");
+        let listener = world.names(ResourceType::Listener).remove(0);
+        let chains = world.json(ResourceType::Listener, &listener)["filter_chains"].clone();
+        let chains = chains.as_array().expect("chains").iter();
+        let every = chains.filter(|chain| chain.get("filter_chain_match").is_none());
+        assert_eq!(every.count(), 0, "none takes what the others can serve");
+        let before = world.bytes();
+
+        // It comes, and goes again.
+        let one = secret("one", &["tls.crt", "tls.key"]);
+        world.apply(&one);
+        assert_ne!(world.bytes(), before);
+        world.delete(&one);
+        assert_eq!(world.bytes(), before);
+        world.delete(&other);
+    }
+}
+
+#[test]
+fn authorities_that_are_not_there_close_their_own_servers_alone() {
+    let mutual = |name: &str| {
+        let tls = json!({"mode": "MUTUAL", "credentialName": "two", "caCertCredentialName": name});
+        gateway(name, &tls)
+    };
+    let pair = secret("two", &["tls.crt", "tls.key"]);
+    let clients = secret("there", &["ca.crt"]);
+    let objects = [mutual("missing"), mutual("there"), pair, clients];
+    let world = World::with(Options::default(), &objects);
+    let listener = world.names(ResourceType::Listener).remove(0);
+    let routes = world.pilot.nameless(&listener).expect("they are served");
+    let servers: Vec<_> = routes.servers.iter().map(|server| &*server.gateway).collect();
+    assert_eq!(servers, ["default/there"], "though the other goes first");
+}
+
+#[test]
+fn a_host_without_routes_is_not_answered_as_one_that_demands_certificates() {
+    let mut simple = gateway("simple", &json!({"mode": "SIMPLE", "credentialName": "two"}));
+    simple["spec"]["servers"][0]["hosts"] = json!(["a.example.com", "b.example.com"]);
+    let mut mutual = gateway("mutual", &json!({"mode": "MUTUAL", "credentialName": "two"}));
+    mutual["spec"]["servers"][0]["hosts"] = json!(["*.example.com"]);
+    let pair = secret("two", &["tls.crt", "tls.key", "ca.crt"]);
+    let rule = json!({"directResponse": {"status": 200}});
+    let service = manifest(
+        "VirtualService",
+        "a",
+        &json!({"hosts": ["a.example.com"], "gateways": ["simple"], "http": [rule]}),
+    );
+    let mut world = World::with(Options::default(), &[simple, mutual, pair, service.clone()]);
+    let table = nameless_table(&world);
+    assert_eq!(fixed(&world, &table, "blackhole"), ["b.example.com"]);
+    world.delete(&service);
+    assert_eq!(fixed(&world, &table, "blackhole"), ["a.example.com", "b.example.com"]);
+    world.apply(&service);
+    assert_eq!(fixed(&world, &table, "blackhole"), ["b.example.com"]);
 }

@@ -2,10 +2,10 @@
 
 mod common;
 
-use common::{World, entry, gateway, host, manifest};
+use common::{World, entry, gateway, host, manifest, object};
 use serde_json::{Value, json};
-use tidegate_pilot::Options;
 use tidegate_pilot::status::ConditionKind::{Reconciled, ResolvedRefs};
+use tidegate_pilot::{Input, Options};
 use tidegate_xds::ResourceType;
 
 /// A root in namespace `default` that leads to delegate `d`.
@@ -104,4 +104,26 @@ fn what_is_no_delegate_is_told_on_both_sides() {
     world.delete(&gateway());
     let idle = world.idle(&hidden).expect("its root is not in force");
     assert!(idle.contains("VirtualService default/root leads to it and is not in force"), "{idle}");
+}
+
+#[test]
+fn a_delegate_that_is_refused_or_nearly_there_is_told_as_such() {
+    let root = root(&json!({"delegate": {"name": "chained"}}));
+    let mut world = World::with(Options::default(), &[gateway(), root.clone()]);
+    let none = "RefNotFound: http[0].delegate: there is no VirtualService chained in namespace default; the rule takes no \
+                requests";
+    let told = |world: &World| world.fault(&root, ResolvedRefs);
+    assert_eq!(told(&world).as_deref(), Some(none));
+    let near = json!({"http": [{"route": [{"destination": {"host": "backend.example.org"}}]}]});
+    let wrong = manifest("VirtualService", "chained", &near);
+    let key = object(&wrong).key.clone();
+    let errors = vec!["spec.http: it is wrong".to_owned()];
+    world.give([Input::Invalid { key, generation: 1, errors, selector: None }]);
+    let refused = told(&world).expect("it is not there either");
+    assert!(refused.contains("the form of VirtualService default/chained is refused"), "{refused}");
+    world.delete(&wrong);
+    assert_eq!(told(&world).as_deref(), Some(none));
+    world.apply(&manifest("VirtualService", "chaned", &near));
+    world.apply(&root);
+    assert!(told(&world).is_some_and(|told| told.ends_with("; did you mean default/chaned?")));
 }

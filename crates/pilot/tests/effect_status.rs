@@ -19,12 +19,34 @@ fn what_routes_ask_for_in_vain_is_told() {
     let fault = world.fault(&a, Reconciled).expect("nobody verifies a JWT");
     assert_eq!(
         fault,
-        "NotServed: http[0].match[0].headers[@request.auth.claims.group]: JWTs are not verified yet and no \
-         claim is known, so the condition never holds"
+        "NotServed: http[0].match[0].headers[@request.auth.claims.group]: no RequestAuthentication for this gateway says whose \
+         JWTs are verified, so that no claim is known and the condition never holds"
     );
     let fault = world.fault(&moved, Reconciled).expect("there is no such redirect");
     assert!(fault.contains("redirectCode: 317 is none of 301") && fault.contains("answered 500"));
     assert_eq!(host(&world, "b.com")["routes"][0]["direct_response"]["status"], 500);
+}
+
+#[test]
+fn claims_are_known_as_long_as_a_request_authentication_verifies_tokens() {
+    let mut service = service("a", "a.com", "/a");
+    service["spec"]["http"][0]["match"][0]["headers"] =
+        json!({"@request.auth.claims.group": {"exact": "x"}});
+    let jwks =
+        r#"{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+    let tokens = json!({
+        "kind": "RequestAuthentication",
+        "apiVersion": "security.istio.io/v1",
+        "metadata": {"name": "t", "namespace": "istio-system"},
+        "spec": {"jwtRules": [{"issuer": "i", "jwks": jwks}]},
+    });
+    let mut world = World::with(Options::default(), &[gateway(), entry(&[80]), service.clone()]);
+    let says = |world: &World| world.fault(&service, Reconciled).is_some();
+    assert!(says(&world));
+    world.apply(&tokens);
+    assert!(!says(&world));
+    world.delete(&tokens);
+    assert!(says(&world));
 }
 
 /// A virtual host with a value that the proxy refuses would be refused whole, with the rules of others in it.
@@ -61,6 +83,11 @@ fn a_value_that_is_not_served_costs_its_rule_alone() {
         (
             header("a b", "c"),
             "headers.response.set[a b]: \"a b\" is no name of a header (RFC 9110, section 5.6.2)",
+        ),
+        (
+            header("content-length", "5"),
+            "headers.response.set[content-length]: content-length says where a message ends, which the proxy alone decides: a \
+             wrong one would make a second message of what follows (RFC 9112, section 11.2)",
         ),
         (
             json!({"rewrite": {"uriRegexRewrite": {"match": "/(.*)", "rewrite": "/\\2"}}}),

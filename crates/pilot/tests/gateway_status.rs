@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use common::{World, manifest, object};
 use serde_json::{Value, json};
 use tidegate_pilot::status::ConditionKind;
-use tidegate_pilot::{GatewayService, Input, Options, RefusedSecret};
+use tidegate_pilot::{FaultySecret, GatewayService, Input, Options, Serves};
 
 #[test]
 fn a_gateway_without_virtual_services_is_told() {
@@ -85,17 +85,17 @@ fn a_secret_that_the_proxy_refuses_is_told_by_its_own_name() {
         manifest("Gateway", "g", &json!({"servers": [https(&json!({"mode": "SIMPLE"}))]}));
     let web = secret("web", &["tls.crt", "tls.key"]);
     let mut world = World::with(Options::default(), &[gateway.clone(), web]);
-    let refused = |serves_on| {
-        let refused = RefusedSecret {
+    let refused = |serves| {
+        let refused = FaultySecret {
             path: "tls_certificate.private_key".to_owned(),
             reason: "it is not that of the certificate".to_owned(),
-            serves_on,
+            serves,
         };
-        Input::Refused(BTreeMap::from([("kubernetes://web".into(), refused)]))
+        Input::Faulty(BTreeMap::from([("kubernetes://web".into(), refused)]))
     };
     let words = "InvalidCertificateRef: servers[0] (port 443): Secret istio-system/web, key: \
                  it is not that of the certificate; ";
-    world.give([refused(true)]);
+    world.give([refused(Serves::Before)]);
     let serves_on = format!("{words}the one before serves on");
     assert_eq!(world.fault(&gateway, ConditionKind::ResolvedRefs), Some(serves_on));
     assert_eq!(world.idle(&gateway), None);
@@ -106,13 +106,20 @@ fn a_secret_that_the_proxy_refuses_is_told_by_its_own_name() {
         "servers[0] (port 443): Secret istio-system/web as it is now; the one before serves on"
     );
 
-    world.give([refused(false)]);
+    world.give([refused(Serves::Nothing)]);
     let closed = format!("{words}connections for its hosts are closed");
     assert_eq!(world.fault(&gateway, ConditionKind::ResolvedRefs), Some(closed));
     let idle = world.idle(&gateway).expect("nothing of it is served");
     assert!(idle.starts_with("InvalidCertificateRef: none of its servers is open"), "{idle}");
 
-    world.give([Input::Refused(BTreeMap::new())]);
+    // It is in force, and clients have no good of it.
+    world.give([refused(Serves::Itself)]);
+    let told = world.fault(&gateway, ConditionKind::ResolvedRefs).expect("a fault");
+    assert!(told.starts_with(&format!("{words}it is presented all the same")), "{told}");
+    let standing = world.pilot.standing(&object(&gateway).key).expect("it stands");
+    assert_eq!((standing.fault.as_deref(), world.idle(&gateway)), (None, None));
+
+    world.give([Input::Faulty(BTreeMap::new())]);
     assert_eq!(world.fault(&gateway, ConditionKind::ResolvedRefs), None);
     assert_eq!(world.idle(&gateway), None);
 }
@@ -285,4 +292,71 @@ fn two_certificates_with_keys_of_one_kind_are_told() {
     assert!(told(&world).contains(advice), "{}", told(&world));
     world.apply(&pair("one", "EC"));
     assert!(!told(&world).contains("both have"), "{}", told(&world));
+}
+
+#[test]
+fn suites_and_groups_that_are_left_out_are_told() {
+    let weak = "it has no forward secrecy or is of the CBC kind, open to padding attacks; use ECDHE with GCM or CHACHA20-POLY1305";
+    let tls = |fields: &Value| {
+        let mut tls = json!({"mode": "SIMPLE"});
+        for (name, value) in fields.as_object().expect("fields") {
+            tls[name] = value.clone();
+        }
+        manifest("Gateway", "g", &json!({"servers": [https(&tls)]}))
+    };
+    let message = |gateway: &Value| {
+        let world = World::with(
+            Options::default(),
+            &[gateway.clone(), secret("web", &["tls.crt", "tls.key"])],
+        );
+        let params = world.dump()["Listener"]["0.0.0.0_443"]["filter_chains"][0]["transport_socket"]
+            ["typed_config"]["common_tls_context"]["tls_params"]
+            .clone();
+        let told = world.status[&object(gateway).key][0].message.clone();
+        (told.replace("servers[0] (port 443): ", ""), params)
+    };
+    let good = "ECDHE-RSA-AES128-GCM-SHA256";
+    let (told, params) = message(&tls(&json!({
+        "cipherSuites": ["AES128-SHA", good, "[AES256-SHA|ECDHE-RSA-CHACHA20-POLY1305]"],
+        "ecdhCurves": ["X25519", "P-521"],
+    })));
+    assert!(
+        told.starts_with(&format!("tls.cipherSuites: AES128-SHA is left out: {weak}; ")),
+        "{told}"
+    );
+    assert!(told.contains("; tls.cipherSuites: AES256-SHA is left out: "), "{told}");
+    assert!(
+        told.contains("; tls.ecdhCurves: P-521 is left out: it is not offered; use X25519"),
+        "{told}"
+    );
+    // They are written as by Istio all the same: the proxy leaves them out.
+    let written = ["AES128-SHA", good, "[AES256-SHA|ECDHE-RSA-CHACHA20-POLY1305]"];
+    assert_eq!(params["cipher_suites"], json!(written));
+    assert_eq!(params["ecdh_curves"], json!(["X25519", "P-521"]));
+
+    let (told, params) = message(&tls(&json!({"cipherSuites": ["AES128-SHA"]})));
+    assert!(
+        told.contains(
+            "; tls.cipherSuites: none of TLS 1.2 is left, so that TLS 1.3 alone is offered"
+        ),
+        "{told}"
+    );
+    assert_eq!(params["tls_minimum_protocol_version"], json!("TLSv1_3"));
+
+    // Nothing can be agreed on.
+    for (fields, fault) in [
+        (
+            json!({"cipherSuites": ["AES128-SHA"], "maxProtocolVersion": "TLSV1_2"}),
+            "tls.cipherSuites: none of these is offered, and maxProtocolVersion leaves out TLS 1.3; the server takes no connections",
+        ),
+        (
+            json!({"ecdhCurves": ["P-521"]}),
+            "tls.ecdhCurves: none of these is offered; use X25519, P-256, P-384 or X25519MLKEM768; the server takes no connections",
+        ),
+    ] {
+        let (told, params) = message(&tls(&fields));
+        assert!(told.starts_with(fault), "{told}");
+        assert!(told.contains(" is left out: "), "{told}");
+        assert_eq!(params, Value::Null, "there is no chain");
+    }
 }

@@ -41,10 +41,18 @@ fn inputs() -> Vec<(String, Vec<Value>)> {
     inputs
 }
 
-/// The proxy that a golden file is for: the sidecar of a workload where the file's name begins so.
+/// The proxy that a golden file is for: the sidecar of a workload where the file's name begins so; one that knows where it is
+/// in `localities`.
 fn options(name: &str) -> Options {
     if !name.starts_with("sidecar-") {
-        return in_mesh();
+        let mut options = in_mesh();
+        if name == "localities" {
+            let place = [("region", "eu"), ("zone", "a")];
+            let label =
+                |(part, value)| (format!("topology.kubernetes.io/{part}"), String::from(value));
+            options.labels.extend(place.map(label));
+        }
+        return options;
     }
     Options {
         proxy: ProxyKind::Sidecar(Workload { addresses: vec![[10, 1, 0, 9].into()] }),
@@ -146,7 +154,10 @@ fn the_proxy_honours_everything_without_a_remark() {
             for resource in world.snapshot.list(kind) {
                 let report = capability::check_bytes(kind.type_url(), &resource.bytes);
                 let report = report.expect("a known type");
-                let findings: Vec<_> = report.refusals.iter().chain(&report.notices).collect();
+                // What has no effect in an EnvoyFilter is its author's, and told in its status.
+                let own = !name.starts_with("envoy-filter");
+                let notices = report.notices.iter().filter(|_| own);
+                let findings: Vec<_> = report.refusals.iter().chain(notices).collect();
                 assert!(findings.is_empty(), "{name}: {kind:?} {}: {findings:?}", resource.name);
             }
         }

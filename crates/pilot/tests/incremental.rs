@@ -95,12 +95,19 @@ fn virtual_service(dice: &mut Dice) -> Value {
             let port = dice.pick(&[&80, &81]);
             rule["match"] = json!([{"uri": {"prefix": dice.pick(&["/", "/x"])}, "port": port}]);
         }
+        if dice.flip() {
+            rule["mirror"] = destination(dice)["destination"].take();
+        }
         http.push(rule);
     }
     if dice.flip() {
         let delegate =
             json!({"name": dice.pick(&["d0", "v1"]), "namespace": dice.pick(&["", "two"])});
-        http.push(json!({"match": [{"uri": {"prefix": "/x"}}], "delegate": delegate}));
+        let mut root = json!({"match": [{"uri": {"prefix": "/x"}}], "delegate": delegate});
+        if dice.flip() {
+            root["mirror"] = destination(dice)["destination"].take();
+        }
+        http.push(root);
     }
     let (mut tls, mut tcp) = (Vec::new(), Vec::new());
     if dice.flip() {
@@ -226,6 +233,28 @@ fn content(kind: &str, namespace: &str, name: &str, bits: u64) -> Value {
                 "ports": [{"name": "http", "port": 8080}],
             })
         }
+        "WorkloadEntry" => {
+            let mut spec = json!({
+                "address": dice.pick(&["7.7.7.7", "8.8.8.8", "name.example.org"]),
+                "labels": {"app": dice.pick(&["web", "other"]), "version": dice.pick(&["1", "2"])},
+                "weight": *dice.pick(&[&0, &3]),
+            });
+            if dice.flip() {
+                spec["ports"] = json!({"http": 8088, "tls": 8443});
+            }
+            json!({"kind": kind, "metadata": {"name": name}, "spec": spec})
+        }
+        "AuthorizationPolicy" => {
+            let mut spec = json!({
+                "action": dice.pick(&["ALLOW", "DENY", "AUDIT"]),
+                "rules": [{"to": [{"operation": {"paths": [dice.pick(&["/a", "/b"])]}}]}],
+            });
+            if dice.flip() {
+                let labels = json!({"istio": dice.pick(&["ingressgateway", "egressgateway"])});
+                spec["selector"] = json!({"matchLabels": labels});
+            }
+            json!({"kind": kind, "metadata": {"name": name}, "spec": spec})
+        }
         _ => {
             let app = dice.pick(&["web", "other"]);
             let labels = json!({"app": app, "version": dice.pick(&["1", "2"])});
@@ -244,7 +273,7 @@ fn content(kind: &str, namespace: &str, name: &str, bits: u64) -> Value {
     manifest
 }
 
-const SLOTS: [(&str, &str, &str); 24] = [
+const SLOTS: [(&str, &str, &str); 29] = [
     ("Gateway", "one", "g0"),
     ("Gateway", "one", "g1"),
     ("Gateway", "two", "g0"),
@@ -262,6 +291,11 @@ const SLOTS: [(&str, &str, &str); 24] = [
     ("Service", "two", "web"),
     ("EndpointSlice", "one", "e0"),
     ("Pod", "one", "p0"),
+    ("WorkloadEntry", "one", "w0"),
+    ("WorkloadEntry", "two", "w1"),
+    ("AuthorizationPolicy", "istio-system", "a0"),
+    ("AuthorizationPolicy", "istio-system", "a1"),
+    ("AuthorizationPolicy", "one", "a0"),
     ("DestinationRule", "one", "d0"),
     ("DestinationRule", "two", "d1"),
     ("Secret", "istio-system", "c"),
@@ -326,7 +360,8 @@ impl Objects {
             Step::Invalid(s) => {
                 let key = slot(*s, 0).expect("the first form is valid").key.clone();
                 let errors = vec!["spec: wrong".to_owned()];
-                let invalid = Input::Invalid { key: key.clone(), generation: 7, errors };
+                let invalid =
+                    Input::Invalid { key: key.clone(), generation: 7, errors, selector: None };
                 self.refused.insert(key, invalid.clone());
                 Some(invalid)
             }

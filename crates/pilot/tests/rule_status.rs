@@ -76,9 +76,9 @@ fn fields_that_say_nothing_without_a_mode_are_told() {
     // What is insecure is told also beside other faults.
     let careless = rule(&json!({
         "tls": {"mode": "SIMPLE", "insecureSkipVerify": true},
-        "outlierDetection": {"consecutive5xxErrors": 1},
+        "tunnel": {"targetHost": "b.com", "targetPort": 443},
     }));
     world.apply(&careless);
     let both = told(&world, &careless);
-    assert!(both.contains("outlierDetection") && both.contains("is not verified"), "{both}");
+    assert!(both.contains("tunnel") && both.contains("is not verified"), "{both}");
 }

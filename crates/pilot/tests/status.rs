@@ -10,7 +10,7 @@ use tidegate_xds::ResourceType;
 
 fn invalid(manifest: &Value, generation: i64) -> Input {
     let errors = vec!["spec.http[0].route: Required value".to_owned()];
-    Input::Invalid { key: object(manifest).key.clone(), generation, errors }
+    Input::Invalid { key: object(manifest).key.clone(), generation, errors, selector: None }
 }
 
 #[test]
@@ -23,11 +23,21 @@ fn a_wrong_form_leaves_the_last_good_one_in_force_and_its_neighbours_alone() {
     let told = world.give([invalid(&a, 2)]);
     assert_eq!(world.bytes(), before);
     assert_eq!((told.compiled.total(), told.status.len()), (0, 1));
-    assert_eq!(told.status[0].generation, 2);
+    // The newest form is told to be wrong; all else is said of the one before.
+    assert_eq!((told.status[0].generation, told.status[0].in_force), (2, 0));
     let fault = world.fault(&a, Reconciled).expect("it is wrong");
     assert_eq!(fault, "Invalid: spec.http[0].route: Required value; the last good form serves on");
     assert_eq!(world.fault(&a, ResolvedRefs), None, "the form in force is still looked at");
     assert_eq!(world.fault(&b, Reconciled), None);
+
+    // What the form in force lacks is told as its own.
+    world.delete(&entry(&[80]));
+    let lacks = world.fault(&a, ResolvedRefs).expect("nobody has the host");
+    assert!(lacks.starts_with("RefNotFound: of its last good form: http[0].route[0]"), "{lacks}");
+    world.delete(&gateway());
+    let idle = world.idle(&a).expect("it has no Gateway");
+    assert_eq!(idle, "NoGateway: of its last good form: there is no Gateway default/g");
+    world.give([gateway(), entry(&[80])].iter().map(|manifest| Input::Apply(object(manifest))));
 
     // The neighbour changes meanwhile, and what is wrong is not told again.
     let changed = world.apply(&service("b", "b.com", "/new"));
@@ -160,7 +170,8 @@ fn routes_that_nothing_applies_are_not_in_force() {
     assert!(hidden.starts_with("NotAttached: exportTo hides this"), "{hidden}");
     // What is not served of a rule leaves the rule in force.
     assert_eq!(
-        idle(&|spec| spec["http"][0]["corsPolicy"] = json!({"allowMethods": ["GET"]})),
+        idle(&|spec| spec["http"][0]["retries"] =
+            json!({"attempts": 1, "retryRemoteLocalities": true})),
         None
     );
 }
@@ -192,17 +203,15 @@ fn hosts_without_an_endpoint_s_place_and_rules_without_effect_are_not_in_force()
     let mut nowhere = entry(&[80]);
     nowhere["spec"]["resolution"] = json!("NONE");
     let rule = |spec: &Value| manifest("DestinationRule", "r", spec);
-    let pool = json!({"tcp": {"idleTimeout": "1s"}});
+    let tunnel = json!({"targetHost": "a.example.org", "targetPort": 80});
     let settings =
-        rule(&json!({"host": "backend.example.org", "trafficPolicy": {"connectionPool": pool}}));
+        rule(&json!({"host": "backend.example.org", "trafficPolicy": {"tunnel": tunnel}}));
     let mut world = World::with(Options::default(), &[hidden.clone(), settings.clone()]);
     assert!(world.idle(&hidden).is_some_and(|idle| idle.starts_with("Hidden: ")));
     let nobodys = world.idle(&settings).expect("nobody is seen to have the host");
     assert!(nobodys.starts_with("RefNotFound: host backend.example.org not found"), "{nobodys}");
     world.apply(&nowhere);
-    assert!(
-        world.idle(&settings).is_some_and(|idle| idle.contains("trafficPolicy.connectionPool"))
-    );
+    assert!(world.idle(&settings).is_some_and(|idle| idle.contains("trafficPolicy.tunnel")));
     assert!(world.idle(&nowhere).is_some_and(|idle| idle.starts_with("NotServed: ")));
     world.apply(&entry(&[80]));
     world.apply(&rule(&json!({"host": "backend.example.org"})));
@@ -244,7 +253,7 @@ fn a_lost_server_name_is_taken_over_when_its_holder_goes() {
     let fault = world.fault(&new, Reconciled).expect("it lost the name");
     assert_eq!(
         fault,
-        "Conflict: tls[0].match[0]: connections for a.com on port 443 belong to VirtualService \
+        "Conflict: tls[0].match[0]: connections for a.com on port 443 belong to tls[0].match[0] of VirtualService \
          default/old, which is older"
     );
     world.delete(&old);
@@ -343,7 +352,8 @@ fn rules_that_are_never_reached_name_the_one_that_goes_first() {
         manifest
     };
     let (old, new) = ("2020-01-01T00:00:00Z", "2021-01-01T00:00:00Z");
-    let first = with("first", old, json!([prefix("/a"), {"route": to}, prefix("/late")]));
+    let first =
+        with("first", old, json!([prefix("/a"), {"route": to}, prefix("/late"), prefix("/later")]));
     let second = with("second", new, json!([prefix("/b"), prefix("/a/x"), {"route": to}]));
     let mut world =
         World::with(Options::default(), &[gateway(), entry(&[80]), first.clone(), second.clone()]);
@@ -351,16 +361,17 @@ fn rules_that_are_never_reached_name_the_one_that_goes_first() {
     assert_eq!(
         told(&world, &first).as_deref(),
         Some(
-            "Unreachable: http[2].match[0] is never reached: http[1] goes first and takes every request"
+            "Unreachable: http[2].match[0], http[3].match[0] are never reached: http[1] goes first and takes every \
+             request"
         )
     );
     assert_eq!(
         told(&world, &second).as_deref(),
         Some(
             "Unreachable: http[1].match[0] is never reached on host a.com: http[0].match[0] of \
-             VirtualService default/first goes first and takes all that it asks for; http[2] is never \
-             reached on host a.com: http[1] of VirtualService default/first goes first and takes every \
-             request"
+             VirtualService default/first goes first, as it is older, and takes all that it asks for; http[2] is \
+             never reached on host a.com: http[1] of VirtualService default/first goes first, as it is older, and \
+             takes every request"
         )
     );
     world.delete(&first);
@@ -374,7 +385,8 @@ fn rules_that_are_never_reached_name_the_one_that_goes_first() {
     assert_eq!(world.idle(&second), None);
     world.apply(&with("second", new, json!([prefix("/c/d"), prefix("/c")])));
     let idle = world.idle(&second).expect("nothing is left for it");
-    assert!(idle.starts_with("Unreachable: no rule gets a request: http[0].match[0] is"), "{idle}");
+    let both = "Unreachable: no rule gets a request: http[0].match[0], http[1].match[0] are";
+    assert!(idle.starts_with(both), "{idle}");
     world.apply(&with("first", old, json!([prefix("/c/d")])));
     assert_eq!(world.idle(&second), None, "the rest is its own");
 }
@@ -396,7 +408,8 @@ fn hosts_and_conditions_that_nothing_answers_to_are_told() {
     let mut world = World::with(Options::default(), &[narrow, entry(&[80]), a.clone()]);
     let told = world.fault(&a, Reconciled).expect("much is in vain");
     for part in [
-        "HostNotServed: hosts: b.com is served by none of its Gateways (default/g), unlike the others",
+        "HostNotServed: hosts: b.com is served by none of its Gateways (default/g) for what it has rules for, unlike the \
+         others",
         "http[0].match[1] is for port 8080 and applies nowhere: its Gateways serve these hosts on port 80",
         "http[0].match[2] is for gateways default/other and applies nowhere: these hosts are served by \
          Gateway default/g",
@@ -442,7 +455,38 @@ fn a_destination_that_is_hidden_is_told_who_hides_it() {
         "{missing}"
     );
     world.apply(&web("*"));
-    assert_eq!(world.fault(&b, ResolvedRefs), None);
+    let seen = world.fault(&b, ResolvedRefs).expect("nobody stands behind it");
+    assert!(seen.starts_with("NoEndpoints: "), "{seen}");
+}
+
+#[test]
+fn a_gateway_that_nearly_exists_is_named() {
+    let named = |gateway: &str| {
+        let mut service = service("a", "a.com", "/");
+        service["spec"]["gateways"] = json!([gateway]);
+        service
+    };
+    let gateway = |namespace: &str, name: &str| {
+        let mut gateway = gateway();
+        gateway["metadata"] = json!({"name": name, "namespace": namespace});
+        gateway
+    };
+    let a = named("httpbin-gatway");
+    let mut world = World::with(Options::default(), std::slice::from_ref(&a));
+    let missing = |world: &World| world.fault(&a, ResolvedRefs).unwrap_or_default();
+    let plain = "no Gateway httpbin-gatway in namespace default";
+    assert!(missing(&world).contains(&format!("{plain}; http")), "{}", missing(&world));
+    world.apply(&gateway("default", "httpbin-gateway"));
+    let meant = format!("{plain}; did you mean default/httpbin-gateway?");
+    assert!(missing(&world).contains(&meant), "{}", missing(&world));
+    // It goes, and another of the very name stands in another namespace.
+    world.delete(&gateway("default", "httpbin-gateway"));
+    world.apply(&gateway("ingress", "httpbin-gatway"));
+    assert!(
+        missing(&world).contains("did you mean ingress/httpbin-gatway?"),
+        "{}",
+        missing(&world)
+    );
 }
 
 /// A host that its Gateway does not list is answered there until somebody else lists it, and then who that is is told.
@@ -470,4 +514,26 @@ fn who_has_a_host_that_its_own_gateway_does_not_list_is_named() {
     assert!(world.idle(&a).is_some());
     world.delete(&lists);
     assert_eq!(world.idle(&a), None);
+}
+
+/// What a file says that no schema has is told of its object; of kinds without a status by an event.
+#[test]
+fn fields_that_no_schema_has_are_told() {
+    let with = |manifest: &Value, unknown: &[&str]| {
+        let mut object = tidegate_api::Object::clone(&object(manifest));
+        object.unknown = unknown.iter().map(|&words| words.to_owned()).collect();
+        Input::Apply(object.into())
+    };
+    let a = service("a", "a.com", "/a");
+    let mut world = World::with(Options::default(), &[gateway(), entry(&[80])]);
+    world.give([with(&a, &["unknown field \"spec.zzz\" (web.yaml:7)"])]);
+    let told = "UnknownField: unknown field \"spec.zzz\" (web.yaml:7): it was left out, and the rest acts as if it were not there";
+    assert_eq!(world.fault(&a, Reconciled).as_deref(), Some(told));
+    assert_eq!(world.idle(&a), None, "the rest is served");
+    world.give([with(&a, &[])]);
+    assert_eq!(world.fault(&a, Reconciled), None);
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}});
+    let remarks = world.give([with(&secret, &["unknown field \"dat\" (web.yaml:9)"])]).remarks;
+    assert_eq!(remarks.len(), 1);
+    assert_eq!((&*remarks[0].key.name, remarks[0].reason), ("s", "UnknownField"));
 }

@@ -1,6 +1,7 @@
 //! A connection to a peer, plain or over TLS.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -8,7 +9,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::remote::Remote;
 use crate::tls::TlsStream;
+use crate::upstream::cluster::{Keepalive, Sources};
+
+#[cfg(test)]
+pub(crate) mod simulated;
 
 /// The same error, for another who waited for what failed: its code, or else its kind and words.
 pub(crate) fn again(error: &io::Error) -> io::Error {
@@ -25,28 +31,59 @@ const SHORT: usize = 16 * 1024;
 /// A connection. What is written over TLS gathers until it is flushed.
 #[derive(Debug)]
 pub enum Io {
-    /// Plain TCP.
+    /// Plain text.
     Plain(TcpStream),
     /// TLS, its handshake over. Boxed, so that plain connections do not carry its size.
     Tls(Box<TlsStream>),
+    /// In memory.
+    #[cfg(test)]
+    Simulated(simulated::Socket),
 }
 
 impl Io {
+    /// Connects to an endpoint, in plain text; from an address of `sources` where there is one for it.
+    ///
+    /// # Errors
+    /// There is no connection.
+    pub async fn dial(
+        remote: &Remote,
+        sources: &Sources,
+        keepalive: Option<&Keepalive>,
+    ) -> io::Result<Self> {
+        #[cfg(test)]
+        if let Some(dialled) = remote.socket().and_then(simulated::dial) {
+            return dialled.await.map(Self::Simulated);
+        }
+        remote.connect(sources, keepalive).await.map(Self::Plain)
+    }
+
     /// The socket.
     #[must_use]
     pub fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(io) => io,
             Self::Tls(io) => io.socket(),
+            #[cfg(test)]
+            Self::Simulated(_) => unreachable!("there is no socket in memory"),
         }
+    }
+
+    /// Our address, if it has one and the system still knows it.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        #[cfg(test)]
+        if let Self::Simulated(_) = self {
+            return None;
+        }
+        self.socket().local_addr().ok()
     }
 
     /// The TLS connection, if it is one.
     #[must_use]
     pub fn tls(&self) -> Option<&TlsStream> {
         match self {
-            Self::Plain(_) => None,
             Self::Tls(io) => Some(io),
+            _ => None,
         }
     }
 
@@ -58,6 +95,8 @@ impl Io {
         match self {
             Self::Plain(io) => io.poll_read_ready(cx),
             Self::Tls(io) => io.poll_read_ready(cx),
+            #[cfg(test)]
+            Self::Simulated(io) => io.poll_read_ready(cx),
         }
     }
 
@@ -69,6 +108,8 @@ impl Io {
                 io.try_read(&mut [0]).is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
             }
             Self::Tls(io) => io.is_quiet(),
+            #[cfg(test)]
+            Self::Simulated(io) => io.is_quiet(),
         }
     }
 
@@ -80,6 +121,10 @@ impl Io {
 
     /// Makes closing reset the connection: the peer must not take a cut stream for a whole one.
     pub fn break_off(&mut self) {
+        #[cfg(test)]
+        if let Self::Simulated(io) = self {
+            return io.break_off();
+        }
         if let Self::Tls(io) = self {
             io.break_off();
         }
@@ -104,6 +149,11 @@ macro_rules! either {
             }
             Io::Tls(io) => {
                 let $io = Pin::new(&mut **io);
+                $call
+            }
+            #[cfg(test)]
+            Io::Simulated(io) => {
+                let $io = Pin::new(io);
                 $call
             }
         }

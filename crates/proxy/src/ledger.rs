@@ -75,6 +75,8 @@ impl Ledger {
             let membership = membership.unwrap_or_else(|| {
                 Arc::new(Membership::new(self.scope.membership(&cluster.stat_name)))
             });
+            let detects = cluster.outlier.as_ref();
+            membership.detect(detects.map(|_| self.scope.outlier(&cluster.stat_name)));
             cluster.count_in(Arc::clone(&membership));
             let entry = (Arc::clone(cluster), membership);
             books.clusters.insert(Arc::clone(&cluster.name), entry);

@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use tidegate_envoy::json;
 use tidegate_xds::{Rejection, ResourceType, Update, Verdict};
@@ -15,12 +16,16 @@ use tokio::runtime::Handle;
 use crate::accesslog::{self, Logs};
 use crate::config::listener::Listener;
 use crate::config::{Applied, Applier, Notice};
+use crate::filter::jwt::remote::Follower;
 use crate::ledger::Ledger;
-use crate::sds::{self, News};
+use crate::sds;
 use crate::stats::Registry;
 use crate::surroundings::Surroundings;
+use crate::tls::Lacks;
 use crate::upstream::discovery::Discovery;
 use crate::upstream::dns::{DnsConfig, Resolver};
+use crate::upstream::incident;
+use crate::upstream::outlier::Watch;
 use crate::view::{About, View};
 use crate::worker::Fleet;
 
@@ -37,6 +42,8 @@ pub struct Options {
     pub about: About,
     /// What else the process has open, and how its listeners get other ports.
     pub surroundings: Surroundings,
+    /// Who is told of endpoints that are ejected or return, and of names that lead nowhere.
+    pub incidents: Option<incident::Listener>,
 }
 
 /// A running proxy, seen from the control side. Dropping it ends the workers.
@@ -44,6 +51,7 @@ pub struct Options {
 pub struct Proxy {
     applier: Applier,
     discovery: Discovery,
+    watch: Watch,
     fleet: Fleet,
     ledger: Arc<Ledger>,
     view: Arc<View>,
@@ -58,6 +66,8 @@ pub struct Proxy {
     servers: sds::Follower,
     /// Those that cannot be asked now, and why.
     lost: BTreeMap<Arc<str>, String>,
+    /// Keys of tokens that are fetched.
+    keys: Follower,
 }
 
 /// Listeners by direction.
@@ -73,6 +83,15 @@ impl Drained {
     fn covers(self, listener: &Listener) -> bool {
         self == Self::All || listener.inbound
     }
+}
+
+/// What is heard besides updates.
+#[derive(Debug)]
+pub enum News {
+    /// Of a server of secrets.
+    Secrets(sds::News),
+    /// Keys of tokens cannot be fetched, or can again.
+    Keys,
 }
 
 /// What an update came to.
@@ -101,18 +120,22 @@ impl Proxy {
         ledger.workers_started();
         let dns = registry.control().dns();
         let resolver = Resolver::new(options.dns, dns, control.clone());
-        let applier = Applier::new(Some(Arc::clone(&logs)));
+        let lacks = Lacks::default();
+        let applier = Applier::new(Some(Arc::clone(&logs))).explaining(lacks.clone());
         let records = Arc::clone(applier.records());
         let node = json::from_json(&options.about.node).unwrap_or_default();
         let servers = sds::Follower::new(control.clone(), node);
-        let view = View::new(options.about, registry, logs, records, Arc::clone(&ledger));
-        let discovery = Discovery::new(resolver, control);
+        let keys = Follower::new(control.clone(), registry.control());
+        let view = View::new(options.about, registry, logs, records, Arc::clone(&ledger), lacks);
+        let watch = Watch::start(&control, options.incidents.clone());
+        let discovery = Discovery::new(resolver, control, options.incidents);
         let unbound = BTreeMap::new();
         let (drained, told, surroundings) = (None, HashSet::new(), options.surroundings);
         let lost = BTreeMap::new();
         Ok(Self {
             applier,
             discovery,
+            watch,
             fleet,
             ledger,
             view,
@@ -122,6 +145,7 @@ impl Proxy {
             surroundings,
             servers,
             lost,
+            keys,
         })
     }
 
@@ -143,7 +167,7 @@ impl Proxy {
         let (notices, warnings) = self.carry_out(applied);
         self.retry();
         self.fleet.sync().await;
-        self.view.serve(Arc::clone(self.applier.config()), self.fleet.addresses());
+        self.show();
         self.let_go();
         let verdict = self.verdict();
         let rejected = self.news_of(&verdict);
@@ -158,8 +182,9 @@ impl Proxy {
         new.cloned().collect()
     }
 
-    /// Asks servers of secrets for what is needed now.
+    /// Asks servers of secrets for what is needed now, and fetches the keys that are.
     fn follow_servers(&mut self) {
+        self.keys.follow(&self.applier.key_sources());
         let mut gone = Vec::new();
         let wanted = self.applier.wanted(&mut gone);
         self.ledger.secrets(&[], &gone);
@@ -167,16 +192,21 @@ impl Proxy {
         self.servers.follow(wanted);
     }
 
-    /// Waits for what is heard next of a server of secrets, to be given to [`Proxy::hear`]. Safe to cancel.
+    /// Waits for what is heard next of a server of secrets or of keys, to be given to [`Proxy::hear`]. Safe to cancel.
     pub async fn news(&mut self) -> News {
-        self.servers.news().await
+        tokio::select! {
+            news = self.servers.news() => News::Secrets(news),
+            () = self.keys.news() => News::Keys,
+        }
     }
 
-    /// Takes what was heard of a server of secrets. A secret counts from the next handshake on; one that is wrong, or does not
-    /// come, leaves the one before.
+    /// Takes what was heard of a server of secrets or of keys. A secret counts from the next handshake on; one that is wrong,
+    /// or does not come, leaves the one before.
     pub fn hear(&mut self, news: News) -> Outcome {
         let warnings = match news {
-            News::Came { server, secrets, verdict } => {
+            // The verdict has it.
+            News::Keys => Vec::new(),
+            News::Secrets(sds::News::Came { server, secrets, verdict }) => {
                 self.lost.remove(&server);
                 let delivered = self.applier.deliver(&server, &secrets);
                 self.ledger.secrets(&delivered.secrets, &[]);
@@ -186,7 +216,7 @@ impl Proxy {
                 let _ = verdict.send(judged);
                 delivered.warnings
             }
-            News::Lost { server, why } => {
+            News::Secrets(sds::News::Lost { server, why }) => {
                 if self.lost.get(&server) != Some(&why) {
                     tracing::warn!("secrets of {server} cannot be asked for: {why}");
                 }
@@ -222,7 +252,7 @@ impl Proxy {
     /// Takes away what was removed and nothing uses any more.
     pub fn let_go(&mut self) {
         self.applier.let_go();
-        // What has gone points to no secret any more.
+        // What has gone points to no secret and no keys any more.
         self.follow_servers();
     }
 
@@ -234,8 +264,18 @@ impl Proxy {
             return false;
         }
         self.fleet.sync().await;
-        self.view.serve(Arc::clone(self.applier.config()), self.fleet.addresses());
+        self.show();
         true
+    }
+
+    /// Lets the admin interface see what is served, and which listeners are open.
+    fn show(&self) {
+        let unbound = self.unbound.iter();
+        let unbound = unbound.map(|(name, (_, why))| (Arc::clone(name), why.reason.clone()));
+        let config = Arc::clone(self.applier.config());
+        let listening = self.fleet.addresses();
+        let listening = listening.map(|(name, addresses)| (Arc::clone(name), addresses.to_vec()));
+        self.view.serve(config, listening.collect(), unbound.collect());
     }
 
     /// Every refusal that stands, with the generation that is served.
@@ -251,9 +291,15 @@ impl Proxy {
         verdict
     }
 
+    /// When a certificate will have expired next: then there is another [`Self::verdict`].
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<SystemTime> {
+        self.applier.next_expiry()
+    }
+
     /// The addresses that are listened on, by listener.
     pub fn addresses(&self) -> impl Iterator<Item = (&Arc<str>, SocketAddr)> {
-        self.fleet.addresses().iter().map(|(name, address)| (name, *address))
+        self.fleet.bound().map(|(name, address)| (name, *address))
     }
 
     /// Tells clients of these listeners to go: a connection closes after its next answer. The listeners
@@ -261,7 +307,7 @@ impl Proxy {
     pub fn discourage(&self, which: Drained) {
         for listener in self.listeners(which) {
             for chain in listener.chains.chains.iter().chain(&listener.chains.default) {
-                chain.retired.store(true, Ordering::Relaxed);
+                chain.discouraged.store(true, Ordering::Relaxed);
             }
         }
     }
@@ -277,7 +323,7 @@ impl Proxy {
             }
         }
         self.fleet.sync().await;
-        self.view.serve(Arc::clone(self.applier.config()), self.fleet.addresses());
+        self.show();
     }
 
     fn listeners(&self, which: Drained) -> Vec<Arc<Listener>> {
@@ -298,9 +344,11 @@ impl Proxy {
         self.ledger.clusters(&applied.clusters);
         self.ledger.secrets(&applied.secrets, &applied.secrets_removed);
         for cluster in &applied.clusters.put {
+            self.watch.follow(cluster);
             self.discovery.follow(cluster);
         }
         for name in &applied.clusters.removed {
+            self.watch.forget(name);
             self.discovery.forget(name);
         }
         for name in &applied.listeners.removed {
@@ -324,12 +372,11 @@ impl Proxy {
                 self.ledger.served(listener, how);
                 self.unbound.remove(&listener.name);
             }
-            Err(error) => {
+            Err((address, error)) => {
                 if !self.unbound.contains_key(&listener.name) {
                     self.ledger.not_served();
                 }
-                let open = self.fleet.addresses();
-                let why = self.surroundings.why_unbound(listener.address, &error, open);
+                let why = self.surroundings.why_unbound(address, &error, self.fleet.bound());
                 self.leave_unbound(listener, why);
             }
         }

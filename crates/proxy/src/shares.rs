@@ -47,14 +47,24 @@ impl<T> Shares<T> {
     /// The one at a point of the interval from 0 to 2^64.
     #[must_use]
     pub fn at(&self, point: u64) -> &T {
-        let mut left = ((u128::from(point) * u128::from(self.total)) >> 64) as u64;
+        self.unit(((u128::from(point) * u128::from(self.total)) >> 64) as u64)
+    }
+
+    /// The one that a hash leads to: its remainder of the sum of the weights.
+    #[must_use]
+    pub fn of(&self, hash: u64) -> &T {
+        self.unit(hash % self.total)
+    }
+
+    /// The one that has the unit of weight with this number, which is below the sum of the weights.
+    fn unit(&self, mut left: u64) -> &T {
         for (choice, weight) in &self.choices {
             match left.checked_sub(u64::from(*weight)) {
                 Some(rest) => left = rest,
                 None => return choice,
             }
         }
-        // The point was scaled to less than the sum of the weights, so one of them took it.
+        // The unit is below the sum of the weights, so one of them took it.
         &self.choices[self.choices.len() - 1].0
     }
 

@@ -13,14 +13,14 @@ use tidegate_xds::ResourceType;
 use tokio::sync::mpsc;
 
 use crate::accesslog::Logs;
-use crate::admin::{
-    self, Accepted, Drain, Lifecycle, Locality, Origin, Rejected, State, Thresholds,
-};
+use crate::admin::{self, Accepted, Drain, Lifecycle, Origin, Rejected, State, Thresholds};
 use crate::config::{Config, Record, Records};
 use crate::ledger::Ledger;
 use crate::stats::Registry;
+use crate::tls::Lacks;
 use crate::tls::inventory::Inventory;
-use crate::upstream::cluster::Discovery;
+use crate::upstream::cluster::{Discovery, Place};
+use crate::upstream::outlier::Outlier;
 use crate::upstream::{Cluster, Endpoint};
 
 /// How long writing out access logs may take at the end.
@@ -59,8 +59,12 @@ pub struct View {
     logs: Arc<Logs>,
     records: Arc<Records>,
     ledger: Arc<Ledger>,
+    /// Why secrets are not there.
+    lacks: Lacks,
     config: ArcSwap<Config>,
     listening: ArcSwap<Vec<admin::Listener>>,
+    /// Listeners that are good and not open, and why.
+    unbound: ArcSwap<HashMap<Arc<str>, String>>,
     served: AtomicBool,
     serves_initial: AtomicBool,
     draining: AtomicBool,
@@ -74,6 +78,7 @@ impl View {
         logs: Arc<Logs>,
         records: Arc<Records>,
         ledger: Arc<Ledger>,
+        lacks: Lacks,
     ) -> Arc<Self> {
         Arc::new(Self {
             about,
@@ -82,13 +87,27 @@ impl View {
             logs,
             records,
             ledger,
+            lacks,
             config: ArcSwap::default(),
             listening: ArcSwap::default(),
+            unbound: ArcSwap::default(),
             served: AtomicBool::new(false),
             serves_initial: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             requests: OnceLock::new(),
         })
+    }
+
+    /// Counts a form of a secret that whoever feeds the proxy did not give it, as it lacks what is needed: as one that was
+    /// refused.
+    pub fn count_withheld(&self, secret: &Arc<str>) {
+        self.ledger.secrets(&[(Arc::clone(secret), false)], &[]);
+    }
+
+    /// Takes from whoever feeds the proxy why secrets are not there, which handshakes that need them then say; `None` where
+    /// nobody needs them any more.
+    pub fn learn_lacks(&self, news: impl IntoIterator<Item = (Arc<str>, Option<String>)>) {
+        self.lacks.learn(news);
     }
 
     /// The counts.
@@ -136,14 +155,23 @@ impl View {
         self.draining.store(true, Ordering::Release);
     }
 
-    pub(crate) fn serve(&self, config: Arc<Config>, listening: &HashMap<Arc<str>, SocketAddr>) {
+    /// Shows what is served, which listeners are open, and why others are not.
+    pub(crate) fn serve(
+        &self,
+        config: Arc<Config>,
+        listening: HashMap<Arc<str>, Vec<SocketAddr>>,
+        mut unbound: HashMap<Arc<str>, String>,
+    ) {
+        // One of which an earlier form is open stands as that.
+        unbound.retain(|name, _| !listening.contains_key(name));
         let mut listeners: Vec<_> = listening
-            .iter()
-            .map(|(name, address)| admin::Listener { name: Arc::clone(name), address: *address })
+            .into_iter()
+            .map(|(name, addresses)| admin::Listener { name, addresses })
             .collect();
         listeners.sort_by(|a, b| a.name.cmp(&b.name));
         self.config.store(config);
         self.listening.store(Arc::new(listeners));
+        self.unbound.store(Arc::new(unbound));
         self.served.store(true, Ordering::Release);
     }
 
@@ -198,20 +226,40 @@ impl View {
                 max_retries: limits.retries,
             },
             high_priority: Thresholds::default(),
-            endpoints: cluster.endpoints.load().endpoints.iter().map(endpoint).collect(),
+            outlier: cluster.outlier.as_ref().map(Outlier::rates),
+            endpoints: match cluster.discovery {
+                Discovery::Dialled { .. } => {
+                    let (all, place) = (cluster.originals().all(), Arc::default());
+                    all.iter().map(|original| endpoint((original, &place))).collect()
+                }
+                _ => cluster.endpoints.load().with_places().map(endpoint).collect(),
+            },
         }
     }
 }
 
-fn endpoint(endpoint: &Arc<Endpoint>) -> admin::Endpoint {
+fn endpoint((endpoint, place): (&Arc<Endpoint>, &Arc<Place>)) -> admin::Endpoint {
     admin::Endpoint {
-        address: endpoint.address,
+        address: endpoint.address.clone(),
         hostname: endpoint.hostname.as_deref().unwrap_or_default().to_owned(),
-        health: admin::Health::default(),
+        health: admin::Health {
+            failed_outlier: endpoint.monitor.is_ejected(),
+            ..admin::Health::default()
+        },
+        success_rates: endpoint.monitor.success_rates(),
         weight: endpoint.weight,
-        locality: Locality::default(),
-        priority: 0,
+        locality: place.locality.clone(),
+        priority: place.priority,
     }
+}
+
+/// A resource as it is, or as one whose good form serves nobody: a listener that could not be opened, which Envoy shows as an
+/// error, too.
+fn not_open(resource: admin::Resource, why: Option<&String>) -> admin::Resource {
+    let Some((why, accepted)) = why.zip(resource.accepted.as_ref()) else { return resource };
+    let Accepted { version, updated, bytes } = accepted.clone();
+    let rejected = Rejected { version, attempted: updated, reason: why.clone(), bytes };
+    admin::Resource { accepted: None, rejected: Some(rejected), ..resource }
 }
 
 impl State for View {
@@ -246,7 +294,12 @@ impl State for View {
 
     fn resources(&self, kind: ResourceType) -> Vec<admin::Resource> {
         let records = self.records.of(kind);
-        records.into_iter().map(|(name, record)| self.resource(name, &record)).collect()
+        let unbound = self.unbound.load();
+        let shown = records.into_iter().map(|(name, record)| {
+            let why = unbound.get(&name).filter(|_| kind == ResourceType::Listener);
+            not_open(self.resource(name, &record), why)
+        });
+        shown.collect()
     }
 
     fn refresh_stats(&self) {

@@ -4,6 +4,7 @@
 //! files and folders and follows them, [`NamedFiles`] those that objects name; which of several objects of one name counts is for whoever merges
 //! the sources (the embedded API's store).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidegate_api::{Object, ObjectKey};
@@ -29,6 +30,8 @@ pub enum Change {
         generation: i64,
         /// What is wrong, one entry per field.
         errors: Vec<String>,
+        /// Of a policy of the security API: the labels of whom it is about, where the refused form tells.
+        selector: Option<BTreeMap<String, String>>,
     },
     /// Everything that was there at the start has been told.
     Synced,

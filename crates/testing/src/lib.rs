@@ -7,7 +7,10 @@
 //! | [`client`] | an HTTP/1 client that sends the bytes it is given and reads framing strictly |
 //! | [`ca`] | a throwaway certificate authority |
 //! | [`dns`] | a UDP name server that answers what the test says, and counts |
+//! | [`Gate`] | where requests wait in an origin until the test lets them pass |
 //! | [`grpc`] | a server of one gRPC stream, whose messages the test reads and writes |
+//! | [`jwt`] | issuers of tokens |
+//! | [`namespace`] | a test in a network namespace of its own |
 //! | [`openings`] | what clients of a TLS server begin with that are none |
 //! | [`process`] | a binary under test: its lines awaited, its life ended by its own pid |
 //! | [`scan`] | what a scanner of TLS servers finds |
@@ -22,8 +25,11 @@ pub mod ca;
 pub mod client;
 pub mod dns;
 mod eventually;
+mod gate;
 pub mod grpc;
 mod held;
+pub mod jwt;
+pub mod namespace;
 pub mod openings;
 pub mod origin;
 pub mod process;
@@ -33,6 +39,7 @@ pub mod tools;
 use std::time::Duration;
 
 pub use eventually::{Outcome, eventually};
+pub use gate::{Gate, Inside};
 pub use held::HeldPort;
 
 /// How long a test waits for what should take milliseconds.

@@ -18,6 +18,12 @@ pub enum Tool {
     Openssl,
     /// sslyze, a scanner of TLS servers; `TIDEGATE_SSLYZE` names another one.
     Sslyze,
+    /// ip, of iproute2; `TIDEGATE_IP` names another one.
+    Ip,
+    /// nft, of nftables; `TIDEGATE_NFT` names another one.
+    Nft,
+    /// unshare, of util-linux; `TIDEGATE_UNSHARE` names another one.
+    Unshare,
 }
 
 impl Tool {
@@ -34,6 +40,9 @@ impl Tool {
             Self::Curl => ("curl", "TIDEGATE_CURL"),
             Self::Openssl => ("openssl", "TIDEGATE_OPENSSL"),
             Self::Sslyze => ("sslyze", "TIDEGATE_SSLYZE"),
+            Self::Ip => ("ip", "TIDEGATE_IP"),
+            Self::Nft => ("nft", "TIDEGATE_NFT"),
+            Self::Unshare => ("unshare", "TIDEGATE_UNSHARE"),
         }
     }
 

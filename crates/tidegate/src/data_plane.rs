@@ -8,14 +8,14 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tidegate_proxy::admin::Drain;
 use tidegate_proxy::config::Notice;
 use tidegate_proxy::proxy::Drained;
 use tidegate_proxy::view::View;
 use tidegate_proxy::{Options, Outcome, Proxy};
-use tidegate_xds::{Snapshot, Subscription};
+use tidegate_xds::{ResourceType, Snapshot, Subscription};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -29,10 +29,18 @@ const REBIND: Duration = Duration::from_secs(1);
 /// How often it is looked whether connections still use what was removed.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// How often it is looked at the clock whether certificates have expired, at the least.
+const LOOK_AT_CLOCK: Duration = Duration::from_mins(1);
+/// A certificate is valid through its last second.
+const TICK: Duration = Duration::from_secs(1);
+
 /// One worker for each core that this process may use.
 pub fn cores() -> NonZeroUsize {
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
+
+/// How a secret of xDS, and a field of it, are called in the log.
+pub type SecretWords = fn(&str, &str) -> String;
 
 /// A running proxy.
 #[derive(Debug)]
@@ -56,7 +64,7 @@ enum Order {
 
 impl DataPlane {
     /// Starts the workers, and serves what `snapshot` holds. `start` is the generation that holds everything
-    /// there was at the start. Names are resolved on `control`.
+    /// there was at the start. Names are resolved on `control`. What is wrong with secrets is told in `words`.
     ///
     /// # Errors
     /// A thread or its runtime cannot be made.
@@ -65,6 +73,7 @@ impl DataPlane {
         control: Handle,
         snapshot: &Snapshot,
         start: oneshot::Receiver<u64>,
+        words: SecretWords,
     ) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let proxy = Proxy::start(options, control)?;
@@ -72,8 +81,8 @@ impl DataPlane {
         let (ready, is_ready) = watch::channel(false);
         let (sender, orders) = mpsc::channel(1);
         let (alive, ended) = ended::pair();
-        let driver =
-            Driver { proxy, subscription: snapshot.subscribe(), view: Arc::clone(&view), ready };
+        let subscription = snapshot.subscribe();
+        let driver = Driver { proxy, subscription, view: Arc::clone(&view), ready, words };
         thread::Builder::new().name("data-plane".to_owned()).spawn(move || {
             runtime.block_on(driver.run(start, orders));
             drop(alive);
@@ -101,6 +110,7 @@ struct Driver {
     subscription: Subscription,
     view: Arc<View>,
     ready: watch::Sender<bool>,
+    words: SecretWords,
 }
 
 impl Driver {
@@ -110,18 +120,19 @@ impl Driver {
         let mut unbound = false;
         let mut closing = None;
         loop {
+            let expires = self.proxy.next_expiry();
             tokio::select! {
                 update = self.subscription.next() => {
                     let Some(update) = update else { return };
                     let outcome = self.proxy.apply(&update).await;
-                    tell(&outcome);
+                    tell(&outcome, self.words);
                     unbound = !outcome.verdict.rejected.is_empty();
                     served = Some(outcome.verdict.generation);
                     self.subscription.report(outcome.verdict);
                 }
                 news = self.proxy.news() => {
                     let outcome = self.proxy.hear(news);
-                    tell(&outcome);
+                    tell(&outcome, self.words);
                     self.subscription.report(outcome.verdict);
                 }
                 generation = start.known() => start = Start::At(generation),
@@ -131,6 +142,9 @@ impl Driver {
                         unbound = !verdict.rejected.is_empty();
                         self.subscription.report(verdict);
                     }
+                }
+                () = expiry(expires) => {
+                    self.subscription.report(self.proxy.verdict());
                 }
                 () = sleep(LOOK), if self.proxy.has_leaving() => self.proxy.let_go(),
                 which = due(closing) => {
@@ -187,6 +201,15 @@ async fn due(closing: Option<Close>) -> Drained {
     }
 }
 
+/// Waits until a certificate has expired, if any does. Clocks are set, and so it is looked again from time to time. Safe to
+/// cancel.
+async fn expiry(next: Option<SystemTime>) {
+    let Some(next) = next else { return pending().await };
+    while let Ok(left) = (next + TICK).duration_since(SystemTime::now()) {
+        sleep(left.min(LOOK_AT_CLOCK)).await;
+    }
+}
+
 /// The generation that holds everything there was at the start.
 enum Start {
     Unknown(oneshot::Receiver<u64>),
@@ -205,10 +228,14 @@ impl Start {
     }
 }
 
-fn tell(outcome: &Outcome) {
+fn tell(outcome: &Outcome, words: SecretWords) {
     for tidegate_xds::Rejection { kind, name, path, reason, serves_on } in &outcome.rejected {
         let rest = if *serves_on { "; its last good form serves on" } else { "" };
-        tracing::warn!("{kind:?} {name}: {path}: {reason}{rest}");
+        let what = match kind {
+            ResourceType::Secret => words(name, path),
+            _ => format!("{kind:?} {name}: {path}"),
+        };
+        tracing::warn!("{what}: {reason}{rest}");
     }
     for Notice { kind, name, finding } in &outcome.warnings {
         tracing::warn!("{kind:?} {name}: {finding}");

@@ -27,11 +27,18 @@ impl Failure {
         self
     }
 
-    /// Adds what else is wrong.
+    /// Adds what else is wrong. What is said already is not said again.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
-        self.more.push(other);
-        self
+        let Self { what, ways_out, more } = other;
+        if !self.says(&what) {
+            self.more.push(Self { what, ways_out, more: Vec::new() });
+        }
+        more.into_iter().fold(self, Self::and)
+    }
+
+    fn says(&self, what: &str) -> bool {
+        self.what == what || self.more.iter().any(|other| other.says(what))
     }
 }
 
@@ -75,5 +82,7 @@ mod tests {
             both.to_string(),
             format!("{text}\nerror: port 443 is taken\n  try: --port-map 443=0")
         );
+        let again = Failure::new("port 443 is taken").and(Failure::new("port 80 is taken"));
+        assert_eq!(both.clone().and(again), both, "each is said once");
     }
 }

@@ -10,31 +10,48 @@ use crate::failure::{Failure, Outcome};
 /// # Errors
 /// The address is taken, forbidden or not of this machine; names `flag` as a way out.
 pub fn bind(address: SocketAddr, flag: &str) -> Outcome<TcpListener> {
-    bind_or(address, flag, any_port(address, flag))
+    bind_at(address, flag, flag)
 }
 
-/// The same, where `other` says how to have another address.
+/// The same, where the IP address is that of another flag, `at`.
 ///
 /// # Errors
 /// As above.
-pub fn bind_or(address: SocketAddr, place: &str, other: String) -> Outcome<TcpListener> {
+pub fn bind_at(address: SocketAddr, flag: &str, at: &str) -> Outcome<TcpListener> {
+    bind_or(address, (flag, at), any_port(address, flag))
+}
+
+/// The same, where `other` says how to have another address. `place` and `at` are where the port and the IP address stand.
+///
+/// # Errors
+/// As above.
+pub fn bind_or(
+    address: SocketAddr,
+    (place, at): (&str, &str),
+    other: String,
+) -> Outcome<TcpListener> {
     let listener = TcpListener::bind(address).and_then(|listener| {
         listener.set_nonblocking(true)?;
         Ok(listener)
     });
-    listener.map_err(|error| refused(address, place, other, &error))
+    listener.map_err(|error| refused(address, (place, at), other, &error))
 }
 
 /// Says why the address of a flag cannot be listened on, and what to do about it.
 pub fn flag_refused(address: SocketAddr, flag: &str, error: &io::Error) -> Failure {
-    refused(address, flag, any_port(address, flag), error)
+    refused(address, (flag, flag), any_port(address, flag), error)
 }
 
 fn any_port(address: SocketAddr, flag: &str) -> String {
     format!("{flag} {}, for any free port", SocketAddr::new(address.ip(), 0))
 }
 
-fn refused(address: SocketAddr, flag: &str, other: String, error: &io::Error) -> Failure {
+fn refused(
+    address: SocketAddr,
+    (flag, at): (&str, &str),
+    other: String,
+    error: &io::Error,
+) -> Failure {
     let (ip, port) = (address.ip(), address.port());
     match error.kind() {
         io::ErrorKind::AddrInUse => {
@@ -47,7 +64,7 @@ fn refused(address: SocketAddr, flag: &str, other: String, error: &io::Error) ->
                 .or(other)
         }
         io::ErrorKind::AddrNotAvailable => {
-            Failure::new(format!("{ip} is no address of this machine ({flag})"))
+            Failure::new(format!("{ip} is no address of this machine ({at})"))
                 .or("`ip address`, which lists those there are")
         }
         _ => Failure::new(format!("{address} cannot be listened on: {error} ({flag})")).or(other),

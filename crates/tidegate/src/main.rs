@@ -6,6 +6,7 @@
 //! | [`up`] | `tidegate up`: API, control loop and data plane in one process |
 //! | [`proxy`] | `tidegate proxy`: the data plane alone |
 //! | [`explain`] | `tidegate explain`: one decision, from manifests or from the running process |
+//! | [`api`] | asking the API of a running process |
 //! | [`data_plane`] | running the proxy on a snapshot, for both |
 //! | [`lifecycle`] | what signals do, for both |
 //! | [`demo`] | built-in origins for the first five minutes |
@@ -13,6 +14,7 @@
 
 mod about;
 mod admin;
+mod api;
 mod cli;
 mod data_plane;
 mod demo;

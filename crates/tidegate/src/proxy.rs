@@ -90,10 +90,16 @@ async fn serve(args: &ProxyArgs, bootstrap: Bootstrap) -> Outcome<()> {
         logs: tidegate_proxy::accesslog::Options::default(),
         about: about(&bootstrap, workers, &args.config),
         surroundings: surroundings(admin.as_ref()),
+        incidents: None,
     };
-    let mut data_plane =
-        DataPlane::start(options, tokio::runtime::Handle::current(), &snapshot, start)
-            .map_err(|error| Failure::new(format!("the data plane does not start: {error}")))?;
+    let mut data_plane = DataPlane::start(
+        options,
+        tokio::runtime::Handle::current(),
+        &snapshot,
+        start,
+        |name, path| format!("Secret {name}: {path}"),
+    )
+    .map_err(|error| Failure::new(format!("the data plane does not start: {error}")))?;
     let admin_at = admin.as_ref().and_then(|admin| admin.local_addr().ok());
     admin::serve(&data_plane.view, admin, None)?;
     all_served(&snapshot, generation, &bootstrap, &args.config).await?;
@@ -104,8 +110,9 @@ async fn serve(args: &ProxyArgs, bootstrap: Bootstrap) -> Outcome<()> {
 /// Where it is served: each listener, and the admin interface.
 fn places(view: &View, admin: Option<SocketAddr>) -> String {
     let listeners = view.listeners();
-    let listeners = listeners.iter();
-    let listeners = listeners.map(|at| format!(", {} at {}", at.name, at.address));
+    let listeners = listeners.iter().flat_map(|listener| {
+        listener.addresses.iter().map(|address| format!(", {} at {address}", listener.name))
+    });
     let admin = admin.map(|address| format!(", admin at http://{address}"));
     listeners.chain(admin).collect()
 }
@@ -116,7 +123,7 @@ fn bind_admin(address: SocketAddr) -> Outcome<TcpListener> {
     let other = format!(
         "admin: {{address: {{socket_address: {{address: \"{ip}\", port_value: 0}}}}}} in the file, for any free port"
     );
-    listen::bind_or(address, "admin.address", other)
+    listen::bind_or(address, ("admin.address", "admin.address"), other)
 }
 
 /// What the process has open beside the listeners of the file.

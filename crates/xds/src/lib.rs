@@ -20,4 +20,4 @@ mod verdict;
 
 pub use resource::{Change, Resource, ResourceType, Update};
 pub use snapshot::{Snapshot, Subscription};
-pub use verdict::{Rejection, SubscriberId, Verdict, Verdicts};
+pub use verdict::{Doubtful, Rejection, SubscriberId, Unfetched, Verdict, Verdicts};

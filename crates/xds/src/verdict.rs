@@ -16,6 +16,34 @@ pub struct Verdict {
     pub generation: u64,
     /// Resources that were refused; their last good form serves on.
     pub rejected: Vec<Rejection>,
+    /// Resources that are served although something is wrong with them, as there is nothing better.
+    pub doubtful: Vec<Doubtful>,
+    /// Keys of tokens whose last fetch failed.
+    pub unfetched: Vec<Unfetched>,
+}
+
+/// Keys of tokens whose last fetch failed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Unfetched {
+    /// Where they are, as the filter says it.
+    pub uri: String,
+    /// Why there are none.
+    pub reason: String,
+    /// Whether those of before serve on.
+    pub serves_on: bool,
+}
+
+/// A resource that is served although something is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Doubtful {
+    /// Type of the resource.
+    pub kind: ResourceType,
+    /// Name of the resource.
+    pub name: Arc<str>,
+    /// Path of the field inside the resource.
+    pub path: String,
+    /// What is wrong.
+    pub reason: String,
 }
 
 /// One refused resource, as a NACK names it.
@@ -83,5 +111,15 @@ impl Verdicts {
         self.subscribers.iter().flat_map(|(id, v)| {
             v.iter().flat_map(move |v| v.rejected.iter().map(move |r| (*id, r)))
         })
+    }
+
+    /// Everything that is served although something is wrong with it; of subscribers that agree, once for each.
+    pub fn doubtful(&self) -> impl Iterator<Item = &Doubtful> {
+        self.subscribers.values().flatten().flat_map(|verdict| &verdict.doubtful)
+    }
+
+    /// All keys of tokens whose last fetch failed; of subscribers that agree, once for each.
+    pub fn unfetched(&self) -> impl Iterator<Item = &Unfetched> {
+        self.subscribers.values().flatten().flat_map(|verdict| &verdict.unfetched)
     }
 }

@@ -4,6 +4,7 @@
 mod cases;
 #[cfg(test)]
 mod changes;
+mod iptables;
 mod routing;
 mod validate;
 
@@ -26,6 +27,11 @@ enum Suite {
         /// The folder with the cases.
         folder: PathBuf,
     },
+    /// Options of capture, and the rules that come of them.
+    Iptables {
+        /// The folder with the cases.
+        folder: PathBuf,
+    },
     /// Whole resources, each valid or not.
     Validate {
         /// The folder with the cases.
@@ -36,6 +42,7 @@ enum Suite {
 fn main() -> Result<()> {
     let tally = match Args::parse().suite {
         Suite::Routing { folder } => routing::run(&folder)?,
+        Suite::Iptables { folder } => iptables::run(&folder)?,
         Suite::Validate { folder } => validate::run(&folder)?,
     };
     println!("{tally}");

@@ -1,54 +1,45 @@
 //! Traffic policy: canary deployments, timeouts and retries.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 use tidegate_testing::client::Client;
 use tidegate_testing::origin::Origin;
 use tidegate_testing::tools::Tool;
+use tidegate_testing::{PATIENCE, eventually};
 
-use super::{Guide, apply, say, service};
+use super::{Guide, apply, pod, say, service};
 
-/// A Pod of a version, and the endpoint that it is.
+/// A Pod of a version of the app, and the endpoint that it is.
 fn version(version: &str, origin: &Origin) -> String {
     let labels = json!({"app": "app", "version": version});
-    let pod = json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": version, "labels": labels},
-        "spec": {"containers": [{"name": "app", "image": "app"}]},
-    });
-    let slice = json!({
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "name": format!("app-{version}"),
-            "labels": {"kubernetes.io/service-name": "app-service"},
-        },
-        "addressType": "IPv4",
-        "ports": [{"name": "http", "port": origin.address().port()}],
-        "endpoints": [{
-            "addresses": [origin.address().ip()],
-            "targetRef": {"kind": "Pod", "name": version},
-        }],
-    });
-    format!("{pod}\n{slice}")
+    pod("app-service", version, &labels, origin.address())
 }
 
-/// How many of a thousand requests, all of one connection, go to the canary.
-async fn canary_share(guide: &Guide) -> usize {
+/// Where a thousand requests go, all of one connection: how many to the canary, and how many fail.
+async fn shares(guide: &Guide) -> (usize, usize) {
     let mut client = Client::connect(guide.gateway.http).await;
-    let mut canary = 0;
+    let (mut canary, mut failed) = (0, 0);
     for _ in 0..1_000 {
         let answer = client.request("GET / HTTP/1.1\r\nHost: app.example.com\r\n\r\n").await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        if answer.status != 200 {
+            failed += 1;
+            continue;
+        }
         let told: Value = answer.json();
         match told["service"].as_str() {
             Some("canary") => canary += 1,
             other => assert_eq!(other, Some("stable")),
         }
     }
+    (canary, failed)
+}
+
+/// How many of a thousand requests go to the canary, where none fails.
+async fn canary_share(guide: &Guide) -> usize {
+    let (canary, failed) = shares(guide).await;
+    assert_eq!(failed, 0);
     canary
 }
 
@@ -110,6 +101,95 @@ async fn a_canary_gets_its_share_of_any_thousand_requests() {
         let share = canary_share(&guide).await;
         assert!((least..=most).contains(&share), "{share} of 1000 for {weight} %");
     }
+}
+
+/// A Pod of the canary that answers 500 while it fails.
+async fn canary(fails: &Arc<AtomicBool>) -> Origin {
+    let fails = Arc::clone(fails);
+    let answer = move |request| {
+        let fails = fails.load(Ordering::SeqCst);
+        async move {
+            let mut answer = say("canary", request).await;
+            if fails {
+                *answer.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+            }
+            answer
+        }
+    };
+    Origin::start().http(answer).await
+}
+
+/// The guide up to its canary deployment, with two Pods of the canary.
+async fn deployed(stable: &Origin, canaries: &[Origin; 2]) -> Option<Guide> {
+    let guide = Guide::begin(&[Tool::Kubectl], &[]).await?;
+    let app = json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "app-service"},
+        "spec": {"ports": [{"name": "http", "port": 80}], "selector": {"app": "app"}},
+    });
+    let labels = json!({"app": "app", "version": "canary"});
+    let pods = [
+        version("stable", stable),
+        pod("app-service", "canary-a", &labels, canaries[0].address()),
+        pod("app-service", "canary-b", &labels, canaries[1].address()),
+    ];
+    apply(&guide.shell, &format!("{app}\n{}", pods.join("\n"))).await;
+    guide.apply("gateway-http.yaml").await;
+    guide.apply("destinationrule-canary.yaml").await;
+    guide.apply("virtualservice-canary.yaml").await;
+    Some(guide)
+}
+
+#[tokio::test]
+async fn a_canary_that_fails_costs_no_more_than_its_share() {
+    let fails = [false, false].map(|fails| Arc::new(AtomicBool::new(fails)));
+    let stable = Origin::start().http(|request| say("stable", request)).await;
+    let canaries = [canary(&fails[0]).await, canary(&fails[1]).await];
+    let Some(guide) = deployed(&stable, &canaries).await else { return };
+    let shell = &guide.shell;
+    // "Use DestinationRules for traffic policies": its production example's ejection.
+    let patch = async |outlier: &Value| {
+        let patch = json!({"spec": {"trafficPolicy": {"outlierDetection": outlier}}});
+        let rule = "destinationrule app-service-dr";
+        shell.ok(&format!("kubectl patch {rule} --type=merge -p '{patch}'")).await
+    };
+    patch(&json!({"consecutive5xxErrors": 5, "interval": "30s", "baseEjectionTime": "30s",
+        "maxEjectionPercent": 50}))
+    .await;
+    let healthy =
+        "cluster.outbound|80|canary|app-service.default.svc.cluster.local.membership_healthy";
+    let until = |wanted: u64| {
+        let guide = &guide;
+        eventually(PATIENCE, move || async move {
+            let (_, failed) = shares(guide).await;
+            let found = guide.gateway.stat(healthy).await;
+            if found == wanted { Ok(failed) } else { Err(format!("{found} and not {wanted}")) }
+        })
+    };
+    let ten = 90..=110;
+
+    fails[1].store(true, Ordering::SeqCst);
+    // Those that it answers until it is ejected, of the tenth that is the canary's.
+    let failed = until(1).await;
+    assert!(failed <= 110, "{failed} of 1000");
+    let asked = canaries[1].requests();
+    let share = canary_share(&guide).await;
+    assert!(ten.contains(&share), "{share} of 1000 for 10 %");
+    assert_eq!(canaries[1].requests(), asked, "requests come to a Pod that is ejected");
+
+    // Both fail: one stays, "maxEjectionPercent: 50", and stable versions get not one request more or less.
+    fails[0].store(true, Ordering::SeqCst);
+    let (canary, failed) = shares(&guide).await;
+    assert!(canary == 0 && ten.contains(&failed), "{canary} answered, {failed} failed");
+
+    fails.iter().for_each(|fails| fails.store(false, Ordering::SeqCst));
+    patch(&json!({"interval": "1s", "baseEjectionTime": "1s"})).await;
+    until(2).await;
+    let asked = canaries[1].requests();
+    let share = canary_share(&guide).await;
+    assert!(ten.contains(&share), "{share} of 1000 for 10 %");
+    assert!(canaries[1].requests() > asked, "it has returned");
 }
 
 #[tokio::test]

@@ -1,12 +1,17 @@
-//! Istio's networking API, in our own types and words.
+//! Istio's networking and security APIs, in our own types and words.
 //!
 //! Field names are the camelCase names of Istio's API; protobuf's snake_case spelling is read as well
 //! (see [`crate::schema`]). Every doc comment on a field is what `kubectl explain` prints.
 
+pub mod authorization_policy;
 pub mod destination_rule;
+pub mod envoy_filter;
 pub mod gateway;
 pub mod host;
+pub mod peer_authentication;
+pub mod policy;
 mod protocol;
+pub mod request_authentication;
 mod rules;
 pub mod service_entry;
 mod string_match;
@@ -15,9 +20,14 @@ pub mod virtual_service;
 #[cfg(test)]
 mod testing;
 
+pub use authorization_policy::AuthorizationPolicy;
 pub use destination_rule::DestinationRule;
+pub use envoy_filter::EnvoyFilter;
 pub use gateway::Gateway;
+pub use peer_authentication::PeerAuthentication;
 pub use protocol::Protocol;
+pub use request_authentication::RequestAuthentication;
+pub use rules::headers::{frames, is_field};
 pub use service_entry::{ServiceEntry, WorkloadEntry};
 pub use string_match::StringMatch;
 pub use virtual_service::VirtualService;

@@ -48,7 +48,12 @@ pub fn defaults(kind: Kind, object: &mut Value) {
         | Kind::Gateway
         | Kind::VirtualService
         | Kind::DestinationRule
-        | Kind::ServiceEntry => {}
+        | Kind::ServiceEntry
+        | Kind::WorkloadEntry
+        | Kind::AuthorizationPolicy
+        | Kind::RequestAuthentication
+        | Kind::PeerAuthentication
+        | Kind::EnvoyFilter => {}
     }
 }
 

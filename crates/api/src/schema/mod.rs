@@ -290,6 +290,13 @@ fn whole(kind: Kind) -> Schema {
         Kind::ServiceEntry => {
             whole_of::<CustomWithSpec<istio::ServiceEntry>, istio::ServiceEntry>()
         }
+        Kind::WorkloadEntry => {
+            whole_of::<CustomWithSpec<istio::WorkloadEntry>, istio::WorkloadEntry>()
+        }
+        Kind::AuthorizationPolicy => custom::<istio::AuthorizationPolicy>(),
+        Kind::RequestAuthentication => custom::<istio::RequestAuthentication>(),
+        Kind::PeerAuthentication => custom::<istio::PeerAuthentication>(),
+        Kind::EnvoyFilter => custom::<istio::EnvoyFilter>(),
         Kind::Namespace => built_in::<kube::Namespace>(),
         Kind::Service => built_in::<kube::Service>(),
         Kind::EndpointSlice => built_in::<kube::EndpointSlice>(),

@@ -36,6 +36,7 @@ mod selector;
 mod served;
 mod server;
 mod services;
+mod sessions;
 mod table;
 mod write;
 mod yaml;
@@ -59,6 +60,7 @@ use router::{Route, Target, Verb};
 pub use forms::PATH as FORMS_PATH;
 pub use logs::{LogLines, LogOptions, LogSource, NoLogs};
 pub use server::{Handle, Options, Server, StartError};
+pub use sessions::ADMIN_ANNOTATION;
 
 /// What `/version` says: kubectl and its relatives choose what they do by it. The last version whose kubectl is
 /// known to work with this surface.
@@ -142,6 +144,9 @@ impl Api {
             && verb == Verb::Get
         {
             return logs::log(self, target, ask);
+        }
+        if let Some(refusal) = sessions::refusal(self, target) {
+            return Err(refusal);
         }
         match verb {
             Verb::Get => read::get(self, target, ask),

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indexmap::IndexMap;
 use tidegate_api::ObjectKey;
+use tidegate_api::istio::policy::selected;
 use tidegate_source::Change;
 use tokio::sync::Notify;
 
@@ -125,6 +126,7 @@ pub(super) fn change_of(entry: &Entry) -> Change {
             key: entry.key().clone(),
             generation: entry.json()["metadata"]["generation"].as_i64().unwrap_or_default(),
             errors: errors.to_vec(),
+            selector: selected(entry.key().kind, &entry.json()),
         },
     }
 }

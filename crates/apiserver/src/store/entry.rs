@@ -105,6 +105,11 @@ impl Entry {
         &self.decoded
     }
 
+    /// The revision of the typed form, if there is one: what [`super::Store::confirm`] names it by.
+    pub(super) fn typed_revision(&self) -> Option<u64> {
+        self.decoded.as_ref().ok().map(|object| object.resource_version)
+    }
+
     /// `metadata.uid`.
     pub(super) fn uid(&self) -> Arc<str> {
         match &self.decoded {

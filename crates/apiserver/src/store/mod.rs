@@ -192,6 +192,14 @@ impl Store {
         Changes::new(start, queue)
     }
 
+    /// Whether there is a form of an object that can be read, which is in force whatever the newest one says.
+    #[must_use]
+    pub fn has_good_form(&self, key: &ObjectKey) -> bool {
+        let state = self.state();
+        let shown = state.get(key);
+        shown.is_some_and(|shown| shown.decoded().is_ok() || state.beside(shown).0.is_some())
+    }
+
     /// The objects of which the form that is shown is not known to be good, or is not the newest.
     #[must_use]
     pub fn unsettled(&self) -> Vec<Unsettled> {
@@ -301,8 +309,8 @@ impl Store {
 
     /// Sets conditions of an object, as found out for `generation` of it; others stay. Nothing happens when
     /// there is no such object, or when they stand there already.
-    pub async fn set_status(&self, key: &ObjectKey, generation: i64, conditions: Vec<Condition>) {
-        self.volatile(Volatile::Status(Verdict { key: key.clone(), generation, conditions })).await;
+    pub async fn set_status(&self, key: &ObjectKey, conditions: Vec<Condition>) {
+        self.volatile(Volatile::Status(Verdict { key: key.clone(), conditions })).await;
     }
 
     /// Says something about an object, for `kubectl describe` and `kubectl events`.
@@ -312,7 +320,7 @@ impl Store {
 
     /// The form of the object that [`Changes`] told with this `resource_version` is served, and nothing that it feeds is
     /// refused. A form that was confirmed is kept when another is written over it, until that one is confirmed too: it is what
-    /// serves after a restart, see [`Changes`].
+    /// serves after a restart, see [`Changes`]. Nor does it matter whether the other was written before this is said.
     pub async fn confirm(&self, key: &ObjectKey, resource_version: u64) {
         let key = key.clone();
         self.volatile(Volatile::Confirm { key, revision: resource_version }).await;

@@ -3,6 +3,7 @@
 //! They are visible like any other object and cannot be written. Where the API holds an object of the same
 //! name, that one wins, the other is hidden and this is reported; it shows again when the API's is deleted.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -45,6 +46,8 @@ pub enum Push {
         origin: Origin,
         /// What is wrong, one entry per field.
         errors: Vec<String>,
+        /// Of a policy of the security API: the labels of whom it is about, where the refused form tells.
+        selector: Option<BTreeMap<String, String>>,
     },
 }
 
@@ -71,7 +74,15 @@ pub(super) fn stage(staged: &mut Staged<'_>, push: &Push, recorded: &mut Recorde
                 show(staged, key);
             }
         }
-        Push::Invalid { key, origin, errors } => invalid(staged, key, origin, errors, recorded),
+        Push::Invalid { key, origin, errors, selector } => {
+            let fault = |generation| Change::Invalid {
+                key: key.clone(),
+                generation,
+                errors: errors.clone(),
+                selector: selector.clone(),
+            };
+            invalid(staged, key, origin, fault, recorded);
+        }
     }
 }
 
@@ -81,7 +92,7 @@ fn invalid(
     staged: &mut Staged<'_>,
     key: &ObjectKey,
     origin: &Origin,
-    errors: &[String],
+    fault: impl FnOnce(i64) -> Change,
     recorded: &mut Recorded,
 ) {
     if staged.get(key).is_none() {
@@ -94,8 +105,7 @@ fn invalid(
         Some(shown) if !same_source(shown.origin(), origin) => {}
         _ => {
             let generation = shown.map_or(0, |shown| generation::of(&shown.json()));
-            let (key, errors) = (key.clone(), errors.to_vec());
-            staged.find_fault(origin.clone(), Change::Invalid { key, generation, errors });
+            staged.find_fault(origin.clone(), fault(generation));
         }
     }
 }
@@ -158,7 +168,7 @@ fn show(staged: &mut Staged<'_>, key: &ObjectKey) {
         if current.is_some() {
             staged.set(key, None, revision, true);
         }
-        staged.drop_good(key);
+        staged.keep_none(key);
         return;
     };
     let Value::Object(mut value) = form.json() else { return };
@@ -168,16 +178,18 @@ fn show(staged: &mut Staged<'_>, key: &ObjectKey) {
             value.entry("status").or_insert_with(|| status.clone());
         }
         set_generation(key, &mut value, generation::of(&json));
-        if current.same_content(&value) && current.origin() == form.origin() {
+        let said = |entry: &Entry| entry.decoded().as_ref().ok().map(|o| o.unknown.clone());
+        if current.same_content(&value)
+            && current.origin() == form.origin()
+            && said(current) == said(&form)
+        {
             // Readers may have heard in between that the object's form is wrong.
             return staged.tell(change_of(current));
         }
         if key.kind.info().has_generation {
             generation::count(&json, &mut value);
         }
-        if current.confirmed() {
-            staged.keep(key, Arc::clone(current));
-        }
+        staged.write_over(key, Arc::clone(current));
     } else {
         set_generation(key, &mut value, 1);
     }

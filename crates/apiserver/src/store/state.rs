@@ -13,6 +13,9 @@ use super::log::{Event, Expired, Log, Window};
 use super::overlay::same_source;
 use super::{Entry, Snapshot};
 
+/// Forms, and bytes of them, that are kept until it is known whether they are good: that takes milliseconds.
+const MOST_UNPROVED: (usize, usize) = (1024, 16 << 20);
+
 /// Namespace and name: the order in which lists come back.
 type Place = (Arc<str>, Arc<str>);
 
@@ -43,6 +46,8 @@ pub(super) struct State {
     overlay: BTreeMap<ObjectKey, Vec<Arc<Entry>>>,
     /// Last good forms of objects whose written form is another one.
     good: BTreeMap<ObjectKey, Arc<Entry>>,
+    /// The latest forms that others were written over before they had proved good, by the revision that they are confirmed by.
+    unproved: BTreeMap<u64, Arc<Entry>>,
     /// What is wrong with objects that were pushed in, and where that stands.
     faults: BTreeMap<ObjectKey, (Origin, Change)>,
     queues: Vec<Weak<Queue>>,
@@ -57,6 +62,7 @@ impl State {
             collections: BTreeMap::new(),
             overlay: BTreeMap::new(),
             good: BTreeMap::new(),
+            unproved: BTreeMap::new(),
             faults: BTreeMap::new(),
             queues: Vec::new(),
         }
@@ -169,6 +175,25 @@ impl State {
             Some(entry) => self.good.insert(key, entry),
             None => self.good.remove(&key),
         };
+    }
+
+    pub(super) fn unproved(&self, revision: u64) -> Option<&Arc<Entry>> {
+        self.unproved.get(&revision)
+    }
+
+    pub(super) fn add_unproved(&mut self, form: Arc<Entry>) {
+        let Some(revision) = form.typed_revision() else { return };
+        self.unproved.insert(revision, form);
+        let mut size: usize = self.unproved.values().map(|form| form.size()).sum();
+        while self.unproved.len() > MOST_UNPROVED.0 || size > MOST_UNPROVED.1 {
+            let Some((_, oldest)) = self.unproved.pop_first() else { return };
+            size -= oldest.size();
+        }
+    }
+
+    /// Forgets forms of an object that are older than one that is good, or than its removal.
+    pub(super) fn drop_unproved(&mut self, key: &ObjectKey) {
+        self.unproved.retain(|_, form| form.key() != key);
     }
 
     /// What is wrong with an object that was pushed in, and where that stands.

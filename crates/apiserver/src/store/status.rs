@@ -19,13 +19,14 @@ pub struct Condition {
     pub reason: String,
     /// The same in a sentence.
     pub message: String,
+    /// `observedGeneration`: `metadata.generation` of the form that it is about.
+    pub generation: i64,
 }
 
-/// The conditions of one generation of an object.
+/// Conditions of an object.
 #[derive(Clone, Debug)]
 pub(super) struct Verdict {
     pub key: ObjectKey,
-    pub generation: i64,
     pub conditions: Vec<Condition>,
 }
 
@@ -71,7 +72,7 @@ fn set_conditions(status: &mut Map<String, Value>, verdict: &Verdict) {
             "reason": condition.reason,
             "message": condition.message,
             "lastTransitionTime": since,
-            "observedGeneration": verdict.generation,
+            "observedGeneration": condition.generation,
         });
         match place {
             Some(at) => list[at] = new,

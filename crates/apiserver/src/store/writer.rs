@@ -190,6 +190,9 @@ pub(super) struct Staged<'a> {
     objects: HashMap<ObjectKey, Option<Arc<Entry>>>,
     overlay: HashMap<ObjectKey, Vec<Arc<Entry>>>,
     good: HashMap<ObjectKey, Option<Arc<Entry>>>,
+    unproved: Vec<Arc<Entry>>,
+    /// Objects of which no form is waited for any more.
+    proved: Vec<ObjectKey>,
     faults: HashMap<ObjectKey, Option<(Origin, Change)>>,
     changes: Vec<Settled>,
     told: Vec<Change>,
@@ -204,6 +207,8 @@ impl<'a> Staged<'a> {
             objects: HashMap::new(),
             overlay: HashMap::new(),
             good: HashMap::new(),
+            unproved: Vec::new(),
+            proved: Vec::new(),
             faults: HashMap::new(),
             changes: Vec::new(),
             told: Vec::new(),
@@ -316,7 +321,10 @@ impl<'a> Staged<'a> {
         }
         let revision = self.revision_for_durable()?;
         if let Some(old) = current {
-            self.keep_if_good(&key, old, draft.decoded.is_ok());
+            if draft.decoded.is_err() && old.decoded().is_ok() {
+                self.keep_unless_kept(&key, &old);
+            }
+            self.write_over(&key, old);
         }
         let entry =
             Arc::new(Entry::new(key.clone(), draft.value, draft.decoded, Origin::Api, revision));
@@ -324,37 +332,40 @@ impl<'a> Staged<'a> {
         Ok(entry)
     }
 
-    /// Keeps the form that is written over, if it is the last that was good.
-    fn keep_if_good(&mut self, key: &ObjectKey, old: Arc<Entry>, new_decodes: bool) {
-        if old.confirmed() || !self.keeps(key) && !new_decodes && old.decoded().is_ok() {
+    /// Keeps the form that is written over as the last good one, at once or once it turns out to be good.
+    pub(super) fn write_over(&mut self, key: &ObjectKey, old: Arc<Entry>) {
+        if old.confirmed() {
             self.keep(key, old);
+        } else {
+            self.unproved.push(old);
         }
     }
 
-    fn keeps(&self, key: &ObjectKey) -> bool {
+    fn good(&self, key: &ObjectKey) -> Option<Arc<Entry>> {
         match self.good.get(key) {
-            Some(good) => good.is_some(),
-            None => self.read(|state| state.good(key).is_some()),
+            Some(good) => good.clone(),
+            None => self.read(|state| state.good(key).cloned()),
         }
     }
 
     /// Keeps a form as the last good one.
-    pub(super) fn keep(&mut self, key: &ObjectKey, form: Arc<Entry>) {
+    fn keep(&mut self, key: &ObjectKey, form: Arc<Entry>) {
         self.good.insert(key.clone(), Some(form));
     }
 
     /// Keeps a form as the last good one where none is known.
     pub(super) fn keep_unless_kept(&mut self, key: &ObjectKey, form: &Arc<Entry>) {
-        if !self.keeps(key) {
+        if self.good(key).is_none() {
             self.keep(key, Arc::clone(form));
         }
     }
 
-    /// Keeps no form: the object is gone.
-    pub(super) fn drop_good(&mut self, key: &ObjectKey) {
-        if self.keeps(key) {
+    /// Keeps no other form: the one that is shown is good, or the object is gone.
+    pub(super) fn keep_none(&mut self, key: &ObjectKey) {
+        if self.good(key).is_some() {
             self.good.insert(key.clone(), None);
         }
+        self.proved.push(key.clone());
     }
 
     /// Removes an object of the API's; what it hid shows again.
@@ -366,7 +377,7 @@ impl<'a> Staged<'a> {
         check_revision(&entry, expect)?;
         let revision = self.revision_for_durable()?;
         self.set(key, None, revision, true);
-        self.good.insert(key.clone(), None);
+        self.keep_none(key);
         overlay::uncover(self, key);
         Ok(entry)
     }
@@ -391,13 +402,27 @@ impl<'a> Staged<'a> {
             })
     }
 
-    /// The form at `revision` is served: if it is still the written one, it is the last good form.
+    /// The form at `revision` is served: it is the last good form, also where another was written over it meanwhile.
     fn confirm(&mut self, key: &ObjectKey, revision: u64) {
-        let Some(entry) = self.get(key) else { return };
-        if entry.decoded().as_ref().is_ok_and(|o| o.resource_version == revision) {
-            entry.confirm();
-            self.drop_good(key);
+        let Some(shown) = self.get(key) else { return };
+        if shown.typed_revision() == Some(revision) {
+            shown.confirm();
+            self.keep_none(key);
+        } else if let Some(before) = self.unproved(revision)
+            && before.key() == key
+            && before.uid() == shown.uid()
+            && !shown.confirmed()
+            && self.good(key).is_none_or(|good| good.typed_revision() < Some(revision))
+        {
+            before.confirm();
+            self.keep(key, before);
         }
+    }
+
+    /// A form that another one was written over before it had proved good.
+    fn unproved(&self, revision: u64) -> Option<Arc<Entry>> {
+        let here = self.unproved.iter().find(|form| form.typed_revision() == Some(revision));
+        here.cloned().or_else(|| self.read(|state| state.unproved(revision).cloned()))
     }
 
     fn publish(self) {
@@ -408,6 +433,8 @@ impl<'a> Staged<'a> {
         for (key, good) in self.good {
             state.set_good(key, good);
         }
+        self.unproved.into_iter().for_each(|form| state.add_unproved(form));
+        self.proved.iter().for_each(|key| state.drop_unproved(key));
         for (key, fault) in self.faults {
             state.set_fault(key, fault);
         }

@@ -34,6 +34,9 @@ pub(super) const ROW: Row = Row {
 /// Every field, and everything below it, is honoured.
 pub(super) const ALL: &[&str] = &["*"];
 
+/// Among what an `Any` may hold: nothing, where that means something.
+pub(super) const NOTHING: &str = "";
+
 /// A row of a message that is honoured with everything below it.
 pub(super) const fn whole(message: &'static str) -> Row {
     Row { message, honoured: ALL, ..ROW }

@@ -3,8 +3,11 @@
 mod bootstrap;
 mod cluster;
 mod common;
+mod filters;
 mod http;
+mod jwt;
 mod listener;
+mod rate_limit;
 mod rbac;
 mod route;
 mod tls;
@@ -27,7 +30,10 @@ pub(super) fn rows() -> impl Iterator<Item = &'static Row> {
     [
         bootstrap::ROWS,
         listener::ROWS,
+        filters::ROWS,
         http::ROWS,
+        jwt::ROWS,
+        rate_limit::ROWS,
         rbac::ROWS,
         route::ROWS,
         cluster::ROWS,

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tidegate_api::Object;
-use tidegate_explain::{Answer, End, Protocol, Question, World, render};
+use tidegate_explain::{Answer, End, Look, Protocol, Question, World, render};
 use tidegate_pilot::Options;
 use tidegate_testing::ca::Ca;
 
-use crate::support::{manifest, object};
+use crate::support::{self, manifest, object};
 
 fn entry(name: &str, host: &str, endpoints: &[&str]) -> Value {
     let endpoints: Vec<Value> = endpoints.iter().map(|a| json!({"address": a})).collect();
@@ -63,14 +63,16 @@ fn objects(more: &[Value]) -> Vec<Arc<Object>> {
 #[test]
 fn what_manifests_lack_may_be_elsewhere() {
     let fault = |world: World| world.explain(&question("/empty")).clusters.remove(0).fault;
-    let manifests = Some("it has no endpoints in the manifests of -f".to_owned());
-    assert_eq!(fault(world(&[])), manifests);
+    let lacks = "it has no endpoints in the manifests of -f: ";
+    let told = fault(world(&[])).expect("a fault");
+    assert!(told.starts_with(lacks), "{told}");
     let process = World::of_process(Options::default(), objects(&[]), Vec::new());
-    assert_eq!(fault(process), Some("it has no endpoints".to_owned()));
+    let told = fault(process).expect("a fault");
+    assert!(told.starts_with("it has no endpoints: "), "{told}");
 }
 
 fn question(path: &str) -> Question {
-    Question { host: "app.example.com".to_owned(), path: path.to_owned(), ..Question::default() }
+    support::question("app.example.com", path)
 }
 
 fn unavailable(answer: &Answer) -> Option<(u16, &str)> {
@@ -95,13 +97,13 @@ fn what_cannot_arrive_is_said_at_once() {
         let (status, reason) = unavailable(&answer).expect(path);
         assert!(status == 503 && reason.contains(why), "{path}: {status} {reason}");
         assert_eq!(answer.error(), None, "{path}: it is routed");
-        let text = render(&question(path), &answer, false);
+        let text = render(&question(path), &answer, Look::default());
         assert!(text.lines().nth(1).is_some_and(|line| line.contains("is answered 503")), "{text}");
     }
     let half = world.explain(&question("/half"));
     assert_eq!(half.end, End::Forwarded);
     assert_eq!(half.clusters.iter().map(|c| c.status).collect::<Vec<_>>(), [Some(503), None]);
-    let text = render(&question("/half"), &half, false);
+    let text = render(&question("/half"), &half, Look::default());
     assert!(
         text.contains("outbound|80||empty.org (30% is answered 503: it has no endpoints"),
         "{text}"
@@ -149,7 +151,7 @@ fn tls_towards_a_destination_is_told_with_what_keeps_it_from_working() {
     let tls = answer.clusters[0].tls.as_ref().expect("TLS");
     assert_eq!((tls.server_name.as_str(), tls.verified, &tls.authorities), ("x.org", false, &None));
     assert_eq!(tls.from[0].path, "spec.trafficPolicy.portLevelSettings[0].tls");
-    let text = render(&question("/up"), &answer, false);
+    let text = render(&question("/up"), &answer, Look::default());
     assert!(text.contains("the server's certificate is not verified"), "{text}");
 }
 
@@ -178,7 +180,10 @@ fn connections_to_nowhere_are_closed() {
     let question = Question { port: 9000, protocol: Protocol::Tcp, ..Question::default() };
     let answer = world.explain(&question);
     assert!(matches!(&answer.end, End::Unavailable { status: None, .. }), "{:?}", answer.end);
-    assert!(render(&question, &answer, false).contains("is closed, as nothing can be sent to"));
+    assert!(
+        render(&question, &answer, Look::default())
+            .contains("is closed, as nothing can be sent to")
+    );
 }
 
 /// Rules that tell the gateway's addresses apart, and a rule that takes what they leave.

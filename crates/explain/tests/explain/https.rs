@@ -8,12 +8,12 @@ use tidegate_testing::ca::Ca;
 use crate::support::{answering, gateway, manifest, object, plain, secret, server};
 
 /// A gateway with these servers on port 443, and one VirtualService that takes every request of every host.
-fn world(servers: &[Value]) -> World {
+pub(crate) fn world(servers: &[Value]) -> World {
     world_of("*", servers)
 }
 
 /// As [`world`], where the VirtualService is for one host.
-fn world_of(host: &str, servers: &[Value]) -> World {
+pub(crate) fn world_of(host: &str, servers: &[Value]) -> World {
     let ca = Ca::new("root");
     let leaf = ca.issue(&["a.example.com"]);
     let secrets = ["one", "two"].map(|name| secret(name, &ca, &leaf));
@@ -21,7 +21,7 @@ fn world_of(host: &str, servers: &[Value]) -> World {
     World::new(Options::default(), own.iter().chain(&secrets).map(object))
 }
 
-fn question(sni: Option<&str>, host: &str) -> Question {
+pub(crate) fn question(sni: Option<&str>, host: &str) -> Question {
     Question {
         port: 443,
         protocol: Protocol::Http1,
@@ -34,26 +34,27 @@ fn question(sni: Option<&str>, host: &str) -> Question {
 }
 
 /// The status that is answered, or where the connection ends.
-fn outcome(answer: &Answer) -> Result<u16, Error> {
+pub(crate) fn outcome(answer: &Answer) -> Result<u16, Error> {
     match &answer.end {
         End::Answered { status } | End::Redirected { status, .. } => Ok(*status),
         End::Refused { status: Some(status), .. } => Ok(*status),
         End::Refused { error, .. } => Err(*error),
         End::Forwarded => Ok(200),
         End::Unavailable { .. } => Ok(503),
+        End::Undecided { reason } => panic!("{reason}"),
     }
 }
 
-fn simple(credential: &str) -> Value {
+pub(crate) fn simple(credential: &str) -> Value {
     json!({"mode": "SIMPLE", "credentialName": credential})
 }
 
-fn mutual(credential: &str) -> Value {
+pub(crate) fn mutual(credential: &str) -> Value {
     json!({"mode": "MUTUAL", "credentialName": credential})
 }
 
-const SIMPLE: &str = "a.example.com";
-const MUTUAL: &str = "m.example.com";
+pub(crate) const SIMPLE: &str = "a.example.com";
+pub(crate) const MUTUAL: &str = "m.example.com";
 
 #[test]
 fn one_certificate_for_all_is_shown_to_who_names_no_server() {
@@ -84,6 +85,30 @@ fn one_certificate_for_all_is_shown_to_who_names_no_server() {
         question.client_certificate = certificate;
         let answer = world.explain(&question);
         assert_eq!(outcome(&answer), expected, "{sni:?} {host} {certificate}: {answer:#?}");
+    }
+}
+
+/// Whether or not a server is named, and whoever asks: what nobody serves ends in the same way.
+#[test]
+fn what_no_route_takes_ends_alike_with_a_server_name_and_without() {
+    let ca = Ca::new("root");
+    let secret = secret("one", &ca, &ca.issue(&["a.example.com"]));
+    let servers =
+        [server("simple", SIMPLE, &simple("one")), server("mutual", MUTUAL, &mutual("one"))];
+    let mut service = answering("api", &["*"], &["gw"], 299);
+    service["spec"]["http"][0]["match"] = json!([{"uri": {"prefix": "/api"}}]);
+    let own = [gateway("gw", &servers), service, secret];
+    let world = World::new(Options::default(), own.iter().map(object));
+    let named = [SIMPLE, MUTUAL].map(|host| (Some(host), host));
+    for (sni, host) in named.into_iter().chain(named.map(|(_, host)| (None, host))) {
+        let path = "/ap".to_owned();
+        let asked = Question { client_certificate: true, path, ..question(sni, host) };
+        let answer = world.explain(&asked);
+        let no_route = matches!(answer.end, End::Refused { error: Error::NoRoute, .. });
+        assert!(no_route, "{sni:?} {host}: {answer:#?}");
+        assert_eq!(answer.lost.iter().filter(|lost| lost.at == "route").count(), 1);
+        let nearest = answer.nearest.unwrap_or_default();
+        assert!(nearest.contains("prefix /api"), "{nearest}");
     }
 }
 
@@ -246,7 +271,7 @@ fn without_authorities_only_the_server_that_asks_for_certificates_is_closed() {
         (Some(SIMPLE), SIMPLE, Ok(299)),
         (Some(MUTUAL), MUTUAL, Err(Error::TlsError)),
         (None, SIMPLE, Ok(299)),
-        (None, MUTUAL, Ok(403)),
+        (None, MUTUAL, Ok(421)),
     ];
     for (sni, host, expected) in cases {
         let answer = world.explain(&question(sni, host));
@@ -413,6 +438,40 @@ fn a_gateway_that_nobody_names_takes_what_is_open_in_plain_http() {
     assert_eq!(outcome(&named.explain(&question(Some(MUTUAL), MUTUAL))), Ok(299));
 }
 
+/// Guide 002: `https://` leads nowhere that `http://` does not.
+#[test]
+fn a_gateway_that_nobody_names_answers_every_host_as_plain_http_does() {
+    let ca = Ca::new("root");
+    let secret = secret("one", &ca, &ca.issue(&[SIMPLE]));
+    let mut foreign = answering("foreign", &["f.example.com"], &["default/plain"], 297);
+    foreign["metadata"]["namespace"] = json!("other");
+    let services = [
+        answering("wide", &["*.example.com"], &["plain"], 299),
+        answering("narrow", &["n.example.com"], &["plain"], 298),
+        foreign,
+    ];
+    for hosts in [json!(["*"]), json!(["*.example.com"]), json!(["n.example.com", "f.example.com"])]
+    {
+        let mut tls = server("all", "*", &simple("one"));
+        tls["hosts"] = hosts.clone();
+        let own = [gateway("plain", &[plain("*")]), gateway("tls", &[tls])];
+        let all = own.iter().chain(&services).chain([&secret]).map(object);
+        let world = World::new(Options::default(), all);
+        for (host, expected) in
+            [("n.example.com", 298), ("f.example.com", 404), ("a.example.com", 299)]
+        {
+            let secured = world.explain(&question(Some(host), host));
+            let http = Question { port: 80, security: Security::Plain, ..question(None, host) };
+            let open = world.explain(&http);
+            match outcome(&secured) {
+                Ok(status) => assert_eq!(status, expected, "{hosts} {host}: {secured:#?}"),
+                Err(error) => assert!(host.starts_with('a') && hosts[1].is_string(), "{error:?}"),
+            }
+            assert_eq!(outcome(&open), Ok(if expected == 404 { 297 } else { expected }), "{host}");
+        }
+    }
+}
+
 /// The URI in the client's certificate of [`told_of_the_client`].
 const CLIENT: &str = "spiffe://mesh/ns/a/sa/b";
 
@@ -501,7 +560,7 @@ fn a_certificate_that_is_given_is_verified_as_in_a_handshake() {
     let cases = [
         (&any, &client, None),
         (&any, &nameless, None),
-        (&any, &issuer, Some("not accepted")),
+        (&any, &issuer, Some("its signature does not hold")),
         (&any, &expired, Some("expired")),
         (&optional, &issuer, Some("not accepted")),
         (&simple("one"), &issuer, None),

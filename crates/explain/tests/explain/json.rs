@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 use tidegate_explain::{
-    Answer, Cluster, End, Error, Lost, NotInForce, Part, Retries, Sent, Source, UpstreamTls,
+    Answer, Cluster, Cors, End, Error, Judged, Lost, NotInForce, Part, Retries, Sent, Source,
+    Spoken, TokenJudged, UpstreamTls,
 };
 
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/explain.md");
@@ -43,6 +44,7 @@ fn cluster() -> Cluster {
         share: 100.0,
         exists: true,
         endpoints: vec![text()],
+        spoken: Some(Spoken { protocol: "HTTP/2", from: vec![source()] }),
         tls: Some(tls),
         fault: Some(text()),
         status: Some(503),
@@ -68,6 +70,7 @@ fn full(end: End) -> Answer {
         set_headers: vec![(text(), text())],
         removed_headers: vec![text()],
         own_headers: vec![(text(), text())],
+        examples: vec![text()],
     };
     let from = || vec![source()];
     Answer {
@@ -77,13 +80,25 @@ fn full(end: End) -> Answer {
         route_configuration: part(),
         virtual_host: part(),
         route: part(),
+        faults: part().into_iter().collect(),
+        cors: Some(Cors {
+            origin: text(),
+            allowed: true,
+            preflight: true,
+            headers: vec![(text(), text())],
+            from: from(),
+        }),
+        tokens: vec![TokenJudged { issuer: text(), verdict: text(), from: from() }],
+        limits: part().into_iter().collect(),
         timeout: Some(text()),
         retries: Some(retries),
         clusters: vec![cluster()],
+        mirrors: vec![cluster()],
         sent: Some(sent),
         not_in_force: vec![NotInForce { refused: text(), instead: "lastGood", from: from() }],
+        policies: vec![Judged { verdict: "denies it", unmet: vec![text()], from: from() }],
         notes: vec![text()],
-        lost: vec![Lost { at: "route", name: text(), refused: text(), from: from() }],
+        lost: vec![Lost { at: "route", name: text(), refused: text(), far: true, from: from() }],
         nearest: Some(text()),
     }
 }
@@ -123,6 +138,7 @@ fn every_field_is_documented_where_it_stands() {
         End::Redirected { status: 301, location: text() },
         End::Answered { status: 200 },
         End::Unavailable { status: Some(503), reason: text() },
+        End::Undecided { reason: text() },
         End::Refused { error: Error::NoRoute, status: Some(404), reason: text() },
     ];
     for end in ends {

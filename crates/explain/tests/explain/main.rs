@@ -1,10 +1,19 @@
 //! What is answered of requests and connections, from objects to words.
 
+mod alpn;
 mod destinations;
+mod every;
+mod filters;
 mod force;
 mod https;
+mod inbound;
 mod json;
+mod limits;
+mod near;
+mod policies;
 mod redirects;
 mod requests;
+mod settings;
 mod sidecar;
 mod support;
+mod tokens;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tidegate_explain::{End, Question, World};
 use tidegate_pilot::Options;
 
-use crate::support::{gateway, manifest, object, plain};
+use crate::support::{gateway, manifest, object, plain, question};
 
 /// Where a request for `http://HOST/old/path?q=1` at a port is sent by the only rule of a VirtualService.
 fn location(port: u16, hosts: &Value, redirect: &Value, host: &str) -> String {
@@ -14,12 +14,7 @@ fn location(port: u16, hosts: &Value, redirect: &Value, host: &str) -> String {
     let spec = json!({"hosts": hosts, "gateways": ["gw"], "http": [rule]});
     let own = [gateway("gw", &[server]), manifest("VirtualService", "default", "app", &spec)];
     let world = World::new(Options::default(), own.iter().map(object));
-    let question = Question {
-        port,
-        host: host.to_owned(),
-        path: "/old/path?q=1".to_owned(),
-        ..Question::default()
-    };
+    let question = Question { port, ..question(host, "/old/path?q=1") };
     match world.explain(&question).end {
         End::Redirected { location, .. } => location,
         other => panic!("{redirect} for {host}: {other:?}"),

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
-use tidegate_explain::{Answer, Direction, End, Lost, Protocol, Question, Security, World, render};
+use tidegate_explain::{
+    Answer, Direction, End, Look, Lost, Protocol, Question, Security, World, render,
+};
 use tidegate_pilot::{Options, OutboundPolicy, ProxyKind, Workload};
 
 use crate::support::{manifest, object};
@@ -70,11 +72,12 @@ fn sources_and_gateways_decide_which_rules_apply() {
     assert_eq!(cluster(&others), "outbound|80||c.own.svc.cluster.local", "by default to itself");
     assert_eq!(
         refused(&others, "theirs"),
-        "it asks for sourceLabels app=z; this is port 80 of a workload of namespace own with app=a"
+        "it asks for sourceLabels app=z; the caller is this workload, with labels app=a"
     );
     let foreign = world.explain(&ask("d.own.svc.cluster.local", 80));
     assert_eq!(cluster(&foreign), "outbound|80||d.own.svc.cluster.local");
-    assert!(refused(&foreign, "elsewhere").starts_with("it asks for sourceNamespace other"));
+    let other = "it asks for sourceNamespace other; the caller is this workload, of namespace own";
+    assert_eq!(refused(&foreign, "elsewhere"), other);
 }
 
 #[test]
@@ -109,7 +112,7 @@ fn what_nobody_describes_is_refused_or_sent_on() {
     let blocked = closed.explain(&ask("unknown.example", 80));
     assert_eq!(blocked.end, End::Answered { status: 502 });
     assert_eq!(blocked.virtual_host.as_ref().map(|host| host.name.as_str()), Some("block_all"));
-    let page = render(&ask("unknown.example", 80), &blocked, false);
+    let page = render(&ask("unknown.example", 80), &blocked, Look::default());
     assert!(page.contains("is answered 502 by the sidecar itself"), "{page}");
     let nowhere = closed.explain(&ask("unknown.example", 8080));
     assert_eq!(nowhere.listener.as_ref().map(|l| l.name.as_str()), Some("virtualOutbound"));

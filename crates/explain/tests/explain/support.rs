@@ -6,6 +6,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tidegate_api::kinds::{by_api_version, split_api_version};
 use tidegate_api::{KINDS, Object, Origin};
+use tidegate_explain::{Answer, Question, World};
+use tidegate_pilot::Options;
 use tidegate_testing::ca::{Ca, Identity};
 
 /// A manifest as the API has it.
@@ -16,8 +18,67 @@ pub fn object(manifest: &Value) -> Arc<Object> {
     Arc::new(decoded.unwrap_or_else(|errors| panic!("{errors:?}\n{manifest:#}")).object)
 }
 
-/// The objects of a file that is written for them.
-pub fn from_file(file: &Path, manifests: &str) -> Vec<Arc<Object>> {
+/// A request in plain text on port 80.
+pub fn question(host: &str, path: &str) -> Question {
+    Question { host: host.to_owned(), path: path.to_owned(), ..Question::default() }
+}
+
+/// A folder for manifests; what is asked about them looks into it for lines.
+pub struct Folder(tempfile::TempDir);
+
+impl Folder {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    /// The objects of a file that is written for them.
+    pub fn objects(&self, file: &str, manifests: &str) -> Vec<Arc<Object>> {
+        from_file(&self.0.path().join(file), manifests)
+    }
+}
+
+/// A Gateway of the name `gw` with every host on port 80.
+const GATEWAY: &str = "
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: gw, namespace: default}
+spec:
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]
+---
+";
+
+/// What is made of the manifests of one file.
+pub struct Case {
+    pub world: World,
+    _folder: Folder,
+}
+
+impl Case {
+    pub fn new(manifests: &str) -> Self {
+        let folder = Folder::new();
+        let world = World::new(Options::default(), folder.objects("all.yaml", manifests));
+        Self { world, _folder: folder }
+    }
+
+    /// What is made already.
+    pub fn of(world: World) -> Self {
+        Self { world, _folder: Folder::new() }
+    }
+
+    /// What is made of a Gateway `gw` with every host on port 80, and of manifests behind it.
+    pub fn behind_gateway(manifests: &str) -> Self {
+        Self::new(&format!("{GATEWAY}{manifests}"))
+    }
+
+    /// The answer to a request in plain text with these headers.
+    pub fn ask(&self, host: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let headers = headers.iter().map(own).collect();
+        self.world.explain(&Question { headers, ..question(host, path) })
+    }
+}
+
+fn from_file(file: &Path, manifests: &str) -> Vec<Arc<Object>> {
     std::fs::write(file, manifests).expect("written");
     let objects = tidegate_yaml::parse(manifests).into_iter().map(|document| {
         let document = document.expect("YAML");

@@ -1,8 +1,13 @@
 //! How endpoints are chosen: the cluster's algorithm, and what of a request is hashed on routes.
 
 use tidegate_api::istio::destination_rule::{ConsistentHash, LoadBalancerSettings, SimpleLb};
+use tidegate_envoy::types::envoy::r#type::v3::Percent;
 use tidegate_envoy::v3::cluster::Cluster;
-use tidegate_envoy::v3::cluster::cluster::{LbConfig, LbPolicy, MaglevLbConfig, RingHashLbConfig};
+use tidegate_envoy::v3::cluster::cluster::{
+    LbConfig, LbPolicy, LeastRequestLbConfig, MaglevLbConfig, RingHashLbConfig, RoundRobinLbConfig,
+    SlowStartConfig,
+};
+use tidegate_envoy::v3::core::RuntimeDouble;
 use tidegate_envoy::v3::route::route_action::HashPolicy;
 use tidegate_envoy::v3::route::route_action::hash_policy::{
     ConnectionProperties, Cookie, CookieAttribute, Header, PolicySpecifier, QueryParameter,
@@ -12,8 +17,16 @@ use super::duration;
 
 /// Istio's smallest ring where a rule says none.
 const RING_SIZE: u64 = 1024;
+/// The least share of a new endpoint in percent, where a rule says none.
+const LEAST: f64 = 10.0;
 
-/// Writes the algorithm of a DestinationRule into a cluster. What is not served (PASSTHROUGH) leaves it as it is.
+/// Whether connections keep the address that their client dialled (PASSTHROUGH). Only a sidecar's do: nothing redirects a gateway's.
+#[must_use]
+pub fn keeps_address(settings: &LoadBalancerSettings) -> bool {
+    settings.simple == Some(SimpleLb::Passthrough)
+}
+
+/// Writes the algorithm of a DestinationRule into a cluster. PASSTHROUGH chooses none.
 pub fn apply(settings: &LoadBalancerSettings, cluster: &mut Cluster) {
     let policy = match settings.simple {
         Some(SimpleLb::RoundRobin) => LbPolicy::RoundRobin,
@@ -27,6 +40,16 @@ pub fn apply(settings: &LoadBalancerSettings, cluster: &mut Cluster) {
         | None => LbPolicy::LeastRequest,
     };
     cluster.lb_policy = policy.into();
+    cluster.lb_config = slow_start(settings).and_then(|slow_start| match policy {
+        LbPolicy::RoundRobin => Some(LbConfig::RoundRobinLbConfig(RoundRobinLbConfig {
+            slow_start_config: Some(slow_start),
+        })),
+        LbPolicy::LeastRequest => Some(LbConfig::LeastRequestLbConfig(LeastRequestLbConfig {
+            slow_start_config: Some(slow_start),
+            ..LeastRequestLbConfig::default()
+        })),
+        _ => None,
+    });
     let Some(hash) = &settings.consistent_hash else { return };
     if let Some(maglev) = hash.maglev {
         cluster.lb_policy = LbPolicy::Maglev.into();
@@ -45,6 +68,23 @@ pub fn apply(settings: &LoadBalancerSettings, cluster: &mut Cluster) {
             LbConfig::RingHashLbConfig(config)
         });
     }
+}
+
+/// How new endpoints begin, for the algorithms that know of it.
+fn slow_start(settings: &LoadBalancerSettings) -> Option<SlowStartConfig> {
+    let Some(warmup) = &settings.warmup else {
+        let window = settings.warmup_duration_secs?;
+        let slow_start_window = Some(duration(window.get()));
+        return Some(SlowStartConfig { slow_start_window, ..SlowStartConfig::default() });
+    };
+    Some(SlowStartConfig {
+        slow_start_window: Some(duration(warmup.duration.get())),
+        aggression: Some(RuntimeDouble {
+            default_value: warmup.aggression.unwrap_or(1.0),
+            runtime_key: "tidegate.no_runtime".to_owned(),
+        }),
+        min_weight_percent: Some(Percent { value: warmup.minimum_percent.unwrap_or(LEAST) }),
+    })
 }
 
 /// What of a request is hashed; `None` where a rule names no property of it.

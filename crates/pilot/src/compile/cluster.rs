@@ -1,32 +1,47 @@
 //! Clusters: one per service port, and one per subset of it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tidegate_api::istio::Protocol;
-use tidegate_api::istio::destination_rule::Subset;
+use tidegate_api::istio::destination_rule::{ClientTlsMode, ClientTlsSettings, Subset};
 use tidegate_envoy::any;
 use tidegate_envoy::prost_types::Any;
+use tidegate_envoy::types::envoy::config::common::matcher::v3::MatchPredicate;
 use tidegate_envoy::v3::cluster::circuit_breakers::Thresholds;
 use tidegate_envoy::v3::cluster::cluster::{
     ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, EdsClusterConfig, LbPolicy,
 };
 use tidegate_envoy::v3::cluster::{CircuitBreakers, Cluster};
+use tidegate_envoy::v3::core::socket_address::PortSpecifier;
 use tidegate_envoy::v3::core::{
-    Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions as CommonOptions,
+    BindConfig, ExtraSourceAddress, Http1ProtocolOptions, Http2ProtocolOptions,
+    HttpProtocolOptions as CommonOptions, KeepaliveSettings, SocketAddress,
     UpstreamHttpProtocolOptions,
 };
 use tidegate_envoy::v3::endpoint::ClusterLoadAssignment;
 use tidegate_envoy::v3::http_options::HttpProtocolOptions;
 use tidegate_envoy::v3::http_options::http_protocol_options::explicit_http_config::ProtocolConfig;
 use tidegate_envoy::v3::http_options::http_protocol_options::{
-    ExplicitHttpConfig, UpstreamProtocolOptions,
+    ExplicitHttpConfig, OutlierDetection as OutlierOptions, UpstreamProtocolOptions,
+    UseDownstreamHttpConfig,
 };
 
-use super::{Context, ads, balancing, connection_pool, duration, endpoints, upstream_tls};
+use super::localities::Preference;
+use super::{Context, ads, balancing, connection_pool, duration, endpoints, outlier, upstream_tls};
 use crate::model::destination_rule::Effective;
-use crate::model::endpoints::Endpoint;
+use crate::model::endpoints::{Address, Endpoint, is_name};
+use crate::model::locality::Locality;
 use crate::model::names;
+use crate::model::policy::Policy;
 use crate::model::service::{Discovery, Port, Service};
+use crate::model::vacancy;
+use crate::sidecar::Spoken;
+use crate::sidecar::inbound::{Entry, Local};
+use crate::{InboundPolicy, Options, Workload};
+
+/// How long Istio keeps idle connections to where clients dialled.
+const PASSTHROUGH_IDLE: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// The key of a cluster's HTTP settings.
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -40,12 +55,22 @@ pub struct Compiled {
     pub endpoints: Option<ClusterLoadAssignment>,
 }
 
+impl Compiled {
+    /// Whether there are no endpoints.
+    #[must_use]
+    pub fn is_vacant(&self) -> bool {
+        self.cluster.is_none() || self.endpoints.as_ref().is_some_and(|e| e.endpoints.is_empty())
+    }
+}
+
 /// What a cluster stands for: the endpoints of a service port, or a subset of them.
 #[derive(Clone, Copy, Debug)]
 struct Part<'a> {
     service: &'a Service,
     port: &'a Port,
     subset: Option<&'a Subset>,
+    /// For who is sent to in TLS whatever rules say: the name of that cluster, and the TLS of rules that say nothing of it.
+    in_tls: Option<(&'a str, &'a ClientTlsSettings)>,
 }
 
 impl<'a> Part<'a> {
@@ -56,7 +81,12 @@ impl<'a> Part<'a> {
         rules: Option<&'a Effective>,
     ) -> impl Iterator<Item = Self> {
         let subsets = rules.into_iter().flat_map(Effective::subsets).map(Some);
-        std::iter::once(None).chain(subsets).map(move |subset| Self { service, port, subset })
+        std::iter::once(None).chain(subsets).map(move |subset| Self {
+            service,
+            port,
+            subset,
+            in_tls: None,
+        })
     }
 
     fn subset_name(self) -> &'a str {
@@ -64,13 +94,41 @@ impl<'a> Part<'a> {
     }
 
     fn name(self) -> String {
+        match self.in_tls {
+            Some((name, _)) => name.to_owned(),
+            None => self.service_name(),
+        }
+    }
+
+    /// The name that its endpoints have, where they are a resource of their own.
+    fn service_name(self) -> String {
         names::cluster(&self.service.host, self.subset_name(), self.port.number)
     }
 
+    /// The TLS that is spoken to it, by the rules for it.
+    fn tls(self, policy: &Policy<'a>) -> Option<&'a ClientTlsSettings> {
+        match self.in_tls {
+            None => policy.tls,
+            Some((_, own)) => {
+                Some(policy.tls.filter(|tls| tls.mode != ClientTlsMode::Disable).unwrap_or(own))
+            }
+        }
+    }
+
     /// Its load assignment, of the endpoints that the port has.
-    fn assignment(self, endpoints: &[Endpoint]) -> ClusterLoadAssignment {
+    fn assignment(
+        self,
+        endpoints: &[Endpoint],
+        policy: Policy<'_>,
+        options: &Options,
+    ) -> ClusterLoadAssignment {
         let chosen = endpoints.iter().filter(|e| self.subset.is_none_or(|s| e.carries(&s.labels)));
-        endpoints::assignment(&self.name(), chosen)
+        endpoints::assignment(&self.name(), Preference::of(policy, options).grouped(chosen))
+    }
+
+    /// The settings that hold for it.
+    fn policy(self, rules: Option<&'a Effective>) -> Policy<'a> {
+        rules.map(|rules| rules.policy_for(self.port.number, self.subset)).unwrap_or_default()
     }
 }
 
@@ -88,6 +146,54 @@ pub fn compile(service: &Service, port: &Port, context: &Context<'_>) -> Vec<Com
         .collect()
 }
 
+/// The cluster of all endpoints of a service port by another name, in TLS: that of rules, else the given one. Endpoints that
+/// are a resource of their own are those of the service's own cluster. `None` where there is nothing to resolve.
+#[must_use]
+pub fn in_tls(
+    service: &Service,
+    port: &Port,
+    (name, otherwise): (&str, &ClientTlsSettings),
+    context: &Context<'_>,
+) -> Option<Cluster> {
+    let rules = rules(service, context);
+    let endpoints = context.registry.endpoints(service, port);
+    let part = Part { service, port, subset: None, in_tls: Some((name, otherwise)) };
+    of_part(part, rules.as_ref(), &endpoints, context).cluster
+}
+
+/// A cluster of a host that no service stands for: its address, or all those of its name; in TLS where that is given.
+#[must_use]
+pub fn of_host(
+    host: &str,
+    port: u16,
+    (name, tls): (&str, Option<&ClientTlsSettings>),
+    context: &Context<'_>,
+) -> Cluster {
+    let address = Address::Socket(host.to_owned(), port);
+    let mut cluster = at(base(name.to_owned(), context), address, context);
+    if is_name(host) {
+        resolve(&mut cluster, DiscoveryType::StrictDns, context);
+    }
+    let mut http = HttpOptions::default();
+    if let Some(settings) = tls {
+        let options = context.options;
+        let to =
+            upstream_tls::To { host, port, protocol: None, certified: &[], subset: "", options };
+        upstream_tls::apply(settings, to, &mut http, &mut cluster);
+    }
+    cluster.typed_extension_protocol_options = http.written();
+    cluster
+}
+
+/// Has a cluster's names resolved.
+#[allow(deprecated, reason = "Istio writes how names are resolved here, and every Envoy reads it")]
+fn resolve(cluster: &mut Cluster, kind: DiscoveryType, context: &Context<'_>) {
+    cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(kind.into()));
+    cluster.dns_lookup_family = DnsLookupFamily::V4Only.into();
+    cluster.dns_refresh_rate = Some(duration(context.options.dns_refresh_rate));
+    cluster.respect_dns_ttl = true;
+}
+
 /// The endpoints of a service port and of its subsets; none where they are part of the clusters, as names to resolve.
 #[must_use]
 pub fn assignments(
@@ -95,12 +201,33 @@ pub fn assignments(
     port: &Port,
     context: &Context<'_>,
 ) -> Vec<ClusterLoadAssignment> {
-    if is_dialled(service, context) || matches!(service.discovery, Discovery::Names { .. }) {
+    if is_dialled(service, context) || service.resolved().is_some() {
         return Vec::new();
     }
     let rules = rules(service, context);
     let endpoints = context.registry.endpoints(service, port);
-    Part::all(service, port, rules.as_ref()).map(|part| part.assignment(&endpoints)).collect()
+    let assigned =
+        |part: Part<'_>| part.assignment(&endpoints, part.policy(rules.as_ref()), context.options);
+    Part::all(service, port, rules.as_ref()).map(assigned).collect()
+}
+
+/// The clusters of a service port that have no endpoints, by name, and why.
+#[must_use]
+pub fn vacant(service: &Service, port: &Port, context: &Context<'_>) -> Vec<(Arc<str>, String)> {
+    if is_dialled(service, context) || matches!(service.discovery, Discovery::Nowhere(_)) {
+        return Vec::new();
+    }
+    let endpoints = context.registry.endpoints(service, port);
+    let why = |part: Part<'_>| match part.subset {
+        _ if endpoints.is_empty() => Some(vacancy::of_port(context.registry, service, port)),
+        Some(subset) if !endpoints.iter().any(|e| e.carries(&subset.labels)) => {
+            Some(vacancy::of_subset(service, subset, &endpoints))
+        }
+        _ => None,
+    };
+    let rules = rules(service, context);
+    let parts = Part::all(service, port, rules.as_ref());
+    parts.filter_map(|part| Some((part.name().into(), why(part)?))).collect()
 }
 
 fn rules(service: &Service, context: &Context<'_>) -> Option<Effective> {
@@ -112,47 +239,58 @@ fn is_dialled(service: &Service, context: &Context<'_>) -> bool {
     service.direct && context.options.workload().is_some()
 }
 
-#[allow(deprecated, reason = "Istio writes how names are resolved here, and every Envoy reads it")]
 fn of_part(
     part: Part<'_>,
     rules: Option<&Effective>,
     endpoints: &[Endpoint],
     context: &Context<'_>,
 ) -> Compiled {
-    let Part { service, port, subset } = part;
+    let Part { service, port, .. } = part;
     let mut cluster = base(part.name(), context);
     let mut http =
         HttpOptions { http2: port.protocol.is_some_and(Protocol::is_http2), ..Default::default() };
-    let policy = rules.map(|rules| rules.policy_for(port.number, subset)).unwrap_or_default();
+    let policy = part.policy(rules);
     if let Some(settings) = policy.load_balancer {
         balancing::apply(settings, &mut cluster);
     }
-    connection_pool::apply(policy, port, &mut http, &mut cluster);
-    if let Some(settings) = policy.tls {
+    connection_pool::apply(policy, &mut http, &mut cluster);
+    if let Some(settings) = policy.outlier_detection {
+        outlier::apply(settings, &mut http, &mut cluster);
+    }
+    if let Some(settings) = part.tls(&policy) {
         let subset = part.subset_name();
-        let to = upstream_tls::To { service, port, subset, options: context.options };
+        let to = upstream_tls::To {
+            host: &service.host,
+            port: port.number,
+            protocol: port.protocol,
+            certified: &service.certified,
+            subset,
+            options: context.options,
+        };
         upstream_tls::apply(settings, to, &mut http, &mut cluster);
     }
+    Preference::of(policy, context.options).apply(&mut cluster);
     cluster.typed_extension_protocol_options = http.written();
-    if is_dialled(service, context) {
+    // As by Istio, a subset of a host whose addresses are kept keeps them whatever it says itself.
+    let of_host = Part { subset: None, ..part }.policy(rules);
+    let mut policies = [policy, of_host].into_iter().filter_map(|policy| policy.load_balancer);
+    let keeps_address = policies.any(balancing::keeps_address);
+    if is_dialled(service, context) || (keeps_address && context.options.workload().is_some()) {
         return Compiled { cluster: Some(where_dialled(cluster)), endpoints: None };
     }
-    let assignment = part.assignment(endpoints);
-    let Discovery::Names { one_address, .. } = service.discovery else {
+    let assignment = part.assignment(endpoints, policy, context.options);
+    let Some(one_address) = service.resolved() else {
         cluster.cluster_discovery_type =
             Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into()));
         cluster.eds_cluster_config =
-            Some(EdsClusterConfig { eds_config: Some(ads()), service_name: cluster.name.clone() });
+            Some(EdsClusterConfig { eds_config: Some(ads()), service_name: part.service_name() });
         return Compiled { cluster: Some(cluster), endpoints: Some(assignment) };
     };
     if assignment.endpoints.is_empty() {
         return Compiled { cluster: None, endpoints: None };
     }
     let kind = if one_address { DiscoveryType::LogicalDns } else { DiscoveryType::StrictDns };
-    cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(kind.into()));
-    cluster.dns_lookup_family = DnsLookupFamily::V4Only.into();
-    cluster.dns_refresh_rate = Some(duration(context.options.dns_refresh_rate));
-    cluster.respect_dns_ttl = true;
+    resolve(&mut cluster, kind, context);
     cluster.load_assignment = Some(assignment);
     Compiled { cluster: Some(cluster), endpoints: None }
 }
@@ -160,7 +298,66 @@ fn of_part(
 /// A cluster that sends to where the client dialled, whatever is spoken.
 #[must_use]
 pub fn passthrough(name: &str, context: &Context<'_>) -> Cluster {
-    where_dialled(base(name.to_owned(), context))
+    // Istio closes idle connections there sooner than Envoy would: nobody knows who is at the other end.
+    let common = CommonOptions {
+        idle_timeout: Some(duration(PASSTHROUGH_IDLE)),
+        ..CommonOptions::default()
+    };
+    let http = HttpOptions { as_client: true, common: Some(common), ..HttpOptions::default() };
+    let typed_extension_protocol_options = http.written();
+    where_dialled(Cluster { typed_extension_protocol_options, ..base(name.to_owned(), context) })
+}
+
+/// The cluster of what comes in to a workload: the workload itself, at the address that was dialled or at its loopback
+/// address. The limits of the service that leads there hold, as whoever sends has them, too.
+#[must_use]
+pub fn inbound(entry: &Entry, workload: &Workload, context: &Context<'_>) -> Cluster {
+    let mut cluster = base(entry.cluster(), context);
+    let mut http = HttpOptions::default();
+    if let Some(Local { service, port }) = &entry.service {
+        let rules = rules(service, context);
+        let policy = rules.as_ref().map(|rules| rules.policy_for(port.number, None));
+        connection_pool::apply(policy.unwrap_or_default(), &mut http, &mut cluster);
+        // How senders upgrade what they send is none of the workload's business.
+        http.http2 = port.protocol.is_some_and(Protocol::is_http2);
+    }
+    http.as_client |= entry.spoken == Spoken::Auto;
+    cluster.typed_extension_protocol_options = http.written();
+    let loopback = workload.loopbacks().into_iter().next();
+    let at_home = entry.port.filter(|_| {
+        entry.is_described() && context.options.inbound_policy == InboundPolicy::Localhost
+    });
+    match at_home.zip(loopback) {
+        Some((port, loopback)) => at(cluster, Address::Socket(loopback.to_string(), port), context),
+        None => Cluster { upstream_bind_config: from_sidecar(workload), ..where_dialled(cluster) },
+    }
+}
+
+/// Lets a cluster send to one address.
+fn at(cluster: Cluster, address: Address, context: &Context<'_>) -> Cluster {
+    let (labels, locality) = (Arc::default(), Locality::unknown());
+    let endpoint = Endpoint { address, weight: 1, labels, locality };
+    let alone = Preference::of(Policy::default(), context.options);
+    let assignment = endpoints::assignment(&cluster.name, alone.grouped([&endpoint].into_iter()));
+    Cluster {
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Static.into())),
+        load_assignment: Some(assignment),
+        ..cluster
+    }
+}
+
+/// The addresses from which the sidecar sends to its workload.
+fn from_sidecar(workload: &Workload) -> Option<BindConfig> {
+    let mut sources = workload.sources().into_iter().map(|address| SocketAddress {
+        address: address.to_string(),
+        port_specifier: Some(PortSpecifier::PortValue(0)),
+        ..SocketAddress::default()
+    });
+    let source_address = Some(sources.next()?);
+    let more =
+        |address| ExtraSourceAddress { address: Some(address), ..ExtraSourceAddress::default() };
+    let extra_source_addresses = sources.map(more).collect();
+    Some(BindConfig { source_address, extra_source_addresses, ..BindConfig::default() })
 }
 
 /// Lets a cluster send to where the client dialled.
@@ -212,34 +409,54 @@ fn base(name: String, context: &Context<'_>) -> Cluster {
 pub struct HttpOptions {
     /// Whether that is HTTP/2.
     pub http2: bool,
+    /// Whether it is what the client speaks.
+    pub as_client: bool,
     /// Most streams at a time on a connection of HTTP/2.
     pub max_streams: Option<u32>,
+    /// How such a connection is asked whether it is alive.
+    pub keepalive: Option<KeepaliveSettings>,
     /// What holds for connections of any version.
     pub common: Option<CommonOptions>,
     /// What else is asked of it.
     pub upstream: Option<UpstreamHttpProtocolOptions>,
+    /// The answers that are errors, where these are not those with 5xx.
+    pub errors: Option<MatchPredicate>,
 }
 
 impl HttpOptions {
     /// The options as a cluster has them; none where they are Envoy's own.
     fn written(self) -> BTreeMap<String, Any> {
-        if !self.http2 && self.upstream.is_none() && self.common.is_none() {
+        let plain = !self.http2 && !self.as_client;
+        let own = self.upstream.is_none() && self.common.is_none() && self.errors.is_none();
+        if plain && own {
             return BTreeMap::new();
         }
-        let protocol = if self.http2 {
-            ProtocolConfig::Http2ProtocolOptions(Http2ProtocolOptions {
-                max_concurrent_streams: self.max_streams,
-                ..Http2ProtocolOptions::default()
+        let http2 = Http2ProtocolOptions {
+            max_concurrent_streams: self.max_streams,
+            connection_keepalive: self.keepalive,
+            ..Http2ProtocolOptions::default()
+        };
+        let spoken = if self.as_client {
+            UpstreamProtocolOptions::UseDownstreamProtocolConfig(UseDownstreamHttpConfig {
+                http_protocol_options: Some(Http1ProtocolOptions::default()),
+                http2_protocol_options: Some(http2),
+                ..UseDownstreamHttpConfig::default()
             })
         } else {
-            ProtocolConfig::HttpProtocolOptions(Http1ProtocolOptions::default())
+            let protocol = match self.http2 {
+                true => ProtocolConfig::Http2ProtocolOptions(http2),
+                false => ProtocolConfig::HttpProtocolOptions(Http1ProtocolOptions::default()),
+            };
+            let explicit = ExplicitHttpConfig { protocol_config: Some(protocol) };
+            UpstreamProtocolOptions::ExplicitHttpConfig(explicit)
         };
         let options = HttpProtocolOptions {
             common_http_protocol_options: self.common,
             upstream_http_protocol_options: self.upstream,
-            upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(
-                ExplicitHttpConfig { protocol_config: Some(protocol) },
-            )),
+            outlier_detection: self
+                .errors
+                .map(|errors| OutlierOptions { error_matcher: Some(errors) }),
+            upstream_protocol_options: Some(spoken),
             ..HttpProtocolOptions::default()
         };
         BTreeMap::from([(HTTP_OPTIONS.to_owned(), any(&options))])

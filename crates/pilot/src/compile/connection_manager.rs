@@ -6,12 +6,12 @@ use tidegate_envoy::any;
 use tidegate_envoy::v3::hcm::http_connection_manager::{
     CodecType, ForwardClientCertDetails, RouteSpecifier, SetCurrentClientCertDetails, UpgradeConfig,
 };
-use tidegate_envoy::v3::hcm::{HttpConnectionManager, HttpFilter, Rds, http_filter};
+use tidegate_envoy::v3::hcm::{HttpConnectionManager, HttpFilter, Rds};
 use tidegate_envoy::v3::listener::Filter;
 use tidegate_envoy::v3::listener::filter::ConfigType;
 use tidegate_envoy::v3::router::Router;
 
-use super::{Context, access_log, ads, duration, rbac};
+use super::{Context, access_log, ads, duration, http_filter, rbac, traffic};
 
 /// How long a client may take for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -30,9 +30,12 @@ pub enum Transport {
 /// The connection manager of a gateway's listener, which takes its routes by name.
 #[must_use]
 pub fn filter(listener: &str, routes: &str, transport: Transport, context: &Context<'_>) -> Filter {
+    // Each has its own say: a request has to pass them all.
     let checks = (transport == Transport::TlsChecked).then(rbac::by_virtual_host);
+    let tokens = context.tokens.filter.iter().cloned();
+    let policies = context.authorization.requests.iter().cloned();
     let manager = HttpConnectionManager {
-        http_filters: checks.into_iter().chain([router()]).collect(),
+        http_filters: filters(checks.into_iter().chain(tokens).chain(policies)),
         server_name: "istio-envoy".to_owned(),
         // The gateway is the edge: the peer's address is the client's, whatever the headers say.
         use_remote_address: Some(true),
@@ -60,13 +63,34 @@ pub fn outbound(listener: &str, routes: &str, context: &Context<'_>) -> Filter {
     written(&base(&format!("outbound_{listener}"), by_name(routes), context))
 }
 
+/// The connection manager for requests that come in to a workload: its peers are believed, who they are is told to it, and
+/// policies are asked.
+#[must_use]
+pub fn inbound(stat_prefix: &str, routes: &str, context: &Context<'_>) -> Filter {
+    let tokens = context.tokens.filter.iter().cloned();
+    let policies = context.authorization.requests.iter().cloned();
+    written(&HttpConnectionManager {
+        http_filters: filters(tokens.chain(policies)),
+        server_name: "istio-envoy".to_owned(),
+        request_headers_timeout: Some(duration(HEAD_TIMEOUT)),
+        forward_client_cert_details: ForwardClientCertDetails::AppendForward.into(),
+        set_current_client_cert_details: Some(SetCurrentClientCertDetails {
+            subject: Some(true),
+            dns: true,
+            uri: true,
+            ..SetCurrentClientCertDetails::default()
+        }),
+        ..base(stat_prefix, by_name(routes), context)
+    })
+}
+
 /// What holds for every connection manager.
 fn base(stat_prefix: &str, routes: RouteSpecifier, context: &Context<'_>) -> HttpConnectionManager {
     HttpConnectionManager {
         codec_type: CodecType::Auto.into(),
         stat_prefix: stat_prefix.to_owned(),
         route_specifier: Some(routes),
-        http_filters: vec![router()],
+        http_filters: filters(None),
         normalize_path: Some(true),
         // Requests are limited by their route's timeout only, as long-lived streams need.
         stream_idle_timeout: Some(duration(Duration::ZERO)),
@@ -83,12 +107,13 @@ fn by_name(routes: &str) -> RouteSpecifier {
     RouteSpecifier::Rds(Rds { config_source: Some(ads()), route_config_name: routes.to_owned() })
 }
 
+/// The filters: what is asked before anything else, what rules do to requests, the router.
+fn filters(checks: impl IntoIterator<Item = HttpFilter>) -> Vec<HttpFilter> {
+    checks.into_iter().chain(traffic::filters()).chain([router()]).collect()
+}
+
 fn router() -> HttpFilter {
-    HttpFilter {
-        name: "envoy.filters.http.router".to_owned(),
-        config_type: Some(http_filter::ConfigType::TypedConfig(any(&Router::default()))),
-        ..HttpFilter::default()
-    }
+    http_filter("envoy.filters.http.router", &Router::default())
 }
 
 fn written(manager: &HttpConnectionManager) -> Filter {

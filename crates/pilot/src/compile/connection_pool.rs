@@ -1,24 +1,24 @@
 //! Limits and timeouts of the connections to a destination (`connectionPool`, `retryBudget`).
 //!
-//! A limit that is 0 or not given is none, as in Istio; what is not served (`useClientProtocol`, `http2KeepAlive`, a budget's
-//! `budgetInterval`, how long a connection lives and idles whatever it carries) leaves the cluster as it is, and the status says so.
+//! A limit that is 0 or not given is none, as in Istio; what is not served (a budget's `budgetInterval`) leaves the cluster as it
+//! is, and the status says so.
 
-use tidegate_api::istio::Protocol;
 use tidegate_api::istio::destination_rule::{
-    ConnectionPoolSettings, H2UpgradePolicy, HttpSettings, RetryBudget, TcpKeepalive, TcpSettings,
+    ConnectionPoolSettings, H2UpgradePolicy, Http2KeepAlive, HttpSettings, RetryBudget,
+    TcpKeepalive, TcpSettings,
 };
+use tidegate_api::scalar::GoDuration;
 use tidegate_envoy::v3::base::Percent;
 use tidegate_envoy::v3::cluster::circuit_breakers::Thresholds;
 use tidegate_envoy::v3::cluster::circuit_breakers::thresholds::RetryBudget as EnvoyBudget;
 use tidegate_envoy::v3::cluster::{Cluster, UpstreamConnectionOptions};
 use tidegate_envoy::v3::core::{
-    HttpProtocolOptions as CommonOptions, TcpKeepalive as EnvoyKeepalive,
+    HttpProtocolOptions as CommonOptions, KeepaliveSettings, TcpKeepalive as EnvoyKeepalive,
 };
 
 use super::cluster::HttpOptions;
-use super::duration;
+use super::{duration, positive};
 use crate::model::policy::Policy;
-use crate::model::service::Port;
 
 /// The share of requests that may be retries, where a budget does not say, in percent.
 const BUDGET_PERCENT: f64 = 20.0;
@@ -26,7 +26,7 @@ const BUDGET_PERCENT: f64 = 20.0;
 const BUDGET_LEAST: u32 = 3;
 
 /// Writes the limits of a DestinationRule into a cluster, which has none yet.
-pub fn apply(policy: Policy<'_>, port: &Port, http: &mut HttpOptions, cluster: &mut Cluster) {
+pub fn apply(policy: Policy<'_>, http: &mut HttpOptions, cluster: &mut Cluster) {
     let thresholds = cluster.circuit_breakers.iter_mut().flat_map(|all| &mut all.thresholds);
     for thresholds in thresholds {
         limit(policy, thresholds);
@@ -36,8 +36,15 @@ pub fn apply(policy: Policy<'_>, port: &Port, http: &mut HttpOptions, cluster: &
         of_tcp(tcp, cluster);
     }
     if let Some(settings) = &pool.http {
-        of_http(settings, port, http);
+        of_http(settings, http);
     }
+    http.common = common(pool);
+}
+
+/// The settings of connections of any protocol to a destination.
+#[must_use]
+pub fn tcp<'a>(policy: Policy<'a>) -> Option<&'a TcpSettings> {
+    policy.connection_pool?.tcp.as_ref()
 }
 
 fn limit(policy: Policy<'_>, thresholds: &mut Thresholds) {
@@ -90,21 +97,35 @@ fn probing(keepalive: &TcpKeepalive) -> EnvoyKeepalive {
     }
 }
 
-fn of_http(settings: &HttpSettings, port: &Port, http: &mut HttpOptions) {
-    // Only what is HTTP already is upgraded.
-    let speaks_http = port.protocol.is_some_and(Protocol::is_http);
-    http.http2 |= speaks_http && settings.h2_upgrade_policy == H2UpgradePolicy::Upgrade;
+fn of_http(settings: &HttpSettings, http: &mut HttpOptions) {
+    // Who asks for it knows that the port speaks HTTP, whatever is declared of it, as in Istio.
+    http.http2 |= settings.h2_upgrade_policy == H2UpgradePolicy::Upgrade;
+    http.as_client = settings.use_client_protocol;
     http.max_streams = positive(settings.max_concurrent_streams);
-    let requests = positive(settings.max_requests_per_connection);
-    if settings.idle_timeout.is_some() || requests.is_some() {
-        http.common = Some(CommonOptions {
-            idle_timeout: settings.idle_timeout.map(|timeout| duration(timeout.get())),
-            max_requests_per_connection: requests,
-            ..CommonOptions::default()
-        });
-    }
+    http.keepalive = settings.http2_keep_alive.as_ref().and_then(pinging);
 }
 
-fn positive(given: i32) -> Option<u32> {
-    u32::try_from(given).ok().filter(|given| *given > 0)
+/// Both times are required.
+fn pinging(keepalive: &Http2KeepAlive) -> Option<KeepaliveSettings> {
+    Some(KeepaliveSettings {
+        interval: Some(duration(keepalive.interval?.get())),
+        timeout: Some(duration(keepalive.timeout?.get())),
+        ..KeepaliveSettings::default()
+    })
+}
+
+/// What holds for HTTP connections of any version; none where that is Envoy's own. Where HTTP says nothing of idle
+/// connections, what is said of all connections holds.
+fn common(pool: &ConnectionPoolSettings) -> Option<CommonOptions> {
+    let (tcp, http) = (pool.tcp.as_ref(), pool.http.as_ref());
+    let idle = http.and_then(|http| http.idle_timeout).or(tcp.and_then(|tcp| tcp.idle_timeout));
+    let span = |span: GoDuration| duration(span.get());
+    let options = CommonOptions {
+        idle_timeout: idle.map(span),
+        max_connection_duration: tcp.and_then(|tcp| tcp.max_connection_duration).map(span),
+        max_requests_per_connection: http
+            .and_then(|http| positive(http.max_requests_per_connection)),
+        ..CommonOptions::default()
+    };
+    (options != CommonOptions::default()).then_some(options)
 }

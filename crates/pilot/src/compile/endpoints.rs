@@ -7,21 +7,41 @@ use tidegate_envoy::v3::endpoint::{
     ClusterLoadAssignment, Endpoint as EnvoyEndpoint, LbEndpoint, LocalityLbEndpoints,
 };
 
+use super::localities::Group;
 use crate::model::endpoints::{Address, Endpoint};
+use crate::model::locality::Locality;
 
-/// The load assignment of a cluster: one locality, since the gateway knows no distance.
+/// The load assignment of a cluster, of endpoints in groups.
 #[must_use]
 pub fn assignment<'a>(
     cluster: &str,
-    endpoints: impl Iterator<Item = &'a Endpoint>,
+    groups: impl IntoIterator<Item = Group<'a>>,
 ) -> ClusterLoadAssignment {
-    let lb_endpoints: Vec<LbEndpoint> = endpoints.map(lb_endpoint).collect();
-    let locality = LocalityLbEndpoints { lb_endpoints, ..LocalityLbEndpoints::default() };
     ClusterLoadAssignment {
         cluster_name: cluster.to_owned(),
-        endpoints: if locality.lb_endpoints.is_empty() { Vec::new() } else { vec![locality] },
+        endpoints: places(groups.into_iter().collect()),
         ..ClusterLoadAssignment::default()
     }
+}
+
+fn places(groups: Vec<Group<'_>>) -> Vec<LocalityLbEndpoints> {
+    // Where nobody knows of any place, there is nothing to say of it.
+    let alone = matches!(&*groups, [only] if !only.locality.is_known());
+    let place = |group: Group<'_>| {
+        let lb_endpoints = group.endpoints.into_iter().map(lb_endpoint).collect();
+        if alone {
+            return LocalityLbEndpoints { lb_endpoints, ..LocalityLbEndpoints::default() };
+        }
+        let Locality { region, zone, sub_zone } = group.locality.clone();
+        LocalityLbEndpoints {
+            locality: Some(core::Locality { region, zone, sub_zone }),
+            lb_endpoints,
+            load_balancing_weight: Some(group.weight),
+            priority: group.priority,
+            ..LocalityLbEndpoints::default()
+        }
+    };
+    groups.into_iter().map(place).collect()
 }
 
 fn lb_endpoint(endpoint: &Endpoint) -> LbEndpoint {

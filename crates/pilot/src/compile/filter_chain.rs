@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use tidegate_api::istio::virtual_service::RouteDestination;
+use tidegate_api::istio::virtual_service::{Destination, RouteDestination};
+use tidegate_api::scalar::GoDuration;
 use tidegate_envoy::any;
+use tidegate_envoy::prost_types::Duration;
 use tidegate_envoy::v3::core::CidrRange;
 use tidegate_envoy::v3::listener::filter::ConfigType;
 use tidegate_envoy::v3::listener::{Filter, FilterChain, FilterChainMatch};
@@ -12,7 +14,7 @@ use tidegate_envoy::v3::tcp_proxy::tcp_proxy::weighted_cluster::ClusterWeight;
 use tidegate_envoy::v3::tcp_proxy::tcp_proxy::{ClusterSpecifier, WeightedCluster};
 
 use super::tls::{self, Carries};
-use super::{Context, access_log};
+use super::{Context, access_log, connection_pool, duration};
 use crate::model::names;
 use crate::model::subnet::{Part, Subnet};
 use crate::model::tls::Terms;
@@ -20,22 +22,22 @@ use crate::model::virtual_service::VirtualService;
 
 /// A chain for these server names; `*` among them takes every connection.
 #[must_use]
-pub fn for_names(names: &BTreeSet<String>, filter: Filter) -> FilterChain {
+pub fn for_names(names: &BTreeSet<String>, filters: Vec<Filter>) -> FilterChain {
     let every = names.contains("*");
     FilterChain {
         filter_chain_match: (!every).then(|| FilterChainMatch {
             server_names: names.iter().cloned().collect(),
             ..FilterChainMatch::default()
         }),
-        filters: vec![filter],
+        filters,
         ..FilterChain::default()
     }
 }
 
 /// A chain for every connection.
 #[must_use]
-pub fn for_all(filter: Filter) -> FilterChain {
-    FilterChain { filters: vec![filter], ..FilterChain::default() }
+pub fn for_all(filters: Vec<Filter>) -> FilterChain {
+    FilterChain { filters, ..FilterChain::default() }
 }
 
 /// Lets a chain take connections to these parts of its listener's addresses alone; to all of them where there are none.
@@ -81,7 +83,7 @@ pub fn tcp_proxy(
         several => {
             let weighted: Vec<ClusterWeight> = several
                 .iter()
-                .filter_map(|d| Some((d, u32::try_from(d.weight).ok().filter(|w| *w > 0)?)))
+                .filter_map(|d| Some((d, u32::try_from(d.share()).ok().filter(|w| *w > 0)?)))
                 .map(|(d, weight)| ClusterWeight { name: cluster(d), weight, ..Default::default() })
                 .collect();
             if weighted.is_empty() {
@@ -91,7 +93,45 @@ pub fn tcp_proxy(
             (name, ClusterSpecifier::WeightedClusters(WeightedCluster { clusters: weighted }))
         }
     };
-    Some(proxy(stat_prefix, to, context))
+    // One filter has one set of times: those of the first destination, as in Istio.
+    let limits = destinations.first().map(|first| {
+        let Destination { host, subset, .. } = &first.destination;
+        let port = context.destination_port(&first.destination, &service.key.namespace, port);
+        Limits::of((host, subset), &service.key.namespace, port, context)
+    });
+    Some(proxy(stat_prefix, to, limits.unwrap_or_default(), context))
+}
+
+/// The filter that carries connections to a port of a service.
+#[must_use]
+pub fn to_service(host: &str, port: u16, context: &Context<'_>) -> Filter {
+    let cluster = names::cluster(host, "", port);
+    let limits = Limits::of((host, ""), &context.options.namespace, port, context);
+    proxy(cluster.clone(), ClusterSpecifier::Cluster(cluster), limits, context)
+}
+
+/// How long a connection that is carried may be idle and last (`connectionPool.tcp`); Envoy's own times where nothing
+/// is said.
+#[derive(Clone, Copy, Default)]
+struct Limits {
+    idle: Option<Duration>,
+    age: Option<Duration>,
+}
+
+impl Limits {
+    fn of((host, subset): (&str, &str), namespace: &str, port: u16, context: &Context<'_>) -> Self {
+        let rules = context.rules_for(host, namespace);
+        let policy = rules.as_ref().map(|rules| rules.policy_for(port, rules.subset(subset)));
+        let Some(tcp) = policy.and_then(connection_pool::tcp) else { return Self::default() };
+        let span = |span: Option<GoDuration>| span.map(|span| duration(span.get()));
+        Self { idle: span(tcp.idle_timeout), age: span(tcp.max_connection_duration) }
+    }
+}
+
+/// The filters of a chain of a gateway that carries connections: who may connect, then what carries them.
+#[must_use]
+pub fn judged(carries: Filter, context: &Context<'_>) -> Vec<Filter> {
+    context.authorization.connections.iter().cloned().chain([carries]).collect()
 }
 
 /// The filter that closes connections.
@@ -103,13 +143,21 @@ pub fn nowhere(context: &Context<'_>) -> Filter {
 /// The filter that carries connections to a cluster.
 #[must_use]
 pub fn to_cluster(cluster: &str, context: &Context<'_>) -> Filter {
-    proxy(cluster.to_owned(), ClusterSpecifier::Cluster(cluster.to_owned()), context)
+    let to = ClusterSpecifier::Cluster(cluster.to_owned());
+    proxy(cluster.to_owned(), to, Limits::default(), context)
 }
 
-fn proxy(stat_prefix: String, to: ClusterSpecifier, context: &Context<'_>) -> Filter {
+fn proxy(
+    stat_prefix: String,
+    to: ClusterSpecifier,
+    limits: Limits,
+    context: &Context<'_>,
+) -> Filter {
     let proxy = TcpProxy {
         stat_prefix,
         cluster_specifier: Some(to),
+        idle_timeout: limits.idle,
+        max_downstream_connection_duration: limits.age,
         access_log: access_log::of_traffic(context.options),
         ..TcpProxy::default()
     };

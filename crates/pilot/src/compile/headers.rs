@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use tidegate_api::istio::virtual_service::{HeaderOperations, Headers, HttpRoute};
+use tidegate_api::istio::virtual_service::{HeaderOperations, Headers};
 use tidegate_envoy::v3::core::header_value_option::HeaderAppendAction;
 use tidegate_envoy::v3::core::{HeaderValue, HeaderValueOption};
-use tidegate_envoy::variables::{self, Unserved};
 
 /// Header operations as Envoy has them. Overwriting comes before adding.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,28 +35,6 @@ impl Operations {
             authority: request.and_then(|r| authority(&r.set).or_else(|| authority(&r.add))),
         }
     }
-}
-
-/// The header values of a rule that the data plane refuses for a variable in them, by path of the field.
-pub(super) fn unserved(rule: &HttpRoute) -> impl Iterator<Item = (String, Unserved<'_>)> {
-    let of_rule = rule.headers.as_deref().map(|headers| ("headers".to_owned(), headers));
-    let destinations = rule.route.iter().enumerate();
-    let of_destinations = destinations.filter_map(|(d, destination)| {
-        Some((format!("route[{d}].headers"), destination.headers.as_deref()?))
-    });
-    of_rule.into_iter().chain(of_destinations).flat_map(|(path, headers)| {
-        let both = [("request", &headers.request), ("response", &headers.response)];
-        let given = both.into_iter().filter_map(|(name, o)| Some((name, o.as_ref()?)));
-        let values = given.flat_map(|(direction, operations)| {
-            let set = operations.set.iter().map(|field| ("set", field));
-            let add = operations.add.iter().map(|field| ("add", field));
-            set.chain(add).map(move |(what, (name, value))| (direction, what, name, value))
-        });
-        values.filter_map(move |(direction, what, name, value)| {
-            let fault = variables::unserved(value)?;
-            Some((format!("{path}.{direction}.{what}[{name}]"), fault))
-        })
-    })
 }
 
 fn to_add(operations: Option<&HeaderOperations>) -> Vec<HeaderValueOption> {

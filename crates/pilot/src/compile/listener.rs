@@ -20,13 +20,15 @@ use tidegate_envoy::v3::listener::{
 use tidegate_envoy::v3::tls_inspector::TlsInspector;
 
 use super::connection_manager::Transport;
+use super::holder::Holder;
+pub use super::holder::Loss;
 use super::tls::Carries;
 use super::{Context, access_log, connection_manager, filter_chain, rbac};
 use crate::model::gateway::{Class, Server};
 use crate::model::host::{Host, HostSet};
 use crate::model::merge::{ListenerPlan, NamelessPlan, RoutePlan};
 use crate::model::subnet::{Part, Parts, Subnet};
-use crate::model::tls::{Credential, Terms};
+use crate::model::tls::Terms;
 use crate::model::virtual_service::{Place, VirtualService, applies_to_connections};
 
 /// A compiled listener, and what its compilation found.
@@ -36,8 +38,8 @@ pub struct Compiled {
     pub listener: Option<Listener>,
     /// VirtualServices that it carries connections for.
     pub carries: BTreeSet<ObjectKey>,
-    /// TLS rules and servers that lost their server names to an older one: whose, and why.
-    pub lost: Vec<(ObjectKey, String)>,
+    /// Rules and servers that lost connections to others.
+    pub lost: Vec<Loss>,
     /// What each filter chain was made from, in their order.
     pub sources: Vec<ChainSource>,
 }
@@ -49,12 +51,16 @@ pub struct ChainSource {
     pub server: Option<Arc<Server>>,
     /// In sidecars: the object of the service that it was made for.
     pub service: Option<ObjectKey>,
+    /// Where what comes in to a workload is taken: the field of a PeerAuthentication that says which TLS is.
+    pub peers: Option<(ObjectKey, String)>,
     /// The rule that carries its connections, if one does, with the path of the field.
     pub rule: Option<(ObjectKey, RulePath)>,
     /// The server names that it asks for; none where it takes every connection.
     pub names: BTreeSet<String>,
     /// The parts of the listener's addresses that it takes, where rules tell them apart.
     pub parts: BTreeSet<Part>,
+    /// The port that it asks for, of a listener that connections are redirected to.
+    pub port: Option<u16>,
     /// What else it asks of connections, in words.
     pub asks: Vec<String>,
 }
@@ -65,16 +71,18 @@ impl ChainSource {
         Self {
             server: None,
             service: None,
+            peers: None,
             rule: None,
             names: BTreeSet::new(),
             parts: BTreeSet::new(),
+            port: None,
             asks: Vec::new(),
         }
     }
 }
 
 /// Where a rule for connections stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RulePath {
     /// A condition of a TLS rule.
     Tls(usize, usize),
@@ -91,13 +99,11 @@ impl fmt::Display for RulePath {
     }
 }
 
-/// Compiles a listener. `bound` gives the VirtualServices of a gateway, in the order in which they apply; `usable`
-/// tells whether a credential can be used.
+/// Compiles a listener. `bound` gives the VirtualServices of a gateway, in the order in which they apply.
 #[must_use]
 pub fn listener<'a, I>(
     plan: &ListenerPlan,
     bound: impl Fn(&str) -> I,
-    usable: impl Fn(&Credential) -> bool,
     context: &Context<'_>,
 ) -> Compiled
 where
@@ -116,11 +122,11 @@ where
         Some(routes) => {
             let manager =
                 connection_manager::filter(&plan.name, &routes.name, Transport::Plain, context);
-            builder.chain(filter_chain::for_all(manager), ChainSource::shared());
+            builder.chain(filter_chain::for_all(vec![manager]), ChainSource::shared());
         }
         None => builder.servers(bound),
     }
-    let nameless = builder.nameless(usable);
+    let nameless = builder.nameless();
     let Builder { chains, mut compiled, .. } = builder;
     if !chains.is_empty() || nameless.is_some() {
         compiled.listener = Some(assemble(plan, chains, nameless, context));
@@ -221,19 +227,34 @@ impl Builder<'_> {
                 continue;
             }
             for name in &names {
-                self.hold(name, Holder::of(&server.key, None, self.everywhere()));
+                self.hold(name, Holder::server(server, self.everywhere()));
             }
-            let chain = filter_chain::for_names(&names, filter_chain::nowhere(self.context));
+            let chain = filter_chain::for_names(&names, vec![filter_chain::nowhere(self.context)]);
             self.chain(chain, source(server, None, names, self.everywhere()));
         }
     }
 
     /// The chain of a server that terminates HTTPS.
     fn https(&mut self, server: &Arc<Server>, terms: &Arc<Terms>, routes: &RoutePlan) {
+        if self.is_displaced(server) {
+            return;
+        }
+        let for_all = self.plan.nameless.as_ref().filter(|plan| plan.is_of(server));
         let Some(names) = self.own_names(server, terms) else { return };
         let Self { plan, context, .. } = self;
-        let manager = connection_manager::filter(&plan.name, &routes.name, Transport::Tls, context);
-        let chain = filter_chain::terminating(&names, vec![manager], terms, Carries::Requests);
+        let (filters, terms) = match for_all {
+            Some(for_all) => {
+                let first = terms.demands_certificate().then(rbac::certified_or_nameless);
+                let manager = self.manager_of(for_all);
+                (first.into_iter().chain([manager]).collect(), &for_all.terms)
+            }
+            None => {
+                let (listener, routes) = (&plan.name, &routes.name);
+                let own = connection_manager::filter(listener, routes, Transport::Tls, context);
+                (vec![own], terms)
+            }
+        };
+        let chain = filter_chain::terminating(&names, filters, terms, Carries::Requests);
         self.chain(chain, source(server, None, names, self.everywhere()));
     }
 
@@ -244,35 +265,48 @@ impl Builder<'_> {
         terms: &Arc<Terms>,
         bound: impl Iterator<Item = &'a VirtualService>,
     ) {
-        let rules = self.tcp_rules(server, bound);
+        let (rules, lost) = self.tcp_rules(server, bound);
+        self.compiled.lost.extend(lost);
         if rules.is_empty() {
+            return;
+        }
+        if self.is_displaced(server) {
+            // It is there, and closed, as all are that lack a credential.
+            self.compiled
+                .carries
+                .extend(rules.into_iter().map(|TcpRule { rule: (key, _), .. }| key));
             return;
         }
         let Some(names) = self.own_names(server, terms) else { return };
         for TcpRule { filter, rule, parts } in rules {
-            let chain = filter_chain::terminating(&names, vec![filter], terms, Carries::Bytes);
+            let filters = filter_chain::judged(filter, self.context);
+            let chain = filter_chain::terminating(&names, filters, terms, Carries::Bytes);
             self.chain(chain, source(server, Some(rule), names.clone(), parts));
         }
     }
 
-    /// The chain of connections that name no server. Those that name one which nobody has are closed by its first
-    /// filter, as by Istio's gateways. Without authorities nobody is asked for a certificate, so that those who need
-    /// none are served.
-    fn nameless(&mut self, usable: impl Fn(&Credential) -> bool) -> Option<FilterChain> {
-        let NamelessPlan { terms, routes } = self.plan.serving_nameless(&usable)?;
-        let authorities = terms.clients.as_ref().and_then(|c| c.accepted.authorities.as_ref());
-        let terms = match authorities.is_none_or(usable) {
-            true => Terms::clone(terms),
-            false => Terms { clients: None, ..Terms::clone(terms) },
-        };
+    /// Whether a server for every name lacks a credential, and its chain would take connections that others can serve.
+    fn is_displaced(&self, server: &Arc<Server>) -> bool {
+        self.plan.nameless.as_ref().is_some_and(|plan| plan.displaces(server))
+    }
+
+    /// The chain of connections that name no server, unless a server's own chain takes them. Those that name one which nobody
+    /// has are closed by its first filter, as by Istio's gateways.
+    fn nameless(&mut self) -> Option<FilterChain> {
+        let nameless = self.plan.nameless.as_ref().filter(|plan| plan.every.is_none())?;
+        let filters = vec![rbac::only_nameless(), self.manager_of(nameless)];
+        self.compiled.sources.push(ChainSource::shared());
+        let terms = &nameless.terms;
+        Some(filter_chain::terminating(&BTreeSet::new(), filters, terms, Carries::Requests))
+    }
+
+    /// What answers requests on connections that name no server.
+    fn manager_of(&self, NamelessPlan { routes, .. }: &NamelessPlan) -> Filter {
         let transport = match self.plan.routes.iter().find(|plan| plan.name == *routes) {
-            Some(plan) if plan.checks_certificates => Transport::TlsChecked,
+            Some(plan) if plan.uncertified.is_some() => Transport::TlsChecked,
             _ => Transport::Tls,
         };
-        let manager = connection_manager::filter(&self.plan.name, routes, transport, self.context);
-        let filters = vec![rbac::only_nameless(), manager];
-        self.compiled.sources.push(ChainSource::shared());
-        Some(filter_chain::terminating(&BTreeSet::new(), filters, &terms, Carries::Requests))
+        connection_manager::filter(&self.plan.name, routes, transport, self.context)
     }
 
     /// The names of a server that nobody has before it; `None` when there are none. What it shares with a server
@@ -288,15 +322,22 @@ impl Builder<'_> {
             match self.holders.get(&name).and_then(|holders| holders.first()) {
                 Some(holder) if holder.terms.as_ref() == Some(terms) => {}
                 Some(holder) => {
-                    let (place, port, holder) = (server.place(), server.port, &holder.key);
-                    let reason = format!(
-                        "{place}: connections for {name} on port {port} belong to {holder}, which is older"
-                    );
-                    self.compiled.lost.push((server.key.clone(), reason));
+                    let (holder, place) = (holder.told(&server.key, None), server.place());
+                    let told =
+                        format!("{place}: connections for {name} on port {} {holder}", server.port);
+                    self.compiled.lost.push(Loss {
+                        key: server.key.clone(),
+                        place,
+                        rule: None,
+                        names: BTreeSet::from([name]),
+                        own: false,
+                        told,
+                    });
                 }
                 None => {
                     let terms = Some(Arc::clone(terms));
-                    self.hold(&name, Holder::of(&server.key, terms, self.everywhere()));
+                    let holder = Holder { terms, ..Holder::server(server, self.everywhere()) };
+                    self.hold(&name, holder);
                     own.insert(name);
                 }
             }
@@ -313,21 +354,16 @@ impl Builder<'_> {
         self.holders.entry(name.to_owned()).or_default().push(holder);
     }
 
-    /// Takes server names for an object in these parts; answers what is left of them, names with the same parts together.
-    /// Where rules do not tell addresses apart, all names have to be free. The refusal is a name that an older object
-    /// has, and which that is.
+    /// Takes server names for a rule in these parts; answers what is left of them, names with the same parts together.
+    /// Where rules do not tell addresses apart, all names have to be free. The refusal is a name that another has.
     fn take_names(
         &mut self,
         names: &BTreeSet<String>,
         parts: &BTreeSet<Part>,
-        key: &ObjectKey,
-    ) -> Result<Vec<Share>, Taken> {
+        holder: &Holder,
+    ) -> Result<Vec<Share>, String> {
         let holders = |name: &String| self.holders.get(name).into_iter().flatten();
-        let held = || names.iter().find_map(|name| Some((name, holders(name).next()?)));
-        let taken = |(name, holder): (&String, &Holder)| Taken {
-            name: name.clone(),
-            holder: holder.key.clone(),
-        };
+        let held = || names.iter().find(|name| holders(name).next().is_some());
         let mut left: BTreeMap<BTreeSet<Part>, BTreeSet<String>> = BTreeMap::new();
         for name in names {
             let is_free = |part: &&Part| !holders(name).any(|h| h.parts.contains(part));
@@ -337,11 +373,11 @@ impl Builder<'_> {
             }
         }
         if let Some(held) = held().filter(|_| parts.is_empty() || left.is_empty()) {
-            return Err(taken(held));
+            return Err(held.clone());
         }
         for (parts, names) in &left {
             for name in names {
-                self.hold(name, Holder::of(key, None, parts.clone()));
+                self.hold(name, Holder { parts: parts.clone(), ..holder.clone() });
             }
         }
         Ok(left.into_iter().map(|(parts, names)| Share { names, parts }).collect())
@@ -369,15 +405,20 @@ impl Builder<'_> {
                     let names: BTreeSet<String> =
                         condition.sni_hosts.iter().map(|n| n.to_ascii_lowercase()).collect();
                     let parts = self.parts.within(&subnets(&condition.destination_subnets));
-                    let shares = match self.take_names(&names, &parts, &service.key) {
+                    let own = Holder::rule(server, service, path);
+                    let shares = match self.take_names(&names, &parts, &own) {
                         Ok(shares) => shares,
                         Err(taken) => {
-                            self.lose(&service.key, &path, server, &taken);
+                            let holder = self.holders.get(&taken).and_then(|all| all.first());
+                            let loss = holder
+                                .and_then(|holder| Loss::of(&own, holder, names, Some(&taken)));
+                            self.compiled.lost.extend(loss);
                             continue;
                         }
                     };
                     for Share { names, parts } in shares {
-                        let chain = filter_chain::for_names(&names, filter.clone());
+                        let filters = filter_chain::judged(filter.clone(), self.context);
+                        let chain = filter_chain::for_names(&names, filters);
                         let rule = Some((service.key.clone(), path));
                         self.chain(chain, source(server, rule, names, parts));
                     }
@@ -386,34 +427,28 @@ impl Builder<'_> {
         }
     }
 
-    fn lose(&mut self, key: &ObjectKey, path: &RulePath, server: &Server, taken: &Taken) {
-        let Taken { name, holder } = taken;
-        let port = server.port;
-        let reason = format!(
-            "{path}: connections for {name} on port {port} belong to {holder}, which is older"
-        );
-        self.compiled.lost.push((key.clone(), reason));
-    }
-
     /// The chains of a TCP server: the first rule that applies takes every connection that is left.
     fn tcp<'a>(&mut self, server: &Arc<Server>, bound: impl Iterator<Item = &'a VirtualService>) {
-        for TcpRule { filter, rule, parts } in self.tcp_rules(server, bound) {
+        let (rules, lost) = self.tcp_rules(server, bound);
+        self.compiled.lost.extend(lost);
+        for TcpRule { filter, rule, parts } in rules {
             let source = source(server, Some(rule), BTreeSet::new(), parts);
-            self.chain(filter_chain::for_all(filter), source);
+            let filters = filter_chain::judged(filter, self.context);
+            self.chain(filter_chain::for_all(filters), source);
         }
     }
 
     /// The TCP rules that apply at a server, each with what those before it leave: one, unless rules tell addresses
-    /// apart.
+    /// apart. What is left nothing is a loss.
     fn tcp_rules<'a>(
         &self,
-        server: &Server,
+        server: &Arc<Server>,
         bound: impl Iterator<Item = &'a VirtualService>,
-    ) -> Vec<TcpRule> {
+    ) -> (Vec<TcpRule>, Vec<Loss>) {
         let place = place(server);
         let mut left = self.everywhere();
         let mut rules: Vec<TcpRule> = Vec::new();
-        let mut whole = false;
+        let (mut holders, mut lost): (Vec<Holder>, Vec<Loss>) = Default::default();
         for service in bound.filter(|s| server.hosts.overlaps(&s.hosts, &s.key.namespace)) {
             for (r, rule) in service.tcp.iter().enumerate() {
                 let applying: Vec<&L4MatchAttributes> = rule
@@ -421,26 +456,35 @@ impl Builder<'_> {
                     .iter()
                     .filter(|m| applies_to_connections(m.port, &m.gateways, &place))
                     .collect();
-                if whole || (applying.is_empty() && !rule.matches.is_empty()) {
+                if applying.is_empty() && !rule.matches.is_empty() {
                     continue;
                 }
                 let Some(filter) = self.carry(&rule.route, service, server) else { continue };
                 let asked = applying.iter().map(|m| subnets(&m.destination_subnets));
                 let taken = asked.flat_map(|asked| self.parts.within(&asked));
                 let taken: BTreeSet<Part> = match applying.is_empty() {
-                    true => left.clone(),
+                    true => self.everywhere(),
                     false => taken.collect(),
                 };
                 let parts: BTreeSet<Part> = taken.intersection(&left).copied().collect();
                 left.retain(|part| !parts.contains(part));
-                whole = left.is_empty();
-                if !parts.is_empty() || self.everywhere().is_empty() {
-                    let rule = (service.key.clone(), RulePath::Tcp(r));
-                    rules.push(TcpRule { filter, rule, parts });
+                let own = Holder::rule(server, service, RulePath::Tcp(r));
+                // Where rules do not tell addresses apart, the first takes everything.
+                let before = holders
+                    .iter()
+                    .find(|holder| holder.parts.is_empty() || !holder.parts.is_disjoint(&taken));
+                match before.filter(|_| parts.is_empty()) {
+                    Some(holder) => lost.extend(Loss::of(&own, holder, own.names(), None)),
+                    None if parts.is_empty() && !self.everywhere().is_empty() => {}
+                    None => {
+                        let rule = (service.key.clone(), RulePath::Tcp(r));
+                        holders.push(Holder { parts: parts.clone(), ..own });
+                        rules.push(TcpRule { filter, rule, parts });
+                    }
                 }
             }
         }
-        rules
+        (rules, lost)
     }
 
     fn carry(
@@ -463,30 +507,10 @@ struct TcpRule {
     parts: BTreeSet<Part>,
 }
 
-/// Who has a server name, and on which terms where the server terminates TLS.
-struct Holder {
-    key: ObjectKey,
-    terms: Option<Arc<Terms>>,
-    /// In which parts; everywhere where no rule tells addresses apart.
-    parts: BTreeSet<Part>,
-}
-
-impl Holder {
-    fn of(key: &ObjectKey, terms: Option<Arc<Terms>>, parts: BTreeSet<Part>) -> Self {
-        Self { key: key.clone(), terms, parts }
-    }
-}
-
 /// Server names that an object takes in the same parts.
 struct Share {
     names: BTreeSet<String>,
     parts: BTreeSet<Part>,
-}
-
-/// A server name that an older object has.
-struct Taken {
-    name: String,
-    holder: ObjectKey,
 }
 
 fn place(server: &Server) -> Place {

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use tidegate_envoy::any;
+use tidegate_envoy::prost::Name;
 use tidegate_envoy::prost_types;
 use tidegate_envoy::v3::core::api_config_source::ApiType;
 use tidegate_envoy::v3::core::config_source::ConfigSourceSpecifier;
@@ -10,6 +12,8 @@ use tidegate_envoy::v3::core::grpc_service::{EnvoyGrpc, TargetSpecifier};
 use tidegate_envoy::v3::core::{
     AggregatedConfigSource, ApiConfigSource, ApiVersion, ConfigSource, GrpcService,
 };
+use tidegate_envoy::v3::hcm::HttpFilter;
+use tidegate_envoy::v3::hcm::http_filter::ConfigType;
 
 use crate::Options;
 use crate::model::destination_rule::{Effective, Rules};
@@ -18,6 +22,7 @@ use crate::model::registry::Registry;
 use tidegate_api::istio::virtual_service::Destination;
 
 pub mod access_log;
+pub mod authorization;
 pub mod balancing;
 pub mod claims;
 pub mod cluster;
@@ -27,9 +32,14 @@ pub mod cover;
 pub mod endpoints;
 pub mod filter_chain;
 pub mod headers;
+mod holder;
+pub mod inbound;
+pub mod keys;
 pub mod listener;
+pub mod localities;
 pub mod matches;
 pub mod metadata;
+mod outlier;
 pub mod rbac;
 pub mod retry;
 pub mod route;
@@ -37,6 +47,8 @@ pub mod secret;
 pub mod sidecar;
 pub mod text;
 pub mod tls;
+pub mod tokens;
+pub mod traffic;
 pub mod upstream_tls;
 pub mod virtual_host;
 
@@ -49,6 +61,10 @@ pub struct Context<'a> {
     pub registry: &'a Registry,
     /// What holds for traffic to them.
     pub rules: &'a Rules,
+    /// Which tokens are taken at the gateway.
+    pub tokens: &'a tokens::Tokens,
+    /// Who may do what at the gateway.
+    pub authorization: &'a authorization::Authorization,
 }
 
 impl Context<'_> {
@@ -61,15 +77,25 @@ impl Context<'_> {
         namespace: &str,
         listener_port: u16,
     ) -> String {
-        let port = destination.port_number().map(u16::from);
-        let port = port.unwrap_or_else(|| {
-            let service = self.registry.find(&destination.host, namespace);
-            match service.map(|s| &*s.ports) {
+        let port = self.destination_port(destination, namespace, listener_port);
+        names::cluster(&destination.host, &destination.subset, port)
+    }
+
+    /// The port of a destination, as [`Self::cluster`] takes it.
+    #[must_use]
+    pub fn destination_port(
+        &self,
+        destination: &Destination,
+        namespace: &str,
+        listener_port: u16,
+    ) -> u16 {
+        match destination.port_number() {
+            Some(port) => port.into(),
+            None => match self.registry.find(&destination.host, namespace).map(|s| &*s.ports) {
                 Some([only]) => only.number,
                 _ => listener_port,
-            }
-        });
-        names::cluster(&destination.host, &destination.subset, port)
+            },
+        }
     }
 
     /// What holds for traffic to a host, as resources of `namespace` see it.
@@ -77,6 +103,20 @@ impl Context<'_> {
     pub fn rules_for(&self, host: &str, namespace: &str) -> Option<Effective> {
         let service = self.registry.find(host, namespace);
         self.rules.find(host, service.map(|s| &*s.key.namespace), self.options)
+    }
+}
+
+/// A number that is given; 0, like none, says nothing.
+pub(crate) fn positive(given: i32) -> Option<u32> {
+    u32::try_from(given).ok().filter(|given| *given > 0)
+}
+
+/// An HTTP filter of a name.
+pub(crate) fn http_filter<M: Name>(name: &str, config: &M) -> HttpFilter {
+    HttpFilter {
+        name: name.to_owned(),
+        config_type: Some(ConfigType::TypedConfig(any(config))),
+        ..HttpFilter::default()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tidegate_api::istio::virtual_service::{
     DerivePort, DirectResponseBody, HttpDirectResponse, HttpMatchRequest, HttpRedirect, HttpRoute,
-    HttpRouteDestination, RedirectPort, Unfit,
+    HttpRouteDestination, RedirectPort,
 };
 use tidegate_envoy::v3::core::DataSource;
 use tidegate_envoy::v3::core::data_source::Specifier;
@@ -23,8 +23,8 @@ use tidegate_envoy::v3::route::{
     WeightedCluster,
 };
 
-use super::headers::{self, Operations};
-use super::{Context, balancing, duration, matches, metadata, retry, text};
+use super::headers::Operations;
+use super::{Context, balancing, duration, matches, metadata, retry, text, traffic};
 use crate::model::rule::Rule;
 use crate::model::virtual_service::{Place, Semantics, VirtualService};
 use crate::{Options, ProxyKind};
@@ -41,7 +41,8 @@ pub fn route(
     let Rule { says: rule, key, .. } = rule;
     let by_segment = root.semantics != Semantics::Plain;
     let matched = condition.map_or_else(matches::any, |c| matches::of_condition(c, by_segment));
-    if unfit(rule).next().is_some() {
+    // What was asked for was not to be left out, and it must not cost other rules.
+    if !rule.unfit().is_empty() {
         return Route {
             name: name(rule, condition),
             r#match: Some(matched),
@@ -73,17 +74,13 @@ pub fn route(
         }
         destinations(&rule.route, &mut action, &mut route, &key.namespace, place, context);
         action.retry_policy = retries(rule, &key.namespace, context);
+        action.request_mirror_policies =
+            traffic::mirrors(rule, &key.namespace, place.port, context);
         Action::Route(action)
     });
     route.r#match = Some(matched);
+    route.typed_per_filter_config = traffic::overrides(rule);
     route
-}
-
-/// What the data plane refuses of what a rule does, by path of the field, with what is wrong. Such a rule is answered 500:
-/// what was asked for was not to be left out, and it must not cost other rules.
-pub fn unfit(rule: &HttpRoute) -> impl Iterator<Item = Unfit> {
-    let variables = headers::unserved(rule).map(|(path, fault)| (path, fault.to_string()));
-    rule.unfit().into_iter().chain(variables)
 }
 
 fn name(rule: &HttpRoute, condition: Option<&HttpMatchRequest>) -> String {
@@ -163,7 +160,7 @@ fn destinations(
 ) {
     let cluster = |d: &HttpRouteDestination| context.cluster(&d.destination, namespace, place.port);
     // Of several destinations those without a share say nothing, as below.
-    let chosen = all.iter().filter(|d| d.weight > 0 || all.len() == 1);
+    let chosen = all.iter().filter(|d| d.share() > 0 || all.len() == 1);
     action.hash_policy = chosen
         .filter_map(|d| {
             let rules = context.rules_for(&d.destination.host, namespace)?;
@@ -183,11 +180,11 @@ fn destinations(
         action.cluster_specifier = Some(ClusterSpecifier::Cluster(cluster(only)));
         return;
     }
-    let weighted = all.iter().filter(|d| d.weight > 0).map(|destination| {
+    let weighted = all.iter().filter(|d| d.share() > 0).map(|destination| {
         let operations = Operations::of(destination.headers.as_deref());
         ClusterWeight {
             name: cluster(destination),
-            weight: u32::try_from(destination.weight).ok(),
+            weight: u32::try_from(destination.share()).ok(),
             request_headers_to_add: operations.request_add,
             request_headers_to_remove: operations.request_remove,
             response_headers_to_add: operations.response_add,

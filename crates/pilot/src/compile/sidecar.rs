@@ -7,6 +7,7 @@ use tidegate_api::ObjectKey;
 use tidegate_api::istio::virtual_service::{Destination, PortSelector};
 use tidegate_api::scalar::Port;
 use tidegate_envoy::any;
+use tidegate_envoy::prost_types::Any;
 use tidegate_envoy::v3::core::socket_address::PortSpecifier;
 use tidegate_envoy::v3::core::{Address, SocketAddress, TrafficDirection, address};
 use tidegate_envoy::v3::http_inspector::HttpInspector;
@@ -21,7 +22,8 @@ use tidegate_envoy::v3::tls_inspector::TlsInspector;
 
 use super::listener::ChainSource;
 use super::{
-    Context, access_log, balancing, connection_manager, duration, filter_chain, matches, retry,
+    Context, access_log, balancing, connection_manager, duration, filter_chain, inbound, matches,
+    retry,
 };
 use crate::model::names;
 use crate::model::service::Service;
@@ -112,13 +114,11 @@ pub fn virtual_outbound(wildcard: IpAddr, context: &Context<'_>) -> Compiled {
         filter_chains: vec![itself, chain("catchall-tcp", elsewhere(context))],
         ..base(VIRTUAL_OUTBOUND, wildcard, OUTBOUND_PORT, context)
     };
-    let port = format!("port {OUTBOUND_PORT}");
-    let sources =
-        vec![ChainSource { asks: vec![port], ..ChainSource::shared() }, ChainSource::shared()];
+    let sources = vec![inbound::of_port(Some(OUTBOUND_PORT), None), ChainSource::shared()];
     Compiled { listener, sources }
 }
 
-fn base(name: &str, address: IpAddr, port: u16, context: &Context<'_>) -> Listener {
+pub(super) fn base(name: &str, address: IpAddr, port: u16, context: &Context<'_>) -> Listener {
     let socket = |address: IpAddr| {
         let socket = SocketAddress {
             address: address.to_string(),
@@ -147,14 +147,18 @@ fn base(name: &str, address: IpAddr, port: u16, context: &Context<'_>) -> Listen
 fn inspectors(plan: &Plan) -> Vec<ListenerFilter> {
     let requests = plan.chains.iter().any(|chain| chain.asks.requests);
     let tls = requests || plan.chains.iter().any(|chain| !chain.asks.server_names.is_empty());
-    let filter = |name: &str, config| ListenerFilter {
+    let tls = tls.then(|| inspector("tls_inspector", any(&TlsInspector::default())));
+    let http = requests.then(|| inspector("http_inspector", any(&HttpInspector::default())));
+    tls.into_iter().chain(http).collect()
+}
+
+/// A listener filter.
+pub(super) fn inspector(name: &str, config: Any) -> ListenerFilter {
+    ListenerFilter {
         name: format!("envoy.filters.listener.{name}"),
         config_type: Some(listener_filter::ConfigType::TypedConfig(config)),
         ..ListenerFilter::default()
-    };
-    let tls = tls.then(|| filter("tls_inspector", any(&TlsInspector::default())));
-    let http = requests.then(|| filter("http_inspector", any(&HttpInspector::default())));
-    tls.into_iter().chain(http).collect()
+    }
 }
 
 /// The filter of a chain; `None` where a rule shares nothing out.
@@ -172,9 +176,7 @@ fn carry<'a>(
         To::Rule { rules: key, route, .. } => {
             filter_chain::tcp_proxy(route, rules(key)?, port, context)
         }
-        To::Service { host, port } => {
-            Some(filter_chain::to_cluster(&names::cluster(host, "", *port), context))
-        }
+        To::Service { host, port } => Some(filter_chain::to_service(host, *port, context)),
     }
 }
 
@@ -284,7 +286,7 @@ fn one_route(name: &str, domains: Vec<String>, route: &str, action: Action) -> V
 }
 
 #[allow(deprecated, reason = "as on routes of VirtualServices")]
-fn forward(cluster: String) -> RouteAction {
+pub(super) fn forward(cluster: String) -> RouteAction {
     let none = duration(std::time::Duration::ZERO);
     RouteAction {
         cluster_specifier: Some(ClusterSpecifier::Cluster(cluster)),

@@ -16,7 +16,31 @@ pub fn matcher(condition: &StringMatch) -> Option<StringMatcher> {
         StringMatch::Prefix(text) => MatchPattern::Prefix(text.clone()),
         StringMatch::Regex(regex) => MatchPattern::SafeRegex(self::regex(regex)),
     };
-    Some(StringMatcher { match_pattern: Some(pattern), ..StringMatcher::default() })
+    Some(of(pattern))
+}
+
+/// The matcher of a pattern, in the letter case that it is written in.
+#[must_use]
+pub fn of(pattern: MatchPattern) -> StringMatcher {
+    StringMatcher { match_pattern: Some(pattern), ..StringMatcher::default() }
+}
+
+/// The matcher of a text that is just this.
+#[must_use]
+pub fn exact(text: &str) -> StringMatcher {
+    of(MatchPattern::Exact(text.to_owned()))
+}
+
+/// The matcher of a text that begins so.
+#[must_use]
+pub fn starting(text: &str) -> StringMatcher {
+    of(MatchPattern::Prefix(text.to_owned()))
+}
+
+/// The matcher of a text that an RE2 expression matches as a whole.
+#[must_use]
+pub fn matching(expression: &str) -> StringMatcher {
+    of(MatchPattern::SafeRegex(regex(expression)))
 }
 
 /// A text as an expression that matches it alone. Only what RE2 gives a meaning is escaped.

@@ -4,8 +4,6 @@ use tidegate_api::istio::gateway::TlsProtocol as Version;
 use tidegate_envoy::any;
 use tidegate_envoy::v3::core::TransportSocket;
 use tidegate_envoy::v3::core::transport_socket::ConfigType;
-use tidegate_envoy::v3::matcher::StringMatcher;
-use tidegate_envoy::v3::matcher::string_matcher::MatchPattern;
 use tidegate_envoy::v3::tls::certificate_validation_context::TrustChainVerification;
 use tidegate_envoy::v3::tls::common_tls_context::{
     CombinedCertificateValidationContext, ValidationContextType,
@@ -16,7 +14,7 @@ use tidegate_envoy::v3::tls::{
     TlsParameters,
 };
 
-use super::{ads, server_of_its_own};
+use super::{ads, server_of_its_own, text};
 use crate::model::tls::{Accepted, Channel, Credential, Terms};
 
 /// What a filter chain does with the bytes in TLS.
@@ -74,14 +72,6 @@ pub(super) fn by_name(credential: &Credential) -> SdsSecretConfig {
     }
 }
 
-/// A name of a certificate.
-pub(super) fn exact(name: &str) -> StringMatcher {
-    StringMatcher {
-        match_pattern: Some(MatchPattern::Exact(name.to_owned())),
-        ..StringMatcher::default()
-    }
-}
-
 fn params(channel: &Channel) -> Option<TlsParameters> {
     if *channel == Channel::default() {
         // TLS 1.2 and 1.3, which is every data plane's own choice today.
@@ -109,8 +99,11 @@ fn validation(accepted: &Accepted) -> ValidationContextType {
     } else {
         TrustChainVerification::VerifyTrustChain
     };
+    let names = accepted.names.iter().map(|name| text::exact(name));
+    let domains = accepted.trust_domains.iter();
+    let domains = domains.map(|domain| text::starting(&format!("spiffe://{domain}/")));
     let here = CertificateValidationContext {
-        match_subject_alt_names: accepted.names.iter().map(|name| exact(name)).collect(),
+        match_subject_alt_names: names.chain(domains).collect(),
         verify_certificate_spki: accepted.key_hashes.clone(),
         verify_certificate_hash: accepted.hashes.clone(),
         trust_chain_verification: trust.into(),

@@ -3,6 +3,7 @@
 //! Servers are verified, by their name too: one of `subjectAltNames` of the rule or of the ServiceEntry, else the one that is asked for. That is `sni`, else
 //! the request's host as it is sent, else the destination's own host where a connection carries no requests.
 
+use tidegate_api::istio::Protocol;
 use tidegate_api::istio::destination_rule::{ClientTlsMode, ClientTlsSettings};
 use tidegate_envoy::any;
 use tidegate_envoy::v3::cluster::Cluster;
@@ -16,20 +17,23 @@ use tidegate_envoy::v3::tls::{
 };
 
 use super::cluster::HttpOptions;
-use super::tls;
+use super::{text, tls};
 use crate::Options;
 use crate::model::host::Host;
 use crate::model::names;
-use crate::model::service::{Port, Service};
 use crate::model::tls::{Channel, client_authorities, client_identity, verifies};
 
 /// Where connections go.
 #[derive(Clone, Copy, Debug)]
 pub struct To<'a> {
-    /// The service.
-    pub service: &'a Service,
+    /// The host.
+    pub host: &'a str,
     /// Its port.
-    pub port: &'a Port,
+    pub port: u16,
+    /// What is spoken there, where that is said.
+    pub protocol: Option<Protocol>,
+    /// Names of which its certificate carries one, where that is said.
+    pub certified: &'a [String],
     /// The subset of its endpoints; empty for all of them.
     pub subset: &'a str,
     /// The gateway and its mesh.
@@ -89,11 +93,11 @@ fn params(settings: &ClientTlsSettings, defaults: &Channel) -> Option<TlsParamet
 impl<'a> To<'a> {
     /// The name that a server is asked for, where requests do not say it.
     fn server_name(self, settings: &ClientTlsSettings) -> String {
-        let host = &*self.service.host;
+        let host = self.host;
         match settings.mode {
             _ if !settings.sni.is_empty() => settings.sni.clone(),
             _ if Host::new(host).is_wildcard() => String::new(),
-            ClientTlsMode::IstioMutual => names::mesh_server(host, self.subset, self.port.number),
+            ClientTlsMode::IstioMutual => names::mesh_server(host, self.subset, self.port),
             _ => host.to_owned(),
         }
     }
@@ -101,7 +105,7 @@ impl<'a> To<'a> {
     /// Names of which the server's certificate has to carry one; without any, it is verified by the name that is asked for.
     fn names(self, settings: &'a ClientTlsSettings) -> &'a [String] {
         if settings.subject_alt_names.is_empty() {
-            &self.service.certified
+            self.certified
         } else {
             &settings.subject_alt_names
         }
@@ -110,7 +114,7 @@ impl<'a> To<'a> {
     /// The protocols to offer. Sidecars tell traffic of the mesh by Istio's own names. The one by which Istio's proxies
     /// agree on telling each other who they are, before any byte of the traffic, is not among them: nothing here would say it.
     fn protocols(self, in_mesh: bool, http: &HttpOptions) -> &'static [&'static str] {
-        match (in_mesh, self.port.protocol) {
+        match (in_mesh, self.protocol) {
             (true, _) if http.http2 => &["istio-h2", "istio", "h2"],
             (true, Some(protocol)) if protocol.is_http() => {
                 &["istio-http/1.1", "istio", "http/1.1"]
@@ -125,7 +129,7 @@ impl<'a> To<'a> {
 #[allow(deprecated, reason = "Istio writes names here: of any kind, and every Envoy reads it")]
 fn validation(settings: &ClientTlsSettings, to: To<'_>) -> ValidationContextType {
     let here = CertificateValidationContext {
-        match_subject_alt_names: to.names(settings).iter().map(|n| tls::exact(n)).collect(),
+        match_subject_alt_names: to.names(settings).iter().map(|n| text::exact(n)).collect(),
         ..CertificateValidationContext::default()
     };
     let authorities = client_authorities(settings, to.options);

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, HashSet};
 use bytes::{Bytes, BytesMut};
 use tidegate_envoy::prost::Message;
 use tidegate_envoy::v3::route::route::Action;
+use tidegate_envoy::v3::route::route_match::TlsContextMatchOptions;
 use tidegate_envoy::v3::route::virtual_host::TlsRequirementType;
 use tidegate_envoy::v3::route::{
     DirectResponseAction, Route, RouteConfiguration, RouteMatch, VirtualHost,
 };
 
 use super::{Context, matches, rbac, route};
+use crate::model::merge::Uncertified;
 use crate::model::virtual_service::{Place, VirtualService, applies, is_served};
 
 /// Field number of `routes` in `envoy.config.route.v3.VirtualHost`.
@@ -83,8 +85,16 @@ pub fn unreached(
 pub struct Demands {
     /// Requests in plain text are redirected to https.
     pub tls: bool,
-    /// Requests without a verified client certificate are answered 403.
-    pub client_certificate: bool,
+    /// A verified client certificate: how requests without one are answered.
+    pub client_certificate: Option<Uncertified>,
+}
+
+impl Demands {
+    /// How many routes that nobody wrote stand before all others.
+    #[must_use]
+    pub fn routes_before(&self) -> usize {
+        usize::from(self.client_certificate == Some(Uncertified::Misdirected))
+    }
 }
 
 /// A virtual host: `domains` go to `routes`, those that take every request last.
@@ -102,22 +112,42 @@ pub fn virtual_host(
         require_tls: require_tls.into(),
         include_request_attempt_count: true,
         typed_per_filter_config: match demands.client_certificate {
-            true => rbac::with_certificate(),
-            false => BTreeMap::new(),
+            Some(_) => rbac::with_certificate(),
+            None => BTreeMap::new(),
         },
         ..VirtualHost::default()
     };
     let mut bytes = BytesMut::from(&*host.encode_to_vec());
+    if demands.client_certificate == Some(Uncertified::Misdirected) {
+        tidegate_xds::assemble::append_message(ROUTES, &elsewhere(), &mut bytes);
+    }
     for catch_all in [false, true] {
         for route in routes.iter().filter(|r| r.catch_all == catch_all) {
             tidegate_xds::assemble::append_message(ROUTES, &route.bytes, &mut bytes);
         }
     }
-    if demands.client_certificate {
-        // What is asked of clients is asked on routes: also on the way to 404.
-        tidegate_xds::assemble::append_message(ROUTES, &answer(404).encode_to_vec(), &mut bytes);
+    if demands.client_certificate.is_some() {
+        let last = answer_without_certificate(404);
+        tidegate_xds::assemble::append_message(ROUTES, &last.encode_to_vec(), &mut bytes);
     }
     bytes.freeze()
+}
+
+/// The first route of a host that demands a certificate, where connections come that name another server and were not asked for
+/// one: their clients are sent to connect anew. Who names no server would be asked no more there, and is turned away by the
+/// route's rules.
+fn elsewhere() -> Vec<u8> {
+    let route = answer_without_certificate(421);
+    Route { typed_per_filter_config: rbac::with_name(), ..route }.encode_to_vec()
+}
+
+/// A route for clients that show no certificate. As the last one of a host that demands one, it has who shows none turned away
+/// also where no other route takes the request, since what is asked of clients is asked on routes. Who shows one is answered as
+/// everywhere: there is no route.
+fn answer_without_certificate(status: u16) -> Route {
+    let asked = TlsContextMatchOptions { presented: Some(false), validated: None };
+    let condition = RouteMatch { tls_context: Some(asked), ..matches::any() };
+    Route { r#match: Some(condition), ..answer(status) }
 }
 
 /// A virtual host that answers every request with a status. Without routes that is 404.

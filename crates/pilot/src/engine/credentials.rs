@@ -9,10 +9,9 @@ use tidegate_xds::{Resource, ResourceType};
 use super::{Dirty, Pilot, index};
 use crate::compile::secret;
 use crate::model::credentials::Found;
-use crate::model::merge::ListenerPlan;
 use crate::model::tls::{AUTHORITIES_SUFFIX, Credential, Terms};
-use crate::status::SecretUse;
-use crate::{RefusedSecret, Remark, status};
+use crate::status::{Lack, SecretUse};
+use crate::{Compiled, FaultySecret, Remark, Serves, status};
 
 /// Credentials by those who take them.
 #[derive(Debug, Default)]
@@ -22,8 +21,8 @@ pub(crate) struct Credentials {
     brought: HashSet<Credential>,
     /// The Secrets that the authorities of some come from, though nothing names them.
     guessed: HashMap<Credential, Arc<str>>,
-    /// The secrets that the data plane refuses.
-    refused: BTreeMap<Arc<str>, RefusedSecret>,
+    /// What the data plane finds wrong with secrets.
+    faulty: BTreeMap<Arc<str>, FaultySecret>,
 }
 
 /// Who takes a credential.
@@ -38,12 +37,17 @@ pub(super) enum User {
     },
     /// A DestinationRule, for handshakes with destinations.
     Rule(ObjectKey),
+    /// A RequestAuthentication, for handshakes with those who have the keys of issuers.
+    Tokens(ObjectKey),
+    /// A sidecar, for handshakes with the peers of its workload: no object asks for it.
+    Peers,
 }
 
 impl User {
-    const fn key(&self) -> &ObjectKey {
+    const fn key(&self) -> Option<&ObjectKey> {
         match self {
-            Self::Gateway { key, .. } | Self::Rule(key) => key,
+            Self::Gateway { key, .. } | Self::Rule(key) | Self::Tokens(key) => Some(key),
+            Self::Peers => None,
         }
     }
 }
@@ -110,21 +114,22 @@ impl Credentials {
 
     /// Whether the data plane has what a credential stands for, in a form that it took.
     pub(crate) fn usable(&self, credential: &Credential) -> bool {
-        self.has(credential) && self.refused(credential).is_none_or(|refused| refused.serves_on)
+        let serves = |faulty: &FaultySecret| faulty.serves != Serves::Nothing;
+        self.has(credential) && self.faulty(credential).is_none_or(serves)
     }
 
     /// Whether an object takes a credential.
     pub(crate) fn is_taken_by(&self, key: &ObjectKey, credential: &Credential) -> bool {
         let users = self.users.get(credential).into_iter().flatten();
-        users.map(User::key).any(|taker| taker == key)
+        users.filter_map(User::key).any(|taker| taker == key)
     }
 
-    /// Why the data plane refuses a credential as it is now; `None` where it does not.
-    pub(crate) fn refused(&self, credential: &Credential) -> Option<&RefusedSecret> {
-        if self.refused.is_empty() {
+    /// What the data plane finds wrong with a credential as it is now; `None` where it finds nothing.
+    pub(crate) fn faulty(&self, credential: &Credential) -> Option<&FaultySecret> {
+        if self.faulty.is_empty() {
             return None;
         }
-        self.refused.get(&*credential.to_string())
+        self.faulty.get(&*credential.to_string())
     }
 
     /// Whether the data plane has what a credential stands for, as far as compiling decides.
@@ -159,7 +164,20 @@ impl Pilot {
         secret: Option<Arc<kube::Secret>>,
         dirty: &mut Dirty,
     ) {
+        let was_there = self.secrets.has(key);
         let others = self.secrets.set(&key.namespace, &key.name, secret);
+        if self.secrets.has(key) != was_there {
+            let users = self.credentials.users.keys();
+            let meant = users.filter(|taken| self.secrets.may_be_meant(&key.name, taken));
+            for credential in meant.cloned().collect::<Vec<_>>() {
+                self.mark_takers(&credential, dirty);
+            }
+        }
+        let broken = self.taken_from(key).filter(|credential| {
+            self.secrets.find(credential).is_err_and(|not_found| not_found.broken)
+        });
+        let withheld: BTreeSet<String> = broken.map(|credential| credential.to_string()).collect();
+        dirty.withheld.extend(withheld.into_iter().map(Arc::from));
         dirty.credentials.extend(self.credentials.concerning(&key.name));
         if others {
             self.mark_guessed(dirty);
@@ -185,21 +203,30 @@ impl Pilot {
         }
     }
 
-    /// Replaces the secrets that the data plane refuses.
-    pub(super) fn set_refused(
+    /// Replaces what the data plane finds wrong with secrets.
+    pub(super) fn set_faulty(
         &mut self,
-        secrets: BTreeMap<Arc<str>, RefusedSecret>,
+        secrets: BTreeMap<Arc<str>, FaultySecret>,
         dirty: &mut Dirty,
     ) {
-        let before = std::mem::replace(&mut self.credentials.refused, secrets);
-        let now = &self.credentials.refused;
+        let before = std::mem::replace(&mut self.credentials.faulty, secrets);
+        let now = &self.credentials.faulty;
         let names = before.keys().chain(now.keys());
         let touched: HashSet<&str> =
             names.filter(|name| before.get(*name) != now.get(*name)).map(|name| &**name).collect();
         let users = self.credentials.users.keys();
         for credential in users.filter(|c| touched.contains(c.to_string().as_str())) {
             self.mark_takers(credential, dirty);
-            dirty.listeners.extend(self.plans_by(std::slice::from_ref(credential)));
+            dirty.ports.extend(self.ports_taking(credential));
+        }
+    }
+
+    /// Brings the secrets of touched credentials up to date, and marks the ports that differ with whether these can be used:
+    /// who names no server is served by those that can.
+    pub(super) fn bring(&mut self, dirty: &mut Dirty, compiled: &mut Compiled) {
+        for credential in std::mem::take(&mut dirty.credentials) {
+            self.emit_credential(&credential, dirty);
+            compiled.secrets += 1;
         }
     }
 
@@ -224,7 +251,7 @@ impl Pilot {
     }
 
     /// Puts the secret of a credential, or takes it away where nobody asks for it or nothing is there.
-    pub(super) fn emit_credential(&mut self, credential: &Credential, dirty: &mut Dirty) {
+    fn emit_credential(&mut self, credential: &Credential, dirty: &mut Dirty) {
         let sharing: Vec<Credential> = both(credential).collect();
         for credential in &sharing {
             self.mark_takers(credential, dirty);
@@ -243,7 +270,7 @@ impl Pilot {
             Some((_, Err(_))) | None => None,
         };
         if found.is_some() != self.credentials.has(credential) {
-            dirty.listeners.extend(self.plans_by(&sharing));
+            dirty.ports.extend(sharing.iter().flat_map(|shared| self.ports_taking(shared)));
         }
         for shared in &sharing {
             self.credentials.brought.remove(shared);
@@ -301,40 +328,50 @@ impl Pilot {
     /// Marks the status of those who take a credential, of those who go through them, and the Secret that it comes from.
     fn mark_takers(&self, credential: &Credential, dirty: &mut Dirty) {
         dirty.secrets.extend(self.secret_of(credential));
+        dirty.lacking.insert(credential.clone());
         let takers: BTreeSet<&ObjectKey> = self.takers(credential).collect();
         for taker in takers {
             dirty.status.extend(self.index.naming(&index::gateway_name(taker)).cloned());
+            let hosts = self.rules.get(taker).map(|rule| self.hosts_under(&rule.host));
+            for host in hosts.into_iter().flatten() {
+                let sending = self.index.referring_to(&host).map(|(service, _)| service.clone());
+                dirty.status.extend(sending);
+            }
             dirty.status.insert(taker.clone());
         }
     }
 
-    /// The listeners that take a credential.
-    fn plans_taking(&self, credential: &Credential) -> impl Iterator<Item = &ListenerPlan> {
+    /// The ports of which a listener takes a credential.
+    fn ports_taking(&self, credential: &Credential) -> BTreeSet<u16> {
         let users = self.credentials.users.get(credential).into_iter().flatten();
-        let names: BTreeSet<&Arc<str>> = users
-            .filter_map(|user| match user {
-                User::Gateway { listener, .. } => Some(listener),
-                User::Rule(_) => None,
-            })
-            .collect();
-        names.into_iter().filter_map(|name| self.listeners.plan(name))
-    }
-
-    /// The listeners that differ with whether these credentials can be used: who names no server is served by a
-    /// certificate that can, and asked for one only while there is something to verify it by.
-    fn plans_by(&self, credentials: &[Credential]) -> impl Iterator<Item = Arc<str>> {
-        let plans = credentials.iter().flat_map(|credential| self.plans_taking(credential));
-        let asking = plans.filter(|plan| {
-            let mut taken = plan.nameless.iter().flat_map(|n| n.terms.credentials());
-            taken.any(|taken| credentials.contains(taken))
+        let ports = users.filter_map(|user| match user {
+            User::Gateway { listener, .. } => Some(self.listeners.plan(listener)?.port),
+            User::Rule(_) | User::Tokens(_) | User::Peers => None,
         });
-        asking.map(|plan| Arc::clone(&plan.name))
+        ports.collect()
     }
 
-    /// The Gateways whose servers take a credential, and the DestinationRules that do.
+    /// The Gateways whose servers take a credential, and the DestinationRules and RequestAuthentications that do.
     fn takers(&self, credential: &Credential) -> impl Iterator<Item = &ObjectKey> {
         let users = self.credentials.users.get(credential).into_iter().flatten();
-        users.map(User::key)
+        users.filter_map(User::key)
+    }
+
+    /// Why the data plane does not have the secrets of these credentials, as far as it does not; `None` where nobody takes
+    /// them.
+    pub(super) fn lacking(
+        &self,
+        credentials: BTreeSet<Credential>,
+    ) -> Vec<(Arc<str>, Option<String>)> {
+        let lacking = credentials.into_iter().filter_map(|credential| {
+            let name = credential.to_string().into();
+            let Some(taken) = self.credentials.behind(&credential) else {
+                return Some((name, None));
+            };
+            let lack = Lack::of(&taken, self.view())?;
+            (lack.serves == Serves::Nothing).then_some((name, Some(lack.words)))
+        });
+        lacking.collect()
     }
 
     /// The Secrets that the content of a secret of xDS comes from.

@@ -8,11 +8,10 @@ use tidegate_xds::assemble::virtual_host_name;
 use tidegate_xds::{Resource, ResourceType};
 
 use super::route_table::OwnHost;
-use super::{Dirty, Pilot, shadows};
+use super::{Dirty, Pilot, Vacant, shadows};
 use crate::Compiled;
-use crate::compile::virtual_host::{self, Demands, EncodedRoute};
+use crate::compile::virtual_host::{self, EncodedRoute};
 use crate::compile::{cluster, listener};
-use crate::model::tls::Credential;
 use crate::model::virtual_service::Place;
 
 /// Routes of a VirtualService at a place, compiled once however many virtual hosts share them.
@@ -20,56 +19,76 @@ type Routes = HashMap<(ObjectKey, Place), Vec<EncodedRoute>>;
 
 impl Pilot {
     /// Compiles everything that is marked, and counts it.
-    pub(super) fn emit(&mut self, dirty: &mut Dirty) -> Compiled {
-        let mut compiled = Compiled::NONE;
-        self.emit_destinations(dirty, &mut compiled);
+    pub(super) fn emit(&mut self, dirty: &mut Dirty, compiled: &mut Compiled) {
+        self.emit_destinations(dirty, compiled);
         for name in std::mem::take(&mut dirty.listeners) {
-            self.emit_listener(&name, dirty, &mut compiled);
+            self.emit_listener(&name, dirty, compiled);
         }
         for name in std::mem::take(&mut dirty.skeletons) {
             let skeleton = virtual_host::skeleton(&name);
-            self.outbox.put(Resource::encode(ResourceType::RouteConfiguration, name, &skeleton));
+            self.put(Resource::encode(ResourceType::RouteConfiguration, name, &skeleton), dirty);
             compiled.route_configurations += 1;
         }
         for name in std::mem::take(&mut dirty.tables) {
-            self.emit_table(&name, &mut compiled);
+            self.emit_table(&name, dirty, compiled);
         }
-        compiled
+        self.emit_added(dirty);
+        self.forget_patched(dirty);
     }
 
     /// Compiles what is needed whoever sends: secrets, clusters and endpoints.
     pub(super) fn emit_destinations(&mut self, dirty: &mut Dirty, compiled: &mut Compiled) {
         self.put_fixtures();
-        for credential in std::mem::take(&mut dirty.credentials) {
-            self.emit_credential(&credential, dirty);
-            compiled.secrets += 1;
-        }
+        self.bring(dirty, compiled);
         let hosts = std::mem::take(&mut dirty.hosts);
         for host in std::mem::take(&mut dirty.endpoints).difference(&hosts) {
-            self.emit_endpoints(host, compiled);
+            let some_vacant = self.emit_endpoints(host, compiled);
+            self.note_vacant(host, some_vacant, dirty);
         }
         for host in &hosts {
-            self.emit_clusters(host, compiled);
+            let some_vacant = self.emit_clusters(host, dirty, compiled);
+            self.note_vacant(host, some_vacant, dirty);
+        }
+    }
+
+    /// Notes which clusters of a host have no endpoints, and marks whom that is to be told if it differs.
+    fn note_vacant(&mut self, host: &Arc<str>, some: bool, dirty: &mut Dirty) {
+        if self.options.workload().is_some() || !some && !self.vacant.contains_key(host) {
+            return;
+        }
+        let ports = self.registry.ports(host).into_values();
+        let now: Vacant =
+            ports.flat_map(|(s, port)| cluster::vacant(s, port, &self.context())).collect();
+        let differs = self.vacant.get(host).map_or(!now.is_empty(), |before| *before != now);
+        if now.is_empty() {
+            self.vacant.remove(host);
+        } else {
+            self.vacant.insert(Arc::clone(host), now);
+        }
+        if differs {
+            dirty.status.extend(self.index.referring_to(host).map(|(service, _)| service.clone()));
+            dirty.status.extend(self.rules.concerning(host).map(|rule| rule.key.clone()));
         }
     }
 
     fn emit_listener(&mut self, name: &Arc<str>, dirty: &mut Dirty, compiled: &mut Compiled) {
         let Some(plan) = self.listeners.plan(name) else { return };
         let bound = |gateway: &str| self.index.bound_to(gateway);
-        let usable = |credential: &Credential| self.credentials.usable(credential);
-        let found = listener::listener(plan, bound, usable, &self.context());
+        let found = listener::listener(plan, bound, &self.context());
         compiled.listeners += 1;
         match found.listener {
             Some(listener) => {
-                let name = Arc::clone(name);
-                self.outbox.put(Resource::encode(ResourceType::Listener, name, &listener));
+                let listener =
+                    Resource::encode(ResourceType::Listener, Arc::clone(name), &listener);
+                self.put(listener, dirty);
             }
             None => self.outbox.remove(ResourceType::Listener, Arc::clone(name)),
         }
-        dirty.status.extend(self.listeners.found(name, found.carries, found.lost));
+        let rules = found.sources.into_iter().filter_map(|source| source.rule).collect();
+        dirty.status.extend(self.listeners.found(name, found.carries, rules, found.lost));
     }
 
-    fn emit_table(&mut self, name: &Arc<str>, compiled: &mut Compiled) {
+    fn emit_table(&mut self, name: &Arc<str>, dirty: &mut Dirty, compiled: &mut Compiled) {
         let Some(table) = self.tables.get_mut(name) else { return };
         let settled = table.settle();
         for gone in &settled.gone {
@@ -80,7 +99,7 @@ impl Pilot {
         for (own, OwnHost { domains, status }) in settled.own {
             let message = virtual_host::fixed(&own, domains, status);
             let host = virtual_host_name(name, &own);
-            self.outbox.put(Resource::encode(ResourceType::VirtualHost, host, &message));
+            self.put(Resource::encode(ResourceType::VirtualHost, host, &message), dirty);
             compiled.virtual_hosts += 1;
         }
         let mut routes = Routes::new();
@@ -96,16 +115,13 @@ impl Pilot {
             let parts = shared.routing.routes.iter();
             let parts = parts
                 .filter_map(|part| Some((part, routes.get(&(part.1.clone(), part.0.clone()))?)));
-            let domain = shared.domains.first().map_or("", String::as_str);
-            let found = shadows::find(parts, domain, &self.index, &self.context());
+            let found = shadows::find(parts, &shared.domains, &self.index, &self.context());
             self.shadows.found(&virtual_host_name(name, &shared.name).into(), found);
-            let demands = Demands {
-                tls: shared.routing.https_redirect,
-                client_certificate: shared.routing.guarded,
-            };
+            let demands = shared.routing.demands();
             let bytes = virtual_host::virtual_host(&shared.name, shared.domains, demands, &ordered);
             let host = virtual_host_name(name, &shared.name);
-            self.outbox.put(Resource::new(ResourceType::VirtualHost, host, bytes));
+            let resource = Resource::new(ResourceType::VirtualHost, host, bytes);
+            self.put_routed(resource, &shared.routing.routes, dirty);
             compiled.virtual_hosts += 1;
         }
     }
@@ -117,11 +133,19 @@ impl Pilot {
             .or_insert_with(|| virtual_host::routes(service, place, &self.context()));
     }
 
-    fn emit_clusters(&mut self, host: &Arc<str>, compiled: &mut Compiled) {
+    /// Compiles the clusters of a host; answers whether any has no endpoints.
+    fn emit_clusters(
+        &mut self,
+        host: &Arc<str>,
+        dirty: &mut Dirty,
+        compiled: &mut Compiled,
+    ) -> bool {
+        let mut vacant = false;
         let mut resources = Vec::new();
         let mut now = BTreeSet::new();
         let ports = self.registry.ports(host).into_values();
         for result in ports.flat_map(|(s, port)| cluster::compile(s, port, &self.context())) {
+            vacant |= result.is_vacant();
             if let Some(cluster) = result.cluster {
                 let name: Arc<str> = cluster.name.as_str().into();
                 resources.push(Resource::encode(ResourceType::Cluster, &*name, &cluster));
@@ -140,21 +164,25 @@ impl Pilot {
             self.outbox.remove(ResourceType::Cluster, Arc::clone(name));
             self.outbox.remove(ResourceType::Endpoints, Arc::clone(name));
         }
-        resources.into_iter().for_each(|r| self.outbox.put(r));
         if !now.is_empty() {
             self.clusters.insert(Arc::clone(host), now);
         }
+        resources.into_iter().for_each(|resource| self.put(resource, dirty));
+        vacant
     }
 
-    /// Compiles load assignments only: endpoints changed, the service did not.
-    fn emit_endpoints(&mut self, host: &Arc<str>, compiled: &mut Compiled) {
+    /// Compiles load assignments only: endpoints changed, the service did not. Answers whether any is empty.
+    fn emit_endpoints(&mut self, host: &Arc<str>, compiled: &mut Compiled) -> bool {
+        let mut vacant = false;
         let mut resources = Vec::new();
         let ports = self.registry.ports(host).into_values();
         for assignment in ports.flat_map(|(s, p)| cluster::assignments(s, p, &self.context())) {
+            vacant |= assignment.endpoints.is_empty();
             let name = assignment.cluster_name.as_str();
             resources.push(Resource::encode(ResourceType::Endpoints, name, &assignment));
             compiled.load_assignments += 1;
         }
         resources.into_iter().for_each(|r| self.outbox.put(r));
+        vacant
     }
 }

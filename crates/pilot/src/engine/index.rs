@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use tidegate_api::{Kind, ObjectKey};
 
+use super::adoption::Adoption;
+use super::intake::gateway_key;
 use crate::model::age::Age;
 use crate::model::gateway::{Gateway, Server};
 use crate::model::host::Host;
+use crate::model::similar;
 use crate::model::virtual_service::{Order, VirtualService};
 
 /// Gateways and VirtualServices by every name that a change may start from.
@@ -29,6 +32,8 @@ pub(crate) struct Index {
     referrers: HashMap<Arc<str>, BTreeMap<ObjectKey, bool>>,
     /// Gateways that terminate HTTPS and that no VirtualService names, by namespace.
     unnamed: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// What those take; none where that is nothing.
+    adoptions: HashMap<Arc<str>, Adoption>,
     /// VirtualServices that share no host with their Gateways: they may be routed there all the same, or not once
     /// another Gateway has their hosts.
     strays: BTreeSet<ObjectKey>,
@@ -76,12 +81,9 @@ impl Index {
     }
 
     /// Notes whether there is a Gateway of that `NAMESPACE/NAME`, served here or not.
-    pub(crate) fn set_known(&mut self, name: &Arc<str>, exists: bool) {
-        if exists {
-            self.named.insert(Arc::clone(name));
-        } else {
-            self.named.remove(name);
-        }
+    /// Answers whether that is news.
+    pub(crate) fn set_known(&mut self, name: &Arc<str>, exists: bool) -> bool {
+        if exists { self.named.insert(Arc::clone(name)) } else { self.named.remove(name) }
     }
 
     /// Brings up to date what a Gateway's servers mean to the VirtualServices that name it, and to others if none does.
@@ -112,6 +114,14 @@ impl Index {
         self.strays.iter()
     }
 
+    /// The VirtualServices with a wildcard that holds a host of another, which may have it from them.
+    pub(super) fn around(&self, service: &VirtualService) -> BTreeSet<&ObjectKey> {
+        let wider: BTreeSet<Host> = service.hosts.iter().flat_map(Host::wider).collect();
+        let listed = self.listed.values();
+        let found = listed.flat_map(|hosts| wider.iter().filter_map(|host| hosts.get(host)));
+        found.flatten().filter(|key| **key != service.key).collect()
+    }
+
     /// Notes whether a Gateway terminates HTTPS and nobody names it.
     fn note_unnamed(&mut self, gateway: &Arc<str>) {
         let Some((namespace, name)) = gateway.split_once('/') else { return };
@@ -133,6 +143,43 @@ impl Index {
         self.unnamed.get(namespace).unwrap_or(&NONE)
     }
 
+    /// Whether a Gateway terminates HTTPS and no VirtualService names it.
+    pub(super) fn is_unnamed(&self, gateway: &str) -> bool {
+        let namespace = gateway.split_once('/').map_or("", |(namespace, _)| namespace);
+        self.unnamed_in(namespace).contains(gateway)
+    }
+
+    /// Every Gateway that terminates HTTPS and that no VirtualService names.
+    pub(super) fn all_unnamed(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.unnamed.values().flatten()
+    }
+
+    /// Those whose servers and a VirtualService have names in common.
+    pub(super) fn unnamed_like(&self, service: &VirtualService) -> Vec<Arc<str>> {
+        let like = |gateway: &&Arc<str>| {
+            let found = gateway_key(gateway).and_then(|key| self.gateway(&key));
+            let servers = found.into_iter().flat_map(|found| &found.servers);
+            let mut names = servers.flat_map(|server| server.names());
+            names.any(|name| service.hosts.iter().any(|host| host.overlaps(name)))
+        };
+        self.all_unnamed().filter(like).cloned().collect()
+    }
+
+    /// What a Gateway that nobody names takes.
+    pub(crate) fn adoption(&self, gateway: &str) -> Option<&Adoption> {
+        self.adoptions.get(gateway)
+    }
+
+    /// Notes what a Gateway that nobody names takes; answers whether that is something else than before.
+    pub(super) fn set_adoption(&mut self, gateway: &Arc<str>, now: Adoption) -> bool {
+        let before = if now == Adoption::default() {
+            self.adoptions.remove(gateway)
+        } else {
+            self.adoptions.insert(Arc::clone(gateway), now)
+        };
+        before.as_ref() != self.adoptions.get(gateway)
+    }
+
     /// The servers that are listened for on a port, those of the oldest Gateway first.
     pub(crate) fn servers_on(&self, port: u16) -> impl Iterator<Item = &Arc<Server>> {
         let ages = self.ports.get(&port).into_iter().flatten();
@@ -146,9 +193,36 @@ impl Index {
         self.gateways.get(self.ages.get(key)?)
     }
 
+    /// Why a Gateway comes before another, as in "which is older"; both by `NAMESPACE/NAME`.
+    pub(super) fn why_gateway_first(&self, first: &str, then: &str) -> Option<&'static str> {
+        let age = |name| Some(&self.gateway(&gateway_key(name)?)?.age);
+        Some(age(first)?.why_before(age(then)?))
+    }
+
     /// The Gateways that are served here, the oldest first.
     pub(crate) fn gateways(&self) -> impl Iterator<Item = &Gateway> {
         self.gateways.values()
+    }
+
+    /// The Gateway that was most likely meant by a `NAMESPACE/NAME` that none has.
+    pub(crate) fn gateway_meant(&self, name: &str) -> Option<&str> {
+        similar::meant(name, self.named.iter().map(|known| &**known))
+    }
+
+    /// The delegate that was most likely meant by one that there is not, as `NAMESPACE/NAME`.
+    pub(crate) fn delegate_meant(&self, key: &ObjectKey) -> Option<String> {
+        let delegates = self.virtual_services().filter(|service| service.hosts.is_empty());
+        let names: Vec<String> = delegates
+            .map(|service| format!("{}/{}", service.key.namespace, service.key.name))
+            .collect();
+        let asked = format!("{}/{}", key.namespace, key.name);
+        similar::meant(&asked, names.iter().map(String::as_str)).map(str::to_owned)
+    }
+
+    /// The VirtualServices that name Gateways which there are not.
+    pub(super) fn naming_nobody(&self) -> impl Iterator<Item = &ObjectKey> {
+        let missing = self.bound.iter().filter(|(gateway, _)| !self.named.contains(*gateway));
+        missing.flat_map(|(_, services)| services.keys().map(|(_, key)| key))
     }
 
     /// Whether there is a Gateway of that `NAMESPACE/NAME`, served here or not.
@@ -205,7 +279,7 @@ impl Index {
         for delegate in service.delegates() {
             self.roots.entry(delegate).or_default().insert(service.key.clone());
         }
-        for (_, _, destination) in service.destinations() {
+        for (_, _, destination) in service.destinations().chain(service.mirrors()) {
             let referrers = self.referrers.entry(destination.host.as_str().into()).or_default();
             *referrers.entry(service.key.clone()).or_default() |=
                 destination.port_number().is_none();
@@ -244,7 +318,7 @@ impl Index {
                 }
             }
         }
-        for (_, _, destination) in service.destinations() {
+        for (_, _, destination) in service.destinations().chain(service.mirrors()) {
             if let Some(referrers) = self.referrers.get_mut(destination.host.as_str()) {
                 referrers.remove(&service.key);
                 if referrers.is_empty() {

@@ -9,17 +9,21 @@ use tidegate_api::{Kind, Object, ObjectKey, Spec};
 
 use super::credentials::{Use, User};
 use super::{Dirty, Index, Pilot, Problem, index, stands};
-use crate::Input;
+use crate::model::authentication::TokenPolicy;
+use crate::model::authorization::Policy;
 use crate::model::destination_rule::Rule;
-use crate::model::endpoints::{PodAddress, Slice};
+use crate::model::endpoints::{self, PodAddress, Slice};
+use crate::model::envoy_filter::EnvoyFilter;
 use crate::model::gateway::Gateway;
 use crate::model::host::Host;
 use crate::model::names;
+use crate::model::peers::PeerPolicy;
 use crate::model::registry::{SERVICE_NAME_LABEL, ServiceName};
 use crate::model::service::Service;
 use crate::model::tls::{client_credentials, server_secrets};
 use crate::model::virtual_service::VirtualService;
 use crate::status;
+use crate::{Input, Remark};
 
 impl Pilot {
     pub(super) fn take(&mut self, input: Input, dirty: &mut Dirty) {
@@ -27,12 +31,16 @@ impl Pilot {
             Input::Apply(object) => self.apply_object(&object, dirty),
             Input::Delete(key) => self.delete(&key, dirty),
             Input::File { name, content } => self.set_file(name, content, dirty),
-            Input::Refused(secrets) => self.set_refused(secrets, dirty),
-            Input::Invalid { key, generation, errors } => {
+            Input::Faulty(secrets) => self.set_faulty(secrets, dirty),
+            Input::Unfetched(keys) => self.set_unfetched(keys, dirty),
+            Input::Invalid { key, generation, errors, selector } => {
                 dirty.status.insert(key.clone());
                 if !self.generations.contains_key(&key) {
                     dirty.applied.insert(key.clone()); // Nothing older stands for it.
                 }
+                self.set_unreadable(&key, selector.as_ref(), dirty);
+                // It may be a delegate that is missed.
+                dirty.status.extend(self.index.roots_of(&key).cloned());
                 self.problems.insert(key, Problem { generation, errors });
             }
         }
@@ -46,9 +54,18 @@ impl Pilot {
         if stands(key.kind) {
             dirty.applied.insert(key.clone());
         }
-        match status::unserved_fields(&object.spec) {
-            fields if fields.is_empty() => self.unserved.remove(key),
-            fields => self.unserved.insert(key.clone(), fields),
+        let idle = status::idle(object);
+        if !stands(key.kind) {
+            // Of these kinds there is no status.
+            dirty.remarks.extend(idle.iter().map(|(reason, message)| Remark {
+                key: key.clone(),
+                reason,
+                message: message.clone(),
+            }));
+        }
+        match idle.is_empty() {
+            true => self.idle.remove(key),
+            false => self.idle.insert(key.clone(), idle),
         };
         match &object.spec {
             Spec::Gateway(spec) => {
@@ -68,10 +85,31 @@ impl Pilot {
                 let rule = Rule::new(object, rule, &self.options);
                 self.set_rule(key, Some(rule), dirty);
             }
+            Spec::WorkloadEntry(spec) => {
+                self.set_workload(key, Some(endpoints::workload(object, spec)), dirty);
+            }
+            Spec::RequestAuthentication(spec) => {
+                let policy = TokenPolicy::new(object, spec, &self.options);
+                self.set_tokens(key, Some(policy), dirty);
+            }
+            Spec::AuthorizationPolicy(spec) => {
+                let policy = Policy::new(object, spec, &self.options);
+                self.set_policy(key, Some(policy), dirty);
+            }
+            Spec::PeerAuthentication(spec) => {
+                let policy = PeerPolicy::new(object, spec, &self.options);
+                self.peers.set(key, Some(policy));
+            }
+            Spec::EnvoyFilter(spec) => {
+                let filter = EnvoyFilter::select(object, spec, &self.options);
+                self.filters.set_others(key, filter.as_ref().err().copied());
+                self.set_envoy_filter(key, filter.ok(), dirty);
+            }
             Spec::EndpointSlice(slice) => self.set_slice(object, slice, dirty),
             Spec::Pod(pod) => {
                 let pod = PodAddress::of(pod, &object.labels);
-                dirty.endpoints.extend(self.registry.set_pod(key, Some(pod)));
+                let touched = self.registry.set_pod(key, Some(pod));
+                self.mark_selecting(touched, dirty);
             }
             Spec::Secret(secret) => {
                 self.set_secret(key, Some(Arc::new(kube::Secret::clone(secret))), dirty);
@@ -82,6 +120,7 @@ impl Pilot {
 
     fn delete(&mut self, key: &ObjectKey, dirty: &mut Dirty) {
         self.problems.remove(key);
+        dirty.status.extend(self.index.roots_of(key).cloned());
         // Its status goes with it: another object of the name starts from nothing.
         self.told.remove(key);
         dirty.status.insert(key.clone());
@@ -96,16 +135,27 @@ impl Pilot {
                 self.set_hidden(key, Vec::new(), dirty);
             }
             Kind::DestinationRule => self.set_rule(key, None, dirty),
+            Kind::WorkloadEntry => self.set_workload(key, None, dirty),
+            Kind::AuthorizationPolicy => self.set_policy(key, None, dirty),
+            Kind::RequestAuthentication => self.set_tokens(key, None, dirty),
+            Kind::PeerAuthentication => self.peers.set(key, None),
+            Kind::EnvoyFilter => {
+                self.filters.set_others(key, None);
+                self.set_envoy_filter(key, None, dirty);
+            }
             Kind::EndpointSlice => {
                 let touched = self.registry.set_slice(key, None);
                 self.mark_endpoints(touched, dirty);
             }
-            Kind::Pod => dirty.endpoints.extend(self.registry.set_pod(key, None)),
+            Kind::Pod => {
+                let touched = self.registry.set_pod(key, None);
+                self.mark_selecting(touched, dirty);
+            }
             Kind::Secret => self.set_secret(key, None, dirty),
             _ => {}
         }
         self.generations.remove(key);
-        self.unserved.remove(key);
+        self.idle.remove(key);
         dirty.applied.remove(key);
     }
 
@@ -119,11 +169,24 @@ impl Pilot {
         let name = index::gateway_name(key);
         // Where they reach then is found out when they are routed again.
         self.mark_reach(&name, dirty);
+        self.mark_around(self.index.all_strays(), dirty);
+        dirty.adopters.insert(Arc::clone(&name));
         dirty.ports.extend(self.index.set_gateway(key, gateway));
-        self.index.set_known(&name, exists);
+        if self.index.set_known(&name, exists) {
+            // They may be told of it as the one that is meant.
+            dirty.status.extend(self.index.naming_nobody().cloned());
+        }
         self.index.settle_naming(&name);
+        dirty.adopters.extend(self.index.all_unnamed().cloned());
         let naming = self.index.naming(&name);
         dirty.status.extend(naming.chain(self.index.all_strays()).cloned());
+        self.mark_around(self.index.all_strays(), dirty);
+    }
+
+    /// Marks whose wildcards hold hosts of VirtualServices that share none with their Gateways: they are told who has them.
+    fn mark_around<'k>(&self, strays: impl Iterator<Item = &'k ObjectKey>, dirty: &mut Dirty) {
+        let services = strays.filter_map(|key| self.index.virtual_service(key));
+        dirty.status.extend(services.flat_map(|service| self.index.around(service)).cloned());
     }
 
     /// Marks the VirtualServices that name a Gateway, and where they claim hosts as things stand: what it lists decides
@@ -170,13 +233,20 @@ impl Pilot {
             gateways.iter().filter(has).cloned().collect()
         };
         let were = named(&self.index);
+        let stray = |index: &Index| index.is_stray(key).then_some(key);
+        self.mark_around(stray(&self.index).into_iter(), dirty);
         let before = self.index.set_virtual_service(key, service);
+        self.mark_around(stray(&self.index).into_iter(), dirty);
         // A Gateway that has its first or loses its last is told about, and may take others or leave them.
         for gateway in were.symmetric_difference(&named(&self.index)) {
             dirty.status.extend(gateway_key(gateway));
             dirty.reclaimed.insert(Arc::clone(gateway));
+            dirty.adopters.insert(Arc::clone(gateway));
         }
         let now = self.index.virtual_service(key);
+        for service in before.iter().chain(now) {
+            dirty.adopters.extend(self.index.unnamed_like(service));
+        }
         dirty.status.insert(key.clone());
         dirty.status.extend(before.iter().chain(now).flat_map(|service| service.delegates()));
         for service in before.iter().chain(now).filter(|s| s.routes_connections()) {
@@ -189,32 +259,70 @@ impl Pilot {
     }
 
     fn set_entry(&mut self, object: &Object, spec: &istio::ServiceEntry, dirty: &mut Dirty) {
-        let services = Service::of_entry(object, spec, &self.options);
-        // It has hosts; without services they are hidden.
-        let hosts = spec.hosts.iter().filter(|_| services.is_empty());
-        let hidden = hosts.map(|host| host.to_ascii_lowercase().into()).collect();
-        self.set_services(&object.key, services, dirty);
-        self.set_hidden(&object.key, hidden, dirty);
+        let shown = Service::shows_entry(object, spec, &self.options);
+        self.set_exported(&object.key, Service::of_entry(object, spec), shown, dirty);
     }
 
     fn set_kube_service(&mut self, object: &Object, service: &kube::Service, dirty: &mut Dirty) {
+        let shown = Service::shows_kube(object, &self.options);
         let service = Service::of_kube(object, service, &self.options);
-        let ObjectKey { namespace, name, .. } = &object.key;
-        let host = || names::service_host(name, namespace, &self.options.domain).into();
-        let hidden = if service.is_none() { vec![host()] } else { Vec::new() };
-        self.set_services(&object.key, service.into_iter().collect(), dirty);
-        self.set_hidden(&object.key, hidden, dirty);
+        self.set_exported(&object.key, vec![service], shown, dirty);
+    }
+
+    /// Enters the services of an object, which the proxy sees or which are hidden from it.
+    fn set_exported(
+        &mut self,
+        key: &ObjectKey,
+        services: Vec<Service>,
+        shown: bool,
+        dirty: &mut Dirty,
+    ) {
+        let (shown, hidden) = if shown { (services, Vec::new()) } else { (Vec::new(), services) };
+        self.set_services(key, shown, dirty);
+        self.set_hidden(key, hidden, dirty);
     }
 
     /// Hosts that are hidden are told to those who send there.
-    fn set_hidden(&mut self, key: &ObjectKey, hosts: Vec<Arc<str>>, dirty: &mut Dirty) {
-        for host in self.registry.set_hidden(key, hosts) {
+    fn set_hidden(&mut self, key: &ObjectKey, services: Vec<Service>, dirty: &mut Dirty) {
+        for host in self.registry.set_hidden(key, services) {
             dirty.status.extend(self.index.referring_to(&host).map(|(service, _)| service.clone()));
         }
     }
 
+    fn set_workload(
+        &mut self,
+        key: &ObjectKey,
+        workload: Option<istio::WorkloadEntry>,
+        dirty: &mut Dirty,
+    ) {
+        let touched = self.registry.set_workload(key, workload);
+        self.mark_selecting(touched, dirty);
+    }
+
+    /// Marks hosts whose workloads differ.
+    fn mark_selecting(&self, hosts: Vec<Arc<str>>, dirty: &mut Dirty) {
+        for host in hosts {
+            // Names to resolve are part of the cluster itself.
+            if self.registry.definitions(&host).any(|service| service.resolved().is_some()) {
+                dirty.hosts.insert(host);
+            } else {
+                dirty.endpoints.insert(host);
+            }
+        }
+    }
+
+    /// Marks the WorkloadEntries that services of an object select: who selects them is told.
+    fn mark_workloads(&self, key: &ObjectKey, dirty: &mut Dirty) {
+        let services = self.registry.services_of(key).iter();
+        let workloads = services.flat_map(|service| self.registry.workloads_of(service));
+        dirty.status.extend(workloads.map(|(key, _)| key.clone()));
+    }
+
     fn set_services(&mut self, key: &ObjectKey, services: Vec<Service>, dirty: &mut Dirty) {
-        for host in self.registry.set_services(key, services) {
+        self.mark_workloads(key, dirty);
+        let changed = self.registry.set_services(key, services);
+        self.mark_workloads(key, dirty);
+        for host in changed {
             // Whose service it is decides which rules hold.
             let ruled = self.rules.concerning(&host).next().is_some();
             for (service, port_open) in self.index.referring_to(&host) {
@@ -245,14 +353,7 @@ impl Pilot {
         let before = uses(self.rules.get(key).map(|rule| &**rule));
         dirty.credentials.extend(self.credentials.replace(&before, &uses(rule.as_ref())));
         for pattern in self.rules.set(key, rule) {
-            // A rule for one host touches that one; only a wildcard has to look for its hosts.
-            let hosts: BTreeSet<Arc<str>> = if pattern.is_wildcard() {
-                let all = self.registry.hosts().chain(self.index.referred());
-                all.filter(|host| Host::new(host).is_within(&pattern)).cloned().collect()
-            } else {
-                BTreeSet::from([pattern.as_str().into()])
-            };
-            for host in hosts {
+            for host in self.hosts_under(&pattern) {
                 for (service, _) in self.index.referring_to(&host) {
                     dirty.touched.insert(service.clone());
                     // Which subsets there are is said of those who name one.
@@ -263,6 +364,15 @@ impl Pilot {
                 dirty.hosts.insert(host);
             }
         }
+    }
+
+    /// The hosts that a DestinationRule for a host or a wildcard may hold for. Only a wildcard has to look for them.
+    pub(super) fn hosts_under(&self, pattern: &Host) -> BTreeSet<Arc<str>> {
+        if !pattern.is_wildcard() {
+            return BTreeSet::from([pattern.as_str().into()]);
+        }
+        let all = self.registry.hosts().chain(self.index.referred());
+        all.filter(|host| Host::new(host).is_within(pattern)).cloned().collect()
     }
 
     fn set_slice(&mut self, object: &Object, slice: &kube::EndpointSlice, dirty: &mut Dirty) {

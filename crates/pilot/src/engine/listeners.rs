@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
 
+use crate::compile::listener::{Loss, RulePath};
 use crate::model::gateway::Server;
 use crate::model::host::Host;
 use crate::model::merge::ListenerPlan;
@@ -17,13 +18,15 @@ pub(crate) struct Listeners {
     /// Route configurations by the gateways whose servers they are for.
     tables: HashMap<Arc<str>, Tables>,
     /// What VirtualServices lost, by VirtualService and listener.
-    lost: HashMap<ObjectKey, BTreeMap<Arc<str>, Vec<String>>>,
+    lost: HashMap<ObjectKey, BTreeMap<Arc<str>, Vec<Loss>>>,
 }
 
 #[derive(Debug)]
 struct State {
     plan: ListenerPlan,
     carries: BTreeSet<ObjectKey>,
+    /// The rules of these that it carries connections for.
+    rules: BTreeSet<(ObjectKey, RulePath)>,
     losers: BTreeSet<ObjectKey>,
 }
 
@@ -77,11 +80,11 @@ impl Listeners {
                 tables.add(&routes.name, &plan, server);
             }
         }
-        let (carries, losers) = match self.all.remove(&plan.name) {
-            Some(before) => (before.carries, before.losers),
+        let (carries, rules, losers) = match self.all.remove(&plan.name) {
+            Some(before) => (before.carries, before.rules, before.losers),
             None => Default::default(),
         };
-        self.all.insert(Arc::clone(&plan.name), State { plan, carries, losers });
+        self.all.insert(Arc::clone(&plan.name), State { plan, carries, rules, losers });
     }
 
     /// Takes a listener's gateways away, before its plan is replaced or when it is gone.
@@ -141,6 +144,11 @@ impl Listeners {
         state.losers
     }
 
+    /// The names of all listeners.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.all.keys()
+    }
+
     /// The plan of a listener.
     pub(crate) fn plan(&self, name: &str) -> Option<&ListenerPlan> {
         self.all.get(name).map(|s| &s.plan)
@@ -163,9 +171,10 @@ impl Listeners {
         &mut self,
         name: &Arc<str>,
         carries: BTreeSet<ObjectKey>,
-        lost: Vec<(ObjectKey, String)>,
+        rules: BTreeSet<(ObjectKey, RulePath)>,
+        lost: Vec<Loss>,
     ) -> BTreeSet<ObjectKey> {
-        let losers: BTreeSet<ObjectKey> = lost.iter().map(|(key, _)| key.clone()).collect();
+        let losers: BTreeSet<ObjectKey> = lost.iter().map(|loss| loss.key.clone()).collect();
         let Some(state) = self.all.get_mut(name) else { return BTreeSet::new() };
         let mut touched: BTreeSet<ObjectKey> =
             state.carries.symmetric_difference(&carries).cloned().collect();
@@ -173,11 +182,14 @@ impl Listeners {
             touched.extend(state.plan.servers.iter().map(|s| s.key.clone()));
         }
         state.carries = carries;
+        let other = state.rules.symmetric_difference(&rules);
+        touched.extend(other.map(|(key, _)| key.clone()));
+        state.rules = rules;
         let before = std::mem::replace(&mut state.losers, losers.clone());
         self.forget_losses(name, &before);
-        for (key, reason) in lost {
-            let losses = self.lost.entry(key).or_default();
-            losses.entry(Arc::clone(name)).or_default().push(reason);
+        for loss in lost {
+            let losses = self.lost.entry(loss.key.clone()).or_default();
+            losses.entry(Arc::clone(name)).or_default().push(loss);
         }
         touched.extend(before);
         touched.extend(losers);
@@ -195,10 +207,18 @@ impl Listeners {
         }
     }
 
-    /// What a VirtualService lost to older ones, on all listeners.
+    /// What an object lost to others, on all listeners. A rule that another of its object goes before has lost nothing as long
+    /// as any listener carries connections for it.
     pub(crate) fn lost_by(&self, key: &ObjectKey) -> impl Iterator<Item = &str> {
-        let losses = self.lost.get(key).into_iter().flat_map(BTreeMap::values);
-        losses.flatten().map(String::as_str)
+        let losses = self.lost.get(key).into_iter().flat_map(BTreeMap::values).flatten();
+        let real =
+            |loss: &&Loss| !loss.own || loss.rule.is_none_or(|path| !self.has_rule(key, path));
+        losses.filter(real).map(|loss| &*loss.told)
+    }
+
+    fn has_rule(&self, key: &ObjectKey, path: RulePath) -> bool {
+        let rule = (key.clone(), path);
+        self.all.values().any(|state| state.rules.contains(&rule))
     }
 
     /// Whether a listener of the gateway carries connections for a VirtualService.
@@ -257,7 +277,9 @@ mod tests {
         let mut plans = Vec::new();
         for port in [80, 443] {
             let servers = gateway.servers.iter().filter(|server| server.port == port);
-            plans.extend(merge(port, servers, "0.0.0.0").listeners);
+            let mut plan = merge(port, servers, "0.0.0.0");
+            plan.lay_out(|_| true);
+            plans.extend(plan.listeners);
         }
         plans.iter().for_each(|plan| listeners.set(plan.clone()));
         let looked_at = |hosts: &[&str]| {

@@ -1,7 +1,7 @@
 //! The engine: takes a batch of inputs in, finds what it touches, and compiles only that.
 //!
 //! A batch goes through five steps, one method each: [`Pilot::take`] enters objects into the model and marks
-//! what they feed; `plan` merges the touched ports of the Gateways again; `route` moves VirtualServices
+//! what they feed; `plan` merges the touched ports of the Gateways again, and brings the credentials that these take; `route` moves VirtualServices
 //! between virtual hosts; `emit` compiles what is marked; `tell` compares conditions with those told before.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -10,17 +10,24 @@ use std::sync::Arc;
 use tidegate_api::{Kind, ObjectKey};
 use tidegate_xds::{Resource, ResourceType};
 
+use crate::compile::authorization::Authorization;
+use crate::compile::tokens::Tokens;
 use crate::compile::{self, Context};
+use crate::model::authentication::TokenPolicies;
+use crate::model::authorization::Policies;
 use crate::model::credentials::Secrets;
 use crate::model::destination_rule::Rules;
+use crate::model::envoy_filter::EnvoyFilters;
 use crate::model::host::Host;
 use crate::model::merge::PortPlan;
 use crate::model::names;
+use crate::model::peers::PeerPolicies;
 use crate::model::registry::Registry;
 use crate::model::tls::Credential;
 use crate::status::{self, Account, StatusUpdate, Subject, View};
-use crate::{Compiled, Input, Options, Output, Remark};
+use crate::{Compiled, Input, Options, Output, Remark, UnfetchedKeys};
 
+mod adoption;
 mod credentials;
 mod emit;
 mod index;
@@ -28,9 +35,11 @@ mod intake;
 mod listeners;
 mod origins;
 mod outbox;
+mod patches;
 mod plan;
 mod reach;
 mod route_table;
+mod security;
 mod shadows;
 mod sidecar;
 
@@ -38,6 +47,7 @@ pub(crate) use credentials::Credentials;
 pub(crate) use index::{Index, gateway_name};
 pub(crate) use listeners::Listeners;
 use outbox::Outbox;
+pub(crate) use patches::Patches;
 pub(crate) use route_table::RouteTable;
 pub(crate) use shadows::Shadows;
 use sidecar::Sidecar;
@@ -49,10 +59,19 @@ pub struct Pilot {
     index: Index,
     registry: Registry,
     rules: Rules,
+    token_policies: TokenPolicies,
+    /// What `token_policies` come to.
+    tokens: Tokens,
+    unfetched: UnfetchedKeys,
+    policies: Policies,
+    /// What `policies` come to.
+    authorization: Authorization,
+    /// PeerAuthentications; on a gateway none counts.
+    peers: PeerPolicies,
     /// Objects whose last form was refused.
     problems: HashMap<ObjectKey, Problem>,
     /// Fields without effect that objects use.
-    unserved: HashMap<ObjectKey, Vec<String>>,
+    idle: HashMap<ObjectKey, Vec<(&'static str, String)>>,
     /// `metadata.generation` of the last good form of every object, also of those that only a refused form is told of.
     generations: HashMap<ObjectKey, i64>,
     ports: BTreeMap<u16, PortPlan>,
@@ -61,14 +80,21 @@ pub struct Pilot {
     shadows: Shadows,
     /// Ports of each host that have a cluster.
     clusters: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// Clusters without endpoints, by host.
+    vacant: HashMap<Arc<str>, Vacant>,
     secrets: Secrets,
     credentials: Credentials,
     /// What is served beside a workload; nothing on a gateway.
     sidecar: Sidecar,
+    filters: EnvoyFilters,
+    patches: Patches,
     outbox: Outbox,
     told: HashMap<ObjectKey, Account>,
     started: bool,
 }
+
+/// Clusters without endpoints, and why they have none.
+pub(crate) type Vacant = BTreeMap<Arc<str>, String>;
 
 /// Why the last form of an object was refused.
 #[derive(Clone, Debug)]
@@ -90,6 +116,8 @@ struct Dirty {
     touched: BTreeSet<ObjectKey>,
     /// Gateways that other VirtualServices than before may claim hosts at.
     reclaimed: BTreeSet<Arc<str>>,
+    /// Gateways that nobody names, or that somebody does no more, and that may take other hosts than before.
+    adopters: BTreeSet<Arc<str>>,
     /// Gateways whose connection rules changed.
     carriers: BTreeSet<Arc<str>>,
     /// Route configurations that are new.
@@ -110,8 +138,16 @@ struct Dirty {
     status: BTreeSet<ObjectKey>,
     /// Objects that this batch applied.
     applied: BTreeSet<ObjectKey>,
+    /// Secrets of xDS of which a form was withheld.
+    withheld: Vec<Arc<str>>,
+    /// Credentials that may be lacking, or no more.
+    lacking: BTreeSet<Credential>,
     /// What happened to objects.
     remarks: Vec<Remark>,
+    /// Whether AuthorizationPolicies that hold here changed.
+    policies: bool,
+    /// Whether RequestAuthentications that hold here changed.
+    tokens: bool,
 }
 
 /// Where a VirtualService could claim hosts.
@@ -133,15 +169,24 @@ impl Pilot {
             index: Index::default(),
             registry: Registry::default(),
             rules: Rules::default(),
+            token_policies: TokenPolicies::default(),
+            tokens: Tokens::default(),
+            unfetched: UnfetchedKeys::default(),
+            policies: Policies::default(),
+            authorization: Authorization::default(),
+            peers: PeerPolicies::default(),
             problems: HashMap::new(),
-            unserved: HashMap::new(),
+            idle: HashMap::new(),
             generations: HashMap::new(),
             ports: BTreeMap::new(),
             listeners: Listeners::default(),
             tables: BTreeMap::new(),
             shadows: Shadows::default(),
             clusters: HashMap::new(),
+            vacant: HashMap::new(),
             sidecar: Sidecar::default(),
+            filters: EnvoyFilters::default(),
+            patches: Patches::default(),
             outbox: Outbox::default(),
             told: HashMap::new(),
             started: false,
@@ -156,13 +201,18 @@ impl Pilot {
             self.take(input, &mut dirty);
         }
         if self.options.workload().is_some() {
-            // What holds of objects is told by the gateway; who loses to whom in the mesh by `lost_hosts`.
             let compiled = self.emit_sidecar(&mut dirty);
-            return Output { change: self.outbox.finish(), compiled, ..Output::default() };
+            // What holds of other objects is told by the gateway; who loses to whom in the mesh by `lost_hosts`.
+            dirty.status.retain(|key| is_told_by_sidecars(key.kind));
+            let status = self.tell(&mut dirty);
+            let change = self.outbox.finish();
+            return Output { change, status, compiled, ..Output::default() };
         }
-        self.plan(&mut dirty);
+        let mut compiled = Compiled::NONE;
+        self.plan(&mut dirty, &mut compiled);
+        self.authorize(&mut dirty);
         self.route(&mut dirty);
-        let compiled = self.emit(&mut dirty);
+        self.emit(&mut dirty, &mut compiled);
         let status = self.tell(&mut dirty);
         let applied = dirty.applied.into_iter();
         let applied = applied.filter(|key| stands(key.kind) && self.told.contains_key(key));
@@ -171,6 +221,8 @@ impl Pilot {
             change: self.outbox.finish(),
             status,
             secrets: dirty.secrets,
+            withheld: dirty.withheld,
+            lacking: self.lacking(dirty.lacking),
             remarks: dirty.remarks,
             compiled,
         }
@@ -179,11 +231,24 @@ impl Pilot {
     /// The objects that a resource was compiled from: whom to tell when a proxy refuses it.
     #[must_use]
     pub fn owners(&self, kind: ResourceType, name: &str) -> Vec<ObjectKey> {
+        let mut owners = self.makers(kind, name);
+        owners.extend(self.patches.behind(kind, name).cloned());
+        owners
+    }
+
+    /// The objects that a resource was compiled from, before EnvoyFilters changed it.
+    fn makers(&self, kind: ResourceType, name: &str) -> Vec<ObjectKey> {
         match kind {
             ResourceType::Listener if self.options.workload().is_some() => {
-                self.sidecar.listener_owners(name)
+                let mut owners = self.sidecar.listener_owners(name);
+                if names::is_inbound(name) {
+                    owners.extend(self.security());
+                }
+                owners
             }
-            ResourceType::Listener => self.listeners.owners(name),
+            ResourceType::Listener => {
+                self.listeners.owners(name).into_iter().chain(self.security()).collect()
+            }
             ResourceType::RouteConfiguration => {
                 self.tables.get(name).map(|t| t.owners("")).unwrap_or_default()
             }
@@ -201,6 +266,13 @@ impl Pilot {
         }
     }
 
+    /// The policies that say who may do what here, and whose tokens are taken.
+    fn security(&self) -> impl Iterator<Item = ObjectKey> + '_ {
+        let policies = self.policies.here().map(|policy| policy.key.clone());
+        let tokens = self.token_policies.here().map(|policy| policy.key.clone());
+        policies.chain(tokens)
+    }
+
     /// Objects, and those that rules of theirs are taken from; each once.
     fn with_delegates(&self, mut keys: Vec<ObjectKey>) -> Vec<ObjectKey> {
         for at in 0..keys.len() {
@@ -214,15 +286,33 @@ impl Pilot {
         keys
     }
 
-    /// `outbound|PORT|SUBSET|HOST` leads back to the definition that has the port.
+    /// `outbound|PORT|SUBSET|HOST` leads back to the definition that has the port, a cluster for keys of tokens to those who
+    /// take these.
     fn cluster_owner(&self, name: &str) -> Vec<ObjectKey> {
+        if let Some(keys) = self.tokens.clusters.get(name) {
+            return keys.owners.iter().cloned().collect();
+        }
+        if names::is_inbound(name) {
+            return self
+                .sidecar
+                .inbound(name)
+                .map(|local| local.service.key.clone())
+                .into_iter()
+                .collect();
+        }
         let Some((host, port, _)) = names::of_cluster(name) else { return Vec::new() };
         let ports = self.registry.ports(host);
         ports.get(&port).map(|(service, _)| service.key.clone()).into_iter().collect()
     }
 
     fn context(&self) -> Context<'_> {
-        Context { options: &self.options, registry: &self.registry, rules: &self.rules }
+        Context {
+            options: &self.options,
+            registry: &self.registry,
+            rules: &self.rules,
+            tokens: &self.tokens,
+            authorization: &self.authorization,
+        }
     }
 
     /// The generation of the form that counts; the refused one's where there never was a good one.
@@ -255,6 +345,7 @@ impl Pilot {
                 updates.push(StatusUpdate {
                     key: key.clone(),
                     generation,
+                    in_force: self.generations.get(key).copied().unwrap_or(generation),
                     conditions: conditions.to_vec(),
                 });
             }
@@ -276,6 +367,13 @@ impl Pilot {
             Kind::VirtualService => Some(Subject::VirtualService),
             Kind::ServiceEntry => Some(Subject::ServiceEntry),
             Kind::DestinationRule => self.rules.get(key).map(|r| Subject::DestinationRule(r)),
+            Kind::EnvoyFilter => Some(Subject::EnvoyFilter),
+            Kind::WorkloadEntry => Some(Subject::WorkloadEntry),
+            Kind::AuthorizationPolicy => self.policies.get(key).map(Subject::AuthorizationPolicy),
+            Kind::RequestAuthentication => {
+                self.token_policies.get(key).map(Subject::RequestAuthentication)
+            }
+            Kind::PeerAuthentication => Some(Subject::PeerAuthentication),
             _ => None,
         };
         status::account(key, subject, self.problems.get(key), self.view())
@@ -285,16 +383,24 @@ impl Pilot {
     fn view(&self) -> View<'_> {
         View {
             options: &self.options,
+            problems: &self.problems,
             index: &self.index,
             registry: &self.registry,
             rules: &self.rules,
+            policies: &self.policies,
+            tokens: &self.tokens,
+            unfetched: &self.unfetched,
+            authorization: &self.authorization,
             ports: &self.ports,
             listeners: &self.listeners,
             tables: &self.tables,
             shadows: &self.shadows,
-            unserved: &self.unserved,
+            idle: &self.idle,
+            vacant: &self.vacant,
             secrets: &self.secrets,
             credentials: &self.credentials,
+            filters: &self.filters,
+            patches: &self.patches,
         }
     }
 
@@ -313,8 +419,21 @@ impl Pilot {
 const fn stands(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::Gateway | Kind::VirtualService | Kind::ServiceEntry | Kind::DestinationRule
+        Kind::Gateway
+            | Kind::VirtualService
+            | Kind::ServiceEntry
+            | Kind::DestinationRule
+            | Kind::EnvoyFilter
+            | Kind::WorkloadEntry
+            | Kind::AuthorizationPolicy
+            | Kind::RequestAuthentication
+            | Kind::PeerAuthentication
     )
+}
+
+/// Whether a sidecar, too, says what it makes of objects of a kind.
+const fn is_told_by_sidecars(kind: Kind) -> bool {
+    matches!(kind, Kind::AuthorizationPolicy | Kind::RequestAuthentication | Kind::EnvoyFilter)
 }
 
 /// Counts nothing: the start of a batch.

@@ -4,21 +4,29 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
-use tidegate_api::istio::virtual_service::{Destination, PortSelector};
+use tidegate_api::istio::Protocol;
+use tidegate_api::istio::destination_rule::H2UpgradePolicy;
+use tidegate_api::istio::virtual_service::{Destination, HttpRoute, PortSelector};
 use tidegate_api::scalar::Port;
 
+use super::reach::How;
 use super::{Pilot, RouteTable};
 use crate::Options;
-use crate::compile::listener;
+use crate::compile::listener::{self, Loss};
 use crate::compile::virtual_host::{self, EncodedRoute};
-use crate::model::gateway::Gateway;
+use crate::compile::{matches, traffic};
+use crate::model::destination_rule::Effective;
+use crate::model::gateway::{Gateway, Server};
+use crate::model::host::Host;
 use crate::model::merge::{ListenerPlan, RoutePlan};
 use crate::model::names;
-use crate::model::rule::UnmetReason;
-use crate::model::tls::Credential;
-use crate::model::virtual_service::{Place, VirtualService, is_served, not_here};
-use crate::origins::{ChainOrigin, HostOrigins, Origin, RouteOrigin};
+use crate::model::rule::{Rule, UnmetReason};
+use crate::model::virtual_service::{
+    NotHere, Place, Semantics, VirtualService, is_served, not_here,
+};
+use crate::origins::{ChainOrigin, Elsewhere, HostOrigins, LeftOut, Origin, RouteOrigin};
 use crate::sidecar::Scope;
+use crate::sidecar::inbound::Local;
 use crate::sidecar::routes::Target;
 use crate::status::{self, Condition, Lack, Standing};
 
@@ -40,8 +48,22 @@ impl Pilot {
     #[must_use]
     pub fn nameless(&self, listener: &str) -> Option<&RoutePlan> {
         let plan = self.listeners.plan(listener)?;
-        let nameless = plan.serving_nameless(|credential| self.credentials.usable(credential))?;
+        let nameless = plan.nameless.as_ref()?;
         plan.routes.iter().find(|routes| routes.name == nameless.routes)
+    }
+
+    /// Whether connections that name no server come to the filter chain of a server for every name, and share its routes.
+    #[must_use]
+    pub fn is_for_nameless(&self, listener: &str, server: &Arc<Server>) -> bool {
+        let plan = self.listeners.plan(listener).and_then(|plan| plan.nameless.as_ref());
+        plan.is_some_and(|plan| plan.is_of(server))
+    }
+
+    /// The servers of a Gateway for which listeners are opened, as far as compiling decides, each with its listener.
+    #[must_use]
+    pub fn open_servers(&self, gateway: &ObjectKey) -> Vec<(Arc<Server>, Arc<str>)> {
+        let open = status::open_servers(gateway, self.view());
+        open.map(|(server, listener)| (Arc::clone(server), Arc::clone(listener))).collect()
     }
 
     /// The Gateways that are served here, the oldest first.
@@ -66,18 +88,17 @@ impl Pilot {
         self.told.get(key).map(|account| &account.standing)
     }
 
-    /// What keeps the secret of that name from the data plane: where it was looked for. Nothing where it is there, or
-    /// nobody asks for it.
-    #[must_use]
-    pub fn missing(&self, secret: &str) -> Option<String> {
-        let credential = self.credentials.named(secret)?;
-        self.secrets.find(&credential).err().map(|not_found| not_found.reason)
-    }
-
     /// What is wrong with the secret of that name as it is now. Nothing where nothing is, or nobody asks for it.
     #[must_use]
     pub fn lack(&self, secret: &str) -> Option<Lack> {
         Lack::of(&self.credentials.named(secret)?, self.view())
+    }
+
+    /// Why a cluster of that name has no endpoints; `None` where it has some, or is not a service's.
+    #[must_use]
+    pub fn vacant(&self, cluster: &str) -> Option<&str> {
+        let (host, ..) = names::of_cluster(cluster)?;
+        self.vacant.get(host)?.get(cluster).map(String::as_str)
     }
 
     /// Why a gateway has no cluster of that name, where it would be a service's; `None` where nothing is missing.
@@ -96,31 +117,105 @@ impl Pilot {
     /// The settings that say how TLS is spoken with a cluster, if there are any.
     #[must_use]
     pub fn upstream_tls(&self, cluster: &str) -> Option<Origin> {
-        let (host, port, subset) = names::of_cluster(cluster)?;
-        let definition =
-            self.registry.ports(host).get(&port).map(|(service, _)| service.key.clone());
-        let namespace = definition.as_ref().map(|key| &*key.namespace);
-        let rules = self.rules.find(host, namespace, &self.options)?;
+        let (rules, port, subset) = self.rules_of(cluster)?;
         let (key, path) = rules.place_of_tls(port, subset)?;
         Some(Origin::new(key.clone(), path))
     }
 
-    /// What got no place on a port, each with the reason, which names the winner: servers, and connections that
-    /// belong to others.
+    /// The settings of DestinationRules that hold for a cluster, and the subset that it is of.
     #[must_use]
-    pub fn displaced(&self, port: u16) -> Vec<(Origin, String)> {
+    pub fn cluster_settings(&self, cluster: &str) -> Vec<Origin> {
+        if let Some(local) = self.sidecar.inbound(cluster) {
+            return self.settings_of_inbound(local);
+        }
+        let Some((rules, port, subset)) = self.rules_of(cluster) else { return Vec::new() };
+        let places = rules.places(port, subset).into_iter();
+        places.map(|(key, path)| Origin::new(key.clone(), path)).collect()
+    }
+
+    /// Those of a cluster of the workload: its limits alone count there.
+    fn settings_of_inbound(&self, Local { service, port }: &Local) -> Vec<Origin> {
+        let namespace = Some(&*service.key.namespace);
+        let Some(rules) = self.rules.find(&service.host, namespace, &self.options) else {
+            return Vec::new();
+        };
+        let places = rules.places(port.number, "").into_iter();
+        let limits = places.filter(|(_, path)| path.ends_with("connectionPool"));
+        limits.map(|(key, path)| Origin::new(key.clone(), path)).collect()
+    }
+
+    /// What has HTTP/2 spoken to the endpoints of a cluster: the object whose port says so, with the port's number, or settings
+    /// that do.
+    #[must_use]
+    pub fn http2_by(&self, cluster: &str) -> Option<Result<(ObjectKey, u16), Origin>> {
+        if let Some(Local { service, port }) = self.sidecar.inbound(cluster) {
+            return Some(Ok((service.key.clone(), port.number)));
+        }
+        let (host, number, subset) = names::of_cluster(cluster)?;
+        let ports = self.registry.ports(host);
+        let (service, port) = ports.get(&number)?;
+        if port.protocol.is_some_and(Protocol::is_http2) {
+            return Some(Ok((service.key.clone(), number)));
+        }
+        let (rules, ..) = self.rules_of(cluster)?;
+        let pool = rules.policy_for(number, rules.subset(subset)).connection_pool?;
+        let http = pool.http.as_ref()?;
+        (http.h2_upgrade_policy == H2UpgradePolicy::Upgrade).then_some(())?;
+        let places = rules.places(number, subset).into_iter();
+        let mut places = places.filter(|(_, path)| path.ends_with("connectionPool"));
+        let (key, path) = places.next()?;
+        Some(Err(Origin::new(key.clone(), format_args!("{path}.http.h2UpgradePolicy"))))
+    }
+
+    /// The DestinationRules for the host of a cluster, with the port and the subset.
+    fn rules_of<'c>(&self, cluster: &'c str) -> Option<(Effective, u16, &'c str)> {
+        let (host, port, subset) = names::of_cluster(cluster)?;
+        let definition =
+            self.registry.ports(host).get(&port).map(|(service, _)| service.key.clone());
+        let namespace = definition.as_ref().map(|key| &*key.namespace);
+        Some((self.rules.find(host, namespace, &self.options)?, port, subset))
+    }
+
+    /// Why a VirtualService is routed at one of these Gateways, where Istio would not do so; `None` where it would.
+    #[must_use]
+    pub fn lenience(&self, key: &ObjectKey, gateways: &[&str]) -> Option<String> {
+        let service = self.index.virtual_service(key)?;
+        let reach = self.index.reach(service).into_iter();
+        let mut here = reach.filter(|(gateway, _)| gateways.contains(&&**gateway));
+        match here.next()? {
+            (_, How::Listed) => None,
+            (gateway, How::Unlisted) => Some(format!(
+                "Gateway {gateway} lists none of the hosts of {key}, and they are served there all the same, as nothing else \
+                 here has them; Istio would not: list them in servers[].hosts"
+            )),
+            (gateway, How::Adopted(_)) => Some(format!(
+                "{key} does not name Gateway {gateway}, which nobody names, and its hosts are served there all the same, as \
+                 they are in plain HTTP; Istio would not: name it in gateways"
+            )),
+        }
+    }
+
+    /// What got no place on a port, each with the reason, which names the winner: servers, and rules whose connections
+    /// belong to others; of those only what is for a server name, where one is asked for.
+    #[must_use]
+    pub fn displaced(&self, port: u16, server_name: Option<&str>) -> Vec<(Origin, String)> {
         let Some(plan) = self.ports.get(&port) else { return Vec::new() };
         let servers = plan.refused.iter().map(|refusal| {
             let origin = Origin::new(refusal.server.key.clone(), refusal.server.place());
             (origin, refusal.reason.clone())
         });
-        let usable = |credential: &Credential| self.credentials.usable(credential);
         let compiled = plan.listeners.iter().flat_map(|plan| {
             let bound = |gateway: &str| self.index.bound_to(gateway);
-            listener::listener(plan, bound, usable, &self.context()).lost
+            listener::listener(plan, bound, &self.context()).lost
         });
-        let whole = |key: ObjectKey| Origin { key, path: "spec".to_owned() };
-        servers.chain(compiled.map(|(key, reason)| (whole(key), reason))).collect()
+        let asked = server_name.map(Host::new);
+        let is_meant = |loss: &Loss| {
+            let has =
+                |asked: &Host| loss.names.iter().any(|name| asked.is_within(&Host::new(name)));
+            loss.names.is_empty() || asked.as_ref().is_none_or(has)
+        };
+        let lost = compiled.filter(is_meant);
+        servers.chain(lost.map(|loss| (Origin::new(loss.key, loss.place), loss.told))).collect()
     }
 
     /// The VirtualServices that act through a listener, by themselves or as delegates.
@@ -139,17 +234,18 @@ impl Pilot {
         let origin = |source: listener::ChainSource| ChainOrigin {
             server: source.server,
             service: source.service,
+            peers: source.peers.map(|(key, path)| Origin { key, path }),
             rule: source.rule.map(|(key, path)| Origin::new(key, path)),
             names: source.names,
             parts: source.parts,
+            port: source.port,
             asks: source.asks,
         };
         let Some(plan) = self.listeners.plan(listener) else {
             return self.sidecar.chains(listener).iter().cloned().map(origin).collect();
         };
         let bound = |gateway: &str| self.index.bound_to(gateway);
-        let usable = |credential: &Credential| self.credentials.usable(credential);
-        let found = listener::listener(plan, bound, usable, &self.context());
+        let found = listener::listener(plan, bound, &self.context());
         found.sources.into_iter().map(origin).collect()
     }
 
@@ -157,14 +253,18 @@ impl Pilot {
     /// that an object made.
     #[must_use]
     pub fn host_origins(&self, table: &str, virtual_host: &str) -> Option<HostOrigins> {
-        let routes: Vec<(Place, ObjectKey)> = match self.tables.get(table) {
-            Some(table) => table.routing_of(virtual_host)?.routes.clone(),
+        let (routes, before): (Vec<(Place, ObjectKey)>, usize) = match self.tables.get(table) {
+            Some(table) => {
+                let routing = table.routing_of(virtual_host)?;
+                (routing.routes.clone(), routing.demands().routes_before())
+            }
             None => match self.sidecar.host(table, virtual_host)? {
-                (Target::Rules(key), place) => vec![(place, key.clone())],
+                (Target::Rules(key), place) => (vec![(place, key.clone())], 0),
                 (Target::Service(_) | Target::Elsewhere, _) => return None,
             },
         };
         let mut origins = HostOrigins::default();
+        origins.routes.resize(before, None);
         let mut all: Vec<(&VirtualService, EncodedRoute)> = Vec::new();
         for (place, key) in &routes {
             let Some(service) = self.index.virtual_service(key) else { continue };
@@ -175,17 +275,35 @@ impl Pilot {
         for catch_all in [false, true] {
             let group = all.iter().filter(|(_, route)| route.is_catch_all() == catch_all);
             let found = group.filter_map(|(service, r)| origin(service, r.rule, r.condition));
-            origins.routes.extend(found);
+            origins.routes.extend(found.map(Some));
+        }
+        let ordered = |catch_all| {
+            all.iter().map(|(_, route)| route).filter(move |r| r.is_catch_all() == catch_all)
+        };
+        let ordered: Vec<&EncodedRoute> = ordered(false).chain(ordered(true)).collect();
+        if let Some(patched) = self.patched_routes(table, virtual_host, &ordered) {
+            let before = std::mem::take(&mut origins.routes);
+            let of = |route| match route {
+                Ok(number) => before.get(number).cloned().flatten(),
+                Err(rule) => Some(RouteOrigin { root: None, rule, mirrors: Vec::new() }),
+            };
+            origins.routes = patched.into_iter().map(of).collect();
         }
         Some(origins)
     }
 
     /// Why rules of a VirtualService do not act for a sidecar's port, each with where it stands.
     #[must_use]
-    pub fn idle_in_mesh(&self, key: &ObjectKey, port: u16) -> Vec<(RouteOrigin, String)> {
+    pub fn idle_in_mesh(&self, key: &ObjectKey, port: u16) -> Vec<LeftOut> {
+        self.idle_at(key, &Scope::place(port))
+    }
+
+    /// Why rules of a VirtualService that has no part in a place do not act there, each with where it stands.
+    #[must_use]
+    pub fn idle_at(&self, key: &ObjectKey, place: &Place) -> Vec<LeftOut> {
         let mut origins = HostOrigins::default();
         if let Some(service) = self.index.virtual_service(key) {
-            self.left_out(service, &Scope::place(port), &[], &mut origins);
+            self.left_out(service, place, &[], &mut origins);
         }
         origins.left_out
     }
@@ -206,8 +324,11 @@ impl Pilot {
                 let not_here = condition.and_then(|c| not_here(c, place, &self.options));
                 let reason = if !is_served(&rule.says) {
                     "it has no route, redirect or directResponse that is served".to_owned()
-                } else if let Some(reason) = not_here {
-                    format!("it asks for {reason}; this is {}", here(place, &self.options))
+                } else if let Some(asked) = not_here {
+                    match here(&asked, place, &self.options) {
+                        Some(here) => format!("it asks for {asked}; {here}"),
+                        None => format!("it asks for {asked}"),
+                    }
                 } else if let Some(last) = last.and_then(|l| origin(service, l.rule, l.condition)) {
                     let Origin { key, path } = &last.rule;
                     let of = if *key == rule.key { String::new() } else { format!(" of {key}") };
@@ -215,7 +336,16 @@ impl Pilot {
                 } else {
                     continue;
                 };
-                origins.left_out.extend(origin(service, r, number).map(|o| (o, reason)));
+                let elsewhere = not_here.zip(condition).map(|(asked, condition)| Elsewhere {
+                    asks: asked.to_string(),
+                    matched: matches::of_condition(
+                        condition,
+                        service.semantics != Semantics::Plain,
+                    ),
+                });
+                let elsewhere = elsewhere.filter(|_| is_served(&rule.says));
+                let origin = origin(service, r, number);
+                origins.left_out.extend(origin.map(|origin| LeftOut { origin, reason, elsewhere }));
             }
         }
         for unmet in &service.unmet {
@@ -227,29 +357,68 @@ impl Pilot {
             let origin = match own {
                 Some(own) => {
                     let rule = Origin::new(unmet.delegate.clone(), format_args!("http[{own}]"));
-                    RouteOrigin { root: Some(root), rule }
+                    RouteOrigin { root: Some(root), rule, mirrors: Vec::new() }
                 }
-                None => RouteOrigin { root: None, rule: root },
+                None => RouteOrigin { root: None, rule: root, mirrors: Vec::new() },
             };
-            origins.left_out.push((origin, unmet.to_string()));
+            let reason = unmet.to_string();
+            origins.left_out.push(LeftOut { origin, reason, elsewhere: None });
         }
     }
 }
 
-/// A place in words.
-fn here(place: &Place, options: &Options) -> String {
+/// What a condition finds at a place in place of what it asks for, in words. At a gateway the caller is the gateway itself.
+fn here(asked: &NotHere<'_>, place: &Place, options: &Options) -> Option<String> {
     let Place { gateway, port, .. } = place;
-    if **gateway != *names::MESH {
-        return format!("port {port} of Gateway {gateway}");
-    }
-    let labels: Vec<String> = options.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
-    let labels = if labels.is_empty() { "no labels".to_owned() } else { labels.join(",") };
-    format!("port {port} of a workload of namespace {} with {labels}", options.namespace)
+    let in_mesh = **gateway == *names::MESH;
+    let caller = if in_mesh { "the caller is this workload" } else { "the caller is the gateway" };
+    Some(match asked {
+        NotHere::Port(_) if in_mesh => format!("this is port {port} of the mesh"),
+        NotHere::Port(_) => format!("this is port {port} of Gateway {gateway}"),
+        NotHere::Gateways(_) if in_mesh => "this is gateway mesh, a sidecar's".to_owned(),
+        NotHere::Gateways(_) => format!("this is Gateway {gateway}"),
+        NotHere::SourceLabels(_) if options.labels.is_empty() => {
+            format!("{caller}, without labels")
+        }
+        NotHere::SourceLabels(_) => {
+            let labels = options.labels.iter().map(|(name, value)| format!("{name}={value}"));
+            let labels: Vec<String> = labels.collect();
+            format!("{caller}, with labels {}", labels.join(","))
+        }
+        NotHere::SourceNamespace(_) => format!("{caller}, of namespace {}", options.namespace),
+        NotHere::Unfit => return None,
+    })
 }
 
 /// Where a rule that applies stands, or one of its conditions.
 fn origin(service: &VirtualService, rule: usize, condition: Option<usize>) -> Option<RouteOrigin> {
     let rule = service.rules.get(rule)?;
     let root = rule.root_place(condition).map(|place| Origin::new(service.key.clone(), place));
-    Some(RouteOrigin { root, rule: Origin::new(rule.key.clone(), rule.condition_place(condition)) })
+    let mirrors = traffic::copies(&rule.says).map(|(field, destination, _)| {
+        let (key, place) = mirror_place(service, rule, &field, destination);
+        Origin::new(key.clone(), place)
+    });
+    Some(RouteOrigin {
+        root,
+        mirrors: mirrors.collect(),
+        rule: Origin::new(rule.key.clone(), rule.condition_place(condition)),
+    })
+}
+
+/// Where a rule's copies to a destination are asked for: where it is a delegate's, perhaps in the rule that leads to it.
+fn mirror_place<'k>(
+    service: &'k VirtualService,
+    rule: &'k Rule,
+    field: &str,
+    destination: &Destination,
+) -> (&'k ObjectKey, String) {
+    let number = rule.root_number();
+    let root = number.and_then(|number| Some((number, service.http.get(number)?)));
+    let asks = |says: &HttpRoute| {
+        traffic::copies(says).any(|(other, to, _)| other == field && to == destination)
+    };
+    match root.filter(|(_, says)| asks(says)) {
+        Some((number, _)) => (&service.key, format!("http[{number}].{field}")),
+        None => (&rule.key, format!("{}.{field}", rule.place())),
+    }
 }

@@ -26,6 +26,11 @@ impl Outbox {
         self.removed.insert((kind, name.into()));
     }
 
+    /// What this batch takes away so far.
+    pub(crate) fn gone(&self) -> Vec<Key> {
+        self.removed.iter().filter(|key| !self.put.contains_key(*key)).cloned().collect()
+    }
+
     /// Ends the batch: what differs from what went out before.
     pub(crate) fn finish(&mut self) -> Change {
         let mut change = Change::default();

@@ -10,19 +10,27 @@ use tidegate_xds::assemble::virtual_host_name;
 use super::credentials::{Use, User};
 use super::intake::gateway_key;
 use super::{Dirty, Pilot, RouteTable};
+use crate::Compiled;
 use crate::model::host::Host;
 use crate::model::merge::{ListenerPlan, PortPlan, RoutePlan, merge};
 
 impl Pilot {
-    /// Merges the Gateways of touched ports, and marks listeners and route tables that came out different.
-    pub(super) fn plan(&mut self, dirty: &mut Dirty) {
-        let address = self.options.address.to_string();
+    /// Merges the Gateways of touched ports, brings the credentials that they take, and marks listeners and route tables that
+    /// came out different.
+    pub(super) fn plan(&mut self, dirty: &mut Dirty, compiled: &mut Compiled) {
+        let mut merged: BTreeMap<u16, PortPlan> = BTreeMap::new();
         for port in std::mem::take(&mut dirty.ports) {
-            let now = if port < self.options.lowest_port {
-                PortPlan::default() // Told in the Gateways' status.
-            } else {
-                merge(port, self.index.servers_on(port), &address)
-            };
+            let now = self.merged(port);
+            self.uses(port, &now, dirty);
+            merged.insert(port, now);
+        }
+        // Which servers there are says which credentials are taken; who of them can hold a handshake says the rest.
+        self.bring(dirty, compiled);
+        for port in std::mem::take(&mut dirty.ports) {
+            merged.entry(port).or_insert_with(|| self.merged(port));
+        }
+        for (port, mut now) in merged {
+            now.lay_out(|credential| self.credentials.usable(credential));
             let before = self.ports.remove(&port).unwrap_or_default();
             for refusal in before.refused.iter().chain(&now.refused) {
                 dirty.status.insert(refusal.server.key.clone());
@@ -35,17 +43,28 @@ impl Pilot {
         }
     }
 
+    /// The servers of a port, in their places.
+    fn merged(&self, port: u16) -> PortPlan {
+        if port < self.options.lowest_port {
+            return PortPlan::default(); // Told in the Gateways' status.
+        }
+        merge(port, self.index.servers_on(port), &self.options.address.to_string())
+    }
+
     fn replace_listeners(&mut self, before: &PortPlan, now: &PortPlan, dirty: &mut Dirty) {
         let name = |plan: &PortPlan| -> BTreeSet<Arc<str>> {
             plan.listeners.iter().map(|l| Arc::clone(&l.name)).collect()
         };
         let (names_before, names_now) = (name(before), name(now));
+        if names_before != names_now {
+            // What is there is told to those that match nothing.
+            dirty.status.extend(self.filters.keys().cloned());
+        }
         for gone in before.listeners.iter().filter(|l| !names_now.contains(&l.name)) {
             self.listeners.unlink(gone);
             dirty.status.extend(self.listeners.remove(&gone.name));
             self.outbox.remove(ResourceType::Listener, Arc::clone(&gone.name));
             gone.routes.iter().for_each(|routes| self.remove_table(&routes.name));
-            self.uses(Some(gone), None, dirty);
         }
         let old: BTreeMap<&str, &ListenerPlan> =
             before.listeners.iter().map(|l| (&*l.name, l)).collect();
@@ -83,22 +102,15 @@ impl Pilot {
                     self.replace_table(routes, dirty);
                 }
             }
-            self.uses(was, Some(plan), dirty);
         }
     }
 
-    /// Notes which credentials a listener's servers take, in place of those that they took before.
-    fn uses(
-        &mut self,
-        before: Option<&ListenerPlan>,
-        now: Option<&ListenerPlan>,
-        dirty: &mut Dirty,
-    ) {
-        let uses = |plan: Option<&ListenerPlan>| -> BTreeSet<Use> {
+    /// Notes which credentials a port's servers take, in place of those that they took before.
+    fn uses(&mut self, port: u16, now: &PortPlan, dirty: &mut Dirty) {
+        let uses = |plan: &PortPlan| -> BTreeSet<Use> {
             let mut uses = BTreeSet::new();
-            for (plan, server) in
-                plan.into_iter().flat_map(|p| p.servers.iter().map(move |s| (p, s)))
-            {
+            let listeners = plan.listeners.iter();
+            for (plan, server) in listeners.flat_map(|p| p.servers.iter().map(move |s| (p, s))) {
                 for credential in server.terms().into_iter().flat_map(|terms| terms.credentials()) {
                     let listener = Arc::clone(&plan.name);
                     let user = User::Gateway { key: server.key.clone(), listener };
@@ -107,7 +119,8 @@ impl Pilot {
             }
             uses
         };
-        dirty.credentials.extend(self.credentials.replace(&uses(before), &uses(now)));
+        let before = self.ports.get(&port).map(uses).unwrap_or_default();
+        dirty.credentials.extend(self.credentials.replace(&before, &uses(now)));
     }
 
     fn replace_table(&mut self, plan: &RoutePlan, dirty: &mut Dirty) {
@@ -159,6 +172,11 @@ impl Pilot {
                 }
             }
         }
+        for gateway in std::mem::take(&mut dirty.reclaimed) {
+            self.reclaim(&gateway, dirty);
+        }
+        // What is answered in plain HTTP is known now.
+        self.adopt(dirty);
         for gateway in std::mem::take(&mut dirty.reclaimed) {
             self.reclaim(&gateway, dirty);
         }

@@ -2,20 +2,22 @@
 //!
 //! - *Unlisted*: a VirtualService that shares no host with any of the Gateways that it names, all of them of its own
 //!   namespace and of nothing but plain HTTP, is routed there all the same, unless any Gateway here, but for its TCP ports, says more of one of
-//!   these hosts than a wider wildcard of plain HTTP in the same namespace. Istio answers 404.
-//! - *Adopted*: a Gateway that terminates HTTPS and that no VirtualService names takes those of its namespace for hosts
-//!   that their own Gateways already answer in plain HTTP. Istio answers 404.
+//!   these hosts than a wider wildcard of plain HTTP in the same namespace. Istio leaves
+//!   them to that wildcard, and answers 404 where there is none.
+//! - *Adopted*: a Gateway that terminates HTTPS and that no VirtualService names takes hosts that others of its namespace
+//!   already answer in plain HTTP (see [`super::adoption`]). Istio answers 404.
 //!
 //! Neither shows to anybody what was not open in plain text or asked for by name; the status names the field that says it
 //! in Istio's way.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tidegate_api::{Kind, ObjectKey};
 
 use super::Index;
 use crate::model::gateway::{Class, Gateway, Server};
-use crate::model::host::{Host, HostSet};
+use crate::model::host::Host;
 use crate::model::virtual_service::VirtualService;
 
 /// Why a VirtualService claims hosts at a Gateway.
@@ -25,8 +27,8 @@ pub(crate) enum How {
     Listed,
     /// It names Gateways, none of which lists any of its hosts.
     Unlisted,
-    /// Nobody names the Gateway; these hosts are open in plain HTTP.
-    Adopted(HostSet),
+    /// Nobody names the Gateway; it takes these hosts, which are open in plain HTTP.
+    Adopted(BTreeSet<Host>),
 }
 
 impl Index {
@@ -34,7 +36,11 @@ impl Index {
     pub(crate) fn reach(&self, service: &VirtualService) -> Vec<(Arc<str>, How)> {
         let how = if self.is_unlisted(service) { How::Unlisted } else { How::Listed };
         let named = service.gateways.iter().map(|gateway| (Arc::clone(gateway), how.clone()));
-        let adopting = self.adopting(service);
+        let unnamed = self.unnamed_in(&service.key.namespace).iter();
+        let adopting = unnamed.filter_map(|gateway| {
+            let taken = self.adoption(gateway)?.taken.get(&service.key)?;
+            Some((Arc::clone(gateway), How::Adopted(taken.clone())))
+        });
         named.chain(adopting).collect()
     }
 
@@ -44,12 +50,9 @@ impl Index {
             let how = |service| if self.is_unlisted(service) { How::Unlisted } else { How::Listed };
             return self.bound_to(gateway).map(|service| (service, how(service))).collect();
         }
-        let namespace = gateway.split_once('/').map_or("", |(namespace, _)| namespace);
-        let siblings = self.virtual_services().filter(|s| &*s.key.namespace == namespace);
-        let adopted = siblings.filter_map(|service| {
-            let (_, how) =
-                self.adopting(service).into_iter().find(|(name, _)| &**name == gateway)?;
-            Some((&**service, how))
+        let taken = self.adoption(gateway).into_iter().flat_map(|adoption| &adoption.taken);
+        let adopted = taken.filter_map(|(key, hosts)| {
+            Some((&**self.virtual_service(key)?, How::Adopted(hosts.clone())))
         });
         adopted.collect()
     }
@@ -57,6 +60,12 @@ impl Index {
     /// Whether a VirtualService is routed for hosts that none of its Gateways lists.
     pub(crate) fn is_unlisted(&self, service: &VirtualService) -> bool {
         self.is_stray(&service.key) && self.keeper(service).is_none()
+    }
+
+    /// The VirtualServices that are routed for hosts that none of their Gateways lists.
+    pub(crate) fn unlisted(&self) -> impl Iterator<Item = &Arc<VirtualService>> {
+        let strays = self.all_strays().filter_map(|key| self.virtual_service(key));
+        strays.filter(|service| self.is_unlisted(service))
     }
 
     /// Where none of its Gateways lists any of a VirtualService's hosts: a server that has one of them and does not leave it.
@@ -89,35 +98,12 @@ impl Index {
             })
     }
 
-    /// The Gateways that nobody names and that take a VirtualService for hosts that are open in plain HTTP.
-    fn adopting(&self, service: &VirtualService) -> Vec<(Arc<str>, How)> {
+    /// Whether none of the Gateways of its namespace that a VirtualService names asks TLS for a host of it, or sends there.
+    pub(super) fn is_in_plain_text(&self, service: &VirtualService) -> bool {
         let namespace = &service.key.namespace;
-        let candidates = self.unnamed_in(namespace);
-        if service.order.is_none() || service.gateways.is_empty() || candidates.is_empty() {
-            return Vec::new();
-        }
-        // What any of its own servers asks TLS for, or sends there, is not open in plain text.
         let own = service.gateways.iter().filter_map(|name| self.own_gateway(name, namespace));
-        let mut open = Vec::new();
-        for server in own.flat_map(|gateway| &gateway.servers) {
-            let hosts = server.hosts.shared_with(&service.hosts, namespace);
-            if hosts.is_empty() {
-                continue;
-            }
-            if server.class() != Class::Http || server.redirects_to_https() {
-                return Vec::new();
-            }
-            open.extend(hosts);
-        }
-        let open: HostSet = open.into_iter().collect();
-        let takes = |name: &&Arc<str>| {
-            let servers = self.own_gateway(name, namespace).into_iter().flat_map(|g| &g.servers);
-            let mut https = servers.filter(|server| server.https_terms().is_some());
-            let shared = |host: &Host| open.narrowest(host).is_some();
-            https.any(|s| s.hosts.shared_with(&service.hosts, namespace).iter().any(shared))
-        };
-        let taking = candidates.iter().filter(takes);
-        taking.map(|name| (Arc::clone(name), How::Adopted(open.clone()))).collect()
+        own.flat_map(|gateway| &gateway.servers)
+            .all(|server| is_plain(server) || !server.hosts.overlaps(&service.hosts, namespace))
     }
 
     /// A Gateway of a namespace that is served here, by `NAMESPACE/NAME`.

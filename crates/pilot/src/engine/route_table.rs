@@ -9,9 +9,10 @@ use tidegate_api::ObjectKey;
 use super::index::Index;
 use super::reach::How;
 use crate::Options;
+use crate::compile::virtual_host::Demands;
 use crate::model::gateway::{Class, Server};
 use crate::model::host::{Host, HostSet};
-use crate::model::merge::RoutePlan;
+use crate::model::merge::{RoutePlan, Uncertified};
 use crate::model::names;
 use crate::model::tls::Terms;
 use crate::model::virtual_service::{Order, Place, VirtualService};
@@ -31,6 +32,8 @@ pub(crate) struct RouteTable {
     borders: Borders,
     /// The virtual hosts that no VirtualService makes, as they were settled.
     own: BTreeMap<Arc<str>, OwnHost>,
+    /// Those of them that are to be compiled again though they say the same.
+    stale_own: BTreeSet<Arc<str>>,
 }
 
 /// The servers of one Gateway, by their place in the table.
@@ -72,6 +75,10 @@ struct Borders {
     outside: HostSet,
     /// Of the hosts inside, those whose server demands a certificate, where connections without one come too.
     guarded: HashSet<Host>,
+    /// How requests for those are answered without a certificate.
+    uncertified: Option<Uncertified>,
+    /// Whether hosts inside are served on terms of several kinds.
+    mixed: bool,
 }
 
 /// A virtual host that no VirtualService makes.
@@ -91,11 +98,38 @@ struct Claims {
     redirects: BTreeSet<usize>,
     /// Servers that demand a certificate of clients, which is checked whether or not the host has routes.
     demanding: BTreeSet<usize>,
+    /// Servers that take a wider host of plain HTTP, which knows this one apart.
+    apart: BTreeSet<usize>,
 }
 
 impl Claims {
     fn is_empty(&self) -> bool {
-        self.services.is_empty() && self.redirects.is_empty() && self.demanding.is_empty()
+        self.services.is_empty()
+            && self.redirects.is_empty()
+            && self.demanding.is_empty()
+            && self.apart.is_empty()
+    }
+}
+
+/// A host of a table, with those who answer it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Row<'a> {
+    claims: &'a Claims,
+    servers: &'a [Arc<Server>],
+}
+
+impl<'a> Row<'a> {
+    /// The VirtualServices that route it, each with the server at which it does.
+    pub(super) fn claimants(&self) -> impl Iterator<Item = (&'a Server, &'a ObjectKey)> + use<'a> {
+        let servers = self.servers;
+        let claims = self.claims.services.iter();
+        claims.filter_map(move |((s, _), key)| Some((&**servers.get(*s)?, key)))
+    }
+
+    /// The servers that send it to https.
+    pub(super) fn redirectors(&self) -> impl Iterator<Item = &'a Server> + use<'a> {
+        let servers = self.servers;
+        self.claims.redirects.iter().filter_map(move |s| Some(&**servers.get(*s)?))
     }
 }
 
@@ -106,10 +140,17 @@ pub(crate) struct Routing {
     pub(crate) routes: Vec<(Place, ObjectKey)>,
     /// Whether every request is redirected to https.
     pub(crate) https_redirect: bool,
-    /// Whether only clients with a verified certificate are answered.
-    pub(crate) guarded: bool,
+    /// Where only clients with a verified certificate are answered: how others are.
+    pub(crate) guarded: Option<Uncertified>,
     /// The port in the virtual host's name.
     port: u16,
+}
+
+impl Routing {
+    /// What is asked of requests before they are routed.
+    pub(crate) fn demands(&self) -> Demands {
+        Demands { tls: self.https_redirect, client_certificate: self.guarded }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -158,6 +199,7 @@ impl RouteTable {
         }
         let gateways: Vec<Arc<str>> = self.servers_of.keys().cloned().collect();
         for gateway in gateways {
+            self.keep_apart(&gateway, index);
             for (service, how) in self.reaching(&gateway, index) {
                 self.claim(service, &gateway, &how, options);
             }
@@ -182,6 +224,19 @@ impl RouteTable {
         // Whoever shares a host with a Gateway that it names is routed there as listed.
         let bound = index.bound_for(gateway, hosts());
         bound.into_iter().map(|service| (service, How::Listed)).collect()
+    }
+
+    /// Enters the hosts that a Gateway which nobody names answers by no wider one.
+    fn keep_apart(&mut self, gateway: &str, index: &Index) {
+        let Some(adoption) = index.adoption(gateway) else { return };
+        let servers = self.servers_of.get(gateway).map_or(&[][..], |own| &own.all);
+        for (s, host) in servers.iter().flat_map(|s| adoption.apart.iter().map(move |h| (*s, h))) {
+            let server = &self.servers[s];
+            let has = server.names().any(|name| host.is_within(name));
+            if has && server.https_terms().is_some() && self.borders.admits(host, server) {
+                self.hosts.entry(host.clone()).or_default().apart.insert(s);
+            }
+        }
     }
 
     /// Replaces what a VirtualService claims (`None`: it is gone), at the Gateways that it reaches. Hosts that it comes to or
@@ -227,13 +282,27 @@ impl RouteTable {
         claims.is_some()
     }
 
+    /// Makes virtual hosts stale, by their names and domains: something besides objects of theirs changed. Answers whether
+    /// there are any.
+    pub(crate) fn touch_named(&mut self, fits: &dyn Fn(&str, &[String]) -> bool) -> bool {
+        for group in self.groups.values() {
+            let domains: Vec<String> = group.hosts.iter().map(|h| h.as_str().to_owned()).collect();
+            if group.name.as_ref().is_some_and(|name| fits(name, &domains)) {
+                self.stale.extend(group.hosts.iter().cloned());
+            }
+        }
+        let own = self.own.iter().filter(|(name, host)| fits(name, &host.domains));
+        self.stale_own.extend(own.map(|(name, _)| Arc::clone(name)));
+        !self.stale.is_empty() || !self.stale_own.is_empty()
+    }
+
     /// Enters a VirtualService under the hosts that it has at the servers of a Gateway.
     fn claim(&mut self, service: &VirtualService, gateway: &str, how: &How, options: &Options) {
         let Some(order) = &service.order else { return };
         let Some(servers) = self.servers_of.get(gateway) else { return };
         let sharing = match how {
-            How::Unlisted => servers.all.iter().copied().collect(),
-            How::Listed | How::Adopted(_) => servers.sharing(&service.hosts),
+            How::Unlisted | How::Adopted(_) => servers.all.iter().copied().collect(),
+            How::Listed => servers.sharing(&service.hosts),
         };
         for s in sharing {
             let server = &self.servers[s];
@@ -255,7 +324,7 @@ impl RouteTable {
     fn routing(&self, host: &Host) -> Option<Routing> {
         let claims = self.hosts.get(host)?;
         let claimed = claims.services.keys().map(|(s, _)| *s);
-        let others = claims.redirects.iter().chain(&claims.demanding).copied();
+        let others = claims.redirects.iter().chain(&claims.demanding).chain(&claims.apart).copied();
         let first = claimed.chain(others).min()?;
         let mut seen = HashSet::new();
         let mut routes = Vec::new();
@@ -321,12 +390,16 @@ impl RouteTable {
         let before = std::mem::replace(&mut self.own, now);
         let gone = before.keys().filter(|name| !self.own.contains_key(*name));
         settled.gone.extend(gone.cloned());
-        let new = self.own.iter().filter(|(name, host)| before.get(*name) != Some(host));
+        let stale = std::mem::take(&mut self.stale_own);
+        let new = self
+            .own
+            .iter()
+            .filter(|(name, host)| before.get(*name) != Some(host) || stale.contains(*name));
         settled.own.extend(new.map(|(name, host)| (Arc::clone(name), host.clone())));
     }
 
     /// The virtual hosts that no VirtualService makes: 421 for hosts that other terms hold for; 404 where nothing else is
-    /// left, and for the table's own hosts without routes among those.
+    /// left, and for the table's own hosts without routes that hosts on other terms would answer for.
     fn own_hosts(&self) -> BTreeMap<Arc<str>, OwnHost> {
         let mut own = BTreeMap::new();
         let Some(port) = self.servers.first().map(|server| server.port) else { return own };
@@ -337,9 +410,13 @@ impl RouteTable {
             let domains = misdirected.iter().map(text).collect();
             let name = names::virtual_host(names::MISDIRECTED, port).into();
             own.insert(name, OwnHost { domains, status: 421 });
-            let shadowed = |host: &&Host| outside.narrowest(host).is_some();
+        }
+        if !misdirected.is_empty() || self.borders.mixed {
+            let shadowed = |host: &&Host| {
+                outside.narrowest(host).is_some() || self.is_shadowed_on_other_terms(host)
+            };
             let routed = |host: &&Host| self.settled.contains_key(*host);
-            let left = self.borders.owned.keys().filter(|h| shadowed(h) && !routed(h));
+            let left = self.borders.owned.keys().filter(|h| !routed(h) && shadowed(h));
             unrouted.extend(left.map(text));
         }
         let every = "*".to_owned();
@@ -352,6 +429,32 @@ impl RouteTable {
             own.insert(name, OwnHost { domains: unrouted, status: 404 });
         }
         own
+    }
+
+    /// Whether a wider host would answer for one of the table's own, though other terms hold for it.
+    fn is_shadowed_on_other_terms(&self, host: &Host) -> bool {
+        let Borders { inside, owned, mixed, .. } = &self.borders;
+        let terms = |host: &Host| inside.narrowest(host).and_then(|own| owned.get(&own));
+        let mut wider = host.patterns().skip(1).filter(|_| *mixed);
+        let wider = wider.find(|wider| self.settled.contains_key(wider));
+        wider.is_some_and(|wider| terms(&wider) != terms(host))
+    }
+
+    /// Every host that is answered, with those who do.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (&Host, Row<'_>)> {
+        let servers = &self.servers;
+        self.hosts.iter().map(move |(host, claims)| (host, Row { claims, servers }))
+    }
+
+    /// The host of the table that holds every name of another, the narrowest of several.
+    pub(super) fn narrowest(&self, host: &Host) -> Option<Host> {
+        host.patterns().find(|pattern| self.hosts.contains_key(pattern))
+    }
+
+    /// Whether Gateways of a namespace answer in plain HTTP here.
+    pub(super) fn is_plain_for(&self, namespace: &str) -> bool {
+        let mut servers = self.servers.iter();
+        servers.any(|server| server.class() == Class::Http && &*server.key.namespace == namespace)
     }
 
     /// Its servers, the oldest first.
@@ -381,6 +484,14 @@ impl RouteTable {
         groups.find(|(_, g)| g.name.as_deref() == Some(name)).map(|(routing, _)| &**routing)
     }
 
+    /// A virtual host that VirtualServices make, as it was settled.
+    pub(crate) fn shared(&self, name: &str) -> Option<Shared> {
+        let mut groups = self.groups.iter();
+        let (routing, group) = groups.find(|(_, g)| g.name.as_deref() == Some(name))?;
+        let domains = group.hosts.iter().map(|h| h.as_str().to_owned()).collect();
+        Some(Shared { name: name.into(), domains, routing: Arc::clone(routing) })
+    }
+
     /// The VirtualServices and Gateways behind a virtual host.
     pub(crate) fn owners(&self, name: &str) -> Vec<ObjectKey> {
         match self.routing_of(name) {
@@ -392,7 +503,7 @@ impl RouteTable {
 
 impl Borders {
     fn of(plan: &RoutePlan) -> Self {
-        let checked = plan.owned.iter().filter(|_| plan.checks_certificates);
+        let checked = plan.owned.iter().filter(|_| plan.uncertified.is_some());
         let demanding = checked.filter(|(_, owner)| owner.demands_certificate());
         Self {
             inside: plan.owned.keys().cloned().collect(),
@@ -400,6 +511,8 @@ impl Borders {
             misdirected: plan.misdirected.clone(),
             outside: plan.misdirected.iter().cloned().collect(),
             guarded: demanding.map(|(host, _)| host.clone()).collect(),
+            uncertified: plan.uncertified,
+            mixed: plan.uncertified.is_some(),
         }
     }
 
@@ -413,23 +526,25 @@ impl Borders {
             && self.owned.get(&inside) == Some(terms)
     }
 
-    /// Whether the server that a host belongs to demands a certificate of clients.
-    fn guards(&self, host: &Host) -> bool {
-        self.inside.narrowest(host).is_some_and(|own| self.guarded.contains(&own))
+    /// How clients without a certificate are answered, where the server that a host belongs to demands one.
+    fn guards(&self, host: &Host) -> Option<Uncertified> {
+        let own = self.inside.narrowest(host)?;
+        self.uncertified.filter(|_| self.guarded.contains(&own))
     }
 }
 
 /// The hosts that a VirtualService has at a server.
 fn claimed(service: &VirtualService, server: &Server, how: &How) -> Vec<Host> {
-    let shared = || server.hosts.shared_with(&service.hosts, &service.key.namespace);
+    let namespace = &service.key.namespace;
     match how {
-        How::Listed => shared(),
+        How::Listed => server.hosts.shared_with(&service.hosts, namespace),
         How::Unlisted if server.class() == Class::Http && !server.redirects_to_https() => {
             service.hosts.clone()
         }
         How::Unlisted => Vec::new(),
-        How::Adopted(open) if server.https_terms().is_some() => {
-            shared().into_iter().filter(|host| open.narrowest(host).is_some()).collect()
+        How::Adopted(taken) if server.https_terms().is_some() => {
+            let shared = |host| server.hosts.shared_with(std::slice::from_ref(host), namespace);
+            taken.iter().filter(|host| shared(host).contains(host)).cloned().collect()
         }
         How::Adopted(_) => Vec::new(),
     }

@@ -2,16 +2,19 @@
 //!
 //! Its clusters and endpoints are compiled as a gateway's are, by what a batch touches.
 
+use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
 use tidegate_envoy::prost::Message;
-use tidegate_xds::assemble::virtual_host_name;
+use tidegate_xds::assemble::{split_virtual_host_name, virtual_host_name};
 use tidegate_xds::{Resource, ResourceType};
 
+use super::credentials::{Use, User};
 use super::{Dirty, Pilot};
+use crate::compile::inbound as compile_inbound;
 use crate::compile::listener::ChainSource;
 use crate::compile::sidecar::{self as compile, VIRTUAL_OUTBOUND};
 use crate::compile::virtual_host::{self, Demands, EncodedRoute};
@@ -20,11 +23,13 @@ use crate::model::endpoints::Address;
 use crate::model::names;
 use crate::model::service::Service;
 use crate::model::subnet::Subnet;
+use crate::model::tls::Terms;
 use crate::model::virtual_service::Place;
 use crate::sidecar::Scope;
+use crate::sidecar::inbound::{self, Entry, Local, VIRTUAL_INBOUND};
 use crate::sidecar::listeners::{Listener, outbound};
 use crate::sidecar::routes::{self, Lost, TableName, Target, VirtualHost};
-use crate::{Compiled, Options};
+use crate::{Compiled, Options, Workload};
 
 /// What a sidecar has, and where it comes from.
 #[derive(Debug, Default)]
@@ -33,6 +38,10 @@ pub(crate) struct Sidecar {
     listeners: BTreeMap<Arc<str>, Vec<ChainSource>>,
     /// Route configurations by name, with the port that rules are asked for.
     tables: BTreeMap<Arc<str>, Table>,
+    /// Clusters of the workload itself, and what leads there; none where nothing describes it.
+    inbound: BTreeMap<Arc<str>, Option<Local>>,
+    /// The certificates that handshakes with peers take.
+    certificates: BTreeSet<Use>,
 }
 
 #[derive(Debug)]
@@ -40,6 +49,17 @@ struct Table {
     port: u16,
     hosts: BTreeMap<Arc<str>, VirtualHost>,
     lost: Vec<Lost>,
+}
+
+impl Table {
+    /// That of requests for the workload.
+    fn inbound(entry: &Entry, host: tidegate_envoy::v3::route::VirtualHost) -> Self {
+        let service = entry.service.as_ref().map(|local| Arc::clone(&local.service));
+        let target = service.map_or(Target::Elsewhere, Target::Service);
+        let name = host.name.as_str().into();
+        let host = VirtualHost { name: host.name, domains: host.domains, target };
+        Self { port: entry.number(), hosts: BTreeMap::from([(name, host)]), lost: Vec::new() }
+    }
 }
 
 impl Sidecar {
@@ -52,7 +72,9 @@ impl Sidecar {
     pub(crate) fn listener_owners(&self, listener: &str) -> Vec<ObjectKey> {
         let sources = self.chains(listener).iter();
         let keys = sources.flat_map(|source| {
-            source.service.iter().chain(source.rule.iter().map(|(key, _)| key)).cloned()
+            let rule = source.rule.iter().map(|(key, _)| key);
+            let peers = source.peers.iter().map(|(key, _)| key);
+            source.service.iter().chain(rule).chain(peers).cloned()
         });
         keys.collect::<BTreeSet<_>>().into_iter().collect()
     }
@@ -72,6 +94,26 @@ impl Sidecar {
         }
     }
 
+    /// The port of a service that leads to a cluster of the workload.
+    pub(crate) fn inbound(&self, cluster: &str) -> Option<&Local> {
+        self.inbound.get(cluster)?.as_ref()
+    }
+
+    /// Whether it has a resource of that name.
+    pub(crate) fn has(&self, kind: ResourceType, name: &str) -> bool {
+        match kind {
+            ResourceType::Listener => self.listeners.contains_key(name),
+            ResourceType::RouteConfiguration => self.tables.contains_key(name),
+            ResourceType::VirtualHost => {
+                split_virtual_host_name(name).is_some_and(|(table, host)| {
+                    self.tables.get(table).is_some_and(|table| table.hosts.contains_key(host))
+                })
+            }
+            ResourceType::Cluster => self.inbound.contains_key(name),
+            ResourceType::Endpoints | ResourceType::Secret => false,
+        }
+    }
+
     /// The VirtualServices that others come before in a table.
     pub(crate) fn lost(&self, table: &str) -> &[Lost] {
         self.tables.get(table).map_or(&[], |table| &table.lost)
@@ -82,15 +124,30 @@ impl Pilot {
     /// Compiles what a sidecar has.
     pub(super) fn emit_sidecar(&mut self, dirty: &mut Dirty) -> Compiled {
         let mut compiled = Compiled::NONE;
+        self.authorize(dirty);
+        let (now, resources) = self.lay_out(&mut compiled);
+        let certificates = &self.sidecar.certificates;
+        let changed = self.credentials.replace(certificates, &now.certificates);
+        dirty.credentials.extend(changed);
         self.emit_destinations(dirty, &mut compiled);
-        let Some(workload) = self.options.workload() else { return compiled };
-        let passthrough = cluster::passthrough(names::PASSTHROUGH_CLUSTER, &self.context());
-        let mut resources = vec![encode(ResourceType::Cluster, &passthrough.name, &passthrough)];
+        self.replace_sidecar(now);
+        resources.into_iter().for_each(|resource| self.put(resource, dirty));
+        self.emit_added(dirty);
+        self.forget_patched(dirty);
+        compiled
+    }
 
+    /// Everything that a sidecar has but for what is compiled for a host that is sent to.
+    fn lay_out(&self, compiled: &mut Compiled) -> (Sidecar, Vec<Resource>) {
+        let (mut now, mut resources) = (Sidecar::default(), Vec::new());
+        let Some(workload) = self.options.workload() else { return (now, resources) };
         let services = self.index.virtual_services().map(|service| &**service);
         let scope = Scope::new(&self.options, &self.registry, services);
         let context = self.context();
-        let mut now = Sidecar::default();
+        self.lay_out_inbound((&scope, workload), &context, &mut now, &mut resources);
+
+        let passthrough = cluster::passthrough(names::PASSTHROUGH_CLUSTER, &context);
+        resources.push(encode(ResourceType::Cluster, &passthrough.name, &passthrough));
         let plans = outbound(&scope);
         for plan in plans.values() {
             let name = plan.name();
@@ -102,21 +159,57 @@ impl Pilot {
         let made = compile::virtual_outbound(workload.wildcard(), &context);
         resources.push(encode(ResourceType::Listener, VIRTUAL_OUTBOUND, &made.listener));
         now.listeners.insert(VIRTUAL_OUTBOUND.into(), made.sources);
-        compiled.listeners += now.listeners.len();
 
         let tables: BTreeSet<&TableName> = plans.values().flat_map(Listener::tables).collect();
         for table in tables {
             let name: Arc<str> = table.to_string().into();
             let skeleton = virtual_host::skeleton(&name);
             resources.push(encode(ResourceType::RouteConfiguration, &name, &skeleton));
-            compiled.route_configurations += 1;
             let found = self.emit_hosts(&name, table, &scope, &context, &mut resources);
-            compiled.virtual_hosts += found.hosts.len();
             now.tables.insert(name, found);
         }
-        self.replace_sidecar(now);
-        resources.into_iter().for_each(|resource| self.outbox.put(resource));
-        compiled
+        compiled.listeners += now.listeners.len();
+        compiled.route_configurations += now.tables.len();
+        compiled.virtual_hosts += now.tables.values().map(|table| table.hosts.len()).sum::<usize>();
+        compiled.clusters += now.inbound.len() + 1;
+        (now, resources)
+    }
+
+    /// What comes in to the workload.
+    fn lay_out_inbound(
+        &self,
+        (scope, workload): (&Scope<'_>, &Workload),
+        context: &Context<'_>,
+        now: &mut Sidecar,
+        resources: &mut Vec<Resource>,
+    ) {
+        let entries = inbound::entries(scope, &self.peers.modes());
+        let made = compile_inbound::virtual_inbound(&entries, workload, context);
+        resources.push(encode(ResourceType::Listener, VIRTUAL_INBOUND, &made.listener));
+        now.listeners.insert(VIRTUAL_INBOUND.into(), made.sources);
+        if entries.iter().flat_map(Entry::ways).any(|way| way.terminates) {
+            let terms = Terms::of_peers(&self.options);
+            let taken = terms.credentials().map(|taken| (taken.clone(), User::Peers));
+            now.certificates = taken.collect();
+        }
+        for entry in entries {
+            let name: Arc<str> = entry.cluster().into();
+            let requests = entry.ways().iter().any(|way| way.requests);
+            if requests && !now.tables.contains_key(&name) {
+                let skeleton = virtual_host::skeleton(&name);
+                resources.push(encode(ResourceType::RouteConfiguration, &name, &skeleton));
+                let host = compile_inbound::virtual_host(&entry);
+                let resource = virtual_host_name(&name, &host.name);
+                resources.push(encode(ResourceType::VirtualHost, &resource, &host));
+                now.tables.insert(Arc::clone(&name), Table::inbound(&entry, host));
+            }
+            // What nobody describes has one cluster, whatever its port.
+            if let Slot::Vacant(free) = now.inbound.entry(name) {
+                let cluster = cluster::inbound(&entry, workload, context);
+                resources.push(encode(ResourceType::Cluster, &cluster.name, &cluster));
+                free.insert(entry.service);
+            }
+        }
     }
 
     /// The virtual hosts of a table, as resources.
@@ -160,6 +253,9 @@ impl Pilot {
     /// Takes what is there now in place of what was there; what is gone is removed, unless it is put again.
     fn replace_sidecar(&mut self, now: Sidecar) {
         let before = std::mem::replace(&mut self.sidecar, now);
+        for name in before.inbound.into_keys() {
+            self.outbox.remove(ResourceType::Cluster, name);
+        }
         for name in before.listeners.into_keys() {
             self.outbox.remove(ResourceType::Listener, name);
         }
@@ -205,6 +301,15 @@ impl Pilot {
             })
         };
         own.or_else(endpoints)
+    }
+
+    /// The ports of the workload that ports of this number lead to, each with the object whose they are.
+    pub fn behind_port(&self, number: u16) -> impl Iterator<Item = (&ObjectKey, u16)> {
+        self.sidecar.inbound.iter().filter_map(move |(cluster, local)| {
+            let local = local.as_ref().filter(|local| local.port.number == number)?;
+            let (_, port, _) = names::of_cluster(cluster)?;
+            Some((&local.service.key, port))
+        })
     }
 
     /// VirtualServices of the mesh that others come before in a route configuration of a sidecar.

@@ -25,6 +25,18 @@ impl Age {
             namespace: Arc::clone(&object.key.namespace),
         }
     }
+
+    /// Why an object comes before another of this place, as in "which is older".
+    #[must_use]
+    pub fn why_before(&self, other: &Self) -> &'static str {
+        if self.created != other.created {
+            "is older"
+        } else if self.name != other.name {
+            "is as old and comes first by its name"
+        } else {
+            "is as old and comes first by its namespace"
+        }
+    }
 }
 
 #[cfg(test)]
@@ -40,6 +52,13 @@ mod tests {
         };
         let mut all = [age(2, "a", "a"), age(1, "b", "b"), age(1, "b", "a"), age(1, "a", "z")];
         all.sort();
+        let why: Vec<&str> = all.windows(2).map(|pair| pair[0].why_before(&pair[1])).collect();
+        let words = [
+            "is as old and comes first by its name",
+            "is as old and comes first by its namespace",
+            "is older",
+        ];
+        assert_eq!(why, words);
         assert_eq!(all, [age(1, "a", "z"), age(1, "b", "a"), age(1, "b", "b"), age(2, "a", "a")]);
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tidegate_api::ObjectKey;
 use tidegate_api::kube::Secret;
 
+use super::similar;
 use super::tls::{AUTHORITIES_SUFFIX, Credential};
 
 /// Keys of a chain and its key: those of generic Secrets, and those of `kubernetes.io/tls`.
@@ -19,6 +20,9 @@ const REVOKED: [&str; 2] = ["crl", "ca.crl"];
 const STAPLE: &str = "tls.ocsp-staple";
 /// Tokens of service accounts come with the API server's authority, which issues no certificates for clients of gateways.
 const TOKEN: &str = "kubernetes.io/service-account-token";
+
+/// Most Secrets that are looked at for the one that may have been meant.
+const MOST_COMPARED: usize = 1000;
 
 /// The files of a folder with a workload's certificate: chain, key and authorities.
 const WORKLOAD_FILES: [&str; 3] = ["cert-chain.pem", "key.pem", "root-cert.pem"];
@@ -321,8 +325,43 @@ impl Secrets {
             format!("there is no Secret {name} in namespace {namespace}, where the gateway is");
         if let Some(others) = self.elsewhere.get(name).and_then(|namespaces| namespaces.first()) {
             reason.push_str(&format!("; the one in namespace {others} is not looked at"));
+        } else if let Some(meant) = self.meant(name) {
+            reason.push_str(&format!("; did you mean {meant}?"));
         }
         Err(NotFound { reason, broken: false })
+    }
+
+    /// Whether an object is a Secret that may be taken and is there.
+    #[must_use]
+    pub fn has(&self, key: &ObjectKey) -> bool {
+        *key.namespace == *self.namespace && self.here.contains_key(&key.name)
+    }
+
+    /// The Secret of the gateway's namespace that was most likely meant by a name that none has.
+    fn meant(&self, name: &str) -> Option<&Arc<str>> {
+        let there = self.is_compared().then(|| self.here.keys()).into_iter().flatten();
+        let near = there.filter_map(|other| Some((similar::slips(name, other)?, other)));
+        near.min().map(|(_, other)| other)
+    }
+
+    /// Whether Secrets are compared with names that none has. Each such name costs a look at all of them.
+    fn is_compared(&self) -> bool {
+        self.here.len() <= MOST_COMPARED
+    }
+
+    /// Whether a Secret that came or went may be taken for the one that is meant by this credential, which names another.
+    #[must_use]
+    pub fn may_be_meant(&self, secret: &str, credential: &Credential) -> bool {
+        let named = match credential {
+            Credential::Pair(name) | Credential::Authorities { name, .. } => name,
+            Credential::Revoking { authorities, .. } => {
+                return self.may_be_meant(secret, authorities);
+            }
+            _ => return false,
+        };
+        self.is_compared()
+            && !self.here.contains_key(named)
+            && similar::slips(named, secret).is_some()
     }
 
     /// The authorities in a Secret of that very name.
@@ -472,115 +511,4 @@ fn keys(secret: &Secret) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn secrets(all: &[(&str, &[(&str, &str)])]) -> Secrets {
-        let mut secrets = Secrets::of("istio-system");
-        for (name, data) in all {
-            let data: BTreeMap<&str, &str> = data.iter().copied().collect();
-            let secret: Secret =
-                serde_json::from_value(json!({"stringData": data})).expect("a Secret");
-            secrets.set(&"istio-system".into(), &(*name).into(), Some(Arc::new(secret)));
-        }
-        secrets
-    }
-
-    /// The authorities of `name`, and whether nothing named the Secret that they are in.
-    fn found(secrets: &Secrets, name: &str, named: bool) -> Result<(String, bool), bool> {
-        let credential = Credential::Authorities { name: name.into(), named };
-        match secrets.find(&credential) {
-            Ok(Found::Authorities { roots, guessed, .. }) => {
-                Ok((String::from_utf8_lossy(roots).into_owned(), guessed.is_some()))
-            }
-            Ok(other) => panic!("{other:?}"),
-            Err(not_found) => Err(not_found.broken),
-        }
-    }
-
-    #[test]
-    fn where_authorities_are_looked_for() {
-        let pair: &[(&str, &str)] = &[("tls.crt", "c"), ("tls.key", "k")];
-        let whole: &[(&str, &str)] = &[("tls.crt", "c"), ("tls.key", "k"), ("ca.crt", "own")];
-        let all = secrets(&[
-            ("apart", whole),
-            ("apart-cacert", &[("cacert", "apart")]),
-            ("whole", whole),
-            ("pair", pair),
-            ("clients", &[("ca.crt", "clients")]),
-        ]);
-        let own = |text: &str| Ok((text.to_owned(), false));
-        assert_eq!(found(&all, "apart", false), own("apart"), "the one with the suffix goes first");
-        assert_eq!(found(&all, "apart", true), own("apart"), "also for one that is named");
-        assert_eq!(found(&all, "apart-cacert", true), own("apart"));
-        assert_eq!(found(&all, "whole", false), own("own"));
-        assert_eq!(found(&all, "pair", false), Ok(("clients".to_owned(), true)));
-        assert_eq!(
-            found(&all, "pair", true),
-            Err(true),
-            "nothing is guessed for one that is named"
-        );
-        assert_eq!(found(&all, "nowhere", false), Err(false));
-        let two = secrets(&[
-            ("pair", pair),
-            ("clients", &[("ca.crt", "clients")]),
-            ("others", &[("cacert", "others")]),
-        ]);
-        assert_eq!(found(&two, "pair", false), Err(false), "of two, none");
-    }
-
-    #[test]
-    fn what_anything_names_is_not_guessed() {
-        let pair: &[(&str, &str)] = &[("tls.crt", "c"), ("tls.key", "k")];
-        let mut all = secrets(&[
-            ("pair", pair),
-            ("clients", &[("ca.crt", "clients")]),
-            ("servers", &[("ca.crt", "servers")]),
-            ("other-cacert", &[("ca.crt", "other")]),
-        ]);
-        let names = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect();
-        let key = |name| ObjectKey::new(tidegate_api::Kind::DestinationRule, "default", name);
-        assert!(!all.set_named(&key("a"), names(&["pair", "nowhere"])), "no authorities in them");
-        assert_eq!(found(&all, "pair", false), Err(false), "of three, none");
-        assert!(all.set_named(&key("a"), names(&["servers"])));
-        assert!(all.set_named(&key("b"), names(&["servers", "other"])));
-        let clients = Ok(("clients".to_owned(), true));
-        assert_eq!(found(&all, "pair", false), clients);
-        all.set_named(&key("a"), names(&[]));
-        assert_eq!(found(&all, "pair", false), clients, "another names it still");
-        assert!(all.set_named(&key("b"), names(&["clients", "other"])));
-        assert_eq!(found(&all, "pair", false), Ok(("servers".to_owned(), true)));
-    }
-
-    /// What is revoked by the authorities of `name`, besides what the file `/crl` lists.
-    fn revoked(secrets: &Secrets, name: &str) -> Result<Option<String>, NotFound> {
-        let authorities = Credential::Authorities { name: name.into(), named: true };
-        let credential =
-            Credential::Revoking { authorities: Box::new(authorities), list: "/crl".into() };
-        match secrets.find(&credential)? {
-            Found::Authorities { revoked, .. } => {
-                Ok(revoked.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
-            }
-            found => panic!("{found:?}"),
-        }
-    }
-
-    #[test]
-    fn where_revoked_certificates_are_listed() {
-        let mut all = secrets(&[
-            ("plain", &[("ca.crt", "a")]),
-            ("tls", &[("ca.crt", "a"), ("ca.crl", "own")]),
-            ("generic", &[("cacert", "a"), ("crl", "own")]),
-        ]);
-        let unread = revoked(&all, "plain").expect_err("not read yet");
-        assert!(!unread.broken, "{unread:?}");
-        all.set_file("/crl".into(), Ok(b"file".as_slice().into()));
-        let list = |name| revoked(&all, name).expect("found").expect("a list");
-        assert_eq!([list("plain"), list("tls"), list("generic")], ["file", "own", "own"]);
-        all.set_file("/crl".into(), Err("gone".to_owned()));
-        let gone = revoked(&all, "plain").expect_err("cannot be read");
-        assert!(gone.broken && gone.reason.contains("/crl cannot be read: gone"), "{gone:?}");
-    }
-}
+mod tests;

@@ -207,9 +207,10 @@ impl Rule {
     /// Whether it is for this gateway's workload.
     #[must_use]
     pub fn acts_for(&self, options: &Options) -> bool {
-        self.spec.workload_selector.as_ref().is_none_or(|selector| {
-            selector.match_labels.iter().all(|(k, v)| options.labels.get(k) == Some(v))
-        })
+        self.spec
+            .workload_selector
+            .as_ref()
+            .is_none_or(|selector| options.carries(&selector.match_labels))
     }
 }
 
@@ -259,6 +260,24 @@ impl Effective {
         })
     }
 
+    /// Where the settings for a port of the host, or of a subset, stand that are in force, and the subset itself: rules, and
+    /// paths of fields.
+    #[must_use]
+    pub fn places(&self, port: u16, subset: &str) -> Vec<(&ObjectKey, String)> {
+        let named = self.subset(subset);
+        let policy = self.policy_for(port, named);
+        let mut places = Vec::new();
+        for rule in &self.rules {
+            let own = rule.spec.subsets.iter().position(|own| same(Some(own), named));
+            places.extend(own.map(|number| (&rule.key, format!("subsets[{number}]"))));
+            for (path, said) in rule.policies() {
+                let fields = in_force(said, policy);
+                places.extend(fields.map(|field| (&rule.key, format!("{path}.{field}"))));
+            }
+        }
+        places
+    }
+
     /// What of a request chooses the endpoint at a destination. Ports count where the destination names one.
     #[must_use]
     pub fn hash(&self, destination: &Destination) -> Option<&ConsistentHash> {
@@ -272,6 +291,34 @@ impl Effective {
             .or_else(|| policy.and_then(host_hash))
             .filter(|hash| hash.unfit().is_none())
     }
+}
+
+/// The fields of a policy that a host or a subset has whose settings are in force.
+fn in_force(said: &TrafficPolicy, policy: Policy<'_>) -> impl Iterator<Item = String> {
+    let host = [
+        ("loadBalancer", same(said.load_balancer.as_ref(), policy.load_balancer)),
+        ("connectionPool", same(said.connection_pool.as_ref(), policy.connection_pool)),
+        ("outlierDetection", same(said.outlier_detection.as_ref(), policy.outlier_detection)),
+        ("tls", same(said.tls.as_ref(), policy.tls)),
+        ("tunnel", same(said.tunnel.as_ref(), policy.tunnel)),
+        ("retryBudget", same(said.retry_budget.as_ref(), policy.retry_budget)),
+    ];
+    let host = host.into_iter().map(|(field, holds)| (field.to_owned(), holds));
+    let ports = said.port_level_settings.iter().enumerate().flat_map(move |(number, port)| {
+        let own = [
+            ("loadBalancer", same(port.load_balancer.as_ref(), policy.load_balancer)),
+            ("connectionPool", same(port.connection_pool.as_ref(), policy.connection_pool)),
+            ("outlierDetection", same(port.outlier_detection.as_ref(), policy.outlier_detection)),
+            ("tls", same(port.tls.as_ref(), policy.tls)),
+        ];
+        own.map(|(field, holds)| (format!("portLevelSettings[{number}].{field}"), holds))
+    });
+    host.chain(ports).filter_map(|(field, holds)| holds.then_some(field))
+}
+
+/// Whether both are one and the same.
+fn same<T>(said: Option<&T>, holds: Option<&T>) -> bool {
+    matches!((said, holds), (Some(said), Some(holds)) if std::ptr::eq(said, holds))
 }
 
 fn host_hash(policy: &TrafficPolicy) -> Option<&ConsistentHash> {

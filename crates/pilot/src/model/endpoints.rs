@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tidegate_api::Object;
 use tidegate_api::istio::service_entry::WorkloadEntry;
 use tidegate_api::kube::endpoint_slice::EndpointSlice;
 use tidegate_api::kube::pod::Pod;
 
+use super::locality::Locality;
 use super::service::{Port, Target};
 
 /// Labels of a workload.
@@ -22,6 +24,8 @@ pub struct Endpoint {
     pub weight: u32,
     /// By which subsets choose.
     pub labels: Labels,
+    /// Where it runs.
+    pub locality: Arc<Locality>,
 }
 
 impl Endpoint {
@@ -68,6 +72,8 @@ pub enum Address {
 pub struct PodAddress {
     /// `status.podIP`, if it takes traffic there.
     pub address: Option<String>,
+    /// Whether it would take traffic, if it had an address.
+    pub is_ready: bool,
     /// Labels that Services select by.
     pub labels: Labels,
     /// Named container ports.
@@ -85,6 +91,7 @@ impl PodAddress {
         });
         Self {
             address: serves.then(|| pod.status.pod_ip.clone()),
+            is_ready: pod.is_ready(),
             labels: Arc::new(labels.clone()),
             ports: ports.collect(),
         }
@@ -99,26 +106,67 @@ impl PodAddress {
             Target::Named(name) => *self.ports.get(name)?,
         };
         let address = Address::Socket(self.address.clone()?, number);
-        Some(Endpoint { address, weight: 1, labels: Arc::clone(&self.labels) })
+        let (labels, locality) = (Arc::clone(&self.labels), Locality::of_labels(&self.labels));
+        Some(Endpoint { address, weight: 1, labels, locality })
     }
 }
 
+/// What is written of a WorkloadEntry, with the labels of the object itself before those of its spec, as in Istio.
+#[must_use]
+pub fn workload(object: &Object, spec: &WorkloadEntry) -> WorkloadEntry {
+    let mut workload = spec.clone();
+    workload.labels.extend(object.labels.iter().map(|(name, value)| (name.clone(), value.clone())));
+    workload
+}
+
+/// Whether an address has to be resolved.
+#[must_use]
+pub fn is_name(address: &str) -> bool {
+    !address.is_empty() && !address.starts_with(UNIX_PREFIX) && !is_ip(address)
+}
+
+/// How the address of a Unix socket begins.
+const UNIX_PREFIX: &str = "unix://";
+/// What the kernel takes of its path: 108 bytes with the zero at their end (unix(7)).
+const MAX_PATH: usize = 107;
+
+/// Why an entry is left out of the endpoints of a service, alone; `resolves` says whether the names of that are resolved.
+#[must_use]
+pub fn left_out(entry: &WorkloadEntry, resolves: bool) -> Option<String> {
+    let address = &entry.address;
+    if is_name(address) && !resolves {
+        return Some(format!("{address} is a name, which resolution DNS would resolve"));
+    }
+    let path = address.strip_prefix(UNIX_PREFIX)?;
+    if resolves {
+        return Some(format!("{address} is a socket, which resolution STATIC would take"));
+    }
+    if path.len() > MAX_PATH {
+        let len = path.len();
+        return Some(format!("the path in {address} has {len} bytes: {MAX_PATH} are the most"));
+    }
+    path.contains('\0').then(|| format!("the path in {address:?} has a zero byte"))
+}
+
 /// The endpoint of a ServiceEntry's entry: its own port for the service port's name comes first, then the
-/// service port's target.
+/// service port's target. A target that goes by a name is the port of that name.
 #[must_use]
 pub fn of_entry(entry: &WorkloadEntry, port: &Port) -> Option<Endpoint> {
     let at = |address| Endpoint {
         address,
         weight: entry.weight.max(1),
         labels: Arc::new(entry.labels.clone()),
+        locality: match entry.locality.as_str() {
+            "" => Locality::of_labels(&entry.labels),
+            locality => Arc::new(Locality::parse(locality)),
+        },
     };
-    if let Some(path) = entry.address.strip_prefix("unix://") {
+    if let Some(path) = entry.address.strip_prefix(UNIX_PREFIX) {
         return Some(at(Address::Pipe(path.to_owned())));
     }
-    let number = match (entry.ports.get(&port.name), &port.target) {
-        (Some(own), _) => own.get(),
-        (None, Target::Number(target)) => *target,
-        (None, Target::Named(_)) => return None,
+    let number = match &port.target {
+        Target::Number(target) => entry.ports.get(&port.name).map_or(*target, |own| own.get()),
+        Target::Named(name) => entry.ports.get(name)?.get(),
     };
     (!entry.address.is_empty()).then(|| at(Address::Socket(entry.address.clone(), number)))
 }
@@ -146,11 +194,33 @@ pub fn of_slices<'a>(
                     Some(pod) => labels_of(pod).unwrap_or_default(),
                     None => Arc::clone(labels),
                 };
-                all.push(Endpoint { address, weight: 1, labels });
+                let locality = locality_in(endpoint, &labels);
+                all.push(Endpoint { address, weight: 1, labels, locality });
             }
         }
     }
     all
+}
+
+/// Where an endpoint of a slice runs: its labels say, and its slice knows the zone.
+fn locality_in(
+    endpoint: &tidegate_api::kube::endpoint_slice::Endpoint,
+    labels: &Labels,
+) -> Arc<Locality> {
+    let labelled = Locality::of_labels(labels);
+    match &endpoint.zone {
+        Some(zone) if labelled.zone.is_empty() => {
+            let topology = Locality::of_labels(&endpoint.deprecated_topology);
+            let region = [&labelled.region, &topology.region];
+            let region = region.into_iter().find(|region| !region.is_empty());
+            Arc::new(Locality {
+                region: region.cloned().unwrap_or_default(),
+                zone: zone.clone(),
+                sub_zone: labelled.sub_zone.clone(),
+            })
+        }
+        _ => labelled,
+    }
 }
 
 fn is_ip(address: &str) -> bool {

@@ -9,7 +9,7 @@ use tidegate_api::{Object, ObjectKey};
 
 use super::age::Age;
 use super::host::{Host, HostSet};
-use super::tls::Terms;
+use super::tls::{Terms, left_out};
 use crate::Options;
 
 /// On a Gateway: it belongs to these Services (full host names, separated by commas) instead of to the
@@ -34,6 +34,8 @@ pub struct Server {
     pub key: ObjectKey,
     /// `NAMESPACE/NAME` of that Gateway, as VirtualServices name it.
     pub gateway: Arc<str>,
+    /// Its Gateway's place among conflicting ones.
+    pub age: Age,
     /// Position among the Gateway's servers.
     pub index: usize,
     /// The port that was written: a Service's port.
@@ -79,6 +81,8 @@ pub struct Tls {
     pub terms: Option<Arc<Terms>>,
     /// Fields that say nothing in this mode.
     pub idle: Vec<&'static str>,
+    /// Suites and groups that are asked for and cannot be had, in words.
+    pub left_out: Vec<String>,
 }
 
 /// What kind of listener a server needs. Only servers of one class share a listener, and only one TCP
@@ -109,19 +113,20 @@ impl Gateway {
                 Some(fronts)
             }
             None => {
-                let has = |(k, v): (&String, &String)| options.labels.get(k) == Some(v);
-                if !spec.selector.iter().all(has) {
+                if !options.carries(&spec.selector) {
                     return None;
                 }
                 None
             }
         };
         let gateway: Arc<str> = format!("{}/{}", key.namespace, key.name).into();
+        let age = Age::of(object);
         let servers = spec.servers.iter().enumerate().map(|(index, server)| {
             let port = server.port.number.get();
             Arc::new(Server {
                 key: key.clone(),
                 gateway: Arc::clone(&gateway),
+                age: age.clone(),
                 index,
                 port,
                 listen: match &fronts {
@@ -137,15 +142,13 @@ impl Gateway {
                     https_redirect: tls.https_redirect,
                     terms: Terms::of(tls, options).map(Arc::new),
                     idle: idle_fields(tls),
+                    left_out: left_out(tls, options),
                 }),
             })
         });
         let hosts: Vec<String> = spec.servers.iter().flat_map(|s| &s.hosts).cloned().collect();
-        Some(Self {
-            age: Age::of(object),
-            servers: servers.collect(),
-            hosts: ServerHosts::new(&hosts, &key.namespace),
-        })
+        let servers = servers.collect();
+        Some(Self { age, servers, hosts: ServerHosts::new(&hosts, &key.namespace) })
     }
 }
 
@@ -215,6 +218,21 @@ impl Server {
     /// The hosts that it is reached by, whoever may attach routes to them.
     pub fn names(&self) -> impl Iterator<Item = &Host> {
         self.hosts.iter().map(|host| &host.host)
+    }
+
+    /// Whether it is for every name that a client may ask for.
+    #[must_use]
+    pub fn takes_every_name(&self) -> bool {
+        self.names().any(|host| host.as_str() == "*")
+    }
+
+    /// Why it comes before another server that wants the same, as in "which is older".
+    #[must_use]
+    pub fn why_before(&self, other: &Self) -> &'static str {
+        if self.key == other.key {
+            return "stands before it in the same Gateway";
+        }
+        self.age.why_before(&other.age)
     }
 
     /// Where it stands, for messages: `servers[1]`.

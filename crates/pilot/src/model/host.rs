@@ -65,7 +65,7 @@ impl Host {
     }
 
     /// The wildcards that hold every name of this pattern, the narrowest first; not the pattern itself.
-    fn wider(&self) -> impl Iterator<Item = Host> {
+    pub fn wider(&self) -> impl Iterator<Item = Host> {
         let names = self.0.strip_prefix("*.").unwrap_or(&self.0);
         // Of `*.b.c` the first wider wildcard is `*.c`: its own labels begin after the star.
         let labels = names.match_indices('.').map(|(dot, _)| format!("*{}", &names[dot..]));

@@ -34,9 +34,9 @@ pub struct ListenerPlan {
     pub port: u16,
     /// Its route configurations: one for plain HTTP, one per TLS terms for HTTPS that is terminated.
     pub routes: Vec<RoutePlan>,
-    /// How connections are served that name no server: by the first whose certificate is there. They are closed where there
-    /// is none, unless a server takes every name.
-    pub nameless: Vec<NamelessPlan>,
+    /// How connections are served that name no server; they are closed where there is none, unless a server takes every
+    /// name on its own terms.
+    pub nameless: Option<NamelessPlan>,
     /// The servers that share it.
     pub servers: Vec<Arc<Server>>,
 }
@@ -54,8 +54,17 @@ pub struct RoutePlan {
     /// Hosts of the listener for which other TLS terms hold.
     pub misdirected: BTreeSet<Host>,
     /// Whether hosts of servers that demand a certificate of clients are answered only where one was verified,
-    /// as connections without one come here.
-    pub checks_certificates: bool,
+    /// as connections without one come here: how others are answered.
+    pub uncertified: Option<Uncertified>,
+}
+
+/// How a request for a host of a server that demands a certificate is answered on a connection without one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Uncertified {
+    /// 403: the connection names no server.
+    Forbidden,
+    /// 421 where the connection names another server, so that the client connects anew and is asked; else 403.
+    Misdirected,
 }
 
 /// How connections are served that name no server (SNI).
@@ -65,6 +74,25 @@ pub struct NamelessPlan {
     pub terms: Arc<Terms>,
     /// The name of the route configuration.
     pub routes: Arc<str>,
+    /// The server whose filter chain it is, where that is for every name: so also for connections that name a server which
+    /// nobody else has. Where there is none the chain lets in nobody else.
+    pub every: Option<Arc<Server>>,
+    /// Servers for every name that lack a credential. Their chains would take these connections from whoever can serve them.
+    pub lacking: Vec<Arc<Server>>,
+}
+
+impl NamelessPlan {
+    /// Whether it is the plan of this server's filter chain.
+    #[must_use]
+    pub fn is_of(&self, server: &Arc<Server>) -> bool {
+        self.every.as_ref().is_some_and(|every| Arc::ptr_eq(every, server))
+    }
+
+    /// Whether a server's own chain is left out for it.
+    #[must_use]
+    pub fn displaces(&self, server: &Arc<Server>) -> bool {
+        self.lacking.iter().any(|lacking| Arc::ptr_eq(lacking, server))
+    }
 }
 
 /// A server without a place.
@@ -76,7 +104,8 @@ pub struct Refusal {
     pub reason: String,
 }
 
-/// Merges the servers of one port, given oldest first. `address` is where servers without `bind` listen.
+/// Merges the servers of one port, given oldest first. `address` is where servers without `bind` listen. What they route is
+/// laid out later ([`PortPlan::lay_out`]): it takes the credentials that they name.
 #[must_use]
 pub fn merge<'a>(
     port: u16,
@@ -93,13 +122,20 @@ pub fn merge<'a>(
             Err(reason) => plan.refused.push(Refusal { server: Arc::clone(server), reason }),
         }
     }
-    plan.listeners.iter_mut().for_each(ListenerPlan::route);
     plan
 }
 
+impl PortPlan {
+    /// Lays out the route configurations, given which credentials are `usable`.
+    pub fn lay_out(&mut self, usable: impl Fn(&Credential) -> bool) {
+        for listener in &mut self.listeners {
+            listener.route(&usable);
+        }
+    }
+}
+
 impl ListenerPlan {
-    /// Lays out the route configurations, once all servers are known.
-    fn route(&mut self) {
+    fn route(&mut self, usable: impl Fn(&Credential) -> bool) {
         let Some(first) = self.servers.first() else { return };
         if self.is_plain_http() {
             self.routes = vec![RoutePlan {
@@ -107,16 +143,12 @@ impl ListenerPlan {
                 servers: self.servers.clone(),
                 owned: BTreeMap::new(),
                 misdirected: BTreeSet::new(),
-                checks_certificates: false,
+                uncertified: None,
             }];
         } else {
-            (self.routes, self.nameless) = https::plan(self.port, &first.bind, &self.servers);
+            (self.routes, self.nameless) =
+                https::plan(self.port, &first.bind, &self.servers, usable);
         }
-    }
-
-    /// How connections are served that name no server, given which credentials are `usable`.
-    pub fn serving_nameless(&self, usable: impl Fn(&Credential) -> bool) -> Option<&NamelessPlan> {
-        self.nameless.iter().find(|plan| plan.terms.identities.iter().all(&usable))
     }
 
     /// Whether it carries plain HTTP: one filter chain, whatever its servers are.
@@ -142,24 +174,26 @@ fn place(
     if let Some(first) = listener.as_ref().and_then(|l| l.servers.first()) {
         if first.class() != class {
             let (has, wants) = (first.protocol, server.protocol);
-            let owner = owner(first);
-            return Err(format!(
-                "{at} carries {has} for {owner}, which is older; {wants} cannot share it"
-            ));
+            let owner = owner(first, server);
+            return Err(format!("{at} carries {has} for {owner}; {wants} cannot share it"));
         }
         if class == Class::Tcp {
-            let owner = owner(first);
-            return Err(format!(
-                "{at} belongs to {owner}, which is older; TCP servers cannot share one"
-            ));
+            let owner = owner(first, server);
+            return Err(format!("{at} belongs to {owner}; TCP servers cannot share one"));
         }
     }
     // Also for a redirect to https on plain HTTP, whose hosts Istio counts among those with TLS settings.
     if server.tls.is_some() {
         if let Some((host, holder)) = server.hosts.iter().find_map(|h| known_hosts.get_key_value(h))
         {
-            let (host, owner) = (&host.host, owner(holder));
-            return Err(format!("host {host} on {at} belongs to {owner}, which is older"));
+            let (lost, owner) = (&host.host, owner(holder, server));
+            let rest = server.names().filter(|name| *name != lost).map(Host::as_str);
+            let rest = few(&rest.collect::<Vec<_>>());
+            let rest = match rest.as_str() {
+                "" => String::new(),
+                rest => format!("; so the whole server is closed, also for {rest}"),
+            };
+            return Err(format!("host {lost} on {at} belongs to {owner}{rest}"));
         }
         known_hosts.extend(server.hosts.iter().map(|h| (h.clone(), Arc::clone(server))));
     }
@@ -170,7 +204,7 @@ fn place(
             address: address.to_owned(),
             port,
             routes: Vec::new(),
-            nameless: Vec::new(),
+            nameless: None,
             servers: vec![Arc::clone(server)],
         }),
     }
@@ -185,8 +219,20 @@ fn port_in_words(server: &Server, port: u16) -> String {
     }
 }
 
-fn owner(server: &Server) -> String {
-    format!("{} of Gateway {}", server.place(), server.gateway)
+/// Who goes before another, and why.
+fn owner(first: &Server, later: &Server) -> String {
+    let why = first.why_before(later);
+    format!("{} of Gateway {}, which {why}", first.place(), first.gateway)
+}
+
+/// Some of many, for a message.
+fn few(all: &[&str]) -> String {
+    const SHOWN: usize = 5;
+    let shown = all.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+    match all.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,9 @@ pub const BLACK_HOLE_CLUSTER: &str = "BlackHoleCluster";
 /// Cluster that sends to where the client dialled.
 pub const PASSTHROUGH_CLUSTER: &str = "PassthroughCluster";
 
+/// Cluster that sends what comes in to a workload to where the client dialled.
+pub const INBOUND_PASSTHROUGH_CLUSTER: &str = "InboundPassthroughCluster";
+
 /// The gateway name that stands for all sidecars.
 pub const MESH: &str = "mesh";
 
@@ -23,6 +26,32 @@ pub const MESH: &str = "mesh";
 #[must_use]
 pub fn cluster(host: &str, subset: &str, port: u16) -> String {
     format!("outbound|{port}|{subset}|{host}")
+}
+
+/// `inbound|PORT||`: the workload itself, at one of its ports.
+#[must_use]
+pub fn inbound_cluster(port: u16) -> String {
+    format!("inbound|{port}||")
+}
+
+/// `inbound|http|PORT`: the virtual host for requests to a port of the workload, by the number that its service has for it.
+#[must_use]
+pub fn inbound_virtual_host(port: u16) -> String {
+    format!("inbound|http|{port}")
+}
+
+/// Whether a resource of a sidecar is for what comes in to its workload.
+#[must_use]
+pub fn is_inbound(name: &str) -> bool {
+    let starts =
+        [INBOUND_PASSTHROUGH_CLUSTER, "inbound|", crate::sidecar::inbound::VIRTUAL_INBOUND];
+    starts.iter().any(|start| name.starts_with(start))
+}
+
+/// `jwks|PORT|SCHEME|HOST`: a cluster that keys of tokens are fetched through, where no service's does.
+#[must_use]
+pub fn keys_cluster(host: &str, port: u16, tls: bool) -> String {
+    format!("jwks|{port}|{}|{host}", if tls { "https" } else { "http" })
 }
 
 /// `outbound_.PORT_.SUBSET_.HOST`: the name that proxies of a mesh ask each other for.
@@ -60,6 +89,16 @@ pub fn https_routes(port: u16, server: &Server) -> String {
     let (namespace, gateway) = server.gateway.split_once('/').unwrap_or(("", &server.gateway));
     let bind = if server.bind.is_empty() { "" } else { "." };
     format!("https.{port}.{}.{gateway}.{namespace}{bind}{}", server.port_name, server.bind)
+}
+
+/// The port that a route configuration of a gateway, or of a sidecar, is for.
+#[must_use]
+pub fn port_of_routes(name: &str) -> Option<u16> {
+    let mut parts = name.split('.');
+    match parts.next()? {
+        "http" | "https" => parts.next()?.parse().ok(),
+        _ => name.rsplit(':').next()?.parse().ok(),
+    }
 }
 
 /// The route configuration for connections that name no server, where several servers share their certificate.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use tidegate_api::istio::WorkloadEntry;
 use tidegate_api::{Kind, ObjectKey};
 
 use super::age::Age;
@@ -24,7 +25,7 @@ pub struct Registry {
     namespaces: HashMap<Arc<str>, Namespace>,
     /// Hosts that objects define and hide from the gateway.
     hidden: HashMap<Arc<str>, BTreeSet<ObjectKey>>,
-    hides: HashMap<ObjectKey, Vec<Arc<str>>>,
+    hides: HashMap<ObjectKey, Vec<Arc<Service>>>,
 }
 
 /// Namespace and name of a Kubernetes Service.
@@ -36,7 +37,8 @@ type Order = (Age, Kind);
 #[derive(Debug, Default)]
 struct Namespace {
     pods: BTreeMap<ObjectKey, PodAddress>,
-    /// Objects whose services may select Pods.
+    workloads: BTreeMap<ObjectKey, WorkloadEntry>,
+    /// Objects whose services may select them.
     selecting: BTreeSet<ObjectKey>,
 }
 
@@ -76,25 +78,32 @@ impl Registry {
         touched.into_iter().collect()
     }
 
-    /// Replaces the hosts that an object defines and hides, and answers those that it hid and hides.
-    pub fn set_hidden(&mut self, key: &ObjectKey, hosts: Vec<Arc<str>>) -> BTreeSet<Arc<str>> {
+    /// Replaces the services that an object defines and hides, and answers the hosts that it hid and hides.
+    pub fn set_hidden(&mut self, key: &ObjectKey, services: Vec<Service>) -> BTreeSet<Arc<str>> {
         let before = self.hides.remove(key).unwrap_or_default();
-        for host in &before {
-            if let Some(keys) = self.hidden.get_mut(host) {
+        for service in &before {
+            if let Some(keys) = self.hidden.get_mut(&service.host) {
                 keys.remove(key);
                 if keys.is_empty() {
-                    self.hidden.remove(host);
+                    self.hidden.remove(&service.host);
                 }
             }
         }
-        for host in &hosts {
-            self.hidden.entry(Arc::clone(host)).or_default().insert(key.clone());
+        let services: Vec<Arc<Service>> = services.into_iter().map(Arc::new).collect();
+        for service in &services {
+            self.hidden.entry(Arc::clone(&service.host)).or_default().insert(key.clone());
         }
-        let touched = before.into_iter().chain(hosts.iter().cloned()).collect();
-        if !hosts.is_empty() {
-            self.hides.insert(key.clone(), hosts);
+        let both = before.iter().chain(&services);
+        let touched = both.map(|service| Arc::clone(&service.host)).collect();
+        if !services.is_empty() {
+            self.hides.insert(key.clone(), services);
         }
         touched
+    }
+
+    /// The services that are hidden from the proxy, in no order.
+    pub fn hidden_services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.hides.values().flatten()
     }
 
     /// The objects that define a host and hide it from the gateway.
@@ -106,7 +115,8 @@ impl Registry {
     fn leave(&mut self, name: &str, take: impl FnOnce(&mut Namespace)) {
         let Some(namespace) = self.namespaces.get_mut(name) else { return };
         take(namespace);
-        if namespace.pods.is_empty() && namespace.selecting.is_empty() {
+        let Namespace { pods, workloads, selecting } = namespace;
+        if pods.is_empty() && workloads.is_empty() && selecting.is_empty() {
             self.namespaces.remove(name);
         }
     }
@@ -156,11 +166,8 @@ impl Registry {
         }
         let labels: Vec<_> =
             [before, pod.as_ref()].into_iter().flatten().map(|p| &p.labels).collect();
-        let selecting = namespace.into_iter().flat_map(|namespace| &namespace.selecting);
-        let selecting = selecting
-            .filter_map(|key| self.services.get(key))
-            .flatten()
-            .filter(|s| labels.iter().any(|labels| s.selects(labels)));
+        let selecting = self.selecting(&key.namespace);
+        let selecting = selecting.filter(|s| labels.iter().any(|labels| s.selects(labels)));
         let owners = self.slices_of_pods.get(key).into_iter().flatten();
         let owners = owners.filter_map(|slice| self.slice_owners.get(slice)).filter_map(|owner| {
             self.services.get(&ObjectKey::new(
@@ -179,6 +186,59 @@ impl Registry {
             None => self.leave(&key.namespace, |namespace| _ = namespace.pods.remove(key)),
         }
         touched.into_iter().collect()
+    }
+
+    /// Replaces a WorkloadEntry (`None`: it is gone) and answers the hosts whose endpoints may differ.
+    pub fn set_workload(
+        &mut self,
+        key: &ObjectKey,
+        workload: Option<WorkloadEntry>,
+    ) -> Vec<Arc<str>> {
+        let before = self.workload(key);
+        if before == workload.as_ref() {
+            return Vec::new();
+        }
+        let both: Vec<_> = before.into_iter().chain(&workload).map(|w| &w.labels).collect();
+        let selecting = self.selecting(&key.namespace);
+        let selecting = selecting.filter(|s| both.iter().any(|labels| s.selects(labels)));
+        let touched: BTreeSet<Arc<str>> = selecting.map(|s| Arc::clone(&s.host)).collect();
+        match workload {
+            Some(workload) => {
+                let namespace = self.namespaces.entry(Arc::clone(&key.namespace)).or_default();
+                namespace.workloads.insert(key.clone(), workload);
+            }
+            None => self.leave(&key.namespace, |namespace| _ = namespace.workloads.remove(key)),
+        }
+        touched.into_iter().collect()
+    }
+
+    /// The services of a namespace that may select workloads.
+    fn selecting(&self, namespace: &str) -> impl Iterator<Item = &Arc<Service>> {
+        let selecting = self.namespaces.get(namespace).into_iter().flat_map(|n| &n.selecting);
+        selecting.filter_map(|key| self.services.get(key)).flatten()
+    }
+
+    /// A WorkloadEntry, with the labels that it is selected by.
+    #[must_use]
+    pub fn workload(&self, key: &ObjectKey) -> Option<&WorkloadEntry> {
+        self.namespaces.get(&key.namespace)?.workloads.get(key)
+    }
+
+    /// The services that a WorkloadEntry is selected by.
+    pub fn selected_by(&self, key: &ObjectKey) -> impl Iterator<Item = &Arc<Service>> {
+        let workload = self.workload(key);
+        let selecting = self.selecting(&key.namespace);
+        selecting.filter(move |s| workload.is_some_and(|workload| s.selects(&workload.labels)))
+    }
+
+    /// The WorkloadEntries that a service selects.
+    pub fn workloads_of<'a>(
+        &'a self,
+        service: &'a Service,
+    ) -> impl Iterator<Item = (&'a ObjectKey, &'a WorkloadEntry)> {
+        let namespace = self.namespaces.get(&service.key.namespace).into_iter();
+        let workloads = namespace.flat_map(|namespace| &namespace.workloads);
+        workloads.filter(|(_, workload)| service.selects(&workload.labels))
     }
 
     /// What a destination host stands for to a resource of `namespace`: a definition of that namespace
@@ -223,34 +283,57 @@ impl Registry {
     pub fn endpoints(&self, service: &Service, port: &Port) -> Vec<Endpoint> {
         match &service.discovery {
             Discovery::Names { endpoints, .. } | Discovery::Addresses(endpoints) => {
-                endpoints.iter().filter_map(|e| endpoints::of_entry(e, port)).collect()
+                let resolves = service.resolved().is_some();
+                let taken = endpoints.iter().filter(|e| endpoints::left_out(e, resolves).is_none());
+                taken.filter_map(|e| endpoints::of_entry(e, port)).collect()
             }
-            Discovery::Pods(_) => self.pods(service, port),
+            Discovery::Selected { .. } => {
+                self.pods(service, port).into_iter().chain(self.listed(service, port)).collect()
+            }
             Discovery::Slices(_) => {
-                let name = (Arc::clone(&service.key.namespace), Arc::clone(&service.key.name));
-                match self.slices.get(&name) {
-                    Some(slices) => {
-                        let namespace = self.namespaces.get(&service.key.namespace);
-                        let labels_of = |pod: &str| {
-                            let key =
-                                ObjectKey::new(Kind::Pod, Arc::clone(&service.key.namespace), pod);
-                            Some(Arc::clone(&namespace?.pods.get(&key)?.labels))
-                        };
-                        endpoints::of_slices(slices.values(), port, labels_of)
-                    }
-                    None => self.pods(service, port),
-                }
+                let mut found = self.ready(service, port);
+                found.extend(self.listed(service, port));
+                found
             }
             Discovery::Nowhere(_) => Vec::new(),
         }
     }
 
-    fn pods(&self, service: &Service, port: &Port) -> Vec<Endpoint> {
-        let Some(namespace) = self.namespaces.get(&service.key.namespace) else {
-            return Vec::new();
+    /// The EndpointSlices that name a service.
+    pub fn slices_of(&self, service: &Service) -> impl Iterator<Item = &Slice> {
+        let name = (Arc::clone(&service.key.namespace), Arc::clone(&service.key.name));
+        self.slices.get(&name).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// The Pods that a service selects, whether or not they take traffic.
+    pub fn selected<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = &'a PodAddress> {
+        let namespace = self.namespaces.get(&service.key.namespace);
+        let pods = namespace.into_iter().flat_map(|namespace| namespace.pods.values());
+        pods.filter(|pod| service.selects(&pod.labels))
+    }
+
+    /// Those of its WorkloadEntries, but for what is told in their status.
+    fn listed(&self, service: &Service, port: &Port) -> Vec<Endpoint> {
+        let resolves = service.resolved().is_some();
+        let listed = self.workloads_of(service);
+        let listed = listed.filter(move |(_, w)| endpoints::left_out(w, resolves).is_none());
+        listed.filter_map(|(_, workload)| endpoints::of_entry(workload, port)).collect()
+    }
+
+    /// Those of its EndpointSlices, or of Pods while there is none.
+    fn ready(&self, service: &Service, port: &Port) -> Vec<Endpoint> {
+        let name = (Arc::clone(&service.key.namespace), Arc::clone(&service.key.name));
+        let Some(slices) = self.slices.get(&name) else { return self.pods(service, port) };
+        let namespace = self.namespaces.get(&service.key.namespace);
+        let labels_of = |pod: &str| {
+            let key = ObjectKey::new(Kind::Pod, Arc::clone(&service.key.namespace), pod);
+            Some(Arc::clone(&namespace?.pods.get(&key)?.labels))
         };
-        let selected = namespace.pods.values().filter(|pod| service.selects(&pod.labels));
-        selected.filter_map(|pod| pod.endpoint(port)).collect()
+        endpoints::of_slices(slices.values(), port, labels_of)
+    }
+
+    fn pods(&self, service: &Service, port: &Port) -> Vec<Endpoint> {
+        self.selected(service).filter_map(|pod| pod.endpoint(port)).collect()
     }
 }
 
@@ -291,8 +374,7 @@ mod tests {
         let Spec::Pod(status) = &pod.spec else { panic!("a Pod") };
         let address = Some(PodAddress::of(status, &pod.labels));
         let Spec::Service(spec) = &service.spec else { panic!("a Service") };
-        let services: Vec<Service> =
-            Service::of_kube(&service, spec, &Options::default()).into_iter().collect();
+        let services = vec![Service::of_kube(&service, spec, &Options::default())];
 
         let host: Arc<str> = "a.n.svc.cluster.local".into();
         let mut registry = Registry::default();

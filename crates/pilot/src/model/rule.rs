@@ -64,13 +64,17 @@ impl Rule {
     /// Where one of its conditions stands in its object, or the rule where it has none there.
     #[must_use]
     pub fn condition_place(&self, condition: Option<usize>) -> String {
-        let own = match &self.through {
-            None => condition,
-            Some((_, origins)) => {
-                condition.and_then(|number| origins.get(number)).and_then(|origin| origin.own)
-            }
-        };
+        let own = self.own_condition(condition);
         own.map_or_else(|| self.place(), |own| format!("{}.match[{own}]", self.place()))
+    }
+
+    /// The number that one of its conditions has in its object; `None` where it has none there.
+    #[must_use]
+    pub fn own_condition(&self, condition: Option<usize>) -> Option<usize> {
+        match &self.through {
+            None => condition,
+            Some((_, origins)) => origins.get(condition?)?.own,
+        }
     }
 
     /// Of a delegate's rule: where the rule of the VirtualService stands that leads to it under a condition.
@@ -95,6 +99,16 @@ impl Rule {
         let none = self.says.matches.is_empty().then_some((None, None));
         let all = self.says.matches.iter().enumerate().map(|(n, c)| (Some(n), Some(c)));
         none.into_iter().chain(all)
+    }
+
+    /// Every destination that it sends copies to, with the path of the field in its object.
+    pub fn mirrors(&self) -> impl Iterator<Item = (String, &Destination)> {
+        let one = self.says.mirror.as_deref();
+        let one = one.map(|destination| (format!("{}.mirror", self.place()), destination));
+        let more = self.says.mirrors.iter().enumerate().map(|(m, mirror)| {
+            (format!("{}.mirrors[{m}].destination", self.place()), &mirror.destination)
+        });
+        one.into_iter().chain(more)
     }
 
     /// Every destination that it sends to, with the path of the field in its object.

@@ -84,22 +84,31 @@ pub enum Discovery {
     },
     /// Addresses that the object lists.
     Addresses(Arc<[WorkloadEntry]>),
-    /// Pods of its namespace with these labels.
-    Pods(BTreeMap<String, String>),
-    /// EndpointSlices that name the service; while there is none, Pods with these labels (if any).
+    /// Pods and WorkloadEntries of its namespace with these labels. Where names are resolved, `names` is whether only the
+    /// first address of an answer is used.
+    Selected {
+        /// The labels.
+        labels: BTreeMap<String, String>,
+        /// Set where the proxy resolves names.
+        names: Option<bool>,
+    },
+    /// EndpointSlices that name the service; while there is none, Pods with these labels (if any). WorkloadEntries with these
+    /// labels in any case.
     Slices(BTreeMap<String, String>),
     /// Nowhere that a gateway could send to; the words say what would help.
     Nowhere(&'static str),
 }
 
 impl Service {
-    /// The services of a ServiceEntry, one per host; none when `exportTo` hides it from the gateway.
+    /// Whether `exportTo` shows a ServiceEntry to the proxy.
     #[must_use]
-    pub fn of_entry(object: &Object, spec: &api::ServiceEntry, options: &Options) -> Vec<Self> {
-        let namespace = &*object.key.namespace;
-        if visibility(&spec.export_to, namespace, &options.namespace).is_none() {
-            return Vec::new();
-        }
+    pub fn shows_entry(object: &Object, spec: &api::ServiceEntry, options: &Options) -> bool {
+        visibility(&spec.export_to, object.namespace(), &options.namespace).is_some()
+    }
+
+    /// The services of a ServiceEntry, one per host.
+    #[must_use]
+    pub fn of_entry(object: &Object, spec: &api::ServiceEntry) -> Vec<Self> {
         let ports: Arc<[Port]> = spec.ports.iter().map(Port::of_entry).collect();
         let addresses: Arc<[Subnet]> = subnets(spec.addresses.iter());
         let listed: Arc<[WorkloadEntry]> = spec.endpoints.iter().cloned().collect();
@@ -118,16 +127,21 @@ impl Service {
         spec.hosts.iter().map(of_host).collect()
     }
 
-    /// The service of a Kubernetes Service; `None` when it is hidden from the gateway.
+    /// Whether its annotation shows a Kubernetes Service to the proxy.
     #[must_use]
-    pub fn of_kube(object: &Object, service: &KubeService, options: &Options) -> Option<Self> {
-        let (name, namespace) = (&*object.key.name, &*object.key.namespace);
+    pub fn shows_kube(object: &Object, options: &Options) -> bool {
         let export_to: Vec<String> = object
             .annotations
             .get(EXPORT_TO_ANNOTATION)
             .map(|list| list.split(',').map(|e| e.trim().to_owned()).collect())
             .unwrap_or_default();
-        visibility(&export_to, namespace, &options.namespace)?;
+        visibility(&export_to, object.namespace(), &options.namespace).is_some()
+    }
+
+    /// The service of a Kubernetes Service.
+    #[must_use]
+    pub fn of_kube(object: &Object, service: &KubeService, options: &Options) -> Self {
+        let (name, namespace) = (&*object.key.name, &*object.key.namespace);
         let spec = &service.spec;
         let external = spec.kind == ServiceType::ExternalName;
         let tcp = spec.ports.iter().filter(|p| p.protocol == TransportProtocol::Tcp);
@@ -137,7 +151,7 @@ impl Service {
         } else {
             Discovery::Slices(spec.selector.clone())
         };
-        Some(Self {
+        Self {
             key: object.key.clone(),
             age: Age::of(object),
             host: names::service_host(name, namespace, &options.domain).into(),
@@ -147,7 +161,7 @@ impl Service {
             direct: spec.cluster_ip == HEADLESS,
             discovery,
             certified: Arc::default(),
-        })
+        }
     }
 
     /// The name that a Service of type ExternalName stands for.
@@ -167,11 +181,21 @@ impl Service {
         self.ports.iter().find(|p| p.number == number)
     }
 
-    /// Whether Pods with these labels, of its own namespace, may be its endpoints.
+    /// Where the proxy resolves names: whether it takes the first address of an answer only.
+    #[must_use]
+    pub fn resolved(&self) -> Option<bool> {
+        match self.discovery {
+            Discovery::Names { one_address, .. } => Some(one_address),
+            Discovery::Selected { names, .. } => names,
+            Discovery::Addresses(_) | Discovery::Slices(_) | Discovery::Nowhere(_) => None,
+        }
+    }
+
+    /// Whether workloads with these labels, of its own namespace, may be its endpoints.
     #[must_use]
     pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
         match &self.discovery {
-            Discovery::Pods(selector) | Discovery::Slices(selector) => {
+            Discovery::Selected { labels: selector, .. } | Discovery::Slices(selector) => {
                 !selector.is_empty() && selector.iter().all(|(k, v)| labels.get(k) == Some(v))
             }
             _ => false,
@@ -196,7 +220,12 @@ fn entry_discovery(
     listed: &Arc<[WorkloadEntry]>,
 ) -> Discovery {
     if let Some(selector) = &spec.workload_selector {
-        return Discovery::Pods(selector.labels.clone());
+        let names = match spec.resolution {
+            Resolution::Dns => Some(false),
+            Resolution::DnsRoundRobin => Some(true),
+            Resolution::None | Resolution::Static | Resolution::DynamicDns => None,
+        };
+        return Discovery::Selected { labels: selector.labels.clone(), names };
     }
     match spec.resolution {
         Resolution::Static => Discovery::Addresses(Arc::clone(listed)),

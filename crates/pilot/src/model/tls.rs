@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tidegate_api::istio::destination_rule::{ClientTlsMode, ClientTlsSettings};
 use tidegate_api::istio::gateway::{ServerTlsMode, ServerTlsSettings, TlsProtocol};
+use tidegate_envoy::suites::{USE_GROUPS, group, tls12};
 
 use crate::Options;
 
@@ -30,12 +31,14 @@ pub struct Clients {
 }
 
 /// Which certificates of clients are accepted.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Accepted {
     /// The authorities; none where only hashes say which certificates are meant.
     pub authorities: Option<Credential>,
     /// Names of which a certificate has to carry one.
     pub names: Vec<String>,
+    /// Trust domains, of one of which the certificate has to have an identity (`spiffe://DOMAIN/…`).
+    pub trust_domains: Arc<[String]>,
     /// SHA-256 of acceptable public keys, in base64.
     pub key_hashes: Vec<String>,
     /// SHA-256 of acceptable certificates, in hexadecimal.
@@ -55,7 +58,26 @@ pub struct Channel {
     pub suites: Vec<String>,
     /// Groups for key exchange.
     pub groups: Vec<String>,
+    /// Of what some was asked for and nothing can be had, so that no handshake can be held.
+    pub nothing_of: Option<Choice>,
 }
+
+/// What a handshake chooses from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Choice {
+    /// Cipher suites of TLS 1.2.
+    Suites,
+    /// Groups for key exchange.
+    Groups,
+}
+
+/// The suites of TLS 1.2 that sidecars take from each other, but for those without forward secrecy.
+const PEER_SUITES: [&str; 4] = [
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+];
 
 /// The certificate that is shown to servers, if one is.
 #[must_use]
@@ -178,6 +200,26 @@ impl Terms {
         Some(Self { identities, clients, channel: Channel::of(settings, &options.tls_defaults) })
     }
 
+    /// What a sidecar asks of its peers where mutual TLS is taken: both sides show certificates of the mesh.
+    #[must_use]
+    pub fn of_peers(options: &Options) -> Self {
+        let accepted = Accepted {
+            authorities: Some(Credential::MeshAuthorities),
+            trust_domains: Arc::clone(&options.trust_domains),
+            ..Accepted::default()
+        };
+        Self {
+            identities: vec![Credential::MeshPair],
+            clients: Some(Clients { demanded: true, accepted }),
+            channel: Channel {
+                oldest: TlsProtocol::V1_2,
+                newest: TlsProtocol::V1_3,
+                suites: PEER_SUITES.map(str::to_owned).to_vec(),
+                ..Channel::default()
+            },
+        }
+    }
+
     /// Whether a client without a certificate is sent away.
     #[must_use]
     pub fn demands_certificate(&self) -> bool {
@@ -207,6 +249,16 @@ impl Terms {
         }
         if (oldest, newest) == (TlsProtocol::V1_3, TlsProtocol::V1_2) {
             return Some("minProtocolVersion is above maxProtocolVersion".to_owned());
+        }
+        match self.channel.nothing_of {
+            Some(Choice::Suites) => {
+                let fault = "cipherSuites: none of these is offered, and maxProtocolVersion leaves out TLS 1.3";
+                return Some(fault.to_owned());
+            }
+            Some(Choice::Groups) => {
+                return Some(format!("ecdhCurves: none of these is offered; {USE_GROUPS}"));
+            }
+            None => {}
         }
         let accepted = &self.clients.as_ref()?.accepted;
         let malformed = |field: &str, hash: &String, form: &str| {
@@ -245,7 +297,8 @@ impl Accepted {
     /// Whether certificates are told apart by their issuers alone.
     #[must_use]
     pub fn is_by_issuer(&self) -> bool {
-        self.names.is_empty() && self.key_hashes.is_empty() && self.hashes.is_empty()
+        let by_name = !(self.names.is_empty() && self.trust_domains.is_empty());
+        !by_name && self.key_hashes.is_empty() && self.hashes.is_empty()
     }
 
     fn of(settings: &ServerTlsSettings, options: &Options) -> Self {
@@ -258,6 +311,7 @@ impl Accepted {
         Self {
             authorities: authorities.map(|found| found.revoking(&settings.ca_crl)),
             names: settings.subject_alt_names.clone(),
+            trust_domains: Arc::default(),
             key_hashes: settings.verify_certificate_spki.clone(),
             hashes: settings.verify_certificate_hash.clone(),
             any_issuer: !in_mesh && settings.insecure_skip_verify == Some(true),
@@ -274,22 +328,75 @@ impl Channel {
             ServerTlsMode::IstioMutual => &silent,
             _ => defaults,
         };
+        let named = first_given(&settings.cipher_suites, &defaults.suites);
         let mut suites: Vec<String> = Vec::new();
-        for suite in first_given(&settings.cipher_suites, &defaults.suites) {
+        for suite in named {
             if !suites.contains(suite) {
                 suites.push(suite.clone());
             }
         }
-        Self {
-            oldest: match settings.min_protocol_version {
-                TlsProtocol::Auto => defaults.oldest,
-                own => own,
-            },
-            newest: settings.max_protocol_version,
-            suites,
-            groups: first_given(&settings.ecdh_curves, &defaults.groups).clone(),
+        let no_suite = none_of(&suites, has_suite);
+        let groups = first_given(&settings.ecdh_curves, &defaults.groups).clone();
+        let no_group = none_of(&groups, |name| group(name).is_some());
+        let mut oldest = match settings.min_protocol_version {
+            TlsProtocol::Auto => defaults.oldest,
+            own => own,
+        };
+        let newest = settings.max_protocol_version;
+        let mut nothing_of = no_group.then_some(Choice::Groups);
+        // With TLS 1.3 alone, suites of TLS 1.2 are nobody's concern.
+        if no_suite && oldest != TlsProtocol::V1_3 {
+            match newest {
+                TlsProtocol::Auto | TlsProtocol::V1_3 => oldest = TlsProtocol::V1_3,
+                _ => nothing_of = Some(Choice::Suites),
+            }
+        }
+        Self { oldest, newest, suites, groups, nothing_of }
+    }
+}
+
+/// Whether some are named, and none of them can be had.
+fn none_of(names: &[String], has: impl Fn(&str) -> bool) -> bool {
+    !names.is_empty() && !names.iter().any(|name| has(name))
+}
+
+/// Whether anything can be had of a suite, or of a group of suites (`[A|B]`).
+fn has_suite(name: &str) -> bool {
+    tls12(name).any(|suite| suite.is_ok())
+}
+
+/// The suites and groups that a server asks for and does not get, with the field that names them.
+#[must_use]
+pub fn left_out(settings: &ServerTlsSettings, options: &Options) -> Vec<String> {
+    let Some(terms) = Terms::of(settings, options).filter(|terms| !terms.is_in_mesh()) else {
+        return Vec::new();
+    };
+    let defaults = &options.tls_defaults;
+    let field = |name: &str, own: &[String]| match own.is_empty() {
+        true => format!("tlsDefaults.{name} (--mesh-config)"),
+        false => format!("tls.{name}"),
+    };
+    let mut told = Vec::new();
+    let suites = field("cipherSuites", &settings.cipher_suites);
+    let mut some = false;
+    for name in first_given(&settings.cipher_suites, &defaults.suites) {
+        for (name, why) in tls12(name).filter_map(Result::err) {
+            told.push(format!("{suites}: {name} is left out: {why}"));
+            some = true;
         }
     }
+    let none = none_of(&terms.channel.suites, has_suite);
+    if some && none && terms.channel.nothing_of != Some(Choice::Suites) {
+        told.push(format!("{suites}: none of TLS 1.2 is left, so that TLS 1.3 alone is offered"));
+    }
+    let groups = field("ecdhCurves", &settings.ecdh_curves);
+    let named = first_given(&settings.ecdh_curves, &defaults.groups).iter();
+    told.extend(
+        named
+            .filter(|name| group(name).is_none())
+            .map(|name| format!("{groups}: {name} is left out: it is not offered; {USE_GROUPS}")),
+    );
+    told
 }
 
 fn first_given<'a>(own: &'a Vec<String>, default: &'a Vec<String>) -> &'a Vec<String> {
@@ -389,6 +496,32 @@ impl Credential {
             Self::Revoking { authorities, .. } => authorities.is_open(),
             _ => false,
         }
+    }
+}
+
+/// What a secret of xDS is to people: where its content comes from. `namespace` is the gateway's.
+#[must_use]
+pub fn in_words(secret: &str, namespace: &str) -> String {
+    if let Some(name) = secret.strip_prefix("kubernetes://") {
+        return match name.strip_suffix(AUTHORITIES_SUFFIX) {
+            Some(name) => format!("the authorities of Secret {namespace}/{name}"),
+            None => format!("Secret {namespace}/{name}"),
+        };
+    }
+    if let Some(name) = secret.strip_prefix("kubernetes-pair://") {
+        return format!("Secret {namespace}/{name}");
+    }
+    if let Some(files) = secret.strip_prefix("file-cert:") {
+        return files
+            .split_once('~')
+            .map_or_else(|| files.to_owned(), |(chain, key)| format!("files {chain} and {key}"));
+    }
+    match (secret, secret.strip_prefix("file-root:")) {
+        ("default", _) => "the gateway in the mesh".to_owned(),
+        ("ROOTCA", _) => "the authorities of the mesh".to_owned(),
+        (_, Some("system")) => "the authorities that this system trusts".to_owned(),
+        (_, Some(file)) => format!("file {file}"),
+        (other, None) => other.to_owned(),
     }
 }
 

@@ -80,6 +80,18 @@ pub struct Place {
     pub tls: bool,
 }
 
+impl Order {
+    /// Why a VirtualService comes before another of this place, as in "which is older".
+    #[must_use]
+    pub fn why_before(&self, other: &Self) -> &'static str {
+        match self.visibility {
+            own if own == other.visibility => self.age.why_before(&other.age),
+            Visibility::Private => "is kept to the gateway's namespace by its exportTo",
+            _ => "names the gateway's namespace in its exportTo",
+        }
+    }
+}
+
 impl VirtualService {
     /// The VirtualService as this gateway sees it, without rules of delegates.
     #[must_use]
@@ -195,6 +207,23 @@ impl VirtualService {
         http.chain(connections.map(|(place, destination)| (&self.key, place, destination)))
     }
 
+    /// Every destination of copies, likewise.
+    pub fn mirrors(&self) -> impl Iterator<Item = (&ObjectKey, String, &Destination)> {
+        self.rules.iter().flat_map(|rule| {
+            rule.mirrors().map(|(place, destination)| (&rule.key, place, destination))
+        })
+    }
+
+    /// Whether traffic may go to one of [`Self::destinations`]: its weight may be 0.
+    #[must_use]
+    pub fn sends_to(&self, destination: &Destination) -> bool {
+        let routes = self.rules.iter().filter(|rule| rule.says.route.len() > 1);
+        let mut routes = routes.flat_map(|rule| &rule.says.route);
+        !routes.any(|route| {
+            route.share() == 0 && std::ptr::eq(&raw const route.destination, destination)
+        })
+    }
+
     fn connection_destinations(&self) -> impl Iterator<Item = (String, &Destination)> {
         let tls = self.tls.iter().enumerate().flat_map(|(r, rule)| {
             rule.route.iter().enumerate().map(move |(d, destination)| {
@@ -273,8 +302,7 @@ pub fn not_here<'c>(
         let here = condition.gateways.iter().any(|g| **g == *place.gateway);
         return (!here).then_some(NotHere::Gateways(&condition.gateways));
     }
-    let labelled = |(k, v): (&String, &String)| options.labels.get(k) == Some(v);
-    if !condition.source_labels.iter().all(labelled) {
+    if !options.carries(&condition.source_labels) {
         return Some(NotHere::SourceLabels(&condition.source_labels));
     }
     let namespace = condition.source_namespace.as_str();

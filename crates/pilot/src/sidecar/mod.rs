@@ -14,6 +14,7 @@ use crate::model::service::{Port, Service};
 use crate::model::virtual_service::{Place, VirtualService};
 
 pub mod domains;
+pub mod inbound;
 pub mod listeners;
 pub mod routes;
 
@@ -107,8 +108,8 @@ impl<'a> Scope<'a> {
     /// Whether rules of a condition on connections act here.
     #[must_use]
     pub fn is_source(&self, labels: &BTreeMap<String, String>, namespace: &str) -> bool {
-        let labelled = |(k, v): (&String, &String)| self.options.labels.get(k) == Some(v);
-        labels.iter().all(labelled) && (namespace.is_empty() || namespace == self.options.namespace)
+        self.options.carries(labels)
+            && (namespace.is_empty() || namespace == self.options.namespace)
     }
 }
 

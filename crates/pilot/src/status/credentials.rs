@@ -1,6 +1,7 @@
 //! What is wrong with certificates, keys and authorities that an object names.
 
 use super::{Findings, View};
+use crate::Serves;
 use crate::model::credentials::NotFound;
 use crate::model::tls::Credential;
 
@@ -13,8 +14,8 @@ pub struct Lack {
     source: String,
     /// Whether it is there, in a form that cannot be used.
     broken: bool,
-    /// Whether a form that could be used serves on.
-    pub serves_on: bool,
+    /// What is served of it.
+    pub serves: Serves,
 }
 
 impl Lack {
@@ -25,22 +26,29 @@ impl Lack {
         let usable = view.credentials.usable(credential);
         let source = view.secrets.describe(credential);
         if let Err(NotFound { reason, broken }) = view.secrets.find(credential) {
-            return Some(Self { words: reason, source, broken, serves_on: broken && usable });
+            let serves = if broken && usable { Serves::Before } else { Serves::Nothing };
+            return Some(Self { words: reason, source, broken, serves });
         }
-        let refused = view.credentials.refused(credential)?;
-        let words = format!("{source}, {}: {}", part(&refused.path), refused.reason);
-        Some(Self { words, source, broken: true, serves_on: usable })
+        let faulty = view.credentials.faulty(credential)?;
+        let words = format!("{source}, {}: {}", part_of_secret(&faulty.path), faulty.reason);
+        let serves = if usable { faulty.serves } else { Serves::Nothing };
+        Some(Self { words, source, broken: true, serves })
     }
 
     /// Tells it of a place; `otherwise` says what follows where no earlier form serves on.
     pub(super) fn tell(self, place: &str, otherwise: &str, findings: &mut Findings) {
-        let Self { words, source, broken, serves_on } = self;
-        let act = if serves_on { "the one before serves on" } else { otherwise };
+        let Self { words, source, broken, serves } = self;
+        let act = follows(serves, otherwise);
         let list = if broken { &mut findings.broken } else { &mut findings.missing };
-        list.push(format!("{place}: {words}; {act}"));
-        let closed = match serves_on {
-            true => format!("{place}: {source} as it is now; the one before serves on"),
-            false => format!("{place}: {otherwise}"),
+        // What is shown and what is trusted may lack for one reason.
+        let told = format!("{place}: {words}; {act}");
+        if !list.contains(&told) {
+            list.push(told);
+        }
+        let closed = match serves {
+            Serves::Before => format!("{place}: {source} as it is now; {act}"),
+            Serves::Nothing => format!("{place}: {otherwise}"),
+            Serves::Itself => return,
         };
         // What follows is the same however many credentials a place lacks.
         if !findings.closed.contains(&closed) {
@@ -62,13 +70,25 @@ pub enum SecretUse {
 
 /// Why what a credential stands for is there and cannot be used; `None` where it can, and where it is not there.
 pub(crate) fn unusable(credential: &Credential, view: View<'_>) -> Option<String> {
-    let Lack { words, serves_on, .. } = Lack::of(credential, view).filter(|lack| lack.broken)?;
-    let act = if serves_on { "the one before serves on" } else { "nothing is served by it" };
-    Some(format!("{words}; {act}"))
+    let Lack { words, serves, .. } = Lack::of(credential, view).filter(|lack| lack.broken)?;
+    Some(format!("{words}; {}", follows(serves, "nothing is served by it")))
+}
+
+/// What follows from a fault; `otherwise` where nothing is served.
+fn follows(serves: Serves, otherwise: &str) -> &str {
+    match serves {
+        Serves::Nothing => otherwise,
+        Serves::Before => "the one before serves on",
+        Serves::Itself => {
+            "it is presented all the same, as there is none that is valid, and whoever verifies it refuses the connection: \
+             renew it"
+        }
+    }
 }
 
 /// A field of a secret in xDS in words.
-fn part(path: &str) -> &str {
+#[must_use]
+pub fn part_of_secret(path: &str) -> &str {
     match path {
         "tls_certificate.certificate_chain" => "certificate",
         "tls_certificate.private_key" => "key",

@@ -8,8 +8,11 @@ use tidegate_api::istio::destination_rule::{
 use super::credentials::Lack;
 use super::standing::not_selected;
 use super::{Findings, Force, View};
+use crate::compile::balancing::keeps_address;
 use crate::model::destination_rule::{Effective, Rule};
+use crate::model::names;
 use crate::model::tls::client_credentials;
+use crate::{Options, Serves};
 
 /// What is wrong with a DestinationRule; `None` when it is for other workloads.
 pub(super) fn findings(rule: &Rule, view: View<'_>) -> Option<Findings> {
@@ -20,7 +23,7 @@ pub(super) fn findings(rule: &Rule, view: View<'_>) -> Option<Findings> {
     if let Some((reason, fault)) = beaten(rule, view) {
         findings.fault(reason, fault);
     }
-    let fields = unserved(rule);
+    let fields = unserved(rule, view.options);
     if !fields.is_empty() {
         let fields = fields.join(", ");
         let fault = format!("not served yet, traffic passes without it: {fields}");
@@ -44,6 +47,7 @@ pub(super) fn findings(rule: &Rule, view: View<'_>) -> Option<Findings> {
         ));
     } else {
         unknown_ports(rule, view, &mut findings);
+        empty_subsets(rule, view, &mut findings);
     }
     Some(findings)
 }
@@ -52,6 +56,19 @@ pub(super) fn findings(rule: &Rule, view: View<'_>) -> Option<Findings> {
 fn is_nowhere(rule: &Rule, view: View<'_>) -> bool {
     !rule.host.is_wildcard()
         && view.registry.find(rule.host.as_str(), &rule.key.namespace).is_none()
+}
+
+/// Subsets that no endpoint is in, of a host that has some: whoever sends there is told, too.
+fn empty_subsets(rule: &Rule, view: View<'_>, findings: &mut Findings) {
+    let Some(vacant) = view.vacant.get(rule.host.as_str()) else { return };
+    let ports = view.registry.ports(rule.host.as_str());
+    for (at, subset) in rule.spec.subsets.iter().enumerate() {
+        let of =
+            |name: &str, port: u16| vacant.get(&*names::cluster(rule.host.as_str(), name, port));
+        let mut alone = ports.keys().filter(|port| of("", **port).is_none());
+        let why = alone.find_map(|port| of(&subset.name, *port));
+        findings.advice.extend(why.map(|why| format!("subsets[{at}]: {why}")));
+    }
 }
 
 /// Settings of ports that the host does not have.
@@ -92,19 +109,26 @@ pub(super) fn force(rule: &Rule, findings: Option<&Findings>, view: View<'_>) ->
     {
         return Force::nothing(reason, message);
     }
+    let to_gateway = view.options.workload().is_none();
     let served = rule.policies().flat_map(|(_, policy)| balancing(policy)).any(|settings| {
         settings.consistent_hash.is_some()
-            || settings.simple.is_some_and(|simple| simple != SimpleLb::Passthrough)
+            || settings.locality_lb_setting.is_some()
+            || settings.warmup.is_some()
+            || settings.warmup_duration_secs.is_some()
+            || settings.simple.is_some_and(|simple| !to_gateway || simple != SimpleLb::Passthrough)
     });
     let has_all = |settings| {
         let credentials = client_credentials(settings, view.options);
         let mut lacks = credentials.iter().filter_map(|credential| Lack::of(credential, view));
-        lacks.all(|lack| lack.serves_on)
+        lacks.all(|lack| lack.serves != Serves::Nothing)
     };
     // A subset is a cluster, whatever else it says.
     let limits = rule.policies().any(|(_, policy)| {
         let ports = policy.port_level_settings.iter().filter_map(|p| p.connection_pool.as_ref());
-        policy.retry_budget.is_some() || policy.connection_pool.iter().chain(ports).any(serves_pool)
+        policy.retry_budget.is_some()
+            || policy.outlier_detection.is_some()
+            || policy.port_level_settings.iter().any(|port| port.outlier_detection.is_some())
+            || policy.connection_pool.iter().chain(ports).any(says_something)
     });
     if served
         || limits
@@ -118,6 +142,12 @@ pub(super) fn force(rule: &Rule, findings: Option<&Findings>, view: View<'_>) ->
         (_, Some((reason, message))) => Force::nothing(reason, message),
         _ => Force::Whole,
     }
+}
+
+/// Whether limits of connections say anything.
+fn says_something(pool: &ConnectionPoolSettings) -> bool {
+    pool.tcp.as_ref().is_some_and(|tcp| *tcp != TcpSettings::default())
+        || pool.http.as_ref().is_some_and(|http| *http != HttpSettings::default())
 }
 
 /// Why a rule, or its policy, does not hold for its host; the reason is `Partly` where its subsets do.
@@ -178,18 +208,17 @@ fn of_tls(path: &str, settings: &ClientTlsSettings, view: View<'_>, findings: &m
     }
 }
 
-fn unserved(rule: &Rule) -> Vec<String> {
+fn unserved(rule: &Rule, options: &Options) -> Vec<String> {
     let mut fields = Vec::new();
     for (path, policy) in rule.policies() {
-        used(policy, &path, &mut fields);
+        used(policy, &path, options, &mut fields);
     }
     fields
 }
 
 /// The settings without effect that a policy gives, by the path of the field.
-fn used(policy: &TrafficPolicy, path: &str, fields: &mut Vec<String>) {
+fn used(policy: &TrafficPolicy, path: &str, options: &Options, fields: &mut Vec<String>) {
     let given = [
-        ("outlierDetection", policy.outlier_detection.is_some()),
         ("tunnel", policy.tunnel.is_some()),
         ("proxyProtocol", policy.proxy_protocol.is_some()),
         (
@@ -199,56 +228,29 @@ fn used(policy: &TrafficPolicy, path: &str, fields: &mut Vec<String>) {
     ];
     let given = given.into_iter().filter(|(_, used)| *used);
     fields.extend(given.map(|(name, _)| format!("{path}.{name}")));
-    of_pool(policy.connection_pool.as_ref(), path, fields);
     if let Some(settings) = &policy.load_balancer {
-        of_balancing(settings, &format!("{path}.loadBalancer"), fields);
+        of_balancing(settings, &format!("{path}.loadBalancer"), options, fields);
     }
     for (p, port) in policy.port_level_settings.iter().enumerate() {
         let path = format!("{path}.portLevelSettings[{p}]");
-        if port.outlier_detection.is_some() {
-            fields.push(format!("{path}.outlierDetection"));
-        }
-        of_pool(port.connection_pool.as_ref(), &path, fields);
         if let Some(settings) = &port.load_balancer {
-            of_balancing(settings, &format!("{path}.loadBalancer"), fields);
+            of_balancing(settings, &format!("{path}.loadBalancer"), options, fields);
         }
     }
 }
 
-fn of_pool(pool: Option<&ConnectionPoolSettings>, path: &str, fields: &mut Vec<String>) {
-    let tcp = pool.and_then(|pool| pool.tcp.as_ref());
-    let http = pool.and_then(|pool| pool.http.as_ref());
+fn of_balancing(
+    settings: &LoadBalancerSettings,
+    path: &str,
+    options: &Options,
+    fields: &mut Vec<String>,
+) {
+    // What comes to a gateway was dialled to the gateway.
+    let to_gateway = options.workload().is_none();
     let given = [
-        ("tcp.maxConnectionDuration", tcp.is_some_and(|tcp| tcp.max_connection_duration.is_some())),
-        ("tcp.idleTimeout", tcp.is_some_and(|tcp| tcp.idle_timeout.is_some())),
-        ("http.useClientProtocol", http.is_some_and(|http| http.use_client_protocol)),
-        ("http.http2KeepAlive", http.is_some_and(|http| http.http2_keep_alive.is_some())),
-    ];
-    let given = given.into_iter().filter(|(_, used)| *used);
-    fields.extend(given.map(|(name, _)| format!("{path}.connectionPool.{name}")));
-}
-
-/// Whether anything of a pool's settings is served: all but the fields that [`of_pool`] tells of.
-fn serves_pool(pool: &ConnectionPoolSettings) -> bool {
-    let mut pool = pool.clone();
-    if let Some(tcp) = &mut pool.tcp {
-        (tcp.max_connection_duration, tcp.idle_timeout) = (None, None);
-    }
-    if let Some(http) = &mut pool.http {
-        (http.use_client_protocol, http.http2_keep_alive) = (false, None);
-    }
-    pool.tcp.is_some_and(|tcp| tcp != TcpSettings::default())
-        || pool.http.is_some_and(|http| http != HttpSettings::default())
-}
-
-fn of_balancing(settings: &LoadBalancerSettings, path: &str, fields: &mut Vec<String>) {
-    let given = [
-        ("simple (PASSTHROUGH)", settings.simple == Some(SimpleLb::Passthrough)),
+        ("simple (PASSTHROUGH)", to_gateway && keeps_address(settings)),
         ("backendUtilization", settings.backend_utilization.is_some()),
-        ("localityLbSetting", settings.locality_lb_setting.is_some()),
         ("zoneAwareLbSetting", settings.zone_aware_lb_setting.is_some()),
-        ("warmupDurationSecs", settings.warmup_duration_secs.is_some()),
-        ("warmup", settings.warmup.is_some()),
     ];
     let given = given.into_iter().filter(|(_, used)| *used);
     fields.extend(given.map(|(name, _)| format!("{path}.{name}")));

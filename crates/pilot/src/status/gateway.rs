@@ -79,11 +79,20 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
 
 /// Whether a listener is opened for any server of a Gateway.
 pub(super) fn is_open(key: &ObjectKey, view: View<'_>) -> bool {
+    open(key, view).next().is_some()
+}
+
+/// The servers of a Gateway for which listeners are opened, with these.
+pub(crate) fn open<'a>(
+    key: &ObjectKey,
+    view: View<'a>,
+) -> impl Iterator<Item = (&'a Arc<Server>, &'a Arc<str>)> {
     let servers = view.index.gateway(key).into_iter().flat_map(|gateway| &gateway.servers);
-    servers.filter(|server| accepts(server, view)).any(|server| {
-        let plans = server.listen.iter().filter_map(|port| view.ports.get(port));
-        let mut listeners = plans.flat_map(|plan| &plan.listeners);
-        listeners.any(|l| has(l, server) && view.listeners.opens(&l.name))
+    servers.filter(move |server| accepts(server, view)).flat_map(move |server| {
+        let plans = server.listen.iter().filter_map(move |port| view.ports.get(port));
+        let listeners = plans.flat_map(|plan| &plan.listeners);
+        let own = listeners.filter(move |l| has(l, server) && view.listeners.opens(&l.name));
+        own.map(move |listener| (server, &listener.name))
     })
 }
 
@@ -92,9 +101,9 @@ fn has(listener: &ListenerPlan, server: &Arc<Server>) -> bool {
 }
 
 /// Whether a server was given a place at any port.
-pub(super) fn has_place(server: &Arc<Server>, view: View<'_>) -> bool {
+pub(super) fn has_place(server: &Server, view: View<'_>) -> bool {
     let plans = server.listen.iter().filter_map(|port| view.ports.get(port));
-    let refuses = |plan: &PortPlan| plan.refused.iter().any(|r| Arc::ptr_eq(&r.server, server));
+    let refuses = |plan: &PortPlan| plan.refused.iter().any(|r| std::ptr::eq(&*r.server, server));
     plans.into_iter().any(|plan| !refuses(plan))
 }
 
@@ -116,6 +125,8 @@ fn closed(server: &Server) -> Option<(&'static str, String)> {
 
 /// Certificates and authorities that are not there, and what would better be named.
 fn credentials(server: &Server, place: &str, view: View<'_>, findings: &mut Findings) {
+    let left_out = server.tls.iter().flat_map(|tls| &tls.left_out);
+    findings.advice.extend(left_out.map(|advice| format!("{place}: {advice}")));
     let Some(terms) = server.terms() else { return };
     findings.advice.extend(terms.advice().map(|advice| format!("{place}: tls.{advice}")));
     let idle = server.tls.as_ref().map(|tls| tls.idle.join(", ")).filter(|idle| !idle.is_empty());

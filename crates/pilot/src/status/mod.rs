@@ -11,27 +11,37 @@ use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
 
-use crate::Options;
-use crate::engine::{Credentials, Index, Listeners, Problem, RouteTable, Shadows};
+use crate::compile::authorization::Authorization;
+use crate::compile::tokens::Tokens;
+use crate::engine::{Credentials, Index, Listeners, Patches, Problem, RouteTable, Shadows, Vacant};
+use crate::model::authentication::TokenPolicy;
+use crate::model::authorization::{Policies, Policy};
 use crate::model::credentials::Secrets;
 use crate::model::destination_rule::{Rule, Rules};
+use crate::model::envoy_filter::EnvoyFilters;
 use crate::model::merge::PortPlan;
 use crate::model::registry::Registry;
+use crate::{Options, UnfetchedKeys};
 
 mod credentials;
 mod delegate;
 mod destination_rule;
+mod envoy_filter;
 mod gateway;
 mod reach;
+mod security;
 mod service_entry;
 mod standing;
 mod unserved;
 mod virtual_service;
+mod workload_entry;
 
 pub(crate) use credentials::unusable;
-pub use credentials::{Lack, SecretUse};
+pub use credentials::{Lack, SecretUse, part_of_secret};
+pub(crate) use gateway::open as open_servers;
+pub(crate) use security::CLOSED;
 pub use standing::{Force, Standing};
-pub(crate) use unserved::fields as unserved_fields;
+pub(crate) use unserved::idle;
 pub(crate) use virtual_service::absent;
 
 /// At most this many faults stand in one message; the rest is counted.
@@ -39,6 +49,9 @@ const MAX_FAULTS: usize = 8;
 
 /// The reason of a condition where the last form of an object was refused as a whole.
 pub const INVALID: &str = "Invalid";
+
+/// What stands before all that is said of an object whose newest form was refused.
+const OLDER: &str = "of its last good form: ";
 
 /// The reason of `ResolvedRefs` where a certificate, its key or authorities are there and cannot be used.
 const INVALID_CERTIFICATE: &str = "InvalidCertificateRef";
@@ -48,8 +61,10 @@ const INVALID_CERTIFICATE: &str = "InvalidCertificateRef";
 pub struct StatusUpdate {
     /// Which object.
     pub key: ObjectKey,
-    /// `metadata.generation` that the conditions speak of (`observedGeneration`).
+    /// `metadata.generation` of the newest form, also where it is refused: what `Reconciled` speaks of (`observedGeneration`).
     pub generation: i64,
+    /// That of the form which counts, the last good one: what all other conditions speak of.
+    pub in_force: i64,
     /// The conditions; none when the object does not concern this gateway any more.
     pub conditions: Vec<Condition>,
 }
@@ -91,17 +106,27 @@ impl ConditionKind {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct View<'a> {
     pub(crate) options: &'a Options,
+    /// Objects whose last form was refused.
+    pub(crate) problems: &'a HashMap<ObjectKey, Problem>,
     pub(crate) index: &'a Index,
     pub(crate) registry: &'a Registry,
     pub(crate) rules: &'a Rules,
+    pub(crate) policies: &'a Policies,
+    pub(crate) tokens: &'a Tokens,
+    pub(crate) unfetched: &'a UnfetchedKeys,
+    pub(crate) authorization: &'a Authorization,
     pub(crate) ports: &'a BTreeMap<u16, PortPlan>,
     pub(crate) listeners: &'a Listeners,
     pub(crate) tables: &'a BTreeMap<Arc<str>, RouteTable>,
     pub(crate) shadows: &'a Shadows,
-    /// What [`unserved_fields`] found, by object.
-    pub(crate) unserved: &'a HashMap<ObjectKey, Vec<String>>,
+    /// What [`idle`] found, by object.
+    pub(crate) idle: &'a HashMap<ObjectKey, Vec<(&'static str, String)>>,
+    /// Clusters without endpoints, by host.
+    pub(crate) vacant: &'a HashMap<Arc<str>, Vacant>,
     pub(crate) secrets: &'a Secrets,
     pub(crate) credentials: &'a Credentials,
+    pub(crate) filters: &'a EnvoyFilters,
+    pub(crate) patches: &'a Patches,
 }
 
 /// An object's own part of its status.
@@ -111,6 +136,11 @@ pub(crate) enum Subject<'a> {
     VirtualService,
     ServiceEntry,
     DestinationRule(&'a Rule),
+    EnvoyFilter,
+    WorkloadEntry,
+    AuthorizationPolicy(&'a Policy),
+    RequestAuthentication(&'a TokenPolicy),
+    PeerAuthentication,
 }
 
 /// What is to be said of an object.
@@ -129,40 +159,55 @@ pub(crate) fn account(
     problem: Option<&Problem>,
     view: View<'_>,
 ) -> Option<Account> {
-    let Some(subject) = subject else { return problem.map(Problem::account) };
+    let Some(subject) = subject else {
+        return problem.map(|problem| problem.account(security::of_unreadable(key, view)));
+    };
     let mut findings = match subject {
         Subject::Gateway => gateway::findings(key, view),
         Subject::VirtualService => virtual_service::findings(key, view),
         Subject::ServiceEntry => Some(service_entry::findings(key, view)),
+        Subject::EnvoyFilter => envoy_filter::findings(key, view),
         Subject::DestinationRule(rule) => destination_rule::findings(rule, view),
+        Subject::WorkloadEntry => Some(workload_entry::findings(key, view)),
+        Subject::AuthorizationPolicy(policy) => security::authorization_policy(policy, view),
+        Subject::RequestAuthentication(policy) => security::request_authentication(policy, view),
+        // It is for other proxies.
+        Subject::PeerAuthentication => None,
     };
     let force = standing::force(key, subject, findings.as_ref(), view);
     if let Some(findings) = &mut findings {
-        for field in view.unserved.get(key).into_iter().flatten() {
-            findings.fault("NotServed", unserved::told(field));
+        for (reason, words) in view.idle.get(key).into_iter().flatten() {
+            findings.fault(reason, words.clone());
         }
     }
     let faults = findings.as_ref().map(Findings::not_in_force).filter(|f| !f.is_empty());
-    let standing = Standing { force, fault: faults };
+    let mut standing = Standing { force, fault: faults };
     let served = findings.is_some();
     let mut conditions = findings.map(Findings::conditions).unwrap_or_default();
     if let Some(problem) = problem {
         conditions.retain(|c| c.kind != ConditionKind::Reconciled);
-        conditions.insert(0, problem.condition(served));
+        // What else is said is not about the form that people look at.
+        let texts = conditions.iter_mut().filter(|c| !c.holds).map(|c| &mut c.message);
+        for text in texts.chain(standing.force.message_mut()) {
+            text.insert_str(0, OLDER);
+        }
+        let rest = if served { "the last good form serves on" } else { "" };
+        conditions.insert(0, problem.condition(rest));
     }
     Some(Account { conditions, standing })
 }
 
 impl Problem {
-    /// What is to be said of an object that never had a good form.
-    fn account(&self) -> Account {
+    /// What is to be said of an object that never had a good form; `rest` is what follows from it, in words.
+    fn account(&self, rest: &str) -> Account {
         let force = Force::nothing(INVALID, join(&self.errors));
         let standing = Standing { force, fault: None };
-        Account { conditions: vec![self.condition(false)], standing }
+        Account { conditions: vec![self.condition(rest)], standing }
     }
 
-    fn condition(&self, served: bool) -> Condition {
-        let rest = if served { "; the last good form serves on" } else { "" };
+    /// `rest` is what follows from it, in words.
+    fn condition(&self, rest: &str) -> Condition {
+        let rest = if rest.is_empty() { String::new() } else { format!("; {rest}") };
         Condition {
             kind: ConditionKind::Reconciled,
             holds: false,
@@ -181,6 +226,10 @@ struct Findings {
     missing: Vec<String>,
     /// What it names and is there, in a form that cannot be used.
     broken: Vec<String>,
+    /// Keys that it names and that cannot be fetched.
+    unfetched: Vec<String>,
+    /// What it names and is there, without endpoints.
+    vacant: Vec<String>,
     /// What would better be written otherwise, though it acts.
     advice: Vec<String>,
     /// What is not in force, or not in the form that is there now, for want of something that it names.
@@ -192,10 +241,17 @@ impl Findings {
         self.faults.push((reason, message));
     }
 
-    /// What it names that nobody has or nobody can use: why, in one word and in words.
+    /// What it names that nobody has, nobody can use or nobody stands behind: why, in one word and in words.
     fn unresolved(&self) -> Option<(&'static str, String)> {
-        let all: Vec<String> = self.missing.iter().chain(&self.broken).cloned().collect();
-        let reason = if self.missing.is_empty() { INVALID_CERTIFICATE } else { "RefNotFound" };
+        let all = self.missing.iter().chain(&self.broken).chain(&self.unfetched);
+        let all = all.chain(&self.vacant);
+        let all: Vec<String> = all.cloned().collect();
+        let reason = match (self.missing.is_empty(), self.broken.is_empty()) {
+            (false, _) => "RefNotFound",
+            (true, false) => INVALID_CERTIFICATE,
+            (true, true) if !self.unfetched.is_empty() => "KeysNotFetched",
+            (true, true) => "NoEndpoints",
+        };
         (!all.is_empty()).then(|| (reason, join(&all)))
     }
 

@@ -3,6 +3,7 @@
 use tidegate_api::ObjectKey;
 
 use super::{Findings, View};
+use crate::model::endpoints;
 use crate::model::service::{Discovery, Service};
 
 /// What is wrong with a ServiceEntry.
@@ -12,6 +13,9 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Findings {
         if let Discovery::Nowhere(help) = service.discovery {
             findings.fault("NotServed", format!("host {}: {help}", service.host));
         }
+        for why in left_out(service) {
+            findings.fault("NotServed", format!("host {}: {why}", service.host));
+        }
         for (number, winner) in conflicts(service, view) {
             findings.fault(
                 "Conflict",
@@ -20,6 +24,19 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Findings {
         }
     }
     findings
+}
+
+/// Which of a service's own endpoints are left out, and why.
+fn left_out(service: &Service) -> impl Iterator<Item = String> {
+    let listed = match &service.discovery {
+        Discovery::Names { endpoints, .. } | Discovery::Addresses(endpoints) => &**endpoints,
+        _ => &[],
+    };
+    let resolves = service.resolved().is_some();
+    listed.iter().enumerate().filter_map(move |(number, entry)| {
+        let why = endpoints::left_out(entry, resolves)?;
+        Some(format!("endpoints[{number}] is left out: {why}"))
+    })
 }
 
 /// The ports of a service that an older definition of the same host has.

@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
 
-use super::{Findings, Subject, View, destination_rule, gateway, join, virtual_service};
+use super::{
+    Findings, Subject, View, destination_rule, envoy_filter, gateway, join, security,
+    virtual_service, workload_entry,
+};
 use crate::model::service::Discovery;
 
 /// Where the form of an object that counts stands: the last good one, where the last one was refused.
@@ -36,6 +39,20 @@ pub enum Force {
 }
 
 impl Force {
+    /// Whether it is about what is not here: it has nothing to do with anything that is.
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::Nothing { reason: "NoMatch" | "NotSelected", .. })
+    }
+
+    /// Why nothing is in force, in words.
+    pub(super) fn message_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Nothing { message, .. } => Some(message),
+            Self::Whole | Self::Through(_) => None,
+        }
+    }
+
     pub(super) fn nothing(reason: &'static str, message: impl Into<String>) -> Self {
         Self::Nothing { reason, message: message.into() }
     }
@@ -60,9 +77,19 @@ pub(super) fn force(
         }
         (Subject::VirtualService, _) => virtual_service::force(key, findings, view),
         (Subject::ServiceEntry, Some(findings)) => of_entry(key, findings, view),
+        (Subject::EnvoyFilter, _) => envoy_filter::force(key, findings, view),
         (Subject::DestinationRule(rule), _) => destination_rule::force(rule, findings, view),
+        (Subject::AuthorizationPolicy(policy), _) => security::force(policy.reach, view),
+        (Subject::RequestAuthentication(policy), _) => security::force(policy.reach, view),
+        (Subject::PeerAuthentication, _) => Force::nothing("NotSelected", security::PEERS),
+        (Subject::WorkloadEntry, _) => workload_entry::force(key, findings, view),
         _ => Force::Whole,
     }
+}
+
+/// What the proxy is called, as in `this gateway`.
+pub(super) fn this(view: View<'_>) -> &'static str {
+    if view.options.workload().is_some() { "workload" } else { "gateway" }
 }
 
 /// Why an object is left to other proxies: the labels of this one.
@@ -73,7 +100,8 @@ pub(super) fn not_selected(view: View<'_>) -> String {
         // Writing to a string does not fail.
         let _ = write!(labels, "{comma}{name}={value}");
     }
-    format!("it is for other proxies than this one, whose labels are {labels} (--gateway-labels)")
+    let flag = if view.options.workload().is_some() { "--labels" } else { "--gateway-labels" };
+    format!("it is for other proxies than this one, whose labels are {labels} ({flag})")
 }
 
 /// A ServiceEntry is in force while there is a cluster of one of its ports.

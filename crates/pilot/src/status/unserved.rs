@@ -3,20 +3,34 @@
 //! What depends on more than the field itself (modes of TLS, rules of HTTP, DestinationRules) is told by the kind's
 //! own file. The test below walks the schemas: a field is served or it is in one of the lists.
 
-use tidegate_api::Spec;
-use tidegate_api::istio::{Gateway, VirtualService};
+use tidegate_api::istio::envoy_filter::FilterClass;
+use tidegate_api::istio::{EnvoyFilter, Gateway, VirtualService};
+use tidegate_api::{Object, Spec};
+
+/// What an object says in vain: reasons, each with words.
+pub(crate) fn idle(object: &Object) -> Vec<(&'static str, String)> {
+    let known = fields(&object.spec).into_iter().map(|field| ("NotServed", told(&field)));
+    let unknown = object.unknown.iter().map(|words| {
+        (
+            "UnknownField",
+            format!("{words}: it was left out, and the rest acts as if it were not there"),
+        )
+    });
+    unknown.chain(known).collect()
+}
 
 /// The paths of the fields that an object uses in vain.
-pub(crate) fn fields(spec: &Spec) -> Vec<String> {
+fn fields(spec: &Spec) -> Vec<String> {
     match spec {
         Spec::Gateway(gateway) => of_gateway(gateway),
         Spec::VirtualService(service) => of_virtual_service(service),
+        Spec::EnvoyFilter(filter) => of_envoy_filter(filter),
         _ => Vec::new(),
     }
 }
 
 /// What is told of such a field.
-pub(crate) fn told(field: &str) -> String {
+fn told(field: &str) -> String {
     let of_source = ["sourceLabels", "sourceNamespace", "sourceSubnet"];
     if of_source.iter().any(|name| field.ends_with(name)) {
         return format!(
@@ -31,6 +45,23 @@ fn of_gateway(gateway: &Gateway) -> Vec<String> {
     let servers = gateway.servers.iter().enumerate();
     let used = servers.filter(|(_, server)| !server.default_endpoint.is_empty());
     used.map(|(s, _)| format!("servers[{s}].defaultEndpoint")).collect()
+}
+
+/// Where among Istio's own filters one is added, by a name that no filter here has; what Istio does not look at either.
+fn of_envoy_filter(filter: &EnvoyFilter) -> Vec<String> {
+    let patches = filter.config_patches.iter().enumerate();
+    let used = patches.flat_map(|(number, patch)| {
+        let class = patch.patch.as_ref().map(|patch| patch.filter_class).unwrap_or_default();
+        let listener = patch.r#match.as_ref().and_then(|what| what.listener.as_ref());
+        let port_name = listener.is_some_and(|listener| !listener.port_name.is_empty());
+        let fields = [
+            ("patch.filterClass", class != FilterClass::Unspecified),
+            ("match.listener.portName", port_name),
+        ];
+        let used = fields.into_iter().filter(|(_, used)| *used);
+        used.map(move |(field, _)| format!("configPatches[{number}].{field}"))
+    });
+    used.collect()
 }
 
 /// Conditions on connections: those on requests are told with their rules.
@@ -68,7 +99,7 @@ mod tests {
 
     use serde_json::{Value, json};
     use tidegate_api::schema::{self, Node, Schema};
-    use tidegate_api::{Kind, Object, Origin};
+    use tidegate_api::{Kind, Origin};
 
     use super::*;
 

@@ -1,21 +1,28 @@
 //! Status of VirtualServices: gateways and destinations that do not exist, hosts that no gateway serves,
 //! server names that belong to others, and fields that are not served yet.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tidegate_api::istio::virtual_service::{Destination, HttpMatchRequest, HttpRoute};
+use tidegate_api::istio::virtual_service::{
+    Destination, HttpMatchRequest, HttpRoute, RouteDestination, without_share,
+};
+use tidegate_api::scalar::Port;
 use tidegate_api::{Kind, ObjectKey};
 
+use super::credentials::Lack;
 use super::standing::not_selected;
 use super::{Findings, Force, View, delegate, gateway, reach};
+use crate::Serves;
 use crate::compile::claims;
-use crate::compile::route::{self, is_final_status, redirect_status};
+use crate::compile::route::{is_final_status, redirect_status};
 use crate::engine::RouteTable;
 use crate::model::gateway::Gateway;
 use crate::model::host::Host;
-use crate::model::rule::UnmetReason;
+use crate::model::names;
+use crate::model::rule::{Unmet, UnmetReason};
 use crate::model::service::Discovery;
+use crate::model::tls::client_credentials;
 use crate::model::virtual_service::{VirtualService, is_served};
 
 /// What is wrong with a VirtualService; `None` when no gateway of this process has to do with it.
@@ -28,7 +35,7 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
         if !gateways(service, view, &mut findings) {
             return None;
         }
-        unmet(service, &mut findings);
+        unmet(service, view, &mut findings);
         findings
     };
     let lost: Vec<&str> = view.listeners.lost_by(key).collect();
@@ -36,55 +43,117 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
         without_effect(service, view, &mut findings);
     }
     reach::tell(service, view, &mut findings);
-    for shadowed in view.shadows.of(key) {
-        findings.fault("Unreachable", shadowed.to_owned());
+    let shadowed = view.shadows.of(key);
+    for fault in shadowed.faults {
+        findings.fault("Unreachable", fault);
     }
-    for (key, place, destination) in service.destinations() {
-        let of = if *key == service.key { String::new() } else { format!("{key}: ") };
-        if let Some(missing) = missing(&format!("{of}{place}"), destination, &key.namespace, view) {
-            findings.missing.push(missing);
-        }
+    findings.advice.extend(shadowed.notes);
+    destinations(service, view, &mut findings);
+    for (number, rule) in service.http.iter().enumerate() {
+        of_rule(number, rule, view, &mut findings);
     }
-    for (r, rule) in service.http.iter().enumerate() {
-        for field in not_served(rule) {
-            let fault = format!("http[{r}].{field} is not served yet; the rule acts without it");
-            findings.fault("NotServed", fault);
-        }
-        for (path, fault) in route::unfit(rule) {
-            let fault = format!("http[{r}].{path}: {fault}; requests are answered 500");
-            findings.fault("NotServed", fault);
-        }
-        if let Some(wanted) = rule.redirect.as_ref()
-            && redirect_status(wanted.redirect_code).is_none()
-        {
-            findings.fault("NotServed", format!(
-                "http[{r}].redirect.redirectCode: {} is none of 301, 302, 303, 307 and 308; requests are \
-                 answered 500",
-                wanted.redirect_code
-            ));
-        }
-        if let Some(answer) = rule.direct_response.as_ref().filter(|a| !is_final_status(a.status)) {
-            findings.fault("NotServed", format!(
-                "http[{r}].directResponse.status: {} is no status of HTTP, which has 200 to 599; requests are answered 500",
-                answer.status
-            ));
-        }
-        for (m, condition) in rule.matches.iter().enumerate() {
-            let place = format!("http[{r}].match[{m}]");
-            unknown_claims(&place, condition, &mut findings);
-            if let Some((field, fault)) = condition.unfit() {
-                let fault = format!("{place}.{field}: {fault}; the condition is never met");
-                findings.fault("NotServed", fault);
-            }
-        }
-        if let Some(fault) = no_action(rule) {
-            findings.fault("NotServed", format!("http[{r}]: {fault}"));
-        }
-    }
+    without_shares(service, &mut findings);
     for lost in lost {
         findings.fault("Conflict", lost.to_owned());
     }
     Some(findings)
+}
+
+/// What a VirtualService sends to that is not there, has no endpoints, or is closed by a DestinationRule.
+fn destinations(service: &VirtualService, view: View<'_>, findings: &mut Findings) {
+    let mut vacancies: Vec<(&str, Vec<String>)> = Vec::new();
+    let mut shut: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (key, place, destination) in service.destinations() {
+        let of = if *key == service.key { String::new() } else { format!("{key}: ") };
+        if let Some(missing) = missing(&format!("{of}{place}"), destination, &key.namespace, view) {
+            findings.missing.push(missing);
+        } else if let Some(why) = vacant(destination, &key.namespace, view)
+            && service.sends_to(destination)
+        {
+            // Said once, however many lead there.
+            match vacancies.iter_mut().find(|(known, _)| *known == why) {
+                Some((_, places)) => places.push(format!("{of}{place}")),
+                None => vacancies.push((why, vec![format!("{of}{place}")])),
+            }
+        } else if let Some(why) = closed(destination, &key.namespace, view)
+            && service.sends_to(destination)
+        {
+            shut.entry(why).or_default().push(format!("{of}{place}"));
+        }
+    }
+    let shut = shut.into_iter();
+    findings.closed.extend(
+        shut.map(|(why, places)| {
+            format!("{}: {why}; requests are answered 503", places.join(", "))
+        }),
+    );
+    copies(service, view, findings);
+    let told = vacancies.into_iter();
+    findings.vacant.extend(
+        told.map(|(why, places)| {
+            format!("{}: {why}; requests are answered 503", places.join(", "))
+        }),
+    );
+}
+
+/// Tells of destinations without a weight beside others that have one.
+fn without_shares(service: &VirtualService, findings: &mut Findings) {
+    let requests = service.http.iter().enumerate().map(|(r, rule)| {
+        (format!("http[{r}]"), rule.route.iter().map(|to| to.weight).collect::<Vec<_>>())
+    });
+    let weights = |route: &[RouteDestination]| route.iter().map(|to| to.weight).collect::<Vec<_>>();
+    let tls = service.tls.iter().enumerate();
+    let tls = tls.map(|(r, rule)| (format!("tls[{r}]"), weights(&rule.route)));
+    let tcp = service.tcp.iter().enumerate();
+    let tcp = tcp.map(|(r, rule)| (format!("tcp[{r}]"), weights(&rule.route)));
+    for (place, weights) in requests.chain(tls).chain(tcp) {
+        findings.advice.extend(without_share(&weights).map(|number| {
+            format!(
+                "{place}.route[{number}]: there is no weight beside others that have one, and so it gets nothing, as with \
+                 weight 0; write its weight"
+            )
+        }));
+    }
+}
+
+/// What a rule for requests asks for and does not get.
+fn of_rule(r: usize, rule: &HttpRoute, view: View<'_>, findings: &mut Findings) {
+    for field in not_served(rule) {
+        let fault = format!("http[{r}].{field} is not served yet; the rule acts without it");
+        findings.fault("NotServed", fault);
+    }
+    for (path, fault) in rule.unfit() {
+        let fault = format!("http[{r}].{path}: {fault}; requests are answered 500");
+        findings.fault("NotServed", fault);
+    }
+    if let Some(wanted) = rule.redirect.as_ref()
+        && redirect_status(wanted.redirect_code).is_none()
+    {
+        findings.fault("NotServed", format!(
+            "http[{r}].redirect.redirectCode: {} is none of 301, 302, 303, 307 and 308; requests are \
+             answered 500",
+            wanted.redirect_code
+        ));
+    }
+    if let Some(answer) = rule.direct_response.as_ref().filter(|a| !is_final_status(a.status)) {
+        findings.fault("NotServed", format!(
+            "http[{r}].directResponse.status: {} is no status of HTTP, which has 200 to 599; requests are answered 500",
+            answer.status
+        ));
+    }
+    for (m, condition) in rule.matches.iter().enumerate() {
+        let place = format!("http[{r}].match[{m}]");
+        if view.tokens.filter.is_none() {
+            unknown_claims(&place, condition, findings);
+        }
+        if let Some((field, fault)) = condition.unfit() {
+            let fault = format!("{place}.{field}: {fault}; the condition is never met");
+            findings.fault("NotServed", fault);
+        }
+    }
+    if let Some(fault) = no_action(rule) {
+        findings.fault("NotServed", format!("http[{r}]: {fault}"));
+    }
 }
 
 /// Whether a VirtualService is in force: the listeners that it acts through, or why there is none.
@@ -96,7 +165,7 @@ pub(super) fn force(key: &ObjectKey, findings: Option<&Findings>, view: View<'_>
     let through = listeners(service, view);
     if !through.is_empty() {
         if view.shadows.hide(key) && !service.routes_connections() {
-            let faults: Vec<&str> = view.shadows.of(key).into_iter().collect();
+            let faults: Vec<String> = view.shadows.of(key).faults.into_iter().collect();
             let faults = faults.join("; ");
             return Force::nothing("Unreachable", format!("no rule gets a request: {faults}"));
         }
@@ -180,16 +249,32 @@ fn without_effect(service: &VirtualService, view: View<'_>, findings: &mut Findi
     }
 }
 
+/// Tells of copies that go nowhere. Requests are served all the same.
+fn copies(service: &VirtualService, view: View<'_>, findings: &mut Findings) {
+    for (key, place, destination) in service.mirrors() {
+        let of = if *key == service.key { String::new() } else { format!("{key}: ") };
+        let place = format!("{of}{place}");
+        if let Some(missing) = missing(&place, destination, &key.namespace, view) {
+            findings.missing.push(format!("{missing}; requests are served all the same"));
+        } else if let Some(why) = vacant(destination, &key.namespace, view) {
+            findings.vacant.push(format!("{place}: {why}; copies are dropped"));
+        } else if let Some(why) = closed(destination, &key.namespace, view) {
+            findings.closed.push(format!("{place}: {why}; copies are dropped"));
+        }
+    }
+}
+
 /// Whether any gateway that it is bound to concerns this process.
 pub(super) fn concerns(service: &VirtualService, view: View<'_>) -> bool {
     gateways(service, view, &mut Findings::default())
 }
 
 /// Tells of rules of delegates that do not apply.
-fn unmet(service: &VirtualService, findings: &mut Findings) {
+fn unmet(service: &VirtualService, view: View<'_>, findings: &mut Findings) {
     for unmet in &service.unmet {
         match unmet.reason {
-            UnmetReason::Missing | UnmetReason::Hidden | UnmetReason::HasHosts => {
+            UnmetReason::Missing => findings.missing.push(missed(unmet, view)),
+            UnmetReason::Hidden | UnmetReason::HasHosts => {
                 findings.missing.push(unmet.to_string());
             }
             UnmetReason::Chained(_) | UnmetReason::Contradicts(..) => {
@@ -197,6 +282,20 @@ fn unmet(service: &VirtualService, findings: &mut Findings) {
             }
         }
     }
+}
+
+/// What is told of a delegate that there is not, or of which there never was a good form.
+fn missed(unmet: &Unmet, view: View<'_>) -> String {
+    let Unmet { number, delegate, .. } = unmet;
+    if view.problems.contains_key(delegate) {
+        return format!(
+            "http[{number}].delegate: the form of {delegate} is refused, and there is none from before: its status says what is \
+             wrong; the rule takes no requests"
+        );
+    }
+    let meant = view.index.delegate_meant(delegate);
+    let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
+    format!("{unmet}{meant}")
 }
 
 /// Looks at the gateways that it is bound to, and answers whether any concerns this process: one that is
@@ -207,7 +306,9 @@ fn gateways(service: &VirtualService, view: View<'_>, findings: &mut Findings) -
         let (namespace, name) = gateway.split_once('/').unwrap_or(("", gateway));
         if !view.index.knows_gateway(gateway) {
             concerned = true;
-            let missing = format!("gateways: no Gateway {name} in namespace {namespace}");
+            let meant = view.index.gateway_meant(gateway);
+            let meant = meant.map_or_else(String::new, |m| format!("; did you mean {m}?"));
+            let missing = format!("gateways: no Gateway {name} in namespace {namespace}{meant}");
             findings.missing.push(missing);
             continue;
         }
@@ -237,7 +338,7 @@ fn gateways(service: &VirtualService, view: View<'_>, findings: &mut Findings) -
             if view.index.is_unlisted(service) {
                 findings.advice.push(format!(
                     "hosts: Gateway {gateway} lists {open}, not {hosts}; as nothing else here has them for its own, they are \
-                     answered at its servers of plain HTTP. Istio answers 404: add them to its servers[].hosts"
+                     answered at its servers of plain HTTP. Istio does not route them there: add them to its servers[].hosts"
                 ));
                 continue;
             }
@@ -280,6 +381,37 @@ fn missing(
     view: View<'_>,
 ) -> Option<String> {
     absent(destination, namespace, view).map(|why| format!("{place}: {why}"))
+}
+
+/// Why a destination that there is has no endpoints; `None` where it has some.
+fn vacant<'a>(destination: &Destination, namespace: &str, view: View<'a>) -> Option<&'a str> {
+    let Destination { host, subset, .. } = destination;
+    let clusters = view.vacant.get(&**host)?;
+    let port = port_of(destination, namespace, view)?;
+    clusters.get(&*names::cluster(host, subset, port)).map(String::as_str)
+}
+
+/// Why no connection to a destination that there is can be made; `None` where one can, as far as is known here.
+fn closed(destination: &Destination, namespace: &str, view: View<'_>) -> Option<String> {
+    let Destination { host, subset, .. } = destination;
+    let port = port_of(destination, namespace, view)?;
+    let (definition, _) = view.registry.ports(host).remove(&port)?;
+    let rules = view.rules.find(host, Some(&definition.key.namespace), view.options)?;
+    let settings = rules.policy_for(port, rules.subset(subset)).tls?;
+    let credentials = client_credentials(settings, view.options);
+    let mut lacks = credentials.iter().filter_map(|credential| Lack::of(credential, view));
+    let lack = lacks.find(|lack| lack.serves == Serves::Nothing)?;
+    let (rule, path) = rules.place_of_tls(port, subset)?;
+    Some(format!("no connection to host {host} is made, by {path} of {rule}: {}", lack.words))
+}
+
+/// The port of a destination that there is.
+fn port_of(destination: &Destination, namespace: &str, view: View<'_>) -> Option<u16> {
+    let written = destination.port_number().map(Port::get);
+    written.or_else(|| {
+        let found = view.registry.find(&destination.host, namespace)?;
+        found.ports.first().map(|port| port.number)
+    })
 }
 
 /// What there is not of a destination that a route of `namespace` names; `None` where all is there.
@@ -348,18 +480,18 @@ fn looked_for(host: &str, view: View<'_>) -> String {
     }
 }
 
-/// Claims of a JWT that a condition asks for, which nobody verifies yet.
+/// Claims of a JWT that a condition asks for, where nobody verifies any.
 fn unknown_claims(place: &str, condition: &HttpMatchRequest, findings: &mut Findings) {
-    let asked =
-        condition.headers.keys().map(|name| ("headers", "so the condition never holds", name));
-    let unwanted = condition.without_headers.keys();
-    let unwanted = unwanted.map(|name| ("withoutHeaders", "so this part always holds", name));
-    for (field, so, name) in asked.chain(unwanted).filter(|(.., name)| claims::path(name).is_some())
-    {
+    for (wanted, name) in claims::asked(condition) {
+        let (field, so) = match wanted {
+            true => ("headers", "the condition never holds"),
+            false => ("withoutHeaders", "this part always holds"),
+        };
         findings.fault(
             "NotServed",
             format!(
-                "{place}.{field}[{name}]: JWTs are not verified yet and no claim is known, {so}"
+                "{place}.{field}[{name}]: no RequestAuthentication for this gateway says whose JWTs are verified, so that no claim \
+                 is known and {so}"
             ),
         );
     }
@@ -367,12 +499,8 @@ fn unknown_claims(place: &str, condition: &HttpMatchRequest, findings: &mut Find
 
 /// Fields of a rule that have no effect yet.
 fn not_served(rule: &HttpRoute) -> impl Iterator<Item = &'static str> {
-    let mirrors = rule.mirror.is_some() || !rule.mirrors.is_empty();
     let remote = rule.retries.as_ref().is_some_and(|r| r.retry_remote_localities == Some(true));
     let fields = [
-        ("fault", rule.fault.is_some()),
-        ("mirror", mirrors),
-        ("corsPolicy", rule.cors_policy.is_some()),
         ("retries.retryRemoteLocalities", remote),
         ("match[].statPrefix", rule.matches.iter().any(|m| !m.stat_prefix.is_empty())),
     ];

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::text::{Index, Texts};
 use super::{CapturePlan, Field, Log, ResponseFlags};
+use crate::remote::Remote;
 
 /// One request, or one event of a TCP connection.
 ///
@@ -41,8 +42,10 @@ pub struct Record {
     /// Where the downstream connection arrived (its original destination when captured).
     pub downstream_local: Option<SocketAddr>,
     /// The endpoint.
-    pub upstream_remote: Option<SocketAddr>,
-    /// Our side of the upstream connection.
+    pub upstream_remote: Option<Remote>,
+    /// Whether there was a connection to it.
+    pub upstream_connected: bool,
+    /// Our side of the upstream connection, where it has an address.
     pub upstream_local: Option<SocketAddr>,
     /// What `x-envoy-upstream-service-time` says: from the request sent to the response head received.
     pub upstream_service_time: Option<Duration>,
@@ -153,6 +156,7 @@ impl Record {
             downstream_direct_remote: None,
             downstream_local: None,
             upstream_remote: None,
+            upstream_connected: false,
             upstream_local: None,
             upstream_service_time: None,
             log: log.id(),

@@ -8,8 +8,8 @@ use serde_json::{Map, Value as Json, json};
 use super::answer::{Answer, Pieces, pretty};
 use super::commands::Call;
 use super::server::Admin;
-use super::state::{Cluster, Endpoint, Health, Locality, Thresholds};
-use super::views::socket_address;
+use super::state::{Cluster, Endpoint, Health, Locality, Rates, Thresholds};
+use super::views::remote;
 use crate::stats::{Kind, Registry};
 
 pub(super) fn answer(admin: &Admin, call: Call<'_>) -> Answer {
@@ -37,6 +37,14 @@ fn text(cluster: &Cluster, registry: &Registry) -> String {
         let _ = writeln!(out, "{name}::{rest}");
     };
     line(format_args!("observability_name::{}", cluster.alias.as_ref().unwrap_or(name)));
+    let rates =
+        cluster.outlier.into_iter().flat_map(|rates| ["", "local_origin_"].into_iter().zip(rates));
+    for (origin, rates) in rates {
+        let Rates { average, threshold } =
+            rates.unwrap_or(Rates { average: -1.0, threshold: -1.0 });
+        line(format_args!("outlier::{origin}success_rate_average::{average}"));
+        line(format_args!("outlier::{origin}success_rate_ejection_threshold::{threshold}"));
+    }
     for (priority, thresholds) in
         [("default", cluster.default_priority), ("high", cluster.high_priority)]
     {
@@ -56,7 +64,8 @@ fn text(cluster: &Cluster, registry: &Registry) -> String {
         line(format_args!("eds_service_name::{service}"));
     }
     for endpoint in &cluster.endpoints {
-        let Endpoint { address, hostname, health, weight, locality, priority } = endpoint;
+        let Endpoint { address, hostname, health, success_rates, weight, locality, priority } =
+            endpoint;
         let Locality { region, zone, sub_zone } = locality;
         for (metric, _, value) in registry.endpoint(name, &address.to_string()) {
             line(format_args!("{address}::{metric}::{value}"));
@@ -69,9 +78,10 @@ fn text(cluster: &Cluster, registry: &Registry) -> String {
         line(format_args!("{address}::sub_zone::{sub_zone}"));
         line(format_args!("{address}::canary::false"));
         line(format_args!("{address}::priority::{priority}"));
-        // Success rates are outlier detection's; -1 says that there is none.
-        line(format_args!("{address}::success_rate::-1"));
-        line(format_args!("{address}::local_origin_success_rate::-1"));
+        // -1 says that there is none.
+        let [answers, connections] = success_rates.map(|rate| rate.unwrap_or(-1.0));
+        line(format_args!("{address}::success_rate::{answers}"));
+        line(format_args!("{address}::local_origin_success_rate::{connections}"));
     }
     out
 }
@@ -113,6 +123,11 @@ fn status(cluster: &Cluster, registry: &Registry) -> Json {
     status.insert("name".into(), (*cluster.name).into());
     if cluster.added_via_api {
         status.insert("added_via_api".into(), true.into());
+    }
+    let rates = cluster.outlier.into_iter().flatten().zip(["", "local_origin_"]);
+    for (rates, origin) in rates.filter_map(|(rates, origin)| Some((rates?, origin))) {
+        let threshold = percent(rates.threshold);
+        status.insert(format!("{origin}success_rate_ejection_threshold"), threshold);
     }
     if !hosts.is_empty() {
         status.insert("host_statuses".into(), hosts.into());
@@ -158,9 +173,16 @@ fn host_status(cluster: &str, endpoint: &Endpoint, registry: &Registry) -> Json 
         })
         .collect();
     let mut status = Map::new();
-    status.insert("address".into(), socket_address(endpoint.address));
+    status.insert("address".into(), remote(&endpoint.address));
     status.insert("stats".into(), stats.into());
     status.insert("health_status".into(), health_status(endpoint.health));
+    for (rate, name) in
+        endpoint.success_rates.into_iter().zip(["success_rate", "local_origin_success_rate"])
+    {
+        if let Some(rate) = rate {
+            status.insert(name.into(), percent(rate));
+        }
+    }
     status.insert("weight".into(), endpoint.weight.into());
     if !endpoint.hostname.is_empty() {
         status.insert("hostname".into(), endpoint.hostname.as_str().into());
@@ -170,6 +192,11 @@ fn host_status(cluster: &str, endpoint: &Endpoint, registry: &Registry) -> Json 
     }
     status.insert("locality".into(), locality(&endpoint.locality));
     status.into()
+}
+
+/// `envoy.type.v3.Percent`
+fn percent(value: f64) -> Json {
+    if value == 0.0 { json!({}) } else { json!({"value": value}) }
 }
 
 /// `envoy.admin.v3.HostHealthStatus`
@@ -200,4 +227,31 @@ pub(super) fn locality(locality: &Locality) -> Json {
     let parts = [("region", region), ("zone", zone), ("sub_zone", sub_zone)];
     let known = parts.into_iter().filter(|(_, value)| !value.is_empty());
     known.map(|(key, value)| (key.to_owned(), value.as_str().into())).collect::<Map<_, _>>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn success_rates_are_shown_where_there_is_outlier_detection() {
+        let registry = Registry::new(1);
+        let rates = Rates { average: 90.0, threshold: 52.5 };
+        let mut cluster = Cluster { name: "c".into(), ..Cluster::default() };
+        assert!(!text(&cluster, &registry).contains("outlier"));
+        cluster.outlier = Some([Some(rates), None]);
+        let shown = text(&cluster, &registry);
+        let shown: Vec<_> =
+            shown.lines().filter_map(|line| line.strip_prefix("c::outlier::")).collect();
+        let expected = [
+            "success_rate_average::90",
+            "success_rate_ejection_threshold::52.5",
+            "local_origin_success_rate_average::-1",
+            "local_origin_success_rate_ejection_threshold::-1",
+        ];
+        assert_eq!(shown, expected);
+        let json = status(&cluster, &registry);
+        assert_eq!(json["success_rate_ejection_threshold"], json!({"value": 52.5}));
+        assert_eq!(json.get("local_origin_success_rate_ejection_threshold"), None);
+    }
 }

@@ -8,7 +8,10 @@ use bytes::Bytes;
 use serde_json::Value as Json;
 use tidegate_xds::ResourceType;
 
+use crate::remote::Remote;
 use crate::tls::inventory::Inventory;
+pub use crate::upstream::cluster::Locality;
+pub use crate::upstream::outlier::Rates;
 
 /// The running proxy, as the admin interface sees it. Every answer is a copy made for the caller; none may
 /// wait for a worker.
@@ -162,6 +165,8 @@ pub struct Cluster {
     pub default_priority: Thresholds,
     /// Circuit breaker thresholds of the high priority.
     pub high_priority: Thresholds,
+    /// With outlier detection, the success rates of the last interval, of answers and of connections, where there were any.
+    pub outlier: Option<[Option<Rates>; 2]>,
     /// Its endpoints.
     pub endpoints: Vec<Endpoint>,
 }
@@ -195,28 +200,19 @@ impl Default for Thresholds {
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     /// Its address.
-    pub address: SocketAddr,
+    pub address: Remote,
     /// The name that was resolved to it, or empty.
     pub hostname: String,
     /// Whether it gets requests.
     pub health: Health,
+    /// Its success rates in percent in the last interval, of answers and of connections, where they count.
+    pub success_rates: [Option<f64>; 2],
     /// Its weight.
     pub weight: u32,
     /// Where it is.
     pub locality: Locality,
     /// Its priority; 0 is used first.
     pub priority: u32,
-}
-
-/// Where an endpoint is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Locality {
-    /// Region.
-    pub region: String,
-    /// Zone in the region.
-    pub zone: String,
-    /// Part of the zone.
-    pub sub_zone: String,
 }
 
 /// Why an endpoint gets requests or not.
@@ -237,8 +233,8 @@ pub struct Health {
 pub struct Listener {
     /// Its name.
     pub name: Arc<str>,
-    /// The address it is bound to.
-    pub address: SocketAddr,
+    /// The addresses that it is bound to, or that are handed on to it; at least one.
+    pub addresses: Vec<SocketAddr>,
 }
 
 /// How listeners are drained.

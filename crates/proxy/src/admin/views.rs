@@ -1,11 +1,14 @@
 //! The small answers: listeners, server, memory, log levels.
 
+use std::net::SocketAddr;
+
 use serde_json::{Map, Value as Json, json};
 use tracing::level_filters::LevelFilter;
 
 use super::answer::{Answer, Pieces};
 use super::commands::Call;
 use super::server::Admin;
+use crate::remote::Remote;
 
 /// `/listeners`
 pub(super) fn listeners(admin: &Admin, call: Call<'_>) -> Answer {
@@ -15,19 +18,35 @@ pub(super) fn listeners(admin: &Admin, call: Call<'_>) -> Answer {
         let statuses: Vec<Json> = listeners
             .iter()
             .map(|listener| {
-                json!({"name": *listener.name, "local_address": socket_address(listener.address)})
+                let mut addresses = listener.addresses.iter().copied().map(socket_address);
+                let mut status = json!({"name": *listener.name, "local_address": addresses.next()});
+                let more: Vec<Json> = addresses.collect();
+                if !more.is_empty() {
+                    status["additional_local_addresses"] = more.into();
+                }
+                status
             })
             .collect();
         return Answer::json(&json!({"listener_statuses": statuses}));
     }
-    let lines =
-        listeners.into_iter().map(|listener| format!("{}::{}\n", listener.name, listener.address));
+    let lines = listeners.into_iter().flat_map(|listener| {
+        let line = |address: &SocketAddr| format!("{}::{address}\n", listener.name);
+        listener.addresses.iter().map(line).collect::<Vec<_>>()
+    });
     Answer::pieces(Answer::TEXT, Pieces::gathered(lines))
 }
 
 /// `envoy.config.core.v3.Address`
-pub(super) fn socket_address(address: std::net::SocketAddr) -> Json {
+pub(super) fn socket_address(address: SocketAddr) -> Json {
     json!({"socket_address": {"address": address.ip(), "port_value": address.port()}})
+}
+
+/// The same of an endpoint.
+pub(super) fn remote(remote: &Remote) -> Json {
+    match remote {
+        Remote::Ip(address) => socket_address(*address),
+        Remote::Pipe(path) => json!({"pipe": {"path": **path}}),
+    }
 }
 
 /// `/server_info`: `envoy.admin.v3.ServerInfo`

@@ -3,7 +3,7 @@
 mod delivery;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -13,17 +13,19 @@ use tidegate_envoy::v3::endpoint::ClusterLoadAssignment;
 use tidegate_envoy::v3::tls::Secret as ProtoSecret;
 use tidegate_xds::assemble::split_virtual_host_name;
 use tidegate_xds::{Rejection, Resource, ResourceType, Update, Verdict};
+use tokio::time::Instant;
 
 use crate::accesslog::Logs;
 use crate::tls::inventory::Inventory;
-use crate::tls::secret::{Secret, SecretSlot};
+use crate::tls::secret::{Lacks, Secret, SecretSlot};
 use crate::upstream::Cluster;
 
 use super::clusters::Clusters;
 use super::compile::{self, Links as _};
+use super::expiring::Expiring;
 use super::judge::{Judged, judge_named};
 use super::leaving::Leaving;
-use super::listener::{Listener, RouteSlot};
+use super::listener::{Listener, RouteSlot, canonical, handed_on_to};
 use super::listeners::{Before, Listeners, Put};
 use super::record::{Records, rejections};
 use super::refusal::Refusal;
@@ -66,15 +68,12 @@ impl Config {
         if !listener.capture.hands_on {
             return listener;
         }
-        let ip = dialled.ip().to_canonical();
-        let at = |fits: &dyn Fn(IpAddr) -> bool| {
-            self.listeners.values().find(|other| {
-                let mut addresses = std::iter::once(&other.address).chain(&other.more_addresses);
-                addresses.any(|own| own.port() == dialled.port() && fits(own.ip().to_canonical()))
-            })
+        let at = |address: SocketAddr| {
+            let is_there =
+                |other: &&Arc<Listener>| other.addresses().map(canonical).any(|own| own == address);
+            self.listeners.values().find(is_there)
         };
-        let every = |own: IpAddr| own.is_unspecified() && own.is_ipv4() == ip.is_ipv4();
-        at(&|own| own == ip).or_else(|| at(&every)).unwrap_or(listener)
+        handed_on_to(dialled).into_iter().find_map(at).unwrap_or(listener)
     }
 
     /// The TLS contexts: whose they are, and the certificates that they have now.
@@ -149,6 +148,7 @@ pub struct Applier {
     tables: Tables,
     listeners: Listeners,
     leaving: Leaving,
+    expiring: Expiring,
     /// Secrets that are gone, but still in their slots.
     secrets_gone: BTreeSet<Arc<str>>,
     records: Arc<Records>,
@@ -165,17 +165,17 @@ impl Applier {
             tables: Tables::default(),
             listeners: Listeners::default(),
             leaving: Leaving::default(),
+            expiring: Expiring::default(),
             secrets_gone: BTreeSet::new(),
             records: Arc::default(),
             config: Arc::default(),
         }
     }
 
-    /// One whose configuration is asked what would happen, and never served. It takes what the workers do not do yet:
-    /// capture.
+    /// The same, where these know why secrets are not there.
     #[must_use]
-    pub fn asking() -> Self {
-        Self { slots: Slots::asking(), ..Self::new(None) }
+    pub fn explaining(self, lacks: Lacks) -> Self {
+        Self { slots: self.slots.explained_by(lacks), ..self }
     }
 
     /// What is served.
@@ -190,10 +190,21 @@ impl Applier {
         &self.records
     }
 
-    /// What to report once the workers serve the last update: every refusal that stands.
+    /// What to report once the workers serve the last update: every refusal that stands, and what is served with a fault.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        Verdict { generation: self.config.generation, rejected: self.records.rejections() }
+        Verdict {
+            generation: self.config.generation,
+            rejected: self.records.rejections(),
+            doubtful: self.expiring.expired(SystemTime::now()),
+            unfetched: self.slots.unfetched(Instant::now()),
+        }
+    }
+
+    /// When a certificate will have expired next: then there is another verdict.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<SystemTime> {
+        self.expiring.next(SystemTime::now())
     }
 
     /// Applies an update. Only what differs from what is served is decoded; what is good takes effect in an
@@ -248,7 +259,9 @@ impl Applier {
     pub fn let_go(&mut self) {
         self.clusters.let_go(|| self.leaving.clusters(), &mut self.slots);
         for name in std::mem::take(&mut self.secrets_gone) {
-            self.slots.secret(&name).store(None);
+            let slot = self.slots.secret(&name);
+            slot.store(None);
+            self.expiring.note(&slot);
         }
     }
 
@@ -320,7 +333,7 @@ impl Applier {
         &mut self,
         resource: &Arc<Resource>,
         judged: Result<Judged<ProtoSecret>, Vec<Refusal>>,
-        slot: &SecretSlot,
+        slot: &Arc<SecretSlot>,
         step: &mut Step,
     ) {
         let put = judged.and_then(|Judged { message, notices }| {
@@ -330,6 +343,7 @@ impl Applier {
             step.warn(resource, untimely.map_err(|refusal| vec![refusal])?);
             Ok(notices)
         });
+        self.expiring.note(slot);
         step.secrets.push((Arc::clone(&resource.name), put.is_ok()));
         match put {
             Ok(notices) => self.records.serve(resource, notices),
@@ -420,6 +434,9 @@ impl Step {
     }
 }
 
+/// The field of a secret that a certificate stands in.
+pub(super) const CHAIN: &str = "tls_certificate.certificate_chain";
+
 /// Fills a slot. A certificate that has expired replaces none that is valid, and one that is not valid yet waits until it
 /// is. Where nothing better is there it is served, with a warning: what was served before a restart must not end with it.
 pub(super) fn fill(
@@ -427,7 +444,6 @@ pub(super) fn fill(
     secret: Secret,
     now: SystemTime,
 ) -> Result<Option<Finding>, Refusal> {
-    const FIELD: &str = "tls_certificate.certificate_chain";
     let Secret::Identity(identity) = &secret else {
         slot.store(Some(secret));
         return Ok(None);
@@ -444,14 +460,14 @@ pub(super) fn fill(
         }
         Some(_) => {
             let reason = format_args!("{why}; the one before it is valid");
-            return Err(Refusal::of(FIELD, reason));
+            return Err(Refusal::of(CHAIN, reason));
         }
         None => {
             slot.store(Some(secret));
             format!("{why}; it is served, as there is none that is valid")
         }
     };
-    Ok(Some(Finding { path: FIELD.to_owned(), reason }))
+    Ok(Some(Finding { path: CHAIN.to_owned(), reason }))
 }
 
 /// The route configuration that a virtual host belongs to, by its resource's name.

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -84,7 +85,19 @@ impl Net {
     }
 }
 
+impl fmt::Display for Net {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.len)
+    }
+}
+
 impl Net {
+    /// Its first address.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
     /// Whether an address is in it; one of IPv4 that stands in IPv6 is taken as what it is.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
@@ -317,7 +330,8 @@ mod tests {
                     log: None,
                 })),
                 tls: None,
-                retired: AtomicBool::new(false),
+                terms: None,
+                discouraged: AtomicBool::new(false),
             })
         };
         let mut chains = FilterChains { default: default.map(chain), ..FilterChains::default() };

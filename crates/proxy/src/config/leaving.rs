@@ -40,13 +40,16 @@ impl Leaving {
     }
 }
 
-/// Names of the clusters that routes lead to.
+/// Names of the clusters that routes lead to, with those of copies.
 fn clusters(table: &RouteTable) -> impl Iterator<Item = Arc<str>> {
     let routes = table.virtual_hosts().flat_map(|host| host.routes());
     let forwards = routes.filter_map(|route| match &route.action {
         Action::Forward(forward) => Some(forward),
         Action::Redirect(_) | Action::Direct(_) => None,
     });
-    let targets = forwards.flat_map(|forward| forward.targets.iter());
-    targets.map(|(target, _)| Arc::clone(&target.cluster.name))
+    forwards.flat_map(|forward| {
+        let targets = forward.targets.iter().map(|(target, _)| &target.cluster);
+        let mirrors = forward.mirrors.all.iter().map(|mirror| &mirror.cluster);
+        targets.chain(mirrors).map(|cluster| Arc::clone(&cluster.name))
+    })
 }

@@ -1,6 +1,6 @@
 //! A listener as the workers see it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -8,8 +8,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::accesslog::Log;
+use crate::config::ports::Ports;
+use crate::filter::Filter;
 use crate::http::client_cert::ForwardCert;
-use crate::rbac::{HttpRbac, NetworkRbac};
+use crate::rbac::NetworkRbac;
 use crate::route::RouteTable;
 use crate::shares::Shares;
 use crate::tls::ServerTls;
@@ -32,18 +34,53 @@ pub struct Listener {
     pub continue_on_inspect_timeout: bool,
     /// Bytes buffered per connection before reading stops.
     pub buffer_limit: u32,
-    /// Where else (`additional_addresses`). Only [`super::Applier::asking`] takes any.
+    /// Where else (`additional_addresses`).
     pub more_addresses: Vec<SocketAddr>,
     /// How it comes to connections that were dialled elsewhere.
     pub capture: Capture,
+    /// Which connections nobody looks into.
+    pub unseen: Unseen,
     /// Whether it takes what comes in (`traffic_direction: INBOUND`), for draining by direction.
     pub inbound: bool,
     /// What is logged of connections that no chain takes; `None` for nothing.
     pub log: Option<Arc<Log>>,
 }
 
-/// How a listener comes to connections that were dialled elsewhere, and what it is to find out about them. Only
-/// [`super::Applier::asking`] takes what is not the default: the workers do not do it yet.
+impl Listener {
+    /// All its addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        std::iter::once(self.address).chain(self.more_addresses.iter().copied())
+    }
+
+    /// Whether the first bytes of connections to this port are read before a chain is chosen.
+    #[must_use]
+    pub fn looks_at(&self, port: u16) -> bool {
+        self.looks_for_tls(port) || self.looks_for_requests(port)
+    }
+
+    /// Whether the first bytes of connections to this port are read to find a ClientHello.
+    #[must_use]
+    pub fn looks_for_tls(&self, port: u16) -> bool {
+        self.chains.needs_inspection && !self.unseen.tls.contains(port)
+    }
+
+    /// Whether the first bytes of connections to this port are read to find a request in plain text.
+    #[must_use]
+    pub fn looks_for_requests(&self, port: u16) -> bool {
+        self.capture.finds_requests && !self.unseen.requests.contains(port)
+    }
+}
+
+/// The ports to which connections are not looked into (`filter_disabled` of a listener filter).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unseen {
+    /// Not for a ClientHello (`tls_inspector`).
+    pub tls: Ports,
+    /// Not for requests in plain text (`http_inspector`).
+    pub requests: Ports,
+}
+
+/// How a listener comes to connections that were dialled elsewhere, and what it is to find out about them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capture {
     /// Whether it listens itself (`bind_to_port`); else others hand connections on to it.
@@ -51,7 +88,7 @@ pub struct Capture {
     /// Whether it hands connections on to the listener of the address that they were dialled to, where there is one
     /// (`use_original_dst`).
     pub hands_on: bool,
-    /// Whether chains are asked with the address that was dialled (listener filter `original_dst`).
+    /// Whether chains are asked with the address that was dialled (listener filter `original_dst`, or `use_original_dst`).
     pub restores: bool,
     /// Whether requests in plain text are told from other bytes before a chain is chosen (listener filter `http_inspector`):
     /// they count as application protocols `http/1.0`, `http/1.1` and `h2c`.
@@ -62,6 +99,24 @@ impl Default for Capture {
     fn default() -> Self {
         Self { bound: true, hands_on: false, restores: false, finds_requests: false }
     }
+}
+
+/// The addresses of the listeners, one of which serves a connection that was dialled to `dialled` and is handed on, in the
+/// order in which they are looked for: its own, then that of all addresses of its family with its port.
+#[must_use]
+pub fn handed_on_to(dialled: SocketAddr) -> [SocketAddr; 2] {
+    let dialled = canonical(dialled);
+    let every: IpAddr = match dialled {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    [dialled, SocketAddr::new(every, dialled.port())]
+}
+
+/// An address of IPv4 as such, also where it stands in IPv6, and without what only this machine means by it.
+#[must_use]
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// The filter chains of a listener, indexed by what the first bytes tell.
@@ -89,8 +144,11 @@ pub struct FilterChain {
     pub filter: NetworkFilter,
     /// How TLS is terminated before; `None` when it is not.
     pub tls: Option<Arc<ServerTls>>,
-    /// Set when the listener no longer has this chain: its connections close after what they are doing.
-    pub retired: AtomicBool,
+    /// What it is but for what it does with requests, encoded: which connections it takes and how. Only chains for requests
+    /// have any. One that follows another of the same terms goes on with its connections.
+    pub terms: Option<Box<[u8]>>,
+    /// Set when its connections are to close after what they are doing, though its listener has it still.
+    pub discouraged: AtomicBool,
 }
 
 impl FilterChain {
@@ -241,8 +299,8 @@ pub struct HttpManager {
     pub stat_prefix: Arc<str>,
     /// The routes.
     pub routes: RouteSource,
-    /// Who may ask for what, in the order in which they are asked.
-    pub rbac: Vec<HttpRbac>,
+    /// What requests pass, in that order.
+    pub filters: Vec<Filter>,
     /// Which protocols are accepted on plain text.
     pub codec: Codec,
     /// The `server` header's value.

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tidegate_envoy::capability::Finding;
 use tidegate_envoy::prost::Message;
 use tidegate_envoy::v3::listener::FilterChain as ProtoChain;
 use tidegate_xds::Resource;
+
+use crate::filter::{self, Filter, Kind};
 
 use super::chains::ChainCriteria;
 use super::compile::{self, Links as _, ListenerShell, noted};
@@ -111,6 +112,9 @@ impl Listeners {
         let shell = compile::listener(&around.message, slots).map_err(|refusal| vec![refusal])?;
         let notices = around.notices.into_iter().chain(chains.notices).collect();
         let listener = Arc::new(assemble(name, shell, found));
+        if let Some(before) = self.current.get(name) {
+            go_on(&listener.chains, &before.chains);
+        }
         let mut before = Before { moved, retired: Vec::new() };
         before.moved.iter().for_each(|(chain, _)| keep_routes(chain));
         if let Some(chains) = self.chains.insert(Arc::clone(name), by_form) {
@@ -126,6 +130,30 @@ impl Listeners {
         let before = Arc::make_mut(&mut self.current).remove(name)?;
         let chains = before.chains.chains.iter().chain(&before.chains.default);
         Some(chains.inspect(|chain| keep_routes(chain)).cloned().collect())
+    }
+}
+
+/// Limits of chains that are new go on with the buckets of those before that are for the same routes.
+fn go_on(now: &FilterChains, before: &FilterChains) {
+    let limits = |filter: &Filter| matches!(filter.kind, Kind::LocalRateLimit(_));
+    let managers = |chains: &FilterChains| -> Vec<(Arc<str>, Arc<FilterChain>)> {
+        let all = chains.chains.iter().chain(&chains.default);
+        let named = all.filter_map(|chain| {
+            let manager = chain.manager().filter(|m| m.filters.iter().any(limits))?;
+            Some((Arc::clone(&manager.routes.slot().name), Arc::clone(chain)))
+        });
+        named.collect()
+    };
+    let now = managers(now);
+    if now.is_empty() {
+        return;
+    }
+    let before: HashMap<Arc<str>, Arc<FilterChain>> = managers(before).into_iter().collect();
+    for (routes, chain) in now {
+        let old = before.get(&routes).filter(|old| !Arc::ptr_eq(old, &chain));
+        if let (Some(now), Some(old)) = (chain.manager(), old.and_then(|old| old.manager())) {
+            filter::go_on(&now.filters, &old.filters);
+        }
     }
 }
 
@@ -285,19 +313,16 @@ fn assemble(name: &Arc<str>, shell: ListenerShell, chains: FilterChains) -> List
         buffer_limit: shell.buffer_limit,
         more_addresses: shell.more_addresses,
         capture: shell.capture,
+        unseen: shell.unseen,
         inbound: shell.inbound,
         log: shell.log,
     }
 }
 
-/// Marks the chains that the new form of a listener does not have, and gives them back.
+/// The chains that the new form of a listener does not have.
 fn retire(before: ChainsByForm, now: &FilterChains) -> Vec<Arc<FilterChain>> {
     let kept: HashSet<_> = now.chains.iter().chain(&now.default).map(Arc::as_ptr).collect();
     let before = before.into_values().map(|served| served.chain);
     let gone = before.filter(|chain| !kept.contains(&Arc::as_ptr(chain)));
-    let gone = gone.inspect(|chain| {
-        keep_routes(chain);
-        chain.retired.store(true, Ordering::Relaxed);
-    });
-    gone.collect()
+    gone.inspect(|chain| keep_routes(chain)).collect()
 }

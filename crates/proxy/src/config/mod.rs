@@ -10,21 +10,26 @@
 //! | `applier.rs` | updates, one resource at a time |
 //! | `clusters.rs`, `tables.rs`, `listeners.rs`, `listener_form.rs` | what is served of each kind, and its last good form |
 //! | `slots.rs`, `leaving.rs` | names that outlive what fills them; chains that outlive their listener |
+//! | `ports.rs` | sets of ports |
+//! | `ask.rs` | what would become of a resource |
 //! | `record.rs` | what `/config_dump` and verdicts tell of each resource |
 //! | `judge.rs`, `split.rs`, `refusal.rs` | decoding, and how a refusal names its field |
 //! | `compile/` | Envoy's messages into runtime types, without state |
 //! | `bootstrap.rs`, `targets.rs` | a static configuration file, and the clusters that its routes name |
 
 mod applier;
+mod ask;
 mod bootstrap;
 pub mod chains;
 mod clusters;
 mod compile;
+mod expiring;
 mod judge;
 mod leaving;
 pub mod listener;
 mod listener_form;
 mod listeners;
+pub mod ports;
 mod record;
 mod refusal;
 mod slots;
@@ -39,6 +44,7 @@ mod testing;
 mod tests;
 
 pub use applier::{Applied, Applier, Changed, Config, Delivered, Notice, Owner};
+pub use ask::{matcher, would_take};
 pub use bootstrap::{Bootstrap, BootstrapError};
 pub use record::{Record, Records, Refused, Served};
 pub use refusal::Refusal;

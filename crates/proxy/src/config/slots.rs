@@ -1,15 +1,18 @@
-//! Names that outlive what fills them: clusters and route configurations.
+//! Names that outlive what fills them: clusters, route configurations, secrets, and keys that are fetched.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tidegate_envoy::capability::Finding;
+use tidegate_xds::Unfetched;
+use tokio::time::Instant;
 
 use crate::accesslog::Logs;
+use crate::filter::jwt::remote::{KeySource, Origin};
 use crate::route::RouteTable;
 use crate::sds::Wanted;
-use crate::tls::secret::SecretSlot;
+use crate::tls::secret::{Lacks, SecretSlot};
 use crate::upstream::ClusterSlot;
 
 use super::compile::Links;
@@ -25,13 +28,15 @@ pub(super) struct Slots {
     clusters: HashMap<Arc<str>, Arc<ClusterSlot>>,
     routes: HashMap<Arc<str>, Arc<RouteSlot>>,
     secrets: HashMap<Arc<str>, Arc<SecretSlot>>,
+    /// Why some of them are empty.
+    lacks: Lacks,
     /// Secrets from servers of their own, by the cluster of the server.
     asked: BTreeMap<Arc<str>, Asked>,
+    /// Keys that are fetched, by where and how.
+    keys: HashMap<Origin, Arc<KeySource>>,
     /// Numbers of cluster slots that are free again.
     free: Vec<u32>,
     logs: Option<Arc<Logs>>,
-    /// Whether nobody serves what is compiled.
-    only_asked: bool,
     /// What was said of the resource that is being compiled.
     notices: Vec<Refusal>,
     /// Cluster slots left by the last search for unused ones.
@@ -50,9 +55,9 @@ impl Slots {
         Self { logs, ..Self::default() }
     }
 
-    /// Slots for a configuration that is asked what would happen, and never served.
-    pub fn asking() -> Self {
-        Self { only_asked: true, ..Self::default() }
+    /// The same, where these know why secrets are not there.
+    pub fn explained_by(self, lacks: Lacks) -> Self {
+        Self { lacks, ..self }
     }
 
     /// Forgets slots that nothing fills and nothing points to. The search costs a look at every slot, so
@@ -92,6 +97,24 @@ impl Slots {
             (Arc::clone(server), Wanted { cluster: Arc::clone(&asked.cluster), names })
         });
         wanted.collect()
+    }
+
+    /// The keys that are to be fetched. Those that no filter uses any more are forgotten.
+    pub fn sources(&mut self) -> Vec<Arc<KeySource>> {
+        self.keys.retain(|_, source| source.is_used());
+        self.keys.values().cloned().collect()
+    }
+
+    /// Those whose last fetch failed, in the order of their addresses.
+    pub fn unfetched(&self, now: Instant) -> Vec<Unfetched> {
+        let used = self.keys.values().filter(|source| source.is_used());
+        let failed = used.filter_map(|source| {
+            let (uri, reason) = (source.origin.uri.to_string(), source.fault()?.to_string());
+            Some(Unfetched { uri, reason, serves_on: source.has_keys(now) })
+        });
+        let mut failed: Vec<_> = failed.collect();
+        failed.sort_unstable_by(|a, b| (&a.uri, &a.reason).cmp(&(&b.uri, &b.reason)));
+        failed
     }
 
     /// The slot of a secret that a server is asked for.
@@ -146,7 +169,7 @@ impl Links for Slots {
             return Arc::clone(slot);
         }
         let name: Arc<str> = name.into();
-        let slot = Arc::new(SecretSlot::empty(Arc::clone(&name)));
+        let slot = Arc::new(SecretSlot::empty(Arc::clone(&name)).explained_by(&self.lacks));
         self.secrets.insert(name, Arc::clone(&slot));
         slot
     }
@@ -163,6 +186,16 @@ impl Links for Slots {
         slot
     }
 
+    fn keys(&mut self, origin: Origin) -> Arc<KeySource> {
+        if let Some(source) = self.keys.get(&origin) {
+            return Arc::clone(source);
+        }
+        let cluster = Links::cluster(self, &origin.cluster);
+        let source = Arc::new(KeySource::new(origin.clone(), cluster));
+        self.keys.insert(origin, Arc::clone(&source));
+        source
+    }
+
     fn notice(&mut self, notice: Refusal) {
         self.notices.push(notice);
     }
@@ -173,10 +206,6 @@ impl Links for Slots {
 
     fn logs(&self) -> Option<&Logs> {
         self.logs.as_deref()
-    }
-
-    fn serves(&self) -> bool {
-        !self.only_asked
     }
 }
 

@@ -346,6 +346,9 @@ impl OwnHost {
         self.good = Some(form);
         self.refusals = refusals;
         self.notices = judged.notices;
+        if let Some(before) = &self.host {
+            judged.message.go_on(before);
+        }
         self.host = Some(judged.message);
     }
 
@@ -394,8 +397,13 @@ fn compile_skeleton(
         .unwrap_or_default();
     let compile = |form: Bytes| match same.get(&form) {
         Some(inner) => Ok((*inner).clone()),
-        None => compile_host(&form, &level, slots)
-            .map(|Judged { message: host, notices }| InnerHost { form, host, notices }),
+        None => compile_host(&form, &level, slots).map(|Judged { message: host, notices }| {
+            let mut old = before.into_iter().flat_map(|before| &before.hosts);
+            if let Some(old) = old.find(|old| old.host.name == host.name) {
+                host.go_on(&old.host);
+            }
+            InnerHost { form, host, notices }
+        }),
     };
     let hosts = all_or_refusals(forms.into_iter().map(compile))?;
     let (_, taken) = RouteTable::default().with(put_inner(&hosts).collect());

@@ -11,7 +11,7 @@ use tidegate_envoy::v3::listener::filter::ConfigType;
 use tidegate_envoy::v3::listener::{Filter, FilterChain, Listener};
 use tidegate_envoy::v3::route::RouteConfiguration;
 use tidegate_envoy::v3::route::route::Action;
-use tidegate_envoy::v3::route::route_action::ClusterSpecifier;
+use tidegate_envoy::v3::route::route_action::{ClusterSpecifier, RequestMirrorPolicy};
 
 use super::refusal::Refusal;
 
@@ -61,15 +61,24 @@ fn routes(filter: &Filter) -> Option<RouteConfiguration> {
 
 fn of_routes(routes: &RouteConfiguration, known: &BTreeSet<&str>) -> Vec<Refusal> {
     let mut refusals = Vec::new();
+    // An empty name is refused for being empty.
+    let mut see = |place: String, name: &str| {
+        if !name.is_empty() && !known.contains(name) {
+            refusals.push(Refusal::of(&place, unknown(name, known)));
+        }
+    };
+    for (field, name) in mirrored(&routes.request_mirror_policies) {
+        see(field, name);
+    }
     for (i, host) in routes.virtual_hosts.iter().enumerate() {
+        for (field, name) in mirrored(&host.request_mirror_policies) {
+            see(format!("virtual_hosts[{i}].{field}"), name);
+        }
         for (j, route) in host.routes.iter().enumerate() {
             let Some(Action::Route(action)) = &route.action else { continue };
-            for (field, name) in named(action.cluster_specifier.as_ref()) {
-                // An empty name is refused for being empty.
-                if !name.is_empty() && !known.contains(name) {
-                    let place = format!("virtual_hosts[{i}].routes[{j}].route.{field}");
-                    refusals.push(Refusal::of(&place, unknown(name, known)));
-                }
+            let named = named(action.cluster_specifier.as_ref()).into_iter();
+            for (field, name) in named.chain(mirrored(&action.request_mirror_policies)) {
+                see(format!("virtual_hosts[{i}].routes[{j}].route.{field}"), name);
             }
         }
     }
@@ -87,6 +96,12 @@ fn named(specifier: Option<&ClusterSpecifier>) -> Vec<(String, &str)> {
         }
         _ => Vec::new(),
     }
+}
+
+/// The clusters that copies go to, each with its path.
+fn mirrored(policies: &[RequestMirrorPolicy]) -> impl Iterator<Item = (String, &str)> {
+    let place = |index| format!("request_mirror_policies[{index}].cluster");
+    policies.iter().enumerate().map(move |(index, policy)| (place(index), &*policy.cluster))
 }
 
 fn unknown(name: &str, known: &BTreeSet<&str>) -> String {
@@ -131,6 +146,10 @@ mod tests {
         let cases = [
             (json!({"cluster": "none"}), "cluster"),
             (weighted, "weighted_clusters.clusters[1].name"),
+            (
+                json!({"cluster": "a", "request_mirror_policies": [{"cluster": "none"}]}),
+                "request_mirror_policies[0].cluster",
+            ),
         ];
         for (action, field) in cases {
             let file = |validate| Bootstrap::load(&file(&to(&action), validate)).map(drop);

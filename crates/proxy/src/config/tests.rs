@@ -1,7 +1,6 @@
 //! Updates applied: last good forms, what is shared, what is told.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 use tidegate_envoy::prost::Name;
@@ -54,9 +53,7 @@ impl Side {
 
     /// The body of the direct response that a request gets from the route configuration `table`.
     fn answer(&self, table: &str, host: &str) -> Option<String> {
-        let mut head = RequestHead::default();
-        head.set_authority(host.as_bytes());
-        head.set_path(b"/");
+        let head = RequestHead::get(host, "/", &[]);
         let table = self.applier.config().routes.get(table)?.table.load_full();
         match table.decide(&head, 0) {
             Decision::Route { route, .. } => match &route.action {
@@ -186,7 +183,7 @@ fn what_is_served_already_stays_as_it_is() {
     let all = || {
         let hosts = [table(&json!({})), host("a", &["a"], "1")];
         let rest = [
-            cluster("c", &json!({"cleanup_interval": "1s"})),
+            cluster("c", &json!({"ignore_health_on_host_removal": true})),
             listener("l", &[chain("x", &[], "s")]),
         ];
         hosts.into_iter().chain(rest).collect()
@@ -206,10 +203,10 @@ fn what_is_served_already_stays_as_it_is() {
 #[test]
 fn fields_without_effect_are_told() {
     let mut side = Side::new();
-    let applied = side.serve(vec![cluster("c", &json!({"cleanup_interval": "1s"}))]);
+    let applied = side.serve(vec![cluster("c", &json!({"ignore_health_on_host_removal": true}))]);
     let told: Vec<_> =
         applied.notices.iter().map(|notice| (&*notice.name, &*notice.finding.path)).collect();
-    assert_eq!(told, [("c", "cleanup_interval")]);
+    assert_eq!(told, [("c", "ignore_health_on_host_removal")]);
     let inside = host_json("a", &["a"], "");
     let inside = with(&inside, &json!({"virtual_clusters": [{"name": "v"}]}));
     let applied = side.serve(vec![table(&json!({"virtual_hosts": [inside]}))]);
@@ -382,7 +379,7 @@ fn assignments_reach_every_cluster_that_follows_them() {
 }
 
 #[test]
-fn chains_that_do_not_change_stay_and_others_retire() {
+fn chains_that_do_not_change_stay_and_others_go() {
     let mut side = Side::new();
     let first =
         side.serve(vec![listener("l", &[chain("a", &["a"], "1"), chain("b", &["b"], "1")])]);
@@ -391,9 +388,7 @@ fn chains_that_do_not_change_stay_and_others_retire() {
         side.serve(vec![listener("l", &[chain("b", &["b"], "2"), chain("a", &["a"], "1")])]);
     let second = Arc::clone(&second.listeners.put[0]);
     assert!(Arc::ptr_eq(&first.chains.chains[0], &second.chains.chains[1]));
-    let retired: Vec<_> =
-        first.chains.chains.iter().map(|chain| chain.retired.load(Ordering::Relaxed)).collect();
-    assert_eq!(retired, [false, true]);
+    assert!(!second.chains.chains.iter().any(|chain| Arc::ptr_eq(chain, &first.chains.chains[1])));
 
     let applied =
         side.apply(vec![listener("l", &[chain("a", &["a"], "1"), chain("b", &["a"], "2")])], &[]);

@@ -1,17 +1,19 @@
 //! An HTTP filter chain in one worker, and who is connected to it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::accesslog::{Field, Record};
 use crate::config::listener::{FilterChain, HttpManager, Listener};
-use crate::rbac::Counts;
+use crate::filter::Running;
+use crate::filter::local_rate_limit::OfConnection;
 use crate::route::RouteTable;
 use crate::stats::{HttpStats, Stats};
 use crate::tls::Settled;
+use crate::upstream::original::Captured;
 use crate::worker::{Place, Worker};
 
 /// A route table as one worker holds it: counted by the worker alone, so that requests of different workers do
@@ -32,30 +34,52 @@ pub struct HttpChain {
     pub listener: Arc<str>,
     /// The chain.
     pub chain: Arc<FilterChain>,
-    /// The counts of the manager's RBAC filters, in their order.
-    pub rbac: Vec<Counts>,
+    /// The manager's filters, in their order.
+    pub filters: Vec<Running>,
     routes: RefCell<Routes>,
+    line: Line,
+    /// Whether the listener has lost this chain.
+    gone: Cell<bool>,
 }
 
+/// Chains of one worker that follow one another in a place, and differ in nothing that a connection has settled already: its
+/// connections go from each to the next between two requests.
+#[derive(Clone, Debug, Default)]
+pub struct Line(Rc<RefCell<Weak<HttpChain>>>);
+
 impl HttpChain {
-    /// The chain `chain` of `listener`, whose filter is `manager`.
+    /// The chain `chain` of `listener`, whose filter is `manager`, as the next one of a line.
     #[must_use]
     pub fn new(
         worker: Rc<Worker>,
         listener: &Listener,
         chain: Arc<FilterChain>,
         manager: Arc<HttpManager>,
-    ) -> Self {
-        let counts = |filter| Counts::of_http(&worker.stats, &manager.stat_prefix, filter);
-        Self {
-            rbac: manager.rbac.iter().map(counts).collect(),
+        line: Line,
+    ) -> Rc<Self> {
+        let next = Rc::new(Self {
+            filters: manager
+                .filters
+                .iter()
+                .map(|filter| filter.run(&worker.stats, &manager.stat_prefix))
+                .collect(),
             stats: worker.stats.http(&manager.stat_prefix, &listener.stat_prefix),
             listener: Arc::clone(&listener.name),
             routes: RefCell::new(Rc::new(manager.routes.table())),
             worker,
             manager,
             chain,
-        }
+            line,
+            gone: Cell::default(),
+        });
+        *next.line.0.borrow_mut() = Rc::downgrade(&next);
+        next
+    }
+
+    /// The line that it is of.
+    #[must_use]
+    pub fn line(&self) -> &Line {
+        &self.line
     }
 
     /// The routes that are in force. A request keeps the table it was given to its end; taking one counts
@@ -70,11 +94,34 @@ impl HttpChain {
         Rc::clone(&routes)
     }
 
-    /// Whether connections are to close after what they are doing: the worker drains, or the listener has
-    /// lost this chain.
+    /// Says that the listener has lost this chain.
+    pub fn retire(&self) {
+        self.gone.set(true);
+    }
+
+    /// Whether connections cannot stay with this chain: the worker drains, or the listener has lost it.
     #[must_use]
     pub fn is_retired(&self) -> bool {
-        self.worker.is_draining() || self.chain.retired.load(Ordering::Relaxed)
+        self.worker.is_draining() || self.gone.get()
+    }
+
+    /// Whether connections are to close after what they are doing: they cannot stay and no other chain takes them, or they are
+    /// told to go.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.chain.discouraged.load(Ordering::Relaxed)
+            || (self.is_retired() && self.heir().is_none())
+    }
+
+    /// The chain in whose hands connections of this one go on, where the listener has lost this one.
+    #[must_use]
+    pub fn heir(&self) -> Option<Rc<Self>> {
+        let told = self.chain.discouraged.load(Ordering::Relaxed);
+        if !self.gone.get() || told || self.worker.is_draining() {
+            return None;
+        }
+        let newest = self.line.0.borrow().upgrade()?;
+        (!newest.gone.get() && newest.manager.codec == self.manager.codec).then_some(newest)
     }
 }
 
@@ -104,8 +151,10 @@ impl Client {
 pub struct Client {
     /// The peer's address.
     pub peer: SocketAddr,
-    /// Our address.
+    /// Our address, or where it was dialled to if it was redirected to us.
     pub local: SocketAddr,
+    /// What is known of a connection that was redirected to us.
+    pub captured: Option<Captured>,
     /// Number of the connection.
     pub id: u64,
     /// Server name of the ClientHello.
@@ -114,4 +163,6 @@ pub struct Client {
     pub place: Place,
     /// What the handshake settled, when TLS is terminated here.
     pub tls: Option<Rc<Settled>>,
+    /// Buckets of limits that each connection has for itself.
+    pub limits: OfConnection,
 }

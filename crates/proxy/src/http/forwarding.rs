@@ -227,6 +227,11 @@ fn ip_text(buffer: &mut [u8; 48], ip: IpAddr) -> &[u8] {
     &buffer[..48 - left]
 }
 
+/// Adds an address to `x-forwarded-for`.
+pub fn append_forwarded_for(headers: &mut Headers, ip: IpAddr) {
+    append_list(headers, Known::ForwardedFor, ip_text(&mut [0; 48], ip), b",");
+}
+
 fn append_list(headers: &mut Headers, name: Known, value: &[u8], separator: &[u8]) {
     if headers.get_known(name).is_none() {
         headers.append_known(name, name.name().as_bytes(), value);

@@ -1,9 +1,11 @@
 //! Bodies of the fuzz targets of HTTP, as plain functions: any driver may feed them.
 
 mod http2;
+mod opening;
 mod path;
 
 pub use http2::http2;
+pub use opening::opening;
 pub use path::path;
 
 use super::forwarding::strip_hop_by_hop;

@@ -8,6 +8,7 @@
 use std::fmt;
 
 use super::known::Known;
+use crate::metadata::Metadata;
 
 /// A range of bytes in a head's arena.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -320,6 +321,18 @@ impl Scheme {
     }
 }
 
+/// What the client of a connection has shown of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientCertificate {
+    /// No certificate, or the connection has none to show.
+    #[default]
+    None,
+    /// A certificate, which nothing verified.
+    Presented,
+    /// A certificate that was verified.
+    Verified,
+}
+
 /// A request's head. The path includes the query; `Host` is kept apart as the authority and is not among
 /// the headers.
 #[derive(Clone, Debug, Default)]
@@ -328,8 +341,12 @@ pub struct RequestHead {
     pub version: Version,
     /// Scheme of the connection.
     pub scheme: Scheme,
+    /// What the client has shown on the connection.
+    pub certificate: ClientCertificate,
     /// Header lines without `Host`.
     pub headers: Headers,
+    /// What filters have noted of the request.
+    pub noted: Metadata,
     method: Span,
     authority: Span,
     path: Span,
@@ -340,8 +357,10 @@ impl RequestHead {
     /// Forgets everything but keeps the memory.
     pub fn clear(&mut self) {
         self.headers.clear();
+        self.noted.clear();
         self.version = Version::default();
         self.scheme = Scheme::default();
+        self.certificate = ClientCertificate::default();
         self.method = Span::default();
         self.authority = Span::default();
         self.path = Span::default();
@@ -438,6 +457,25 @@ impl ResponseHead {
         self.headers.clear();
         self.version = Version::default();
         self.status = 0;
+    }
+}
+
+#[cfg(test)]
+impl RequestHead {
+    /// A GET of a path at an authority, with these header lines; what is empty is not there.
+    pub(crate) fn get(authority: &str, path: &str, headers: &[(&str, &str)]) -> Self {
+        let mut head = Self::default();
+        head.set_method(b"GET");
+        if !authority.is_empty() {
+            head.set_authority(authority.as_bytes());
+        }
+        if !path.is_empty() {
+            head.set_path(path.as_bytes());
+        }
+        for (name, value) in headers {
+            head.headers.append(name.as_bytes(), value.as_bytes());
+        }
+        head
     }
 }
 

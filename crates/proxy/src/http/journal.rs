@@ -11,6 +11,7 @@ use super::head::{Headers, RequestHead, ResponseHead, Version};
 use super::stream::Wire;
 use super::transfer::Moved;
 use crate::accesslog::{Field, Kind, Protocol, Record, ResponseFlags, Traffic};
+use crate::remote::Remote;
 use crate::stats::Held;
 
 /// Details of an answer that is an endpoint's.
@@ -35,7 +36,7 @@ pub struct Journal<'a> {
     flags: ResponseFlags,
     details: Cow<'static, str>,
     client: Option<SocketAddr>,
-    upstream: Option<SocketAddr>,
+    upstream: Option<Remote>,
     /// What moved on the endpoint's connection, if it is known; none if there was none.
     upstream_wire: Option<Option<Wire>>,
     /// What was moved after the heads.
@@ -129,10 +130,10 @@ impl<'a> Journal<'a> {
     }
 
     /// Notes the endpoint that was tried.
-    pub fn upstream_remote(&mut self, remote: SocketAddr) {
-        self.upstream = Some(remote);
+    pub fn upstream_remote(&mut self, remote: &Remote) {
+        self.upstream = Some(remote.clone());
         if let Some(record) = &mut self.record {
-            record.upstream_remote = Some(remote);
+            record.upstream_remote = Some(remote.clone());
         }
     }
 
@@ -141,12 +142,13 @@ impl<'a> Journal<'a> {
         &mut self,
         protocol: Protocol,
         local: Option<SocketAddr>,
-        remote: SocketAddr,
+        remote: &Remote,
         sent: Instant,
     ) {
         self.upstream_remote(remote);
         if let Some(record) = &mut self.record {
             record.upstream_local = local;
+            record.upstream_connected = true;
             record.upstream_protocol = Some(protocol);
             record.timing.upstream_first_sent = Some(sent - self.started);
         }
@@ -154,8 +156,8 @@ impl<'a> Journal<'a> {
 
     /// The endpoint.
     #[must_use]
-    pub fn upstream_address(&self) -> Option<SocketAddr> {
-        self.upstream
+    pub fn upstream_address(&self) -> Option<&Remote> {
+        self.upstream.as_ref()
     }
 
     /// Notes that the request is complete; counts the first time only.

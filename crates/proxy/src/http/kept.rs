@@ -6,7 +6,7 @@
 use std::task::{Context, Poll, ready};
 
 use super::head::Headers;
-use super::stream::{Recv, RecvError, Stream};
+use super::stream::{Recv, RecvError};
 use super::transfer::Source;
 
 /// Content that came, and how much of it the current attempt has taken.
@@ -18,6 +18,8 @@ pub struct Kept {
     limit: Option<usize>,
     /// Whether content went that was not kept.
     lost: bool,
+    /// Content that came, kept or not.
+    came: u64,
 }
 
 impl Kept {
@@ -34,6 +36,36 @@ impl Kept {
     #[must_use]
     pub fn is_whole(&self) -> bool {
         !self.lost
+    }
+
+    /// How much content came so far, in bytes.
+    #[must_use]
+    pub fn came(&self) -> u64 {
+        self.came
+    }
+
+    /// Reads on while no attempt takes anything, as far as content is kept. Ready at the end of the content, and where no more
+    /// is kept.
+    ///
+    /// # Errors
+    /// The client broke off, or broke the protocol.
+    pub fn poll_ahead<D: Source>(
+        &mut self,
+        down: &mut D,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), RecvError>> {
+        let Some(limit) = self.limit else { return Poll::Ready(Ok(())) };
+        loop {
+            let copied = match ready!(down.poll_recv(cx))? {
+                Recv::Data(data) if self.bytes.len() + data.len() <= limit => {
+                    self.bytes.extend_from_slice(data);
+                    data.len()
+                }
+                Recv::Data(_) | Recv::End => return Poll::Ready(Ok(())),
+            };
+            self.came += copied as u64;
+            down.consume(copied);
+        }
     }
 
     /// Keeps nothing from here on: there will be no other attempt. What the current one has not taken yet stays.
@@ -65,7 +97,7 @@ pub struct Replayed<'s, D> {
     down: &'s mut D,
 }
 
-impl<D: Stream> Source for Replayed<'_, D> {
+impl<D: Source> Source for Replayed<'_, D> {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Recv<'_>, RecvError>> {
         let Self { kept, down } = self;
         if !kept.waits() {
@@ -83,6 +115,7 @@ impl<D: Stream> Source for Replayed<'_, D> {
                     data.len()
                 }
             };
+            kept.came += copied as u64;
             down.consume(copied);
         }
         Poll::Ready(Ok(Recv::Data(&kept.bytes[kept.taken..])))
@@ -94,6 +127,7 @@ impl<D: Stream> Source for Replayed<'_, D> {
             self.kept.give_back();
         } else {
             self.kept.lost |= n > 0;
+            self.kept.came += n as u64;
             self.down.consume(n);
         }
     }
@@ -110,7 +144,7 @@ mod tests {
     use std::task::Waker;
 
     use super::*;
-    use crate::http::stream::Wire;
+    use crate::http::stream::{Stream, Wire};
 
     /// Shows its pieces one after the other, then the end.
     struct Pieces(VecDeque<&'static [u8]>);

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use super::h1::BadMessage;
 use super::h1::encode::Decimal;
-use super::head::ResponseHead;
+use super::head::{Headers, ResponseHead};
 use crate::accesslog::ResponseFlags;
 use crate::rbac::Denied;
+use crate::route::grpc;
 
 /// An answer of our own.
 #[derive(Clone, Debug)]
@@ -17,6 +18,12 @@ pub struct LocalReply {
     pub body: Cow<'static, [u8]>,
     /// `location`, for redirects.
     pub location: Option<Vec<u8>>,
+    /// Headers that configuration gives it, before all others.
+    pub configured: Option<Box<Headers>>,
+    /// Headers of its own, by names in lower case.
+    pub headers: Vec<(&'static str, Cow<'static, [u8]>)>,
+    /// What calls of gRPC are answered; `None` for what the status stands for.
+    pub grpc_status: Option<u32>,
     /// Why, for the log.
     pub flags: ResponseFlags,
     /// Why, in Envoy's response code details.
@@ -56,7 +63,17 @@ impl LocalReply {
         details: &'static str,
     ) -> Self {
         let body = Cow::Borrowed(body.as_bytes());
-        Self { status, body, location: None, flags, details: details.into(), close: false }
+        Self {
+            status,
+            body,
+            location: None,
+            configured: None,
+            headers: Vec::new(),
+            grpc_status: None,
+            flags,
+            details: details.into(),
+            close: false,
+        }
     }
 
     /// 404: no virtual host, or no route in it, takes the request.
@@ -258,16 +275,37 @@ impl LocalReply {
         Self { body, ..Self::new(status, "", flags, details) }
     }
 
+    /// The same as a call of gRPC is answered: 200, and the status and its text in the head, which is also the end.
+    #[must_use]
+    pub fn to_call(mut self) -> Self {
+        let status = self.grpc_status.unwrap_or_else(|| grpc::status_of(self.status));
+        let said = std::mem::take(&mut self.body);
+        self.headers.push(("content-type", b"application/grpc".into()));
+        self.headers.push(("grpc-status", Decimal::new(status.into()).to_vec().into()));
+        if !said.is_empty() {
+            self.headers.push(("grpc-message", grpc::message(&said).into()));
+        }
+        Self { status: 200, ..self }
+    }
+
     /// The head of this answer.
     pub fn write(&self, head: &mut ResponseHead) {
         head.clear();
         head.status = self.status;
+        for (_, name, value) in self.configured.iter().flat_map(|headers| headers.iter()) {
+            head.headers.append(name, value);
+        }
         if !self.body.is_empty() {
-            head.headers.append(b"content-length", &Decimal::new(self.body.len() as u64));
-            head.headers.append(b"content-type", b"text/plain");
+            head.headers.set(b"content-length", &Decimal::new(self.body.len() as u64));
+            if head.headers.get(b"content-type").is_none() {
+                head.headers.append(b"content-type", b"text/plain");
+            }
         }
         if let Some(location) = &self.location {
             head.headers.append(b"location", location);
+        }
+        for (name, value) in &self.headers {
+            head.headers.append(name.as_bytes(), value);
         }
         if self.flags == ResponseFlags::UPSTREAM_OVERFLOW {
             head.headers.append(b"x-envoy-overloaded", b"true");

@@ -5,7 +5,9 @@
 //! | `head.rs`, `known.rs` | message heads |
 //! | `h1/` | HTTP/1: parsing, framing, connections, serving |
 //! | `h2/`, `preface.rs` | HTTP/2, and which of the two a client speaks |
+//! | `opening.rs` | whether a connection begins with a request at all |
 //! | `stream.rs`, `transfer.rs`, `kept.rs` | a request and its answer in any version; moving bodies; keeping them |
+//! | `feed.rs` | a request's content on its way to copies of the request |
 //! | `exchange.rs` | the request path |
 //! | `prepare.rs` | what is done to a request's head on its way, in its order |
 //! | `forwarding.rs`, `client_cert.rs`, `path.rs` | what a proxy changes in heads |
@@ -16,6 +18,7 @@
 pub mod chain;
 pub mod client_cert;
 pub mod exchange;
+pub mod feed;
 pub mod forwarding;
 pub mod fuzzing;
 pub mod h1;
@@ -27,6 +30,7 @@ pub mod known;
 pub mod limits;
 pub mod local;
 pub mod open;
+pub mod opening;
 pub mod path;
 mod preface;
 pub mod prepare;
@@ -36,6 +40,7 @@ pub mod upstream;
 
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::config::listener::Codec;
 use crate::listener;
@@ -68,6 +73,15 @@ impl Session {
         let open = open::Open::new(&http);
         Self { http, client, registration, open, _counted: counted }
     }
+
+    /// Goes on with the chain that is in the place of the one that serves it, where that is gone.
+    fn follow(&mut self) {
+        if let Some(heir) = self.http.heir() {
+            self.registration.follow(Arc::clone(&heir.chain));
+            self.open.goes_on_with(&heir);
+            self.http = heir;
+        }
+    }
 }
 
 /// Serves a connection to its end, in the version that the client speaks.
@@ -75,25 +89,25 @@ impl Session {
     clippy::manual_async_fn,
     reason = "an async fn has room for its arguments twice, in every idle task"
 )]
-pub fn serve(session: Session, mut conn: Conn) -> impl Future<Output = ()> {
+pub fn serve(mut session: Session, mut conn: Conn) -> impl Future<Output = ()> {
     async move {
-        session.registration.set_idle(true);
-        let detected = preface::detect(&session, &mut conn).await;
-        session.registration.set_idle(false);
+        let detected = preface::detect(&mut session, &mut conn).await;
         let (received, _) = conn.take_counts();
         session.http.stats.downstream_cx_rx_bytes_total.add(received);
         let Some(Detected { codec, since }) = detected else { return };
+        session.follow();
         session.open.speaks(codec);
         match codec {
             // Boxed, so that an HTTP/1 connection does not carry the size of an HTTP/2 one.
             Codec::Http2 => Box::pin(h2::server::serve(session, conn)).await,
-            _ => h1::server::serve(&session, &mut conn, since).await,
+            _ => h1::server::serve(&mut session, &mut conn, since).await,
         }
     }
 }
 
-pub use head::{Headers, RequestHead, ResponseHead, Scheme, Version};
+pub use head::{ClientCertificate, Headers, RequestHead, ResponseHead, Scheme, Version};
 pub use known::Known;
+pub use preface::settled as settled_codec;
 
 #[cfg(test)]
 mod tests;

@@ -1,18 +1,21 @@
 //! A client's connection as it counts, while it is open and when it closes.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use tokio::time::Instant;
 
 use super::chain::HttpChain;
 use crate::config::listener::Codec;
+use crate::stats::{HttpStats, Stats};
 
 /// Counts a connection as open. Dropping it counts it as closed: by us and without a request under way, unless
 /// something else was said before.
 #[derive(Debug)]
 pub struct Open {
-    http: Rc<HttpChain>,
+    http: RefCell<Rc<HttpChain>>,
+    /// Where it is counted, whatever chain it goes on with.
+    stats: Stats<HttpStats>,
     opened: Instant,
     codec: Cell<Option<Codec>>,
     by_client: Cell<bool>,
@@ -26,7 +29,8 @@ impl Open {
         http.stats.downstream_cx_total.inc();
         http.stats.downstream_cx_active.inc();
         Self {
-            http: Rc::clone(http),
+            http: RefCell::new(Rc::clone(http)),
+            stats: http.stats.clone(),
             opened: Instant::now(),
             codec: Cell::default(),
             by_client: Cell::default(),
@@ -36,7 +40,7 @@ impl Open {
 
     /// Says what it speaks.
     pub fn speaks(&self, codec: Codec) {
-        let stats = &self.http.stats;
+        let stats = &self.stats;
         let (total, active) = match codec {
             Codec::Http2 => (&stats.downstream_cx_http2_total, &stats.downstream_cx_http2_active),
             Codec::Auto | Codec::Http1 => {
@@ -46,6 +50,11 @@ impl Open {
         total.inc();
         active.inc();
         self.codec.set(Some(codec));
+    }
+
+    /// Says which chain it goes on with.
+    pub fn goes_on_with(&self, http: &Rc<HttpChain>) {
+        self.http.replace(Rc::clone(http));
     }
 
     /// Says that the client closes it, not we.
@@ -61,7 +70,7 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let stats = &self.http.stats;
+        let stats = &self.stats;
         stats.downstream_cx_destroy.inc();
         stats.downstream_cx_active.dec();
         match self.codec.get() {
@@ -79,7 +88,7 @@ impl Drop for Open {
             stats.downstream_cx_destroy_active_rq.inc();
             busy.inc();
         }
-        if !self.by_client.get() && self.http.is_retired() {
+        if !self.by_client.get() && self.http.borrow().is_over() {
             stats.downstream_cx_drain_close.inc();
         }
         stats.downstream_cx_length_ms.record(self.opened.elapsed().as_millis() as u64);

@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -11,7 +12,15 @@ use super::h1::Conn;
 use crate::config::listener::Codec;
 use crate::timer::Deadline;
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long a connection whose terms do not hold any more is kept for another request, at most.
+pub const LAST_REQUEST: Duration = Duration::from_secs(5);
+
+/// How long a connection that is to close is kept for its first request. Who has just connected is about to ask, and does
+/// not ask again where the connection is reset; one that has been answered before is known to close at any time (RFC 9112
+/// section 9.5).
+pub const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// What a client speaks.
 pub struct Detected {
@@ -23,19 +32,17 @@ pub struct Detected {
 
 /// Reads as much as it takes to tell. `None` when the client is gone, or says nothing for too long. A client that
 /// begins with a piece of the preface and leaves it at that speaks HTTP/1 too slowly.
-pub async fn detect(session: &Session, conn: &mut Conn) -> Option<Detected> {
+pub async fn detect(session: &mut Session, conn: &mut Conn) -> Option<Detected> {
     let manager = &session.http.manager;
-    if manager.codec != Codec::Auto {
-        return Some(Detected { codec: manager.codec, since: None });
-    }
     let tls = conn.io().tls();
-    if let Some(codec) = tls.and_then(|tls| tls.session().alpn_protocol()).and_then(agreed) {
+    let protocol = tls.and_then(|tls| tls.session().alpn_protocol());
+    if let Some(codec) = settled(manager.codec, protocol) {
         return Some(Detected { codec, since: None });
     }
     let idle = manager.idle_timeout.map(|idle| Instant::now() + idle);
     let mut timer = Deadline::default();
     timer.set(idle);
-    let mut since = None;
+    let (mut since, mut leaves) = (None, false);
     loop {
         let said = conn.filled();
         if let (false, Some(codec)) = (said.is_empty(), told(said)) {
@@ -44,14 +51,22 @@ pub async fn detect(session: &Session, conn: &mut Conn) -> Option<Detected> {
         if let (false, None) = (said.is_empty(), since) {
             let now = Instant::now();
             since = Some(now);
+            let manager = &session.http.manager;
             let head_time = manager.request_headers_timeout.or(manager.stream_idle_timeout);
             timer.set(head_time.map(|time| now + time).into_iter().chain(idle).min());
         }
         let read = poll_fn(|cx| {
-            if timer.poll(cx).is_ready() {
-                return Poll::Ready(None);
+            if let Poll::Ready(read) = conn.poll_fill(cx) {
+                return Poll::Ready(Some(read.unwrap_or(0)));
             }
-            conn.poll_fill(cx).map(|read| Some(read.unwrap_or(0)))
+            session.follow();
+            session.registration.takes_leave(cx.waker());
+            if session.http.is_retired() && session.http.is_over() && !leaves {
+                leaves = true;
+                let end = Some(Instant::now() + FIRST_REQUEST);
+                timer.set(end.into_iter().chain(timer.at()).min());
+            }
+            timer.poll(cx).map(|()| None)
         })
         .await;
         match read {
@@ -62,10 +77,22 @@ pub async fn detect(session: &Session, conn: &mut Conn) -> Option<Detected> {
             Some(_) => {}
             None if since.is_some() => return Some(Detected { codec: Codec::Http1, since }),
             None => {
-                session.http.stats.downstream_cx_idle_timeout.inc();
+                if !leaves {
+                    session.http.stats.downstream_cx_idle_timeout.inc();
+                }
                 return None;
             }
         }
+    }
+}
+
+/// The version that a connection is read as whatever is sent on it: the one that configuration names, else the one that a
+/// handshake agreed on with ALPN. `None` where the first bytes tell.
+#[must_use]
+pub fn settled(configured: Codec, protocol: Option<&[u8]>) -> Option<Codec> {
+    match configured {
+        Codec::Auto => protocol.and_then(agreed),
+        fixed => Some(fixed),
     }
 }
 
@@ -97,6 +124,9 @@ mod tests {
         assert_eq!(agreed(b"h2"), Some(Codec::Http2));
         assert_eq!(agreed(b"http/1.1"), Some(Codec::Http1));
         assert_eq!(agreed(b"istio"), None);
+        assert_eq!(settled(Codec::Auto, Some(b"h2")), Some(Codec::Http2));
+        assert_eq!(settled(Codec::Auto, None), None, "the first bytes tell");
+        assert_eq!(settled(Codec::Http1, Some(b"h2")), Some(Codec::Http1), "as configured");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::forwarding;
 use super::h1::encode::Decimal;
-use super::head::{RequestHead, Scheme, Version};
+use super::head::{ClientCertificate, RequestHead, Scheme, Version};
 use super::known::Known;
 use super::local::LocalReply;
 use super::path;
@@ -57,6 +57,11 @@ pub fn arrive(
     } else if head.scheme == Scheme::Https && head.version != Version::Http2 {
         return Err(Unfit::Request(LocalReply::wrong_scheme()));
     }
+    head.certificate = match hop.tls.and_then(|tls| tls.peer.as_ref()) {
+        None => ClientCertificate::None,
+        Some(peer) if peer.verified => ClientCertificate::Verified,
+        Some(_) => ClientCertificate::Presented,
+    };
     path::strip_trailing_dot(head, manager);
     path::strip_port(head, manager, hop.local.port());
     path::normalize(head, manager.into()).map_err(Unfit::Path)?;
@@ -80,7 +85,8 @@ pub fn depart(
     (route, forward, target): (&Route, &Forward, &Target),
     facts: &Facts<'_>,
 ) {
-    let facts = Facts { route: Some(&route.name), cluster: Some(&target.cluster.name), ..*facts };
+    let facts =
+        Facts { route: Some(&route.name), cluster: Some(&target.cluster.name), ..facts.clone() };
     target.request_headers.apply_to_request(head, &facts);
     route.request_headers.apply_to_request(head, &facts);
     let tell = !manager.suppress_envoy_headers;

@@ -15,7 +15,7 @@ use crate::config::listener::{
     Codec, EscapedSlashes, FilterChain, FilterChains, Http2Options, HttpManager, Listener,
     NetworkFilter, RouteSlot, RouteSource, ServerHeader, StripPort,
 };
-use crate::rbac::Overrides;
+use crate::filter::Overrides;
 use crate::route::{
     Action, AppendAction, Direct, Forward, HostChange, HostRewrite, Inherit, Mutation,
     MutationLevel, Mutations, PathMatch, PathRewrite, Route, RouteMatch, RouteTable, Target,
@@ -25,14 +25,18 @@ use crate::shares::Shares;
 use crate::stats::Registry;
 use crate::upstream::cluster::{
     Balancing, Cluster, ClusterSlot, Discovery, DnsFamily, DnsPolicy, Endpoint, EndpointSet,
-    Limits, UpstreamProtocol,
+    HttpConnections, Limits, Probe, UpstreamProtocol,
 };
 use crate::worker::{Fleet, Places};
 
 mod answers;
+mod connections;
 mod hash;
 mod hostile;
+mod leave;
+mod mirrors;
 mod retries;
+mod simulation;
 
 /// What tests look at in the log.
 const LINE: &str = "%RESPONSE_CODE% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% \
@@ -67,6 +71,22 @@ fn balanced(
     limits: Limits,
     balancing: Balancing,
 ) -> Arc<ClusterSlot> {
+    let http = HttpConnections {
+        protocol: Some(protocol),
+        idle_timeout: None,
+        max_streams: 100,
+        ..HttpConnections::default()
+    };
+    connecting(name, endpoints, http, limits, balancing)
+}
+
+fn connecting(
+    name: &str,
+    endpoints: &[SocketAddr],
+    http: HttpConnections,
+    limits: Limits,
+    balancing: Balancing,
+) -> Arc<ClusterSlot> {
     let endpoints = endpoints.iter().map(|&at| Arc::new(Endpoint::new(at, None, 1))).collect();
     let slot = ClusterSlot::empty(0, name.into());
     slot.store(Some(Arc::new(Cluster {
@@ -79,17 +99,16 @@ fn balanced(
             respect_ttl: false,
         },
         connect_timeout: Duration::from_secs(5),
-        balancing,
-        protocol,
+        sharing: balancing.into(),
+        http,
         limits,
         usage: Default::default(),
-        idle_timeout: None,
-        max_requests_per_connection: None,
-        max_concurrent_streams: 100,
         buffer_limit: 1 << 20,
         keepalive: None,
+        sources: Default::default(),
         tls: None,
-        endpoints: ArcSwap::from_pointee(EndpointSet::new(endpoints).placed(balancing)),
+        outlier: None,
+        endpoints: ArcSwap::from_pointee(EndpointSet::new(endpoints).arranged(&balancing.into())),
         retired: false.into(),
         following: Default::default(),
     })));
@@ -116,6 +135,8 @@ fn forward(cluster: Arc<ClusterSlot>, timeout: Option<Duration>) -> Action {
         hash: Vec::new(),
         retry: None,
         keep: 0,
+        rate_limits: Default::default(),
+        mirrors: Default::default(),
     }))
 }
 
@@ -140,7 +161,7 @@ fn manager(routes: Vec<Arc<Route>>) -> HttpManager {
         RouteTable::default().with(vec![HostChange::Put("host".into(), Arc::new(host))]);
     assert!(taken.is_empty());
     HttpManager {
-        rbac: Vec::new(),
+        filters: Vec::new(),
         forward_cert: Default::default(),
         stat_prefix: "test".into(),
         routes: RouteSource::new(Arc::new(RouteSlot {
@@ -188,7 +209,8 @@ fn listener(name: &str, manager: HttpManager, needs_inspection: bool) -> Arc<Lis
         name: "".into(),
         filter: NetworkFilter::Http(Arc::new(manager)),
         tls: None,
-        retired: false.into(),
+        terms: Some(Box::default()),
+        discouraged: false.into(),
     };
     let default = Some(Arc::new(chain));
     Arc::new(Listener {
@@ -200,6 +222,7 @@ fn listener(name: &str, manager: HttpManager, needs_inspection: bool) -> Arc<Lis
         continue_on_inspect_timeout: false,
         more_addresses: Vec::new(),
         capture: crate::config::listener::Capture::default(),
+        unseen: crate::config::listener::Unseen::default(),
         buffer_limit: 1 << 20,
         inbound: false,
         log: None,
@@ -227,7 +250,7 @@ impl Proxy {
         let mut fleet = Fleet::with_places(&registry, &logs, places).unwrap();
         fleet.serve(&listener("listener", manager, false)).unwrap();
         fleet.sync().await;
-        let address = fleet.addresses()["listener"];
+        let address = fleet.address("listener").expect("it is open");
         Self { address, logs, format, registry, fleet }
     }
 

@@ -1,29 +1,33 @@
-//! A listener in one worker: accepts, looks at the first bytes, chooses a filter chain, serves.
+//! A listener in one worker: accepts, hands on, looks at the first bytes, chooses a filter chain, serves.
 
 use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::{TcpListener, TcpStream};
 
+use super::look::{Looked, look};
 use super::terminate::terminate;
 use crate::accesslog::{Field, Kind, Record, ResponseFlags};
 use crate::buffer::Buffer;
 use crate::config::chains::ConnectionFacts;
 use crate::config::listener::{FilterChain, Listener, NetworkFilter};
+use crate::filter::local_rate_limit::OfConnection;
 use crate::http;
 use crate::http::Session;
-use crate::http::chain::{Client, HttpChain};
+use crate::http::chain::{Client, HttpChain, Line};
 use crate::http::h1::Conn;
 use crate::io::Io;
 use crate::rbac::{Asked, Counts, Denied};
 use crate::stats::{ListenerStats, Stats};
 use crate::tcp::filter::TcpChain;
-use crate::tls::{ClientHello, InspectorLimits, Malformed, Verdict, inspect};
+use crate::throttle::Throttle;
+use crate::tls::ClientHello;
+use crate::upstream::original::Captured;
 use crate::worker::{Registration, Worker};
 
 /// How long accepting pauses when the process has no descriptor or memory left for a connection.
@@ -64,25 +68,39 @@ impl LocalListener {
     /// A listener that serves `listener`.
     #[must_use]
     pub fn new(worker: Rc<Worker>, listener: Arc<Listener>) -> Self {
-        let current = RefCell::new(Rc::new(Current::new(&worker, listener, &[])));
+        let current = RefCell::new(Rc::new(Current::new(&worker, listener, None)));
         Self { worker, current }
     }
 
-    /// Serves another form of the listener from now on. Chains that it shares with the one before keep
-    /// their connections; those of chains that are gone close after what they are doing.
+    /// Serves another form of the listener from now on. Chains that it shares with the one before keep their connections, and
+    /// those that take requests on the same terms as one before take over its connections; others close after what they are doing.
     pub fn update(&self, listener: Arc<Listener>) {
-        let next = Current::new(&self.worker, listener, &self.current.borrow().chains);
-        *self.current.borrow_mut() = Rc::new(next);
-        self.worker.connections.close_idle(is_retired);
+        let next = Rc::new(Current::new(&self.worker, listener, Some(&self.current.borrow())));
+        let before = self.current.replace(Rc::clone(&next));
+        let kept: HashSet<_> =
+            next.chains.iter().map(|served| Arc::as_ptr(&served.chain)).collect();
+        let gone = before.chains.iter();
+        self.lose(gone.filter(|served| !kept.contains(&Arc::as_ptr(&served.chain))));
     }
 
     /// The listener is gone: its connections close after what they are doing.
     pub fn retire(&self) {
-        let current = self.current.borrow();
-        for Served { chain, .. } in &current.chains {
-            chain.retired.store(true, Ordering::Relaxed);
+        self.lose(self.current.borrow().chains.iter());
+    }
+
+    /// Tells connections of chains that are gone.
+    fn lose<'s>(&self, gone: impl Iterator<Item = &'s Served>) {
+        let mut chains = HashSet::new();
+        for Served { chain, handler, .. } in gone {
+            chains.insert(Arc::as_ptr(chain));
+            if let Handler::Http(http) = handler {
+                http.retire();
+            }
         }
-        self.worker.connections.close_idle(is_retired);
+        if !chains.is_empty() {
+            let is_gone = |chain: &Arc<FilterChain>| chains.contains(&Arc::as_ptr(chain));
+            self.worker.connections.close_idle(|chain| chain.is_some_and(is_gone));
+        }
     }
 
     /// Accepts until the task is ended.
@@ -115,10 +133,35 @@ impl LocalListener {
         let (Ok(()), Ok(local)) = (io.set_nodelay(true), io.local_addr()) else {
             return;
         };
-        let id = worker.connection_id();
-        let client = Client { peer, local, id, server_name: None, tls: None, place };
+        let capture = current.listener.capture;
+        let captured = capture.restores.then(|| Captured::of(&io, peer, local)).flatten();
+        let client = Client {
+            peer,
+            local: captured.map_or(local, |captured| captured.dialled),
+            captured,
+            id: worker.connection_id(),
+            server_name: None,
+            tls: None,
+            place,
+            limits: OfConnection::default(),
+        };
+        if captured.is_some_and(Captured::circles) {
+            return refuse_circle(&worker, &current, &client);
+        }
+        let other = captured.filter(|_| capture.hands_on);
+        match other.and_then(|captured| worker.listeners.of(captured.dialled)) {
+            Some(other) if !Rc::ptr_eq(&other, self) => other.take(io, client),
+            _ => self.take(io, client),
+        }
+    }
+
+    /// Serves a connection that it took itself, or that was handed on to it.
+    fn take(self: &Rc<Self>, io: TcpStream, client: Client) {
+        let current = Rc::clone(&self.current.borrow());
+        let worker = Rc::clone(&self.worker);
         current.stats.downstream_cx_total.inc();
-        if let (false, [only]) = (current.listener.chains.needs_inspection, &current.chains[..])
+        if let (false, [only]) =
+            (current.listener.looks_at(client.local.port()), &current.chains[..])
             && current.listener.chains.find(&facts(&client, None, &[])).is_some()
         {
             let place = worker.connections.register();
@@ -135,24 +178,69 @@ impl LocalListener {
 }
 
 impl Current {
-    fn new(worker: &Rc<Worker>, listener: Arc<Listener>, before: &[Served]) -> Self {
-        let chains = listener.chains.chains.iter().chain(&listener.chains.default);
-        let chains = chains
-            .map(|chain| {
-                let kept = before.iter().find(|served| Arc::ptr_eq(&served.chain, chain));
-                kept.cloned().unwrap_or_else(|| Served::new(worker, &listener, chain))
+    fn new(worker: &Rc<Worker>, listener: Arc<Listener>, before: Option<&Self>) -> Self {
+        let before = before.map(Before::of).unwrap_or_default();
+        let chains = Self::places(&listener)
+            .map(|(place, chain)| {
+                before.kept(chain).unwrap_or_else(|| {
+                    Served::new(worker, &listener, chain, before.line(place, chain))
+                })
             })
             .collect();
         Self { stats: worker.stats.listener(&listener.stat_prefix), listener, chains }
     }
+
+    /// The chains of a listener, in the order in which they are kept.
+    fn places(listener: &Listener) -> impl Iterator<Item = (Place, &Arc<FilterChain>)> {
+        let chains = listener.chains.chains.iter().map(|chain| (Place::Listed, chain));
+        chains.chain(listener.chains.default.iter().map(|chain| (Place::Default, chain)))
+    }
+}
+
+/// Where a chain stands: the default chain takes what others of the same criteria do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    Listed,
+    Default,
+}
+
+/// The chains of a form of the configuration that goes.
+#[derive(Default)]
+struct Before<'b> {
+    served: HashMap<*const FilterChain, &'b Served>,
+    by_terms: HashMap<(Place, &'b [u8]), &'b Rc<HttpChain>>,
+}
+
+impl<'b> Before<'b> {
+    fn of(current: &'b Current) -> Self {
+        let mut before = Self::default();
+        for ((place, chain), served) in Current::places(&current.listener).zip(&current.chains) {
+            before.served.insert(Arc::as_ptr(chain), served);
+            if let (Some(terms), Handler::Http(http)) = (&served.chain.terms, &served.handler) {
+                before.by_terms.insert((place, terms), http);
+            }
+        }
+        before
+    }
+
+    /// A chain that is there still.
+    fn kept(&self, chain: &Arc<FilterChain>) -> Option<Served> {
+        self.served.get(&Arc::as_ptr(chain)).map(|served| (*served).clone())
+    }
+
+    /// The line of the chain in whose place a new one is.
+    fn line(&self, place: Place, chain: &FilterChain) -> Line {
+        let old = chain.terms.as_deref().and_then(|terms| self.by_terms.get(&(place, terms)));
+        old.map(|http| http.line().clone()).unwrap_or_default()
+    }
 }
 
 impl Served {
-    fn new(worker: &Rc<Worker>, listener: &Listener, chain: &Arc<FilterChain>) -> Self {
+    fn new(worker: &Rc<Worker>, listener: &Listener, chain: &Arc<FilterChain>, line: Line) -> Self {
         let counts = |filter| Counts::of_network(&worker.stats, filter);
         Self {
             chain: Arc::clone(chain),
-            handler: Handler::new(worker, listener, chain),
+            handler: Handler::new(worker, listener, chain, line),
             rbac: chain.rbac.iter().map(counts).collect(),
         }
     }
@@ -171,14 +259,15 @@ impl Served {
 }
 
 impl Handler {
-    fn new(worker: &Rc<Worker>, listener: &Listener, chain: &Arc<FilterChain>) -> Self {
+    fn new(worker: &Rc<Worker>, listener: &Listener, chain: &Arc<FilterChain>, line: Line) -> Self {
         match &chain.filter {
-            NetworkFilter::Http(manager) => Self::Http(Rc::new(HttpChain::new(
+            NetworkFilter::Http(manager) => Self::Http(HttpChain::new(
                 Rc::clone(worker),
                 listener,
                 Arc::clone(chain),
                 Arc::clone(manager),
-            ))),
+                line,
+            )),
             NetworkFilter::Tcp(proxy) => Self::Tcp(Rc::new(TcpChain::new(
                 Rc::clone(worker),
                 listener,
@@ -205,10 +294,6 @@ impl Handler {
     }
 }
 
-fn is_retired(chain: Option<&Arc<FilterChain>>) -> bool {
-    chain.is_some_and(|chain| chain.retired.load(Ordering::Relaxed))
-}
-
 fn facts<'a>(
     client: &'a Client,
     hello: Option<&'a ClientHello>,
@@ -232,26 +317,26 @@ async fn choose(
     (mut client, place): (Client, Registration),
 ) {
     let worker = Rc::clone(&local.worker);
-    let (mut first, mut hello) = (None, None);
-    if current.listener.chains.needs_inspection {
-        match look(&worker, &current, &mut io).await {
-            Some((bytes, found)) => (first, hello) = (bytes, found),
+    let mut looked = Looked::default();
+    if current.listener.looks_at(client.local.port()) {
+        match look(&worker, &current, &mut io, client.local.port()).await {
+            Some(found) => looked = found,
             None => return,
         }
         // What has gone meanwhile takes no newcomers.
         current = Rc::clone(&local.current.borrow());
     }
     let listener = &current.listener;
-    let alpn: Vec<&[u8]> = hello.iter().flat_map(|hello| hello.alpn.iter()).collect();
-    let chain = listener.chains.find(&facts(&client, hello.as_ref(), &alpn));
+    let hello = looked.hello.as_ref();
+    let chain = listener.chains.find(&facts(&client, hello, &looked.protocols()));
     let found =
         chain.and_then(|chain| current.chains.iter().find(|s| Arc::ptr_eq(&s.chain, chain)));
-    client.server_name =
-        hello.as_ref().and_then(|hello| hello.server_name.as_deref()).map(Arc::from);
+    client.server_name = hello.and_then(|hello| hello.server_name.as_deref()).map(Arc::from);
     match found.cloned() {
         Some(chain) => {
             place.set_idle(false);
-            spawn(&worker, Rc::clone(&current), chain, io, (first, hello), (client, place));
+            let first = (looked.bytes, looked.hello);
+            spawn(&worker, Rc::clone(&current), chain, io, first, (client, place));
         }
         None => {
             current.stats.no_filter_chain_match.inc();
@@ -263,50 +348,21 @@ async fn choose(
     }
 }
 
-/// What the first bytes tell; `None` when the connection is over.
-async fn look(
-    worker: &Rc<Worker>,
-    current: &Current,
-    io: &mut TcpStream,
-) -> Option<(Option<Buffer>, Option<ClientHello>)> {
-    let stats = &current.stats;
-    let limits =
-        InspectorLimits { timeout: current.listener.inspect_timeout, ..InspectorLimits::default() };
-    stats.downstream_pre_cx_active.inc();
-    let inspected = inspect(io, limits, &worker.buffers).await;
-    stats.downstream_pre_cx_active.dec();
-    let counts = worker.stats.tls_inspector();
-    match inspected.verdict {
-        Verdict::Tls(hello) => {
-            counts.tls_found.inc();
-            let sni = hello.server_name.is_some();
-            (if sni { &counts.sni_found } else { &counts.sni_not_found }).inc();
-            let alpn = !hello.alpn.is_empty();
-            (if alpn { &counts.alpn_found } else { &counts.alpn_not_found }).inc();
-            Some((inspected.bytes, Some(hello)))
-        }
-        // As by Envoy. It may name a server, so it must not pass for one that does not.
-        Verdict::Malformed(Malformed::TooLarge(_)) => {
-            counts.client_hello_too_large.inc();
-            None
-        }
-        Verdict::NotTls | Verdict::Malformed(_) => {
-            counts.tls_not_found.inc();
-            Some((inspected.bytes, None))
-        }
-        Verdict::TimedOut => {
-            stats.downstream_pre_cx_timeout.inc();
-            current.listener.continue_on_inspect_timeout.then_some((inspected.bytes, None))
-        }
-        Verdict::Closed => {
-            stats.downstream_listener_filter_remote_close.inc();
-            None
-        }
-        Verdict::Failed(_) => {
-            stats.downstream_listener_filter_error.inc();
-            None
-        }
+/// Refuses a connection that the proxy itself has dialled and that comes back again and again.
+fn refuse_circle(worker: &Worker, current: &Current, client: &Client) {
+    thread_local! {
+        static TOLD: Throttle = const { Throttle::new() };
     }
+    current.stats.downstream_cx_circle.inc();
+    log_refusal(worker, current, client, |record| {
+        record.set(Field::Details, "dialled_in_a_circle");
+    });
+    let Some(kept_back) = TOLD.with(|told| told.pass(Instant::now())) else { return };
+    tracing::warn!(
+        listener = %current.listener.name, dialled = %client.local, kept_back,
+        "a connection is refused that goes in a circle: what this proxy dials is redirected to it; let its own connections \
+         through where they are redirected"
+    );
 }
 
 /// Notes a connection that its chain does not let in.
@@ -350,7 +406,7 @@ fn spawn(
     let tls = served.chain.tls.clone();
     place.set_chain(Arc::clone(&served.chain));
     let key = place.key();
-    let open = Open::new(&current);
+    let open = Open::new(&current.stats);
     let task = match (tls, served.handler.clone()) {
         (Some(tls), handler) => {
             let worker = Rc::clone(worker);
@@ -385,10 +441,10 @@ fn spawn(
 pub struct Open(Stats<ListenerStats>, tokio::time::Instant);
 
 impl Open {
-    /// Holds nothing of the listener's configuration: chains that go must not stay for connections of others.
-    fn new(current: &Current) -> Self {
-        current.stats.downstream_cx_active.inc();
-        Self(current.stats.clone(), tokio::time::Instant::now())
+    /// Counts in `stats`. Holds nothing of the listener's configuration: chains that go must not stay for connections of others.
+    pub(crate) fn new(stats: &Stats<ListenerStats>) -> Self {
+        stats.downstream_cx_active.inc();
+        Self(stats.clone(), tokio::time::Instant::now())
     }
 }
 

@@ -1,8 +1,11 @@
-//! Listeners: accept, inspect, choose a filter chain.
+//! Listeners: accept, hand on, inspect, choose a filter chain.
 
 pub mod bind;
+mod listening;
 pub mod local;
+mod look;
 mod terminate;
 
-pub use bind::bind;
+pub use bind::bind_all;
+pub use listening::Listening;
 pub use local::{LocalListener, Open};

@@ -1,8 +1,7 @@
 //! The handshake that comes before a chain's filter, as it counts and is logged.
 
-use std::cell::Cell;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use tokio::net::TcpStream;
 
@@ -12,6 +11,7 @@ use crate::buffer::Buffer;
 use crate::http::chain::Client;
 use crate::io::Io;
 use crate::stats::ListenerStats;
+use crate::throttle::Throttle;
 use crate::tls::validation::Mismatch;
 use crate::tls::{ClientHello, Failure, Refused, ServerTls, Settled, accept, mismatch};
 use crate::worker::Worker;
@@ -90,31 +90,6 @@ thread_local! {
     static TOLD: Throttle = const { Throttle::new() };
 }
 
-/// Lets one line through per second, and counts those that it kept back.
-#[derive(Debug)]
-struct Throttle {
-    last: Cell<Option<Instant>>,
-    kept_back: Cell<u64>,
-}
-
-impl Throttle {
-    const INTERVAL: Duration = Duration::from_secs(1);
-
-    const fn new() -> Self {
-        Self { last: Cell::new(None), kept_back: Cell::new(0) }
-    }
-
-    /// Whether a line may be said now, and how many were kept back before it.
-    fn pass(&self, now: Instant) -> Option<u64> {
-        if self.last.get().is_some_and(|last| now.duration_since(last) < Self::INTERVAL) {
-            self.kept_back.set(self.kept_back.get() + 1);
-            return None;
-        }
-        self.last.set(Some(now));
-        Some(self.kept_back.take())
-    }
-}
-
 /// Says why a handshake failed, where that is more than a client that went away. Access logs do not, unless the listener has
 /// one for every connection: as Istio configures them, it has one for those that no chain takes.
 fn tell_failure(current: &Current, client: &Client, failure: &Failure) {
@@ -146,16 +121,6 @@ fn log_failure(worker: &Worker, current: &Current, client: &Client, failure: &Fa
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn failures_are_told_once_a_second() {
-        let (throttle, start) = (Throttle::new(), Instant::now());
-        assert_eq!(throttle.pass(start), Some(0));
-        assert_eq!(throttle.pass(start), None);
-        assert_eq!(throttle.pass(start + Throttle::INTERVAL / 2), None);
-        assert_eq!(throttle.pass(start + Throttle::INTERVAL), Some(2));
-        assert_eq!(throttle.pass(start + 3 * Throttle::INTERVAL), Some(0));
-    }
 
     /// Every suite that can be agreed on has a counter of its own.
     #[test]

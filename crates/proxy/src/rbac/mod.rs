@@ -6,18 +6,16 @@
 //! | file | subject |
 //! |---|---|
 //! | `rule.rs` | one condition on a request or a connection |
-//! | `overrides.rs` | what routes say instead of the filter |
 //!
 //! Stricter than Envoy: a principal name is compared with certificates that were verified only.
 
-mod overrides;
 mod rule;
 
-pub use overrides::Overrides;
 pub use rule::{Asked, Rule};
 
 use std::sync::Arc;
 
+use crate::config::chains::Net;
 use crate::stats::{RbacShadowStats, RbacStats, Scope, Stats};
 
 /// What policies do with what they match.
@@ -34,6 +32,7 @@ pub enum Action {
 /// A policy: it matches if one of its permissions and one of its principals hold.
 #[derive(Debug)]
 pub struct Policy {
+    name: Box<str>,
     /// What a denial by it is called in logs.
     details: Arc<str>,
     permissions: Vec<Rule>,
@@ -62,8 +61,6 @@ pub struct RuleSet {
 /// The HTTP filter.
 #[derive(Debug)]
 pub struct HttpRbac {
-    /// Name of the filter, by which routes override it.
-    pub name: Box<str>,
     /// Its rules, where no route says otherwise.
     pub set: RuleSet,
     /// What the names of its counters are prefixed with: enforced, then shadow.
@@ -122,8 +119,22 @@ impl Policy {
     #[must_use]
     pub fn new(name: &str, permissions: Vec<Rule>, principals: Vec<Rule>) -> Self {
         // A field of a log line ends at white space.
-        let name = name.replace([' ', '\t', '\n', '\r', '\x0b', '\x0c'], "_");
-        Self { details: details(&name), permissions, principals }
+        let shown = name.replace([' ', '\t', '\n', '\r', '\x0b', '\x0c'], "_");
+        Self { name: name.into(), details: details(&shown), permissions, principals }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What keeps it from matching: of each of its permissions, and of each of its principals, the numbers of the parts that
+    /// do not hold. One without such parts holds.
+    #[must_use]
+    pub fn unmet(&self, asked: &Asked<'_>) -> [Vec<Vec<usize>>; 2] {
+        [&self.permissions, &self.principals]
+            .map(|rules| rules.iter().map(|rule| rule.unmet(asked)).collect())
     }
 
     fn matches(&self, asked: &Asked<'_>) -> bool {
@@ -148,18 +159,50 @@ impl Rules {
     /// # Errors
     /// It does not.
     pub fn judge(&self, asked: &Asked<'_>) -> Result<(), Denied> {
-        let matching = || self.policies.iter().find(|policy| policy.matches(asked));
         match self.action {
             Action::Log => Ok(()),
-            Action::Allow => match matching() {
+            Action::Allow => match self.first(asked) {
                 Some(_) => Ok(()),
                 None => Err(Denied(Arc::clone(&self.unmatched))),
             },
-            Action::Deny => match matching() {
+            Action::Deny => match self.first(asked) {
                 Some(policy) => Err(Denied(Arc::clone(&policy.details))),
                 None => Ok(()),
             },
         }
+    }
+
+    fn first(&self, asked: &Asked<'_>) -> Option<&Policy> {
+        self.policies.iter().find(|policy| policy.matches(asked))
+    }
+
+    /// What becomes of what a policy matches.
+    #[must_use]
+    pub fn action(&self) -> Action {
+        self.action
+    }
+
+    /// The name of the first policy that matches.
+    #[must_use]
+    pub fn matching(&self, asked: &Asked<'_>) -> Option<&str> {
+        self.first(asked).map(|policy| &*policy.name)
+    }
+
+    /// The policies, in the order of their names.
+    pub fn policies(&self) -> impl Iterator<Item = &Policy> {
+        self.policies.iter()
+    }
+
+    /// The networks that rules ask for of the address of the peer or the client.
+    #[must_use]
+    pub fn networks(&self) -> Vec<Net> {
+        let mut networks = Vec::new();
+        for policy in &self.policies {
+            for rule in policy.permissions.iter().chain(&policy.principals) {
+                rule.networks(&mut networks);
+            }
+        }
+        networks
     }
 
     /// Whether some rule is as asked for, or has one in it that is.

@@ -6,6 +6,7 @@ use std::ops::Range;
 use crate::config::chains::Net;
 use crate::http::RequestHead;
 use crate::http::chain::Client;
+use crate::metadata::MetadataTest;
 use crate::route::{HeaderCondition, TextMatch, without_query};
 use crate::tls::Settled;
 use crate::tls::handshake::Peer;
@@ -66,6 +67,8 @@ pub enum Rule {
     /// The connection uses TLS; with a test, and the client has shown a certificate that was verified and is for
     /// such a name: one of its URIs, one of its DNS names, or its subject.
     Authenticated(Option<TextMatch>),
+    /// What filters have noted is as asked; of a connection nothing is ever noted.
+    Noted(MetadataTest),
     /// The address of the peer.
     Peer(Net),
     /// The address of the client, see [`Asked::remote`].
@@ -95,8 +98,31 @@ impl Rule {
                 let peer = asked.tls.and_then(|tls| tls.peer.as_ref());
                 peer.is_some_and(|peer| peer.verified && is_called(peer, test))
             }
+            Self::Noted(test) => asked.head.is_some_and(|head| test.holds(&head.noted)),
             Self::Peer(net) => net.contains(asked.peer.ip()),
             Self::Remote(net) => net.contains(asked.remote),
+        }
+    }
+
+    /// The numbers of the rules of a list that all have to hold and do not; 0 of another rule that does not hold.
+    pub(super) fn unmet(&self, asked: &Asked<'_>) -> Vec<usize> {
+        let parts = match self {
+            Self::All(rules) => &rules[..],
+            rule => std::slice::from_ref(rule),
+        };
+        let parts = parts.iter().enumerate().filter(|(_, rule)| !rule.holds(asked));
+        parts.map(|(number, _)| number).collect()
+    }
+
+    /// Adds the networks that it asks for of the client.
+    pub(super) fn networks(&self, found: &mut Vec<Net>) {
+        match self {
+            Self::Peer(net) | Self::Remote(net) => found.push(*net),
+            Self::All(rules) | Self::One(rules) => {
+                rules.iter().for_each(|rule| rule.networks(found));
+            }
+            Self::Not(rule) => rule.networks(found),
+            _ => {}
         }
     }
 

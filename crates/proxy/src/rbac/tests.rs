@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use super::*;
 use crate::config::chains::Net;
+use crate::filter::local_rate_limit::OfConnection;
 use crate::http::RequestHead;
 use crate::http::chain::Client;
 use crate::route::{Field, HeaderCondition, HeaderTest, TextMatch};
@@ -17,10 +18,12 @@ fn client(name: Option<&str>, tls: Option<Settled>) -> Client {
     Client {
         peer: ([192, 0, 2, 1], 1234).into(),
         local: "[::ffff:10.1.2.3]:443".parse::<SocketAddr>().expect("an address"),
+        captured: None,
         id: 1,
         server_name: name.map(Arc::from),
         place: Places::new(1).take().expect("a place"),
         tls: tls.map(Rc::new),
+        limits: OfConnection::default(),
     }
 }
 
@@ -63,11 +66,7 @@ fn net(address: [u8; 4], len: u8) -> Net {
 }
 
 fn head(path: &str) -> RequestHead {
-    let mut head = RequestHead::default();
-    head.set_method(b"GET");
-    head.set_path(path.as_bytes());
-    head.headers.append(b"x-a", b"1");
-    head
+    RequestHead::get("", path, &[("x-a", "1")])
 }
 
 #[test]
@@ -174,7 +173,6 @@ fn actions_and_why_they_deny() {
 fn shadow_rules_are_counted_and_nothing_else() {
     let registry = Registry::new(1);
     let filter = HttpRbac {
-        name: "f".into(),
         set: RuleSet {
             rules: Some(Rules::new(Action::Deny, Vec::new())),
             shadow: Some(Rules::new(Action::Allow, Vec::new())),

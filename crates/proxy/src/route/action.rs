@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::filter::Overrides;
 use crate::http::RequestHead;
-use crate::rbac::Overrides;
 use crate::shares::Shares;
 use crate::upstream::ClusterSlot;
 
@@ -14,8 +14,10 @@ use super::condition::Field;
 use super::grpc;
 use super::hash::HashPolicy;
 use super::matcher::{RouteMatch, without_query};
+use super::mirror::Mirrors;
 use super::mutation::Mutations;
 use super::pattern::Substitution;
+use super::rate_limit::RateLimits;
 use super::redirect::Redirect;
 use super::retry::RetryPolicy;
 
@@ -99,6 +101,10 @@ pub struct Forward {
     pub retry: Option<Arc<RetryPolicy>>,
     /// Most bytes of a request's content that are kept to be sent again.
     pub keep: u64,
+    /// What limits know a request by.
+    pub rate_limits: RateLimits,
+    /// Copies to other clusters.
+    pub mirrors: Mirrors,
 }
 
 /// One cluster that a route may choose.
@@ -301,6 +307,8 @@ mod tests {
             hash: Vec::new(),
             retry: None,
             keep: 0,
+            rate_limits: RateLimits::default(),
+            mirrors: Mirrors::default(),
         }
     }
 
@@ -331,10 +339,7 @@ mod tests {
     }
 
     fn head(path: &str) -> RequestHead {
-        let mut head = RequestHead::default();
-        head.set_authority(b"before");
-        head.set_path(path.as_bytes());
-        head
+        RequestHead::get("before", path, &[])
     }
 
     fn rewrite(forward: &Forward, head: &mut RequestHead) {

@@ -7,7 +7,9 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::http::h1::encode::Decimal;
-use crate::http::{RequestHead, ResponseHead};
+use crate::http::{ClientCertificate, RequestHead, ResponseHead};
+use crate::metadata::MetadataTest;
+use crate::random::Random;
 
 use super::grpc;
 use super::text::TextMatch;
@@ -19,27 +21,72 @@ pub enum Condition {
     Header(HeaderCondition),
     /// On a query parameter.
     Query(QueryCondition),
-    /// For a share of requests (`runtime_fraction`): those whose random number, modulo the denominator, is
-    /// below the numerator.
-    Fraction {
-        /// How many of `denominator` requests.
-        numerator: u32,
-        /// 100, 10,000 or 1,000,000.
-        denominator: u32,
-    },
+    /// For a share of requests (`runtime_fraction`).
+    Fraction(Fraction),
     /// Only requests with a gRPC content type.
     Grpc,
     /// On what filters have noted of the request.
-    Metadata(MetadataCondition),
+    Metadata(MetadataTest),
+    /// On the client's certificate.
+    Certificate(CertificateTest),
 }
 
-/// A condition on dynamic metadata. No filter here notes any, so that the value is absent, and no value is as asked.
-#[derive(Clone, Debug)]
-pub struct MetadataCondition {
-    /// Which filter's, and the path in it.
-    pub of: Box<str>,
-    /// Whether the result is turned round.
-    pub invert: bool,
+/// What a client must have shown, or must not (`tls_context`). Of a session that is resumed it counts what was shown when it
+/// began; Envoy takes such certificates for not validated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CertificateTest {
+    /// Whether there is a certificate; `None` when that does not matter.
+    pub presented: Option<bool>,
+    /// Whether there is one that was verified.
+    pub validated: Option<bool>,
+}
+
+impl CertificateTest {
+    fn holds(self, shown: ClientCertificate) -> bool {
+        let presented = shown != ClientCertificate::None;
+        let validated = shown == ClientCertificate::Verified;
+        self.presented.is_none_or(|wanted| wanted == presented)
+            && self.validated.is_none_or(|wanted| wanted == validated)
+    }
+}
+
+impl fmt::Display for CertificateTest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("tls_context")?;
+        for (name, wanted) in [("presented", self.presented), ("validated", self.validated)] {
+            if let Some(wanted) = wanted {
+                write!(f, " {name} {wanted}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A share of requests: those whose random number, modulo the denominator, is below the numerator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fraction {
+    /// How many of `denominator` requests.
+    pub numerator: u32,
+    /// 100, 10,000 or 1,000,000.
+    pub denominator: u32,
+}
+
+impl Fraction {
+    /// No request.
+    pub const NONE: Self = Self { numerator: 0, denominator: 100 };
+
+    /// Whether it takes a request. Where it takes all or none, no number is drawn.
+    #[must_use]
+    pub fn takes(self, random: &Random) -> bool {
+        let Self { numerator, denominator } = self;
+        numerator >= denominator || numerator > 0 && self.holds(random.next())
+    }
+
+    /// Whether a request with this random number is one of them.
+    #[must_use]
+    pub fn holds(self, random: u64) -> bool {
+        random % u64::from(self.denominator).max(1) < u64::from(self.numerator)
+    }
 }
 
 impl Condition {
@@ -49,11 +96,10 @@ impl Condition {
         match self {
             Self::Header(condition) => condition.holds(head),
             Self::Query(condition) => condition.holds(head),
-            Self::Fraction { numerator, denominator } => {
-                random % u64::from(*denominator).max(1) < u64::from(*numerator)
-            }
+            Self::Fraction(share) => share.holds(random),
             Self::Grpc => grpc::is_call(head),
-            Self::Metadata(condition) => condition.invert,
+            Self::Metadata(test) => test.holds(&head.noted),
+            Self::Certificate(test) => test.holds(head.certificate),
         }
     }
 }
@@ -77,14 +123,12 @@ impl fmt::Display for Condition {
                     ParameterTest::Text(test) => test.fmt(f),
                 }
             }
-            Self::Fraction { numerator, denominator } => {
+            Self::Fraction(Fraction { numerator, denominator }) => {
                 write!(f, "runtime_fraction {numerator} of {denominator}")
             }
             Self::Grpc => f.write_str("grpc"),
-            Self::Metadata(condition) => {
-                let not = if condition.invert { "not " } else { "" };
-                write!(f, "dynamic_metadata {}: {not}as asked", condition.of)
-            }
+            Self::Metadata(test) => test.fmt(f),
+            Self::Certificate(test) => test.fmt(f),
         }
     }
 }
@@ -320,7 +364,7 @@ pub(super) fn parameter<'p>(path: &'p [u8], name: &[u8]) -> Option<&'p [u8]> {
 }
 
 /// Names and values of the query parameters.
-pub(super) fn parameters(path: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub(crate) fn parameters(path: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let query = memchr::memchr(b'?', path).map(|at| &path[at + 1..]);
     let pairs = query.into_iter().flat_map(|query| query.split(|byte| *byte == b'&'));
     pairs.map(|pair| match memchr::memchr(b'=', pair) {
@@ -332,16 +376,10 @@ pub(super) fn parameters(path: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metadata::{Value, ValueTest};
 
     fn head(path: &str, headers: &[(&str, &str)]) -> RequestHead {
-        let mut head = RequestHead::default();
-        head.set_method(b"GET");
-        head.set_authority(b"Example.com:80");
-        head.set_path(path.as_bytes());
-        for (name, value) in headers {
-            head.headers.append(name.as_bytes(), value.as_bytes());
-        }
-        head
+        RequestHead::get("Example.com:80", path, headers)
     }
 
     fn exact(value: &str) -> HeaderTest {
@@ -449,7 +487,10 @@ mod tests {
         let cases = [
             (Condition::Header(header), "header x-a: not exact \"v\""),
             (Condition::Query(query), "query parameter q: suffix \"z\" in any case"),
-            (Condition::Fraction { numerator: 1, denominator: 100 }, "runtime_fraction 1 of 100"),
+            (
+                Condition::Fraction(Fraction { numerator: 1, denominator: 100 }),
+                "runtime_fraction 1 of 100",
+            ),
         ];
         for (condition, expected) in cases {
             assert_eq!(condition.to_string(), expected);
@@ -457,17 +498,52 @@ mod tests {
     }
 
     #[test]
-    fn metadata_is_never_there() {
-        let condition =
-            |invert| Condition::Metadata(MetadataCondition { of: "f/a".into(), invert });
-        assert!(!condition(false).holds(&head("/", &[]), 0));
-        assert!(condition(true).holds(&head("/", &[]), 0));
-        assert_eq!(condition(true).to_string(), "dynamic_metadata f/a: not as asked");
+    fn metadata_is_what_filters_have_noted() {
+        let condition = |invert| {
+            let test = ValueTest::Present(true);
+            let path = vec!["a".into()];
+            Condition::Metadata(MetadataTest { of: "f".into(), path, test, invert })
+        };
+        let mut head = head("/", &[]);
+        assert!(!condition(false).holds(&head, 0));
+        assert!(condition(true).holds(&head, 0));
+        head.noted.note("f", "a".into(), Value::Null);
+        assert!(condition(false).holds(&head, 0));
+        assert!(!condition(true).holds(&head, 0));
+        head.clear();
+        assert!(!condition(false).holds(&head, 0));
+        let expected = "dynamic_metadata f/a: not present_match true";
+        assert_eq!(condition(true).to_string(), expected);
+    }
+
+    #[test]
+    fn certificates_are_what_the_client_has_shown() {
+        use ClientCertificate::{None as Nothing, Presented, Verified};
+        // What is asked, and for which of the three it holds.
+        let cases = [
+            (None, None, [true, true, true]),
+            (Some(true), None, [false, true, true]),
+            (Some(false), None, [true, false, false]),
+            (None, Some(true), [false, false, true]),
+            (None, Some(false), [true, true, false]),
+            (Some(true), Some(false), [false, true, false]),
+        ];
+        for (presented, validated, expected) in cases {
+            let condition = Condition::Certificate(CertificateTest { presented, validated });
+            let mut head = head("/", &[]);
+            let holds = [Nothing, Presented, Verified].map(|shown| {
+                head.certificate = shown;
+                condition.holds(&head, 0)
+            });
+            assert_eq!(holds, expected, "{condition}");
+        }
+        let test = CertificateTest { presented: Some(true), validated: Some(false) };
+        assert_eq!(test.to_string(), "tls_context presented true validated false");
     }
 
     #[test]
     fn fractions_and_grpc() {
-        let half = Condition::Fraction { numerator: 50, denominator: 100 };
+        let half = Condition::Fraction(Fraction { numerator: 50, denominator: 100 });
         assert!(half.holds(&head("/", &[]), 149));
         assert!(!half.holds(&head("/", &[]), 150));
         for (content_type, expected) in [

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::http::{Known, RequestHead};
+use crate::http::{Headers, Known, RequestHead};
 
 /// Name of the header that carries a call's time.
 pub const TIMEOUT: &[u8] = b"grpc-timeout";
@@ -38,6 +38,26 @@ pub fn timeout(head: &RequestHead) -> Option<Duration> {
     Some(Duration::from_millis(milliseconds))
 }
 
+/// The HTTP status that stands for what a call came to, where the answer's head says it (`grpc-status`).
+#[must_use]
+pub fn http_status(headers: &Headers) -> Option<u16> {
+    let code = std::str::from_utf8(headers.get(b"grpc-status")?).ok()?.parse::<u32>();
+    Some(match code {
+        Ok(0) => 200,
+        Ok(1) => 499,
+        Ok(3 | 9 | 11) => 400,
+        Ok(4) => 504,
+        Ok(5) => 404,
+        Ok(6 | 10) => 409,
+        Ok(7) => 403,
+        Ok(8) => 429,
+        Ok(12) => 501,
+        Ok(14) => 503,
+        Ok(16) => 401,
+        _ => 500,
+    })
+}
+
 /// A time as the header has it: eight digits at most, in the smallest unit that they suffice for.
 #[must_use]
 pub fn written(timeout: Duration) -> String {
@@ -50,6 +70,37 @@ pub fn written(timeout: Duration) -> String {
         }
     }
     format!("{}{unit}", number.min(MOST))
+}
+
+/// The status of gRPC that an answer of HTTP counts as (gRPC's "HTTP to gRPC Status Code Mapping").
+#[must_use]
+pub fn status_of(http: u16) -> u32 {
+    match http {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502..=504 => 14,
+        _ => 2,
+    }
+}
+
+/// A text as `grpc-message` has it: what is not printable ASCII, and `%`, percent-encoded.
+#[must_use]
+pub fn message(text: &[u8]) -> Vec<u8> {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut message = Vec::with_capacity(text.len());
+    for &byte in text {
+        match byte {
+            b'%' | ..b' ' | 0x7f.. => message.extend([
+                b'%',
+                DIGITS[usize::from(byte >> 4)],
+                DIGITS[usize::from(byte & 15)],
+            ]),
+            printable => message.push(printable),
+        }
+    }
+    message
 }
 
 #[cfg(test)]
@@ -89,5 +140,13 @@ mod tests {
         ] {
             assert_eq!(written(Duration::from_millis(milliseconds)), wanted);
         }
+    }
+
+    #[test]
+    fn statuses_and_messages() {
+        for (http, status) in [(404, 12), (503, 14), (403, 7), (418, 2)] {
+            assert_eq!(status_of(http), status, "{http}");
+        }
+        assert_eq!(message("a b%\n\u{e9}".as_bytes()), b"a b%25%0A%C3%A9");
     }
 }

@@ -157,12 +157,7 @@ mod tests {
     use super::*;
 
     fn head(path: &str, headers: &[(&str, &str)]) -> RequestHead {
-        let mut head = RequestHead::default();
-        head.set_path(path.as_bytes());
-        for (name, value) in headers {
-            head.headers.append(name.as_bytes(), value.as_bytes());
-        }
-        head
+        RequestHead::get("", path, headers)
     }
 
     fn ends() -> Ends {

@@ -112,7 +112,7 @@ impl fmt::Display for PathMatch {
             Self::SeparatedPrefix(path) => {
                 write!(f, "path_separated_prefix {}", String::from_utf8_lossy(path))
             }
-            Self::Regex(pattern) => write!(f, "safe_regex {}", pattern.as_str()),
+            Self::Regex(pattern) => write!(f, "regex {}", pattern.as_str()),
             Self::Connect => f.write_str("connect_matcher"),
         }
     }
@@ -156,9 +156,7 @@ mod tests {
             ("!", "/", false, false),
         ];
         for (spec, path, plain, ignoring) in cases {
-            let mut head = RequestHead::default();
-            head.set_method(b"GET");
-            head.set_path(path.as_bytes());
+            let head = RequestHead::get("", path, &[]);
             let mut route =
                 RouteMatch { path: path_match(spec), ignore_case: false, conditions: Vec::new() };
             assert_eq!(route.matches(&head, 0), plain, "{spec} on {path}");

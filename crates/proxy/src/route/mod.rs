@@ -13,6 +13,8 @@
 //! | `hash.rs`, `grpc.rs` | what chooses an endpoint where the cluster hashes; the time that a gRPC call is given |
 //! | `pattern.rs`, `literals.rs` | regular expressions: matching and substitution; what texts that match have in them |
 //! | `action.rs`, `redirect.rs` | what a route does |
+//! | `mirror.rs` | where copies of requests go |
+//! | `rate_limit.rs` | what limits know requests by |
 //! | `retry.rs` | which failures it answers with another attempt |
 //! | `mutation.rs`, `template.rs` | header mutations and the `%VAR%` in their values |
 
@@ -24,8 +26,10 @@ mod host;
 mod index;
 mod literals;
 mod matcher;
+mod mirror;
 mod mutation;
 mod pattern;
+pub mod rate_limit;
 mod redirect;
 mod retry;
 mod table;
@@ -34,12 +38,15 @@ mod text;
 mod tree;
 
 pub use action::{Action, Direct, Forward, HostRewrite, Inherit, PathRewrite, Route, Target};
+pub(crate) use condition::parameters;
 pub use condition::{
-    Condition, Field, HeaderCondition, HeaderTest, MetadataCondition, ParameterTest, QueryCondition,
+    CertificateTest, Condition, Field, Fraction, HeaderCondition, HeaderTest, ParameterTest,
+    QueryCondition,
 };
 pub use hash::{HashCookie, HashOf, HashPolicy};
 pub(crate) use matcher::without_query;
 pub use matcher::{Mismatch, PathMatch, RouteMatch};
+pub use mirror::{Mirror, MirrorHost, Mirrors};
 pub use mutation::{AppendAction, Mutation, MutationLevel, Mutations};
 pub use pattern::{Pattern, PatternError, Substitution};
 pub use redirect::{Redirect, RedirectPath};

@@ -148,12 +148,7 @@ mod tests {
     }
 
     fn request() -> RequestHead {
-        let mut head = RequestHead::default();
-        head.set_path(b"/p");
-        for (name, value) in [("x-a", "1"), ("x-a", "2"), ("x-b", "3")] {
-            head.headers.append(name.as_bytes(), value.as_bytes());
-        }
-        head
+        RequestHead::get("", "/p", &[("x-a", "1"), ("x-a", "2"), ("x-b", "3")])
     }
 
     fn lines(headers: &Headers) -> Vec<String> {

@@ -187,9 +187,7 @@ mod tests {
             (to(regex), "h", "/a/c?q", "http://h/b/c?q"),
         ];
         for (redirect, host, path, expected) in cases {
-            let mut head = RequestHead::default();
-            head.set_authority(host.as_bytes());
-            head.set_path(path.as_bytes());
+            let head = RequestHead::get(host, path, &[]);
             let location = redirect.location(&head);
             assert_eq!(String::from_utf8_lossy(&location), expected, "{redirect:?}");
         }
@@ -197,10 +195,7 @@ mod tests {
 
     #[test]
     fn the_forwarded_scheme_decides_which_port_is_the_default() {
-        let mut head = RequestHead::default();
-        head.set_authority(b"h:443");
-        head.set_path(b"/");
-        head.headers.append(b"x-forwarded-proto", b"https");
+        let head = RequestHead::get("h:443", "/", &[("x-forwarded-proto", "https")]);
         let redirect = Redirect { scheme: Some("http".into()), ..plain() };
         assert_eq!(redirect.location(&head), b"http://h/");
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::filter::Overrides;
 use crate::http::RequestHead;
-use crate::rbac::Overrides;
 
 use super::action::{Action, Direct, Route};
 use super::host::DomainIndex;
@@ -106,6 +106,21 @@ impl VirtualHost {
     #[must_use]
     pub fn routes(&self) -> &[Arc<Route>] {
         &self.routes
+    }
+
+    /// Limits of its routes go on with the buckets that they had in the form before: routes are the same by their names,
+    /// or by their places where they have none.
+    pub fn go_on(&self, before: &Self) {
+        for (place, route) in self.routes.iter().enumerate() {
+            if route.filters.is_empty() {
+                continue;
+            }
+            let named = || before.routes.iter().find(|old| old.name == route.name);
+            let old = if route.name.is_empty() { before.routes.get(place) } else { named() };
+            if let Some(old) = old {
+                route.filters.go_on(&old.filters);
+            }
+        }
     }
 
     /// The route that takes a request; `random` is the request's random number.

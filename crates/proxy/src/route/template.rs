@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::accesslog::{ResponseFlags, TimeFormat, hostname};
 use crate::clock::Clock;
 use crate::http::{RequestHead, ResponseHead, Version};
+use crate::remote::Remote;
 use crate::tls::Settled;
 use crate::tls::crypto::sha256;
 use crate::tls::x509::hex;
@@ -19,7 +20,7 @@ use super::matcher::without_query;
 
 /// What is known about a request beside its head, for the variables of header values. A variable whose
 /// fact is `None` is empty.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Facts<'a> {
     /// The client, after `x-forwarded-for` had its say.
     pub client: Option<SocketAddr>,
@@ -34,7 +35,7 @@ pub struct Facts<'a> {
     /// Cluster the request goes to.
     pub cluster: Option<&'a str>,
     /// Endpoint that answered; known on responses only.
-    pub upstream: Option<SocketAddr>,
+    pub upstream: Option<Remote>,
     /// Why the exchange goes as it does.
     pub flags: ResponseFlags,
     /// The same in words (`RESPONSE_CODE_DETAILS`); empty before there is an answer.
@@ -452,7 +453,12 @@ impl Variable {
                     Peer::Client => facts.client,
                     Peer::Direct => facts.peer,
                     Peer::Local => facts.local,
-                    Peer::Upstream => facts.upstream,
+                    Peer::Upstream => match &facts.upstream {
+                        Some(Remote::Pipe(path)) if *part != AddressPart::Port => {
+                            return text(Some(path), out);
+                        }
+                        upstream => upstream.as_ref().and_then(Remote::socket),
+                    },
                 };
                 if let Some(address) = address {
                     part.write(address, out);

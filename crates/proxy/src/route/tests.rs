@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fastrand::Rng;
 
+use crate::filter::Overrides;
 use crate::http::RequestHead;
-use crate::rbac::Overrides;
+use crate::metadata::{MetadataTest, ValueTest};
 
 use super::*;
 
@@ -52,12 +53,15 @@ fn condition(test: &PlainTest) -> Condition {
             ),
         }),
         PlainTest::Fraction(percent) => {
-            Condition::Fraction { numerator: *percent, denominator: 100 }
+            Condition::Fraction(Fraction { numerator: *percent, denominator: 100 })
         }
         PlainTest::Grpc => Condition::Grpc,
-        PlainTest::Metadata(invert) => {
-            Condition::Metadata(MetadataCondition { of: "f/k".into(), invert: *invert })
-        }
+        PlainTest::Metadata(invert) => Condition::Metadata(MetadataTest {
+            of: "f".into(),
+            path: vec!["k".into()],
+            test: ValueTest::Present(true),
+            invert: *invert,
+        }),
     }
 }
 

@@ -77,7 +77,7 @@ impl fmt::Display for TextMatch {
             Self::Suffix(text) => ("suffix", text),
             Self::Contains(text) => ("contains", text),
             Self::IgnoreCase(inner) => return write!(f, "{inner} in any case"),
-            Self::Regex(pattern) => return write!(f, "safe_regex {}", pattern.as_str()),
+            Self::Regex(pattern) => return write!(f, "regex {}", pattern.as_str()),
         };
         write!(f, "{kind} {:?}", String::from_utf8_lossy(text))
     }

@@ -1,22 +1,15 @@
 //! One gRPC stream of discovery: messages with five bytes before each, over HTTP/2.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
-
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, StatusCode};
-use rustls_pki_types::ServerName;
 use tidegate_envoy::prost::Message;
 use tidegate_envoy::v3::discovery::{DiscoveryRequest, DiscoveryResponse};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsConnector;
 
-use crate::upstream::cluster::{Keepalive, Secure};
+use crate::upstream::direct::{self, Connection};
 use crate::upstream::{Cluster, Endpoint};
 
 /// The method that streams secrets.
@@ -27,13 +20,6 @@ const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 
 /// Bytes before each message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
-
-/// Finds out that a server is gone without a word, where the cluster does not say when.
-const KEEPALIVE: Keepalive = Keepalive {
-    probes: Some(3),
-    idle: Some(Duration::from_secs(30)),
-    interval: Some(Duration::from_secs(10)),
-};
 
 /// A stream; dropping it closes its connection.
 #[derive(Debug)]
@@ -55,21 +41,10 @@ enum Answers {
 impl Stream {
     /// Opens a stream to one of a cluster's endpoints, in TLS if the cluster has it.
     pub async fn open(cluster: &Cluster) -> Result<Self, String> {
-        let endpoint = pick(cluster).ok_or("its cluster has no endpoint")?;
-        let at = |error: &dyn std::fmt::Display| format!("{}: {error}", endpoint.address);
-        let io = TcpStream::connect(endpoint.address).await.map_err(|error| at(&error))?;
-        io.set_nodelay(true).map_err(|error| at(&error))?;
-        let keepalive = cluster.keepalive.unwrap_or(KEEPALIVE);
-        keepalive.apply(&io).map_err(|error| at(&error))?;
-        match &cluster.tls {
-            None => Self::over(io, &authority("http", &endpoint)).await,
-            Some(secure) => {
-                let io = encrypted(io, secure, endpoint.address).await;
-                let io = io.map_err(|error| at(&error))?;
-                Self::over(io, &authority("https", &endpoint)).await
-            }
-        }
-        .map_err(|error| at(&error))
+        let Connection { endpoint, io } = direct::connect(cluster, None, b"h2").await?;
+        let scheme = if cluster.tls.is_some() { "https" } else { "http" };
+        let over = Self::over(io, &authority(scheme, &endpoint)).await;
+        over.map_err(|error| format!("{}: {error}", endpoint.address))
     }
 
     async fn over(
@@ -172,36 +147,17 @@ fn refusal(headers: &HeaderMap) -> Option<String> {
     Some(format!("it answers with gRPC status {code}: {message}"))
 }
 
-/// Any endpoint: there is one stream at a time, and the next attempt may meet another one.
-fn pick(cluster: &Cluster) -> Option<Arc<Endpoint>> {
-    let set = cluster.endpoints.load();
-    fastrand::choice(&set.endpoints).cloned()
-}
-
 /// Where requests go, as the server is called.
 fn authority(scheme: &str, endpoint: &Endpoint) -> String {
-    match &endpoint.hostname {
-        Some(name) if !name.is_empty() => format!("{scheme}://{name}:{}", endpoint.address.port()),
-        _ => format!("{scheme}://{}", endpoint.address),
+    match (&endpoint.hostname, endpoint.address.socket()) {
+        (Some(name), Some(at)) if !name.is_empty() => format!("{scheme}://{name}:{}", at.port()),
+        (_, Some(at)) => format!("{scheme}://{at}"),
+        // The path of a socket is no authority (RFC 3986 section 3.2).
+        (name, None) => {
+            let name = name.as_deref().filter(|name| !name.is_empty());
+            format!("{scheme}://{}", name.unwrap_or("localhost"))
+        }
     }
-}
-
-/// TLS as the cluster has it, for HTTP/2.
-async fn encrypted(
-    io: TcpStream,
-    secure: &Secure,
-    endpoint: SocketAddr,
-) -> Result<tokio_rustls::client::TlsStream<TcpStream>, String> {
-    let configs = secure.context.configs().map_err(text)?;
-    let mut config = (*configs.config).clone();
-    if config.alpn_protocols.is_empty() {
-        config.alpn_protocols = vec![b"h2".to_vec()];
-    }
-    let server = match &*secure.context.sni {
-        "" => ServerName::IpAddress(endpoint.ip().into()),
-        name => ServerName::try_from(name.to_owned()).map_err(text)?,
-    };
-    TlsConnector::from(Arc::new(config)).connect(server, io).await.map_err(text)
 }
 
 fn text(error: impl std::fmt::Display) -> String {

@@ -22,6 +22,8 @@ block! {
         downstream_listener_filter_error: Counter,
         /// Connections the peer closed during listener filters.
         downstream_listener_filter_remote_close: Counter,
+        /// Connections refused because they go round: what the proxy dials is redirected to it, again and again.
+        downstream_cx_circle: Counter,
         /// Connections closed because no filter chain matches.
         no_filter_chain_match: Counter,
         /// Lifetime of connections, milliseconds.
@@ -180,6 +182,58 @@ block! {
         denied: Counter = "shadow_denied",
     }
 
+    /// `http.PREFIX.jwt_authn.`: what filters of tokens decided.
+    JwtStats {
+        /// Requests that passed.
+        allowed: Counter,
+        /// … that did not.
+        denied: Counter,
+        /// … that passed because they are CORS preflights.
+        cors_preflight_bypassed: Counter,
+        /// Tokens that the worker had verified before.
+        jwt_cache_hit: Counter,
+        /// … that it had not.
+        jwt_cache_miss: Counter,
+        /// Fetches of keys that the filter uses, which other filters may use as well.
+        jwks_fetch_success: Counter,
+        /// … that failed.
+        jwks_fetch_failed: Counter,
+    }
+
+    /// `http.PREFIX.cors.`: requests from other origins.
+    CorsStats {
+        /// Those from origins that are let in.
+        origin_valid: Counter,
+        /// … that are not.
+        origin_invalid: Counter,
+    }
+
+    /// `http.PREFIX.fault.`: faults that were made on purpose.
+    FaultStats {
+        /// Requests that waited.
+        delays_injected: Counter,
+        /// Requests that failed.
+        aborts_injected: Counter,
+        /// Faults that were not made because there were as many as there may be.
+        faults_overflow: Counter,
+        /// Faults under way.
+        active_faults: Gauge,
+    }
+
+    /// `PREFIX.http_local_rate_limit.`: what local rate limits decided.
+    LocalRateLimitStats {
+        /// Requests that the limit was for.
+        enabled: Counter,
+        /// … that there were tokens for.
+        ok: Counter,
+        /// … that there were none for.
+        rate_limited: Counter,
+        /// … and that were answered therefore.
+        enforced: Counter,
+        /// … or passed, as the bucket was for show.
+        shadow_mode: Counter,
+    }
+
     /// `tcp.PREFIX.`: one TCP proxy filter.
     TcpStats {
         /// Connections.
@@ -212,10 +266,16 @@ block! {
         upstream_cx_connect_timeout: Counter,
         /// Connections given up after all attempts.
         upstream_cx_connect_attempts_exceeded: Counter,
+        /// Choices among all endpoints, as too few of them are healthy.
+        lb_healthy_panic: Counter,
         /// Connections closed because of an idle timeout.
         upstream_cx_idle_timeout: Counter,
+        /// Connections closed because of their maximal duration.
+        upstream_cx_max_duration_reached: Counter,
         /// Connections closed after their maximal number of requests.
         upstream_cx_max_requests: Counter,
+        /// HTTP/2 connections closed because a PING was not answered in time.
+        http2_keepalive_timeout: Counter = "http2.keepalive_timeout",
         /// Connections not made because the circuit breaker was open.
         upstream_cx_overflow: Counter,
         /// Connections not made because no endpoint is there.
@@ -262,8 +322,10 @@ block! {
         upstream_rq_pending_total: Counter,
         /// … and wait now.
         upstream_rq_pending_active: Gauge,
-        /// Requests refused because the circuit breaker was open: 503, flag UO.
+        /// Requests refused since as many waited for a connection as may: 503, flag UO.
         upstream_rq_pending_overflow: Counter,
+        /// Requests refused since as many were under way as may be: 503, flag UO.
+        upstream_rq_active_overflow: Counter,
         /// Requests that failed while they waited, because the connection did.
         upstream_rq_pending_failure_eject: Counter,
         /// Requests that went before they got a connection.
@@ -284,6 +346,8 @@ block! {
         upstream_rq_retry_overflow: Counter,
         /// Requests that were sent again after a pause.
         upstream_rq_retry_backoff_exponential: Counter,
+        /// Copies of requests that were given up, as they fell behind the request.
+        retry_or_shadow_abandoned: Counter,
         /// Attempts that timed out.
         upstream_rq_per_try_timeout: Counter,
         /// … because nothing moved.
@@ -327,6 +391,50 @@ block! {
         warming_state: Gauge,
     }
 
+    /// `cluster.NAME.outlier_detection.`: who is ejected.
+    OutlierStats {
+        /// Endpoints that are ejected now.
+        ejections_active: Gauge,
+        /// Ejections because of 5xx in a row or of success rates, whether enforced or not.
+        ejections_total: Counter,
+        /// … because of 5xx in a row, whether any could be.
+        ejections_consecutive_5xx: Counter,
+        /// … because of success rates.
+        ejections_success_rate: Counter,
+        /// Ejections that there were too many for.
+        ejections_overflow: Counter,
+        /// Ejections.
+        ejections_enforced_total: Counter,
+        /// Outliers because of 5xx in a row, and what is answered in their place.
+        ejections_detected_consecutive_5xx: Counter,
+        /// … that were ejected.
+        ejections_enforced_consecutive_5xx: Counter,
+        /// Outliers because of 502, 503 and 504 in a row.
+        ejections_detected_consecutive_gateway_failure: Counter,
+        /// … that were ejected.
+        ejections_enforced_consecutive_gateway_failure: Counter,
+        /// Outliers because of no answers in a row.
+        ejections_detected_consecutive_local_origin_failure: Counter,
+        /// … that were ejected.
+        ejections_enforced_consecutive_local_origin_failure: Counter,
+        /// Outliers because of fewer good answers than the others.
+        ejections_detected_success_rate: Counter,
+        /// … that were ejected.
+        ejections_enforced_success_rate: Counter,
+        /// Outliers because of fewer good connections than the others.
+        ejections_detected_local_origin_success_rate: Counter,
+        /// … that were ejected.
+        ejections_enforced_local_origin_success_rate: Counter,
+        /// Outliers because of too many bad answers.
+        ejections_detected_failure_percentage: Counter,
+        /// … that were ejected.
+        ejections_enforced_failure_percentage: Counter,
+        /// Outliers because of too many bad connections.
+        ejections_detected_local_origin_failure_percentage: Counter,
+        /// … that were ejected.
+        ejections_enforced_local_origin_failure_percentage: Counter,
+    }
+
     /// One endpoint of a cluster, in the words of `/clusters`.
     EndpointStats {
         /// Connections open now.
@@ -347,6 +455,20 @@ block! {
         rq_timeout: Counter,
         /// Requests.
         rq_total: Counter,
+    }
+
+    /// `http_inspector.`: what connections in plain text begin with.
+    HttpInspectorStats {
+        /// Requests of HTTP/1.0, or of no version that is known.
+        http10_found: Counter,
+        /// Requests of HTTP/1.1.
+        http11_found: Counter,
+        /// HTTP/2 with prior knowledge.
+        http2_found: Counter,
+        /// Something else.
+        http_not_found: Counter,
+        /// Connections closed as their request line was too long.
+        read_error: Counter,
     }
 
     /// `tls_inspector.`: what ClientHellos said.

@@ -6,7 +6,7 @@
 //! configuration is applied, never on a request.
 //!
 //! What Envoy has and this has not, as nothing happens here that it would count: flow control by pausing (here a side is read when the other takes more), limits of
-//! retries, health and panic, zone-aware and subset balancing, high priority, hot restart and watchdog metrics. Nor
+//! retries, active health checks, zone-aware and subset balancing, high priority, hot restart and watchdog metrics. Nor
 //! are there `external.`/`internal.` copies of the response codes.
 //!
 //! A metric that is declared is counted: `written.rs` looks for the place.
@@ -24,8 +24,9 @@ mod units;
 mod written;
 
 pub use blocks::{
-    AccessLogStats, CertificateStats, ClusterManagerStats, ClusterStats, DnsStats, EndpointStats,
-    HttpStats, ListenerManagerStats, ListenerStats, MembershipStats, RbacShadowStats, RbacStats,
+    AccessLogStats, CertificateStats, ClusterManagerStats, ClusterStats, CorsStats, DnsStats,
+    EndpointStats, FaultStats, HttpInspectorStats, HttpStats, JwtStats, ListenerManagerStats,
+    ListenerStats, LocalRateLimitStats, MembershipStats, OutlierStats, RbacShadowStats, RbacStats,
     SdsStats, ServerStats, TcpStats, TlsInspectorStats,
 };
 pub use cell::{Counter, Gauge, Held};

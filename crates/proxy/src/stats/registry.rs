@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use super::totals::{Total, Totals as _};
 use super::{
-    AccessLogStats, Block, CertificateStats, ClusterManagerStats, ClusterStats, DnsStats,
-    EndpointStats, HttpStats, Kind, ListenerManagerStats, ListenerStats, MembershipStats,
+    AccessLogStats, Block, CertificateStats, ClusterManagerStats, ClusterStats, CorsStats,
+    DnsStats, EndpointStats, FaultStats, HttpInspectorStats, HttpStats, JwtStats, Kind,
+    ListenerManagerStats, ListenerStats, LocalRateLimitStats, MembershipStats, OutlierStats,
     RbacShadowStats, RbacStats, SdsStats, ServerStats, TcpStats, TlsInspectorStats, units,
 };
 
@@ -21,17 +22,23 @@ pub struct Registry {
     workers: usize,
     pub(super) clusters: Family<ClusterStats>,
     pub(super) membership: Family<MembershipStats>,
+    pub(super) outlier: Family<OutlierStats>,
     pub(super) endpoints: Family<EndpointStats>,
     pub(super) listeners: Family<ListenerStats>,
     pub(super) http: Family<HttpStats>,
     pub(super) tcp: Family<TcpStats>,
+    pub(super) cors: Family<CorsStats>,
+    pub(super) fault: Family<FaultStats>,
     pub(super) http_rbac: Family<RbacStats>,
     pub(super) http_rbac_shadow: Family<RbacShadowStats>,
+    pub(super) jwt: Family<JwtStats>,
     pub(super) network_rbac: Family<RbacStats>,
     pub(super) network_rbac_shadow: Family<RbacShadowStats>,
+    pub(super) local_rate_limits: Family<LocalRateLimitStats>,
     pub(super) listener_certificates: Family<CertificateStats>,
     pub(super) cluster_certificates: Family<CertificateStats>,
     pub(super) sds: Family<SdsStats>,
+    pub(super) http_inspector: Stats<HttpInspectorStats>,
     pub(super) tls_inspector: Stats<TlsInspectorStats>,
     pub(super) access_log: Stats<AccessLogStats>,
     pub(super) cluster_manager: Stats<ClusterManagerStats>,
@@ -48,17 +55,23 @@ impl Registry {
             workers,
             clusters: Family::new(writers),
             membership: Family::new(writers),
+            outlier: Family::new(writers),
             endpoints: Family::new(writers),
             listeners: Family::new(writers),
             http: Family::new(writers),
             tcp: Family::new(writers),
+            cors: Family::new(writers),
+            fault: Family::new(writers),
             http_rbac: Family::new(writers),
             http_rbac_shadow: Family::new(writers),
+            jwt: Family::new(writers),
             network_rbac: Family::new(writers),
             network_rbac_shadow: Family::new(writers),
+            local_rate_limits: Family::new(writers),
             listener_certificates: Family::new(writers),
             cluster_certificates: Family::new(writers),
             sds: Family::new(writers),
+            http_inspector: Family::new(writers).get(Key::default(), workers),
             tls_inspector: Family::new(writers).get(Key::default(), workers),
             access_log: Family::new(writers).get(Key::default(), workers),
             cluster_manager: Family::new(writers).get(Key::default(), workers),
@@ -133,6 +146,11 @@ impl Scope {
         self.registry.membership.get(Key::new(name, ""), self.writer)
     }
 
+    /// What outlier detection counts of a cluster, under the same name: `cluster.NAME.outlier_detection.`.
+    pub fn outlier(&self, name: &str) -> Stats<OutlierStats> {
+        self.registry.outlier.get(Key::new(name, ""), self.writer)
+    }
+
     /// The block of one endpoint of a cluster, shown in `/clusters`. `cluster` is the cluster's name.
     pub fn endpoint(&self, cluster: &str, address: &str) -> Stats<EndpointStats> {
         self.registry.endpoints.get(Key::new(cluster, address), self.writer)
@@ -154,6 +172,16 @@ impl Scope {
         self.registry.tcp.get(Key::new(stat_prefix, ""), self.writer)
     }
 
+    /// Requests from other origins, of a connection manager: `http.PREFIX.cors.`.
+    pub fn cors(&self, stat_prefix: &str) -> Stats<CorsStats> {
+        self.registry.cors.get(Key::new(stat_prefix, ""), self.writer)
+    }
+
+    /// Faults, of a connection manager: `http.PREFIX.fault.`.
+    pub fn fault(&self, stat_prefix: &str) -> Stats<FaultStats> {
+        self.registry.fault.get(Key::new(stat_prefix, ""), self.writer)
+    }
+
     /// What the rules of an HTTP filter decided: `http.PREFIX.rbac.`, and the filter's own prefix.
     pub fn http_rbac(&self, stat_prefix: &str, own: &str) -> Stats<RbacStats> {
         self.registry.http_rbac.get(Key::new(stat_prefix, own), self.writer)
@@ -164,6 +192,11 @@ impl Scope {
         self.registry.http_rbac_shadow.get(Key::new(stat_prefix, own), self.writer)
     }
 
+    /// What a filter of tokens decided: `http.PREFIX.jwt_authn.`, and the filter's own prefix.
+    pub fn jwt(&self, stat_prefix: &str, own: &str) -> Stats<JwtStats> {
+        self.registry.jwt.get(Key::new(stat_prefix, own), self.writer)
+    }
+
     /// What the rules of a network filter decided: `PREFIX.rbac.`.
     pub fn network_rbac(&self, stat_prefix: &str) -> Stats<RbacStats> {
         self.registry.network_rbac.get(Key::new(stat_prefix, ""), self.writer)
@@ -172,6 +205,11 @@ impl Scope {
     /// What its shadow rules would have decided: the same, and their own prefix.
     pub fn network_rbac_shadow(&self, stat_prefix: &str, own: &str) -> Stats<RbacShadowStats> {
         self.registry.network_rbac_shadow.get(Key::new(stat_prefix, own), self.writer)
+    }
+
+    /// What a local rate limit decided: `PREFIX.http_local_rate_limit.`.
+    pub fn local_rate_limit(&self, stat_prefix: &str) -> Stats<LocalRateLimitStats> {
+        self.registry.local_rate_limits.get(Key::new(stat_prefix, ""), self.writer)
     }
 
     /// A certificate of a listener: `listener.NAME.ssl.certificate.CERTIFICATE.`.
@@ -187,6 +225,11 @@ impl Scope {
     /// A secret: `sds.NAME.`.
     pub fn sds(&self, name: &str) -> Stats<SdsStats> {
         self.registry.sds.get(Key::new(name, ""), self.writer)
+    }
+
+    /// What the HTTP inspector saw: `http_inspector.`.
+    pub fn http_inspector(&self) -> Stats<HttpInspectorStats> {
+        self.registry.http_inspector.of(self.writer)
     }
 
     /// What the TLS inspector saw: `tls_inspector.`.

@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use super::registry::Shared;
 use super::totals::{OfWorker, Responses, Total, Totals};
-use super::{Block, CertificateStats, HistogramSum, ListenerStats, Registry, SdsStats, Stats};
+use super::{
+    Block, CertificateStats, HistogramSum, JwtStats, ListenerStats, OutlierStats, Registry,
+    SdsStats, Stats,
+};
 
 /// One thing that is counted.
 pub(super) struct Unit {
@@ -98,15 +101,22 @@ pub(super) fn all(registry: &Registry) -> Vec<Unit> {
     let mut units = fixed(registry);
     units.extend(registry.clusters.all().into_iter().map(of_cluster));
     units.extend(registry.membership.all().into_iter().map(of_member));
+    units.extend(registry.outlier.all().into_iter().map(of_outlier));
     units.extend(registry.tcp.all().into_iter().map(of_tcp));
     units.extend(
         registry.listeners.all().into_iter().flat_map(|shared| of_listener(registry, shared)),
     );
     units.extend(of_managers(registry));
+    let of_cors = |shared| of_filter("cors", "http.cors.", shared);
+    let of_fault = |shared| of_filter("fault", "http.fault.", shared);
+    units.extend(registry.cors.all().into_iter().map(of_cors));
+    units.extend(registry.fault.all().into_iter().map(of_fault));
     units.extend(registry.http_rbac.all().into_iter().map(of_http_rbac));
     units.extend(registry.http_rbac_shadow.all().into_iter().map(of_http_rbac));
+    units.extend(registry.jwt.all().into_iter().map(of_jwt));
     units.extend(registry.network_rbac.all().into_iter().map(of_network_rbac));
     units.extend(registry.network_rbac_shadow.all().into_iter().map(of_network_rbac));
+    units.extend(registry.local_rate_limits.all().into_iter().map(of_local_rate_limit));
     units.extend(of_certificates(registry));
     units.extend(registry.sds.all().into_iter().map(of_secret));
     units.sort_by(|a, b| a.prefix.cmp(&b.prefix));
@@ -189,6 +199,17 @@ fn of_certificate(
     }
 }
 
+/// What outlier detection does in a cluster.
+fn of_outlier(shared: Arc<Shared<OutlierStats>>) -> Unit {
+    let name = clean(&shared.key().name);
+    Unit {
+        prefix: format!("cluster.{name}.outlier_detection."),
+        stem: "cluster.outlier_detection.",
+        labels: vec![("envoy_cluster_name", name)],
+        totals: Box::new(shared),
+    }
+}
+
 /// A secret, in whose name `://` is written `_`, as by Envoy.
 fn of_secret(shared: Arc<Shared<SdsStats>>) -> Unit {
     let name = clean(&shared.key().name.replace("://", "_"));
@@ -196,6 +217,17 @@ fn of_secret(shared: Arc<Shared<SdsStats>>) -> Unit {
         prefix: format!("sds.{name}."),
         stem: "sds.",
         labels: vec![("envoy_xds_resource_name", name)],
+        totals: Box::new(shared),
+    }
+}
+
+/// A filter of a connection manager.
+fn of_filter<B: Block>(kind: &str, stem: &'static str, shared: Arc<Shared<B>>) -> Unit {
+    let manager = dotless(&shared.key().name);
+    Unit {
+        prefix: format!("http.{manager}.{kind}."),
+        stem,
+        labels: vec![("envoy_http_conn_manager_prefix", manager)],
         totals: Box::new(shared),
     }
 }
@@ -217,6 +249,23 @@ fn of_http_rbac<B: Block>(shared: Arc<Shared<B>>) -> Unit {
     }
 }
 
+/// A filter of tokens; its own prefix is its second label.
+fn of_jwt(shared: Arc<Shared<JwtStats>>) -> Unit {
+    let manager = dotless(&shared.key().name);
+    let own = dotless(&shared.key().part);
+    let mut labels = vec![("envoy_http_conn_manager_prefix", manager.clone())];
+    if !own.is_empty() {
+        labels.insert(0, ("envoy_jwt_authn_prefix", own.clone()));
+    }
+    let own = dotted(&own);
+    Unit {
+        prefix: format!("http.{manager}.jwt_authn.{own}"),
+        stem: "http.jwt_authn.",
+        labels,
+        totals: Box::new(shared),
+    }
+}
+
 /// An RBAC filter of a filter chain. What Envoy writes into the name of a family, the prefix of shadow rules, is a
 /// label here.
 fn of_network_rbac<B: Block>(shared: Arc<Shared<B>>) -> Unit {
@@ -228,6 +277,17 @@ fn of_network_rbac<B: Block>(shared: Arc<Shared<B>>) -> Unit {
     }
     let own = dotted(&own);
     Unit { prefix: format!("{name}.rbac.{own}"), stem: "rbac.", labels, totals: Box::new(shared) }
+}
+
+/// A local rate limit.
+fn of_local_rate_limit<B: Block>(shared: Arc<Shared<B>>) -> Unit {
+    let name = clean(&shared.key().name);
+    Unit {
+        prefix: format!("{name}.http_local_rate_limit."),
+        stem: "http_local_rate_limit.",
+        labels: vec![("envoy_local_http_ratelimit_prefix", name)],
+        totals: Box::new(shared),
+    }
 }
 
 /// A prefix that may have been written with its dot.
@@ -253,6 +313,7 @@ fn fixed(registry: &Registry) -> Vec<Unit> {
         unit("cluster_manager.", &registry.cluster_manager),
         unit("dns.hickory.", &registry.dns),
         unit("filesystem.", &registry.access_log),
+        unit("http_inspector.", &registry.http_inspector),
         unit("listener_manager.", &registry.listener_manager),
         unit("server.", &registry.server),
         unit("tls_inspector.", &registry.tls_inspector),

@@ -24,8 +24,12 @@ const PLACES: &[(&str, &[Place])] = &[
             ("http/exchange/mod.rs", &["stats"]),
         ],
     ),
+    ("LocalRateLimitStats", &[("filter/local_rate_limit/", &["stats"])]),
     ("RbacStats", &[("rbac/", &["enforced"])]),
     ("RbacShadowStats", &[("rbac/", &["shadow"])]),
+    ("JwtStats", &[("filter/jwt/", &["counts", "self.counts"])]),
+    ("CorsStats", &[("filter/cors.rs", &["stats"])]),
+    ("FaultStats", &[("filter/fault.rs", &["stats", "self.stats"])]),
     ("TcpStats", &[("tcp/", &["self.stats"])]),
     (
         "ClusterStats",
@@ -38,6 +42,13 @@ const PLACES: &[(&str, &[Place])] = &[
     ),
     ("MembershipStats", &[("upstream/membership.rs", &["stats"])]),
     (
+        "OutlierStats",
+        &[
+            ("upstream/outlier/", &["stats", "self.stats"]),
+            ("upstream/membership.rs", &["outlier"]),
+        ],
+    ),
+    (
         "EndpointStats",
         &[
             ("upstream/", &["self.endpoint_stats", "pool.endpoint_stats"]),
@@ -47,7 +58,8 @@ const PLACES: &[(&str, &[Place])] = &[
             ),
         ],
     ),
-    ("TlsInspectorStats", &[("listener/", &["counts"])]),
+    ("HttpInspectorStats", &[("listener/look.rs", &["counts"])]),
+    ("TlsInspectorStats", &[("listener/look.rs", &["counts"])]),
     ("AccessLogStats", &[("accesslog/", &["stats", "self.stats"])]),
     ("ClusterManagerStats", &[("ledger.rs", &["stats", "books.cluster_manager"])]),
     ("DnsStats", &[("upstream/dns/counted.rs", &["stats", "stats()"])]),
@@ -103,13 +115,19 @@ fn every_metric_is_counted_somewhere() {
     let fields: usize = declared.values().map(Vec::len).sum();
     let metrics = ListenerStats::METRICS.len()
         + HttpStats::METRICS.len()
+        + LocalRateLimitStats::METRICS.len()
         + RbacStats::METRICS.len()
         + RbacShadowStats::METRICS.len()
+        + CorsStats::METRICS.len()
+        + FaultStats::METRICS.len()
         + TcpStats::METRICS.len()
         + ClusterStats::METRICS.len()
         + MembershipStats::METRICS.len()
+        + OutlierStats::METRICS.len()
         + EndpointStats::METRICS.len()
+        + HttpInspectorStats::METRICS.len()
         + TlsInspectorStats::METRICS.len()
+        + JwtStats::METRICS.len()
         + AccessLogStats::METRICS.len()
         + ClusterManagerStats::METRICS.len()
         + DnsStats::METRICS.len()

@@ -210,6 +210,8 @@ impl Direction {
 fn finish(cx: &mut Context<'_>, between: &mut Between<'_>) -> Poll<io::Result<()>> {
     match &mut *between.to {
         to @ Io::Tls(_) => Pin::new(to).poll_shutdown(cx),
+        #[cfg(test)]
+        to @ Io::Simulated(_) => Pin::new(to).poll_shutdown(cx),
         Io::Plain(_) if between.last => Poll::Ready(Ok(())),
         Io::Plain(to) => Poll::Ready(match rustix::net::shutdown(to, Shutdown::Write) {
             // The receiver is gone already; its own direction tells how.

@@ -1,6 +1,5 @@
 //! The TCP proxy filter in one worker: picks a cluster and an endpoint, connects, relays, logs.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -13,8 +12,11 @@ use crate::buffer::Buffer;
 use crate::config::listener::{FilterChain, Listener, TcpProxy};
 use crate::http::chain::Client;
 use crate::io::Io;
+use crate::remote::Remote;
 use crate::stats::{Stats, TcpStats};
 use crate::upstream::dialled::Dialled;
+use crate::upstream::original::Captured;
+use crate::upstream::outlier::Seen;
 use crate::upstream::pool::ConnectError;
 use crate::upstream::{ClusterSlot, LocalCluster};
 use crate::worker::Worker;
@@ -35,7 +37,7 @@ struct Refusal {
     flags: ResponseFlags,
     details: &'static str,
     failure: Option<String>,
-    remote: Option<SocketAddr>,
+    remote: Option<Remote>,
 }
 
 impl Refusal {
@@ -70,7 +72,7 @@ impl TcpChain {
         let slot = self.proxy.clusters.next(|| self.worker.random.next());
         let mut note = Note { chain: self, client: &client, slot, started, wall };
         let tally = Tally::default();
-        let (flags, details, dialled) = match self.connect(slot).await {
+        let (flags, details, dialled) = match self.connect(slot, client.captured).await {
             Ok((dialled, io_up, cluster)) => {
                 note.opened(&dialled, first.as_ref());
                 let limits = RelayLimits {
@@ -106,6 +108,7 @@ impl TcpChain {
     async fn connect(
         &self,
         slot: &ClusterSlot,
+        captured: Option<Captured>,
     ) -> Result<(Dialled, Io, Rc<LocalCluster>), Refusal> {
         let Some(cluster) = self.worker.clusters.get(slot) else {
             self.stats.downstream_cx_no_route.inc();
@@ -114,20 +117,26 @@ impl TcpChain {
         cluster.cluster.use_when_ready().await;
         let mut last = None;
         for _ in 0..self.proxy.connect_attempts.max(1) {
-            let Some(pool) = cluster.pick(None, || self.worker.random.next()) else {
+            let Some(pool) = cluster.pick(captured, None, || self.worker.random.next()) else {
                 cluster.stats.upstream_cx_none_healthy.inc();
                 let flags = ResponseFlags::NO_HEALTHY_UPSTREAM;
                 return Err(Refusal::new(flags, "no_healthy_upstream"));
             };
             match pool.dial_for_tcp(&cluster).await {
-                Ok((dialled, io)) => return Ok((dialled, io, cluster)),
+                Ok((dialled, io)) => {
+                    cluster.saw(&pool, Seen::Carried);
+                    return Ok((dialled, io, cluster));
+                }
                 Err(ConnectError::Overflow) => {
                     return Err(Refusal::new(ResponseFlags::UPSTREAM_OVERFLOW, "overflow"));
                 }
                 Err(error) => {
+                    if let Some(seen) = error.seen() {
+                        cluster.saw(&pool, seen);
+                    }
                     last = Some(Refusal {
                         failure: Some(error.to_string()),
-                        remote: Some(pool.endpoint.address),
+                        remote: Some(pool.endpoint.address.clone()),
                         ..Refusal::new(ResponseFlags::UPSTREAM_CONNECTION_FAILURE, "")
                     });
                 }
@@ -188,8 +197,9 @@ impl Note<'_> {
     /// `first` has come before the endpoint was chosen.
     fn opened(&mut self, dialled: &Dialled, first: Option<&Buffer>) {
         if let Some(mut record) = self.record(Kind::TcpOpen) {
-            record.upstream_remote = Some(dialled.remote);
+            record.upstream_remote = Some(dialled.remote.clone());
             record.upstream_local = dialled.local;
+            record.upstream_connected = true;
             record.bytes.received = first.map_or(0, |first| first.filled().len() as u64);
             record.bytes.wire_received = record.bytes.received;
             self.chain.worker.recorder.record(record);
@@ -205,7 +215,8 @@ impl Note<'_> {
     ) {
         if let Some(mut record) = self.record(Kind::TcpClose) {
             record.flags = flags;
-            record.upstream_remote = dialled.map(|dialled| dialled.remote);
+            record.upstream_remote = dialled.map(|dialled| dialled.remote.clone());
+            record.upstream_connected = dialled.is_some();
             record.upstream_local = dialled.and_then(|dialled| dialled.local);
             record.bytes.received = tally.received();
             record.bytes.sent = tally.sent();
@@ -223,7 +234,7 @@ impl Note<'_> {
     fn refused(&self, refusal: &Refusal) {
         if let Some(mut record) = self.record(Kind::TcpClose) {
             record.flags = refusal.flags;
-            record.upstream_remote = refusal.remote;
+            record.upstream_remote.clone_from(&refusal.remote);
             if !refusal.details.is_empty() {
                 record.set(Field::Details, refusal.details);
             }

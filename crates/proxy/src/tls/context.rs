@@ -113,11 +113,11 @@ pub struct ServerTls {
     pub timeout: Duration,
     /// Why no handshake can be served, where configuration is at fault.
     refused: Option<Box<str>>,
-    ready: ArcSwapOption<Ready<ServerConfigs>>,
+    ready: ArcSwapOption<Ready<Arc<ServerConfigs>>>,
 }
 
-/// What a server needs for handshakes.
-#[derive(Debug, Clone)]
+/// What a server needs for handshakes. Each takes one of them.
+#[derive(Debug)]
 pub struct ServerConfigs {
     /// Suites in our order.
     ours: ByAlpn,
@@ -130,7 +130,7 @@ pub struct ServerConfigs {
 }
 
 /// What a server needs for handshakes, by what the client offers in ALPN.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct ByAlpn {
     /// For clients that offer a protocol that we have.
     with: Arc<ServerConfig>,
@@ -144,10 +144,17 @@ impl ServerConfigs {
     pub fn of(&self, hello: Option<&super::ClientHello>) -> Arc<ServerConfig> {
         let theirs = hello.is_some_and(|hello| hello.prefers_chacha);
         let order = if theirs { &self.theirs } else { &self.ours };
-        let in_common = hello.is_none_or(|hello| {
-            order.with.alpn_protocols.iter().any(|protocol| hello.alpn.contains(protocol))
-        });
+        let in_common = hello
+            .is_none_or(|hello| self.agreed(|protocol| hello.alpn.contains(protocol)).is_some());
         Arc::clone(if in_common { &order.with } else { &order.without })
+    }
+
+    /// What a handshake agrees on in ALPN with a client that offers what `offered` says: the first of the server's protocols
+    /// that it has, whatever its own order (RFC 7301 section 3.2). `None` where there is nothing in common, which is served
+    /// all the same.
+    pub fn agreed(&self, offered: impl Fn(&[u8]) -> bool) -> Option<&[u8]> {
+        let protocols = self.ours.with.alpn_protocols.iter().map(Vec::as_slice);
+        protocols.into_iter().find(|protocol| offered(protocol))
     }
 
     /// Whether clients are asked for a certificate.
@@ -212,7 +219,7 @@ impl ServerTls {
     ///
     /// # Errors
     /// See [`NotReady`].
-    pub fn configs(&self) -> Result<ServerConfigs, NotReady> {
+    pub fn configs(&self) -> Result<Arc<ServerConfigs>, NotReady> {
         if let Some(why) = &self.refused {
             return Err(NotReady::Refused(why.clone()));
         }
@@ -221,7 +228,7 @@ impl ServerTls {
         if let Some(ready) = &*before
             && ready.secrets.is(&secrets)
         {
-            return Ok(ready.made.clone());
+            return Ok(Arc::clone(&ready.made));
         }
         // Sessions of clients that were looked at in another way are not resumed.
         let same = before.as_ref().filter(|ready| ready.secrets.validates_as(&secrets));
@@ -229,8 +236,8 @@ impl ServerTls {
             Some(ready) => Arc::clone(&ready.made.ours.with.ticketer),
             None => Ticketer::new()?,
         };
-        let made = self.make(&secrets, tickets)?;
-        self.ready.store(Some(Arc::new(Ready { secrets, made: made.clone() })));
+        let made = Arc::new(self.make(&secrets, tickets)?);
+        self.ready.store(Some(Arc::new(Ready { secrets, made: Arc::clone(&made) })));
         Ok(made)
     }
 

@@ -74,7 +74,7 @@ pub async fn shake(
 ) -> Ends {
     let (near, far) = tcp().await;
     let endpoint = near.peer_addr().expect("connected");
-    let asks = Asks { server: name, host: None, endpoint, speaks: None };
+    let asks = Asks { server: name, host: None, session_key: endpoint.ip(), speaks: None };
     tokio::join!(super::connect(near, client, asks, buffers), async {
         let accepted = super::accept(far, None, None, server, buffers).await;
         accepted.map_err(|refused| refused.failure)

@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -78,9 +78,10 @@ pub async fn accept(
     buffers: &Rc<BufferPool>,
 ) -> Result<(Box<TlsStream>, Settled), Refused> {
     let handshake = async {
-        let (first, hello) = match first {
-            Some(first) => (Some(first), hello),
-            None => look(&mut io, buffers).await?,
+        let (first, hello) = match hello {
+            Some(hello) => (first, Some(hello)),
+            // Whoever looked before may have looked for something else, or not for long enough.
+            None => look(&mut io, first, buffers).await?,
         };
         let configs = tls.configs()?;
         if tls.require_sni && hello.as_ref().is_some_and(|hello| hello.server_name.is_none()) {
@@ -106,13 +107,16 @@ pub async fn accept(
 /// Reads the first bytes. What is no ClientHello is left to the library, which knows the right alert.
 async fn look(
     io: &mut TcpStream,
+    first: Option<Buffer>,
     buffers: &Rc<BufferPool>,
 ) -> Result<(Option<Buffer>, Option<ClientHello>), Failure> {
     let limits = InspectorLimits { timeout: None, ..InspectorLimits::default() };
-    let inspected = inspect(io, limits, buffers).await;
+    let inspected = inspect(io, first, limits, buffers).await;
     match inspected.verdict {
         Verdict::Tls(hello) => Ok((inspected.bytes, Some(hello))),
-        Verdict::NotTls | Verdict::Malformed(_) | Verdict::TimedOut => Ok((inspected.bytes, None)),
+        Verdict::NotTls | Verdict::Malformed(_) | Verdict::LongRequest | Verdict::TimedOut => {
+            Ok((inspected.bytes, None))
+        }
         Verdict::Closed => Err(Failure::Closed),
         Verdict::Failed(error) => Err(Failure::Io(error)),
     }
@@ -155,8 +159,8 @@ pub struct Asks<'a> {
     pub server: &'a str,
     /// The host that its certificate must be for, if that is looked at.
     pub host: Option<&'a str>,
-    /// The endpoint.
-    pub endpoint: SocketAddr,
+    /// What sessions are kept by where no server is asked for.
+    pub session_key: IpAddr,
     /// The application protocol that is spoken, if the context names none.
     pub speaks: Option<&'a [u8]>,
 }
@@ -174,7 +178,7 @@ pub async fn connect(
     let configs = tls.configs()?;
     let server = match asks.server {
         // Nothing is sent then, but sessions are kept by it.
-        "" => ServerName::IpAddress(asks.endpoint.ip().into()),
+        "" => ServerName::IpAddress(asks.session_key.into()),
         name => ServerName::try_from(name.to_owned()).map_err(|_| {
             Failure::Tls(rustls::Error::General(format!("{name:?} is no host name")))
         })?,
@@ -188,16 +192,19 @@ pub async fn connect(
     let mut stream = Box::new(TlsStream::client(io, session, Rc::clone(buffers)));
     poll_fn(|cx| stream.poll_handshake(cx)).await?;
     if let Some(host) = asks.host {
-        verify_host(&stream, host).map_err(Failure::Tls)?;
+        verify_host(stream.session().peer_certificates(), host).map_err(Failure::Tls)?;
     }
     Ok(stream)
 }
 
-/// Verifies that the certificate is for a host other than, perhaps, the server that was asked for. Nothing but
-/// the handshake has been sent.
-fn verify_host(stream: &TlsStream, host: &str) -> Result<(), rustls::Error> {
+/// Verifies that a server's certificate, the first of those that it showed, is for a host other than, perhaps, the server that
+/// was asked for. Nothing but the handshake has been sent.
+pub(crate) fn verify_host(
+    shown: Option<&[CertificateDer<'_>]>,
+    host: &str,
+) -> Result<(), rustls::Error> {
     let none = || rustls::Error::NoCertificatesPresented;
-    let leaf = stream.session().peer_certificates().and_then(|chain| chain.first());
+    let leaf = shown.and_then(|chain| chain.first());
     let leaf = leaf.ok_or_else(none)?;
     let wanted = ServerName::try_from(host);
     if wanted

@@ -176,6 +176,14 @@ impl Identity {
         Some(format!("the certificate of {subject} expired {days} ago, at {until}"))
     }
 
+    /// That it has expired at `now`, in words that stay the same from then on; `None` while it has not.
+    #[must_use]
+    pub fn expired(&self, now: SystemTime) -> Option<String> {
+        let Leaf { subject, not_after, .. } = &self.leaf;
+        let until = timestamp(*not_after);
+        (*not_after < now).then(|| format!("the certificate of {subject} expired at {until}"))
+    }
+
     /// Whether it is not valid yet at `now`.
     #[must_use]
     pub fn is_early(&self, now: SystemTime) -> bool {

@@ -37,7 +37,9 @@ pub mod x509;
 
 pub use client_hello::{Alpn, ClientHello, Inspection, Malformed, Version, Versions};
 pub use context::{ClientTls, ServerTls};
+pub(crate) use handshake::verify_host;
 pub use handshake::{Asks, Refused, Settled, accept, connect};
 pub use inspect::{Inspected, InspectorLimits, Verdict, inspect};
+pub use secret::Lacks;
 pub use stream::{Failure, TlsStream};
-pub use verify::{Unverifiable, Verifier, mismatch};
+pub use verify::{Unverifiable, Verifier, in_words, mismatch};

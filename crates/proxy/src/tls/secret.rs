@@ -1,9 +1,11 @@
 //! Secrets by name: what SDS delivers, and who waits for it.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::identity::Identity;
 use super::validation::Validation;
@@ -24,6 +26,33 @@ pub struct SecretSlot {
     /// The secret's name.
     pub name: Arc<str>,
     held: ArcSwapOption<Held>,
+    lacks: Lacks,
+}
+
+/// Why secrets are not there, by name, in the words of whoever would bring them. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Lacks(Arc<ArcSwap<HashMap<Arc<str>, Arc<str>>>>);
+
+impl Lacks {
+    /// Takes news of secrets: why they are not there; `None` where nobody asks for them any more. Costs a copy of all that
+    /// is known: news are given together.
+    pub fn learn(&self, news: impl IntoIterator<Item = (Arc<str>, Option<String>)>) {
+        let before = self.0.load();
+        let news = news.into_iter();
+        let mut news =
+            news.filter(|(name, why)| before.get(name).map(|w| &**w) != why.as_deref()).peekable();
+        if news.peek().is_none() {
+            return;
+        }
+        let mut now = HashMap::clone(&before);
+        for (name, why) in news {
+            match why {
+                Some(why) => now.insert(name, why.into()),
+                None => now.remove(&name),
+            };
+        }
+        self.0.store(Arc::new(now));
+    }
 }
 
 /// A secret, and what takes its place once that is valid.
@@ -37,7 +66,19 @@ impl SecretSlot {
     /// A slot without a secret.
     #[must_use]
     pub fn empty(name: Arc<str>) -> Self {
-        Self { name, held: ArcSwapOption::empty() }
+        Self { name, held: ArcSwapOption::empty(), lacks: Lacks::default() }
+    }
+
+    /// The same, of whose absence these know why.
+    #[must_use]
+    pub fn explained_by(self, lacks: &Lacks) -> Self {
+        Self { lacks: lacks.clone(), ..self }
+    }
+
+    /// What is said where the secret is needed and not there.
+    fn missing(&self) -> Missing {
+        let why = self.lacks.0.load().get(&self.name).map(Arc::clone);
+        Missing { name: Arc::clone(&self.name), why }
     }
 
     /// Replaces the secret, and what was to take its place.
@@ -49,6 +90,16 @@ impl SecretSlot {
     pub fn store_for_later(&self, before: Arc<Identity>, next: Arc<Identity>) {
         let held = Held { secret: Secret::Identity(before), next: Some(next) };
         self.held.store(Some(Arc::new(held)));
+    }
+
+    /// Last moment of the validity of its certificate, or of the one that takes its place.
+    #[must_use]
+    pub fn expires(&self) -> Option<SystemTime> {
+        match self.held.load().as_deref()? {
+            Held { next: Some(next), .. } => Some(next.leaf.not_after),
+            Held { secret: Secret::Identity(identity), .. } => Some(identity.leaf.not_after),
+            Held { secret: Secret::Validation(_), .. } => None,
+        }
     }
 
     /// Whether there is a secret.
@@ -111,8 +162,21 @@ pub(super) struct Secrets {
 
 /// A secret that is not there (yet).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the secret {0} is not there")]
-pub struct Missing(pub Arc<str>);
+pub struct Missing {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Why, in the words of whoever would bring it.
+    pub why: Option<Arc<str>>,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.why {
+            Some(why) => f.write_str(why),
+            None => write!(f, "the secret {} is not there", self.name),
+        }
+    }
+}
 
 impl Secrets {
     /// The secrets that these sources have now.
@@ -122,14 +186,10 @@ impl Secrets {
     ) -> Result<Self, Missing> {
         let identity = |source: &IdentitySource| match source {
             IdentitySource::Here(identity) => Ok(Arc::clone(identity)),
-            IdentitySource::Secret(slot) => {
-                slot.identity().ok_or_else(|| Missing(Arc::clone(&slot.name)))
-            }
+            IdentitySource::Secret(slot) => slot.identity().ok_or_else(|| slot.missing()),
         };
-        let validation = validation
-            .secret
-            .as_ref()
-            .map(|slot| slot.validation().ok_or_else(|| Missing(Arc::clone(&slot.name))));
+        let validation =
+            validation.secret.as_ref().map(|slot| slot.validation().ok_or_else(|| slot.missing()));
         Ok(Self {
             identities: identities.iter().map(identity).collect::<Result<_, _>>()?,
             validation: validation.transpose()?,

@@ -3,6 +3,8 @@
 use rustls::crypto::{SupportedKxGroup, aws_lc_rs};
 use rustls::{CipherSuite, NamedGroup, ProtocolVersion, SupportedCipherSuite};
 
+use tidegate_envoy::suites::{self as names, NoSuite};
+
 use super::crypto::provider;
 
 /// Suites of TLS 1.2 by OpenSSL's names, in the library's words.
@@ -15,56 +17,11 @@ const TLS12: [(&str, CipherSuite); 6] = [
     ("ECDHE-RSA-CHACHA20-POLY1305", CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
 ];
 
-/// Suites that BoringSSL has and this library has left out, as they lack forward secrecy or authenticate late.
-const WEAK: [&str; 14] = [
-    "ECDHE-ECDSA-AES128-SHA",
-    "ECDHE-ECDSA-AES128-SHA256",
-    "ECDHE-ECDSA-AES256-SHA",
-    "ECDHE-RSA-AES128-SHA",
-    "ECDHE-RSA-AES128-SHA256",
-    "ECDHE-RSA-AES256-SHA",
-    "AES128-GCM-SHA256",
-    "AES256-GCM-SHA384",
-    "AES128-SHA",
-    "AES256-SHA",
-    "DES-CBC3-SHA",
-    "ECDHE-PSK-AES128-CBC-SHA",
-    "ECDHE-PSK-AES256-CBC-SHA",
-    "ECDHE-PSK-CHACHA20-POLY1305",
-];
-
-/// Suites of TLS 1.3.
-const TLS13: [&str; 3] =
-    ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"];
-
-/// Why a suite cannot be had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NoSuite {
-    /// No such name is known.
-    #[error("no suite is known by that name of OpenSSL's, such as ECDHE-RSA-AES128-GCM-SHA256")]
-    Unknown,
-    /// It is weak.
-    #[error(
-        "it has no forward secrecy or is of the CBC kind, open to padding attacks; use ECDHE with GCM or CHACHA20-POLY1305"
-    )]
-    Weak,
-    /// It is no suite of TLS 1.2.
-    #[error("it is of TLS 1.3, whose suites are always offered")]
-    Tls13,
-}
-
-/// The suites of TLS 1.2 behind a name: one, or a group in brackets (`[A|B]`). In the place of one that cannot be had,
-/// its name and why.
+/// The suites of TLS 1.2 behind a name, as [`tidegate_envoy::suites::tls12`] finds them.
 pub fn tls12(name: &str) -> impl Iterator<Item = Result<CipherSuite, (&str, NoSuite)>> {
-    let group = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
-    group.split('|').map(|name| {
-        let is = |suite: &CipherSuite| suite.as_str().is_some_and(|iana| iana == name);
-        match TLS12.iter().find(|(known, suite)| *known == name || is(suite)) {
-            Some((_, suite)) => Ok(*suite),
-            None if WEAK.contains(&name) => Err((name, NoSuite::Weak)),
-            None if TLS13.contains(&name) => Err((name, NoSuite::Tls13)),
-            None => Err((name, NoSuite::Unknown)),
-        }
+    names::tls12(name).filter_map(|found| match found {
+        Ok(name) => TLS12.iter().find(|(known, _)| *known == name).map(|(_, suite)| Ok(*suite)),
+        Err(why) => Some(Err(why)),
     })
 }
 
@@ -84,10 +41,10 @@ pub fn supported(only: &[CipherSuite]) -> Vec<SupportedCipherSuite> {
 /// The group for key exchange of a name.
 #[must_use]
 pub fn group(name: &str) -> Option<&'static dyn SupportedKxGroup> {
-    let group = match name {
+    let group = match names::group(name)? {
         "X25519" => NamedGroup::X25519,
-        "P-256" | "prime256v1" | "secp256r1" => NamedGroup::secp256r1,
-        "P-384" | "secp384r1" => NamedGroup::secp384r1,
+        "P-256" => NamedGroup::secp256r1,
+        "P-384" => NamedGroup::secp384r1,
         "X25519MLKEM768" => NamedGroup::X25519MLKEM768,
         _ => return None,
     };
@@ -122,9 +79,12 @@ mod tests {
 
     #[test]
     fn names_of_suites() {
+        assert_eq!(TLS12.map(|(name, _)| name), names::TLS12.map(|(name, _)| name));
         for (name, suite) in TLS12 {
             assert_eq!(tls12(name).collect::<Vec<_>>(), [Ok(suite)]);
             assert_eq!(super::name(suite), name);
+            let standard = suite.as_str().expect("it has a name");
+            assert_eq!(tls12(standard).collect::<Vec<_>>(), [Ok(suite)]);
         }
         let group = "[ECDHE-RSA-AES128-GCM-SHA256|AES128-SHA|ECDHE-RSA-CHACHA20-POLY1305]";
         let group: Vec<_> = tls12(group).map(|suite| suite.is_ok()).collect();
@@ -138,8 +98,10 @@ mod tests {
 
     #[test]
     fn names_of_groups() {
-        for name in ["X25519", "P-256", "P-384", "X25519MLKEM768"] {
-            assert!(group(name).is_some(), "{name}");
+        for (name, others) in names::GROUPS {
+            for name in [name].iter().chain(others) {
+                assert!(group(name).is_some(), "{name}");
+            }
         }
         assert!(group("P-224").is_none());
     }

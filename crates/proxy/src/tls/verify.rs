@@ -201,6 +201,33 @@ pub fn mismatch(error: &Error) -> Option<Mismatch> {
     }
 }
 
+/// Why a peer's certificate is not accepted, in words.
+#[must_use]
+pub fn in_words(error: &Error) -> String {
+    let Error::InvalidCertificate(why) = error else { return error.to_string() };
+    let words = match why {
+        CertificateError::UnknownIssuer => "nobody who is trusted has issued it",
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it is not valid yet"
+        }
+        CertificateError::Revoked => "it has been revoked",
+        CertificateError::UnknownRevocationStatus => "no list says whether it has been revoked",
+        CertificateError::BadSignature => "its signature does not hold",
+        CertificateError::BadEncoding => "it cannot be read",
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "it is for another use (extended key usage)"
+        }
+        // The library has no type of its own for it here.
+        CertificateError::Other(OtherError(why)) if why.to_string() == "CaUsedAsEndEntity" => {
+            "it is the certificate of an authority, and not of a peer"
+        }
+        CertificateError::Other(OtherError(why)) => return why.to_string(),
+        other => return other.to_string(),
+    };
+    words.to_owned()
+}
+
 // === signatures of the handshake ===
 
 fn algorithms() -> &'static WebPkiSupportedAlgorithms {

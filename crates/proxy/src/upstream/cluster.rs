@@ -3,17 +3,23 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use super::dns::Usage as NameUsage;
+pub use super::endpoints::{Endpoint, EndpointSet, Locality, Place};
 use super::membership::Membership;
-use super::placement::Placement;
+use super::original::Originals;
+use super::outlier::{Cause, Outlier, Suspicion};
+pub use super::sharing::{Balancing, HashKey, Sharing};
+pub use super::slow_start::SlowStart;
+use crate::http::head::Version;
+use crate::remote::Remote;
 use crate::tls::{Asks, ClientTls};
 
 /// A name that routes point to. It outlives the clusters that fill it, so a route finds the current one
@@ -65,8 +71,11 @@ pub enum Discovery {
     LogicalDns(DnsName),
     /// From ClusterLoadAssignment resources of this service name.
     Eds(Arc<str>),
-    /// Where the client dialled. Only asked about: no worker sends there yet.
-    Dialled,
+    /// Where the client dialled.
+    Dialled {
+        /// How long an address without connections is kept that is not dialled (`cleanup_interval`).
+        cleanup: Duration,
+    },
 }
 
 /// A name to resolve and what its endpoints share.
@@ -78,6 +87,8 @@ pub struct DnsName {
     pub port: u16,
     /// Load-balancing weight of each address.
     pub weight: u32,
+    /// Where its endpoints are.
+    pub place: Arc<Place>,
 }
 
 /// Address families asked for, as Envoy's `dns_lookup_family`.
@@ -107,44 +118,6 @@ pub struct DnsPolicy {
     pub respect_ttl: bool,
 }
 
-/// How an endpoint is picked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Balancing {
-    /// In turn.
-    #[default]
-    RoundRobin,
-    /// The less busy of two random ones.
-    LeastRequest,
-    /// Any.
-    Random,
-    /// The next on a ring of hashes.
-    RingHash {
-        /// Fewest points on the ring.
-        least: u64,
-        /// Most points on the ring.
-        most: u64,
-        /// What is hashed of an endpoint.
-        key: HashKey,
-    },
-    /// The one in Maglev's table.
-    Maglev {
-        /// Places in the table, a prime.
-        size: u64,
-        /// What is hashed of an endpoint.
-        key: HashKey,
-    },
-}
-
-/// What is hashed of an endpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum HashKey {
-    /// Its address and port.
-    #[default]
-    Address,
-    /// Its host name, where it has one.
-    Hostname,
-}
-
 /// What is spoken to endpoints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UpstreamProtocol {
@@ -153,6 +126,59 @@ pub enum UpstreamProtocol {
     Http1,
     /// HTTP/2 with prior knowledge.
     Http2,
+}
+
+/// How HTTP connections to endpoints are used.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpConnections {
+    /// What is spoken; `None` for what the client speaks (`use_downstream_protocol_config`).
+    pub protocol: Option<UpstreamProtocol>,
+    /// How long an idle connection is kept; `None` for ever.
+    pub idle_timeout: Option<Duration>,
+    /// How old a connection becomes at most: an older one takes no further request. `None` for no limit.
+    pub max_duration: Option<Duration>,
+    /// Requests after which a connection is closed; `None` for no limit.
+    pub max_requests: Option<u32>,
+    /// Concurrent streams on an HTTP/2 connection.
+    pub max_streams: u32,
+    /// How HTTP/2 connections are asked whether they are alive; `None` for not at all.
+    pub probe: Option<Probe>,
+}
+
+/// How an HTTP/2 connection is asked whether it is alive (`connection_keepalive`, RFC 9113 section 6.7).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Probe {
+    /// Time between PINGs.
+    pub interval: Duration,
+    /// Most that is added to an interval, as a share of it.
+    pub jitter: f64,
+    /// How long nothing at all may be heard of the endpoint after a PING.
+    pub timeout: Duration,
+}
+
+impl Default for HttpConnections {
+    /// Envoy's defaults.
+    fn default() -> Self {
+        Self {
+            protocol: Some(UpstreamProtocol::Http1),
+            idle_timeout: Some(Duration::from_secs(3600)),
+            max_duration: None,
+            max_requests: None,
+            max_streams: 1024,
+            probe: None,
+        }
+    }
+}
+
+impl HttpConnections {
+    /// What is spoken for a client of a version.
+    #[must_use]
+    pub fn protocol_for(&self, client: Version) -> UpstreamProtocol {
+        self.protocol.unwrap_or(match client {
+            Version::Http2 => UpstreamProtocol::Http2,
+            Version::Http10 | Version::Http11 => UpstreamProtocol::Http1,
+        })
+    }
 }
 
 /// What a cluster may use at most, over all workers (Envoy's circuit breakers, default priority).
@@ -219,6 +245,12 @@ pub struct Usage {
     pub retries: AtomicU32,
     /// Wakes who waits for a connection's place, in whichever worker, when one is given back.
     pub freed: Notify,
+    /// Requests that wait for such a place in a worker that has no connection to the endpoint.
+    pub starving: AtomicU32,
+    /// HTTP/2 connections that take no more streams for their sake.
+    pub leaving: AtomicU32,
+    /// Wakes those that could give way to them.
+    pub asked: Notify,
 }
 
 /// TCP keep-alive probes; what is `None` is left to the system.
@@ -267,7 +299,7 @@ impl Secure {
     pub fn asks<'a>(
         &'a self,
         host: &'a str,
-        endpoint: SocketAddr,
+        remote: &Remote,
         speaks: Option<&'a [u8]>,
     ) -> Asks<'a> {
         // An address is no server name (RFC 6066, section 3).
@@ -275,9 +307,22 @@ impl Secure {
         Asks {
             server: if named { host } else { &self.context.sni },
             host: (self.auto_san && !host.is_empty()).then_some(host),
-            endpoint,
+            session_key: remote.session_key(),
             speaks,
         }
+    }
+}
+
+/// The addresses that connections come from; whichever the system chooses where there are none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sources(pub Box<[SocketAddr]>);
+
+impl Sources {
+    /// The one for connections to an address: the first of its family, else the first of all, which no connection comes from.
+    #[must_use]
+    pub fn of(&self, address: SocketAddr) -> Option<SocketAddr> {
+        let like = self.0.iter().find(|source| source.is_ipv4() == address.is_ipv4());
+        like.or(self.0.first()).copied()
     }
 }
 
@@ -294,26 +339,24 @@ pub struct Cluster {
     pub dns: DnsPolicy,
     /// Time to establish a connection.
     pub connect_timeout: Duration,
-    /// How an endpoint is picked.
-    pub balancing: Balancing,
-    /// What is spoken.
-    pub protocol: UpstreamProtocol,
+    /// How its endpoints share requests.
+    pub sharing: Sharing,
+    /// How HTTP connections are used.
+    pub http: HttpConnections,
     /// Limits.
     pub limits: Limits,
     /// What is in use of them.
     pub usage: Usage,
-    /// How long an idle connection is kept; `None` for ever.
-    pub idle_timeout: Option<Duration>,
-    /// Requests after which a connection is closed; `None` for no limit.
-    pub max_requests_per_connection: Option<u32>,
-    /// Concurrent streams on an HTTP/2 connection.
-    pub max_concurrent_streams: u32,
     /// Bytes buffered per connection before reading stops.
     pub buffer_limit: u32,
     /// Keep-alive probes on connections (`tcp_keepalive`); `None` for none.
     pub keepalive: Option<Keepalive>,
+    /// The addresses that connections to endpoints come from (`upstream_bind_config`).
+    pub sources: Sources,
     /// How TLS is spoken to endpoints; `None` when it is not.
     pub tls: Option<Secure>,
+    /// Which endpoints are ejected, and why; `None` where none is.
+    pub outlier: Option<Outlier>,
     /// The endpoints now.
     pub endpoints: ArcSwap<EndpointSet>,
     /// Set when another cluster has taken its place: workers then drop what they keep for it.
@@ -328,12 +371,34 @@ pub struct Following {
     changed: Notify,
     usage: OnceLock<Vec<NameUsage>>,
     membership: OnceLock<Arc<Membership>>,
+    suspicions: OnceLock<mpsc::UnboundedSender<Suspicion>>,
+    /// The endpoints of a cluster that sends to where clients dialled.
+    originals: Originals,
+    /// Held by whoever replaces the endpoints: those found, or who of them is ejected.
+    replacing: Mutex<()>,
+}
+
+impl Following {
+    fn replace(&self) -> MutexGuard<'_, ()> {
+        self.replacing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Cluster {
     /// Replaces the endpoints and wakes who waits for them.
     pub fn set_endpoints(&self, endpoints: EndpointSet) {
-        let now = Arc::new(endpoints.placed(self.balancing));
+        let _alone = self.following.replace();
+        self.replace_endpoints(endpoints);
+    }
+
+    /// Looks again which endpoints are ejected.
+    pub fn reconsider(&self) {
+        let _alone = self.following.replace();
+        self.replace_endpoints(self.endpoints.load().again());
+    }
+
+    fn replace_endpoints(&self, endpoints: EndpointSet) {
+        let now = Arc::new(endpoints.arranged(&self.sharing));
         let before = self.endpoints.swap(Arc::clone(&now));
         self.following.changed.notify_waiters();
         if let Some(membership) = self.membership() {
@@ -341,10 +406,30 @@ impl Cluster {
         }
     }
 
+    /// Says who is told of endpoints that may be outliers. Counts the first time only.
+    pub fn report_to(&self, suspicions: mpsc::UnboundedSender<Suspicion>) {
+        let _ = self.following.suspicions.set(suspicions);
+    }
+
+    /// Tells that an endpoint has reached a threshold.
+    pub fn suspect(&self, endpoint: &Arc<Endpoint>, cause: Cause) {
+        if let Some(suspicions) = self.following.suspicions.get() {
+            let (cluster, endpoint) = (Arc::clone(&self.name), Arc::clone(endpoint));
+            // Whoever decided is gone with the process.
+            let _ = suspicions.send(Suspicion { cluster, endpoint, cause });
+        }
+    }
+
     /// Says where changes of the endpoints count, from those it has now on. Counts the first time only.
     pub fn count_in(&self, membership: Arc<Membership>) {
         membership.replaced(&EndpointSet::default(), &self.endpoints.load());
         let _ = self.following.membership.set(membership);
+    }
+
+    /// The endpoints of a cluster that sends to where clients dialled: [`Self::endpoints`] has none then.
+    #[must_use]
+    pub fn originals(&self) -> &Originals {
+        &self.following.originals
     }
 
     /// Where changes of the endpoints count.
@@ -403,61 +488,4 @@ fn host(authority: &[u8]) -> &str {
         return host;
     }
     authority.rsplit_once(':').map_or(authority, |(host, _)| host)
-}
-
-/// The endpoints of a cluster at one moment.
-#[derive(Debug, Default)]
-pub struct EndpointSet {
-    /// Whether they are known: false until the first resolution or assignment.
-    pub ready: bool,
-    /// The endpoints, in the order given.
-    pub endpoints: Vec<Arc<Endpoint>>,
-    /// Sum of their weights.
-    pub total_weight: u64,
-    /// Where hashes lead, for clusters that hash.
-    pub placement: Option<Placement>,
-}
-
-impl EndpointSet {
-    /// A known set.
-    #[must_use]
-    pub fn new(endpoints: Vec<Arc<Endpoint>>) -> Self {
-        let total_weight = endpoints.iter().map(|endpoint| u64::from(endpoint.weight)).sum();
-        Self { ready: true, endpoints, total_weight, placement: None }
-    }
-
-    /// The same, placed as the algorithm says.
-    #[must_use]
-    pub fn placed(mut self, balancing: Balancing) -> Self {
-        self.placement = Placement::new(balancing, &self.endpoints);
-        self
-    }
-}
-
-/// One address behind a cluster. Kept (same `Arc`) when a new set has the same address, so that its
-/// connections and counts live on.
-#[derive(Debug)]
-pub struct Endpoint {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// The name that led to the address, for logs and `auto_host_rewrite`.
-    pub hostname: Option<Arc<str>>,
-    /// Load-balancing weight, at least 1.
-    pub weight: u32,
-    /// Requests in flight over all workers.
-    pub active: AtomicU32,
-}
-
-impl Endpoint {
-    /// An endpoint without requests; a weight of 0 counts as 1.
-    #[must_use]
-    pub fn new(address: SocketAddr, hostname: Option<Arc<str>>, weight: u32) -> Self {
-        Self { address, hostname, weight: weight.max(1), active: AtomicU32::new(0) }
-    }
-
-    /// Requests in flight over all workers.
-    #[must_use]
-    pub fn active(&self) -> u32 {
-        self.active.load(Ordering::Relaxed)
-    }
 }

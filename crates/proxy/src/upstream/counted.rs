@@ -1,7 +1,9 @@
 //! A connection to an endpoint that counts its bytes as they move.
 
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -13,12 +15,18 @@ use crate::stats::{ClusterStats, Stats};
 pub(super) struct Counted<S> {
     io: S,
     stats: Stats<ClusterStats>,
+    received: Rc<Cell<u64>>,
 }
 
 impl<S> Counted<S> {
     /// Counts what moves on `io`.
     pub(super) fn new(io: S, stats: Stats<ClusterStats>) -> Self {
-        Self { io, stats }
+        Self { io, stats, received: Rc::default() }
+    }
+
+    /// How many bytes were received on it, now and later.
+    pub(super) fn received(&self) -> Rc<Cell<u64>> {
+        Rc::clone(&self.received)
     }
 
     fn sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -39,6 +47,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
         ready!(Pin::new(&mut self.io).poll_read(cx, into))?;
         let n = into.filled().len() - before;
         self.stats.upstream_cx_rx_bytes_total.add(n as u64);
+        self.received.set(self.received.get() + n as u64);
         Poll::Ready(Ok(()))
     }
 }

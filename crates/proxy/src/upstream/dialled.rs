@@ -3,11 +3,14 @@
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::pool::{Permit, Pool};
+use super::limits::Permit;
+use super::original::Passing;
+use super::pool::Pool;
+use crate::remote::Remote;
 
 /// What a connection is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,14 +39,16 @@ impl Carries {
 #[derive(Debug)]
 pub struct Dialled {
     /// The endpoint's address.
-    pub remote: SocketAddr,
-    /// Our address.
+    pub remote: Remote,
+    /// Our address, where it has one.
     pub local: Option<SocketAddr>,
     pool: Rc<Pool>,
     opened: Option<Instant>,
     by_endpoint: Cell<bool>,
     busy: Cell<bool>,
-    _permit: Permit,
+    /// Notes that it is ours, where it may be redirected to us.
+    pub(super) passing: Option<Passing>,
+    permit: Permit,
 }
 
 impl Dialled {
@@ -61,20 +66,21 @@ impl Dialled {
         pool.endpoint_stats.cx_active.inc();
         pool.open.set(pool.open.get() + 1);
         Self {
-            remote: pool.endpoint.address,
+            remote: pool.endpoint.address.clone(),
             local: None,
             pool: Rc::clone(pool),
             opened: None,
             by_endpoint: Cell::new(false),
             busy: Cell::new(false),
-            _permit: permit,
+            passing: None,
+            permit,
         }
     }
 
-    /// The attempt, begun at `started`, has led to a connection.
-    pub(super) fn established(&mut self, io: &TcpStream, started: Instant) {
+    /// The attempt, begun at `started`, has led to a connection from our address `local`.
+    pub(super) fn established(&mut self, local: Option<SocketAddr>, started: Instant) {
         let now = Instant::now();
-        self.local = io.local_addr().ok();
+        self.local = local;
         self.opened = Some(now);
         self.pool.stats.upstream_cx_connect_ms.record((now - started).as_millis() as u64);
     }
@@ -84,9 +90,19 @@ impl Dialled {
         self.opened.unwrap_or_else(Instant::now)
     }
 
+    /// When it is older than connections may become.
+    pub(super) fn expires(&self, max_duration: Option<Duration>) -> Option<Instant> {
+        max_duration.and_then(|most| self.opened().checked_add(most))
+    }
+
     /// The pool that counts it.
     pub(super) fn pool(&self) -> &Rc<Pool> {
         &self.pool
+    }
+
+    /// Whether another worker needs its place.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.permit.is_wanted()
     }
 
     /// Says that the endpoint closes it, not we.

@@ -7,22 +7,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use super::cluster::{Cluster, Discovery as Source, DnsName, Endpoint, EndpointSet};
-use super::dns::{Negative, News, Resolver, Subscription, WatchOptions};
+use super::cluster::{Cluster, Discovery as Source, DnsName, Endpoint, EndpointSet, Place};
+use super::dns::{LookupError, Negative, News, Resolver, Subscription, WatchOptions};
+use super::incident::{Incident, Listener, NameEvent};
+use crate::remote::Remote;
 
 /// Follows the names of clusters.
 #[derive(Debug)]
 pub struct Discovery {
     resolver: Resolver,
     runtime: Handle,
+    /// Who is told of names that lead nowhere.
+    listener: Option<Listener>,
     followed: HashMap<Arc<str>, JoinSet<()>>,
 }
 
 impl Discovery {
     /// Follows nothing yet. Names are resolved, and endpoints replaced, on `runtime`.
     #[must_use]
-    pub fn new(resolver: Resolver, runtime: Handle) -> Self {
-        Self { resolver, runtime, followed: HashMap::new() }
+    pub fn new(resolver: Resolver, runtime: Handle, listener: Option<Listener>) -> Self {
+        Self { resolver, runtime, listener, followed: HashMap::new() }
     }
 
     /// Follows the names of `cluster`, in place of those of the cluster of this name before.
@@ -31,14 +35,15 @@ impl Discovery {
         let (names, first_only): (&[DnsName], _) = match &cluster.discovery {
             Source::StrictDns(names) => (names, false),
             Source::LogicalDns(name) => (std::slice::from_ref(name), true),
-            Source::Static | Source::Eds(_) | Source::Dialled => return,
+            Source::Static | Source::Eds(_) | Source::Dialled { .. } => return,
         };
         let watch = |name: &DnsName| {
             self.resolver.watch(&name.host, name.port, options(cluster, first_only))
         };
         let subscriptions: Vec<Subscription> = names.iter().map(watch).collect();
         cluster.set_usage(subscriptions.iter().filter_map(Subscription::usage).collect());
-        let found = Arc::new(Found::new(Arc::clone(cluster), names.to_vec()));
+        let listener = self.listener.clone();
+        let found = Arc::new(Found::new(Arc::clone(cluster), names.to_vec(), listener));
         let mut tasks = JoinSet::new();
         for (place, mut subscription) in subscriptions.into_iter().enumerate() {
             let found = Arc::clone(&found);
@@ -76,16 +81,38 @@ struct Found {
     cluster: Arc<Cluster>,
     names: Vec<DnsName>,
     addresses: Mutex<Vec<Option<Vec<SocketAddr>>>>,
+    /// Why names lead nowhere, as it was told.
+    failures: Mutex<Vec<Option<LookupError>>>,
+    listener: Option<Listener>,
 }
 
 impl Found {
-    fn new(cluster: Arc<Cluster>, names: Vec<DnsName>) -> Self {
+    fn new(cluster: Arc<Cluster>, names: Vec<DnsName>, listener: Option<Listener>) -> Self {
         let addresses = Mutex::new(vec![None; names.len()]);
-        Self { cluster, names, addresses }
+        let failures = Mutex::new(vec![None; names.len()]);
+        Self { cluster, names, addresses, failures, listener }
+    }
+
+    /// Tells of a name that leads nowhere, or somewhere again, where that is news. One whose addresses serve on while lookups
+    /// fail leads somewhere.
+    fn tell(&self, place: usize, news: &News) {
+        let failure = news.failure.clone().filter(|_| news.resolution.addresses.is_empty());
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((told, name)) = failures.get_mut(place).zip(self.names.get(place)) else { return };
+        if *told == failure {
+            return;
+        }
+        told.clone_from(&failure);
+        let (cluster, name) = (Arc::clone(&self.cluster.name), Arc::clone(&name.host));
+        if let Some(listener) = &self.listener {
+            // Whoever listens may have ended.
+            let _ = listener.send(Incident::Name(NameEvent { cluster, name, failure }));
+        }
     }
 
     /// Takes what lookups of one name came to.
     fn put(&self, place: usize, news: News) {
+        self.tell(place, &news);
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let before = addresses[place].take().unwrap_or_default();
         let changed = before != news.resolution.addresses;
@@ -104,26 +131,71 @@ impl Found {
             return;
         }
         let before = self.cluster.endpoints.load();
-        let mut endpoints: Vec<Arc<Endpoint>> = Vec::new();
+        let mut endpoints: Vec<(Arc<Endpoint>, Arc<Place>)> = Vec::new();
         for (name, addresses) in self.names.iter().zip(addresses.iter()) {
             for &address in addresses.iter().flatten() {
-                if endpoints.iter().all(|endpoint| endpoint.address != address) {
-                    endpoints.push(keep_or_make(&before, name, address));
+                if endpoints.iter().all(|(endpoint, _)| endpoint.address != Remote::Ip(address)) {
+                    endpoints.push((keep_or_make(&before, name, address), Arc::clone(&name.place)));
                 }
             }
         }
-        self.cluster.set_endpoints(EndpointSet::new(endpoints));
+        self.cluster.set_endpoints(EndpointSet::placed(endpoints));
     }
 }
 
 fn keep_or_make(before: &EndpointSet, name: &DnsName, address: SocketAddr) -> Arc<Endpoint> {
     let same = |endpoint: &&Arc<Endpoint>| {
-        endpoint.address == address
+        endpoint.address == Remote::Ip(address)
             && endpoint.weight == name.weight.max(1)
             && endpoint.hostname.as_ref() == Some(&name.host)
     };
     match before.endpoints.iter().find(same) {
         Some(endpoint) => Arc::clone(endpoint),
-        None => Arc::new(Endpoint::new(address, Some(Arc::clone(&name.host)), name.weight)),
+        None => {
+            let endpoint = Endpoint::new(address, Some(Arc::clone(&name.host)), name.weight);
+            Arc::new(endpoint.known_from(before))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::super::cluster::Balancing;
+    use super::super::dns::{Lookups, Resolution};
+    use super::super::outlier::tests::cluster;
+    use super::*;
+
+    /// A name that leads nowhere is told once for each reason, and once that it leads somewhere again.
+    #[test]
+    fn a_name_that_leads_nowhere_is_told() {
+        let (listener, mut told) = mpsc::unbounded_channel();
+        let cluster = cluster(None, 0, Balancing::RoundRobin, EndpointSet::default());
+        let (host, place) = ("db.example".into(), Arc::default());
+        let name = DnsName { host, port: 80, weight: 1, place };
+        let found = Found::new(Arc::new(cluster), vec![name], Some(listener));
+        let address = SocketAddr::from(([192, 0, 2, 1], 80));
+        let mut put = |addresses: &[SocketAddr], failure: Option<LookupError>| {
+            let resolution = Resolution { ready: true, addresses: addresses.to_vec() };
+            found.put(0, News { lookups: Lookups::default(), resolution, failure });
+            match told.try_recv() {
+                Ok(Incident::Name(event)) => Some(event.to_string()),
+                Ok(other) => panic!("{other:?}"),
+                Err(_) => None,
+            }
+        };
+        let nowhere =
+            "db.example is not resolved, so that it has no endpoints: there is no such name";
+        let none = || Some(LookupError::NoSuchName);
+        assert_eq!(put(&[], none()).as_deref(), Some(nowhere));
+        assert_eq!(put(&[], none()), None, "said once");
+        assert!(
+            put(&[], Some(LookupError::Timeout)).is_some_and(|words| words.contains("in time"))
+        );
+        assert_eq!(put(&[address], None).as_deref(), Some("db.example is resolved"));
+        assert_eq!(put(&[address], Some(LookupError::Timeout)), None, "its addresses serve on");
+        assert_eq!(put(&[address], None), None);
+        assert_eq!(put(&[], none()).as_deref(), Some(nowhere));
     }
 }

@@ -170,6 +170,8 @@ pub struct News {
     pub lookups: Lookups,
     /// The addresses now.
     pub resolution: Resolution,
+    /// How the last lookup failed; `None` when it did not.
+    pub failure: Option<LookupError>,
 }
 
 /// What is known of a name, for `/clusters` and the like.
@@ -361,7 +363,7 @@ impl Subscription {
                     attempts: all.attempts - told.attempts,
                     answered: all.answered - told.answered,
                 };
-                return News { lookups, resolution };
+                return News { lookups, resolution, failure: snapshot.error() };
             }
             self.wait().await;
         }

@@ -1,17 +1,21 @@
 //! A worker's own view of the clusters: connections, turns and counts that no other worker touches.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::balance::Balancer;
-use super::cluster::{Cluster, ClusterSlot, EndpointSet};
+use super::cluster::{Cluster, ClusterSlot, Discovery, Endpoint, EndpointSet};
+use super::original::{Captured, LocalOriginals};
+use super::outlier::Seen;
 use super::pool::Pool;
 use crate::buffer::BufferPool;
+use crate::remote::Remote;
 use crate::stats::{ClusterStats, Scope, Stats};
+use crate::throttle::Throttle;
 
 /// The clusters that a worker has used, found by the slot that a route points to.
 #[derive(Debug)]
@@ -67,6 +71,7 @@ impl LocalClusters {
             buffers: Rc::clone(&self.buffers),
             balancer: Balancer::default(),
             pools: RefCell::default(),
+            originals: LocalOriginals::default(),
         }
     }
 }
@@ -82,6 +87,8 @@ pub struct LocalCluster {
     buffers: Rc<BufferPool>,
     balancer: Balancer,
     pools: RefCell<Pools>,
+    /// Where clients dialled, for a cluster that sends there.
+    originals: LocalOriginals,
 }
 
 /// Pools beside the endpoints that they lead to.
@@ -93,43 +100,100 @@ struct Pools {
 
 impl LocalCluster {
     /// The pool of the endpoint that takes the next request, by its hash where the cluster hashes; `None` when there
-    /// is no endpoint (`UH`).
-    pub fn pick(&self, hash: Option<u64>, random: impl FnMut() -> u64) -> Option<Rc<Pool>> {
+    /// is no endpoint (`UH`). `captured` is what it came by, if that was redirected to us.
+    pub fn pick(
+        &self,
+        captured: Option<Captured>,
+        hash: Option<u64>,
+        random: impl FnMut() -> u64,
+    ) -> Option<Rc<Pool>> {
+        if let Discovery::Dialled { .. } = self.cluster.discovery {
+            return self.pick_original(captured);
+        }
         self.follow_endpoints();
         let pools = self.pools.borrow();
-        let policy = self.cluster.balancing;
-        let index = self.balancer.pick(policy, &pools.endpoints, hash, random)?;
-        pools.pools.get(index).cloned()
+        pools.pools.get(self.position(&pools.endpoints, hash, random)?).cloned()
+    }
+
+    /// The pool for where a client dialled.
+    fn pick_original(&self, captured: Option<Captured>) -> Option<Rc<Pool>> {
+        let Some(captured) = captured else {
+            self.tell_nowhere();
+            return None;
+        };
+        let passes = captured.passes.saturating_add(1);
+        let make = |endpoint| self.pool(endpoint).passing(passes);
+        Some(self.originals.pick(captured, self.cluster.originals(), make))
+    }
+
+    /// Says of a connection that was dialled to a listener itself that there is nowhere to send it.
+    fn tell_nowhere(&self) {
+        thread_local! {
+            static TOLD: Throttle = const { Throttle::new() };
+        }
+        let now = std::time::Instant::now();
+        let Some(kept_back) = TOLD.with(|told| told.pass(now)) else { return };
+        tracing::warn!(
+            cluster = %self.cluster.name, kept_back,
+            "what was to go to where its client dialled is refused: nothing redirected that connection to this proxy, it was \
+             dialled to a listener itself, and would be sent in a circle"
+        );
+    }
+
+    fn position(
+        &self,
+        endpoints: &EndpointSet,
+        hash: Option<u64>,
+        random: impl FnMut() -> u64,
+    ) -> Option<usize> {
+        let picked = self.balancer.pick(&self.cluster.sharing, endpoints, hash, random)?;
+        if picked.panic {
+            self.stats.lb_healthy_panic.inc();
+        }
+        Some(picked.position)
     }
 
     /// As [`Self::pick`], for a request that has been at the endpoints `tried`: others are chosen up to `selections`
     /// times, and after that any other is taken, if there is one and hashes do not lead to it.
     pub fn pick_other(
         &self,
+        captured: Option<Captured>,
         hash: Option<u64>,
         mut random: impl FnMut() -> u64,
-        tried: &[SocketAddr],
-        selections: u32,
+        (tried, selections): (&[Remote], u32),
     ) -> Option<Rc<Pool>> {
+        if let Discovery::Dialled { .. } = self.cluster.discovery {
+            return self.pick_original(captured);
+        }
         self.follow_endpoints();
         let pools = self.pools.borrow();
-        let policy = self.cluster.balancing;
         let is_other = |index: &usize| {
             pools.pools.get(*index).is_some_and(|p| !tried.contains(&p.endpoint.address))
         };
         let mut picks = (0..=u64::from(selections)).map_while(|nth| {
             // As in Envoy, each further choice has a hash of its own.
             let hash = hash.map(|hash| if nth == 0 { hash } else { hash ^ (u64::MAX - nth + 1) });
-            self.balancer.pick(policy, &pools.endpoints, hash, &mut random)
+            self.position(&pools.endpoints, hash, &mut random)
         });
         let first = picks.next()?;
         let chosen = Some(first).filter(is_other).or_else(|| picks.find(is_other));
         let others = || {
-            let (count, from) = (pools.pools.len(), random() as usize);
-            let mut all = (0..count).map(|n| from.wrapping_add(n) % count);
+            let from = random() as usize;
+            let mut all = pools.endpoints.groups().flat_map(|group| {
+                let nth = (0..group.count()).map(move |n| from.wrapping_add(n) % group.count());
+                nth.filter_map(|nth| group.position(nth))
+            });
             all.find(is_other).filter(|_| hash.is_none())
         };
         pools.pools.get(chosen.or_else(others).unwrap_or(first)).cloned()
+    }
+
+    /// Takes in what became of an attempt at an endpoint.
+    pub fn saw(&self, pool: &Pool, seen: Seen) {
+        if let Some(outlier) = &self.cluster.outlier {
+            let endpoint = &pool.endpoint;
+            endpoint.monitor.put(seen, outlier, |cause| self.cluster.suspect(endpoint, cause));
+        }
     }
 
     /// Makes pools for new endpoints and closes those of endpoints that are gone.
@@ -139,29 +203,41 @@ impl LocalCluster {
             return;
         }
         let mut pools = self.pools.borrow_mut();
-        let mut old = std::mem::take(&mut pools.pools);
-        let name = &self.cluster.name;
-        pools.pools.extend(current.endpoints.iter().map(|endpoint| {
-            match old.iter().position(|pool| pool.endpoint.address == endpoint.address) {
-                Some(at) if Arc::ptr_eq(&old[at].endpoint, endpoint) => old.swap_remove(at),
-                _ => Rc::new(Pool::new(
-                    Arc::clone(endpoint),
-                    self.scope.endpoint(name, &endpoint.address.to_string()),
-                    self.stats.clone(),
-                    Rc::clone(&self.buffers),
-                )),
+        if Arc::ptr_eq(&current.endpoints, &pools.endpoints.endpoints) {
+            pools.endpoints = Arc::clone(&current);
+            // Whoever is ejected needs no connections for now.
+            for pool in pools.pools.iter().filter(|pool| pool.endpoint.monitor.is_ejected()) {
+                pool.close_idle();
             }
+            return;
+        }
+        let before = std::mem::take(&mut pools.pools).into_iter();
+        let mut old: HashMap<_, _> =
+            before.map(|pool| (Arc::as_ptr(&pool.endpoint), pool)).collect();
+        pools.pools.extend(current.endpoints.iter().map(|endpoint| {
+            let known = old.remove(&Arc::as_ptr(endpoint));
+            known.unwrap_or_else(|| Rc::new(self.pool(Arc::clone(endpoint))))
         }));
         pools.endpoints = Arc::clone(&current);
-        for pool in old {
+        for pool in old.into_values() {
             pool.close();
         }
     }
 
+    /// A pool for an endpoint.
+    fn pool(&self, endpoint: Arc<Endpoint>) -> Pool {
+        let stats = self.scope.endpoint(&self.cluster.name, &endpoint.address.to_string());
+        Pool::new(endpoint, stats, self.stats.clone(), Rc::clone(&self.buffers))
+    }
+
     fn sweep(&self, now: Instant) {
+        if let Discovery::Dialled { cleanup } = self.cluster.discovery {
+            let times = (self.cluster.http.idle_timeout, cleanup);
+            return self.originals.sweep(now, times, self.cluster.originals());
+        }
         self.follow_endpoints();
         for pool in &self.pools.borrow().pools {
-            pool.sweep(now, self.cluster.idle_timeout);
+            pool.sweep(now, self.cluster.http.idle_timeout);
         }
     }
 }
@@ -171,5 +247,6 @@ impl Drop for LocalCluster {
         for pool in &self.pools.borrow().pools {
             pool.close();
         }
+        self.originals.close(self.cluster.originals());
     }
 }

@@ -4,20 +4,23 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::cluster::{Cluster, EndpointSet};
+use super::cluster::{Cluster, Discovery, EndpointSet};
 use super::dns::Lookups;
-use crate::stats::{MembershipStats, Stats};
+use crate::stats::{MembershipStats, OutlierStats, Stats};
 
 /// The counts of one cluster. They are behind a lock, as each of its names has a task of its own; no request
 /// comes here.
 #[derive(Debug)]
-pub struct Membership(Mutex<Stats<MembershipStats>>);
+pub struct Membership {
+    stats: Mutex<Stats<MembershipStats>>,
+    outlier: Mutex<Option<Stats<OutlierStats>>>,
+}
 
 impl Membership {
     /// Counts in `stats`, which nobody else writes.
     #[must_use]
     pub fn new(stats: Stats<MembershipStats>) -> Self {
-        Self(Mutex::new(stats))
+        Self { stats: Mutex::new(stats), outlier: Mutex::default() }
     }
 
     /// Counts which endpoints there are in place of those before.
@@ -28,8 +31,7 @@ impl Membership {
         }
         let count = now.endpoints.len() as u64;
         stats.membership_total.set(count);
-        // Nobody checks their health: an endpoint that is there is healthy.
-        stats.membership_healthy.set(count);
+        stats.membership_healthy.set(now.healthy as u64);
     }
 
     /// Counts lookups of the cluster's names, and whether they led to other endpoints.
@@ -53,18 +55,38 @@ impl Membership {
         stats.rq_pending_open.set(reached(&usage.pending_requests, limits.pending_requests));
         let retries = limits.retries_beside(usage.requests.load(Ordering::Relaxed));
         stats.rq_retry_open.set(reached(&usage.retries, retries));
-        stats.warming_state.set(u64::from(!cluster.endpoints.load().ready));
+        if let Discovery::Dialled { .. } = cluster.discovery {
+            let (count, changes) = cluster.originals().take_changes();
+            stats.membership_change.add(changes);
+            stats.membership_total.set(count as u64);
+            stats.membership_healthy.set(count as u64);
+        }
+        let endpoints = cluster.endpoints.load();
+        stats.warming_state.set(u64::from(!endpoints.ready));
+        if let Some(outlier) = &*self.outlier() {
+            outlier.ejections_active.set((endpoints.endpoints.len() - endpoints.healthy) as u64);
+        }
+    }
+
+    /// Counts what outlier detection does, from now on, where there is any.
+    pub fn detect(&self, stats: Option<Stats<OutlierStats>>) {
+        *self.outlier() = stats;
+    }
+
+    /// What outlier detection counts in, where there is any.
+    pub fn outlier(&self) -> MutexGuard<'_, Option<Stats<OutlierStats>>> {
+        self.outlier.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stats(&self) -> MutexGuard<'_, Stats<MembershipStats>> {
         // Counts stay usable whoever panicked.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn differ(before: &EndpointSet, now: &EndpointSet) -> bool {
     let addresses = |set: &EndpointSet| -> HashSet<_> {
-        set.endpoints.iter().map(|endpoint| endpoint.address).collect()
+        set.endpoints.iter().map(|endpoint| endpoint.address.clone()).collect()
     };
     addresses(before) != addresses(now)
 }
@@ -78,7 +100,9 @@ mod tests {
     use crate::upstream::Endpoint;
 
     fn set(ports: &[u16]) -> EndpointSet {
-        let endpoint = |port: &u16| Endpoint::new(([127, 0, 0, 1], *port).into(), None, 1);
+        let endpoint = |port: &u16| {
+            Endpoint::new(std::net::SocketAddr::from(([127, 0, 0, 1], *port)), None, 1)
+        };
         EndpointSet::new(ports.iter().map(endpoint).map(Arc::new).collect())
     }
 

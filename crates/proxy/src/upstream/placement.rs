@@ -1,14 +1,13 @@
 //! Consistent hashing: which endpoint a hash leads to, as Envoy's ring hash and Maglev place them.
 //!
-//! A placement is made once for a set of endpoints, by whoever finds them; on a request it is only read.
-
-use std::sync::Arc;
+//! A placement is made once for those that take requests, by whoever finds or ejects them; on a request it is only read.
 
 use xxhash_rust::xxh64::xxh64;
 
-use super::cluster::{Balancing, Endpoint, HashKey};
+use super::endpoints::Endpoint;
+use super::sharing::{Balancing, HashKey};
 
-/// Where hashes lead, for one set of endpoints. Endpoints go by their position in it.
+/// Where hashes lead, for those of a set of endpoints that take requests. They go by their position among these.
 #[derive(Debug)]
 pub enum Placement {
     /// Points on a ring, in their order: a hash leads to the next one.
@@ -18,17 +17,23 @@ pub enum Placement {
 }
 
 impl Placement {
-    /// Places endpoints; `None` where the algorithm is another, or there is nothing to place.
-    #[must_use]
-    pub fn new(balancing: Balancing, endpoints: &[Arc<Endpoint>]) -> Option<Self> {
+    /// Places endpoints by their weights; `None` where the algorithm is another, or there is nothing to place.
+    pub fn weighted<'e>(
+        balancing: Balancing,
+        endpoints: impl Iterator<Item = (&'e Endpoint, f64)>,
+    ) -> Option<Self> {
+        if !balancing.hashes() {
+            return None;
+        }
+        let endpoints: Vec<(&Endpoint, f64)> = endpoints.collect();
         if endpoints.is_empty() {
             return None;
         }
         match balancing {
             Balancing::RingHash { least, most, key } => {
-                Some(Self::Ring(ring(endpoints, key, least, most)))
+                Some(Self::Ring(ring(&endpoints, key, least, most)))
             }
-            Balancing::Maglev { size, key } => Some(Self::Table(table(endpoints, key, size))),
+            Balancing::Maglev { size, key } => Some(Self::Table(table(&endpoints, key, size))),
             Balancing::RoundRobin | Balancing::LeastRequest | Balancing::Random => None,
         }
     }
@@ -59,21 +64,21 @@ fn key_of(endpoint: &Endpoint, key: HashKey) -> String {
 }
 
 /// Shares of the endpoints, which add up to 1.
-fn shares(endpoints: &[Arc<Endpoint>]) -> Vec<f64> {
-    let total: f64 = endpoints.iter().map(|endpoint| f64::from(endpoint.weight)).sum();
-    endpoints.iter().map(|endpoint| f64::from(endpoint.weight) / total).collect()
+fn shares(endpoints: &[(&Endpoint, f64)]) -> Vec<f64> {
+    let total: f64 = endpoints.iter().map(|(_, weight)| weight).sum();
+    endpoints.iter().map(|(_, weight)| weight / total).collect()
 }
 
 /// The endpoint with the smallest share gets a whole number of points, the others as many as their shares are
 /// larger; `most` bounds them all.
-fn ring(endpoints: &[Arc<Endpoint>], key: HashKey, least: u64, most: u64) -> Vec<(u64, u32)> {
+fn ring(endpoints: &[(&Endpoint, f64)], key: HashKey, least: u64, most: u64) -> Vec<(u64, u32)> {
     let shares = shares(endpoints);
     let smallest = shares.iter().copied().fold(1.0, f64::min);
     let scale = ((smallest * least as f64).ceil() / smallest).min(most as f64);
     let mut points = Vec::with_capacity(scale.ceil() as usize);
     // Running sums, so that what is not whole is carried over to the next endpoint.
     let (mut made, mut wanted) = (0.0, 0.0);
-    for (number, (endpoint, share)) in (0..).zip(endpoints.iter().zip(&shares)) {
+    for (number, ((endpoint, _), share)) in (0..).zip(endpoints.iter().zip(&shares)) {
         let key = key_of(endpoint, key);
         wanted += scale * share;
         let mut copy = 0_u64;
@@ -99,13 +104,13 @@ struct Taker {
 
 /// Maglev's table (section 3.4 of the paper, with weights): endpoints in the order of their keys take places in
 /// turn, each along a permutation of its own. `size` is a prime, at least 2.
-fn table(endpoints: &[Arc<Endpoint>], key: HashKey, size: u64) -> Vec<u32> {
+fn table(endpoints: &[(&Endpoint, f64)], key: HashKey, size: u64) -> Vec<u32> {
     const FREE: u32 = u32::MAX;
     let shares = shares(endpoints);
     let largest = shares.iter().copied().fold(0.0, f64::max);
     let mut keyed: Vec<(String, u32, f64)> = (0..)
         .zip(endpoints.iter().zip(&shares))
-        .map(|(number, (endpoint, share))| (key_of(endpoint, key), number, *share))
+        .map(|(number, ((endpoint, _), share))| (key_of(endpoint, key), number, *share))
         .collect();
     keyed.sort_by(|a, b| a.0.cmp(&b.0));
     let mut takers: Vec<Taker> = keyed
@@ -152,13 +157,31 @@ fn table(endpoints: &[Arc<Endpoint>], key: HashKey, size: u64) -> Vec<u32> {
 }
 
 #[cfg(test)]
+impl Placement {
+    /// Places endpoints by their own weights.
+    pub fn new<'e>(
+        balancing: Balancing,
+        endpoints: impl Iterator<Item = &'e std::sync::Arc<Endpoint>>,
+    ) -> Option<Self> {
+        let weighed = endpoints.map(|endpoint| (&**endpoint, f64::from(endpoint.weight)));
+        Self::weighted(balancing, weighed)
+    }
+}
+
+#[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     fn endpoints(weights: &[u32]) -> Vec<Arc<Endpoint>> {
         let endpoint = |(port, &weight): (u16, &u32)| {
             let name = port.to_string();
-            Arc::new(Endpoint::new(([127, 0, 0, 1], port).into(), Some(name.into()), weight))
+            Arc::new(Endpoint::new(
+                std::net::SocketAddr::from(([127, 0, 0, 1], port)),
+                Some(name.into()),
+                weight,
+            ))
         };
         (90..).zip(weights).map(endpoint).collect()
     }
@@ -171,7 +194,7 @@ mod tests {
     #[test]
     fn the_ring_is_envoys() {
         let Some(Placement::Ring(points)) =
-            Placement::new(ring_hash(12, HashKey::Address), &endpoints(&[1; 6]))
+            Placement::new(ring_hash(12, HashKey::Address), endpoints(&[1; 6]).iter())
         else {
             panic!("a ring")
         };
@@ -200,7 +223,7 @@ mod tests {
         ] {
             assert_eq!(ring.pick(hash), Some(endpoint), "{hash}");
         }
-        let by_name = Placement::new(ring_hash(12, HashKey::Hostname), &endpoints(&[1; 6]));
+        let by_name = Placement::new(ring_hash(12, HashKey::Hostname), endpoints(&[1; 6]).iter());
         let by_name = by_name.expect("a ring");
         assert_eq!(by_name.pick(7_225_015_537_174_310_577), Some(2));
         assert_eq!(by_name.pick(6_803_900_775_736_438_537), Some(3));
@@ -213,7 +236,7 @@ mod tests {
             [(HashKey::Address, [2, 4, 0, 1, 5, 0, 3]), (HashKey::Hostname, [2, 5, 0, 3, 4, 1, 0])]
         {
             let maglev = Balancing::Maglev { size: 7, key };
-            let table = Placement::new(maglev, &endpoints(&[1; 6])).expect("a table");
+            let table = Placement::new(maglev, endpoints(&[1; 6]).iter()).expect("a table");
             let found: Vec<_> = (0..14).filter_map(|hash| table.pick(hash)).collect();
             assert_eq!(found, [wanted, wanted].concat());
         }
@@ -228,10 +251,10 @@ mod tests {
             };
             [0, 1].map(|number| numbers.iter().filter(|n| **n == number).count())
         };
-        let ring = Placement::new(ring_hash(4, HashKey::Address), &endpoints(&[1, 3]));
+        let ring = Placement::new(ring_hash(4, HashKey::Address), endpoints(&[1, 3]).iter());
         assert_eq!(count(&ring.expect("a ring")), [1, 3]);
         let maglev = Balancing::Maglev { size: 17, key: HashKey::Address };
-        let table = Placement::new(maglev, &endpoints(&[1, 2])).expect("a table");
+        let table = Placement::new(maglev, endpoints(&[1, 2]).iter()).expect("a table");
         assert_eq!(count(&table), [6, 11]);
     }
 
@@ -240,9 +263,9 @@ mod tests {
         let mut all = endpoints(&[1; 5]);
         let maglev = Balancing::Maglev { size: 65_537, key: HashKey::Address };
         for balancing in [ring_hash(1024, HashKey::Address), maglev] {
-            let before = Placement::new(balancing, &all).expect("a placement");
+            let before = Placement::new(balancing, all.iter()).expect("a placement");
             let gone = all.pop().expect("one");
-            let now = Placement::new(balancing, &all).expect("a placement");
+            let now = Placement::new(balancing, all.iter()).expect("a placement");
             let mut random = fastrand::Rng::with_seed(7);
             let mut moved = 0;
             for _ in 0..10_000 {
@@ -253,7 +276,7 @@ mod tests {
             assert!(moved < 1000, "{balancing:?}: {moved} of 10,000 that need not");
             all.push(gone);
         }
-        assert!(Placement::new(Balancing::Random, &all).is_none());
-        assert!(Placement::new(maglev, &[]).is_none());
+        assert!(Placement::new(Balancing::Random, all.iter()).is_none());
+        assert!(Placement::new(maglev, [].iter()).is_none());
     }
 }

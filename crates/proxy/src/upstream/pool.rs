@@ -2,28 +2,32 @@
 //!
 //! Connections are used last in, first out, so that the surplus ages out; an idle one is checked without a
 //! system call before it is used again. What counts against the cluster's limits is held by guards, so
-//! that no path can forget to give it back.
+//! that no path can forget to give it back (`limits.rs`).
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::cluster::{Cluster, Endpoint};
 use super::dialled::{Carries, Dialled, Pending};
+use super::limits::{Permit, Starving, give_way};
 use super::local::LocalCluster;
 use super::multiplex::Multiplex;
+use super::original::{self, Passing};
+use super::outlier::Seen;
 use crate::buffer::BufferPool;
 use crate::http::h1::Conn;
 use crate::io::Io;
+use crate::remote::Remote;
 use crate::stats::{ClusterStats, EndpointStats, Stats};
 use crate::tls::validation::Mismatch;
 use crate::tls::{self, TlsStream};
@@ -46,6 +50,16 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// What it says of the endpoint; `None` when that is not its doing.
+    #[must_use]
+    pub fn seen(&self) -> Option<Seen> {
+        match self {
+            Self::Overflow => None,
+            Self::Timeout | Self::Failed(_) => Some(Seen::Unreachable),
+            Self::Tls(_) => Some(Seen::Reset),
+        }
+    }
+
     /// The same, for another request that waited for the same attempt.
     pub(super) fn again(&self) -> Self {
         match self {
@@ -53,64 +67,6 @@ impl ConnectError {
             Self::Timeout => Self::Timeout,
             Self::Failed(error) => Self::Failed(crate::io::again(error)),
             Self::Tls(failure) => Self::Tls(failure.again()),
-        }
-    }
-}
-
-/// One of something limited is in use; given back when dropped.
-#[derive(Debug)]
-pub struct Permit {
-    cluster: Arc<Cluster>,
-    of: fn(&Cluster) -> &AtomicU32,
-    /// Whether others may wait for it.
-    awaited: bool,
-}
-
-impl Permit {
-    /// Takes one if fewer than `limit` are in use, or in any case if `force`.
-    fn take(
-        cluster: &Arc<Cluster>,
-        of: fn(&Cluster) -> &AtomicU32,
-        limit: u32,
-        force: bool,
-    ) -> Option<Self> {
-        let permit = Self { cluster: Arc::clone(cluster), of, awaited: false };
-        // Taken first and checked after, so that two workers cannot both take the last one.
-        let before = of(cluster).fetch_add(1, Ordering::Relaxed);
-        (before < limit || force).then_some(permit)
-    }
-
-    /// A request in flight.
-    #[must_use]
-    pub fn request(cluster: &Arc<Cluster>) -> Option<Self> {
-        Self::take(cluster, |c| &c.usage.requests, cluster.limits.requests, false)
-    }
-
-    /// A retry in flight, its pause included.
-    #[must_use]
-    pub fn retry(cluster: &Arc<Cluster>) -> Option<Self> {
-        let requests = cluster.usage.requests.load(Ordering::Relaxed);
-        let limit = cluster.limits.retries_beside(requests);
-        Self::take(cluster, |c| &c.usage.retries, limit, false)
-    }
-
-    fn connection(cluster: &Arc<Cluster>, force: bool) -> Option<Self> {
-        let limit = cluster.limits.connections;
-        let mut permit = Self::take(cluster, |c| &c.usage.connections, limit, force)?;
-        permit.awaited = true;
-        Some(permit)
-    }
-
-    fn pending(cluster: &Arc<Cluster>) -> Option<Self> {
-        Self::take(cluster, |c| &c.usage.pending_requests, cluster.limits.pending_requests, false)
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        (self.of)(&self.cluster).fetch_sub(1, Ordering::Relaxed);
-        if self.awaited {
-            self.cluster.usage.freed.notify_waiters();
         }
     }
 }
@@ -123,10 +79,21 @@ struct Open {
     server: Box<str>,
     requests: u32,
     idle_since: Instant,
+    /// When it is too old for a further request.
+    expires: Option<Instant>,
     dialled: Dialled,
 }
 
 impl Open {
+    /// Whether it is too old; counts that.
+    fn is_over(&self, now: impl FnOnce() -> Instant) -> bool {
+        let over = self.expires.is_some_and(|at| now() >= at);
+        if over {
+            self.dialled.pool().stats.upstream_cx_max_duration_reached.inc();
+        }
+        over
+    }
+
     /// Adds the bytes that moved to the counts.
     fn count(&mut self) {
         let (received, sent) = self.conn.take_counts();
@@ -163,6 +130,10 @@ pub struct Pool {
     pub(super) returned: Notify,
     /// Whether the endpoint is gone: connections that come back are closed.
     closed: Cell<bool>,
+    /// Gives way to workers without a connection, once there is one here and a limit.
+    giving: OnceCell<AbortHandle>,
+    /// How often what a connection is made for has passed the proxy, where it leads to where a client dialled.
+    passes: Option<u8>,
 }
 
 impl Pool {
@@ -184,7 +155,21 @@ impl Pool {
             open: Cell::new(0),
             returned: Notify::new(),
             closed: Cell::new(false),
+            giving: OnceCell::new(),
+            passes: None,
         }
+    }
+
+    /// The same, for what has passed the proxy so often and may be redirected to it again.
+    #[must_use]
+    pub(super) fn passing(mut self, passes: u8) -> Self {
+        self.passes = Some(passes);
+        self
+    }
+
+    /// Whether a connection is open, or being made.
+    pub(super) fn has_connections(&self) -> bool {
+        self.open.get() > 0
     }
 
     /// A connection, idle or new. Waits while the cluster's limit of connections is reached, as long as its
@@ -222,10 +207,12 @@ impl Pool {
         cluster: &Arc<Cluster>,
         server: &str,
     ) -> Result<Lease, ConnectError> {
+        let mut starving = None;
         loop {
             // Listens before it looks: what becomes free in between is not missed.
             let freed = cluster.usage.freed.notified();
-            if let Some(permit) = self.permit(cluster) {
+            let starves = self.open.get() == 0;
+            if let Some(permit) = self.permit(cluster, &mut starving, starves) {
                 return self.connect(cluster, server, permit).await;
             }
             // What is idle was made for another server.
@@ -234,6 +221,7 @@ impl Pool {
                 continue;
             }
             tokio::select! {
+                biased;
                 () = self.returned.notified() => {}
                 () = freed => {}
             }
@@ -243,13 +231,44 @@ impl Pool {
         }
     }
 
-    /// A place for one more connection, which a pool without any has in any case.
-    pub(super) fn permit(&self, cluster: &Arc<Cluster>) -> Option<Permit> {
-        let permit = Permit::connection(cluster, self.open.get() == 0);
-        if permit.is_none() {
-            self.stats.upstream_cx_overflow.inc();
+    /// A place for one more connection, which an endpoint without any has in any case. A request `starves` if its worker has no
+    /// connection to the endpoint that takes requests; places that become free are for such ones first.
+    pub(super) fn permit(
+        &self,
+        cluster: &Arc<Cluster>,
+        starving: &mut Option<Starving>,
+        starves: bool,
+    ) -> Option<Permit> {
+        if !starves {
+            *starving = None;
+        }
+        let others_first = starving.is_none() && cluster.usage.starving.load(Ordering::Relaxed) > 0;
+        let permit =
+            if others_first { None } else { Permit::connection(cluster, &self.endpoint, true) };
+        match &permit {
+            Some(_) => *starving = None,
+            None => {
+                self.stats.upstream_cx_overflow.inc();
+                Starving::note(starving, cluster, starves);
+            }
         }
         permit
+    }
+
+    /// Gives way to workers without a connection from now on, where connections are limited.
+    fn gives_way(self: &Rc<Self>, cluster: &Arc<Cluster>) {
+        if cluster.limits.connections < u32::MAX {
+            let watch = || give_way(Rc::downgrade(self), Arc::clone(cluster));
+            self.giving.get_or_init(|| tokio::task::spawn_local(watch()).abort_handle());
+        }
+    }
+
+    /// Closes a connection that carries nothing, or has one of HTTP/2 take no more streams, as another worker has none.
+    pub(super) fn yield_one(&self, cluster: &Arc<Cluster>) {
+        let idle = self.idle.borrow_mut().pop();
+        if idle.is_none() {
+            self.multiplex.yield_one(cluster);
+        }
     }
 
     /// A new connection, whatever waits idle: for a request whose reused connection turned out dead.
@@ -272,6 +291,9 @@ impl Pool {
             let at = idle.iter().rposition(|open| *open.server == *server)?;
             let mut open = idle.remove(at);
             drop(idle);
+            if open.is_over(Instant::now) {
+                continue;
+            }
             if open.conn.is_reusable() {
                 return Some(Lease { local: open.dialled.local, open: Some(open), reused: true });
             }
@@ -287,7 +309,7 @@ impl Pool {
         self: &Rc<Self>,
         local: &LocalCluster,
     ) -> Result<(Dialled, Io), ConnectError> {
-        let Some(permit) = Permit::connection(&local.cluster, false) else {
+        let Some(permit) = Permit::connection(&local.cluster, &self.endpoint, false) else {
             self.stats.upstream_cx_overflow.inc();
             return Err(ConnectError::Overflow);
         };
@@ -326,6 +348,7 @@ impl Pool {
             server: server.into(),
             requests: 0,
             idle_since: dialled.opened(),
+            expires: dialled.expires(cluster.http.max_duration),
             dialled,
         };
         Ok(Lease { open: Some(Box::new(open)), reused: false, local })
@@ -340,10 +363,16 @@ impl Pool {
         permit: Permit,
     ) -> Result<(Dialled, Io), ConnectError> {
         let started = Instant::now();
+        if carries != Carries::Tcp {
+            self.gives_way(cluster);
+        }
         let mut dialled = Dialled::attempt(self, carries, permit);
         let dial = self.open(cluster, server, carries);
         let io = match tokio::time::timeout(cluster.connect_timeout, dial).await {
-            Ok(Ok(io)) => io,
+            Ok(Ok((io, passing))) => {
+                dialled.passing = passing;
+                io
+            }
             Ok(Err(error)) => {
                 dialled.closed_by_endpoint();
                 self.stats.upstream_cx_connect_fail.inc();
@@ -357,7 +386,7 @@ impl Pool {
                 return Err(ConnectError::Timeout);
             }
         };
-        dialled.established(io.socket(), started);
+        dialled.established(io.local_addr(), started);
         Ok((dialled, io))
     }
 
@@ -367,18 +396,29 @@ impl Pool {
         cluster: &Cluster,
         server: &str,
         carries: Carries,
-    ) -> Result<Io, ConnectError> {
-        let io = TcpStream::connect(self.endpoint.address).await?;
-        io.set_nodelay(true)?;
-        if let Some(keepalive) = &cluster.keepalive {
-            keepalive.apply(&io)?;
-        }
-        let Some(secure) = &cluster.tls else { return Ok(Io::Plain(io)) };
-        let asks = secure.asks(server, self.endpoint.address, carries.alpn());
+    ) -> Result<(Io, Option<Passing>), ConnectError> {
+        let (remote, sources) = (&self.endpoint.address, &cluster.sources);
+        let keepalive = cluster.keepalive.as_ref();
+        let (io, passing) = match (self.passes, remote) {
+            (Some(passes), Remote::Ip(address)) => {
+                let (io, passing) = original::dial(*address, sources.of(*address), passes).await?;
+                io.set_nodelay(true)?;
+                if let Some(keepalive) = keepalive {
+                    keepalive.apply(&io)?;
+                }
+                (io, passing)
+            }
+            _ => match Io::dial(remote, sources, keepalive).await? {
+                Io::Plain(io) => (io, None),
+                other => return Ok((other, None)),
+            },
+        };
+        let Some(secure) = &cluster.tls else { return Ok((Io::Plain(io), passing)) };
+        let asks = secure.asks(server, remote, carries.alpn());
         // Boxed, so that requests to plain endpoints do not carry the size of a handshake.
         let shaken = Box::pin(tls::connect(io, &secure.context, asks, &self.buffers)).await;
         self.count(&shaken);
-        shaken.map(Io::Tls).map_err(ConnectError::Tls)
+        shaken.map(|io| (Io::Tls(io), passing)).map_err(ConnectError::Tls)
     }
 
     fn count(&self, shaken: &Result<Box<TlsStream>, tls::Failure>) {
@@ -396,13 +436,15 @@ impl Pool {
         }
     }
 
-    /// Closes connections that have been idle for longer than `timeout`, or that the endpoint has closed.
+    /// Closes connections that have been idle for longer than `timeout`, that are too old, or that the endpoint has closed.
     pub fn sweep(&self, now: Instant, timeout: Option<Duration>) {
-        self.stats.upstream_cx_idle_timeout.add(self.multiplex.sweep(now, timeout));
+        self.multiplex.sweep(self, now, timeout);
         self.idle.borrow_mut().retain_mut(|open| {
             let expired = timeout.is_some_and(|timeout| now - open.idle_since >= timeout);
             if expired {
                 self.stats.upstream_cx_idle_timeout.inc();
+            }
+            if expired || open.is_over(|| now) {
                 return false;
             }
             let reusable = open.conn.is_reusable();
@@ -424,6 +466,14 @@ impl Pool {
         self.closed.set(true);
         self.multiplex.close();
         self.close_idle();
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if let Some(giving) = self.giving.get() {
+            giving.abort();
+        }
     }
 }
 
@@ -477,10 +527,11 @@ impl Lease {
         let pool = Rc::clone(open.dialled.pool());
         open.count();
         open.conn.release();
-        if pool.closed.get() {
+        let now = Instant::now();
+        if pool.closed.get() || open.is_over(|| now) || open.dialled.is_wanted() {
             return;
         }
-        open.idle_since = Instant::now();
+        open.idle_since = now;
         pool.idle.borrow_mut().push(open);
         pool.returned.notify_one();
     }

@@ -126,6 +126,12 @@ impl Registration {
         self.state.told.get()
     }
 
+    /// Says what serves the connection from now on, in place of a chain that is gone.
+    pub fn follow(&self, chain: Arc<FilterChain>) {
+        self.state.told.set(false);
+        self.set_chain(chain);
+    }
+
     /// Says what serves the connection, now that it is known.
     pub fn set_chain(&self, chain: Arc<FilterChain>) {
         if let Some(entry) = self.connections.open.borrow_mut().get_mut(self.key) {

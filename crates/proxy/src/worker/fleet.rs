@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,9 +30,27 @@ pub enum Served {
 #[derive(Debug)]
 pub struct Fleet {
     threads: Vec<Thread>,
-    open: HashMap<Arc<str>, SocketAddr>,
+    open: HashMap<Arc<str>, Open>,
     /// Listeners that accept no more and have connections that go on.
     closed: HashSet<Arc<str>>,
+}
+
+/// A listener that takes connections.
+#[derive(Debug)]
+struct Open {
+    /// Its addresses, as they are bound if they are.
+    addresses: Vec<SocketAddr>,
+    bound: bool,
+}
+
+impl Open {
+    /// Whether a form of the listener is to be found where this one is.
+    fn fits(&self, listener: &Listener) -> bool {
+        let same = |(now, open): (SocketAddr, &SocketAddr)| now == *open || now.port() == 0;
+        listener.capture.bound == self.bound
+            && listener.addresses().count() == self.addresses.len()
+            && listener.addresses().zip(&self.addresses).all(same)
+    }
 }
 
 impl Fleet {
@@ -64,35 +82,55 @@ impl Fleet {
     /// Opens a listener, or replaces the form in which it is served. One that was closed stays closed.
     ///
     /// # Errors
-    /// Its address cannot be bound; a listener that was open stays as it was.
-    pub fn serve(&mut self, listener: &Arc<Listener>) -> io::Result<Served> {
-        if let Some(&address) = self.open.get(&listener.name) {
-            if listener.address == address || listener.address.port() == 0 {
-                self.tell_all(|| Command::Update(Arc::clone(listener)));
-                return Ok(Served::InPlace);
-            }
-            // Another address: the new one must be ours before the old one is given up.
-            let sockets = listener::bind(listener.address, self.threads.len())?;
-            self.stop(&listener.name);
-            self.listen(listener, sockets);
-            return Ok(Served::Moved);
-        }
-        if self.closed.contains(&listener.name) {
+    /// One of its addresses, which is told, cannot be bound or is another listener's; a listener that was open stays as it was.
+    pub fn serve(&mut self, listener: &Arc<Listener>) -> Result<Served, (SocketAddr, io::Error)> {
+        let open = self.open.get(&listener.name);
+        if open.is_some_and(|open| open.fits(listener)) || self.closed.contains(&listener.name) {
             self.tell_all(|| Command::Update(Arc::clone(listener)));
             return Ok(Served::InPlace);
         }
-        let sockets = listener::bind(listener.address, self.threads.len())?;
+        // Other addresses: the new ones must be ours before the old ones are given up.
+        let served = if open.is_some() { Served::Moved } else { Served::Opened };
+        let sockets = self.sockets(listener)?;
+        self.stop(&listener.name);
         self.listen(listener, sockets);
-        Ok(Served::Opened)
+        Ok(served)
     }
 
-    fn listen(&mut self, listener: &Arc<Listener>, sockets: Vec<std::net::TcpListener>) {
-        let bound = sockets.first().and_then(|socket| socket.local_addr().ok());
-        let bound = bound.unwrap_or(listener.address);
-        for (thread, socket) in self.threads.iter().zip(sockets) {
-            thread.tell(Command::Listen(Arc::clone(listener), socket));
+    /// The sockets of a listener, for each worker; none for one that serves what others hand on to it.
+    fn sockets(
+        &self,
+        listener: &Listener,
+    ) -> Result<Vec<Vec<TcpListener>>, (SocketAddr, io::Error)> {
+        if listener.capture.bound {
+            let addresses: Vec<SocketAddr> = listener.addresses().collect();
+            let before = self.open.get(&listener.name).filter(|open| open.bound);
+            let held = before.map_or(&[][..], |open| &open.addresses[..]);
+            return listener::bind_all(&addresses, held, self.threads.len());
         }
-        self.open.insert(Arc::clone(&listener.name), bound);
+        for address in listener.addresses() {
+            let has = |(name, open): &(&Arc<str>, &Open)| {
+                **name != listener.name && open.addresses.contains(&address)
+            };
+            if let Some((name, _)) = self.open.iter().find(has) {
+                let reason = format!(
+                    "the listener {name} has it, and only one can serve what is dialled to it"
+                );
+                return Err((address, io::Error::other(reason)));
+            }
+        }
+        Ok(self.threads.iter().map(|_| Vec::new()).collect())
+    }
+
+    fn listen(&mut self, listener: &Arc<Listener>, sockets: Vec<Vec<TcpListener>>) {
+        let bound = sockets.iter().take(1).flatten().map(TcpListener::local_addr);
+        let bound = bound.collect::<io::Result<Vec<_>>>().unwrap_or_default();
+        let addresses = if bound.is_empty() { listener.addresses().collect() } else { bound };
+        for (thread, sockets) in self.threads.iter().zip(sockets) {
+            thread.tell(Command::Listen(Arc::clone(listener), sockets));
+        }
+        let open = Open { addresses, bound: listener.capture.bound };
+        self.open.insert(Arc::clone(&listener.name), open);
     }
 
     /// Closes a listener. Its connections end after what they are doing.
@@ -118,10 +156,22 @@ impl Fleet {
         self.open.contains_key(name) || self.closed.contains(name)
     }
 
-    /// The addresses that are listened on, by listener.
+    /// The listeners that take connections, with their addresses; of those that bind none, connections to these are handed
+    /// on to them.
+    pub fn addresses(&self) -> impl Iterator<Item = (&Arc<str>, &[SocketAddr])> {
+        self.open.iter().map(|(name, open)| (name, &open.addresses[..]))
+    }
+
+    /// The first address of a listener that takes connections.
     #[must_use]
-    pub fn addresses(&self) -> &HashMap<Arc<str>, SocketAddr> {
-        &self.open
+    pub fn address(&self, name: &str) -> Option<SocketAddr> {
+        self.open.get(name)?.addresses.first().copied()
+    }
+
+    /// The sockets that are listened on, by listener.
+    pub fn bound(&self) -> impl Iterator<Item = (&Arc<str>, &SocketAddr)> {
+        let bound = self.open.iter().filter(|(_, open)| open.bound);
+        bound.flat_map(|(name, open)| open.addresses.iter().map(move |address| (name, address)))
     }
 
     /// Waits until every worker has done all it was told.

@@ -20,6 +20,8 @@ use crate::accesslog::Recorder;
 use crate::buffer::BufferPool;
 use crate::clock::Clock;
 use crate::http::exchange::Scratch;
+use crate::http::feed::Room;
+use crate::listener::Listening;
 use crate::random::Random;
 use crate::stats::Scope;
 use crate::tcp;
@@ -41,6 +43,8 @@ pub struct Worker {
     pub tcp: tcp::Pools,
     /// Its connections to upstreams.
     pub clusters: LocalClusters,
+    /// What the copies of its requests take.
+    pub copies: Rc<Room>,
     /// Its way to the access logs.
     pub recorder: Recorder,
     /// Its random numbers.
@@ -50,6 +54,8 @@ pub struct Worker {
     /// Heads that wait for the next request.
     #[allow(clippy::vec_box, reason = "heads move between here and a request as one pointer")]
     scratch: RefCell<Vec<Box<Scratch>>>,
+    /// Its listeners by address, for connections that are handed on.
+    pub listeners: Listening,
     /// Its downstream connections.
     pub connections: Rc<Connections>,
     /// Places for its clients, shared by all workers.
@@ -67,12 +73,14 @@ impl Worker {
             index,
             clusters: LocalClusters::new(stats.clone(), Rc::clone(&buffers)),
             tcp: tcp::Pools { buffers: Rc::clone(&buffers), pipes: Rc::default() },
+            copies: Rc::default(),
             stats,
             buffers,
             recorder,
             random: Random::default(),
             clock: Clock::default(),
             scratch: RefCell::default(),
+            listeners: Listening::default(),
             connections: Rc::default(),
             places,
             draining: Cell::new(false),

@@ -22,8 +22,8 @@ const SWEEP: Duration = Duration::from_secs(2);
 /// What a worker is told.
 #[derive(Debug)]
 pub enum Command {
-    /// Accept on a socket.
-    Listen(Arc<Listener>, TcpListener),
+    /// Serve a listener, and accept on its sockets. One without serves what others hand on to it.
+    Listen(Arc<Listener>, Vec<TcpListener>),
     /// Serve another form of a listener that is open.
     Update(Arc<Listener>),
     /// Stop accepting for the listener of this name, whose connections close after what they are doing.
@@ -85,7 +85,7 @@ impl Drop for Thread {
 
 /// Carries out commands until the control side is gone.
 async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {
-    let mut open: HashMap<Arc<str>, (Rc<LocalListener>, JoinHandle<()>)> = HashMap::new();
+    let mut open: HashMap<Arc<str>, Open> = HashMap::new();
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
         let command = tokio::select! {
@@ -97,39 +97,31 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
         };
         match command {
             None => return,
-            Some(Command::Listen(listener, socket)) => {
-                let name = Arc::clone(&listener.name);
-                let local = Rc::new(LocalListener::new(Rc::clone(&worker), listener));
-                match tokio::net::TcpListener::from_std(socket) {
-                    Ok(socket) => {
-                        let task = tokio::task::spawn_local(Rc::clone(&local).accept(socket));
-                        open.insert(name, (local, task));
-                    }
-                    Err(error) => tracing::error!(%error, listener = %name, "cannot accept"),
-                }
+            Some(Command::Listen(listener, sockets)) => {
+                open.insert(Arc::clone(&listener.name), Open::new(&worker, &listener, sockets));
             }
             Some(Command::Update(listener)) => {
-                if let Some((local, _)) = open.get(&listener.name) {
-                    local.update(listener);
+                if let Some(open) = open.get(&listener.name) {
+                    open.local.update(listener);
                 }
             }
             Some(Command::Stop(name)) => {
-                if let Some((local, mut task)) = open.remove(&name) {
-                    end(&mut task).await;
-                    local.retire();
+                if let Some(mut open) = open.remove(&name) {
+                    open.close(&worker).await;
+                    open.local.retire();
                 }
             }
             Some(Command::Close(name)) => {
-                if let Some((_, task)) = open.get_mut(&name) {
-                    end(task).await;
+                if let Some(open) = open.get_mut(&name) {
+                    open.close(&worker).await;
                 }
             }
             Some(Command::Sync(done)) => {
                 let _ = done.send(());
             }
             Some(Command::Drain(done)) => {
-                for (_, (_, mut task)) in open.drain() {
-                    end(&mut task).await;
+                for (_, mut open) in open.drain() {
+                    open.close(&worker).await;
                 }
                 worker.drain();
                 let worker = Rc::clone(&worker);
@@ -138,6 +130,38 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
                     let _ = done.send(());
                 });
             }
+        }
+    }
+}
+
+/// A listener that is served, and what accepts for it.
+struct Open {
+    local: Rc<LocalListener>,
+    accepting: Vec<JoinHandle<()>>,
+}
+
+impl Open {
+    fn new(worker: &Rc<Worker>, listener: &Arc<Listener>, sockets: Vec<TcpListener>) -> Self {
+        let local = Rc::new(LocalListener::new(Rc::clone(worker), Arc::clone(listener)));
+        for address in listener.addresses() {
+            worker.listeners.enter(address, &local);
+        }
+        let accept = |socket| match tokio::net::TcpListener::from_std(socket) {
+            Ok(socket) => Some(tokio::task::spawn_local(Rc::clone(&local).accept(socket))),
+            Err(error) => {
+                tracing::error!(%error, listener = %listener.name, "cannot accept");
+                None
+            }
+        };
+        let accepting = sockets.into_iter().filter_map(accept).collect();
+        Self { local, accepting }
+    }
+
+    /// Takes no more connections.
+    async fn close(&mut self, worker: &Worker) {
+        worker.listeners.leave(&self.local);
+        for task in &mut self.accepting {
+            end(task).await;
         }
     }
 }

@@ -36,6 +36,7 @@ impl Running {
             logs: Default::default(),
             about: Default::default(),
             surroundings: Default::default(),
+            incidents: None,
         };
         let mut proxy = Proxy::start(options, Handle::current()).expect("a worker");
         let outcome = proxy.apply(&bootstrap.update).await;

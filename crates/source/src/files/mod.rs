@@ -61,6 +61,8 @@ pub enum FileChange {
         origin: Origin,
         /// What is wrong, one entry per field, each with its line.
         errors: Vec<String>,
+        /// Of a policy of the security API: the labels of whom it is about, where the refused form tells.
+        selector: Option<BTreeMap<String, String>>,
     },
 }
 

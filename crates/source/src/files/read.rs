@@ -7,10 +7,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tidegate_api::admission::RULES_NOT_CHECKED;
+use tidegate_api::istio::policy::selected;
 use tidegate_api::kinds::{KINDS, by_api_version, split_api_version};
 use tidegate_api::{
-    FieldError, FieldValidation, Kind, KindInfo, Object, ObjectKey, Origin, Scope, Warning, admit,
-    kube,
+    FieldError, FieldValidation, Kind, KindInfo, Object, ObjectKey, Origin, Scope, Warning,
+    WarningKind, admit, kube,
 };
 use tidegate_yaml::{Diagnostic, Document, Node, Span};
 
@@ -56,12 +57,15 @@ pub(super) struct Refused {
     pub(super) key: ObjectKey,
     origin: Origin,
     errors: Vec<String>,
+    selector: Option<BTreeMap<String, String>>,
 }
 
-/// The manifest says everything but where it stands.
+/// The manifest says everything but where it stands, and what was left out of it.
 impl PartialEq for Form {
     fn eq(&self, other: &Self) -> bool {
-        self.object.origin == other.object.origin && self.manifest == other.manifest
+        self.object.origin == other.object.origin
+            && self.object.unknown == other.object.unknown
+            && self.manifest == other.manifest
     }
 }
 
@@ -77,7 +81,8 @@ impl Form {
 
 impl Refused {
     pub(super) fn invalid(self) -> FileChange {
-        FileChange::Invalid { key: self.key, origin: self.origin, errors: self.errors }
+        let Self { key, origin, errors, selector } = self;
+        FileChange::Invalid { key, origin, errors, selector }
     }
 }
 
@@ -87,7 +92,7 @@ pub(super) fn doubted(key: &ObjectKey, path: &Arc<Path>, doubts: &[Doubt]) -> Fi
     let errors = doubts.iter().map(|Doubt { line, reason }| format!("{reason} ({place}:{line})"));
     let line = doubts.first().map_or(1, |doubt| doubt.line);
     let origin = Origin::File { path: Arc::clone(path), line };
-    FileChange::Invalid { key: key.clone(), origin, errors: errors.collect() }
+    FileChange::Invalid { key: key.clone(), origin, errors: errors.collect(), selector: None }
 }
 
 /// Reads a file; its objects are all of one age.
@@ -173,10 +178,12 @@ impl Reader<'_> {
         let version = info.versions[0];
         value["apiVersion"] = KindInfo::api_version(info.group, version).into();
         let examined = Object::examine(info.kind, version, &value, origin.clone());
+        let unknown = self.left_out(place, told.iter().chain(&examined.warnings));
         self.warn(place, told, examined.warnings);
         match (examined.object, value) {
             (Some(mut object), Value::Object(manifest)) if examined.errors.is_empty() => {
                 object.created = self.age;
+                object.unknown = unknown;
                 let form = Form { object: Arc::new(object), manifest };
                 self.accept(place, key, form);
             }
@@ -203,7 +210,25 @@ impl Reader<'_> {
             self.tell(Diagnostic::error(span, format!("{key}: {error}")));
         }
         self.content.forms.remove(&key);
-        self.content.refused.push(Refused { key, origin, errors: lines });
+        let selector = selected(key.kind, &place.node.to_json());
+        self.content.refused.push(Refused { key, origin, errors: lines, selector });
+    }
+
+    /// The fields that no schema has, each once, with its line.
+    fn left_out<'w>(
+        &self,
+        place: &Place<'_>,
+        told: impl Iterator<Item = &'w Warning>,
+    ) -> Vec<String> {
+        let mut unknown: Vec<String> = Vec::new();
+        for warning in told.filter(|warning| warning.kind == WarningKind::UnknownField) {
+            let line = place.locate(&warning.path).start.line;
+            let words = format!("{} ({}:{line})", warning.message, self.path.display());
+            if !unknown.contains(&words) {
+                unknown.push(words);
+            }
+        }
+        unknown
     }
 
     fn warn(&mut self, place: &Place<'_>, told: Vec<Warning>, more: Vec<Warning>) {

@@ -193,6 +193,25 @@ async fn what_is_malformed_keeps_its_last_good_form() {
     assert_eq!(short(&next(&mut files).await), ["-b"]);
 }
 
+/// A field that no schema has is left out, and known with its line, also where nothing else of the file differs.
+#[tokio::test]
+async fn fields_that_no_schema_has_are_known_with_their_lines() {
+    let folder = folder();
+    let path = folder.path().join("a.yaml");
+    let unknown = |batch: &Batch| match &batch.changes[..] {
+        [FileChange::Put { object, .. }] => object.unknown.clone(),
+        other => panic!("one object, not {other:?}"),
+    };
+    fs::write(&path, entry("a", "a.com")).expect("written");
+    let mut files = files(&[folder.path()]);
+    assert_eq!(unknown(&next(&mut files).await), [""; 0]);
+    fs::write(&path, format!("{}  zzz: 1\n", entry("a", "a.com"))).expect("written");
+    let told = format!("unknown field \"spec.zzz\" ({}:10)", path.display());
+    assert_eq!(unknown(&next(&mut files).await), [told]);
+    fs::write(&path, entry("a", "a.com")).expect("written");
+    assert_eq!(unknown(&next(&mut files).await), [""; 0]);
+}
+
 #[tokio::test]
 async fn only_faults_of_the_manifest_itself_are_told() {
     let folder = folder();

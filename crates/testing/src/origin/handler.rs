@@ -14,7 +14,7 @@ use hyper::body::{Frame, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Counters, Protocol, Stream};
 
@@ -71,22 +71,27 @@ impl hyper::body::Body for Begun {
     }
 }
 
-/// Answers 200 with a JSON account of the request: `method`, `uri`, `version`, `headers` and `trailers`
-/// as lists of pairs, `body` as text.
-pub async fn echo(request: Request<Incoming>) -> Response<Body> {
+/// A JSON account of the request: `method`, `uri`, `version`, `headers` and `trailers` as lists of pairs, `body` as
+/// text; `None` when it breaks off.
+pub async fn account(request: Request<Incoming>) -> Option<Value> {
     let (head, body) = request.into_parts();
-    let Ok(body) = body.collect().await else {
-        return Response::builder().status(400).body(empty()).expect("a valid answer");
-    };
+    let body = body.collect().await.ok()?;
     let trailers = body.trailers().map(pairs);
-    let account = json!({
+    Some(json!({
         "method": head.method.as_str(),
         "uri": head.uri.to_string(),
         "version": if head.version == Version::HTTP_2 { "HTTP/2" } else { "HTTP/1.1" },
         "headers": pairs(&head.headers),
         "trailers": trailers,
         "body": String::from_utf8_lossy(&body.to_bytes()),
-    });
+    }))
+}
+
+/// Answers 200 with an [`account`] of the request.
+pub async fn echo(request: Request<Incoming>) -> Response<Body> {
+    let Some(account) = account(request).await else {
+        return Response::builder().status(400).body(empty()).expect("a valid answer");
+    };
     Response::builder()
         .header("content-type", "application/json")
         .body(full(account.to_string()))

@@ -25,7 +25,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-pub use self::handler::{Body, Handler, begun, echo, empty, full, stream_back};
+pub use self::handler::{Body, Handler, account, begun, echo, empty, full, stream_back};
 pub use self::script::Script;
 use crate::ca::Identity;
 pub use http::{Request, Response};

@@ -73,11 +73,15 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "ADDRESS", value_parser = ip_address, help_heading = "Connection")]
     pub address: Option<IpAddr>,
 
+    /// The address that the client connects from, as the gateway sees it [default: one that stands for any]
+    #[arg(long, value_name = "ADDRESS", value_parser = ip_address, help_heading = "Connection")]
+    pub client_address: Option<IpAddr>,
+
     /// The port that the client connects to [default: that of the URL]
     #[arg(long, value_name = "PORT", help_heading = "Connection")]
     pub port: Option<u16>,
 
-    /// What is spoken [default: http, or tcp for tcp://]
+    /// What is spoken [default: the version of HTTP that --alpn leads to, else http; tcp for tcp://]
     #[arg(long, value_name = "PROTOCOL", help_heading = "Connection")]
     pub protocol: Option<Spoken>,
 
@@ -100,6 +104,10 @@ pub struct ExplainArgs {
     /// The names in a certificate that is not given as a file (SANs): host names, URIs, addresses
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', help_heading = "Connection")]
     pub client_cert_san: Vec<String>,
+
+    /// Show every candidate that lost, those for other ports, hosts and paths included
+    #[arg(long)]
+    pub all: bool,
 
     /// How to print the answer
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
@@ -216,11 +224,18 @@ impl std::str::FromStr for Target {
             _ => return Err(example()),
         };
         let authority = uri.authority().ok_or_else(example)?;
-        let port = authority.port_u16().or(port);
+        // The default port is as none, so that clients leave it out of the Host (RFC 9110, section 4.2.3), as they do whose
+        // password is in the URL.
+        let named = authority.port_u16().filter(|named| Some(*named) != port);
+        let shown = match named {
+            Some(named) => format!("{}:{named}", authority.host()),
+            None => authority.host().to_owned(),
+        };
+        let port = named.or(port);
         Ok(Self {
             tcp,
             tls,
-            authority: authority.as_str().to_owned(),
+            authority: shown,
             host: authority.host().to_owned(),
             port: port.ok_or("a tcp:// URL needs a port")?,
             path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
@@ -267,12 +282,13 @@ impl ExplainArgs {
         let protocol = match (self.protocol, url.tcp) {
             (Some(Spoken::Http2), _) => Protocol::Http2,
             (Some(Spoken::Tcp), _) | (None, true) => Protocol::Tcp,
-            (Some(Spoken::Http), _) | (None, false) => Protocol::Http1,
+            (Some(Spoken::Http), _) => Protocol::Http1,
+            (None, false) => Protocol::Http,
         };
         let tls = self.tls || url.tls;
         let alpn = match (&self.alpn, tls, protocol) {
             (Some(given), ..) => given.clone(),
-            (None, true, Protocol::Http1) => vec!["http/1.1".to_owned()],
+            (None, true, Protocol::Http | Protocol::Http1) => vec!["http/1.1".to_owned()],
             (None, true, Protocol::Http2) => vec!["h2".to_owned()],
             _ => Vec::new(),
         };
@@ -290,6 +306,7 @@ impl ExplainArgs {
         Ok(Question {
             direction,
             address: self.address.or(dialled),
+            client_address: self.client_address,
             port: self.port.unwrap_or(url.port),
             protocol,
             security: if tls { Security::Tls } else { Security::Plain },
@@ -339,6 +356,17 @@ mod tests {
         let plain = question("GET http://a.com -H Host:b.com -H X-A:1").expect("a question");
         assert_eq!((plain.port, plain.host.as_str(), plain.sni), (80, "b.com", None));
         assert_eq!(plain.headers, [("x-a".to_owned(), "1".to_owned())]);
+        for (url, host) in [
+            ("http://a.com:80/", "a.com"),
+            ("https://a.com:443/", "a.com"),
+            ("https://me:secret@a.com:80/", "a.com:80"),
+            ("http://[::1]:80/", "[::1]"),
+            ("http://a.com:/", "a.com"),
+        ] {
+            assert_eq!(question(&format!("GET {url}")).expect("a question").host, host, "{url}");
+        }
+        let from = question("GET http://a.com --client-address 10.0.0.9").expect("a question");
+        assert_eq!(from.client_address, "10.0.0.9".parse().ok());
         let address = question("GET https://10.0.0.1/ --sni=").expect("a question");
         assert_eq!(address.sni, None);
         let tcp = question("CONNECT tcp://a.com:443 --tls").expect("a question");

@@ -1,10 +1,11 @@
 //! The command line. Flags are turned into typed values here; what lies behind sees only valid ones.
 
+mod capture;
 mod completion;
 mod explain;
 mod logging;
 mod proxy;
-mod proxy_config;
+pub(crate) mod proxy_config;
 mod up;
 mod values;
 
@@ -58,6 +59,8 @@ enum Verb {
     Explain(Box<ExplainArgs>),
     /// Show what a running gateway has been told to do
     ProxyConfig(proxy_config::ProxyConfigArgs),
+    /// Lead a workload's connections to its sidecar
+    Capture(capture::CaptureArgs),
     /// Print the version
     Version,
     /// Print a completion script for your shell
@@ -81,6 +84,7 @@ fn dispatch(verb: Verb) -> Outcome<()> {
         Verb::Proxy(args) => crate::proxy::run(&args),
         Verb::Explain(args) => crate::explain::run(&args),
         Verb::ProxyConfig(args) => proxy_config::run(&args),
+        Verb::Capture(args) => capture::run(&args),
         Verb::Version => terminal::print(format_args!("tidegate {}\n", env!("CARGO_PKG_VERSION"))),
         Verb::Completion(args) => completion::run(&args),
     }

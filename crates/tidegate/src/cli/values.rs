@@ -204,7 +204,8 @@ pub fn socket_address(text: &str) -> Result<SocketAddr, String> {
 
 /// Parses an IP address without a port.
 pub fn ip_address(text: &str) -> Result<IpAddr, String> {
-    text.parse().map_err(|_| "expected an address without a port, such as 0.0.0.0 or ::".to_owned())
+    let expected = "expected an IP address without a port and brackets, such as 0.0.0.0 or ::";
+    text.parse().map_err(|_| expected.to_owned())
 }
 
 /// Parses `ADDRESS` or `ADDRESS:PORT` of a name server.

@@ -1,40 +1,38 @@
 //! The objects of a running process, in which forms they are in force, and its mesh config, from its Kubernetes-style API.
 
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use http::{Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Empty};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
 use serde_json::Value;
+use tidegate_api::istio::destination_rule::TrafficPolicy;
+use tidegate_api::istio::policy::selected;
 use tidegate_api::kinds::KindInfo;
-use tidegate_api::{KINDS, Kind, Object, ObjectKey, Origin};
-use tidegate_apiserver::rest::FORMS_PATH;
-use tidegate_apiserver::store::SOURCE_ANNOTATION;
+use tidegate_api::{KINDS, Kind, Object, ObjectKey, Origin, Spec};
+use tidegate_apiserver::rest::{ADMIN_ANNOTATION, FORMS_PATH};
+use tidegate_apiserver::store::{SOURCE_ANNOTATION, describe};
 use tidegate_pilot::Input;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
+use crate::api::{self, Access};
+use crate::cli::proxy_config::fetch;
 use crate::failure::{Failure, Outcome};
 use crate::mesh;
-use crate::up::data_dir;
 use crate::up::gateway::{MESH_CONFIG, MESH_KEY, NAMESPACE};
 
 /// The kinds that decisions are made from.
-const KINDS_ASKED: [Kind; 8] = [
+const KINDS_ASKED: [Kind; 13] = [
     Kind::Gateway,
     Kind::VirtualService,
     Kind::DestinationRule,
     Kind::ServiceEntry,
+    Kind::WorkloadEntry,
+    Kind::AuthorizationPolicy,
+    Kind::RequestAuthentication,
+    Kind::PeerAuthentication,
+    Kind::EnvoyFilter,
     Kind::Service,
     Kind::EndpointSlice,
     Kind::Pod,
@@ -53,8 +51,14 @@ pub struct Live {
     pub later: Vec<Input>,
     /// What the process says of objects that are not in force, whether or not that can be found out here.
     pub unserved: Vec<(ObjectKey, String)>,
+    /// What the process says of objects of which a part is in force.
+    pub partly: Vec<(ObjectKey, String)>,
     /// The mesh config, where its ConfigMap is.
     pub mesh: Option<mesh::Config>,
+    /// The objects through which the process shows itself.
+    pub shown: BTreeSet<ObjectKey>,
+    /// Where its admin interface listens, as its Pod says.
+    pub admin: Option<SocketAddr>,
 }
 
 /// Asks the API for what decisions are made from.
@@ -62,7 +66,8 @@ pub struct Live {
 /// # Errors
 /// No kubeconfig, nobody who answers there, or an answer that is none.
 pub async fn ask(kubeconfig: Option<&Path>) -> Outcome<Live> {
-    let path = place(kubeconfig)?;
+    let path = api::kubeconfig(kubeconfig)
+        .map_err(|missing| missing.or("-f PATH, to explain manifests"))?;
     let failed = |reason: String| {
         Failure::new(format!("the API of {}: {reason}", path.display()))
             .or("tidegate up, if nothing runs")
@@ -79,8 +84,13 @@ pub async fn ask(kubeconfig: Option<&Path>) -> Outcome<Live> {
             for item in items(&list) {
                 match object(info, item) {
                     Ok(object) => {
+                        // Whatever somebody else writes into a Pod is no address to ask.
+                        let own = is_shown(item).then_some(&object);
+                        live.admin = live.admin.or_else(|| admin(own?));
                         let key = || object.key.clone();
-                        live.unserved.extend(unserved(item).map(|why| (key(), why)));
+                        live.unserved.extend(unserved(item, "False").map(|why| (key(), why)));
+                        live.partly.extend(unserved(item, "True").map(|why| (key(), why)));
+                        live.shown.extend(is_shown(item).then(key));
                         live.objects.push(object);
                     }
                     Err(invalid) => live.later.extend(invalid),
@@ -105,24 +115,6 @@ pub async fn ask(kubeconfig: Option<&Path>) -> Outcome<Live> {
     }
 }
 
-/// The kubeconfig that was given, else the one of the environment, else that of the usual data folder.
-fn place(given: Option<&Path>) -> Outcome<PathBuf> {
-    if let Some(given) = given {
-        return Ok(given.to_owned());
-    }
-    let named = std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty());
-    let path = named.map(PathBuf::from).or_else(|| Some(data_dir::usual()?.join("kubeconfig")));
-    let missing = match &path {
-        Some(path) => format!("there is no kubeconfig {}", path.display()),
-        None => "there is no kubeconfig of a running process".to_owned(),
-    };
-    path.filter(|path| path.is_file()).ok_or_else(|| {
-        Failure::new(missing)
-            .or("-f PATH, to explain manifests")
-            .or("--kubeconfig FILE: `tidegate up` prints where it is")
-    })
-}
-
 impl Live {
     /// Takes in what is told of the forms of one object.
     fn settle(&mut self, form: &Value) {
@@ -143,7 +135,8 @@ impl Live {
             items_of(&form["errors"]).filter_map(Value::as_str).map(str::to_owned).collect();
         if !errors.is_empty() {
             let generation = shown.map_or(0, |shown| self.objects[shown].generation);
-            self.later.push(Input::Invalid { key, generation, errors });
+            // One that never was good is told of as it is listed.
+            self.later.push(Input::Invalid { key, generation, errors, selector: None });
         }
     }
 }
@@ -183,18 +176,71 @@ fn object(info: &KindInfo, item: &Value) -> Result<Arc<Object>, Option<Input>> {
             let key = ObjectKey::new(info.kind, text("namespace").unwrap_or_default(), name);
             let generation = metadata["generation"].as_i64().unwrap_or_default();
             let errors = errors.iter().map(ToString::to_string).collect();
-            Err(Some(Input::Invalid { key, generation, errors }))
+            let selector = selected(info.kind, &item);
+            Err(Some(Input::Invalid { key, generation, errors, selector }))
         }
     }
 }
 
-/// Why nothing of an object is in force, as its status says.
-fn unserved(item: &Value) -> Option<String> {
+/// Where the admin interface of a process listens, if an object shows the process.
+fn admin(object: &Object) -> Option<SocketAddr> {
+    object.annotations.get(ADMIN_ANNOTATION)?.parse().ok()
+}
+
+/// The endpoints that a process has ejected, by cluster; nothing where its admin interface does not tell. Where no object asks
+/// for ejection nobody is asked.
+pub fn ejected(live: &Live) -> Option<BTreeMap<String, Vec<SocketAddr>>> {
+    let asks = |policy: &TrafficPolicy| {
+        let mut ports = policy.port_level_settings.iter();
+        policy.outlier_detection.is_some() || ports.any(|port| port.outlier_detection.is_some())
+    };
+    let may_eject = |object: &Arc<Object>| match &object.spec {
+        Spec::DestinationRule(rule) => {
+            let subsets = rule.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
+            rule.traffic_policy.iter().chain(subsets).any(asks)
+        }
+        // It may ask for anything.
+        Spec::EnvoyFilter(_) => true,
+        _ => false,
+    };
+    let admin = live.admin.filter(|_| live.objects.iter().any(may_eject))?;
+    fetch::json(admin, "/clusters?format=json").ok().map(|told| out(&told))
+}
+
+/// The ejected endpoints in Envoy's `/clusters`.
+fn out(clusters: &Value) -> BTreeMap<String, Vec<SocketAddr>> {
+    let mut found: BTreeMap<String, Vec<SocketAddr>> = BTreeMap::new();
+    for cluster in items_of(&clusters["cluster_statuses"]) {
+        let name = cluster["name"].as_str().unwrap_or_default();
+        for host in items_of(&cluster["host_statuses"]) {
+            let place = &host["address"]["socket_address"];
+            let ip = place["address"].as_str().and_then(|text| text.parse().ok());
+            let port = place["port_value"].as_u64().and_then(|port| u16::try_from(port).ok());
+            if host["health_status"]["failed_outlier_check"] == true
+                && let (Some(ip), Some(port)) = (ip, port)
+            {
+                found.entry(name.to_owned()).or_default().push(SocketAddr::new(ip, port));
+            }
+        }
+    }
+    found
+}
+
+/// Whether an object is the process's own.
+fn is_shown(item: &Value) -> bool {
+    item["metadata"]["annotations"][SOURCE_ANNOTATION] == *describe(&Origin::Process)
+}
+
+/// The reason of `Programmed` where all of an object is in force.
+const SERVED: &str = "Served";
+
+/// Why an object, or a part of it, is not in force, where its status says that it is (`True`), or that nothing of it is.
+fn unserved(item: &Value, is: &str) -> Option<String> {
     let mut conditions = items_of(&item["status"]["conditions"]);
     let programmed = conditions.find(|condition| condition["type"] == "Programmed")?;
     let text = |field: &str| programmed[field].as_str().unwrap_or_default();
     let said = || format!("{}: {}", text("reason"), text("message"));
-    (text("status") == "False").then(said)
+    (text("status") == is && text("reason") != SERVED).then(said)
 }
 
 /// `FILE:LINE`, as the API tells where a read-only object comes from.
@@ -203,89 +249,26 @@ fn origin(told: &str) -> Option<Origin> {
     Some(Origin::File { path: Path::new(path).into(), line: line.parse().ok()? })
 }
 
-/// How to reach an API server, from a kubeconfig.
-struct Access {
-    server: Uri,
-    roots: RootCertStore,
-    token: String,
-}
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
 
-impl Access {
-    fn read(path: &Path) -> Result<Self, String> {
-        let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-        let document = tidegate_yaml::parse_bytes(&bytes).into_iter().next();
-        let config = document.ok_or("it is empty")?.map_err(|fault| fault.to_string())?.to_json();
-        let context = named(&config["contexts"], &config["current-context"]);
-        let cluster = &named(&config["clusters"], &context["context"]["cluster"])["cluster"];
-        let user = &named(&config["users"], &context["context"]["user"])["user"];
-        let text = |value: &Value, what: &str| {
-            value.as_str().map(str::to_owned).ok_or_else(|| format!("it has no {what}"))
+    use super::*;
+
+    #[test]
+    fn ejected_endpoints_are_those_of_envoys_clusters() {
+        let host = |port: u16, out: bool| {
+            let health = if out { json!({"failed_outlier_check": true}) } else { json!({}) };
+            json!({
+                "address": {"socket_address": {"address": "192.0.2.1", "port_value": port}},
+                "health_status": health,
+            })
         };
-        let server = text(&cluster["server"], "server")?;
-        let authority = text(&cluster["certificate-authority-data"], "certificate-authority-data")?;
-        let authority = STANDARD.decode(authority).map_err(|error| error.to_string())?;
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(&authority) {
-            let certificate = certificate.map_err(|error| error.to_string())?;
-            roots.add(certificate).map_err(|error| error.to_string())?;
-        }
-        Ok(Self {
-            server: server.parse().map_err(|_| format!("{server} is no URL"))?,
-            roots,
-            token: text(&user["token"], "token")?,
-        })
+        let clusters = json!({"cluster_statuses": [
+            {"name": "a", "host_statuses": [host(80, false), host(81, true)]},
+            {"name": "b", "host_statuses": [host(80, false)]},
+        ]});
+        let one = SocketAddr::from(([192, 0, 2, 1], 81));
+        assert_eq!(out(&clusters), BTreeMap::from([("a".to_owned(), vec![one])]));
     }
-
-    async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>, String> {
-        let host = self.server.host().unwrap_or_default();
-        let port = self.server.port_u16().unwrap_or(443);
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(self.roots.clone())
-            .with_no_client_auth();
-        let bare = host.trim_matches(['[', ']']).to_owned();
-        let name = ServerName::try_from(bare.clone()).map_err(|error| error.to_string())?;
-        let stream = TcpStream::connect((bare.as_str(), port)).await;
-        let stream = stream.map_err(|error| format!("{}: {error}", self.server))?;
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
-        let stream = stream.map_err(|error| format!("{}: {error}", self.server))?;
-        let (sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-        tokio::spawn(connection);
-        Ok(sender)
-    }
-
-    /// What is at a path; `None` where nothing is.
-    async fn get(
-        &self,
-        api: &mut SendRequest<Empty<Bytes>>,
-        path: &str,
-    ) -> Result<Option<Value>, String> {
-        let request = Request::get(path)
-            .header(header::HOST, self.server.authority().map_or("", |a| a.as_str()))
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
-            .header(header::ACCEPT, "application/json")
-            .body(Empty::new())
-            .map_err(|error| error.to_string())?;
-        api.ready().await.map_err(|error| error.to_string())?;
-        let answer = api.send_request(request).await.map_err(|error| error.to_string())?;
-        let status = answer.status();
-        let body =
-            answer.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
-        if status == StatusCode::NOT_FOUND {
-            return Ok(None);
-        }
-        if !status.is_success() {
-            return Err(format!("{path} is answered with {status}"));
-        }
-        serde_json::from_slice(&body).map(Some).map_err(|error| format!("{path}: {error}"))
-    }
-}
-
-/// The entry of a kubeconfig's list that has a name.
-fn named<'c>(list: &'c Value, name: &Value) -> &'c Value {
-    let mut entries = list.as_array().into_iter().flatten();
-    entries.find(|entry| &entry["name"] == name).unwrap_or(&Value::Null)
 }

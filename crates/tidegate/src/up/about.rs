@@ -60,14 +60,15 @@ mod tests {
             labels: crate::cli::Labels(BTreeMap::from([("istio".to_owned(), "edge".to_owned())])),
             mesh: String::new(),
             address: [192, 0, 2, 1].into(),
+            listen: [192, 0, 2, 1].into(),
             health_port: 15021,
+            admin: ([127, 0, 0, 1], 15000).into(),
             ports: BTreeMap::new(),
             ready: false,
             started: jiff::Timestamp::UNIX_EPOCH,
             turned: jiff::Timestamp::UNIX_EPOCH,
         };
-        let admin = ([127, 0, 0, 1], 15000).into();
-        let about = about(&facts, NonZeroUsize::MIN, admin).expect("what Envoy can be told");
+        let about = about(&facts, NonZeroUsize::MIN, facts.admin).expect("what Envoy can be told");
         let bootstrap = Bootstrap::decode(about.bootstrap).expect("a bootstrap");
         let node = bootstrap.node.expect("a node");
         assert_eq!(

@@ -68,6 +68,8 @@ fn push(change: FileChange) -> Push {
     match change {
         FileChange::Put { object, manifest } => Push::Put { object, manifest },
         FileChange::Remove { key, origin } => Push::Remove { key, origin },
-        FileChange::Invalid { key, origin, errors } => Push::Invalid { key, origin, errors },
+        FileChange::Invalid { key, origin, errors, selector } => {
+            Push::Invalid { key, origin, errors, selector }
+        }
     }
 }

@@ -2,11 +2,12 @@
 //! a Deployment and a Pod, the Pod whose log is Mixer's, and the ConfigMap with the mesh config. The process owns them; writes to them are refused.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidegate_api::{Kind, ObjectKey};
+use tidegate_apiserver::rest::ADMIN_ANNOTATION;
 
 use crate::cli::Labels;
 
@@ -34,8 +35,12 @@ pub struct Facts {
     pub mesh: String,
     /// Where clients on this machine reach it.
     pub address: IpAddr,
+    /// The address that its ports are bound at: one, or every one.
+    pub listen: IpAddr,
     /// Where the health endpoint listens.
     pub health_port: u16,
+    /// Where clients on this machine reach the admin interface.
+    pub admin: SocketAddr,
     /// Gateway ports and where each is bound.
     pub ports: BTreeMap<u16, u16>,
     /// Whether every worker serves what was there at the start.
@@ -136,8 +141,10 @@ impl Facts {
 
     fn pod(&self, name: &str) -> Value {
         let mut metadata = self.metadata(name);
-        metadata["annotations"] =
-            json!({ "kubectl.kubernetes.io/default-container": PROXY_CONTAINER });
+        metadata["annotations"] = json!({
+            "kubectl.kubernetes.io/default-container": PROXY_CONTAINER,
+            ADMIN_ANNOTATION: self.admin.to_string(),
+        });
         json!({
             "apiVersion": "v1",
             "kind": "Pod",
@@ -181,8 +188,14 @@ impl Facts {
     }
 
     fn container(&self) -> Value {
-        let gateway =
-            self.ports.values().map(|&bound| json!({ "containerPort": bound, "protocol": "TCP" }));
+        let gateway = self.ports.values().map(|&bound| {
+            json!({
+                "containerPort": bound,
+                "hostPort": bound,
+                "hostIP": self.listen,
+                "protocol": "TCP",
+            })
+        });
         let health =
             json!({ "containerPort": self.health_port, "protocol": "TCP", "name": "status-port" });
         json!({
@@ -256,7 +269,9 @@ mod tests {
             labels: Labels(BTreeMap::from([("istio".to_owned(), "ingressgateway".to_owned())])),
             mesh: "accessLogFile: /dev/stdout\n".to_owned(),
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            listen: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             health_port: 15021,
+            admin: (Ipv4Addr::LOCALHOST, 15000).into(),
             ports: BTreeMap::from([(80, 8080), (443, 8443), (9000, 9000)]),
             ready: true,
             started: Timestamp::UNIX_EPOCH,

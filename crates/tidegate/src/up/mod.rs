@@ -40,16 +40,17 @@ use tidegate_apiserver::rest::{Handle as ApiHandle, Options as ApiOptions, Serve
 use tidegate_apiserver::store::{Options as StoreOptions, Store};
 use tidegate_proxy::surroundings::Surroundings;
 use tidegate_proxy::upstream::dns::DnsConfig;
+use tidegate_proxy::upstream::incident;
 use tidegate_proxy::view::About;
 use tidegate_xds::Snapshot;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use self::control::Outgoing;
 use self::gateway::Facts;
 use self::greeting::Greeting;
 use self::logs::PodLogs;
 use self::portrait::Portrait;
-use self::ports::Ports;
+use self::ports::{GATEWAY_LISTEN, Ports};
 use crate::cli::{AccessLogFile, UpArgs};
 use crate::data_plane::{self, DataPlane};
 use crate::demo::Demo;
@@ -97,11 +98,13 @@ struct Ground {
 
 impl Ground {
     fn prepare(args: &UpArgs, data_dir: PathBuf, store: Store) -> Outcome<Self> {
-        let health = SocketAddr::new(args.gateway_listen, HEALTH_PORT);
-        let health = args.health_listen.unwrap_or(health);
+        let health = match args.health_listen {
+            Some(address) => (address, "--health-listen"),
+            None => (SocketAddr::new(args.gateway_listen, HEALTH_PORT), GATEWAY_LISTEN),
+        };
         // All of them are looked at before one is told: whoever has to move one port, moves them at once.
         let ports = Ports::settle(args.gateway_listen, args.port_map.as_ref());
-        let health = listen::bind(health, "--health-listen");
+        let health = listen::bind_at(health.0, "--health-listen", health.1);
         let admin = listen::bind(args.admin_listen, "--admin-listen");
         // The API binds for itself, later.
         let api = listen::bind(args.api_listen, "--api-listen").map(drop);
@@ -127,7 +130,7 @@ async fn serve(args: UpArgs, ground: Ground) -> Outcome<()> {
         .map_err(|error| Failure::new(format!("signals cannot be handled: {error}")))?;
     let Ground { data_dir, ports, admin, health, store, demo, mesh } = ground;
     let addresses = [local(&admin)?, local(&health)?];
-    let facts = facts(&args, &ports, addresses[1].port(), mesh.as_ref());
+    let facts = facts(&args, &ports, addresses, mesh.as_ref());
 
     let snapshot = Snapshot::new();
     let (started, start) = oneshot::channel();
@@ -139,7 +142,9 @@ async fn serve(args: UpArgs, ground: Ground) -> Outcome<()> {
     surroundings.add(addresses[0], "the admin interface of this process (--admin-listen)");
     surroundings.add(addresses[1], "the health endpoint of this process (--health-listen)");
     let others = surroundings.clone();
-    let mut data_plane = start_data_plane(workers, dns, about, others, &snapshot, start)?;
+    let (incidents, happened) = mpsc::unbounded_channel();
+    let mut data_plane =
+        start_data_plane(workers, dns, about, others, incidents, &snapshot, start)?;
     admin::serve(&data_plane.view, Some(admin), Some(health))?;
 
     tokio::select! {
@@ -159,7 +164,9 @@ async fn serve(args: UpArgs, ground: Ground) -> Outcome<()> {
     surroundings.add(api.local_addr(), "the API of this process (--api-listen)");
     let outgoing = Outgoing::default();
     tokio::spawn(outgoing.clone().write_to(store.clone()));
-    let mut control = control::start(&store, snapshot, options, outgoing, started)
+    let view = Arc::clone(&data_plane.view);
+    let control = control::start(&store, snapshot, options, outgoing, view, happened, started);
+    let mut control = control
         .map_err(|error| Failure::new(format!("the control loop does not start: {error}")))?;
 
     terminal::say(greet(&api, addresses, &ports, demo));
@@ -182,13 +189,20 @@ fn local(listener: &TcpListener) -> Outcome<SocketAddr> {
     listener.local_addr().map_err(|error| Failure::new(format!("a listener: {error}")))
 }
 
-fn facts(args: &UpArgs, ports: &Ports, health_port: u16, mesh: Option<&mesh::Config>) -> Facts {
+fn facts(
+    args: &UpArgs,
+    ports: &Ports,
+    [admin, health]: [SocketAddr; 2],
+    mesh: Option<&mesh::Config>,
+) -> Facts {
     let started = Timestamp::now();
     Facts {
         labels: args.gateway_labels.clone(),
         mesh: mesh.map(|config| config.text.clone()).unwrap_or_default(),
         address: ports.reachable(),
-        health_port,
+        listen: ports.listen(),
+        health_port: health.port(),
+        admin: SocketAddr::new(ports::reachable(admin.ip()), admin.port()),
         ports: ports.iter().collect(),
         ready: false,
         started,
@@ -208,13 +222,21 @@ fn start_data_plane(
     dns: DnsConfig,
     about: About,
     surroundings: Surroundings,
+    incidents: incident::Listener,
     snapshot: &Snapshot,
     start: oneshot::Receiver<u64>,
 ) -> Outcome<DataPlane> {
     let logs = tidegate_proxy::accesslog::Options::default();
-    let options = tidegate_proxy::Options { workers, dns, logs, about, surroundings };
-    DataPlane::start(options, tokio::runtime::Handle::current(), snapshot, start)
+    let incidents = Some(incidents);
+    let options = tidegate_proxy::Options { workers, dns, logs, about, surroundings, incidents };
+    DataPlane::start(options, tokio::runtime::Handle::current(), snapshot, start, of_secret)
         .map_err(|error| Failure::new(format!("the data plane does not start: {error}")))
+}
+
+/// A secret of xDS, and a field of it, as users know them.
+fn of_secret(name: &str, path: &str) -> String {
+    let secret = tidegate_pilot::model::tls::in_words(name, gateway::NAMESPACE);
+    format!("{secret}, {}", tidegate_pilot::status::part_of_secret(path))
 }
 
 async fn start_api(
@@ -257,6 +279,7 @@ fn pilot_options(args: &UpArgs, ports: &Ports, facts: &Facts) -> tidegate_pilot:
         system_roots: data_plane::system_roots(),
         workload_certificates: args.workload_certs.as_deref().map(mesh::folder),
         access_log: Some(tidegate_pilot::AccessLog { path, format }),
+        judge: tidegate_pilot::Judge(tidegate_proxy::config::would_take),
         ..tidegate_pilot::Options::default()
     }
 }

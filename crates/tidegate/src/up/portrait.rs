@@ -1,6 +1,7 @@
 //! Keeps the gateway's own objects up to date: pushes them into the store whenever the facts change.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -70,11 +71,21 @@ impl Portrait {
         self.verdicts.mark_unchanged();
         self.now.turn(*self.ready.borrow_and_update(), Timestamp::now());
         let listeners = self.view.listeners();
-        let open = listeners.iter().map(|listener| listener.address.port()).collect();
+        let open = listeners.iter().flat_map(|listener| &listener.addresses);
+        let open = open.map(SocketAddr::port).collect();
         self.now.ports = ports(&self.settled, self.named.ports(), &open);
         if self.shown.as_ref() != Some(&self.now) {
-            for (key, manifest) in self.now.objects() {
-                push(&self.store, &key, manifest).await;
+            for (key, mut manifest) in self.now.objects() {
+                push(&self.store, &key, manifest.clone()).await;
+                // What the process shows it has done: whoever waits for a rollout asks for that.
+                let entry = self.store.get(&key);
+                let shown = entry.map(|entry| entry.json()["metadata"]["generation"].clone());
+                if let Some(observed) = manifest.pointer_mut("/status/observedGeneration")
+                    && let Some(shown) = shown.filter(|shown| shown != observed)
+                {
+                    *observed = shown;
+                    push(&self.store, &key, manifest).await;
+                }
             }
             self.shown = Some(self.now.clone());
         }

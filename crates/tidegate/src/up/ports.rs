@@ -17,6 +17,9 @@ use tidegate_proxy::surroundings::Surroundings;
 use crate::cli::PortMap;
 use crate::failure::{Failure, Outcome};
 
+/// The flag that says at which address ports are bound.
+pub const GATEWAY_LISTEN: &str = "--gateway-listen";
+
 /// Ports of the gateway's Service, each with where it is bound when the port itself is forbidden.
 const SERVICE_PORTS: [(u16, u16); 2] = [(80, 8080), (443, 8443)];
 
@@ -176,10 +179,11 @@ fn refused(gateway: u16, address: SocketAddr, error: &io::Error) -> Failure {
         error if is(error, Errno::ACCESS) => what("may not be bound by this user")
             .or(map)
             .or("setcap cap_net_bind_service=+ep on the tidegate binary, or run it as root"),
-        error if is(error, Errno::ADDRNOTAVAIL) => {
-            Failure::new(format!("{} is no address of this machine", address.ip()))
-                .or("--gateway-listen 0.0.0.0, for all of them; `ip address` lists them")
-        }
+        error if is(error, Errno::ADDRNOTAVAIL) => Failure::new(format!(
+            "{} is no address of this machine ({GATEWAY_LISTEN})",
+            address.ip()
+        ))
+        .or(format!("{GATEWAY_LISTEN} 0.0.0.0, for all of them; `ip address` lists them")),
         error => what(&format!("cannot be bound: {error}")).or(map),
     }
 }
@@ -237,7 +241,9 @@ mod tests {
         let foreign = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
         let map = "80=0,443=0".parse().expect("a port map");
         let failure = Ports::settle(foreign, Some(&map)).expect_err("no such address");
-        assert!(failure.to_string().contains("--gateway-listen"), "{failure}");
+        let told = failure.to_string();
+        assert!(told.contains("--gateway-listen 0.0.0.0"), "{told}");
+        assert_eq!(told.matches("no address of this machine").count(), 1, "{told}");
     }
 
     #[test]

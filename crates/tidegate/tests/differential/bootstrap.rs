@@ -5,12 +5,21 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 
 mod hash;
+mod jwt;
+mod limits;
+mod mirrors;
+mod pipes;
+mod policy;
 mod rbac;
 mod retry;
 
-const MANAGER: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
-const ROUTER: &str = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
-const PROTOCOL: &str = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+pub use jwt::SIGNERS;
+pub use pipes::Pipes;
+
+pub const MANAGER: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+pub const ROUTER: &str = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
+pub const PROTOCOL: &str =
+    "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 /// Where the scripted origins listen.
 #[derive(Clone, Debug)]
@@ -19,6 +28,8 @@ pub struct Origins {
     pub http2: SocketAddr,
     /// Nobody listens here.
     pub refused: SocketAddr,
+    /// Sockets of this machine that lead to these.
+    pub pipes: Pipes,
     /// Origins that tell their number.
     pub numbered: Vec<SocketAddr>,
     /// Origins with a cluster and a route of their own: name, whether it speaks HTTP/2, address.
@@ -82,6 +93,8 @@ fn listeners(origins: &Origins) -> Vec<Value> {
         "common_http_protocol_options": {"max_requests_per_connection": 2},
     });
     let rbac = json!({"use_remote_address": true, "http_filters": rbac::http_filters()});
+    let jwt = json!({"use_remote_address": true, "http_filters": jwt::http_filters()});
+    let policy = json!({"use_remote_address": true, "http_filters": policy::http_filters()});
     let all = [
         ("edge", edge),
         ("plain", plain),
@@ -89,6 +102,9 @@ fn listeners(origins: &Origins) -> Vec<Value> {
         ("timed", timed),
         ("idle", idle),
         ("rbac", rbac),
+        ("jwt", jwt),
+        ("policy", policy),
+        ("limit", json!({"use_remote_address": true, "http_filters": limits::http_filters()})),
         ("rbac-open", json!({})),
         ("rbac-closed", json!({})),
         ("rbac-tls", json!({})),
@@ -135,6 +151,7 @@ fn virtual_hosts(origins: &Origins) -> Value {
         json!({"name": name, "domains": domains, "routes": [
             {"match": {"prefix": "/"}, "direct_response": text(200, name)}]})
     };
+    let [mirror, mirrored] = mirrors::virtual_hosts();
     json!([
         says("exact", &["exact.example"]),
         says("wild", &["*.wild.example"]),
@@ -145,7 +162,12 @@ fn virtual_hosts(origins: &Origins) -> Value {
         {"name": "tls", "domains": ["tls.example"], "require_tls": "ALL", "routes": [
             {"match": {"prefix": "/"}, "direct_response": text(200, "tls")}]},
         rbac::virtual_host(),
+        jwt::virtual_host(),
         retry::virtual_host(),
+        policy::virtual_host(),
+        limits::virtual_host(),
+        mirror,
+        mirrored,
         {"name": "any", "domains": ["*"], "routes": routes(origins)},
     ])
 }
@@ -154,7 +176,7 @@ fn routes(origins: &Origins) -> Vec<Value> {
     let own = origins.own.iter().map(|(name, ..)| {
         json!({"match": {"prefix": format!("/own/{name}/")}, "route": {"cluster": name}})
     });
-    [own.collect(), hash::routes(), matches(), redirects(), forwards()].concat()
+    [own.collect(), pipes::routes(), hash::routes(), matches(), redirects(), forwards()].concat()
 }
 
 /// Routes that tell which of them was taken.
@@ -299,6 +321,8 @@ fn forwards() -> Vec<Value> {
         ),
         to("/upgrade-other", json!({"upgrade_configs": [{"upgrade_type": "other"}]})),
         to("/h2", json!({"cluster": "origin2", "timeout": "5s"})),
+        to("/as-client/1", json!({"cluster": "as-client-1"})),
+        to("/as-client/2", json!({"cluster": "as-client-2"})),
     ];
     // The first match counts.
     routes.swap(5, 6);
@@ -364,12 +388,6 @@ fn clusters(origins: &Origins) -> Value {
     let mut connections = cluster("one-connection", &[origins.http1]);
     connections["circuit_breakers"] =
         json!({"thresholds": [{"max_connections": 1, "max_pending_requests": 1}]});
-    let speaks_http2 = |mut cluster: Value| {
-        cluster["typed_extension_protocol_options"] = json!({
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": PROTOCOL, "explicit_http_config": {"http2_protocol_options": {}}}});
-        cluster
-    };
     let own = origins.own.iter().map(|(name, http2, at)| {
         let cluster = cluster(name, &[*at]);
         if *http2 { speaks_http2(cluster) } else { cluster }
@@ -390,13 +408,34 @@ fn clusters(origins: &Origins) -> Value {
         requests,
         connections,
         speaks_http2(cluster("origin2", &[origins.http2])),
+        as_client("as-client-1", origins.http1),
+        as_client("as-client-2", origins.http2),
     ];
     shared
         .into_iter()
         .chain(retry::clusters(origins.http1))
+        .chain(mirrors::clusters(origins.http1))
+        .chain(pipes::clusters(origins))
         .chain(own)
         .chain(hash::clusters(&origins.numbered))
         .collect()
+}
+
+fn speaks_http2(mut cluster: Value) -> Value {
+    cluster["typed_extension_protocol_options"] = json!({
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": PROTOCOL, "explicit_http_config": {"http2_protocol_options": {}}}});
+    cluster
+}
+
+/// A cluster that speaks what its clients do.
+fn as_client(name: &str, at: SocketAddr) -> Value {
+    let mut cluster = cluster(name, &[at]);
+    cluster["typed_extension_protocol_options"] = json!({
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": PROTOCOL,
+            "use_downstream_protocol_config": {"http2_protocol_options": {}}}});
+    cluster
 }
 
 fn cluster(name: &str, at: &[SocketAddr]) -> Value {
@@ -410,7 +449,7 @@ fn cluster(name: &str, at: &[SocketAddr]) -> Value {
     })
 }
 
-fn address(at: SocketAddr) -> Value {
+pub fn address(at: SocketAddr) -> Value {
     json!({"socket_address": {"address": at.ip().to_string(), "port_value": at.port()}})
 }
 

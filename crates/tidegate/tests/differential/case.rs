@@ -19,6 +19,8 @@ pub struct Case {
     pub first: Vec<Vec<Act>>,
     /// The same over HTTP/2.
     pub first2: Vec<Act2>,
+    /// How many requests origins are to have had, as copies come when they come.
+    pub requests: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -61,6 +63,8 @@ pub struct Request2 {
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<Vec<u8>>,
     pub trailers: Vec<(&'static str, &'static str)>,
+    /// Whether its content goes on for as long as there is no answer, and is not ended after that either.
+    pub unended: bool,
     /// How much the client takes at a time; the default is large.
     pub window: Option<u32>,
 }
@@ -117,6 +121,7 @@ impl Case {
             origin2: Act2::Ok,
             first: Vec::new(),
             first2: Vec::new(),
+            requests: 0,
         }
     }
 
@@ -163,6 +168,12 @@ impl Case {
 
     pub fn origin2(mut self, act: Act2) -> Self {
         self.origin2 = act;
+        self
+    }
+
+    /// Origins have so many requests before they are compared.
+    pub fn requests(mut self, requests: usize) -> Self {
+        self.requests = requests;
         self
     }
 

@@ -11,7 +11,7 @@ use tidegate_testing::origin::{Body, Origin, echo};
 use tidegate_testing::tools::Tool;
 use tidegate_testing::{HeldPort, PATIENCE, eventually};
 
-use crate::bootstrap::{Origins, bootstrap};
+use crate::bootstrap::{Origins, Pipes, bootstrap};
 use crate::sides::{Listeners, Side};
 
 /// What must be equal, by prefix.
@@ -44,15 +44,26 @@ const COUNTERS: &[(&str, &[&str])] = &[
             "rq_total",
         ],
     ),
+    (
+        "http.policy.fault",
+        &["aborts_injected", "active_faults", "delays_injected", "faults_overflow"],
+    ),
+    ("http.policy.cors", &["origin_invalid", "origin_valid"]),
     ("http.rbac", &["downstream_rq_2xx", "downstream_rq_4xx", "no_route", "rq_total"]),
     ("http.rbac.rbac", &["allowed", "denied"]),
+    ("limit.http_local_rate_limit", LIMITED),
+    ("of-listener.http_local_rate_limit", LIMITED),
     ("http.rbac.rbac.log", &["allowed", "denied"]),
     ("http.rbac.rbac.own", &["allowed", "denied"]),
     ("http.rbac.rbac.dry", &["shadow_allowed", "shadow_denied"]),
+    ("http.jwt", &["downstream_rq_2xx", "downstream_rq_4xx", "no_route", "rq_total"]),
+    ("http.jwt.jwt_authn", &["allowed", "cors_preflight_bypassed", "denied"]),
     ("chain.rbac", &["allowed", "denied"]),
     ("cluster.origin", UPSTREAM),
     ("cluster.refused", UPSTREAM),
     ("cluster.empty", UPSTREAM),
+    ("cluster.copies", COPIED),
+    ("cluster.no-copies", COPIED),
     ("cluster.new", RETRIED),
     ("cluster.no-retry", RETRIED),
     (
@@ -74,6 +85,8 @@ const COUNTERS: &[(&str, &[&str])] = &[
         ],
     ),
 ];
+
+const LIMITED: &[&str] = &["enabled", "enforced", "ok", "rate_limited", "shadow_mode"];
 
 const UPSTREAM: &[&str] = &[
     "circuit_breakers.default.cx_open",
@@ -102,6 +115,17 @@ const UPSTREAM: &[&str] = &[
     "upstream_rq_completed",
     "upstream_rq_pending_failure_eject",
     "upstream_rq_pending_total",
+    "upstream_rq_timeout",
+    "upstream_rq_total",
+];
+
+/// Of copies. How many connections they need is a matter of chance, as nobody waits for their end.
+const COPIED: &[&str] = &[
+    "upstream_rq_200",
+    "upstream_rq_503",
+    "upstream_rq_active",
+    "upstream_rq_active_overflow",
+    "upstream_rq_completed",
     "upstream_rq_timeout",
     "upstream_rq_total",
 ];
@@ -151,6 +175,22 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
     echo(request).await
 }
 
+/// Requests that there are tokens for, and others; of filters, and of routes with limits of their own.
+async fn ask_limits(listeners: &Listeners) {
+    let mut client = Client::connect(listeners["limit"]).await;
+    for (path, header, status) in [
+        ("/direct", "x-a: 1", 200),
+        ("/direct", "x-a: 1", 200),
+        ("/direct", "x-a: 1", 429),
+        ("/listener/a", "x-a: 1", 404),
+        ("/listener/b?x", "x-a: 1", 429),
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: limit.example\r\n{header}\r\n\r\n");
+        let answer = client.request(request).await;
+        assert_eq!(answer.status, status, "{path}");
+    }
+}
+
 /// Asks those who do not let everybody in.
 async fn ask_rbac(listeners: &Listeners) {
     let get = |host: &str, path: &str| format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
@@ -170,6 +210,47 @@ async fn ask_rbac(listeners: &Listeners) {
     let mut client = Client::connect(listeners["rbac-closed"]).await;
     client.send(get("any", "/path")).await;
     assert_eq!(client.read_to_end().await, b"");
+}
+
+/// Asks for faults, and from other origins.
+async fn ask_policy(listeners: &Listeners) {
+    let mut client = Client::connect(listeners["policy"]).await;
+    for (line, headers, status) in [
+        ("GET /fault/503", "", 503),
+        ("GET /fault/delay", "", 200),
+        ("GET /fault/both", "", 504),
+        ("GET /fault/full", "", 200),
+        ("GET /fault/of-filter", "X-Fail: yes\r\n", 429),
+        ("GET /cors/whole", "Origin: https://a.example\r\n", 200),
+        ("GET /cors/whole", "Origin: https://evil\r\n", 200),
+        ("GET /cors/shadow", "Origin: https://evil\r\n", 200),
+        ("GET /cors/off", "Origin: https://evil\r\n", 200),
+    ] {
+        let request = format!("{line} HTTP/1.1\r\nHost: policy.example\r\n{headers}\r\n");
+        assert_eq!(client.request(request).await.status, status, "{line}");
+    }
+}
+
+/// Asks what is copied.
+async fn ask_mirrors(edge: SocketAddr) {
+    let mut client = Client::connect(edge).await;
+    for (path, status) in [
+        ("/one", 200),
+        ("/all", 200),
+        ("/nobody", 200),
+        ("/nowhere", 200),
+        ("/refused", 200),
+        ("/full", 200),
+        ("/of-refused", 503),
+        ("/of-empty", 503),
+    ] {
+        for request in ["GET", "POST"] {
+            let request = format!(
+                "{request} {path} HTTP/1.1\r\nHost: mirror.example\r\nContent-Length: 0\r\n\r\n"
+            );
+            assert_eq!(client.request(request).await.status, status, "{path}");
+        }
+    }
 }
 
 /// Asks all that is counted, one thing after the other.
@@ -244,10 +325,12 @@ async fn traffic_counts_as_in_envoy() {
     let origin = Origin::start().http(answer).await;
     let http2 = Origin::start().http2().http(answer).await;
     let refused = HeldPort::any();
+    let nobody = || "/nobody".to_owned();
     let origins = Origins {
         http1: origin.address(),
         http2: http2.address(),
         refused: refused.address,
+        pipes: Pipes { http1: nobody(), http2: nobody(), refused: nobody() },
         numbered: Vec::new(),
         own: Vec::new(),
     };
@@ -255,9 +338,15 @@ async fn traffic_counts_as_in_envoy() {
     let tidegate = Side::tidegate(&bootstrap).await;
     let envoy = Side::envoy(&program, &bootstrap).await;
     ask(envoy.listeners["edge"], &origin).await;
+    ask_mirrors(envoy.listeners["edge"]).await;
     ask_rbac(&envoy.listeners).await;
+    ask_policy(&envoy.listeners).await;
+    ask_limits(&envoy.listeners).await;
     ask_rbac(&tidegate.listeners).await;
+    ask_limits(&tidegate.listeners).await;
     ask(tidegate.listeners["edge"], &origin).await;
+    ask_mirrors(tidegate.listeners["edge"]).await;
+    ask_policy(&tidegate.listeners).await;
     // What a closed connection counts is counted when its end is seen.
     eventually(PATIENCE, || async {
         let theirs = counted(&envoy, origin.address()).await;

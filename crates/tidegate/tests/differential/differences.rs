@@ -3,6 +3,7 @@
 mod http1;
 mod http2;
 mod parts;
+mod policy;
 mod rbac;
 
 use std::fmt::Write as _;
@@ -30,7 +31,7 @@ use parts::Part;
 
 /// All differences.
 fn listed() -> impl Iterator<Item = &'static Listed> {
-    http1::LISTED.iter().chain(http2::LISTED).chain(rbac::LISTED)
+    http1::LISTED.iter().chain(http2::LISTED).chain(rbac::LISTED).chain(policy::LISTED)
 }
 
 /// Collects what differs.
@@ -98,7 +99,7 @@ fn consists_of(lines: &[String], parts: &[Part]) -> bool {
 }
 
 /// The lines that are in `these` more often than in `those`.
-fn without<'a>(these: &'a [String], those: &[String]) -> Vec<&'a str> {
+pub fn without<'a>(these: &'a [String], those: &[String]) -> Vec<&'a str> {
     let mut those: Vec<&String> = those.iter().collect();
     let mut left = Vec::new();
     for line in these {
@@ -118,10 +119,21 @@ fn own_address(envoy: &[String], tidegate: &[String]) -> Vec<String> {
     const FIELD: &str = "> x-forwarded-for: ";
     let before = |line: &str| line.rfind([',', ' ']).map(|at| line[..=at].to_owned());
     let compares = tidegate.iter().any(|line| line.starts_with(FIELD));
+    let last = |line: &str| Some(format!("{}127.0.0.1", before(line)?));
+    // A copy has a further one, that of who copied it.
+    let last_two = |line: &str| Some(format!("{},127.0.0.1", last(line.rsplit_once(',')?.0)?));
+    let twice = |line: &str| {
+        let own = line.rsplit_once(',');
+        own.is_some_and(|(rest, own)| rest.rsplit([',', ' ']).next() == Some(own))
+    };
     let meant = |line: &String| {
-        let ours = format!("{}127.0.0.1", before(line)?);
-        let same = tidegate.contains(&ours) || !compares;
-        (line.starts_with(FIELD) && same).then_some(ours)
+        if !line.starts_with(FIELD) {
+            return None;
+        }
+        let mut ways = [last(line), last_two(line)].into_iter().flatten();
+        let same = ways.find(|way| tidegate.contains(way));
+        let other = || if twice(line) { last_two(line) } else { last(line).filter(|_| !compares) };
+        same.or_else(other)
     };
     envoy.iter().map(|line| meant(line).unwrap_or_else(|| line.clone())).collect()
 }

@@ -55,13 +55,32 @@ async fn stream_lines(
         for part in &request.body {
             send_all(&mut body, part).await;
         }
-        finish(&mut body, &request.trailers);
+        if !request.unended {
+            finish(&mut body, &request.trailers);
+        }
     }
     let response = response.await?;
     let mut seen = vec![format!("< {}", response.status().as_u16())];
     seen.extend(fields("<", &pairs(response.headers())));
-    seen.extend(body_lines("<", response.into_body()).await);
+    if request.unended {
+        seen.extend(unended_lines(response.into_body(), &mut body).await);
+    } else {
+        seen.extend(body_lines("<", response.into_body()).await);
+    }
     Ok(seen)
+}
+
+/// What comes of an answer whose request has not ended: its content, and that no more of the request is wanted. The one may
+/// be read before the other is there, or after.
+async fn unended_lines(mut answer: RecvStream, request: &mut SendStream<Bytes>) -> Vec<String> {
+    let mut all = Vec::new();
+    while let Some(Ok(data)) = answer.data().await {
+        let _ = answer.flow_control().release_capacity(data.len());
+        all.extend_from_slice(&data);
+    }
+    let refused = std::future::poll_fn(|cx| request.poll_reset(cx)).await;
+    let refused = refused.unwrap_or_else(|error| error.reason().unwrap_or(Reason::INTERNAL_ERROR));
+    vec![content("<", &all, Ended::Whole), format!("< reset {refused:?}")]
 }
 
 fn reset(error: &h2::Error) -> String {

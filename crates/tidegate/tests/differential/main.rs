@@ -7,29 +7,36 @@
 //! `DIFFERENTIAL=methods cargo test …` runs the cases whose name starts so, and prints what both sides did.
 
 mod bootstrap;
+mod capture;
 mod case;
 mod cases;
 mod client;
 mod client_cert;
 mod counters;
+mod cuts;
 mod differences;
 mod frames;
 mod http2;
+mod keys;
 mod origin;
+mod outlier;
+mod overflow;
 mod pilot;
 mod scripts;
+mod sharing;
 mod sides;
 mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_testing::HeldPort;
 use tidegate_testing::tools::Tool;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use bootstrap::{Origins, bootstrap};
+use bootstrap::{Origins, Pipes, bootstrap};
 use case::Client;
 use differences::Differences;
 use origin::Stage;
@@ -38,6 +45,8 @@ use sides::{Listeners, Side};
 
 /// Cases that run at the same time.
 const ABREAST: usize = 24;
+/// Longest wait for requests that come beside the client's.
+const LATE: Duration = Duration::from_secs(5);
 /// How often a case that differs is looked at again.
 const ROUNDS: usize = 3;
 
@@ -52,9 +61,17 @@ async fn tidegate_does_what_envoy_does() {
     }
     let stage = Stage::new(cases);
     let refused = HeldPort::any();
+    let http1 = origin::start(Arc::clone(&stage)).await;
+    let http2 = http2::start(Arc::clone(&stage)).await;
+    let directory = tempfile::tempdir().expect("a directory for sockets");
     let origins = Origins {
-        http1: origin::start(Arc::clone(&stage)).await,
-        http2: http2::start(Arc::clone(&stage)).await,
+        http1,
+        http2,
+        pipes: Pipes {
+            http1: origin::behind_pipe(&directory.path().join("1"), http1),
+            http2: origin::behind_pipe(&directory.path().join("2"), http2),
+            refused: directory.path().join("nobody").display().to_string(),
+        },
         refused: refused.address,
         numbered: origin::start_numbered(5).await,
         own: own().await,
@@ -119,6 +136,7 @@ async fn play(stage: &Arc<Stage>, listeners: &Listeners, ids: &[usize]) -> Vec<V
                 Client::Http2(request) => http2::run(address, id, request).await,
                 Client::Frames(frames) => frames::run(address, frames).await,
             };
+            stage.all_requests(id, LATE).await;
             let port = format!(":{}", address.port());
             let received = stage.take(id);
             seen.extend(received.into_iter().map(|line| line.replace(&port, ":(port)")));

@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::Notify;
 
 use super::case::{Act, Case};
 use super::wire::{Ended, Head, Wire, content, fields};
@@ -16,17 +19,45 @@ pub struct Stage {
     pub cases: Vec<Case>,
     received: Mutex<HashMap<usize, Vec<String>>>,
     requests: Mutex<HashMap<usize, usize>>,
+    changed: Notify,
 }
 
 impl Stage {
     pub fn new(cases: Vec<Case>) -> Arc<Self> {
-        Arc::new(Self { cases, received: Mutex::default(), requests: Mutex::default() })
+        Arc::new(Self {
+            cases,
+            received: Mutex::default(),
+            requests: Mutex::default(),
+            changed: Notify::new(),
+        })
     }
 
     /// Notes lines for a case.
     pub fn record(&self, id: Option<usize>, lines: impl IntoIterator<Item = String>) {
         let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
         received.entry(id.unwrap_or(usize::MAX)).or_default().extend(lines);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until a case has all of its requests, for so long at most.
+    pub async fn all_requests(&self, id: usize, patience: Duration) {
+        let all = async {
+            loop {
+                let changed = self.changed.notified();
+                if self.contents(id) >= self.cases[id].requests {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        // Who has fewer differs.
+        let _ = tokio::time::timeout(patience, all).await;
+    }
+
+    fn contents(&self, id: usize) -> usize {
+        let received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = received.get(&id).into_iter().flatten();
+        lines.filter(|line| line.starts_with("> [")).count()
     }
 
     /// Counts a request of a case; tells how many there were before.
@@ -55,6 +86,21 @@ pub async fn start(stage: Arc<Stage>) -> SocketAddr {
         }
     });
     address
+}
+
+/// Has a socket of this machine lead to an origin.
+pub fn behind_pipe(path: &Path, origin: SocketAddr) -> String {
+    let listener = UnixListener::bind(path).expect("a socket");
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut far = TcpStream::connect(origin).await.expect("the origin");
+                // However it ends, both are closed.
+                let _ = copy_bidirectional(&mut near, &mut far).await;
+            });
+        }
+    });
+    path.display().to_string()
 }
 
 /// Starts HTTP/1 origins that answer with their number.

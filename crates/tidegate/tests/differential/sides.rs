@@ -22,7 +22,7 @@ pub struct Side {
     pub listeners: Listeners,
     pub admin: SocketAddr,
     _admin: HeldPort,
-    _process: Process,
+    pub process: Process,
     _folder: TempDir,
 }
 
@@ -34,8 +34,13 @@ impl Side {
     }
 
     pub async fn tidegate(bootstrap: &Value) -> Self {
+        Self::telling("error", bootstrap).await
+    }
+
+    /// Ours, with what it logs from a level on.
+    pub async fn telling(level: &str, bootstrap: &Value) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-        command.args(["proxy", "--workers", "1", "--log-level", "error"]);
+        command.args(["proxy", "--workers", "1", "--log-level", level]);
         Self::start(command, bootstrap).await
     }
 
@@ -51,10 +56,10 @@ impl Side {
         std::fs::write(&file, bootstrap.to_string()).expect("the bootstrap on disk");
         command.arg("-c").arg(&file);
         let process = Process::spawn(command);
-        let listeners = timeout(PATIENCE, listeners(admin))
+        let listeners = timeout(4 * PATIENCE, listeners(admin))
             .await
             .unwrap_or_else(|_| panic!("not ready; {process}"));
-        Self { listeners, admin, _admin: held, _process: process, _folder: folder }
+        Self { listeners, admin, _admin: held, process, _folder: folder }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -16,7 +16,7 @@ use tokio::process::Command;
 
 use crate::support::{Api, Gateway, NETWORKING, Shell, objects};
 
-async fn tidegate(arguments: &[&str]) -> Output {
+pub async fn tidegate(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     command.args(arguments);
     process::run(command, "").await
@@ -160,15 +160,60 @@ async fn a_running_gateway_is_explained_as_it_was_started() {
     assert_eq!(answer["end"], json!({ "what": "answered", "status": 299 }), "{answer:#}");
     let idle = "ConfigMap istio-system/istio: without effect yet: ingressSelector";
     assert!(stderr.contains(idle), "{stderr}");
+    // It listens at one address, as it was told.
+    let name = answer["listener"]["name"].as_str().expect("a listener");
+    assert!(name.starts_with("127.0.0.1_"), "{answer:#}");
+    let own = ["http://a.example/", "--address", "127.0.0.1"];
+    assert_eq!(explained_of(&gateway, &own).await.0["end"], answer["end"]);
+    let other = ["http://a.example/", "--address", "127.0.0.5"];
+    let (elsewhere, _) = explained_of(&gateway, &other).await;
+    assert_eq!(elsewhere["end"]["error"], "NoListener", "{elsewhere:#}");
 }
 
 /// What `tidegate explain -o json` says of a GET to a running gateway, on both streams.
 async fn explained(gateway: &Gateway, url: &str) -> (serde_json::Value, String) {
+    explained_of(gateway, &[url]).await
+}
+
+/// As [`explained`], with flags.
+async fn explained_of(gateway: &Gateway, args: &[&str]) -> (serde_json::Value, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    command.args(["explain", "GET", url, "-o", "json"]);
+    command.args(["explain", "GET", "-o", "json"]).args(args);
     command.env("KUBECONFIG", gateway.place().data_dir().join("kubeconfig"));
     let output = process::run(command, "").await;
     (serde_json::from_str(&output.stdout).expect("an answer"), output.stderr)
+}
+
+/// A port that another program has takes nothing, whatever the objects say; and that is no fault of the Gateway's other ports.
+#[tokio::test]
+async fn a_port_that_is_taken_is_explained_as_closed() {
+    let gateway = Gateway::start(&[]).await;
+    let mut api = Api::of(&gateway).await;
+    let other = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = other.local_addr().expect("its address").port();
+    let mut web = objects::gateway("web", 80, &["*"]);
+    let mut server = web["spec"]["servers"][0].clone();
+    server["port"] = json!({ "number": taken, "name": "taken", "protocol": "HTTP" });
+    web["spec"]["servers"].as_array_mut().expect("servers").push(server);
+    api.create("gateways", &web).await;
+    let mut route = objects::route("a", "web", "a.example", "a.internal");
+    route["spec"]["http"] = json!([{ "directResponse": { "status": 299 } }]);
+    api.create("virtualservices", &route).await;
+    gateway.answers("a.example", "/", 299).await;
+    api.tells(&format!("{NETWORKING}/gateways/web"), &["PartlyServed"]).await;
+
+    let process = |answer: &serde_json::Value| {
+        let notes = answer["notes"].as_array().cloned().unwrap_or_default();
+        notes.iter().any(|note| note.to_string().contains("another process has the port"))
+    };
+    let (closed, _) = explained(&gateway, &format!("http://a.example:{taken}/")).await;
+    assert_eq!(closed["end"]["error"], "NoListener", "{closed:#}");
+    let said = format!("port {taken} is not open, though a Gateway asks for it; only 80 ");
+    assert!(closed["end"]["reason"].as_str().is_some_and(|r| r.starts_with(&said)), "{closed:#}");
+    assert!(process(&closed), "{closed:#}");
+    let (open, _) = explained(&gateway, "http://a.example/").await;
+    assert_eq!(open["end"], json!({ "what": "answered", "status": 299 }), "{open:#}");
+    assert!(!process(&open), "{open:#}");
 }
 
 /// What is explained of a running gateway is what it does, also where it refuses what objects say now.
@@ -290,7 +335,7 @@ async fn sigusr1_reopens_the_access_log() {
     api.create("serviceentries", &objects::host("a", "a.internal", origin.address())).await;
     api.create("virtualservices", &objects::route("a", "web", "a.example", "a.internal")).await;
     gateway.answers("a.example", "/one", 200).await;
-    let holds = |path: std::path::PathBuf, text: &'static str| {
+    let holds = |path: PathBuf, text: &'static str| {
         eventually(PATIENCE, move || {
             let path = path.clone();
             async move { std::fs::read_to_string(path).is_ok_and(|log| log.contains(text)) }
@@ -329,6 +374,17 @@ async fn proxy_config_shows_what_the_data_plane_was_told() {
     }
     let nobody = tidegate(&["proxy-config", "all", "--admin", "127.0.0.1:1"]).await;
     assert!(nobody.stderr.contains("--admin"), "{}", nobody.stderr);
+
+    // The process of the kubeconfig says itself where it is to be asked.
+    let of = async |kubeconfig: PathBuf| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.args(["proxy-config", "routes"]).env("KUBECONFIG", kubeconfig);
+        process::run(command, "").await
+    };
+    let own = of(gateway.place().data_dir().join("kubeconfig")).await.success();
+    assert!(own.lines().any(|line| route.iter().all(|cell| line.contains(cell))), "{own}");
+    let gone = of(gateway.place().data_dir().join("nowhere")).await;
+    assert!(!gone.status.success() && gone.stderr.contains("--admin"), "{gone:?}");
 }
 
 #[tokio::test]
@@ -345,6 +401,29 @@ async fn the_gateway_shows_itself_to_kubectl() {
     assert!(pods.contains("Running") && pods.contains("1/1"), "{pods}");
     let refused = shell.run("kubectl -n istio-system delete service istio-ingressgateway").await;
     assert!(!refused.status.success(), "{refused:?}");
+    let admin = format!("http://{}", gateway.admin);
+    for session in ["exec istio-ingressgateway -- ls", "port-forward istio-ingressgateway 1:15000"]
+    {
+        let refused = shell.run(&format!("kubectl -n istio-system {session}")).await;
+        assert!(!refused.status.success() && refused.stderr.contains(&admin), "{refused:?}");
+    }
+    // Its ports are part of what a Deployment asks for: each that opens is another form of it.
+    let mut api = Api::of(&gateway).await;
+    api.create("gateways", &objects::gateway("one", 80, &["*"])).await;
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = free.local_addr().expect("its address").port();
+    drop(free);
+    api.create("gateways", &objects::gateway("two", port, &["*"])).await;
+    api.wait_for(&format!("{NETWORKING}/gateways/two"), &[("Programmed", "True")]).await;
+    let rollout =
+        "kubectl -n istio-system rollout status deployment/istio-ingressgateway --timeout 60s";
+    eventually(PATIENCE, || async {
+        let shown = "kubectl -n istio-system get deployment istio-ingressgateway -o jsonpath=";
+        shell.ok(&format!("{shown}'{{.metadata.generation}}'")).await != "1"
+    })
+    .await;
+    let rolled = shell.ok(rollout).await;
+    assert!(rolled.contains("successfully rolled out"), "{rolled}");
     eventually(PATIENCE, || async {
         let told = shell.ok("kubectl -n istio-system get deployment istio-ingressgateway").await;
         if told.contains("1/1") { Ok(()) } else { Err(told) }

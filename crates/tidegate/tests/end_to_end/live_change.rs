@@ -1,12 +1,17 @@
 //! Objects that come, change and go under load: no request fails, and what is wrong takes down itself alone.
 
-use serde_json::json;
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
 use tidegate_testing::client::Client;
 use tidegate_testing::dns::{Answer, Dns};
 use tidegate_testing::origin::{Origin, Script, echo};
 use tidegate_testing::tools::Tool;
 use tidegate_testing::{PATIENCE, eventually};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
+use crate::command_line::tidegate;
 use crate::support::{Api, Gateway, Load, NETWORKING, Shell, objects};
 
 /// A gateway whose host `a.example` goes to an origin of the test.
@@ -110,8 +115,26 @@ async fn a_port_that_is_taken_is_told_and_harms_nobody() {
     assert!(told.contains("GatewayNotProgrammed") && told.contains("default/taken"), "{told}");
     route["spec"]["gateways"] = json!(["taken", "web"]);
     api.send("PATCH", &path, &route.to_string()).await;
-    api.wait_for(&path, &[("Programmed", "True")]).await;
+    let told = api.wait_for(&path, &[("Programmed", "True")]).await["status"].to_string();
+    assert!(told.contains("PartlyServed") && told.contains("Gateway default/taken: "), "{told}");
     assert_eq!(gateway.get("b.example", "/").await.status, 200);
+
+    // A Gateway that serves by another of its servers is in force, and says which one is not.
+    let mut both = objects::gateway("both", 80, &["*"]);
+    let mut second = both["spec"]["servers"][0].clone();
+    second["port"] = json!({ "number": taken, "name": "second", "protocol": "HTTP" });
+    both["spec"]["servers"].as_array_mut().expect("servers").push(second);
+    api.create("gateways", &both).await;
+    let both = format!("{NETWORKING}/gateways/both");
+    let told = api.wait_for(&both, &[("Programmed", "True")]).await["status"].to_string();
+    let words = format!("servers[1].port (port {taken}): cannot listen on ");
+    assert!(told.contains("PartlyServed") && told.contains(&words), "{told}");
+    assert!(!told.contains("Refused") && !told.contains("servers[0]"), "{told}");
+    let admin = gateway.admin.to_string();
+    let shown = tidegate(&["proxy-config", "listeners", "--admin", &admin]).await.success();
+    let port = format!(" {taken} ");
+    let rows: Vec<&str> = shown.lines().filter(|line| line.contains(&port)).collect();
+    assert!(matches!(rows[..], [row] if row.contains("not open: cannot listen on ")), "{shown}");
 
     // Those of this very process.
     let own = [(gateway.admin, "admin"), (gateway.health, "health"), (gateway.api, "api")];
@@ -150,7 +173,7 @@ async fn routes_are_programmed_only_where_a_gateway_serves_them() {
         api.create("virtualservices", &objects::route(name, gateway, &host, "a.internal")).await;
     }
     let mut partly = objects::route("partly", "web", "partly.example", "a.internal");
-    partly["spec"]["http"][0]["corsPolicy"] = json!({ "allowMethods": ["GET"] });
+    partly["spec"]["http"][0]["retries"] = json!({ "attempts": 1, "retryRemoteLocalities": true });
     api.create("virtualservices", &partly).await;
 
     assert_eq!(programmed(&mut api, "virtualservices", "nogw", "False").await, "NoGateway");
@@ -204,7 +227,7 @@ async fn a_file_that_is_broken_keeps_its_last_good_form() {
     let folder = tempfile::tempdir().expect("a folder");
     let write =
         |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a file");
-    let json = |value: serde_json::Value| value.to_string();
+    let json = |value: Value| value.to_string();
     write("gateway.yaml", &json(objects::gateway("web", 80, &["*"])));
     write("a.yaml", &json(objects::host("a", "a.internal", origin.address())));
     write("routes.yaml", &json(objects::route("a", "web", "a.example", "a.internal")));
@@ -280,6 +303,76 @@ async fn an_upgraded_connection_outlives_changes() {
     gateway.answers("a.example", "/", 404).await;
     client.send("ping").await;
     assert_eq!(client.read_exact(4).await.expect("an answer"), b"pong");
+}
+
+/// A client that posts on one connection until it is told to stop; how often it was answered. Every answer leaves the connection
+/// open.
+async fn poster(address: SocketAddr, stopped: watch::Receiver<bool>) -> (Client, usize) {
+    let post = "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1\r\n\r\nx";
+    let mut client = Client::connect(address).await;
+    let mut served = 0;
+    while !*stopped.borrow() {
+        let answer = client.request(post).await;
+        assert_eq!((answer.status, answer.header("connection")), (200, None));
+        served += 1;
+    }
+    (client, served)
+}
+
+/// Policies and patches are part of a listener's filter chains: what they change holds for the next request of every connection,
+/// and none is closed for it. A request that is sent just then would be lost.
+#[tokio::test]
+async fn no_connection_is_closed_while_policies_and_patches_change() {
+    const POLICIES: &str =
+        "/apis/security.istio.io/v1/namespaces/istio-system/authorizationpolicies";
+    const FILTERS: &str = "/apis/networking.istio.io/v1alpha3/namespaces/istio-system/envoyfilters";
+    let deny = |path: &str| json!({ "action": "DENY", "rules": [{ "to": [{ "operation": { "paths": [path] } }] }] });
+    let named = |name: &str| {
+        json!({ "configPatches": [{
+            "applyTo": "NETWORK_FILTER",
+            "match": { "listener": { "filterChain": {
+                "filter": { "name": "envoy.filters.network.http_connection_manager" } } } },
+            "patch": { "operation": "MERGE", "value": { "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                "server_name": name } } } }] })
+    };
+    let object = |version: &str, kind: &str, spec: &Value| {
+        json!({ "apiVersion": version, "kind": kind, "metadata": { "name": "it" }, "spec": spec })
+            .to_string()
+    };
+    let (gateway, mut api, origin) = one_host().await;
+    let policy = object("security.istio.io/v1", "AuthorizationPolicy", &deny("/none"));
+    api.send("POST", POLICIES, &policy).await;
+    let filter = object("networking.istio.io/v1alpha3", "EnvoyFilter", &named("first"));
+    api.send("POST", FILTERS, &filter).await;
+    let [policy, filter] = [POLICIES, FILTERS].map(|path| format!("{path}/it"));
+    for path in [&policy, &filter] {
+        api.wait_for(path, &[("Programmed", "True")]).await;
+    }
+
+    let before = origin.requests();
+    let (stop, stopped) = watch::channel(false);
+    let mut posters = JoinSet::new();
+    for _ in 0..8 {
+        posters.spawn(poster(gateway.http, stopped.clone()));
+    }
+    for round in 0..25 {
+        api.change(&policy, &deny(&format!("/none{round}"))).await;
+        api.wait_for(&policy, &[("Programmed", "True")]).await;
+        api.change(&filter, &named(&format!("round{round}"))).await;
+        api.wait_for(&filter, &[("Programmed", "True")]).await;
+    }
+    stop.send_replace(true);
+    let mut posters = posters.join_all().await;
+    let served: usize = posters.iter().map(|(_, served)| served).sum();
+    assert_eq!(origin.requests() - before, served, "each once");
+
+    api.change(&policy, &deny("/*")).await;
+    gateway.answers("a.example", "/", 403).await;
+    for (client, _) in &mut posters {
+        let answer = client.request("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").await;
+        assert_eq!((answer.status, answer.header("server")), (403, Some("round24")));
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -18,9 +18,11 @@ use crate::support::{Api, Gateway, NETWORKING, WEB, objects};
 
 const HOST: &str = "a.example";
 
-/// Waits until a client is accepted, or sent away, and prints how long that took: a second at most where the machine has
-/// nothing else to do.
-async fn turns(gateway: &Gateway, config: &Arc<ClientConfig>, accepted: bool) {
+/// How many changes are timed.
+const ROUNDS: usize = 11;
+
+/// Waits until a client is accepted, or sent away; how long that took.
+async fn turns(gateway: &Gateway, config: &Arc<ClientConfig>, accepted: bool) -> Duration {
     let start = Instant::now();
     eventually(PATIENCE, || async {
         match status(gateway, HOST, config).await {
@@ -31,7 +33,17 @@ async fn turns(gateway: &Gateway, config: &Arc<ClientConfig>, accepted: bool) {
         }
     })
     .await;
-    println!("accepted: {accepted}, after {:?}", start.elapsed());
+    start.elapsed()
+}
+
+/// From a change to the first client that it meets a second at most is promised; single ones may wait for a machine that is
+/// busy, half of them do not.
+#[track_caller]
+fn within_a_second(mut waits: Vec<Duration>) {
+    waits.sort_unstable();
+    let (median, last) = (waits[waits.len() / 2], waits[waits.len() - 1]);
+    assert!(median < Duration::from_secs(1), "half of them took {median:?} or longer: {waits:?}");
+    println!("counted after {median:?} (median), {last:?} at most");
 }
 
 fn object(tls: &Value) -> Value {
@@ -87,6 +99,13 @@ async fn a_file_of_revoked_certificates_is_followed() {
     turns(&gateway, &two, false).await;
     turns(&gateway, &one, true).await;
     api.wait_for(WEB, &[("ResolvedRefs", "True"), ("Programmed", "True")]).await;
+
+    let (revoked, mut waits) = ([&first], Vec::with_capacity(ROUNDS));
+    for accepted in (0..ROUNDS).map(|round| round % 2 == 1) {
+        put("ca.crl", &ca.revocations(if accepted { &[] } else { &revoked }));
+        waits.push(turns(&gateway, &one, accepted).await);
+    }
+    within_a_second(waits);
 }
 
 #[tokio::test]
@@ -106,9 +125,15 @@ async fn a_list_in_the_secret_of_the_authorities_counts() {
     let tls = json!({ "mode": "MUTUAL", "credentialName": "web" });
     api.create("gateways", &object(&tls)).await;
     turns(&gateway, &config, true).await;
-    let list = STANDARD.encode(ca.revocations(&[&identity]));
-    api.change_secret("web", &json!({ "ca.crl": list })).await;
-    turns(&gateway, &config, false).await;
+    let (revoked, mut waits) = ([&identity], Vec::with_capacity(ROUNDS));
+    for accepted in (0..ROUNDS).map(|round| round % 2 == 1) {
+        let list = ca.revocations(if accepted { &[] } else { &revoked });
+        let start = Instant::now();
+        api.change_secret("web", &json!({ "ca.crl": STANDARD.encode(list) })).await;
+        turns(&gateway, &config, accepted).await;
+        waits.push(start.elapsed());
+    }
+    within_a_second(waits);
 }
 
 #[tokio::test]

@@ -12,10 +12,11 @@ use rustls::crypto::aws_lc_rs::cipher_suite::{
 use rustls::version::{TLS12, TLS13};
 use serde_json::{Value, json};
 use tidegate_testing::ca::{Ca, Identity};
+use tidegate_testing::client::{self, Client};
 use tidegate_testing::{PATIENCE, eventually};
 
 use crate::support::handshakes::{put, shown, shows, status};
-use crate::support::{Api, Gateway, WEB, objects};
+use crate::support::{Api, Gateway, NETWORKING, WEB, objects};
 
 const HOST: &str = "a.example";
 
@@ -194,4 +195,182 @@ async fn certificates_of_clients_are_pinned_by_their_hash_and_by_that_of_their_k
     api.change(WEB, &json!({ "servers": [server(&tls)] })).await;
     api.tells(WEB, &["verifyCertificateSpki: \\\"AAAA\\\" is no SHA-256"]).await;
     status(&gateway, HOST, &one).await.expect_err("closed");
+}
+
+/// A request that nothing takes is logged for what it is, however its connection came.
+#[tokio::test]
+async fn no_route_is_logged_alike_with_a_server_name_and_without() {
+    let ca = Ca::new("root");
+    let gateway = Gateway::start(&[]).await;
+    let mut api = Api::of(&gateway).await;
+    let leaf = ca.issue(&["a.example", "m.example", "127.0.0.1"]);
+    let mut both = objects::certificate("both", &leaf);
+    both["data"]["ca.crt"] = STANDARD.encode(ca.pem()).into();
+    api.create_secret(&both).await;
+    let [simple, mutual] =
+        [("SIMPLE", "a.example"), ("MUTUAL", "m.example")].map(|(mode, host)| {
+            objects::https(host, host, &json!({ "mode": mode, "credentialName": "both" }))
+        });
+    api.create("gateways", &objects::gateway_of("web", &[simple, mutual])).await;
+    for (name, host) in [("a", "a.example"), ("m", "m.example")] {
+        let rule = json!([{ "match": [{ "uri": { "prefix": "/api" } }], "directResponse": { "status": 299 } }]);
+        api.create("virtualservices", &objects::rules(name, "web", host, &rule)).await;
+        api.wait_for(&format!("{NETWORKING}/virtualservices/{name}"), &[("Programmed", "True")])
+            .await;
+    }
+    let client = ca.client_config_with(&ca.issue(&["client.example"]), &[]);
+    // Of an address there is no server name (RFC 6066, section 3).
+    let cases = [("a.example", "a.example"), ("m.example", "m.example")];
+    let nameless = cases.map(|(_, host)| ("127.0.0.1", host));
+    let unknown = [("a.example", "x.example"), ("127.0.0.1", "x.example")];
+    let all = cases.into_iter().chain(nameless).chain(unknown);
+    for (number, (name, host)) in all.enumerate() {
+        let stream = client::tls(gateway.https, name, Arc::clone(&client)).await;
+        let mut client = Client::over(stream.expect("a handshake"));
+        client.send(format!("GET /none/{number} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+        assert_eq!(client.read(false).await.expect("an answer").status, 404, "{name} {host}");
+        let line = format!("\"GET /none/{number} HTTP/1.1\" 404 NR route_not_found");
+        gateway.process.stdout().containing(&line).await;
+    }
+}
+
+/// What is wrong with the server of another tenant changes nothing for clients of the others that name no server.
+#[tokio::test]
+async fn faults_of_one_server_change_nothing_for_others_without_a_server_name() {
+    let ca = Ca::new("root");
+    let gateway = Gateway::start(&[]).await;
+    let mut api = Api::of(&gateway).await;
+    let leaf = ca.issue(&["a.example", "m.example", "127.0.0.1"]);
+    let mut both = objects::certificate("both", &leaf);
+    both["data"]["ca.crt"] = STANDARD.encode(ca.pem()).into();
+    api.create_secret(&both).await;
+    // The oldest cannot hold a handshake.
+    let weak = json!({
+        "mode": "SIMPLE", "credentialName": "both", "cipherSuites": ["AES128-SHA"], "maxProtocolVersion": "TLSV1_2",
+    });
+    let weak = objects::https("weak", "w.example", &weak);
+    api.create("gateways", &objects::gateway_of("weak", &[weak])).await;
+    let weak = format!("{NETWORKING}/gateways/weak");
+    api.tells(&weak, &["servers[0] (port 443): tls.cipherSuites: none of these is offered"]).await;
+    let [simple, mutual] =
+        [("SIMPLE", "a.example"), ("MUTUAL", "m.example")].map(|(mode, host)| {
+            objects::https(host, host, &json!({ "mode": mode, "credentialName": "both" }))
+        });
+    api.create("gateways", &objects::gateway_of("web", &[simple, mutual])).await;
+    for (name, host) in [("a", "a.example"), ("m", "m.example")] {
+        let rule = json!([{ "directResponse": { "status": 299 } }]);
+        api.create("virtualservices", &objects::rules(name, "web", host, &rule)).await;
+        api.wait_for(&format!("{NETWORKING}/virtualservices/{name}"), &[("Programmed", "True")])
+            .await;
+    }
+    let [known, unknown] =
+        [ca.client_config_with(&ca.issue(&["client.example"]), &[]), ca.client_config(&[])];
+    let answers = async |host: &str| {
+        let mut answers = Vec::new();
+        for config in [&known, &unknown] {
+            // Of an address there is no server name (RFC 6066, section 3).
+            let stream = client::tls(gateway.https, "127.0.0.1", Arc::clone(config)).await;
+            let mut client = Client::over(stream.expect("a handshake"));
+            client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+            answers.push(client.read(false).await.expect("an answer").status);
+        }
+        answers
+    };
+    for missing in [false, true] {
+        if missing {
+            let tls = json!({ "mode": "SIMPLE", "credentialName": "none" });
+            let server = objects::https("x", "x.example", &tls);
+            api.create("gateways", &objects::gateway_of("other", &[server])).await;
+            let other = format!("{NETWORKING}/gateways/other");
+            api.wait_for(&other, &[("ResolvedRefs", "False"), ("Programmed", "False")]).await;
+            assert_eq!(answers("x.example").await, [421, 421], "its own hosts are closed");
+        }
+        assert_eq!(answers("a.example").await, [299, 299], "{missing}");
+        assert_eq!(answers("m.example").await, [299, 403], "{missing}");
+        assert_eq!(answers("w.example").await, [421, 421], "{missing}");
+    }
+}
+
+/// Beside a server for every name, connections without a server name are routed by Host, and what demands a certificate is
+/// answered only with one.
+#[tokio::test]
+async fn a_server_for_every_name_shares_its_connections_with_hosts_that_demand_a_certificate() {
+    let ca = Ca::new("root");
+    let gateway = Gateway::start(&[]).await;
+    let mut api = Api::of(&gateway).await;
+    let leaf = ca.issue(&["a.example", "m.example", "x.example", "127.0.0.1"]);
+    let mut both = objects::certificate("both", &leaf);
+    both["data"]["ca.crt"] = STANDARD.encode(ca.pem()).into();
+    api.create_secret(&both).await;
+    let servers = |modes: [(&str, &str); 3]| {
+        let server = |(mode, host): (&str, &str)| {
+            let name = host.replace('*', "all");
+            objects::https(&name, host, &json!({ "mode": mode, "credentialName": "both" }))
+        };
+        modes.map(server)
+    };
+    let simple = servers([("SIMPLE", "*"), ("MUTUAL", "m.example"), ("SIMPLE", "a.example")]);
+    api.create("gateways", &objects::gateway_of("web", &simple)).await;
+    for name in ["a", "m", "x"] {
+        let rule = json!([{ "directResponse": { "status": 299 } }]);
+        let host = format!("{name}.example");
+        api.create("virtualservices", &objects::rules(name, "web", &host, &rule)).await;
+        api.wait_for(&format!("{NETWORKING}/virtualservices/{name}"), &[("Programmed", "True")])
+            .await;
+    }
+    let stranger = Ca::new("stranger").issue(&["client.example"]);
+    let [known, unknown, wrong] = [
+        ca.client_config_with(&ca.issue(&["client.example"]), &[]),
+        ca.client_config(&[]),
+        ca.client_config_with(&stranger, &[]),
+    ];
+    let asked = async |name: &str, host: &str, config: &Arc<ClientConfig>| {
+        // Of an address there is no server name (RFC 6066, section 3).
+        let stream = client::tls(gateway.https, name, Arc::clone(config)).await.ok()?;
+        let mut client = Client::over(stream);
+        client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+        Some(client.read(false).await.ok()?.status)
+    };
+    let none = "127.0.0.1";
+    let (a, m, x) = ("a.example", "m.example", "x.example");
+    for (name, host, expected) in [
+        // Without a certificate, with the right one, and with one of another authority, which no handshake takes that asks.
+        (none, a, [Some(299), Some(299), None]),
+        (none, x, [Some(299), Some(299), None]),
+        (none, m, [Some(403), Some(299), None]),
+        (x, x, [Some(299), Some(299), None]),
+        (x, m, [Some(421), Some(299), None]),
+        (m, m, [None, Some(299), None]),
+        (m, x, [None, Some(421), None]),
+        (a, m, [Some(421), Some(421), Some(421)]),
+        (a, x, [Some(299), Some(299), Some(299)]),
+    ] {
+        for (config, expected) in [&unknown, &known, &wrong].into_iter().zip(expected) {
+            assert_eq!(asked(name, host, config).await, expected, "{name} {host}");
+        }
+    }
+    // The one for every name demands it of all who name a server.
+    let mutual = servers([("MUTUAL", "*"), ("MUTUAL", "m.example"), ("SIMPLE", "a.example")]);
+    api.change(WEB, &json!({ "servers": mutual })).await;
+    api.wait_for(WEB, &[("Programmed", "True")]).await;
+    eventually(PATIENCE, || async {
+        match asked(x, x, &unknown).await {
+            None => Ok(()),
+            status => Err(format!("{status:?}")),
+        }
+    })
+    .await;
+    for (name, host, expected) in [
+        (none, a, [Some(299), Some(299), None]),
+        (none, x, [Some(403), Some(299), None]),
+        (none, m, [Some(403), Some(299), None]),
+        (x, x, [None, Some(299), None]),
+        (x, a, [None, Some(299), None]),
+        (a, a, [Some(299), Some(299), Some(299)]),
+        (a, x, [Some(421), Some(421), Some(421)]),
+    ] {
+        for (config, expected) in [&unknown, &known, &wrong].into_iter().zip(expected) {
+            assert_eq!(asked(name, host, config).await, expected, "{name} {host}");
+        }
+    }
 }

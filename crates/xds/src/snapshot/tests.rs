@@ -129,7 +129,7 @@ fn verdicts_tell_what_everyone_serves() {
     let verdicts = snapshot.verdicts();
     assert_eq!(verdicts.borrow().served(), None);
     let (one, two) = (snapshot.subscribe(), snapshot.subscribe());
-    one.report(Verdict { generation: 4, rejected: vec![] });
+    one.report(Verdict { generation: 4, rejected: vec![], ..Verdict::default() });
     assert_eq!(verdicts.borrow().served(), None, "one has not spoken");
     let refused = Rejection {
         kind: ResourceType::Cluster,
@@ -138,7 +138,10 @@ fn verdicts_tell_what_everyone_serves() {
         reason: "RING_HASH is not served".into(),
         serves_on: true,
     };
-    snapshot.report(two.id(), Verdict { generation: 3, rejected: vec![refused.clone()] });
+    snapshot.report(
+        two.id(),
+        Verdict { generation: 3, rejected: vec![refused.clone()], ..Verdict::default() },
+    );
     assert_eq!(verdicts.borrow().served(), Some(3));
     assert_eq!(verdicts.borrow().progress(4), (2, 1));
     assert_eq!(verdicts.borrow().rejections().collect::<Vec<_>>(), [(two.id(), &refused)]);

@@ -65,10 +65,12 @@ pub fn question(call: &Value) -> Question {
     let alpn: Vec<String> = match (text("alpn"), security, text("tls"), protocol) {
         (Some(one), ..) => vec![one.to_owned()],
         (None, Security::Plain, ..) => Vec::new(),
-        (None, Security::Tls, Some("mtls"), Protocol::Http1) => vec!["istio-http/1.1".to_owned()],
+        (None, Security::Tls, Some("mtls"), Protocol::Http | Protocol::Http1) => {
+            vec!["istio-http/1.1".to_owned()]
+        }
         (None, Security::Tls, Some("mtls"), Protocol::Http2) => vec!["istio-h2".to_owned()],
         (None, Security::Tls, Some("mtls"), Protocol::Tcp) => vec!["istio".to_owned()],
-        (None, Security::Tls, _, Protocol::Http1) => vec!["http/1.1".to_owned()],
+        (None, Security::Tls, _, Protocol::Http | Protocol::Http1) => vec!["http/1.1".to_owned()],
         (None, Security::Tls, _, Protocol::Http2) => vec!["h2".to_owned()],
         (None, Security::Tls, _, Protocol::Tcp) => Vec::new(),
     };

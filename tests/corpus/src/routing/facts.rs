@@ -60,7 +60,9 @@ fn merged(case: &Value) -> Result<(), String> {
     let mut routes: BTreeMap<String, usize> = BTreeMap::new();
     for port in ports {
         let on = servers.iter().copied().filter(|s| s.listen.contains(&port));
-        for listener in merge::merge(port, on, "0.0.0.0").listeners {
+        let mut plan = merge::merge(port, on, "0.0.0.0");
+        plan.lay_out(|_| true);
+        for listener in plan.listeners {
             for server in &listener.servers {
                 // HTTP of every version shares what its first server opened.
                 let spoken = match server.class() {

@@ -6,6 +6,7 @@
 mod calls;
 mod delegates;
 mod facts;
+mod inbound_clusters;
 mod input;
 mod routes;
 mod sidecar_routes;
@@ -21,11 +22,9 @@ use serde_json::Value;
 use crate::cases::{self, Tally, Verdict};
 
 /// Folders about what is not there yet, and what that is.
-const NOT_YET: [(&str, &str); 4] = [
+const NOT_YET: [(&str, &str); 2] = [
     ("gatewayapi-conversion", "routes of the Gateway API"),
     ("ingress-conversion", "Kubernetes Ingress"),
-    ("peerauth", "inbound traffic of sidecars"),
-    ("sidecar-inbound-clusters", "inbound traffic of sidecars"),
 ];
 
 /// Tables of facts that are run.
@@ -41,20 +40,32 @@ const RUN: [&str; 9] = [
     "sidecar-outbound-route-config",
 ];
 
+/// Folders whose cases are run.
+const FOLDERS: [&str; 7] = [
+    "facts",
+    "gateway",
+    "peerauth",
+    "serviceentry",
+    "sidecar",
+    "sidecar-inbound-clusters",
+    "sidecar-routes",
+];
+
 /// Runs the cases of every folder.
 pub fn run(folder: &Path) -> Result<Tally> {
     let mut tally = Tally::default();
     calls::run(&folder.join("gateway"), &mut tally)?;
-    for name in ["sidecar", "serviceentry"] {
+    for name in ["sidecar", "serviceentry", "peerauth"] {
         sidecars::run(&folder.join(name), name, &mut tally)?;
     }
+    inbound_clusters::run(&folder.join("sidecar-inbound-clusters"), &mut tally)?;
     sidecar_routes::run(&folder.join("sidecar-routes"), &mut tally)?;
     sidecar_routes::run_facts(&folder.join("facts"), &mut tally)?;
     facts::run(&folder.join("facts"), &mut tally)?;
     routes::run(&folder.join("facts"), &mut tally)?;
     tls::run(&folder.join("facts"), &mut tally)?;
     delegates::run(&folder.join("facts"), &mut tally)?;
-    not_run(&folder.join("facts"), &mut tally)?;
+    unknown(folder, &mut tally)?;
     for (name, what) in NOT_YET {
         let part = folder.join(name);
         let files = if part.is_dir() { cases::files(&part)? } else { Vec::new() };
@@ -66,12 +77,22 @@ pub fn run(folder: &Path) -> Result<Tally> {
     Ok(tally)
 }
 
-/// Tables of facts that nothing runs yet: each is said, whether it is known here or new.
-fn not_run(folder: &Path, tally: &mut Tally) -> Result<()> {
-    let files = if folder.is_dir() { cases::files(folder)? } else { Vec::new() };
-    for name in files.iter().map(|file| stem(file)).filter(|name| !RUN.contains(&name.as_str())) {
-        println!("not run yet: facts/{name}");
-        tally.add(&name, Verdict::Skipped);
+/// Folders and tables of facts that nothing here knows: nobody shall take them for passed.
+fn unknown(folder: &Path, tally: &mut Tally) -> Result<()> {
+    let facts = folder.join("facts");
+    let tables = if facts.is_dir() { cases::files(&facts)? } else { Vec::new() };
+    let tables = tables.iter().map(|file| stem(file)).filter(|name| !RUN.contains(&name.as_str()));
+    let tables: Vec<String> = tables.map(|name| format!("facts/{name}")).collect();
+    let mut folders: Vec<String> = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let known = FOLDERS.contains(&&*name) || NOT_YET.iter().any(|(own, _)| *own == name);
+        folders.extend((path.is_dir() && !known).then_some(name));
+    }
+    folders.sort();
+    for name in tables.into_iter().chain(folders) {
+        tally.add(&name, Verdict::Failed("nothing here runs it".to_owned()));
     }
     Ok(())
 }
@@ -93,4 +114,31 @@ fn stem(file: &Path) -> String {
 
 fn same<T: PartialEq + std::fmt::Debug>(wanted: &T, found: &T) -> Result<(), String> {
     if wanted == found { Ok(()) } else { Err(format!("wanted {wanted:?}, found {found:?}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_fails() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let count = || {
+            let mut tally = Tally::default();
+            unknown(folder.path(), &mut tally).expect("it is looked through");
+            tally.to_string()
+        };
+        assert_eq!(count(), "0 passed, 0 failed, 0 skipped");
+        for known in FOLDERS.into_iter().chain(NOT_YET.map(|(name, _)| name)) {
+            std::fs::create_dir(folder.path().join(known)).expect("a folder");
+        }
+        for known in RUN {
+            std::fs::write(folder.path().join(format!("facts/{known}.yaml")), "").expect("a file");
+        }
+        assert_eq!(count(), "0 passed, 0 failed, 0 skipped");
+        std::fs::write(folder.path().join("facts/new.yaml"), "cases: []").expect("a file");
+        assert_eq!(count(), "0 passed, 1 failed, 0 skipped");
+        std::fs::create_dir(folder.path().join("new")).expect("a folder");
+        assert_eq!(count(), "0 passed, 2 failed, 0 skipped");
+    }
 }

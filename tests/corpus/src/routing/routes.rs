@@ -11,7 +11,7 @@ use tidegate_xds::ResourceType;
 
 use super::input::{self, manifest};
 use super::{table, verdict};
-use crate::cases::{Tally, Verdict};
+use crate::cases::Tally;
 
 /// The alternatives of Envoy's `oneof`s that the table names as a whole.
 const ONE_OF: [(&str, &[&str]); 3] = [
@@ -20,21 +20,10 @@ const ONE_OF: [(&str, &[&str]); 3] = [
     ("pathRewriteSpecifier", &["pathRedirect", "prefixRewrite", "regexRewrite"]),
 ];
 
-/// Cases about what nothing has asked for yet, and what that is.
-const NOT_YET: [(&str, &str); 2] = [
-    ("HTTP/3 discovery", "HTTP/3, which the alt-svc header would promise"),
-    ("inference semantics", "InferencePool of the Gateway API's inference extension"),
-];
-
 pub fn run(folder: &Path, tally: &mut Tally) -> Done<()> {
     let name = "http-route-translation";
     for case in table(folder, name)?["cases"].as_array().into_iter().flatten() {
         let case_name = case["name"].as_str().unwrap_or_default();
-        if let Some((_, what)) = NOT_YET.iter().find(|(part, _)| case_name.contains(part)) {
-            println!("not yet: {name}/{case_name}: {what}");
-            tally.add(&format!("{name}/{case_name}"), Verdict::Skipped);
-            continue;
-        }
         let routes = json!({"routes": routes(case)});
         let checks = case["expect"].as_array().into_iter().flatten();
         let failed: Vec<String> = checks.filter_map(|c| check(c, &routes).err()).collect();

@@ -9,6 +9,8 @@ use anyhow::Result as Done;
 use serde_json::{Value, json};
 use tidegate_api::{Kind, Object, ObjectKey, Spec};
 use tidegate_envoy::json::{FieldNames, bytes_to_json};
+use tidegate_pilot::compile::authorization::Authorization;
+use tidegate_pilot::compile::tokens::Tokens;
 use tidegate_pilot::compile::{Context, virtual_host};
 use tidegate_pilot::model::age::Age;
 use tidegate_pilot::model::destination_rule::Rules;
@@ -115,7 +117,13 @@ fn domains(case: &Value, table: &Value) -> Result<(), String> {
         (host.name.as_str(), host.domains.iter().map(String::as_str).collect::<BTreeSet<&str>>())
     });
     same(&wanted, &hosts.collect())?;
-    let context = Context { options: &options, registry: &registry, rules: &Rules::default() };
+    let context = Context {
+        options: &options,
+        registry: &registry,
+        rules: &Rules::default(),
+        tokens: &Tokens::default(),
+        authorization: &Authorization::default(),
+    };
     let (TableName::Port(port) | TableName::Service(_, port)) = name;
     let routes = found.iter().map(|host| match &host.target {
         Target::Rules(key) => {

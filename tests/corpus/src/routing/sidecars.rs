@@ -20,6 +20,11 @@ pub fn run(folder: &Path, part: &str, tally: &mut Tally) -> Done<()> {
         let case = cases::document(&file)?;
         let number = stem(&file).split('-').next().unwrap_or_default().to_owned();
         let name = format!("{part}/{number}");
+        if part == "peerauth" && not_yet(&case) {
+            println!("not yet: {name}: the Sidecar resource");
+            tally.add(&name, Verdict::Skipped);
+            continue;
+        }
         let world = match world(&case) {
             Ok(world) => world,
             Err(why) => {
@@ -52,14 +57,15 @@ pub fn world(case: &Value) -> Result<World, String> {
     Ok(World::new(input::options(case)?, input::objects(case)))
 }
 
+/// Whether a case needs the Sidecar resource.
+pub fn not_yet(case: &Value) -> bool {
+    unserved(case) == Some("Sidecar")
+}
+
 /// A kind among a case's objects that counts for nothing here.
 pub fn unserved(case: &Value) -> Option<&str> {
     let config = case["config"].as_array()?.iter();
-    let idle = config.filter(|manifest| {
-        // What would hold without it, too.
-        let permissive = manifest["spec"] == serde_json::json!({"mtls": {"mode": "PERMISSIVE"}});
-        input::object(manifest).is_none() && !permissive
-    });
+    let idle = config.filter(|manifest| input::object(manifest).is_none());
     idle.filter_map(|manifest| manifest["kind"].as_str()).next()
 }
 
@@ -121,10 +127,5 @@ mod tests {
         let mut case = case();
         case["config"][0]["kind"] = json!("Sidecar");
         assert!(world(&case).is_err_and(|why| why.contains("Sidecar")));
-        case["config"] =
-            json!([{"kind": "PeerAuthentication", "spec": {"mtls": {"mode": "STRICT"}}}]);
-        assert!(world(&case).is_err());
-        case["config"][0]["spec"]["mtls"]["mode"] = json!("PERMISSIVE");
-        assert!(world(&case).is_ok());
     }
 }

@@ -16,6 +16,11 @@ pub fn mesh_config(case: &Value) -> &Value {
     if own.is_null() { &SUPPLEMENT["meshConfig"][name] } else { own }
 }
 
+/// The ports of the workload that are those of a case's services, by their names.
+pub fn instances(case: &Value) -> &Value {
+    &SUPPLEMENT["instances"][case["name"].as_str().unwrap_or_default()]
+}
+
 /// The value of a constant that a table names; any other value as it is.
 pub fn constant(value: &Value) -> &Value {
     let named = value.as_str().map(|name| &SUPPLEMENT["constants"][name]);
@@ -48,6 +53,6 @@ mod tests {
     fn it_holds_inputs_and_constants_alone() {
         let parts: Vec<&String> =
             SUPPLEMENT.as_object().into_iter().flat_map(|m| m.keys()).collect();
-        assert_eq!(parts, ["constants", "meshConfig"]);
+        assert_eq!(parts, ["constants", "instances", "meshConfig"]);
     }
 }

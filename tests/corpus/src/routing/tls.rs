@@ -14,19 +14,13 @@ use tidegate_pilot::model::tls::{Credential, Terms};
 use tidegate_pilot::{Options, mesh};
 
 use super::{input, same, supplement, table, verdict};
-use crate::cases::{Tally, Verdict};
+use crate::cases::Tally;
 
 pub fn run(folder: &Path, tally: &mut Tally) -> Done<()> {
     let contexts = table(folder, "gateway-tls-context")?;
     for case in contexts["cases"].as_array().into_iter().flatten() {
         let name = case["name"].as_str().unwrap_or_default();
-        let full = format!("gateway-tls-context/{name}");
-        if case["transport"] == "TransportProtocolQUIC" {
-            println!("not yet: {full}: HTTP/3");
-            tally.add(&full, Verdict::Skipped);
-            continue;
-        }
-        tally.add(&full, verdict(context(case)));
+        tally.add(&format!("gateway-tls-context/{name}"), verdict(context(case)));
     }
     let lookups = table(folder, "credential-secrets")?;
     for case in lookups["cases"].as_array().into_iter().flatten() {

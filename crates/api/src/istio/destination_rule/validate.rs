@@ -58,6 +58,9 @@ impl Subset {
             });
         }
         validate_labels("labels", &self.labels, report);
+        if self.labels.is_empty() && self.traffic_policy.is_none() {
+            report.advise("has neither labels nor a trafficPolicy, so that it is the host with all its endpoints");
+        }
         report.optional("trafficPolicy", self.traffic_policy.as_ref(), |r, policy| {
             policy.validate(namespace, r);
         });

@@ -30,6 +30,11 @@ fn operations(report: &mut Report, operations: &HeaderOperations, request: bool)
             let result = if request && is_authority(name) { Ok(()) } else { changeable(name) };
             report.check(name, result);
             report.check(text.as_str(), value(text));
+            if request && field == "add" && is_authority(name) {
+                report.advise(
+                    "a request has one host, so that this takes its place: write it under set, or as rewrite.authority",
+                );
+            }
             if name.len().max(text.len()) > LONGEST_IN_ENVOY {
                 report.advise(format!(
                     "Envoy takes {LONGEST_IN_ENVOY} bytes at most, in names as in values"
@@ -45,6 +50,13 @@ fn operations(report: &mut Report, operations: &HeaderOperations, request: bool)
 /// Whether the name means the host of a request.
 pub(crate) fn is_authority(name: &str) -> bool {
     name.eq_ignore_ascii_case(":authority") || name.eq_ignore_ascii_case("host")
+}
+
+/// Whether the name says where a message ends. Whoever could write it could make two messages of one (RFC 9112, section
+/// 11.2), so that nobody may, whatever Envoy does.
+#[must_use]
+pub fn frames(name: &str) -> bool {
+    ["content-length", "transfer-encoding"].iter().any(|own| name.eq_ignore_ascii_case(own))
 }
 
 fn changeable(name: &str) -> Result<(), &'static str> {
@@ -94,7 +106,8 @@ pub(crate) fn cors(name: &str) -> Result<(), &'static str> {
 }
 
 /// Whether the text names a header or a pseudo-header.
-pub(crate) fn is_field(name: &str) -> bool {
+#[must_use]
+pub fn is_field(name: &str) -> bool {
     is_token(name.strip_prefix(':').unwrap_or(name))
 }
 

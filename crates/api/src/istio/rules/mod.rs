@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use regex::bytes::{Regex, RegexBuilder};
+use regex_syntax::ast::parse::Parser;
+use regex_syntax::ast::{Ast, Visitor, visit};
 
 use super::StringMatch;
 use crate::scalar::{GoDuration, Percent};
@@ -84,12 +86,34 @@ pub(crate) fn regex(report: &mut Report, pattern: &str) {
         report.invalid(pattern, "regex string match should not be empty");
     } else if pattern.len() > MAX_REGEX {
         report.too_long(format!("regex is too large, max length allowed is {MAX_REGEX}"));
+    } else if repeats_a_repetition(pattern) {
+        report.invalid(pattern, "invalid nested repetition operator; put the inner one in a group");
     } else if let Err(error) = compile(pattern) {
         let error = error.to_string();
         // The engine draws the place over several lines; its last line says what is wrong.
         let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
         report.invalid(pattern, format!("{reason}; an RE2 regular expression is expected"));
     }
+}
+
+/// Whether an expression repeats what is repeated already (`a++`, `a{2}*`), which RE2 does not take.
+fn repeats_a_repetition(pattern: &str) -> bool {
+    struct Nested;
+    impl Visitor for Nested {
+        type Output = ();
+        type Err = ();
+        fn finish(self) -> Result<(), ()> {
+            Ok(())
+        }
+        fn visit_pre(&mut self, ast: &Ast) -> Result<(), ()> {
+            match ast {
+                Ast::Repetition(outer) if matches!(*outer.ast, Ast::Repetition(_)) => Err(()),
+                _ => Ok(()),
+            }
+        }
+    }
+    // What cannot be read is refused by who compiles it.
+    Parser::new().parse(pattern).is_ok_and(|ast| visit(&ast, Nested).is_err())
 }
 
 /// Compiles an expression as the proxy does: by itself, without Unicode where that is possible, and to match a whole text.

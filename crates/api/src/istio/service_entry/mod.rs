@@ -2,6 +2,8 @@
 
 mod validate;
 
+pub(crate) use validate::Addresses;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;

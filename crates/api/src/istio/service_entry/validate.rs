@@ -12,6 +12,17 @@ use crate::validation::Report;
 
 const UNIX_PREFIX: &str = "unix://";
 
+/// What may stand for the address of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Addresses {
+    /// Addresses and Unix sockets.
+    Fixed,
+    /// Addresses, and names that are resolved.
+    Resolved,
+    /// Any of them: which service it is for is not known.
+    Any,
+}
+
 impl ServiceEntry {
     /// Checks what the spec says; the shape is right already.
     pub(crate) fn validate(&self, object: &Object, report: &mut Report) {
@@ -23,7 +34,7 @@ impl ServiceEntry {
             Resolution::None => self.validate_no_resolution(report),
             Resolution::Static => {
                 report.each("endpoints", &self.endpoints, |r, e| {
-                    self.validate_endpoint(e, false, r);
+                    self.validate_endpoint(e, Addresses::Fixed, r);
                 });
             }
             Resolution::Dns | Resolution::DnsRoundRobin => self.validate_dns(report),
@@ -138,7 +149,7 @@ impl ServiceEntry {
             report.rule("DNS_ROUND_ROBIN mode cannot have multiple endpoints");
         }
         report.each("endpoints", &self.endpoints, |r, e| {
-            self.validate_endpoint(e, true, r);
+            self.validate_endpoint(e, Addresses::Resolved, r);
         });
         let opaque = |protocol: Option<Protocol>| protocol.is_some_and(Protocol::is_tcp);
         let opaque_port = self.ports.iter().any(|port| opaque(port.protocol));
@@ -198,8 +209,13 @@ impl ServiceEntry {
         }
     }
 
-    fn validate_endpoint(&self, endpoint: &WorkloadEntry, names: bool, report: &mut Report) {
-        endpoint.validate(names, report);
+    fn validate_endpoint(
+        &self,
+        endpoint: &WorkloadEntry,
+        addresses: Addresses,
+        report: &mut Report,
+    ) {
+        endpoint.validate(addresses, report);
         for port in endpoint.ports.keys() {
             if !self.ports.iter().any(|defined| defined.name == *port) {
                 let message = format!("endpoint port {port} is not defined by the service entry");
@@ -207,16 +223,16 @@ impl ServiceEntry {
             }
         }
         let unix = endpoint.address.starts_with(UNIX_PREFIX);
-        if unix && !names && self.ports.len() != 1 {
+        if unix && addresses == Addresses::Fixed && self.ports.len() != 1 {
             report.wrong("exactly 1 service port required for unix endpoints");
         }
     }
 }
 
 impl WorkloadEntry {
-    /// Checks one endpoint. `names` says whether host names are resolved, so that they may stand for
-    /// addresses; Unix sockets are then not allowed.
-    pub(crate) fn validate(&self, names: bool, report: &mut Report) {
+    /// Checks one endpoint.
+    pub(crate) fn validate(&self, addresses: Addresses, report: &mut Report) {
+        let names = addresses != Addresses::Fixed;
         report.field("address", |report| match self.address.strip_prefix(UNIX_PREFIX) {
             _ if self.address.is_empty() => {
                 if self.network.is_empty() {
@@ -225,7 +241,7 @@ impl WorkloadEntry {
                     report.advise("is unset: the network's gateway is used");
                 }
             }
-            Some(_) if names => {
+            Some(_) if addresses == Addresses::Resolved => {
                 report.invalid(self.address.as_str(), "a Unix socket cannot be resolved by DNS");
             }
             Some(path) => report.check(self.address.as_str(), unix_path(path)),

@@ -239,7 +239,7 @@ pub struct FaultDelay {
     pub fixed_delay: Option<GoDuration>,
     /// Not supported; refused.
     pub exponential_delay: Option<GoDuration>,
-    /// Share of requests that are held back; all when absent.
+    /// Share of requests that are held back; none when it and `percent` are absent.
     pub percentage: Option<Percent>,
 }
 

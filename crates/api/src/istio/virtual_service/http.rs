@@ -78,10 +78,16 @@ pub struct HttpRouteDestination {
     pub destination: Destination,
     /// Share of the requests relative to the other destinations' weights; 0 beside others sends nothing. One destination
     /// alone gets every request, whatever its weight.
-    #[serde(default)]
-    pub weight: i32,
+    pub weight: Option<i32>,
     /// Changes to headers for this destination only.
     pub headers: Option<Box<Headers>>,
+}
+
+impl HttpRouteDestination {
+    /// Its weight; 0 where none is written.
+    pub fn share(&self) -> i32 {
+        self.weight.unwrap_or(0)
+    }
 }
 
 /// A destination that gets copies of requests.

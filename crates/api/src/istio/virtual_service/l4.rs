@@ -92,6 +92,12 @@ pub struct RouteDestination {
     pub destination: Destination,
     /// Share of the connections relative to the other destinations' weights; 0 beside others gets nothing. One destination
     /// alone gets every connection, whatever its weight.
-    #[serde(default)]
-    pub weight: i32,
+    pub weight: Option<i32>,
+}
+
+impl RouteDestination {
+    /// Its weight; 0 where none is written.
+    pub fn share(&self) -> i32 {
+        self.weight.unwrap_or(0)
+    }
 }

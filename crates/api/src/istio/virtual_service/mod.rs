@@ -25,6 +25,7 @@ pub use http::{HttpMirrorPolicy, HttpRoute, HttpRouteDestination};
 pub use l4::{L4MatchAttributes, RouteDestination, TcpRoute, TlsMatchAttributes, TlsRoute};
 pub use matches::HttpMatchRequest;
 pub use unfit::Unfit;
+pub use validate::without_share;
 
 /// Routes the traffic of one or more hosts: HTTP requests, TLS connections by SNI, TCP connections.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]

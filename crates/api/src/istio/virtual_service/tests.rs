@@ -242,6 +242,16 @@ fn what_proxies_refuse_is_told() {
         ),
         (
             "/headers",
+            json!({"request": {"set": {"Content-Length": "5"}}}),
+            "headers.request.set[Content-Length]: Content-Length says where a message ends",
+        ),
+        (
+            "/headers",
+            json!({"response": {"add": {"transfer-encoding": "chunked"}}}),
+            "headers.response.add[transfer-encoding]: transfer-encoding says where a message ends",
+        ),
+        (
+            "/headers",
             json!({"request": {"add": {"ä": "c"}}}),
             "headers.request.add[ä]: \"ä\" is no name",
         ),
@@ -255,7 +265,7 @@ fn what_proxies_refuse_is_told() {
             json!({"response": {"set": {"(": "c"}}}),
             "route[0].headers.response.set[(]: \"(\" is no name",
         ),
-        ("/rewrite", json!({"uri": "/a\r\nb: c"}), "rewrite.uri: a line break or NUL"),
+        ("/rewrite", json!({"uri": "/a\r\nb: c/"}), "rewrite.uri: a line break or NUL"),
         ("/rewrite", json!({"authority": "a\0"}), "rewrite.authority: a line break or NUL"),
         (
             "/rewrite",
@@ -290,6 +300,19 @@ fn what_proxies_refuse_is_told() {
         assert!(advice.len() == 1 && advice[0].contains(told), "{told}: {advice:?}");
         assert!(advice[0].starts_with("spec.http[0]."), "{advice:?}");
     }
+    // Istio takes it as 0, which nobody means who leaves it out.
+    let (most, none) = (
+        json!({"destination": {"host": "c.d"}, "weight": 80}),
+        json!({"destination": {"host": "e.f"}}),
+    );
+    let left_out = advice(VirtualService, &rule(&[("/route", json!([most, none]))]));
+    assert!(
+        left_out.len() == 1 && left_out[0].starts_with("spec.http[0].route[1]: there is no weight"),
+        "{left_out:?}"
+    );
+    assert_eq!(advice(VirtualService, &rule(&[("/route", json!([none]))])), [""; 0]);
+    let zero = json!({"destination": {"host": "e.f"}, "weight": 0});
+    assert_eq!(advice(VirtualService, &rule(&[("/route", json!([most, zero]))])), [""; 0]);
     let heavy = json!({"destination": {"host": "c.d"}, "weight": i32::MAX});
     let heavy = advice(VirtualService, &rule(&[("/route", json!([heavy, heavy, heavy]))]));
     assert!(
@@ -299,7 +322,7 @@ fn what_proxies_refuse_is_told() {
     for (pointer, value) in [
         ("/headers", json!({"request": {"set": {":authority": "a.b"}, "remove": ["x~!"]}})),
         ("/rewrite", rewrite("^/(a)(b)(?:c)", r"/\2\1\0\\3")),
-        ("/rewrite", json!({"uri": "/a b?c#d\te", "authority": "x:1"})),
+        ("/rewrite", json!({"uri": "/a b?c#d\te/", "authority": "x:1"})),
         ("/match", json!([{"queryParams": {"a": {"exact": ""}}}])),
     ] {
         assert_eq!(advice(VirtualService, &rule(&[(pointer, value.clone())])), [""; 0], "{value}");
@@ -309,4 +332,67 @@ fn what_proxies_refuse_is_told() {
         advice(VirtualService, &json!({"hosts": ["a.b"], "http": [{"redirect": redirect}]}));
     assert_eq!(redirect.len(), 2, "{redirect:?}");
     assert!(redirect[0].starts_with("spec.http[0].redirect.uri: a line break"), "{redirect:?}");
+}
+
+#[test]
+fn what_hardly_does_what_was_meant_is_told() {
+    let uri = |kind: &str, text: &str| json!([{"uri": {kind: text}}]);
+    let delay = |delay: Value| json!({"delay": delay});
+    for (pointer, value, told) in [
+        (
+            "/match",
+            uri("prefix", "v"),
+            "match[0].uri: a path begins with a slash, so that \"v\" is never met",
+        ),
+        ("/match", uri("exact", "v1/"), "match[0].uri: a path begins with a slash"),
+        (
+            "/match",
+            uri("prefix", "/api/*"),
+            "match[0].uri: the asterisk stands for itself: prefix \"/api/\" takes",
+        ),
+        (
+            "/fault",
+            delay(json!({"fixedDelay": "1s"})),
+            "fault.delay: delays nothing without percentage",
+        ),
+        (
+            "/rewrite",
+            json!({"uri": "/hdr"}),
+            "rewrite.uri: where a condition asks for no uri, it takes the place of the first slash",
+        ),
+        (
+            "/headers",
+            json!({"request": {"add": {"Host": "a.b"}}}),
+            "headers.request.add[Host]: a request has one host",
+        ),
+        (
+            "/headers",
+            json!({"request": {"set": {"x-a": "%FOO%"}}}),
+            "headers.request.set[x-a]: %FOO% is no variable of header values",
+        ),
+        (
+            "/route/0/headers",
+            json!({"response": {"add": {"x-a": "%FOO%"}}}),
+            "route[0].headers.response.add[x-a]: %FOO% is no variable",
+        ),
+    ] {
+        let mut rule = rule(&[(pointer, value)]);
+        if pointer == "/rewrite" {
+            rule["http"][0]["match"] = json!([{"uri": {"prefix": "/a"}}, {"headers": {"x": {}}}]);
+        }
+        let advice = advice(VirtualService, &rule);
+        assert!(advice.len() == 1 && advice[0].contains(told), "{told}: {advice:?}");
+    }
+    for (pointer, value) in [
+        ("/match", uri("prefix", "")),
+        ("/match", uri("exact", "*")),
+        ("/match", uri("regex", "v.*")),
+        ("/fault", delay(json!({"fixedDelay": "1s", "percent": 5}))),
+        ("/fault", delay(json!({"fixedDelay": "1s", "percentage": {"value": 0}}))),
+        ("/rewrite", json!({"uri": "/hdr/"})),
+        ("/headers", json!({"request": {"set": {"Host": "a.b", "x-a": "%PROTOCOL% 100%%"}}})),
+    ] {
+        let advice = advice(VirtualService, &rule(&[(pointer, value.clone())]));
+        assert_eq!(advice, [""; 0], "{value}");
+    }
 }

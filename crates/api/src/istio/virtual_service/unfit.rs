@@ -3,6 +3,8 @@
 //! Such a value costs more than its rule: Envoy refuses the whole virtual host for it, and with it what other objects say of
 //! the host. So it is told where the object is given, and whoever compiles rules asks here before.
 
+use tidegate_envoy::variables;
+
 use super::{Headers, HttpMatchRequest, HttpRoute, HttpRouteDestination};
 use crate::istio::StringMatch;
 use crate::istio::rules::{self, headers};
@@ -52,6 +54,11 @@ impl HttpRoute {
                 ("redirect.prefixRewrite", &redirect.prefix_rewrite),
             ]);
         }
+        let abort = self.fault.as_ref().and_then(|fault| fault.abort.as_ref());
+        if abort.and_then(|abort| abort.http_status) == Some(600) {
+            let fault = "600 is no status of HTTP, which has 200 to 599";
+            found.push(("fault.abort.httpStatus".to_owned(), fault.to_owned()));
+        }
         let broken = texts.into_iter().filter(|(_, text)| text.contains(['\r', '\n', '\0']));
         found.extend(broken.map(|(field, _)| {
             (field.to_owned(), "a line break or NUL cannot stand in a head of HTTP".to_owned())
@@ -64,8 +71,22 @@ fn of_headers(path: &str, headers: Option<&Headers>, found: &mut Vec<Unfit>) {
     let both =
         headers.into_iter().flat_map(|h| [("request", &h.request), ("response", &h.response)]);
     for (direction, operations) in both.filter_map(|(name, o)| Some((name, o.as_ref()?))) {
+        for (what, values) in [("set", &operations.set), ("add", &operations.add)] {
+            found.extend(values.iter().filter_map(|(name, value)| {
+                let fault = variables::unserved(value)?.to_string();
+                Some((format!("{path}.{direction}.{what}[{name}]"), fault))
+            }));
+        }
         let set = operations.set.keys().map(|name| (format!("set[{name}]"), name));
         let add = operations.add.keys().map(|name| (format!("add[{name}]"), name));
+        let framing = set.clone().chain(add.clone()).filter(|(_, name)| headers::frames(name));
+        found.extend(framing.map(|(field, name)| {
+            let fault = format!(
+                "{name} says where a message ends, which the proxy alone decides: a wrong one would \
+                 make a second message of what follows (RFC 9112, section 11.2)"
+            );
+            (format!("{path}.{direction}.{field}"), fault)
+        }));
         let remove = operations.remove.iter().enumerate();
         let remove = remove.map(|(at, name)| (format!("remove[{at}]"), name));
         let wrong = set

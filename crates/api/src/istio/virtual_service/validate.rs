@@ -217,20 +217,37 @@ fn validate_destinations(route: &[RouteDestination], required: &str, report: &mu
     }
     report.each("route", route, |report, target| {
         report.field("destination", |r| target.destination.validate(r));
-        rules::not_negative(report, "weight", target.weight);
+        rules::not_negative(report, "weight", target.share());
     });
-    validate_weights(route.iter().map(|target| target.weight), report);
+    validate_weights(&weights(route), report);
+}
+
+fn weights(route: &[RouteDestination]) -> Vec<Option<i32>> {
+    route.iter().map(|target| target.weight).collect()
+}
+
+/// The destinations of several that have no weight beside others that have one: they get nothing.
+pub fn without_share(weights: &[Option<i32>]) -> impl Iterator<Item = usize> {
+    let shared = weights.len() > 1 && weights.iter().any(|weight| weight.is_some_and(|w| w > 0));
+    let all = weights.iter().enumerate().filter(move |(_, weight)| shared && weight.is_none());
+    all.map(|(number, _)| number)
 }
 
 /// Several destinations without any weight would leave traffic nowhere to go.
-pub(super) fn validate_weights(weights: impl ExactSizeIterator<Item = i32>, report: &mut Report) {
-    let several = weights.len() > 1;
-    match weights.map(i64::from).sum::<i64>() {
-        0 if several => report.field("route", |r| r.wrong("total destination weight = 0")),
-        sum if sum > i64::from(u32::MAX) => report.field("route", |r| {
+pub(super) fn validate_weights(weights: &[Option<i32>], report: &mut Report) {
+    let sum: i64 = weights.iter().flatten().copied().map(i64::from).sum();
+    if sum == 0 && weights.len() > 1 {
+        report.field("route", |r| r.wrong("total destination weight = 0"));
+    }
+    if sum > i64::from(u32::MAX) {
+        report.field("route", |r| {
             r.advise(format!("the sum of weights is above {}, which proxies refuse", u32::MAX));
-        }),
-        _ => {}
+        });
+    }
+    for number in without_share(weights) {
+        report.field(&format!("route[{number}]"), |r| {
+            r.advise("there is no weight beside others that have one, and so it gets nothing, as with weight 0; write its weight");
+        });
     }
 }
 

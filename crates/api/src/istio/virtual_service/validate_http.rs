@@ -35,7 +35,7 @@ const RETRY_ON: [&str; 16] = [
     "unavailable",
 ];
 
-/// Names of gRPC's statuses.
+/// Names of gRPC's statuses, in the order of their numbers.
 const GRPC_STATUSES: [&str; 17] = [
     "OK",
     "CANCELLED",
@@ -70,7 +70,8 @@ impl HttpRoute {
         report.each("route", &self.route, |report, target| {
             target.validate(report);
         });
-        validate_weights(self.route.iter().map(|target| target.weight), report);
+        let weights: Vec<Option<i32>> = self.route.iter().map(|target| target.weight).collect();
+        validate_weights(&weights, report);
         report.optional("corsPolicy", self.cors_policy.as_ref(), |r, cors| {
             cors.validate(r);
         });
@@ -87,6 +88,7 @@ impl HttpRoute {
         report.optional("rewrite", self.rewrite.as_ref(), |r, rewrite| {
             rewrite.validate(r);
         });
+        self.advise_on_path(delegate, report);
         self.validate_one_authority(report);
         self.validate_mirrors(report);
         rules::duration_or_zero(report, "timeout", self.timeout);
@@ -132,6 +134,24 @@ impl HttpRoute {
         }
     }
 
+    /// Without a condition on the path, a rewrite has but the first slash to take the place of. Which conditions there are is
+    /// known of rules that stand alone.
+    fn advise_on_path(&self, delegate: bool, report: &mut Report) {
+        let Some(rewrite) = self.rewrite.as_ref().filter(|_| !delegate && self.delegate.is_none())
+        else {
+            return;
+        };
+        let anywhere = self.matches.is_empty() || self.matches.iter().any(|m| m.uri.is_none());
+        if anywhere && !rewrite.uri.is_empty() && !rewrite.uri.ends_with('/') {
+            let uri = &rewrite.uri;
+            let advice = format!(
+                "where a condition asks for no uri, it takes the place of the first slash alone: /a becomes {uri}a; end it with \
+                 a slash, or write uriRegexRewrite for the whole path"
+            );
+            report.field("rewrite", |r| r.field("uri", |r| r.advise(advice)));
+        }
+    }
+
     /// The host of a request may be rewritten in one place only.
     fn validate_one_authority(&self, report: &mut Report) {
         let rewrite = self.rewrite.as_ref().is_some_and(|rewrite| !rewrite.authority.is_empty());
@@ -169,7 +189,7 @@ impl HttpRoute {
 impl HttpRouteDestination {
     fn validate(&self, report: &mut Report) {
         report.field("destination", |r| self.destination.validate(r));
-        rules::not_negative(report, "weight", self.weight);
+        rules::not_negative(report, "weight", self.share());
         headers::changes(report, self.headers.as_deref());
     }
 }
@@ -177,7 +197,10 @@ impl HttpRouteDestination {
 impl HttpMatchRequest {
     fn validate(&self, report: &mut Report) {
         // An empty prefix of a path is Envoy's "everything"; other texts have to say something.
-        report.optional("uri", self.uri.as_ref(), rules::string_match_regex);
+        report.optional("uri", self.uri.as_ref(), |report, uri| {
+            rules::string_match_regex(report, uri);
+            advise_on_uri(uri, report);
+        });
         report.optional("scheme", self.scheme.as_ref(), rules::string_match);
         report.optional("method", self.method.as_ref(), rules::string_match);
         report.optional("authority", self.authority.as_ref(), rules::string_match);
@@ -206,6 +229,22 @@ impl HttpMatchRequest {
             let advice = format!("{fault}; proxies refuse it, so that the condition is never met");
             report.field(&field, |r| r.advise(advice));
         }
+    }
+}
+
+/// What no path, or hardly any, can be.
+fn advise_on_uri(uri: &StringMatch, report: &mut Report) {
+    let (StringMatch::Exact(text) | StringMatch::Prefix(text)) = uri else { return };
+    // `OPTIONS *` asks for the server as a whole.
+    if text.is_empty() || text == "*" {
+        return;
+    }
+    if !text.starts_with('/') {
+        report.advise(format!("a path begins with a slash, so that {text:?} is never met"));
+    } else if let Some(before) = text.strip_suffix('*') {
+        report.advise(format!(
+            "the asterisk stands for itself: prefix {before:?} takes every path that begins so"
+        ));
     }
 }
 
@@ -320,6 +359,13 @@ impl HttpFaultInjection {
 }
 
 impl FaultAbort {
+    /// The number of the gRPC status.
+    #[must_use]
+    pub fn grpc_code(&self) -> Option<u32> {
+        let name = self.grpc_status.as_deref()?;
+        (0..).zip(GRPC_STATUSES).find(|(_, status)| *status == name).map(|(code, _)| code)
+    }
+
     fn validate(&self, report: &mut Report) {
         rules::percent(report, "percentage", self.percentage);
         if let Some(status) = self.http_status.filter(|status| !(200..=600).contains(status)) {
@@ -343,6 +389,9 @@ impl FaultAbort {
 
 impl FaultDelay {
     fn validate(&self, report: &mut Report) {
+        if self.percentage.is_none() && self.percent == 0 {
+            report.advise("delays nothing without percentage: write percentage.value, up to 100");
+        }
         rules::percent(report, "percentage", self.percentage);
         rules::duration(report, "fixedDelay", self.fixed_delay);
         if self.exponential_delay.is_some() {

@@ -52,6 +52,11 @@ fn selectable(kind: Kind) -> &'static [&'static str] {
         | Kind::VirtualService
         | Kind::DestinationRule
         | Kind::ServiceEntry
+        | Kind::WorkloadEntry
+        | Kind::AuthorizationPolicy
+        | Kind::RequestAuthentication
+        | Kind::PeerAuthentication
+        | Kind::EnvoyFilter
         | Kind::EndpointSlice
         | Kind::ConfigMap
         | Kind::Deployment => &[],

@@ -18,7 +18,7 @@ pub(super) fn cells(kind: Kind, object: &Value, now: Timestamp) -> Vec<Value> {
     let old: Value = age(created, now).into();
     let spec = &object["spec"];
     match kind {
-        Kind::Gateway => vec![name, old],
+        Kind::Gateway | Kind::EnvoyFilter | Kind::RequestAuthentication => vec![name, old],
         Kind::VirtualService => {
             vec![name, printed(&spec["gateways"]), printed(&spec["hosts"]), old]
         }
@@ -30,6 +30,9 @@ pub(super) fn cells(kind: Kind, object: &Value, now: Timestamp) -> Vec<Value> {
             printed(&spec["resolution"]),
             old,
         ],
+        Kind::WorkloadEntry => vec![name, old, printed(&spec["address"])],
+        Kind::AuthorizationPolicy => vec![name, printed(&spec["action"]), old],
+        Kind::PeerAuthentication => vec![name, printed(&spec["mtls"]["mode"]), old],
         Kind::Namespace => vec![name, object["status"]["phase"].clone(), old],
         Kind::Service => service(object, name, old),
         Kind::EndpointSlice => endpoint_slice(object, name, old),
@@ -153,7 +156,13 @@ fn endpoint_slice(object: &Value, name: Value, old: Value) -> Vec<Value> {
 fn pod(object: &Value, name: Value, old: Value) -> Vec<Value> {
     let (spec, status) = (&object["spec"], &object["status"]);
     let states = || items(&status["containerStatuses"]);
-    let ready = states().filter(|state| state["ready"] == true).count();
+    let containers = items(&spec["containers"]).count();
+    let ready = match states().next() {
+        Some(_) => states().filter(|state| state["ready"] == true).count(),
+        // Where no kubelet writes of containers, all of them are as the pod is: it serves, or it does not.
+        None if serves(status) => containers,
+        None => 0,
+    };
     let restarts: i64 = states().map(|state| number(&state["restartCount"])).sum();
     let gates: Vec<&str> =
         items(&spec["readinessGates"]).filter_map(|gate| gate["conditionType"].as_str()).collect();
@@ -166,7 +175,7 @@ fn pod(object: &Value, name: Value, old: Value) -> Vec<Value> {
     };
     vec![
         name,
-        format!("{ready}/{}", items(&spec["containers"]).count()).into(),
+        format!("{ready}/{containers}").into(),
         pod_state(object).into(),
         restarts.to_string().into(),
         old,
@@ -175,6 +184,17 @@ fn pod(object: &Value, name: Value, old: Value) -> Vec<Value> {
         text_or(&status["nominatedNodeName"], NONE).into(),
         gates.into(),
     ]
+}
+
+/// Whether a pod takes traffic: it has an address, and nothing says that it is not ready.
+fn serves(status: &Value) -> bool {
+    let has_address = status["podIP"].as_str().is_some_and(|address| !address.is_empty());
+    let says = items(&status["conditions"]).find(|condition| condition["type"] == "Ready");
+    has_address
+        && match says {
+            Some(condition) => condition["status"] == "True",
+            None => !matches!(status["phase"].as_str(), Some("Succeeded" | "Failed")),
+        }
 }
 
 /// What a container waits for or ended with says more than the phase.
@@ -346,6 +366,15 @@ mod tests {
             ]},
         });
         assert_eq!(row(Kind::Pod, &pod)[1..4], ["1/2", "Running", "3"]);
+        let of_status = |status: Value| {
+            let spec = json!({"containers": [{"name": "a"}, {"name": "b"}]});
+            row(Kind::Pod, &json!({"spec": spec, "status": status}))[1].clone()
+        };
+        let not_ready = json!([{"type": "Ready", "status": "False"}]);
+        assert_eq!(of_status(json!({"podIP": "10.0.0.1"})), "2/2");
+        assert_eq!(of_status(json!({"podIP": "10.0.0.1", "conditions": not_ready})), "0/2");
+        assert_eq!(of_status(json!({"podIP": "10.0.0.1", "phase": "Failed"})), "0/2");
+        assert_eq!(of_status(json!({"phase": "Running"})), "0/2");
         let deployment = json!({
             "spec": {"replicas": 2, "selector": {"matchLabels": {"a": "b"}},
                 "template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}},

@@ -52,10 +52,14 @@ const AGE_DATE: Column = Column { kind: "date", ..AGE };
 /// The columns of a kind, in the order of [`super::cells::cells`].
 pub(super) fn columns(kind: Kind) -> &'static [Column] {
     match kind {
-        Kind::Gateway => GATEWAY,
+        Kind::Gateway | Kind::EnvoyFilter => GATEWAY,
         Kind::VirtualService => VIRTUAL_SERVICE,
         Kind::DestinationRule => DESTINATION_RULE,
         Kind::ServiceEntry => SERVICE_ENTRY,
+        Kind::WorkloadEntry => WORKLOAD_ENTRY,
+        Kind::AuthorizationPolicy => AUTHORIZATION_POLICY,
+        Kind::RequestAuthentication => REQUEST_AUTHENTICATION,
+        Kind::PeerAuthentication => PEER_AUTHENTICATION,
         Kind::Namespace => NAMESPACE,
         Kind::Service => SERVICE,
         Kind::EndpointSlice => ENDPOINT_SLICE,
@@ -85,6 +89,16 @@ const SERVICE_ENTRY: &[Column] = &[
     text("Resolution", "How the addresses of the hosts are found."),
     AGE_DATE,
 ];
+
+const WORKLOAD_ENTRY: &[Column] = &[NAME, AGE_DATE, text("Address", "Address of the workload.")];
+
+const AUTHORIZATION_POLICY: &[Column] =
+    &[NAME, text("Action", "What becomes of requests that a rule matches."), AGE_DATE];
+
+const REQUEST_AUTHENTICATION: &[Column] = &[NAME, AGE_DATE];
+
+const PEER_AUTHENTICATION: &[Column] =
+    &[NAME, text("Mode", "Whether workloads take mesh TLS, plain text or both."), AGE_DATE];
 
 const NAMESPACE: &[Column] = &[NAME, text("Status", "Active or Terminating."), AGE];
 

@@ -1,5 +1,6 @@
 //! Requests that are refused, in the words that clients and people know.
 
+use super::super::ADMIN_ANNOTATION;
 use super::*;
 
 #[tokio::test]
@@ -200,6 +201,45 @@ async fn what_an_object_says_may_be_wrong_and_is_told() {
     assert!(lab.store.get(&key).expect("stored").decoded().is_err());
 }
 
+/// Who makes a mistake in a policy learns at once what it does to traffic.
+#[tokio::test]
+async fn a_policy_that_cannot_be_read_is_told_what_it_does_to_traffic() {
+    let lab = lab();
+    let path = "/apis/security.istio.io/v1/namespaces/default/authorizationpolicies";
+    let policy = |name: &str, selector: Value, key: &str| {
+        let mut spec =
+            json!({ "action": "DENY", "rules": [{ "when": [{ "key": key, "values": ["a"] }] }] });
+        if !selector.is_null() {
+            spec["selector"] = selector;
+        }
+        json!({
+            "apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+            "metadata": { "name": name }, "spec": spec,
+        })
+    };
+    let (wrong, right) = ("request.header[x]", "request.headers[x]");
+    let labels = json!({ "matchLabels": { "app": "other" } });
+    for (manifest, told) in [
+        (policy("a", Value::Null, wrong), "all gateways that it may be about refuse every request"),
+        (policy("b", labels, wrong), "gateways with the labels app=other refuse every request"),
+    ] {
+        let answer = lab.post(path, manifest).await;
+        let warnings = answer.warnings();
+        assert_eq!(answer.code, 201, "{warnings:?}");
+        assert!(warnings.iter().any(|warning| warning.contains(told)), "{warnings:?}");
+    }
+    let created = lab.post(path, policy("c", Value::Null, right)).await;
+    assert_eq!(created.warnings().len(), 0);
+    let mut changed = policy("c", Value::Null, wrong);
+    changed["metadata"]["resourceVersion"] = created.json["metadata"]["resourceVersion"].clone();
+    let answer = lab.put(&format!("{path}/c"), changed).await;
+    let warnings = answer.warnings();
+    assert!(
+        warnings.iter().any(|w| w.contains("its last good form stays in force")),
+        "{warnings:?}"
+    );
+}
+
 #[tokio::test]
 async fn rules_of_the_schema_hold_at_the_door() {
     let lab = lab();
@@ -282,4 +322,39 @@ async fn paths_and_methods() {
         "virtualservices.networking.istio.io is forbidden: User \"bob\" cannot list resource \
          \"virtualservices\" in API group \"networking.istio.io\" in the namespace \"default\"",
     );
+}
+
+/// Sessions with pods take a node; who asks for one is told where what the pod shows is to be found.
+#[tokio::test]
+async fn sessions_with_pods_are_refused_with_what_there_is_instead() {
+    let lab = lab();
+    let pods = "/api/v1/namespaces/default/pods";
+    let container = json!({ "name": "c", "image": "i" });
+    let mut pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "other" }, "spec": { "containers": [container] },
+    });
+    lab.post(pods, pod.clone()).await.expect(201);
+    pod["metadata"] =
+        json!({ "name": "own", "annotations": { ADMIN_ANNOTATION: "127.0.0.1:15000" } });
+    lab.post(pods, pod).await.expect(201);
+    for (session, beginning) in [
+        ("exec?command=ls", "no command can be run in pod own: "),
+        ("attach", "nothing can be attached to pod own: "),
+        ("portforward", "no port can be forwarded to pod own: "),
+    ] {
+        let path = format!("{pods}/own/{session}");
+        for answer in [lab.post(&path, json!({})).await, lab.get(&path).await] {
+            assert_eq!((answer.code, &answer.json["reason"]), (400, &"BadRequest".into()));
+            let told = answer.json["message"].as_str().expect("a message");
+            assert!(
+                told.starts_with(beginning) && told.contains("http://127.0.0.1:15000"),
+                "{told}"
+            );
+        }
+    }
+    let other = lab.post(&format!("{pods}/other/exec"), json!({})).await;
+    let why = "no command can be run in pod other: nothing here runs pods, this one only says where endpoints are";
+    other.refused(400, "BadRequest", why);
+    assert_eq!(lab.post(&format!("{pods}/nobody/exec"), json!({})).await.code, 404);
+    assert_eq!(lab.get(&format!("{SERVICES}/s/exec")).await.code, 404);
 }

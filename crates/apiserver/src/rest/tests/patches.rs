@@ -66,9 +66,25 @@ async fn patches_of_a_custom_object() {
     assert_eq!(lab.patch(&format!("{VS}/absent"), MERGE, json!({})).await.code, 404);
     let strict = format!("{item}?fieldValidation=Strict");
     let unknown = lab.patch(&strict, MERGE, json!({ "spec": { "zzz": 1 } })).await;
-    assert_eq!(unknown.code, 422);
-    assert!(unknown.text.contains("strict decoding error: unknown field"), "{}", unknown.text);
-    assert_eq!(unknown.json["details"]["causes"][0]["field"], "patch");
+    // kubectl prints kind and name of the details, and then the causes.
+    unknown.refused(
+        422,
+        "Invalid",
+        "VirtualService.networking.istio.io \"p\" is invalid: spec.zzz: unknown field; kubectl explain \
+         virtualservice.spec lists the fields there",
+    );
+    let details = &unknown.json["details"];
+    assert_eq!((&details["kind"], &details["name"]), (&"VirtualService".into(), &"p".into()));
+    assert_eq!(details["causes"][0]["field"], "spec.zzz");
+    let deeper = json!({ "spec": { "http": [{ "routes": [] }] }, "metadata": { "zzz": 1 } });
+    let unknown = lab.patch(&strict, MERGE, deeper).await;
+    let told = unknown.json["message"].as_str().expect("a message");
+    for wanted in [
+        "spec.http[0].routes: unknown field; kubectl explain virtualservice.spec.http ",
+        "metadata.zzz: ",
+    ] {
+        assert!(told.contains(wanted), "{told}");
+    }
 }
 
 #[tokio::test]
@@ -101,4 +117,11 @@ async fn strategic_patches_merge_lists_by_their_keys() {
     let answer = lab.patch(&format!("{item}?fieldValidation=Strict"), STRATEGIC, patch).await;
     assert_eq!(answer.code, 422);
     assert!(answer.text.contains("map[spec:map[zzz:1]]"), "{}", answer.text);
+    // Kubernetes' words for its own kinds, of which the value is no more than a beginning.
+    let patch = json!({ "spec": { "zzz": "long".repeat(1000) } });
+    let answer = lab.patch(&format!("{item}?fieldValidation=Strict"), STRATEGIC, patch).await;
+    let told = answer.json["message"].as_str().expect("a message");
+    assert!(told.contains("patch: Invalid value: \"map[spec:map[zzz:longlong"), "{told}");
+    assert!(told.ends_with("…\": strict decoding error: unknown field \"spec.zzz\""), "{told}");
+    assert!(told.len() < 400, "{told}");
 }

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use tidegate_api::{FieldError, FieldValidation, Kind, Object, Origin, Reason, admit, kube};
+use tidegate_api::istio::policy;
+use tidegate_api::{
+    FieldError, FieldValidation, Kind, Object, Origin, Reason, admit, kube, shortened,
+};
 
 use super::{Writing, metadata};
 use crate::rest::failure::{Cause, Failure};
@@ -105,9 +108,33 @@ fn decode(
             let errors: Arc<[String]> = examined.errors.iter().map(ToString::to_string).collect();
             let told = |error: &String| format!("accepted, but not in effect: {error}");
             warnings.extend(errors.iter().map(told));
+            warnings.extend(what_follows(writing, value));
             Ok(Err(errors))
         }
     }
+}
+
+/// What it means for traffic that a policy of the security API is wrong.
+fn what_follows(writing: &Writing<'_>, value: &Value) -> Option<String> {
+    let kind = writing.target.served.info.kind;
+    if !matches!(kind, Kind::AuthorizationPolicy | Kind::RequestAuthentication) {
+        return None;
+    }
+    let name = value["metadata"]["name"].as_str().unwrap_or_default();
+    if writing.api.store.has_good_form(&writing.key(name)) {
+        return Some("its last good form stays in force".to_owned());
+    }
+    let whom = match policy::selected(kind, value) {
+        Some(labels) if !labels.is_empty() => {
+            let labels: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            format!("gateways with the labels {}", labels.join(","))
+        }
+        _ => "all gateways that it may be about".to_owned(),
+    };
+    Some(format!(
+        "{whom} refuse every request and connection until it is right or deleted: its status says whether this one is such a \
+         gateway"
+    ))
 }
 
 fn breaks_a_rule(errors: &[FieldError]) -> bool {
@@ -226,10 +253,13 @@ pub(crate) fn refuse(
     if unknown || undecoded {
         let told: Vec<String> = errors.iter().map(FieldError::cause).collect();
         let told = told.join(", ");
+        if matches!(source, Source::Patch(_)) && !writing.target.served.info.built_in {
+            return misfits(writing, value, errors);
+        }
         let why = if unknown { format!("strict decoding error: {told}") } else { told };
         return match source {
             Source::Whole => undecodable(writing, &why),
-            Source::Patch(patch) => patch_refused(writing, patch, &why),
+            Source::Patch(patch) => patch_refused(patch, &why),
         };
     }
     let name = value["metadata"]["name"].as_str().unwrap_or_default();
@@ -244,12 +274,36 @@ pub(crate) fn refuse(
     Failure::invalid(writing.target.served.info, name, causes)
 }
 
-/// A patch that makes an object undecodable is an invalid patch, not a bad request.
-fn patch_refused(writing: &Writing<'_>, patch: &Value, why: &str) -> Failure {
-    let shown = match writing.target.served.info.built_in {
-        true => go_syntax(patch),
-        false => patch.to_string(),
-    };
+/// Fields that a patch brings and that do not fit: as faults of the object, since kubectl puts the whole patch before whatever
+/// else is said, and a reader looks for the field. (Kubernetes calls the object that comes of the patch an invalid patch, and
+/// prints it.)
+fn misfits(writing: &Writing<'_>, value: &Value, errors: Vec<FieldError>) -> Failure {
+    let info = writing.target.served.info;
+    let causes = errors.into_iter().map(|error| {
+        let message = match error.reason {
+            Reason::Unknown => format!(
+                "unknown field; kubectl explain {} lists the fields there",
+                explained(info.singular, &error.path)
+            ),
+            _ => error.cause(),
+        };
+        Cause { reason: error.reason.as_str(), message, field: error.path }
+    });
+    let name = value["metadata"]["name"].as_str().unwrap_or_default();
+    Failure::invalid(info, name, causes.collect())
+}
+
+/// What a field stands in, as `kubectl explain` takes it: `virtualservice.spec.http` for `spec.http[0].routes`.
+fn explained(singular: &str, path: &str) -> String {
+    let (parent, _) = path.rsplit_once('.').unwrap_or_default();
+    let steps = parent.split('.').filter(|step| !step.is_empty());
+    let names = steps.map(|step| step.split_once('[').map_or(step, |(name, _)| name));
+    std::iter::once(singular).chain(names).collect::<Vec<_>>().join(".")
+}
+
+/// A patch that makes an object of a built-in kind undecodable is an invalid patch, not a bad request.
+fn patch_refused(patch: &Value, why: &str) -> Failure {
+    let shown = shortened(go_syntax(patch));
     let cause = Cause {
         reason: "FieldValueInvalid",
         message: format!("Invalid value: {shown:?}: {why}"),

@@ -69,6 +69,41 @@ async fn the_last_good_form_is_kept_beside_the_written_one() {
 }
 
 #[tokio::test]
+async fn a_form_that_proves_good_after_another_was_written_over_it_is_kept() {
+    let bench = bench();
+    let one = bench.store.put(draft(&config("a", "1")), Expect::Absent).await.expect("created");
+    let over = Expect::Revision(one.revision());
+    let two = bench.store.put(draft(&config("a", "2")), over).await.expect("updated");
+    assert_eq!(unsettled(&bench.store), [""; 0], "nobody knows of either whether it is good");
+    bench.store.confirm(&key("a"), one.revision()).await;
+    assert_eq!(unsettled(&bench.store), ["a 2, good 1"]);
+    let bench = bench.restart().await;
+    assert_eq!(start(&mut bench.store.changes()), ["apply a 1", "apply a 2", "synced"]);
+
+    // Known later still, it does not take the place of what proved good since.
+    let over = Expect::Revision(two.revision());
+    let three = bench.store.put(draft(&config("a", "3")), over).await.expect("updated");
+    let over = Expect::Revision(three.revision());
+    let four = bench.store.put(draft(&config("a", "4")), over).await.expect("updated");
+    for (revision, told) in [(3, "a 4, good 3"), (2, "a 4, good 3"), (4, ""), (3, "")] {
+        let revision = [two.revision(), three.revision(), four.revision()][revision - 2];
+        bench.store.confirm(&key("a"), revision).await;
+        assert_eq!(unsettled(&bench.store).join(""), told);
+    }
+    // Nor does a form of an object that is gone.
+    let over = Expect::Revision(four.revision());
+    let five = bench.store.put(draft(&config("a", "5")), over).await.expect("updated");
+    let over = Expect::Revision(five.revision());
+    bench.store.put(draft(&config("a", "6")), over).await.expect("updated");
+    bench.store.remove(&key("a"), None).await.expect("removed");
+    let mut next = config("a", "7");
+    next["metadata"]["uid"] = "another".into();
+    bench.store.put(draft(&next), Expect::Absent).await.expect("created");
+    bench.store.confirm(&key("a"), five.revision()).await;
+    assert_eq!(unsettled(&bench.store), [""; 0]);
+}
+
+#[tokio::test]
 async fn a_form_that_says_something_wrong_leaves_the_one_before_in_service() {
     let bench = bench();
     let one = bench.store.put(draft(&config("a", "1")), Expect::Absent).await.expect("created");
@@ -235,8 +270,9 @@ async fn a_full_disk_refuses_writes_and_serves_on() {
         holds: Some(true),
         reason: "Served".into(),
         message: String::new(),
+        generation: 1,
     };
-    store.set_status(&key("a"), 1, vec![condition]).await;
+    store.set_status(&key("a"), vec![condition]).await;
     assert!(store.get(&key("a")).expect("a").json()["status"].is_object());
 
     full.store(false, Ordering::SeqCst);

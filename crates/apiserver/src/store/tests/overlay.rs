@@ -35,6 +35,28 @@ async fn pushed_objects_are_shown_and_cannot_be_written() {
     assert_eq!(watch.poll().expect("in the window").len(), 2);
 }
 
+/// What was left out of a form is told with it, though what is kept is the same.
+#[tokio::test]
+async fn what_was_left_out_of_a_form_is_a_change() {
+    let Bench { store, dir: _dir } = bench();
+    let mut changes = store.changes();
+    start(&mut changes);
+    let mut told = async |unknown: &[&str]| {
+        let push = from_file(&config("a", "1"), "/m/x.yaml", 7);
+        let Push::Put { object, manifest } = push else { panic!("an object, not {push:?}") };
+        let mut object = Object::clone(&object);
+        object.unknown = unknown.iter().map(|&words| words.to_owned()).collect();
+        store.push(Push::Put { object: object.into(), manifest }).await;
+        match changes.try_next() {
+            Some(Change::Apply(object)) => object.unknown.clone(),
+            other => panic!("a form, not {other:?}"),
+        }
+    };
+    assert_eq!(told(&[]).await, [""; 0]);
+    assert_eq!(told(&["zzz"]).await, ["zzz"]);
+    assert_eq!(told(&[]).await, [""; 0]);
+}
+
 #[tokio::test]
 async fn the_api_wins_and_what_it_hid_comes_back() {
     let Bench { store, dir: _dir } = bench();
@@ -95,8 +117,9 @@ async fn status_of_pushed_objects_is_shown_and_survives_their_edits() {
         holds: Some(true),
         reason: "Served".into(),
         message: String::new(),
+        generation: 1,
     };
-    store.set_status(&key("a"), 1, vec![condition]).await;
+    store.set_status(&key("a"), vec![condition]).await;
     store.push(from_file(&config("a", "2"), "/m/x.yaml", 1)).await;
     let entry = store.get(&key("a")).expect("visible");
     assert_eq!(value_of(&entry), "2");
@@ -203,7 +226,12 @@ async fn a_manifest_that_is_gone_is_not_kept() {
 /// The object `a` in a wrong form.
 fn wrong(path: &str) -> Push {
     let origin = Origin::File { path: Arc::from(Path::new(path)), line: 3 };
-    Push::Invalid { key: key("a"), origin, errors: vec!["data: must be a map".to_owned()] }
+    Push::Invalid {
+        key: key("a"),
+        origin,
+        errors: vec!["data: must be a map".to_owned()],
+        selector: None,
+    }
 }
 
 #[tokio::test]
@@ -254,7 +282,9 @@ async fn generations_count_what_is_asked_for() {
     let mut changes = store.changes();
     start(&mut changes);
     let origin = Origin::File { path: Arc::from(Path::new("/m/x.yaml")), line: 2 };
-    store.push(Push::Invalid { key: key.clone(), origin, errors: Vec::new() }).await;
+    store
+        .push(Push::Invalid { key: key.clone(), origin, errors: Vec::new(), selector: None })
+        .await;
     let told = changes.try_next();
     assert!(matches!(told, Some(Change::Invalid { generation: 2, .. })), "{told:?}");
 }

@@ -170,14 +170,15 @@ async fn status_is_no_change_and_events_add_up() {
         holds: Some(holds),
         reason: "Compiled".into(),
         message: "without fault".into(),
+        generation: 1,
     };
-    store.set_status(&key("a"), 1, vec![condition(true)]).await;
+    store.set_status(&key("a"), vec![condition(true)]).await;
     let status = store.get(&key("a")).expect("a").json()["status"].clone();
     assert_eq!(status["conditions"][0]["type"], "Reconciled");
     assert_eq!(status["conditions"][0]["status"], "True");
     assert_eq!(status["conditions"][0]["observedGeneration"], 1);
     let revision = store.revision();
-    store.set_status(&key("a"), 1, vec![condition(true)]).await;
+    store.set_status(&key("a"), vec![condition(true)]).await;
     assert_eq!(store.revision(), revision, "the same status is no write");
     assert!(start(&mut changes).is_empty());
     let now = store.get(&key("a")).expect("a");

@@ -8,6 +8,7 @@ const ROUND_ROBIN: &str = "envoy.extensions.load_balancing_policies.round_robin.
 const LEAST_REQUEST: &str =
     "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest";
 const RANDOM: &str = "envoy.extensions.load_balancing_policies.random.v3.Random";
+const URI_TEMPLATE: &str = "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig";
 const RING_HASH: &str = "envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash";
 const MAGLEV: &str = "envoy.extensions.load_balancing_policies.maglev.v3.Maglev";
 
@@ -32,17 +33,21 @@ pub(super) const ROWS: &[Row] = &[
             "connect_timeout",
             "per_connection_buffer_limit_bytes",
             "lb_policy",
+            "round_robin_lb_config",
             "least_request_lb_config",
             "ring_hash_lb_config",
             "maglev_lb_config",
             "load_balancing_policy",
             "common_lb_config",
             "circuit_breakers",
+            "outlier_detection",
             "typed_extension_protocol_options",
             "dns_lookup_family",
             "dns_refresh_rate",
             "respect_dns_ttl",
             "upstream_connection_options",
+            "upstream_bind_config",
+            "cleanup_interval",
             "transport_socket",
         ],
         values: &[
@@ -63,7 +68,6 @@ pub(super) const ROWS: &[Row] = &[
         holds: &[("typed_extension_protocol_options", &[HTTP_OPTIONS])],
         ignored: &[
             ("metadata", ORIGIN),
-            ("cleanup_interval", "where clients dialled is not remembered"),
             ("close_connections_on_host_health_failure", NO_HEALTH_CHECKS),
             ("ignore_health_on_host_removal", NO_HEALTH_CHECKS),
             ("preconnect_policy", "connections are opened when they are needed"),
@@ -75,7 +79,10 @@ pub(super) const ROWS: &[Row] = &[
         ],
         refused: &[
             ("health_checks", NO_HEALTH_CHECKS),
-            ("outlier_detection", "endpoints are not ejected"),
+            (
+                "original_dst_lb_config",
+                "clients' connections alone say where they were dialled to: no header, no metadata and no other port",
+            ),
             ("max_requests_per_connection", IN_HTTP_OPTIONS),
             ("common_http_protocol_options", IN_HTTP_OPTIONS),
             ("http_protocol_options", IN_HTTP_OPTIONS),
@@ -88,6 +95,17 @@ pub(super) const ROWS: &[Row] = &[
         ],
         ..ROW
     },
+    Row {
+        message: "envoy.config.core.v3.BindConfig",
+        honoured: &["source_address", "extra_source_addresses", "freebind"],
+        values: &[("freebind", &["false"])],
+        refused: &[(
+            "additional_source_addresses",
+            "deprecated by Envoy for extra_source_addresses",
+        )],
+        ..ROW
+    },
+    Row { message: "envoy.config.core.v3.ExtraSourceAddress", honoured: &["address"], ..ROW },
     Row {
         message: "envoy.config.cluster.v3.Cluster.CustomClusterType",
         honoured: &["name", "typed_config"],
@@ -112,9 +130,12 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         message: "envoy.config.cluster.v3.Cluster.CommonLbConfig",
-        honoured: &["consistent_hashing_lb_config"],
+        honoured: &[
+            "consistent_hashing_lb_config",
+            "healthy_panic_threshold",
+            "locality_weighted_lb_config",
+        ],
         ignored: &[
-            ("healthy_panic_threshold", NO_HEALTH_CHECKS),
             ("ignore_new_hosts_until_first_hc", NO_HEALTH_CHECKS),
             ("override_host_status", NO_HEALTH_CHECKS),
             ("update_merge_window", "changes of endpoints take effect at once"),
@@ -139,11 +160,22 @@ pub(super) const ROWS: &[Row] = &[
         ..ROW
     },
     Row {
+        message: "envoy.config.cluster.v3.Cluster.RoundRobinLbConfig",
+        honoured: &["slow_start_config"],
+        ..ROW
+    },
+    Row {
         message: "envoy.config.cluster.v3.Cluster.LeastRequestLbConfig",
-        honoured: &["choice_count"],
+        honoured: &["choice_count", "slow_start_config"],
         values: &[("choice_count", &["2"])],
         ..ROW
     },
+    Row {
+        message: "envoy.config.cluster.v3.Cluster.SlowStartConfig",
+        honoured: &["slow_start_window", "aggression", "min_weight_percent"],
+        ..ROW
+    },
+    whole("envoy.config.cluster.v3.Cluster.CommonLbConfig.LocalityWeightedLbConfig"),
     Row { message: "envoy.config.cluster.v3.LoadBalancingPolicy", honoured: &["policies"], ..ROW },
     Row {
         message: "envoy.config.cluster.v3.LoadBalancingPolicy.Policy",
@@ -153,11 +185,29 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         message: "envoy.config.core.v3.TypedExtensionConfig",
         honoured: &["name", "typed_config"],
-        holds: &[("typed_config", &[ROUND_ROBIN, LEAST_REQUEST, RANDOM, RING_HASH, MAGLEV])],
+        // Balancers of a cluster, and templates of RBAC. Who compiles one of them refuses the other.
+        holds: &[(
+            "typed_config",
+            &[ROUND_ROBIN, LEAST_REQUEST, RANDOM, RING_HASH, MAGLEV, URI_TEMPLATE],
+        )],
         ..ROW
     },
-    Row { message: ROUND_ROBIN, ..ROW },
-    Row { message: RANDOM, ..ROW },
+    Row { message: ROUND_ROBIN, honoured: &["slow_start_config", "locality_lb_config"], ..ROW },
+    Row { message: RANDOM, honoured: &["locality_lb_config"], ..ROW },
+    Row {
+        message: "envoy.extensions.load_balancing_policies.common.v3.SlowStartConfig",
+        honoured: &["slow_start_window", "aggression", "min_weight_percent"],
+        ..ROW
+    },
+    Row {
+        message: "envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig",
+        honoured: &["locality_weighted_lb_config"],
+        refused: &[("zone_aware_lb_config", "use locality_weighted_lb_config, or priorities")],
+        ..ROW
+    },
+    whole(
+        "envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.LocalityWeightedLbConfig",
+    ),
     Row {
         message: RING_HASH,
         honoured: &[
@@ -165,11 +215,16 @@ pub(super) const ROWS: &[Row] = &[
             "maximum_ring_size",
             "hash_function",
             "consistent_hashing_lb_config",
+            "locality_weighted_lb_config",
         ],
         values: &[("hash_function", &["DEFAULT_HASH", "XX_HASH"])],
         ..ROW
     },
-    Row { message: MAGLEV, honoured: &["table_size", "consistent_hashing_lb_config"], ..ROW },
+    Row {
+        message: MAGLEV,
+        honoured: &["table_size", "consistent_hashing_lb_config", "locality_weighted_lb_config"],
+        ..ROW
+    },
     Row {
         message: "envoy.extensions.load_balancing_policies.common.v3.ConsistentHashingLbConfig",
         honoured: &["use_hostname_for_hashing"],
@@ -178,7 +233,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         message: LEAST_REQUEST,
-        honoured: &["choice_count", "selection_method"],
+        honoured: &["choice_count", "selection_method", "slow_start_config", "locality_lb_config"],
         values: &[("choice_count", &["2"]), ("selection_method", &["N_CHOICES"])],
         ..ROW
     },
@@ -214,10 +269,70 @@ pub(super) const ROWS: &[Row] = &[
             "common_http_protocol_options",
             "upstream_http_protocol_options",
             "explicit_http_config",
+            "use_downstream_protocol_config",
+            "outlier_detection",
         ],
+        refused: &[("auto_config", "use explicit_http_config or use_downstream_protocol_config")],
+        ..ROW
+    },
+    Row {
+        message: "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.OutlierDetection",
+        honoured: &["error_matcher"],
+        ..ROW
+    },
+    Row {
+        // Which answers are failures: what can be told from their status.
+        message: "envoy.config.common.matcher.v3.MatchPredicate",
+        honoured: &[
+            "or_match",
+            "and_match",
+            "not_match",
+            "any_match",
+            "http_response_headers_match",
+        ],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.common.matcher.v3.MatchPredicate.MatchSet",
+        honoured: &["rules"],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.common.matcher.v3.HttpHeadersMatch",
+        honoured: &["headers"],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.cluster.v3.OutlierDetection",
+        honoured: &[
+            "consecutive_5xx",
+            "interval",
+            "base_ejection_time",
+            "max_ejection_percent",
+            "enforcing_consecutive_5xx",
+            "enforcing_success_rate",
+            "success_rate_minimum_hosts",
+            "success_rate_request_volume",
+            "success_rate_stdev_factor",
+            "consecutive_gateway_failure",
+            "enforcing_consecutive_gateway_failure",
+            "split_external_local_origin_errors",
+            "consecutive_local_origin_failure",
+            "enforcing_consecutive_local_origin_failure",
+            "enforcing_local_origin_success_rate",
+            "failure_percentage_threshold",
+            "enforcing_failure_percentage",
+            "enforcing_failure_percentage_local_origin",
+            "failure_percentage_minimum_hosts",
+            "failure_percentage_request_volume",
+            "max_ejection_time",
+            "max_ejection_time_jitter",
+            "always_eject_one_host",
+        ],
+        ignored: &[("successful_active_health_check_uneject_host", NO_HEALTH_CHECKS)],
         refused: &[
-            ("use_downstream_protocol_config", "use explicit_http_config"),
-            ("auto_config", "use explicit_http_config"),
+            ("monitors", "use consecutive_5xx and its like"),
+            ("detect_degraded_hosts", "endpoints are in or ejected"),
         ],
         ..ROW
     },
@@ -233,28 +348,35 @@ pub(super) const ROWS: &[Row] = &[
         ..ROW
     },
     Row {
+        message: "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig",
+        honoured: &["http_protocol_options", "http2_protocol_options"],
+        refused: &[("http3_protocol_options", "HTTP/3 is not spoken")],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.core.v3.KeepaliveSettings",
+        honoured: &["interval", "timeout", "interval_jitter"],
+        refused: &[("connection_idle_interval", "use interval")],
+        ..ROW
+    },
+    Row {
         message: "envoy.config.endpoint.v3.ClusterLoadAssignment",
         honoured: &["cluster_name", "endpoints", "policy"],
         ..ROW
     },
     Row {
         message: "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy",
-        ignored: &[
-            ("overprovisioning_factor", NO_HEALTH_CHECKS),
-            ("weighted_priority_health", NO_HEALTH_CHECKS),
-        ],
+        honoured: &["overprovisioning_factor"],
+        ignored: &[("weighted_priority_health", NO_HEALTH_CHECKS)],
         ..ROW
     },
     Row {
         message: "envoy.config.endpoint.v3.LocalityLbEndpoints",
-        honoured: &["lb_endpoints"],
+        honoured: &["lb_endpoints", "locality", "load_balancing_weight", "priority"],
         ignored: &[
-            ("locality", "endpoints of all localities are balanced alike"),
-            ("load_balancing_weight", "endpoints of all localities are balanced alike"),
-            ("proximity", "endpoints of all localities are balanced alike"),
+            ("proximity", "only zone awareness looks at it, which is refused"),
             ("metadata", ORIGIN),
         ],
-        refused: &[("priority", "endpoints have one priority, 0")],
         ..ROW
     },
     Row {

@@ -3,7 +3,13 @@
 use super::super::row::{ROW, Row, whole};
 
 pub(super) const ROWS: &[Row] = &[
-    Row { message: "envoy.config.core.v3.Address", honoured: &["socket_address"], ..ROW },
+    Row { message: "envoy.config.core.v3.Address", honoured: &["socket_address", "pipe"], ..ROW },
+    Row {
+        message: "envoy.config.core.v3.Pipe",
+        honoured: &["path"],
+        refused: &[("mode", "it is for listeners, which are no such sockets")],
+        ..ROW
+    },
     Row {
         message: "envoy.config.core.v3.SocketAddress",
         honoured: &["protocol", "address", "port_value"],
@@ -102,6 +108,9 @@ pub(super) const ROWS: &[Row] = &[
         ignored: &[("runtime_key", "there is no runtime: the default holds")],
         ..ROW
     },
+    whole("envoy.config.core.v3.Locality"),
+    // It must have a key. There is no runtime: the default holds.
+    whole("envoy.config.core.v3.RuntimeDouble"),
     whole("envoy.type.v3.FractionalPercent"),
     whole("envoy.type.v3.Percent"),
     whole("envoy.type.v3.Int64Range"),

@@ -1,8 +1,11 @@
 //! The HTTP connection manager, HTTP filters and protocol options.
 
-use super::super::row::{ROW, Row};
+use super::super::row::{NOTHING, ROW, Row};
+use super::filters::{CORS, FAULT};
+use super::rate_limit::LOCAL_RATE_LIMIT;
 
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
+const JWT: &str = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
 const RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
 const UUID: &str = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig";
 
@@ -71,8 +74,8 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         message: "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
-        honoured: &["name", "typed_config", "is_optional"],
-        holds: &[("typed_config", &[RBAC, ROUTER])],
+        honoured: &["name", "typed_config", "is_optional", "disabled"],
+        holds: &[("typed_config", &[CORS, FAULT, JWT, LOCAL_RATE_LIMIT, RBAC, ROUTER])],
         optional: Some("is_optional"),
         ..ROW
     },
@@ -95,7 +98,8 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         message: "envoy.extensions.filters.network.http_connection_manager.v3.RequestIDExtension",
         honoured: &["typed_config"],
-        holds: &[("typed_config", &[UUID])],
+        // Without one, Envoy takes the same extension.
+        holds: &[("typed_config", &[NOTHING, UUID])],
         ..ROW
     },
     Row {
@@ -140,6 +144,7 @@ pub(super) const ROWS: &[Row] = &[
             "max_concurrent_streams",
             "initial_stream_window_size",
             "initial_connection_window_size",
+            "connection_keepalive",
         ],
         ignored: &[
             ("max_outbound_frames", CODEC_BOUNDS),

@@ -97,10 +97,11 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         message: "envoy.config.listener.v3.ListenerFilter",
-        honoured: &["name", "typed_config"],
+        honoured: &["name", "typed_config", "filter_disabled"],
         holds: &[("typed_config", &[TLS_INSPECTOR, HTTP_INSPECTOR, ORIGINAL_DST])],
         ..ROW
     },
+    whole("envoy.config.listener.v3.ListenerFilterChainMatchPredicate"),
     Row { message: HTTP_INSPECTOR, ..ROW },
     Row { message: ORIGINAL_DST, ..ROW },
     Row {

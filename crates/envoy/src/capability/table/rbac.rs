@@ -2,7 +2,6 @@
 
 use super::super::row::{ROW, Row, whole};
 
-const METADATA: &str = "no filter sets metadata";
 const NO_CEL: &str = "use permissions and principals";
 const NO_TREE: &str = "use rules";
 
@@ -61,18 +60,16 @@ pub(super) const ROWS: &[Row] = &[
             "any",
             "header",
             "url_path",
+            "uri_template",
             "destination_ip",
             "destination_port",
             "destination_port_range",
             "requested_server_name",
+            "metadata",
+            "sourced_metadata",
         ],
         values: &[("any", &["true"])],
-        refused: &[
-            ("metadata", METADATA),
-            ("sourced_metadata", METADATA),
-            ("matcher", "no matcher extension is known"),
-            ("uri_template", "use url_path"),
-        ],
+        refused: &[("matcher", "no matcher extension is known")],
         ..ROW
     },
     Row { message: "envoy.config.rbac.v3.Permission.Set", honoured: &["rules"], ..ROW },
@@ -89,11 +86,11 @@ pub(super) const ROWS: &[Row] = &[
             "remote_ip",
             "header",
             "url_path",
+            "metadata",
+            "sourced_metadata",
         ],
         values: &[("any", &["true"])],
         refused: &[
-            ("metadata", METADATA),
-            ("sourced_metadata", METADATA),
             ("filter_state", "no filter sets state"),
             ("custom", "no principal extension is known"),
         ],
@@ -105,6 +102,13 @@ pub(super) const ROWS: &[Row] = &[
         honoured: &["principal_name"],
         ..ROW
     },
+    Row {
+        message: "envoy.config.rbac.v3.SourcedMetadata",
+        honoured: &["metadata_matcher", "metadata_source"],
+        values: &[("metadata_source", &["DYNAMIC"])],
+        ..ROW
+    },
     Row { message: "envoy.type.matcher.v3.PathMatcher", honoured: &["path"], ..ROW },
+    whole("envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig"),
     whole("envoy.type.v3.Int32Range"),
 ];

@@ -1,14 +1,20 @@
 //! Route configurations, virtual hosts and routes.
 
-use super::super::row::{ROW, Row, whole};
+use super::super::row::{NOTHING, ROW, Row, whole};
+use super::filters::{CORS_POLICY, FAULT};
+use super::rate_limit::LOCAL_RATE_LIMIT;
 
 const FILTER_CONFIG: &str = "envoy.config.route.v3.FilterConfig";
+const JWT_PER_ROUTE: &str = "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig";
 const RBAC_PER_ROUTE: &str = "envoy.extensions.filters.http.rbac.v3.RBACPerRoute";
+
+/// What routes may say instead of filters' own configuration.
+const PER_ROUTE: &[&str] =
+    &[FILTER_CONFIG, CORS_POLICY, FAULT, JWT_PER_ROUTE, LOCAL_RATE_LIMIT, RBAC_PER_ROUTE];
 
 const PREVIOUS_HOSTS: &str = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate";
 
 const ORIGIN: &str = "it says where the configuration came from";
-const NO_RATE_LIMIT: &str = "only rate limit filters look at it, which are refused";
 const NO_ROUTE_STATS: &str = "statistics are kept per listener and cluster, not per route";
 const NO_TRACING: &str = "no spans are made";
 const CORS_FILTER: &str = "deprecated by Envoy for typed_per_filter_config of the CORS filter";
@@ -29,8 +35,9 @@ pub(super) const ROWS: &[Row] = &[
             "max_direct_response_body_size_bytes",
             "typed_per_filter_config",
             "validate_clusters",
+            "request_mirror_policies",
         ],
-        holds: &[("typed_per_filter_config", &[FILTER_CONFIG, RBAC_PER_ROUTE])],
+        holds: &[("typed_per_filter_config", PER_ROUTE)],
         ignored: &[("metadata", ORIGIN)],
         ..ROW
     },
@@ -51,14 +58,12 @@ pub(super) const ROWS: &[Row] = &[
             "retry_policy",
             "per_request_buffer_limit_bytes",
             "request_body_buffer_limit",
+            "rate_limits",
+            "request_mirror_policies",
             "typed_per_filter_config",
         ],
-        holds: &[("typed_per_filter_config", &[FILTER_CONFIG, RBAC_PER_ROUTE])],
-        ignored: &[
-            ("metadata", ORIGIN),
-            ("virtual_clusters", NO_ROUTE_STATS),
-            ("rate_limits", NO_RATE_LIMIT),
-        ],
+        holds: &[("typed_per_filter_config", PER_ROUTE)],
+        ignored: &[("metadata", ORIGIN), ("virtual_clusters", NO_ROUTE_STATS)],
         refused: &[("cors", CORS_FILTER)],
         ..ROW
     },
@@ -79,7 +84,7 @@ pub(super) const ROWS: &[Row] = &[
             "request_body_buffer_limit",
             "typed_per_filter_config",
         ],
-        holds: &[("typed_per_filter_config", &[FILTER_CONFIG, RBAC_PER_ROUTE])],
+        holds: &[("typed_per_filter_config", PER_ROUTE)],
         ignored: &[
             ("decorator", NO_TRACING),
             ("tracing", NO_TRACING),
@@ -89,8 +94,11 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         message: FILTER_CONFIG,
-        honoured: &["config", "is_optional"],
-        holds: &[("config", &[RBAC_PER_ROUTE])],
+        honoured: &["config", "is_optional", "disabled"],
+        holds: &[(
+            "config",
+            &[NOTHING, CORS_POLICY, FAULT, JWT_PER_ROUTE, LOCAL_RATE_LIMIT, RBAC_PER_ROUTE],
+        )],
         optional: Some("is_optional"),
         ..ROW
     },
@@ -108,14 +116,14 @@ pub(super) const ROWS: &[Row] = &[
             "grpc",
             "runtime_fraction",
             "dynamic_metadata",
+            "tls_context",
         ],
         refused: &[("path_match_policy", "use path, prefix, path_separated_prefix or safe_regex")],
         ..ROW
     },
-    // No filter notes metadata, and a value that is absent is as nobody asks, as in Envoy.
-    whole("envoy.type.matcher.v3.MetadataMatcher"),
     whole("envoy.config.route.v3.RouteMatch.ConnectMatcher"),
     whole("envoy.config.route.v3.RouteMatch.GrpcRouteMatchOptions"),
+    whole("envoy.config.route.v3.RouteMatch.TlsContextMatchOptions"),
     Row {
         message: "envoy.config.route.v3.HeaderMatcher",
         honoured: &[
@@ -158,19 +166,33 @@ pub(super) const ROWS: &[Row] = &[
             "max_stream_duration",
             "upgrade_configs",
             "priority",
+            "rate_limits",
+            "include_vh_rate_limits",
             "retry_policy",
+            "request_mirror_policies",
         ],
         values: &[("priority", &["DEFAULT"])],
-        ignored: &[
-            ("rate_limits", NO_RATE_LIMIT),
-            ("include_vh_rate_limits", NO_RATE_LIMIT),
-            ("early_data_policy", "TLS early data is not accepted"),
-        ],
+        ignored: &[("early_data_policy", "TLS early data is not accepted")],
         refused: &[
             ("hedge_policy", "one request at a time is sent"),
             ("cors", CORS_FILTER),
             ("internal_redirect_action", "redirects are passed to the client"),
             ("internal_redirect_policy", "redirects are passed to the client"),
+        ],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.route.v3.RouteAction.RequestMirrorPolicy",
+        honoured: &[
+            "cluster",
+            "runtime_fraction",
+            "disable_shadow_host_suffix_append",
+            "host_rewrite_literal",
+        ],
+        ignored: &[("trace_sampled", NO_TRACING)],
+        refused: &[
+            ("cluster_header", "use cluster"),
+            ("request_headers_mutations", "copies have the headers of the request"),
         ],
         ..ROW
     },

@@ -8,11 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::{NamelessPlan, RoutePlan};
+use super::{NamelessPlan, RoutePlan, Uncertified};
 use crate::model::gateway::Server;
 use crate::model::host::Host;
 use crate::model::names;
-use crate::model::tls::{Accepted, Clients, Terms};
+use crate::model::tls::{Accepted, Clients, Credential, Terms};
 
 /// Most hosts that all route configurations of a listener list for 421 together. Beyond it each answers 421 for
 /// every host that is not its own, also where nobody has that host.
@@ -23,7 +23,8 @@ pub(super) fn plan(
     port: u16,
     bind: &str,
     servers: &[Arc<Server>],
-) -> (Vec<RoutePlan>, Vec<NamelessPlan>) {
+    usable: impl Fn(&Credential) -> bool,
+) -> (Vec<RoutePlan>, Option<NamelessPlan>) {
     let https: Vec<(&Arc<Server>, &Arc<Terms>)> =
         servers.iter().filter_map(|server| Some((server, server.https_terms()?))).collect();
     let mut groups: Vec<Vec<Arc<Server>>> = Vec::new();
@@ -51,10 +52,19 @@ pub(super) fn plan(
             },
             owned,
             servers,
-            checks_certificates: false,
+            uncertified: None,
         });
     }
-    let nameless = nameless(port, bind, &https, &owners, &mut routes);
+    let open: Vec<_> =
+        https.into_iter().filter(|(_, terms)| terms.credentials().all(&usable)).collect();
+    let mut nameless = nameless(port, bind, &open, &owners, &mut routes);
+    if let Some(nameless) = &mut nameless {
+        let lacks = |server: &&Arc<Server>| {
+            let mut credentials = server.terms().into_iter().flat_map(|terms| terms.credentials());
+            server.takes_every_name() && !credentials.all(&usable)
+        };
+        nameless.lacking = servers.iter().filter(lacks).cloned().collect();
+    }
     (routes, nameless)
 }
 
@@ -111,62 +121,80 @@ fn within_and_rest(mut within: BTreeSet<Host>, own: &BTreeMap<Host, Arc<Terms>>)
     within
 }
 
-/// How connections without a server name are served: by the first of these whose certificate can be used.
+/// A server that can hold a handshake, and its terms.
+type Open<'a> = (&'a Arc<Server>, &'a Arc<Terms>);
+
+/// How connections without a server name are served, by the servers that can hold a handshake (`open`): what one of the others
+/// lacks closes its own hosts, and changes nothing for theirs.
 ///
-/// Where all servers present the same certificate, it is presented, and the Host of each request decides; whoever demands a
-/// certificate of clients has it checked per request whether there was one. Where they do not, the oldest server that asks nothing of clients
-/// answers. A server for every name takes these connections anyway.
+/// Where all of them present the same certificate, it is presented, and the Host of each request decides; whoever demands a
+/// certificate of clients has it checked per request whether there was one. Where they do not, a server for every name takes these
+/// connections, and else the oldest server that asks nothing of clients answers.
 fn nameless(
     port: u16,
     bind: &str,
-    https: &[(&Arc<Server>, &Arc<Terms>)],
-    owners: &Owners,
-    routes: &mut Vec<RoutePlan>,
-) -> Vec<NamelessPlan> {
-    let Some((_, oldest)) = https.first() else { return Vec::new() };
-    let every = Host::new("*");
-    if https.iter().any(|(server, _)| server.names().any(|host| *host == every)) {
-        return Vec::new();
-    }
-    let shared = https.iter().all(|(_, terms)| terms.identities == oldest.identities);
-    if shared {
-        return by_host(port, bind, https, owners, routes).into_iter().collect();
-    }
-    // One per group of servers with the same terms, which has their routes.
-    let groups = routes.iter().filter_map(|plan| {
-        let terms = plan.servers.first()?.https_terms()?;
-        let plan = || NamelessPlan { terms: Arc::clone(terms), routes: Arc::clone(&plan.name) };
-        terms.clients.is_none().then(plan)
-    });
-    groups.collect()
-}
-
-/// How connections without a server name are served where all servers present the same certificate.
-fn by_host(
-    port: u16,
-    bind: &str,
-    https: &[(&Arc<Server>, &Arc<Terms>)],
+    open: &[Open<'_>],
     owners: &Owners,
     routes: &mut Vec<RoutePlan>,
 ) -> Option<NamelessPlan> {
-    let (_, oldest) = https.first()?;
-    if routes.len() == 1 && !oldest.demands_certificate() {
-        let routes = Arc::clone(&routes[0].name);
-        return Some(NamelessPlan { terms: Arc::clone(oldest), routes });
+    let (_, oldest) = open.first()?;
+    let every = open.iter().find(|(server, _)| server.takes_every_name());
+    match open.iter().all(|(_, terms)| terms.identities == oldest.identities) {
+        true => by_host(port, bind, (open, every), owners, routes),
+        false if every.is_some() => None,
+        false => {
+            let (_, terms) = open.iter().find(|(_, terms)| terms.clients.is_none())?;
+            with_routes_of(terms, routes)
+        }
     }
-    let same_channel = |terms: &Terms| terms.channel == oldest.channel;
-    let asking = https.iter().filter(|(_, terms)| same_channel(terms));
-    let accepted = common(asking.map(|(_, terms)| terms.clients.as_ref().map(|c| &c.accepted)));
+}
+
+/// The terms of a server with the routes that it shares.
+fn with_routes_of(terms: &Arc<Terms>, routes: &[RoutePlan]) -> Option<NamelessPlan> {
+    let own = |plan: &&RoutePlan| plan.servers.first().and_then(|s| s.https_terms()) == Some(terms);
+    let routes = Arc::clone(&routes.iter().find(own)?.name);
+    Some(NamelessPlan { terms: Arc::clone(terms), routes, every: None, lacking: Vec::new() })
+}
+
+/// How connections without a server name are served where all servers that are open present the same certificate.
+///
+/// One for every name (`every`) has these connections in its own filter chain, which no other terms than its own may
+/// weaken: the versions and suites are its own, and so are the certificates that it accepts, where it asks for any.
+fn by_host(
+    port: u16,
+    bind: &str,
+    (open, every): (&[Open<'_>], Option<&Open<'_>>),
+    owners: &Owners,
+    routes: &mut Vec<RoutePlan>,
+) -> Option<NamelessPlan> {
+    let (_, base) = every.or_else(|| open.first())?;
+    let demanded = base.demands_certificate();
+    let unverified = base.clients.as_ref().is_some_and(|clients| clients.accepted.any_issuer);
+    if every.is_some() && demanded && unverified {
+        return None; // Nothing but the handshake knows whether there was one: rules are for those that were verified.
+    }
+    if every.is_none() && open.iter().all(|(_, terms)| terms == base) && !demanded {
+        return with_routes_of(base, routes);
+    }
+    let same_channel = |terms: &Terms| terms.channel == base.channel;
+    let asking = open.iter().filter(|(_, terms)| same_channel(terms));
+    let accepted = match base.clients.as_ref().filter(|_| every.is_some()) {
+        Some(own) => Some(&own.accepted),
+        None => common(asking.map(|(_, terms)| terms.clients.as_ref().map(|c| &c.accepted))),
+    };
     let fits = |terms: &Arc<Terms>| {
         same_channel(terms)
+            && terms.identities == base.identities
             && match &terms.clients {
                 Some(clients) => Some(&clients.accepted) == accepted,
                 // Envoy demands a certificate wherever it has to look for names or hashes in it.
                 None => accepted.is_none_or(Accepted::is_by_issuer),
             }
     };
-    let servers: Vec<Arc<Server>> =
-        https.iter().filter(|(_, t)| fits(t)).map(|(server, _)| Arc::clone(server)).collect();
+    let fitting: Vec<_> = open.iter().filter(|(_, terms)| fits(terms)).collect();
+    if every.is_some() && fitting.iter().all(|(_, terms)| terms == base) && !demanded {
+        return None; // Its own terms and routes say all of it.
+    }
     let own = |(host, owner): (&Host, &Option<Arc<Terms>>)| {
         let terms = owner.as_ref().filter(|owner| fits(owner))?;
         Some((host.clone(), Arc::clone(terms)))
@@ -175,17 +203,26 @@ fn by_host(
     if owned.is_empty() {
         return None;
     }
+    let every = every.map(|(server, _)| Arc::clone(server));
+    if let Some(every) = &every {
+        // Nobody comes to routes that were its own alone.
+        routes.retain(|plan| plan.servers.iter().any(|server| !Arc::ptr_eq(server, every)));
+    }
     let name: Arc<str> = names::https_routes_without_name(port, bind).into();
     let clients = accepted.map(|accepted| Clients { demanded: false, accepted: accepted.clone() });
-    let terms = Arc::new(Terms { clients, ..Terms::clone(oldest) });
+    let terms = Arc::new(Terms { clients, ..Terms::clone(base) });
     routes.push(RoutePlan {
         name: Arc::clone(&name),
         misdirected: all_but(&owned, owners),
         owned,
-        servers,
-        checks_certificates: true,
+        servers: fitting.into_iter().map(|(server, _)| Arc::clone(server)).collect(),
+        // Where the one for every name demands a certificate, who names a server has shown one.
+        uncertified: Some(match every.is_some() && !demanded {
+            true => Uncertified::Misdirected,
+            false => Uncertified::Forbidden,
+        }),
     });
-    Some(NamelessPlan { terms, routes: name })
+    Some(NamelessPlan { terms, routes: name, every, lacking: Vec::new() })
 }
 
 /// Which certificates a handshake accepts before it is known whose host is meant. Nothing but the handshake judges a
@@ -196,7 +233,8 @@ fn common<'a>(asked: impl Iterator<Item = Option<&'a Accepted>>) -> Option<&'a A
     let asked: Vec<Option<&Accepted>> = asked.collect();
     match asked.first() {
         Some(first) if asked.iter().all(|other| other == first) => *first,
-        _ => asked.into_iter().flatten().find(|accepted| accepted.is_by_issuer()),
+        // Who takes certificates of any issuer takes them for its own hosts alone.
+        _ => asked.into_iter().flatten().find(|a| a.is_by_issuer() && !a.any_issuer),
     }
 }
 

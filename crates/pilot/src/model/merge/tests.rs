@@ -15,7 +15,9 @@ fn merged(port: u16, gateways: &[(&str, Value)]) -> PortPlan {
         Gateway::select(&object, &spec, &Options::default()).expect("no selector").servers
     });
     let servers: Vec<_> = servers.collect();
-    merge(port, servers.iter().filter(|s| s.listen.contains(&port)), "0.0.0.0")
+    let mut plan = merge(port, servers.iter().filter(|s| s.listen.contains(&port)), "0.0.0.0");
+    plan.lay_out(|_| true);
+    plan
 }
 
 fn server(protocol: &str, host: &str) -> Value {
@@ -60,9 +62,9 @@ fn the_oldest_protocol_wins_and_is_named() {
     assert_eq!(
         reasons(&plan),
         [
-            "port 80 carries TCP for servers[0] of Gateway default/a, which is older; HTTP cannot \
+            "port 80 carries TCP for servers[0] of Gateway default/a, which is as old and comes first by its name; HTTP cannot \
              share it",
-            "port 80 belongs to servers[0] of Gateway default/a, which is older; TCP servers cannot \
+            "port 80 belongs to servers[0] of Gateway default/a, which is as old and comes first by its name; TCP servers cannot \
              share one",
         ]
     );
@@ -81,7 +83,9 @@ fn tls_servers_share_a_port_but_no_host() {
     assert_eq!(shares(&plan), [("0.0.0.0_80", 2)]);
     assert_eq!(
         reasons(&plan),
-        ["host a.com on port 80 belongs to servers[0] of Gateway default/a, which is older"]
+        [
+            "host a.com on port 80 belongs to servers[0] of Gateway default/a, which is as old and comes first by its name"
+        ]
     );
 }
 
@@ -100,4 +104,54 @@ fn tls_without_settings_is_refused() {
     let plan = merged(80, &[("a", json!([bare]))]);
     assert!(plan.listeners.is_empty());
     assert_eq!(reasons(&plan), ["HTTPS needs tls settings, such as mode PASSTHROUGH"]);
+}
+
+/// A server that terminates HTTPS with the Secret `s`, whose terms differ by `oldest`.
+fn https(hosts: &[&str], oldest: &str) -> Value {
+    let tls = json!({"mode": "SIMPLE", "credentialName": "s", "minProtocolVersion": oldest});
+    json!({"port": {"number": 80, "name": "p", "protocol": "HTTPS"}, "hosts": hosts, "tls": tls})
+}
+
+#[test]
+fn a_conflict_names_all_hosts_that_it_closes() {
+    let more = ["one", "two", "a", "b", "c", "d", "e"];
+    let servers = json!([https(&["one"], "TLSV1_2"), https(&more, "TLSV1_2")]);
+    assert_eq!(
+        reasons(&merged(80, &[("g", servers)])),
+        [
+            "host one on port 80 belongs to servers[0] of Gateway default/g, which stands before it in the same \
+          Gateway; so the whole server is closed, also for two, a, b, c, d and 1 more"
+        ]
+    );
+}
+
+/// What cannot hold a handshake has no say in how connections without a server name are served.
+#[test]
+fn faulty_terms_leave_connections_without_a_name_to_others() {
+    let [faulty, sound] = ["TLSV1_3", "TLSV1_2"].map(|oldest| {
+        let mut server = https(&[oldest], oldest);
+        server["tls"]["maxProtocolVersion"] = json!("TLSV1_2");
+        server
+    });
+    let plan = merged(80, &[("a", json!([faulty])), ("b", json!([sound.clone()]))]);
+    let alone = merged(80, &[("b", json!([sound]))]);
+    let nameless = |plan: &PortPlan| plan.listeners[0].nameless.clone();
+    assert!(nameless(&alone).is_some());
+    assert_eq!(nameless(&plan), nameless(&alone));
+}
+
+/// Rules about certificates are for those that were verified: where any will do, the handshake alone demands one.
+#[test]
+fn certificates_that_nobody_verifies_are_demanded_by_the_handshake() {
+    let every = |unverified: bool| {
+        let mut server = https(&["*"], "TLSV1_2");
+        server["tls"]["mode"] = json!("MUTUAL");
+        server["tls"]["insecureSkipVerify"] = json!(unverified);
+        let plan = merged(80, &[("a", json!([server, https(&["b"], "TLSV1_2")]))]);
+        plan.listeners[0].nameless.clone()
+    };
+    let shared = every(false).expect("routed by Host");
+    assert!(shared.every.is_some_and(|server| server.takes_every_name()));
+    assert!(!shared.terms.demands_certificate());
+    assert_eq!(every(true), None);
 }

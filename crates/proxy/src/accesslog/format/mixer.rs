@@ -15,6 +15,7 @@ use super::View;
 use super::time::{write_go_duration, write_iso};
 use super::value::write_json_string;
 use crate::accesslog::{Field, Kind, Record, Traffic};
+use crate::remote::Remote;
 
 /// Who reports: the gateway itself, as Kubernetes sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +124,7 @@ impl Workload {
 }
 
 fn destination(record: &Record, host: &[u8], object: &mut Object<'_>) {
-    let ip = record.upstream_remote.map(octets);
+    let ip = record.upstream_remote.as_ref().and_then(Remote::socket).map(octets);
     object
         .text("connection_security_policy", "unknown")
         .text("destinationApp", "")

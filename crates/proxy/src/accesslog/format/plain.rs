@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::View;
 use super::value::Value;
 use crate::accesslog::{Field, Kind, Protocol};
+use crate::remote::Remote;
 
 /// Reads one operator's value.
 pub(super) type Read = for<'a> fn(View<'a>) -> Value<'a>;
@@ -69,22 +70,22 @@ pub(super) const PLAIN: &[(&str, Read)] = &[
     }),
     ("UPSTREAM_CLUSTER_RAW", |v| text(v, Field::Cluster)),
     ("UPSTREAM_CONNECTION_ID", |v| Value::Number(v.record.upstream_connection_id)),
-    ("UPSTREAM_HOST", |v| address(v.record.upstream_remote)),
+    ("UPSTREAM_HOST", |v| remote(v.record.upstream_remote.as_ref())),
     ("UPSTREAM_HOST_NAME", |v| match v.text(Field::UpstreamHostName) {
-        None => address(v.record.upstream_remote),
+        None => remote(v.record.upstream_remote.as_ref()),
         name => Value::bytes(name),
     }),
     ("UPSTREAM_HOST_NAME_WITHOUT_PORT", |v| match v.text(Field::UpstreamHostName) {
-        None => ip(v.record.upstream_remote),
+        None => remote_host(v.record.upstream_remote.as_ref()),
         name => Value::bytes(name.map(without_port)),
     }),
     ("UPSTREAM_LOCAL_ADDRESS", |v| address(v.record.upstream_local)),
     ("UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", |v| ip(v.record.upstream_local)),
     ("UPSTREAM_LOCAL_PORT", |v| port(v.record.upstream_local)),
     ("UPSTREAM_PROTOCOL", |v| protocol(v.record.upstream_protocol)),
-    ("UPSTREAM_REMOTE_ADDRESS", |v| address(connected(v))),
-    ("UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", |v| ip(connected(v))),
-    ("UPSTREAM_REMOTE_PORT", |v| port(connected(v))),
+    ("UPSTREAM_REMOTE_ADDRESS", |v| remote(connected(v))),
+    ("UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", |v| remote_host(connected(v))),
+    ("UPSTREAM_REMOTE_PORT", |v| remote_port(connected(v))),
     ("UPSTREAM_REQUEST_ATTEMPT_COUNT", |v| Value::Number(v.record.attempts.into())),
     ("UPSTREAM_TRANSPORT_FAILURE_REASON", |v| word(v, Field::UpstreamFailure)),
     ("UPSTREAM_WIRE_BYTES_RECEIVED", |v| Value::Number(v.record.bytes.upstream_wire_received)),
@@ -180,8 +181,30 @@ fn port(address: Option<SocketAddr>) -> Value<'static> {
 }
 
 /// The endpoint, if the connection to it was made.
-fn connected(view: View<'_>) -> Option<SocketAddr> {
-    view.record.upstream_local.and(view.record.upstream_remote)
+fn connected(view: View<'_>) -> Option<&Remote> {
+    view.record.upstream_remote.as_ref().filter(|_| view.record.upstream_connected)
+}
+
+fn remote(remote: Option<&Remote>) -> Value<'_> {
+    match remote {
+        Some(Remote::Pipe(path)) => Value::bytes(Some(path.as_bytes())),
+        other => address(other.and_then(Remote::socket)),
+    }
+}
+
+fn remote_host(at: Option<&Remote>) -> Value<'_> {
+    match at {
+        Some(Remote::Ip(address)) => ip(Some(*address)),
+        other => remote(other),
+    }
+}
+
+/// As in Envoy, nothing at all is written of a socket without a port.
+fn remote_port(remote: Option<&Remote>) -> Value<'_> {
+    match remote {
+        Some(Remote::Pipe(_)) => Value::Static(""),
+        other => port(other.and_then(Remote::socket)),
+    }
 }
 
 fn without_port(host: &[u8]) -> &[u8] {

@@ -6,9 +6,14 @@ use serde_json::json;
 
 use super::*;
 use crate::accesslog::{Field, Log, Protocol, ResponseFlags};
+use crate::remote::Remote;
 
 fn at(nanos: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_nanos(nanos)
+}
+
+fn endpoint(address: &str) -> Option<Remote> {
+    Some(Remote::Ip(address.parse().expect("an address")))
 }
 
 fn gateway() -> Workload {
@@ -34,7 +39,7 @@ fn teapot() -> Record {
     record.bytes.response_headers = 230;
     record.downstream_remote = "10.127.220.75:52077".parse().ok();
     record.downstream_local = "172.30.230.33:80".parse().ok();
-    record.upstream_remote = "34.232.181.106:80".parse().ok();
+    record.upstream_remote = endpoint("34.232.181.106:80");
     record.upstream_service_time = Some(Duration::from_micros(186_900));
     for (field, text) in [
         (Field::Method, "GET"),
@@ -57,7 +62,7 @@ fn passthrough(kind: Kind) -> Record {
     let mut record = Record::new(kind, at(1_548_942_011_076_000_000), &Log::default());
     record.downstream_remote = "10.127.220.75:49467".parse().ok();
     record.downstream_local = "172.30.230.33:443".parse().ok();
-    record.upstream_remote = "172.217.31.132:443".parse().ok();
+    record.upstream_remote = endpoint("172.217.31.132:443");
     record.upstream_local = "172.30.230.33:54508".parse().ok();
     record.set(Field::Cluster, "outbound|443||www.google.com");
     record.set(Field::ServerName, "www.google.com");
@@ -132,7 +137,7 @@ fn guide_004() {
     record.bytes.sent = 1050;
     record.timing.end = Duration::from_millis(264);
     record.upstream_service_time = Some(Duration::from_millis(264));
-    record.upstream_remote = "172.217.20.74:443".parse().ok();
+    record.upstream_remote = endpoint("172.217.20.74:443");
     for (field, text) in [
         (Field::Method, "GET"),
         (Field::Path, "/books/v1/volumes?q=isbn:0486424618"),

@@ -10,7 +10,7 @@ use tidegate_xds::ResourceType;
 
 use super::super::clusters::{eds_health, locality};
 use super::super::state::{Accepted, Cluster, Origin, Resource, State};
-use super::super::views::socket_address;
+use super::super::views::remote;
 use super::inline::route_configurations;
 use super::mask::Mask;
 use super::redact::redact;
@@ -353,7 +353,7 @@ fn endpoints(mut clusters: Vec<Cluster>) -> Section {
 fn load_assignment(cluster: &Cluster) -> Json {
     let mut groups: BTreeMap<_, Vec<Json>> = BTreeMap::new();
     for endpoint in &cluster.endpoints {
-        let mut host = json!({"address": socket_address(endpoint.address)});
+        let mut host = json!({"address": remote(&endpoint.address)});
         if !endpoint.hostname.is_empty() {
             host["hostname"] = endpoint.hostname.as_str().into();
         }

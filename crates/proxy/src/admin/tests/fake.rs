@@ -146,9 +146,10 @@ impl State for Fake {
 
     fn clusters(&self) -> Vec<Cluster> {
         let endpoint = |address: &str, hostname: &str| Endpoint {
-            address: address.parse::<SocketAddr>().unwrap(),
+            address: address.parse::<SocketAddr>().unwrap().into(),
             hostname: hostname.to_owned(),
             health: Health::default(),
+            success_rates: [None, None],
             weight: 1,
             locality: Locality::default(),
             priority: 0,
@@ -193,7 +194,7 @@ impl State for Fake {
     fn listeners(&self) -> Vec<Listener> {
         let listener = |name: &str, address: &str| Listener {
             name: name.into(),
-            address: address.parse().unwrap(),
+            addresses: vec![address.parse().unwrap()],
         };
         vec![listener("tls", "[::1]:19443"), listener("0.0.0.0_8080", "127.0.0.1:19080")]
     }

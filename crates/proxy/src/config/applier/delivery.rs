@@ -1,4 +1,4 @@
-//! Secrets that servers of their own send.
+//! Secrets that servers of their own send, and keys that are fetched.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use tidegate_xds::{Rejection, Resource, ResourceType};
 
 use super::{Applier, Notice, Step};
 use crate::config::judge::judge;
+use crate::filter::jwt::remote::KeySource;
 use crate::sds::Wanted;
 
 /// What secrets from a server came to.
@@ -32,6 +33,11 @@ impl Applier {
             self.records.remove(ResourceType::Secret, name);
         }
         wanted
+    }
+
+    /// The keys of tokens that are to be fetched now.
+    pub fn key_sources(&mut self) -> Vec<Arc<KeySource>> {
+        self.slots.sources()
     }
 
     /// Fills what the server behind a cluster sent. What it was not asked for is left alone.

@@ -4,12 +4,16 @@ use std::net::{IpAddr, SocketAddr};
 
 use tidegate_envoy::v3::core::address::Address as AddressKind;
 use tidegate_envoy::v3::core::socket_address::PortSpecifier;
-use tidegate_envoy::v3::core::{Address, CidrRange, SocketAddress};
+use tidegate_envoy::v3::core::{Address, CidrRange, Pipe, SocketAddress};
 
 use crate::config::chains::Net;
 use crate::config::refusal::{Refusal, Within};
+use crate::remote::Remote;
 
 use super::value::{present, required};
+
+/// What the kernel takes: 108 bytes with the zero at their end (unix(7)).
+const MAX_PATH: usize = 107;
 
 /// A socket address that may be a name.
 pub(super) struct HostPort<'a> {
@@ -19,10 +23,29 @@ pub(super) struct HostPort<'a> {
 
 /// The host, by name or address, and the port of an address.
 pub(super) fn host_port(address: &Address) -> Result<HostPort<'_>, Refusal> {
-    let Some(AddressKind::SocketAddress(socket)) = &address.address else {
-        return Err(Refusal::of("socket_address", "must be set"));
+    match &address.address {
+        Some(AddressKind::SocketAddress(socket)) => split(socket).within("socket_address"),
+        Some(AddressKind::Pipe(_)) => {
+            Err(Refusal::of("pipe", "only endpoints that are not found by DNS may be such sockets"))
+        }
+        _ => Err(Refusal::of("socket_address", "must be set")),
+    }
+}
+
+/// The address of an endpoint.
+pub(super) fn remote(address: &Address) -> Result<Remote, Refusal> {
+    let Some(AddressKind::Pipe(Pipe { path, .. })) = &address.address else {
+        return socket_address(address).map(Remote::Ip);
     };
-    split(socket).within("socket_address")
+    let path = required("path", path).within("pipe")?;
+    if path.len() > MAX_PATH {
+        let reason = format_args!("a path of a socket has {MAX_PATH} bytes at most");
+        return Err(Refusal::of("path", reason)).within("pipe");
+    }
+    if path.contains('\0') {
+        return Err(Refusal::of("path", "must not contain a zero byte")).within("pipe");
+    }
+    Ok(Remote::Pipe(path.into()))
 }
 
 fn split(socket: &SocketAddress) -> Result<HostPort<'_>, Refusal> {
@@ -31,8 +54,16 @@ fn split(socket: &SocketAddress) -> Result<HostPort<'_>, Refusal> {
 
 /// An address that is an IP address and a port.
 pub(in crate::config) fn socket_address(address: &Address) -> Result<SocketAddr, Refusal> {
-    let HostPort { host, port } = host_port(address)?;
-    Ok(SocketAddr::new(ip(host).within("socket_address.address")?, port))
+    match &address.address {
+        Some(AddressKind::SocketAddress(address)) => socket(address).within("socket_address"),
+        _ => Err(Refusal::of("socket_address", "must be set")),
+    }
+}
+
+/// The same, of the message inside.
+pub(super) fn socket(address: &SocketAddress) -> Result<SocketAddr, Refusal> {
+    let HostPort { host, port } = split(address)?;
+    Ok(SocketAddr::new(ip(host).within("address")?, port))
 }
 
 /// The same, of a field that must be set.

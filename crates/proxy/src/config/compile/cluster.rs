@@ -1,61 +1,47 @@
 //! Clusters.
 
+mod http;
+mod sharing;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tidegate_envoy::prost_types::Any;
 use tidegate_envoy::types::envoy::extensions::clusters::common::dns::v3::DnsLookupFamily as DnsClusterFamily;
-use tidegate_envoy::types::envoy::extensions::load_balancing_policies::maglev::v3::Maglev;
-use tidegate_envoy::types::envoy::extensions::load_balancing_policies::ring_hash::v3::RingHash;
 use tidegate_envoy::v3::cluster::circuit_breakers::Thresholds;
 use tidegate_envoy::v3::cluster::circuit_breakers::thresholds::RetryBudget as ProtoBudget;
 use tidegate_envoy::v3::cluster::cluster::{
-    ClusterDiscoveryType, CustomClusterType, DiscoveryType, DnsLookupFamily, LbConfig, LbPolicy,
-    MaglevLbConfig, RingHashLbConfig,
+    ClusterDiscoveryType, CustomClusterType, DiscoveryType, DnsLookupFamily, LbPolicy,
 };
-use tidegate_envoy::v3::cluster::{CircuitBreakers, Cluster as ProtoCluster, LoadBalancingPolicy};
-use tidegate_envoy::v3::core::{
-    Http2ProtocolOptions, HttpProtocolOptions as CommonOptions, RoutingPriority,
-    TcpKeepalive as ProtoKeepalive,
-};
+use tidegate_envoy::v3::cluster::{CircuitBreakers, Cluster as ProtoCluster};
+use tidegate_envoy::v3::core::{RoutingPriority, TcpKeepalive as ProtoKeepalive};
 use tidegate_envoy::v3::dns_cluster::DnsCluster;
 use tidegate_envoy::v3::endpoint::ClusterLoadAssignment;
-use tidegate_envoy::v3::http_options::HttpProtocolOptions;
-use tidegate_envoy::v3::http_options::http_protocol_options::explicit_http_config::ProtocolConfig;
-use tidegate_envoy::v3::http_options::http_protocol_options::{
-    ExplicitHttpConfig, UpstreamProtocolOptions,
-};
 
-use crate::config::refusal::{Refusal, Within};
+use crate::config::refusal::{Refusal, Within, each};
 use crate::upstream::cluster::{
-    Balancing, Cluster, Discovery, DnsFamily, DnsName, DnsPolicy, EndpointSet, HashKey, Keepalive,
-    Limits, RetryBudget, Secure, UpstreamProtocol,
+    Cluster, Discovery, DnsFamily, DnsName, DnsPolicy, EndpointSet, Keepalive, Limits, RetryBudget,
+    Secure, Sources,
 };
+use crate::upstream::outlier::Outlier;
 
+use super::address::socket;
 use super::endpoint::{Assigned, assignment, names};
 use super::source::with_all_others;
-use super::value::{enumeration, positive, present, required, timeout};
-use super::{Links, noted, tls, unpack};
+use super::value::{enumeration, positive, present, required};
+use super::{Links, noted, outlier, tls, unpack};
+
+use http::HttpOptions;
 
 /// Envoy's default of `connect_timeout`.
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Envoy's default of the upstream `idle_timeout`.
-const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Envoy's default of `per_connection_buffer_limit_bytes`.
 const DEFAULT_BUFFER_LIMIT: u32 = 1024 * 1024;
 /// Envoy's default of `dns_refresh_rate`.
 const DEFAULT_DNS_REFRESH: Duration = Duration::from_secs(5);
-/// Envoy's default of `max_concurrent_streams`.
-const DEFAULT_STREAMS: u32 = 1024;
-/// Envoy's default of `minimum_ring_size`, and the most points that a ring may have.
-const DEFAULT_RING_SIZE: u64 = 1024;
-const MAX_RING_SIZE: u64 = 8 * 1024 * 1024;
-/// Envoy's default of `table_size`, and the most places that a table may have.
-const DEFAULT_TABLE_SIZE: u64 = 65_537;
-const MAX_TABLE_SIZE: u64 = 5_000_011;
-/// The key under which HTTP options stand in `typed_extension_protocol_options`.
-const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+/// Envoy's default of `cleanup_interval`.
+const DEFAULT_CLEANUP: Duration = Duration::from_secs(5);
 
 /// A cluster. `before` is the one whose place it takes; `assigned` finds what EDS says of a service.
 pub(in crate::config) fn cluster(
@@ -65,20 +51,23 @@ pub(in crate::config) fn cluster(
     links: &mut impl Links,
 ) -> Result<Cluster, Refusal> {
     let name: Arc<str> = required("name", &proto.name)?.into();
-    let Source { discovery, dns, listed } = source(proto, links.serves())?;
+    let Source { discovery, dns, listed } = source(proto, links)?;
     let listed = match &discovery {
         Discovery::Eds(service) => assigned(service),
         _ => listed,
     };
-    let options = http_options(proto)?;
-    let balancing = balancing(proto)?;
+    let options = HttpOptions::of(proto)?;
+    let sharing = sharing::sharing(proto)?;
+    let outlier = proto.outlier_detection.as_ref();
+    let outlier = outlier.map(outlier::settings).transpose().within("outlier_detection")?;
+    let outlier = outlier.map(|settings| Outlier::new(settings, options.errors));
+    let first = endpoints(&discovery, listed.as_ref(), before).arranged(&sharing);
     let stat_name = Some(proto.alt_stat_name.as_str()).filter(|name| !name.is_empty());
     Ok(Cluster {
         stat_name: stat_name.map_or_else(|| Arc::clone(&name), Into::into),
         name,
-        endpoints: ArcSwap::from_pointee(
-            endpoints(&discovery, listed.as_ref(), before).placed(balancing),
-        ),
+        endpoints: ArcSwap::from_pointee(first),
+        outlier,
         discovery,
         dns,
         connect_timeout: positive(
@@ -86,15 +75,13 @@ pub(in crate::config) fn cluster(
             proto.connect_timeout.as_ref(),
             DEFAULT_CONNECT_TIMEOUT,
         )?,
-        balancing,
-        protocol: options.protocol,
+        sharing,
+        http: options.connections,
         limits: limits(proto.circuit_breakers.as_ref())?,
         usage: Default::default(),
-        idle_timeout: options.idle_timeout,
-        max_requests_per_connection: options.max_requests,
-        max_concurrent_streams: options.max_streams,
         buffer_limit: proto.per_connection_buffer_limit_bytes.unwrap_or(DEFAULT_BUFFER_LIMIT),
         keepalive: keepalive(proto),
+        sources: sources(proto).within("upstream_bind_config")?,
         tls: secure(proto, &options, links)?,
         retired: Default::default(),
         following: Default::default(),
@@ -110,13 +97,10 @@ fn endpoints(
 ) -> EndpointSet {
     let known = before.map(|before| before.endpoints.load_full()).unwrap_or_default();
     match listed {
+        // They come as they are dialled.
+        _ if matches!(discovery, Discovery::Dialled { .. }) => EndpointSet::new(Vec::new()),
         Some(listed) => listed.endpoints(&known),
-        None if before.is_some_and(|before| before.discovery == *discovery) => EndpointSet {
-            ready: known.ready,
-            endpoints: known.endpoints.clone(),
-            total_weight: known.total_weight,
-            placement: None,
-        },
+        None if before.is_some_and(|before| before.discovery == *discovery) => known.again(),
         None => EndpointSet::default(),
     }
 }
@@ -131,7 +115,7 @@ struct Source {
     listed: Option<Assigned>,
 }
 
-fn source(proto: &ProtoCluster, serves: bool) -> Result<Source, Refusal> {
+fn source(proto: &ProtoCluster, links: &mut impl Links) -> Result<Source, Refusal> {
     let kind = match &proto.cluster_discovery_type {
         None => DiscoveryType::Static,
         Some(ClusterDiscoveryType::Type(kind)) => enumeration("type", *kind)?,
@@ -140,6 +124,10 @@ fn source(proto: &ProtoCluster, serves: bool) -> Result<Source, Refusal> {
         }
     };
     let dns = dns_policy(proto)?;
+    if proto.cleanup_interval.is_some() && kind != DiscoveryType::OriginalDst {
+        let reason = "has no effect: it is for clusters of type ORIGINAL_DST";
+        links.notice(Refusal::of("cleanup_interval", reason));
+    }
     if proto.eds_cluster_config.is_some() && kind != DiscoveryType::Eds {
         return Err(Refusal::of("eds_cluster_config", "is for clusters of type EDS"));
     }
@@ -154,18 +142,26 @@ fn source(proto: &ProtoCluster, serves: bool) -> Result<Source, Refusal> {
         DiscoveryType::StrictDns => (Discovery::StrictDns(dns_names(proto)?), None),
         DiscoveryType::LogicalDns => (Discovery::LogicalDns(one_name(proto)?), None),
         DiscoveryType::Eds => (Discovery::Eds(eds_service(proto)?), None),
-        DiscoveryType::OriginalDst => {
-            if serves {
-                let reason = "ORIGINAL_DST is not served yet: connections are not captured";
-                return Err(Refusal::of("type", reason));
-            }
-            if proto.lb_policy() != LbPolicy::ClusterProvided {
-                return Err(Refusal::of("lb_policy", "must be CLUSTER_PROVIDED with ORIGINAL_DST"));
-            }
-            (Discovery::Dialled, None)
-        }
+        DiscoveryType::OriginalDst => (dialled(proto, links)?, None),
     };
     Ok(Source { discovery, dns, listed })
+}
+
+/// Where clients dialled.
+fn dialled(proto: &ProtoCluster, links: &mut impl Links) -> Result<Discovery, Refusal> {
+    if proto.lb_policy() != LbPolicy::ClusterProvided {
+        return Err(Refusal::of("lb_policy", "must be CLUSTER_PROVIDED with ORIGINAL_DST"));
+    }
+    if proto.load_assignment.is_some() {
+        let reason = "must be absent with ORIGINAL_DST: its endpoints are where clients dial";
+        return Err(Refusal::of("load_assignment", reason));
+    }
+    if proto.outlier_detection.is_some() {
+        let reason = "has no effect with ORIGINAL_DST: there is no other endpoint to take";
+        links.notice(Refusal::of("outlier_detection", reason));
+    }
+    let cleanup = positive("cleanup_interval", proto.cleanup_interval.as_ref(), DEFAULT_CLEANUP)?;
+    Ok(Discovery::Dialled { cleanup })
 }
 
 /// A `cluster_type`, which the capability table lets be a DNS cluster only.
@@ -247,121 +243,7 @@ fn eds_service(proto: &ProtoCluster) -> Result<Arc<str>, Refusal> {
     Ok(service.as_str().into())
 }
 
-/// Whether a cluster sends to where the client dialled.
-fn keeps_dialled(proto: &ProtoCluster) -> bool {
-    let kind = DiscoveryType::OriginalDst.into();
-    proto.cluster_discovery_type == Some(ClusterDiscoveryType::Type(kind))
-}
-
-// === balancing, limits, connections ===
-
-fn balancing(proto: &ProtoCluster) -> Result<Balancing, Refusal> {
-    if let Some(policy) = &proto.load_balancing_policy {
-        return policy_balancing(policy).within("load_balancing_policy");
-    }
-    match enumeration("lb_policy", proto.lb_policy)? {
-        LbPolicy::RoundRobin => Ok(Balancing::RoundRobin),
-        LbPolicy::LeastRequest => Ok(Balancing::LeastRequest),
-        LbPolicy::Random => Ok(Balancing::Random),
-        LbPolicy::LoadBalancingPolicyConfig => {
-            Err(Refusal::of("load_balancing_policy", "must be set"))
-        }
-        LbPolicy::RingHash => {
-            let config = match &proto.lb_config {
-                Some(LbConfig::RingHashLbConfig(config)) => *config,
-                _ => RingHashLbConfig::default(),
-            };
-            let sizes = (config.minimum_ring_size, config.maximum_ring_size);
-            ring_hash(sizes, hash_key(proto)).within("ring_hash_lb_config")
-        }
-        LbPolicy::Maglev => {
-            let config = match &proto.lb_config {
-                Some(LbConfig::MaglevLbConfig(config)) => *config,
-                _ => MaglevLbConfig::default(),
-            };
-            maglev(config.table_size, hash_key(proto)).within("maglev_lb_config")
-        }
-        // The address that was dialled is the only choice.
-        LbPolicy::ClusterProvided if keeps_dialled(proto) => Ok(Balancing::default()),
-        LbPolicy::ClusterProvided => Err(Refusal::of(
-            "lb_policy",
-            "use ROUND_ROBIN, LEAST_REQUEST, RANDOM, RING_HASH or MAGLEV",
-        )),
-    }
-}
-
-fn hash_key(proto: &ProtoCluster) -> HashKey {
-    let common = proto.common_lb_config.as_ref();
-    let hashing = common.and_then(|common| common.consistent_hashing_lb_config.as_ref());
-    key_by(hashing.is_some_and(|hashing| hashing.use_hostname_for_hashing))
-}
-
-fn key_by(hostname: bool) -> HashKey {
-    if hostname { HashKey::Hostname } else { HashKey::Address }
-}
-
-/// A ring of so many points, at least and at most.
-fn ring_hash(
-    (least, most): (Option<u64>, Option<u64>),
-    key: HashKey,
-) -> Result<Balancing, Refusal> {
-    for (field, size) in [("minimum_ring_size", least), ("maximum_ring_size", most)] {
-        if size.is_some_and(|size| !(1..=MAX_RING_SIZE).contains(&size)) {
-            return Err(Refusal::of(field, format_args!("must be 1 to {MAX_RING_SIZE}")));
-        }
-    }
-    let (least, most) = (least.unwrap_or(DEFAULT_RING_SIZE), most.unwrap_or(MAX_RING_SIZE));
-    if least > most {
-        let message = format_args!("{least} is more than maximum_ring_size, {most}");
-        return Err(Refusal::of("minimum_ring_size", message));
-    }
-    Ok(Balancing::RingHash { least, most, key })
-}
-
-/// A table of so many places.
-fn maglev(size: Option<u64>, key: HashKey) -> Result<Balancing, Refusal> {
-    let size = size.unwrap_or(DEFAULT_TABLE_SIZE);
-    let is_prime = |n: u64| n > 1 && (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d));
-    if size > MAX_TABLE_SIZE || !is_prime(size) {
-        let message = format_args!("must be a prime number, {MAX_TABLE_SIZE} at most");
-        return Err(Refusal::of("table_size", message));
-    }
-    Ok(Balancing::Maglev { size, key })
-}
-
-/// The first policy of the list, all of which the capability table has let through.
-fn policy_balancing(proto: &LoadBalancingPolicy) -> Result<Balancing, Refusal> {
-    let policy = proto.policies.first();
-    let any = policy
-        .and_then(|policy| policy.typed_extension_config.as_ref())
-        .and_then(|config| config.typed_config.as_ref());
-    let name = any.map(|any| tidegate_envoy::type_name(&any.type_url)).unwrap_or_default();
-    match name.rsplit('.').next() {
-        Some("RoundRobin") => Ok(Balancing::RoundRobin),
-        Some("LeastRequest") => Ok(Balancing::LeastRequest),
-        Some("Random") => Ok(Balancing::Random),
-        Some("RingHash") => any.map_or(Err(Refusal::new("must be set")), typed_ring_hash),
-        Some("Maglev") => any.map_or(Err(Refusal::new("must be set")), typed_maglev),
-        _ => Err(Refusal::of(
-            "policies",
-            "must begin with RoundRobin, LeastRequest, Random, RingHash or Maglev",
-        )),
-    }
-}
-
-fn typed_ring_hash(any: &Any) -> Result<Balancing, Refusal> {
-    let config: RingHash = unpack(any)?;
-    let hashing = config.consistent_hashing_lb_config.as_ref();
-    let key = key_by(hashing.is_some_and(|hashing| hashing.use_hostname_for_hashing));
-    ring_hash((config.minimum_ring_size, config.maximum_ring_size), key)
-}
-
-fn typed_maglev(any: &Any) -> Result<Balancing, Refusal> {
-    let config: Maglev = unpack(any)?;
-    let hashing = config.consistent_hashing_lb_config.as_ref();
-    let key = key_by(hashing.is_some_and(|hashing| hashing.use_hostname_for_hashing));
-    maglev(config.table_size, key)
-}
+// === limits, connections ===
 
 fn limits(proto: Option<&CircuitBreakers>) -> Result<Limits, Refusal> {
     let mut limits = Limits::default();
@@ -397,6 +279,27 @@ fn retry_budget(proto: &ProtoBudget) -> RetryBudget {
     }
 }
 
+/// The addresses that connections come from.
+fn sources(proto: &ProtoCluster) -> Result<Sources, Refusal> {
+    let Some(config) = &proto.upstream_bind_config else { return Ok(Sources::default()) };
+    let first = present("source_address", config.source_address.as_ref())?;
+    let first = socket(first).within("source_address")?;
+    let others = each("extra_source_addresses", &config.extra_source_addresses, |extra| {
+        socket(present("address", extra.address.as_ref())?).within("address")
+    })?;
+    let all: Vec<SocketAddr> = std::iter::once(first).chain(others).collect();
+    // As by Envoy: more than one of a family would never be taken.
+    match &all[..] {
+        [_] => {}
+        [one, other] if one.is_ipv4() != other.is_ipv4() => {}
+        _ => {
+            let reason = "must be one address of the other family";
+            return Err(Refusal::of("extra_source_addresses", reason));
+        }
+    }
+    Ok(Sources(all.into()))
+}
+
 fn keepalive(proto: &ProtoCluster) -> Option<Keepalive> {
     let options = proto.upstream_connection_options.as_ref()?;
     let ProtoKeepalive { keepalive_probes, keepalive_time, keepalive_interval } =
@@ -424,108 +327,6 @@ fn secure(
         auto_sni: options.auto_sni,
         auto_san: options.auto_san,
     }))
-}
-
-// === HTTP ===
-
-/// What `HttpProtocolOptions` say.
-struct HttpOptions {
-    protocol: UpstreamProtocol,
-    idle_timeout: Option<Duration>,
-    max_requests: Option<u32>,
-    max_streams: u32,
-    auto_sni: bool,
-    auto_san: bool,
-}
-
-fn http_options(proto: &ProtoCluster) -> Result<HttpOptions, Refusal> {
-    let mut options = HttpOptions {
-        protocol: UpstreamProtocol::Http1,
-        idle_timeout: Some(DEFAULT_IDLE_TIMEOUT),
-        max_requests: None,
-        max_streams: DEFAULT_STREAMS,
-        auto_sni: false,
-        auto_san: false,
-    };
-    for (key, any) in &proto.typed_extension_protocol_options {
-        let place = format!("typed_extension_protocol_options[\"{key}\"]");
-        if key != HTTP_OPTIONS {
-            return Err(Refusal::of(&place, format_args!("only {HTTP_OPTIONS} is supported")));
-        }
-        unpack(any).and_then(|proto| options.take(&proto)).within(&place)?;
-    }
-    Ok(options)
-}
-
-impl HttpOptions {
-    fn take(&mut self, proto: &HttpProtocolOptions) -> Result<(), Refusal> {
-        if let Some(common) = &proto.common_http_protocol_options {
-            self.take_common(common).within("common_http_protocol_options")?;
-        }
-        if let Some(upstream) = &proto.upstream_http_protocol_options {
-            self.auto_sni = upstream.auto_sni;
-            self.auto_san = upstream.auto_san_validation;
-        }
-        let Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) =
-            &proto.upstream_protocol_options
-        else {
-            return Err(Refusal::of("explicit_http_config", "must be set"));
-        };
-        self.take_explicit(explicit).within("explicit_http_config")
-    }
-
-    fn take_common(&mut self, common: &CommonOptions) -> Result<(), Refusal> {
-        for (field, is_set) in [
-            ("max_connection_duration", common.max_connection_duration.is_some()),
-            ("max_stream_duration", common.max_stream_duration.is_some()),
-            ("max_headers_count", common.max_headers_count.is_some()),
-        ] {
-            if is_set {
-                return Err(Refusal::of(
-                    field,
-                    "is not supported for clusters, only for listeners",
-                ));
-            }
-        }
-        self.idle_timeout =
-            timeout("idle_timeout", common.idle_timeout.as_ref(), DEFAULT_IDLE_TIMEOUT)?;
-        self.max_requests = common.max_requests_per_connection.filter(|limit| *limit > 0);
-        Ok(())
-    }
-
-    fn take_explicit(&mut self, explicit: &ExplicitHttpConfig) -> Result<(), Refusal> {
-        match &explicit.protocol_config {
-            Some(ProtocolConfig::Http2ProtocolOptions(http2)) => {
-                self.protocol = UpstreamProtocol::Http2;
-                self.take_http2(http2).within("http2_protocol_options")
-            }
-            Some(ProtocolConfig::HttpProtocolOptions(_)) => Ok(()),
-            Some(ProtocolConfig::Http3ProtocolOptions(_)) | None => Err(Refusal::new(
-                "one of http_protocol_options and http2_protocol_options must be set",
-            )),
-        }
-    }
-
-    fn take_http2(&mut self, http2: &Http2ProtocolOptions) -> Result<(), Refusal> {
-        for (field, window) in [
-            ("initial_stream_window_size", http2.initial_stream_window_size),
-            ("initial_connection_window_size", http2.initial_connection_window_size),
-        ] {
-            if window.is_some() {
-                return Err(Refusal::of(
-                    field,
-                    "is not supported for clusters, only for listeners",
-                ));
-            }
-        }
-        match http2.max_concurrent_streams {
-            Some(0) => Err(Refusal::of("max_concurrent_streams", "must be 1 at least")),
-            streams => {
-                self.max_streams = streams.unwrap_or(DEFAULT_STREAMS);
-                Ok(())
-            }
-        }
-    }
 }
 
 #[cfg(test)]

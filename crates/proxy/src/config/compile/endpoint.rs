@@ -1,16 +1,22 @@
 //! Endpoints: what clusters list and what EDS assigns.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tidegate_envoy::v3::core::Locality as Where;
 use tidegate_envoy::v3::endpoint::lb_endpoint::HostIdentifier;
-use tidegate_envoy::v3::endpoint::{ClusterLoadAssignment, Endpoint as ProtoEndpoint, LbEndpoint};
+use tidegate_envoy::v3::endpoint::{
+    ClusterLoadAssignment, Endpoint as ProtoEndpoint, LbEndpoint, LocalityLbEndpoints,
+};
 
 use crate::config::refusal::{Refusal, Within, each};
-use crate::upstream::cluster::{DnsName, Endpoint, EndpointSet};
+use crate::remote::Remote;
+use crate::upstream::cluster::{DnsName, Endpoint, EndpointSet, Locality, Place};
 
-use super::address::{HostPort, host_port, socket_address};
+use super::address::{HostPort, host_port, remote};
 use super::value::present;
+
+/// The last priority that there may be, as in Envoy.
+const MAX_PRIORITY: u32 = 128;
 
 /// The endpoints that an assignment lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,9 +24,10 @@ pub(in crate::config) struct Assigned(Vec<AssignedEndpoint>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct AssignedEndpoint {
-    address: SocketAddr,
+    address: Remote,
     hostname: Option<Arc<str>>,
     weight: u32,
+    place: Arc<Place>,
 }
 
 impl Assigned {
@@ -29,12 +36,13 @@ impl Assigned {
         let mut left: Vec<_> = before.endpoints.iter().collect();
         let endpoints = self.0.iter().map(|assigned| {
             // Sets mostly keep their order, so the first that is left is mostly the one.
-            match left.iter().position(|endpoint| assigned.is(endpoint)) {
+            let endpoint = match left.iter().position(|endpoint| assigned.is(endpoint)) {
                 Some(at) => Arc::clone(left.remove(at)),
-                None => assigned.endpoint(),
-            }
+                None => Arc::new(assigned.endpoint().known_from(before)),
+            };
+            (endpoint, Arc::clone(&assigned.place))
         });
-        EndpointSet::new(endpoints.collect())
+        EndpointSet::placed(endpoints)
     }
 }
 
@@ -45,19 +53,20 @@ impl AssignedEndpoint {
             && endpoint.hostname == self.hostname
     }
 
-    fn endpoint(&self) -> Arc<Endpoint> {
-        Arc::new(Endpoint::new(self.address, self.hostname.clone(), self.weight))
+    fn endpoint(&self) -> Endpoint {
+        Endpoint::new(self.address.clone(), self.hostname.clone(), self.weight)
     }
 }
 
 /// An assignment whose endpoints are addresses.
 pub(in crate::config) fn assignment(proto: &ClusterLoadAssignment) -> Result<Assigned, Refusal> {
-    flat(proto, |endpoint, weight| {
+    flat(proto, |endpoint, weight, place| {
         let address = present("address", endpoint.address.as_ref())?;
         Ok(AssignedEndpoint {
-            address: socket_address(address).within("address")?,
+            address: remote(address).within("address")?,
             hostname: hostname(endpoint),
             weight,
+            place: Arc::clone(place),
         })
     })
     .map(Assigned)
@@ -65,7 +74,7 @@ pub(in crate::config) fn assignment(proto: &ClusterLoadAssignment) -> Result<Ass
 
 /// An assignment whose endpoints are names to resolve.
 pub(super) fn names(proto: &ClusterLoadAssignment) -> Result<Vec<DnsName>, Refusal> {
-    flat(proto, |endpoint, weight| {
+    flat(proto, |endpoint, weight, place| {
         let address = present("address", endpoint.address.as_ref())?;
         let HostPort { host, port } = host_port(address).within("address")?;
         if !endpoint.hostname.is_empty() && endpoint.hostname != host {
@@ -74,7 +83,7 @@ pub(super) fn names(proto: &ClusterLoadAssignment) -> Result<Vec<DnsName>, Refus
                 "an endpoint that is found by DNS has its address as host name",
             ));
         }
-        Ok(DnsName { host: host.into(), port, weight })
+        Ok(DnsName { host: host.into(), port, weight, place: Arc::clone(place) })
     })
 }
 
@@ -85,24 +94,51 @@ fn hostname(endpoint: &ProtoEndpoint) -> Option<Arc<str>> {
 /// All endpoints of all localities.
 fn flat<T>(
     proto: &ClusterLoadAssignment,
-    compile: impl Fn(&ProtoEndpoint, u32) -> Result<T, Refusal>,
+    compile: impl Fn(&ProtoEndpoint, u32, &Arc<Place>) -> Result<T, Refusal>,
 ) -> Result<Vec<T>, Refusal> {
+    let overprovisioning = overprovisioning(proto)?;
     let localities = each("endpoints", &proto.endpoints, |locality| {
+        let place = Arc::new(place(locality, overprovisioning)?);
         each("lb_endpoints", &locality.lb_endpoints, |lb_endpoint| {
             let weight = weight(lb_endpoint)?;
             let Some(HostIdentifier::Endpoint(endpoint)) = &lb_endpoint.host_identifier else {
                 return Err(Refusal::of("endpoint", "must be set"));
             };
-            compile(endpoint, weight).within("endpoint")
+            compile(endpoint, weight, &place).within("endpoint")
         })
     })?;
     Ok(localities.into_iter().flatten().collect())
 }
 
+fn overprovisioning(proto: &ClusterLoadAssignment) -> Result<u32, Refusal> {
+    let factor = proto.policy.as_ref().and_then(|policy| policy.overprovisioning_factor);
+    match factor {
+        Some(0) => {
+            Err(Refusal::of("overprovisioning_factor", "must be 1 at least")).within("policy")
+        }
+        factor => Ok(factor.unwrap_or(Place::default().overprovisioning)),
+    }
+}
+
+fn place(proto: &LocalityLbEndpoints, overprovisioning: u32) -> Result<Place, Refusal> {
+    if proto.priority > MAX_PRIORITY {
+        return Err(Refusal::of("priority", format_args!("must be {MAX_PRIORITY} at most")));
+    }
+    let weight = some_weight(proto.load_balancing_weight)?.unwrap_or_default();
+    let locality = proto.locality.clone().unwrap_or_default();
+    let Where { region, zone, sub_zone } = locality;
+    let locality = Locality { region, zone, sub_zone };
+    Ok(Place { priority: proto.priority, locality, weight, overprovisioning })
+}
+
 fn weight(proto: &LbEndpoint) -> Result<u32, Refusal> {
-    match proto.load_balancing_weight {
+    Ok(some_weight(proto.load_balancing_weight)?.unwrap_or(1))
+}
+
+fn some_weight(weight: Option<u32>) -> Result<Option<u32>, Refusal> {
+    match weight {
         Some(0) => Err(Refusal::of("load_balancing_weight", "must be 1 at least")),
-        weight => Ok(weight.unwrap_or(1)),
+        weight => Ok(weight),
     }
 }
 
@@ -151,7 +187,7 @@ mod tests {
                 .expect("valid")
                 .endpoints(&EndpointSet::default());
         let weights: Vec<_> = first.endpoints.iter().map(|endpoint| endpoint.weight).collect();
-        assert_eq!((weights, first.total_weight, first.ready), (vec![1, 3, 1], 5, true));
+        assert_eq!((weights, first.ready), (vec![1, 3, 1], true));
 
         let second =
             assignment(&proto(vec![vec![local(2, Some(3)), local(1, Some(2)), local(1, None)]]))
@@ -187,6 +223,7 @@ mod tests {
     #[test]
     fn names_to_resolve() {
         let found = names(&proto(vec![vec![endpoint("example.com", 80, Some(2))]]));
-        assert_eq!(found, Ok(vec![DnsName { host: "example.com".into(), port: 80, weight: 2 }]));
+        let host = "example.com".into();
+        assert_eq!(found, Ok(vec![DnsName { host, port: 80, weight: 2, place: Arc::default() }]));
     }
 }

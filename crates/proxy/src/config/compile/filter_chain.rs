@@ -70,8 +70,15 @@ pub(in crate::config) fn filter_chain(
         },
     };
     let name = proto.name.as_str().into();
-    let retired = AtomicBool::new(false);
-    Ok((Arc::new(FilterChain { name, rbac, filter, tls, retired }), fault))
+    let terms = matches!(filter, NetworkFilter::Http(_)).then(|| terms(proto, before));
+    let discouraged = AtomicBool::new(false);
+    Ok((Arc::new(FilterChain { name, rbac, filter, tls, terms, discouraged }), fault))
+}
+
+/// What a chain is but for its last filter.
+fn terms(proto: &ProtoChain, before: &[Filter]) -> Box<[u8]> {
+    let proto = ProtoChain { filters: before.to_vec(), ..proto.clone() };
+    proto.encode_to_vec().into()
 }
 
 /// The encoded form of a chain without the name of its route configuration, and that name; `None` where it has none.

@@ -51,6 +51,11 @@ fn level(
     Ok(Arc::new(MutationLevel { add, remove }))
 }
 
+/// Headers that are added in one place.
+pub(super) fn additions(field: &str, add: &[HeaderValueOption]) -> Result<MutationLevel, Refusal> {
+    Ok(MutationLevel { add: each(field, add, mutation)?, remove: Vec::new() })
+}
+
 fn mutation(option: &HeaderValueOption) -> Result<Mutation, Refusal> {
     let header = present("header", option.header.as_ref())?;
     if !header.raw_value.is_empty() {
@@ -60,7 +65,7 @@ fn mutation(option: &HeaderValueOption) -> Result<Mutation, Refusal> {
         .and_then(|value| Template::new(value).map_err(|error| Refusal::of("value", error)))
         .within("header")?;
     Ok(Mutation {
-        name: changeable("key", &header.key).within("header")?,
+        name: writable("key", &header.key).within("header")?,
         value,
         action: action(option)?,
         keep_empty: option.keep_empty_value,
@@ -86,8 +91,20 @@ fn action(option: &HeaderValueOption) -> Result<AppendAction, Refusal> {
     }
 }
 
-/// The name of a header that may be changed.
-fn changeable(field: &str, name: &str) -> Result<Box<[u8]>, Refusal> {
+/// The name of a header that may be written: what says where a message ends is nobody's but the proxy's, as a wrong length
+/// makes one message two (RFC 9112, sections 6 and 11.2).
+pub(super) fn writable(field: &str, name: &str) -> Result<Box<[u8]>, Refusal> {
+    let name = changeable(field, name)?;
+    match &*name {
+        b"content-length" | b"transfer-encoding" => {
+            Err(Refusal::of(field, "it says where a message ends, which the proxy alone decides"))
+        }
+        _ => Ok(name),
+    }
+}
+
+/// The name of a header that may be changed, or taken away.
+pub(super) fn changeable(field: &str, name: &str) -> Result<Box<[u8]>, Refusal> {
     let name = header_name(field, name)?;
     if name.starts_with(':') || name == "host" {
         let reason =
@@ -137,6 +154,8 @@ mod tests {
             (option(":path", "v"), "header.key"),
             (option("Host", "v"), "header.key"),
             (option("a b", "v"), "header.key"),
+            (option("Content-Length", "5"), "header.key"),
+            (option("transfer-encoding", "chunked"), "header.key"),
             (option("a", "x\ny"), "header.value"),
             (option("a", "%NOPE%"), "header.value"),
             (HeaderValueOption { header: Some(raw), ..option("a", "") }, "header.raw_value"),
@@ -145,6 +164,7 @@ mod tests {
             let refusal = level("request", &[option], &[]).expect_err(expected);
             assert_eq!(refusal.path, format!("request_headers_to_add[0].{expected}"));
         }
+        assert!(level("response", &[], &["content-length".into()]).is_ok());
         let refusal = level("response", &[], &["x-a".into(), "host".into()]).expect_err("host");
         assert_eq!(refusal.path, "response_headers_to_remove[1]");
     }

@@ -7,14 +7,18 @@ use std::time::Duration;
 use tidegate_envoy::prost;
 use tidegate_envoy::v3::core::TrafficDirection;
 use tidegate_envoy::v3::http_inspector::HttpInspector;
-use tidegate_envoy::v3::listener::Listener as ProtoListener;
 use tidegate_envoy::v3::listener::listener_filter::ConfigType;
+use tidegate_envoy::v3::listener::listener_filter_chain_match_predicate::{MatchSet, Rule};
+use tidegate_envoy::v3::listener::{
+    Listener as ProtoListener, ListenerFilter, ListenerFilterChainMatchPredicate as Predicate,
+};
 use tidegate_envoy::v3::original_dst::OriginalDst;
 use tidegate_envoy::v3::tls_inspector::TlsInspector;
 
 use crate::accesslog::Log;
-use crate::config::listener::Capture;
-use crate::config::refusal::{Refusal, Within};
+use crate::config::listener::{Capture, Unseen};
+use crate::config::ports::Ports;
+use crate::config::refusal::{Refusal, Within, each};
 
 use super::access_log::logs;
 use super::address::required_socket_address;
@@ -37,6 +41,7 @@ pub(in crate::config) struct ListenerShell {
     pub buffer_limit: u32,
     pub more_addresses: Vec<SocketAddr>,
     pub capture: Capture,
+    pub unseen: Unseen,
     pub inbound: bool,
     pub log: Option<Arc<Log>>,
 }
@@ -51,24 +56,27 @@ pub(in crate::config) fn listener(
         "" => address.to_string().replace(':', "_"),
         prefix => prefix.to_owned(),
     };
+    let hands_on = proto.use_original_dst.unwrap_or(false);
     let capture = Capture {
         bound: proto.bind_to_port.unwrap_or(true),
-        hands_on: proto.use_original_dst.unwrap_or(false),
-        restores: has_filter::<OriginalDst>(proto),
+        hands_on,
+        // Envoy adds the filter where connections are handed on.
+        restores: hands_on || has_filter::<OriginalDst>(proto),
         finds_requests: has_filter::<HttpInspector>(proto),
+    };
+    if !disabled::<OriginalDst>(proto)?.is_none_or(|ports| ports == Ports::default()) {
+        let reason = "original_dst is disabled nowhere: only inspectors may be";
+        return Err(Refusal::of("listener_filters", reason));
+    }
+    let unseen = Unseen {
+        tls: disabled::<TlsInspector>(proto)?.unwrap_or_default(),
+        requests: disabled::<HttpInspector>(proto)?.unwrap_or_default(),
     };
     let more = proto.additional_addresses.iter().enumerate().map(|(number, more)| {
         let address = required_socket_address(more.address.as_ref());
         address.within_item("additional_addresses", number)
     });
     let more_addresses = more.collect::<Result<Vec<SocketAddr>, Refusal>>()?;
-    if links.serves() {
-        served(&capture)?;
-        if !more_addresses.is_empty() {
-            let reason = "a listener has one address: make another listener for each";
-            return Err(Refusal::of("additional_addresses", reason));
-        }
-    }
     Ok(ListenerShell {
         address,
         stat_prefix: stat_prefix.into(),
@@ -82,37 +90,65 @@ pub(in crate::config) fn listener(
         buffer_limit: proto.per_connection_buffer_limit_bytes.unwrap_or(DEFAULT_BUFFER_LIMIT),
         more_addresses,
         capture,
+        unseen,
         inbound: proto.traffic_direction() == TrafficDirection::Inbound,
         log: logs(&proto.access_log, links.logs())?,
     })
 }
 
-/// Refuses what no worker does yet.
-fn served(capture: &Capture) -> Result<(), Refusal> {
-    let Capture { bound, hands_on, restores, finds_requests } = *capture;
-    let fields = [
-        (!bound, "bind_to_port", "false"),
-        (hands_on, "use_original_dst", "true"),
-        (restores, "listener_filters", "original_dst"),
-        (finds_requests, "listener_filters", "http_inspector"),
-    ];
-    match fields.into_iter().find(|(set, ..)| *set) {
-        None => Ok(()),
-        Some((_, field, value)) => {
-            let reason = format_args!("{value} is not served yet: connections are not captured");
-            Err(Refusal::of(field, reason))
-        }
+/// Whether a listener filter of a type is configured.
+fn has_filter<T: prost::Name>(proto: &ProtoListener) -> bool {
+    proto.listener_filters.iter().any(is_filter::<T>)
+}
+
+fn is_filter<T: prost::Name>(filter: &ListenerFilter) -> bool {
+    match &filter.config_type {
+        Some(ConfigType::TypedConfig(any)) => is::<T>(any),
+        Some(ConfigType::ConfigDiscovery(_)) | None => false,
     }
 }
 
-/// Whether a listener filter of a type is configured.
-fn has_filter<T: prost::Name>(proto: &ProtoListener) -> bool {
-    let mut configs =
-        proto.listener_filters.iter().filter_map(|filter| filter.config_type.as_ref());
-    configs.any(|config| match config {
-        ConfigType::TypedConfig(any) => is::<T>(any),
-        ConfigType::ConfigDiscovery(_) => false,
-    })
+/// The ports at which no listener filter of a type does anything; `None` where there is none of them.
+fn disabled<T: prost::Name>(proto: &ProtoListener) -> Result<Option<Ports>, Refusal> {
+    let of_type = proto.listener_filters.iter().enumerate().filter(|(_, f)| is_filter::<T>(f));
+    let each = of_type.map(|(number, filter)| match &filter.filter_disabled {
+        None => Ok(Ports::default()),
+        Some(rule) => ports(rule).within("filter_disabled").within_item("listener_filters", number),
+    });
+    let each = each.collect::<Result<Vec<Ports>, Refusal>>()?;
+    Ok(each.into_iter().reduce(Ports::and))
+}
+
+/// The ports that a predicate of a listener filter holds for.
+fn ports(rule: &Predicate) -> Result<Ports, Refusal> {
+    let all = |set: &MatchSet| match &set.rules[..] {
+        [] | [_] => Err(Refusal::of("rules", "must have two entries at least")),
+        rules => each("rules", rules, ports),
+    };
+    match &rule.rule {
+        None => Err(Refusal::new("must have a rule")),
+        Some(Rule::OrMatch(set)) => {
+            Ok(all(set).within("or_match")?.into_iter().fold(Ports::default(), Ports::or))
+        }
+        Some(Rule::AndMatch(set)) => {
+            Ok(all(set).within("and_match")?.into_iter().fold(Ports::all(), Ports::and))
+        }
+        Some(Rule::NotMatch(rule)) => Ok(ports(rule).within("not_match")?.not()),
+        Some(Rule::AnyMatch(true)) => Ok(Ports::all()),
+        Some(Rule::AnyMatch(false)) => Err(Refusal::of("any_match", "must be true")),
+        Some(Rule::DestinationPortRange(range)) => {
+            let first = u16::try_from(range.start.max(0));
+            // The end is none of them, and what is beyond the last port is no port.
+            let last = range
+                .end
+                .checked_sub(1)
+                .and_then(|last| u16::try_from(last.min(u16::MAX.into())).ok());
+            Ok(match (first, last) {
+                (Ok(first), Some(last)) => Ports::from(first..=last),
+                _ => Ports::default(),
+            })
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,15 +5,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tidegate_envoy::v3::core::{Http2ProtocolOptions, HttpProtocolOptions};
+use tidegate_envoy::v3::hcm::HttpConnectionManager;
 use tidegate_envoy::v3::hcm::http_connection_manager::{
     CodecType, ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier,
     ServerHeaderTransformation, SetCurrentClientCertDetails, StripPortMode, UpgradeConfig,
 };
-use tidegate_envoy::v3::hcm::http_filter::ConfigType;
-use tidegate_envoy::v3::hcm::{HttpConnectionManager, HttpFilter};
-use tidegate_envoy::v3::http_rbac::Rbac;
 use tidegate_envoy::v3::route::RouteConfiguration;
-use tidegate_envoy::v3::router::Router;
 
 use crate::config::listener::{
     Codec, EscapedSlashes, Http2Options, HttpManager, RouteSlot, RouteSource, ServerHeader,
@@ -21,14 +18,13 @@ use crate::config::listener::{
 };
 use crate::config::refusal::{Refusal, Within, each};
 use crate::http::client_cert::{Details, ForwardCert};
-use crate::rbac::HttpRbac;
 use crate::route::{HostChange, RouteTable};
 
 use super::access_log::logs;
-use super::rbac::http_rbac;
+use super::filters::{Filters, filters};
 use super::source::with_all_others;
 use super::value::{enumeration, header_value, required, timeout};
-use super::{Links, is, table_level, unpack, virtual_host};
+use super::{Links, table_level, virtual_host};
 
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 const DEFAULT_STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
@@ -46,7 +42,7 @@ pub(super) fn manager(
     proto: &HttpConnectionManager,
     links: &mut impl Links,
 ) -> Result<HttpManager, Refusal> {
-    let Filters { rbac, router } = filters(&proto.http_filters)?;
+    let Filters { before, router } = filters(&proto.http_filters, &proto.stat_prefix, links)?;
     let common = common(proto.common_http_protocol_options.as_ref())
         .within("common_http_protocol_options")?;
     let timeouts = timeouts(proto)?;
@@ -54,7 +50,7 @@ pub(super) fn manager(
     Ok(HttpManager {
         stat_prefix: required("stat_prefix", &proto.stat_prefix)?.into(),
         routes: RouteSource::new(routes(proto.route_specifier.as_ref(), links)?),
-        rbac,
+        filters: before,
         codec: codec(proto.codec_type)?,
         server_name: server_name(&proto.server_name)?,
         server_header: server_header(proto.server_header_transformation)?,
@@ -112,34 +108,6 @@ fn timeouts(proto: &HttpConnectionManager) -> Result<Timeouts, Refusal> {
         request_headers: timeout("request_headers_timeout", headers, None)?,
         delayed_close: delayed_close.unwrap_or_default(),
     })
-}
-
-/// What a request goes through.
-struct Filters {
-    rbac: Vec<HttpRbac>,
-    router: Router,
-}
-
-/// The filters. The router must be the last of them. Optional filters of other types are skipped, as the capability
-/// table has told.
-fn filters(filters: &[HttpFilter]) -> Result<Filters, Refusal> {
-    let (mut rbac, mut router) = (Vec::new(), None);
-    for (index, filter) in filters.iter().enumerate() {
-        let Some(ConfigType::TypedConfig(any)) = &filter.config_type else { continue };
-        if is::<Router>(any) && index + 1 < filters.len() {
-            return Err(Refusal::new("the router must be the last filter"))
-                .within_item("http_filters", index);
-        }
-        if is::<Router>(any) {
-            router = Some(unpack(any).within("typed_config").within_item("http_filters", index)?);
-        }
-        if is::<Rbac>(any) {
-            let compiled = unpack(any).and_then(|proto| http_rbac(&filter.name, &proto));
-            rbac.push(compiled.within("typed_config").within_item("http_filters", index)?);
-        }
-    }
-    let router = router.ok_or_else(|| Refusal::of("http_filters", "must end with the router"))?;
-    Ok(Filters { rbac, router })
 }
 
 fn routes(
@@ -298,6 +266,10 @@ fn common(proto: Option<&HttpProtocolOptions>) -> Result<Common, Refusal> {
 fn http2(proto: Option<&Http2ProtocolOptions>) -> Result<Http2Options, Refusal> {
     let default = Http2Options::default();
     let Some(proto) = proto else { return Ok(default) };
+    if proto.connection_keepalive.is_some() {
+        let reason = "is not supported for listeners, only for clusters";
+        return Err(Refusal::of("connection_keepalive", reason));
+    }
     // RFC 9113, section 6.5.2: a window starts with 65,535 bytes and has 2^31 - 1 at most.
     let window = |field: &str, size: Option<u32>, default: u32| match size {
         Some(size) if !(0xffff..=0x7fff_ffff).contains(&size) => {

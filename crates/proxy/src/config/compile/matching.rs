@@ -2,61 +2,49 @@
 
 use tidegate_envoy::v3::base::FractionalPercent;
 use tidegate_envoy::v3::base::fractional_percent::DenominatorType;
-use tidegate_envoy::v3::matcher::metadata_matcher::path_segment::Segment;
+use tidegate_envoy::v3::core::RuntimeFractionalPercent;
 use tidegate_envoy::v3::matcher::string_matcher::MatchPattern;
 use tidegate_envoy::v3::matcher::{
     MetadataMatcher, RegexMatchAndSubstitute, RegexMatcher, StringMatcher,
 };
 use tidegate_envoy::v3::route::header_matcher::HeaderMatchSpecifier;
 use tidegate_envoy::v3::route::query_parameter_matcher::QueryParameterMatchSpecifier;
-use tidegate_envoy::v3::route::route_match::PathSpecifier;
+use tidegate_envoy::v3::route::route_match::{PathSpecifier, TlsContextMatchOptions};
 use tidegate_envoy::v3::route::{HeaderMatcher, QueryParameterMatcher, RouteMatch as ProtoMatch};
 
 use crate::config::refusal::{Refusal, Within, each};
 use crate::route::{
-    Condition, Field, HeaderCondition, HeaderTest, MetadataCondition, ParameterTest, PathMatch,
-    Pattern, QueryCondition, RouteMatch, Substitution, TextMatch,
+    CertificateTest, Condition, Field, Fraction, HeaderCondition, HeaderTest, ParameterTest,
+    PathMatch, Pattern, QueryCondition, RouteMatch, Substitution, TextMatch,
 };
 
+use super::metadata::metadata;
 use super::value::{enumeration, header_name, header_value, present, required};
 
 /// Most bytes of a query parameter's name, as Envoy allows.
 const MAX_PARAMETER_NAME: usize = 1024;
 
 /// The match of a route.
-pub(super) fn route_match(proto: &ProtoMatch) -> Result<RouteMatch, Refusal> {
+pub(in crate::config) fn route_match(proto: &ProtoMatch) -> Result<RouteMatch, Refusal> {
     let headers = |proto: &HeaderMatcher| header(proto).map(Condition::Header);
     let mut conditions = each("headers", &proto.headers, headers)?;
     conditions.extend(each("query_parameters", &proto.query_parameters, query)?);
-    conditions.extend(each("dynamic_metadata", &proto.dynamic_metadata, metadata)?);
+    let noted = |proto: &MetadataMatcher| metadata(proto).map(Condition::Metadata);
+    conditions.extend(each("dynamic_metadata", &proto.dynamic_metadata, noted)?);
     if proto.grpc.is_some() {
         conditions.push(Condition::Grpc);
     }
-    if let Some(runtime) = &proto.runtime_fraction {
-        let fraction = present("default_value", runtime.default_value.as_ref())
-            .and_then(|percent| fraction(percent).within("default_value"));
-        conditions.push(fraction.within("runtime_fraction")?);
+    if let Some(asked) = &proto.tls_context {
+        let TlsContextMatchOptions { presented, validated } = *asked;
+        conditions.push(Condition::Certificate(CertificateTest { presented, validated }));
     }
+    let share = share("runtime_fraction", proto.runtime_fraction.as_ref())?;
+    conditions.extend(share.map(Condition::Fraction));
     Ok(RouteMatch {
         path: path(proto.path_specifier.as_ref())?,
         ignore_case: proto.case_sensitive == Some(false),
         conditions,
     })
-}
-
-fn metadata(proto: &MetadataMatcher) -> Result<Condition, Refusal> {
-    let mut of = required("filter", &proto.filter)?.to_owned();
-    if proto.path.is_empty() {
-        return Err(Refusal::of("path", "must name at least one key"));
-    }
-    present("value", proto.value.as_ref())?;
-    for segment in &proto.path {
-        if let Some(Segment::Key(key)) = &segment.segment {
-            of.push('/');
-            of.push_str(key);
-        }
-    }
-    Ok(Condition::Metadata(MetadataCondition { of: of.into(), invert: proto.invert }))
 }
 
 fn path(specifier: Option<&PathSpecifier>) -> Result<PathMatch, Refusal> {
@@ -126,7 +114,7 @@ pub(super) fn header(proto: &HeaderMatcher) -> Result<HeaderCondition, Refusal> 
     })
 }
 
-fn query(proto: &QueryParameterMatcher) -> Result<Condition, Refusal> {
+pub(super) fn query(proto: &QueryParameterMatcher) -> Result<Condition, Refusal> {
     let name = required("name", &proto.name)?;
     if name.len() > MAX_PARAMETER_NAME {
         return Err(Refusal::of(
@@ -144,13 +132,25 @@ fn query(proto: &QueryParameterMatcher) -> Result<Condition, Refusal> {
     Ok(Condition::Query(QueryCondition { name: name.as_bytes().into(), test }))
 }
 
-fn fraction(proto: &FractionalPercent) -> Result<Condition, Refusal> {
+/// A share of requests. There is no runtime: the default holds.
+pub(super) fn share(
+    field: &str,
+    proto: Option<&RuntimeFractionalPercent>,
+) -> Result<Option<Fraction>, Refusal> {
+    let share = |proto: &RuntimeFractionalPercent| {
+        fraction(present("default_value", proto.default_value.as_ref())?).within("default_value")
+    };
+    proto.map(share).transpose().within(field)
+}
+
+/// A share of requests.
+pub(super) fn fraction(proto: &FractionalPercent) -> Result<Fraction, Refusal> {
     let denominator = match enumeration("denominator", proto.denominator)? {
         DenominatorType::Hundred => 100,
         DenominatorType::TenThousand => 10_000,
         DenominatorType::Million => 1_000_000,
     };
-    Ok(Condition::Fraction { numerator: proto.numerator, denominator })
+    Ok(Fraction { numerator: proto.numerator, denominator })
 }
 
 /// A test of a text.
@@ -198,7 +198,6 @@ pub(super) fn substitution(proto: &RegexMatchAndSubstitute) -> Result<Substituti
 #[cfg(test)]
 mod tests {
     use tidegate_envoy::v3::base::Int64Range;
-    use tidegate_envoy::v3::core::RuntimeFractionalPercent;
 
     use super::*;
 
@@ -225,7 +224,7 @@ mod tests {
             (separated("/"), Err("path_separated_prefix")),
             (separated("/a/"), Err("path_separated_prefix")),
             (separated("/a?b"), Err("path_separated_prefix")),
-            (PathSpecifier::SafeRegex(regex_of("/a.*")), Ok("safe_regex /a.*")),
+            (PathSpecifier::SafeRegex(regex_of("/a.*")), Ok("regex /a.*")),
             (PathSpecifier::SafeRegex(regex_of("(")), Err("safe_regex.regex")),
             (PathSpecifier::SafeRegex(regex_of("")), Err("safe_regex.regex")),
             (PathSpecifier::ConnectMatcher(Default::default()), Ok("connect_matcher")),
@@ -322,8 +321,8 @@ mod tests {
         {
             let found = fraction(&FractionalPercent { numerator: 7, denominator }).ok();
             let found = found.map(|condition| format!("{condition:?}"));
-            let expected = expected
-                .map(|d| format!("{:?}", Condition::Fraction { numerator: 7, denominator: d }));
+            let expected =
+                expected.map(|d| format!("{:?}", Fraction { numerator: 7, denominator: d }));
             assert_eq!(found, expected);
         }
     }

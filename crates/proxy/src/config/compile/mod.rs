@@ -7,17 +7,27 @@
 mod access_log;
 mod address;
 mod cluster;
+mod cors;
 mod endpoint;
+mod fault;
 mod filter_chain;
+mod filters;
 mod header;
+mod jwt;
 mod listener;
+mod local_rate_limit;
 mod manager;
-mod matching;
+pub(super) mod matching;
+mod metadata;
+mod mirror;
+mod outlier;
+mod rate_limit;
 mod rbac;
 mod retry;
 mod route;
 mod source;
 mod tls;
+mod uri_template;
 mod value;
 mod virtual_host;
 
@@ -32,6 +42,7 @@ pub(super) use virtual_host::{TableLevel, table_level, virtual_host};
 use std::sync::Arc;
 
 use crate::accesslog::Logs;
+use crate::filter::jwt::remote::{KeySource, Origin};
 use crate::tls::secret::SecretSlot;
 use crate::upstream::ClusterSlot;
 
@@ -52,6 +63,9 @@ pub(super) trait Links {
     /// The slot of a secret that the server behind a cluster is asked for.
     fn secret_of(&mut self, cluster: &str, name: &str) -> Arc<SecretSlot>;
 
+    /// The keys that are fetched so, for all that say the same.
+    fn keys(&mut self, origin: Origin) -> Arc<KeySource>;
+
     /// Says something of what is being compiled that whoever made it should know. Callers add where that stands, with
     /// [`noted`].
     fn notice(&mut self, notice: Refusal);
@@ -62,9 +76,6 @@ pub(super) trait Links {
     /// The access logs of the process; `None` when nothing is to be written, as when configuration is only
     /// looked at.
     fn logs(&self) -> Option<&Logs>;
-
-    /// Whether workers are to do what is compiled; else it is only asked what would happen.
-    fn serves(&self) -> bool;
 }
 
 /// Compiles a field: what is refused in it, and what is said of it, has its name in front.

@@ -1,9 +1,5 @@
 //! Role-based access control.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use prost_types::Any;
 use tidegate_envoy::v3::base::Int32Range;
 use tidegate_envoy::v3::http_rbac::{Rbac as ProtoHttp, RbacPerRoute};
 use tidegate_envoy::v3::matcher::PathMatcher;
@@ -12,21 +8,22 @@ use tidegate_envoy::v3::network_rbac::Rbac as ProtoNetwork;
 use tidegate_envoy::v3::rbac::permission::Rule as Allowed;
 use tidegate_envoy::v3::rbac::principal::Identifier;
 use tidegate_envoy::v3::rbac::rbac::Action as ProtoAction;
-use tidegate_envoy::v3::rbac::{Permission, Policy as ProtoPolicy, Principal, Rbac};
-use tidegate_envoy::v3::route::FilterConfig;
+use tidegate_envoy::v3::rbac::{
+    Permission, Policy as ProtoPolicy, Principal, Rbac, SourcedMetadata,
+};
 
 use crate::config::refusal::{Refusal, Within, each};
-use crate::rbac::{Action, HttpRbac, NetworkRbac, Overrides, Policy, Rule, RuleSet, Rules};
+use crate::rbac::{Action, HttpRbac, NetworkRbac, Policy, Rule, RuleSet, Rules};
 
 use super::address::net;
 use super::matching::{header, text};
-use super::value::{enumeration, required};
-use super::{is, unpack};
+use super::metadata::metadata;
+use super::uri_template::template;
+use super::value::{enumeration, present, required};
 
-/// The HTTP filter of a name.
-pub(super) fn http_rbac(name: &str, proto: &ProtoHttp) -> Result<HttpRbac, Refusal> {
+/// The HTTP filter.
+pub(super) fn http_rbac(proto: &ProtoHttp) -> Result<HttpRbac, Refusal> {
     Ok(HttpRbac {
-        name: name.into(),
         set: http_rules(proto)?,
         stat_prefixes: [&proto.rules_stat_prefix, &proto.shadow_rules_stat_prefix]
             .map(|prefix| prefix.as_str().into()),
@@ -49,29 +46,10 @@ pub(super) fn network_rbac(proto: &ProtoNetwork) -> Result<NetworkRbac, Refusal>
     })
 }
 
-/// What a route, a virtual host or a route configuration says instead of filters' own configuration. What is
-/// optional and of another type is skipped, as the capability table has told.
-pub(super) fn overrides(configs: &BTreeMap<String, Any>) -> Result<Overrides, Refusal> {
-    let mut entries = Vec::new();
-    for (name, any) in configs {
-        let compiled = override_of(any).within(&format!("typed_per_filter_config[{name:?}]"))?;
-        entries.extend(compiled.map(|set| (name.as_str().into(), Arc::new(set))));
-    }
-    Ok(Overrides::new(entries))
-}
-
-fn override_of(any: &Any) -> Result<Option<RuleSet>, Refusal> {
-    if is::<FilterConfig>(any) {
-        let config: FilterConfig = unpack(any)?;
-        return match &config.config {
-            Some(inner) if is::<RbacPerRoute>(inner) => override_of(inner).within("config"),
-            Some(_) => Ok(None),
-            None => Err(Refusal::of("config", "must be set")),
-        };
-    }
-    let proto: RbacPerRoute = unpack(any)?;
+/// What a route says instead of the filter's own rules.
+pub(super) fn rbac_per_route(proto: &RbacPerRoute) -> Result<RuleSet, Refusal> {
     let set = proto.rbac.as_ref().map(http_rules).transpose().within("rbac")?;
-    Ok(Some(set.unwrap_or_default()))
+    Ok(set.unwrap_or_default())
 }
 
 /// `headers` is whether there is a request whose headers rules can look at.
@@ -135,6 +113,9 @@ fn permission(proto: &Permission, headers: bool) -> Result<Rule, Refusal> {
         Some(Allowed::Header(_)) if !headers => Err(Refusal::of("header", NO_HEADERS)),
         Some(Allowed::Header(matcher)) => header(matcher).map(Rule::Header).within("header"),
         Some(Allowed::UrlPath(matcher)) => path(matcher).within("url_path"),
+        Some(Allowed::UriTemplate(extension)) => {
+            template(extension).map(Rule::Path).within("uri_template")
+        }
         Some(Allowed::DestinationIp(range)) => {
             net(range).map(Rule::Destination).within("destination_ip")
         }
@@ -147,13 +128,14 @@ fn permission(proto: &Permission, headers: bool) -> Result<Rule, Refusal> {
         Some(Allowed::RequestedServerName(matcher)) => {
             text(matcher).map(Rule::ServerName).within("requested_server_name")
         }
-        Some(
-            Allowed::Metadata(_)
-            | Allowed::SourcedMetadata(_)
-            | Allowed::Matcher(_)
-            | Allowed::UriTemplate(_),
-        )
-        | None => Err(Refusal::new("a rule must be set: any, if there is nothing to ask")),
+        Some(Allowed::Metadata(_) | Allowed::SourcedMetadata(_)) if !headers => {
+            Err(Refusal::new(NO_METADATA))
+        }
+        Some(Allowed::Metadata(matcher)) => metadata(matcher).map(Rule::Noted).within("metadata"),
+        Some(Allowed::SourcedMetadata(sourced)) => noted(sourced).within("sourced_metadata"),
+        Some(Allowed::Matcher(_)) | None => {
+            Err(Refusal::new("a rule must be set: any, if there is nothing to ask"))
+        }
     }
 }
 
@@ -183,17 +165,28 @@ fn principal(proto: &Principal, headers: bool) -> Result<Rule, Refusal> {
         Some(Identifier::Header(_)) if !headers => Err(Refusal::of("header", NO_HEADERS)),
         Some(Identifier::Header(matcher)) => header(matcher).map(Rule::Header).within("header"),
         Some(Identifier::UrlPath(matcher)) => path(matcher).within("url_path"),
-        Some(
-            Identifier::Metadata(_)
-            | Identifier::SourcedMetadata(_)
-            | Identifier::FilterState(_)
-            | Identifier::Custom(_),
-        )
-        | None => Err(Refusal::new("an identifier must be set: any, if anybody may")),
+        Some(Identifier::Metadata(_) | Identifier::SourcedMetadata(_)) if !headers => {
+            Err(Refusal::new(NO_METADATA))
+        }
+        Some(Identifier::Metadata(matcher)) => {
+            metadata(matcher).map(Rule::Noted).within("metadata")
+        }
+        Some(Identifier::SourcedMetadata(sourced)) => noted(sourced).within("sourced_metadata"),
+        Some(Identifier::FilterState(_) | Identifier::Custom(_)) | None => {
+            Err(Refusal::new("an identifier must be set: any, if anybody may"))
+        }
     }
 }
 
 const NO_HEADERS: &str = "a connection has no headers; use the HTTP filter";
+
+const NO_METADATA: &str = "nothing is noted of connections; use the HTTP filter";
+
+/// What filters have noted; what routes have in their own metadata is refused by the capability table.
+fn noted(proto: &SourcedMetadata) -> Result<Rule, Refusal> {
+    let matcher = present("metadata_matcher", proto.metadata_matcher.as_ref())?;
+    metadata(matcher).map(Rule::Noted).within("metadata_matcher")
+}
 
 fn path(proto: &PathMatcher) -> Result<Rule, Refusal> {
     let Some(PathRule::Path(matcher)) = &proto.rule else {

@@ -18,21 +18,25 @@ use tidegate_envoy::v3::route::route_action::{
 use tidegate_envoy::v3::route::weighted_cluster::ClusterWeight;
 use tidegate_envoy::v3::route::weighted_cluster::cluster_weight::HostRewriteSpecifier as TargetHost;
 use tidegate_envoy::v3::route::{
-    DirectResponseAction, RedirectAction, Route as ProtoRoute, RouteAction, WeightedCluster,
+    DirectResponseAction, RateLimit as ProtoRateLimit, RedirectAction, Route as ProtoRoute,
+    RouteAction, WeightedCluster,
 };
 
 use crate::config::refusal::{Refusal, Within, each};
-use crate::rbac::Overrides;
+use crate::filter::Overrides;
+use crate::route::rate_limit::{RateLimit, RateLimits};
 use crate::route::{
-    Action, Direct, Field, Forward, HashCookie, HashOf, HashPolicy, HostRewrite, Inherit,
-    MutationLevel, Mutations, PathMatch, PathRewrite, Redirect, RedirectPath, RetryPolicy, Route,
-    Target,
+    Action, Direct, Field, Forward, HashCookie, HashOf, HashPolicy, HostRewrite, Inherit, Mirror,
+    Mirrors, MutationLevel, Mutations, PathMatch, PathRewrite, Redirect, RedirectPath, RetryPolicy,
+    Route, Target,
 };
 use crate::shares::Shares;
 
+use super::filters::overrides;
 use super::header::{Levels, Mutating as _};
 use super::matching::{route_match, substitution};
-use super::rbac::overrides;
+use super::mirror::mirrors;
+use super::rate_limit::{Whose, rate_limit};
 use super::value::{data, enumeration, header_name, header_value, present, required, timeout};
 use super::{Links, retry};
 
@@ -41,6 +45,10 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How much of a request's content is kept where nothing says it: Envoy's default of what a connection buffers.
 const DEFAULT_KEEP: u64 = 1 << 20;
+
+/// How much of it may wait for a copy where nothing says it. Other than in Envoy the request does not wait, so that there is more
+/// to keep.
+const DEFAULT_KEEP_FOR_COPIES: u64 = 8 << 20;
 
 /// What routes inherit from the virtual host and the route configuration.
 #[derive(Debug)]
@@ -57,6 +65,10 @@ pub(super) struct RouteLevel {
     pub retry: Option<Arc<RetryPolicy>>,
     /// How much of a request's content is kept to be sent again.
     pub keep: Keep,
+    /// The copies of requests of routes that ask for none.
+    pub mirrors: Arc<[Mirror]>,
+    /// What limits know the virtual host's requests by.
+    pub rate_limits: Arc<[RateLimit]>,
 }
 
 /// How much of a request's content may be kept, as a route or a virtual host says: `request_body_buffer_limit` goes
@@ -77,6 +89,11 @@ impl Keep {
 
     fn bytes(self) -> u64 {
         self.0.unwrap_or(DEFAULT_KEEP)
+    }
+
+    /// How much may wait for a copy of the request.
+    fn for_copies(self) -> usize {
+        usize::try_from(self.0.unwrap_or(DEFAULT_KEEP_FOR_COPIES)).unwrap_or(usize::MAX)
     }
 }
 
@@ -130,6 +147,7 @@ impl RouteLevel {
     }
 }
 
+#[allow(deprecated, reason = "`include_vh_rate_limits` is what older control planes send")]
 fn forward(
     proto: &RouteAction,
     path: &PathMatch,
@@ -167,7 +185,22 @@ fn forward(
             None => level.retry.clone(),
         },
         keep: keep.bytes(),
+        mirrors: Mirrors {
+            all: mirrors(&proto.request_mirror_policies, &level.mirrors, links)?,
+            keep: keep.for_copies(),
+        },
+        rate_limits: RateLimits {
+            own: rate_limits(&proto.rate_limits)?,
+            of_host: Arc::clone(&level.rate_limits),
+            with_hosts: proto.include_vh_rate_limits.unwrap_or(false),
+        },
     })
+}
+
+/// What limits know requests by.
+pub(super) fn rate_limits(protos: &[ProtoRateLimit]) -> Result<Vec<RateLimit>, Refusal> {
+    let limits = each("rate_limits", protos, |proto| rate_limit(proto, Whose::Route))?;
+    Ok(limits.into_iter().flatten().collect())
 }
 
 /// As Envoy: a route that says how long streams may last counts no calls' time.

@@ -9,6 +9,7 @@ use rustls::crypto::SupportedKxGroup;
 use rustls::version::{TLS12, TLS13};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
+use tidegate_envoy::suites::USE_GROUPS;
 use tidegate_envoy::v3::core::transport_socket::ConfigType;
 use tidegate_envoy::v3::core::{DataSource, TransportSocket};
 use tidegate_envoy::v3::tls::certificate_validation_context::TrustChainVerification;
@@ -39,9 +40,6 @@ use super::{Links, noted, unpack};
 /// Most bytes of a chain, a key, roots or a revocation list.
 const MAX_PEM: usize = 16 * 1024 * 1024;
 
-/// Groups that can be named.
-const GROUPS: &str = "use X25519, P-256, P-384 or X25519MLKEM768";
-
 /// Most bytes of an OCSP response.
 const MAX_STAPLE: usize = 64 * 1024;
 
@@ -70,9 +68,9 @@ pub(super) fn client(
 fn context<T: prost::Name + Default>(
     proto: Option<&TransportSocket>,
 ) -> Result<Option<T>, Refusal> {
-    let Some(ConfigType::TypedConfig(any)) = proto.and_then(|proto| proto.config_type.as_ref())
-    else {
-        return Ok(None);
+    let Some(proto) = proto else { return Ok(None) };
+    let Some(ConfigType::TypedConfig(any)) = &proto.config_type else {
+        return Err(Refusal::of("typed_config", "must be set"));
     };
     let found = tidegate_envoy::type_name(&any.type_url);
     if found == T::full_name() {
@@ -196,7 +194,7 @@ fn handshake(proto: &TlsParameters, links: &mut impl Links) -> Result<Handshake,
     }
     let groups = groups(&proto.ecdh_curves, links);
     if groups.is_empty() && !proto.ecdh_curves.is_empty() {
-        return Err(Refusal::of("ecdh_curves", format_args!("none is left: {GROUPS}")));
+        return Err(Refusal::of("ecdh_curves", format_args!("none is left: {USE_GROUPS}")));
     }
     Ok(Handshake { versions, suites, groups })
 }
@@ -255,7 +253,7 @@ fn groups(names: &[String], links: &mut impl Links) -> Vec<&'static dyn Supporte
             Some(group) => found.push(group),
             None => links.notice(Refusal::of(
                 &format!("ecdh_curves[{place}]"),
-                format_args!("{name:?} is left out: it is not offered here; {GROUPS}"),
+                format_args!("{name:?} is left out: it is not offered here; {USE_GROUPS}"),
             )),
         }
     }

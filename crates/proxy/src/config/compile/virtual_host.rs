@@ -8,14 +8,15 @@ use tidegate_envoy::v3::route::virtual_host::TlsRequirementType;
 use tidegate_envoy::v3::route::{RouteConfiguration, VirtualHost as ProtoHost};
 
 use crate::config::refusal::{Refusal, Within as _, each};
-use crate::rbac::Overrides;
+use crate::filter::Overrides;
 use crate::route::{Attempts, TlsRequirement, VirtualHost};
 
 use super::Links;
+use super::filters::overrides;
 use super::header::{Levels, Mutating as _};
-use super::rbac::overrides;
+use super::mirror::{Policy, linked, mirrors, policies};
 use super::retry;
-use super::route::{Keep, RouteLevel, route};
+use super::route::{Keep, RouteLevel, rate_limits, route};
 use super::value::{enumeration, header_value, required};
 
 /// Envoy's default of `max_direct_response_body_size_bytes`.
@@ -30,6 +31,7 @@ pub(in crate::config) struct TableLevel {
     most_specific_wins: bool,
     max_body: usize,
     filters: Overrides,
+    mirrors: Vec<Policy>,
     /// Whether ports in the authority are ignored.
     pub ignore_port: bool,
 }
@@ -42,6 +44,7 @@ pub(in crate::config) fn table_level(proto: &RouteConfiguration) -> Result<Table
         most_specific_wins: proto.most_specific_header_mutations_wins,
         max_body: proto.max_direct_response_body_size_bytes.unwrap_or(DEFAULT_MAX_BODY) as usize,
         filters: overrides(&proto.typed_per_filter_config)?,
+        mirrors: policies(&proto.request_mirror_policies)?,
         ignore_port: proto.ignore_port_in_host_matching,
     })
 }
@@ -62,6 +65,8 @@ pub(in crate::config) fn virtual_host(
             Some(policy) => Some(Arc::new(retry::policy(policy).within("retry_policy")?)),
             None => None,
         },
+        mirrors: mirrors(&proto.request_mirror_policies, &linked(&table.mirrors, links), links)?,
+        rate_limits: rate_limits(&proto.rate_limits)?.into(),
         keep: Keep::of(proto.per_request_buffer_limit_bytes, proto.request_body_buffer_limit),
     };
     let tls = match enumeration("require_tls", proto.require_tls)? {

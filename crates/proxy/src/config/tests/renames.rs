@@ -19,11 +19,13 @@ fn following(server_name: &str, routes: &str, stats: &str) -> Value {
     })
 }
 
-/// A route configuration with one virtual host that answers with its name, or sends to a cluster.
+/// A route configuration with one virtual host that answers with its name, or sends to a cluster, and copies to `m`.
 fn routes(name: &str, host: &str, cluster: Option<&str>) -> Resource {
     let mut inside = host_json(host, &[host], name);
     if let Some(cluster) = cluster {
-        inside["routes"] = json!([{"match": {"prefix": "/"}, "route": {"cluster": cluster}}]);
+        let copied = json!([{"cluster": "m"}]);
+        let action = json!({"cluster": cluster, "request_mirror_policies": copied});
+        inside["routes"] = json!([{"match": {"prefix": "/"}, "route": action}]);
     }
     let json = json!({"name": name, "virtual_hosts": [inside]});
     resource::<RouteConfiguration>(ResourceType::RouteConfiguration, name, &json)
@@ -43,10 +45,6 @@ fn answer(chain: &listener::FilterChain, host: &str) -> Option<String> {
     }
 }
 
-fn is_retired(chain: &listener::FilterChain) -> bool {
-    chain.retired.load(Ordering::Relaxed)
-}
-
 #[test]
 fn a_chain_whose_routes_have_another_name_stays() {
     let mut side = Side::new();
@@ -59,7 +57,7 @@ fn a_chain_whose_routes_have_another_name_stays() {
     let gone = [(ResourceType::RouteConfiguration, "old")];
     side.apply(vec![routes("new", "a", None), both("new")], &gone);
     for (number, before) in before.iter().enumerate() {
-        assert!(Arc::ptr_eq(before, &served(&side, number)) && !is_retired(before));
+        assert!(Arc::ptr_eq(before, &served(&side, number)));
         assert_eq!(answer(before, "a").as_deref(), Some("new"));
     }
     // Nobody uses the old one any more.
@@ -70,8 +68,8 @@ fn a_chain_whose_routes_have_another_name_stays() {
     assert_eq!(answer(&before[0], "x").as_deref(), Some("new"));
     let chains = [following("a", "newer", "s"), following("b", "newer", "other")];
     side.serve(vec![routes("newer", "x", None), listener("l", &chains)]);
-    assert!(Arc::ptr_eq(&before[0], &served(&side, 0)) && !is_retired(&before[0]));
-    assert!(!Arc::ptr_eq(&before[1], &served(&side, 1)) && is_retired(&before[1]));
+    assert!(Arc::ptr_eq(&before[0], &served(&side, 0)));
+    assert!(!Arc::ptr_eq(&before[1], &served(&side, 1)));
     assert_eq!(answer(&before[1], "x").as_deref(), Some("new"));
 }
 
@@ -79,32 +77,34 @@ fn a_chain_whose_routes_have_another_name_stays() {
 fn a_chain_that_goes_keeps_its_routes_and_their_clusters() {
     let mut side = Side::new();
     let chains = [following("a", "r", "s"), following("b", "r", "s")];
-    let clusters = [cluster("c", &json!({})), cluster("d", &json!({}))];
+    let clusters = ["c", "d", "m"].map(|name| cluster(name, &json!({})));
     let routed = routes("r", "a", Some("c"));
     side.serve(clusters.into_iter().chain([routed, listener("l", &chains)]).collect());
     let mut before = Some((served(&side, 0), served(&side, 1)));
-    let (c, d) = (side.applier.cluster_slot("c"), side.applier.cluster_slot("d"));
+    let [c, d, m] = ["c", "d", "m"].map(|name| side.applier.cluster_slot(name));
 
     let gone = [
         (ResourceType::RouteConfiguration, "r"),
         (ResourceType::Cluster, "c"),
         (ResourceType::Cluster, "d"),
+        (ResourceType::Cluster, "m"),
     ];
     let next = listener("l", &[following("b", "r2", "s")]);
     let applied = side.apply(vec![routes("r2", "b", None), next], &gone);
     let config = &applied.config;
     assert!(config.clusters.is_empty() && !config.routes.contains_key("r"));
     let (a, b) = before.as_ref().expect("kept");
-    assert!(is_retired(a) && !is_retired(b));
+    assert!(Arc::ptr_eq(&served(&side, 0), b));
     assert!(a.manager().expect("HTTP").routes.table().virtual_host(b"a").is_some());
     assert_eq!(answer(b, "b").as_deref(), Some("r2"));
     // What it leads to is there, and what nobody leads to is not.
-    assert!(c.load().is_some() && d.load().is_none() && side.applier.has_leaving());
+    assert!(c.load().is_some() && m.load().is_some() && side.applier.has_leaving());
+    assert!(d.load().is_none());
     drop(applied);
 
     before.take();
     side.applier.let_go();
-    assert!(c.load().is_none() && !side.applier.has_leaving());
+    assert!(c.load().is_none() && m.load().is_none() && !side.applier.has_leaving());
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use tidegate_testing::ca::{Ca, Identity as Made};
 
-use crate::config::applier::fill;
+use crate::config::applier::{CHAIN, fill};
+use crate::config::expiring::Expiring;
 use crate::tls::identity::Identity;
 use crate::tls::secret::{Secret, SecretSlot};
 
@@ -42,9 +43,44 @@ fn an_expired_certificate_is_served_with_a_warning_and_replaces_none_that_is_val
     assert!(told.starts_with("the certificate of CN=a.example expired"), "{told}");
     assert!(told.contains("at 2001-01-01T00:00:00"), "{told}");
 
+    let doubtful = side.applier.verdict().doubtful;
+    assert_eq!(doubtful.len(), 1);
+    assert_eq!((&*doubtful[0].name, &*doubtful[0].path), ("s", CHAIN));
+
     assert_eq!(side.serve(vec![secret(&ca.issue(&["a.example"]))]).warnings, []);
+    assert_eq!(side.applier.verdict().doubtful, []);
     side.apply(vec![secret(&ca.issue_expired(&["a.example"]))], &[]);
     assert_eq!(side.refused(), ["s: tls_certificate.certificate_chain"]);
+}
+
+#[test]
+fn a_certificate_that_expires_while_it_is_served_is_told_from_then_on() {
+    let now = SystemTime::now();
+    let slot = |name: &str, expires: SystemTime| {
+        let mut made = identity(&Ca::new("root").issue(&["a.example"]));
+        made.leaf.not_after = expires;
+        let slot = Arc::new(SecretSlot::empty(name.into()));
+        fill(&slot, Secret::Identity(Arc::new(made)), now).expect("taken");
+        slot
+    };
+    let slots = [slot("later", now + 2 * HOUR), slot("soon", now + HOUR)];
+    let mut expiring = Expiring::default();
+    slots.iter().for_each(|slot| expiring.note(slot));
+    let expired = |expiring: &Expiring, at| {
+        let told = expiring.expired(at).into_iter();
+        told.map(|doubtful| doubtful.name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!((expired(&expiring, now), expiring.next(now)), (vec![], Some(now + HOUR)));
+    let at = now + HOUR + HOUR / 2;
+    assert_eq!(expired(&expiring, at), ["soon"]);
+    assert_eq!(expiring.next(at), Some(now + 2 * HOUR));
+    // It is renewed, or nobody asks for it any more.
+    let renewed = identity(&Ca::new("root").issue(&["a.example"]));
+    slots[1].store(Some(Secret::Identity(Arc::new(renewed))));
+    expiring.note(&slots[1]);
+    assert_eq!(expired(&expiring, at), [""; 0]);
+    drop(slots);
+    assert_eq!((expired(&expiring, now + 3 * HOUR), expiring.next(now)), (vec![], None));
 }
 
 #[test]

@@ -74,6 +74,18 @@ fn what_the_capability_table_refuses_in_a_transport_socket_is_such_a_fault() {
     assert_eq!(refusing(&applied.listeners.put[0], 0), None);
 }
 
+/// Its name says TLS: it must never be plaintext.
+#[test]
+fn a_transport_socket_without_its_configuration_takes_no_connection() {
+    let mut side = Side::new();
+    let unconfigured = json!({"transport_socket": {"name": "envoy.transport_sockets.tls"}});
+    let bad = with(&chain("bad", &["bad"], "bad"), &unconfigured);
+    let applied = side.apply(vec![listener("l", &[secure("good", &json!({})), bad])], &[]);
+    assert_eq!(side.refused(), ["l: filter_chains[1].transport_socket.typed_config"]);
+    assert!(refusing(&applied.listeners.put[0], 1).is_some());
+    assert_eq!(refusing(&applied.listeners.put[0], 0), None);
+}
+
 #[test]
 fn a_fault_elsewhere_or_in_every_chain_refuses_the_listener() {
     let mut side = Side::new();

@@ -29,9 +29,7 @@ fn served(side: &Side, host: &str) -> Option<(u16, bool)> {
 }
 
 fn served_at(side: &Side, host: &str, path: &str) -> Option<(u16, bool)> {
-    let mut head = RequestHead::default();
-    head.set_authority(host.as_bytes());
-    head.set_path(path.as_bytes());
+    let head = RequestHead::get(host, path, &[]);
     let table = side.applier.config().routes.get("r")?.table.load_full();
     match table.decide(&head, 0) {
         Decision::Route { route, .. } => match &route.action {

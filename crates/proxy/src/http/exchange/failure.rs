@@ -6,12 +6,21 @@ use crate::http::limits::Expired;
 use crate::http::local::{LocalReply, Reset};
 use crate::http::stream::{Downstream, RecvError};
 use crate::upstream::LocalCluster;
+use crate::upstream::outlier::Seen;
 use crate::upstream::pool::{ConnectError, Pool};
 
 impl<D: Downstream> Exchange<'_, D> {
     /// Notes that there was no connection to the endpoint.
-    pub(super) fn connect_failed(&mut self, pool: &Pool, error: &ConnectError) -> Reset {
-        self.journal.upstream_remote(pool.endpoint.address);
+    pub(super) fn connect_failed(
+        &mut self,
+        cluster: &LocalCluster,
+        pool: &Pool,
+        error: &ConnectError,
+    ) -> Reset {
+        self.journal.upstream_remote(&pool.endpoint.address);
+        if let Some(seen) = error.seen() {
+            cluster.saw(pool, seen);
+        }
         match error {
             ConnectError::Overflow => Reset::Overflow,
             ConnectError::Timeout => Reset::ConnectTimeout,
@@ -49,24 +58,39 @@ impl<D: Downstream> Exchange<'_, D> {
             // Those of an attempt are none where no endpoint has the request.
             Expired::Route | Expired::Attempt | Expired::AttemptIdle => {
                 count_timeout(cluster, at);
+                if let Some(pool) = at {
+                    cluster.saw(pool, Seen::Timeout);
+                }
                 let reply = LocalReply::upstream_timeout();
                 charge(cluster, at, reply.status);
                 reply
             }
+            Expired::Request | Expired::Age | Expired::Idle => self.expired_here(expired),
+        };
+        self.reply_on(way, reply).await
+    }
+
+    /// A time limit of the client's side was reached.
+    pub(super) fn expired_here(&mut self, expired: Expired) -> LocalReply {
+        let http = self.http;
+        match expired {
             Expired::Request => {
-                self.http.stats.downstream_rq_timeout.inc();
+                http.stats.downstream_rq_timeout.inc();
                 LocalReply::request_timeout("request_overall_timeout", "request timeout")
             }
             Expired::Age => {
-                self.http.stats.downstream_rq_max_duration_reached.inc();
+                http.stats.downstream_rq_max_duration_reached.inc();
                 LocalReply::max_duration(self.down.received_all())
             }
             Expired::Idle => {
-                self.http.stats.downstream_rq_idle_timeout.inc();
+                http.stats.downstream_rq_idle_timeout.inc();
                 LocalReply::idle_timeout(self.down.received_all())
             }
-        };
-        self.reply_on(way, reply).await
+            // No endpoint has the request.
+            Expired::Route | Expired::Attempt | Expired::AttemptIdle => {
+                LocalReply::upstream_timeout()
+            }
+        }
     }
 }
 

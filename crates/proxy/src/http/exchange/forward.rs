@@ -17,7 +17,7 @@ use crate::http::forwarding;
 use crate::http::h1::encode::Decimal;
 use crate::http::h1::{Carriage, Framing};
 use crate::http::h2::client::Http2Upstream;
-use crate::http::head::Version;
+use crate::http::head::{RequestHead, ResponseHead, Version};
 use crate::http::journal::VIA_UPSTREAM;
 use crate::http::known::Known;
 use crate::http::limits::Expired;
@@ -27,10 +27,12 @@ use crate::http::stream::{Downstream, RecvError, Stream};
 use crate::http::transfer::{Transfer, TransferError};
 use crate::http::upstream::{Http1Upstream, Upstream};
 use crate::route::hash::{self, Ends};
-use crate::route::{Facts, Forward, RetryPolicy, Route, Target};
+use crate::route::{Facts, Forward, RetryPolicy, Route, Target, grpc};
 use crate::upstream::LocalCluster;
 use crate::upstream::cluster::UpstreamProtocol;
-use crate::upstream::pool::{Lease, Permit, Pool};
+use crate::upstream::limits::Permit;
+use crate::upstream::outlier::Seen;
+use crate::upstream::pool::{Lease, Pool};
 
 /// Most interim answers that are passed on for one request: over HTTP/2 they wait where nothing bounds them.
 const MAX_INTERIMS: u8 = 32;
@@ -60,22 +62,21 @@ impl<D: Downstream> Exchange<'_, D> {
             self.http.stats.downstream_rq_ws_on_non_ws_route.inc();
             return self.reply_on(way, LocalReply::upgrade_refused()).await;
         }
-        if self.carriage.upgrade && cluster.cluster.protocol == UpstreamProtocol::Http2 {
+        if self.carriage.upgrade && self.speaks(&cluster) == UpstreamProtocol::Http2 {
             return self.reply_on(way, LocalReply::upgrade_to_http2()).await;
         }
-        self.limits.idle(forward.idle_timeout.or(self.http.manager.stream_idle_timeout));
-        let most = forward.max_stream_duration.or(self.http.manager.max_stream_duration);
-        self.limits.age(self.started, most);
+        self.limit(forward);
         let (time, told) = forward.time_for(self.request);
         self.limits.route(time);
         let concerned = |policy: &&RetryPolicy| policy.concerns(self.request);
-        let policy = forward.retry.as_deref();
-        let mut attempts = Attempts::new(policy, policy.as_ref().is_some_and(concerned), time);
+        let concerned = forward.retry.as_deref().as_ref().is_some_and(concerned);
+        let mut attempts = Attempts::new(forward, concerned, time);
         self.rewrite(route, forward, target);
         prepare::tell_time(self.request, &self.http.manager, attempts.per_try.or(time), told);
         let hash = self.hash(forward);
+        let mut mirrors = Some(&forward.mirrors).filter(|mirrors| !mirrors.all.is_empty());
         let Some(_permit) = Permit::request(&cluster.cluster) else {
-            cluster.stats.upstream_rq_pending_overflow.inc();
+            cluster.stats.upstream_rq_active_overflow.inc();
             let reply = LocalReply::upstream_reset(Reset::Overflow, false);
             charge(&cluster, None, reply.status);
             return self.reply_on(way, reply).await;
@@ -83,12 +84,17 @@ impl<D: Downstream> Exchange<'_, D> {
         loop {
             cluster.cluster.use_when_ready().await;
             self.journal.attempt();
-            let Some(pool) = attempts.pick(&cluster, hash, || worker.random.next()) else {
+            let Some(pool) =
+                attempts.pick(&cluster, self.client.captured, hash, || worker.random.next())
+            else {
                 cluster.stats.upstream_cx_none_healthy.inc();
                 let reply = LocalReply::no_healthy_upstream();
                 charge(&cluster, None, reply.status);
                 return self.reply_on(way, reply).await;
             };
+            if let Some(mirrors) = mirrors.take() {
+                self.mirror(mirrors, time);
+            }
             let at = (&*cluster, &pool);
             let attempt = match self.connect(at, way, &mut attempts).await? {
                 Ok(upstream) => self.attempt(forward, at, way, upstream, &mut attempts).await?,
@@ -132,6 +138,11 @@ impl<D: Downstream> Exchange<'_, D> {
         prepare::tell_time(self.request, &self.http.manager, time, told);
     }
 
+    /// What is spoken to the endpoints of a cluster for this client.
+    fn speaks(&self, cluster: &LocalCluster) -> UpstreamProtocol {
+        cluster.cluster.http.protocol_for(self.request.version)
+    }
+
     /// What chooses the endpoint where the cluster hashes; notes the cookies that are made for it.
     fn hash(&mut self, forward: &Forward) -> Option<u64> {
         if forward.hash.is_empty() {
@@ -154,28 +165,29 @@ impl<D: Downstream> Exchange<'_, D> {
         way: Way<'_>,
         attempts: &mut Attempts<'_>,
     ) -> Result<Result<Upstream, Attempt>, Broken> {
-        let (LocalCluster { cluster, .. }, pool) = at;
-        if !attempts.fresh && cluster.protocol == UpstreamProtocol::Http1 {
-            let idle = pool.reuse(cluster.server(self.request.authority()));
+        let (local, pool) = at;
+        if !attempts.fresh && self.speaks(local) == UpstreamProtocol::Http1 {
+            let idle = pool.reuse(local.cluster.server(self.request.authority()));
             if let Some(lease) = idle {
                 return Ok(Ok(http1(lease)));
             }
         }
         // Boxed, so that requests on connections that are there do not carry its size.
-        Box::pin(self.wait(at, way, attempts)).await
+        Box::pin(self.await_connection(at, way, attempts)).await
     }
 
     /// Waits for a connection to the endpoint.
-    async fn wait(
+    async fn await_connection(
         &mut self,
         (cluster, pool): (&LocalCluster, &Rc<Pool>),
         way: Way<'_>,
         attempts: &mut Attempts<'_>,
     ) -> Result<Result<Upstream, Attempt>, Broken> {
         let server = cluster.cluster.server(self.request.authority()).to_owned();
+        let protocol = self.speaks(cluster);
         let event = {
             let mut lease = pin!(async {
-                match (cluster.cluster.protocol, attempts.fresh) {
+                match (protocol, attempts.fresh) {
                     (UpstreamProtocol::Http2, _) => {
                         let lease = pool.multiplex.lease(pool, cluster, &server).await?;
                         Ok(Upstream::Http2(Box::new(Http2Upstream::new(lease))))
@@ -202,7 +214,7 @@ impl<D: Downstream> Exchange<'_, D> {
         Ok(Err(match event {
             Ok(Ok(upstream)) => return Ok(Ok(upstream)),
             Ok(Err(error)) => {
-                let reset = self.connect_failed(pool, &error);
+                let reset = self.connect_failed(cluster, pool, &error);
                 self.failed(attempts, (cluster, pool), way, reset, false).await?
             }
             Err(None) => return Err(self.lose_client()),
@@ -227,10 +239,11 @@ impl<D: Downstream> Exchange<'_, D> {
         if let Some(name) = &pool.endpoint.hostname {
             forward.name_endpoint(self.request, name, !self.http.manager.suppress_envoy_headers);
         }
-        let keep = self.keeps(forward, attempts, &upstream, cluster.cluster.protocol);
+        let keep = self.keeps(forward, attempts, &upstream, self.speaks(cluster));
         self.start_request(at, &mut upstream, keep, sent);
         self.limits.begin_attempt(attempts.per_try, attempts.per_try_idle, sent);
         let _active = InFlight::new(cluster, pool);
+        cluster.saw(pool, Seen::Connected);
         let event = poll_fn(|cx| self.poll_head(cx, &mut upstream)).await;
         self.journal.upstream_wire(upstream.wire());
         let reset = match event {
@@ -241,6 +254,7 @@ impl<D: Downstream> Exchange<'_, D> {
                 Reset::Protocol
             }
             Event::Head(carriage) => {
+                cluster.saw(pool, Seen::Answer(outcome(self.request, self.response)));
                 if let Some(pause) = self.drops_answer(attempts, cluster, pool) {
                     self.leave(upstream, cluster);
                     return Ok(Attempt::Again(pause));
@@ -279,6 +293,7 @@ impl<D: Downstream> Exchange<'_, D> {
                 return expired.await.map(|()| Attempt::Answered);
             }
         };
+        cluster.saw(pool, Seen::Reset);
         Box::pin(self.failed(attempts, at, way, reset, true)).await
     }
 
@@ -310,9 +325,9 @@ impl<D: Downstream> Exchange<'_, D> {
         keep: Option<usize>,
         now: Instant,
     ) {
-        self.journal.upstream(upstream.protocol(), upstream.local(), pool.endpoint.address, now);
+        self.journal.upstream(upstream.protocol(), upstream.local(), &pool.endpoint.address, now);
         let body = self.carriage.framing != Framing::None && !self.request.is_method("CONNECT");
-        let most = cluster.cluster.max_requests_per_connection;
+        let most = cluster.cluster.http.max_requests;
         // A request that is sent again is sent from its beginning.
         self.upload = start_upload(&self.carriage);
         self.kept.rewind(keep);
@@ -381,7 +396,14 @@ impl<D: Downstream> Exchange<'_, D> {
         upstream: &mut Upstream,
     ) -> Poll<Result<(), RecvError>> {
         let moved = &mut self.journal.bytes.received;
-        match self.upload.poll(cx, &mut self.kept.source(self.down), upstream, moved) {
+        let upload = match &mut self.copies {
+            None => self.upload.poll(cx, &mut self.kept.source(self.down), upstream, moved),
+            Some(copies) => {
+                let mut down = copies.tap(self.down);
+                self.upload.poll(cx, &mut self.kept.source(&mut down), upstream, moved)
+            }
+        };
+        match upload {
             Poll::Ready(Err(TransferError::From(error))) => Poll::Ready(Err(error)),
             Poll::Ready(Err(TransferError::To(_))) => {
                 self.upload = Transfer::Abandoned;
@@ -435,8 +457,14 @@ impl<D: Downstream> Exchange<'_, D> {
     }
 }
 
+/// The status of the answer, or of what a gRPC call came to.
+pub(super) fn outcome(request: &RequestHead, answer: &ResponseHead) -> u16 {
+    let called = grpc::is_call(request).then(|| grpc::http_status(&answer.headers)).flatten();
+    called.unwrap_or(answer.status)
+}
+
 /// What a connection that failed before the answer's head has done to the request.
-fn reset_by(error: &RecvError, upstream: &Upstream, cluster: &LocalCluster) -> Reset {
+pub(super) fn reset_by(error: &RecvError, upstream: &Upstream, cluster: &LocalCluster) -> Reset {
     match error {
         RecvError::Refused => Reset::Refused,
         RecvError::Truncated if upstream.protocol() == Protocol::Http2 => Reset::Remote,
@@ -449,18 +477,20 @@ fn reset_by(error: &RecvError, upstream: &Upstream, cluster: &LocalCluster) -> R
     }
 }
 
-fn http1(lease: Lease) -> Upstream {
+/// A request over HTTP/1.
+pub(super) fn http1(lease: Lease) -> Upstream {
     Upstream::Http1(Http1Upstream::new(lease))
 }
 
 /// Counts a request as in flight at its cluster and endpoint.
-struct InFlight<'a> {
+pub(super) struct InFlight<'a> {
     cluster: &'a LocalCluster,
     pool: &'a Pool,
 }
 
 impl<'a> InFlight<'a> {
-    fn new(cluster: &'a LocalCluster, pool: &'a Pool) -> Self {
+    /// Until it is dropped.
+    pub(super) fn new(cluster: &'a LocalCluster, pool: &'a Pool) -> Self {
         cluster.stats.upstream_rq_total.inc();
         cluster.stats.upstream_rq_active.inc();
         pool.endpoint_stats.rq_total.inc();

@@ -1,16 +1,18 @@
 //! The request path: one request, from its head to the last byte of its answer.
 //!
 //! ```text
-//! prepare ─► decide ─► rewrite ─► connect ─► send, await head ─► respond ─► relay ─► log
-//!    └─ reply ◄─┴─ redirect, direct answer ◄───┴────────┘
+//! prepare ─► decide ─► filter ─► rewrite ─► connect ─► send, await head ─► respond ─► relay ─► log
+//!    └─ reply ◄─┴──────────┴─ redirect, direct answer ◄───┴────────┘
 //! ```
 //!
 //! The steps are the same for every HTTP version on either side. Deciding is pure and synchronous; what
 //! waits is in `connect` and `attempt` (forward.rs) and `relay` (relay.rs), each a single poll function that drives both directions,
-//! the client's going away, and the time limits.
+//! the client's going away, and the time limits; and in `hold` (filters.rs), for the few requests that a filter holds back.
 
 mod failure;
+mod filters;
 mod forward;
+mod mirror;
 mod relay;
 mod retry;
 
@@ -21,7 +23,9 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::time::Instant;
 
+use self::filters::{Place, Stopped};
 use super::chain::{Client, HttpChain};
+use super::feed::Copies;
 use super::forwarding;
 use super::h1::encode::Decimal;
 use super::h1::{Carriage, Framing};
@@ -36,8 +40,10 @@ use super::stream::{Downstream, Recv};
 use super::transfer::Transfer;
 use crate::accesslog::{Field, ResponseFlags};
 use crate::config::listener::HttpManager;
-use crate::rbac::{Asked, Denied};
-use crate::route::{Action, Attempts, Decision, Direct, Facts, Redirect, Route, Target};
+use crate::filter::Trail;
+use crate::route::{
+    Action, Attempts, Decision, Direct, Facts, Redirect, Route, RouteTable, Target, grpc,
+};
 use crate::timer::Deadline;
 
 /// What the connection can do after an exchange.
@@ -129,10 +135,14 @@ pub struct Exchange<'a, D> {
     download: Transfer,
     /// Content of the request, for another attempt.
     kept: Kept,
+    /// Copies of it that take its content.
+    copies: Option<Box<Copies>>,
     /// Which attempt it is, and who is told; 0 until the request is being forwarded.
     attempt: u32,
     told: Attempts,
     journal: Journal<'a>,
+    /// What filters left with it.
+    trail: Trail,
     close: bool,
     /// Whether an interim answer waits to be written.
     interim: bool,
@@ -191,8 +201,10 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             upload: start_upload(&carriage),
             download: Transfer::Running,
             kept: Kept::default(),
+            copies: None,
             attempt: 0,
             told: Attempts::default(),
+            trail: Trail::default(),
             close: close || !carriage.keep_alive,
             interim: false,
             interims: 0,
@@ -233,13 +245,25 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         }
         let table = self.http.routes();
         let random = self.http.worker.random.next();
-        let decision = table.decide(self.request, random);
-        if let Decision::Route { virtual_host, route } = decision {
-            self.journal.set(Field::VirtualHost, virtual_host.name.as_bytes());
-            self.journal.set(Field::Route, route.name.as_bytes());
-        }
-        if let Err(denied) = self.authorize(&decision) {
-            return self.deny(decision, &denied).await;
+        let mut decision = self.decide(&table, random);
+        let mut at = Place::default();
+        while let Err(stopped) = self.filter(decision, at) {
+            match stopped {
+                Stopped::Answered(reply, way) => return self.reply_with(*reply, way).await,
+                Stopped::Rerouted(place) => {
+                    self.journal.set(Field::VirtualHost, b"");
+                    self.journal.set(Field::Route, b"");
+                    decision = self.decide(&table, random);
+                    at = place;
+                }
+                // Boxed, as most requests are not held.
+                Stopped::Held(filter, hold) => {
+                    match Box::pin(self.hold(decision, filter, hold)).await? {
+                        Ok(place) => at = place,
+                        Err(reply) => return self.answer_in_filter(decision, reply).await,
+                    }
+                }
+            }
         }
         self.http.stats.rq_total.inc();
         match decision {
@@ -259,6 +283,16 @@ impl<'a, D: Downstream> Exchange<'a, D> {
                 }
             }
         }
+    }
+
+    /// Decides where the request goes.
+    fn decide<'t>(&mut self, table: &'t RouteTable, random: u64) -> Decision<'t> {
+        let decision = table.decide(self.request, random);
+        if let Decision::Route { virtual_host, route } = decision {
+            self.journal.set(Field::VirtualHost, virtual_host.name.as_bytes());
+            self.journal.set(Field::Route, route.name.as_bytes());
+        }
+        decision
     }
 
     /// Prepares the head for routing, or says what the request is answered instead.
@@ -283,33 +317,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         Ok(())
     }
 
-    /// Asks the filters whether the request may pass.
-    fn authorize(&self, decision: &Decision<'_>) -> Result<(), Denied> {
-        for (filter, counts) in self.http.manager.rbac.iter().zip(&self.http.rbac) {
-            let overridden = match decision {
-                Decision::Route { route, .. } => route.filters.get(&filter.name),
-                Decision::NoVirtualHost | Decision::NoRoute(_) => None,
-            };
-            let remote = self.journal.client().unwrap_or(self.client.peer).ip();
-            let asked = Asked::of(self.client, remote, Some(self.request));
-            overridden.unwrap_or(&filter.set).judge(&asked, counts)?;
-        }
-        Ok(())
-    }
-
     // --- answers of our own ---
-
-    /// As in Envoy, the header changes of a route that forwards hold for what it does not forward.
-    fn deny<'s>(&'s mut self, decision: Decision<'s>, denied: &Denied) -> Replying<'s> {
-        let reply = LocalReply::denied(denied);
-        if let Decision::Route { route, .. } = decision
-            && let Action::Forward(forward) = &route.action
-        {
-            let target = forward.targets.next(|| self.http.worker.random.next());
-            return self.reply_on(Way { route, target: Some(target) }, reply);
-        }
-        self.reply(reply)
-    }
 
     async fn redirect(&mut self, route: &Route, redirect: &Redirect) -> Result<(), Broken> {
         self.http.stats.rq_direct_response.inc();
@@ -339,6 +347,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
 
     fn reply_with<'s>(&'s mut self, reply: LocalReply, way: Option<Way<'s>>) -> Replying<'s> {
         Box::pin(async move {
+            let reply = if grpc::is_call(self.request) { reply.to_call() } else { reply };
             reply.write(self.response);
             self.journal.flag(reply.flags, reply.details);
             if let Some(way) = way {
@@ -427,9 +436,10 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         let manager = &self.http.manager;
         let id = self.request.headers.get_known(Known::RequestId);
         let date = self.http.worker.clock.date(now);
+        self.trail.apply(self.response);
         forwarding::response(self.response, manager, id, &date);
         self.say_length(body);
-        self.close |= self.http.is_retired();
+        self.close |= self.http.is_over();
         if !self.down.received_all() {
             self.http.stats.downstream_rq_response_before_rq_complete.inc();
         }
@@ -474,7 +484,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             peer: Some(client.peer),
             local: Some(client.local),
             server_name: client.server_name.as_deref(),
-            upstream: self.journal.upstream_address(),
+            upstream: self.journal.upstream_address().cloned(),
             started: Some((&self.http.worker.clock, self.started)),
             connection: Some(client.id),
             tls: client.tls.as_deref(),

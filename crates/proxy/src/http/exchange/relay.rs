@@ -6,12 +6,13 @@ use std::task::{Context, Poll};
 use super::failure::count_timeout;
 use super::retry::count_attempt_timeout;
 use super::{Broken, Exchange};
-use crate::accesslog::ResponseFlags;
+use crate::accesslog::{Protocol, ResponseFlags};
 use crate::http::limits::Expired;
 use crate::http::stream::{Downstream, RecvError, Stream};
 use crate::http::transfer::{Transfer, TransferError};
 use crate::http::upstream::Upstream;
 use crate::upstream::LocalCluster;
+use crate::upstream::outlier::Seen;
 use crate::upstream::pool::Pool;
 
 impl<D: Downstream> Exchange<'_, D> {
@@ -34,12 +35,15 @@ impl<D: Downstream> Exchange<'_, D> {
         match over {
             Over::Complete => {
                 let complete = self.upload == Transfer::Done && !tunnel;
-                self.close |= !complete;
+                // Whatever the endpoint has not taken, the client's connection goes on where its request is over: it
+                // was not told otherwise.
+                self.close |= tunnel || !self.down.received_all();
                 return Ok(complete);
             }
             Over::UpstreamFailed(error) => {
                 upstream.failed(&cluster.stats, &error);
-                self.cut_by_endpoint(&error);
+                cluster.saw(pool, Seen::Reset);
+                self.cut_by_endpoint(&error, upstream.protocol(), cluster);
             }
             Over::ClientFailed(error) => {
                 upstream.given_up(&cluster.stats);
@@ -60,16 +64,29 @@ impl<D: Downstream> Exchange<'_, D> {
         Err(Broken::Cut)
     }
 
-    fn cut_by_endpoint(&mut self, error: &RecvError) {
-        let (flags, details) = match error {
-            RecvError::Bad(_) => (
-                ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
-                "upstream_reset_after_response_started{protocol_error}",
+    /// Notes why the endpoint's answer breaks off, as Envoy does.
+    fn cut_by_endpoint(&mut self, error: &RecvError, spoken: Protocol, cluster: &LocalCluster) {
+        let (flags, details) = match (error, spoken) {
+            (RecvError::Refused, _) => (
+                ResponseFlags::UPSTREAM_REMOTE_RESET,
+                "upstream_reset_after_response_started{remote_refused_stream_reset}",
             ),
-            _ => (
+            (RecvError::Truncated, Protocol::Http2) => (
+                ResponseFlags::UPSTREAM_REMOTE_RESET,
+                "upstream_reset_after_response_started{remote_reset}",
+            ),
+            (RecvError::Closed | RecvError::Io(_), Protocol::Http2) => (
                 ResponseFlags::UPSTREAM_CONNECTION_TERMINATION,
                 "upstream_reset_after_response_started{connection_termination}",
             ),
+            // Over HTTP/1 an answer that ends before its end breaks the protocol.
+            _ => {
+                cluster.stats.upstream_cx_protocol_error.inc();
+                (
+                    ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
+                    "upstream_reset_after_response_started{protocol_error}",
+                )
+            }
         };
         self.http.stats.rq_reset_after_downstream_response_started.inc();
         self.journal.flag(flags, details);

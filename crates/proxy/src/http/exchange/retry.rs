@@ -1,13 +1,11 @@
 //! Attempts: whether what has failed is tried again, when, and where.
 
-use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::failure::charge;
+use super::filters::Waited;
 use super::{Broken, Exchange, Way};
 use crate::accesslog::ResponseFlags;
 use crate::http::h1::Framing;
@@ -17,10 +15,14 @@ use crate::http::local::{LocalReply, Reset};
 use crate::http::stream::{Downstream, Recv, Stream};
 use crate::http::transfer::Transfer;
 use crate::http::upstream::Upstream;
+use crate::remote::Remote;
 use crate::route::{Forward, RetryPolicy, grpc};
 use crate::upstream::LocalCluster;
 use crate::upstream::cluster::UpstreamProtocol;
-use crate::upstream::pool::{Permit, Pool};
+use crate::upstream::limits::Permit;
+use crate::upstream::original::Captured;
+use crate::upstream::outlier::Seen;
+use crate::upstream::pool::Pool;
 
 /// Most of a dropped answer that is read for the sake of its connection.
 const DRAINED: usize = 64 * 1024;
@@ -41,6 +43,8 @@ pub(super) struct Attempts<'r> {
     policy: Option<&'r RetryPolicy>,
     /// Retries that are left.
     left: u32,
+    /// Most content that is kept for another attempt, in bytes.
+    keep: u64,
     /// Whether a new connection is needed, as a reused one turned out dead.
     pub fresh: bool,
     /// Time of each attempt, and without progress.
@@ -56,7 +60,7 @@ struct Before {
     /// How many retries there were.
     retries: u32,
     /// The endpoints that were tried.
-    tried: Vec<SocketAddr>,
+    tried: Vec<Remote>,
     /// The place of the retry that is under way.
     permit: Option<Permit>,
 }
@@ -84,12 +88,14 @@ impl Verdict {
 
 impl<'r> Attempts<'r> {
     /// None yet. `time` is the route's, which bounds that of an attempt.
-    pub fn new(policy: Option<&'r RetryPolicy>, concerned: bool, time: Option<Duration>) -> Self {
+    pub fn new(forward: &'r Forward, concerned: bool, time: Option<Duration>) -> Self {
+        let policy = forward.retry.as_deref();
         let per_try = policy.and_then(|policy| policy.per_try);
         Self {
             per_try: per_try.filter(|per_try| time.is_none_or(|time| *per_try < time)),
             per_try_idle: policy.and_then(|policy| policy.per_try_idle),
             left: policy.map_or(0, |policy| policy.most),
+            keep: forward.keep,
             policy: policy.filter(|_| concerned),
             fresh: false,
             before: None,
@@ -110,14 +116,15 @@ impl<'r> Attempts<'r> {
     pub fn pick(
         &self,
         cluster: &LocalCluster,
+        captured: Option<Captured>,
         hash: Option<u64>,
         random: impl FnMut() -> u64,
     ) -> Option<Rc<Pool>> {
         match (&self.before, self.policy) {
             (Some(before), Some(policy)) if policy.others_first => {
-                cluster.pick_other(hash, random, &before.tried, policy.selections)
+                cluster.pick_other(captured, hash, random, (&before.tried, policy.selections))
             }
-            _ => cluster.pick(hash, random),
+            _ => cluster.pick(captured, hash, random),
         }
     }
 }
@@ -170,11 +177,13 @@ impl<D: Downstream> Exchange<'_, D> {
             }
             return Verdict::No;
         }
-        if !self.kept.is_whole() {
+        // For the last attempt nothing is kept: only what could not have been stands in its way, as in Envoy.
+        let last = attempts.left == 0;
+        if self.kept.came() > attempts.keep || !last && !self.kept.is_whole() {
             return Verdict::No;
         }
         drop(held);
-        if attempts.left == 0 {
+        if last {
             cluster.stats.upstream_rq_retry_limit_exceeded.inc();
             return Verdict::Limit;
         }
@@ -190,7 +199,7 @@ impl<D: Downstream> Exchange<'_, D> {
         let pause = policy.pause(before.retries, self.http.worker.random.next());
         before.permit = Some(permit);
         before.retries += 1;
-        before.tried.push(pool.endpoint.address);
+        before.tried.push(pool.endpoint.address.clone());
         Verdict::Again(pause)
     }
 
@@ -280,23 +289,10 @@ impl<D: Downstream> Exchange<'_, D> {
         pause: Duration,
     ) -> Result<bool, Broken> {
         self.limits.end_attempt();
-        let over = {
-            let mut pause = pin!(tokio::time::sleep(pause));
-            poll_fn(|cx| {
-                if pause.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Ok(()));
-                }
-                if self.down.received_all() && self.down.poll_gone(cx).is_ready() {
-                    return Poll::Ready(Err(None));
-                }
-                self.poll_limits(cx).map(|expired| Err(Some(expired)))
-            })
-            .await
-        };
-        match over {
-            Ok(()) => return Ok(true),
-            Err(None) => return Err(self.lose_client()),
-            Err(Some(expired)) => self.expired(cluster, None, way, expired).await?,
+        match self.wait(pause).await {
+            Waited::Over(()) => return Ok(true),
+            Waited::ClientGone => return Err(self.lose_client()),
+            Waited::Expired(expired) => self.expired(cluster, None, way, expired).await?,
         }
         Ok(false)
     }
@@ -309,6 +305,7 @@ pub(super) fn count_attempt_timeout(
     expired: Expired,
 ) -> &'static str {
     pool.endpoint_stats.rq_timeout.inc();
+    cluster.saw(pool, Seen::Timeout);
     if expired == Expired::AttemptIdle {
         cluster.stats.upstream_rq_per_try_idle_timeout.inc();
         "upstream_per_try_idle_timeout"

@@ -13,6 +13,7 @@ use super::super::exchange::{self, End, Exchange, Scratch};
 use super::super::head::{Headers, ResponseHead, Version};
 use super::super::known::Known;
 use super::super::local::LocalReply;
+use super::super::preface::{FIRST_REQUEST, LAST_REQUEST};
 use super::super::stream::{Downstream, Recv, RecvError, Stream, Wire};
 use super::Conn;
 use super::conn::HeadLimits;
@@ -21,17 +22,17 @@ use super::parse::{Carriage, Framing};
 use crate::timer::Deadline;
 
 /// Serves a connection to its end. `since` tells since when a head is being read, if bytes of it are there.
-pub async fn serve(session: &Session, conn: &mut Conn, mut since: Option<Instant>) {
-    let Session { http, client, open, .. } = session;
+pub async fn serve(session: &mut Session, conn: &mut Conn, mut since: Option<Instant>) {
     let mut deadline = Deadline::default();
     let opened = Instant::now();
     let mut served = 0;
     let end = loop {
         match idle(session, conn, &mut deadline, opened, served).await {
-            Next::Request => {}
+            Next::Request => session.follow(),
             Next::Close => break End::Close,
             Next::Gone => break End::Gone,
         }
+        let Session { http, client, .. } = &*session;
         // Boxed, so that an idle connection does not carry the size of a request.
         let mut scratch = http.worker.scratch();
         let started = since.take().unwrap_or_else(Instant::now);
@@ -46,6 +47,7 @@ pub async fn serve(session: &Session, conn: &mut Conn, mut since: Option<Instant
         }
         conn.release();
     };
+    let Session { http, open, .. } = &*session;
     match end {
         End::Gone => open.closed_by_client(),
         End::Lost => {
@@ -74,14 +76,13 @@ enum Next {
 
 /// Waits, without a buffer, until a request begins.
 async fn idle(
-    session: &Session,
+    session: &mut Session,
     conn: &mut Conn,
     deadline: &mut Deadline,
     opened: Instant,
     served: u32,
 ) -> Next {
-    let Session { http, registration, .. } = session;
-    if served > 0 && http.is_retired() && conn.filled().is_empty() {
+    if served > 0 && session.http.worker.is_draining() && conn.filled().is_empty() {
         return Next::Close;
     }
     if !conn.filled().is_empty() {
@@ -89,23 +90,40 @@ async fn idle(
         tokio::task::coop::consume_budget().await;
         return Next::Request;
     }
-    let manager = &http.manager;
+    let manager = &session.http.manager;
     let idle_end = manager.idle_timeout.map(|timeout| Instant::now() + timeout);
     // From its age on, a connection closes with its next answer; without a request it waits a while for one.
     let life_end =
         manager.max_connection_duration.map(|timeout| opened + timeout + manager.drain_timeout);
-    deadline.set(idle_end.into_iter().chain(life_end).min());
-    registration.set_idle(true);
+    let end = idle_end.into_iter().chain(life_end).min();
+    deadline.set(end);
+    session.registration.set_idle(true);
+    let mut leaves = false;
     let next = poll_fn(|cx| {
         if let Poll::Ready(readable) = conn.poll_readable(cx) {
             return Poll::Ready(if readable.is_ok() { Next::Request } else { Next::Gone });
         }
         // What has arrived is served: only then nobody asks for anything.
-        registration.takes_leave(cx.waker());
-        if registration.is_told() {
-            return Poll::Ready(Next::Close);
+        session.registration.takes_leave(cx.waker());
+        session.follow();
+        let http = &session.http;
+        if http.is_retired() && !leaves {
+            // A client that sends a request just now would not know whether it was served: who has been answered before is
+            // told with the next answer, too.
+            let time = match served {
+                0 => FIRST_REQUEST,
+                _ if http.worker.is_draining() => return Poll::Ready(Next::Close),
+                _ => http.manager.drain_timeout.min(LAST_REQUEST),
+            };
+            deadline.set(end.into_iter().chain(Some(Instant::now() + time)).min());
+        } else if !http.is_retired() && leaves {
+            deadline.set(end);
         }
+        leaves = http.is_retired();
         deadline.poll(cx).map(|()| {
+            if leaves {
+                return Next::Close;
+            }
             if life_end.is_some_and(|end| Instant::now() >= end) {
                 http.stats.downstream_cx_max_duration_reached.inc();
             } else {
@@ -115,7 +133,7 @@ async fn idle(
         })
     })
     .await;
-    registration.set_idle(false);
+    session.registration.set_idle(false);
     next
 }
 

@@ -167,10 +167,15 @@ impl<'a> Clock<'a> {
     }
 
     fn is_over(&self, idle: bool) -> bool {
-        self.http.is_retired()
+        self.has_to_go()
             || self.has_served_enough()
             || self.is_old()
             || (idle && passed(self.last_busy, self.http.manager.idle_timeout))
+    }
+
+    /// What was settled when it was opened stays as it is, so that it is not handed on.
+    fn has_to_go(&self) -> bool {
+        self.http.is_retired() || self.http.is_over()
     }
 
     fn has_served_enough(&self) -> bool {
@@ -190,7 +195,7 @@ impl<'a> Clock<'a> {
     /// Counts why the connection is over.
     fn count(&self) {
         let stats = &self.http.stats;
-        if self.http.is_retired() {
+        if self.has_to_go() {
             // Counted when it closes.
         } else if self.has_served_enough() {
             stats.downstream_cx_max_requests_reached.inc();

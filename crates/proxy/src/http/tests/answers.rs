@@ -99,5 +99,5 @@ async fn failures_have_envoys_statuses_and_flags() {
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(client.read(false).await.is_err(), "a cut answer must not look whole");
     let line = proxy.logged().await;
-    assert!(line.starts_with("200 UC 0 3 "), "{line}");
+    assert!(line.starts_with("200 UPE 0 3 "), "{line}");
 }

@@ -311,7 +311,7 @@ async fn an_address_is_free_once_its_listener_is_gone() {
 async fn who_has_not_said_what_it_wants_is_not_waited_for() {
     let mut proxy = Proxy::start(manager(direct(2))).await;
     proxy.fleet.serve(&listener("looks", manager(direct(2)), true)).unwrap();
-    let mut client = Client::connect(proxy.fleet.addresses()["looks"]).await;
+    let mut client = Client::connect(proxy.fleet.address("looks").expect("it is open")).await;
     client.send([22]).await;
     let looked_at =
         || async { proxy.registry.get("listener.looks.downstream_pre_cx_active") == Some(1) };
@@ -363,7 +363,7 @@ async fn who_finds_the_only_connection_full_waits_for_it() {
     let origin = Origin::start().http2().http(echo).await;
     let slot = cluster_with(origin.address(), UpstreamProtocol::Http2, |cluster| {
         cluster.limits.connections = 1;
-        cluster.max_concurrent_streams = 1;
+        cluster.http.max_streams = 1;
     });
     let proxy = Proxy::start(manager(vec![route("/", forward(slot, None))])).await;
     let (mut client, _connection) = http2(&proxy, &mut h2::client::Builder::new()).await;
@@ -475,7 +475,7 @@ async fn idle_connections_to_endpoints_close() {
         };
         let origin = origin.http(echo).await;
         let slot = cluster_with(origin.address(), protocol, |cluster| {
-            cluster.idle_timeout = Some(100 * MILLIS);
+            cluster.http.idle_timeout = Some(100 * MILLIS);
         });
         let proxy = Proxy::start(manager(vec![route("/", forward(slot, None))])).await;
         assert_eq!(get(proxy.address, "a", "/").await.status, 200);

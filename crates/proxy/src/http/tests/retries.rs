@@ -188,6 +188,39 @@ async fn content_beyond_the_bound_cannot_be_sent_again() {
     }
 }
 
+/// A policy of no retries asks for one all the same, and there were as many as there may be.
+#[tokio::test]
+async fn content_that_is_not_kept_for_want_of_retries_is_no_reason_of_its_own() {
+    for (keep, flags) in [(4, "URX"), (3, "-")] {
+        let origin = failing(usize::MAX, 503, false).await;
+        let proxy = Way { keep, ..Way::at(origin.address(), policy("5xx", 0)) }.proxy().await;
+        assert_eq!(proxy.ask(POST).await.status, 503);
+        assert!(proxy.logged().await.starts_with(&format!("503 {flags} 4 ")));
+        assert_eq!(origin.requests(), 1);
+    }
+}
+
+/// Nothing is asked of a client that is gone, though it had more to send.
+#[tokio::test]
+async fn a_client_that_goes_away_during_a_pause_is_noticed_while_it_sends() {
+    let early = Script::new().read_head().send("HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n");
+    let early = Origin::start().script(early.read_to_end()).await;
+    let long = Duration::from_secs(1 << 30);
+    let policy = RetryPolicy { pause: long, longest_pause: long, ..policy("5xx", 1) };
+    let proxy = Way::at(early.address(), policy).proxy().await;
+    for (number, more) in ["", "6\r\nsecond\r\n"].into_iter().enumerate() {
+        let mut client = Client::connect(proxy.address).await;
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n";
+        let before = proxy.count("upstream_rq_retry");
+        client.send(head).await;
+        eventually(PATIENCE, || async { proxy.count("upstream_rq_retry") > before }).await;
+        client.send(more).await;
+        drop(client);
+        let line = proxy.lines(&proxy.format, number + 1).await.pop().expect("a line");
+        assert!(line.starts_with("0 DC "), "after {more:?}: {line}");
+    }
+}
+
 #[tokio::test]
 async fn content_that_still_comes_goes_to_the_next_attempt_whole() {
     let early = Script::new().read_head().send("HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n");

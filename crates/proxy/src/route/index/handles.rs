@@ -85,7 +85,10 @@ pub(super) fn handles(route: &Route) -> Vec<(Key, Handle)> {
                     handles.push((Key::ParameterNames, Handle::of(name)));
                 }
             }
-            Condition::Fraction { .. } | Condition::Grpc | Condition::Metadata(_) => {}
+            Condition::Fraction(_)
+            | Condition::Grpc
+            | Condition::Metadata(_)
+            | Condition::Certificate(_) => {}
         }
     }
     handles

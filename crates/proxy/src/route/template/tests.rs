@@ -1,12 +1,8 @@
 use super::*;
 
 fn render(template: &str, response: Option<&ResponseHead>) -> String {
-    let mut request = RequestHead::default();
-    request.set_method(b"GET");
-    request.set_path(b"/a?b");
-    request.set_authority(b"example.com");
-    request.headers.append(b"X-One", b"first");
-    request.headers.append(b"X-One", b"second");
+    let request =
+        RequestHead::get("example.com", "/a?b", &[("X-One", "first"), ("X-One", "second")]);
     let settled = settled();
     let facts = Facts {
         client: Some(([192, 0, 2, 1], 4000).into()),

@@ -10,7 +10,7 @@ use crate::tls::client_hello::{self, fixtures::Builder};
 use crate::tls::context::Common;
 use crate::tls::fixtures::{client, common, server, shake, tcp, trusting};
 use crate::tls::identity::Identity;
-use crate::tls::secret::{IdentitySource, Secret, SecretSlot, ValidationSource};
+use crate::tls::secret::{IdentitySource, Lacks, Secret, SecretSlot, ValidationSource};
 use crate::tls::validation::{Mismatch, NameKind, NameMatch, Validation};
 use crate::tls::{Inspection, mismatch};
 
@@ -107,6 +107,9 @@ async fn nothing_in_common_in_alpn_is_no_reason_to_refuse() {
     for (offered, expected) in cases {
         let settled = settle(&offers(offered), &server).await;
         assert_eq!(settled.alpn.as_deref(), expected, "{offered:?}");
+        let offers = |own: &[u8]| offered.iter().any(|protocol| protocol.as_bytes() == own);
+        let configs = server.configs().expect("ready");
+        assert_eq!(configs.agreed(offers), expected, "{offered:?}: told as it is held");
     }
 }
 
@@ -145,12 +148,21 @@ async fn sessions_go_on_unless_clients_are_looked_at_differently() {
 #[tokio::test]
 async fn a_missing_secret_is_waited_for_by_its_own_connections() {
     let ca = Ca::new("root");
-    let slot = Arc::new(SecretSlot::empty("kubernetes://a".into()));
+    let lacks = Lacks::default();
+    let slot = Arc::new(SecretSlot::empty("kubernetes://a".into()).explained_by(&lacks));
     let identities = vec![IdentitySource::Secret(Arc::clone(&slot))];
     let server = server(Common { identities, ..common(&[], &[]) }, false);
     let client = client(trusting(common(&[], &[]), &ca));
-    let refused = refusal(&client, &server).await;
-    assert_eq!(refused.to_string(), "the secret kubernetes://a is not there");
+    let nameless = "the secret kubernetes://a is not there";
+    for (why, told) in [
+        (None, nameless),
+        (Some("there is no Secret a"), "there is no Secret a"),
+        (Some("Secret a has no key"), "Secret a has no key"),
+        (None, nameless),
+    ] {
+        lacks.learn([("kubernetes://a".into(), why.map(str::to_owned))]);
+        assert_eq!(refusal(&client, &server).await.to_string(), told);
+    }
     for _ in 0..2 {
         let next = ca.issue(&["a.example"]);
         let (chain, key) = (next.certificate_pem.as_bytes(), next.key_pem.as_bytes());

@@ -31,7 +31,7 @@ async fn a_hello_is_read_with_what_follows_it() {
     let sent = [fixtures::bytes(fixtures::CURL), b"early data".to_vec()].concat();
     client.write_all(&sent).await.unwrap();
     let buffers = Rc::new(BufferPool::default());
-    let inspected = inspect(&mut stream, InspectorLimits::default(), &buffers).await;
+    let inspected = inspect(&mut stream, None, InspectorLimits::default(), &buffers).await;
     assert_eq!(server_name(&inspected), Some("httpbin.org"));
     assert_eq!(bytes(&inspected), sent);
 }
@@ -49,7 +49,7 @@ async fn a_hello_may_arrive_byte_by_byte() {
         }
     };
     let (inspected, ()) =
-        tokio::join!(inspect(&mut stream, InspectorLimits::default(), &buffers), trickle);
+        tokio::join!(inspect(&mut stream, None, InspectorLimits::default(), &buffers), trickle);
     assert_eq!(server_name(&inspected), Some("slow.example.com"));
     assert_eq!(bytes(&inspected), sent);
 }
@@ -60,7 +60,7 @@ async fn what_is_no_tls_is_told_at_once_and_kept() {
     for (sent, malformed) in [(&b"GET / HTTP/1.1\r\n\r\n"[..], false), (&[22, 3, 1, 0, 0], true)] {
         let (mut client, mut stream) = connection().await;
         client.write_all(sent).await.unwrap();
-        let inspected = inspect(&mut stream, InspectorLimits::default(), &buffers).await;
+        let inspected = inspect(&mut stream, None, InspectorLimits::default(), &buffers).await;
         assert_eq!(matches!(inspected.verdict, Verdict::Malformed(_)), malformed);
         assert_eq!(matches!(inspected.verdict, Verdict::NotTls), !malformed);
         assert_eq!(bytes(&inspected), sent);
@@ -74,7 +74,7 @@ async fn an_end_before_the_hello_keeps_what_came() {
         let (mut client, mut stream) = connection().await;
         client.write_all(sent).await.unwrap();
         drop(client);
-        let inspected = inspect(&mut stream, InspectorLimits::default(), &buffers).await;
+        let inspected = inspect(&mut stream, None, InspectorLimits::default(), &buffers).await;
         assert!(matches!(inspected.verdict, Verdict::Closed));
         assert_eq!(bytes(&inspected), sent);
     }
@@ -86,7 +86,7 @@ async fn a_reset_is_told() {
     client.set_zero_linger().unwrap();
     drop(client);
     let buffers = Rc::new(BufferPool::default());
-    let inspected = inspect(&mut stream, InspectorLimits::default(), &buffers).await;
+    let inspected = inspect(&mut stream, None, InspectorLimits::default(), &buffers).await;
     assert!(matches!(inspected.verdict, Verdict::Failed(_)));
 }
 
@@ -98,9 +98,78 @@ async fn silence_ends_the_inspection() {
     let buffers = Rc::new(BufferPool::default());
     // On a paused clock the deadline comes as soon as nothing else is to be done.
     tokio::time::pause();
-    let inspected = inspect(&mut stream, InspectorLimits::default(), &buffers).await;
+    let inspected = inspect(&mut stream, None, InspectorLimits::default(), &buffers).await;
     assert!(matches!(inspected.verdict, Verdict::TimedOut));
     assert_eq!(bytes(&inspected), [22]);
+}
+
+/// Plain text is looked into where requests are looked for, with what was read before.
+#[tokio::test]
+async fn requests_are_told_from_other_bytes() {
+    let buffers = Rc::new(BufferPool::default());
+    let both = InspectorLimits { requests: true, ..InspectorLimits::default() };
+    let only = InspectorLimits { hellos: false, ..both };
+    let hello = fixtures::bytes(fixtures::CURL);
+    let cases: [(&[&[u8]], Option<Opening>); 4] = [
+        (&[b"GET / HT", b"TP/1.1\r\n"], Some(Opening::Http11)),
+        (&[b"PRI * HTTP/2.0", b"\r\n\r\nSM\r\n\r\n"], Some(Opening::Http2)),
+        (&[b"EHLO", b" there\r\n"], None),
+        (&[&hello], None),
+    ];
+    for limits in [both, only] {
+        for (parts, wanted) in cases {
+            let (mut client, mut stream) = connection().await;
+            let send = async {
+                for part in parts {
+                    client.write_all(part).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+            };
+            let (inspected, ()) = tokio::join!(inspect(&mut stream, None, limits, &buffers), send);
+            assert_eq!(inspected.request, wanted);
+            let is_tls = limits.hellos && parts[0] == hello;
+            assert_eq!(matches!(inspected.verdict, Verdict::Tls(_)), is_tls);
+            assert!(parts.concat().starts_with(bytes(&inspected)));
+        }
+    }
+}
+
+/// What was read before is looked at again, with what follows.
+#[tokio::test]
+async fn an_inspection_goes_on_with_what_was_read() {
+    let buffers = Rc::new(BufferPool::default());
+    let sent = fixtures::bytes(fixtures::CURL);
+    for read in [3, sent.len()] {
+        let (mut client, mut stream) = connection().await;
+        client.write_all(&sent[read..]).await.unwrap();
+        let mut first = buffers.small();
+        first.room()[..read].copy_from_slice(&sent[..read]);
+        first.advance(read);
+        let limits = InspectorLimits::default();
+        let inspected = inspect(&mut stream, Some(first), limits, &buffers).await;
+        assert_eq!(server_name(&inspected), Some("httpbin.org"));
+        assert_eq!(bytes(&inspected), sent);
+    }
+}
+
+/// A request line that does not end is read up to its bound.
+#[tokio::test]
+async fn a_request_line_has_a_bound() {
+    let buffers = Rc::new(BufferPool::default());
+    let limits = InspectorLimits { requests: true, ..InspectorLimits::default() };
+    for (len, told) in [(20_000, false), (opening::LONGEST, true)] {
+        let (mut client, mut stream) = connection().await;
+        let mut line = b"GET /".to_vec();
+        line.resize(len, b'a');
+        let send = async {
+            client.write_all(&line).await.unwrap();
+            client.write_all(if told { b"" } else { b" HTTP/1.1\r\n" }).await.unwrap();
+        };
+        let (inspected, ()) = tokio::join!(inspect(&mut stream, None, limits, &buffers), send);
+        assert_eq!(matches!(inspected.verdict, Verdict::LongRequest), told);
+        assert_eq!(inspected.request.is_some(), !told);
+        assert!(bytes(&inspected).starts_with(&line));
+    }
 }
 
 /// Counts how often a task would have been woken.
@@ -120,7 +189,7 @@ async fn a_partial_hello_does_not_spin() {
     client.write_all(&[22, 3]).await.unwrap();
     stream.readable().await.unwrap();
     let buffers = Rc::new(BufferPool::default());
-    let mut partial = Partial { max_bytes: 1024, arrived: Vec::new() };
+    let mut partial = Partial { limits: InspectorLimits::default(), arrived: Vec::new() };
     let wakeups = Arc::new(Wakeups::default());
     let waker = Waker::from(Arc::clone(&wakeups));
     assert!(partial.poll(&mut Context::from_waker(&waker), &mut stream, &buffers).is_pending());

@@ -184,7 +184,12 @@ async fn other_implementations_understand_it() {
     let ours = client(trusting(common(&[], &[]), &ca));
     let (near, far) = tcp().await;
     let endpoint = near.peer_addr().expect("connected");
-    let asks = crate::tls::Asks { server: "a.example", host: None, endpoint, speaks: None };
+    let asks = crate::tls::Asks {
+        server: "a.example",
+        host: None,
+        session_key: endpoint.ip(),
+        speaks: None,
+    };
     let acceptor = TlsAcceptor::from(identity.server_config(&[]));
     let (connected, theirs) =
         tokio::join!(crate::tls::connect(near, &ours, asks, &buffers), acceptor.accept(far));

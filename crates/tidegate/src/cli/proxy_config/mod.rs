@@ -2,22 +2,25 @@
 //!
 //! Works on Envoy's admin interface as well, since the shapes are Envoy's.
 
-mod fetch;
+mod conditions;
+pub(crate) mod fetch;
+mod process;
 mod rows;
 mod table;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use self::table::Table;
-use super::values::socket_address;
+use super::values::{existing_path, socket_address};
 use crate::failure::Outcome;
 use crate::terminal;
 
 const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
-  # Hosts and paths, and which VirtualService each route comes from
+  # Hosts, paths and conditions, and which VirtualService each route comes from
   tidegate proxy-config routes
 
   # Endpoints and whether they are healthy
@@ -40,10 +43,14 @@ pub struct ProxyConfigArgs {
     #[arg(short, long, value_name = "FORMAT", default_value = "short")]
     output: Output,
 
-    /// Where the admin interface listens
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:15000")]
+    /// Where the admin interface listens [default: where the process of the kubeconfig says; without one, 127.0.0.1:15000]
+    #[arg(long, value_name = "ADDRESS:PORT")]
     #[arg(value_parser = socket_address)]
-    admin: SocketAddr,
+    admin: Option<SocketAddr>,
+
+    /// How to reach the API of the process that is asked [default: $KUBECONFIG, else that of the data folder]
+    #[arg(long, value_name = "FILE", value_parser = existing_path, conflicts_with = "admin")]
+    kubeconfig: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -74,17 +81,21 @@ enum Output {
 
 /// Fetches and prints.
 pub fn run(args: &ProxyConfigArgs) -> Outcome<()> {
+    let admin = match args.admin {
+        Some(given) => given,
+        None => process::admin(args.kubeconfig.as_deref())?,
+    };
     terminal::print(match args.output {
-        Output::Json => json(args)?,
-        Output::Short => short(args)?,
+        Output::Json => json(args.what, admin)?,
+        Output::Short => short(args.what, admin)?,
     })
 }
 
-fn json(args: &ProxyConfigArgs) -> Outcome<String> {
-    let shown = match args.what {
-        Section::Endpoints => fetch::json(args.admin, "/clusters?format=json")?,
+fn json(what: Section, admin: SocketAddr) -> Outcome<String> {
+    let shown = match what {
+        Section::Endpoints => fetch::json(admin, "/clusters?format=json")?,
         what => {
-            let dump = fetch::json(args.admin, "/config_dump")?;
+            let dump = fetch::json(admin, "/config_dump")?;
             match what.dump() {
                 None => dump,
                 Some(kind) => rows::section(&dump, kind).cloned().unwrap_or(Value::Null),
@@ -94,8 +105,8 @@ fn json(args: &ProxyConfigArgs) -> Outcome<String> {
     Ok(format!("{shown:#}\n"))
 }
 
-fn short(args: &ProxyConfigArgs) -> Outcome<String> {
-    let sections = match args.what {
+fn short(what: Section, admin: SocketAddr) -> Outcome<String> {
+    let sections = match what {
         Section::All => {
             vec![Section::Listeners, Section::Routes, Section::Clusters, Section::Endpoints]
         }
@@ -103,7 +114,7 @@ fn short(args: &ProxyConfigArgs) -> Outcome<String> {
     };
     let tables: Vec<String> = sections
         .into_iter()
-        .map(|section| table(section, args.admin).map(|table| table.to_string()))
+        .map(|section| table(section, admin).map(|table| table.to_string()))
         .collect::<Outcome<_>>()?;
     Ok(tables.join("\n"))
 }

@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use super::conditions;
 use super::table::Table;
 
 /// The message of a dump whose type ends so.
@@ -13,7 +14,7 @@ pub fn section<'a>(dump: &'a Value, kind: &str) -> Option<&'a Value> {
     list(&dump["configs"]).find(of_kind)
 }
 
-/// `ADDRESSES PORT MATCH DESTINATION`: a row for each filter chain.
+/// `ADDRESSES PORT MATCH DESTINATION`: a row for each filter chain, and one for each listener that is not open, with the reason.
 pub fn listeners(dump: &Value) -> Table {
     let dump = section(dump, "ListenersConfigDump").unwrap_or(&Value::Null);
     let fixed = list(&dump["static_listeners"]).map(|entry| &entry["listener"]);
@@ -30,6 +31,19 @@ pub fn listeners(dump: &Value) -> Table {
                 number(&socket["port_value"]),
                 condition(chain),
                 destination(chain),
+            ]);
+        }
+    }
+    for entry in list(&dump["dynamic_listeners"]).chain(list(&dump["static_listeners"])) {
+        let open = [&entry["active_state"], &entry["warming_state"], &entry["listener"]];
+        let error = &entry["error_state"];
+        if error.is_object() && open.iter().all(|state| state.is_null()) {
+            let socket = &error["failed_configuration"]["address"]["socket_address"];
+            rows.push(vec![
+                text(&socket["address"]).to_owned(),
+                number(&socket["port_value"]),
+                "-".to_owned(),
+                format!("not open: {}", text(&error["details"])),
             ]);
         }
     }
@@ -67,7 +81,8 @@ fn destination(chain: &Value) -> String {
     }
 }
 
-/// `NAME VHOST DOMAINS MATCH DESTINATION VIRTUAL SERVICE`: a row for each route.
+/// `NAME VHOST DOMAINS MATCH DESTINATION VIRTUAL SERVICE`: a row for each route; a virtual host that has none answers
+/// 404 to all.
 pub fn routes(dump: &Value) -> Table {
     let dump = section(dump, "RoutesConfigDump").unwrap_or(&Value::Null);
     let fixed = list(&dump["static_route_configs"]);
@@ -76,33 +91,20 @@ pub fn routes(dump: &Value) -> Table {
     for config in configs.map(|entry| &entry["route_config"]) {
         for host in list(&config["virtual_hosts"]) {
             let domains: Vec<&str> = list(&host["domains"]).map(text).collect();
+            let mut row = |asked: String, action: String, from: String| {
+                let [name, host] = [config, host].map(|part| text(&part["name"]).to_owned());
+                rows.push(vec![name, host, domains.join(", "), asked, action, from]);
+            };
             for route in list(&host["routes"]) {
-                rows.push(vec![
-                    text(&config["name"]).to_owned(),
-                    text(&host["name"]).to_owned(),
-                    domains.join(", "),
-                    path(&route["match"]),
-                    action(route),
-                    virtual_service(route),
-                ]);
+                row(conditions::told(&route["match"]), action(route), virtual_service(route));
+            }
+            if list(&host["routes"]).next().is_none() {
+                row("/*".to_owned(), "404".to_owned(), String::new());
             }
         }
     }
     let heading = &["NAME", "VHOST", "DOMAINS", "MATCH", "DESTINATION", "VIRTUAL SERVICE"];
     Table::new(heading, rows)
-}
-
-fn path(condition: &Value) -> String {
-    if let Some(prefix) = condition["prefix"].as_str() {
-        return format!("{prefix}*");
-    }
-    if let Some(prefix) = condition["path_separated_prefix"].as_str() {
-        return format!("{prefix}/*");
-    }
-    match condition["path"].as_str() {
-        Some(path) => path.to_owned(),
-        None => format!("~{}", text(&condition["safe_regex"]["regex"])),
-    }
 }
 
 fn action(route: &Value) -> String {
@@ -176,7 +178,7 @@ pub fn endpoints(clusters: &Value) -> Table {
     Table::new(&["ENDPOINT", "STATUS", "OUTLIER CHECK", "CLUSTER"], rows)
 }
 
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
+pub(super) fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
@@ -184,7 +186,7 @@ fn some(value: &Value) -> Option<&Value> {
     Some(value).filter(|value| !value.is_null())
 }
 
-fn text(value: &Value) -> &str {
+pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 

@@ -47,6 +47,11 @@ const fn can_be_refused(kind: Kind) -> bool {
             | Kind::VirtualService
             | Kind::ServiceEntry
             | Kind::DestinationRule
+            | Kind::WorkloadEntry
+            | Kind::AuthorizationPolicy
+            | Kind::RequestAuthentication
+            | Kind::PeerAuthentication
+            | Kind::EnvoyFilter
             | Kind::Secret
     )
 }

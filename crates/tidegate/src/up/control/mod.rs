@@ -3,8 +3,10 @@
 //! It runs on a thread of its own, since compiling is work: neither the API nor a worker waits for it. Nothing
 //! is published before all objects are known, so that the first thing that workers serve is whole.
 
+mod awaited;
 mod conditions;
 mod confirmed;
+mod incidents;
 mod notices;
 mod outgoing;
 mod programmed;
@@ -15,15 +17,19 @@ use std::io;
 use std::sync::Arc;
 use std::thread;
 
-use tidegate_api::ObjectKey;
-use tidegate_apiserver::store::{Changes, Note, Store, Tone};
+use tidegate_api::{Kind, ObjectKey};
+use tidegate_apiserver::store::{Changes, Condition, Note, Store, Tone};
 use tidegate_pilot::status::{Force, Standing};
-use tidegate_pilot::{Input, Options, Pilot, RefusedSecret, Remark};
+use tidegate_pilot::{FaultySecret, Input, Options, Pilot, Remark, UnfetchedKeys};
+use tidegate_proxy::upstream::incident::Incident;
+use tidegate_proxy::view::View;
 use tidegate_source::{Change, NamedFiles};
 use tidegate_xds::{ResourceType, Snapshot, Verdicts};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use self::awaited::Awaited;
+use self::conditions::Closed;
 use self::confirmed::Confirmed;
 use self::notices::Notices;
 pub use self::outgoing::Outgoing;
@@ -45,6 +51,8 @@ pub fn start(
     snapshot: Snapshot,
     options: Options,
     outgoing: Outgoing,
+    view: Arc<View>,
+    incidents: mpsc::UnboundedReceiver<Incident>,
     start: oneshot::Sender<u64>,
 ) -> io::Result<Ended> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
@@ -54,12 +62,16 @@ pub fn start(
         pilot: Pilot::new(options),
         snapshot,
         programmed: Programmed::default(),
+        awaited: Awaited::default(),
         confirmed: Confirmed::default(),
-        refused: BTreeMap::new(),
+        faulty: BTreeMap::new(),
+        unfetched: UnfetchedKeys::default(),
         unusable: Unusable::default(),
         notices: Notices::default(),
         files: NamedFiles::default(),
         outgoing,
+        view,
+        incidents,
     };
     let (alive, ended) = ended::pair();
     thread::Builder::new().name("control".to_owned()).spawn(move || {
@@ -75,14 +87,21 @@ struct Control {
     pilot: Pilot,
     snapshot: Snapshot,
     programmed: Programmed,
+    awaited: Awaited,
     confirmed: Confirmed,
-    /// The secrets that the proxy refuses.
-    refused: BTreeMap<Arc<str>, RefusedSecret>,
+    /// What the proxy finds wrong with secrets.
+    faulty: BTreeMap<Arc<str>, FaultySecret>,
+    /// The keys of tokens that it cannot fetch.
+    unfetched: UnfetchedKeys,
     unusable: Unusable,
     notices: Notices,
     /// Certificates, keys and authorities that objects name.
     files: NamedFiles,
     outgoing: Outgoing,
+    /// Where it is counted what the proxy was not given.
+    view: Arc<View>,
+    /// What happens to endpoints, and to their names.
+    incidents: mpsc::UnboundedReceiver<Incident>,
 }
 
 impl Control {
@@ -106,6 +125,11 @@ impl Control {
                 change = self.changes.next() => {
                     let batch = self.batch(change);
                     self.apply(batch);
+                }
+                Some(incident) = self.incidents.recv() => {
+                    for note in incidents::notes(&incident, &self.pilot) {
+                        self.outgoing.note(note);
+                    }
                 }
                 heard = self.verdicts.changed() => match heard {
                     Ok(()) => self.hear(),
@@ -163,6 +187,7 @@ impl Control {
                 Change::Delete(key) => {
                     self.programmed.forget(key);
                     self.confirmed.forget(key);
+                    self.awaited.forget(key);
                     self.notices.forget(key);
                     self.unusable.forget(key);
                     self.outgoing.forget(key);
@@ -186,12 +211,16 @@ impl Control {
     /// Compiles inputs, publishes what came out, and tells what is to be said; the snapshot generation.
     fn compile(&mut self, inputs: Vec<Input>, versions: HashMap<ObjectKey, u64>) -> u64 {
         let output = self.pilot.apply(inputs);
-        self.look_at_secrets(output.secrets);
+        // Why a secret is not there is known before a handshake needs it.
+        self.view.learn_lacks(output.lacking);
         let generation = self.snapshot.publish(output.change);
+        output.withheld.iter().for_each(|secret| self.view.count_withheld(secret));
+        self.look_at_secrets(output.secrets, generation);
         for status in output.status {
             let standing = self.pilot.standing(&status.key);
             let key = status.key.clone();
-            let update = conditions::compiled(status, standing);
+            let mut update = conditions::compiled(status, standing);
+            update.conditions = self.awaited.found(generation, &key, update.conditions);
             leave(&mut self.notices, &self.outgoing, key, update);
         }
         for Remark { key, reason, message } in output.remarks {
@@ -208,17 +237,24 @@ impl Control {
 
     fn hear(&mut self) {
         let verdicts = self.verdicts.borrow_and_update();
-        let refused = RefusedSecret::among(verdicts.rejections().map(|(_, rejection)| rejection));
-        if refused != self.refused {
+        let rejected = verdicts.rejections().map(|(_, rejection)| rejection);
+        let faulty = FaultySecret::among(rejected, verdicts.doubtful());
+        let unfetched = UnfetchedKeys::among(verdicts.unfetched());
+        if faulty != self.faulty || unfetched != self.unfetched {
             drop(verdicts);
-            self.refused.clone_from(&refused);
+            self.faulty.clone_from(&faulty);
+            self.unfetched.clone_from(&unfetched);
             // It hears what else there is when it has compiled that.
-            self.compile(vec![Input::Refused(refused)], HashMap::new());
+            let inputs = vec![Input::Faulty(faulty), Input::Unfetched(unfetched)];
+            self.compile(inputs, HashMap::new());
             return;
         }
         let told = self.programmed.heard(&verdicts, &self.pilot);
         let served = verdicts.served();
         drop(verdicts);
+        for (key, condition) in self.awaited.served(served) {
+            self.tell(key, condition);
+        }
         let unfit = |key: &ObjectKey| self.programmed.is_unfit(key) || self.pilot.is_broken(key);
         for (key, version) in self.confirmed.heard(served, unfit) {
             self.outgoing.confirm(key, version);
@@ -233,13 +269,25 @@ impl Control {
         }
     }
 
-    /// Notes which of these Secrets cannot be used, and what is to be said about it.
-    fn look_at_secrets(&mut self, secrets: BTreeSet<ObjectKey>) {
+    /// Notes which of these Secrets cannot be used, as of a snapshot generation, and what is to be said about it.
+    fn look_at_secrets(&mut self, secrets: BTreeSet<ObjectKey>, snapshot: u64) {
         for (key, condition) in self.unusable.look(secrets, |key| self.pilot.secret_use(key)) {
+            for condition in self.awaited.found(snapshot, &key, vec![condition]) {
+                self.tell(key.clone(), condition);
+            }
+        }
+    }
+
+    /// Tells a condition of an object: of Secrets, which have no status, by events alone.
+    fn tell(&mut self, key: ObjectKey, condition: Condition) {
+        if key.kind == Kind::Secret {
             for note in self.notices.heard(Instant::now(), &key, &[condition]) {
                 self.outgoing.note(note);
             }
+            return;
         }
+        let update = Update { conditions: vec![condition], ..Update::default() };
+        leave(&mut self.notices, &self.outgoing, key, update);
     }
 
     /// Tells what has been false for long enough.
@@ -249,14 +297,23 @@ impl Control {
         }
     }
 
-    /// Why no listener is open that an object acts through, with the names of its Gateways.
-    fn closed(&self, standing: &Standing) -> Option<String> {
+    /// Which listeners are not open that an object acts through, and why, with the names of their Gateways.
+    fn closed(&self, standing: &Standing) -> Option<Closed> {
         let Force::Through(listeners) = &standing.force else { return None };
-        let (listener, refusal) = self.programmed.closed(listeners)?;
-        let gateways = programmed::Origins::owners(&self.pilot, ResourceType::Listener, listener);
-        let names = gateways.iter().map(|key| format!("{}/{}", key.namespace, key.name));
-        let names: Vec<String> = names.collect();
-        Some(format!("Gateway {} is not programmed: {refusal}", names.join(", ")))
+        let closed = self.programmed.closed(listeners);
+        let told = |(listener, refusal): &(&Arc<str>, &str)| {
+            let gateways =
+                programmed::Origins::owners(&self.pilot, ResourceType::Listener, listener);
+            let names = gateways.iter().map(|key| format!("{}/{}", key.namespace, key.name));
+            (names.collect::<Vec<_>>().join(", "), refusal.to_string())
+        };
+        if closed.len() == listeners.len() {
+            let (names, refusal) = told(closed.first()?);
+            return Some(Closed::All(format!("Gateway {names} is not programmed: {refusal}")));
+        }
+        let some = closed.iter().map(told).map(|(names, why)| format!("Gateway {names}: {why}"));
+        let some = some.collect::<Vec<_>>().join("; ");
+        (!some.is_empty()).then_some(Closed::Some(some))
     }
 }
 
@@ -278,8 +335,8 @@ fn input(change: Change) -> Option<Input> {
     match change {
         Change::Apply(object) => Some(Input::Apply(object)),
         Change::Delete(key) => Some(Input::Delete(key)),
-        Change::Invalid { key, generation, errors } => {
-            Some(Input::Invalid { key, generation, errors })
+        Change::Invalid { key, generation, errors, selector } => {
+            Some(Input::Invalid { key, generation, errors, selector })
         }
         Change::Synced => None,
     }

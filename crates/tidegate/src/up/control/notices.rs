@@ -131,6 +131,7 @@ mod tests {
             holds: Some(holds),
             reason: reason.to_owned(),
             message: message.to_owned(),
+            generation: 1,
         }]
     }
 

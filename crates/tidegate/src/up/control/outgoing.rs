@@ -19,8 +19,6 @@ const MOST_NOTES: usize = 8;
 /// What is to be written about one object.
 #[derive(Debug, Default)]
 pub struct Update {
-    /// `metadata.generation` that the conditions are about.
-    pub generation: i64,
     /// Conditions that changed.
     pub conditions: Vec<Condition>,
     /// What to say as events.
@@ -31,7 +29,6 @@ pub struct Update {
 
 impl Update {
     fn absorb(&mut self, newer: Self) {
-        self.generation = newer.generation;
         for condition in newer.conditions {
             self.conditions.retain(|older| older.name != condition.name);
             self.conditions.push(condition);
@@ -108,14 +105,15 @@ impl Outgoing {
 }
 
 async fn write(store: Store, key: ObjectKey, update: Update) {
+    // Whoever reads that a form is served may write the next one at once: which one to go back to is known by then.
+    if let Some(resource_version) = update.good {
+        store.confirm(&key, resource_version).await;
+    }
     if !update.conditions.is_empty() {
-        store.set_status(&key, update.generation, update.conditions).await;
+        store.set_status(&key, update.conditions).await;
     }
     for note in update.notes {
         store.record_event(note).await;
-    }
-    if let Some(resource_version) = update.good {
-        store.confirm(&key, resource_version).await;
     }
 }
 
@@ -133,7 +131,7 @@ mod tests {
             outgoing.push(key(name), Update { good: Some(7), ..Update::default() });
         }
         outgoing.forget(&key("a"));
-        outgoing.push(key("a"), Update { generation: 1, ..Update::default() });
+        outgoing.push(key("a"), Update::default());
         let left = outgoing.take();
         assert_eq!((left[&key("a")].good, left[&key("b")].good), (None, Some(7)));
     }

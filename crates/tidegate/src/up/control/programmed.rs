@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use tidegate_api::{Kind, ObjectKey};
 use tidegate_pilot::Pilot;
-use tidegate_pilot::origins::Origin;
+use tidegate_pilot::model::gateway::Server;
+use tidegate_pilot::origins::{Origin, RouteOrigin};
 use tidegate_xds::assemble::split_virtual_host_name;
 use tidegate_xds::{Rejection, ResourceType, Verdicts};
 
@@ -20,9 +21,39 @@ pub struct Told {
     pub key: ObjectKey,
     /// `metadata.generation` of the form that this is about.
     pub generation: i64,
-    /// Why the proxy refuses what the object feeds; nothing when every worker serves it.
+    /// Why the proxy refuses what the object feeds; nothing when every worker serves it, or a part of it.
     pub refusal: Option<String>,
+    /// What of a Gateway is not served, while the rest of it is.
+    pub lost: Option<String>,
 }
+
+/// A server of a Gateway at a listener where it is open, as far as compiling decides.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seat {
+    /// Its position among the Gateway's servers.
+    pub server: usize,
+    /// Its port, as it is written.
+    pub port: u16,
+    /// Whether it says an address to listen on.
+    pub bound: bool,
+    /// The listener.
+    pub listener: Arc<str>,
+}
+
+impl Seat {
+    /// What is refused of it, in words.
+    fn refused(&self, rejection: &Rejection) -> String {
+        let Self { server, port, bound, .. } = self;
+        if rejection.path != ADDRESS {
+            return format!("servers[{server}] (port {port}): {}", reason(rejection));
+        }
+        let field = if *bound { "bind" } else { "port" };
+        format!("servers[{server}].{field} (port {port}): {}", reason(rejection))
+    }
+}
+
+/// Where a listener is refused that cannot be opened.
+const ADDRESS: &str = "address";
 
 /// Objects on their way to the workers.
 #[derive(Debug, Default)]
@@ -33,6 +64,8 @@ pub struct Programmed {
     published: HashMap<ObjectKey, i64>,
     /// Objects that feed a refused resource, with the reason.
     refused: BTreeMap<ObjectKey, String>,
+    /// Gateways of which something is refused and the rest served, with the reason.
+    lost: BTreeMap<ObjectKey, String>,
     /// Objects whose own form is what is refused: of Secrets and what names them, the former.
     unfit: BTreeSet<ObjectKey>,
     /// Listeners that are refused, with the reason.
@@ -45,8 +78,10 @@ pub trait Origins {
     fn owners(&self, kind: ResourceType, name: &str) -> Vec<ObjectKey>;
     /// The Secrets that a secret's content comes from.
     fn secrets(&self, name: &str) -> Vec<ObjectKey>;
-    /// The objects that a filter chain of a listener was compiled from.
-    fn chain_owners(&self, listener: &str, chain: usize) -> Vec<ObjectKey>;
+    /// The server that a filter chain of a listener was compiled from: its Gateway, and its position there.
+    fn chain_server(&self, listener: &str, chain: usize) -> Option<(ObjectKey, usize)>;
+    /// The servers of a Gateway that are open, as far as compiling decides.
+    fn seats(&self, gateway: &ObjectKey) -> Vec<Seat>;
     /// The parts of objects that a route of a virtual host was compiled from; none of a route that no object asked for.
     fn route_origins(&self, virtual_host: &str, route: usize) -> Vec<Origin>;
     /// The routes that act through a listener.
@@ -66,20 +101,26 @@ impl Origins for Pilot {
         self.secret_sources(name)
     }
 
-    fn chain_owners(&self, listener: &str, chain: usize) -> Vec<ObjectKey> {
-        let origin = self.chain_origins(listener).into_iter().nth(chain);
-        origin
-            .and_then(|origin| origin.server)
-            .map(|server| server.key.clone())
-            .into_iter()
-            .collect()
+    fn chain_server(&self, listener: &str, chain: usize) -> Option<(ObjectKey, usize)> {
+        let server = self.chain_origins(listener).into_iter().nth(chain)?.server?;
+        Some((server.key.clone(), server.index))
+    }
+
+    fn seats(&self, gateway: &ObjectKey) -> Vec<Seat> {
+        let seat = |(server, listener): (Arc<Server>, Arc<str>)| Seat {
+            server: server.index,
+            port: server.port,
+            bound: !server.bind.is_empty(),
+            listener,
+        };
+        self.open_servers(gateway).into_iter().map(seat).collect()
     }
 
     fn route_origins(&self, virtual_host: &str, route: usize) -> Vec<Origin> {
         let origins = split_virtual_host_name(virtual_host)
             .and_then(|(table, host)| self.host_origins(table, host));
-        let origin = origins.and_then(|origins| origins.routes.into_iter().nth(route));
-        origin.iter().flat_map(tidegate_pilot::origins::RouteOrigin::parts).cloned().collect()
+        let origin = origins.as_ref().and_then(|origins| origins.route(route));
+        origin.into_iter().flat_map(RouteOrigin::parts).cloned().collect()
     }
 
     fn attached(&self, listener: &str) -> Vec<ObjectKey> {
@@ -100,6 +141,7 @@ impl Programmed {
     pub fn forget(&mut self, key: &ObjectKey) {
         self.published.remove(key);
         self.refused.remove(key);
+        self.lost.remove(key);
         self.waiting.retain(|_, objects| {
             objects.retain(|(waiting, _)| waiting != key);
             !objects.is_empty()
@@ -110,6 +152,7 @@ impl Programmed {
     pub fn heard(&mut self, verdicts: &Verdicts, origins: &impl Origins) -> Vec<Told> {
         let mut refused: BTreeMap<ObjectKey, String> = BTreeMap::new();
         let mut closed: BTreeMap<Arc<str>, String> = BTreeMap::new();
+        let mut listeners: Vec<&Rejection> = Vec::new();
         self.unfit.clear();
         for (_, rejection) in verdicts.rejections() {
             if rejection.kind == ResourceType::Secret {
@@ -117,15 +160,34 @@ impl Programmed {
                 self.unfit.extend(origins.secrets(&rejection.name));
                 continue;
             }
+            if rejection.kind == ResourceType::Listener {
+                // Workers of one process refuse alike.
+                if !listeners.contains(&rejection) {
+                    listeners.push(rejection);
+                }
+                continue;
+            }
             for (owner, words) in blamed(rejection, origins) {
                 self.unfit.insert(owner.clone());
                 refused.entry(owner).or_insert(words);
             }
-            if rejection.kind == ResourceType::Listener && rejection.chain_alone().is_none() {
+        }
+        let mut lost: BTreeMap<ObjectKey, String> = BTreeMap::new();
+        for rejection in &listeners {
+            if rejection.chain_alone().is_none() {
                 closed.entry(Arc::clone(&rejection.name)).or_insert_with(|| reason(rejection));
             }
         }
+        for (gateway, words) in of_gateways(&listeners, origins) {
+            self.unfit.insert(gateway.clone());
+            match words {
+                Ok(some) => lost.insert(gateway, some),
+                Err(all) => refused.insert(gateway, all),
+            };
+        }
         let mut turned: BTreeSet<ObjectKey> = differing(&self.refused, &refused).cloned().collect();
+        turned.extend(differing(&self.lost, &lost).cloned());
+        self.lost = lost;
         turned.extend(differing(&self.closed, &closed).flat_map(|name| origins.attached(name)));
         (self.refused, self.closed) = (refused, closed);
 
@@ -145,7 +207,8 @@ impl Programmed {
         told.retain(|key, _| self.published.contains_key(key));
         let told = told.into_iter().map(|(key, generation)| {
             let refusal = self.refused.get(&key).cloned();
-            Told { key, generation, refusal }
+            let lost = self.lost.get(&key).cloned();
+            Told { key, generation, refusal, lost }
         });
         told.collect()
     }
@@ -155,11 +218,10 @@ impl Programmed {
         self.unfit.contains(key)
     }
 
-    /// Why none of these listeners is open, by the first of them; nothing when one is.
-    pub fn closed<'a>(&'a self, listeners: &'a [Arc<str>]) -> Option<(&'a Arc<str>, &'a str)> {
-        let mut closed = listeners.iter().map(|name| Some((name, self.closed.get(name)?.as_str())));
-        let first = closed.next()??;
-        closed.all(|listener| listener.is_some()).then_some(first)
+    /// Those of these listeners that are not open, and why.
+    pub fn closed<'a>(&'a self, listeners: &'a [Arc<str>]) -> Vec<(&'a Arc<str>, &'a str)> {
+        let closed = listeners.iter();
+        closed.filter_map(|name| Some((name, self.closed.get(name)?.as_str()))).collect()
     }
 }
 
@@ -171,6 +233,45 @@ fn differing<'a, K: Ord>(
     before.keys().chain(now.keys()).filter(|key| before.get(key) != now.get(key))
 }
 
+/// The Gateways that refusals of listeners are about: what of each is refused, in words; as an error where nothing else of
+/// it is served.
+fn of_gateways(
+    rejections: &[&Rejection],
+    origins: &impl Origins,
+) -> BTreeMap<ObjectKey, Result<String, String>> {
+    let mut gateways: BTreeMap<ObjectKey, Vec<(Seat, String)>> = BTreeMap::new();
+    for rejection in rejections {
+        let alone = rejection.chain_alone();
+        let server = alone.and_then(|chain| origins.chain_server(&rejection.name, chain));
+        let owners = match &server {
+            Some((gateway, _)) => vec![gateway.clone()],
+            // One that no server has is for all of them, and costs none of them all it has.
+            None if alone.is_some() => continue,
+            None => origins.owners(rejection.kind, &rejection.name),
+        };
+        for gateway in owners {
+            let seats = origins.seats(&gateway).into_iter();
+            let own = seats.filter(|seat| {
+                let is = server.as_ref().is_none_or(|(_, number)| *number == seat.server);
+                seat.listener == rejection.name && is
+            });
+            let lost = own.map(|seat| {
+                let words = seat.refused(rejection);
+                (seat, words)
+            });
+            gateways.entry(gateway).or_default().extend(lost);
+        }
+    }
+    let told = gateways.into_iter().filter(|(_, lost)| !lost.is_empty()).map(|(gateway, lost)| {
+        let gone = |seat: &Seat| lost.iter().any(|(other, _)| other == seat);
+        let all = origins.seats(&gateway).iter().all(gone);
+        let words: BTreeSet<&str> = lost.iter().map(|(_, words)| words.as_str()).collect();
+        let words = words.into_iter().collect::<Vec<_>>().join("; ");
+        (gateway, if all { Err(words) } else { Ok(words) })
+    });
+    told.collect()
+}
+
 /// The objects that a refusal is about, each with what it is told.
 fn blamed(rejection: &Rejection, origins: &impl Origins) -> Vec<(ObjectKey, String)> {
     let words = reason(rejection);
@@ -179,10 +280,7 @@ fn blamed(rejection: &Rejection, origins: &impl Origins) -> Vec<(ObjectKey, Stri
         let told = |Origin { key, path }| (key, format!("{path}: {words}"));
         return parts.into_iter().map(told).collect();
     }
-    let owners = match rejection.chain_alone() {
-        Some(chain) => origins.chain_owners(&rejection.name, chain),
-        None => origins.owners(rejection.kind, &rejection.name),
-    };
+    let owners = origins.owners(rejection.kind, &rejection.name);
     owners.into_iter().map(|owner| (owner, words.clone())).collect()
 }
 
@@ -191,6 +289,9 @@ fn reason(rejection: &Rejection) -> String {
     let Rejection { kind, name, path, reason, serves_on } = rejection;
     let place = if path.is_empty() { String::new() } else { format!(", {path}") };
     let rest = if *serves_on { "; its last good form serves on" } else { "" };
+    if *kind == ResourceType::Listener && path == ADDRESS {
+        return format!("{reason}{rest}"); // It names the address.
+    }
     format!("{kind:?} {name}{place}: {reason}{rest}")
 }
 
@@ -238,8 +339,21 @@ mod tests {
             vec![ObjectKey::new(Kind::Secret, "default", name)]
         }
 
-        fn chain_owners(&self, listener: &str, chain: usize) -> Vec<ObjectKey> {
-            vec![key(&format!("{listener}-{chain}"))]
+        fn chain_server(&self, listener: &str, chain: usize) -> Option<(ObjectKey, usize)> {
+            Some((key(listener), chain))
+        }
+
+        /// A Gateway has one server; `two` has another one elsewhere.
+        fn seats(&self, gateway: &ObjectKey) -> Vec<Seat> {
+            let seat = |server, listener: &str| Seat {
+                server,
+                port: 80,
+                bound: server == 1,
+                listener: listener.into(),
+            };
+            let mut seats = vec![seat(0, &gateway.name)];
+            seats.extend((&*gateway.name == "two").then(|| seat(1, "elsewhere")));
+            seats
         }
 
         fn route_origins(&self, virtual_host: &str, route: usize) -> Vec<Origin> {
@@ -248,7 +362,7 @@ mod tests {
         }
 
         fn owners(&self, _: ResourceType, name: &str) -> Vec<ObjectKey> {
-            vec![key(name)]
+            vec![key(if name == "elsewhere" { "two" } else { name })]
         }
 
         fn attached(&self, listener: &str) -> Vec<ObjectKey> {
@@ -269,9 +383,9 @@ mod tests {
         programmed.applied(2, vec![(key("b"), 1)]);
         assert_eq!(hear(&mut programmed, &snapshot), []);
 
-        subscription.report(Verdict { generation: 1, rejected: Vec::new() });
+        subscription.report(Verdict { generation: 1, rejected: Vec::new(), ..Verdict::default() });
         assert_eq!(hear(&mut programmed, &snapshot), [("a".to_owned(), None)]);
-        subscription.report(Verdict { generation: 2, rejected: Vec::new() });
+        subscription.report(Verdict { generation: 2, rejected: Vec::new(), ..Verdict::default() });
         assert_eq!(hear(&mut programmed, &snapshot), [("b".to_owned(), None)]);
         assert_eq!(hear(&mut programmed, &snapshot), []);
     }
@@ -281,12 +395,16 @@ mod tests {
         let (snapshot, subscription) = published(2);
         let mut programmed = Programmed::default();
         programmed.applied(1, vec![(key("a"), 1), (key("b"), 1)]);
-        subscription.report(Verdict { generation: 1, rejected: vec![refusal("b")] });
-        let words = Some("Listener b, address: taken".to_owned());
+        subscription.report(Verdict {
+            generation: 1,
+            rejected: vec![refusal("b")],
+            ..Verdict::default()
+        });
+        let words = Some("servers[0].port (port 80): taken".to_owned());
         let told = hear(&mut programmed, &snapshot);
         assert_eq!(told, [("a".to_owned(), None), ("b".to_owned(), words)]);
 
-        subscription.report(Verdict { generation: 2, rejected: Vec::new() });
+        subscription.report(Verdict { generation: 2, rejected: Vec::new(), ..Verdict::default() });
         assert_eq!(hear(&mut programmed, &snapshot), [("b".to_owned(), None)]);
     }
 
@@ -297,38 +415,62 @@ mod tests {
         let route = || ("on-b".to_owned(), None);
         let listeners: Vec<Arc<str>> = vec!["b".into(), "c".into()];
         programmed.applied(1, vec![(key("on-b"), 1)]);
-        subscription.report(Verdict { generation: 1, rejected: Vec::new() });
+        subscription.report(Verdict { generation: 1, rejected: Vec::new(), ..Verdict::default() });
         assert_eq!(hear(&mut programmed, &snapshot), [route()]);
-        assert_eq!(programmed.closed(&listeners[..1]), None);
+        assert_eq!(programmed.closed(&listeners[..1]), []);
 
-        subscription.report(Verdict { generation: 2, rejected: vec![refusal("b")] });
+        subscription.report(Verdict {
+            generation: 2,
+            rejected: vec![refusal("b")],
+            ..Verdict::default()
+        });
         assert_eq!(hear(&mut programmed, &snapshot), [route()]);
-        let closed = programmed.closed(&listeners[..1]);
-        assert_eq!(closed, Some((&listeners[0], "Listener b, address: taken")));
-        assert_eq!(programmed.closed(&listeners), None, "one of them is open");
-        assert_eq!(programmed.closed(&[]), None);
+        assert_eq!(programmed.closed(&listeners), [(&listeners[0], "taken")]);
 
-        subscription.report(Verdict { generation: 2, rejected: Vec::new() });
+        subscription.report(Verdict { generation: 2, rejected: Vec::new(), ..Verdict::default() });
         assert_eq!(hear(&mut programmed, &snapshot), [route()]);
-        assert_eq!(programmed.closed(&listeners[..1]), None);
+        assert_eq!(programmed.closed(&listeners[..1]), []);
+    }
+
+    #[test]
+    fn what_is_refused_of_a_gateway_is_told_while_the_rest_serves() {
+        let (snapshot, subscription) = published(1);
+        let mut programmed = Programmed::default();
+        programmed.applied(1, vec![(key("two"), 1)]);
+        let mut told = |names: &[&str]| {
+            let rejected = names.iter().map(|name| refusal(name)).collect();
+            subscription.report(Verdict { generation: 1, rejected, ..Verdict::default() });
+            let told = programmed.heard(&snapshot.verdicts().borrow(), &Named);
+            told.into_iter().map(|told| (told.refusal, told.lost)).collect::<Vec<_>>()
+        };
+        let (first, second) =
+            ("servers[0].port (port 80): taken", "servers[1].bind (port 80): taken");
+        assert_eq!(told(&["two"]), [(None, Some(first.to_owned()))]);
+        assert_eq!(told(&["elsewhere"]), [(None, Some(second.to_owned()))]);
+        assert_eq!(told(&["two", "elsewhere"]), [(Some(format!("{first}; {second}")), None)]);
+        assert_eq!(told(&[]), [(None, None)]);
     }
 
     #[test]
     fn a_faulty_chain_is_told_to_its_own_gateway_and_closes_nothing_else() {
         let (snapshot, subscription) = published(1);
         let mut programmed = Programmed::default();
-        let all = ["b", "b-0", "b-1", "on-b"];
+        let all = ["b", "two", "on-b"];
         programmed.applied(1, all.map(|name| (key(name), 1)).to_vec());
         let rejected = Rejection {
-            path: "filter_chains[1].transport_socket.typed_config.x".into(),
-            ..refusal("b")
+            path: "filter_chains[0].transport_socket.typed_config.x".into(),
+            ..refusal("two")
         };
-        subscription.report(Verdict { generation: 1, rejected: vec![rejected] });
-        let told = hear(&mut programmed, &snapshot);
-        let refused: Vec<&str> =
-            told.iter().filter(|(_, words)| words.is_some()).map(|(name, _)| &**name).collect();
-        assert_eq!(refused, ["b-1"]);
-        assert_eq!(programmed.closed(&["b".into()]), None);
+        subscription.report(Verdict {
+            generation: 1,
+            rejected: vec![rejected],
+            ..Verdict::default()
+        });
+        let told = programmed.heard(&snapshot.verdicts().borrow(), &Named).into_iter();
+        let lost: Vec<_> = told.filter_map(|told| Some((told.key, told.lost?))).collect();
+        let words = "servers[0] (port 80): Listener two, filter_chains[0].transport_socket.typed_config.x: taken";
+        assert_eq!(lost, [(key("two"), words.to_owned())]);
+        assert_eq!(programmed.closed(&["two".into()]), []);
     }
 
     #[test]
@@ -340,7 +482,7 @@ mod tests {
         let mut refused = |path: &str| {
             let kind = ResourceType::VirtualHost;
             let rejected = vec![Rejection { kind, path: path.into(), ..refusal("b") }];
-            subscription.report(Verdict { generation: 1, rejected });
+            subscription.report(Verdict { generation: 1, rejected, ..Verdict::default() });
             let told = hear(&mut programmed, &snapshot);
             let unfit = all.into_iter().filter(|name| programmed.is_unfit(&key(name)));
             let unfit: Vec<&str> = unfit.collect();
@@ -397,9 +539,9 @@ mod tests {
         programmed.forget(&key("a"));
         // Created anew, with generation 1 again, while the snapshot before is on its way.
         programmed.applied(2, vec![(key("a"), 1)]);
-        subscription.report(Verdict { generation: 1, rejected: Vec::new() });
+        subscription.report(Verdict { generation: 1, rejected: Vec::new(), ..Verdict::default() });
         assert_eq!(hear(&mut programmed, &snapshot), []);
-        subscription.report(Verdict { generation: 2, rejected: Vec::new() });
+        subscription.report(Verdict { generation: 2, rejected: Vec::new(), ..Verdict::default() });
         assert_eq!(hear(&mut programmed, &snapshot), [("a".to_owned(), None)]);
     }
 
@@ -409,7 +551,11 @@ mod tests {
         let mut programmed = Programmed::default();
         programmed.applied(1, vec![(key("a"), 1)]);
         programmed.forget(&key("a"));
-        subscription.report(Verdict { generation: 1, rejected: vec![refusal("a")] });
+        subscription.report(Verdict {
+            generation: 1,
+            rejected: vec![refusal("a")],
+            ..Verdict::default()
+        });
         assert_eq!(hear(&mut programmed, &snapshot), []);
     }
 }

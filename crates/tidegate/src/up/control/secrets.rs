@@ -8,7 +8,7 @@ use tidegate_apiserver::store::Condition;
 use tidegate_pilot::status::SecretUse;
 
 /// What events name as true of a Secret, or not.
-const USABLE: &str = "Usable";
+pub const USABLE: &str = "Usable";
 /// The reason where it is not, as in the conditions of those who take it.
 const INVALID: &str = "InvalidCertificateRef";
 /// The reason where it is not known.
@@ -37,7 +37,9 @@ impl Unusable {
                     (Some(false), INVALID, why)
                 }
             };
-            (key, Condition { name: USABLE, holds, reason: reason.to_owned(), message })
+            let reason = reason.to_owned();
+            // Secrets have none.
+            (key, Condition { name: USABLE, holds, reason, message, generation: 0 })
         });
         said.collect()
     }

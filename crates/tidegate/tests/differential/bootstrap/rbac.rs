@@ -8,6 +8,7 @@ use super::{header, router, text};
 
 const HTTP: &str = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC";
 const PER_ROUTE: &str = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute";
+const FILTER_CONFIG: &str = "type.googleapis.com/envoy.config.route.v3.FilterConfig";
 const NETWORK: &str = "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC";
 const TLS: &str =
     "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
@@ -63,6 +64,7 @@ pub(super) fn http_filters() -> Vec<Value> {
         json!({"name": "log", "typed_config": {"@type": HTTP, "rules": {"action": "LOG",
             "policies": {"all": policy(&any(), &any())}}, "rules_stat_prefix": "log"}}),
         json!({"name": "unset", "typed_config": {"@type": HTTP}}),
+        json!({"name": "sleeps", "disabled": true, "typed_config": {"@type": HTTP, "rules": {}}}),
         json!({"name": "allow", "typed_config": {"@type": HTTP, "rules": allow,
             "rules_stat_prefix": "own", "shadow_rules": shadow,
             "shadow_rules_stat_prefix": "dry"}}),
@@ -83,6 +85,13 @@ pub(super) fn virtual_host() -> Value {
     };
     let nobody = json!({"@type": PER_ROUTE, "rbac": {"rules": {}}});
     let anybody = json!({"@type": PER_ROUTE});
+    let set = |config: Value| {
+        let mut set = json!({"@type": FILTER_CONFIG});
+        if let (Some(set), Value::Object(config)) = (set.as_object_mut(), config) {
+            set.extend(config);
+        }
+        set
+    };
     let forwards = json!({
         "match": {"prefix": "/deny/o"},
         "route": {"cluster": "origin"},
@@ -92,7 +101,7 @@ pub(super) fn virtual_host() -> Value {
     json!({
         "name": "rbac",
         "domains": ["rbac.example"],
-        "typed_per_filter_config": {"deny": anybody},
+        "typed_per_filter_config": {"deny": {"@type": PER_ROUTE}},
         "response_headers_to_add": [header("x-virtual-host", "1", "APPEND_IF_EXISTS_OR_ADD")],
         "routes": [
             forwards,
@@ -100,6 +109,11 @@ pub(super) fn virtual_host() -> Value {
             says("/deny/nobody", &[("allow", nobody.clone())]),
             says("/deny/again", &[("deny", nobody)]),
             says("/deny", &[]),
+            says("/shut/off", &[("allow", set(json!({"disabled": true})))]),
+            says("/shut/on", &[("allow", set(json!({"config": {}})))]),
+            says("/sleeps", &[]),
+            says("/wakes", &[("sleeps", set(json!({"config": {}})))]),
+            says("/woken", &[("sleeps", anybody)]),
             says("/shut", &[]),
         ],
     })

@@ -66,6 +66,8 @@ pub(super) fn virtual_host() -> Value {
         by_condition.chain(more.into_iter().map(|(name, policy)| route(name, policy))).collect();
     let mut small = route("small", json!({"retry_on": "5xx"}));
     small["per_request_buffer_limit_bytes"] = 4.into();
+    let mut small_never = route("small-never", json!({"retry_on": "5xx", "num_retries": 0}));
+    small_never["per_request_buffer_limit_bytes"] = 4.into();
     let mut timed = route("timed", json!({"retry_on": "5xx", "per_try_timeout": "0.3s"}));
     timed["route"]["timeout"] = "0.7s".into();
     let mut shorter = route("shorter", json!({"retry_on": "5xx", "per_try_timeout": "5s"}));
@@ -74,6 +76,7 @@ pub(super) fn virtual_host() -> Value {
     inherited["route"].as_object_mut().expect("an object").remove("retry_policy");
     routes.extend([
         small,
+        small_never,
         timed,
         shorter,
         inherited,

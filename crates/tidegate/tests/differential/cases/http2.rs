@@ -80,7 +80,8 @@ fn downstream() -> Vec<Case> {
             .answer("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"),
         case("304 with a length", get("http://a/o"))
             .answer("HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n"),
-        case("early answer", post(1_000_000)).origin(vec![
+        // Were the request whole by then, which only chance would say, the answer would tell the time that it took.
+        case("early answer", Request2 { unended: true, ..post(1_000_000) }).origin(vec![
             Act::Early,
             Act::Send(b"HTTP/1.1 413 X\r\nContent-Length: 2\r\n\r\nno".to_vec()),
             Act::Hold,
@@ -207,6 +208,12 @@ fn both() -> Vec<Case> {
         }),
         case("reset", head("GET", "http://a/h2")).origin2(Act2::Refuse(8)),
         case("cut", head("GET", "http://a/h2")).origin2(Act2::Cut(2)),
+        case("as the client", head("GET", "http://a/as-client/2")),
+        Case::new("h1 to h1/as the client", get("/as-client/1", "")),
+        Case::new(
+            "h1 to h1/upgrade as the client",
+            get("/as-client/1", "Connection: upgrade\r\nUpgrade: other\r\n"),
+        ),
     ]
 }
 

@@ -6,6 +6,11 @@ mod framing;
 mod hash;
 mod headers;
 mod http2;
+mod jwt;
+mod limits;
+mod mirrors;
+mod pipes;
+mod policy;
 mod rbac;
 mod requests;
 mod retries;
@@ -28,8 +33,13 @@ pub fn all() -> Vec<Case> {
         upgrades::cases(),
         http2::cases(),
         rbac::cases(),
+        jwt::cases(),
+        policy::cases(),
         hash::cases(),
         retries::cases(),
+        limits::cases(),
+        mirrors::cases(),
+        pipes::cases(),
     ];
     let all = themes.concat();
     let mut names = HashSet::new();

@@ -79,7 +79,20 @@ fn over_http2() -> Vec<Case> {
 }
 
 fn overrides() -> Vec<Case> {
-    let paths = ["/deny", "/deny/anybody", "/deny/nobody", "/deny/again", "/deny/o", "/shut", "/x"];
+    let paths = [
+        "/deny",
+        "/deny/anybody",
+        "/deny/nobody",
+        "/deny/again",
+        "/deny/o",
+        "/shut",
+        "/shut/off",
+        "/shut/on",
+        "/sleeps",
+        "/wakes",
+        "/woken",
+        "/x",
+    ];
     let case = |path: &str| {
         let bytes = format!("GET {path} HTTP/1.1\r\nHost: rbac.example\r\n\r\n");
         Case::new(&format!("rbac/overrides {path}"), bytes).at("rbac")

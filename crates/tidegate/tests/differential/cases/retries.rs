@@ -182,6 +182,8 @@ fn contents() -> Vec<Case> {
         post("large POST", "5xx", &length, &large),
         post("POST within the bound", "small", "Content-Length: 4\r\n", "body"),
         post("POST beyond the bound", "small", "Content-Length: 5\r\n", "bodys"),
+        post("POST, never", "never", "Content-Length: 4\r\n", "body"),
+        post("POST beyond the bound, never", "small-never", "Content-Length: 5\r\n", "bodys"),
         post("POST that reached the origin", "istio", "Content-Length: 4\r\n", "body")
             .first(vec![vec![Act::Body, Act::Close]]),
         post("POST, and reset is meant", "reset", "Content-Length: 4\r\n", "body")

@@ -208,6 +208,7 @@ pub const LISTED: &[Listed] = &[
         cases: &[
             "connections/proxy-connection close",
             "rbac/POST",
+            "policy/fault POST",
             "rbac/upgrade",
             "redirects/POST",
             "failures/POST /unknown",

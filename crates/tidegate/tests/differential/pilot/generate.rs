@@ -1,11 +1,13 @@
 //! Configurations by chance, the same for the same seed: Gateways that share ports and hosts, VirtualServices
-//! with every kind of condition and action.
+//! with every kind of condition and action, and policies (`policies.rs`).
 
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
+use super::policies;
+
 /// Hosts that overlap in every way: exact, below each other, under wildcards, apart.
-const HOSTS: [&str; 9] = [
+pub const HOSTS: [&str; 9] = [
     "*",
     "*.example",
     "*.a.example",
@@ -17,7 +19,7 @@ const HOSTS: [&str; 9] = [
     "*.test",
 ];
 
-const PATHS: [&str; 12] = [
+pub const PATHS: [&str; 12] = [
     "/",
     "/api",
     "/api/",
@@ -51,8 +53,8 @@ pub const VALUE_EXPRESSIONS: [(&str, &[&str]); 5] = [
     ("(GET|POST)", &["GET", "POST"]),
 ];
 
-const VALUES: [&str; 6] = ["v1", "true", "a b", "x;y=z", "Blue", "blue-green"];
-const HEADERS: [&str; 5] = ["x-version", "user-agent", "x-debug", "cookie", "x-Letter-Case"];
+pub const VALUES: [&str; 6] = ["v1", "true", "a b", "x;y=z", "Blue", "blue-green"];
+pub const HEADERS: [&str; 5] = ["x-version", "user-agent", "x-debug", "cookie", "x-Letter-Case"];
 const PARAMETERS: [&str; 4] = ["debug", "q", "Page", "x-y"];
 /// Services of the namespace, and a host of a ServiceEntry. Behind `none` there is nobody, and `missing` does not exist.
 const SERVICES: [&str; 8] = ["s0", "s1", "s2", "s3", "entry.internal", "s4", "none", "missing"];
@@ -88,6 +90,7 @@ pub fn configuration(seed: u64) -> Vec<Value> {
         let spec = maker.virtual_service(&gateways, &delegates);
         manifests.push(maker.manifest("VirtualService", &format!("v{n}"), &spec));
     }
+    policies::add(&mut manifests, seed);
     manifests
 }
 

@@ -8,6 +8,8 @@ mod compile;
 mod exchange;
 mod generate;
 mod origins;
+mod policies;
+mod provoke;
 mod requests;
 mod tls;
 mod worlds;
@@ -155,10 +157,37 @@ fn assert_is_telling(answers: &[Vec<String>]) {
         let status = told.and_then(|line| line.split("\r\n").next()).unwrap_or_default();
         *kinds.entry(status.to_owned()).or_default() += 1;
     }
-    for status in
-        ["200", "301", "307", "403", "404", "418", "421", "503", "closed", "HTTP/1.1 200 OK"]
-    {
+    for status in [
+        "200",
+        "301",
+        "307",
+        "401",
+        "403",
+        "404",
+        "418",
+        "421",
+        "429",
+        "503",
+        "closed",
+        "HTTP/1.1 200 OK",
+    ] {
         assert!(kinds.contains_key(status), "no {status} among {kinds:?}");
+    }
+    // What each policy says, and what it leaves on requests.
+    for told in [
+        "RBAC: access denied",
+        "Audiences in Jwt are not allowed",
+        "Jwt is expired",
+        "fault filter abort",
+        "local_rate_limited",
+        "< access-control-allow-methods: ",
+        "< x-limit: ",
+        "> x-over: ",
+        "> x-payload: ",
+        "> x-sub: ",
+    ] {
+        let lines = || answers.iter().flatten();
+        assert!(lines().any(|line| line.starts_with(told)), "no {told:?} in any answer");
     }
     let most = kinds.values().max().copied().unwrap_or_default();
     assert!(most < answers.len() * 2 / 3, "{kinds:?}");

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use http::Method;
 use http_body_util::BodyExt;
 use tidegate_testing::origin::{Body, Incoming, Origin, Request, Response, full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -75,11 +76,13 @@ async fn account(number: usize, request: Request<Incoming>) -> Response<Body> {
     lines.extend(wire::fields(">", &fields));
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     lines.push(format!("> [{}]", body.escape_ascii()));
+    // An answer to a HEAD has no content (RFC 9110, section 9.3.2), which the library leaves to us in HTTP/2.
+    let text = if head.method == Method::HEAD { String::new() } else { lines.join("\n") };
     Response::builder()
         .header("x-origin", number)
         .header("x-a", "origin")
         .header("server", "origin")
-        .body(full(lines.join("\n")))
+        .body(full(text))
         .expect("an answer")
 }
 

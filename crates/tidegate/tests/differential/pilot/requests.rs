@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::compile::{Carries, Listener};
 use super::generate::{PATH_EXPRESSIONS, VALUE_EXPRESSIONS};
+use super::provoke::Policies;
 use super::tls::{Tls, Version};
 
 /// What is sent to a listener: a request, inside TLS or not.
@@ -35,6 +36,7 @@ pub struct Asker<'a> {
     /// VirtualServices.
     services: Vec<&'a Value>,
     hosts: Vec<&'a str>,
+    policies: Policies<'a>,
 }
 
 impl<'a> Asker<'a> {
@@ -46,7 +48,8 @@ impl<'a> Asker<'a> {
         let hosts = hosts.chain(services.iter().map(|service| &service["spec"]["hosts"]));
         let hosts = hosts.flat_map(list).filter_map(Value::as_str);
         let hosts = hosts.map(|host| host.rsplit('/').next().unwrap_or(host)).collect();
-        Self { rng: Rng::with_seed(seed), services, hosts }
+        let policies = Policies::among(manifests, seed);
+        Self { rng: Rng::with_seed(seed), services, hosts, policies }
     }
 
     /// Something to ask a listener.
@@ -143,6 +146,7 @@ impl<'a> Asker<'a> {
         if self.chance(15) {
             request.host += self.one(&[":80", ":8080", ":443"]).unwrap_or_default();
         }
+        self.policies.provoke(&mut request);
         request
     }
 
@@ -253,11 +257,11 @@ impl<'a> Asker<'a> {
 /// A request before it is written in a version of HTTP.
 #[derive(Clone, Debug)]
 pub struct Request {
-    method: String,
-    host: String,
-    path: String,
+    pub method: String,
+    pub host: String,
+    pub path: String,
     query: Vec<(String, String)>,
-    headers: Vec<(String, String)>,
+    pub headers: Vec<(String, String)>,
 }
 
 impl Request {
@@ -298,7 +302,7 @@ impl Request {
     }
 }
 
-fn list(value: &Value) -> &[Value] {
+pub fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 

@@ -27,18 +27,21 @@ pub struct Gateway {
     pub health: SocketAddr,
     /// The API.
     pub api: SocketAddr,
-    folder: Arc<TempDir>,
+    place: Place,
 }
 
-/// Where a process keeps its state and binds its ports; survives the process.
+/// Where a process keeps its state; survives the process. Its ports do not: who comes after it has others, as anybody may
+/// have taken those meanwhile.
 #[derive(Clone)]
 pub struct Place {
     folder: Arc<TempDir>,
-    http: u16,
-    https: u16,
 }
 
 impl Place {
+    fn new() -> Self {
+        Self { folder: Arc::new(tempfile::tempdir().expect("a folder")) }
+    }
+
     /// The data folder.
     pub fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
@@ -48,20 +51,18 @@ impl Place {
 impl Gateway {
     /// A new gateway with these flags besides its own.
     pub async fn start(flags: &[&str]) -> Self {
-        let folder = Arc::new(tempfile::tempdir().expect("a folder"));
-        Self::start_at(&Place { folder, http: 0, https: 0 }, flags).await
+        Self::start_at(&Place::new(), flags).await
     }
 
     /// A new gateway with these flags, in an environment with these variables.
     pub async fn start_with(flags: &[&str], variables: &[(&str, &Path)]) -> Self {
-        let folder = Arc::new(tempfile::tempdir().expect("a folder"));
-        let place = Place { folder, http: 0, https: 0 };
+        let place = Place::new();
         let mut command = command(&place, flags);
         command.envs(variables.iter().copied());
         Self::started(command, &place).await
     }
 
-    /// A gateway with the state and the ports of an earlier one.
+    /// A gateway with the state of an earlier one.
     pub async fn start_at(place: &Place, flags: &[&str]) -> Self {
         Self::started(command(place, flags), place).await
     }
@@ -81,22 +82,12 @@ impl Gateway {
         let (http, https) = (port("INGRESS_PORT"), port("SECURE_INGRESS_PORT"));
         let [api, admin, health] =
             ["API ", "admin ", "health "].map(|what| listening(&process, what));
-        Self {
-            http,
-            https,
-            api,
-            admin,
-            health,
-            exports,
-            folder: Arc::clone(&place.folder),
-            process,
-        }
+        Self { http, https, api, admin, health, exports, place: place.clone(), process }
     }
 
     /// What another process needs to go on where this one ends.
     pub fn place(&self) -> Place {
-        let folder = Arc::clone(&self.folder);
-        Place { folder, http: self.http.port(), https: self.https.port() }
+        self.place.clone()
     }
 
     /// One GET through the gateway's port 80.
@@ -138,10 +129,12 @@ fn command(place: &Place, flags: &[&str]) -> Command {
         .arg("--data-dir")
         .arg(place.data_dir())
         .args(["--api-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-        .args(["--health-listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1", "--workers", "2"])
-        .arg("--port-map")
-        .arg(format!("80={},443={}", place.http, place.https))
+        .args(["--health-listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1"])
+        .args(["--port-map", "80=0,443=0"])
         .args(flags);
+    if !flags.contains(&"--workers") {
+        command.args(["--workers", "2"]);
+    }
     command
 }
 

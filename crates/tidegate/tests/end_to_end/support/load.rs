@@ -58,6 +58,13 @@ impl Load {
         load
     }
 
+    /// How many answers were as wanted, once it has ended.
+    pub async fn total(self) -> Result<usize, Vec<String>> {
+        let progress = Arc::clone(&self.progress);
+        let faults = self.stop().await;
+        if faults.is_empty() { Ok(progress.answered.load(Ordering::Relaxed)) } else { Err(faults) }
+    }
+
     /// Waits for this many further answers, so that load goes on across what the test does.
     pub async fn flows(&self, answers: usize) {
         let answered = || self.progress.answered.load(Ordering::Relaxed);

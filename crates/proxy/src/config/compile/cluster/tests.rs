@@ -3,7 +3,12 @@ use serde_json::{Value, json};
 use crate::config::slots::Slots;
 use crate::config::testing::{proto, with};
 
+use super::http::HTTP_OPTIONS;
 use super::*;
+use crate::http::head::Version;
+use crate::upstream::cluster::{
+    Balancing, HashKey, HttpConnections, Locality, Place, Probe, SlowStart, UpstreamProtocol,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -39,8 +44,8 @@ fn defaults_are_envoys() {
     assert_eq!((&*cluster.name, &*cluster.stat_name), ("c", "c"));
     assert_eq!(cluster.discovery, Discovery::Static);
     assert_eq!(cluster.connect_timeout, 5 * SECOND);
-    assert_eq!(cluster.balancing, Balancing::RoundRobin);
-    assert_eq!(cluster.protocol, UpstreamProtocol::Http1);
+    assert_eq!(cluster.sharing.balancing, Balancing::RoundRobin);
+    assert_eq!(cluster.http.protocol, Some(UpstreamProtocol::Http1));
     assert_eq!(
         cluster.limits,
         Limits {
@@ -51,9 +56,9 @@ fn defaults_are_envoys() {
             retry_budget: None
         }
     );
-    assert_eq!(cluster.idle_timeout, Some(3600 * SECOND));
-    assert_eq!(cluster.max_requests_per_connection, None);
-    assert_eq!(cluster.max_concurrent_streams, 1024);
+    assert_eq!(cluster.http.idle_timeout, Some(3600 * SECOND));
+    assert_eq!(cluster.http.max_requests, None);
+    assert_eq!(cluster.http.max_streams, 1024);
     assert_eq!(cluster.buffer_limit, 1024 * 1024);
     assert_eq!(cluster.keepalive, None);
     let dns = DnsPolicy { family: DnsFamily::Auto, refresh: 5 * SECOND, respect_ttl: false };
@@ -84,13 +89,15 @@ fn settings_are_read() {
             "upstream_connection_options": {"tcp_keepalive": {"keepalive_probes": 2, "keepalive_time": 3}},
         }),
         &http(&json!({
-            "common_http_protocol_options": {"idle_timeout": "0s", "max_requests_per_connection": 10},
-            "explicit_http_config": {"http2_protocol_options": {"max_concurrent_streams": 5}},
+            "common_http_protocol_options": {"idle_timeout": "0s", "max_requests_per_connection": 10,
+                "max_connection_duration": "60s"},
+            "explicit_http_config": {"http2_protocol_options": {"max_concurrent_streams": 5,
+                "connection_keepalive": {"interval": "3s", "timeout": "1s"}}},
         })),
     ));
     assert_eq!(&*cluster.stat_name, "other");
     assert_eq!(cluster.connect_timeout, SECOND / 4);
-    assert_eq!(cluster.balancing, Balancing::LeastRequest);
+    assert_eq!(cluster.sharing.balancing, Balancing::LeastRequest);
     assert_eq!(cluster.buffer_limit, 7);
     assert_eq!(
         cluster.limits,
@@ -107,9 +114,31 @@ fn settings_are_read() {
     assert_eq!(Limits::default().retries_beside(1000), 3);
     let keepalive = Keepalive { probes: Some(2), idle: Some(3 * SECOND), interval: None };
     assert_eq!(cluster.keepalive, Some(keepalive));
-    assert_eq!((cluster.idle_timeout, cluster.max_requests_per_connection), (None, Some(10)));
-    assert_eq!(cluster.protocol, UpstreamProtocol::Http2);
-    assert_eq!(cluster.max_concurrent_streams, 5);
+    assert_eq!((cluster.http.idle_timeout, cluster.http.max_requests), (None, Some(10)));
+    assert_eq!(cluster.http.protocol, Some(UpstreamProtocol::Http2));
+    assert_eq!(cluster.http.max_streams, 5);
+    assert_eq!(cluster.http.max_duration, Some(60 * SECOND));
+    let probe = Probe { interval: 3 * SECOND, jitter: 0.15, timeout: SECOND };
+    assert_eq!(cluster.http.probe, Some(probe));
+}
+
+#[test]
+fn a_cluster_may_speak_what_its_clients_speak() {
+    let keepalive = json!({"interval": "3s", "timeout": "1s", "interval_jitter": {"value": 0}});
+    let options = json!({"use_downstream_protocol_config": {
+        "http2_protocol_options": {"max_concurrent_streams": 5, "connection_keepalive": keepalive}}});
+    let HttpConnections { protocol, max_streams, probe, .. } = good(&http(&options)).http;
+    assert_eq!((protocol, max_streams), (None, 5));
+    assert_eq!(probe, Some(Probe { interval: 3 * SECOND, jitter: 0.0, timeout: SECOND }));
+    let plain = good(&http(&json!({"use_downstream_protocol_config": {}}))).http;
+    for (client, spoken) in [
+        (Version::Http10, UpstreamProtocol::Http1),
+        (Version::Http11, UpstreamProtocol::Http1),
+        (Version::Http2, UpstreamProtocol::Http2),
+    ] {
+        assert_eq!(plain.protocol_for(client), spoken);
+        assert_eq!(HttpConnections::default().protocol_for(client), UpstreamProtocol::Http1);
+    }
 }
 
 #[test]
@@ -123,7 +152,7 @@ fn balancing_by_policy() {
         let config = json!({"name": "x", "typed_config": {"@type": url}});
         let policy =
             json!({"load_balancing_policy": {"policies": [{"typed_extension_config": config}]}});
-        assert_eq!(good(&policy).balancing, expected, "{name}");
+        assert_eq!(good(&policy).sharing.balancing, expected, "{name}");
     }
 }
 
@@ -158,8 +187,10 @@ fn clusters_that_hash() {
     ];
     for (more, expected) in cases {
         let cluster = good(&with(&more, &json!({"load_assignment": listing(&["127.0.0.1"])})));
-        assert_eq!(cluster.balancing, expected, "{more}");
-        assert!(cluster.endpoints.load().placement.is_some(), "it is placed: {more}");
+        assert_eq!(cluster.sharing.balancing, expected, "{more}");
+        let set = cluster.endpoints.load();
+        let placed = set.groups().next().is_some_and(|group| group.placement.is_some());
+        assert!(placed, "it is placed: {more}");
     }
     let ring = |config: Value| json!({"lb_policy": "RING_HASH", "ring_hash_lb_config": config});
     let maglev =
@@ -179,7 +210,8 @@ fn clusters_that_hash() {
 
 #[test]
 fn names_are_left_to_dns() {
-    let name = |host: &str| DnsName { host: host.into(), port: 80, weight: 1 };
+    let name =
+        |host: &str| DnsName { host: host.into(), port: 80, weight: 1, place: Default::default() };
     let listed = |hosts: &[&str]| json!({"load_assignment": listing(hosts)});
     let policy = json!({
         "dns_lookup_family": "V4_PREFERRED", "dns_refresh_rate": "9s", "respect_dns_ttl": true,
@@ -280,7 +312,15 @@ fn refusals_name_the_field() {
         (json!({"type": "STRICT_DNS", "dns_refresh_rate": "0s"}), "dns_refresh_rate".to_owned()),
         (json!({"lb_policy": "LOAD_BALANCING_POLICY_CONFIG"}), "load_balancing_policy".to_owned()),
         (json!({"load_balancing_policy": {}}), "load_balancing_policy.policies".to_owned()),
-        (http(&json!({})), format!("{key}.explicit_http_config")),
+        (http(&json!({})), key.clone()),
+        (
+            http(
+                &json!({"explicit_http_config": {"http2_protocol_options": {"connection_keepalive": {"interval": "1s"}}}}),
+            ),
+            format!(
+                "{key}.explicit_http_config.http2_protocol_options.connection_keepalive.timeout"
+            ),
+        ),
         (http(&json!({"explicit_http_config": {}})), format!("{key}.explicit_http_config")),
         (
             explicit(&json!({"common_http_protocol_options": {"max_headers_count": 1}})),
@@ -316,4 +356,136 @@ fn refusals_of_what_is_missing_or_foreign() {
     assert_eq!(refused.path, "typed_extension_protocol_options[\"x\"]");
     let nothing = compile(&json!({"name": "c", "type": "STRICT_DNS"})).map(|_| ());
     assert_eq!(nothing.expect_err("no names").path, "load_assignment");
+}
+
+#[test]
+fn localities_priorities_and_slow_start() {
+    let place = |zone: &str, more: Value| {
+        let locality = json!({"locality": {"zone": zone}, "lb_endpoints": [endpoint("10.0.0.1")]});
+        with(&locality, &more)
+    };
+    let assigned = json!({
+        "cluster_name": "c",
+        "policy": {"overprovisioning_factor": 200},
+        "endpoints": [place("a", json!({"load_balancing_weight": 3})), place("b", json!({"priority": 1}))],
+    });
+    let weighted = json!({"locality_weighted_lb_config": {}});
+    let cluster = good(&json!({"load_assignment": assigned, "common_lb_config": weighted}));
+    assert!(cluster.sharing.by_locality);
+    let set = cluster.endpoints.load();
+    let found: Vec<Place> = set.with_places().map(|(_, place)| Place::clone(place)).collect();
+    let wanted = [("a", 0, 3), ("b", 1, 0)].map(|(zone, priority, weight)| Place {
+        priority,
+        locality: Locality { zone: zone.into(), ..Locality::default() },
+        weight,
+        overprovisioning: 200,
+    });
+    assert_eq!(found, wanted);
+    assert_eq!(set.count(), 1, "the second priority has nothing to do");
+
+    let config = json!({"slow_start_window": "60s", "aggression": {"default_value": 2.0,
+        "runtime_key": "x"}, "min_weight_percent": {"value": 20.0}});
+    let wanted = SlowStart { window: 60 * SECOND, aggression: 2.0, least: 0.2 };
+    let typed = |name: &str, config: Value| {
+        let url = format!("type.googleapis.com/envoy.extensions.load_balancing_policies.{name}");
+        let config = with(&json!({"@type": url}), &config);
+        json!({"load_balancing_policy": {"policies":
+            [{"typed_extension_config": {"name": "x", "typed_config": config}}]}})
+    };
+    let by_locality = json!({"locality_weighted_lb_config": {}});
+    let both = json!({"slow_start_config": config, "locality_lb_config": by_locality});
+    for (policy, slow_start, by_locality) in [
+        (json!({"round_robin_lb_config": {"slow_start_config": config}}), Some(wanted), false),
+        (
+            json!({"lb_policy": "LEAST_REQUEST", "least_request_lb_config": {"slow_start_config": config}}),
+            Some(wanted),
+            false,
+        ),
+        (
+            json!({"lb_policy": "RANDOM", "round_robin_lb_config": {"slow_start_config": config}}),
+            None,
+            false,
+        ),
+        (json!({"round_robin_lb_config": {"slow_start_config": {}}}), None, false),
+        (typed("round_robin.v3.RoundRobin", both.clone()), Some(wanted), true),
+        (typed("least_request.v3.LeastRequest", both), Some(wanted), true),
+        (typed("random.v3.Random", json!({"locality_lb_config": by_locality})), None, true),
+        (typed("maglev.v3.Maglev", by_locality.clone()), None, true),
+        (typed("ring_hash.v3.RingHash", by_locality), None, true),
+    ] {
+        let sharing = good(&policy).sharing;
+        assert_eq!(
+            (sharing.slow_start, sharing.by_locality),
+            (slow_start, by_locality),
+            "{policy}"
+        );
+    }
+    let refused = |field: &str, value: Value| {
+        let config = json!({"slow_start_window": "1s", field: value});
+        let more = json!({"round_robin_lb_config": {"slow_start_config": config}});
+        compile(&with(&minimal(), &more)).expect_err("refused").path
+    };
+    let path = |field: &str| format!("round_robin_lb_config.slow_start_config.{field}");
+    assert_eq!(refused("aggression", json!({"default_value": 0})), path("aggression"));
+    let over = json!({"value": 101});
+    assert_eq!(refused("min_weight_percent", over), path("min_weight_percent"));
+}
+
+#[test]
+fn connections_may_come_from_addresses_of_their_own() {
+    let address = |ip: &str| json!({"address": ip, "port_value": 0});
+    let bound = |first: &str, others: &[&str]| {
+        let others: Vec<_> = others.iter().map(|ip| json!({"address": address(ip)})).collect();
+        let config = json!({"source_address": address(first), "extra_source_addresses": others});
+        compile(&with(&minimal(), &json!({"upstream_bind_config": config})))
+    };
+    let both = bound("127.0.0.6", &["::6"]).expect("valid").sources;
+    let to = |ip: &str| both.of(SocketAddr::new(ip.parse().expect("an address"), 80));
+    assert_eq!(to("10.0.0.1"), Some(([127, 0, 0, 6], 0).into()));
+    assert_eq!(to("::1").map(|source| source.ip()), Some("::6".parse().expect("an address")));
+    let one = bound("127.0.0.6", &[]).expect("valid").sources;
+    assert_eq!(one.of(([0; 16], 80).into()), Some(([127, 0, 0, 6], 0).into()), "it then fails");
+    assert_eq!(good(&json!({})).sources.of(([10, 0, 0, 1], 80).into()), None);
+    for (first, others, path) in [
+        ("a", &[][..], "source_address.address"),
+        ("127.0.0.6", &["b"], "extra_source_addresses[0].address.address"),
+        ("127.0.0.6", &["127.0.0.7"], "extra_source_addresses"),
+        ("127.0.0.6", &["::6", "::7"], "extra_source_addresses"),
+    ] {
+        let refused = bound(first, others).expect_err("it is refused");
+        assert_eq!(refused.path, format!("upstream_bind_config.{path}"));
+    }
+    let none = compile(&with(&minimal(), &json!({"upstream_bind_config": {}})));
+    assert_eq!(none.expect_err("refused").path, "upstream_bind_config.source_address");
+}
+
+#[test]
+fn clusters_may_send_to_where_clients_dialled() {
+    let dialled = json!({"name": "c", "type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED"});
+    let cluster = compile(&dialled).expect("valid");
+    assert_eq!(cluster.discovery, Discovery::Dialled { cleanup: 5 * SECOND });
+    assert!(cluster.endpoints.load().ready, "nobody waits for endpoints");
+    let often = compile(&with(&dialled, &json!({"cleanup_interval": "1s"}))).expect("valid");
+    assert_eq!(often.discovery, Discovery::Dialled { cleanup: SECOND });
+    let cases = [
+        (json!({"lb_policy": "ROUND_ROBIN"}), "lb_policy"),
+        (json!({"load_assignment": listing(&["127.0.0.1"])}), "load_assignment"),
+        (json!({"cleanup_interval": "0s"}), "cleanup_interval"),
+    ];
+    for (more, field) in cases {
+        let refused = compile(&with(&dialled, &more)).map(|_| ()).expect_err(field);
+        assert_eq!(refused.path, field, "{refused}");
+    }
+    let mut slots = Slots::default();
+    let watched = with(&dialled, &json!({"outlier_detection": {}}));
+    cluster_of(&watched, &mut slots).expect("valid");
+    let told: Vec<_> = slots.take_notices().into_iter().map(|notice| notice.path).collect();
+    assert_eq!(told, ["outlier_detection"]);
+    cluster_of(&with(&minimal(), &json!({"cleanup_interval": "1s"})), &mut slots).expect("valid");
+    let told: Vec<_> = slots.take_notices().into_iter().map(|notice| notice.path).collect();
+    assert_eq!(told, ["cleanup_interval"]);
+}
+
+fn cluster_of(json: &Value, slots: &mut Slots) -> Result<Cluster, Refusal> {
+    cluster(&proto(json), None, |_| None, slots)
 }

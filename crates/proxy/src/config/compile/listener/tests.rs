@@ -73,41 +73,83 @@ fn refusals_name_the_field() {
     }
 }
 
-/// What captures connections is understood, and refused where workers would have to do it.
 #[test]
-fn capture_is_asked_about_and_not_served() {
+fn inspectors_are_disabled_by_port() {
+    let inspector = |more: &Value| {
+        let kind =
+            "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
+        with(&json!({"name": "tls", "typed_config": {"@type": kind}}), more)
+    };
+    let range =
+        |start: i64, end: i64| json!({"destination_port_range": {"start": start, "end": end}});
+    let compiled = |filters: &[Value]| {
+        compile(&json!({"listener_filters": filters})).map(|shell| shell.unseen.tls)
+    };
+    let unseen = |rule: &Value| compiled(&[inspector(&json!({"filter_disabled": rule}))]);
+    let either = json!({"or_match": {"rules": [range(80, 81), range(8080, 8090)]}});
+    let both = json!({"and_match": {"rules": [either, range(8085, 70_000)]}});
+    for (rule, expected) in [
+        (range(80, 81), Ports::from(80..=80)),
+        (range(-5, 70_000), Ports::all()),
+        (range(81, 81), Ports::default()),
+        (range(70_000, 70_001), Ports::default()),
+        (either.clone(), Ports::from(80..=80).or(Ports::from(8080..=8089))),
+        (json!({"not_match": either}), Ports::from(80..=80).or(Ports::from(8080..=8089)).not()),
+        (both, Ports::from(8085..=8089)),
+        (json!({"any_match": true}), Ports::all()),
+    ] {
+        assert_eq!(unseen(&rule).expect("valid"), expected, "{rule}");
+    }
+    let everywhere = inspector(&json!({}));
+    let some = inspector(&json!({"filter_disabled": range(80, 81)}));
+    assert_eq!(compiled(&[some, everywhere]).expect("valid"), Ports::default(), "one looks");
+    let one = json!({"rules": [range(80, 81)]});
+    for (rule, path) in [
+        (json!({}), ""),
+        (json!({"or_match": one}), ".or_match.rules"),
+        (json!({"not_match": {"and_match": one}}), ".not_match.and_match.rules"),
+        (json!({"any_match": false}), ".any_match"),
+    ] {
+        let refused = unseen(&rule).expect_err("it is refused");
+        assert_eq!(refused.path, format!("listener_filters[0].filter_disabled{path}"));
+    }
+}
+
+/// How a listener comes to connections that were dialled elsewhere.
+#[test]
+fn capture_is_read() {
     let filter = |name: &str, kind: &str| {
         let kind = format!("type.googleapis.com/envoy.extensions.filters.listener.{kind}");
         json!({"listener_filters": [{"name": name, "typed_config": {"@type": kind}}]})
     };
     let other = Capture::default();
     let cases = [
-        (json!({"bind_to_port": false}), "bind_to_port", Capture { bound: false, ..other }),
-        (
-            json!({"use_original_dst": true}),
-            "use_original_dst",
-            Capture { hands_on: true, ..other },
-        ),
+        (json!({}), other),
+        (json!({"bind_to_port": false}), Capture { bound: false, ..other }),
+        (json!({"use_original_dst": true}), Capture { hands_on: true, restores: true, ..other }),
         (
             filter("original_dst", "original_dst.v3.OriginalDst"),
-            "listener_filters",
             Capture { restores: true, ..other },
         ),
         (
             filter("http_inspector", "http_inspector.v3.HttpInspector"),
-            "listener_filters",
             Capture { finds_requests: true, ..other },
         ),
     ];
-    for (more, field, capture) in cases {
-        let refused = compile(&more).map(|_| ()).expect_err(field);
-        assert_eq!(refused.path, field, "{refused}");
-        let base = json!({
-            "address": {"socket_address": {"address": "127.0.0.1", "port_value": 8080}},
-        });
-        let asked =
-            listener(&proto(&with(&base, &more)), &mut Slots::asking()).expect("understood");
-        assert_eq!(asked.capture, capture, "{more}");
-        assert!(!asked.needs_inspection);
+    for (more, capture) in cases {
+        let shell = compile(&more).map(Box::new).expect("valid");
+        assert_eq!(shell.capture, capture, "{more}");
+        assert!(!shell.needs_inspection);
     }
+}
+
+#[test]
+fn a_listener_may_have_more_addresses() {
+    let at = |ip: &str| json!({"address": {"socket_address": {"address": ip, "port_value": 8080}}});
+    let shell = compile(&json!({"additional_addresses": [at("::1"), at("127.0.0.2")]}));
+    let more = shell.map(|shell| shell.more_addresses).expect("valid");
+    assert_eq!(more, [([0, 0, 0, 0, 0, 0, 0, 1], 8080).into(), ([127, 0, 0, 2], 8080).into()]);
+    let wrong = compile(&json!({"additional_addresses": [at("::1"), at("localhost")]}));
+    let refused = wrong.map(|_| ()).expect_err("no address");
+    assert_eq!(refused.path, "additional_addresses[1].address.socket_address.address");
 }

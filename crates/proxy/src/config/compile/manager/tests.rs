@@ -197,7 +197,7 @@ fn refusals_name_the_field() {
 fn an_optional_filter_of_another_type_is_skipped() {
     let other = json!({
         "name": "x", "is_optional": true,
-        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors"},
+        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"},
     });
     assert!(
         compile(&with(&minimal(), &json!({"http_filters": [other, router(&json!({}))]}))).is_ok()

@@ -4,9 +4,6 @@ use crate::config::testing::proto;
 
 use super::*;
 
-const PER_ROUTE: &str = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute";
-const FILTER_CONFIG: &str = "type.googleapis.com/envoy.config.route.v3.FilterConfig";
-
 /// Rules with one policy.
 fn policy(permission: &Value, principal: &Value) -> Value {
     json!({"policies": {"p": {"permissions": [permission], "principals": [principal]}}})
@@ -18,7 +15,7 @@ fn any() -> Value {
 
 fn http(rules: &Value) -> Result<HttpRbac, String> {
     let proto = proto(&json!({"rules": rules}));
-    http_rbac("name", &proto).map_err(|refusal| refusal.to_string())
+    http_rbac(&proto).map_err(|refusal| refusal.to_string())
 }
 
 #[test]
@@ -122,31 +119,4 @@ fn a_connection_has_no_headers_and_its_counters_a_prefix() {
     assert_eq!(asks(&any(), &any()), (false, false));
     assert_eq!(asks(&name, &any()), (true, false));
     assert_eq!(asks(&any(), &mutual), (false, true));
-}
-
-#[test]
-fn overrides_by_the_name_of_the_filter() {
-    let configs = json!({
-        "whole": {"@type": PER_ROUTE, "rbac": {"rules": {}}},
-        "none": {"@type": PER_ROUTE},
-        "wrapped": {"@type": FILTER_CONFIG, "config": {"@type": PER_ROUTE, "rbac": {"rules": {}}}},
-        "skipped": {"@type": FILTER_CONFIG, "is_optional": true, "config":
-            {"@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"}},
-    });
-    let host = |configs: &Value| -> tidegate_envoy::v3::route::VirtualHost {
-        proto(&json!({"typed_per_filter_config": configs}))
-    };
-    let found = overrides(&host(&configs).typed_per_filter_config).expect("valid");
-    let enforces = |name| found.get(name).map(|set| set.rules.is_some());
-    assert_eq!(enforces("whole"), Some(true));
-    assert_eq!(enforces("none"), Some(false));
-    assert_eq!(enforces("wrapped"), Some(true));
-    assert_eq!(enforces("skipped"), None);
-    let wrong = json!({"w": {"@type": FILTER_CONFIG, "config":
-        {"@type": PER_ROUTE, "rbac": {"rules": {"policies": {"p": {}}}}}}});
-    let refused = overrides(&host(&wrong).typed_per_filter_config).map(|_| ());
-    assert_eq!(
-        refused.map_err(|refusal| refusal.path),
-        Err("typed_per_filter_config[\"w\"].config.rbac.rules.policies[\"p\"].permissions".into())
-    );
 }

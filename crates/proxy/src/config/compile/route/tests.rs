@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use crate::config::slots::Slots;
 use crate::config::testing::{proto, with};
 use crate::http::RequestHead;
-use crate::route::Facts;
+use crate::route::{Facts, MirrorHost};
 
 use super::*;
 
@@ -22,6 +22,8 @@ fn around(most_specific_wins: bool) -> RouteLevel {
         filters: Overrides::default(),
         retry: None,
         keep: Keep::default(),
+        mirrors: Arc::default(),
+        rate_limits: Arc::default(),
     }
 }
 
@@ -300,5 +302,64 @@ fn refusals_name_the_field() {
         ),
     ] {
         assert_eq!(compile(&json).map(|_| ()).expect_err(expected).path, expected);
+    }
+}
+
+#[test]
+fn mirrors_are_the_routes_own_or_those_around() {
+    let half = json!({"default_value": {"numerator": 1, "denominator": "MILLION"}});
+    let own = json!([
+        {"cluster": "m", "runtime_fraction": half, "trace_sampled": false},
+        {"cluster": "n", "disable_shadow_host_suffix_append": true},
+        {"cluster": "o", "host_rewrite_literal": "other", "disable_shadow_host_suffix_append": true},
+    ]);
+    let asks = json!({"request_mirror_policies": own});
+    let forward = forwarding(&asks).expect("valid");
+    let read: Vec<_> = forward
+        .mirrors
+        .all
+        .iter()
+        .map(|mirror| (&*mirror.cluster.name, mirror.share.map(|s| s.denominator), &mirror.host))
+        .collect();
+    assert_eq!(
+        read,
+        [
+            ("m", Some(1_000_000), &MirrorHost::Shadow),
+            ("n", None, &MirrorHost::Same),
+            ("o", None, &MirrorHost::Literal("other".into())),
+        ]
+    );
+    assert_eq!(forward.mirrors.keep, 8 << 20);
+    let mut links = Slots::default();
+    let policies =
+        super::super::mirror::policies(&proto::<RouteAction>(&asks).request_mirror_policies);
+    let around = RouteLevel {
+        mirrors: super::super::mirror::linked(&policies.expect("valid"), &mut links),
+        keep: Keep::of(Some(7), None),
+        ..around(false)
+    };
+    for (own, wanted) in [(json!([]), 3), (json!([{"cluster": "p"}]), 1)] {
+        let action = json!({"cluster": "c", "request_mirror_policies": own});
+        let of_route = proto(&json!({"match": {"prefix": "/"}, "route": action}));
+        match &route(&of_route, &around, &mut links).expect("valid").action {
+            Action::Forward(forward) => {
+                assert_eq!((forward.mirrors.all.len(), forward.mirrors.keep), (wanted, 7));
+            }
+            other => panic!("not forwarded: {other:?}"),
+        }
+    }
+    for (wrong, path) in [
+        (json!([{"cluster": "m"}, {}]), "route.request_mirror_policies[1].cluster"),
+        (
+            json!([{"cluster": "m", "runtime_fraction": {}}]),
+            "route.request_mirror_policies[0].runtime_fraction.default_value",
+        ),
+        (
+            json!([{"cluster": "m", "host_rewrite_literal": "a\n"}]),
+            "route.request_mirror_policies[0].host_rewrite_literal",
+        ),
+    ] {
+        let refused = forwarding(&json!({"request_mirror_policies": wrong}));
+        assert_eq!(refused.expect_err(path).path, path);
     }
 }

@@ -1,0 +1,170 @@
+//! RequestAuthentication: which JWTs are taken, and where they are looked for.
+
+mod jwks;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+pub use jwks::JwksUri;
+
+use super::policy::{self, PolicySelector, TargetReference};
+use super::rules;
+use crate::Object;
+use crate::scalar::GoDuration;
+use crate::validation::Report;
+
+/// Says which JWTs requests may carry. A request whose token is bad is refused; one without a token is let through: an
+/// AuthorizationPolicy asks for one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestAuthentication {
+    /// The workloads that this is about; every one of the namespace when absent, and of the mesh if the namespace is the root.
+    pub selector: Option<PolicySelector>,
+    /// One resource that this is about; `targetRefs` takes its place.
+    pub target_ref: Option<TargetReference>,
+    /// The resources that this is about, in place of a selector.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    pub target_refs: Vec<TargetReference>,
+    /// The tokens that are taken.
+    #[serde(default)]
+    #[schemars(length(max = 4096))]
+    pub jwt_rules: Vec<JwtRule>,
+}
+
+/// Tokens of one issuer: where they are, and with which keys they are verified.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(rename = "JWTRule")]
+pub struct JwtRule {
+    /// Who issues the tokens: their claim `iss` (RFC 7519, section 4.1.1).
+    pub issuer: String,
+    /// Audiences of which a token has to name one in its claim `aud`; any when absent.
+    pub audiences: Vec<String>,
+    /// Where the issuer's keys are fetched (http or https). When absent they are found through the issuer's OpenID discovery.
+    #[schemars(length(max = 2048))]
+    pub jwks_uri: String,
+    /// The issuer's keys themselves, as a JSON Web Key Set (RFC 7517).
+    pub jwks: String,
+    /// Headers in which a token may be. With no place named, `Authorization: Bearer` and the query parameter `access_token`.
+    pub from_headers: Vec<JwtHeader>,
+    /// Query parameters in which a token may be.
+    pub from_params: Vec<String>,
+    /// Cookies in which a token may be.
+    pub from_cookies: Vec<String>,
+    /// Header in which the upstream gets the payload of a verified token, as base64url.
+    pub output_payload_to_header: String,
+    /// Whether the upstream gets the token itself, too.
+    pub forward_original_token: bool,
+    /// Claims that the upstream gets in headers of their own.
+    pub output_claim_to_headers: Vec<ClaimToHeader>,
+    /// How long fetching the keys may take; 5 s when absent.
+    pub timeout: Option<GoDuration>,
+    /// Claims whose text is a list, separated by spaces, besides `scope` and `permission`.
+    #[schemars(length(max = 64))]
+    pub space_delimited_claims: Vec<String>,
+    /// Whether a request has to carry a token of this issuer.
+    pub presence: Presence,
+}
+
+/// A header in which a token may be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(rename = "JWTHeader")]
+pub struct JwtHeader {
+    /// The header's name.
+    pub name: String,
+    /// What stands before the token, such as `Bearer ` with its space.
+    #[serde(default)]
+    pub prefix: String,
+}
+
+/// A claim that is copied into a header.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct ClaimToHeader {
+    /// The header's name.
+    pub header: String,
+    /// The claim; nested ones with dots between the names.
+    pub claim: String,
+}
+
+/// Whether a token has to be there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Presence {
+    /// A request without a token is let through.
+    #[default]
+    Optional,
+    /// A request without a token is refused.
+    Required,
+}
+
+impl RequestAuthentication {
+    /// Checks what the object says; the shape is right already.
+    pub(crate) fn validate(&self, object: &Object, report: &mut Report) {
+        policy::refuse_dry_run(report, object);
+        report.field("spec", |report| {
+            policy::validate_attachment(
+                report,
+                self.selector.as_ref(),
+                self.target_ref.as_ref(),
+                &self.target_refs,
+            );
+            report.each("jwtRules", &self.jwt_rules, |report, rule| rule.validate(report));
+        });
+    }
+}
+
+impl JwtRule {
+    fn validate(&self, report: &mut Report) {
+        if self.issuer.is_empty() && self.jwks_uri.is_empty() {
+            report.required("issuer or jwksUri must be non-empty string");
+        }
+        if !self.jwks.is_empty() && !self.jwks_uri.is_empty() {
+            report.rule("only one of jwks or jwksUri can be set");
+        }
+        if !self.jwks_uri.is_empty() {
+            let result = JwksUri::parse(&self.jwks_uri).map(|_| ());
+            report.field("jwksUri", |r| r.check(self.jwks_uri.as_str(), result));
+        }
+        if !self.jwks.is_empty() {
+            report.field("jwks", |report| jwks::validate(report, &self.jwks));
+        }
+        let names = [
+            ("audiences", &self.audiences),
+            ("fromParams", &self.from_params),
+            ("fromCookies", &self.from_cookies),
+            ("spaceDelimitedClaims", &self.space_delimited_claims),
+        ];
+        for (field, list) in names {
+            report.each(field, list, |report, text| {
+                if text.is_empty() {
+                    report.invalid("", "should be at least 1 chars long");
+                }
+            });
+        }
+        report.each("fromHeaders", &self.from_headers, |report, place| {
+            report.field("name", |r| header(r, &place.name));
+        });
+        report.each("outputClaimToHeaders", &self.output_claim_to_headers, |report, copy| {
+            report.field("header", |r| header(r, &copy.header));
+            if copy.claim.is_empty() {
+                report.field("claim", |r| r.required("a claim is needed"));
+            }
+        });
+        if !self.output_payload_to_header.is_empty() {
+            report.field("outputPayloadToHeader", |r| header(r, &self.output_payload_to_header));
+        }
+        rules::duration(report, "timeout", self.timeout);
+    }
+}
+
+fn header(report: &mut Report, name: &str) {
+    if name.is_empty() {
+        report.required("the name of a header is needed");
+    } else if !rules::headers::is_token(name) {
+        report.invalid(name, "not a valid header name");
+    }
+}
+
+#[cfg(test)]
+mod tests;

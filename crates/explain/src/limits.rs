@@ -1,0 +1,57 @@
+//! Limits on the way of a request, and who set them.
+
+use std::sync::Arc;
+
+use tidegate_proxy::config::listener::HttpManager;
+use tidegate_proxy::filter::LocalRateLimit;
+use tidegate_proxy::route::{Fraction, Route};
+use tidegate_xds::ResourceType;
+use tidegate_xds::assemble::virtual_host_name;
+
+use crate::World;
+use crate::answer::{Part, Source};
+
+impl World {
+    /// The limits that stand on the way to a route; `place` is the listener, the route configuration and the virtual host.
+    pub(crate) fn limits(
+        &self,
+        manager: &HttpManager,
+        route: &Route,
+        (listener, table, host): (&str, &str, &str),
+    ) -> Vec<Part> {
+        let host = virtual_host_name(table, host);
+        let limits = manager.filters.iter().filter_map(|filter| {
+            let limit = filter.limit(Some(route)).filter(|limit| limit.enabled.numerator > 0)?;
+            let own = filter.limit(None).is_none_or(|around| !Arc::ptr_eq(around, limit));
+            let (kind, name) = match own {
+                true => (ResourceType::VirtualHost, &*host),
+                false => (ResourceType::Listener, listener),
+            };
+            let from = self.patched(kind, name, &filter.name);
+            Some(Part { name: filter.name.to_string(), asks: told(limit), from })
+        });
+        limits.collect()
+    }
+
+    /// The patches that speak of a filter, among those that changed a resource.
+    pub(crate) fn patched(&self, kind: ResourceType, name: &str, filter: &str) -> Vec<Source> {
+        let behind = self.behind(kind, name);
+        let patches = behind.pilot.patched_for(kind, name, filter);
+        patches.iter().map(|origin| behind.source(origin)).collect()
+    }
+}
+
+/// What a limit does, in words.
+fn told(limit: &LocalRateLimit) -> String {
+    let LocalRateLimit { plan, status, enabled, enforced, .. } = limit;
+    let all = |share: &Fraction| share.numerator >= share.denominator;
+    let shown = |share: &Fraction| format!("{} of {}", share.numerator, share.denominator);
+    let asked =
+        if all(enabled) { String::new() } else { format!(", of {} requests", shown(enabled)) };
+    if enforced.numerator == 0 {
+        return format!("allows {plan}{asked}; what is beyond is counted, and goes on");
+    }
+    let answered =
+        if all(enforced) { String::new() } else { format!(" {} times", shown(enforced)) };
+    format!("allows {plan}{asked}; {status}{answered} beyond that")
+}

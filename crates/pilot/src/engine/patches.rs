@@ -1,0 +1,455 @@
+//! EnvoyFilters in the engine: which resources they touch, and what they came to on each.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidegate_api::ObjectKey;
+use tidegate_api::istio::envoy_filter::ApplyTo;
+use tidegate_envoy::encode;
+use tidegate_envoy::prost::Message;
+use tidegate_envoy::v3::route::{Route, VirtualHost};
+use tidegate_xds::assemble::{split_virtual_host_name, virtual_host_name};
+use tidegate_xds::{Resource, ResourceType};
+
+use super::{Dirty, Pilot, RouteTable};
+use crate::compile::virtual_host::{self, EncodedRoute};
+use crate::model::envoy_filter::{EnvoyFilter, Patch, Refused, path};
+use crate::model::names;
+use crate::model::virtual_service::Place;
+use crate::origins::Origin;
+use crate::patch::matches::{self, RoutePlace, ServerFace};
+use crate::patch::{self, Added, Target, Trace, patched};
+
+/// A resource, by its type and name.
+type Key = (ResourceType, Arc<str>);
+
+/// What is inside a listener.
+const IN_LISTENERS: &[ApplyTo] = &[
+    ApplyTo::Listener,
+    ApplyTo::FilterChain,
+    ApplyTo::NetworkFilter,
+    ApplyTo::HttpFilter,
+    ApplyTo::ListenerFilter,
+];
+/// What is a route configuration by itself.
+const IN_TABLES: &[ApplyTo] = &[ApplyTo::RouteConfiguration];
+/// What is inside a virtual host.
+const IN_HOSTS: &[ApplyTo] = &[ApplyTo::VirtualHost, ApplyTo::HttpRoute];
+
+/// What EnvoyFilters came to.
+#[derive(Debug, Default)]
+pub(crate) struct Patches {
+    traces: HashMap<Key, Trace>,
+    /// The same the other way round.
+    of_filter: HashMap<ObjectKey, BTreeSet<Key>>,
+    /// Resources that EnvoyFilters add.
+    added: BTreeSet<Key>,
+    /// Those that they cannot.
+    not_added: BTreeMap<ObjectKey, Vec<Refused>>,
+}
+
+impl Patches {
+    /// Notes what a resource's compilation found; answers the EnvoyFilters for which that may differ.
+    fn note(&mut self, key: &Key, trace: &Trace) -> BTreeSet<ObjectKey> {
+        let before = match trace.is_empty() {
+            true => self.traces.remove(key),
+            false => self.traces.insert(key.clone(), trace.clone()),
+        };
+        let before = before.unwrap_or_default();
+        if before == *trace {
+            return BTreeSet::new();
+        }
+        let all: BTreeSet<ObjectKey> = before.keys().chain(trace.keys()).cloned().collect();
+        for filter in &all {
+            let of_it = self.of_filter.entry(filter.clone()).or_default();
+            match trace.keys().any(|now| now == filter) {
+                true => of_it.insert(key.clone()),
+                false => of_it.remove(key),
+            };
+            if of_it.is_empty() {
+                self.of_filter.remove(filter);
+            }
+        }
+        all
+    }
+
+    /// The resources that an EnvoyFilter had to do with.
+    fn touched(&self, filter: &ObjectKey) -> impl Iterator<Item = &Key> {
+        self.of_filter.get(filter).into_iter().flatten()
+    }
+
+    /// The patches that an EnvoyFilter has made anywhere.
+    pub(crate) fn made(&self, filter: &ObjectKey) -> BTreeSet<usize> {
+        let traces = self.touched(filter).filter_map(|key| self.traces.get(key)?.made.get(filter));
+        traces.flatten().copied().collect()
+    }
+
+    /// What an EnvoyFilter could not do, each reason once.
+    pub(crate) fn refused(&self, filter: &ObjectKey) -> Vec<&Refused> {
+        let traces =
+            self.touched(filter).filter_map(|key| self.traces.get(key)?.refused.get(filter));
+        let mut all: Vec<&Refused> = self.not_added.get(filter).into_iter().flatten().collect();
+        all.extend(traces);
+        all.sort_by(|a, b| (a.patch, &a.reason).cmp(&(b.patch, &b.reason)));
+        all.dedup();
+        all
+    }
+
+    /// The EnvoyFilters that changed a resource.
+    pub(crate) fn behind(
+        &self,
+        kind: ResourceType,
+        name: &str,
+    ) -> impl Iterator<Item = &ObjectKey> {
+        let trace = self.traces.get(&(kind, name.into()));
+        trace.into_iter().flat_map(|trace| trace.made.keys())
+    }
+}
+
+impl Pilot {
+    /// Enters a form of an EnvoyFilter (`None`: it is gone, or not for this proxy), and marks what it touches.
+    pub(super) fn set_envoy_filter(
+        &mut self,
+        key: &ObjectKey,
+        filter: Option<EnvoyFilter>,
+        dirty: &mut Dirty,
+    ) {
+        dirty.status.insert(key.clone());
+        let [before, now] = self.filters.set(key, filter);
+        if before == now {
+            return;
+        }
+        for (kind, name) in self.patches.touched(key).cloned().collect::<Vec<_>>() {
+            self.mark_resource(kind, &name, dirty);
+        }
+        let Some(now) = now.filter(|now| now.refused.is_empty()) else { return };
+        for patch in &now.patches {
+            self.mark_for(patch, dirty);
+        }
+    }
+
+    /// Marks a resource to be compiled again.
+    fn mark_resource(&mut self, kind: ResourceType, name: &Arc<str>, dirty: &mut Dirty) {
+        match kind {
+            ResourceType::Listener => drop(dirty.listeners.insert(Arc::clone(name))),
+            ResourceType::RouteConfiguration => drop(dirty.skeletons.insert(Arc::clone(name))),
+            ResourceType::Cluster => {
+                dirty.hosts.extend(names::of_cluster(name).map(|(host, ..)| Arc::from(host)));
+            }
+            ResourceType::VirtualHost => {
+                let Some((table, host)) = split_virtual_host_name(name) else { return };
+                let touches = |table: &mut RouteTable| table.touch_named(&|found, _| found == host);
+                if self.tables.get_mut(table).is_some_and(touches) {
+                    dirty.tables.insert(table.into());
+                }
+            }
+            ResourceType::Endpoints | ResourceType::Secret => {}
+        }
+    }
+
+    /// Marks what a patch may be for.
+    fn mark_for(&mut self, patch: &Patch, dirty: &mut Dirty) {
+        let what = &patch.what;
+        match patch.apply_to {
+            sort if IN_LISTENERS.contains(&sort) => {
+                let plans = self.ports.values().flat_map(|plan| &plan.listeners);
+                let fits =
+                    plans.filter(|plan| matches::listener_place(what, &plan.name, plan.port));
+                dirty.listeners.extend(fits.map(|plan| Arc::clone(&plan.name)));
+            }
+            ApplyTo::RouteConfiguration => {
+                let tables = self
+                    .tables
+                    .keys()
+                    .filter(|name| matches::route_configuration(what, &self.route_place(name)));
+                dirty.skeletons.extend(tables.cloned());
+            }
+            ApplyTo::VirtualHost | ApplyTo::HttpRoute => {
+                let places: Vec<Arc<str>> = self.tables.keys().cloned().collect();
+                let fits = |name: &str, domains: &[String]| {
+                    let has = |domain: &str| domains.iter().any(|own| own == domain);
+                    matches::named_host(what, name, has)
+                };
+                for name in places {
+                    if matches::route_configuration(what, &self.route_place(&name))
+                        && let Some(table) = self.tables.get_mut(&name)
+                        && table.touch_named(&fits)
+                    {
+                        dirty.tables.insert(name);
+                    }
+                }
+            }
+            ApplyTo::Cluster => {
+                let hosts = self.registry.hosts().filter(|host| matches::host(what, host));
+                dirty.hosts.extend(hosts.cloned());
+            }
+            _ => {}
+        }
+    }
+
+    /// What patches may know of a route configuration.
+    pub(super) fn route_place(&self, table: &str) -> RoutePlace {
+        // There may be thousands of them.
+        let table_of = self.tables.get(table).filter(|_| self.filters.ask_for_servers());
+        let servers = table_of.map(RouteTable::servers).unwrap_or_default();
+        let face = |server: &Arc<crate::model::gateway::Server>| ServerFace {
+            port: server.port,
+            port_name: server.port_name.clone(),
+            gateway: server.gateway.to_string(),
+        };
+        RoutePlace {
+            name: table.to_owned(),
+            listen: names::port_of_routes(table),
+            servers: servers.iter().map(face).collect(),
+        }
+    }
+
+    /// Puts a resource as EnvoyFilters leave it.
+    pub(super) fn put(&mut self, resource: Resource, dirty: &mut Dirty) {
+        let place = match resource.kind {
+            ResourceType::RouteConfiguration if self.filters.touch(IN_TABLES) => {
+                Some(self.route_place(&resource.name))
+            }
+            ResourceType::VirtualHost if self.filters.touch(IN_HOSTS) => {
+                split_virtual_host_name(&resource.name).map(|(table, _)| self.route_place(table))
+            }
+            _ => None,
+        };
+        self.put_at(resource, &place.unwrap_or_default(), dirty);
+    }
+
+    /// The same, of a virtual host with routes for these places only.
+    pub(super) fn put_routed(
+        &mut self,
+        resource: Resource,
+        routes: &[(Place, ObjectKey)],
+        dirty: &mut Dirty,
+    ) {
+        if !self.filters.touch(IN_HOSTS) {
+            return self.put(resource, dirty);
+        }
+        let table = split_virtual_host_name(&resource.name).map(|(table, _)| table);
+        let place = self.routed_place(table.unwrap_or_default(), routes);
+        self.put_at(resource, &place, dirty);
+    }
+
+    /// What patches may know of a virtual host with routes for these places only.
+    fn routed_place(&self, table: &str, routes: &[(Place, ObjectKey)]) -> RoutePlace {
+        let mut place = self.route_place(table);
+        place.servers.retain(|face| {
+            let own = |(place, _): &(Place, _)| {
+                *place.gateway == *face.gateway && place.port == face.port
+            };
+            routes.iter().any(own)
+        });
+        place
+    }
+
+    fn put_at(&mut self, resource: Resource, place: &RoutePlace, dirty: &mut Dirty) {
+        let (target, sorts) = match resource.kind {
+            ResourceType::Listener => (Target::Listener, IN_LISTENERS),
+            ResourceType::Cluster => (Target::Cluster, &[ApplyTo::Cluster][..]),
+            ResourceType::RouteConfiguration => (Target::RouteConfiguration(place), IN_TABLES),
+            ResourceType::VirtualHost => (Target::VirtualHost(place), IN_HOSTS),
+            ResourceType::Endpoints | ResourceType::Secret => return self.outbox.put(resource),
+        };
+        let key = (resource.kind, Arc::clone(&resource.name));
+        if !self.filters.touch(sorts) {
+            self.settle_trace(&key, &Trace::default(), dirty);
+            return self.outbox.put(resource);
+        }
+        let Resource { kind, name, bytes, .. } = resource;
+        let found = patched(&self.filters, target, &name, bytes, self.options.judge);
+        self.settle_trace(&key, &found.trace, dirty);
+        match found.bytes {
+            Some(bytes) => self.outbox.put(Resource::new(kind, name, bytes)),
+            None => self.outbox.remove(kind, name),
+        }
+    }
+
+    fn settle_trace(&mut self, key: &Key, trace: &Trace, dirty: &mut Dirty) {
+        if trace.is_empty() && !self.patches.traces.contains_key(key) {
+            return;
+        }
+        dirty.status.extend(self.patches.note(key, trace));
+    }
+
+    /// Forgets what was found on resources that this batch takes away.
+    pub(super) fn forget_patched(&mut self, dirty: &mut Dirty) {
+        if self.patches.traces.is_empty() {
+            return;
+        }
+        for key in self.outbox.gone() {
+            // A resource that a patch removes is one that it had to do with.
+            let removed = self.patches.traces.get(&key).is_some_and(|trace| !trace.made.is_empty());
+            if !removed || !self.compiles(&key) {
+                self.settle_trace(&key, &Trace::default(), dirty);
+            }
+        }
+    }
+
+    /// Whether objects other than EnvoyFilters make a resource.
+    fn compiles(&self, (kind, name): &Key) -> bool {
+        match kind {
+            _ if self.options.workload().is_some() && self.sidecar.has(*kind, name) => true,
+            ResourceType::Listener => self.listeners.opens(name),
+            ResourceType::RouteConfiguration => self.tables.contains_key(name),
+            ResourceType::VirtualHost => {
+                split_virtual_host_name(name).is_some_and(|(table, host)| {
+                    self.tables
+                        .get(table)
+                        .is_some_and(|table| table.names().any(|own| *own == *host))
+                })
+            }
+            ResourceType::Cluster => {
+                let of_host =
+                    names::of_cluster(name).and_then(|(host, ..)| self.clusters.get(host));
+                of_host.is_some_and(|of_host| of_host.contains(name))
+            }
+            ResourceType::Endpoints | ResourceType::Secret => false,
+        }
+    }
+
+    /// Adds and takes away what EnvoyFilters add.
+    pub(super) fn emit_added(&mut self, dirty: &mut Dirty) {
+        const SORTS: [ApplyTo; 3] = [ApplyTo::Listener, ApplyTo::Cluster, ApplyTo::VirtualHost];
+        if self.patches.added.is_empty()
+            && self.patches.not_added.is_empty()
+            && !self.filters.touch(&SORTS)
+        {
+            return;
+        }
+        let wanted: Vec<(ResourceType, String, Added)> =
+            SORTS.into_iter().flat_map(|sort| self.wanted(sort)).collect();
+        let mut now: BTreeMap<Key, (Resource, ObjectKey, usize)> = BTreeMap::new();
+        let mut refused: BTreeMap<ObjectKey, Vec<Refused>> = BTreeMap::new();
+        for (kind, name, added) in wanted {
+            let bytes = Bytes::from(encode(&added.message));
+            let resource = Resource::new(kind, name.as_str(), bytes);
+            let key: Key = (kind, Arc::clone(&resource.name));
+            let taken = now.contains_key(&key) || self.compiles(&key);
+            let reason = match added.name().is_empty() {
+                true => Some(".patch.value.name: must be given".to_owned()),
+                false if taken => Some(format!(".patch.value.name: there is a {name} already")),
+                false => None,
+            };
+            let reason = reason.map(|reason| Refused { patch: added.patch, reason });
+            match reason.or_else(|| added.refusal(&resource, self.options.judge)) {
+                Some(fault) => refused.entry(added.filter.key.clone()).or_default().push(fault),
+                None => {
+                    now.insert(key, (resource, added.filter.key.clone(), added.patch));
+                }
+            }
+        }
+        for key in std::mem::take(&mut self.patches.added) {
+            if !now.contains_key(&key) && !self.compiles(&key) {
+                self.settle_trace(&key, &Trace::default(), dirty);
+                self.outbox.remove(key.0, key.1);
+            }
+        }
+        self.patches.added = now.keys().cloned().collect();
+        for (key, (resource, filter, patch)) in now {
+            let made = BTreeMap::from([(filter, BTreeSet::from([patch]))]);
+            self.settle_trace(&key, &Trace { made, ..Trace::default() }, dirty);
+            self.outbox.put(resource);
+        }
+        dirty.status.extend(refused.keys().chain(self.patches.not_added.keys()).cloned());
+        self.patches.not_added = refused;
+    }
+
+    /// What EnvoyFilters would add of a sort, each with the type and name of its resource.
+    fn wanted(&self, sort: ApplyTo) -> Vec<(ResourceType, String, Added)> {
+        let all = patch::added(&self.filters, sort);
+        let mut wanted = Vec::new();
+        for added in all {
+            match sort {
+                ApplyTo::Listener => wanted.push((ResourceType::Listener, added.name(), added)),
+                ApplyTo::Cluster => wanted.push((ResourceType::Cluster, added.name(), added)),
+                _ => {
+                    for table in self.tables.keys() {
+                        if matches::route_configuration(&added.what, &self.route_place(table)) {
+                            let name = virtual_host_name(table, &added.name());
+                            wanted.push((ResourceType::VirtualHost, name, added.clone()));
+                        }
+                    }
+                }
+            }
+        }
+        wanted
+    }
+
+    /// What became of the routes of a virtual host, given in the order that they had: each one's number, or the patch that
+    /// added it. `None` where no patch was made.
+    pub(super) fn patched_routes(
+        &self,
+        table: &str,
+        name: &str,
+        routes: &[&EncodedRoute],
+    ) -> Option<Vec<Result<usize, Origin>>> {
+        let resource = virtual_host_name(table, name);
+        self.patches.traces.get(&(ResourceType::VirtualHost, resource.as_str().into()))?;
+        let shared = self.tables.get(table)?.shared(name)?;
+        let place = self.routed_place(table, &shared.routing.routes);
+        let demands = shared.routing.demands();
+        let bytes = virtual_host::virtual_host(name, shared.domains, demands, routes);
+        let mut host = VirtualHost::decode(bytes).ok()?;
+        // A field that the proxy does not look at says which route it was.
+        for (number, route) in host.routes.iter_mut().enumerate() {
+            route.stat_prefix = number.to_string();
+        }
+        let target = Target::VirtualHost(&place);
+        let bytes = host.encode_to_vec().into();
+        let found = patched(&self.filters, target, &resource, bytes, self.options.judge);
+        let host = VirtualHost::decode(found.bytes?).ok()?;
+        let of = |route: &Route| {
+            route.stat_prefix.parse().map_err(|_| self.adder(&found.trace, &route.name))
+        };
+        host.routes
+            .iter()
+            .map(of)
+            .map(|found| found.map_or_else(|adder| adder.map(Err), |n| Some(Ok(n))))
+            .collect()
+    }
+
+    /// The patch that added a route of a name.
+    fn adder(&self, trace: &Trace, route: &str) -> Option<Origin> {
+        let mut made = trace.made.iter().filter_map(|(key, made)| {
+            let patches = self.filters.get(key)?.patches(ApplyTo::HttpRoute);
+            let mut adding = patches.filter(|patch| {
+                made.contains(&patch.number)
+                    && patch
+                        .value
+                        .as_ref()
+                        .is_some_and(|value| matches::text(value, "name") == route)
+            });
+            adding.next().map(|patch| Origin::new(key.clone(), path(patch.number)))
+        });
+        made.next()
+    }
+
+    /// The patches that changed a resource and whose values speak of a filter.
+    #[must_use]
+    pub fn patched_for(&self, kind: ResourceType, name: &str, filter: &str) -> Vec<Origin> {
+        let speaks = |origin: &Origin| {
+            let patches = self.filters.get(&origin.key).map(|filter| &filter.patches);
+            patches.into_iter().flatten().any(|patch| {
+                let value = patch.value.as_ref().map(encode).unwrap_or_default();
+                origin.path.ends_with(&path(patch.number))
+                    && value.windows(filter.len().max(1)).any(|part| part == filter.as_bytes())
+            })
+        };
+        self.patched_by(kind, name).into_iter().filter(speaks).collect()
+    }
+
+    /// The patches that changed a resource, in no order of importance.
+    #[must_use]
+    pub fn patched_by(&self, kind: ResourceType, name: &str) -> Vec<Origin> {
+        let Some(trace) = self.patches.traces.get(&(kind, name.into())) else { return Vec::new() };
+        let made = trace.made.iter();
+        let of = |(key, numbers): (&ObjectKey, &BTreeSet<usize>)| -> Vec<Origin> {
+            numbers.iter().map(|number| Origin::new(key.clone(), path(*number))).collect()
+        };
+        made.flat_map(of).collect()
+    }
+}

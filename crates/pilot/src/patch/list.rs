@@ -1,0 +1,99 @@
+//! Patches of things that stand in a list: filter chains, filters, routes.
+
+use tidegate_api::istio::envoy_filter::Operation;
+use tidegate_envoy::prost_reflect::{DynamicMessage, Value};
+
+use super::Made;
+use super::merge::{Lists, merge};
+use crate::model::envoy_filter::{Patch, Refused};
+
+/// What is asked of a patch about the things of a list.
+pub(super) struct Aim<'a> {
+    /// Whether it is for this one.
+    pub fits: &'a dyn Fn(&Patch, &DynamicMessage) -> bool,
+    /// Whether it names one at all.
+    pub names_one: &'a dyn Fn(&Patch) -> bool,
+}
+
+/// Changes and removes things of a list as patches say, `deeper` looks into each that stays, and then things are added.
+pub(super) fn patch_list(
+    list: &mut Vec<Value>,
+    patches: &[&Patch],
+    aim: &Aim<'_>,
+    made: &mut Made,
+    mut deeper: impl FnMut(&mut DynamicMessage, &mut Made) -> Result<(), Refused>,
+) -> Result<(), Refused> {
+    let mut kept = Vec::with_capacity(list.len());
+    'things: for mut value in std::mem::take(list) {
+        let Value::Message(thing) = &mut value else { continue };
+        for patch in patches.iter().filter(|patch| changes(patch.operation)) {
+            if (aim.fits)(patch, thing) && !change(thing, patch, made)? {
+                continue 'things;
+            }
+        }
+        deeper(thing, made)?;
+        kept.push(value);
+    }
+    *list = kept;
+    for patch in patches.iter().filter(|patch| !changes(patch.operation)) {
+        add(list, patch, aim, made);
+    }
+    Ok(())
+}
+
+/// Whether an operation changes what is there; else it adds.
+const fn changes(operation: Operation) -> bool {
+    matches!(operation, Operation::Merge | Operation::MergeAndReplaceList | Operation::Remove)
+}
+
+/// Changes a thing; whether it stays.
+pub(super) fn change(
+    thing: &mut DynamicMessage,
+    patch: &Patch,
+    made: &mut Made,
+) -> Result<bool, Refused> {
+    let lists = match patch.operation {
+        Operation::Merge => Lists::Grow,
+        Operation::MergeAndReplaceList => Lists::Replace,
+        Operation::Remove => {
+            made.note(patch);
+            return Ok(false);
+        }
+        _ => return Ok(true),
+    };
+    if let Some(value) = &patch.value {
+        merge(thing, value, lists).map_err(|reason| Refused {
+            patch: patch.number,
+            reason: format!(".patch.value.{reason}"),
+        })?;
+        made.note(patch);
+    }
+    Ok(true)
+}
+
+fn add(list: &mut Vec<Value>, patch: &Patch, aim: &Aim<'_>, made: &mut Made) {
+    let Some(value) = patch.value.clone().map(Value::Message) else { return };
+    let names_one = (aim.names_one)(patch);
+    let fits = |value: &Value| value.as_message().is_some_and(|thing| (aim.fits)(patch, thing));
+    let found = || list.iter().position(fits).filter(|_| names_one);
+    let at = match patch.operation {
+        Operation::Add => Some(list.len()),
+        Operation::InsertFirst => Some(0),
+        Operation::InsertBefore if !names_one => Some(0),
+        Operation::InsertAfter if !names_one => Some(list.len()),
+        Operation::InsertBefore => found(),
+        Operation::InsertAfter => found().map(|at| at + 1),
+        Operation::Replace => {
+            if let Some(there) = found().and_then(|at| list.get_mut(at)) {
+                *there = value;
+                made.note(patch);
+            }
+            return;
+        }
+        Operation::Merge | Operation::MergeAndReplaceList | Operation::Remove => None,
+    };
+    if let Some(at) = at {
+        list.insert(at, value);
+        made.note(patch);
+    }
+}

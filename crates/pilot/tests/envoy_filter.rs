@@ -1,0 +1,318 @@
+//! EnvoyFilters: who is first, what is taken and what is not, and what a change costs.
+
+mod common;
+
+use common::{World, entry, manifest, object};
+use serde_json::{Value, json};
+use tidegate_pilot::status::ConditionKind::Reconciled;
+use tidegate_pilot::{Compiled, Judge, Options};
+use tidegate_xds::{Resource, ResourceType};
+
+const ROUTER: &str = "envoy.filters.http.router";
+const MANAGER: &str = "envoy.filters.network.http_connection_manager";
+const RBAC: &str = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC";
+
+fn filter(name: &str, patches: &[Value]) -> Value {
+    json!({
+        "apiVersion": "networking.istio.io/v1alpha3",
+        "kind": "EnvoyFilter",
+        "metadata": {"name": name, "namespace": "istio-system"},
+        "spec": {"configPatches": patches},
+    })
+}
+
+/// An HTTP filter before the router.
+fn insert(name: &str) -> Value {
+    json!({
+        "applyTo": "HTTP_FILTER",
+        "match": {"listener": {"filterChain": {"filter": {"name": MANAGER, "subFilter": {"name": ROUTER}}}}},
+        "patch": {"operation": "INSERT_BEFORE", "value": {"name": name, "typed_config": {"@type": RBAC}}},
+    })
+}
+
+fn base() -> Vec<Value> {
+    let server = |number: u16| {
+        let port = json!({"number": number, "name": format!("p{number}"), "protocol": "HTTP"});
+        json!({"port": port, "hosts": ["a.example", "b.example"]})
+    };
+    let service = |name: &str| {
+        let route = json!([{"destination": {"host": "backend.example.org"}}]);
+        let spec = json!({"hosts": [format!("{name}.example")], "gateways": ["gw"],
+                          "http": [{"name": name, "route": route}]});
+        manifest("VirtualService", name, &spec)
+    };
+    vec![
+        manifest("Gateway", "gw", &json!({"servers": [server(80), server(81)]})),
+        service("a"),
+        service("b"),
+        entry(&[80]),
+    ]
+}
+
+fn world(more: &[Value]) -> World {
+    World::with(Options::default(), &[base(), more.to_vec()].concat())
+}
+
+/// The names of the HTTP filters of a listener: those of patches, and the router.
+fn filters_of(world: &World, listener: &str) -> Vec<String> {
+    let dump = world.dump();
+    let path = format!("/Listener/{listener}/filter_chains/0/filters/0/typed_config/http_filters");
+    let listed =
+        find(&dump, "http_filters", listener).unwrap_or_else(|| panic!("{path}\n{dump:#}"));
+    let names = listed.iter().map(|f| f["name"].as_str().unwrap_or_default());
+    let own = names.filter(|name| !name.starts_with("envoy.filters.") || *name == ROUTER);
+    own.map(str::to_owned).collect()
+}
+
+/// The first list of a name inside what has another name.
+fn find<'v>(value: &'v Value, list: &str, inside: &str) -> Option<&'v Vec<Value>> {
+    fn first<'v>(value: &'v Value, list: &str) -> Option<&'v Vec<Value>> {
+        match value {
+            Value::Object(object) => object
+                .get(list)
+                .and_then(Value::as_array)
+                .or_else(|| object.values().find_map(|value| first(value, list))),
+            Value::Array(items) => items.iter().find_map(|value| first(value, list)),
+            _ => None,
+        }
+    }
+    match value {
+        Value::Object(object) => object.iter().find_map(|(key, value)| {
+            let named = key == inside || value.get("name").and_then(Value::as_str) == Some(inside);
+            if named { first(value, list) } else { find(value, list, inside) }
+        }),
+        Value::Array(items) => items.iter().find_map(|value| {
+            let named = value.get("name").and_then(Value::as_str) == Some(inside);
+            if named { first(value, list) } else { find(value, list, inside) }
+        }),
+        _ => None,
+    }
+}
+
+#[test]
+fn the_order_is_priority_then_the_root_namespace_then_age() {
+    let with = |name: &str, namespace: &str, priority: i32, created: &str| {
+        let mut filter = filter(name, &[insert(name)]);
+        filter["metadata"]["namespace"] = namespace.into();
+        filter["metadata"]["creationTimestamp"] = created.into();
+        filter["spec"]["priority"] = priority.into();
+        filter
+    };
+    let (old, new) = ("2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z");
+    let filters = [
+        with("last", "istio-system", 5, old),
+        with("own", "edge", 0, old),
+        with("root-new", "istio-system", 0, new),
+        with("root-old", "istio-system", 0, old),
+        with("first", "edge", -1, new),
+        with("elsewhere", "default", -9, old),
+    ];
+    let options = Options { namespace: "edge".to_owned(), ..Options::default() };
+    let world = World::with(options, &[base(), filters.to_vec()].concat());
+    let wanted = ["first", "root-old", "root-new", "own", "last", ROUTER];
+    assert_eq!(filters_of(&world, "0.0.0.0_80"), wanted);
+    let idle = world.idle(&filters[5]).expect("another namespace");
+    let words = "NotSelected: it is for workloads of its own namespace: for this gateway it has to be in edge or istio-system";
+    assert_eq!(idle, words);
+}
+
+#[test]
+fn why_an_envoy_filter_is_for_others_is_told() {
+    let with = |field: &str, value: Value| {
+        let mut filter = filter("f", &[insert("f")]);
+        filter["metadata"]["namespace"] = "istio-system".into();
+        filter["spec"][field] = value;
+        filter
+    };
+    let labels = with("workloadSelector", json!({"labels": {"istio": "ingresgateway"}}));
+    let target = json!([{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "g"}]);
+    let target = with("targetRefs", target);
+    let mut world = World::with(Options::default(), &base());
+    for (filter, told) in
+        [(labels, "whose labels are istio=ingressgateway"), (target, "targetRefs are for")]
+    {
+        world.apply(&filter);
+        let idle = world.idle(&filter).expect("it is for others");
+        assert!(idle.starts_with("NotSelected: ") && idle.contains(told), "{idle}");
+    }
+}
+
+/// What the proxy would say: nothing with a filter called `bad` in it.
+fn no_bad(resource: &Resource) -> Result<(), String> {
+    let is_bad = resource.bytes.windows(3).any(|part| part == b"bad");
+    if is_bad { Err("http_filters[0]: is bad".to_owned()) } else { Ok(()) }
+}
+
+#[test]
+fn what_the_proxy_would_refuse_is_left_out_whole_and_costs_nobody_else_anything() {
+    let good = filter("good", &[insert("good")]);
+    let half = filter("half", &[insert("fine"), insert("bad")]);
+    let options = Options { judge: Judge(no_bad), ..Options::default() };
+    let mut world = World::with(options, &[base(), vec![good.clone(), half.clone()]].concat());
+    assert_eq!(filters_of(&world, "0.0.0.0_80"), ["good", ROUTER]);
+    assert_eq!(world.fault(&good, Reconciled), None);
+    let fault = world.fault(&half, Reconciled).expect("it is told");
+    assert!(
+        fault.starts_with(
+            "Refused: configPatches[0]: the proxy would refuse 0.0.0.0_80: http_filters[0]: is bad"
+        ),
+        "{fault}"
+    );
+    world.apply(&filter("half", &[insert("fine")]));
+    assert_eq!(filters_of(&world, "0.0.0.0_80"), ["good", "fine", ROUTER]);
+    assert_eq!(world.fault(&half, Reconciled), None);
+    world.delete(&good);
+    assert_eq!(filters_of(&world, "0.0.0.0_80"), ["fine", ROUTER]);
+}
+
+#[test]
+fn a_form_that_cannot_be_honoured_leaves_the_one_before() {
+    let good = filter("f", &[insert("good")]);
+    let mut world = world(std::slice::from_ref(&good));
+    let lua = json!({"name": "lua", "typed_config":
+        {"@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"}});
+    let mut broken = insert("good");
+    broken["patch"]["value"] = lua;
+    let broken = filter("f", &[insert("other"), broken]);
+    world.apply(&broken);
+    assert_eq!(filters_of(&world, "0.0.0.0_80"), ["good", ROUTER]);
+    let fault = world.fault(&broken, Reconciled).expect("it is told");
+    assert!(fault.starts_with("Refused: configPatches[1].patch.value.typed_config: "), "{fault}");
+    assert!(fault.ends_with("the last good form serves on"), "{fault}");
+    assert_eq!(world.idle(&broken), None);
+    // Where there is none before, nothing of it is applied.
+    world.delete(&good);
+    world.apply(&broken);
+    assert_eq!(filters_of(&world, "0.0.0.0_80"), [ROUTER]);
+    assert!(world.idle(&broken).is_some_and(|idle| idle.starts_with("Refused: ")));
+}
+
+/// An extension is known by the type of its configuration: by its name alone it would be nothing, and a TLS socket plaintext.
+#[test]
+fn an_extension_without_its_configuration_is_refused_by_its_path() {
+    let named = |name: &str| json!({"name": name});
+    let socket = json!({"transport_socket": named("envoy.transport_sockets.tls")});
+    let predicate = named("envoy.retry_host_predicates.omit_canary_hosts");
+    let retries = json!({"retry_on": "5xx", "retry_host_predicate": [predicate]});
+    let http_filters = insert("x")["match"].clone();
+    let any = json!({"context": "GATEWAY"});
+    let cases = [
+        ("HTTP_FILTER", http_filters, "INSERT_BEFORE", named("envoy.filters.http.rbac"), ""),
+        ("LISTENER_FILTER", any.clone(), "ADD", named("envoy.filters.listener.proxy_protocol"), ""),
+        ("CLUSTER", any.clone(), "MERGE", socket.clone(), "transport_socket."),
+        ("FILTER_CHAIN", any.clone(), "MERGE", socket, "transport_socket."),
+        (
+            "HTTP_ROUTE",
+            any,
+            "MERGE",
+            json!({"route": {"retry_policy": retries}}),
+            "route.retry_policy.retry_host_predicate[0].",
+        ),
+    ];
+    for (apply_to, what, operation, value, path) in cases {
+        let patch = json!({"operation": operation, "value": value});
+        let filter = filter("f", &[json!({"applyTo": apply_to, "match": what, "patch": patch})]);
+        let world = world(std::slice::from_ref(&filter));
+        let fault = world.fault(&filter, Reconciled).unwrap_or_else(|| panic!("{apply_to}"));
+        let told = format!("Refused: configPatches[0].patch.value.{path}typed_config: must be set");
+        assert!(fault.starts_with(&told), "{apply_to}: {fault}");
+        assert!(world.idle(&filter).is_some_and(|idle| idle.starts_with("Refused: ")));
+        assert_eq!(filters_of(&world, "0.0.0.0_80"), [ROUTER]);
+    }
+}
+
+#[test]
+fn patches_that_match_nothing_are_told_until_something_is_there() {
+    let listener = json!({"applyTo": "LISTENER", "match": {"listener": {"portNumber": 82}},
+        "patch": {"operation": "MERGE", "value": {"per_connection_buffer_limit_bytes": 9}}});
+    let filter = filter("f", &[insert("x"), listener]);
+    let mut world = world(std::slice::from_ref(&filter));
+    let fault = world.fault(&filter, Reconciled).expect("there is no port 82");
+    let there = "its listeners, which go by the port that is bound, are 0.0.0.0_80, 0.0.0.0_81";
+    let told = format!("NoMatch: configPatches[1] matches nothing that this proxy has; {there}");
+    assert_eq!(fault, told);
+    assert_eq!(world.idle(&filter), None, "the other one is in force");
+    let port = json!({"number": 82, "name": "p", "protocol": "HTTP"});
+    let spec = json!({"servers": [{"port": port, "hosts": ["c.example"]}]});
+    let gateway = manifest("Gateway", "more", &spec);
+    world.apply(&gateway);
+    assert_eq!(world.fault(&filter, Reconciled), None);
+    world.delete(&gateway);
+    assert_eq!(world.fault(&filter, Reconciled), Some(told));
+    // Route configurations alike.
+    let named = json!({"applyTo": "ROUTE_CONFIGURATION",
+        "match": {"routeConfiguration": {"name": "http.8080"}},
+        "patch": {"operation": "MERGE", "value": {"max_direct_response_body_size_bytes": 9}}});
+    let named = self::filter("n", &[named]);
+    world.apply(&named);
+    let fault = world.fault(&named, Reconciled).expect("there is no such name");
+    assert!(fault.ends_with("go by the port that is bound, are http.80, http.81"), "{fault}");
+}
+
+#[test]
+fn a_patch_costs_what_it_touches() {
+    let mut world = world(&[]);
+    let units = |listeners, virtual_hosts, clusters, load_assignments| Compiled {
+        listeners,
+        route_configurations: 0,
+        virtual_hosts,
+        clusters,
+        load_assignments,
+        secrets: 0,
+    };
+    let port = json!({"applyTo": "LISTENER", "match": {"listener": {"portNumber": 81}},
+        "patch": {"operation": "MERGE", "value": {"per_connection_buffer_limit_bytes": 9}}});
+    assert_eq!(world.apply(&filter("l", &[port])).compiled, units(1, 0, 0, 0));
+    let host = json!({"applyTo": "HTTP_ROUTE",
+        "match": {"routeConfiguration": {"portNumber": 80, "vhost": {"name": "a.example:80"}}},
+        "patch": {"operation": "MERGE", "value": {"route": {"timeout": "1s"}}}});
+    let host = filter("r", &[host]);
+    let output = world.apply(&host);
+    assert_eq!(output.compiled, units(0, 1, 0, 0));
+    assert_eq!(output.change.upsert.len(), 1);
+    let elsewhere = json!({"applyTo": "CLUSTER", "match": {"cluster": {"service": "other.example"}},
+        "patch": {"operation": "REMOVE"}});
+    assert_eq!(world.apply(&filter("c", &[elsewhere])).compiled, units(0, 0, 0, 0));
+    assert_eq!(world.delete(&host).compiled, units(0, 1, 0, 0));
+}
+
+#[test]
+fn what_is_added_and_removed_comes_and_goes_with_its_patch() {
+    let host = json!({"applyTo": "VIRTUAL_HOST", "match": {"routeConfiguration": {"name": "http.80"}},
+        "patch": {"operation": "ADD", "value": {"name": "added", "domains": ["c.example"]}}});
+    let cluster = json!({"applyTo": "CLUSTER",
+        "patch": {"operation": "ADD", "value": {"name": "added", "connect_timeout": "1s"}}});
+    let gone = json!({"applyTo": "VIRTUAL_HOST",
+        "match": {"routeConfiguration": {"vhost": {"name": "b.example:81"}}},
+        "patch": {"operation": "REMOVE"}});
+    let taken = json!({"applyTo": "VIRTUAL_HOST", "match": {"routeConfiguration": {"name": "http.80"}},
+        "patch": {"operation": "ADD", "value": {"name": "a.example:80", "domains": ["d.example"]}}});
+    let filter = filter("f", &[host, cluster, gone, taken]);
+    let mut world = world(&[]);
+    let names = |world: &World, kind| -> Vec<String> {
+        let all = world.snapshot.subscribe().try_next().expect("everything").upsert;
+        let of_kind = all.iter().filter(|resource| resource.kind == kind);
+        of_kind.map(|resource| resource.name.to_string()).collect()
+    };
+    let before = [ResourceType::VirtualHost, ResourceType::Cluster].map(|kind| names(&world, kind));
+    world.apply(&filter);
+    let hosts = names(&world, ResourceType::VirtualHost);
+    assert!(hosts.contains(&"http.80/added".to_owned()), "{hosts:?}");
+    assert!(!hosts.contains(&"http.81/b.example:81".to_owned()), "{hosts:?}");
+    assert!(names(&world, ResourceType::Cluster).contains(&"added".to_owned()));
+    let fault = world.fault(&filter, Reconciled).expect("one name is taken");
+    assert!(
+        fault
+            .contains("configPatches[3].patch.value.name: there is a http.80/a.example:80 already"),
+        "{fault}"
+    );
+    let by = world.pilot.patched_by(ResourceType::VirtualHost, "http.80/added");
+    assert_eq!(
+        by.iter().map(|origin| origin.path.as_str()).collect::<Vec<_>>(),
+        ["spec.configPatches[0]"]
+    );
+    assert_eq!(by.first().map(|origin| &origin.key), Some(&object(&filter).key));
+    world.delete(&filter);
+    let after = [ResourceType::VirtualHost, ResourceType::Cluster].map(|kind| names(&world, kind));
+    assert_eq!(after, before);
+}

@@ -1,0 +1,77 @@
+//! Connections of a filter chain that has gone.
+
+use tidegate_testing::{PATIENCE, eventually};
+
+use super::*;
+
+const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// Who has only just connected is about to ask, and would not ask again; nor does one that was answered before know whether a
+/// request that it sends just then is served.
+#[tokio::test]
+async fn a_request_that_is_on_its_way_is_answered_whatever_goes() {
+    let origin = Origin::start().http(echo).await;
+    let mut proxy = Proxy::to(origin.address()).await;
+    let mut used = Client::connect(proxy.address).await;
+    let mut idle = Client::connect(proxy.address).await;
+    for client in [&mut used, &mut idle] {
+        assert_eq!(client.request(REQUEST).await.status, 200);
+    }
+    let [mut fresh, mut silent] =
+        [Client::connect(proxy.address).await, Client::connect(proxy.address).await];
+    eventually(PATIENCE, || async {
+        proxy.registry.get("http.test.downstream_cx_active") == Some(4)
+    })
+    .await;
+
+    proxy.fleet.stop(&"listener".into());
+    proxy.fleet.sync().await;
+    for client in [&mut used, &mut fresh] {
+        let answer = client.request(REQUEST).await;
+        assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+        assert_eq!(client.read_to_end().await, b"");
+    }
+    for client in [&mut idle, &mut silent] {
+        assert_eq!(client.read_to_end().await, b"", "it is not kept for ever");
+    }
+}
+
+/// Another form of a listener, in which every path is answered with a status, by a chain of these terms.
+fn answering(status: u16, terms: &[u8]) -> Arc<Listener> {
+    let reply = Direct { status, body: "".into() };
+    let manager = manager(vec![route("/", Action::Direct(reply))]);
+    let mut listener = listener("listener", manager, false);
+    let all = Arc::get_mut(&mut listener).unwrap();
+    Arc::get_mut(all.chains.default.as_mut().unwrap()).unwrap().terms = Some(terms.into());
+    listener
+}
+
+/// What changes only what is done with requests holds for the next one of every connection, and closes none.
+#[tokio::test]
+async fn connections_go_on_with_a_chain_of_the_same_terms() {
+    let mut proxy = Proxy::start(manager(Vec::new())).await;
+    let mut before = answering(200, b"");
+    proxy.fleet.serve(&before).unwrap();
+    let (mut used, mut fresh) =
+        (Client::connect(proxy.address).await, Client::connect(proxy.address).await);
+    assert_eq!(used.request(REQUEST).await.status, 200);
+    for status in 201..240 {
+        let next = answering(status, b"");
+        proxy.fleet.serve(&next).unwrap();
+        proxy.fleet.sync().await;
+        let answer = used.request(REQUEST).await;
+        assert_eq!((answer.status, answer.header("connection")), (status, None));
+        assert_eq!(Arc::strong_count(before.chains.default.as_ref().unwrap()), 1, "nobody has it");
+        before = next;
+    }
+    assert_eq!(fresh.request(REQUEST).await.status, 239);
+
+    // On other terms it would not have been taken: it is answered once more as it was taken, and no more.
+    proxy.fleet.serve(&answering(299, b"other")).unwrap();
+    proxy.fleet.sync().await;
+    for client in [&mut used, &mut fresh] {
+        let answer = client.request(REQUEST).await;
+        assert_eq!((answer.status, answer.header("connection")), (239, Some("close")));
+        assert_eq!(client.read_to_end().await, b"");
+    }
+}

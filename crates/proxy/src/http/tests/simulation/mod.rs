@@ -1,0 +1,501 @@
+//! The request path in 10,000 random schedules: balancer, outlier detection, pools, limits and retries as they are, on
+//! a network in memory and a clock that only moves when nothing is left to do. Seeded: a failure names its seed.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::hash::Hasher;
+use std::rc::Rc;
+use std::sync::Weak;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+
+use tokio::task::{JoinHandle, LocalSet};
+use tokio::time::{Instant, sleep, timeout};
+use xxhash_rust::xxh64::Xxh64;
+
+use self::ledger::{Asked, Delivery, Outcome, Terms};
+use self::origin::Mood;
+use super::*;
+use crate::accesslog::Recorder;
+use crate::http::Session;
+use crate::http::chain::{Client as Who, HttpChain, Line};
+use crate::http::h1::Conn;
+use crate::io::{Io, simulated};
+use crate::random::Random;
+use crate::route::{RetryOn, RetryPolicy};
+use crate::upstream::cluster::RetryBudget;
+use crate::upstream::membership::Membership;
+use crate::upstream::outlier::simulation::{PORTS, form, found};
+use crate::upstream::outlier::{Monitor, Watch};
+use crate::worker::Worker;
+
+mod client;
+mod ledger;
+mod origin;
+mod wire;
+
+const SCHEDULES: u64 = 10_000;
+const STEPS: u32 = 5;
+/// Longer than everything takes that is under way.
+const LONG: Duration = Duration::from_secs(3000);
+
+fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// What all tasks of a schedule share.
+struct Sim {
+    seed: u64,
+    random: RefCell<fastrand::Rng>,
+    terms: Vec<Terms>,
+    asked: RefCell<Vec<Asked>>,
+    moods: RefCell<HashMap<u16, Mood>>,
+    /// Numbers what happens, in its order.
+    ticks: Cell<u64>,
+    slot: Arc<ClusterSlot>,
+    /// The endpoints when they were last looked at, and when they had come.
+    endpoints: RefCell<(Option<Arc<EndpointSet>>, u64)>,
+    /// Connections that endpoints have taken and not closed.
+    connections: Cell<usize>,
+    tasks: RefCell<Vec<JoinHandle<()>>>,
+    failures: RefCell<Vec<String>>,
+    /// What happened, and when.
+    trace: RefCell<Xxh64>,
+    began: Instant,
+}
+
+impl Sim {
+    fn number(&self, below: u64) -> u64 {
+        self.random.borrow_mut().u64(..below)
+    }
+
+    fn tick(&self) -> u64 {
+        self.ticks.set(self.ticks.get() + 1);
+        self.ticks.get()
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        let task = tokio::task::spawn_local(task);
+        self.tasks.borrow_mut().push(task);
+    }
+
+    fn note(&self, words: &[u64]) {
+        let mut trace = self.trace.borrow_mut();
+        trace.write_u128(self.began.elapsed().as_nanos());
+        words.iter().for_each(|word| trace.write_u64(*word));
+    }
+
+    fn fail(&self, why: String) {
+        self.failures.borrow_mut().push(why);
+    }
+
+    fn holds(&self, holds: bool, why: impl FnOnce() -> String) {
+        if !holds {
+            self.fail(why());
+        }
+    }
+
+    fn mood(&self, port: u16) -> Mood {
+        self.moods.borrow().get(&port).copied().unwrap_or(Mood::Well)
+    }
+
+    fn open(&self, asked: Asked) -> usize {
+        self.asked.borrow_mut().push(asked);
+        self.asked.borrow().len() - 1
+    }
+
+    fn asked(&self, number: usize) -> Asked {
+        self.asked.borrow()[number].clone()
+    }
+
+    fn delivery(&self, number: usize, delivery: usize, change: impl FnOnce(&mut Delivery)) {
+        change(&mut self.asked.borrow_mut()[number].deliveries[delivery]);
+    }
+
+    fn end(&self, number: usize, outcome: Outcome) {
+        let words = match outcome {
+            Outcome::Answered(status, _) | Outcome::Own(status) => u64::from(status),
+            Outcome::Cut => 1,
+            Outcome::Left => 2,
+        };
+        self.note(&[2, number as u64, words]);
+        let asked = &mut self.asked.borrow_mut()[number];
+        if let Err(why) = asked.end(outcome) {
+            self.fail(format!("request {number} {why}: {asked:?}"));
+        }
+    }
+
+    /// A request comes to an endpoint.
+    fn deliver(&self, number: usize, port: u16, reused: bool) -> usize {
+        let now = self.tick();
+        self.note(&[3, number as u64, port.into(), reused.into()]);
+        let asked = &mut self.asked.borrow_mut()[number];
+        let since = self.look();
+        if asked.begun() > since && self.is_out(port) {
+            self.fail(format!("request {number} comes to {port}, which takes none: {asked:?}"));
+        }
+        asked.deliver(now, reused).unwrap_or_else(|why| {
+            self.fail(format!("request {number} {why}: {asked:?}"));
+            // Whatever is said of it later is said of the one before.
+            asked.deliveries.len().saturating_sub(1)
+        })
+    }
+
+    /// Since when the endpoints are what they are.
+    fn look(&self) -> u64 {
+        let now = self.slot.load().map(|cluster| cluster.endpoints.load_full());
+        let mut known = self.endpoints.borrow_mut();
+        let same = known.0.as_ref().map(Arc::as_ptr) == now.as_ref().map(Arc::as_ptr);
+        if !same {
+            *known = (now, self.tick());
+        }
+        known.1
+    }
+
+    /// Whether no request may come to an endpoint.
+    fn is_out(&self, port: u16) -> bool {
+        let Some(cluster) = self.slot.load() else { return true };
+        let set = cluster.endpoints.load();
+        let there = set.endpoints.iter().find(|endpoint| endpoint.address.port() == port);
+        there.is_none_or(|endpoint| {
+            cluster.outlier.is_some() && endpoint.monitor.is_ejected() && !set.panics()
+        })
+    }
+}
+
+/// What the schedules of one thread share: it keeps nothing of them.
+struct Ground {
+    registry: Arc<Registry>,
+    logs: Arc<Logs>,
+}
+
+impl Ground {
+    fn new() -> Self {
+        let registry = Registry::new(1);
+        let logs = Logs::start(&registry, Options::default()).expect("a thread");
+        Self { registry, logs }
+    }
+
+    fn recorder(&self) -> Recorder {
+        self.logs.recorder(0)
+    }
+
+    /// Runs a schedule; what it came to.
+    fn run(&self, seed: u64) -> u64 {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().start_paused(true).build().expect("a runtime");
+        fastrand::seed(seed);
+        let local = LocalSet::new();
+        local.block_on(&runtime, async { Schedule::new(self, seed, runtime.handle()).run().await })
+    }
+}
+
+/// One schedule.
+struct Schedule {
+    sim: Rc<Sim>,
+    worker: Rc<Worker>,
+    http: Rc<HttpChain>,
+    watch: Watch,
+    membership: Arc<Membership>,
+    clusters: Vec<Arc<Cluster>>,
+    endpoints: Vec<Weak<Endpoint>>,
+    monitors: Vec<Weak<Monitor>>,
+}
+
+fn terms(random: &mut fastrand::Rng) -> Terms {
+    let names = [
+        "",
+        "connect-failure,refused-stream,unavailable,cancelled",
+        "connect-failure,reset-before-request",
+        "reset",
+        "5xx",
+        "gateway-error",
+        "retriable-status-codes",
+    ];
+    Terms {
+        on: names[random.usize(..names.len())],
+        most: random.u32(0..4),
+        per_try: (random.u32(..4) == 0).then(|| millis(random.u64(20..500))),
+        timeout: (random.u32(..4) > 0).then(|| millis(random.u64(100..5000))),
+    }
+}
+
+fn way(random: &mut fastrand::Rng, slot: &Arc<ClusterSlot>, terms: &Terms) -> Action {
+    let mut action = forward(Arc::clone(slot), terms.timeout);
+    if let Action::Forward(forward) = &mut action {
+        forward.retry = Some(Arc::new(RetryPolicy {
+            on: RetryOn::parse(terms.on),
+            most: terms.most,
+            statuses: vec![500],
+            answers_with: Vec::new(),
+            requests_with: Vec::new(),
+            per_try: terms.per_try,
+            per_try_idle: None,
+            pause: millis(random.u64(1..50)),
+            longest_pause: millis(random.u64(50..300)),
+            others_first: random.bool(),
+            selections: random.u32(0..4),
+        }));
+        forward.keep = [0, 1000, 1 << 16][random.usize(..3)];
+    }
+    action
+}
+
+/// A form of the cluster.
+fn cluster_of(random: &mut fastrand::Rng, endpoints: EndpointSet) -> Cluster {
+    let few = |random: &mut fastrand::Rng, least: u32| match random.u32(..3) {
+        0 => random.u32(least..4),
+        _ => 1024,
+    };
+    let mut cluster = form(random, endpoints);
+    cluster.connect_timeout = millis(random.u64(50..1000));
+    cluster.buffer_limit = 1 << 20;
+    cluster.http.idle_timeout = random.bool().then(|| millis(random.u64(100..5000)));
+    cluster.http.max_duration = (random.u32(..4) == 0).then(|| millis(random.u64(100..2000)));
+    cluster.http.max_requests = (random.u32(..4) == 0).then(|| random.u32(1..4));
+    cluster.limits = Limits {
+        connections: few(random, 1),
+        pending_requests: few(random, 0),
+        requests: few(random, 1),
+        retries: few(random, 0),
+        retry_budget: (random.u32(..6) == 0).then_some(RetryBudget { share: 50_000, least: 1 }),
+    };
+    cluster
+}
+
+impl Schedule {
+    fn new(ground: &Ground, seed: u64, runtime: &tokio::runtime::Handle) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let slot = Arc::new(ClusterSlot::empty(0, "c".into()));
+        let terms: Vec<Terms> = (0..3).map(|_| terms(&mut random)).collect();
+        let routes = terms
+            .iter()
+            .enumerate()
+            .map(|(n, terms)| route(&format!("/{n}"), way(&mut random, &slot, terms)));
+        let listener = listener("l", manager(routes.collect()), false);
+        let chain = Arc::clone(listener.chains.default.as_ref().expect("one chain"));
+        let NetworkFilter::Http(manager) = &chain.filter else { unreachable!("it is HTTP") };
+        let manager = Arc::clone(manager);
+        let scope = ground.registry.worker(0);
+        let mut worker = Worker::new(0, scope, ground.recorder(), Places::new(1000));
+        worker.random = Random::seeded(seed);
+        let worker = Rc::new(worker);
+        let http = HttpChain::new(Rc::clone(&worker), &listener, chain, manager, Line::default());
+        let membership = Arc::new(Membership::new(ground.registry.control().membership("c")));
+        membership.detect(Some(ground.registry.control().outlier("c")));
+        let sim = Rc::new(Sim {
+            seed,
+            random: RefCell::new(random),
+            terms,
+            asked: RefCell::default(),
+            moods: RefCell::default(),
+            ticks: Cell::new(0),
+            slot,
+            endpoints: RefCell::default(),
+            connections: Cell::new(0),
+            tasks: RefCell::default(),
+            failures: RefCell::default(),
+            trace: RefCell::new(Xxh64::new(0)),
+            began: Instant::now(),
+        });
+        let watch = Watch::start(runtime, None);
+        let (clusters, endpoints, monitors) = Default::default();
+        Self { sim, worker, http, watch, membership, clusters, endpoints, monitors }
+    }
+
+    async fn run(mut self) -> u64 {
+        let first = found(&mut self.sim.random.borrow_mut(), &EndpointSet::default());
+        self.configure(first);
+        let accepting =
+            tokio::task::spawn_local(origin::accept(Rc::clone(&self.sim), simulated::network()));
+        let worker = Rc::clone(&self.worker);
+        let sweeping = tokio::task::spawn_local(async move {
+            loop {
+                sleep(Duration::from_secs(2)).await;
+                worker.clusters.sweep();
+            }
+        });
+        for _ in 0..STEPS {
+            self.step();
+            sleep(millis(self.sim.number(150))).await;
+            self.check();
+        }
+        let trace = self.end().await;
+        accepting.abort();
+        sweeping.abort();
+        trace
+    }
+
+    fn step(&mut self) {
+        match self.sim.number(10) {
+            0..6 => (0..1 + self.sim.number(3)).for_each(|_| self.connect()),
+            6 => {
+                let cluster = self.clusters.last().expect("one");
+                let before = cluster.endpoints.load_full();
+                let now = found(&mut self.sim.random.borrow_mut(), &before);
+                cluster.set_endpoints(now);
+                self.remember();
+            }
+            7 => {
+                let known = self.clusters.last().expect("one").endpoints.load().again();
+                self.configure(known);
+            }
+            _ => {
+                let port = 1 + self.sim.number(PORTS.into()) as u16;
+                let moods = [Mood::Well, Mood::Badly, Mood::Badly, Mood::Refuses, Mood::Silent];
+                let mood = moods[self.sim.number(moods.len() as u64) as usize];
+                self.sim.moods.borrow_mut().insert(port, mood);
+            }
+        }
+        self.sim.look();
+    }
+
+    /// Another form of the cluster takes the place of the one before.
+    fn configure(&mut self, endpoints: EndpointSet) {
+        let cluster = cluster_of(&mut self.sim.random.borrow_mut(), endpoints);
+        let cluster = Arc::new(cluster);
+        cluster.count_in(Arc::clone(&self.membership));
+        self.watch.follow(&cluster);
+        self.sim.slot.store(Some(Arc::clone(&cluster)));
+        self.clusters.push(cluster);
+        self.remember();
+    }
+
+    /// Notes whom there is, to see that nobody stays.
+    fn remember(&mut self) {
+        let set = self.clusters.last().expect("one").endpoints.load_full();
+        self.endpoints.extend(set.endpoints.iter().map(Arc::downgrade));
+        self.monitors.extend(set.endpoints.iter().map(|e| Arc::downgrade(&e.monitor)));
+    }
+
+    /// A client comes.
+    fn connect(&self) {
+        let (ours, theirs) = simulated::pair();
+        let counted = self.worker.stats.listener("l");
+        counted.downstream_cx_total.inc();
+        let who = Who {
+            peer: ([10, 1, 0, 1], 1000).into(),
+            local: ([10, 1, 0, 2], 80).into(),
+            captured: None,
+            id: self.worker.connection_id(),
+            server_name: None,
+            tls: None,
+            place: self.worker.places.take().expect("a place"),
+            limits: Default::default(),
+        };
+        let place = self.worker.connections.register();
+        let open = crate::listener::Open::new(&counted);
+        let session = Session::new(Rc::clone(&self.http), who, place, open);
+        let conn = Conn::new(Io::Simulated(theirs), None, Rc::clone(&self.worker.buffers));
+        self.sim.spawn(crate::http::serve(session, conn));
+        self.sim.spawn(client::run(Rc::clone(&self.sim), ours));
+    }
+
+    /// What holds at any moment.
+    fn check(&self) {
+        let seed = self.sim.seed;
+        let failures = self.sim.failures.borrow();
+        assert!(failures.is_empty(), "seed {seed}: {}", failures.join("\n"));
+        let pools = self.endpoints.iter().filter(|e| e.strong_count() > 0).count() as u32;
+        for Cluster { usage, limits, .. } in self.clusters.iter().map(|c| &**c) {
+            let within = |used: &AtomicU32, limit: u32, of| {
+                let used = used.load(Relaxed);
+                assert!(used <= limit, "seed {seed}: {used} of {limit} {of}");
+            };
+            // Each pool has one in any case.
+            within(&usage.connections, limits.connections + pools, "connections");
+            within(&usage.pending_requests, limits.pending_requests, "pending requests");
+            within(&usage.requests, limits.requests, "requests");
+            if limits.retry_budget.is_none() {
+                within(&usage.retries, limits.retries, "retries");
+            }
+        }
+    }
+
+    async fn join(&self) {
+        let seed = self.sim.seed;
+        loop {
+            let tasks = std::mem::take(&mut *self.sim.tasks.borrow_mut());
+            if tasks.is_empty() {
+                return;
+            }
+            for task in tasks {
+                let ended = timeout(LONG, task).await;
+                let failures = self.sim.failures.borrow();
+                assert!(failures.is_empty(), "seed {seed}: {}", failures.join("\n"));
+                let ended = ended.unwrap_or_else(|_| panic!("seed {seed}: something is stuck"));
+                ended.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            }
+        }
+    }
+
+    /// Everything is over, and nothing is left.
+    async fn end(mut self) -> u64 {
+        let seed = self.sim.seed;
+        while self.sim.asked.borrow().iter().any(|asked| asked.outcome.is_none())
+            || !self.worker.connections.is_empty()
+        {
+            let passed = self.sim.began.elapsed();
+            let left = || self.sim.asked.borrow().iter().find(|a| a.outcome.is_none()).cloned();
+            assert!(passed < LONG, "seed {seed}: stuck: {:?}", left());
+            sleep(Duration::from_secs(5)).await;
+            self.check();
+        }
+        let counts = self.worker.stats.cluster("c");
+        self.sim.slot.load().expect("one").set_endpoints(EndpointSet::new(Vec::new()));
+        self.worker.clusters.sweep();
+        self.sim.slot.store(None);
+        self.worker.clusters.sweep();
+        self.watch.forget(&"c".into());
+        self.join().await;
+        // Whoever decides on ejections hears of it, too.
+        sleep(Duration::from_secs(1)).await;
+        self.check();
+        for Cluster { usage, .. } in self.clusters.iter().map(|c| &**c) {
+            let all =
+                [&usage.connections, &usage.pending_requests, &usage.requests, &usage.retries]
+                    .map(|used| used.load(Relaxed));
+            assert_eq!(all, [0; 4], "seed {seed}: something is in use");
+        }
+        assert_eq!(self.sim.connections.get(), 0, "seed {seed}: connections are open");
+        let gauges = [
+            counts.upstream_cx_active.get(),
+            counts.upstream_rq_active.get(),
+            counts.upstream_rq_pending_active.get(),
+        ];
+        assert_eq!(gauges, [0; 3], "seed {seed}: connections, requests, pending requests count");
+        drop(counts);
+        self.sim.endpoints.take();
+        let clusters: Vec<_> = self.clusters.drain(..).map(|c| Arc::downgrade(&c)).collect();
+        let kept = [
+            clusters.iter().filter(|cluster| cluster.strong_count() > 0).count(),
+            self.endpoints.iter().filter(|endpoint| endpoint.strong_count() > 0).count(),
+            self.monitors.iter().filter(|monitor| monitor.strong_count() > 0).count(),
+        ];
+        assert_eq!(kept, [0; 3], "seed {seed}: clusters, endpoints and monitors stay");
+        self.sim.trace.borrow().finish()
+    }
+}
+
+#[test]
+fn what_holds_in_every_schedule() {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    std::thread::scope(|scope| {
+        for first in 0..threads {
+            scope.spawn(move || {
+                let ground = Ground::new();
+                for seed in (first..SCHEDULES).step_by(threads as usize) {
+                    ground.run(seed);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_seed_is_a_schedule() {
+    let ground = Ground::new();
+    for seed in 0..100 {
+        assert_eq!(ground.run(seed), ground.run(seed), "seed {seed}");
+    }
+}

@@ -1,0 +1,209 @@
+//! Clusters that send to where clients dialled (`ORIGINAL_DST`): connections that were redirected to the proxy know that.
+//!
+//! An endpoint comes with the first connection for its address, and goes when it has no connection and none was made for
+//! `cleanup_interval`, as in Envoy.
+
+mod circle;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+pub(super) use circle::{Passing, dial};
+
+use super::cluster::Endpoint;
+use super::pool::Pool;
+use crate::config::listener::canonical;
+
+/// How many addresses a worker keeps for a cluster before it looks for those that nobody uses, without waiting for the interval.
+const MANY: usize = 4096;
+
+/// How often a connection may pass the proxy: out of a workload, and into one. Istio's sidecars need two.
+const PASSES: u8 = 2;
+
+/// A connection that was redirected here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Captured {
+    /// Where its client dialled.
+    pub dialled: SocketAddr,
+    /// How often the proxy itself has dialled there for it already: what it dials may be redirected to it again.
+    pub passes: u8,
+}
+
+impl Captured {
+    /// What is known of a connection from `peer` that has come to our address `local`; `None` if it was not redirected. One system
+    /// call.
+    #[must_use]
+    pub fn of(io: &TcpStream, peer: SocketAddr, local: SocketAddr) -> Option<Self> {
+        let socket = SockRef::from(io);
+        let dialled = match canonical(local) {
+            SocketAddr::V4(_) => socket.original_dst_v4(),
+            SocketAddr::V6(_) => socket.original_dst_v6(),
+        };
+        // Where the kernel tracks no connections, none is redirected.
+        let dialled = dialled.ok()?.as_socket()?;
+        let plain = canonical(dialled);
+        if plain == canonical(local) {
+            return None;
+        }
+        let dialled = if plain.is_ipv4() { plain } else { dialled };
+        Some(Self { dialled, passes: circle::passes(peer, dialled) })
+    }
+
+    /// Whether it goes round in a circle: what the proxy dials is redirected to the proxy.
+    #[must_use]
+    pub fn circles(self) -> bool {
+        self.passes > PASSES
+    }
+}
+
+/// The addresses that clients dialled, over all workers, as the endpoints of a cluster. Locked when a worker meets an address that is
+/// new to it, or forgets one.
+#[derive(Debug, Default)]
+pub struct Originals {
+    endpoints: Mutex<HashMap<SocketAddr, Shared>>,
+    changes: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    endpoint: Arc<Endpoint>,
+    /// How many pools lead there.
+    pools: usize,
+}
+
+impl Originals {
+    fn enter(&self, address: SocketAddr) -> Arc<Endpoint> {
+        let mut endpoints = self.endpoints();
+        let shared = endpoints.entry(address).or_insert_with(|| {
+            self.changes.fetch_add(1, Ordering::Relaxed);
+            Shared { endpoint: Arc::new(Endpoint::new(address, None, 1)), pools: 0 }
+        });
+        shared.pools += 1;
+        Arc::clone(&shared.endpoint)
+    }
+
+    /// A pool is gone.
+    fn leave(&self, address: SocketAddr) {
+        let mut endpoints = self.endpoints();
+        let Some(shared) = endpoints.get_mut(&address) else { return };
+        shared.pools -= 1;
+        if shared.pools == 0 {
+            self.changes.fetch_add(1, Ordering::Relaxed);
+            endpoints.remove(&address);
+        }
+    }
+
+    /// The endpoints now, by their address.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Endpoint>> {
+        let mut all: Vec<_> =
+            self.endpoints().values().map(|shared| Arc::clone(&shared.endpoint)).collect();
+        all.sort_by_key(|endpoint| endpoint.address.socket());
+        all
+    }
+
+    /// How many there are, and how many have come and gone since this was asked last.
+    pub fn take_changes(&self) -> (usize, u64) {
+        (self.endpoints().len(), self.changes.swap(0, Ordering::Relaxed))
+    }
+
+    fn endpoints(&self) -> MutexGuard<'_, HashMap<SocketAddr, Shared>> {
+        // Every change is whole, whoever panicked.
+        self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A worker's connections to where clients dialled.
+#[derive(Debug)]
+pub struct LocalOriginals {
+    pools: RefCell<HashMap<Captured, Kept>>,
+    cleaned: Cell<Instant>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    pool: Rc<Pool>,
+    /// Whether it was picked since the last cleanup.
+    used: Cell<bool>,
+}
+
+impl Kept {
+    /// Whether nobody has a connection of it, nor waits for one.
+    fn is_free(&self) -> bool {
+        Rc::strong_count(&self.pool) == 1 && !self.pool.has_connections()
+    }
+}
+
+impl Default for LocalOriginals {
+    fn default() -> Self {
+        Self { pools: RefCell::default(), cleaned: Cell::new(Instant::now()) }
+    }
+}
+
+impl LocalOriginals {
+    /// The pool for where a connection's client dialled, made by `make` if need be. Connections that have passed the proxy differently
+    /// often share none.
+    pub fn pick(
+        &self,
+        captured: Captured,
+        all: &Originals,
+        make: impl FnOnce(Arc<Endpoint>) -> Pool,
+    ) -> Rc<Pool> {
+        if let Some(kept) = self.pools.borrow().get(&captured) {
+            kept.used.set(true);
+            return Rc::clone(&kept.pool);
+        }
+        if self.pools.borrow().len() >= MANY {
+            self.forget(all, Kept::is_free);
+        }
+        let pool = Rc::new(make(all.enter(captured.dialled)));
+        let kept = Kept { pool: Rc::clone(&pool), used: Cell::new(true) };
+        self.pools.borrow_mut().insert(captured, kept);
+        pool
+    }
+
+    /// Closes connections that have been idle for too long, and forgets addresses without any that were not dialled for
+    /// `interval`.
+    pub fn sweep(
+        &self,
+        now: Instant,
+        (idle, interval): (Option<Duration>, Duration),
+        all: &Originals,
+    ) {
+        for kept in self.pools.borrow().values() {
+            kept.pool.sweep(now, idle);
+        }
+        if now - self.cleaned.get() >= interval {
+            self.cleaned.set(now);
+            self.forget(all, |kept| !kept.used.replace(false) && kept.is_free());
+        }
+    }
+
+    /// Closes all.
+    pub fn close(&self, all: &Originals) {
+        self.forget(all, |_| true);
+    }
+
+    fn forget(&self, all: &Originals, which: impl Fn(&Kept) -> bool) {
+        self.pools.borrow_mut().retain(|captured, kept| {
+            let goes = which(kept);
+            if goes {
+                kept.pool.close();
+                all.leave(captured.dialled);
+            }
+            !goes
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

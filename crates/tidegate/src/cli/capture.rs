@@ -1,0 +1,385 @@
+//! `tidegate capture`: which connections of a network namespace are led to the sidecar in it.
+
+use std::io;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use clap::{Args, Subcommand, ValueEnum};
+use tidegate_capture::{
+    Dns, Family, Groups, Mode, Name, Options, Ports, Ranges, Wrong, list, port, restore, tables,
+};
+
+use crate::failure::{Failure, Outcome};
+use crate::terminal;
+
+const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
+  # Everything that a workload sends, but to two ranges of its cluster
+  tidegate capture print --include-ip-ranges '*' --exclude-ip-ranges 10.96.0.0/12,10.244.0.0/16
+
+  # Only what it sends to one range, and what comes to two ports
+  tidegate capture print -i 10.0.0.0/8 -b 8080,8443
+
+  # Its DNS queries too, for iptables-restore --noflush
+  tidegate capture print -i '*' --redirect-dns --family ipv4";
+
+/// The file that names the servers of DNS.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// Flags of `tidegate capture`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, arg_required_else_help = true)]
+pub struct CaptureArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Print the rules as iptables-restore reads them, and change nothing
+    #[command(after_help = EXAMPLES)]
+    Print(Box<PrintArgs>),
+}
+
+#[derive(Debug, Args)]
+struct PrintArgs {
+    #[command(flatten)]
+    what: WhatArgs,
+
+    /// For which addresses
+    #[arg(long, value_enum, default_value_t = Families::Both)]
+    family: Families,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Families {
+    /// IPv4, for iptables-restore
+    Ipv4,
+    /// IPv6, for ip6tables-restore
+    Ipv6,
+    /// One after the other
+    Both,
+}
+
+/// What is captured. Names and letters of istio-iptables work, too.
+#[derive(Debug, Args)]
+struct WhatArgs {
+    /// Ranges of addresses to which outbound connections are captured, or * for all
+    #[arg(
+        short = 'i',
+        long,
+        alias = "istio-service-cidr",
+        value_name = "RANGES",
+        default_value = ""
+    )]
+    include_ip_ranges: Ranges,
+
+    /// Ranges to which they are not
+    #[arg(
+        short = 'x',
+        long,
+        alias = "istio-service-exclude-cidr",
+        value_name = "RANGES",
+        default_value = ""
+    )]
+    #[arg(value_parser = only_ranges)]
+    exclude_ip_ranges: Ranges,
+
+    /// Ports to which outbound connections are captured, whatever their address
+    #[arg(
+        short = 'q',
+        long,
+        alias = "istio-outbound-ports",
+        value_name = "PORTS",
+        default_value = ""
+    )]
+    include_outbound_ports: PortList,
+
+    /// Ports to which they are not
+    #[arg(
+        short = 'o',
+        long,
+        alias = "istio-local-outbound-ports-exclude",
+        value_name = "PORTS",
+        default_value = ""
+    )]
+    exclude_outbound_ports: PortList,
+
+    /// Inbound ports that are captured, or * for all
+    #[arg(
+        short = 'b',
+        long,
+        alias = "istio-inbound-ports",
+        value_name = "PORTS",
+        default_value = ""
+    )]
+    include_inbound_ports: Ports,
+
+    /// Inbound ports that are not, where all others are
+    #[arg(
+        short = 'd',
+        long,
+        alias = "istio-local-exclude-ports",
+        value_name = "PORTS",
+        default_value = ""
+    )]
+    exclude_inbound_ports: PortList,
+
+    /// How inbound connections are led to the proxy: REDIRECT, or TPROXY, which leaves their addresses alone
+    #[arg(
+        short = 'm',
+        long,
+        alias = "istio-inbound-interception-mode",
+        default_value = "REDIRECT"
+    )]
+    mode: Mode,
+
+    /// Groups whose outbound connections are captured [default: all]
+    #[arg(long, value_name = "GROUPS", conflicts_with = "exclude_owner_groups")]
+    include_owner_groups: Option<NameList>,
+
+    /// Groups whose outbound connections are not captured
+    #[arg(long, value_name = "GROUPS")]
+    exclude_owner_groups: Option<NameList>,
+
+    /// Interfaces that nothing is captured of
+    #[arg(
+        short = 'c',
+        long,
+        alias = "istio-exclude-interfaces",
+        value_name = "NAMES",
+        default_value = ""
+    )]
+    exclude_interfaces: NameList,
+
+    /// Interfaces of virtual machines: what comes in there is on its way out
+    #[arg(short = 'k', long, value_name = "NAMES", default_value = "", hide_default_value = true)]
+    kube_virt_interfaces: NameList,
+
+    /// Lead DNS queries to the servers of /etc/resolv.conf to the sidecar's resolver
+    #[arg(long)]
+    redirect_dns: bool,
+
+    /// Lead all DNS queries there, whatever server they are for
+    #[arg(long, requires = "redirect_dns")]
+    capture_all_dns: bool,
+
+    /// Drop packets that belong to no connection, rather than answer them with a reset
+    #[arg(long)]
+    drop_invalid: bool,
+
+    /// Users that the proxy runs as: what they send is not captured
+    #[arg(short = 'u', long, value_name = "USERS", default_value = "1337")]
+    proxy_uid: NameList,
+
+    /// Groups that the proxy runs as
+    #[arg(short = 'g', long, value_name = "GROUPS", default_value = "1337")]
+    proxy_gid: NameList,
+
+    /// The proxy's port for outbound connections
+    #[arg(short = 'p', long, alias = "envoy-port", value_name = "PORT", default_value = "15001")]
+    #[arg(value_parser = port)]
+    outbound_port: u16,
+
+    /// The proxy's port for inbound connections
+    #[arg(
+        short = 'z',
+        long,
+        alias = "inbound-capture-port",
+        value_name = "PORT",
+        default_value = "15006"
+    )]
+    #[arg(value_parser = port)]
+    inbound_port: u16,
+
+    /// The proxy's port for tunnels
+    #[arg(
+        short = 'e',
+        long,
+        alias = "inbound-tunnel-port",
+        value_name = "PORT",
+        default_value = "15008"
+    )]
+    #[arg(value_parser = port)]
+    tunnel_port: u16,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// No server of DNS is known whose queries could be captured.
+pub fn run(args: &CaptureArgs) -> Outcome<()> {
+    let Verb::Print(print) = &args.verb;
+    let options = print.what.options(|| std::fs::read_to_string(RESOLV_CONF))?;
+    terminal::print(text(&options, print.family))
+}
+
+/// The rules of each family, with what to load them by.
+fn text(options: &Options, families: Families) -> String {
+    let wanted = [
+        (Families::Ipv4, Family::V4, "iptables-restore"),
+        (Families::Ipv6, Family::V6, "ip6tables-restore"),
+    ];
+    let wanted =
+        wanted.into_iter().filter(|(name, ..)| [*name, Families::Both].contains(&families));
+    let texts = wanted.map(|(_, family, tool)| {
+        format!("# {tool} --noflush\n{}", restore(&tables(options, family)))
+    });
+    texts.collect()
+}
+
+impl WhatArgs {
+    /// What is asked for. `resolv_conf` reads the file that names the servers of DNS, where that is needed.
+    fn options(&self, resolv_conf: impl FnOnce() -> io::Result<String>) -> Outcome<Options> {
+        let groups = match (&self.include_owner_groups, &self.exclude_owner_groups) {
+            (Some(groups), _) => Groups::Only(groups.0.clone()),
+            (None, Some(groups)) => Groups::AllBut(groups.0.clone()),
+            (None, None) => Groups::default(),
+        };
+        let dns = match (self.redirect_dns, self.capture_all_dns) {
+            (false, _) => Dns::None,
+            (true, true) => Dns::All,
+            (true, false) => Dns::Servers(servers(resolv_conf())?),
+        };
+        Ok(Options {
+            outbound_port: self.outbound_port,
+            inbound_port: self.inbound_port,
+            tunnel_port: self.tunnel_port,
+            uids: self.proxy_uid.0.clone(),
+            gids: self.proxy_gid.0.clone(),
+            mode: self.mode,
+            inbound: self.include_inbound_ports.clone(),
+            inbound_except: self.exclude_inbound_ports.0.clone(),
+            outbound: self.include_ip_ranges.clone(),
+            outbound_except: self.exclude_ip_ranges.clone(),
+            outbound_ports: self.include_outbound_ports.0.clone(),
+            outbound_ports_except: self.exclude_outbound_ports.0.clone(),
+            groups,
+            interfaces_except: self.exclude_interfaces.0.clone(),
+            rerouted_interfaces: self.kube_virt_interfaces.0.clone(),
+            dns,
+            drop_invalid: self.drop_invalid,
+            ..Options::default()
+        })
+    }
+}
+
+/// The servers that `resolv.conf` names.
+fn servers(resolv_conf: io::Result<String>) -> Outcome<Vec<IpAddr>> {
+    let none = |why: String| {
+        Failure::new(format!("{RESOLV_CONF}: {why}"))
+            .or("--capture-all-dns, to capture queries to any server")
+    };
+    let text = resolv_conf.map_err(|error| none(error.to_string()))?;
+    let servers: Vec<IpAddr> = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("nameserver")?.split_whitespace().next())
+        // What comes behind `%` is an interface.
+        .filter_map(|server| server.split('%').next()?.parse().ok())
+        .collect();
+    if servers.is_empty() {
+        return Err(none("no nameserver in it".to_owned()));
+    }
+    Ok(servers)
+}
+
+/// A list of ports.
+#[derive(Clone, Debug)]
+struct PortList(Vec<u16>);
+
+impl FromStr for PortList {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        list(text, port).map(Self)
+    }
+}
+
+/// A list of users, groups or interfaces.
+#[derive(Clone, Debug)]
+struct NameList(Vec<Name>);
+
+impl FromStr for NameList {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        list(text, str::parse).map(Self)
+    }
+}
+
+/// Ranges, and not all addresses: nothing would be captured.
+fn only_ranges(text: &str) -> Result<Ranges, String> {
+    match text.parse().map_err(|wrong: Wrong| wrong.to_string())? {
+        Ranges::All => Err("with every address excluded nothing would be captured".to_owned()),
+        ranges => Ok(ranges),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: CaptureArgs,
+    }
+
+    const RESOLV: &str =
+        "# a comment\nsearch a.example\nnameserver 10.96.0.10\nnameserver fe80::1%eth0\n";
+
+    fn printed(words: &str) -> Result<String, String> {
+        let words = ["capture", "print"].into_iter().chain(words.split_whitespace());
+        let line = Line::try_parse_from(words).map_err(|error| error.to_string())?;
+        let Verb::Print(print) = line.args.verb;
+        let options = print.what.options(|| Ok(RESOLV.to_owned())).map_err(|e| e.to_string())?;
+        Ok(text(&options, print.family))
+    }
+
+    #[test]
+    fn letters_and_names_of_istio_iptables_mean_the_same() {
+        let short = printed(
+            "-i * -x 10.0.0.0/8 -b 80,81 -q 22 -o 23 -d 82 -c eth1 -k vm0 -u 5 -g 6 -p 7 -z 8 -e 9 -m TPROXY",
+        );
+        let long = printed(
+            "--istio-service-cidr * --istio-service-exclude-cidr 10.0.0.0/8 --istio-inbound-ports 80,81 \
+             --istio-outbound-ports 22 --istio-local-outbound-ports-exclude 23 --istio-local-exclude-ports 82 \
+             --istio-exclude-interfaces eth1 --kube-virt-interfaces vm0 --proxy-uid 5 --proxy-gid 6 \
+             --envoy-port 7 --inbound-capture-port 8 --inbound-tunnel-port 9 --istio-inbound-interception-mode TPROXY",
+        );
+        assert_eq!(short, long);
+        let text = short.expect("rules");
+        assert!(text.starts_with("# iptables-restore --noflush\n*mangle\n"), "{text}");
+        assert!(text.contains("# ip6tables-restore --noflush\n"), "{text}");
+        let only = printed("--family ipv6").expect("rules");
+        assert!(!only.contains("# iptables") && only.contains("::1/128"), "{only}");
+    }
+
+    #[test]
+    fn queries_are_captured_by_the_servers_that_are_used() {
+        let text = printed("--redirect-dns").expect("rules");
+        assert!(text.contains("--dport 53 -d 10.96.0.10/32 -j REDIRECT"), "{text}");
+        assert!(text.contains("--dport 53 -d fe80::1/128 -j REDIRECT"), "{text}");
+        let all = printed("--redirect-dns --capture-all-dns").expect("rules");
+        assert!(all.contains("-p udp --dport 53 -j REDIRECT --to-port 15053"), "{all}");
+        let none = servers(Ok("options edns0\n".to_owned())).expect_err("nobody").to_string();
+        assert!(none.contains(RESOLV_CONF) && none.contains("--capture-all-dns"), "{none}");
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_in_words() {
+        for (words, told) in [
+            ("-i 10.0.0.0/33", "range of addresses"),
+            ("-x *", "nothing would be captured"),
+            ("-b http", "a number from 1 to 65535"),
+            ("-c eth0;reboot", "one word"),
+            ("-m redirect", "REDIRECT or TPROXY"),
+            ("--capture-all-dns", "--redirect-dns"),
+            ("--include-owner-groups a --exclude-owner-groups b", "cannot be used with"),
+        ] {
+            let refused = printed(words).expect_err(words);
+            assert!(refused.contains(told), "{words}: {refused}");
+        }
+    }
+}
