@@ -6,42 +6,99 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that the kernel keeps for a worker until it accepts them.
-const BACKLOG: i32 = 1024;
+pub(super) const BACKLOG: u16 = 1024;
 
-/// Binds all `addresses` of a listener; gives one socket of each address to each worker. Those that are `held` by an earlier form of
-/// the listener are shared with it. The error names the address.
+/// A worker's socket at one of a listener's addresses.
+#[derive(Debug)]
+pub enum ListenerSocket {
+    /// One that has been bound anew, and listens.
+    Bound(TcpListener),
+    /// The one that the worker has there already, of the form before: what waits in its queue is served.
+    Kept(SocketAddr),
+}
+
+impl ListenerSocket {
+    /// Where it is bound.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Bound(socket) => socket.local_addr(),
+            Self::Kept(address) => Ok(*address),
+        }
+    }
+}
+
+/// How sockets at an address are had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Nobody of ours has it.
+    Bind,
+    /// The form before has it, for other families.
+    Share,
+    /// The form before has it as it is to be.
+    Keep,
+}
+
+/// Binds all `addresses` of a listener; gives one socket of each to each worker, in their order. Of those that are `held` by an
+/// earlier form of the listener the sockets stay. The error names the address.
 ///
 /// # Errors
-/// As [`bind`].
+/// As [`bind`]. What is held has not been touched then.
 pub fn bind_all(
     addresses: &[SocketAddr],
     held: &[SocketAddr],
     workers: usize,
-) -> Result<Vec<Vec<TcpListener>>, (SocketAddr, io::Error)> {
-    let mut sockets: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
-    for &address in addresses {
-        // Where the addresses of IPv4 are the listener's as well, those of IPv6 are without them.
-        let all_of_ipv4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
-        let apart = addresses.contains(&all_of_ipv4);
-        let of_address = if held.contains(&address) {
-            share(address, apart, workers)
-        } else {
-            bind(address, apart, workers)
-        };
-        let of_address = of_address.map_err(|error| (address, error))?;
-        for (worker, socket) in sockets.iter_mut().zip(of_address) {
-            worker.push(socket);
+) -> Result<Vec<Vec<ListenerSocket>>, (SocketAddr, io::Error)> {
+    let ways = || addresses.iter().map(|&address| (address, way_to(address, addresses, held)));
+    let mut bound: Vec<Vec<Socket>> = addresses.iter().map(|_| Vec::new()).collect();
+    // Whether somebody else has an address is found out before one is shared.
+    for wanted in [Way::Bind, Way::Share] {
+        for ((address, way), sockets) in
+            ways().zip(&mut bound).filter(|((_, way), _)| *way == wanted)
+        {
+            let only_ipv6 = is_apart(address, addresses);
+            let get = if way == Way::Bind { bind } else { share };
+            *sockets = get(address, only_ipv6, workers).map_err(|error| (address, error))?;
         }
     }
-    Ok(sockets)
+    // Clients wait at a socket once it listens, and are reset if it is given up.
+    for (&address, sockets) in addresses.iter().zip(&bound) {
+        let mut sockets = sockets.iter();
+        sockets.try_for_each(|own| own.listen(BACKLOG.into())).map_err(|error| (address, error))?;
+    }
+    let mut of_worker = || {
+        let each = addresses.iter().zip(&mut bound);
+        let socket = |(&address, sockets): (_, &mut Vec<Socket>)| match sockets.pop() {
+            Some(socket) => ListenerSocket::Bound(socket.into()),
+            None => ListenerSocket::Kept(address),
+        };
+        each.map(socket).collect()
+    };
+    Ok((0..workers).map(|_| of_worker()).collect())
 }
 
-/// Binds `address` once for each of `workers`; the kernel spreads connections over them. `only_ipv6` says whether an address of
-/// IPv6 is to take none of IPv4.
+fn way_to(address: SocketAddr, addresses: &[SocketAddr], held: &[SocketAddr]) -> Way {
+    match held.contains(&address) {
+        false => Way::Bind,
+        true if is_apart(address, addresses) == is_apart(address, held) => Way::Keep,
+        true => Way::Share,
+    }
+}
+
+/// Whether a socket of IPv6 at `address`, which is one of `addresses`, takes no IPv4, as another one of them does.
+fn is_apart(address: SocketAddr, addresses: &[SocketAddr]) -> bool {
+    let all_of_ipv4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
+    address.is_ipv6() && addresses.contains(&all_of_ipv4)
+}
+
+/// Binds `address` once for each of `workers`; the kernel spreads connections over them once they listen. `only_ipv6` says whether
+/// an address of IPv6 is to take none of IPv4.
 ///
 /// # Errors
 /// The address is taken by somebody else (another process of ours included), forbidden, or not ours.
-fn bind(address: SocketAddr, only_ipv6: bool, workers: usize) -> io::Result<Vec<TcpListener>> {
+fn bind(address: SocketAddr, only_ipv6: bool, workers: usize) -> io::Result<Vec<Socket>> {
     // With SO_REUSEPORT a second process would share the port in silence and take half of its
     // connections. One bind without it finds that out.
     let alone = socket(address, only_ipv6)?;
@@ -55,14 +112,13 @@ fn bind(address: SocketAddr, only_ipv6: bool, workers: usize) -> io::Result<Vec<
 }
 
 /// Binds `address`, which nobody has or we have already.
-fn share(address: SocketAddr, only_ipv6: bool, workers: usize) -> io::Result<Vec<TcpListener>> {
+fn share(address: SocketAddr, only_ipv6: bool, workers: usize) -> io::Result<Vec<Socket>> {
     (0..workers)
         .map(|_| {
             let socket = socket(address, only_ipv6)?;
             socket.set_reuse_port(true)?;
             socket.bind(&address.into())?;
-            socket.listen(BACKLOG)?;
-            Ok(socket.into())
+            Ok(socket)
         })
         .collect()
 }
@@ -82,22 +138,29 @@ fn socket(address: SocketAddr, only_ipv6: bool) -> io::Result<Socket> {
 mod tests {
     use super::*;
 
+    fn listening(address: SocketAddr, workers: usize) -> Vec<Vec<ListenerSocket>> {
+        bind_all(&[address], &[], workers).unwrap()
+    }
+
+    fn address_of(socket: &ListenerSocket) -> SocketAddr {
+        socket.address().unwrap()
+    }
+
     #[test]
     fn workers_share_a_port_and_nobody_else_does() {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let sockets = bind(any, false, 3).unwrap();
-        let address = sockets[0].local_addr().unwrap();
-        assert!(sockets.iter().all(|socket| socket.local_addr().unwrap() == address));
-        let error = bind(address, false, 1).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        let sockets = listening(([127, 0, 0, 1], 0).into(), 3);
+        let address = address_of(&sockets[0][0]);
+        assert!(sockets.iter().all(|own| own.len() == 1 && address_of(&own[0]) == address));
+        let (at, error) = bind_all(&[address], &[], 1).unwrap_err();
+        assert_eq!((at, error.kind()), (address, io::ErrorKind::AddrInUse));
         drop(sockets);
-        bind(address, false, 1).unwrap();
+        listening(address, 1);
     }
 
     #[test]
     fn a_port_of_all_addresses_of_both_families_is_two_sockets() {
-        let any = bind(SocketAddr::from(([0, 0, 0, 0], 0)), false, 1).unwrap();
-        let port = any[0].local_addr().unwrap().port();
+        let any = listening(([0, 0, 0, 0], 0).into(), 1);
+        let port = address_of(&any[0][0]).port();
         drop(any);
         let both: [SocketAddr; 2] = [([0, 0, 0, 0], port).into(), ([0_u16; 8], port).into()];
         let sockets = match bind_all(&both, &[], 2) {
@@ -108,20 +171,26 @@ mod tests {
             sockets => sockets.unwrap(),
         };
         assert_eq!(sockets.len(), 2);
-        for worker in sockets {
-            let own: Vec<_> = worker.iter().map(|socket| socket.local_addr().unwrap()).collect();
-            assert_eq!(own, both);
+        for worker in &sockets {
+            assert_eq!(worker.iter().map(address_of).collect::<Vec<_>>(), both);
         }
+        // Alone, that of IPv6 is for both families, and so it is another one.
+        let alone = bind_all(&both[1..], &both, 2).unwrap();
+        assert!(matches!(alone[0][..], [ListenerSocket::Bound(_)]), "{alone:?}");
+        let same = bind_all(&both, &both, 2).unwrap();
+        assert!(matches!(same[1][..], [ListenerSocket::Kept(_), ListenerSocket::Kept(_)]));
     }
 
     #[test]
-    fn an_address_that_stays_is_shared_with_the_form_before() {
+    fn what_is_held_stays_and_is_left_alone_where_another_address_is_taken() {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let before = bind_all(&[any], &[], 1).unwrap();
-        let held = before[0][0].local_addr().unwrap();
-        assert_eq!(bind_all(&[held], &[], 1).unwrap_err().0, held);
-        let now = bind_all(&[held, any], &[held], 1).unwrap();
-        assert_eq!(now[0][0].local_addr().unwrap(), held);
-        assert_eq!(now[0].len(), 2);
+        // One that nobody can share: a try to do so would be told.
+        let others = [TcpListener::bind(any).unwrap(), TcpListener::bind(any).unwrap()];
+        let [held, taken] = others.each_ref().map(|socket| socket.local_addr().unwrap());
+        let now = bind_all(&[held, any], &[held], 1).unwrap().remove(0);
+        assert!(
+            matches!(now[..], [ListenerSocket::Kept(at), ListenerSocket::Bound(_)] if at == held)
+        );
+        assert_eq!(bind_all(&[held, taken], &[held], 1).unwrap_err().0, taken);
     }
 }

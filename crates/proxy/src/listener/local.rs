@@ -8,8 +8,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::net::SocketFlags;
 use tokio::net::{TcpListener, TcpStream};
 
+use super::bind::BACKLOG;
 use super::look::{Looked, look};
 use super::terminate::terminate;
 use crate::accesslog::{Field, Kind, Record, ResponseFlags};
@@ -104,7 +106,7 @@ impl LocalListener {
     }
 
     /// Accepts until the task is ended.
-    pub async fn accept(self: Rc<Self>, socket: TcpListener) {
+    pub async fn accept(self: Rc<Self>, socket: Rc<TcpListener>) {
         loop {
             match socket.accept().await {
                 Ok((io, peer)) => {
@@ -116,6 +118,22 @@ impl LocalListener {
                     tracing::warn!(%error, "cannot accept connections, pausing");
                     self.current.borrow().stats.downstream_global_cx_overflow.inc();
                     tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Takes the clients that wait in the queue of a socket that is about to be closed: they would be reset, with what they have
+    /// sent. Those whose handshake is not over yet are not told apart from any that come later.
+    pub fn accept_waiting(self: &Rc<Self>, socket: &TcpListener) {
+        // At most so many wait, whoever comes meanwhile.
+        for _ in 0..BACKLOG {
+            match accept_now(socket) {
+                Ok((io, peer)) => self.start(io, peer),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    return tracing::warn!(%error, "connections are lost that were not accepted yet");
                 }
             }
         }
@@ -306,6 +324,15 @@ fn facts<'a>(
         tls: hello.is_some(),
         application_protocols: alpn,
     }
+}
+
+/// Accepts a connection that is there, whatever is known of the socket's readiness.
+fn accept_now(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let io = std::net::TcpStream::from(rustix::net::accept_with(socket, flags)?);
+    // One that has been reset meanwhile has none.
+    let peer = io.peer_addr().map_err(|_| io::ErrorKind::ConnectionAborted)?;
+    Ok((TcpStream::from_std(io)?, peer))
 }
 
 /// Looks at the first bytes where a chain asks for what they tell, and serves the chain that matches. A

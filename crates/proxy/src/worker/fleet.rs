@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::Places;
 use super::thread::{Command, Thread};
 use crate::accesslog::Logs;
 use crate::config::listener::Listener;
-use crate::listener;
+use crate::listener::{self, ListenerSocket};
 use crate::stats::Registry;
 
 /// How a listener came to be served.
@@ -89,10 +89,9 @@ impl Fleet {
             self.tell_all(|| Command::Update(Arc::clone(listener)));
             return Ok(Served::InPlace);
         }
-        // Other addresses: the new ones must be ours before the old ones are given up.
+        // Other addresses: the new ones must be ours before the old ones are given up, which workers do.
         let served = if open.is_some() { Served::Moved } else { Served::Opened };
         let sockets = self.sockets(listener)?;
-        self.stop(&listener.name);
         self.listen(listener, sockets);
         Ok(served)
     }
@@ -101,7 +100,7 @@ impl Fleet {
     fn sockets(
         &self,
         listener: &Listener,
-    ) -> Result<Vec<Vec<TcpListener>>, (SocketAddr, io::Error)> {
+    ) -> Result<Vec<Vec<ListenerSocket>>, (SocketAddr, io::Error)> {
         if listener.capture.bound {
             let addresses: Vec<SocketAddr> = listener.addresses().collect();
             let before = self.open.get(&listener.name).filter(|open| open.bound);
@@ -122,8 +121,8 @@ impl Fleet {
         Ok(self.threads.iter().map(|_| Vec::new()).collect())
     }
 
-    fn listen(&mut self, listener: &Arc<Listener>, sockets: Vec<Vec<TcpListener>>) {
-        let bound = sockets.iter().take(1).flatten().map(TcpListener::local_addr);
+    fn listen(&mut self, listener: &Arc<Listener>, sockets: Vec<Vec<ListenerSocket>>) {
+        let bound = sockets.iter().take(1).flatten().map(ListenerSocket::address);
         let bound = bound.collect::<io::Result<Vec<_>>>().unwrap_or_default();
         let addresses = if bound.is_empty() { listener.addresses().collect() } else { bound };
         for (thread, sockets) in self.threads.iter().zip(sockets) {

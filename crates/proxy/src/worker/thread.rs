@@ -2,18 +2,19 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, LocalSet};
 
 use super::{Places, Worker};
 use crate::accesslog::Recorder;
 use crate::config::listener::Listener;
-use crate::listener::LocalListener;
+use crate::listener::{ListenerSocket, LocalListener};
 use crate::stats::Scope;
 
 /// How often idle upstream connections are looked at.
@@ -22,8 +23,9 @@ const SWEEP: Duration = Duration::from_secs(2);
 /// What a worker is told.
 #[derive(Debug)]
 pub enum Command {
-    /// Serve a listener, and accept on its sockets. One without serves what others hand on to it.
-    Listen(Arc<Listener>, Vec<TcpListener>),
+    /// Serve a listener, and accept on its sockets. One without serves what others hand on to it. One of this name that is open
+    /// gives up its other sockets, and its connections close after what they are doing.
+    Listen(Arc<Listener>, Vec<ListenerSocket>),
     /// Serve another form of a listener that is open.
     Update(Arc<Listener>),
     /// Stop accepting for the listener of this name, whose connections close after what they are doing.
@@ -84,7 +86,7 @@ impl Drop for Thread {
 }
 
 /// Carries out commands until the control side is gone.
-async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {
+pub(crate) async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {
     let mut open: HashMap<Arc<str>, Open> = HashMap::new();
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
@@ -98,7 +100,9 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
         match command {
             None => return,
             Some(Command::Listen(listener, sockets)) => {
-                open.insert(Arc::clone(&listener.name), Open::new(&worker, &listener, sockets));
+                let before = open.remove(&listener.name);
+                let name = Arc::clone(&listener.name);
+                open.insert(name, Open::new(&worker, &listener, sockets, before).await);
             }
             Some(Command::Update(listener)) => {
                 if let Some(open) = open.get(&listener.name) {
@@ -106,9 +110,8 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
                 }
             }
             Some(Command::Stop(name)) => {
-                if let Some(mut open) = open.remove(&name) {
-                    open.close(&worker).await;
-                    open.local.retire();
+                if let Some(open) = open.remove(&name) {
+                    open.retire(&worker).await;
                 }
             }
             Some(Command::Close(name)) => {
@@ -137,39 +140,84 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
 /// A listener that is served, and what accepts for it.
 struct Open {
     local: Rc<LocalListener>,
-    accepting: Vec<JoinHandle<()>>,
+    accepting: Vec<Accepting>,
 }
 
 impl Open {
-    fn new(worker: &Rc<Worker>, listener: &Arc<Listener>, sockets: Vec<TcpListener>) -> Self {
+    /// Serves a listener on these sockets, in place of the form `before`, whose sockets are given up but for those that are kept.
+    async fn new(
+        worker: &Rc<Worker>,
+        listener: &Arc<Listener>,
+        sockets: Vec<ListenerSocket>,
+        mut before: Option<Self>,
+    ) -> Self {
         let local = Rc::new(LocalListener::new(Rc::clone(worker), Arc::clone(listener)));
         for address in listener.addresses() {
             worker.listeners.enter(address, &local);
         }
-        let accept = |socket| match tokio::net::TcpListener::from_std(socket) {
-            Ok(socket) => Some(tokio::task::spawn_local(Rc::clone(&local).accept(socket))),
-            Err(error) => {
-                tracing::error!(%error, listener = %listener.name, "cannot accept");
-                None
-            }
-        };
-        let accepting = sockets.into_iter().filter_map(accept).collect();
+        let mut accepting = Vec::with_capacity(sockets.len());
+        for socket in sockets {
+            let socket = match (socket, &mut before) {
+                (ListenerSocket::Kept(address), Some(before)) => before.give(address).await,
+                (ListenerSocket::Kept(_), None) => None,
+                (ListenerSocket::Bound(socket), _) => TcpListener::from_std(socket)
+                    .map(Rc::new)
+                    .inspect_err(
+                        |error| tracing::error!(%error, listener = %listener.name, "cannot accept"),
+                    )
+                    .ok(),
+            };
+            accepting.extend(socket.map(|socket| Accepting::new(&local, socket)));
+        }
+        if let Some(before) = before {
+            before.retire(worker).await;
+        }
         Self { local, accepting }
     }
 
-    /// Takes no more connections.
+    /// Gives up the socket at an address, and what waits in its queue with it.
+    async fn give(&mut self, address: SocketAddr) -> Option<Rc<TcpListener>> {
+        let at = self
+            .accepting
+            .iter()
+            .position(|one| one.socket.local_addr().is_ok_and(|own| own == address))?;
+        Some(self.accepting.swap_remove(at).stop().await)
+    }
+
+    /// Takes no more connections than those that have come.
     async fn close(&mut self, worker: &Worker) {
         worker.listeners.leave(&self.local);
-        for task in &mut self.accepting {
-            end(task).await;
+        for accepting in self.accepting.drain(..) {
+            let socket = accepting.stop().await;
+            self.local.accept_waiting(&socket);
         }
+    }
+
+    /// Takes no more connections; those that there are close after what they are doing.
+    async fn retire(mut self, worker: &Worker) {
+        self.close(worker).await;
+        self.local.retire();
     }
 }
 
-/// Ends a task that accepts. Its socket is closed then: whoever is told so can use the address again.
-async fn end(task: &mut JoinHandle<()>) {
-    if !task.is_finished() {
-        task.abort();
-        let _ = task.await;
+/// A socket, and the task that accepts on it.
+struct Accepting {
+    socket: Rc<TcpListener>,
+    task: JoinHandle<()>,
+}
+
+impl Accepting {
+    fn new(local: &Rc<LocalListener>, socket: Rc<TcpListener>) -> Self {
+        let task = tokio::task::spawn_local(Rc::clone(local).accept(Rc::clone(&socket)));
+        Self { socket, task }
+    }
+
+    /// Ends the task: the socket is closed with what this returns, and whoever is told so then can use the address again.
+    async fn stop(mut self) -> Rc<TcpListener> {
+        if !self.task.is_finished() {
+            self.task.abort();
+            let _ = (&mut self.task).await;
+        }
+        self.socket
     }
 }

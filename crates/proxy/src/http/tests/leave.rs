@@ -1,8 +1,16 @@
 //! Connections of a filter chain that has gone.
 
+use std::io::Write;
+use std::rc::Rc;
+
 use tidegate_testing::{PATIENCE, eventually};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
 
 use super::*;
+use crate::listener::{ListenerSocket, bind_all};
+use crate::worker::Worker;
+use crate::worker::thread::{Command, run};
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -74,4 +82,83 @@ async fn connections_go_on_with_a_chain_of_the_same_terms() {
         assert_eq!((answer.status, answer.header("connection")), (239, Some("close")));
         assert_eq!(client.read_to_end().await, b"");
     }
+}
+
+/// A worker in this thread: it does nothing while the test does something.
+struct Inside {
+    commands: mpsc::UnboundedSender<Command>,
+    /// Where its listener is.
+    addresses: Vec<SocketAddr>,
+}
+
+impl Inside {
+    /// Listens at two addresses. To be called within a `LocalSet`.
+    async fn start() -> Self {
+        let registry = Registry::new(1);
+        let logs = Logs::start(&registry, Options::default()).unwrap();
+        let places = Places::of_process();
+        let worker = Worker::new(0, registry.worker(0), logs.recorder(0), places);
+        let (commands, receiver) = mpsc::unbounded_channel();
+        tokio::task::spawn_local(run(Rc::new(worker), receiver));
+        let any = ([127, 0, 0, 1], 0).into();
+        let sockets = bind_all(&[any, any], &[], 1).unwrap().remove(0);
+        let addresses = sockets.iter().map(|socket| socket.address().unwrap()).collect();
+        let inside = Self { commands, addresses };
+        inside.listen(sockets);
+        inside.sync().await;
+        inside
+    }
+
+    fn tell(&self, command: Command) {
+        self.commands.send(command).unwrap();
+    }
+
+    fn listen(&self, sockets: Vec<ListenerSocket>) {
+        self.tell(Command::Listen(answering(200, b""), sockets));
+    }
+
+    async fn sync(&self) {
+        let (done, is_done) = oneshot::channel();
+        self.tell(Command::Sync(done));
+        is_done.await.unwrap();
+    }
+
+    /// Clients whose connections wait to be accepted, one at each address, with a request each.
+    fn clients(&self) -> Vec<Client> {
+        let connect = |address: &SocketAddr| {
+            let mut io = std::net::TcpStream::connect(address).unwrap();
+            io.write_all(REQUEST.as_bytes()).unwrap();
+            io.set_nonblocking(true).unwrap();
+            Client::over(tokio::net::TcpStream::from_std(io).unwrap())
+        };
+        self.addresses.iter().map(connect).collect()
+    }
+}
+
+/// The kernel resets what waits in the queue of a socket that is closed.
+#[tokio::test]
+async fn who_waits_to_be_accepted_is_answered_when_the_listener_goes_or_moves() {
+    LocalSet::new()
+        .run_until(async {
+            let inside = Inside::start().await;
+            let [kept, left] = inside.addresses[..] else { panic!("two addresses") };
+            let waiting = inside.clients();
+            inside.listen(vec![ListenerSocket::Kept(kept)]);
+            for mut client in waiting {
+                assert_eq!(client.response().await.status, 200);
+            }
+            std::net::TcpListener::bind(left).expect("it has been given up");
+
+            let inside = Inside::start().await;
+            let waiting = inside.clients();
+            inside.tell(Command::Stop("listener".into()));
+            for mut client in waiting {
+                let answer = client.response().await;
+                assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+            }
+            for address in inside.addresses {
+                std::net::TcpListener::bind(address).expect("it has been given up");
+            }
+        })
+        .await;
 }
