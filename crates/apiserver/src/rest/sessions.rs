@@ -1,12 +1,13 @@
 //! `pods/<name>/exec`, `attach` and `portforward`: sessions with a pod take a node that runs it, and there is none.
 
-use tidegate_api::{Kind, ObjectKey};
+use tidegate_api::{Kind, ObjectKey, Origin};
 
 use super::Api;
 use super::failure::Failure;
 use super::router::Target;
 
-/// The annotation of a Pod by which a process shows itself: where its admin interface listens, as `ADDRESS:PORT`.
+/// The annotation of a Pod by which a process shows itself: where its admin interface listens, as `ADDRESS:PORT`. It
+/// counts on Pods that are the process's own ([`crate::store::is_own`]).
 pub const ADMIN_ANNOTATION: &str = "tidegate.dev/admin";
 
 /// Why there is no such session; nothing where none is asked for.
@@ -25,8 +26,10 @@ pub(crate) fn refusal(api: &Api, target: &Target) -> Option<Failure> {
     let Some(pod) = api.store.get(&key) else {
         return Some(Failure::not_found(Kind::Pod.info(), name));
     };
-    let pod = pod.json();
-    let why = match pod["metadata"]["annotations"][ADMIN_ANNOTATION].as_str() {
+    let own = (*pod.origin() == Origin::Process).then(|| pod.json());
+    let admin =
+        own.as_ref().and_then(|pod| pod["metadata"]["annotations"][ADMIN_ANNOTATION].as_str());
+    let why = match admin {
         Some(admin) => format!(
             "it is a process of its machine, without a container. Its ports are open there; its admin interface is at \
              http://{admin}, which tidegate proxy-config asks (or curl: /config_dump, /clusters, /stats)"

@@ -44,7 +44,7 @@ pub use changes::Changes;
 pub use entry::{Decoded, Entry};
 pub use events::{Note, Tone};
 pub use log::{Event, Expired};
-pub use overlay::{Hidden, Push, SOURCE_ANNOTATION, describe};
+pub use overlay::{Hidden, Push, SOURCE_ANNOTATION, describe, is_own};
 pub use status::Condition;
 pub use watch::{Snapshot, Watch};
 pub use write::{Draft, Expect, OpenError, WriteError};
@@ -365,10 +365,11 @@ fn load(loaded: Loaded, window: Window) -> State {
             state.set_overlay(key.clone(), kept::read(&key, &text));
             continue;
         }
-        let Ok(Value::Object(value)) = serde_json::from_slice(&text) else {
+        let Ok(Value::Object(mut value)) = serde_json::from_slice(&text) else {
             tracing::error!(%row, "the stored object is no JSON: it is kept, and not shown");
             continue;
         };
+        overlay::disown(&mut value);
         let revision = value["metadata"]["resourceVersion"]
             .as_str()
             .and_then(|revision| revision.parse().ok())

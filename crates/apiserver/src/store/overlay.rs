@@ -17,7 +17,7 @@ use super::state::writable;
 use super::writer::Staged;
 use super::{Entry, generation};
 
-/// The annotation that says where a read-only object comes from: `path:line`, or `tidegate`.
+/// The annotation that says where a read-only object comes from: `path:line`, or `tidegate`. Nobody can write it through the API.
 pub const SOURCE_ANNOTATION: &str = "tidegate.dev/source";
 
 /// One change of what is pushed in.
@@ -247,6 +247,21 @@ pub fn describe(origin: &Origin) -> String {
         Origin::File { path, line } => format!("{}:{line}", path.display()),
         Origin::Process => "tidegate".into(),
         Origin::Api => "the API".into(),
+    }
+}
+
+/// Whether an object, as the API shows it, is the process's own.
+#[must_use]
+pub fn is_own(object: &Value) -> bool {
+    object["metadata"]["annotations"][SOURCE_ANNOTATION] == *describe(&Origin::Process)
+}
+
+/// Takes away what a form that is stored, from when anybody could write it, says of where it comes from.
+pub(super) fn disown(object: &mut Map<String, Value>) {
+    let annotations =
+        object.get_mut("metadata").and_then(|metadata| metadata.get_mut("annotations"));
+    if let Some(Value::Object(annotations)) = annotations {
+        annotations.remove(SOURCE_ANNOTATION);
     }
 }
 

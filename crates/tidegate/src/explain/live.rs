@@ -12,7 +12,7 @@ use tidegate_api::istio::policy::selected;
 use tidegate_api::kinds::KindInfo;
 use tidegate_api::{KINDS, Kind, Object, ObjectKey, Origin, Spec};
 use tidegate_apiserver::rest::{ADMIN_ANNOTATION, FORMS_PATH};
-use tidegate_apiserver::store::{SOURCE_ANNOTATION, describe};
+use tidegate_apiserver::store::{SOURCE_ANNOTATION, is_own};
 use tidegate_pilot::Input;
 use tokio::time::timeout;
 
@@ -85,12 +85,12 @@ pub async fn ask(kubeconfig: Option<&Path>) -> Outcome<Live> {
                 match object(info, item) {
                     Ok(object) => {
                         // Whatever somebody else writes into a Pod is no address to ask.
-                        let own = is_shown(item).then_some(&object);
+                        let own = is_own(item).then_some(&object);
                         live.admin = live.admin.or_else(|| admin(own?));
                         let key = || object.key.clone();
                         live.unserved.extend(unserved(item, "False").map(|why| (key(), why)));
                         live.partly.extend(unserved(item, "True").map(|why| (key(), why)));
-                        live.shown.extend(is_shown(item).then(key));
+                        live.shown.extend(is_own(item).then(key));
                         live.objects.push(object);
                     }
                     Err(invalid) => live.later.extend(invalid),
@@ -224,11 +224,6 @@ fn out(clusters: &Value) -> BTreeMap<String, Vec<SocketAddr>> {
         }
     }
     found
-}
-
-/// Whether an object is the process's own.
-fn is_shown(item: &Value) -> bool {
-    item["metadata"]["annotations"][SOURCE_ANNOTATION] == *describe(&Origin::Process)
 }
 
 /// The reason of `Programmed` where all of an object is in force.

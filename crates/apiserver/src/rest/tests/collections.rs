@@ -177,15 +177,8 @@ async fn objects_from_files_are_shown_and_refuse_writes_with_their_place() {
     let lab = lab();
     let mut manifest = config_map("f", &json!({}));
     manifest["metadata"]["namespace"] = "default".into();
-    let origin =
-        tidegate_api::Origin::File { path: Arc::from(std::path::Path::new("/m/x.yaml")), line: 3 };
-    let decoded =
-        tidegate_api::Object::decode(tidegate_api::Kind::ConfigMap, "v1", &manifest, origin);
-    let push = store::Push::Put {
-        object: decoded.expect("valid").object.into(),
-        manifest: manifest.as_object().expect("an object").clone(),
-    };
-    lab.store.push(push).await;
+    let origin = Origin::File { path: Arc::from(std::path::Path::new("/m/x.yaml")), line: 3 };
+    lab.store.push(pushed(&manifest, origin)).await;
     let item = format!("{CM}/f");
     let object = lab.get(&item).await.expect(200);
     assert_eq!(object["metadata"]["annotations"]["tidegate.dev/source"], "/m/x.yaml:3");
@@ -193,6 +186,7 @@ async fn objects_from_files_are_shown_and_refuse_writes_with_their_place() {
         lab.delete(&item).await,
         lab.put(&item, object).await,
         lab.patch(&item, MERGE, json!({ "data": { "b": "2" } })).await,
+        lab.patch(&item, MERGE, json!({ "metadata": { "labels": { "b": "2" } } })).await,
         lab.post(CM, config_map("f", &json!({}))).await,
     ] {
         if answer.code == 200 {

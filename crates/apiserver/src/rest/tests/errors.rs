@@ -324,6 +324,43 @@ async fn paths_and_methods() {
     );
 }
 
+/// Who reads the annotation takes an object for the process's own by it, and asks at an address that stands there.
+#[tokio::test]
+async fn nobody_says_through_the_api_that_an_object_comes_from_elsewhere() {
+    let lab = lab();
+    let own = json!({ "tidegate.dev/source": "tidegate" });
+    let cause = "metadata.annotations[tidegate.dev/source]: Forbidden: the server says by it that an object comes from a \
+                 file or is the process's own: leave it out";
+    let refused = |answer: &Answer, what: &str| {
+        answer.refused(422, "Invalid", &format!("{what} is invalid: {cause}"));
+    };
+    let mut map = config_map("c", &json!({}));
+    map["metadata"]["annotations"] = own.clone();
+    let item = format!("{CM}/c");
+    refused(&lab.post(CM, map.clone()).await, "ConfigMap \"c\"");
+    let apply = "application/apply-patch+yaml";
+    let applied = format!("{item}?fieldManager=m");
+    refused(&lab.patch(&applied, apply, map.clone()).await, "ConfigMap \"c\"");
+    assert_eq!(lab.get(&item).await.code, 404);
+
+    lab.post(CM, config_map("c", &json!({}))).await.expect(201);
+    let annotate = json!({ "metadata": { "annotations": own } });
+    for answer in [
+        lab.put(&item, map.clone()).await,
+        lab.patch(&item, MERGE, annotate.clone()).await,
+        lab.patch(&item, "application/strategic-merge-patch+json", annotate.clone()).await,
+        lab.patch(&applied, apply, map).await,
+    ] {
+        refused(&answer, "ConfigMap \"c\"");
+    }
+    let mut service = virtual_service("v", "a");
+    service["metadata"]["annotations"] = json!({ "tidegate.dev/source": "/m/x.yaml:3" });
+    let kind = "VirtualService.networking.istio.io \"v\"";
+    refused(&lab.post(VS, service).await, kind);
+    lab.post(VS, virtual_service("v", "a")).await.expect(201);
+    refused(&lab.patch(&format!("{VS}/v"), MERGE, annotate).await, kind);
+}
+
 /// Sessions with pods take a node; who asks for one is told where what the pod shows is to be found.
 #[tokio::test]
 async fn sessions_with_pods_are_refused_with_what_there_is_instead() {
@@ -333,10 +370,11 @@ async fn sessions_with_pods_are_refused_with_what_there_is_instead() {
     let mut pod = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "other" }, "spec": { "containers": [container] },
     });
+    pod["metadata"]["annotations"] = json!({ ADMIN_ANNOTATION: "127.0.0.1:15000" });
     lab.post(pods, pod.clone()).await.expect(201);
-    pod["metadata"] =
-        json!({ "name": "own", "annotations": { ADMIN_ANNOTATION: "127.0.0.1:15000" } });
-    lab.post(pods, pod).await.expect(201);
+    pod["metadata"]["name"] = "own".into();
+    pod["metadata"]["namespace"] = "default".into();
+    lab.store.push(pushed(&pod, Origin::Process)).await;
     for (session, beginning) in [
         ("exec?command=ls", "no command can be run in pod own: "),
         ("attach", "nothing can be attached to pod own: "),

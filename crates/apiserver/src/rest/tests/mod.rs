@@ -16,6 +16,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tidegate_api::kinds::by_api_version;
+use tidegate_api::{Object, Origin};
 use tokio::sync::watch;
 
 use super::ask::Ask;
@@ -189,4 +191,14 @@ pub(super) fn config_map(name: &str, labels: &Value) -> Value {
         "metadata": { "name": name, "labels": labels },
         "data": { "a": "1" },
     })
+}
+
+/// An object of the core group that is pushed in from outside the API.
+pub(super) fn pushed(object: &Value, origin: Origin) -> store::Push {
+    let kind = object["kind"].as_str().and_then(|kind| by_api_version("v1", kind));
+    let decoded = Object::decode(kind.expect("a known kind").kind, "v1", object, origin);
+    store::Push::Put {
+        object: decoded.expect("valid").object.into(),
+        manifest: object.as_object().expect("an object").clone(),
+    }
 }

@@ -11,7 +11,7 @@ use tidegate_api::{
 use super::{Writing, metadata};
 use crate::rest::failure::{Cause, Failure};
 use crate::rest::services;
-use crate::store::{Decoded, Entry};
+use crate::store::{Decoded, Entry, SOURCE_ANNOTATION};
 
 /// An object that may be stored.
 #[derive(Debug)]
@@ -61,6 +61,7 @@ fn admitted(
     let told = admit(info.kind, served.group, &mut value, writing.policy)
         .map_err(|errors| refuse(writing, &value, errors, source))?;
     warnings.extend(told.iter().map(ToString::to_string));
+    refuse_source(&value, old).map_err(|error| refuse(writing, &value, vec![error], source))?;
     warn_about_finalizers(&value, warnings);
     metadata::drop_empty(&mut value);
     served.store(&mut value);
@@ -143,6 +144,18 @@ fn breaks_a_rule(errors: &[FieldError]) -> bool {
 
 fn keeps_spec(old: Option<&Entry>, value: &Value) -> bool {
     old.is_some_and(|old| old.json().get("spec") == value.get("spec"))
+}
+
+/// Where an object comes from is the server's to say: who reads it takes a Pod that is the process's own for the process. What is
+/// read-only is refused as such, with its place.
+fn refuse_source(value: &Value, old: Option<&Entry>) -> Result<(), FieldError> {
+    let read_only = old.is_some_and(|old| *old.origin() != Origin::Api);
+    if read_only || value["metadata"]["annotations"].get(SOURCE_ANNOTATION).is_none() {
+        return Ok(());
+    }
+    let why = "the server says by it that an object comes from a file or is the process's own: leave it out";
+    let path = format!("metadata.annotations[{SOURCE_ANNOTATION}]");
+    Err(FieldError::new(path, Reason::Forbidden, why))
 }
 
 /// Two writers that mean different things by one name would take each other's finalizers off.

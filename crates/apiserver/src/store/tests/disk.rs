@@ -186,6 +186,19 @@ async fn a_store_from_before_forms_of_files_were_kept_is_read() {
     assert!(store.kept().is_empty());
 }
 
+/// One from before the API refused it may say what only the server may.
+#[tokio::test]
+async fn where_a_stored_object_says_that_it_comes_from_is_not_read() {
+    let bench = bench();
+    let mut forged = config("a", "1");
+    forged["metadata"]["annotations"] = json!({ SOURCE_ANNOTATION: "tidegate", "mine": "kept" });
+    let object = bench.store.put(draft(&forged), Expect::Absent).await.expect("created");
+    assert!(is_own(&object.json()));
+    let bench = bench.restart().await;
+    let object = bench.store.get(&key("a")).expect("kept").json();
+    assert_eq!(object["metadata"]["annotations"], json!({ "mine": "kept" }));
+}
+
 #[tokio::test]
 async fn what_was_left_of_an_interrupted_creation_is_no_obstacle() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tidegate_apiserver::rest::ADMIN_ANNOTATION;
+use tidegate_apiserver::store::is_own;
 use tokio::time::timeout;
 
 use crate::api::{self, Access};
@@ -50,6 +51,7 @@ async fn told(path: &Path) -> Result<SocketAddr, String> {
         .as_array()
         .into_iter()
         .flatten()
+        .filter(|pod| is_own(pod))
         .find_map(address)
         .ok_or_else(|| "its API shows no gateway with an admin interface".to_owned())
 }
