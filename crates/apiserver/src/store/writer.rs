@@ -45,8 +45,8 @@ impl Writer {
             closed = self.settle(batch);
         }
         let revision = self.read(State::revision);
-        let mut rows = self.rows_of(&self.unsaved, &HashMap::new());
-        rows.extend(self.kept_rows(&HashMap::new()));
+        let state = Arc::clone(&self.state);
+        let rows = self.rows(&Staged::new(&state, revision));
         if let Err(error) = self.disk.commit(&rows, revision) {
             tracing::warn!(%error, "the store could not be closed cleanly; the next start repairs it");
         }
@@ -79,7 +79,7 @@ impl Writer {
                 staged.publish();
             }
             Err(error) => {
-                self.unsaved.extend(staged.objects.keys().cloned());
+                self.unsaved.extend(staged.keys().cloned());
                 self.recorded.take_back();
                 let mut again = Staged::new(&state, self.disk.ceiling());
                 // Numbers that may have reached the disk are never used again.
@@ -87,7 +87,7 @@ impl Writer {
                 for (write, _) in &own {
                     again.volatile(write, &mut self.recorded);
                 }
-                self.unsaved.extend(again.objects.keys().chain(again.overlay.keys()).cloned());
+                self.unsaved.extend(again.keys().cloned());
                 self.recorded.settle();
                 again.publish();
                 refuse(&mut answers, &error);
@@ -104,17 +104,7 @@ impl Writer {
     }
 
     fn commit(&mut self, staged: &Staged<'_>) -> Result<(), DiskError> {
-        let keys: BTreeSet<ObjectKey> =
-            staged.objects.keys().chain(staged.good.keys()).chain(&self.unsaved).cloned().collect();
-        let mut rows = self.rows_of(&keys, &staged.objects);
-        for (key, good) in &staged.good {
-            rows.push(Row {
-                table: Table::Good,
-                key: row_key(key),
-                text: good.as_deref().map(text_of),
-            });
-        }
-        rows.extend(self.kept_rows(&staged.overlay));
+        let rows = self.rows(staged);
         let tight = staged.revision + HEADROOM / 2 > self.disk.ceiling();
         if rows.is_empty() && !tight {
             return Ok(());
@@ -124,12 +114,16 @@ impl Writer {
         Ok(())
     }
 
-    /// The rows of `keys` as they are to be: staged where staged, else as readers see them.
-    fn rows_of(
-        &self,
-        keys: &BTreeSet<ObjectKey>,
-        staged: &HashMap<ObjectKey, Option<Arc<Entry>>>,
-    ) -> Vec<Row> {
+    /// What the disk lacks of a batch, and of what failed to reach it before.
+    fn rows(&self, staged: &Staged<'_>) -> Vec<Row> {
+        let mut rows = self.object_rows(&staged.objects);
+        rows.extend(self.good_rows(&staged.good));
+        rows.extend(self.kept_rows(&staged.overlay));
+        rows
+    }
+
+    /// Objects as they are to be: staged where staged, else as readers see them.
+    fn object_rows(&self, staged: &HashMap<ObjectKey, Option<Arc<Entry>>>) -> Vec<Row> {
         let row = |key: &ObjectKey| {
             let now = match staged.get(key) {
                 Some(entry) => entry.clone(),
@@ -145,7 +139,22 @@ impl Writer {
                 text,
             })
         };
-        keys.iter().filter_map(row).collect()
+        let keys: BTreeSet<&ObjectKey> = staged.keys().chain(&self.unsaved).collect();
+        keys.into_iter().filter_map(row).collect()
+    }
+
+    /// Last good forms, likewise.
+    fn good_rows(&self, staged: &HashMap<ObjectKey, Option<Arc<Entry>>>) -> Vec<Row> {
+        let row = |key: &ObjectKey| {
+            let good = match staged.get(key) {
+                Some(good) => good.clone(),
+                None => self.read(|state| state.good(key).cloned()),
+            };
+            let text = good.as_deref().map(text_of);
+            Row { table: Table::Good, key: row_key(key), text }
+        };
+        let keys: BTreeSet<&ObjectKey> = staged.keys().chain(&self.unsaved).collect();
+        keys.into_iter().map(row).collect()
     }
 
     /// What files' forms leave on the disk, where that is not there yet.
@@ -219,6 +228,11 @@ impl<'a> Staged<'a> {
 
     fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
         read(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The objects of which this batch changes what the disk is to hold.
+    fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.objects.keys().chain(self.good.keys()).chain(self.overlay.keys())
     }
 
     /// The object as this batch leaves it so far.

@@ -300,6 +300,39 @@ async fn a_full_disk_refuses_writes_and_serves_on() {
     assert_eq!(value_of(&store.get(&key("b")).expect("kept")), "2");
 }
 
+/// What proves good while the disk is full, and is not written again.
+#[tokio::test]
+async fn a_last_good_form_that_a_full_disk_did_not_take_is_written_later() {
+    for close_at_once in [false, true] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let full = Arc::new(AtomicBool::new(false));
+        let store = open_on(dir.path(), &full);
+        let mut written = Vec::new();
+        for name in ["a", "b"] {
+            let created = store.put(draft(&config(name, "1")), Expect::Absent).await;
+            let one = created.expect("created").revision();
+            let over = Expect::Revision(one);
+            let two = store.put(draft(&config(name, "2")), over).await.expect("updated");
+            written.push((one, two.revision()));
+        }
+        store.confirm(&key("b"), written[1].0).await;
+        assert_eq!(unsettled(&store), ["b 2, good 1"]);
+
+        full.store(true, Ordering::SeqCst);
+        store.confirm(&key("a"), written[0].0).await;
+        store.confirm(&key("b"), written[1].1).await;
+        assert_eq!(unsettled(&store), ["a 2, good 1"]);
+
+        full.store(false, Ordering::SeqCst);
+        if !close_at_once {
+            store.put(draft(&config("c", "1")), Expect::Absent).await.expect("created");
+        }
+        store.close().await;
+        let store = open_on(dir.path(), &full);
+        assert_eq!(unsettled(&store), ["a 2, good 1"], "close at once: {close_at_once}");
+    }
+}
+
 #[tokio::test]
 async fn a_full_disk_does_not_let_events_pile_up() {
     const KEPT: usize = 2_000;
