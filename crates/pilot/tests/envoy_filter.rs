@@ -239,14 +239,89 @@ fn patches_that_match_nothing_are_told_until_something_is_there() {
     assert_eq!(world.fault(&filter, Reconciled), None);
     world.delete(&gateway);
     assert_eq!(world.fault(&filter, Reconciled), Some(told));
-    // Route configurations alike.
+}
+
+/// Those of an HTTPS listener go by names of servers: they come and go while it stays.
+#[test]
+fn the_route_configurations_that_there_are_are_told_as_they_are() {
     let named = json!({"applyTo": "ROUTE_CONFIGURATION",
         "match": {"routeConfiguration": {"name": "http.8080"}},
         "patch": {"operation": "MERGE", "value": {"max_direct_response_body_size_bytes": 9}}});
-    let named = self::filter("n", &[named]);
-    world.apply(&named);
-    let fault = world.fault(&named, Reconciled).expect("there is no such name");
-    assert!(fault.ends_with("go by the port that is bound, are http.80, http.81"), "{fault}");
+    let named = filter("n", &[named]);
+    let mut world = world(std::slice::from_ref(&named));
+    let there = |world: &World| {
+        let fault = world.fault(&named, Reconciled).expect("there is no such name");
+        let (_, names) = fault.split_once("go by the port that is bound, are ").expect("names");
+        names.to_owned()
+    };
+    assert_eq!(there(&world), "http.80, http.81");
+    let server = |name: &str, host: &str, mode: &str| {
+        let port = json!({"number": 443, "name": name, "protocol": "HTTPS"});
+        json!({"port": port, "hosts": [host], "tls": {"mode": mode, "credentialName": "c"}})
+    };
+    let one = server("one", "c.example", "SIMPLE");
+    let gateway = |servers: Value| manifest("Gateway", "tls", &json!({"servers": servers}));
+    world.apply(&gateway(json!([one])));
+    let of_one = there(&world);
+    assert!(of_one.starts_with("http.80, http.81, https.443."), "{of_one}");
+    world.apply(&gateway(json!([one, server("two", "d.example", "MUTUAL")])));
+    let of_both = there(&world);
+    assert!(of_both.starts_with(&format!("{of_one}, https.443.")), "{of_both}");
+    world.apply(&gateway(json!([one])));
+    assert_eq!(there(&world), of_one);
+}
+
+/// Who names a filter that is not there is told which are where it would be.
+#[test]
+fn the_filters_that_there_are_are_told_to_who_names_another() {
+    const TCP: &str = "envoy.filters.network.tcp_proxy";
+    let port = json!({"number": 9000, "name": "tcp", "protocol": "TCP"});
+    let passes_on = [
+        manifest("Gateway", "tcp", &json!({"servers": [{"port": port, "hosts": ["*"]}]})),
+        manifest(
+            "VirtualService",
+            "tcp",
+            &json!({"hosts": ["*"], "gateways": ["tcp"],
+            "tcp": [{"route": [{"destination": {"host": "backend.example.org"}}]}]}),
+        ),
+    ];
+    let remove = |apply_to: &str, listener: Value| {
+        let patch = json!({"operation": "REMOVE"});
+        json!({"applyTo": apply_to, "match": {"listener": listener}, "patch": patch})
+    };
+    let of_chain =
+        |port: u16, filter: Value| json!({"portNumber": port, "filterChain": {"filter": filter}});
+    let http = json!({"name": MANAGER, "subFilter": {"name": "lua"}});
+    let network = json!({"name": "lua"});
+    let of_listener = json!({"portNumber": 80, "listenerFilter": "lua"});
+    let cases = [
+        (remove("HTTP_FILTER", of_chain(80, http.clone())), "HTTP filters", ROUTER),
+        (remove("HTTP_FILTER", of_chain(9000, http)), "network filters", TCP),
+        (remove("NETWORK_FILTER", of_chain(80, network)), "network filters", MANAGER),
+        (remove("LISTENER_FILTER", of_listener), "listener filters", "none"),
+    ];
+    for (patch, sort, among) in cases {
+        let filter = filter("f", &[patch]);
+        let mut world = world(&[&passes_on[..], std::slice::from_ref(&filter)].concat());
+        let fault = world.fault(&filter, Reconciled).expect("there is no such filter");
+        let begins = format!(
+            "NoMatch: configPatches[0] matches nothing that this proxy has; the {sort} there are "
+        );
+        let names = fault.strip_prefix(&begins).unwrap_or_else(|| panic!("{sort}: {fault}"));
+        assert!(names.split(", ").any(|name| name == among), "{names}");
+        // What another EnvoyFilter adds is there, too.
+        if sort == "HTTP filters" {
+            let other = self::filter("e", &[insert("added")]);
+            world.apply(&other);
+            let fault = world.fault(&filter, Reconciled).expect("no other");
+            assert!(fault.contains("added, "), "{fault}");
+            world.apply(&self::filter("e", &[insert("lua")]));
+            assert_eq!(world.fault(&filter, Reconciled), None);
+            world.delete(&other);
+            let fault = world.fault(&filter, Reconciled).expect("it is gone");
+            assert!(fault.ends_with(names), "{fault}");
+        }
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::model::names;
 use crate::model::virtual_service::Place;
 use crate::origins::Origin;
 use crate::patch::matches::{self, RoutePlace, ServerFace};
-use crate::patch::{self, Added, Target, Trace, patched};
+use crate::patch::{self, Added, Filters, Target, Trace, patched};
 
 /// A resource, by its type and name.
 type Key = (ResourceType, Arc<str>);
@@ -83,6 +83,28 @@ impl Patches {
     pub(crate) fn made(&self, filter: &ObjectKey) -> BTreeSet<usize> {
         let traces = self.touched(filter).filter_map(|key| self.traces.get(key)?.made.get(filter));
         traces.flatten().copied().collect()
+    }
+
+    /// The filters among which these patches of an EnvoyFilter found none that they name: the innermost that each of them came to.
+    pub(crate) fn missed(
+        &self,
+        filter: &ObjectKey,
+        patches: &BTreeSet<usize>,
+    ) -> BTreeMap<Filters, BTreeSet<&str>> {
+        let traces =
+            self.touched(filter).filter_map(|key| self.traces.get(key)?.missed.get(filter));
+        let mut of_patch: BTreeMap<usize, BTreeMap<Filters, BTreeSet<&str>>> = BTreeMap::new();
+        for (patch, missed) in traces.flatten().filter(|(patch, _)| patches.contains(patch)) {
+            let of_patch = of_patch.entry(*patch).or_default();
+            for (filters, names) in missed {
+                of_patch.entry(*filters).or_default().extend(names.iter().map(String::as_str));
+            }
+        }
+        let mut found: BTreeMap<Filters, BTreeSet<&str>> = BTreeMap::new();
+        for (filters, names) in of_patch.into_values().filter_map(|mut of| of.pop_last()) {
+            found.entry(filters).or_default().extend(names);
+        }
+        found
     }
 
     /// What an EnvoyFilter could not do, each reason once.

@@ -55,8 +55,11 @@ impl Pilot {
         let name = |plan: &PortPlan| -> BTreeSet<Arc<str>> {
             plan.listeners.iter().map(|l| Arc::clone(&l.name)).collect()
         };
+        let routes = |plan: &PortPlan| -> BTreeSet<Arc<str>> {
+            plan.listeners.iter().flat_map(|l| &l.routes).map(|r| Arc::clone(&r.name)).collect()
+        };
         let (names_before, names_now) = (name(before), name(now));
-        if names_before != names_now {
+        if names_before != names_now || routes(before) != routes(now) {
             // What is there is told to those that match nothing.
             dirty.status.extend(self.filters.keys().cloned());
         }

@@ -9,16 +9,16 @@
 //! | `matches.rs` | which things a patch is for |
 //! | `merge.rs` | MERGE |
 //! | `list.rs` | the other operations |
+//! | `trace.rs` | what came of them |
 
 mod list;
 pub mod matches;
 mod merge;
+mod trace;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidegate_api::ObjectKey;
 use tidegate_api::istio::envoy_filter::{ApplyTo, ObjectMatch};
 use tidegate_envoy::prost_reflect::{DynamicMessage, Value};
 use tidegate_envoy::{capability, dynamic, encode, type_name};
@@ -28,41 +28,11 @@ use crate::model::envoy_filter::{EnvoyFilter, EnvoyFilters, Patch, Refused};
 use crate::options::Judge;
 use list::{Aim, change, patch_list};
 use matches::{RoutePlace, text};
+use trace::Made;
+pub use trace::{Filters, Missed, Trace};
 
 const MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
-
-/// What EnvoyFilters came to on a resource.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Trace {
-    /// The patches that were made, by EnvoyFilter.
-    pub made: BTreeMap<ObjectKey, BTreeSet<usize>>,
-    /// Those that could not be.
-    pub refused: BTreeMap<ObjectKey, Refused>,
-}
-
-impl Trace {
-    /// Whether nobody had anything to do with the resource.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.made.is_empty() && self.refused.is_empty()
-    }
-
-    /// The EnvoyFilters that had.
-    pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
-        self.made.keys().chain(self.refused.keys())
-    }
-}
-
-/// The patches that one EnvoyFilter has made so far.
-#[derive(Debug, Default)]
-struct Made(BTreeSet<usize>);
-
-impl Made {
-    fn note(&mut self, patch: &Patch) {
-        self.0.insert(patch.number);
-    }
-}
 
 /// A resource as patches leave it.
 #[derive(Debug)]
@@ -123,8 +93,12 @@ pub fn patched(
     for filter in filters.applied() {
         let (mut next, mut made) = (current.clone(), Made::default());
         let outcome = one((filter, name), target, &mut next, &mut made);
+        let (patches, missed) = made.settle();
+        if !missed.is_empty() {
+            trace.missed.insert(filter.key.clone(), missed);
+        }
         let stays = match outcome {
-            Ok(_) if made.0.is_empty() => continue,
+            Ok(_) if patches.is_empty() => continue,
             Ok(stays) => stays,
             Err(refused) => {
                 trace.refused.insert(filter.key.clone(), refused);
@@ -132,18 +106,18 @@ pub fn patched(
             }
         };
         if !stays {
-            trace.made.insert(filter.key.clone(), made.0);
+            trace.made.insert(filter.key.clone(), patches);
             return Patched { bytes: None, trace };
         }
         let bytes = Bytes::from(encode(&next));
         match refusal(target.kind(), name, [(&current, &encoded), (&next, &bytes)], judge) {
             None => {
-                trace.made.insert(filter.key.clone(), made.0);
+                trace.made.insert(filter.key.clone(), patches);
                 (current, encoded) = (next, bytes);
             }
             Some(reason) => {
                 // Whose fault of several it is cannot be told: the first is named.
-                let patch = made.0.first().copied().unwrap_or_default();
+                let patch = patches.first().copied().unwrap_or_default();
                 trace.refused.insert(filter.key.clone(), Refused { patch, reason });
             }
         }
@@ -240,14 +214,9 @@ fn listener(
         network: of(ApplyTo::NetworkFilter),
         http: of(ApplyTo::HttpFilter),
     };
-    named_list(
-        message,
-        "listener_filters",
-        &of(ApplyTo::ListenerFilter),
-        &matches::listener_filter,
-        made,
-        |_, _| Ok(()),
-    )?;
+    let of_listener = of(ApplyTo::ListenerFilter);
+    note_missed(message, Filters::Listener, &of_listener, made);
+    named_list(message, Filters::Listener, &of_listener, made, |_, _| Ok(()))?;
     inside.default_chain(message, made)?;
     let Some(Value::List(chains)) = message.get_field_by_name_mut("filter_chains") else {
         return Ok(true);
@@ -292,7 +261,9 @@ impl Inside<'_> {
         let here = |patch: &&Patch| matches::filter_chain(&patch.what, self.by_port, chain);
         let network: Vec<&Patch> = self.network.iter().copied().filter(here).collect();
         let http: Vec<&Patch> = self.http.iter().copied().filter(here).collect();
-        named_list(chain, "filters", &network, &matches::network_filter, made, |filter, made| {
+        let chosen: Vec<&Patch> = network.iter().chain(&http).copied().collect();
+        note_missed(chain, Filters::Network, &chosen, made);
+        named_list(chain, Filters::Network, &network, made, |filter, made| {
             let name = text(filter, "name");
             let here = http
                 .iter()
@@ -320,24 +291,44 @@ fn http_filters(
     }
     let mut manager = dynamic(&url, &bytes)
         .map_err(|error| Refused { patch: first.number, reason: format!(": {error}") })?;
-    named_list(&mut manager, "http_filters", patches, &matches::http_filter, made, |_, _| Ok(()))?;
+    note_missed(&manager, Filters::Http, patches, made);
+    named_list(&mut manager, Filters::Http, patches, made, |_, _| Ok(()))?;
     packed.set_field_by_number(2, Value::Bytes(encode(&manager).into()));
     Ok(())
 }
 
-/// Patches a list of things that are told apart by their names.
+/// Notes which of the patches for filters of a list name none of them.
+fn note_missed(message: &DynamicMessage, filters: Filters, patches: &[&Patch], made: &mut Made) {
+    if patches.is_empty() {
+        return;
+    }
+    let list = message.get_field_by_name(filters.field());
+    let list = list.as_deref().and_then(Value::as_list).unwrap_or_default();
+    let names: Vec<String> =
+        list.iter().filter_map(Value::as_message).map(|filter| text(filter, "name")).collect();
+    for patch in patches {
+        if filters.wanted(&patch.what).is_some_and(|wanted| !names.iter().any(|n| n == wanted)) {
+            made.miss(patch, filters, &names);
+        }
+    }
+}
+
+/// Patches a list of filters, which are told apart by their names.
 fn named_list(
     message: &mut DynamicMessage,
-    field: &str,
+    filters: Filters,
     patches: &[&Patch],
-    wanted: &dyn Fn(&ObjectMatch) -> Option<&str>,
     made: &mut Made,
     deeper: impl FnMut(&mut DynamicMessage, &mut Made) -> Result<(), Refused>,
 ) -> Result<(), Refused> {
-    let Some(Value::List(list)) = message.get_field_by_name_mut(field) else { return Ok(()) };
+    let Some(Value::List(list)) = message.get_field_by_name_mut(filters.field()) else {
+        return Ok(());
+    };
     let aim = Aim {
-        fits: &|patch, thing| wanted(&patch.what).is_none_or(|name| name == text(thing, "name")),
-        names_one: &|patch| wanted(&patch.what).is_some(),
+        fits: &|patch, thing| {
+            filters.wanted(&patch.what).is_none_or(|name| name == text(thing, "name"))
+        },
+        names_one: &|patch| filters.wanted(&patch.what).is_some(),
     };
     patch_list(list, patches, &aim, made, deeper)
 }

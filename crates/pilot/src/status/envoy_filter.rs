@@ -34,7 +34,7 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
     if !idle.is_empty() {
         let told = "matches nothing that this proxy has";
         let paths: Vec<String> = idle.iter().map(|patch| path(patch.number)).collect();
-        let there = there(&idle, view).unwrap_or_default();
+        let there = there(&idle, view).or_else(|| missed(key, &idle, view)).unwrap_or_default();
         findings.fault("NoMatch", format!("{} {told}{there}", paths.join(", ")));
     }
     Some(findings)
@@ -61,6 +61,18 @@ fn there(idle: &[&Patch], view: View<'_>) -> Option<String> {
         let names = list(view.tables.keys().map(|name| &**name));
         format!("; its route configurations, which go by the port that is bound, are {names}")
     })
+}
+
+/// Where patches name a filter that is not there: those that there are in its place.
+fn missed(key: &ObjectKey, idle: &[&Patch], view: View<'_>) -> Option<String> {
+    let idle = idle.iter().map(|patch| patch.number).collect();
+    let missed = view.patches.missed(key, &idle).into_iter();
+    let told: String = missed
+        .map(|(filters, names)| {
+            format!("; the {} there are {}", filters.words(), list(names.into_iter()))
+        })
+        .collect();
+    (!told.is_empty()).then_some(told)
 }
 
 /// Some names, in their order.
