@@ -144,7 +144,7 @@ fn copies_that_go_nowhere_are_told_and_cost_no_request() {
     };
     let place = "http[0].mirrors[0].destination: ";
     let host = "host web.default.svc.cluster.local";
-    let nowhere = "; requests are served all the same";
+    let nowhere = "; copies are dropped";
     starts(&world, &format!("RefNotFound: {place}{host} not found"), nowhere);
     world.apply(&web(&json!({"app": "web"})));
     starts(&world, &format!("RefNotFound: {place}subset v1 of {host} not found"), nowhere);
@@ -152,6 +152,23 @@ fn copies_that_go_nowhere_are_told_and_cost_no_request() {
     starts(&world, &format!("NoEndpoints: {place}"), "; copies are dropped");
     world.apply(&slice("v1", "http", true));
     assert_eq!(told(&world, &v), None);
+    // Beside a route that leads nowhere either, nothing is said of requests.
+    let mut nowhere = v.clone();
+    nowhere["spec"]["http"][0] = json!({
+        "route": [{"destination": {"host": "gone.com"}}],
+        "mirror": {"host": "lost.com"},
+    });
+    world.apply(&nowhere);
+    let said = told(&world, &nowhere).expect("two hosts that nobody has");
+    let (route, copy) = said.split_once("; http[0].mirror: ").expect("both");
+    assert!(
+        route.starts_with("RefNotFound: http[0].route[0].destination: host gone.com"),
+        "{route}"
+    );
+    assert!(
+        copy.starts_with("host lost.com not found") && copy.ends_with("; copies are dropped"),
+        "{copy}"
+    );
 }
 
 /// A destination that a DestinationRule closes is told to who sends there, until it is open again.

@@ -249,13 +249,13 @@ fn without_effect(service: &VirtualService, view: View<'_>, findings: &mut Findi
     }
 }
 
-/// Tells of copies that go nowhere. Requests are served all the same.
+/// Tells of copies that go nowhere. What requests are answered depends on the route alone.
 fn copies(service: &VirtualService, view: View<'_>, findings: &mut Findings) {
     for (key, place, destination) in service.mirrors() {
         let of = if *key == service.key { String::new() } else { format!("{key}: ") };
         let place = format!("{of}{place}");
         if let Some(missing) = missing(&place, destination, &key.namespace, view) {
-            findings.missing.push(format!("{missing}; requests are served all the same"));
+            findings.missing.push(format!("{missing}; copies are dropped"));
         } else if let Some(why) = vacant(destination, &key.namespace, view) {
             findings.vacant.push(format!("{place}: {why}; copies are dropped"));
         } else if let Some(why) = closed(destination, &key.namespace, view) {
