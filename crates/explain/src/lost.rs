@@ -8,6 +8,7 @@ use tidegate_api::istio::gateway;
 use tidegate_api::{Kind, ObjectKey, Spec};
 use tidegate_pilot::model::gateway::Server;
 use tidegate_pilot::model::host::Host;
+use tidegate_pilot::model::names;
 use tidegate_pilot::model::subnet::Part;
 use tidegate_pilot::model::virtual_service::{Place, VirtualService};
 use tidegate_pilot::origins::{ChainOrigin, HostOrigins, LeftOut, Origin, RouteOrigin};
@@ -57,6 +58,8 @@ pub(crate) fn silent_gateways(world: &World, port: u16) -> Vec<Lost> {
     lost.extend(
         (world.rejected.iter())
             .filter(|rejection| rejection.kind == ResourceType::Listener)
+            // What is asked about comes over TCP.
+            .filter(|rejection| names::beside_udp(&rejection.name).is_none())
             .map(|rejection| rejected(world, rejection, port)),
     );
     lost.extend(world.never_read(Kind::Gateway));
@@ -379,11 +382,7 @@ fn ruleless(
     here: &[&Server],
     head: &RequestHead,
 ) -> Vec<Lost> {
-    let place = here.first().map(|server| Place {
-        gateway: Arc::clone(&server.gateway),
-        port: server.port,
-        tls: server.tls.is_some(),
-    });
+    let place = here.first().map(|server| Place::of(server));
     let idle: Vec<Lost> = place.map_or_else(Vec::new, |place| {
         idle(world, &world.pilot.idle_at(&service.key, &place), head).collect()
     });

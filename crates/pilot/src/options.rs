@@ -61,6 +61,14 @@ pub struct Options {
     pub judge: Judge,
     /// `MeshConfig.trustDomain` and `trustDomainAliases`: a peer in mutual TLS has to be of one of them.
     pub trust_domains: Arc<[String]>,
+    /// Whether servers that terminate HTTPS take HTTP/3 as well, on UDP beside their TCP port, and tell clients so (`alt-svc`): as
+    /// `PILOT_ENABLE_QUIC_LISTENERS` of Istio, off by default. It is for data planes that speak it. Tidegate's own does not, and
+    /// refuses these listeners, each of which is a resource of its own (`udp_ADDRESS_PORT`).
+    ///
+    /// No server is served on weaker terms for it: one that asks clients for certificates, names `ecdhCurves` or leaves out TLS 1.3
+    /// stays with TCP ([`Terms::hold_over_quic`](crate::model::tls::Terms::hold_over_quic)). Services in front of the gateway
+    /// have to lead UDP to the same ports as TCP, which Istio looks up in them. EnvoyFilters that name a listener mean one of the two.
+    pub http3: bool,
     /// `MeshConfig.inboundTrafficPolicy.mode`: where sidecars send what comes in for a port that objects describe.
     pub inbound_policy: InboundPolicy,
     /// `MeshConfig.outboundTrafficPolicy.mode`: where sidecars send what no object describes.
@@ -185,6 +193,7 @@ impl Default for Options {
             tls_defaults: Channel::default(),
             judge: Judge::default(),
             trust_domains: Arc::new(["cluster.local".to_owned()]),
+            http3: false,
             inbound_policy: InboundPolicy::default(),
             outbound_policy: OutboundPolicy::default(),
         }

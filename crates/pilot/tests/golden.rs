@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use common::{World, documents};
 use serde_json::{Map, Value, json};
-use tidegate_envoy::capability;
+use tidegate_envoy::capability::{self, Report};
 use tidegate_envoy::json::{FieldNames, to_json};
+use tidegate_pilot::model::names;
 use tidegate_pilot::status::Force;
 use tidegate_pilot::{AccessLog, Input, Options, OutboundPolicy, ProxyKind, Workload};
 use tidegate_testing::ca::{Ca, Identity};
@@ -42,10 +43,10 @@ fn inputs() -> Vec<(String, Vec<Value>)> {
 }
 
 /// The proxy that a golden file is for: the sidecar of a workload where the file's name begins so; one that knows where it is
-/// in `localities`.
+/// in `localities`; one that takes HTTP/3 in `http3`.
 fn options(name: &str) -> Options {
     if !name.starts_with("sidecar-") {
-        let mut options = in_mesh();
+        let mut options = Options { http3: name == "http3", ..in_mesh() };
         if name == "localities" {
             let place = [("region", "eu"), ("zone", "a")];
             let label =
@@ -154,6 +155,10 @@ fn the_proxy_honours_everything_without_a_remark() {
             for resource in world.snapshot.list(kind) {
                 let report = capability::check_bytes(kind.type_url(), &resource.bytes);
                 let report = report.expect("a known type");
+                if kind == ResourceType::Listener && names::beside_udp(&resource.name).is_some() {
+                    refuses_http3(&report);
+                    continue;
+                }
                 // What has no effect in an EnvoyFilter is its author's, and told in its status.
                 let own = !name.starts_with("envoy-filter");
                 let notices = report.notices.iter().filter(|_| own);
@@ -161,6 +166,15 @@ fn the_proxy_honours_everything_without_a_remark() {
                 assert!(findings.is_empty(), "{name}: {kind:?} {}: {findings:?}", resource.name);
             }
         }
+    }
+}
+
+/// Our own proxy does not speak HTTP/3, and says where such a listener asks for it.
+fn refuses_http3(report: &Report) {
+    let refused: Vec<String> = report.refusals.iter().map(ToString::to_string).collect();
+    let says = |path: &str| refused.iter().any(|told| told.starts_with(path));
+    for path in ["address.socket_address.protocol", "udp_listener_config"] {
+        assert!(says(path), "{path}: {refused:?}");
     }
 }
 
@@ -181,6 +195,7 @@ fn envoy_accepts_the_same_as_a_static_bootstrap() {
         world.give(files);
         let bootstrap = static_bootstrap(&world.snapshot, "tidegate").expect("it assembles");
         let bootstrap = to_json(&bootstrap, FieldNames::Proto).expect("known types");
+        assert!(!bootstrap.to_string().contains("\"ads\""), "{name} leaves something to ADS");
         let file = scratch.path().join(format!("{name}.json"));
         fs::write(&file, bootstrap.to_string()).expect("a bootstrap is written");
         let judged = Command::new(&envoy)

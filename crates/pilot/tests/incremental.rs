@@ -327,7 +327,7 @@ fn options() -> Options {
         // Two Service ports that lead to one listener.
         ports: BTreeMap::from([(80, 8080), (81, 8080)]),
     };
-    Options { services: vec![front], ..Options::default() }
+    Options { services: vec![front], http3: true, ..Options::default() }
 }
 
 /// The objects that are there after a sequence of steps, good or refused.

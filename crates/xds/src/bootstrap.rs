@@ -17,6 +17,7 @@ use tidegate_envoy::v3::hcm::HttpConnectionManager;
 use tidegate_envoy::v3::hcm::http_connection_manager::RouteSpecifier;
 use tidegate_envoy::v3::listener::filter::ConfigType;
 use tidegate_envoy::v3::listener::{FilterChain, Listener};
+use tidegate_envoy::v3::quic::QuicDownstreamTransport;
 use tidegate_envoy::v3::route::RouteConfiguration;
 use tidegate_envoy::v3::tls::common_tls_context::ValidationContextType;
 use tidegate_envoy::v3::tls::{
@@ -148,7 +149,9 @@ fn put_secrets(
 ) -> Result<(), BootstrapError> {
     let complete = |chain: &mut FilterChain| {
         let socket = chain.transport_socket.as_mut();
-        take_secrets::<DownstreamTlsContext>(socket, resource, snapshot)
+        let udp = take_secrets::<QuicDownstreamTransport>(socket, resource, snapshot)?;
+        let socket = chain.transport_socket.as_mut();
+        Ok(udp && take_secrets::<DownstreamTlsContext>(socket, resource, snapshot)?)
     };
     let mut chains = Vec::new();
     for mut chain in std::mem::take(&mut listener.filter_chains) {
@@ -173,6 +176,12 @@ trait TlsContext: Message + prost::Name + Default {
 impl TlsContext for DownstreamTlsContext {
     fn common(&mut self) -> Option<&mut CommonTlsContext> {
         self.common_tls_context.as_mut()
+    }
+}
+
+impl TlsContext for QuicDownstreamTransport {
+    fn common(&mut self) -> Option<&mut CommonTlsContext> {
+        self.downstream_tls_context.as_mut()?.common()
     }
 }
 

@@ -5,6 +5,7 @@ mod destinations;
 mod every;
 mod filters;
 mod force;
+mod http3;
 mod https;
 mod inbound;
 mod json;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tidegate_envoy::any;
+use tidegate_envoy::v3::core::Http3ProtocolOptions;
 use tidegate_envoy::v3::hcm::http_connection_manager::{
     CodecType, ForwardClientCertDetails, RouteSpecifier, SetCurrentClientCertDetails, UpgradeConfig,
 };
@@ -12,6 +13,7 @@ use tidegate_envoy::v3::listener::filter::ConfigType;
 use tidegate_envoy::v3::router::Router;
 
 use super::{Context, access_log, ads, duration, http_filter, rbac, traffic};
+use crate::model::names;
 
 /// How long a client may take for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -30,11 +32,30 @@ pub enum Transport {
 /// The connection manager of a gateway's listener, which takes its routes by name.
 #[must_use]
 pub fn filter(listener: &str, routes: &str, transport: Transport, context: &Context<'_>) -> Filter {
+    written(&gateway(listener, routes, transport, context))
+}
+
+/// The connection manager of the listener for HTTP/3 beside a gateway's listener.
+#[must_use]
+pub fn http3(listener: &str, routes: &str, transport: Transport, context: &Context<'_>) -> Filter {
+    written(&HttpConnectionManager {
+        codec_type: CodecType::Http3.into(),
+        http3_protocol_options: Some(Http3ProtocolOptions::default()),
+        ..gateway(&names::over_udp(listener), routes, transport, context)
+    })
+}
+
+fn gateway(
+    listener: &str,
+    routes: &str,
+    transport: Transport,
+    context: &Context<'_>,
+) -> HttpConnectionManager {
     // Each has its own say: a request has to pass them all.
     let checks = (transport == Transport::TlsChecked).then(rbac::by_virtual_host);
     let tokens = context.tokens.filter.iter().cloned();
     let policies = context.authorization.requests.iter().cloned();
-    let manager = HttpConnectionManager {
+    HttpConnectionManager {
         http_filters: filters(checks.into_iter().chain(tokens).chain(policies)),
         server_name: "istio-envoy".to_owned(),
         // The gateway is the edge: the peer's address is the client's, whatever the headers say.
@@ -53,8 +74,7 @@ pub fn filter(listener: &str, routes: &str, transport: Transport, context: &Cont
             ..SetCurrentClientCertDetails::default()
         }),
         ..base(&format!("outbound_{listener}"), by_name(routes), context)
-    };
-    written(&manager)
+    }
 }
 
 /// The connection manager for requests that go out of a workload. What the workload says of itself is believed.

@@ -12,7 +12,8 @@ use tidegate_api::istio::gateway::ServerTlsMode;
 use tidegate_api::istio::virtual_service::{L4MatchAttributes, RouteDestination};
 use tidegate_envoy::any;
 use tidegate_envoy::v3::core::{
-    Address, SocketAddress, TrafficDirection, address, socket_address::PortSpecifier,
+    Address, SocketAddress, TrafficDirection, address,
+    socket_address::{PortSpecifier, Protocol},
 };
 use tidegate_envoy::v3::listener::{
     Filter, FilterChain, Listener, ListenerFilter, listener_filter,
@@ -23,7 +24,7 @@ use super::connection_manager::Transport;
 use super::holder::Holder;
 pub use super::holder::Loss;
 use super::tls::Carries;
-use super::{Context, access_log, connection_manager, filter_chain, rbac};
+use super::{Context, access_log, connection_manager, filter_chain, http3, rbac};
 use crate::model::gateway::{Class, Server};
 use crate::model::host::{Host, HostSet};
 use crate::model::merge::{ListenerPlan, NamelessPlan, RoutePlan};
@@ -36,6 +37,8 @@ use crate::model::virtual_service::{Place, VirtualService, applies_to_connection
 pub struct Compiled {
     /// The listener; `None` when nothing would be served, as without filter chains there can be none.
     pub listener: Option<Listener>,
+    /// The one for HTTP/3 beside it, where there is one.
+    pub http3: Option<Listener>,
     /// VirtualServices that it carries connections for.
     pub carries: BTreeSet<ObjectKey>,
     /// Rules and servers that lost connections to others.
@@ -115,6 +118,7 @@ where
         plan,
         parts: Parts::of(asked),
         chains: Vec::new(),
+        over_udp: Vec::new(),
         holders: HashMap::new(),
         compiled: Compiled::default(),
     };
@@ -127,7 +131,8 @@ where
         None => builder.servers(bound),
     }
     let nameless = builder.nameless();
-    let Builder { chains, mut compiled, .. } = builder;
+    let Builder { chains, over_udp, mut compiled, .. } = builder;
+    compiled.http3 = http3::listener(plan, over_udp, context);
     if !chains.is_empty() || nameless.is_some() {
         compiled.listener = Some(assemble(plan, chains, nameless, context));
     }
@@ -147,14 +152,9 @@ fn assemble(
         config_type: Some(listener_filter::ConfigType::TypedConfig(any(&TlsInspector::default()))),
         ..ListenerFilter::default()
     });
-    let socket = SocketAddress {
-        address: plan.address.clone(),
-        port_specifier: Some(PortSpecifier::PortValue(plan.port.into())),
-        ..SocketAddress::default()
-    };
     Listener {
         name: plan.name.to_string(),
-        address: Some(Address { address: Some(address::Address::SocketAddress(socket)) }),
+        address: Some(address(plan, Protocol::Tcp)),
         listener_filters: inspector.into_iter().collect(),
         filter_chains: chains,
         default_filter_chain: nameless,
@@ -164,12 +164,25 @@ fn assemble(
     }
 }
 
+/// Where a listener listens.
+pub(super) fn address(plan: &ListenerPlan, protocol: Protocol) -> Address {
+    let socket = SocketAddress {
+        protocol: protocol.into(),
+        address: plan.address.clone(),
+        port_specifier: Some(PortSpecifier::PortValue(plan.port.into())),
+        ..SocketAddress::default()
+    };
+    Address { address: Some(address::Address::SocketAddress(socket)) }
+}
+
 /// The filter chains of a listener while they are made.
 struct Builder<'c> {
     context: &'c Context<'c>,
     plan: &'c ListenerPlan,
     parts: Parts,
     chains: Vec<FilterChain>,
+    /// Those of the listener for HTTP/3.
+    over_udp: Vec<FilterChain>,
     /// Who holds a server name, for the message to whoever comes later.
     holders: HashMap<String, Vec<Holder>>,
     compiled: Compiled,
@@ -241,20 +254,22 @@ impl Builder<'_> {
         }
         let for_all = self.plan.nameless.as_ref().filter(|plan| plan.is_of(server));
         let Some(names) = self.own_names(server, terms) else { return };
-        let Self { plan, context, .. } = self;
-        let (filters, terms) = match for_all {
-            Some(for_all) => {
-                let first = terms.demands_certificate().then(rbac::certified_or_nameless);
-                let manager = self.manager_of(for_all);
-                (first.into_iter().chain([manager]).collect(), &for_all.terms)
-            }
-            None => {
-                let (listener, routes) = (&plan.name, &routes.name);
-                let own = connection_manager::filter(listener, routes, Transport::Tls, context);
-                (vec![own], terms)
-            }
+        let (listener, context) = (&self.plan.name, self.context);
+        let (routes, transport, agreed) = match for_all {
+            Some(for_all) => (&for_all.routes, self.transport_of(for_all), &for_all.terms),
+            None => (&routes.name, Transport::Tls, terms),
         };
-        let chain = filter_chain::terminating(&names, filters, terms, Carries::Requests);
+        if server.takes_http3() {
+            let manager = connection_manager::http3(listener, routes, transport, context);
+            // Its own terms ask nothing of clients, whatever connections without a name are asked for.
+            let chain = filter_chain::terminating(&names, vec![manager], terms, Carries::Http3);
+            self.over_udp.push(chain);
+        }
+        let guarded = for_all.is_some() && terms.demands_certificate();
+        let first = guarded.then(rbac::certified_or_nameless);
+        let manager = connection_manager::filter(listener, routes, transport, context);
+        let filters = first.into_iter().chain([manager]).collect();
+        let chain = filter_chain::terminating(&names, filters, agreed, Carries::Requests);
         self.chain(chain, source(server, None, names, self.everywhere()));
     }
 
@@ -294,19 +309,21 @@ impl Builder<'_> {
     /// has are closed by its first filter, as by Istio's gateways.
     fn nameless(&mut self) -> Option<FilterChain> {
         let nameless = self.plan.nameless.as_ref().filter(|plan| plan.every.is_none())?;
-        let filters = vec![rbac::only_nameless(), self.manager_of(nameless)];
+        let (listener, transport) = (&self.plan.name, self.transport_of(nameless));
+        let manager =
+            connection_manager::filter(listener, &nameless.routes, transport, self.context);
+        let filters = vec![rbac::only_nameless(), manager];
         self.compiled.sources.push(ChainSource::shared());
         let terms = &nameless.terms;
         Some(filter_chain::terminating(&BTreeSet::new(), filters, terms, Carries::Requests))
     }
 
-    /// What answers requests on connections that name no server.
-    fn manager_of(&self, NamelessPlan { routes, .. }: &NamelessPlan) -> Filter {
-        let transport = match self.plan.routes.iter().find(|plan| plan.name == *routes) {
+    /// What requests come over on connections that name no server.
+    fn transport_of(&self, NamelessPlan { routes, .. }: &NamelessPlan) -> Transport {
+        match self.plan.routes.iter().find(|plan| plan.name == *routes) {
             Some(plan) if plan.uncertified.is_some() => Transport::TlsChecked,
             _ => Transport::Tls,
-        };
-        connection_manager::filter(&self.plan.name, routes, transport, self.context)
+        }
     }
 
     /// The names of a server that nobody has before it; `None` when there are none. What it shares with a server
@@ -393,7 +410,7 @@ impl Builder<'_> {
         if server.tls.as_ref().is_none_or(|tls| tls.mode != ServerTlsMode::Passthrough) {
             return; // Told in the Gateway's status.
         }
-        let place = place(server);
+        let place = Place::of(server);
         for service in bound.filter(|s| server.hosts.overlaps(&s.hosts, &s.key.namespace)) {
             for (r, rule) in service.tls.iter().enumerate() {
                 let Some(filter) = self.carry(&rule.route, service, server) else { continue };
@@ -445,7 +462,7 @@ impl Builder<'_> {
         server: &Arc<Server>,
         bound: impl Iterator<Item = &'a VirtualService>,
     ) -> (Vec<TcpRule>, Vec<Loss>) {
-        let place = place(server);
+        let place = Place::of(server);
         let mut left = self.everywhere();
         let mut rules: Vec<TcpRule> = Vec::new();
         let (mut holders, mut lost): (Vec<Holder>, Vec<Loss>) = Default::default();
@@ -513,10 +530,6 @@ struct Share {
     parts: BTreeSet<Part>,
 }
 
-fn place(server: &Server) -> Place {
-    Place { gateway: server.gateway.clone(), port: server.port, tls: server.tls.is_some() }
-}
-
 /// Networks as a condition asks for them. Those that are none were told when the object was given.
 fn subnets(written: &[String]) -> BTreeSet<Subnet> {
     written.iter().filter_map(|text| Subnet::parse(text)).collect()
@@ -527,7 +540,7 @@ fn asked_for<'a>(
     server: &Server,
     bound: impl Iterator<Item = &'a VirtualService>,
 ) -> BTreeSet<Subnet> {
-    let place = place(server);
+    let place = Place::of(server);
     let mut asked = BTreeSet::new();
     // Where requests are answered, no rule for connections applies.
     if server.class() == Class::Http || server.https_terms().is_some() {

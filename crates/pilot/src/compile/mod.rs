@@ -33,6 +33,7 @@ pub mod endpoints;
 pub mod filter_chain;
 pub mod headers;
 mod holder;
+pub mod http3;
 pub mod inbound;
 pub mod keys;
 pub mod listener;

@@ -24,7 +24,7 @@ use tidegate_envoy::v3::route::{
 };
 
 use super::headers::Operations;
-use super::{Context, balancing, duration, matches, metadata, retry, text, traffic};
+use super::{Context, balancing, duration, http3, matches, metadata, retry, text, traffic};
 use crate::model::rule::Rule;
 use crate::model::virtual_service::{Place, Semantics, VirtualService};
 use crate::{Options, ProxyKind};
@@ -78,6 +78,7 @@ pub fn route(
             traffic::mirrors(rule, &key.namespace, place.port, context);
         Action::Route(action)
     });
+    route.response_headers_to_add.extend(place.http3.then(|| http3::alternative(place.port)));
     route.r#match = Some(matched);
     route.typed_per_filter_config = traffic::overrides(rule);
     route

@@ -4,6 +4,7 @@ use tidegate_api::istio::gateway::TlsProtocol as Version;
 use tidegate_envoy::any;
 use tidegate_envoy::v3::core::TransportSocket;
 use tidegate_envoy::v3::core::transport_socket::ConfigType;
+use tidegate_envoy::v3::quic::QuicDownstreamTransport;
 use tidegate_envoy::v3::tls::certificate_validation_context::TrustChainVerification;
 use tidegate_envoy::v3::tls::common_tls_context::{
     CombinedCertificateValidationContext, ValidationContextType,
@@ -22,6 +23,8 @@ use crate::model::tls::{Accepted, Channel, Credential, Terms};
 pub enum Carries {
     /// It answers requests.
     Requests,
+    /// It answers requests over QUIC.
+    Http3,
     /// It passes them on.
     Bytes,
 }
@@ -30,6 +33,9 @@ impl Carries {
     /// The protocols to agree on. Istio's proxies say who they are on connections without requests where both sides
     /// know `istio-peer-exchange`; a proxy without the filter that reads it, as ours, does not offer that one.
     fn protocols(self, terms: &Terms) -> Vec<String> {
+        if self == Self::Http3 {
+            return vec!["h3".to_owned()];
+        }
         let peers = self == Self::Bytes && terms.is_in_mesh();
         let names = peers.then_some("istio-peer-exchange").into_iter().chain(["h2", "http/1.1"]);
         names.map(str::to_owned).collect()
@@ -39,10 +45,17 @@ impl Carries {
 /// The transport socket of a filter chain that terminates TLS.
 #[must_use]
 pub fn socket(terms: &Terms, carries: Carries) -> TransportSocket {
-    TransportSocket {
-        name: "envoy.transport_sockets.tls".to_owned(),
-        config_type: Some(ConfigType::TypedConfig(any(&context(terms, carries)))),
-    }
+    let context = context(terms, carries);
+    let (name, config) = match carries {
+        Carries::Requests | Carries::Bytes => ("envoy.transport_sockets.tls", any(&context)),
+        Carries::Http3 => {
+            let downstream_tls_context = Some(context);
+            let quic = QuicDownstreamTransport { downstream_tls_context, ..Default::default() };
+            ("envoy.transport_sockets.quic", any(&quic))
+        }
+    };
+    let config_type = Some(ConfigType::TypedConfig(config));
+    TransportSocket { name: name.to_owned(), config_type }
 }
 
 /// The TLS context of a server.
@@ -51,7 +64,7 @@ pub fn context(terms: &Terms, carries: Carries) -> DownstreamTlsContext {
     let accepted = terms.clients.as_ref().map(|clients| &clients.accepted);
     DownstreamTlsContext {
         common_tls_context: Some(CommonTlsContext {
-            tls_params: params(&terms.channel),
+            tls_params: params(&terms.channel, carries),
             tls_certificate_sds_secret_configs: terms.identities.iter().map(by_name).collect(),
             alpn_protocols: carries.protocols(terms),
             validation_context_type: accepted.map(validation),
@@ -72,7 +85,15 @@ pub(super) fn by_name(credential: &Credential) -> SdsSecretConfig {
     }
 }
 
-fn params(channel: &Channel) -> Option<TlsParameters> {
+fn params(channel: &Channel, carries: Carries) -> Option<TlsParameters> {
+    if carries == Carries::Http3 {
+        return Some(TlsParameters {
+            tls_minimum_protocol_version: TlsProtocol::TlSv13.into(),
+            tls_maximum_protocol_version: TlsProtocol::TlSv13.into(),
+            ecdh_curves: channel.groups.clone(),
+            ..TlsParameters::default()
+        });
+    }
     if *channel == Channel::default() {
         // TLS 1.2 and 1.3, which is every data plane's own choice today.
         return None;

@@ -12,6 +12,7 @@ use super::{Dirty, Pilot, Vacant, shadows};
 use crate::Compiled;
 use crate::compile::virtual_host::{self, EncodedRoute};
 use crate::compile::{cluster, listener};
+use crate::model::names;
 use crate::model::virtual_service::Place;
 
 /// Routes of a VirtualService at a place, compiled once however many virtual hosts share them.
@@ -76,13 +77,15 @@ impl Pilot {
         let bound = |gateway: &str| self.index.bound_to(gateway);
         let found = listener::listener(plan, bound, &self.context());
         compiled.listeners += 1;
-        match found.listener {
-            Some(listener) => {
-                let listener =
-                    Resource::encode(ResourceType::Listener, Arc::clone(name), &listener);
-                self.put(listener, dirty);
+        self.listeners.set_http3(name, found.http3.is_some());
+        let over_udp = names::over_udp(name).into();
+        for (name, listener) in [(Arc::clone(name), found.listener), (over_udp, found.http3)] {
+            match listener {
+                Some(listener) => {
+                    self.put(Resource::encode(ResourceType::Listener, name, &listener), dirty);
+                }
+                None => self.outbox.remove(ResourceType::Listener, name),
             }
-            None => self.outbox.remove(ResourceType::Listener, Arc::clone(name)),
         }
         let rules = found.sources.into_iter().filter_map(|source| source.rule).collect();
         dirty.status.extend(self.listeners.found(name, found.carries, rules, found.lost));

@@ -9,6 +9,7 @@ use crate::compile::listener::{Loss, RulePath};
 use crate::model::gateway::Server;
 use crate::model::host::Host;
 use crate::model::merge::ListenerPlan;
+use crate::model::names;
 
 /// Listeners by name, and by the gateways that share them.
 #[derive(Debug, Default)]
@@ -28,6 +29,8 @@ struct State {
     /// The rules of these that it carries connections for.
     rules: BTreeSet<(ObjectKey, RulePath)>,
     losers: BTreeSet<ObjectKey>,
+    /// Whether one for HTTP/3 stands beside it.
+    http3: bool,
 }
 
 /// The route configurations that a gateway shares.
@@ -80,11 +83,11 @@ impl Listeners {
                 tables.add(&routes.name, &plan, server);
             }
         }
-        let (carries, rules, losers) = match self.all.remove(&plan.name) {
-            Some(before) => (before.carries, before.rules, before.losers),
+        let (carries, rules, losers, http3) = match self.all.remove(&plan.name) {
+            Some(before) => (before.carries, before.rules, before.losers, before.http3),
             None => Default::default(),
         };
-        self.all.insert(Arc::clone(&plan.name), State { plan, carries, rules, losers });
+        self.all.insert(Arc::clone(&plan.name), State { plan, carries, rules, losers, http3 });
     }
 
     /// Takes a listener's gateways away, before its plan is replaced or when it is gone.
@@ -162,8 +165,18 @@ impl Listeners {
 
     /// Whether a listener is opened: one for requests always, one for connections if it carries any.
     pub(crate) fn opens(&self, name: &str) -> bool {
+        if let Some(tcp) = names::beside_udp(name) {
+            return self.all.get(tcp).is_some_and(|state| state.http3);
+        }
         let opens = |state: &State| !state.plan.routes.is_empty() || !state.carries.is_empty();
         self.all.get(name).is_some_and(opens)
+    }
+
+    /// Notes whether one for HTTP/3 stands beside a listener.
+    pub(crate) fn set_http3(&mut self, name: &str, http3: bool) {
+        if let Some(state) = self.all.get_mut(name) {
+            state.http3 = http3;
+        }
     }
 
     /// Notes what a compilation found; answers the objects for which it may differ.
@@ -239,6 +252,13 @@ impl Listeners {
 
     /// The Gateways and VirtualServices behind a listener.
     pub(crate) fn owners(&self, name: &str) -> Vec<ObjectKey> {
+        if let Some(tcp) = names::beside_udp(name) {
+            let state = self.all.get(tcp).filter(|state| state.http3);
+            let servers = state.into_iter().flat_map(|state| &state.plan.servers);
+            let own = servers.filter(|server| server.takes_http3());
+            let all: BTreeSet<ObjectKey> = own.map(|server| server.key.clone()).collect();
+            return all.into_iter().collect();
+        }
         let Some(state) = self.all.get(name) else { return Vec::new() };
         let gateways = state.plan.servers.iter().map(|s| s.key.clone());
         let all: BTreeSet<ObjectKey> = gateways.chain(state.carries.iter().cloned()).collect();

@@ -154,7 +154,10 @@ impl Pilot {
     /// Marks a resource to be compiled again.
     fn mark_resource(&mut self, kind: ResourceType, name: &Arc<str>, dirty: &mut Dirty) {
         match kind {
-            ResourceType::Listener => drop(dirty.listeners.insert(Arc::clone(name))),
+            ResourceType::Listener => {
+                let name = names::beside_udp(name).map_or_else(|| Arc::clone(name), Arc::from);
+                dirty.listeners.insert(name);
+            }
             ResourceType::RouteConfiguration => drop(dirty.skeletons.insert(Arc::clone(name))),
             ResourceType::Cluster => {
                 dirty.hosts.extend(names::of_cluster(name).map(|(host, ..)| Arc::from(host)));
@@ -176,8 +179,7 @@ impl Pilot {
         match patch.apply_to {
             sort if IN_LISTENERS.contains(&sort) => {
                 let plans = self.ports.values().flat_map(|plan| &plan.listeners);
-                let fits =
-                    plans.filter(|plan| matches::listener_place(what, &plan.name, plan.port));
+                let fits = plans.filter(|plan| matches::listener_plan(what, plan));
                 dirty.listeners.extend(fits.map(|plan| Arc::clone(&plan.name)));
             }
             ApplyTo::RouteConfiguration => {

@@ -13,6 +13,7 @@ use super::{Dirty, Pilot, RouteTable};
 use crate::Compiled;
 use crate::model::host::Host;
 use crate::model::merge::{ListenerPlan, PortPlan, RoutePlan, merge};
+use crate::model::names;
 
 impl Pilot {
     /// Merges the Gateways of touched ports, brings the credentials that they take, and marks listeners and route tables that
@@ -66,6 +67,7 @@ impl Pilot {
         for gone in before.listeners.iter().filter(|l| !names_now.contains(&l.name)) {
             self.listeners.unlink(gone);
             dirty.status.extend(self.listeners.remove(&gone.name));
+            self.outbox.remove(ResourceType::Listener, names::over_udp(&gone.name));
             self.outbox.remove(ResourceType::Listener, Arc::clone(&gone.name));
             gone.routes.iter().for_each(|routes| self.remove_table(&routes.name));
         }

@@ -306,7 +306,7 @@ impl RouteTable {
         };
         for s in sharing {
             let server = &self.servers[s];
-            if !service.routes_requests(&place(server), options) {
+            if !service.routes_requests(&Place::of(server), options) {
                 continue;
             }
             for host in claimed(service, server, how) {
@@ -334,7 +334,7 @@ impl RouteTable {
             https_redirect |= server.redirects_to_https();
             // A Gateway may serve a host by several servers of one port; its routes count once.
             if seen.insert((&server.gateway, key)) {
-                routes.push((place(server), key.clone()));
+                routes.push((Place::of(server), key.clone()));
             }
         }
         let guarded = self.borders.guards(host);
@@ -548,8 +548,4 @@ fn claimed(service: &VirtualService, server: &Server, how: &How) -> Vec<Host> {
         }
         How::Adopted(_) => Vec::new(),
     }
-}
-
-fn place(server: &Server) -> Place {
-    Place { gateway: Arc::clone(&server.gateway), port: server.port, tls: server.tls.is_some() }
 }

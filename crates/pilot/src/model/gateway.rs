@@ -79,6 +79,8 @@ pub struct Tls {
     pub https_redirect: bool,
     /// What is agreed on where it is terminated.
     pub terms: Option<Arc<Terms>>,
+    /// Whether that may be had over QUIC as well.
+    pub quic: bool,
     /// Fields that say nothing in this mode.
     pub idle: Vec<&'static str>,
     /// Suites and groups that are asked for and cannot be had, in words.
@@ -137,18 +139,26 @@ impl Gateway {
                 protocol: server.port.protocol,
                 bind: server.bind.clone(),
                 hosts: ServerHosts::new(&server.hosts, &key.namespace),
-                tls: server.tls.as_ref().map(|tls| Tls {
-                    mode: tls.mode,
-                    https_redirect: tls.https_redirect,
-                    terms: Terms::of(tls, options).map(Arc::new),
-                    idle: idle_fields(tls),
-                    left_out: left_out(tls, options),
-                }),
+                tls: server.tls.as_ref().map(|tls| Tls::of(tls, options)),
             })
         });
         let hosts: Vec<String> = spec.servers.iter().flat_map(|s| &s.hosts).cloned().collect();
         let servers = servers.collect();
         Some(Self { age, servers, hosts: ServerHosts::new(&hosts, &key.namespace) })
+    }
+}
+
+impl Tls {
+    fn of(settings: &api::ServerTlsSettings, options: &Options) -> Self {
+        let terms = Terms::of(settings, options).map(Arc::new);
+        Self {
+            mode: settings.mode,
+            https_redirect: settings.https_redirect,
+            quic: options.http3 && terms.as_ref().is_some_and(|terms| terms.hold_over_quic()),
+            terms,
+            idle: idle_fields(settings),
+            left_out: left_out(settings, options),
+        }
     }
 }
 
@@ -213,6 +223,12 @@ impl Server {
     #[must_use]
     pub fn https_terms(&self) -> Option<&Arc<Terms>> {
         self.terms().filter(|_| self.protocol == Protocol::Https)
+    }
+
+    /// Whether it takes requests over HTTP/3 too.
+    #[must_use]
+    pub fn takes_http3(&self) -> bool {
+        self.https_terms().is_some() && self.tls.as_ref().is_some_and(|tls| tls.quic)
     }
 
     /// The hosts that it is reached by, whoever may attach routes to them.

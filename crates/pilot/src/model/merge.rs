@@ -151,6 +151,14 @@ impl ListenerPlan {
         }
     }
 
+    /// The names of what may be compiled from it: its own, and that of a listener for HTTP/3 beside it.
+    #[must_use]
+    pub fn names(&self) -> Vec<Arc<str>> {
+        let http3 = self.servers.iter().any(|server| server.takes_http3());
+        let beside = http3.then(|| names::over_udp(&self.name).into());
+        [Arc::clone(&self.name)].into_iter().chain(beside).collect()
+    }
+
     /// Whether it carries plain HTTP: one filter chain, whatever its servers are.
     #[must_use]
     pub fn is_plain_http(&self) -> bool {

@@ -19,6 +19,9 @@ pub const PASSTHROUGH_CLUSTER: &str = "PassthroughCluster";
 /// Cluster that sends what comes in to a workload to where the client dialled.
 pub const INBOUND_PASSTHROUGH_CLUSTER: &str = "InboundPassthroughCluster";
 
+/// What names of listeners for HTTP/3 begin with.
+const UDP: &str = "udp_";
+
 /// The gateway name that stands for all sidecars.
 pub const MESH: &str = "mesh";
 
@@ -73,6 +76,18 @@ pub fn of_cluster(name: &str) -> Option<(&str, u16, &str)> {
 #[must_use]
 pub fn listener(address: &str, port: u16) -> String {
     format!("{address}_{port}")
+}
+
+/// `udp_NAME`: the listener for HTTP/3 beside the one of a name. No other has such a name, as addresses do not begin so.
+#[must_use]
+pub fn over_udp(listener: &str) -> String {
+    format!("{UDP}{listener}")
+}
+
+/// The listener that one for HTTP/3 stands beside; `None` where the name is that of another.
+#[must_use]
+pub fn beside_udp(name: &str) -> Option<&str> {
+    name.strip_prefix(UDP)
 }
 
 /// The route configuration of a plain HTTP port: `http.PORT`, and `http.PORT.BIND` where the servers name

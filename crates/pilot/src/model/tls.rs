@@ -233,6 +233,14 @@ impl Terms {
         authorities.is_some_and(Credential::is_of_mesh)
     }
 
+    /// Whether a handshake over QUIC comes to the same. It is one of TLS 1.3 (RFC 9001, section 4.2). Not every Envoy can
+    /// ask clients for certificates in it (Istio has it not ask at all), and none looks at the groups that are named.
+    #[must_use]
+    pub fn hold_over_quic(&self) -> bool {
+        let newest = matches!(self.channel.newest, TlsProtocol::Auto | TlsProtocol::V1_3);
+        newest && self.clients.is_none() && self.channel.groups.is_empty()
+    }
+
     /// Every credential that a handshake takes.
     pub fn credentials(&self) -> impl Iterator<Item = &Credential> {
         let authorities = self.clients.iter().filter_map(|c| c.accepted.authorities.as_ref());

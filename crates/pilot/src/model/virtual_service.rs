@@ -11,6 +11,7 @@ use tidegate_api::istio::virtual_service::{
 use tidegate_api::{Kind, Object, ObjectKey};
 
 use super::age::Age;
+use super::gateway::Server;
 use super::host::Host;
 use super::names;
 use super::rule::{self, Rule, Unmet};
@@ -78,6 +79,21 @@ pub struct Place {
     pub port: u16,
     /// Whether the port carries TLS.
     pub tls: bool,
+    /// Whether requests come to the same port over HTTP/3 as well.
+    pub http3: bool,
+}
+
+impl Place {
+    /// The place of a Gateway's server.
+    #[must_use]
+    pub fn of(server: &Server) -> Self {
+        Self {
+            gateway: Arc::clone(&server.gateway),
+            port: server.port,
+            tls: server.tls.is_some(),
+            http3: server.takes_http3(),
+        }
+    }
 }
 
 impl Order {

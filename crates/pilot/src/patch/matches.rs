@@ -8,6 +8,7 @@ use tidegate_api::scalar::Port;
 use tidegate_envoy::prost_reflect::{DynamicMessage, Value};
 
 use crate::compile::sidecar::VIRTUAL_OUTBOUND;
+use crate::model::merge::ListenerPlan;
 use crate::model::names;
 use crate::sidecar::inbound::VIRTUAL_INBOUND;
 
@@ -90,10 +91,12 @@ pub fn inside_listener(what: &ObjectMatch, message: &DynamicMessage) -> bool {
     }
 }
 
-/// Whether a patch may be for a listener of a name and port.
-pub fn listener_place(what: &ObjectMatch, name: &str, port: u16) -> bool {
+/// Whether a patch may be for a listener that a plan becomes.
+#[must_use]
+pub fn listener_plan(what: &ObjectMatch, plan: &ListenerPlan) -> bool {
     what.listener.as_ref().is_none_or(|wanted| {
-        is(&wanted.name, name) && wanted.port_number.is_none_or(|wanted| wanted.get() == port)
+        plan.names().iter().any(|name| is(&wanted.name, name))
+            && wanted.port_number.is_none_or(|wanted| wanted.get() == plan.port)
     })
 }
 

@@ -214,9 +214,12 @@ fn listener(
         network: of(ApplyTo::NetworkFilter),
         http: of(ApplyTo::HttpFilter),
     };
-    let of_listener = of(ApplyTo::ListenerFilter);
-    note_missed(message, Filters::Listener, &of_listener, made);
-    named_list(message, Filters::Listener, &of_listener, made, |_, _| Ok(()))?;
+    // Envoy takes none of those for TCP on UDP.
+    if !message.has_field_by_name("udp_listener_config") {
+        let of_listener = of(ApplyTo::ListenerFilter);
+        note_missed(message, Filters::Listener, &of_listener, made);
+        named_list(message, Filters::Listener, &of_listener, made, |_, _| Ok(()))?;
+    }
     inside.default_chain(message, made)?;
     let Some(Value::List(chains)) = message.get_field_by_name_mut("filter_chains") else {
         return Ok(true);

@@ -102,7 +102,7 @@ impl<'a> Scope<'a> {
     /// The place of rules for a port.
     #[must_use]
     pub fn place(port: u16) -> Place {
-        Place { gateway: names::MESH.into(), port, tls: false }
+        Place { gateway: names::MESH.into(), port, tls: false, http3: false }
     }
 
     /// Whether rules of a condition on connections act here.

@@ -1,11 +1,13 @@
 //! Status of EnvoyFilters: which patches are made, which cannot be, and which are for nothing that is there.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
 
 use super::{Findings, Force, View, standing};
 use crate::model::envoy_filter::{EnvoyFilter, Others, Patch, path};
+use crate::model::merge::ListenerPlan;
 use crate::patch::matches;
 
 /// The reason of faults that the proxy finds, or would.
@@ -45,12 +47,11 @@ fn there(idle: &[&Patch], view: View<'_>) -> Option<String> {
     if view.options.workload().is_some() {
         return None; // A sidecar's are not planned in these tables.
     }
-    let listens = |patch: &&Patch| {
-        let mut plans = view.listeners.names().filter_map(|name| view.listeners.plan(name));
-        plans.any(|plan| matches::listener_place(&patch.what, &plan.name, plan.port))
-    };
+    let plans = || view.listeners.names().filter_map(|name| view.listeners.plan(name));
+    let listens = |patch: &&Patch| plans().any(|plan| matches::listener_plan(&patch.what, plan));
     if !idle.iter().all(listens) {
-        let names = list(view.listeners.names().map(|name| &**name));
+        let names: Vec<Arc<str>> = plans().flat_map(ListenerPlan::names).collect();
+        let names = list(names.iter().map(|name| &**name));
         return Some(format!("; its listeners, which go by the port that is bound, are {names}"));
     }
     let routed = |patch: &&Patch| {

@@ -161,12 +161,7 @@ fn places(service: &VirtualService, view: View<'_>, takes: Takes) -> Vec<Place> 
             && server.hosts.overlaps(&service.hosts, &service.key.namespace)
             && has_place(server, view)
     };
-    let place = |server: &Arc<Server>| Place {
-        gateway: Arc::clone(&server.gateway),
-        port: server.port,
-        tls: server.tls.is_some(),
-    };
-    servers(service, view).filter(own).map(place).collect()
+    servers(service, view).filter(own).map(|server| Place::of(server)).collect()
 }
 
 fn requests(service: &VirtualService, view: View<'_>, findings: &mut Findings) {

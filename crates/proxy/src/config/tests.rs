@@ -135,6 +135,36 @@ fn listener(name: &str, chains: &[Value]) -> Resource {
     resource::<Listener>(ResourceType::Listener, name, &json)
 }
 
+/// HTTP/3 is not spoken: a listener for it is refused by what it asks for, and the one on TCP beside it is served.
+#[test]
+fn a_listener_on_udp_is_refused_alone() {
+    const QUIC: &str =
+        "type.googleapis.com/envoy.extensions.transport_sockets.quic.v3.QuicDownstreamTransport";
+    let mut side = Side::new();
+    let chain = chain("a", &["a"], "a");
+    let socket = json!({"name": "quic", "typed_config": {"@type": QUIC}});
+    let over_udp = with(&chain, &json!({"transport_socket": socket}));
+    let address = json!({"address": "127.0.0.1", "port_value": 8080, "protocol": "UDP"});
+    let udp = json!({
+        "name": "udp_l", "address": {"socket_address": address}, "filter_chains": [over_udp],
+        "udp_listener_config": {"quic_options": {}},
+    });
+    let udp = resource::<Listener>(ResourceType::Listener, "udp_l", &udp);
+    let applied = side.apply(vec![listener("l", &[chain]), udp], &[]);
+    let served = applied.listeners.put.iter().map(|listener| &*listener.name);
+    assert_eq!(served.collect::<Vec<_>>(), ["l"]);
+    let told = applied.rejected.iter().map(|r| format!("{}: {}: {}", r.name, r.path, r.reason));
+    let told: Vec<String> = told.collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert_eq!(told[0], "udp_l: address.socket_address.protocol: UDP is not supported: TCP is");
+    let why = "HTTP/3 is not spoken: only TCP listeners are supported";
+    assert_eq!(told[1], format!("udp_l: udp_listener_config: {why}"));
+    let socket = format!(
+        "udp_l: filter_chains[0].transport_socket.typed_config: `{QUIC}` is not supported here"
+    );
+    assert!(told[2].starts_with(&socket), "{told:?}");
+}
+
 #[test]
 fn a_wrong_resource_is_refused_alone_and_its_last_good_form_serves_on() {
     let mut side = Side::new();

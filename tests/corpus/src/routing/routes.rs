@@ -10,7 +10,7 @@ use tidegate_pilot::Options;
 use tidegate_xds::ResourceType;
 
 use super::input::{self, manifest};
-use super::{table, verdict};
+use super::{supplement, table, verdict};
 use crate::cases::Tally;
 
 /// The alternatives of Envoy's `oneof`s that the table names as a whole.
@@ -36,8 +36,13 @@ pub fn run(folder: &Path, tally: &mut Tally) -> Done<()> {
 /// The routes of the case's VirtualService on a gateway that listens where the case does.
 fn routes(case: &Value) -> Value {
     let port = &case["listenPort"];
-    let server =
-        json!({"port": {"number": port, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]});
+    let http3 = supplement::http3(case);
+    let protocol = if http3 { "HTTPS" } else { "HTTP" };
+    let mut server =
+        json!({"port": {"number": port, "name": "http", "protocol": protocol}, "hosts": ["*"]});
+    if http3 {
+        server["tls"] = json!({"mode": "SIMPLE", "credentialName": "some-credential"});
+    }
     let gateway = manifest("Gateway", "some-gateway", &json!({"servers": [server]}));
     let hosts = json!({
         "hosts": ["*.example.org"],
@@ -63,7 +68,7 @@ fn routes(case: &Value) -> Value {
         rule["metadata"]["namespace"] = json!("istio-system");
         objects.push(rule);
     }
-    let mut options = Options { forwarded_host: meant.forwarded_host, ..Options::default() };
+    let mut options = Options { forwarded_host: meant.forwarded_host, http3, ..Options::default() };
     if let Some(namespace) = meant.namespace {
         options.namespace = namespace.to_owned();
     }

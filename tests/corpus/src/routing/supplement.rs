@@ -16,6 +16,12 @@ pub fn mesh_config(case: &Value) -> &Value {
     if own.is_null() { &SUPPLEMENT["meshConfig"][name] } else { own }
 }
 
+/// Whether a case is about a proxy that takes HTTP/3.
+pub fn http3(case: &Value) -> bool {
+    let mut all = SUPPLEMENT["http3"].as_array().into_iter().flatten();
+    all.any(|name| *name == case["name"])
+}
+
 /// The ports of the workload that are those of a case's services, by their names.
 pub fn instances(case: &Value) -> &Value {
     &SUPPLEMENT["instances"][case["name"].as_str().unwrap_or_default()]
@@ -41,6 +47,9 @@ mod tests {
         let own = json!({"name": name, "meshConfig": {}});
         assert_eq!(mesh_config(&own), &json!({}));
         assert!(mesh_config(&json!({"name": "other"})).is_null());
+        let discovery = "TestBuildHTTPRoutes/for virtual service with HTTP/3 discovery enabled";
+        assert!(http3(&json!({"name": discovery})));
+        assert!(!http3(&silent) && !http3(&json!({})));
         let alpn = json!("util.ALPNDownstreamWithMxc");
         assert_eq!(constant(&alpn)[0], "istio-peer-exchange");
         for plain in [json!("util.Other"), json!(["h2"])] {
@@ -53,6 +62,6 @@ mod tests {
     fn it_holds_inputs_and_constants_alone() {
         let parts: Vec<&String> =
             SUPPLEMENT.as_object().into_iter().flat_map(|m| m.keys()).collect();
-        assert_eq!(parts, ["constants", "instances", "meshConfig"]);
+        assert_eq!(parts, ["constants", "http3", "instances", "meshConfig"]);
     }
 }

@@ -44,6 +44,11 @@ fn context(case: &Value) -> Result<(), String> {
         return same(&expect.is_null(), &true);
     };
     let carries = match case["server"]["port"]["protocol"].as_str() {
+        Some("HTTPS") if case["transport"] == "TransportProtocolQUIC" => {
+            // There is a listener for it.
+            same(&terms.hold_over_quic(), &true)?;
+            Carries::Http3
+        }
         Some("HTTPS") => Carries::Requests,
         _ => Carries::Bytes,
     };
@@ -215,6 +220,22 @@ mod tests {
             silent[part] = Value::Null;
             assert!(context(&case(&tls, &silent)).is_err(), "{part}");
         }
+        let simple = json!({"mode": "SIMPLE", "credentialName": "c"});
+        let mut quic = json!({
+            "certificateSecrets": ["kubernetes://c"],
+            "validationSecrets": [],
+            "alpn": ["h3"],
+            "requireClientCertificate": false,
+        });
+        let over = |expect: &Value, transport: &str| {
+            let mut case = case(&simple, expect);
+            case["transport"] = transport.into();
+            context(&case)
+        };
+        assert_eq!(over(&quic, "TransportProtocolQUIC"), Ok(()));
+        assert!(over(&quic, "TransportProtocolTCP").is_err());
+        quic["alpn"] = json!(["h2", "http/1.1"]);
+        assert!(over(&quic, "TransportProtocolQUIC").is_err());
         let passed = case(&json!({"mode": "PASSTHROUGH"}), &Value::Null);
         all_fail(&passed, "expect", context);
         assert!(context(&case(&tls, &Value::Null)).is_err(), "it is terminated");

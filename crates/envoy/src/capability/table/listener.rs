@@ -49,7 +49,7 @@ pub(super) const ROWS: &[Row] = &[
             ("stats_matcher", "statistics are always kept"),
         ],
         refused: &[
-            ("udp_listener_config", "only TCP listeners are supported"),
+            ("udp_listener_config", "HTTP/3 is not spoken: only TCP listeners are supported"),
             ("api_listener", "it is for gRPC clients without a proxy"),
             ("filter_chain_matcher", "use filter_chain_match in each chain"),
         ],
