@@ -23,6 +23,7 @@ pub enum Kind {
     DestinationRule,
     ServiceEntry,
     WorkloadEntry,
+    Sidecar,
     AuthorizationPolicy,
     RequestAuthentication,
     PeerAuthentication,
@@ -157,6 +158,7 @@ pub static KINDS: &[KindInfo] = &[
     ),
     networking(Kind::ServiceEntry, "ServiceEntry", "serviceentries", "serviceentry", &["se"]),
     networking(Kind::WorkloadEntry, "WorkloadEntry", "workloadentries", "workloadentry", &["we"]),
+    networking(Kind::Sidecar, "Sidecar", "sidecars", "sidecar", &[]),
     security(
         Kind::AuthorizationPolicy,
         "AuthorizationPolicy",

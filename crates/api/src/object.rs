@@ -146,6 +146,8 @@ pub enum Spec {
     ServiceEntry(Box<istio::ServiceEntry>),
     /// `spec` of a WorkloadEntry.
     WorkloadEntry(Box<istio::WorkloadEntry>),
+    /// `spec` of a Sidecar.
+    Sidecar(Box<istio::Sidecar>),
     /// `spec` of an AuthorizationPolicy.
     AuthorizationPolicy(Box<istio::AuthorizationPolicy>),
     /// `spec` of a RequestAuthentication.

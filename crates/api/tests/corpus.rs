@@ -14,7 +14,7 @@ use tidegate_api::kinds::{by_api_version, split_api_version};
 use tidegate_api::{Examined, Object, Origin, WarningKind};
 
 /// Files of the corpus whose kinds exist here.
-const FILES: [&str; 23] = [
+const FILES: [&str; 24] = [
     "Gateway.yaml",
     "VirtualService.yaml",
     "DestinationRule.yaml",
@@ -23,6 +23,7 @@ const FILES: [&str; 23] = [
     "AuthorizationPolicy.yaml",
     "RequestAuthentication.yaml",
     "PeerAuthentication.yaml",
+    "Sidecar.yaml",
     "crd-schema/workloadentry-invalid.yaml",
     "crd-schema/workloadentry-valid.yaml",
     "crd-schema/authz-invalid.yaml",

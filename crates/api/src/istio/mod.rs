@@ -14,6 +14,7 @@ mod protocol;
 pub mod request_authentication;
 mod rules;
 pub mod service_entry;
+pub mod sidecar;
 mod string_match;
 pub mod virtual_service;
 
@@ -29,5 +30,6 @@ pub use protocol::Protocol;
 pub use request_authentication::RequestAuthentication;
 pub use rules::headers::{frames, is_field};
 pub use service_entry::{ServiceEntry, WorkloadEntry};
+pub use sidecar::Sidecar;
 pub use string_match::StringMatch;
 pub use virtual_service::VirtualService;

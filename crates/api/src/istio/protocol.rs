@@ -34,10 +34,12 @@ pub enum Protocol {
     Mysql,
     /// Istio's HTTP CONNECT tunnel.
     Hbone,
+    /// Requests whose target is a whole URL: a forward proxy's.
+    HttpProxy,
 }
 
 impl Protocol {
-    const NAMES: [(&'static str, Protocol); 12] = [
+    const NAMES: [(&'static str, Protocol); 13] = [
         ("HTTP", Protocol::Http),
         ("HTTPS", Protocol::Https),
         ("GRPC", Protocol::Grpc),
@@ -50,6 +52,7 @@ impl Protocol {
         ("REDIS", Protocol::Redis),
         ("MYSQL", Protocol::Mysql),
         ("HBONE", Protocol::Hbone),
+        ("HTTP_PROXY", Protocol::HttpProxy),
     ];
 
     /// What a message says about a name that is none of these.
@@ -58,7 +61,8 @@ impl Protocol {
 
     /// Whether requests are routed as HTTP without TLS being taken off first.
     pub fn is_http(self) -> bool {
-        matches!(self, Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb)
+        use Protocol::{Grpc, GrpcWeb, Http, Http2, HttpProxy};
+        matches!(self, Http | HttpProxy | Http2 | Grpc | GrpcWeb)
     }
 
     /// Whether the port carries TLS.

@@ -50,6 +50,7 @@ pub fn defaults(kind: Kind, object: &mut Value) {
         | Kind::DestinationRule
         | Kind::ServiceEntry
         | Kind::WorkloadEntry
+        | Kind::Sidecar
         | Kind::AuthorizationPolicy
         | Kind::RequestAuthentication
         | Kind::PeerAuthentication

@@ -293,6 +293,7 @@ fn whole(kind: Kind) -> Schema {
         Kind::WorkloadEntry => {
             whole_of::<CustomWithSpec<istio::WorkloadEntry>, istio::WorkloadEntry>()
         }
+        Kind::Sidecar => custom::<istio::Sidecar>(),
         Kind::AuthorizationPolicy => custom::<istio::AuthorizationPolicy>(),
         Kind::RequestAuthentication => custom::<istio::RequestAuthentication>(),
         Kind::PeerAuthentication => custom::<istio::PeerAuthentication>(),

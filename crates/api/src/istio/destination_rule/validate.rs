@@ -159,7 +159,8 @@ impl OutlierDetection {
 }
 
 impl ConnectionPoolSettings {
-    fn validate(&self, report: &mut Report) {
+    /// Checks the limits; the shape is right already.
+    pub(in crate::istio) fn validate(&self, report: &mut Report) {
         if self.tcp.is_none() && self.http.is_none() {
             report.wrong("connection pool must have at least one field");
         }

@@ -145,7 +145,8 @@ fn server_host(text: &str) -> Result<(), String> {
 }
 
 impl ServerTlsSettings {
-    fn validate(&self, report: &mut Report) {
+    /// Checks what it says by itself.
+    pub(in crate::istio) fn validate(&self, report: &mut Report) {
         self.advise_ciphers(report);
         match self.mode {
             ServerTlsMode::IstioMutual => return self.validate_mesh_certificates(report),

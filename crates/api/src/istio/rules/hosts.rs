@@ -71,6 +71,15 @@ pub(crate) fn subnet(text: &str) -> Result<(), String> {
     }
 }
 
+/// Checks the path of a Unix socket; `@` begins the name of an abstract one.
+pub(crate) fn unix_path(path: &str) -> Result<(), &'static str> {
+    if path.starts_with('@') || (path.starts_with('/') && !path.ends_with('/')) {
+        Ok(())
+    } else {
+        Err("UDS must be an absolute path to a file, or an abstract socket")
+    }
+}
+
 /// Whether the text is an address.
 pub(crate) fn is_ip(text: &str) -> bool {
     text.parse::<IpAddr>().is_ok()

@@ -244,7 +244,7 @@ impl WorkloadEntry {
             Some(_) if addresses == Addresses::Resolved => {
                 report.invalid(self.address.as_str(), "a Unix socket cannot be resolved by DNS");
             }
-            Some(path) => report.check(self.address.as_str(), unix_path(path)),
+            Some(path) => report.check(self.address.as_str(), hosts::unix_path(path)),
             None if hosts::is_ip(&self.address) => {}
             None if !names => {
                 report.invalid(
@@ -268,14 +268,5 @@ impl WorkloadEntry {
             }
         });
         validate_labels("labels", &self.labels, report);
-    }
-}
-
-/// Checks the path of a Unix socket; `@` begins the name of an abstract one.
-fn unix_path(path: &str) -> Result<(), &'static str> {
-    if path.starts_with('@') || (path.starts_with('/') && !path.ends_with('/')) {
-        Ok(())
-    } else {
-        Err("UDS must be an absolute path to a file, or an abstract socket")
     }
 }

@@ -253,7 +253,7 @@ pub(super) fn validate_weights(weights: &[Option<i32>], report: &mut Report) {
 
 impl Destination {
     /// Checks the name of the service, the subset and the port.
-    pub(super) fn validate(&self, report: &mut Report) {
+    pub(in crate::istio) fn validate(&self, report: &mut Report) {
         let result = match self.host.as_str() {
             "*" => Err("a destination is one service, not *".to_owned()),
             name => hosts::wildcard_domain(name),

@@ -53,6 +53,7 @@ fn selectable(kind: Kind) -> &'static [&'static str] {
         | Kind::DestinationRule
         | Kind::ServiceEntry
         | Kind::WorkloadEntry
+        | Kind::Sidecar
         | Kind::AuthorizationPolicy
         | Kind::RequestAuthentication
         | Kind::PeerAuthentication

@@ -18,7 +18,9 @@ pub(super) fn cells(kind: Kind, object: &Value, now: Timestamp) -> Vec<Value> {
     let old: Value = age(created, now).into();
     let spec = &object["spec"];
     match kind {
-        Kind::Gateway | Kind::EnvoyFilter | Kind::RequestAuthentication => vec![name, old],
+        Kind::Gateway | Kind::Sidecar | Kind::EnvoyFilter | Kind::RequestAuthentication => {
+            vec![name, old]
+        }
         Kind::VirtualService => {
             vec![name, printed(&spec["gateways"]), printed(&spec["hosts"]), old]
         }

@@ -52,7 +52,7 @@ const AGE_DATE: Column = Column { kind: "date", ..AGE };
 /// The columns of a kind, in the order of [`super::cells::cells`].
 pub(super) fn columns(kind: Kind) -> &'static [Column] {
     match kind {
-        Kind::Gateway | Kind::EnvoyFilter => GATEWAY,
+        Kind::Gateway | Kind::Sidecar | Kind::EnvoyFilter => GATEWAY,
         Kind::VirtualService => VIRTUAL_SERVICE,
         Kind::DestinationRule => DESTINATION_RULE,
         Kind::ServiceEntry => SERVICE_ENTRY,
