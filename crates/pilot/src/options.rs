@@ -73,6 +73,9 @@ pub struct Options {
     pub inbound_policy: InboundPolicy,
     /// `MeshConfig.outboundTrafficPolicy.mode`: where sidecars send what no object describes.
     pub outbound_policy: OutboundPolicy,
+    /// `Sidecar.outboundTrafficPolicy.egressProxy`: the cluster that this is sent through where it is let out; where it was
+    /// dialled when absent.
+    pub egress_proxy: Option<Arc<str>>,
 }
 
 /// Whether the proxy would take a resource, or why it would not: a question, nothing comes of it. By itself a pilot
@@ -196,6 +199,7 @@ impl Default for Options {
             http3: false,
             inbound_policy: InboundPolicy::default(),
             outbound_policy: OutboundPolicy::default(),
+            egress_proxy: None,
         }
     }
 }

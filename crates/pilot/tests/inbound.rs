@@ -181,3 +181,30 @@ fn the_mesh_says_where_the_workload_is_reached_and_who_is_of_it() {
     let idle = mesh::apply(&json!({"trustDomain": "mesh.example"}), &mut gateway);
     assert_eq!(idle, Ok(vec!["trustDomain".to_owned()]), "at a gateway it has no effect");
 }
+
+#[test]
+fn a_sidecar_describes_ports_in_place_of_services() {
+    let mut world = World::with(options(), &[service("a", 80, 8080)]);
+    let first = world.bytes();
+    let spec = json!({"ingress": [{
+        "port": {"number": 9090, "protocol": "HTTP"}, "defaultEndpoint": "127.0.0.1:8080",
+        "connectionPool": {"tcp": {"maxConnections": 3}},
+    }]});
+    world.apply(&manifest("Sidecar", "own", &spec));
+    assert_eq!(chains(&world, 8080), []);
+    assert_eq!(chains(&world, 9090), [MUTUAL, PLAIN]);
+    assert!(!world.names(Cluster).contains(&"inbound|8080||".to_owned()));
+    let cluster = world.json(Cluster, "inbound|9090||");
+    assert_eq!(cluster["circuit_breakers"]["thresholds"][0]["max_connections"], 3);
+    let limits = world.pilot.cluster_settings("inbound|9090||");
+    let limits: Vec<&str> = limits.iter().map(|origin| origin.path.as_str()).collect();
+    assert_eq!(limits, ["spec.ingress[0].connectionPool"]);
+    // Only limits: ports are as services say.
+    let spec = json!({"inboundConnectionPool": {"tcp": {"maxConnections": 4}}});
+    world.apply(&manifest("Sidecar", "own", &spec));
+    assert_eq!(chains(&world, 8080), [MUTUAL, PLAIN]);
+    let cluster = world.json(Cluster, "inbound|8080||");
+    assert_eq!(cluster["circuit_breakers"]["thresholds"][0]["max_connections"], 4);
+    world.delete(&manifest("Sidecar", "own", &spec));
+    assert_eq!(world.bytes(), first);
+}

@@ -1,6 +1,7 @@
 //! Clusters: one per service port, and one per subset of it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tidegate_api::istio::Protocol;
@@ -37,7 +38,7 @@ use crate::model::policy::Policy;
 use crate::model::service::{Discovery, Port, Service};
 use crate::model::vacancy;
 use crate::sidecar::Spoken;
-use crate::sidecar::inbound::{Entry, Local};
+use crate::sidecar::inbound::{Described, Entry, Local};
 use crate::{InboundPolicy, Options, Workload};
 
 /// How long Istio keeps idle connections to where clients dialled.
@@ -314,23 +315,50 @@ pub fn passthrough(name: &str, context: &Context<'_>) -> Cluster {
 pub fn inbound(entry: &Entry, workload: &Workload, context: &Context<'_>) -> Cluster {
     let mut cluster = base(entry.cluster(), context);
     let mut http = HttpOptions::default();
-    if let Some(Local { service, port }) = &entry.service {
-        let rules = rules(service, context);
-        let policy = rules.as_ref().map(|rules| rules.policy_for(port.number, None));
-        connection_pool::apply(policy.unwrap_or_default(), &mut http, &mut cluster);
+    let rules = entry.service().and_then(|Local { service, port }| {
+        rules(service, context).map(|rules| (rules, port.number))
+    });
+    let policy = rules.as_ref().map(|(rules, port)| rules.policy_for(*port, None));
+    let mut policy = policy.unwrap_or_default();
+    policy.connection_pool = entry.pool.as_ref().or(policy.connection_pool);
+    if entry.is_described() {
+        connection_pool::apply(policy, &mut http, &mut cluster);
         // How senders upgrade what they send is none of the workload's business.
-        http.http2 = port.protocol.is_some_and(Protocol::is_http2);
+        http.http2 = entry.protocol().is_some_and(Protocol::is_http2);
     }
     http.as_client |= entry.spoken == Spoken::Auto;
     cluster.typed_extension_protocol_options = http.written();
+    if let Some(Described::Sidecar(ingress)) = &entry.by {
+        return to_workload(cluster, ingress.endpoint(workload), workload, context);
+    }
     let loopback = workload.loopbacks().into_iter().next();
     let at_home = entry.port.filter(|_| {
         entry.is_described() && context.options.inbound_policy == InboundPolicy::Localhost
     });
-    match at_home.zip(loopback) {
-        Some((port, loopback)) => at(cluster, Address::Socket(loopback.to_string(), port), context),
-        None => Cluster { upstream_bind_config: from_sidecar(workload), ..where_dialled(cluster) },
-    }
+    let at_home = at_home.zip(loopback);
+    let endpoint = at_home.map(|(port, loopback)| Address::Socket(loopback.to_string(), port));
+    to_workload(cluster, endpoint, workload, context)
+}
+
+/// Lets a cluster send to where the workload listens; `None` for where the client dialled. What is sent to another address than
+/// the loopback one is told apart from what the workload sends itself.
+fn to_workload(
+    cluster: Cluster,
+    endpoint: Option<Address>,
+    workload: &Workload,
+    context: &Context<'_>,
+) -> Cluster {
+    let Some(endpoint) = endpoint else {
+        return Cluster { upstream_bind_config: from_sidecar(workload), ..where_dialled(cluster) };
+    };
+    let redirected = match &endpoint {
+        Address::Socket(address, _) => {
+            address.parse().is_ok_and(|address: IpAddr| !address.is_loopback())
+        }
+        Address::Pipe(_) => false,
+    };
+    let upstream_bind_config = redirected.then(|| from_sidecar(workload)).flatten();
+    Cluster { upstream_bind_config, ..at(cluster, endpoint, context) }
 }
 
 /// Lets a cluster send to one address.

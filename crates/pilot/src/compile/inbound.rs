@@ -35,7 +35,7 @@ const RETRIES: u32 = 2;
 /// The listener that inbound connections are redirected to.
 #[must_use]
 pub fn virtual_inbound(entries: &[Entry], workload: &Workload, context: &Context<'_>) -> Compiled {
-    let terms = Terms::of_peers(context.options);
+    let peers = Terms::of_peers(context.options);
     // Whoever dials the port itself would be sent in a circle.
     let itself = FilterChain {
         name: format!("{VIRTUAL_INBOUND}-blackhole"),
@@ -45,8 +45,10 @@ pub fn virtual_inbound(entries: &[Entry], workload: &Workload, context: &Context
     let mut filter_chains = vec![itself];
     let mut sources = vec![of_port(Some(INBOUND_PORT), None)];
     for entry in entries {
+        let own = entry.own_tls().and_then(|tls| Terms::of(tls, context.options));
+        let terms = own.as_ref().unwrap_or(&peers);
         for way in entry.ways() {
-            filter_chains.push(chain(entry, *way, workload, &terms, context));
+            filter_chains.push(chain(entry, *way, workload, terms, context));
             sources.push(source(entry, *way));
         }
     }
@@ -70,7 +72,7 @@ fn chain(
     terms: &Terms,
     context: &Context<'_>,
 ) -> FilterChain {
-    let name = entry.chain(way, workload.wildcard());
+    let name = entry.chain(way, workload);
     let cluster = entry.cluster();
     let (carries, filters) = if way.requests {
         let prefix = match entry.is_described() {
@@ -104,6 +106,7 @@ fn asked(port: Option<u16>, way: Option<Way>) -> FilterChainMatch {
 fn source(entry: &Entry, way: Way) -> ChainSource {
     let protocols = way.protocols.join(" or ");
     let kind = match (way.tls, way.terminates, way.protocols) {
+        (true, true, []) if entry.own_tls().is_some() => "TLS".to_owned(),
         (true, true, []) => "mutual TLS".to_owned(),
         (true, _, [_, ..]) => format!("mutual TLS with ALPN {protocols}"),
         (true, false, []) => "TLS".to_owned(),

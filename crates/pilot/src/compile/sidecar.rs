@@ -64,7 +64,7 @@ pub fn outbound<'a>(
         listener_filters: inspectors(plan),
         listener_filters_timeout: Some(duration(std::time::Duration::ZERO)),
         continue_on_listener_filters_timeout: true,
-        bind_to_port: Some(false),
+        bind_to_port: (!plan.bound).then_some(false),
         ..base(&name, plan.address, plan.port, context)
     };
     let (mut sources, mut last) = (Vec::new(), None);
@@ -81,7 +81,7 @@ pub fn outbound<'a>(
     }
     let (message, source) = last.unwrap_or_else(|| {
         let name = "PassthroughFilterChain".to_owned();
-        let filters = vec![elsewhere(context)];
+        let filters = vec![elsewhere(plan.elsewhere, context)];
         (FilterChain { name, filters, ..FilterChain::default() }, ChainSource::shared())
     });
     if listener.filter_chains.is_empty() {
@@ -109,9 +109,10 @@ pub fn virtual_outbound(wildcard: IpAddr, context: &Context<'_>) -> Compiled {
         }),
         ..chain("blackhole", filter_chain::nowhere(context))
     };
+    let policy = context.options.outbound_policy;
     let listener = Listener {
         use_original_dst: Some(true),
-        filter_chains: vec![itself, chain("catchall-tcp", elsewhere(context))],
+        filter_chains: vec![itself, chain("catchall-tcp", elsewhere(policy, context))],
         ..base(VIRTUAL_OUTBOUND, wildcard, OUTBOUND_PORT, context)
     };
     let sources = vec![inbound::of_port(Some(OUTBOUND_PORT), None), ChainSource::shared()];
@@ -181,11 +182,16 @@ fn carry<'a>(
 }
 
 /// The filter for connections that nobody describes where they go.
-fn elsewhere(context: &Context<'_>) -> Filter {
-    match context.options.outbound_policy {
-        OutboundPolicy::AllowAny => filter_chain::to_cluster(names::PASSTHROUGH_CLUSTER, context),
+fn elsewhere(policy: OutboundPolicy, context: &Context<'_>) -> Filter {
+    match policy {
+        OutboundPolicy::AllowAny => filter_chain::to_cluster(way_out(context), context),
         OutboundPolicy::RegistryOnly => filter_chain::nowhere(context),
     }
+}
+
+/// The cluster that lets out what nobody describes.
+fn way_out<'a>(context: &Context<'a>) -> &'a str {
+    context.options.egress_proxy.as_deref().unwrap_or(names::PASSTHROUGH_CLUSTER)
 }
 
 fn asked(asks: &Asks) -> FilterChainMatch {
@@ -215,7 +221,7 @@ fn source(chain: &Chain) -> ChainSource {
         service: match chain.to {
             // One chain for the requests for all services.
             To::Routes(crate::sidecar::routes::TableName::Port(_)) => None,
-            _ => Some(chain.service.clone()),
+            _ => chain.service.clone(),
         },
         rule: match &chain.to {
             To::Rule { rules, path, .. } => Some((rules.clone(), *path)),
@@ -256,10 +262,14 @@ pub fn to_service(
 
 /// The virtual host for requests that nobody describes where they go.
 #[must_use]
-pub fn to_elsewhere(domains: Vec<String>, context: &Context<'_>) -> VirtualHost {
-    match context.options.outbound_policy {
+pub fn to_elsewhere(
+    domains: Vec<String>,
+    policy: OutboundPolicy,
+    context: &Context<'_>,
+) -> VirtualHost {
+    match policy {
         OutboundPolicy::AllowAny => {
-            let action = forward(names::PASSTHROUGH_CLUSTER.to_owned());
+            let action = forward(way_out(context).to_owned());
             one_route(ALLOW_ANY, domains, ALLOW_ANY, Action::Route(action))
         }
         OutboundPolicy::RegistryOnly => {

@@ -39,6 +39,8 @@ pub(super) enum User {
     Rule(ObjectKey),
     /// A RequestAuthentication, for handshakes with those who have the keys of issuers.
     Tokens(ObjectKey),
+    /// A Sidecar, for handshakes with those who send to its workload.
+    Sidecar(ObjectKey),
     /// A sidecar, for handshakes with the peers of its workload: no object asks for it.
     Peers,
 }
@@ -46,7 +48,10 @@ pub(super) enum User {
 impl User {
     const fn key(&self) -> Option<&ObjectKey> {
         match self {
-            Self::Gateway { key, .. } | Self::Rule(key) | Self::Tokens(key) => Some(key),
+            Self::Gateway { key, .. }
+            | Self::Rule(key)
+            | Self::Tokens(key)
+            | Self::Sidecar(key) => Some(key),
             Self::Peers => None,
         }
     }
@@ -346,7 +351,7 @@ impl Pilot {
         let users = self.credentials.users.get(credential).into_iter().flatten();
         let ports = users.filter_map(|user| match user {
             User::Gateway { listener, .. } => Some(self.listeners.plan(listener)?.port),
-            User::Rule(_) | User::Tokens(_) | User::Peers => None,
+            User::Rule(_) | User::Tokens(_) | User::Sidecar(_) | User::Peers => None,
         });
         ports.collect()
     }

@@ -100,6 +100,7 @@ impl Pilot {
                 let policy = PeerPolicy::new(object, spec, &self.options);
                 self.peers.set(key, Some(policy));
             }
+            Spec::Sidecar(spec) => self.set_sidecar(object, spec),
             Spec::EnvoyFilter(spec) => {
                 let filter = EnvoyFilter::select(object, spec, &self.options);
                 self.filters.set_others(key, filter.as_ref().err().copied());
@@ -139,6 +140,7 @@ impl Pilot {
             Kind::AuthorizationPolicy => self.set_policy(key, None, dirty),
             Kind::RequestAuthentication => self.set_tokens(key, None, dirty),
             Kind::PeerAuthentication => self.peers.set(key, None),
+            Kind::Sidecar => self.remove_sidecar(key),
             Kind::EnvoyFilter => {
                 self.filters.set_others(key, None);
                 self.set_envoy_filter(key, None, dirty);

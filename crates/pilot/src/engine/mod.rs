@@ -23,6 +23,7 @@ use crate::model::merge::PortPlan;
 use crate::model::names;
 use crate::model::peers::PeerPolicies;
 use crate::model::registry::Registry;
+use crate::model::sidecar::Sidecars;
 use crate::model::tls::Credential;
 use crate::status::{self, Account, StatusUpdate, Subject, View};
 use crate::{Compiled, Input, Options, Output, Remark, UnfetchedKeys};
@@ -68,6 +69,8 @@ pub struct Pilot {
     authorization: Authorization,
     /// PeerAuthentications; on a gateway none counts.
     peers: PeerPolicies,
+    /// Sidecars; on a gateway none counts.
+    sidecars: Sidecars,
     /// Objects whose last form was refused.
     problems: HashMap<ObjectKey, Problem>,
     /// Fields without effect that objects use.
@@ -165,6 +168,7 @@ impl Pilot {
             secrets: Secrets::of(&options.namespace)
                 .in_mesh(options.workload_certificates.as_deref()),
             credentials: Credentials::default(),
+            sidecars: Sidecars::new(options.outbound_policy),
             options,
             index: Index::default(),
             registry: Registry::default(),
@@ -293,12 +297,7 @@ impl Pilot {
             return keys.owners.iter().cloned().collect();
         }
         if names::is_inbound(name) {
-            return self
-                .sidecar
-                .inbound(name)
-                .map(|local| local.service.key.clone())
-                .into_iter()
-                .collect();
+            return self.sidecar.inbound(name).map(|by| by.key().clone()).into_iter().collect();
         }
         let Some((host, port, _)) = names::of_cluster(name) else { return Vec::new() };
         let ports = self.registry.ports(host);
@@ -374,6 +373,7 @@ impl Pilot {
                 self.token_policies.get(key).map(Subject::RequestAuthentication)
             }
             Kind::PeerAuthentication => Some(Subject::PeerAuthentication),
+            Kind::Sidecar => Some(Subject::Sidecar),
             _ => None,
         };
         status::account(key, subject, self.problems.get(key), self.view())
@@ -428,6 +428,7 @@ const fn stands(kind: Kind) -> bool {
             | Kind::AuthorizationPolicy
             | Kind::RequestAuthentication
             | Kind::PeerAuthentication
+            | Kind::Sidecar
     )
 }
 

@@ -26,7 +26,7 @@ use crate::model::virtual_service::{
 };
 use crate::origins::{ChainOrigin, Elsewhere, HostOrigins, LeftOut, Origin, RouteOrigin};
 use crate::sidecar::Scope;
-use crate::sidecar::inbound::Local;
+use crate::sidecar::inbound::{Described, Local};
 use crate::sidecar::routes::Target;
 use crate::status::{self, Condition, Lack, Standing};
 
@@ -125,8 +125,8 @@ impl Pilot {
     /// The settings of DestinationRules that hold for a cluster, and the subset that it is of.
     #[must_use]
     pub fn cluster_settings(&self, cluster: &str) -> Vec<Origin> {
-        if let Some(local) = self.sidecar.inbound(cluster) {
-            return self.settings_of_inbound(local);
+        if let Some(by) = self.sidecar.inbound(cluster) {
+            return self.settings_of_inbound(by);
         }
         let Some((rules, port, subset)) = self.rules_of(cluster) else { return Vec::new() };
         let places = rules.places(port, subset).into_iter();
@@ -134,7 +134,25 @@ impl Pilot {
     }
 
     /// Those of a cluster of the workload: its limits alone count there.
-    fn settings_of_inbound(&self, Local { service, port }: &Local) -> Vec<Origin> {
+    fn settings_of_inbound(&self, by: &Described) -> Vec<Origin> {
+        let pools = self.sidecars.chosen().into_iter().flat_map(|(key, spec)| {
+            let position = match by {
+                Described::Sidecar(ingress) => Some(ingress.position),
+                Described::Service(_) => None,
+            };
+            let own = position.filter(|at| {
+                spec.ingress.get(*at).is_some_and(|ingress| ingress.connection_pool.is_some())
+            });
+            let own = own.map(|at| format!("spec.ingress[{at}].connectionPool"));
+            let every = spec.inbound_connection_pool.as_ref();
+            let path = own.or_else(|| every.map(|_| "spec.inboundConnectionPool".to_owned()));
+            path.map(|path| Origin::new(key.clone(), path))
+        });
+        let pools: Vec<Origin> = pools.collect();
+        let Described::Service(Local { service, port }) = by else { return pools };
+        if !pools.is_empty() {
+            return pools;
+        }
         let namespace = Some(&*service.key.namespace);
         let Some(rules) = self.rules.find(&service.host, namespace, &self.options) else {
             return Vec::new();
@@ -148,8 +166,12 @@ impl Pilot {
     /// that do.
     #[must_use]
     pub fn http2_by(&self, cluster: &str) -> Option<Result<(ObjectKey, u16), Origin>> {
-        if let Some(Local { service, port }) = self.sidecar.inbound(cluster) {
-            return Some(Ok((service.key.clone(), port.number)));
+        if let Some(by) = self.sidecar.inbound(cluster) {
+            let number = match by {
+                Described::Service(local) => local.port.number,
+                Described::Sidecar(ingress) => ingress.listener.port.number?.get(),
+            };
+            return Some(Ok((by.key().clone(), number)));
         }
         let (host, number, subset) = names::of_cluster(cluster)?;
         let ports = self.registry.ports(host);
@@ -260,7 +282,7 @@ impl Pilot {
             }
             None => match self.sidecar.host(table, virtual_host)? {
                 (Target::Rules(key), place) => (vec![(place, key.clone())], 0),
-                (Target::Service(_) | Target::Elsewhere, _) => return None,
+                (Target::Service(_) | Target::Elsewhere(_), _) => return None,
             },
         };
         let mut origins = HostOrigins::default();

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use tidegate_api::ObjectKey;
+use tidegate_api::{Object, ObjectKey, istio};
 use tidegate_envoy::prost::Message;
+use tidegate_envoy::v3::route::RouteConfiguration;
 use tidegate_xds::assemble::{split_virtual_host_name, virtual_host_name};
 use tidegate_xds::{Resource, ResourceType};
 
@@ -26,27 +27,26 @@ use crate::model::subnet::Subnet;
 use crate::model::tls::Terms;
 use crate::model::virtual_service::Place;
 use crate::sidecar::Scope;
-use crate::sidecar::inbound::{self, Entry, Local, VIRTUAL_INBOUND};
+use crate::sidecar::inbound::{self, Described, Entry, VIRTUAL_INBOUND};
 use crate::sidecar::listeners::{Listener, outbound};
 use crate::sidecar::routes::{self, Lost, TableName, Target, VirtualHost};
-use crate::{Compiled, Options, Workload};
+use crate::{Compiled, Options, OutboundPolicy, Workload};
 
 /// What a sidecar has, and where it comes from.
 #[derive(Debug, Default)]
 pub(crate) struct Sidecar {
     /// Listeners by name.
     listeners: BTreeMap<Arc<str>, Vec<ChainSource>>,
-    /// Route configurations by name, with the port that rules are asked for.
+    /// Route configurations by name.
     tables: BTreeMap<Arc<str>, Table>,
     /// Clusters of the workload itself, and what leads there; none where nothing describes it.
-    inbound: BTreeMap<Arc<str>, Option<Local>>,
+    inbound: BTreeMap<Arc<str>, Option<Described>>,
     /// The certificates that handshakes with peers take.
     certificates: BTreeSet<Use>,
 }
 
 #[derive(Debug)]
 struct Table {
-    port: u16,
     hosts: BTreeMap<Arc<str>, VirtualHost>,
     lost: Vec<Lost>,
 }
@@ -54,11 +54,12 @@ struct Table {
 impl Table {
     /// That of requests for the workload.
     fn inbound(entry: &Entry, host: tidegate_envoy::v3::route::VirtualHost) -> Self {
-        let service = entry.service.as_ref().map(|local| Arc::clone(&local.service));
-        let target = service.map_or(Target::Elsewhere, Target::Service);
+        let service = entry.service().map(|local| Arc::clone(&local.service));
+        let target = service.map_or(Target::Elsewhere(OutboundPolicy::AllowAny), Target::Service);
         let name = host.name.as_str().into();
-        let host = VirtualHost { name: host.name, domains: host.domains, target };
-        Self { port: entry.number(), hosts: BTreeMap::from([(name, host)]), lost: Vec::new() }
+        let port = entry.number();
+        let host = VirtualHost { name: host.name, domains: host.domains, port, target };
+        Self { hosts: BTreeMap::from([(name, host)]), lost: Vec::new() }
     }
 }
 
@@ -81,8 +82,8 @@ impl Sidecar {
 
     /// What a virtual host does, and at which place its rules are asked.
     pub(crate) fn host(&self, table: &str, host: &str) -> Option<(&Target, Place)> {
-        let table = self.tables.get(table)?;
-        Some((&table.hosts.get(host)?.target, Scope::place(table.port)))
+        let host = self.tables.get(table)?.hosts.get(host)?;
+        Some((&host.target, Scope::place(host.port)))
     }
 
     /// The objects behind a virtual host.
@@ -90,12 +91,12 @@ impl Sidecar {
         match self.host(table, host) {
             Some((Target::Rules(key), _)) => vec![key.clone()],
             Some((Target::Service(service), _)) => vec![service.key.clone()],
-            Some((Target::Elsewhere, _)) | None => Vec::new(),
+            Some((Target::Elsewhere(_), _)) | None => Vec::new(),
         }
     }
 
-    /// The port of a service that leads to a cluster of the workload.
-    pub(crate) fn inbound(&self, cluster: &str) -> Option<&Local> {
+    /// Who describes a cluster of the workload.
+    pub(crate) fn inbound(&self, cluster: &str) -> Option<&Described> {
         self.inbound.get(cluster)?.as_ref()
     }
 
@@ -121,6 +122,27 @@ impl Sidecar {
 }
 
 impl Pilot {
+    /// Takes a form of a Sidecar. A gateway sees everything.
+    pub(super) fn set_sidecar(&mut self, object: &Object, spec: &istio::Sidecar) {
+        if self.options.workload().is_some() {
+            self.sidecars.set(object, spec, &self.options);
+            self.follow_sidecar();
+        }
+    }
+
+    /// Forgets a Sidecar.
+    pub(super) fn remove_sidecar(&mut self, key: &ObjectKey) {
+        self.sidecars.remove(key);
+        self.follow_sidecar();
+    }
+
+    /// Has the policy of the Sidecar that counts in place of the mesh's.
+    fn follow_sidecar(&mut self) {
+        let (policy, proxy) = self.sidecars.outbound(&self.options.domain);
+        self.options.outbound_policy = policy;
+        self.options.egress_proxy = proxy;
+    }
+
     /// Compiles what a sidecar has.
     pub(super) fn emit_sidecar(&mut self, dirty: &mut Dirty) -> Compiled {
         let mut compiled = Compiled::NONE;
@@ -142,7 +164,8 @@ impl Pilot {
         let (mut now, mut resources) = (Sidecar::default(), Vec::new());
         let Some(workload) = self.options.workload() else { return (now, resources) };
         let services = self.index.virtual_services().map(|service| &**service);
-        let scope = Scope::new(&self.options, &self.registry, services);
+        let sidecar = self.sidecars.chosen().map(|(key, spec)| (key, &**spec));
+        let scope = Scope::new(&self.options, &self.registry, services, sidecar);
         let context = self.context();
         self.lay_out_inbound((&scope, workload), &context, &mut now, &mut resources);
 
@@ -163,7 +186,13 @@ impl Pilot {
         let tables: BTreeSet<&TableName> = plans.values().flat_map(Listener::tables).collect();
         for table in tables {
             let name: Arc<str> = table.to_string().into();
-            let skeleton = virtual_host::skeleton(&name);
+            // What stands for several ports tells them apart.
+            let proxy = scope.egress_of(table).is_some_and(|egress| egress.place.is_proxy());
+            let ignore_port_in_host_matching = !proxy;
+            let skeleton = RouteConfiguration {
+                ignore_port_in_host_matching,
+                ..virtual_host::skeleton(&name)
+            };
             resources.push(encode(ResourceType::RouteConfiguration, &name, &skeleton));
             let found = self.emit_hosts(&name, table, &scope, &context, &mut resources);
             now.tables.insert(name, found);
@@ -187,11 +216,7 @@ impl Pilot {
         let made = compile_inbound::virtual_inbound(&entries, workload, context);
         resources.push(encode(ResourceType::Listener, VIRTUAL_INBOUND, &made.listener));
         now.listeners.insert(VIRTUAL_INBOUND.into(), made.sources);
-        if entries.iter().flat_map(Entry::ways).any(|way| way.terminates) {
-            let terms = Terms::of_peers(&self.options);
-            let taken = terms.credentials().map(|taken| (taken.clone(), User::Peers));
-            now.certificates = taken.collect();
-        }
+        now.certificates = self.certificates(&entries);
         for entry in entries {
             let name: Arc<str> = entry.cluster().into();
             let requests = entry.ways().iter().any(|way| way.requests);
@@ -207,9 +232,26 @@ impl Pilot {
             if let Slot::Vacant(free) = now.inbound.entry(name) {
                 let cluster = cluster::inbound(&entry, workload, context);
                 resources.push(encode(ResourceType::Cluster, &cluster.name, &cluster));
-                free.insert(entry.service);
+                free.insert(entry.by);
             }
         }
+    }
+
+    /// What handshakes with those who send to the workload take.
+    fn certificates(&self, entries: &[Entry]) -> BTreeSet<Use> {
+        let mut taken = BTreeSet::new();
+        for entry in entries {
+            if let Some(tls) = entry.own_tls() {
+                let user = || entry.owner().cloned().map_or(User::Peers, User::Sidecar);
+                let terms = Terms::of(tls, &self.options);
+                let credentials = terms.iter().flat_map(Terms::credentials);
+                taken.extend(credentials.map(|credential| (credential.clone(), user())));
+            } else if entry.ways().iter().any(|way| way.terminates) {
+                let terms = Terms::of_peers(&self.options);
+                taken.extend(terms.credentials().map(|one| (one.clone(), User::Peers)));
+            }
+        }
+        taken
     }
 
     /// The virtual hosts of a table, as resources.
@@ -221,16 +263,15 @@ impl Pilot {
         context: &Context<'_>,
         resources: &mut Vec<Resource>,
     ) -> Table {
-        let (TableName::Port(port) | TableName::Service(_, port)) = *table;
         let found = routes::table(table, scope);
-        let place = Scope::place(port);
-        let mut routes: HashMap<&ObjectKey, Vec<EncodedRoute>> = HashMap::new();
+        let mut routes: HashMap<(&ObjectKey, u16), Vec<EncodedRoute>> = HashMap::new();
         for host in &found.hosts {
             let domains = host.domains.clone();
             let bytes = match &host.target {
                 Target::Rules(key) => {
-                    let routes = routes.entry(key).or_insert_with(|| {
+                    let routes = routes.entry((key, host.port)).or_insert_with(|| {
                         let service = self.index.virtual_service(key);
+                        let place = Scope::place(host.port);
                         let service = service.map(|s| virtual_host::routes(s, &place, context));
                         service.unwrap_or_default()
                     });
@@ -238,16 +279,19 @@ impl Pilot {
                     virtual_host::virtual_host(&host.name, domains, Demands::default(), &routes)
                 }
                 Target::Service(service) => {
-                    let host = compile::to_service(&host.name, domains, service, port, context);
+                    let host =
+                        compile::to_service(&host.name, domains, service, host.port, context);
                     host.encode_to_vec().into()
                 }
-                Target::Elsewhere => compile::to_elsewhere(domains, context).encode_to_vec().into(),
+                Target::Elsewhere(policy) => {
+                    compile::to_elsewhere(domains, *policy, context).encode_to_vec().into()
+                }
             };
             let resource = virtual_host_name(name, &host.name);
             resources.push(Resource::new(ResourceType::VirtualHost, resource, bytes));
         }
         let hosts = found.hosts.into_iter().map(|host| (host.name.as_str().into(), host));
-        Table { port, hosts: hosts.collect(), lost: found.lost }
+        Table { hosts: hosts.collect(), lost: found.lost }
     }
 
     /// Takes what is there now in place of what was there; what is gone is removed, unless it is put again.
@@ -305,10 +349,15 @@ impl Pilot {
 
     /// The ports of the workload that ports of this number lead to, each with the object whose they are.
     pub fn behind_port(&self, number: u16) -> impl Iterator<Item = (&ObjectKey, u16)> {
-        self.sidecar.inbound.iter().filter_map(move |(cluster, local)| {
-            let local = local.as_ref().filter(|local| local.port.number == number)?;
+        self.sidecar.inbound.iter().filter_map(move |(cluster, by)| {
             let (_, port, _) = names::of_cluster(cluster)?;
-            Some((&local.service.key, port))
+            match by.as_ref()? {
+                Described::Service(local) if local.port.number == number => {
+                    Some((&local.service.key, port))
+                }
+                Described::Sidecar(ingress) if port == number => Some((&ingress.key, port)),
+                Described::Service(_) | Described::Sidecar(_) => None,
+            }
         })
     }
 

@@ -20,6 +20,7 @@ pub mod protocol;
 pub mod registry;
 pub mod rule;
 pub mod service;
+pub mod sidecar;
 pub mod similar;
 pub mod subnet;
 pub mod tls;

@@ -143,10 +143,13 @@ pub fn full_host(written: &str, namespace: &str, domain: &str) -> String {
     }
 }
 
-/// The host of a Kubernetes Service.
+/// The host of a Kubernetes Service; without a domain it ends with the namespace, as in Istio.
 #[must_use]
 pub fn service_host(name: &str, namespace: &str, domain: &str) -> String {
-    format!("{name}.{namespace}.svc.{domain}")
+    match domain {
+        "" => format!("{name}.{namespace}"),
+        domain => format!("{name}.{namespace}.svc.{domain}"),
+    }
 }
 
 /// `NAMESPACE/NAME` of a gateway that a VirtualService of `namespace` names: `name`, `ns/name`, `./name`,

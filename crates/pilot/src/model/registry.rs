@@ -263,8 +263,18 @@ impl Registry {
     /// The ports of a host, each with the oldest definition that has it.
     #[must_use]
     pub fn ports(&self, host: &str) -> BTreeMap<u16, (&Arc<Service>, &Port)> {
+        self.ports_of(host, |_| true)
+    }
+
+    /// The ports that some definitions of a host have, each with the oldest that has it.
+    #[must_use]
+    pub fn ports_of(
+        &self,
+        host: &str,
+        counts: impl Fn(&Service) -> bool,
+    ) -> BTreeMap<u16, (&Arc<Service>, &Port)> {
         let mut ports = BTreeMap::new();
-        for service in self.definitions(host) {
+        for service in self.definitions(host).filter(|service| counts(service)) {
             for port in service.ports.iter() {
                 ports.entry(port.number).or_insert((service, port));
             }

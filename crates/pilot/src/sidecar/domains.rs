@@ -2,7 +2,7 @@
 
 use tidegate_api::Kind;
 
-use super::Scope;
+use super::Egress;
 use crate::model::service::Service;
 use crate::model::subnet::Subnet;
 
@@ -17,11 +17,11 @@ pub struct Domains {
 
 /// The names of a service.
 #[must_use]
-pub fn of(service: &Service, scope: &Scope<'_>) -> Domains {
+pub fn of(service: &Service, egress: &Egress<'_>) -> Domains {
     let mut domains = Domains::default();
-    let aliases = scope.aliases(&service.host).iter().copied();
+    let aliases = egress.aliases(&service.host).iter().copied();
     for host in std::iter::once(&*service.host).chain(aliases) {
-        let short = short(host, &scope.options.namespace, &scope.options.domain);
+        let short = short(host, &egress.options.namespace, &egress.options.domain);
         domains.all.push(bracketed(host));
         if !host.contains(':') {
             domains.all.push(format!("{host}."));

@@ -5,12 +5,15 @@
 //! peers.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
-use tidegate_api::istio::Protocol;
+use tidegate_api::istio::destination_rule::ConnectionPoolSettings;
+use tidegate_api::istio::gateway::ServerTlsSettings;
 use tidegate_api::istio::peer_authentication::MutualTlsMode;
+use tidegate_api::istio::sidecar::IngressListener;
+use tidegate_api::istio::{Protocol, Sidecar};
 
 use super::{INBOUND_PORT, Scope, Spoken};
 use crate::Workload;
@@ -40,12 +43,34 @@ const PLAIN_REQUESTS: &[&str] = &["http/1.1", "h2c"];
 pub struct Entry {
     /// The port that is dialled; `None` for every port that has no entry.
     pub port: Option<u16>,
-    /// Whose port it is; `None` where no object describes it.
-    pub service: Option<Local>,
+    /// Who describes it; `None` where no object does.
+    pub by: Option<Described>,
     /// What is spoken there.
     pub spoken: Spoken,
     /// What is taken from peers there.
     pub mode: Mode,
+    /// The limits that a Sidecar sets, in place of those of the service.
+    pub pool: Option<ConnectionPoolSettings>,
+}
+
+/// Who describes a port of the workload.
+#[derive(Clone, Debug)]
+pub enum Described {
+    /// A service that leads there.
+    Service(Local),
+    /// A Sidecar.
+    Sidecar(Ingress),
+}
+
+/// A port of the workload, as a Sidecar describes it.
+#[derive(Clone, Debug)]
+pub struct Ingress {
+    /// The Sidecar.
+    pub key: ObjectKey,
+    /// Which of its ingress listeners it is.
+    pub position: usize,
+    /// That listener.
+    pub listener: Arc<IngressListener>,
 }
 
 /// A port of a service that leads to the workload.
@@ -110,17 +135,77 @@ pub const fn ways(spoken: Spoken, mode: MutualTlsMode) -> &'static [Way] {
     }
 }
 
+impl Described {
+    /// The object.
+    #[must_use]
+    pub fn key(&self) -> &ObjectKey {
+        match self {
+            Self::Service(local) => &local.service.key,
+            Self::Sidecar(ingress) => &ingress.key,
+        }
+    }
+
+    fn pool(&self) -> Option<&ConnectionPoolSettings> {
+        match self {
+            Self::Service(_) => None,
+            Self::Sidecar(ingress) => ingress.listener.connection_pool.as_ref(),
+        }
+    }
+}
+
+impl Ingress {
+    /// Where the workload listens; `None` for where the client dialled.
+    #[must_use]
+    pub fn endpoint(&self, workload: &Workload) -> Option<Address> {
+        let written = self.listener.default_endpoint.as_str();
+        if let Some(path) = written.strip_prefix("unix://") {
+            return Some(Address::Pipe(path.into()));
+        }
+        let at: SocketAddr = written.parse().ok()?;
+        let of_family =
+            |all: &[IpAddr]| all.iter().find(|address| address.is_ipv4() == at.is_ipv4()).copied();
+        let loopbacks = workload.loopbacks();
+        let own = if at.ip().is_unspecified() { of_family(&workload.addresses) } else { None };
+        let address = own.or_else(|| of_family(&loopbacks)).or(loopbacks.first().copied())?;
+        Some(Address::Socket(address.to_string(), at.port()))
+    }
+}
+
 impl Entry {
     /// The connections that it takes.
     #[must_use]
     pub fn ways(&self) -> &'static [Way] {
-        ways(self.spoken, self.mode.mode)
+        match (self.own_tls(), self.spoken) {
+            (None, spoken) => ways(spoken, self.mode.mode),
+            (Some(_), Spoken::Http) => const { &[mutual(&[], true)] },
+            (Some(_), Spoken::Tcp { .. } | Spoken::Auto) => const { &[mutual(&[], false)] },
+        }
     }
 
     /// Whether it has a cluster of its own; else what it takes goes to wherever it was dialled.
     #[must_use]
     pub const fn is_described(&self) -> bool {
-        self.service.is_some()
+        self.by.is_some()
+    }
+
+    /// The service that leads there, if that describes it.
+    #[must_use]
+    pub const fn service(&self) -> Option<&Local> {
+        match &self.by {
+            Some(Described::Service(local)) => Some(local),
+            Some(Described::Sidecar(_)) | None => None,
+        }
+    }
+
+    /// The TLS that the Sidecar has end here, which nothing is taken from peers beside.
+    #[must_use]
+    pub fn own_tls(&self) -> Option<&ServerTlsSettings> {
+        let Some(Described::Sidecar(ingress)) = &self.by else { return None };
+        ingress
+            .listener
+            .tls
+            .as_ref()
+            .filter(|tls| self.mode.mode == MutualTlsMode::Disable && !tls.mode.is_passthrough())
     }
 
     /// The cluster that it sends to, which its route configuration is named after.
@@ -132,23 +217,39 @@ impl Entry {
         }
     }
 
-    /// The number that its virtual host is named after: the service's own of the port.
+    /// The number that its virtual host is named after: the service's own of the port, where there is one.
     #[must_use]
     pub fn number(&self) -> u16 {
-        self.service.as_ref().map_or(0, |local| local.port.number)
+        match &self.by {
+            Some(Described::Service(local)) => local.port.number,
+            Some(Described::Sidecar(_)) => self.port.unwrap_or_default(),
+            None => 0,
+        }
     }
 
-    /// The protocol that its service names.
+    /// The protocol that is named for it.
     #[must_use]
     pub fn protocol(&self) -> Option<Protocol> {
-        self.service.as_ref().and_then(|local| local.port.protocol)
+        match self.by.as_ref()? {
+            Described::Service(local) => local.port.protocol,
+            Described::Sidecar(ingress) => Some(ingress.listener.port.protocol),
+        }
     }
 
     /// The name of its filter chains, of which those for what nobody describes are told apart.
     #[must_use]
-    pub fn chain(&self, way: Way, wildcard: IpAddr) -> String {
-        match self.port.filter(|_| self.is_described()) {
-            Some(port) => names::listener(&wildcard.to_string(), port),
+    pub fn chain(&self, way: Way, workload: &Workload) -> String {
+        match self.port.zip(self.by.as_ref()) {
+            Some((port, Described::Service(_))) => {
+                names::listener(&workload.wildcard().to_string(), port)
+            }
+            Some((port, Described::Sidecar(ingress))) => {
+                let bind = match (&*ingress.listener.bind, workload.addresses.first()) {
+                    ("", Some(own)) => own.to_string(),
+                    (bind, _) => bind.to_owned(),
+                };
+                names::listener(&bind, port)
+            }
             None if way.requests => format!("{VIRTUAL_INBOUND}-catchall-http"),
             None => VIRTUAL_INBOUND.to_owned(),
         }
@@ -157,7 +258,7 @@ impl Entry {
     /// The object that it was made for.
     #[must_use]
     pub fn owner(&self) -> Option<&ObjectKey> {
-        self.service.as_ref().map(|local| &local.service.key)
+        self.by.as_ref().map(Described::key)
     }
 }
 
@@ -165,10 +266,17 @@ impl Entry {
 #[must_use]
 pub fn entries(scope: &Scope<'_>, modes: &Modes) -> Vec<Entry> {
     let Some(workload) = scope.options.workload() else { return Vec::new() };
-    let described = described(scope, workload);
+    let sidecar = scope.sidecar.filter(|(_, sidecar)| !sidecar.ingress.is_empty());
+    let described = match sidecar {
+        Some((key, sidecar)) => by_sidecar(key, sidecar),
+        None => described(scope, workload),
+    };
+    let everywhere =
+        scope.sidecar.and_then(|(_, sidecar)| sidecar.inbound_connection_pool.as_ref());
     let undescribed = |port| Entry {
         port,
-        service: None,
+        by: None,
+        pool: None,
         spoken: Spoken::Auto,
         mode: port.map_or(modes.elsewhere(), |port| modes.at(port)).clone(),
     };
@@ -176,17 +284,37 @@ pub fn entries(scope: &Scope<'_>, modes: &Modes) -> Vec<Entry> {
     let ports = modes.ports().filter(|port| !described.contains_key(port) && !is_own(*port));
     let mut entries: Vec<Entry> = vec![undescribed(None)];
     entries.extend(ports.map(|port| undescribed(Some(port))));
-    entries.extend(described.into_iter().map(|(port, (local, spoken))| Entry {
+    entries.extend(described.into_iter().map(|(port, (by, spoken))| Entry {
         port: Some(port),
-        service: Some(local),
+        pool: by.pool().or(everywhere).cloned(),
+        by: Some(by),
         spoken,
         mode: modes.at(port).clone(),
     }));
     entries
 }
 
+/// The ports that a Sidecar describes; no service counts beside it.
+fn by_sidecar(key: &ObjectKey, sidecar: &Sidecar) -> BTreeMap<u16, (Described, Spoken)> {
+    let listeners = sidecar.ingress.iter().enumerate();
+    let described = listeners.filter_map(|(position, listener)| {
+        let number = listener.port.number?.get();
+        let ends = listener.tls.as_ref().is_some_and(|tls| !tls.mode.is_passthrough());
+        let spoken = match listener.port.protocol {
+            Protocol::Https if ends => Spoken::Http,
+            Protocol::Tls if ends => Spoken::Tcp { tls: false },
+            protocol => Spoken::of(Some(protocol))?,
+        };
+        let listener = Arc::new(listener.clone());
+        let ingress = Ingress { key: key.clone(), position, listener };
+        let own = is_own(number) || STATIC_PORTS.contains(&number);
+        (!own).then(|| (number, (Described::Sidecar(ingress), spoken)))
+    });
+    described.collect()
+}
+
 /// The ports that services lead to. Where several lead to one, the oldest says what is spoken there.
-fn described(scope: &Scope<'_>, workload: &Workload) -> BTreeMap<u16, (Local, Spoken)> {
+fn described(scope: &Scope<'_>, workload: &Workload) -> BTreeMap<u16, (Described, Spoken)> {
     let registry = scope.registry;
     let services = registry.hosts().flat_map(|host| registry.definitions(host));
     // Whom an object is hidden from by `exportTo` decides who sends there, and not what leads to the workload.
@@ -201,7 +329,7 @@ fn described(scope: &Scope<'_>, workload: &Workload) -> BTreeMap<u16, (Local, Sp
                     continue;
                 }
                 let local = || Local { service: Arc::clone(service), port: port.clone() };
-                described.entry(target).or_insert_with(|| (local(), spoken));
+                described.entry(target).or_insert_with(|| (Described::Service(local()), spoken));
             }
         }
     }

@@ -12,7 +12,7 @@ use tidegate_api::istio::virtual_service::RouteDestination;
 use tidegate_api::{Kind, ObjectKey};
 
 use super::routes::TableName;
-use super::{INBOUND_PORT, OUTBOUND_PORT, Scope, Spoken};
+use super::{Egress, INBOUND_PORT, OUTBOUND_PORT, Place, Scope, Spoken};
 use crate::compile::listener::RulePath;
 use crate::model::endpoints::Address;
 use crate::model::host::Host;
@@ -20,7 +20,8 @@ use crate::model::names;
 use crate::model::protocol::SERVER_SPEAKS_FIRST;
 use crate::model::service::{Port, Service};
 use crate::model::subnet::Subnet;
-use crate::model::virtual_service::{Place, VirtualService, applies_to_connections};
+use crate::model::virtual_service::{Place as RulePlace, VirtualService, applies_to_connections};
+use crate::{OutboundPolicy, Workload};
 
 /// A listener and what it tells apart.
 #[derive(Clone, Debug)]
@@ -29,6 +30,10 @@ pub struct Listener {
     pub address: IpAddr,
     /// The port that clients dial.
     pub port: u16,
+    /// Whether the port is really bound; else connections have to be redirected.
+    pub bound: bool,
+    /// What is done with connections that no chain asks for.
+    pub elsewhere: OutboundPolicy,
     /// Its filter chains, the older first. No two ask for the same.
     pub chains: Vec<Chain>,
     /// Whether requests may be among what it carries.
@@ -42,8 +47,8 @@ pub struct Chain {
     pub asks: Asks,
     /// What it does with them.
     pub to: To,
-    /// The service that it was made for.
-    pub service: ObjectKey,
+    /// The service that it was made for; nothing where it is for whatever an egress listener brings in.
+    pub service: Option<ObjectKey>,
 }
 
 /// What a filter chain asks of connections.
@@ -108,28 +113,67 @@ impl Asks {
 #[must_use]
 pub fn outbound(scope: &Scope<'_>) -> BTreeMap<(IpAddr, u16), Listener> {
     let Some(workload) = scope.options.workload() else { return BTreeMap::new() };
-    let wildcard = workload.wildcard();
-    let mut ports: Vec<(&Arc<Service>, &Port)> =
-        scope.hosts().flat_map(|(_, ports)| ports.values().copied()).collect();
-    ports.sort_by(|(a, p), (b, q)| (&a.age, &a.host, p.number).cmp(&(&b.age, &b.host, q.number)));
     let mut all = BTreeMap::new();
-    for (service, port) in ports {
-        let Some(spoken) = Spoken::on(port) else { continue };
-        if [OUTBOUND_PORT, INBOUND_PORT].contains(&port.number) {
-            continue; // The sidecar's own.
-        }
-        let here = Here { scope, service, port, spoken, wildcard };
-        for (address, subnet) in here.binds(workload.addresses.first()) {
-            merge(&mut all, here.listener(address, subnet), spoken);
+    for egress in scope.egress() {
+        let mut own = BTreeMap::new();
+        through(egress, workload, &mut own);
+        for (place, listener) in own {
+            // What is about one port comes before what is about all.
+            all.entry(place).or_insert(listener);
         }
     }
     all
 }
 
+/// The listeners for what goes out through an egress listener.
+fn through(egress: &Egress<'_>, workload: &Workload, all: &mut BTreeMap<(IpAddr, u16), Listener>) {
+    let wildcard = workload.wildcard();
+    let spoken_here = match egress.place {
+        Place::Everywhere => None,
+        Place::Socket { .. } => return,
+        Place::Port { number, protocol } => {
+            let Some(spoken) = Spoken::of(Some(protocol)) else { return };
+            if spoken == Spoken::Http {
+                let address = egress.bind.unwrap_or(wildcard);
+                all.insert((address, number), requests(address, number, egress));
+                return;
+            }
+            Some(spoken)
+        }
+    };
+    let mut ports: Vec<(&Arc<Service>, &Port)> =
+        egress.hosts().flat_map(|(_, ports)| ports.values().copied()).collect();
+    ports.sort_by(|(a, p), (b, q)| (&a.age, &a.host, p.number).cmp(&(&b.age, &b.host, q.number)));
+    for (service, port) in ports {
+        let Some(spoken) = spoken_here.or_else(|| Spoken::on(port)) else { continue };
+        if [OUTBOUND_PORT, INBOUND_PORT].contains(&port.number) {
+            continue; // The sidecar's own.
+        }
+        let here = Here { egress, service, port, spoken, wildcard };
+        for (address, subnet) in here.binds(workload.addresses.first()) {
+            merge(all, here.listener(address, subnet), spoken);
+        }
+    }
+}
+
+/// A listener for the requests to whatever an egress listener brings in.
+fn requests(address: IpAddr, port: u16, egress: &Egress<'_>) -> Listener {
+    let asks = Asks { requests: true, ..Asks::default() };
+    let chain = Chain { asks, to: To::Routes(TableName::Port(port)), service: None };
+    Listener {
+        address,
+        port,
+        bound: egress.bound,
+        elsewhere: egress.elsewhere(),
+        chains: vec![chain],
+        sniffs: true,
+    }
+}
+
 /// A port of a service for which listeners are made.
 #[derive(Clone, Copy)]
 struct Here<'s, 'a> {
-    scope: &'s Scope<'a>,
+    egress: &'s Egress<'a>,
     service: &'a Arc<Service>,
     port: &'a Port,
     spoken: Spoken,
@@ -139,7 +183,10 @@ struct Here<'s, 'a> {
 impl<'a> Here<'_, 'a> {
     /// The addresses that are listened on, each with the network that clients dial if it is none itself.
     fn binds(&self, own: Option<&IpAddr>) -> Vec<(IpAddr, Option<Subnet>)> {
-        let Self { scope, service, port, spoken, wildcard } = *self;
+        let Self { egress, service, port, spoken, wildcard } = *self;
+        if let Some(bind) = egress.bind {
+            return vec![(bind, None)];
+        }
         if spoken == Spoken::Http {
             return vec![(wildcard, None)]; // Told apart by name.
         }
@@ -152,7 +199,7 @@ impl<'a> Here<'_, 'a> {
         }
         let kube = service.key.kind == Kind::Service;
         let endpoints =
-            if service.direct { scope.registry.endpoints(service, port) } else { Vec::new() };
+            if service.direct { egress.registry.endpoints(service, port) } else { Vec::new() };
         if !service.direct || (!kube && endpoints.is_empty()) {
             return vec![(wildcard, None)];
         }
@@ -172,18 +219,26 @@ impl<'a> Here<'_, 'a> {
         };
         if self.spoken.has_requests() {
             let number = self.port.number;
-            let table = match address == self.wildcard {
+            let shared = address == self.wildcard || self.egress.bind == Some(address);
+            let table = match shared {
                 true => TableName::Port(number),
                 false => TableName::Service(Arc::clone(&self.service.host), number),
             };
             let asks = Asks { requests: true, ..Asks::default() };
             chains.push(self.chain(asks, To::Routes(table)));
         }
-        Listener { address, port: self.port.number, chains, sniffs: self.spoken.has_requests() }
+        Listener {
+            address,
+            port: self.port.number,
+            bound: self.egress.bound,
+            elsewhere: self.egress.elsewhere(),
+            chains,
+            sniffs: self.spoken.has_requests(),
+        }
     }
 
     fn chain(&self, asks: Asks, to: To) -> Chain {
-        Chain { asks, to, service: self.service.key.clone() }
+        Chain { asks, to, service: Some(self.service.key.clone()) }
     }
 
     fn whole(self) -> To {
@@ -193,13 +248,13 @@ impl<'a> Here<'_, 'a> {
     /// The VirtualServices with a host that holds this service's, in the order in which they apply.
     fn rules(&self) -> Vec<&'a VirtualService> {
         let host = Host::new(&self.service.host);
-        let mut rules: Vec<_> = self.scope.concerning(&host).collect();
+        let mut rules: Vec<_> = self.egress.concerning(&host).collect();
         rules.sort_by(|a, b| (&a.order, &a.key).cmp(&(&b.order, &b.key)));
         rules.dedup_by(|a, b| a.key == b.key);
         rules
     }
 
-    fn place(&self) -> Place {
+    fn place(&self) -> RulePlace {
         Scope::place(self.port.number)
     }
 
@@ -231,7 +286,7 @@ impl<'a> Here<'_, 'a> {
             }
         }
         if chains.is_empty() {
-            let by_name = address == self.wildcard;
+            let by_name = address == self.wildcard || self.egress.bind == Some(address);
             let name = by_name.then(|| self.service.host.to_string());
             let asks = Asks {
                 server_names: name.into_iter().collect(),
@@ -283,7 +338,7 @@ impl<'a> Here<'_, 'a> {
     }
 
     fn is_source(&self, labels: &BTreeMap<String, String>, namespace: &str) -> bool {
-        self.scope.is_source(labels, namespace)
+        self.egress.is_source(labels, namespace)
     }
 }
 

@@ -3,20 +3,27 @@
 //! Nothing here writes Envoy's messages (`compile::sidecar` does) or keeps state: a [`Scope`] is looked at anew whenever objects
 //! change. Its parts stand for themselves, per port and per listener, so that they can become units of their own.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tidegate_api::ObjectKey;
+use tidegate_api::istio::{Protocol, Sidecar};
+
+use self::routes::TableName;
 use crate::Options;
-use crate::model::host::Host;
 use crate::model::names;
 use crate::model::registry::Registry;
 use crate::model::service::{Port, Service};
-use crate::model::virtual_service::{Place, VirtualService};
+use crate::model::virtual_service::{Place as RulePlace, VirtualService};
 
 pub mod domains;
+pub mod egress;
+pub mod imports;
 pub mod inbound;
 pub mod listeners;
 pub mod routes;
+
+pub use egress::{Egress, Place};
 
 /// Port that outbound connections are redirected to.
 pub const OUTBOUND_PORT: u16 = 15001;
@@ -26,21 +33,17 @@ pub const INBOUND_PORT: u16 = 15006;
 /// Ports of a host that is reached from here, each with the definition that has it.
 pub type Ports<'a> = BTreeMap<u16, (&'a Arc<Service>, &'a Port)>;
 
-/// What a sidecar sees.
+/// What a sidecar sees, as the Sidecar that is about its workload says.
 #[derive(Debug)]
 pub struct Scope<'a> {
     /// The sidecar and its mesh.
     pub options: &'a Options,
     /// What destination hosts stand for.
     pub registry: &'a Registry,
-    /// VirtualServices that act in the mesh, in the order in which they apply.
-    rules: Vec<&'a VirtualService>,
-    /// Their positions by the hosts that they write.
-    by_host: HashMap<&'a Host, Vec<usize>>,
-    /// Hosts that are reached, by name.
-    hosts: BTreeMap<&'a str, Ports<'a>>,
-    /// Other names of hosts: Services of type ExternalName that stand for them.
-    aliases: BTreeMap<&'a str, Vec<&'a str>>,
+    /// The Sidecar; without one everything is seen.
+    pub sidecar: Option<(&'a ObjectKey, &'a Sidecar)>,
+    /// What is seen through each egress listener. One that is about every other port is the last.
+    egress: Vec<Egress<'a>>,
 }
 
 impl<'a> Scope<'a> {
@@ -51,74 +54,41 @@ impl<'a> Scope<'a> {
         options: &'a Options,
         registry: &'a Registry,
         services: impl Iterator<Item = &'a VirtualService>,
+        sidecar: Option<(&'a ObjectKey, &'a Sidecar)>,
     ) -> Self {
         let seen = services.filter(|s| s.in_mesh && !s.hosts.is_empty() && s.order.is_some());
         let mut rules: Vec<&VirtualService> = seen.collect();
         rules.sort_by(|a, b| (&a.order, &a.key).cmp(&(&b.order, &b.key)));
-        let mut by_host: HashMap<&Host, Vec<usize>> = HashMap::new();
-        for (number, service) in rules.iter().enumerate() {
-            service.hosts.iter().for_each(|host| by_host.entry(host).or_default().push(number));
-        }
-        let (mut hosts, mut aliases) = (BTreeMap::new(), BTreeMap::<&str, Vec<&str>>::new());
-        for host in registry.hosts() {
-            match alias(host, registry) {
-                Some(of) => aliases.entry(of).or_default().push(host),
-                None => _ = hosts.insert(&**host, registry.ports(host)),
-            }
-        }
-        aliases.values_mut().for_each(|names| names.sort_unstable());
-        Self { options, registry, rules, by_host, hosts, aliases }
+        let listeners = sidecar.map_or(&[][..], |(_, sidecar)| &sidecar.egress);
+        let egress = match listeners {
+            [] => vec![Egress::of_all(options, registry, rules)],
+            some => some.iter().map(|one| Egress::of(one, options, registry, &rules)).collect(),
+        };
+        Self { options, registry, sidecar, egress }
     }
 
-    /// The hosts that are reached, by name, with their ports.
-    pub fn hosts(&self) -> impl Iterator<Item = (&'a str, &Ports<'a>)> {
-        self.hosts.iter().map(|(host, ports)| (*host, ports))
-    }
-
-    /// The ports of a host that is reached.
+    /// What is seen through each egress listener; through one for all ports that no other is about last.
     #[must_use]
-    pub fn ports(&self, host: &str) -> Option<&Ports<'a>> {
-        self.hosts.get(host)
+    pub fn egress(&self) -> &[Egress<'a>] {
+        &self.egress
     }
 
-    /// Other names of a host.
+    /// The egress listener whose requests a route configuration is for.
     #[must_use]
-    pub fn aliases(&self, host: &str) -> &[&'a str] {
-        self.aliases.get(host).map_or(&[], Vec::as_slice)
-    }
-
-    /// The VirtualServices that act in the mesh, in the order in which they apply.
-    #[must_use]
-    pub fn rules(&self) -> &[&'a VirtualService] {
-        &self.rules
-    }
-
-    /// The VirtualServices with a host that holds this one: those of the narrowest host first, each by its order.
-    pub fn concerning(&self, host: &Host) -> impl Iterator<Item = &'a VirtualService> {
-        let positions = host.patterns().filter_map(|pattern| self.by_host.get(&pattern));
-        positions.flatten().map(|position| self.rules[*position])
+    pub fn egress_of(&self, table: &TableName) -> Option<&Egress<'a>> {
+        self.egress.iter().find(|egress| match (&egress.place, table) {
+            (Place::Everywhere, TableName::Port(_) | TableName::Service(..)) => true,
+            (Place::Port { number, .. }, TableName::Port(port)) => number == port,
+            (Place::Socket { path, .. }, TableName::Socket(bind)) => **path == **bind,
+            _ => false,
+        })
     }
 
     /// The place of rules for a port.
     #[must_use]
-    pub fn place(port: u16) -> Place {
-        Place { gateway: names::MESH.into(), port, tls: false, http3: false }
+    pub fn place(port: u16) -> RulePlace {
+        RulePlace { gateway: names::MESH.into(), port, tls: false, http3: false }
     }
-
-    /// Whether rules of a condition on connections act here.
-    #[must_use]
-    pub fn is_source(&self, labels: &BTreeMap<String, String>, namespace: &str) -> bool {
-        self.options.carries(labels)
-            && (namespace.is_empty() || namespace == self.options.namespace)
-    }
-}
-
-/// The known host that a host is but another name of.
-fn alias<'a>(host: &str, registry: &'a Registry) -> Option<&'a str> {
-    let mut definitions = registry.definitions(host);
-    let stands_for = definitions.next()?.alias_of()?.to_ascii_lowercase();
-    let known = registry.definitions(&stands_for).next()?;
-    (stands_for != host && known.alias_of().is_none()).then_some(&*known.host)
 }
 
 /// What is spoken on a port, as far as it decides who looks at connections.
@@ -139,7 +109,13 @@ impl Spoken {
     /// What is spoken on a port; `None` for what no connection carries.
     #[must_use]
     pub fn on(port: &Port) -> Option<Self> {
-        Some(match port.protocol {
+        Self::of(port.protocol)
+    }
+
+    /// What a protocol is; nothing named is whatever it turns out to be.
+    #[must_use]
+    pub fn of(protocol: Option<Protocol>) -> Option<Self> {
+        Some(match protocol {
             None => Self::Auto,
             Some(protocol) if protocol.is_http() => Self::Http,
             Some(protocol) if protocol.is_tcp() => Self::Tcp { tls: protocol.is_tls() },

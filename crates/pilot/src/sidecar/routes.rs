@@ -10,7 +10,8 @@ use std::sync::Arc;
 use tidegate_api::ObjectKey;
 
 use super::domains::{self, Domains};
-use super::{Scope, Spoken};
+use super::{Egress, Scope, Spoken};
+use crate::OutboundPolicy;
 use crate::model::host::Host;
 use crate::model::names;
 use crate::model::service::Service;
@@ -31,6 +32,8 @@ pub enum TableName {
     Port(u16),
     /// Those for one service, which has an address of its own.
     Service(Arc<str>, u16),
+    /// Those that come through a Unix socket, which is named `unix://` and its path.
+    Socket(Arc<str>),
 }
 
 /// The virtual hosts of a port, and who lost.
@@ -49,6 +52,8 @@ pub struct VirtualHost {
     pub name: String,
     /// The hosts of requests that it answers.
     pub domains: Vec<String>,
+    /// The port that requests are for.
+    pub port: u16,
     /// What it does with them.
     pub target: Target,
 }
@@ -60,8 +65,8 @@ pub enum Target {
     Rules(ObjectKey),
     /// They go to the port of a service.
     Service(Arc<Service>),
-    /// Nobody describes where they go.
-    Elsewhere,
+    /// Nobody describes where they go: this is done with them.
+    Elsewhere(OutboundPolicy),
 }
 
 /// A VirtualService that another one comes before.
@@ -80,20 +85,22 @@ impl fmt::Display for TableName {
         match self {
             Self::Port(port) => write!(f, "{port}"),
             Self::Service(host, port) => write!(f, "{host}:{port}"),
+            Self::Socket(path) => f.write_str(path),
         }
     }
 }
 
 /// The virtual hosts of a port, but the one for everything else.
 #[must_use]
-pub fn hosts(scope: &Scope<'_>, port: u16) -> PortHosts {
+pub fn hosts(egress: &Egress<'_>, port: u16) -> PortHosts {
     let mut found = PortHosts::default();
     let mut taken: HashMap<String, ObjectKey> = HashMap::new();
     let mut owned: BTreeSet<Arc<str>> = BTreeSet::new();
-    for rules in scope.rules().iter().filter(|rules| acts(rules, port, scope)) {
-        let Claims { services, others, lost } = claims(rules, port, scope);
+    for rules in egress.rules().iter().filter(|rules| acts(rules, port, egress)) {
+        let Claims { services, others, lost } = claims(rules, port, egress);
         found.lost.extend(lost);
-        if services.is_empty() && port != DEFAULT_HTTP_PORT {
+        let alone = port == DEFAULT_HTTP_PORT && !egress.place.is_proxy();
+        if services.is_empty() && !alone {
             continue;
         }
         let mut take = |name: String, domains: Vec<String>| match taken.get(&name) {
@@ -101,7 +108,7 @@ pub fn hosts(scope: &Scope<'_>, port: u16) -> PortHosts {
             None => {
                 taken.insert(name.clone(), rules.key.clone());
                 let target = Target::Rules(rules.key.clone());
-                found.hosts.push(VirtualHost { name, domains, target });
+                found.hosts.push(VirtualHost { name, domains, port, target });
                 None
             }
         };
@@ -113,60 +120,90 @@ pub fn hosts(scope: &Scope<'_>, port: u16) -> PortHosts {
             }
         }
         for service in services {
-            take(names::virtual_host(&service.host, port), domains::of(service, scope).all);
+            take(names::virtual_host(&service.host, port), domains::of(service, egress).all);
             owned.insert(Arc::clone(&service.host));
         }
     }
-    let free = at(scope, port)
+    let free = at(egress, port)
         .filter(|(service, spoken)| spoken.has_requests() && !owned.contains(&service.host));
     found.hosts.extend(free.map(|(service, _)| VirtualHost {
         name: names::virtual_host(&service.host, port),
-        domains: domains::of(service, scope).all,
+        domains: domains::of(service, egress).all,
+        port,
         target: Target::Service(Arc::clone(service)),
     }));
-    keep_apart(&mut found.hosts, scope, port);
+    keep_apart(&mut found.hosts, egress, port);
     found
+}
+
+/// The virtual hosts of all ports, for requests that say in their Host which port they are for; none is [`DEFAULT_HTTP_PORT`].
+fn of_every_port(egress: &Egress<'_>) -> PortHosts {
+    let ports = egress.hosts().flat_map(|(_, ports)| ports.keys().copied());
+    let ports: BTreeSet<u16> = ports.chain([DEFAULT_HTTP_PORT]).collect();
+    let mut all = PortHosts::default();
+    for port in ports {
+        let PortHosts { mut hosts, lost } = hosts(egress, port);
+        for host in &mut hosts {
+            let plain = match port {
+                DEFAULT_HTTP_PORT => host.domains.clone(),
+                _ => Vec::new(),
+            };
+            host.domains.iter_mut().for_each(|domain| *domain = format!("{domain}:{port}"));
+            host.domains.extend(plain);
+        }
+        all.hosts.extend(hosts);
+        all.lost.extend(lost);
+    }
+    all
 }
 
 /// The virtual hosts of a route configuration.
 #[must_use]
 pub fn table(name: &TableName, scope: &Scope<'_>) -> PortHosts {
+    let Some(egress) = scope.egress_of(name) else { return PortHosts::default() };
     match name {
-        TableName::Port(port) => {
-            let mut found = hosts(scope, *port);
-            found.hosts.push(elsewhere(scope));
-            found
-        }
         TableName::Service(host, port) => {
-            let mut found = hosts(scope, *port);
+            let mut found = hosts(egress, *port);
             found.hosts.retain(|known| known.domains.iter().any(|domain| **domain == **host));
             found.hosts.truncate(1);
             found.hosts.iter_mut().for_each(|host| host.domains = vec!["*".to_owned()]);
+            found
+        }
+        TableName::Port(port) if !egress.place.is_proxy() => {
+            let mut found = hosts(egress, *port);
+            found.hosts.push(elsewhere(egress, *port));
+            found
+        }
+        TableName::Port(_) | TableName::Socket(_) => {
+            let mut found = of_every_port(egress);
+            found.hosts.push(elsewhere(egress, DEFAULT_HTTP_PORT));
             found
         }
     }
 }
 
 /// The virtual host for everything that no object describes.
-fn elsewhere(scope: &Scope<'_>) -> VirtualHost {
-    let name = match scope.options.outbound_policy {
-        crate::OutboundPolicy::AllowAny => ALLOW_ANY,
-        crate::OutboundPolicy::RegistryOnly => BLOCK_ALL,
+fn elsewhere(egress: &Egress<'_>, port: u16) -> VirtualHost {
+    let policy = egress.elsewhere();
+    let name = match policy {
+        OutboundPolicy::AllowAny => ALLOW_ANY,
+        OutboundPolicy::RegistryOnly => BLOCK_ALL,
     };
-    VirtualHost { name: name.to_owned(), domains: vec!["*".to_owned()], target: Target::Elsewhere }
+    let (domains, target) = (vec!["*".to_owned()], Target::Elsewhere(policy));
+    VirtualHost { name: name.to_owned(), domains, port, target }
 }
 
 /// Whether rules of a VirtualService apply to requests of this workload on a port.
-fn acts(rules: &VirtualService, port: u16, scope: &Scope<'_>) -> bool {
-    rules.routes_requests(&Scope::place(port), scope.options)
+fn acts(rules: &VirtualService, port: u16, egress: &Egress<'_>) -> bool {
+    rules.routes_requests(&Scope::place(port), egress.options)
 }
 
 /// The services that have a port, by name.
 fn at<'s, 'a>(
-    scope: &'s Scope<'a>,
+    egress: &'s Egress<'a>,
     port: u16,
 ) -> impl Iterator<Item = (&'a Arc<Service>, Spoken)> + use<'s, 'a> {
-    scope.hosts().filter_map(move |(_, ports)| {
+    egress.hosts().filter_map(move |(_, ports)| {
         let (service, port) = ports.get(&port)?;
         Some((*service, Spoken::on(port)?))
     })
@@ -181,14 +218,14 @@ struct Claims<'a> {
     lost: Vec<Lost>,
 }
 
-fn claims<'a>(rules: &VirtualService, port: u16, scope: &Scope<'a>) -> Claims<'a> {
+fn claims<'a>(rules: &VirtualService, port: u16, egress: &Egress<'a>) -> Claims<'a> {
     let mut claims = Claims { services: Vec::new(), others: Vec::new(), lost: Vec::new() };
     for host in &rules.hosts {
         let mut known = false;
-        for (service, spoken) in within(host, port, scope) {
+        for (service, spoken) in within(host, port, egress) {
             known = true;
             let full = Host::new(&service.host);
-            let owner = scope.concerning(&full).find(|rules| acts(rules, port, scope));
+            let owner = egress.concerning(&full).find(|rules| acts(rules, port, egress));
             if owner.is_none_or(|owner| owner.key == rules.key) {
                 if spoken.has_requests() && !claims.services.contains(&service) {
                     claims.services.push(service);
@@ -209,20 +246,22 @@ fn claims<'a>(rules: &VirtualService, port: u16, scope: &Scope<'a>) -> Claims<'a
 }
 
 /// The services of a port whose names a host holds: of a name, that very one.
-fn within<'a>(host: &Host, port: u16, scope: &Scope<'a>) -> Vec<(&'a Arc<Service>, Spoken)> {
+fn within<'a>(host: &Host, port: u16, egress: &Egress<'a>) -> Vec<(&'a Arc<Service>, Spoken)> {
     if host.is_wildcard() {
-        return at(scope, port).filter(|(s, _)| Host::new(&s.host).is_within(host)).collect();
+        return at(egress, port).filter(|(s, _)| Host::new(&s.host).is_within(host)).collect();
     }
-    let found = scope.ports(host.as_str()).and_then(|ports| ports.get(&port));
+    let found = egress.ports(host.as_str()).and_then(|ports| ports.get(&port));
     found.and_then(|(service, port)| Some((*service, Spoken::on(port)?))).into_iter().collect()
 }
 
 /// Leaves every domain to the virtual host that comes first; a short name of a service is left to whoever is really called so.
 /// A virtual host without a domain goes.
-fn keep_apart(hosts: &mut Vec<VirtualHost>, scope: &Scope<'_>, port: u16) {
-    let full: BTreeSet<&str> = at(scope, port).map(|(service, _)| &*service.host).collect();
-    let short: HashMap<String, Domains> = at(scope, port)
-        .map(|(service, _)| (names::virtual_host(&service.host, port), domains::of(service, scope)))
+fn keep_apart(hosts: &mut Vec<VirtualHost>, egress: &Egress<'_>, port: u16) {
+    let full: BTreeSet<&str> = at(egress, port).map(|(service, _)| &*service.host).collect();
+    let short: HashMap<String, Domains> = at(egress, port)
+        .map(|(service, _)| {
+            (names::virtual_host(&service.host, port), domains::of(service, egress))
+        })
         .collect();
     let mut taken: BTreeSet<String> = BTreeSet::new();
     hosts.retain_mut(|host| {

@@ -141,6 +141,7 @@ pub(crate) enum Subject<'a> {
     AuthorizationPolicy(&'a Policy),
     RequestAuthentication(&'a TokenPolicy),
     PeerAuthentication,
+    Sidecar,
 }
 
 /// What is to be said of an object.
@@ -171,8 +172,8 @@ pub(crate) fn account(
         Subject::WorkloadEntry => Some(workload_entry::findings(key, view)),
         Subject::AuthorizationPolicy(policy) => security::authorization_policy(policy, view),
         Subject::RequestAuthentication(policy) => security::request_authentication(policy, view),
-        // It is for other proxies.
-        Subject::PeerAuthentication => None,
+        // They are for other proxies.
+        Subject::PeerAuthentication | Subject::Sidecar => None,
     };
     let force = standing::force(key, subject, findings.as_ref(), view);
     if let Some(findings) = &mut findings {

@@ -82,10 +82,15 @@ pub(super) fn force(
         (Subject::AuthorizationPolicy(policy), _) => security::force(policy.reach, view),
         (Subject::RequestAuthentication(policy), _) => security::force(policy.reach, view),
         (Subject::PeerAuthentication, _) => Force::nothing("NotSelected", security::PEERS),
+        (Subject::Sidecar, _) => Force::nothing("NotSelected", SIDECARS),
         (Subject::WorkloadEntry, _) => workload_entry::force(key, findings, view),
         _ => Force::Whole,
     }
 }
+
+/// What a gateway says of a Sidecar.
+const SIDECARS: &str =
+    "it is about the proxies beside workloads: a gateway sees everything, as in Istio";
 
 /// What the proxy is called, as in `this gateway`.
 pub(super) fn this(view: View<'_>) -> &'static str {

@@ -87,7 +87,7 @@ pub fn question(call: &Value) -> Question {
         security,
         sni: text("sni").map(str::to_owned),
         alpn,
-        client_certificate: text("tls") == Some("mtls") || !call["mtlsSecret"].is_null(),
+        client_certificate: text("tls") == Some("mtls"),
         host: text("host").unwrap_or_default().to_owned(),
         path: text("path").unwrap_or("/").to_owned(),
         ..Question::default()

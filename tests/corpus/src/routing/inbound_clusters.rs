@@ -10,7 +10,7 @@ use tidegate_explain::World;
 use tidegate_xds::ResourceType;
 
 use super::{same, sidecars, stem, supplement, verdict};
-use crate::cases::{self, Tally, Verdict};
+use crate::cases::{self, Tally};
 
 /// How a table calls a cluster that keeps the address that was dialled.
 const DIALLED: &str = "none (ORIGINAL_DST style passthrough)";
@@ -19,11 +19,6 @@ pub fn run(folder: &Path, tally: &mut Tally) -> Done<()> {
     for file in if folder.is_dir() { cases::files(folder)? } else { Vec::new() } {
         let case = cases::document(&file)?;
         let name = format!("sidecar-inbound-clusters/{}", stem(&file));
-        if sidecars::not_yet(&case) {
-            println!("not yet: {name}: the Sidecar resource");
-            tally.add(&name, Verdict::Skipped);
-            continue;
-        }
         tally.add(&name, verdict(check(&case)));
     }
     Ok(())

@@ -32,6 +32,7 @@ pub fn object(manifest: &Value) -> Option<Arc<Object>> {
         "ServiceEntry" => {
             (Kind::ServiceEntry, Spec::ServiceEntry(serde_json::from_value(spec).ok()?))
         }
+        "Sidecar" => (Kind::Sidecar, Spec::Sidecar(serde_json::from_value(spec).ok()?)),
         "Service" => {
             (Kind::Service, Spec::Service(serde_json::from_value(json!({"spec": spec})).ok()?))
         }

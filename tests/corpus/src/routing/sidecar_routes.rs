@@ -16,6 +16,7 @@ use tidegate_pilot::model::age::Age;
 use tidegate_pilot::model::destination_rule::Rules;
 use tidegate_pilot::model::registry::Registry;
 use tidegate_pilot::model::service::{Discovery, Port, Service, Target as Endpoint};
+use tidegate_pilot::model::sidecar::Sidecars;
 use tidegate_pilot::model::subnet::Subnet;
 use tidegate_pilot::model::virtual_service::VirtualService;
 use tidegate_pilot::sidecar::Scope;
@@ -86,6 +87,8 @@ fn domains(case: &Value, table: &Value) -> Result<(), String> {
         return Err(format!("{kind} is not served"));
     }
     let mut options = input::options(table)?;
+    // Its objects and services are of no domain.
+    options.domain = String::new();
     options.outbound_policy = match case["outboundTrafficPolicy"].as_str() {
         Some("ALLOW_ANY") => OutboundPolicy::AllowAny,
         _ => OutboundPolicy::RegistryOnly,
@@ -99,23 +102,35 @@ fn domains(case: &Value, table: &Value) -> Result<(), String> {
         }
     }
     let objects = input::objects(case);
+    let mut sidecars = Sidecars::new(options.outbound_policy);
+    for object in &objects {
+        if let Spec::Sidecar(spec) = &object.spec {
+            sidecars.set(object, spec, &options);
+        }
+    }
+    (options.outbound_policy, options.egress_proxy) = sidecars.outbound(&options.domain);
     let services: Vec<VirtualService> =
         objects.iter().filter_map(|object| resolve(object, &options)).collect();
-    let scope = Scope::new(&options, &registry, services.iter());
+    let scope = Scope::new(
+        &options,
+        &registry,
+        services.iter(),
+        sidecars.chosen().map(|(key, spec)| (key, &**spec)),
+    );
     let name = table_name(case["routeConfig"].as_str().unwrap_or_default())
         .ok_or("it is no port, and no service with one")?;
     let found = routes::table(&name, &scope).hosts;
 
     let wanted = case["expect"]["virtualHosts"].as_object().into_iter().flatten();
-    let wanted: BTreeMap<&str, BTreeSet<&str>> = wanted
+    // Host names know no letter case, and what is compiled has small letters throughout.
+    let wanted: BTreeMap<String, BTreeSet<String>> = wanted
         .map(|(name, domains)| {
-            let domains = domains.as_array().into_iter().flatten();
-            (name.as_str(), domains.filter_map(Value::as_str).collect())
+            let domains = domains.as_array().into_iter().flatten().filter_map(Value::as_str);
+            (name.to_ascii_lowercase(), domains.map(str::to_ascii_lowercase).collect())
         })
         .collect();
-    let hosts = found.iter().map(|host| {
-        (host.name.as_str(), host.domains.iter().map(String::as_str).collect::<BTreeSet<&str>>())
-    });
+    let hosts =
+        found.iter().map(|host| (host.name.clone(), host.domains.iter().cloned().collect()));
     same(&wanted, &hosts.collect())?;
     let context = Context {
         options: &options,
@@ -124,18 +139,20 @@ fn domains(case: &Value, table: &Value) -> Result<(), String> {
         tokens: &Tokens::default(),
         authorization: &Authorization::default(),
     };
-    let (TableName::Port(port) | TableName::Service(_, port)) = name;
     let routes = found.iter().map(|host| match &host.target {
         Target::Rules(key) => {
             let rules = services.iter().find(|service| service.key == *key);
-            rules.map_or(0, |s| virtual_host::routes(s, &Scope::place(port), &context).len())
+            rules.map_or(0, |s| virtual_host::routes(s, &Scope::place(host.port), &context).len())
         }
-        Target::Service(_) | Target::Elsewhere => 1,
+        Target::Service(_) | Target::Elsewhere(_) => 1,
     });
     same(&case["expect"]["totalRoutes"].as_u64(), &Some(routes.sum::<usize>() as u64))
 }
 
 fn table_name(text: &str) -> Option<TableName> {
+    if text.starts_with("unix://") {
+        return Some(TableName::Socket(text.into()));
+    }
     match text.rsplit_once(':') {
         None => text.parse().ok().map(TableName::Port),
         Some((host, port)) => Some(TableName::Service(host.into(), port.parse().ok()?)),

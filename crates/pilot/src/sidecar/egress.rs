@@ -1,0 +1,198 @@
+//! What is seen through one egress listener: the hosts that it brings in, and the rules for them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use tidegate_api::istio::Protocol;
+use tidegate_api::istio::sidecar::{CaptureMode, EgressListener};
+
+use super::Ports;
+use super::imports::Imports;
+use crate::model::host::Host;
+use crate::model::registry::Registry;
+use crate::model::service::Service;
+use crate::model::virtual_service::VirtualService;
+use crate::{Options, OutboundPolicy};
+
+/// What is seen through one egress listener of a Sidecar; without a Sidecar there is one, through which everything is seen.
+#[derive(Debug)]
+pub struct Egress<'a> {
+    /// The sidecar and its mesh.
+    pub options: &'a Options,
+    /// What destination hosts stand for.
+    pub registry: &'a Registry,
+    /// Which connections it is about.
+    pub place: Place<'a>,
+    /// The address that is listened on in place of those of its hosts.
+    pub bind: Option<IpAddr>,
+    /// Whether that address is really bound; else connections have to be redirected.
+    pub bound: bool,
+    /// VirtualServices that act in the mesh, in the order in which they apply.
+    rules: Vec<&'a VirtualService>,
+    /// Their positions by the hosts that they write.
+    by_host: HashMap<&'a Host, Vec<usize>>,
+    /// Hosts that are reached, by name.
+    hosts: BTreeMap<&'a str, Ports<'a>>,
+    /// Other names of hosts: Services of type ExternalName that stand for them.
+    aliases: BTreeMap<&'a str, Vec<&'a str>>,
+}
+
+/// Which connections an egress listener is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place<'a> {
+    /// Those to every port of its hosts that no other listener has.
+    Everywhere,
+    /// Those to one port.
+    Port {
+        /// Its number.
+        number: u16,
+        /// What is spoken there, whatever the hosts say.
+        protocol: Protocol,
+    },
+    /// Those to a Unix socket.
+    Socket {
+        /// `unix://` and the path.
+        path: &'a str,
+        /// What is spoken there.
+        protocol: Protocol,
+    },
+}
+
+impl Place<'_> {
+    /// Whether requests name the ports of hosts, which its own says nothing of: it is a proxy to them.
+    #[must_use]
+    pub const fn is_proxy(&self) -> bool {
+        matches!(self, Self::Socket { .. } | Self::Port { protocol: Protocol::HttpProxy, .. })
+    }
+
+    /// The one port of hosts that it is about.
+    const fn port(&self) -> Option<u16> {
+        match self {
+            Self::Port { number, .. } if !self.is_proxy() => Some(*number),
+            _ => None,
+        }
+    }
+}
+
+impl<'a> Egress<'a> {
+    /// What is seen where no Sidecar says anything of it. Rules come in the order in which they apply.
+    #[must_use]
+    pub fn of_all(
+        options: &'a Options,
+        registry: &'a Registry,
+        rules: Vec<&'a VirtualService>,
+    ) -> Self {
+        Self::seen(options, registry, Place::Everywhere, rules, |_, _| true)
+    }
+
+    /// What is seen through an egress listener of a Sidecar. Rules come in the order in which they apply.
+    #[must_use]
+    pub fn of(
+        listener: &'a EgressListener,
+        options: &'a Options,
+        registry: &'a Registry,
+        rules: &[&'a VirtualService],
+    ) -> Self {
+        let imports = Imports::new(&listener.hosts, &options.namespace);
+        let place = match &listener.port {
+            None => Place::Everywhere,
+            Some(port) => match port.number {
+                Some(number) => Place::Port { number: number.get(), protocol: port.protocol },
+                None => Place::Socket { path: &listener.bind, protocol: port.protocol },
+            },
+        };
+        let taken = rules.iter().copied().filter(|rules| {
+            rules.hosts.iter().any(|host| imports.touch(host, &rules.key.namespace))
+        });
+        let hosts = |host: &Host, namespace: &str| imports.take(host, namespace);
+        let seen = Self::seen(options, registry, place, taken.collect(), hosts);
+        let bound = listener.capture_mode == CaptureMode::None;
+        let loopback =
+            options.workload().and_then(|workload| workload.loopbacks().first().copied());
+        let bind = listener.bind.parse().ok().or(loopback.filter(|_| bound));
+        Self { bind, bound, ..seen }
+    }
+
+    fn seen(
+        options: &'a Options,
+        registry: &'a Registry,
+        place: Place<'a>,
+        rules: Vec<&'a VirtualService>,
+        takes: impl Fn(&Host, &str) -> bool,
+    ) -> Self {
+        let mut by_host: HashMap<&Host, Vec<usize>> = HashMap::new();
+        for (number, service) in rules.iter().enumerate() {
+            service.hosts.iter().for_each(|host| by_host.entry(host).or_default().push(number));
+        }
+        let (mut hosts, mut aliases) = (BTreeMap::new(), BTreeMap::<&str, Vec<&str>>::new());
+        for host in registry.hosts() {
+            let full = Host::new(host);
+            let taken = |service: &Service| takes(&full, &service.key.namespace);
+            if !registry.definitions(host).any(|service| taken(service)) {
+                continue;
+            }
+            if let Some(of) = alias(host, registry) {
+                aliases.entry(of).or_default().push(host);
+                continue;
+            }
+            let mut ports = registry.ports_of(host, taken);
+            ports.retain(|number, _| place.port().is_none_or(|only| *number == only));
+            hosts.insert(&**host, ports);
+        }
+        aliases.values_mut().for_each(|names| names.sort_unstable());
+        Self { options, registry, place, bind: None, bound: false, rules, by_host, hosts, aliases }
+    }
+
+    /// What is done with what nobody describes. What dials the listener itself names no other address that it could go to.
+    #[must_use]
+    pub fn elsewhere(&self) -> OutboundPolicy {
+        match self.bound && self.options.egress_proxy.is_none() {
+            true => OutboundPolicy::RegistryOnly,
+            false => self.options.outbound_policy,
+        }
+    }
+
+    /// The hosts that are reached, by name, with their ports.
+    pub fn hosts(&self) -> impl Iterator<Item = (&'a str, &Ports<'a>)> {
+        self.hosts.iter().map(|(host, ports)| (*host, ports))
+    }
+
+    /// The ports of a host that is reached.
+    #[must_use]
+    pub fn ports(&self, host: &str) -> Option<&Ports<'a>> {
+        self.hosts.get(host)
+    }
+
+    /// Other names of a host.
+    #[must_use]
+    pub fn aliases(&self, host: &str) -> &[&'a str] {
+        self.aliases.get(host).map_or(&[], Vec::as_slice)
+    }
+
+    /// The VirtualServices that act in the mesh, in the order in which they apply.
+    #[must_use]
+    pub fn rules(&self) -> &[&'a VirtualService] {
+        &self.rules
+    }
+
+    /// The VirtualServices with a host that holds this one: those of the narrowest host first, each by its order.
+    pub fn concerning(&self, host: &Host) -> impl Iterator<Item = &'a VirtualService> {
+        let positions = host.patterns().filter_map(|pattern| self.by_host.get(&pattern));
+        positions.flatten().map(|position| self.rules[*position])
+    }
+
+    /// Whether rules of a condition on connections act here.
+    #[must_use]
+    pub fn is_source(&self, labels: &BTreeMap<String, String>, namespace: &str) -> bool {
+        self.options.carries(labels)
+            && (namespace.is_empty() || namespace == self.options.namespace)
+    }
+}
+
+/// The known host that a host is but another name of.
+fn alias<'a>(host: &str, registry: &'a Registry) -> Option<&'a str> {
+    let mut definitions = registry.definitions(host);
+    let stands_for = definitions.next()?.alias_of()?.to_ascii_lowercase();
+    let known = registry.definitions(&stands_for).next()?;
+    (stands_for != host && known.alias_of().is_none()).then_some(&*known.host)
+}
