@@ -84,6 +84,7 @@ impl World {
             answer.nearest = nearest::client(*error, question);
         })?;
         answer.notes.extend(handshake::unjudged(self, chain, question));
+        self.note_hidden(question, answer);
         match &chain.filter {
             NetworkFilter::Tcp(proxy) => {
                 let all: Vec<(&ClusterSlot, u32)> =

@@ -155,6 +155,23 @@ pub(crate) fn sniffed(listener: &Listener, question: &Question) -> Option<&'stat
 }
 
 impl World {
+    /// Says who hides the host that a workload asks for.
+    pub(crate) fn note_hidden(&self, question: &Question, answer: &mut Answer) {
+        let name = match question.host.as_str() {
+            "" => question.sni.as_deref(),
+            host => Some(without_port(host)),
+        };
+        let Some(name) = name.filter(|_| question.direction != Some(Direction::Inbound)) else {
+            return;
+        };
+        let host = self.pilot.host_called(name);
+        if let Some(Origin { key, path }) = self.pilot.hides_host(&host, question.port) {
+            answer.notes.push(format!(
+                "{key} hides {host} from this workload: none of its {path}[].hosts brings it in"
+            ));
+        }
+    }
+
     /// Says of connections and requests that nobody describes where they go what becomes of them.
     pub(crate) fn note_elsewhere(&self, port: u16, answer: &mut Answer) {
         let to = |name: &str| answer.clusters.iter().any(|cluster| cluster.name == name);
@@ -226,6 +243,9 @@ pub(crate) fn objects(
                 "requests for {host} belong to {winner}, which is older or for a narrower host; in the mesh rules of \
                  several VirtualServices are not merged"
             );
+            lose("spec.hosts", refused);
+        } else if let Some(by) = world.pilot.hides_rules(&service.key, port).filter(|_| here) {
+            let refused = format!("{} does not bring it in ({}[].hosts)", by.key, by.path);
             lose("spec.hosts", refused);
         } else if !here {
             let hosts: Vec<&str> = service.hosts.iter().map(Host::as_str).collect();

@@ -150,3 +150,30 @@ fn ports_that_say_nothing_are_looked_into() {
     let chain = nowhere.lost.iter().find(|lost| lost.at == "filterChain").expect("the other chain");
     assert_eq!(chain.name, "for every other connection");
 }
+
+#[test]
+fn what_a_sidecar_hides_is_told_with_its_name() {
+    let every = json!({"uri": {"prefix": "/"}});
+    let egress = json!([{"port": {"number": 80, "protocol": "HTTP"}, "hosts": ["./b.own.svc.cluster.local"]}]);
+    let world = world(
+        OutboundPolicy::RegistryOnly,
+        &[
+            service("own", "b", "10.0.0.1"),
+            service("other", "c", "10.0.0.2"),
+            rules("other", "far", "b.own.svc.cluster.local", &every, "c"),
+            manifest("Sidecar", "own", "narrow", &json!({"egress": egress})),
+        ],
+    );
+    let answer = world.explain(&ask("b", 80));
+    assert_eq!(cluster(&answer), "outbound|80||b.own.svc.cluster.local");
+    let told = refused(&answer, "far");
+    assert!(
+        told.contains("Sidecar own/narrow does not bring it in (spec.egress[].hosts)"),
+        "{told}"
+    );
+    let hidden = world.explain(&ask("c.other", 80));
+    assert_eq!(hidden.end, End::Answered { status: 502 });
+    let told = hidden.notes.join("\n");
+    let words = "Sidecar own/narrow hides c.other.svc.cluster.local from this workload";
+    assert!(told.contains(words), "{told}");
+}

@@ -26,6 +26,7 @@ use crate::model::service::Service;
 use crate::model::subnet::Subnet;
 use crate::model::tls::Terms;
 use crate::model::virtual_service::Place;
+use crate::origins::Origin;
 use crate::sidecar::Scope;
 use crate::sidecar::inbound::{self, Described, Entry, VIRTUAL_INBOUND};
 use crate::sidecar::listeners::{Listener, outbound};
@@ -159,13 +160,18 @@ impl Pilot {
         compiled
     }
 
+    /// What the workload sees.
+    fn scope(&self) -> Scope<'_> {
+        let services = self.index.virtual_services().map(|service| &**service);
+        let sidecar = self.sidecars.chosen().map(|(key, spec)| (key, &**spec));
+        Scope::new(&self.options, &self.registry, services, sidecar)
+    }
+
     /// Everything that a sidecar has but for what is compiled for a host that is sent to.
     fn lay_out(&self, compiled: &mut Compiled) -> (Sidecar, Vec<Resource>) {
         let (mut now, mut resources) = (Sidecar::default(), Vec::new());
         let Some(workload) = self.options.workload() else { return (now, resources) };
-        let services = self.index.virtual_services().map(|service| &**service);
-        let sidecar = self.sidecars.chosen().map(|(key, spec)| (key, &**spec));
-        let scope = Scope::new(&self.options, &self.registry, services, sidecar);
+        let scope = self.scope();
         let context = self.context();
         self.lay_out_inbound((&scope, workload), &context, &mut now, &mut resources);
 
@@ -345,6 +351,30 @@ impl Pilot {
             })
         };
         own.or_else(endpoints)
+    }
+
+    /// The Sidecar that hides a VirtualService from requests to a port, if one does.
+    #[must_use]
+    pub fn hides_rules(&self, key: &ObjectKey, port: u16) -> Option<Origin> {
+        let (sidecar, _) = self.sidecars.chosen()?;
+        let scope = self.scope();
+        let egress = scope.egress_of(&TableName::Port(port));
+        let seen =
+            egress.is_some_and(|egress| egress.rules().iter().any(|rules| rules.key == *key));
+        (!seen).then(|| Origin::new(sidecar.clone(), "spec.egress"))
+    }
+
+    /// The Sidecar that hides a host from requests and connections to a port, if one does.
+    #[must_use]
+    pub fn hides_host(&self, host: &str, port: u16) -> Option<Origin> {
+        let (sidecar, _) = self.sidecars.chosen()?;
+        self.registry.ports(host).get(&port)?;
+        let scope = self.scope();
+        let egress = scope.egress_of(&TableName::Port(port));
+        let seen = egress.is_some_and(|egress| {
+            egress.ports(host).is_some_and(|ports| ports.contains_key(&port))
+        });
+        (!seen).then(|| Origin::new(sidecar.clone(), "spec.egress"))
     }
 
     /// The ports of the workload that ports of this number lead to, each with the object whose they are.
