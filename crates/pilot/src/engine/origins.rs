@@ -143,9 +143,9 @@ impl Pilot {
             let own = position.filter(|at| {
                 spec.ingress.get(*at).is_some_and(|ingress| ingress.connection_pool.is_some())
             });
-            let own = own.map(|at| format!("spec.ingress[{at}].connectionPool"));
+            let own = own.map(|at| format!("ingress[{at}].connectionPool"));
             let every = spec.inbound_connection_pool.as_ref();
-            let path = own.or_else(|| every.map(|_| "spec.inboundConnectionPool".to_owned()));
+            let path = own.or_else(|| every.map(|_| "inboundConnectionPool".to_owned()));
             path.map(|path| Origin::new(key.clone(), path))
         });
         let pools: Vec<Origin> = pools.collect();

@@ -361,7 +361,7 @@ impl Pilot {
         let egress = scope.egress_of(&TableName::Port(port));
         let seen =
             egress.is_some_and(|egress| egress.rules().iter().any(|rules| rules.key == *key));
-        (!seen).then(|| Origin::new(sidecar.clone(), "spec.egress"))
+        (!seen).then(|| Origin::new(sidecar.clone(), "egress"))
     }
 
     /// The Sidecar that hides a host from requests and connections to a port, if one does.
@@ -374,7 +374,7 @@ impl Pilot {
         let seen = egress.is_some_and(|egress| {
             egress.ports(host).is_some_and(|ports| ports.contains_key(&port))
         });
-        (!seen).then(|| Origin::new(sidecar.clone(), "spec.egress"))
+        (!seen).then(|| Origin::new(sidecar.clone(), "egress"))
     }
 
     /// The ports of the workload that ports of this number lead to, each with the object whose they are.

@@ -308,7 +308,7 @@ fn by_sidecar(key: &ObjectKey, sidecar: &Sidecar) -> BTreeMap<u16, (Described, S
         let listener = Arc::new(listener.clone());
         let ingress = Ingress { key: key.clone(), position, listener };
         let own = is_own(number) || STATIC_PORTS.contains(&number);
-        (!own).then(|| (number, (Described::Sidecar(ingress), spoken)))
+        (!own).then_some((number, (Described::Sidecar(ingress), spoken)))
     });
     described.collect()
 }

@@ -22,6 +22,11 @@ pub fn http3(case: &Value) -> bool {
     all.any(|name| *name == case["name"])
 }
 
+/// The kind that a case's destination comes from, where that is of the Gateway API's extensions.
+pub fn destination(case: &Value) -> Option<&'static str> {
+    SUPPLEMENT["destinations"][case["name"].as_str().unwrap_or_default()].as_str()
+}
+
 /// The ports of the workload that are those of a case's services, by their names.
 pub fn instances(case: &Value) -> &Value {
     &SUPPLEMENT["instances"][case["name"].as_str().unwrap_or_default()]
@@ -62,6 +67,6 @@ mod tests {
     fn it_holds_inputs_and_constants_alone() {
         let parts: Vec<&String> =
             SUPPLEMENT.as_object().into_iter().flat_map(|m| m.keys()).collect();
-        assert_eq!(parts, ["constants", "http3", "instances", "meshConfig"]);
+        assert_eq!(parts, ["constants", "destinations", "http3", "instances", "meshConfig"]);
     }
 }
