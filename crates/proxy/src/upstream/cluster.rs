@@ -206,6 +206,12 @@ pub struct RetryBudget {
 }
 
 impl Limits {
+    /// Whether there may be only so many connections.
+    #[must_use]
+    pub fn bound_connections(&self) -> bool {
+        self.connections < u32::MAX
+    }
+
     /// How many retries may be in flight beside so many requests.
     #[must_use]
     pub fn retries_beside(&self, requests: u32) -> u32 {
@@ -247,7 +253,7 @@ pub struct Usage {
     pub freed: Notify,
     /// Requests that wait for such a place in a worker that has no connection to the endpoint.
     pub starving: AtomicU32,
-    /// HTTP/2 connections that take no more streams for their sake.
+    /// HTTP/2 connections that take no streams for their sake.
     pub leaving: AtomicU32,
     /// Wakes those that could give way to them.
     pub asked: Notify,

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::time::Instant;
 
 use super::levels::{Level, Load, loads};
+use super::multiplex::Everywhere;
 use super::outlier::Monitor;
 use super::placement::Placement;
 use super::sharing::Sharing;
@@ -326,6 +327,8 @@ pub struct Endpoint {
     pub active: AtomicU32,
     /// Connections to it, open or being made, over all workers.
     pub connections: AtomicU32,
+    /// Those of HTTP/2 that other workers may open streams on.
+    pub streams: Everywhere,
     /// How it does, for outlier detection.
     pub monitor: Arc<Monitor>,
     /// When its address came to the cluster, for slow start.
@@ -342,6 +345,7 @@ impl Endpoint {
             weight: weight.max(1),
             active: AtomicU32::new(0),
             connections: AtomicU32::new(0),
+            streams: Everywhere::default(),
             monitor: Arc::default(),
             since: Instant::now(),
         }

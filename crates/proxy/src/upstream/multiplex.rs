@@ -1,23 +1,28 @@
 //! A worker's HTTP/2 connections to one endpoint: many requests on each.
 
+mod connection;
+
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, fence};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::client::{ResponseFuture, SendRequest};
-use h2::{Ping, PingPong, SendStream};
-use http::Request;
+use h2::{Ping, PingPong};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
+
+pub(super) use connection::Leaving;
+pub use connection::{Connection, Everywhere, StreamLease};
+use connection::{State, Wanted};
 
 use super::cluster::{Cluster, Probe};
 use super::counted::Counted;
 use super::dialled::Dialled;
-use super::limits::{Leaving, Permit};
+use super::limits::{Permit, is_full};
 use super::local::LocalCluster;
 use super::pool::{ConnectError, Pool};
 use crate::random::Random;
@@ -31,9 +36,9 @@ const MAX_HEAD: u32 = 60 * 1024;
 /// The HTTP/2 connections of one worker to one endpoint.
 #[derive(Debug, Default)]
 pub struct Multiplex {
-    open: RefCell<Vec<Rc<Shared>>>,
+    open: RefCell<Vec<Open>>,
     connecting: RefCell<Option<Rc<Attempt>>>,
-    changed: Rc<Notify>,
+    changed: Arc<Notify>,
 }
 
 /// The making of a connection, which all who wait for one share.
@@ -44,50 +49,13 @@ struct Attempt {
     failed: RefCell<Option<ConnectError>>,
 }
 
-/// One connection.
+/// A connection that this worker has made.
 #[derive(Debug)]
-struct Shared {
-    send: SendRequest<Bytes>,
-    local: Option<SocketAddr>,
-    /// The server that it was made for; empty when the cluster makes no difference.
-    server: Box<str>,
-    streams: Rc<Cell<u32>>,
-    carried: Cell<u32>,
+struct Open {
+    connection: Arc<Connection>,
     /// What it had carried when it was last looked at, and since when that is so. A request costs no look at
     /// the clock.
     looked: Cell<(u32, Instant)>,
-    closed: Rc<Cell<bool>>,
-    /// When it is too old for a further request.
-    expires: Option<Instant>,
-    task: tokio::task::AbortHandle,
-    /// Whether its place is for another worker once its streams are over.
-    leaving: RefCell<Option<Leaving>>,
-}
-
-impl Shared {
-    /// Whether it is too old for a further request; counts that.
-    fn is_over(&self, pool: &Pool, now: impl FnOnce() -> Instant) -> bool {
-        let over = self.expires.is_some_and(|at| now() >= at);
-        if over {
-            pool.stats.upstream_cx_max_duration_reached.inc();
-        }
-        over
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        // Nobody uses the connection any more, and nobody will.
-        self.task.abort();
-    }
-}
-
-/// A place for one request on a connection.
-#[derive(Debug)]
-pub struct StreamLease {
-    send: SendRequest<Bytes>,
-    shared: Rc<Shared>,
-    changed: Rc<Notify>,
 }
 
 impl Multiplex {
@@ -110,19 +78,22 @@ impl Multiplex {
         leased
     }
 
-    /// A place on a connection that is open, once the endpoint allows one.
+    /// A place on a connection that is open: of this worker, or of any where there may be no more connections.
     async fn place_now(
         &self,
         pool: &Pool,
         local: &LocalCluster,
         server: &str,
     ) -> Option<StreamLease> {
-        // The endpoint may allow fewer streams than we do; then this waits for one of them to end.
+        let wanted = wanted(pool, &local.cluster, server);
         loop {
-            let mut lease = self.place(pool, &local.cluster, server)?;
+            let mut lease = self.place(wanted).or_else(|| {
+                let full = is_full(&local.cluster);
+                full.then(|| pool.endpoint.streams.begin(wanted)).flatten()
+            })?;
             match poll_fn(|cx| lease.send.poll_ready(cx)).await {
                 Ok(()) => return Some(lease),
-                Err(_) => lease.shared.closed.set(true),
+                Err(_) => lease.connection.close(),
             }
         }
     }
@@ -133,10 +104,11 @@ impl Multiplex {
         local: &LocalCluster,
         server: &str,
     ) -> Result<StreamLease, ConnectError> {
-        let (mut starving, mut patience) = (None, None);
+        let mut starving = None;
         loop {
             // Listens before it looks: what becomes free in between is not missed.
             let (changed, freed) = (self.changed.notified(), local.cluster.usage.freed.notified());
+            fence(SeqCst);
             if let Some(lease) = self.place_now(pool, local, server).await {
                 return Ok(lease);
             }
@@ -151,19 +123,13 @@ impl Multiplex {
                     _ => continue,
                 }
             }
-            let starves = self.open.borrow().is_empty();
-            let most = local.cluster.connect_timeout;
-            let end = *patience.get_or_insert_with(|| Instant::now() + most);
-            let permit = pool.permit(&local.cluster, &mut starving, starves).or_else(|| {
-                let waited = starves && Instant::now() >= end;
-                waited.then(|| Permit::beyond(&local.cluster, &pool.endpoint)).flatten()
-            });
-            let Some(permit) = permit else {
-                self.make_room();
+            // Others' streams end, or that of a connection that takes no more.
+            let starves = !pool.endpoint.streams.has(wanted(pool, &local.cluster, server));
+            let Some(permit) = pool.permit(&local.cluster, &mut starving, starves) else {
+                self.close_idle_one();
                 tokio::select! {
                     () = changed => {}
                     () = freed => {}
-                    () = sleep_until(end), if starves => {}
                 }
                 continue;
             };
@@ -178,27 +144,16 @@ impl Multiplex {
         }
     }
 
-    fn place(&self, pool: &Pool, cluster: &Cluster, server: &str) -> Option<StreamLease> {
+    /// A place on a connection of this worker.
+    fn place(&self, wanted: Wanted<'_>) -> Option<StreamLease> {
         let mut open = self.open.borrow_mut();
-        let spent = |shared: &Shared| {
-            let max = cluster.http.max_requests;
-            let spent = max.is_some_and(|max| shared.carried.get() >= max);
-            if spent {
-                pool.stats.upstream_cx_max_requests.inc();
+        open.retain(|Open { connection, .. }| {
+            if connection.is_over(wanted.stats, Instant::now) {
+                connection.close();
             }
-            spent || shared.is_over(pool, Instant::now)
-        };
-        open.retain(|shared| !shared.closed.get() && !spent(shared));
-        let free = open.iter().find(|shared| {
-            *shared.server == *server && shared.streams.get() < cluster.http.max_streams
-        })?;
-        free.streams.set(free.streams.get() + 1);
-        free.carried.set(free.carried.get() + 1);
-        Some(StreamLease {
-            send: free.send.clone(),
-            shared: Rc::clone(free),
-            changed: Rc::clone(&self.changed),
-        })
+            !connection.is_closed()
+        });
+        open.iter().find_map(|one| one.connection.begin(wanted))
     }
 
     async fn connect(
@@ -224,11 +179,9 @@ impl Multiplex {
         };
         let probe = local.cluster.http.probe.zip(connection.ping_pong());
         let expires = dialled.expires(local.cluster.http.max_duration);
-        let closed = Rc::new(Cell::new(false));
         let address = dialled.local;
-        let (over, changed) = (Rc::clone(&closed), Rc::clone(&self.changed));
-        let streams = Rc::new(Cell::new(0));
-        let busy = Rc::clone(&streams);
+        let state = Arc::<State>::default();
+        let (own, changed) = (Arc::clone(&state), Arc::clone(&self.changed));
         let task = tokio::task::spawn_local(async move {
             let ended = match probe {
                 Some((probe, pings)) => tokio::select! {
@@ -238,63 +191,73 @@ impl Multiplex {
                 None => Some(connection.await),
             };
             note_end(&dialled, ended);
-            if busy.get() > 0 {
+            if own.streams.load(Relaxed) > 0 {
                 dialled.closes_busy();
             }
+            // Who is woken by its place sees that it is over.
+            own.closed.store(true, Relaxed);
             drop(dialled);
-            over.set(true);
             changed.notify_waiters();
         });
-        self.open.borrow_mut().push(Rc::new(Shared {
+        let connection = Arc::new(Connection {
             send,
             local: address,
             server: server.into(),
-            streams,
-            carried: Cell::new(0),
-            looked: Cell::new((0, Instant::now())),
-            closed,
+            passes: pool.passes,
+            cluster: Arc::clone(&local.cluster),
+            state,
+            carried: AtomicU32::default(),
             expires,
+            changed: Arc::clone(&self.changed),
+            leaves: AtomicBool::default(),
+            stays: AtomicBool::default(),
             task: task.abort_handle(),
-            leaving: RefCell::default(),
-        }));
+        });
+        if local.cluster.limits.bound_connections() {
+            pool.endpoint.streams.enter(&connection);
+        }
+        // Other workers may have waited for it.
+        connection.wake();
+        let looked = Cell::new((0, Instant::now()));
+        self.open.borrow_mut().push(Open { connection, looked });
         Ok(())
     }
 
-    /// Closes a connection without a stream: it was made for another server than the one that is asked for.
-    fn make_room(&self) {
+    /// Closes a connection without a stream, for another one's sake; tells whether there was one.
+    pub(super) fn close_idle_one(&self) -> bool {
         let mut open = self.open.borrow_mut();
-        if let Some(idle) = open.iter().position(|shared| shared.streams.get() == 0) {
-            open.remove(idle);
-        }
+        let idle = open.iter().position(|one| one.connection.streams() == 0);
+        let idle = idle.map(|at| open.swap_remove(at));
+        // Another worker may have begun a stream just now: then it closes with that.
+        idle.inspect(|one| one.connection.close()).is_some()
     }
 
-    /// Closes a connection without a stream, or has the one with the fewest take no more, for another worker's sake.
-    pub(super) fn yield_one(&self, cluster: &Arc<Cluster>) {
-        let mut open = self.open.borrow_mut();
-        let streams = |(_, shared): &(usize, &Rc<Shared>)| shared.streams.get();
-        let Some((at, _)) = open.iter().enumerate().min_by_key(streams) else { return };
-        if open[at].streams.get() == 0 {
-            open.remove(at);
-        } else if let Some(leaving) = Leaving::begin(cluster) {
-            // With its last stream it is dropped, and with it its place.
-            open.remove(at).leaving.replace(Some(leaving));
-        }
+    /// Has the connection with the fewest streams take no more, for another one's sake.
+    pub(super) fn leave_one(&self) -> Option<Leaving> {
+        let open = self.open.borrow();
+        let leave = open.iter().filter(|one| !one.connection.stays.load(Relaxed));
+        Leaving::begin(&leave.min_by_key(|one| one.connection.streams())?.connection)
     }
 
     /// Closes connections that are too old once they carry no stream, and those that have been without one for longer
     /// than `timeout`.
     pub(super) fn sweep(&self, pool: &Pool, now: Instant, timeout: Option<Duration>) {
-        self.open.borrow_mut().retain(|shared| {
-            if shared.is_over(pool, || now) {
+        self.open.borrow_mut().retain(|Open { connection, looked }| {
+            if connection.is_over(&pool.stats, || now) {
+                connection.close();
+            }
+            if connection.is_closed() {
                 return false;
             }
-            let (carried, since) = shared.looked.get();
-            if shared.streams.get() > 0 || shared.carried.get() != carried {
-                shared.looked.set((shared.carried.get(), now));
+            let carried = connection.carried.load(Relaxed);
+            let (before, since) = looked.get();
+            if connection.streams() > 0 || carried != before {
+                looked.set((carried, now));
                 return true;
             }
             let idle = timeout.is_some_and(|timeout| now - since >= timeout);
             if idle {
+                connection.close();
                 pool.stats.upstream_cx_idle_timeout.inc();
             }
             !idle
@@ -303,8 +266,14 @@ impl Multiplex {
 
     /// Forgets all connections; each closes when its last stream is over.
     pub fn close(&self) {
-        self.open.borrow_mut().clear();
+        for one in self.open.take() {
+            one.connection.close();
+        }
     }
+}
+
+fn wanted<'w>(pool: &'w Pool, cluster: &'w Arc<Cluster>, server: &'w str) -> Wanted<'w> {
+    Wanted { cluster, server, passes: pool.passes, stats: &pool.stats }
 }
 
 /// Counts how a connection ended; `None` when its endpoint was silent for too long.
@@ -371,100 +340,5 @@ impl Drop for Connecting<'_> {
     }
 }
 
-impl StreamLease {
-    /// Our address on the connection.
-    #[must_use]
-    pub fn local(&self) -> Option<SocketAddr> {
-        self.shared.local
-    }
-
-    /// Opens the stream.
-    ///
-    /// # Errors
-    /// The connection takes no more streams; it is not used again.
-    pub fn send_request(
-        &mut self,
-        request: Request<()>,
-        end: bool,
-    ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
-        let sent = self.send.send_request(request, end);
-        if sent.is_err() {
-            self.shared.closed.set(true);
-        }
-        sent
-    }
-}
-
-impl Drop for StreamLease {
-    fn drop(&mut self) {
-        self.shared.streams.set(self.shared.streams.get() - 1);
-        self.changed.notify_waiters();
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-
-    use super::*;
-    use crate::stats::Registry;
-
-    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-    /// One more byte for the connection (RFC 9113 section 6.9).
-    const WINDOW_UPDATE: [u8; 13] = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-
-    /// How many seconds it takes until an endpoint counts as silent; none within ten minutes.
-    async fn silence<F: Future<Output = ()> + 'static>(
-        endpoint: impl FnOnce(DuplexStream) -> F,
-    ) -> Option<u64> {
-        let (ours, theirs) = tokio::io::duplex(1 << 20);
-        let counted = Counted::new(ours, Registry::new(1).worker(0).cluster("c"));
-        let heard = counted.received();
-        let second = Duration::from_secs(1);
-        let probe = Probe { interval: 10 * second, jitter: 0.0, timeout: second };
-        let locals = tokio::task::LocalSet::new();
-        locals.spawn_local(endpoint(theirs));
-        locals
-            .run_until(async {
-                let client = h2::client::Builder::new().handshake::<_, Bytes>(counted);
-                let (_send, mut connection) = client.await.expect("a connection");
-                let pings = connection.ping_pong().expect("asked for once");
-                tokio::task::spawn_local(connection);
-                let started = Instant::now();
-                let ended = timeout(600 * second, silent(probe, pings, &heard)).await;
-                ended.is_ok().then(|| started.elapsed().as_secs())
-            })
-            .await
-    }
-
-    async fn drain(mut stream: impl tokio::io::AsyncRead + Unpin) {
-        while stream.read_u8().await.is_ok() {}
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_says_nothing_after_a_ping_is_silent() {
-        let nothing = silence(|mut stream| async move {
-            let _ = stream.write_all(&SETTINGS).await;
-            drain(stream).await;
-        });
-        assert_eq!(nothing.await, Some(11));
-        // Anything that is heard shows that the endpoint is there, though the answer is not.
-        let busy = silence(|stream| async move {
-            let (read, mut write) = tokio::io::split(stream);
-            tokio::task::spawn_local(drain(read));
-            let _ = write.write_all(&SETTINGS).await;
-            for _ in 0..100 {
-                sleep(Duration::from_millis(500)).await;
-                let _ = write.write_all(&WINDOW_UPDATE).await;
-            }
-            pending::<()>().await;
-        });
-        let ended = busy.await;
-        assert!(ended.is_some_and(|seconds| (50..53).contains(&seconds)), "{ended:?}");
-        let answering = silence(|stream| async move {
-            let mut server = h2::server::handshake(stream).await.expect("a connection");
-            while server.accept().await.is_some() {}
-        });
-        assert_eq!(answering.await, None);
-    }
-}
+mod tests;

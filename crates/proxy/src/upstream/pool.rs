@@ -133,7 +133,7 @@ pub struct Pool {
     /// Gives way to workers without a connection, once there is one here and a limit.
     giving: OnceCell<AbortHandle>,
     /// How often what a connection is made for has passed the proxy, where it leads to where a client dialled.
-    passes: Option<u8>,
+    pub(super) passes: Option<u8>,
 }
 
 impl Pool {
@@ -257,18 +257,16 @@ impl Pool {
 
     /// Gives way to workers without a connection from now on, where connections are limited.
     fn gives_way(self: &Rc<Self>, cluster: &Arc<Cluster>) {
-        if cluster.limits.connections < u32::MAX {
+        if cluster.limits.bound_connections() {
             let watch = || give_way(Rc::downgrade(self), Arc::clone(cluster));
             self.giving.get_or_init(|| tokio::task::spawn_local(watch()).abort_handle());
         }
     }
 
-    /// Closes a connection that carries nothing, or has one of HTTP/2 take no more streams, as another worker has none.
-    pub(super) fn yield_one(&self, cluster: &Arc<Cluster>) {
+    /// Closes a connection that carries nothing, as another worker has none; tells whether there was one.
+    pub(super) fn close_idle_one(&self) -> bool {
         let idle = self.idle.borrow_mut().pop();
-        if idle.is_none() {
-            self.multiplex.yield_one(cluster);
-        }
+        idle.is_some() || self.multiplex.close_idle_one()
     }
 
     /// A new connection, whatever waits idle: for a request whose reused connection turned out dead.

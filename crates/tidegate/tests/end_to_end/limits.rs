@@ -252,6 +252,28 @@ async fn an_origin_never_sees_more_than_the_process_may_send() {
     }
 }
 
+/// Streams may last for ever: nobody waits for the end of another one, whichever workers their clients came to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_streams_of_all_workers_share_one_connection() {
+    let mut ground = Ground::new().await;
+    let gate = Gate::new();
+    let enters = Arc::clone(&gate);
+    let origin = Origin::start().http2();
+    let origin = origin.http(move |request| pass(Arc::clone(&enters), request)).await;
+    let pool = json!({"tcp": {"maxConnections": 1, "connectTimeout": "600s"}, "http": {"h2UpgradePolicy": "UPGRADE"}});
+    let policy = json!({"connectionPool": pool});
+    ground.configure(&[("long", origin.address(), policy, json!({"attempts": 0}))]).await;
+
+    let mut asked = JoinSet::new();
+    (0..CLIENTS).for_each(|_| drop(asked.spawn(ground.ask("long"))));
+    gate.holds(CLIENTS).await;
+    assert_eq!(origin.connections(), 1);
+    gate.open();
+    let served = asked.join_all().await;
+    assert!(served.iter().all(|answer| answer.status == 200), "{served:?}");
+    assert_eq!(origin.connections(), 1);
+}
+
 /// Fails each request the first time, and holds it in the gate the second time.
 async fn fail_once(gate: Arc<Gate>, request: Request<Incoming>) -> origin::Response<Body> {
     let attempt = request.headers().get("x-envoy-attempt-count");

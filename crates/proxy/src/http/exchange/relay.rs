@@ -7,6 +7,8 @@ use super::failure::count_timeout;
 use super::retry::count_attempt_timeout;
 use super::{Broken, Exchange};
 use crate::accesslog::{Protocol, ResponseFlags};
+use crate::http::head::Version;
+use crate::http::known::Known;
 use crate::http::limits::Expired;
 use crate::http::stream::{Downstream, RecvError, Stream};
 use crate::http::transfer::{Transfer, TransferError};
@@ -135,9 +137,23 @@ impl<D: Downstream> Exchange<'_, D> {
             Poll::Pending => {}
         }
         if !tunnel && self.down.received_all() && self.down.poll_gone(cx).is_ready() {
-            return Poll::Ready(Over::ClientFailed(RecvError::Closed));
+            return Poll::Ready(match self.has_whole_answer(cx) {
+                true => Over::Complete,
+                false => Over::ClientFailed(RecvError::Closed),
+            });
         }
         self.poll_limits(cx).map(Over::Expired)
+    }
+
+    /// Whether an answer that says how long it is has been written to its end, though an endpoint of HTTP/2 has not said yet that
+    /// it is over. A client of HTTP/1 knows no other end (RFC 9112 section 6.3), and may leave.
+    fn has_whole_answer(&mut self, cx: &mut Context<'_>) -> bool {
+        let length = self.response.headers.get_known(Known::ContentLength);
+        let length =
+            length.and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u64>().ok());
+        self.down.version() != Version::Http2
+            && length == Some(self.journal.bytes.sent.content)
+            && matches!(self.down.poll_flush(cx), Poll::Ready(Ok(())))
     }
 }
 

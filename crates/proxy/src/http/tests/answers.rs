@@ -1,5 +1,8 @@
 //! Answers of our own: to what no route takes, to bad requests, and in the place of origins that fail.
 
+use bytes::Bytes;
+use tokio::net::TcpListener;
+
 use super::*;
 
 #[tokio::test]
@@ -60,7 +63,7 @@ async fn what_no_route_takes_is_404_and_bad_requests_are_400() {
 
 #[tokio::test]
 async fn failures_have_envoys_statuses_and_flags() {
-    let unused = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let refused = unused.local_addr().unwrap();
     drop(unused);
     let closes = Origin::start().script(Script::new().read_head()).await;
@@ -100,4 +103,35 @@ async fn failures_have_envoys_statuses_and_flags() {
     assert!(client.read(false).await.is_err(), "a cut answer must not look whole");
     let line = proxy.logged().await;
     assert!(line.starts_with("200 UPE 0 3 "), "{line}");
+}
+
+/// Of an answer that says how long it is, a client of HTTP/1 needs to hear no more than that, whatever its endpoint says when.
+#[tokio::test]
+async fn who_leaves_with_the_whole_answer_has_not_broken_it_off() {
+    for (length, line) in
+        [("2", "200 - 0 2 via_upstream"), ("3", "200 DC 0 2 downstream_remote_disconnect")]
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let endpoint = tokio::spawn(async move {
+            let (io, _) = listener.accept().await.unwrap();
+            let mut server = h2::server::handshake(io).await.unwrap();
+            let (_, mut respond) = server.accept().await.unwrap().unwrap();
+            let head = http::Response::builder().header("content-length", length);
+            let mut answer = respond.send_response(head.body(()).unwrap(), false).unwrap();
+            answer.send_data(Bytes::from_static(b"hi"), false).unwrap();
+            // The end of the stream does not come.
+            while server.accept().await.is_some() {}
+            drop(answer);
+        });
+        let cluster = cluster("c", &[address], UpstreamProtocol::Http2);
+        let proxy = Proxy::start(manager(vec![route("/", forward(cluster, None))])).await;
+        let mut client = Client::connect(proxy.address).await;
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        client.read(true).await.unwrap();
+        assert_eq!(client.read_exact(2).await.unwrap(), b"hi");
+        drop(client);
+        assert_eq!(proxy.logged().await, line);
+        endpoint.abort();
+    }
 }

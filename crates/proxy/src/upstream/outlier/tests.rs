@@ -57,7 +57,7 @@ pub(super) fn endpoint(port: u16) -> Arc<Endpoint> {
 }
 
 /// Endpoints on ports from 1.
-pub(super) fn endpoints(count: u16) -> EndpointSet {
+pub(in crate::upstream) fn endpoints(count: u16) -> EndpointSet {
     EndpointSet::new((1..=count).map(endpoint).collect())
 }
 

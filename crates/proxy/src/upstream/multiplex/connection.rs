@@ -1,0 +1,258 @@
+//! A connection of HTTP/2 to an endpoint, and the streams on it.
+//!
+//! The worker that has made it moves its bytes. Where a cluster may have no more connections, other workers open streams on it,
+//! too: the limit would otherwise hold up whoever came to another worker than those before, for as long as their streams last.
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use bytes::Bytes;
+use h2::SendStream;
+use h2::client::{ResponseFuture, SendRequest};
+use http::Request;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use crate::stats::{ClusterStats, Stats};
+use crate::upstream::cluster::Cluster;
+
+/// One connection. Dropping it closes it: nobody uses it any more, and nobody will.
+#[derive(Debug)]
+pub struct Connection {
+    pub(super) send: SendRequest<Bytes>,
+    pub(super) local: Option<SocketAddr>,
+    /// The server that it was made for; empty when the cluster makes no difference.
+    pub(super) server: Box<str>,
+    /// How often what it was made for has passed the proxy, where that counts.
+    pub(super) passes: Option<u8>,
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) state: Arc<State>,
+    /// How many streams it has had.
+    pub(super) carried: AtomicU32,
+    /// When it is too old for a further request.
+    pub(super) expires: Option<Instant>,
+    /// Wakes its worker's requests that wait.
+    pub(super) changed: Arc<Notify>,
+    /// Whether it takes no streams for now ([`Leaving`]).
+    pub(super) leaves: AtomicBool,
+    /// Whether it was to leave, and its streams went on.
+    pub(super) stays: AtomicBool,
+    pub(super) task: AbortHandle,
+}
+
+/// What a connection and the task that moves its bytes know of each other.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) streams: AtomicU32,
+    /// Whether it takes no more streams: it is over, or no pool has it any more.
+    pub(super) closed: AtomicBool,
+}
+
+impl Connection {
+    /// A place for one stream, if it has one for such a request.
+    pub(super) fn begin(self: &Arc<Self>, wanted: Wanted<'_>) -> Option<StreamLease> {
+        if !wanted.fits(self) || self.leaves.load(Relaxed) {
+            return None;
+        }
+        let http = &self.cluster.http;
+        // As few as the endpoint says, which it may change (RFC 9113 section 6.5.2). One waits even where it allows none.
+        let allowed = u32::try_from(self.send.current_max_send_streams()).unwrap_or(u32::MAX);
+        raise(&self.state.streams, http.max_streams.min(allowed.max(1)))?;
+        let lease = StreamLease { send: self.send.clone(), connection: Arc::clone(self) };
+        let most = http.max_requests.unwrap_or(u32::MAX);
+        if raise(&self.carried, most)? == most {
+            wanted.stats.upstream_cx_max_requests.inc();
+            self.close();
+        }
+        Some(lease)
+    }
+
+    pub(super) fn streams(&self) -> u32 {
+        self.state.streams.load(Relaxed)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state.closed.load(Relaxed)
+    }
+
+    /// Takes no more streams.
+    pub(super) fn close(&self) {
+        self.state.closed.store(true, Relaxed);
+    }
+
+    /// Whether it is too old for a further request; counts that.
+    pub(super) fn is_over(
+        &self,
+        stats: &Stats<ClusterStats>,
+        now: impl FnOnce() -> Instant,
+    ) -> bool {
+        let over = self.is_old(now);
+        if over {
+            stats.upstream_cx_max_duration_reached.inc();
+        }
+        over
+    }
+
+    fn is_old(&self, now: impl FnOnce() -> Instant) -> bool {
+        self.expires.is_some_and(|at| now() >= at)
+    }
+
+    /// Wakes who waits for a stream, in whichever worker.
+    pub(super) fn wake(&self) {
+        self.changed.notify_waiters();
+        // Either who waits sees what has changed, or it is seen here.
+        fence(SeqCst);
+        let Cluster { limits, usage, .. } = &*self.cluster;
+        if limits.bound_connections() && usage.pending_requests.load(Relaxed) > 0 {
+            usage.freed.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Adds one where that is not more than `most`; tells how many it comes to.
+fn raise(count: &AtomicU32, most: u32) -> Option<u32> {
+    let before = count.fetch_update(Relaxed, Relaxed, |n| (n < most).then(|| n + 1));
+    before.ok().map(|n| n + 1)
+}
+
+/// A place for one request on a connection.
+#[derive(Debug)]
+pub struct StreamLease {
+    pub(super) send: SendRequest<Bytes>,
+    pub(super) connection: Arc<Connection>,
+}
+
+impl StreamLease {
+    /// Our address on the connection.
+    #[must_use]
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.connection.local
+    }
+
+    /// Opens the stream.
+    ///
+    /// # Errors
+    /// The connection takes no more streams; it is not used again.
+    pub fn send_request(
+        &mut self,
+        request: Request<()>,
+        end: bool,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
+        let sent = self.send.send_request(request, end);
+        if sent.is_err() {
+            self.connection.close();
+        }
+        sent
+    }
+}
+
+impl Drop for StreamLease {
+    fn drop(&mut self) {
+        let connection = &self.connection;
+        let was_last = connection.state.streams.fetch_sub(1, Relaxed) == 1;
+        connection.wake();
+        let usage = &connection.cluster.usage;
+        if was_last && usage.starving.load(Relaxed) > 0 {
+            // It carries nothing, and can give its place to who has none.
+            usage.asked.notify_waiters();
+        }
+    }
+}
+
+/// The connections to an endpoint over all workers, where a cluster limits them. Locked when one is made, and by who may make none.
+#[derive(Debug, Default)]
+pub struct Everywhere(Mutex<Vec<Weak<Connection>>>);
+
+/// What a request asks of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'w> {
+    pub(super) cluster: &'w Arc<Cluster>,
+    pub(super) server: &'w str,
+    pub(super) passes: Option<u8>,
+    pub(super) stats: &'w Stats<ClusterStats>,
+}
+
+impl Wanted<'_> {
+    fn fits(self, connection: &Connection) -> bool {
+        Arc::ptr_eq(&connection.cluster, self.cluster)
+            && *connection.server == *self.server
+            && connection.passes == self.passes
+            && !connection.is_closed()
+    }
+}
+
+impl Everywhere {
+    pub(super) fn enter(&self, connection: &Arc<Connection>) {
+        let mut all = self.all();
+        all.retain(|one| one.strong_count() > 0);
+        all.push(Arc::downgrade(connection));
+    }
+
+    /// A place for one stream, in whichever worker.
+    pub(super) fn begin(&self, wanted: Wanted<'_>) -> Option<StreamLease> {
+        let all = self.all();
+        let mut fitting = all.iter().filter_map(Weak::upgrade).filter(|one| wanted.fits(one));
+        fitting.find_map(|one| if one.is_old(Instant::now) { None } else { one.begin(wanted) })
+    }
+
+    /// Whether there is a connection that takes such requests, now or once others are over.
+    pub(super) fn has(&self, wanted: Wanted<'_>) -> bool {
+        self.all().iter().filter_map(Weak::upgrade).any(|one| wanted.fits(&one))
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<Weak<Connection>>> {
+        // Every change is whole, whoever panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Has a connection take no streams, so that its place becomes free for a request to another server, which has none. Streams may
+/// last for ever: the connection goes on when this is dropped.
+#[derive(Debug)]
+pub(in crate::upstream) struct Leaving {
+    connection: Arc<Connection>,
+    end: Instant,
+}
+
+impl Leaving {
+    /// Begins, if fewer leave than are needed. It lasts as long as a connection may take to make, once for a connection.
+    pub(super) fn begin(connection: &Arc<Connection>) -> Option<Self> {
+        let cluster = &connection.cluster;
+        let before = cluster.usage.leaving.fetch_add(1, Relaxed);
+        let end = Instant::now() + cluster.connect_timeout;
+        let leaving = Self { connection: Arc::clone(connection), end };
+        let needed = before < cluster.usage.starving.load(Relaxed);
+        connection.leaves.store(needed, Relaxed);
+        needed.then_some(leaving)
+    }
+
+    /// When it ends at the latest.
+    pub(in crate::upstream) fn end(&self) -> Instant {
+        self.end
+    }
+
+    /// Whether somebody still waits for the place.
+    pub(in crate::upstream) fn goes_on(&self) -> bool {
+        let starving = self.connection.cluster.usage.starving.load(Relaxed);
+        starving > 0 && !self.connection.is_closed() && Instant::now() < self.end
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        let connection = &self.connection;
+        connection.cluster.usage.leaving.fetch_sub(1, Relaxed);
+        connection.leaves.store(false, Relaxed);
+        connection.stays.store(Instant::now() >= self.end, Relaxed);
+        connection.wake();
+    }
+}

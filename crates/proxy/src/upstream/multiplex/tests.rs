@@ -1,0 +1,240 @@
+//! Streams that last, of two workers, to an endpoint that may have one connection; endpoints that fall silent.
+
+use std::net::SocketAddr;
+
+use h2::server::SendResponse;
+use tidegate_testing::PATIENCE;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::net::TcpListener;
+use tokio::task::LocalSet;
+
+use super::super::cluster::{Balancing, ClusterSlot, EndpointSet, UpstreamProtocol};
+use super::super::local::LocalClusters;
+use super::super::outlier::tests::cluster;
+use super::*;
+use crate::buffer::BufferPool;
+use crate::stats::Registry;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// An endpoint that answers at once with a head, and never ends an answer.
+struct Endpoint {
+    address: SocketAddr,
+    connections: Rc<Cell<usize>>,
+}
+
+impl Endpoint {
+    /// Allows so many streams on a connection.
+    async fn start(streams: u32) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Rc::new(Cell::new(0));
+        let count = Rc::clone(&connections);
+        tokio::task::spawn_local(async move {
+            while let Ok((io, _)) = listener.accept().await {
+                count.set(count.get() + 1);
+                tokio::task::spawn_local(async move {
+                    let mut server = h2::server::Builder::new();
+                    let server = server.max_concurrent_streams(streams).handshake(io);
+                    let (mut server, mut open) = (server.await.unwrap(), Vec::new());
+                    while let Some(Ok((_, respond))) = server.accept().await {
+                        let mut respond: SendResponse<Bytes> = respond;
+                        open.push(respond.send_response(http::Response::new(()), false).unwrap());
+                    }
+                });
+            }
+        });
+        Self { address, connections }
+    }
+}
+
+/// A worker, as far as it has connections.
+struct Worker {
+    cluster: Rc<LocalCluster>,
+    _all: LocalClusters,
+}
+
+/// A stream that is under way.
+struct Streaming {
+    _lease: StreamLease,
+    _stream: h2::SendStream<Bytes>,
+    _answer: h2::RecvStream,
+}
+
+/// Two workers that share a cluster.
+fn workers(endpoint: &Endpoint, change: impl FnOnce(&mut Cluster)) -> [Worker; 2] {
+    let of_endpoint = Arc::new(super::super::cluster::Endpoint::new(endpoint.address, None, 1));
+    let endpoints = EndpointSet::new(vec![of_endpoint]);
+    let mut cluster = cluster(None, 0, Balancing::RoundRobin, endpoints);
+    cluster.http.protocol = Some(UpstreamProtocol::Http2);
+    cluster.limits.connections = 1;
+    // Nobody waits for so long.
+    cluster.connect_timeout = HOUR;
+    change(&mut cluster);
+    let slot = ClusterSlot::empty(0, "c".into());
+    slot.store(Some(Arc::new(cluster)));
+    let registry = Registry::new(2);
+    [0, 1].map(|index| {
+        let all = LocalClusters::new(registry.worker(index), Rc::<BufferPool>::default());
+        Worker { cluster: all.get(&slot).unwrap(), _all: all }
+    })
+}
+
+impl Worker {
+    /// A stream that the endpoint has begun to answer.
+    async fn stream(&self, server: &str) -> Streaming {
+        let pool = self.cluster.pick(None, None, || 0).unwrap();
+        let mut lease = pool.multiplex.lease(&pool, &self.cluster, server).await.unwrap();
+        let (answer, stream) = lease.send_request(http::Request::new(()), false).unwrap();
+        let answer = answer.await.unwrap().into_body();
+        Streaming { _lease: lease, _stream: stream, _answer: answer }
+    }
+
+    async fn soon(&self, server: &str) -> Streaming {
+        timeout(PATIENCE, self.stream(server)).await.expect("it need not wait")
+    }
+}
+
+async fn locally(test: impl Future<Output = ()>) {
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn streams_of_every_worker_share_the_connections_that_there_may_be() {
+    locally(async {
+        let endpoint = Endpoint::start(100).await;
+        let [one, other] = workers(&endpoint, |cluster| cluster.http.max_streams = 3);
+        // The second one finds the connection being made.
+        let (first, second) = tokio::join!(one.soon(""), other.soon(""));
+        let all = [second, one.soon("").await];
+        assert_eq!(endpoint.connections.get(), 1);
+        // It is full now, for all, and who waits gets the place of whoever ends.
+        let mut fourth = std::pin::pin!(other.stream(""));
+        let mut waits = async || timeout(Duration::ZERO, fourth.as_mut()).await.is_err();
+        assert!(waits().await);
+        while other.cluster.cluster.usage.pending_requests.load(Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        drop(first);
+        let fourth = timeout(PATIENCE, fourth).await.expect("a place is free");
+        assert_eq!(endpoint.connections.get(), 1);
+        drop((all, fourth));
+        assert_eq!(one.cluster.cluster.usage.connections.load(Relaxed), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_whose_worker_needs_it_no_more_serves_others_to_their_end() {
+    locally(async {
+        let endpoint = Endpoint::start(100).await;
+        let [one, other] = workers(&endpoint, |_| {});
+        let first = one.soon("").await;
+        let mut second = other.soon("").await;
+        drop((first, one));
+        // Nobody takes it from the stream that is left.
+        second._stream.send_data(Bytes::from_static(b"more"), false).unwrap();
+        assert_eq!(other.cluster.cluster.usage.connections.load(Relaxed), 1);
+        drop(second);
+        let third = other.soon("").await;
+        assert_eq!(endpoint.connections.get(), 2, "its own");
+        drop(third);
+    })
+    .await;
+}
+
+/// An endpoint may say that it takes few streams: where more connections may be made, nobody waits for the end of others.
+#[tokio::test]
+async fn an_endpoint_that_takes_one_stream_gets_a_connection_for_each() {
+    locally(async {
+        let endpoint = Endpoint::start(1).await;
+        let [one, _] = workers(&endpoint, |cluster| cluster.limits.connections = 3);
+        let all = [one.soon("").await, one.soon("").await, one.soon("").await];
+        assert_eq!((all.len(), endpoint.connections.get()), (3, 3));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_leaves_for_another_server_unless_its_streams_last() {
+    locally(async {
+        let endpoint = Endpoint::start(100).await;
+        let patience = Duration::from_millis(300);
+        let [one, other] = workers(&endpoint, |cluster| cluster.connect_timeout = patience);
+        let first = one.soon("a").await;
+        let mut for_b = std::pin::pin!(other.stream("b"));
+        assert!(timeout(Duration::ZERO, for_b.as_mut()).await.is_err());
+        // While somebody waits for its end it takes no more; but not for ever.
+        let started = Instant::now();
+        let second = tokio::select! {
+            biased;
+            _ = &mut for_b => panic!("there is no place"),
+            second = one.soon("a") => second,
+        };
+        assert!(started.elapsed() >= patience / 2, "{:?}", started.elapsed());
+        let third = one.soon("a").await;
+        drop((first, second, third));
+        timeout(PATIENCE, for_b).await.expect("its place is free");
+        assert_eq!(endpoint.connections.get(), 2);
+    })
+    .await;
+}
+
+const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+/// One more byte for the connection (RFC 9113 section 6.9).
+const WINDOW_UPDATE: [u8; 13] = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+
+/// How many seconds it takes until an endpoint counts as silent; none within ten minutes.
+async fn silence<F: Future<Output = ()> + 'static>(
+    endpoint: impl FnOnce(DuplexStream) -> F,
+) -> Option<u64> {
+    let (ours, theirs) = tokio::io::duplex(1 << 20);
+    let counted = Counted::new(ours, Registry::new(1).worker(0).cluster("c"));
+    let heard = counted.received();
+    let second = Duration::from_secs(1);
+    let probe = Probe { interval: 10 * second, jitter: 0.0, timeout: second };
+    let locals = LocalSet::new();
+    locals.spawn_local(endpoint(theirs));
+    locals
+        .run_until(async {
+            let client = h2::client::Builder::new().handshake::<_, Bytes>(counted);
+            let (_send, mut connection) = client.await.expect("a connection");
+            let pings = connection.ping_pong().expect("asked for once");
+            tokio::task::spawn_local(connection);
+            let started = Instant::now();
+            let ended = timeout(600 * second, silent(probe, pings, &heard)).await;
+            ended.is_ok().then(|| started.elapsed().as_secs())
+        })
+        .await
+}
+
+async fn drain(mut stream: impl tokio::io::AsyncRead + Unpin) {
+    while stream.read_u8().await.is_ok() {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_nothing_after_a_ping_is_silent() {
+    let nothing = silence(|mut stream| async move {
+        let _ = stream.write_all(&SETTINGS).await;
+        drain(stream).await;
+    });
+    assert_eq!(nothing.await, Some(11));
+    // Anything that is heard shows that the endpoint is there, though the answer is not.
+    let busy = silence(|stream| async move {
+        let (read, mut write) = tokio::io::split(stream);
+        tokio::task::spawn_local(drain(read));
+        let _ = write.write_all(&SETTINGS).await;
+        for _ in 0..100 {
+            sleep(Duration::from_millis(500)).await;
+            let _ = write.write_all(&WINDOW_UPDATE).await;
+        }
+        pending::<()>().await;
+    });
+    let ended = busy.await;
+    assert!(ended.is_some_and(|seconds| (50..53).contains(&seconds)), "{ended:?}");
+    let answering = silence(|stream| async move {
+        let mut server = h2::server::handshake(stream).await.expect("a connection");
+        while server.accept().await.is_some() {}
+    });
+    assert_eq!(answering.await, None);
+}
