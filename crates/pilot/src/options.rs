@@ -73,6 +73,9 @@ pub struct Options {
     pub inbound_policy: InboundPolicy,
     /// `MeshConfig.outboundTrafficPolicy.mode`: where sidecars send what no object describes.
     pub outbound_policy: OutboundPolicy,
+    /// Whether the workload asks the sidecar's own DNS proxy for names: hosts of ServiceEntries without an address get one
+    /// then (`proxyMetadata.ISTIO_META_DNS_CAPTURE` and `ISTIO_META_DNS_AUTO_ALLOCATE` in Istio).
+    pub captures_dns: bool,
     /// `Sidecar.outboundTrafficPolicy.egressProxy`: the cluster that this is sent through where it is let out; where it was
     /// dialled when absent.
     pub egress_proxy: Option<Arc<str>>,
@@ -199,6 +202,7 @@ impl Default for Options {
             http3: false,
             inbound_policy: InboundPolicy::default(),
             outbound_policy: OutboundPolicy::default(),
+            captures_dns: false,
             egress_proxy: None,
         }
     }

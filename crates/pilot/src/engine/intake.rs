@@ -132,6 +132,7 @@ impl Pilot {
             }
             Kind::VirtualService => self.set_virtual_service(key, None, dirty),
             Kind::ServiceEntry | Kind::Service => {
+                self.take_addresses_back(key);
                 self.set_services(key, Vec::new(), dirty);
                 self.set_hidden(key, Vec::new(), dirty);
             }
@@ -262,7 +263,9 @@ impl Pilot {
 
     fn set_entry(&mut self, object: &Object, spec: &istio::ServiceEntry, dirty: &mut Dirty) {
         let shown = Service::shows_entry(object, spec, &self.options);
-        self.set_exported(&object.key, Service::of_entry(object, spec), shown, dirty);
+        let mut services = Service::of_entry(object, spec);
+        self.give_addresses(object, &mut services);
+        self.set_exported(&object.key, services, shown, dirty);
     }
 
     fn set_kube_service(&mut self, object: &Object, service: &kube::Service, dirty: &mut Dirty) {

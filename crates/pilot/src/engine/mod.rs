@@ -15,6 +15,7 @@ use crate::compile::tokens::Tokens;
 use crate::compile::{self, Context};
 use crate::model::authentication::TokenPolicies;
 use crate::model::authorization::Policies;
+use crate::model::auto_address::AutoAddresses;
 use crate::model::credentials::Secrets;
 use crate::model::destination_rule::Rules;
 use crate::model::envoy_filter::EnvoyFilters;
@@ -69,6 +70,10 @@ pub struct Pilot {
     authorization: Authorization,
     /// PeerAuthentications; on a gateway none counts.
     peers: PeerPolicies,
+    /// Addresses of hosts that have none of their own; on a gateway nobody asks for them.
+    auto_addresses: AutoAddresses,
+    /// The hosts of ServiceEntries that were given some.
+    addressed: HashMap<ObjectKey, Vec<Arc<str>>>,
     /// Sidecars; on a gateway none counts.
     sidecars: Sidecars,
     /// Objects whose last form was refused.
@@ -168,6 +173,8 @@ impl Pilot {
             secrets: Secrets::of(&options.namespace)
                 .in_mesh(options.workload_certificates.as_deref()),
             credentials: Credentials::default(),
+            auto_addresses: AutoAddresses::default(),
+            addressed: HashMap::new(),
             sidecars: Sidecars::new(options.outbound_policy),
             options,
             index: Index::default(),

@@ -137,6 +137,34 @@ impl Pilot {
         self.follow_sidecar();
     }
 
+    /// Gives the hosts of a ServiceEntry addresses, those that they have already where they have some.
+    pub(super) fn give_addresses(&mut self, object: &Object, services: &mut [Service]) {
+        let Some(workload) = self.options.workload().filter(|_| self.options.captures_dns) else {
+            return;
+        };
+        let families = workload.loopbacks();
+        let namespace = &object.key.namespace;
+        let mut given = Vec::new();
+        for service in services.iter_mut().filter(|service| service.gets_address(object)) {
+            let Some(own) = self.auto_addresses.take(namespace, &service.host) else { continue };
+            given.push(Arc::clone(&service.host));
+            let of_family =
+                |address: &IpAddr| families.iter().any(|of| of.is_ipv4() == address.is_ipv4());
+            service.addresses = own.into_iter().filter(of_family).map(Subnet::from).collect();
+        }
+        self.take_addresses_back(&object.key);
+        if !given.is_empty() {
+            self.addressed.insert(object.key.clone(), given);
+        }
+    }
+
+    /// Takes back the addresses that the hosts of a ServiceEntry were given.
+    pub(super) fn take_addresses_back(&mut self, key: &ObjectKey) {
+        for host in self.addressed.remove(key).into_iter().flatten() {
+            self.auto_addresses.leave(&key.namespace, &host);
+        }
+    }
+
     /// Has the policy of the Sidecar that counts in place of the mesh's.
     fn follow_sidecar(&mut self) {
         let (policy, proxy) = self.sidecars.outbound(&self.options.domain);

@@ -3,6 +3,7 @@
 pub mod age;
 pub mod authentication;
 pub mod authorization;
+pub mod auto_address;
 pub mod credentials;
 pub mod delegate;
 pub mod destination_rule;

@@ -23,6 +23,9 @@ use crate::Options;
 /// On a Kubernetes Service: the namespaces that see it, separated by commas.
 const EXPORT_TO_ANNOTATION: &str = "networking.istio.io/exportTo";
 
+/// On a ServiceEntry: whether its hosts get addresses.
+const AUTO_ADDRESS_LABEL: &str = "networking.istio.io/enable-autoallocate-ip";
+
 /// The address of a Service that has none of its own.
 const HEADLESS: &str = "None";
 
@@ -125,6 +128,16 @@ impl Service {
             certified: Arc::clone(&certified),
         };
         spec.hosts.iter().map(of_host).collect()
+    }
+
+    /// Whether a host of a ServiceEntry gets an address of its own, where the workload asks for names here.
+    #[must_use]
+    pub fn gets_address(&self, object: &Object) -> bool {
+        let label = object.labels.get(AUTO_ADDRESS_LABEL);
+        self.addresses.is_empty()
+            && !self.direct
+            && !self.host.starts_with('*')
+            && !label.is_some_and(|value| value.eq_ignore_ascii_case("false"))
     }
 
     /// Whether its annotation shows a Kubernetes Service to the proxy.

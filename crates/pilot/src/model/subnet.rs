@@ -88,6 +88,13 @@ fn masked(address: IpAddr, bits: u8) -> IpAddr {
     }
 }
 
+impl From<IpAddr> for Subnet {
+    /// The address alone.
+    fn from(address: IpAddr) -> Self {
+        Self { address, bits: if address.is_ipv4() { 32 } else { 128 } }
+    }
+}
+
 impl fmt::Display for Subnet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.bits)

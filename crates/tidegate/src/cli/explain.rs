@@ -65,6 +65,10 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "DIR", value_parser = existing_path, help_heading = "Proxy")]
     pub workload_certs: Option<PathBuf>,
 
+    /// The workload asks its sidecar for names: hosts of ServiceEntries without an address get one there
+    #[arg(long, help_heading = "Proxy")]
+    pub dns_capture: bool,
+
     /// The way of the traffic through a sidecar
     #[arg(long, value_name = "WAY", help_heading = "Proxy")]
     pub direction: Option<Direction>,

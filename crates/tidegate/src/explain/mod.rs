@@ -128,7 +128,8 @@ fn options(args: &ExplainArgs, objects: &[Arc<Object>]) -> Options {
         let given = args.address.filter(|_| args.direction == Some(Direction::Inbound));
         let own = given.or_else(|| pod_address(args.namespace(), &labels, objects));
         let workload = Workload { addresses: own.into_iter().collect() };
-        return Options { proxy: tidegate_pilot::ProxyKind::Sidecar(workload), labels, ..common };
+        let proxy = tidegate_pilot::ProxyKind::Sidecar(workload);
+        return Options { proxy, labels, captures_dns: args.dns_capture, ..common };
     }
     let shown = || shown_labels(args.namespace(), objects);
     let labels = args.labels.clone().or_else(shown).unwrap_or_else(Labels::ingress);

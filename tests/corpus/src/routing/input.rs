@@ -130,6 +130,7 @@ pub fn options(case: &Value) -> Result<Options, String> {
         let addresses = addresses.filter_map(|ip| ip.as_str()?.parse().ok()).collect();
         options.proxy = ProxyKind::Sidecar(Workload { addresses });
         options.outbound_policy = OutboundPolicy::AllowAny;
+        options.captures_dns = proxy["dnsCapture"] == true && proxy["dnsAutoAllocate"] == true;
     }
     mesh::apply(&case["meshConfig"], &mut options).map_err(|error| error.to_string())?;
     if case["proxyMetadata"]["unprivilegedPod"] == "true" {

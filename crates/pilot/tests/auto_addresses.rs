@@ -1,0 +1,74 @@
+//! Addresses that a sidecar gives hosts which have none, while objects change.
+
+mod common;
+
+use common::{World, manifest};
+use serde_json::{Value, json};
+use tidegate_pilot::{Options, ProxyKind, Workload};
+use tidegate_xds::ResourceType::Listener;
+
+fn options(captures_dns: bool) -> Options {
+    let addresses = vec![[10, 0, 9, 9].into()];
+    let proxy = ProxyKind::Sidecar(Workload { addresses });
+    Options { proxy, captures_dns, namespace: "default".to_owned(), ..Options::default() }
+}
+
+fn entry(name: &str, host: &str, port: u16) -> Value {
+    let ports = json!([{"number": port, "name": "tcp", "protocol": "TCP"}]);
+    let endpoints = json!([{"address": "10.9.9.9"}]);
+    let spec =
+        json!({"hosts": [host], "ports": ports, "resolution": "STATIC", "endpoints": endpoints});
+    manifest("ServiceEntry", name, &spec)
+}
+
+/// The listeners of a port, by the addresses that clients dial.
+fn listeners(world: &World, port: u16) -> Vec<String> {
+    let names = world.names(Listener).into_iter();
+    let own = names.filter_map(|name| Some(name.strip_suffix(&format!("_{port}"))?.to_owned()));
+    own.collect()
+}
+
+/// The case that no name in the bytes could tell apart.
+#[test]
+fn two_tcp_services_on_one_port_are_told_apart() {
+    let services = [entry("a", "a.example", 3306), entry("b", "b.example", 3306)];
+    let plain = World::with(options(false), &services);
+    assert_eq!(listeners(&plain, 3306), ["0.0.0.0"], "the older has it");
+
+    let mut world = World::with(options(true), &services);
+    let both = listeners(&world, 3306);
+    assert_eq!(both.len(), 2);
+    assert!(both.iter().all(|address| address.starts_with("240.240.")), "{both:?}");
+    let address = |world: &World, host: &str| world.pilot.address_of(host).map(|ip| ip.to_string());
+    let first = address(&world, "a.example");
+    assert!(both.contains(first.as_ref().expect("an address")));
+
+    // One more object of a host, or one less of another, moves nobody.
+    world.apply(&entry("a-too", "a.example", 3307));
+    assert_eq!(address(&world, "a.example"), first);
+    assert_eq!(listeners(&world, 3307), [first.clone().expect("an address")]);
+    world.delete(&entry("a", "a.example", 3306));
+    assert_eq!(address(&world, "a.example"), first);
+    world.delete(&entry("b", "b.example", 3306));
+    assert_eq!(listeners(&world, 3306), [""; 0]);
+}
+
+#[test]
+fn who_has_an_address_or_wants_none_gets_none() {
+    let mut own = entry("own", "own.example", 81);
+    own["spec"]["addresses"] = json!(["10.1.1.1"]);
+    let mut refused = entry("refused", "refused.example", 82);
+    refused["metadata"]["labels"] = json!({"networking.istio.io/enable-autoallocate-ip": "false"});
+    let wide = entry("wide", "*.wide.example", 83);
+    let mut dialled = entry("dialled", "dialled.example", 84);
+    dialled["spec"]["resolution"] = json!("NONE");
+    dialled["spec"].as_object_mut().expect("a map").remove("endpoints");
+    let mut world = World::with(options(true), &[own.clone(), refused, wide, dialled]);
+    assert_eq!(listeners(&world, 81), ["10.1.1.1"]);
+    for port in [82, 83, 84] {
+        assert_eq!(listeners(&world, port), ["0.0.0.0"], "{port}");
+    }
+    own["spec"].as_object_mut().expect("a map").remove("addresses");
+    world.apply(&own);
+    assert!(listeners(&world, 81)[0].starts_with("240.240."));
+}
