@@ -1,5 +1,6 @@
 //! The proxy as a whole: configuration applied to workers, and what is told of it.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use crate::surroundings::Surroundings;
 use crate::tls::Lacks;
 use crate::upstream::discovery::Discovery;
 use crate::upstream::dns::{DnsConfig, Resolver};
+use crate::upstream::fault::Told;
 use crate::upstream::incident;
 use crate::upstream::outlier::Watch;
 use crate::view::{About, View};
@@ -65,7 +67,7 @@ pub struct Proxy {
     /// Servers that secrets are asked for at.
     servers: sds::Follower,
     /// Those that cannot be asked now, and why.
-    lost: BTreeMap<Arc<str>, String>,
+    lost: BTreeMap<Arc<str>, Told>,
     /// Keys of tokens that are fetched.
     keys: Follower,
 }
@@ -217,10 +219,17 @@ impl Proxy {
                 delivered.warnings
             }
             News::Secrets(sds::News::Lost { server, why }) => {
-                if self.lost.get(&server) != Some(&why) {
-                    tracing::warn!("secrets of {server} cannot be asked for: {why}");
+                let words = why.to_string();
+                let news = match self.lost.entry(Arc::clone(&server)) {
+                    Entry::Occupied(mut told) => told.get_mut().hear(why),
+                    Entry::Vacant(none) => {
+                        none.insert(Told::new(why));
+                        true
+                    }
+                };
+                if news {
+                    tracing::warn!("secrets of {server} cannot be asked for: {words}");
                 }
-                self.lost.insert(server, why);
                 Vec::new()
             }
         };
@@ -282,7 +291,8 @@ impl Proxy {
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         let mut verdict = self.applier.verdict();
-        let missing = self.lost.iter().flat_map(|(server, why)| self.applier.missing(server, why));
+        let missing =
+            self.lost.iter().flat_map(|(server, told)| self.applier.missing(server, told.words()));
         verdict.rejected.extend(missing);
         verdict.rejected.extend(self.unbound.values().map(|(_, rejection)| rejection.clone()));
         for rejection in &mut verdict.rejected {

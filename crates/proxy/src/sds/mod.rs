@@ -21,6 +21,7 @@ use tokio::time::{sleep, timeout};
 
 use self::stream::Stream;
 use crate::upstream::ClusterSlot;
+use crate::upstream::fault::Fault;
 
 /// The shortest wait before a stream is opened again, which doubles each time: Envoy's.
 const SHORTEST_WAIT: Duration = Duration::from_millis(500);
@@ -60,7 +61,7 @@ pub enum News {
         /// Its cluster.
         server: Arc<str>,
         /// Why.
-        why: String,
+        why: Fault,
     },
 }
 
@@ -140,7 +141,7 @@ struct Session {
 
 /// Why a stream ended.
 struct Ended {
-    why: String,
+    why: Fault,
     /// Whether it had answered.
     answered: bool,
 }
@@ -163,7 +164,7 @@ impl Session {
     }
 
     /// Says that the server cannot be asked; whether anybody listens.
-    async fn tell(&self, why: String) -> bool {
+    async fn tell(&self, why: Fault) -> bool {
         let server = Arc::clone(&self.server);
         self.news.send(News::Lost { server, why }).await.is_ok()
     }
@@ -172,18 +173,18 @@ impl Session {
     async fn once(&mut self) -> Ended {
         let mut answered = false;
         let why = match self.open().await {
-            Ok(stream) => self.follow(stream, &mut answered).await,
+            Ok(stream) => self.follow(stream, &mut answered).await.into(),
             Err(why) => why,
         };
         Ended { why, answered }
     }
 
-    async fn open(&self) -> Result<Stream, String> {
+    async fn open(&self) -> Result<Stream, Fault> {
         let cluster = self.cluster.load().ok_or("there is no such cluster")?;
         cluster.use_when_ready().await;
         match timeout(cluster.connect_timeout, Stream::open(&cluster)).await {
             Ok(opened) => opened,
-            Err(_) => Err(format!("no connection within {:?}", cluster.connect_timeout)),
+            Err(_) => Err(format!("no connection within {:?}", cluster.connect_timeout).into()),
         }
     }
 
@@ -212,7 +213,7 @@ impl Session {
                     },
                     () = &mut silence, if !told && !*answered => {
                         told = true;
-                        self.tell(format!("it has not answered for {PATIENCE:?}")).await;
+                        self.tell(format!("it has not answered for {PATIENCE:?}").into()).await;
                     }
                 }
             };

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 
 use crate::upstream::direct::{self, Connection};
+use crate::upstream::fault::Fault;
 use crate::upstream::{Cluster, Endpoint};
 
 /// The method that streams secrets.
@@ -40,11 +41,11 @@ enum Answers {
 
 impl Stream {
     /// Opens a stream to one of a cluster's endpoints, in TLS if the cluster has it.
-    pub async fn open(cluster: &Cluster) -> Result<Self, String> {
+    pub async fn open(cluster: &Cluster) -> Result<Self, Fault> {
         let Connection { endpoint, io } = direct::connect(cluster, None, b"h2").await?;
         let scheme = if cluster.tls.is_some() { "https" } else { "http" };
         let over = Self::over(io, &authority(scheme, &endpoint)).await;
-        over.map_err(|error| format!("{}: {error}", endpoint.address))
+        over.map_err(|error| Fault::at(&endpoint.address, error))
     }
 
     async fn over(

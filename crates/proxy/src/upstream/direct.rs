@@ -11,6 +11,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::balance::Balancer;
 use super::cluster::{Balancing, Keepalive, Secure};
+use super::fault::Fault;
 use super::{Cluster, Endpoint};
 use crate::remote::Remote;
 use crate::tls;
@@ -39,15 +40,15 @@ pub struct Connection {
 /// take the server's name from it; `speaks` is the ALPN protocol where the cluster names none.
 ///
 /// # Errors
-/// Why there is no connection, with the endpoint's address.
+/// Why there is no connection, and to which endpoint.
 pub async fn connect(
     cluster: &Cluster,
     host: Option<&str>,
     speaks: &[u8],
-) -> Result<Connection, String> {
+) -> Result<Connection, Fault> {
     let endpoint = pick(cluster).ok_or("its cluster has no endpoint")?;
     let io = open(cluster, &endpoint.address, host, speaks).await;
-    let io = io.map_err(|error| format!("{}: {error}", endpoint.address))?;
+    let io = io.map_err(|error| Fault::at(&endpoint.address, error))?;
     Ok(Connection { endpoint, io })
 }
 

@@ -8,6 +8,7 @@ pub mod direct;
 pub mod discovery;
 pub mod dns;
 pub mod endpoints;
+pub mod fault;
 pub mod incident;
 mod levels;
 pub mod limits;

@@ -18,6 +18,7 @@ use super::super::keys::{KeySet, MAX_SET};
 use super::{Origin, Retries};
 use crate::upstream::cluster::UpstreamProtocol;
 use crate::upstream::direct::{self, Connection};
+use crate::upstream::fault::Fault;
 use crate::upstream::{Cluster, ClusterSlot};
 
 /// Most bytes of an answer's head.
@@ -25,30 +26,30 @@ const MAX_HEAD: usize = 64 * 1024;
 
 /// Why an attempt failed.
 struct Failed {
-    why: String,
+    fault: Fault,
     /// Whether another one may do better: the answer was 5xx, or there was none.
     again: bool,
 }
 
 impl Failed {
     fn for_good(why: impl fmt::Display) -> Self {
-        Self { why: why.to_string(), again: false }
+        Self { fault: why.to_string().into(), again: false }
     }
 
     fn for_now(why: impl fmt::Display) -> Self {
-        Self { why: why.to_string(), again: true }
+        Self { fault: why.to_string().into(), again: true }
     }
 }
 
 /// Fetches keys. Redirects are not followed: whoever answers there was not named.
-pub(super) async fn fetch(origin: Origin, slot: Arc<ClusterSlot>) -> Result<KeySet, String> {
+pub(super) async fn fetch(origin: Origin, slot: Arc<ClusterSlot>) -> Result<KeySet, Fault> {
     let Retries { most, pause, longest_pause } = origin.retries;
     let mut pause = pause;
     let mut left = most;
     loop {
         match attempt(&origin, &slot).await {
-            Ok(text) => return KeySet::parse(&text),
-            Err(failed) if !failed.again || left == 0 => return Err(failed.why),
+            Ok(text) => return Ok(KeySet::parse(&text)?),
+            Err(failed) if !failed.again || left == 0 => return Err(failed.fault),
             Err(_) => {}
         }
         left -= 1;
@@ -70,7 +71,8 @@ async fn attempt(origin: &Origin, slot: &ClusterSlot) -> Result<Vec<u8>, Failed>
     };
     let host = origin.uri.host().unwrap_or_default();
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let connection = reach(&cluster, host, alpn).await.map_err(Failed::for_now)?;
+    let connection = reach(&cluster, host, alpn).await;
+    let connection = connection.map_err(|fault| Failed { fault, again: true })?;
     let at = connection.endpoint.address.clone();
     let asked = async {
         let mut running = JoinSet::new();
@@ -80,14 +82,17 @@ async fn attempt(origin: &Origin, slot: &ClusterSlot) -> Result<Vec<u8>, Failed>
         };
         content(answer).await
     };
-    asked.await.map_err(|failed: Failed| Failed { why: format!("{at}: {}", failed.why), ..failed })
+    asked.await.map_err(|failed: Failed| Failed {
+        fault: Fault { at: Some(at), ..failed.fault },
+        ..failed
+    })
 }
 
-async fn reach(cluster: &Cluster, host: &str, alpn: &[u8]) -> Result<Connection, String> {
+async fn reach(cluster: &Cluster, host: &str, alpn: &[u8]) -> Result<Connection, Fault> {
     let limit: Duration = cluster.connect_timeout;
     match timeout(limit, direct::connect(cluster, Some(host), alpn)).await {
         Ok(connected) => connected,
-        Err(_) => Err(format!("no connection within {limit:?}")),
+        Err(_) => Err(format!("no connection within {limit:?}").into()),
     }
 }
 
@@ -142,7 +147,7 @@ async fn content(answer: Response<Incoming>) -> Result<Vec<u8>, Failed> {
     let status = answer.status();
     if status != StatusCode::OK {
         let why = format!("it answers {status}");
-        return Err(Failed { why, again: status.is_server_error() });
+        return Err(Failed { fault: why.into(), again: status.is_server_error() });
     }
     let mut body = answer.into_body();
     let too_long = || Failed::for_good(format_args!("it sends more than {MAX_SET} bytes"));

@@ -16,6 +16,7 @@ use super::source::KeySource;
 use super::{Origin, PAUSE};
 use crate::stats::Scope;
 use crate::upstream::ClusterSlot;
+use crate::upstream::fault::Fault;
 
 /// The part of the time that keys are good after which they are fetched again, at the earliest.
 const EARLIEST: f64 = 0.8;
@@ -105,7 +106,7 @@ impl Counts {
 pub(super) struct Ended {
     /// Whether there are keys.
     pub good: bool,
-    /// Whether the one before ended otherwise, or for another reason.
+    /// Whether the one before ended otherwise, or it failed for a reason that was not told since one went well.
     pub news: bool,
 }
 
@@ -115,7 +116,7 @@ pub(super) async fn follow<F>(
     mut fetch: impl FnMut(Origin, Arc<ClusterSlot>) -> F,
     mut ended: impl FnMut(Ended),
 ) where
-    F: Future<Output = Result<KeySet, String>>,
+    F: Future<Output = Result<KeySet, Fault>>,
 {
     let origin = &source.origin;
     let mut next = origin.unasked.map(|_| Instant::now());
@@ -124,14 +125,14 @@ pub(super) async fn follow<F>(
         let fetching = fetch(origin.clone(), Arc::clone(&source.cluster));
         let fetched = match timeout(origin.timeout, fetching).await {
             Ok(fetched) => fetched,
-            Err(_) => Err(format!("it took longer than {:?}", origin.timeout)),
+            Err(_) => Err(format!("it took longer than {:?}", origin.timeout).into()),
         };
         let now = Instant::now();
         next = match &fetched {
             Ok(_) => after(now, origin.keep.mul_f64(EARLIEST + SPREAD * fastrand::f64())),
             Err(_) => after_failure(source, now),
         };
-        let news = source.set_fault(fetched.as_ref().err().map(|why| why.as_str().into()));
+        let news = source.set_fault(fetched.as_ref().err().cloned());
         tell(origin, &fetched, source.has_keys(now), news);
         ended(Ended { good: fetched.is_ok(), news });
         source.take(fetched.map_err(|_| ()));
@@ -172,7 +173,7 @@ async fn due(source: &KeySource, next: Option<Instant>) {
 }
 
 /// Tells of a failure that is news, and of its end.
-fn tell(origin: &Origin, fetched: &Result<KeySet, String>, has_keys: bool, news: bool) {
+fn tell(origin: &Origin, fetched: &Result<KeySet, Fault>, has_keys: bool, news: bool) {
     let Origin { uri, cluster, .. } = origin;
     match fetched {
         Ok(keys) => {

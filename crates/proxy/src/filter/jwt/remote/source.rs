@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::super::keys::KeySet;
 use super::{MOST_WAITING, Origin, PAUSE};
 use crate::upstream::ClusterSlot;
+use crate::upstream::fault::{Fault, Told};
 
 /// The keys of an issuer, for the process.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub struct KeySource {
     failed: watch::Sender<Option<Instant>>,
     waiting: AtomicU32,
     users: Mutex<Vec<Weak<User>>>,
-    fault: Mutex<Option<Arc<str>>>,
+    fault: Mutex<Option<Told>>,
 }
 
 /// Keys that came.
@@ -98,18 +99,24 @@ impl KeySource {
         !users.is_empty()
     }
 
-    /// Why the last fetch failed; `None` where it did not, or none has ended.
+    /// Why fetches fail, as it was told; `None` where the last one did not, or none has ended.
     #[must_use]
     pub fn fault(&self) -> Option<Arc<str>> {
-        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let told = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        told.as_ref().map(|told| Arc::clone(told.words()))
     }
 
     /// Notes why a fetch failed, or that it did not; whether that is news.
-    pub(super) fn set_fault(&self, fault: Option<Arc<str>>) -> bool {
-        let mut known = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
-        let news = *known != fault;
-        *known = fault;
-        news
+    pub(super) fn set_fault(&self, fault: Option<Fault>) -> bool {
+        let mut told = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&mut *told, fault) {
+            (Some(told), Some(fault)) => told.hear(fault),
+            (told, fault) => {
+                let news = told.is_some() || fault.is_some();
+                *told = fault.map(Told::new);
+                news
+            }
+        }
     }
 
     pub(super) fn users(&self) -> Vec<Arc<User>> {
