@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -19,8 +19,18 @@ pub struct Discovery {
     runtime: Handle,
     /// Who is told of names that lead nowhere.
     listener: Option<Listener>,
-    followed: HashMap<Arc<str>, JoinSet<()>>,
+    followed: HashMap<Arc<str>, Followed>,
 }
+
+/// A cluster that is followed, until this is dropped.
+#[derive(Debug)]
+struct Followed {
+    failures: Arc<Failures>,
+    _tasks: JoinSet<()>,
+}
+
+/// Why names of a cluster lead nowhere, as it was told: forms of the cluster that follow one another know it all.
+type Failures = Mutex<HashMap<Arc<str>, LookupError>>;
 
 impl Discovery {
     /// Follows nothing yet. Names are resolved, and endpoints replaced, on `runtime`.
@@ -31,7 +41,7 @@ impl Discovery {
 
     /// Follows the names of `cluster`, in place of those of the cluster of this name before.
     pub fn follow(&mut self, cluster: &Arc<Cluster>) {
-        self.forget(&cluster.name);
+        let before = self.followed.remove(&cluster.name);
         let (names, first_only): (&[DnsName], _) = match &cluster.discovery {
             Source::StrictDns(names) => (names, false),
             Source::LogicalDns(name) => (std::slice::from_ref(name), true),
@@ -43,7 +53,10 @@ impl Discovery {
         let subscriptions: Vec<Subscription> = names.iter().map(watch).collect();
         cluster.set_usage(subscriptions.iter().filter_map(Subscription::usage).collect());
         let listener = self.listener.clone();
-        let found = Arc::new(Found::new(Arc::clone(cluster), names.to_vec(), listener));
+        let failures = before.map(|before| before.failures).unwrap_or_default();
+        let found =
+            Found::new(Arc::clone(cluster), names.to_vec(), (Arc::clone(&failures), listener));
+        let found = Arc::new(found);
         let mut tasks = JoinSet::new();
         for (place, mut subscription) in subscriptions.into_iter().enumerate() {
             let found = Arc::clone(&found);
@@ -55,7 +68,7 @@ impl Discovery {
             };
             tasks.spawn_on(follow, &self.runtime);
         }
-        self.followed.insert(Arc::clone(&cluster.name), tasks);
+        self.followed.insert(Arc::clone(&cluster.name), Followed { failures, _tasks: tasks });
     }
 
     /// Follows the names of the cluster of this name no longer.
@@ -81,15 +94,20 @@ struct Found {
     cluster: Arc<Cluster>,
     names: Vec<DnsName>,
     addresses: Mutex<Vec<Option<Vec<SocketAddr>>>>,
-    /// Why names lead nowhere, as it was told.
-    failures: Mutex<Vec<Option<LookupError>>>,
+    failures: Arc<Failures>,
     listener: Option<Listener>,
 }
 
 impl Found {
-    fn new(cluster: Arc<Cluster>, names: Vec<DnsName>, listener: Option<Listener>) -> Self {
+    /// Nothing yet. What was told of names that the cluster has no more is forgotten.
+    fn new(
+        cluster: Arc<Cluster>,
+        names: Vec<DnsName>,
+        (failures, listener): (Arc<Failures>, Option<Listener>),
+    ) -> Self {
         let addresses = Mutex::new(vec![None; names.len()]);
-        let failures = Mutex::new(vec![None; names.len()]);
+        let is_there = |host: &Arc<str>| names.iter().any(|name| name.host == *host);
+        told(&failures).retain(|host, _| is_there(host));
         Self { cluster, names, addresses, failures, listener }
     }
 
@@ -97,13 +115,16 @@ impl Found {
     /// fail leads somewhere.
     fn tell(&self, place: usize, news: &News) {
         let failure = news.failure.clone().filter(|_| news.resolution.addresses.is_empty());
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((told, name)) = failures.get_mut(place).zip(self.names.get(place)) else { return };
-        if *told == failure {
+        let Some(name) = self.names.get(place).map(|name| Arc::clone(&name.host)) else { return };
+        let mut told = told(&self.failures);
+        if told.get(&name) == failure.as_ref() {
             return;
         }
-        told.clone_from(&failure);
-        let (cluster, name) = (Arc::clone(&self.cluster.name), Arc::clone(&name.host));
+        match &failure {
+            Some(failure) => drop(told.insert(Arc::clone(&name), failure.clone())),
+            None => drop(told.remove(&name)),
+        }
+        let cluster = Arc::clone(&self.cluster.name);
         if let Some(listener) = &self.listener {
             // Whoever listens may have ended.
             let _ = listener.send(Incident::Name(NameEvent { cluster, name, failure }));
@@ -143,6 +164,11 @@ impl Found {
     }
 }
 
+/// Every change is whole, whoever panicked.
+fn told(failures: &Failures) -> MutexGuard<'_, HashMap<Arc<str>, LookupError>> {
+    failures.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn keep_or_make(before: &EndpointSet, name: &DnsName, address: SocketAddr) -> Arc<Endpoint> {
     let same = |endpoint: &&Arc<Endpoint>| {
         endpoint.address == Remote::Ip(address)
@@ -172,11 +198,14 @@ mod tests {
     fn a_name_that_leads_nowhere_is_told() {
         let (listener, mut told) = mpsc::unbounded_channel();
         let cluster = cluster(None, 0, Balancing::RoundRobin, EndpointSet::default());
-        let (host, place) = ("db.example".into(), Arc::default());
-        let name = DnsName { host, port: 80, weight: 1, place };
-        let found = Found::new(Arc::new(cluster), vec![name], Some(listener));
+        let (cluster, failures) = (Arc::new(cluster), Arc::<Failures>::default());
+        let form = |host: &str| {
+            let name = DnsName { host: host.into(), port: 80, weight: 1, place: Arc::default() };
+            let tell = (Arc::clone(&failures), Some(listener.clone()));
+            Found::new(Arc::clone(&cluster), vec![name], tell)
+        };
         let address = SocketAddr::from(([192, 0, 2, 1], 80));
-        let mut put = |addresses: &[SocketAddr], failure: Option<LookupError>| {
+        let mut put_in = |found: &Found, addresses: &[SocketAddr], failure: Option<LookupError>| {
             let resolution = Resolution { ready: true, addresses: addresses.to_vec() };
             found.put(0, News { lookups: Lookups::default(), resolution, failure });
             match told.try_recv() {
@@ -185,6 +214,8 @@ mod tests {
                 Err(_) => None,
             }
         };
+        let found = form("db.example");
+        let mut put = |addresses: &[_], failure| put_in(&found, addresses, failure);
         let nowhere =
             "db.example is not resolved, so that it has no endpoints: there is no such name";
         let none = || Some(LookupError::NoSuchName);
@@ -197,5 +228,15 @@ mod tests {
         assert_eq!(put(&[address], Some(LookupError::Timeout)), None, "its addresses serve on");
         assert_eq!(put(&[address], None), None);
         assert_eq!(put(&[], none()).as_deref(), Some(nowhere));
+
+        // The cluster changes: what was told of its name stands.
+        let next = form("db.example");
+        assert_eq!(put_in(&next, &[], none()), None);
+        let resolved = put_in(&form("db.example"), &[address], None);
+        assert_eq!(resolved.as_deref(), Some("db.example is resolved"));
+        assert_eq!(put_in(&next, &[], none()).as_deref(), Some(nowhere));
+        let other = form("other.example");
+        assert_eq!(put_in(&other, &[address], None), None);
+        assert_eq!(put_in(&form("db.example"), &[address], None), None, "that was forgotten");
     }
 }
