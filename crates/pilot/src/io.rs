@@ -126,6 +126,8 @@ pub struct Output {
     pub applied: Vec<(ObjectKey, i64)>,
     /// How much was compiled, whether or not its bytes came out different.
     pub compiled: Compiled,
+    /// Of how many objects it was found out what is to be told, whether or not that came out different.
+    pub accounts: usize,
 }
 
 /// What happened to an object, to be told as an event.

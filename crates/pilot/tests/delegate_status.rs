@@ -124,6 +124,28 @@ fn a_delegate_that_is_refused_or_nearly_there_is_told_as_such() {
     world.delete(&wrong);
     assert_eq!(told(&world).as_deref(), Some(none));
     world.apply(&manifest("VirtualService", "chaned", &near));
-    world.apply(&root);
     assert!(told(&world).is_some_and(|told| told.ends_with("; did you mean default/chaned?")));
+}
+
+/// Whoever delegates to nobody is told of the one that is meant as long as it is there.
+#[test]
+fn the_delegate_that_is_meant_is_told_when_it_comes_and_goes() {
+    let lost = root(&json!({"delegate": {"name": "teams"}}));
+    let mut world = World::with(Options::default(), &[gateway(), lost.clone()]);
+    let meant = |world: &World| {
+        let fault = world.fault(&lost, ResolvedRefs).expect("there is no such delegate");
+        fault.contains("did you mean default/team?")
+    };
+    assert!(!meant(&world));
+    let team = json!({"http": [{"directResponse": {"status": 200}}]});
+    let team = manifest("VirtualService", "team", &team);
+    world.apply(&team);
+    assert!(meant(&world));
+    let mut with_hosts = team.clone();
+    with_hosts["spec"]["hosts"] = json!(["team.example"]);
+    world.apply(&with_hosts);
+    assert!(!meant(&world), "it is no delegate any more");
+    world.apply(&team);
+    world.delete(&team);
+    assert!(!meant(&world));
 }

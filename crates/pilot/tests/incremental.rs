@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
 use tidegate_api::{Object, ObjectKey};
+use tidegate_pilot::status::ConditionKind::Reconciled;
 use tidegate_pilot::{Compiled, GatewayService, Input, Options};
 use tidegate_xds::ResourceType;
 
@@ -476,6 +477,42 @@ fn one_change_among_ten_thousand_touches_a_handful() {
     assert_eq!(wider.compiled.total(), 0, "no host is routed differently");
     let same = world.apply(&http_service(7, "/"));
     assert!(same.change.is_empty(), "the same bytes are not sent again");
+}
+
+/// VirtualServices whose Gateways list none of their hosts are asked by the Gateways that have these, and by no others; nor are
+/// those asked that hold a wildcard around them.
+#[test]
+fn a_gateway_asks_the_hosts_that_it_has() {
+    const SOME: usize = 300;
+    let port = json!({"number": 80, "name": "http", "protocol": "HTTP"});
+    let gateway = |name: &str, host: String| {
+        manifest("Gateway", name, &json!({"servers": [{"port": port, "hosts": [host]}]}))
+    };
+    let service = |name: String, host: String, gateway: String| {
+        let spec = json!({"hosts": [host], "gateways": [gateway], "http": [{"directResponse": {"status": 200}}]});
+        manifest("VirtualService", &name, &spec)
+    };
+    let all: Vec<Value> = (0..SOME)
+        .flat_map(|n| {
+            [
+                gateway(&format!("g{n}"), format!("g{n}.example")),
+                service(format!("stray{n}"), format!("a.s{n}.example"), format!("g{n}")),
+                service(format!("around{n}"), format!("*.s{n}.example"), format!("g{n}")),
+            ]
+        })
+        .collect();
+    let mut world = World::with(Options::default(), &all);
+    assert_eq!(world.apply(&gateway("more", "more.example".to_owned())).accounts, 1);
+    // One that has hosts of a stray keeps them: it is told, and so are the stray, its Gateway and the wildcard around it.
+    let keeping = gateway("keeping", "*.s7.example".to_owned());
+    let stray = &all[7 * 3 + 1];
+    let mut other = keeping.clone();
+    other["metadata"]["namespace"] = json!("other");
+    assert_eq!(world.apply(&other).accounts, 4);
+    let fault = world.fault(stray, Reconciled).expect("it is kept");
+    assert!(fault.contains("servers[0] of Gateway other/keeping has them"), "{fault}");
+    assert_eq!(world.delete(&other).accounts, 4);
+    assert_eq!(world.fault(stray, Reconciled), None);
 }
 
 #[test]

@@ -8,8 +8,9 @@ use tidegate_api::{Kind, ObjectKey};
 use super::adoption::Adoption;
 use super::intake::gateway_key;
 use crate::model::age::Age;
-use crate::model::gateway::{Gateway, Server};
+use crate::model::gateway::{Class, Gateway, Server};
 use crate::model::host::Host;
+use crate::model::host_map::HostMap;
 use crate::model::similar;
 use crate::model::virtual_service::{Order, VirtualService};
 
@@ -25,9 +26,13 @@ pub(crate) struct Index {
     ports: HashMap<u16, BTreeSet<Age>>,
     services: HashMap<ObjectKey, Arc<VirtualService>>,
     /// VirtualServices by the gateways that they name, in the order in which they apply there.
-    bound: HashMap<Arc<str>, BTreeMap<Place, Arc<VirtualService>>>,
+    bound: HashMap<Arc<str>, BTreeMap<Turn, Arc<VirtualService>>>,
     /// VirtualServices by the gateways that they name and the hosts that they have.
     listed: HashMap<Arc<str>, HashMap<Host, BTreeSet<ObjectKey>>>,
+    /// VirtualServices that name gateways, by their hosts.
+    hosted: HostMap<ObjectKey>,
+    /// Servers that tell hosts apart, by these.
+    servers: HostMap<Place>,
     /// VirtualServices by the hosts that they send to; whether any such destination leaves the port open.
     referrers: HashMap<Arc<str>, BTreeMap<ObjectKey, bool>>,
     /// Gateways that terminate HTTPS and that no VirtualService names, by namespace.
@@ -37,12 +42,17 @@ pub(crate) struct Index {
     /// VirtualServices that share no host with their Gateways: they may be routed there all the same, or not once
     /// another Gateway has their hosts.
     strays: BTreeSet<ObjectKey>,
+    /// The same by their hosts.
+    strays_by_host: HostMap<ObjectKey>,
     /// VirtualServices by those that they delegate to.
     roots: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
 }
 
 /// Place among the VirtualServices of a gateway; hidden ones have none, and are not applied.
-type Place = (Option<Order>, ObjectKey);
+type Turn = (Option<Order>, ObjectKey);
+
+/// Place of a server: its Gateway's age, and its own among the servers there.
+pub(super) type Place = (Age, usize);
 
 // === Gateways ===
 
@@ -59,6 +69,9 @@ impl Index {
         if let Some(age) = self.ages.remove(key)
             && let Some(old) = self.gateways.remove(&age)
         {
+            for (host, place) in places(&old) {
+                self.servers.remove(host, &place);
+            }
             for port in listened(&old) {
                 touched.insert(port);
                 if let Some(ages) = self.ports.get_mut(&port) {
@@ -70,6 +83,9 @@ impl Index {
             }
         }
         if let Some(gateway) = gateway {
+            for (host, place) in places(&gateway) {
+                self.servers.insert(host, place);
+            }
             for port in listened(&gateway) {
                 touched.insert(port);
                 self.ports.entry(port).or_default().insert(gateway.age.clone());
@@ -97,29 +113,52 @@ impl Index {
 
     /// Notes whether a VirtualService shares no host with its Gateways.
     fn note_stray(&mut self, service: &VirtualService) {
+        self.forget_stray(service);
         if self.strays(service) {
             self.strays.insert(service.key.clone());
-        } else {
-            self.strays.remove(&service.key);
+            for host in &service.hosts {
+                self.strays_by_host.insert(host, service.key.clone());
+            }
         }
     }
 
-    /// Whether a VirtualService is one of [`Self::all_strays`].
+    fn forget_stray(&mut self, service: &VirtualService) {
+        if self.strays.remove(&service.key) {
+            for host in &service.hosts {
+                self.strays_by_host.remove(host, &service.key);
+            }
+        }
+    }
+
+    /// Whether a VirtualService shares no host with any of its Gateways.
     pub(super) fn is_stray(&self, key: &ObjectKey) -> bool {
         self.strays.contains(key)
     }
 
-    /// The VirtualServices that share no host with any of their Gateways.
-    pub(super) fn all_strays(&self) -> impl Iterator<Item = &ObjectKey> {
-        self.strays.iter()
+    /// Those of them that have a name in common with a host; once for each host of theirs.
+    pub(super) fn strays_like(&self, host: &Host) -> impl Iterator<Item = &Arc<VirtualService>> {
+        let found = self.strays_by_host.overlapping(host);
+        found.filter_map(|key| self.virtual_service(key))
     }
 
-    /// The VirtualServices with a wildcard that holds a host of another, which may have it from them.
-    pub(super) fn around(&self, service: &VirtualService) -> BTreeSet<&ObjectKey> {
-        let wider: BTreeSet<Host> = service.hosts.iter().flat_map(Host::wider).collect();
-        let listed = self.listed.values();
-        let found = listed.flat_map(|hosts| wider.iter().filter_map(|host| hosts.get(host)));
-        found.flatten().filter(|key| **key != service.key).collect()
+    /// Those of them with a host that falls under a wildcard, and is not the wildcard itself.
+    pub(crate) fn strays_under(&self, wildcard: &Host) -> BTreeSet<&ObjectKey> {
+        self.strays_by_host.within(wildcard).collect()
+    }
+
+    /// Places of servers that tell hosts apart and list one that has a name in common with this one.
+    pub(super) fn servers_like(&self, host: &Host) -> impl Iterator<Item = &Place> {
+        self.servers.overlapping(host)
+    }
+
+    /// The server of a place.
+    pub(super) fn server_at(&self, (age, at): &Place) -> Option<&Arc<Server>> {
+        self.gateways.get(age)?.servers.get(*at)
+    }
+
+    /// The VirtualServices that name a gateway and have this very host.
+    pub(super) fn having(&self, host: &Host) -> impl Iterator<Item = &ObjectKey> {
+        self.hosted.of(host)
     }
 
     /// Notes whether a Gateway terminates HTTPS and nobody names it.
@@ -231,6 +270,15 @@ impl Index {
     }
 }
 
+/// The hosts of a Gateway's servers that tell hosts apart, with the servers' places.
+fn places(gateway: &Gateway) -> impl Iterator<Item = (&Host, Place)> {
+    let servers = gateway.servers.iter().enumerate();
+    let servers = servers.filter(|(_, server)| server.class() != Class::Tcp);
+    servers.flat_map(move |(at, server)| {
+        server.names().map(move |host| (host, (gateway.age.clone(), at)))
+    })
+}
+
 fn listened(gateway: &Gateway) -> impl Iterator<Item = u16> {
     gateway.servers.iter().flat_map(|s| s.listen.iter().copied())
 }
@@ -253,7 +301,7 @@ impl Index {
         let old = self.services.remove(key);
         if let Some(old) = &old {
             self.unlink(old);
-            self.strays.remove(key);
+            self.forget_stray(old);
         }
         if let Some(service) = service {
             let find = |key: &ObjectKey| self.services.get(key).map(|found| &**found);
@@ -266,10 +314,13 @@ impl Index {
     }
 
     fn link(&mut self, service: &Arc<VirtualService>) {
+        for host in service.hosts.iter().filter(|_| !service.gateways.is_empty()) {
+            self.hosted.insert(host, service.key.clone());
+        }
         for gateway in &service.gateways {
-            let place = (service.order.clone(), service.key.clone());
+            let turn = (service.order.clone(), service.key.clone());
             let bound = self.bound.entry(Arc::clone(gateway)).or_default();
-            bound.insert(place, Arc::clone(service));
+            bound.insert(turn, Arc::clone(service));
             let listed = self.listed.entry(Arc::clone(gateway)).or_default();
             for host in &service.hosts {
                 listed.entry(host.clone()).or_default().insert(service.key.clone());
@@ -287,7 +338,10 @@ impl Index {
     }
 
     fn unlink(&mut self, service: &VirtualService) {
-        let place = (service.order.clone(), service.key.clone());
+        for host in &service.hosts {
+            self.hosted.remove(host, &service.key);
+        }
+        let turn = (service.order.clone(), service.key.clone());
         for gateway in &service.gateways {
             if let Some(listed) = self.listed.get_mut(gateway) {
                 for host in &service.hosts {
@@ -303,7 +357,7 @@ impl Index {
                 }
             }
             if let Some(bound) = self.bound.get_mut(gateway) {
-                bound.remove(&place);
+                bound.remove(&turn);
                 if bound.is_empty() {
                     self.bound.remove(gateway);
                     self.note_unnamed(gateway);
@@ -368,6 +422,12 @@ impl Index {
         gateway: &str,
     ) -> impl Iterator<Item = &'a ObjectKey> + use<'a> {
         self.bound.get(gateway).into_iter().flatten().map(|((_, key), _)| key)
+    }
+
+    /// The VirtualServices that delegate to others which there are not.
+    pub(super) fn delegating_to_nobody(&self) -> impl Iterator<Item = &ObjectKey> {
+        let missing = self.roots.iter().filter(|(key, _)| !self.services.contains_key(*key));
+        missing.flat_map(|(_, roots)| roots)
     }
 
     /// The VirtualServices that delegate to another.

@@ -171,35 +171,38 @@ impl Pilot {
     ) {
         let name = index::gateway_name(key);
         // Where they reach then is found out when they are routed again.
-        self.mark_reach(&name, dirty);
-        self.mark_around(self.index.all_strays(), dirty);
+        let both = self.index.gateway(key).into_iter().chain(&gateway);
+        let mut concerned: BTreeSet<ObjectKey> =
+            both.flat_map(|gateway| self.index.kept_by(gateway)).collect();
+        concerned.extend(self.index.naming(&name).cloned());
+        self.mark_reach(&concerned, dirty);
+        self.mark_around(&concerned, dirty);
         dirty.adopters.insert(Arc::clone(&name));
         dirty.ports.extend(self.index.set_gateway(key, gateway));
         if self.index.set_known(&name, exists) {
-            // They may be told of it as the one that is meant.
-            dirty.status.extend(self.index.naming_nobody().cloned());
+            dirty.named = true;
         }
         self.index.settle_naming(&name);
         dirty.adopters.extend(self.index.all_unnamed().cloned());
-        let naming = self.index.naming(&name);
-        dirty.status.extend(naming.chain(self.index.all_strays()).cloned());
-        self.mark_around(self.index.all_strays(), dirty);
+        self.mark_around(&concerned, dirty);
+        dirty.status.extend(concerned);
     }
 
-    /// Marks whose wildcards hold hosts of VirtualServices that share none with their Gateways: they are told who has them.
-    fn mark_around<'k>(&self, strays: impl Iterator<Item = &'k ObjectKey>, dirty: &mut Dirty) {
-        let services = strays.filter_map(|key| self.index.virtual_service(key));
-        dirty.status.extend(services.flat_map(|service| self.index.around(service)).cloned());
+    /// Marks wildcards that hold hosts of VirtualServices, where these share none with their Gateways: who has such a wildcard is
+    /// told who has them.
+    fn mark_around<'k>(&self, keys: impl IntoIterator<Item = &'k ObjectKey>, dirty: &mut Dirty) {
+        let strays = keys.into_iter().filter(|key| self.index.is_stray(key));
+        let strays = strays.filter_map(|key| self.index.virtual_service(key));
+        dirty.wider.extend(strays.flat_map(|service| service.hosts.iter().flat_map(Host::wider)));
     }
 
-    /// Marks the VirtualServices that name a Gateway, and where they claim hosts as things stand: what it lists decides
-    /// about that elsewhere, too. So it does for those whose hosts no Gateway of theirs has.
-    fn mark_reach(&self, gateway: &str, dirty: &mut Dirty) {
-        for key in self.index.naming(gateway).chain(self.index.all_strays()) {
+    /// Marks VirtualServices, and where they claim hosts as things stand: what a Gateway lists that they name decides
+    /// about that elsewhere, too. So does one that has their hosts for those whose hosts no Gateway of theirs has.
+    fn mark_reach(&self, keys: &BTreeSet<ObjectKey>, dirty: &mut Dirty) {
+        for key in keys {
             let Some(service) = self.index.virtual_service(key) else { continue };
-            let reach = self.index.reach(service).into_iter().map(|(gateway, _)| gateway);
             let reached = dirty.services.entry(key.clone()).or_default();
-            reached.gateways.extend(reach);
+            reached.gateways.extend(self.index.reached(service).cloned());
             reached.hosts.extend(service.hosts.iter().cloned());
         }
     }
@@ -226,8 +229,8 @@ impl Pilot {
         dirty: &mut Dirty,
     ) {
         let old = self.index.virtual_service(key).map(|old| &**old);
-        let reached = old.into_iter().flat_map(|old| self.index.reach(old));
-        let reached: BTreeSet<Arc<str>> = reached.map(|(gateway, _)| gateway).collect();
+        let reached = old.into_iter().flat_map(|old| self.index.reached(old));
+        let reached: BTreeSet<Arc<str>> = reached.cloned().collect();
         let both = old.into_iter().chain(service.as_ref());
         let gateways: BTreeSet<Arc<str>> =
             both.flat_map(|service| service.gateways.iter().cloned()).collect();
@@ -236,10 +239,9 @@ impl Pilot {
             gateways.iter().filter(has).cloned().collect()
         };
         let were = named(&self.index);
-        let stray = |index: &Index| index.is_stray(key).then_some(key);
-        self.mark_around(stray(&self.index).into_iter(), dirty);
+        self.mark_around([key], dirty);
         let before = self.index.set_virtual_service(key, service);
-        self.mark_around(stray(&self.index).into_iter(), dirty);
+        self.mark_around([key], dirty);
         // A Gateway that has its first or loses its last is told about, and may take others or leave them.
         for gateway in were.symmetric_difference(&named(&self.index)) {
             dirty.status.extend(gateway_key(gateway));
@@ -247,6 +249,9 @@ impl Pilot {
             dirty.adopters.insert(Arc::clone(gateway));
         }
         let now = self.index.virtual_service(key);
+        let is_delegate =
+            |service: Option<&Arc<VirtualService>>| service.is_some_and(|s| s.hosts.is_empty());
+        dirty.delegates |= is_delegate(before.as_ref()) != is_delegate(now);
         for service in before.iter().chain(now) {
             dirty.adopters.extend(self.index.unnamed_like(service));
         }

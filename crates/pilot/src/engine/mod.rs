@@ -120,6 +120,12 @@ struct Dirty {
     replaced: BTreeSet<ObjectKey>,
     /// VirtualServices that may claim other hosts than before, with what they could claim.
     services: BTreeMap<ObjectKey, Reached>,
+    /// Wildcards: who has one may be told of others that have hosts under it.
+    wider: BTreeSet<Host>,
+    /// Whether there are other Gateways than before: those that name none may be told of one as the one that is meant.
+    named: bool,
+    /// The same of VirtualServices that others may delegate to.
+    delegates: bool,
     /// VirtualServices whose routes depend on something that changed.
     touched: BTreeSet<ObjectKey>,
     /// Gateways that other VirtualServices than before may claim hosts at.
@@ -217,7 +223,8 @@ impl Pilot {
             dirty.status.retain(|key| is_told_by_sidecars(key.kind));
             let status = self.tell(&mut dirty);
             let change = self.outbox.finish();
-            return Output { change, status, compiled, ..Output::default() };
+            let accounts = dirty.status.len();
+            return Output { change, status, compiled, accounts, ..Output::default() };
         }
         let mut compiled = Compiled::NONE;
         self.plan(&mut dirty, &mut compiled);
@@ -236,6 +243,7 @@ impl Pilot {
             lacking: self.lacking(dirty.lacking),
             remarks: dirty.remarks,
             compiled,
+            accounts: dirty.status.len(),
         }
     }
 
@@ -331,6 +339,14 @@ impl Pilot {
     fn tell(&mut self, dirty: &mut Dirty) -> Vec<StatusUpdate> {
         let mut updates = Vec::new();
         dirty.status.extend(self.shadows.take_touched());
+        let wider = dirty.wider.iter();
+        dirty.status.extend(wider.flat_map(|host| self.index.having(host)).cloned());
+        if dirty.named {
+            dirty.status.extend(self.index.naming_nobody().cloned());
+        }
+        if dirty.delegates {
+            dirty.status.extend(self.index.delegating_to_nobody().cloned());
+        }
         // A delegate stands as whoever leads to it.
         let services = dirty.status.iter().filter_map(|key| self.index.virtual_service(key));
         let delegates: Vec<ObjectKey> = services.flat_map(|service| service.delegates()).collect();

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use tidegate_api::{Kind, ObjectKey};
 
 use super::Index;
+use super::index::Place;
 use crate::model::gateway::{Class, Gateway, Server};
 use crate::model::host::Host;
 use crate::model::virtual_service::VirtualService;
@@ -62,18 +63,38 @@ impl Index {
         self.is_stray(&service.key) && self.keeper(service).is_none()
     }
 
-    /// The VirtualServices that are routed for hosts that none of their Gateways lists.
-    pub(crate) fn unlisted(&self) -> impl Iterator<Item = &Arc<VirtualService>> {
-        let strays = self.all_strays().filter_map(|key| self.virtual_service(key));
-        strays.filter(|service| self.is_unlisted(service))
-    }
-
     /// Where none of its Gateways lists any of a VirtualService's hosts: a server that has one of them and does not leave it.
     pub(crate) fn keeper(&self, service: &VirtualService) -> Option<&Arc<Server>> {
         if !self.is_stray(&service.key) {
             return None; // It is not told again when others come and go.
         }
-        self.gateways().flat_map(|gateway| &gateway.servers).find(|s| !leaves(s, service))
+        // The oldest Gateway's first.
+        let like: BTreeSet<&Place> =
+            service.hosts.iter().flat_map(|host| self.servers_like(host)).collect();
+        let servers = like.into_iter().filter_map(|place| self.server_at(place));
+        servers.into_iter().find(|server| !leaves(server, service))
+    }
+
+    /// The VirtualServices that share no host with their Gateways and that a Gateway keeps from being routed all the same.
+    pub(super) fn kept_by(&self, gateway: &Gateway) -> BTreeSet<ObjectKey> {
+        let servers = gateway.servers.iter();
+        let like = servers.flat_map(|server| {
+            let strays = server.names().flat_map(|host| self.strays_like(host));
+            strays.filter(move |service| !leaves(server, service))
+        });
+        like.map(|service| service.key.clone()).collect()
+    }
+
+    /// The gateways at which a VirtualService may claim hosts as things stand.
+    pub(super) fn reached<'a>(
+        &'a self,
+        service: &'a VirtualService,
+    ) -> impl Iterator<Item = &'a Arc<str>> {
+        let unnamed = self.unnamed_in(&service.key.namespace).iter();
+        let adopting = unnamed.filter(|gateway| {
+            self.adoption(gateway).is_some_and(|taken| taken.taken.contains_key(&service.key))
+        });
+        service.gateways.iter().chain(adopting)
     }
 
     /// Whether a VirtualService shares no host with any of its Gateways, which are open to anybody.

@@ -11,6 +11,7 @@ pub mod endpoints;
 pub mod envoy_filter;
 pub mod gateway;
 pub mod host;
+pub mod host_map;
 pub mod key;
 pub mod locality;
 pub mod merge;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tidegate_api::ObjectKey;
 use tidegate_api::istio::Protocol;
 use tidegate_api::scalar::Port;
 
@@ -122,17 +123,21 @@ fn hosts(service: &VirtualService, view: View<'_>, findings: &mut Findings) {
 /// Tells of names under wildcards of a VirtualService that go to another, though no Gateway of that one lists them.
 fn given_up(service: &VirtualService, view: View<'_>, findings: &mut Findings) {
     let wildcards: Vec<&Host> = service.hosts.iter().filter(|host| host.is_wildcard()).collect();
-    if wildcards.is_empty() {
+    let others: BTreeSet<&ObjectKey> =
+        wildcards.iter().flat_map(|wildcard| view.index.strays_under(wildcard)).collect();
+    if others.is_empty() {
         return;
     }
     let own = &service.key.namespace;
-    for other in view.index.unlisted().filter(|other| other.key != service.key) {
-        let is_ours = |host: &&Host| {
-            let has = |s: &Arc<Server>| s.hosts.overlaps(std::slice::from_ref(*host), own);
-            wildcards.iter().any(|own| host.is_narrower_than(own))
-                && servers(service, view).any(|s| Takes::of(s) == Takes::Http && has(s))
-        };
-        let taken: Vec<&str> = other.hosts.iter().filter(is_ours).map(Host::as_str).collect();
+    let servers: Vec<&Arc<Server>> =
+        servers(service, view).filter(|server| Takes::of(server) == Takes::Http).collect();
+    let is_ours = |host: &&Host| {
+        wildcards.iter().any(|own| host.is_narrower_than(own))
+            && servers.iter().any(|s| s.hosts.overlaps(std::slice::from_ref(*host), own))
+    };
+    let others = others.into_iter().filter(|other| **other != service.key);
+    for other in others.filter_map(|other| view.index.virtual_service(other)) {
+        // Whatever it claims at its Gateways is claimed though they do not list it.
         let tables = other.gateways.iter();
         let mut tables =
             tables.flat_map(|g| view.listeners.tables_for(g, &other.hosts).into_keys());
@@ -140,7 +145,11 @@ fn given_up(service: &VirtualService, view: View<'_>, findings: &mut Findings) {
             let table = view.tables.get(name);
             table.is_some_and(|t| t.is_claimed_by(&other.key) && t.is_claimed_by(&service.key))
         };
-        if taken.is_empty() || !tables.any(in_both) {
+        if !tables.any(in_both) {
+            continue;
+        }
+        let taken: Vec<&str> = other.hosts.iter().filter(is_ours).map(Host::as_str).collect();
+        if taken.is_empty() {
             continue;
         }
         let gateways: Vec<&str> = other.gateways.iter().map(|gateway| &**gateway).collect();
