@@ -130,3 +130,32 @@ fn whom_a_policy_is_about_is_told() {
     let idle = world.idle(&peers).expect("it does nothing");
     assert!(idle.contains("workloads with sidecars"), "{idle}");
 }
+
+/// As in Istio, what names resources holds at their proxies alone.
+#[test]
+fn a_policy_with_targets_is_for_proxies_of_the_gateway_api() {
+    let target =
+        json!([{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "front"}]);
+    let spec = json!({"targetRefs": target, "action": "DENY", "rules": [{}]});
+    let policy = policy("istio-system", &spec);
+    let mut world = world();
+    assert_eq!(world.apply(&policy).compiled, Compiled::default());
+    let idle = world.idle(&policy).expect("it is for others");
+    assert!(
+        idle.starts_with("NotSelected: targetRefs is for proxies of the Gateway API"),
+        "{idle}"
+    );
+    assert!(idle.contains("selector.matchLabels"), "{idle}");
+
+    let mut options = Options::default();
+    options.labels.insert("gateway.networking.k8s.io/gateway-name".to_owned(), "front".to_owned());
+    let mut world = World::with(options, &[gateway(), policy.clone()]);
+    assert_eq!(world.idle(&policy), None);
+    assert_eq!(mentions(&world, "ns[istio-system]-policy[p]-rule[0]"), 1);
+    let mut other = policy.clone();
+    other["spec"]["targetRefs"][0]["name"] = json!("back");
+    world.apply(&other);
+    assert_eq!(mentions(&world, "ns[istio-system]-policy[p]-rule[0]"), 0);
+    let idle = world.idle(&other).expect("it is for another");
+    assert!(idle.contains("names others than Gateway front"), "{idle}");
+}

@@ -128,9 +128,13 @@ fn why_an_envoy_filter_is_for_others_is_told() {
     let target = json!([{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "g"}]);
     let target = with("targetRefs", target);
     let mut world = World::with(Options::default(), &base());
-    for (filter, told) in
-        [(labels, "whose labels are istio=ingressgateway"), (target, "targetRefs are for")]
-    {
+    for (filter, told) in [
+        (labels, "whose labels are istio=ingressgateway"),
+        (
+            target,
+            "targetRefs is for proxies of the Gateway API, and this one is none: name it by workloadSelector.labels",
+        ),
+    ] {
         world.apply(&filter);
         let idle = world.idle(&filter).expect("it is for others");
         assert!(idle.starts_with("NotSelected: ") && idle.contains(told), "{idle}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tidegate_api::istio::RequestAuthentication;
 use tidegate_api::{Object, ObjectKey};
 
-use super::authorization::Reach;
+use super::authorization::{Reach, targets};
 use crate::Options;
 
 /// A RequestAuthentication.
@@ -24,8 +24,8 @@ impl TokenPolicy {
     /// An object, as it holds at the gateway.
     #[must_use]
     pub fn new(object: &Object, spec: &RequestAuthentication, options: &Options) -> Self {
-        let targets = spec.target_ref.is_some() || !spec.target_refs.is_empty();
-        let reach = Reach::of(object.namespace(), spec.selector.as_ref(), targets, options);
+        let targets: Vec<_> = targets(spec.target_ref.as_ref(), &spec.target_refs).collect();
+        let reach = Reach::of(object.namespace(), spec.selector.as_ref(), &targets, options);
         Self { key: object.key.clone(), spec: Arc::new(spec.clone()), reach }
     }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use tidegate_api::istio::AuthorizationPolicy;
 use tidegate_api::istio::authorization_policy::is_dry_run;
-use tidegate_api::istio::policy::PolicySelector;
+use tidegate_api::istio::policy::{PolicySelector, TargetReference};
 use tidegate_api::{Object, ObjectKey};
 
+use super::target::names_proxy;
 use crate::Options;
 
 /// An AuthorizationPolicy.
@@ -38,21 +39,31 @@ pub enum Reach {
 
 impl Reach {
     /// How far a policy of a namespace reaches: those of the gateway's namespace and of the root namespace hold, for the
-    /// workloads that they select.
+    /// workloads that they select; those that name `targets` for these alone.
     #[must_use]
     pub fn of(
         namespace: &str,
         selector: Option<&PolicySelector>,
-        targets: bool,
+        targets: &[&TargetReference],
         options: &Options,
     ) -> Self {
+        let named = targets.iter().map(|t| [&*t.group, &*t.kind, &*t.namespace, &*t.name]);
         match () {
-            () if targets => Self::Targets,
+            () if !targets.is_empty() && names_proxy(namespace, named, options) => Self::Here,
+            () if !targets.is_empty() => Self::Targets,
             () if !concerns(namespace, options) => Self::Namespace,
             () if selector.is_none_or(|s| options.carries(&s.match_labels)) => Self::Here,
             () => Self::Labels,
         }
     }
+}
+
+/// The resources that a policy is about: `targetRefs`, and `targetRef` where there are none.
+pub(super) fn targets<'a>(
+    one: Option<&'a TargetReference>,
+    many: &'a [TargetReference],
+) -> impl Iterator<Item = &'a TargetReference> {
+    many.iter().chain(one.filter(|_| many.is_empty()))
 }
 
 /// Whether policies of a namespace may hold at the gateway.
@@ -64,8 +75,8 @@ impl Policy {
     /// An object, as it holds at the gateway.
     #[must_use]
     pub fn new(object: &Object, spec: &AuthorizationPolicy, options: &Options) -> Self {
-        let targets = spec.target_ref.is_some() || !spec.target_refs.is_empty();
-        let reach = Reach::of(object.namespace(), spec.selector.as_ref(), targets, options);
+        let targets: Vec<_> = targets(spec.target_ref.as_ref(), &spec.target_refs).collect();
+        let reach = Reach::of(object.namespace(), spec.selector.as_ref(), &targets, options);
         Self {
             key: object.key.clone(),
             spec: Arc::new(spec.clone()),

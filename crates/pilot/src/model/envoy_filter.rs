@@ -13,6 +13,7 @@ use tidegate_envoy::prost_reflect::DynamicMessage;
 
 use super::age::Age;
 use super::names;
+use super::target::names_proxy;
 use crate::Options;
 
 /// An EnvoyFilter for this proxy.
@@ -71,7 +72,7 @@ pub enum Others {
     Namespace,
     /// Its `workloadSelector` asks for other labels.
     Labels,
-    /// It names resources of the Gateway API.
+    /// It names resources that this proxy does not serve.
     Targets,
 }
 
@@ -103,10 +104,13 @@ impl EnvoyFilter {
         let is_own = *object.key.namespace == *options.namespace;
         let selector = spec.workload_selector.as_ref();
         let selected = selector.is_none_or(|selector| options.carries(&selector.labels));
-        // Objects of the Gateway API have proxies of their own, which are not here.
+        let targets =
+            spec.target_refs.iter().map(|t| [&*t.group, &*t.kind, &*t.namespace, &*t.name]);
+        let named =
+            spec.target_refs.is_empty() || names_proxy(&object.key.namespace, targets, options);
         let others = [
             (!(is_root || is_own), Others::Namespace),
-            (!spec.target_refs.is_empty(), Others::Targets),
+            (!named, Others::Targets),
             (!selected, Others::Labels),
         ];
         if let Some((_, others)) = others.into_iter().find(|(is, _)| *is) {

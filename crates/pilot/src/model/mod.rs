@@ -25,6 +25,7 @@ pub mod service;
 pub mod sidecar;
 pub mod similar;
 pub mod subnet;
+pub mod target;
 pub mod tls;
 pub mod vacancy;
 pub mod virtual_service;

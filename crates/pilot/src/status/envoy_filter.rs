@@ -8,6 +8,7 @@ use tidegate_api::ObjectKey;
 use super::{Findings, Force, View, standing};
 use crate::model::envoy_filter::{EnvoyFilter, Others, Patch, path};
 use crate::model::merge::ListenerPlan;
+use crate::model::target::why_not;
 use crate::patch::matches;
 
 /// The reason of faults that the proxy finds, or would.
@@ -112,11 +113,11 @@ pub(super) fn force(key: &ObjectKey, findings: Option<&Findings>, view: View<'_>
                 let (own, root) = (&view.options.namespace, &view.options.root_namespace);
                 let both = if own == root { own.clone() } else { format!("{own} or {root}") };
                 let this = standing::this(view);
-                format!("it is for workloads of its own namespace: for this {this} it has to be in {both}")
+                format!(
+                    "it is for workloads of its own namespace: for this {this} it has to be in {both}"
+                )
             }
-            Some(Others::Targets) => {
-                "targetRefs are for proxies of the Gateway API: name this one by workloadSelector.labels".to_owned()
-            }
+            Some(Others::Targets) => why_not("workloadSelector.labels", view.options),
             Some(Others::Labels) | None => standing::not_selected(view),
         };
         return Force::nothing("NotSelected", message);

@@ -7,13 +7,11 @@ use super::credentials::unusable;
 use super::{Findings, Force, View, standing};
 use crate::model::authentication::TokenPolicy;
 use crate::model::authorization::{Policy, Reach};
+use crate::model::target::why_not;
 
 /// What a gateway says of a PeerAuthentication.
 pub(super) const PEERS: &str = "it is about workloads with sidecars: what a gateway takes from its clients stands in its \
                                 Gateway, as in Istio";
-
-/// What is told of a policy that names resources.
-const TARGETS: &str = "targetRefs is not served: name the gateway by selector.matchLabels";
 
 /// What is told of a policy that cannot be read.
 pub(crate) const CLOSED: &str = "nobody knows what it asks for: until it is right or gone the gateway refuses every request and connection";
@@ -34,10 +32,7 @@ pub(super) fn of_unreadable(key: &ObjectKey, view: View<'_>) -> &'static str {
 pub(super) fn authorization_policy(policy: &Policy, view: View<'_>) -> Option<Findings> {
     let mut findings = Findings::default();
     match policy.reach {
-        Reach::Namespace | Reach::Labels => return None,
-        Reach::Targets => {
-            findings.fault("NotServed", TARGETS.to_owned());
-        }
+        Reach::Namespace | Reach::Labels | Reach::Targets => return None,
         Reach::Here => {
             if policy.spec.action == Action::Custom {
                 let message = "action CUSTOM is not served yet, as nobody can be asked: what its rules match is refused";
@@ -59,7 +54,9 @@ pub(super) fn authorization_policy(policy: &Policy, view: View<'_>) -> Option<Fi
 pub(super) fn force(reach: Reach, view: View<'_>) -> Force {
     match reach {
         Reach::Here => Force::Whole,
-        Reach::Targets => Force::nothing("NotServed", "targetRefs is not served"),
+        Reach::Targets => {
+            Force::nothing("NotSelected", why_not("selector.matchLabels", view.options))
+        }
         Reach::Labels => Force::nothing("NotSelected", standing::not_selected(view)),
         Reach::Namespace => {
             let (own, root) = (&view.options.namespace, &view.options.root_namespace);
@@ -77,8 +74,7 @@ pub(super) fn force(reach: Reach, view: View<'_>) -> Force {
 pub(super) fn request_authentication(policy: &TokenPolicy, view: View<'_>) -> Option<Findings> {
     let mut findings = Findings::default();
     match policy.reach {
-        Reach::Namespace | Reach::Labels => return None,
-        Reach::Targets => findings.fault("NotServed", TARGETS.to_owned()),
+        Reach::Namespace | Reach::Labels | Reach::Targets => return None,
         Reach::Here => {
             for fault in view.tokens.faults.get(&policy.key).into_iter().flatten() {
                 findings.fault("NotServed", fault.clone());

@@ -20,7 +20,8 @@ pub struct AuthorizationPolicy {
     pub selector: Option<PolicySelector>,
     /// One resource that this is about; `targetRefs` takes its place.
     pub target_ref: Option<TargetReference>,
-    /// The resources that this is about, in place of a selector. Not served yet: such a policy holds at no gateway.
+    /// The resources that this is about, in place of a selector: Gateways of the Gateway API, at whose proxies alone such a policy
+    /// holds. Others are for waypoints, which are not served.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub target_refs: Vec<TargetReference>,

@@ -20,7 +20,7 @@ pub struct EnvoyFilter {
     /// The workloads whose proxies are changed; all of the namespace when absent, and all of the mesh in the root
     /// namespace.
     pub workload_selector: Option<WorkloadSelector>,
-    /// Objects of the Gateway API whose proxies are changed. Has no effect: those objects are not served.
+    /// Gateways of the Gateway API whose proxies are changed, in place of a selector.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub target_refs: Vec<TargetReference>,

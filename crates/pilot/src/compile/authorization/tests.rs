@@ -7,7 +7,7 @@ use tidegate_envoy::json::{FieldNames, to_json};
 use super::*;
 use crate::Options;
 use crate::model::authorization::Reach;
-use tidegate_api::istio::policy::PolicySelector;
+use tidegate_api::istio::policy::{PolicySelector, TargetReference};
 
 /// Policies named `a`, `b` … in the root namespace, each with its spec.
 fn policies(specs: &[Value]) -> Policies {
@@ -109,18 +109,47 @@ fn a_policy_that_cannot_be_read_closes_the_gateway_if_it_may_be_about_it() {
 
 #[test]
 fn who_is_meant() {
-    let options = Options { namespace: "edge".to_owned(), ..Options::default() };
+    let mut options = Options { namespace: "edge".to_owned(), ..Options::default() };
     let selector =
         |labels: Value| serde_json::from_value(json!({"matchLabels": labels})).expect("labels");
     let own: PolicySelector = selector(json!({"istio": "ingressgateway"}));
     let other: PolicySelector = selector(json!({"istio": "egressgateway"}));
-    for (namespace, selector, targets, reach) in [
-        ("edge", None, false, Reach::Here),
-        ("istio-system", Some(&own), false, Reach::Here),
-        ("istio-system", Some(&other), false, Reach::Labels),
-        ("default", Some(&own), false, Reach::Namespace),
-        ("edge", None, true, Reach::Targets),
+    let class = target("gateway.networking.k8s.io", "GatewayClass", "front");
+    let front = target("gateway.networking.k8s.io", "Gateway", "front");
+    let back = target("gateway.networking.k8s.io", "Gateway", "back");
+    let service = target("", "Service", "front");
+    let all = |targets: &[&TargetReference], options: &Options, reach| {
+        for namespace in ["edge", "istio-system"] {
+            let wanted = if namespace == "edge" { reach } else { Reach::Targets };
+            assert_eq!(Reach::of(namespace, None, targets, options), wanted, "{targets:?}");
+        }
+    };
+    for (namespace, selector, reach) in [
+        ("edge", None, Reach::Here),
+        ("istio-system", Some(&own), Reach::Here),
+        ("istio-system", Some(&other), Reach::Labels),
+        ("default", Some(&own), Reach::Namespace),
     ] {
-        assert_eq!(Reach::of(namespace, selector, targets, &options), reach, "{namespace}");
+        assert_eq!(Reach::of(namespace, selector, &[], &options), reach, "{namespace}");
     }
+    for named in [&front, &back, &class, &service] {
+        all(&[named], &options, Reach::Targets);
+    }
+    // A proxy of the Gateway API; selectors mean it as any other.
+    options.labels.insert("gateway.networking.k8s.io/gateway-name".to_owned(), "front".to_owned());
+    assert_eq!(Reach::of("edge", Some(&own), &[], &options), Reach::Here);
+    for (targets, reach) in [
+        (&[&front][..], Reach::Here),
+        (&[&back, &front], Reach::Here),
+        (&[&back], Reach::Targets),
+        (&[&class], Reach::Targets),
+        (&[&service], Reach::Targets),
+    ] {
+        all(targets, &options, reach);
+    }
+}
+
+fn target(group: &str, kind: &str, name: &str) -> TargetReference {
+    let (group, kind, name) = (group.to_owned(), kind.to_owned(), name.to_owned());
+    TargetReference { group, kind, name, namespace: String::new() }
 }
