@@ -177,3 +177,43 @@ fn what_a_sidecar_hides_is_told_with_its_name() {
     let words = "Sidecar own/narrow hides c.other.svc.cluster.local from this workload";
     assert!(told.contains(words), "{told}");
 }
+
+/// Guide 001: a rule with a timeout alone leaves requests where they go without it.
+#[test]
+fn a_rule_that_only_limits_requests_leaves_them_on_their_way() {
+    let ports = json!([{"number": 80, "name": "http", "protocol": "http"}]);
+    let entry = json!({"hosts": ["httpbin.org"], "ports": ports});
+    let entry = manifest("ServiceEntry", "own", "httpbin-ext", &entry);
+    let limit = |name: &str, host: &str| {
+        let spec = json!({"hosts": [host], "http": [{"name": name, "timeout": "3s"}]});
+        manifest("VirtualService", "own", name, &spec)
+    };
+    let every = limit("every", "*.own.svc.cluster.local");
+    let manifests = [
+        entry,
+        limit("httpbin-ext", "httpbin.org"),
+        service("own", "b", "10.0.0.1"),
+        service("own", "c", "10.0.0.2"),
+        every,
+        limit("unknown", "unknown.example"),
+    ];
+    let closed = world(OutboundPolicy::RegistryOnly, &manifests);
+    for (host, rule, to) in [
+        ("httpbin.org", "httpbin-ext", "outbound|80||httpbin.org"),
+        ("b.own", "every", "outbound|80||b.own.svc.cluster.local"),
+        ("c.own", "every", "outbound|80||c.own.svc.cluster.local"),
+    ] {
+        let answer = closed.explain(&ask(host, 80));
+        let route = answer.route.as_ref().expect("a route");
+        assert_eq!((cluster(&answer), route.name.as_str()), (to, rule));
+        let from: Vec<&str> = route.from.iter().map(|source| source.path.as_str()).collect();
+        assert_eq!(from, ["spec.http[0]"]);
+        let page = render(&ask(host, 80), &answer, Look::default());
+        assert!(page.contains("3s"), "{page}");
+    }
+    let blocked = closed.explain(&ask("unknown.example", 80));
+    assert_eq!(blocked.end, End::Answered { status: 502 });
+    let open = world(OutboundPolicy::AllowAny, &manifests).explain(&ask("unknown.example", 80));
+    assert_eq!(cluster(&open), "PassthroughCluster");
+    assert_eq!(open.route.as_ref().map(|route| route.name.as_str()), Some("unknown"));
+}

@@ -24,17 +24,21 @@ use tidegate_envoy::v3::route::{
 };
 
 use super::headers::Operations;
-use super::{Context, balancing, duration, http3, matches, metadata, retry, text, traffic};
+use super::{
+    Context, balancing, duration, http3, matches, metadata, retry, sidecar, text, traffic,
+};
 use crate::model::rule::Rule;
 use crate::model::virtual_service::{Place, Semantics, VirtualService};
+use crate::sidecar::routes::Onward;
 use crate::{Options, ProxyKind};
 
-/// The route of a rule of the VirtualService `root` under a condition (`None`: the rule has none) at a place.
+/// The route of a rule of the VirtualService `root` under a condition (`None`: the rule has none) at a place, and where requests go
+/// onward that it only limits.
 #[must_use]
 pub fn route(
     rule: &Rule,
     condition: Option<&HttpMatchRequest>,
-    root: &VirtualService,
+    (root, onward): (&VirtualService, Option<&Onward>),
     place: &Place,
     context: &Context<'_>,
 ) -> Route {
@@ -72,11 +76,18 @@ pub fn route(
             action.cluster_not_found_response_code =
                 ClusterNotFoundResponseCode::InternalServerError.into();
         }
-        destinations(&rule.route, &mut action, &mut route, &key.namespace, place, context);
-        action.retry_policy = retries(rule, &key.namespace, context);
         action.request_mirror_policies =
             traffic::mirrors(rule, &key.namespace, place.port, context);
-        Action::Route(action)
+        match onward.filter(|_| rule.keeps_default_route()) {
+            Some(onward) => {
+                sidecar::onward(onward, place.port, action, rule.retries.as_deref(), context)
+            }
+            None => {
+                destinations(&rule.route, &mut action, &mut route, &key.namespace, place, context);
+                action.retry_policy = retries(rule, &key.namespace, context);
+                Action::Route(action)
+            }
+        }
     });
     route.response_headers_to_add.extend(place.http3.then(|| http3::alternative(place.port)));
     route.r#match = Some(matched);

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
-use tidegate_api::istio::virtual_service::{Destination, PortSelector};
+use tidegate_api::istio::virtual_service::{Destination, HttpRetry, PortSelector};
 use tidegate_api::scalar::Port;
 use tidegate_envoy::any;
 use tidegate_envoy::prost_types::Any;
@@ -31,7 +32,7 @@ use crate::model::subnet::Subnet;
 use crate::model::virtual_service::VirtualService;
 use crate::sidecar::OUTBOUND_PORT;
 use crate::sidecar::listeners::{Asks, Chain, Listener as Plan, To};
-use crate::sidecar::routes::{ALLOW_ANY, BLOCK_ALL};
+use crate::sidecar::routes::{ALLOW_ANY, BLOCK_ALL, Onward};
 use crate::{OutboundPolicy, Workload};
 
 /// The listener that outbound connections are redirected to.
@@ -240,24 +241,13 @@ fn source(chain: &Chain) -> ChainSource {
 pub fn to_service(
     name: &str,
     domains: Vec<String>,
-    service: &Service,
+    service: &Arc<Service>,
     port: u16,
     context: &Context<'_>,
 ) -> VirtualHost {
-    let rules = context.rules_for(&service.host, &service.key.namespace);
-    let destination = Destination {
-        host: service.host.to_string(),
-        port: Port::new(port.into()).map(|number| PortSelector { number: Some(number) }),
-        ..Destination::default()
-    };
-    let hash = rules.and_then(|rules| balancing::hash_policy(rules.hash(&destination)?));
-    let hashed = hash.is_some();
-    let action = RouteAction {
-        hash_policy: hash.into_iter().collect(),
-        retry_policy: retry::policy(context.options.default_retries.as_ref(), hashed),
-        ..forward(names::cluster(&service.host, "", port))
-    };
-    one_route(name, domains, "default", Action::Route(action))
+    let onward = Onward::Service(Arc::clone(service));
+    let action = self::onward(&onward, port, unlimited(), None, context);
+    one_route(name, domains, "default", action)
 }
 
 /// The virtual host for requests that nobody describes where they go.
@@ -267,15 +257,56 @@ pub fn to_elsewhere(
     policy: OutboundPolicy,
     context: &Context<'_>,
 ) -> VirtualHost {
-    match policy {
-        OutboundPolicy::AllowAny => {
-            let action = forward(way_out(context).to_owned());
-            one_route(ALLOW_ANY, domains, ALLOW_ANY, Action::Route(action))
+    let name = match policy {
+        OutboundPolicy::AllowAny => ALLOW_ANY,
+        OutboundPolicy::RegistryOnly => BLOCK_ALL,
+    };
+    one_route(
+        name,
+        domains,
+        name,
+        onward(&Onward::Elsewhere(policy), 0, unlimited(), None, context),
+    )
+}
+
+/// What is done with requests to a port that no rule sends anywhere, where all else that a route says is in `limits`; `retries` are
+/// its own.
+pub(super) fn onward(
+    onward: &Onward,
+    port: u16,
+    limits: RouteAction,
+    retries: Option<&HttpRetry>,
+    context: &Context<'_>,
+) -> Action {
+    let to = |cluster| Some(ClusterSpecifier::Cluster(cluster));
+    match onward {
+        Onward::Service(service) => {
+            let rules = context.rules_for(&service.host, &service.key.namespace);
+            let destination = Destination {
+                host: service.host.to_string(),
+                port: Port::new(port.into()).map(|port| PortSelector { number: Some(port) }),
+                ..Destination::default()
+            };
+            let hash = rules.and_then(|rules| balancing::hash_policy(rules.hash(&destination)?));
+            let retries = retries.or(context.options.default_retries.as_ref());
+            let retry_policy = retry::policy(retries, hash.is_some());
+            Action::Route(RouteAction {
+                cluster_specifier: to(names::cluster(&service.host, "", port)),
+                hash_policy: hash.into_iter().collect(),
+                retry_policy,
+                ..limits
+            })
         }
-        OutboundPolicy::RegistryOnly => {
-            let answer =
-                DirectResponseAction { status: BLOCKED, ..DirectResponseAction::default() };
-            one_route(BLOCK_ALL, domains, BLOCK_ALL, Action::DirectResponse(answer))
+        Onward::Elsewhere(OutboundPolicy::AllowAny) => Action::Route(RouteAction {
+            cluster_specifier: to(way_out(context).to_owned()),
+            retry_policy: retries.and_then(|own| retry::policy(Some(own), false)),
+            ..limits
+        }),
+        Onward::Elsewhere(OutboundPolicy::RegistryOnly) => {
+            Action::DirectResponse(DirectResponseAction {
+                status: BLOCKED,
+                ..DirectResponseAction::default()
+            })
         }
     }
 }
@@ -296,12 +327,12 @@ fn one_route(name: &str, domains: Vec<String>, route: &str, action: Action) -> V
 }
 
 #[allow(deprecated, reason = "as on routes of VirtualServices")]
-pub(super) fn forward(cluster: String) -> RouteAction {
+fn unlimited() -> RouteAction {
     let none = duration(std::time::Duration::ZERO);
-    RouteAction {
-        cluster_specifier: Some(ClusterSpecifier::Cluster(cluster)),
-        timeout: Some(none),
-        max_grpc_timeout: Some(none),
-        ..RouteAction::default()
-    }
+    RouteAction { timeout: Some(none), max_grpc_timeout: Some(none), ..RouteAction::default() }
+}
+
+/// Sends every request to a cluster.
+pub(super) fn forward(cluster: String) -> RouteAction {
+    RouteAction { cluster_specifier: Some(ClusterSpecifier::Cluster(cluster)), ..unlimited() }
 }

@@ -14,6 +14,7 @@ use tidegate_envoy::v3::route::{
 use super::{Context, matches, rbac, route};
 use crate::model::merge::Uncertified;
 use crate::model::virtual_service::{Place, VirtualService, applies, is_served};
+use crate::sidecar::routes::Onward;
 
 /// Field number of `routes` in `envoy.config.route.v3.VirtualHost`.
 const ROUTES: u32 = 3;
@@ -42,17 +43,23 @@ impl EncodedRoute {
     }
 }
 
-/// The routes that a VirtualService has at a place, in its own order. What follows a rule that takes every
-/// request can never be reached, and is left out.
+/// The routes that a VirtualService has at a place, in its own order; rules that only limit requests send them `onward`. What follows a rule that takes every request can never be reached, and is left out.
 #[must_use]
-pub fn routes(service: &VirtualService, place: &Place, context: &Context<'_>) -> Vec<EncodedRoute> {
+pub fn routes(
+    service: &VirtualService,
+    place: &Place,
+    onward: Option<&Onward>,
+    context: &Context<'_>,
+) -> Vec<EncodedRoute> {
     let mut routes = Vec::new();
-    for (r, rule) in service.rules.iter().enumerate().filter(|(_, rule)| is_served(&rule.says)) {
+    for (r, rule) in
+        service.rules.iter().enumerate().filter(|(_, rule)| is_served(&rule.says, context.options))
+    {
         let conditions = rule.conditions();
         for (number, condition) in
             conditions.filter(|(_, c)| c.is_none_or(|c| applies(c, place, context.options)))
         {
-            let route = route::route(rule, condition, service, place, context);
+            let route = route::route(rule, condition, (service, onward), place, context);
             let bytes = route.encode_to_vec();
             let matched = route.r#match.unwrap_or_default();
             let catch_all = matches::is_catch_all(&matched);
@@ -74,7 +81,8 @@ pub fn unreached(
     context: &Context<'_>,
 ) -> Vec<(usize, Option<usize>)> {
     let there: HashSet<_> = routes.iter().map(|r| (r.rule, r.condition)).collect();
-    let served = service.rules.iter().enumerate().filter(|(_, rule)| is_served(&rule.says));
+    let served =
+        service.rules.iter().enumerate().filter(|(_, rule)| is_served(&rule.says, context.options));
     let all = served.flat_map(|(r, rule)| rule.conditions().map(move |(n, c)| ((r, n), c)));
     let here = all.filter(|(_, c)| c.is_none_or(|c| applies(c, place, context.options)));
     here.map(|(at, _)| at).filter(|at| !there.contains(at)).collect()

@@ -133,7 +133,7 @@ impl Pilot {
         let Some(service) = self.index.virtual_service(key) else { return };
         routes
             .entry((key.clone(), place.clone()))
-            .or_insert_with(|| virtual_host::routes(service, place, &self.context()));
+            .or_insert_with(|| virtual_host::routes(service, place, None, &self.context()));
     }
 
     /// Compiles the clusters of a host; answers whether any has no endpoints.

@@ -275,13 +275,17 @@ impl Pilot {
     /// that an object made.
     #[must_use]
     pub fn host_origins(&self, table: &str, virtual_host: &str) -> Option<HostOrigins> {
+        let mut onward = None;
         let (routes, before): (Vec<(Place, ObjectKey)>, usize) = match self.tables.get(table) {
             Some(table) => {
                 let routing = table.routing_of(virtual_host)?;
                 (routing.routes.clone(), routing.demands().routes_before())
             }
             None => match self.sidecar.host(table, virtual_host)? {
-                (Target::Rules(key), place) => (vec![(place, key.clone())], 0),
+                (Target::Rules(key, to), place) => {
+                    onward = Some(to);
+                    (vec![(place, key.clone())], 0)
+                }
                 (Target::Service(_) | Target::Elsewhere(_), _) => return None,
             },
         };
@@ -290,7 +294,7 @@ impl Pilot {
         let mut all: Vec<(&VirtualService, EncodedRoute)> = Vec::new();
         for (place, key) in &routes {
             let Some(service) = self.index.virtual_service(key) else { continue };
-            let routes = virtual_host::routes(service, place, &self.context());
+            let routes = virtual_host::routes(service, place, onward, &self.context());
             self.left_out(service, place, &routes, &mut origins);
             all.extend(routes.into_iter().map(|route| (&**service, route)));
         }
@@ -344,7 +348,7 @@ impl Pilot {
             for (number, condition) in rule.conditions().filter(|(n, _)| !there.contains(&(r, *n)))
             {
                 let not_here = condition.and_then(|c| not_here(c, place, &self.options));
-                let reason = if !is_served(&rule.says) {
+                let reason = if !is_served(&rule.says, &self.options) {
                     "it has no route, redirect or directResponse that is served".to_owned()
                 } else if let Some(asked) = not_here {
                     match here(&asked, place, &self.options) {
@@ -365,7 +369,7 @@ impl Pilot {
                         service.semantics != Semantics::Plain,
                     ),
                 });
-                let elsewhere = elsewhere.filter(|_| is_served(&rule.says));
+                let elsewhere = elsewhere.filter(|_| is_served(&rule.says, &self.options));
                 let origin = origin(service, r, number);
                 origins.left_out.extend(origin.map(|origin| LeftOut { origin, reason, elsewhere }));
             }

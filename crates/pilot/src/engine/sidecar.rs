@@ -30,7 +30,7 @@ use crate::origins::Origin;
 use crate::sidecar::Scope;
 use crate::sidecar::inbound::{self, Described, Entry, VIRTUAL_INBOUND};
 use crate::sidecar::listeners::{Listener, outbound};
-use crate::sidecar::routes::{self, Lost, TableName, Target, VirtualHost};
+use crate::sidecar::routes::{self, Lost, Onward, TableName, Target, VirtualHost};
 use crate::{Compiled, Options, OutboundPolicy, Workload};
 
 /// What a sidecar has, and where it comes from.
@@ -90,7 +90,7 @@ impl Sidecar {
     /// The objects behind a virtual host.
     pub(crate) fn host_owners(&self, table: &str, host: &str) -> Vec<ObjectKey> {
         match self.host(table, host) {
-            Some((Target::Rules(key), _)) => vec![key.clone()],
+            Some((Target::Rules(key, _), _)) => vec![key.clone()],
             Some((Target::Service(service), _)) => vec![service.key.clone()],
             Some((Target::Elsewhere(_), _)) | None => Vec::new(),
         }
@@ -298,16 +298,23 @@ impl Pilot {
         resources: &mut Vec<Resource>,
     ) -> Table {
         let found = routes::table(table, scope);
-        let mut routes: HashMap<(&ObjectKey, u16), Vec<EncodedRoute>> = HashMap::new();
+        // Those of rules that only limit requests lead to the service of their host.
+        let mut routes: HashMap<(&ObjectKey, u16, Option<&str>), Vec<EncodedRoute>> =
+            HashMap::new();
         for host in &found.hosts {
             let domains = host.domains.clone();
             let bytes = match &host.target {
-                Target::Rules(key) => {
-                    let routes = routes.entry((key, host.port)).or_insert_with(|| {
-                        let service = self.index.virtual_service(key);
+                Target::Rules(key, onward) => {
+                    let service = self.index.virtual_service(key);
+                    let limits = service.is_some_and(|service| service.limits_requests());
+                    let of = match onward {
+                        Onward::Service(service) if limits => Some(&*service.host),
+                        _ => None,
+                    };
+                    let routes = routes.entry((key, host.port, of)).or_insert_with(|| {
                         let place = Scope::place(host.port);
-                        let service = service.map(|s| virtual_host::routes(s, &place, context));
-                        service.unwrap_or_default()
+                        let routes = |s| virtual_host::routes(s, &place, Some(onward), context);
+                        service.map(|s| routes(s)).unwrap_or_default()
                     });
                     let routes: Vec<&EncodedRoute> = routes.iter().collect();
                     virtual_host::virtual_host(&host.name, domains, Demands::default(), &routes)

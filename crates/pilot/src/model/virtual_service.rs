@@ -208,10 +208,16 @@ impl VirtualService {
     /// Whether any of its rules for requests applies somewhere: only then does it claim hosts there.
     #[must_use]
     pub fn routes_requests(&self, place: &Place, options: &Options) -> bool {
-        self.rules.iter().filter(|rule| is_served(&rule.says)).any(|rule| {
+        self.rules.iter().filter(|rule| is_served(&rule.says, options)).any(|rule| {
             let mut conditions = rule.conditions();
             conditions.any(|(_, c)| c.is_none_or(|c| applies(c, place, options)))
         })
+    }
+
+    /// Whether any of its rules only limits requests that have a way of their own.
+    #[must_use]
+    pub fn limits_requests(&self) -> bool {
+        self.rules.iter().any(|rule| rule.says.keeps_default_route())
     }
 
     /// Every destination that it names, with the path of the field, and the object where that stands.
@@ -260,11 +266,14 @@ fn own_rules(key: &ObjectKey, http: &[Arc<HttpRoute>]) -> Vec<Rule> {
     own.map(|(number, rule)| Rule::own(key, number, rule)).collect()
 }
 
-/// Whether a rule says what happens to a request in terms that are served. A rule that only limits requests of
-/// the mesh is told in status and takes no requests.
+/// Whether a rule says what happens to a request in terms that are served. One that only limits requests does where these have
+/// a way without it: in the mesh. At a gateway it takes none, which is told in status.
 #[must_use]
-pub fn is_served(rule: &HttpRoute) -> bool {
-    !rule.route.is_empty() || rule.redirect.is_some() || rule.direct_response.is_some()
+pub fn is_served(rule: &HttpRoute, options: &Options) -> bool {
+    !rule.route.is_empty()
+        || rule.redirect.is_some()
+        || rule.direct_response.is_some()
+        || (options.workload().is_some() && rule.keeps_default_route())
 }
 
 /// Why a condition has no part in what happens at a place.

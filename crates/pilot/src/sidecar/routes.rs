@@ -58,11 +58,20 @@ pub struct VirtualHost {
     pub target: Target,
 }
 
+/// Where requests go that no rule sends anywhere.
+#[derive(Clone, Debug)]
+pub enum Onward {
+    /// To their port of a service.
+    Service(Arc<Service>),
+    /// Nobody describes where: this is done with them.
+    Elsewhere(OutboundPolicy),
+}
+
 /// What a virtual host does with requests.
 #[derive(Clone, Debug)]
 pub enum Target {
-    /// What the rules of a VirtualService say.
-    Rules(ObjectKey),
+    /// What the rules of a VirtualService say; those that only limit requests send them onward.
+    Rules(ObjectKey, Onward),
     /// They go to the port of a service.
     Service(Arc<Service>),
     /// Nobody describes where they go: this is done with them.
@@ -103,24 +112,30 @@ pub fn hosts(egress: &Egress<'_>, port: u16) -> PortHosts {
         if services.is_empty() && !alone {
             continue;
         }
-        let mut take = |name: String, domains: Vec<String>| match taken.get(&name) {
+        let mut take = |name: String, domains: Vec<String>, onward| match taken.get(&name) {
             Some(winner) => Some(winner.clone()),
             None => {
                 taken.insert(name.clone(), rules.key.clone());
-                let target = Target::Rules(rules.key.clone());
+                let target = Target::Rules(rules.key.clone(), onward);
                 found.hosts.push(VirtualHost { name, domains, port, target });
                 None
             }
         };
         for host in others {
             let name = names::virtual_host(host.as_str(), port);
-            if let Some(winner) = take(name, vec![domains::bracketed(host.as_str())]) {
+            let domains = vec![domains::bracketed(host.as_str())];
+            if let Some(winner) = take(name, domains, Onward::Elsewhere(egress.elsewhere())) {
                 let (loser, host) = (rules.key.clone(), host.to_string());
                 found.lost.push(Lost { loser, host, winner });
             }
         }
         for service in services {
-            take(names::virtual_host(&service.host, port), domains::of(service, egress).all);
+            let onward = Onward::Service(Arc::clone(service));
+            take(
+                names::virtual_host(&service.host, port),
+                domains::of(service, egress).all,
+                onward,
+            );
             owned.insert(Arc::clone(&service.host));
         }
     }

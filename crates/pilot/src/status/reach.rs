@@ -10,6 +10,7 @@ use tidegate_api::scalar::Port;
 use super::gateway::{accepts, has_place};
 use super::virtual_service::served;
 use super::{Findings, View};
+use crate::Options;
 use crate::model::gateway::{Class, Server};
 use crate::model::host::Host;
 use crate::model::virtual_service::{
@@ -56,9 +57,9 @@ impl Takes {
     }
 
     /// Whether a VirtualService has rules of that kind.
-    fn has_rules(self, service: &VirtualService) -> bool {
+    fn has_rules(self, service: &VirtualService, options: &Options) -> bool {
         match self {
-            Self::Http => service.rules.iter().any(|rule| is_served(&rule.says)),
+            Self::Http => service.rules.iter().any(|rule| is_served(&rule.says, options)),
             Self::Tls => !service.tls.is_empty(),
             Self::Tcp => !service.tcp.is_empty(),
         }
@@ -77,7 +78,8 @@ fn servers<'a>(
 fn hosts(service: &VirtualService, view: View<'_>, findings: &mut Findings) {
     let own = &service.key.namespace;
     let listing = servers(service, view).filter(|s| s.hosts.overlaps(&service.hosts, own));
-    let fitting: Vec<_> = listing.filter(|server| Takes::of(server).has_rules(service)).collect();
+    let fitting: Vec<_> =
+        listing.filter(|server| Takes::of(server).has_rules(service, view.options)).collect();
     let is_open = |server: &Server| has_place(server, view) && accepts(server, view);
     let open: Vec<bool> = fitting.iter().map(|server| is_open(server)).collect();
     let mut known = false;
@@ -177,7 +179,7 @@ fn requests(service: &VirtualService, view: View<'_>, findings: &mut Findings) {
     let places = places(service, view, Takes::Http);
     let mut idle = Vec::new();
     let mut some = false;
-    for rule in service.rules.iter().filter(|rule| is_served(&rule.says)) {
+    for rule in service.rules.iter().filter(|rule| is_served(&rule.says, view.options)) {
         for (number, condition) in rule.conditions() {
             let reasons = places.iter().map(|place| {
                 condition.and_then(|condition| not_here(condition, place, view.options))

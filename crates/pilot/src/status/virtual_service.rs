@@ -50,7 +50,7 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
     findings.advice.extend(shadowed.notes);
     destinations(service, view, &mut findings);
     for (number, rule) in service.http.iter().enumerate() {
-        of_rule(number, rule, view, &mut findings);
+        of_rule((number, rule), &service.hosts, view, &mut findings);
     }
     without_shares(service, &mut findings);
     for lost in lost {
@@ -117,7 +117,12 @@ fn without_shares(service: &VirtualService, findings: &mut Findings) {
 }
 
 /// What a rule for requests asks for and does not get.
-fn of_rule(r: usize, rule: &HttpRoute, view: View<'_>, findings: &mut Findings) {
+fn of_rule(
+    (r, rule): (usize, &HttpRoute),
+    hosts: &[Host],
+    view: View<'_>,
+    findings: &mut Findings,
+) {
     for field in not_served(rule) {
         let fault = format!("http[{r}].{field} is not served yet; the rule acts without it");
         findings.fault("NotServed", fault);
@@ -151,7 +156,7 @@ fn of_rule(r: usize, rule: &HttpRoute, view: View<'_>, findings: &mut Findings) 
             findings.fault("NotServed", fault);
         }
     }
-    if let Some(fault) = no_action(rule) {
+    if let Some(fault) = no_action(rule, hosts) {
         findings.fault("NotServed", format!("http[{r}]: {fault}"));
     }
 }
@@ -229,7 +234,7 @@ fn without_effect(service: &VirtualService, view: View<'_>, findings: &mut Findi
         let names = names.flat_map(|g| view.listeners.tables_for(g, &service.hosts).into_keys());
         names.filter_map(|name| view.tables.get(name))
     };
-    let served = service.rules.iter().any(|rule| is_served(&rule.says));
+    let served = service.rules.iter().any(|rule| is_served(&rule.says, view.options));
     if served && !tables().any(|t| t.is_claimed_by(&service.key)) {
         findings.fault(
             "NotApplied",
@@ -508,7 +513,13 @@ fn not_served(rule: &HttpRoute) -> impl Iterator<Item = &'static str> {
 }
 
 /// Why a rule takes no requests at all.
-fn no_action(rule: &HttpRoute) -> Option<&'static str> {
-    let help = "a gateway has no default route that the rule could limit; give it a route";
-    rule.keeps_default_route().then_some(help)
+fn no_action(rule: &HttpRoute, hosts: &[Host]) -> Option<String> {
+    let known = hosts.iter().find(|host| !host.is_wildcard());
+    let such = known.map_or_else(String::new, |host| {
+        format!(", such as route: [{{destination: {{host: {host}}}}}]")
+    });
+    let help = || {
+        format!("a gateway has no default route that the rule could limit; give it a route{such}")
+    };
+    rule.keeps_default_route().then(help)
 }

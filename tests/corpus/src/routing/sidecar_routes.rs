@@ -140,9 +140,11 @@ fn domains(case: &Value, table: &Value) -> Result<(), String> {
         authorization: &Authorization::default(),
     };
     let routes = found.iter().map(|host| match &host.target {
-        Target::Rules(key) => {
+        Target::Rules(key, onward) => {
             let rules = services.iter().find(|service| service.key == *key);
-            rules.map_or(0, |s| virtual_host::routes(s, &Scope::place(host.port), &context).len())
+            rules.map_or(0, |s| {
+                virtual_host::routes(s, &Scope::place(host.port), Some(onward), &context).len()
+            })
         }
         Target::Service(_) | Target::Elsewhere(_) => 1,
     });
