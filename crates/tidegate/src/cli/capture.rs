@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
 use tidegate_capture::{
@@ -92,7 +91,8 @@ struct WhatArgs {
         value_name = "PORTS",
         default_value = ""
     )]
-    include_outbound_ports: PortList,
+    #[arg(value_parser = ports)]
+    include_outbound_ports: List<u16>,
 
     /// Ports to which they are not
     #[arg(
@@ -102,7 +102,8 @@ struct WhatArgs {
         value_name = "PORTS",
         default_value = ""
     )]
-    exclude_outbound_ports: PortList,
+    #[arg(value_parser = ports)]
+    exclude_outbound_ports: List<u16>,
 
     /// Inbound ports that are captured, or * for all
     #[arg(
@@ -122,7 +123,8 @@ struct WhatArgs {
         value_name = "PORTS",
         default_value = ""
     )]
-    exclude_inbound_ports: PortList,
+    #[arg(value_parser = ports)]
+    exclude_inbound_ports: List<u16>,
 
     /// How inbound connections are led to the proxy: REDIRECT, or TPROXY, which leaves their addresses alone
     #[arg(
@@ -135,11 +137,13 @@ struct WhatArgs {
 
     /// Groups whose outbound connections are captured [default: all]
     #[arg(long, value_name = "GROUPS", conflicts_with = "exclude_owner_groups")]
-    include_owner_groups: Option<NameList>,
+    #[arg(value_parser = names)]
+    include_owner_groups: Option<List<Name>>,
 
     /// Groups whose outbound connections are not captured
     #[arg(long, value_name = "GROUPS")]
-    exclude_owner_groups: Option<NameList>,
+    #[arg(value_parser = names)]
+    exclude_owner_groups: Option<List<Name>>,
 
     /// Interfaces that nothing is captured of
     #[arg(
@@ -149,11 +153,13 @@ struct WhatArgs {
         value_name = "NAMES",
         default_value = ""
     )]
-    exclude_interfaces: NameList,
+    #[arg(value_parser = names)]
+    exclude_interfaces: List<Name>,
 
     /// Interfaces of virtual machines: what comes in there is on its way out
     #[arg(short = 'k', long, value_name = "NAMES", default_value = "", hide_default_value = true)]
-    kube_virt_interfaces: NameList,
+    #[arg(value_parser = names)]
+    kube_virt_interfaces: List<Name>,
 
     /// Lead DNS queries to the servers of /etc/resolv.conf to the sidecar's resolver
     #[arg(long)]
@@ -169,11 +175,13 @@ struct WhatArgs {
 
     /// Users that the proxy runs as: what they send is not captured
     #[arg(short = 'u', long, value_name = "USERS", default_value = "1337")]
-    proxy_uid: NameList,
+    #[arg(value_parser = names)]
+    proxy_uid: List<Name>,
 
     /// Groups that the proxy runs as
     #[arg(short = 'g', long, value_name = "GROUPS", default_value = "1337")]
-    proxy_gid: NameList,
+    #[arg(value_parser = names)]
+    proxy_gid: List<Name>,
 
     /// The proxy's port for outbound connections
     #[arg(short = 'p', long, alias = "envoy-port", value_name = "PORT", default_value = "15001")]
@@ -282,28 +290,17 @@ fn servers(resolv_conf: io::Result<String>) -> Outcome<Vec<IpAddr>> {
     Ok(servers)
 }
 
-/// A list of ports.
+/// A list in one word.
 #[derive(Clone, Debug)]
-struct PortList(Vec<u16>);
+struct List<T>(Vec<T>);
 
-impl FromStr for PortList {
-    type Err = Wrong;
-
-    fn from_str(text: &str) -> Result<Self, Wrong> {
-        list(text, port).map(Self)
-    }
+fn ports(text: &str) -> Result<List<u16>, Wrong> {
+    list(text, port).map(List)
 }
 
-/// A list of users, groups or interfaces.
-#[derive(Clone, Debug)]
-struct NameList(Vec<Name>);
-
-impl FromStr for NameList {
-    type Err = Wrong;
-
-    fn from_str(text: &str) -> Result<Self, Wrong> {
-        list(text, str::parse).map(Self)
-    }
+/// Users, groups or interfaces.
+fn names(text: &str) -> Result<List<Name>, Wrong> {
+    list(text, str::parse).map(List)
 }
 
 /// Ranges, and not all addresses: nothing would be captured.
