@@ -17,6 +17,7 @@
 
 pub mod client_hello;
 pub mod context;
+mod crl;
 pub mod crypto;
 #[cfg(test)]
 pub(crate) mod fixtures;

@@ -2,8 +2,8 @@
 //!
 //! Chains are verified by the TLS library. What it does not take is a leaf without extensions (version 1),
 //! which is what `openssl x509 -req` makes unless told otherwise, nor a leaf that is itself trusted: those two
-//! are verified here, against a trusted certificate directly. Such a leaf is refused where revocation lists
-//! are given, as no list is searched for it.
+//! are verified here, against a trusted certificate directly. Where revocation lists are given, one of its issuer has to
+//! be among them, as for other leaves.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -19,6 +19,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
+use super::crl::RevocationList;
 use super::crypto::provider;
 use super::identity::dns_name_covers;
 use super::validation::{Mismatch, Validation};
@@ -130,22 +131,50 @@ impl Verifier {
         certificate: &Certificate<'_>,
         now: UnixTime,
     ) -> Result<(), Error> {
-        if !self.validation.revoked.is_empty() {
-            return Err(CertificateError::UnknownRevocationStatus.into());
-        }
         let now = UNIX_EPOCH + Duration::from_secs(now.as_secs());
         valid_at(certificate, now)?;
-        let issued = |root: &CertificateDer<'_>| {
-            root == leaf
-                || Certificate::parse(root).is_some_and(|issuer| {
-                    issuer.subject == certificate.issuer
-                        && issuer.is_valid_at(now)
-                        && is_signed_by(certificate, &issuer)
-                })
-        };
-        match self.validation.roots.iter().any(issued) {
-            true => Ok(()),
-            false => Err(CertificateError::UnknownIssuer.into()),
+        let mut issuers = self.validation.roots.iter().filter_map(|root| {
+            let issuer = Certificate::parse(root)?;
+            let issued = || {
+                issuer.subject == certificate.issuer
+                    && issuer.is_valid_at(now)
+                    && signed_by(&issuer, certificate.signed, signature_of(certificate))
+            };
+            (root == leaf || issued()).then_some(issuer)
+        });
+        let issuer = issuers.next().ok_or(CertificateError::UnknownIssuer)?;
+        self.not_revoked(certificate, &issuer, now)
+    }
+
+    /// Asks the revocation lists of a certificate's issuer, where any are given.
+    fn not_revoked(
+        &self,
+        certificate: &Certificate<'_>,
+        issuer: &Certificate<'_>,
+        now: SystemTime,
+    ) -> Result<(), Error> {
+        if self.validation.revoked.is_empty() {
+            return Ok(());
+        }
+        let lists = self.validation.revoked.iter().filter_map(|list| RevocationList::parse(list));
+        let lists = lists.filter(|list| {
+            list.is_whole
+                && list.issuer == certificate.issuer
+                && signed_by(issuer, list.signed, (list.signature_algorithm, list.signature))
+        });
+        let (mut known, mut expired) = (false, false);
+        for list in lists {
+            if list.has(certificate) {
+                return Err(CertificateError::Revoked.into());
+            }
+            let holds = list.next_update.is_none_or(|next| now <= next);
+            known |= holds;
+            expired |= !holds;
+        }
+        match (known, expired) {
+            (true, _) => Ok(()),
+            (false, true) => Err(CertificateError::ExpiredRevocationList.into()),
+            (false, false) => Err(CertificateError::UnknownRevocationStatus.into()),
         }
     }
 }
@@ -160,14 +189,18 @@ fn valid_at(certificate: &Certificate<'_>, now: SystemTime) -> Result<(), Error>
     Ok(())
 }
 
-fn is_signed_by(certificate: &Certificate<'_>, issuer: &Certificate<'_>) -> bool {
+/// The signature of a certificate: its algorithm, and its bytes.
+const fn signature_of<'a>(certificate: &Certificate<'a>) -> (&'a [u8], &'a [u8]) {
+    (certificate.signature_algorithm, certificate.signature)
+}
+
+/// Whether an issuer's key made a signature.
+fn signed_by(issuer: &Certificate<'_>, signed: &[u8], (by, signature): (&[u8], &[u8])) -> bool {
     let algorithms = provider().signature_verification_algorithms.all;
     algorithms.iter().any(|algorithm| {
-        algorithm.signature_alg_id().as_ref() == certificate.signature_algorithm
+        algorithm.signature_alg_id().as_ref() == by
             && algorithm.public_key_alg_id().as_ref() == issuer.key_algorithm
-            && algorithm
-                .verify_signature(issuer.key_bits, certificate.signed, certificate.signature)
-                .is_ok()
+            && algorithm.verify_signature(issuer.key_bits, signed, signature).is_ok()
     })
 }
 
@@ -212,6 +245,10 @@ pub fn in_words(error: &Error) -> String {
             "it is not valid yet"
         }
         CertificateError::Revoked => "it has been revoked",
+        CertificateError::ExpiredRevocationList
+        | CertificateError::ExpiredRevocationListContext { .. } => {
+            "the list that would say whether it has been revoked has expired"
+        }
         CertificateError::UnknownRevocationStatus => "no list says whether it has been revoked",
         CertificateError::BadSignature => "its signature does not hold",
         CertificateError::BadEncoding => "it cannot be read",

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const BOOLEAN: u8 = 0x01;
 pub(super) const INTEGER: u8 = 0x02;
-const BIT_STRING: u8 = 0x03;
+pub(super) const BIT_STRING: u8 = 0x03;
 pub(super) const OCTET_STRING: u8 = 0x04;
 const OID: u8 = 0x06;
 const UTC_TIME: u8 = 0x17;
@@ -77,7 +77,7 @@ pub(super) struct Value<'a> {
     pub(super) tag: u8,
     pub(super) content: &'a [u8],
     /// Tag, length and content.
-    whole: &'a [u8],
+    pub(super) whole: &'a [u8],
 }
 
 impl<'a> Der<'a> {
@@ -114,7 +114,7 @@ pub(super) fn values(content: &[u8]) -> impl Iterator<Item = Value<'_>> {
 }
 
 /// A bit string of whole bytes.
-fn bits(content: &[u8]) -> Option<&[u8]> {
+pub(super) fn bits(content: &[u8]) -> Option<&[u8]> {
     content.split_first().filter(|(unused, _)| **unused == 0).map(|(_, bits)| bits)
 }
 

@@ -1,5 +1,6 @@
 use rustls::CipherSuite;
 use rustls::version::{TLS12, TLS13};
+use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::pem::PemObject;
 use tidegate_testing::ca::Ca;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -256,6 +257,7 @@ mod version_1 {
     use super::*;
 
     struct Made {
+        dir: tempfile::TempDir,
         ca: Vec<u8>,
         chain: Vec<u8>,
         key: Vec<u8>,
@@ -264,14 +266,7 @@ mod version_1 {
     /// A client's certificate, made by the commands that every guide has.
     fn made(key: &str) -> Option<Made> {
         let dir = tempfile::tempdir().expect("a directory");
-        let run = |line: &str| {
-            let output = std::process::Command::new("sh")
-                .current_dir(dir.path())
-                .args(["-ec", line])
-                .output()
-                .expect("a shell");
-            assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stdout));
-        };
+        let run = |line: &str| run(dir.path(), line);
         tidegate_testing::tools::Tool::Openssl.need()?;
         run(
             "openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -subj '/CN=Client CA' 2>&1",
@@ -282,29 +277,82 @@ mod version_1 {
             "openssl x509 -req -in client.csr -CA ca.crt -CAkey ca.key -CAcreateserial -out client.crt -days 1 2>&1",
         );
         let read = |name: &str| std::fs::read(dir.path().join(name)).expect("a file");
-        Some(Made { ca: read("ca.crt"), chain: read("client.crt"), key: read("client.key") })
+        let (ca, chain, key) = (read("ca.crt"), read("client.crt"), read("client.key"));
+        Some(Made { dir, ca, chain, key })
+    }
+
+    fn run(folder: &std::path::Path, line: &str) {
+        let shell =
+            std::process::Command::new("sh").current_dir(folder).args(["-ec", line]).output();
+        let output = shell.expect("a shell");
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+
+    fn roots(made: &Made) -> Vec<CertificateDer<'static>> {
+        let roots = CertificateDer::pem_slice_iter(&made.ca).collect::<Result<_, _>>();
+        roots.expect("a certificate")
+    }
+
+    fn identity(made: &Made) -> Vec<IdentitySource> {
+        let identity = Identity::from_pem(&made.chain, &made.key);
+        vec![IdentitySource::Here(Arc::new(identity.expect("they fit")))]
+    }
+
+    /// A list as `openssl ca` makes it, for so many days.
+    fn list(made: &Made, days: &str) -> CertificateRevocationListDer<'static> {
+        let config = "[ca]\ndefault_ca=own\n[own]\ndatabase=index.txt\ndefault_md=sha256\ncrlnumber=number\n";
+        std::fs::write(made.dir.path().join("ca.conf"), config).expect("a file");
+        let line = format!(
+            "touch index.txt; echo 01 > number; openssl ca -config ca.conf -gencrl -keyfile ca.key -cert ca.crt {days} -out list.pem 2>&1"
+        );
+        run(made.dir.path(), &line);
+        let pem = std::fs::read(made.dir.path().join("list.pem")).expect("a file");
+        CertificateRevocationListDer::from_pem_slice(&pem).expect("a list")
+    }
+
+    #[tokio::test]
+    async fn are_looked_up_in_revocation_lists() {
+        let key = "ecparam -genkey -noout -name prime256v1";
+        let (Some(made), Some(stranger)) = (made(key), made(key)) else { return };
+        let ca = Ca::new("root");
+        let own = ca.issue(&["a.example"]);
+        let server = |revoked: Vec<CertificateRevocationListDer<'static>>| {
+            let here = Validation { roots: roots(&made), revoked, ..Validation::default() };
+            let validation = ValidationSource { here: Some(Arc::new(here)), secret: None };
+            server(Common { validation, ..common(&[&own], &[]) }, true)
+        };
+        let shows = trusting(common(&[], &[]), &ca);
+        let shows = client(Common { identities: identity(&made), ..shows });
+        let good = list(&made, "-crldays 1");
+        let others = list(&stranger, "-crldays 1");
+        let settled = settle(&shows, &server(vec![others.clone(), good])).await;
+        assert!(settled.peer.is_some());
+        let refused = refusal(&shows, &server(vec![others])).await;
+        assert!(refused.to_string().contains("UnknownRevocationStatus"), "{refused}");
+        let old = list(&made, "-crl_lastupdate 20000101000000Z -crl_nextupdate 20000201000000Z");
+        let refused = refusal(&shows, &server(vec![old])).await;
+        assert!(refused.to_string().contains("ExpiredRevocationList"), "{refused}");
+        let revoke =
+            "openssl ca -config ca.conf -revoke client.crt -keyfile ca.key -cert ca.crt 2>&1";
+        run(made.dir.path(), revoke);
+        let refused = refusal(&shows, &server(vec![list(&made, "-crldays 1")])).await;
+        assert!(refused.to_string().contains("Revoked"), "{refused}");
     }
 
     #[tokio::test]
     async fn are_verified() {
         for key in ["genrsa", "ecparam -genkey -noout -name prime256v1"] {
             let (Some(made), Some(stranger)) = (made(key), made(key)) else { return };
-            let load = |made: &Made| {
-                let identity = Identity::from_pem(&made.chain, &made.key);
-                vec![IdentitySource::Here(Arc::new(identity.expect("they fit")))]
-            };
             let ca = Ca::new("root");
-            let identity = ca.issue(&["a.example"]);
-            let roots = CertificateDer::pem_slice_iter(&made.ca).collect::<Result<_, _>>();
-            let roots = roots.expect("a certificate");
-            let here = Some(Arc::new(Validation { roots, ..Validation::default() }));
+            let own = ca.issue(&["a.example"]);
+            let here = Some(Arc::new(Validation { roots: roots(&made), ..Validation::default() }));
             for versions in [vec![&TLS12], vec![&TLS13]] {
                 let validation = ValidationSource { here: here.clone(), secret: None };
-                let common = common(&[&identity], &[]);
+                let common = common(&[&own], &[]);
                 let server = server(Common { validation, versions, ..common }, true);
                 let shows = |made: &Made| {
                     let common = trusting(crate::tls::fixtures::common(&[], &[]), &ca);
-                    client(Common { identities: load(made), ..common })
+                    client(Common { identities: identity(made), ..common })
                 };
                 let settled = settle(&shows(&made), &server).await;
                 let leaf = settled.peer.expect("a certificate").leaf;
