@@ -6,10 +6,12 @@
 
 mod options;
 mod rules;
+mod state;
 mod text;
 
 pub use options::{
     Dns, Family, Groups, Mode, Name, Options, Ports, Ranges, Wrong, list, port, range,
 };
 pub use rules::{Table, tables};
+pub use state::{COMMENT, State};
 pub use text::restore;

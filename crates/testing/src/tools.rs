@@ -22,6 +22,8 @@ pub enum Tool {
     Ip,
     /// nft, of nftables; `TIDEGATE_NFT` names another one.
     Nft,
+    /// iptables; `TIDEGATE_IPTABLES` names another one.
+    Iptables,
     /// unshare, of util-linux; `TIDEGATE_UNSHARE` names another one.
     Unshare,
 }
@@ -42,6 +44,7 @@ impl Tool {
             Self::Sslyze => ("sslyze", "TIDEGATE_SSLYZE"),
             Self::Ip => ("ip", "TIDEGATE_IP"),
             Self::Nft => ("nft", "TIDEGATE_NFT"),
+            Self::Iptables => ("iptables", "TIDEGATE_IPTABLES"),
             Self::Unshare => ("unshare", "TIDEGATE_UNSHARE"),
         }
     }

@@ -15,6 +15,7 @@
 mod about;
 mod admin;
 mod api;
+mod capture;
 mod cli;
 mod data_plane;
 mod demo;

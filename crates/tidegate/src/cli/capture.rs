@@ -8,10 +8,15 @@ use tidegate_capture::{
     Dns, Family, Groups, Mode, Name, Options, Ports, Ranges, Wrong, list, port, restore, tables,
 };
 
+use crate::capture::{self, Choice};
 use crate::failure::{Failure, Outcome};
 use crate::terminal;
 
 const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
+  # What a workload sends, but to loopback, and what comes to it, until it is removed again
+  tidegate capture apply --include-ip-ranges '*' --include-inbound-ports '*'
+  tidegate capture remove
+
   # Everything that a workload sends, but to two ranges of its cluster
   tidegate capture print --include-ip-ranges '*' --exclude-ip-ranges 10.96.0.0/12,10.244.0.0/16
 
@@ -34,9 +39,24 @@ pub struct CaptureArgs {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Capture connections of this network namespace, in place of what was captured before
+    #[command(after_help = EXAMPLES)]
+    Apply(Box<ApplyArgs>),
+    /// Capture nothing any more
+    Remove,
     /// Print the rules as iptables-restore reads them, and change nothing
     #[command(after_help = EXAMPLES)]
     Print(Box<PrintArgs>),
+}
+
+#[derive(Debug, Args)]
+struct ApplyArgs {
+    #[command(flatten)]
+    what: WhatArgs,
+
+    /// The programs that change rules
+    #[arg(long, value_enum, default_value_t = Choice::Auto)]
+    backend: Choice,
 }
 
 #[derive(Debug, Args)]
@@ -214,11 +234,16 @@ struct WhatArgs {
 /// Runs the verb.
 ///
 /// # Errors
-/// No server of DNS is known whose queries could be captured.
+/// No server of DNS is known whose queries could be captured, or the rules cannot be changed.
 pub fn run(args: &CaptureArgs) -> Outcome<()> {
-    let Verb::Print(print) = &args.verb;
-    let options = print.what.options(|| std::fs::read_to_string(RESOLV_CONF))?;
-    terminal::print(text(&options, print.family))
+    let options = |what: &WhatArgs| what.options(|| std::fs::read_to_string(RESOLV_CONF));
+    match &args.verb {
+        Verb::Print(print) => terminal::print(text(&options(&print.what)?, print.family)),
+        Verb::Apply(apply) => {
+            terminal::print(capture::apply(&options(&apply.what)?, apply.backend)?)
+        }
+        Verb::Remove => terminal::print(capture::remove()?),
+    }
 }
 
 /// The rules of each family, with what to load them by.
@@ -329,7 +354,7 @@ mod tests {
     fn printed(words: &str) -> Result<String, String> {
         let words = ["capture", "print"].into_iter().chain(words.split_whitespace());
         let line = Line::try_parse_from(words).map_err(|error| error.to_string())?;
-        let Verb::Print(print) = line.args.verb;
+        let Verb::Print(print) = line.args.verb else { panic!("print alone is asked") };
         let options = print.what.options(|| Ok(RESOLV.to_owned())).map_err(|e| e.to_string())?;
         Ok(text(&options, print.family))
     }

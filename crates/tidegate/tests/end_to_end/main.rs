@@ -2,6 +2,7 @@
 //! linking is most of what a test costs.
 
 mod broken_certificates;
+mod capture;
 mod command_line;
 mod durability;
 mod examples;
