@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::Places;
 use super::thread::{Command, Thread};
 use crate::accesslog::Logs;
-use crate::config::listener::Listener;
+use crate::config::listener::{Listener, canonical};
 use crate::listener::{self, ListenerSocket};
 use crate::stats::Registry;
 
@@ -101,15 +101,25 @@ impl Fleet {
         &self,
         listener: &Listener,
     ) -> Result<Vec<Vec<ListenerSocket>>, (SocketAddr, io::Error)> {
+        self.check_others(listener)?;
         if listener.capture.bound {
             let addresses: Vec<SocketAddr> = listener.addresses().collect();
             let before = self.open.get(&listener.name).filter(|open| open.bound);
             let held = before.map_or(&[][..], |open| &open.addresses[..]);
             return listener::bind_all(&addresses, held, self.threads.len());
         }
+        Ok(self.threads.iter().map(|_| Vec::new()).collect())
+    }
+
+    /// As in Envoy, no address is two listeners', whether they listen there or are handed what is dialled to it. Where both listen the
+    /// system finds it out.
+    fn check_others(&self, listener: &Listener) -> Result<(), (SocketAddr, io::Error)> {
         for address in listener.addresses() {
             let has = |(name, open): &(&Arc<str>, &Open)| {
-                **name != listener.name && open.addresses.contains(&address)
+                let bind = listener.capture.bound && open.bound;
+                let mut addresses = open.addresses.iter();
+                let same = |open: &SocketAddr| canonical(*open) == canonical(address);
+                **name != listener.name && !bind && addresses.any(same)
             };
             if let Some((name, _)) = self.open.iter().find(has) {
                 let reason = format!(
@@ -118,7 +128,7 @@ impl Fleet {
                 return Err((address, io::Error::other(reason)));
             }
         }
-        Ok(self.threads.iter().map(|_| Vec::new()).collect())
+        Ok(())
     }
 
     fn listen(&mut self, listener: &Arc<Listener>, sockets: Vec<Vec<ListenerSocket>>) {

@@ -305,6 +305,30 @@ async fn an_address_is_free_once_its_listener_is_gone() {
     }
 }
 
+/// A listener that others hand connections on to has its address for itself, as one that listens has, whichever came first.
+#[tokio::test]
+async fn an_address_is_one_listeners() {
+    let mut proxy = Proxy::start(manager(direct(2))).await;
+    let at = |name, address, bound| {
+        let mut listener = listener(name, manager(direct(2)), false);
+        let own = Arc::get_mut(&mut listener).unwrap();
+        own.address = address;
+        own.capture.bound = bound;
+        listener
+    };
+    let address = proxy.address;
+    let (refused, why) = proxy.fleet.serve(&at("handed on", address, false)).unwrap_err();
+    assert_eq!(refused, address);
+    assert!(why.to_string().contains("the listener listener has it"), "{why}");
+
+    proxy.fleet.stop(&"listener".into());
+    proxy.fleet.sync().await;
+    proxy.fleet.serve(&at("handed on", address, false)).unwrap();
+    let (refused, why) = proxy.fleet.serve(&at("listens", address, true)).unwrap_err();
+    assert_eq!(refused, address);
+    assert!(why.to_string().contains("the listener handed on has it"), "{why}");
+}
+
 // --- endpoints ---
 
 #[tokio::test]
