@@ -23,7 +23,8 @@ use super::cluster::Endpoint;
 use super::pool::Pool;
 use crate::config::listener::canonical;
 
-/// How many addresses a worker keeps for a cluster before it looks for those that nobody uses, without waiting for the interval.
+/// How many addresses a worker keeps for a cluster before it looks for those that nobody uses, without waiting for the interval, at
+/// the least.
 const MANY: usize = 4096;
 
 /// How often a connection may pass the proxy: out of a workload, and into one. Istio's sidecars need two.
@@ -126,6 +127,8 @@ impl Originals {
 #[derive(Debug)]
 pub struct LocalOriginals {
     pools: RefCell<HashMap<Captured, Kept>>,
+    /// With how many it is looked for those that nobody uses: twice those that somebody used then, so that each costs a look or two.
+    many: Cell<usize>,
     cleaned: Cell<Instant>,
 }
 
@@ -145,7 +148,8 @@ impl Kept {
 
 impl Default for LocalOriginals {
     fn default() -> Self {
-        Self { pools: RefCell::default(), cleaned: Cell::new(Instant::now()) }
+        let cleaned = Cell::new(Instant::now());
+        Self { pools: RefCell::default(), many: Cell::new(MANY), cleaned }
     }
 }
 
@@ -162,7 +166,7 @@ impl LocalOriginals {
             kept.used.set(true);
             return Rc::clone(&kept.pool);
         }
-        if self.pools.borrow().len() >= MANY {
+        if self.pools.borrow().len() >= self.many.get() {
             self.forget(all, Kept::is_free);
         }
         let pool = Rc::new(make(all.enter(captured.dialled)));
@@ -194,7 +198,8 @@ impl LocalOriginals {
     }
 
     fn forget(&self, all: &Originals, which: impl Fn(&Kept) -> bool) {
-        self.pools.borrow_mut().retain(|captured, kept| {
+        let mut pools = self.pools.borrow_mut();
+        pools.retain(|captured, kept| {
             let goes = which(kept);
             if goes {
                 kept.pool.close();
@@ -202,6 +207,7 @@ impl LocalOriginals {
             }
             !goes
         });
+        self.many.set(MANY.max(2 * pools.len()));
     }
 }
 

@@ -83,6 +83,25 @@ async fn addresses_have_a_bound() {
     drop(held);
 }
 
+/// They are not looked at again for each that comes.
+#[tokio::test(start_paused = true)]
+async fn many_that_are_used_are_looked_at_seldom() {
+    let world = World::new();
+    let mut held = Vec::new();
+    let mut looks = Vec::new();
+    for port in 1..=20_000 {
+        held.push(world.pick(port, 0));
+        if looks.last() != Some(&world.local.many.get()) {
+            looks.push(world.local.many.get());
+        }
+    }
+    assert_eq!(looks, [MANY, 2 * MANY, 4 * MANY, 8 * MANY]);
+    drop(held);
+    world.sweep().await;
+    world.sweep().await;
+    assert_eq!((world.ports().len(), world.local.many.get()), (0, MANY));
+}
+
 #[tokio::test(start_paused = true)]
 async fn all_go_with_the_worker() {
     let world = World::new();
