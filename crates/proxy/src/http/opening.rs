@@ -48,21 +48,43 @@ pub enum Told {
 /// Tells what a connection begins with that begins with `bytes`. A decision stays when more come.
 #[must_use]
 pub fn tell(bytes: &[u8]) -> Told {
-    if bytes.starts_with(PREFACE) {
-        return Told::Request(Opening::Http2);
+    Progress::default().tell(bytes)
+}
+
+/// How far a request line has been looked at. What was is not looked at again when more has arrived.
+#[derive(Debug, Default)]
+pub struct Progress {
+    seen: usize,
+    /// Whether that holds the whole method.
+    has_method: bool,
+}
+
+impl Progress {
+    /// As [`tell`], where `bytes` begin with those that this was asked about before.
+    pub fn tell(&mut self, bytes: &[u8]) -> Told {
+        if bytes.starts_with(PREFACE) {
+            return Told::Request(Opening::Http2);
+        }
+        if PREFACE.starts_with(bytes) {
+            return Told::NeedMore;
+        }
+        let line = bytes.get(..LONGEST).unwrap_or(bytes);
+        if !self.has_method {
+            let new = line.get(self.seen..).unwrap_or_default();
+            self.seen += new.iter().take_while(|byte| is_token(**byte)).count();
+            match line.get(self.seen) {
+                Some(b' ') if self.seen > 0 => self.has_method = true,
+                None if self.seen > 0 => return more(bytes),
+                _ => return Told::Other,
+            }
+        }
+        let new = line.get(self.seen..).unwrap_or_default();
+        let Some(end) = memchr::memchr(b'\n', new).map(|end| self.seen + end) else {
+            self.seen = line.len();
+            return more(bytes);
+        };
+        line.get(..end).and_then(version).map_or(Told::Other, Told::Request)
     }
-    if PREFACE.starts_with(bytes) {
-        return Told::NeedMore;
-    }
-    let seen = bytes.get(..LONGEST).unwrap_or(bytes);
-    let method = seen.iter().take_while(|byte| is_token(**byte)).count();
-    match seen.get(method) {
-        Some(b' ') if method > 0 => {}
-        None if method > 0 => return more(bytes),
-        _ => return Told::Other,
-    }
-    let Some(end) = memchr::memchr(b'\n', seen) else { return more(bytes) };
-    seen.get(..end).and_then(version).map_or(Told::Other, Told::Request)
 }
 
 fn more(bytes: &[u8]) -> Told {
@@ -156,5 +178,20 @@ mod tests {
         let mut late = long(LONGEST);
         late.extend_from_slice(b" HTTP/1.1\r\n");
         assert_eq!(tell(&late), Told::TooLong);
+    }
+
+    /// What was looked at is not looked at again: a line in as many pieces as it has bytes costs what it costs in one.
+    #[test]
+    fn a_line_in_pieces_is_looked_at_once() {
+        let line = b"GET /a/long/path?with=a&query HTTP/1.1\r\n";
+        let mut progress = Progress::default();
+        for end in 1..line.len() {
+            // Had it been looked at again, it would be no request.
+            let mut piece = line[..end].to_vec();
+            let (seen, _) = piece.split_at_mut(end - 1);
+            seen.fill(0);
+            assert_eq!(progress.tell(&piece), Told::NeedMore, "{end}");
+        }
+        assert_eq!(progress.tell(line), Told::Request(Opening::Http11));
     }
 }

@@ -1,9 +1,8 @@
 //! The ClientHello, as far as routing needs it: server name, ALPN, offered versions.
 //!
 //! [`parse`] looks at the first bytes of a connection, however many have arrived, and either
-//! decides or asks for more. It keeps no state between calls: while the hello is incomplete a call
-//! only walks the record headers, so asking again after each segment is cheap, and the body is
-//! parsed once.
+//! decides or asks for more. Who asks again when more has arrived keeps a [`Progress`]: each byte is then
+//! looked at once, however many pieces it came in, and the body is parsed once.
 //!
 //! The parser is strict where a lax reading could make this proxy and the server behind it see two
 //! different names (lengths must fit exactly, one server name, no extension twice among those that
@@ -108,14 +107,25 @@ pub enum Malformed {
 /// `max_bytes` bounds the hello with its record headers; a longer one is
 /// [`Malformed::TooLarge`] as soon as its length is known. Bytes after the hello are not looked at.
 pub fn parse(bytes: &[u8], max_bytes: usize) -> Inspection {
-    match record::message(bytes, max_bytes) {
-        record::Message::Incomplete => Inspection::NeedMore,
-        record::Message::NotTls => Inspection::NotTls,
-        record::Message::Malformed(why) => Inspection::Malformed(why),
-        record::Message::Whole(message) => match body::client_hello(&message) {
-            Ok(hello) => Inspection::Hello(hello),
-            Err(why) => Inspection::Malformed(why),
-        },
+    Progress::default().parse(bytes, max_bytes)
+}
+
+/// How far the first bytes of a connection have been looked at.
+#[derive(Debug, Default)]
+pub struct Progress(record::Progress);
+
+impl Progress {
+    /// As [`parse`], where `bytes` begin with those that this was asked about before.
+    pub fn parse(&mut self, bytes: &[u8], max_bytes: usize) -> Inspection {
+        match self.0.message(bytes, max_bytes) {
+            record::Message::Incomplete => Inspection::NeedMore,
+            record::Message::NotTls => Inspection::NotTls,
+            record::Message::Malformed(why) => Inspection::Malformed(why),
+            record::Message::Whole(message) => match body::client_hello(&message) {
+                Ok(hello) => Inspection::Hello(hello),
+                Err(why) => Inspection::Malformed(why),
+            },
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The bodies of the fuzz targets of TLS, as plain functions: any driver may feed them.
 
-use super::client_hello::{DEFAULT_MAX_BYTES, Inspection, parse};
+use super::client_hello::{DEFAULT_MAX_BYTES, Inspection, Progress, parse};
 use super::identity::Leaf;
 use super::ocsp;
 use super::x509::Certificate;
@@ -9,6 +9,7 @@ use super::x509::Certificate;
 ///
 /// - no panic, no endless loop;
 /// - a decision is final: bytes that arrive later do not change it;
+/// - it does not depend on the pieces that they arrive in;
 /// - a decision is taken within the limit;
 /// - a server name that comes out is a host name in lower case.
 ///
@@ -33,8 +34,14 @@ fn check(data: &[u8], limit: usize) {
         assert!(hello.alpn.iter().all(|protocol| !protocol.is_empty()));
     }
     // Sampled, so that the cost stays linear in the input.
+    let mut progress = Progress::default();
     for part in 1..8 {
-        let early = parse(&data[..data.len() * part / 8], limit);
+        let piece = &data[..data.len() * part / 8];
+        let early = parse(piece, limit);
+        assert_eq!(progress.parse(piece, limit), early, "in pieces");
+        if early != Inspection::NeedMore {
+            progress = Progress::default();
+        }
         assert!(early == Inspection::NeedMore || early == whole, "{early:?}, later {whole:?}");
     }
 }

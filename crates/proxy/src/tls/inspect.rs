@@ -95,7 +95,7 @@ pub async fn inspect(
 ) -> Inspected {
     let max_bytes = limits.max_bytes.min(buffer::LARGE);
     let limits = InspectorLimits { max_bytes, ..limits };
-    let mut inspection = Partial { limits, arrived: Vec::new() };
+    let mut inspection = Partial::new(limits);
     if let Some(first) = first {
         if let Some((verdict, request)) = inspection.tell(first.filled()) {
             return Inspected { verdict, request, plain: false, bytes: Some(first) };
@@ -111,13 +111,20 @@ pub async fn inspect(
     .await
 }
 
-/// A hello, or a request, of which a part has arrived.
+/// A hello, or a request, of which a part has arrived. However many pieces that came in, each byte is copied and looked at once.
 struct Partial {
     limits: InspectorLimits,
     arrived: Vec<u8>,
+    hello: client_hello::Progress,
+    line: opening::Progress,
 }
 
 impl Partial {
+    fn new(limits: InspectorLimits) -> Self {
+        let (hello, line) = Default::default();
+        Self { limits, arrived: Vec::new(), hello, line }
+    }
+
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -128,8 +135,9 @@ impl Partial {
             if let Err(error) = ready!(stream.poll_read_ready(cx)) {
                 return Poll::Ready(self.ended(Verdict::Failed(error), buffers));
             }
-            let mut bytes = self.arrived(buffers);
-            let mut room = ReadBuf::new(bytes.room());
+            let mut piece = self.buffer(self.arrived.len() + 1, buffers);
+            let most = piece.capacity().saturating_sub(self.arrived.len());
+            let mut room = ReadBuf::new(piece.room().get_mut(..most).unwrap_or_default());
             let read = match Pin::new(&mut *stream).poll_read(cx, &mut room) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => {
@@ -140,21 +148,36 @@ impl Partial {
             if read == 0 {
                 return Poll::Ready(self.ended(Verdict::Closed, buffers));
             }
-            bytes.advance(read);
-            match self.tell(bytes.filled()) {
-                Some((verdict, request)) => {
-                    let (plain, bytes) = (false, Some(bytes));
-                    return Poll::Ready(Inspected { verdict, request, plain, bytes });
-                }
-                None => self.arrived = bytes.filled().to_vec(),
+            piece.advance(read);
+            if let Some(inspected) = self.take(piece, buffers) {
+                return Poll::Ready(inspected);
             }
         }
     }
 
+    /// Takes a piece; what all of it is, unless it takes more to tell.
+    fn take(&mut self, piece: Buffer, buffers: &Rc<BufferPool>) -> Option<Inspected> {
+        let mut arrived = std::mem::take(&mut self.arrived);
+        let is_first = arrived.is_empty();
+        let told = if is_first {
+            self.tell(piece.filled())
+        } else {
+            arrived.extend_from_slice(piece.filled());
+            self.tell(&arrived)
+        };
+        let Some((verdict, request)) = told else {
+            self.arrived = if is_first { piece.filled().to_vec() } else { arrived };
+            return None;
+        };
+        // The first piece is nearly always all of it, and goes on as it is.
+        let bytes = if is_first { piece } else { self.gathered(&arrived, buffers) };
+        Some(Inspected { verdict, request, plain: false, bytes: Some(bytes) })
+    }
+
     /// What the bytes are; `None` when it takes more of them to tell.
-    fn tell(&self, bytes: &[u8]) -> Option<(Verdict, Option<Opening>)> {
+    fn tell(&mut self, bytes: &[u8]) -> Option<(Verdict, Option<Opening>)> {
         let verdict = if self.limits.hellos {
-            match client_hello::parse(bytes, self.limits.max_bytes) {
+            match self.hello.parse(bytes, self.limits.max_bytes) {
                 Inspection::Hello(hello) => return Some((Verdict::Tls(hello), None)),
                 Inspection::NotTls => Verdict::NotTls,
                 Inspection::Malformed(why) => Verdict::Malformed(why),
@@ -167,7 +190,7 @@ impl Partial {
         if !self.limits.requests || !matches!(verdict, Verdict::NotTls) {
             return Some((verdict, None));
         }
-        match opening::tell(bytes) {
+        match self.line.tell(bytes) {
             Told::Request(request) => Some((verdict, Some(request))),
             Told::Other => Some((verdict, None)),
             Told::TooLong => Some((Verdict::LongRequest, None)),
@@ -177,21 +200,27 @@ impl Partial {
 
     /// The end without a decision about the bytes.
     fn ended(&self, verdict: Verdict, buffers: &Rc<BufferPool>) -> Inspected {
-        let bytes = (!self.arrived.is_empty()).then(|| self.arrived(buffers));
-        let told = client_hello::parse(&self.arrived, self.limits.max_bytes);
+        let arrived = &self.arrived;
+        let bytes = (!arrived.is_empty()).then(|| self.gathered(arrived, buffers));
+        let told = client_hello::parse(arrived, self.limits.max_bytes);
         Inspected { verdict, request: None, plain: told == Inspection::NotTls, bytes }
     }
 
-    /// The part that has arrived, in a buffer that has room for more: a small one is nearly always enough.
-    fn arrived(&self, buffers: &Rc<BufferPool>) -> Buffer {
-        let small = self.limits.max_bytes <= buffer::SMALL && self.arrived.len() < buffer::SMALL;
-        let mut bytes = if small { buffers.small() } else { buffers.large() };
+    /// What has arrived in pieces, in one buffer.
+    fn gathered(&self, arrived: &[u8], buffers: &Rc<BufferPool>) -> Buffer {
+        let mut bytes = self.buffer(arrived.len(), buffers);
         // It asked for more only while there was room, so all of it fits.
-        if let Some(room) = bytes.room().get_mut(..self.arrived.len()) {
-            room.copy_from_slice(&self.arrived);
-            bytes.advance(self.arrived.len());
+        if let Some(room) = bytes.room().get_mut(..arrived.len()) {
+            room.copy_from_slice(arrived);
+            bytes.advance(arrived.len());
         }
         bytes
+    }
+
+    /// A buffer for so many bytes: a small one is nearly always enough.
+    fn buffer(&self, size: usize, buffers: &Rc<BufferPool>) -> Buffer {
+        let small = self.limits.max_bytes <= buffer::SMALL && size <= buffer::SMALL;
+        if small { buffers.small() } else { buffers.large() }
     }
 }
 

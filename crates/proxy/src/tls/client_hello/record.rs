@@ -19,36 +19,51 @@ pub(super) enum Message<'a> {
     Whole(Cow<'a, [u8]>),
 }
 
-/// Finds the ClientHello at the start of `bytes`, joining the records it is split over. Only the
-/// first `max_bytes` count, so that the answer does not depend on how the bytes arrived.
-pub(super) fn message(bytes: &[u8], max_bytes: usize) -> Message<'_> {
-    if !is_handshake_record(bytes) {
-        return Message::NotTls;
-    }
-    let within = &bytes[..bytes.len().min(max_bytes)];
-    match whole_length(within, max_bytes) {
-        Ok(Some(length)) => Message::Whole(body(within, length)),
-        Ok(None) if bytes.len() >= max_bytes => Message::Malformed(Malformed::TooLarge(max_bytes)),
-        Ok(None) => Message::Incomplete,
-        Err(why) => Message::Malformed(why),
-    }
+/// How far the records of a connection have been looked at. What was is not looked at again when more has arrived.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Where the record begins of which not all has been seen.
+    at: usize,
+    /// How much of its content has been.
+    taken: usize,
+    scan: Scan,
 }
 
-/// The length of the message's body, once `bytes` hold all of it.
-fn whole_length(bytes: &[u8], max_bytes: usize) -> Result<Option<usize>, Malformed> {
-    let mut scan = Scan::default();
-    let mut rest = bytes;
-    while let Some(fragment) = next_fragment(rest)? {
-        scan.add(fragment.present, max_bytes)?;
-        if let Some(length) = scan.whole() {
-            return Ok(Some(length));
+impl Progress {
+    /// Finds the ClientHello at the start of `bytes`, joining the records it is split over. Only the
+    /// first `max_bytes` count, so that the answer does not depend on how the bytes arrived.
+    pub(super) fn message<'b>(&mut self, bytes: &'b [u8], max_bytes: usize) -> Message<'b> {
+        if self.scan.seen == 0 && !is_handshake_record(bytes) {
+            return Message::NotTls;
         }
-        rest = &rest[RECORD_HEADER + fragment.present.len()..];
-        if fragment.present.len() < fragment.length {
-            break;
+        let within = &bytes[..bytes.len().min(max_bytes)];
+        match self.whole_length(within, max_bytes) {
+            Ok(Some(length)) => Message::Whole(body(within, length)),
+            Ok(None) if bytes.len() >= max_bytes => {
+                Message::Malformed(Malformed::TooLarge(max_bytes))
+            }
+            Ok(None) => Message::Incomplete,
+            Err(why) => Message::Malformed(why),
         }
     }
-    Ok(None)
+
+    /// The length of the message's body, once `bytes` hold all of it.
+    fn whole_length(&mut self, bytes: &[u8], max_bytes: usize) -> Result<Option<usize>, Malformed> {
+        while let Some(fragment) = next_fragment(bytes.get(self.at..).unwrap_or_default())? {
+            let new = fragment.present.get(self.taken..).unwrap_or_default();
+            self.scan.add(new, max_bytes)?;
+            if let Some(length) = self.scan.whole() {
+                return Ok(Some(length));
+            }
+            if fragment.present.len() < fragment.length {
+                self.taken = fragment.present.len();
+                break;
+            }
+            self.at += RECORD_HEADER + fragment.length;
+            self.taken = 0;
+        }
+        Ok(None)
+    }
 }
 
 /// Whether `bytes`, as far as they go, are the header of a handshake record of SSL 3 or TLS 1.x.
@@ -80,7 +95,7 @@ fn next_fragment(bytes: &[u8]) -> Result<Option<Fragment<'_>>, Malformed> {
 }
 
 /// How far the handshake message has been seen.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Scan {
     header: [u8; MESSAGE_HEADER],
     seen: usize,

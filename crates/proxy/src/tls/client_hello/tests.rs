@@ -292,3 +292,22 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut fastrand::Rng) {
         }
     }
 }
+
+/// What was looked at is not looked at again: a hello in as many pieces as it has bytes costs what it costs in one.
+#[test]
+fn a_hello_in_pieces_is_looked_at_once() {
+    const IN_RECORD: usize = 20;
+    let wire = fixtures::records(&Builder::host("slow.example.com").message(), IN_RECORD);
+    let mut progress = Progress::default();
+    for end in 1..wire.len() {
+        // Had the records before this one been looked at again, it would be no hello.
+        let mut piece = wire[..end].to_vec();
+        let before = (end - 1) / (5 + IN_RECORD) * (5 + IN_RECORD);
+        piece[..before].fill(0);
+        assert_eq!(progress.parse(&piece, DEFAULT_MAX_BYTES), Inspection::NeedMore, "{end}");
+    }
+    let Inspection::Hello(hello) = progress.parse(&wire, DEFAULT_MAX_BYTES) else {
+        panic!("a hello")
+    };
+    assert_eq!(hello.server_name.as_deref(), Some("slow.example.com"));
+}

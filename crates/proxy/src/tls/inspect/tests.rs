@@ -189,7 +189,7 @@ async fn a_partial_hello_does_not_spin() {
     client.write_all(&[22, 3]).await.unwrap();
     stream.readable().await.unwrap();
     let buffers = Rc::new(BufferPool::default());
-    let mut partial = Partial { limits: InspectorLimits::default(), arrived: Vec::new() };
+    let mut partial = Partial::new(InspectorLimits::default());
     let wakeups = Arc::new(Wakeups::default());
     let waker = Waker::from(Arc::clone(&wakeups));
     assert!(partial.poll(&mut Context::from_waker(&waker), &mut stream, &buffers).is_pending());
