@@ -126,6 +126,7 @@ impl World {
             || {
                 answer.lost = lost::listeners(self, question);
                 answer.lost.extend(lost::silent_gateways(self, port));
+                answer.lost.extend(lost::unfit(self, port, question));
                 answer.nearest = self.nearest_port(question);
                 (Error::NoListener, None, self.not_open(question))
             },
@@ -182,6 +183,7 @@ impl World {
             answer.lost =
                 lost::chains(behind, &listener.name, facts.destination, &origins, None, question);
             answer.lost.extend(lost::displaced(self, listener.address.port(), question));
+            answer.lost.extend(lost::unfit(self, listener.address.port(), question));
             answer.nearest = nearest::server_name(&origins, question);
             if let Some((reason, nearest)) = self.untaken(question) {
                 answer.nearest = nearest;

@@ -85,6 +85,25 @@ fn unselected(world: &World, port: u16) -> impl Iterator<Item = Lost> + '_ {
     })
 }
 
+/// VirtualServices of the host that was asked for at a port where none of their rules applies, with what their status says.
+pub(crate) fn unfit(world: &World, port: u16, question: &Question) -> Vec<Lost> {
+    let asked = question.sni.as_deref().unwrap_or_else(|| without_port(&question.host));
+    let asked = Host::new(asked);
+    let servers = || world.pilot.gateways().flat_map(|gateway| &gateway.servers);
+    let here = |service: &VirtualService| {
+        servers().any(|s| {
+            (s.port == port || s.listen.contains(&port))
+                && service.binds(&s.gateway)
+                && s.names().any(|name| asked.is_within(name))
+        })
+    };
+    let services = world.pilot.virtual_services();
+    let services = services.filter(|s| s.hosts.iter().any(|own| asked.is_within(own)) && here(s));
+    let mut keys: Vec<&ObjectKey> = services.map(|service| &service.key).collect();
+    keys.sort();
+    keys.into_iter().filter_map(|key| fault(world, key, ConditionKind::Reconciled)).collect()
+}
+
 /// What got no place on a port, and to whom it lost.
 pub(crate) fn displaced(world: &World, port: u16, question: &Question) -> Vec<Lost> {
     let displaced = world.pilot.displaced(port, question.sni.as_deref()).into_iter();
@@ -244,12 +263,23 @@ pub(crate) fn told(world: &World, name: &str, table: &RouteTable, asked: &str) -
     owners.filter(|key| !(having.contains(key) || newer(key))).collect()
 }
 
+/// What takes a request in a virtual host.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Taker<'a> {
+    /// Nothing does.
+    Nobody,
+    /// Its route of that number.
+    Route(usize),
+    /// What goes before all of its routes, in words.
+    Before(&'a str),
+}
+
 /// The routes of a virtual host but the one that takes the request, and what became no route there.
 pub(crate) fn routes(
     world: &World,
     host: &VirtualHost,
     origins: &HostOrigins,
-    taken: Option<usize>,
+    taker: Taker<'_>,
     head: &RequestHead,
     random: u64,
 ) -> Vec<Lost> {
@@ -259,13 +289,16 @@ pub(crate) fn routes(
     };
     let mut lost = Vec::new();
     for (number, route) in host.routes().iter().enumerate() {
-        if Some(number) == taken {
+        if matches!(taker, Taker::Route(taken) if taken == number) {
             continue;
         }
         let mismatch = route.matcher.mismatch(head, random);
-        let refused = match &mismatch {
-            Some(mismatch) => mismatched(mismatch, head),
-            None => format!("it would take the request ({}), and comes later", asks(route)),
+        let refused = match (&mismatch, taker) {
+            (Some(mismatch), _) => mismatched(mismatch, head),
+            (None, Taker::Before(first)) => {
+                format!("it would take the request ({}), and {first} goes first", asks(route))
+            }
+            (None, _) => format!("it would take the request ({}), and comes later", asks(route)),
         };
         let path = |path| !nearest::is_like(head.path(), path);
         let far = matches!(mismatch, Some(Mismatch::Path(asked)) if path(asked));
@@ -334,16 +367,18 @@ pub(crate) fn objects(
     let taken: Vec<Host> = taken.map(|domain| Host::new(without_port(domain))).collect();
     let mut lost: Vec<Lost> = world.never_read(Kind::VirtualService).collect();
     for service in others {
-        // What carries bytes on a port of its own takes no requests, whatever they say.
-        if service.http.is_empty() && service.tls.is_empty() && !service.tcp.is_empty() {
-            continue;
-        }
         let own = service.hosts.iter().find(|own| asked.is_within(own));
         let here: Vec<&Server> = servers
             .iter()
             .map(|server| &**server)
             .filter(|server| service.binds(&server.gateway))
             .collect();
+        // What carries bytes on a port of its own takes no requests, whatever they say.
+        let bytes = service.http.is_empty() && service.tls.is_empty() && !service.tcp.is_empty();
+        let is_meant = |own| !here.is_empty() && narrower(own, &asked, &taken).is_none();
+        if bytes && !own.is_some_and(is_meant) {
+            continue;
+        }
         let (path, refused) = match own {
             _ if world.unread().contains_key(&service.key) => {
                 let errors = &world.unread()[&service.key];
@@ -358,7 +393,7 @@ pub(crate) fn objects(
                 let hosts: Vec<&str> = service.hosts.iter().map(Host::as_str).collect();
                 ("spec.hosts", format!("its hosts are {}", hosts.join(", ")))
             }
-            Some(own) => match kept(world, service, own, &here, &taken) {
+            Some(own) => match kept(world, (service, own), &here, &asked, &taken) {
                 Some(refused) => refused,
                 None => {
                     lost.extend(ruleless(world, service, &here, head));
@@ -424,9 +459,15 @@ fn bound(world: &World, gateways: &[Arc<str>]) -> String {
     }
     let known: BTreeSet<String> =
         world.keys(Kind::Gateway).map(|key| format!("{}/{}", key.namespace, key.name)).collect();
-    let named = gateways.iter().map(|gateway| match known.contains(&**gateway) {
-        true => gateway.to_string(),
-        false => format!("{gateway}, which is not there"),
+    let unread = world.unread().keys().filter(|key| key.kind == Kind::Gateway);
+    let unread: BTreeSet<String> =
+        unread.map(|key| format!("{}/{}", key.namespace, key.name)).collect();
+    let named = gateways.iter().map(|gateway| {
+        match (known.contains(&**gateway), unread.contains(&**gateway)) {
+            (true, _) => gateway.to_string(),
+            (false, true) => format!("{gateway}, whose form is refused"),
+            (false, false) => format!("{gateway}, which is not there"),
+        }
     });
     format!("it is bound to {}", named.collect::<Vec<_>>().join(", "))
 }
@@ -435,9 +476,9 @@ fn bound(world: &World, gateways: &[Arc<str>]) -> String {
 /// taking the request: the field, and the reason.
 fn kept(
     world: &World,
-    service: &VirtualService,
-    own: &Host,
+    (service, own): (&VirtualService, &Host),
     here: &[&Server],
+    asked: &Host,
     taken: &[Host],
 ) -> Option<(&'static str, String)> {
     if service.order.is_none() {
@@ -463,13 +504,18 @@ fn kept(
         );
         return Some(("spec.hosts", refused));
     }
-    if let Some(narrower) = taken.iter().find(|taken| taken.is_narrower_than(own)) {
+    if let Some(narrower) = narrower(own, asked, taken) {
         let refused = format!("requests for {narrower} go first, which is narrower than {own}");
         return Some(("spec.hosts", refused));
     }
     let connections = service.rules.is_empty() && service.routes_connections();
     let refused = "it has rules for connections (tls, tcp), and none for requests (http)";
     connections.then(|| ("spec", refused.to_owned()))
+}
+
+/// The host of a virtual host by which it takes the request, where that is narrower than another's.
+fn narrower<'a>(own: &Host, asked: &Host, taken: &'a [Host]) -> Option<&'a Host> {
+    taken.iter().find(|taken| asked.is_within(taken) && taken.is_narrower_than(own))
 }
 
 /// What an object's status says against it.

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
+use tidegate_pilot::model::gateway::Server;
 use tidegate_pilot::model::host::Host;
 use tidegate_pilot::origins::{HostOrigins, Origin, RouteOrigin};
 use tidegate_proxy::config::listener::HttpManager;
@@ -24,7 +25,7 @@ use tidegate_xds::assemble::virtual_host_name;
 use crate::answer::{Answer, End, Error, Part, Retries, Sent, Source};
 use crate::filters::Stop;
 use crate::follow::{Connection, Refusal};
-use crate::lost::without_port;
+use crate::lost::{Taker, without_port};
 use crate::question::{Protocol, Question, Security};
 use crate::{World, destination, example, lost, nearest, words};
 
@@ -64,7 +65,10 @@ impl World {
             Decision::Route { virtual_host, route } => (Some(&**virtual_host), Some(route)),
         };
         let told = match host {
-            Some(host) => self.routes(&slot.name, host, route, head, answer),
+            Some(host) => {
+                let listener = &*connection.listener.name;
+                self.routes((listener, &slot.name, &asked), host, route, head, answer)
+            }
             None => {
                 answer.lost.extend(lost::hosts(self, &slot.name, &table, &asked));
                 answer.nearest = nearest::host(&table, head.authority());
@@ -139,7 +143,7 @@ impl World {
     /// made from.
     fn routes(
         &self,
-        table: &str,
+        (listener, table, asked): (&str, &str, &str),
         host: &VirtualHost,
         route: Option<&Arc<Route>>,
         head: &RequestHead,
@@ -152,9 +156,14 @@ impl World {
         if let (Some(number), Some(route)) = (number, route) {
             answer.route = Some(behind.route_part(route, &origins, number));
         }
-        if route.is_none() || number.is_some() {
-            answer.lost.extend(lost::routes(behind, host, &origins, number, head, RANDOM));
-        }
+        let redirecting = self.redirecting(listener, asked).map(redirect_of).next();
+        let redirect = redirecting.as_deref().unwrap_or("the redirect to TLS");
+        let taker = match (route, number) {
+            (None, _) => Taker::Nobody,
+            (_, Some(number)) => Taker::Route(number),
+            (Some(_), None) => Taker::Before(redirect),
+        };
+        answer.lost.extend(lost::routes(behind, host, &origins, taker, head, RANDOM));
         answer.nearest = match (route, number) {
             (None, _) => nearest::route(behind, host, &origins, head),
             (_, Some(taken)) => nearest::before(behind, host, &origins, taken, head),
@@ -232,15 +241,19 @@ impl World {
         answer.notes.extend(notes);
     }
 
-    /// Says which servers of a listener answer a host over TLS only: what sends requests there is no rule's route.
-    fn tell_redirecting(&self, listener: &str, host: &str, answer: &mut Answer) {
+    /// The servers of a listener that answer a host over TLS only.
+    fn redirecting(&self, listener: &str, host: &str) -> impl Iterator<Item = &Server> {
         let host = Host::new(without_port(host));
         let plan = self.pilot.listener_plan(listener);
-        let servers = plan.into_iter().flat_map(|plan| &plan.servers);
-        let redirecting = servers.filter(|server| {
+        let servers = plan.into_iter().flat_map(|plan| &plan.servers).map(|server| &**server);
+        servers.filter(move |server| {
             server.redirects_to_https() && server.names().any(|name| host.is_within(name))
-        });
-        for server in redirecting {
+        })
+    }
+
+    /// Says which servers of a listener answer a host over TLS only: what sends requests there is no rule's route.
+    fn tell_redirecting(&self, listener: &str, host: &str, answer: &mut Answer) {
+        for server in self.redirecting(listener, host) {
             let (place, gateway) = (server.place(), &server.gateway);
             let note = format!(
                 "{place} of Gateway {gateway} sends plain requests to TLS (tls.httpsRedirect)"
@@ -314,6 +327,11 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// What a server does with requests in plain text, in words.
+fn redirect_of(server: &Server) -> String {
+    format!("the redirect to TLS by {} of Gateway {}", server.place(), server.gateway)
 }
 
 /// The domains of a virtual host. Istio has one for those that nothing routes, whose name says nothing to people.

@@ -49,6 +49,20 @@ fn a_wrong_form_leaves_the_last_good_one_in_force_and_its_neighbours_alone() {
 }
 
 #[test]
+fn a_gateway_whose_form_is_refused_is_not_missing() {
+    let a = service("a", "a.com", "/a");
+    let mut world = World::with(Options::default(), std::slice::from_ref(&a));
+    assert_eq!(world.idle(&a).as_deref(), Some("NoGateway: there is no Gateway default/g"));
+    world.give([invalid(&gateway(), 1)]);
+    let why = "the form of Gateway default/g is refused, and there is none from before: its status says what is wrong";
+    assert_eq!(world.idle(&a), Some(format!("GatewayNotProgrammed: {why}")));
+    let lacks = world.fault(&a, ResolvedRefs).expect("it cannot be used");
+    assert!(lacks.contains(&format!("gateways: {why}")), "{lacks}");
+    world.delete(&gateway());
+    assert_eq!(world.idle(&a).as_deref(), Some("NoGateway: there is no Gateway default/g"));
+}
+
+#[test]
 fn what_was_never_good_serves_nothing() {
     let a = service("a", "a.com", "/a");
     let mut world = World::with(Options::default(), &[gateway()]);

@@ -10,6 +10,7 @@ mod https;
 mod inbound;
 mod json;
 mod limits;
+mod losers;
 mod near;
 mod policies;
 mod redirects;

@@ -94,6 +94,7 @@ impl Pilot {
     fn emit_table(&mut self, name: &Arc<str>, dirty: &mut Dirty, compiled: &mut Compiled) {
         let Some(table) = self.tables.get_mut(name) else { return };
         let settled = table.settle();
+        dirty.status.extend(settled.told);
         for gone in &settled.gone {
             let host = virtual_host_name(name, gone);
             self.shadows.forget(&host);

@@ -41,6 +41,11 @@ impl Pilot {
                 self.set_unreadable(&key, selector.as_ref(), dirty);
                 // It may be a delegate that is missed.
                 dirty.status.extend(self.index.roots_of(&key).cloned());
+                if key.kind == Kind::Gateway {
+                    // So it may be as a Gateway, by those who name it.
+                    let naming = index::gateway_name(&key);
+                    dirty.status.extend(self.index.naming(&naming).cloned());
+                }
                 self.problems.insert(key, Problem { generation, errors });
             }
         }

@@ -40,6 +40,7 @@ mod outbox;
 mod patches;
 mod plan;
 mod reach;
+mod redirects;
 mod route_table;
 mod security;
 mod shadows;

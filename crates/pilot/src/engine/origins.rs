@@ -387,7 +387,10 @@ impl Pilot {
                 }
                 None => RouteOrigin { root: None, rule: root, mirrors: Vec::new() },
             };
-            let reason = unmet.to_string();
+            let reason = match unmet.reason {
+                UnmetReason::Missing => status::missed(unmet, self.view()),
+                _ => unmet.to_string(),
+            };
             origins.left_out.push(LeftOut { origin, reason, elsewhere: None });
         }
     }

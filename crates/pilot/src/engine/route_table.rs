@@ -8,6 +8,7 @@ use tidegate_api::ObjectKey;
 
 use super::index::Index;
 use super::reach::How;
+use super::redirects::{Redirect, Redirects};
 use crate::Options;
 use crate::compile::virtual_host::Demands;
 use crate::model::gateway::{Class, Server};
@@ -29,6 +30,8 @@ pub(crate) struct RouteTable {
     /// What each host was settled as.
     settled: BTreeMap<Host, Arc<Routing>>,
     groups: HashMap<Arc<Routing>, Group>,
+    /// Who loses requests to servers that redirect, as it was settled.
+    redirects: Redirects,
     borders: Borders,
     /// The virtual hosts that no VirtualService makes, as they were settled.
     own: BTreeMap<Arc<str>, OwnHost>,
@@ -96,6 +99,8 @@ struct Claims {
     services: BTreeMap<(usize, Order), ObjectKey>,
     /// Servers that redirect the host to https whether or not it has routes.
     redirects: BTreeSet<usize>,
+    /// Servers that list such a host and would have it answered.
+    beside: BTreeSet<usize>,
     /// Servers that demand a certificate of clients, which is checked whether or not the host has routes.
     demanding: BTreeSet<usize>,
     /// Servers that take a wider host of plain HTTP, which knows this one apart.
@@ -130,6 +135,12 @@ impl<'a> Row<'a> {
     pub(super) fn redirectors(&self) -> impl Iterator<Item = &'a Server> + use<'a> {
         let servers = self.servers;
         self.claims.redirects.iter().filter_map(move |s| Some(&**servers.get(*s)?))
+    }
+
+    /// The servers that list it beside those, and would have it answered.
+    pub(super) fn beside(&self) -> impl Iterator<Item = &'a Server> + use<'a> {
+        let servers = self.servers;
+        self.claims.beside.iter().filter_map(move |s| Some(&**servers.get(*s)?))
     }
 }
 
@@ -168,6 +179,8 @@ pub(crate) struct Settled {
     pub(crate) gone: Vec<Arc<str>>,
     /// Virtual hosts to compile that no VirtualService makes.
     pub(crate) own: Vec<(Arc<str>, OwnHost)>,
+    /// Objects that lose requests to others which redirect them, or do no more.
+    pub(crate) told: BTreeSet<ObjectKey>,
 }
 
 /// One virtual host: its name, its domains, and what routes it.
@@ -197,6 +210,15 @@ impl RouteTable {
                 self.hosts.entry(host.clone()).or_default().demanding.insert(s);
             }
         }
+        for (s, server) in self.servers.iter().enumerate().filter(|(_, s)| !s.redirects_to_https())
+        {
+            for host in server.names() {
+                let redirected = self.hosts.get_mut(host).filter(|c| !c.redirects.is_empty());
+                if let Some(claims) = redirected {
+                    claims.beside.insert(s);
+                }
+            }
+        }
         let gateways: Vec<Arc<str>> = self.servers_of.keys().cloned().collect();
         for gateway in gateways {
             self.keep_apart(&gateway, index);
@@ -207,7 +229,8 @@ impl RouteTable {
         let before = self.settled.keys().cloned();
         let all: BTreeSet<Host> = self.hosts.keys().cloned().chain(before).collect();
         for host in all {
-            if self.routing(&host).as_ref() != self.settled.get(&host).map(|r| &**r) {
+            let routed = self.routing(&host).as_ref() == self.settled.get(&host).map(|r| &**r);
+            if !routed || self.redirect(&host).as_ref() != self.redirects.at(&host) {
                 self.stale.insert(host);
             }
         }
@@ -341,11 +364,19 @@ impl RouteTable {
         Some(Routing { routes, https_redirect, guarded, port: self.servers[first].port })
     }
 
+    /// Who redirects a host to https, and who loses its requests to them.
+    fn redirect(&self, host: &Host) -> Option<Redirect> {
+        let claims = self.hosts.get(host)?;
+        Redirect::of(Row { claims, servers: &self.servers })
+    }
+
     /// Takes the changes since the last time.
     pub(crate) fn settle(&mut self) -> Settled {
         let mut settled = Settled::default();
         let mut touched: HashSet<Arc<Routing>> = HashSet::new();
         for host in std::mem::take(&mut self.stale) {
+            let lost = self.redirect(&host);
+            settled.told.extend(self.redirects.set(&host, lost));
             let now = self.routing(&host).map(Arc::new);
             if let Some(before) = self.settled.remove(&host)
                 && now.as_ref() != Some(&before)
@@ -455,6 +486,16 @@ impl RouteTable {
     pub(super) fn is_plain_for(&self, namespace: &str) -> bool {
         let mut servers = self.servers.iter();
         servers.any(|server| server.class() == Class::Http && &*server.key.namespace == namespace)
+    }
+
+    /// Who loses requests to servers that redirect them.
+    pub(crate) fn redirects(&self) -> &Redirects {
+        &self.redirects
+    }
+
+    /// The hosts that a VirtualService routes.
+    pub(crate) fn claimed_hosts(&self, key: &ObjectKey) -> impl Iterator<Item = &Host> {
+        self.claimed_by.get(key).into_iter().flatten().map(|(_, host)| host)
     }
 
     /// Its servers, the oldest first.

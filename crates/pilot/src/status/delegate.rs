@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::virtual_service::{self, listeners};
-use super::{Findings, Force, View};
+use super::{Findings, Force, View, redirected};
 use crate::model::rule::UnmetReason;
 use crate::model::virtual_service::VirtualService;
 
@@ -35,7 +35,8 @@ pub(super) fn force(
     let applied: Vec<&Arc<VirtualService>> = roots(delegate, view)
         .filter(|root| root.rules.iter().any(|rule| rule.key == delegate.key))
         .collect();
-    let through: BTreeSet<_> = applied.iter().flat_map(|root| listeners(root, view)).collect();
+    let serving = applied.iter().filter(|root| redirected::force(root, view).is_none());
+    let through: BTreeSet<_> = serving.flat_map(|root| listeners(root, view)).collect();
     if !through.is_empty() {
         return Force::Through(through.into_iter().collect());
     }

@@ -6,7 +6,7 @@ use tidegate_api::ObjectKey;
 use tidegate_api::istio::gateway::ServerTlsMode;
 
 use super::credentials::Lack;
-use super::{Findings, View};
+use super::{Findings, View, redirected};
 use crate::engine::gateway_name;
 use crate::model::credentials::Found;
 use crate::model::gateway::{Class, Server};
@@ -56,6 +56,7 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
     for lost in view.listeners.lost_by(key) {
         findings.fault("Conflict", lost.to_owned());
     }
+    redirected::tell_gateway(key, view, &mut findings);
     let name = gateway_name(key);
     let routes = |s: &Arc<Server>| {
         s.class() == Class::Http && !s.redirects_to_https() || s.https_terms().is_some()

@@ -29,6 +29,7 @@ mod destination_rule;
 mod envoy_filter;
 mod gateway;
 mod reach;
+mod redirected;
 mod security;
 mod service_entry;
 mod standing;
@@ -42,7 +43,7 @@ pub(crate) use gateway::open as open_servers;
 pub(crate) use security::CLOSED;
 pub use standing::{Force, Standing};
 pub(crate) use unserved::idle;
-pub(crate) use virtual_service::absent;
+pub(crate) use virtual_service::{absent, missed};
 
 /// At most this many faults stand in one message; the rest is counted.
 const MAX_FAULTS: usize = 8;
@@ -189,7 +190,7 @@ pub(crate) fn account(
         conditions.retain(|c| c.kind != ConditionKind::Reconciled);
         // What else is said is not about the form that people look at.
         let texts = conditions.iter_mut().filter(|c| !c.holds).map(|c| &mut c.message);
-        for text in texts.chain(standing.force.message_mut()) {
+        for text in texts.chain(standing.force.message_mut()).chain(&mut standing.fault) {
             text.insert_str(0, OLDER);
         }
         let rest = if served { "the last good form serves on" } else { "" };
@@ -238,8 +239,11 @@ struct Findings {
 }
 
 impl Findings {
+    /// A fault that several listeners or places find is told once.
     fn fault(&mut self, reason: &'static str, message: String) {
-        self.faults.push((reason, message));
+        if !self.faults.iter().any(|(_, told)| *told == message) {
+            self.faults.push((reason, message));
+        }
     }
 
     /// What it names that nobody has, nobody can use or nobody stands behind: why, in one word and in words.
@@ -276,9 +280,14 @@ impl Findings {
 }
 
 fn join(faults: &[String]) -> String {
-    let shown = faults.iter().take(MAX_FAULTS).map(String::as_str).collect::<Vec<_>>().join("; ");
-    match faults.len().saturating_sub(MAX_FAULTS) {
+    list(faults, "; ")
+}
+
+/// The first of several, with how many more there are.
+fn list(all: &[String], separator: &str) -> String {
+    let shown = all.iter().take(MAX_FAULTS).map(String::as_str).collect::<Vec<_>>().join(separator);
+    match all.len().saturating_sub(MAX_FAULTS) {
         0 => shown,
-        more => format!("{shown}; and {more} more"),
+        more => format!("{shown}{separator}and {more} more"),
     }
 }

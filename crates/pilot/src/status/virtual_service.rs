@@ -12,7 +12,7 @@ use tidegate_api::{Kind, ObjectKey};
 
 use super::credentials::Lack;
 use super::standing::not_selected;
-use super::{Findings, Force, View, delegate, gateway, reach};
+use super::{Findings, Force, View, delegate, gateway, reach, redirected};
 use crate::Serves;
 use crate::compile::claims;
 use crate::compile::route::{is_final_status, redirect_status};
@@ -43,6 +43,7 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
         without_effect(service, view, &mut findings);
     }
     reach::tell(service, view, &mut findings);
+    redirected::tell(service, view, &mut findings);
     let shadowed = view.shadows.of(key);
     for fault in shadowed.faults {
         findings.fault("Unreachable", fault);
@@ -169,6 +170,9 @@ pub(super) fn force(key: &ObjectKey, findings: Option<&Findings>, view: View<'_>
     }
     let through = listeners(service, view);
     if !through.is_empty() {
+        if let Some(force) = redirected::force(service, view) {
+            return force;
+        }
         if view.shadows.hide(key) && !service.routes_connections() {
             let faults: Vec<String> = view.shadows.of(key).faults.into_iter().collect();
             let faults = faults.join("; ");
@@ -195,6 +199,8 @@ pub(super) fn force(key: &ObjectKey, findings: Option<&Findings>, view: View<'_>
     } else if let Some(first) = closed.first() {
         let message = format!("Gateway {first}: none of its servers is open; its status says why");
         Force::nothing("GatewayNotProgrammed", message)
+    } else if let Some(why) = missing.iter().find_map(|gateway| refused(gateway, view)) {
+        Force::nothing("GatewayNotProgrammed", why)
     } else if let Some(first) = missing.first() {
         Force::nothing("NoGateway", format!("there is no Gateway {first}"))
     } else {
@@ -290,7 +296,7 @@ fn unmet(service: &VirtualService, view: View<'_>, findings: &mut Findings) {
 }
 
 /// What is told of a delegate that there is not, or of which there never was a good form.
-fn missed(unmet: &Unmet, view: View<'_>) -> String {
+pub(crate) fn missed(unmet: &Unmet, view: View<'_>) -> String {
     let Unmet { number, delegate, .. } = unmet;
     if view.problems.contains_key(delegate) {
         return format!(
@@ -311,10 +317,12 @@ fn gateways(service: &VirtualService, view: View<'_>, findings: &mut Findings) -
         let (namespace, name) = gateway.split_once('/').unwrap_or(("", gateway));
         if !view.index.knows_gateway(gateway) {
             concerned = true;
-            let meant = view.index.gateway_meant(gateway);
-            let meant = meant.map_or_else(String::new, |m| format!("; did you mean {m}?"));
-            let missing = format!("gateways: no Gateway {name} in namespace {namespace}{meant}");
-            findings.missing.push(missing);
+            let meant = || view.index.gateway_meant(gateway);
+            let meant = || meant().map_or_else(String::new, |m| format!("; did you mean {m}?"));
+            findings.missing.push(match refused(gateway, view) {
+                Some(why) => format!("gateways: {why}"),
+                None => format!("gateways: no Gateway {name} in namespace {namespace}{}", meant()),
+            });
             continue;
         }
         let Some(served) = served(gateway, view) else { continue };
@@ -363,6 +371,15 @@ fn gateways(service: &VirtualService, view: View<'_>, findings: &mut Findings) -
         }
     }
     concerned
+}
+
+/// What is told of a Gateway that there is, and of which there never was a good form.
+fn refused(gateway: &str, view: View<'_>) -> Option<String> {
+    let (namespace, name) = gateway.split_once('/')?;
+    let key = ObjectKey::new(Kind::Gateway, namespace, name);
+    view.problems.contains_key(&key).then(|| {
+        format!("the form of {key} is refused, and there is none from before: its status says what is wrong")
+    })
 }
 
 /// Whether no server of a Gateway has a listener, and certificates where it needs them.

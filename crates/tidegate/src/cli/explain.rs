@@ -230,7 +230,7 @@ impl std::str::FromStr for Target {
         let authority = uri.authority().ok_or_else(example)?;
         // The default port is as none, so that clients leave it out of the Host (RFC 9110, section 4.2.3), as they do whose
         // password is in the URL.
-        let named = authority.port_u16().filter(|named| Some(*named) != port);
+        let named = port_of(authority)?.filter(|named| Some(*named) != port);
         let shown = match named {
             Some(named) => format!("{}:{named}", authority.host()),
             None => authority.host().to_owned(),
@@ -242,8 +242,26 @@ impl std::str::FromStr for Target {
             authority: shown,
             host: authority.host().to_owned(),
             port: port.ok_or("a tcp:// URL needs a port")?,
-            path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
+            path: match uri.path_and_query().map_or("/", |path| path.as_str()) {
+                // As clients send an empty path (RFC 9112, section 3.2.1).
+                query if !query.starts_with('/') => format!("/{query}"),
+                path => path.to_owned(),
+            },
         })
+    }
+}
+
+/// The port of an authority; `None` where it has none, or an empty one (RFC 3986, section 3.2.3).
+fn port_of(authority: &http::uri::Authority) -> Result<Option<u16>, String> {
+    let all = authority.as_str();
+    let served = all.rsplit_once('@').map_or(all, |(_, served)| served);
+    let written = served.strip_prefix(authority.host()).unwrap_or_default();
+    match written.strip_prefix(':').unwrap_or(written) {
+        "" => Ok(None),
+        port => match port.parse() {
+            Ok(0) | Err(_) => Err(format!("{port:?} is no port, which is between 1 and 65535")),
+            Ok(port) => Ok(Some(port)),
+        },
     }
 }
 
@@ -366,9 +384,12 @@ mod tests {
             ("https://me:secret@a.com:80/", "a.com:80"),
             ("http://[::1]:80/", "[::1]"),
             ("http://a.com:/", "a.com"),
+            ("http://81:81/", "81:81"),
         ] {
             assert_eq!(question(&format!("GET {url}")).expect("a question").host, host, "{url}");
         }
+        let query = question("GET http://a.com?q").expect("a question");
+        assert_eq!(query.path, "/?q", "as clients send it");
         let from = question("GET http://a.com --client-address 10.0.0.9").expect("a question");
         assert_eq!(from.client_address, "10.0.0.9".parse().ok());
         let address = question("GET https://10.0.0.1/ --sni=").expect("a question");
@@ -404,6 +425,12 @@ mod tests {
     fn what_is_no_url_is_refused() {
         for wrong in ["a.com", "ftp://a.com/", "tcp://a.com", "http:///x"] {
             assert!(wrong.parse::<Target>().is_err(), "{wrong}");
+        }
+        for port in ["99999", "65536", "abc", "0"] {
+            for scheme in ["http", "https"] {
+                let wrong = format!("{scheme}://a.com:{port}/");
+                assert!(wrong.parse::<Target>().is_err(), "{wrong}");
+            }
         }
         assert!("a b: c".parse::<Header>().is_err());
     }

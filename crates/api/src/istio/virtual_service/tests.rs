@@ -228,6 +228,19 @@ fn rules_that_nothing_reaches_are_told() {
     );
 }
 
+/// What a delegate does not ask for goes on to the rules behind it.
+#[test]
+fn a_delegate_takes_less_than_its_conditions_say() {
+    let leaf = json!({"name": "leaf"});
+    let spec = json!({"hosts": ["a.b"], "http": [
+        {"match": [{"uri": {"prefix": "/a"}}], "delegate": leaf},
+        {"match": [{"uri": {"prefix": "/a"}}], "route": to("c.d")},
+        {"delegate": leaf},
+        {"match": [{"uri": {"prefix": "/last"}}], "route": to("c.d")},
+    ]});
+    assert_eq!(advice(VirtualService, &spec), [""; 0]);
+}
+
 /// Istio's webhook takes these, and no proxy does.
 #[test]
 fn what_proxies_refuse_is_told() {

@@ -44,7 +44,8 @@ impl VirtualService {
             "http",
             &self.http,
             names,
-            |rule| &rule.matches,
+            // A delegate may take less than its conditions say.
+            (|rule| rule.delegate.is_none(), |rule| &rule.matches),
             |condition| HttpMatchRequest { name: String::new(), ..condition.clone() },
         );
         advise_unreachable(
@@ -52,7 +53,7 @@ impl VirtualService {
             "tls",
             &self.tls,
             |_| String::new(),
-            |r| &r.matches,
+            (|_| true, |r| &r.matches),
             Clone::clone,
         );
         advise_unreachable(
@@ -60,7 +61,7 @@ impl VirtualService {
             "tcp",
             &self.tcp,
             |_| String::new(),
-            |r| &r.matches,
+            (|_| true, |r| &r.matches),
             Clone::clone,
         );
     }
@@ -274,13 +275,14 @@ impl Destination {
 
 /// Tells rules that no traffic reaches, since an earlier rule takes everything or has the same condition.
 ///
-/// Conditions that an earlier one covers only in part or by a shorter prefix are left to the analyzers.
+/// Conditions that an earlier one covers only in part or by a shorter prefix are left to the analyzers. `takes` says whether a
+/// rule takes all that its conditions, `matches`, say.
 fn advise_unreachable<R, M: Eq + Hash>(
     report: &mut Report,
     field: &str,
     rules: &[R],
     name: impl Fn(&R) -> String,
-    matches: impl Fn(&R) -> &[M],
+    (takes, matches): (impl Fn(&R) -> bool, impl Fn(&R) -> &[M]),
     bare: impl Fn(&M) -> M,
 ) {
     let title = |at: usize| match rules.get(at).map(&name).unwrap_or_default() {
@@ -300,7 +302,8 @@ fn advise_unreachable<R, M: Eq + Hash>(
             ));
         }
         let conditions = matches(rule);
-        if conditions.is_empty() {
+        let whole = takes(rule);
+        if conditions.is_empty() && whole {
             takes_all = Some(here);
         }
         report.each("match", conditions, |report, condition| match seen.get(&bare(condition)) {
@@ -308,9 +311,10 @@ fn advise_unreachable<R, M: Eq + Hash>(
                 let first = title(*first);
                 report.advise(format!("not used: rule {first} has the same condition"));
             }
-            None => {
+            None if whole => {
                 seen.insert(bare(condition), here);
             }
+            None => {}
         });
     });
 }
