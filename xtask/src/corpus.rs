@@ -23,6 +23,8 @@ const MATERIAL: &str = "../shared";
 /// A set of cases with its way to run them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Suite {
+    /// Manifests, and what they are with a sidecar in them.
+    Inject,
     /// Options of capture, and the rules of iptables that come of them.
     Iptables,
     /// Recorded kubectl commands against `tidegate up`, compared with what a real API server's client printed.
@@ -36,7 +38,7 @@ pub enum Suite {
 /// Flags of `cargo xtask corpus`.
 #[derive(Args)]
 pub struct Options {
-    /// Only these suites, all when none is named; or a folder with cases in `iptables/`, `routing/` or `validate/`.
+    /// Only these suites, all when none is named; or a folder with cases in `inject/`, `iptables/`, `routing/` or `validate/`.
     #[arg(value_name = "SUITE|FOLDER", value_parser = Wanted::read)]
     wanted: Vec<Wanted>,
     /// The folder with the cases. When it is not there, nothing is run and nothing fails.
@@ -62,7 +64,7 @@ impl Wanted {
             Ok(suite) => Ok(Self::Suite(suite)),
             Err(_) if Path::new(text).is_dir() => Ok(Self::Folder(text.into())),
             Err(_) => {
-                Err("it is no suite (iptables, kubectl, routing, validate) and no folder"
+                Err("it is no suite (inject, iptables, kubectl, routing, validate) and no folder"
                     .to_owned())
             }
         }
@@ -73,13 +75,17 @@ impl Wanted {
         match self {
             Self::Suite(suite) => Ok(vec![(*suite, material.join(suite.folder()))]),
             Self::Folder(folder) => {
-                let there: Vec<_> = [Suite::Iptables, Suite::Routing, Suite::Validate]
-                    .into_iter()
-                    .map(|suite| (suite, folder.join(suite.name())))
-                    .filter(|(_, cases)| cases.is_dir())
-                    .collect();
+                let there: Vec<_> =
+                    [Suite::Inject, Suite::Iptables, Suite::Routing, Suite::Validate]
+                        .into_iter()
+                        .map(|suite| (suite, folder.join(suite.name())))
+                        .filter(|(_, cases)| cases.is_dir())
+                        .collect();
                 if there.is_empty() {
-                    bail!("{} has none of iptables/, routing/ and validate/", folder.display());
+                    bail!(
+                        "{} has none of inject/, iptables/, routing/ and validate/",
+                        folder.display()
+                    );
                 }
                 Ok(there)
             }
@@ -91,6 +97,7 @@ impl Suite {
     /// Where its cases stand in the material.
     fn folder(self) -> &'static str {
         match self {
+            Self::Inject => "corpus/inject",
             Self::Iptables => "corpus/iptables",
             Self::Kubectl => "kubernetes-api",
             Self::Routing => "corpus/routing",
@@ -105,7 +112,7 @@ impl Suite {
     fn run(self, workspace: &Workspace, cases: &Path) -> Result<Outcome> {
         match self {
             Self::Kubectl => kubectl::replay(workspace, cases),
-            Self::Iptables | Self::Routing | Self::Validate => {
+            Self::Inject | Self::Iptables | Self::Routing | Self::Validate => {
                 let mut runner = workspace.cargo();
                 runner.args(["run", "--quiet", "--locked", "-p", "tidegate-corpus", "--"]);
                 Outcome::of(runner.arg(self.name()).arg(cases))

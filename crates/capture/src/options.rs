@@ -239,7 +239,8 @@ pub struct Name(Box<str>);
 const LONGEST_NAME: usize = 64;
 
 impl Name {
-    fn of_number(number: u32) -> Self {
+    /// A user or a group by its number.
+    pub fn of_number(number: u32) -> Self {
         Self(number.to_string().into())
     }
 }
@@ -308,6 +309,21 @@ pub fn range(text: &str) -> Result<IpNet, Wrong> {
     text.parse().or_else(|_| address()).map_err(|_| {
         Wrong::new(text, "no range of addresses", "one such as 10.0.0.0/8 or 2001:db8::/32")
     })
+}
+
+/// Reads ranges of addresses of which not all may be meant: were every address excepted, nothing would be captured.
+///
+/// # Errors
+/// They are wrong, or all addresses.
+pub fn some_ranges(text: &str) -> Result<Ranges, Wrong> {
+    match text.parse()? {
+        Ranges::All => Err(Wrong::new(
+            text,
+            "every address, with which nothing would be captured",
+            "ranges such as 10.0.0.0/8,2001:db8::/32",
+        )),
+        ranges => Ok(ranges),
+    }
 }
 
 fn is_wildcard(text: &str) -> bool {

@@ -29,9 +29,11 @@ mod path;
 mod scalar;
 mod split;
 mod tree;
+mod write;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use tree::{Document, Entry, Node, Position, Span, Value};
+pub use write::write;
 
 /// What one source may cost to read.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +58,15 @@ impl Default for Limits {
 /// from the others, so that one diagnostic stands for one document.
 pub fn parse(source: &str) -> Vec<Result<Document, Diagnostic>> {
     parse_within(source, &Limits::default())
+}
+
+/// As [`parse`], documents beside the text that they were read from: one for most, several where `...` ends them.
+pub fn parse_parts(source: &str) -> Vec<(&str, Vec<Result<Document, Diagnostic>>)> {
+    let limits = Limits::default();
+    if source.len() > limits.bytes {
+        return vec![(source, parse(source))];
+    }
+    split::documents(source).map(|part| (part.text, read(&part, &limits))).collect()
 }
 
 /// As [`parse`], with limits of the caller's choice.

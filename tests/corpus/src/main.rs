@@ -4,6 +4,7 @@
 mod cases;
 #[cfg(test)]
 mod changes;
+mod inject;
 mod iptables;
 mod routing;
 mod validate;
@@ -27,6 +28,11 @@ enum Suite {
         /// The folder with the cases.
         folder: PathBuf,
     },
+    /// Manifests, and what they are with a sidecar in them.
+    Inject {
+        /// The folder with the cases.
+        folder: PathBuf,
+    },
     /// Options of capture, and the rules that come of them.
     Iptables {
         /// The folder with the cases.
@@ -42,6 +48,7 @@ enum Suite {
 fn main() -> Result<()> {
     let tally = match Args::parse().suite {
         Suite::Routing { folder } => routing::run(&folder)?,
+        Suite::Inject { folder } => inject::run(&folder)?,
         Suite::Iptables { folder } => iptables::run(&folder)?,
         Suite::Validate { folder } => validate::run(&folder)?,
     };

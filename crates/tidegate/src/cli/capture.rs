@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use clap::{Args, Subcommand, ValueEnum};
 use tidegate_capture::{
-    Dns, Family, Groups, Mode, Name, Options, Ports, Ranges, Wrong, list, port, restore, tables,
+    Dns, Family, Groups, Mode, Name, Options, Ports, Ranges, Wrong, list, port, restore,
+    some_ranges, tables,
 };
 
 use crate::capture::{self, Choice};
@@ -100,7 +101,7 @@ struct WhatArgs {
         value_name = "RANGES",
         default_value = ""
     )]
-    #[arg(value_parser = only_ranges)]
+    #[arg(value_parser = some_ranges)]
     exclude_ip_ranges: Ranges,
 
     /// Ports to which outbound connections are captured, whatever their address
@@ -317,23 +318,16 @@ fn servers(resolv_conf: io::Result<String>) -> Outcome<Vec<IpAddr>> {
 
 /// A list in one word.
 #[derive(Clone, Debug)]
-struct List<T>(Vec<T>);
+pub(super) struct List<T>(pub(super) Vec<T>);
 
-fn ports(text: &str) -> Result<List<u16>, Wrong> {
+/// Ports.
+pub(super) fn ports(text: &str) -> Result<List<u16>, Wrong> {
     list(text, port).map(List)
 }
 
 /// Users, groups or interfaces.
 fn names(text: &str) -> Result<List<Name>, Wrong> {
     list(text, str::parse).map(List)
-}
-
-/// Ranges, and not all addresses: nothing would be captured.
-fn only_ranges(text: &str) -> Result<Ranges, String> {
-    match text.parse().map_err(|wrong: Wrong| wrong.to_string())? {
-        Ranges::All => Err("with every address excluded nothing would be captured".to_owned()),
-        ranges => Ok(ranges),
-    }
 }
 
 #[cfg(test)]
@@ -376,6 +370,29 @@ mod tests {
         assert!(text.contains("# ip6tables-restore --noflush\n"), "{text}");
         let only = printed("--family ipv6").expect("rules");
         assert!(!only.contains("# iptables") && only.contains("::1/128"), "{only}");
+    }
+
+    #[test]
+    fn what_injection_writes_is_read_as_it_was_meant() {
+        let lines = [
+            "",
+            "-i * -x 10.0.0.0/8 -b 80,81 -q 22 -o 23 -d 82 -c eth1 -k vm0 -u 5 -g 6 -p 7 -z 8 -e 9 -m TPROXY --drop-invalid",
+            "-i 10.0.0.1/24 -b * --include-owner-groups 7 --redirect-dns --capture-all-dns",
+            "--exclude-owner-groups 7,8",
+        ];
+        for line in lines {
+            let read = |words: &[String]| {
+                let words = ["capture".to_owned(), "print".to_owned()]
+                    .into_iter()
+                    .chain(words.iter().cloned());
+                let line = Line::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
+                let Verb::Print(print) = line.args.verb else { panic!("print") };
+                print.what.options(|| Ok(RESOLV.to_owned())).expect("options")
+            };
+            let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            let options = read(&words);
+            assert_eq!(read(&tidegate_capture::arguments(&options)), options, "{line}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod capture;
 mod completion;
 mod explain;
+mod inject;
 mod logging;
 mod proxy;
 pub(crate) mod proxy_config;
@@ -61,6 +62,8 @@ enum Verb {
     ProxyConfig(proxy_config::ProxyConfigArgs),
     /// Lead a workload's connections to its sidecar
     Capture(capture::CaptureArgs),
+    /// Put a sidecar into manifests; also when the program is called istioctl
+    KubeInject(Box<inject::InjectArgs>),
     /// Print the version
     Version,
     /// Print a completion script for your shell
@@ -85,6 +88,7 @@ fn dispatch(verb: Verb) -> Outcome<()> {
         Verb::Explain(args) => crate::explain::run(&args),
         Verb::ProxyConfig(args) => proxy_config::run(&args),
         Verb::Capture(args) => capture::run(&args),
+        Verb::KubeInject(args) => inject::run(&args),
         Verb::Version => terminal::print(format_args!("tidegate {}\n", env!("CARGO_PKG_VERSION"))),
         Verb::Completion(args) => completion::run(&args),
     }

@@ -13,6 +13,7 @@ mod guide_000;
 #[path = "../../../../tests/guides/guide_002.rs"]
 mod guide_002;
 mod hardened;
+mod inject;
 mod limits;
 mod live_change;
 mod many_changes;

@@ -28,7 +28,10 @@ impl Shell {
             let program: PathBuf = tool.need()?;
             symlink(program, home.path().join(tool.name())).expect("a link");
         }
-        symlink(env!("CARGO_BIN_EXE_tidegate"), home.path().join("tidegate")).expect("a link");
+        // Guides call some of its verbs by the other name.
+        for name in ["tidegate", "istioctl"] {
+            symlink(env!("CARGO_BIN_EXE_tidegate"), home.path().join(name)).expect("a link");
+        }
         let path = std::env::var("PATH").unwrap_or_default();
         let path = format!("{}:{path}", home.path().display());
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../..").into();
