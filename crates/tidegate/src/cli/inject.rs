@@ -14,10 +14,10 @@ use crate::terminal;
 
 const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
   # Everything that the workload sends and gets goes through its sidecar
-  tidegate kube-inject -f ./manifests | kubectl apply -f -
+  tidegate kube-inject -f sleep.yaml > injected.yaml
 
   # Only what it sends to two ranges; everything else goes past the sidecar
-  tidegate kube-inject -f ./manifests --includeIPRanges=10.4.0.0/14,10.7.240.0/20
+  tidegate kube-inject -f sleep.yaml --includeIPRanges=10.4.0.0/14,10.7.240.0/20
 
   # A sidecar as a container beside the others, for Kubernetes before 1.29
   tidegate kube-inject -f - --nativeSidecar=false";
