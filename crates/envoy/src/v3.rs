@@ -27,7 +27,9 @@ pub use crate::types::envoy::extensions::filters::network::http_connection_manag
 pub use crate::types::envoy::extensions::filters::network::rbac::v3 as network_rbac;
 pub use crate::types::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
 pub use crate::types::envoy::extensions::retry::host::previous_hosts::v3 as previous_hosts;
+pub use crate::types::envoy::extensions::transport_sockets::proxy_protocol::v3 as proxy_protocol;
 pub use crate::types::envoy::extensions::transport_sockets::quic::v3 as quic;
+pub use crate::types::envoy::extensions::transport_sockets::raw_buffer::v3 as raw_buffer;
 pub use crate::types::envoy::extensions::transport_sockets::tls::v3 as tls;
 pub use crate::types::envoy::extensions::upstreams::http::v3 as http_options;
 pub use crate::types::envoy::service::discovery::v3 as discovery;

@@ -12,6 +12,7 @@
 //! | [`jwt`] | issuers of tokens |
 //! | [`namespace`] | a test in a network namespace of its own |
 //! | [`openings`] | what clients of a TLS server begin with that are none |
+//! | [`proxied`] | origins that read a PROXY header first |
 //! | [`process`] | a binary under test: its lines awaited, its life ended by its own pid |
 //! | [`scan`] | what a scanner of TLS servers finds |
 //! | [`tools`] | where kubectl, envoy, curl and openssl are, and words when they are not |
@@ -33,6 +34,7 @@ pub mod namespace;
 pub mod openings;
 pub mod origin;
 pub mod process;
+pub mod proxied;
 pub mod scan;
 pub mod tools;
 

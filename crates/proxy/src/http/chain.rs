@@ -14,6 +14,8 @@ use crate::route::RouteTable;
 use crate::stats::{HttpStats, Stats};
 use crate::tls::Settled;
 use crate::upstream::original::Captured;
+use crate::upstream::owned::OwnPools;
+use crate::upstream::proxy_header::Ends;
 use crate::worker::{Place, Worker};
 
 /// A route table as one worker holds it: counted by the worker alone, so that requests of different workers do
@@ -126,6 +128,12 @@ impl HttpChain {
 }
 
 impl Client {
+    /// The ends of its connection.
+    #[must_use]
+    pub fn ends(&self) -> Ends {
+        Ends { source: self.peer, destination: self.local }
+    }
+
     /// Notes what its ClientHello and its handshake told.
     pub fn describe(&self, record: &mut Record) {
         if let Some(name) = &self.server_name {
@@ -165,4 +173,6 @@ pub struct Client {
     pub tls: Option<Rc<Settled>>,
     /// Buckets of limits that each connection has for itself.
     pub limits: OfConnection,
+    /// Connections to endpoints that are its own.
+    pub pools: OwnPools,
 }

@@ -106,6 +106,7 @@ fn connecting(
         buffer_limit: 1 << 20,
         keepalive: None,
         sources: Default::default(),
+        proxy_header: None,
         tls: None,
         outlier: None,
         endpoints: ArcSwap::from_pointee(EndpointSet::new(endpoints).arranged(&balancing.into())),

@@ -30,6 +30,7 @@ use crate::tcp::filter::TcpChain;
 use crate::throttle::Throttle;
 use crate::tls::ClientHello;
 use crate::upstream::original::Captured;
+use crate::upstream::owned::OwnPools;
 use crate::worker::{Registration, Worker};
 
 /// How long accepting pauses when the process has no descriptor or memory left for a connection.
@@ -162,6 +163,7 @@ impl LocalListener {
             tls: None,
             place,
             limits: OfConnection::default(),
+            pools: OwnPools::default(),
         };
         if captured.is_some_and(Captured::circles) {
             return refuse_circle(&worker, &current, &client);

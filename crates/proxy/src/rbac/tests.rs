@@ -24,6 +24,7 @@ fn client(name: Option<&str>, tls: Option<Settled>) -> Client {
         place: Places::new(1).take().expect("a place"),
         tls: tls.map(Rc::new),
         limits: OfConnection::default(),
+        pools: Default::default(),
     }
 }
 

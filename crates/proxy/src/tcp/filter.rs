@@ -15,7 +15,6 @@ use crate::io::Io;
 use crate::remote::Remote;
 use crate::stats::{Stats, TcpStats};
 use crate::upstream::dialled::Dialled;
-use crate::upstream::original::Captured;
 use crate::upstream::outlier::Seen;
 use crate::upstream::pool::ConnectError;
 use crate::upstream::{ClusterSlot, LocalCluster};
@@ -72,7 +71,7 @@ impl TcpChain {
         let slot = self.proxy.clusters.next(|| self.worker.random.next());
         let mut note = Note { chain: self, client: &client, slot, started, wall };
         let tally = Tally::default();
-        let (flags, details, dialled) = match self.connect(slot, client.captured).await {
+        let (flags, details, dialled) = match self.connect(slot, &client).await {
             Ok((dialled, io_up, cluster)) => {
                 note.opened(&dialled, first.as_ref());
                 let limits = RelayLimits {
@@ -108,7 +107,7 @@ impl TcpChain {
     async fn connect(
         &self,
         slot: &ClusterSlot,
-        captured: Option<Captured>,
+        client: &Client,
     ) -> Result<(Dialled, Io, Rc<LocalCluster>), Refusal> {
         let Some(cluster) = self.worker.clusters.get(slot) else {
             self.stats.downstream_cx_no_route.inc();
@@ -117,7 +116,7 @@ impl TcpChain {
         cluster.cluster.use_when_ready().await;
         let mut last = None;
         for _ in 0..self.proxy.connect_attempts.max(1) {
-            let Some(pool) = cluster.pick(captured, None, || self.worker.random.next()) else {
+            let Some(pool) = cluster.pick(Some(client), None, || self.worker.random.next()) else {
                 cluster.stats.upstream_cx_none_healthy.inc();
                 let flags = ResponseFlags::NO_HEALTHY_UPSTREAM;
                 return Err(Refusal::new(flags, "no_healthy_upstream"));

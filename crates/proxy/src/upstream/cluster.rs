@@ -16,6 +16,7 @@ pub use super::endpoints::{Endpoint, EndpointSet, Locality, Place};
 use super::membership::Membership;
 use super::original::Originals;
 use super::outlier::{Cause, Outlier, Suspicion};
+pub use super::proxy_header::ProxyHeader;
 pub use super::sharing::{Balancing, HashKey, Sharing};
 pub use super::slow_start::SlowStart;
 use crate::http::head::Version;
@@ -359,6 +360,8 @@ pub struct Cluster {
     pub keepalive: Option<Keepalive>,
     /// The addresses that connections to endpoints come from (`upstream_bind_config`).
     pub sources: Sources,
+    /// What connections to endpoints begin with, before TLS (`ProxyProtocolUpstreamTransport`).
+    pub proxy_header: Option<ProxyHeader>,
     /// How TLS is spoken to endpoints; `None` when it is not.
     pub tls: Option<Secure>,
     /// Which endpoints are ejected, and why; `None` where none is.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -12,6 +12,7 @@ use tokio_rustls::client::TlsStream;
 use super::balance::Balancer;
 use super::cluster::{Balancing, Keepalive, Secure};
 use super::fault::Fault;
+use super::proxy_header::Ends;
 use super::{Cluster, Endpoint};
 use crate::remote::Remote;
 use crate::tls;
@@ -67,7 +68,11 @@ async fn open(
     speaks: &[u8],
 ) -> Result<Box<dyn Stream>, String> {
     let keepalive = cluster.keepalive.unwrap_or(KEEPALIVE);
-    let io = remote.connect(&cluster.sources, Some(&keepalive)).await.map_err(text)?;
+    let mut io = remote.connect(&cluster.sources, Some(&keepalive)).await.map_err(text)?;
+    if let Some(header) = &cluster.proxy_header {
+        let bytes = header.bytes(None, || Ends::of(io.local_addr().ok()?, remote));
+        io.write_all(&bytes).await.map_err(text)?;
+    }
     match &cluster.tls {
         None => Ok(Box::new(io)),
         Some(secure) => Ok(Box::new(encrypted(io, secure, remote, host, speaks).await?)),

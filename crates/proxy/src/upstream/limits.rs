@@ -3,7 +3,8 @@
 //! A worker that has no connection to an endpoint while others hold all that there may be would wait for ever: each of
 //! them uses its own again and again. Over HTTP/2 it opens streams on theirs (`multiplex/connection.rs`). Else it asks, and others give
 //! way: they close a connection that is idle or comes back from a request, and one of HTTP/2, which is for another server then, takes no
-//! more streams for a while. Nobody waits for another worker but who is at a limit.
+//! more streams for a while. Clients whose connections are their own (`owned.rs`) give way to each other so, in one worker or in several.
+//! Nobody waits for another worker but who is at a limit.
 
 use std::rc::Weak;
 use std::sync::Arc;
@@ -127,7 +128,7 @@ impl Drop for Starving {
     }
 }
 
-/// Has a pool give way whenever somebody starves.
+/// Has a pool give way whenever somebody starves, until it has no connections: of pools of clients there may be many.
 pub(super) async fn give_way(pool: Weak<Pool>, cluster: Arc<Cluster>) {
     let mut leaving: Option<Leaving> = None;
     loop {
@@ -135,6 +136,10 @@ pub(super) async fn give_way(pool: Weak<Pool>, cluster: Arc<Cluster>) {
         let asked = cluster.usage.asked.notified();
         let Some(here) = pool.upgrade() else { return };
         leaving = leaving.filter(Leaving::goes_on);
+        if !here.has_connections() {
+            here.giving.take();
+            return;
+        }
         if is_wanted(&cluster) && !here.close_idle_one() && leaving.is_none() {
             leaving = here.multiplex.leave_one();
         }

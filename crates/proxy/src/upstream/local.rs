@@ -9,10 +9,11 @@ use tokio::time::Instant;
 
 use super::balance::Balancer;
 use super::cluster::{Cluster, ClusterSlot, Discovery, Endpoint, EndpointSet};
-use super::original::{Captured, LocalOriginals};
+use super::original::LocalOriginals;
 use super::outlier::Seen;
 use super::pool::Pool;
 use crate::buffer::BufferPool;
+use crate::http::chain::Client;
 use crate::remote::Remote;
 use crate::stats::{ClusterStats, Scope, Stats};
 use crate::throttle::Throttle;
@@ -99,25 +100,36 @@ struct Pools {
 }
 
 impl LocalCluster {
-    /// The pool of the endpoint that takes the next request, by its hash where the cluster hashes; `None` when there
-    /// is no endpoint (`UH`). `captured` is what it came by, if that was redirected to us.
+    /// The pool of the endpoint that takes the next request of a client, by its hash where the cluster hashes; `None` when
+    /// there is no endpoint (`UH`). What is sent for nobody has no client.
     pub fn pick(
         &self,
-        captured: Option<Captured>,
+        client: Option<&Client>,
         hash: Option<u64>,
         random: impl FnMut() -> u64,
     ) -> Option<Rc<Pool>> {
-        if let Discovery::Dialled { .. } = self.cluster.discovery {
-            return self.pick_original(captured);
+        let pool = if let Discovery::Dialled { .. } = self.cluster.discovery {
+            self.pick_original(client)?
+        } else {
+            self.follow_endpoints();
+            let pools = self.pools.borrow();
+            let position = self.position(&pools.endpoints, hash, random)?;
+            Rc::clone(pools.pools.get(position)?)
+        };
+        Some(self.pool_for(client, pool))
+    }
+
+    /// The client's own pool beside one, where connections say who the client is.
+    fn pool_for(&self, client: Option<&Client>, shared: Rc<Pool>) -> Rc<Pool> {
+        match client.filter(|_| self.cluster.proxy_header.is_some()) {
+            Some(client) => client.pools.beside(&shared, client.ends()),
+            None => shared,
         }
-        self.follow_endpoints();
-        let pools = self.pools.borrow();
-        pools.pools.get(self.position(&pools.endpoints, hash, random)?).cloned()
     }
 
     /// The pool for where a client dialled.
-    fn pick_original(&self, captured: Option<Captured>) -> Option<Rc<Pool>> {
-        let Some(captured) = captured else {
+    fn pick_original(&self, client: Option<&Client>) -> Option<Rc<Pool>> {
+        let Some(captured) = client.and_then(|client| client.captured) else {
             self.tell_nowhere();
             return None;
         };
@@ -157,13 +169,13 @@ impl LocalCluster {
     /// times, and after that any other is taken, if there is one and hashes do not lead to it.
     pub fn pick_other(
         &self,
-        captured: Option<Captured>,
+        client: Option<&Client>,
         hash: Option<u64>,
         mut random: impl FnMut() -> u64,
         (tried, selections): (&[Remote], u32),
     ) -> Option<Rc<Pool>> {
         if let Discovery::Dialled { .. } = self.cluster.discovery {
-            return self.pick_original(captured);
+            return self.pick(client, hash, random);
         }
         self.follow_endpoints();
         let pools = self.pools.borrow();
@@ -185,7 +197,8 @@ impl LocalCluster {
             });
             all.find(is_other).filter(|_| hash.is_none())
         };
-        pools.pools.get(chosen.or_else(others).unwrap_or(first)).cloned()
+        let pool = pools.pools.get(chosen.or_else(others).unwrap_or(first))?;
+        Some(self.pool_for(client, Rc::clone(pool)))
     }
 
     /// Takes in what became of an attempt at an endpoint.

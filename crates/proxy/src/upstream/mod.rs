@@ -17,8 +17,10 @@ pub mod membership;
 pub mod multiplex;
 pub mod original;
 pub mod outlier;
+pub mod owned;
 pub mod placement;
 pub mod pool;
+pub mod proxy_header;
 pub mod sharing;
 pub mod slow_start;
 

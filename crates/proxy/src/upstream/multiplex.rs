@@ -204,6 +204,7 @@ impl Multiplex {
             local: address,
             server: server.into(),
             passes: pool.passes,
+            client: pool.client(),
             cluster: Arc::clone(&local.cluster),
             state,
             carried: AtomicU32::default(),
@@ -273,7 +274,8 @@ impl Multiplex {
 }
 
 fn wanted<'w>(pool: &'w Pool, cluster: &'w Arc<Cluster>, server: &'w str) -> Wanted<'w> {
-    Wanted { cluster, server, passes: pool.passes, stats: &pool.stats }
+    let (passes, client) = (pool.passes, pool.client());
+    Wanted { cluster, server, passes, client, stats: &pool.stats }
 }
 
 /// Counts how a connection ended; `None` when its endpoint was silent for too long.

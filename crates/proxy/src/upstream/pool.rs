@@ -4,7 +4,7 @@
 //! system call before it is used again. What counts against the cluster's limits is held by guards, so
 //! that no path can forget to give it back (`limits.rs`).
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -24,6 +25,8 @@ use super::local::LocalCluster;
 use super::multiplex::Multiplex;
 use super::original::{self, Passing};
 use super::outlier::Seen;
+use super::owned::{Beside, Owner};
+use super::proxy_header::{Ends, ProxyHeader};
 use crate::buffer::BufferPool;
 use crate::http::h1::Conn;
 use crate::io::Io;
@@ -118,7 +121,7 @@ pub struct Pool {
     /// Its counts, of this worker.
     pub endpoint_stats: Stats<EndpointStats>,
     pub(super) stats: Stats<ClusterStats>,
-    buffers: Rc<BufferPool>,
+    pub(super) buffers: Rc<BufferPool>,
     /// Connections that carry many requests at a time.
     pub multiplex: Multiplex,
     #[allow(
@@ -130,10 +133,14 @@ pub struct Pool {
     pub(super) returned: Notify,
     /// Whether the endpoint is gone: connections that come back are closed.
     closed: Cell<bool>,
-    /// Gives way to workers without a connection, once there is one here and a limit.
-    giving: OnceCell<AbortHandle>,
+    /// Gives way to who has no connection, while there are some here and a limit.
+    pub(super) giving: RefCell<Option<AbortHandle>>,
     /// How often what a connection is made for has passed the proxy, where it leads to where a client dialled.
     pub(super) passes: Option<u8>,
+    /// Whose connections these are, where they are one client's.
+    pub(super) owner: Option<Owner>,
+    /// The pools of clients to the same endpoint, where these are everybody's.
+    pub(super) beside: Beside,
 }
 
 impl Pool {
@@ -155,8 +162,10 @@ impl Pool {
             open: Cell::new(0),
             returned: Notify::new(),
             closed: Cell::new(false),
-            giving: OnceCell::new(),
+            giving: RefCell::default(),
             passes: None,
+            owner: None,
+            beside: Beside::default(),
         }
     }
 
@@ -255,11 +264,12 @@ impl Pool {
         permit
     }
 
-    /// Gives way to workers without a connection from now on, where connections are limited.
+    /// Gives way to who has no connection, while there are some here, where connections are limited.
     fn gives_way(self: &Rc<Self>, cluster: &Arc<Cluster>) {
         if cluster.limits.bound_connections() {
             let watch = || give_way(Rc::downgrade(self), Arc::clone(cluster));
-            self.giving.get_or_init(|| tokio::task::spawn_local(watch()).abort_handle());
+            let mut giving = self.giving.borrow_mut();
+            giving.get_or_insert_with(|| tokio::task::spawn_local(watch()).abort_handle());
         }
     }
 
@@ -361,10 +371,10 @@ impl Pool {
         permit: Permit,
     ) -> Result<(Dialled, Io), ConnectError> {
         let started = Instant::now();
+        let mut dialled = Dialled::attempt(self, carries, permit);
         if carries != Carries::Tcp {
             self.gives_way(cluster);
         }
-        let mut dialled = Dialled::attempt(self, carries, permit);
         let dial = self.open(cluster, server, carries);
         let io = match tokio::time::timeout(cluster.connect_timeout, dial).await {
             Ok(Ok((io, passing))) => {
@@ -388,7 +398,7 @@ impl Pool {
         Ok((dialled, io))
     }
 
-    /// Connects, and shakes hands where the cluster speaks TLS.
+    /// Connects, says who the client is where the cluster has that, and shakes hands where it speaks TLS.
     async fn open(
         &self,
         cluster: &Cluster,
@@ -397,26 +407,38 @@ impl Pool {
     ) -> Result<(Io, Option<Passing>), ConnectError> {
         let (remote, sources) = (&self.endpoint.address, &cluster.sources);
         let keepalive = cluster.keepalive.as_ref();
-        let (io, passing) = match (self.passes, remote) {
+        let (mut io, passing) = match (self.passes, remote) {
             (Some(passes), Remote::Ip(address)) => {
                 let (io, passing) = original::dial(*address, sources.of(*address), passes).await?;
                 io.set_nodelay(true)?;
                 if let Some(keepalive) = keepalive {
                     keepalive.apply(&io)?;
                 }
-                (io, passing)
+                (Io::Plain(io), passing)
             }
-            _ => match Io::dial(remote, sources, keepalive).await? {
-                Io::Plain(io) => (io, None),
-                other => return Ok((other, None)),
-            },
+            _ => (Io::dial(remote, sources, keepalive).await?, None),
         };
-        let Some(secure) = &cluster.tls else { return Ok((Io::Plain(io), passing)) };
+        if let Some(header) = &cluster.proxy_header {
+            self.introduce(header, &mut io).await?;
+        }
+        let (secure, io) = match (&cluster.tls, io) {
+            (Some(secure), Io::Plain(io)) => (secure, io),
+            (_, io) => return Ok((io, passing)),
+        };
         let asks = secure.asks(server, remote, carries.alpn());
         // Boxed, so that requests to plain endpoints do not carry the size of a handshake.
         let shaken = Box::pin(tls::connect(io, &secure.context, asks, &self.buffers)).await;
         self.count(&shaken);
         shaken.map(|io| (Io::Tls(io), passing)).map_err(ConnectError::Tls)
+    }
+
+    /// Begins a connection with its PROXY header.
+    async fn introduce(&self, header: &ProxyHeader, io: &mut Io) -> io::Result<()> {
+        let own = || Ends::of(io.local_addr()?, &self.endpoint.address);
+        let bytes = header.bytes(self.client(), own);
+        io.write_all(&bytes).await?;
+        self.stats.upstream_cx_tx_bytes_total.add(bytes.len() as u64);
+        Ok(())
     }
 
     fn count(&self, shaken: &Result<Box<TlsStream>, tls::Failure>) {
@@ -436,6 +458,7 @@ impl Pool {
 
     /// Closes connections that have been idle for longer than `timeout`, that are too old, or that the endpoint has closed.
     pub fn sweep(&self, now: Instant, timeout: Option<Duration>) {
+        self.beside.all().iter().for_each(|pool| pool.sweep(now, timeout));
         self.multiplex.sweep(self, now, timeout);
         self.idle.borrow_mut().retain_mut(|open| {
             let expired = timeout.is_some_and(|timeout| now - open.idle_since >= timeout);
@@ -455,21 +478,28 @@ impl Pool {
 
     /// Closes all idle connections.
     pub fn close_idle(&self) {
+        self.beside.all().iter().for_each(|pool| pool.close_idle());
         let idle = std::mem::take(&mut *self.idle.borrow_mut());
         drop(idle);
     }
 
     /// The endpoint is gone: idle connections close now, others when their request is over.
     pub fn close(&self) {
+        self.beside.all().iter().for_each(|pool| pool.close());
         self.closed.set(true);
         self.multiplex.close();
         self.close_idle();
+    }
+
+    /// Whether connections that come back are closed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.get()
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        if let Some(giving) = self.giving.get() {
+        if let Some(giving) = self.giving.get_mut() {
             giving.abort();
         }
     }
@@ -526,7 +556,7 @@ impl Lease {
         open.count();
         open.conn.release();
         let now = Instant::now();
-        if pool.closed.get() || open.is_over(|| now) || open.dialled.is_wanted() {
+        if pool.is_closed() || open.is_over(|| now) || open.dialled.is_wanted() {
             return;
         }
         open.idle_since = now;

@@ -22,6 +22,7 @@ mod origin;
 mod outlier;
 mod overflow;
 mod pilot;
+mod proxy_header;
 mod scripts;
 mod sharing;
 mod sides;

@@ -6,6 +6,8 @@ pub(super) const DOWNSTREAM: &str =
     "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
 pub(super) const UPSTREAM: &str = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
 pub(super) const RAW_BUFFER: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
+const PROXY_HEADER: &str =
+    "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport";
 
 const FROM_RESOURCE: &str =
     "files are read when the resource is taken; send it again when they change";
@@ -16,10 +18,32 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         message: "envoy.config.core.v3.TransportSocket",
         honoured: &["name", "typed_config"],
-        holds: &[("typed_config", &[RAW_BUFFER, DOWNSTREAM, UPSTREAM])],
+        // Who compiles one of them refuses those of the other side.
+        holds: &[("typed_config", &[RAW_BUFFER, DOWNSTREAM, UPSTREAM, PROXY_HEADER])],
         ..ROW
     },
     whole(RAW_BUFFER),
+    Row {
+        message: PROXY_HEADER,
+        honoured: &["config", "transport_socket"],
+        refused: &[
+            ("allow_unspecified_address", "Envoy does not implement it: clients have addresses"),
+            ("tlv_as_pool_key", "Envoy does not implement it: no client shares connections"),
+        ],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.core.v3.ProxyProtocolConfig",
+        honoured: &["version", "added_tlvs"],
+        ignored: &[("pass_through_tlvs", "no listener takes a PROXY header that could have any")],
+        ..ROW
+    },
+    Row {
+        message: "envoy.config.core.v3.TlvEntry",
+        honoured: &["type", "value"],
+        refused: &[("format_string", "use value: what is added is the same for all connections")],
+        ..ROW
+    },
     Row {
         message: DOWNSTREAM,
         honoured: &[

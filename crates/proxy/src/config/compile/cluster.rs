@@ -21,8 +21,8 @@ use tidegate_envoy::v3::endpoint::ClusterLoadAssignment;
 
 use crate::config::refusal::{Refusal, Within, each};
 use crate::upstream::cluster::{
-    Cluster, Discovery, DnsFamily, DnsName, DnsPolicy, EndpointSet, Keepalive, Limits, RetryBudget,
-    Secure, Sources,
+    Cluster, Discovery, DnsFamily, DnsName, DnsPolicy, EndpointSet, Keepalive, Limits, ProxyHeader,
+    RetryBudget, Secure, Sources,
 };
 use crate::upstream::outlier::Outlier;
 
@@ -30,7 +30,7 @@ use super::address::socket;
 use super::endpoint::{Assigned, assignment, names};
 use super::source::with_all_others;
 use super::value::{enumeration, positive, present, required};
-use super::{Links, noted, outlier, tls, unpack};
+use super::{Links, noted, outlier, proxy_header, tls, unpack};
 
 use http::HttpOptions;
 
@@ -62,6 +62,7 @@ pub(in crate::config) fn cluster(
     let outlier = outlier.map(outlier::settings).transpose().within("outlier_detection")?;
     let outlier = outlier.map(|settings| Outlier::new(settings, options.errors));
     let first = endpoints(&discovery, listed.as_ref(), before).arranged(&sharing);
+    let Begins { proxy_header, tls } = begins(proto, &options, links)?;
     let stat_name = Some(proto.alt_stat_name.as_str()).filter(|name| !name.is_empty());
     Ok(Cluster {
         stat_name: stat_name.map_or_else(|| Arc::clone(&name), Into::into),
@@ -82,7 +83,8 @@ pub(in crate::config) fn cluster(
         buffer_limit: proto.per_connection_buffer_limit_bytes.unwrap_or(DEFAULT_BUFFER_LIMIT),
         keepalive: keepalive(proto),
         sources: sources(proto).within("upstream_bind_config")?,
-        tls: secure(proto, &options, links)?,
+        proxy_header,
+        tls,
         retired: Default::default(),
         following: Default::default(),
     })
@@ -312,21 +314,38 @@ fn keepalive(proto: &ProtoCluster) -> Option<Keepalive> {
     })
 }
 
-// === TLS ===
+// === transport socket ===
 
-fn secure(
+/// What connections begin with.
+struct Begins {
+    proxy_header: Option<ProxyHeader>,
+    tls: Option<Secure>,
+}
+
+fn begins(
     proto: &ProtoCluster,
     options: &HttpOptions,
     links: &mut impl Links,
-) -> Result<Option<Secure>, Refusal> {
-    let context = noted(links, "transport_socket", |links| {
-        tls::client(proto.transport_socket.as_ref(), links)
-    })?;
-    Ok(context.map(|context| Secure {
-        context,
-        auto_sni: options.auto_sni,
-        auto_san: options.auto_san,
-    }))
+) -> Result<Begins, Refusal> {
+    let socket = proto.transport_socket.as_ref();
+    noted(links, "transport_socket", |links| {
+        let secured =
+            |context| Secure { context, auto_sni: options.auto_sni, auto_san: options.auto_san };
+        let Some(around) = proxy_header::around(socket)? else {
+            let tls = tls::client(socket, links)?.map(secured);
+            return Ok(Begins { proxy_header: None, tls });
+        };
+        noted(links, "typed_config", |links| {
+            let proxy_header = noted(links, "config", |links| {
+                proxy_header::header(around.config.as_ref(), links).map(Some)
+            })?;
+            let tls = noted(links, "transport_socket", |links| {
+                present("", around.transport_socket.as_ref())?;
+                tls::client(around.transport_socket.as_ref(), links)
+            })?;
+            Ok(Begins { proxy_header, tls: tls.map(secured) })
+        })
+    })
 }
 
 #[cfg(test)]

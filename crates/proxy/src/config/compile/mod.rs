@@ -21,6 +21,7 @@ pub(super) mod matching;
 mod metadata;
 mod mirror;
 mod outlier;
+mod proxy_header;
 mod rate_limit;
 mod rbac;
 mod retry;

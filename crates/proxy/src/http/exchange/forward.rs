@@ -84,8 +84,7 @@ impl<D: Downstream> Exchange<'_, D> {
         loop {
             cluster.cluster.use_when_ready().await;
             self.journal.attempt();
-            let Some(pool) =
-                attempts.pick(&cluster, self.client.captured, hash, || worker.random.next())
+            let Some(pool) = attempts.pick(&cluster, self.client, hash, || worker.random.next())
             else {
                 cluster.stats.upstream_cx_none_healthy.inc();
                 let reply = LocalReply::no_healthy_upstream();

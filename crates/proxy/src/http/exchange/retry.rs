@@ -8,6 +8,7 @@ use super::failure::charge;
 use super::filters::Waited;
 use super::{Broken, Exchange, Way};
 use crate::accesslog::ResponseFlags;
+use crate::http::chain::Client;
 use crate::http::h1::Framing;
 use crate::http::journal::VIA_UPSTREAM;
 use crate::http::limits::Expired;
@@ -20,7 +21,6 @@ use crate::route::{Forward, RetryPolicy, grpc};
 use crate::upstream::LocalCluster;
 use crate::upstream::cluster::UpstreamProtocol;
 use crate::upstream::limits::Permit;
-use crate::upstream::original::Captured;
 use crate::upstream::outlier::Seen;
 use crate::upstream::pool::Pool;
 
@@ -116,15 +116,15 @@ impl<'r> Attempts<'r> {
     pub fn pick(
         &self,
         cluster: &LocalCluster,
-        captured: Option<Captured>,
+        client: &Client,
         hash: Option<u64>,
         random: impl FnMut() -> u64,
     ) -> Option<Rc<Pool>> {
         match (&self.before, self.policy) {
             (Some(before), Some(policy)) if policy.others_first => {
-                cluster.pick_other(captured, hash, random, (&before.tried, policy.selections))
+                cluster.pick_other(Some(client), hash, random, (&before.tried, policy.selections))
             }
-            _ => cluster.pick(captured, hash, random),
+            _ => cluster.pick(Some(client), hash, random),
         }
     }
 }

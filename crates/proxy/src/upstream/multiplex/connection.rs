@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::stats::{ClusterStats, Stats};
 use crate::upstream::cluster::Cluster;
+use crate::upstream::proxy_header::Ends;
 
 /// One connection. Dropping it closes it: nobody uses it any more, and nobody will.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Connection {
     pub(super) server: Box<str>,
     /// How often what it was made for has passed the proxy, where that counts.
     pub(super) passes: Option<u8>,
+    /// The ends of the client's connection that it was made for, where it tells them.
+    pub(super) client: Option<Ends>,
     pub(super) cluster: Arc<Cluster>,
     pub(super) state: Arc<State>,
     /// How many streams it has had.
@@ -178,6 +181,7 @@ pub(super) struct Wanted<'w> {
     pub(super) cluster: &'w Arc<Cluster>,
     pub(super) server: &'w str,
     pub(super) passes: Option<u8>,
+    pub(super) client: Option<Ends>,
     pub(super) stats: &'w Stats<ClusterStats>,
 }
 
@@ -186,6 +190,7 @@ impl Wanted<'_> {
         Arc::ptr_eq(&connection.cluster, self.cluster)
             && *connection.server == *self.server
             && connection.passes == self.passes
+            && connection.client == self.client
             && !connection.is_closed()
     }
 }

@@ -43,6 +43,7 @@ pub(in crate::upstream) fn cluster(
         buffer_limit: 1,
         keepalive: None,
         sources: Default::default(),
+        proxy_header: None,
         tls: None,
         outlier,
         endpoints: ArcSwap::from_pointee(endpoints.arranged(&sharing)),

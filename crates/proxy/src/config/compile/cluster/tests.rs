@@ -6,6 +6,7 @@ use crate::config::testing::{proto, with};
 use super::http::HTTP_OPTIONS;
 use super::*;
 use crate::http::head::Version;
+use crate::upstream::cluster::ProxyHeader::V2;
 use crate::upstream::cluster::{
     Balancing, HashKey, HttpConnections, Locality, Place, Probe, SlowStart, UpstreamProtocol,
 };
@@ -488,4 +489,72 @@ fn clusters_may_send_to_where_clients_dialled() {
 
 fn cluster_of(json: &Value, slots: &mut Slots) -> Result<Cluster, Refusal> {
     cluster(&proto(json), None, |_| None, slots)
+}
+
+fn around(config: &Value, inner: &Value) -> Value {
+    let typed = |name: &str, more: &Value| {
+        let kind = format!("type.googleapis.com/envoy.extensions.transport_sockets.{name}");
+        json!({"name": name, "typed_config": with(&json!({"@type": kind}), more)})
+    };
+    let inner = inner.as_str().map_or(json!({}), |kind| {
+        let kind = typed(kind, &json!({}));
+        json!({"transport_socket": kind})
+    });
+    let config = with(&json!({"config": config}), &inner);
+    let socket = typed("proxy_protocol.v3.ProxyProtocolUpstreamTransport", &config);
+    with(&minimal(), &json!({"transport_socket": socket}))
+}
+
+#[test]
+fn connections_may_begin_with_who_the_client_is() {
+    let plain = json!("raw_buffer.v3.RawBuffer");
+    let mut slots = Slots::default();
+    let mut header = |config: &Value| {
+        let cluster = cluster_of(&around(config, &plain), &mut slots).expect("valid");
+        let told: Vec<_> = slots.take_notices().into_iter().map(|notice| notice.path).collect();
+        assert!(cluster.tls.is_none());
+        (cluster.proxy_header.expect("a header"), told)
+    };
+    let added = json!([{"type": 5, "value": "YWJj"}, {"type": 255, "value": "AA=="}]);
+    assert_eq!(header(&json!({})), (ProxyHeader::V1, vec![]));
+    let V2 { added: none } = header(&json!({"version": "V2"})).0 else { panic!("version 2") };
+    assert!(none.is_empty());
+    let V2 { added: all } = header(&json!({"version": "V2", "added_tlvs": added})).0 else {
+        panic!("version 2")
+    };
+    assert_eq!(*all, *b"\x05\0\x03abc\xff\0\x01\0");
+    let (unused, told) = header(&json!({"added_tlvs": added}));
+    assert_eq!(unused, ProxyHeader::V1);
+    assert_eq!(told, ["transport_socket.typed_config.config.added_tlvs"]);
+    let tls = around(&json!({"version": "V2"}), &json!("tls.v3.UpstreamTlsContext"));
+    let tls = compile(&tls).expect("valid");
+    assert!(tls.tls.is_some() && tls.proxy_header.is_some());
+    assert_eq!(good(&json!({})).proxy_header, None);
+}
+
+#[test]
+fn refusals_of_what_connections_begin_with_name_the_field() {
+    let plain = json!("raw_buffer.v3.RawBuffer");
+    let long = |len: usize| "A".repeat(len / 3 * 4);
+    let two = json!([{"value": long(60_000)}, {"value": long(6_000)}]);
+    for (config, inner, path) in [
+        (
+            json!({"added_tlvs": [{"type": 256, "value": "AA=="}]}),
+            &plain,
+            "config.added_tlvs[0].type",
+        ),
+        (json!({"added_tlvs": [{"type": 1}]}), &plain, "config.added_tlvs[0].value"),
+        (json!({"added_tlvs": two}), &plain, "config.added_tlvs[1].value"),
+        (json!({"version": 2}), &plain, "config.version"),
+        (json!({}), &json!(null), "transport_socket"),
+        (
+            json!({}),
+            &json!("proxy_protocol.v3.ProxyProtocolUpstreamTransport"),
+            "transport_socket.typed_config",
+        ),
+        (json!({}), &json!("tls.v3.DownstreamTlsContext"), "transport_socket.typed_config"),
+    ] {
+        let refused = compile(&around(&config, inner)).map(|_| ()).expect_err(path);
+        assert_eq!(refused.path, format!("transport_socket.typed_config.{path}"), "{refused}");
+    }
 }

@@ -14,8 +14,8 @@ use crate::io::simulated::Socket;
 /// Whoever waits so long is never told.
 const NEVER: Duration = Duration::from_secs(2000);
 
-/// A connection of a client: a few requests, one after the other.
-pub(super) async fn run(sim: Rc<Sim>, mut socket: Socket) {
+/// A connection of a client from a port: a few requests, one after the other.
+pub(super) async fn run(sim: Rc<Sim>, mut socket: Socket, port: u16) {
     for _ in 0..1 + sim.number(3) {
         sleep(millis(sim.number(30))).await;
         let route = sim.number(sim.terms.len() as u64) as usize;
@@ -25,7 +25,8 @@ pub(super) async fn run(sim: Rc<Sim>, mut socket: Socket) {
             (_, 0) => sim.number(20_000) as usize,
             _ => sim.number(2000) as usize,
         };
-        let asked = Asked::new(method, size, sim.terms[route].clone(), sim.tick());
+        let terms = sim.terms[route].clone();
+        let asked = Asked::new(port, method, size, terms, sim.tick());
         let number = sim.open(asked);
         let patience = (sim.number(8) == 0).then(|| millis(sim.number(400)));
         let exchange = exchange(&sim, &mut socket, number, route);

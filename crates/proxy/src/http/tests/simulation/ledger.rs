@@ -58,6 +58,8 @@ pub(super) enum Outcome {
 /// One request of a client.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
+    /// Its client's.
+    pub(super) port: u16,
     pub(super) method: &'static str,
     pub(super) size: usize,
     pub(super) terms: Terms,
@@ -67,8 +69,14 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn new(method: &'static str, size: usize, terms: Terms, sent: u64) -> Self {
-        Self { method, size, terms, sent, deliveries: Vec::new(), outcome: None }
+    pub(super) fn new(
+        port: u16,
+        method: &'static str,
+        size: usize,
+        terms: Terms,
+        sent: u64,
+    ) -> Self {
+        Self { port, method, size, terms, sent, deliveries: Vec::new(), outcome: None }
     }
 
     /// When its latest attempt began, at the earliest.

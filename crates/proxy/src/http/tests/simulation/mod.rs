@@ -23,7 +23,7 @@ use crate::http::h1::Conn;
 use crate::io::{Io, simulated};
 use crate::random::Random;
 use crate::route::{RetryOn, RetryPolicy};
-use crate::upstream::cluster::RetryBudget;
+use crate::upstream::cluster::{ProxyHeader, RetryBudget};
 use crate::upstream::membership::Membership;
 use crate::upstream::outlier::simulation::{PORTS, form, found};
 use crate::upstream::outlier::{Monitor, Watch};
@@ -48,6 +48,8 @@ struct Sim {
     seed: u64,
     random: RefCell<fastrand::Rng>,
     terms: Vec<Terms>,
+    /// Whether connections to endpoints begin with who the client is.
+    introduces: bool,
     asked: RefCell<Vec<Asked>>,
     moods: RefCell<HashMap<u16, Mood>>,
     /// Numbers what happens, in its order.
@@ -242,7 +244,7 @@ fn way(random: &mut fastrand::Rng, slot: &Arc<ClusterSlot>, terms: &Terms) -> Ac
 }
 
 /// A form of the cluster.
-fn cluster_of(random: &mut fastrand::Rng, endpoints: EndpointSet) -> Cluster {
+fn cluster_of(random: &mut fastrand::Rng, endpoints: EndpointSet, introduces: bool) -> Cluster {
     let few = |random: &mut fastrand::Rng, least: u32| match random.u32(..3) {
         0 => random.u32(least..4),
         _ => 1024,
@@ -250,6 +252,7 @@ fn cluster_of(random: &mut fastrand::Rng, endpoints: EndpointSet) -> Cluster {
     let mut cluster = form(random, endpoints);
     cluster.connect_timeout = millis(random.u64(50..1000));
     cluster.buffer_limit = 1 << 20;
+    cluster.proxy_header = introduces.then_some(ProxyHeader::V1);
     cluster.http.idle_timeout = random.bool().then(|| millis(random.u64(100..5000)));
     cluster.http.max_duration = (random.u32(..4) == 0).then(|| millis(random.u64(100..2000)));
     cluster.http.max_requests = (random.u32(..4) == 0).then(|| random.u32(1..4));
@@ -268,6 +271,7 @@ impl Schedule {
         let mut random = fastrand::Rng::with_seed(seed);
         let slot = Arc::new(ClusterSlot::empty(0, "c".into()));
         let terms: Vec<Terms> = (0..3).map(|_| terms(&mut random)).collect();
+        let introduces = random.u32(..3) == 0;
         let routes = terms
             .iter()
             .enumerate()
@@ -287,6 +291,7 @@ impl Schedule {
             seed,
             random: RefCell::new(random),
             terms,
+            introduces,
             asked: RefCell::default(),
             moods: RefCell::default(),
             ticks: Cell::new(0),
@@ -352,7 +357,9 @@ impl Schedule {
 
     /// Another form of the cluster takes the place of the one before.
     fn configure(&mut self, endpoints: EndpointSet) {
-        let cluster = cluster_of(&mut self.sim.random.borrow_mut(), endpoints);
+        let mut random = self.sim.random.borrow_mut();
+        let cluster = cluster_of(&mut random, endpoints, self.sim.introduces);
+        drop(random);
         let cluster = Arc::new(cluster);
         cluster.count_in(Arc::clone(&self.membership));
         self.watch.follow(&cluster);
@@ -373,22 +380,26 @@ impl Schedule {
         let (ours, theirs) = simulated::pair();
         let counted = self.worker.stats.listener("l");
         counted.downstream_cx_total.inc();
+        // Clients are told apart by their ports.
+        let id = self.worker.connection_id();
+        let port = id as u16;
         let who = Who {
-            peer: ([10, 1, 0, 1], 1000).into(),
+            peer: ([10, 1, 0, 1], port).into(),
             local: ([10, 1, 0, 2], 80).into(),
             captured: None,
-            id: self.worker.connection_id(),
+            id,
             server_name: None,
             tls: None,
             place: self.worker.places.take().expect("a place"),
             limits: Default::default(),
+            pools: Default::default(),
         };
         let place = self.worker.connections.register();
         let open = crate::listener::Open::new(&counted);
         let session = Session::new(Rc::clone(&self.http), who, place, open);
         let conn = Conn::new(Io::Simulated(theirs), None, Rc::clone(&self.worker.buffers));
         self.sim.spawn(crate::http::serve(session, conn));
-        self.sim.spawn(client::run(Rc::clone(&self.sim), ours));
+        self.sim.spawn(client::run(Rc::clone(&self.sim), ours, port));
     }
 
     /// What holds at any moment.

@@ -66,6 +66,7 @@ pub(super) async fn accept(sim: Rc<Sim>, mut dials: mpsc::UnboundedReceiver<Dial
 /// One connection.
 async fn serve(sim: &Sim, port: u16, socket: Socket) {
     let mut messages = Messages::new(socket);
+    let mut introduced = None;
     for carried in 0.. {
         let dies = sim.number(4) == 0;
         let time = if dies { millis(sim.number(200)) } else { Duration::from_secs(100_000) };
@@ -82,9 +83,14 @@ async fn serve(sim: &Sim, port: u16, socket: Socket) {
             }
         };
         let Ok(head) = head else { return };
+        introduced = introduced.or(head.introduced());
         let Some(number) = head.number("x-number") else {
             return sim.fail(format!("a request that nobody made: {head:?}"));
         };
+        let client = sim.introduces.then_some(sim.asked(number).port);
+        sim.holds(introduced == client, || {
+            format!("request {number} of {client:?} comes on a connection of {introduced:?}")
+        });
         let delivery = sim.deliver(number, port, carried > 0);
         let goes_on = act(sim, port, &mut messages, &head, (number, delivery)).await;
         if goes_on.is_none() {

@@ -25,6 +25,12 @@ impl Head {
         self.text.split(' ').nth(1).unwrap_or_default()
     }
 
+    /// The client's port in the PROXY header before it, if there is one.
+    pub(super) fn introduced(&self) -> Option<u16> {
+        let line = self.text.lines().next()?.strip_prefix("PROXY TCP4 10.1.0.1 10.1.0.2 ")?;
+        line.strip_suffix(" 80")?.parse().ok()
+    }
+
     /// A header, by its name in small letters.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         let mut lines = self.text.lines().filter_map(|line| line.split_once(": "));
