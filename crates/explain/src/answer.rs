@@ -223,6 +223,9 @@ pub struct Cluster {
     /// What is spoken to its endpoints; absent where it is no HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spoken: Option<Spoken>,
+    /// The PROXY header that connections to it begin with; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_header: Option<ProxyHeader>,
     /// How TLS is spoken with it; absent where it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<UpstreamTls>,
@@ -244,6 +247,17 @@ pub struct Spoken {
     /// `HTTP/1.1`, `HTTP/2`, or `that of the client`.
     pub protocol: &'static str,
     /// What has HTTP/2 spoken: the port of a service, or a setting.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<Source>,
+}
+
+/// The PROXY header that connections begin with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProxyHeader {
+    /// `V1` or `V2`.
+    pub version: &'static str,
+    /// The setting that says so.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub from: Vec<Source>,
 }
@@ -419,6 +433,7 @@ impl Answer {
                 .from
                 .iter()
                 .chain(cluster.spoken.iter().flat_map(|spoken| &spoken.from))
+                .chain(cluster.proxy_header.iter().flat_map(|header| &header.from))
                 .chain(tls)
         });
         let policies = self.policies.iter().flat_map(|judged| &judged.from);

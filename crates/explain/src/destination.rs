@@ -10,10 +10,12 @@ use tidegate_proxy::route::{Fraction, Mirror, Mirrors, TextMatch};
 use tidegate_proxy::tls::context::NotReady;
 use tidegate_proxy::tls::secret::{IdentitySource, Missing, ValidationSource};
 use tidegate_proxy::upstream::ClusterSlot;
-use tidegate_proxy::upstream::cluster::{Cluster as Served, Discovery, Secure, UpstreamProtocol};
+use tidegate_proxy::upstream::cluster::{
+    Cluster as Served, Discovery, ProxyHeader as Header, Secure, UpstreamProtocol,
+};
 use tidegate_xds::ResourceType;
 
-use crate::answer::{Answer, Cluster, End, Source, Spoken, UpstreamTls};
+use crate::answer::{Answer, Cluster, End, ProxyHeader, Source, Spoken, UpstreamTls};
 use crate::lost::without_port;
 use crate::request::shown;
 use crate::{World, sidecar};
@@ -112,6 +114,7 @@ impl World {
             share,
             exists: served.is_some(),
             endpoints,
+            proxy_header: served.as_deref().and_then(|served| self.proxy_header(slot, served)),
             tls,
             fault,
             status: None,
@@ -150,6 +153,18 @@ impl World {
             Err(setting) => setting,
         });
         Spoken { protocol, from: origin.iter().map(|origin| behind.source(origin)).collect() }
+    }
+
+    /// The header that connections to a cluster begin with, and the setting that says so.
+    fn proxy_header(&self, slot: &ClusterSlot, served: &Served) -> Option<ProxyHeader> {
+        let version = match served.proxy_header.as_ref()? {
+            Header::V1 => "V1",
+            Header::V2 { .. } => "V2",
+        };
+        let behind = self.behind(ResourceType::Cluster, &slot.name);
+        let settings = behind.pilot.cluster_settings(&slot.name).into_iter();
+        let from = settings.filter(|origin| origin.path.ends_with(".proxyProtocol"));
+        Some(ProxyHeader { version, from: from.map(|origin| behind.source(&origin)).collect() })
     }
 
     /// Where a port of a service stands.

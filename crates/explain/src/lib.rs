@@ -43,8 +43,8 @@ mod words;
 mod world;
 
 pub use answer::{
-    Answer, Cluster, Cors, End, Error, Judged, Lost, NotInForce, Part, Retries, Sent, Source,
-    Spoken, TokenJudged, UpstreamTls,
+    Answer, Cluster, Cors, End, Error, Judged, Lost, NotInForce, Part, ProxyHeader, Retries, Sent,
+    Source, Spoken, TokenJudged, UpstreamTls,
 };
 pub use question::{Direction, Protocol, Question, Security};
 pub use text::{Look, render};

@@ -170,6 +170,11 @@ impl Page {
                 self.line("", "an endpoint that speaks HTTP/1.1 only cannot answer (502)");
             }
         }
+        if let Some(header) = &cluster.proxy_header {
+            let told = "who the client is, and where it connected to";
+            self.line("PROXY header", &format!("{}: {told}", header.version));
+            self.sources(&header.from);
+        }
         if let Some(tls) = &cluster.tls {
             self.upstream_tls(tls);
         }

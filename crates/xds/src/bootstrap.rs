@@ -3,7 +3,7 @@
 //! What the snapshot names by reference (routes of a connection manager, endpoints of a cluster) is put in
 //! place, so that `envoy --mode validate -c` and `tidegate proxy -c` take the result without a control plane.
 
-use prost::Message;
+use prost::{Message, Name};
 use tidegate_envoy::prost_types::Any;
 use tidegate_envoy::v3::bootstrap::Bootstrap;
 use tidegate_envoy::v3::bootstrap::bootstrap::StaticResources;
@@ -17,6 +17,7 @@ use tidegate_envoy::v3::hcm::HttpConnectionManager;
 use tidegate_envoy::v3::hcm::http_connection_manager::RouteSpecifier;
 use tidegate_envoy::v3::listener::filter::ConfigType;
 use tidegate_envoy::v3::listener::{FilterChain, Listener};
+use tidegate_envoy::v3::proxy_protocol::ProxyProtocolUpstreamTransport;
 use tidegate_envoy::v3::quic::QuicDownstreamTransport;
 use tidegate_envoy::v3::route::RouteConfiguration;
 use tidegate_envoy::v3::tls::common_tls_context::ValidationContextType;
@@ -116,7 +117,7 @@ fn with_routes(
     listener: &str,
     snapshot: &Snapshot,
 ) -> Result<Option<HttpConnectionManager>, BootstrapError> {
-    if type_name(&config.type_url) != <HttpConnectionManager as prost::Name>::full_name() {
+    if type_name(&config.type_url) != HttpConnectionManager::full_name() {
         return Ok(None);
     }
     let bad = |reason: String| BootstrapError::Malformed {
@@ -169,7 +170,7 @@ fn put_secrets(
 }
 
 /// A message that has a TLS context in it.
-trait TlsContext: Message + prost::Name + Default {
+trait TlsContext: Message + Name + Default {
     fn common(&mut self) -> Option<&mut CommonTlsContext>;
 }
 
@@ -201,11 +202,18 @@ fn take_secrets<T: TlsContext>(
     else {
         return Ok(true);
     };
-    if type_name(&config.type_url) != T::full_name() {
+    let bad = |error: AnyError| malformed(resource, &error.to_string());
+    let kind = type_name(&config.type_url);
+    if kind == ProxyProtocolUpstreamTransport::full_name() {
+        let mut around: ProxyProtocolUpstreamTransport = unpack(config).map_err(bad)?;
+        let there = take_secrets::<T>(around.transport_socket.as_mut(), resource, snapshot)?;
+        *config = any(&around);
+        return Ok(there);
+    }
+    if kind != T::full_name() {
         return Ok(true);
     }
-    let mut context: T =
-        unpack(config).map_err(|error: AnyError| malformed(resource, &error.to_string()))?;
+    let mut context: T = unpack(config).map_err(bad)?;
     let there = context.common().into_iter().flat_map(secrets).all(|secret| {
         let source = secret.sds_config.as_ref().and_then(|s| s.config_source_specifier.as_ref());
         if matches!(source, Some(ConfigSourceSpecifier::ApiConfigSource(_))) {

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 use tidegate_explain::{
-    Answer, Cluster, Cors, End, Error, Judged, Lost, NotInForce, Part, Retries, Sent, Source,
-    Spoken, TokenJudged, UpstreamTls,
+    Answer, Cluster, Cors, End, Error, Judged, Lost, NotInForce, Part, ProxyHeader, Retries, Sent,
+    Source, Spoken, TokenJudged, UpstreamTls,
 };
 
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/explain.md");
@@ -45,6 +45,7 @@ fn cluster() -> Cluster {
         exists: true,
         endpoints: vec![text()],
         spoken: Some(Spoken { protocol: "HTTP/2", from: vec![source()] }),
+        proxy_header: Some(ProxyHeader { version: "V2", from: vec![source()] }),
         tls: Some(tls),
         fault: Some(text()),
         status: Some(503),

@@ -31,6 +31,7 @@ spec:
     labels: {version: v1}
     trafficPolicy:
       connectionPool: {http: {h2UpgradePolicy: UPGRADE}}
+      proxyProtocol: {version: V2}
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -74,13 +75,18 @@ fn clusters_name_the_settings_that_hold_and_what_has_http2_spoken() {
     let subset = cluster("/v1");
     let pool = "DestinationRule spec.subsets[1].trafficPolicy.connectionPool 34";
     let own = "DestinationRule spec.subsets[1] 31";
-    assert_eq!(places(&subset.from), [entry, own, outlier, pool]);
+    let introduces = "DestinationRule spec.subsets[1].trafficPolicy.proxyProtocol 35";
+    assert_eq!(places(&subset.from), [entry, own, outlier, pool, introduces]);
+    let header = subset.proxy_header.clone().expect("a header");
+    assert_eq!((header.version, &*places(&header.from)), ("V2", &[introduces.to_owned()][..]));
+    assert_eq!(plain.proxy_header, None);
     let upgrade =
         "DestinationRule spec.subsets[1].trafficPolicy.connectionPool.http.h2UpgradePolicy 34";
     assert_eq!(spoken(&subset), ("HTTP/2", vec![upgrade.to_owned()]));
     let asked = question("a.example", "/v1");
     let page = render(&asked, &case.world.explain(&asked), Look::default());
     assert!(page.contains("spoken to it         HTTP/2 without TLS"), "{page}");
+    assert!(page.contains("PROXY header         V2: who the client is"), "{page}");
     // Who is out is known to the process alone.
     assert!(page.contains("which of them are is not known here"), "{page}");
 

@@ -29,7 +29,10 @@ use tidegate_envoy::v3::http_options::http_protocol_options::{
 };
 
 use super::localities::Preference;
-use super::{Context, ads, balancing, connection_pool, duration, endpoints, outlier, upstream_tls};
+use super::{
+    Context, ads, balancing, connection_pool, duration, endpoints, outlier, proxy_header,
+    upstream_tls,
+};
 use crate::model::destination_rule::Effective;
 use crate::model::endpoints::{Address, Endpoint, is_name};
 use crate::model::locality::Locality;
@@ -269,6 +272,9 @@ fn of_part(
             options: context.options,
         };
         upstream_tls::apply(settings, to, &mut http, &mut cluster);
+    }
+    if let Some(header) = policy.proxy_protocol {
+        proxy_header::apply(*header, &mut cluster);
     }
     Preference::of(policy, context.options).apply(&mut cluster);
     cluster.typed_extension_protocol_options = http.written();

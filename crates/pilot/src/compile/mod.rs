@@ -41,6 +41,7 @@ pub mod localities;
 pub mod matches;
 pub mod metadata;
 mod outlier;
+mod proxy_header;
 pub mod rbac;
 pub mod retry;
 pub mod route;

@@ -301,6 +301,7 @@ fn in_force(said: &TrafficPolicy, policy: Policy<'_>) -> impl Iterator<Item = St
         ("outlierDetection", same(said.outlier_detection.as_ref(), policy.outlier_detection)),
         ("tls", same(said.tls.as_ref(), policy.tls)),
         ("tunnel", same(said.tunnel.as_ref(), policy.tunnel)),
+        ("proxyProtocol", same(said.proxy_protocol.as_ref(), policy.proxy_protocol)),
         ("retryBudget", same(said.retry_budget.as_ref(), policy.retry_budget)),
     ];
     let host = host.into_iter().map(|(field, holds)| (field.to_owned(), holds));

@@ -19,7 +19,7 @@ pub struct Policy<'a> {
     /// An HTTP tunnel in front of the host.
     pub tunnel: Option<&'a TunnelSettings>,
     /// The PROXY header that begins each connection.
-    pub proxy_protocol: Option<ProxyProtocol>,
+    pub proxy_protocol: Option<&'a ProxyProtocol>,
     /// The share of requests that may be retries.
     pub retry_budget: Option<&'a RetryBudget>,
 }
@@ -35,7 +35,7 @@ impl<'a> Policy<'a> {
             outlier_detection: over.outlier_detection.as_ref().or(self.outlier_detection),
             tls: over.tls.as_ref().or(self.tls),
             tunnel: over.tunnel.as_ref().or(self.tunnel),
-            proxy_protocol: over.proxy_protocol.or(self.proxy_protocol),
+            proxy_protocol: over.proxy_protocol.as_ref().or(self.proxy_protocol),
             retry_budget: over.retry_budget.as_ref().or(self.retry_budget),
         };
         match of_port(over, port) {

@@ -220,7 +220,6 @@ fn unserved(rule: &Rule, options: &Options) -> Vec<String> {
 fn used(policy: &TrafficPolicy, path: &str, options: &Options, fields: &mut Vec<String>) {
     let given = [
         ("tunnel", policy.tunnel.is_some()),
-        ("proxyProtocol", policy.proxy_protocol.is_some()),
         (
             "retryBudget.budgetInterval",
             policy.retry_budget.as_ref().is_some_and(|budget| budget.budget_interval.is_some()),

@@ -21,6 +21,7 @@ mod matching;
 mod mesh;
 mod mirrors;
 mod orders;
+mod proxy_headers;
 mod readme;
 mod revocation;
 mod rotation;

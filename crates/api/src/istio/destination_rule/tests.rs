@@ -57,6 +57,7 @@ fn policies_have_to_say_something_sensible() {
             json!({"tunnel": {"targetHost": "a.b", "targetPort": 1}, "proxyProtocol": {}}),
             "must not be set together",
         ),
+        (json!({"proxyProtocol": {"version": "V3"}}), "V3"),
         (json!({"tunnel": {"targetHost": "a_b", "targetPort": 1}}), "valid FQDN or IP address"),
         (
             json!({"loadBalancer": {"localityLbSetting": {}, "zoneAwareLbSetting": {}}}),
