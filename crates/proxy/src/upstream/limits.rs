@@ -135,12 +135,15 @@ pub(super) async fn give_way(pool: Weak<Pool>, cluster: Arc<Cluster>) {
         // Listens before it looks: who asks in between is heard.
         let asked = cluster.usage.asked.notified();
         let Some(here) = pool.upgrade() else { return };
-        leaving = leaving.filter(Leaving::goes_on);
         if !here.has_connections() {
             here.giving.take();
             return;
         }
-        if is_wanted(&cluster) && !here.close_idle_one() && leaving.is_none() {
+        let gives = is_wanted(&cluster);
+        let gave = gives && here.close_idle_one();
+        // One that has closed now is let go: until then it has its place.
+        leaving = leaving.filter(Leaving::goes_on);
+        if gives && !gave && leaving.is_none() {
             leaving = here.multiplex.leave_one();
         }
         drop(here);

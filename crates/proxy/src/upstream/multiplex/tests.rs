@@ -8,12 +8,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpListener;
 use tokio::task::LocalSet;
 
-use super::super::cluster::{Balancing, ClusterSlot, EndpointSet, UpstreamProtocol};
+use super::super::cluster::{Balancing, ClusterSlot, EndpointSet, ProxyHeader, UpstreamProtocol};
 use super::super::local::LocalClusters;
 use super::super::outlier::tests::cluster;
 use super::*;
 use crate::buffer::BufferPool;
+use crate::http::chain::Client;
 use crate::stats::Registry;
+use crate::worker::Places;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -31,9 +33,12 @@ impl Endpoint {
         let connections = Rc::new(Cell::new(0));
         let count = Rc::clone(&connections);
         tokio::task::spawn_local(async move {
-            while let Ok((io, _)) = listener.accept().await {
+            while let Ok((mut io, _)) = listener.accept().await {
                 count.set(count.get() + 1);
                 tokio::task::spawn_local(async move {
+                    let mut begins = [0; 5];
+                    io.peek(&mut begins).await.unwrap();
+                    while begins == *b"PROXY" && io.read_u8().await.unwrap() != b'\n' {}
                     let mut server = h2::server::Builder::new();
                     let server = server.max_concurrent_streams(streams).handshake(io);
                     let (mut server, mut open) = (server.await.unwrap(), Vec::new());
@@ -83,7 +88,11 @@ fn workers(endpoint: &Endpoint, change: impl FnOnce(&mut Cluster)) -> [Worker; 2
 impl Worker {
     /// A stream that the endpoint has begun to answer.
     async fn stream(&self, server: &str) -> Streaming {
-        let pool = self.cluster.pick(None, None, || 0).unwrap();
+        self.stream_of(None, server).await
+    }
+
+    async fn stream_of(&self, client: Option<&Client>, server: &str) -> Streaming {
+        let pool = self.cluster.pick(client, None, || 0).unwrap();
         let mut lease = pool.multiplex.lease(&pool, &self.cluster, server).await.unwrap();
         let (answer, stream) = lease.send_request(http::Request::new(()), false).unwrap();
         let answer = answer.await.unwrap().into_body();
@@ -139,6 +148,47 @@ async fn a_connection_whose_worker_needs_it_no_more_serves_others_to_their_end()
         let third = other.soon("").await;
         assert_eq!(endpoint.connections.get(), 2, "its own");
         drop(third);
+    })
+    .await;
+}
+
+fn client(port: u16) -> Client {
+    Client {
+        peer: ([192, 0, 2, 1], port).into(),
+        local: ([192, 0, 2, 2], 80).into(),
+        captured: None,
+        id: port.into(),
+        server_name: None,
+        tls: None,
+        place: Places::new(1).take().unwrap(),
+        limits: Default::default(),
+        pools: Default::default(),
+    }
+}
+
+#[tokio::test]
+async fn no_client_has_streams_on_a_connection_that_was_made_for_another() {
+    locally(async {
+        let endpoint = Endpoint::start(100).await;
+        let [one, other] =
+            workers(&endpoint, |cluster| cluster.proxy_header = Some(ProxyHeader::V1));
+        let (a, b) = (client(1), client(2));
+        let first = one.stream_of(Some(&a), "").await;
+        // Its client may have more on it, at the limit; another one, and what is of no client, may not.
+        let second = one.stream_of(Some(&a), "").await;
+        assert_eq!(endpoint.connections.get(), 1);
+        for (worker, client) in [(&one, Some(&b)), (&other, Some(&b)), (&other, None)] {
+            let mut waits = std::pin::pin!(worker.stream_of(client, ""));
+            assert!(timeout(Duration::from_millis(50), waits.as_mut()).await.is_err());
+        }
+        assert_eq!(endpoint.connections.get(), 1);
+        drop((first, second));
+        let third = timeout(PATIENCE, other.stream_of(Some(&b), "")).await.expect("a place");
+        assert_eq!(endpoint.connections.get(), 2);
+        // With its client it is closed, for those who wait.
+        drop(third);
+        drop(b);
+        timeout(PATIENCE, one.stream_of(Some(&a), "")).await.expect("a place");
     })
     .await;
 }
