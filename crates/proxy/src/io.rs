@@ -6,6 +6,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -111,6 +113,18 @@ impl Io {
             #[cfg(test)]
             Self::Simulated(io) => io.is_quiet(),
         }
+    }
+
+    /// Whether the peer has sent something, or closed, that was not read, whatever the runtime knows of it. One system call.
+    #[must_use]
+    pub fn has_input(&self) -> bool {
+        #[cfg(test)]
+        if let Self::Simulated(io) = self {
+            return !io.is_quiet();
+        }
+        let look = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let seen = rustix::net::recv(self.socket(), &mut [0; 1], look);
+        !matches!(seen, Err(Errno::AGAIN))
     }
 
     /// Whether the peer's stream ended in a way that does not tell whether it was all (RFC 8446, section 6.1).

@@ -77,7 +77,7 @@ impl Session {
     /// Goes on with the chain that is in the place of the one that serves it, where that is gone.
     fn follow(&mut self) {
         if let Some(heir) = self.http.heir() {
-            self.registration.follow(Arc::clone(&heir.chain));
+            self.registration.set_chain(Arc::clone(&heir.chain));
             self.open.goes_on_with(&heir);
             self.http = heir;
         }

@@ -3,7 +3,6 @@
 
 use std::future::poll_fn;
 use std::task::Poll;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -11,16 +10,9 @@ use super::Session;
 use super::h1::Conn;
 use crate::config::listener::Codec;
 use crate::timer::Deadline;
+use crate::worker::FIRST_REQUEST;
 
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// How long a connection whose terms do not hold any more is kept for another request, at most.
-pub const LAST_REQUEST: Duration = Duration::from_secs(5);
-
-/// How long a connection that is to close is kept for its first request. Who has just connected is about to ask, and does
-/// not ask again where the connection is reset; one that has been answered before is known to close at any time (RFC 9112
-/// section 9.5).
-pub const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// What a client speaks.
 pub struct Detected {

@@ -102,7 +102,7 @@ impl LocalListener {
         }
         if !chains.is_empty() {
             let is_gone = |chain: &Arc<FilterChain>| chains.contains(&Arc::as_ptr(chain));
-            self.worker.connections.close_idle(|chain| chain.is_some_and(is_gone));
+            self.worker.connections.wake(|chain| chain.is_some_and(is_gone));
         }
     }
 
@@ -189,11 +189,7 @@ impl LocalListener {
             return;
         }
         let place = worker.connections.register();
-        // Nothing is asked of it yet.
-        place.set_idle(true);
-        let key = place.key();
-        let task = choose(Rc::clone(self), current, io, (client, place));
-        worker.connections.set_task(key, tokio::task::spawn_local(task).abort_handle());
+        tokio::task::spawn_local(choose(Rc::clone(self), current, io, (client, place)));
     }
 }
 
@@ -348,7 +344,8 @@ async fn choose(
     let worker = Rc::clone(&local.worker);
     let mut looked = Looked::default();
     if current.listener.looks_at(client.local.port()) {
-        match look(&worker, &current, &mut io, client.local.port()).await {
+        let look = look(&worker, &current, &mut io, client.local.port());
+        match place.prepare(&worker, look).await.flatten() {
             Some(found) => looked = found,
             None => return,
         }
@@ -363,7 +360,6 @@ async fn choose(
     client.server_name = hello.and_then(|hello| hello.server_name.as_deref()).map(Arc::from);
     match found.cloned() {
         Some(chain) => {
-            place.set_idle(false);
             let first = (looked.bytes, looked.hello);
             spawn(&worker, Rc::clone(&current), chain, io, first, (client, place));
         }
@@ -434,15 +430,15 @@ fn spawn(
     }
     let tls = served.chain.tls.clone();
     place.set_chain(Arc::clone(&served.chain));
-    let key = place.key();
     let open = Open::new(&current.stats);
-    let task = match (tls, served.handler.clone()) {
+    match (tls, served.handler.clone()) {
         (Some(tls), handler) => {
             let worker = Rc::clone(worker);
             tokio::task::spawn_local(async move {
                 // Boxed, so that a connection does not carry the size of its handshake.
                 let shaken = terminate(&worker, &current, &tls, io, first, client);
-                if let Some((io, client)) = Box::pin(shaken).await {
+                if let Some((io, client)) = place.prepare(&worker, Box::pin(shaken)).await.flatten()
+                {
                     if late && let Err(denied) = served.admit(&client) {
                         return log_denial(&worker, &current, &client, &denied);
                     }
@@ -462,7 +458,6 @@ fn spawn(
             tcp.serve(client, Io::Plain(io), first.0).await;
         }),
     };
-    worker.connections.set_task(key, task.abort_handle());
 }
 
 /// Counts a connection as open.

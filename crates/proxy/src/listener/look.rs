@@ -40,9 +40,9 @@ pub(super) async fn look(
         timeout: listener.inspect_timeout,
         ..InspectorLimits::default()
     };
-    stats.downstream_pre_cx_active.inc();
+    let looking = stats.downstream_pre_cx_active.hold();
     let inspected = inspect(io, None, limits, &worker.buffers).await;
-    stats.downstream_pre_cx_active.dec();
+    drop(looking);
     let counts = worker.stats.tls_inspector();
     let looked = Looked { bytes: inspected.bytes, hello: None, request: inspected.request };
     match inspected.verdict {

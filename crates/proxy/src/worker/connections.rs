@@ -1,15 +1,30 @@
-//! The downstream connections of a worker, so that they can be closed when they are idle.
+//! The downstream connections of a worker, so that they can be told to take leave of their clients.
+//!
+//! None is broken off: a client may have sent a request that has not arrived yet, and HTTP/1 has no way to say that it was not looked
+//! at. So a connection that is to go is given time, and says with its next answer that it was the last.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use slab::Slab;
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
+use super::Worker;
 use crate::config::listener::FilterChain;
+use crate::timer::Deadline;
+
+/// How long a connection whose terms do not hold any more is kept for another request, at most.
+pub const LAST_REQUEST: Duration = Duration::from_secs(5);
+
+/// How long a connection that is to close is kept in any case. Who has just connected is about to ask, and does not ask again
+/// where the connection is reset; and what was on its way when it was to close has arrived by then.
+pub const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// The connections that are open.
 #[derive(Debug, Default)]
@@ -22,42 +37,27 @@ pub struct Connections {
 struct Entry {
     /// What serves it; none while its first bytes decide on that.
     chain: Option<Arc<FilterChain>>,
-    state: Rc<State>,
-    task: Option<AbortHandle>,
+    leaves: Rc<Leaves>,
 }
 
-/// What a connection says of itself.
-#[derive(Debug, Default)]
-struct State {
-    idle: Cell<bool>,
-    /// Whether it was told to go, since it can be.
-    told: Cell<bool>,
-    /// Woken to take leave of its client.
-    leaves: RefCell<Option<Waker>>,
-}
+/// Woken to take leave of its client.
+type Leaves = RefCell<Option<Waker>>;
 
 /// One connection's place among the open ones, left when dropped.
 #[derive(Debug)]
 pub struct Registration {
     connections: Rc<Connections>,
     key: usize,
-    state: Rc<State>,
+    leaves: Rc<Leaves>,
 }
 
 impl Connections {
     /// Enters a connection.
     pub fn register(self: &Rc<Self>) -> Registration {
-        let state = Rc::<State>::default();
-        let entry = Entry { chain: None, state: Rc::clone(&state), task: None };
+        let leaves = Rc::<Leaves>::default();
+        let entry = Entry { chain: None, leaves: Rc::clone(&leaves) };
         let key = self.open.borrow_mut().insert(entry);
-        Registration { connections: Rc::clone(self), key, state }
-    }
-
-    /// Says which task serves the connection entered under `key`.
-    pub fn set_task(&self, key: usize, task: AbortHandle) {
-        if let Some(entry) = self.open.borrow_mut().get_mut(key) {
-            entry.task = Some(task);
-        }
+        Registration { connections: Rc::clone(self), key, leaves }
     }
 
     /// Number of open connections.
@@ -72,21 +72,11 @@ impl Connections {
         self.len() == 0
     }
 
-    /// Closes idle connections of the chains for which `which` holds; those that take leave of their clients are
-    /// told to, idle or not.
-    pub fn close_idle(&self, which: impl Fn(Option<&Arc<FilterChain>>) -> bool) {
+    /// Wakes connections of the chains for which `which` holds, to take leave.
+    pub fn wake(&self, which: impl Fn(Option<&Arc<FilterChain>>) -> bool) {
         for (_, entry) in self.open.borrow().iter() {
-            if !which(entry.chain.as_ref()) {
-                continue;
-            }
-            let leaves = entry.state.leaves.borrow();
-            match (&*leaves, &entry.task) {
-                (Some(leaves), _) => {
-                    entry.state.told.set(true);
-                    leaves.wake_by_ref();
-                }
-                (None, Some(task)) if entry.state.idle.get() => task.abort(),
-                (None, _) => {}
+            if let (true, Some(leaves)) = (which(entry.chain.as_ref()), &*entry.leaves.borrow()) {
+                leaves.wake_by_ref();
             }
         }
     }
@@ -100,39 +90,34 @@ impl Connections {
 }
 
 impl Registration {
-    /// Its key, for [`Connections::set_task`].
-    #[must_use]
-    pub fn key(&self) -> usize {
-        self.key
-    }
-
-    /// Says whether the connection waits for a request: it may then be closed at any moment.
-    pub fn set_idle(&self, idle: bool) {
-        self.state.idle.set(idle);
-    }
-
-    /// Says that the connection takes leave of its client by itself: it is woken for that, and never broken off.
+    /// Says that the connection waits, and is woken when it may have to take leave.
     pub fn takes_leave(&self, waker: &Waker) {
-        let mut leaves = self.state.leaves.borrow_mut();
+        let mut leaves = self.leaves.borrow_mut();
         match &mut *leaves {
             Some(known) => known.clone_from(waker),
             None => *leaves = Some(waker.clone()),
         }
     }
 
-    /// Whether it was told to take leave.
-    #[must_use]
-    pub fn is_told(&self) -> bool {
-        self.state.told.get()
+    /// Has something done before its client can ask for anything, such as a handshake. `None` when the worker drains and that
+    /// takes too long.
+    pub async fn prepare<T>(&self, worker: &Worker, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        let mut timer = Deadline::default();
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(Some(done));
+            }
+            self.takes_leave(cx.waker());
+            if worker.is_draining() && timer.at().is_none() {
+                timer.set(Some(Instant::now() + FIRST_REQUEST));
+            }
+            timer.poll(cx).map(|()| None)
+        })
+        .await
     }
 
-    /// Says what serves the connection from now on, in place of a chain that is gone.
-    pub fn follow(&self, chain: Arc<FilterChain>) {
-        self.state.told.set(false);
-        self.set_chain(chain);
-    }
-
-    /// Says what serves the connection, now that it is known.
+    /// Says what serves the connection, now that it is known, or from now on.
     pub fn set_chain(&self, chain: Arc<FilterChain>) {
         if let Some(entry) = self.connections.open.borrow_mut().get_mut(self.key) {
             entry.chain = Some(chain);

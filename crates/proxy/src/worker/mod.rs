@@ -12,7 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-pub use connections::{Connections, Registration};
+pub use connections::{Connections, FIRST_REQUEST, LAST_REQUEST, Registration};
 pub use fleet::Fleet;
 pub use places::{Place, Places};
 
@@ -108,10 +108,10 @@ impl Worker {
         self.draining.get()
     }
 
-    /// Lets connections close after what they are doing; idle ones close now.
+    /// Lets connections close after what they are doing; those of which nobody asks for anything when it does not come soon.
     pub fn drain(&self) {
         self.draining.set(true);
-        self.connections.close_idle(|_| true);
+        self.connections.wake(|_| true);
     }
 
     /// A number for a connection, unique in the process: the worker's number is in its top bits.

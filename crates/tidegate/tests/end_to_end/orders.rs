@@ -9,6 +9,8 @@ use rustix::process::Signal;
 use tidegate_testing::client::{self, Client};
 use tidegate_testing::origin::{Origin, Script, echo};
 use tidegate_testing::{PATIENCE, eventually};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::support::{Api, Gateway, objects};
 
@@ -138,6 +140,44 @@ async fn quitquitquit_ends_as_sigterm_does() {
     })
     .await;
     ends_in_order(async |gateway| gateway.process.signal(Signal::TERM)).await;
+}
+
+/// Asks again and again on one connection, until it is told that it is the last time. How often it was answered before.
+async fn ask_until_told(mut client: Client, pause: Duration) -> usize {
+    for answered in 0.. {
+        let answer = client.request(REQUEST).await;
+        assert_eq!(answer.status, 200);
+        if answer.header("connection") == Some("close") {
+            return answered;
+        }
+        sleep(pause).await;
+    }
+    unreachable!("it goes on until it is told")
+}
+
+/// A connection that is kept alive may carry a request at any moment, also while the process is told to end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_is_lost_over_an_end() {
+    let origin = Origin::start().http(echo).await;
+    let mut gateway = gateway(&origin, &["--workers", "2"]).await;
+    let mut idle = Client::connect(gateway.http).await;
+    assert_eq!(idle.request(REQUEST).await.status, 200);
+    let mut clients = JoinSet::new();
+    for number in 0..24 {
+        let client = Client::connect(gateway.http).await;
+        clients.spawn(ask_until_told(client, Duration::from_millis(17 * number)));
+    }
+    let before = origin.requests();
+    eventually(PATIENCE, || async { origin.requests() >= before + 200 }).await;
+    gateway.process.signal(Signal::TERM);
+    eventually(PATIENCE, || async { tokio::net::TcpStream::connect(gateway.http).await.is_err() })
+        .await;
+    // It has heard nothing of the end.
+    assert_eq!(ask_until_told(idle, Duration::ZERO).await, 0);
+    let answered: usize = clients.join_all().await.into_iter().sum();
+    assert!(answered >= 100, "{answered}");
+    assert!(gateway.process.wait(PATIENCE).await.success(), "{}", gateway.process);
+    gateway.process.stderr().containing("finishing what is in flight").await;
 }
 
 fn make_pipe(path: &Path) {

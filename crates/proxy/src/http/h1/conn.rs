@@ -304,6 +304,12 @@ impl Conn {
         self.io.poll_read_ready(cx)
     }
 
+    /// Whether something has come, or the end, whatever the runtime knows of it. One system call.
+    #[must_use]
+    pub fn has_input(&self) -> bool {
+        !self.filled().is_empty() || self.io.has_input()
+    }
+
     /// Drops what has been read and not used.
     pub fn discard(&mut self) {
         self.drop_read(usize::MAX);

@@ -13,13 +13,13 @@ use super::super::exchange::{self, End, Exchange, Scratch};
 use super::super::head::{Headers, ResponseHead, Version};
 use super::super::known::Known;
 use super::super::local::LocalReply;
-use super::super::preface::{FIRST_REQUEST, LAST_REQUEST};
 use super::super::stream::{Downstream, Recv, RecvError, Stream, Wire};
 use super::Conn;
 use super::conn::HeadLimits;
 use super::encode::ConnectionHeader;
 use super::parse::{Carriage, Framing};
 use crate::timer::Deadline;
+use crate::worker::{FIRST_REQUEST, LAST_REQUEST};
 
 /// Serves a connection to its end. `since` tells since when a head is being read, if bytes of it are there.
 pub async fn serve(session: &mut Session, conn: &mut Conn, mut since: Option<Instant>) {
@@ -82,22 +82,19 @@ async fn idle(
     opened: Instant,
     served: u32,
 ) -> Next {
-    if served > 0 && session.http.worker.is_draining() && conn.filled().is_empty() {
-        return Next::Close;
-    }
     if !conn.filled().is_empty() {
         // The next request is here already: others have their turn, too, however many there are.
         tokio::task::coop::consume_budget().await;
         return Next::Request;
     }
     let manager = &session.http.manager;
-    let idle_end = manager.idle_timeout.map(|timeout| Instant::now() + timeout);
+    let since = Instant::now();
+    let idle_end = manager.idle_timeout.map(|timeout| since + timeout);
     // From its age on, a connection closes with its next answer; without a request it waits a while for one.
     let life_end =
         manager.max_connection_duration.map(|timeout| opened + timeout + manager.drain_timeout);
     let end = idle_end.into_iter().chain(life_end).min();
     deadline.set(end);
-    session.registration.set_idle(true);
     let mut leaves = false;
     let next = poll_fn(|cx| {
         if let Poll::Ready(readable) = conn.poll_readable(cx) {
@@ -108,19 +105,17 @@ async fn idle(
         session.follow();
         let http = &session.http;
         if http.is_retired() && !leaves {
-            // A client that sends a request just now would not know whether it was served: who has been answered before is
-            // told with the next answer, too.
-            let time = match served {
-                0 => FIRST_REQUEST,
-                _ if http.worker.is_draining() => return Poll::Ready(Next::Close),
-                _ => http.manager.drain_timeout.min(LAST_REQUEST),
-            };
-            deadline.set(end.into_iter().chain(Some(Instant::now() + time)).min());
+            let last = last_moment(http, since, served);
+            deadline.set(end.into_iter().chain(Some(last)).min());
         } else if !http.is_retired() && leaves {
             deadline.set(end);
         }
         leaves = http.is_retired();
         deadline.poll(cx).map(|()| {
+            // It may have come since it was looked.
+            if conn.has_input() {
+                return Next::Request;
+            }
             if leaves {
                 return Next::Close;
             }
@@ -133,8 +128,20 @@ async fn idle(
         })
     })
     .await;
-    session.registration.set_idle(false);
     next
+}
+
+/// Until when a connection waits for a request that its chain is not to serve any more, idle since `since`. A client that sends one just
+/// now would not know whether it was served: who has been answered before is told with the next answer, too. Where the worker
+/// drains, that is waited for by who has just been answered, and shortly by all.
+fn last_moment(http: &HttpChain, since: Instant, served: u32) -> Instant {
+    let now = Instant::now();
+    let long = http.manager.drain_timeout.min(LAST_REQUEST);
+    match served {
+        0 => now + FIRST_REQUEST,
+        _ if http.worker.is_draining() => (since + long).max(now + FIRST_REQUEST),
+        _ => now + long,
+    }
 }
 
 /// One request's turn on a connection.

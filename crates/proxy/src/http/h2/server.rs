@@ -44,14 +44,14 @@ pub async fn serve(session: Session, mut conn: Conn) {
         .max_header_list_size(manager.max_head)
         .handshake::<_, Bytes>(socket);
     let time = manager.idle_timeout.unwrap_or(Duration::from_secs(3600));
-    registration.set_idle(true);
     let mut handshake = pin!(handshake);
     let handshake = poll_fn(|cx| {
         let done = handshake.as_mut().poll(cx);
         turns.end(cx);
         done
     });
-    let Ok(Ok(mut connection)) = tokio::time::timeout(time, handshake).await else {
+    let handshake = registration.prepare(&http.worker, tokio::time::timeout(time, handshake));
+    let Some(Ok(Ok(mut connection))) = handshake.await else {
         http.stats.downstream_cx_protocol_error.inc();
         return;
     };

@@ -1,4 +1,5 @@
 use std::future::poll_fn;
+use std::io::Write;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -53,6 +54,24 @@ async fn pipelined_requests_are_read_one_by_one() {
     drop(peer);
     let error = poll_fn(|cx| conn.poll_request(cx, LIMITS, &mut head)).await.unwrap_err();
     assert!(matches!(error, RecvError::Closed));
+}
+
+/// The runtime hears of what has come when it looks for it; who is about to close looks itself.
+#[tokio::test]
+async fn what_has_come_is_seen_before_it_is_reported() {
+    let (mut conn, peer) = pair().await;
+    assert!(poll_fn(|cx| Poll::Ready(conn.poll_fill(cx))).await.is_pending());
+    conn.release();
+    assert!(!conn.has_input());
+    let mut peer = peer.into_std().unwrap();
+    Write::write_all(&mut peer, b"G").unwrap();
+    assert!(conn.has_input());
+    assert!(poll_fn(|cx| Poll::Ready(conn.poll_readable(cx))).await.is_pending());
+    poll_fn(|cx| conn.poll_fill(cx)).await.unwrap();
+    assert_eq!(conn.filled(), b"G", "it was only looked at");
+    drop(peer);
+    conn.discard();
+    assert!(conn.has_input(), "an end, too");
 }
 
 #[tokio::test]
