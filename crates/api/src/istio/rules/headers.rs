@@ -7,6 +7,10 @@ use crate::validation::Report;
 const LONGEST_IN_ENVOY: usize = 16 * 1024;
 const MOST_IN_ENVOY: usize = 1000;
 
+/// What is told of changes to the Server header of responses.
+const OWN_SERVER: &str =
+    "has no effect at a gateway, which writes its own Server header afterwards, as in Istio";
+
 /// Checks changes to the headers of requests and responses.
 pub(crate) fn changes(report: &mut Report, headers: Option<&Headers>) {
     let Some(headers) = headers else { return };
@@ -30,6 +34,9 @@ fn operations(report: &mut Report, operations: &HeaderOperations, request: bool)
             let result = if request && is_authority(name) { Ok(()) } else { changeable(name) };
             report.check(name, result);
             report.check(text.as_str(), value(text));
+            if !request && name.eq_ignore_ascii_case("server") {
+                report.advise(OWN_SERVER);
+            }
             if request && field == "add" && is_authority(name) {
                 report.advise(
                     "a request has one host, so that this takes its place: write it under set, or as rewrite.authority",
@@ -44,6 +51,9 @@ fn operations(report: &mut Report, operations: &HeaderOperations, request: bool)
     }
     report.each("remove", &operations.remove, |report, name| {
         report.check(name.as_str(), changeable(name));
+        if !request && name.eq_ignore_ascii_case("server") {
+            report.advise(OWN_SERVER);
+        }
     });
 }
 

@@ -409,3 +409,18 @@ fn what_hardly_does_what_was_meant_is_told() {
         assert_eq!(advice, [""; 0], "{value}");
     }
 }
+
+#[test]
+fn what_a_gateway_writes_itself_is_told() {
+    for (change, told) in [
+        (json!({"response": {"set": {"Server": "mine"}}}), true),
+        (json!({"response": {"add": {"server": "mine"}}}), true),
+        (json!({"response": {"remove": ["server"]}}), true),
+        (json!({"request": {"set": {"server": "mine"}}}), false),
+        (json!({"response": {"set": {"x-server": "mine"}}}), false),
+    ] {
+        let advice = advice(VirtualService, &rule(&[("/headers", change.clone())]));
+        let found = advice.len() == 1 && advice[0].contains("its own Server header");
+        assert!(found == told && (told || advice.is_empty()), "{change}: {advice:?}");
+    }
+}

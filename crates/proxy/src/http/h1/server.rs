@@ -96,7 +96,7 @@ async fn idle(
     let end = idle_end.into_iter().chain(life_end).min();
     deadline.set(end);
     let mut leaves = false;
-    let next = poll_fn(|cx| {
+    poll_fn(|cx| {
         if let Poll::Ready(readable) = conn.poll_readable(cx) {
             return Poll::Ready(if readable.is_ok() { Next::Request } else { Next::Gone });
         }
@@ -127,8 +127,7 @@ async fn idle(
             Next::Close
         })
     })
-    .await;
-    next
+    .await
 }
 
 /// Until when a connection waits for a request that its chain is not to serve any more, idle since `since`. A client that sends one just
