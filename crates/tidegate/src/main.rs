@@ -7,6 +7,8 @@
 //! | [`proxy`] | `tidegate proxy`: the data plane alone |
 //! | [`explain`] | `tidegate explain`: one decision, from manifests or from the running process |
 //! | [`api`] | asking the API of a running process |
+//! | [`control`] | the control loop: objects in, resources out, what is found out back |
+//! | [`files`] | manifests from `-f`, into a store |
 //! | [`data_plane`] | running the proxy on a snapshot, for both |
 //! | [`lifecycle`] | what signals do, for both |
 //! | [`demo`] | built-in origins for the first five minutes |
@@ -17,11 +19,13 @@ mod admin;
 mod api;
 mod capture;
 mod cli;
+mod control;
 mod data_plane;
 mod demo;
 mod ended;
 mod explain;
 mod failure;
+mod files;
 mod lifecycle;
 mod listen;
 mod mesh;

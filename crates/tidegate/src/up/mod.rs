@@ -9,8 +9,8 @@
 //! | file | what it connects |
 //! |---|---|
 //! | `ports.rs`, `data_dir.rs` | the machine: ports settled, state's place made, before anything starts |
-//! | `files.rs` | manifests → store |
-//! | `control/` | store → pilot → snapshot, and status back |
+//! | `crate::files` | manifests → store |
+//! | `crate::control` | store → pilot → snapshot, and status back |
 //! | `portrait.rs`, `gateway.rs` | the running gateway → objects that show it |
 //! | `about.rs` | the running gateway → what admin tells of it |
 //! | `logs.rs` | access log → `kubectl logs` |
@@ -20,9 +20,7 @@
 //! control side, the files and the demo have a thread each, so that none of them delays another or a request.
 
 mod about;
-mod control;
 pub mod data_dir;
-mod files;
 pub mod gateway;
 mod greeting;
 mod logs;
@@ -45,18 +43,18 @@ use tidegate_proxy::view::About;
 use tidegate_xds::Snapshot;
 use tokio::sync::{mpsc, oneshot};
 
-use self::control::Outgoing;
 use self::gateway::Facts;
 use self::greeting::Greeting;
 use self::logs::PodLogs;
 use self::portrait::Portrait;
 use self::ports::{GATEWAY_LISTEN, Ports};
 use crate::cli::{AccessLogFile, UpArgs};
+use crate::control::{self, Outgoing};
 use crate::data_plane::{self, DataPlane};
 use crate::demo::Demo;
 use crate::failure::{Failure, Outcome, both};
 use crate::signals::Signals;
-use crate::{admin, lifecycle, listen, mesh, terminal};
+use crate::{admin, files, lifecycle, listen, mesh, terminal};
 
 /// The port that load balancers probe.
 const HEALTH_PORT: u16 = 15021;
