@@ -67,6 +67,8 @@ pub struct KindInfo {
     pub status_subresource: bool,
     /// Whether `metadata.generation` counts changes outside metadata and status.
     pub has_generation: bool,
+    /// Whether anything is compiled from objects of the kind: what a source has to watch.
+    pub compiled: bool,
     /// Whether Kubernetes builds the kind in: such kinds take strategic merge patches and protobuf, and
     /// their errors read as Go's decoder writes them. The others are custom resources.
     pub built_in: bool,
@@ -101,6 +103,7 @@ const fn networking(
         scope: Scope::Namespaced,
         status_subresource: true,
         has_generation: true,
+        compiled: true,
         built_in: false,
     }
 }
@@ -136,6 +139,7 @@ const BUILT_IN: KindInfo = KindInfo {
     scope: Scope::Namespaced,
     status_subresource: false,
     has_generation: false,
+    compiled: false,
     built_in: true,
 };
 
@@ -203,6 +207,7 @@ pub static KINDS: &[KindInfo] = &[
         short_names: &["svc"],
         categories: &["all"],
         status_subresource: true,
+        compiled: true,
         ..BUILT_IN
     },
     KindInfo {
@@ -213,6 +218,7 @@ pub static KINDS: &[KindInfo] = &[
         singular: "endpointslice",
         short_names: &[],
         has_generation: true,
+        compiled: true,
         ..BUILT_IN
     },
     KindInfo {
@@ -221,6 +227,7 @@ pub static KINDS: &[KindInfo] = &[
         plural: "secrets",
         singular: "secret",
         short_names: &[],
+        compiled: true,
         ..BUILT_IN
     },
     BUILT_IN,
@@ -233,6 +240,7 @@ pub static KINDS: &[KindInfo] = &[
         categories: &["all"],
         status_subresource: true,
         has_generation: true,
+        compiled: true,
         ..BUILT_IN
     },
     KindInfo {
@@ -269,6 +277,11 @@ impl Kind {
     /// The kind's name, as in `kind:`.
     pub fn name(self) -> &'static str {
         self.info().name
+    }
+
+    /// The kinds from which anything is compiled, in table order.
+    pub fn compiled() -> impl Iterator<Item = Kind> {
+        KINDS.iter().filter(|row| row.compiled).map(|row| row.kind)
     }
 
     /// Every kind, in table order.

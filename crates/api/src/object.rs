@@ -89,8 +89,8 @@ pub struct Object {
     pub annotations: BTreeMap<String, String>,
     /// Where it came from.
     pub origin: Origin,
-    /// Fields that no schema has, which were left out, each with its place in words. Of objects in files alone: whoever writes through
-    /// the API is answered.
+    /// Fields that no schema has, which were left out, each with its place in words. Of objects in files, and in API servers that may
+    /// know fields which are unknown here: whoever writes through the embedded API is answered.
     pub unknown: Vec<String>,
     /// The typed content.
     pub spec: Spec,

@@ -9,11 +9,15 @@ use std::sync::Arc;
 
 use tidegate_api::{Object, ObjectKey};
 
+mod changes;
 pub mod files;
 mod named;
+mod stored;
 
+pub use changes::{Changes, Queue};
 pub use files::{Batch, FileChange, Files, Finding, WatchError};
 pub use named::{Content, NamedFiles};
+pub use stored::{Decoded, decode};
 
 /// One thing that happened to the set of objects.
 #[derive(Clone, Debug)]

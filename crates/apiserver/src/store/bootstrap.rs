@@ -3,9 +3,9 @@
 use serde_json::{Map, Value, json};
 use tidegate_api::{ObjectKey, Origin};
 
+use super::Entry;
 use super::names::{DEFAULT_NAMESPACE, namespace_key};
 use super::state::State;
-use super::{Entry, codec};
 use crate::{clock, ids};
 
 /// Where the gateway shows itself, as in Istio.
@@ -20,7 +20,7 @@ pub(super) fn add_namespaces(state: &mut State) -> Vec<ObjectKey> {
             continue;
         }
         let value = namespace(name);
-        let decoded = codec::decode(key.kind, &key, &value, Origin::Api);
+        let decoded = tidegate_source::decode(&key, &value, Origin::Api);
         // They count as having been there when the store was opened.
         let revision = state.revision();
         state.load(Entry::new(key.clone(), value, decoded, Origin::Api, revision));

@@ -6,10 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Map, Value};
-use tidegate_api::{Object, ObjectKey, Origin};
-
-/// What decoding made of an object: its typed form, or what is wrong, one entry per field.
-pub type Decoded = Result<Arc<Object>, Arc<[String]>>;
+use tidegate_api::{ObjectKey, Origin};
+use tidegate_source::Decoded;
 
 /// One object at one revision. Never changes; a write makes another entry.
 ///

@@ -12,9 +12,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use tidegate_api::{Kind, ObjectKey, Origin};
 
+use super::Entry;
 use super::names::{self, DEFAULT_NAMESPACE};
 use super::writer::Staged;
-use super::{Entry, codec};
 use crate::clock;
 
 /// At most this many events of the process's own are kept.
@@ -81,7 +81,7 @@ impl Recorded {
             None => said_first(note, about.as_deref(), &key, now),
         };
         let Some(revision) = staged.next_revision() else { return };
-        let decoded = codec::decode(Kind::Event, &key, &value, Origin::Api);
+        let decoded = tidegate_source::decode(&key, &value, Origin::Api);
         let entry = Entry::new(key.clone(), value, decoded, Origin::Api, revision);
         staged.set(&key, Some(Arc::new(entry)), revision, false);
         self.order.retain(|(old, _)| *old != key);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use tidegate_api::{ObjectKey, Origin};
 
+use super::Entry;
 use super::names::storage_version;
-use super::{Entry, codec};
 
 /// The row of an object that was pushed in; none when no file has it.
 pub(super) fn write(forms: &[Arc<Entry>]) -> Option<Vec<u8>> {
@@ -39,7 +39,7 @@ fn read_one(key: &ObjectKey, mut form: Value) -> Option<Arc<Entry>> {
         _ => return None,
     };
     let origin = Origin::File { path, line };
-    let decoded = codec::decode(key.kind, key, &object, origin.clone());
+    let decoded = tidegate_source::decode(key, &object, origin.clone());
     if let Err(errors) = &decoded {
         tracing::warn!(%key, ?errors, "the kept form of a manifest does not decode");
     }

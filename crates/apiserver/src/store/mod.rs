@@ -12,7 +12,6 @@
 
 mod bootstrap;
 mod changes;
-mod codec;
 mod disk;
 mod entry;
 mod events;
@@ -37,11 +36,11 @@ use std::thread;
 
 use serde_json::Value;
 use tidegate_api::{Kind, ObjectKey, Origin};
-use tidegate_source::Change;
+use tidegate_source::{Change, Queue};
+pub use tidegate_source::{Changes, Decoded};
 use tokio::sync::{mpsc, oneshot};
 
-pub use changes::Changes;
-pub use entry::{Decoded, Entry};
+pub use entry::Entry;
 pub use events::{Note, Tone};
 pub use log::{Event, Expired};
 pub use overlay::{Hidden, Push, SOURCE_ANNOTATION, describe, is_own};
@@ -49,7 +48,7 @@ pub use status::Condition;
 pub use watch::{Snapshot, Watch};
 pub use write::{Draft, Expect, OpenError, WriteError};
 
-use changes::{Queue, change_of};
+use changes::change_of;
 use disk::{Disk, Loaded, Opener, Table};
 use events::Recorded;
 use log::Window;
@@ -374,7 +373,7 @@ fn load(loaded: Loaded, window: Window) -> State {
             .as_str()
             .and_then(|revision| revision.parse().ok())
             .unwrap_or(loaded.revision);
-        let decoded = codec::decode(key.kind, &key, &value, Origin::Api);
+        let decoded = tidegate_source::decode(&key, &value, Origin::Api);
         if let Err(errors) = &decoded {
             tracing::warn!(%row, ?errors, "the stored object does not decode: it is kept, and shown as it was written");
         }

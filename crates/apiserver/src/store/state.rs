@@ -5,10 +5,10 @@ use std::ops::Bound;
 use std::sync::{Arc, Weak};
 
 use tidegate_api::{Kind, ObjectKey, Origin};
-use tidegate_source::Change;
+use tidegate_source::{Change, Queue};
 use tokio::sync::watch;
 
-use super::changes::Queue;
+use super::changes;
 use super::log::{Event, Expired, Log, Window};
 use super::overlay::same_source;
 use super::{Entry, Snapshot};
@@ -237,7 +237,7 @@ impl State {
             };
             if typed {
                 for queue in &queues {
-                    queue.push(&event);
+                    changes::push(queue, &event);
                 }
             }
             let collection = self.collection(kind);
@@ -262,7 +262,7 @@ impl State {
     /// Tells typed readers something that is no change of an object.
     pub(super) fn tell(&self, change: &Change) {
         for queue in self.queues.iter().filter_map(Weak::upgrade) {
-            queue.push_change(change.clone());
+            queue.push(change.clone());
             queue.wake();
         }
     }

@@ -22,23 +22,6 @@ use crate::failure::{Failure, Outcome};
 use crate::mesh;
 use crate::up::gateway::{MESH_CONFIG, MESH_KEY, NAMESPACE};
 
-/// The kinds that decisions are made from.
-const KINDS_ASKED: [Kind; 13] = [
-    Kind::Gateway,
-    Kind::VirtualService,
-    Kind::DestinationRule,
-    Kind::ServiceEntry,
-    Kind::WorkloadEntry,
-    Kind::AuthorizationPolicy,
-    Kind::RequestAuthentication,
-    Kind::PeerAuthentication,
-    Kind::EnvoyFilter,
-    Kind::Service,
-    Kind::EndpointSlice,
-    Kind::Pod,
-    Kind::Secret,
-];
-
 /// A list of 100,000 objects takes a few seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -77,7 +60,7 @@ pub async fn ask(kubeconfig: Option<&Path>) -> Outcome<Live> {
     let asked = async {
         let access = Access::read(&path)?;
         let mut api = access.connect().await?;
-        for info in KINDS.iter().filter(|info| KINDS_ASKED.contains(&info.kind)) {
+        for info in Kind::compiled().map(Kind::info) {
             let path = list_path(info);
             let list = access.get(&mut api, &path).await?;
             let list = list.ok_or_else(|| format!("{path} is not there"))?;
