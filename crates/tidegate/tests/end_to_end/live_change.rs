@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 use tidegate_testing::client::Client;
 use tidegate_testing::dns::{Answer, Dns};
-use tidegate_testing::origin::{Origin, Script, echo};
+use tidegate_testing::origin::{Origin, echo};
 use tidegate_testing::tools::Tool;
 use tidegate_testing::{PATIENCE, eventually};
 use tokio::sync::watch;
@@ -269,40 +269,6 @@ async fn objects_of_files_are_read_only_and_say_where_they_stand() {
     assert!(object["metadata"]["annotations"].to_string().contains("web.yaml:1"), "{object:#}");
     let refused = api.try_send("DELETE", &path, "").await.expect("an answer");
     assert!(refused.status >= 400 && refused.text().contains("web.yaml:1"), "{}", refused.text());
-}
-
-#[tokio::test]
-async fn an_upgraded_connection_outlives_changes() {
-    let upgrade =
-        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
-    let script = Script::new().read_head().send(upgrade).read(4).send("pong").read_to_end();
-    let origin = Origin::start().script(script).await;
-    let gateway = Gateway::start(&[]).await;
-    let mut api = Api::of(&gateway).await;
-    api.create("gateways", &objects::gateway("web", 80, &["*"])).await;
-    api.create("serviceentries", &objects::host("a", "a.internal", origin.address())).await;
-    let route = objects::route("a", "web", "a.example", "a.internal");
-    api.create("virtualservices", &route).await;
-    let path = format!("{NETWORKING}/virtualservices/a");
-    api.wait_for(&path, &[("Programmed", "True")]).await;
-
-    let mut client = Client::connect(gateway.http).await;
-    let request = "GET /chat HTTP/1.1\r\nHost: a.example\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
-    assert_eq!(client.request(request).await.status, 101);
-    for round in 0..20 {
-        let name = format!("b{round}");
-        let host = format!("{name}.example");
-        let change = json!({ "spec": { "hosts": ["a.example", format!("a{round}.example")] } });
-        api.send("PATCH", &path, &change.to_string()).await;
-        api.create("virtualservices", &objects::route(&name, "web", &host, "a.internal")).await;
-        let neighbour = format!("{NETWORKING}/virtualservices/{name}");
-        api.wait_for(&neighbour, &[("Programmed", "True")]).await;
-    }
-    // The route that the connection came in by is gone altogether, too.
-    api.send("DELETE", &path, "").await;
-    gateway.answers("a.example", "/", 404).await;
-    client.send("ping").await;
-    assert_eq!(client.read_exact(4).await.expect("an answer"), b"pong");
 }
 
 /// A client that posts on one connection until it is told to stop; how often it was answered. Every answer leaves the connection

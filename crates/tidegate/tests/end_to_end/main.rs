@@ -1,6 +1,7 @@
 //! The binary as its users see it: real processes, real kubectl, curl and openssl. One test binary, since
 //! linking is most of what a test costs.
 
+mod active;
 mod broken_certificates;
 mod capture;
 mod command_line;
