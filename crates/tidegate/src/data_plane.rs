@@ -40,7 +40,7 @@ pub fn cores() -> NonZeroUsize {
 }
 
 /// How a secret of xDS, and a field of it, are called in the log.
-pub type SecretWords = fn(&str, &str) -> String;
+pub type SecretWords = Box<dyn Fn(&str, &str) -> String + Send>;
 
 /// A running proxy.
 #[derive(Debug)]
@@ -125,14 +125,14 @@ impl Driver {
                 update = self.subscription.next() => {
                     let Some(update) = update else { return };
                     let outcome = self.proxy.apply(&update).await;
-                    tell(&outcome, self.words);
+                    tell(&outcome, &self.words);
                     unbound = !outcome.verdict.rejected.is_empty();
                     served = Some(outcome.verdict.generation);
                     self.subscription.report(outcome.verdict);
                 }
                 news = self.proxy.news() => {
                     let outcome = self.proxy.hear(news);
-                    tell(&outcome, self.words);
+                    tell(&outcome, &self.words);
                     self.subscription.report(outcome.verdict);
                 }
                 generation = start.known() => start = Start::At(generation),
@@ -228,7 +228,7 @@ impl Start {
     }
 }
 
-fn tell(outcome: &Outcome, words: SecretWords) {
+fn tell(outcome: &Outcome, words: &SecretWords) {
     for tidegate_xds::Rejection { kind, name, path, reason, serves_on } in &outcome.rejected {
         let rest = if *serves_on { "; its last good form serves on" } else { "" };
         let what = match kind {
@@ -244,6 +244,15 @@ fn tell(outcome: &Outcome, words: SecretWords) {
         let Notice { kind, name, finding } = notice;
         tracing::debug!("{kind:?} {name}: {}: {}", finding.path, finding.reason);
     }
+}
+
+/// A secret of xDS, and a field of it, as users know them; `namespace` is that of the workload.
+pub fn secret_words(namespace: &str) -> SecretWords {
+    let namespace = namespace.to_owned();
+    Box::new(move |name, path| {
+        let secret = tidegate_pilot::model::tls::in_words(name, &namespace);
+        format!("{secret}, {}", tidegate_pilot::status::part_of_secret(path))
+    })
 }
 
 /// The file of the authorities that this machine trusts; the usual one where there is none, so that its absence is told.

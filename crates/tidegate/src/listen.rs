@@ -37,6 +37,14 @@ pub fn bind_or(
     listener.map_err(|error| refused(address, (place, at), other, &error))
 }
 
+/// Where a listener is bound.
+///
+/// # Errors
+/// The system does not tell.
+pub fn local(listener: &TcpListener) -> Outcome<SocketAddr> {
+    listener.local_addr().map_err(|error| Failure::new(format!("a listener: {error}")))
+}
+
 /// Says why the address of a flag cannot be listened on, and what to do about it.
 pub fn flag_refused(address: SocketAddr, flag: &str, error: &io::Error) -> Failure {
     refused(address, (flag, flag), any_port(address, flag), error)

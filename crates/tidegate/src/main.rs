@@ -5,6 +5,7 @@
 //! | [`cli`] | the command line: flags become typed values here, and nowhere else |
 //! | [`up`] | `tidegate up`: API, control loop and data plane in one process |
 //! | [`proxy`] | `tidegate proxy`: the data plane alone |
+//! | [`sidecar`] | `tidegate sidecar`: control loop and data plane of one workload |
 //! | [`explain`] | `tidegate explain`: one decision, from manifests or from the running process |
 //! | [`api`] | asking the API of a running process |
 //! | [`control`] | the control loop: objects in, resources out, what is found out back |
@@ -30,6 +31,7 @@ mod lifecycle;
 mod listen;
 mod mesh;
 mod proxy;
+mod sidecar;
 mod signals;
 mod terminal;
 mod up;

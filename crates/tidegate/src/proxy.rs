@@ -97,7 +97,7 @@ async fn serve(args: &ProxyArgs, bootstrap: Bootstrap) -> Outcome<()> {
         tokio::runtime::Handle::current(),
         &snapshot,
         start,
-        |name, path| format!("Secret {name}: {path}"),
+        Box::new(|name, path| format!("Secret {name}: {path}")),
     )
     .map_err(|error| Failure::new(format!("the data plane does not start: {error}")))?;
     let admin_at = admin.as_ref().and_then(|admin| admin.local_addr().ok());

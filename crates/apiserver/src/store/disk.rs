@@ -16,6 +16,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use redb::backends::InMemoryBackend;
 use redb::{Database, ReadOnlyDatabase, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::OpenError;
@@ -81,7 +82,8 @@ pub(super) struct Disk {
     /// Absent after a failed commit: redb does not go on after an I/O error, so the file is opened again.
     database: Option<Database>,
     ceiling: u64,
-    _lock: File,
+    /// Held for as long as the directory is; none where nothing is on a disk.
+    _lock: Option<File>,
 }
 
 impl fmt::Debug for Disk {
@@ -111,13 +113,28 @@ impl Disk {
         refuse_later_format(&path)?;
         let database = opener(&path).map_err(|e| unreadable(&path, &e))?;
         let loaded = load(&database, &path)?;
-        let mut disk = Self { path, opener, database: Some(database), ceiling: 0, _lock: lock };
+        let mut disk =
+            Self { path, opener, database: Some(database), ceiling: 0, _lock: Some(lock) };
         if let Err(error) = disk.commit(&[], loaded.revision + HEADROOM) {
             tracing::error!(path = %disk.path.display(), %error,
                 "the store takes no writes for now; what it holds is served");
             disk.ceiling = loaded.revision + HEADROOM;
         }
         Ok((disk, loaded))
+    }
+
+    /// An empty one that keeps nothing beyond the process: its file is in memory.
+    pub(super) fn in_memory() -> Result<(Self, Loaded), OpenError> {
+        let path = PathBuf::from("(memory)");
+        let open = |_: &Path| {
+            let builder = Database::builder();
+            builder.create_with_backend(InMemoryBackend::new())
+        };
+        let database = open(&path).map_err(|error| unreadable(&path, &error))?;
+        prepare(&database).map_err(|error| unreadable(&path, &error))?;
+        let loaded = load(&database, &path)?;
+        let opener: Opener = Box::new(open);
+        Ok((Self { path, opener, database: Some(database), ceiling: 0, _lock: None }, loaded))
     }
 
     /// The revision up to which the counter may go without another commit.
@@ -237,21 +254,23 @@ fn create(dir: &Path, path: &Path) -> Result<(), OpenError> {
         .mode(0o600)
         .open(&draft)
         .map_err(io)?;
-    let empty = |file| -> Result<(), redb::Error> {
-        let database = Database::builder().create_file(file)?;
-        let transaction = database.begin_write()?;
-        transaction.open_table(OBJECTS)?;
-        transaction.open_table(GOOD)?;
-        {
-            let mut meta = transaction.open_table(META)?;
-            meta.insert("format", FORMAT)?;
-            meta.insert("ceiling", FIRST_REVISION)?;
-        }
-        transaction.commit()?;
-        Ok(())
-    };
+    let empty = |file| prepare(&Database::builder().create_file(file)?);
     empty(file).map_err(|e| unreadable(&draft, &e))?;
     fs::rename(&draft, path).and_then(|()| File::open(dir)?.sync_all()).map_err(io)
+}
+
+/// Makes what an empty store has.
+fn prepare(database: &Database) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(OBJECTS)?;
+    transaction.open_table(GOOD)?;
+    {
+        let mut meta = transaction.open_table(META)?;
+        meta.insert("format", FORMAT)?;
+        meta.insert("ceiling", FIRST_REVISION)?;
+    }
+    transaction.commit()?;
+    Ok(())
 }
 
 /// Looks at the format without writing to the file. A file that was not closed cleanly cannot be looked at

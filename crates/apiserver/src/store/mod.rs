@@ -105,8 +105,24 @@ impl Store {
         Self::open_with(dir, options, Box::new(disk::open_file))
     }
 
+    /// An empty store whose objects are gone with the process: for one that only serves what is pushed in.
+    ///
+    /// # Errors
+    ///
+    /// The thread that writes cannot be made.
+    pub fn in_memory(options: Options) -> Result<Self, OpenError> {
+        Self::start(Disk::in_memory()?, Path::new("(memory)"), options)
+    }
+
     fn open_with(dir: &Path, options: Options, opener: Opener) -> Result<Self, OpenError> {
-        let (disk, loaded) = Disk::open(dir, opener)?;
+        Self::start(Disk::open(dir, opener)?, dir, options)
+    }
+
+    fn start(
+        (disk, loaded): (Disk, Loaded),
+        dir: &Path,
+        options: Options,
+    ) -> Result<Self, OpenError> {
         let window = Window { events: options.window_events, bytes: options.window_bytes };
         let mut state = load(loaded, window);
         let unsaved = BTreeSet::from_iter(bootstrap::add_namespaces(&mut state));

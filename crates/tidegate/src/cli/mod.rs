@@ -7,6 +7,7 @@ mod inject;
 mod logging;
 mod proxy;
 pub(crate) mod proxy_config;
+mod sidecar;
 mod up;
 mod values;
 
@@ -18,8 +19,9 @@ pub use self::explain::{
     Direction as ExplainDirection, ExplainArgs, Output as ExplainOutput, ProxyKind,
 };
 pub use self::proxy::ProxyArgs;
+pub use self::sidecar::{ProxyFlags, SidecarArgs};
 pub use self::up::UpArgs;
-pub use self::values::{AccessLogFile, Labels, PortMap};
+pub use self::values::{AccessLogFile, Labels, PortMap, RunAs};
 use crate::failure::Outcome;
 use crate::terminal;
 
@@ -56,6 +58,8 @@ enum Verb {
     Up(Box<UpArgs>),
     /// Run the data plane alone on an Envoy bootstrap file
     Proxy(ProxyArgs),
+    /// Carry the captured connections of one workload, out and in
+    Sidecar(Box<SidecarArgs>),
     /// Say where a request goes, and why not elsewhere
     Explain(Box<ExplainArgs>),
     /// Show what a running gateway has been told to do
@@ -85,6 +89,7 @@ fn dispatch(verb: Verb) -> Outcome<()> {
     match verb {
         Verb::Up(args) => crate::up::run(*args),
         Verb::Proxy(args) => crate::proxy::run(&args),
+        Verb::Sidecar(args) => crate::sidecar::run(*args),
         Verb::Explain(args) => crate::explain::run(&args),
         Verb::ProxyConfig(args) => proxy_config::run(&args),
         Verb::Capture(args) => capture::run(&args),

@@ -31,6 +31,7 @@ fn examples_in_help_texts_parse() {
             let line = line
                 .replace("./manifests", ".")
                 .replace("envoy.yaml", ".")
+                .replace("mesh.yaml", ".")
                 .replace("envoy.json", ".");
             if let Err(error) = parse(&line) {
                 panic!("{line}: {error}");

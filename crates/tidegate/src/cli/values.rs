@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use tidegate_api::validation::names;
+use tidegate_pilot::AccessLog;
 use tidegate_proxy::accesslog::Format;
 use tidegate_proxy::upstream::dns;
 
@@ -141,6 +142,17 @@ impl FromStr for AccessLogFile {
 }
 
 impl AccessLogFile {
+    /// What pilot is told of it.
+    pub fn compiled(&self, format: &AccessLogFormat) -> AccessLog {
+        let path = match self {
+            Self::Stdout => "/dev/stdout".to_owned(),
+            // Records are made all the same, for `kubectl logs`.
+            Self::Off => "/dev/null".to_owned(),
+            Self::File(path) => path.display().to_string(),
+        };
+        AccessLog { path, format: format.source().to_owned() }
+    }
+
     /// Tries to open the file, as it will be opened later.
     ///
     /// # Errors
@@ -188,6 +200,41 @@ impl FromStr for AccessLogFormat {
         let compiled = Format::text(&source, false).map_err(|error| error.to_string())?;
         Ok(Self { source, compiled })
     }
+}
+
+/// `--run-as`: the user and the group that traffic is carried as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunAs {
+    /// The user's number.
+    pub uid: u32,
+    /// The group's number.
+    pub gid: u32,
+}
+
+impl FromStr for RunAs {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (uid, gid) = text.split_once(':').unwrap_or((text, text));
+        let number = |text: &str| {
+            // The last number means "as it is" to the system.
+            text.parse().ok().filter(|number| *number != u32::MAX).ok_or_else(|| {
+                format!("{text:?} is not UID or UID:GID, as numbers, such as 1337 or 0:1337")
+            })
+        };
+        Ok(Self { uid: number(uid)?, gid: number(gid)? })
+    }
+}
+
+impl fmt::Display for RunAs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.uid, self.gid)
+    }
+}
+
+/// Parses the name of a namespace or a workload.
+pub fn dns_name(text: &str) -> Result<String, String> {
+    names::dns_subdomain(text).map(|()| text.to_owned())
 }
 
 /// Parses a number of worker threads.
@@ -250,6 +297,15 @@ mod tests {
         }
         let long = format!("istio={}", "x".repeat(60));
         assert!(long.parse::<Labels>().is_err_and(|error| error.contains("istio-xxx")));
+    }
+
+    #[test]
+    fn users_and_groups() {
+        assert_eq!("1337".parse(), Ok(RunAs { uid: 1337, gid: 1337 }));
+        assert_eq!("0:1337".parse(), Ok(RunAs { uid: 0, gid: 1337 }));
+        for wrong in ["", "root", "1:", ":1", "-1", "4294967295"] {
+            assert!(wrong.parse::<RunAs>().is_err_and(|error| error.contains("0:1337")), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,4 +1,7 @@
-//! The control loop: objects in, resources out, status back.
+//! The control loop: objects in, resources out, and what is found out about objects back.
+//!
+//! Objects come from a [`Feed`], and a [`Sink`] takes what is said of them: the store of the embedded API is both; where there is no
+//! API, the log is told ([`InWords`]).
 //!
 //! It runs on a thread of its own, since compiling is work: neither the API nor a worker waits for it. Nothing
 //! is published before all objects are known, so that the first thing that workers serve is whole.
@@ -6,11 +9,13 @@
 mod awaited;
 mod conditions;
 mod confirmed;
+mod feed;
 mod incidents;
 mod notices;
 mod outgoing;
 mod programmed;
 mod secrets;
+mod sink;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
@@ -18,7 +23,7 @@ use std::sync::Arc;
 use std::thread;
 
 use tidegate_api::{Kind, ObjectKey};
-use tidegate_apiserver::store::{Changes, Condition, Note, Store, Tone};
+use tidegate_apiserver::store::{Condition, Note, Tone};
 use tidegate_pilot::status::{Force, Standing};
 use tidegate_pilot::{FaultySecret, Input, Options, Pilot, Remark, UnfetchedKeys};
 use tidegate_proxy::upstream::incident::Incident;
@@ -31,11 +36,12 @@ use tokio::time::Instant;
 use self::awaited::Awaited;
 use self::conditions::Closed;
 use self::confirmed::Confirmed;
+pub use self::feed::Feed;
 use self::notices::Notices;
-pub use self::outgoing::Outgoing;
-use self::outgoing::Update;
+pub use self::outgoing::{Outgoing, Update};
 use self::programmed::Programmed;
 use self::secrets::Unusable;
+pub use self::sink::{InWords, Sink};
 use crate::ended::{self, Ended};
 
 /// Changes compiled in one step: enough to make bursts cheap, few enough to keep each step short.
@@ -47,7 +53,7 @@ const BATCH: usize = 1024;
 /// # Errors
 /// When the thread or its runtime cannot be made.
 pub fn start(
-    store: &Store,
+    feed: impl Feed,
     snapshot: Snapshot,
     options: Options,
     outgoing: Outgoing,
@@ -57,7 +63,7 @@ pub fn start(
 ) -> io::Result<Ended> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let control = Control {
-        changes: store.changes(),
+        feed,
         verdicts: snapshot.verdicts(),
         pilot: Pilot::new(options),
         snapshot,
@@ -81,8 +87,8 @@ pub fn start(
     Ok(ended)
 }
 
-struct Control {
-    changes: Changes,
+struct Control<F> {
+    feed: F,
     verdicts: watch::Receiver<Verdicts>,
     pilot: Pilot,
     snapshot: Snapshot,
@@ -104,7 +110,7 @@ struct Control {
     incidents: mpsc::UnboundedReceiver<Incident>,
 }
 
-impl Control {
+impl<F: Feed> Control<F> {
     async fn run(mut self, start: oneshot::Sender<u64>) {
         let (first, later) = self.everything().await;
         let mut generation = self.apply(first);
@@ -122,13 +128,16 @@ impl Control {
                 () = self.files.due() => {
                     self.read();
                 }
-                change = self.changes.next() => {
+                change = self.feed.next() => {
                     let batch = self.batch(change);
                     self.apply(batch);
                 }
                 Some(incident) = self.incidents.recv() => {
                     for note in incidents::notes(&incident, &self.pilot) {
-                        self.outgoing.note(note);
+                        match &incident {
+                            Incident::Endpoint(_) => self.outgoing.note_logged(note),
+                            Incident::Name(_) => self.outgoing.note(note),
+                        }
                     }
                 }
                 heard = self.verdicts.changed() => match heard {
@@ -144,7 +153,7 @@ impl Control {
         let (mut first, mut later) = (Vec::new(), Vec::new());
         let mut seen = HashSet::new();
         loop {
-            match self.changes.next().await {
+            match self.feed.next().await {
                 Change::Synced => return (first, later),
                 Change::Apply(object) if !seen.insert(object.key.clone()) => {
                     later.push(Change::Apply(object));
@@ -169,7 +178,7 @@ impl Control {
         let mut batch = vec![first];
         // What stands in the place of a deleted object comes with it: nothing is off in between.
         while (batch.len() < BATCH || matches!(batch.last(), Some(Change::Delete(_))))
-            && let Some(change) = self.changes.try_next()
+            && let Some(change) = self.feed.try_next()
         {
             batch.push(change);
         }
@@ -226,7 +235,7 @@ impl Control {
         for Remark { key, reason, message } in output.remarks {
             tracing::warn!(object = %key, reason, "{message}");
             let reason = reason.to_owned();
-            self.outgoing.note(Note { about: key, tone: Tone::Warning, reason, message });
+            self.outgoing.note_logged(Note { about: key, tone: Tone::Warning, reason, message });
         }
         self.programmed.applied(generation, output.applied);
         self.confirmed.applied(generation, versions);

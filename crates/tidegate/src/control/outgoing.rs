@@ -1,4 +1,4 @@
-//! What the control loop has found out about objects, on its way into the store.
+//! What the control loop has found out about objects, on its way to a [`Sink`].
 //!
 //! The loop must not wait for a disk, so it leaves what it has to say here; a task on the control runtime
 //! writes it. Of one object only the latest is kept: what waits is bounded by the number of objects.
@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tidegate_api::ObjectKey;
-use tidegate_apiserver::store::{Condition, Note, Store};
+use tidegate_apiserver::store::{Condition, Note};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use super::Sink;
+
 /// Writes under way at a time: enough to share transactions, few enough to leave room for clients'.
 const AT_ONCE: usize = 64;
-/// Events kept per object while the store is slow; later ones say more.
+/// Events kept per object while the sink is slow; later ones say more.
 const MOST_NOTES: usize = 8;
 
 /// What is to be written about one object.
@@ -45,7 +47,11 @@ impl Update {
 
 /// The way to the writing task. Clones lead to the same task.
 #[derive(Clone, Debug, Default)]
-pub struct Outgoing(Arc<Queue>);
+pub struct Outgoing {
+    queue: Arc<Queue>,
+    /// Whether the sink is the program's own log.
+    is_log: bool,
+}
 
 #[derive(Debug, Default)]
 struct Queue {
@@ -54,45 +60,59 @@ struct Queue {
 }
 
 impl Outgoing {
+    /// Starts the writing task. Needs a runtime, with which the task ends.
+    pub fn start<S: Sink>(sink: S) -> Self {
+        let outgoing = Self { queue: Arc::default(), is_log: S::IS_LOG };
+        tokio::spawn(outgoing.clone().write_to(sink));
+        outgoing
+    }
+
     /// Leaves something to be written. Never waits.
     pub fn push(&self, key: ObjectKey, update: Update) {
-        let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.queue.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.entry(key).or_default().absorb(update);
         drop(waiting);
-        self.0.ready.notify_one();
+        self.queue.ready.notify_one();
     }
 
     /// Leaves it to be noted that the form of an object with this `metadata.resourceVersion` is good. Never waits.
     pub fn confirm(&self, key: ObjectKey, resource_version: u64) {
-        let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.queue.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.entry(key).or_default().good = Some(resource_version);
         drop(waiting);
-        self.0.ready.notify_one();
+        self.queue.ready.notify_one();
     }
 
     /// Leaves an event to be recorded. Never waits.
     pub fn note(&self, note: Note) {
-        let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.queue.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.entry(note.about.clone()).or_default().add_notes(vec![note]);
         drop(waiting);
-        self.0.ready.notify_one();
+        self.queue.ready.notify_one();
     }
 
     /// Drops what was left about an object that is gone: another one of the name has nothing to do with it.
     pub fn forget(&self, key: &ObjectKey) {
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.queue.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
-    /// Writes what was left, until the task is dropped.
-    pub async fn write_to(self, store: Store) {
+    /// Leaves an event to be recorded that the program's own log has told already. Never waits.
+    pub fn note_logged(&self, note: Note) {
+        if !self.is_log {
+            self.note(note);
+        }
+    }
+
+    async fn write_to<S: Sink>(self, sink: S) {
         loop {
-            self.0.ready.notified().await;
+            self.queue.ready.notified().await;
             let mut writes = JoinSet::new();
             for (key, update) in self.take() {
                 if writes.len() == AT_ONCE {
                     writes.join_next().await;
                 }
-                writes.spawn(write(store.clone(), key, update));
+                let sink = sink.clone();
+                writes.spawn(async move { sink.write(key, update).await });
             }
             // What is said of an object later is written later.
             while writes.join_next().await.is_some() {}
@@ -100,20 +120,7 @@ impl Outgoing {
     }
 
     fn take(&self) -> BTreeMap<ObjectKey, Update> {
-        std::mem::take(&mut *self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-async fn write(store: Store, key: ObjectKey, update: Update) {
-    // Whoever reads that a form is served may write the next one at once: which one to go back to is known by then.
-    if let Some(resource_version) = update.good {
-        store.confirm(&key, resource_version).await;
-    }
-    if !update.conditions.is_empty() {
-        store.set_status(&key, update.conditions).await;
-    }
-    for note in update.notes {
-        store.record_event(note).await;
+        std::mem::take(&mut *self.queue.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -134,5 +141,39 @@ mod tests {
         outgoing.push(key("a"), Update::default());
         let left = outgoing.take();
         assert_eq!((left[&key("a")].good, left[&key("b")].good), (None, Some(7)));
+    }
+
+    /// What is told of as a sink.
+    #[derive(Clone)]
+    struct Told<const LOG: bool>(tokio::sync::mpsc::UnboundedSender<String>);
+
+    impl<const LOG: bool> Sink for Told<LOG> {
+        const IS_LOG: bool = LOG;
+
+        async fn write(&self, _: ObjectKey, update: Update) {
+            for note in update.notes {
+                let _ = self.0.send(note.message);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_log_is_not_told_again_what_it_has_said() {
+        let note = |message: &str| Note {
+            about: ObjectKey::new(Kind::Gateway, "default", "a"),
+            tone: tidegate_apiserver::store::Tone::Warning,
+            reason: "Broken".to_owned(),
+            message: message.to_owned(),
+        };
+        let (sender, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let (log, api) = (Outgoing::start(Told::<true>(sender.clone())), Told::<false>(sender));
+        for outgoing in [log, Outgoing::start(api)] {
+            outgoing.note_logged(note("in the log"));
+            outgoing.note(note("news"));
+            assert_ne!(told.recv().await.as_deref(), None);
+        }
+        // Of the first sink there was one note; of the second there is one more.
+        assert_eq!(told.recv().await.as_deref(), Some("news"));
+        assert!(told.try_recv().is_err());
     }
 }

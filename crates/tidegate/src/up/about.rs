@@ -4,35 +4,18 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
 use serde_json::{Value, json};
-use tidegate_envoy::json::{JsonError, from_json};
-use tidegate_envoy::prost::Message;
-use tidegate_envoy::v3::bootstrap::Bootstrap;
+use tidegate_envoy::json::JsonError;
 use tidegate_proxy::view::About;
 
 use super::gateway::{Facts, NAMESPACE};
-use crate::about::options;
+use crate::about::of_node;
 
 /// What is told of the gateway, whose admin interface is at `admin`.
 ///
 /// # Errors
 /// The facts are none that an Envoy could be told: a mistake here.
 pub fn about(facts: &Facts, workers: NonZeroUsize, admin: SocketAddr) -> Result<About, JsonError> {
-    let node = node(facts);
-    // Where resources come from is left out: they are handed over in memory.
-    let bootstrap: Bootstrap = from_json(&json!({
-        "node": node,
-        "admin": {"address": {"socket_address": {
-            "address": admin.ip(),
-            "port_value": admin.port(),
-        }}},
-    }))?;
-    Ok(About {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        node,
-        options: options(workers, None),
-        bootstrap: bootstrap.encode_to_vec().into(),
-        is_static: false,
-    })
+    of_node(node(facts), workers, admin)
 }
 
 /// `envoy.config.core.v3.Node` in Istio's form: `router~ADDRESS~POD.NAMESPACE~DOMAIN`.
@@ -51,6 +34,9 @@ fn node(facts: &Facts) -> Value {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+
+    use tidegate_envoy::prost::Message;
+    use tidegate_envoy::v3::bootstrap::Bootstrap;
 
     use super::*;
 

@@ -48,7 +48,7 @@ use self::greeting::Greeting;
 use self::logs::PodLogs;
 use self::portrait::Portrait;
 use self::ports::{GATEWAY_LISTEN, Ports};
-use crate::cli::{AccessLogFile, UpArgs};
+use crate::cli::UpArgs;
 use crate::control::{self, Outgoing};
 use crate::data_plane::{self, DataPlane};
 use crate::demo::Demo;
@@ -127,7 +127,7 @@ async fn serve(args: UpArgs, ground: Ground) -> Outcome<()> {
     let mut signals = Signals::listen()
         .map_err(|error| Failure::new(format!("signals cannot be handled: {error}")))?;
     let Ground { data_dir, ports, admin, health, store, demo, mesh } = ground;
-    let addresses = [local(&admin)?, local(&health)?];
+    let addresses = [listen::local(&admin)?, listen::local(&health)?];
     let facts = facts(&args, &ports, addresses, mesh.as_ref());
 
     let snapshot = Snapshot::new();
@@ -160,10 +160,10 @@ async fn serve(args: UpArgs, ground: Ground) -> Outcome<()> {
     // Only now: nobody may be told that what files hold, or the gateway itself, is not there.
     let api = start_api(&args, &data_dir, &store, &data_plane, &facts.name()).await?;
     surroundings.add(api.local_addr(), "the API of this process (--api-listen)");
-    let outgoing = Outgoing::default();
-    tokio::spawn(outgoing.clone().write_to(store.clone()));
+    let outgoing = Outgoing::start(store.clone());
     let view = Arc::clone(&data_plane.view);
-    let control = control::start(&store, snapshot, options, outgoing, view, happened, started);
+    let control =
+        control::start(store.changes(), snapshot, options, outgoing, view, happened, started);
     let mut control = control
         .map_err(|error| Failure::new(format!("the control loop does not start: {error}")))?;
 
@@ -181,10 +181,6 @@ async fn serve(args: UpArgs, ground: Ground) -> Outcome<()> {
                 .or("start it again; the log above may say why"))
         }
     }
-}
-
-fn local(listener: &TcpListener) -> Outcome<SocketAddr> {
-    listener.local_addr().map_err(|error| Failure::new(format!("a listener: {error}")))
 }
 
 fn facts(
@@ -227,14 +223,9 @@ fn start_data_plane(
     let logs = tidegate_proxy::accesslog::Options::default();
     let incidents = Some(incidents);
     let options = tidegate_proxy::Options { workers, dns, logs, about, surroundings, incidents };
-    DataPlane::start(options, tokio::runtime::Handle::current(), snapshot, start, of_secret)
+    let words = data_plane::secret_words(gateway::NAMESPACE);
+    DataPlane::start(options, tokio::runtime::Handle::current(), snapshot, start, words)
         .map_err(|error| Failure::new(format!("the data plane does not start: {error}")))
-}
-
-/// A secret of xDS, and a field of it, as users know them.
-fn of_secret(name: &str, path: &str) -> String {
-    let secret = tidegate_pilot::model::tls::in_words(name, gateway::NAMESPACE);
-    format!("{secret}, {}", tidegate_pilot::status::part_of_secret(path))
 }
 
 async fn start_api(
@@ -261,13 +252,6 @@ fn pilot_options(args: &UpArgs, ports: &Ports, facts: &Facts) -> tidegate_pilot:
         namespace: gateway::NAMESPACE.to_owned(),
         ports: ports.iter().collect::<BTreeMap<_, _>>(),
     };
-    let path = match &args.access_log {
-        AccessLogFile::Stdout => "/dev/stdout".to_owned(),
-        // Records are made all the same, for `kubectl logs`.
-        AccessLogFile::Off => "/dev/null".to_owned(),
-        AccessLogFile::File(path) => path.display().to_string(),
-    };
-    let format = args.access_log_format.source().to_owned();
     tidegate_pilot::Options {
         labels: facts.labels(),
         namespace: gateway::NAMESPACE.to_owned(),
@@ -276,7 +260,7 @@ fn pilot_options(args: &UpArgs, ports: &Ports, facts: &Facts) -> tidegate_pilot:
         lowest_port: ports.lowest(),
         system_roots: data_plane::system_roots(),
         workload_certificates: args.workload_certs.as_deref().map(mesh::folder),
-        access_log: Some(tidegate_pilot::AccessLog { path, format }),
+        access_log: Some(args.access_log.compiled(&args.access_log_format)),
         judge: tidegate_pilot::Judge(tidegate_proxy::config::would_take),
         ..tidegate_pilot::Options::default()
     }

@@ -28,6 +28,7 @@ mod revocation;
 mod rotation;
 mod secret_server;
 mod secrets;
+mod sidecar;
 mod soak;
 mod support;
 mod terms;

@@ -35,6 +35,21 @@ async fn pushed_objects_are_shown_and_cannot_be_written() {
     assert_eq!(watch.poll().expect("in the window").len(), 2);
 }
 
+#[tokio::test]
+async fn a_store_in_memory_serves_what_is_pushed_in() {
+    let store = Store::in_memory(Options::default()).expect("a store");
+    let mut changes = store.changes();
+    start(&mut changes);
+    store.push(from_file(&config("a", "1"), "/m/x.yaml", 7)).await;
+    assert!(matches!(changes.try_next(), Some(Change::Apply(_))));
+    // Of two files that hold it the rule is that of every store.
+    store.push(from_file(&config("a", "2"), "/m/y.yaml", 7)).await;
+    assert_eq!(source(&store, "a"), "/m/x.yaml:7");
+    store.close().await;
+    let again = Store::in_memory(Options::default()).expect("another store");
+    assert!(again.get(&key("a")).is_none());
+}
+
 /// What was left out of a form is told with it, though what is kept is the same.
 #[tokio::test]
 async fn what_was_left_out_of_a_form_is_a_change() {

@@ -1,6 +1,7 @@
 //! `tidegate up` as a process of its own, and what talks to it.
 
 mod api;
+pub mod captured;
 mod gateway;
 pub mod handshakes;
 mod load;

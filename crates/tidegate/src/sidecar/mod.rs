@@ -1,0 +1,265 @@
+//! `tidegate sidecar`: the control loop and the data plane of one workload, whose connections are captured.
+//!
+//! ```text
+//! manifests ─► store (in memory) ─changes─► control ─publish─► snapshot ─► data plane: 15001, 15006
+//!                                             └─ what is found out about objects ─► the log
+//! ```
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `workload.rs` | for whom it is: what pilot and the admin interface are told of the workload |
+//! | `identity.rs` | the user that it runs as, so that its own connections are not captured |
+
+mod identity;
+mod workload;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tidegate_apiserver::store::{Options as StoreOptions, Store};
+use tidegate_pilot::OutboundPolicy;
+use tidegate_pilot::sidecar::{INBOUND_PORT, OUTBOUND_PORT};
+use tidegate_proxy::surroundings::Surroundings;
+use tidegate_proxy::upstream::dns::DnsConfig;
+use tidegate_xds::Snapshot;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+pub use self::workload::Workload;
+use crate::cli::{AccessLogFile, ProxyFlags, SidecarArgs};
+use crate::control::{self, InWords, Outgoing};
+use crate::data_plane::{self, DataPlane};
+use crate::ended::Ended;
+use crate::failure::{Failure, Outcome, both};
+use crate::signals::Signals;
+use crate::{about, admin, files, lifecycle, listen, mesh};
+
+/// The port that kubelets probe.
+const HEALTH_PORT: u16 = 15021;
+
+/// Runs until a signal ends it.
+///
+/// # Errors
+/// It cannot start, or it was told to end before connections had finished.
+pub fn run(args: SidecarArgs) -> Outcome<()> {
+    args.proxy.log_level.start();
+    let workload = Workload::new(&args.proxy, own_addresses(&args.address)?);
+    let health = args.health_listen.unwrap_or_else(|| workload.any(HEALTH_PORT));
+    let admin = listen::bind(args.admin_listen, "--admin-listen");
+    let health = listen::bind(health, "--health-listen");
+    let ((admin, health), ()) = both(both(admin, health), free_ports(workload.any(0).ip()))?;
+    let plan = Plan::new(args.proxy, workload, &args.access_log, [admin, health])?;
+    // No thread has been started yet, and those that will be are all of this user.
+    identity::take(args.run_as)?;
+    plan.check(args.run_as)?;
+    args.access_log.check()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("no runtime: {error}")))?;
+    runtime.block_on(async {
+        let mut signals = Signals::listen()
+            .map_err(|error| Failure::new(format!("signals cannot be handled: {error}")))?;
+        tokio::select! {
+            sidecar = plan.start(|start| start()) => sidecar?.serve(&mut signals).await,
+            signal = signals.end() => {
+                tracing::info!("{signal}: ended before everything was read");
+                Ok(())
+            }
+        }
+    })
+}
+
+/// What a workload is dialled at: what was said, or the addresses of this machine.
+fn own_addresses(said: &[IpAddr]) -> Outcome<Vec<IpAddr>> {
+    if !said.is_empty() {
+        return Ok(said.to_vec());
+    }
+    let failed = |why: String| Failure::new(why).or("--address ADDRESS, the workload's own");
+    let all = if_addrs::get_if_addrs()
+        .map_err(|error| failed(format!("the addresses of this machine: {error}")))?;
+    let own = all.iter().filter(|one| !one.is_loopback() && !one.is_link_local());
+    let mut own: Vec<IpAddr> = own.map(if_addrs::Interface::ip).collect();
+    // As in Kubernetes, IPv4 goes first unless it is said otherwise.
+    own.sort_by_key(IpAddr::is_ipv6);
+    match own.is_empty() {
+        true => Err(failed("this machine has no address but loopback".to_owned())),
+        false => Ok(own),
+    }
+}
+
+/// Finds out early whether the ports that captured connections come to are somebody else's.
+fn free_ports(any: IpAddr) -> Outcome<()> {
+    let free = |port| {
+        let other =
+            "a network namespace of its own for each workload: rules of capture lead to this port";
+        let place = "the port of captured connections";
+        let at = SocketAddr::new(any, port);
+        listen::bind_or(at, (place, "--address"), other.to_owned()).map(drop)
+    };
+    both(free(OUTBOUND_PORT), free(INBOUND_PORT)).map(|_| ())
+}
+
+/// Everything that a sidecar is started with.
+pub struct Plan {
+    workload: Workload,
+    files: Vec<PathBuf>,
+    certificates: Option<PathBuf>,
+    options: tidegate_pilot::Options,
+    dns: DnsConfig,
+    workers: NonZeroUsize,
+    admin: TcpListener,
+    health: TcpListener,
+}
+
+/// Starts the threads that carry traffic.
+pub type StartThreads = Box<dyn FnOnce() -> io::Result<DataPlane> + Send>;
+
+impl Plan {
+    /// A plan for a workload, as flags say. `listeners` are bound: the admin interface and the health endpoint.
+    ///
+    /// # Errors
+    /// The mesh config cannot be read.
+    pub fn new(
+        flags: ProxyFlags,
+        workload: Workload,
+        access_log: &AccessLogFile,
+        [admin, health]: [TcpListener; 2],
+    ) -> Outcome<Self> {
+        let mut options = workload.pilot_options();
+        options.workload_certificates = flags.workload_certs.as_deref().map(mesh::folder);
+        options.access_log = Some(access_log.compiled(&flags.access_log_format));
+        let mesh = flags.mesh_config.as_deref().map(mesh::read).transpose()?;
+        mesh::apply(mesh.as_ref(), &mut options)?;
+        let (servers, connect_to) = (flags.dns_server, flags.connect_to);
+        Ok(Self {
+            workload,
+            files: flags.files,
+            certificates: flags.workload_certs,
+            options,
+            dns: DnsConfig { servers, connect_to, ..DnsConfig::default() },
+            workers: flags.workers.unwrap_or_else(data_plane::cores),
+            admin,
+            health,
+        })
+    }
+
+    /// Looks whether the user that it runs as may read what it is to follow.
+    ///
+    /// # Errors
+    /// It may not.
+    fn check(&self, user: crate::cli::RunAs) -> Outcome<()> {
+        let key = self.certificates.iter().map(|folder| folder.join("key.pem"));
+        let mut paths = self.files.iter().cloned().chain(key);
+        paths.try_for_each(|path| identity::readable(&path, user))
+    }
+
+    /// Starts it. `launch` has the threads started that carry traffic. Needs a runtime, on which names are looked up and the admin
+    /// interface answers. Done when everything that manifests hold is served, as far as it can be.
+    ///
+    /// # Errors
+    /// A thread cannot be made, or manifests cannot be watched.
+    pub async fn start(
+        self,
+        launch: impl FnOnce(StartThreads) -> io::Result<DataPlane>,
+    ) -> Outcome<Sidecar> {
+        let store = Store::in_memory(StoreOptions::default())
+            .map_err(|error| Failure::new(format!("objects cannot be kept: {error}")))?;
+        let at = listen::local(&self.admin)?;
+        let surroundings = surroundings(at, listen::local(&self.health)?);
+        let about = about::of_node(self.workload.node(), self.workers, at)
+            .map_err(|error| Failure::new(format!("the sidecar cannot show itself: {error}")))?;
+        let (incidents, happened) = mpsc::unbounded_channel();
+        let options = tidegate_proxy::Options {
+            workers: self.workers,
+            dns: self.dns,
+            logs: tidegate_proxy::accesslog::Options::default(),
+            about,
+            surroundings,
+            incidents: Some(incidents),
+        };
+        let snapshot = Snapshot::new();
+        let (started, start) = oneshot::channel();
+        let words = data_plane::secret_words(&self.workload.namespace);
+        let (names, served) = (Handle::current(), snapshot.clone());
+        let threads = Box::new(move || DataPlane::start(options, names, &served, start, words));
+        let mut data_plane = launch(threads)
+            .map_err(|error| Failure::new(format!("the data plane does not start: {error}")))?;
+        admin::serve(&data_plane.view, Some(self.admin), Some(self.health))?;
+        files::follow(self.files, store.clone()).await?;
+        let policy = self.options.outbound_policy;
+        let (outgoing, view) = (Outgoing::start(InWords), Arc::clone(&data_plane.view));
+        let control = control::start(
+            store.changes(),
+            snapshot,
+            self.options,
+            outgoing,
+            view,
+            happened,
+            started,
+        );
+        let control = control
+            .map_err(|error| Failure::new(format!("the control loop does not start: {error}")))?;
+        // A data plane that has ended is told by whoever serves.
+        let _ = data_plane.ready.wait_for(|ready| *ready).await;
+        tracing::info!("{}", greeting(&self.workload, policy, at));
+        Ok(Sidecar { data_plane, control, _store: store })
+    }
+}
+
+/// A sidecar that serves.
+pub struct Sidecar {
+    /// What carries traffic.
+    pub data_plane: DataPlane,
+    control: Ended,
+    _store: Store,
+}
+
+impl Sidecar {
+    /// Serves until it is told to end, and lets connections finish then.
+    ///
+    /// # Errors
+    /// It was told twice, or a part of it ended by itself.
+    pub async fn serve(mut self, signals: &mut Signals) -> Outcome<()> {
+        let view = Arc::clone(&self.data_plane.view);
+        tokio::select! {
+            outcome = lifecycle::serve(&mut self.data_plane, signals, async {}) => outcome,
+            () = self.control.wait() => {
+                view.flush_logs().await;
+                Err(Failure::new("the control loop has ended by itself: a defect of Tidegate")
+                    .or("start it again; the log above may say why"))
+            }
+        }
+    }
+}
+
+fn surroundings(admin: SocketAddr, health: SocketAddr) -> Surroundings {
+    let surroundings = Surroundings::new(|port| {
+        format!("have no Sidecar listen on {port} in this network namespace")
+    });
+    surroundings.add(admin, "the admin interface of this process (--admin-listen)");
+    surroundings.add(health, "the health endpoint of this process (--health-listen)");
+    surroundings
+}
+
+fn greeting(workload: &Workload, policy: OutboundPolicy, admin: SocketAddr) -> String {
+    let elsewhere = match policy {
+        OutboundPolicy::RegistryOnly => "is refused (REGISTRY_ONLY)",
+        OutboundPolicy::AllowAny => "goes where it was dialled (ALLOW_ANY)",
+    };
+    format!(
+        "sidecar of {workload} serves: outbound at port {OUTBOUND_PORT}, inbound at {INBOUND_PORT}, admin at http://{admin}; \
+         what no object describes {elsewhere}"
+    )
+}
+
+/// Every address of the family of `own`.
+const fn unspecified(own: IpAddr) -> IpAddr {
+    match own {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    }
+}

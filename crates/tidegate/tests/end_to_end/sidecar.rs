@@ -1,0 +1,223 @@
+//! `tidegate sidecar` beside a workload whose connections are really captured, in network namespaces.
+
+use std::time::{Duration, Instant};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tidegate_testing::ca::Ca;
+use tidegate_testing::origin::{Body, Origin, full};
+use tidegate_testing::{PATIENCE, eventually};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::captured::{ORIGINS, WORKLOAD, World, greeter};
+
+const EVERYTHING: [&str; 4] = ["-i", "*", "-b", "*"];
+
+/// One host of each protocol that is told apart in another way.
+const SERVICES: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: web}
+spec:
+  hosts: [web.example]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [{address: 10.77.0.2}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: secure}
+spec:
+  hosts: [secure.example]
+  ports: [{number: 443, name: tls, protocol: TLS}]
+  resolution: STATIC
+  endpoints: [{address: 10.77.0.2}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: raw}
+spec:
+  hosts: [raw.example]
+  addresses: [10.77.0.3, 'fd77::2']
+  ports: [{number: 9000, name: tcp, protocol: TCP}]
+  resolution: NONE
+";
+
+/// Answers with the host that it was asked for.
+async fn host(request: Request<Incoming>) -> Response<Body> {
+    let host = request.headers().get("host").and_then(|host| host.to_str().ok());
+    Response::new(full(host.unwrap_or("nobody").to_owned()))
+}
+
+fn at(address: &str, port: u16) -> std::net::SocketAddr {
+    std::net::SocketAddr::new(address.parse().expect("an address"), port)
+}
+
+/// What the other end says first; empty where it closes without a word.
+async fn first_words(stream: std::io::Result<TcpStream>) -> String {
+    let Ok(mut stream) = stream else { return String::new() };
+    let mut buffer = [0; 100];
+    let read = tokio::time::timeout(PATIENCE, stream.read(&mut buffer)).await.expect("in time");
+    String::from_utf8_lossy(&buffer[..read.unwrap_or(0)]).into_owned()
+}
+
+#[tokio::test]
+async fn what_objects_describe_is_carried_and_the_rest_refused() {
+    let Some(world) = World::new() else { return };
+    let ca = Ca::new("internet");
+    let _web = Origin::start().at(at(ORIGINS[0], 80)).http(host).await;
+    let identity = ca.issue(&["secure.example"]);
+    let _secure = Origin::start().at(at(ORIGINS[0], 443)).tls(&identity).http(host).await;
+    greeter(ORIGINS[1], 9000).await;
+    greeter(ORIGINS[1], 9001).await;
+    greeter(ORIGINS[2], 9000).await;
+    world.manifest("services.yaml", SERVICES);
+    world.capture(&EVERYTHING);
+    let sidecar = world.sidecar(&["--labels", "app=sleep"]).await;
+
+    // HTTP by its Host, wherever it was dialled; and no other Host at an address that is allowed.
+    let asked = |name: &str| format!("Host: {name}");
+    let known = world.curl(&["-H", &asked("web.example"), "http://10.77.0.2/"]).await;
+    assert_eq!(known, "web.example 200");
+    let elsewhere = world.curl(&["-H", &asked("web.example"), "http://10.77.0.3/"]).await;
+    assert_eq!(elsewhere, "web.example 200", "the address is not the client's to choose");
+    let unknown = world.curl(&["-H", &asked("other.example"), "http://10.77.0.2/"]).await;
+    assert!(unknown.ends_with(" 502"), "{unknown}");
+    sidecar.logged(&["\"web.example\"", " 200 ", "outbound|80||web.example"]).await;
+    sidecar.logged(&["\"other.example\"", " 502 ", "block_all"]).await;
+
+    // TLS by its server name, to which the address makes no difference.
+    let file = world.file("ca.pem", ca.pem());
+    let tls = async |name: &str, address: &str| {
+        let connect = format!("{name}:443:{address}:443");
+        let url = format!("https://{name}/");
+        world.curl(&["--cacert", &file, "--connect-to", &connect, &url]).await
+    };
+    assert_eq!(tls("secure.example", "10.77.0.2").await, "secure.example 200");
+    let stranger = tls("stranger.example", "10.77.0.2").await;
+    assert!(stranger.contains(" 000"), "{stranger}");
+    sidecar.logged(&["outbound|443||secure.example", "secure.example"]).await;
+
+    // TCP by its address and port, in both families. The origin speaks first, and nobody waits for the client.
+    for (address, own) in [(ORIGINS[1], WORKLOAD[0]), (ORIGINS[2], WORKLOAD[1])] {
+        let begun = Instant::now();
+        let words = first_words(world.dial(at(address, 9000)).await).await;
+        assert_eq!(words, format!("hello {own}\n"));
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    }
+    assert_eq!(first_words(world.dial(at(ORIGINS[1], 9001)).await).await, "", "another port");
+    assert_eq!(first_words(world.dial(at(ORIGINS[0], 9000)).await).await, "", "another address");
+    sidecar.logged(&["outbound|9000||raw.example", "10.77.0.3:9000"]).await;
+    sidecar.logged(&["BlackHoleCluster", "10.77.0.3:9001"]).await;
+
+    // As `kubectl exec … -c istio-proxy -- curl` would ask.
+    let info = world.curl(&["http://127.0.0.1:15000/server_info"]).await;
+    assert!(info.contains("sidecar~10.77.0.100~") && info.contains("\"app\""), "{info}");
+    let ready = world.curl(&["http://127.0.0.1:15021/healthz/ready"]).await;
+    assert_eq!(ready, " 200");
+    sidecar.end().await;
+}
+
+#[tokio::test]
+async fn a_service_entry_that_is_deleted_blocks_at_once() {
+    let Some(world) = World::new() else { return };
+    let _web = Origin::start().at(at(ORIGINS[0], 80)).http(host).await;
+    greeter(ORIGINS[1], 9000).await;
+    world.capture(&EVERYTHING);
+    let sidecar = world.sidecar(&[]).await;
+    let ask = async || world.curl(&["-H", "Host: web.example", "http://10.77.0.2/"]).await;
+    // With nothing at this port it is not known to be HTTP's, and there is nobody to answer.
+    let nothing = ask().await;
+    assert!(nothing.contains(" 000"), "{nothing}");
+    world.manifest("services.yaml", SERVICES);
+    eventually(PATIENCE, async || {
+        let answer = ask().await;
+        if answer == "web.example 200" { Ok(()) } else { Err(answer) }
+    })
+    .await;
+    let mut open = world.dial(at(ORIGINS[1], 9000)).await.expect("a connection");
+    let mut greeting = [0; 18];
+    open.read_exact(&mut greeting).await.expect("a greeting");
+
+    std::fs::remove_file(world.manifests().join("services.yaml")).expect("removed");
+    eventually(PATIENCE, async || {
+        let (answer, words) =
+            (ask().await, first_words(world.dial(at(ORIGINS[1], 9000)).await).await);
+        let refused = answer.contains(" 000") && words.is_empty();
+        if refused { Ok(()) } else { Err((answer, words)) }
+    })
+    .await;
+    // What is open goes on until one of its ends closes it, as in Istio while a listener drains.
+    open.write_all(b"still here").await.expect("written");
+    let mut back = [0; 10];
+    open.read_exact(&mut back).await.expect("the same bytes");
+    assert_eq!(&back, b"still here");
+    drop(open);
+    sidecar.end().await;
+}
+
+#[tokio::test]
+async fn what_no_object_describes_goes_where_it_was_dialled_if_the_mesh_says_so() {
+    let Some(world) = World::new() else { return };
+    let _web = Origin::start().at(at(ORIGINS[0], 80)).http(host).await;
+    greeter(ORIGINS[1], 9001).await;
+    world.manifest("services.yaml", SERVICES);
+    world.capture(&EVERYTHING);
+    let mesh = world.file("mesh.yaml", "outboundTrafficPolicy: {mode: ALLOW_ANY}\n");
+    let sidecar = world.sidecar(&["--mesh-config", &mesh]).await;
+    let other = world.curl(&["-H", "Host: other.example", "http://10.77.0.2/"]).await;
+    assert_eq!(other, "other.example 200");
+    let words = first_words(world.dial(at(ORIGINS[1], 9001)).await).await;
+    assert_eq!(words, format!("hello {}\n", WORKLOAD[0]));
+    sidecar.logged(&["PassthroughCluster", "10.77.0.2:80", "allow_any"]).await;
+    sidecar.logged(&["PassthroughCluster", "10.77.0.3:9001"]).await;
+    sidecar.end().await;
+}
+
+#[tokio::test]
+async fn outside_of_the_ranges_nothing_touches_the_sidecar() {
+    let Some(world) = World::new() else { return };
+    greeter(ORIGINS[0], 9000).await;
+    greeter(ORIGINS[1], 9000).await;
+    world.manifest("services.yaml", SERVICES);
+    world.capture(&["-i", "10.77.0.3/32"]);
+    let sidecar = world.sidecar(&[]).await;
+    let direct = first_words(world.dial(at(ORIGINS[0], 9000)).await).await;
+    assert_eq!(direct, format!("hello {}\n", WORKLOAD[0]));
+    let carried = first_words(world.dial(at(ORIGINS[1], 9000)).await).await;
+    assert_eq!(carried, direct);
+    sidecar.logged(&["10.77.0.3:9000"]).await;
+    let log = sidecar.end().await;
+    assert!(!log.contains(ORIGINS[0]) && log.lines().count() == 1, "{log}");
+}
+
+#[tokio::test]
+async fn whoever_would_be_captured_itself_is_told() {
+    let Some(world) = World::new() else { return };
+    let folder = world.manifests().display().to_string();
+    let tidegate = env!("CARGO_BIN_EXE_tidegate");
+    let refused = |arguments: &[&str], user: u32| {
+        use std::os::unix::process::CommandExt;
+        let mut command = std::process::Command::new(tidegate);
+        command.args(["sidecar", "-f", &folder, "--address", "10.77.0.1"]).args(arguments);
+        command.args(["--admin-listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0"]);
+        let output = command.uid(user).gid(user).output().expect("a program");
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let other = refused(&[], 4000);
+    assert!(other.contains("user 4000 of group 4000, whose connections are captured"), "{other}");
+    assert!(other.contains("--run-as 4000:4000"), "{other}");
+
+    let hidden = world.file("hidden.yaml", "");
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(&hidden, mode).expect("a mode");
+    let unread = refused(&["-f", &hidden], 0);
+    assert!(unread.contains("hidden.yaml") && unread.contains("--run-as 0:1337"), "{unread}");
+
+    let _taken = std::net::TcpListener::bind("0.0.0.0:15006").expect("a free port");
+    let taken = refused(&[], 0);
+    assert!(taken.contains("port 15006") && taken.contains("network namespace"), "{taken}");
+}
