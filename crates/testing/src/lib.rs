@@ -10,6 +10,7 @@
 //! | [`Gate`] | where requests wait in an origin until the test lets them pass |
 //! | [`grpc`] | a server of one gRPC stream, whose messages the test reads and writes |
 //! | [`jwt`] | issuers of tokens |
+//! | [`Link`] | the way to a server, which the test cuts, holds and mends |
 //! | [`namespace`] | a test in a network namespace of its own |
 //! | [`openings`] | what clients of a TLS server begin with that are none |
 //! | [`proxied`] | origins that read a PROXY header first |
@@ -30,6 +31,7 @@ mod gate;
 pub mod grpc;
 mod held;
 pub mod jwt;
+mod link;
 pub mod namespace;
 pub mod openings;
 pub mod origin;
@@ -43,6 +45,7 @@ use std::time::Duration;
 pub use eventually::{Outcome, eventually};
 pub use gate::{Gate, Inside};
 pub use held::HeldPort;
+pub use link::Link;
 
 /// How long a test waits for what should take milliseconds.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -11,6 +11,9 @@ use tracing_subscriber::fmt::{self, format};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLevel(String);
 
+/// The client of Kubernetes' API reports each failed attempt by itself, where `tidegate_source::cluster` tells an outage once.
+const QUIET: &str = "kube_client=off";
+
 impl FromStr for LogLevel {
     type Err = String;
 
@@ -30,8 +33,10 @@ impl LogLevel {
     /// Starts logging. Called once, before the first thread.
     pub fn start(&self) {
         let colours = io::stderr().is_terminal();
+        // What is written out goes before it.
+        let directives = format!("{QUIET},{}", self.0);
         let subscriber = fmt::Subscriber::builder()
-            .with_env_filter(EnvFilter::builder().parse_lossy(&self.0))
+            .with_env_filter(EnvFilter::builder().parse_lossy(directives))
             .with_writer(io::stderr)
             .with_ansi(colours)
             .with_timer(Clock)

@@ -1,0 +1,60 @@
+//! What went wrong between us and an API server, in words, and what follows from it.
+
+use std::error::Error as StdError;
+
+use kube::core::Status;
+use kube::error::Error;
+
+/// What went wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// There is nothing at the path: the kind is not served in this version.
+    NotServed,
+    /// The history does not reach back to where we stood: only a list tells what is there.
+    Expired,
+    /// The server does not know us.
+    Unauthorized(String),
+    /// Anything else, in words.
+    Other(String),
+}
+
+impl Fault {
+    pub(super) fn of(error: &Error) -> Self {
+        match error {
+            Error::Api(status) => Self::answered(status),
+            other => Self::Other(chain(other)),
+        }
+    }
+
+    /// What a refusal means.
+    pub(super) fn answered(status: &Status) -> Self {
+        let words = || match status.message.is_empty() {
+            true => format!("it answers {} {}", status.code, status.reason),
+            false => format!("it answers {}: {}", status.code, status.message.trim()),
+        };
+        match status.code {
+            401 => Self::Unauthorized(format!(
+                "{}: the credentials are not good (they are read again from where they stand)",
+                words()
+            )),
+            403 => Self::Other(format!("{} (it takes the right to list and watch)", words())),
+            404 => Self::NotServed,
+            410 => Self::Expired,
+            _ => Self::Other(words()),
+        }
+    }
+}
+
+/// An error and its causes, without what is said twice.
+pub(super) fn chain(error: &dyn StdError) -> String {
+    let mut words = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !words.contains(&said) {
+            words = format!("{words}: {said}");
+        }
+        next = cause.source();
+    }
+    words
+}

@@ -1,0 +1,256 @@
+//! One kind, listed and then watched, whatever comes between.
+//!
+//! A list tells everything that is there, so that what it lacks is gone; a watch tells what happens after it. Nothing else
+//! takes an object away: no refusal, no silence, no kind that is not served for a while.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use kube::api::{Api, ListParams, WatchEvent, WatchParams};
+use tidegate_api::{Kind, Scope};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Selection;
+use super::backoff::Backoff;
+use super::fault::Fault;
+use super::health::Reporter;
+use super::known::Known;
+use super::raw::{Raw, resource};
+use super::server::{Connection, Server};
+use crate::{Change, Queue};
+
+/// Objects of one page of a list.
+const PAGE: u32 = 500;
+
+/// How long an answer may take to begin, or a page to come.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a watch is asked for, in seconds, at least; up to half as much more, so that not all end together. A server that
+/// is silent for longer than it was asked for is gone, with no word of it.
+const WATCH: u32 = 60;
+
+/// How much later than asked for a watch may end.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// A watch that ends sooner, and tells nothing, has failed.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// Follows the objects of one kind.
+#[derive(Debug)]
+pub(super) struct Follower {
+    kind: Kind,
+    selection: Selection,
+    server: Arc<Server>,
+    reporter: Arc<Reporter>,
+    queue: Arc<Queue>,
+    known: Known,
+    backoff: Backoff,
+    /// Whether lists are asked for in pages: not where the history is too short for all of them.
+    pages: bool,
+}
+
+/// What was listed: from where, and up to which change.
+struct Listed {
+    connection: Connection,
+    api: Api<Raw>,
+    revision: String,
+}
+
+impl Follower {
+    pub(super) fn new(
+        kind: Kind,
+        selection: Selection,
+        server: Arc<Server>,
+        reporter: Arc<Reporter>,
+        queue: Arc<Queue>,
+    ) -> Self {
+        let (known, backoff) = (Known::new(kind), Backoff::default());
+        Self { kind, selection, server, reporter, queue, known, backoff, pages: true }
+    }
+
+    /// Follows, for ever.
+    pub(super) async fn run(mut self) {
+        loop {
+            let fault = match self.list().await {
+                Ok(listed) => self.follow(listed).await,
+                Err(fault) => fault,
+            };
+            self.settle(fault).await;
+        }
+    }
+
+    /// Lists the kind in the first of its versions that is served.
+    async fn list(&mut self) -> Result<Listed, Fault> {
+        let connection = self.server.connection().await?;
+        for version in self.kind.info().versions {
+            let api = self.api(&connection, version);
+            match self.list_all(&api).await {
+                Ok(revision) => {
+                    self.read(true);
+                    return Ok(Listed { connection, api, revision });
+                }
+                Err(Fault::NotServed) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        Err(Fault::NotServed)
+    }
+
+    fn api(&self, connection: &Connection, version: &str) -> Api<Raw> {
+        let info = self.kind.info();
+        let (client, resource) = (connection.client.clone(), resource(info, version));
+        match &self.selection.namespace {
+            Some(namespace) if info.scope == Scope::Namespaced => {
+                Api::namespaced_with(client, namespace, &resource)
+            }
+            _ => Api::all_with(client, &resource),
+        }
+    }
+
+    /// Lists everything; the revision that the list is of.
+    async fn list_all(&mut self, api: &Api<Raw>) -> Result<String, Fault> {
+        self.known.begin();
+        let mut params = ListParams {
+            label_selector: self.selection.labels.clone(),
+            field_selector: self.selection.fields.clone(),
+            limit: self.pages.then_some(PAGE),
+            ..ListParams::default()
+        };
+        loop {
+            let page = patiently(api.list(&params)).await;
+            if page.as_ref().err() == Some(&Fault::Expired) {
+                self.pages = false;
+            }
+            let page = page?;
+            for raw in page.items {
+                self.known.put(raw, &self.queue);
+            }
+            self.queue.wake();
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params.continue_token = Some(token),
+                None => {
+                    self.known.finish(&self.queue);
+                    self.queue.wake();
+                    let revision = page.metadata.resource_version;
+                    return revision.filter(|text| !text.is_empty()).ok_or_else(|| {
+                        Fault::Other("its lists have no resourceVersion".to_owned())
+                    });
+                }
+            }
+        }
+    }
+
+    /// Watches what comes after a list, until only another list helps.
+    async fn follow(&mut self, mut listed: Listed) -> Fault {
+        loop {
+            match self.watch(&listed.api, &mut listed.revision).await {
+                Ok(()) => {}
+                Err(fault @ (Fault::Expired | Fault::NotServed)) => return fault,
+                Err(fault) => {
+                    self.settle(fault).await;
+                    // Another server, or another user of it, may have another history.
+                    match self.server.connection().await {
+                        Ok(now) if now.number == listed.connection.number => {}
+                        Ok(_) => return Fault::Expired,
+                        Err(fault) => return fault,
+                    }
+                }
+            }
+        }
+    }
+
+    /// One watch, until it ends in its time.
+    async fn watch(&mut self, api: &Api<Raw>, revision: &mut String) -> Result<(), Fault> {
+        let seconds = WATCH + fastrand::u32(..WATCH / 2);
+        let params = WatchParams {
+            label_selector: self.selection.labels.clone(),
+            field_selector: self.selection.fields.clone(),
+            timeout: Some(seconds),
+            bookmarks: true,
+            send_initial_events: false,
+        };
+        let began = Instant::now();
+        let events = patiently(api.watch(&params, revision)).await?;
+        self.reporter.works(self.kind);
+        let longest = Duration::from_secs(seconds.into()) + MARGIN;
+        let (mut events, mut heard) = (pin!(events), false);
+        loop {
+            let event = timeout(longest, events.next()).await;
+            let event = event.map_err(|_| {
+                Fault::Other(format!("nothing was heard of it for {} s", longest.as_secs()))
+            })?;
+            let Some(event) = event else { break };
+            let reached = self.take(event.map_err(|error| Fault::of(&error))?)?;
+            if !reached.is_empty() {
+                *revision = reached;
+            }
+            heard = true;
+            self.backoff.reset();
+        }
+        if !heard && began.elapsed() < SHORTEST {
+            return Err(Fault::Other("it ends watches as soon as they begin".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Takes in an event; the revision that it leads to.
+    fn take(&mut self, event: WatchEvent<Raw>) -> Result<String, Fault> {
+        let revision = match event {
+            WatchEvent::Added(raw) | WatchEvent::Modified(raw) => {
+                let revision = raw.version().to_owned();
+                self.known.put(raw, &self.queue);
+                revision
+            }
+            WatchEvent::Deleted(raw) => {
+                self.known.remove(&raw, &self.queue);
+                raw.version().to_owned()
+            }
+            WatchEvent::Bookmark(bookmark) => return Ok(bookmark.metadata.resource_version),
+            WatchEvent::Error(status) => return Err(Fault::answered(&status)),
+        };
+        self.queue.wake();
+        Ok(revision)
+    }
+
+    /// Tells what went wrong, looks whether the way in has changed, and waits.
+    async fn settle(&mut self, fault: Fault) {
+        match &fault {
+            // Every API server has these.
+            Fault::NotServed if self.kind.info().built_in => {
+                let plural = self.kind.info().plural;
+                self.fails(&format!("it has no {plural}: is it a Kubernetes API server?"));
+            }
+            Fault::NotServed => self.read(false),
+            Fault::Expired => {
+                tracing::debug!(kind = %self.kind, "the history is too short: all is listed again");
+            }
+            Fault::Unauthorized(why) | Fault::Other(why) => self.fails(why),
+        }
+        if !matches!(fault, Fault::NotServed | Fault::Expired) {
+            self.server.renew(matches!(fault, Fault::Unauthorized(_))).await;
+        }
+        sleep(self.backoff.next()).await;
+    }
+
+    fn fails(&self, why: &str) {
+        self.reporter.fails(self.kind, &format!("{}: {why}", self.server.access()));
+    }
+
+    fn read(&self, served: bool) {
+        if self.reporter.read(self.kind, served) {
+            self.queue.push(Change::Synced);
+            self.queue.wake();
+        }
+    }
+}
+
+/// An answer, or what came instead of it.
+async fn patiently<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, Fault> {
+    match timeout(PATIENCE, answer).await {
+        Ok(answer) => answer.map_err(|error| Fault::of(&error)),
+        Err(_) => Err(Fault::Other(format!("no answer within {} s", PATIENCE.as_secs()))),
+    }
+}

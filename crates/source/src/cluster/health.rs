@@ -1,0 +1,166 @@
+//! How it stands with the API server, and who is told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use tidegate_api::Kind;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Most reasons that are logged of one outage: a server may have another one each time.
+const MOST_TOLD: usize = 8;
+
+/// How it stands with the API server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Not everything has been read yet, and nothing has gone wrong so far.
+    Starting,
+    /// Every kind is followed.
+    Connected,
+    /// What was read last is all that is known.
+    Lost {
+        /// Since when, by this machine's clock.
+        since: Timestamp,
+        /// Why, in words.
+        why: Arc<str>,
+    },
+}
+
+/// What the kinds have to say about the server, in one. What goes wrong is logged once per outage, and so is its end.
+#[derive(Debug)]
+pub(super) struct Reporter {
+    state: Mutex<State>,
+    health: watch::Sender<Health>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Kinds that were not read yet.
+    unread: BTreeSet<Kind>,
+    /// Kinds that are not served.
+    unserved: BTreeSet<Kind>,
+    /// What is wrong, by kind.
+    faults: BTreeMap<Kind, Arc<str>>,
+    outage: Option<Outage>,
+}
+
+/// From the first fault to when none is left.
+#[derive(Debug)]
+struct Outage {
+    since: Timestamp,
+    began: Instant,
+    /// What was logged of it.
+    told: BTreeSet<Arc<str>>,
+}
+
+impl Reporter {
+    pub(super) fn new(kinds: impl IntoIterator<Item = Kind>) -> Self {
+        let state = State {
+            unread: kinds.into_iter().collect(),
+            unserved: BTreeSet::new(),
+            faults: BTreeMap::new(),
+            outage: None,
+        };
+        Self { state: Mutex::new(state), health: watch::Sender::new(Health::Starting) }
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
+    /// A kind was read whole, or is known not to be served; whether now every kind is.
+    pub(super) fn read(&self, kind: Kind, served: bool) -> bool {
+        let mut state = self.lock();
+        if !served && state.unserved.insert(kind) {
+            tracing::info!(%kind, "the API server does not serve this kind: there are none until it does");
+        }
+        if served && state.unserved.remove(&kind) {
+            tracing::info!(%kind, "the API server serves this kind now");
+        }
+        let last = state.unread.remove(&kind) && state.unread.is_empty();
+        self.settle(&mut state, kind, None);
+        last
+    }
+
+    /// A kind is followed, so that the server is there.
+    pub(super) fn works(&self, kind: Kind) {
+        self.settle(&mut self.lock(), kind, None);
+    }
+
+    /// A kind cannot be read or followed.
+    pub(super) fn fails(&self, kind: Kind, why: &str) {
+        self.settle(&mut self.lock(), kind, Some(why));
+    }
+
+    fn settle(&self, state: &mut State, kind: Kind, fault: Option<&str>) {
+        match fault {
+            Some(why) => state.fault(kind, why.into()),
+            None => state.mend(kind),
+        }
+        let health = match (&state.outage, state.faults.values().next()) {
+            (Some(outage), Some(why)) => Health::Lost { since: outage.since, why: Arc::clone(why) },
+            _ if state.unread.is_empty() => Health::Connected,
+            _ => Health::Starting,
+        };
+        self.health.send_if_modified(|now| {
+            let new = *now != health;
+            *now = health;
+            new
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn fault(&mut self, kind: Kind, why: Arc<str>) {
+        let outage = self.outage.get_or_insert_with(|| Outage {
+            since: Timestamp::now(),
+            began: Instant::now(),
+            told: BTreeSet::new(),
+        });
+        if outage.told.len() < MOST_TOLD && outage.told.insert(Arc::clone(&why)) {
+            match self.unread.is_empty() {
+                true => tracing::warn!("{why}; what was read before stays in force"),
+                false => tracing::warn!("{why}; nothing is served before all objects are read"),
+            }
+        }
+        self.faults.insert(kind, why);
+    }
+
+    fn mend(&mut self, kind: Kind) {
+        self.faults.remove(&kind);
+        if self.faults.is_empty()
+            && let Some(outage) = self.outage.take()
+        {
+            let seconds = outage.began.elapsed().as_secs();
+            tracing::info!("the API server is followed again, after {seconds} s");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_connected_when_no_kind_has_a_fault() {
+        let reporter = Reporter::new([Kind::Gateway, Kind::Pod]);
+        let health = reporter.subscribe();
+        assert_eq!(*health.borrow(), Health::Starting);
+        assert!(!reporter.read(Kind::Pod, true));
+        assert_eq!(*health.borrow(), Health::Starting);
+        reporter.fails(Kind::Gateway, "refused");
+        let Health::Lost { since, why } = health.borrow().clone() else { panic!("lost") };
+        assert_eq!(&*why, "refused");
+        reporter.fails(Kind::Pod, "refused");
+        assert!(reporter.read(Kind::Gateway, false), "all are known");
+        assert_eq!(*health.borrow(), Health::Lost { since, why }, "one outage, until its end");
+        reporter.works(Kind::Pod);
+        assert_eq!(*health.borrow(), Health::Connected);
+        assert!(!reporter.read(Kind::Gateway, true), "that was told");
+    }
+}
