@@ -63,6 +63,24 @@ pub const CERTIFICATE: Target = Target {
     ],
 };
 
+/// Queries and answers of DNS.
+pub const DNS_MESSAGE: Target = Target {
+    name: "dns_message",
+    body: tidegate_dns::fuzzing::dns_message,
+    words: &[
+        b"\x01\x00\x00\x01\x00\x00\x00\x00\x00\x01",
+        b"\x03www\x07example\x00",
+        b"\x00\x01\x00\x01",
+        b"\x00\x1c\x00\x01",
+        b"\x00\x41\x00\x01",
+        b"\x00\x00\x29\x04\xd0\x00\x00\x80\x00\x00\x00",
+        b"\xc0\x0c",
+        b"\xc0\xff",
+        b"\x3f",
+        b"\xff\xff",
+    ],
+};
+
 /// HTTP/1 heads in both directions, and chunks.
 pub const HTTP1: Target = Target {
     name: "http1",
@@ -446,6 +464,7 @@ pub const OPENING: Target = Target {
 pub const TARGETS: &[Target] = &[
     CERTIFICATE,
     CLIENT_HELLO,
+    DNS_MESSAGE,
     HTTP1,
     HTTP2,
     JWT,

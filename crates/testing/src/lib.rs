@@ -7,6 +7,7 @@
 //! | [`client`] | an HTTP/1 client that sends the bytes it is given and reads framing strictly |
 //! | [`ca`] | a throwaway certificate authority |
 //! | [`dns`] | a UDP name server that answers what the test says, and counts |
+//! | [`dns_server`] | the same over TCP too, with records of any type |
 //! | [`Gate`] | where requests wait in an origin until the test lets them pass |
 //! | [`grpc`] | a server of one gRPC stream, whose messages the test reads and writes |
 //! | [`jwt`] | issuers of tokens |
@@ -26,6 +27,7 @@
 pub mod ca;
 pub mod client;
 pub mod dns;
+pub mod dns_server;
 mod eventually;
 mod gate;
 pub mod grpc;

@@ -18,6 +18,8 @@ pub enum Tool {
     Openssl,
     /// sslyze, a scanner of TLS servers; `TIDEGATE_SSLYZE` names another one.
     Sslyze,
+    /// dig, of BIND; `TIDEGATE_DIG` names another one.
+    Dig,
     /// ip, of iproute2; `TIDEGATE_IP` names another one.
     Ip,
     /// nft, of nftables; `TIDEGATE_NFT` names another one.
@@ -42,6 +44,7 @@ impl Tool {
             Self::Curl => ("curl", "TIDEGATE_CURL"),
             Self::Openssl => ("openssl", "TIDEGATE_OPENSSL"),
             Self::Sslyze => ("sslyze", "TIDEGATE_SSLYZE"),
+            Self::Dig => ("dig", "TIDEGATE_DIG"),
             Self::Ip => ("ip", "TIDEGATE_IP"),
             Self::Nft => ("nft", "TIDEGATE_NFT"),
             Self::Iptables => ("iptables", "TIDEGATE_IPTABLES"),

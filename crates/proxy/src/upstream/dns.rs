@@ -38,8 +38,6 @@ mod entry;
 mod hosts;
 mod lookup;
 mod schedule;
-#[cfg(test)]
-pub(crate) mod server;
 mod target;
 
 use std::collections::HashMap;

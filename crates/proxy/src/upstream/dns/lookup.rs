@@ -1,14 +1,10 @@
 //! Asking for the addresses of a name: the table of hosts first, then the servers.
 
-mod resolv_conf;
-
-use std::fs;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -17,8 +13,8 @@ use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name as DnsName, RecordType};
 use hickory_resolver::{Resolver, TokioResolver};
 use thiserror::Error;
+use tidegate_dns::{ResolvConf, Watched};
 
-use self::resolv_conf::ResolvConf;
 use super::hosts::Hosts;
 use super::target::Name;
 use crate::upstream::cluster::DnsFamily;
@@ -176,7 +172,7 @@ impl System {
         let system = ResolvConf::parse(resolv_conf);
         let addresses = if self.servers.is_empty() { &system.servers } else { &self.servers };
         if addresses.is_empty() {
-            return Err(LookupError::NoServer(self.resolv_conf.path.display().to_string()));
+            return Err(LookupError::NoServer(self.resolv_conf.path().display().to_string()));
         }
         let clients = addresses.iter().map(|address| client(*address, &system));
         Ok(Servers { clients: clients.collect::<Result<_, _>>()?, attempts: system.attempts })
@@ -262,47 +258,6 @@ fn classify(error: NetError) -> LookupError {
         NetError::Dns(DnsError::ResponseCode(code)) => LookupError::Refused(code.to_string()),
         NetError::Timeout => LookupError::Timeout,
         other => LookupError::Transport(other.to_string()),
-    }
-}
-
-/// A file, parsed again when it changes. A file that is not there is empty.
-struct Watched<T> {
-    path: PathBuf,
-    parsed: Mutex<Option<(Option<Stamp>, Arc<T>)>>,
-}
-
-/// What tells one version of a file from another.
-#[derive(PartialEq, Eq)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    length: u64,
-}
-
-impl<T> Watched<T> {
-    fn new(path: PathBuf) -> Self {
-        Self { path, parsed: Mutex::new(None) }
-    }
-
-    /// The file's content now. It is on a local disk and small, so it is read where it is needed.
-    fn current(&self, parse: impl FnOnce(&str) -> T) -> Arc<T> {
-        let stamp = Stamp::of(&self.path);
-        let mut parsed = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*parsed {
-            Some((known, content)) if *known == stamp => Arc::clone(content),
-            _ => {
-                let text = fs::read(&self.path).unwrap_or_default();
-                let content = Arc::new(parse(&String::from_utf8_lossy(&text)));
-                *parsed = Some((stamp, Arc::clone(&content)));
-                content
-            }
-        }
-    }
-}
-
-impl Stamp {
-    fn of(path: &Path) -> Option<Self> {
-        let metadata = fs::metadata(path).ok()?;
-        Some(Self { modified: metadata.modified().ok(), length: metadata.len() })
     }
 }
 

@@ -1,9 +1,10 @@
+use std::fs;
 use std::net::UdpSocket;
 
 use tempfile::TempDir;
+use tidegate_testing::dns_server::{DnsServer, Reply, address_record, alias_record};
 
 use super::*;
-use crate::upstream::dns::server::{DnsServer, Reply, address_record, alias_record};
 use crate::upstream::dns::target::Host;
 
 /// A server, and a system whose files name it.

@@ -3,19 +3,19 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use hickory_resolver::proto::rr::Name;
+use hickory_proto::rr::Name;
 
-/// What of it is used. `ndots` is not: see the module `dns`.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct ResolvConf {
+/// What of it is used. `ndots` is not: who asks decides what is completed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvConf {
     /// The servers, in order; with their scope left out, if they have one.
-    pub(super) servers: Vec<SocketAddr>,
+    pub servers: Vec<SocketAddr>,
     /// Domains to complete a name without a dot with.
-    pub(super) search: Vec<Name>,
+    pub search: Vec<Name>,
     /// How long a server may take.
-    pub(super) timeout: Duration,
+    pub timeout: Duration,
     /// How often each is asked.
-    pub(super) attempts: usize,
+    pub attempts: usize,
 }
 
 /// The C library knows no more servers than this.
@@ -23,7 +23,8 @@ const MAX_SERVERS: usize = 3;
 
 impl ResolvConf {
     /// Reads the text of a `resolv.conf`. What is not understood is skipped, as the C library does.
-    pub(super) fn parse(text: &str) -> Self {
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
         let mut conf = Self {
             servers: Vec::new(),
             search: Vec::new(),
