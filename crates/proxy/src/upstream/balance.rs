@@ -60,14 +60,22 @@ impl Balancer {
             Balancing::RoundRobin => {
                 let weights = weights();
                 // Turns go by weights that stay.
-                let number = if weights.warming.is_some() { random() } else { self.turn(group) };
+                let number = match weights.warming {
+                    Some(_) => random(),
+                    None => self.turn(group, random),
+                };
                 Some(weights.draw(number))
             }
             Balancing::Random => Some(Weights::of(group, None).draw(random())),
             Balancing::LeastRequest => {
-                // Power of two choices: nearly as even as looking at all, at the cost of two looks.
+                // Power of two choices: nearly as even as looking at all, at the cost of two looks. Who is no busier than the
+                // other takes its turn, so that a load that none feels is shared evenly, and not by chance.
                 let (weights, number) = (weights(), random());
-                let first = weights.draw(number >> 32);
+                let turn = match weights.warming {
+                    Some(_) => number >> 32,
+                    None => self.turn(group, random),
+                };
+                let first = weights.draw(turn);
                 let second = weights.draw(number & 0xffff_ffff);
                 let busier = weights.busier(group.taker(first)?, group.taker(second)?);
                 Some(if busier { second } else { first })
@@ -78,10 +86,11 @@ impl Balancer {
         }
     }
 
-    fn turn(&self, group: &Group) -> u64 {
+    /// The number of the next turn. The first is anybody's, so that workers do not all begin with the same endpoint.
+    fn turn(&self, group: &Group, random: impl FnMut() -> u64) -> u64 {
         let mut turns = self.turns.borrow_mut();
         if turns.len() <= group.number {
-            turns.resize(group.number + 1, 0);
+            turns.resize_with(group.number + 1, random);
         }
         let turn = turns[group.number];
         turns[group.number] = turn.wrapping_add(1);
@@ -198,6 +207,12 @@ mod tests {
             }
             assert!(shares(policy, three, 300).iter().all(|share| *share > 0));
         }
+    }
+
+    #[test]
+    fn least_request_shares_evenly_while_nobody_is_busy() {
+        assert_eq!(shares(Balancing::LeastRequest, set(&[1, 1, 1, 1]), 400), [100; 4]);
+        assert_eq!(shares(Balancing::LeastRequest, set(&[1, 3]), 400), [100, 300]);
     }
 
     #[test]

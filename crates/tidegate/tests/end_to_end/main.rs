@@ -7,6 +7,7 @@ mod capture;
 mod command_line;
 mod durability;
 mod examples;
+mod failover;
 mod flags;
 mod gateways;
 #[path = "../../../../tests/guides/guide_000.rs"]

@@ -521,7 +521,7 @@ fn failover_does_better_than_the_published_figures() {
     };
     let step = Duration::from_millis(5);
     for (balancing, least_served) in
-        [(Balancing::RoundRobin, 1300), (Balancing::Random, 1200), (Balancing::LeastRequest, 1200)]
+        [(Balancing::RoundRobin, 1300), (Balancing::Random, 1200), (Balancing::LeastRequest, 1300)]
     {
         for seed in 0..20 {
             let outlier = Some(Outlier::new(settings.clone(), None));
@@ -544,7 +544,7 @@ fn failover_does_better_than_the_published_figures() {
                     other => assert!(other.is_some(), "three are healthy"),
                 }
             }
-            // By chance fewer requests come to it than a quarter.
+            // With RANDOM, fewer requests than a quarter may come to it by chance.
             assert!(failed <= 20, "{balancing:?} {seed}: {failed} failed");
             assert!(served >= least_served, "{balancing:?} {seed}: {served} served");
         }
