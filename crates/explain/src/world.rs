@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tidegate_api::{Kind, Object, ObjectKey, Spec};
+use tidegate_pilot::expand::GATEWAY_ANNOTATION;
 use tidegate_pilot::origins::Origin;
 use tidegate_pilot::{FaultySecret, Input, Options, Pilot};
 use tidegate_proxy::config::{Applier, Config};
@@ -152,8 +153,14 @@ impl World {
         !self.all
     }
 
-    /// The place of a part of an object, with file and line where it comes from a file.
+    /// The place of a part of an object, with file and line where it comes from a file; of one that nobody wrote, the annotation
+    /// that stands for it.
     pub(crate) fn source(&self, origin: &Origin) -> Source {
+        let written_out = self.pilot.written_out_of(&origin.key).map(|entry| Origin {
+            key: entry.clone(),
+            path: format!("metadata.annotations[{GATEWAY_ANNOTATION}]"),
+        });
+        let origin = written_out.as_ref().unwrap_or(origin);
         let key = &origin.key;
         let last_good = self.outdated.contains(key) && self.has(key);
         let (file, line) = match self.objects.get(key).map(|o| &o.origin) {

@@ -9,6 +9,7 @@
 //! - [`compile`] writes Envoy's messages with Istio's names and settings.
 //! - `engine` keeps the index from objects to the resources that they feed, and recompiles only those: a
 //!   listener, a virtual host, the clusters of one host, their endpoints.
+//! - [`expand`] writes out what annotations stand for.
 //! - [`patch`] changes what was compiled as EnvoyFilters say.
 //! - [`status`] says of each object whether it was compiled without fault and whether what it names exists.
 //!
@@ -20,6 +21,7 @@
 
 pub mod compile;
 mod engine;
+pub mod expand;
 mod io;
 pub mod mesh;
 pub mod model;

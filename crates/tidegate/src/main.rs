@@ -29,6 +29,7 @@ mod failure;
 mod files;
 mod lifecycle;
 mod listen;
+mod manifests;
 mod mesh;
 mod proxy;
 mod sidecar;

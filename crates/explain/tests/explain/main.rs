@@ -2,6 +2,7 @@
 
 mod alpn;
 mod destinations;
+mod egress_gateway;
 mod every;
 mod filters;
 mod force;

@@ -28,8 +28,14 @@ use crate::{Input, Remark};
 impl Pilot {
     pub(super) fn take(&mut self, input: Input, dirty: &mut Dirty) {
         match input {
-            Input::Apply(object) => self.apply_object(&object, dirty),
-            Input::Delete(key) => self.delete(&key, dirty),
+            Input::Apply(object) => {
+                self.apply_object(&object, dirty);
+                self.write_out(&object.key, Some(&object), dirty);
+            }
+            Input::Delete(key) => {
+                self.delete(&key, dirty);
+                self.write_out(&key, None, dirty);
+            }
             Input::File { name, content } => self.set_file(name, content, dirty),
             Input::Faulty(secrets) => self.set_faulty(secrets, dirty),
             Input::Unfetched(keys) => self.set_unfetched(keys, dirty),
@@ -51,7 +57,7 @@ impl Pilot {
         }
     }
 
-    fn apply_object(&mut self, object: &Object, dirty: &mut Dirty) {
+    pub(super) fn apply_object(&mut self, object: &Object, dirty: &mut Dirty) {
         let key = &object.key;
         self.problems.remove(key);
         self.generations.insert(key.clone(), object.generation);
@@ -124,7 +130,7 @@ impl Pilot {
         }
     }
 
-    fn delete(&mut self, key: &ObjectKey, dirty: &mut Dirty) {
+    pub(super) fn delete(&mut self, key: &ObjectKey, dirty: &mut Dirty) {
         self.problems.remove(key);
         dirty.status.extend(self.index.roots_of(key).cloned());
         // Its status goes with it: another object of the name starts from nothing.

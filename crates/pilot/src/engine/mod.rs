@@ -44,6 +44,7 @@ mod redirects;
 mod route_table;
 mod security;
 mod shadows;
+mod short_forms;
 mod sidecar;
 
 pub(crate) use credentials::Credentials;
@@ -53,6 +54,7 @@ use outbox::Outbox;
 pub(crate) use patches::Patches;
 pub(crate) use route_table::RouteTable;
 pub(crate) use shadows::Shadows;
+pub(crate) use short_forms::ShortForms;
 use sidecar::Sidecar;
 
 /// A control plane for one proxy.
@@ -97,6 +99,8 @@ pub struct Pilot {
     sidecar: Sidecar,
     filters: EnvoyFilters,
     patches: Patches,
+    /// Objects that annotations stand for.
+    short_forms: ShortForms,
     outbox: Outbox,
     told: HashMap<ObjectKey, Account>,
     started: bool,
@@ -205,6 +209,7 @@ impl Pilot {
             sidecar: Sidecar::default(),
             filters: EnvoyFilters::default(),
             patches: Patches::default(),
+            short_forms: ShortForms::default(),
             outbox: Outbox::default(),
             told: HashMap::new(),
             started: false,
@@ -233,6 +238,7 @@ impl Pilot {
         self.route(&mut dirty);
         self.emit(&mut dirty, &mut compiled);
         let status = self.tell(&mut dirty);
+        self.short_forms.attribute(&mut dirty.remarks);
         let applied = dirty.applied.into_iter();
         let applied = applied.filter(|key| stands(key.kind) && self.told.contains_key(key));
         Output {
@@ -253,7 +259,7 @@ impl Pilot {
     pub fn owners(&self, kind: ResourceType, name: &str) -> Vec<ObjectKey> {
         let mut owners = self.makers(kind, name);
         owners.extend(self.patches.behind(kind, name).cloned());
-        owners
+        self.short_forms.owners(owners)
     }
 
     /// The objects that a resource was compiled from, before EnvoyFilters changed it.
@@ -352,8 +358,9 @@ impl Pilot {
         let services = dirty.status.iter().filter_map(|key| self.index.virtual_service(key));
         let delegates: Vec<ObjectKey> = services.flat_map(|service| service.delegates()).collect();
         dirty.status.extend(delegates);
+        self.short_forms.tell_entries(&mut dirty.status);
         for key in &dirty.status {
-            let now = self.account(key);
+            let now = self.account_with_long_form(key);
             let before = self.told.get(key);
             let problem = self.problems.get(key).map(|p| p.generation);
             let generation = problem.or_else(|| self.generations.get(key).copied());
@@ -425,6 +432,7 @@ impl Pilot {
             credentials: &self.credentials,
             filters: &self.filters,
             patches: &self.patches,
+            short_forms: &self.short_forms,
         }
     }
 

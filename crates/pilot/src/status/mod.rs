@@ -13,7 +13,9 @@ use tidegate_api::ObjectKey;
 
 use crate::compile::authorization::Authorization;
 use crate::compile::tokens::Tokens;
-use crate::engine::{Credentials, Index, Listeners, Patches, Problem, RouteTable, Shadows, Vacant};
+use crate::engine::{
+    Credentials, Index, Listeners, Patches, Problem, RouteTable, Shadows, ShortForms, Vacant,
+};
 use crate::model::authentication::TokenPolicy;
 use crate::model::authorization::{Policies, Policy};
 use crate::model::credentials::Secrets;
@@ -128,6 +130,7 @@ pub(crate) struct View<'a> {
     pub(crate) credentials: &'a Credentials,
     pub(crate) filters: &'a EnvoyFilters,
     pub(crate) patches: &'a Patches,
+    pub(crate) short_forms: &'a ShortForms,
 }
 
 /// An object's own part of its status.

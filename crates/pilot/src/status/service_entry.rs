@@ -1,4 +1,5 @@
-//! Status of ServiceEntries: ports that an older definition of the host has, and what is not served yet.
+//! Status of ServiceEntries: ports that an older definition of the host has, and what is not served yet, and what is wrong
+//! with annotations that stand for other objects.
 
 use tidegate_api::ObjectKey;
 
@@ -9,6 +10,9 @@ use crate::model::service::{Discovery, Service};
 /// What is wrong with a ServiceEntry.
 pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Findings {
     let mut findings = Findings::default();
+    for fault in view.short_forms.faults(key) {
+        findings.fault("EgressGateway", fault.clone());
+    }
     for service in view.registry.services_of(key) {
         if let Discovery::Nowhere(help) = service.discovery {
             findings.fault("NotServed", format!("host {}: {help}", service.host));

@@ -2,6 +2,7 @@
 
 mod capture;
 mod completion;
+mod expand;
 mod explain;
 mod inject;
 mod logging;
@@ -68,6 +69,11 @@ enum Verb {
     Capture(capture::CaptureArgs),
     /// Put a sidecar into manifests; also when the program is called istioctl
     KubeInject(Box<inject::InjectArgs>),
+    /// Write out what the annotations of ServiceEntries stand for
+    ///
+    /// With `tidegate.dev/egress-gateway: istio-egressgateway.istio-system` the hosts are reached through that gateway; with
+    /// `tidegate.dev/originate-tls: "true"` it starts TLS to them. What has no such annotation is left out.
+    Expand(expand::ExpandArgs),
     /// Print the version
     Version,
     /// Print a completion script for your shell
@@ -94,6 +100,7 @@ fn dispatch(verb: Verb) -> Outcome<()> {
         Verb::ProxyConfig(args) => proxy_config::run(&args),
         Verb::Capture(args) => capture::run(&args),
         Verb::KubeInject(args) => inject::run(&args),
+        Verb::Expand(args) => expand::run(&args),
         Verb::Version => terminal::print(format_args!("tidegate {}\n", env!("CARGO_PKG_VERSION"))),
         Verb::Completion(args) => completion::run(&args),
     }

@@ -8,20 +8,16 @@ mod live;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use tidegate_api::{Kind, Object, ObjectKey, Spec};
 use tidegate_explain::{Answer, End, Error, Look, Question, World, render};
 use tidegate_pilot::{GatewayService, Options, Workload};
-use tidegate_source::{FileChange, Files};
-use tidegate_yaml::Severity;
 
 use crate::cli::{ExplainArgs, ExplainDirection as Direction, ExplainOutput, Labels, ProxyKind};
 use crate::data_plane;
 use crate::failure::{Failure, Outcome};
-use crate::{mesh, terminal};
+use crate::{manifests, mesh, terminal};
 use live::Live;
 
 /// Explains and prints.
@@ -38,7 +34,8 @@ pub fn run(args: &ExplainArgs) -> Outcome<()> {
     let found = if live {
         runtime.block_on(live::ask(args.kubeconfig.as_deref()))?
     } else {
-        let objects = runtime.block_on(manifests(args.files.clone()))?;
+        let manifests = runtime.block_on(manifests::read(args.files.clone()))?;
+        let objects = manifests.into_iter().map(|manifest| manifest.object).collect();
         Live { objects, ..Live::default() }
     };
     let ejected = live::ejected(&found);
@@ -236,36 +233,6 @@ fn looked_up(host: &str, question: &mut Question, world: &World) -> Option<Strin
         ),
     };
     Some(note)
-}
-
-/// The objects in files.
-async fn manifests(paths: Vec<PathBuf>) -> Outcome<Vec<Arc<Object>>> {
-    let mut files = Files::new(paths, Timestamp::UNIX_EPOCH)
-        .map_err(|error| Failure::new(format!("manifests cannot be read: {error}")))?;
-    let batch = files.next().await;
-    let color = std::io::stderr().is_terminal();
-    for finding in &batch.findings {
-        terminal::say(finding.render(color).trim_end());
-    }
-    let faults = batch.findings.iter().filter(|f| f.diagnostic.severity == Severity::Error);
-    if faults.count() > 0 {
-        // An answer without what is wrong would be one about other manifests.
-        return Err(Failure::new(
-            "the manifests are wrong where it is told above: nothing is explained",
-        ));
-    }
-    let mut objects: BTreeMap<ObjectKey, Arc<Object>> = BTreeMap::new();
-    for change in batch.changes {
-        match change {
-            FileChange::Put { object, .. } => {
-                objects.insert(object.key.clone(), object);
-            }
-            FileChange::Remove { key, .. } | FileChange::Invalid { key, .. } => {
-                objects.remove(&key);
-            }
-        }
-    }
-    Ok(objects.into_values().collect())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod capture;
 mod command_line;
 mod durability;
 mod examples;
+mod expand;
 mod failover;
 mod flags;
 mod gateways;

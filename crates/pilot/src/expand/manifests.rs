@@ -1,0 +1,262 @@
+//! The manifests themselves.
+//!
+//! | what workloads send | on the gateway | from there |
+//! |---|---|---|
+//! | HTTP | port 80, by Host | to the same port, or in TLS by a subset of its own |
+//! | HTTPS, TLS | port 443, by server name, passed through | to the same port |
+//! | TCP | the same port | to the same port |
+//!
+//! A ServiceEntry with several ports of HTTP, or of TLS, keeps their numbers at the gateway, where nothing else tells them apart.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use tidegate_api::Object;
+use tidegate_api::istio::ServiceEntry;
+use tidegate_api::istio::service_entry::{Resolution, ServicePort};
+
+use crate::model::visibility::visibility;
+
+use super::{API_VERSION, Front, GATEWAY_ANNOTATION, LongForm, TLS_ANNOTATION, Wish};
+
+/// The subset of a host that TLS is started with.
+const SUBSET: &str = "originate-tls";
+const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
+
+pub(super) struct Writer<'a> {
+    pub(super) object: &'a Object,
+    pub(super) entry: &'a ServiceEntry,
+    pub(super) wish: &'a Wish,
+    pub(super) front: Option<&'a Front>,
+    /// The host of the gateway's Service.
+    pub(super) host: String,
+}
+
+/// How a port is carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    Http,
+    Tls,
+    Tcp,
+}
+
+impl Family {
+    fn of(port: &ServicePort) -> Option<Self> {
+        match port.protocol? {
+            protocol if protocol.is_http() => Some(Self::Http),
+            protocol if protocol.is_tls() => Some(Self::Tls),
+            protocol if protocol.is_tcp() => Some(Self::Tcp),
+            _ => None,
+        }
+    }
+}
+
+/// A port of the ServiceEntry on its way through the gateway.
+struct Way<'a> {
+    port: &'a ServicePort,
+    family: Family,
+    /// The gateway's port.
+    gateway: u16,
+    /// The port of the hosts that it is sent on to.
+    onward: u16,
+    /// Whether it is sent there in TLS that the gateway starts.
+    in_tls: bool,
+}
+
+impl Writer<'_> {
+    pub(super) fn write(&self, selector: &BTreeMap<String, String>) -> LongForm {
+        let mut faults = Vec::new();
+        if self.entry.resolution == Resolution::None {
+            faults.push(
+                "with resolution NONE the address that the client dialled is kept, which the egress gateway does not know: \
+                 write resolution: DNS, STATIC or DYNAMIC_DNS"
+                    .to_owned(),
+            );
+        }
+        if !self.shown_to_gateway(&self.entry.export_to) {
+            let namespace = &self.wish.gateway.namespace;
+            faults.push(format!(
+                "the egress gateway does not see this ServiceEntry: add {namespace} to exportTo"
+            ));
+        }
+        let ways: Vec<Way<'_>> =
+            self.entry.ports.iter().filter_map(|port| self.way(port, &mut faults)).collect();
+        if self.wish.originates && !ways.iter().any(|way| way.in_tls) {
+            faults.push(format!(
+                "annotation {TLS_ANNOTATION} has no effect: no port here is of HTTP"
+            ));
+        }
+        self.look_at_front(&ways, &mut faults);
+        if ways.is_empty() {
+            return LongForm { manifests: Vec::new(), faults };
+        }
+        let mut manifests = vec![self.gateway(&ways, selector)];
+        manifests.extend(
+            self.entry
+                .hosts
+                .iter()
+                .enumerate()
+                .map(|(n, host)| self.virtual_service(n, host, &ways)),
+        );
+        if ways.iter().any(|way| way.in_tls) {
+            manifests.extend(
+                self.entry.hosts.iter().enumerate().map(|(n, host)| self.destination_rule(n, host)),
+            );
+        }
+        LongForm { manifests, faults }
+    }
+
+    fn way<'p>(&'p self, port: &'p ServicePort, faults: &mut Vec<String>) -> Option<Way<'p>> {
+        let number = port.number.get();
+        let Some(family) = Family::of(port) else {
+            faults.push(format!(
+                "port {number} does not go through the egress gateway: its protocol has to be HTTP, HTTP2, GRPC, HTTPS, TLS or TCP"
+            ));
+            return None;
+        };
+        let alone =
+            self.entry.ports.iter().filter(|port| Family::of(port) == Some(family)).count() == 1;
+        let gateway = match family {
+            Family::Http if alone => HTTP_PORT,
+            Family::Tls if alone => HTTPS_PORT,
+            _ => number,
+        };
+        let in_tls = self.wish.originates && family == Family::Http;
+        let onward = if in_tls { self.tls_port(port, faults)? } else { number };
+        Some(Way { port, family, gateway, onward, in_tls })
+    }
+
+    /// The port that is sent to in TLS for one of plain HTTP: itself where its endpoints' port is one for TLS, else the first
+    /// one of HTTPS or TLS.
+    fn tls_port(&self, port: &ServicePort, faults: &mut Vec<String>) -> Option<u16> {
+        let number = port.number.get();
+        if port.target_port.is_some() || number == HTTPS_PORT {
+            return Some(number);
+        }
+        let mut others =
+            self.entry.ports.iter().filter(|port| Family::of(port) == Some(Family::Tls));
+        let other = others.next().map(|port| port.number.get());
+        if other.is_none() {
+            faults.push(format!(
+                "annotation {TLS_ANNOTATION}: nothing says which port of the hosts speaks TLS: add targetPort: 443 to port {number}, \
+                 or a port of protocol HTTPS"
+            ));
+        }
+        other
+    }
+
+    /// What the gateway's Service lacks, where it is there.
+    fn look_at_front(&self, ways: &[Way<'_>], faults: &mut Vec<String>) {
+        let Some(front) = self.front else { return };
+        for way in ways.iter().filter(|way| !front.ports.contains(&way.gateway)) {
+            let (gateway, number) = (&self.wish.gateway, way.gateway);
+            faults.push(format!(
+                "annotation {GATEWAY_ANNOTATION}: {gateway} has no port {number}, by which port {} reaches the gateway: add it \
+                 there",
+                way.port.number.get()
+            ));
+        }
+    }
+
+    /// Name of an object that is written out, after those that every host has one of.
+    fn name(&self, number: usize) -> String {
+        let alone = self.entry.hosts.len() == 1;
+        let count = if alone { String::new() } else { format!("-{number}") };
+        format!("{}-via-{}{count}", self.object.name(), self.wish.gateway.name)
+    }
+
+    fn gateway_name(&self) -> String {
+        format!("{}-via-{}", self.object.name(), self.wish.gateway.name)
+    }
+
+    fn manifest(&self, kind: &str, name: &str, spec: &Value) -> Value {
+        json!({
+            "apiVersion": API_VERSION,
+            "kind": kind,
+            "metadata": { "name": name, "namespace": self.object.namespace() },
+            "spec": spec,
+        })
+    }
+
+    fn gateway(&self, ways: &[Way<'_>], selector: &BTreeMap<String, String>) -> Value {
+        let server = |way: &Way<'_>| {
+            let (protocol, tls) = match way.family {
+                Family::Http => ("HTTP", None),
+                Family::Tls => ("TLS", Some(json!({ "mode": "PASSTHROUGH" }))),
+                Family::Tcp => ("TCP", None),
+            };
+            let name = format!("{}-{}", protocol.to_ascii_lowercase(), way.gateway);
+            let port = json!({ "number": way.gateway, "name": name, "protocol": protocol });
+            let mut server = json!({ "port": port, "hosts": self.entry.hosts });
+            if let Some(tls) = tls {
+                server["tls"] = tls;
+            }
+            server
+        };
+        let servers: Vec<Value> = ways.iter().map(server).collect();
+        self.manifest(
+            "Gateway",
+            &self.gateway_name(),
+            &json!({ "selector": selector, "servers": servers }),
+        )
+    }
+
+    /// From workloads to the gateway, and from there to one host.
+    fn virtual_service(&self, number: usize, host: &str, ways: &[Way<'_>]) -> Value {
+        let gateway = self.gateway_name();
+        let mut rules: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+        for way in ways {
+            let mut onward = json!({ "host": host, "port": { "number": way.onward } });
+            if way.in_tls {
+                onward["subset"] = SUBSET.into();
+            }
+            let there = json!({ "host": self.host, "port": { "number": way.gateway } });
+            let field = match way.family {
+                Family::Http => "http",
+                Family::Tls => "tls",
+                Family::Tcp => "tcp",
+            };
+            let rule = |from: &str, port: u16, destination: &Value| {
+                let mut condition = json!({ "gateways": [from], "port": port });
+                if way.family == Family::Tls {
+                    condition["sniHosts"] = json!([host]);
+                }
+                json!({ "match": [condition], "route": [{ "destination": destination }] })
+            };
+            let rules = rules.entry(field).or_default();
+            rules.push(rule("mesh", way.port.number.get(), &there));
+            rules.push(rule(&gateway, way.gateway, &onward));
+        }
+        let mut spec = json!({ "hosts": [host], "gateways": ["mesh", gateway] });
+        for (field, rules) in rules {
+            spec[field] = rules.into();
+        }
+        self.visible(&mut spec);
+        self.manifest("VirtualService", &self.name(number), &spec)
+    }
+
+    /// TLS to one host, for the subset that HTTP is sent to.
+    fn destination_rule(&self, number: usize, host: &str) -> Value {
+        let mut tls = json!({ "mode": "SIMPLE" });
+        // Under a wildcard it is the host of each request.
+        if !host.starts_with('*') {
+            tls["sni"] = host.into();
+        }
+        let subset = json!({ "name": SUBSET, "trafficPolicy": { "tls": tls } });
+        let mut spec = json!({ "host": host, "subsets": [subset] });
+        self.visible(&mut spec);
+        self.manifest("DestinationRule", &self.name(number), &spec)
+    }
+
+    /// Who sees the ServiceEntry sees what stands for it.
+    fn visible(&self, spec: &mut Value) {
+        if !self.entry.export_to.is_empty() {
+            spec["exportTo"] = self.entry.export_to.clone().into();
+        }
+    }
+
+    fn shown_to_gateway(&self, export_to: &[String]) -> bool {
+        visibility(export_to, self.object.namespace(), &self.wish.gateway.namespace).is_some()
+    }
+}

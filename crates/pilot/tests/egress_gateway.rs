@@ -1,0 +1,159 @@
+//! An egress gateway by annotation: the same as by the objects that it stands for, however it comes about.
+
+mod common;
+
+use common::{World, manifest, object};
+use serde_json::{Value, json};
+use tidegate_api::{Kind, ObjectKey, Spec};
+use tidegate_pilot::expand::{GATEWAY_ANNOTATION, TLS_ANNOTATION, Wish, long_form};
+use tidegate_pilot::status::ConditionKind;
+use tidegate_pilot::{Input, Options, ProxyKind, Workload};
+use tidegate_xds::ResourceType;
+
+const DOMAIN: &str = "cluster.local";
+
+fn sidecar() -> Options {
+    let proxy = ProxyKind::Sidecar(Workload { addresses: vec![[10, 0, 9, 9].into()] });
+    Options { proxy, namespace: "default".to_owned(), captures_dns: true, ..Options::default() }
+}
+
+fn egress_gateway() -> Options {
+    let labels = [("istio".to_owned(), "egressgateway".to_owned())];
+    Options { labels: labels.into(), ..Options::default() }
+}
+
+fn front(ports: &[u16]) -> Vec<Value> {
+    let ports: Vec<Value> =
+        ports.iter().map(|port| json!({"name": format!("p{port}"), "port": port})).collect();
+    let metadata = json!({"name": "istio-egressgateway", "namespace": "istio-system"});
+    let spec =
+        json!({"clusterIP": "10.96.0.7", "selector": {"istio": "egressgateway"}, "ports": ports});
+    let service =
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec});
+    vec![service]
+}
+
+/// HTTP that leaves in TLS, TLS that is passed through, and TCP, to one host.
+fn books() -> Value {
+    let port = |number: u16, protocol: &str| json!({"number": number, "name": protocol.to_lowercase(), "protocol": protocol});
+    let ports = [port(80, "HTTP"), port(443, "HTTPS"), port(3306, "TCP")];
+    let spec = json!({"hosts": ["books.example.com"], "ports": ports, "resolution": "DNS"});
+    let mut entry = manifest("ServiceEntry", "books", &spec);
+    entry["metadata"]["annotations"] = json!({
+        GATEWAY_ANNOTATION: "istio-egressgateway.istio-system",
+        TLS_ANNOTATION: "true",
+    });
+    entry
+}
+
+/// The ServiceEntry without its annotations, and what these stand for.
+fn written_out(entry: &Value) -> Vec<Value> {
+    let decoded = object(entry);
+    let Spec::ServiceEntry(spec) = &decoded.spec else { panic!("a ServiceEntry") };
+    let wish = Wish::of(&decoded, DOMAIN).expect("a wish").expect("that can be read");
+    let form = long_form(&decoded, spec, &wish, None, DOMAIN);
+    let mut plain = entry.clone();
+    plain["metadata"].as_object_mut().expect("metadata").remove("annotations");
+    [plain].into_iter().chain(form.manifests).collect()
+}
+
+fn resource_names(world: &World) -> usize {
+    ResourceType::ALL.iter().map(|kind| world.names(*kind).len()).sum()
+}
+
+#[test]
+fn one_object_or_many_come_to_the_same_resources() {
+    let front = front(&[80, 443, 3306]);
+    for options in [sidecar(), egress_gateway()] {
+        let long = [front.clone(), written_out(&books())].concat();
+        let expected = World::with(options.clone(), &long);
+        let short = [front.clone(), vec![books()]].concat();
+        let world = World::with(options.clone(), &short);
+        assert_eq!(world.dump(), expected.dump());
+
+        // In the other order, one by one; and nothing is left of it afterwards.
+        let mut world = World::new(options.clone());
+        let nothing = resource_names(&World::with(options.clone(), &front));
+        short.iter().rev().for_each(|manifest| _ = world.apply(manifest));
+        assert_eq!(world.dump(), expected.dump());
+        world.delete(&books());
+        assert_eq!(resource_names(&world), nothing);
+
+        // Without its annotations it is what it says itself.
+        let mut world = World::with(options.clone(), &short);
+        let plain = written_out(&books()).remove(0);
+        world.apply(&plain);
+        assert_eq!(
+            world.dump(),
+            World::with(options, &[front.clone(), vec![plain]].concat()).dump()
+        );
+    }
+}
+
+#[test]
+fn an_object_that_somebody_wrote_counts_before_one_that_is_written_out() {
+    let all = [front(&[80, 443, 3306]), vec![books()]].concat();
+    let mut world = World::with(egress_gateway(), &all);
+    assert_eq!(world.fault(&books(), ConditionKind::Reconciled), None);
+    let before = world.dump();
+    let name = "books-via-istio-egressgateway";
+    let server = json!({"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["books.example.com"]});
+    let spec = json!({"selector": {"istio": "egressgateway"}, "servers": [server]});
+    let own = manifest("Gateway", name, &spec);
+    let key = ObjectKey::new(Kind::Gateway, "default", name);
+    assert!(world.pilot.written_out_of(&key).is_some());
+    world.apply(&own);
+    assert_eq!(world.pilot.written_out_of(&key), None);
+    assert!(!world.names(ResourceType::Listener).iter().any(|name| name.ends_with("_3306")));
+    let told = world.fault(&books(), ConditionKind::Reconciled).expect("it is told");
+    assert!(
+        told.contains("Gateway default/books-via-istio-egressgateway is there by itself"),
+        "{told}"
+    );
+    world.delete(&own);
+    assert_eq!(world.dump(), before);
+    assert_eq!(world.fault(&books(), ConditionKind::Reconciled), None);
+}
+
+#[test]
+fn what_is_wrong_is_said_of_the_service_entry() {
+    let mut world = World::with(egress_gateway(), &[books()]);
+    // Another's older VirtualService has the host at the gateway's port by itself.
+    let told = |world: &World| world.fault(&books(), ConditionKind::Reconciled);
+    assert_eq!(told(&world), None);
+    world.apply(&front(&[80, 443])[0]);
+    assert!(told(&world).expect("a fault").contains("has no port 3306"));
+    world.apply(&front(&[80, 443, 3306])[0]);
+    assert_eq!(told(&world), None);
+    let mut wrong = books();
+    wrong["metadata"]["annotations"][GATEWAY_ANNOTATION] = "nowhere/at/all".into();
+    let output = world.give([Input::Apply(object(&wrong))]);
+    assert!(told(&world).expect("a fault").contains("names no Service"));
+    assert!(
+        output.status.iter().all(|update| update.key.kind == Kind::ServiceEntry),
+        "nobody wrote others"
+    );
+}
+
+#[test]
+fn a_change_of_nothing_compiles_nothing() {
+    let all = [front(&[80, 443, 3306]), vec![books()]].concat();
+    let mut world = World::with(egress_gateway(), &all);
+    let output = world.apply(&front(&[80, 443, 3306])[0]);
+    assert_eq!(
+        output.compiled.listeners + output.compiled.virtual_hosts,
+        0,
+        "{:?}",
+        output.compiled
+    );
+}
+
+#[test]
+fn resources_lead_back_to_the_service_entry() {
+    let all = [front(&[80, 443, 3306]), vec![books()]].concat();
+    let world = World::with(egress_gateway(), &all);
+    for name in world.names(ResourceType::Listener) {
+        let owners = world.pilot.owners(ResourceType::Listener, &name);
+        assert_eq!(owners, [object(&books()).key.clone()], "{name}");
+    }
+}
