@@ -1,17 +1,14 @@
 //! `tidegate capture apply` and `remove`: rules of this network namespace are replaced as a whole, or stay as they were.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::process::{Command, Output, Stdio};
 
 use tidegate_capture::{Family, Mode, Options, State, tables};
 
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
+use crate::programs::{PATIENCE, run};
 
 /// The routing table of packets whose addresses are left alone, as in Istio.
 const ROUTES: &str = "133";
-/// How long other programs may hold the lock of the rules, in seconds.
-const PATIENCE: &str = "10";
 /// Where the kernel lists addresses of IPv6; absent where it has none.
 const IPV6: &str = "/proc/net/if_inet6";
 
@@ -142,7 +139,7 @@ impl Choice {
             Self::Legacy => Backend { suffix: "-legacy" },
             Self::Auto => {
                 let legacy = Backend { suffix: "-legacy" };
-                let saved = run(&legacy.name("iptables"), "-save", &[], "");
+                let saved = run(&format!("{}-save", legacy.name("iptables")), &[], "");
                 let used = saved.is_ok_and(|out| out.lines().any(|line| line.starts_with("-A ")));
                 if used { legacy } else { Backend { suffix: "" } }
             }
@@ -167,7 +164,7 @@ impl Backend {
 
     /// What it says that it is: `iptables v1.8.9 (nf_tables)`.
     fn version(self) -> Option<String> {
-        run(&self.name("iptables"), "", &["--version"], "").ok()
+        run(&self.name("iptables"), &["--version"], "").ok()
     }
 
     /// The name of a program: `iptables-nft`, `ip6tables`.
@@ -184,14 +181,14 @@ impl Backend {
 
     /// What is ours now.
     fn state(self, family: Family) -> Outcome<State> {
-        Ok(State::of_saved(&run(&self.program(family), "-save", &[], "")?))
+        Ok(State::of_saved(&run(&format!("{}-save", self.program(family)), &[], "")?))
     }
 
     /// Changes rules, or only tries whether they could be.
     fn restore(self, family: Family, text: &str, try_only: bool) -> Outcome<()> {
         let test = try_only.then_some("--test");
         let arguments: Vec<&str> = ["--noflush", "-w", PATIENCE].into_iter().chain(test).collect();
-        run(&self.program(family), "-restore", &arguments, text).map(|_| ())
+        run(&format!("{}-restore", self.program(family)), &arguments, text).map(|_| ())
     }
 }
 
@@ -199,26 +196,26 @@ impl Backend {
 fn route(family: Family, mark: u32) -> Outcome<()> {
     let family = flag(family);
     let mark = mark.to_string();
-    let rules = run("ip", "", &[family, "rule", "show"], "")?;
+    let rules = run("ip", &[family, "rule", "show"], "")?;
     let known = marks(&rules).any(|known| known == mark);
     if !known {
-        run("ip", "", &[family, "rule", "add", "fwmark", &mark, "lookup", ROUTES], "")?;
+        run("ip", &[family, "rule", "add", "fwmark", &mark, "lookup", ROUTES], "")?;
     }
     let words = [family, "route", "replace", "local", "default", "dev", "lo", "table", ROUTES];
-    run("ip", "", &words, "").map(|_| ())
+    run("ip", &words, "").map(|_| ())
 }
 
 /// Forgets what [`route`] did. What is not there needs not to be told.
 fn unroute(family: Family) {
     let family = flag(family);
-    let Ok(rules) = run("ip", "", &[family, "rule", "show"], "") else { return };
+    let Ok(rules) = run("ip", &[family, "rule", "show"], "") else { return };
     let mut ours = false;
     for mark in marks(&rules) {
         ours = true;
-        let _ = run("ip", "", &[family, "rule", "del", "fwmark", &mark, "lookup", ROUTES], "");
+        let _ = run("ip", &[family, "rule", "del", "fwmark", &mark, "lookup", ROUTES], "");
     }
     if ours {
-        let _ = run("ip", "", &[family, "route", "flush", "table", ROUTES], "");
+        let _ = run("ip", &[family, "route", "flush", "table", ROUTES], "");
     }
 }
 
@@ -241,50 +238,6 @@ fn marks(rules: &str) -> impl Iterator<Item = String> {
         };
         Some(number.to_string())
     })
-}
-
-/// Runs a program, and gives what it prints.
-fn run(program: &str, suffix: &str, arguments: &[&str], input: &str) -> Outcome<String> {
-    let program = format!("{program}{suffix}");
-    let failed = |why: String| Failure::new(format!("{program}: {why}"));
-    let output = piped(&program, arguments, input).map_err(|error| {
-        let package = if program == "ip" { "iproute2" } else { "iptables" };
-        failed(error.to_string())
-            .or(format!("install it: Debian and others have it in the package {package}"))
-    })?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let failure = failed(match said.as_slice() {
-        [] => output.status.to_string(),
-        some => some.join("; "),
-    });
-    Err(if denied(&said) {
-        failure.or("run it as root, or with CAP_NET_ADMIN, in the workload's network namespace")
-    } else {
-        failure
-    })
-}
-
-fn denied(said: &[&str]) -> bool {
-    said.iter().any(|line| line.contains("ermission denied") || line.contains("not permitted"))
-}
-
-fn piped(program: &str, arguments: &[&str], input: &str) -> std::io::Result<Output> {
-    let mut child = Command::new(program)
-        .args(arguments)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // Who ends before it has read everything says why by its status.
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    child.wait_with_output()
 }
 
 #[cfg(test)]

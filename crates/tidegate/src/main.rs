@@ -6,6 +6,7 @@
 //! | [`up`] | `tidegate up`: API, control loop and data plane in one process |
 //! | [`proxy`] | `tidegate proxy`: the data plane alone |
 //! | [`sidecar`] | `tidegate sidecar`: control loop and data plane of one workload |
+//! | [`run`] | `tidegate run`: a command in a network of its own, with a sidecar around it |
 //! | [`explain`] | `tidegate explain`: one decision, from manifests or from the running process |
 //! | [`api`] | asking the API of a running process |
 //! | [`control`] | the control loop: objects in, resources out, what is found out back |
@@ -31,7 +32,9 @@ mod lifecycle;
 mod listen;
 mod manifests;
 mod mesh;
+mod programs;
 mod proxy;
+mod run;
 mod sidecar;
 mod signals;
 mod terminal;

@@ -28,7 +28,7 @@ const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
   tidegate capture print -i '*' --redirect-dns --family ipv4";
 
 /// The file that names the servers of DNS.
-const RESOLV_CONF: &str = "/etc/resolv.conf";
+pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// Flags of `tidegate capture`.
 #[derive(Debug, Args)]
@@ -304,16 +304,20 @@ fn servers(resolv_conf: io::Result<String>) -> Outcome<Vec<IpAddr>> {
             .or("--capture-all-dns, to capture queries to any server")
     };
     let text = resolv_conf.map_err(|error| none(error.to_string()))?;
-    let servers: Vec<IpAddr> = text
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("nameserver")?.split_whitespace().next())
-        // What comes behind `%` is an interface.
-        .filter_map(|server| server.split('%').next()?.parse().ok())
-        .collect();
+    let servers = named_servers(&text);
     if servers.is_empty() {
         return Err(none("no nameserver in it".to_owned()));
     }
     Ok(servers)
+}
+
+/// The servers that the lines of a `resolv.conf` name.
+pub fn named_servers(text: &str) -> Vec<IpAddr> {
+    text.lines()
+        .filter_map(|line| line.trim().strip_prefix("nameserver")?.split_whitespace().next())
+        // What comes behind `%` is an interface.
+        .filter_map(|server| server.split('%').next()?.parse().ok())
+        .collect()
 }
 
 /// A list in one word.

@@ -30,6 +30,16 @@ impl FromStr for LogLevel {
 }
 
 impl LogLevel {
+    /// What a program tells that serves.
+    pub fn info() -> Self {
+        Self("info".to_owned())
+    }
+
+    /// What a program tells that shares its terminal with another one.
+    pub fn warn() -> Self {
+        Self("warn".to_owned())
+    }
+
     /// Starts logging. Called once, before the first thread.
     pub fn start(&self) {
         let colours = io::stderr().is_terminal();

@@ -8,6 +8,7 @@ mod inject;
 mod logging;
 mod proxy;
 pub(crate) mod proxy_config;
+mod run;
 mod sidecar;
 mod up;
 mod values;
@@ -16,10 +17,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub use self::capture::{RESOLV_CONF, named_servers};
 pub use self::explain::{
     Direction as ExplainDirection, ExplainArgs, Output as ExplainOutput, ProxyKind,
 };
+pub use self::logging::LogLevel;
 pub use self::proxy::ProxyArgs;
+pub use self::run::RunArgs;
 pub use self::sidecar::{ProxyFlags, SidecarArgs};
 pub use self::up::UpArgs;
 pub use self::values::{AccessLogFile, Labels, PortMap, RunAs};
@@ -61,6 +65,8 @@ enum Verb {
     Proxy(ProxyArgs),
     /// Carry the captured connections of one workload, out and in
     Sidecar(Box<SidecarArgs>),
+    /// Run a command in a network of its own, with a sidecar around it
+    Run(Box<RunArgs>),
     /// Say where a request goes, and why not elsewhere
     Explain(Box<ExplainArgs>),
     /// Show what a running gateway has been told to do
@@ -83,7 +89,7 @@ enum Verb {
 /// Parses the command line, runs the verb, and says in words what went wrong.
 pub fn run() -> ExitCode {
     match dispatch(Cli::parse().verb) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(failure) => {
             terminal::say(failure);
             ExitCode::FAILURE
@@ -91,8 +97,10 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn dispatch(verb: Verb) -> Outcome<()> {
-    match verb {
+fn dispatch(verb: Verb) -> Outcome<ExitCode> {
+    let done = match verb {
+        // Its status is that of the command.
+        Verb::Run(args) => return Ok(crate::run::run(*args)),
         Verb::Up(args) => crate::up::run(*args),
         Verb::Proxy(args) => crate::proxy::run(&args),
         Verb::Sidecar(args) => crate::sidecar::run(*args),
@@ -103,7 +111,8 @@ fn dispatch(verb: Verb) -> Outcome<()> {
         Verb::Expand(args) => expand::run(&args),
         Verb::Version => terminal::print(format_args!("tidegate {}\n", env!("CARGO_PKG_VERSION"))),
         Verb::Completion(args) => completion::run(&args),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ pub struct ProxyFlags {
     #[arg(value_parser = dns_name)]
     pub namespace: String,
 
-    /// The workload's name [default: this machine's]
+    /// The workload's name [default: this machine's, or that of the command that is run]
     #[arg(long, value_name = "NAME", value_parser = dns_name, help_heading = "Workload")]
     pub pod: Option<String>,
 
@@ -122,7 +122,8 @@ pub struct ProxyFlags {
     #[arg(long, value_name = "FORMAT", default_value = "istio", help_heading = "Logs")]
     pub access_log_format: AccessLogFormat,
 
-    /// The program's own log, on standard error: error, warn, info, debug, trace or directives
-    #[arg(long, value_name = "LEVEL", default_value = "info", help_heading = "Logs")]
-    pub log_level: LogLevel,
+    /// The program's own log, on standard error: error, warn, info, debug, trace or directives [default: info, beside a
+    /// command warn]
+    #[arg(long, value_name = "LEVEL", help_heading = "Logs")]
+    pub log_level: Option<LogLevel>,
 }

@@ -25,7 +25,8 @@ fn examples_in_help_texts_parse() {
     let mut seen = 0;
     for verb in std::iter::once(&Cli::command()).chain(Cli::command().get_subcommands()) {
         let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
-        for line in help.lines().map(str::trim).filter(|line| line.starts_with("tidegate ")) {
+        let lines = help.lines().map(|line| line.trim().trim_start_matches("sudo "));
+        for line in lines.filter(|line| line.starts_with("tidegate ")) {
             let line = line.split(" > ").next().unwrap_or(line);
             // Paths have to exist; this folder does.
             let line = line

@@ -28,8 +28,9 @@ use tidegate_xds::Snapshot;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::identity::become_of;
 pub use self::workload::Workload;
-use crate::cli::{AccessLogFile, ProxyFlags, SidecarArgs};
+use crate::cli::{AccessLogFile, LogLevel, ProxyFlags, SidecarArgs};
 use crate::control::{self, InWords, Outgoing};
 use crate::data_plane::{self, DataPlane};
 use crate::ended::Ended;
@@ -45,8 +46,9 @@ const HEALTH_PORT: u16 = 15021;
 /// # Errors
 /// It cannot start, or it was told to end before connections had finished.
 pub fn run(args: SidecarArgs) -> Outcome<()> {
-    args.proxy.log_level.start();
-    let workload = Workload::new(&args.proxy, own_addresses(&args.address)?);
+    args.proxy.log_level.clone().unwrap_or_else(LogLevel::info).start();
+    let machine = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
+    let workload = Workload::new(&args.proxy, &machine, own_addresses(&args.address)?);
     let health = args.health_listen.unwrap_or_else(|| workload.any(HEALTH_PORT));
     let admin = listen::bind(args.admin_listen, "--admin-listen");
     let health = listen::bind(health, "--health-listen");
@@ -229,11 +231,23 @@ impl Sidecar {
             outcome = lifecycle::serve(&mut self.data_plane, signals, async {}) => outcome,
             () = self.control.wait() => {
                 view.flush_logs().await;
-                Err(Failure::new("the control loop has ended by itself: a defect of Tidegate")
-                    .or("start it again; the log above may say why"))
+                Err(ended("control loop"))
             }
         }
     }
+
+    /// Waits for a part of it to end by itself, which none should. Safe to cancel.
+    pub async fn broken(&mut self) -> Failure {
+        tokio::select! {
+            () = self.data_plane.ended.wait() => ended("data plane"),
+            () = self.control.wait() => ended("control loop"),
+        }
+    }
+}
+
+fn ended(part: &str) -> Failure {
+    Failure::new(format!("the {part} has ended by itself: a defect of Tidegate"))
+        .or("start it again; the log above may say why")
 }
 
 fn surroundings(admin: SocketAddr, health: SocketAddr) -> Surroundings {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde_json::{Value, json};
+use tidegate_api::validation::names;
 use tidegate_pilot::ProxyKind;
 
 use super::unspecified;
@@ -27,15 +28,13 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// What flags say, of a workload with these addresses.
-    pub fn new(flags: &ProxyFlags, addresses: Vec<IpAddr>) -> Self {
-        let machine = || {
-            let name = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
-            if name.is_empty() { "workload".to_owned() } else { name }
-        };
+    /// What flags say, of a workload with these addresses. It has another name where they say none.
+    pub fn new(flags: &ProxyFlags, name: &str, addresses: Vec<IpAddr>) -> Self {
+        let fits = names::dns_subdomain(name).is_ok();
+        let other = || if fits { name.to_owned() } else { "workload".to_owned() };
         Self {
             namespace: flags.namespace.clone(),
-            name: flags.pod.clone().unwrap_or_else(machine),
+            name: flags.pod.clone().unwrap_or_else(other),
             labels: flags.labels.clone().map(|labels| labels.0).unwrap_or_default(),
             service_account: flags.service_account.clone(),
             addresses,

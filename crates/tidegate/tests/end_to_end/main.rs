@@ -28,6 +28,7 @@ mod proxy_headers;
 mod readme;
 mod revocation;
 mod rotation;
+mod run;
 mod secret_server;
 mod secrets;
 mod sidecar;

@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::{IpAddr, SocketAddr, TcpStream as StdStream};
+use std::net::{IpAddr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command as StdCommand, Stdio};
@@ -140,20 +141,37 @@ impl World {
 
     /// A connection of the workload.
     pub async fn dial(&self, to: SocketAddr) -> std::io::Result<TcpStream> {
-        let namespace = format!("/proc/{}/ns/net", self.holder.id());
-        let dial = move || {
-            let namespace = fs::File::open(namespace)?;
-            // Of this thread alone, which ends with it.
-            move_into_link_name_space(
-                std::os::fd::AsFd::as_fd(&namespace),
-                Some(LinkNameSpaceType::Network),
-            )?;
+        let dialled = self.inside(move || {
             let stream = StdStream::connect_timeout(&to, Duration::from_secs(20))?;
             stream.set_nonblocking(true)?;
-            Ok::<_, std::io::Error>(stream)
-        };
-        let dialled = std::thread::spawn(dial).join().expect("no panic");
+            Ok(stream)
+        });
         dialled.and_then(TcpStream::from_std)
+    }
+
+    /// A socket of the workload that listens.
+    pub async fn listen(&self, at: SocketAddr) -> TcpListener {
+        let bound = self.inside(move || {
+            let listener = StdListener::bind(at)?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        });
+        bound.and_then(TcpListener::from_std).expect("an address of the workload")
+    }
+
+    /// Does something on a thread that is in the workload's namespace.
+    fn inside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+    ) -> std::io::Result<T> {
+        let namespace = format!("/proc/{}/ns/net", self.holder.id());
+        let entered = move || {
+            let namespace = fs::File::open(namespace)?;
+            // Of this thread alone, which ends with it.
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+            work()
+        };
+        std::thread::spawn(entered).join().expect("no panic")
     }
 }
 
@@ -188,7 +206,11 @@ impl Sidecar {
 /// An origin that greets at once with who has dialled it, and sends back what it is sent.
 pub async fn greeter(address: &str, port: u16) {
     let ip: IpAddr = address.parse().expect("an address");
-    let listener = TcpListener::bind((ip, port)).await.expect("an address of ours");
+    greet(TcpListener::bind((ip, port)).await.expect("an address of ours"));
+}
+
+/// The same, of a socket that listens.
+pub fn greet(listener: TcpListener) {
     tokio::spawn(async move {
         loop {
             let (mut stream, peer) = listener.accept().await.expect("a connection");

@@ -1,0 +1,156 @@
+//! `tidegate run`: a captured workload without a container.
+//!
+//! One process. What carries traffic (listeners, workers) has its threads in the command's network namespace and as the user whose
+//! connections are not captured; what follows files, looks up names and answers the terminal stays in this one.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `network.rs` | the namespace: addresses, routes, and what leads out of it |
+//! | `claim.rs` | what is made outside of the namespace, written down so that the next start can remove it |
+//! | `command.rs` | the command: as whom it runs, its signals, its status |
+
+mod claim;
+mod command;
+mod network;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use self::command::{Command, Ended, Signals};
+use self::network::Network;
+use crate::cli::{self, LogLevel, RESOLV_CONF, RunArgs, RunAs};
+use crate::failure::{Failure, Outcome, both};
+use crate::sidecar::{Plan, Sidecar, Workload, become_of};
+use crate::{capture, listen, terminal};
+
+/// As whom traffic is carried: rules of capture let it through.
+const PROXY: RunAs = RunAs { uid: 1337, gid: 1337 };
+/// The status when it was not the command that failed, as `env` and `docker run` have it.
+const FAILED: u8 = 125;
+/// How long connections may take to finish that outlive the command.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Runs a command to its end; its status.
+pub fn run(args: RunArgs) -> ExitCode {
+    match try_run(args) {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            terminal::say(failure);
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn try_run(args: RunArgs) -> Outcome<u8> {
+    args.proxy.log_level.clone().unwrap_or_else(LogLevel::warn).start();
+    let command = Command::new(&args.command)?;
+    if !rustix::process::geteuid().is_root() {
+        return Err(Failure::new("a network of its own can be made for the command by root alone")
+            .or("sudo tidegate run …: the command itself runs as you"));
+    }
+    if command.is_of(PROXY) {
+        return Err(Failure::new(format!(
+            "user {} is let through by rules of capture: it is the sidecar's",
+            PROXY.uid
+        ))
+        .or("call sudo as another user"));
+    }
+    args.access_log.check()?;
+    if let Some(warning) = std::fs::read_to_string(RESOLV_CONF).ok().and_then(|text| nobody(&text))
+    {
+        tracing::warn!("{warning}");
+    }
+    let network = Network::new(args.network, !args.no_forwarding)?;
+    let captured = args.capture();
+    network.inside(|| capture::apply(&captured, capture::Choice::Auto))??;
+    let workload = Workload::new(&args.proxy, command.name(), network.addresses().to_vec());
+    let (admin, health) = network.inside(|| {
+        let admin = listen::bind(SocketAddr::from(([127, 0, 0, 1], 15000)), "admin");
+        both(admin, listen::bind(workload.any(15021), "health"))
+    })??;
+    let plan = Plan::new(args.proxy, workload, &args.access_log, [admin, health])?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("no runtime: {error}")))?;
+    runtime.block_on(serve(plan, command, &network))
+}
+
+async fn serve(plan: Plan, command: Command, network: &Network) -> Outcome<u8> {
+    let mut signals = Signals::listen()?;
+    let launch = |start: crate::sidecar::StartThreads| {
+        // Threads are in the namespace, and of the user, of the one that starts them.
+        let started = network.inside(|| {
+            become_of(PROXY)?;
+            start()
+        });
+        started.map_err(|failure| std::io::Error::other(failure.to_string()))?
+    };
+    let sidecar = tokio::select! {
+        sidecar = plan.start(launch) => sidecar?,
+        signal = signals.next() => return Ok(Ended::by(signal).status()),
+    };
+    let ended = beside(sidecar, command, network, &mut signals).await?;
+    Ok(ended.status())
+}
+
+/// Runs the command while the sidecar serves.
+async fn beside(
+    mut sidecar: Sidecar,
+    command: Command,
+    network: &Network,
+    signals: &mut Signals,
+) -> Outcome<Ended> {
+    let mut running = match network.inside(|| command.start())? {
+        Ok(running) => running,
+        Err(ended) => return Ok(ended),
+    };
+    let ended = loop {
+        tokio::select! {
+            ended = running.ended() => break Ok(ended),
+            signal = signals.next() => running.pass_on(signal),
+            failure = sidecar.broken() => {
+                // Its connections would lead nowhere from now on.
+                running.kill();
+                break Err(failure);
+            }
+        }
+    };
+    if ended.is_ok() {
+        sidecar.data_plane.drain(GRACE).await;
+    }
+    ended
+}
+
+/// Says that the command has nobody to ask for names, where the servers are this machine's own.
+fn nobody(resolv_conf: &str) -> Option<String> {
+    let servers = cli::named_servers(resolv_conf);
+    (!servers.is_empty() && servers.iter().all(IpAddr::is_loopback)).then(|| {
+        let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
+        format!(
+            "{RESOLV_CONF} names {} alone, which is not there in the command's network: it cannot look up names; have the file name \
+             a server of another machine, or give addresses (curl --resolve)",
+            servers.join(" and ")
+        )
+    })
+}
+
+/// The last part of a path, as a name.
+fn base_name(program: &Path) -> String {
+    program.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_without_a_resolver_is_told() {
+        let told = nobody("nameserver 127.0.0.53\noptions edns0\n").expect("words");
+        assert!(told.contains("127.0.0.53 alone"), "{told}");
+        assert_eq!(nobody("nameserver 127.0.0.53\nnameserver 10.0.0.1\n"), None);
+        assert_eq!(nobody(""), None);
+    }
+}

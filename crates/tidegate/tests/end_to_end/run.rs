@@ -1,0 +1,185 @@
+//! `tidegate run`: a command in a network of its own. The machine that it is run on is the namespace which other tests have a
+//! workload in, so that there is somewhere to forward to.
+
+use std::process::Command as StdCommand;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use rustix::process::{Pid, Signal, kill_process};
+use tidegate_testing::PATIENCE;
+use tidegate_testing::origin::{Body, Origin, full};
+use tidegate_testing::process::{self, Output, Process};
+use tokio::process::Command;
+
+use crate::support::captured::{ORIGINS, WORKLOAD, World, greet, greeter};
+
+/// The address that the first command on a machine has.
+const COMMAND: &str = "198.18.0.2";
+
+const WEB: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: web}
+spec:
+  hosts: [web.example]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [{address: 10.77.0.2}]
+";
+
+async fn host(request: Request<Incoming>) -> Response<Body> {
+    let host = request.headers().get("host").and_then(|host| host.to_str().ok());
+    Response::new(full(host.unwrap_or("nobody").to_owned()))
+}
+
+fn at(address: &str, port: u16) -> std::net::SocketAddr {
+    std::net::SocketAddr::new(address.parse().expect("an address"), port)
+}
+
+/// What runs a command on the machine, captured.
+fn command(world: &World, flags: &[&str], words: &[&str]) -> StdCommand {
+    let mut command = world.command(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(["run", "--workers", "1", "-f"]).arg(world.manifests()).args(flags);
+    command.arg("--").args(words);
+    for name in ["SUDO_UID", "SUDO_GID", "SUDO_USER"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+async fn run(world: &World, flags: &[&str], words: &[&str]) -> Output {
+    process::run(Command::from(command(world, flags, words)), "").await
+}
+
+/// What runs have left on the machine: interfaces, rules, settings.
+async fn left(world: &World) -> String {
+    let script = "ip -o link | grep -o ' tg[0-9]*'; iptables-save | grep tg; \
+                  cat /proc/sys/net/ipv4/ip_forward; \
+                  ls /run/tidegate | grep \"\\.$(stat -L -c %i /proc/self/ns/net)$\"";
+    world.run("sh", &["-c", script]).await.stdout
+}
+
+const NOTHING: &str = "0\n";
+
+#[tokio::test]
+async fn a_command_is_a_captured_workload_and_leaves_nothing() {
+    let Some(world) = World::new() else { return };
+    world.manifest("web.yaml", WEB);
+    let _web = Origin::start().at(at(ORIGINS[0], 80)).http(host).await;
+    let curl = |name: &str| {
+        format!("curl -sS -m 20 -w ' %{{http_code}}' -H 'Host: {name}' http://10.77.0.2/")
+    };
+    let known = run(&world, &["--labels", "app=sleep"], &["sh", "-c", &curl("web.example")]).await;
+    assert_eq!(known.stdout, "web.example 200", "{}", known.stderr);
+    assert!(known.status.success());
+    let line = known.stderr.lines().find(|line| line.contains("outbound|80||web.example"));
+    assert!(line.is_some_and(|line| line.contains(COMMAND)), "{}", known.stderr);
+    let refused = run(&world, &[], &["sh", "-c", &curl("other.example")]).await;
+    assert_eq!(refused.stdout, " 502", "{}", refused.stderr);
+    assert_eq!(left(&world).await, NOTHING);
+}
+
+#[tokio::test]
+async fn origins_on_the_machine_see_the_command_and_others_the_machine() {
+    let Some(world) = World::new() else { return };
+    world.manifest("web.yaml", WEB);
+    greeter(ORIGINS[0], 9000).await;
+    greet(world.listen(at(WORKLOAD[0], 9000)).await);
+    // Not captured, so that it is the command's own connection.
+    let hello = |address: &str| format!("exec 3<>/dev/tcp/{address}/9000; head -n 1 <&3");
+    let flags = ["--exclude-ip-ranges", "10.77.0.0/24"];
+    for (address, seen) in [(WORKLOAD[0], COMMAND), (ORIGINS[0], WORKLOAD[0])] {
+        let output = run(&world, &flags, &["bash", "-c", &hello(address)]).await;
+        assert_eq!(output.stdout, format!("hello {seen}\n"), "{}", output.stderr);
+        assert!(!output.stderr.contains("10.77.0"), "no line: {}", output.stderr);
+    }
+    // Carried by the sidecar it is the same to them.
+    let mesh = world.file("mesh.yaml", "outboundTrafficPolicy: {mode: ALLOW_ANY}\n");
+    let carried =
+        run(&world, &["--mesh-config", &mesh], &["bash", "-c", &hello(WORKLOAD[0])]).await;
+    assert_eq!(carried.stdout, format!("hello {COMMAND}\n"), "{}", carried.stderr);
+    assert!(carried.stderr.contains("PassthroughCluster"), "{}", carried.stderr);
+    let alone = ["--exclude-ip-ranges", "10.77.0.0/24", "--no-forwarding"];
+    let near = run(&world, &alone, &["bash", "-c", &hello(WORKLOAD[0])]).await;
+    assert_eq!(near.stdout, format!("hello {COMMAND}\n"), "{}", near.stderr);
+    let far = format!("timeout 1 bash -c '{}'", hello(ORIGINS[0]));
+    assert_eq!(run(&world, &alone, &["bash", "-c", &far]).await.stdout, "");
+    assert_eq!(left(&world).await, NOTHING);
+}
+
+#[tokio::test]
+async fn the_status_is_the_command_s_and_signals_reach_it() {
+    let Some(world) = World::new() else { return };
+    for (script, status) in [("exit 3", 3), ("kill -KILL $$", 137)] {
+        let output = run(&world, &[], &["sh", "-c", script]).await;
+        assert_eq!(output.status.code(), Some(status), "{script}: {}", output.stderr);
+    }
+    let missing = run(&world, &[], &["no-such-program"]).await;
+    assert_eq!(missing.status.code(), Some(127));
+    assert!(missing.stderr.contains("no-such-program: No such file"), "{}", missing.stderr);
+    let folder = run(&world, &[], &["/"]).await;
+    assert_eq!(folder.status.code(), Some(126), "{}", folder.stderr);
+
+    let script = "trap 'echo caught; exit 7' TERM; echo up; while :; do sleep 0.01; done";
+    let mut process = Process::spawn(command(&world, &[], &["sh", "-c", script]).into());
+    process.stdout().containing("up").await;
+    process.signal(Signal::TERM);
+    process.stdout().containing("caught").await;
+    assert_eq!(process.wait(PATIENCE).await.code(), Some(7));
+    assert_eq!(left(&world).await, NOTHING);
+}
+
+#[tokio::test]
+async fn the_command_is_of_who_asked_for_it_and_the_sidecar_is_not_root() {
+    let Some(world) = World::new() else { return };
+    let script = "id -u; id -g; echo $USER; [ -r /etc/shadow ] || echo no right; \
+                  cat /proc/sys/net/ipv4/ip_forward >/dev/null; ip -o address show dev eth0 | grep -c inet";
+    let mut asked = command(&world, &["--access-log", "off"], &["sh", "-c", script]);
+    asked.envs([("SUDO_UID", "65534"), ("SUDO_GID", "65534"), ("SUDO_USER", "nobody")]);
+    let output = process::run(asked.into(), "").await;
+    let lines: Vec<&str> = output.stdout.lines().collect();
+    assert_eq!(lines[..4], ["65534", "65534", "nobody", "no right"], "{}", output.stderr);
+
+    // What carries traffic has no right of root's.
+    let script = "for task in /proc/$PPID/task/*; do cat $task/comm; grep -E '^(Uid|CapEff)' $task/status; done";
+    let output = run(&world, &["--access-log", "off"], &["sh", "-c", script]).await;
+    let all: Vec<&str> = output.stdout.lines().collect();
+    let at = all.iter().position(|line| *line == "worker-0").expect("a worker");
+    assert_eq!(all[at + 1], "Uid:\t1337\t1337\t1337\t1337");
+    assert_eq!(all[at + 2], "CapEff:\t0000000000000000");
+}
+
+#[tokio::test]
+async fn what_a_killed_run_left_is_removed_by_the_next() {
+    let Some(world) = World::new() else { return };
+    let script = "echo up $$; exec sleep 600";
+    let mut killed = Process::spawn(command(&world, &[], &["sh", "-c", script]).into());
+    let up = killed.stdout().containing("up").await;
+    let sleeping = up.split(' ').nth(1).and_then(|pid| Pid::from_raw(pid.parse().ok()?));
+    let before = left(&world).await;
+    assert!(before.contains("MASQUERADE") && before.contains("\n1\n"), "{before}");
+    // The program that was started is `nsenter`, whose place tidegate has taken.
+    killed.signal(Signal::KILL);
+    killed.wait(PATIENCE).await;
+    assert!(left(&world).await.contains("MASQUERADE"));
+    let next = run(&world, &[], &["true"]).await;
+    assert!(next.status.success(), "{}", next.stderr);
+    assert_eq!(left(&world).await, NOTHING);
+    // The command lives on, without a network.
+    kill_process(sleeping.expect("a number"), Signal::KILL).expect("it is there");
+}
+
+#[tokio::test]
+async fn without_root_it_says_what_to_do() {
+    use std::os::unix::process::CommandExt;
+    if !tidegate_testing::tools::is_root() {
+        return tidegate_testing::tools::skip("another user is needed to start as");
+    }
+    let folder = std::env::temp_dir();
+    let mut command = StdCommand::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(["run", "-f"]).arg(folder).args(["--", "true"]).uid(4000).gid(4000);
+    let output = command.output().expect("a program");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{said}");
+    assert!(said.contains("by root alone") && said.contains("sudo tidegate run"), "{said}");
+}
