@@ -82,14 +82,14 @@ pub fn apply(mesh: &Value, options: &mut Options) -> Result<Vec<String>, MeshErr
                     _ => return Err(wrong("REGISTRY_ONLY or ALLOW_ANY")),
                 };
             }
-            // Gateways serve what their own settings say, whoever peers are.
-            "trustDomain" if taken.workload().is_some() => {
+            // Whom policies name is of it; of peers, sidecars alone demand that.
+            "trustDomain" => {
                 let own = value.as_str().filter(|name| !name.is_empty());
                 let own = own.ok_or_else(|| wrong("the name of a trust domain"))?.to_owned();
                 let aliases = taken.trust_domains.iter().skip(1).cloned();
                 taken.trust_domains = std::iter::once(own).chain(aliases).collect();
             }
-            "trustDomainAliases" if taken.workload().is_some() => {
+            "trustDomainAliases" => {
                 let own = taken.trust_domains.iter().take(1).cloned();
                 taken.trust_domains = own.chain(names(value).map_err(wrong)?).collect();
             }
@@ -203,7 +203,7 @@ mod tests {
             },
         });
         let idle = apply(&mesh, &mut options).expect("it is read");
-        assert_eq!(idle, ["defaultConfig.concurrency", "trustDomain"]);
+        assert_eq!(idle, ["defaultConfig.concurrency"]);
         assert_eq!((options.root_namespace.as_str(), options.forwarded_host), ("root", true));
         assert_eq!(options.connect_timeout, Duration::from_secs(3));
         let failover = &options.locality_setting.as_ref().expect("a setting").failover;

@@ -59,7 +59,8 @@ pub struct Options {
     pub tls_defaults: Channel,
     /// What the proxy says of a resource that EnvoyFilters changed.
     pub judge: Judge,
-    /// `MeshConfig.trustDomain` and `trustDomainAliases`: a peer in mutual TLS has to be of one of them.
+    /// `MeshConfig.trustDomain` and `trustDomainAliases`: a peer of a sidecar in mutual TLS has to be of one of them, and one in an
+    /// AuthorizationPolicy stands for all.
     pub trust_domains: Arc<[String]>,
     /// Whether servers that terminate HTTPS take HTTP/3 as well, on UDP beside their TCP port, and tell clients so (`alt-svc`): as
     /// `PILOT_ENABLE_QUIC_LISTENERS` of Istio, off by default. It is for data planes that speak it. Tidegate's own does not, and

@@ -179,7 +179,7 @@ fn the_mesh_says_where_the_workload_is_reached_and_who_is_of_it() {
 
     let mut gateway = Options::default();
     let idle = mesh::apply(&json!({"trustDomain": "mesh.example"}), &mut gateway);
-    assert_eq!(idle, Ok(vec!["trustDomain".to_owned()]), "at a gateway it has no effect");
+    assert_eq!(idle, Ok(Vec::new()), "policies at gateways name identities, too");
 }
 
 #[test]

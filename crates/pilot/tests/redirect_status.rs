@@ -75,6 +75,27 @@ fn who_asks_for_the_redirect_loses_nothing() {
 }
 
 #[test]
+fn who_redirects_all_and_answers_nothing_is_told() {
+    let mut redir = gateway("redir", 1, true, &["r.t"]);
+    let rv = service(&["redir"]);
+    let mut world = World::with(Options::default(), &[redir.clone(), entry(&[80]), rv.clone()]);
+    let why = "requests in plain text for r.t are redirected to https (tls.httpsRedirect), and no server of its Gateways terminates \
+               HTTPS for them: add one (protocol HTTPS)";
+    assert_eq!(world.fault(&rv, Reconciled), None, "it was asked for");
+    assert_eq!(told(&world, &rv), why);
+    let idle = world.idle(&rv).expect("no rule gets a request");
+    assert_eq!(idle, format!("Redirected: no rule gets a request: {why}"));
+
+    let port = json!({"number": 443, "name": "https", "protocol": "HTTPS"});
+    let tls = json!({"mode": "SIMPLE", "credentialName": "certificate"});
+    let https = json!({"port": port, "hosts": ["r.t"], "tls": tls});
+    redir["spec"]["servers"].as_array_mut().expect("servers").push(https);
+    world.apply(&redir);
+    assert_eq!(world.idle(&rv), None);
+    assert!(!told(&world, &rv).contains("redirected"), "{}", told(&world, &rv));
+}
+
+#[test]
 fn a_host_that_is_answered_on_another_port_is_no_fault() {
     let redir = gateway("redir", 1, true, &["r.t"]);
     let mut plain = gateway("plain", 2, false, &["r.t"]);

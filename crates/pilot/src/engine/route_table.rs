@@ -493,6 +493,11 @@ impl RouteTable {
         &self.redirects
     }
 
+    /// Whether requests for a host are all redirected to https, whoever asks for that.
+    pub(crate) fn is_redirected(&self, host: &Host) -> bool {
+        self.settled.get(host).is_some_and(|routing| routing.https_redirect)
+    }
+
     /// The hosts that a VirtualService routes.
     pub(crate) fn claimed_hosts(&self, key: &ObjectKey) -> impl Iterator<Item = &Host> {
         self.claimed_by.get(key).into_iter().flatten().map(|(_, host)| host)

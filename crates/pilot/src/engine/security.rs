@@ -141,7 +141,7 @@ impl Pilot {
         if !std::mem::take(&mut dirty.policies) {
             return;
         }
-        let now = authorization::compile(&self.policies);
+        let now = authorization::compile(&self.policies, &self.options.trust_domains);
         if now != self.authorization {
             self.authorization = now;
             dirty.listeners.extend(self.listeners.names().map(Arc::clone));

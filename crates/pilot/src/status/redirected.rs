@@ -1,4 +1,4 @@
-//! Hosts that another Gateway redirects to https: what is told of who would have their requests in plain text.
+//! Hosts that a Gateway redirects to https: what is told of who would have their requests in plain text.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,13 +10,20 @@ use crate::engine::RouteTable;
 use crate::model::host::Host;
 use crate::model::virtual_service::VirtualService;
 
-/// The reason of a condition where requests are lost so.
+/// The reason of a condition where requests are lost to another Gateway.
 const CONFLICT: &str = "Conflict";
+/// The same where its own Gateway redirects, and nothing else is open.
+const REDIRECTED: &str = "Redirected";
 
 /// Tells a VirtualService whose requests another Gateway than its own redirects: as a fault where its rules get none for
-/// the host at all, as advice where they do on another port.
+/// the host at all, as advice where they do on another port. What its own Gateways redirect and answer nowhere is told as
+/// advice: it was asked for.
 pub(super) fn tell(service: &VirtualService, view: View<'_>, findings: &mut Findings) {
     let (lost, kept) = (lost(service, view), kept(service, view));
+    let own = own(service, view, &kept);
+    if !own.is_empty() {
+        findings.advice.push(only_redirected(&own));
+    }
     for (winner, hosts) in lost {
         let (elsewhere, nowhere): (Vec<&Host>, Vec<&Host>) =
             hosts.into_iter().partition(|host| kept.contains(host));
@@ -48,15 +55,29 @@ pub(super) fn tell_gateway(key: &ObjectKey, view: View<'_>, findings: &mut Findi
 
 /// Why nothing of a VirtualService is in force, where all requests that its rules could get are redirected.
 pub(super) fn force(service: &VirtualService, view: View<'_>) -> Option<Force> {
-    let lost = lost(service, view);
-    if lost.is_empty() || !kept(service, view).is_empty() || service.routes_connections() {
+    let (lost, kept) = (lost(service, view), kept(service, view));
+    if !kept.is_empty() || service.routes_connections() {
         return None;
+    }
+    if lost.is_empty() {
+        let own = own(service, view, &kept);
+        let why = format!("no rule gets a request: {}", only_redirected(&own));
+        return (!own.is_empty()).then(|| Force::nothing(REDIRECTED, why));
     }
     let why = lost
         .into_iter()
         .map(|(winner, hosts)| redirected(&hosts.into_iter().collect::<Vec<_>>(), winner));
     let why = join(&why.collect::<Vec<_>>());
     Some(Force::nothing(CONFLICT, format!("no rule gets a request: {why}")))
+}
+
+fn only_redirected(hosts: &BTreeSet<&Host>) -> String {
+    let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+    let hosts = super::list(&hosts, ", ");
+    format!(
+        "requests in plain text for {hosts} are redirected to https (tls.httpsRedirect), and no server of its Gateways \
+         terminates HTTPS for them: add one (protocol HTTPS)"
+    )
 }
 
 fn redirected(hosts: &[&Host], winner: &str) -> String {
@@ -80,11 +101,27 @@ fn lost<'a>(service: &'a VirtualService, view: View<'a>) -> BTreeMap<&'a str, BT
 
 /// The hosts for which a VirtualService gets requests somewhere.
 fn kept<'a>(service: &'a VirtualService, view: View<'a>) -> BTreeSet<&'a Host> {
+    let answered = |table: &'a RouteTable| {
+        table.claimed_hosts(&service.key).filter(move |host| !table.is_redirected(host))
+    };
+    tables(service, view).flat_map(answered).collect()
+}
+
+/// The hosts for which it gets none because its own Gateways redirect them.
+fn own<'a>(
+    service: &'a VirtualService,
+    view: View<'a>,
+    kept: &BTreeSet<&'a Host>,
+) -> BTreeSet<&'a Host> {
+    if service.routes_connections() {
+        // It may have them there, whatever terminates them.
+        return BTreeSet::new();
+    }
     let key = &service.key;
-    let claimed = |table: &'a RouteTable| {
+    let asked = |table: &'a RouteTable| {
         table.claimed_hosts(key).filter(move |host| !table.redirects().takes(host, key))
     };
-    tables(service, view).flat_map(claimed).collect()
+    tables(service, view).flat_map(asked).filter(|host| !kept.contains(host)).collect()
 }
 
 /// The route configurations where a VirtualService may have routes.

@@ -7,6 +7,7 @@
 //! So it is with what only requests have, where connections are judged. CUSTOM refuses what its rules match, as long as
 //! nobody can be asked.
 
+mod aliases;
 mod rule;
 
 use std::collections::BTreeMap;
@@ -56,11 +57,12 @@ struct Rules {
 
 /// Compiles all policies that hold.
 #[must_use]
-pub fn compile(policies: &Policies) -> Authorization {
+pub fn compile(policies: &Policies, domains: &[String]) -> Authorization {
     let mut compiled = Authorization::default();
     for action in [Action::Custom, Action::Audit, Action::Deny, Action::Allow] {
         for level in [Level::Requests, Level::Connections] {
-            let Some(rules) = of_action(action, level, policies, &mut compiled.faults) else {
+            let Some(rules) = of_action(action, level, policies, domains, &mut compiled.faults)
+            else {
                 continue;
             };
             match level {
@@ -82,8 +84,9 @@ pub fn conditions(
 ) -> Option<Conditions> {
     let level = if of_requests { Level::Requests } else { Level::Connections };
     let rule = spec.rules.get(number)?;
-    let compiled =
-        rule::compile(rule, number, level, spec.action, &key.namespace, &mut Vec::new())?;
+    // How often a name is asked for is no part of that.
+    let place = (&*key.namespace, &[][..]);
+    let compiled = rule::compile(rule, number, level, spec.action, place, &mut Vec::new())?;
     Some(compiled.1)
 }
 
@@ -109,6 +112,7 @@ fn of_action(
     action: Action,
     level: Level,
     policies: &Policies,
+    domains: &[String],
     faults: &mut BTreeMap<ObjectKey, Vec<String>>,
 ) -> Option<Rules> {
     let mut rules = Rules { enforced: None, shadow: None };
@@ -127,7 +131,7 @@ fn of_action(
     for policy in policies.here().filter(|policy| policy.spec.action == action) {
         let place = if policy.dry_run { &mut rules.shadow } else { &mut rules.enforced };
         let place = place.get_or_insert_with(|| none(action));
-        for (name, compiled) in of_policy(policy, level, faults) {
+        for (name, compiled) in of_policy(policy, level, domains, faults) {
             add(place, name, compiled);
         }
     }
@@ -138,6 +142,7 @@ fn of_action(
 fn of_policy(
     policy: &Policy,
     level: Level,
+    domains: &[String],
     faults: &mut BTreeMap<ObjectKey, Vec<String>>,
 ) -> Vec<(String, rbac::Policy)> {
     let Policy { key, spec, .. } = policy;
@@ -157,8 +162,8 @@ fn of_policy(
     let mut found = Vec::new();
     let rules = spec.rules.iter().enumerate();
     let compiled = rules.filter_map(|(number, rule)| {
-        let (action, namespace) = (spec.action, &key.namespace);
-        let (compiled, _) = rule::compile(rule, number, level, action, namespace, &mut found)?;
+        let (action, place) = (spec.action, (&*key.namespace, domains));
+        let (compiled, _) = rule::compile(rule, number, level, action, place, &mut found)?;
         Some((name(number), compiled))
     });
     let compiled = compiled.collect();

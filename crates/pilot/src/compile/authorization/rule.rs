@@ -17,6 +17,7 @@ use tidegate_envoy::v3::rbac::{Permission, Policy, Principal, permission, princi
 use tidegate_envoy::v3::route::HeaderMatcher;
 use tidegate_envoy::v3::route::header_matcher::HeaderMatchSpecifier;
 
+use super::aliases;
 use crate::compile::{claims, filter_chain, text};
 use crate::model::subnet::Subnet;
 
@@ -83,6 +84,8 @@ struct Compiler<'a> {
     allows: bool,
     /// The namespace of the policy.
     namespace: &'a str,
+    /// The trust domain of the mesh and its aliases.
+    domains: &'a [String],
     /// What is not in force as it is written.
     found: &'a mut Vec<String>,
 }
@@ -93,11 +96,11 @@ pub(super) fn compile(
     number: usize,
     level: Level,
     action: Action,
-    namespace: &str,
+    (namespace, domains): (&str, &[String]),
     found: &mut Vec<String>,
 ) -> Option<(Policy, Conditions)> {
     let allows = action == Action::Allow;
-    let mut compiler = Compiler { level, allows, namespace, found };
+    let mut compiler = Compiler { level, allows, namespace, domains, found };
     compiler.rule(rule, &format!("rules[{number}]")).ok()
 }
 
@@ -182,8 +185,9 @@ impl Compiler<'_> {
         place: &str,
         terms: &mut Terms<Principal>,
     ) -> Result<(), LeftOut> {
-        let level = self.level;
-        let namespace = self.namespace;
+        let (level, namespace, domains) = (self.level, self.namespace, self.domains);
+        let identity = |value: &str| one_of(&aliases::of_identity(value, domains), identity);
+        let trust_domain = |value: &str| one_of(&aliases::of_domain(value, domains), trust_domain);
         let token = |value: &str| request_principal(value, level);
         let account = |value: &str| Ok(certified(account(namespace, value)));
         let from = |value: &str| network(value).map(Identifier::DirectRemoteIp).map(is);
@@ -213,8 +217,9 @@ impl Compiler<'_> {
         asking: &mut Terms<Principal>,
     ) -> Result<(), LeftOut> {
         let lists = [&condition.values, &condition.not_values];
-        let level = self.level;
-        let namespace = self.namespace;
+        let (level, namespace, domains) = (self.level, self.namespace, self.domains);
+        let identity = |value: &str| one_of(&aliases::of_identity(value, domains), identity);
+        let trust_domain = |value: &str| one_of(&aliases::of_domain(value, domains), trust_domain);
         let attribute = match Attribute::parse(&condition.key) {
             Ok(attribute) => attribute,
             Err(message) => return self.unfit(&format!("{place}.key"), &Unfit::Wrong(message)),
@@ -472,6 +477,21 @@ fn wildcard(value: &str, ignore_case: bool) -> StringMatcher {
         (None, None) => MatchPattern::Exact(value.to_owned()),
     };
     StringMatcher { match_pattern: Some(pattern), ignore_case }
+}
+
+/// A peer that one of these values fits.
+fn one_of(
+    values: &[String],
+    make: impl Fn(&str) -> Result<Principal, Unfit>,
+) -> Result<Principal, Unfit> {
+    let mut peers = values.iter().map(|value| make(value)).collect::<Result<Vec<_>, _>>()?;
+    match peers.pop() {
+        Some(only) if peers.is_empty() => Ok(only),
+        last => {
+            peers.extend(last);
+            Ok(Principal::one(peers))
+        }
+    }
 }
 
 /// How certificates of the mesh begin names.

@@ -53,7 +53,7 @@ fn what_only_requests_have_never_allows_a_connection_and_denies_every_one() {
     let http = json!([{"to": [{"operation": {"paths": ["/a"], "ports": ["80"]}}]}, {}]);
     let specs =
         [json!({"action": "ALLOW", "rules": http}), json!({"action": "DENY", "rules": http})];
-    let compiled = compile(&policies(&specs));
+    let compiled = compile(&policies(&specs), &[]);
     let name =
         |policy: &str, rule: usize| format!("ns[istio-system]-policy[{policy}]-rule[{rule}]");
     assert_eq!(
@@ -70,7 +70,7 @@ fn what_only_requests_have_never_allows_a_connection_and_denies_every_one() {
 fn what_cannot_be_compiled_closes() {
     let rules = json!([{"when": [{"key": "request.headers[a b]", "values": ["x"]}]}]);
     let specs = [json!({"rules": rules}), json!({"action": "DENY", "rules": rules})];
-    let compiled = compile(&policies(&specs));
+    let compiled = compile(&policies(&specs), &[]);
     let denies = "ns[istio-system]-policy[b]-rule[0]";
     assert_eq!(requests(&compiled), [filter("DENY", &[denies]), filter("ALLOW", &[])]);
     assert_eq!(compiled.faults.len(), 2, "{:?}", compiled.faults);
@@ -82,7 +82,7 @@ fn what_cannot_be_compiled_closes() {
 #[test]
 fn nobody_is_asked_yet_and_so_nothing_passes_that_would_be() {
     let custom = json!({"action": "CUSTOM", "provider": {"name": "p"}, "rules": [{}]});
-    let compiled = compile(&policies(&[custom]));
+    let compiled = compile(&policies(&[custom]), &[]);
     let name = "istio-ext-authz-p-ns[istio-system]-policy[a]-rule[0]-deny-due-to-bad-CUSTOM-action";
     assert_eq!(requests(&compiled), [filter("DENY", &[name])]);
     assert_eq!(connections(&compiled), [filter("DENY", &[name])]);
@@ -100,11 +100,11 @@ fn a_policy_that_cannot_be_read_closes_the_gateway_if_it_may_be_about_it() {
     assert!(all.set(&key("istio-system"), None));
     assert!(all.set_unreadable(&key("istio-system"), None, &options));
     let everything = filter("DENY", &["ns[istio-system]-policy[a]-unreadable"]);
-    let compiled = compile(&all);
+    let compiled = compile(&all, &[]);
     assert_eq!(requests(&compiled), connections(&compiled));
     assert_eq!(connections(&compiled), [everything]);
     assert!(all.set(&key("istio-system"), None));
-    assert_eq!(compile(&all), Authorization::default());
+    assert_eq!(compile(&all, &[]), Authorization::default());
 }
 
 #[test]
