@@ -26,6 +26,16 @@ pub(crate) fn again(error: &io::Error) -> io::Error {
     }
 }
 
+/// How sure it must be that the peer has not closed an idle connection before it is used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    /// As the runtime knows, at no cost: whatever is lost with it is sent again.
+    Assumed,
+    /// As the system knows, at the cost of a system call: an end may have come that the runtime has not heard of yet, and what
+    /// is lost with it cannot be sent again.
+    Verified,
+}
+
 /// What a socket nearly always takes as a whole. It is offered at once, which saves asking first whether the task
 /// has had its share: whoever reads is asked that.
 const SHORT: usize = 16 * 1024;

@@ -1,7 +1,7 @@
 //! A worker's HTTP/1 connections to one endpoint.
 //!
-//! Connections are used last in, first out, so that the surplus ages out; an idle one is checked without a
-//! system call before it is used again. What counts against the cluster's limits is held by guards, so
+//! Connections are used last in, first out, so that the surplus ages out; an idle one is checked before it is used again, without a
+//! system call where what is lost with it can be sent again. What counts against the cluster's limits is held by guards, so
 //! that no path can forget to give it back (`limits.rs`).
 
 use std::cell::{Cell, RefCell};
@@ -29,7 +29,7 @@ use super::owned::{Beside, Owner};
 use super::proxy_header::{Ends, ProxyHeader};
 use crate::buffer::BufferPool;
 use crate::http::h1::Conn;
-use crate::io::Io;
+use crate::io::{Io, Liveness};
 use crate::remote::Remote;
 use crate::stats::{ClusterStats, EndpointStats, Stats};
 use crate::tls::validation::Mismatch;
@@ -190,12 +190,13 @@ impl Pool {
         self: &Rc<Self>,
         local: &LocalCluster,
         server: &str,
+        liveness: Liveness,
     ) -> Result<Lease, ConnectError> {
-        if let Some(lease) = self.reuse(server) {
+        if let Some(lease) = self.reuse(server, liveness) {
             return Ok(lease);
         }
         let pending = self.wait(&local.cluster)?;
-        let leased = self.reuse_or_connect(&local.cluster, server).await;
+        let leased = self.reuse_or_connect(&local.cluster, server, liveness).await;
         pending.end(&leased);
         leased
     }
@@ -215,6 +216,7 @@ impl Pool {
         self: &Rc<Self>,
         cluster: &Arc<Cluster>,
         server: &str,
+        liveness: Liveness,
     ) -> Result<Lease, ConnectError> {
         let mut starving = None;
         loop {
@@ -234,7 +236,7 @@ impl Pool {
                 () = self.returned.notified() => {}
                 () = freed => {}
             }
-            if let Some(lease) = self.reuse(server) {
+            if let Some(lease) = self.reuse(server, liveness) {
                 return Ok(lease);
             }
         }
@@ -289,11 +291,11 @@ impl Pool {
         server: &str,
     ) -> Result<Lease, ConnectError> {
         self.close_idle();
-        self.lease(local, server).await
+        self.lease(local, server, Liveness::Verified).await
     }
 
     /// The connection that was used last, of those made for `server`, if one waits.
-    pub fn reuse(self: &Rc<Self>, server: &str) -> Option<Lease> {
+    pub fn reuse(self: &Rc<Self>, server: &str, liveness: Liveness) -> Option<Lease> {
         loop {
             let mut idle = self.idle.borrow_mut();
             let at = idle.iter().rposition(|open| *open.server == *server)?;
@@ -302,7 +304,7 @@ impl Pool {
             if open.is_over(Instant::now) {
                 continue;
             }
-            if open.conn.is_reusable() {
+            if open.conn.is_reusable(liveness) {
                 return Some(Lease { local: open.dialled.local, open: Some(open), reused: true });
             }
             open.dialled.closed_by_endpoint();
@@ -468,7 +470,7 @@ impl Pool {
             if expired || open.is_over(|| now) {
                 return false;
             }
-            let reusable = open.conn.is_reusable();
+            let reusable = open.conn.is_reusable(Liveness::Assumed);
             if !reusable {
                 open.dialled.closed_by_endpoint();
             }
@@ -587,3 +589,6 @@ impl DerefMut for Lease {
         &mut self.open.as_mut().expect("a lease holds its connection").conn
     }
 }
+
+#[cfg(test)]
+mod tests;

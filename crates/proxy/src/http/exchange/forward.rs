@@ -166,8 +166,8 @@ impl<D: Downstream> Exchange<'_, D> {
     ) -> Result<Result<Upstream, Attempt>, Broken> {
         let (local, pool) = at;
         if !attempts.fresh && self.speaks(local) == UpstreamProtocol::Http1 {
-            let idle = pool.reuse(local.cluster.server(self.request.authority()));
-            if let Some(lease) = idle {
+            let server = local.cluster.server(self.request.authority());
+            if let Some(lease) = pool.reuse(server, self.liveness(attempts)) {
                 return Ok(Ok(http1(lease)));
             }
         }
@@ -184,6 +184,7 @@ impl<D: Downstream> Exchange<'_, D> {
     ) -> Result<Result<Upstream, Attempt>, Broken> {
         let server = cluster.cluster.server(self.request.authority()).to_owned();
         let protocol = self.speaks(cluster);
+        let liveness = self.liveness(attempts);
         let event = {
             let mut lease = pin!(async {
                 match (protocol, attempts.fresh) {
@@ -195,7 +196,7 @@ impl<D: Downstream> Exchange<'_, D> {
                         pool.lease_new(cluster, &server).await.map(http1)
                     }
                     (UpstreamProtocol::Http1, false) => {
-                        pool.lease(cluster, &server).await.map(http1)
+                        pool.lease(cluster, &server, liveness).await.map(http1)
                     }
                 }
             });

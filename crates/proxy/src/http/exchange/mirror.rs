@@ -23,6 +23,7 @@ use crate::http::local::{LocalReply, Reset};
 use crate::http::stream::{Downstream, Recv, RecvError, Stream};
 use crate::http::transfer::{Moved, Transfer, TransferError};
 use crate::http::upstream::Upstream;
+use crate::io::Liveness;
 use crate::route::{Mirror, Mirrors};
 use crate::upstream::LocalCluster;
 use crate::upstream::cluster::UpstreamProtocol;
@@ -196,7 +197,7 @@ async fn connect(
     server: &str,
 ) -> Result<Upstream, ConnectError> {
     match cluster.cluster.http.protocol_for(head.version) {
-        UpstreamProtocol::Http1 => pool.lease(cluster, server).await.map(http1),
+        UpstreamProtocol::Http1 => pool.lease(cluster, server, Liveness::Verified).await.map(http1),
         UpstreamProtocol::Http2 => {
             let lease = pool.multiplex.lease(pool, cluster, server).await?;
             Ok(Upstream::Http2(Box::new(Http2Upstream::new(lease))))

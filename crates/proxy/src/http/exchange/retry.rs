@@ -16,6 +16,7 @@ use crate::http::local::{LocalReply, Reset};
 use crate::http::stream::{Downstream, Recv, Stream};
 use crate::http::transfer::Transfer;
 use crate::http::upstream::Upstream;
+use crate::io::Liveness;
 use crate::remote::Remote;
 use crate::route::{Forward, RetryPolicy, grpc};
 use crate::upstream::LocalCluster;
@@ -151,6 +152,20 @@ impl<D: Downstream> Exchange<'_, D> {
         // What will not fit need not be begun.
         (wanted && !self.carriage.upgrade && length <= forward.keep)
             .then(|| usize::try_from(forward.keep).unwrap_or(usize::MAX))
+    }
+
+    /// How sure it must be that a connection is still there: a request whose loss with it is mended by another one (`may_replay`)
+    /// costs no look. Content whose length is not said may turn out not to fit what is kept.
+    pub(super) fn liveness(&self, attempts: &Attempts<'_>) -> Liveness {
+        let fits = match self.carriage.framing {
+            Framing::None => true,
+            Framing::Length(length) => length <= attempts.keep,
+            Framing::Chunked | Framing::UntilClose => false,
+        };
+        match fits && self.is_idempotent() && !self.carriage.upgrade {
+            true => Liveness::Assumed,
+            false => Liveness::Verified,
+        }
     }
 
     /// Whether sending the request twice has the effect of sending it once (RFC 9110 section 9.2.2).

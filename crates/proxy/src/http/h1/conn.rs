@@ -18,7 +18,7 @@ use super::parse::{self, BadMessage, Carriage, Framing, HeadScanner};
 use crate::buffer::{self, Buffer, BufferPool};
 use crate::http::head::{Headers, RequestHead, ResponseHead};
 use crate::http::stream::Wire;
-use crate::io::Io;
+use crate::io::{Io, Liveness};
 
 /// Content up to this size is copied behind what waits to be written: cheaper than a system call of its own.
 const COPY: usize = 8 * 1024;
@@ -176,11 +176,12 @@ impl Conn {
         }
     }
 
-    /// Whether the connection is idle and the peer has neither closed it nor said anything unasked. Costs
-    /// a system call only if the socket was reported readable.
+    /// Whether the connection is idle and the peer has neither closed it nor said anything unasked. Unless that must be sure,
+    /// it costs a system call only if the socket was reported readable.
     #[must_use]
-    pub fn is_reusable(&mut self) -> bool {
-        self.read.is_none() && !self.eof && self.io.is_quiet()
+    pub fn is_reusable(&mut self, liveness: Liveness) -> bool {
+        let idle = self.read.is_none() && !self.eof && self.io.is_quiet();
+        idle && (liveness == Liveness::Assumed || !self.io.has_input())
     }
 
     // --- receiving ---

@@ -50,7 +50,7 @@ async fn pipelined_requests_are_read_one_by_one() {
         assert_eq!(conn.take_trailers().is_some(), trailer);
     }
     conn.release();
-    assert!(conn.is_reusable());
+    assert!(conn.is_reusable(Liveness::Verified));
     drop(peer);
     let error = poll_fn(|cx| conn.poll_request(cx, LIMITS, &mut head)).await.unwrap_err();
     assert!(matches!(error, RecvError::Closed));
