@@ -6,8 +6,9 @@
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU32, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use h2::SendStream;
 use h2::client::{ResponseFuture, SendRequest};
@@ -171,9 +172,10 @@ impl Drop for StreamLease {
     }
 }
 
-/// The connections to an endpoint over all workers, where a cluster limits them. Locked when one is made, and by who may make none.
+/// The connections to an endpoint over all workers, where a cluster limits them. The list is replaced when one is made, and looked
+/// at without a lock by who may make none.
 #[derive(Debug, Default)]
-pub struct Everywhere(Mutex<Vec<Weak<Connection>>>);
+pub struct Everywhere(ArcSwap<Vec<Weak<Connection>>>);
 
 /// What a request asks of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -197,26 +199,22 @@ impl Wanted<'_> {
 
 impl Everywhere {
     pub(super) fn enter(&self, connection: &Arc<Connection>) {
-        let mut all = self.all();
-        all.retain(|one| one.strong_count() > 0);
-        all.push(Arc::downgrade(connection));
+        self.0.rcu(|all| {
+            let alive = all.iter().filter(|one| one.strong_count() > 0).cloned();
+            alive.chain([Arc::downgrade(connection)]).collect::<Vec<_>>()
+        });
     }
 
     /// A place for one stream, in whichever worker.
     pub(super) fn begin(&self, wanted: Wanted<'_>) -> Option<StreamLease> {
-        let all = self.all();
+        let all = self.0.load();
         let mut fitting = all.iter().filter_map(Weak::upgrade).filter(|one| wanted.fits(one));
         fitting.find_map(|one| if one.is_old(Instant::now) { None } else { one.begin(wanted) })
     }
 
     /// Whether there is a connection that takes such requests, now or once others are over.
     pub(super) fn has(&self, wanted: Wanted<'_>) -> bool {
-        self.all().iter().filter_map(Weak::upgrade).any(|one| wanted.fits(&one))
-    }
-
-    fn all(&self) -> MutexGuard<'_, Vec<Weak<Connection>>> {
-        // Every change is whole, whoever panicked.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.load().iter().filter_map(Weak::upgrade).any(|one| wanted.fits(&one))
     }
 }
 
