@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -260,6 +261,34 @@ pub struct Usage {
     pub asked: Notify,
 }
 
+/// What all forms of a cluster use of its limits, each of which counts what those before it still have; and which form it is.
+#[derive(Clone, Debug, Default)]
+pub struct InUse {
+    all: Arc<Usage>,
+    form: u32,
+}
+
+impl InUse {
+    /// The same for the form that takes this one's place.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        Self { all: Arc::clone(&self.all), form: self.form.saturating_add(1) }
+    }
+
+    /// The number of the form, which grows.
+    pub(super) fn form(&self) -> u32 {
+        self.form
+    }
+}
+
+impl Deref for InUse {
+    type Target = Usage;
+
+    fn deref(&self) -> &Usage {
+        &self.all
+    }
+}
+
 /// TCP keep-alive probes; what is `None` is left to the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
@@ -352,8 +381,8 @@ pub struct Cluster {
     pub http: HttpConnections,
     /// Limits.
     pub limits: Limits,
-    /// What is in use of them.
-    pub usage: Usage,
+    /// What is in use of them, also by the forms before.
+    pub usage: InUse,
     /// Bytes buffered per connection before reading stops.
     pub buffer_limit: u32,
     /// Keep-alive probes on connections (`tcp_keepalive`); `None` for none.

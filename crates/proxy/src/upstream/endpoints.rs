@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::time::Instant;
 
 use super::levels::{Level, Load, loads};
+use super::limits::Connections;
 use super::multiplex::Everywhere;
 use super::outlier::Monitor;
 use super::placement::Placement;
@@ -326,7 +327,7 @@ pub struct Endpoint {
     /// Requests in flight over all workers.
     pub active: AtomicU32,
     /// Connections to it, open or being made, over all workers.
-    pub connections: AtomicU32,
+    pub connections: Connections,
     /// Those of HTTP/2 that other workers may open streams on.
     pub streams: Everywhere,
     /// How it does, for outlier detection.
@@ -344,7 +345,7 @@ impl Endpoint {
             hostname,
             weight: weight.max(1),
             active: AtomicU32::new(0),
-            connections: AtomicU32::new(0),
+            connections: Connections::default(),
             streams: Everywhere::default(),
             monitor: Arc::default(),
             since: Instant::now(),

@@ -1,4 +1,4 @@
-//! What a cluster may use at most, held by guards over all workers.
+//! What a cluster may use at most, held by guards over all workers, and over the forms that it has one after the other.
 //!
 //! A worker that has no connection to an endpoint while others hold all that there may be would wait for ever: each of
 //! them uses its own again and again. Over HTTP/2 it opens streams on theirs (`multiplex/connection.rs`). Else it asks, and others give
@@ -8,8 +8,8 @@
 
 use std::rc::Weak;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use tokio::time::timeout_at;
 
@@ -49,18 +49,19 @@ impl Permit {
     }
 
     /// A connection to an endpoint, open or being made. As in Envoy, an endpoint without any may have one beyond the
-    /// limit, which others could hold for ever; that is so for `first`, and once for all workers.
+    /// limit, which others could hold for ever; that is so for `first`, and once for all workers. A form of the cluster that
+    /// has none there counts so, too: it can use none of those that were made for another.
     pub(super) fn connection(
         cluster: &Arc<Cluster>,
         endpoint: &Arc<Endpoint>,
         first: bool,
     ) -> Option<Self> {
-        let count = &endpoint.connections;
-        let is_first = first && count.compare_exchange(0, 1, Relaxed, Relaxed).is_ok();
+        let (count, form) = (&endpoint.connections, cluster.usage.form());
+        let is_first = first && count.begin(form);
         let limit = if is_first { u32::MAX } else { cluster.limits.connections };
         let mut permit = Self::take(cluster, |c| &c.usage.connections, limit)?;
         if !is_first {
-            count.fetch_add(1, Relaxed);
+            count.add(form);
         }
         permit.endpoint = Some(Arc::clone(endpoint));
         Some(permit)
@@ -80,7 +81,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(endpoint) = &self.endpoint {
-            endpoint.connections.fetch_sub(1, Relaxed);
+            endpoint.connections.end(self.cluster.usage.form());
         }
         (self.of)(&self.cluster).fetch_sub(1, Relaxed);
         if self.endpoint.is_some() {
@@ -89,14 +90,46 @@ impl Drop for Permit {
     }
 }
 
+/// How many connections to an endpoint the newest form of its cluster has that has made any: the form's number in the upper half,
+/// and the count in the lower.
+#[derive(Debug, Default)]
+pub struct Connections(AtomicU64);
+
+impl Connections {
+    /// Counts the first one of a form; whether it is that.
+    fn begin(&self, form: u32) -> bool {
+        self.change(form, |count| (count == 0).then_some(1))
+    }
+
+    fn add(&self, form: u32) {
+        self.change(form, |count| Some(count + 1));
+    }
+
+    fn end(&self, form: u32) {
+        self.change(form, |count| count.checked_sub(1));
+    }
+
+    /// Changes the count of a form, unless a newer one has made connections; whether it changed.
+    fn change(&self, form: u32, to: impl Fn(u32) -> Option<u32>) -> bool {
+        let next = |held: u64| {
+            let (of, count) = ((held >> 32) as u32, held as u32);
+            let count = if of == form { count } else { 0 };
+            let next = if of > form { None } else { to(count) };
+            next.map(|count| u64::from(form) << 32 | u64::from(count))
+        };
+        self.0.fetch_update(Relaxed, Relaxed, next).is_ok()
+    }
+}
+
 /// Whether there are as many connections as there may be.
 pub(super) fn is_full(cluster: &Cluster) -> bool {
     cluster.usage.connections.load(Relaxed) >= cluster.limits.connections
 }
 
-/// Whether somebody starves, and there is no place that is free.
+/// Whether somebody starves, and there is no place that is free. A form whose place another has taken does not know how many
+/// there may be.
 fn is_wanted(cluster: &Cluster) -> bool {
-    cluster.usage.starving.load(Relaxed) > 0 && is_full(cluster)
+    cluster.usage.starving.load(Relaxed) > 0 && (cluster.is_retired() || is_full(cluster))
 }
 
 /// A request that waits for a connection's place in a worker that has no connection to the endpoint.
@@ -196,6 +229,43 @@ mod tests {
                 assert!(Permit::connection(&cluster, &endpoint, true).is_some());
             }
         });
-        assert_eq!(endpoint.connections.load(Relaxed), 0);
+        assert!(endpoint.connections.begin(0), "there is none");
+    }
+
+    /// A form counts what those before it still use, and each may have a first connection to an endpoint.
+    #[test]
+    fn limits_hold_over_the_forms_of_a_cluster() {
+        let form = |before: Option<&Cluster>| {
+            let mut cluster = cluster(None, 0, Balancing::RoundRobin, endpoints(1));
+            (cluster.limits.connections, cluster.limits.requests) = (2, 3);
+            cluster.usage = before.map(|before| before.usage.next()).unwrap_or_default();
+            Arc::new(cluster)
+        };
+        let old = form(None);
+        let endpoint = Arc::clone(&old.endpoints.load().endpoints[0]);
+        let connect = |cluster, first| Permit::connection(cluster, &endpoint, first);
+        let count = |held: &[Option<Permit>]| held.iter().flatten().count();
+        let mut requests: Vec<_> = (0..2).map(|_| Permit::request(&old)).collect();
+        let mut connections: Vec<_> = (0..3).map(|_| connect(&old, true)).collect();
+        assert_eq!((count(&requests), count(&connections)), (2, 2));
+
+        let new = form(Some(&old));
+        requests.extend((0..3).map(|_| Permit::request(&new)));
+        assert_eq!(count(&requests), 3, "of both");
+        assert!(connect(&new, false).is_none());
+        connections.extend((0..3).map(|_| connect(&new, true)));
+        assert_eq!(count(&connections), 3, "its first");
+        connections.extend((0..3).map(|_| connect(&old, true)));
+        assert_eq!(count(&connections), 3, "the old one has no other first");
+
+        // What the old form gives back is the new one's, and nobody's beyond the limit.
+        connections.drain(..2);
+        assert!(connect(&new, false).is_some());
+        requests.clear();
+        assert_eq!(count(&(0..4).map(|_| Permit::request(&new)).collect::<Vec<_>>()), 3);
+        connections.clear();
+        let usage = &new.usage;
+        assert_eq!((usage.connections.load(Relaxed), usage.requests.load(Relaxed)), (0, 0));
+        assert!(endpoint.connections.begin(1), "none is left");
     }
 }

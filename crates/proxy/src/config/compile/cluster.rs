@@ -79,7 +79,7 @@ pub(in crate::config) fn cluster(
         sharing,
         http: options.connections,
         limits: limits(proto.circuit_breakers.as_ref())?,
-        usage: Default::default(),
+        usage: before.map(|before| before.usage.next()).unwrap_or_default(),
         buffer_limit: proto.per_connection_buffer_limit_bytes.unwrap_or(DEFAULT_BUFFER_LIMIT),
         keepalive: keepalive(proto),
         sources: sources(proto).within("upstream_bind_config")?,

@@ -1,3 +1,5 @@
+use std::sync::atomic::Ordering;
+
 use serde_json::{Value, json};
 
 use crate::config::slots::Slots;
@@ -274,6 +276,8 @@ fn a_new_form_keeps_the_endpoints_that_are_found_in_the_same_way() {
         cluster(&proto(json), Some(&before), |_| None, &mut Slots::default()).expect("valid")
     };
     let kept = again(&with(&dns, &json!({"connect_timeout": "1s"})));
+    before.usage.requests.store(7, Ordering::Relaxed);
+    assert_eq!(kept.usage.requests.load(Ordering::Relaxed), 7, "what is in use of its limits");
     assert!(kept.endpoints.load().ready);
     assert!(Arc::ptr_eq(
         &kept.endpoints.load().endpoints[0],

@@ -358,7 +358,13 @@ impl Schedule {
     /// Another form of the cluster takes the place of the one before.
     fn configure(&mut self, endpoints: EndpointSet) {
         let mut random = self.sim.random.borrow_mut();
-        let cluster = cluster_of(&mut random, endpoints, self.sim.introduces);
+        let mut cluster = cluster_of(&mut random, endpoints, self.sim.introduces);
+        if let Some(before) = self.clusters.last() {
+            cluster.usage = before.usage.next();
+            if random.bool() {
+                cluster.limits = before.limits;
+            }
+        }
         drop(random);
         let cluster = Arc::new(cluster);
         cluster.count_in(Arc::clone(&self.membership));
@@ -407,20 +413,22 @@ impl Schedule {
         let seed = self.sim.seed;
         let failures = self.sim.failures.borrow();
         assert!(failures.is_empty(), "seed {seed}: {}", failures.join("\n"));
-        let pools = self.endpoints.iter().filter(|e| e.strong_count() > 0).count() as u32;
-        for Cluster { usage, limits, .. } in self.clusters.iter().map(|c| &**c) {
-            let within = |used: &AtomicU32, limit: u32, of| {
-                let used = used.load(Relaxed);
-                assert!(used <= limit, "seed {seed}: {used} of {limit} {of}");
-            };
-            // Each pool has one in any case.
-            within(&usage.connections, limits.connections + pools, "connections");
-            within(&usage.pending_requests, limits.pending_requests, "pending requests");
-            within(&usage.requests, limits.requests, "requests");
-            if limits.retry_budget.is_none() {
-                within(&usage.retries, limits.retries, "retries");
-            }
-        }
+        // All forms count together, and one may have let in more than the next one would.
+        let within = |used: &AtomicU32, limit: &dyn Fn(&Limits) -> u32, of| {
+            let limit = self.clusters.iter().map(|cluster| limit(&cluster.limits)).max();
+            let (used, limit) = (used.load(Relaxed), limit.unwrap_or(0));
+            assert!(used <= limit, "seed {seed}: {used} of {limit} {of}");
+        };
+        let Some(usage) = self.clusters.last().map(|cluster| &cluster.usage) else { return };
+        // Each endpoint has one of each form in any case.
+        let there = self.endpoints.iter().filter(|e| e.strong_count() > 0).count();
+        let firsts = (there * self.clusters.len()) as u32;
+        within(&usage.connections, &|limits| limits.connections + firsts, "connections");
+        within(&usage.pending_requests, &|limits| limits.pending_requests, "pending requests");
+        within(&usage.requests, &|limits| limits.requests, "requests");
+        // A budget is a share of the requests of a moment, which are not more than were ever asked.
+        let asked = self.sim.asked.borrow().len() as u32;
+        within(&usage.retries, &|l| l.retries_beside(asked.min(l.requests)), "retries");
     }
 
     async fn join(&self) {
