@@ -5,6 +5,7 @@
 //! run of requests each choice has its share to within a few of them.
 
 use std::cell::Cell;
+use std::sync::{Arc, OnceLock};
 
 use thread_local::ThreadLocal;
 
@@ -17,8 +18,11 @@ pub struct Shares<T> {
     choices: Vec<(T, u32)>,
     total: u64,
     /// Where each worker is; none where there is nothing to choose.
-    turns: Option<Box<ThreadLocal<Cell<u64>>>>,
+    turns: Option<OnceLock<Arc<Turns>>>,
 }
+
+/// Where each worker is, also after a change of what there is to choose.
+type Turns = ThreadLocal<Cell<u64>>;
 
 impl<T> Shares<T> {
     /// The one thing that there is.
@@ -32,16 +36,39 @@ impl<T> Shares<T> {
     pub fn new(choices: Vec<(T, u32)>) -> Option<Self> {
         let total = choices.iter().map(|(_, weight)| u64::from(*weight)).sum();
         let chosen_from = choices.iter().filter(|(_, weight)| *weight > 0).count();
-        let turns = (chosen_from > 1).then(Box::default);
+        let turns = (chosen_from > 1).then(OnceLock::new);
         (total > 0).then_some(Self { choices, total, turns })
     }
 
     /// The next one for this thread. `start` is asked once, for a place that is not every worker's.
     pub fn next(&self, start: impl FnOnce() -> u64) -> &T {
-        let Some(turns) = &self.turns else { return self.at(0) };
-        let turn = turns.get_or(|| Cell::new(start()));
+        let Some(turn) = self.turn(start) else { return self.at(0) };
         turn.set(turn.get().wrapping_add(STEP));
         self.at(turn.get())
+    }
+
+    /// The one that [`Self::next`] will give this thread, which takes no turn.
+    pub fn peek(&self, start: impl FnOnce() -> u64) -> &T {
+        self.at(self.turn(start).map_or(0, |turn| turn.get().wrapping_add(STEP)))
+    }
+
+    fn turn(&self, start: impl FnOnce() -> u64) -> Option<&Cell<u64>> {
+        let turns = self.turns.as_ref()?.get_or_init(Arc::default);
+        Some(turns.get_or(|| Cell::new(start())))
+    }
+
+    /// Whether there is anything to choose.
+    #[must_use]
+    pub fn chooses(&self) -> bool {
+        self.turns.is_some()
+    }
+
+    /// Each worker goes on from where it is in `before`, whatever the weights are there: of what it chooses before and after,
+    /// and so of both together, each has its share. Counts the first time only, before anything was chosen.
+    pub fn go_on(&self, before: &Self) {
+        if let (Some(now), Some(before)) = (&self.turns, &before.turns) {
+            let _ = now.set(Arc::clone(before.get_or_init(Arc::default)));
+        }
     }
 
     /// The one at a point of the interval from 0 to 2^64.
@@ -78,16 +105,17 @@ impl<T> Shares<T> {
 mod tests {
     use super::*;
 
+    fn shares(weights: &[u32]) -> Shares<usize> {
+        Shares::new(weights.iter().copied().enumerate().collect()).expect("a weight")
+    }
+
     #[test]
     fn every_run_of_a_thousand_has_the_shares_to_within_one_percent() {
         let tables: [&[u32]; 6] =
             [&[90, 10], &[1, 99], &[50, 50], &[1, 1, 1], &[0, 5, 95, 0], &[7, 13, 17, 63]];
         for weights in tables {
-            let choices = weights.iter().copied().enumerate().collect();
-            let shares = Shares::new(choices).expect("a weight");
             for start in [0, 1, u64::MAX / 3, u64::MAX] {
-                let shares = Shares::new(shares.iter().map(|(c, w)| (*c, w)).collect());
-                let shares = shares.expect("a weight");
+                let shares = shares(weights);
                 let picked: Vec<usize> = (0..5_000).map(|_| *shares.next(|| start)).collect();
                 for run in picked.windows(1_000) {
                     for (choice, weight) in shares.iter() {
@@ -108,6 +136,33 @@ mod tests {
         let there = std::thread::scope(|scope| scope.spawn(turn).join().expect("no panic"));
         assert_eq!(here, there, "both begin where they say");
         assert_ne!(here, turn(), "and go on");
+    }
+
+    #[test]
+    fn a_look_takes_no_turn() {
+        let (looked, taken) = (shares(&[7, 3]), shares(&[7, 3]));
+        for _ in 0..1_000 {
+            let seen = *looked.peek(|| 5);
+            assert_eq!(*looked.peek(|| 9), seen);
+            assert_eq!((*looked.next(|| 9), *taken.next(|| 5)), (seen, seen));
+        }
+    }
+
+    /// A thousand requests have their shares also where each finds another form.
+    #[test]
+    fn turns_go_on_from_form_to_form() {
+        let mut now = shares(&[90, 10]);
+        now.next(|| 5);
+        for (weights, share) in [([90, 10], 100), ([50, 50], 500)] {
+            let mut second = 0;
+            for _ in 0..1_000 {
+                let next = shares(&weights);
+                next.go_on(&now);
+                now = next;
+                second += *now.next(|| unreachable!("it has begun"));
+            }
+            assert!((share - 9..share + 10).contains(&second), "{weights:?}: {second} of 1,000");
+        }
     }
 
     #[test]

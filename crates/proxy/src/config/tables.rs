@@ -203,7 +203,7 @@ impl Table {
     ) -> HostChange {
         let key = Arc::clone(&resource.name);
         let before = self.own.remove(&key);
-        let mut own = OwnHost::new(resource, before.and_then(|before| before.good));
+        let mut own = OwnHost::new(resource, before);
         if let Some(served) = &self.served {
             own.compile(&served.level, true, slots, records);
         }
@@ -293,9 +293,10 @@ impl Table {
 }
 
 impl OwnHost {
-    /// A form that has not been looked at.
-    fn new(newest: Arc<Resource>, good: Option<Bytes>) -> Self {
-        Self { newest, good, refusals: Vec::new(), notices: Vec::new(), host: None, waits: false }
+    /// A form that has not been looked at, in the place of one before. What was compiled of that stays until it is.
+    fn new(newest: Arc<Resource>, before: Option<Self>) -> Self {
+        let (good, host) = before.map(|before| (before.good, before.host)).unwrap_or_default();
+        Self { newest, good, refusals: Vec::new(), notices: Vec::new(), host, waits: false }
     }
 
     /// Compiles the newest form, or what stands in for it. What was compiled of it before may do that unless what is around
@@ -332,6 +333,9 @@ impl OwnHost {
         let old_routes = good
             .and_then(|good| stand_in::old_routes(&newest, good))
             .and_then(|form| Some(compile_host(&form, level, slots).ok()?.message));
+        if let (Some(now), Some(before)) = (&old_routes, &self.host) {
+            now.go_on(before);
+        }
         self.host = old_routes;
         self.refusals.clone_from(&refusals);
         if self.host.is_some() {

@@ -20,6 +20,7 @@ mod many_chains;
 mod renames;
 mod secrets;
 mod sockets;
+mod succession;
 mod terms;
 
 /// An applier and the generation that it has reached.

@@ -36,6 +36,7 @@ mod hostile;
 mod leave;
 mod mirrors;
 mod retries;
+mod shares;
 mod simulation;
 
 /// What tests look at in the log.

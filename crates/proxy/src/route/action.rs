@@ -39,6 +39,22 @@ pub struct Route {
     pub filters: Overrides,
 }
 
+impl Route {
+    /// Whether it has anything that a new form goes on with.
+    pub(super) fn counts_up(&self) -> bool {
+        !self.filters.is_empty()
+            || matches!(&self.action, Action::Forward(forward) if forward.targets.chooses())
+    }
+
+    /// Goes on with what the form before has counted up.
+    pub(super) fn go_on(&self, before: &Self) {
+        self.filters.go_on(&before.filters);
+        if let (Action::Forward(now), Action::Forward(before)) = (&self.action, &before.action) {
+            now.targets.go_on(&before.targets);
+        }
+    }
+}
+
 /// What a route does.
 #[derive(Debug)]
 pub enum Action {

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `table.rs` | the table of one route configuration, virtual hosts, the decision |
 //! | `host.rs` | virtual host by domain |
+//! | `succession.rs` | which route goes on from which one of the form before |
 //! | `index.rs`, `index/`, `tree.rs` | route by path and conditions, first match first, at a cost that does not grow with the routes |
 //! | `matcher.rs`, `condition.rs`, `text.rs` | what a route asks of a request |
 //! | `hash.rs`, `grpc.rs` | what chooses an endpoint where the cluster hashes; the time that a gRPC call is given |
@@ -32,6 +33,7 @@ mod pattern;
 pub mod rate_limit;
 mod redirect;
 mod retry;
+mod succession;
 mod table;
 mod template;
 mod text;

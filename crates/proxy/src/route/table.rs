@@ -14,6 +14,7 @@ use super::index::RouteIndex;
 use super::matcher::{PathMatch, RouteMatch};
 use super::mutation::Mutations;
 use super::redirect::{Redirect, forwarded_scheme};
+use super::succession;
 
 /// Where a request goes.
 #[derive(Clone, Copy, Debug)]
@@ -108,17 +109,12 @@ impl VirtualHost {
         &self.routes
     }
 
-    /// Limits of its routes go on with the buckets that they had in the form before: routes are the same by their names,
-    /// or by their places where they have none.
+    /// Its routes go on with what those of the form before have counted up: the buckets of their limits, and whose turn it
+    /// is where they share requests by weight. Which are the same, `succession.rs` says.
     pub fn go_on(&self, before: &Self) {
-        for (place, route) in self.routes.iter().enumerate() {
-            if route.filters.is_empty() {
-                continue;
-            }
-            let named = || before.routes.iter().find(|old| old.name == route.name);
-            let old = if route.name.is_empty() { before.routes.get(place) } else { named() };
-            if let Some(old) = old {
-                route.filters.go_on(&old.filters);
+        if self.routes.iter().any(|route| route.counts_up()) {
+            for (now, old) in succession::pairs(&self.routes, &before.routes) {
+                now.go_on(old);
             }
         }
     }

@@ -86,7 +86,8 @@ impl<D: Downstream> Exchange<'_, D> {
     fn way_of_filters<'s>(&self, decision: Decision<'s>) -> Option<Way<'s>> {
         let Decision::Route { route, .. } = decision else { return None };
         let Action::Forward(forward) = &route.action else { return None };
-        let target = forward.targets.next(|| self.http.worker.random.next());
+        // It goes nowhere, so it takes nobody's turn.
+        let target = forward.targets.peek(|| self.http.worker.random.next());
         Some(Way { route, target: Some(target) })
     }
 
