@@ -19,7 +19,7 @@ mod monitor;
 pub(crate) mod simulation;
 pub mod statuses;
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
 mod watch;
 
 use std::sync::{Mutex, PoisonError};

@@ -23,7 +23,7 @@ use crate::upstream::{Endpoint, placement};
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 /// A cluster with these endpoints.
-pub(in crate::upstream) fn cluster(
+pub(crate) fn cluster(
     outlier: Option<Outlier>,
     panic_threshold: u32,
     balancing: Balancing,

@@ -21,7 +21,7 @@ use crate::upstream::direct::{self, Connection};
 use crate::upstream::fault::Fault;
 use crate::upstream::{Cluster, ClusterSlot};
 
-/// Most bytes of an answer's head.
+/// After so many bytes, an answer whose head has not ended is not read on; of one over HTTP/2, its size.
 const MAX_HEAD: usize = 64 * 1024;
 
 /// Why an attempt failed.
@@ -168,3 +168,6 @@ async fn content(answer: Response<Incoming>) -> Result<Vec<u8>, Failed> {
     }
     Ok(whole)
 }
+
+#[cfg(test)]
+mod tests;
