@@ -16,6 +16,9 @@ pub(super) const PEERS: &str = "it is about workloads with sidecars: what a gate
 /// What is told of a policy that cannot be read.
 pub(crate) const CLOSED: &str = "nobody knows what it asks for: until it is right or gone the gateway refuses every request and connection";
 
+/// What becomes of what a policy of the action AUDIT matches.
+const AUDITED: &str = "what its rules match passes and is counted (rbac.logged), no more: the line of the access log is that of any other";
+
 /// What is told of a policy that cannot be read, and is about others all the same.
 const ELSEWHERE: &str = "it is about other workloads: this gateway serves as if it were not there";
 
@@ -40,6 +43,9 @@ pub(super) fn authorization_policy(policy: &Policy, view: View<'_>) -> Option<Fi
             }
             for fault in view.authorization.faults.get(&policy.key).into_iter().flatten() {
                 findings.fault("NotServed", fault.clone());
+            }
+            if policy.spec.action == Action::Audit && !policy.dry_run {
+                findings.advice.push(AUDITED.to_owned());
             }
             if policy.dry_run {
                 let message = "it is tried out (istio.io/dry-run): what it would do is counted, and nothing is done";

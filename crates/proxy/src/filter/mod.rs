@@ -250,7 +250,11 @@ impl Running {
                     _ => &filter.set,
                 };
                 match set.judge(&asked, counts) {
-                    Ok(()) => Step::Pass,
+                    Ok(None) => Step::Pass,
+                    Ok(Some(logs)) => {
+                        counts.note(&mut request.head.noted, logs);
+                        Step::Pass
+                    }
                     Err(denied) => Step::Answer(LocalReply::denied(&denied)),
                 }
             }

@@ -270,7 +270,7 @@ impl Served {
     fn admit(&self, client: &Client) -> Result<(), Denied> {
         let asked = Asked::of(client, client.peer.ip(), None);
         let mut filters = self.chain.rbac.iter().zip(&self.rbac[..]);
-        filters.try_for_each(|(filter, counts)| filter.set.judge(&asked, counts))
+        filters.try_for_each(|(filter, counts)| filter.set.judge(&asked, counts).map(drop))
     }
 }
 

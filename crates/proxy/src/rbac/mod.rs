@@ -16,6 +16,7 @@ pub use rule::{Asked, Rule};
 use std::sync::Arc;
 
 use crate::config::chains::Net;
+use crate::metadata::{Metadata, Value};
 use crate::stats::{RbacShadowStats, RbacStats, Scope, Stats};
 
 /// What policies do with what they match.
@@ -25,7 +26,7 @@ pub enum Action {
     Allow,
     /// What a policy matches does not pass.
     Deny,
-    /// Everything passes.
+    /// Everything passes, and what a policy matches is noted.
     Log,
 }
 
@@ -82,12 +83,19 @@ pub struct NetworkRbac {
     pub shadow_stat_prefix: Box<str>,
 }
 
-/// What one worker counts of a filter.
+/// What one worker counts of a filter, and notes of requests.
 #[derive(Clone, Debug)]
 pub struct Counts {
     enforced: Stats<RbacStats>,
     shadow: Stats<RbacShadowStats>,
+    /// The worker's own, as each note counts a reference.
+    hint: Arc<str>,
 }
+
+/// Under which name filters note what is nobody's own, as in Envoy.
+const COMMON: &str = "envoy.common";
+/// The key of whether a policy of the action LOG matches.
+const HINT: &str = "access_log_hint";
 
 impl Counts {
     /// Those of an HTTP filter in the connection manager of this prefix.
@@ -97,6 +105,7 @@ impl Counts {
         Self {
             enforced: scope.http_rbac(manager, enforced),
             shadow: scope.http_rbac_shadow(manager, shadow),
+            hint: HINT.into(),
         }
     }
 
@@ -106,7 +115,13 @@ impl Counts {
         Self {
             enforced: scope.network_rbac(&filter.stat_prefix),
             shadow: scope.network_rbac_shadow(&filter.stat_prefix, &filter.shadow_stat_prefix),
+            hint: HINT.into(),
         }
+    }
+
+    /// Notes of a request whether a policy of the action LOG matches it, for filters and routes that come after.
+    pub fn note(&self, of: &mut Metadata, matches: bool) {
+        of.note(COMMON, Arc::clone(&self.hint), Value::Bool(matches));
     }
 }
 
@@ -215,21 +230,25 @@ impl Rules {
 }
 
 impl RuleSet {
-    /// Whether it passes the rules that are enforced.
+    /// Whether it passes the rules that are enforced; and where their action is LOG, whether one matches.
     ///
     /// # Errors
     /// It does not.
-    pub fn judge(&self, asked: &Asked<'_>, counts: &Counts) -> Result<(), Denied> {
+    pub fn judge(&self, asked: &Asked<'_>, counts: &Counts) -> Result<Option<bool>, Denied> {
         if let Some(rules) = &self.shadow {
             let Counts { shadow, .. } = counts;
             let passes = rules.judge(asked).is_ok();
             (if passes { &shadow.allowed } else { &shadow.denied }).inc();
         }
-        let Some(rules) = &self.rules else { return Ok(()) };
+        let Some(rules) = &self.rules else { return Ok(None) };
         let verdict = rules.judge(asked);
         let Counts { enforced, .. } = counts;
         (if verdict.is_ok() { &enforced.allowed } else { &enforced.denied }).inc();
-        verdict
+        let logs = (rules.action == Action::Log).then(|| rules.first(asked).is_some());
+        if logs == Some(true) {
+            enforced.logged.inc();
+        }
+        verdict.map(|()| logs)
     }
 
     /// Whether a rule looks at what only a handshake tells.

@@ -183,8 +183,8 @@ fn shadow_rules_are_counted_and_nothing_else() {
     let counts = Counts::of_http(&registry.worker(0), "in:80", &filter);
     let client = client(None, None);
     let asked = Asked::of(&client, client.peer.ip(), None);
-    assert_eq!(filter.set.judge(&asked, &counts), Ok(()));
-    assert_eq!(RuleSet::default().judge(&asked, &counts), Ok(()));
+    assert_eq!(filter.set.judge(&asked, &counts), Ok(None));
+    assert_eq!(RuleSet::default().judge(&asked, &counts), Ok(None));
     let of_network = NetworkRbac {
         set: RuleSet { rules: Some(Rules::new(Action::Allow, Vec::new())), shadow: None },
         needs_handshake: false,
@@ -206,4 +206,32 @@ fn shadow_rules_are_counted_and_nothing_else() {
     for (name, count) in expected {
         assert_eq!(registry.get(name), Some(count), "{name}");
     }
+}
+
+#[test]
+fn what_a_policy_of_the_action_log_matches_is_counted_and_noted() {
+    let registry = Registry::new(1);
+    let named = |name: &str| {
+        let field = Field::new("x-name");
+        let test = HeaderTest::Text(TextMatch::Exact(name.as_bytes().into()));
+        let named = HeaderCondition { field, test, invert: false, absent_is_empty: false };
+        Policy::new(name, vec![Rule::Header(named)], vec![Rule::Any])
+    };
+    let rules = Some(Rules::new(Action::Log, vec![named("a"), named("b")]));
+    let set = RuleSet { rules, shadow: None };
+    let filter = HttpRbac { set, stat_prefixes: Default::default() };
+    let counts = Counts::of_http(&registry.worker(0), "in", &filter);
+    let client = client(None, None);
+    for (name, logs) in [("a", true), ("b", true), ("c", false)] {
+        let mut head = RequestHead::get("h", "/", &[("x-name", name)]);
+        let asked = Asked::of(&client, client.peer.ip(), Some(&head));
+        let judged = filter.set.judge(&asked, &counts);
+        assert_eq!(judged, Ok(Some(logs)), "{name}");
+        counts.note(&mut head.noted, logs);
+        let noted = head.noted.get("envoy.common", &["access_log_hint".into()]);
+        assert_eq!(noted, Some(&Value::Bool(logs)));
+    }
+    let counted =
+        ["allowed", "denied", "logged"].map(|name| registry.get(&format!("http.in.rbac.{name}")));
+    assert_eq!(counted, [Some(3), Some(0), Some(2)]);
 }

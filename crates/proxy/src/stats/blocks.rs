@@ -172,6 +172,8 @@ block! {
         allowed: Counter,
         /// … that did not.
         denied: Counter,
+        /// … that a policy of the action LOG matches. Envoy counts them nowhere.
+        logged: Counter,
     }
 
     /// The same names: what their shadow rules would have decided.
