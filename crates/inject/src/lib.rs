@@ -1,7 +1,7 @@
 //! Injection: a sidecar beside a workload, written into the workload's manifest.
 //!
 //! [`inject`] takes a file of documents and gives it back with a sidecar in each workload that is to have one; what is no workload
-//! stays as it is written. What the sidecar is like is said by [`Settings`] and, stronger, by the annotations of the workload.
+//! stays as it is written; [`review`] does the same for a Pod that an API server asks about. What the sidecar is like is said by [`Settings`] and, stronger, by the annotations of the workload.
 //!
 //! Names, ports, mounts and arguments are those of Istio's sidecar, so that the documents work with its image and control plane;
 //! which connections are captured is said by `tidegate_capture`'s options, and by nothing else.
@@ -15,6 +15,7 @@ mod metadata;
 mod pod;
 mod probes;
 mod quantity;
+mod review;
 mod settings;
 mod volumes;
 mod workload;
@@ -23,6 +24,7 @@ use serde_json::Value;
 use tidegate_yaml::{Diagnostic, Document};
 
 pub use config::with_mesh_config;
+pub use review::review;
 pub use settings::{Readiness, Settings};
 
 /// What came of a file.

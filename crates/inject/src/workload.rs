@@ -167,13 +167,45 @@ fn workload(
 fn owner(document: &Value, shape: &Shape) -> Owner {
     let text =
         |path: &str| document.pointer(path).and_then(Value::as_str).filter(|text| !text.is_empty());
-    let name = text("/metadata/name").or_else(|| text("/metadata/generateName"));
+    let namespace = text("/metadata/namespace").unwrap_or_default().to_owned();
+    let generated = text("/metadata/generateName");
+    if let Some(owner) = generated.and_then(|_| controller(document, &namespace)) {
+        return owner;
+    }
+    let name = text("/metadata/name").or(generated);
     Owner {
         api_version: text("/apiVersion").unwrap_or_default().to_owned(),
         kind: shape.kind.to_owned(),
-        namespace: text("/metadata/namespace").unwrap_or_default().to_owned(),
+        namespace,
         name: name.unwrap_or_default().to_owned(),
     }
+}
+
+/// What a Pod that is being created was made for: its controller, or what that one was made for in turn, as far as names tell.
+fn controller(document: &Value, namespace: &str) -> Option<Owner> {
+    let owners = document.pointer("/metadata/ownerReferences")?.as_array()?;
+    let owner = owners.iter().find(|owner| owner["controller"] == true)?;
+    let text = |field: &str| owner.get(field).and_then(Value::as_str);
+    let (api_version, kind, name) = (text("apiVersion")?, text("kind")?, text("name")?);
+    let label = |name: &str| document.pointer("/metadata/labels")?.get(name)?.as_str();
+    let of_hash = || name.strip_suffix(label("pod-template-hash")?)?.strip_suffix('-');
+    // The controller of CronJobs ends the names of its Jobs with the time.
+    let of_time = || {
+        let (name, time) = name.rsplit_once('-')?;
+        let is_time = (8..=10).contains(&time.len()) && time.bytes().all(|b| b.is_ascii_digit());
+        is_time.then_some(name)
+    };
+    let (kind, name) = match kind {
+        "ReplicaSet" => of_hash().map_or((kind, name), |name| ("Deployment", name)),
+        "Job" => of_time().map_or((kind, name), |name| ("CronJob", name)),
+        _ => (kind, name),
+    };
+    Some(Owner {
+        api_version: api_version.to_owned(),
+        kind: kind.to_owned(),
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    })
 }
 
 /// Why a pod gets no sidecar.

@@ -28,6 +28,7 @@ mod ended;
 mod explain;
 mod failure;
 mod files;
+mod http_server;
 mod lifecycle;
 mod listen;
 mod manifests;
@@ -39,6 +40,7 @@ mod sidecar;
 mod signals;
 mod terminal;
 mod up;
+mod webhook;
 
 use std::process::ExitCode;
 

@@ -43,7 +43,7 @@ pub struct InjectArgs {
 
 /// What is redirected. Annotations of a workload are stronger.
 #[derive(Debug, Args)]
-struct TrafficArgs {
+pub(super) struct TrafficArgs {
     /// Ranges of addresses to which outbound connections are captured, or * for all
     #[arg(
         long = "includeIPRanges",
@@ -105,7 +105,7 @@ struct TrafficArgs {
 
 /// The sidecar itself.
 #[derive(Debug, Args)]
-struct SidecarArgs {
+pub(super) struct SidecarArgs {
     /// The image of the sidecar, which takes the arguments of Istio's [default: Istio's]
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
@@ -159,7 +159,7 @@ struct SidecarArgs {
 /// # Errors
 /// A file cannot be read or written, or a workload asks for what cannot be.
 pub fn run(args: &InjectArgs) -> Outcome<()> {
-    let settings = args.settings()?;
+    let settings = settings(&args.traffic, &args.sidecar)?;
     let source = read(&args.filename)?;
     let injected =
         inject(&source, &settings).map_err(|error| told(&args.filename, &source, &error))?;
@@ -172,19 +172,20 @@ pub fn run(args: &InjectArgs) -> Outcome<()> {
     }
 }
 
-impl InjectArgs {
-    fn settings(&self) -> Outcome<Settings> {
-        let mut settings = Settings::default();
-        let Self { traffic, sidecar, .. } = self;
-        settings.capture.outbound = traffic.include_ip_ranges.clone();
-        settings.capture.outbound_except = traffic.exclude_ip_ranges.clone();
-        settings.capture.outbound_ports = traffic.include_outbound_ports.0.clone();
-        settings.capture.outbound_ports_except = traffic.exclude_outbound_ports.0.clone();
-        settings.capture.inbound = traffic.include_inbound_ports.clone();
-        settings.capture.inbound_except = traffic.exclude_inbound_ports.0.clone();
-        sidecar.apply(&mut settings)?;
-        Ok(settings)
-    }
+/// What sidecars are like where workloads do not say.
+///
+/// # Errors
+/// The mesh config cannot be read.
+pub(super) fn settings(traffic: &TrafficArgs, sidecar: &SidecarArgs) -> Outcome<Settings> {
+    let mut settings = Settings::default();
+    settings.capture.outbound = traffic.include_ip_ranges.clone();
+    settings.capture.outbound_except = traffic.exclude_ip_ranges.clone();
+    settings.capture.outbound_ports = traffic.include_outbound_ports.0.clone();
+    settings.capture.outbound_ports_except = traffic.exclude_outbound_ports.0.clone();
+    settings.capture.inbound = traffic.include_inbound_ports.clone();
+    settings.capture.inbound_except = traffic.exclude_inbound_ports.0.clone();
+    sidecar.apply(&mut settings)?;
+    Ok(settings)
 }
 
 impl SidecarArgs {

@@ -12,6 +12,7 @@ mod run;
 mod sidecar;
 mod up;
 mod values;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,7 @@ pub use self::run::RunArgs;
 pub use self::sidecar::{ProxyFlags, SidecarArgs};
 pub use self::up::UpArgs;
 pub use self::values::{AccessLogFile, Labels, PortMap, RunAs};
+pub use self::webhook::WebhookArgs;
 use crate::failure::Outcome;
 use crate::terminal;
 
@@ -75,6 +77,8 @@ enum Verb {
     Capture(capture::CaptureArgs),
     /// Put a sidecar into manifests; also when the program is called istioctl
     KubeInject(Box<inject::InjectArgs>),
+    /// Put sidecars into Pods when a cluster creates them: a mutating webhook
+    Webhook(Box<WebhookArgs>),
     /// Write out what the annotations of ServiceEntries stand for
     ///
     /// With `tidegate.dev/egress-gateway: istio-egressgateway.istio-system` the hosts are reached through that gateway; with
@@ -108,6 +112,7 @@ fn dispatch(verb: Verb) -> Outcome<ExitCode> {
         Verb::ProxyConfig(args) => proxy_config::run(&args),
         Verb::Capture(args) => capture::run(&args),
         Verb::KubeInject(args) => inject::run(&args),
+        Verb::Webhook(args) => crate::webhook::run(&args),
         Verb::Expand(args) => expand::run(&args),
         Verb::Version => terminal::print(format_args!("tidegate {}\n", env!("CARGO_PKG_VERSION"))),
         Verb::Completion(args) => completion::run(&args),

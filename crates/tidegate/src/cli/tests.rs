@@ -33,7 +33,9 @@ fn examples_in_help_texts_parse() {
                 .replace("./manifests", ".")
                 .replace("envoy.yaml", ".")
                 .replace("mesh.yaml", ".")
-                .replace("envoy.json", ".");
+                .replace("envoy.json", ".")
+                .replace("tls.crt", ".")
+                .replace("tls.key", ".");
             if let Err(error) = parse(&line) {
                 panic!("{line}: {error}");
             }

@@ -8,7 +8,6 @@
 
 mod authority;
 mod httpbin;
-mod serve;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -19,6 +18,7 @@ use tidegate_proxy::upstream::dns::ConnectTo;
 use tokio_rustls::TlsAcceptor;
 
 use self::authority::Authority;
+use crate::http_server;
 
 /// The name that the plain origin answers as.
 pub const HTTPBIN: &str = "httpbin.org";
@@ -74,7 +74,7 @@ async fn site(listener: TcpListener, name: &'static str, tls: Option<TlsAcceptor
     let scheme = if tls.is_some() { "https" } else { "http" };
     let answer =
         move |request, peer| httpbin::answer(request, httpbin::Seen { peer, name, scheme });
-    let Err(error) = serve::http(name, listener, tls, answer).await;
+    let Err(error) = http_server::http(name, listener, tls, answer).await;
     tracing::error!("the demo's {name} has ended: {error}");
 }
 

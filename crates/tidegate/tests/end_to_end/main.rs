@@ -36,3 +36,4 @@ mod soak;
 mod support;
 mod terms;
 mod tokens;
+mod webhook;

@@ -1,4 +1,4 @@
-//! A small HTTP/1 server for the demo's origins: bounded in connections and in patience.
+//! A small HTTP/1 server, for the demo's origins and the webhook: bounded in connections and in patience.
 
 use std::convert::Infallible;
 use std::io;
