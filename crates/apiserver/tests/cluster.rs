@@ -5,14 +5,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use http::{Method, Request};
+use http::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate_api::{Kind, ObjectKey};
 use tidegate_apiserver::rest::{Handle, Options};
 use tidegate_apiserver::store::{self, Store};
 use tidegate_apiserver::{NoLogs, Server};
-use tidegate_source::cluster::{self, Access, Health};
+use tidegate_source::cluster::{self, Access, Ask, Client, Health};
 use tidegate_source::{Change, Cluster};
 use tidegate_testing::{Link, PATIENCE};
 use tokio::task::JoinSet;
@@ -84,18 +84,20 @@ impl World {
 
 #[derive(Clone)]
 struct Writer {
-    client: kube::Client,
+    client: Client,
 }
 
 impl Writer {
     async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Value {
-        let request = Request::builder().method(method.clone()).uri(path);
         let patches = method == Method::PATCH;
         let media = if patches { "application/merge-patch+json" } else { "application/json" };
-        let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
-        let request = request.header("content-type", media).body(body).expect("a request");
-        let answer = self.client.request(request).await;
-        answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+        let mut ask = Ask::new(method.clone(), path);
+        if let Some(body) = body {
+            ask = ask.with(media, body.to_string().into_bytes());
+        }
+        let answer = self.client.send(ask).await.expect("an answer");
+        assert!(answer.status.is_success(), "{method} {path}: {answer:?}");
+        answer.body
     }
 
     async fn create(&self, path: &str, object: Value) {
@@ -287,9 +289,8 @@ async fn a_history_that_is_too_short_costs_a_list() {
         writer.change(GATEWAYS, "stays", port).await;
     }
     let path = format!("{GATEWAYS}?watch=true&resourceVersion=1&timeoutSeconds=1");
-    let request = Request::get(path).body(Vec::new()).expect("a request");
-    let answer = writer.client.request_text(request).await;
-    let answer = answer.unwrap_or_else(|error| error.to_string());
+    let answer = writer.client.send(Ask::new(Method::GET, &path)).await.expect("an answer");
+    let answer = answer.body.to_string();
     assert!(answer.contains("too old resource version"), "{answer}");
     world.link.mend(world.server());
     let mut told = vec![reader.until_either(["-goes", "+stays 10"]).await];

@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
+use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
-use kube::{Client, Config};
+
+use super::client::Client;
+use super::fault::chain;
 
 /// The variable that names kubeconfigs.
 const VARIABLE: &str = "KUBECONFIG";
@@ -104,20 +107,29 @@ impl Access {
         }
     }
 
-    /// A client, and the namespace that is meant where none is named.
+    /// Kubeconfigs that are read, now and later.
+    #[must_use]
+    pub fn files(&self) -> &[PathBuf] {
+        match &self.place {
+            Place::Files(paths) => paths,
+            Place::Pod => &[],
+        }
+    }
+
+    /// A client for single requests.
     ///
     /// # Errors
     /// What is wrong with the kubeconfig, or with what it names.
     pub async fn client(&self) -> Result<Client, AccessError> {
-        self.connect().await.map(|(client, _)| client)
+        self.connect().await.map(|(client, _)| Client::new(client, self))
     }
 
-    pub(super) async fn connect(&self) -> Result<(Client, Terms), AccessError> {
+    pub(super) async fn connect(&self) -> Result<(kube::Client, Terms), AccessError> {
         let config = self.config().await?;
         let terms = Terms::of(&config, self);
-        let client = Client::try_from(config).map_err(|error| {
+        let client = kube::Client::try_from(config).map_err(|error| {
             AccessError::new(
-                format_args!("{self}: {}", super::fault::chain(&error)),
+                format_args!("{self}: {}", chain(&error)),
                 "look at what it names as certificates, tokens and commands",
             )
         })?;
@@ -127,10 +139,7 @@ impl Access {
     async fn config(&self) -> Result<Config, AccessError> {
         let mut config = match &self.place {
             Place::Pod => Config::incluster().map_err(|error| {
-                AccessError::new(
-                    format_args!("{self}: {}", super::fault::chain(&error)),
-                    "--kubeconfig FILE",
-                )
+                AccessError::new(format_args!("{self}: {}", chain(&error)), "--kubeconfig FILE")
             })?,
             Place::Files(paths) => self.of_files(paths).await?,
         };
@@ -144,7 +153,7 @@ impl Access {
     async fn of_files(&self, paths: &[PathBuf]) -> Result<Config, AccessError> {
         let wrong = |error: &KubeconfigError| {
             AccessError::new(
-                format_args!("{self}: {}", super::fault::chain(error)),
+                format_args!("{self}: {}", chain(error)),
                 "--kubeconfig FILE, and --context NAME for another context than its current one",
             )
         };

@@ -3,6 +3,7 @@
 //! | file | what it is about |
 //! |---|---|
 //! | `access.rs` | which server, and as whom |
+//! | `client.rs` | single requests, for whoever asks or writes |
 //! | `server.rs` | the client that all kinds share |
 //! | `follow.rs` | one kind: list, watch, and what comes between |
 //! | `known.rs` | what of it is news |
@@ -24,6 +25,7 @@ use crate::{Change, Changes, Queue};
 
 mod access;
 mod backoff;
+mod client;
 mod fault;
 mod follow;
 mod health;
@@ -32,6 +34,7 @@ mod raw;
 mod server;
 
 pub use access::{Access, AccessError};
+pub use client::{Answer, Ask, Client};
 pub use health::Health;
 
 use follow::Follower;

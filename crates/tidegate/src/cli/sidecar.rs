@@ -18,6 +18,9 @@ const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
   tidegate capture apply --include-ip-ranges '*' --include-inbound-ports '*'
   tidegate sidecar -f ./manifests --namespace default --labels app=sleep
 
+  # What an API server has, for the workload that a Pod there describes
+  tidegate sidecar --kubeconfig ~/.kube/config --namespace default --pod sleep
+
   # What no object describes is refused, unless the mesh config says otherwise
   tidegate sidecar -f ./manifests --mesh-config mesh.yaml
 
@@ -70,9 +73,18 @@ pub struct SidecarArgs {
 #[derive(Clone, Debug, Args)]
 pub struct ProxyFlags {
     /// Manifests: files, or folders with their sub-folders; watched for changes
-    #[arg(short = 'f', long = "filename", value_name = "PATH", num_args = 1.., required = true, help_heading = "Resources")]
-    #[arg(value_parser = existing_path)]
+    #[arg(short = 'f', long = "filename", value_name = "PATH", num_args = 1.., help_heading = "Resources")]
+    #[arg(value_parser = existing_path, conflicts_with_all = ["kubeconfig", "context"])]
     pub files: Vec<PathBuf>,
+
+    /// Without manifests: the kubeconfig of the API server that has them [default: KUBECONFIG, else ~/.kube/config, else the
+    /// service account of this Pod, else that of `tidegate up`]
+    #[arg(long, value_name = "FILE", help_heading = "Resources")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// A context of the kubeconfig [default: its current one]
+    #[arg(long, value_name = "NAME", help_heading = "Resources")]
+    pub context: Option<String>,
 
     /// A mesh config, whose settings hold
     #[arg(long, value_name = "FILE", value_parser = existing_path, help_heading = "Resources")]
@@ -89,7 +101,8 @@ pub struct ProxyFlags {
     #[arg(value_parser = dns_name)]
     pub namespace: String,
 
-    /// The workload's name [default: this machine's, or that of the command that is run]
+    /// The workload's name [default: this machine's, or that of the command that is run]. With an API server, labels and
+    /// addresses of a sidecar's workload are those of its Pod where no flag says them
     #[arg(long, value_name = "NAME", value_parser = dns_name, help_heading = "Workload")]
     pub pod: Option<String>,
 

@@ -22,7 +22,7 @@ use self::command::{Command, Ended, Signals};
 use self::network::Network;
 use crate::cli::{self, LogLevel, RESOLV_CONF, RunArgs, RunAs};
 use crate::failure::{Failure, Outcome, both};
-use crate::sidecar::{Plan, Sidecar, Workload, become_of};
+use crate::sidecar::{Plan, Sidecar, Source, Workload, become_of};
 use crate::{capture, listen, terminal};
 
 /// As whom traffic is carried: rules of capture let it through.
@@ -62,6 +62,7 @@ fn try_run(args: RunArgs) -> Outcome<u8> {
     {
         tracing::warn!("{warning}");
     }
+    let source = Source::of(&args.proxy)?;
     let network = Network::new(args.network, !args.no_forwarding)?;
     let captured = args.capture();
     network.inside(|| capture::apply(&captured, capture::Choice::Auto))??;
@@ -70,7 +71,7 @@ fn try_run(args: RunArgs) -> Outcome<u8> {
         let admin = listen::bind(SocketAddr::from(([127, 0, 0, 1], 15000)), "admin");
         both(admin, listen::bind(workload.any(15021), "health"))
     })??;
-    let plan = Plan::new(args.proxy, workload, &args.access_log, [admin, health])?;
+    let plan = Plan::new(args.proxy, source, workload, &args.access_log, [admin, health])?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

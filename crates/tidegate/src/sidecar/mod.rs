@@ -1,25 +1,26 @@
 //! `tidegate sidecar`: the control loop and the data plane of one workload, whose connections are captured.
 //!
 //! ```text
-//! manifests ─► store (in memory) ─changes─► control ─publish─► snapshot ─► data plane: 15001, 15006
-//!                                             └─ what is found out about objects ─► the log
+//! manifests ─► store (in memory) ─┬─changes─► control ─publish─► snapshot ─► data plane: 15001, 15006
+//! an API server ──────────────────┘              └─ what is found out about objects ─► the log
 //! ```
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `workload.rs` | for whom it is: what pilot and the admin interface are told of the workload |
+//! | `objects.rs` | where objects come from, and what the workload's Pod says |
 //! | `identity.rs` | the user that it runs as, so that its own connections are not captured |
 
 mod identity;
+mod objects;
 mod workload;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidegate_apiserver::store::{Options as StoreOptions, Store};
 use tidegate_pilot::OutboundPolicy;
 use tidegate_pilot::sidecar::{INBOUND_PORT, OUTBOUND_PORT};
 use tidegate_proxy::surroundings::Surroundings;
@@ -29,6 +30,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::identity::become_of;
+use self::objects::Said;
+pub use self::objects::Source;
 pub use self::workload::Workload;
 use crate::cli::{AccessLogFile, LogLevel, ProxyFlags, SidecarArgs};
 use crate::control::{self, InWords, Outgoing};
@@ -36,7 +39,7 @@ use crate::data_plane::{self, DataPlane};
 use crate::ended::Ended;
 use crate::failure::{Failure, Outcome, both};
 use crate::signals::Signals;
-use crate::{about, admin, files, lifecycle, listen, mesh};
+use crate::{about, admin, lifecycle, listen, mesh};
 
 /// The port that kubelets probe.
 const HEALTH_PORT: u16 = 15021;
@@ -47,13 +50,19 @@ const HEALTH_PORT: u16 = 15021;
 /// It cannot start, or it was told to end before connections had finished.
 pub fn run(args: SidecarArgs) -> Outcome<()> {
     args.proxy.log_level.clone().unwrap_or_else(LogLevel::info).start();
+    let source = Source::of(&args.proxy)?;
+    let said = Said {
+        pod: args.proxy.pod.is_some(),
+        labels: args.proxy.labels.is_some(),
+        addresses: !args.address.is_empty(),
+    };
     let machine = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
     let workload = Workload::new(&args.proxy, &machine, own_addresses(&args.address)?);
     let health = args.health_listen.unwrap_or_else(|| workload.any(HEALTH_PORT));
     let admin = listen::bind(args.admin_listen, "--admin-listen");
     let health = listen::bind(health, "--health-listen");
     let ((admin, health), ()) = both(both(admin, health), free_ports(workload.any(0).ip()))?;
-    let plan = Plan::new(args.proxy, workload, &args.access_log, [admin, health])?;
+    let mut plan = Plan::new(args.proxy, source, workload, &args.access_log, [admin, health])?;
     // No thread has been started yet, and those that will be are all of this user.
     identity::take(args.run_as)?;
     plan.check(args.run_as)?;
@@ -63,6 +72,8 @@ pub fn run(args: SidecarArgs) -> Outcome<()> {
         .build()
         .map_err(|error| Failure::new(format!("no runtime: {error}")))?;
     runtime.block_on(async {
+        // Not before: what another user sends may be captured.
+        plan.complete(said).await?;
         let mut signals = Signals::listen()
             .map_err(|error| Failure::new(format!("signals cannot be handled: {error}")))?;
         tokio::select! {
@@ -108,7 +119,7 @@ fn free_ports(any: IpAddr) -> Outcome<()> {
 /// Everything that a sidecar is started with.
 pub struct Plan {
     workload: Workload,
-    files: Vec<PathBuf>,
+    source: Source,
     certificates: Option<PathBuf>,
     options: tidegate_pilot::Options,
     dns: DnsConfig,
@@ -127,6 +138,7 @@ impl Plan {
     /// The mesh config cannot be read.
     pub fn new(
         flags: ProxyFlags,
+        source: Source,
         workload: Workload,
         access_log: &AccessLogFile,
         [admin, health]: [TcpListener; 2],
@@ -139,7 +151,7 @@ impl Plan {
         let (servers, connect_to) = (flags.dns_server, flags.connect_to);
         Ok(Self {
             workload,
-            files: flags.files,
+            source,
             certificates: flags.workload_certs,
             options,
             dns: DnsConfig { servers, connect_to, ..DnsConfig::default() },
@@ -149,14 +161,25 @@ impl Plan {
         })
     }
 
+    /// Has the workload's Pod say what flags do not.
+    ///
+    /// # Errors
+    /// The API has no such Pod, or does not answer.
+    async fn complete(&mut self, said: Said) -> Outcome<()> {
+        self.source.complete(&mut self.workload, said).await?;
+        self.workload.describe_to(&mut self.options);
+        Ok(())
+    }
+
     /// Looks whether the user that it runs as may read what it is to follow.
     ///
     /// # Errors
     /// It may not.
     fn check(&self, user: crate::cli::RunAs) -> Outcome<()> {
         let key = self.certificates.iter().map(|folder| folder.join("key.pem"));
-        let mut paths = self.files.iter().cloned().chain(key);
-        paths.try_for_each(|path| identity::readable(&path, user))
+        let key: Vec<PathBuf> = key.collect();
+        let mut paths = self.source.files().iter().chain(&key).map(PathBuf::as_path);
+        paths.try_for_each(|path: &Path| identity::readable(path, user))
     }
 
     /// Starts it. `launch` has the threads started that carry traffic. Needs a runtime, on which names are looked up and the admin
@@ -168,8 +191,6 @@ impl Plan {
         self,
         launch: impl FnOnce(StartThreads) -> io::Result<DataPlane>,
     ) -> Outcome<Sidecar> {
-        let store = Store::in_memory(StoreOptions::default())
-            .map_err(|error| Failure::new(format!("objects cannot be kept: {error}")))?;
         let at = listen::local(&self.admin)?;
         let surroundings = surroundings(at, listen::local(&self.health)?);
         let about = about::of_node(self.workload.node(), self.workers, at)
@@ -191,24 +212,17 @@ impl Plan {
         let mut data_plane = launch(threads)
             .map_err(|error| Failure::new(format!("the data plane does not start: {error}")))?;
         admin::serve(&data_plane.view, Some(self.admin), Some(self.health))?;
-        files::follow(self.files, store.clone()).await?;
+        let objects = self.source.follow().await?;
         let policy = self.options.outbound_policy;
         let (outgoing, view) = (Outgoing::start(InWords), Arc::clone(&data_plane.view));
-        let control = control::start(
-            store.changes(),
-            snapshot,
-            self.options,
-            outgoing,
-            view,
-            happened,
-            started,
-        );
+        let control =
+            control::start(objects, snapshot, self.options, outgoing, view, happened, started);
         let control = control
             .map_err(|error| Failure::new(format!("the control loop does not start: {error}")))?;
         // A data plane that has ended is told by whoever serves.
         let _ = data_plane.ready.wait_for(|ready| *ready).await;
         tracing::info!("{}", greeting(&self.workload, policy, at));
-        Ok(Sidecar { data_plane, control, _store: store })
+        Ok(Sidecar { data_plane, control })
     }
 }
 
@@ -217,7 +231,6 @@ pub struct Sidecar {
     /// What carries traffic.
     pub data_plane: DataPlane,
     control: Ended,
-    _store: Store,
 }
 
 impl Sidecar {

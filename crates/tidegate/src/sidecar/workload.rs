@@ -52,15 +52,21 @@ impl Workload {
 
     /// What pilot is told of it.
     pub fn pilot_options(&self) -> tidegate_pilot::Options {
-        let workload = tidegate_pilot::Workload { addresses: self.addresses.clone() };
-        tidegate_pilot::Options {
-            proxy: ProxyKind::Sidecar(workload),
-            labels: self.labels.clone(),
+        let mut options = tidegate_pilot::Options {
             namespace: self.namespace.clone(),
             system_roots: data_plane::system_roots(),
             judge: tidegate_pilot::Judge(tidegate_proxy::config::would_take),
             ..tidegate_pilot::Options::default()
-        }
+        };
+        self.describe_to(&mut options);
+        options
+    }
+
+    /// Has pilot know the workload as it is now.
+    pub fn describe_to(&self, options: &mut tidegate_pilot::Options) {
+        let workload = tidegate_pilot::Workload { addresses: self.addresses.clone() };
+        options.proxy = ProxyKind::Sidecar(workload);
+        options.labels.clone_from(&self.labels);
     }
 
     /// `envoy.config.core.v3.Node` in Istio's form: `sidecar~ADDRESS~POD.NAMESPACE~DOMAIN`.

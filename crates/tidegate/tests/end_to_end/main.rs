@@ -32,6 +32,7 @@ mod run;
 mod secret_server;
 mod secrets;
 mod sidecar;
+mod sidecar_api;
 mod soak;
 mod support;
 mod terms;

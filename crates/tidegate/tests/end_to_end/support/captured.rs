@@ -125,8 +125,14 @@ impl World {
 
     /// Starts the workload's sidecar, which serves when this returns.
     pub async fn sidecar(&self, flags: &[&str]) -> Sidecar {
+        let manifests = self.manifests().display().to_string();
+        self.sidecar_on(&[&["-f", &manifests], flags].concat()).await
+    }
+
+    /// As [`World::sidecar`], on objects that the flags say.
+    pub async fn sidecar_on(&self, flags: &[&str]) -> Sidecar {
         let mut command = self.command(env!("CARGO_BIN_EXE_tidegate"));
-        command.args(["sidecar", "--workers", "2", "-f"]).arg(self.manifests()).args(flags);
+        command.args(["sidecar", "--workers", "2"]).args(flags);
         let process = Process::spawn(command.into());
         process.stderr().containing(" serves: outbound at port 15001").await;
         Sidecar(process)
@@ -187,6 +193,11 @@ impl Sidecar {
     /// The first line of its access log, past or future, that has all of these parts.
     pub async fn logged(&self, parts: &[&str]) -> String {
         self.0.stdout().find(|line| parts.iter().all(|part| line.contains(part))).await
+    }
+
+    /// Waits until its own log says something.
+    pub async fn told(&self, words: &str) {
+        self.0.stderr().containing(words).await;
     }
 
     /// Its access log so far.

@@ -128,12 +128,14 @@ fn command(place: &Place, flags: &[&str]) -> Command {
         .arg("up")
         .arg("--data-dir")
         .arg(place.data_dir())
-        .args(["--api-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+        .args(["--admin-listen", "127.0.0.1:0"])
         .args(["--health-listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1"])
         .args(["--port-map", "80=0,443=0"])
         .args(flags);
-    if !flags.contains(&"--workers") {
-        command.args(["--workers", "2"]);
+    for (flag, value) in [("--workers", "2"), ("--api-listen", "127.0.0.1:0")] {
+        if !flags.contains(&flag) {
+            command.args([flag, value]);
+        }
     }
     command
 }

@@ -1,0 +1,165 @@
+//! Where a sidecar's objects come from: manifests, or an API server.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use http::{Method, StatusCode};
+use tidegate_api::kube::Pod;
+use tidegate_api::{FieldError, Kind, Object, Origin, Spec};
+use tidegate_apiserver::store::{Changes, Options as StoreOptions, Store};
+use tidegate_source::cluster::{Access, AccessError, Ask, Options};
+use tidegate_source::{Change, Cluster};
+
+use super::Workload;
+use crate::api;
+use crate::cli::ProxyFlags;
+use crate::control::Feed;
+use crate::failure::{Failure, Outcome};
+use crate::files;
+
+/// Where objects come from.
+pub enum Source {
+    /// Manifests, which are followed.
+    Manifests(Vec<PathBuf>),
+    /// An API server.
+    Api(Access),
+}
+
+impl Source {
+    /// As flags say.
+    ///
+    /// # Errors
+    /// They name no manifests, and there is no kubeconfig.
+    pub fn of(flags: &ProxyFlags) -> Outcome<Self> {
+        if !flags.files.is_empty() {
+            return Ok(Self::Manifests(flags.files.clone()));
+        }
+        let usual = api::usual_kubeconfig();
+        Access::find(flags.kubeconfig.as_deref(), flags.context.as_deref(), usual.as_deref())
+            .map(Self::Api)
+            .map_err(|error| failure(&error).or("-f PATH, to serve manifests"))
+    }
+
+    /// Files that are read now and later.
+    pub fn files(&self) -> &[PathBuf] {
+        match self {
+            Self::Manifests(paths) => paths,
+            Self::Api(access) => access.files(),
+        }
+    }
+
+    /// Starts to follow them; of manifests, everything is there when this returns.
+    ///
+    /// # Errors
+    /// Manifests cannot be watched, or objects not be kept.
+    pub async fn follow(self) -> Outcome<Objects> {
+        match self {
+            Self::Manifests(paths) => {
+                let store = Store::in_memory(StoreOptions::default())
+                    .map_err(|error| Failure::new(format!("objects cannot be kept: {error}")))?;
+                files::follow(paths, store.clone()).await?;
+                Ok(Objects::Manifests { changes: store.changes(), _store: store })
+            }
+            Self::Api(access) => {
+                tracing::info!("objects come from the API of {access}");
+                Ok(Objects::Api(Cluster::follow(access, &Options::default())))
+            }
+        }
+    }
+}
+
+/// Objects as they are followed.
+pub enum Objects {
+    /// Of manifests.
+    Manifests {
+        /// What happens to them.
+        changes: Changes,
+        /// Where they are.
+        _store: Store,
+    },
+    /// Of an API server.
+    Api(Cluster),
+}
+
+impl Feed for Objects {
+    async fn next(&mut self) -> Change {
+        match self {
+            Self::Manifests { changes, .. } => changes.next().await,
+            Self::Api(cluster) => cluster.next().await,
+        }
+    }
+
+    fn try_next(&mut self) -> Option<Change> {
+        match self {
+            Self::Manifests { changes, .. } => changes.try_next(),
+            Self::Api(cluster) => cluster.try_next(),
+        }
+    }
+}
+
+/// What flags say of a workload, so that its Pod is not asked for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Said {
+    /// The name of its Pod.
+    pub pod: bool,
+    /// Its labels.
+    pub labels: bool,
+    /// Its addresses.
+    pub addresses: bool,
+}
+
+impl Source {
+    /// Has the workload's Pod say what flags do not. Without an API server, or a name, there is none to ask for.
+    ///
+    /// # Errors
+    /// The API has no such Pod, or does not answer.
+    pub async fn complete(&self, workload: &mut Workload, said: Said) -> Outcome<()> {
+        let (Self::Api(access), true) = (self, said.pod) else { return Ok(()) };
+        let Workload { namespace, name, .. } = &*workload;
+        let failed = |why: String| Failure::new(format!("Pod {namespace}/{name}: {why}"));
+        let client = access.client().await.map_err(|error| failure(&error))?;
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
+        let answer = client.send(Ask::new(Method::GET, &path)).await.map_err(failed)?;
+        if answer.status == StatusCode::NOT_FOUND && said.labels {
+            return Ok(());
+        }
+        if !answer.status.is_success() {
+            let why = answer.body["message"].as_str().unwrap_or_default();
+            return Err(failed(format!("{access} answers {}: {why}", answer.status.as_u16()))
+                .or("--labels KEY=VALUE, of a workload that has no Pod")
+                .or("-n NAMESPACE"));
+        }
+        let pod = Object::decode(Kind::Pod, "v1", &answer.body, Origin::Api);
+        let words = |errors: &[FieldError]| errors.iter().map(ToString::to_string).collect();
+        let Object { labels, spec, .. } = pod.map_err(|e| failed(words(&e)))?.object;
+        if !said.labels {
+            workload.labels = labels;
+        }
+        if let (false, Spec::Pod(pod)) = (said.addresses, &spec) {
+            let of_pod = addresses(pod);
+            workload.addresses =
+                if of_pod.is_empty() { workload.addresses.clone() } else { of_pod };
+        }
+        if let Some(account) = answer.body["spec"]["serviceAccountName"].as_str() {
+            account.clone_into(&mut workload.service_account);
+        }
+        Ok(())
+    }
+}
+
+/// The addresses of a Pod.
+fn addresses(pod: &Pod) -> Vec<IpAddr> {
+    let several = pod.status.pod_ips.iter().map(|one| one.ip.as_str());
+    let all = several.chain([pod.status.pod_ip.as_str()]);
+    let mut found: Vec<IpAddr> = Vec::new();
+    for address in all.filter_map(|text| text.parse().ok()) {
+        if !found.contains(&address) {
+            found.push(address);
+        }
+    }
+    found
+}
+
+fn failure(error: &AccessError) -> Failure {
+    Failure::new(error.to_string()).or(error.remedy)
+}
