@@ -53,6 +53,11 @@ pub fn apply(mesh: &Value, options: &mut Options) -> Result<Vec<String>, MeshErr
                     name.ok_or_else(|| wrong("the name of a namespace"))?.to_owned();
             }
             "connectTimeout" => taken.connect_timeout = span(value).map_err(wrong)?,
+            // Gateways are told the protocol of every port.
+            "protocolDetectionTimeout" if taken.workload().is_some() => {
+                let span = value.as_str().and_then(GoDuration::parse).map(GoDuration::get);
+                taken.detection_timeout = span.ok_or_else(|| wrong("a duration, such as 300ms"))?;
+            }
             "dnsRefreshRate" => taken.dns_refresh_rate = span(value).map_err(wrong)?,
             "defaultConfig.proxyHeaders.xForwardedHost.enabled" => {
                 taken.forwarded_host = value.as_bool().ok_or_else(|| wrong("true or false"))?;
@@ -218,6 +223,21 @@ mod tests {
             (&["ECDHE-ECDSA-AES128-GCM-SHA256".to_owned()][..], &["P-384".to_owned()][..])
         );
         assert_eq!(apply(&Value::Null, &mut options), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn how_long_a_protocol_is_waited_for_is_of_sidecars() {
+        let mesh = |text: &str| json!({"protocolDetectionTimeout": text});
+        let workload = crate::Workload { addresses: Vec::new() };
+        let proxy = crate::ProxyKind::Sidecar(workload);
+        let mut sidecar = Options { proxy, ..Options::default() };
+        assert_eq!(apply(&mesh("300ms"), &mut sidecar), Ok(Vec::new()));
+        assert_eq!(sidecar.detection_timeout, Duration::from_millis(300));
+        assert_eq!(apply(&mesh("0s"), &mut sidecar), Ok(Vec::new()));
+        assert_eq!(sidecar.detection_timeout, Duration::ZERO);
+        assert!(apply(&mesh("soon"), &mut sidecar).is_err());
+        let idle = apply(&mesh("300ms"), &mut Options::default());
+        assert_eq!(idle, Ok(vec!["protocolDetectionTimeout".to_owned()]));
     }
 
     #[test]

@@ -54,6 +54,9 @@ pub struct Options {
     pub default_retries: Option<HttpRetry>,
     /// `MeshConfig.dnsRefreshRate`: how long a name is kept whose answer says nothing about that.
     pub dns_refresh_rate: Duration,
+    /// `MeshConfig.protocolDetectionTimeout`: how long sidecars wait for the first bytes of a client on a port whose protocol nobody
+    /// says; a connection on which nothing has come by then is one of TCP. As long as it takes when zero.
+    pub detection_timeout: Duration,
     /// `MeshConfig.tlsDefaults`: versions, suites and groups where a server's own settings name none; its suites and
     /// groups also count towards destinations.
     pub tls_defaults: Channel,
@@ -197,6 +200,7 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(10),
             default_retries: None,
             dns_refresh_rate: Duration::from_secs(60),
+            detection_timeout: Duration::ZERO,
             tls_defaults: Channel::default(),
             judge: Judge::default(),
             trust_domains: Arc::new(["cluster.local".to_owned()]),

@@ -13,6 +13,8 @@ use rcgen::{
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::time_provider::TimeProvider;
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig, SignatureScheme, SupportedCipherSuite,
@@ -201,12 +203,10 @@ impl Ca {
         version: &'static SupportedProtocolVersion,
         provider: Arc<CryptoProvider>,
     ) -> ClientConfig {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone()).expect("a root certificate");
         ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[version])
             .expect("a version")
-            .with_root_certificates(roots)
+            .with_root_certificates(self.roots())
             .with_no_client_auth()
     }
 
@@ -216,13 +216,18 @@ impl Ca {
         self.client(Some(identity), alpn)
     }
 
-    fn client(&self, identity: Option<&Identity>, alpn: &[&str]) -> Arc<ClientConfig> {
+    /// This authority, as the only one that is trusted.
+    fn roots(&self) -> Arc<RootCertStore> {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone()).expect("a root certificate");
+        Arc::new(roots)
+    }
+
+    fn client(&self, identity: Option<&Identity>, alpn: &[&str]) -> Arc<ClientConfig> {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .expect("TLS 1.2 and 1.3")
-            .with_root_certificates(roots);
+            .with_root_certificates(self.roots());
         let mut config = match identity {
             None => builder.with_no_client_auth(),
             Some(Identity { certificate, key, .. }) => {
@@ -284,10 +289,25 @@ impl Identity {
     /// A server that presents this certificate and speaks one of `alpn` (or anything, when empty).
     #[must_use]
     pub fn server_config(&self, alpn: &[&str]) -> Arc<ServerConfig> {
+        self.server_config_with(WebPkiClientVerifier::no_client_auth(), alpn)
+    }
+
+    /// The same for a server that takes clients with a certificate of `clients` alone.
+    #[must_use]
+    pub fn server_config_for(&self, clients: &Ca, alpn: &[&str]) -> Arc<ServerConfig> {
+        let verifier = WebPkiClientVerifier::builder_with_provider(clients.roots(), provider());
+        self.server_config_with(verifier.build().expect("an authority"), alpn)
+    }
+
+    fn server_config_with(
+        &self,
+        clients: Arc<dyn ClientCertVerifier>,
+        alpn: &[&str],
+    ) -> Arc<ServerConfig> {
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .expect("TLS 1.2 and 1.3")
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_single_cert(
                 vec![self.certificate.clone()],
                 PrivateKeyDer::Pkcs8(self.key.clone_key()),

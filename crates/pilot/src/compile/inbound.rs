@@ -57,7 +57,7 @@ pub fn virtual_inbound(entries: &[Entry], workload: &Workload, context: &Context
         traffic_direction: TrafficDirection::Inbound.into(),
         continue_on_listener_filters_timeout: true,
         // Whoever waits for a server to speak first is waited for, as by Istio.
-        listener_filters_timeout: Some(super::duration(std::time::Duration::ZERO)),
+        listener_filters_timeout: Some(super::duration(context.options.detection_timeout)),
         listener_filters: looks.filters(),
         filter_chains,
         ..base(VIRTUAL_INBOUND, workload.wildcard(), INBOUND_PORT, context)

@@ -63,7 +63,7 @@ pub fn outbound<'a>(
     let name = plan.name();
     let mut listener = Listener {
         listener_filters: inspectors(plan),
-        listener_filters_timeout: Some(duration(std::time::Duration::ZERO)),
+        listener_filters_timeout: Some(duration(context.options.detection_timeout)),
         continue_on_listener_filters_timeout: true,
         bind_to_port: (!plan.bound).then_some(false),
         ..base(&name, plan.address, plan.port, context)

@@ -27,7 +27,7 @@ use tokio_rustls::TlsAcceptor;
 
 pub use self::handler::{Body, Handler, account, begun, echo, empty, full, stream_back};
 pub use self::script::Script;
-use crate::ca::Identity;
+use crate::ca::{Ca, Identity};
 pub use http::{Request, Response};
 pub use hyper::body::Incoming;
 
@@ -53,6 +53,7 @@ impl Origin {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             protocol: Protocol::Http1,
             tls: None,
+            listener: None,
         }
     }
 
@@ -106,6 +107,7 @@ pub struct Builder {
     address: SocketAddr,
     protocol: Protocol,
     tls: Option<TlsAcceptor>,
+    listener: Option<TcpListener>,
 }
 
 impl Builder {
@@ -113,6 +115,13 @@ impl Builder {
     #[must_use]
     pub fn at(mut self, address: SocketAddr) -> Self {
         self.address = address;
+        self
+    }
+
+    /// Accepts on this socket, such as one of another network namespace.
+    #[must_use]
+    pub fn on(mut self, listener: TcpListener) -> Self {
+        self.listener = Some(listener);
         self
     }
 
@@ -126,9 +135,19 @@ impl Builder {
     /// Speaks TLS with this certificate.
     #[must_use]
     pub fn tls(mut self, identity: &Identity) -> Self {
-        let alpn = if self.protocol == Protocol::Http2 { &["h2"] } else { &["http/1.1"] };
-        self.tls = Some(TlsAcceptor::from(identity.server_config(alpn)));
+        self.tls = Some(TlsAcceptor::from(identity.server_config(self.alpn())));
         self
+    }
+
+    /// The same, for clients that show a certificate of an authority.
+    #[must_use]
+    pub fn mutual_tls(mut self, identity: &Identity, clients: &Ca) -> Self {
+        self.tls = Some(TlsAcceptor::from(identity.server_config_for(clients, self.alpn())));
+        self
+    }
+
+    fn alpn(&self) -> &'static [&'static str] {
+        if self.protocol == Protocol::Http2 { &["h2"] } else { &["http/1.1"] }
     }
 
     /// Answers HTTP requests by `handler`.
@@ -165,9 +184,12 @@ impl Builder {
         S: Fn(Box<dyn Stream>, Arc<Counters>) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind(self.address)
-            .await
-            .unwrap_or_else(|error| panic!("binding {}: {error}", self.address));
+        let listener = match self.listener {
+            Some(listener) => listener,
+            None => TcpListener::bind(self.address)
+                .await
+                .unwrap_or_else(|error| panic!("binding {}: {error}", self.address)),
+        };
         let address = listener.local_addr().expect("a bound address");
         let counters = Arc::new(Counters::default());
         let accepting = tokio::spawn(accept(listener, self.tls, serve, Arc::clone(&counters)));

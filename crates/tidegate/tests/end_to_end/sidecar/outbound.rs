@@ -1,18 +1,14 @@
-//! `tidegate sidecar` beside a workload whose connections are really captured, in network namespaces.
+//! What a workload sends.
 
 use std::time::{Duration, Instant};
 
-use http::{Request, Response};
-use hyper::body::Incoming;
 use tidegate_testing::ca::Ca;
-use tidegate_testing::origin::{Body, Origin, full};
+use tidegate_testing::origin::Origin;
 use tidegate_testing::{PATIENCE, eventually};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
+use super::{EVERYTHING, at, first_words, host};
 use crate::support::captured::{ORIGINS, WORKLOAD, World, greeter};
-
-const EVERYTHING: [&str; 4] = ["-i", "*", "-b", "*"];
 
 /// One host of each protocol that is told apart in another way.
 const SERVICES: &str = "
@@ -43,24 +39,6 @@ spec:
   ports: [{number: 9000, name: tcp, protocol: TCP}]
   resolution: NONE
 ";
-
-/// Answers with the host that it was asked for.
-async fn host(request: Request<Incoming>) -> Response<Body> {
-    let host = request.headers().get("host").and_then(|host| host.to_str().ok());
-    Response::new(full(host.unwrap_or("nobody").to_owned()))
-}
-
-fn at(address: &str, port: u16) -> std::net::SocketAddr {
-    std::net::SocketAddr::new(address.parse().expect("an address"), port)
-}
-
-/// What the other end says first; empty where it closes without a word.
-async fn first_words(stream: std::io::Result<TcpStream>) -> String {
-    let Ok(mut stream) = stream else { return String::new() };
-    let mut buffer = [0; 100];
-    let read = tokio::time::timeout(PATIENCE, stream.read(&mut buffer)).await.expect("in time");
-    String::from_utf8_lossy(&buffer[..read.unwrap_or(0)]).into_owned()
-}
 
 #[tokio::test]
 async fn what_objects_describe_is_carried_and_the_rest_refused() {
@@ -95,6 +73,8 @@ async fn what_objects_describe_is_carried_and_the_rest_refused() {
         world.curl(&["--cacert", &file, "--connect-to", &connect, &url]).await
     };
     assert_eq!(tls("secure.example", "10.77.0.2").await, "secure.example 200");
+    let elsewhere = tls("secure.example", "10.77.0.3").await;
+    assert_eq!(elsewhere, "secure.example 200", "the address is not the client's to choose");
     let stranger = tls("stranger.example", "10.77.0.2").await;
     assert!(stranger.contains(" 000"), "{stranger}");
     sidecar.logged(&["outbound|443||secure.example", "secure.example"]).await;
@@ -220,4 +200,70 @@ async fn whoever_would_be_captured_itself_is_told() {
     let _taken = std::net::TcpListener::bind("0.0.0.0:15006").expect("a free port");
     let taken = refused(&[], 0);
     assert!(taken.contains("port 15006") && taken.contains("network namespace"), "{taken}");
+}
+
+const UNNAMED: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: unnamed}
+spec:
+  hosts: [unnamed.example]
+  addresses: [10.77.0.3, 'fd77::2']
+  ports: [{number: 9000, name: any}]
+  resolution: NONE
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: web6}
+spec:
+  hosts: [web6.example]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [{address: 'fd77::2'}]
+";
+
+#[tokio::test]
+async fn a_port_that_says_nothing_is_looked_into_and_ipv6_is_as_ipv4() {
+    let Some(world) = World::new() else { return };
+    let _web = Origin::start().at(at(ORIGINS[2], 80)).http(host).await;
+    let _own = Origin::start().at(at(ORIGINS[1], 9000)).http(host).await;
+    greeter(ORIGINS[2], 9000).await;
+    world.manifest("services.yaml", UNNAMED);
+    world.capture(&EVERYTHING);
+    let mesh = world.file("mesh.yaml", "protocolDetectionTimeout: 300ms\n");
+    let sidecar = world.sidecar(&["--mesh-config", &mesh]).await;
+    let known = world.curl(&["-g", "-H", "Host: web6.example", "http://[fd77::2]/"]).await;
+    assert_eq!(known, "web6.example 200");
+    let looked = world.curl(&["-H", "Host: unnamed.example", "http://10.77.0.3:9000/"]).await;
+    assert_eq!(looked, "unnamed.example 200");
+    sidecar.logged(&["GET / HTTP/1.1", "unnamed.example"]).await;
+    // Who waits for the server to speak first waits for as long as the mesh config says.
+    let words = first_words(world.dial(at(ORIGINS[2], 9000)).await).await;
+    assert_eq!(words, format!("hello {}\n", WORKLOAD[1]));
+    sidecar.end().await;
+}
+
+#[tokio::test]
+async fn the_sidecar_s_own_ports_and_other_words_are_no_way_out() {
+    let Some(world) = World::new() else { return };
+    let web = Origin::start().at(at(ORIGINS[0], 80)).http(host).await;
+    let secure = Origin::start().at(at(ORIGINS[0], 443)).http(host).await;
+    world.manifest("services.yaml", SERVICES);
+    world.capture(&EVERYTHING);
+    let sidecar = world.sidecar(&[]).await;
+    for port in [15001, 15006] {
+        for address in [WORKLOAD[0], "127.0.0.1"] {
+            let stream = world.dial(at(address, port)).await;
+            assert_eq!(first_words(stream).await, "", "{address}:{port}");
+        }
+    }
+    // What is no HTTP at a port of HTTP, and what is no TLS at one of TLS.
+    let mut stream = world.dial(at(ORIGINS[0], 80)).await.expect("a connection");
+    stream.write_all(b"EHLO there\r\n\r\n").await.expect("written");
+    let words = first_words(Ok(stream)).await;
+    assert!(words.is_empty() || words.starts_with("HTTP/1.1 400"), "{words}");
+    let plain = world.curl(&["-H", "Host: secure.example", "http://10.77.0.2:443/"]).await;
+    assert!(plain.contains(" 000"), "{plain}");
+    assert_eq!((web.connections(), secure.connections()), (0, 0));
+    sidecar.end().await;
 }
