@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tidegate_api::istio::gateway::TlsProtocol;
 use tidegate_api::scalar::GoDuration;
+use tidegate_envoy::v3::hcm::http_connection_manager::ForwardClientCertDetails;
 
 use crate::model::names::cluster;
-use crate::{InboundPolicy, Options, OutboundPolicy};
+use crate::{InboundPolicy, Options, OutboundPolicy, Topology};
 
 /// The path of the providers of extensions.
 const PROVIDERS: &str = "extensionProviders";
@@ -61,6 +62,16 @@ pub fn apply(mesh: &Value, options: &mut Options) -> Result<Vec<String>, MeshErr
             "dnsRefreshRate" => taken.dns_refresh_rate = span(value).map_err(wrong)?,
             "defaultConfig.proxyHeaders.xForwardedHost.enabled" => {
                 taken.forwarded_host = value.as_bool().ok_or_else(|| wrong("true or false"))?;
+            }
+            "defaultConfig.gatewayTopology.numTrustedProxies" if taken.workload().is_none() => {
+                let count = value.as_u64().and_then(|count| u32::try_from(count).ok());
+                taken.topology.trusted_proxies =
+                    count.ok_or_else(|| wrong("a number of proxies"))?;
+            }
+            "defaultConfig.gatewayTopology.forwardClientCertDetails"
+                if taken.workload().is_none() =>
+            {
+                taken.topology.forward_client_cert = forward_client_cert(value).map_err(wrong)?;
             }
             LOCALITIES => {
                 let setting = serde_json::from_value(value.clone());
@@ -161,6 +172,16 @@ fn oldest(value: &Value) -> Result<TlsProtocol, &'static str> {
     }
 }
 
+/// A `ForwardClientCertDetails` of Istio: the names of Envoy's, and one for what there is without it.
+fn forward_client_cert(value: &Value) -> Result<ForwardClientCertDetails, &'static str> {
+    match value.as_str() {
+        Some("UNDEFINED") => Ok(Topology::default().forward_client_cert),
+        name => name
+            .and_then(ForwardClientCertDetails::from_str_name)
+            .ok_or("SANITIZE, FORWARD_ONLY, APPEND_FORWARD, SANITIZE_SET or ALWAYS_FORWARD_ONLY"),
+    }
+}
+
 /// Visits everything that is no mapping, and policies as a whole, by its path.
 fn walk(
     value: &Value,
@@ -205,10 +226,17 @@ mod tests {
             "defaultConfig": {
                 "concurrency": 2,
                 "proxyHeaders": {"xForwardedHost": {"enabled": true}, "server": null},
+                "gatewayTopology": {
+                    "numTrustedProxies": 2, "forwardClientCertDetails": "FORWARD_ONLY",
+                    "proxyProtocol": {"x": 1},
+                },
             },
         });
         let idle = apply(&mesh, &mut options).expect("it is read");
-        assert_eq!(idle, ["defaultConfig.concurrency"]);
+        let proxy_protocol = "defaultConfig.gatewayTopology.proxyProtocol.x";
+        assert_eq!(idle, ["defaultConfig.concurrency", proxy_protocol]);
+        let forward_client_cert = ForwardClientCertDetails::ForwardOnly;
+        assert_eq!(options.topology, Topology { trusted_proxies: 2, forward_client_cert });
         assert_eq!((options.root_namespace.as_str(), options.forwarded_host), ("root", true));
         assert_eq!(options.connect_timeout, Duration::from_secs(3));
         let failover = &options.locality_setting.as_ref().expect("a setting").failover;
@@ -284,6 +312,14 @@ mod tests {
             (
                 json!({"tlsDefaults": {"minProtocolVersion": "TLSV1_1"}}),
                 "tlsDefaults.minProtocolVersion must be TLS_AUTO",
+            ),
+            (
+                json!({"defaultConfig": {"gatewayTopology": {"numTrustedProxies": -1}}}),
+                "defaultConfig.gatewayTopology.numTrustedProxies must be a number of proxies",
+            ),
+            (
+                json!({"defaultConfig": {"gatewayTopology": {"forwardClientCertDetails": "ALL"}}}),
+                "defaultConfig.gatewayTopology.forwardClientCertDetails must be SANITIZE, ",
             ),
             (json!([]), "it must be a mapping"),
         ] {

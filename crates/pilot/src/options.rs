@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tidegate_api::istio::destination_rule::LocalityLoadBalancerSetting;
 use tidegate_api::istio::virtual_service::HttpRetry;
+use tidegate_envoy::v3::hcm::http_connection_manager::ForwardClientCertDetails;
 use tidegate_xds::Resource;
 
 use crate::model::locality::Locality;
@@ -48,6 +49,8 @@ pub struct Options {
     /// `MeshConfig.defaultConfig.proxyHeaders.xForwardedHost`: what a rewrite takes out of the Host is kept in
     /// `x-forwarded-host`.
     pub forwarded_host: bool,
+    /// `MeshConfig.defaultConfig.gatewayTopology`: what stands in front of a gateway.
+    pub topology: Topology,
     /// `MeshConfig.connectTimeout`.
     pub connect_timeout: Duration,
     /// `MeshConfig.defaultHttpRetryPolicy`: the retries of rules that say nothing of them.
@@ -93,6 +96,23 @@ pub struct Judge(pub fn(&Resource) -> Result<(), String>);
 impl Default for Judge {
     fn default() -> Self {
         Self(|_| Ok(()))
+    }
+}
+
+/// What stands in front of a gateway, and how far it is believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topology {
+    /// `numTrustedProxies`: how many proxies each request has passed that say in `x-forwarded-for` whom they have it from. The
+    /// client is whom the first of them names; without any it is the peer, whatever the header says.
+    pub trusted_proxies: u32,
+    /// `forwardClientCertDetails`: what becomes of what `x-forwarded-client-cert` says.
+    pub forward_client_cert: ForwardClientCertDetails,
+}
+
+impl Default for Topology {
+    /// The gateway is the edge, and tells what certificate a client showed.
+    fn default() -> Self {
+        Self { trusted_proxies: 0, forward_client_cert: ForwardClientCertDetails::SanitizeSet }
     }
 }
 
@@ -197,6 +217,7 @@ impl Default for Options {
             workload_certificates: None,
             access_log: None,
             forwarded_host: false,
+            topology: Topology::default(),
             connect_timeout: Duration::from_secs(10),
             default_retries: None,
             dns_refresh_rate: Duration::from_secs(60),

@@ -84,3 +84,45 @@ fn a_servers_own_words_count_before_the_defaults() {
     assert_eq!(clients["tls_minimum_protocol_version"], "TLSv1_2");
     assert_eq!(destination, Value::Null);
 }
+
+/// What a gateway's connection manager says of those before it: proxies that it trusts, and what becomes of certificates.
+fn edge(topology: &Value) -> [Value; 4] {
+    let mut options = Options::default();
+    let mesh = json!({"defaultConfig": {"gatewayTopology": topology}});
+    assert_eq!(mesh::apply(&mesh, &mut options), Ok(Vec::new()));
+    let gateway = json!({
+        "selector": {"istio": "ingressgateway"},
+        "servers": [{
+            "port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["a.example.com"],
+        }],
+    });
+    let world = World::with(options, &[manifest("Gateway", "g", &gateway)]);
+    let listener = world.json(ResourceType::Listener, "0.0.0.0_80");
+    let manager = &listener["default_filter_chain"]["filters"][0]["typed_config"];
+    let manager = if manager.is_null() {
+        &listener["filter_chains"][0]["filters"][0]["typed_config"]
+    } else {
+        manager
+    };
+    [
+        "use_remote_address",
+        "xff_num_trusted_hops",
+        "forward_client_cert_details",
+        "set_current_client_cert_details",
+    ]
+    .map(|field| manager[field].clone())
+}
+
+#[test]
+fn a_gateway_trusts_as_many_proxies_as_stand_before_it() {
+    let told = json!({"subject": true, "cert": true, "dns": true, "uri": true});
+    let none = edge(&json!({}));
+    assert_eq!(none, [json!(true), Value::Null, json!("SANITIZE_SET"), told.clone()]);
+    let two = edge(&json!({"numTrustedProxies": 2, "forwardClientCertDetails": "APPEND_FORWARD"}));
+    assert_eq!(two, [json!(true), json!(2), json!("APPEND_FORWARD"), told.clone()]);
+    // What a client showed is told only where that is written at all.
+    let one = edge(&json!({"numTrustedProxies": 1, "forwardClientCertDetails": "FORWARD_ONLY"}));
+    assert_eq!(one, [json!(true), json!(1), json!("FORWARD_ONLY"), Value::Null]);
+    let undefined = edge(&json!({"forwardClientCertDetails": "UNDEFINED"}));
+    assert_eq!(undefined, none);
+}

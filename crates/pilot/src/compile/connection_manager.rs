@@ -55,18 +55,24 @@ fn gateway(
     let checks = (transport == Transport::TlsChecked).then(rbac::by_virtual_host);
     let tokens = context.tokens.filter.iter().cloned();
     let policies = context.authorization.requests.iter().cloned();
+    let topology = &context.options.topology;
+    let tells = matches!(
+        topology.forward_client_cert,
+        ForwardClientCertDetails::AppendForward | ForwardClientCertDetails::SanitizeSet
+    );
     HttpConnectionManager {
         http_filters: filters(checks.into_iter().chain(tokens).chain(policies)),
         server_name: "istio-envoy".to_owned(),
-        // The gateway is the edge: the peer's address is the client's, whatever the headers say.
+        // The peer's address is the client's, whatever the headers say, but for those of proxies in front that are trusted.
         use_remote_address: Some(true),
+        xff_num_trusted_hops: topology.trusted_proxies,
         // `a.example.` is `a.example`, also to whoever may ask for it.
         strip_trailing_host_dot: true,
         // Whoever connects must say what it wants; Istio itself sets no limit here.
         request_headers_timeout: Some(duration(HEAD_TIMEOUT)),
         // What a client showed is told to the origin, as by Istio's gateways.
-        forward_client_cert_details: ForwardClientCertDetails::SanitizeSet.into(),
-        set_current_client_cert_details: Some(SetCurrentClientCertDetails {
+        forward_client_cert_details: topology.forward_client_cert.into(),
+        set_current_client_cert_details: tells.then(|| SetCurrentClientCertDetails {
             subject: Some(true),
             cert: true,
             dns: true,
