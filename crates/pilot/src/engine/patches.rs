@@ -226,6 +226,7 @@ impl Pilot {
             name: table.to_owned(),
             listen: names::port_of_routes(table),
             servers: servers.iter().map(face).collect(),
+            of_sidecar: self.options.workload().is_some(),
         }
     }
 

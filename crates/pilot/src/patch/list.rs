@@ -13,9 +13,12 @@ pub(super) struct Aim<'a> {
     pub fits: &'a dyn Fn(&Patch, &DynamicMessage) -> bool,
     /// Whether it names one at all.
     pub names_one: &'a dyn Fn(&Patch) -> bool,
+    /// Whether what comes first does so only where the thing is that it names, as with routes.
+    pub first_beside: bool,
 }
 
-/// Changes and removes things of a list as patches say, `deeper` looks into each that stays, and then things are added.
+/// Changes and removes things of a list as patches say, `deeper` looks into each that stays, and then things are added: so it is
+/// with filter chains and routes.
 pub(super) fn patch_list(
     list: &mut Vec<Value>,
     patches: &[&Patch],
@@ -39,6 +42,45 @@ pub(super) fn patch_list(
         add(list, patch, aim, made);
     }
     Ok(())
+}
+
+/// Adds, replaces and removes things of a list in the order of the patches, so that one may stand beside what a later one removes;
+/// then merges, also into what was added, and `deeper` looks into each: so it is with filters. Only what is named is removed.
+pub(super) fn patch_filters(
+    list: &mut Vec<Value>,
+    patches: &[&Patch],
+    aim: &Aim<'_>,
+    made: &mut Made,
+    mut deeper: impl FnMut(&mut DynamicMessage, &mut Made) -> Result<(), Refused>,
+) -> Result<(), Refused> {
+    for patch in patches {
+        match patch.operation {
+            Operation::Merge | Operation::MergeAndReplaceList => {}
+            Operation::Remove if !(aim.names_one)(patch) => {}
+            Operation::Remove => {
+                let before = list.len();
+                list.retain(|value| !fits(value, patch, aim));
+                if list.len() < before {
+                    made.note(patch);
+                }
+            }
+            _ => add(list, patch, aim, made),
+        }
+    }
+    let merges = |patch: &&&Patch| changes(patch.operation) && patch.operation != Operation::Remove;
+    for thing in list.iter_mut().filter_map(Value::as_message_mut) {
+        for patch in patches.iter().filter(merges) {
+            if (aim.fits)(patch, thing) {
+                change(thing, patch, made)?;
+            }
+        }
+        deeper(thing, made)?;
+    }
+    Ok(())
+}
+
+fn fits(value: &Value, patch: &Patch, aim: &Aim<'_>) -> bool {
+    value.as_message().is_some_and(|thing| (aim.fits)(patch, thing))
 }
 
 /// Whether an operation changes what is there; else it adds.
@@ -74,10 +116,10 @@ pub(super) fn change(
 fn add(list: &mut Vec<Value>, patch: &Patch, aim: &Aim<'_>, made: &mut Made) {
     let Some(value) = patch.value.clone().map(Value::Message) else { return };
     let names_one = (aim.names_one)(patch);
-    let fits = |value: &Value| value.as_message().is_some_and(|thing| (aim.fits)(patch, thing));
-    let found = || list.iter().position(fits).filter(|_| names_one);
+    let found = || list.iter().position(|value| fits(value, patch, aim)).filter(|_| names_one);
     let at = match patch.operation {
         Operation::Add => Some(list.len()),
+        Operation::InsertFirst if aim.first_beside && names_one => found().map(|_| 0),
         Operation::InsertFirst => Some(0),
         Operation::InsertBefore if !names_one => Some(0),
         Operation::InsertAfter if !names_one => Some(list.len()),

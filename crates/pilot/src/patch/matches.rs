@@ -21,6 +21,8 @@ pub struct RoutePlace {
     pub listen: Option<u16>,
     /// The servers of Gateways that it is for; none in sidecars.
     pub servers: Vec<ServerFace>,
+    /// Whether the proxy is a sidecar: as in Istio, its patches are not asked for what only servers have.
+    pub of_sidecar: bool,
 }
 
 /// A server of a Gateway, as patches name it.
@@ -168,8 +170,7 @@ pub fn route_configuration(what: &ObjectMatch, place: &RoutePlace) -> bool {
     };
     let without_servers = || {
         port.is_none_or(|port| Some(port) == place.listen)
-            && port_name.is_empty()
-            && gateway.is_empty()
+            && (place.of_sidecar || port_name.is_empty() && gateway.is_empty())
     };
     is(name, &place.name)
         && (!of_server
@@ -233,3 +234,6 @@ pub fn host(what: &ObjectMatch, host: &str) -> bool {
         false => names::of_cluster(&wanted.name).is_some_and(|(of, ..)| of == host),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,7 +26,7 @@ use tidegate_xds::{Resource, ResourceType};
 
 use crate::model::envoy_filter::{EnvoyFilter, EnvoyFilters, Patch, Refused};
 use crate::options::Judge;
-use list::{Aim, change, patch_list};
+use list::{Aim, change, patch_filters, patch_list};
 use matches::{RoutePlace, text};
 use trace::Made;
 pub use trace::{Filters, Missed, Trace};
@@ -227,6 +227,7 @@ fn listener(
     let aim = Aim {
         fits: &|patch, chain| matches::filter_chain(&patch.what, by_port, chain),
         names_one: &|_| false,
+        first_beside: false,
     };
     patch_list(chains, &inside.chains, &aim, made, |chain, made| inside.filters(chain, made))?;
     Ok(true)
@@ -316,7 +317,8 @@ fn note_missed(message: &DynamicMessage, filters: Filters, patches: &[&Patch], m
     }
 }
 
-/// Patches a list of filters, which are told apart by their names.
+/// Patches a list of filters, which are told apart by their names. A patch that names none is for all of them, but for those of a
+/// listener, of which it is for none.
 fn named_list(
     message: &mut DynamicMessage,
     filters: Filters,
@@ -329,11 +331,13 @@ fn named_list(
     };
     let aim = Aim {
         fits: &|patch, thing| {
-            filters.wanted(&patch.what).is_none_or(|name| name == text(thing, "name"))
+            let wanted = filters.wanted(&patch.what);
+            wanted.map_or(filters != Filters::Listener, |name| name == text(thing, "name"))
         },
         names_one: &|patch| filters.wanted(&patch.what).is_some(),
+        first_beside: false,
     };
-    patch_list(list, patches, &aim, made, deeper)
+    patch_filters(list, patches, &aim, made, deeper)
 }
 
 fn virtual_host(
@@ -356,6 +360,7 @@ fn virtual_host(
     let aim = Aim {
         fits: &|patch, route| matches::route(&patch.what, route),
         names_one: &|patch| matches::names_route(&patch.what),
+        first_beside: true,
     };
     patch_list(routes, &here, &aim, made, |_, _| Ok(()))?;
     Ok(true)
