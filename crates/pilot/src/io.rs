@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tidegate_api::{Object, ObjectKey};
 use tidegate_xds::{Change, Doubtful, Rejection, ResourceType, Unfetched};
 
+use crate::sidecar::name_table::NameChange;
 use crate::status::StatusUpdate;
 
 /// One thing that happened to the set of objects.
@@ -118,6 +119,9 @@ pub struct Output {
     /// Secrets of xDS that are not there: why, in words; `None` for those that nobody takes any more. What was said of one
     /// that comes holds until the proxy has it.
     pub lacking: Vec<(Arc<str>, Option<String>)>,
+    /// Names that mean something else than before to a workload that asks its sidecar for them (`Options::captures_dns`): with
+    /// all before, the table that its queries are answered from.
+    pub names: Vec<NameChange>,
     /// What happened to objects and no condition says.
     pub remarks: Vec<Remark>,
     /// Objects of this batch that `change` (with everything before it) brings into force, and others whose

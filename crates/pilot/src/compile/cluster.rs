@@ -39,6 +39,7 @@ use crate::model::locality::Locality;
 use crate::model::names;
 use crate::model::policy::Policy;
 use crate::model::service::{Discovery, Port, Service};
+use crate::model::tls::{Credential, client_credentials};
 use crate::model::vacancy;
 use crate::sidecar::Spoken;
 use crate::sidecar::inbound::{Described, Entry, Local};
@@ -136,7 +137,7 @@ impl<'a> Part<'a> {
     }
 }
 
-/// Compiles the clusters of a service port: of all its endpoints, and of each subset.
+/// Compiles the clusters of a service port: of all its endpoints, of each subset, and of those to whom TLS is begun here.
 #[must_use]
 pub fn compile(service: &Service, port: &Port, context: &Context<'_>) -> Vec<Compiled> {
     let rules = rules(service, context);
@@ -145,9 +146,53 @@ pub fn compile(service: &Service, port: &Port, context: &Context<'_>) -> Vec<Com
     } else {
         context.registry.endpoints(service, port)
     };
-    Part::all(service, port, rules.as_ref())
-        .map(|part| of_part(part, rules.as_ref(), &endpoints, context))
-        .collect()
+    let own = own_tls(service, port, rules.as_ref(), context);
+    let in_tls = own.as_ref().map(|(name, settings)| Part {
+        service,
+        port,
+        subset: None,
+        in_tls: Some((name, settings)),
+    });
+    let parts = Part::all(service, port, rules.as_ref()).chain(in_tls);
+    parts.map(|part| of_part(part, rules.as_ref(), &endpoints, context)).collect()
+}
+
+/// The cluster that requests of a workload to a service port go to.
+#[must_use]
+pub fn for_requests(service: &Service, port: u16, context: &Context<'_>) -> String {
+    let rules = rules(service, context);
+    let own = service.port(port).and_then(|port| own_tls(service, port, rules.as_ref(), context));
+    own.map_or_else(|| names::cluster(&service.host, "", port), |(name, _)| name)
+}
+
+/// What the handshakes of that cluster take, where it is one in TLS whatever rules say.
+#[must_use]
+pub fn own_credentials(service: &Service, port: &Port, context: &Context<'_>) -> Vec<Credential> {
+    let own = own_tls(service, port, rules(service, context).as_ref(), context);
+    own.map(|(_, settings)| client_credentials(&settings, context.options)).unwrap_or_default()
+}
+
+/// The cluster in TLS of a service port whose clients speak none, and that TLS, where no rule says another: a client that does
+/// speak it is sent to the port's own cluster.
+fn own_tls(
+    service: &Service,
+    port: &Port,
+    rules: Option<&Effective>,
+    context: &Context<'_>,
+) -> Option<(String, ClientTlsSettings)> {
+    let part = Part { service, port, subset: None, in_tls: None };
+    if !service.starts_tls(port)
+        || context.options.workload().is_none()
+        || part.policy(rules).tls.is_some()
+    {
+        return None;
+    }
+    let settings = ClientTlsSettings {
+        mode: ClientTlsMode::Simple,
+        sni: service.alias_of()?.to_owned(),
+        ..ClientTlsSettings::default()
+    };
+    Some((names::cluster_in_tls(&service.host, port.number), settings))
 }
 
 /// The cluster of all endpoints of a service port by another name, in TLS: that of rules, else the given one. Endpoints that

@@ -17,14 +17,14 @@ use tidegate_envoy::v3::listener::{
     listener_filter,
 };
 use tidegate_envoy::v3::route::route::Action;
-use tidegate_envoy::v3::route::route_action::ClusterSpecifier;
+use tidegate_envoy::v3::route::route_action::{ClusterSpecifier, HostRewriteSpecifier};
 use tidegate_envoy::v3::route::{DirectResponseAction, Route, RouteAction, VirtualHost};
 use tidegate_envoy::v3::tls_inspector::TlsInspector;
 
 use super::listener::ChainSource;
 use super::{
-    Context, access_log, balancing, connection_manager, duration, filter_chain, inbound, matches,
-    retry,
+    Context, access_log, balancing, cluster, connection_manager, duration, filter_chain, inbound,
+    matches, retry,
 };
 use crate::model::names;
 use crate::model::service::Service;
@@ -291,7 +291,8 @@ pub(super) fn onward(
             let retries = retries.or(context.options.default_retries.as_ref());
             let retry_policy = retry::policy(retries, hash.is_some());
             Action::Route(RouteAction {
-                cluster_specifier: to(names::cluster(&service.host, "", port)),
+                cluster_specifier: to(cluster::for_requests(service, port, context)),
+                host_rewrite_specifier: service.alias_of().map(|alias| called(alias, port)),
                 hash_policy: hash.into_iter().collect(),
                 retry_policy,
                 ..limits
@@ -309,6 +310,15 @@ pub(super) fn onward(
             })
         }
     }
+}
+
+/// The Host of requests to what a name stands for, which need not know that name.
+fn called(alias: &str, port: u16) -> HostRewriteSpecifier {
+    let host = match port {
+        80 | 443 => alias.to_owned(),
+        _ => format!("{alias}:{port}"),
+    };
+    HostRewriteSpecifier::HostRewriteLiteral(host)
 }
 
 fn one_route(name: &str, domains: Vec<String>, route: &str, action: Action) -> VirtualHost {

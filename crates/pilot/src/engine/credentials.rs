@@ -41,6 +41,8 @@ pub(super) enum User {
     Tokens(ObjectKey),
     /// A Sidecar, for handshakes with those who send to its workload.
     Sidecar(ObjectKey),
+    /// A Service of type ExternalName, for handshakes with what it stands for.
+    Alias(ObjectKey),
     /// A sidecar, for handshakes with the peers of its workload: no object asks for it.
     Peers,
 }
@@ -51,7 +53,8 @@ impl User {
             Self::Gateway { key, .. }
             | Self::Rule(key)
             | Self::Tokens(key)
-            | Self::Sidecar(key) => Some(key),
+            | Self::Sidecar(key)
+            | Self::Alias(key) => Some(key),
             Self::Peers => None,
         }
     }
@@ -351,7 +354,9 @@ impl Pilot {
         let users = self.credentials.users.get(credential).into_iter().flatten();
         let ports = users.filter_map(|user| match user {
             User::Gateway { listener, .. } => Some(self.listeners.plan(listener)?.port),
-            User::Rule(_) | User::Tokens(_) | User::Sidecar(_) | User::Peers => None,
+            User::Rule(_) | User::Tokens(_) | User::Sidecar(_) | User::Alias(_) | User::Peers => {
+                None
+            }
         });
         ports.collect()
     }

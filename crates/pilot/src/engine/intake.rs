@@ -111,7 +111,7 @@ impl Pilot {
                 let policy = PeerPolicy::new(object, spec, &self.options);
                 self.peers.set(key, Some(policy));
             }
-            Spec::Sidecar(spec) => self.set_sidecar(object, spec),
+            Spec::Sidecar(spec) => self.set_sidecar(object, spec, dirty),
             Spec::EnvoyFilter(spec) => {
                 let filter = EnvoyFilter::select(object, spec, &self.options);
                 self.filters.set_others(key, filter.as_ref().err().copied());
@@ -152,7 +152,7 @@ impl Pilot {
             Kind::AuthorizationPolicy => self.set_policy(key, None, dirty),
             Kind::RequestAuthentication => self.set_tokens(key, None, dirty),
             Kind::PeerAuthentication => self.peers.set(key, None),
-            Kind::Sidecar => self.remove_sidecar(key),
+            Kind::Sidecar => self.remove_sidecar(key, dirty),
             Kind::EnvoyFilter => {
                 self.filters.set_others(key, None);
                 self.set_envoy_filter(key, None, dirty);

@@ -26,6 +26,7 @@ use crate::model::peers::PeerPolicies;
 use crate::model::registry::Registry;
 use crate::model::sidecar::Sidecars;
 use crate::model::tls::Credential;
+use crate::sidecar::name_table::NameChange;
 use crate::status::{self, Account, StatusUpdate, Subject, View};
 use crate::{Compiled, Input, Options, Output, Remark, UnfetchedKeys};
 
@@ -35,6 +36,7 @@ mod emit;
 mod index;
 mod intake;
 mod listeners;
+mod naming;
 mod origins;
 mod outbox;
 mod patches;
@@ -97,6 +99,8 @@ pub struct Pilot {
     credentials: Credentials,
     /// What is served beside a workload; nothing on a gateway.
     sidecar: Sidecar,
+    /// What was told of names; nothing on a gateway.
+    names: naming::Told,
     filters: EnvoyFilters,
     patches: Patches,
     /// Objects that annotations stand for.
@@ -163,6 +167,10 @@ struct Dirty {
     lacking: BTreeSet<Credential>,
     /// What happened to objects.
     remarks: Vec<Remark>,
+    /// Names that mean something else than before.
+    names: Vec<NameChange>,
+    /// Whether another Sidecar may say what the workload sees.
+    scope: bool,
     /// Whether AuthorizationPolicies that hold here changed.
     policies: bool,
     /// Whether RequestAuthentications that hold here changed.
@@ -207,6 +215,7 @@ impl Pilot {
             clusters: HashMap::new(),
             vacant: HashMap::new(),
             sidecar: Sidecar::default(),
+            names: naming::Told::default(),
             filters: EnvoyFilters::default(),
             patches: Patches::default(),
             short_forms: ShortForms::default(),
@@ -230,7 +239,8 @@ impl Pilot {
             let status = self.tell(&mut dirty);
             let change = self.outbox.finish();
             let accounts = dirty.status.len();
-            return Output { change, status, compiled, accounts, ..Output::default() };
+            let names = std::mem::take(&mut dirty.names);
+            return Output { change, status, compiled, accounts, names, ..Output::default() };
         }
         let mut compiled = Compiled::NONE;
         self.plan(&mut dirty, &mut compiled);
@@ -251,6 +261,7 @@ impl Pilot {
             remarks: dirty.remarks,
             compiled,
             accounts: dirty.status.len(),
+            names: Vec::new(),
         }
     }
 

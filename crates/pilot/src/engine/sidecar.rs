@@ -14,6 +14,7 @@ use tidegate_xds::assemble::{split_virtual_host_name, virtual_host_name};
 use tidegate_xds::{Resource, ResourceType};
 
 use super::credentials::{Use, User};
+use super::naming::Found;
 use super::{Dirty, Pilot};
 use crate::compile::inbound as compile_inbound;
 use crate::compile::listener::ChainSource;
@@ -124,17 +125,22 @@ impl Sidecar {
 
 impl Pilot {
     /// Takes a form of a Sidecar. A gateway sees everything.
-    pub(super) fn set_sidecar(&mut self, object: &Object, spec: &istio::Sidecar) {
+    pub(super) fn set_sidecar(
+        &mut self,
+        object: &Object,
+        spec: &istio::Sidecar,
+        dirty: &mut Dirty,
+    ) {
         if self.options.workload().is_some() {
             self.sidecars.set(object, spec, &self.options);
-            self.follow_sidecar();
+            self.follow_sidecar(dirty);
         }
     }
 
     /// Forgets a Sidecar.
-    pub(super) fn remove_sidecar(&mut self, key: &ObjectKey) {
+    pub(super) fn remove_sidecar(&mut self, key: &ObjectKey, dirty: &mut Dirty) {
         self.sidecars.remove(key);
-        self.follow_sidecar();
+        self.follow_sidecar(dirty);
     }
 
     /// Gives the hosts of a ServiceEntry addresses, those that they have already where they have some.
@@ -166,7 +172,8 @@ impl Pilot {
     }
 
     /// Has the policy of the Sidecar that counts in place of the mesh's.
-    fn follow_sidecar(&mut self) {
+    fn follow_sidecar(&mut self, dirty: &mut Dirty) {
+        dirty.scope = true;
         let (policy, proxy) = self.sidecars.outbound(&self.options.domain);
         self.options.outbound_policy = policy;
         self.options.egress_proxy = proxy;
@@ -176,7 +183,9 @@ impl Pilot {
     pub(super) fn emit_sidecar(&mut self, dirty: &mut Dirty) -> Compiled {
         let mut compiled = Compiled::NONE;
         self.authorize(dirty);
-        let (now, resources) = self.lay_out(&mut compiled);
+        let renamed = self.renamed(dirty);
+        let (now, resources, names) = self.lay_out(renamed, &mut compiled);
+        dirty.names = self.names.replace(names);
         let certificates = &self.sidecar.certificates;
         let changed = self.credentials.replace(certificates, &now.certificates);
         dirty.credentials.extend(changed);
@@ -196,12 +205,26 @@ impl Pilot {
     }
 
     /// Everything that a sidecar has but for what is compiled for a host that is sent to.
-    fn lay_out(&self, compiled: &mut Compiled) -> (Sidecar, Vec<Resource>) {
+    fn lay_out(
+        &self,
+        renamed: BTreeSet<Arc<str>>,
+        compiled: &mut Compiled,
+    ) -> (Sidecar, Vec<Resource>, Found) {
         let (mut now, mut resources) = (Sidecar::default(), Vec::new());
-        let Some(workload) = self.options.workload() else { return (now, resources) };
+        let Some(workload) = self.options.workload() else {
+            return (now, resources, Found::new());
+        };
         let scope = self.scope();
+        let names = Self::find_names(renamed, &scope);
         let context = self.context();
         self.lay_out_inbound((&scope, workload), &context, &mut now, &mut resources);
+
+        let seen = scope.egress().iter().flat_map(|egress| egress.hosts());
+        for (service, port) in seen.flat_map(|(_, ports)| ports.values()) {
+            let taken = cluster::own_credentials(service, port, &context).into_iter();
+            let user = || User::Alias(service.key.clone());
+            now.certificates.extend(taken.map(|credential| (credential, user())));
+        }
 
         let passthrough = cluster::passthrough(names::PASSTHROUGH_CLUSTER, &context);
         resources.push(encode(ResourceType::Cluster, &passthrough.name, &passthrough));
@@ -235,7 +258,7 @@ impl Pilot {
         compiled.route_configurations += now.tables.len();
         compiled.virtual_hosts += now.tables.values().map(|table| table.hosts.len()).sum::<usize>();
         compiled.clusters += now.inbound.len() + 1;
-        (now, resources)
+        (now, resources, names)
     }
 
     /// What comes in to the workload.

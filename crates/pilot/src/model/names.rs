@@ -31,6 +31,12 @@ pub fn cluster(host: &str, subset: &str, port: u16) -> String {
     format!("outbound|{port}|{subset}|{host}")
 }
 
+/// `outbound|PORT|~tls|HOST`: a service to which the proxy speaks TLS in place of its client. No subset has such a name.
+#[must_use]
+pub fn cluster_in_tls(host: &str, port: u16) -> String {
+    cluster(host, "~tls", port)
+}
+
 /// `inbound|PORT||`: the workload itself, at one of its ports.
 #[must_use]
 pub fn inbound_cluster(port: u16) -> String {

@@ -26,6 +26,9 @@ const EXPORT_TO_ANNOTATION: &str = "networking.istio.io/exportTo";
 /// On a ServiceEntry: whether its hosts get addresses.
 const AUTO_ADDRESS_LABEL: &str = "networking.istio.io/enable-autoallocate-ip";
 
+/// Where servers of HTTPS listen.
+const HTTPS_PORT: u16 = 443;
+
 /// The address of a Service that has none of its own.
 const HEADLESS: &str = "None";
 
@@ -186,6 +189,13 @@ impl Service {
             }
             _ => None,
         }
+    }
+
+    /// Whether requests to a port of it go on in TLS that the client does not speak itself: of a Service of type ExternalName, on
+    /// 443 where nothing says what is spoken there.
+    #[must_use]
+    pub fn starts_tls(&self, port: &Port) -> bool {
+        port.number == HTTPS_PORT && port.protocol.is_none() && self.alias_of().is_some()
     }
 
     /// Its port of that number.

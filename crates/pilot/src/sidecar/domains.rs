@@ -41,7 +41,7 @@ pub fn of(service: &Service, egress: &Egress<'_>) -> Domains {
 
 /// What is left of a Kubernetes Service's name where a client's resolver completes it: `a` in its own namespace, `a.ns` and
 /// `a.ns.svc` everywhere.
-fn short(host: &str, namespace: &str, domain: &str) -> Vec<String> {
+pub(super) fn short(host: &str, namespace: &str, domain: &str) -> Vec<String> {
     let Some(name) = host.strip_suffix(domain).and_then(|rest| rest.strip_suffix(".svc.")) else {
         return Vec::new();
     };

@@ -33,6 +33,8 @@ pub struct Egress<'a> {
     by_host: HashMap<&'a Host, Vec<usize>>,
     /// Hosts that are reached, by name.
     hosts: BTreeMap<&'a str, Ports<'a>>,
+    /// Which hosts it brings in; all without.
+    imports: Option<Imports>,
     /// Other names of hosts: Services of type ExternalName that stand for them.
     aliases: BTreeMap<&'a str, Vec<&'a str>>,
 }
@@ -110,7 +112,7 @@ impl<'a> Egress<'a> {
         let loopback =
             options.workload().and_then(|workload| workload.loopbacks().first().copied());
         let bind = listener.bind.parse().ok().or(loopback.filter(|_| bound));
-        Self { bind, bound, ..seen }
+        Self { bind, bound, imports: Some(imports), ..seen }
     }
 
     fn seen(
@@ -140,7 +142,8 @@ impl<'a> Egress<'a> {
             hosts.insert(&**host, ports);
         }
         aliases.values_mut().for_each(|names| names.sort_unstable());
-        Self { options, registry, place, bind: None, bound: false, rules, by_host, hosts, aliases }
+        let (bind, bound, imports) = (None, false, None);
+        Self { options, registry, place, bind, bound, rules, by_host, hosts, imports, aliases }
     }
 
     /// What is done with what nobody describes. What dials the listener itself names no other address that it could go to.
@@ -150,6 +153,14 @@ impl<'a> Egress<'a> {
             true => OutboundPolicy::RegistryOnly,
             false => self.options.outbound_policy,
         }
+    }
+
+    /// Whether it brings in a host as an object defines it.
+    #[must_use]
+    pub fn brings_in(&self, service: &Service) -> bool {
+        let takes =
+            |imports: &Imports| imports.take(&Host::new(&service.host), &service.key.namespace);
+        self.imports.as_ref().is_none_or(takes)
     }
 
     /// The hosts that are reached, by name, with their ports.

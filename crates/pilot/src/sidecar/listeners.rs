@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tidegate_api::istio::virtual_service::RouteDestination;
 use tidegate_api::{Kind, ObjectKey};
 
+use super::domains;
 use super::routes::TableName;
 use super::{Egress, INBOUND_PORT, OUTBOUND_PORT, Place, Scope, Spoken};
 use crate::compile::listener::RulePath;
@@ -21,7 +22,7 @@ use crate::model::protocol::SERVER_SPEAKS_FIRST;
 use crate::model::service::{Port, Service};
 use crate::model::subnet::Subnet;
 use crate::model::virtual_service::{Place as RulePlace, VirtualService, applies_to_connections};
-use crate::{OutboundPolicy, Workload};
+use crate::{Options, OutboundPolicy, Workload};
 
 /// A listener and what it tells apart.
 #[derive(Clone, Debug)]
@@ -151,7 +152,7 @@ fn through(egress: &Egress<'_>, workload: &Workload, all: &mut BTreeMap<(IpAddr,
         }
         let here = Here { egress, service, port, spoken, wildcard };
         for (address, subnet) in here.binds(workload.addresses.first()) {
-            merge(all, here.listener(address, subnet), spoken);
+            merge(all, here.listener(address, subnet), here.told_apart());
         }
     }
 }
@@ -215,6 +216,8 @@ impl<'a> Here<'_, 'a> {
         let mut chains = match self.spoken {
             Spoken::Http => Vec::new(),
             Spoken::Tcp { tls: true } => self.tls(address, subnet),
+            // All bytes of a port are not for one name of many that lead outside.
+            Spoken::Auto if self.service.starts_tls(self.port) => self.tls(address, subnet),
             Spoken::Tcp { tls: false } | Spoken::Auto => self.tcp(subnet),
         };
         if self.spoken.has_requests() {
@@ -234,6 +237,14 @@ impl<'a> Here<'_, 'a> {
             elsewhere: self.egress.elsewhere(),
             chains,
             sniffs: self.spoken.has_requests(),
+        }
+    }
+
+    /// What its chains take of what is spoken: what looks at connections whose clients may begin with anything takes all of them.
+    fn told_apart(&self) -> Spoken {
+        match self.service.starts_tls(self.port) {
+            true => Spoken::Tcp { tls: true },
+            false => self.spoken,
         }
     }
 
@@ -287,15 +298,25 @@ impl<'a> Here<'_, 'a> {
         }
         if chains.is_empty() {
             let by_name = address == self.wildcard || self.egress.bind == Some(address);
-            let name = by_name.then(|| self.service.host.to_string());
             let asks = Asks {
-                server_names: name.into_iter().collect(),
+                server_names: if by_name { self.server_names() } else { Vec::new() },
                 subnets: subnet.into_iter().collect(),
                 requests: false,
             };
             chains.push(self.chain(asks, self.whole()));
         }
         chains
+    }
+
+    /// The names that clients ask for.
+    fn server_names(&self) -> Vec<String> {
+        let host = self.service.host.to_string();
+        let Options { namespace, domain, .. } = self.egress.options;
+        let short = match self.service.starts_tls(self.port) {
+            true => domains::short(&host, namespace, domain),
+            false => Vec::new(),
+        };
+        std::iter::once(host).chain(short).collect()
     }
 
     /// The chains of TCP rules up to the first that takes every connection, else one for the service behind them.

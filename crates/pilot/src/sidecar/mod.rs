@@ -21,6 +21,7 @@ pub mod egress;
 pub mod imports;
 pub mod inbound;
 pub mod listeners;
+pub mod name_table;
 pub mod routes;
 
 pub use egress::{Egress, Place};

@@ -11,6 +11,7 @@ mod conditions;
 mod confirmed;
 mod feed;
 mod incidents;
+mod names;
 mod notices;
 mod outgoing;
 mod programmed;
@@ -37,6 +38,7 @@ use self::awaited::Awaited;
 use self::conditions::Closed;
 use self::confirmed::Confirmed;
 pub use self::feed::Feed;
+pub use self::names::Names;
 use self::notices::Notices;
 pub use self::outgoing::{Outgoing, Update};
 use self::programmed::Programmed;
@@ -47,6 +49,20 @@ use crate::ended::{self, Ended};
 /// Changes compiled in one step: enough to make bursts cheap, few enough to keep each step short.
 const BATCH: usize = 1024;
 
+/// What the loop is connected with, beside its feed.
+pub struct Neighbours {
+    /// What is compiled goes there, and comes back as verdicts.
+    pub snapshot: Snapshot,
+    /// What is found out about objects goes there.
+    pub outgoing: Outgoing,
+    /// What the data plane shows.
+    pub view: Arc<View>,
+    /// What happens to endpoints, and to their names.
+    pub incidents: mpsc::UnboundedReceiver<Incident>,
+    /// The table that a workload's queries are answered from.
+    pub names: Option<Names>,
+}
+
 /// Starts the loop on a thread of its own, which ends with the process. `start` is told the snapshot generation that holds everything
 /// there was at the start.
 ///
@@ -54,13 +70,11 @@ const BATCH: usize = 1024;
 /// When the thread or its runtime cannot be made.
 pub fn start(
     feed: impl Feed,
-    snapshot: Snapshot,
     options: Options,
-    outgoing: Outgoing,
-    view: Arc<View>,
-    incidents: mpsc::UnboundedReceiver<Incident>,
+    neighbours: Neighbours,
     start: oneshot::Sender<u64>,
 ) -> io::Result<Ended> {
+    let Neighbours { snapshot, outgoing, view, incidents, names } = neighbours;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let control = Control {
         feed,
@@ -78,6 +92,7 @@ pub fn start(
         outgoing,
         view,
         incidents,
+        names,
     };
     let (alive, ended) = ended::pair();
     thread::Builder::new().name("control".to_owned()).spawn(move || {
@@ -108,6 +123,8 @@ struct Control<F> {
     view: Arc<View>,
     /// What happens to endpoints, and to their names.
     incidents: mpsc::UnboundedReceiver<Incident>,
+    /// The table that a workload's queries are answered from.
+    names: Option<Names>,
 }
 
 impl<F: Feed> Control<F> {
@@ -223,6 +240,9 @@ impl<F: Feed> Control<F> {
         // Why a secret is not there is known before a handshake needs it.
         self.view.learn_lacks(output.lacking);
         let generation = self.snapshot.publish(output.change);
+        if let Some(names) = &mut self.names {
+            names.compiled(generation, output.names);
+        }
         output.withheld.iter().for_each(|secret| self.view.count_withheld(secret));
         self.look_at_secrets(output.secrets, generation);
         for status in output.status {
@@ -261,6 +281,9 @@ impl<F: Feed> Control<F> {
         let told = self.programmed.heard(&verdicts, &self.pilot);
         let served = verdicts.served();
         drop(verdicts);
+        if let Some(names) = &mut self.names {
+            names.heard(served);
+        }
         for (key, condition) in self.awaited.served(served) {
             self.tell(key, condition);
         }

@@ -9,8 +9,10 @@
 //! |---|---|
 //! | `workload.rs` | for whom it is: what pilot and the admin interface are told of the workload |
 //! | `objects.rs` | where objects come from, and what the workload's Pod says |
+//! | `dns.rs` | what answers the workload's DNS queries |
 //! | `identity.rs` | the user that it runs as, so that its own connections are not captured |
 
+mod dns;
 mod identity;
 mod objects;
 mod workload;
@@ -21,6 +23,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tidegate_dns::{DnsProxy, Server};
 use tidegate_pilot::OutboundPolicy;
 use tidegate_pilot::sidecar::{INBOUND_PORT, OUTBOUND_PORT};
 use tidegate_proxy::surroundings::Surroundings;
@@ -28,13 +31,14 @@ use tidegate_proxy::upstream::dns::DnsConfig;
 use tidegate_xds::Snapshot;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 pub use self::identity::become_of;
 use self::objects::Said;
 pub use self::objects::Source;
 pub use self::workload::Workload;
 use crate::cli::{AccessLogFile, LogLevel, ProxyFlags, SidecarArgs};
-use crate::control::{self, InWords, Outgoing};
+use crate::control::{self, InWords, Names, Neighbours, Outgoing};
 use crate::data_plane::{self, DataPlane};
 use crate::ended::Ended;
 use crate::failure::{Failure, Outcome, both};
@@ -62,10 +66,12 @@ pub fn run(args: SidecarArgs) -> Outcome<()> {
     let admin = listen::bind(args.admin_listen, "--admin-listen");
     let health = listen::bind(health, "--health-listen");
     let ((admin, health), ()) = both(both(admin, health), free_ports(workload.any(0).ip()))?;
-    let mut plan = Plan::new(args.proxy, source, workload, &args.access_log, [admin, health])?;
+    let queries = args.dns_listen.map(|said| dns::addresses(said, &workload));
+    let plan = Plan::new(args.proxy, source, workload, &args.access_log, [admin, health])?;
     // No thread has been started yet, and those that will be are all of this user.
     identity::take(args.run_as)?;
     plan.check(args.run_as)?;
+    let mut plan = plan.answering(queries.as_deref().map(dns::bind).transpose()?);
     args.access_log.check()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -126,6 +132,8 @@ pub struct Plan {
     workers: NonZeroUsize,
     admin: TcpListener,
     health: TcpListener,
+    /// Answers the workload's queries, where these are captured.
+    names: Option<(Server, Arc<DnsProxy>)>,
 }
 
 /// Starts the threads that carry traffic.
@@ -158,6 +166,7 @@ impl Plan {
             workers: flags.workers.unwrap_or_else(data_plane::cores),
             admin,
             health,
+            names: None,
         })
     }
 
@@ -169,6 +178,13 @@ impl Plan {
         self.source.complete(&mut self.workload, said).await?;
         self.workload.describe_to(&mut self.options);
         Ok(())
+    }
+
+    /// The same, where the workload's queries come to this server: hosts without an address have one of their own then.
+    pub fn answering(mut self, server: Option<Server>) -> Self {
+        self.options.captures_dns = server.is_some();
+        self.names = server.map(|server| (server, dns::proxy(&self.dns)));
+        self
     }
 
     /// Looks whether the user that it runs as may read what it is to follow.
@@ -215,14 +231,22 @@ impl Plan {
         let objects = self.source.follow().await?;
         let policy = self.options.outbound_policy;
         let (outgoing, view) = (Outgoing::start(InWords), Arc::clone(&data_plane.view));
-        let control =
-            control::start(objects, snapshot, self.options, outgoing, view, happened, started);
-        let control = control
+        let (server, dns) = self.names.unzip();
+        let names =
+            dns.as_ref().map(|dns| Names::new(Arc::clone(dns), self.workload.namespace.clone()));
+        let neighbours = Neighbours { snapshot, outgoing, view, incidents: happened, names };
+        let control = control::start(objects, self.options, neighbours, started)
             .map_err(|error| Failure::new(format!("the control loop does not start: {error}")))?;
         // A data plane that has ended is told by whoever serves.
         let _ = data_plane.ready.wait_for(|ready| *ready).await;
-        tracing::info!("{}", greeting(&self.workload, policy, at));
-        Ok(Sidecar { data_plane, control })
+        let mut answering = JoinSet::new();
+        let mut queries = String::new();
+        if let (Some(server), Some(dns)) = (server, dns) {
+            queries = dns::told(&server);
+            answering.spawn(dns::serve(server, dns));
+        }
+        tracing::info!("{}", greeting(&self.workload, policy, at, &queries));
+        Ok(Sidecar { data_plane, control, _answering: answering })
     }
 }
 
@@ -231,6 +255,8 @@ pub struct Sidecar {
     /// What carries traffic.
     pub data_plane: DataPlane,
     control: Ended,
+    /// Answers the workload's queries.
+    _answering: JoinSet<()>,
 }
 
 impl Sidecar {
@@ -272,13 +298,18 @@ fn surroundings(admin: SocketAddr, health: SocketAddr) -> Surroundings {
     surroundings
 }
 
-fn greeting(workload: &Workload, policy: OutboundPolicy, admin: SocketAddr) -> String {
+fn greeting(
+    workload: &Workload,
+    policy: OutboundPolicy,
+    admin: SocketAddr,
+    queries: &str,
+) -> String {
     let elsewhere = match policy {
         OutboundPolicy::RegistryOnly => "is refused (REGISTRY_ONLY)",
         OutboundPolicy::AllowAny => "goes where it was dialled (ALLOW_ANY)",
     };
     format!(
-        "sidecar of {workload} serves: outbound at port {OUTBOUND_PORT}, inbound at {INBOUND_PORT}, admin at http://{admin}; \
+        "sidecar of {workload} serves: outbound at port {OUTBOUND_PORT}, inbound at {INBOUND_PORT}, {queries}admin at http://{admin}; \
          what no object describes {elsewhere}"
     )
 }

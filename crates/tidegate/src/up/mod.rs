@@ -49,7 +49,7 @@ use self::logs::PodLogs;
 use self::portrait::Portrait;
 use self::ports::{GATEWAY_LISTEN, Ports};
 use crate::cli::UpArgs;
-use crate::control::{self, Outgoing};
+use crate::control::{self, Neighbours, Outgoing};
 use crate::data_plane::{self, DataPlane};
 use crate::demo::Demo;
 use crate::failure::{Failure, Outcome, both};
@@ -162,9 +162,8 @@ async fn serve(args: UpArgs, ground: Ground) -> Outcome<()> {
     surroundings.add(api.local_addr(), "the API of this process (--api-listen)");
     let outgoing = Outgoing::start(store.clone());
     let view = Arc::clone(&data_plane.view);
-    let control =
-        control::start(store.changes(), snapshot, options, outgoing, view, happened, started);
-    let mut control = control
+    let neighbours = Neighbours { snapshot, outgoing, view, incidents: happened, names: None };
+    let mut control = control::start(store.changes(), options, neighbours, started)
         .map_err(|error| Failure::new(format!("the control loop does not start: {error}")))?;
 
     terminal::say(greet(&api, addresses, &ports, demo));

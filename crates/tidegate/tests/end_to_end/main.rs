@@ -15,6 +15,8 @@ mod gateways;
 mod guide_000;
 #[path = "../../../../tests/guides/guide_002.rs"]
 mod guide_002;
+#[path = "../../../../tests/guides/guide_003.rs"]
+mod guide_003;
 mod hardened;
 mod inject;
 mod limits;
@@ -23,6 +25,7 @@ mod many_changes;
 mod matching;
 mod mesh;
 mod mirrors;
+mod names;
 mod orders;
 mod proxy_headers;
 mod readme;

@@ -57,7 +57,7 @@ async fn what_the_api_has_counts_and_stays_while_it_is_gone() {
     let text = std::fs::read_to_string(&gateway.exports["KUBECONFIG"]).expect("a kubeconfig");
     let kubeconfig = world.file("kubeconfig", &text);
     world.capture(&["-i", "*", "-b", "*"]);
-    let sidecar = world.sidecar_on(&["--kubeconfig", &kubeconfig, "--pod", "sleep"]).await;
+    let sidecar = world.sidecar_on(&[], &["--kubeconfig", &kubeconfig, "--pod", "sleep"]).await;
     let info = world.curl(&["http://127.0.0.1:15000/server_info"]).await;
     for told in ["sidecar~10.77.0.100~sleep.default~", "\"app\"", "sleeper"] {
         assert!(info.contains(told), "no {told} in {info}");

@@ -410,6 +410,31 @@ async fn a_thousand_names_are_looked_up_a_few_at_a_time() {
     assert_eq!(fixture.table.most_running.load(Ordering::Relaxed), CONCURRENT_LOOKUPS);
 }
 
+/// Of as many clusters as a mesh has, those that nobody uses cost no query, and those that go leave nothing behind.
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_names_that_nobody_uses_are_not_asked_for() {
+    let fixture = Fixture::new();
+    let options = WatchOptions { rest_after: Some(60 * SECOND), ..options() };
+    let watch = |n: usize, port| fixture.resolver.watch(&format!("n{n}.example"), port, options);
+    let mut watches = Vec::new();
+    for n in 0..10_000 {
+        fixture.set(&format!("n{n}.example"), 5, &["10.0.0.1"]);
+        watches.extend([watch(n, 80), watch(n, 443)]);
+    }
+    for watch in &mut watches {
+        assert_eq!(watch.changed().await.addresses.len(), 1);
+    }
+    assert_eq!(fixture.resolver.shared.entries().len(), 10_000, "one of each name");
+    // What was used once, as it began, rests before long.
+    sleep(200 * SECOND).await;
+    let asked = fixture.lookups();
+    sleep(3600 * SECOND).await;
+    assert_eq!(fixture.lookups(), asked);
+    drop(watches);
+    sleep(2 * REMEMBERED).await;
+    assert!(fixture.resolver.shared.entries().is_empty());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_resolver_that_is_gone_leaves_its_answers() {
     let fixture = Fixture::new();

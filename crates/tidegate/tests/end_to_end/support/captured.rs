@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
+use tidegate_testing::dns_server::DnsServer;
 use tidegate_testing::process::{self, Output, Process};
 use tidegate_testing::tools::{Tool, is_root, skip};
 use tidegate_testing::{PATIENCE, namespace};
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::process::Command;
 
 /// The workload's addresses.
@@ -24,6 +25,9 @@ pub const WORKLOAD: [&str; 2] = ["10.77.0.100", "fd77::100"];
 pub const ORIGINS: [&str; 3] = ["10.77.0.2", "10.77.0.3", "fd77::2"];
 /// The address of the internet's end, which the workload's routes lead to.
 const GATEWAY: [&str; 2] = ["10.77.0.1", "fd77::1"];
+
+/// Where the internet's name server is.
+pub const RESOLVER: &str = GATEWAY[0];
 
 /// A workload whose connections can be captured.
 pub struct World {
@@ -125,14 +129,20 @@ impl World {
 
     /// Starts the workload's sidecar, which serves when this returns.
     pub async fn sidecar(&self, flags: &[&str]) -> Sidecar {
-        let manifests = self.manifests().display().to_string();
-        self.sidecar_on(&[&["-f", &manifests], flags].concat()).await
+        self.sidecar_with(&[], flags).await
     }
 
-    /// As [`World::sidecar`], on objects that the flags say.
-    pub async fn sidecar_on(&self, flags: &[&str]) -> Sidecar {
+    /// The same with variables in its environment.
+    pub async fn sidecar_with(&self, variables: &[(&str, &str)], flags: &[&str]) -> Sidecar {
+        let manifests = self.manifests().display().to_string();
+        self.sidecar_on(variables, &[&["-f", &manifests], flags].concat()).await
+    }
+
+    /// As [`World::sidecar_with`], on objects that the flags say.
+    pub async fn sidecar_on(&self, variables: &[(&str, &str)], flags: &[&str]) -> Sidecar {
         let mut command = self.command(env!("CARGO_BIN_EXE_tidegate"));
         command.args(["sidecar", "--workers", "2"]).args(flags);
+        command.envs(variables.iter().copied());
         let process = Process::spawn(command.into());
         process.stderr().containing(" serves: outbound at port 15001").await;
         Sidecar(process)
@@ -212,6 +222,14 @@ impl Sidecar {
         assert!(status.success(), "{}", self.0);
         self.log()
     }
+}
+
+/// The internet's name server.
+pub async fn resolver() -> DnsServer {
+    let at: SocketAddr = (RESOLVER.parse::<IpAddr>().expect("an address"), 53).into();
+    let udp = UdpSocket::bind(at).await.expect("a port of ours");
+    let tcp = TcpListener::bind(at).await.expect("a port of ours");
+    DnsServer::on(udp, tcp)
 }
 
 /// An origin that greets at once with who has dialled it, and sends back what it is sent.

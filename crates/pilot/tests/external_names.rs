@@ -1,0 +1,88 @@
+//! What a sidecar makes of Services of type ExternalName, whose targets no other object describes.
+
+mod common;
+
+use common::{World, manifest};
+use serde_json::{Value, json};
+use tidegate_pilot::{Options, ProxyKind, Workload};
+use tidegate_xds::ResourceType::{Cluster, Listener, VirtualHost};
+
+const HOST: &str = "out.default.svc.cluster.local";
+
+fn options() -> Options {
+    let proxy = ProxyKind::Sidecar(Workload { addresses: vec![[10, 0, 9, 9].into()] });
+    Options { proxy, namespace: "default".to_owned(), ..Options::default() }
+}
+
+fn service(port: u16, name: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "out"},
+        "spec": {
+            "type": "ExternalName", "externalName": "www.example.org",
+            "ports": [{"port": port, "name": name}],
+        },
+    })
+}
+
+/// Where requests to a port go, and the Host that they have there.
+fn route(world: &World, port: u16) -> (String, String) {
+    let host = world.json(VirtualHost, &format!("{port}/{HOST}:{port}"));
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let route = &host["routes"][0]["route"];
+    (text(&route["cluster"]), text(&route["host_rewrite_literal"]))
+}
+
+#[test]
+fn requests_go_to_the_target_with_the_host_that_it_knows() {
+    let world = World::with(options(), &[service(80, "")]);
+    let plain = (format!("outbound|80||{HOST}"), "www.example.org".to_owned());
+    assert_eq!(route(&world, 80), plain);
+    let world = World::with(options(), &[service(8080, "http")]);
+    assert_eq!(route(&world, 8080).1, "www.example.org:8080");
+}
+
+#[test]
+fn at_443_the_proxy_starts_tls_for_clients_that_speak_none() {
+    let mut world = World::with(options(), &[service(443, "")]);
+    let in_tls = format!("outbound|443|~tls|{HOST}");
+    assert_eq!(route(&world, 443), (in_tls.clone(), "www.example.org".to_owned()));
+    let tls = &world.json(Cluster, &in_tls)["transport_socket"]["typed_config"];
+    assert_eq!(tls["sni"], "www.example.org");
+    assert_eq!(tls["auto_sni_san_validation"], true);
+    assert!(tls.to_string().contains("file-root:system"), "{tls}");
+    let roots = |world: &World| world.pilot.files().iter().any(|file| file.ends_with(".crt"));
+    assert!(roots(&world), "what the system trusts");
+    let plain = world.json(Cluster, &format!("outbound|443||{HOST}"));
+    assert!(plain["transport_socket"].is_null(), "for clients that do");
+
+    // These are known by the names that lead there; what else comes to the port is nobody's.
+    let listener = world.json(Listener, "0.0.0.0_443");
+    let chains = listener["filter_chains"].as_array().expect("chains");
+    let asks: Vec<&Value> = chains.iter().map(|chain| &chain["filter_chain_match"]).collect();
+    let names = json!([HOST, "out", "out.default.svc", "out.default"]);
+    assert_eq!(asks.len(), 2, "{asks:?}");
+    assert_eq!(asks[0]["server_names"], names);
+    assert_eq!(asks[1]["transport_protocol"], "raw_buffer");
+    assert!(asks[1]["application_protocols"].is_array());
+
+    world.delete(&service(443, ""));
+    assert!(!world.names(Cluster).iter().any(|name| name.contains(HOST)));
+    assert!(!roots(&world));
+}
+
+#[test]
+fn who_says_what_is_spoken_or_which_tls_is_followed() {
+    let world = World::with(options(), &[service(443, "tls")]);
+    assert!(!world.names(Cluster).iter().any(|name| name.contains("~tls")));
+    let world = World::with(options(), &[service(443, "http")]);
+    assert_eq!(route(&world, 443).0, format!("outbound|443||{HOST}"));
+
+    let rule = json!({"host": HOST, "trafficPolicy": {"tls": {"mode": "DISABLE"}}});
+    let rule = manifest("DestinationRule", "out", &rule);
+    let mut world = World::with(options(), &[service(443, ""), rule.clone()]);
+    assert_eq!(route(&world, 443).0, format!("outbound|443||{HOST}"));
+    assert!(!world.names(Cluster).iter().any(|name| name.contains("~tls")));
+    world.delete(&rule);
+    assert_eq!(route(&world, 443).0, format!("outbound|443|~tls|{HOST}"));
+    assert!(world.names(Cluster).iter().any(|name| name.contains("~tls")));
+}
