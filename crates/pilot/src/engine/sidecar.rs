@@ -28,10 +28,10 @@ use crate::model::subnet::Subnet;
 use crate::model::tls::Terms;
 use crate::model::virtual_service::Place;
 use crate::origins::Origin;
-use crate::sidecar::Scope;
 use crate::sidecar::inbound::{self, Described, Entry, VIRTUAL_INBOUND};
 use crate::sidecar::listeners::{Listener, outbound};
 use crate::sidecar::routes::{self, Lost, Onward, TableName, Target, VirtualHost};
+use crate::sidecar::{Egress, Scope};
 use crate::{Compiled, Options, OutboundPolicy, Workload};
 
 /// What a sidecar has, and where it comes from.
@@ -219,7 +219,7 @@ impl Pilot {
         let context = self.context();
         self.lay_out_inbound((&scope, workload), &context, &mut now, &mut resources);
 
-        let seen = scope.egress().iter().flat_map(|egress| egress.hosts());
+        let seen = scope.egress().iter().flat_map(Egress::hosts);
         for (service, port) in seen.flat_map(|(_, ports)| ports.values()) {
             let taken = cluster::own_credentials(service, port, &context).into_iter();
             let user = || User::Alias(service.key.clone());

@@ -28,7 +28,7 @@ const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
   tidegate capture print -i '*' --redirect-dns --family ipv4";
 
 /// The file that names the servers of DNS.
-pub const RESOLV_CONF: &str = "/etc/resolv.conf";
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// Flags of `tidegate capture`.
 #[derive(Debug, Args)]
@@ -312,7 +312,7 @@ fn servers(resolv_conf: io::Result<String>) -> Outcome<Vec<IpAddr>> {
 }
 
 /// The servers that the lines of a `resolv.conf` name.
-pub fn named_servers(text: &str) -> Vec<IpAddr> {
+fn named_servers(text: &str) -> Vec<IpAddr> {
     text.lines()
         .filter_map(|line| line.trim().strip_prefix("nameserver")?.split_whitespace().next())
         // What comes behind `%` is an interface.

@@ -18,7 +18,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-pub use self::capture::{RESOLV_CONF, named_servers};
 pub use self::explain::{
     Direction as ExplainDirection, ExplainArgs, Output as ExplainOutput, ProxyKind,
 };

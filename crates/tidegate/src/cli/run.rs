@@ -2,7 +2,7 @@
 
 use clap::Args;
 use ipnet::Ipv4Net;
-use tidegate_capture::{Options, Ports, Ranges, some_ranges};
+use tidegate_capture::{Dns, Options, Ports, Ranges, some_ranges};
 
 use super::capture::{List, ports};
 use super::sidecar::ProxyFlags;
@@ -72,6 +72,7 @@ impl RunArgs {
             outbound_except: self.exclude_ip_ranges.clone(),
             outbound_ports_except: self.exclude_outbound_ports.0.clone(),
             inbound: self.include_inbound_ports.clone(),
+            dns: Dns::All,
             ..Options::default()
         }
     }

@@ -13,16 +13,16 @@ mod claim;
 mod command;
 mod network;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use self::command::{Command, Ended, Signals};
 use self::network::Network;
-use crate::cli::{self, LogLevel, RESOLV_CONF, RunArgs, RunAs};
+use crate::cli::{LogLevel, RunArgs, RunAs};
 use crate::failure::{Failure, Outcome, both};
-use crate::sidecar::{Plan, Sidecar, Source, Workload, become_of};
+use crate::sidecar::{Plan, Sidecar, Source, Workload, become_of, dns};
 use crate::{capture, listen, terminal};
 
 /// As whom traffic is carried: rules of capture let it through.
@@ -58,10 +58,6 @@ fn try_run(args: RunArgs) -> Outcome<u8> {
         .or("call sudo as another user"));
     }
     args.access_log.check()?;
-    if let Some(warning) = std::fs::read_to_string(RESOLV_CONF).ok().and_then(|text| nobody(&text))
-    {
-        tracing::warn!("{warning}");
-    }
     let source = Source::of(&args.proxy)?;
     let network = Network::new(args.network, !args.no_forwarding)?;
     let captured = args.capture();
@@ -71,7 +67,13 @@ fn try_run(args: RunArgs) -> Outcome<u8> {
         let admin = listen::bind(SocketAddr::from(([127, 0, 0, 1], 15000)), "admin");
         both(admin, listen::bind(workload.any(15021), "health"))
     })??;
+    let queries = dns::addresses(Vec::new(), &workload);
+    let answering = network.inside(|| {
+        become_of(PROXY).map_err(|error| Failure::new(format!("cannot answer names: {error}")))?;
+        dns::bind(&queries)
+    })??;
     let plan = Plan::new(args.proxy, source, workload, &args.access_log, [admin, health])?;
+    let plan = plan.answering(Some(answering));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -125,33 +127,7 @@ async fn beside(
     ended
 }
 
-/// Says that the command has nobody to ask for names, where the servers are this machine's own.
-fn nobody(resolv_conf: &str) -> Option<String> {
-    let servers = cli::named_servers(resolv_conf);
-    (!servers.is_empty() && servers.iter().all(IpAddr::is_loopback)).then(|| {
-        let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
-        format!(
-            "{RESOLV_CONF} names {} alone, which is not there in the command's network: it cannot look up names; have the file name \
-             a server of another machine, or give addresses (curl --resolve)",
-            servers.join(" and ")
-        )
-    })
-}
-
 /// The last part of a path, as a name.
 fn base_name(program: &Path) -> String {
     program.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_without_a_resolver_is_told() {
-        let told = nobody("nameserver 127.0.0.53\noptions edns0\n").expect("words");
-        assert!(told.contains("127.0.0.53 alone"), "{told}");
-        assert_eq!(nobody("nameserver 127.0.0.53\nnameserver 10.0.0.1\n"), None);
-        assert_eq!(nobody(""), None);
-    }
 }

@@ -12,7 +12,7 @@
 //! | `dns.rs` | what answers the workload's DNS queries |
 //! | `identity.rs` | the user that it runs as, so that its own connections are not captured |
 
-mod dns;
+pub mod dns;
 mod identity;
 mod objects;
 mod workload;

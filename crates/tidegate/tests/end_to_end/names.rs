@@ -2,6 +2,10 @@
 
 use std::net::SocketAddr;
 
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tidegate_testing::dns_server::{RecordType, Reply, ResponseCode, address_record};
+use tidegate_testing::origin::{Body, Origin, full};
 use tidegate_testing::tools::Tool;
 use tidegate_testing::{PATIENCE, eventually};
 use tokio::io::AsyncReadExt;
@@ -31,6 +35,10 @@ spec:
   resolution: STATIC
   endpoints: [{address: 10.77.0.3}]
 ";
+
+async fn web(_: Request<Incoming>) -> Response<Body> {
+    Response::new(full("web"))
+}
 
 /// What dig finds in the workload: the addresses, a line each.
 async fn dig(world: &World, arguments: &[&str]) -> String {
@@ -105,5 +113,81 @@ async fn services_on_one_port_are_told_apart_by_their_names() {
     })
     .await;
     assert_eq!(hello(&world, &a, 3306).await, own, "what is answered is served");
+    sidecar.end().await;
+}
+
+/// Endpoints that the sidecar resolves itself: the client's answer has no say in it.
+const RESOLVED: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: web}
+spec:
+  hosts: [web.example]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: DNS
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: turns}
+spec:
+  hosts: [turns.example]
+  ports: [{number: 9000, name: tcp, protocol: TCP}]
+  resolution: DNS_ROUND_ROBIN
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: elsewhere}
+spec:
+  hosts: [elsewhere.example]
+  ports: [{number: 9000, name: tcp, protocol: TCP}]
+  resolution: DNS
+  endpoints: [{address: real.example, ports: {tcp: 9001}}]
+";
+
+#[tokio::test]
+async fn endpoints_that_are_names_are_resolved_by_the_sidecar() {
+    let (Some(_), Some(world)) = (Tool::Dig.need(), World::new()) else { return };
+    let internet = resolver().await;
+    internet.address("web.example.", 1, ORIGINS[0]);
+    internet.address("real.example.", 1, ORIGINS[0]);
+    let both = [ORIGINS[1], ORIGINS[0]].map(|origin| address_record("turns.example.", 1, origin));
+    internet.reply("turns.example.", RecordType::A, Reply::Records(both.to_vec()));
+    greeter(ORIGINS[0], 9001).await;
+    for origin in [ORIGINS[0], ORIGINS[1]] {
+        greeter(origin, 9000).await;
+    }
+    let at = SocketAddr::new(ORIGINS[0].parse().expect("an address"), 80);
+    let _web = Origin::start().at(at).http(web).await;
+    world.manifest("resolved.yaml", RESOLVED);
+    world.capture(&["-i", "*", "-b", "*", "--redirect-dns", "--capture-all-dns"]);
+    let sidecar = world.sidecar(&["--dns-listen", "--dns-server", RESOLVER]).await;
+
+    assert_eq!(world.curl(&["http://web.example/"]).await, "web 200");
+    let address = async |name: &str| dig(&world, &["@192.0.2.53", name]).await;
+    let (turns, other) = (address("turns.example").await, address("elsewhere.example").await);
+    let own = format!("hello {}\n", WORKLOAD[0]);
+    for _ in 0..3 {
+        assert_eq!(hello(&world, &turns, 9000).await, own);
+    }
+    let first = format!("{}:9000", ORIGINS[1]);
+    sidecar.logged(&["outbound|9000||turns.example", &first]).await;
+    let second = format!("{}:9000", ORIGINS[0]);
+    assert!(!sidecar.log().contains(&second), "the first address alone: {}", sidecar.log());
+    assert_eq!(hello(&world, &other, 9000).await, own);
+    sidecar.logged(&["outbound|9000||elsewhere.example", &format!("{}:9001", ORIGINS[0])]).await;
+
+    // While the resolver fails, what it said last serves on; and every name was asked for as it is.
+    for name in ["web.example.", "turns.example.", "real.example."] {
+        internet.reply(name, RecordType::A, Reply::Code(ResponseCode::ServFail));
+    }
+    internet.asked();
+    eventually(PATIENCE, async || {
+        world.curl(&["http://web.example/"]).await;
+        let asked = internet.asked().iter().any(|question| question.name == "web.example.");
+        if asked { Ok(()) } else { Err("not asked again") }
+    })
+    .await;
+    assert_eq!(world.curl(&["http://web.example/"]).await, "web 200");
+    assert_eq!(hello(&world, &turns, 9000).await, own);
     sidecar.end().await;
 }

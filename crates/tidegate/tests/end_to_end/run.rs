@@ -11,7 +11,7 @@ use tidegate_testing::origin::{Body, Origin, full};
 use tidegate_testing::process::{self, Output, Process};
 use tokio::process::Command;
 
-use crate::support::captured::{ORIGINS, WORKLOAD, World, greet, greeter};
+use crate::support::captured::{ORIGINS, RESOLVER, WORKLOAD, World, greet, greeter, resolver};
 
 /// The address that the first command on a machine has.
 const COMMAND: &str = "198.18.0.2";
@@ -76,6 +76,24 @@ async fn a_command_is_a_captured_workload_and_leaves_nothing() {
     assert!(line.is_some_and(|line| line.contains(COMMAND)), "{}", known.stderr);
     let refused = run(&world, &[], &["sh", "-c", &curl("other.example")]).await;
     assert_eq!(refused.stdout, " 502", "{}", refused.stderr);
+    assert_eq!(left(&world).await, NOTHING);
+}
+
+/// Names that only resources have, and those that the machine's resolver knows.
+#[tokio::test]
+async fn names_are_answered_as_resources_say() {
+    let Some(world) = World::new() else { return };
+    let internet = resolver().await;
+    internet.address("httpbin.org.", 60, ORIGINS[0]);
+    let service = "{apiVersion: v1, kind: Service, metadata: {name: httpbin}, spec: {type: ExternalName, \
+                   externalName: httpbin.org, ports: [{port: 80}]}}";
+    world.manifest("httpbin.yaml", service);
+    let _web = Origin::start().at(at(ORIGINS[0], 80)).http(host).await;
+    let curl = ["curl", "-sS", "-m", "20", "-w", " %{http_code}", "http://httpbin/headers"];
+    let output = run(&world, &["--dns-server", RESOLVER], &curl).await;
+    assert_eq!(output.stdout, "httpbin.org 200", "{}", output.stderr);
+    let unknown = run(&world, &["--dns-server", RESOLVER], &["curl", "-sS", "http://other/"]).await;
+    assert!(unknown.stderr.contains("resolve"), "{}", unknown.stderr);
     assert_eq!(left(&world).await, NOTHING);
 }
 
