@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{sleep, timeout};
 
-use super::ledger::{Asked, Outcome};
+use super::ledger::{Asked, Outcome, Why};
 use super::wire::{Messages, chunked, content};
 use super::{Sim, millis};
 use crate::io::simulated::Socket;
@@ -101,7 +101,13 @@ async fn answer<R: tokio::io::AsyncRead + Unpin>(
     let Ok(body) = reader.content(&head, false).await else { return (Outcome::Cut, false) };
     let status = head.word().parse().unwrap_or(0);
     let goes_on = head.get("connection").is_none();
-    let Some(delivery) = head.number("x-delivery") else { return (Outcome::Own(status), goes_on) };
+    let Some(delivery) = head.number("x-delivery") else {
+        let why = Why::of(&body).unwrap_or_else(|| {
+            sim.fail(format!("request {number} is answered {status} for nothing: {body:?}"));
+            Why::Late
+        });
+        return (Outcome::Own(status, why), goes_on);
+    };
     sim.holds(head.number("x-number") == Some(number), || {
         format!("request {number} has the answer to another: {head:?}")
     });

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 /// What a route does about failures.
 #[derive(Clone, Debug)]
 pub(super) struct Terms {
@@ -47,12 +49,54 @@ pub(super) struct Delivery {
 pub(super) enum Outcome {
     /// An endpoint's answer, by the number of the delivery.
     Answered(u16, usize),
-    /// An answer of the proxy's own.
-    Own(u16),
+    /// An answer of the proxy's own, and why it says that it gave it.
+    Own(u16, Why),
     /// An answer, or the connection before it, was cut.
     Cut,
     /// The client went away.
     Left,
+}
+
+/// Why there is no answer of an endpoint's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// A limit is reached.
+    Overflow,
+    /// No endpoint takes requests.
+    Nobody,
+    /// The endpoint took no connection, or not in time.
+    Refused,
+    Silent,
+    /// It broke off, or said something else.
+    Broken,
+    Nonsense,
+    /// Time was over.
+    Late,
+}
+
+impl Why {
+    /// As the answer's content says.
+    pub(super) fn of(content: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(content).ok()?;
+        Some(match text.rsplit(": ").next()? {
+            "overflow" => Self::Overflow,
+            "no healthy upstream" => Self::Nobody,
+            "remote connection failure" => Self::Refused,
+            "connection timeout" => Self::Silent,
+            "connection termination" => Self::Broken,
+            "protocol error" => Self::Nonsense,
+            "upstream request timeout" => Self::Late,
+            _ => return None,
+        })
+    }
+
+    fn status(self) -> u16 {
+        match self {
+            Self::Nonsense => 502,
+            Self::Late => 504,
+            _ => 503,
+        }
+    }
 }
 
 /// One request of a client.
@@ -63,7 +107,9 @@ pub(super) struct Asked {
     pub(super) method: &'static str,
     pub(super) size: usize,
     pub(super) terms: Terms,
-    sent: u64,
+    /// When it was sent, in the order of what happens and on the clock.
+    pub(super) sent: u64,
+    at: Instant,
     pub(super) deliveries: Vec<Delivery>,
     pub(super) outcome: Option<Outcome>,
 }
@@ -76,7 +122,8 @@ impl Asked {
         terms: Terms,
         sent: u64,
     ) -> Self {
-        Self { port, method, size, terms, sent, deliveries: Vec::new(), outcome: None }
+        let (deliveries, outcome, at) = (Vec::new(), None, Instant::now());
+        Self { port, method, size, terms, sent, at, deliveries, outcome }
     }
 
     /// When its latest attempt began, at the earliest.
@@ -116,7 +163,13 @@ impl Asked {
     }
 
     /// What became of it; or why that cannot be.
-    pub(super) fn end(&mut self, outcome: Outcome) -> Result<(), &'static str> {
+    ///
+    /// `befell` tells what befell it, of what the world could do to it.
+    pub(super) fn end(
+        &mut self,
+        outcome: Outcome,
+        befell: impl FnOnce(Why) -> bool,
+    ) -> Result<(), &'static str> {
         if self.outcome.replace(outcome).is_some() {
             return Err("has two outcomes");
         }
@@ -130,13 +183,22 @@ impl Asked {
                     return Err("has an answer that nobody gave");
                 }
             }
-            Outcome::Own(status) => {
+            Outcome::Own(status, why) => {
                 let given = last.is_some_and(|last| last.answered == Some(200) && !last.broken);
-                if !matches!(status, 502..=504) {
+                let broken = last.is_some_and(|last| last.broken);
+                let times = self.terms.timeout.into_iter().chain(self.terms.per_try);
+                let late = || times.min().is_some_and(|time| self.at.elapsed() >= time);
+                let is_so = match why {
+                    Why::Nonsense => last.is_some_and(|last| last.said || last.broken),
+                    Why::Late => late(),
+                    Why::Broken => broken || befell(why),
+                    _ => befell(why),
+                };
+                if status != why.status() || !is_so {
                     return Err("has an answer of our own that it gave no reason for");
                 }
                 // At the same moment time may have been over.
-                if given && status != 504 && self.terms.per_try.is_none() {
+                if given && why != Why::Late && self.terms.per_try.is_none() {
                     return Err("has lost its answer");
                 }
             }

@@ -13,7 +13,7 @@ use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::{Instant, sleep, timeout};
 use xxhash_rust::xxh64::Xxh64;
 
-use self::ledger::{Asked, Delivery, Outcome, Terms};
+use self::ledger::{Asked, Delivery, Outcome, Terms, Why};
 use self::origin::Mood;
 use super::*;
 use crate::accesslog::Recorder;
@@ -23,6 +23,7 @@ use crate::http::h1::Conn;
 use crate::io::{Io, simulated};
 use crate::random::Random;
 use crate::route::{RetryOn, RetryPolicy};
+use crate::stats::{ClusterStats, Stats};
 use crate::upstream::cluster::{ProxyHeader, RetryBudget};
 use crate::upstream::membership::Membership;
 use crate::upstream::outlier::simulation::{PORTS, form, found};
@@ -52,6 +53,13 @@ struct Sim {
     introduces: bool,
     asked: RefCell<Vec<Asked>>,
     moods: RefCell<HashMap<u16, Mood>>,
+    /// The moods that endpoints were in, and when that ended.
+    moods_before: RefCell<Vec<(Mood, u64)>>,
+    /// When a connection died last that was idle, and when there was last nobody who takes requests.
+    deaths: Cell<u64>,
+    alone: Cell<u64>,
+    /// Whether a form of the cluster allows only a few of something.
+    is_limited: Cell<bool>,
     /// Numbers what happens, in its order.
     ticks: Cell<u64>,
     slot: Arc<ClusterSlot>,
@@ -116,14 +124,35 @@ impl Sim {
 
     fn end(&self, number: usize, outcome: Outcome) {
         let words = match outcome {
-            Outcome::Answered(status, _) | Outcome::Own(status) => u64::from(status),
+            Outcome::Answered(status, _) | Outcome::Own(status, _) => u64::from(status),
             Outcome::Cut => 1,
             Outcome::Left => 2,
         };
         self.note(&[2, number as u64, words]);
+        self.look();
         let asked = &mut self.asked.borrow_mut()[number];
-        if let Err(why) = asked.end(outcome) {
+        let sent = asked.sent;
+        if let Err(why) = asked.end(outcome, |why| self.befell(why, sent)) {
             self.fail(format!("request {number} {why}: {asked:?}"));
+        }
+    }
+
+    /// Whether this may have befallen a request that was sent then.
+    fn befell(&self, why: Why, sent: u64) -> bool {
+        let was = |mood: Mood| {
+            let ended = |(before, end): &(Mood, u64)| *before == mood && *end >= sent;
+            self.moods.borrow().values().any(|now| *now == mood)
+                || self.moods_before.borrow().iter().any(ended)
+        };
+        let died = self.deaths.get() >= sent;
+        match why {
+            Why::Overflow => self.is_limited.get(),
+            Why::Nobody => self.alone.get() >= sent,
+            // A connection may die while it says who its client is.
+            Why::Refused => was(Mood::Refuses) || self.introduces && died,
+            Why::Silent => was(Mood::Silent),
+            Why::Broken => died,
+            Why::Nonsense | Why::Late => false,
         }
     }
 
@@ -146,6 +175,9 @@ impl Sim {
     /// Since when the endpoints are what they are.
     fn look(&self) -> u64 {
         let now = self.slot.load().map(|cluster| cluster.endpoints.load_full());
+        if now.as_ref().is_none_or(|set| set.count() == 0) {
+            self.alone.set(self.tick());
+        }
         let mut known = self.endpoints.borrow_mut();
         let same = known.0.as_ref().map(Arc::as_ptr) == now.as_ref().map(Arc::as_ptr);
         if !same {
@@ -199,6 +231,9 @@ struct Schedule {
     http: Rc<HttpChain>,
     watch: Watch,
     membership: Arc<Membership>,
+    /// The cluster's counts, and how many requests there was no place or nobody for before.
+    counts: Stats<ClusterStats>,
+    refused_before: [u64; 2],
     clusters: Vec<Arc<Cluster>>,
     endpoints: Vec<Weak<Endpoint>>,
     monitors: Vec<Weak<Monitor>>,
@@ -266,6 +301,13 @@ fn cluster_of(random: &mut fastrand::Rng, endpoints: EndpointSet, introduces: bo
     cluster
 }
 
+/// How many requests there was no place for, and nobody.
+fn refused(counts: &ClusterStats) -> [u64; 2] {
+    let overflow =
+        counts.upstream_rq_active_overflow.get() + counts.upstream_rq_pending_overflow.get();
+    [overflow, counts.upstream_cx_none_healthy.get()]
+}
+
 impl Schedule {
     fn new(ground: &Ground, seed: u64, runtime: &tokio::runtime::Handle) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
@@ -294,6 +336,10 @@ impl Schedule {
             introduces,
             asked: RefCell::default(),
             moods: RefCell::default(),
+            moods_before: RefCell::default(),
+            deaths: Cell::default(),
+            alone: Cell::default(),
+            is_limited: Cell::default(),
             ticks: Cell::new(0),
             slot,
             endpoints: RefCell::default(),
@@ -305,7 +351,20 @@ impl Schedule {
         });
         let watch = Watch::start(runtime, None);
         let (clusters, endpoints, monitors) = Default::default();
-        Self { sim, worker, http, watch, membership, clusters, endpoints, monitors }
+        let counts = worker.stats.cluster("c");
+        let refused_before = refused(&counts);
+        Self {
+            sim,
+            worker,
+            http,
+            watch,
+            membership,
+            counts,
+            refused_before,
+            clusters,
+            endpoints,
+            monitors,
+        }
     }
 
     async fn run(mut self) -> u64 {
@@ -349,7 +408,9 @@ impl Schedule {
                 let port = 1 + self.sim.number(PORTS.into()) as u16;
                 let moods = [Mood::Well, Mood::Badly, Mood::Badly, Mood::Refuses, Mood::Silent];
                 let mood = moods[self.sim.number(moods.len() as u64) as usize];
-                self.sim.moods.borrow_mut().insert(port, mood);
+                if let Some(before) = self.sim.moods.borrow_mut().insert(port, mood) {
+                    self.sim.moods_before.borrow_mut().push((before, self.sim.tick()));
+                }
             }
         }
         self.sim.look();
@@ -366,6 +427,9 @@ impl Schedule {
             }
         }
         drop(random);
+        let Limits { connections, pending_requests, requests, .. } = cluster.limits;
+        let few = [connections, pending_requests, requests].iter().any(|limit| *limit < 1024);
+        self.sim.is_limited.set(self.sim.is_limited.get() || few);
         let cluster = Arc::new(cluster);
         cluster.count_in(Arc::clone(&self.membership));
         self.watch.follow(&cluster);
@@ -460,7 +524,7 @@ impl Schedule {
             sleep(Duration::from_secs(5)).await;
             self.check();
         }
-        let counts = self.worker.stats.cluster("c");
+        let counts = self.counts.clone();
         self.sim.slot.load().expect("one").set_endpoints(EndpointSet::new(Vec::new()));
         self.worker.clusters.sweep();
         self.sim.slot.store(None);
@@ -477,6 +541,12 @@ impl Schedule {
             assert_eq!(all, [0; 4], "seed {seed}: something is in use");
         }
         assert_eq!(self.sim.connections.get(), 0, "seed {seed}: connections are open");
+        for (n, why) in [Why::Overflow, Why::Nobody].into_iter().enumerate() {
+            let is_told = |asked: &&Asked| asked.outcome == Some(Outcome::Own(503, why));
+            let told = self.sim.asked.borrow().iter().filter(is_told).count() as u64;
+            let counted = refused(&self.counts)[n] - self.refused_before[n];
+            assert!(told <= counted, "seed {seed}: {told} of {counted} {why:?}");
+        }
         let gauges = [
             counts.upstream_cx_active.get(),
             counts.upstream_rq_active.get(),

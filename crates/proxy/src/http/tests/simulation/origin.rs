@@ -76,6 +76,7 @@ async fn serve(sim: &Sim, port: u16, socket: Socket) {
             () = sleep(time) => {
                 // What arrives from now on is never read.
                 sleep(millis(sim.number(4))).await;
+                sim.deaths.set(sim.tick());
                 if sim.number(2) == 0 {
                     messages.io().break_off();
                 }
