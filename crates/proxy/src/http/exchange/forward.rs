@@ -73,7 +73,9 @@ impl<D: Downstream> Exchange<'_, D> {
         let mut attempts = Attempts::new(forward, concerned, time);
         self.rewrite(route, forward, target);
         prepare::tell_time(self.request, &self.http.manager, attempts.per_try.or(time), told);
-        let hash = self.hash(forward);
+        // Else the request would be hashed, and a cookie made, for nothing.
+        let hashes = cluster.cluster.sharing.balancing.hashes();
+        let hash = hashes.then(|| self.hash(forward)).flatten();
         let mut mirrors = Some(&forward.mirrors).filter(|mirrors| !mirrors.all.is_empty());
         let Some(_permit) = Permit::request(&cluster.cluster) else {
             cluster.stats.upstream_rq_active_overflow.inc();

@@ -42,3 +42,18 @@ async fn a_cookie_is_made_and_leads_back_to_its_endpoint() {
     }
     assert_eq!((taken()[first], taken().iter().sum::<usize>()), (10, 10));
 }
+
+#[tokio::test]
+async fn no_cookie_is_made_where_the_cluster_does_not_hash() {
+    let origin = Origin::start().http(echo).await;
+    let cluster = cluster("turns", &[origin.address()], UpstreamProtocol::Http1);
+    let cookie =
+        HashCookie { name: "c".into(), ttl: Some(60), path: "/".into(), attributes: Vec::new() };
+    let mut hashed = forward(cluster, None);
+    if let Action::Forward(forward) = &mut hashed {
+        forward.hash = vec![HashPolicy { of: HashOf::Cookie(cookie), terminal: false }];
+    }
+    let proxy = Proxy::start(manager(vec![route("/", hashed)])).await;
+    let answer = get(proxy.address, "a", "/").await;
+    assert_eq!((answer.status, answer.header("set-cookie")), (200, None));
+}
