@@ -9,6 +9,7 @@
 //! | [`run`] | `tidegate run`: a command in a network of its own, with a sidecar around it |
 //! | [`explain`] | `tidegate explain`: one decision, from manifests or from the running process |
 //! | [`api`] | asking the API of a running process |
+//! | [`objects`] | reading and writing objects of an API server |
 //! | [`control`] | the control loop: objects in, resources out, what is found out back |
 //! | [`files`] | manifests from `-f`, into a store |
 //! | [`data_plane`] | running the proxy on a snapshot, for both |
@@ -33,6 +34,7 @@ mod lifecycle;
 mod listen;
 mod manifests;
 mod mesh;
+mod objects;
 mod programs;
 mod proxy;
 mod run;

@@ -6,6 +6,7 @@ mod expand;
 mod explain;
 mod inject;
 mod logging;
+mod objects;
 mod proxy;
 pub(crate) mod proxy_config;
 mod run;
@@ -22,6 +23,10 @@ pub use self::explain::{
     Direction as ExplainDirection, ExplainArgs, Output as ExplainOutput, ProxyKind,
 };
 pub use self::logging::LogLevel;
+pub use self::objects::{
+    ApplyArgs, CreateArgs, DeleteArgs, DescribeArgs, GetArgs, ManifestArgs, Output, ReplaceArgs,
+    ServerArgs,
+};
 pub use self::proxy::ProxyArgs;
 pub use self::run::RunArgs;
 pub use self::sidecar::{ProxyFlags, SidecarArgs};
@@ -68,6 +73,18 @@ enum Verb {
     Sidecar(Box<SidecarArgs>),
     /// Run a command in a network of its own, with a sidecar around it
     Run(Box<RunArgs>),
+    /// Create the objects of manifests
+    Create(CreateArgs),
+    /// Create the objects of manifests, or change those that are there
+    Apply(ApplyArgs),
+    /// Replace objects by those of manifests
+    Replace(ReplaceArgs),
+    /// Delete objects
+    Delete(DeleteArgs),
+    /// Show objects
+    Get(GetArgs),
+    /// Show what an object says, whether it is in force, and what happened to it
+    Describe(DescribeArgs),
     /// Say where a request goes, and why not elsewhere
     Explain(Box<ExplainArgs>),
     /// Show what a running gateway has been told to do
@@ -107,6 +124,12 @@ fn dispatch(verb: Verb) -> Outcome<ExitCode> {
         Verb::Up(args) => crate::up::run(*args),
         Verb::Proxy(args) => crate::proxy::run(&args),
         Verb::Sidecar(args) => crate::sidecar::run(*args),
+        Verb::Create(args) => crate::objects::run(crate::objects::create(args)),
+        Verb::Apply(args) => crate::objects::run(crate::objects::apply(args)),
+        Verb::Replace(args) => crate::objects::run(crate::objects::replace(args)),
+        Verb::Delete(args) => crate::objects::run(crate::objects::delete(args)),
+        Verb::Get(args) => crate::objects::run(crate::objects::get(args)),
+        Verb::Describe(args) => crate::objects::run(crate::objects::describe(args)),
         Verb::Explain(args) => crate::explain::run(&args),
         Verb::ProxyConfig(args) => proxy_config::run(&args),
         Verb::Capture(args) => capture::run(&args),

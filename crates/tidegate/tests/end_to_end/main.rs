@@ -26,6 +26,7 @@ mod matching;
 mod mesh;
 mod mirrors;
 mod names;
+mod objects;
 mod orders;
 mod proxy_headers;
 mod readme;

@@ -7,27 +7,34 @@ use tidegate_testing::origin::{Body, Origin, full};
 use tidegate_testing::{PATIENCE, eventually};
 
 use crate::support::captured::{ORIGINS, World};
-use crate::support::{Api, Gateway};
+use crate::support::{Gateway, Shell};
 
 /// Where the API listens, so that the workload's namespace reaches it.
 const API: &str = "10.77.0.1:0";
 
-const ENTRIES: &str = "/apis/networking.istio.io/v1/namespaces/default/serviceentries";
+/// What lets the workload reach an origin, as guides type it.
+const CREATE: &str = "\
+cat <<EOF | istioctl create -f -
+apiVersion: networking.istio.io/v1alpha3
+kind: ServiceEntry
+metadata:
+  name: web
+spec:
+  hosts:
+  - web.example
+  ports:
+  - number: 80
+    name: http
+    protocol: http
+  resolution: STATIC
+  endpoints:
+  - address: 10.77.0.2
+EOF";
+
+const DELETE: &str = "istioctl delete ServiceEntry web";
 
 async fn hello(_: Request<Incoming>) -> Response<Body> {
     Response::new(full("hello".to_owned()))
-}
-
-fn entry() -> serde_json::Value {
-    json!({
-        "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "metadata": { "name": "web" },
-        "spec": {
-            "hosts": ["web.example"],
-            "ports": [{ "number": 80, "name": "http", "protocol": "HTTP" }],
-            "resolution": "STATIC",
-            "endpoints": [{ "address": ORIGINS[0] }],
-        },
-    })
 }
 
 async fn answers(world: &World, wanted: &str) {
@@ -46,14 +53,15 @@ async fn what_the_api_has_counts_and_stays_while_it_is_gone() {
         .http(hello)
         .await;
     let gateway = Gateway::start(&["--api-listen", API]).await;
-    let mut api = Api::of(&gateway).await;
+    let shell = Shell::with(&gateway, &[]).expect("it takes no tool");
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": { "name": "sleep", "labels": { "app": "sleep" } },
         "spec": { "containers": [{ "name": "sleep", "image": "curl" }], "serviceAccountName": "sleeper" },
         "status": { "podIP": "10.77.0.100" },
     });
-    api.send("POST", "/api/v1/namespaces/default/pods", &pod.to_string()).await;
+    let create = format!("echo '{pod}' | istioctl create -f -");
+    assert_eq!(shell.ok(&create).await, "pod/sleep created\n");
     let text = std::fs::read_to_string(&gateway.exports["KUBECONFIG"]).expect("a kubeconfig");
     let kubeconfig = world.file("kubeconfig", &text);
     world.capture(&["-i", "*", "-b", "*"]);
@@ -64,23 +72,21 @@ async fn what_the_api_has_counts_and_stays_while_it_is_gone() {
     }
 
     answers(&world, " 502").await;
-    api.create("serviceentries", &entry()).await;
+    shell.ok(CREATE).await;
     answers(&world, "hello 200").await;
-    api.send("DELETE", &format!("{ENTRIES}/web"), "").await;
+    shell.ok(DELETE).await;
     answers(&world, " 502").await;
-    api.create("serviceentries", &entry()).await;
+    shell.ok(CREATE).await;
     answers(&world, "hello 200").await;
 
     let place = gateway.place();
     let listen = gateway.api.to_string();
-    drop(api);
     gateway.process.kill().await;
     sidecar.told("what was read before stays in force").await;
     answers(&world, "hello 200").await;
-    let gateway = Gateway::start_at(&place, &["--api-listen", &listen]).await;
-    let mut api = Api::of(&gateway).await;
+    let _gateway = Gateway::start_at(&place, &["--api-listen", &listen]).await;
     sidecar.told("the API server is followed again").await;
-    api.send("DELETE", &format!("{ENTRIES}/web"), "").await;
+    shell.ok(DELETE).await;
     answers(&world, " 502").await;
     sidecar.end().await;
 }
