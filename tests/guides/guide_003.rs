@@ -1,7 +1,8 @@
-//! Guide 003, "Configuring Egress with Envoy", for a workload whose connections and queries are really captured.
+//! Guide 003, "Configuring Egress with Envoy", for a workload whose connections and queries are really captured; its commands are typed
+//! here as it writes them.
 //!
-//! Its Services come from files, as the sidecar reads them there: `kubectl create` is a file that is written, `kubectl delete` one that is
-//! removed. httpbin.org and www.google.com are origins of the test, which an own name server leads to.
+//! Three things stand in for others: curl in the workload's network for `kubectl exec`, what `kube-inject` would have a Pod started with
+//! for the Pod, and origins of the test, which an own name server leads to, for httpbin.org and www.google.com.
 
 use std::net::SocketAddr;
 
@@ -9,11 +10,13 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tidegate_testing::ca::Ca;
 use tidegate_testing::origin::{Body, Origin, full};
+use tidegate_testing::tools::Tool;
 use tidegate_testing::{PATIENCE, eventually};
 
 use crate::support::captured::{ORIGINS, RESOLVER, World, resolver};
+use crate::support::{Gateway, Shell};
 
-const HTTPBIN: &str = "
+const HTTPBIN: &str = "cat <<EOF | kubectl create -f -
 apiVersion: v1
 kind: Service
 metadata:
@@ -23,9 +26,9 @@ spec:
   externalName: httpbin.org
   ports:
   - port: 80
-";
+EOF";
 
-const SECUREGOOGLE: &str = "
+const SECUREGOOGLE: &str = "cat <<EOF | kubectl create -f -
 apiVersion: v1
 kind: Service
 metadata:
@@ -35,7 +38,23 @@ spec:
   externalName: www.google.com
   ports:
   - port: 443
-";
+EOF";
+
+/// What is known of the workload, as its node would tell.
+const SLEEP: &str = "cat <<EOF | kubectl create -f -
+apiVersion: v1
+kind: Pod
+metadata:
+  name: sleep
+  labels:
+    app: sleep
+spec:
+  containers:
+  - name: sleep
+    image: curlimages/curl
+status:
+  podIP: 10.77.0.100
+EOF";
 
 /// Answers with the Host and the path that it was asked for.
 async fn told(request: Request<Incoming>) -> Response<Body> {
@@ -49,7 +68,9 @@ fn at(address: &str, port: u16) -> SocketAddr {
 
 #[tokio::test]
 async fn external_services_are_reached_by_the_names_of_services() {
-    let Some(world) = World::new() else { return };
+    let (Some(_), Some(world)) = (Tool::Kubectl.need(), World::new()) else { return };
+    let gateway = Gateway::start(&["--api-listen", &format!("{RESOLVER}:0")]).await;
+    let Some(shell) = Shell::with(&gateway, &[Tool::Kubectl]) else { return };
     let internet = resolver().await;
     internet.address("httpbin.org.", 60, ORIGINS[0]);
     internet.address("www.google.com.", 60, ORIGINS[1]);
@@ -60,14 +81,21 @@ async fn external_services_are_reached_by_the_names_of_services() {
     let roots = world.file("roots.pem", ca.pem());
 
     world.capture(&["-i", "*", "-b", "*", "--redirect-dns", "--capture-all-dns"]);
-    let flags = ["--labels", "app=sleep", "--dns-listen", "--dns-server", RESOLVER];
-    let sidecar = world.sidecar_with(&[("SSL_CERT_FILE", &roots)], &flags).await;
+    shell.ok(SLEEP).await;
+    let pods = "kubectl get pod -l app=sleep -o jsonpath={.items..metadata.name}";
+    let source_pod = shell.ok(pods).await;
+    let text = std::fs::read_to_string(&gateway.exports["KUBECONFIG"]).expect("a kubeconfig");
+    let kubeconfig = world.file("kubeconfig", &text);
+    let api = ["--kubeconfig", &kubeconfig, "--pod", source_pod.trim()];
+    let names = ["--dns-listen", "--dns-server", RESOLVER];
+    let flags = [&api[..], &names].concat();
+    let sidecar = world.sidecar_on(&[("SSL_CERT_FILE", &roots)], &flags).await;
     let unknown = world.curl(&["http://httpbin/headers"]).await;
     assert!(unknown.contains(" 000") && unknown.contains("resolve"), "{unknown}");
 
     // Using the Istio Egress service
-    world.manifest("httpbin.yaml", HTTPBIN);
-    world.manifest("securegoogle.yaml", SECUREGOOGLE);
+    assert_eq!(shell.ok(HTTPBIN).await, "service/httpbin created\n");
+    assert_eq!(shell.ok(SECUREGOOGLE).await, "service/securegoogle created\n");
     let asks = async |url: &str, expected: &str| {
         eventually(PATIENCE, async || {
             let answer = world.curl(&[url]).await;
@@ -96,9 +124,7 @@ async fn external_services_are_reached_by_the_names_of_services() {
     assert_eq!(direct, "httpbin.org/headers 200");
 
     // What is removed has no name any more.
-    for manifest in ["httpbin.yaml", "securegoogle.yaml"] {
-        std::fs::remove_file(world.manifests().join(manifest)).expect("removed");
-    }
+    shell.ok("kubectl delete service httpbin securegoogle").await;
     eventually(PATIENCE, async || {
         let answer = world.curl(&["http://httpbin/headers"]).await;
         if answer.contains("resolve") { Ok(()) } else { Err(answer) }

@@ -129,16 +129,11 @@ impl World {
 
     /// Starts the workload's sidecar, which serves when this returns.
     pub async fn sidecar(&self, flags: &[&str]) -> Sidecar {
-        self.sidecar_with(&[], flags).await
-    }
-
-    /// The same with variables in its environment.
-    pub async fn sidecar_with(&self, variables: &[(&str, &str)], flags: &[&str]) -> Sidecar {
         let manifests = self.manifests().display().to_string();
-        self.sidecar_on(variables, &[&["-f", &manifests], flags].concat()).await
+        self.sidecar_on(&[], &[&["-f", &manifests], flags].concat()).await
     }
 
-    /// As [`World::sidecar_with`], on objects that the flags say.
+    /// As [`World::sidecar`], on objects that the flags say, with variables in its environment.
     pub async fn sidecar_on(&self, variables: &[(&str, &str)], flags: &[&str]) -> Sidecar {
         let mut command = self.command(env!("CARGO_BIN_EXE_tidegate"));
         command.args(["sidecar", "--workers", "2"]).args(flags);
