@@ -15,6 +15,9 @@ const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
   # A shell whose connections are captured, as a workload with labels
   sudo tidegate run -f ./manifests --namespace default --labels app=sleep -- bash
 
+  # As what the API has says; it shows the command as a Pod as long as it runs
+  sudo tidegate run --kubeconfig ~/.kube/config --pod sleep --labels app=sleep -- bash
+
   # Only what goes to one range is captured; the rest is the command's own
   sudo tidegate run -f ./manifests --include-ip-ranges 10.0.0.0/8 -- sleep 1
 

@@ -112,7 +112,7 @@ pub struct ProxyFlags {
     #[arg(value_parser = dns_name)]
     pub namespace: String,
 
-    /// The workload's name [default: this machine's, or that of the command that is run]. With an API server, labels and
+    /// The workload's name [default: this machine's, or that of the command that is run, with a number]. With an API server, labels and
     /// addresses of a sidecar's workload are those of its Pod where no flag says them
     #[arg(long, value_name = "NAME", value_parser = dns_name, help_heading = "Workload")]
     pub pod: Option<String>,

@@ -7,19 +7,25 @@
 //! |---|---|
 //! | `network.rs` | the namespace: addresses, routes, and what leads out of it |
 //! | `claim.rs` | what is made outside of the namespace, written down so that the next start can remove it |
+//! | `pod.rs` | the Pod by which the command shows itself in an API |
 //! | `command.rs` | the command: as whom it runs, its signals, its status |
 
 mod claim;
 mod command;
 mod network;
+mod pod;
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use tidegate_source::cluster::Access;
+use tokio::time::timeout;
+
 use self::command::{Command, Ended, Signals};
 use self::network::Network;
+use self::pod::Shown;
 use crate::cli::{LogLevel, RunArgs, RunAs};
 use crate::failure::{Failure, Outcome, both};
 use crate::sidecar::{Plan, Sidecar, Source, Workload, become_of, dns};
@@ -31,6 +37,9 @@ const PROXY: RunAs = RunAs { uid: 1337, gid: 1337 };
 const FAILED: u8 = 125;
 /// How long connections may take to finish that outlive the command.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// How long an API may take to create or delete the Pod of a command.
+const API: Duration = Duration::from_secs(10);
 
 /// Runs a command to its end; its status.
 pub fn run(args: RunArgs) -> ExitCode {
@@ -62,7 +71,10 @@ fn try_run(args: RunArgs) -> Outcome<u8> {
     let network = Network::new(args.network, !args.no_forwarding)?;
     let captured = args.capture();
     network.inside(|| capture::apply(&captured, capture::Choice::Auto))??;
-    let workload = Workload::new(&args.proxy, command.name(), network.addresses().to_vec());
+    // Two commands of a name are two workloads.
+    let name = format!("{}-{}", command.name(), std::process::id());
+    let workload = Workload::new(&args.proxy, &name, network.addresses().to_vec());
+    let show = source.access().map(|access| (access.clone(), workload.clone()));
     let (admin, health) = network.inside(|| {
         let admin = listen::bind(SocketAddr::from(([127, 0, 0, 1], 15000)), "admin");
         both(admin, listen::bind(workload.any(15021), "health"))
@@ -78,10 +90,15 @@ fn try_run(args: RunArgs) -> Outcome<u8> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("no runtime: {error}")))?;
-    runtime.block_on(serve(plan, command, &network))
+    runtime.block_on(serve(plan, command, &network, show))
 }
 
-async fn serve(plan: Plan, command: Command, network: &Network) -> Outcome<u8> {
+async fn serve(
+    plan: Plan,
+    command: Command,
+    network: &Network,
+    show: Option<(Access, Workload)>,
+) -> Outcome<u8> {
     let mut signals = Signals::listen()?;
     let launch = |start: crate::sidecar::StartThreads| {
         // Threads are in the namespace, and of the user, of the one that starts them.
@@ -95,8 +112,23 @@ async fn serve(plan: Plan, command: Command, network: &Network) -> Outcome<u8> {
         sidecar = plan.start(launch) => sidecar?,
         signal = signals.next() => return Ok(Ended::by(signal).status()),
     };
-    let ended = beside(sidecar, command, network, &mut signals).await?;
-    Ok(ended.status())
+    let shown = match &show {
+        Some((access, workload)) => {
+            let shown = timeout(API, Shown::create(access, workload, command.name())).await;
+            shown.unwrap_or_else(|_| {
+                tracing::warn!("no Pod shows this command: the API did not answer in {API:?}");
+                None
+            })
+        }
+        None => None,
+    };
+    let ended = beside(sidecar, command, network, &mut signals).await;
+    if let Some(shown) = shown
+        && timeout(API, shown.remove()).await.is_err()
+    {
+        tracing::warn!("the Pod of this command is left behind: the API did not answer in {API:?}");
+    }
+    Ok(ended?.status())
 }
 
 /// Runs the command while the sidecar serves.

@@ -40,6 +40,14 @@ impl Source {
             .map_err(|error| failure(&error).or("-f PATH, to serve manifests"))
     }
 
+    /// The API server that they come from, if they do.
+    pub fn access(&self) -> Option<&Access> {
+        match self {
+            Self::Manifests(_) => None,
+            Self::Api(access) => Some(access),
+        }
+    }
+
     /// Files that are read now and later.
     pub fn files(&self) -> &[PathBuf] {
         match self {

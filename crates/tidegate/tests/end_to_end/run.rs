@@ -12,6 +12,7 @@ use tidegate_testing::process::{self, Output, Process};
 use tokio::process::Command;
 
 use crate::support::captured::{ORIGINS, RESOLVER, WORKLOAD, World, greet, greeter, resolver};
+use crate::support::{Api, Gateway};
 
 /// The address that the first command on a machine has.
 const COMMAND: &str = "198.18.0.2";
@@ -185,6 +186,42 @@ async fn what_a_killed_run_left_is_removed_by_the_next() {
     assert_eq!(left(&world).await, NOTHING);
     // The command lives on, without a network.
     kill_process(sleeping.expect("a number"), Signal::KILL).expect("it is there");
+}
+
+#[tokio::test]
+async fn an_api_shows_the_command_as_a_pod_for_as_long_as_it_runs() {
+    let Some(world) = World::new() else { return };
+    let _web = Origin::start().at(at(ORIGINS[0], 80)).http(host).await;
+    let gateway = Gateway::start(&["--api-listen", "10.77.0.1:0"]).await;
+    let text = std::fs::read_to_string(&gateway.exports["KUBECONFIG"]).expect("a kubeconfig");
+    let kubeconfig = world.file("kubeconfig", &text);
+    let mut api = Api::of(&gateway).await;
+    let entry: serde_json::Value = serde_json::json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "metadata": {"name": "web"},
+        "spec": {"hosts": ["web.example"], "resolution": "STATIC", "endpoints": [{"address": ORIGINS[0]}],
+            "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}]},
+    });
+    api.create("serviceentries", &entry).await;
+
+    let script = "trap 'exit 0' TERM; curl -sS -m 20 -H 'Host: web.example' http://10.77.0.2/; echo; \
+                  while :; do sleep 0.01; done";
+    let mut command = world.command(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(["run", "--kubeconfig", &kubeconfig, "--pod", "sleep", "--labels", "app=sleep"]);
+    command.args(["--", "sh", "-c", script]);
+    let mut process = Process::spawn(command.into());
+    process.stdout().containing("web.example").await;
+    let pods = "/api/v1/namespaces/default/pods/sleep";
+    let pod = api.send("GET", pods, "").await;
+    assert_eq!(pod["status"]["podIP"], COMMAND, "{pod:#}");
+    assert_eq!(
+        (&pod["status"]["phase"], &pod["metadata"]["labels"]["app"]),
+        (&"Running".into(), &"sleep".into())
+    );
+    assert_eq!(pod["spec"]["containers"][1]["name"], "istio-proxy");
+    process.signal(Signal::TERM);
+    assert!(process.wait(PATIENCE).await.success(), "{process}");
+    let left = api.send("GET", "/api/v1/namespaces/default/pods", "").await;
+    assert_eq!(left["items"], serde_json::json!([]), "{left:#}");
 }
 
 #[tokio::test]

@@ -1,0 +1,195 @@
+//! The Pod by which a run shows itself, where its objects come from an API: its labels, its addresses, and since when.
+
+use http::{Method, StatusCode};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tidegate_api::validation::names;
+use tidegate_source::cluster::{Access, Answer, Ask, Client};
+
+use crate::sidecar::Workload;
+
+/// Says of a Pod which process it stands for, as `MACHINE/NUMBER`: who finds one of a process that is gone may remove it.
+const PROCESS: &str = "tidegate.dev/run";
+/// The container whose log is the access log, in Istio.
+const PROXY_CONTAINER: &str = "istio-proxy";
+
+/// A Pod that is there as long as the command.
+#[derive(Debug)]
+pub struct Shown {
+    client: Client,
+    path: String,
+    uid: String,
+}
+
+impl Shown {
+    /// Creates the Pod of a workload. Without one the command runs all the same, and it is told why there is none.
+    pub async fn create(access: &Access, workload: &Workload, command: &str) -> Option<Self> {
+        match Self::try_create(access, workload, command).await {
+            Ok(shown) => Some(shown),
+            Err(why) => {
+                let Workload { namespace, name, .. } = workload;
+                tracing::warn!("no Pod {namespace}/{name} shows this command: {why}");
+                None
+            }
+        }
+    }
+
+    async fn try_create(
+        access: &Access,
+        workload: &Workload,
+        command: &str,
+    ) -> Result<Self, String> {
+        let client = access.client().await.map_err(|error| error.to_string())?;
+        let all = format!("/api/v1/namespaces/{}/pods", workload.namespace);
+        let path = format!("{all}/{}", workload.name);
+        let own = process(&machine(), std::process::id());
+        let pod = manifest(workload, command, &own);
+        let create = || json_body(Method::POST, &all, &pod);
+        let mut answer = client.send(create()).await?;
+        if answer.status == StatusCode::CONFLICT && remove_stale(&client, &path).await? {
+            answer = client.send(create()).await?;
+        }
+        if !answer.status.is_success() {
+            return Err(format!("{}; --pod NAME gives it another name", reason(&answer)));
+        }
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let shown = Self { client, path, uid: text(&answer.body["metadata"]["uid"]) };
+        if answer.body["status"]["podIP"] != pod["status"]["podIP"] {
+            // Clusters take a status by itself alone.
+            let status = json!({ "status": pod["status"] }).to_string().into_bytes();
+            let path = format!("{}/status", shown.path);
+            let patch = Ask::new(Method::PATCH, &path).with("application/merge-patch+json", status);
+            let answer = shown.client.send(patch).await?;
+            if !answer.status.is_success() {
+                tracing::warn!("the Pod of this command has no status: {}", reason(&answer));
+            }
+        }
+        Ok(shown)
+    }
+
+    /// Deletes it.
+    pub async fn remove(self) {
+        if let Err(why) = delete(&self.client, &self.path, &self.uid).await {
+            tracing::warn!("the Pod of this command is left behind: {why}");
+        }
+    }
+}
+
+/// Removes a Pod of a process of this machine that is gone; whether it did.
+async fn remove_stale(client: &Client, path: &str) -> Result<bool, String> {
+    let answer = client.send(Ask::new(Method::GET, path)).await?;
+    let metadata = &answer.body["metadata"];
+    let of = metadata["annotations"][PROCESS].as_str().unwrap_or_default();
+    let (machine_of, number) = of.rsplit_once('/').unwrap_or_default();
+    let gone = number.parse::<u32>().is_ok_and(|pid| !is_running(pid));
+    if machine_of != machine() || !gone {
+        return Ok(false);
+    }
+    delete(client, path, metadata["uid"].as_str().unwrap_or_default()).await?;
+    Ok(true)
+}
+
+/// Deletes a Pod, and not another one that has its name meanwhile.
+async fn delete(client: &Client, path: &str, uid: &str) -> Result<(), String> {
+    let options = json!({
+        "apiVersion": "v1",
+        "kind": "DeleteOptions",
+        "gracePeriodSeconds": 0,
+        "preconditions": { "uid": uid },
+    });
+    let answer = client.send(json_body(Method::DELETE, path, &options)).await?;
+    let gone = answer.status.is_success() || answer.status == StatusCode::NOT_FOUND;
+    if gone { Ok(()) } else { Err(reason(&answer)) }
+}
+
+fn json_body<'a>(method: Method, path: &'a str, body: &Value) -> Ask<'a> {
+    Ask::new(method, path).with("application/json", body.to_string().into_bytes())
+}
+
+fn reason(answer: &Answer) -> String {
+    let message = answer.body["message"].as_str().unwrap_or_default();
+    format!("the API answers {}: {message}", answer.status.as_u16())
+}
+
+fn is_running(pid: u32) -> bool {
+    std::path::Path::new("/proc").join(pid.to_string()).exists()
+}
+
+fn machine() -> String {
+    rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase()
+}
+
+fn process(machine: &str, pid: u32) -> String {
+    format!("{machine}/{pid}")
+}
+
+fn manifest(workload: &Workload, command: &str, own: &str) -> Value {
+    let Workload { namespace, name, labels, service_account, addresses } = workload;
+    let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let image = format!("tidegate:{}", env!("CARGO_PKG_VERSION"));
+    let container = |name: &str| json!({ "name": name, "image": image });
+    let status = |name: &str| {
+        json!({
+            "name": name, "image": image, "imageID": "", "ready": true, "started": true,
+            "restartCount": 0, "state": { "running": { "startedAt": now } }, "lastState": {},
+        })
+    };
+    let condition =
+        |name: &str| json!({ "type": name, "status": "True", "lastTransitionTime": now });
+    let fits = names::dns_label(command).is_ok() && command != PROXY_CONTAINER;
+    let command = if fits { command } else { "command" };
+    let containers = [command, PROXY_CONTAINER];
+    let (described, running) = (containers.map(container), containers.map(status));
+    let conditions = ["Ready", "ContainersReady"].map(condition);
+    let address = addresses.first().map(ToString::to_string);
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": labels,
+            "annotations": { PROCESS: own, "kubectl.kubernetes.io/default-container": command },
+        },
+        "spec": {
+            "containers": described,
+            "serviceAccountName": service_account,
+            // No node has this name, so that nobody else runs it.
+            "nodeName": "tidegate-run",
+            "restartPolicy": "Never",
+        },
+        "status": {
+            "phase": "Running",
+            "podIP": address,
+            "podIPs": addresses.iter().map(|ip| json!({ "ip": ip })).collect::<Vec<_>>(),
+            "startTime": now,
+            "conditions": conditions,
+            "containerStatuses": running,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use tidegate_api::{Kind, Object, Origin};
+
+    use super::*;
+
+    #[test]
+    fn the_pod_is_one_that_an_api_takes() {
+        let workload = Workload {
+            namespace: "default".to_owned(),
+            name: "curl-7".to_owned(),
+            labels: BTreeMap::from([("app".to_owned(), "sleep".to_owned())]),
+            service_account: "default".to_owned(),
+            addresses: vec![[198, 18, 0, 2].into()],
+        };
+        let pod = manifest(&workload, "curl", &process("m", 7));
+        let object = Object::decode(Kind::Pod, "v1", &pod, Origin::Api).expect("a Pod").object;
+        assert_eq!(object.labels["app"], "sleep");
+        assert_eq!(pod["status"]["podIP"], "198.18.0.2");
+        assert_eq!(pod["metadata"]["annotations"][PROCESS], "m/7");
+    }
+}
