@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::access::Access;
-use super::fault::chain;
+use super::fault::words;
 
 /// How long an answer may take: a list of 100,000 objects takes a few seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -86,7 +86,7 @@ impl Client {
         let request = request.body(Body::from(body.unwrap_or_default()));
         let request = request.map_err(|error| failed(&error))?;
         let answer = async {
-            let answer = self.client.send(request).await.map_err(|error| chain(&error))?;
+            let answer = self.client.send(request).await.map_err(|error| words(&error))?;
             let (head, body) = answer.into_parts();
             let body = body.collect().await.map_err(|error| error.to_string())?;
             Ok::<_, String>((head, body.to_bytes()))

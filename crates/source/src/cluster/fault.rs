@@ -22,26 +22,34 @@ impl Fault {
     pub(super) fn of(error: &Error) -> Self {
         match error {
             Error::Api(status) => Self::answered(status),
-            other => Self::Other(chain(other)),
+            other => Self::Other(words(other)),
         }
     }
 
     /// What a refusal means.
     pub(super) fn answered(status: &Status) -> Self {
-        let words = || match status.message.is_empty() {
+        let said = || match status.message.is_empty() {
             true => format!("it answers {} {}", status.code, status.reason),
             false => format!("it answers {}: {}", status.code, status.message.trim()),
         };
         match status.code {
             401 => Self::Unauthorized(format!(
                 "{}: the credentials are not good (they are read again from where they stand)",
-                words()
+                said()
             )),
-            403 => Self::Other(format!("{} (it takes the right to list and watch)", words())),
+            403 => Self::Other(format!("{} (it takes the right to list and watch)", said())),
             404 => Self::NotServed,
             410 => Self::Expired,
-            _ => Self::Other(words()),
+            _ => Self::Other(said()),
         }
+    }
+}
+
+/// What a client has met, in words. That its service has failed says nothing beside why.
+pub(super) fn words(error: &Error) -> String {
+    match error {
+        Error::Service(why) => chain(why.as_ref()),
+        other => chain(other),
     }
 }
 

@@ -132,10 +132,10 @@ pub fn aligned(heading: &[String], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// A cell as people read it, on one line.
+/// A cell as people read it, on one line; what is not there is left out, as by kubectl.
 fn cell(value: &Value) -> String {
     match value {
-        Value::Null => "<none>".to_owned(),
+        Value::Null => String::new(),
         Value::String(text) => text.replace('\n', " "),
         other => other.to_string(),
     }
@@ -206,11 +206,11 @@ mod tests {
             ],
         });
         let shown = |wide, namespace| table([&answer].into_iter(), "", namespace, wide);
-        let plain = "NAME     AGE\na        5s\nlonger   <none>\n";
+        let plain = "NAME     AGE\na        5s\nlonger\n";
         assert_eq!(shown(false, false).as_deref(), Some(plain));
-        let wide = "NAMESPACE   NAME     HOSTS    AGE\n\
-                    n           a        [\"x\"]    5s\n\
-                    m           longer   <none>   <none>\n";
+        let wide = "NAMESPACE   NAME     HOSTS   AGE\n\
+                    n           a        [\"x\"]   5s\n\
+                    m           longer\n";
         assert_eq!(shown(true, true).as_deref(), Some(wide));
         assert_eq!(table([&json!({ "rows": [] })].into_iter(), "", false, false), None);
     }
