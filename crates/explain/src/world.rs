@@ -206,6 +206,12 @@ impl Running {
     /// Takes what happened at once, to the end.
     fn take(&mut self, inputs: impl IntoIterator<Item = Input>) {
         self.compile(inputs);
+        // Issuers are not asked here where their keys are. That keys are fetched, and so not known, is what counts.
+        let issuers = self.pilot.issuers().into_iter();
+        let elsewhere: Vec<Input> = issuers
+            .map(|issuer| Input::Discovered { keys: Ok(issuer.to_string()), issuer })
+            .collect();
+        self.compile(elsewhere);
         self.files.follow(&self.pilot.files());
         let read = self.files.look().into_iter();
         let read: Vec<Input> = read.map(|(name, content)| Input::File { name, content }).collect();

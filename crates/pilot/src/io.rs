@@ -23,6 +23,13 @@ pub enum Input {
         /// What is in it.
         content: Result<Arc<[u8]>, String>,
     },
+    /// An issuer of [`crate::Pilot::issuers`] was asked where its keys are: their address, or why that is not known.
+    Discovered {
+        /// Its address, as objects write it.
+        issuer: Arc<str>,
+        /// Where its keys are.
+        keys: Result<String, String>,
+    },
     /// What the proxy finds wrong with secrets of xDS now, by name: all of them.
     Faulty(BTreeMap<Arc<str>, FaultySecret>),
     /// What the data plane cannot fetch, in place of what was said of that before.

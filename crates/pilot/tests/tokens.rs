@@ -212,3 +212,35 @@ fn keys_that_cannot_be_fetched_are_told_until_they_can() {
     world.give([Input::Unfetched(UnfetchedKeys::default())]);
     assert_eq!(world.fault(&policy, ResolvedRefs), None);
 }
+
+/// Whoever feeds the pilot asks issuers where their keys are, where nothing else says it.
+#[test]
+fn issuers_are_asked_where_their_keys_are() {
+    let mut policy = tokens("");
+    policy["spec"] = json!({"jwtRules": [{"issuer": "https://issuer.example.com/"}]});
+    let mut world = world(&[policy.clone()]);
+    let issuers: Vec<String> = world.pilot.issuers().iter().map(ToString::to_string).collect();
+    assert_eq!(issuers, ["https://issuer.example.com/"]);
+    let fault = world.fault(&policy, Reconciled).expect("they are not known yet");
+    assert!(fault.contains("jwtRules[0].issuer: it is being asked"), "{fault}");
+    assert_eq!(remote(&world), Value::Null);
+
+    let said = |keys: Result<&str, &str>| Input::Discovered {
+        issuer: "https://issuer.example.com/".into(),
+        keys: keys.map(str::to_owned).map_err(str::to_owned),
+    };
+    world.give([said(Err("the answer is 404"))]);
+    let fault = world.fault(&policy, Reconciled).expect("they are not known");
+    assert!(fault.contains("is not known: the answer is 404; "), "{fault}");
+    world.give([said(Ok("https://keys.example.com/a"))]);
+    assert_eq!(world.fault(&policy, Reconciled), None);
+    assert_eq!(remote(&world)["http_uri"]["uri"], "https://keys.example.com/a");
+    assert_eq!(through(&world), "jwks|443|https|keys.example.com");
+    // What it says may be wrong, too.
+    world.give([said(Ok("keys"))]);
+    let fault = world.fault(&policy, Reconciled).expect("no address");
+    assert!(fault.contains("jwtRules[0].issuer: "), "{fault}");
+
+    world.apply(&tokens("https://keys.example.com/b"));
+    assert!(world.pilot.issuers().is_empty(), "the policy itself says it");
+}

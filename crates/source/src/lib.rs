@@ -1,7 +1,7 @@
 //! Objects in: files, the embedded store, a cluster. One stream of changes; all I/O is here.
 //!
 //! [`Change`] is what every source comes down to and what pilot takes in. [`Cluster`] follows an API server. [`Files`] reads manifests from
-//! files and folders and follows them, [`NamedFiles`] those that objects name; which of several objects of one name counts is for whoever merges
+//! files and folders and follows them, [`NamedFiles`] those that objects name; [`Issuers`] asks issuers of tokens where their keys are. Which of several objects of one name counts is for whoever merges
 //! the sources (the embedded API's store).
 
 use std::collections::BTreeMap;
@@ -12,12 +12,14 @@ use tidegate_api::{Object, ObjectKey};
 mod changes;
 pub mod cluster;
 pub mod files;
+mod issuers;
 mod named;
 mod stored;
 
 pub use changes::{Changes, Queue};
 pub use cluster::Cluster;
 pub use files::{Batch, FileChange, Files, Finding, WatchError};
+pub use issuers::{Issuers, KeysAddress};
 pub use named::{Content, NamedFiles};
 pub use stored::{Decoded, decode};
 

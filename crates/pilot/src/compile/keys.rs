@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_api::istio::destination_rule::{ClientTlsMode, ClientTlsSettings};
-use tidegate_api::istio::request_authentication::{JwksUri, JwtRule};
+use tidegate_api::istio::request_authentication::JwksUri;
 use tidegate_api::scalar::GoDuration;
 use tidegate_envoy::v3::cluster::Cluster;
 use tidegate_envoy::v3::core::HttpUri;
@@ -44,16 +44,20 @@ pub struct Fetched {
     pub credentials: Vec<Credential>,
 }
 
-/// How the keys of a rule with a `jwksUri` are fetched.
+/// How keys are fetched that are at an address; `within` is how long that may take, if it is said.
 ///
 /// # Errors
 /// What is wrong with that.
-pub fn fetched(rule: &JwtRule, context: &Context<'_>) -> Result<Fetched, String> {
-    let uri = JwksUri::parse(&rule.jwks_uri)?;
+pub fn fetched(
+    address: &str,
+    within: Option<GoDuration>,
+    context: &Context<'_>,
+) -> Result<Fetched, String> {
+    let uri = JwksUri::parse(address)?;
     let host: Arc<str> = uri.host.to_ascii_lowercase().into();
     check(&host, &uri.path)?;
     let through = Through::find(&uri, &host, context);
-    let timeout = rule.timeout.map(GoDuration::get).filter(|timeout| !timeout.is_zero());
+    let timeout = within.map(GoDuration::get).filter(|timeout| !timeout.is_zero());
     let remote = RemoteJwks {
         http_uri: Some(HttpUri {
             uri: written(&uri, &host),

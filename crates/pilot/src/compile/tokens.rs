@@ -3,15 +3,15 @@
 //! One filter for all of them, before those of AuthorizationPolicies, which ask what it notes. A token that is there must be
 //! good; one that is not there is for AuthorizationPolicies to ask for, but for issuers whose `presence` is `REQUIRED`.
 //!
-//! Keys are written out, or fetched (`keys.rs`). Whose keys are not known has no good tokens: a key takes their place that
-//! nobody has. OpenID discovery is not done: it would be up to the control plane, which asks nobody for anything.
+//! Keys are written out, or fetched (`keys.rs`): from where the rule says, or else its issuer (OpenID discovery), who is asked by whoever
+//! feeds the pilot. Whose keys are not known has no good tokens: a key takes their place that nobody has.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
 use tidegate_api::istio::frames;
-use tidegate_api::istio::request_authentication::{JwtRule, Presence};
+use tidegate_api::istio::request_authentication::{JwksUri, JwtRule, Presence};
 use tidegate_envoy::v3::cluster::Cluster;
 use tidegate_envoy::v3::core::DataSource;
 use tidegate_envoy::v3::core::data_source::Specifier;
@@ -39,6 +39,9 @@ const LISTS: [&str; 2] = ["permission", "scope"];
 /// `tidegate: nobody has this key 2`), so that nobody knows its private part, and nobody can sign with it.
 const NOBODYS_KEY: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","alg":"ES256","kid":"nobody","x":"TDRw8aVrF8x1Ran3MERZrbf-SKAVre1zANdVefYx41c","y":"IoBgGwp1rUNOKwDgYjx8qeUzJucM9ibnOREmgFVNHsQ"}]}"#;
 
+/// What issuers say of where their keys are, by their addresses; or why they do not.
+pub type Discovered = BTreeMap<Arc<str>, Result<String, String>>;
+
 /// What the RequestAuthentications of a gateway come to.
 #[derive(Debug, Default, PartialEq)]
 pub struct Tokens {
@@ -52,6 +55,8 @@ pub struct Tokens {
     pub hosts: BTreeSet<Arc<str>>,
     /// The addresses that keys are fetched from, and for whom.
     pub fetched: BTreeSet<(String, ObjectKey)>,
+    /// The issuers that are asked where their keys are.
+    pub issuers: BTreeSet<Arc<str>>,
     /// What fetches take for handshakes, and for whom.
     pub credentials: BTreeSet<(Credential, ObjectKey)>,
 }
@@ -86,7 +91,7 @@ impl Tokens {
 
 /// Compiles all RequestAuthentications that hold.
 #[must_use]
-pub fn compile(policies: &TokenPolicies, context: &Context<'_>) -> Tokens {
+pub fn compile(policies: &TokenPolicies, discovered: &Discovered, context: &Context<'_>) -> Tokens {
     let mut rules = Vec::new();
     for policy in policies.here() {
         for (number, rule) in policy.spec.jwt_rules.iter().enumerate() {
@@ -103,7 +108,7 @@ pub fn compile(policies: &TokenPolicies, context: &Context<'_>) -> Tokens {
     for (key, number, rule) in rules {
         let mut found = Vec::new();
         let name = name(key, number);
-        let source = match keys(rule, context, &mut tokens, key) {
+        let source = match keys(rule, discovered, context, &mut tokens, key) {
             Ok(source) => source,
             Err((field, why)) => {
                 found.push(format!("jwtRules[{number}].{field}: {why}"));
@@ -247,6 +252,7 @@ fn provider(
 /// Where the keys of an issuer come from; else the field for which there are none, and why.
 fn keys(
     rule: &JwtRule,
+    discovered: &Discovered,
     context: &Context<'_>,
     tokens: &mut Tokens,
     key: &ObjectKey,
@@ -254,19 +260,36 @@ fn keys(
     if !rule.jwks.is_empty() {
         return Ok(written(as_set(&rule.jwks)));
     }
-    if rule.jwks_uri.is_empty() {
-        let place = rule.issuer.trim_end_matches('/');
-        let why = format!(
-            "where its keys are is not looked up, so that every token of this issuer is refused; write into jwksUri what \
-             {place}/.well-known/openid-configuration says as jwks_uri"
-        );
-        return Err(("issuer", why));
-    }
-    let fetched = keys::fetched(rule, context);
-    let fetched = fetched.map_err(|why| {
-        ("jwksUri", format!("{why}, so that every token of this issuer is refused"))
-    })?;
+    let (field, address) = match rule.jwks_uri.as_str() {
+        "" => ("issuer", said(&rule.issuer, discovered, tokens).map_err(|why| ("issuer", why))?),
+        address => ("jwksUri", address),
+    };
+    let fetched = keys::fetched(address, rule.timeout, context);
+    let fetched = fetched
+        .map_err(|why| (field, format!("{why}, so that every token of this issuer is refused")))?;
     Ok(tokens.fetch(fetched, key))
+}
+
+/// Where an issuer says that its keys are; else why that is not known. It is asked from now on.
+fn said<'d>(
+    issuer: &str,
+    discovered: &'d Discovered,
+    tokens: &mut Tokens,
+) -> Result<&'d str, String> {
+    if JwksUri::parse(issuer).is_err() || issuer.contains(['?', '#']) {
+        let why = "it is no address that could be asked where its keys are, so that every token of this issuer is refused; write \
+                   jwksUri or jwks";
+        return Err(why.to_owned());
+    }
+    let issuer: Arc<str> = issuer.into();
+    tokens.issuers.insert(Arc::clone(&issuer));
+    match discovered.get(&issuer) {
+        Some(Ok(address)) => Ok(address),
+        Some(Err(why)) => Err(format!(
+            "where its keys are is not known: {why}; every token of this issuer is refused until it says so, or jwksUri does"
+        )),
+        None => Err("it is being asked where its keys are; until it says so every token of this issuer is refused".to_owned()),
+    }
 }
 
 /// Keys that are written out.

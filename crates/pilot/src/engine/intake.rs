@@ -38,6 +38,7 @@ impl Pilot {
             }
             Input::File { name, content } => self.set_file(name, content, dirty),
             Input::Faulty(secrets) => self.set_faulty(secrets, dirty),
+            Input::Discovered { issuer, keys } => self.set_discovered(issuer, keys, dirty),
             Input::Unfetched(keys) => self.set_unfetched(keys, dirty),
             Input::Invalid { key, generation, errors, selector } => {
                 dirty.status.insert(key.clone());

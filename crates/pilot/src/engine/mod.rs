@@ -11,7 +11,7 @@ use tidegate_api::{Kind, ObjectKey};
 use tidegate_xds::{Resource, ResourceType};
 
 use crate::compile::authorization::Authorization;
-use crate::compile::tokens::Tokens;
+use crate::compile::tokens::{Discovered, Tokens};
 use crate::compile::{self, Context};
 use crate::model::authentication::TokenPolicies;
 use crate::model::authorization::Policies;
@@ -70,6 +70,8 @@ pub struct Pilot {
     /// What `token_policies` come to.
     tokens: Tokens,
     unfetched: UnfetchedKeys,
+    /// What issuers say of where their keys are.
+    discovered: Discovered,
     policies: Policies,
     /// What `policies` come to.
     authorization: Authorization,
@@ -202,6 +204,7 @@ impl Pilot {
             token_policies: TokenPolicies::default(),
             tokens: Tokens::default(),
             unfetched: UnfetchedKeys::default(),
+            discovered: Discovered::default(),
             policies: Policies::default(),
             authorization: Authorization::default(),
             peers: PeerPolicies::default(),

@@ -93,6 +93,23 @@ impl Pilot {
         dirty.policies |= self.policies.set(key, None);
     }
 
+    /// The issuers whose keys are where they say it themselves (OpenID discovery): whoever feeds the pilot asks them.
+    #[must_use]
+    pub fn issuers(&self) -> BTreeSet<Arc<str>> {
+        self.tokens.issuers.clone()
+    }
+
+    /// Replaces what an issuer says of where its keys are.
+    pub(super) fn set_discovered(
+        &mut self,
+        issuer: Arc<str>,
+        keys: Result<String, String>,
+        dirty: &mut Dirty,
+    ) {
+        dirty.tokens |= self.discovered.get(&issuer) != Some(&keys);
+        self.discovered.insert(issuer, keys);
+    }
+
     /// Replaces what the data plane cannot fetch.
     pub(super) fn set_unfetched(&mut self, keys: UnfetchedKeys, dirty: &mut Dirty) {
         let before = std::mem::replace(&mut self.unfetched, keys);
@@ -106,7 +123,8 @@ impl Pilot {
         if !std::mem::take(&mut dirty.tokens) && self.tokens.hosts.is_disjoint(&dirty.hosts) {
             return;
         }
-        let now = tokens::compile(&self.token_policies, &self.context());
+        let now = tokens::compile(&self.token_policies, &self.discovered, &self.context());
+        self.discovered.retain(|issuer, _| now.issuers.contains(issuer));
         if now == self.tokens {
             return;
         }
@@ -117,6 +135,10 @@ impl Pilot {
         }
         let before = std::mem::replace(&mut self.tokens, now);
         let now = &self.tokens;
+        // What an issuer says may mend a policy, or not.
+        let differs = |key: &&ObjectKey| before.faults.get(*key) != now.faults.get(*key);
+        let judged = before.faults.keys().chain(now.faults.keys());
+        dirty.status.extend(judged.filter(differs).cloned());
         if before.filter != now.filter {
             dirty.listeners.extend(self.listeners.names().map(Arc::clone));
         }

@@ -29,7 +29,7 @@ use tidegate_pilot::status::{Force, Standing};
 use tidegate_pilot::{FaultySecret, Input, Options, Pilot, Remark, UnfetchedKeys};
 use tidegate_proxy::upstream::incident::Incident;
 use tidegate_proxy::view::View;
-use tidegate_source::{Change, NamedFiles};
+use tidegate_source::{Change, Issuers, NamedFiles};
 use tidegate_xds::{ResourceType, Snapshot, Verdicts};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -75,8 +75,9 @@ pub fn start(
     start: oneshot::Sender<u64>,
 ) -> io::Result<Ended> {
     let Neighbours { snapshot, outgoing, view, incidents, names } = neighbours;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let control = Control {
+        issuers: Issuers::new(Arc::clone(&options.system_roots)),
         feed,
         verdicts: snapshot.verdicts(),
         pilot: Pilot::new(options),
@@ -118,6 +119,8 @@ struct Control<F> {
     notices: Notices,
     /// Certificates, keys and authorities that objects name.
     files: NamedFiles,
+    /// Issuers of tokens that say where their keys are.
+    issuers: Issuers,
     outgoing: Outgoing,
     /// Where it is counted what the proxy was not given.
     view: Arc<View>,
@@ -144,6 +147,10 @@ impl<F: Feed> Control<F> {
                 () = until(due) => self.settle(),
                 () = self.files.due() => {
                     self.read();
+                }
+                (issuer, keys) = self.issuers.next() => {
+                    self.compile(vec![Input::Discovered { issuer, keys }], HashMap::new());
+                    self.follow();
                 }
                 change = self.feed.next() => {
                     let batch = self.batch(change);
@@ -222,8 +229,14 @@ impl<F: Feed> Control<F> {
             }
         }
         let generation = self.compile(batch.into_iter().filter_map(input).collect(), versions);
+        self.follow().unwrap_or(generation)
+    }
+
+    /// Follows the files and issuers that objects name now; the generation that holds what is known of them already.
+    fn follow(&mut self) -> Option<u64> {
         self.files.follow(&self.pilot.files());
-        self.read().unwrap_or(generation)
+        self.issuers.follow(&self.pilot.issuers());
+        self.read()
     }
 
     /// Reads files that objects name, where they are new or different; the generation that holds what came out of it.

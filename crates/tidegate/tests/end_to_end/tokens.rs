@@ -33,6 +33,11 @@ impl Issuer {
 
     fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
         let key = match request.uri().path() {
+            "/.well-known/openid-configuration" => {
+                let host = request.headers()["host"].to_str().expect("text");
+                let told = json!({"jwks_uri": format!("http://{host}/first")});
+                return Response::new(full(told.to_string()));
+            }
             "/first" => {
                 self.asked.fetch_add(1, Ordering::Relaxed);
                 &self.keys[0]
@@ -49,7 +54,11 @@ impl Issuer {
     }
 
     fn token(&self, key: usize) -> String {
-        let claims = json!({"iss": "issuer", "exp": 4_000_000_000_u64});
+        self.token_of("issuer", key)
+    }
+
+    fn token_of(&self, issuer: &str, key: usize) -> String {
+        let claims = json!({"iss": issuer, "exp": 4_000_000_000_u64});
         self.keys[key].token(&json!({"alg": "ES256"}), &claims)
     }
 }
@@ -168,4 +177,32 @@ async fn keys_are_fetched_where_the_policy_says() {
     issuer.moved.store(true, Ordering::Relaxed);
     api.wait_for(&users, &[("ResolvedRefs", "True"), ("Programmed", "True")]).await;
     answered(&gateway, &issuer.token(1), 200).await;
+}
+
+/// Where a policy does not say where the keys are, the issuer is asked (OpenID discovery).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_issuer_is_asked_where_its_keys_are() {
+    let issuer = Issuer::new();
+    let origin = origin(&issuer, None).await;
+    let app = Origin::start().http(echo).await;
+    let gateway = Gateway::start(&[]).await;
+    let mut api = Api::of(&gateway).await;
+    api.create("serviceentries", &objects::host("app", "app.internal", app.address())).await;
+    api.create("gateways", &objects::gateway("g", 80, &[HOST])).await;
+    api.create("virtualservices", &objects::route("app", "g", HOST, "app.internal")).await;
+    gateway.answers(HOST, "/", 200).await;
+
+    let address = format!("http://{}", origin.address());
+    let silent = format!("{address}/none");
+    let mut users = policy("");
+    users["spec"] = json!({"jwtRules": [{"issuer": address}, {"issuer": silent}]});
+    api.send("POST", TOKENS, &users.to_string()).await;
+    answered(&gateway, &issuer.token_of(&address, 0), 200).await;
+    assert_eq!(ask(&gateway, &issuer.token_of(&address, 1)).await.0, 401, "of another key");
+    assert_eq!(ask(&gateway, &issuer.token_of(&silent, 0)).await.0, 401, "its keys are not known");
+    let why = format!(
+        "jwtRules[1].issuer: where its keys are is not known: {silent}/.well-known/openid-configuration: the answer is 404"
+    );
+    api.tells(&format!("{TOKENS}/users"), &["NotServed", &why]).await;
+    gateway.answers(HOST, "/", 200).await;
 }

@@ -20,7 +20,7 @@ fn alone(policies: &TokenPolicies) -> Tokens {
         tokens: &Tokens::default(),
         authorization: &Authorization::default(),
     };
-    compile(policies, &context)
+    compile(policies, &Discovered::default(), &context)
 }
 
 fn compiled(rules: &Value) -> (Value, Vec<String>) {
@@ -82,8 +82,8 @@ fn whose_keys_are_not_known_has_no_good_tokens() {
     }
     let told = [
         "jwtRules[0].jwksUri: ",
-        "jwtRules[1].issuer: where its keys are is not looked up, so that every token of this issuer is refused; write into \
-         jwksUri what b.example/.well-known/openid-configuration says as jwks_uri",
+        "jwtRules[1].issuer: it is no address that could be asked where its keys are, so that every token of this issuer is \
+         refused; write jwksUri or jwks",
         "jwtRules[2].outputPayloadToHeader: ",
         "jwtRules[2].outputClaimToHeaders[1].header: ",
         "jwtRules[2].outputClaimToHeaders[2].header: ",
