@@ -41,4 +41,5 @@ mod soak;
 mod support;
 mod terms;
 mod tokens;
+mod trusted_proxies;
 mod webhook;
