@@ -6,6 +6,7 @@
 //! - [`json`] is Envoy's JSON in both directions.
 //! - [`capability`] says what the proxy does with each type and field, [`variables`] which variables header values may have, [`suites`]
 //!   which suites and groups TLS may have.
+//! - [`mark`] has the marks that our control plane leaves for our data plane.
 //!
 //! prost drops fields that it does not know, and an `Any` may hold a type that nobody here knows.
 //! So whoever passes on what somebody else sent keeps the bytes, and never encodes the struct again.
@@ -15,6 +16,7 @@ pub mod capability;
 mod encode;
 pub mod fuzzing;
 pub mod json;
+pub mod mark;
 mod path;
 pub mod suites;
 pub mod types;

@@ -61,6 +61,9 @@ pub struct Answer {
     /// What else is worth knowing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// The ServiceEntry that would let it out, where it may not go as no object describes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<serde_json::Value>,
     /// Who else could have taken it, and what kept each from it, in the order in which they were tried.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<Lost>,

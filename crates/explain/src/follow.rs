@@ -92,6 +92,9 @@ impl World {
                 self.destinations(&all, None, answer);
                 destination::settle(answer, None, None);
                 self.note_elsewhere(question.port, answer);
+                if chain.denies {
+                    self.note_denied(question, answer);
+                }
                 Ok(())
             }
             NetworkFilter::Http(manager) => {

@@ -19,6 +19,7 @@
 //! | `example.rs` | what the question leaves open, made up |
 //! | `force.rs` | what of the objects on the way is refused, and what is in force in its place |
 //! | `limits.rs` | limits on the way, and who set them |
+//! | `remedy.rs` | the ServiceEntries that would let out what was refused |
 //! | `sidecar.rs` | what is different where a sidecar decides |
 //! | `lost.rs`, `nearest.rs` | who else could have taken it, and what kept them from it |
 //! | `text.rs` | the answer for a terminal |
@@ -36,6 +37,7 @@ mod lost;
 mod nearest;
 mod ports;
 mod question;
+pub mod remedy;
 mod request;
 mod sidecar;
 mod text;

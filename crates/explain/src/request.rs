@@ -298,7 +298,12 @@ impl World {
                 let location = shown(&redirect.location(head));
                 answer.end = End::Redirected { status: redirect.status, location };
             }
-            Action::Direct(direct) => answer.end = End::Answered { status: direct.status },
+            Action::Direct(direct) => {
+                answer.end = End::Answered { status: direct.status };
+                if direct.denies {
+                    self.note_denied(request.question, answer);
+                }
+            }
             Action::Forward(forward) => {
                 if request.upgrade && !prepare::may_upgrade(head, manager, forward) {
                     let reason = "it asks for a change of protocol, which is not allowed here";

@@ -22,6 +22,7 @@ use crate::answer::{Answer, End, Error, Lost, Part};
 use crate::follow::Refusal;
 use crate::lost::{idle, without_port};
 use crate::question::{Direction, Protocol, Question, Security};
+use crate::remedy::{self, Refused, Wire};
 
 /// The endpoint of a cluster that keeps the address that was dialled.
 pub(crate) const DIALLED: &str = "the address that was dialled";
@@ -170,6 +171,41 @@ impl World {
                 "{key} hides {host} from this workload: none of its {path}[].hosts brings it in"
             ));
         }
+    }
+
+    /// Says of what may not go out what would let it, unless it is there and hidden from this workload.
+    pub(crate) fn note_denied(&self, question: &Question, answer: &mut Answer) {
+        let plain = question.security == Security::Plain;
+        let wire = match question.protocol {
+            Protocol::Tcp if plain => Wire::Tcp,
+            _ if plain => Wire::Http,
+            _ => Wire::Tls,
+        };
+        if let (Wire::Http, End::Unavailable { reason, .. }) = (wire, &answer.end) {
+            // The proxy looks into what it refuses.
+            answer.end = End::Unavailable { status: Some(502), reason: reason.clone() };
+        }
+        let name = match wire {
+            Wire::Http => Some(without_port(&question.host).to_ascii_lowercase()),
+            Wire::Tls => question.sni.clone().or_else(|| Some(question.host.clone())),
+            Wire::Tcp => None,
+        };
+        let host = name.filter(|name| !name.is_empty());
+        let hidden = host.as_ref().and_then(|name| {
+            let host = self.pilot.host_called(name);
+            self.pilot.hides_host(&host, question.port)
+        });
+        if hidden.is_some() {
+            return;
+        }
+        let named = host.as_deref().map(|host| host.trim_matches(['[', ']']).parse::<IpAddr>());
+        let (host, address) = match named {
+            Some(Ok(address)) => (None, Some(address)),
+            _ => (host, question.address),
+        };
+        let refused = Refused { wire, host, address, port: question.port };
+        let namespace = &self.pilot.options().namespace;
+        answer.remedy = remedy::service_entries(&[refused], namespace).pop();
     }
 
     /// Says of connections and requests that nobody describes where they go what becomes of them.

@@ -78,6 +78,9 @@ pub fn render(question: &Question, answer: &Answer, look: Look) -> String {
         page.line("nearest miss", nearest);
     }
     page.lost(&answer.lost, look.all);
+    if let Some(remedy) = &answer.remedy {
+        page.remedy(remedy);
+    }
     page.text
 }
 
@@ -310,6 +313,12 @@ impl Page {
             let shown = self.paint(2, &place(source));
             self.line("", &shown);
         }
+    }
+
+    /// A manifest, apart from all else, so that it can be copied.
+    fn remedy(&mut self, manifest: &serde_json::Value) {
+        let text = tidegate_yaml::write(manifest);
+        let _ = write!(self.text, "\nThis ServiceEntry would let it out:\n\n{text}");
     }
 
     fn line(&mut self, station: &str, text: &str) {

@@ -180,7 +180,7 @@ fn with(path: PathMatch, ignore_case: bool, conditions: Vec<Condition>) -> Arc<R
     Arc::new(Route {
         name: "".into(),
         matcher: RouteMatch { path, ignore_case, conditions },
-        action: Action::Direct(Direct { status: 200, body: Default::default() }),
+        action: Action::Direct(Direct::new(200, "")),
         request_headers: Mutations::default(),
         response_headers: Mutations::default(),
         filters: Default::default(),

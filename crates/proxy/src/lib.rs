@@ -5,6 +5,7 @@ pub mod admin;
 pub mod buffer;
 pub mod clock;
 pub mod config;
+pub mod egress;
 pub mod filter;
 pub mod http;
 pub mod io;

@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use crate::accesslog::{self, Logs};
 use crate::config::listener::Listener;
 use crate::config::{Applied, Applier, Notice};
+use crate::egress;
 use crate::filter::jwt::remote::Follower;
 use crate::ledger::Ledger;
 use crate::sds;
@@ -44,8 +45,10 @@ pub struct Options {
     pub about: About,
     /// What else the process has open, and how its listeners get other ports.
     pub surroundings: Surroundings,
-    /// Who is told of endpoints that are ejected or return, and of names that lead nowhere.
+    /// Who is told of endpoints that are ejected or return, of names that lead nowhere, and of egress that is denied.
     pub incidents: Option<incident::Listener>,
+    /// Which name led a client to an address, for what is told of egress that is denied.
+    pub names: egress::Names,
 }
 
 /// A running proxy, seen from the control side. Dropping it ends the workers.
@@ -117,7 +120,10 @@ impl Proxy {
     pub fn start(options: Options, control: Handle) -> io::Result<Self> {
         let registry = Registry::new(options.workers.get());
         let logs = Logs::start(&registry, options.logs)?;
-        let fleet = Fleet::start(&registry, &logs)?;
+        let (office, refused) = (egress::Office::new(), Arc::<egress::Register>::default());
+        let fleet = Fleet::start(&registry, &logs, &office.sender())?;
+        let (names, told) = (options.names, options.incidents.clone());
+        control.spawn(office.keep(Arc::clone(&refused), names, registry.control().egress(), told));
         let ledger = Arc::new(Ledger::new(registry.control(), registry.workers()));
         ledger.workers_started();
         let dns = registry.control().dns();
@@ -128,7 +134,8 @@ impl Proxy {
         let node = json::from_json(&options.about.node).unwrap_or_default();
         let servers = sds::Follower::new(control.clone(), node);
         let keys = Follower::new(control.clone(), registry.control());
-        let view = View::new(options.about, registry, logs, records, Arc::clone(&ledger), lacks);
+        let books = (Arc::clone(&ledger), refused);
+        let view = View::new(options.about, registry, logs, records, books, lacks);
         let watch = Watch::start(&control, options.incidents.clone());
         let discovery = Discovery::new(resolver, control, options.incidents);
         let unbound = BTreeMap::new();

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use crate::accesslog::Logs;
 use crate::admin::{self, Accepted, Drain, Lifecycle, Origin, Rejected, State, Thresholds};
 use crate::config::{Config, Record, Records};
+use crate::egress::{Denied, Register};
 use crate::ledger::Ledger;
 use crate::stats::Registry;
 use crate::tls::Lacks;
@@ -59,6 +60,7 @@ pub struct View {
     logs: Arc<Logs>,
     records: Arc<Records>,
     ledger: Arc<Ledger>,
+    refused: Arc<Register>,
     /// Why secrets are not there.
     lacks: Lacks,
     config: ArcSwap<Config>,
@@ -77,7 +79,7 @@ impl View {
         registry: Arc<Registry>,
         logs: Arc<Logs>,
         records: Arc<Records>,
-        ledger: Arc<Ledger>,
+        (ledger, refused): (Arc<Ledger>, Arc<Register>),
         lacks: Lacks,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -87,6 +89,7 @@ impl View {
             logs,
             records,
             ledger,
+            refused,
             lacks,
             config: ArcSwap::default(),
             listening: ArcSwap::default(),
@@ -318,6 +321,10 @@ impl State for View {
 
     fn certificates(&self) -> Vec<Inventory> {
         self.config.load().certificates().map(|(_, _, inventory)| inventory).collect()
+    }
+
+    fn denied(&self) -> Vec<Denied> {
+        self.refused.denied()
     }
 
     fn drain_listeners(&self, drain: Drain) {

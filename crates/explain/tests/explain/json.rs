@@ -101,6 +101,7 @@ fn full(end: End) -> Answer {
         notes: vec![text()],
         lost: vec![Lost { at: "route", name: text(), refused: text(), far: true, from: from() }],
         nearest: Some(text()),
+        remedy: Some(Value::Null),
     }
 }
 

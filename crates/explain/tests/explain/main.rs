@@ -15,6 +15,7 @@ mod losers;
 mod near;
 mod policies;
 mod redirects;
+mod remedy;
 mod requests;
 mod settings;
 mod sidecar;

@@ -114,9 +114,13 @@ fn what_nobody_describes_is_refused_or_sent_on() {
     assert_eq!(blocked.virtual_host.as_ref().map(|host| host.name.as_str()), Some("block_all"));
     let page = render(&ask("unknown.example", 80), &blocked, Look::default());
     assert!(page.contains("is answered 502 by the sidecar itself"), "{page}");
+    assert!(page.contains("This ServiceEntry would let it out:\n\napiVersion: "), "{page}");
+    assert!(page.contains("  hosts:\n  - unknown.example\n"), "{page}");
     let nowhere = closed.explain(&ask("unknown.example", 8080));
     assert_eq!(nowhere.listener.as_ref().map(|l| l.name.as_str()), Some("virtualOutbound"));
-    let End::Unavailable { reason, .. } = &nowhere.end else { panic!("{:?}", nowhere.end) };
+    let End::Unavailable { status: Some(502), reason } = &nowhere.end else {
+        panic!("{:?}", nowhere.end)
+    };
     assert!(reason.contains("REGISTRY_ONLY"), "{reason}");
 
     let open = world(OutboundPolicy::AllowAny, &manifests);

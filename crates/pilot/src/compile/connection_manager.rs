@@ -10,6 +10,7 @@ use tidegate_envoy::v3::hcm::http_connection_manager::{
 use tidegate_envoy::v3::hcm::{HttpConnectionManager, HttpFilter, Rds};
 use tidegate_envoy::v3::listener::Filter;
 use tidegate_envoy::v3::listener::filter::ConfigType;
+use tidegate_envoy::v3::route::RouteConfiguration;
 use tidegate_envoy::v3::router::Router;
 
 use super::{Context, access_log, ads, duration, http_filter, rbac, traffic};
@@ -87,6 +88,12 @@ fn gateway(
 #[must_use]
 pub fn outbound(listener: &str, routes: &str, context: &Context<'_>) -> Filter {
     written(&base(&format!("outbound_{listener}"), by_name(routes), context))
+}
+
+/// The connection manager for requests of a workload that may not go out. It has its routes with it.
+#[must_use]
+pub fn refusing(stat_prefix: &str, routes: RouteConfiguration, context: &Context<'_>) -> Filter {
+    written(&base(stat_prefix, RouteSpecifier::RouteConfig(routes), context))
 }
 
 /// The connection manager for requests that come in to a workload: its peers are believed, who they are is told to it, and

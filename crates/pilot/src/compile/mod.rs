@@ -29,6 +29,7 @@ pub mod cluster;
 pub mod connection_manager;
 pub mod connection_pool;
 pub mod cover;
+mod denial;
 pub mod endpoints;
 pub mod filter_chain;
 pub mod headers;

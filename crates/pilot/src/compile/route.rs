@@ -25,7 +25,7 @@ use tidegate_envoy::v3::route::{
 
 use super::headers::Operations;
 use super::{
-    Context, balancing, duration, http3, matches, metadata, retry, sidecar, text, traffic,
+    Context, balancing, denial, duration, http3, matches, metadata, retry, sidecar, text, traffic,
 };
 use crate::model::rule::Rule;
 use crate::model::virtual_service::{Place, Semantics, VirtualService};
@@ -80,6 +80,7 @@ pub fn route(
             traffic::mirrors(rule, &key.namespace, place.port, context);
         match onward.filter(|_| rule.keeps_default_route()) {
             Some(onward) => {
+                denial::mark(&mut route, onward);
                 sidecar::onward(onward, place.port, action, rule.retries.as_deref(), context)
             }
             None => {

@@ -18,13 +18,13 @@ use tidegate_envoy::v3::listener::{
 };
 use tidegate_envoy::v3::route::route::Action;
 use tidegate_envoy::v3::route::route_action::{ClusterSpecifier, HostRewriteSpecifier};
-use tidegate_envoy::v3::route::{DirectResponseAction, Route, RouteAction, VirtualHost};
+use tidegate_envoy::v3::route::{Route, RouteAction, VirtualHost};
 use tidegate_envoy::v3::tls_inspector::TlsInspector;
 
 use super::listener::ChainSource;
 use super::{
-    Context, access_log, balancing, cluster, connection_manager, duration, filter_chain, inbound,
-    matches, retry,
+    Context, access_log, balancing, cluster, connection_manager, denial, duration, filter_chain,
+    inbound, matches, retry,
 };
 use crate::model::names;
 use crate::model::service::Service;
@@ -39,10 +39,7 @@ use crate::{OutboundPolicy, Workload};
 pub const VIRTUAL_OUTBOUND: &str = "virtualOutbound";
 
 /// What the HTTP inspector says of connections that begin with a request.
-const REQUESTS: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
-
-/// The status for requests that nobody describes where they go.
-const BLOCKED: u32 = 502;
+pub(super) const REQUESTS: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
 
 /// A listener, and what each of its chains was made from, in their order; the default chain is the last.
 #[derive(Debug)]
@@ -80,11 +77,15 @@ pub fn outbound<'a>(
         listener.filter_chains.push(FilterChain { filter_chain_match, ..message });
         sources.push(source(chain));
     }
+    let denies = last.is_none() && plan.elsewhere == OutboundPolicy::RegistryOnly;
     let (message, source) = last.unwrap_or_else(|| {
         let name = "PassthroughFilterChain".to_owned();
-        let filters = vec![elsewhere(plan.elsewhere, context)];
-        (FilterChain { name, filters, ..FilterChain::default() }, ChainSource::shared())
+        (elsewhere(&name, plan.elsewhere, context), ChainSource::shared())
     });
+    if denies && !plan.chains.iter().any(|chain| chain.asks.requests) {
+        listener.filter_chains.push(denial::requests(&format!("{name}-denied-http"), context));
+        sources.push(ChainSource::shared());
+    }
     if listener.filter_chains.is_empty() {
         listener.filter_chains.push(message);
     } else {
@@ -111,12 +112,23 @@ pub fn virtual_outbound(wildcard: IpAddr, context: &Context<'_>) -> Compiled {
         ..chain("blackhole", filter_chain::nowhere(context))
     };
     let policy = context.options.outbound_policy;
+    let named = |name: &str| format!("{VIRTUAL_OUTBOUND}-{name}");
+    let others = elsewhere(&named("catchall-tcp"), policy, context);
+    let mut sources = vec![inbound::of_port(Some(OUTBOUND_PORT), None), ChainSource::shared()];
+    let (filter_chains, default_filter_chain) = match policy {
+        OutboundPolicy::AllowAny => (vec![itself, others], None),
+        OutboundPolicy::RegistryOnly => {
+            sources.push(ChainSource::shared());
+            let requests = denial::requests(&named("catchall-http"), context);
+            (vec![itself, requests], Some(others))
+        }
+    };
     let listener = Listener {
         use_original_dst: Some(true),
-        filter_chains: vec![itself, chain("catchall-tcp", elsewhere(policy, context))],
+        filter_chains,
+        default_filter_chain,
         ..base(VIRTUAL_OUTBOUND, wildcard, OUTBOUND_PORT, context)
     };
-    let sources = vec![inbound::of_port(Some(OUTBOUND_PORT), None), ChainSource::shared()];
     Compiled { listener, sources }
 }
 
@@ -182,11 +194,15 @@ fn carry<'a>(
     }
 }
 
-/// The filter for connections that nobody describes where they go.
-fn elsewhere(policy: OutboundPolicy, context: &Context<'_>) -> Filter {
+/// The chain for connections that nobody describes where they go.
+fn elsewhere(name: &str, policy: OutboundPolicy, context: &Context<'_>) -> FilterChain {
     match policy {
-        OutboundPolicy::AllowAny => filter_chain::to_cluster(way_out(context), context),
-        OutboundPolicy::RegistryOnly => filter_chain::nowhere(context),
+        OutboundPolicy::AllowAny => FilterChain {
+            name: name.to_owned(),
+            filters: vec![filter_chain::to_cluster(way_out(context), context)],
+            ..FilterChain::default()
+        },
+        OutboundPolicy::RegistryOnly => denial::connections(name, context),
     }
 }
 
@@ -247,7 +263,7 @@ pub fn to_service(
 ) -> VirtualHost {
     let onward = Onward::Service(Arc::clone(service));
     let action = self::onward(&onward, port, unlimited(), None, context);
-    one_route(name, domains, "default", action)
+    one_route(name, domains, "default", action, &onward)
 }
 
 /// The virtual host for requests that nobody describes where they go.
@@ -261,12 +277,9 @@ pub fn to_elsewhere(
         OutboundPolicy::AllowAny => ALLOW_ANY,
         OutboundPolicy::RegistryOnly => BLOCK_ALL,
     };
-    one_route(
-        name,
-        domains,
-        name,
-        onward(&Onward::Elsewhere(policy), 0, unlimited(), None, context),
-    )
+    let elsewhere = Onward::Elsewhere(policy);
+    let action = onward(&elsewhere, 0, unlimited(), None, context);
+    one_route(name, domains, name, action, &elsewhere)
 }
 
 /// What is done with requests to a port that no rule sends anywhere, where all else that a route says is in `limits`; `retries` are
@@ -303,12 +316,7 @@ pub(super) fn onward(
             retry_policy: retries.and_then(|own| retry::policy(Some(own), false)),
             ..limits
         }),
-        Onward::Elsewhere(OutboundPolicy::RegistryOnly) => {
-            Action::DirectResponse(DirectResponseAction {
-                status: BLOCKED,
-                ..DirectResponseAction::default()
-            })
-        }
+        Onward::Elsewhere(OutboundPolicy::RegistryOnly) => denial::answer(),
     }
 }
 
@@ -321,16 +329,24 @@ fn called(alias: &str, port: u16) -> HostRewriteSpecifier {
     HostRewriteSpecifier::HostRewriteLiteral(host)
 }
 
-fn one_route(name: &str, domains: Vec<String>, route: &str, action: Action) -> VirtualHost {
+pub(super) fn one_route(
+    name: &str,
+    domains: Vec<String>,
+    route: &str,
+    action: Action,
+    onward: &Onward,
+) -> VirtualHost {
+    let mut route = Route {
+        name: route.to_owned(),
+        r#match: Some(matches::any()),
+        action: Some(action),
+        ..Route::default()
+    };
+    denial::mark(&mut route, onward);
     VirtualHost {
         name: name.to_owned(),
         domains,
-        routes: vec![Route {
-            name: route.to_owned(),
-            r#match: Some(matches::any()),
-            action: Some(action),
-            ..Route::default()
-        }],
+        routes: vec![route],
         include_request_attempt_count: true,
         ..VirtualHost::default()
     }

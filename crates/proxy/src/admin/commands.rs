@@ -107,6 +107,13 @@ pub(super) const COMMANDS: &[Command] = &[
         run: drain_listeners,
     },
     Command {
+        path: "/egress/denied",
+        changes: false,
+        help: "print what was not let out as nothing describes it",
+        parameters: &[],
+        run: |admin, _| views::denied(admin),
+    },
+    Command {
         path: "/healthcheck/fail",
         changes: true,
         help: "cause the server to fail health checks",

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde_json::Value as Json;
 use tidegate_xds::ResourceType;
 
+use crate::egress::Denied;
 use crate::remote::Remote;
 use crate::tls::inventory::Inventory;
 pub use crate::upstream::cluster::Locality;
@@ -43,6 +44,9 @@ pub trait State: Send + Sync + 'static {
 
     /// The certificates of every TLS context.
     fn certificates(&self) -> Vec<Inventory>;
+
+    /// Egress that was denied, the latest first.
+    fn denied(&self) -> Vec<Denied>;
 
     /// Lets listeners close; returns at once.
     fn drain_listeners(&self, drain: Drain);

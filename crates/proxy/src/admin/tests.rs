@@ -55,6 +55,21 @@ fn fixture() -> Fixture {
 }
 
 #[test]
+fn denied_egress_as_json() {
+    let fixture = fixture();
+    fixture.registry.worker(1).egress().unlisted.add(2);
+    let expected = json!({
+        "node": {"id": "n1", "cluster": "c1"},
+        "denied": [{
+            "protocol": "TLS", "host": "www.espn.com", "address": "192.0.2.1", "port": 443, "source": "10.0.0.7",
+            "count": 3, "first": "2019-01-31T14:40:18.645Z", "last": "2019-01-31T14:40:18.645Z",
+        }],
+        "unlisted": 2,
+    });
+    assert_eq!(fixture.json("/egress/denied"), expected);
+}
+
+#[test]
 fn clusters_as_text() {
     let fixture = fixture();
     let endpoint = fixture.registry.worker(1).endpoint("edsc", "127.0.0.1:19100");

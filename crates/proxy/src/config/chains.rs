@@ -331,6 +331,7 @@ mod tests {
                 })),
                 tls: None,
                 terms: None,
+                denies: false,
                 discouraged: AtomicBool::new(false),
             })
         };

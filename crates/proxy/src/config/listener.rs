@@ -147,6 +147,8 @@ pub struct FilterChain {
     /// What it is but for what it does with requests, encoded: which connections it takes and how. Only chains for requests
     /// have any. One that follows another of the same terms goes on with its connections.
     pub terms: Option<Box<[u8]>>,
+    /// Whether it refuses what may not go out; see [`crate::egress`].
+    pub denies: bool,
     /// Set when its connections are to close after what they are doing, though its listener has it still.
     pub discouraged: AtomicBool,
 }

@@ -212,6 +212,7 @@ fn listener(name: &str, manager: HttpManager, needs_inspection: bool) -> Arc<Lis
         filter: NetworkFilter::Http(Arc::new(manager)),
         tls: None,
         terms: Some(Box::default()),
+        denies: false,
         discouraged: false.into(),
     };
     let default = Some(Arc::new(chain));
@@ -249,7 +250,7 @@ impl Proxy {
         let sink = logs.sink(Destination::File("/dev/null".into())).unwrap();
         let output = Output { sink, format: format.clone(), filter: None };
         manager.log = Some(Arc::new(logs.log(vec![output]).unwrap()));
-        let mut fleet = Fleet::with_places(&registry, &logs, places).unwrap();
+        let mut fleet = Fleet::with_places(&registry, &logs, None, places).unwrap();
         fleet.serve(&listener("listener", manager, false)).unwrap();
         fleet.sync().await;
         let address = fleet.address("listener").expect("it is open");

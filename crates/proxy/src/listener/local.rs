@@ -12,7 +12,7 @@ use rustix::net::SocketFlags;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::bind::BACKLOG;
-use super::look::{Looked, look};
+use super::look::{Looked, look, look_at_refused};
 use super::terminate::terminate;
 use crate::accesslog::{Field, Kind, Record, ResponseFlags};
 use crate::buffer::Buffer;
@@ -182,6 +182,7 @@ impl LocalListener {
         current.stats.downstream_cx_total.inc();
         if let (false, [only]) =
             (current.listener.looks_at(client.local.port()), &current.chains[..])
+            && !only.chain.denies
             && current.listener.chains.find(&facts(&client, None, &[])).is_some()
         {
             let place = worker.connections.register();
@@ -204,6 +205,14 @@ impl Current {
             })
             .collect();
         Self { stats: worker.stats.listener(&listener.stat_prefix), listener, chains }
+    }
+
+    /// The chain for a connection of which that is known.
+    fn served(&self, client: &Client, looked: &Looked) -> Option<Served> {
+        let protocols = looked.protocols();
+        let facts = facts(client, looked.hello.as_ref(), &protocols);
+        let chain = self.listener.chains.find(&facts)?;
+        self.chains.iter().find(|served| Arc::ptr_eq(&served.chain, chain)).cloned()
     }
 
     /// The chains of a listener, in the order in which they are kept.
@@ -352,13 +361,19 @@ async fn choose(
         // What has gone meanwhile takes no newcomers.
         current = Rc::clone(&local.current.borrow());
     }
-    let listener = &current.listener;
+    let mut found = current.served(&client, &looked);
+    let blind = looked.hello.is_none() && !current.listener.looks_for_requests(client.local.port());
+    if blind && found.as_ref().is_some_and(|served| served.chain.denies) {
+        let look = look_at_refused(&worker, &mut io, looked.bytes.take());
+        let Some(seen) = place.prepare(&worker, look).await else { return };
+        looked = seen;
+        // What is refused can only be refused in better words.
+        let told = current.served(&client, &looked).filter(|served| served.chain.denies);
+        found = told.or(found);
+    }
     let hello = looked.hello.as_ref();
-    let chain = listener.chains.find(&facts(&client, hello, &looked.protocols()));
-    let found =
-        chain.and_then(|chain| current.chains.iter().find(|s| Arc::ptr_eq(&s.chain, chain)));
     client.server_name = hello.and_then(|hello| hello.server_name.as_deref()).map(Arc::from);
-    match found.cloned() {
+    match found {
         Some(chain) => {
             let first = (looked.bytes, looked.hello);
             spawn(&worker, Rc::clone(&current), chain, io, first, (client, place));

@@ -1,6 +1,7 @@
 //! What the first bytes of a connection tell before its chain is chosen, as it counts.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 
@@ -9,6 +10,9 @@ use crate::buffer::Buffer;
 use crate::http::opening::Opening;
 use crate::tls::{ClientHello, InspectorLimits, Malformed, Verdict, inspect};
 use crate::worker::Worker;
+
+/// How long a client that is refused has to say what it wants. One that waits for the server to begin is closed then.
+const REFUSED_LOOK: Duration = Duration::from_secs(1);
 
 /// What was read of a connection, and what it tells.
 #[derive(Debug, Default)]
@@ -82,6 +86,26 @@ pub(super) async fn look(
             None
         }
     }
+}
+
+/// Looks at the first bytes of a connection that is refused whatever they are, so that it can be said what was refused, and
+/// requests get an answer. `first` has come already.
+pub(super) async fn look_at_refused(
+    worker: &Worker,
+    io: &mut TcpStream,
+    first: Option<Buffer>,
+) -> Looked {
+    let limits = InspectorLimits {
+        requests: true,
+        timeout: Some(REFUSED_LOOK),
+        ..InspectorLimits::default()
+    };
+    let inspected = inspect(io, first, limits, &worker.buffers).await;
+    let hello = match inspected.verdict {
+        Verdict::Tls(hello) => Some(hello),
+        _ => None,
+    };
+    Looked { bytes: inspected.bytes, hello, request: inspected.request }
 }
 
 fn count_hello(worker: &Worker, hello: &ClientHello) {

@@ -20,6 +20,7 @@ use super::pattern::Substitution;
 use super::rate_limit::RateLimits;
 use super::redirect::Redirect;
 use super::retry::RetryPolicy;
+use super::template::Template;
 
 /// A route, compiled.
 #[derive(Debug)]
@@ -283,9 +284,19 @@ pub struct Direct {
     pub status: u16,
     /// Body; `text/plain` unless a response header mutation says otherwise.
     pub body: Bytes,
+    /// What makes the body of each request instead (`body_format`).
+    pub format: Option<Template>,
+    /// Whether it refuses what may not go out; see [`crate::egress`].
+    pub denies: bool,
 }
 
 impl Direct {
+    /// An answer with a body that is the same for everybody.
+    #[must_use]
+    pub fn new(status: u16, body: impl Into<Bytes>) -> Self {
+        Self { status, body: body.into(), format: None, denies: false }
+    }
+
     /// The value of `location`, which Envoy adds to direct answers of 201 and 3xx: the request's own URL.
     #[must_use]
     pub fn location(&self, head: &RequestHead) -> Option<Vec<u8>> {
@@ -453,7 +464,7 @@ mod tests {
         for (status, expected) in
             [(200, None), (201, Some("http://before/p")), (302, Some("http://before/p"))]
         {
-            let direct = Direct { status, body: Bytes::new() };
+            let direct = Direct::new(status, "");
             assert_eq!(direct.location(&head("/p")).as_deref(), expected.map(str::as_bytes));
         }
     }

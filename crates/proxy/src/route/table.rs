@@ -3,8 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::filter::Overrides;
 use crate::http::RequestHead;
 
@@ -76,7 +74,7 @@ impl VirtualHost {
     /// A virtual host that answers every request with a status.
     #[must_use]
     pub fn answering(name: Arc<str>, domains: Vec<Box<str>>, status: u16) -> Self {
-        let answer = Action::Direct(Direct { status, body: Bytes::new() });
+        let answer = Action::Direct(Direct::new(status, ""));
         Self::new(name, domains, vec![Arc::new(of_all(answer))])
     }
 

@@ -241,6 +241,20 @@ impl Template {
         Ok(Self { parts: parts.into() })
     }
 
+    /// The body of an answer to a request. Variables without a value are a dash, as in logs.
+    #[must_use]
+    pub fn body(&self, request: &RequestHead, facts: &Facts<'_>) -> Vec<u8> {
+        let (scope, mut out) = (Scope { request, response: None, facts }, Vec::new());
+        for part in &self.parts {
+            let start = out.len();
+            part.write(scope, &mut out);
+            if out.len() == start {
+                out.push(b'-');
+            }
+        }
+        out
+    }
+
     /// The value for one request; borrowed when it has no variable.
     pub(super) fn render(&self, scope: Scope<'_>) -> Cow<'_, [u8]> {
         match &*self.parts {
@@ -248,19 +262,21 @@ impl Template {
             [Part::Text(text)] => Cow::Borrowed(text),
             parts => {
                 let mut out = Vec::new();
-                for part in parts {
-                    match part {
-                        Part::Text(text) => out.extend_from_slice(text),
-                        Part::Variable { variable, longest } => {
-                            let start = out.len();
-                            variable.write(scope, &mut out);
-                            out.truncate(
-                                longest.map_or(out.len(), |longest| out.len().min(start + longest)),
-                            );
-                        }
-                    }
-                }
+                parts.iter().for_each(|part| part.write(scope, &mut out));
                 Cow::Owned(out)
+            }
+        }
+    }
+}
+
+impl Part {
+    fn write(&self, scope: Scope<'_>, out: &mut Vec<u8>) {
+        match self {
+            Self::Text(text) => out.extend_from_slice(text),
+            Self::Variable { variable, longest } => {
+                let start = out.len();
+                variable.write(scope, out);
+                out.truncate(longest.map_or(out.len(), |longest| out.len().min(start + longest)));
             }
         }
     }

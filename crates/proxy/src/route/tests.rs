@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use fastrand::Rng;
 
 use crate::filter::Overrides;
@@ -78,7 +77,7 @@ pub(super) fn route(number: usize, plain: &PlainRoute) -> Arc<Route> {
     Arc::new(Route {
         name: number.to_string().into(),
         matcher: RouteMatch { path, ignore_case: plain.ignore_case, conditions },
-        action: Action::Direct(Direct { status: 200, body: Bytes::new() }),
+        action: Action::Direct(Direct::new(200, "")),
         request_headers: Mutations::default(),
         response_headers: Mutations::default(),
         filters: Overrides::default(),

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use super::totals::{Total, Totals as _};
 use super::{
     AccessLogStats, Block, CertificateStats, ClusterManagerStats, ClusterStats, CorsStats,
-    DnsStats, EndpointStats, FaultStats, HttpInspectorStats, HttpStats, JwtStats, Kind,
-    ListenerManagerStats, ListenerStats, LocalRateLimitStats, MembershipStats, OutlierStats,
+    DnsStats, EgressStats, EndpointStats, FaultStats, HttpInspectorStats, HttpStats, JwtStats,
+    Kind, ListenerManagerStats, ListenerStats, LocalRateLimitStats, MembershipStats, OutlierStats,
     RbacShadowStats, RbacStats, SdsStats, ServerStats, TcpStats, TlsInspectorStats, units,
 };
 
@@ -43,6 +43,7 @@ pub struct Registry {
     pub(super) access_log: Stats<AccessLogStats>,
     pub(super) cluster_manager: Stats<ClusterManagerStats>,
     pub(super) dns: Stats<DnsStats>,
+    pub(super) egress: Stats<EgressStats>,
     pub(super) listener_manager: Stats<ListenerManagerStats>,
     pub(super) server: Stats<ServerStats>,
 }
@@ -76,6 +77,7 @@ impl Registry {
             access_log: Family::new(writers).get(Key::default(), workers),
             cluster_manager: Family::new(writers).get(Key::default(), workers),
             dns: Family::new(writers).get(Key::default(), workers),
+            egress: Family::new(writers).get(Key::default(), workers),
             listener_manager: Family::new(writers).get(Key::default(), workers),
             server: Family::new(writers).get(Key::default(), workers),
         })
@@ -105,6 +107,11 @@ impl Registry {
     /// For tests and tools: it looks through all names.
     pub fn get(&self, name: &str) -> Option<u64> {
         units::all(self).iter().find_map(|unit| unit.get(name))
+    }
+
+    /// Refusals of egress that are in no list.
+    pub fn unlisted(&self) -> u64 {
+        self.egress.shared().blocks().map(|(_, block)| block.unlisted.get()).sum()
     }
 
     /// Connections of all listeners that are open now.
@@ -250,6 +257,11 @@ impl Scope {
     /// Name resolution: `dns.`.
     pub fn dns(&self) -> Stats<DnsStats> {
         self.registry.dns.of(self.writer)
+    }
+
+    /// Egress that is refused: `egress.`.
+    pub fn egress(&self) -> Stats<EgressStats> {
+        self.registry.egress.of(self.writer)
     }
 
     /// Listeners as a whole: `listener_manager.`.

@@ -312,6 +312,7 @@ fn fixed(registry: &Registry) -> Vec<Unit> {
     vec![
         unit("cluster_manager.", &registry.cluster_manager),
         unit("dns.hickory.", &registry.dns),
+        unit("egress.", &registry.egress),
         unit("filesystem.", &registry.access_log),
         unit("http_inspector.", &registry.http_inspector),
         unit("listener_manager.", &registry.listener_manager),

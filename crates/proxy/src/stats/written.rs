@@ -62,6 +62,7 @@ const PLACES: &[(&str, &[Place])] = &[
     ("TlsInspectorStats", &[("listener/look.rs", &["counts"])]),
     ("AccessLogStats", &[("accesslog/", &["stats", "self.stats"])]),
     ("ClusterManagerStats", &[("ledger.rs", &["stats", "books.cluster_manager"])]),
+    ("EgressStats", &[("egress/", &["stats", "self.stats"])]),
     ("DnsStats", &[("upstream/dns/counted.rs", &["stats", "stats()"])]),
     (
         "ListenerManagerStats",
@@ -75,12 +76,12 @@ const PLACES: &[(&str, &[Place])] = &[
     ),
 ];
 
-/// The fields of the blocks, as `blocks.rs` declares them.
+/// The fields of the blocks, as `blocks.rs` and `refusals.rs` declare them.
 fn declared() -> BTreeMap<&'static str, Vec<&'static str>> {
-    let source = include_str!("blocks.rs");
+    let sources = [include_str!("blocks.rs"), include_str!("refusals.rs")];
     let mut blocks: BTreeMap<_, Vec<_>> = BTreeMap::new();
     let mut block = "";
-    for line in source.lines() {
+    for line in sources.into_iter().flat_map(str::lines) {
         if let Some(name) = line.strip_prefix("    ").and_then(|line| line.strip_suffix(" {")) {
             block = name;
         } else if let Some((field, _)) = line.split_once(": ")
@@ -131,11 +132,12 @@ fn every_metric_is_counted_somewhere() {
         + AccessLogStats::METRICS.len()
         + ClusterManagerStats::METRICS.len()
         + DnsStats::METRICS.len()
+        + EgressStats::METRICS.len()
         + ListenerManagerStats::METRICS.len()
         + CertificateStats::METRICS.len()
         + SdsStats::METRICS.len()
         + ServerStats::METRICS.len();
-    assert_eq!(fields, metrics, "blocks.rs is not read as it is meant");
+    assert_eq!(fields, metrics, "the blocks are not read as they are meant");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     sources(&root, &root, &mut files);

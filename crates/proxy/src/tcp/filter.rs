@@ -10,6 +10,7 @@ use super::{EndedBy, Pools, RelayLimits, Side, Tally, relay};
 use crate::accesslog::{Field, Kind, Record, ResponseFlags};
 use crate::buffer::Buffer;
 use crate::config::listener::{FilterChain, Listener, TcpProxy};
+use crate::egress::Asked;
 use crate::http::chain::Client;
 use crate::io::Io;
 use crate::remote::Remote;
@@ -19,6 +20,9 @@ use crate::upstream::outlier::Seen;
 use crate::upstream::pool::ConnectError;
 use crate::upstream::{ClusterSlot, LocalCluster};
 use crate::worker::Worker;
+
+/// What the first record of a TLS connection begins with (RFC 8446 section 5.1).
+const TLS_HANDSHAKE: u8 = 22;
 
 /// What the connections of one chain share in one worker.
 #[derive(Debug)]
@@ -70,6 +74,9 @@ impl TcpChain {
         let (started, wall) = (Instant::now(), SystemTime::now());
         let slot = self.proxy.clusters.next(|| self.worker.random.next());
         let mut note = Note { chain: self, client: &client, slot, started, wall };
+        if self.chain.denies {
+            self.deny(&client, first.as_ref());
+        }
         let tally = Tally::default();
         let (flags, details, dialled) = match self.connect(slot, &client).await {
             Ok((dialled, io_up, cluster)) => {
@@ -102,6 +109,14 @@ impl TcpChain {
         self.stats.downstream_cx_rx_bytes_total.add(tally.received());
         self.stats.downstream_cx_tx_bytes_total.add(tally.sent());
         note.closed(flags, details, dialled.as_ref(), &tally);
+    }
+
+    /// Notes a connection that may not go out. It has no endpoint, and so it is closed.
+    fn deny(&self, client: &Client, first: Option<&Buffer>) {
+        let name = client.server_name.as_deref();
+        let tls = first.is_some_and(|first| first.filled().first() == Some(&TLS_HANDSHAKE));
+        let asked = if tls || name.is_some() { Asked::Tls } else { Asked::Tcp };
+        self.worker.egress.denied(asked, name.map(str::as_bytes), client);
     }
 
     async fn connect(

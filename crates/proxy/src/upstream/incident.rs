@@ -1,4 +1,4 @@
-//! What happens to endpoints and to their names, for whoever tells people of it.
+//! What happens to endpoints, to their names and to what may not go out, for whoever tells people of it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::dns::LookupError;
 use super::outlier;
+use crate::egress::Denied;
 
 /// Something happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +16,8 @@ pub enum Incident {
     Endpoint(outlier::Event),
     /// To the name of endpoints.
     Name(NameEvent),
+    /// To what may not go out.
+    Egress(Denied),
 }
 
 /// A name leads nowhere, or leads somewhere again.

@@ -6,12 +6,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Places;
 use super::thread::{Command, Thread};
 use crate::accesslog::Logs;
 use crate::config::listener::{Listener, canonical};
+use crate::egress::Refusal;
 use crate::listener::{self, ListenerSocket};
 use crate::stats::Registry;
 
@@ -54,26 +55,31 @@ impl Open {
 }
 
 impl Fleet {
-    /// Starts a worker for each that the registry has counts for.
+    /// Starts a worker for each that the registry has counts for. What they refuse to let out goes to `refusals`.
     ///
     /// # Errors
     /// A thread or its runtime cannot be made.
-    pub fn start(registry: &Arc<Registry>, logs: &Logs) -> io::Result<Self> {
-        Self::with_places(registry, logs, &Places::of_process())
+    pub(crate) fn start(
+        registry: &Arc<Registry>,
+        logs: &Logs,
+        refusals: &mpsc::Sender<Refusal>,
+    ) -> io::Result<Self> {
+        Self::with_places(registry, logs, Some(refusals), &Places::of_process())
     }
 
     /// As [`Fleet::start`], with other places for clients than the process' own limit makes.
     ///
     /// # Errors
     /// See there.
-    pub fn with_places(
+    pub(crate) fn with_places(
         registry: &Arc<Registry>,
         logs: &Logs,
+        refusals: Option<&mpsc::Sender<Refusal>>,
         places: &Arc<Places>,
     ) -> io::Result<Self> {
         let start = |index| {
             let (stats, recorder) = (registry.worker(index), logs.recorder(index));
-            Thread::start(index, stats, recorder, Arc::clone(places))
+            Thread::start(index, stats, recorder, refusals.cloned(), Arc::clone(places))
         };
         let threads = (0..registry.workers()).map(start).collect::<io::Result<_>>()?;
         Ok(Self { threads, open: HashMap::new(), closed: HashSet::new() })

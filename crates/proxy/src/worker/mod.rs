@@ -12,6 +12,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
+
 pub use connections::{Connections, FIRST_REQUEST, LAST_REQUEST, Registration};
 pub use fleet::Fleet;
 pub use places::{Place, Places};
@@ -19,6 +21,7 @@ pub use places::{Place, Places};
 use crate::accesslog::Recorder;
 use crate::buffer::BufferPool;
 use crate::clock::Clock;
+use crate::egress::{Desk, Refusal};
 use crate::http::exchange::Scratch;
 use crate::http::feed::Room;
 use crate::listener::Listening;
@@ -47,6 +50,8 @@ pub struct Worker {
     pub copies: Rc<Room>,
     /// Its way to the access logs.
     pub recorder: Recorder,
+    /// Where it hands in what it lets not out.
+    pub egress: Desk,
     /// Its random numbers.
     pub random: Random,
     /// Its clock.
@@ -65,9 +70,16 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker without connections.
+    /// A worker without connections. What it refuses to let out goes to `refusals`.
     #[must_use]
-    pub fn new(index: usize, stats: Scope, recorder: Recorder, places: Arc<Places>) -> Self {
+    pub(crate) fn new(
+        index: usize,
+        stats: Scope,
+        recorder: Recorder,
+        refusals: Option<mpsc::Sender<Refusal>>,
+        places: Arc<Places>,
+    ) -> Self {
+        let egress = Desk::new(&stats, refusals);
         let buffers = Rc::<BufferPool>::default();
         Self {
             index,
@@ -77,6 +89,7 @@ impl Worker {
             stats,
             buffers,
             recorder,
+            egress,
             random: Random::default(),
             clock: Clock::default(),
             scratch: RefCell::default(),

@@ -2,6 +2,7 @@
 
 mod capture;
 mod completion;
+mod egress;
 mod expand;
 mod explain;
 mod inject;
@@ -89,6 +90,8 @@ enum Verb {
     Explain(Box<ExplainArgs>),
     /// Show what a running gateway has been told to do
     ProxyConfig(proxy_config::ProxyConfigArgs),
+    /// List what was not let out, and what would let it out
+    Egress(egress::EgressArgs),
     /// Lead a workload's connections to its sidecar
     Capture(capture::CaptureArgs),
     /// Put a sidecar into manifests; also when the program is called istioctl
@@ -132,6 +135,7 @@ fn dispatch(verb: Verb) -> Outcome<ExitCode> {
         Verb::Describe(args) => crate::objects::run(crate::objects::describe(args)),
         Verb::Explain(args) => crate::explain::run(&args),
         Verb::ProxyConfig(args) => proxy_config::run(&args),
+        Verb::Egress(args) => egress::run(&args),
         Verb::Capture(args) => capture::run(&args),
         Verb::KubeInject(args) => inject::run(&args),
         Verb::Webhook(args) => crate::webhook::run(&args),

@@ -12,6 +12,8 @@ pub fn notes(incident: &Incident, pilot: &Pilot) -> Vec<Note> {
     let cluster = match incident {
         Incident::Endpoint(event) => &event.cluster,
         Incident::Name(event) => &event.cluster,
+        // No object describes it; the log says it, and `tidegate egress denied` lists it.
+        Incident::Egress(_) => return Vec::new(),
     };
     let owners = pilot.owners(ResourceType::Cluster, cluster);
     owners.into_iter().filter_map(|key| note(incident, key)).collect()
@@ -35,6 +37,7 @@ fn note(incident: &Incident, about: ObjectKey) -> Option<Note> {
             };
             (tone, reason, event.to_string())
         }
+        Incident::Egress(denied) => (Tone::Warning, "EgressDenied", denied.to_string()),
     };
     Some(Note { about, tone, reason: reason.to_owned(), message })
 }

@@ -159,7 +159,9 @@ impl<F: Feed> Control<F> {
                 Some(incident) = self.incidents.recv() => {
                     for note in incidents::notes(&incident, &self.pilot) {
                         match &incident {
-                            Incident::Endpoint(_) => self.outgoing.note_logged(note),
+                            Incident::Endpoint(_) | Incident::Egress(_) => {
+                                self.outgoing.note_logged(note);
+                            }
                             Incident::Name(_) => self.outgoing.note(note),
                         }
                     }

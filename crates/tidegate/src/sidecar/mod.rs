@@ -219,6 +219,7 @@ impl Plan {
             about,
             surroundings,
             incidents: Some(incidents),
+            names: tidegate_proxy::egress::Names::default(),
         };
         let snapshot = Snapshot::new();
         let (started, start) = oneshot::channel();

@@ -221,7 +221,9 @@ fn start_data_plane(
 ) -> Outcome<DataPlane> {
     let logs = tidegate_proxy::accesslog::Options::default();
     let incidents = Some(incidents);
-    let options = tidegate_proxy::Options { workers, dns, logs, about, surroundings, incidents };
+    let names = tidegate_proxy::egress::Names::default();
+    let options =
+        tidegate_proxy::Options { workers, dns, logs, about, surroundings, incidents, names };
     let words = data_plane::secret_words(gateway::NAMESPACE);
     DataPlane::start(options, tokio::runtime::Handle::current(), snapshot, start, words)
         .map_err(|error| Failure::new(format!("the data plane does not start: {error}")))

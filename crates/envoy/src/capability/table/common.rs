@@ -73,7 +73,7 @@ pub(super) const ROWS: &[Row] = &[
         ],
         ..ROW
     },
-    // Kept for `/config_dump`, where it tells which object a resource was made from.
+    // Kept for `/config_dump`, where it tells which object a resource was made from, and for `mark`.
     Row {
         message: "envoy.config.core.v3.Metadata",
         honoured: &["filter_metadata"],
@@ -91,7 +91,7 @@ pub(super) const ROWS: &[Row] = &[
         message: "envoy.config.core.v3.SubstitutionFormatString",
         honoured: &["text_format", "text_format_source", "json_format", "omit_empty_values"],
         ignored: &[
-            ("content_type", "it is for bodies, not for logs"),
+            ("content_type", "logs have none, and bodies that are made of a format are plain text"),
             ("json_format_options", "properties are written in the order of their names"),
         ],
         ..ROW

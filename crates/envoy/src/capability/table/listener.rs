@@ -65,9 +65,9 @@ pub(super) const ROWS: &[Row] = &[
             "transport_socket",
             "transport_socket_connect_timeout",
             "use_proxy_proto",
+            "metadata",
         ],
         values: &[("use_proxy_proto", &["false"])],
-        ignored: &[("metadata", "it says where the configuration came from")],
         ..ROW
     },
     Row {

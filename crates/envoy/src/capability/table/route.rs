@@ -282,7 +282,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         message: "envoy.config.route.v3.DirectResponseAction",
-        honoured: &["status", "body"],
+        honoured: &["status", "body", "body_format"],
         ..ROW
     },
 ];

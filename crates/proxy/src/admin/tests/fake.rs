@@ -13,6 +13,7 @@ use tidegate_envoy::v3;
 use tidegate_testing::ca::Ca;
 use tidegate_xds::ResourceType;
 
+use crate::egress::{Asked, Denied};
 use crate::tls::inventory::{Inventory, Named};
 
 use super::super::*;
@@ -143,6 +144,18 @@ impl State for Fake {
     }
 
     fn refresh_stats(&self) {}
+
+    fn denied(&self) -> Vec<Denied> {
+        vec![Denied {
+            asked: Asked::Tls,
+            host: Some("www.espn.com".into()),
+            destination: "192.0.2.1:443".parse().unwrap(),
+            source: "10.0.0.7".parse().unwrap(),
+            count: 3,
+            first: moment(),
+            last: moment(),
+        }]
+    }
 
     fn clusters(&self) -> Vec<Cluster> {
         let endpoint = |address: &str, hostname: &str| Endpoint {

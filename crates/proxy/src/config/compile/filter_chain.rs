@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use prost_types::Any;
+use tidegate_envoy::mark;
 use tidegate_envoy::prost::Message;
 use tidegate_envoy::v3::hcm::HttpConnectionManager;
 use tidegate_envoy::v3::hcm::http_connection_manager::RouteSpecifier;
@@ -72,7 +73,8 @@ pub(in crate::config) fn filter_chain(
     let name = proto.name.as_str().into();
     let terms = matches!(filter, NetworkFilter::Http(_)).then(|| terms(proto, before));
     let discouraged = AtomicBool::new(false);
-    Ok((Arc::new(FilterChain { name, rbac, filter, tls, terms, discouraged }), fault))
+    let denies = mark::denies_egress(proto.metadata.as_ref());
+    Ok((Arc::new(FilterChain { name, rbac, filter, tls, terms, denies, discouraged }), fault))
 }
 
 /// What a chain is but for its last filter.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use tidegate_envoy::mark;
+use tidegate_envoy::v3::core::SubstitutionFormatString;
+use tidegate_envoy::v3::core::substitution_format_string::Format;
 use tidegate_envoy::v3::route::redirect_action::{
     PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier,
 };
@@ -28,7 +30,7 @@ use crate::route::rate_limit::{RateLimit, RateLimits};
 use crate::route::{
     Action, Direct, Field, Forward, HashCookie, HashOf, HashPolicy, HostRewrite, Inherit, Mirror,
     Mirrors, MutationLevel, Mutations, PathMatch, PathRewrite, Redirect, RedirectPath, RetryPolicy,
-    Route, Target,
+    Route, Target, Template,
 };
 use crate::shares::Shares;
 
@@ -49,6 +51,9 @@ const DEFAULT_KEEP: u64 = 1 << 20;
 /// How much of it may wait for a copy where nothing says it. Other than in Envoy the request does not wait, so that there is more
 /// to keep.
 const DEFAULT_KEEP_FOR_COPIES: u64 = 8 << 20;
+
+/// Longest format of bodies in a file, bytes.
+const MAX_BODY_FORMAT: usize = 64 * 1024;
 
 /// What routes inherit from the virtual host and the route configuration.
 #[derive(Debug)]
@@ -117,7 +122,9 @@ pub(super) fn route(
             Action::Redirect(redirect(action, &matcher.path).within("redirect")?)
         }
         Some(ProtoAction::DirectResponse(action)) => {
-            Action::Direct(direct(action, level.max_body).within("direct_response")?)
+            let direct = direct(action, level.max_body).within("direct_response")?;
+            let denies = mark::denies_egress(proto.metadata.as_ref());
+            Action::Direct(Direct { denies, ..direct })
         }
         Some(_) | None => {
             return Err(Refusal::new("one of route, redirect and direct_response must be set"));
@@ -429,7 +436,29 @@ fn direct(proto: &DirectResponseAction, max_body: usize) -> Result<Direct, Refus
         Some(source) => data(source, max_body).within("body")?,
         None => Vec::new(),
     };
-    Ok(Direct { status, body: Bytes::from(body) })
+    let format = proto.body_format.as_ref().map(body_format).transpose().within("body_format")?;
+    Ok(Direct { format, ..Direct::new(status, body) })
+}
+
+/// What makes the body of an answer for each request.
+#[allow(deprecated, reason = "`text_format` is what everybody writes")]
+fn body_format(proto: &SubstitutionFormatString) -> Result<Template, Refusal> {
+    match &proto.format {
+        Some(Format::TextFormat(text)) => {
+            Template::new(text).map_err(|error| Refusal::of("text_format", error))
+        }
+        Some(Format::TextFormatSource(source)) => {
+            let text = data(source, MAX_BODY_FORMAT).and_then(|text| {
+                String::from_utf8(text).map_err(|_| Refusal::new("must be UTF-8"))
+            });
+            text.and_then(|text| Template::new(&text).map_err(Refusal::new))
+                .within("text_format_source")
+        }
+        Some(Format::JsonFormat(_)) => {
+            Err(Refusal::of("json_format", "use text_format: answers are plain text"))
+        }
+        None => Err(Refusal::of("text_format", "must be set")),
+    }
 }
 
 #[cfg(test)]

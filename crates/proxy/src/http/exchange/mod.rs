@@ -40,6 +40,7 @@ use super::stream::{Downstream, Recv};
 use super::transfer::Transfer;
 use crate::accesslog::{Field, ResponseFlags};
 use crate::config::listener::HttpManager;
+use crate::egress::Asked;
 use crate::filter::Trail;
 use crate::route::{
     Action, Attempts, Decision, Direct, Facts, Redirect, Route, RouteTable, Target, grpc,
@@ -328,8 +329,16 @@ impl<'a, D: Downstream> Exchange<'a, D> {
 
     async fn direct(&mut self, route: &Route, direct: &Direct) -> Result<(), Broken> {
         self.http.stats.rq_direct_response.inc();
+        let body = match &direct.format {
+            Some(format) => format.body(self.request, &self.facts()),
+            None => Vec::from(&direct.body[..]),
+        };
+        if direct.denies {
+            let host = self.request.authority();
+            self.http.worker.egress.denied(Asked::Http, Some(host), self.client);
+        }
         let reply = LocalReply {
-            body: Vec::from(&direct.body[..]).into(),
+            body: body.into(),
             location: direct.location(self.request),
             ..LocalReply::new(direct.status, "", ResponseFlags::NONE, "direct_response")
         };

@@ -7,7 +7,7 @@ use super::*;
 
 #[tokio::test]
 async fn our_own_answers_are_framed_and_changed_as_the_choice_says() {
-    let direct = Action::Direct(Direct { status: 204, body: "never sent".into() });
+    let direct = Action::Direct(Direct::new(204, "never sent"));
     // A cluster among several that has nobody: what is changed for it holds for the answer in its place.
     let mut nowhere = forward(cluster("nowhere", &[], UpstreamProtocol::Http1), None);
     if let Action::Forward(forward) = &mut nowhere {

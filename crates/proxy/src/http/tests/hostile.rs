@@ -24,7 +24,7 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
 }
 
 fn direct(size: usize) -> Vec<Arc<Route>> {
-    vec![route("/", Action::Direct(Direct { status: 200, body: vec![b'x'; size].into() }))]
+    vec![route("/", Action::Direct(Direct::new(200, vec![b'x'; size])))]
 }
 
 /// A cluster of one endpoint, changed as the case wants it.

@@ -46,7 +46,7 @@ async fn a_request_that_is_on_its_way_is_answered_whatever_goes() {
 
 /// Answers everything with a status.
 fn answer_route(status: u16) -> Arc<Route> {
-    route("/", Action::Direct(Direct { status, body: "".into() }))
+    route("/", Action::Direct(Direct::new(status, "")))
 }
 
 /// Another form of a listener, in which every path is answered with a status, by a chain of these terms.
@@ -207,7 +207,7 @@ impl Inside {
         let registry = Registry::new(1);
         let logs = Logs::start(&registry, Options::default()).unwrap();
         let places = Places::of_process();
-        let worker = Worker::new(0, registry.worker(0), logs.recorder(0), places);
+        let worker = Worker::new(0, registry.worker(0), logs.recorder(0), None, places);
         let (commands, receiver) = mpsc::unbounded_channel();
         tokio::task::spawn_local(run(Rc::new(worker), receiver));
         let any = ([127, 0, 0, 1], 0).into();

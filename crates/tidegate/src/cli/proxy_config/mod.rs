@@ -4,9 +4,9 @@
 
 mod conditions;
 pub(crate) mod fetch;
-mod process;
+pub(crate) mod process;
 mod rows;
-mod table;
+pub(crate) mod table;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

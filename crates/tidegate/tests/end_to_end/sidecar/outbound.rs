@@ -61,7 +61,8 @@ async fn what_objects_describe_is_carried_and_the_rest_refused() {
     let elsewhere = world.curl(&["-H", &asked("web.example"), "http://10.77.0.3/"]).await;
     assert_eq!(elsewhere, "web.example 200", "the address is not the client's to choose");
     let unknown = world.curl(&["-H", &asked("other.example"), "http://10.77.0.2/"]).await;
-    assert!(unknown.ends_with(" 502"), "{unknown}");
+    let words = "egress to other.example on port 80 is denied: ";
+    assert!(unknown.starts_with(words) && unknown.ends_with(" 502"), "{unknown}");
     sidecar.logged(&["\"web.example\"", " 200 ", "outbound|80||web.example"]).await;
     sidecar.logged(&["\"other.example\"", " 502 ", "block_all"]).await;
 
@@ -107,9 +108,9 @@ async fn a_service_entry_that_is_deleted_blocks_at_once() {
     world.capture(&EVERYTHING);
     let sidecar = world.sidecar(&[]).await;
     let ask = async || world.curl(&["-H", "Host: web.example", "http://10.77.0.2/"]).await;
-    // With nothing at this port it is not known to be HTTP's, and there is nobody to answer.
+    // Nobody listens for this port, and the answer is the same.
     let nothing = ask().await;
-    assert!(nothing.contains(" 000"), "{nothing}");
+    assert!(nothing.ends_with(" 502"), "{nothing}");
     world.manifest("services.yaml", SERVICES);
     eventually(PATIENCE, async || {
         let answer = ask().await;
@@ -124,7 +125,7 @@ async fn a_service_entry_that_is_deleted_blocks_at_once() {
     eventually(PATIENCE, async || {
         let (answer, words) =
             (ask().await, first_words(world.dial(at(ORIGINS[1], 9000)).await).await);
-        let refused = answer.contains(" 000") && words.is_empty();
+        let refused = answer.ends_with(" 502") && words.is_empty();
         if refused { Ok(()) } else { Err((answer, words)) }
     })
     .await;
@@ -263,7 +264,51 @@ async fn the_sidecar_s_own_ports_and_other_words_are_no_way_out() {
     let words = first_words(Ok(stream)).await;
     assert!(words.is_empty() || words.starts_with("HTTP/1.1 400"), "{words}");
     let plain = world.curl(&["-H", "Host: secure.example", "http://10.77.0.2:443/"]).await;
-    assert!(plain.contains(" 000"), "{plain}");
+    assert!(plain.ends_with(" 502"), "{plain}");
     assert_eq!((web.connections(), secure.connections()), (0, 0));
+    sidecar.end().await;
+}
+
+#[tokio::test]
+async fn what_was_denied_is_listed_and_goes_out_with_the_manifests_that_are_printed() {
+    let Some(world) = World::new() else { return };
+    let ca = Ca::new("internet");
+    let identity = ca.issue(&["10.77.0.2"]);
+    let _web = Origin::start().at(at(ORIGINS[0], 8080)).http(host).await;
+    let _secure = Origin::start().at(at(ORIGINS[0], 443)).tls(&identity).http(host).await;
+    greeter(ORIGINS[1], 9000).await;
+    world.capture(&EVERYTHING);
+    let sidecar = world.sidecar(&[]).await;
+    let asked = async || {
+        let request = world.curl(&["http://10.77.0.2:8080/"]).await;
+        let tls = world.curl(&["-k", "https://10.77.0.2/"]).await;
+        (request, tls, first_words(world.dial(at(ORIGINS[1], 9000)).await).await)
+    };
+    let (request, tls, words) = asked().await;
+    assert!(request.contains("egress to 10.77.0.2:8080 on port 8080 is denied"), "{request}");
+    assert!(tls.contains(" 000"), "{tls}");
+    assert_eq!(words, "");
+    let connect = "stranger.example:443:10.77.0.2:443";
+    world.curl(&["--connect-to", connect, "https://stranger.example/"]).await;
+    sidecar.told("egress denied: a TLS connection from 10.77.0.100 to stranger.example:443").await;
+
+    let tidegate = env!("CARGO_BIN_EXE_tidegate");
+    let listed = world.run(tidegate, &["egress", "denied"]).await.stdout;
+    for words in [
+        ["stranger.example", "443", "TLS"],
+        ["10.77.0.2", "8080", "HTTP"],
+        ["10.77.0.3", "9000", "TCP"],
+    ] {
+        let found = listed.lines().any(|line| words.iter().all(|word| line.contains(word)));
+        assert!(found, "{words:?}: {listed}");
+    }
+    let printed = world.run(tidegate, &["egress", "denied", "-o", "yaml"]).await.stdout;
+    world.manifest("allowed.yaml", &printed);
+    eventually(PATIENCE, async || {
+        let (request, tls, words) = asked().await;
+        let out = request == "10.77.0.2:8080 200" && tls == "10.77.0.2 200" && !words.is_empty();
+        if out { Ok(()) } else { Err((request, tls, words, printed.clone())) }
+    })
+    .await;
     sidecar.end().await;
 }

@@ -5,6 +5,8 @@ use crate::config::testing::{proto, with};
 use crate::http::RequestHead;
 use crate::route::{Facts, MirrorHost};
 
+use bytes::Bytes;
+
 use super::*;
 
 fn levels(name: &str, actions: &Value) -> Levels {
@@ -199,6 +201,15 @@ fn direct_responses() {
         (
             json!({"status": 200, "body": {"inline_string": "123456789"}}),
             "direct_response.body.inline_string",
+        ),
+        (json!({"status": 200, "body_format": {}}), "direct_response.body_format.text_format"),
+        (
+            json!({"status": 200, "body_format": {"json_format": {"a": "b"}}}),
+            "direct_response.body_format.json_format",
+        ),
+        (
+            json!({"status": 200, "body_format": {"text_format_source": {"inline_string": "%NO%"}}}),
+            "direct_response.body_format.text_format_source",
         ),
     ] {
         assert_eq!(direct(action).map_err(|refusal| refusal.path), Err(expected.to_owned()));

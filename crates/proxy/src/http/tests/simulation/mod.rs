@@ -323,7 +323,7 @@ impl Schedule {
         let NetworkFilter::Http(manager) = &chain.filter else { unreachable!("it is HTTP") };
         let manager = Arc::clone(manager);
         let scope = ground.registry.worker(0);
-        let mut worker = Worker::new(0, scope, ground.recorder(), Places::new(1000));
+        let mut worker = Worker::new(0, scope, ground.recorder(), None, Places::new(1000));
         worker.random = Random::seeded(seed);
         let worker = Rc::new(worker);
         let http = HttpChain::new(Rc::clone(&worker), &listener, chain, manager, Line::default());

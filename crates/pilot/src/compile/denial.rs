@@ -1,0 +1,84 @@
+//! What is done with what nothing describes, where only what is described may go out (`outboundTrafficPolicy: REGISTRY_ONLY`).
+//!
+//! Requests are answered 502 and connections closed, as by Istio's sidecars. All places where that is done bear a mark, by which
+//! our data plane notes what was refused; it also looks into connections that come to such a chain, so that they are refused by their
+//! server name, and requests get an answer on ports that nobody listens for.
+
+use tidegate_envoy::mark;
+use tidegate_envoy::v3::core::data_source::Specifier;
+use tidegate_envoy::v3::core::substitution_format_string::Format;
+use tidegate_envoy::v3::core::{DataSource, SubstitutionFormatString};
+use tidegate_envoy::v3::listener::{FilterChain, FilterChainMatch};
+use tidegate_envoy::v3::route::route::Action;
+use tidegate_envoy::v3::route::{DirectResponseAction, Route, RouteConfiguration};
+
+use super::sidecar::{REQUESTS, one_route};
+use super::{Context, connection_manager, filter_chain};
+use crate::OutboundPolicy;
+use crate::sidecar::routes::{BLOCK_ALL, Onward};
+
+/// The status for requests that nobody describes where they go.
+const STATUS: u32 = 502;
+
+/// What they are told.
+const BODY: &str = "egress to %REQ(:AUTHORITY)% on port %DOWNSTREAM_LOCAL_PORT% is denied: no resource of the mesh \
+                    describes it. A ServiceEntry for this host and port allows it; `tidegate egress denied -o yaml` \
+                    prints one.\n";
+
+/// The answer to requests that may not go out.
+pub(super) fn answer() -> Action {
+    let text = DataSource {
+        specifier: Some(Specifier::InlineString(BODY.to_owned())),
+        ..DataSource::default()
+    };
+    Action::DirectResponse(DirectResponseAction {
+        status: STATUS,
+        body_format: Some(SubstitutionFormatString {
+            format: Some(Format::TextFormatSource(text)),
+            ..SubstitutionFormatString::default()
+        }),
+        ..DirectResponseAction::default()
+    })
+}
+
+/// Marks a route that sends requests onward, if it refuses them.
+pub(super) fn mark(route: &mut Route, onward: &Onward) {
+    if matches!(onward, Onward::Elsewhere(OutboundPolicy::RegistryOnly)) {
+        mark::deny_egress(&mut route.metadata);
+    }
+}
+
+/// The chain for connections that may not go out.
+pub(super) fn connections(name: &str, context: &Context<'_>) -> FilterChain {
+    let mut chain = FilterChain {
+        name: name.to_owned(),
+        filters: vec![filter_chain::nowhere(context)],
+        ..FilterChain::default()
+    };
+    mark::deny_egress(&mut chain.metadata);
+    chain
+}
+
+/// The chain for requests among them. A listener without inspectors, which would hold up servers that speak first, gives it nothing
+/// in Envoy.
+pub(super) fn requests(name: &str, context: &Context<'_>) -> FilterChain {
+    let onward = Onward::Elsewhere(OutboundPolicy::RegistryOnly);
+    let host = one_route(BLOCK_ALL, vec!["*".to_owned()], BLOCK_ALL, answer(), &onward);
+    let routes = RouteConfiguration {
+        name: BLOCK_ALL.to_owned(),
+        virtual_hosts: vec![host],
+        ..RouteConfiguration::default()
+    };
+    let mut chain = FilterChain {
+        name: name.to_owned(),
+        filter_chain_match: Some(FilterChainMatch {
+            transport_protocol: "raw_buffer".to_owned(),
+            application_protocols: REQUESTS.map(str::to_owned).to_vec(),
+            ..FilterChainMatch::default()
+        }),
+        filters: vec![connection_manager::refusing(BLOCK_ALL, routes, context)],
+        ..FilterChain::default()
+    };
+    mark::deny_egress(&mut chain.metadata);
+    chain
+}

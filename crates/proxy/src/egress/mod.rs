@@ -1,0 +1,196 @@
+//! Egress that is denied: who asked for what, so that people can see it.
+//!
+//! A control plane marks the chains and routes at which traffic ends that nothing describes
+//! ([`tidegate_envoy::mark`]). What ends there is counted by its worker and handed to one task, through a buffer with a bound, which
+//! keeps a list with a bound, writes the log and tells whoever asked for it. The request path takes no lock and waits for
+//! nobody; what does not fit is counted.
+
+mod list;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use tokio::sync::mpsc;
+
+use crate::http::chain::Client;
+use crate::stats::{EgressStats, Scope, Stats};
+use crate::upstream::incident::{self, Incident};
+
+pub use self::list::Denied;
+use self::list::List;
+
+/// Refusals that wait to be listed at most.
+const WAITING: usize = 1024;
+
+/// The longest name of a host, bytes (RFC 1035 section 2.3.4).
+const LONGEST_NAME: usize = 253;
+
+/// Which name led a workload to an address, as far as that is known.
+#[derive(Clone, Default)]
+pub struct Names(Option<Arc<NameOf>>);
+
+type NameOf = dyn Fn(IpAddr) -> Option<Arc<str>> + Send + Sync;
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Asked {
+    /// A request, by its Host.
+    Http,
+    /// A TLS connection, by its server name.
+    Tls,
+    /// A connection, by its address.
+    Tcp,
+}
+
+/// One refusal.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    asked: Asked,
+    name: Option<Box<str>>,
+    destination: SocketAddr,
+    source: IpAddr,
+}
+
+/// Where a worker hands in what it refuses.
+#[derive(Debug)]
+pub struct Desk {
+    stats: Stats<EgressStats>,
+    refusals: Option<mpsc::Sender<Refusal>>,
+}
+
+/// What has been refused.
+#[derive(Debug, Default)]
+pub struct Register(Mutex<List>);
+
+/// Both ends of a register that is not kept yet.
+#[derive(Debug)]
+pub(crate) struct Office {
+    sender: mpsc::Sender<Refusal>,
+    receiver: mpsc::Receiver<Refusal>,
+}
+
+impl Office {
+    pub fn new() -> Self {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        Self { sender, receiver }
+    }
+
+    /// What workers hand their refusals to.
+    pub fn sender(&self) -> mpsc::Sender<Refusal> {
+        self.sender.clone()
+    }
+
+    /// Keeps the register until no worker is left. `stats` are those of the control side.
+    pub async fn keep(
+        self,
+        register: Arc<Register>,
+        names: Names,
+        stats: Stats<EgressStats>,
+        told: Option<incident::Listener>,
+    ) {
+        let Self { sender, mut receiver } = self;
+        drop(sender);
+        while let Some(refusal) = receiver.recv().await {
+            let name = match (&refusal.name, refusal.asked) {
+                (None, Asked::Tcp) => names.of(refusal.destination.ip()),
+                (name, _) => name.as_deref().map(Arc::from),
+            };
+            let (shown, gone) = register.list().add(&refusal, name, SystemTime::now());
+            stats.unlisted.add(gone);
+            let Some(denied) = shown else { continue };
+            tracing::warn!("{denied}");
+            if let Some(told) = &told {
+                // Whoever is gone need not know.
+                let _ = told.send(Incident::Egress(denied));
+            }
+        }
+    }
+}
+
+impl Desk {
+    /// The desk of a worker; what it counts is in `stats`.
+    pub(crate) fn new(stats: &Scope, refusals: Option<mpsc::Sender<Refusal>>) -> Self {
+        Self { stats: stats.egress(), refusals }
+    }
+
+    /// Notes that a client was refused what it asked for by this name, if by any.
+    pub(crate) fn denied(&self, asked: Asked, name: Option<&[u8]>, client: &Client) {
+        match asked {
+            Asked::Http => self.stats.denied_http.inc(),
+            Asked::Tls => self.stats.denied_tls.inc(),
+            Asked::Tcp => self.stats.denied_tcp.inc(),
+        }
+        let Some(refusals) = &self.refusals else { return };
+        let refusal = Refusal {
+            asked,
+            name: name.and_then(host),
+            destination: client.local,
+            source: client.peer.ip().to_canonical(),
+        };
+        if refusals.try_send(refusal).is_err() {
+            self.stats.unlisted.inc();
+        }
+    }
+}
+
+impl Register {
+    /// What was refused, the latest first.
+    #[must_use]
+    pub fn denied(&self) -> Vec<Denied> {
+        self.list().denied()
+    }
+
+    /// The list, which only changes as a whole.
+    fn list(&self) -> MutexGuard<'_, List> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Names {
+    /// Names as `known` tells them.
+    pub fn new(known: impl Fn(IpAddr) -> Option<Arc<str>> + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(known)))
+    }
+
+    fn of(&self, address: IpAddr) -> Option<Arc<str>> {
+        self.0.as_ref().and_then(|known| known(address))
+    }
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Names").field(&self.0.is_some()).finish()
+    }
+}
+
+impl Asked {
+    /// Its name in Istio's words for protocols of ports.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "HTTP",
+            Self::Tls => "TLS",
+            Self::Tcp => "TCP",
+        }
+    }
+}
+
+/// The host in an authority or a server name, in lower case, without its port; none where it is no name, but an address or what
+/// nobody can be called.
+fn host(name: &[u8]) -> Option<Box<str>> {
+    let name = std::str::from_utf8(name).ok()?;
+    let name = match name.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => name,
+    };
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let label = |label: &str| !label.is_empty() && label.len() <= 63 && label.bytes().all(letters);
+    let fits = name.len() <= LONGEST_NAME && name.split('.').all(label);
+    (fits && name.parse::<IpAddr>().is_err()).then(|| name.to_ascii_lowercase().into())
+}
+
+#[cfg(test)]
+mod tests;
