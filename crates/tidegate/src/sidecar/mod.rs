@@ -219,7 +219,7 @@ impl Plan {
             about,
             surroundings,
             incidents: Some(incidents),
-            names: tidegate_proxy::egress::Names::default(),
+            names: dns::leading(self.names.as_ref().map(|(_, dns)| dns)),
         };
         let snapshot = Snapshot::new();
         let (started, start) = oneshot::channel();

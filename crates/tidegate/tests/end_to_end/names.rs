@@ -80,8 +80,15 @@ async fn services_on_one_port_are_told_apart_by_their_names() {
     let six = ask(RESOLVER, &["a.example", "AAAA"]).await;
     assert!(six.starts_with("2001:2::f0f0:"), "{six}");
 
-    // What the table does not hold is asked of the resolver that the sidecar knows.
+    // What the table does not hold is asked of the resolver that the sidecar knows. What is refused is told by that name.
     assert_eq!(ask(ELSEWHERE, &["known.example"]).await, "10.77.0.9");
+    let refused = SocketAddr::new("10.77.0.9".parse().expect("an address"), 9);
+    drop(world.dial(refused).await);
+    eventually(PATIENCE, async || {
+        let denied = world.curl(&["http://127.0.0.1:15000/egress/denied"]).await;
+        if denied.contains("known.example") { Ok(()) } else { Err(denied) }
+    })
+    .await;
     let unknown = ask(RESOLVER, &["+noshort", "+comments", "unknown.example"]).await;
     assert!(unknown.contains("status: NXDOMAIN"), "{unknown}");
     assert_eq!(internet.asked().len(), 2);
