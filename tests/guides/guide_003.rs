@@ -116,6 +116,7 @@ async fn external_services_are_reached_by_the_names_of_services() {
     let other =
         world.curl(&["-k", "--connect-to", "::10.77.0.3:443", "https://other.example/"]).await;
     assert!(other.contains(" 000"), "{other}");
+    sidecar.logged(&["BlackHoleCluster", "other.example"]).await;
 
     // Calling external services directly: outside of --includeIPRanges nothing touches the sidecar.
     let before = sidecar.log().lines().count();

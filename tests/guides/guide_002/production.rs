@@ -27,6 +27,8 @@ struct Company {
     ca: Ca,
     /// Whether the second Pod of version 2 fails.
     fails: Arc<AtomicBool>,
+    /// Whether the first one does.
+    fails_too: Arc<AtomicBool>,
     /// That Pod, while it is there.
     failing: Option<Origin>,
     _pods: Vec<Origin>,
@@ -37,10 +39,10 @@ impl Company {
     async fn begin() -> Option<Self> {
         let services = [("web-frontend", 80)];
         let guide = Guide::begin(&[Tool::Kubectl], &services).await?;
-        let fails = Arc::new(AtomicBool::new(false));
+        let [fails, fails_too] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
         let v1 = Origin::start().http2().http(|request| say("v1", request)).await;
-        let v2 = Origin::start().http2().http(|request| say("v2-a", request)).await;
-        let v2_failing = failing(Origin::start(), &fails).await;
+        let v2 = failing(Origin::start(), "v2-a", &fails_too).await;
+        let v2_failing = failing(Origin::start(), "v2-b", &fails).await;
         let gone = HeldPort::any();
         let pods = [
             ("v1-a", "v1", v1.address()),
@@ -65,7 +67,7 @@ impl Company {
         apply(&guide.shell, &secret.to_string()).await;
         guide.apply("production-ingress.yaml").await;
         let failing = Some(v2_failing);
-        Some(Self { guide, ca, fails, failing, _pods: vec![v1, v2], _gone: gone })
+        Some(Self { guide, ca, fails, fails_too, failing, _pods: vec![v1, v2], _gone: gone })
     }
 
     /// Waits until one Pod of version 2 is ejected, and looks at how that is told.
@@ -125,13 +127,13 @@ impl Company {
 
 const CLIENTS: usize = 4;
 
-/// The second Pod of version 2: it answers 500 while it fails.
-async fn failing(origin: Builder, fails: &Arc<AtomicBool>) -> Origin {
+/// A Pod of version 2: it answers 500 while it fails.
+async fn failing(origin: Builder, name: &'static str, fails: &Arc<AtomicBool>) -> Origin {
     let fails = Arc::clone(fails);
     let answer = move |request| {
         let fails = fails.load(Ordering::SeqCst);
         async move {
-            let mut answer = say("v2-b", request).await;
+            let mut answer = say(name, request).await;
             if fails {
                 *answer.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
             }
@@ -233,6 +235,33 @@ async fn a_version_that_fails_under_load_costs_a_few_requests_until_it_heals() {
 }
 
 #[tokio::test]
+async fn a_version_of_which_all_fails_under_load_takes_nothing_else_with_it() {
+    let Some(company) = Company::begin().await else { return };
+    let [v1, v2] = ["/v1/a", "/v2/a"].map(|path| company.load(path));
+    v1.flows(200).await;
+    v2.flows(200).await;
+    for fails in [&company.fails, &company.fails_too] {
+        fails.store(true, Ordering::SeqCst);
+    }
+    // "maxEjectionPercent: 50": of its two Pods one is taken out, and the other one would be.
+    let gateway = &company.guide.gateway;
+    let count = async |name: &str| gateway.stat(&format!("{V2}.outlier_detection.{name}")).await;
+    eventually(PATIENCE, || async { count("ejections_overflow").await > 0 }).await;
+    assert_eq!(count("ejections_active").await, 1);
+    // Whoever asks hears what the version says itself, and nobody else hears of it.
+    for fault in v2.stop().await {
+        assert!(fault.starts_with("/v2/a 500 ") && fault.contains("v2-"), "{fault}");
+    }
+    for fails in [&company.fails, &company.fails_too] {
+        fails.store(false, Ordering::SeqCst);
+    }
+    let healed = company.load("/v2/a");
+    healed.flows(500).await;
+    assert_eq!(healed.stop().await, [""; 0]);
+    assert_eq!(v1.stop().await, [""; 0]);
+}
+
+#[tokio::test]
 async fn a_version_that_refuses_connections_under_load_is_tried_elsewhere_until_it_is_back() {
     let Some(mut company) = Company::begin().await else { return };
     let v2 = company.load("/v2/a");
@@ -250,7 +279,7 @@ async fn a_version_that_refuses_connections_under_load_is_tried_elsewhere_until_
     let v2 = company.load("/v2/a");
     v2.flows(500).await;
     // It is back before its time is over, as soon as it takes connections.
-    company.failing = Some(failing(Origin::start().at(address), &company.fails).await);
+    company.failing = Some(failing(Origin::start().at(address), "v2-b", &company.fails).await);
     company.returned(address).await;
     eventually(PATIENCE, || async { company.asked() >= 100 }).await;
     assert_eq!(v2.stop().await, [""; 0]);

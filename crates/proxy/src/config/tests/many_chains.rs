@@ -73,15 +73,17 @@ fn of_many_chains_those_that_change_are_compiled() {
 fn chains_that_were_not_looked_at_again_are_found_and_told_of() {
     let (mut listeners, mut slots) = (Listeners::default(), Slots::default());
     let quiet: ProtoChain = proto(&chain("a", &["a.example.com"], "s"));
-    let told = json!({"metadata": {"filter_metadata": {"a": {"b": "c"}}}});
-    let both = [quiet.clone(), proto(&with(&chain("b", &["b.example.com"], "s"), &told))];
+    let mut told = chain("b", &["b.example.com"], "s");
+    told["filters"][0]["typed_config"]["hash_policy"] = json!([{"source_ip": {}}]);
+    let both = [quiet.clone(), proto(&told)];
     let resource = listener_of(&both, Some(quiet));
     let first = put(&mut listeners, &mut slots, &resource);
     let second = put(&mut listeners, &mut slots, &resource);
     // The default chain looks like another and is that one, from the second time on.
     assert_eq!((first.compiled, second.compiled, kept(&first, &second)), (3, 0, 2));
     let told: Vec<_> = second.notices.iter().map(|notice| &*notice.path).collect();
-    assert_eq!((&first.notices, &*told), (&second.notices, &["filter_chains[1].metadata"][..]));
+    let path = "filter_chains[1].filters[0].typed_config.hash_policy";
+    assert_eq!((&first.notices, &*told), (&second.notices, &[path][..]));
     for put in [&first, &second] {
         let chains = &put.listener.chains;
         assert!(chains.needs_inspection);
