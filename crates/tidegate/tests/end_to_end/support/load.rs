@@ -65,11 +65,15 @@ impl Load {
         if faults.is_empty() { Ok(progress.answered.load(Ordering::Relaxed)) } else { Err(faults) }
     }
 
+    /// How many answers were as wanted until now.
+    pub fn answered(&self) -> usize {
+        self.progress.answered.load(Ordering::Relaxed)
+    }
+
     /// Waits for this many further answers, so that load goes on across what the test does.
     pub async fn flows(&self, answers: usize) {
-        let answered = || self.progress.answered.load(Ordering::Relaxed);
-        let wanted = answered() + answers;
-        eventually(PATIENCE, || async { answered() >= wanted }).await;
+        let wanted = self.answered() + answers;
+        eventually(PATIENCE, || async { self.answered() >= wanted }).await;
     }
 
     /// Ends the load; everything that was not the wanted answer.
