@@ -4,6 +4,7 @@ mod common;
 
 use common::{World, entry, manifest};
 use serde_json::{Value, json};
+use tidegate_pilot::status::ConditionKind::Reconciled;
 use tidegate_pilot::{Options, ProxyKind, Workload};
 use tidegate_xds::ResourceType;
 
@@ -164,6 +165,203 @@ fn operations_by_what_they_name() {
     }
 }
 
+/// What stands by itself, of which there are two: `a` and `b`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whole {
+    Listener,
+    FilterChain,
+    RouteConfiguration,
+    VirtualHost,
+    Cluster,
+}
+
+impl Whole {
+    const ALL: [Self; 5] = [
+        Self::Listener,
+        Self::FilterChain,
+        Self::RouteConfiguration,
+        Self::VirtualHost,
+        Self::Cluster,
+    ];
+
+    /// What a patch is for; a match of `b`, of what is not there, and of any; what MERGE gives, and what is added.
+    fn patch(self, operation: &str, named: Option<&str>) -> Value {
+        let host = |name: &str| format!("{name}.example");
+        let (apply_to, what, merged, added) = match self {
+            Self::Listener => (
+                "LISTENER",
+                named.map(
+                    |n| json!({"listener": {"name": if n == "b" { "0.0.0.0_81" } else { n }}}),
+                ),
+                json!({"stat_prefix": "merged"}),
+                json!({"name": "x"}),
+            ),
+            Self::FilterChain => (
+                "FILTER_CHAIN",
+                named.map(|n| json!({"listener": {"filterChain": {"sni": host(n)}}})),
+                json!({"transport_socket_connect_timeout": "9s"}),
+                json!({"name": "x", "filters": [Sort::Network.value("x")],
+                       "filter_chain_match": {"server_names": ["x.example"]}}),
+            ),
+            Self::RouteConfiguration => (
+                "ROUTE_CONFIGURATION",
+                named.map(|n| {
+                    let port = if n == "b" { 81 } else { 82 };
+                    json!({"routeConfiguration": {"portNumber": port}})
+                }),
+                json!({"most_specific_header_mutations_wins": true}),
+                json!({"name": "x"}),
+            ),
+            Self::VirtualHost => (
+                "VIRTUAL_HOST",
+                named.map(|n| {
+                    json!({"routeConfiguration":
+                    {"portNumber": 80, "vhost": {"domainName": host(n)}}})
+                }),
+                json!({"response_headers_to_add": [{"header": {"key": "merged", "value": "1"}}]}),
+                json!({"name": "x", "domains": ["x.example"]}),
+            ),
+            Self::Cluster => (
+                "CLUSTER",
+                named.map(|n| json!({"cluster": {"service": host(n)}})),
+                json!({"connect_timeout": "77s"}),
+                json!({"name": "x", "connect_timeout": "1s"}),
+            ),
+        };
+        let mut patch = json!({"operation": operation});
+        if operation != "REMOVE" {
+            patch["value"] = if operation.starts_with("MERGE") { merged } else { added };
+        }
+        // One route configuration is enough for virtual hosts.
+        let any = json!({"routeConfiguration": {"portNumber": 80}});
+        let any = if self == Self::VirtualHost { any } else { json!({}) };
+        json!({"applyTo": apply_to, "match": what.unwrap_or(any), "patch": patch})
+    }
+
+    /// Those that are there, each with `*` where it is merged.
+    fn there(self, world: &World) -> String {
+        let all = |kind| {
+            let names = world.names(kind);
+            names.into_iter().map(move |name| (world.json(kind, &name), name)).collect::<Vec<_>>()
+        };
+        let found: Vec<(Value, String)> = match self {
+            Self::Listener => all(ResourceType::Listener),
+            Self::FilterChain => {
+                let listener = world.json(ResourceType::Listener, "0.0.0.0_443");
+                let chains = listener["filter_chains"].as_array().cloned().unwrap_or_default();
+                let name = |chain: &Value| {
+                    chain["filter_chain_match"]["server_names"][0].as_str().unwrap_or("").to_owned()
+                };
+                chains.into_iter().map(|chain| (chain.clone(), name(&chain))).collect()
+            }
+            Self::RouteConfiguration => all(ResourceType::RouteConfiguration),
+            Self::VirtualHost => {
+                let mut hosts = all(ResourceType::VirtualHost);
+                hosts.retain(|(_, name)| name.starts_with("http.80/"));
+                for (host, name) in &mut hosts {
+                    *name = host["domains"][0].as_str().unwrap_or_default().to_owned();
+                }
+                hosts
+            }
+            Self::Cluster => all(ResourceType::Cluster),
+        };
+        let letter = |name: &str| match name {
+            "0.0.0.0_80" | "http.80" | "a.example" | "outbound|80||a.example" => Some("a"),
+            "0.0.0.0_81" | "http.81" | "b.example" | "outbound|80||b.example" => Some("b"),
+            "x" | "x.example" => Some("x"),
+            _ => None,
+        };
+        let is_merged = |resource: &Value| {
+            let text = resource.to_string();
+            text.contains("merged")
+                || text.contains("\"9s\"")
+                || text.contains("\"77s\"")
+                || resource["most_specific_header_mutations_wins"] == true
+        };
+        let mut told: Vec<String> = found
+            .iter()
+            .filter_map(|(resource, name)| {
+                let star = if is_merged(resource) { "*" } else { "" };
+                Some(format!("{}{star}", letter(name)?))
+            })
+            .collect();
+        told.sort();
+        told.concat()
+    }
+}
+
+/// A gateway with two of everything.
+fn pair(patches: &[Value]) -> World {
+    let http = |number: u16| {
+        let port = json!({"number": number, "name": format!("p{number}"), "protocol": "HTTP"});
+        json!({"port": port, "hosts": ["a.example", "b.example"]})
+    };
+    let port = json!({"number": 443, "name": "tls", "protocol": "TLS"});
+    let tls = json!({"port": port, "hosts": ["*"], "tls": {"mode": "PASSTHROUGH"}});
+    let gateway = json!({"servers": [http(80), http(81), tls]});
+    let mut manifests = vec![manifest("Gateway", "gw", &gateway), filter("patches", 0, patches)];
+    for name in ["a", "b"] {
+        let host = format!("{name}.example");
+        let to = json!([{"destination": {"host": host, "port": {"number": 80}}}]);
+        let service = json!({"hosts": [host], "gateways": ["gw"], "http": [{"route": to}],
+            "tls": [{"match": [{"sniHosts": [host]}], "route": to}]});
+        manifests.push(manifest("VirtualService", name, &service));
+        let entry = json!({"hosts": [host], "resolution": "STATIC",
+            "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
+            "endpoints": [{"address": "192.0.2.1"}]});
+        manifests.push(manifest("ServiceEntry", name, &entry));
+    }
+    World::with(Options::default(), &manifests)
+}
+
+#[test]
+fn operations_on_what_stands_by_itself() {
+    // What comes of it where it is for `b`, for what is not there, and for any.
+    let cases = [
+        ("ADD", ["abx", "abx", "abx"]),
+        ("REMOVE", ["a", "ab", ""]),
+        ("MERGE", ["ab*", "ab", "a*b*"]),
+        ("MERGE_AND_REPLACE_LIST", ["ab*", "ab", "a*b*"]),
+        ("REPLACE", ["ab", "ab", "ab"]),
+        ("INSERT_BEFORE", ["ab", "ab", "ab"]),
+        ("INSERT_AFTER", ["ab", "ab", "ab"]),
+        ("INSERT_FIRST", ["ab", "ab", "ab"]),
+    ];
+    for sort in Whole::ALL {
+        assert_eq!(sort.there(&pair(&[])), "ab", "{sort:?}");
+        for (operation, expected) in cases {
+            for (named, expected) in [Some("b"), Some("z"), None].into_iter().zip(expected) {
+                let expected = match (sort, operation, named) {
+                    // It has its port from servers: there is nothing to add, and it is not taken away from them.
+                    (Whole::RouteConfiguration, "ADD" | "REMOVE", _) => "ab",
+                    (Whole::VirtualHost, "REPLACE", Some("b")) => "ax",
+                    (Whole::VirtualHost, "REPLACE", None) => "xx",
+                    _ => expected,
+                };
+                let patch = sort.patch(operation, named);
+                let world = pair(std::slice::from_ref(&patch));
+                assert_eq!(sort.there(&world), expected, "{sort:?} {operation} {named:?}");
+            }
+        }
+    }
+}
+
+/// What is refused says which operations there are.
+#[test]
+fn what_is_not_done_is_refused_with_what_is() {
+    for (sort, operation, done) in [
+        (Whole::Listener, "REPLACE", "ADD or REMOVE or MERGE or MERGE_AND_REPLACE_LIST"),
+        (Whole::RouteConfiguration, "ADD", "MERGE or MERGE_AND_REPLACE_LIST"),
+        (Whole::Cluster, "INSERT_FIRST", "ADD or REMOVE or MERGE or MERGE_AND_REPLACE_LIST"),
+    ] {
+        let patch = sort.patch(operation, None);
+        let world = pair(std::slice::from_ref(&patch));
+        let fault = world.fault(&filter("patches", 0, &[patch]), Reconciled).expect("it is told");
+        assert!(fault.contains(&format!("{operation} is not done")), "{fault}");
+        assert!(fault.contains(&format!(": {done} is")), "{fault}");
+    }
+}
+
 /// Filters are patched one patch after the other, and merged at last.
 #[test]
 fn the_order_of_patches_counts() {
@@ -227,6 +425,20 @@ fn contexts_are_directions_in_a_sidecar() {
             all[0]
         };
         assert_eq!((patched(true), patched(false)), (inbound, outbound), "{context}");
+        // What is added is for no direction: it is there once.
+        for (apply_to, kind) in
+            [("LISTENER", ResourceType::Listener), ("CLUSTER", ResourceType::Cluster)]
+        {
+            let add = json!({
+                "applyTo": apply_to,
+                "match": {"context": context},
+                "patch": {"operation": "ADD", "value": {"name": "added"}},
+            });
+            let world =
+                World::with(options(), &[service.clone(), entry(&[80]), filter("f", 0, &[add])]);
+            let added = world.names(kind).contains(&"added".to_owned());
+            assert_eq!(added, context != "GATEWAY", "{apply_to} {context}");
+        }
     }
 }
 

@@ -220,9 +220,10 @@ fn not_honoured(apply_to: ApplyTo, operation: Operation) -> Option<String> {
             );
         }
         ApplyTo::RouteConfiguration => &[Merge, MergeAndReplaceList],
-        ApplyTo::Listener | ApplyTo::FilterChain | ApplyTo::VirtualHost | ApplyTo::Cluster => {
+        ApplyTo::Listener | ApplyTo::FilterChain | ApplyTo::Cluster => {
             &[Add, Remove, Merge, MergeAndReplaceList]
         }
+        ApplyTo::VirtualHost => &[Add, Remove, Merge, MergeAndReplaceList, Replace],
         ApplyTo::HttpRoute => {
             &[Add, Remove, Merge, MergeAndReplaceList, InsertBefore, InsertAfter, InsertFirst]
         }

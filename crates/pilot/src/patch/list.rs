@@ -88,7 +88,7 @@ const fn changes(operation: Operation) -> bool {
     matches!(operation, Operation::Merge | Operation::MergeAndReplaceList | Operation::Remove)
 }
 
-/// Changes a thing; whether it stays.
+/// Changes a thing, or puts another in its place; whether it stays.
 pub(super) fn change(
     thing: &mut DynamicMessage,
     patch: &Patch,
@@ -100,6 +100,13 @@ pub(super) fn change(
         Operation::Remove => {
             made.note(patch);
             return Ok(false);
+        }
+        Operation::Replace => {
+            if let Some(value) = &patch.value {
+                thing.clone_from(value);
+                made.note(patch);
+            }
+            return Ok(true);
         }
         _ => return Ok(true),
     };

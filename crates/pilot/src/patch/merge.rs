@@ -16,7 +16,7 @@ pub enum Lists {
 
 /// Merges `from` into `into`, which is of the same type. Numbers and texts are replaced, also those in wrappers, and
 /// durations; messages are merged, also those in an `Any`; what a map has under a key is replaced, but for an `Any` of the
-/// same type.
+/// same type. A transport socket of another name takes the place of the one that is there.
 ///
 /// # Errors
 /// A filter's configuration is of another type than the filter's.
@@ -28,6 +28,7 @@ pub fn merge(into: &mut DynamicMessage, from: &DynamicMessage, lists: Lists) -> 
             merge_map(into, &field, value, lists)?;
         } else if let (true, Value::Message(from)) = (into.has_field(&field), value)
             && !is_value(&field)
+            && !is_other_socket(into, &field, from)
         {
             if let Value::Message(into) = into.get_field_mut(&field) {
                 merge_messages(into, from, lists)
@@ -51,6 +52,16 @@ fn is_value(field: &FieldDescriptor) -> bool {
     let name = message.full_name();
     let of_google = name.strip_prefix("google.protobuf.");
     of_google.is_some_and(|name| name != "Any" && name != "Struct")
+}
+
+/// Whether a field has a transport socket, and is given another: TLS is not half of what carries no TLS.
+fn is_other_socket(into: &DynamicMessage, field: &FieldDescriptor, from: &DynamicMessage) -> bool {
+    const SOCKET: &str = "envoy.config.core.v3.TransportSocket";
+    let name = |message: &DynamicMessage| {
+        message.get_field_by_name("name").map(std::borrow::Cow::into_owned)
+    };
+    from.descriptor().full_name() == SOCKET
+        && into.get_field(field).as_message().is_some_and(|there| name(there) != name(from))
 }
 
 fn merge_list(into: &mut DynamicMessage, field: &FieldDescriptor, value: &Value, lists: Lists) {
@@ -191,6 +202,26 @@ mod tests {
         let refused = merged(kind, &there, &json!({"typed_config": {"@type": other}}), Lists::Grow);
         let reason = refused.expect_err("another type");
         assert!(reason.starts_with("typed_config: is `envoy"), "{reason}");
+    }
+
+    #[test]
+    fn a_transport_socket_of_another_name_takes_the_place() {
+        let socket = |name: &str, kind: &str, more: Json| {
+            let mut config = more;
+            config["@type"] =
+                format!("type.googleapis.com/envoy.extensions.transport_sockets.{kind}").into();
+            json!({"transport_socket": {"name": name, "typed_config": config}})
+        };
+        let tls = "tls.v3.UpstreamTlsContext";
+        let there = socket("envoy.transport_sockets.tls", tls, json!({"sni": "a.example"}));
+        let plain =
+            socket("envoy.transport_sockets.raw_buffer", "raw_buffer.v3.RawBuffer", json!({}));
+        assert_eq!(merged(CLUSTER, &there, &plain, Lists::Grow), Ok(plain));
+        let more = json!({"allow_renegotiation": true});
+        let more = socket("envoy.transport_sockets.tls", tls, more);
+        let both = json!({"sni": "a.example", "allow_renegotiation": true});
+        let both = socket("envoy.transport_sockets.tls", tls, both);
+        assert_eq!(merged(CLUSTER, &there, &more, Lists::Grow), Ok(both));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Each field of a match by itself: what it takes and what it does not.
 
 use serde_json::{Value as Json, json};
+use tidegate_envoy::json::message_from_istio;
 use tidegate_envoy::prost::Message as _;
 use tidegate_envoy::v3::listener::{FilterChain, FilterChainMatch as Asks};
 use tidegate_envoy::{dynamic, type_name};
@@ -51,6 +52,64 @@ fn fields_of_filter_chains() {
     let port = |port: u16| what(json!({"listener": {"portNumber": port}}));
     for (wanted, by_port, fits) in [(8443, true, true), (443, true, false), (443, false, true)] {
         assert_eq!(filter_chain(&port(wanted), by_port, &chain()), fits, "{wanted} {by_port}");
+    }
+}
+
+fn message(kind: &str, json: &Json) -> DynamicMessage {
+    message_from_istio(kind, json).expect("a message")
+}
+
+#[test]
+fn fields_of_listeners() {
+    let at = json!({"socket_address": {"address": "0.0.0.0", "port_value": 8080}});
+    let of = message("envoy.config.listener.v3.Listener", &json!({"name": "l", "address": at}));
+    for (wanted, fits) in [
+        (json!({}), true),
+        (json!({"name": "l"}), true),
+        (json!({"name": "m"}), false),
+        (json!({"portNumber": 8080}), true),
+        (json!({"portNumber": 80}), false),
+        (json!({"name": "l", "portNumber": 80}), false),
+        // Nobody knows it any more, in Istio either.
+        (json!({"portName": "other"}), true),
+    ] {
+        assert_eq!(listener(&what(json!({"listener": wanted})), &of), fits, "{wanted}");
+    }
+}
+
+#[test]
+fn fields_of_virtual_hosts_and_routes() {
+    let host = json!({"name": "a.example:80", "domains": ["a.example", "a.example:*"]});
+    let host = message("envoy.config.route.v3.VirtualHost", &host);
+    let of_host = |wanted: Json| what(json!({"routeConfiguration": {"vhost": wanted}}));
+    for (wanted, fits) in [
+        (json!({}), true),
+        (json!({"name": "a.example:80"}), true),
+        (json!({"name": "a.example"}), false),
+        (json!({"domainName": "a.example:*"}), true),
+        (json!({"domainName": "b.example"}), false),
+        (json!({"name": "a.example:80", "domainName": "b.example"}), false),
+    ] {
+        assert_eq!(virtual_host(&of_host(wanted.clone()), &host), fits, "{wanted}");
+    }
+    let of_action = |action: &str| {
+        let mut one = json!({"name": "r", "match": {"prefix": "/"}});
+        one[action] = json!({});
+        message("envoy.config.route.v3.Route", &one)
+    };
+    for (wanted, [routed, redirected, answered]) in [
+        (json!({}), [true, true, true]),
+        (json!({"name": "r"}), [true, true, true]),
+        (json!({"name": "s"}), [false, false, false]),
+        (json!({"action": "ANY"}), [true, true, true]),
+        (json!({"action": "ROUTE"}), [true, false, false]),
+        (json!({"action": "REDIRECT"}), [false, true, false]),
+        (json!({"action": "DIRECT_RESPONSE"}), [false, false, true]),
+        (json!({"name": "s", "action": "ROUTE"}), [false, false, false]),
+    ] {
+        let what = of_host(json!({"route": wanted}));
+        let fits = ["route", "redirect", "direct_response"].map(|a| route(&what, &of_action(a)));
+        assert_eq!(fits, [routed, redirected, answered], "{wanted}");
     }
 }
 
