@@ -71,8 +71,8 @@ async fn start(act: Act) -> SocketAddr {
 
 async fn serve(stream: TcpStream, act: Act) {
     let mut origin = h2::server::Builder::new();
-    // Who is answered early still sends, which the library takes for an attack after a thousand times.
-    origin.max_local_error_reset_streams(None);
+    // Who is answered early still sends, which the library takes for an attack after a while.
+    origin.max_local_error_reset_streams(None).data_frame_budget(u32::MAX as usize);
     let Ok(mut connection) = origin.handshake(stream).await else { return };
     while let Some(Ok((request, answer))) = connection.accept().await {
         if matches!(act, Act::Close) {
