@@ -52,8 +52,7 @@ impl Upstream {
     pub fn is_reused(&self) -> bool {
         match self {
             Self::Http1(http1) => http1.lease.reused,
-            // HTTP/2 tells itself what it has not looked at.
-            Self::Http2(_) => false,
+            Self::Http2(http2) => http2.is_reused(),
         }
     }
 

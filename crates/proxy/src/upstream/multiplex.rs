@@ -3,7 +3,8 @@
 mod connection;
 
 use std::cell::{Cell, RefCell};
-use std::future::{pending, poll_fn};
+use std::future::{Future, pending, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -20,11 +21,12 @@ pub use connection::{Connection, Everywhere, StreamLease};
 use connection::{State, Wanted};
 
 use super::cluster::{Cluster, Probe};
-use super::counted::Counted;
+use super::counted::{Counted, Heard};
 use super::dialled::Dialled;
 use super::limits::{Permit, is_full};
 use super::local::LocalCluster;
 use super::pool::{ConnectError, Pool};
+use crate::io::{Io, Liveness};
 use crate::random::Random;
 
 /// Window of a stream and of a connection towards endpoints: large enough not to limit a fast network.
@@ -32,6 +34,8 @@ const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 /// Largest response head; Envoy's default.
 const MAX_HEAD: u32 = 60 * 1024;
+/// What `h2` takes for the most streams as long as the endpoint has not said how many it takes: no SETTINGS say this.
+const UNSAID: usize = u32::MAX as usize + 1;
 
 /// The HTTP/2 connections of one worker to one endpoint.
 #[derive(Debug, Default)]
@@ -53,13 +57,15 @@ struct Attempt {
 #[derive(Debug)]
 struct Open {
     connection: Arc<Connection>,
+    heard: Rc<Heard<Io>>,
     /// What it had carried when it was last looked at, and since when that is so. A request costs no look at
     /// the clock.
     looked: Cell<(u32, Instant)>,
 }
 
 impl Multiplex {
-    /// A place on a connection that has one, or on a new one.
+    /// A place on a connection that has one, or on a new one. An idle connection is looked at before as [`Liveness`] says, if it is this
+    /// worker's; what ends one that carries others ends them, too, and is read with what they wait for.
     ///
     /// # Errors
     /// See [`ConnectError`].
@@ -68,12 +74,13 @@ impl Multiplex {
         pool: &Rc<Pool>,
         local: &LocalCluster,
         server: &str,
+        liveness: Liveness,
     ) -> Result<StreamLease, ConnectError> {
-        if let Some(lease) = self.place_now(pool, local, server).await {
+        if let Some(lease) = self.place_now(pool, local, server, liveness).await {
             return Ok(lease);
         }
         let pending = pool.wait(&local.cluster)?;
-        let leased = self.place_or_connect(pool, local, server).await;
+        let leased = self.place_or_connect(pool, local, server, liveness).await;
         pending.end(&leased);
         leased
     }
@@ -84,13 +91,18 @@ impl Multiplex {
         pool: &Pool,
         local: &LocalCluster,
         server: &str,
+        liveness: Liveness,
     ) -> Option<StreamLease> {
         let wanted = wanted(pool, &local.cluster, server);
         loop {
-            let mut lease = self.place(wanted).or_else(|| {
+            let (mut lease, heard) = self.place(wanted).or_else(|| {
                 let full = is_full(&local.cluster);
-                full.then(|| pool.endpoint.streams.begin(wanted)).flatten()
+                let lease = full.then(|| pool.endpoint.streams.begin(wanted)).flatten()?;
+                Some((lease, None))
             })?;
+            if let Some(heard) = heard.filter(|_| lease.alone && liveness == Liveness::Verified) {
+                heard.catch_up().await;
+            }
             match poll_fn(|cx| lease.send.poll_ready(cx)).await {
                 Ok(()) => return Some(lease),
                 Err(_) => lease.connection.close(),
@@ -103,13 +115,14 @@ impl Multiplex {
         pool: &Rc<Pool>,
         local: &LocalCluster,
         server: &str,
+        liveness: Liveness,
     ) -> Result<StreamLease, ConnectError> {
         let mut starving = None;
         loop {
             // Listens before it looks: what becomes free in between is not missed.
             let (changed, freed) = (self.changed.notified(), local.cluster.usage.freed.notified());
             fence(SeqCst);
-            if let Some(lease) = self.place_now(pool, local, server).await {
+            if let Some(lease) = self.place_now(pool, local, server, liveness).await {
                 return Ok(lease);
             }
             // One at a time: requests that arrive together share the connection that is being made, and its
@@ -134,18 +147,16 @@ impl Multiplex {
                 continue;
             };
             starving = None;
-            let connecting = Connecting::new(self, server);
-            let made = self.connect(pool, local, server, permit).await;
-            if let Err(error) = &made {
-                connecting.attempt.failed.replace(Some(error.again()));
-            }
-            drop(connecting);
-            made?;
+            let connecting = Connecting::new(pool, server);
+            let attempt = Rc::clone(&connecting.attempt);
+            self.connect(pool, local, server, permit, connecting).await.inspect_err(|error| {
+                attempt.failed.replace(Some(error.again()));
+            })?;
         }
     }
 
     /// A place on a connection of this worker.
-    fn place(&self, wanted: Wanted<'_>) -> Option<StreamLease> {
+    fn place(&self, wanted: Wanted<'_>) -> Option<(StreamLease, Option<Rc<Heard<Io>>>)> {
         let mut open = self.open.borrow_mut();
         open.retain(|Open { connection, .. }| {
             if connection.is_over(wanted.stats, Instant::now) {
@@ -153,7 +164,10 @@ impl Multiplex {
             }
             !connection.is_closed()
         });
-        open.iter().find_map(|one| one.connection.begin(wanted))
+        open.iter().find_map(|one| {
+            let lease = one.connection.begin(wanted)?;
+            Some((lease, Some(Rc::clone(&one.heard))))
+        })
     }
 
     async fn connect(
@@ -162,13 +176,15 @@ impl Multiplex {
         local: &LocalCluster,
         server: &str,
         permit: Permit,
+        connecting: Connecting,
     ) -> Result<(), ConnectError> {
         let (dialled, io) = pool.dial_for_streams(local, server, permit).await?;
         let counted = Counted::new(io, pool.stats.clone());
-        let heard = counted.received();
+        let heard = Rc::new(counted.heard());
         let handshake = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_max_send_streams(UNSAID)
             .max_header_list_size(MAX_HEAD)
             .enable_push(false)
             .handshake::<_, Bytes>(counted);
@@ -180,15 +196,16 @@ impl Multiplex {
         let probe = local.cluster.http.probe.zip(connection.ping_pong());
         let expires = dialled.expires(local.cluster.http.max_duration);
         let address = dialled.local;
-        let state = Arc::<State>::default();
-        let (own, changed) = (Arc::clone(&state), Arc::clone(&self.changed));
+        let state = Arc::new(State::new(&local.cluster, &self.changed));
+        let (own, listened) = (Arc::clone(&state), Rc::clone(&heard));
         let task = tokio::task::spawn_local(async move {
+            let carried = carry(connection, &own, connecting, most);
             let ended = match probe {
                 Some((probe, pings)) => tokio::select! {
-                    ended = connection => Some(ended),
-                    () = silent(probe, pings, &heard) => None,
+                    ended = carried => Some(ended),
+                    () = silent(probe, pings, &listened) => None,
                 },
-                None => Some(connection.await),
+                None => Some(carried.await),
             };
             note_end(&dialled, ended);
             if own.streams.load(Relaxed) > 0 {
@@ -197,7 +214,7 @@ impl Multiplex {
             // Who is woken by its place sees that it is over.
             own.closed.store(true, Relaxed);
             drop(dialled);
-            changed.notify_waiters();
+            own.changed.notify_waiters();
         });
         let connection = Arc::new(Connection {
             send,
@@ -205,11 +222,9 @@ impl Multiplex {
             server: server.into(),
             passes: pool.passes,
             client: pool.client(),
-            cluster: Arc::clone(&local.cluster),
             state,
             carried: AtomicU32::default(),
             expires,
-            changed: Arc::clone(&self.changed),
             leaves: AtomicBool::default(),
             stays: AtomicBool::default(),
             task: task.abort_handle(),
@@ -218,9 +233,9 @@ impl Multiplex {
             pool.endpoint.streams.enter(&connection);
         }
         // Other workers may have waited for it.
-        connection.wake();
+        connection.state.wake();
         let looked = Cell::new((0, Instant::now()));
-        self.open.borrow_mut().push(Open { connection, looked });
+        self.open.borrow_mut().push(Open { connection, heard, looked });
         Ok(())
     }
 
@@ -243,7 +258,7 @@ impl Multiplex {
     /// Closes connections that are too old once they carry no stream, and those that have been without one for longer
     /// than `timeout`.
     pub(super) fn sweep(&self, pool: &Pool, now: Instant, timeout: Option<Duration>) {
-        self.open.borrow_mut().retain(|Open { connection, looked }| {
+        self.open.borrow_mut().retain(|Open { connection, looked, .. }| {
             if connection.is_over(&pool.stats, || now) {
                 connection.close();
             }
@@ -278,6 +293,37 @@ fn wanted<'w>(pool: &'w Pool, cluster: &'w Arc<Cluster>, server: &'w str) -> Wan
     Wanted { cluster, server, passes, client, stats: &pool.stats }
 }
 
+/// Moves a connection's bytes, to its end. Who waits is told how many streams the endpoint takes, whenever it says so. Those who wait for
+/// the connection share its failure until then, and go on without the endpoint's word after as long as it may take to connect.
+async fn carry(
+    mut connection: h2::client::Connection<Counted<Io>>,
+    state: &State,
+    connecting: Connecting,
+    patience: Duration,
+) -> Result<(), h2::Error> {
+    let (mut patience, mut connecting) = (pin!(Some(sleep(patience))), Some(connecting));
+    let mut allowed = UNSAID;
+    let ended = poll_fn(|cx| {
+        let ended = Pin::new(&mut connection).poll(cx);
+        let now = connection.max_concurrent_send_streams();
+        let waits = patience.as_mut().as_pin_mut();
+        if now != allowed || waits.is_some_and(|patience| patience.poll(cx).is_ready()) {
+            allowed = now;
+            state.greeted.store(true, Relaxed);
+            connecting = None;
+            patience.set(None);
+            state.wake();
+        }
+        ended
+    })
+    .await;
+    if let Some(connecting) = connecting {
+        let error = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        connecting.attempt.failed.replace(Some(error.into()));
+    }
+    ended
+}
+
 /// Counts how a connection ended; `None` when its endpoint was silent for too long.
 fn note_end(dialled: &Dialled, ended: Option<Result<(), h2::Error>>) {
     let stats = &dialled.pool().stats;
@@ -300,7 +346,7 @@ fn note_end(dialled: &Dialled, ended: Option<Result<(), h2::Error>>) {
 
 /// Asks an endpoint again and again whether it is there; ends when it was silent for too long. What it sends
 /// otherwise tells as much as an answer, which may wait behind it.
-async fn silent(probe: Probe, mut pings: PingPong, heard: &Cell<u64>) {
+async fn silent<S>(probe: Probe, mut pings: PingPong, heard: &Heard<S>) {
     let random = Random::default();
     loop {
         let share = random.next() as f64 / u64::MAX as f64;
@@ -309,12 +355,12 @@ async fn silent(probe: Probe, mut pings: PingPong, heard: &Cell<u64>) {
             return pending().await;
         }
         loop {
-            let before = heard.get();
+            let before = heard.received();
             match timeout(probe.timeout, poll_fn(|cx| pings.poll_pong(cx))).await {
                 Ok(Ok(_)) => break,
                 // The connection itself tells why it ended.
                 Ok(Err(_)) => return pending().await,
-                Err(_) if heard.get() == before => return,
+                Err(_) if heard.received() == before => return,
                 Err(_) => {}
             }
         }
@@ -322,23 +368,23 @@ async fn silent(probe: Probe, mut pings: PingPong, heard: &Cell<u64>) {
 }
 
 /// Says that a connection is being made, until dropped.
-struct Connecting<'a> {
-    multiplex: &'a Multiplex,
+struct Connecting {
+    pool: Rc<Pool>,
     attempt: Rc<Attempt>,
 }
 
-impl<'a> Connecting<'a> {
-    fn new(multiplex: &'a Multiplex, server: &str) -> Self {
+impl Connecting {
+    fn new(pool: &Rc<Pool>, server: &str) -> Self {
         let attempt = Rc::new(Attempt { server: server.into(), failed: RefCell::default() });
-        multiplex.connecting.replace(Some(Rc::clone(&attempt)));
-        Self { multiplex, attempt }
+        pool.multiplex.connecting.replace(Some(Rc::clone(&attempt)));
+        Self { pool: Rc::clone(pool), attempt }
     }
 }
 
-impl Drop for Connecting<'_> {
+impl Drop for Connecting {
     fn drop(&mut self) {
-        self.multiplex.connecting.take();
-        self.multiplex.changed.notify_waiters();
+        self.pool.multiplex.connecting.take();
+        self.pool.multiplex.changed.notify_waiters();
     }
 }
 

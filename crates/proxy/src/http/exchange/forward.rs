@@ -26,6 +26,7 @@ use crate::http::prepare;
 use crate::http::stream::{Downstream, RecvError, Stream};
 use crate::http::transfer::{Transfer, TransferError};
 use crate::http::upstream::{Http1Upstream, Upstream};
+use crate::io::Liveness;
 use crate::route::hash::{self, Ends};
 use crate::route::{Facts, Forward, RetryPolicy, Route, Target, grpc};
 use crate::upstream::LocalCluster;
@@ -186,12 +187,12 @@ impl<D: Downstream> Exchange<'_, D> {
     ) -> Result<Result<Upstream, Attempt>, Broken> {
         let server = cluster.cluster.server(self.request.authority()).to_owned();
         let protocol = self.speaks(cluster);
-        let liveness = self.liveness(attempts);
+        let liveness = if attempts.fresh { Liveness::Verified } else { self.liveness(attempts) };
         let event = {
             let mut lease = pin!(async {
                 match (protocol, attempts.fresh) {
                     (UpstreamProtocol::Http2, _) => {
-                        let lease = pool.multiplex.lease(pool, cluster, &server).await?;
+                        let lease = pool.multiplex.lease(pool, cluster, &server, liveness).await?;
                         Ok(Upstream::Http2(Box::new(Http2Upstream::new(lease))))
                     }
                     (UpstreamProtocol::Http1, true) => {
@@ -345,9 +346,9 @@ impl<D: Downstream> Exchange<'_, D> {
         }
     }
 
-    /// A request may be sent again when nothing of it can have had an effect that a second one adds to: its
-    /// connection was dead on use, its method is idempotent (RFC 9110 section 9.2.2), and its body, if it has one, is
-    /// still ours.
+    /// A request may be sent again when nothing of it can have had an effect that a second one adds to: its endpoint says that it was not
+    /// looked at, or its connection was dead on use and its method is idempotent (RFC 9110 section 9.2.2); and its body, if it
+    /// has one, is still ours.
     fn may_replay(&self, upstream: &Upstream, error: &RecvError) -> bool {
         let unread = matches!(error, RecvError::Refused);
         let said = matches!(error, RecvError::Bad(_) | RecvError::Truncated);

@@ -199,7 +199,7 @@ async fn connect(
     match cluster.cluster.http.protocol_for(head.version) {
         UpstreamProtocol::Http1 => pool.lease(cluster, server, Liveness::Verified).await.map(http1),
         UpstreamProtocol::Http2 => {
-            let lease = pool.multiplex.lease(pool, cluster, server).await?;
+            let lease = pool.multiplex.lease(pool, cluster, server, Liveness::Verified).await?;
             Ok(Upstream::Http2(Box::new(Http2Upstream::new(lease))))
         }
     }

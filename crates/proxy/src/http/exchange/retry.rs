@@ -148,7 +148,8 @@ impl<D: Downstream> Exchange<'_, D> {
         let retried = attempts.policy.filter(|_| attempts.left > 0);
         let by_policy = retried
             .is_some_and(|policy| policy.repeats_content(http2, grpc::is_call(self.request)));
-        let wanted = by_policy || upstream.is_reused() && self.is_idempotent();
+        // Of HTTP/2 an endpoint says what it has not looked at.
+        let wanted = by_policy || upstream.is_reused() && (http2 || self.is_idempotent());
         // What will not fit need not be begun.
         (wanted && !self.carriage.upgrade && length <= forward.keep)
             .then(|| usize::try_from(forward.keep).unwrap_or(usize::MAX))

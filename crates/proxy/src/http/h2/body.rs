@@ -136,8 +136,8 @@ pub fn recv_error(error: h2::Error) -> RecvError {
         _ if error.is_library() => RecvError::Bad(BadMessage::Malformed),
         Some(Reason::PROTOCOL_ERROR) if error.is_reset() => RecvError::Bad(BadMessage::Malformed),
         Some(Reason::REFUSED_STREAM) => RecvError::Refused,
-        // A GOAWAY that does not cover the stream says that it was not looked at (RFC 9113 section 6.8).
-        Some(Reason::NO_ERROR) if error.is_go_away() && error.is_remote() => RecvError::Refused,
+        // A GOAWAY that does not cover the stream says that it was not looked at, whatever its reason (RFC 9113 section 6.8).
+        _ if error.is_go_away() && error.is_remote() => RecvError::Refused,
         _ if error.is_reset() => RecvError::Truncated,
         _ => RecvError::Io(io_error(error)),
     }

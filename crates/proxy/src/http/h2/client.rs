@@ -53,6 +53,12 @@ impl Http2Upstream {
         self.lease.local()
     }
 
+    /// Whether the connection has carried a request before.
+    #[must_use]
+    pub fn is_reused(&self) -> bool {
+        self.lease.reused
+    }
+
     /// Queues the request's head; `body` says whether content follows.
     pub fn start_request(&mut self, head: &RequestHead, body: bool) {
         self.bare = head.is_method("HEAD");

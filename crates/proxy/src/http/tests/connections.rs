@@ -1,8 +1,10 @@
 //! How connections to endpoints are used, and how they end.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use tidegate_testing::PATIENCE;
+use tokio::net::TcpListener;
 
 use super::*;
 
@@ -57,4 +59,59 @@ async fn a_connection_whose_endpoint_is_silent_ends_with_its_requests() {
     assert_eq!(answer.status, 503);
     assert!(proxy.logged().await.starts_with("503 UC "));
     assert_eq!(proxy.registry.get("cluster.origin.http2.keepalive_timeout"), Some(1));
+}
+
+/// An endpoint of HTTP/2 that answers one request on each connection and closes it, with a word of that or without; and how many it has
+/// closed.
+async fn one_by_one(says_so: bool) -> (SocketAddr, Arc<AtomicUsize>) {
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    // HEADERS with END_STREAM and END_HEADERS, `:status: 200`; GOAWAY with NO_ERROR (RFC 9113 sections 6.2 and 6.8).
+    const ANSWER: [u8; 10] = [0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88];
+    const GOAWAY: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let closed = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&closed);
+    tokio::spawn(async move {
+        while let Ok((mut io, _)) = listener.accept().await {
+            io.write_all(&SETTINGS).await.unwrap();
+            io.read_exact(&mut [0; 24]).await.unwrap();
+            let mut frame = [0, 0, 0, u8::MAX, 0, 0, 0, 0, 0];
+            // Up to a HEADERS or DATA frame that ends its stream.
+            while frame[3] > 1 || frame[4] & 1 == 0 {
+                io.read_exact(&mut frame).await.unwrap();
+                let length = u32::from_be_bytes([0, frame[0], frame[1], frame[2]]);
+                io.read_exact(&mut vec![0; length as usize]).await.unwrap();
+            }
+            let goaway = if says_so { &GOAWAY[..] } else { &[] };
+            io.write_all(&[&ANSWER, goaway].concat()).await.unwrap();
+            drop(io);
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    (address, closed)
+}
+
+#[tokio::test]
+async fn a_dead_idle_connection_of_http2_is_never_the_clients_loss() {
+    const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody";
+    for says_so in [true, false] {
+        let (address, closed) = one_by_one(says_so).await;
+        let cluster = cluster("origin", &[address], UpstreamProtocol::Http2);
+        let proxy = Proxy::start(manager(vec![route("/", forward(cluster, None))])).await;
+        let mut client = Client::connect(proxy.address).await;
+        // What an endpoint says that it has not looked at may be sent again, whatever it is.
+        let at_once = if says_so { [GET, POST] } else { [GET, GET] };
+        for request in at_once.repeat(25) {
+            assert_eq!(client.request(request).await.status, 200, "{request:?}, {says_so}");
+        }
+        // Nor is it where the request is not to be sent twice, once the end has come.
+        for sent in 50..100 {
+            while closed.load(Ordering::SeqCst) < sent {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(client.request(POST).await.status, 200, "{says_so}");
+        }
+    }
 }

@@ -32,14 +32,11 @@ pub struct Connection {
     pub(super) passes: Option<u8>,
     /// The ends of the client's connection that it was made for, where it tells them.
     pub(super) client: Option<Ends>,
-    pub(super) cluster: Arc<Cluster>,
     pub(super) state: Arc<State>,
     /// How many streams it has had.
     pub(super) carried: AtomicU32,
     /// When it is too old for a further request.
     pub(super) expires: Option<Instant>,
-    /// Wakes its worker's requests that wait.
-    pub(super) changed: Arc<Notify>,
     /// Whether it takes no streams for now ([`Leaving`]).
     pub(super) leaves: AtomicBool,
     /// Whether it was to leave, and its streams went on.
@@ -48,11 +45,39 @@ pub struct Connection {
 }
 
 /// What a connection and the task that moves its bytes know of each other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct State {
+    pub(super) cluster: Arc<Cluster>,
+    /// Wakes its worker's requests that wait.
+    pub(super) changed: Arc<Notify>,
     pub(super) streams: AtomicU32,
+    /// Whether the endpoint has said how many streams it takes, or had the time to.
+    pub(super) greeted: AtomicBool,
     /// Whether it takes no more streams: it is over, or no pool has it any more.
     pub(super) closed: AtomicBool,
+}
+
+impl State {
+    pub(super) fn new(cluster: &Arc<Cluster>, changed: &Arc<Notify>) -> Self {
+        Self {
+            cluster: Arc::clone(cluster),
+            changed: Arc::clone(changed),
+            streams: AtomicU32::default(),
+            greeted: AtomicBool::default(),
+            closed: AtomicBool::default(),
+        }
+    }
+
+    /// Wakes who waits for a stream, in whichever worker.
+    pub(super) fn wake(&self) {
+        self.changed.notify_waiters();
+        // Either who waits sees what has changed, or it is seen here.
+        fence(SeqCst);
+        let Cluster { limits, usage, .. } = &*self.cluster;
+        if limits.bound_connections() && usage.pending_requests.load(Relaxed) > 0 {
+            usage.freed.notify_waiters();
+        }
+    }
 }
 
 impl Connection {
@@ -61,17 +86,32 @@ impl Connection {
         if !wanted.fits(self) || self.leaves.load(Relaxed) {
             return None;
         }
-        let http = &self.cluster.http;
-        // As few as the endpoint says, which it may change (RFC 9113 section 6.5.2). One waits even where it allows none.
-        let allowed = u32::try_from(self.send.current_max_send_streams()).unwrap_or(u32::MAX);
-        raise(&self.state.streams, http.max_streams.min(allowed.max(1)))?;
-        let lease = StreamLease { send: self.send.clone(), connection: Arc::clone(self) };
+        let http = &self.state.cluster.http;
+        let streams = raise(&self.state.streams, http.max_streams.min(self.allowed()))?;
+        let mut lease = StreamLease {
+            send: self.send.clone(),
+            connection: Arc::clone(self),
+            reused: false,
+            alone: streams == 1,
+        };
         let most = http.max_requests.unwrap_or(u32::MAX);
-        if raise(&self.carried, most)? == most {
+        let carried = raise(&self.carried, most)?;
+        if carried == most {
             wanted.stats.upstream_cx_max_requests.inc();
             self.close();
         }
+        lease.reused = carried > 1;
         Some(lease)
+    }
+
+    /// As many streams as the endpoint says, which it may change (RFC 9113 section 6.5.2). What is more would wait in `h2` for the end of
+    /// others, where no limit counts it and no other connection can take it. So it is one before the endpoint has said
+    /// anything; and one waits even where it allows none.
+    fn allowed(&self) -> u32 {
+        if !self.state.greeted.load(Relaxed) {
+            return 1;
+        }
+        u32::try_from(self.send.current_max_send_streams()).unwrap_or(u32::MAX).max(1)
     }
 
     pub(super) fn streams(&self) -> u32 {
@@ -103,17 +143,6 @@ impl Connection {
     fn is_old(&self, now: impl FnOnce() -> Instant) -> bool {
         self.expires.is_some_and(|at| now() >= at)
     }
-
-    /// Wakes who waits for a stream, in whichever worker.
-    pub(super) fn wake(&self) {
-        self.changed.notify_waiters();
-        // Either who waits sees what has changed, or it is seen here.
-        fence(SeqCst);
-        let Cluster { limits, usage, .. } = &*self.cluster;
-        if limits.bound_connections() && usage.pending_requests.load(Relaxed) > 0 {
-            usage.freed.notify_waiters();
-        }
-    }
 }
 
 impl Drop for Connection {
@@ -133,6 +162,10 @@ fn raise(count: &AtomicU32, most: u32) -> Option<u32> {
 pub struct StreamLease {
     pub(super) send: SendRequest<Bytes>,
     pub(super) connection: Arc<Connection>,
+    /// Whether the connection has carried a request before.
+    pub reused: bool,
+    /// Whether it had no other stream when this one began.
+    pub(super) alone: bool,
 }
 
 impl StreamLease {
@@ -163,8 +196,8 @@ impl Drop for StreamLease {
     fn drop(&mut self) {
         let connection = &self.connection;
         let was_last = connection.state.streams.fetch_sub(1, Relaxed) == 1;
-        connection.wake();
-        let usage = &connection.cluster.usage;
+        connection.state.wake();
+        let usage = &connection.state.cluster.usage;
         if was_last && usage.starving.load(Relaxed) > 0 {
             // It carries nothing, and can give its place to who has none.
             usage.asked.notify_waiters();
@@ -189,7 +222,7 @@ pub(super) struct Wanted<'w> {
 
 impl Wanted<'_> {
     fn fits(self, connection: &Connection) -> bool {
-        Arc::ptr_eq(&connection.cluster, self.cluster)
+        Arc::ptr_eq(&connection.state.cluster, self.cluster)
             && *connection.server == *self.server
             && connection.passes == self.passes
             && connection.client == self.client
@@ -229,7 +262,7 @@ pub(in crate::upstream) struct Leaving {
 impl Leaving {
     /// Begins, if fewer leave than are needed. It lasts as long as a connection may take to make, once for a connection.
     pub(super) fn begin(connection: &Arc<Connection>) -> Option<Self> {
-        let cluster = &connection.cluster;
+        let cluster = &connection.state.cluster;
         let before = cluster.usage.leaving.fetch_add(1, Relaxed);
         let end = Instant::now() + cluster.connect_timeout;
         let leaving = Self { connection: Arc::clone(connection), end };
@@ -245,7 +278,7 @@ impl Leaving {
 
     /// Whether somebody still waits for the place.
     pub(in crate::upstream) fn goes_on(&self) -> bool {
-        let starving = self.connection.cluster.usage.starving.load(Relaxed);
+        let starving = self.connection.state.cluster.usage.starving.load(Relaxed);
         starving > 0 && !self.connection.is_closed() && Instant::now() < self.end
     }
 }
@@ -253,9 +286,9 @@ impl Leaving {
 impl Drop for Leaving {
     fn drop(&mut self) {
         let connection = &self.connection;
-        connection.cluster.usage.leaving.fetch_sub(1, Relaxed);
+        connection.state.cluster.usage.leaving.fetch_sub(1, Relaxed);
         connection.leaves.store(false, Relaxed);
         connection.stays.store(Instant::now() >= self.end, Relaxed);
-        connection.wake();
+        connection.state.wake();
     }
 }

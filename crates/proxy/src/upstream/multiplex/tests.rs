@@ -1,4 +1,6 @@
-//! Streams that last, of two workers, to an endpoint that may have one connection; endpoints that fall silent.
+//! Streams that last, of two workers, to an endpoint that may have one connection; endpoints that fall silent, or have gone.
+
+mod gone;
 
 use std::net::SocketAddr;
 
@@ -6,6 +8,7 @@ use h2::server::SendResponse;
 use tidegate_testing::PATIENCE;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 
 use super::super::cluster::{Balancing, ClusterSlot, EndpointSet, ProxyHeader, UpstreamProtocol};
@@ -23,33 +26,45 @@ const HOUR: Duration = Duration::from_secs(3600);
 struct Endpoint {
     address: SocketAddr,
     connections: Rc<Cell<usize>>,
+    /// The most streams that were open on a connection at a time.
+    most: Rc<Cell<usize>>,
 }
 
 impl Endpoint {
     /// Allows so many streams on a connection.
     async fn start(streams: u32) -> Self {
+        Self::start_behind(Rc::new(Semaphore::new(1)), streams).await
+    }
+
+    /// Says so once the gate is open.
+    async fn start_behind(gate: Rc<Semaphore>, streams: u32) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Rc::new(Cell::new(0));
         let count = Rc::clone(&connections);
+        let most = Rc::new(Cell::new(0));
+        let seen = Rc::clone(&most);
         tokio::task::spawn_local(async move {
             while let Ok((mut io, _)) = listener.accept().await {
                 count.set(count.get() + 1);
+                let (seen, gate) = (Rc::clone(&seen), Rc::clone(&gate));
                 tokio::task::spawn_local(async move {
                     let mut begins = [0; 5];
                     io.peek(&mut begins).await.unwrap();
                     while begins == *b"PROXY" && io.read_u8().await.unwrap() != b'\n' {}
+                    let _ = gate.acquire().await.unwrap();
                     let mut server = h2::server::Builder::new();
                     let server = server.max_concurrent_streams(streams).handshake(io);
                     let (mut server, mut open) = (server.await.unwrap(), Vec::new());
                     while let Some(Ok((_, respond))) = server.accept().await {
                         let mut respond: SendResponse<Bytes> = respond;
                         open.push(respond.send_response(http::Response::new(()), false).unwrap());
+                        seen.set(seen.get().max(open.len()));
                     }
                 });
             }
         });
-        Self { address, connections }
+        Self { address, connections, most }
     }
 }
 
@@ -93,7 +108,8 @@ impl Worker {
 
     async fn stream_of(&self, client: Option<&Client>, server: &str) -> Streaming {
         let pool = self.cluster.pick(client, None, || 0).unwrap();
-        let mut lease = pool.multiplex.lease(&pool, &self.cluster, server).await.unwrap();
+        let mut lease =
+            pool.multiplex.lease(&pool, &self.cluster, server, Liveness::Assumed).await.unwrap();
         let (answer, stream) = lease.send_request(http::Request::new(()), false).unwrap();
         let answer = answer.await.unwrap().into_body();
         Streaming { _lease: lease, _stream: stream, _answer: answer }
@@ -205,6 +221,62 @@ async fn an_endpoint_that_takes_one_stream_gets_a_connection_for_each() {
     .await;
 }
 
+/// What an endpoint has not allowed yet is not sent: it would wait in `h2`, or be refused.
+#[tokio::test]
+async fn before_an_endpoint_says_how_many_streams_it_takes_it_gets_one() {
+    locally(async {
+        let gate = Rc::new(Semaphore::new(0));
+        let endpoint = Endpoint::start_behind(Rc::clone(&gate), 2).await;
+        let [one, _] = workers(&endpoint, |cluster| cluster.limits.connections = 2);
+        let soon = || one.soon("");
+        let mut all = pin!(async { tokio::join!(soon(), soon(), soon(), soon()) });
+        let usage = &one.cluster.cluster.usage;
+        assert!(timeout(Duration::from_millis(50), all.as_mut()).await.is_err());
+        assert_eq!(usage.pending_requests.load(Relaxed), 3, "as the limit has it, they wait");
+        gate.add_permits(1);
+        let _all = all.await;
+        assert_eq!((endpoint.connections.get(), endpoint.most.get()), (2, 2));
+        assert_eq!(usage.pending_requests.load(Relaxed), 0);
+    })
+    .await;
+}
+
+/// Those that never say it are not waited for longer than for a connection.
+#[tokio::test]
+async fn an_endpoint_that_says_nothing_gets_all_after_a_while() {
+    locally(async {
+        let endpoint = Endpoint::start_behind(Rc::new(Semaphore::new(0)), 100).await;
+        let patience = Duration::from_millis(100);
+        let [one, _] = workers(&endpoint, |cluster| {
+            (cluster.limits.connections, cluster.connect_timeout) = (2, patience);
+        });
+        let pool = one.cluster.pick(None, None, || 0).unwrap();
+        let lease = || pool.multiplex.lease(&pool, &one.cluster, "", Liveness::Verified);
+        let first = lease().await.unwrap();
+        let second = timeout(PATIENCE, lease()).await.expect("it need not wait").unwrap();
+        assert!(Arc::ptr_eq(&first.connection, &second.connection));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_waits_for_an_endpoints_first_word_learns_that_it_has_gone() {
+    locally(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let endpoint = Endpoint { address, connections: Rc::default(), most: Rc::default() };
+        let [one, _] = workers(&endpoint, |_| {});
+        let pool = one.cluster.pick(None, None, || 0).unwrap();
+        let lease = || pool.multiplex.lease(&pool, &one.cluster, "", Liveness::Assumed);
+        let _first = lease().await.unwrap();
+        let goes = async { drop(listener.accept().await.unwrap()) };
+        let (second, ()) = tokio::join!(timeout(PATIENCE, lease()), goes);
+        let failed = second.expect("it need not wait");
+        assert!(matches!(failed, Err(ConnectError::Failed(_))), "{failed:?}");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_connection_leaves_for_another_server_unless_its_streams_last() {
     locally(async {
@@ -240,7 +312,7 @@ async fn silence<F: Future<Output = ()> + 'static>(
 ) -> Option<u64> {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     let counted = Counted::new(ours, Registry::new(1).worker(0).cluster("c"));
-    let heard = counted.received();
+    let heard = counted.heard();
     let second = Duration::from_secs(1);
     let probe = Probe { interval: 10 * second, jitter: 0.0, timeout: second };
     let locals = LocalSet::new();
