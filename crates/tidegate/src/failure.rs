@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tidegate_yaml::Diagnostic;
+
 /// An error for the person at the terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -18,6 +20,13 @@ impl Failure {
     /// Place and reason, in one sentence without a capital and a full stop.
     pub fn new(what: impl Into<String>) -> Self {
         Self { what: what.into(), ways_out: Vec::new(), more: Vec::new() }
+    }
+
+    /// What is wrong with YAML, shown with the lines of `source`, which was read from `file`.
+    pub fn in_yaml(fault: &Diagnostic, file: &str, source: &str) -> Self {
+        let shown = fault.render(file, source, false);
+        // It begins as every failure does.
+        Self::new(shown.strip_prefix("error: ").unwrap_or(&shown).trim_end())
     }
 
     /// Adds something that one can do about it, as a phrase in the imperative.

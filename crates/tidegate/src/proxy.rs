@@ -59,11 +59,7 @@ fn parse(path: &Path, text: &str) -> Outcome<Value> {
     let mut documents = tidegate_yaml::parse(text).into_iter();
     match (documents.next(), documents.next()) {
         (Some(Ok(document)), None) => Ok(document.to_json()),
-        (Some(Err(fault)), _) => {
-            // It begins as every failure does.
-            let told = fault.render(&place, text, false);
-            Err(Failure::new(told.trim_end().trim_start_matches("error: ")))
-        }
+        (Some(Err(fault)), _) => Err(Failure::in_yaml(&fault, &place, text)),
         (None, _) => Err(Failure::new(format!("{place} is empty"))),
         (Some(Ok(_)), Some(_)) => Err(Failure::new(format!("{place} holds several documents"))),
     }

@@ -208,9 +208,7 @@ impl SidecarArgs {
             [Ok(document)] => {
                 with_mesh_config(&document.to_json(), settings).map_err(|why| at(file, why))
             }
-            [Err(fault), ..] => {
-                Err(Failure::new(fault.render(&file.display().to_string(), &text, false)))
-            }
+            [Err(fault), ..] => Err(Failure::in_yaml(fault, &file.display().to_string(), &text)),
             _ => Err(at(file, "one document is expected: Istio's MeshConfig")),
         }
     }
@@ -230,9 +228,7 @@ fn read(file: &Path) -> Outcome<String> {
 
 fn told(file: &Path, source: &str, error: &Error) -> Failure {
     match error {
-        Error::Unreadable(fault) => {
-            Failure::new(fault.render(&file.display().to_string(), source, false))
-        }
+        Error::Unreadable(fault) => Failure::in_yaml(fault, &file.display().to_string(), source),
         Error::Wrong(wrong) => at(file, wrong),
     }
 }

@@ -116,4 +116,5 @@ async fn standard_input_files_and_mistakes() {
     let broken = run(&["-f", "-"], "kind: Pod\n  spec: a\n").await;
     assert_eq!(broken.status.code(), Some(1));
     assert!(broken.stderr.contains("-:2"), "{}", broken.stderr);
+    assert_eq!(broken.stderr.matches("error: ").count(), 1, "{}", broken.stderr);
 }
