@@ -1,17 +1,21 @@
-//! `pods/<name>/log`: lines that the process keeps for the pods that show it.
+//! `pods/<name>/log`: lines that the process keeps for the pods that show it, and those that are handed in for others.
+//!
+//! A POST there, which Kubernetes does not have, hands lines in: text, in place of what a node would read from a container.
 
 use std::future::Future;
 use std::pin::Pin;
 
 use bytes::Bytes;
+use http::StatusCode;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidegate_api::{Kind, ObjectKey};
 use tokio::sync::mpsc;
 
 use super::Api;
 use super::ask::Ask;
 use super::failure::Failure;
+use super::handed_in::uid_of;
 use super::reply::{self, PIECES_AHEAD, Reply};
 use super::router::Target;
 
@@ -61,21 +65,19 @@ impl LogSource for NoLogs {
 /// Bytes that are collected before they are sent on, while lines are there at once.
 const PIECE: usize = 16 << 10;
 
+/// Answers with lines of a container's log.
 pub(crate) fn log(api: &Api, target: &Target, ask: &Ask) -> Result<Reply, Failure> {
-    let namespace = target.namespace.as_deref().unwrap_or_default();
-    let name = target.name.as_deref().unwrap_or_default();
-    let key = ObjectKey::new(Kind::Pod, namespace, name);
-    let pod = api.store.get(&key).ok_or_else(|| Failure::not_found(Kind::Pod.info(), name))?;
-    let container = container(&pod.json(), name, ask.query.get("container"))?;
+    let Container { namespace, pod, uid, name } = &Container::named(api, target, ask)?;
     let options = options(ask)?;
     if options.previous {
         return Err(Failure::bad_request(format!(
-            "previous terminated container {container:?} in pod {name:?} not found"
+            "previous terminated container {name:?} in pod {pod:?} not found"
         )));
     }
-    let lines = api.logs.logs(namespace, name, &container, &options).ok_or_else(|| {
+    let own = api.logs.logs(namespace, pod, name, &options);
+    let lines = own.or_else(|| api.handed_in.read(uid, name, &options)).ok_or_else(|| {
         Failure::bad_request(format!(
-            "container {container:?} in pod {name:?} is not run by this process, which keeps no log of it"
+            "container {name:?} in pod {pod:?} is not run by this process, which keeps no log of it"
         ))
     })?;
     let limit = number(ask, "limitBytes")?;
@@ -88,6 +90,54 @@ pub(crate) fn log(api: &Api, target: &Target, ask: &Ask) -> Result<Reply, Failur
         }
     });
     Ok(reply::stream("text/plain", receiver))
+}
+
+/// Takes lines of a container that another process runs. `uid` says of which Pod, where another one may have its name by now.
+pub(crate) fn hand_in(api: &Api, target: &Target, ask: &Ask) -> Result<Reply, Failure> {
+    let Container { namespace, pod, uid, name } = &Container::named(api, target, ask)?;
+    let info = Kind::Pod.info();
+    if let Some(asked) = ask.query.get("uid").filter(|asked| asked != uid) {
+        let why =
+            format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {uid}");
+        return Err(Failure::precondition(info, pod, &why));
+    }
+    if api
+        .logs
+        .logs(namespace, pod, name, &LogOptions { tail: Some(0), ..LogOptions::default() })
+        .is_some()
+    {
+        let why = format!("the log of container {name:?} is kept by this process itself");
+        return Err(Failure::forbidden(info, pod, &why));
+    }
+    let log = api.handed_in.open(uid, name).ok_or_else(|| {
+        Failure::too_many_requests(
+            "as many logs are handed in as there is room for; delete Pods whose processes are gone",
+        )
+    })?;
+    log.add(&ask.body, Timestamp::now());
+    let done = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success" });
+    Ok(reply::json(StatusCode::OK, &done))
+}
+
+/// A container that a request is about.
+struct Container {
+    namespace: String,
+    pod: String,
+    /// The Pod's.
+    uid: String,
+    name: String,
+}
+
+impl Container {
+    fn named(api: &Api, target: &Target, ask: &Ask) -> Result<Self, Failure> {
+        let namespace = target.namespace.clone().unwrap_or_default();
+        let pod = target.name.clone().unwrap_or_default();
+        let key = ObjectKey::new(Kind::Pod, namespace.as_str(), pod.as_str());
+        let entry =
+            api.store.get(&key).ok_or_else(|| Failure::not_found(Kind::Pod.info(), &pod))?;
+        let name = container(&entry.json(), &pod, ask.query.get("container"))?;
+        Ok(Self { namespace, uid: uid_of(&entry), pod, name })
+    }
 }
 
 /// The container that is meant: the only one, or the one that is named.

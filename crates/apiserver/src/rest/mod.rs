@@ -18,6 +18,7 @@ mod discovery;
 mod failure;
 mod forms;
 pub mod fuzzing;
+mod handed_in;
 mod json;
 mod logs;
 mod managed;
@@ -54,6 +55,7 @@ use crate::store::Store;
 
 use ask::Ask;
 use failure::Failure;
+use handed_in::HandedIn;
 use reply::Reply;
 use router::{Route, Target, Verb};
 
@@ -70,6 +72,7 @@ const VERSION: (&str, &str, &str) = ("1", "32", "v1.32.5");
 pub(crate) struct Api {
     store: Store,
     logs: Arc<dyn LogSource>,
+    handed_in: Arc<HandedIn>,
     services: services::Turn,
     turns: write::Turns,
     /// Places for watches.
@@ -104,6 +107,7 @@ impl Api {
         Self {
             store,
             logs,
+            handed_in: Arc::default(),
             services: services::Turn::default(),
             turns: write::Turns::default(),
             watches: Arc::new(Semaphore::new(watches)),
@@ -141,9 +145,12 @@ impl Api {
         check_impersonation(target, verb, ask)?;
         if target.subresource.as_deref() == Some("log")
             && target.served.info.kind == tidegate_api::Kind::Pod
-            && verb == Verb::Get
         {
-            return logs::log(self, target, ask);
+            match verb {
+                Verb::Get => return logs::log(self, target, ask),
+                Verb::Create => return logs::hand_in(self, target, ask),
+                _ => {}
+            }
         }
         if let Some(refusal) = sessions::refusal(self, target) {
             return Err(refusal);

@@ -97,15 +97,17 @@ impl Server {
             store.push(push).await;
         }
         let (stop, shutdown) = Shutdown::new();
+        let api = Api::new(store.clone(), logs, options.watches, shutdown.clone());
+        let tidying = tokio::spawn(Arc::clone(&api.handed_in).run(store.clone(), shutdown.clone()));
         let context = Arc::new(Context {
-            api: Api::new(store.clone(), logs, options.watches, shutdown.clone()),
+            api,
             token: credentials.token,
             acceptor: TlsAcceptor::from(credentials.tls),
         });
         let serving =
             tokio::spawn(accept(listener, context, options.connections, shutdown.clone()));
         let ending = tokio::spawn(namespaces::run(store, shutdown));
-        Ok(Handle { address, kubeconfig, stop, tasks: vec![serving, ending] })
+        Ok(Handle { address, kubeconfig, stop, tasks: vec![serving, ending, tidying] })
     }
 }
 

@@ -1,7 +1,8 @@
 //! Events: what the process has to say about an object, in words, as `kubectl describe` shows them.
 //!
 //! The same thing said again raises the count of the event that said it first. Events older than an hour go,
-//! and the oldest go when there are too many; events that clients write are theirs and stay.
+//! and the oldest go when there are too many, also those that another process of this program has written through the API. Events
+//! of other clients are theirs and stay.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -48,6 +49,43 @@ pub struct Note {
     pub message: String,
 }
 
+impl Note {
+    /// The Event that says it for the first time, of an object with this `metadata.uid`. The same thing said of the same object has
+    /// the same name.
+    #[must_use]
+    pub fn event(&self, uid: Option<&str>) -> Value {
+        let key = event_key(self, uid);
+        let now = clock::whole_seconds(Timestamp::now());
+        let mut involved = json!({
+            "kind": self.about.kind.name(),
+            "apiVersion": names::storage_version(self.about.kind),
+            "name": *self.about.name,
+        });
+        if !self.about.namespace.is_empty() {
+            involved["namespace"] = (*self.about.namespace).into();
+        }
+        if let Some(uid) = uid {
+            involved["uid"] = uid.into();
+        }
+        json!({
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": { "name": *key.name, "namespace": *key.namespace },
+            "involvedObject": involved,
+            "type": match self.tone { Tone::Normal => "Normal", Tone::Warning => "Warning" },
+            "reason": self.reason,
+            "message": shortened(&self.message),
+            "source": { "component": COMPONENT },
+            "reportingComponent": COMPONENT,
+            "reportingInstance": "",
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "eventTime": null,
+            "count": 1,
+        })
+    }
+}
+
 /// The process's own events, the one that was said last at the back.
 #[derive(Debug, Default)]
 pub(super) struct Recorded {
@@ -63,9 +101,8 @@ impl Recorded {
             .filter(|entry| entry.key().kind == Kind::Event)
             .filter_map(|entry| {
                 let json = entry.json();
-                let ours = json["source"]["component"] == COMPONENT;
                 let last = json["lastTimestamp"].as_str()?.parse().ok()?;
-                ours.then(|| (entry.key().clone(), last))
+                is_ours(&json).then(|| (entry.key().clone(), last))
             })
             .collect();
         order.sort_by_key(|(_, last)| *last);
@@ -75,15 +112,28 @@ impl Recorded {
     pub(super) fn stage(&mut self, staged: &mut Staged<'_>, note: &Note) {
         let now = Timestamp::now();
         let about = staged.get(&note.about);
-        let key = event_key(note, about.as_deref());
+        let uid = about.as_deref().map(|about| about.json()["metadata"]["uid"].clone());
+        let uid = uid.as_ref().and_then(Value::as_str);
+        let key = event_key(note, uid);
         let value = match staged.get(&key) {
             Some(event) => said_again(&event, now),
-            None => said_first(note, about.as_deref(), &key, now),
+            None => said_first(note, about.as_deref(), uid, now),
         };
         let Some(revision) = staged.next_revision() else { return };
         let decoded = tidegate_source::decode(&key, &value, Origin::Api);
         let entry = Entry::new(key.clone(), value, decoded, Origin::Api, revision);
         staged.set(&key, Some(Arc::new(entry)), revision, false);
+        self.keep(staged, key, now);
+    }
+
+    /// A client has written an object: an event of another process of this program is kept for as long as one of ours.
+    pub(super) fn written(&mut self, staged: &mut Staged<'_>, entry: &Entry) {
+        if entry.key().kind == Kind::Event && is_ours(&entry.json()) {
+            self.keep(staged, entry.key().clone(), Timestamp::now());
+        }
+    }
+
+    fn keep(&mut self, staged: &mut Staged<'_>, key: ObjectKey, now: Timestamp) {
         self.order.retain(|(old, _)| *old != key);
         self.order.push_back((key, now));
         self.prune(staged, now);
@@ -115,10 +165,12 @@ impl Recorded {
     }
 }
 
-/// The same thing said of the same object has the same name.
-fn event_key(note: &Note, about: Option<&Entry>) -> ObjectKey {
+fn is_ours(event: &Value) -> bool {
+    event["source"]["component"] == COMPONENT
+}
+
+fn event_key(note: &Note, uid: Option<&str>) -> ObjectKey {
     let mut hasher = DefaultHasher::new();
-    let uid = about.map(|entry| entry.json()["metadata"]["uid"].to_string());
     (note.about.kind, uid, note.tone, &note.reason, &note.message).hash(&mut hasher);
     let namespace = match &*note.about.namespace {
         "" => DEFAULT_NAMESPACE.into(),
@@ -155,43 +207,15 @@ fn shortened(message: &str) -> Cow<'_, str> {
 fn said_first(
     note: &Note,
     about: Option<&Entry>,
-    key: &ObjectKey,
+    uid: Option<&str>,
     now: Timestamp,
 ) -> Map<String, Value> {
-    let now = clock::whole_seconds(now);
-    let mut involved = json!({
-        "kind": note.about.kind.name(),
-        "apiVersion": names::storage_version(note.about.kind),
-        "name": *note.about.name,
-    });
-    if !note.about.namespace.is_empty() {
-        involved["namespace"] = (*note.about.namespace).into();
-    }
+    let mut event = note.event(uid);
+    event["metadata"]["uid"] = crate::ids::random_uid().into();
+    event["metadata"]["creationTimestamp"] = clock::whole_seconds(now).into();
     if let Some(about) = about {
-        involved["uid"] = about.json()["metadata"]["uid"].clone();
-        involved["resourceVersion"] = about.revision().to_string().into();
+        event["involvedObject"]["resourceVersion"] = about.revision().to_string().into();
     }
-    let event = json!({
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {
-            "name": *key.name,
-            "namespace": *key.namespace,
-            "uid": crate::ids::random_uid(),
-            "creationTimestamp": now,
-        },
-        "involvedObject": involved,
-        "type": match note.tone { Tone::Normal => "Normal", Tone::Warning => "Warning" },
-        "reason": note.reason,
-        "message": shortened(&note.message),
-        "source": { "component": COMPONENT },
-        "reportingComponent": COMPONENT,
-        "reportingInstance": "",
-        "firstTimestamp": now,
-        "lastTimestamp": now,
-        "eventTime": null,
-        "count": 1,
-    });
     match event {
         Value::Object(map) => map,
         _ => Map::new(),

@@ -65,7 +65,14 @@ impl Writer {
         let mut closed = None;
         for job in batch {
             match job {
-                Job::Durable(write, answer) => answers.push((answer, staged.durable(write))),
+                Job::Durable(write, answer) => {
+                    let puts = matches!(write, Durable::Put { .. });
+                    let result = staged.durable(write);
+                    if let (true, Ok(entry)) = (puts, &result) {
+                        self.recorded.written(&mut staged, entry);
+                    }
+                    answers.push((answer, result));
+                }
                 Job::Volatile(write, done) => {
                     staged.volatile(&write, &mut self.recorded);
                     own.push((write, done));

@@ -3,17 +3,20 @@
 use tidegate_api::ObjectKey;
 use tidegate_apiserver::store::{Note, Tone};
 use tidegate_pilot::Pilot;
+use tidegate_proxy::egress::Denied;
 use tidegate_proxy::upstream::incident::Incident;
 use tidegate_proxy::upstream::outlier::What;
 use tidegate_xds::ResourceType;
 
-/// What is to be said of it, to each object that the cluster comes from.
-pub fn notes(incident: &Incident, pilot: &Pilot) -> Vec<Note> {
+/// What is to be said of it: to each object that the cluster comes from; of egress that is denied, to the workload's Pod, if it is shown.
+pub fn notes(incident: &Incident, pilot: &Pilot, pod: Option<&ObjectKey>) -> Vec<Note> {
     let cluster = match incident {
         Incident::Endpoint(event) => &event.cluster,
         Incident::Name(event) => &event.cluster,
-        // No object describes it; the log says it, and `tidegate egress denied` lists it.
-        Incident::Egress(_) => return Vec::new(),
+        // No object describes it; the log says it as well, and `tidegate egress denied` lists it.
+        Incident::Egress(_) => {
+            return pod.into_iter().filter_map(|pod| note(incident, pod.clone())).collect();
+        }
     };
     let owners = pilot.owners(ResourceType::Cluster, cluster);
     owners.into_iter().filter_map(|key| note(incident, key)).collect()
@@ -37,7 +40,11 @@ fn note(incident: &Incident, about: ObjectKey) -> Option<Note> {
             };
             (tone, reason, event.to_string())
         }
-        Incident::Egress(denied) => (Tone::Warning, "EgressDenied", denied.to_string()),
+        Incident::Egress(denied) => {
+            // How often is counted by the event.
+            let once = Denied { count: 1, ..denied.clone() };
+            (Tone::Warning, "EgressDenied", once.to_string())
+        }
     };
     Some(Note { about, tone, reason: reason.to_owned(), message })
 }

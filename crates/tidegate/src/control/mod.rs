@@ -43,7 +43,7 @@ use self::notices::Notices;
 pub use self::outgoing::{Outgoing, Update};
 use self::programmed::Programmed;
 use self::secrets::Unusable;
-pub use self::sink::{InWords, Sink};
+pub use self::sink::{InWords, Sink, Told};
 use crate::ended::{self, Ended};
 
 /// Changes compiled in one step: enough to make bursts cheap, few enough to keep each step short.
@@ -61,6 +61,8 @@ pub struct Neighbours {
     pub incidents: mpsc::UnboundedReceiver<Incident>,
     /// The table that a workload's queries are answered from.
     pub names: Option<Names>,
+    /// The Pod of the workload, where what it was denied is an event of it.
+    pub pod: Option<ObjectKey>,
 }
 
 /// Starts the loop on a thread of its own, which ends with the process. `start` is told the snapshot generation that holds everything
@@ -74,7 +76,7 @@ pub fn start(
     neighbours: Neighbours,
     start: oneshot::Sender<u64>,
 ) -> io::Result<Ended> {
-    let Neighbours { snapshot, outgoing, view, incidents, names } = neighbours;
+    let Neighbours { snapshot, outgoing, view, incidents, names, pod } = neighbours;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let control = Control {
         issuers: Issuers::new(Arc::clone(&options.system_roots)),
@@ -94,6 +96,7 @@ pub fn start(
         view,
         incidents,
         names,
+        pod,
     };
     let (alive, ended) = ended::pair();
     thread::Builder::new().name("control".to_owned()).spawn(move || {
@@ -128,6 +131,7 @@ struct Control<F> {
     incidents: mpsc::UnboundedReceiver<Incident>,
     /// The table that a workload's queries are answered from.
     names: Option<Names>,
+    pod: Option<ObjectKey>,
 }
 
 impl<F: Feed> Control<F> {
@@ -157,12 +161,10 @@ impl<F: Feed> Control<F> {
                     self.apply(batch);
                 }
                 Some(incident) = self.incidents.recv() => {
-                    for note in incidents::notes(&incident, &self.pilot) {
+                    for note in incidents::notes(&incident, &self.pilot, self.pod.as_ref()) {
                         match &incident {
-                            Incident::Endpoint(_) | Incident::Egress(_) => {
-                                self.outgoing.note_logged(note);
-                            }
-                            Incident::Name(_) => self.outgoing.note(note),
+                            Incident::Endpoint(_) => self.outgoing.note_logged(note),
+                            Incident::Name(_) | Incident::Egress(_) => self.outgoing.note(note),
                         }
                     }
                 }

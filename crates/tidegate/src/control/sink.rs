@@ -2,6 +2,7 @@
 
 use tidegate_api::ObjectKey;
 use tidegate_apiserver::store::{Note, Store, Tone};
+use tokio::sync::mpsc;
 
 use super::Update;
 
@@ -33,17 +34,33 @@ impl Sink for Store {
 }
 
 /// The program's own log, where objects have nowhere to keep a status: what would be an event is a line.
-#[derive(Clone, Copy, Debug)]
-pub struct InWords;
+#[derive(Clone, Debug, Default)]
+pub struct InWords {
+    /// Who is told of the workload's Pod.
+    pub pod: Option<Told>,
+}
+
+/// Who is told what is said of one object, in place of the log.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The object.
+    pub about: ObjectKey,
+    /// Whoever shows it.
+    pub notes: mpsc::Sender<Note>,
+}
 
 impl Sink for InWords {
     const IS_LOG: bool = true;
 
-    async fn write(&self, _: ObjectKey, update: Update) {
-        for Note { about, tone, reason, message } in update.notes {
-            match tone {
-                Tone::Normal => tracing::info!("{about}: {reason}: {message}"),
-                Tone::Warning => tracing::warn!("{about}: {reason}: {message}"),
+    async fn write(&self, key: ObjectKey, update: Update) {
+        let told = self.pod.as_ref().filter(|told| told.about == key);
+        for note in update.notes {
+            let Note { about, tone, reason, message } = &note;
+            match (told, tone) {
+                // Who is too slow misses some of it.
+                (Some(told), _) => drop(told.notes.try_send(note)),
+                (None, Tone::Normal) => tracing::info!("{about}: {reason}: {message}"),
+                (None, Tone::Warning) => tracing::warn!("{about}: {reason}: {message}"),
             }
         }
     }

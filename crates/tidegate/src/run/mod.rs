@@ -8,25 +8,33 @@
 //! | `network.rs` | the namespace: addresses, routes, and what leads out of it |
 //! | `claim.rs` | what is made outside of the namespace, written down so that the next start can remove it |
 //! | `pod.rs` | the Pod by which the command shows itself in an API |
+//! | `log.rs`, `events.rs` | its log, which is the sidecar's, and its events |
 //! | `command.rs` | the command: as whom it runs, its signals, its status |
 
 mod claim;
 mod command;
+mod events;
+mod log;
 mod network;
 mod pod;
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use tidegate_api::{Kind, ObjectKey};
+use tidegate_proxy::accesslog::Format;
 use tidegate_source::cluster::Access;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use self::command::{Command, Ended, Signals};
 use self::network::Network;
 use self::pod::Shown;
 use crate::cli::{LogLevel, RunArgs, RunAs};
+use crate::control::Told;
 use crate::failure::{Failure, Outcome, both};
 use crate::sidecar::{Plan, Sidecar, Source, Workload, become_of, dns};
 use crate::{capture, listen, terminal};
@@ -38,6 +46,8 @@ const FAILED: u8 = 125;
 /// How long connections may take to finish that outlive the command.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// Notes about the Pod that wait for the API at most.
+const WAITING: usize = 64;
 /// How long an API may take to create or delete the Pod of a command.
 const API: Duration = Duration::from_secs(10);
 
@@ -74,7 +84,11 @@ fn try_run(args: RunArgs) -> Outcome<u8> {
     // Two commands of a name are two workloads.
     let name = format!("{}-{}", command.name(), std::process::id());
     let workload = Workload::new(&args.proxy, &name, network.addresses().to_vec());
-    let show = source.access().map(|access| (access.clone(), workload.clone()));
+    let show = source.access().cloned().map(|access| Show {
+        access,
+        workload: workload.clone(),
+        format: args.proxy.access_log_format.compiled(),
+    });
     let (admin, health) = network.inside(|| {
         let admin = listen::bind(SocketAddr::from(([127, 0, 0, 1], 15000)), "admin");
         both(admin, listen::bind(workload.any(15021), "health"))
@@ -93,12 +107,15 @@ fn try_run(args: RunArgs) -> Outcome<u8> {
     runtime.block_on(serve(plan, command, &network, show))
 }
 
-async fn serve(
-    plan: Plan,
-    command: Command,
-    network: &Network,
-    show: Option<(Access, Workload)>,
-) -> Outcome<u8> {
+/// How the command is shown in an API.
+struct Show {
+    access: Access,
+    workload: Workload,
+    /// What lines of its log look like.
+    format: Format,
+}
+
+async fn serve(plan: Plan, command: Command, network: &Network, show: Option<Show>) -> Outcome<u8> {
     let mut signals = Signals::listen()?;
     let launch = |start: crate::sidecar::StartThreads| {
         // Threads are in the namespace, and of the user, of the one that starts them.
@@ -108,27 +125,40 @@ async fn serve(
         });
         started.map_err(|failure| std::io::Error::other(failure.to_string()))?
     };
+    let (sender, notes) = mpsc::channel(WAITING);
+    let told = show.as_ref().map(|Show { workload: Workload { namespace, name, .. }, .. }| Told {
+        about: ObjectKey::new(Kind::Pod, namespace.as_str(), name.as_str()),
+        notes: sender,
+    });
     let sidecar = tokio::select! {
-        sidecar = plan.start(launch) => sidecar?,
+        sidecar = plan.shown(told).start(launch) => sidecar?,
         signal = signals.next() => return Ok(Ended::by(signal).status()),
     };
-    let shown = match &show {
-        Some((access, workload)) => {
-            let shown = timeout(API, Shown::create(access, workload, command.name())).await;
-            shown.unwrap_or_else(|_| {
-                tracing::warn!("no Pod shows this command: the API did not answer in {API:?}");
-                None
-            })
-        }
+    let shown = match show {
+        Some(show) => create(&show, command.name()).await.map(|shown| (shown, show.format)),
         None => None,
     };
-    let ended = beside(sidecar, command, network, &mut signals).await;
-    if let Some(shown) = shown
-        && timeout(API, shown.remove()).await.is_err()
-    {
+    let Some((shown, format)) = shown else {
+        return Ok(beside(sidecar, command, network, &mut signals).await?.status());
+    };
+    let log = shown.hand_in(sidecar.data_plane.view.logs(), format);
+    let ended = tokio::select! {
+        ended = beside(sidecar, command, network, &mut signals) => ended,
+        never = async { shown.tell(notes).await; pending().await } => never,
+    };
+    log.end().await;
+    if timeout(API, shown.remove()).await.is_err() {
         tracing::warn!("the Pod of this command is left behind: the API did not answer in {API:?}");
     }
     Ok(ended?.status())
+}
+
+async fn create(show: &Show, command: &str) -> Option<Shown> {
+    let shown = timeout(API, Shown::create(&show.access, &show.workload, command)).await;
+    shown.unwrap_or_else(|_| {
+        tracing::warn!("no Pod shows this command: the API did not answer in {API:?}");
+        None
+    })
 }
 
 /// Runs the command while the sidecar serves.

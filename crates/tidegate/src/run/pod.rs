@@ -1,11 +1,18 @@
 //! The Pod by which a run shows itself, where its objects come from an API: its labels, its addresses, and since when.
 
+use std::sync::Arc;
+
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidegate_api::validation::names;
+use tidegate_apiserver::store::Note;
+use tidegate_proxy::accesslog::{Format, Logs};
 use tidegate_source::cluster::{Access, Answer, Ask, Client};
+use tokio::sync::mpsc;
 
+use super::events;
+use super::log::HandingIn;
 use crate::sidecar::Workload;
 
 /// Says of a Pod which process it stands for, as `MACHINE/NUMBER`: who finds one of a process that is gone may remove it.
@@ -67,8 +74,19 @@ impl Shown {
         Ok(shown)
     }
 
+    /// Hands in the log of the sidecar, as that of the Pod.
+    pub fn hand_in(&self, logs: &Arc<Logs>, format: Format) -> HandingIn {
+        let path = format!("{}/log?container={PROXY_CONTAINER}&uid={}", self.path, self.uid);
+        HandingIn::start(self.client.clone(), path, logs, format)
+    }
+
+    /// Writes what is said of the Pod as Events of it.
+    pub async fn tell(&self, notes: mpsc::Receiver<Note>) {
+        events::write(&self.client, &self.uid, notes).await;
+    }
+
     /// Deletes it.
-    pub async fn remove(self) {
+    pub async fn remove(&self) {
         if let Err(why) = delete(&self.client, &self.path, &self.uid).await {
             tracing::warn!("the Pod of this command is left behind: {why}");
         }
@@ -106,7 +124,8 @@ fn json_body<'a>(method: Method, path: &'a str, body: &Value) -> Ask<'a> {
     Ask::new(method, path).with("application/json", body.to_string().into_bytes())
 }
 
-fn reason(answer: &Answer) -> String {
+/// Why an API refused something.
+pub fn reason(answer: &Answer) -> String {
     let message = answer.body["message"].as_str().unwrap_or_default();
     format!("the API answers {}: {message}", answer.status.as_u16())
 }

@@ -38,7 +38,7 @@ use self::objects::Said;
 pub use self::objects::Source;
 pub use self::workload::Workload;
 use crate::cli::{AccessLogFile, LogLevel, ProxyFlags, SidecarArgs};
-use crate::control::{self, InWords, Names, Neighbours, Outgoing};
+use crate::control::{self, InWords, Names, Neighbours, Outgoing, Told};
 use crate::data_plane::{self, DataPlane};
 use crate::ended::Ended;
 use crate::failure::{Failure, Outcome, both};
@@ -134,6 +134,8 @@ pub struct Plan {
     health: TcpListener,
     /// Answers the workload's queries, where these are captured.
     names: Option<(Server, Arc<DnsProxy>)>,
+    /// Who is told what is said of the workload's Pod.
+    pod: Option<Told>,
 }
 
 /// Starts the threads that carry traffic.
@@ -167,6 +169,7 @@ impl Plan {
             admin,
             health,
             names: None,
+            pod: None,
         })
     }
 
@@ -185,6 +188,11 @@ impl Plan {
         self.options.captures_dns = server.is_some();
         self.names = server.map(|server| (server, dns::proxy(&self.dns)));
         self
+    }
+
+    /// The same, where somebody shows the workload as a Pod.
+    pub fn shown(self, pod: Option<Told>) -> Self {
+        Self { pod, ..self }
     }
 
     /// Looks whether the user that it runs as may read what it is to follow.
@@ -231,11 +239,13 @@ impl Plan {
         admin::serve(&data_plane.view, Some(self.admin), Some(self.health))?;
         let objects = self.source.follow().await?;
         let policy = self.options.outbound_policy;
-        let (outgoing, view) = (Outgoing::start(InWords), Arc::clone(&data_plane.view));
+        let pod = self.pod.as_ref().map(|told| told.about.clone());
+        let outgoing = Outgoing::start(InWords { pod: self.pod });
+        let view = Arc::clone(&data_plane.view);
         let (server, dns) = self.names.unzip();
         let names =
             dns.as_ref().map(|dns| Names::new(Arc::clone(dns), self.workload.namespace.clone()));
-        let neighbours = Neighbours { snapshot, outgoing, view, incidents: happened, names };
+        let neighbours = Neighbours { snapshot, outgoing, view, incidents: happened, names, pod };
         let control = control::start(objects, self.options, neighbours, started)
             .map_err(|error| Failure::new(format!("the control loop does not start: {error}")))?;
         // A data plane that has ended is told by whoever serves.

@@ -162,7 +162,8 @@ async fn serve(args: UpArgs, ground: Ground) -> Outcome<()> {
     surroundings.add(api.local_addr(), "the API of this process (--api-listen)");
     let outgoing = Outgoing::start(store.clone());
     let view = Arc::clone(&data_plane.view);
-    let neighbours = Neighbours { snapshot, outgoing, view, incidents: happened, names: None };
+    let neighbours =
+        Neighbours { snapshot, outgoing, view, incidents: happened, names: None, pod: None };
     let mut control = control::start(store.changes(), options, neighbours, started)
         .map_err(|error| Failure::new(format!("the control loop does not start: {error}")))?;
 

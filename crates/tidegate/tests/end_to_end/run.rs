@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tidegate_testing::PATIENCE;
 use tidegate_testing::origin::{Body, Origin, full};
 use tidegate_testing::process::{self, Output, Process};
+use tidegate_testing::tools::Tool;
 use tokio::process::Command;
 
 use crate::support::captured::{ORIGINS, RESOLVER, WORKLOAD, World, greet, greeter, resolver};
@@ -190,7 +191,7 @@ async fn what_a_killed_run_left_is_removed_by_the_next() {
 
 #[tokio::test]
 async fn an_api_shows_the_command_as_a_pod_for_as_long_as_it_runs() {
-    let Some(world) = World::new() else { return };
+    let (Some(kubectl), Some(world)) = (Tool::Kubectl.need(), World::new()) else { return };
     let _web = Origin::start().at(at(ORIGINS[0], 80)).http(host).await;
     let gateway = Gateway::start(&["--api-listen", "10.77.0.1:0"]).await;
     let text = std::fs::read_to_string(&gateway.exports["KUBECONFIG"]).expect("a kubeconfig");
@@ -218,8 +219,13 @@ async fn an_api_shows_the_command_as_a_pod_for_as_long_as_it_runs() {
         (&"Running".into(), &"sleep".into())
     );
     assert_eq!(pod["spec"]["containers"][1]["name"], "istio-proxy");
+    let mut logs = Command::new(kubectl);
+    logs.args(["--kubeconfig", &kubeconfig, "logs", "-f", "sleep", "-c", "istio-proxy"]);
+    let mut logs = Process::spawn(logs);
+    logs.stdout().containing("outbound|80||web.example").await;
     process.signal(Signal::TERM);
     assert!(process.wait(PATIENCE).await.success(), "{process}");
+    assert!(logs.wait(PATIENCE).await.success(), "the log ends with its Pod: {logs}");
     let left = api.send("GET", "/api/v1/namespaces/default/pods", "").await;
     assert_eq!(left["items"], serde_json::json!([]), "{left:#}");
 }

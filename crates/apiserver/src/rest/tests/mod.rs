@@ -5,6 +5,7 @@ mod collections;
 mod discovery;
 mod errors;
 mod lifecycle;
+mod logs;
 mod patches;
 mod races;
 mod watches;

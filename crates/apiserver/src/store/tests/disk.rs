@@ -358,6 +358,38 @@ async fn a_full_disk_does_not_let_events_pile_up() {
     assert_eq!(kept(), KEPT, "one more, and the oldest gone");
 }
 
+#[tokio::test]
+async fn events_that_our_processes_write_have_a_bound_and_those_of_others_stay() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = Store::open(dir.path(), Options::default()).expect("a store");
+    let event = |name: &str, component: &str| {
+        draft(&json!({
+            "apiVersion": "v1", "kind": "Event", "metadata": { "name": name, "namespace": "default" },
+            "involvedObject": { "kind": "Pod", "name": "p", "namespace": "default" },
+            "reason": "Said", "message": name, "source": { "component": component },
+        }))
+    };
+    for (name, component) in [("ours", "tidegate"), ("theirs", "other")] {
+        store.put(event(name, component), Expect::Absent).await.expect("created");
+    }
+    let names = || {
+        let all = store.list(Kind::Event, None).entries;
+        let names = all.iter().map(|entry| entry.key().name.to_string());
+        names.filter(|name| ["ours", "theirs"].contains(&name.as_str())).collect::<Vec<_>>()
+    };
+    assert_eq!(names(), ["ours", "theirs"]);
+    for n in 0..2_000 {
+        let note = Note {
+            about: key("a"),
+            tone: Tone::Normal,
+            reason: "Said".into(),
+            message: n.to_string(),
+        };
+        store.record_event(note).await;
+    }
+    assert_eq!(names(), ["theirs"], "the oldest of ours goes");
+}
+
 #[test]
 fn a_link_in_place_of_the_lock_is_not_followed() {
     let (dir, other) =
