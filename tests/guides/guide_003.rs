@@ -8,13 +8,11 @@ use std::net::SocketAddr;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tidegate_testing::ca::Ca;
 use tidegate_testing::origin::{Body, Origin, full};
-use tidegate_testing::tools::Tool;
 use tidegate_testing::{PATIENCE, eventually};
 
-use crate::support::captured::{ORIGINS, RESOLVER, World, resolver};
-use crate::support::{Gateway, Shell};
+use crate::support::captured::{ORIGINS, RESOLVER};
+use crate::support::egress_guide::Setting;
 
 const HTTPBIN: &str = "cat <<EOF | kubectl create -f -
 apiVersion: v1
@@ -68,28 +66,22 @@ fn at(address: &str, port: u16) -> SocketAddr {
 
 #[tokio::test]
 async fn external_services_are_reached_by_the_names_of_services() {
-    let (Some(_), Some(world)) = (Tool::Kubectl.need(), World::new()) else { return };
-    let gateway = Gateway::start(&["--api-listen", &format!("{RESOLVER}:0")]).await;
-    let Some(shell) = Shell::with(&gateway, &[Tool::Kubectl]) else { return };
-    let internet = resolver().await;
+    let Some(setting) = Setting::new(".").await else { return };
+    let Setting { world, shell, names: internet, roots, kubeconfig, .. } = &setting;
     internet.address("httpbin.org.", 60, ORIGINS[0]);
     internet.address("www.google.com.", 60, ORIGINS[1]);
-    let ca = Ca::new("internet");
-    let identity = ca.issue(&["www.google.com"]);
+    let identity = setting.certificate("www.google.com");
     let _httpbin = Origin::start().at(at(ORIGINS[0], 80)).http(told).await;
     let _google = Origin::start().at(at(ORIGINS[1], 443)).tls(&identity).http(told).await;
-    let roots = world.file("roots.pem", ca.pem());
 
     world.capture(&["-i", "*", "-b", "*", "--redirect-dns", "--capture-all-dns"]);
     shell.ok(SLEEP).await;
     let pods = "kubectl get pod -l app=sleep -o jsonpath={.items..metadata.name}";
     let source_pod = shell.ok(pods).await;
-    let text = std::fs::read_to_string(&gateway.exports["KUBECONFIG"]).expect("a kubeconfig");
-    let kubeconfig = world.file("kubeconfig", &text);
-    let api = ["--kubeconfig", &kubeconfig, "--pod", source_pod.trim()];
+    let api = ["--kubeconfig", kubeconfig, "--pod", source_pod.trim()];
     let names = ["--dns-listen", "--dns-server", RESOLVER];
     let flags = [&api[..], &names].concat();
-    let sidecar = world.sidecar_on(&[("SSL_CERT_FILE", &roots)], &flags).await;
+    let sidecar = world.sidecar_on(&[("SSL_CERT_FILE", roots)], &flags).await;
     let unknown = world.curl(&["http://httpbin/headers"]).await;
     assert!(unknown.contains(" 000") && unknown.contains("resolve"), "{unknown}");
 

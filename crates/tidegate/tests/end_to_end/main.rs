@@ -6,6 +6,7 @@ mod broken_certificates;
 mod capture;
 mod command_line;
 mod durability;
+mod egress_gateway;
 mod examples;
 mod expand;
 mod failover;
@@ -13,10 +14,14 @@ mod flags;
 mod gateways;
 #[path = "../../../../tests/guides/guide_000.rs"]
 mod guide_000;
+#[path = "../../../../tests/guides/guide_001.rs"]
+mod guide_001;
 #[path = "../../../../tests/guides/guide_002.rs"]
 mod guide_002;
 #[path = "../../../../tests/guides/guide_003.rs"]
 mod guide_003;
+#[path = "../../../../tests/guides/guide_004.rs"]
+mod guide_004;
 mod hardened;
 mod inject;
 mod limits;

@@ -11,6 +11,8 @@ use tidegate_testing::process::Process;
 use tidegate_testing::{PATIENCE, eventually};
 use tokio::process::Command;
 
+use super::captured::World;
+
 /// A running gateway.
 pub struct Gateway {
     /// The process.
@@ -58,6 +60,15 @@ impl Gateway {
     pub async fn start_with(flags: &[&str], variables: &[(&str, &Path)]) -> Self {
         let place = Place::new();
         let mut command = command(&place, flags);
+        command.envs(variables.iter().copied());
+        Self::started(command, &place).await
+    }
+
+    /// A new gateway in the network of `world`, with these flags and variables.
+    pub async fn start_in(world: &World, flags: &[&str], variables: &[(&str, &str)]) -> Self {
+        let place = Place::new();
+        let program = Command::from(world.command(env!("CARGO_BIN_EXE_tidegate")));
+        let mut command = with_flags(program, &place, flags);
         command.envs(variables.iter().copied());
         Self::started(command, &place).await
     }
@@ -123,16 +134,20 @@ impl Gateway {
 }
 
 fn command(place: &Place, flags: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    command
-        .arg("up")
-        .arg("--data-dir")
-        .arg(place.data_dir())
-        .args(["--admin-listen", "127.0.0.1:0"])
-        .args(["--health-listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1"])
-        .args(["--port-map", "80=0,443=0"])
-        .args(flags);
-    for (flag, value) in [("--workers", "2"), ("--api-listen", "127.0.0.1:0")] {
+    with_flags(Command::new(env!("CARGO_BIN_EXE_tidegate")), place, flags)
+}
+
+/// The program with these flags, and what they do not say.
+fn with_flags(mut command: Command, place: &Place, flags: &[&str]) -> Command {
+    command.arg("up").arg("--data-dir").arg(place.data_dir()).args(flags);
+    for (flag, value) in [
+        ("--admin-listen", "127.0.0.1:0"),
+        ("--health-listen", "127.0.0.1:0"),
+        ("--gateway-listen", "127.0.0.1"),
+        ("--port-map", "80=0,443=0"),
+        ("--workers", "2"),
+        ("--api-listen", "127.0.0.1:0"),
+    ] {
         if !flags.contains(&flag) {
             command.args([flag, value]);
         }

@@ -2,6 +2,7 @@
 
 mod api;
 pub mod captured;
+pub mod egress_guide;
 mod gateway;
 pub mod handshakes;
 mod load;

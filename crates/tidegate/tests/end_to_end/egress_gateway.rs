@@ -1,0 +1,235 @@
+//! What leaves through an egress gateway: from a captured workload through its sidecar and a second process, which is the gateway and has a
+//! network of its own, to origins.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use tidegate_testing::ca::{Ca, Identity};
+use tidegate_testing::tools::Tool;
+use tidegate_testing::{PATIENCE, eventually};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use crate::support::captured::{ORIGINS, RESOLVER, WORKLOAD, World, resolver};
+use crate::support::egress_guide::Workload;
+use crate::support::{Gateway, Shell};
+
+/// Where the gateway is: the network that other tests have a workload in.
+const GATEWAY: &str = WORKLOAD[0];
+
+/// As Istio has it: HTTP, HTTP that leaves in TLS, and TLS that is passed through.
+const LONG: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: plain}
+spec:
+  hosts: [plain.example]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: DNS
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: originated}
+spec:
+  hosts: [originated.example]
+  ports:
+  - {number: 80, name: http, protocol: HTTP}
+  - {number: 443, name: https, protocol: HTTPS}
+  resolution: DNS
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: passed}
+spec:
+  hosts: [passed.example]
+  ports: [{number: 443, name: tls, protocol: TLS}]
+  resolution: DNS
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: egress}
+spec:
+  selector: {istio: egressgateway}
+  servers:
+  - port: {number: 80, name: http, protocol: HTTP}
+    hosts: [plain.example, originated.example]
+  - port: {number: 443, name: tls, protocol: TLS}
+    hosts: [passed.example]
+    tls: {mode: PASSTHROUGH}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: plain}
+spec:
+  hosts: [plain.example]
+  gateways: [egress, mesh]
+  http:
+  - match: [{gateways: [mesh], port: 80}]
+    route: [{destination: {host: istio-egressgateway.istio-system.svc.cluster.local, port: {number: 80}}}]
+  - match: [{gateways: [egress], port: 80}]
+    route: [{destination: {host: plain.example, port: {number: 80}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: originated}
+spec:
+  hosts: [originated.example]
+  gateways: [egress, mesh]
+  http:
+  - match: [{gateways: [mesh], port: 80}]
+    route: [{destination: {host: istio-egressgateway.istio-system.svc.cluster.local, port: {number: 80}}}]
+  - match: [{gateways: [egress], port: 80}]
+    route: [{destination: {host: originated.example, port: {number: 443}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: originated}
+spec:
+  host: originated.example
+  trafficPolicy:
+    portLevelSettings:
+    - port: {number: 443}
+      tls: {mode: SIMPLE}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: passed}
+spec:
+  hosts: [passed.example]
+  gateways: [egress, mesh]
+  tls:
+  - match: [{gateways: [mesh], port: 443, sniHosts: [passed.example]}]
+    route: [{destination: {host: istio-egressgateway.istio-system.svc.cluster.local, port: {number: 443}}}]
+  - match: [{gateways: [egress], port: 443, sniHosts: [passed.example]}]
+    route: [{destination: {host: passed.example, port: {number: 443}}}]
+";
+
+/// The same by annotation.
+const SHORT: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata:
+  name: plain
+  annotations: {tidegate.dev/egress-gateway: istio-egressgateway.istio-system}
+spec:
+  hosts: [plain.example]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: DNS
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata:
+  name: originated
+  annotations:
+    tidegate.dev/egress-gateway: istio-egressgateway.istio-system
+    tidegate.dev/originate-tls: 'true'
+spec:
+  hosts: [originated.example]
+  ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+  resolution: DNS
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata:
+  name: passed
+  annotations: {tidegate.dev/egress-gateway: istio-egressgateway.istio-system}
+spec:
+  hosts: [passed.example]
+  ports: [{number: 443, name: tls, protocol: TLS}]
+  resolution: DNS
+";
+
+/// An origin that answers each request with who has connected.
+async fn origin(at: SocketAddr, tls: Option<&Identity>) {
+    let listener = TcpListener::bind(at).await.expect("an address of ours");
+    let tls = tls.map(|identity| TlsAcceptor::from(identity.server_config(&["http/1.1"])));
+    tokio::spawn(async move {
+        while let Ok((stream, peer)) = listener.accept().await {
+            let tls = tls.clone();
+            tokio::spawn(async move {
+                match tls {
+                    None => answer(stream, peer).await,
+                    Some(tls) => answer(tls.accept(stream).await?, peer).await,
+                }
+            });
+        }
+    });
+}
+
+async fn answer<S>(mut stream: S, peer: SocketAddr) -> std::io::Result<()>
+where
+    S: AsyncReadExt + AsyncWriteExt + Unpin,
+{
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await?);
+    }
+    let body = format!("seen {}", peer.ip());
+    let head =
+        format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+    stream.write_all(format!("{head}{body}").as_bytes()).await?;
+    stream.shutdown().await
+}
+
+#[tokio::test]
+async fn origins_see_the_gateway_alone_by_many_objects_or_by_an_annotation() {
+    let (Some(_), Some(world)) = (Tool::Kubectl.need(), World::new()) else { return };
+    let internet = resolver().await;
+    let ca = Ca::new("internet");
+    let roots = world.file("roots.pem", ca.pem());
+    let at = |address: &str, port: u16| SocketAddr::new(address.parse().expect("an address"), port);
+    for (name, address) in [("plain", 0), ("originated", 0), ("passed", 1)] {
+        internet.address(&format!("{name}.example."), 60, ORIGINS[address]);
+    }
+    origin(at(ORIGINS[0], 80), None).await;
+    origin(at(ORIGINS[0], 443), Some(&ca.issue(&["originated.example"]))).await;
+    origin(at(ORIGINS[1], 443), Some(&ca.issue(&["passed.example"]))).await;
+
+    let api = format!("{GATEWAY}:0");
+    let flags = ["--gateway-labels", "istio=egressgateway", "--gateway-listen", GATEWAY];
+    let flags = [&flags[..], &["--api-listen", &api, "--dns-server", RESOLVER]].concat();
+    let gateway = Gateway::start_in(&world, &flags, &[("SSL_CERT_FILE", &roots)]).await;
+    let Some(shell) = Shell::with(&gateway, &[Tool::Kubectl]) else { return };
+    let kubeconfig = &gateway.exports["KUBECONFIG"];
+    let flags = ["--pod", "client", "--labels", "app=client"];
+    let workload = Workload::start(kubeconfig, &roots, &flags).await;
+    let refused = workload.curl(&["http://plain.example/"]).await;
+    assert!(refused.ends_with(" 502"), "{refused}");
+
+    for (form, manifests) in [("long", LONG), ("short", SHORT)] {
+        let file = world.file(&format!("{form}.yaml"), manifests);
+        shell.ok(&format!("kubectl apply -f {file}")).await;
+        for (url, port) in [
+            ("http://plain.example/", 80),
+            ("http://originated.example/", 80),
+            ("https://passed.example/", 443),
+        ] {
+            let url = format!("{url}{form}");
+            let seen = format!("seen {GATEWAY} 200");
+            workload.answers(&[&url], |it| it == seen).await;
+            let through =
+                format!("outbound|{port}||istio-egressgateway.istio-system.svc.cluster.local");
+            eventually(PATIENCE, async || {
+                let log = shell.ok("kubectl logs client -c istio-proxy").await;
+                let line = log.lines().find(|line| line.contains(&through));
+                line.map(|_| ()).ok_or(log.clone())
+            })
+            .await;
+        }
+        // The gateway has seen all three; of TLS that it passes on, it knows the name alone.
+        let log = gateway.process.stdout();
+        log.find(|line| line.contains(&format!("/{form}")) && line.contains("plain.example")).await;
+        let originated = "outbound|443||originated.example";
+        let port = if form == "long" { originated } else { "originated.example" };
+        log.find(|line| line.contains(&format!("/{form}")) && line.contains(port)).await;
+        log.containing("outbound|443||passed.example").await;
+        shell.ok(&format!("kubectl delete -f {file}")).await;
+        workload.answers(&["http://plain.example/"], |it| it.ends_with(" 502")).await;
+        workload.answers(&["-k", "https://passed.example/"], |it| it.contains(" 000")).await;
+    }
+    let left: Value =
+        serde_json::from_str(&shell.ok("kubectl get gateways -A -o json").await).expect("a list");
+    assert_eq!(left["items"], serde_json::json!([]));
+    workload.end().await;
+}
