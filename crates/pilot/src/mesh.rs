@@ -9,7 +9,7 @@ use tidegate_api::scalar::GoDuration;
 use tidegate_envoy::v3::hcm::http_connection_manager::ForwardClientCertDetails;
 
 use crate::model::names::cluster;
-use crate::{InboundPolicy, Options, OutboundPolicy, Topology};
+use crate::{InboundPolicy, Options, OutboundPolicy, PathNormalization, Topology};
 
 /// The path of the providers of extensions.
 const PROVIDERS: &str = "extensionProviders";
@@ -72,6 +72,9 @@ pub fn apply(mesh: &Value, options: &mut Options) -> Result<Vec<String>, MeshErr
                 if taken.workload().is_none() =>
             {
                 taken.topology.forward_client_cert = forward_client_cert(value).map_err(wrong)?;
+            }
+            "pathNormalization.normalization" => {
+                taken.path_normalization = path_normalization(value).map_err(wrong)?;
             }
             LOCALITIES => {
                 let setting = serde_json::from_value(value.clone());
@@ -179,6 +182,17 @@ fn forward_client_cert(value: &Value) -> Result<ForwardClientCertDetails, &'stat
         name => name
             .and_then(ForwardClientCertDetails::from_str_name)
             .ok_or("SANITIZE, FORWARD_ONLY, APPEND_FORWARD, SANITIZE_SET or ALWAYS_FORWARD_ONLY"),
+    }
+}
+
+/// A `NormalizationType` of Istio.
+fn path_normalization(value: &Value) -> Result<PathNormalization, &'static str> {
+    match value.as_str() {
+        Some("NONE") => Ok(PathNormalization::None),
+        Some("DEFAULT" | "BASE") => Ok(PathNormalization::Base),
+        Some("MERGE_SLASHES") => Ok(PathNormalization::MergeSlashes),
+        Some("DECODE_AND_MERGE_SLASHES") => Ok(PathNormalization::DecodeAndMergeSlashes),
+        _ => Err("DEFAULT, NONE, BASE, MERGE_SLASHES or DECODE_AND_MERGE_SLASHES"),
     }
 }
 
@@ -320,6 +334,10 @@ mod tests {
             (
                 json!({"defaultConfig": {"gatewayTopology": {"forwardClientCertDetails": "ALL"}}}),
                 "defaultConfig.gatewayTopology.forwardClientCertDetails must be SANITIZE, ",
+            ),
+            (
+                json!({"pathNormalization": {"normalization": "ALL"}}),
+                "pathNormalization.normalization must be DEFAULT, NONE, ",
             ),
             (json!([]), "it must be a mapping"),
         ] {

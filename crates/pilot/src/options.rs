@@ -51,6 +51,8 @@ pub struct Options {
     pub forwarded_host: bool,
     /// `MeshConfig.defaultConfig.gatewayTopology`: what stands in front of a gateway.
     pub topology: Topology,
+    /// `MeshConfig.pathNormalization`.
+    pub path_normalization: PathNormalization,
     /// `MeshConfig.connectTimeout`.
     pub connect_timeout: Duration,
     /// `MeshConfig.defaultHttpRetryPolicy`: the retries of rules that say nothing of them.
@@ -114,6 +116,20 @@ impl Default for Topology {
     fn default() -> Self {
         Self { trusted_proxies: 0, forward_client_cert: ForwardClientCertDetails::SanitizeSet }
     }
+}
+
+/// `pathNormalization.normalization`: in what form paths are matched, judged by policies and sent on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PathNormalization {
+    /// `NONE`: as they come.
+    None,
+    /// `BASE`, and `DEFAULT`: by RFC 3986: without `.` and `..`, and what need not be escaped is not.
+    #[default]
+    Base,
+    /// `MERGE_SLASHES`: and several slashes in a row are one.
+    MergeSlashes,
+    /// `DECODE_AND_MERGE_SLASHES`: and escaped slashes (`%2F`, `%5C`) are unescaped before.
+    DecodeAndMergeSlashes,
 }
 
 /// What kind of proxy is compiled for.
@@ -218,6 +234,7 @@ impl Default for Options {
             access_log: None,
             forwarded_host: false,
             topology: Topology::default(),
+            path_normalization: PathNormalization::default(),
             connect_timeout: Duration::from_secs(10),
             default_retries: None,
             dns_refresh_rate: Duration::from_secs(60),

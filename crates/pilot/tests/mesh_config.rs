@@ -85,11 +85,10 @@ fn a_servers_own_words_count_before_the_defaults() {
     assert_eq!(destination, Value::Null);
 }
 
-/// What a gateway's connection manager says of those before it: proxies that it trusts, and what becomes of certificates.
-fn edge(topology: &Value) -> [Value; 4] {
+/// What a gateway's connection manager says under a mesh config.
+fn manager(mesh: &Value) -> Value {
     let mut options = Options::default();
-    let mesh = json!({"defaultConfig": {"gatewayTopology": topology}});
-    assert_eq!(mesh::apply(&mesh, &mut options), Ok(Vec::new()));
+    assert_eq!(mesh::apply(mesh, &mut options), Ok(Vec::new()));
     let gateway = json!({
         "selector": {"istio": "ingressgateway"},
         "servers": [{
@@ -98,12 +97,32 @@ fn edge(topology: &Value) -> [Value; 4] {
     });
     let world = World::with(options, &[manifest("Gateway", "g", &gateway)]);
     let listener = world.json(ResourceType::Listener, "0.0.0.0_80");
-    let manager = &listener["default_filter_chain"]["filters"][0]["typed_config"];
-    let manager = if manager.is_null() {
-        &listener["filter_chains"][0]["filters"][0]["typed_config"]
-    } else {
-        manager
+    let only = &listener["default_filter_chain"]["filters"][0]["typed_config"];
+    if only.is_null() { &listener["filter_chains"][0]["filters"][0]["typed_config"] } else { only }
+        .clone()
+}
+
+#[test]
+fn paths_take_the_form_that_the_mesh_asks_for() {
+    let form = |mesh: Value| {
+        let manager = manager(&mesh);
+        ["normalize_path", "merge_slashes", "path_with_escaped_slashes_action"]
+            .map(|field| manager[field].clone())
     };
+    let named = |name: &str| form(json!({"pathNormalization": {"normalization": name}}));
+    let base = [json!(true), Value::Null, Value::Null];
+    assert_eq!(form(json!({})), base);
+    assert_eq!(named("DEFAULT"), base);
+    assert_eq!(named("BASE"), base);
+    assert_eq!(named("NONE"), [json!(false), Value::Null, Value::Null]);
+    assert_eq!(named("MERGE_SLASHES"), [json!(true), json!(true), Value::Null]);
+    let decoded = [json!(true), json!(true), json!("UNESCAPE_AND_FORWARD")];
+    assert_eq!(named("DECODE_AND_MERGE_SLASHES"), decoded);
+}
+
+/// What a gateway's connection manager says of those before it: proxies that it trusts, and what becomes of certificates.
+fn edge(topology: &Value) -> [Value; 4] {
+    let manager = manager(&json!({"defaultConfig": {"gatewayTopology": topology}}));
     [
         "use_remote_address",
         "xff_num_trusted_hops",

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tidegate_envoy::any;
 use tidegate_envoy::v3::core::Http3ProtocolOptions;
 use tidegate_envoy::v3::hcm::http_connection_manager::{
-    CodecType, ForwardClientCertDetails, RouteSpecifier, SetCurrentClientCertDetails, UpgradeConfig,
+    CodecType, ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier,
+    SetCurrentClientCertDetails, UpgradeConfig,
 };
 use tidegate_envoy::v3::hcm::{HttpConnectionManager, HttpFilter, Rds};
 use tidegate_envoy::v3::listener::Filter;
@@ -14,6 +15,7 @@ use tidegate_envoy::v3::route::RouteConfiguration;
 use tidegate_envoy::v3::router::Router;
 
 use super::{Context, access_log, ads, duration, http_filter, rbac, traffic};
+use crate::PathNormalization;
 use crate::model::names;
 
 /// How long a client may take for the head of a request.
@@ -119,12 +121,20 @@ pub fn inbound(stat_prefix: &str, routes: &str, context: &Context<'_>) -> Filter
 
 /// What holds for every connection manager.
 fn base(stat_prefix: &str, routes: RouteSpecifier, context: &Context<'_>) -> HttpConnectionManager {
+    let form = context.options.path_normalization;
+    let unescapes = form == PathNormalization::DecodeAndMergeSlashes;
+    let merges = unescapes || form == PathNormalization::MergeSlashes;
+    // Envoy keeps them as they are where nothing is said.
+    let escaped_slashes =
+        unescapes.then_some(PathWithEscapedSlashesAction::UnescapeAndForward).unwrap_or_default();
     HttpConnectionManager {
         codec_type: CodecType::Auto.into(),
         stat_prefix: stat_prefix.to_owned(),
         route_specifier: Some(routes),
         http_filters: filters(None),
-        normalize_path: Some(true),
+        normalize_path: Some(form != PathNormalization::None),
+        merge_slashes: merges,
+        path_with_escaped_slashes_action: escaped_slashes.into(),
         // Requests are limited by their route's timeout only, as long-lived streams need.
         stream_idle_timeout: Some(duration(Duration::ZERO)),
         upgrade_configs: vec![UpgradeConfig {

@@ -189,7 +189,7 @@ pub struct HttpRetry {
     /// afterwards.
     #[serde(default)]
     #[schemars(
-        extend("x-dialect" = "list these statuses in retryOn instead, such as retryOn: \"5xx,503,504\""),
+        extend("x-dialect" = "add these statuses to what retryOn has instead, such as retryOn: \"connect-failure,503,504\""),
         inner(range(min = 100, max = 599))
     )]
     pub(crate) retriable_status_codes: Vec<u16>,

@@ -247,8 +247,9 @@ fn eds_service(proto: &ProtoCluster) -> Result<Arc<str>, Refusal> {
 
 // === limits, connections ===
 
+/// Of several thresholds of one priority the first hold.
 fn limits(proto: Option<&CircuitBreakers>) -> Result<Limits, Refusal> {
-    let mut limits = Limits::default();
+    let mut limits = None;
     for (index, thresholds) in
         proto.iter().flat_map(|breakers| breakers.thresholds.iter().enumerate())
     {
@@ -256,10 +257,10 @@ fn limits(proto: Option<&CircuitBreakers>) -> Result<Limits, Refusal> {
             .within_item("thresholds", index)
             .within("circuit_breakers")?;
         if priority == RoutingPriority::Default {
-            limits = default_limits(thresholds);
+            limits.get_or_insert_with(|| default_limits(thresholds));
         }
     }
-    Ok(limits)
+    Ok(limits.unwrap_or_default())
 }
 
 fn default_limits(proto: &Thresholds) -> Limits {

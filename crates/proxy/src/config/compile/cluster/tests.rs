@@ -88,6 +88,7 @@ fn settings_are_read() {
                 {"max_connections": 1, "max_requests": 3, "max_retries": 0,
                     "retry_budget": {"budget_percent": {"value": 12.5}, "min_retry_concurrency": 2}},
                 {"priority": "HIGH", "max_connections": 9},
+                {"max_connections": 8, "max_pending_requests": 8},
             ]},
             "upstream_connection_options": {"tcp_keepalive": {"keepalive_probes": 2, "keepalive_time": 3}},
         }),
