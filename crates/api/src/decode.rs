@@ -95,7 +95,7 @@ fn normalise(kind: Kind, value: &Value, examined: &mut Examined) -> Value {
     // An Istio object without spec is one with an empty spec, except where the schema wants it.
     if let (false, Some(map)) = (info.built_in, value.as_object_mut()) {
         let given = map.get("spec").is_some_and(|spec| !spec.is_null());
-        if !given && !matches!(kind, Kind::ServiceEntry | Kind::WorkloadEntry) {
+        if !given && !schema::needs_spec(kind) {
             map.insert("spec".to_owned(), json!({}));
         }
     }
@@ -161,7 +161,27 @@ fn typed_spec(kind: Kind, value: &Value) -> Result<Spec, FieldError> {
         Kind::ConfigMap => Spec::ConfigMap(typed("", value)?),
         Kind::Pod => Spec::Pod(typed("", value)?),
         Kind::Deployment => Spec::Deployment(typed("", value)?),
+        Kind::DaemonSet | Kind::StatefulSet | Kind::ReplicaSet => Spec::PodSet(typed("", value)?),
         Kind::Event => Spec::Event(typed("", value)?),
+        Kind::WorkloadGroup
+        | Kind::ProxyConfig
+        | Kind::Telemetry
+        | Kind::WasmPlugin
+        | Kind::GatewayClass
+        | Kind::KubernetesGateway
+        | Kind::ListenerSet
+        | Kind::HTTPRoute
+        | Kind::GRPCRoute
+        | Kind::TCPRoute
+        | Kind::TLSRoute
+        | Kind::UDPRoute
+        | Kind::BackendTLSPolicy
+        | Kind::ReferenceGrant
+        | Kind::Endpoints
+        | Kind::ServiceAccount
+        | Kind::Node
+        | Kind::ResourceQuota
+        | Kind::LimitRange => Spec::Opaque,
     })
 }
 
@@ -198,6 +218,7 @@ fn validate(object: &Object, report: &mut Report) {
         Spec::ConfigMap(map) => map.validate(report),
         Spec::Pod(pod) => report.field("spec", |r| pod.spec.validate(r)),
         Spec::Deployment(deployment) => report.field("spec", |r| deployment.spec.validate(r)),
+        Spec::PodSet(set) => set.validate(report),
     }
 }
 

@@ -28,13 +28,36 @@ pub enum Kind {
     RequestAuthentication,
     PeerAuthentication,
     EnvoyFilter,
+    WorkloadGroup,
+    ProxyConfig,
+    Telemetry,
+    WasmPlugin,
+    GatewayClass,
+    /// The Gateway of the Gateway API, where [`Kind::Gateway`] is Istio's.
+    KubernetesGateway,
+    ListenerSet,
+    HTTPRoute,
+    GRPCRoute,
+    TCPRoute,
+    TLSRoute,
+    UDPRoute,
+    BackendTLSPolicy,
+    ReferenceGrant,
     Namespace,
     Service,
+    Endpoints,
     EndpointSlice,
     Secret,
     ConfigMap,
+    ServiceAccount,
     Pod,
+    Node,
+    ResourceQuota,
+    LimitRange,
     Deployment,
+    DaemonSet,
+    StatefulSet,
+    ReplicaSet,
     Event,
 }
 
@@ -72,6 +95,9 @@ pub struct KindInfo {
     /// Whether Kubernetes builds the kind in: such kinds take strategic merge patches and protobuf, and
     /// their errors read as Go's decoder writes them. The others are custom resources.
     pub built_in: bool,
+    /// Why an object of the kind does nothing here, where Kubernetes or Istio would act on it: what follows on "this is
+    /// stored, but", for whoever writes one.
+    pub idle: Option<&'static str>,
 }
 
 const BUILT_IN_VERBS: &[&str] =
@@ -80,6 +106,8 @@ const CUSTOM_VERBS: &[&str] =
     &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 const ISTIO_CATEGORIES: &[&str] = &["istio-io", "networking-istio-io"];
 const SECURITY_CATEGORIES: &[&str] = &["istio-io", "security-istio-io"];
+const GATEWAY_API_IDLE: &str =
+    "nothing here serves the Gateway API: use Istio's Gateway and VirtualService";
 
 /// A row of Istio's networking group: all of them are alike.
 const fn networking(
@@ -105,6 +133,7 @@ const fn networking(
         has_generation: true,
         compiled: true,
         built_in: false,
+        idle: None,
     }
 }
 
@@ -120,6 +149,24 @@ const fn security(
         group: "security.istio.io",
         versions: &["v1", "v1beta1"],
         categories: SECURITY_CATEGORIES,
+        ..networking(kind, name, plural, singular, short_names)
+    }
+}
+
+/// A row of the Gateway API's group.
+const fn gateway_api(
+    kind: Kind,
+    name: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+    short_names: &'static [&'static str],
+) -> KindInfo {
+    KindInfo {
+        group: crate::gateway_api::GROUP,
+        versions: &["v1"],
+        categories: &["gateway-api"],
+        compiled: false,
+        idle: Some(GATEWAY_API_IDLE),
         ..networking(kind, name, plural, singular, short_names)
     }
 }
@@ -141,6 +188,19 @@ const BUILT_IN: KindInfo = KindInfo {
     has_generation: false,
     compiled: false,
     built_in: true,
+    idle: None,
+};
+
+/// What the rows of templates of pods have in common.
+const POD_SET: KindInfo = KindInfo {
+    group: "apps",
+    categories: &["all"],
+    status_subresource: true,
+    has_generation: true,
+    idle: Some(
+        "nothing here runs its pods: endpoints come from EndpointSlices, ServiceEntries and Pods with an address",
+    ),
+    ..BUILT_IN
 };
 
 /// Every kind, Istio's first: where two groups share a name, the first is what kubectl means.
@@ -189,6 +249,75 @@ pub static KINDS: &[KindInfo] = &[
         ..networking(Kind::EnvoyFilter, "EnvoyFilter", "envoyfilters", "envoyfilter", &[])
     },
     KindInfo {
+        compiled: false,
+        idle: Some("no WorkloadEntry is made from it: write WorkloadEntries yourself"),
+        ..networking(
+            Kind::WorkloadGroup,
+            "WorkloadGroup",
+            "workloadgroups",
+            "workloadgroup",
+            &["wg"],
+        )
+    },
+    KindInfo {
+        versions: &["v1beta1"],
+        compiled: false,
+        idle: Some("has no effect: this proxy is set up by flags of the command that starts it"),
+        ..networking(Kind::ProxyConfig, "ProxyConfig", "proxyconfigs", "proxyconfig", &[])
+    },
+    KindInfo {
+        group: "telemetry.istio.io",
+        versions: &["v1", "v1alpha1"],
+        categories: &["istio-io", "telemetry-istio-io"],
+        compiled: false,
+        idle: Some("has no effect: logs and metrics are set up by flags and the mesh config alone"),
+        ..networking(Kind::Telemetry, "Telemetry", "telemetries", "telemetry", &["telemetry"])
+    },
+    KindInfo {
+        group: "extensions.istio.io",
+        versions: &["v1alpha1"],
+        categories: &["istio-io", "extensions-istio-io"],
+        compiled: false,
+        idle: Some("has no effect: this proxy runs no WebAssembly"),
+        ..networking(Kind::WasmPlugin, "WasmPlugin", "wasmplugins", "wasmplugin", &[])
+    },
+    KindInfo {
+        versions: &["v1", "v1beta1"],
+        scope: Scope::Cluster,
+        ..gateway_api(Kind::GatewayClass, "GatewayClass", "gatewayclasses", "gatewayclass", &["gc"])
+    },
+    KindInfo {
+        versions: &["v1", "v1beta1"],
+        ..gateway_api(Kind::KubernetesGateway, "Gateway", "gateways", "gateway", &["gtw"])
+    },
+    gateway_api(Kind::ListenerSet, "ListenerSet", "listenersets", "listenerset", &["lset"]),
+    KindInfo {
+        versions: &["v1", "v1beta1"],
+        ..gateway_api(Kind::HTTPRoute, "HTTPRoute", "httproutes", "httproute", &[])
+    },
+    gateway_api(Kind::GRPCRoute, "GRPCRoute", "grpcroutes", "grpcroute", &[]),
+    gateway_api(Kind::TCPRoute, "TCPRoute", "tcproutes", "tcproute", &[]),
+    gateway_api(Kind::TLSRoute, "TLSRoute", "tlsroutes", "tlsroute", &[]),
+    gateway_api(Kind::UDPRoute, "UDPRoute", "udproutes", "udproute", &[]),
+    gateway_api(
+        Kind::BackendTLSPolicy,
+        "BackendTLSPolicy",
+        "backendtlspolicies",
+        "backendtlspolicy",
+        &["btlspolicy"],
+    ),
+    KindInfo {
+        versions: &["v1", "v1beta1"],
+        status_subresource: false,
+        ..gateway_api(
+            Kind::ReferenceGrant,
+            "ReferenceGrant",
+            "referencegrants",
+            "referencegrant",
+            &["refgrant"],
+        )
+    },
+    KindInfo {
         kind: Kind::Namespace,
         name: "Namespace",
         plural: "namespaces",
@@ -208,6 +337,15 @@ pub static KINDS: &[KindInfo] = &[
         categories: &["all"],
         status_subresource: true,
         compiled: true,
+        ..BUILT_IN
+    },
+    KindInfo {
+        kind: Kind::Endpoints,
+        name: "Endpoints",
+        plural: "endpoints",
+        singular: "endpoints",
+        short_names: &["ep"],
+        idle: Some("endpoints are read from EndpointSlices alone"),
         ..BUILT_IN
     },
     KindInfo {
@@ -244,16 +382,73 @@ pub static KINDS: &[KindInfo] = &[
         ..BUILT_IN
     },
     KindInfo {
+        kind: Kind::ServiceAccount,
+        name: "ServiceAccount",
+        plural: "serviceaccounts",
+        singular: "serviceaccount",
+        short_names: &["sa"],
+        ..BUILT_IN
+    },
+    KindInfo {
+        kind: Kind::Node,
+        name: "Node",
+        plural: "nodes",
+        singular: "node",
+        short_names: &["no"],
+        scope: Scope::Cluster,
+        status_subresource: true,
+        ..BUILT_IN
+    },
+    KindInfo {
+        kind: Kind::ResourceQuota,
+        name: "ResourceQuota",
+        plural: "resourcequotas",
+        singular: "resourcequota",
+        short_names: &["quota"],
+        status_subresource: true,
+        idle: Some("nothing here is held to it"),
+        ..BUILT_IN
+    },
+    KindInfo {
+        kind: Kind::LimitRange,
+        name: "LimitRange",
+        plural: "limitranges",
+        singular: "limitrange",
+        short_names: &["limits"],
+        idle: Some("nothing here is held to it"),
+        ..BUILT_IN
+    },
+    KindInfo {
         kind: Kind::Deployment,
-        group: "apps",
         name: "Deployment",
         plural: "deployments",
         singular: "deployment",
         short_names: &["deploy"],
-        categories: &["all"],
-        status_subresource: true,
-        has_generation: true,
-        ..BUILT_IN
+        ..POD_SET
+    },
+    KindInfo {
+        kind: Kind::DaemonSet,
+        name: "DaemonSet",
+        plural: "daemonsets",
+        singular: "daemonset",
+        short_names: &["ds"],
+        ..POD_SET
+    },
+    KindInfo {
+        kind: Kind::StatefulSet,
+        name: "StatefulSet",
+        plural: "statefulsets",
+        singular: "statefulset",
+        short_names: &["sts"],
+        ..POD_SET
+    },
+    KindInfo {
+        kind: Kind::ReplicaSet,
+        name: "ReplicaSet",
+        plural: "replicasets",
+        singular: "replicaset",
+        short_names: &["rs"],
+        ..POD_SET
     },
     KindInfo {
         kind: Kind::Event,
@@ -363,40 +558,4 @@ fn has_group(row: &KindInfo, group: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_kind_has_one_row() {
-        for row in KINDS {
-            assert_eq!(row.kind.info().name, row.name);
-            assert_eq!(
-                KINDS.iter().filter(|other| other.kind == row.kind).count(),
-                1,
-                "{}",
-                row.name
-            );
-            assert_eq!(format!("{:?}", row.kind), row.name);
-        }
-    }
-
-    #[test]
-    fn lookups() {
-        let kind = |row: Option<&KindInfo>| row.map(|row| row.kind);
-        assert_eq!(kind(by_plural("networking.istio.io", "gateways")), Some(Kind::Gateway));
-        assert_eq!(kind(by_plural("", "gateways")), None);
-        assert_eq!(kind(by_plural("events.k8s.io", "events")), Some(Kind::Event));
-        assert_eq!(kind(by_kind("apps", "Deployment")), Some(Kind::Deployment));
-        assert_eq!(kind(by_api_version("v1", "Event")), Some(Kind::Event));
-        assert_eq!(kind(by_api_version("events.k8s.io/v1", "Event")), Some(Kind::Event));
-        assert_eq!(
-            kind(by_api_version("networking.istio.io/v1alpha3", "Gateway")),
-            Some(Kind::Gateway)
-        );
-        assert_eq!(kind(by_api_version("networking.istio.io/v2", "Gateway")), None);
-        assert_eq!(kind(by_any_name("ServiceEntry")), Some(Kind::ServiceEntry));
-        assert_eq!(kind(by_any_name("se")), Some(Kind::ServiceEntry));
-        assert_eq!(kind(by_any_name("gateways.networking.istio.io")), Some(Kind::Gateway));
-        assert_eq!(kind(by_any_name("gateways.gateway.networking.k8s.io")), None);
-    }
-}
+mod tests;

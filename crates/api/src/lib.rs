@@ -5,7 +5,7 @@
 //! | question | place |
 //! |---|---|
 //! | Which kinds exist, and how are they named on the wire? | [`kinds`] |
-//! | What does a kind hold, what does it mean, what may it say? | one file per kind under [`istio`] and [`kube`] |
+//! | What does a kind hold, what does it mean, what may it say? | one file per kind under [`istio`], [`gateway_api`] and [`kube`] |
 //! | What does an object have to look like? | [`schema`], made from those types |
 //! | What is stored of what a client sent? | [`admission`], then [`kube::defaults`] |
 //! | What does an object say? | [`Object::decode`], which gives the typed [`Object`] of [`object`] |
@@ -17,6 +17,7 @@ pub mod admission;
 pub mod base64;
 pub mod decode;
 pub mod error;
+pub mod gateway_api;
 pub mod istio;
 pub mod kinds;
 pub mod kube;

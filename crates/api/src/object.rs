@@ -170,6 +170,8 @@ pub enum Spec {
     Pod(Box<kube::Pod>),
     /// A Deployment.
     Deployment(Box<kube::Deployment>),
+    /// A DaemonSet, StatefulSet or ReplicaSet.
+    PodSet(Box<kube::PodSet>),
     /// An Event.
     Event(Box<kube::Event>),
 }

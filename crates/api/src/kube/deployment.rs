@@ -166,22 +166,12 @@ pub(super) fn defaults(object: &mut Value) {
 impl DeploymentSpec {
     /// Checks the selector and the template.
     pub(crate) fn validate(&self, report: &mut Report) {
-        let negative = [
-            ("replicas", self.replicas.unwrap_or(0)),
-            ("minReadySeconds", self.min_ready_seconds),
-            ("revisionHistoryLimit", self.revision_history_limit.unwrap_or(0)),
+        let numbers = [
+            ("replicas", self.replicas),
+            ("minReadySeconds", Some(self.min_ready_seconds)),
+            ("revisionHistoryLimit", self.revision_history_limit),
         ];
-        for (field, number) in negative.into_iter().filter(|(_, number)| *number < 0) {
-            report.field(field, |r| {
-                r.invalid(number, "must be greater than or equal to 0");
-            });
-        }
-        report.field("selector", |report| {
-            if self.selector.is_empty() {
-                report.required("");
-            }
-            validate_labels("matchLabels", &self.selector.match_labels, report);
-        });
+        not_negative(report, &numbers);
         if !matches!(self.strategy.kind.as_str(), "" | "RollingUpdate" | "Recreate") {
             report.field("strategy", |r| {
                 let kind = self.strategy.kind.as_str();
@@ -190,20 +180,44 @@ impl DeploymentSpec {
                 });
             });
         }
+        self.template.validate(&self.selector, report);
+    }
+}
+
+/// Checks numbers that may be absent.
+pub(super) fn not_negative(report: &mut Report, numbers: &[(&str, Option<i32>)]) {
+    for (field, number) in numbers {
+        if let Some(number) = number.filter(|number| *number < 0) {
+            report.field(field, |r| {
+                r.invalid(number, "must be greater than or equal to 0");
+            });
+        }
+    }
+}
+
+impl PodTemplateSpec {
+    /// Checks the template and the selector beside it, which has to select what the template makes.
+    pub(super) fn validate(&self, selector: &LabelSelector, report: &mut Report) {
+        report.field("selector", |report| {
+            if selector.is_empty() {
+                report.required("");
+            }
+            validate_labels("matchLabels", &selector.match_labels, report);
+        });
         report.field("template", |report| {
-            let labels = &self.template.metadata.labels;
+            let labels = &self.metadata.labels;
             report.field("metadata", |report| {
                 validate_labels("labels", labels, report);
-                if !self.selector.is_empty() && !self.selector.matches(labels) {
+                if !selector.is_empty() && !selector.matches(labels) {
                     report.field("labels", |r| {
                         r.invalid(json!(labels), "`selector` does not match template `labels`");
                     });
                 }
             });
             report.field("spec", |report| {
-                self.template.spec.validate(report);
-                if !matches!(self.template.spec.restart_policy.as_str(), "" | "Always") {
-                    let policy = self.template.spec.restart_policy.as_str();
+                self.spec.validate(report);
+                if !matches!(self.spec.restart_policy.as_str(), "" | "Always") {
+                    let policy = self.spec.restart_policy.as_str();
                     report.field("restartPolicy", |r| r.not_supported(policy, &["Always"]));
                 }
             });
@@ -214,16 +228,20 @@ impl DeploymentSpec {
 impl Deployment {
     /// The selector never changes.
     pub(super) fn validate_update(&self, old: &Deployment, report: &mut Report) {
-        let selector = &self.spec.selector;
-        if *selector == old.spec.selector {
-            return;
-        }
-        let mut shown = json!({});
-        if !selector.match_labels.is_empty() {
-            shown["matchLabels"] = json!(selector.match_labels);
-        }
-        report.field("spec", |r| {
-            r.field("selector", |r| r.invalid(shown, "field is immutable"));
-        });
+        same_selector(&old.spec.selector, &self.spec.selector, report);
     }
+}
+
+/// Refuses another selector than there was.
+pub(super) fn same_selector(old: &LabelSelector, new: &LabelSelector, report: &mut Report) {
+    if new == old {
+        return;
+    }
+    let mut shown = json!({});
+    if !new.match_labels.is_empty() {
+        shown["matchLabels"] = json!(new.match_labels);
+    }
+    report.field("spec", |r| {
+        r.field("selector", |r| r.invalid(shown, "field is immutable"));
+    });
 }

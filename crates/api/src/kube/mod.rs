@@ -8,22 +8,32 @@
 pub mod config_map;
 pub mod deployment;
 pub mod endpoint_slice;
+pub mod endpoints;
 pub mod event;
 pub mod namespace;
+pub mod node;
 pub mod pod;
+pub mod quotas;
 pub mod secret;
 pub mod service;
+pub mod service_account;
+pub mod workloads;
 
 use std::collections::BTreeMap;
 
 pub use config_map::ConfigMap;
 pub use deployment::Deployment;
 pub use endpoint_slice::EndpointSlice;
+pub use endpoints::Endpoints;
 pub use event::Event;
 pub use namespace::Namespace;
+pub use node::Node;
 pub use pod::Pod;
+pub use quotas::{LimitRange, ResourceQuota};
 pub use secret::Secret;
 pub use service::Service;
+pub use service_account::ServiceAccount;
+pub use workloads::{DaemonSet, PodSet, ReplicaSet, StatefulSet};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -31,7 +41,7 @@ use serde_json::{Value, json};
 
 use crate::error::FieldError;
 use crate::validation::Report;
-use crate::{Kind, Spec};
+use crate::{Kind, Spec, gateway_api};
 
 /// Fills in what Kubernetes fills in when an object is created or changed. The virtual address and the
 /// node ports of a Service are [`service::allocate`]'s to fill in.
@@ -43,18 +53,15 @@ pub fn defaults(kind: Kind, object: &mut Value) {
         Kind::Secret => secret::defaults(object),
         Kind::Pod => pod::defaults(object),
         Kind::Deployment => deployment::defaults(object),
+        Kind::DaemonSet | Kind::StatefulSet | Kind::ReplicaSet => {
+            workloads::defaults(kind, object);
+        }
         Kind::Event => event::defaults(object),
-        Kind::ConfigMap
-        | Kind::Gateway
-        | Kind::VirtualService
-        | Kind::DestinationRule
-        | Kind::ServiceEntry
-        | Kind::WorkloadEntry
-        | Kind::Sidecar
-        | Kind::AuthorizationPolicy
-        | Kind::RequestAuthentication
-        | Kind::PeerAuthentication
-        | Kind::EnvoyFilter => {}
+        Kind::Endpoints => endpoints::defaults(object),
+        Kind::Node => node::defaults(object),
+        Kind::ResourceQuota => quotas::defaults(object),
+        // What other custom kinds have by default stands in their schema.
+        _ => gateway_api::defaults(kind, object),
     }
 }
 
@@ -69,6 +76,7 @@ pub fn validate_update(old: &Spec, new: &Spec) -> Vec<FieldError> {
         (Spec::Secret(old), Spec::Secret(new)) => new.validate_update(old, &mut report),
         (Spec::ConfigMap(old), Spec::ConfigMap(new)) => new.validate_update(old, &mut report),
         (Spec::Deployment(old), Spec::Deployment(new)) => new.validate_update(old, &mut report),
+        (Spec::PodSet(old), Spec::PodSet(new)) => new.validate_update(old, &mut report),
         _ => {}
     }
     report.into_parts().0
@@ -78,7 +86,7 @@ pub fn validate_update(old: &Spec, new: &Spec) -> Vec<FieldError> {
 const PORT_RANGE: &str = "must be between 1 and 65535, inclusive";
 
 /// Sets a field that is absent.
-fn set_default(object: &mut Value, field: &str, value: Value) {
+pub(crate) fn set_default(object: &mut Value, field: &str, value: Value) {
     if let Some(map) = object.as_object_mut() {
         map.entry(field).or_insert(value);
     }

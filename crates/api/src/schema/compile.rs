@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use regex::Regex;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
@@ -72,7 +73,9 @@ impl Compiler<'_> {
             Some("string") => Node::String {
                 format: text(body, "format").unwrap_or_default().to_owned(),
                 values: values(body),
+                min_length: count("minLength").unwrap_or(0),
                 max_length: count("maxLength"),
+                pattern: text(json, "pattern").or(text(body, "pattern")).and_then(pattern),
                 rule,
             },
             Some("array") => Node::Array {
@@ -90,9 +93,14 @@ impl Compiler<'_> {
                 },
                 _ => Node::Any,
             },
-            _ if body.get("oneOf").is_some() => {
-                Node::String { format: String::new(), values: values(body), max_length: None, rule }
-            }
+            _ if body.get("oneOf").is_some() => Node::String {
+                format: String::new(),
+                values: values(body),
+                min_length: 0,
+                max_length: None,
+                pattern: None,
+                rule,
+            },
             _ => Node::Any,
         }
     }
@@ -107,6 +115,7 @@ impl Compiler<'_> {
                     schema: self.schema(json, name),
                     aliases: strings(json.get("x-alias")),
                     dialect: text(json, "x-dialect").map(str::to_owned),
+                    default: json.get("x-default").cloned(),
                 };
                 (key.clone(), field)
             })
@@ -149,6 +158,13 @@ fn integer(body: &Value, min: Option<f64>, max: Option<f64>, rule: Option<Rule>)
         format: format.to_owned(),
         rule,
     }
+}
+
+/// A pattern of a type of ours: every test of the schema would find one that cannot be compiled.
+fn pattern(text: &str) -> Option<Regex> {
+    let compiled = Regex::new(text);
+    debug_assert!(compiled.is_ok(), "{text} is no regular expression");
+    compiled.ok()
 }
 
 /// The values of an enumeration, each with its meaning.

@@ -12,6 +12,7 @@
 //! | `x-alias` | other keys that a guide writes for the field: a dialect, read with a warning |
 //! | `x-dialect` | the field itself is a dialect; the text says what to write today |
 //! | `nullable` | an explicit null is stored |
+//! | `x-default` | what is stored where the field is absent |
 
 mod compile;
 pub mod openapi;
@@ -20,8 +21,11 @@ pub mod walk;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use regex::Regex;
 use schemars::JsonSchema;
+use serde_json::Value;
 
+use crate::gateway_api;
 use crate::istio;
 use crate::kube;
 use crate::metadata::ObjectMeta;
@@ -72,8 +76,12 @@ pub enum Node {
         format: String,
         /// The only values allowed, each with its meaning; none for free text.
         values: Vec<(String, String)>,
+        /// Fewest characters.
+        min_length: usize,
         /// Most characters.
         max_length: Option<usize>,
+        /// What it has to match.
+        pattern: Option<Regex>,
         /// A further check.
         rule: Option<Rule>,
     },
@@ -121,6 +129,8 @@ pub struct Field {
     pub aliases: Vec<String>,
     /// Set when the field itself is a dialect: what to write instead.
     pub dialect: Option<String>,
+    /// What is stored where it is absent.
+    pub default: Option<Value>,
 }
 
 /// A check on a scalar beyond its JSON type, in the words of Istio's own rules.
@@ -237,13 +247,20 @@ struct Custom<T> {
     status: Option<Status>,
 }
 
-/// As [`Custom`], for kinds that Istio does not accept without `spec`.
+/// As [`Custom`], for kinds that are not accepted without `spec`.
 #[derive(JsonSchema)]
 #[allow(dead_code, reason = "only its schema is used")]
-struct CustomWithSpec<T> {
+struct CustomWithSpec<T, S = Status> {
     spec: T,
     /// What is, as this program reports it.
-    status: Option<Status>,
+    status: Option<S>,
+}
+
+/// As [`CustomWithSpec`], for kinds without a status.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "only its schema is used")]
+struct SpecAlone<T> {
+    spec: T,
 }
 
 /// What is known of an object: whether it is compiled, complete and served.
@@ -287,24 +304,44 @@ fn whole(kind: Kind) -> Schema {
         Kind::Gateway => custom::<istio::Gateway>(),
         Kind::VirtualService => custom::<istio::VirtualService>(),
         Kind::DestinationRule => custom::<istio::DestinationRule>(),
-        Kind::ServiceEntry => {
-            whole_of::<CustomWithSpec<istio::ServiceEntry>, istio::ServiceEntry>()
-        }
-        Kind::WorkloadEntry => {
-            whole_of::<CustomWithSpec<istio::WorkloadEntry>, istio::WorkloadEntry>()
-        }
+        Kind::ServiceEntry => custom_with_spec::<istio::ServiceEntry>(),
+        Kind::WorkloadEntry => custom_with_spec::<istio::WorkloadEntry>(),
+        Kind::WorkloadGroup => custom_with_spec::<istio::WorkloadGroup>(),
         Kind::Sidecar => custom::<istio::Sidecar>(),
         Kind::AuthorizationPolicy => custom::<istio::AuthorizationPolicy>(),
         Kind::RequestAuthentication => custom::<istio::RequestAuthentication>(),
         Kind::PeerAuthentication => custom::<istio::PeerAuthentication>(),
         Kind::EnvoyFilter => custom::<istio::EnvoyFilter>(),
+        Kind::ProxyConfig => custom::<istio::ProxyConfig>(),
+        Kind::Telemetry => custom::<istio::Telemetry>(),
+        Kind::WasmPlugin => custom_with_spec::<istio::WasmPlugin>(),
+        Kind::GatewayClass => of_gateway_api::<gateway_api::GatewayClass>(),
+        Kind::KubernetesGateway => of_gateway_api::<gateway_api::Gateway>(),
+        Kind::ListenerSet => of_gateway_api::<gateway_api::ListenerSet>(),
+        Kind::HTTPRoute => of_gateway_api::<gateway_api::HttpRoute>(),
+        Kind::GRPCRoute => of_gateway_api::<gateway_api::GrpcRoute>(),
+        Kind::TCPRoute => of_gateway_api::<gateway_api::TcpRoute>(),
+        Kind::TLSRoute => of_gateway_api::<gateway_api::TlsRoute>(),
+        Kind::UDPRoute => of_gateway_api::<gateway_api::UdpRoute>(),
+        Kind::BackendTLSPolicy => of_gateway_api::<gateway_api::BackendTlsPolicy>(),
+        Kind::ReferenceGrant => {
+            whole_of::<SpecAlone<gateway_api::ReferenceGrant>, gateway_api::ReferenceGrant>()
+        }
         Kind::Namespace => built_in::<kube::Namespace>(),
         Kind::Service => built_in::<kube::Service>(),
+        Kind::Endpoints => built_in::<kube::Endpoints>(),
         Kind::EndpointSlice => built_in::<kube::EndpointSlice>(),
         Kind::Secret => built_in::<kube::Secret>(),
         Kind::ConfigMap => built_in::<kube::ConfigMap>(),
+        Kind::ServiceAccount => built_in::<kube::ServiceAccount>(),
         Kind::Pod => built_in::<kube::Pod>(),
+        Kind::Node => built_in::<kube::Node>(),
+        Kind::ResourceQuota => built_in::<kube::ResourceQuota>(),
+        Kind::LimitRange => built_in::<kube::LimitRange>(),
         Kind::Deployment => built_in::<kube::Deployment>(),
+        Kind::DaemonSet => built_in::<kube::DaemonSet>(),
+        Kind::StatefulSet => built_in::<kube::StatefulSet>(),
+        Kind::ReplicaSet => built_in::<kube::ReplicaSet>(),
         Kind::Event => built_in::<kube::Event>(),
     }
 }
@@ -313,8 +350,24 @@ fn custom<T: JsonSchema>() -> Schema {
     whole_of::<Custom<T>, T>()
 }
 
+fn custom_with_spec<T: JsonSchema>() -> Schema {
+    whole_of::<CustomWithSpec<T>, T>()
+}
+
+fn of_gateway_api<T: JsonSchema>() -> Schema {
+    whole_of::<CustomWithSpec<T, gateway_api::Status>, T>()
+}
+
 fn built_in<T: JsonSchema>() -> Schema {
     whole_of::<T, T>()
+}
+
+/// Whether objects of a kind may not be without `spec`.
+pub(crate) fn needs_spec(kind: Kind) -> bool {
+    match &of(kind).node {
+        Node::Object(object) => object.required.iter().any(|field| field == "spec"),
+        _ => false,
+    }
 }
 
 /// The schema of objects with this body, described in the words of `T`.

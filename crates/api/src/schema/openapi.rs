@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Node, Object, Schema};
+use super::{Field, Node, Object, Schema};
 use crate::Kind;
 
 /// Where clients look for the schema of `metadata`.
@@ -63,9 +63,11 @@ fn shape(node: &Node) -> Value {
             set(&mut json, "maximum", *max);
             json
         }
-        Node::String { format, values, max_length, .. } => {
+        Node::String { format, values, min_length, max_length, pattern, .. } => {
             let mut json = json!({"type": "string"});
             set(&mut json, "format", Some(format.as_str()).filter(|format| !format.is_empty()));
+            set(&mut json, "pattern", pattern.as_ref().map(regex::Regex::as_str));
+            set(&mut json, "minLength", Some(*min_length).filter(|min| *min > 0));
             set(&mut json, "maxLength", *max_length);
             let names: Vec<&str> = values.iter().map(|(name, _)| name.as_str()).collect();
             set(&mut json, "enum", Some(names).filter(|names| !names.is_empty()));
@@ -88,8 +90,12 @@ fn shape(node: &Node) -> Value {
 
 fn object_shape(object: &Object) -> Value {
     let shown = object.fields.iter().filter(|(_, field)| field.dialect.is_none());
-    let properties: Map<String, Value> =
-        shown.map(|(name, field)| (name.clone(), print(&field.schema))).collect();
+    let property = |(name, field): (&String, &Field)| {
+        let mut json = print(&field.schema);
+        set(&mut json, "default", field.default.as_ref());
+        (name.clone(), json)
+    };
+    let properties: Map<String, Value> = shown.map(property).collect();
     let mut json = json!({"type": "object", "properties": properties});
     set(&mut json, "required", Some(&object.required).filter(|required| !required.is_empty()));
     if object.preserve_unknown {

@@ -8,13 +8,13 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-use super::{Field, Node, Object, Rule, Schema};
+use super::{Field, Node, Object, Schema};
 use crate::error::{FieldError, Reason, Warning, WarningKind};
 
 /// What the walked object is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// To be stored: it stays as it was written, apart from unknown fields and nulls.
+    /// To be stored: it stays as it was written, apart from unknown fields, nulls and defaults.
     Store,
     /// To be read into our types: every field gets the name that today's Istio gives it.
     Decode,
@@ -103,9 +103,7 @@ impl<'s> Walker<'s> {
             (Node::String { format, .. }, Value::String(text)) if format == "byte" => {
                 self.base64(text, path);
             }
-            (Node::String { max_length, rule, .. }, Value::String(text)) => {
-                self.text(text, *max_length, *rule, path);
-            }
+            (Node::String { .. }, Value::String(text)) => self.text(schema, text, path),
             (Node::IntOrString, Value::String(_)) => {}
             (Node::IntOrString, Value::Number(number)) if number.is_i64() => {}
             _ => self.wrong_type(schema, value, path),
@@ -144,6 +142,13 @@ impl<'s> Walker<'s> {
                 && let Some(value) = map.remove(&written)
             {
                 map.insert(name.to_owned(), value);
+            }
+        }
+        if self.mode == Mode::Store {
+            for (name, field) in &object.fields {
+                if let (Some(default), false) = (&field.default, map.contains_key(name)) {
+                    map.insert(name.clone(), default.clone());
+                }
             }
         }
         self.completeness(object, map, path);
@@ -317,10 +322,21 @@ impl<'s> Walker<'s> {
         self.error(FieldError::invalid(path.to_string(), value.clone(), message));
     }
 
-    fn text(&mut self, text: &str, max: Option<usize>, rule: Option<Rule>, path: Path<'_>) {
-        if let Some(max) = max.filter(|max| text.chars().count() > *max) {
+    fn text(&mut self, schema: &Schema, text: &str, path: Path<'_>) {
+        let Node::String { min_length, max_length, pattern, rule, .. } = &schema.node else {
+            return;
+        };
+        let length = text.chars().count();
+        if let Some(max) = max_length.filter(|max| length > *max) {
             let message = format!("may not be more than {max} bytes");
             self.error(FieldError::new(path.to_string(), Reason::TooLong, message));
+        }
+        if length < *min_length {
+            let message = format!("{path} in body should be at least {min_length} chars long");
+            self.error(FieldError::invalid(path.to_string(), text, message));
+        } else if let Some(pattern) = pattern.as_ref().filter(|pattern| !pattern.is_match(text)) {
+            let message = format!("{path} in body should match '{pattern}'");
+            self.error(FieldError::invalid(path.to_string(), text, message));
         }
         if let Some(Err(message)) = rule.map(|rule| rule.check_text(text)) {
             self.broken_rule(&Value::from(text), message, path);

@@ -178,6 +178,10 @@ impl Reader<'_> {
         let version = info.versions[0];
         value["apiVersion"] = KindInfo::api_version(info.group, version).into();
         let examined = Object::examine(info.kind, version, &value, origin.clone());
+        if let Some(why) = info.idle {
+            let warning = format!("this {} is read, but {why}", info.name);
+            self.tell(Diagnostic::warning(place.locate("kind"), warning));
+        }
         let unknown = self.left_out(place, told.iter().chain(&examined.warnings));
         self.warn(place, told, examined.warnings);
         match (examined.object, value) {

@@ -58,6 +58,8 @@ pub(super) fn of(kind: &str) -> Option<&'static Message> {
         "ConfigMap" => &CONFIG_MAP,
         "Namespace" => &NAMESPACE,
         "Service" => &SERVICE,
+        "ServiceAccount" => &SERVICE_ACCOUNT,
+        "Endpoints" => &ENDPOINTS,
         "Deployment" => &DEPLOYMENT,
         "Pod" => &POD,
         "EndpointSlice" => &ENDPOINT_SLICE,
@@ -173,6 +175,50 @@ static SERVICE_PORT: Message = message(
         one(4, "targetPort", IntOrString),
         one(5, "nodePort", Int),
         pointer(6, "appProtocol", Text),
+    ],
+);
+
+static SERVICE_ACCOUNT: Message = message(
+    "ServiceAccount",
+    &[
+        pointer(1, "metadata", Nested(&OBJECT_META)),
+        list(2, "secrets", Nested(&OBJECT_REFERENCE)),
+        list(3, "imagePullSecrets", Nested(&LOCAL_REFERENCE)),
+        pointer(4, "automountServiceAccountToken", Bool),
+    ],
+);
+
+static ENDPOINTS: Message = message(
+    "Endpoints",
+    &[pointer(1, "metadata", Nested(&OBJECT_META)), list(2, "subsets", Nested(&ENDPOINT_SUBSET))],
+);
+
+static ENDPOINT_SUBSET: Message = message(
+    "EndpointSubset",
+    &[
+        list(1, "addresses", Nested(&ENDPOINT_ADDRESS)),
+        list(2, "notReadyAddresses", Nested(&ENDPOINT_ADDRESS)),
+        list(3, "ports", Nested(&ENDPOINTS_PORT)),
+    ],
+);
+
+static ENDPOINT_ADDRESS: Message = message(
+    "EndpointAddress",
+    &[
+        one(1, "ip", Text),
+        pointer(2, "targetRef", Nested(&OBJECT_REFERENCE)),
+        one(3, "hostname", Text),
+        pointer(4, "nodeName", Text),
+    ],
+);
+
+static ENDPOINTS_PORT: Message = message(
+    "EndpointPort",
+    &[
+        one(1, "name", Text),
+        one(2, "port", Int),
+        one(3, "protocol", Text),
+        pointer(4, "appProtocol", Text),
     ],
 );
 

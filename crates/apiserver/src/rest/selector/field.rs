@@ -48,19 +48,9 @@ fn selectable(kind: Kind) -> &'static [&'static str] {
         Kind::Secret => &["type"],
         Kind::Namespace => &["status.phase"],
         Kind::Service => &["spec.clusterIP", "spec.type"],
-        Kind::Gateway
-        | Kind::VirtualService
-        | Kind::DestinationRule
-        | Kind::ServiceEntry
-        | Kind::WorkloadEntry
-        | Kind::Sidecar
-        | Kind::AuthorizationPolicy
-        | Kind::RequestAuthentication
-        | Kind::PeerAuthentication
-        | Kind::EnvoyFilter
-        | Kind::EndpointSlice
-        | Kind::ConfigMap
-        | Kind::Deployment => &[],
+        Kind::Node => &["spec.unschedulable"],
+        Kind::ReplicaSet => &["status.replicas"],
+        _ => &[],
     }
 }
 

@@ -18,9 +18,20 @@ pub(super) fn cells(kind: Kind, object: &Value, now: Timestamp) -> Vec<Value> {
     let old: Value = age(created, now).into();
     let spec = &object["spec"];
     match kind {
-        Kind::Gateway | Kind::Sidecar | Kind::EnvoyFilter | Kind::RequestAuthentication => {
-            vec![name, old]
-        }
+        Kind::Gateway
+        | Kind::Sidecar
+        | Kind::EnvoyFilter
+        | Kind::WorkloadGroup
+        | Kind::ProxyConfig
+        | Kind::RequestAuthentication
+        | Kind::Telemetry
+        | Kind::WasmPlugin
+        | Kind::TCPRoute
+        | Kind::TLSRoute
+        | Kind::UDPRoute
+        | Kind::BackendTLSPolicy
+        | Kind::ReferenceGrant
+        | Kind::ServiceAccount => vec![name, old],
         Kind::VirtualService => {
             vec![name, printed(&spec["gateways"]), printed(&spec["hosts"]), old]
         }
@@ -35,15 +46,62 @@ pub(super) fn cells(kind: Kind, object: &Value, now: Timestamp) -> Vec<Value> {
         Kind::WorkloadEntry => vec![name, old, printed(&spec["address"])],
         Kind::AuthorizationPolicy => vec![name, printed(&spec["action"]), old],
         Kind::PeerAuthentication => vec![name, printed(&spec["mtls"]["mode"]), old],
+        Kind::GatewayClass => vec![
+            name,
+            spec["controllerName"].clone(),
+            condition(object, "Accepted"),
+            old,
+            spec["description"].clone(),
+        ],
+        Kind::KubernetesGateway => {
+            let addresses = items(&object["status"]["addresses"]);
+            let addresses: Vec<&str> = addresses.filter_map(|at| at["value"].as_str()).collect();
+            let address = addresses.first().map_or(Value::Null, |_| addresses.join(",").into());
+            let class = spec["gatewayClassName"].clone();
+            vec![name, class, address, condition(object, "Programmed"), old]
+        }
+        Kind::ListenerSet => {
+            vec![name, condition(object, "Accepted"), condition(object, "Programmed"), old]
+        }
+        Kind::HTTPRoute | Kind::GRPCRoute => vec![name, printed(&spec["hostnames"]), old],
         Kind::Namespace => vec![name, object["status"]["phase"].clone(), old],
         Kind::Service => service(object, name, old),
+        Kind::Endpoints => vec![name, endpoints(object).into(), old],
         Kind::EndpointSlice => endpoint_slice(object, name, old),
         Kind::Secret => vec![name, object["type"].clone(), keys(&object["data"]).into(), old],
         Kind::ConfigMap => {
             vec![name, (keys(&object["data"]) + keys(&object["binaryData"])).into(), old]
         }
         Kind::Pod => pod(object, name, old),
+        Kind::Node => node(object, name, old),
+        Kind::ResourceQuota => {
+            vec![name, quota(object, false).into(), quota(object, true).into(), old]
+        }
+        Kind::LimitRange => vec![name, created.clone()],
         Kind::Deployment => deployment(object, name, old),
+        Kind::DaemonSet => daemon_set(object, name, old),
+        Kind::StatefulSet => {
+            let status = &object["status"];
+            let ready =
+                format!("{}/{}", number(&status["readyReplicas"]), number(&spec["replicas"]));
+            vec![
+                name,
+                ready.into(),
+                old,
+                each_container(spec, "name"),
+                each_container(spec, "image"),
+            ]
+        }
+        Kind::ReplicaSet => vec![
+            name,
+            number(&spec["replicas"]).into(),
+            number(&object["status"]["replicas"]).into(),
+            number(&object["status"]["readyReplicas"]).into(),
+            old,
+            each_container(spec, "name"),
+            each_container(spec, "image"),
+            selector(&spec["selector"]).into(),
+        ],
         Kind::Event => event(object, name, now),
     }
 }
@@ -217,21 +275,123 @@ fn pod_state(object: &Value) -> String {
 
 fn deployment(object: &Value, name: Value, old: Value) -> Vec<Value> {
     let (spec, status) = (&object["spec"], &object["status"]);
-    let containers = || items(&spec["template"]["spec"]["containers"]);
-    let each = |field: &str| -> String {
-        let all: Vec<&str> = containers().filter_map(|c| c[field].as_str()).collect();
-        all.join(",")
-    };
     vec![
         name,
         format!("{}/{}", number(&status["readyReplicas"]), number(&spec["replicas"])).into(),
         number(&status["updatedReplicas"]).into(),
         number(&status["availableReplicas"]).into(),
         old,
-        each("name").into(),
-        each("image").into(),
+        each_container(spec, "name"),
+        each_container(spec, "image"),
         selector(&spec["selector"]).into(),
     ]
+}
+
+fn daemon_set(object: &Value, name: Value, old: Value) -> Vec<Value> {
+    let (spec, status) = (&object["spec"], &object["status"]);
+    let counts = [
+        "desiredNumberScheduled",
+        "currentNumberScheduled",
+        "numberReady",
+        "updatedNumberScheduled",
+        "numberAvailable",
+    ];
+    let mut cells = vec![name];
+    cells.extend(counts.map(|field| Value::from(number(&status[field]))));
+    cells.extend([
+        labels(&spec["template"]["spec"]["nodeSelector"]).into(),
+        old,
+        each_container(spec, "name"),
+        each_container(spec, "image"),
+        selector(&spec["selector"]).into(),
+    ]);
+    cells
+}
+
+/// A field of each container of a template.
+fn each_container(spec: &Value, field: &str) -> Value {
+    let containers = items(&spec["template"]["spec"]["containers"]);
+    let all: Vec<&str> = containers.filter_map(|container| container[field].as_str()).collect();
+    all.join(",").into()
+}
+
+/// What a condition of an object says; null if there is none.
+fn condition(object: &Value, aspect: &str) -> Value {
+    let mut conditions = items(&object["status"]["conditions"]);
+    let said = conditions.find(|condition| condition["type"] == aspect);
+    said.map_or(Value::Null, |condition| condition["status"].clone())
+}
+
+/// Every address with every port of its subset.
+fn endpoints(object: &Value) -> String {
+    let mut all = Vec::new();
+    for subset in items(&object["subsets"]) {
+        let addresses = || items(&subset["addresses"]).filter_map(|at| at["ip"].as_str());
+        let ports: Vec<i64> = items(&subset["ports"]).map(|port| number(&port["port"])).collect();
+        if ports.is_empty() {
+            all.extend(addresses().map(str::to_owned));
+        }
+        for address in addresses() {
+            all.extend(ports.iter().map(|port| match address.contains(':') {
+                true => format!("[{address}]:{port}"),
+                false => format!("{address}:{port}"),
+            }));
+        }
+    }
+    few(&all, NONE)
+}
+
+fn node(object: &Value, name: Value, old: Value) -> Vec<Value> {
+    const ROLE: &str = "node-role.kubernetes.io/";
+    let status = &object["status"];
+    let mut state = match condition(object, "Ready").as_str() {
+        Some("True") => "Ready",
+        Some(_) => "NotReady",
+        None => "Unknown",
+    }
+    .to_owned();
+    if object["spec"]["unschedulable"] == true {
+        state.push_str(",SchedulingDisabled");
+    }
+    let keys = object["metadata"]["labels"].as_object().into_iter().flatten();
+    let roles: Vec<&str> = keys.filter_map(|(key, _)| key.strip_prefix(ROLE)).collect();
+    let address = |kind: &str| {
+        let found = items(&status["addresses"]).find(|address| address["type"] == kind);
+        found.map_or(NONE, |address| text_or(&address["address"], NONE)).to_owned()
+    };
+    let info = |field: &str| text_or(&status["nodeInfo"][field], "<unknown>").to_owned();
+    let kernel = match status["nodeInfo"]["architecture"].as_str() {
+        Some(architecture) => format!("{} ({architecture})", info("kernelVersion")),
+        None => info("kernelVersion"),
+    };
+    vec![
+        name,
+        state.into(),
+        if roles.is_empty() { NONE.into() } else { roles.join(",").into() },
+        old,
+        text_or(&status["nodeInfo"]["kubeletVersion"], "").into(),
+        address("InternalIP").into(),
+        address("ExternalIP").into(),
+        info("osImage").into(),
+        kernel.into(),
+        info("containerRuntimeVersion").into(),
+    ]
+}
+
+/// What is used of a quota, of limits or of everything else: `pods: 1/10, services: 0/5`.
+fn quota(object: &Value, limits: bool) -> String {
+    let used = &object["status"]["used"];
+    let hard = object["spec"]["hard"].as_object().into_iter().flatten();
+    let shown = |amount: &Value| match amount {
+        Value::String(text) => text.clone(),
+        Value::Null => "0".to_owned(),
+        other => other.to_string(),
+    };
+    let parts: Vec<String> = hard
+        .filter(|(name, _)| name.starts_with("limits.") == limits)
+        .map(|(name, most)| format!("{name}: {}/{}", shown(&used[name.as_str()]), shown(most)))
+        .collect();
+    parts.join(", ")
 }
 
 /// A selector with expressions, as kubectl writes it.
@@ -303,6 +463,30 @@ mod tests {
             row(kind, &json!({}));
             row(kind, &json!({"spec": [], "status": 1, "metadata": "x"}));
         }
+    }
+
+    #[test]
+    fn endpoints_nodes_and_quotas() {
+        let subset = json!({
+            "addresses": [{"ip": "10.1.2.3"}, {"ip": "fd00::1"}], "ports": [{"port": 80}, {"port": 443}],
+        });
+        let cells = row(Kind::Endpoints, &json!({"subsets": [subset]}));
+        assert_eq!(cells[1], "10.1.2.3:80,10.1.2.3:443,[fd00::1]:80 + 1 more...");
+        let object = json!({
+            "metadata": {"labels": {"node-role.kubernetes.io/edge": ""}},
+            "spec": {"unschedulable": true},
+            "status": {
+                "conditions": [{"type": "Ready", "status": "True"}],
+                "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}],
+                "nodeInfo": {"kernelVersion": "6.1", "architecture": "amd64"},
+            },
+        });
+        let cells = row(Kind::Node, &object);
+        assert_eq!((&cells[1], &cells[2]), (&json!("Ready,SchedulingDisabled"), &json!("edge")));
+        assert_eq!((&cells[5], &cells[8]), (&json!("10.0.0.1"), &json!("6.1 (amd64)")));
+        let quota = json!({"spec": {"hard": {"pods": "10", "limits.cpu": 2}}, "status": {"used": {"pods": "1"}}});
+        let cells = row(Kind::ResourceQuota, &quota);
+        assert_eq!((&cells[1], &cells[2]), (&json!("pods: 1/10"), &json!("limits.cpu: 0/2")));
     }
 
     #[test]

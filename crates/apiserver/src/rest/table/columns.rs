@@ -52,26 +52,50 @@ const AGE_DATE: Column = Column { kind: "date", ..AGE };
 /// The columns of a kind, in the order of [`super::cells::cells`].
 pub(super) fn columns(kind: Kind) -> &'static [Column] {
     match kind {
-        Kind::Gateway | Kind::Sidecar | Kind::EnvoyFilter => GATEWAY,
+        Kind::Gateway
+        | Kind::Sidecar
+        | Kind::EnvoyFilter
+        | Kind::WorkloadGroup
+        | Kind::ProxyConfig
+        | Kind::RequestAuthentication
+        | Kind::Telemetry
+        | Kind::WasmPlugin
+        | Kind::TCPRoute
+        | Kind::TLSRoute
+        | Kind::UDPRoute
+        | Kind::BackendTLSPolicy
+        | Kind::ReferenceGrant => CUSTOM,
         Kind::VirtualService => VIRTUAL_SERVICE,
         Kind::DestinationRule => DESTINATION_RULE,
         Kind::ServiceEntry => SERVICE_ENTRY,
         Kind::WorkloadEntry => WORKLOAD_ENTRY,
         Kind::AuthorizationPolicy => AUTHORIZATION_POLICY,
-        Kind::RequestAuthentication => REQUEST_AUTHENTICATION,
         Kind::PeerAuthentication => PEER_AUTHENTICATION,
+        Kind::GatewayClass => GATEWAY_CLASS,
+        Kind::KubernetesGateway => KUBERNETES_GATEWAY,
+        Kind::ListenerSet => LISTENER_SET,
+        Kind::HTTPRoute | Kind::GRPCRoute => ROUTE,
         Kind::Namespace => NAMESPACE,
         Kind::Service => SERVICE,
+        Kind::Endpoints => ENDPOINTS,
         Kind::EndpointSlice => ENDPOINT_SLICE,
         Kind::Secret => SECRET,
         Kind::ConfigMap => CONFIG_MAP,
+        Kind::ServiceAccount => SERVICE_ACCOUNT,
         Kind::Pod => POD,
+        Kind::Node => NODE,
+        Kind::ResourceQuota => RESOURCE_QUOTA,
+        Kind::LimitRange => LIMIT_RANGE,
         Kind::Deployment => DEPLOYMENT,
+        Kind::DaemonSet => DAEMON_SET,
+        Kind::StatefulSet => STATEFUL_SET,
+        Kind::ReplicaSet => REPLICA_SET,
         Kind::Event => EVENT,
     }
 }
 
-const GATEWAY: &[Column] = &[NAME, AGE_DATE];
+/// Those of custom kinds that show nothing of themselves.
+const CUSTOM: &[Column] = &[NAME, AGE_DATE];
 
 const VIRTUAL_SERVICE: &[Column] = &[
     NAME,
@@ -95,10 +119,33 @@ const WORKLOAD_ENTRY: &[Column] = &[NAME, AGE_DATE, text("Address", "Address of 
 const AUTHORIZATION_POLICY: &[Column] =
     &[NAME, text("Action", "What becomes of requests that a rule matches."), AGE_DATE];
 
-const REQUEST_AUTHENTICATION: &[Column] = &[NAME, AGE_DATE];
-
 const PEER_AUTHENTICATION: &[Column] =
     &[NAME, text("Mode", "Whether workloads take mesh TLS, plain text or both."), AGE_DATE];
+
+const GATEWAY_CLASS: &[Column] = &[
+    NAME,
+    text("Controller", "Who serves Gateways of the class."),
+    text("Accepted", "Whether the controller has taken it up."),
+    AGE_DATE,
+    wide("Description", "What it is for."),
+];
+
+const KUBERNETES_GATEWAY: &[Column] = &[
+    NAME,
+    text("Class", "The GatewayClass, which says who serves it."),
+    text("Address", "Where it is reached."),
+    text("Programmed", "Whether it serves."),
+    AGE_DATE,
+];
+
+const LISTENER_SET: &[Column] = &[
+    NAME,
+    text("Accepted", "Whether the Gateway takes the listeners."),
+    text("Programmed", "Whether they serve."),
+    AGE_DATE,
+];
+
+const ROUTE: &[Column] = &[NAME, text("Hostnames", "Hosts whose traffic is routed."), AGE_DATE];
 
 const NAMESPACE: &[Column] = &[NAME, text("Status", "Active or Terminating."), AGE];
 
@@ -111,6 +158,8 @@ const SERVICE: &[Column] = &[
     AGE,
     wide("Selector", "Labels of the pods behind it."),
 ];
+
+const ENDPOINTS: &[Column] = &[NAME, text("Endpoints", "Addresses with their ports."), AGE];
 
 const ENDPOINT_SLICE: &[Column] = &[
     NAME,
@@ -125,6 +174,8 @@ const SECRET: &[Column] =
 
 const CONFIG_MAP: &[Column] = &[NAME, text("Data", "Number of keys."), AGE];
 
+const SERVICE_ACCOUNT: &[Column] = &[NAME, AGE];
+
 const POD: &[Column] = &[
     NAME,
     text("Ready", "Containers that are ready, of all."),
@@ -137,15 +188,75 @@ const POD: &[Column] = &[
     wide("Readiness Gates", "Further conditions for being ready."),
 ];
 
+const NODE: &[Column] = &[
+    NAME,
+    text("Status", "Whether it is ready, and takes pods."),
+    text("Roles", "What it is for."),
+    AGE,
+    text("Version", "Version of its kubelet."),
+    wide("Internal-IP", "Address within the cluster."),
+    wide("External-IP", "Address from outside."),
+    wide("OS-Image", "Its system."),
+    wide("Kernel-Version", "Version of its kernel."),
+    wide("Container-Runtime", "What runs its containers."),
+];
+
+const RESOURCE_QUOTA: &[Column] = &[
+    NAME,
+    text("Request", "What is used, of what may be."),
+    text("Limit", "The same of limits."),
+    AGE,
+];
+
+const LIMIT_RANGE: &[Column] =
+    &[NAME, Column { kind: "date", ..text("Created At", "When it was created.") }];
+
+/// What of the pods of a template stands in wide tables.
+const CONTAINERS: Column = wide("Containers", "Names of the containers.");
+const IMAGES: Column = wide("Images", "Images of the containers.");
+const SELECTOR: Column = wide("Selector", "Labels of its pods.");
+
+const fn count(name: &'static str, description: &'static str) -> Column {
+    Column { kind: "integer", ..text(name, description) }
+}
+
+const DAEMON_SET: &[Column] = &[
+    NAME,
+    count("Desired", "Nodes that should have the pod."),
+    count("Current", "Nodes that have it."),
+    count("Ready", "Nodes on which it is ready."),
+    count("Up-to-date", "Nodes whose pod has the latest template."),
+    count("Available", "Nodes on which it has been ready for long enough."),
+    text("Node Selector", "Labels of these nodes."),
+    AGE,
+    CONTAINERS,
+    IMAGES,
+    SELECTOR,
+];
+
+const STATEFUL_SET: &[Column] =
+    &[NAME, text("Ready", "Pods that are ready, of those wanted."), AGE, CONTAINERS, IMAGES];
+
+const REPLICA_SET: &[Column] = &[
+    NAME,
+    count("Desired", "Pods that are wanted."),
+    count("Current", "Pods that exist."),
+    count("Ready", "Pods that are ready."),
+    AGE,
+    CONTAINERS,
+    IMAGES,
+    SELECTOR,
+];
+
 const DEPLOYMENT: &[Column] = &[
     NAME,
     text("Ready", "Pods that are ready, of those wanted."),
     text("Up-to-date", "Pods that have the latest template."),
     text("Available", "Pods that have been ready for long enough."),
     AGE,
-    wide("Containers", "Names of the containers."),
-    wide("Images", "Images of the containers."),
-    wide("Selector", "Labels of its pods."),
+    CONTAINERS,
+    IMAGES,
+    SELECTOR,
 ];
 
 const EVENT: &[Column] = &[

@@ -229,16 +229,17 @@ fn check_changes(
     Ok(())
 }
 
-/// What people should know about objects that Kubernetes would act on, and nothing here does.
+/// What people should know about objects that Kubernetes or Istio would act on, and nothing here does.
 fn warn_about_kind(writing: &Writing<'_>, old: Option<&Entry>, warnings: &mut Vec<String>) {
-    let through_main = writing.target.subresource.is_none();
-    if writing.target.served.info.kind == Kind::Deployment && old.is_none() && through_main {
-        warnings.push(
-            "a Deployment is stored, but nothing here runs its pods: endpoints come from EndpointSlices, \
-             ServiceEntries and Pods with an address"
-                .into(),
-        );
+    let info = writing.target.served.info;
+    if old.is_some() || writing.target.subresource.is_some() {
+        return;
     }
+    if info.kind == Kind::Endpoints {
+        let words = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+        warnings.push(words.to_owned());
+    }
+    warnings.extend(info.idle.map(|why| format!("this {} is stored, but {why}", info.name)));
 }
 
 fn strict(writing: &Writing<'_>, told: &str) -> Failure {

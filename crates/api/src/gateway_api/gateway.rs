@@ -1,0 +1,320 @@
+//! GatewayClass, Gateway and ListenerSet: where traffic comes in.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+
+use super::{
+    Group, Hostname, KindName, LocalObjectReference, NamespaceName, ObjectName, PortNumber,
+    SecretObjectReference, SectionName,
+};
+use crate::kube::LabelSelector;
+
+const CONTROLLER: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\/[A-Za-z0-9\/\-._~%!$&'()*+,;=:]+$";
+const PROTOCOL: &str = r"^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?$|[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\/[A-Za-z0-9]+$";
+
+/// Says which controller serves the Gateways that name this class.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayClass {
+    /// The controller, as a domain and a path: `example.com/gateway-controller`.
+    #[schemars(length(min = 1, max = 253), regex(pattern = CONTROLLER))]
+    pub controller_name: String,
+    /// Parameters of the controller.
+    pub parameters_ref: Option<ParametersReference>,
+    /// What the class is for, in words.
+    #[schemars(length(max = 64))]
+    pub description: Option<String>,
+}
+
+/// An object with parameters.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ParametersReference {
+    /// API group of the object.
+    pub group: Group,
+    /// Kind of the object.
+    pub kind: KindName,
+    /// Name of the object.
+    pub name: ObjectName,
+    /// Namespace of the object, if it has one.
+    pub namespace: Option<NamespaceName>,
+}
+
+/// Asks for addresses and ports on which traffic is taken.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Gateway {
+    /// The GatewayClass, which says who serves this Gateway.
+    pub gateway_class_name: ObjectName,
+    /// The ports, each with its protocol and host.
+    #[schemars(length(min = 1, max = 64))]
+    pub listeners: Vec<Listener>,
+    /// Addresses that are asked for; the controller's choice when absent.
+    #[schemars(length(max = 16))]
+    pub addresses: Option<Vec<Address>>,
+    /// What is put on everything that is made for this Gateway.
+    pub infrastructure: Option<Infrastructure>,
+    /// ListenerSets that may add listeners.
+    pub allowed_listeners: Option<AllowedListeners>,
+    /// TLS of the Gateway as a whole.
+    pub tls: Option<GatewayTls>,
+}
+
+/// Adds listeners to a Gateway of another owner.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerSet {
+    /// The Gateway.
+    pub parent_ref: ParentGateway,
+    /// The ports, each with its protocol and host.
+    #[schemars(length(min = 1, max = 64))]
+    pub listeners: Vec<Listener>,
+}
+
+/// The Gateway that listeners are added to.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ParentGateway {
+    /// API group of the parent.
+    #[schemars(extend("x-default" = "gateway.networking.k8s.io"))]
+    pub group: Option<Group>,
+    /// Kind of the parent.
+    #[schemars(extend("x-default" = "Gateway"))]
+    pub kind: Option<KindName>,
+    /// Name of the parent.
+    pub name: ObjectName,
+    /// Namespace of the parent; the ListenerSet's own when absent.
+    pub namespace: Option<NamespaceName>,
+}
+
+/// A port with a protocol and a host.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Listener {
+    /// Name of the listener, which routes may ask for.
+    pub name: SectionName,
+    /// The host that is served: for HTTP matched against the Host header, for TLS against the SNI. Every host when absent.
+    pub hostname: Option<Hostname>,
+    /// The port.
+    pub port: PortNumber,
+    /// What is spoken: HTTP, HTTPS, TLS, TCP or UDP, or a protocol of the controller's own.
+    #[schemars(length(min = 1, max = 255), regex(pattern = PROTOCOL))]
+    pub protocol: String,
+    /// The TLS of HTTPS and TLS.
+    pub tls: Option<ListenerTls>,
+    /// Routes that may be attached.
+    #[schemars(extend("x-default" = {"namespaces": {"from": "Same"}}))]
+    pub allowed_routes: Option<AllowedRoutes>,
+}
+
+/// The TLS of a listener.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerTls {
+    /// Whether TLS ends here.
+    #[schemars(extend("x-default" = "Terminate"))]
+    pub mode: Option<TlsMode>,
+    /// Certificates, for TLS that ends here.
+    #[schemars(length(max = 64))]
+    pub certificate_refs: Option<Vec<SecretObjectReference>>,
+    /// Options of the controller's own.
+    #[schemars(extend("maxProperties" = 16))]
+    pub options: Option<BTreeMap<String, String>>,
+}
+
+/// Whether TLS ends at a listener.
+#[derive(JsonSchema)]
+pub enum TlsMode {
+    /// It ends here.
+    Terminate,
+    /// It goes on to the backend.
+    Passthrough,
+}
+
+/// Routes that a listener takes.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AllowedRoutes {
+    /// Namespaces that they may be in.
+    #[schemars(extend("x-default" = {"from": "Same"}))]
+    pub namespaces: Option<RouteNamespaces>,
+    /// Kinds that they may have; those that fit the protocol when absent.
+    #[schemars(length(max = 8))]
+    pub kinds: Option<Vec<RouteKind>>,
+}
+
+/// Namespaces of routes.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteNamespaces {
+    /// Which namespaces.
+    #[schemars(extend("x-default" = "Same"))]
+    pub from: Option<RoutesFrom>,
+    /// Labels of the namespaces, for Selector.
+    pub selector: Option<LabelSelector>,
+}
+
+/// Which namespaces routes may be in.
+#[derive(JsonSchema)]
+pub enum RoutesFrom {
+    /// All.
+    All,
+    /// Those with the labels of `selector`.
+    Selector,
+    /// The Gateway's own.
+    Same,
+}
+
+/// A kind of routes.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteKind {
+    /// API group of the kind.
+    #[schemars(extend("x-default" = "gateway.networking.k8s.io"))]
+    pub group: Option<Group>,
+    /// The kind.
+    pub kind: KindName,
+}
+
+/// An address that is asked for.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Address {
+    /// IPAddress, Hostname, NamedAddress, or a type of the controller's own.
+    #[serde(rename = "type")]
+    #[schemars(length(min = 1, max = 253), extend("x-default" = "IPAddress"))]
+    pub kind: Option<String>,
+    /// The address; any of the type when absent.
+    #[schemars(length(max = 253))]
+    pub value: Option<String>,
+}
+
+/// What is put on everything that is made for a Gateway.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Infrastructure {
+    /// Labels.
+    #[schemars(extend("maxProperties" = 8))]
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Annotations.
+    #[schemars(extend("maxProperties" = 16))]
+    pub annotations: Option<BTreeMap<String, String>>,
+    /// Parameters of the controller.
+    pub parameters_ref: Option<LocalObjectReference>,
+}
+
+/// ListenerSets that may add listeners to a Gateway.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AllowedListeners {
+    /// Namespaces that they may be in.
+    #[schemars(extend("x-default" = {"from": "None"}))]
+    pub namespaces: Option<ListenerNamespaces>,
+}
+
+/// Namespaces of ListenerSets.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerNamespaces {
+    /// Which namespaces.
+    #[schemars(extend("x-default" = "None"))]
+    pub from: Option<ListenersFrom>,
+    /// Labels of the namespaces, for Selector.
+    pub selector: Option<LabelSelector>,
+}
+
+/// Which namespaces ListenerSets may be in.
+#[derive(JsonSchema)]
+pub enum ListenersFrom {
+    /// All.
+    All,
+    /// Those with the labels of `selector`.
+    Selector,
+    /// The Gateway's own.
+    Same,
+    /// None.
+    None,
+}
+
+/// TLS of a Gateway as a whole.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayTls {
+    /// TLS that the Gateway begins with backends.
+    pub backend: Option<BackendTls>,
+    /// What is asked of clients.
+    pub frontend: Option<FrontendTls>,
+}
+
+/// TLS that a Gateway begins.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendTls {
+    /// The certificate that the Gateway shows to backends.
+    pub client_certificate_ref: Option<SecretObjectReference>,
+}
+
+/// What a Gateway asks of its clients.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FrontendTls {
+    /// On ports that `perPort` does not name.
+    pub default: ClientTls,
+    /// On single ports.
+    #[schemars(length(max = 64))]
+    pub per_port: Option<Vec<PortTls>>,
+}
+
+/// What is asked of the clients of one port.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PortTls {
+    /// The port.
+    pub port: PortNumber,
+    /// What is asked.
+    pub tls: ClientTls,
+}
+
+/// What is asked of clients.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientTls {
+    /// How their certificates are checked; none is asked for when absent.
+    pub validation: Option<ClientValidation>,
+}
+
+/// How certificates of clients are checked.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientValidation {
+    /// Authorities that have to have signed them.
+    #[schemars(length(min = 1, max = 16))]
+    pub ca_certificate_refs: Vec<AuthorityReference>,
+    /// What becomes of clients without a valid certificate.
+    #[schemars(extend("x-default" = "AllowValidOnly"))]
+    pub mode: Option<ClientValidationMode>,
+}
+
+/// An object with certificates of authorities.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthorityReference {
+    /// API group of the object; empty for ConfigMaps and Secrets.
+    pub group: Group,
+    /// Kind of the object.
+    pub kind: KindName,
+    /// Name of the object.
+    pub name: ObjectName,
+    /// Namespace of the object; the Gateway's own when absent.
+    pub namespace: Option<NamespaceName>,
+}
+
+/// What becomes of clients without a valid certificate.
+#[derive(JsonSchema)]
+pub enum ClientValidationMode {
+    /// They are refused.
+    AllowValidOnly,
+    /// They are let in.
+    AllowInsecureFallback,
+}

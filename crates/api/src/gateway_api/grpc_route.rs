@@ -1,0 +1,122 @@
+//! GRPCRoute: where calls of gRPC go.
+
+use schemars::JsonSchema;
+
+use super::http_route::{ValueMatch, ValueMatchType};
+use super::{
+    Group, HeaderFilter, Hostname, KindName, LocalObjectReference, MirrorFilter, NamespaceName,
+    ObjectName, ParentReference, PortNumber, SectionName,
+};
+
+/// Sends calls of gRPC that reach a Gateway, by host, service, method and header fields, to backends.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GrpcRoute {
+    /// The Gateways that the route wants to be attached to.
+    #[schemars(length(max = 32))]
+    pub parent_refs: Option<Vec<ParentReference>>,
+    /// Hosts, matched against the Host header; those of the listener when absent.
+    #[schemars(length(max = 16))]
+    pub hostnames: Option<Vec<Hostname>>,
+    /// The rules; the one that matches most narrowly counts.
+    #[schemars(length(max = 16))]
+    pub rules: Option<Vec<GrpcRule>>,
+}
+
+/// Which calls go where.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GrpcRule {
+    /// Name of the rule.
+    pub name: Option<SectionName>,
+    /// Conditions of which one has to hold; every call matches when absent.
+    #[schemars(length(max = 64))]
+    pub matches: Option<Vec<GrpcMatch>>,
+    /// What is done to calls and answers.
+    #[schemars(length(max = 16))]
+    pub filters: Option<Vec<GrpcFilter>>,
+    /// The backends, among which calls are shared out.
+    #[schemars(length(max = 16))]
+    pub backend_refs: Option<Vec<GrpcBackend>>,
+}
+
+/// A condition; everything in it has to hold.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GrpcMatch {
+    /// Service and method; all of them when absent.
+    pub method: Option<MethodMatch>,
+    /// Header fields.
+    #[schemars(length(max = 16))]
+    pub headers: Option<Vec<ValueMatch>>,
+}
+
+/// What is called.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MethodMatch {
+    /// How it is compared.
+    #[serde(rename = "type")]
+    #[schemars(extend("x-default" = "Exact"))]
+    pub kind: Option<ValueMatchType>,
+    /// The service with its package; all of them when absent.
+    #[schemars(length(max = 1024))]
+    pub service: Option<String>,
+    /// The method; all of them when absent.
+    #[schemars(length(max = 1024))]
+    pub method: Option<String>,
+}
+
+/// One thing that is done to calls or answers; `type` says which field there is.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GrpcFilter {
+    /// What is done.
+    #[serde(rename = "type")]
+    pub kind: GrpcFilterType,
+    /// Changes of the call's header fields.
+    pub request_header_modifier: Option<HeaderFilter>,
+    /// Changes of the answer's header fields.
+    pub response_header_modifier: Option<HeaderFilter>,
+    /// Copies of calls.
+    pub request_mirror: Option<MirrorFilter>,
+    /// A filter of the controller's own.
+    pub extension_ref: Option<LocalObjectReference>,
+}
+
+/// What a filter does.
+#[derive(JsonSchema)]
+pub enum GrpcFilterType {
+    /// Changes the answer's header fields.
+    ResponseHeaderModifier,
+    /// Changes the call's header fields.
+    RequestHeaderModifier,
+    /// Copies calls.
+    RequestMirror,
+    /// Something of the controller's own.
+    ExtensionRef,
+}
+
+/// A backend with filters of its own.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GrpcBackend {
+    /// API group of the backend.
+    #[schemars(extend("x-default" = ""))]
+    pub group: Option<Group>,
+    /// Kind of the backend.
+    #[schemars(extend("x-default" = "Service"))]
+    pub kind: Option<KindName>,
+    /// Name of the backend.
+    pub name: ObjectName,
+    /// Namespace of the backend; the route's own when absent. Another one needs a ReferenceGrant there.
+    pub namespace: Option<NamespaceName>,
+    /// Port of the backend; a Service needs one.
+    pub port: Option<PortNumber>,
+    /// Share of the calls, relative to the other backends of the rule.
+    #[schemars(range(min = 0, max = 1_000_000), extend("x-default" = 1))]
+    pub weight: Option<i32>,
+    /// What is done to calls and answers of this backend.
+    #[schemars(length(max = 16))]
+    pub filters: Option<Vec<GrpcFilter>>,
+}

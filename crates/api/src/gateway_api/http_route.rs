@@ -1,0 +1,295 @@
+//! HTTPRoute: where requests go.
+
+use schemars::JsonSchema;
+
+use super::{
+    Group, HeaderFilter, HeaderName, Hostname, KindName, LocalObjectReference, MirrorFilter,
+    NamespaceName, ObjectName, ParentReference, PortNumber, SUBDOMAIN, SectionName, Span,
+};
+
+/// Sends requests that reach a Gateway, by host, path, header fields and more, to backends.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpRoute {
+    /// The Gateways that the route wants to be attached to.
+    #[schemars(length(max = 32))]
+    pub parent_refs: Option<Vec<ParentReference>>,
+    /// Hosts, matched against the Host header; those of the listener when absent.
+    #[schemars(length(max = 16))]
+    pub hostnames: Option<Vec<Hostname>>,
+    /// The rules; the one that matches most narrowly counts.
+    #[schemars(
+        length(min = 1, max = 16),
+        extend("x-default" = [{"matches": [{"path": {"type": "PathPrefix", "value": "/"}}]}])
+    )]
+    pub rules: Option<Vec<HttpRule>>,
+}
+
+/// Which requests go where.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpRule {
+    /// Name of the rule.
+    pub name: Option<SectionName>,
+    /// Conditions of which one has to hold.
+    #[schemars(
+        length(max = 64),
+        extend("x-default" = [{"path": {"type": "PathPrefix", "value": "/"}}])
+    )]
+    pub matches: Option<Vec<HttpMatch>>,
+    /// What is done to requests and answers.
+    #[schemars(length(max = 16))]
+    pub filters: Option<Vec<HttpFilter>>,
+    /// The backends, among which requests are shared out.
+    #[schemars(length(max = 16))]
+    pub backend_refs: Option<Vec<HttpBackend>>,
+    /// How long answers may take.
+    pub timeouts: Option<HttpTimeouts>,
+}
+
+/// A condition; everything in it has to hold.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpMatch {
+    /// The path.
+    #[schemars(extend("x-default" = {"type": "PathPrefix", "value": "/"}))]
+    pub path: Option<PathMatch>,
+    /// Header fields.
+    #[schemars(length(max = 16))]
+    pub headers: Option<Vec<ValueMatch>>,
+    /// Parameters of the query.
+    #[schemars(length(max = 16))]
+    pub query_params: Option<Vec<ValueMatch>>,
+    /// The method.
+    pub method: Option<Method>,
+}
+
+/// What a path has to look like.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PathMatch {
+    /// How it is compared.
+    #[serde(rename = "type")]
+    #[schemars(extend("x-default" = "PathPrefix"))]
+    pub kind: Option<PathMatchType>,
+    /// What it is compared with.
+    #[schemars(length(max = 1024), extend("x-default" = "/"))]
+    pub value: Option<String>,
+}
+
+/// How a path is compared.
+#[derive(JsonSchema)]
+pub enum PathMatchType {
+    /// As a whole.
+    Exact,
+    /// By its first segments.
+    PathPrefix,
+    /// As a regular expression.
+    RegularExpression,
+}
+
+/// What a header field or a parameter has to look like.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ValueMatch {
+    /// How it is compared.
+    #[serde(rename = "type")]
+    #[schemars(extend("x-default" = "Exact"))]
+    pub kind: Option<ValueMatchType>,
+    /// Its name.
+    pub name: HeaderName,
+    /// What it is compared with.
+    #[schemars(length(min = 1, max = 4096))]
+    pub value: String,
+}
+
+/// How a value is compared.
+#[derive(JsonSchema)]
+pub enum ValueMatchType {
+    /// As a whole.
+    Exact,
+    /// As a regular expression.
+    RegularExpression,
+}
+
+/// A method of HTTP.
+#[derive(JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+#[schemars(rename = "HTTPMethod")]
+#[allow(missing_docs, reason = "each is the method of that name")]
+pub enum Method {
+    Get,
+    Head,
+    Post,
+    Put,
+    Delete,
+    Connect,
+    Options,
+    Trace,
+    Patch,
+}
+
+/// One thing that is done to requests or answers; `type` says which field there is.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpFilter {
+    /// What is done.
+    #[serde(rename = "type")]
+    pub kind: HttpFilterType,
+    /// Changes of the request's header fields.
+    pub request_header_modifier: Option<HeaderFilter>,
+    /// Changes of the answer's header fields.
+    pub response_header_modifier: Option<HeaderFilter>,
+    /// Copies of requests.
+    pub request_mirror: Option<MirrorFilter>,
+    /// An answer that sends the client elsewhere.
+    pub request_redirect: Option<RedirectFilter>,
+    /// Another path or host for the backend.
+    pub url_rewrite: Option<RewriteFilter>,
+    /// What pages of other origins may do.
+    pub cors: Option<CorsFilter>,
+    /// A filter of the controller's own.
+    pub extension_ref: Option<LocalObjectReference>,
+}
+
+/// What a filter does.
+#[derive(JsonSchema)]
+pub enum HttpFilterType {
+    /// Changes the request's header fields.
+    RequestHeaderModifier,
+    /// Changes the answer's header fields.
+    ResponseHeaderModifier,
+    /// Copies requests.
+    RequestMirror,
+    /// Sends the client elsewhere.
+    RequestRedirect,
+    /// Changes path or host.
+    #[serde(rename = "URLRewrite")]
+    UrlRewrite,
+    /// Something of the controller's own.
+    ExtensionRef,
+    /// Tells browsers what pages of other origins may do.
+    #[serde(rename = "CORS")]
+    Cors,
+}
+
+/// An answer that sends the client elsewhere; what is absent stays as it is.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RedirectFilter {
+    /// The scheme.
+    pub scheme: Option<Scheme>,
+    /// The host.
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
+    pub hostname: Option<String>,
+    /// The path.
+    pub path: Option<PathModifier>,
+    /// The port.
+    pub port: Option<PortNumber>,
+    /// The status: 301, 302, 303, 307 or 308.
+    #[schemars(range(min = 301, max = 308), extend("x-default" = 302))]
+    pub status_code: Option<i32>,
+}
+
+/// A scheme of HTTP.
+#[derive(JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Scheme {
+    /// Plain text.
+    Http,
+    /// TLS.
+    Https,
+}
+
+/// Another path.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-oneof" = [["replaceFullPath", "replacePrefixMatch"]]))]
+pub struct PathModifier {
+    /// What is replaced.
+    #[serde(rename = "type")]
+    pub kind: PathModifierType,
+    /// The whole path.
+    #[schemars(length(max = 1024))]
+    pub replace_full_path: Option<String>,
+    /// What takes the place of the prefix that matched.
+    #[schemars(length(max = 1024))]
+    pub replace_prefix_match: Option<String>,
+}
+
+/// What of a path is replaced.
+#[derive(JsonSchema)]
+pub enum PathModifierType {
+    /// All of it.
+    ReplaceFullPath,
+    /// The prefix that matched.
+    ReplacePrefixMatch,
+}
+
+/// Another path or host for the backend.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RewriteFilter {
+    /// The host.
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
+    pub hostname: Option<String>,
+    /// The path.
+    pub path: Option<PathModifier>,
+}
+
+/// What pages of other origins may do.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CorsFilter {
+    /// Origins whose pages may send requests.
+    #[schemars(length(max = 64))]
+    pub allow_origins: Option<Vec<String>>,
+    /// Whether they may send cookies and credentials.
+    pub allow_credentials: Option<bool>,
+    /// Methods that they may use; `*` for all.
+    #[schemars(length(max = 9))]
+    pub allow_methods: Option<Vec<String>>,
+    /// Header fields that they may send.
+    #[schemars(length(max = 64))]
+    pub allow_headers: Option<Vec<HeaderName>>,
+    /// Header fields of answers that they may read.
+    #[schemars(length(max = 64))]
+    pub expose_headers: Option<Vec<HeaderName>>,
+    /// How long a browser remembers this, in seconds.
+    #[schemars(range(min = 1), extend("x-default" = 5))]
+    pub max_age: Option<i32>,
+}
+
+/// A backend with filters of its own.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpBackend {
+    /// API group of the backend.
+    #[schemars(extend("x-default" = ""))]
+    pub group: Option<Group>,
+    /// Kind of the backend.
+    #[schemars(extend("x-default" = "Service"))]
+    pub kind: Option<KindName>,
+    /// Name of the backend.
+    pub name: ObjectName,
+    /// Namespace of the backend; the route's own when absent. Another one needs a ReferenceGrant there.
+    pub namespace: Option<NamespaceName>,
+    /// Port of the backend; a Service needs one.
+    pub port: Option<PortNumber>,
+    /// Share of the requests, relative to the other backends of the rule.
+    #[schemars(range(min = 0, max = 1_000_000), extend("x-default" = 1))]
+    pub weight: Option<i32>,
+    /// What is done to requests and answers of this backend.
+    #[schemars(length(max = 16))]
+    pub filters: Option<Vec<HttpFilter>>,
+}
+
+/// How long answers may take.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpTimeouts {
+    /// From the request's arrival to the end of the answer; `0s` for no bound.
+    pub request: Option<Span>,
+    /// From the sending of the request to the end of one backend's answer; no longer than `request`.
+    pub backend_request: Option<Span>,
+}

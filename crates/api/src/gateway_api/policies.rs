@@ -1,0 +1,119 @@
+//! BackendTLSPolicy and ReferenceGrant: what routes and Gateways may rely on.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+
+use super::{
+    Group, Hostname, KindName, LocalObjectReference, NamespaceName, ObjectName, SUBDOMAIN,
+    SectionName,
+};
+
+/// Says how a Gateway begins TLS with backends.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendTlsPolicy {
+    /// The backends, usually Services.
+    #[schemars(length(min = 1, max = 16))]
+    pub target_refs: Vec<PolicyTarget>,
+    /// How their certificates are checked.
+    pub validation: BackendValidation,
+    /// Options of the controller's own.
+    #[schemars(extend("maxProperties" = 16))]
+    pub options: Option<BTreeMap<String, String>>,
+}
+
+/// A backend that a policy is about.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyTarget {
+    /// API group of the backend; empty for Services.
+    pub group: Group,
+    /// Kind of the backend.
+    pub kind: KindName,
+    /// Name of the backend.
+    pub name: ObjectName,
+    /// The name of a port of the backend; all of them when absent.
+    pub section_name: Option<SectionName>,
+}
+
+/// How certificates of backends are checked.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-oneof" = [["caCertificateRefs", "wellKnownCACertificates"]]))]
+pub struct BackendValidation {
+    /// Objects with certificates of authorities.
+    #[schemars(length(max = 8))]
+    pub ca_certificate_refs: Option<Vec<LocalObjectReference>>,
+    /// Authorities by a name: System for those that the system trusts.
+    #[serde(rename = "wellKnownCACertificates")]
+    #[schemars(length(min = 1, max = 253))]
+    pub well_known_ca_certificates: Option<String>,
+    /// The server name that is asked for, and that certificates have to carry.
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
+    pub hostname: String,
+    /// Names of which certificates have to carry one, in place of `hostname`.
+    #[schemars(length(max = 5))]
+    pub subject_alt_names: Option<Vec<SubjectAltName>>,
+}
+
+/// A name that a certificate carries.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-oneof" = [["hostname", "uri"]]))]
+pub struct SubjectAltName {
+    /// Which field there is.
+    #[serde(rename = "type")]
+    pub kind: SubjectAltNameType,
+    /// A host.
+    pub hostname: Option<Hostname>,
+    /// A URI.
+    #[schemars(length(min = 1, max = 253))]
+    pub uri: Option<String>,
+}
+
+/// What kind of name a certificate carries.
+#[derive(JsonSchema)]
+pub enum SubjectAltNameType {
+    /// A host.
+    Hostname,
+    /// A URI.
+    #[serde(rename = "URI")]
+    Uri,
+}
+
+/// Lets objects of other namespaces refer to objects of this one.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReferenceGrant {
+    /// Who may refer.
+    #[schemars(length(min = 1, max = 16))]
+    pub from: Vec<Referrer>,
+    /// To what.
+    #[schemars(length(min = 1, max = 16))]
+    pub to: Vec<Referent>,
+}
+
+/// Objects that may refer to others.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Referrer {
+    /// API group of these objects.
+    pub group: Group,
+    /// Kind of these objects.
+    pub kind: KindName,
+    /// Namespace of these objects.
+    pub namespace: NamespaceName,
+}
+
+/// Objects that may be referred to.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Referent {
+    /// API group of these objects; empty for the core group.
+    pub group: Group,
+    /// Kind of these objects.
+    pub kind: KindName,
+    /// The one object; all of the kind when absent.
+    pub name: Option<ObjectName>,
+}
