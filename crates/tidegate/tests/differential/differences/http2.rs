@@ -24,6 +24,44 @@ pub const LISTED: &[Listed] = &[
                  section 8.7)",
     },
     Listed {
+        cases: &["to h2/POST refused"],
+        what: Lines(
+            &[],
+            &[
+                "> POST http://a/h2",
+                "> content-length: 4",
+                "> x-envoy-expected-rq-timeout-ms: 5000",
+                "> x-envoy-external-address: 127.0.0.1",
+                "> x-forwarded-for: 127.0.0.1",
+                "> x-forwarded-proto: http",
+                "> x-request-id: (made)",
+                "> x-table: 1",
+                "> [body]",
+            ],
+        ),
+        reason: "as above",
+    },
+    Listed {
+        cases: &["own/away-error", "own/close-unseen"],
+        what: Lines(
+            &[
+                "< HTTP/1.1 503 Service Unavailable",
+                "< content-length: 95",
+                "< content-type: text/plain",
+                "< [upstream connect error or disconnect/reset before headers. reset reason: \
+                  connection termination]",
+            ],
+            &[
+                "< HTTP/1.1 200 OK",
+                "< transfer-encoding: chunked",
+                "< x-envoy-upstream-service-time: (time)",
+                "< [ok]",
+            ],
+        ),
+        reason: "a pooled connection that ended before the answer: a request that may be repeated is sent again (RFC 9110 \
+                 section 9.2.2), as over HTTP/1",
+    },
+    Listed {
         cases: &["h2/oversized head", "h2/head of strict size"],
         what: Lines(&["< reset INTERNAL_ERROR"], &["< 431", "< []"]),
         reason: "the client is told what is wrong (RFC 9113 section 10.5.1)",
@@ -107,7 +145,12 @@ pub const LISTED: &[Listed] = &[
         reason: "as above",
     },
     Listed {
-        cases: &["own/away-unseen", "own/refuses-second"],
+        cases: &[
+            "own/away-unseen",
+            "own/away-unseen-post",
+            "own/refuses-second",
+            "own/refuses-second-post",
+        ],
         what: Lines(
             &[
                 "< HTTP/1.1 503 Service Unavailable",
