@@ -15,7 +15,7 @@ use tidegate_proxy::upstream::cluster::{
 };
 use tidegate_xds::ResourceType;
 
-use crate::answer::{Answer, Cluster, End, ProxyHeader, Source, Spoken, UpstreamTls};
+use crate::answer::{Answer, Cluster, End, Lost, ProxyHeader, Source, Spoken, UpstreamTls};
 use crate::lost::without_port;
 use crate::request::shown;
 use crate::{World, sidecar};
@@ -35,6 +35,9 @@ impl World {
         for (slot, weight) in all {
             answer.clusters.push(self.cluster(slot, share(*weight), host));
             answer.not_in_force.extend(self.refused_of(&KINDS, &slot.name));
+            let mut outranked = self.outranked(&slot.name);
+            outranked.retain(|lost| !answer.lost.contains(lost));
+            answer.lost.extend(outranked);
             let served = slot.load();
             if served.as_deref().is_some_and(|served| served.outlier.is_some()) {
                 answer.notes.push(self.ejected(&slot.name));
@@ -43,6 +46,13 @@ impl World {
             let kept = secure.map(|secure| self.kept(&secure.context.common));
             answer.not_in_force.extend(kept.into_iter().flatten());
         }
+    }
+
+    /// What is said of a cluster by DestinationRules that others come before.
+    fn outranked(&self, cluster: &str) -> Vec<Lost> {
+        let behind = self.behind(ResourceType::Cluster, cluster);
+        let outranked = behind.pilot.outranked(cluster).into_iter();
+        outranked.map(|(origin, told)| Lost::object(behind.source(&origin), told)).collect()
     }
 
     /// Which endpoints of a cluster with outlier detection are out, as far as it is known.

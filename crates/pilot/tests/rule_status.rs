@@ -82,3 +82,27 @@ fn fields_that_say_nothing_without_a_mode_are_told() {
     let both = told(&world, &careless);
     assert!(both.contains("tunnel") && both.contains("is not verified"), "{both}");
 }
+
+/// Subsets of several rules for a host come together; of two with one name, that of the older rule holds.
+#[test]
+fn a_subset_that_an_older_rule_has_is_told_with_that_rule() {
+    let subset = |name: &str, version: &str| json!({"name": name, "labels": {"version": version}});
+    let rule = |name: &str, subsets: &[Value]| {
+        let spec = json!({"host": "backend.example.org", "subsets": subsets});
+        manifest("DestinationRule", name, &spec)
+    };
+    let first = rule("a", &[subset("stable", "1"), subset("canary", "2")]);
+    let second = rule("b", &[subset("canary", "1"), subset("next", "3")]);
+    let mut world = World::with(Options::default(), &[entry(&[80]), first.clone(), second.clone()]);
+    let has = "subsets[0]: DestinationRule default/a has a subset canary for backend.example.org (subsets[1])";
+    let fault = world.fault(&second, Reconciled).expect("it is told");
+    assert!(fault.starts_with(&format!("Partly: {has}, ")), "{fault}");
+    assert_eq!((world.fault(&first, Reconciled), world.idle(&second)), (None, None));
+
+    let alone = rule("b", &[subset("canary", "1")]);
+    world.apply(&alone);
+    let idle = world.idle(&alone).expect("nothing of it holds");
+    assert!(idle.starts_with(&format!("Conflict: {has}, ")), "{idle}");
+    world.delete(&first);
+    assert_eq!((world.fault(&alone, Reconciled), world.idle(&alone)), (None, None));
+}

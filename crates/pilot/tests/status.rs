@@ -323,8 +323,9 @@ fn a_rule_that_others_come_before_is_told_whom() {
     let told = |world: &World, rule: &Value| world.fault(rule, Reconciled).expect("it is told");
     assert_eq!(
         told(&world, &second),
-        "Partly: trafficPolicy: DestinationRule default/a has one for backend.example.org and is older"
+        "Conflict: trafficPolicy: DestinationRule default/a has one for backend.example.org and is older"
     );
+    assert!(world.idle(&second).is_some(), "it says nothing else");
     assert!(told(&world, &root).starts_with("Conflict: DestinationRule default/a holds for"));
     assert!(told(&world, &aside).starts_with("Conflict: DestinationRule default/a holds for"));
     assert!(world.idle(&root).is_some() && world.idle(&aside).is_some());

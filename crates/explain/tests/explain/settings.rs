@@ -115,3 +115,29 @@ fn endpoints_that_are_out_are_named_where_a_process_says_which() {
     let none = knowing(&[("outbound|80||b.org", [10, 0, 0, 1])]);
     assert!(none.starts_with("no endpoint of outbound|80||a.org is out now"), "{none}");
 }
+
+/// What another rule for the host has first is told where requests go to it, and not elsewhere.
+#[test]
+fn a_subset_that_an_older_rule_has_is_no_part_of_the_cluster_and_told() {
+    const SECOND: &str = "---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: the-second, namespace: default}
+spec:
+  host: a.org
+  subsets: [{name: v1, labels: {version: v9}}]
+";
+    let case = Case::behind_gateway(&format!("{MANIFESTS}{SECOND}"));
+    let told = |path: &str| -> Vec<(String, String)> {
+        let answer = case.ask("a.example", path, &[]);
+        let of_rule = |from: &Source| from.name == "the-second";
+        assert!(!answer.clusters[0].from.iter().any(of_rule), "{answer:?}");
+        let lost = answer.lost.iter().filter(|lost| lost.from.iter().any(of_rule));
+        lost.map(|lost| (lost.from[0].path.clone(), lost.refused.clone())).collect()
+    };
+    let of_subset = told("/v1");
+    let [(place, why)] = of_subset.as_slice() else { panic!("once: {of_subset:?}") };
+    assert_eq!(place, "spec.subsets[0]");
+    assert!(why.contains("DestinationRule default/settings has a subset v1"), "{why}");
+    assert_eq!(told("/calls"), [], "nothing goes to the subset");
+}

@@ -133,6 +133,24 @@ impl Pilot {
         places.map(|(key, path)| Origin::new(key.clone(), path)).collect()
     }
 
+    /// What DestinationRules for the very host of a cluster say of it without effect, as another rule comes first: where it stands, and
+    /// the reason.
+    #[must_use]
+    pub fn outranked(&self, cluster: &str) -> Vec<(Origin, String)> {
+        let Some((host, _, subset)) = names::of_cluster(cluster) else { return Vec::new() };
+        let rules = self.rules.concerning(host);
+        let rules = rules.filter(|rule| rule.host.as_str() == host && rule.acts_for(&self.options));
+        let parts = rules.flat_map(|rule| {
+            let parts = status::outranked(rule, self.view()).into_iter();
+            let parts = parts.filter(|part| part.subset.is_none_or(|named| named == subset));
+            parts.map(|part| match part.path {
+                Some(path) => (Origin::new(rule.key.clone(), path), part.told),
+                None => (Origin { key: rule.key.clone(), path: "spec".to_owned() }, part.told),
+            })
+        });
+        parts.collect()
+    }
+
     /// Those of a cluster of the workload: its limits alone count there.
     fn settings_of_inbound(&self, by: &Described) -> Vec<Origin> {
         let pools = self.sidecars.chosen().into_iter().flat_map(|(key, spec)| {

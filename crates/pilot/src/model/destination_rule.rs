@@ -239,6 +239,15 @@ impl Effective {
         all.filter(move |subset| seen.insert(subset.name.as_str()))
     }
 
+    /// Which rule the subset of a name is from, and its number there.
+    #[must_use]
+    pub fn place_of_subset(&self, name: &str) -> Option<(&Arc<Rule>, usize)> {
+        self.rules.iter().find_map(|rule| {
+            let number = rule.spec.subsets.iter().position(|subset| subset.name == name)?;
+            Some((rule, number))
+        })
+    }
+
     /// What holds for a port of the host, or of a subset of it.
     #[must_use]
     pub fn policy_for<'a>(&'a self, port: u16, subset: Option<&'a Subset>) -> Policy<'a> {

@@ -7,7 +7,7 @@ use tidegate_api::istio::destination_rule::{
 
 use super::credentials::Lack;
 use super::standing::not_selected;
-use super::{Findings, Force, View};
+use super::{Findings, Force, View, join};
 use crate::compile::balancing::keeps_address;
 use crate::model::destination_rule::{Effective, Rule};
 use crate::model::names;
@@ -150,41 +150,107 @@ fn says_something(pool: &ConnectionPoolSettings) -> bool {
         || pool.http.as_ref().is_some_and(|http| *http != HttpSettings::default())
 }
 
-/// Why a rule, or its policy, does not hold for its host; the reason is `Partly` where its subsets do.
+/// A part of a rule that does not hold, as another rule for the same host comes first.
+pub(crate) struct Outranked<'r> {
+    /// Where it stands in the rule; `None` is the whole of it.
+    pub(crate) path: Option<String>,
+    /// The subset, where it is one.
+    pub(crate) subset: Option<&'r str>,
+    /// Why, in words.
+    pub(crate) told: String,
+}
+
+/// What of a rule does not hold for its host.
+pub(crate) fn outranked<'r>(rule: &'r Rule, view: View<'_>) -> Vec<Outranked<'r>> {
+    match against(rule, view) {
+        Against::Nothing => Vec::new(),
+        Against::Parts(parts) => parts,
+        Against::Whole(_, told) => vec![Outranked { path: None, subset: None, told }],
+    }
+}
+
+/// What is against a rule for its host.
+enum Against<'r> {
+    Nothing,
+    /// Rules that come first have these parts of it, too.
+    Parts(Vec<Outranked<'r>>),
+    /// Nothing of it holds: the reason, in one word and in words.
+    Whole(&'static str, String),
+}
+
+/// Why a rule, or a part of it, does not hold for its host; the reason is `Partly` where the rest does.
 fn beaten(rule: &Rule, view: View<'_>) -> Option<(&'static str, String)> {
+    match against(rule, view) {
+        Against::Nothing => None,
+        Against::Parts(parts) => {
+            let policies = usize::from(rule.spec.traffic_policy.is_some());
+            let all = parts.len() == policies + rule.spec.subsets.len();
+            let told = parts.iter().map(|part| {
+                let place = part.path.iter().map(|path| format!("{path}: "));
+                place.chain([part.told.clone()]).collect()
+            });
+            let told: Vec<String> = told.collect();
+            Some((if all { "Conflict" } else { "Partly" }, join(&told)))
+        }
+        Against::Whole(reason, told) => Some((reason, told)),
+    }
+}
+
+fn against<'r>(rule: &'r Rule, view: View<'_>) -> Against<'r> {
     let (key, host, own) = (&rule.key, &rule.host, &view.options.namespace);
     if !rule.is_visible_to(own) {
         let fault = format!("exportTo hides it from namespace {own}, where the gateway is");
-        return Some(("Hidden", fault));
+        return Against::Whole("Hidden", fault);
     }
     // Whom a wildcard meets depends on the host that is asked for.
-    let service =
-        view.registry.find(host.as_str(), &key.namespace).filter(|_| !host.is_wildcard())?;
+    let service = view.registry.find(host.as_str(), &key.namespace);
+    let Some(service) = service.filter(|_| !host.is_wildcard()) else { return Against::Nothing };
     let namespace = &service.key.namespace;
     let effective = view.rules.find(host.as_str(), Some(namespace), view.options);
     let winner = effective.as_ref().and_then(|e| e.rules().next());
     let holds = |e: &Effective| e.rules().any(|other| other.key == *key);
     match (effective.as_ref(), winner) {
-        (Some(effective), _) if holds(effective) => {
-            let first = effective.rules().find(|other| other.spec.traffic_policy.is_some())?;
-            let has = rule.spec.traffic_policy.is_some() && first.key != *key;
-            has.then(|| {
-                ("Partly", format!("trafficPolicy: {} has one for {host} and is older", first.key))
-            })
-        }
-        (_, Some(winner)) => Some((
+        (Some(effective), _) if holds(effective) => match had_by_others(rule, effective) {
+            none if none.is_empty() => Against::Nothing,
+            parts => Against::Parts(parts),
+        },
+        (_, Some(winner)) => Against::Whole(
             "Conflict",
             format!("{} holds for {host}: its namespace comes first", winner.key),
-        )),
-        _ => Some((
+        ),
+        _ => Against::Whole(
             "NotApplied",
             format!(
                 "namespace {} is not asked: it is neither the gateway's ({own}), nor the service's ({namespace}), \
                  nor the root namespace ({})",
                 key.namespace, view.options.root_namespace
             ),
-        )),
+        ),
     }
+}
+
+/// The policy and the subsets of a rule that rules which come before it have, too.
+fn had_by_others<'r>(rule: &'r Rule, effective: &Effective) -> Vec<Outranked<'r>> {
+    let host = &rule.host;
+    let first = effective.rules().find(|other| other.spec.traffic_policy.is_some());
+    let first = first.filter(|first| rule.spec.traffic_policy.is_some() && first.key != rule.key);
+    let policy = first.map(|first| Outranked {
+        path: Some("trafficPolicy".to_owned()),
+        subset: None,
+        told: format!("{} has one for {host} and is older", first.key),
+    });
+    let subsets = rule.spec.subsets.iter().enumerate().filter_map(|(number, subset)| {
+        let (first, at) = effective.place_of_subset(&subset.name)?;
+        (first.key != rule.key).then(|| Outranked {
+            path: Some(format!("subsets[{number}]")),
+            subset: Some(&subset.name),
+            told: format!(
+                "{} has a subset {} for {host} (subsets[{at}]), which holds in its place; give one of them another name",
+                first.key, subset.name
+            ),
+        })
+    });
+    policy.into_iter().chain(subsets).collect()
 }
 
 /// Certificates and authorities that are not there, and servers that are not verified.

@@ -41,6 +41,7 @@ mod workload_entry;
 
 pub(crate) use credentials::unusable;
 pub use credentials::{Lack, SecretUse, part_of_secret};
+pub(crate) use destination_rule::outranked;
 pub(crate) use gateway::open as open_servers;
 pub(crate) use security::CLOSED;
 pub use standing::{Force, Standing};
