@@ -43,6 +43,9 @@ pub(crate) fn watch(api: &Api, target: &Target, ask: &Ask) -> Result<Reply, Fail
     let (first, position) = match asked.from {
         From::Now => {
             let snapshot = api.store.list(kind, target.namespace.as_deref());
+            if asked.not_older > snapshot.revision {
+                return Err(Failure::too_large_revision(asked.not_older, snapshot.revision));
+            }
             (snapshot.entries, snapshot.revision)
         }
         From::After(revision) => (Vec::new(), revision),
@@ -74,6 +77,8 @@ enum From {
 struct Asked {
     selector: Selector,
     from: From,
+    /// "All there is" has to be at least as new as this revision.
+    not_older: u64,
     bookmarks: bool,
     /// Whether a bookmark says where "all there is" ends.
     marks_end: bool,
@@ -103,6 +108,7 @@ impl Asked {
         Ok(Self {
             selector,
             from,
+            not_older: revision,
             bookmarks,
             marks_end: bookmarks
                 && (initial == Some(true) || query.get("resourceVersion").is_none()),

@@ -150,6 +150,34 @@ async fn a_watch_from_too_far_back_is_told_to_start_over() {
     assert_eq!(bad.code, 500);
 }
 
+/// A client that comes from another server's past knows revisions that are still to come here.
+#[tokio::test]
+async fn a_watch_from_the_future_waits_in_silence_and_a_list_from_there_is_refused() {
+    let lab = lab();
+    let made = lab.post(CM, config_map("a", &json!({}))).await.expect(201);
+    let last: u64 =
+        made["metadata"]["resourceVersion"].as_str().expect("text").parse().expect("u64");
+    let query = format!("{CM}?watch=true&resourceVersion={}", last + 1);
+    let mut lines = open(&lab, &query, "*/*").await;
+    lab.post(CM, config_map("b", &json!({}))).await.expect(201);
+    lab.post(CM, config_map("c", &json!({}))).await.expect(201);
+    assert_eq!(
+        lines.told().await,
+        event("ADDED", "c"),
+        "what comes up to that revision is not told"
+    );
+    let initial = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+    for query in [
+        format!("{initial}&allowWatchBookmarks=true&resourceVersion=999"),
+        "resourceVersion=999".to_owned(),
+    ] {
+        let refused = lab.get(&format!("{CM}?{query}")).await;
+        let refused = refused.expect(504);
+        assert_eq!(refused["reason"], "Timeout", "{query}");
+        assert_eq!(refused["details"]["causes"][0]["reason"], "ResourceVersionTooLarge", "{query}");
+    }
+}
+
 #[tokio::test]
 async fn tables_describe_their_columns_once() {
     let lab = lab();
