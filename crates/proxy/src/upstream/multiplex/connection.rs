@@ -263,12 +263,14 @@ impl Leaving {
     /// Begins, if fewer leave than are needed. It lasts as long as a connection may take to make, once for a connection.
     pub(super) fn begin(connection: &Arc<Connection>) -> Option<Self> {
         let cluster = &connection.state.cluster;
-        let before = cluster.usage.leaving.fetch_add(1, Relaxed);
+        let needed = cluster.usage.starving.load(Relaxed);
+        let leaving = &cluster.usage.leaving;
+        // Where it is not needed nobody is woken: who waits would ask again, for ever.
+        let begins = leaving.fetch_update(Relaxed, Relaxed, |n| (n < needed).then(|| n + 1));
+        begins.ok()?;
+        connection.leaves.store(true, Relaxed);
         let end = Instant::now() + cluster.connect_timeout;
-        let leaving = Self { connection: Arc::clone(connection), end };
-        let needed = before < cluster.usage.starving.load(Relaxed);
-        connection.leaves.store(needed, Relaxed);
-        needed.then_some(leaving)
+        Some(Self { connection: Arc::clone(connection), end })
     }
 
     /// When it ends at the latest.

@@ -302,6 +302,27 @@ async fn a_connection_leaves_for_another_server_unless_its_streams_last() {
     .await;
 }
 
+/// Who waits would ask again, and so they would ask each other for as long as a connection may take to make.
+#[tokio::test]
+async fn who_need_not_give_way_wakes_nobody() {
+    locally(async {
+        let endpoint = Endpoint::start(100).await;
+        let [one, other] = workers(&endpoint, |cluster| cluster.limits.connections = 2);
+        let (first, second) = tokio::join!(one.soon(""), other.soon("b"));
+        let usage = &one.cluster.cluster.usage;
+        usage.starving.store(1, Relaxed);
+        usage.pending_requests.store(1, Relaxed);
+        let gives = Leaving::begin(&first._lease.connection);
+        assert!(gives.is_some());
+        let woken = usage.freed.notified();
+        assert!(Leaving::begin(&second._lease.connection).is_none());
+        assert!(timeout(Duration::ZERO, woken).await.is_err());
+        assert!(!second._lease.connection.leaves.load(Relaxed));
+        assert_eq!(usage.leaving.load(Relaxed), 1);
+    })
+    .await;
+}
+
 const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
 /// One more byte for the connection (RFC 9113 section 6.9).
 const WINDOW_UPDATE: [u8; 13] = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 1];
