@@ -1,7 +1,6 @@
 //! Limits and timeouts of the connections to a destination (`connectionPool`, `retryBudget`).
 //!
-//! A limit that is 0 or not given is none, as in Istio; what is not served (a budget's `budgetInterval`) leaves the cluster as it
-//! is, and the status says so.
+//! A limit that is 0 or not given is none, as in Istio.
 
 use tidegate_api::istio::destination_rule::{
     ConnectionPoolSettings, H2UpgradePolicy, Http2KeepAlive, HttpSettings, RetryBudget,
@@ -70,8 +69,8 @@ fn budget(budget: &RetryBudget) -> EnvoyBudget {
     let least = Some(budget.min_retry_concurrency).filter(|least| *least > 0);
     EnvoyBudget {
         budget_percent: Some(Percent { value: budget.percent.unwrap_or(BUDGET_PERCENT) }),
+        budget_interval: budget.budget_interval.map(|interval| duration(interval.get())),
         min_retry_concurrency: Some(least.unwrap_or(BUDGET_LEAST)),
-        ..EnvoyBudget::default()
     }
 }
 

@@ -284,15 +284,9 @@ fn unserved(rule: &Rule, options: &Options) -> Vec<String> {
 
 /// The settings without effect that a policy gives, by the path of the field.
 fn used(policy: &TrafficPolicy, path: &str, options: &Options, fields: &mut Vec<String>) {
-    let given = [
-        ("tunnel", policy.tunnel.is_some()),
-        (
-            "retryBudget.budgetInterval",
-            policy.retry_budget.as_ref().is_some_and(|budget| budget.budget_interval.is_some()),
-        ),
-    ];
-    let given = given.into_iter().filter(|(_, used)| *used);
-    fields.extend(given.map(|(name, _)| format!("{path}.{name}")));
+    if policy.tunnel.is_some() {
+        fields.push(format!("{path}.tunnel"));
+    }
     if let Some(settings) = &policy.load_balancer {
         of_balancing(settings, &format!("{path}.loadBalancer"), options, fields);
     }

@@ -18,6 +18,7 @@ use super::membership::Membership;
 use super::original::Originals;
 use super::outlier::{Cause, Outlier, Suspicion};
 pub use super::proxy_header::ProxyHeader;
+use super::recent::Recent;
 pub use super::sharing::{Balancing, HashKey, Sharing};
 pub use super::slow_start::SlowStart;
 use crate::http::head::Version;
@@ -194,17 +195,19 @@ pub struct Limits {
     pub requests: u32,
     /// Retries in flight.
     pub retries: u32,
-    /// Instead of `retries`, as many as the requests in flight allow.
+    /// Instead of `retries`, as many as the requests allow.
     pub retry_budget: Option<RetryBudget>,
 }
 
-/// Retries that the requests in flight allow.
+/// Retries that requests allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryBudget {
-    /// Share of the requests in flight, in thousandths of a percent.
+    /// Share of the requests, in thousandths of a percent.
     pub share: u32,
     /// As many as this are allowed in any case.
     pub least: u32,
+    /// The requests are those that were sent in this time; without it those that are in flight.
+    pub interval: Option<Duration>,
 }
 
 impl Limits {
@@ -214,12 +217,18 @@ impl Limits {
         self.connections < u32::MAX
     }
 
+    /// The time whose requests count for retries, where it is not the moment.
+    #[must_use]
+    pub fn interval(&self) -> Option<Duration> {
+        self.retry_budget?.interval
+    }
+
     /// How many retries may be in flight beside so many requests.
     #[must_use]
     pub fn retries_beside(&self, requests: u32) -> u32 {
         match self.retry_budget {
             None => self.retries,
-            Some(RetryBudget { share, least }) => {
+            Some(RetryBudget { share, least, .. }) => {
                 let share = u64::from(requests) * u64::from(share) / 100_000;
                 least.max(u32::try_from(share).unwrap_or(u32::MAX))
             }
@@ -266,13 +275,16 @@ pub struct Usage {
 pub struct InUse {
     all: Arc<Usage>,
     form: u32,
+    /// What was sent lately in this form; forms may differ in how far back that goes.
+    pub(super) recent: Arc<Recent>,
 }
 
 impl InUse {
     /// The same for the form that takes this one's place.
     #[must_use]
     pub fn next(&self) -> Self {
-        Self { all: Arc::clone(&self.all), form: self.form.saturating_add(1) }
+        let (all, form) = (Arc::clone(&self.all), self.form.saturating_add(1));
+        Self { all, form, recent: Arc::default() }
     }
 
     /// The number of the form, which grows.

@@ -37,15 +37,17 @@ impl Permit {
     /// A request in flight.
     #[must_use]
     pub fn request(cluster: &Arc<Cluster>) -> Option<Self> {
-        Self::take(cluster, |c| &c.usage.requests, cluster.limits.requests)
+        let permit = Self::take(cluster, |c| &c.usage.requests, cluster.limits.requests)?;
+        sent(cluster);
+        Some(permit)
     }
 
     /// A retry in flight, its pause included.
     #[must_use]
     pub fn retry(cluster: &Arc<Cluster>) -> Option<Self> {
-        let requests = cluster.usage.requests.load(Relaxed);
-        let limit = cluster.limits.retries_beside(requests);
-        Self::take(cluster, |c| &c.usage.retries, limit)
+        let permit = Self::take(cluster, |c| &c.usage.retries, most_retries(cluster))?;
+        sent(cluster);
+        Some(permit)
     }
 
     /// A connection to an endpoint, open or being made. As in Envoy, an endpoint without any may have one beyond the
@@ -119,6 +121,20 @@ impl Connections {
         };
         self.0.fetch_update(Relaxed, Relaxed, next).is_ok()
     }
+}
+
+/// Counts a request that is sent, or sent again, where that is looked back at.
+fn sent(cluster: &Cluster) {
+    if let Some(interval) = cluster.limits.interval() {
+        cluster.usage.recent.add(interval);
+    }
+}
+
+/// How many retries may be in flight now.
+pub(super) fn most_retries(cluster: &Cluster) -> u32 {
+    let in_flight = || cluster.usage.requests.load(Relaxed);
+    let lately = |interval| cluster.usage.recent.count(interval);
+    cluster.limits.retries_beside(cluster.limits.interval().map_or_else(in_flight, lately))
 }
 
 /// Whether there are as many connections as there may be.

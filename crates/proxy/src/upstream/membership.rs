@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::cluster::{Cluster, Discovery, EndpointSet};
 use super::dns::Lookups;
+use super::limits::most_retries;
 use crate::stats::{MembershipStats, OutlierStats, Stats};
 
 /// The counts of one cluster. They are behind a lock, as each of its names has a task of its own; no request
@@ -53,8 +54,7 @@ impl Membership {
         stats.cx_open.set(reached(&usage.connections, limits.connections));
         stats.rq_open.set(reached(&usage.requests, limits.requests));
         stats.rq_pending_open.set(reached(&usage.pending_requests, limits.pending_requests));
-        let retries = limits.retries_beside(usage.requests.load(Ordering::Relaxed));
-        stats.rq_retry_open.set(reached(&usage.retries, retries));
+        stats.rq_retry_open.set(reached(&usage.retries, most_retries(cluster)));
         if let Discovery::Dialled { .. } = cluster.discovery {
             let (count, changes) = cluster.originals().take_changes();
             stats.membership_change.add(changes);

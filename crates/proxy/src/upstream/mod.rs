@@ -21,6 +21,7 @@ pub mod owned;
 pub mod placement;
 pub mod pool;
 pub mod proxy_header;
+mod recent;
 pub mod sharing;
 pub mod slow_start;
 

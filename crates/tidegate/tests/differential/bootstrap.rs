@@ -449,6 +449,26 @@ fn cluster(name: &str, at: &[SocketAddr]) -> Value {
     })
 }
 
+/// The listener `edge`, with nothing but routes to these hosts.
+pub fn edge(hosts: &[Value]) -> Value {
+    let manager = json!({"@type": MANAGER, "stat_prefix": "edge",
+        "route_config": {"name": "r", "virtual_hosts": hosts}, "http_filters": [router()]});
+    bare("edge", &manager)
+}
+
+/// The listener `tcp`, whose connections are for the cluster of that name.
+pub fn tcp() -> Value {
+    let proxy = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": "tcp", "cluster": "tcp"});
+    bare("tcp", &proxy)
+}
+
+fn bare(name: &str, config: &Value) -> Value {
+    json!({"name": name, "address": address(([127, 0, 0, 1], 0).into()),
+        "filter_chains": [{"filters": [{"name": name, "typed_config": config}]}]})
+}
+
 pub fn address(at: SocketAddr) -> Value {
     json!({"socket_address": {"address": at.ip().to_string(), "port_value": at.port()}})
 }

@@ -19,7 +19,7 @@ use tidegate_testing::{HeldPort, PATIENCE, eventually};
 
 use self::scenarios::Step::{Ask, Counts, Dial, Ejected, Elsewhere, Until};
 use self::scenarios::{Scenario, scenarios};
-use crate::bootstrap::{MANAGER, ROUTER, address};
+use crate::bootstrap::{address, edge, tcp};
 use crate::sides::Side;
 
 /// Origins that answer as they are asked. One more endpoint takes no connections, in place of the last of them.
@@ -68,18 +68,7 @@ fn bootstrap(scenarios: &[Scenario], endpoints: &[SocketAddr]) -> Value {
                 "routes": [{"match": {"prefix": "/"}, "route": route}]})
         })
         .collect();
-    let manager = json!({"name": "http", "typed_config": {"@type": MANAGER, "stat_prefix": "edge",
-        "route_config": {"name": "r", "virtual_hosts": virtual_hosts},
-        "http_filters": [{"name": "router", "typed_config": {"@type": ROUTER}}]}});
-    let tcp = json!({"name": "tcp", "typed_config": {
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
-        "stat_prefix": "tcp", "cluster": "tcp"}});
-    let listener = |name: &str, filter: Value| {
-        json!({"name": name, "address": address(([127, 0, 0, 1], 0).into()),
-            "filter_chains": [{"filters": [filter]}]})
-    };
-    json!({"static_resources": {
-        "listeners": [listener("edge", manager), listener("tcp", tcp)], "clusters": clusters}})
+    json!({"static_resources": {"listeners": [edge(&virtual_hosts), tcp()], "clusters": clusters}})
 }
 
 /// A cluster's name as a host's.

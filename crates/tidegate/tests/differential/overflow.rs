@@ -14,7 +14,7 @@ use tidegate_testing::tools::Tool;
 use tidegate_testing::{Gate, PATIENCE, eventually};
 use tokio::task::JoinSet;
 
-use crate::bootstrap::{MANAGER, PROTOCOL, ROUTER, address};
+use crate::bootstrap::{PROTOCOL, address, edge, tcp};
 use crate::differences::without;
 use crate::sides::Side;
 
@@ -58,6 +58,8 @@ struct Scenario {
     streams: Option<u32>,
     /// Whether origins fail each request the first time.
     fails: bool,
+    /// Requests that are answered at once, before all others.
+    before: usize,
     /// How many origins have at a time.
     inside: usize,
     /// How many wait for a connection.
@@ -70,7 +72,7 @@ struct Scenario {
 
 impl Scenario {
     fn new(name: &'static str, limits: Value, inside: usize, waiting: u64) -> Self {
-        let (http2, streams, fails) = Default::default();
+        let (http2, streams, fails, before) = Default::default();
         let (gauges, connections) = (true, true);
         Self {
             name,
@@ -79,6 +81,7 @@ impl Scenario {
             http2,
             streams,
             fails,
+            before,
             inside,
             waiting,
             gauges,
@@ -110,6 +113,10 @@ impl Scenario {
         Self { http2: true, streams, ..self }
     }
 
+    fn after(self, before: usize) -> Self {
+        Self { before, ..self }
+    }
+
     fn failing(self) -> Self {
         Self { fails: true, ..self.uncounted() }
     }
@@ -119,6 +126,8 @@ fn scenarios() -> Vec<Scenario> {
     let of = Scenario::new;
     let waiting = json!({"max_connections": 2, "max_pending_requests": 3});
     let budget = |percent: u32, least: u32| json!({"retry_budget": {"budget_percent": {"value": percent}, "min_retry_concurrency": least}});
+    let mut lately = budget(25, 0);
+    lately["retry_budget"]["budget_interval"] = "600s".into();
     let (no_connection, nobody) = (
         json!({"max_connections": 0, "max_pending_requests": 1}),
         json!({"max_connections": 1, "max_pending_requests": 0}),
@@ -141,11 +150,19 @@ fn scenarios() -> Vec<Scenario> {
         // Half of the only request is none.
         of("budget", budget(50, 0), 0, 0).failing().untold(),
         of("least-of-budget", budget(1, 2), 2, 0).failing().untold(),
+        // A quarter of those of ten minutes: seven, each that is held here twice, and those that get no retry.
+        of("budget-of-a-time", lately, 3, 0).failing().untold().after(7),
     ]
 }
 
+/// What is asked of origins that is not held.
+const AT_ONCE: &str = "/at-once";
+
 /// Answers once the gate lets it; where it fails first, the first attempt is answered at once.
 async fn answer(gate: Arc<Gate>, fails: bool, request: Request<Incoming>) -> Response<Body> {
+    if request.uri().path() == AT_ONCE {
+        return Response::new(full("ok"));
+    }
     let attempt = request.headers().get("x-envoy-attempt-count");
     if fails && attempt.is_some_and(|attempt| attempt == "1") {
         let mut answer = Response::new(full("failed"));
@@ -219,6 +236,9 @@ impl Stage {
     /// What is to be seen of it at one side.
     async fn play(&self, side: &Side) -> Vec<String> {
         let Scenario { name, inside, waiting, .. } = self.scenario;
+        for _ in 0..self.scenario.before {
+            ask_for(AT_ONCE, side.listeners["edge"], name).await;
+        }
         let mut held = JoinSet::new();
         for nth in 1..=inside {
             held.spawn(ask(side.listeners["edge"], name));
@@ -247,7 +267,12 @@ impl Stage {
             let found = counts(side, &self.scenario).await;
             let count = |name: &str| found.get(name).copied().unwrap_or_default();
             let now = [count("upstream_rq_active"), count("upstream_rq_pending_active")];
-            if now == [active, waiting] { Ok(found) } else { Err(now) }
+            let name = self.scenario.name;
+            if now == [active, waiting] {
+                Ok(found)
+            } else {
+                Err(format!("{name}: {now:?}, {found:?}"))
+            }
         })
         .await
     }
@@ -255,7 +280,11 @@ impl Stage {
 
 /// A request on a connection of its own; its answer in lines.
 async fn ask(listener: SocketAddr, host: &str) -> Vec<String> {
-    let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    ask_for("/", listener, host).await
+}
+
+async fn ask_for(path: &str, listener: SocketAddr, host: &str) -> Vec<String> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     let answer = Client::connect(listener).await.request(request).await;
     let told = |(name, value): &(String, String)| {
         let time = ["date", "x-envoy-upstream-service-time"].contains(&name.as_str());
@@ -289,18 +318,7 @@ fn bootstrap(stages: &[Stage], raw: SocketAddr) -> Value {
         "load_assignment": {"cluster_name": "tcp", "endpoints": [{"lb_endpoints": [endpoint]}]},
     }));
     let hosts: Vec<Value> = stages.iter().map(Stage::virtual_host).collect();
-    let manager = json!({"name": "http", "typed_config": {"@type": MANAGER, "stat_prefix": "edge",
-        "route_config": {"name": "r", "virtual_hosts": hosts},
-        "http_filters": [{"name": "router", "typed_config": {"@type": ROUTER}}]}});
-    let tcp = json!({"name": "tcp", "typed_config": {
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
-        "stat_prefix": "tcp", "cluster": "tcp"}});
-    let listener = |name: &str, filter: Value| {
-        json!({"name": name, "address": address(([127, 0, 0, 1], 0).into()),
-            "filter_chains": [{"filters": [filter]}]})
-    };
-    json!({"static_resources": {
-        "listeners": [listener("edge", manager), listener("tcp", tcp)], "clusters": clusters}})
+    json!({"static_resources": {"listeners": [edge(&hosts), tcp()], "clusters": clusters}})
 }
 
 /// Connections that carry bytes: those beyond the limit are closed, and counted.

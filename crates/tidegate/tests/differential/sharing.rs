@@ -16,7 +16,7 @@ use tidegate_testing::origin::{Body, Origin, full};
 use tidegate_testing::tools::Tool;
 use tidegate_testing::{PATIENCE, eventually};
 
-use crate::bootstrap::{MANAGER, ROUTER, address};
+use crate::bootstrap::{address, edge};
 use crate::sides::Side;
 
 const ORIGINS: usize = 6;
@@ -163,11 +163,7 @@ fn bootstrap(scenarios: &[Scenario], origins: &[SocketAddr]) -> Value {
                 "routes": [{"match": {"prefix": "/"}, "route": route}]})
         })
         .collect();
-    let manager = json!({"name": "http", "typed_config": {"@type": MANAGER, "stat_prefix": "edge",
-        "route_config": {"name": "r", "virtual_hosts": hosts},
-        "http_filters": [{"name": "router", "typed_config": {"@type": ROUTER}}]}});
-    json!({"static_resources": {"clusters": clusters, "listeners": [{"name": "edge",
-        "address": address(([127, 0, 0, 1], 0).into()), "filter_chains": [{"filters": [manager]}]}]}})
+    json!({"static_resources": {"clusters": clusters, "listeners": [edge(&hosts)]}})
 }
 
 /// Fails where the request is for this origin and says so.

@@ -254,7 +254,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         message: "envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget",
-        honoured: &["budget_percent", "min_retry_concurrency"],
+        honoured: &["budget_percent", "budget_interval", "min_retry_concurrency"],
         ..ROW
     },
     Row {

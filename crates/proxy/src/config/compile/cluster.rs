@@ -29,7 +29,7 @@ use crate::upstream::outlier::Outlier;
 use super::address::socket;
 use super::endpoint::{Assigned, assignment, names};
 use super::source::with_all_others;
-use super::value::{enumeration, positive, present, required};
+use super::value::{enumeration, positive, present, required, timeout};
 use super::{Links, noted, outlier, proxy_header, tls, unpack};
 
 use http::HttpOptions;
@@ -256,30 +256,35 @@ fn limits(proto: Option<&CircuitBreakers>) -> Result<Limits, Refusal> {
         let priority: RoutingPriority = enumeration("priority", thresholds.priority)
             .within_item("thresholds", index)
             .within("circuit_breakers")?;
-        if priority == RoutingPriority::Default {
-            limits.get_or_insert_with(|| default_limits(thresholds));
+        if priority == RoutingPriority::Default && limits.is_none() {
+            let of_it = default_limits(thresholds)
+                .within_item("thresholds", index)
+                .within("circuit_breakers");
+            limits = Some(of_it?);
         }
     }
     Ok(limits.unwrap_or_default())
 }
 
-fn default_limits(proto: &Thresholds) -> Limits {
+fn default_limits(proto: &Thresholds) -> Result<Limits, Refusal> {
     let default = Limits::default();
-    Limits {
+    Ok(Limits {
         connections: proto.max_connections.unwrap_or(default.connections),
         pending_requests: proto.max_pending_requests.unwrap_or(default.pending_requests),
         requests: proto.max_requests.unwrap_or(default.requests),
         retries: proto.max_retries.unwrap_or(default.retries),
-        retry_budget: proto.retry_budget.as_ref().map(retry_budget),
-    }
+        retry_budget: proto.retry_budget.as_ref().map(retry_budget).transpose()?,
+    })
 }
 
-fn retry_budget(proto: &ProtoBudget) -> RetryBudget {
+fn retry_budget(proto: &ProtoBudget) -> Result<RetryBudget, Refusal> {
     let percent = proto.budget_percent.as_ref().map_or(20.0, |percent| percent.value);
-    RetryBudget {
+    let interval = timeout("budget_interval", proto.budget_interval.as_ref(), None);
+    Ok(RetryBudget {
         share: (percent.clamp(0.0, 100.0) * 1000.0) as u32,
         least: proto.min_retry_concurrency.unwrap_or(3),
-    }
+        interval: interval.within("retry_budget")?,
+    })
 }
 
 /// The addresses that connections come from.

@@ -86,7 +86,7 @@ fn settings_are_read() {
             "per_connection_buffer_limit_bytes": 7,
             "circuit_breakers": {"thresholds": [
                 {"max_connections": 1, "max_requests": 3, "max_retries": 0,
-                    "retry_budget": {"budget_percent": {"value": 12.5}, "min_retry_concurrency": 2}},
+                    "retry_budget": {"budget_percent": {"value": 12.5}, "budget_interval": "3s", "min_retry_concurrency": 2}},
                 {"priority": "HIGH", "max_connections": 9},
                 {"max_connections": 8, "max_pending_requests": 8},
             ]},
@@ -110,7 +110,7 @@ fn settings_are_read() {
             pending_requests: 1024,
             requests: 3,
             retries: 0,
-            retry_budget: Some(RetryBudget { share: 12_500, least: 2 }),
+            retry_budget: Some(RetryBudget { share: 12_500, least: 2, interval: Some(3 * SECOND) }),
         }
     );
     let beside = [0, 17, 100].map(|requests| cluster.limits.retries_beside(requests));

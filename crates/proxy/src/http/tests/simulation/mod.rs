@@ -296,7 +296,11 @@ fn cluster_of(random: &mut fastrand::Rng, endpoints: EndpointSet, introduces: bo
         pending_requests: few(random, 0),
         requests: few(random, 1),
         retries: few(random, 0),
-        retry_budget: (random.u32(..6) == 0).then_some(RetryBudget { share: 50_000, least: 1 }),
+        retry_budget: (random.u32(..6) == 0).then_some(RetryBudget {
+            share: 50_000,
+            least: 1,
+            interval: None,
+        }),
     };
     cluster
 }
