@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use crate::sides::Side;
 use world::{
-    ENTRIES, GREETS, KNOWN, LOOP, NETWORKS, NOBODY, ORIGINS, PATIENT, SPEAKS, STREAMS, STRICT,
+    ENTRIES, GREETS, KNOWN, LOOP, NETWORKS, NOBODY, ORIGINS, PATIENT, SPEAKS, STREAMS, STRICT, TOLD,
 };
 
 /// What begins a connection of HTTP/2, with settings.
@@ -96,6 +96,11 @@ fn cases() -> Vec<Case> {
         case((KNOWN[0], SPEAKS), 1, REQUEST, "503"),
         case((ORIGINS[0], STREAMS), 1, b"", "200 10.77.0.2:9002 streams"),
         case((ORIGINS[2], STREAMS), 1, b"", "200 [fd77::2]:9002 streams"),
+        // So, with a header that says who dialled what.
+        case((ORIGINS[0], TOLD[0].0), 1, b"", "TCP4 10.77.0.2 to 10.77.0.2 9020"),
+        case((ORIGINS[2], TOLD[0].0), 1, b"", "TCP6 fd77::2 to fd77::2 9020"),
+        case((ORIGINS[0], TOLD[1].0), 1, REQUEST, "200 TCP4 10.77.0.2 to 10.77.0.2 9021"),
+        case((ORIGINS[1], TOLD[1].0), 1, REQUEST, "200 TCP4 10.77.0.3 to 10.77.0.3 9021"),
         // A listener that keeps what it takes.
         case((ORIGINS[0], 8080), 2, REQUEST, "200 inbound 8080"),
         case((ORIGINS[1], 1234), 2, REQUEST, "200 inbound of 10.77.0.3"),

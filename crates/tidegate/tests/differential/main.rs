@@ -12,6 +12,7 @@ mod case;
 mod cases;
 mod client;
 mod client_cert;
+mod cookies;
 mod counters;
 mod cuts;
 mod differences;
@@ -26,6 +27,7 @@ mod proxy_header;
 mod scripts;
 mod sharing;
 mod sides;
+mod sockets;
 mod wire;
 
 use std::net::SocketAddr;

@@ -31,12 +31,17 @@ pub const SPEAKS: u16 = 9001;
 pub const STREAMS: u16 = 9002;
 /// They greet here those that begin with a request: of HTTP/1.0, HTTP/1.1, HTTP/2.
 pub const REQUESTS: [(u16, &str); 3] = [(9010, "http/1.0"), (9011, "http/1.1"), (9012, "h2c")];
+/// Origins that tell who they were told the client is: of bytes, and over HTTP.
+pub const TOLD: [(u16, &str); 2] = [(9020, "told"), (9021, "told-http")];
 /// Listeners that look into connections, and wait for it: not for long and then go on, or longer and then close.
 pub const PATIENT: u16 = 8081;
 pub const STRICT: u16 = 8082;
 /// A listener whose chains are told apart by where clients dialled.
 pub const NETWORKS: u16 = 8083;
 
+const HEADER: &str = "type.googleapis.com/envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport";
+const PLAIN: &str =
+    "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
 const FILTERS: &str = "type.googleapis.com/envoy.extensions.filters";
 
 /// Makes the addresses and the rules of the namespace; `false` where there is no nft, which is told.
@@ -81,6 +86,9 @@ pub async fn start_origins() {
         }
         tokio::spawn(speak(listen(ip, SPEAKS).await));
         tokio::spawn(streams(listen(ip, STREAMS).await));
+        for (port, _) in TOLD {
+            tokio::spawn(tell(listen(ip, port).await));
+        }
     }
 }
 
@@ -126,6 +134,28 @@ async fn answer(mut stream: TcpStream) -> Option<()> {
     }
 }
 
+/// Tells what the header says in front of connections, but for the client's port.
+async fn tell(listener: TcpListener) {
+    loop {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        tokio::spawn(async move {
+            let (mut read, http) = (Vec::new(), stream.local_addr().ok()?.port() == TOLD[1].0);
+            let end: &[u8] = if http { b"\r\n\r\n" } else { b"\r\n" };
+            while !read.ends_with(end) {
+                stream.read_buf(&mut read).await.ok().filter(|more| *more > 0)?;
+            }
+            let text = String::from_utf8_lossy(&read);
+            let words: Vec<&str> = text.lines().next()?.split(' ').collect();
+            let [_, family, client, dialled, _, port] = words[..] else { return None };
+            let body = format!("{family} {client} to {dialled} {port}#");
+            let length = body.len();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+            let head = if http { head } else { String::new() };
+            stream.write_all((head + &body).as_bytes()).await.ok()
+        });
+    }
+}
+
 async fn streams(listener: TcpListener) {
     loop {
         let (stream, _) = listener.accept().await.expect("a connection");
@@ -156,6 +186,16 @@ pub fn bootstrap() -> Value {
                         "http2_protocol_options": {}}}}}),
         json!({"name": "BlackHoleCluster", "type": "STATIC"}),
     ];
+    for (_, name) in TOLD {
+        let plain = json!({"name": "plain", "typed_config": {"@type": PLAIN}});
+        let header =
+            json!({"@type": HEADER, "config": {"version": "V1"}, "transport_socket": plain});
+        clusters.push(
+            json!({"name": name, "type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED",
+            "connect_timeout": "2s",
+            "transport_socket": {"name": "header", "typed_config": header}}),
+        );
+    }
     for (port, name) in REQUESTS {
         let endpoint = json!({"endpoint": {"address": at(ORIGINS[0], port)}});
         clusters.push(json!({"name": name, "type": "STATIC", "load_assignment": {
@@ -212,6 +252,11 @@ fn listeners() -> Vec<Value> {
                         "filters": [says("10.77.0.3/32", "")]},
                 ]),
             ),
+            unbound.clone(),
+        ),
+        with(every("told", TOLD[0].0, json!([{"filters": [carry(TOLD[0].1)]}])), unbound.clone()),
+        with(
+            every("told-http", TOLD[1].0, json!([{"filters": [says("", TOLD[1].1)]}])),
             unbound.clone(),
         ),
         looking("patient", PATIENT, "0.3s", true, |protocol| says(protocol, "")),

@@ -76,8 +76,9 @@ impl Endpoints {
 
     fn hosts(&self) -> Vec<Host> {
         let of = |name, origins: &[SocketAddr]| Host::new(name, "HTTP", origins.to_vec());
+        // Each ejection is an event, and the API keeps what changed until that is a lot: it is to be seldom.
         let ejects = |percent: u32| {
-            json!({"consecutive5xxErrors": 3, "interval": "0.2s", "baseEjectionTime": "0.2s",
+            json!({"consecutive5xxErrors": 3, "interval": "0.2s", "baseEjectionTime": "2s",
                 "maxEjectionPercent": percent})
         };
         let retries = |on: &str| json!({"retries": {"attempts": 2, "retryOn": on}});
