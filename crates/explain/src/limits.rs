@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidegate_proxy::config::listener::HttpManager;
-use tidegate_proxy::filter::LocalRateLimit;
+use tidegate_proxy::filter::{Filter, LocalRateLimit};
 use tidegate_proxy::route::{Fraction, Route};
 use tidegate_xds::ResourceType;
 use tidegate_xds::assemble::virtual_host_name;
@@ -23,14 +23,26 @@ impl World {
         let limits = manager.filters.iter().filter_map(|filter| {
             let limit = filter.limit(Some(route)).filter(|limit| limit.enabled.numerator > 0)?;
             let own = filter.limit(None).is_none_or(|around| !Arc::ptr_eq(around, limit));
-            let (kind, name) = match own {
-                true => (ResourceType::VirtualHost, &*host),
-                false => (ResourceType::Listener, listener),
+            let from = match own {
+                true => self.patched(ResourceType::VirtualHost, &host, &filter.name),
+                false => self.patched_in(listener, manager, filter),
             };
-            let from = self.patched(kind, name, &filter.name);
             Some(Part { name: filter.name.to_string(), asks: told(limit), from })
         });
         limits.collect()
+    }
+
+    /// The patches that a filter of a listener is from, of which there may be several with one name.
+    fn patched_in(&self, listener: &str, manager: &HttpManager, filter: &Filter) -> Vec<Source> {
+        let behind = self.behind(ResourceType::Listener, listener);
+        let Some(sent) = behind.snapshot.get(ResourceType::Listener, listener) else {
+            return Vec::new();
+        };
+        let same = || manager.filters.iter().filter(|other| other.name == filter.name);
+        let number = same().position(|other| std::ptr::eq(other, filter)).unwrap_or_default();
+        let what = (&*manager.routes.slot().name, &*filter.name);
+        let patches = behind.pilot.patched_in(&sent, what, (number, same().count()));
+        patches.iter().map(|origin| behind.source(origin)).collect()
     }
 
     /// The patches that speak of a filter, among those that changed a resource.

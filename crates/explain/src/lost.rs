@@ -417,6 +417,13 @@ fn ruleless(
     here: &[&Server],
     head: &RequestHead,
 ) -> Vec<Lost> {
+    let removed = world.pilot.removed(&service.key).into_iter();
+    let removed: Vec<Lost> = removed
+        .map(|(place, told)| Lost { at: "route", ..Lost::object(world.source(&place), told) })
+        .collect();
+    if !removed.is_empty() {
+        return removed;
+    }
     let place = here.first().map(|server| Place::of(server));
     let idle: Vec<Lost> = place.map_or_else(Vec::new, |place| {
         idle(world, &world.pilot.idle_at(&service.key, &place), head).collect()

@@ -105,7 +105,17 @@ fn closest<'n>(names: impl Iterator<Item = &'n str>, asked: &str) -> Option<&'n 
 
 /// Whether what was asked for may be a name with a slip of the pen.
 pub(crate) fn is_close(name: &str, asked: &str) -> bool {
-    distance(name, asked) <= MOST_EDITS
+    let edits = distance(name, asked);
+    // Of short names like `fl.example` and `vm.example` hardly anything would be left.
+    edits == 0 || edits <= MOST_EDITS && 2 * edits <= without_shared_suffix(name, asked).len()
+}
+
+/// What was asked for without the last labels that a name has, too.
+fn without_shared_suffix<'a>(name: &str, asked: &'a str) -> &'a str {
+    let labels = name.rsplit('.').zip(asked.rsplit('.'));
+    let shared = labels.take_while(|(own, asked)| own.eq_ignore_ascii_case(asked));
+    let shared: usize = shared.map(|(label, _)| label.len() + 1).sum();
+    asked.get(..asked.len().saturating_sub(shared)).unwrap_or_default()
 }
 
 /// How far a name is from what was asked for.

@@ -97,7 +97,9 @@ impl World {
         };
         let Some(route) = route else {
             let reason = match host.routes() {
-                [] => "no VirtualService has rules for the Gateways of this port".to_owned(),
+                [] => self.emptied(&slot.name, host).unwrap_or_else(|| {
+                    "no VirtualService has rules for the Gateways of this port".to_owned()
+                }),
                 _ => format!("no route of {} takes the request", host.name),
             };
             return Err((Error::NoRoute, Some(404), reason));
@@ -171,6 +173,20 @@ impl World {
         };
         self.note_idle(&origins, number, answer);
         parts(&origins)
+    }
+
+    /// Which patches took all routes of a virtual host away, in words.
+    fn emptied(&self, table: &str, host: &VirtualHost) -> Option<String> {
+        let behind = self.behind(ResourceType::VirtualHost, &virtual_host_name(table, &host.name));
+        let origins = behind.pilot.host_origins(table, &host.name)?;
+        let patches: BTreeSet<&Origin> = origins.removed.iter().map(|(_, patch)| patch).collect();
+        let patches = patches.into_iter().map(|patch| {
+            let path = patch.path.trim_start_matches("spec.");
+            format!("{} {path}", patch.key)
+        });
+        let patches: Vec<String> = patches.collect();
+        (!patches.is_empty())
+            .then(|| format!("the routes of {} are removed by {}", host.name, patches.join(", ")))
     }
 
     /// Where the objects ask for the copies of a route.

@@ -27,6 +27,8 @@ pub struct HostOrigins {
     pub routes: Vec<Option<RouteOrigin>>,
     /// Parts of the same VirtualServices that became no route here.
     pub left_out: Vec<LeftOut>,
+    /// Those of them whose routes patches of EnvoyFilters took away, each with the patch.
+    pub removed: Vec<(RouteOrigin, Origin)>,
 }
 
 impl HostOrigins {

@@ -395,3 +395,80 @@ fn what_is_added_and_removed_comes_and_goes_with_its_patch() {
     let after = [ResourceType::VirtualHost, ResourceType::Cluster].map(|kind| names(&world, kind));
     assert_eq!(after, before);
 }
+
+/// Whoever wrote a route is told who takes it away, for as long as that is so.
+#[test]
+fn routes_that_a_patch_removes_are_told_to_their_virtual_service() {
+    let remove = |apply_to: &str, port: u16| {
+        let wanted =
+            json!({"name": format!("http.{port}"), "vhost": {"name": format!("a.example:{port}")}});
+        json!({"applyTo": apply_to, "match": {"routeConfiguration": wanted},
+               "patch": {"operation": "REMOVE"}})
+    };
+    let mut world = world(&[]);
+    let (a, b) = (base()[1].clone(), base()[2].clone());
+    let removes = |patch: usize, port: u16| {
+        format!(
+            "http[0]: EnvoyFilter istio-system/f configPatches[{patch}] removes it from http.{port}/a.example:{port}"
+        )
+    };
+    world.apply(&filter("f", &[remove("HTTP_ROUTE", 80)]));
+    assert_eq!(world.fault(&a, Reconciled), Some(format!("Removed: {}", removes(0, 80))));
+    assert_eq!((world.idle(&a), world.fault(&b, Reconciled)), (None, None), "port 81 has it");
+
+    let both = filter("f", &[remove("HTTP_ROUTE", 80), remove("VIRTUAL_HOST", 81)]);
+    world.apply(&both);
+    let told = format!("{}; {}", removes(0, 80), removes(1, 81));
+    assert_eq!(world.fault(&a, Reconciled), Some(format!("Removed: {told}")));
+    assert_eq!(world.idle(&a), Some(format!("Removed: no rule gets a request: {told}")));
+    world.delete(&both);
+    assert_eq!((world.fault(&a, Reconciled), world.idle(&a)), (None, None));
+}
+
+/// Each patch is told what there is of the sort that it names, and nobody what another one lacks.
+#[test]
+fn what_there_is_is_told_to_each_patch_that_names_something_else() {
+    let of_routes = |wanted: Value| {
+        json!({"applyTo": "HTTP_ROUTE", "match": {"routeConfiguration": wanted},
+                                           "patch": {"operation": "REMOVE"}})
+    };
+    let of_cluster = |wanted: Value| {
+        json!({"applyTo": "CLUSTER", "match": {"cluster": wanted},
+                                            "patch": {"operation": "REMOVE"}})
+    };
+    let backend = "backend.example.org";
+    let filter = filter(
+        "f",
+        &[
+            of_routes(json!({"name": "http.80", "vhost": {"name": "x.example:80"}})),
+            of_routes(json!({"vhost": {"name": "a.example:80", "route": {"name": "x"}}})),
+            of_cluster(json!({"service": "x.example.org"})),
+            of_cluster(json!({"name": format!("outbound|81||{backend}")})),
+            of_cluster(json!({"service": backend, "subset": "x"})),
+            of_cluster(json!({"service": "y.example.org"})),
+        ],
+    );
+    let mut world = world(std::slice::from_ref(&filter));
+    let told = |world: &World| world.fault(&filter, Reconciled).expect("nothing is there");
+    let nothing = "nothing that this proxy has";
+    let expected = [
+        format!(
+            "NoMatch: configPatches[0] matches {nothing}; its virtual hosts there are a.example:80, b.example:80"
+        ),
+        format!(
+            "configPatches[1] matches {nothing}; the names of routes (http[].name) of a.example:80 are a"
+        ),
+        format!(
+            "configPatches[2], configPatches[5] match {nothing}; the hosts of its clusters are {backend}"
+        ),
+        format!("configPatches[3] matches {nothing}; the ports of {backend} are 80"),
+        format!("configPatches[4] matches {nothing}; the subsets of {backend} are none"),
+    ];
+    assert_eq!(told(&world), expected.join("; "));
+    let subsets = json!({"host": backend, "subsets": [{"name": "v1", "labels": {"v": "1"}}]});
+    world.apply(&manifest("DestinationRule", "r", &subsets));
+    assert!(told(&world).ends_with(&format!("the subsets of {backend} are v1")));
+    world.delete(&base()[1]);
+    let gone = told(&world);
+    assert!(gone.contains("its virtual hosts there are b.example:80"), "{gone}");
+}

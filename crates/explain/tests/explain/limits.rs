@@ -1,6 +1,6 @@
 //! Limits on the way, and routes that EnvoyFilters changed.
 
-use tidegate_explain::{End, Look, render};
+use tidegate_explain::{Answer, End, Look, render};
 
 use crate::support::{Case, question};
 
@@ -83,4 +83,83 @@ fn routes_lead_to_their_rules_and_to_the_patches_that_added_them() {
         let from = route.from.last().expect("a place");
         assert_eq!((from.kind.as_str(), from.path.as_str()), (kind, place), "{path}");
     }
+}
+
+/// Who takes a route away is named, and nobody says that there never was one.
+#[test]
+fn a_route_that_a_patch_removes_is_told_with_the_patch() {
+    let patch = |apply_to: &str, route: &str| {
+        Case::behind_gateway(&format!(
+            "{MANIFESTS}---
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {{name: remover, namespace: istio-system}}
+spec:
+  configPatches:
+  - applyTo: {apply_to}
+    match: {{routeConfiguration: {{vhost: {{name: 'a.example:80'{route}}}}}}}
+    patch: {{operation: REMOVE}}
+"
+        ))
+    };
+    let removes = "EnvoyFilter istio-system/remover configPatches[0] removes it";
+    let lost = |answer: &Answer, place: &str| {
+        let mut lost = answer.lost.iter();
+        lost.any(|l| l.refused.starts_with(removes) && l.from.iter().any(|f| f.path == place))
+    };
+    let one = patch("HTTP_ROUTE", ", route: {name: api}").ask("a.example", "/api", &[]);
+    assert_eq!(one.end, End::Answered { status: 202 });
+    assert!(lost(&one, "spec.http[0].match[0]") && !lost(&one, "spec.http[1]"), "{one:?}");
+
+    // The route that the other EnvoyFilter adds goes with them.
+    let all = patch("HTTP_ROUTE", "").ask("a.example", "/", &[]);
+    let End::Refused { reason, .. } = &all.end else { panic!("{all:?}") };
+    assert_eq!(
+        reason,
+        "the routes of a.example:80 are removed by EnvoyFilter istio-system/remover configPatches[0]"
+    );
+    assert!(lost(&all, "spec.http[1]"), "{all:?}");
+
+    let host = patch("VIRTUAL_HOST", "").ask("a.example", "/", &[]);
+    assert!(matches!(&host.end, End::Refused { status: Some(404), .. }), "{host:?}");
+    assert!(lost(&host, "spec.http[1]"), "{host:?}");
+}
+
+/// Filters of one name are told apart: each limit leads to the EnvoyFilter that set it.
+#[test]
+fn two_limits_of_one_name_lead_each_to_its_own_envoy_filter() {
+    let limit = |name: &str, most: u32| {
+        format!(
+            "---
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {{name: {name}, namespace: istio-system}}
+spec:
+  configPatches:
+  - applyTo: HTTP_FILTER
+    match: {{listener: {{filterChain: {{filter: {{name: envoy.filters.network.http_connection_manager, subFilter: {{name: envoy.filters.http.router}}}}}}}}}}
+    patch:
+      operation: INSERT_BEFORE
+      value:
+        name: envoy.filters.http.local_ratelimit
+        typed_config:
+          '@type': type.googleapis.com/udpa.type.v1.TypedStruct
+          type_url: type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit
+          value:
+            stat_prefix: limit
+            token_bucket: {{max_tokens: {most}, fill_interval: 1s}}
+            filter_enabled: {{default_value: {{numerator: 100}}}}
+"
+        )
+    };
+    let manifests = format!("{MANIFESTS}{}{}", limit("large", 70), limit("small", 5));
+    let answer = Case::behind_gateway(&manifests).ask("a.example", "/", &[]);
+    let told = answer.limits.iter().filter(|limit| limit.name.ends_with("local_ratelimit"));
+    let told: Vec<(bool, Vec<&str>)> = told
+        .map(|limit| {
+            let from = limit.from.iter().map(|from| from.name.as_str()).collect();
+            (limit.asks.starts_with("allows 70 "), from)
+        })
+        .collect();
+    assert_eq!(told, [(true, vec!["large"]), (false, vec!["small"])]);
 }

@@ -96,7 +96,9 @@ pub fn route(
     route
 }
 
-fn name(rule: &HttpRoute, condition: Option<&HttpMatchRequest>) -> String {
+/// The name of the route of a rule under a condition: empty where the rule has none, as the condition has.
+#[must_use]
+pub fn name(rule: &HttpRoute, condition: Option<&HttpMatchRequest>) -> String {
     match condition {
         Some(condition) if !condition.name.is_empty() => {
             format!("{}.{}", rule.name, condition.name)

@@ -21,6 +21,10 @@ type Routes = HashMap<(ObjectKey, Place), Vec<EncodedRoute>>;
 impl Pilot {
     /// Compiles everything that is marked, and counts it.
     pub(super) fn emit(&mut self, dirty: &mut Dirty, compiled: &mut Compiled) {
+        if !(dirty.tables.is_empty() && dirty.hosts.is_empty()) {
+            // What is there is told to those that match nothing.
+            dirty.status.extend(self.filters_with_idle_patches().cloned());
+        }
         self.emit_destinations(dirty, compiled);
         for name in std::mem::take(&mut dirty.listeners) {
             self.emit_listener(&name, dirty, compiled);
@@ -98,6 +102,7 @@ impl Pilot {
         for gone in &settled.gone {
             let host = virtual_host_name(name, gone);
             self.shadows.forget(&host);
+            dirty.status.extend(self.patches.removals.forget(&host));
             self.outbox.remove(ResourceType::VirtualHost, host);
         }
         for (own, OwnHost { domains, status }) in settled.own {
@@ -120,12 +125,14 @@ impl Pilot {
             let parts = parts
                 .filter_map(|part| Some((part, routes.get(&(part.1.clone(), part.0.clone()))?)));
             let found = shadows::find(parts, &shared.domains, &self.index, &self.context());
-            self.shadows.found(&virtual_host_name(name, &shared.name).into(), found);
             let demands = shared.routing.demands();
             let bytes = virtual_host::virtual_host(&shared.name, shared.domains, demands, &ordered);
             let host = virtual_host_name(name, &shared.name);
             let resource = Resource::new(ResourceType::VirtualHost, host, bytes);
             self.put_routed(resource, &shared.routing.routes, dirty);
+            let emptied = self.note_removed(name, &shared.name, dirty);
+            let host = virtual_host_name(name, &shared.name).into();
+            self.shadows.found(&host, found.without(&emptied));
             compiled.virtual_hosts += 1;
         }
     }

@@ -43,6 +43,7 @@ mod patches;
 mod plan;
 mod reach;
 mod redirects;
+mod removals;
 mod route_table;
 mod security;
 mod shadows;

@@ -10,6 +10,7 @@ use tidegate_api::istio::virtual_service::{Destination, HttpRoute, PortSelector}
 use tidegate_api::scalar::Port;
 
 use super::reach::How;
+use super::removals::removed_by;
 use super::{Pilot, RouteTable};
 use crate::Options;
 use crate::compile::listener::{self, Loss};
@@ -327,11 +328,17 @@ impl Pilot {
         let ordered: Vec<&EncodedRoute> = ordered(false).chain(ordered(true)).collect();
         if let Some(patched) = self.patched_routes(table, virtual_host, &ordered) {
             let before = std::mem::take(&mut origins.routes);
+            for (number, patch) in patched.removed {
+                let Some(origin) = before.get(number).cloned().flatten() else { continue };
+                let reason = removed_by(&patch);
+                origins.removed.push((origin.clone(), patch));
+                origins.left_out.push(LeftOut { origin, reason, elsewhere: None });
+            }
             let of = |route| match route {
                 Ok(number) => before.get(number).cloned().flatten(),
                 Err(rule) => Some(RouteOrigin { root: None, rule, mirrors: Vec::new() }),
             };
-            origins.routes = patched.into_iter().map(of).collect();
+            origins.routes = patched.kept.into_iter().map(of).collect();
         }
         Some(origins)
     }

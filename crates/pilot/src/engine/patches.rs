@@ -5,21 +5,26 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidegate_api::ObjectKey;
-use tidegate_api::istio::envoy_filter::ApplyTo;
+use tidegate_api::istio::envoy_filter::{ApplyTo, Operation};
 use tidegate_envoy::encode;
 use tidegate_envoy::prost::Message;
+use tidegate_envoy::v3::hcm::HttpConnectionManager;
+use tidegate_envoy::v3::hcm::http_connection_manager::RouteSpecifier;
+use tidegate_envoy::v3::listener::Listener;
+use tidegate_envoy::v3::listener::filter::ConfigType;
 use tidegate_envoy::v3::route::{Route, VirtualHost};
 use tidegate_xds::assemble::{split_virtual_host_name, virtual_host_name};
 use tidegate_xds::{Resource, ResourceType};
 
+use super::removals::Removals;
 use super::{Dirty, Pilot, RouteTable};
 use crate::compile::virtual_host::{self, EncodedRoute};
-use crate::model::envoy_filter::{EnvoyFilter, Patch, Refused, path};
+use crate::model::envoy_filter::{EnvoyFilter, EnvoyFilters, Patch, Refused, path};
 use crate::model::names;
 use crate::model::virtual_service::Place;
 use crate::origins::Origin;
 use crate::patch::matches::{self, RoutePlace, ServerFace};
-use crate::patch::{self, Added, Filters, Target, Trace, patched};
+use crate::patch::{self, Added, Filters, Removed, Target, Trace, patched};
 
 /// A resource, by its type and name.
 type Key = (ResourceType, Arc<str>);
@@ -47,6 +52,16 @@ pub(crate) struct Patches {
     added: BTreeSet<Key>,
     /// Those that they cannot.
     not_added: BTreeMap<ObjectKey, Vec<Refused>>,
+    /// Routes that they have taken away.
+    pub(crate) removals: Removals,
+}
+
+/// What patches made of the routes of a virtual host.
+pub(super) struct PatchedRoutes {
+    /// Those that there are: each one's number before, or the patch that added it.
+    pub(super) kept: Vec<Result<usize, Origin>>,
+    /// The patches that took others away, by their numbers before.
+    pub(super) removed: BTreeMap<usize, Origin>,
 }
 
 impl Patches {
@@ -118,6 +133,18 @@ impl Patches {
         all
     }
 
+    /// Whether one of these EnvoyFilters took anything away from a resource, or the whole of it.
+    pub(super) fn removes(&self, key: &Key, filters: &EnvoyFilters) -> bool {
+        let Some(trace) = self.traces.get(key) else { return false };
+        trace.made.iter().any(|(filter, made)| {
+            let patches = filters.get(filter).map(|filter| &filter.patches);
+            patches
+                .into_iter()
+                .flatten()
+                .any(|patch| patch.operation == Operation::Remove && made.contains(&patch.number))
+        })
+    }
+
     /// The EnvoyFilters that changed a resource.
     pub(crate) fn behind(
         &self,
@@ -149,6 +176,12 @@ impl Pilot {
         for patch in &now.patches {
             self.mark_for(patch, dirty);
         }
+    }
+
+    /// The EnvoyFilters of which not every patch was made.
+    pub(super) fn filters_with_idle_patches(&self) -> impl Iterator<Item = &ObjectKey> {
+        let all = self.filters.applied().map(|filter| (&filter.key, filter.patches.len()));
+        all.filter(|(key, count)| self.patches.made(key).len() < *count).map(|(key, _)| key)
     }
 
     /// Marks a resource to be compiled again.
@@ -404,14 +437,13 @@ impl Pilot {
         wanted
     }
 
-    /// What became of the routes of a virtual host, given in the order that they had: each one's number, or the patch that
-    /// added it. `None` where no patch was made.
+    /// What became of the routes of a virtual host, given in the order that they had. `None` where no patch was made.
     pub(super) fn patched_routes(
         &self,
         table: &str,
         name: &str,
         routes: &[&EncodedRoute],
-    ) -> Option<Vec<Result<usize, Origin>>> {
+    ) -> Option<PatchedRoutes> {
         let resource = virtual_host_name(table, name);
         self.patches.traces.get(&(ResourceType::VirtualHost, resource.as_str().into()))?;
         let shared = self.tables.get(table)?.shared(name)?;
@@ -419,6 +451,7 @@ impl Pilot {
         let demands = shared.routing.demands();
         let bytes = virtual_host::virtual_host(name, shared.domains, demands, routes);
         let mut host = VirtualHost::decode(bytes).ok()?;
+        let count = host.routes.len();
         // A field that the proxy does not look at says which route it was.
         for (number, route) in host.routes.iter_mut().enumerate() {
             route.stat_prefix = number.to_string();
@@ -426,15 +459,27 @@ impl Pilot {
         let target = Target::VirtualHost(&place);
         let bytes = host.encode_to_vec().into();
         let found = patched(&self.filters, target, &resource, bytes, self.options.judge);
-        let host = VirtualHost::decode(found.bytes?).ok()?;
+        let patch = |removed: &Removed| Origin::new(removed.filter.clone(), path(removed.patch));
+        let known = |removed: &Removed| Some((removed.mark.parse().ok()?, patch(removed)));
+        let mut removed: BTreeMap<usize, Origin> = found.removed.iter().filter_map(known).collect();
+        let Some(bytes) = found.bytes else {
+            // What took the virtual host itself away came last.
+            let last = patch(found.removed.last()?);
+            for number in 0..count {
+                removed.entry(number).or_insert_with(|| last.clone());
+            }
+            return Some(PatchedRoutes { kept: Vec::new(), removed });
+        };
+        let host = VirtualHost::decode(bytes).ok()?;
         let of = |route: &Route| {
             route.stat_prefix.parse().map_err(|_| self.adder(&found.trace, &route.name))
         };
-        host.routes
+        let kept = host
+            .routes
             .iter()
             .map(of)
-            .map(|found| found.map_or_else(|adder| adder.map(Err), |n| Some(Ok(n))))
-            .collect()
+            .map(|found| found.map_or_else(|adder| adder.map(Err), |n| Some(Ok(n))));
+        Some(PatchedRoutes { kept: kept.collect::<Option<_>>()?, removed })
     }
 
     /// The patch that added a route of a name.
@@ -467,6 +512,28 @@ impl Pilot {
         self.patched_by(kind, name).into_iter().filter(speaks).collect()
     }
 
+    /// The patches that speak of one of several filters of a name in a listener, which serves `routes`: those that put it there in the
+    /// form that it has, where nobody changed it later. `number` is its place among the `count` of that name.
+    #[must_use]
+    pub fn patched_in(
+        &self,
+        listener: &Resource,
+        (routes, filter): (&str, &str),
+        (number, count): (usize, usize),
+    ) -> Vec<Origin> {
+        let all = self.patched_for(listener.kind, &listener.name, filter);
+        let forms = forms(&listener.bytes, routes, filter);
+        let Some(form) = forms.get(number).filter(|_| forms.len() == count) else { return all };
+        let puts = |origin: &&Origin| {
+            let patches = self.filters.get(&origin.key).map(|filter| &filter.patches);
+            let own = |patch: &&Patch| origin.path.ends_with(&path(patch.number));
+            let mut own = patches.into_iter().flatten().filter(own);
+            own.any(|patch| patch.value.as_ref().is_some_and(|value| encode(value) == *form))
+        };
+        let own: Vec<Origin> = all.iter().filter(puts).cloned().collect();
+        if own.is_empty() { all } else { own }
+    }
+
     /// The patches that changed a resource, in no order of importance.
     #[must_use]
     pub fn patched_by(&self, kind: ResourceType, name: &str) -> Vec<Origin> {
@@ -477,4 +544,20 @@ impl Pilot {
         };
         made.flat_map(of).collect()
     }
+}
+
+/// The HTTP filters of a name in front of a route configuration, encoded, in their order.
+fn forms(listener: &[u8], routes: &str, name: &str) -> Vec<Vec<u8>> {
+    let listener = Listener::decode(listener).unwrap_or_default();
+    let chains = listener.filter_chains.iter().chain(&listener.default_filter_chain);
+    let managers = chains.flat_map(|chain| &chain.filters).filter_map(|filter| {
+        let Some(ConfigType::TypedConfig(config)) = &filter.config_type else { return None };
+        HttpConnectionManager::decode(&*config.value).ok()
+    });
+    let mut serving = managers.filter(|manager| match &manager.route_specifier {
+        Some(RouteSpecifier::Rds(rds)) => rds.route_config_name == routes,
+        _ => false,
+    });
+    let filters = serving.next().map(|manager| manager.http_filters).unwrap_or_default();
+    filters.iter().filter(|filter| filter.name == name).map(Message::encode_to_vec).collect()
 }

@@ -143,6 +143,7 @@ impl Pilot {
         for host in table.names() {
             let host = virtual_host_name(routes, &host);
             self.shadows.forget(&host);
+            self.patches.removals.forget(&host);
             self.outbox.remove(ResourceType::VirtualHost, host);
         }
     }

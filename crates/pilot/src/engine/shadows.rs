@@ -58,6 +58,14 @@ pub(crate) struct Found {
     domains: Arc<[String]>,
 }
 
+impl Found {
+    /// The same where none of these objects has a route in the end.
+    pub(crate) fn without(mut self, objects: &BTreeSet<ObjectKey>) -> Self {
+        self.alive.retain(|key, _| !objects.contains(key));
+        self
+    }
+}
+
 /// What is said of the rules of an object.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
@@ -118,6 +126,11 @@ impl Shadows {
     /// Whether none of a VirtualService's rules for requests gets any, and that is because others go first.
     pub(crate) fn hide(&self, key: &ObjectKey) -> bool {
         self.told.contains_key(key) && !self.alive.contains_key(key)
+    }
+
+    /// Whether any of a VirtualService's rules for requests gets some.
+    pub(crate) fn leave(&self, key: &ObjectKey) -> bool {
+        self.alive.contains_key(key)
     }
 
     /// The VirtualServices of which something else may be said than at the last time.

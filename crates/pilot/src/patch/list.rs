@@ -98,7 +98,7 @@ pub(super) fn change(
         Operation::Merge => Lists::Grow,
         Operation::MergeAndReplaceList => Lists::Replace,
         Operation::Remove => {
-            made.note(patch);
+            made.remove(patch, thing);
             return Ok(false);
         }
         Operation::Replace => {

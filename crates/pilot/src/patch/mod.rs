@@ -29,7 +29,7 @@ use crate::options::Judge;
 use list::{Aim, change, patch_filters, patch_list};
 use matches::{RoutePlace, text};
 use trace::Made;
-pub use trace::{Filters, Missed, Trace};
+pub use trace::{Filters, Missed, Removed, Trace};
 
 const MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
@@ -41,6 +41,8 @@ pub struct Patched {
     pub bytes: Option<Bytes>,
     /// Who had to do with it.
     pub trace: Trace,
+    /// What was taken out of it, or itself in the end, in order.
+    pub removed: Vec<Removed>,
 }
 
 /// Which patches are made on a resource.
@@ -85,14 +87,15 @@ pub fn patched(
     bytes: Bytes,
     judge: Judge,
 ) -> Patched {
-    let mut trace = Trace::default();
+    let (mut trace, mut removed) = (Trace::default(), Vec::new());
     let Ok(mut current) = dynamic(target.message(), &bytes) else {
-        return Patched { bytes: Some(bytes), trace };
+        return Patched { bytes: Some(bytes), trace, removed };
     };
     let mut encoded = bytes;
     for filter in filters.applied() {
         let (mut next, mut made) = (current.clone(), Made::default());
         let outcome = one((filter, name), target, &mut next, &mut made);
+        let taken = made.removed(&filter.key);
         let (patches, missed) = made.settle();
         if !missed.is_empty() {
             trace.missed.insert(filter.key.clone(), missed);
@@ -107,12 +110,14 @@ pub fn patched(
         };
         if !stays {
             trace.made.insert(filter.key.clone(), patches);
-            return Patched { bytes: None, trace };
+            removed.extend(taken);
+            return Patched { bytes: None, trace, removed };
         }
         let bytes = Bytes::from(encode(&next));
         match refusal(target.kind(), name, [(&current, &encoded), (&next, &bytes)], judge) {
             None => {
                 trace.made.insert(filter.key.clone(), patches);
+                removed.extend(taken);
                 (current, encoded) = (next, bytes);
             }
             Some(reason) => {
@@ -122,7 +127,7 @@ pub fn patched(
             }
         }
     }
-    Patched { bytes: Some(encoded), trace }
+    Patched { bytes: Some(encoded), trace, removed }
 }
 
 /// Why the proxy would refuse a resource in its second form, but for what it refuses in the first.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_api::ObjectKey;
 use tidegate_api::istio::envoy_filter::ObjectMatch;
+use tidegate_envoy::prost_reflect::DynamicMessage;
 
 use super::matches;
 use crate::model::envoy_filter::{Patch, Refused};
@@ -76,16 +77,40 @@ impl Trace {
     }
 }
 
+/// A thing that a patch took away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// Whose patch it was.
+    pub filter: ObjectKey,
+    /// Which one.
+    pub patch: usize,
+    /// The `stat_prefix` of the thing, by which whoever gives it one knows it again.
+    pub mark: String,
+}
+
 /// The patches of one EnvoyFilter so far.
 #[derive(Debug, Default)]
 pub(super) struct Made {
     patches: BTreeSet<usize>,
     missed: Missed,
+    removed: Vec<(usize, String)>,
 }
 
 impl Made {
     pub(super) fn note(&mut self, patch: &Patch) {
         self.patches.insert(patch.number);
+    }
+
+    /// A patch takes a thing away.
+    pub(super) fn remove(&mut self, patch: &Patch, thing: &DynamicMessage) {
+        self.note(patch);
+        self.removed.push((patch.number, matches::text(thing, "stat_prefix")));
+    }
+
+    /// What patches of this EnvoyFilter have taken away, in order.
+    pub(super) fn removed(&self, filter: &ObjectKey) -> Vec<Removed> {
+        let removed = self.removed.iter().cloned();
+        removed.map(|(patch, mark)| Removed { filter: filter.clone(), patch, mark }).collect()
     }
 
     /// A patch is for a filter that is none of these.

@@ -1,19 +1,24 @@
 //! Status of EnvoyFilters: which patches are made, which cannot be, and which are for nothing that is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
+use tidegate_api::istio::envoy_filter::{ClusterMatch, RouteConfigurationMatch};
+use tidegate_api::scalar::Port;
 
 use super::{Findings, Force, View, standing};
+use crate::compile::route::name as route_name;
+use crate::model::destination_rule::Effective;
 use crate::model::envoy_filter::{EnvoyFilter, Others, Patch, path};
 use crate::model::merge::ListenerPlan;
+use crate::model::names;
 use crate::model::target::why_not;
 use crate::patch::matches;
 
 /// The reason of faults that the proxy finds, or would.
 const REFUSED: &str = "Refused";
-/// How many listeners or route configurations are named to who names another one.
+/// How many listeners, route configurations and so on are named to who names another one.
 const MOST_NAMED: usize = 8;
 
 /// What is wrong with an EnvoyFilter; `None` when it is for other proxies.
@@ -33,42 +38,103 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
         let told = refused.told();
         findings.fault(REFUSED, format!("{told}; nothing of this EnvoyFilter is applied to it"));
     }
-    let idle = idle(filter, view);
-    if !idle.is_empty() {
-        let told = "matches nothing that this proxy has";
-        let paths: Vec<String> = idle.iter().map(|patch| path(patch.number)).collect();
-        let there = there(&idle, view).or_else(|| missed(key, &idle, view)).unwrap_or_default();
-        findings.fault("NoMatch", format!("{} {told}{there}", paths.join(", ")));
+    // Patches with the same to say about what there is share a sentence.
+    let mut told: Vec<(String, Vec<String>)> = Vec::new();
+    for patch in idle(filter, view) {
+        let there = there(patch, view).or_else(|| missed(key, patch, view)).unwrap_or_default();
+        match told.iter_mut().find(|(other, _)| *other == there) {
+            Some((_, paths)) => paths.push(path(patch.number)),
+            None => told.push((there, vec![path(patch.number)])),
+        }
+    }
+    for (there, paths) in told {
+        let matches = if paths.len() == 1 { "matches" } else { "match" };
+        let told = format!("{} {matches} nothing that this proxy has{there}", paths.join(", "));
+        findings.fault("NoMatch", told);
     }
     Some(findings)
 }
 
-/// Where patches name a listener or a route configuration that is not there: those that there are.
-fn there(idle: &[&Patch], view: View<'_>) -> Option<String> {
+/// Where a patch names something that is not there: what there is of its sort.
+fn there(patch: &Patch, view: View<'_>) -> Option<String> {
     if view.options.workload().is_some() {
         return None; // A sidecar's are not planned in these tables.
     }
     let plans = || view.listeners.names().filter_map(|name| view.listeners.plan(name));
-    let listens = |patch: &&Patch| plans().any(|plan| matches::listener_plan(&patch.what, plan));
-    if !idle.iter().all(listens) {
+    if !plans().any(|plan| matches::listener_plan(&patch.what, plan)) {
         let names: Vec<Arc<str>> = plans().flat_map(ListenerPlan::names).collect();
         let names = list(names.iter().map(|name| &**name));
         return Some(format!("; its listeners, which go by the port that is bound, are {names}"));
     }
-    let routed = |patch: &&Patch| {
-        let wanted = patch.what.route_configuration.as_ref().map_or("", |wanted| &*wanted.name);
-        wanted.is_empty() || view.tables.contains_key(wanted)
-    };
-    (!idle.iter().all(routed)).then(|| {
+    let routes = patch.what.route_configuration.as_ref().and_then(|wanted| routes(wanted, view));
+    routes.or_else(|| clusters(patch.what.cluster.as_ref()?, view))
+}
+
+/// Where a patch names a route configuration, a virtual host or a route that is not there: those that there are.
+fn routes(wanted: &RouteConfigurationMatch, view: View<'_>) -> Option<String> {
+    if !wanted.name.is_empty() && !view.tables.contains_key(&*wanted.name) {
         let names = list(view.tables.keys().map(|name| &**name));
-        format!("; its route configurations, which go by the port that is bound, are {names}")
+        return Some(format!(
+            "; its route configurations, which go by the port that is bound, are {names}"
+        ));
+    }
+    let tables =
+        || view.tables.iter().filter(|(name, _)| wanted.name.is_empty() || ***name == *wanted.name);
+    let host = wanted.vhost.as_ref()?;
+    let hosts: BTreeSet<Arc<str>> = tables().flat_map(|(_, table)| table.names()).collect();
+    if !host.name.is_empty() && !hosts.contains(&*host.name) {
+        let of = if wanted.name.is_empty() { "" } else { " there" };
+        return Some(format!("; its virtual hosts{of} are {}", list(hosts.iter().map(|h| &**h))));
+    }
+    let route = host.route.as_ref().filter(|route| !route.name.is_empty())?;
+    let hosts = hosts.iter().filter(|own| host.name.is_empty() || ***own == *host.name);
+    let owners = hosts.flat_map(|host| {
+        let routings = tables().filter_map(move |(_, table)| table.routing_of(host));
+        routings.flat_map(|routing| routing.routes.iter().map(|(_, key)| key))
+    });
+    let services = owners.filter_map(|key| view.index.virtual_service(key));
+    let names = services.flat_map(|service| &service.rules).flat_map(|rule| {
+        let names = rule.conditions().map(move |(_, condition)| route_name(&rule.says, condition));
+        names.filter(|name| !name.is_empty())
+    });
+    let names: BTreeSet<String> = names.collect();
+    // What is there may be of another action, or of another port.
+    (!names.contains(&route.name)).then(|| {
+        let of = if host.name.is_empty() { "here" } else { &*host.name };
+        let names = list(names.iter().map(String::as_str));
+        format!("; the names of routes (http[].name) of {of} are {names}")
     })
 }
 
-/// Where patches name a filter that is not there: those that there are in its place.
-fn missed(key: &ObjectKey, idle: &[&Patch], view: View<'_>) -> Option<String> {
-    let idle = idle.iter().map(|patch| patch.number).collect();
-    let missed = view.patches.missed(key, &idle).into_iter();
+/// Where a patch names a service, or a port or subset of one, that is not there: those that there are.
+fn clusters(wanted: &ClusterMatch, view: View<'_>) -> Option<String> {
+    let named = names::of_cluster(&wanted.name);
+    let (host, port, subset) = match wanted.name.is_empty() {
+        true => (&*wanted.service, wanted.port_number.map(Port::get), &*wanted.subset),
+        false => named.map(|(host, port, subset)| (host, Some(port), subset))?,
+    };
+    if host.is_empty() {
+        return None;
+    }
+    let ports = view.registry.ports(host);
+    let Some((service, _)) = ports.values().next() else {
+        let hosts = list(view.registry.hosts().map(|host| &**host));
+        return Some(format!("; the hosts of its clusters are {hosts}"));
+    };
+    if port.is_some_and(|port| !ports.contains_key(&port)) {
+        let ports: Vec<String> = ports.keys().map(ToString::to_string).collect();
+        return Some(format!("; the ports of {host} are {}", ports.join(", ")));
+    }
+    let rules = view.rules.find(host, Some(&service.key.namespace), view.options);
+    let subsets: Vec<&str> =
+        rules.iter().flat_map(Effective::subsets).map(|subset| &*subset.name).collect();
+    (!subset.is_empty() && !subsets.contains(&subset))
+        .then(|| format!("; the subsets of {host} are {}", list(subsets.into_iter())))
+}
+
+/// Where a patch names a filter that is not there: those that there are in its place.
+fn missed(key: &ObjectKey, patch: &Patch, view: View<'_>) -> Option<String> {
+    let missed = view.patches.missed(key, &BTreeSet::from([patch.number])).into_iter();
     let told: String = missed
         .map(|(filters, names)| {
             format!("; the {} there are {}", filters.words(), list(names.into_iter()))

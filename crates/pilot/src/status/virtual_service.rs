@@ -25,6 +25,9 @@ use crate::model::service::Discovery;
 use crate::model::tls::client_credentials;
 use crate::model::virtual_service::{VirtualService, is_served};
 
+/// The reason of a condition where an EnvoyFilter takes routes away.
+const REMOVED: &str = "Removed";
+
 /// What is wrong with a VirtualService; `None` when no gateway of this process has to do with it.
 pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
     let service = view.index.virtual_service(key)?;
@@ -47,6 +50,9 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
     let shadowed = view.shadows.of(key);
     for fault in shadowed.faults {
         findings.fault("Unreachable", fault);
+    }
+    for removed in view.patches.removals.of(key) {
+        findings.fault(REMOVED, removed);
     }
     findings.advice.extend(shadowed.notes);
     destinations(service, view, &mut findings);
@@ -177,6 +183,11 @@ pub(super) fn force(key: &ObjectKey, findings: Option<&Findings>, view: View<'_>
             let faults: Vec<String> = view.shadows.of(key).faults.into_iter().collect();
             let faults = faults.join("; ");
             return Force::nothing("Unreachable", format!("no rule gets a request: {faults}"));
+        }
+        let removed = view.patches.removals.of(key);
+        if !removed.is_empty() && !view.shadows.leave(key) && !service.routes_connections() {
+            let message = format!("no rule gets a request: {}", removed.join("; "));
+            return Force::nothing(REMOVED, message);
         }
         return Force::Through(through);
     }
