@@ -11,19 +11,42 @@ pub const MARKS: &str = "io.tidegate";
 /// On a filter chain or a route with a direct answer: what comes here may not go out, as nothing describes where it wants to.
 const DENIES_EGRESS: &str = "denies_egress";
 
+/// On a cluster whose connections begin with TLS: the field that has them begin so, in words for people.
+const STARTS_TLS: &str = "starts_tls";
+
 /// Leaves the mark of places that let nothing out.
 pub fn deny_egress(metadata: &mut Option<Metadata>) {
-    let yes = Value { kind: Some(Kind::BoolValue(true)) };
+    leave(metadata, DENIES_EGRESS, Kind::BoolValue(true));
+}
+
+/// Leaves the mark of which field has TLS begin.
+pub fn start_tls(metadata: &mut Option<Metadata>, field: String) {
+    leave(metadata, STARTS_TLS, Kind::StringValue(field));
+}
+
+fn leave(metadata: &mut Option<Metadata>, mark: &str, kind: Kind) {
     let marks = &mut metadata.get_or_insert_default().filter_metadata;
-    marks.entry(MARKS.to_owned()).or_default().fields.insert(DENIES_EGRESS.to_owned(), yes);
+    let value = Value { kind: Some(kind) };
+    marks.entry(MARKS.to_owned()).or_default().fields.insert(mark.to_owned(), value);
 }
 
 /// Whether metadata has the mark of places that let nothing out.
 #[must_use]
 pub fn denies_egress(metadata: Option<&Metadata>) -> bool {
-    let marks = metadata.and_then(|metadata| metadata.filter_metadata.get(MARKS));
-    let mark = marks.and_then(|marks| marks.fields.get(DENIES_EGRESS));
-    mark.is_some_and(|mark| mark.kind == Some(Kind::BoolValue(true)))
+    matches!(find(metadata, DENIES_EGRESS), Some(Kind::BoolValue(true)))
+}
+
+/// The field that has TLS begin, where metadata has the mark of it.
+#[must_use]
+pub fn starts_tls(metadata: Option<&Metadata>) -> Option<&str> {
+    match find(metadata, STARTS_TLS) {
+        Some(Kind::StringValue(field)) => Some(field),
+        _ => None,
+    }
+}
+
+fn find<'m>(metadata: Option<&'m Metadata>, mark: &str) -> Option<&'m Kind> {
+    metadata?.filter_metadata.get(MARKS)?.fields.get(mark)?.kind.as_ref()
 }
 
 #[cfg(test)]
@@ -42,6 +65,10 @@ mod tests {
         assert!(!denies_egress(Some(&other)));
         let mut both = Some(other);
         deny_egress(&mut both);
+        assert!(denies_egress(both.as_ref()));
+        assert_eq!(starts_tls(both.as_ref()), None);
+        start_tls(&mut both, "a field".to_owned());
+        assert_eq!(starts_tls(both.as_ref()), Some("a field"));
         assert!(denies_egress(both.as_ref()));
         assert_eq!(both.map(|both| both.filter_metadata.len()), Some(2));
     }

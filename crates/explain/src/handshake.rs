@@ -5,13 +5,15 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use tidegate_proxy::config::listener::{Codec, FilterChain, HttpManager, NetworkFilter};
-use tidegate_proxy::http::{RequestHead, settled_codec};
+use tidegate_proxy::http::{RequestHead, hello, settled_codec};
 use tidegate_proxy::rbac::Asked;
+use tidegate_proxy::route::Action;
 use tidegate_proxy::tls::handshake::Peer;
 use tidegate_proxy::tls::identity::Leaf;
 use tidegate_proxy::tls::validation::Mismatch;
 use tidegate_proxy::tls::x509::{AltName, Certificate};
 use tidegate_proxy::tls::{ServerTls, Settled, in_words, mismatch};
+use tidegate_proxy::upstream::wrong_tls::Mistake;
 
 use tidegate_pilot::compile::authorization;
 use tidegate_pilot::compile::rbac::CERTIFIED_OR_NAMELESS;
@@ -37,10 +39,8 @@ pub(crate) fn check(
 ) -> Result<(), Refusal> {
     let Some(tls) = &chain.tls else {
         return match (&chain.filter, question.security) {
-            (NetworkFilter::Http(_), Security::Tls) => {
-                let reason =
-                    "the port speaks plain HTTP, and the client begins with a TLS handshake";
-                Err((Error::ProtocolError, Some(400), reason.to_owned()))
+            (NetworkFilter::Http(manager), Security::Tls) => {
+                Err((Error::ProtocolError, None, tls_at_requests(manager, question)))
             }
             _ => Ok(()),
         };
@@ -79,6 +79,22 @@ pub(crate) fn check(
         }
     };
     refused.map_or(Ok(()), |reason| Err((Error::MtlsError, None, reason)))
+}
+
+/// Why TLS of a client is refused where requests in plain text are read: the field by which the proxy begins it itself, if it does.
+fn tls_at_requests(manager: &HttpManager, question: &Question) -> String {
+    let table = manager.routes.table();
+    let route =
+        question.sni.as_deref().and_then(|host| hello::meant(&table, host, request::RANDOM));
+    let begun = route.and_then(|route| match &route.action {
+        Action::Forward(forward) => {
+            let cluster = forward.targets.next(|| request::RANDOM).cluster.load()?;
+            cluster.wrong_tls(Mistake::ClientAtRequests)
+        }
+        Action::Direct(_) | Action::Redirect(_) => None,
+    });
+    let why = "the port speaks plain HTTP, and the client begins with a TLS handshake";
+    begun.map_or_else(|| why.to_owned(), |wrong| wrong.to_string())
 }
 
 /// The question, where what is spoken is known: as the handshake agrees, where the question leaves it open.

@@ -246,7 +246,7 @@ fn what_may_go_without_configuration() {
 fn values_are_checked_and_no_effect_is_told() {
     let cluster = json!({
         "name": "c",
-        "metadata": {"filter_metadata": {"a": {}}},
+        "track_cluster_stats": {},
         "load_assignment": {"endpoints": [{"lb_endpoints": [{"health_status": "DRAINING"}]}]},
         "least_request_lb_config": {"choice_count": 3},
         "typed_extension_protocol_options": {
@@ -265,7 +265,7 @@ fn values_are_checked_and_no_effect_is_told() {
             "least_request_lb_config.choice_count: 3 is not supported: 2 is",
         ]
     );
-    assert_eq!(notices, ["metadata: has no effect: it says where the configuration came from"]);
+    assert_eq!(notices, ["track_cluster_stats: has no effect: statistics are always kept"]);
 }
 
 #[test]

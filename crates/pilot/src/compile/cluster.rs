@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tidegate_api::istio::Protocol;
 use tidegate_api::istio::destination_rule::{ClientTlsMode, ClientTlsSettings, Subset};
 use tidegate_envoy::any;
+use tidegate_envoy::mark;
 use tidegate_envoy::prost_types::Any;
 use tidegate_envoy::types::envoy::config::common::matcher::v3::MatchPredicate;
 use tidegate_envoy::v3::cluster::circuit_breakers::Thresholds;
@@ -317,6 +318,7 @@ fn of_part(
             options: context.options,
         };
         upstream_tls::apply(settings, to, &mut http, &mut cluster);
+        mark_tls(settings, part, rules, &mut cluster);
     }
     if let Some(header) = policy.proxy_protocol {
         proxy_header::apply(*header, &mut cluster);
@@ -345,6 +347,30 @@ fn of_part(
     resolve(&mut cluster, kind, context);
     cluster.load_assignment = Some(assignment);
     Compiled { cluster: Some(cluster), endpoints: None }
+}
+
+/// Marks a cluster whose TLS somebody asked for with who did, for those who did not expect it. That of the mesh is none of
+/// the client's or the server's business.
+fn mark_tls(
+    settings: &ClientTlsSettings,
+    part: Part<'_>,
+    rules: Option<&Effective>,
+    cluster: &mut Cluster,
+) {
+    if !matches!(settings.mode, ClientTlsMode::Simple | ClientTlsMode::Mutual) {
+        return;
+    }
+    let place = rules.and_then(|rules| rules.place_of_tls(part.port.number, part.subset_name()));
+    let field = match place {
+        Some((rule, path)) => {
+            format!("DestinationRule {}/{} spec.{path}.mode", rule.namespace, rule.name)
+        }
+        None => format!(
+            "spec.trafficPolicy.tls.mode of a DestinationRule for {} (there is none, and its port {} has no protocol)",
+            part.service.host, part.port.number
+        ),
+    };
+    mark::start_tls(&mut cluster.metadata, field);
 }
 
 /// A cluster that sends to where the client dialled, whatever is spoken.

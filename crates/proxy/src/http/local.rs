@@ -275,6 +275,15 @@ impl LocalReply {
         Self { body, ..Self::new(status, "", flags, details) }
     }
 
+    /// The same, which says why no connection could be had.
+    #[must_use]
+    pub fn because(mut self, why: &str) -> Self {
+        let body = self.body.to_mut();
+        body.extend_from_slice(b", transport failure reason: ");
+        body.extend_from_slice(why.as_bytes());
+        self
+    }
+
     /// The same as a call of gRPC is answered: 200, and the status and its text in the head, which is also the end.
     #[must_use]
     pub fn to_call(mut self) -> Self {

@@ -5,6 +5,7 @@
 //! | `head.rs`, `known.rs` | message heads |
 //! | `h1/` | HTTP/1: parsing, framing, connections, serving |
 //! | `h2/`, `preface.rs` | HTTP/2, and which of the two a client speaks |
+//! | `hello.rs` | clients that begin TLS instead |
 //! | `opening.rs` | whether a connection begins with a request at all |
 //! | `stream.rs`, `transfer.rs`, `kept.rs` | a request and its answer in any version; moving bodies; keeping them |
 //! | `feed.rs` | a request's content on its way to copies of the request |
@@ -24,6 +25,7 @@ pub mod fuzzing;
 pub mod h1;
 pub mod h2;
 pub mod head;
+pub mod hello;
 pub mod journal;
 mod kept;
 pub mod known;
@@ -94,7 +96,14 @@ pub fn serve(mut session: Session, mut conn: Conn) -> impl Future<Output = ()> {
         let detected = preface::detect(&mut session, &mut conn).await;
         let (received, _) = conn.take_counts();
         session.http.stats.downstream_cx_rx_bytes_total.add(received);
-        let Some(Detected { codec, since }) = detected else { return };
+        let (codec, since) = match detected {
+            Some(Detected::Http { codec, since }) => (codec, since),
+            // Boxed, so that others do not carry the size of it.
+            Some(Detected::Tls(hello)) => {
+                return Box::pin(hello::refuse(&session, &mut conn, &hello)).await;
+            }
+            None => return,
+        };
         session.follow();
         session.open.speaks(codec);
         match codec {

@@ -1,5 +1,5 @@
 //! Which HTTP version a client speaks: what was agreed on with ALPN; else HTTP/2 with prior knowledge begins with
-//! a fixed preface (RFC 9113 section 3.4), everything else is HTTP/1.
+//! a fixed preface (RFC 9113 section 3.4), everything else is HTTP/1, but for clients that begin TLS where none is taken.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -10,17 +10,26 @@ use super::Session;
 use super::h1::Conn;
 use crate::config::listener::Codec;
 use crate::timer::Deadline;
+use crate::tls::client_hello::{self, ClientHello, Inspection};
 use crate::worker::FIRST_REQUEST;
 
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What a client speaks.
-pub struct Detected {
-    /// What it speaks.
-    pub codec: Codec,
-    /// When its first byte came, if telling took more than one look.
-    pub since: Option<Instant>,
+pub enum Detected {
+    /// A version of HTTP.
+    Http {
+        /// Which.
+        codec: Codec,
+        /// When its first byte came, if telling took more than one look.
+        since: Option<Instant>,
+    },
+    /// TLS, where none is taken.
+    Tls(Box<ClientHello>),
 }
+
+/// The first byte of a TLS handshake (RFC 8446 section 5.1).
+const TLS_HANDSHAKE: u8 = 22;
 
 /// Reads as much as it takes to tell. `None` when the client is gone, or says nothing for too long. A client that
 /// begins with a piece of the preface and leaves it at that speaks HTTP/1 too slowly.
@@ -29,16 +38,28 @@ pub async fn detect(session: &mut Session, conn: &mut Conn) -> Option<Detected> 
     let tls = conn.io().tls();
     let protocol = tls.and_then(|tls| tls.session().alpn_protocol());
     if let Some(codec) = settled(manager.codec, protocol) {
-        return Some(Detected { codec, since: None });
+        return Some(Detected::Http { codec, since: None });
     }
     let idle = manager.idle_timeout.map(|idle| Instant::now() + idle);
     let mut timer = Deadline::default();
     timer.set(idle);
     let (mut since, mut leaves) = (None, false);
+    // Boxed, as few clients begin so.
+    let mut hello: Option<Box<client_hello::Progress>> = None;
+    let mut plain = conn.io().tls().is_none();
     loop {
         let said = conn.filled();
-        if let (false, Some(codec)) = (said.is_empty(), told(said)) {
-            return Some(Detected { codec, since });
+        if plain && said.first() == Some(&TLS_HANDSHAKE) {
+            let hello = hello.get_or_insert_default();
+            match hello.parse(said, client_hello::DEFAULT_MAX_BYTES) {
+                Inspection::Hello(hello) => return Some(Detected::Tls(Box::new(hello))),
+                Inspection::NeedMore => {}
+                Inspection::NotTls | Inspection::Malformed(_) => plain = false,
+            }
+        }
+        let waits = plain && said.first() == Some(&TLS_HANDSHAKE);
+        if let (false, false, Some(codec)) = (waits, said.is_empty(), told(said)) {
+            return Some(Detected::Http { codec, since });
         }
         if let (false, None) = (said.is_empty(), since) {
             let now = Instant::now();
@@ -67,7 +88,7 @@ pub async fn detect(session: &mut Session, conn: &mut Conn) -> Option<Detected> 
                 return None;
             }
             Some(_) => {}
-            None if since.is_some() => return Some(Detected { codec: Codec::Http1, since }),
+            None if since.is_some() => return Some(Detected::Http { codec: Codec::Http1, since }),
             None => {
                 if !leaves {
                     session.http.stats.downstream_cx_idle_timeout.inc();

@@ -18,6 +18,7 @@ use crate::stats::{Stats, TcpStats};
 use crate::upstream::dialled::Dialled;
 use crate::upstream::outlier::Seen;
 use crate::upstream::pool::ConnectError;
+use crate::upstream::wrong_tls::Mistake;
 use crate::upstream::{ClusterSlot, LocalCluster};
 use crate::worker::Worker;
 
@@ -80,6 +81,10 @@ impl TcpChain {
         let tally = Tally::default();
         let (flags, details, dialled) = match self.connect(slot, &client).await {
             Ok((dialled, io_up, cluster)) => {
+                if first.as_ref().is_some_and(begins_tls) {
+                    // It may be meant, and so goes on.
+                    cluster.cluster.tell_wrong_tls(Mistake::ClientInside);
+                }
                 note.opened(&dialled, first.as_ref());
                 let limits = RelayLimits {
                     idle: self.proxy.idle_timeout,
@@ -114,7 +119,7 @@ impl TcpChain {
     /// Notes a connection that may not go out. It has no endpoint, and so it is closed.
     fn deny(&self, client: &Client, first: Option<&Buffer>) {
         let name = client.server_name.as_deref();
-        let tls = first.is_some_and(|first| first.filled().first() == Some(&TLS_HANDSHAKE));
+        let tls = first.is_some_and(begins_tls);
         let asked = if tls || name.is_some() { Asked::Tls } else { Asked::Tcp };
         self.worker.egress.denied(asked, name.map(str::as_bytes), client);
     }
@@ -181,6 +186,11 @@ impl TcpChain {
             }
         }
     }
+}
+
+/// Whether a client's first bytes begin TLS.
+fn begins_tls(first: &Buffer) -> bool {
+    first.filled().first() == Some(&TLS_HANDSHAKE)
 }
 
 /// Writes the records of one connection.

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::dns::Usage as NameUsage;
 pub use super::endpoints::{Endpoint, EndpointSet, Locality, Place};
+use super::incident;
 use super::membership::Membership;
 use super::original::Originals;
 use super::outlier::{Cause, Outlier, Suspicion};
@@ -21,6 +22,7 @@ pub use super::proxy_header::ProxyHeader;
 use super::recent::Recent;
 pub use super::sharing::{Balancing, HashKey, Sharing};
 pub use super::slow_start::SlowStart;
+use super::wrong_tls::{Mistake, Told, WrongTls};
 use crate::http::head::Version;
 use crate::remote::Remote;
 use crate::tls::{Asks, ClientTls};
@@ -338,6 +340,8 @@ pub struct Secure {
     pub auto_sni: bool,
     /// Whether the certificate must be for the request's host (`auto_san_validation`).
     pub auto_san: bool,
+    /// The field that has TLS begin here, if the control plane told it.
+    pub field: Option<Arc<str>>,
 }
 
 impl Secure {
@@ -424,6 +428,7 @@ pub struct Following {
     suspicions: OnceLock<mpsc::UnboundedSender<Suspicion>>,
     /// The endpoints of a cluster that sends to where clients dialled.
     originals: Originals,
+    told: Told,
     /// Held by whoever replaces the endpoints: those found, or who of them is ejected.
     replacing: Mutex<()>,
 }
@@ -468,6 +473,29 @@ impl Cluster {
             // Whoever decided is gone with the process.
             let _ = suspicions.send(Suspicion { cluster, endpoint, cause });
         }
+    }
+
+    /// Says who is told of TLS that is meant differently at its two ends. Counts the first time only.
+    pub fn tell(&self, listener: incident::Listener) {
+        self.following.told.by(listener);
+    }
+
+    /// A mistake with the TLS that its connections begin with; `None` where it is none: they begin with none, or nobody says that
+    /// TLS of the client's is not to go inside of it.
+    #[must_use]
+    pub fn wrong_tls(&self, mistake: Mistake) -> Option<WrongTls> {
+        let Secure { field, .. } = self.tls.as_ref()?;
+        if field.is_none() && mistake != Mistake::PlainEndpoint {
+            return None;
+        }
+        Some(WrongTls { cluster: Arc::clone(&self.name), field: field.clone(), mistake })
+    }
+
+    /// The same, which is told in the log and to whoever listens.
+    pub fn tell_wrong_tls(&self, mistake: Mistake) -> Option<WrongTls> {
+        let wrong = self.wrong_tls(mistake)?;
+        self.following.told.tell(&wrong);
+        Some(wrong)
     }
 
     /// Says where changes of the endpoints count, from those it has now on. Counts the first time only.

@@ -41,6 +41,9 @@ impl Discovery {
 
     /// Follows the names of `cluster`, in place of those of the cluster of this name before.
     pub fn follow(&mut self, cluster: &Arc<Cluster>) {
+        if let Some(listener) = &self.listener {
+            cluster.tell(listener.clone());
+        }
         let before = self.followed.remove(&cluster.name);
         let (names, first_only): (&[DnsName], _) = match &cluster.discovery {
             Source::StrictDns(names) => (names, false),

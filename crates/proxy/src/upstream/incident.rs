@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::dns::LookupError;
 use super::outlier;
+use super::wrong_tls::WrongTls;
 use crate::egress::Denied;
 
 /// Something happened.
@@ -16,6 +17,8 @@ pub enum Incident {
     Endpoint(outlier::Event),
     /// To the name of endpoints.
     Name(NameEvent),
+    /// To TLS that two sides mean differently.
+    Tls(WrongTls),
     /// To what may not go out.
     Egress(Denied),
 }

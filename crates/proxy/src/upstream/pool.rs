@@ -27,6 +27,7 @@ use super::original::{self, Passing};
 use super::outlier::Seen;
 use super::owned::{Beside, Owner};
 use super::proxy_header::{Ends, ProxyHeader};
+use super::wrong_tls::{Mistake, WrongTls};
 use crate::buffer::BufferPool;
 use crate::http::h1::Conn;
 use crate::io::{Io, Liveness};
@@ -50,6 +51,9 @@ pub enum ConnectError {
     /// The TLS handshake failed (`UF`).
     #[error("TLS_error: {0}")]
     Tls(tls::Failure),
+    /// The endpoint does not speak TLS (`UF`).
+    #[error("TLS_error: {0}")]
+    NoTls(Box<WrongTls>),
 }
 
 impl ConnectError {
@@ -59,7 +63,7 @@ impl ConnectError {
         match self {
             Self::Overflow => None,
             Self::Timeout | Self::Failed(_) => Some(Seen::Unreachable),
-            Self::Tls(_) => Some(Seen::Reset),
+            Self::Tls(_) | Self::NoTls(_) => Some(Seen::Reset),
         }
     }
 
@@ -70,6 +74,7 @@ impl ConnectError {
             Self::Timeout => Self::Timeout,
             Self::Failed(error) => Self::Failed(crate::io::again(error)),
             Self::Tls(failure) => Self::Tls(failure.again()),
+            Self::NoTls(wrong) => Self::NoTls(wrong.clone()),
         }
     }
 }
@@ -431,7 +436,13 @@ impl Pool {
         // Boxed, so that requests to plain endpoints do not carry the size of a handshake.
         let shaken = Box::pin(tls::connect(io, &secure.context, asks, &self.buffers)).await;
         self.count(&shaken);
-        shaken.map(|io| (Io::Tls(io), passing)).map_err(ConnectError::Tls)
+        shaken.map(|io| (Io::Tls(io), passing)).map_err(|failure| match failure.is_plain() {
+            true => match cluster.tell_wrong_tls(Mistake::PlainEndpoint) {
+                Some(wrong) => ConnectError::NoTls(Box::new(wrong)),
+                None => ConnectError::Tls(failure),
+            },
+            false => ConnectError::Tls(failure),
+        })
     }
 
     /// Begins a connection with its PROXY header.

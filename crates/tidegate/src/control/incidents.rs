@@ -1,4 +1,5 @@
-//! Endpoints that are ejected or return, and names that lead nowhere, as events of the objects that they come from.
+//! Endpoints that are ejected or return, names that lead nowhere, and TLS that is meant differently at its two ends, as events of
+//! the objects that they come from.
 
 use tidegate_api::ObjectKey;
 use tidegate_apiserver::store::{Note, Tone};
@@ -13,6 +14,7 @@ pub fn notes(incident: &Incident, pilot: &Pilot, pod: Option<&ObjectKey>) -> Vec
     let cluster = match incident {
         Incident::Endpoint(event) => &event.cluster,
         Incident::Name(event) => &event.cluster,
+        Incident::Tls(wrong) => &wrong.cluster,
         // No object describes it; the log says it as well, and `tidegate egress denied` lists it.
         Incident::Egress(_) => {
             return pod.into_iter().filter_map(|pod| note(incident, pod.clone())).collect();
@@ -40,6 +42,7 @@ fn note(incident: &Incident, about: ObjectKey) -> Option<Note> {
             };
             (tone, reason, event.to_string())
         }
+        Incident::Tls(wrong) => (Tone::Warning, "WrongTLS", wrong.to_string()),
         Incident::Egress(denied) => {
             // How often is counted by the event.
             let once = Denied { count: 1, ..denied.clone() };

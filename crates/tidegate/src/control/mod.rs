@@ -164,7 +164,9 @@ impl<F: Feed> Control<F> {
                     for note in incidents::notes(&incident, &self.pilot, self.pod.as_ref()) {
                         match &incident {
                             Incident::Endpoint(_) => self.outgoing.note_logged(note),
-                            Incident::Name(_) | Incident::Egress(_) => self.outgoing.note(note),
+                            Incident::Name(_) | Incident::Tls(_) | Incident::Egress(_) => {
+                                self.outgoing.note(note);
+                            }
                         }
                     }
                 }

@@ -49,6 +49,7 @@ pub(super) const ROWS: &[Row] = &[
             "upstream_bind_config",
             "cleanup_interval",
             "transport_socket",
+            "metadata",
         ],
         values: &[
             ("type", &["STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS", "ORIGINAL_DST"]),
@@ -67,7 +68,6 @@ pub(super) const ROWS: &[Row] = &[
         ],
         holds: &[("typed_extension_protocol_options", &[HTTP_OPTIONS])],
         ignored: &[
-            ("metadata", ORIGIN),
             ("close_connections_on_host_health_failure", NO_HEALTH_CHECKS),
             ("ignore_health_on_host_removal", NO_HEALTH_CHECKS),
             ("preconnect_policy", "connections are opened when they are needed"),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tidegate_envoy::mark;
 use tidegate_envoy::types::envoy::extensions::clusters::common::dns::v3::DnsLookupFamily as DnsClusterFamily;
 use tidegate_envoy::v3::cluster::circuit_breakers::Thresholds;
 use tidegate_envoy::v3::cluster::circuit_breakers::thresholds::RetryBudget as ProtoBudget;
@@ -335,8 +336,12 @@ fn begins(
 ) -> Result<Begins, Refusal> {
     let socket = proto.transport_socket.as_ref();
     noted(links, "transport_socket", |links| {
-        let secured =
-            |context| Secure { context, auto_sni: options.auto_sni, auto_san: options.auto_san };
+        let secured = |context| Secure {
+            context,
+            auto_sni: options.auto_sni,
+            auto_san: options.auto_san,
+            field: mark::starts_tls(proto.metadata.as_ref()).map(Into::into),
+        };
         let Some(around) = proxy_header::around(socket)? else {
             let tls = tls::client(socket, links)?.map(secured);
             return Ok(Begins { proxy_header: None, tls });

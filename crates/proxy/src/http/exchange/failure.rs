@@ -9,6 +9,20 @@ use crate::upstream::LocalCluster;
 use crate::upstream::outlier::Seen;
 use crate::upstream::pool::{ConnectError, Pool};
 
+/// Why an attempt gave no answer.
+pub(super) struct Lost {
+    /// What became of it.
+    pub reset: Reset,
+    /// The same in words, of a handshake that failed.
+    pub why: Option<String>,
+}
+
+impl From<Reset> for Lost {
+    fn from(reset: Reset) -> Self {
+        Self { reset, why: None }
+    }
+}
+
 impl<D: Downstream> Exchange<'_, D> {
     /// Notes that there was no connection to the endpoint.
     pub(super) fn connect_failed(
@@ -16,19 +30,25 @@ impl<D: Downstream> Exchange<'_, D> {
         cluster: &LocalCluster,
         pool: &Pool,
         error: &ConnectError,
-    ) -> Reset {
+    ) -> Lost {
         self.journal.upstream_remote(&pool.endpoint.address);
         if let Some(seen) = error.seen() {
             cluster.saw(pool, seen);
         }
-        match error {
+        let reset = match error {
             ConnectError::Overflow => Reset::Overflow,
             ConnectError::Timeout => Reset::ConnectTimeout,
-            ConnectError::Failed(_) | ConnectError::Tls(_) => {
-                self.journal.set(Field::UpstreamFailure, error.to_string());
+            ConnectError::Failed(_) | ConnectError::Tls(_) | ConnectError::NoTls(_) => {
                 Reset::ConnectFailure
             }
+        };
+        if reset != Reset::ConnectFailure {
+            return Lost { reset, why: None };
         }
+        let why = error.to_string();
+        self.journal.set(Field::UpstreamFailure, &why);
+        let told = matches!(error, ConnectError::Tls(_) | ConnectError::NoTls(_));
+        Lost { reset, why: told.then_some(why) }
     }
 
     /// The client broke off, or broke the protocol, inside its request.

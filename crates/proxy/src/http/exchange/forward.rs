@@ -217,8 +217,8 @@ impl<D: Downstream> Exchange<'_, D> {
         Ok(Err(match event {
             Ok(Ok(upstream)) => return Ok(Ok(upstream)),
             Ok(Err(error)) => {
-                let reset = self.connect_failed(cluster, pool, &error);
-                self.failed(attempts, (cluster, pool), way, reset, false).await?
+                let lost = self.connect_failed(cluster, pool, &error);
+                self.failed(attempts, (cluster, pool), way, lost, false).await?
             }
             Err(None) => return Err(self.lose_client()),
             Err(Some(expired)) => {
@@ -297,7 +297,7 @@ impl<D: Downstream> Exchange<'_, D> {
             }
         };
         cluster.saw(pool, Seen::Reset);
-        Box::pin(self.failed(attempts, at, way, reset, true)).await
+        Box::pin(self.failed(attempts, at, way, reset.into(), true)).await
     }
 
     /// Notes and counts that the answer's head is there.

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::failure::charge;
+use super::failure::{Lost, charge};
 use super::filters::Waited;
 use super::{Broken, Exchange, Way};
 use crate::accesslog::ResponseFlags;
@@ -226,7 +226,7 @@ impl<D: Downstream> Exchange<'_, D> {
         attempts: &mut Attempts<'_>,
         (cluster, pool): (&LocalCluster, &Pool),
         way: Way<'_>,
-        reset: Reset,
+        Lost { reset, why }: Lost,
         sent: bool,
     ) -> Result<Attempt, Broken> {
         let retried = attempts.is_retry();
@@ -235,6 +235,9 @@ impl<D: Downstream> Exchange<'_, D> {
             return Ok(Attempt::Again(pause));
         }
         let mut reply = LocalReply::upstream_reset(reset, retried);
+        if let Some(why) = why {
+            reply = reply.because(&why);
+        }
         reply.flags |= verdict.flags();
         charge(cluster, Some(pool), reply.status);
         self.reply_on(way, reply).await?;

@@ -244,7 +244,7 @@ const UNREADABLE: Carriage =
 /// the answer with it (RFC 9112 section 9.6).
 ///
 /// Tells whether the client closed in time.
-async fn linger(conn: &mut Conn, time: Duration) -> bool {
+pub(in crate::http) async fn linger(conn: &mut Conn, time: Duration) -> bool {
     let drained = async {
         poll_fn(|cx| conn.poll_shutdown(cx)).await?;
         while poll_fn(|cx| conn.poll_fill(cx)).await? > 0 {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rustls::Error;
+use rustls::{Error, InvalidMessage};
 
 /// Why a handshake failed.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +28,12 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Whether the peer's first bytes are no TLS at all.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        matches!(self, Self::Tls(Error::InvalidMessage(InvalidMessage::InvalidContentType)))
+    }
+
     /// The same, for another who waited for the same handshake.
     pub(crate) fn again(&self) -> Self {
         match self {

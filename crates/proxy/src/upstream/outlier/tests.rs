@@ -151,6 +151,7 @@ impl World {
         let event = |incident| match incident {
             Incident::Endpoint(event) => event,
             Incident::Name(event) => panic!("nobody looks up names here: {event}"),
+            Incident::Tls(wrong) => panic!("nobody shakes hands here: {wrong}"),
             Incident::Egress(denied) => panic!("nobody goes out here: {denied}"),
         };
         all.map(event).collect()

@@ -94,3 +94,64 @@ async fn origins_that_ask_for_a_certificate_are_shown_the_workload_s() {
     assert_eq!(origin.requests(), 1);
     sidecar.end().await;
 }
+
+/// The same host at another port, of some protocol.
+fn at_port(port: u16, protocol: &str, service: &str) -> String {
+    let own = format!("number: {port}, name: own, protocol: {protocol}");
+    service.replace("number: 80, name: http, protocol: HTTP", &own)
+}
+
+#[tokio::test]
+async fn tls_that_two_sides_mean_differently_is_told_in_a_sentence() {
+    let Some(world) = World::new() else { return };
+    let ca = Ca::new("internet");
+    let identity = ca.issue(&["begun.example", "twice.example"]);
+    let _origin = Origin::start().at(at(ORIGINS[0], 443)).tls(&identity).http(host).await;
+    let _plain = Origin::start().at(at(ORIGINS[1], 443)).http(host).await;
+    let good = world.file("ca.pem", ca.pem());
+    let simple = format!("{{mode: SIMPLE, caCertificates: {good}}}");
+    let services = [
+        service("plain", ORIGINS[1], &simple),
+        at_port(443, "HTTP", &service("begun", ORIGINS[0], &simple)),
+        at_port(8443, "TLS", &service("twice", ORIGINS[0], &simple)),
+    ];
+    let sidecar = started(&world, &services).await;
+
+    // Plain bytes of an origin that is spoken to in TLS.
+    let rule = |name: &str| {
+        format!("set DestinationRule default/{name} spec.trafficPolicy.tls.mode to DISABLE")
+    };
+    let answer = ask(&world, "plain").await;
+    let sentence = format!("the endpoint answers TLS with plain bytes: {}", rule("plain"));
+    assert!(answer.contains(&sentence) && answer.ends_with(" 503"), "{answer}");
+    let logged = sentence.replace(' ', "_");
+    sidecar.logged(&[" 503 ", "UF ", &logged, "outbound|80||plain.example"]).await;
+    sidecar.told(&sentence).await;
+
+    // TLS of a client at a port from which the sidecar begins it.
+    let tls = async |name: &str, port: u16| {
+        let connect = format!("{name}.example:{port}:10.77.0.2:{port}");
+        let url = format!("https://{name}.example:{port}/");
+        world.curl(&["--cacert", &good, "--connect-to", &connect, &url]).await
+    };
+    let refused = tls("begun", 443).await;
+    assert!(refused.contains("alert") && refused.contains(" 000"), "{refused}");
+    sidecar.told("the client begins TLS where it is to speak plain HTTP").await;
+    sidecar.told(&format!("use http:// in the client, or {}", rule("begun"))).await;
+    let logged = rule("begun").replace(' ', "_");
+    sidecar.logged(&[" DPE tls_on_plain_http ", &logged, "begun.example"]).await;
+    // As it is meant.
+    let meant = world.curl(&["-H", "Host: begun.example", "http://10.77.0.2:443/"]).await;
+    assert_eq!(meant, "begun.example 200");
+    // To a host that no rule begins TLS for.
+    let unknown = tls("unknown", 443).await;
+    assert!(unknown.contains(" 000"), "{unknown}");
+
+    // TLS of a client inside of the sidecar's.
+    let twice = tls("twice", 8443).await;
+    assert!(twice.contains(" 000"), "{twice}");
+    sidecar
+        .told(&format!("sent inside of TLS that the proxy begins itself: {}", rule("twice")))
+        .await;
+    sidecar.end().await;
+}
