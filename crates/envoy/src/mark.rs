@@ -14,6 +14,12 @@ const DENIES_EGRESS: &str = "denies_egress";
 /// On a cluster whose connections begin with TLS: the field that has them begin so, in words for people.
 const STARTS_TLS: &str = "starts_tls";
 
+/// On a cluster that sends to what clients ask for by name: the port that is dialled, whatever they say.
+const DIALS_PORT: &str = "dials_port";
+
+/// On such a cluster: what every name ends with, a dot and a domain.
+const DIALS_WITHIN: &str = "dials_within";
+
 /// Leaves the mark of places that let nothing out.
 pub fn deny_egress(metadata: &mut Option<Metadata>) {
     leave(metadata, DENIES_EGRESS, Kind::BoolValue(true));
@@ -22,6 +28,34 @@ pub fn deny_egress(metadata: &mut Option<Metadata>) {
 /// Leaves the mark of which field has TLS begin.
 pub fn start_tls(metadata: &mut Option<Metadata>, field: String) {
     leave(metadata, STARTS_TLS, Kind::StringValue(field));
+}
+
+/// Leaves the mark of what names end with that are dialled: a dot and a domain.
+pub fn dial_within(metadata: &mut Option<Metadata>, suffix: String) {
+    leave(metadata, DIALS_WITHIN, Kind::StringValue(suffix));
+}
+
+/// What names end with that are dialled, where metadata has the mark of it.
+#[must_use]
+pub fn dialled_within(metadata: Option<&Metadata>) -> Option<&str> {
+    match find(metadata, DIALS_WITHIN) {
+        Some(Kind::StringValue(suffix)) => Some(suffix),
+        _ => None,
+    }
+}
+
+/// Leaves the mark of which port is dialled.
+pub fn dial_port(metadata: &mut Option<Metadata>, port: u16) {
+    leave(metadata, DIALS_PORT, Kind::NumberValue(port.into()));
+}
+
+/// The port that is dialled, where metadata has the mark of it.
+#[must_use]
+pub fn dialled_port(metadata: Option<&Metadata>) -> Option<u16> {
+    match find(metadata, DIALS_PORT) {
+        Some(Kind::NumberValue(port)) if *port >= 1.0 && *port <= 65535.0 => Some(*port as u16),
+        _ => None,
+    }
 }
 
 fn leave(metadata: &mut Option<Metadata>, mark: &str, kind: Kind) {
@@ -70,6 +104,8 @@ mod tests {
         start_tls(&mut both, "a field".to_owned());
         assert_eq!(starts_tls(both.as_ref()), Some("a field"));
         assert!(denies_egress(both.as_ref()));
+        dial_port(&mut both, 8443);
+        assert_eq!((dialled_port(both.as_ref()), dialled_port(None)), (Some(8443), None));
         assert_eq!(both.map(|both| both.filter_metadata.len()), Some(2));
     }
 }

@@ -272,6 +272,10 @@ fn endpoints(cluster: &Served) -> Vec<String> {
             endpoints.endpoints.iter().map(|e| e.address.to_string()).collect()
         }
         Discovery::Dialled { .. } => vec![sidecar::DIALLED.to_owned()],
+        Discovery::Asked(policy) => vec![match policy.port {
+            Some(port) => format!("{}, at port {port}", sidecar::ASKED),
+            None => sidecar::ASKED.to_owned(),
+        }],
     }
 }
 

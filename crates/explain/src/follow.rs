@@ -13,7 +13,7 @@ use tidegate_xds::ResourceType;
 
 use crate::answer::{Answer, End, Error, Part, Source};
 use crate::example::{self, Example};
-use crate::question::{Question, Security};
+use crate::question::{Protocol, Question, Security};
 use crate::{World, destination, handshake, lost, nearest, sidecar};
 
 /// A connection that a filter chain serves.
@@ -93,6 +93,7 @@ impl World {
                 destination::settle(answer, None, None);
                 self.note_elsewhere(question.port, answer);
                 if chain.denies {
+                    self.begun_here(listener, question)?;
                     self.note_denied(question, answer);
                 }
                 Ok(())
@@ -104,6 +105,25 @@ impl World {
                 })?;
                 self.request(manager, &connection, question, answer)
             }
+        }
+    }
+
+    /// Says of TLS that may not go out why requests in plain text would, where the proxy begins TLS for them.
+    fn begun_here(&self, listener: &Listener, question: &Question) -> Result<(), Refusal> {
+        if question.security != Security::Tls {
+            return Ok(());
+        }
+        let plain =
+            Question { security: Security::Plain, protocol: Protocol::Http1, ..question.clone() };
+        let Ok((chain, _)) = self.chain(listener, &plain, &mut Answer::default()) else {
+            return Ok(());
+        };
+        match &chain.filter {
+            NetworkFilter::Http(manager) => match handshake::begun_here(manager, question) {
+                Some(reason) => Err((Error::ProtocolError, None, reason)),
+                None => Ok(()),
+            },
+            NetworkFilter::Tcp(_) => Ok(()),
         }
     }
 

@@ -40,7 +40,10 @@ pub(crate) fn check(
     let Some(tls) = &chain.tls else {
         return match (&chain.filter, question.security) {
             (NetworkFilter::Http(manager), Security::Tls) => {
-                Err((Error::ProtocolError, None, tls_at_requests(manager, question)))
+                let plain =
+                    "the port speaks plain HTTP, and the client begins with a TLS handshake";
+                let reason = begun_here(manager, question).unwrap_or_else(|| plain.to_owned());
+                Err((Error::ProtocolError, None, reason))
             }
             _ => Ok(()),
         };
@@ -81,20 +84,13 @@ pub(crate) fn check(
     refused.map_or(Ok(()), |reason| Err((Error::MtlsError, None, reason)))
 }
 
-/// Why TLS of a client is refused where requests in plain text are read: the field by which the proxy begins it itself, if it does.
-fn tls_at_requests(manager: &HttpManager, question: &Question) -> String {
+/// Why TLS of a client is refused where requests in plain text are read: the proxy begins it itself. `None` where it does not.
+pub(crate) fn begun_here(manager: &HttpManager, question: &Question) -> Option<String> {
     let table = manager.routes.table();
-    let route =
-        question.sni.as_deref().and_then(|host| hello::meant(&table, host, request::RANDOM));
-    let begun = route.and_then(|route| match &route.action {
-        Action::Forward(forward) => {
-            let cluster = forward.targets.next(|| request::RANDOM).cluster.load()?;
-            cluster.wrong_tls(Mistake::ClientAtRequests)
-        }
-        Action::Direct(_) | Action::Redirect(_) => None,
-    });
-    let why = "the port speaks plain HTTP, and the client begins with a TLS handshake";
-    begun.map_or_else(|| why.to_owned(), |wrong| wrong.to_string())
+    let route = hello::meant(&table, question.sni.as_deref()?, request::RANDOM)?;
+    let Action::Forward(forward) = &route.action else { return None };
+    let cluster = forward.targets.at(request::RANDOM).cluster.load()?;
+    cluster.wrong_tls(Mistake::ClientAtRequests).map(|wrong| wrong.to_string())
 }
 
 /// The question, where what is spoken is known: as the handshake agrees, where the question leaves it open.

@@ -27,6 +27,9 @@ use crate::remedy::{self, Refused, Wire};
 /// The endpoint of a cluster that keeps the address that was dialled.
 pub(crate) const DIALLED: &str = "the address that was dialled";
 
+/// The endpoint of a cluster that resolves what clients ask for.
+pub(crate) const ASKED: &str = "the host that is asked for, resolved by the proxy";
+
 /// An address that belongs to nobody.
 const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
 
@@ -222,6 +225,10 @@ impl World {
         } else if to(names::PASSTHROUGH_CLUSTER) {
             let note = "no object describes where it goes; outboundTrafficPolicy is ALLOW_ANY, so that it goes to where the \
                     client dialled";
+            answer.notes.push(note.to_owned());
+        } else if to(names::ALLOW_ANY_DYNAMIC_DNS_CLUSTER) {
+            let note = "no object describes where it goes; outboundTrafficPolicy is ALLOW_ANY_DYNAMIC_DNS, so that it goes to the host \
+                    that it asks for, which the proxy resolves";
             answer.notes.push(note.to_owned());
         } else if to(names::BLACK_HOLE_CLUSTER) && [INBOUND_PORT, OUTBOUND_PORT].contains(&port) {
             let reason = format!(

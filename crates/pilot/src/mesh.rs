@@ -98,7 +98,8 @@ pub fn apply(mesh: &Value, options: &mut Options) -> Result<Vec<String>, MeshErr
                 taken.outbound_policy = match value.as_str() {
                     Some("REGISTRY_ONLY") => OutboundPolicy::RegistryOnly,
                     Some("ALLOW_ANY") => OutboundPolicy::AllowAny,
-                    _ => return Err(wrong("REGISTRY_ONLY or ALLOW_ANY")),
+                    Some("ALLOW_ANY_DYNAMIC_DNS") => OutboundPolicy::AllowAnyDynamicDns,
+                    _ => return Err(wrong("REGISTRY_ONLY, ALLOW_ANY or ALLOW_ANY_DYNAMIC_DNS")),
                 };
             }
             // Whom policies name is of it; of peers, sidecars alone demand that.

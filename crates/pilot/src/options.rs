@@ -157,6 +157,8 @@ pub enum OutboundPolicy {
     RegistryOnly,
     /// Where the client dialled.
     AllowAny,
+    /// Requests to the host that they ask for, which the proxy resolves; all else where the client dialled.
+    AllowAnyDynamicDns,
 }
 
 /// Where what comes in for a port that objects describe goes.

@@ -235,6 +235,10 @@ impl View {
                     let (all, place) = (cluster.originals().all(), Arc::default());
                     all.iter().map(|original| endpoint((original, &place))).collect()
                 }
+                Discovery::Asked(_) => {
+                    let (all, place) = (cluster.names().endpoints(), Arc::default());
+                    all.iter().map(|asked| endpoint((asked, &place))).collect()
+                }
                 _ => cluster.endpoints.load().with_places().map(endpoint).collect(),
             },
         }

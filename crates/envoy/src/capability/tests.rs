@@ -140,6 +140,7 @@ fn a_refused_field_is_named_by_its_path() {
         [format!(
             "filter_chains[0].filters[0].typed_config.http_filters[0].typed_config: `{lua}` is not \
              supported here: `envoy.extensions.filters.http.cors.v3.Cors` or \
+             `envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig` or \
              `envoy.extensions.filters.http.fault.v3.HTTPFault` or \
              `envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication` or \
              `envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit` or \

@@ -222,7 +222,7 @@ fn both_sides_have_to_speak_tls_and_there_has_to_be_a_certificate() {
     let plain = Question { security: Security::Plain, ..question(None, SIMPLE) };
     assert_eq!(outcome(&world.explain(&plain)), Err(Error::TlsError));
     let tls = Question { port: 80, ..question(Some(SIMPLE), SIMPLE) };
-    assert_eq!(outcome(&world.explain(&tls)), Ok(400));
+    assert_eq!(outcome(&world.explain(&tls)), Err(Error::ProtocolError), "an alert");
     let answer = world.explain(&question(Some("b.example.com"), "b.example.com"));
     assert_eq!(outcome(&answer), Err(Error::TlsError));
     let End::Refused { reason, .. } = &answer.end else { panic!("{answer:?}") };

@@ -31,7 +31,7 @@ use tidegate_envoy::v3::http_options::http_protocol_options::{
 
 use super::localities::Preference;
 use super::{
-    Context, ads, balancing, connection_pool, duration, endpoints, outlier, proxy_header,
+    Context, ads, asked, balancing, connection_pool, duration, endpoints, outlier, proxy_header,
     upstream_tls,
 };
 use crate::model::destination_rule::Effective;
@@ -251,7 +251,8 @@ pub fn assignments(
     port: &Port,
     context: &Context<'_>,
 ) -> Vec<ClusterLoadAssignment> {
-    if is_dialled(service, context) || service.resolved().is_some() {
+    let asked = service.discovery == Discovery::Asked;
+    if is_dialled(service, context) || asked || service.resolved().is_some() {
         return Vec::new();
     }
     let rules = rules(service, context);
@@ -264,7 +265,8 @@ pub fn assignments(
 /// The clusters of a service port that have no endpoints, by name, and why.
 #[must_use]
 pub fn vacant(service: &Service, port: &Port, context: &Context<'_>) -> Vec<(Arc<str>, String)> {
-    if is_dialled(service, context) || matches!(service.discovery, Discovery::Nowhere(_)) {
+    let elsewhere = matches!(service.discovery, Discovery::Asked | Discovery::Nowhere(_));
+    if is_dialled(service, context) || elsewhere {
         return Vec::new();
     }
     let endpoints = context.registry.endpoints(service, port);
@@ -325,6 +327,10 @@ fn of_part(
     }
     Preference::of(policy, context.options).apply(&mut cluster);
     cluster.typed_extension_protocol_options = http.written();
+    if service.discovery == Discovery::Asked {
+        let cluster = asked::within(&service.host, port, asked::cluster(cluster));
+        return Compiled { cluster: Some(cluster), endpoints: None };
+    }
     // As by Istio, a subset of a host whose addresses are kept keeps them whatever it says itself.
     let of_host = Part { subset: None, ..part }.policy(rules);
     let mut policies = [policy, of_host].into_iter().filter_map(|policy| policy.load_balancer);
@@ -384,6 +390,15 @@ pub fn passthrough(name: &str, context: &Context<'_>) -> Cluster {
     let http = HttpOptions { as_client: true, common: Some(common), ..HttpOptions::default() };
     let typed_extension_protocol_options = http.written();
     where_dialled(Cluster { typed_extension_protocol_options, ..base(name.to_owned(), context) })
+}
+
+/// A cluster that sends requests to the host that they ask for, whichever that is.
+#[must_use]
+pub fn to_whom_asked(context: &Context<'_>) -> Cluster {
+    let http = HttpOptions { as_client: true, ..HttpOptions::default() };
+    let cluster = base(names::ALLOW_ANY_DYNAMIC_DNS_CLUSTER.to_owned(), context);
+    let typed_extension_protocol_options = http.written();
+    asked::cluster(Cluster { typed_extension_protocol_options, ..cluster })
 }
 
 /// The cluster of what comes in to a workload: the workload itself, at the address that was dialled or at its loopback

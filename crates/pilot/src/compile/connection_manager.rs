@@ -14,7 +14,7 @@ use tidegate_envoy::v3::listener::filter::ConfigType;
 use tidegate_envoy::v3::route::RouteConfiguration;
 use tidegate_envoy::v3::router::Router;
 
-use super::{Context, access_log, ads, duration, http_filter, rbac, traffic};
+use super::{Context, access_log, ads, asked, duration, http_filter, rbac, traffic};
 use crate::PathNormalization;
 use crate::model::names;
 
@@ -89,7 +89,19 @@ fn gateway(
 /// The connection manager for requests that go out of a workload. What the workload says of itself is believed.
 #[must_use]
 pub fn outbound(listener: &str, routes: &str, context: &Context<'_>) -> Filter {
-    written(&base(&format!("outbound_{listener}"), by_name(routes), context))
+    written(&HttpConnectionManager {
+        http_filters: filters(asked::of_requests(context)),
+        ..base(&format!("outbound_{listener}"), by_name(routes), context)
+    })
+}
+
+/// The connection manager for requests of a workload to whom they ask for. It has its routes with it.
+#[must_use]
+pub fn asking(stat_prefix: &str, routes: RouteConfiguration, context: &Context<'_>) -> Filter {
+    written(&HttpConnectionManager {
+        http_filters: filters(asked::of_requests(context)),
+        ..base(stat_prefix, RouteSpecifier::RouteConfig(routes), context)
+    })
 }
 
 /// The connection manager for requests of a workload that may not go out. It has its routes with it.

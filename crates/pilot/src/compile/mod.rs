@@ -22,6 +22,7 @@ use crate::model::registry::Registry;
 use tidegate_api::istio::virtual_service::Destination;
 
 pub mod access_log;
+mod asked;
 pub mod authorization;
 pub mod balancing;
 pub mod claims;

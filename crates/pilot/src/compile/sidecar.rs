@@ -18,13 +18,13 @@ use tidegate_envoy::v3::listener::{
 };
 use tidegate_envoy::v3::route::route::Action;
 use tidegate_envoy::v3::route::route_action::{ClusterSpecifier, HostRewriteSpecifier};
-use tidegate_envoy::v3::route::{Route, RouteAction, VirtualHost};
+use tidegate_envoy::v3::route::{Route, RouteAction, RouteConfiguration, VirtualHost};
 use tidegate_envoy::v3::tls_inspector::TlsInspector;
 
 use super::listener::ChainSource;
 use super::{
-    Context, access_log, balancing, cluster, connection_manager, denial, duration, filter_chain,
-    inbound, matches, retry,
+    Context, access_log, asked, balancing, cluster, connection_manager, denial, duration,
+    filter_chain, inbound, matches, retry,
 };
 use crate::model::names;
 use crate::model::service::Service;
@@ -32,7 +32,7 @@ use crate::model::subnet::Subnet;
 use crate::model::virtual_service::VirtualService;
 use crate::sidecar::OUTBOUND_PORT;
 use crate::sidecar::listeners::{Asks, Chain, Listener as Plan, To};
-use crate::sidecar::routes::{ALLOW_ANY, BLOCK_ALL, Onward};
+use crate::sidecar::routes::{ALLOW_ANY_DYNAMIC_DNS, Onward, elsewhere_name};
 use crate::{OutboundPolicy, Workload};
 
 /// The listener that outbound connections are redirected to.
@@ -68,12 +68,17 @@ pub fn outbound<'a>(
     let (mut sources, mut last) = (Vec::new(), None);
     for chain in &plan.chains {
         let Some(filter) = carry(chain, &name, plan.port, &rules, context) else { continue };
-        let message = FilterChain { filters: vec![filter], ..FilterChain::default() };
+        let resolves = match &chain.to {
+            To::Service { host, port } => asked::of_connections(host, *port, context),
+            To::Routes(_) | To::Rule { .. } => None,
+        };
+        let filters = resolves.into_iter().chain([filter]).collect();
+        let message = FilterChain { filters, ..FilterChain::default() };
         if chain.asks.nothing() {
             last = Some((message, source(chain)));
             continue;
         }
-        let filter_chain_match = Some(asked(&chain.asks));
+        let filter_chain_match = Some(criteria(&chain.asks));
         listener.filter_chains.push(FilterChain { filter_chain_match, ..message });
         sources.push(source(chain));
     }
@@ -117,19 +122,47 @@ pub fn virtual_outbound(wildcard: IpAddr, context: &Context<'_>) -> Compiled {
     let mut sources = vec![inbound::of_port(Some(OUTBOUND_PORT), None), ChainSource::shared()];
     let (filter_chains, default_filter_chain) = match policy {
         OutboundPolicy::AllowAny => (vec![itself, others], None),
+        OutboundPolicy::AllowAnyDynamicDns => {
+            sources.push(ChainSource::shared());
+            (vec![itself, asking(&named("catchall-tcp-http"), context)], Some(others))
+        }
         OutboundPolicy::RegistryOnly => {
             sources.push(ChainSource::shared());
             let requests = denial::requests(&named("catchall-http"), context);
             (vec![itself, requests], Some(others))
         }
     };
+    let looks = policy == OutboundPolicy::AllowAnyDynamicDns;
+    let requests = looks.then(|| inspector("http_inspector", any(&HttpInspector::default())));
     let listener = Listener {
+        listener_filters: requests.into_iter().collect(),
+        listener_filters_timeout: looks.then(|| duration(context.options.detection_timeout)),
+        continue_on_listener_filters_timeout: looks,
         use_original_dst: Some(true),
         filter_chains,
         default_filter_chain,
         ..base(VIRTUAL_OUTBOUND, wildcard, OUTBOUND_PORT, context)
     };
     Compiled { listener, sources }
+}
+
+/// The chain for requests to whom they ask for.
+fn asking(name: &str, context: &Context<'_>) -> FilterChain {
+    let policy = OutboundPolicy::AllowAnyDynamicDns;
+    let routes = RouteConfiguration {
+        name: ALLOW_ANY_DYNAMIC_DNS.to_owned(),
+        virtual_hosts: vec![to_elsewhere(vec!["*".to_owned()], policy, context)],
+        ..RouteConfiguration::default()
+    };
+    FilterChain {
+        name: name.to_owned(),
+        filter_chain_match: Some(FilterChainMatch {
+            application_protocols: REQUESTS.map(str::to_owned).to_vec(),
+            ..FilterChainMatch::default()
+        }),
+        filters: vec![connection_manager::asking(name, routes, context)],
+        ..FilterChain::default()
+    }
 }
 
 pub(super) fn base(name: &str, address: IpAddr, port: u16, context: &Context<'_>) -> Listener {
@@ -197,7 +230,7 @@ fn carry<'a>(
 /// The chain for connections that nobody describes where they go.
 fn elsewhere(name: &str, policy: OutboundPolicy, context: &Context<'_>) -> FilterChain {
     match policy {
-        OutboundPolicy::AllowAny => FilterChain {
+        OutboundPolicy::AllowAny | OutboundPolicy::AllowAnyDynamicDns => FilterChain {
             name: name.to_owned(),
             filters: vec![filter_chain::to_cluster(way_out(context), context)],
             ..FilterChain::default()
@@ -211,7 +244,7 @@ fn way_out<'a>(context: &Context<'a>) -> &'a str {
     context.options.egress_proxy.as_deref().unwrap_or(names::PASSTHROUGH_CLUSTER)
 }
 
-fn asked(asks: &Asks) -> FilterChainMatch {
+fn criteria(asks: &Asks) -> FilterChainMatch {
     FilterChainMatch {
         server_names: asks.server_names.clone(),
         prefix_ranges: asks.subnets.iter().map(filter_chain::range).collect(),
@@ -273,10 +306,7 @@ pub fn to_elsewhere(
     policy: OutboundPolicy,
     context: &Context<'_>,
 ) -> VirtualHost {
-    let name = match policy {
-        OutboundPolicy::AllowAny => ALLOW_ANY,
-        OutboundPolicy::RegistryOnly => BLOCK_ALL,
-    };
+    let name = elsewhere_name(policy);
     let elsewhere = Onward::Elsewhere(policy);
     let action = onward(&elsewhere, 0, unlimited(), None, context);
     one_route(name, domains, name, action, &elsewhere)
@@ -311,8 +341,15 @@ pub(super) fn onward(
                 ..limits
             })
         }
-        Onward::Elsewhere(OutboundPolicy::AllowAny) => Action::Route(RouteAction {
-            cluster_specifier: to(way_out(context).to_owned()),
+        Onward::Elsewhere(
+            policy @ (OutboundPolicy::AllowAny | OutboundPolicy::AllowAnyDynamicDns),
+        ) => Action::Route(RouteAction {
+            cluster_specifier: to(match policy {
+                OutboundPolicy::AllowAnyDynamicDns => {
+                    names::ALLOW_ANY_DYNAMIC_DNS_CLUSTER.to_owned()
+                }
+                _ => way_out(context).to_owned(),
+            }),
             retry_policy: retries.and_then(|own| retry::policy(Some(own), false)),
             ..limits
         }),

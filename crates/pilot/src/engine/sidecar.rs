@@ -228,6 +228,10 @@ impl Pilot {
 
         let passthrough = cluster::passthrough(names::PASSTHROUGH_CLUSTER, &context);
         resources.push(encode(ResourceType::Cluster, &passthrough.name, &passthrough));
+        if self.options.outbound_policy == OutboundPolicy::AllowAnyDynamicDns {
+            let asked = cluster::to_whom_asked(&context);
+            resources.push(encode(ResourceType::Cluster, &asked.name, &asked));
+        }
         let plans = outbound(&scope);
         for plan in plans.values() {
             let name = plan.name();

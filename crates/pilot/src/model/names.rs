@@ -16,6 +16,12 @@ pub const BLACK_HOLE_CLUSTER: &str = "BlackHoleCluster";
 /// Cluster that sends to where the client dialled.
 pub const PASSTHROUGH_CLUSTER: &str = "PassthroughCluster";
 
+/// The cluster that sends requests to the host that they ask for, whichever that is.
+pub const ALLOW_ANY_DYNAMIC_DNS_CLUSTER: &str = "AllowAnyDynamicDNSCluster";
+
+/// The cache of the names that clients ask for.
+pub const DNS_CACHE: &str = "dynamic_dns";
+
 /// Cluster that sends what comes in to a workload to where the client dialled.
 pub const INBOUND_PASSTHROUGH_CLUSTER: &str = "InboundPassthroughCluster";
 

@@ -26,6 +26,8 @@ pub struct Registry {
     /// Hosts that objects define and hide from the gateway.
     hidden: HashMap<Arc<str>, BTreeSet<ObjectKey>>,
     hides: HashMap<ObjectKey, Vec<Arc<Service>>>,
+    /// How many services send to what clients ask for.
+    asked: usize,
 }
 
 /// Namespace and name of a Kubernetes Service.
@@ -52,6 +54,9 @@ impl Registry {
             }
             return Vec::new();
         }
+        let asked = |service: &&Service| service.discovery == Discovery::Asked;
+        self.asked -= before.iter().map(|service| &**service).filter(asked).count();
+        self.asked += services.iter().filter(asked).count();
         let mut touched = BTreeSet::new();
         for service in before {
             if let Some(definitions) = self.hosts.get_mut(&service.host) {
@@ -288,6 +293,12 @@ impl Registry {
         self.services.get(key).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether the proxy resolves what clients ask for, for any host.
+    #[must_use]
+    pub fn any_asked(&self) -> bool {
+        self.asked > 0
+    }
+
     /// The endpoints of a service port.
     #[must_use]
     pub fn endpoints(&self, service: &Service, port: &Port) -> Vec<Endpoint> {
@@ -305,7 +316,7 @@ impl Registry {
                 found.extend(self.listed(service, port));
                 found
             }
-            Discovery::Nowhere(_) => Vec::new(),
+            Discovery::Asked | Discovery::Nowhere(_) => Vec::new(),
         }
     }
 

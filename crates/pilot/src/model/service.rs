@@ -15,6 +15,7 @@ use tidegate_api::scalar::IntOrString;
 use tidegate_api::{Kind, Object, ObjectKey};
 
 use super::age::Age;
+use super::host::Host;
 use super::subnet::Subnet;
 use super::visibility::visibility;
 use super::{names, protocol};
@@ -101,6 +102,8 @@ pub enum Discovery {
     /// EndpointSlices that name the service; while there is none, Pods with these labels (if any). WorkloadEntries with these
     /// labels in any case.
     Slices(BTreeMap<String, String>),
+    /// What clients ask for by name, within the host, which is a wildcard; the proxy resolves it.
+    Asked,
     /// Nowhere that a gateway could send to; the words say what would help.
     Nowhere(&'static str),
 }
@@ -210,7 +213,10 @@ impl Service {
         match self.discovery {
             Discovery::Names { one_address, .. } => Some(one_address),
             Discovery::Selected { names, .. } => names,
-            Discovery::Addresses(_) | Discovery::Slices(_) | Discovery::Nowhere(_) => None,
+            Discovery::Addresses(_)
+            | Discovery::Slices(_)
+            | Discovery::Asked
+            | Discovery::Nowhere(_) => None,
         }
     }
 
@@ -252,7 +258,8 @@ fn entry_discovery(
     }
     match spec.resolution {
         Resolution::Static => Discovery::Addresses(Arc::clone(listed)),
-        Resolution::Dns | Resolution::DnsRoundRobin => {
+        Resolution::DynamicDns if Host::new(host).is_wildcard() => Discovery::Asked,
+        Resolution::Dns | Resolution::DnsRoundRobin | Resolution::DynamicDns => {
             let endpoints = if listed.is_empty() {
                 let itself = WorkloadEntry { address: host.to_owned(), ..Default::default() };
                 Arc::new([itself])
@@ -265,9 +272,6 @@ fn entry_discovery(
         Resolution::None => Discovery::Nowhere(
             "resolution NONE keeps the address that a client dialled, which a gateway does not have; \
              use DNS, or STATIC with endpoints",
-        ),
-        Resolution::DynamicDns => Discovery::Nowhere(
-            "resolution DYNAMIC_DNS is not served yet; list the hosts and use DNS",
         ),
     }
 }

@@ -27,6 +27,7 @@ pub fn of_port(registry: &Registry, service: &Service, port: &Port) -> String {
                 ),
             }
         }
+        Discovery::Asked => "clients ask for its names".to_owned(),
         Discovery::Nowhere(help) => (*help).to_owned(),
     };
     format!("host {host} has no endpoint for port {number}: {why}")

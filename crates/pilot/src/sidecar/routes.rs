@@ -22,6 +22,8 @@ const DEFAULT_HTTP_PORT: u16 = 80;
 
 /// Name of the virtual host for everything else, where that is sent on.
 pub const ALLOW_ANY: &str = "allow_any";
+/// Name of the virtual host for everything else, where that is sent to whom it asks for.
+pub const ALLOW_ANY_DYNAMIC_DNS: &str = "allow_any_dynamic_dns";
 /// Name of the virtual host for everything else, where that is refused.
 pub const BLOCK_ALL: &str = "block_all";
 
@@ -197,13 +199,20 @@ pub fn table(name: &TableName, scope: &Scope<'_>) -> PortHosts {
     }
 }
 
+/// The name of the virtual host for everything that no object describes.
+#[must_use]
+pub fn elsewhere_name(policy: OutboundPolicy) -> &'static str {
+    match policy {
+        OutboundPolicy::AllowAny => ALLOW_ANY,
+        OutboundPolicy::AllowAnyDynamicDns => ALLOW_ANY_DYNAMIC_DNS,
+        OutboundPolicy::RegistryOnly => BLOCK_ALL,
+    }
+}
+
 /// The virtual host for everything that no object describes.
 fn elsewhere(egress: &Egress<'_>, port: u16) -> VirtualHost {
     let policy = egress.elsewhere();
-    let name = match policy {
-        OutboundPolicy::AllowAny => ALLOW_ANY,
-        OutboundPolicy::RegistryOnly => BLOCK_ALL,
-    };
+    let name = elsewhere_name(policy);
     let (domains, target) = (vec!["*".to_owned()], Target::Elsewhere(policy));
     VirtualHost { name: name.to_owned(), domains, port, target }
 }

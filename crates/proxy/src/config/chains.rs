@@ -327,6 +327,7 @@ mod tests {
                     idle_timeout: None,
                     max_duration: None,
                     connect_attempts: 1,
+                    sni_port: None,
                     log: None,
                 })),
                 tls: None,

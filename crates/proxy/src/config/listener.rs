@@ -186,6 +186,8 @@ pub struct TcpProxy {
     pub max_duration: Option<Duration>,
     /// Connect attempts (`max_connect_attempts`), at least 1.
     pub connect_attempts: u32,
+    /// The port at which hosts are dialled that clients name by SNI (`sni_dynamic_forward_proxy`).
+    pub sni_port: Option<u16>,
     /// What is logged of each of them; `None` for nothing.
     pub log: Option<Arc<Log>>,
 }

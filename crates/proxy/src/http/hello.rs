@@ -87,6 +87,20 @@ fn begun_here(session: &Session, name: &str) -> Option<String> {
     }
 }
 
+/// Whether requests to a host would go to a cluster whose connections begin with TLS that a client is not to begin itself.
+#[must_use]
+pub fn is_begun(http: &HttpChain, host: &str) -> bool {
+    let table = http.routes();
+    let random = http.worker.random.next();
+    let Some(Action::Forward(forward)) = meant(&table, host, random).map(|route| &route.action)
+    else {
+        return false;
+    };
+    let target = forward.targets.next(|| random);
+    let cluster = http.worker.clusters.get(&target.cluster);
+    cluster.is_some_and(|local| local.cluster.wrong_tls(Mistake::ClientAtRequests).is_some())
+}
+
 /// The route that a request to a host would take.
 #[must_use]
 pub fn meant<'t>(table: &'t RouteTable, host: &str, random: u64) -> Option<&'t Route> {
@@ -113,8 +127,8 @@ fn log(session: &Session, name: Option<&str>, why: &str) {
     record.set(Field::FilterChain, http.chain.name.as_bytes());
     record.set(Field::Details, DETAILS);
     record.set(Field::DownstreamFailure, why);
-    // Istio's format shows this one.
-    record.set(Field::ConnectionTermination, why);
+    // Istio's format shows this one, between spaces.
+    record.set(Field::ConnectionTermination, why.replace(' ', "_"));
     client.describe(&mut record);
     if let Some(name) = name {
         record.set(Field::ServerName, name.as_bytes());

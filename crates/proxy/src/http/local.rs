@@ -8,6 +8,7 @@ use super::head::{Headers, ResponseHead};
 use crate::accesslog::ResponseFlags;
 use crate::rbac::Denied;
 use crate::route::grpc;
+use crate::upstream::dynamic::NoEndpoint;
 
 /// An answer of our own.
 #[derive(Clone, Debug)]
@@ -104,6 +105,17 @@ impl LocalReply {
             ResponseFlags::NO_HEALTHY_UPSTREAM,
             "no_healthy_upstream",
         )
+    }
+
+    /// 503: what the request asks for has no address.
+    #[must_use]
+    pub fn no_endpoint(why: &NoEndpoint) -> Self {
+        let flags = match why {
+            NoEndpoint::TooMany(_) => ResponseFlags::UPSTREAM_OVERFLOW,
+            _ => ResponseFlags::DNS_RESOLUTION_FAILED,
+        };
+        let reply = Self::new(503, "", flags, "dns_resolution_failure");
+        Self { body: format!("{why}\n").into_bytes().into(), ..reply }
     }
 
     /// 403: the upgrade that is asked for is not allowed here.

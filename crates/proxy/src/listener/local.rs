@@ -23,6 +23,7 @@ use crate::http;
 use crate::http::Session;
 use crate::http::chain::{Client, HttpChain, Line};
 use crate::http::h1::Conn;
+use crate::http::opening::Opening;
 use crate::io::Io;
 use crate::rbac::{Asked, Counts, Denied};
 use crate::stats::{ListenerStats, Stats};
@@ -215,6 +216,18 @@ impl Current {
         self.chains.iter().find(|served| Arc::ptr_eq(&served.chain, chain)).cloned()
     }
 
+    /// The chain for requests to a host that a client begins TLS for, where the proxy is to begin it: that chain says so.
+    fn begins_tls_for(&self, client: &Client, hello: &ClientHello) -> Option<Served> {
+        let host = hello.server_name.as_deref()?;
+        let request = Looked { request: Some(Opening::Http11), ..Looked::default() };
+        let served = self.served(client, &request)?;
+        let begun = match &served.handler {
+            Handler::Http(http) => http::hello::is_begun(http, host),
+            Handler::Tcp(_) => false,
+        };
+        (begun && served.chain.tls.is_none()).then_some(served)
+    }
+
     /// The chains of a listener, in the order in which they are kept.
     fn places(listener: &Listener) -> impl Iterator<Item = (Place, &Arc<FilterChain>)> {
         let chains = listener.chains.chains.iter().map(|chain| (Place::Listed, chain));
@@ -372,6 +385,10 @@ async fn choose(
         found = told.or(found);
     }
     let hello = looked.hello.as_ref();
+    if found.as_ref().is_some_and(|served| served.chain.denies) {
+        let begun = hello.and_then(|hello| current.begins_tls_for(&client, hello));
+        found = begun.or(found);
+    }
     client.server_name = hello.and_then(|hello| hello.server_name.as_deref()).map(Arc::from);
     match found {
         Some(chain) => {

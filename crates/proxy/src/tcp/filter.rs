@@ -17,7 +17,7 @@ use crate::remote::Remote;
 use crate::stats::{Stats, TcpStats};
 use crate::upstream::dialled::Dialled;
 use crate::upstream::outlier::Seen;
-use crate::upstream::pool::ConnectError;
+use crate::upstream::pool::{ConnectError, Pool};
 use crate::upstream::wrong_tls::Mistake;
 use crate::upstream::{ClusterSlot, LocalCluster};
 use crate::worker::Worker;
@@ -136,11 +136,9 @@ impl TcpChain {
         cluster.cluster.use_when_ready().await;
         let mut last = None;
         for _ in 0..self.proxy.connect_attempts.max(1) {
-            let Some(pool) = cluster.pick(Some(client), None, || self.worker.random.next()) else {
+            let pool = self.pick(&cluster, client).await.inspect_err(|_| {
                 cluster.stats.upstream_cx_none_healthy.inc();
-                let flags = ResponseFlags::NO_HEALTHY_UPSTREAM;
-                return Err(Refusal::new(flags, "no_healthy_upstream"));
-            };
+            })?;
             match pool.dial_for_tcp(&cluster).await {
                 Ok((dialled, io)) => {
                     cluster.saw(&pool, Seen::Carried);
@@ -167,6 +165,24 @@ impl TcpChain {
             || Refusal::new(exceeded, ""),
             |last| Refusal { flags: last.flags | exceeded, ..last },
         ))
+    }
+
+    /// The endpoint: what the client names by SNI, where the cluster sends there.
+    async fn pick(&self, cluster: &LocalCluster, client: &Client) -> Result<Rc<Pool>, Refusal> {
+        if !cluster.sends_where_asked() {
+            let picked = cluster.pick(Some(client), None, || self.worker.random.next());
+            let none = || Refusal::new(ResponseFlags::NO_HEALTHY_UPSTREAM, "no_healthy_upstream");
+            return picked.ok_or_else(none);
+        }
+        let name = client.server_name.as_deref().unwrap_or_default();
+        let asked = match self.proxy.sni_port {
+            Some(port) if !name.is_empty() => format!("{name}:{port}"),
+            _ => name.to_owned(),
+        };
+        cluster.pick_asked(asked.as_bytes(), client).await.map_err(|why| Refusal {
+            failure: Some(why.to_string()),
+            ..Refusal::new(ResponseFlags::DNS_RESOLUTION_FAILED, "dns_resolution_failure")
+        })
     }
 
     /// What the end of a relay means in the log.

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 
 use super::dns::Usage as NameUsage;
+use super::dynamic::{self, Names};
 pub use super::endpoints::{Endpoint, EndpointSet, Locality, Place};
 use super::incident;
 use super::membership::Membership;
@@ -81,6 +82,8 @@ pub enum Discovery {
         /// How long an address without connections is kept that is not dialled (`cleanup_interval`).
         cleanup: Duration,
     },
+    /// What clients ask for by name.
+    Asked(dynamic::Policy),
 }
 
 /// A name to resolve and what its endpoints share.
@@ -428,6 +431,8 @@ pub struct Following {
     suspicions: OnceLock<mpsc::UnboundedSender<Suspicion>>,
     /// The endpoints of a cluster that sends to where clients dialled.
     originals: Originals,
+    /// The names of a cluster that sends to what clients ask for.
+    names: Names,
     told: Told,
     /// Held by whoever replaces the endpoints: those found, or who of them is ejected.
     replacing: Mutex<()>,
@@ -508,6 +513,12 @@ impl Cluster {
     #[must_use]
     pub fn originals(&self) -> &Originals {
         &self.following.originals
+    }
+
+    /// The names of a cluster that sends to what clients ask for: [`Self::endpoints`] has none then.
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.following.names
     }
 
     /// Where changes of the endpoints count.

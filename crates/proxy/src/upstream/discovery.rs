@@ -48,6 +48,12 @@ impl Discovery {
         let (names, first_only): (&[DnsName], _) = match &cluster.discovery {
             Source::StrictDns(names) => (names, false),
             Source::LogicalDns(name) => (std::slice::from_ref(name), true),
+            Source::Asked(policy) => {
+                let options = WatchOptions { min_ttl: policy.min_ttl, ..options(cluster, true) };
+                let options = WatchOptions { first_only: false, ..options };
+                let resolver = self.resolver.clone();
+                return cluster.names().resolve_with(resolver, options, self.runtime.clone());
+            }
             Source::Static | Source::Eds(_) | Source::Dialled { .. } => return,
         };
         let watch = |name: &DnsName| {

@@ -68,6 +68,9 @@ use crate::stats::{DnsStats, Stats};
 /// fails just then.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
+/// With so many names none is remembered that nobody watches: clients may choose names, and ever new ones.
+const CROWDED: usize = 16 * 1024;
+
 /// Lookups under way at a time; the rest wait for their turn.
 const CONCURRENT_LOOKUPS: usize = 64;
 
@@ -295,6 +298,16 @@ impl Shared {
         Source::Looked { updates, registration }
     }
 
+    /// Forgets a name, unless somebody watches it.
+    fn forget(&self, key: &Key) {
+        let mut entries = self.entries();
+        if entries.get(key).is_some_and(|entry| !entry.is_watched())
+            && let Some(entry) = entries.remove(key)
+        {
+            entry.stop();
+        }
+    }
+
     fn entries(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Arc<Entry>>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -311,7 +324,12 @@ impl Drop for Shared {
 impl Drop for Registration {
     fn drop(&mut self) {
         let Some(resolver) = self.resolver.upgrade() else { return };
-        if self.entry.leave(self.id) {
+        if !self.entry.leave(self.id) {
+            return;
+        }
+        if resolver.entries().len() > CROWDED {
+            resolver.forget(&self.key);
+        } else {
             let forget = forget_later(Weak::clone(&self.resolver), self.key.clone());
             resolver.runtime.spawn(forget);
         }
@@ -321,12 +339,8 @@ impl Drop for Registration {
 /// Forgets a name that nobody watches any more, unless somebody begins to before long.
 async fn forget_later(resolver: Weak<Shared>, key: Key) {
     sleep(REMEMBERED).await;
-    let Some(resolver) = resolver.upgrade() else { return };
-    let mut entries = resolver.entries();
-    if entries.get(&key).is_some_and(|entry| !entry.is_watched())
-        && let Some(entry) = entries.remove(&key)
-    {
-        entry.stop();
+    if let Some(resolver) = resolver.upgrade() {
+        resolver.forget(&key);
     }
 }
 

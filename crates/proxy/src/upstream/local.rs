@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::balance::Balancer;
 use super::cluster::{Cluster, ClusterSlot, Discovery, Endpoint, EndpointSet};
+use super::dynamic::{Asked, LocalNames, NoEndpoint};
 use super::original::LocalOriginals;
 use super::outlier::Seen;
 use super::pool::Pool;
@@ -73,6 +74,7 @@ impl LocalClusters {
             balancer: Balancer::default(),
             pools: RefCell::default(),
             originals: LocalOriginals::default(),
+            names: LocalNames::default(),
         }
     }
 }
@@ -90,6 +92,8 @@ pub struct LocalCluster {
     pools: RefCell<Pools>,
     /// Where clients dialled, for a cluster that sends there.
     originals: LocalOriginals,
+    /// What clients asked for, for a cluster that sends there.
+    names: LocalNames,
 }
 
 /// Pools beside the endpoints that they lead to.
@@ -125,6 +129,32 @@ impl LocalCluster {
             Some(client) => client.pools.beside(&shared, client.ends()),
             None => shared,
         }
+    }
+
+    /// The pool for what a client asks for, once that is resolved, where the cluster sends to what clients ask for; `None` where it does
+    /// not. `asked` is a host, and a port if there is one.
+    ///
+    /// # Errors
+    /// See [`NoEndpoint`].
+    pub async fn pick_asked(&self, asked: &[u8], client: &Client) -> Result<Rc<Pool>, NoEndpoint> {
+        let Discovery::Asked(policy) = &self.cluster.discovery else {
+            return Err(NoEndpoint::Nameless);
+        };
+        let asked = Asked::of(asked, policy).ok_or(NoEndpoint::Nameless)?;
+        let names = (self.cluster.names(), policy);
+        let make = |endpoint| self.pool(endpoint);
+        let pool = self.names.pick(asked, names, self.cluster.connect_timeout, make).await?;
+        if client.captured.is_none() {
+            // Whoever came here by the name would come here again.
+            NoEndpoint::of_own(&pool.endpoint, client.local.ip())?;
+        }
+        Ok(self.pool_for(Some(client), pool))
+    }
+
+    /// Whether it sends to what clients ask for: [`Self::pick_asked`] is for it.
+    #[must_use]
+    pub fn sends_where_asked(&self) -> bool {
+        matches!(self.cluster.discovery, Discovery::Asked(_))
     }
 
     /// The pool for where a client dialled.
@@ -248,6 +278,10 @@ impl LocalCluster {
             let times = (self.cluster.http.idle_timeout, cleanup);
             return self.originals.sweep(now, times, self.cluster.originals());
         }
+        if let Discovery::Asked(policy) = &self.cluster.discovery {
+            let idle = self.cluster.http.idle_timeout;
+            return self.names.sweep(now, idle, (self.cluster.names(), policy));
+        }
         self.follow_endpoints();
         for pool in &self.pools.borrow().pools {
             pool.sweep(now, self.cluster.http.idle_timeout);
@@ -261,5 +295,6 @@ impl Drop for LocalCluster {
             pool.close();
         }
         self.originals.close(self.cluster.originals());
+        self.names.close(self.cluster.names());
     }
 }

@@ -61,6 +61,11 @@ impl Membership {
             stats.membership_total.set(count as u64);
             stats.membership_healthy.set(count as u64);
         }
+        if let Discovery::Asked(_) = cluster.discovery {
+            let count = cluster.names().len() as u64;
+            stats.membership_total.set(count);
+            stats.membership_healthy.set(cluster.names().endpoints().len() as u64);
+        }
         let endpoints = cluster.endpoints.load();
         stats.warming_state.set(u64::from(!endpoints.ready));
         if let Some(outlier) = &*self.outlier() {

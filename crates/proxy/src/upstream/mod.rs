@@ -7,6 +7,7 @@ pub mod dialled;
 pub mod direct;
 pub mod discovery;
 pub mod dns;
+pub mod dynamic;
 pub mod endpoints;
 pub mod fault;
 pub mod incident;

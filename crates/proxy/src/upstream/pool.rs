@@ -4,6 +4,8 @@
 //! system call where what is lost with it can be sent again. What counts against the cluster's limits is held by guards, so
 //! that no path can forget to give it back (`limits.rs`).
 
+mod error;
+
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
@@ -18,16 +20,15 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+pub use self::error::ConnectError;
 use super::cluster::{Cluster, Endpoint};
 use super::dialled::{Carries, Dialled, Pending};
 use super::limits::{Permit, Starving, give_way};
 use super::local::LocalCluster;
 use super::multiplex::Multiplex;
 use super::original::{self, Passing};
-use super::outlier::Seen;
 use super::owned::{Beside, Owner};
 use super::proxy_header::{Ends, ProxyHeader};
-use super::wrong_tls::{Mistake, WrongTls};
 use crate::buffer::BufferPool;
 use crate::http::h1::Conn;
 use crate::io::{Io, Liveness};
@@ -35,49 +36,6 @@ use crate::remote::Remote;
 use crate::stats::{ClusterStats, EndpointStats, Stats};
 use crate::tls::validation::Mismatch;
 use crate::tls::{self, TlsStream};
-
-/// Why no connection could be had.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// The cluster's limits are reached (`UO`).
-    #[error("overflow")]
-    Overflow,
-    /// It was not established in time (`UF`).
-    #[error("connection timeout")]
-    Timeout,
-    /// It was refused or failed (`UF`).
-    #[error(transparent)]
-    Failed(#[from] io::Error),
-    /// The TLS handshake failed (`UF`).
-    #[error("TLS_error: {0}")]
-    Tls(tls::Failure),
-    /// The endpoint does not speak TLS (`UF`).
-    #[error("TLS_error: {0}")]
-    NoTls(Box<WrongTls>),
-}
-
-impl ConnectError {
-    /// What it says of the endpoint; `None` when that is not its doing.
-    #[must_use]
-    pub fn seen(&self) -> Option<Seen> {
-        match self {
-            Self::Overflow => None,
-            Self::Timeout | Self::Failed(_) => Some(Seen::Unreachable),
-            Self::Tls(_) | Self::NoTls(_) => Some(Seen::Reset),
-        }
-    }
-
-    /// The same, for another request that waited for the same attempt.
-    pub(super) fn again(&self) -> Self {
-        match self {
-            Self::Overflow => Self::Overflow,
-            Self::Timeout => Self::Timeout,
-            Self::Failed(error) => Self::Failed(crate::io::again(error)),
-            Self::Tls(failure) => Self::Tls(failure.again()),
-            Self::NoTls(wrong) => Self::NoTls(wrong.clone()),
-        }
-    }
-}
 
 /// An HTTP/1 connection of a pool.
 #[derive(Debug)]
@@ -436,13 +394,7 @@ impl Pool {
         // Boxed, so that requests to plain endpoints do not carry the size of a handshake.
         let shaken = Box::pin(tls::connect(io, &secure.context, asks, &self.buffers)).await;
         self.count(&shaken);
-        shaken.map(|io| (Io::Tls(io), passing)).map_err(|failure| match failure.is_plain() {
-            true => match cluster.tell_wrong_tls(Mistake::PlainEndpoint) {
-                Some(wrong) => ConnectError::NoTls(Box::new(wrong)),
-                None => ConnectError::Tls(failure),
-            },
-            false => ConnectError::Tls(failure),
-        })
+        shaken.map(|io| (Io::Tls(io), passing)).map_err(|why| ConnectError::of(why, cluster))
     }
 
     /// Begins a connection with its PROXY header.

@@ -163,10 +163,10 @@ impl<F: Feed> Control<F> {
                 Some(incident) = self.incidents.recv() => {
                     for note in incidents::notes(&incident, &self.pilot, self.pod.as_ref()) {
                         match &incident {
-                            Incident::Endpoint(_) => self.outgoing.note_logged(note),
-                            Incident::Name(_) | Incident::Tls(_) | Incident::Egress(_) => {
-                                self.outgoing.note(note);
+                            Incident::Endpoint(_) | Incident::Tls(_) => {
+                                self.outgoing.note_logged(note);
                             }
+                            Incident::Name(_) | Incident::Egress(_) => self.outgoing.note(note),
                         }
                     }
                 }

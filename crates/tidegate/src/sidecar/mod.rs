@@ -318,6 +318,9 @@ fn greeting(
     let elsewhere = match policy {
         OutboundPolicy::RegistryOnly => "is refused (REGISTRY_ONLY)",
         OutboundPolicy::AllowAny => "goes where it was dialled (ALLOW_ANY)",
+        OutboundPolicy::AllowAnyDynamicDns => {
+            "goes to the host that requests ask for, else where it was dialled (ALLOW_ANY_DYNAMIC_DNS)"
+        }
     };
     format!(
         "sidecar of {workload} serves: outbound at port {OUTBOUND_PORT}, inbound at {INBOUND_PORT}, {queries}admin at http://{admin}; \

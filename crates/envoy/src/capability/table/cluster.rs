@@ -3,6 +3,7 @@
 use super::super::row::{ROW, Row, whole};
 
 const DNS_CLUSTER: &str = "envoy.extensions.clusters.dns.v3.DnsCluster";
+const DYNAMIC_CLUSTER: &str = "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig";
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const ROUND_ROBIN: &str = "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin";
 const LEAST_REQUEST: &str =
@@ -109,7 +110,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         message: "envoy.config.cluster.v3.Cluster.CustomClusterType",
         honoured: &["name", "typed_config"],
-        holds: &[("typed_config", &[DNS_CLUSTER])],
+        holds: &[("typed_config", &[DNS_CLUSTER, DYNAMIC_CLUSTER])],
         ..ROW
     },
     Row {
@@ -121,6 +122,41 @@ pub(super) const ROWS: &[Row] = &[
             "all_addresses_in_single_endpoint",
         ],
         refused: &[("typed_dns_resolver_config", ONE_RESOLVER)],
+        ..ROW
+    },
+    Row {
+        message: DYNAMIC_CLUSTER,
+        honoured: &["dns_cache_config"],
+        ignored: &[
+            ("allow_insecure_cluster_options", "servers are verified where TLS says so"),
+            ("allow_coalesced_connections", "a connection is for one name"),
+        ],
+        refused: &[("sub_clusters_config", "use dns_cache_config")],
+        ..ROW
+    },
+    Row {
+        message: "envoy.extensions.common.dynamic_forward_proxy.v3.DnsCacheConfig",
+        honoured: &[
+            "name",
+            "dns_lookup_family",
+            "dns_refresh_rate",
+            "dns_min_refresh_rate",
+            "host_ttl",
+            "max_hosts",
+        ],
+        ignored: &[
+            ("dns_failure_refresh_rate", "lookups that fail are repeated after 1s to 30s"),
+            ("disable_dns_refresh_on_failure", "lookups that fail are repeated after 1s to 30s"),
+            ("dns_cache_circuit_breaker", "lookups wait for their turn"),
+            ("preresolve_hostnames", "a name is resolved when it is asked for first"),
+            ("dns_query_timeout", "a request waits for a name as long as for a connection"),
+        ],
+        refused: &[
+            ("typed_dns_resolver_config", ONE_RESOLVER),
+            ("dns_resolution_config", ONE_RESOLVER),
+            ("use_tcp_for_dns_lookups", ONE_RESOLVER),
+            ("key_value_config", "names are kept in memory"),
+        ],
         ..ROW
     },
     Row {

@@ -5,6 +5,7 @@ use super::filters::{CORS, FAULT};
 use super::rate_limit::LOCAL_RATE_LIMIT;
 
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
+const DYNAMIC: &str = "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig";
 const JWT: &str = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
 const RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
 const UUID: &str = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig";
@@ -75,8 +76,18 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         message: "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
         honoured: &["name", "typed_config", "is_optional", "disabled"],
-        holds: &[("typed_config", &[CORS, FAULT, JWT, LOCAL_RATE_LIMIT, RBAC, ROUTER])],
+        holds: &[("typed_config", &[CORS, DYNAMIC, FAULT, JWT, LOCAL_RATE_LIMIT, RBAC, ROUTER])],
         optional: Some("is_optional"),
+        ..ROW
+    },
+    Row {
+        message: DYNAMIC,
+        honoured: &["dns_cache_config"],
+        ignored: &[("save_upstream_address", "no filter looks at it")],
+        refused: &[
+            ("sub_cluster_config", "use dns_cache_config"),
+            ("allow_dynamic_host_from_filter_state", "no filter leaves a host"),
+        ],
         ..ROW
     },
     Row {

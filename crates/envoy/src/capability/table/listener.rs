@@ -5,6 +5,8 @@ use super::super::row::{ROW, Row, whole};
 const HTTP_CONNECTION_MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 const RBAC: &str = "envoy.extensions.filters.network.rbac.v3.RBAC";
+const SNI_FORWARD: &str =
+    "envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.FilterConfig";
 const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
 const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
 const HTTP_INSPECTOR: &str = "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector";
@@ -92,7 +94,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         message: "envoy.config.listener.v3.Filter",
         honoured: &["name", "typed_config"],
-        holds: &[("typed_config", &[HTTP_CONNECTION_MANAGER, RBAC, TCP_PROXY])],
+        holds: &[("typed_config", &[HTTP_CONNECTION_MANAGER, RBAC, SNI_FORWARD, TCP_PROXY])],
         ..ROW
     },
     Row {
@@ -102,6 +104,12 @@ pub(super) const ROWS: &[Row] = &[
         ..ROW
     },
     whole("envoy.config.listener.v3.ListenerFilterChainMatchPredicate"),
+    Row {
+        message: SNI_FORWARD,
+        honoured: &["dns_cache_config", "port_value"],
+        ignored: &[("save_upstream_address", "no filter looks at it")],
+        ..ROW
+    },
     Row { message: HTTP_INSPECTOR, ..ROW },
     Row { message: ORIGINAL_DST, ..ROW },
     Row {

@@ -18,6 +18,7 @@ use tidegate_envoy::v3::cluster::cluster::{
 use tidegate_envoy::v3::cluster::{CircuitBreakers, Cluster as ProtoCluster};
 use tidegate_envoy::v3::core::{RoutingPriority, TcpKeepalive as ProtoKeepalive};
 use tidegate_envoy::v3::dns_cluster::DnsCluster;
+use tidegate_envoy::v3::dynamic_cluster::ClusterConfig as DynamicCluster;
 use tidegate_envoy::v3::endpoint::ClusterLoadAssignment;
 
 use crate::config::refusal::{Refusal, Within, each};
@@ -31,7 +32,7 @@ use super::address::socket;
 use super::endpoint::{Assigned, assignment, names};
 use super::source::with_all_others;
 use super::value::{enumeration, positive, present, required, timeout};
-use super::{Links, noted, outlier, proxy_header, tls, unpack};
+use super::{Links, dynamic, is, noted, outlier, proxy_header, tls, unpack};
 
 use http::HttpOptions;
 
@@ -101,7 +102,9 @@ fn endpoints(
     let known = before.map(|before| before.endpoints.load_full()).unwrap_or_default();
     match listed {
         // They come as they are dialled.
-        _ if matches!(discovery, Discovery::Dialled { .. }) => EndpointSet::new(Vec::new()),
+        _ if matches!(discovery, Discovery::Dialled { .. } | Discovery::Asked(_)) => {
+            EndpointSet::new(Vec::new())
+        }
         Some(listed) => listed.endpoints(&known),
         None if before.is_some_and(|before| before.discovery == *discovery) => known.again(),
         None => EndpointSet::default(),
@@ -167,9 +170,19 @@ fn dialled(proto: &ProtoCluster, links: &mut impl Links) -> Result<Discovery, Re
     Ok(Discovery::Dialled { cleanup })
 }
 
-/// A `cluster_type`, which the capability table lets be a DNS cluster only.
+/// A `cluster_type`, which the capability table lets be a DNS cluster or one of names that clients ask for.
 fn custom_source(proto: &ProtoCluster, custom: &CustomClusterType) -> Result<Source, Refusal> {
     let any = present("typed_config", custom.typed_config.as_ref())?;
+    if is::<DynamicCluster>(any) {
+        let (discovery, dns) =
+            dynamic::cluster(proto, &unpack(any).within("typed_config")?).within("typed_config")?;
+        return Ok(Source { discovery, dns, listed: None });
+    }
+    if proto.lb_policy() == LbPolicy::ClusterProvided {
+        return Err(Refusal::new(
+            "lb_policy CLUSTER_PROVIDED is not for clusters of names that are listed",
+        ));
+    }
     let options: DnsCluster = unpack(any).within("typed_config")?;
     let family =
         match enumeration("dns_lookup_family", options.dns_lookup_family).within("typed_config")? {

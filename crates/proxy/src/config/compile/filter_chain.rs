@@ -13,6 +13,7 @@ use tidegate_envoy::v3::listener::filter::ConfigType;
 use tidegate_envoy::v3::listener::filter_chain_match::ConnectionSourceType;
 use tidegate_envoy::v3::listener::{Filter, FilterChain as ProtoChain, FilterChainMatch};
 use tidegate_envoy::v3::network_rbac::Rbac as ProtoRbac;
+use tidegate_envoy::v3::sni_dynamic_forward_proxy::FilterConfig as SniForward;
 use tidegate_envoy::v3::tcp_proxy::TcpProxy as ProtoTcpProxy;
 use tidegate_envoy::v3::tcp_proxy::tcp_proxy::ClusterSpecifier;
 
@@ -24,6 +25,7 @@ use crate::tls::ServerTls;
 
 use super::access_log::logs;
 use super::address::net;
+use super::dynamic;
 use super::manager::manager;
 use super::rbac::network_rbac;
 use super::value::{enumeration, positive, required, timeout};
@@ -36,7 +38,8 @@ const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What filters a chain may have.
-const LAST: &str = "an HTTP connection manager or a TCP proxy must be the last filter, and the only one but for RBAC";
+const LAST: &str = "an HTTP connection manager or a TCP proxy must be the last filter, and the only one but for RBAC and \
+                    sni_dynamic_forward_proxy";
 
 /// A filter chain, and what is wrong with its transport socket, if that is more than `unsupported` says. Where something
 /// is, the chain refuses its handshakes: others of the same listener go on.
@@ -48,13 +51,21 @@ pub(in crate::config) fn filter_chain(
     let Some((last, before)) = proto.filters.split_last() else {
         return Err(Refusal::of("filters", LAST));
     };
+    let mut sni_port = None;
     let rbac = each("filters", before, |filter| match typed_config(filter)? {
         any if is::<ProtoRbac>(any) => {
-            unpack(any).and_then(|proto| network_rbac(&proto)).within("typed_config")
+            let rbac = unpack(any).and_then(|proto| network_rbac(&proto));
+            rbac.within("typed_config").map(Some)
+        }
+        any if is::<SniForward>(any) => {
+            let port = unpack(any).and_then(|proto| dynamic::sni_port(&proto));
+            sni_port = Some(port.within("typed_config")?);
+            Ok(None)
         }
         _ => Err(Refusal::new(LAST)),
     })?;
-    let filter = network_filter(last, links).within_item("filters", before.len())?;
+    let rbac = rbac.into_iter().flatten().collect();
+    let filter = network_filter(last, sni_port, links).within_item("filters", before.len())?;
     let handshake = positive(
         "transport_socket_connect_timeout",
         proto.transport_socket_connect_timeout.as_ref(),
@@ -107,7 +118,11 @@ fn typed_config(proto: &Filter) -> Result<&Any, Refusal> {
     }
 }
 
-fn network_filter(proto: &Filter, links: &mut impl Links) -> Result<NetworkFilter, Refusal> {
+fn network_filter(
+    proto: &Filter,
+    sni_port: Option<u16>,
+    links: &mut impl Links,
+) -> Result<NetworkFilter, Refusal> {
     let any = typed_config(proto)?;
     if is::<ProtoRbac>(any) {
         return Err(Refusal::new(LAST));
@@ -115,7 +130,7 @@ fn network_filter(proto: &Filter, links: &mut impl Links) -> Result<NetworkFilte
     if is::<ProtoTcpProxy>(any) {
         let proxy =
             unpack(any).and_then(|proto| tcp_proxy(&proto, links)).within("typed_config")?;
-        return Ok(NetworkFilter::Tcp(Arc::new(proxy)));
+        return Ok(NetworkFilter::Tcp(Arc::new(TcpProxy { sni_port, ..proxy })));
     }
     let manager = unpack(any).and_then(|proto: HttpConnectionManager| manager(&proto, links));
     Ok(NetworkFilter::Http(Arc::new(manager.within("typed_config")?)))
@@ -151,6 +166,7 @@ fn tcp_proxy(proto: &ProtoTcpProxy, links: &mut impl Links) -> Result<TcpProxy, 
             Some(0) => return Err(Refusal::of("max_connect_attempts", "must be 1 at least")),
             attempts => attempts.unwrap_or(1),
         },
+        sni_port: None,
         log: logs(&proto.access_log, links.logs())?,
     })
 }

@@ -8,6 +8,7 @@ mod access_log;
 mod address;
 mod cluster;
 mod cors;
+mod dynamic;
 mod endpoint;
 mod fault;
 mod filter_chain;

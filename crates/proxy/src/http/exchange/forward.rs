@@ -87,12 +87,13 @@ impl<D: Downstream> Exchange<'_, D> {
         loop {
             cluster.cluster.use_when_ready().await;
             self.journal.attempt();
-            let Some(pool) = attempts.pick(&cluster, self.client, hash, || worker.random.next())
-            else {
-                cluster.stats.upstream_cx_none_healthy.inc();
-                let reply = LocalReply::no_healthy_upstream();
-                charge(&cluster, None, reply.status);
-                return self.reply_on(way, reply).await;
+            let pool = match self.pick(&cluster, &attempts, hash).await {
+                Ok(pool) => pool,
+                Err(reply) => {
+                    cluster.stats.upstream_cx_none_healthy.inc();
+                    charge(&cluster, None, reply.status);
+                    return self.reply_on(way, *reply).await;
+                }
             };
             if let Some(mirrors) = mirrors.take() {
                 self.mirror(mirrors, time);
@@ -176,6 +177,23 @@ impl<D: Downstream> Exchange<'_, D> {
         }
         // Boxed, so that requests on connections that are there do not carry its size.
         Box::pin(self.await_connection(at, way, attempts)).await
+    }
+
+    /// The endpoint for the next attempt: what the request asks for, where the cluster sends there.
+    async fn pick(
+        &self,
+        cluster: &LocalCluster,
+        attempts: &Attempts<'_>,
+        hash: Option<u64>,
+    ) -> Result<Rc<Pool>, Box<LocalReply>> {
+        if cluster.sends_where_asked() {
+            // Boxed, so that other requests do not carry its size.
+            let picked = Box::pin(cluster.pick_asked(self.request.authority(), self.client)).await;
+            return picked.map_err(|why| Box::new(LocalReply::no_endpoint(&why)));
+        }
+        let random = || self.http.worker.random.next();
+        let picked = attempts.pick(cluster, self.client, hash, random);
+        picked.ok_or_else(|| Box::new(LocalReply::no_healthy_upstream()))
     }
 
     /// Waits for a connection to the endpoint.

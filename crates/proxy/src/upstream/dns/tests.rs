@@ -435,6 +435,20 @@ async fn ten_thousand_names_that_nobody_uses_are_not_asked_for() {
     assert!(fixture.resolver.shared.entries().is_empty());
 }
 
+/// Clients choose names, and each may be a new one.
+#[tokio::test(start_paused = true)]
+async fn names_that_were_asked_for_once_do_not_pile_up() {
+    let fixture = Fixture::new();
+    let watched = fixture.resolver.watch("kept.example", 80, options());
+    for n in 0..2 * CROWDED {
+        drop(fixture.resolver.watch(&format!("n{n}.example"), 80, options()));
+    }
+    let names = fixture.resolver.shared.entries().len();
+    assert!(names <= CROWDED + 1, "{names}");
+    assert_eq!(fixture.resolver.status().len(), 1, "whoever is watched stays");
+    drop(watched);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_resolver_that_is_gone_leaves_its_answers() {
     let fixture = Fixture::new();

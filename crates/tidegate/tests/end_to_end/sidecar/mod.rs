@@ -3,6 +3,7 @@
 mod inbound;
 mod origination;
 mod outbound;
+mod wildcard;
 
 use std::net::SocketAddr;
 

@@ -102,13 +102,20 @@ fn balancing(proto: &ProtoCluster) -> Result<Balancing, Refusal> {
             };
             maglev(config.table_size, hash_key(proto)).within("maglev_lb_config")
         }
-        // The address that was dialled is the only choice.
-        LbPolicy::ClusterProvided if keeps_dialled(proto) => Ok(Balancing::default()),
+        // The address that was dialled, or that of the name that is asked for, is the only choice.
+        LbPolicy::ClusterProvided if keeps_dialled(proto) || custom(proto) => {
+            Ok(Balancing::default())
+        }
         LbPolicy::ClusterProvided => Err(Refusal::of(
             "lb_policy",
             "use ROUND_ROBIN, LEAST_REQUEST, RANDOM, RING_HASH or MAGLEV",
         )),
     }
+}
+
+/// Whether a `cluster_type` says how endpoints are found, which judges that itself.
+fn custom(proto: &ProtoCluster) -> bool {
+    matches!(proto.cluster_discovery_type, Some(ClusterDiscoveryType::ClusterType(_)))
 }
 
 /// A `slow_start_config`, which Envoy has twice.
