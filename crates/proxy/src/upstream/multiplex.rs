@@ -251,7 +251,9 @@ impl Multiplex {
     /// Has the connection with the fewest streams take no more, for another one's sake.
     pub(super) fn leave_one(&self) -> Option<Leaving> {
         let open = self.open.borrow();
-        let leave = open.iter().filter(|one| !one.connection.stays.load(Relaxed));
+        // One that takes no more goes by itself.
+        let takes = |one: &&Open| !one.connection.is_closed();
+        let leave = open.iter().filter(takes).filter(|one| !one.connection.stays.load(Relaxed));
         Leaving::begin(&leave.min_by_key(|one| one.connection.streams())?.connection)
     }
 

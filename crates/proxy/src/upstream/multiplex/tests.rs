@@ -319,6 +319,11 @@ async fn who_need_not_give_way_wakes_nobody() {
         assert!(timeout(Duration::ZERO, woken).await.is_err());
         assert!(!second._lease.connection.leaves.load(Relaxed));
         assert_eq!(usage.leaving.load(Relaxed), 1);
+        // Nor is one asked that takes no more, whose streams last.
+        usage.starving.store(2, Relaxed);
+        let pool = other.cluster.pick(None, None, || 0).unwrap();
+        second._lease.connection.close();
+        assert!(pool.multiplex.leave_one().is_none());
     })
     .await;
 }
