@@ -12,6 +12,7 @@ use rustix::net::SocketFlags;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::bind::BACKLOG;
+use super::hear::{Heard, hear};
 use super::look::{Looked, look, look_at_refused};
 use super::terminate::terminate;
 use crate::accesslog::{Field, Kind, Record, ResponseFlags};
@@ -27,7 +28,7 @@ use crate::http::opening::Opening;
 use crate::io::Io;
 use crate::rbac::{Asked, Counts, Denied};
 use crate::stats::{ListenerStats, Stats};
-use crate::tcp::filter::TcpChain;
+use crate::tcp::filter::{Opened, TcpChain};
 use crate::throttle::Throttle;
 use crate::tls::ClientHello;
 use crate::upstream::original::Captured;
@@ -54,7 +55,7 @@ pub(super) struct Current {
 
 /// A chain, made ready.
 #[derive(Clone, Debug)]
-struct Served {
+pub(super) struct Served {
     chain: Arc<FilterChain>,
     handler: Handler,
     /// The counts of its RBAC filters, in their order.
@@ -209,7 +210,7 @@ impl Current {
     }
 
     /// The chain for a connection of which that is known.
-    fn served(&self, client: &Client, looked: &Looked) -> Option<Served> {
+    pub(super) fn served(&self, client: &Client, looked: &Looked) -> Option<Served> {
         let protocols = looked.protocols();
         let facts = facts(client, looked.hello.as_ref(), &protocols);
         let chain = self.listener.chains.find(&facts)?;
@@ -226,6 +227,11 @@ impl Current {
             Handler::Tcp(_) => false,
         };
         (begun && served.chain.tls.is_none()).then_some(served)
+    }
+
+    /// Whether a chain is still among its own.
+    fn still_serves(&self, served: &Served) -> bool {
+        self.chains.iter().any(|own| Arc::ptr_eq(&own.chain, &served.chain))
     }
 
     /// The chains of a listener, in the order in which they are kept.
@@ -286,6 +292,13 @@ impl Served {
     /// Whether its RBAC filters can judge a client only after the handshake.
     fn judges_late(&self) -> bool {
         self.chain.tls.is_some() && self.chain.rbac.iter().any(|filter| filter.needs_handshake)
+    }
+
+    /// What carries the connection of a client that says nothing, if it may be carried as it is.
+    pub(super) fn carries_silence(&self, client: &Client) -> Option<Rc<TcpChain>> {
+        let Handler::Tcp(tcp) = &self.handler else { return None };
+        let plain = self.chain.tls.is_none() && !self.chain.denies;
+        (plain && self.admit(client).is_ok()).then(|| Rc::clone(tcp))
     }
 
     /// Asks the RBAC filters whether a client may connect.
@@ -366,6 +379,15 @@ async fn choose(
     let worker = Rc::clone(&local.worker);
     let mut looked = Looked::default();
     if current.listener.looks_at(client.local.port()) {
+        let Some(heard) = place.prepare(&worker, hear(&current, &client, &io)).await else {
+            return;
+        };
+        current = Rc::clone(&local.current.borrow());
+        if let Some(Heard { served, tcp, opened }) = heard
+            && current.still_serves(&served)
+        {
+            return carry_heard(&current, &served, tcp, opened, io, (client, place));
+        }
         let look = look(&worker, &current, &mut io, client.local.port());
         match place.prepare(&worker, look).await.flatten() {
             Some(found) => looked = found,
@@ -490,6 +512,23 @@ fn spawn(
             tcp.serve(client, Io::Plain(io), first.0).await;
         }),
     };
+}
+
+/// Serves a connection whose server has spoken first.
+fn carry_heard(
+    current: &Current,
+    served: &Served,
+    tcp: Rc<TcpChain>,
+    opened: Opened,
+    io: TcpStream,
+    (client, place): (Client, Registration),
+) {
+    place.set_chain(Arc::clone(&served.chain));
+    let open = Open::new(&current.stats);
+    tokio::task::spawn_local(async move {
+        let _counted = (open, place);
+        tcp.carry(client, Io::Plain(io), opened).await;
+    });
 }
 
 /// Counts a connection as open.

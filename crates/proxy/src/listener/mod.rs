@@ -1,6 +1,7 @@
 //! Listeners: accept, hand on, inspect, choose a filter chain.
 
 pub mod bind;
+mod hear;
 mod listening;
 pub mod local;
 mod look;

@@ -44,6 +44,26 @@ struct Refusal {
     remote: Option<Remote>,
 }
 
+/// A connection to an endpoint that was dialled before a client had said anything.
+pub struct Opened {
+    slot: Arc<ClusterSlot>,
+    cluster: Rc<LocalCluster>,
+    dialled: Dialled,
+    io: Io,
+    /// When it was begun.
+    started: (Instant, SystemTime),
+}
+
+impl Opened {
+    /// Waits until the endpoint says something, or closes it; nothing where that cannot be known without reading.
+    pub async fn speaks(&self) -> Option<()> {
+        match &self.io {
+            Io::Plain(io) => io.peek(&mut [0]).await.ok().map(drop),
+            _ => None,
+        }
+    }
+}
+
 impl Refusal {
     fn new(flags: ResponseFlags, details: &'static str) -> Self {
         Self { flags, details, failure: None, remote: None }
@@ -69,51 +89,68 @@ impl TcpChain {
         }
     }
 
+    /// Dials an endpoint for a client that has said nothing yet; nothing if there is none.
+    pub async fn open(&self, client: &Client) -> Option<Opened> {
+        let started = (Instant::now(), SystemTime::now());
+        let slot = Arc::clone(self.proxy.clusters.next(|| self.worker.random.next()));
+        let (dialled, io, cluster) = self.connect(&slot, client).await.ok()?;
+        Some(Opened { slot, cluster, dialled, io, started })
+    }
+
+    /// Serves a connection to its end, to an endpoint that has spoken first.
+    pub async fn carry(&self, client: Client, io: Io, opened: Opened) {
+        self.stats.downstream_cx_total.inc();
+        let Opened { slot, cluster, dialled, io: io_up, started: (started, wall) } = opened;
+        let note = Note { chain: self, client: &client, slot: &slot, started, wall };
+        self.relay(io, None, (dialled, io_up, cluster), note).await;
+    }
+
     /// Serves a connection to its end. `first` holds bytes that were read from it already.
     pub async fn serve(&self, client: Client, io: Io, first: Option<Buffer>) {
         self.stats.downstream_cx_total.inc();
         let (started, wall) = (Instant::now(), SystemTime::now());
         let slot = self.proxy.clusters.next(|| self.worker.random.next());
-        let mut note = Note { chain: self, client: &client, slot, started, wall };
+        let note = Note { chain: self, client: &client, slot, started, wall };
         if self.chain.denies {
             self.deny(&client, first.as_ref());
         }
+        match self.connect(slot, &client).await {
+            Ok(upstream) => self.relay(io, first, upstream, note).await,
+            Err(refusal) => note.refused(&refusal),
+        }
+    }
+
+    /// Carries bytes both ways until the connection ends, and notes how it did.
+    async fn relay(
+        &self,
+        io: Io,
+        first: Option<Buffer>,
+        (dialled, io_up, cluster): (Dialled, Io, Rc<LocalCluster>),
+        mut note: Note<'_>,
+    ) {
+        note.opened(&dialled, first.as_ref());
         let tally = Tally::default();
-        let (flags, details, dialled) = match self.connect(slot, &client).await {
-            Ok((dialled, io_up, cluster)) => {
-                if first.as_ref().is_some_and(begins_tls) {
-                    // It may be meant, and so goes on.
-                    cluster.cluster.tell_wrong_tls(Mistake::ClientInside);
-                }
-                note.opened(&dialled, first.as_ref());
-                let limits = RelayLimits {
-                    idle: self.proxy.idle_timeout,
-                    duration: self.proxy.max_duration,
-                };
-                let outcome = relay(io, io_up, first, limits, &self.pools, &tally).await;
-                cluster.stats.upstream_cx_rx_bytes_total.add(tally.upstream_received());
-                cluster.stats.upstream_cx_tx_bytes_total.add(tally.upstream_sent());
-                dialled.closes_busy();
-                let by_us = matches!(
-                    outcome.ended_by,
-                    EndedBy::Idle
-                        | EndedBy::MaxDuration
-                        | EndedBy::Error { side: Side::Downstream, .. }
-                );
-                if !by_us {
-                    dialled.closed_by_endpoint();
-                }
-                let (flags, details) = self.judge(outcome.ended_by);
-                (flags, details, Some(dialled))
-            }
-            Err(refusal) => {
-                note.refused(&refusal);
-                return;
-            }
-        };
+        if first.as_ref().is_some_and(begins_tls) {
+            // It may be meant, and so goes on.
+            cluster.cluster.tell_wrong_tls(Mistake::ClientInside);
+        }
+        let limits =
+            RelayLimits { idle: self.proxy.idle_timeout, duration: self.proxy.max_duration };
+        let outcome = relay(io, io_up, first, limits, &self.pools, &tally).await;
+        cluster.stats.upstream_cx_rx_bytes_total.add(tally.upstream_received());
+        cluster.stats.upstream_cx_tx_bytes_total.add(tally.upstream_sent());
+        dialled.closes_busy();
+        let by_us = matches!(
+            outcome.ended_by,
+            EndedBy::Idle | EndedBy::MaxDuration | EndedBy::Error { side: Side::Downstream, .. }
+        );
+        if !by_us {
+            dialled.closed_by_endpoint();
+        }
+        let (flags, details) = self.judge(outcome.ended_by);
         self.stats.downstream_cx_rx_bytes_total.add(tally.received());
         self.stats.downstream_cx_tx_bytes_total.add(tally.sent());
-        note.closed(flags, details, dialled.as_ref(), &tally);
+        note.closed(flags, details, &dialled, &tally);
     }
 
     /// Notes a connection that may not go out. It has no endpoint, and so it is closed.
@@ -250,14 +287,14 @@ impl Note<'_> {
         &self,
         flags: ResponseFlags,
         details: &'static str,
-        dialled: Option<&Dialled>,
+        dialled: &Dialled,
         tally: &Tally,
     ) {
         if let Some(mut record) = self.record(Kind::TcpClose) {
             record.flags = flags;
-            record.upstream_remote = dialled.map(|dialled| dialled.remote.clone());
-            record.upstream_connected = dialled.is_some();
-            record.upstream_local = dialled.and_then(|dialled| dialled.local);
+            record.upstream_remote = Some(dialled.remote.clone());
+            record.upstream_connected = true;
+            record.upstream_local = dialled.local;
             record.bytes.received = tally.received();
             record.bytes.sent = tally.sent();
             record.bytes.wire_received = tally.received();

@@ -244,6 +244,95 @@ async fn a_port_that_says_nothing_is_looked_into_and_ipv6_is_as_ipv4() {
     sidecar.end().await;
 }
 
+const DATABASES: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: unnamed}
+spec:
+  hosts: [unnamed.example]
+  addresses: [10.77.0.3, 'fd77::2']
+  ports: [{number: 9000, name: any}, {number: 9001, name: other}, {number: 27017, name: documents}]
+  resolution: NONE
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: mongo}
+spec:
+  hosts: [mongo.example]
+  addresses: [10.77.0.2]
+  ports: [{number: 27017, name: mongo, protocol: MONGO}]
+  resolution: NONE
+";
+
+/// A message as MongoDB's clients begin with: its length, then numbers, all of them little-endian.
+const MESSAGE: [u8; 20] = [20, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 221, 7, 0, 0, 0, 0, 0, 0];
+
+#[tokio::test]
+async fn who_speaks_first_is_heard_where_nobody_says_what_is_spoken() {
+    let Some(world) = World::new() else { return };
+    for origin in [ORIGINS[1], ORIGINS[2]] {
+        greeter(origin, 9000).await;
+    }
+    let slow = Origin::start().at(at(ORIGINS[1], 9001)).http(host).await;
+    let _named = Origin::start().at(at(ORIGINS[0], 27017)).echo_bytes().await;
+    let _unnamed = Origin::start().at(at(ORIGINS[1], 27017)).echo_bytes().await;
+    world.manifest("services.yaml", DATABASES);
+    world.capture(&EVERYTHING);
+    let sidecar = world.sidecar(&[]).await;
+
+    // The server, in both families, whatever the client says then.
+    for (address, own) in [(ORIGINS[1], WORKLOAD[0]), (ORIGINS[2], WORKLOAD[1])] {
+        let mut stream = world.dial(at(address, 9000)).await.expect("a connection");
+        let greeting = format!("hello {own}\n");
+        let mut words = vec![0; greeting.len()];
+        let read = tokio::time::timeout(PATIENCE, stream.read_exact(&mut words)).await;
+        read.expect("in time").expect("a greeting");
+        assert_eq!(String::from_utf8_lossy(&words), greeting);
+        stream.write_all(b"GET / HTTP/1.1").await.expect("written");
+        let mut back = [0; 14];
+        stream.read_exact(&mut back).await.expect("the same bytes");
+        assert_eq!(&back, b"GET / HTTP/1.1");
+        drop(stream);
+        sidecar.logged(&["outbound|9000||unnamed.example", address]).await;
+    }
+
+    // The client, also one that takes its time: requests are requests, and an endpoint that was dialled meanwhile gets none of it.
+    let mut stream = world.dial(at(ORIGINS[1], 9001)).await.expect("a connection");
+    eventually(
+        PATIENCE,
+        async || {
+            if slow.connections() == 1 { Ok(()) } else { Err("nobody is dialled") }
+        },
+    )
+    .await;
+    let request = b"GET /slow HTTP/1.1\r\nhost: unnamed.example\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).await.expect("written");
+    let mut answer = String::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await;
+    read.expect("in time").expect("an answer");
+    let whole = answer.starts_with("HTTP/1.1 200") && answer.ends_with("unnamed.example");
+    assert!(whole, "{answer}");
+    sidecar.logged(&["GET /slow HTTP/1.1", "outbound|9001||unnamed.example"]).await;
+    assert_eq!((slow.connections(), slow.requests()), (2, 1));
+
+    // Neither HTTP nor TLS, with a name for its protocol and without.
+    for origin in [ORIGINS[0], ORIGINS[1]] {
+        let mut stream = world.dial(at(origin, 27017)).await.expect("a connection");
+        stream.write_all(&MESSAGE).await.expect("written");
+        let mut back = [0; MESSAGE.len()];
+        let read = tokio::time::timeout(PATIENCE, stream.read_exact(&mut back)).await;
+        read.expect("in time").expect("the same bytes");
+        assert_eq!(back, MESSAGE);
+        drop(stream);
+        sidecar.logged(&["outbound|27017||", &format!("{origin}:27017")]).await;
+    }
+
+    // What nothing describes is not dialled, whoever is silent.
+    let silent = world.dial(at(ORIGINS[0], 9000)).await;
+    assert_eq!(first_words(silent).await, "");
+    sidecar.end().await;
+}
+
 #[tokio::test]
 async fn the_sidecar_s_own_ports_and_other_words_are_no_way_out() {
     let Some(world) = World::new() else { return };
