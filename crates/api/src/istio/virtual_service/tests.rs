@@ -111,8 +111,12 @@ fn retries_and_destinations() {
     assert!(retries(json!({"attempts": 0, "retryOn": "5xx"}))[0].contains("set to 0 (disabled)"));
     assert_eq!(
         retries(json!({"attempts": 1, "retryOn": "5xx, reset"})),
-        ["spec.http[0].retries.retryOn: Invalid value: \" reset\": is not a valid retryOn policy"]
+        [
+            "spec.http[0].retries.retryOn: Invalid value: \" reset\": is not a valid retryOn policy: write the list without spaces"
+        ]
     );
+    let unknown = retries(json!({"attempts": 1, "retryOn": "5xx,rest"}));
+    assert!(unknown[0].contains("\"rest\": ") && unknown[0].contains(", reset, "), "{unknown:?}");
     let route = |route: Value| faults(VirtualService, &rule(&[("/route", route)]));
     assert_eq!(route(json!([{"destination": {"host": "a"}, "weight": 0}])), [""; 0]);
     for (bad, fault) in [
@@ -122,7 +126,7 @@ fn retries_and_destinations() {
         (json!([{"destination": {"host": "a"}, "weight": -1}]), "must be non-negative"),
         (
             json!([{"destination": {"host": "a"}}, {"destination": {"host": "b"}}]),
-            "total destination weight = 0",
+            "total destination weight = 0: of several destinations at least one needs a weight",
         ),
         (
             json!([{"destination": {"host": "a"}, "headers": {"request": {"remove": ["Host"]}}}]),

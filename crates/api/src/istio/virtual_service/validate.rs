@@ -234,11 +234,14 @@ pub fn without_share(weights: &[Option<i32>]) -> impl Iterator<Item = usize> {
     all.map(|(number, _)| number)
 }
 
+const NO_WEIGHT: &str = "total destination weight = 0: of several destinations at least one needs a weight above 0, and one without a \
+     weight gets nothing; write weight in each";
+
 /// Several destinations without any weight would leave traffic nowhere to go.
 pub(super) fn validate_weights(weights: &[Option<i32>], report: &mut Report) {
     let sum: i64 = weights.iter().flatten().copied().map(i64::from).sum();
     if sum == 0 && weights.len() > 1 {
-        report.field("route", |r| r.wrong("total destination weight = 0"));
+        report.field("route", |r| r.wrong(NO_WEIGHT));
     }
     if sum > i64::from(u32::MAX) {
         report.field("route", |r| {

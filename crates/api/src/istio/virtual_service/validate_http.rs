@@ -315,11 +315,23 @@ impl HttpRetry {
             for word in words {
                 let status = word.parse().is_ok_and(is_status);
                 if !status && !RETRY_ON.contains(&word) {
-                    report.invalid(word, "is not a valid retryOn policy");
+                    report.invalid(word, unknown_condition(word));
                 }
             }
         });
     }
+}
+
+/// What is wrong with a word of `retryOn`, and what may stand there.
+fn unknown_condition(word: &str) -> String {
+    let trimmed = word.trim();
+    let spaces =
+        trimmed != word && (RETRY_ON.contains(&trimmed) || trimmed.parse().is_ok_and(is_status));
+    let remedy = match spaces {
+        true => "write the list without spaces".to_owned(),
+        false => format!("use statuses such as 503, and {}", RETRY_ON.join(", ")),
+    };
+    format!("is not a valid retryOn policy: {remedy}")
 }
 
 /// Whether HTTP has a status of that number (IANA's registry, as Go's library knows it).
