@@ -137,8 +137,11 @@ fn base(stat_prefix: &str, routes: RouteSpecifier, context: &Context<'_>) -> Htt
     let unescapes = form == PathNormalization::DecodeAndMergeSlashes;
     let merges = unescapes || form == PathNormalization::MergeSlashes;
     // Envoy keeps them as they are where nothing is said.
-    let escaped_slashes =
-        unescapes.then_some(PathWithEscapedSlashesAction::UnescapeAndForward).unwrap_or_default();
+    let escaped_slashes = if unescapes {
+        PathWithEscapedSlashesAction::UnescapeAndForward
+    } else {
+        PathWithEscapedSlashesAction::default()
+    };
     HttpConnectionManager {
         codec_type: CodecType::Auto.into(),
         stat_prefix: stat_prefix.to_owned(),

@@ -39,9 +39,10 @@ pub(super) fn cluster(
         let reason = "lb_policy must be CLUSTER_PROVIDED with a dynamic forward proxy";
         return Err(Refusal::new(reason));
     }
-    let cache = match &config.cluster_implementation_specifier {
-        Some(ClusterImplementationSpecifier::DnsCacheConfig(cache)) => cache,
-        _ => return Err(Refusal::of("dns_cache_config", "must be set")),
+    let Some(ClusterImplementationSpecifier::DnsCacheConfig(cache)) =
+        &config.cluster_implementation_specifier
+    else {
+        return Err(Refusal::of("dns_cache_config", "must be set"));
     };
     let default_port = if proto.transport_socket.is_some() { HTTPS } else { HTTP };
     let metadata = proto.metadata.as_ref();
