@@ -157,6 +157,8 @@ fn asking(name: &str, context: &Context<'_>) -> FilterChain {
     FilterChain {
         name: name.to_owned(),
         filter_chain_match: Some(FilterChainMatch {
+            // A TLS client's ALPN speaks of what is inside of its TLS.
+            transport_protocol: "raw_buffer".to_owned(),
             application_protocols: REQUESTS.map(str::to_owned).to_vec(),
             ..FilterChainMatch::default()
         }),
