@@ -13,7 +13,7 @@ use crate::upstream::pool::{ConnectError, Pool};
 pub(super) struct Lost {
     /// What became of it.
     pub reset: Reset,
-    /// The same in words, of a handshake that failed.
+    /// The same in words for the client, where it is for the client to know.
     pub why: Option<String>,
 }
 
@@ -47,7 +47,8 @@ impl<D: Downstream> Exchange<'_, D> {
         }
         let why = error.to_string();
         self.journal.set(Field::UpstreamFailure, &why);
-        let told = matches!(error, ConnectError::Tls(_) | ConnectError::NoTls(_));
+        // Whoever is outside learns nothing of what is inside, as with Envoy.
+        let told = matches!(error, ConnectError::NoTls(_)) && !self.http.manager.use_remote_address;
         Lost { reset, why: told.then_some(why) }
     }
 
