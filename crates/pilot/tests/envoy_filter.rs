@@ -12,6 +12,10 @@ const ROUTER: &str = "envoy.filters.http.router";
 const MANAGER: &str = "envoy.filters.network.http_connection_manager";
 const RBAC: &str = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC";
 
+const RBAC_PER_ROUTE: &str =
+    "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute";
+const CORS: &str = "type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy";
+
 fn filter(name: &str, patches: &[Value]) -> Value {
     json!({
         "apiVersion": "networking.istio.io/v1alpha3",
@@ -471,4 +475,45 @@ fn what_there_is_is_told_to_each_patch_that_names_something_else() {
     world.delete(&base()[1]);
     let gone = told(&world);
     assert!(gone.contains("its virtual hosts there are b.example:80"), "{gone}");
+}
+
+/// What is said to an HTTP filter of some routes is read by one of that name in front of them, and by nobody else.
+#[test]
+fn settings_for_a_filter_that_is_not_there_are_told() {
+    let said = json!({"typed_per_filter_config": {"x": {"@type": RBAC_PER_ROUTE}}});
+    let merge = |sort: &str, value: &Value| {
+        json!({"applyTo": sort, "match": {"routeConfiguration": {"vhost": {"name": "a.example:80"}}},
+            "patch": {"operation": "MERGE", "value": value}})
+    };
+    let told = |path: &str, listeners: &str| {
+        format!(
+            "configPatches[0].patch.value{path}.typed_per_filter_config[\"x\"] has no effect at {listeners}: no HTTP \
+             filter of this name is there; add it with a patch of HTTP_FILTER"
+        )
+    };
+    let own = filter("own", &[merge("HTTP_ROUTE", &said)]);
+    let mut world = world(std::slice::from_ref(&own));
+    let nowhere = format!("NoEffect: {}", told("", "0.0.0.0_80"));
+    assert_eq!(world.fault(&own, Reconciled).as_deref(), Some(&*nowhere));
+    assert_eq!(world.idle(&own).as_deref(), Some(&*nowhere), "it says nothing else");
+    // Another EnvoyFilter may bring it, and take it away again.
+    let other = filter("other", &[insert("x")]);
+    world.apply(&other);
+    assert_eq!((world.fault(&own, Reconciled), world.idle(&own)), (None, None));
+    world.apply(&filter("other", &[insert("y")]));
+    assert_eq!(world.fault(&own, Reconciled).as_deref(), Some(&*nowhere));
+    world.delete(&other);
+    assert_eq!(world.fault(&own, Reconciled).as_deref(), Some(&*nowhere));
+    // One that says more is in force for that.
+    let timed = json!({"include_request_attempt_count": true,
+        "routes": [{"name": "r", "match": {"prefix": "/"}, "direct_response": {"status": 200},
+            "typed_per_filter_config": {"x": {"@type": RBAC_PER_ROUTE}}}]});
+    world.apply(&filter("own", &[merge("VIRTUAL_HOST", &timed)]));
+    let inside = format!("NoEffect: {}", told(".routes[0]", "0.0.0.0_80"));
+    assert_eq!(world.fault(&own, Reconciled), Some(inside));
+    assert_eq!(world.idle(&own), None);
+    // Those that stand in every listener are there.
+    let cors = json!({"typed_per_filter_config": {"envoy.filters.http.cors": {"@type": CORS}}});
+    world.apply(&filter("own", &[merge("HTTP_ROUTE", &cors)]));
+    assert_eq!((world.fault(&own, Reconciled), world.idle(&own)), (None, None));
 }

@@ -18,7 +18,7 @@ use super::text;
 const CLAIMS: &str = "@request.auth.claims";
 
 /// The filter that verifies JWTs, and the key under which it keeps what they say.
-pub(super) const FILTER: &str = "envoy.filters.http.jwt_authn";
+pub const FILTER: &str = "envoy.filters.http.jwt_authn";
 pub(super) const PAYLOAD: &str = "payload";
 
 /// The claims that a header name leads through, the outermost first; `None` for an ordinary header.

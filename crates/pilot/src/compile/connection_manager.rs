@@ -18,6 +18,9 @@ use super::{Context, access_log, ads, asked, duration, http_filter, rbac, traffi
 use crate::PathNormalization;
 use crate::model::names;
 
+/// The name of the last HTTP filter.
+pub const ROUTER: &str = "envoy.filters.http.router";
+
 /// How long a client may take for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -171,7 +174,7 @@ fn filters(checks: impl IntoIterator<Item = HttpFilter>) -> Vec<HttpFilter> {
 }
 
 fn router() -> HttpFilter {
-    http_filter("envoy.filters.http.router", &Router::default())
+    http_filter(ROUTER, &Router::default())
 }
 
 fn written(manager: &HttpConnectionManager) -> Filter {

@@ -21,8 +21,10 @@ use tidegate_envoy::v3::route::route_action::RequestMirrorPolicy;
 
 use super::{Context, duration, http_filter, text};
 
-const FAULT: &str = "envoy.filters.http.fault";
-const CORS: &str = "envoy.filters.http.cors";
+/// The name of the HTTP filter that makes faults.
+pub const FAULT: &str = "envoy.filters.http.fault";
+/// The name of the HTTP filter for requests from other origins.
+pub const CORS: &str = "envoy.filters.http.cors";
 
 /// The filters that do what [`overrides`] say, in Istio's order. They stand in every connection manager, so that what
 /// routes say changes no listener.

@@ -1,11 +1,11 @@
 //! EnvoyFilters in the engine: which resources they touch, and what they came to on each.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tidegate_api::ObjectKey;
-use tidegate_api::istio::envoy_filter::{ApplyTo, Operation};
+use tidegate_api::istio::envoy_filter::ApplyTo;
 use tidegate_envoy::encode;
 use tidegate_envoy::prost::Message;
 use tidegate_envoy::v3::hcm::HttpConnectionManager;
@@ -16,18 +16,15 @@ use tidegate_envoy::v3::route::{Route, VirtualHost};
 use tidegate_xds::assemble::{split_virtual_host_name, virtual_host_name};
 use tidegate_xds::{Resource, ResourceType};
 
-use super::removals::Removals;
+use super::patched::Key;
 use super::{Dirty, Pilot, RouteTable};
 use crate::compile::virtual_host::{self, EncodedRoute};
-use crate::model::envoy_filter::{EnvoyFilter, EnvoyFilters, Patch, Refused, path};
+use crate::model::envoy_filter::{EnvoyFilter, Patch, Refused, path};
 use crate::model::names;
 use crate::model::virtual_service::Place;
 use crate::origins::Origin;
 use crate::patch::matches::{self, RoutePlace, ServerFace};
-use crate::patch::{self, Added, Filters, Removed, Target, Trace, patched};
-
-/// A resource, by its type and name.
-type Key = (ResourceType, Arc<str>);
+use crate::patch::{self, Added, Removed, Target, Trace, patched};
 
 /// What is inside a listener.
 const IN_LISTENERS: &[ApplyTo] = &[
@@ -42,118 +39,12 @@ const IN_TABLES: &[ApplyTo] = &[ApplyTo::RouteConfiguration];
 /// What is inside a virtual host.
 const IN_HOSTS: &[ApplyTo] = &[ApplyTo::VirtualHost, ApplyTo::HttpRoute];
 
-/// What EnvoyFilters came to.
-#[derive(Debug, Default)]
-pub(crate) struct Patches {
-    traces: HashMap<Key, Trace>,
-    /// The same the other way round.
-    of_filter: HashMap<ObjectKey, BTreeSet<Key>>,
-    /// Resources that EnvoyFilters add.
-    added: BTreeSet<Key>,
-    /// Those that they cannot.
-    not_added: BTreeMap<ObjectKey, Vec<Refused>>,
-    /// Routes that they have taken away.
-    pub(crate) removals: Removals,
-}
-
 /// What patches made of the routes of a virtual host.
 pub(super) struct PatchedRoutes {
     /// Those that there are: each one's number before, or the patch that added it.
     pub(super) kept: Vec<Result<usize, Origin>>,
     /// The patches that took others away, by their numbers before.
     pub(super) removed: BTreeMap<usize, Origin>,
-}
-
-impl Patches {
-    /// Notes what a resource's compilation found; answers the EnvoyFilters for which that may differ.
-    fn note(&mut self, key: &Key, trace: &Trace) -> BTreeSet<ObjectKey> {
-        let before = match trace.is_empty() {
-            true => self.traces.remove(key),
-            false => self.traces.insert(key.clone(), trace.clone()),
-        };
-        let before = before.unwrap_or_default();
-        if before == *trace {
-            return BTreeSet::new();
-        }
-        let all: BTreeSet<ObjectKey> = before.keys().chain(trace.keys()).cloned().collect();
-        for filter in &all {
-            let of_it = self.of_filter.entry(filter.clone()).or_default();
-            match trace.keys().any(|now| now == filter) {
-                true => of_it.insert(key.clone()),
-                false => of_it.remove(key),
-            };
-            if of_it.is_empty() {
-                self.of_filter.remove(filter);
-            }
-        }
-        all
-    }
-
-    /// The resources that an EnvoyFilter had to do with.
-    fn touched(&self, filter: &ObjectKey) -> impl Iterator<Item = &Key> {
-        self.of_filter.get(filter).into_iter().flatten()
-    }
-
-    /// The patches that an EnvoyFilter has made anywhere.
-    pub(crate) fn made(&self, filter: &ObjectKey) -> BTreeSet<usize> {
-        let traces = self.touched(filter).filter_map(|key| self.traces.get(key)?.made.get(filter));
-        traces.flatten().copied().collect()
-    }
-
-    /// The filters among which these patches of an EnvoyFilter found none that they name: the innermost that each of them came to.
-    pub(crate) fn missed(
-        &self,
-        filter: &ObjectKey,
-        patches: &BTreeSet<usize>,
-    ) -> BTreeMap<Filters, BTreeSet<&str>> {
-        let traces =
-            self.touched(filter).filter_map(|key| self.traces.get(key)?.missed.get(filter));
-        let mut of_patch: BTreeMap<usize, BTreeMap<Filters, BTreeSet<&str>>> = BTreeMap::new();
-        for (patch, missed) in traces.flatten().filter(|(patch, _)| patches.contains(patch)) {
-            let of_patch = of_patch.entry(*patch).or_default();
-            for (filters, names) in missed {
-                of_patch.entry(*filters).or_default().extend(names.iter().map(String::as_str));
-            }
-        }
-        let mut found: BTreeMap<Filters, BTreeSet<&str>> = BTreeMap::new();
-        for (filters, names) in of_patch.into_values().filter_map(|mut of| of.pop_last()) {
-            found.entry(filters).or_default().extend(names);
-        }
-        found
-    }
-
-    /// What an EnvoyFilter could not do, each reason once.
-    pub(crate) fn refused(&self, filter: &ObjectKey) -> Vec<&Refused> {
-        let traces =
-            self.touched(filter).filter_map(|key| self.traces.get(key)?.refused.get(filter));
-        let mut all: Vec<&Refused> = self.not_added.get(filter).into_iter().flatten().collect();
-        all.extend(traces);
-        all.sort_by(|a, b| (a.patch, &a.reason).cmp(&(b.patch, &b.reason)));
-        all.dedup();
-        all
-    }
-
-    /// Whether one of these EnvoyFilters took anything away from a resource, or the whole of it.
-    pub(super) fn removes(&self, key: &Key, filters: &EnvoyFilters) -> bool {
-        let Some(trace) = self.traces.get(key) else { return false };
-        trace.made.iter().any(|(filter, made)| {
-            let patches = filters.get(filter).map(|filter| &filter.patches);
-            patches
-                .into_iter()
-                .flatten()
-                .any(|patch| patch.operation == Operation::Remove && made.contains(&patch.number))
-        })
-    }
-
-    /// The EnvoyFilters that changed a resource.
-    pub(crate) fn behind(
-        &self,
-        kind: ResourceType,
-        name: &str,
-    ) -> impl Iterator<Item = &ObjectKey> {
-        let trace = self.traces.get(&(kind, name.into()));
-        trace.into_iter().flat_map(|trace| trace.made.keys())
-    }
 }
 
 impl Pilot {
@@ -169,6 +60,8 @@ impl Pilot {
         if before == now {
             return;
         }
+        // Which filters there are decides who reads what is said to them.
+        dirty.status.extend(self.filters.speaking_to_filters().cloned());
         for (kind, name) in self.patches.touched(key).cloned().collect::<Vec<_>>() {
             self.mark_resource(kind, &name, dirty);
         }
@@ -330,7 +223,11 @@ impl Pilot {
         if trace.is_empty() && !self.patches.traces.contains_key(key) {
             return;
         }
-        dirty.status.extend(self.patches.note(key, trace));
+        let touched = self.patches.note(key, trace);
+        if key.0 == ResourceType::Listener && !touched.is_empty() {
+            dirty.status.extend(self.filters.speaking_to_filters().cloned());
+        }
+        dirty.status.extend(touched);
     }
 
     /// Forgets what was found on resources that this batch takes away.
@@ -501,15 +398,8 @@ impl Pilot {
     /// The patches that changed a resource and whose values speak of a filter.
     #[must_use]
     pub fn patched_for(&self, kind: ResourceType, name: &str, filter: &str) -> Vec<Origin> {
-        let speaks = |origin: &Origin| {
-            let patches = self.filters.get(&origin.key).map(|filter| &filter.patches);
-            patches.into_iter().flatten().any(|patch| {
-                let value = patch.value.as_ref().map(encode).unwrap_or_default();
-                origin.path.ends_with(&path(patch.number))
-                    && value.windows(filter.len().max(1)).any(|part| part == filter.as_bytes())
-            })
-        };
-        self.patched_by(kind, name).into_iter().filter(speaks).collect()
+        let speaking = self.patches.speaking_of(filter, kind, name, &self.filters);
+        speaking.into_iter().map(|(key, number)| Origin::new(key, path(number))).collect()
     }
 
     /// The patches that speak of one of several filters of a name in a listener, which serves `routes`: those that put it there in the

@@ -15,6 +15,7 @@ use super::age::Age;
 use super::names;
 use super::target::names_proxy;
 use crate::Options;
+use crate::patch::per_filter;
 
 /// An EnvoyFilter for this proxy.
 #[derive(Clone, Debug, PartialEq)]
@@ -320,6 +321,15 @@ impl EnvoyFilters {
     /// Those that are applied, in the order in which they are.
     pub fn applied(&self) -> impl Iterator<Item = &Arc<EnvoyFilter>> {
         self.in_order.values().filter(|filter| filter.refused.is_empty())
+    }
+
+    /// Those that say something to HTTP filters about some hosts or routes.
+    pub fn speaking_to_filters(&self) -> impl Iterator<Item = &ObjectKey> {
+        let speaks = |patch: &Patch| {
+            patch.value.as_ref().is_some_and(|value| !per_filter::settings(value).is_empty())
+        };
+        let all = self.applied().filter(move |filter| filter.patches.iter().any(speaks));
+        all.map(|filter| &filter.key)
     }
 
     /// Whether any asks for servers of Gateways, by port or name.

@@ -14,6 +14,7 @@
 mod list;
 pub mod matches;
 mod merge;
+pub mod per_filter;
 mod trace;
 
 use std::sync::Arc;

@@ -4,20 +4,29 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
-use tidegate_api::istio::envoy_filter::{ClusterMatch, RouteConfigurationMatch};
+use tidegate_api::istio::envoy_filter::{ApplyTo, ClusterMatch, RouteConfigurationMatch};
 use tidegate_api::scalar::Port;
+use tidegate_xds::ResourceType;
 
 use super::{Findings, Force, View, standing};
+use crate::compile::authorization::HTTP_FILTER;
 use crate::compile::route::name as route_name;
+use crate::compile::{claims, connection_manager, traffic};
 use crate::model::destination_rule::Effective;
 use crate::model::envoy_filter::{EnvoyFilter, Others, Patch, path};
 use crate::model::merge::ListenerPlan;
 use crate::model::names;
 use crate::model::target::why_not;
 use crate::patch::matches;
+use crate::patch::per_filter::{self, Setting};
 
 /// The reason of faults that the proxy finds, or would.
 const REFUSED: &str = "Refused";
+/// The reason of faults that nothing comes of, as Envoy has it.
+const NO_EFFECT: &str = "NoEffect";
+/// The HTTP filters that stand in a listener without any patch, some of them where an object asks for them.
+const OWN_FILTERS: [&str; 5] =
+    [traffic::CORS, traffic::FAULT, connection_manager::ROUTER, claims::FILTER, HTTP_FILTER];
 /// How many listeners, route configurations and so on are named to who names another one.
 const MOST_NAMED: usize = 8;
 
@@ -52,7 +61,70 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
         let told = format!("{} {matches} nothing that this proxy has{there}", paths.join(", "));
         findings.fault("NoMatch", told);
     }
+    for unread in unread(filter, view) {
+        findings.fault(NO_EFFECT, unread.told);
+    }
     Some(findings)
+}
+
+/// Something that a patch says to an HTTP filter which does not stand before the routes that it says it of.
+struct Unread {
+    patch: usize,
+    /// Whether the patch says nothing else, and this nowhere with effect.
+    whole: bool,
+    told: String,
+}
+
+fn unread(filter: &EnvoyFilter, view: View<'_>) -> Vec<Unread> {
+    let by_number: BTreeMap<usize, &Patch> =
+        filter.patches.iter().map(|patch| (patch.number, patch)).collect();
+    by_number.into_values().flat_map(|patch| unread_of(&filter.key, patch, view)).collect()
+}
+
+fn unread_of(key: &ObjectKey, patch: &Patch, view: View<'_>) -> Vec<Unread> {
+    let Some(value) = &patch.value else { return Vec::new() };
+    let settings = per_filter::settings(value);
+    if settings.is_empty() {
+        return Vec::new();
+    }
+    let tables = view.patches.tables_of(key, patch.number);
+    let plans = view.listeners.names().filter_map(|name| view.listeners.plan(name));
+    let carries = |plan: &&ListenerPlan| plan.routes.iter().any(|own| tables.contains(&*own.name));
+    let listeners: Vec<&str> = plans.filter(carries).map(|plan| &*plan.name).collect();
+    let without = |filter: &str| -> Vec<&str> {
+        let lacks = |listener: &&str| !stands(filter, listener, view);
+        listeners.iter().copied().filter(lacks).collect()
+    };
+    let without: Vec<(&Setting, Vec<&str>)> =
+        settings.iter().map(|setting| (setting, without(&setting.filter))).collect();
+    let nowhere = without.iter().all(|(_, without)| without.len() == listeners.len());
+    let whole = nowhere && !per_filter::says_more(value);
+    let lacking = without.into_iter().filter(|(_, without)| !without.is_empty());
+    let told = |setting: &Setting, without: Vec<&str>| {
+        let (path, listeners) = (path(patch.number), list(without.into_iter()));
+        format!(
+            "{path}.patch.value{} has no effect at {listeners}: no HTTP filter of this name is there; add it with a patch of HTTP_FILTER",
+            setting.path
+        )
+    };
+    let unread =
+        |(setting, without)| Unread { patch: patch.number, whole, told: told(setting, without) };
+    lacking.map(unread).collect()
+}
+
+/// Whether an HTTP filter of a name stands in a listener: one of those that may be in all of them, or one that a patch has brought, by
+/// itself or inside of something.
+fn stands(filter: &str, listener: &str, view: View<'_>) -> bool {
+    let brings = |(key, number): &(ObjectKey, usize)| {
+        let patches = view.filters.get(key).map(|filter| &filter.patches);
+        let mut own = patches.into_iter().flatten().filter(|patch| patch.number == *number);
+        own.any(|patch| match (patch.apply_to, &patch.value) {
+            (ApplyTo::HttpFilter, Some(value)) => matches::text(value, "name") == filter,
+            _ => true,
+        })
+    };
+    let speaking = view.patches.speaking_of(filter, ResourceType::Listener, listener, view.filters);
+    OWN_FILTERS.contains(&filter) || speaking.iter().any(brings)
 }
 
 /// Where a patch names something that is not there: what there is of its sort.
@@ -188,7 +260,9 @@ pub(super) fn force(key: &ObjectKey, findings: Option<&Findings>, view: View<'_>
         };
         return Force::nothing("NotSelected", message);
     };
-    if !view.patches.made(key).is_empty() {
+    let unread = unread(filter, view);
+    let without_effect = |number: &usize| unread.iter().any(|u| u.patch == *number && u.whole);
+    if view.patches.made(key).iter().any(|number| !without_effect(number)) {
         return Force::Whole;
     }
     match findings.first_and_all() {
