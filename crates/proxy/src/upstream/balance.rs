@@ -29,12 +29,12 @@ pub struct Picked {
 
 impl Balancer {
     /// Picks the endpoint that takes the next request; `None` when there is none. `hash` is the request's, if it has
-    /// one; `random` gives uniform numbers.
+    /// one, and the number of the choice for it, from 0; `random` gives uniform numbers.
     pub fn pick(
         &self,
         sharing: &Sharing,
         set: &EndpointSet,
-        hash: Option<u64>,
+        (hash, choice): (Option<u64>, u64),
         mut random: impl FnMut() -> u64,
     ) -> Option<Picked> {
         // A request without a hash goes anywhere.
@@ -42,7 +42,7 @@ impl Balancer {
         let group = set.group_for(hash, &mut random)?;
         let nth = match group.count() {
             1 => 0,
-            _ => self.choose(sharing, group, hash, random)?,
+            _ => self.choose(sharing, group, (hash, choice), random)?,
         };
         Some(Picked { position: group.position(nth)?, panic: group.panic })
     }
@@ -52,7 +52,7 @@ impl Balancer {
         &self,
         sharing: &Sharing,
         group: &Group,
-        hash: Option<u64>,
+        (hash, choice): (Option<u64>, u64),
         mut random: impl FnMut() -> u64,
     ) -> Option<usize> {
         let weights = || Weights::of(group, sharing.slow_start.as_ref());
@@ -81,7 +81,7 @@ impl Balancer {
                 Some(if busier { second } else { first })
             }
             Balancing::RingHash { .. } | Balancing::Maglev { .. } => {
-                group.placement.as_ref()?.pick(hash?)
+                group.placement.as_ref()?.pick(hash?, choice)
             }
         }
     }
@@ -176,7 +176,7 @@ mod tests {
         let (balancer, mut random) = (Balancer::default(), fastrand::Rng::with_seed(7));
         let mut shares = vec![0; set.endpoints.len()];
         for _ in 0..rounds {
-            let picked = balancer.pick(&sharing, &set, None, || random.u64(..));
+            let picked = balancer.pick(&sharing, &set, (None, 0), || random.u64(..));
             shares[picked.expect("one").position] += 1;
         }
         shares
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(shares(Balancing::RoundRobin, set(&[1, 2]), 9), [3, 6]);
         let sharing = Balancing::RoundRobin.into();
         let none = set(&[]).arranged(&sharing);
-        assert_eq!(Balancer::default().pick(&sharing, &none, None, || 0), None);
+        assert_eq!(Balancer::default().pick(&sharing, &none, (None, 0), || 0), None);
     }
 
     #[test]
@@ -201,9 +201,10 @@ mod tests {
             let sharing = policy.into();
             let three = set(&[1, 1, 1]).arranged(&sharing);
             let balancer = Balancer::default();
-            let first = balancer.pick(&sharing, &three, Some(7), || unreachable!("it has a hash"));
+            let first =
+                balancer.pick(&sharing, &three, (Some(7), 0), || unreachable!("it has a hash"));
             for _ in 0..9 {
-                assert_eq!(balancer.pick(&sharing, &three, Some(7), || 0), first);
+                assert_eq!(balancer.pick(&sharing, &three, (Some(7), 0), || 0), first);
             }
             assert!(shares(policy, three, 300).iter().all(|share| *share > 0));
         }

@@ -57,7 +57,7 @@ pub async fn connect(
 fn pick(cluster: &Cluster) -> Option<Arc<Endpoint>> {
     let set = cluster.endpoints.load();
     let random = || fastrand::u64(..);
-    let picked = Balancer::default().pick(&Balancing::Random.into(), &set, None, random)?;
+    let picked = Balancer::default().pick(&Balancing::Random.into(), &set, (None, 0), random)?;
     set.endpoints.get(picked.position).cloned()
 }
 

@@ -117,7 +117,7 @@ impl LocalCluster {
         } else {
             self.follow_endpoints();
             let pools = self.pools.borrow();
-            let position = self.position(&pools.endpoints, hash, random)?;
+            let position = self.position(&pools.endpoints, (hash, 0), random)?;
             Rc::clone(pools.pools.get(position)?)
         };
         Some(self.pool_for(client, pool))
@@ -185,7 +185,7 @@ impl LocalCluster {
     fn position(
         &self,
         endpoints: &EndpointSet,
-        hash: Option<u64>,
+        hash: (Option<u64>, u64),
         random: impl FnMut() -> u64,
     ) -> Option<usize> {
         let picked = self.balancer.pick(&self.cluster.sharing, endpoints, hash, random)?;
@@ -212,13 +212,12 @@ impl LocalCluster {
         let is_other = |index: &usize| {
             pools.pools.get(*index).is_some_and(|p| !tried.contains(&p.endpoint.address))
         };
-        let mut picks = (0..=u64::from(selections)).map_while(|nth| {
-            // As in Envoy, each further choice has a hash of its own.
-            let hash = hash.map(|hash| if nth == 0 { hash } else { hash ^ (u64::MAX - nth + 1) });
-            self.position(&pools.endpoints, hash, &mut random)
+        let mut last = None;
+        let mut picks = (0..=u64::from(selections)).map_while(|choice| {
+            last = self.position(&pools.endpoints, (hash, choice), &mut random);
+            last
         });
-        let first = picks.next()?;
-        let chosen = Some(first).filter(is_other).or_else(|| picks.find(is_other));
+        let chosen = picks.find(is_other);
         let others = || {
             let from = random() as usize;
             let mut all = pools.endpoints.groups().flat_map(|group| {
@@ -227,7 +226,7 @@ impl LocalCluster {
             });
             all.find(is_other).filter(|_| hash.is_none())
         };
-        let pool = pools.pools.get(chosen.or_else(others).unwrap_or(first))?;
+        let pool = pools.pools.get(chosen.or_else(others).or(last)?)?;
         Some(self.pool_for(client, Rc::clone(pool)))
     }
 

@@ -38,17 +38,21 @@ impl Placement {
         }
     }
 
-    /// The endpoint that a hash leads to.
+    /// The endpoint that a hash leads to, in the choice of that number, from 0: a request that is to go elsewhere is led to
+    /// further ones as in Envoy, by the next points of a ring, and by hashes of their own in a table.
     #[must_use]
-    pub fn pick(&self, hash: u64) -> Option<usize> {
+    pub fn pick(&self, hash: u64, choice: u64) -> Option<usize> {
+        let remainder = |number: u64, len: usize| {
+            number.checked_rem(len as u64).and_then(|at| usize::try_from(at).ok())
+        };
         let endpoint = match self {
             Self::Ring(points) => {
-                let next = points.partition_point(|(point, _)| *point < hash);
-                points.get(next).or_else(|| points.first()).map(|(_, endpoint)| endpoint)
+                let next = points.partition_point(|(point, _)| *point < hash) as u64;
+                points.get(remainder(next + choice, points.len())?).map(|(_, endpoint)| endpoint)
             }
             Self::Table(table) => {
-                let at = hash.checked_rem(table.len() as u64)?;
-                table.get(usize::try_from(at).ok()?)
+                let hash = if choice == 0 { hash } else { hash ^ (u64::MAX - choice + 1) };
+                table.get(remainder(hash, table.len())?)
             }
         };
         endpoint.map(|endpoint| *endpoint as usize)
@@ -221,12 +225,28 @@ mod tests {
             (3_551_244_743_356_806_948, 3),
             (16_117_243_373_044_804_880, 0),
         ] {
-            assert_eq!(ring.pick(hash), Some(endpoint), "{hash}");
+            assert_eq!(ring.pick(hash, 0), Some(endpoint), "{hash}");
         }
         let by_name = Placement::new(ring_hash(12, HashKey::Hostname), endpoints(&[1; 6]).iter());
         let by_name = by_name.expect("a ring");
-        assert_eq!(by_name.pick(7_225_015_537_174_310_577), Some(2));
-        assert_eq!(by_name.pick(6_803_900_775_736_438_537), Some(3));
+        assert_eq!(by_name.pick(7_225_015_537_174_310_577, 0), Some(2));
+        assert_eq!(by_name.pick(6_803_900_775_736_438_537, 0), Some(3));
+    }
+
+    /// A ring has the next point for who is to go elsewhere, and so its endpoint again now and then; a table has another hash.
+    #[test]
+    fn further_choices_are_envoys() {
+        let ring = Placement::Ring(vec![(10, 0), (20, 0), (30, 1), (40, 2)]);
+        let along =
+            |hash| -> Vec<_> { (0..6).filter_map(|choice| ring.pick(hash, choice)).collect() };
+        assert_eq!(along(5), [0, 0, 1, 2, 0, 0]);
+        assert_eq!(along(25), [1, 2, 0, 0, 1, 2]);
+        assert_eq!(along(41), [0, 0, 1, 2, 0, 0]);
+        let table = Placement::Table(vec![0, 1, 2, 3, 4]);
+        for choice in 1..4_u64 {
+            let other = 7 ^ choice.wrapping_neg();
+            assert_eq!(table.pick(7, choice), table.pick(other, 0));
+        }
     }
 
     /// The tables that Envoy's own tests write down for these addresses and names.
@@ -237,7 +257,7 @@ mod tests {
         {
             let maglev = Balancing::Maglev { size: 7, key };
             let table = Placement::new(maglev, endpoints(&[1; 6]).iter()).expect("a table");
-            let found: Vec<_> = (0..14).filter_map(|hash| table.pick(hash)).collect();
+            let found: Vec<_> = (0..14).filter_map(|hash| table.pick(hash, 0)).collect();
             assert_eq!(found, [wanted, wanted].concat());
         }
     }
@@ -270,8 +290,8 @@ mod tests {
             let mut moved = 0;
             for _ in 0..10_000 {
                 let hash = random.u64(..);
-                let was = before.pick(hash);
-                moved += usize::from(was != Some(4) && was != now.pick(hash));
+                let was = before.pick(hash, 0);
+                moved += usize::from(was != Some(4) && was != now.pick(hash, 0));
             }
             assert!(moved < 1000, "{balancing:?}: {moved} of 10,000 that need not");
             all.push(gone);

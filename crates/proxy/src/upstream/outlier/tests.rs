@@ -171,7 +171,7 @@ impl World {
     /// The position of the endpoint that takes the next request.
     pub(super) fn pick(&self, hash: Option<u64>, random: impl FnMut() -> u64) -> Option<usize> {
         let set = self.cluster.endpoints.load();
-        let picked = self.balancer.pick(&self.cluster.sharing, &set, hash, random);
+        let picked = self.balancer.pick(&self.cluster.sharing, &set, (hash, 0), random);
         picked.map(|picked| picked.position)
     }
 }
@@ -432,7 +432,7 @@ fn hashes_go_where_they_would_without_the_ejected() {
         let left: Vec<_> = [1, 2, 4, 5].map(endpoint).to_vec();
         let without = placement::Placement::new(balancing, left.iter()).expect("a placement");
         for hash in (0..1000_u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)) {
-            let expected = without.pick(hash).map(|nth| [0, 1, 3, 4][nth]);
+            let expected = without.pick(hash, 0).map(|nth| [0, 1, 3, 4][nth]);
             assert_eq!(world.pick(Some(hash), || 0), expected);
         }
     }

@@ -18,6 +18,9 @@ use tidegate_xds::bootstrap::static_bootstrap;
 use super::origins::Origins;
 use super::tls::Keys;
 
+/// Endpoints of a cluster that hashes.
+const HASHED: usize = 3;
+
 /// What a listener carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carries {
@@ -61,8 +64,10 @@ pub fn compile(name: &str, manifests: &[Value], origins: &Origins, keys: &Keys) 
     for (number, secret) in secrets.iter_mut().enumerate() {
         keys.fill(secret, number);
     }
+    // Requests of the others may come without what is hashed.
+    let hashed = if name.starts_with("generated/") { HASHED } else { 1 };
     for (number, cluster) in clusters.iter_mut().enumerate() {
-        settle(cluster, number, &raw, origins);
+        settle(cluster, number, hashed, (&raw, origins));
     }
     let mut listeners = array(resources["listeners"].take());
     let mut told = Vec::new();
@@ -141,10 +146,22 @@ fn raw_clusters(listeners: &Value) -> BTreeSet<String> {
 }
 
 /// Leads a cluster to an origin, but for those behind which there is nobody.
-fn settle(cluster: &mut Value, number: usize, raw: &BTreeSet<String>, origins: &Origins) {
+fn settle(
+    cluster: &mut Value,
+    number: usize,
+    hashed: usize,
+    (raw, origins): (&BTreeSet<String>, &Origins),
+) {
     let name = name_of(cluster).expect("a name");
     let fields = cluster.as_object_mut().expect("a cluster");
-    let http2 = fields.contains_key("typed_extension_protocol_options");
+    let options = fields.get("typed_extension_protocol_options");
+    let options = options.and_then(Value::as_object).and_then(|options| options.values().next());
+    let http2 = options.is_some_and(|options| {
+        !options["explicit_http_config"]["http2_protocol_options"].is_null()
+    });
+    let hashes = ["RING_HASH", "MAGLEV"]
+        .iter()
+        .any(|policy| fields.get("lb_policy") == Some(&json!(policy)));
     for field in ["eds_cluster_config", "dns_lookup_family", "dns_refresh_rate", "respect_dns_ttl"]
     {
         fields.remove(field);
@@ -155,14 +172,19 @@ fn settle(cluster: &mut Value, number: usize, raw: &BTreeSet<String>, origins: &
         return;
     }
     let tls = fields.contains_key("transport_socket");
-    let origin = match (raw.contains(&name), tls, http2) {
+    let origin = |number: usize| match (raw.contains(&name), tls, http2) {
         (true, ..) => origins.raw(number),
-        (false, true, _) => origins.tls(number),
+        (false, true, false) => origins.tls(number),
+        (false, true, true) => origins.tls_http2(number),
         (false, false, true) => origins.http2(number),
         (false, false, false) => origins.http1(number),
     };
-    let endpoint = json!({ "endpoint": { "address": address(origin) } });
-    let assignment = json!({ "cluster_name": name, "endpoints": [{ "lb_endpoints": [endpoint] }] });
+    // Which of several gets a request must follow from the request.
+    let count = if hashes && !raw.contains(&name) { hashed } else { 1 };
+    let endpoints: Vec<Value> = (number..number + count)
+        .map(|number| json!({ "endpoint": { "address": address(origin(number)) } }))
+        .collect();
+    let assignment = json!({ "cluster_name": name, "endpoints": [{ "lb_endpoints": endpoints }] });
     fields.insert("load_assignment".to_owned(), assignment);
 }
 

@@ -1,10 +1,10 @@
 //! Configurations by chance, the same for the same seed: Gateways that share ports and hosts, VirtualServices
-//! with every kind of condition and action, and policies (`policies.rs`).
+//! with every kind of condition and action, DestinationRules (`destinations.rs`) and policies (`policies.rs`).
 
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
-use super::policies;
+use super::{destinations, policies};
 
 /// Hosts that overlap in every way: exact, below each other, under wildcards, apart.
 pub const HOSTS: [&str; 9] = [
@@ -91,6 +91,7 @@ pub fn configuration(seed: u64) -> Vec<Value> {
         manifests.push(maker.manifest("VirtualService", &format!("v{n}"), &spec));
     }
     policies::add(&mut manifests, seed);
+    destinations::add(&mut manifests, seed);
     manifests
 }
 

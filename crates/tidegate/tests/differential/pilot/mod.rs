@@ -5,6 +5,7 @@
 //! requests and answers.
 
 mod compile;
+mod destinations;
 mod exchange;
 mod generate;
 mod origins;
@@ -182,6 +183,8 @@ fn assert_is_telling(answers: &[Vec<String>]) {
         "local_rate_limited",
         "< access-control-allow-methods: ",
         "< x-limit: ",
+        "> x-envoy-attempt-count: 2",
+        "> x-envoy-attempt-count: 3",
         "> x-over: ",
         "> x-payload: ",
         "> x-sub: ",

@@ -3,6 +3,7 @@
 use fastrand::Rng;
 use serde_json::{Value, json};
 
+use super::destinations::{FAILS, FAILURES, KEY};
 use super::policies::{GROUPS, ISSUERS, LIMITED, ORIGINS, SUBJECTS, signer};
 use super::requests::{Request, list};
 
@@ -14,6 +15,10 @@ pub struct Policies<'a> {
     tokens: bool,
     cors: bool,
     limits: bool,
+    /// Whether some destination hashes.
+    hashes: bool,
+    /// Whether endpoints may fail, and are not ejected for it.
+    fails: bool,
 }
 
 impl<'a> Policies<'a> {
@@ -26,8 +31,10 @@ impl<'a> Policies<'a> {
         let rules = rules.collect();
         let http = of("VirtualService").flat_map(|service| list(&service["spec"]["http"]));
         let cors = http.filter(|rule| rule.get("corsPolicy").is_some()).count() > 0;
+        let hashes = of("DestinationRule").any(|rule| rule.to_string().contains(KEY));
+        let fails = of("Service").any(|service| service["metadata"]["name"] == "s0");
         // Requests of what has no policy stay what they were.
-        Self { rng: Rng::with_seed(seed ^ 1), rules, tokens, cors, limits }
+        Self { rng: Rng::with_seed(seed ^ 1), rules, tokens, cors, limits, hashes, fails }
     }
 
     /// Changes a request so that policies concern it.
@@ -47,6 +54,12 @@ impl<'a> Policies<'a> {
             let value = self.one(&["yes", "yes", "no"]);
             request.headers.push((LIMITED.to_owned(), value.to_owned()));
         }
+        if self.hashes {
+            self.bring_key(request);
+        }
+        if self.fails && self.chance(20) {
+            request.headers.push((FAILS.to_owned(), self.one(&FAILURES).to_owned()));
+        }
         if self.chance(5) && !self.rules.is_empty() {
             let address = self.one(&["10.0.0.1", "203.0.113.9, 10.0.0.1"]);
             request.headers.push(("x-forwarded-for".to_owned(), address.to_owned()));
@@ -59,6 +72,18 @@ impl<'a> Policies<'a> {
 
     fn one<'b>(&mut self, of: &[&'b str]) -> &'b str {
         of[self.rng.usize(0..of.len())]
+    }
+
+    /// A key in each place: what has none is sent anywhere.
+    fn bring_key(&mut self, request: &mut Request) {
+        let key = self.one(&["a", "b", "c", "d"]);
+        request.headers.push((KEY.to_owned(), key.to_owned()));
+        request.query.push((KEY.to_owned(), key.to_owned()));
+        let cookie = format!("{KEY}={key}");
+        match request.headers.iter_mut().find(|(name, _)| name == "cookie") {
+            Some((_, there)) => *there = format!("{there}; {cookie}"),
+            None => request.headers.push(("cookie".to_owned(), cookie)),
+        }
     }
 
     /// Does some of what a rule asks for.

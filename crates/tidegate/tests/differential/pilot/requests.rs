@@ -260,7 +260,7 @@ pub struct Request {
     pub method: String,
     pub host: String,
     pub path: String,
-    query: Vec<(String, String)>,
+    pub query: Vec<(String, String)>,
     pub headers: Vec<(String, String)>,
 }
 
