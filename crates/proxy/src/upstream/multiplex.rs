@@ -43,6 +43,8 @@ pub struct Multiplex {
     open: RefCell<Vec<Open>>,
     connecting: RefCell<Option<Rc<Attempt>>>,
     changed: Arc<Notify>,
+    /// Whether nobody comes any more but those who are on their way.
+    closed: Cell<bool>,
 }
 
 /// The making of a connection, which all who wait for one share.
@@ -76,6 +78,7 @@ impl Multiplex {
         server: &str,
         liveness: Liveness,
     ) -> Result<StreamLease, ConnectError> {
+        let _visit = Visit(self);
         if let Some(lease) = self.place_now(pool, local, server, liveness).await {
             return Ok(lease);
         }
@@ -284,8 +287,20 @@ impl Multiplex {
 
     /// Forgets all connections; each closes when its last stream is over.
     pub fn close(&self) {
+        self.closed.set(true);
         for one in self.open.take() {
             one.connection.close();
+        }
+    }
+}
+
+/// Looks for a place. What was made on the way where everything is closed meanwhile has nobody else who would close it.
+struct Visit<'m>(&'m Multiplex);
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        if self.0.closed.get() {
+            self.0.close();
         }
     }
 }

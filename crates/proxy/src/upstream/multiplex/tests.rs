@@ -386,3 +386,28 @@ async fn who_says_nothing_after_a_ping_is_silent() {
     });
     assert_eq!(answering.await, None);
 }
+
+/// An endpoint may go while a connection to it is being made for somebody.
+#[tokio::test]
+async fn what_is_made_where_all_is_closed_meanwhile_ends_with_its_stream() {
+    locally(async {
+        let endpoint = Endpoint::start(100).await;
+        let [one, _] = workers(&endpoint, |_| ());
+        let pool = one.cluster.pick(None, None, || 0).unwrap();
+        let mut lease = pin!(pool.multiplex.lease(&pool, &one.cluster, "", Liveness::Assumed));
+        let made = poll_fn(|cx| std::task::Poll::Ready(lease.as_mut().poll(cx).is_ready())).await;
+        assert!(!made, "it is being made");
+        pool.multiplex.close();
+        let lease = timeout(PATIENCE, lease).await.expect("a connection").unwrap();
+        let open = || one.cluster.cluster.usage.connections.load(Relaxed);
+        assert_eq!(open(), 1);
+        drop(lease);
+        let closes = async {
+            while open() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, closes).await.expect("nobody else would close it");
+    })
+    .await;
+}
