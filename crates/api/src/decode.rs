@@ -76,6 +76,10 @@ impl Object {
             report.field("metadata", |report| metadata.validate(kind, report));
         }
         validate(&object, &mut report);
+        if let Err(error) = validate_opaque(kind, &value, &mut report) {
+            examined.errors.push(error);
+            return examined;
+        }
         let (errors, warnings) = report.into_parts();
         examined.errors = errors;
         examined.warnings.extend(warnings);
@@ -220,6 +224,23 @@ fn validate(object: &Object, report: &mut Report) {
         Spec::Deployment(deployment) => report.field("spec", |r| deployment.spec.validate(r)),
         Spec::PodSet(set) => set.validate(report),
     }
+}
+
+/// The same, of kinds of which nothing is kept here but that they are there.
+fn validate_opaque(kind: Kind, value: &Value, report: &mut Report) -> Result<(), FieldError> {
+    let spec = value.get("spec").unwrap_or(&Value::Null);
+    match kind {
+        Kind::Telemetry => {
+            let spec: istio::Telemetry = typed("spec", spec)?;
+            report.field("spec", |r| spec.validate(r));
+        }
+        Kind::ProxyConfig => {
+            let spec: istio::ProxyConfig = typed("spec", spec)?;
+            report.field("spec", |r| spec.validate(r));
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -12,7 +12,9 @@ use crate::scalar::Port;
 fn decode(kind: Kind, spec: impl Into<Value>) -> Result<Decoded, Vec<String>> {
     let spec: Value = spec.into();
     let object = json!({"metadata": {"name": "x", "namespace": "default"}, "spec": spec});
-    Object::decode(kind, "v1alpha3", &object, Origin::Api)
+    // Istio's oldest.
+    let version = kind.info().versions.last().expect("a version");
+    Object::decode(kind, version, &object, Origin::Api)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 
@@ -244,4 +246,28 @@ fn decoding_never_panics() {
             let _ = Object::decode(kind, "v1", &stored, Origin::Api);
         }
     }
+}
+
+#[test]
+fn kinds_without_an_effect_here_are_judged_all_the_same() {
+    let tag = |tag: Value| json!({"metrics": [{}, {"overrides": [{"tagOverrides": {"a": tag}}]}]});
+    let target = json!({"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "g",
+        "namespace": "other"});
+    for (kind, spec, fault) in [
+        (Kind::Telemetry, tag(json!({"operation": "UPSERT"})), "value must be set"),
+        (Kind::Telemetry, tag(json!({"value": ""})), "value must be set"),
+        (Kind::Telemetry, tag(json!({"operation": "REMOVE", "value": "x"})), "must not be set"),
+        (Kind::Telemetry, json!({"targetRef": target}), "cross namespace"),
+        (
+            Kind::ProxyConfig,
+            json!({"selector": {"matchLabels": {"": "a"}}}),
+            "key must not be empty",
+        ),
+    ] {
+        let told = errors(kind, spec);
+        assert!(told[0].contains(fault), "{told:?}");
+    }
+    decode(Kind::Telemetry, tag(json!({"operation": "REMOVE"}))).expect("valid");
+    decode(Kind::Telemetry, tag(json!({"value": "x"}))).expect("valid");
+    decode(Kind::ProxyConfig, json!({})).expect("valid");
 }

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
+use serde::Deserialize;
 
-use super::policy::PolicySelector;
+use super::policy::{self, PolicySelector};
+use crate::validation::Report;
 
 /// Says how proxies are set up when they start.
-#[derive(JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProxyConfig {
     /// The workloads whose proxies are meant; all of the namespace when absent, of the mesh if that is the root namespace.
@@ -22,9 +24,16 @@ pub struct ProxyConfig {
 }
 
 /// The image that proxies run.
-#[derive(JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProxyImage {
     /// Its kind: default, debug or distroless.
     pub image_type: Option<String>,
+}
+
+impl ProxyConfig {
+    /// Checks what goes beyond its shape.
+    pub(crate) fn validate(&self, report: &mut Report) {
+        policy::validate_selector(report, self.selector.as_ref());
+    }
 }

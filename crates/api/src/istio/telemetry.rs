@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
+use serde::Deserialize;
 
-use super::policy::{PolicySelector, TargetReference};
+use super::policy::{self, PolicySelector, TargetReference};
 use crate::scalar::GoDuration;
+use crate::validation::Report;
 
 /// Says which metrics, access logs and traces proxies produce, and who gets them.
-#[derive(JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-oneof" = [["selector", "targetRef", "targetRefs"]]))]
 pub struct Telemetry {
@@ -28,7 +30,7 @@ pub struct Telemetry {
 }
 
 /// Which traffic is meant.
-#[derive(JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum WorkloadMode {
     /// Both.
@@ -40,7 +42,7 @@ pub enum WorkloadMode {
 }
 
 /// Picks traffic.
-#[derive(JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ModeSelector {
     /// Which traffic; both when absent.
@@ -48,7 +50,7 @@ pub struct ModeSelector {
 }
 
 /// Who gets what is told, by a name of the mesh config's `extensionProviders`.
-#[derive(JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProviderRef {
     /// Its name.
@@ -57,7 +59,7 @@ pub struct ProviderRef {
 }
 
 /// Which traces are made.
-#[derive(JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Tracing {
     /// The traffic that is meant.
@@ -85,7 +87,7 @@ pub struct Tracing {
 }
 
 /// Where the value of a tag comes from.
-#[derive(JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-oneof" = [["literal", "environment", "header", "formatter"]]))]
 pub struct CustomTag {
@@ -100,7 +102,7 @@ pub struct CustomTag {
 }
 
 /// A text of a tag.
-#[derive(JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TagText {
     /// The text.
@@ -109,7 +111,7 @@ pub struct TagText {
 }
 
 /// Where the value of a tag is looked for.
-#[derive(JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TagSource {
     /// The name.
@@ -120,7 +122,7 @@ pub struct TagSource {
 }
 
 /// Which metrics are kept.
-#[derive(JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Metrics {
     /// Who gets the metrics.
@@ -132,7 +134,7 @@ pub struct Metrics {
 }
 
 /// A change of a metric.
-#[derive(JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MetricsOverride {
     /// The metrics that are meant.
@@ -146,7 +148,7 @@ pub struct MetricsOverride {
 }
 
 /// Picks metrics.
-#[derive(JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-oneof" = [["metric", "customMetric"]]))]
 pub struct MetricSelector {
@@ -160,7 +162,7 @@ pub struct MetricSelector {
 }
 
 /// Istio's own metrics.
-#[derive(JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[schemars(rename = "IstioMetric")]
 #[allow(missing_docs, reason = "each is the metric of that name")]
@@ -179,7 +181,7 @@ pub enum Metric {
 }
 
 /// A change of a label.
-#[derive(JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TagOverride {
     /// What is done; UPSERT when absent.
@@ -189,7 +191,7 @@ pub struct TagOverride {
 }
 
 /// What is done to a label.
-#[derive(JsonSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum TagOperation {
     /// It is added or changed.
@@ -199,7 +201,7 @@ pub enum TagOperation {
 }
 
 /// Which access logs are written.
-#[derive(JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AccessLogging {
     /// The traffic that is meant.
@@ -215,9 +217,48 @@ pub struct AccessLogging {
 }
 
 /// Which requests are logged.
-#[derive(JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogFilter {
     /// An expression of CEL that has to be true.
     pub expression: Option<String>,
+}
+
+impl Telemetry {
+    /// Checks what goes beyond its shape.
+    pub(crate) fn validate(&self, report: &mut Report) {
+        let targets = self.target_refs.as_deref().unwrap_or_default();
+        policy::validate_attachment(
+            report,
+            self.selector.as_ref(),
+            self.target_ref.as_ref(),
+            targets,
+        );
+        report.each("metrics", self.metrics.as_deref().unwrap_or_default(), |report, metrics| {
+            report.each(
+                "overrides",
+                metrics.overrides.as_deref().unwrap_or_default(),
+                |report, change| {
+                    if let Some(tags) = &change.tag_overrides {
+                        report.entries("tagOverrides", tags, |report, _, tag| tag.validate(report));
+                    }
+                },
+            );
+        });
+    }
+}
+
+impl TagOverride {
+    fn validate(&self, report: &mut Report) {
+        let given = self.value.as_ref().is_some_and(|value| !value.is_empty());
+        match self.operation.unwrap_or(TagOperation::Upsert) {
+            TagOperation::Upsert if !given => {
+                report.rule("value must be set when operation is UPSERT");
+            }
+            TagOperation::Remove if given => {
+                report.rule("value must not be set when operation is REMOVE");
+            }
+            TagOperation::Upsert | TagOperation::Remove => {}
+        }
+    }
 }
