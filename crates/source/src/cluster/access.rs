@@ -116,6 +116,12 @@ impl Access {
         }
     }
 
+    /// Whether it is the service account of the Pod that this runs in.
+    #[must_use]
+    pub fn is_of_pod(&self) -> bool {
+        self.place == Place::Pod
+    }
+
     /// A client for single requests.
     ///
     /// # Errors

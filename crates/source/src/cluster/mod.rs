@@ -48,6 +48,15 @@ pub struct Options {
     pub selections: BTreeMap<Kind, Selection>,
 }
 
+impl Options {
+    /// What a workload of a namespace needs: of Secrets those of the namespace, and of the other kinds everything.
+    #[must_use]
+    pub fn of_workload(namespace: &str) -> Self {
+        let own = Selection { namespace: Some(namespace.to_owned()), ..Selection::default() };
+        Self { selections: [(Kind::Secret, own)].into() }
+    }
+}
+
 /// Some objects of a kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {

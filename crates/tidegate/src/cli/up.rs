@@ -9,8 +9,8 @@ use tidegate_proxy::upstream::dns::ConnectTo;
 
 use super::logging::LogLevel;
 use super::values::{
-    AccessLogFile, AccessLogFormat, Labels, PortMap, dns_server, existing_path, ip_address,
-    socket_address, workers,
+    AccessLogFile, AccessLogFormat, Labels, PortMap, dns_name, dns_server, existing_path,
+    ip_address, socket_address, workers,
 };
 
 const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
@@ -23,6 +23,9 @@ const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
   # Port 80 of a Gateway bound at 8000, everything on loopback
   tidegate up --gateway-listen 127.0.0.1 --port-map 80=8000
 
+  # The gateway of a cluster: objects come from its API server, Secrets from the namespace
+  tidegate up --kubeconfig ~/.kube/config --namespace istio-system
+
   # httpbin.org as a process on this machine answers it
   tidegate up --connect-to httpbin.org:80:127.0.0.1:8081
 
@@ -30,7 +33,7 @@ const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
   tidegate up --access-log /var/log/tidegate.log --access-log-format istio-1.1
 
 \x1b[1mPorts:\x1b[0m
-  6443 API, 15000 admin, 15021 health, and what Gateways say.
+  6443 API (without --kubeconfig), 15000 admin, 15021 health, and what Gateways say.
   Without the right to bind 80 and 443 they are bound at 8080 and 8443.
 
 \x1b[1mSignals:\x1b[0m
@@ -49,6 +52,27 @@ pub struct UpArgs {
     #[arg(short = 'f', long = "filename", value_name = "PATH", num_args = 1.., help_heading = "Resources")]
     #[arg(value_parser = existing_path)]
     pub files: Vec<PathBuf>,
+
+    /// Serve no API here: objects come from the API server of this kubeconfig [without FILE: KUBECONFIG, else ~/.kube/config,
+    /// else the service account of this Pod]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, help_heading = "Resources")]
+    #[arg(conflicts_with_all = ["data_dir", "files", "demo", "api_listen"])]
+    pub kubeconfig: Option<Option<PathBuf>>,
+
+    /// A context of the kubeconfig [default: its current one]
+    #[arg(long, value_name = "NAME", requires = "kubeconfig", help_heading = "Resources")]
+    pub context: Option<String>,
+
+    /// With --kubeconfig, the gateway's namespace: its Secrets count [default: that of this Pod, else istio-system]
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "NAMESPACE",
+        requires = "kubeconfig",
+        help_heading = "Gateway"
+    )]
+    #[arg(value_parser = dns_name)]
+    pub namespace: Option<String>,
 
     /// Start built-in origins that answer as httpbin.org and www.google.com
     #[arg(long, help_heading = "Resources")]

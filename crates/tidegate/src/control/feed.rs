@@ -1,7 +1,7 @@
 //! Where objects come from.
 
 use tidegate_apiserver::store::Changes;
-use tidegate_source::Change;
+use tidegate_source::{Change, Cluster};
 
 /// What happens to objects: all of them as they stand, then [`Change::Synced`], then every change. An object whose written form
 /// is not its last good one is told twice at the start, the good form first.
@@ -14,6 +14,16 @@ pub trait Feed: Send + 'static {
 }
 
 impl Feed for Changes {
+    async fn next(&mut self) -> Change {
+        Self::next(self).await
+    }
+
+    fn try_next(&mut self) -> Option<Change> {
+        Self::try_next(self)
+    }
+}
+
+impl Feed for Cluster {
     async fn next(&mut self) -> Change {
         Self::next(self).await
     }

@@ -237,7 +237,7 @@ impl Plan {
         let mut data_plane = launch(threads)
             .map_err(|error| Failure::new(format!("the data plane does not start: {error}")))?;
         admin::serve(&data_plane.view, Some(self.admin), Some(self.health))?;
-        let objects = self.source.follow().await?;
+        let objects = self.source.follow(&self.workload.namespace).await?;
         let policy = self.options.outbound_policy;
         let pod = self.pod.as_ref().map(|told| told.about.clone());
         let outgoing = Outgoing::start(InWords { pod: self.pod });

@@ -56,11 +56,11 @@ impl Source {
         }
     }
 
-    /// Starts to follow them; of manifests, everything is there when this returns.
+    /// Starts to follow them for a workload of a namespace; of manifests, everything is there when this returns.
     ///
     /// # Errors
     /// Manifests cannot be watched, or objects not be kept.
-    pub async fn follow(self) -> Outcome<Objects> {
+    pub async fn follow(self, namespace: &str) -> Outcome<Objects> {
         match self {
             Self::Manifests(paths) => {
                 let store = Store::in_memory(StoreOptions::default())
@@ -70,7 +70,7 @@ impl Source {
             }
             Self::Api(access) => {
                 tracing::info!("objects come from the API of {access}");
-                Ok(Objects::Api(Cluster::follow(access, &Options::default())))
+                Ok(Objects::Api(Cluster::follow(access, &Options::of_workload(namespace))))
             }
         }
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tidegate_envoy::json::JsonError;
 use tidegate_proxy::view::About;
 
-use super::gateway::{Facts, NAMESPACE};
+use super::gateway::Facts;
 use crate::about::of_node;
 
 /// What is told of the gateway, whose admin interface is at `admin`.
@@ -20,14 +20,14 @@ pub fn about(facts: &Facts, workers: NonZeroUsize, admin: SocketAddr) -> Result<
 
 /// `envoy.config.core.v3.Node` in Istio's form: `router~ADDRESS~POD.NAMESPACE~DOMAIN`.
 fn node(facts: &Facts) -> Value {
-    let name = facts.name();
+    let (name, namespace) = (facts.name(), &facts.namespace);
     json!({
         "id": format!(
-            "router~{}~{name}.{NAMESPACE}~{NAMESPACE}.svc.cluster.local",
+            "router~{}~{name}.{namespace}~{namespace}.svc.cluster.local",
             facts.address
         ),
-        "cluster": format!("{name}.{NAMESPACE}"),
-        "metadata": {"NAME": name, "NAMESPACE": NAMESPACE, "LABELS": facts.labels()},
+        "cluster": format!("{name}.{namespace}"),
+        "metadata": {"NAME": name, "NAMESPACE": namespace, "LABELS": facts.labels()},
     })
 }
 
@@ -44,6 +44,7 @@ mod tests {
     fn the_bootstrap_names_the_gateway_and_its_admin_interface() {
         let facts = Facts {
             labels: crate::cli::Labels(BTreeMap::from([("istio".to_owned(), "edge".to_owned())])),
+            namespace: "istio-system".to_owned(),
             mesh: String::new(),
             address: [192, 0, 2, 1].into(),
             listen: [192, 0, 2, 1].into(),

@@ -1,4 +1,4 @@
-//! The objects through which the running gateway shows itself to users of Istio: in `istio-system` a Service,
+//! The objects through which the running gateway shows itself to users of Istio: in its namespace a Service,
 //! a Deployment and a Pod, the Pod whose log is Mixer's, and the ConfigMap with the mesh config. The process owns them; writes to them are refused.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use tidegate_apiserver::rest::ADMIN_ANNOTATION;
 
 use crate::cli::Labels;
 
-/// Where Istio's own workloads live.
+/// Where Istio's own workloads live, and the gateway too unless it is said otherwise.
 pub const NAMESPACE: &str = "istio-system";
 /// The container whose log is the access log.
 pub const PROXY_CONTAINER: &str = "istio-proxy";
@@ -31,6 +31,8 @@ const STATUS_PORT: u16 = 15021;
 pub struct Facts {
     /// `--gateway-labels`.
     pub labels: Labels,
+    /// The gateway's namespace, where its Secrets are.
+    pub namespace: String,
     /// The text of `--mesh-config`; empty without one.
     pub mesh: String,
     /// Where clients on this machine reach it.
@@ -68,6 +70,7 @@ impl Facts {
     /// The objects, as JSON.
     pub fn objects(&self) -> Vec<(ObjectKey, Value)> {
         let name = self.name();
+        let key = |kind, name: &str| ObjectKey::new(kind, self.namespace.as_str(), name);
         vec![
             (key(Kind::Service, &name), self.service(&name)),
             (key(Kind::Deployment, &name), self.deployment(&name)),
@@ -181,7 +184,7 @@ impl Facts {
     fn metadata(&self, name: &str) -> Value {
         json!({
             "name": name,
-            "namespace": NAMESPACE,
+            "namespace": self.namespace,
             "labels": self.labels(),
             "creationTimestamp": seconds(self.started),
         })
@@ -233,10 +236,6 @@ impl Facts {
     }
 }
 
-fn key(kind: Kind, name: &str) -> ObjectKey {
-    ObjectKey::new(kind, NAMESPACE, name)
-}
-
 fn service_port(name: &str, port: u16, bound: u16) -> Value {
     json!({
         "name": name,
@@ -267,6 +266,7 @@ mod tests {
     fn facts() -> Facts {
         Facts {
             labels: Labels(BTreeMap::from([("istio".to_owned(), "ingressgateway".to_owned())])),
+            namespace: NAMESPACE.to_owned(),
             mesh: "accessLogFile: /dev/stdout\n".to_owned(),
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             listen: IpAddr::V4(Ipv4Addr::UNSPECIFIED),

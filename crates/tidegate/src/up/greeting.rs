@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use super::ground::Running;
+
 /// What there is to tell.
 #[derive(Clone, Debug)]
 pub struct Greeting {
@@ -11,6 +13,26 @@ pub struct Greeting {
     pub kubeconfig: PathBuf,
     /// Where the API listens.
     pub api: SocketAddr,
+    /// What else listens.
+    pub listening: Listening,
+    /// The demo's CA bundle, when the demo runs.
+    pub demo_ca: Option<PathBuf>,
+}
+
+/// What there is to tell of a gateway whose objects come from an API server.
+#[derive(Clone, Debug)]
+pub struct Attached {
+    /// The gateway's name and namespace, as `NAME.NAMESPACE`.
+    pub gateway: String,
+    /// Where objects come from.
+    pub objects: String,
+    /// What listens.
+    pub listening: Listening,
+}
+
+/// What listens whatever objects come from.
+#[derive(Clone, Debug)]
+pub struct Listening {
     /// Where the admin interface listens.
     pub admin: SocketAddr,
     /// Where the health endpoint listens.
@@ -21,11 +43,21 @@ pub struct Greeting {
     pub reachable: IpAddr,
     /// Gateway ports and where each is bound, as settled at the start.
     pub ports: Vec<(u16, u16)>,
-    /// The demo's CA bundle, when the demo runs.
-    pub demo_ca: Option<PathBuf>,
 }
 
-impl Greeting {
+impl Listening {
+    /// What a gateway listens at.
+    pub fn of(running: &Running) -> Self {
+        let Running { ports, addresses: [admin, health], .. } = running;
+        Self {
+            admin: *admin,
+            health: *health,
+            listen: ports.listen(),
+            reachable: ports.reachable(),
+            ports: ports.iter().collect(),
+        }
+    }
+
     fn bound(&self, port: u16) -> u16 {
         self.ports.iter().find(|(gateway, _)| *gateway == port).map_or(port, |(_, bound)| *bound)
     }
@@ -40,14 +72,33 @@ impl Greeting {
         }
         format!("{}: {}", host(self.listen), ports.join(", "))
     }
+}
 
+impl fmt::Display for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  gateway  {}, once a Gateway opens them", self.gateway())?;
+        writeln!(f, "  admin    http://{}", self.admin)?;
+        writeln!(f, "  health   http://{}/healthz/ready", self.health)
+    }
+}
+
+impl fmt::Display for Attached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\nTidegate {} is gateway {}.", env!("CARGO_PKG_VERSION"), self.gateway)?;
+        writeln!(f, "Its objects come from the API of {}.", self.objects)?;
+        write!(f, "\nIt listens on\n\n{}", self.listening)
+    }
+}
+
+impl Greeting {
     fn exports(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = host(self.reachable);
+        let listening = &self.listening;
+        let host = host(listening.reachable);
         writeln!(f, "  export KUBECONFIG={}", quoted(&self.kubeconfig))?;
         if let Some(bundle) = &self.demo_ca {
             writeln!(f, "  export CURL_CA_BUNDLE={}", quoted(bundle))?;
         }
-        let (port, secure) = (self.bound(80), self.bound(443));
+        let (port, secure) = (listening.bound(80), listening.bound(443));
         writeln!(f, "  export INGRESS_HOST={host} INGRESS_PORT={port} SECURE_INGRESS_PORT={secure}")
     }
 }
@@ -58,9 +109,7 @@ impl fmt::Display for Greeting {
         self.exports(f)?;
         writeln!(f, "\nIt listens on\n")?;
         writeln!(f, "  API      https://{}", self.api)?;
-        writeln!(f, "  gateway  {}, once a Gateway opens them", self.gateway())?;
-        writeln!(f, "  admin    http://{}", self.admin)?;
-        writeln!(f, "  health   http://{}/healthz/ready", self.health)?;
+        write!(f, "{}", self.listening)?;
         writeln!(f, "\nThree things to try\n")?;
         writeln!(f, "  kubectl apply -f examples/front-proxy")?;
         writeln!(f, "  curl $INGRESS_HOST:$INGRESS_PORT/status/418 -H host:httpbin.org")?;
@@ -87,16 +136,22 @@ fn quoted(path: &std::path::Path) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn can_be_pasted_into_a_shell() {
-        let greeting = Greeting {
-            kubeconfig: "/home/ada/my data/kubeconfig".into(),
-            api: "127.0.0.1:6443".parse().expect("an address"),
+    fn listening() -> Listening {
+        Listening {
             admin: "127.0.0.1:15000".parse().expect("an address"),
             health: "0.0.0.0:15021".parse().expect("an address"),
             listen: "0.0.0.0".parse().expect("an address"),
             reachable: "127.0.0.1".parse().expect("an address"),
             ports: vec![(80, 8080), (443, 443)],
+        }
+    }
+
+    #[test]
+    fn can_be_pasted_into_a_shell() {
+        let greeting = Greeting {
+            kubeconfig: "/home/ada/my data/kubeconfig".into(),
+            api: "127.0.0.1:6443".parse().expect("an address"),
+            listening: listening(),
             demo_ca: Some("/d/demo-ca.pem".into()),
         }
         .to_string();

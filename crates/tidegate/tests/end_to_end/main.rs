@@ -4,6 +4,7 @@
 mod active;
 mod broken_certificates;
 mod capture;
+mod cluster;
 mod command_line;
 mod durability;
 mod egress_gateway;
