@@ -106,10 +106,11 @@ impl Connection {
 
     /// As many streams as the endpoint says, which it may change (RFC 9113 section 6.5.2). What is more would wait in `h2` for the end of
     /// others, where no limit counts it and no other connection can take it. So it is one before the endpoint has said
-    /// anything; and one waits even where it allows none.
+    /// anything, and none after that one: it was given up, and `h2` may tell the endpoint so behind the next one, which it would then
+    /// refuse. One waits even where the endpoint allows none.
     fn allowed(&self) -> u32 {
         if !self.state.greeted.load(Relaxed) {
-            return 1;
+            return u32::from(self.carried.load(Relaxed) == 0);
         }
         u32::try_from(self.send.current_max_send_streams()).unwrap_or(u32::MAX).max(1)
     }

@@ -58,7 +58,8 @@ impl Endpoint {
                     let (mut server, mut open) = (server.await.unwrap(), Vec::new());
                     while let Some(Ok((_, respond))) = server.accept().await {
                         let mut respond: SendResponse<Bytes> = respond;
-                        open.push(respond.send_response(http::Response::new(()), false).unwrap());
+                        // Fails where the stream is given up.
+                        open.extend(respond.send_response(http::Response::new(()), false));
                         seen.set(seen.get().max(open.len()));
                     }
                 });
@@ -237,6 +238,35 @@ async fn before_an_endpoint_says_how_many_streams_it_takes_it_gets_one() {
         let _all = all.await;
         assert_eq!((endpoint.connections.get(), endpoint.most.get()), (2, 2));
         assert_eq!(usage.pending_requests.load(Relaxed), 0);
+    })
+    .await;
+}
+
+/// The endpoint may hear of the next stream before it hears that the one before is given up, and refuse it.
+#[tokio::test]
+async fn a_stream_that_is_given_up_before_the_endpoint_says_anything_leaves_no_place_until_then() {
+    locally(async {
+        let gate = Rc::new(Semaphore::new(0));
+        let endpoint = Endpoint::start_behind(Rc::clone(&gate), 1).await;
+        let [one, other] = workers(&endpoint, |_| {});
+        let pool = one.cluster.pick(None, None, || 0).unwrap();
+        let lease = pool.multiplex.lease(&pool, &one.cluster, "", Liveness::Assumed);
+        let mut first = lease.await.expect("a place");
+        let sent = first.send_request(http::Request::new(()), false).expect("a stream");
+        drop((first, sent));
+        let mut second = pin!(one.stream(""));
+        let mut elsewhere = pin!(other.stream(""));
+        assert!(timeout(Duration::from_millis(50), second.as_mut()).await.is_err());
+        assert!(timeout(Duration::ZERO, elsewhere.as_mut()).await.is_err());
+        gate.add_permits(1);
+        let next = async {
+            tokio::select! {
+                one = second => drop(one),
+                other = elsewhere => drop(other),
+            }
+        };
+        timeout(PATIENCE, next).await.expect("it is not refused");
+        assert_eq!((endpoint.connections.get(), endpoint.most.get()), (1, 1));
     })
     .await;
 }
