@@ -30,9 +30,9 @@ pub(crate) struct Dial {
 }
 
 impl Dial {
-    /// Whether whoever wants it still waits.
-    pub(crate) fn is_awaited(&self) -> bool {
-        !self.answer.is_closed()
+    /// Waits until whoever wants it waits no more.
+    pub(crate) async fn given_up(&mut self) {
+        self.answer.closed().await;
     }
 
     /// Accepts: the other end.

@@ -9,7 +9,8 @@ use super::monitor::Monitor;
 use super::tests::{SECOND, World, cluster, endpoint};
 use super::{Event, FailurePercentage, Outlier, Seen, Settings, Streak, SuccessRate, What};
 use crate::upstream::Endpoint;
-use crate::upstream::cluster::{Balancing, Cluster, EndpointSet, HashKey};
+use crate::upstream::cluster::{Balancing, Cluster, EndpointSet, HashKey, Locality, Place};
+use crate::upstream::endpoints::Group;
 
 const SCHEDULES: u64 = 10_000;
 const STEPS: u32 = 60;
@@ -67,7 +68,7 @@ fn settings(random: &mut fastrand::Rng) -> Settings {
 /// A cluster that detects outliers or not, and balances in some way.
 pub(crate) fn form(random: &mut fastrand::Rng, endpoints: EndpointSet) -> Cluster {
     let outlier = (random.u32(..8) > 0).then(|| Outlier::new(settings(random), None));
-    let key = HashKey::Address;
+    let (key, by_locality) = (HashKey::Address, random.bool());
     let balancing = match random.u32(..5) {
         0 => Balancing::RoundRobin,
         1 => Balancing::Random,
@@ -75,7 +76,25 @@ pub(crate) fn form(random: &mut fastrand::Rng, endpoints: EndpointSet) -> Cluste
         3 => Balancing::RingHash { least: 16, most: 64, key },
         _ => Balancing::Maglev { size: 31, key },
     };
-    cluster(outlier, random.u32(0..=100), balancing, endpoints)
+    let mut cluster = cluster(outlier, random.u32(0..=100), balancing, EndpointSet::default());
+    cluster.sharing.by_locality = by_locality;
+    cluster.endpoints.store(Arc::new(endpoints.arranged(&cluster.sharing)));
+    cluster
+}
+
+/// Where endpoints are: all in one place, or each with a priority and in a locality with a weight.
+fn places(random: &mut fastrand::Rng) -> Vec<Arc<Place>> {
+    if random.bool() {
+        return vec![Arc::default()];
+    }
+    let overprovisioning = random.u32(100..200);
+    let place = |n: u32| Place {
+        priority: n / 2,
+        locality: Locality { zone: (n % 2).to_string(), ..Locality::default() },
+        weight: random.u32(..3),
+        overprovisioning,
+    };
+    (0..4).map(place).map(Arc::new).collect()
 }
 
 /// Some of the ports, and what is known of them.
@@ -87,7 +106,13 @@ pub(crate) fn found(random: &mut fastrand::Rng, before: &EndpointSet) -> Endpoin
         let kept = before.endpoints.iter().find(same).cloned();
         kept.unwrap_or_else(|| Arc::new(new.known_from(before)))
     };
-    EndpointSet::new(ports.into_iter().map(make).collect())
+    let endpoints = ports.into_iter().map(make).collect::<Vec<_>>();
+    let places = places(random);
+    let placed = endpoints.into_iter().map(|endpoint| {
+        let place = random.usize(..places.len());
+        (endpoint, Arc::clone(&places[place]))
+    });
+    EndpointSet::placed(placed)
 }
 
 impl Schedule {
@@ -171,7 +196,10 @@ impl Schedule {
                 return;
             };
             let endpoint = &set.endpoints[position];
-            let out = endpoint.monitor.is_ejected() && !set.panics();
+            let of =
+                |group: &&Group| (0..group.count()).any(|n| group.position(n) == Some(position));
+            let panic = set.groups().find(of).is_some_and(|group| group.panic);
+            let out = endpoint.monitor.is_ejected() && !panic;
             assert!(!out, "seed {}: an ejected endpoint was chosen", self.seed);
             self.seen.push(Arc::downgrade(&endpoint.monitor));
             let port = endpoint.address.port();
@@ -214,7 +242,12 @@ impl Schedule {
         let detects = self.world.cluster.outlier.is_some();
         let healthy = set.endpoints.len() - ejected.len();
         assert_eq!(set.healthy, healthy, "seed {seed}");
-        assert!(set.panics() || !detects || set.count() == healthy, "seed {seed}");
+        for group in set.groups() {
+            assert!(group.count() > 0, "seed {seed}: nobody has a share");
+            let all_in = group.taking().all(|endpoint| !endpoint.monitor.is_ejected());
+            assert!(group.panic || !detects || all_in, "seed {seed}");
+        }
+        assert_eq!(set.count() == 0, set.endpoints.is_empty(), "seed {seed}");
         self.world.membership.refresh(&self.world.cluster);
         let stats = &self.world.stats;
         assert_eq!(stats.ejections_active.get(), ejected.len() as u64, "seed {seed}");

@@ -42,6 +42,8 @@ pub(super) struct Delivery {
     pub(super) said: bool,
     /// Whether the endpoint broke off.
     pub(super) broken: bool,
+    /// Whether it said that it had not looked at it.
+    pub(super) refused: bool,
 }
 
 /// What became of a request.
@@ -69,6 +71,9 @@ pub(super) enum Why {
     Silent,
     /// It broke off, or said something else.
     Broken,
+    /// It reset the stream, or refused it.
+    Reset,
+    Unread,
     Nonsense,
     /// Time was over.
     Late,
@@ -84,6 +89,8 @@ impl Why {
             "remote connection failure" => Self::Refused,
             "connection timeout" => Self::Silent,
             "connection termination" => Self::Broken,
+            "remote reset" => Self::Reset,
+            "remote refused stream reset" => Self::Unread,
             "protocol error" => Self::Nonsense,
             "upstream request timeout" => Self::Late,
             _ => return None,
@@ -136,7 +143,8 @@ impl Asked {
     }
 
     fn is_stale(&self, delivery: &Delivery) -> bool {
-        self.is_idempotent() && delivery.reused && delivery.broken && !delivery.said
+        let dead = delivery.reused && delivery.broken && !delivery.said;
+        delivery.refused || self.is_idempotent() && dead
     }
 
     /// It comes to an endpoint; or why it must not.
@@ -157,8 +165,8 @@ impl Asked {
         if self.deliveries.len() > self.terms.most as usize + stale {
             return Err("is sent more often than it may");
         }
-        let (answered, said, broken) = (None, false, false);
-        self.deliveries.push(Delivery { when, reused, answered, said, broken });
+        let (answered, said, broken, refused) = (None, false, false, false);
+        self.deliveries.push(Delivery { when, reused, answered, said, broken, refused });
         Ok(self.deliveries.len() - 1)
     }
 
@@ -192,6 +200,7 @@ impl Asked {
                     Why::Nonsense => last.is_some_and(|last| last.said || last.broken),
                     Why::Late => late(),
                     Why::Broken => broken || befell(why),
+                    Why::Reset => broken,
                     _ => befell(why),
                 };
                 if status != why.status() || !is_so {

@@ -13,6 +13,7 @@ use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::{Instant, sleep, timeout};
 use xxhash_rust::xxh64::Xxh64;
 
+use self::configuration::{cluster_of, terms, way};
 use self::ledger::{Asked, Delivery, Outcome, Terms, Why};
 use self::origin::Mood;
 use super::*;
@@ -22,21 +23,24 @@ use crate::http::chain::{Client as Who, HttpChain, Line};
 use crate::http::h1::Conn;
 use crate::io::{Io, simulated};
 use crate::random::Random;
-use crate::route::{RetryOn, RetryPolicy};
 use crate::stats::{ClusterStats, Stats};
-use crate::upstream::cluster::{ProxyHeader, RetryBudget};
+use crate::upstream::endpoints::Group;
 use crate::upstream::membership::Membership;
-use crate::upstream::outlier::simulation::{PORTS, form, found};
+use crate::upstream::outlier::simulation::{PORTS, found};
 use crate::upstream::outlier::{Monitor, Watch};
 use crate::worker::Worker;
 
 mod client;
+mod configuration;
 mod ledger;
 mod origin;
+mod streams;
 mod wire;
 
 const SCHEDULES: u64 = 10_000;
 const STEPS: u32 = 5;
+/// Least time that there is for a connection.
+const SOONEST_TIMEOUT: Duration = Duration::from_millis(50);
 /// Longer than everything takes that is under way.
 const LONG: Duration = Duration::from_secs(3000);
 
@@ -58,6 +62,9 @@ struct Sim {
     /// When a connection died last that was idle, and when there was last nobody who takes requests.
     deaths: Cell<u64>,
     alone: Cell<u64>,
+    /// Whether a form of the cluster speaks HTTP/2, and whether an endpoint has said that it did not look at a request.
+    multiplexes: Cell<bool>,
+    refuses: Cell<bool>,
     /// Whether a form of the cluster allows only a few of something.
     is_limited: Cell<bool>,
     /// Numbers what happens, in its order.
@@ -109,6 +116,11 @@ impl Sim {
         self.moods.borrow().get(&port).copied().unwrap_or(Mood::Well)
     }
 
+    /// An endpoint was in this mood until now, or what was dialled while it was has come to its end: many may wait for it.
+    fn was(&self, mood: Mood) {
+        self.moods_before.borrow_mut().push((mood, self.tick()));
+    }
+
     fn open(&self, asked: Asked) -> usize {
         self.asked.borrow_mut().push(asked);
         self.asked.borrow().len() - 1
@@ -148,11 +160,14 @@ impl Sim {
         match why {
             Why::Overflow => self.is_limited.get(),
             Why::Nobody => self.alone.get() >= sent,
-            // A connection may die while it says who its client is.
-            Why::Refused => was(Mood::Refuses) || self.introduces && died,
+            // A connection may die while it says who its client is, or before its endpoint says how many streams it takes.
+            Why::Refused => {
+                was(Mood::Refuses) || (self.introduces || self.multiplexes.get()) && died
+            }
+            Why::Unread => self.refuses.get(),
             Why::Silent => was(Mood::Silent),
             Why::Broken => died,
-            Why::Nonsense | Why::Late => false,
+            Why::Nonsense | Why::Late | Why::Reset => false,
         }
     }
 
@@ -190,9 +205,14 @@ impl Sim {
     fn is_out(&self, port: u16) -> bool {
         let Some(cluster) = self.slot.load() else { return true };
         let set = cluster.endpoints.load();
-        let there = set.endpoints.iter().find(|endpoint| endpoint.address.port() == port);
-        there.is_none_or(|endpoint| {
-            cluster.outlier.is_some() && endpoint.monitor.is_ejected() && !set.panics()
+        let of = |group: &&Group| group.taking().any(|endpoint| endpoint.address.port() == port);
+        let group = set.groups().find(of);
+        // Those of a priority or a locality that takes none have none, too.
+        group.is_none_or(|group| {
+            let is_ejected = |endpoint: &Arc<Endpoint>| {
+                endpoint.address.port() == port && endpoint.monitor.is_ejected()
+            };
+            cluster.outlier.is_some() && !group.panic && group.taking().any(is_ejected)
         })
     }
 }
@@ -239,72 +259,6 @@ struct Schedule {
     monitors: Vec<Weak<Monitor>>,
 }
 
-fn terms(random: &mut fastrand::Rng) -> Terms {
-    let names = [
-        "",
-        "connect-failure,refused-stream,unavailable,cancelled",
-        "connect-failure,reset-before-request",
-        "reset",
-        "5xx",
-        "gateway-error",
-        "retriable-status-codes",
-    ];
-    Terms {
-        on: names[random.usize(..names.len())],
-        most: random.u32(0..4),
-        per_try: (random.u32(..4) == 0).then(|| millis(random.u64(20..500))),
-        timeout: (random.u32(..4) > 0).then(|| millis(random.u64(100..5000))),
-    }
-}
-
-fn way(random: &mut fastrand::Rng, slot: &Arc<ClusterSlot>, terms: &Terms) -> Action {
-    let mut action = forward(Arc::clone(slot), terms.timeout);
-    if let Action::Forward(forward) = &mut action {
-        forward.retry = Some(Arc::new(RetryPolicy {
-            on: RetryOn::parse(terms.on),
-            most: terms.most,
-            statuses: vec![500],
-            answers_with: Vec::new(),
-            requests_with: Vec::new(),
-            per_try: terms.per_try,
-            per_try_idle: None,
-            pause: millis(random.u64(1..50)),
-            longest_pause: millis(random.u64(50..300)),
-            others_first: random.bool(),
-            selections: random.u32(0..4),
-        }));
-        forward.keep = [0, 1000, 1 << 16][random.usize(..3)];
-    }
-    action
-}
-
-/// A form of the cluster.
-fn cluster_of(random: &mut fastrand::Rng, endpoints: EndpointSet, introduces: bool) -> Cluster {
-    let few = |random: &mut fastrand::Rng, least: u32| match random.u32(..3) {
-        0 => random.u32(least..4),
-        _ => 1024,
-    };
-    let mut cluster = form(random, endpoints);
-    cluster.connect_timeout = millis(random.u64(50..1000));
-    cluster.buffer_limit = 1 << 20;
-    cluster.proxy_header = introduces.then_some(ProxyHeader::V1);
-    cluster.http.idle_timeout = random.bool().then(|| millis(random.u64(100..5000)));
-    cluster.http.max_duration = (random.u32(..4) == 0).then(|| millis(random.u64(100..2000)));
-    cluster.http.max_requests = (random.u32(..4) == 0).then(|| random.u32(1..4));
-    cluster.limits = Limits {
-        connections: few(random, 1),
-        pending_requests: few(random, 0),
-        requests: few(random, 1),
-        retries: few(random, 0),
-        retry_budget: (random.u32(..6) == 0).then_some(RetryBudget {
-            share: 50_000,
-            least: 1,
-            interval: None,
-        }),
-    };
-    cluster
-}
-
 /// How many requests there was no place for, and nobody.
 fn refused(counts: &ClusterStats) -> [u64; 2] {
     let overflow =
@@ -343,6 +297,8 @@ impl Schedule {
             moods_before: RefCell::default(),
             deaths: Cell::default(),
             alone: Cell::default(),
+            multiplexes: Cell::default(),
+            refuses: Cell::default(),
             is_limited: Cell::default(),
             ticks: Cell::new(0),
             slot,
@@ -413,7 +369,7 @@ impl Schedule {
                 let moods = [Mood::Well, Mood::Badly, Mood::Badly, Mood::Refuses, Mood::Silent];
                 let mood = moods[self.sim.number(moods.len() as u64) as usize];
                 if let Some(before) = self.sim.moods.borrow_mut().insert(port, mood) {
-                    self.sim.moods_before.borrow_mut().push((before, self.sim.tick()));
+                    self.sim.was(before);
                 }
             }
         }
@@ -431,6 +387,8 @@ impl Schedule {
             }
         }
         drop(random);
+        let http2 = cluster.http.protocol == Some(UpstreamProtocol::Http2);
+        self.sim.multiplexes.set(self.sim.multiplexes.get() || http2);
         let Limits { connections, pending_requests, requests, .. } = cluster.limits;
         let few = [connections, pending_requests, requests].iter().any(|limit| *limit < 1024);
         self.sim.is_limited.set(self.sim.is_limited.get() || few);

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
+use super::streams::{self, Rewound};
 use super::wire::{Head, Messages, chunked, content};
 use super::{Sim, millis};
 use crate::io::simulated::{Dial, Socket};
 
 /// How long one does nothing that does nothing.
-const STALL: Duration = Duration::from_secs(20);
+pub(super) const STALL: Duration = Duration::from_secs(20);
 
 /// How an endpoint does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub(super) enum Mood {
 
 /// What an endpoint does about a request.
 #[derive(Clone, Copy, Debug)]
-enum Act {
+pub(super) enum Act {
     Answer(u16),
     /// Before the request is over.
     Early(u16),
@@ -39,7 +40,7 @@ enum Act {
 
 /// Decides about attempts to connect.
 pub(super) async fn accept(sim: Rc<Sim>, mut dials: mpsc::UnboundedReceiver<Dial>) {
-    while let Some(dial) = dials.recv().await {
+    while let Some(mut dial) = dials.recv().await {
         let port = dial.address.port();
         let mood = sim.mood(port);
         sim.note(&[1, u64::from(port), mood as u64]);
@@ -47,10 +48,14 @@ pub(super) async fn accept(sim: Rc<Sim>, mut dials: mpsc::UnboundedReceiver<Dial
         let task = Rc::clone(&sim);
         sim.spawn(async move {
             match mood {
-                Mood::Refuses => sleep(delay).await,
+                Mood::Refuses => {
+                    sleep(delay).await;
+                    task.was(mood);
+                }
                 Mood::Silent => {
-                    sleep(STALL).await;
-                    task.holds(!dial.is_awaited(), || "a connection is awaited for ever".into());
+                    let given_up = timeout(STALL, dial.given_up()).await;
+                    task.holds(given_up.is_ok(), || "a connection is awaited for ever".into());
+                    task.was(mood);
                 }
                 Mood::Well | Mood::Badly => {
                     sleep(delay).await;
@@ -64,7 +69,7 @@ pub(super) async fn accept(sim: Rc<Sim>, mut dials: mpsc::UnboundedReceiver<Dial
 }
 
 /// One connection.
-async fn serve(sim: &Sim, port: u16, socket: Socket) {
+async fn serve(sim: &Rc<Sim>, port: u16, socket: Socket) {
     let mut messages = Messages::new(socket);
     let mut introduced = None;
     for carried in 0.. {
@@ -85,6 +90,9 @@ async fn serve(sim: &Sim, port: u16, socket: Socket) {
         };
         let Ok(head) = head else { return };
         introduced = introduced.or(head.introduced());
+        if head.is_preface() {
+            return streams::serve(sim, port, Rewound::new(messages), introduced).await;
+        }
         let Some(number) = head.number("x-number") else {
             return sim.fail(format!("a request that nobody made: {head:?}"));
         };
@@ -100,7 +108,7 @@ async fn serve(sim: &Sim, port: u16, socket: Socket) {
     }
 }
 
-fn choose(sim: &Sim, mood: Mood) -> Act {
+pub(super) fn choose(sim: &Sim, mood: Mood) -> Act {
     let bad = [503, 500, 502][sim.number(3) as usize];
     let odds = if mood == Mood::Well { sim.number(100) } else { 70 + sim.number(30) };
     match odds {

@@ -31,6 +31,11 @@ impl Head {
         line.strip_suffix(" 80")?.parse().ok()
     }
 
+    /// Whether it is the beginning of HTTP/2's preface.
+    pub(super) fn is_preface(&self) -> bool {
+        self.text.lines().last() == Some("PRI * HTTP/2.0")
+    }
+
     /// A header, by its name in small letters.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         let mut lines = self.text.lines().filter_map(|line| line.split_once(": "));
@@ -69,6 +74,11 @@ impl<R: AsyncRead + Unpin> Messages<R> {
 
     pub(super) fn io(&mut self) -> &mut R {
         &mut self.io
+    }
+
+    /// What has come and was not taken, and where it came from.
+    pub(super) fn into_parts(self) -> (BytesMut, R) {
+        (self.read, self.io)
     }
 
     /// Whether anything has come that was not taken.
