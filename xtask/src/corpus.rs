@@ -10,6 +10,7 @@ mod kubectl;
 mod verdict;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
@@ -31,6 +32,8 @@ pub enum Suite {
     Kubectl,
     /// Objects and calls, through pilot's compiler and the proxy's matcher.
     Routing,
+    /// Recorded requests of clients against `tidegate up`, compared with what a real API server answered.
+    Transcripts,
     /// Whole resources, each valid or not, against our decoding and validation.
     Validate,
 }
@@ -64,7 +67,7 @@ impl Wanted {
             Ok(suite) => Ok(Self::Suite(suite)),
             Err(_) if Path::new(text).is_dir() => Ok(Self::Folder(text.into())),
             Err(_) => {
-                Err("it is no suite (inject, iptables, kubectl, routing, validate) and no folder"
+                Err("it is no suite (inject, iptables, kubectl, routing, transcripts, validate) and no folder"
                     .to_owned())
             }
         }
@@ -101,6 +104,7 @@ impl Suite {
             Self::Iptables => "corpus/iptables",
             Self::Kubectl => "kubernetes-api",
             Self::Routing => "corpus/routing",
+            Self::Transcripts => "kubernetes-api/transcripts",
             Self::Validate => "corpus/validate",
         }
     }
@@ -109,13 +113,20 @@ impl Suite {
         format!("{self:?}").to_lowercase()
     }
 
+    /// The command that runs its cases and prints what came of them.
+    fn runner(self, workspace: &Workspace, cases: &Path) -> Command {
+        let mut runner = workspace.cargo();
+        runner.args(["run", "--quiet", "--locked", "-p", "tidegate-corpus", "--"]);
+        runner.arg(self.name()).arg(cases);
+        runner
+    }
+
     fn run(self, workspace: &Workspace, cases: &Path) -> Result<Outcome> {
         match self {
             Self::Kubectl => kubectl::replay(workspace, cases),
+            Self::Transcripts => kubectl::transcripts(workspace, self.runner(workspace, cases)),
             Self::Inject | Self::Iptables | Self::Routing | Self::Validate => {
-                let mut runner = workspace.cargo();
-                runner.args(["run", "--quiet", "--locked", "-p", "tidegate-corpus", "--"]);
-                Outcome::of(runner.arg(self.name()).arg(cases))
+                Outcome::of(&mut self.runner(workspace, cases))
             }
         }
     }

@@ -13,6 +13,11 @@ pub(crate) fn now() -> String {
     whole_seconds(Timestamp::now())
 }
 
+/// Now, as in header fields of HTTP (RFC 9110, section 5.6.7).
+pub(crate) fn http_date() -> String {
+    Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

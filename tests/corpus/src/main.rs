@@ -7,6 +7,7 @@ mod changes;
 mod inject;
 mod iptables;
 mod routing;
+mod transcripts;
 mod validate;
 
 use std::path::PathBuf;
@@ -38,6 +39,11 @@ enum Suite {
         /// The folder with the cases.
         folder: PathBuf,
     },
+    /// What clients asked a real API server, against the one that `KUBECONFIG` names.
+    Transcripts {
+        /// The folder with the groups of transcripts.
+        folder: PathBuf,
+    },
     /// Whole resources, each valid or not.
     Validate {
         /// The folder with the cases.
@@ -50,6 +56,7 @@ fn main() -> Result<()> {
         Suite::Routing { folder } => routing::run(&folder)?,
         Suite::Inject { folder } => inject::run(&folder)?,
         Suite::Iptables { folder } => iptables::run(&folder)?,
+        Suite::Transcripts { folder } => transcripts::run(&folder)?,
         Suite::Validate { folder } => validate::run(&folder)?,
     };
     println!("{tally}");

@@ -1,9 +1,9 @@
-//! The recorded kubectl commands, run against a server of our own that starts empty.
+//! What was recorded of a real API server, run against a server of our own that starts empty.
 
 use std::fs::{self, File};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -18,11 +18,16 @@ const START: Duration = Duration::from_secs(60);
 /// Builds the product, starts it, and replays the commands.
 pub fn replay(workspace: &Workspace, cases: &Path) -> Result<Outcome> {
     let kubectl = Tool::Kubectl.provide(workspace, true)?;
-    run(workspace.cargo().args(["build", "--quiet", "--locked", "--bin", "tidegate"]))?;
-    let server = Server::start(workspace)?;
+    let server = Server::start(workspace, "kubectl")?;
     let mut replay = workspace.command("python3");
     replay.arg(cases.join("replay")).arg("--kubectl").arg(kubectl);
     Outcome::of(replay.env("KUBECONFIG", &server.kubeconfig))
+}
+
+/// Builds the product, starts it, and runs the recorded requests against it.
+pub fn transcripts(workspace: &Workspace, mut runner: Command) -> Result<Outcome> {
+    let server = Server::start(workspace, "transcripts")?;
+    Outcome::of(runner.env("KUBECONFIG", &server.kubeconfig))
 }
 
 /// `tidegate up` on ports that the kernel chose. Ended when dropped.
@@ -32,8 +37,10 @@ struct Server {
 }
 
 impl Server {
-    fn start(workspace: &Workspace) -> Result<Self> {
-        let folder = workspace.target().join("corpus/kubectl");
+    /// One with nothing in it, in a folder of that name.
+    fn start(workspace: &Workspace, name: &str) -> Result<Self> {
+        run(workspace.cargo().args(["build", "--quiet", "--locked", "--bin", "tidegate"]))?;
+        let folder = workspace.target().join("corpus").join(name);
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
         }

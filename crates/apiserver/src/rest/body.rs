@@ -86,13 +86,24 @@ fn unreadable(body: &[u8], expected: &str, reason: &str) -> Failure {
     ))
 }
 
-/// Checks that a body is of the kind and version that the path takes.
+/// Checks that a body is of the kind and version that the path takes. A body of one of Kubernetes' own kinds may
+/// leave both out, as those of some client libraries do.
 pub(crate) fn check_type(
-    value: &Value,
+    value: &mut Value,
     served: &super::served::Served,
     body: &[u8],
 ) -> Result<(), Failure> {
     use super::failure::Cause;
+    if served.info.built_in
+        && let Some(fields) = value.as_object_mut()
+    {
+        for (field, meant) in [("apiVersion", &*served.api_version), ("kind", served.info.name)] {
+            let said = fields.entry(field).or_insert_with(|| meant.into());
+            if said.as_str() == Some("") {
+                *said = meant.into();
+            }
+        }
+    }
     let text = |field: &str| value[field].as_str().filter(|text| !text.is_empty());
     let Some(kind) = text("kind") else {
         let shown = String::from_utf8_lossy(&body[..body.len().min(1_024)]);

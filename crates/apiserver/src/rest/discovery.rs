@@ -184,7 +184,7 @@ fn aggregated(form: &'static str, groups: &[&str], ask: &Ask) -> Reply {
     let content_type =
         format!("application/json;g=apidiscovery.k8s.io;v={form};as=APIGroupDiscoveryList");
     let mut reply = match known {
-        true => reply::full(StatusCode::NOT_MODIFIED, &content_type, ""),
+        true => reply::not_modified(),
         false => reply::full(StatusCode::OK, &content_type, text),
     };
     reply::set(&mut reply, header::ETAG, &etag);

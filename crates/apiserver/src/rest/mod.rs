@@ -206,7 +206,7 @@ fn fixed(route: &Route, ask: &Ask) -> Result<Reply, Failure> {
         Route::Resources { group, version } => discovery::resources(group, version),
         Route::Definitions(name) => crds::get(name.as_deref()),
         Route::OldOpenApi => Ok(openapi::version_two(ask)),
-        Route::OpenApiIndex => Ok(openapi::index()),
+        Route::OpenApiIndex => Ok(openapi::index(ask)),
         Route::OpenApi(path) => openapi::get(path, ask.query.get("hash")),
         Route::Forms | Route::Resource(_) | Route::Review { .. } => Err(Failure::page_not_found()),
     }

@@ -16,6 +16,7 @@ use super::ask::Ask;
 use super::discovery::{self, digest};
 use super::failure::Failure;
 use super::reply::{self, Reply};
+use crate::clock;
 
 /// A document and the name of its content.
 struct Document {
@@ -37,8 +38,21 @@ static DOCUMENTS: LazyLock<BTreeMap<String, Document>> = LazyLock::new(|| {
     documents
 });
 
-/// `/openapi/v3`.
-pub(crate) fn index() -> Reply {
+/// When this process made its documents, as in HTTP's header fields.
+static MADE: LazyLock<String> = LazyLock::new(clock::http_date);
+
+/// `/openapi/v3`. kubectl asks for it with each object that it writes, and takes a 304.
+pub(crate) fn index(ask: &Ask) -> Reply {
+    let known = ask.headers.get(header::IF_MODIFIED_SINCE);
+    let mut reply = match known.is_some_and(|since| since == MADE.as_str()) {
+        true => reply::not_modified(),
+        false => paths(),
+    };
+    reply::set(&mut reply, header::LAST_MODIFIED, &MADE);
+    reply
+}
+
+fn paths() -> Reply {
     let paths: Map<String, Value> = DOCUMENTS
         .iter()
         .map(|(path, document)| {

@@ -34,6 +34,13 @@ pub(crate) fn full(code: StatusCode, content_type: &str, body: impl Into<Bytes>)
     reply
 }
 
+/// What the client has is still so (RFC 9110, section 15.4.5).
+pub(crate) fn not_modified() -> Reply {
+    let mut reply = full(StatusCode::NOT_MODIFIED, TEXT, "");
+    reply.headers_mut().remove(header::CONTENT_TYPE);
+    reply
+}
+
 pub(crate) fn json(code: StatusCode, value: &Value) -> Reply {
     full(code, JSON, value.to_string())
 }

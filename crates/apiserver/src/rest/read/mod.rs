@@ -25,6 +25,8 @@ pub(crate) fn get(api: &Api, target: &Target, ask: &Ask) -> Result<Reply, Failur
     match target.subresource.as_deref() {
         None => {}
         Some("status") if info.status_subresource => {}
+        // Whoever serves custom kinds says so of the object.
+        Some(_) if !info.built_in => return Err(Failure::not_found(info, name)),
         Some(_) => return Err(Failure::page_not_found()),
     }
     let (encoding, view) = negotiate(ask.accept().as_deref())?;

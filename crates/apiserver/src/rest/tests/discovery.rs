@@ -94,7 +94,12 @@ async fn questions_about_oneself() {
 #[tokio::test]
 async fn schemas() {
     let lab = lab();
-    let index = lab.get("/openapi/v3").await.expect(200);
+    let index = lab.get("/openapi/v3").await;
+    let made = index.headers[header::LAST_MODIFIED].to_str().expect("text");
+    let again = lab.call(Method::GET, "/openapi/v3").header(header::IF_MODIFIED_SINCE, made);
+    let again = again.send().await;
+    assert_eq!((again.code, again.headers.get(header::CONTENT_TYPE)), (304, None));
+    let index = index.expect(200);
     let url = index["paths"]["apis/networking.istio.io/v1"]["serverRelativeURL"]
         .as_str()
         .expect("a path");

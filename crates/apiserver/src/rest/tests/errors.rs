@@ -45,6 +45,9 @@ async fn creates_that_make_no_sense() {
         "the object provided is unrecognized (must be of type VirtualService): Object 'Kind' is missing in \
          '{\"metadata\":{}}' ({\"metadata\":{}})",
     );
+    let untyped = json!({"metadata": {"name": "plain"}, "data": {"a": "b"}});
+    let stored = lab.post("/api/v1/namespaces/default/configmaps", untyped).await.expect(201);
+    assert_eq!(stored["kind"], "ConfigMap", "one of Kubernetes' own kinds needs no type");
     let nowhere = VS.replace("/default/", "/nowhere/");
     lab.post(&nowhere, good.clone()).await.refused(
         404,

@@ -51,7 +51,7 @@ fn wanted(writing: &Writing<'_>) -> Result<Value, Failure> {
             "invalid object type: {group}/{version}, Kind={kind}"
         )));
     }
-    body::check_type(&value, served, &writing.ask.body)?;
+    body::check_type(&mut value, served, &writing.ask.body)?;
     metadata::check_identity(writing, &value)?;
     if value["metadata"].get("managedFields").is_some_and(|fields| !fields.is_null()) {
         return Err(Failure::bad_request("metadata.managedFields must be nil"));

@@ -19,8 +19,8 @@ pub(crate) async fn create(api: &Api, target: &Target, ask: &Ask) -> Result<Repl
         return Err(Failure::page_not_found());
     }
     let writing = Writing::new(api, target, ask, "CreateOptions")?;
-    let written = body::object(ask, target.served.info.name)?;
-    body::check_type(&written.value, &target.served, &ask.body)?;
+    let mut written = body::object(ask, target.served.info.name)?;
+    body::check_type(&mut written.value, &target.served, &ask.body)?;
     let written = writing.create(written.value, &written.duplicates).await?;
     writing.reply(StatusCode::CREATED, &written)
 }

@@ -59,7 +59,7 @@ impl Writing<'_> {
         if !value.is_object() {
             return Err(Failure::bad_request("the patch leaves no object"));
         }
-        body::check_type(&value, served, &self.ask.body)?;
+        body::check_type(&mut value, served, &self.ask.body)?;
         metadata::check_identity(self, &value)?;
         let name = &*old.key().name;
         let revision = &value["metadata"]["resourceVersion"];

@@ -18,8 +18,8 @@ use crate::store::{Entry, Expect, generation};
 pub(crate) async fn update(api: &Api, target: &Target, ask: &Ask) -> Result<Reply, Failure> {
     let writing = Writing::new(api, target, ask, "UpdateOptions")?;
     writing.check_subresource()?;
-    let written = body::object(ask, target.served.info.name)?;
-    body::check_type(&written.value, &target.served, &ask.body)?;
+    let mut written = body::object(ask, target.served.info.name)?;
+    body::check_type(&mut written.value, &target.served, &ask.body)?;
     metadata::check_identity(&writing, &written.value)?;
     let key = writing.key(target.name.as_deref().unwrap_or_default());
     let attempt = || async {
