@@ -121,6 +121,14 @@ impl Lines {
         lock(&self.seen).join("\n")
     }
 
+    /// All lines, once the stream has ended. Panics when that takes longer than [`PATIENCE`].
+    pub async fn whole(&self) -> String {
+        let mut progress = self.progress.clone();
+        let ended = timeout(PATIENCE, progress.wait_for(|(_, ended)| *ended)).await;
+        assert!(ended.is_ok(), "the stream has not ended within {PATIENCE:?}:\n{}", self.text());
+        self.text()
+    }
+
     /// The first line, past or future, that `wanted` accepts. Panics after [`PATIENCE`] or when the
     /// stream ends without it, with everything that was written.
     pub async fn find(&self, wanted: impl Fn(&str) -> bool) -> String {

@@ -11,6 +11,11 @@ use crate::programs::{PATIENCE, run};
 const ROUTES: &str = "133";
 /// Where the kernel lists addresses of IPv6; absent where it has none.
 const IPV6: &str = "/proc/net/if_inet6";
+/// The address of loopback, as it is listed there.
+const LOOPBACK: &str = "00000000000000000000000000000001 ";
+/// What a sidecar sends from to its workload, which is not captured. Of IPv4 that is 127.0.0.6, which loopback has; of IPv6 it
+/// has one address alone.
+const SOURCE: &str = "::6/128";
 
 /// The programs of one kind that change rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +53,16 @@ pub fn apply(options: &Options, choice: Choice) -> Outcome<String> {
         Mode::Tproxy { mark } => Some(mark),
         Mode::Redirect => None,
     };
-    commit(backend, &changes, mark)?;
+    let sourced = loopback_has_ipv6();
+    if sourced {
+        run("ip", &["-6", "address", "replace", SOURCE, "dev", "lo", "nodad"], "")?;
+    }
+    commit(backend, &changes, mark).inspect_err(|_| {
+        let first = changes.iter().all(|(_, old, _)| old.is_empty());
+        if sourced && first {
+            forget_source();
+        }
+    })?;
     // Rules that the other programs see would redirect a second time.
     for other in Backend::all().filter(|other| !other.is(backend)) {
         clear(other, &families)?;
@@ -78,6 +92,9 @@ pub fn remove() -> Outcome<String> {
     }
     for family in &families {
         unroute(*family);
+    }
+    if removed > 0 && loopback_has_ipv6() {
+        forget_source();
     }
     Ok(match removed {
         0 => "nothing is captured in this network namespace\n".to_owned(),
@@ -123,6 +140,15 @@ fn clear(backend: Backend, families: &[Family]) -> Outcome<usize> {
 fn families() -> Vec<Family> {
     let v6 = std::path::Path::new(IPV6).exists();
     std::iter::once(Family::V4).chain(v6.then_some(Family::V6)).collect()
+}
+
+fn loopback_has_ipv6() -> bool {
+    std::fs::read_to_string(IPV6).is_ok_and(|all| all.lines().any(|one| one.starts_with(LOOPBACK)))
+}
+
+/// Takes [`SOURCE`] away. Where it is not there, that is as well.
+fn forget_source() {
+    let _ = run("ip", &["-6", "address", "del", SOURCE, "dev", "lo"], "");
 }
 
 const fn called(family: Family) -> &'static str {

@@ -208,7 +208,7 @@ impl TcpChain {
     async fn pick(&self, cluster: &LocalCluster, client: &Client) -> Result<Rc<Pool>, Refusal> {
         if !cluster.sends_where_asked() {
             let picked = cluster.pick(Some(client), None, || self.worker.random.next());
-            let none = || Refusal::new(ResponseFlags::NO_HEALTHY_UPSTREAM, "no_healthy_upstream");
+            let none = || Refusal::new(ResponseFlags::NO_HEALTHY_UPSTREAM, "");
             return picked.ok_or_else(none);
         }
         let name = client.server_name.as_deref().unwrap_or_default();

@@ -78,6 +78,9 @@ fn what_is_applied_captures_and_what_is_removed_leaves_nothing() {
     let told = capture(&["apply", "-i", "10.77.0.0/16", "-b", "*"]);
     assert!(told.contains("IPv4  ") && told.contains("undo: tidegate capture remove"), "{told}");
     assert!(is_captured("10.77.0.2:80", &proxy));
+    let sources = || text(&run("ip", &["-6", "address", "show", "dev", "lo"], None).stdout);
+    let six = Path::new("/proc/net/if_inet6").exists();
+    assert_eq!(sources().contains(" ::6/128 "), six, "what inbound connections come from");
     let first = rules();
     capture(&["apply", "-i", "10.77.0.0/16", "-b", "*"]);
     assert_eq!(rules(), first, "twice is as once");
@@ -93,6 +96,7 @@ fn what_is_applied_captures_and_what_is_removed_leaves_nothing() {
     assert!(told.contains("rules removed"), "{told}");
     assert_eq!(rules(), before);
     assert!(!routes().contains("lookup 133"), "{}", routes());
+    assert!(!sources().contains(" ::6/128 "), "{}", sources());
     assert!(capture(&["remove"]).contains("nothing is captured"));
 }
 

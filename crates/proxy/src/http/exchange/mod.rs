@@ -360,6 +360,9 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             reply.write(self.response);
             self.journal.flag(reply.flags, reply.details);
             if let Some(way) = way {
+                if let Some(target) = way.target {
+                    self.journal.set(Field::Cluster, target.cluster.name.as_bytes());
+                }
                 self.change_response(way);
             }
             // What follows a refused CONNECT may be meant for the tunnel.

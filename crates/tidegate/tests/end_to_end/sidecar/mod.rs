@@ -1,5 +1,6 @@
 //! `tidegate sidecar` beside a workload whose connections are really captured, in network namespaces.
 
+mod beside_envoy;
 mod inbound;
 mod origination;
 mod outbound;
