@@ -37,6 +37,8 @@ pub struct Journal<'a> {
     details: Cow<'static, str>,
     client: Option<SocketAddr>,
     upstream: Option<Remote>,
+    /// Whether there was a connection to it.
+    connected: bool,
     /// What moved on the endpoint's connection, if it is known; none if there was none.
     upstream_wire: Option<Option<Wire>>,
     /// What was moved after the heads.
@@ -74,6 +76,7 @@ impl<'a> Journal<'a> {
             details: "".into(),
             client: None,
             upstream: None,
+            connected: false,
             upstream_wire: None,
             bytes: Bytes::default(),
             record,
@@ -129,11 +132,17 @@ impl<'a> Journal<'a> {
         }
     }
 
-    /// Notes the endpoint that was tried.
-    pub fn upstream_remote(&mut self, remote: &Remote) {
+    /// Notes the endpoint that there was no connection to.
+    pub fn unreached(&mut self, remote: &Remote) {
+        self.tried(remote, false);
+    }
+
+    fn tried(&mut self, remote: &Remote, connected: bool) {
         self.upstream = Some(remote.clone());
+        self.connected = connected;
         if let Some(record) = &mut self.record {
             record.upstream_remote = Some(remote.clone());
+            record.upstream_connected = connected;
         }
     }
 
@@ -145,10 +154,9 @@ impl<'a> Journal<'a> {
         remote: &Remote,
         sent: Instant,
     ) {
-        self.upstream_remote(remote);
+        self.tried(remote, true);
         if let Some(record) = &mut self.record {
             record.upstream_local = local;
-            record.upstream_connected = true;
             record.upstream_protocol = Some(protocol);
             record.timing.upstream_first_sent = Some(sent - self.started);
         }
@@ -158,6 +166,12 @@ impl<'a> Journal<'a> {
     #[must_use]
     pub fn upstream_address(&self) -> Option<&Remote> {
         self.upstream.as_ref()
+    }
+
+    /// Whether there was a connection to the endpoint.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.connected
     }
 
     /// Notes that the request is complete; counts the first time only.

@@ -110,12 +110,17 @@ impl LocalReply {
     /// 503: what the request asks for has no address.
     #[must_use]
     pub fn no_endpoint(why: &NoEndpoint) -> Self {
-        let flags = match why {
-            NoEndpoint::TooMany(_) => ResponseFlags::UPSTREAM_OVERFLOW,
-            _ => ResponseFlags::DNS_RESOLUTION_FAILED,
+        let (flags, words, details) = match why {
+            NoEndpoint::TooMany(_) => {
+                (ResponseFlags::UPSTREAM_OVERFLOW, "DNS cache overflow", "dns_cache_overflow")
+            }
+            _ => (
+                ResponseFlags::DNS_RESOLUTION_FAILED,
+                "DNS resolution failure",
+                "dns_resolution_failure",
+            ),
         };
-        let reply = Self::new(503, "", flags, "dns_resolution_failure");
-        Self { body: format!("{why}\n").into_bytes().into(), ..reply }
+        Self::new(503, words, flags, details)
     }
 
     /// 403: the upgrade that is asked for is not allowed here.

@@ -34,8 +34,10 @@ pub struct Facts<'a> {
     pub route: Option<&'a str>,
     /// Cluster the request goes to.
     pub cluster: Option<&'a str>,
-    /// Endpoint that answered; known on responses only.
+    /// Endpoint that was asked last; known on responses only.
     pub upstream: Option<Remote>,
+    /// Whether there was a connection to it.
+    pub connected: bool,
     /// Why the exchange goes as it does.
     pub flags: ResponseFlags,
     /// The same in words (`RESPONSE_CODE_DETAILS`); empty before there is an answer.
@@ -128,6 +130,8 @@ enum Peer {
     Direct,
     Local,
     Upstream,
+    /// The endpoint, if there was a connection to it.
+    Connected,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,9 +178,9 @@ const VARIABLES: &[(&str, Variable)] = &[
     ("DOWNSTREAM_PEER_FINGERPRINT_256", Variable::Tls(TlsFact::Fingerprint)),
     ("DOWNSTREAM_LOCAL_URI_SAN", Variable::Tls(TlsFact::OwnUris)),
     ("UPSTREAM_HOST", Variable::Address(Peer::Upstream, AddressPart::Both)),
-    ("UPSTREAM_REMOTE_ADDRESS", Variable::Address(Peer::Upstream, AddressPart::Both)),
-    ("UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", Variable::Address(Peer::Upstream, AddressPart::Host)),
-    ("UPSTREAM_REMOTE_PORT", Variable::Address(Peer::Upstream, AddressPart::Port)),
+    ("UPSTREAM_REMOTE_ADDRESS", Variable::Address(Peer::Connected, AddressPart::Both)),
+    ("UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", Variable::Address(Peer::Connected, AddressPart::Host)),
+    ("UPSTREAM_REMOTE_PORT", Variable::Address(Peer::Connected, AddressPart::Port)),
     ("DOWNSTREAM_REMOTE_ADDRESS", Variable::Address(Peer::Client, AddressPart::Both)),
     ("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", Variable::Address(Peer::Client, AddressPart::Host)),
     ("DOWNSTREAM_REMOTE_PORT", Variable::Address(Peer::Client, AddressPart::Port)),
@@ -469,7 +473,8 @@ impl Variable {
                     Peer::Client => facts.client,
                     Peer::Direct => facts.peer,
                     Peer::Local => facts.local,
-                    Peer::Upstream => match &facts.upstream {
+                    Peer::Connected if !facts.connected => None,
+                    Peer::Upstream | Peer::Connected => match &facts.upstream {
                         Some(Remote::Pipe(path)) if *part != AddressPart::Port => {
                             return text(Some(path), out);
                         }

@@ -1,8 +1,8 @@
-//! What the access log says of requests that endpoints broke off, before their answer and inside it, in Envoy and in ours.
+//! What the access log and a header of the answer say of requests that endpoints broke off, before their answer and inside it,
+//! or that there was no connection for, in Envoy and in ours.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -15,7 +15,16 @@ use crate::bootstrap::{MANAGER, PROTOCOL, ROUTER, address};
 use crate::frames::{self, Frame, Say};
 use crate::sides::Side;
 
-const FORMAT: &str = "%REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\n";
+const FORMAT: &str = "%REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% \
+                      %UPSTREAM_TRANSPORT_FAILURE_REASON% %UPSTREAM_HOST% %UPSTREAM_REMOTE_ADDRESS% \
+                      %UPSTREAM_REMOTE_PORT%\n";
+
+/// What answers say of their endpoint.
+const HEADER: &str = "%UPSTREAM_HOST%|%UPSTREAM_REMOTE_ADDRESS%|%UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%|\
+                      %UPSTREAM_REMOTE_PORT%|%RESPONSE_CODE_DETAILS%";
+
+/// Requests that are sent again, to the other of two endpoints; which is first is for their hash to say.
+const AGAIN: usize = 8;
 
 fn begun(stream: u32, rest: Say) -> Vec<Say> {
     let head = Frame::head(stream, &[(":status", "200")], false);
@@ -53,12 +62,16 @@ fn scripts() -> Vec<(&'static str, Script)> {
     ]
 }
 
+/// A cluster of its own, by name, and where its endpoints are.
+type Host = (&'static str, Vec<Value>);
+
 /// The log is a file of the side's own.
-fn bootstrap(hosts: &[(&str, SocketAddr)], log: &Path) -> Value {
-    let cluster = |(name, at): &(&str, SocketAddr)| {
-        let endpoint = json!({"endpoint": {"address": address(*at)}});
-        let mut cluster = json!({"name": name, "type": "STATIC",
-            "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}});
+fn bootstrap(hosts: &[Host], log: &Path) -> Value {
+    let cluster = |(name, at): &Host| {
+        let endpoint = |at: &Value| json!({"endpoint": {"address": at}});
+        let endpoints: Vec<Value> = at.iter().map(endpoint).collect();
+        let mut cluster = json!({"name": name, "type": "STATIC", "lb_policy": "RING_HASH",
+            "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]}});
         if name.starts_with('2') {
             let protocol = PROTOCOL.trim_start_matches("type.googleapis.com/");
             cluster["typed_extension_protocol_options"] = json!({protocol: {"@type": PROTOCOL,
@@ -66,7 +79,13 @@ fn bootstrap(hosts: &[(&str, SocketAddr)], log: &Path) -> Value {
         }
         cluster
     };
-    let route = |(name, _): &(&str, SocketAddr)| json!({"match": {"path": format!("/{name}")}, "route": {"cluster": name}});
+    let route = |(name, at): &Host| {
+        let hash = json!([{"query_parameter": {"name": "h"}}]);
+        let retries = json!({"retry_on": "reset,connect-failure", "num_retries": at.len() - 1});
+        json!({"match": {"path": format!("/{name}")},
+            "route": {"cluster": name, "hash_policy": hash, "retry_policy": retries},
+            "response_headers_to_add": [{"header": {"key": "x-said", "value": HEADER}}]})
+    };
     let clusters: Vec<Value> = hosts.iter().map(cluster).collect();
     let routes: Vec<Value> = hosts.iter().map(route).collect();
     let access_log = json!({"name": "log", "typed_config": {
@@ -81,39 +100,60 @@ fn bootstrap(hosts: &[(&str, SocketAddr)], log: &Path) -> Value {
         "address": address(([127, 0, 0, 1], 0).into()), "filter_chains": [{"filters": [manager]}]}]}})
 }
 
-/// Asks for everything; the log's lines.
-async fn play(side: &Side, hosts: &[(&str, SocketAddr)], log: &Path) -> BTreeSet<String> {
-    for (name, _) in hosts {
+/// Asks for everything; the log's lines, and what answers say.
+async fn play(side: &Side, hosts: &[Host], log: &Path) -> BTreeSet<String> {
+    let mut said = BTreeSet::new();
+    let times = |at: &[Value]| if at.len() > 1 { AGAIN } else { 1 };
+    let paths = hosts.iter().flat_map(|(name, at)| (0..times(at)).map(move |n| (name, n)));
+    for (name, n) in paths.clone() {
+        let path = format!("/{name}?h={n}");
         let mut client = Client::connect(side.listeners["edge"]).await;
-        client.send(format!("GET /{name} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).await;
-        client.read_to_end().await;
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).await;
+        let answer = String::from_utf8_lossy(&client.read_to_end().await).into_owned();
+        let header = answer.lines().find(|line| line.starts_with("x-said: "));
+        said.insert(format!("{path} {header:?}"));
     }
-    eventually(PATIENCE, || async {
+    let lines = eventually(PATIENCE, || async {
         let text = std::fs::read_to_string(log).unwrap_or_default();
-        // Envoy has the system's words in the details, too.
-        let words = "|delayed_connect_error:_Connection_refused";
-        let lines: BTreeSet<String> = text.lines().map(|line| line.replace(words, "")).collect();
-        if lines.len() == hosts.len() { Ok(lines) } else { Err(lines) }
-    })
-    .await
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        if lines.len() == paths.clone().count() { Ok(lines) } else { Err(lines) }
+    });
+    said.extend(lines.await);
+    // Envoy says once more which socket it is.
+    let once_more = format!("|remote_address:{}", nobody(log).display());
+    said.into_iter().map(|line| line.replace(&once_more, "")).collect()
+}
+
+/// A socket that is not there, beside the log.
+fn nobody(log: &Path) -> PathBuf {
+    log.with_file_name("nobody")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_cut_is_logged_as_in_envoy() {
+async fn what_was_cut_is_told_as_in_envoy() {
     let Some(program) = Tool::Envoy.need() else { return };
-    let refused = HeldPort::any();
-    let mut hosts = vec![("1-refused", refused.address), ("2-refused", refused.address)];
+    let folder = TempDir::new().expect("a folder");
+    let held = HeldPort::any();
+    let refused = address(held.address);
+    let [theirs, ours] = ["envoy", "tidegate"].map(|side| folder.path().join(side));
+    let pipe = json!({"pipe": {"path": nobody(&ours)}});
+    let mut hosts: Vec<Host> = vec![
+        ("1-refused", vec![refused.clone()]),
+        ("2-refused", vec![refused.clone()]),
+        ("1-no-pipe", vec![pipe]),
+    ];
     let mut origins = Vec::new();
     for (name, script) in scripts() {
         let origin = Origin::start().script(script).await;
-        hosts.push((name, origin.address()));
+        if name == "1-close-before" {
+            hosts.push(("1-again", vec![address(origin.address()), refused.clone()]));
+        }
+        hosts.push((name, vec![address(origin.address())]));
         origins.push(origin);
     }
     for (name, script) in FRAMES {
-        hosts.push((name, frames::start(*script, false).await));
+        hosts.push((name, vec![address(frames::start(*script, false).await)]));
     }
-    let folder = TempDir::new().expect("a folder");
-    let [theirs, ours] = ["envoy", "tidegate"].map(|side| folder.path().join(side));
     let envoy = Side::envoy(&program, &bootstrap(&hosts, &theirs)).await;
     let tidegate = Side::tidegate(&bootstrap(&hosts, &ours)).await;
     let theirs = play(&envoy, &hosts, &theirs).await;
@@ -122,5 +162,10 @@ async fn what_was_cut_is_logged_as_in_envoy() {
         these.difference(those).cloned().collect::<Vec<_>>()
     };
     let (only_theirs, only_ours) = (only(&theirs, &ours), only(&ours, &theirs));
-    assert_eq!(only_ours, only_theirs, "ours, and Envoy's");
+    assert!(
+        only_ours == only_theirs,
+        "ours:\n{}\nEnvoy's:\n{}",
+        only_ours.join("\n"),
+        only_theirs.join("\n")
+    );
 }

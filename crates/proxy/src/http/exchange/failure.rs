@@ -6,20 +6,42 @@ use crate::http::limits::Expired;
 use crate::http::local::{LocalReply, Reset};
 use crate::http::stream::{Downstream, RecvError};
 use crate::upstream::LocalCluster;
+use crate::upstream::dynamic::NoEndpoint;
 use crate::upstream::outlier::Seen;
 use crate::upstream::pool::{ConnectError, Pool};
 
 /// Why an attempt gave no answer.
 pub(super) struct Lost {
     /// What became of it.
-    pub reset: Reset,
-    /// The same in words for the client, where it is for the client to know.
-    pub why: Option<String>,
+    reset: Reset,
+    /// Why there was no connection, in words.
+    why: Option<String>,
+    /// Whether that is for the client to know.
+    told: bool,
 }
 
 impl From<Reset> for Lost {
     fn from(reset: Reset) -> Self {
-        Self { reset, why: None }
+        Self { reset, why: None, told: false }
+    }
+}
+
+impl Lost {
+    /// What became of the attempt.
+    pub(super) fn reset(&self) -> Reset {
+        self.reset
+    }
+
+    /// What the client is told, after the last of several attempts if the request was `retried`.
+    pub(super) fn reply(&self, retried: bool) -> LocalReply {
+        let mut reply = LocalReply::upstream_reset(self.reset, retried);
+        let Some(why) = &self.why else { return reply };
+        if self.told {
+            reply = reply.because(why);
+        }
+        let details = reply.details.trim_end_matches('}');
+        reply.details = format!("{details}|{}}}", why.replace(' ', "_")).into();
+        reply
     }
 }
 
@@ -31,7 +53,7 @@ impl<D: Downstream> Exchange<'_, D> {
         pool: &Pool,
         error: &ConnectError,
     ) -> Lost {
-        self.journal.upstream_remote(&pool.endpoint.address);
+        self.journal.unreached(&pool.endpoint.address);
         if let Some(seen) = error.seen() {
             cluster.saw(pool, seen);
         }
@@ -43,13 +65,28 @@ impl<D: Downstream> Exchange<'_, D> {
             }
         };
         if reset != Reset::ConnectFailure {
-            return Lost { reset, why: None };
+            return reset.into();
         }
         let why = error.to_string();
         self.journal.set(Field::UpstreamFailure, &why);
-        // Whoever is outside learns nothing of what is inside, as with Envoy.
-        let told = matches!(error, ConnectError::NoTls(_)) && !self.http.manager.use_remote_address;
-        Lost { reset, why: told.then_some(why) }
+        let told = matches!(error, ConnectError::NoTls(_)) && self.confides();
+        Lost { reset, why: Some(why), told }
+    }
+
+    /// What is answered where nobody is found behind the name that is asked for; the log has the reason.
+    pub(super) fn no_endpoint(&mut self, error: &NoEndpoint) -> LocalReply {
+        let why = error.to_string();
+        self.journal.set(Field::UpstreamFailure, &why);
+        let reply = LocalReply::no_endpoint(error);
+        if !self.confides() {
+            return reply;
+        }
+        LocalReply { body: format!("{why}\n").into_bytes().into(), ..reply }
+    }
+
+    /// Whether the client may know what is inside. Whoever is outside learns nothing of it, as with Envoy.
+    fn confides(&self) -> bool {
+        !self.http.manager.use_remote_address
     }
 
     /// The client broke off, or broke the protocol, inside its request.

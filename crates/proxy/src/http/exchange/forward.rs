@@ -181,7 +181,7 @@ impl<D: Downstream> Exchange<'_, D> {
 
     /// The endpoint for the next attempt: what the request asks for, where the cluster sends there.
     async fn pick(
-        &self,
+        &mut self,
         cluster: &LocalCluster,
         attempts: &Attempts<'_>,
         hash: Option<u64>,
@@ -189,7 +189,7 @@ impl<D: Downstream> Exchange<'_, D> {
         if cluster.sends_where_asked() {
             // Boxed, so that other requests do not carry its size.
             let picked = Box::pin(cluster.pick_asked(self.request.authority(), self.client)).await;
-            return picked.map_err(|why| Box::new(LocalReply::no_endpoint(&why)));
+            return picked.map_err(|why| Box::new(self.no_endpoint(&why)));
         }
         let random = || self.http.worker.random.next();
         let picked = attempts.pick(cluster, self.client, hash, random);

@@ -497,6 +497,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             local: Some(client.local),
             server_name: client.server_name.as_deref(),
             upstream: self.journal.upstream_address().cloned(),
+            connected: self.journal.is_connected(),
             started: Some((&self.http.worker.clock, self.started)),
             connection: Some(client.id),
             tls: client.tls.as_deref(),

@@ -226,18 +226,16 @@ impl<D: Downstream> Exchange<'_, D> {
         attempts: &mut Attempts<'_>,
         (cluster, pool): (&LocalCluster, &Pool),
         way: Way<'_>,
-        Lost { reset, why }: Lost,
+        lost: Lost,
         sent: bool,
     ) -> Result<Attempt, Broken> {
         let retried = attempts.is_retry();
+        let reset = lost.reset();
         let verdict = self.judge(attempts, cluster, pool, |policy| policy.after_reset(reset, sent));
         if let Verdict::Again(pause) = verdict {
             return Ok(Attempt::Again(pause));
         }
-        let mut reply = LocalReply::upstream_reset(reset, retried);
-        if let Some(why) = why {
-            reply = reply.because(&why);
-        }
+        let mut reply = lost.reply(retried);
         reply.flags |= verdict.flags();
         charge(cluster, Some(pool), reply.status);
         self.reply_on(way, reply).await?;

@@ -165,6 +165,22 @@ fn what_is_not_known_yet_is_empty_a_dash_or_zero() {
 }
 
 #[test]
+fn an_endpoint_without_a_connection_is_a_host_but_no_remote_address() {
+    let names = ["HOST", "REMOTE_ADDRESS", "REMOTE_ADDRESS_WITHOUT_PORT", "REMOTE_PORT"];
+    let template = names.map(|name| format!("%UPSTREAM_{name}%")).join("|");
+    let template = Template::new(&template).expect("valid");
+    let request = RequestHead::default();
+    let upstream = Some(Remote::Ip(([192, 0, 2, 1], 80).into()));
+    for (connected, expected) in
+        [(false, "192.0.2.1:80|||"), (true, "192.0.2.1:80|192.0.2.1:80|192.0.2.1|80")]
+    {
+        let facts = Facts { upstream: upstream.clone(), connected, ..Facts::default() };
+        let scope = Scope { request: &request, response: None, facts: &facts };
+        assert_eq!(String::from_utf8_lossy(&template.render(scope)), expected);
+    }
+}
+
+#[test]
 fn wrong_templates_are_refused() {
     let cases = [
         ("50%", "at byte 2"),

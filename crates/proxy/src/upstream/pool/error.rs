@@ -17,7 +17,7 @@ pub enum ConnectError {
     #[error("connection timeout")]
     Timeout,
     /// It was refused or failed (`UF`).
-    #[error(transparent)]
+    #[error("{}", in_words(.0))]
     Failed(#[from] io::Error),
     /// The TLS handshake failed (`UF`).
     #[error("TLS_error: {0}")]
@@ -57,4 +57,15 @@ impl ConnectError {
             Self::NoTls(wrong) => Self::NoTls(wrong.clone()),
         }
     }
+}
+
+/// What the system says of a connection, as Envoy writes it: some errors come at once, others when the peer had its say.
+fn in_words(error: &io::Error) -> String {
+    use io::ErrorKind::{AddrNotAvailable, NetworkUnreachable, NotFound, PermissionDenied};
+    let words = error.to_string();
+    let Some(code) = error.raw_os_error() else { return words };
+    let at_once = [AddrNotAvailable, NetworkUnreachable, NotFound, PermissionDenied];
+    let when = if at_once.contains(&error.kind()) { "immediate" } else { "delayed" };
+    let words = words.trim_end_matches(&format!(" (os error {code})"));
+    format!("{when} connect error: {words}")
 }
