@@ -23,6 +23,7 @@ pub use super::proxy_header::ProxyHeader;
 use super::recent::Recent;
 pub use super::sharing::{Balancing, HashKey, Sharing};
 pub use super::slow_start::SlowStart;
+use super::unresolved::Unresolved;
 use super::wrong_tls::{Mistake, Told, WrongTls};
 use crate::http::head::Version;
 use crate::remote::Remote;
@@ -427,6 +428,7 @@ pub struct Cluster {
 pub struct Following {
     changed: Notify,
     usage: OnceLock<Vec<NameUsage>>,
+    unresolved: OnceLock<Arc<Unresolved>>,
     membership: OnceLock<Arc<Membership>>,
     suspicions: OnceLock<mpsc::UnboundedSender<Suspicion>>,
     /// The endpoints of a cluster that sends to where clients dialled.
@@ -525,6 +527,12 @@ impl Cluster {
     #[must_use]
     pub fn membership(&self) -> Option<&Arc<Membership>> {
         self.following.membership.get()
+    }
+
+    /// Which of the cluster's names lead nowhere, once they are followed.
+    #[must_use]
+    pub fn unresolved(&self) -> &OnceLock<Arc<Unresolved>> {
+        &self.following.unresolved
     }
 
     /// Says through what workers tell that they use the cluster's names. Counts the first time only.

@@ -47,7 +47,10 @@ pub async fn connect(
     host: Option<&str>,
     speaks: &[u8],
 ) -> Result<Connection, Fault> {
-    let endpoint = pick(cluster).ok_or("its cluster has no endpoint")?;
+    let endpoint = pick(cluster).ok_or_else(|| {
+        let unresolved = cluster.unresolved().get().and_then(|names| names.told());
+        unresolved.unwrap_or_else(|| "its cluster has no endpoint".to_owned())
+    })?;
     let io = open(cluster, &endpoint.address, host, speaks).await;
     let io = io.map_err(|error| Fault::at(&endpoint.address, error))?;
     Ok(Connection { endpoint, io })

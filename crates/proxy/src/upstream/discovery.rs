@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::cluster::{Cluster, Discovery as Source, DnsName, Endpoint, EndpointSet, Place};
-use super::dns::{LookupError, Negative, News, Resolver, Subscription, WatchOptions};
+use super::dns::{Negative, News, Resolver, Subscription, WatchOptions};
 use super::incident::{Incident, Listener, NameEvent};
+use super::unresolved::Unresolved;
 use crate::remote::Remote;
 
 /// Follows the names of clusters.
@@ -25,12 +26,10 @@ pub struct Discovery {
 /// A cluster that is followed, until this is dropped.
 #[derive(Debug)]
 struct Followed {
-    failures: Arc<Failures>,
+    /// What was told of them.
+    unresolved: Arc<Unresolved>,
     _tasks: JoinSet<()>,
 }
-
-/// Why names of a cluster lead nowhere, as it was told: forms of the cluster that follow one another know it all.
-type Failures = Mutex<HashMap<Arc<str>, LookupError>>;
 
 impl Discovery {
     /// Follows nothing yet. Names are resolved, and endpoints replaced, on `runtime`.
@@ -62,10 +61,10 @@ impl Discovery {
         let subscriptions: Vec<Subscription> = names.iter().map(watch).collect();
         cluster.set_usage(subscriptions.iter().filter_map(Subscription::usage).collect());
         let listener = self.listener.clone();
-        let failures = before.map(|before| before.failures).unwrap_or_default();
-        let found =
-            Found::new(Arc::clone(cluster), names.to_vec(), (Arc::clone(&failures), listener));
-        let found = Arc::new(found);
+        let unresolved = before.map(|before| before.unresolved).unwrap_or_default();
+        let _ = cluster.unresolved().set(Arc::clone(&unresolved));
+        let tell = (Arc::clone(&unresolved), listener);
+        let found = Arc::new(Found::new(Arc::clone(cluster), names.to_vec(), tell));
         let mut tasks = JoinSet::new();
         for (place, mut subscription) in subscriptions.into_iter().enumerate() {
             let found = Arc::clone(&found);
@@ -77,7 +76,7 @@ impl Discovery {
             };
             tasks.spawn_on(follow, &self.runtime);
         }
-        self.followed.insert(Arc::clone(&cluster.name), Followed { failures, _tasks: tasks });
+        self.followed.insert(Arc::clone(&cluster.name), Followed { unresolved, _tasks: tasks });
     }
 
     /// Follows the names of the cluster of this name no longer.
@@ -103,7 +102,7 @@ struct Found {
     cluster: Arc<Cluster>,
     names: Vec<DnsName>,
     addresses: Mutex<Vec<Option<Vec<SocketAddr>>>>,
-    failures: Arc<Failures>,
+    unresolved: Arc<Unresolved>,
     listener: Option<Listener>,
 }
 
@@ -112,12 +111,12 @@ impl Found {
     fn new(
         cluster: Arc<Cluster>,
         names: Vec<DnsName>,
-        (failures, listener): (Arc<Failures>, Option<Listener>),
+        (unresolved, listener): (Arc<Unresolved>, Option<Listener>),
     ) -> Self {
         let addresses = Mutex::new(vec![None; names.len()]);
         let is_there = |host: &Arc<str>| names.iter().any(|name| name.host == *host);
-        told(&failures).retain(|host, _| is_there(host));
-        Self { cluster, names, addresses, failures, listener }
+        unresolved.retain(is_there);
+        Self { cluster, names, addresses, unresolved, listener }
     }
 
     /// Tells of a name that leads nowhere, or somewhere again, where that is news. One whose addresses serve on while lookups
@@ -125,13 +124,8 @@ impl Found {
     fn tell(&self, place: usize, news: &News) {
         let failure = news.failure.clone().filter(|_| news.resolution.addresses.is_empty());
         let Some(name) = self.names.get(place).map(|name| Arc::clone(&name.host)) else { return };
-        let mut told = told(&self.failures);
-        if told.get(&name) == failure.as_ref() {
+        if !self.unresolved.note(&name, failure.as_ref()) {
             return;
-        }
-        match &failure {
-            Some(failure) => drop(told.insert(Arc::clone(&name), failure.clone())),
-            None => drop(told.remove(&name)),
         }
         let cluster = Arc::clone(&self.cluster.name);
         if let Some(listener) = &self.listener {
@@ -173,11 +167,6 @@ impl Found {
     }
 }
 
-/// Every change is whole, whoever panicked.
-fn told(failures: &Failures) -> MutexGuard<'_, HashMap<Arc<str>, LookupError>> {
-    failures.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn keep_or_make(before: &EndpointSet, name: &DnsName, address: SocketAddr) -> Arc<Endpoint> {
     let same = |endpoint: &&Arc<Endpoint>| {
         endpoint.address == Remote::Ip(address)
@@ -198,7 +187,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::super::cluster::Balancing;
-    use super::super::dns::{Lookups, Resolution};
+    use super::super::dns::{LookupError, Lookups, Resolution};
     use super::super::outlier::tests::cluster;
     use super::*;
 
@@ -207,10 +196,10 @@ mod tests {
     fn a_name_that_leads_nowhere_is_told() {
         let (listener, mut told) = mpsc::unbounded_channel();
         let cluster = cluster(None, 0, Balancing::RoundRobin, EndpointSet::default());
-        let (cluster, failures) = (Arc::new(cluster), Arc::<Failures>::default());
+        let (cluster, unresolved) = (Arc::new(cluster), Arc::<Unresolved>::default());
         let form = |host: &str| {
             let name = DnsName { host: host.into(), port: 80, weight: 1, place: Arc::default() };
-            let tell = (Arc::clone(&failures), Some(listener.clone()));
+            let tell = (Arc::clone(&unresolved), Some(listener.clone()));
             Found::new(Arc::clone(&cluster), vec![name], tell)
         };
         let address = SocketAddr::from(([192, 0, 2, 1], 80));
@@ -244,8 +233,11 @@ mod tests {
         let resolved = put_in(&form("db.example"), &[address], None);
         assert_eq!(resolved.as_deref(), Some("db.example is resolved"));
         assert_eq!(put_in(&next, &[], none()).as_deref(), Some(nowhere));
+        let why = "db.example is not resolved: there is no such name";
+        assert_eq!(unresolved.told().as_deref(), Some(why));
         let other = form("other.example");
         assert_eq!(put_in(&other, &[address], None), None);
+        assert_eq!(unresolved.told(), None);
         assert_eq!(put_in(&form("db.example"), &[address], None), None, "that was forgotten");
     }
 }
