@@ -50,11 +50,17 @@ impl Membership {
     pub fn refresh(&self, cluster: &Cluster) {
         let stats = self.stats();
         let (usage, limits) = (&cluster.usage, &cluster.limits);
-        let reached = |used: &AtomicU32, limit| u64::from(used.load(Ordering::Relaxed) >= limit);
+        // As in Envoy, a limit of 0 is not reached by those that it turns away, and a share of the requests in flight never is.
+        let reached = |used: &AtomicU32, limit: u32| {
+            let used = used.load(Ordering::Relaxed);
+            u64::from(used > 0 && used >= limit)
+        };
         stats.cx_open.set(reached(&usage.connections, limits.connections));
         stats.rq_open.set(reached(&usage.requests, limits.requests));
         stats.rq_pending_open.set(reached(&usage.pending_requests, limits.pending_requests));
-        stats.rq_retry_open.set(reached(&usage.retries, most_retries(cluster)));
+        let of_those_in_flight = limits.retry_budget.is_some() && limits.interval().is_none();
+        let retries = reached(&usage.retries, most_retries(cluster));
+        stats.rq_retry_open.set(if of_those_in_flight { 0 } else { retries });
         if let Discovery::Dialled { .. } = cluster.discovery {
             let (count, changes) = cluster.originals().take_changes();
             stats.membership_change.add(changes);
