@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tidegate_proxy::config::listener::HttpManager;
 use tidegate_proxy::filter::{Filter, LocalRateLimit};
-use tidegate_proxy::route::{Fraction, Route};
+use tidegate_proxy::route::{Fraction, Route, VirtualHost};
 use tidegate_xds::ResourceType;
 use tidegate_xds::assemble::virtual_host_name;
 
@@ -17,14 +17,13 @@ impl World {
         &self,
         manager: &HttpManager,
         route: &Route,
-        (listener, table, host): (&str, &str, &str),
+        (listener, table, host): (&str, &str, &VirtualHost),
     ) -> Vec<Part> {
-        let host = virtual_host_name(table, host);
         let limits = manager.filters.iter().filter_map(|filter| {
             let limit = filter.limit(Some(route)).filter(|limit| limit.enabled.numerator > 0)?;
             let own = filter.limit(None).is_none_or(|around| !Arc::ptr_eq(around, limit));
             let from = match own {
-                true => self.patched(ResourceType::VirtualHost, &host, &filter.name),
+                true => self.patched_on((table, host), route, &filter.name),
                 false => self.patched_in(listener, manager, filter),
             };
             Some(Part { name: filter.name.to_string(), asks: told(limit), from })
@@ -42,6 +41,24 @@ impl World {
         let number = same().position(|other| std::ptr::eq(other, filter)).unwrap_or_default();
         let what = (&*manager.routes.slot().name, &*filter.name);
         let patches = behind.pilot.patched_in(&sent, what, (number, same().count()));
+        patches.iter().map(|origin| behind.source(origin)).collect()
+    }
+
+    /// The patches that speak of a filter for a route of a virtual host.
+    fn patched_on(
+        &self,
+        (table, host): (&str, &VirtualHost),
+        route: &Route,
+        filter: &str,
+    ) -> Vec<Source> {
+        let name = virtual_host_name(table, &host.name);
+        let behind = self.behind(ResourceType::VirtualHost, &name);
+        let sent = behind.snapshot.get(ResourceType::VirtualHost, &name);
+        let number = host.routes().iter().position(|own| std::ptr::eq(&**own, route));
+        let Some((sent, number)) = sent.zip(number) else {
+            return self.patched(ResourceType::VirtualHost, &name, filter);
+        };
+        let patches = behind.pilot.patched_on(&sent, filter, (number, host.routes().len()));
         patches.iter().map(|origin| behind.source(origin)).collect()
     }
 

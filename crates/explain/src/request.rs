@@ -78,7 +78,7 @@ impl World {
         answer.lost.extend(lost::objects(self, connection, &told, question, (&asked, host, head)));
         let listener = &*connection.listener.name;
         if let Some((route, host)) = route.zip(host) {
-            answer.limits = self.limits(manager, route, (listener, &slot.name, &host.name));
+            answer.limits = self.limits(manager, route, (listener, &slot.name, host));
         }
         // Who may not ask is not told that there is nothing, either.
         match passed {

@@ -450,6 +450,12 @@ fn what_there_is_is_told_to_each_patch_that_names_something_else() {
             of_cluster(json!({"name": format!("outbound|81||{backend}")})),
             of_cluster(json!({"service": backend, "subset": "x"})),
             of_cluster(json!({"service": "y.example.org"})),
+            of_routes(json!({"portNumber": 8080})),
+            of_routes(json!({"portNumber": 80, "gateway": "default/web"})),
+            of_routes(json!({"vhost": {"domainName": "x.example"}})),
+            of_routes(
+                json!({"portNumber": 81, "vhost": {"name": "b.example:81", "domainName": "x.example"}}),
+            ),
         ],
     );
     let mut world = world(std::slice::from_ref(&filter));
@@ -467,11 +473,17 @@ fn what_there_is_is_told_to_each_patch_that_names_something_else() {
         ),
         format!("configPatches[3] matches {nothing}; the ports of {backend} are 80"),
         format!("configPatches[4] matches {nothing}; the subsets of {backend} are none"),
+        format!(
+            "configPatches[6], configPatches[7] match {nothing}; the servers there are port 80 (p80) of default/gw, \
+             port 81 (p81) of default/gw"
+        ),
+        format!("configPatches[8] matches {nothing}; the domains are a.example, b.example"),
+        format!("configPatches[9] matches {nothing}; the domains of b.example:81 are b.example"),
     ];
     assert_eq!(told(&world), expected.join("; "));
     let subsets = json!({"host": backend, "subsets": [{"name": "v1", "labels": {"v": "1"}}]});
     world.apply(&manifest("DestinationRule", "r", &subsets));
-    assert!(told(&world).ends_with(&format!("the subsets of {backend} are v1")));
+    assert!(told(&world).contains(&format!("the subsets of {backend} are v1; ")));
     world.delete(&base()[1]);
     let gone = told(&world);
     assert!(gone.contains("its virtual hosts there are b.example:80"), "{gone}");
@@ -516,4 +528,68 @@ fn settings_for_a_filter_that_is_not_there_are_told() {
     let cors = json!({"typed_per_filter_config": {"envoy.filters.http.cors": {"@type": CORS}}});
     world.apply(&filter("own", &[merge("HTTP_ROUTE", &cors)]));
     assert_eq!((world.fault(&own, Reconciled), world.idle(&own)), (None, None));
+}
+
+/// Buckets by descriptors are for requests of which something says what they are known by.
+#[test]
+fn descriptors_that_nobody_is_known_by_are_told() {
+    const LIMIT: &str =
+        "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit";
+    let bucket = json!({"max_tokens": 9, "fill_interval": "1s"});
+    let limit = json!({"name": "limit", "typed_config": {"@type": LIMIT, "stat_prefix": "limit", "token_bucket": bucket,
+        "descriptors": [{"entries": [{"key": "who", "value": "me"}], "token_bucket": bucket}]}});
+    let add = json!({"applyTo": "HTTP_FILTER",
+        "match": {"listener": {"filterChain": {"filter": {"name": MANAGER, "subFilter": {"name": ROUTER}}}}},
+        "patch": {"operation": "INSERT_BEFORE", "value": limit}});
+    let known = json!([{"actions": [{"request_headers": {"header_name": "who", "descriptor_key": "who"}}]}]);
+    let of_host = |host: &str| {
+        json!({"applyTo": "VIRTUAL_HOST", "match": {"routeConfiguration": {"vhost": {"name": host}}},
+            "patch": {"operation": "MERGE", "value": {"rate_limits": known}}})
+    };
+    let own = filter("own", std::slice::from_ref(&add));
+    let mut world = world(std::slice::from_ref(&own));
+    let told = "NoEffect: configPatches[0].patch.value.typed_config.descriptors limit nobody: what a request is known by is said \
+                nowhere; add rate_limits with actions to the filter, or to a virtual host or route";
+    assert_eq!(world.fault(&own, Reconciled).as_deref(), Some(told));
+    assert_eq!(world.idle(&own), None, "the filter's own bucket is there");
+    // Another EnvoyFilter may say so, where it is made.
+    world.apply(&filter("other", &[of_host("x.example:80")]));
+    assert_eq!(world.fault(&own, Reconciled).as_deref(), Some(told));
+    let other = filter("other", &[of_host("a.example:80")]);
+    world.apply(&other);
+    assert_eq!(world.fault(&own, Reconciled), None);
+    world.delete(&other);
+    assert_eq!(world.fault(&own, Reconciled).as_deref(), Some(told));
+    // The filter itself may, too.
+    let mut whole = add;
+    whole["patch"]["value"]["typed_config"]["rate_limits"] = known;
+    world.apply(&filter("own", &[whole]));
+    assert_eq!(world.fault(&own, Reconciled), None);
+}
+
+/// As in Istio, a cluster's patch with a transport socket has nothing else.
+#[test]
+fn beside_a_transport_socket_nothing_is_merged_into_a_cluster() {
+    const RAW: &str =
+        "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
+    let socket = json!({"name": "raw", "typed_config": {"@type": RAW}});
+    let merge = |value: &Value| json!({"applyTo": "CLUSTER", "patch": {"operation": "MERGE", "value": value}});
+    let timeout = json!({"connect_timeout": "7s"});
+    let mut both = timeout.clone();
+    both["transport_socket"] = socket.clone();
+    let own = filter("own", &[merge(&both)]);
+    let mut world = world(std::slice::from_ref(&own));
+    let cluster =
+        |world: &World| world.json(ResourceType::Cluster, "outbound|80||backend.example.org");
+    assert_eq!(cluster(&world)["transport_socket"]["name"], "raw");
+    assert_ne!(cluster(&world)["connect_timeout"], "7s");
+    let fault = world.fault(&own, Reconciled).expect("it is told");
+    assert!(fault.starts_with("NoEffect: configPatches[0].patch.value: connect_timeout without effect: beside transport_socket"), "{fault}");
+    assert_eq!(world.idle(&own), None);
+    let apart = filter("own", &[merge(&json!({"transport_socket": socket})), merge(&timeout)]);
+    world.apply(&apart);
+    assert_eq!(
+        (&cluster(&world)["connect_timeout"], world.fault(&apart, Reconciled)),
+        (&json!("7s"), None)
+    );
 }

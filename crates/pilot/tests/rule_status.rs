@@ -106,3 +106,58 @@ fn a_subset_that_an_older_rule_has_is_told_with_that_rule() {
     world.delete(&first);
     assert_eq!((world.fault(&alone, Reconciled), world.idle(&alone)), (None, None));
 }
+
+/// Whatever host a wildcard is asked for, rules of one namespace for the same one always meet.
+#[test]
+fn a_subset_that_an_older_rule_for_the_same_wildcard_has_is_told() {
+    let rule = |name: &str, namespace: &str| {
+        let subset = json!({"name": "canary", "labels": {"version": name}});
+        let spec = json!({"host": "*.example.org", "subsets": [subset]});
+        let mut rule = manifest("DestinationRule", name, &spec);
+        rule["metadata"]["namespace"] = namespace.into();
+        rule
+    };
+    let (first, second) = (rule("a", "default"), rule("b", "default"));
+    let elsewhere = rule("c", "other");
+    let objects = [second.clone(), elsewhere.clone()];
+    let mut world = World::with(Options::default(), &objects);
+    assert_eq!(world.fault(&second, Reconciled), None);
+    world.apply(&first);
+    let idle = world.idle(&second).expect("nothing of it holds");
+    assert!(
+        idle.starts_with("Conflict: subsets[0]: DestinationRule default/a has a subset canary for *.example.org (subsets[0]), "),
+        "{idle}"
+    );
+    assert_eq!(
+        (world.fault(&first, Reconciled), world.fault(&elsewhere, Reconciled)),
+        (None, None)
+    );
+    world.delete(&first);
+    assert_eq!((world.fault(&second, Reconciled), world.idle(&second)), (None, None));
+}
+
+/// A name with a dot means itself: whoever takes it for a Service's is told the Service.
+#[test]
+fn the_full_name_of_a_service_is_told_to_whoever_writes_a_shorter_one() {
+    let spec = json!({"host": "web.shop", "trafficPolicy": {"loadBalancer": {"simple": "RANDOM"}}});
+    let rule = manifest("DestinationRule", "r", &spec);
+    let route = json!([{"destination": {"host": "web.shop.svc"}}]);
+    let spec = json!({"hosts": ["a.example"], "gateways": ["gw"], "http": [{"route": route}]});
+    let service = manifest("VirtualService", "v", &spec);
+    let mut world = World::with(Options::default(), &[rule.clone(), service.clone()]);
+    let told =
+        |world: &World, object: &Value| world.fault(object, ResolvedRefs).expect("nobody has it");
+    let meant = "write web.shop.svc.cluster.local for the one";
+    for object in [&rule, &service] {
+        assert!(!told(&world, object).contains(meant), "there is none");
+    }
+    let web = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"ports": [{"name": "http", "port": 80}]}});
+    world.apply(&web);
+    for object in [&rule, &service] {
+        let told = told(&world, object);
+        assert!(told.contains(meant), "{told}");
+    }
+    world.delete(&web);
+    assert!(!told(&world, &rule).contains(meant));
+}

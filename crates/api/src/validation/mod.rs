@@ -110,6 +110,12 @@ impl Report {
         self.errors.push(FieldError { reason: Reason::Duplicate, ..error });
     }
 
+    /// Another entry takes in what this one says, as the message tells.
+    pub fn covered(&mut self, value: impl Into<Value>, message: impl Into<String>) {
+        let error = FieldError::invalid(self.path.clone(), value, message);
+        self.errors.push(FieldError { reason: Reason::Duplicate, ..error });
+    }
+
     /// The value here is none of those that are allowed.
     pub fn not_supported(&mut self, value: impl Into<Value>, supported: &[&str]) {
         self.errors.push(FieldError::not_supported(self.path.clone(), value, supported));

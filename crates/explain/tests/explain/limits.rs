@@ -163,3 +163,46 @@ spec:
         .collect();
     assert_eq!(told, [(true, vec!["large"]), (false, vec!["small"])]);
 }
+
+/// Limits of routes of one virtual host lead each to the patch for its own route, and those of the others to that for the host.
+#[test]
+fn limits_of_two_routes_lead_each_to_its_own_patch() {
+    let limit = |sort: &str, route: &str, most: u32| {
+        format!(
+            "  - applyTo: {sort}
+    match: {{routeConfiguration: {{vhost: {{name: 'a.example:80'{route}}}}}}}
+    patch:
+      operation: MERGE
+      value:
+        typed_per_filter_config:
+          limit:
+            '@type': type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit
+            stat_prefix: own
+            token_bucket: {{max_tokens: {most}, fill_interval: 60s}}
+            filter_enabled: {{default_value: {{numerator: 100}}}}
+"
+        )
+    };
+    let others = [
+        limit("HTTP_ROUTE", ", route: {name: rest}", 3),
+        limit("HTTP_ROUTE", ", route: {name: api}", 4),
+        limit("VIRTUAL_HOST", "", 5),
+    ];
+    let own = "---
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: own, namespace: istio-system}
+spec:
+  configPatches:
+";
+    let manifests =
+        format!("{}{own}{}", MANIFESTS.replace("name: api}}}}", "name: none}}}}"), others.concat());
+    let case = Case::behind_gateway(&manifests);
+    for (path, patch) in [("/", 0), ("/api", 1), ("/health", 2)] {
+        let answer = case.ask("a.example", path, &[]);
+        let [limit] = answer.limits.as_slice() else { panic!("one limit: {answer:?}") };
+        let from: Vec<&str> = limit.from.iter().map(|from| from.path.as_str()).collect();
+        assert_eq!(from, [format!("spec.configPatches[{patch}]")], "{path}: {limit:?}");
+        assert!(limit.asks.starts_with(&format!("allows {} ", patch + 3)), "{limit:?}");
+    }
+}

@@ -357,6 +357,11 @@ impl Pilot {
             let others = self.registry.definitions(&host).map(|s| &s.key);
             dirty.status.extend(others.filter(|k| k.kind == Kind::ServiceEntry).cloned());
             dirty.status.extend(self.rules.concerning(&host).map(|rule| rule.key.clone()));
+            // Who names it by a shorter name is told.
+            for short in names::shortened(&host, &self.options.domain) {
+                dirty.status.extend(self.index.referring_to(short).map(|(key, _)| key.clone()));
+                dirty.status.extend(self.rules.concerning(short).map(|rule| rule.key.clone()));
+            }
             dirty.hosts.insert(host);
         }
     }
@@ -375,6 +380,9 @@ impl Pilot {
         let before = uses(self.rules.get(key).map(|rule| &**rule));
         dirty.credentials.extend(self.credentials.replace(&before, &uses(rule.as_ref())));
         for pattern in self.rules.set(key, rule) {
+            // Others for the same wildcard may have won or lost, whether it holds any host or none.
+            let beside = self.rules.concerning(pattern.as_str());
+            dirty.status.extend(beside.map(|rule| rule.key.clone()));
             for host in self.hosts_under(&pattern) {
                 for (service, _) in self.index.referring_to(&host) {
                     dirty.touched.insert(service.clone());

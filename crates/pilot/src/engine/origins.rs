@@ -134,13 +134,19 @@ impl Pilot {
         places.map(|(key, path)| Origin::new(key.clone(), path)).collect()
     }
 
-    /// What DestinationRules for the very host of a cluster say of it without effect, as another rule comes first: where it stands, and
-    /// the reason.
+    /// What DestinationRules for the very host of a cluster, or for the wildcard that decides it, say of it without effect, as another
+    /// rule comes first: where it stands, and the reason.
     #[must_use]
     pub fn outranked(&self, cluster: &str) -> Vec<(Origin, String)> {
         let Some((host, _, subset)) = names::of_cluster(cluster) else { return Vec::new() };
         let rules = self.rules.concerning(host);
-        let rules = rules.filter(|rule| rule.host.as_str() == host && rule.acts_for(&self.options));
+        let effective = self.rules_of(cluster).map(|(effective, ..)| effective);
+        let decides =
+            |key: &ObjectKey| effective.iter().flat_map(Effective::rules).any(|r| r.key == *key);
+        let rules = rules.filter(|rule| {
+            let here = rule.host.as_str() == host || rule.host.is_wildcard() && decides(&rule.key);
+            here && rule.acts_for(&self.options)
+        });
         let parts = rules.flat_map(|rule| {
             let parts = status::outranked(rule, self.view()).into_iter();
             let parts = parts.filter(|part| part.subset.is_none_or(|named| named == subset));

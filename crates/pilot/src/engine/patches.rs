@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidegate_api::ObjectKey;
-use tidegate_api::istio::envoy_filter::ApplyTo;
-use tidegate_envoy::encode;
+use tidegate_api::istio::envoy_filter::{ApplyTo, Operation};
 use tidegate_envoy::prost::Message;
+use tidegate_envoy::prost_reflect::DynamicMessage;
 use tidegate_envoy::v3::hcm::HttpConnectionManager;
 use tidegate_envoy::v3::hcm::http_connection_manager::RouteSpecifier;
 use tidegate_envoy::v3::listener::Listener;
 use tidegate_envoy::v3::listener::filter::ConfigType;
 use tidegate_envoy::v3::route::{Route, VirtualHost};
+use tidegate_envoy::{dynamic, encode};
 use tidegate_xds::assemble::{split_virtual_host_name, virtual_host_name};
 use tidegate_xds::{Resource, ResourceType};
 
@@ -23,7 +24,7 @@ use crate::model::envoy_filter::{EnvoyFilter, Patch, Refused, path};
 use crate::model::names;
 use crate::model::virtual_service::Place;
 use crate::origins::Origin;
-use crate::patch::matches::{self, RoutePlace, ServerFace};
+use crate::patch::matches::{self, RoutePlace};
 use crate::patch::{self, Added, Removed, Target, Trace, patched};
 
 /// What is inside a listener.
@@ -143,17 +144,8 @@ impl Pilot {
         // There may be thousands of them.
         let table_of = self.tables.get(table).filter(|_| self.filters.ask_for_servers());
         let servers = table_of.map(RouteTable::servers).unwrap_or_default();
-        let face = |server: &Arc<crate::model::gateway::Server>| ServerFace {
-            port: server.port,
-            port_name: server.port_name.clone(),
-            gateway: server.gateway.to_string(),
-        };
-        RoutePlace {
-            name: table.to_owned(),
-            listen: names::port_of_routes(table),
-            servers: servers.iter().map(face).collect(),
-            of_sidecar: self.options.workload().is_some(),
-        }
+        let of_sidecar = self.options.workload().is_some();
+        RoutePlace { of_sidecar, ..RoutePlace::of_gateway(table, servers) }
     }
 
     /// Puts a resource as EnvoyFilters leave it.
@@ -226,6 +218,9 @@ impl Pilot {
         let touched = self.patches.note(key, trace);
         if key.0 == ResourceType::Listener && !touched.is_empty() {
             dirty.status.extend(self.filters.speaking_to_filters().cloned());
+        }
+        if !touched.is_empty() {
+            dirty.status.extend(self.filters.with_open_descriptors().cloned());
         }
         dirty.status.extend(touched);
     }
@@ -424,6 +419,46 @@ impl Pilot {
         if own.is_empty() { all } else { own }
     }
 
+    /// The patches that speak of a filter for a route of a virtual host, which is at `number` among `count`: those for that route, or
+    /// else those for the host.
+    #[must_use]
+    pub fn patched_on(
+        &self,
+        host: &Resource,
+        filter: &str,
+        (number, count): (usize, usize),
+    ) -> Vec<Origin> {
+        let all = self.patches.speaking_of(filter, host.kind, &host.name, &self.filters);
+        let route = route_at(&host.bytes, number, count);
+        let patch = |(key, number): &(ObjectKey, usize)| {
+            let mut patches = self.filters.get(key)?.patches.iter();
+            patches.find(|patch| patch.number == *number)
+        };
+        let of_route = |made: &&(ObjectKey, usize)| {
+            let (Some(patch), Some(route)) = (patch(made), &route) else { return false };
+            patch.apply_to == ApplyTo::HttpRoute
+                && match patch.operation {
+                    Operation::Merge | Operation::MergeAndReplaceList => {
+                        matches::route(&patch.what, route)
+                    }
+                    _ => patch.value.as_ref().is_some_and(|value| {
+                        matches::text(value, "name") == matches::text(route, "name")
+                    }),
+                }
+        };
+        let of_host = |made: &&(ObjectKey, usize)| {
+            route.is_some() && patch(made).is_some_and(|patch| patch.apply_to != ApplyTo::HttpRoute)
+        };
+        let mut found: Vec<&(ObjectKey, usize)> = all.iter().filter(of_route).collect();
+        if found.is_empty() {
+            found = all.iter().filter(of_host).collect();
+        }
+        if found.is_empty() {
+            found = all.iter().collect();
+        }
+        found.into_iter().map(|(key, number)| Origin::new(key.clone(), path(*number))).collect()
+    }
+
     /// The patches that changed a resource, in no order of importance.
     #[must_use]
     pub fn patched_by(&self, kind: ResourceType, name: &str) -> Vec<Origin> {
@@ -434,6 +469,14 @@ impl Pilot {
         };
         made.flat_map(of).collect()
     }
+}
+
+/// One of so many routes of a virtual host.
+fn route_at(host: &[u8], number: usize, count: usize) -> Option<DynamicMessage> {
+    let host = dynamic(ApplyTo::VirtualHost.message(), host).ok()?;
+    let routes = host.get_field_by_name("routes")?;
+    let routes = routes.as_list().filter(|routes| routes.len() == count)?;
+    routes.get(number)?.as_message().cloned()
 }
 
 /// The HTTP filters of a name in front of a route configuration, encoded, in their order.

@@ -1,10 +1,14 @@
 //! The virtual hosts of one route configuration: which hosts it has, which VirtualServices route them, and
 //! which hosts share one virtual host because all their routes are the same.
 
+mod borders;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
+
+use borders::Borders;
 
 use super::index::Index;
 use super::reach::How;
@@ -12,10 +16,9 @@ use super::redirects::{Redirect, Redirects};
 use crate::Options;
 use crate::compile::virtual_host::Demands;
 use crate::model::gateway::{Class, Server};
-use crate::model::host::{Host, HostSet};
+use crate::model::host::Host;
 use crate::model::merge::{RoutePlan, Uncertified};
 use crate::model::names;
-use crate::model::tls::Terms;
 use crate::model::virtual_service::{Order, Place, VirtualService};
 
 /// The virtual hosts of a route configuration, kept up to date one VirtualService at a time.
@@ -63,25 +66,6 @@ impl ServersOf {
         let patterns = hosts.iter().flat_map(Host::patterns);
         patterns.filter_map(|pattern| self.by_host.get(&pattern)).flatten().copied().collect()
     }
-}
-
-/// Which hosts are answered at all, and which only to clients with a verified certificate. Without TLS there
-/// are no such borders.
-#[derive(Debug, Default)]
-struct Borders {
-    /// Hosts of the table's servers.
-    inside: HostSet,
-    /// The same, with their owners' terms.
-    owned: BTreeMap<Host, Arc<Terms>>,
-    /// Hosts for which other TLS terms hold.
-    misdirected: BTreeSet<Host>,
-    outside: HostSet,
-    /// Of the hosts inside, those whose server demands a certificate, where connections without one come too.
-    guarded: HashSet<Host>,
-    /// How requests for those are answered without a certificate.
-    uncertified: Option<Uncertified>,
-    /// Whether hosts inside are served on terms of several kinds.
-    mixed: bool,
 }
 
 /// A virtual host that no VirtualService makes.
@@ -524,6 +508,12 @@ impl RouteTable {
         groups.chain(self.own.keys().cloned())
     }
 
+    /// The domains of a virtual host, as it was settled.
+    pub(crate) fn domains(&self, name: &str) -> Vec<String> {
+        let own = || self.own.get(name).map(|own| own.domains.clone());
+        self.shared(name).map(|shared| shared.domains).or_else(own).unwrap_or_default()
+    }
+
     /// What decides a virtual host; `None` for one that no object made.
     pub(crate) fn routing_of(&self, name: &str) -> Option<&Routing> {
         let mut groups = self.groups.iter();
@@ -544,38 +534,6 @@ impl RouteTable {
             Some(routing) => routing.routes.iter().map(|(_, key)| key.clone()).collect(),
             None => self.servers.iter().map(|s| s.key.clone()).collect(),
         }
-    }
-}
-
-impl Borders {
-    fn of(plan: &RoutePlan) -> Self {
-        let checked = plan.owned.iter().filter(|_| plan.uncertified.is_some());
-        let demanding = checked.filter(|(_, owner)| owner.demands_certificate());
-        Self {
-            inside: plan.owned.keys().cloned().collect(),
-            owned: plan.owned.clone(),
-            misdirected: plan.misdirected.clone(),
-            outside: plan.misdirected.iter().cloned().collect(),
-            guarded: demanding.map(|(host, _)| host.clone()).collect(),
-            uncertified: plan.uncertified,
-            mixed: plan.uncertified.is_some(),
-        }
-    }
-
-    /// Whether a host belongs to a server, or to one on the same terms: the oldest of those with the narrowest name for
-    /// it. Without TLS there are no such borders.
-    fn admits(&self, host: &Host, server: &Server) -> bool {
-        let Some(terms) = server.https_terms() else { return true };
-        let Some(inside) = self.inside.narrowest(host) else { return false };
-        let outside = self.outside.narrowest(host);
-        !outside.is_some_and(|outside| outside.is_narrower_than(&inside))
-            && self.owned.get(&inside) == Some(terms)
-    }
-
-    /// How clients without a certificate are answered, where the server that a host belongs to demands one.
-    fn guards(&self, host: &Host) -> Option<Uncertified> {
-        let own = self.inside.narrowest(host)?;
-        self.uncertified.filter(|_| self.guarded.contains(&own))
     }
 }
 

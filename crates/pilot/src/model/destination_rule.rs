@@ -111,6 +111,20 @@ impl Rules {
         found.next().map(|rules| Effective { rules })
     }
 
+    /// A rule that the gateway sees, and those that hold with it wherever it does: the rules of its namespace for the same host.
+    #[must_use]
+    pub fn beside(&self, rule: &Rule, options: &Options) -> Effective {
+        let own = *rule.key.namespace == *options.namespace;
+        let root = options.namespace == options.root_namespace;
+        let pool = match (own, root) {
+            (true, false) => Pool::Local,
+            (true, true) if rule.is_in(Pool::Private) => Pool::Private,
+            _ => Pool::Exported,
+        };
+        let namespace = &rule.key.namespace;
+        Effective { rules: self.narrowest(rule.host.as_str(), namespace, pool, options) }
+    }
+
     /// The rules of a namespace for the narrowest pattern that has any, those for other workloads aside; of them,
     /// what the gateway sees.
     fn narrowest(

@@ -15,6 +15,7 @@ use super::age::Age;
 use super::names;
 use super::target::names_proxy;
 use crate::Options;
+use crate::patch::descriptors::Descriptors;
 use crate::patch::per_filter;
 
 /// An EnvoyFilter for this proxy.
@@ -55,6 +56,8 @@ pub struct Patch {
     pub operation: Operation,
     /// With what; nothing where something is removed.
     pub value: Option<DynamicMessage>,
+    /// What that has to do with limits by descriptors.
+    pub descriptors: Descriptors,
 }
 
 /// A patch that cannot be made.
@@ -159,7 +162,8 @@ impl EnvoyFilter {
         let notices =
             report.notices.iter().map(|notice| format!("{}{}", path(number), told(notice)));
         self.notices.extend(notices);
-        self.patches.push(Patch { number, apply_to, what, operation, value });
+        let descriptors = value.as_ref().map(Descriptors::of).unwrap_or_default();
+        self.patches.push(Patch { number, apply_to, what, operation, value, descriptors });
     }
 
     /// Its patches of a sort of things, whichever way traffic goes.
@@ -329,6 +333,13 @@ impl EnvoyFilters {
             patch.value.as_ref().is_some_and(|value| !per_filter::settings(value).is_empty())
         };
         let all = self.applied().filter(move |filter| filter.patches.iter().any(speaks));
+        all.map(|filter| &filter.key)
+    }
+
+    /// Those with limits by descriptors that do not say themselves what requests are known by.
+    pub fn with_open_descriptors(&self) -> impl Iterator<Item = &ObjectKey> {
+        let open = |patch: &Patch| !patch.descriptors.open.is_empty();
+        let all = self.applied().filter(move |filter| filter.patches.iter().any(open));
         all.map(|filter| &filter.key)
     }
 

@@ -164,6 +164,25 @@ pub fn service_host(name: &str, namespace: &str, domain: &str) -> String {
     }
 }
 
+/// The Service that DNS in a cluster knows by a name as well, and configuration does not: that of `name.namespace` or
+/// `name.namespace.svc`.
+#[must_use]
+pub fn lengthened(host: &str, domain: &str) -> Option<String> {
+    let mut parts = host.split('.');
+    let (name, namespace) = (parts.next()?, parts.next()?);
+    match (parts.next(), parts.next()) {
+        (None | Some("svc"), None) => Some(service_host(name, namespace, domain)),
+        _ => None,
+    }
+}
+
+/// The names that [`lengthened`] takes for a Service's.
+pub fn shortened<'h>(host: &'h str, domain: &str) -> impl Iterator<Item = &'h str> {
+    let short = host.strip_suffix(domain).and_then(|rest| rest.strip_suffix('.'));
+    let short = short.filter(|short| short.ends_with(".svc"));
+    short.into_iter().flat_map(|short| [short, short.trim_end_matches(".svc")])
+}
+
 /// `NAMESPACE/NAME` of a gateway that a VirtualService of `namespace` names: `name`, `ns/name`, `./name`,
 /// or the old `name.ns` and `name.ns.svc.cluster.local`.
 #[must_use]

@@ -1,10 +1,10 @@
 //! Patches of things that stand in a list: filter chains, filters, routes.
 
-use tidegate_api::istio::envoy_filter::Operation;
+use tidegate_api::istio::envoy_filter::{ApplyTo, Operation};
 use tidegate_envoy::prost_reflect::{DynamicMessage, Value};
 
 use super::Made;
-use super::merge::{Lists, merge};
+use super::merge::{Lists, merge, socket_alone};
 use crate::model::envoy_filter::{Patch, Refused};
 
 /// What is asked of a patch about the things of a list.
@@ -111,6 +111,9 @@ pub(super) fn change(
         _ => return Ok(true),
     };
     if let Some(value) = &patch.value {
+        let alone =
+            Some(value).filter(|_| patch.apply_to == ApplyTo::Cluster).and_then(socket_alone);
+        let value = alone.as_ref().map_or(value, |(socket, _)| socket);
         merge(thing, value, lists).map_err(|reason| Refused {
             patch: patch.number,
             reason: format!(".patch.value.{reason}"),

@@ -1,5 +1,8 @@
 //! Which listeners, chains, filters, route configurations, virtual hosts, routes and clusters a patch is for.
 
+use std::fmt;
+use std::sync::Arc;
+
 use tidegate_api::istio::envoy_filter::{
     ClusterMatch, FilterChainMatch, ListenerMatch, ObjectMatch, RouteAction,
     RouteConfigurationMatch, VirtualHostMatch,
@@ -8,6 +11,7 @@ use tidegate_api::scalar::Port;
 use tidegate_envoy::prost_reflect::{DynamicMessage, Value};
 
 use crate::compile::sidecar::VIRTUAL_OUTBOUND;
+use crate::model::gateway::Server;
 use crate::model::merge::ListenerPlan;
 use crate::model::names;
 use crate::sidecar::inbound::VIRTUAL_INBOUND;
@@ -34,6 +38,36 @@ pub struct ServerFace {
     pub port_name: String,
     /// `NAMESPACE/NAME` of the Gateway.
     pub gateway: String,
+}
+
+impl RoutePlace {
+    /// That of a gateway's route configuration for these servers.
+    #[must_use]
+    pub fn of_gateway(name: &str, servers: &[Arc<Server>]) -> Self {
+        Self {
+            name: name.to_owned(),
+            listen: names::port_of_routes(name),
+            servers: servers.iter().map(|server| ServerFace::of(server)).collect(),
+            of_sidecar: false,
+        }
+    }
+}
+
+impl ServerFace {
+    fn of(server: &Server) -> Self {
+        Self {
+            port: server.port,
+            port_name: server.port_name.clone(),
+            gateway: server.gateway.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for ServerFace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { port, port_name, gateway } = self;
+        write!(f, "port {port} ({port_name}) of {gateway}")
+    }
 }
 
 /// A text of a message; empty where it is not given.

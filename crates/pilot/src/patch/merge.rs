@@ -41,6 +41,22 @@ pub fn merge(into: &mut DynamicMessage, from: &DynamicMessage, lists: Lists) -> 
     Ok(())
 }
 
+/// The field of a cluster that has its transport socket.
+const SOCKET_OF_CLUSTER: &str = "transport_socket";
+
+/// A cluster's patch that has a transport socket has nothing else, as in Istio: that alone, and the fields that are left out.
+#[must_use]
+pub fn socket_alone(value: &DynamicMessage) -> Option<(DynamicMessage, Vec<String>)> {
+    if !value.has_field_by_name(SOCKET_OF_CLUSTER) {
+        return None;
+    }
+    let socket = value.get_field_by_name(SOCKET_OF_CLUSTER)?.into_owned();
+    let mut alone = DynamicMessage::new(value.descriptor());
+    alone.set_field_by_name(SOCKET_OF_CLUSTER, socket);
+    let names = value.fields().map(|(field, _)| field.name().to_owned());
+    Some((alone, names.filter(|name| name != SOCKET_OF_CLUSTER).collect()))
+}
+
 fn within(field: &str, reason: &str) -> String {
     let dot = if reason.starts_with(':') { "" } else { "." };
     format!("{field}{dot}{reason}")

@@ -9,11 +9,13 @@
 //! | `matches.rs` | which things a patch is for |
 //! | `merge.rs` | MERGE |
 //! | `list.rs` | the other operations |
+//! | `descriptors.rs`, `per_filter.rs` | what their values need of others |
 //! | `trace.rs` | what came of them |
 
+pub mod descriptors;
 mod list;
 pub mod matches;
-mod merge;
+pub mod merge;
 pub mod per_filter;
 mod trace;
 

@@ -7,6 +7,7 @@ use tidegate_api::istio::destination_rule::{
 
 use super::credentials::Lack;
 use super::standing::not_selected;
+use super::virtual_service::meant_service;
 use super::{Findings, Force, View, join};
 use crate::compile::balancing::keeps_address;
 use crate::model::destination_rule::{Effective, Rule};
@@ -41,10 +42,10 @@ pub(super) fn findings(rule: &Rule, view: View<'_>) -> Option<Findings> {
         of_tls(&path, settings, view, &mut findings);
     }
     if is_nowhere(rule, view) {
-        findings.missing.push(format!(
-            "host {} not found: no Service and no ServiceEntry that this gateway sees has it",
-            rule.host
-        ));
+        let why = meant_service(rule.host.as_str(), view).unwrap_or_else(|| {
+            "no Service and no ServiceEntry that this gateway sees has it".to_owned()
+        });
+        findings.missing.push(format!("host {} not found: {why}", rule.host));
     } else {
         unknown_ports(rule, view, &mut findings);
         empty_subsets(rule, view, &mut findings);
@@ -178,6 +179,12 @@ enum Against<'r> {
     Whole(&'static str, String),
 }
 
+impl<'r> Against<'r> {
+    fn of(parts: Vec<Outranked<'r>>) -> Self {
+        if parts.is_empty() { Self::Nothing } else { Self::Parts(parts) }
+    }
+}
+
 /// Why a rule, or a part of it, does not hold for its host; the reason is `Partly` where the rest does.
 fn beaten(rule: &Rule, view: View<'_>) -> Option<(&'static str, String)> {
     match against(rule, view) {
@@ -202,18 +209,19 @@ fn against<'r>(rule: &'r Rule, view: View<'_>) -> Against<'r> {
         let fault = format!("exportTo hides it from namespace {own}, where the gateway is");
         return Against::Whole("Hidden", fault);
     }
-    // Whom a wildcard meets depends on the host that is asked for.
-    let service = view.registry.find(host.as_str(), &key.namespace);
-    let Some(service) = service.filter(|_| !host.is_wildcard()) else { return Against::Nothing };
+    if host.is_wildcard() {
+        // Which namespace's rules it meets depends on the host that is asked for; those beside it, it always meets.
+        return Against::of(had_by_others(rule, &view.rules.beside(rule, view.options)));
+    }
+    let Some(service) = view.registry.find(host.as_str(), &key.namespace) else {
+        return Against::Nothing;
+    };
     let namespace = &service.key.namespace;
     let effective = view.rules.find(host.as_str(), Some(namespace), view.options);
     let winner = effective.as_ref().and_then(|e| e.rules().next());
     let holds = |e: &Effective| e.rules().any(|other| other.key == *key);
     match (effective.as_ref(), winner) {
-        (Some(effective), _) if holds(effective) => match had_by_others(rule, effective) {
-            none if none.is_empty() => Against::Nothing,
-            parts => Against::Parts(parts),
-        },
+        (Some(effective), _) if holds(effective) => Against::of(had_by_others(rule, effective)),
         (_, Some(winner)) => Against::Whole(
             "Conflict",
             format!("{} holds for {host}: its namespace comes first", winner.key),

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
-use tidegate_api::istio::envoy_filter::{ApplyTo, ClusterMatch, RouteConfigurationMatch};
+use tidegate_api::istio::envoy_filter::{
+    ApplyTo, ClusterMatch, ObjectMatch, Operation, RouteConfigurationMatch,
+};
 use tidegate_api::scalar::Port;
 use tidegate_xds::ResourceType;
 
@@ -12,12 +14,14 @@ use super::{Findings, Force, View, standing};
 use crate::compile::authorization::HTTP_FILTER;
 use crate::compile::route::name as route_name;
 use crate::compile::{claims, connection_manager, traffic};
+use crate::engine::RouteTable;
 use crate::model::destination_rule::Effective;
 use crate::model::envoy_filter::{EnvoyFilter, Others, Patch, path};
 use crate::model::merge::ListenerPlan;
 use crate::model::names;
 use crate::model::target::why_not;
-use crate::patch::matches;
+use crate::patch::matches::{self, RoutePlace};
+use crate::patch::merge::socket_alone;
 use crate::patch::per_filter::{self, Setting};
 
 /// The reason of faults that the proxy finds, or would.
@@ -64,7 +68,59 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
     for unread in unread(filter, view) {
         findings.fault(NO_EFFECT, unread.told);
     }
+    for told in unlimited(filter, view).into_iter().chain(beside_socket(filter)) {
+        findings.fault(NO_EFFECT, told);
+    }
     Some(findings)
+}
+
+/// Limits by descriptors, where nothing says what a request is known by.
+fn unlimited(filter: &EnvoyFilter, view: View<'_>) -> Vec<String> {
+    let by_number: BTreeMap<usize, &Patch> =
+        filter.patches.iter().map(|patch| (patch.number, patch)).collect();
+    let mut open = by_number.values().flat_map(|patch| {
+        let paths = patch.descriptors.open.iter();
+        paths.map(|open| format!("{}.patch.value{open}", path(patch.number)))
+    });
+    let known = |filter: &Arc<EnvoyFilter>| {
+        let made = view.patches.made(&filter.key);
+        let mut patches = filter.patches.iter();
+        patches.any(|patch| patch.descriptors.known && made.contains(&patch.number))
+    };
+    let Some(first) = open.next().filter(|_| !view.filters.applied().any(known)) else {
+        return Vec::new();
+    };
+    let told = |path: String| {
+        format!(
+            "{path} limit nobody: what a request is known by is said nowhere; add rate_limits with actions to the filter, or to a \
+             virtual host or route"
+        )
+    };
+    std::iter::once(first).chain(open).map(told).collect()
+}
+
+/// What is merged into no cluster, as it stands beside a transport socket.
+fn beside_socket(filter: &EnvoyFilter) -> Vec<String> {
+    let merges = |patch: &&Patch| {
+        matches!(patch.operation, Operation::Merge | Operation::MergeAndReplaceList)
+    };
+    let by_number: BTreeMap<usize, &Patch> = filter
+        .patches(ApplyTo::Cluster)
+        .filter(merges)
+        .map(|patch| (patch.number, patch))
+        .collect();
+    let told = by_number.into_values().filter_map(|patch| {
+        let (_, dropped) = socket_alone(patch.value.as_ref()?)?;
+        (!dropped.is_empty()).then(|| {
+            format!(
+                "{}.patch.value: {} without effect: beside transport_socket nothing else is merged into a cluster, as in Istio; \
+                 use another patch for the rest",
+                path(patch.number),
+                list(dropped.iter().map(String::as_str))
+            )
+        })
+    });
+    told.collect()
 }
 
 /// Something that a patch says to an HTTP filter which does not stand before the routes that it says it of.
@@ -138,30 +194,49 @@ fn there(patch: &Patch, view: View<'_>) -> Option<String> {
         let names = list(names.iter().map(|name| &**name));
         return Some(format!("; its listeners, which go by the port that is bound, are {names}"));
     }
-    let routes = patch.what.route_configuration.as_ref().and_then(|wanted| routes(wanted, view));
+    let wanted = patch.what.route_configuration.as_ref();
+    let routes = wanted.and_then(|wanted| routes(&patch.what, wanted, view));
     routes.or_else(|| clusters(patch.what.cluster.as_ref()?, view))
 }
 
 /// Where a patch names a route configuration, a virtual host or a route that is not there: those that there are.
-fn routes(wanted: &RouteConfigurationMatch, view: View<'_>) -> Option<String> {
+fn routes(what: &ObjectMatch, wanted: &RouteConfigurationMatch, view: View<'_>) -> Option<String> {
     if !wanted.name.is_empty() && !view.tables.contains_key(&*wanted.name) {
         let names = list(view.tables.keys().map(|name| &**name));
         return Some(format!(
             "; its route configurations, which go by the port that is bound, are {names}"
         ));
     }
-    let tables =
-        || view.tables.iter().filter(|(name, _)| wanted.name.is_empty() || ***name == *wanted.name);
+    let named =
+        view.tables.iter().filter(|(name, _)| wanted.name.is_empty() || ***name == *wanted.name);
+    let named = named.map(|(name, table)| (RoutePlace::of_gateway(name, table.servers()), table));
+    let (here, elsewhere): (Vec<_>, Vec<_>) =
+        named.partition(|(place, _)| matches::route_configuration(what, place));
+    if here.is_empty() && !elsewhere.is_empty() {
+        let servers = elsewhere.iter().flat_map(|(place, _)| &place.servers);
+        let servers: BTreeSet<String> = servers.map(ToString::to_string).collect();
+        return Some(format!("; the servers there are {}", list(servers.iter().map(|s| &**s))));
+    }
+    let tables = || here.iter().map(|(_, table)| *table);
     let host = wanted.vhost.as_ref()?;
-    let hosts: BTreeSet<Arc<str>> = tables().flat_map(|(_, table)| table.names()).collect();
+    let hosts: BTreeSet<Arc<str>> = tables().flat_map(RouteTable::names).collect();
+    let of = if elsewhere.is_empty() && wanted.name.is_empty() { "" } else { " there" };
     if !host.name.is_empty() && !hosts.contains(&*host.name) {
-        let of = if wanted.name.is_empty() { "" } else { " there" };
         return Some(format!("; its virtual hosts{of} are {}", list(hosts.iter().map(|h| &**h))));
+    }
+    let asked = |name: &&Arc<str>| host.name.is_empty() || ***name == *host.name;
+    let domains: BTreeSet<String> = (hosts.iter().filter(asked))
+        .flat_map(|name| tables().flat_map(move |table| table.domains(name)))
+        .collect();
+    if !host.domain_name.is_empty() && !domains.contains(&host.domain_name) {
+        let of = if host.name.is_empty() { of.to_owned() } else { format!(" of {}", host.name) };
+        let domains = list(domains.iter().map(String::as_str));
+        return Some(format!("; the domains{of} are {domains}"));
     }
     let route = host.route.as_ref().filter(|route| !route.name.is_empty())?;
     let hosts = hosts.iter().filter(|own| host.name.is_empty() || ***own == *host.name);
     let owners = hosts.flat_map(|host| {
-        let routings = tables().filter_map(move |(_, table)| table.routing_of(host));
+        let routings = tables().filter_map(move |table| table.routing_of(host));
         routings.flat_map(|routing| routing.routes.iter().map(|(_, key)| key))
     });
     let services = owners.filter_map(|key| view.index.virtual_service(key));

@@ -503,6 +503,9 @@ fn looked_for(host: &str, view: View<'_>) -> String {
             "{hidden} has it, and exportTo there hides it from namespace {own}, where the gateway is"
         );
     }
+    if let Some(meant) = meant_service(host, view) {
+        return meant;
+    }
     let entry = "no ServiceEntry that this gateway sees has that host";
     let suffix = format!(".svc.{}", view.options.domain);
     match host.strip_suffix(&suffix).and_then(|rest| rest.split_once('.')) {
@@ -511,6 +514,13 @@ fn looked_for(host: &str, view: View<'_>) -> String {
         }
         None => entry.to_owned(),
     }
+}
+
+/// The Service that was most likely meant by a name that configuration takes as it stands.
+pub(super) fn meant_service(host: &str, view: View<'_>) -> Option<String> {
+    let full = names::lengthened(host, &view.options.domain)?;
+    view.registry.definitions(&full).next()?;
+    Some(format!("a name with a dot means itself, and not a Service: write {full} for the one"))
 }
 
 /// Claims of a JWT that a condition asks for, where nobody verifies any.

@@ -27,8 +27,17 @@ fn hosts_and_gateways() {
         (json!(["*"]), json!(["mesh", "gw"]), "not allowed for virtual services bound to the mesh"),
         (json!(["a!b"]), json!([]), "label \"a!b\" invalid"),
         (json!(["a.b", "a.b"]), json!([]), "Duplicate value: \"a.b\""),
-        (json!(["a.b", "*.b"]), json!(["gw"]), "Duplicate value: \"*.b\""),
-        (json!(["*.b", "a.b"]), json!(["gw"]), "Duplicate value: \"a.b\""),
+        (
+            json!(["a.b", "*.b"]),
+            json!(["gw"]),
+            "Duplicate value: \"*.b\": *.b takes in a.b already: remove one of them",
+        ),
+        (
+            json!(["*.b", "a.b"]),
+            json!(["gw"]),
+            "Duplicate value: \"a.b\": *.b takes in a.b already: remove one of them",
+        ),
+        (json!(["*.a.b", "*.b"]), json!(["gw"]), "\"*.b\": *.b takes in *.a.b already"),
         (json!(["a.b"]), json!(["n_s/gw"]), "the name of a Gateway, or namespace/name"),
     ] {
         let faults = faults(VirtualService, &object(hosts.clone(), gateways));

@@ -121,18 +121,24 @@ impl VirtualService {
 
     /// A name may fall under one host of the list only.
     fn validate_distinct_hosts(&self, report: &mut Report) {
+        let mut before: Vec<&str> = Vec::new();
         let mut exact: HashSet<&str> = HashSet::new();
         let mut patterns: Vec<&str> = Vec::new();
         report.each("hosts", &self.hosts, |report, name| {
             let name = name.as_str();
             let wildcard = host::is_wildcard(name);
-            let known = !exact.insert(name)
-                || patterns.iter().any(|pattern| host::overlap(pattern, name))
-                || (wildcard
-                    && exact.iter().any(|other| *other != name && host::overlap(other, name)));
-            if known {
+            // Only a wildcard may take in others; among exact names one lookup tells.
+            let others = if wildcard { &before } else { &patterns };
+            let other = others.iter().find(|other| **other != name && host::overlap(other, name));
+            if !exact.insert(name) {
                 report.duplicate(name);
+            } else if let Some(other) = other {
+                let (wide, narrow) =
+                    if host::is_subset(name, other) { (*other, name) } else { (name, *other) };
+                let words = format!("{wide} takes in {narrow} already: remove one of them");
+                report.covered(name, words);
             }
+            before.push(name);
             if wildcard {
                 patterns.push(name);
             }
