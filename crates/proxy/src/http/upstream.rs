@@ -181,11 +181,8 @@ impl Http1Upstream {
         self.to_connect = head.is_method("CONNECT");
         let spent = self.lease.count_request(most);
         let sized = head.headers.get_known(Known::ContentLength).is_some();
-        let connection = match (upgrade, spent) {
-            (true, _) => ConnectionHeader::Upgrade,
-            (false, true) => ConnectionHeader::Close,
-            (false, false) => ConnectionHeader::None,
-        };
+        // As in Envoy, the endpoint is not told which request is the last.
+        let connection = if upgrade { ConnectionHeader::Upgrade } else { ConnectionHeader::None };
         // What follows a refused upgrade may be data of the other protocol.
         self.last = spent || upgrade;
         let chunked = body && !sized;

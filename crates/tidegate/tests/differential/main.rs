@@ -28,6 +28,8 @@ mod scripts;
 mod sharing;
 mod sides;
 mod sockets;
+mod spent;
+mod warming;
 mod wire;
 
 use std::net::SocketAddr;

@@ -37,6 +37,14 @@ impl Side {
         Self::telling("error", bootstrap).await
     }
 
+    /// Ours, with a name server.
+    pub async fn resolving(dns: SocketAddr, bootstrap: &Value) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.args(["proxy", "--workers", "1", "--log-level", "error", "--dns-server"]);
+        command.arg(dns.to_string());
+        Self::start(command, bootstrap).await
+    }
+
     /// Ours, with what it logs from a level on.
     pub async fn telling(level: &str, bootstrap: &Value) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
