@@ -185,7 +185,8 @@ fn typed_spec(kind: Kind, value: &Value) -> Result<Spec, FieldError> {
         | Kind::ServiceAccount
         | Kind::Node
         | Kind::ResourceQuota
-        | Kind::LimitRange => Spec::Opaque,
+        | Kind::LimitRange
+        | Kind::Lease => Spec::Opaque,
     })
 }
 

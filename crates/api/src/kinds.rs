@@ -47,6 +47,7 @@ pub enum Kind {
     Service,
     Endpoints,
     EndpointSlice,
+    Lease,
     Secret,
     ConfigMap,
     ServiceAccount,
@@ -357,6 +358,15 @@ pub static KINDS: &[KindInfo] = &[
         short_names: &[],
         has_generation: true,
         compiled: true,
+        ..BUILT_IN
+    },
+    KindInfo {
+        kind: Kind::Lease,
+        group: "coordination.k8s.io",
+        name: "Lease",
+        plural: "leases",
+        singular: "lease",
+        short_names: &[],
         ..BUILT_IN
     },
     KindInfo {

@@ -10,6 +10,7 @@
 //! | [`explain`] | `tidegate explain`: one decision, from manifests or from the running process |
 //! | [`api`] | asking the API of a running process |
 //! | [`objects`] | reading and writing objects of an API server |
+//! | [`events`] | what is said of objects, through an API |
 //! | [`control`] | the control loop: objects in, resources out, what is found out back |
 //! | [`files`] | manifests from `-f`, into a store |
 //! | [`data_plane`] | running the proxy on a snapshot, for both |
@@ -26,6 +27,7 @@ mod control;
 mod data_plane;
 mod demo;
 mod ended;
+mod events;
 mod explain;
 mod failure;
 mod files;

@@ -338,6 +338,7 @@ fn whole(kind: Kind) -> Schema {
         Kind::Node => built_in::<kube::Node>(),
         Kind::ResourceQuota => built_in::<kube::ResourceQuota>(),
         Kind::LimitRange => built_in::<kube::LimitRange>(),
+        Kind::Lease => built_in::<kube::Lease>(),
         Kind::Deployment => built_in::<kube::Deployment>(),
         Kind::DaemonSet => built_in::<kube::DaemonSet>(),
         Kind::StatefulSet => built_in::<kube::StatefulSet>(),

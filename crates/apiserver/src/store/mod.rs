@@ -44,7 +44,7 @@ pub use entry::Entry;
 pub use events::{Note, Tone};
 pub use log::{Event, Expired};
 pub use overlay::{Hidden, Push, SOURCE_ANNOTATION, describe, is_own};
-pub use status::Condition;
+pub use status::{Condition, set_among};
 pub use watch::{Snapshot, Watch};
 pub use write::{Draft, Expect, OpenError, WriteError};
 

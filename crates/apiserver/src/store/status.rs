@@ -30,7 +30,7 @@ pub(super) struct Verdict {
     pub conditions: Vec<Condition>,
 }
 
-/// Sets the conditions, leaving others alone. `lastTransitionTime` moves only when a condition turns.
+/// Sets the conditions of an object.
 pub(super) fn stage(staged: &mut Staged<'_>, verdict: &Verdict) {
     let Some(entry) = staged.get(&verdict.key) else { return };
     let Value::Object(mut value) = entry.json() else { return };
@@ -54,7 +54,14 @@ fn set_conditions(status: &mut Map<String, Value>, verdict: &Verdict) {
         Some(Value::Array(list)) => list,
         _ => Vec::new(),
     };
-    for condition in &verdict.conditions {
+    set_among(&mut list, &verdict.conditions);
+    status.insert("conditions".into(), list.into());
+}
+
+/// Sets conditions in a list of them (`status.conditions`), leaving others alone. `lastTransitionTime` moves only when a condition
+/// turns.
+pub fn set_among(list: &mut Vec<Value>, conditions: &[Condition]) {
+    for condition in conditions {
         let holds = match condition.holds {
             Some(true) => "True",
             Some(false) => "False",
@@ -79,5 +86,4 @@ fn set_conditions(status: &mut Map<String, Value>, verdict: &Verdict) {
             None => list.push(new),
         }
     }
-    status.insert("conditions".into(), list.into());
 }

@@ -44,7 +44,7 @@ pub use credentials::{Lack, SecretUse, part_of_secret};
 pub(crate) use destination_rule::outranked;
 pub(crate) use gateway::open as open_servers;
 pub(crate) use security::CLOSED;
-pub use standing::{Force, Standing};
+pub use standing::{Force, Standing, is_elsewhere};
 pub(crate) use unserved::idle;
 pub(crate) use virtual_service::{absent, missed};
 

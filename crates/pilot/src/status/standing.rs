@@ -38,11 +38,17 @@ pub enum Force {
     },
 }
 
+/// Whether this is the reason of what is for others than this proxy.
+#[must_use]
+pub fn is_elsewhere(reason: &str) -> bool {
+    matches!(reason, "NoMatch" | "NotSelected")
+}
+
 impl Force {
     /// Whether it is about what is not here: it has nothing to do with anything that is.
     #[must_use]
     pub fn is_elsewhere(&self) -> bool {
-        matches!(self, Self::Nothing { reason: "NoMatch" | "NotSelected", .. })
+        matches!(self, Self::Nothing { reason, .. } if is_elsewhere(reason))
     }
 
     /// Why nothing is in force, in words.

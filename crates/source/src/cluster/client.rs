@@ -1,6 +1,7 @@
 //! Single requests to an API server, for whoever asks or writes.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Request, StatusCode, header};
@@ -11,6 +12,7 @@ use tokio::time::timeout;
 
 use super::access::Access;
 use super::fault::words;
+use super::server::Server;
 
 /// How long an answer may take: a list of 100,000 objects takes a few seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -18,8 +20,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Sends requests to an API server, as whom its [`Access`] says.
 #[derive(Clone)]
 pub struct Client {
-    client: kube::Client,
+    via: Via,
     access: String,
+    namespace: String,
+}
+
+/// What carries requests.
+#[derive(Clone)]
+enum Via {
+    /// One client, made once.
+    Own(kube::Client),
+    /// That of whoever follows the server, which is made again when its terms change.
+    Shared(Arc<Server>),
 }
 
 /// A request. Without a body there is no media type.
@@ -62,13 +74,20 @@ impl<'a> Ask<'a> {
 
 impl Client {
     pub(super) fn new(client: kube::Client, access: &Access) -> Self {
-        Self { client, access: access.to_string() }
+        let namespace = client.default_namespace().to_owned();
+        Self { via: Via::Own(client), access: access.to_string(), namespace }
+    }
+
+    /// On the way of a follower, whose namespace is nobody's business.
+    pub(super) fn sharing(server: Arc<Server>) -> Self {
+        let access = server.access().to_string();
+        Self { via: Via::Shared(server), access, namespace: String::new() }
     }
 
     /// The namespace that is meant where none is named: that of the kubeconfig's context.
     #[must_use]
     pub fn namespace(&self) -> &str {
-        self.client.default_namespace()
+        &self.namespace
     }
 
     /// Sends a request.
@@ -86,7 +105,8 @@ impl Client {
         let request = request.body(Body::from(body.unwrap_or_default()));
         let request = request.map_err(|error| failed(&error))?;
         let answer = async {
-            let answer = self.client.send(request).await.map_err(|error| words(&error))?;
+            let client = self.via.client().await?;
+            let answer = client.send(request).await.map_err(|error| words(&error))?;
             let (head, body) = answer.into_parts();
             let body = body.collect().await.map_err(|error| error.to_string())?;
             Ok::<_, String>((head, body.to_bytes()))
@@ -94,6 +114,9 @@ impl Client {
         let late = || failed(&format_args!("no answer within {} s", PATIENCE.as_secs()));
         let answer = timeout(PATIENCE, answer).await.map_err(|_| late())?;
         let (head, body) = answer.map_err(|error| failed(&error))?;
+        if let (StatusCode::UNAUTHORIZED, Via::Shared(server)) = (head.status, &self.via) {
+            server.renew(true).await;
+        }
         let warnings = head.headers.get_all(header::WARNING).iter();
         let warnings = warnings.filter_map(|value| warning(value.to_str().ok()?)).collect();
         let text = || String::from_utf8_lossy(&body).trim().chars().take(200).collect::<String>();
@@ -104,6 +127,18 @@ impl Client {
             Err(error) => return Err(failed(&format_args!("the answer is no JSON: {error}"))),
         };
         Ok(Answer { status: head.status, warnings, body })
+    }
+}
+
+impl Via {
+    async fn client(&self) -> Result<kube::Client, String> {
+        match self {
+            Self::Own(client) => Ok(client.clone()),
+            Self::Shared(server) => match server.connection().await {
+                Ok(connection) => Ok(connection.client),
+                Err(fault) => Err(fault.to_string()),
+            },
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What went wrong between us and an API server, in words, and what follows from it.
 
 use std::error::Error as StdError;
+use std::fmt;
 
 use kube::core::Status;
 use kube::error::Error;
@@ -16,6 +17,16 @@ pub(super) enum Fault {
     Unauthorized(String),
     /// Anything else, in words.
     Other(String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotServed => f.write_str("it is not served"),
+            Self::Expired => f.write_str("the history is too short"),
+            Self::Unauthorized(why) | Self::Other(why) => f.write_str(why),
+        }
+    }
 }
 
 impl Fault {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `access.rs` | which server, and as whom |
 //! | `client.rs` | single requests, for whoever asks or writes |
+//! | `lease.rs` | which of several processes writes |
 //! | `server.rs` | the client that all kinds share |
 //! | `follow.rs` | one kind: list, watch, and what comes between |
 //! | `known.rs` | what of it is news |
@@ -12,7 +13,7 @@
 //! | `raw.rs` | an object as the server writes it |
 //!
 //! It takes the right to list and watch the kinds that anything is compiled from ([`Kind::compiled`]), where [`Options`] says
-//! so; nothing is written. Clocks do not matter: what is newer, the server says.
+//! so; following writes nothing. Clocks do not matter: what is newer, the server says.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,12 +31,14 @@ mod fault;
 mod follow;
 mod health;
 mod known;
+mod lease;
 mod raw;
 mod server;
 
 pub use access::{Access, AccessError};
 pub use client::{Answer, Ask, Client};
 pub use health::Health;
+pub use lease::{Candidate, Election, Timing};
 
 use follow::Follower;
 use health::Reporter;
@@ -73,6 +76,7 @@ pub struct Selection {
 #[derive(Debug)]
 pub struct Cluster {
     changes: Changes,
+    server: Arc<Server>,
     health: watch::Receiver<Health>,
     /// Ends with this.
     _followers: JoinSet<()>,
@@ -93,7 +97,13 @@ impl Cluster {
             let follower = Follower::new(kind, selection, server, reporter, Arc::clone(&queue));
             followers.spawn(follower.run());
         }
-        Self { changes: Changes::new([].into(), queue), health, _followers: followers }
+        Self { changes: Changes::new([].into(), queue), server, health, _followers: followers }
+    }
+
+    /// Sends single requests on the way that is followed, with the credentials of now.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::sharing(Arc::clone(&self.server))
     }
 
     /// The next change; waits for it. Cancel safe.

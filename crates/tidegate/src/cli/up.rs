@@ -74,6 +74,10 @@ pub struct UpArgs {
     #[arg(value_parser = dns_name)]
     pub namespace: Option<String>,
 
+    /// With --kubeconfig, write no status, no events and no Lease: what is found out stands in the log
+    #[arg(long, requires = "kubeconfig", help_heading = "Resources")]
+    pub no_status: bool,
+
     /// Start built-in origins that answer as httpbin.org and www.google.com
     #[arg(long, help_heading = "Resources")]
     pub demo: bool,

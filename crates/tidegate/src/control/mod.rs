@@ -1,12 +1,13 @@
 //! The control loop: objects in, resources out, and what is found out about objects back.
 //!
-//! Objects come from a [`Feed`], and a [`Sink`] takes what is said of them: the store of the embedded API is both; where there is no
-//! API, the log is told ([`InWords`]).
+//! Objects come from a [`Feed`], and a [`Sink`] takes what is said of them: the store of the embedded API is both; an API
+//! server is told by whoever of several processes leads ([`ToCluster`]); where there is none, the log is ([`InWords`]).
 //!
 //! It runs on a thread of its own, since compiling is work: neither the API nor a worker waits for it. Nothing
 //! is published before all objects are known, so that the first thing that workers serve is whole.
 
 mod awaited;
+mod cluster;
 mod conditions;
 mod confirmed;
 mod feed;
@@ -35,6 +36,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use self::awaited::Awaited;
+pub use self::cluster::ToCluster;
 use self::conditions::Closed;
 use self::confirmed::Confirmed;
 pub use self::feed::Feed;

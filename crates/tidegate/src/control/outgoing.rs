@@ -21,6 +21,8 @@ const MOST_NOTES: usize = 8;
 /// What is to be written about one object.
 #[derive(Debug, Default)]
 pub struct Update {
+    /// Whether an object of the name went before the rest was found out, of another one.
+    pub gone: bool,
     /// Conditions that changed.
     pub conditions: Vec<Condition>,
     /// What to say as events.
@@ -31,6 +33,10 @@ pub struct Update {
 
 impl Update {
     fn absorb(&mut self, newer: Self) {
+        if newer.gone {
+            *self = newer;
+            return;
+        }
         for condition in newer.conditions {
             self.conditions.retain(|older| older.name != condition.name);
             self.conditions.push(condition);
@@ -93,7 +99,7 @@ impl Outgoing {
 
     /// Drops what was left about an object that is gone: another one of the name has nothing to do with it.
     pub fn forget(&self, key: &ObjectKey) {
-        self.queue.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.push(key.clone(), Update { gone: true, ..Update::default() });
     }
 
     /// Leaves an event to be recorded that the program's own log has told already. Never waits.

@@ -1,7 +1,9 @@
 //! Where it goes what is found out about objects.
 
+use serde_json::Value;
 use tidegate_api::ObjectKey;
-use tidegate_apiserver::store::{Note, Store, Tone};
+use tidegate_apiserver::store::{Condition, Note, Store, Tone};
+use tidegate_pilot::status;
 use tokio::sync::mpsc;
 
 use super::Update;
@@ -24,13 +26,37 @@ impl Sink for Store {
         if let Some(resource_version) = update.good {
             self.confirm(&key, resource_version).await;
         }
-        if !update.conditions.is_empty() {
+        // What another gateway has found out of an object that is for it stays.
+        let theirs = || {
+            is_elsewhere(&update.conditions)
+                && self.get(&key).is_some_and(|entry| is_applied(&entry.json()))
+        };
+        if !update.conditions.is_empty() && !theirs() {
             self.set_status(&key, update.conditions).await;
         }
         for note in update.notes {
             self.record_event(note).await;
         }
     }
+}
+
+/// Whether conditions are those of an object that is for others than this proxy.
+pub(super) fn is_elsewhere(conditions: &[Condition]) -> bool {
+    conditions.iter().any(|condition| status::is_elsewhere(&condition.reason))
+}
+
+/// Whether the status of an object is one that somebody has applied through an API.
+fn is_applied(object: &Value) -> bool {
+    managers(object).next().is_some()
+}
+
+/// Who has applied the status of an object.
+pub(super) fn managers(object: &Value) -> impl Iterator<Item = &str> {
+    let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
+    let of_status = |entry: &&Value| {
+        entry["operation"] == "Apply" && entry["fieldsV1"].get("f:status").is_some()
+    };
+    entries.filter(of_status).filter_map(|entry| entry["manager"].as_str())
 }
 
 /// The program's own log, where objects have nowhere to keep a status: what would be an event is a line.

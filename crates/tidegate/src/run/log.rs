@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::pod::reason;
+use crate::events::reason;
 
 /// Bytes that are handed in at once, while lines are there.
 const PIECE: usize = 64 << 10;

@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 use tidegate_api::validation::names;
 use tidegate_apiserver::store::Note;
 use tidegate_proxy::accesslog::{Format, Logs};
-use tidegate_source::cluster::{Access, Answer, Ask, Client};
+use tidegate_source::cluster::{Access, Ask, Client};
 use tokio::sync::mpsc;
 
 use super::events;
 use super::log::HandingIn;
+use crate::events::reason;
 use crate::sidecar::Workload;
 
 /// Says of a Pod which process it stands for, as `MACHINE/NUMBER`: who finds one of a process that is gone may remove it.
@@ -122,12 +123,6 @@ async fn delete(client: &Client, path: &str, uid: &str) -> Result<(), String> {
 
 fn json_body<'a>(method: Method, path: &'a str, body: &Value) -> Ask<'a> {
     Ask::new(method, path).with("application/json", body.to_string().into_bytes())
-}
-
-/// Why an API refused something.
-pub fn reason(answer: &Answer) -> String {
-    let message = answer.body["message"].as_str().unwrap_or_default();
-    format!("the API answers {}: {message}", answer.status.as_u16())
 }
 
 fn is_running(pid: u32) -> bool {

@@ -1,16 +1,17 @@
 //! `tidegate up --kubeconfig`: a gateway whose objects an API server has, a cluster's or that of another process.
 //!
 //! Nothing is kept here: what was read last serves on while the server cannot be reached, for as long as this process lives.
+//! Of several processes one holds a Lease, and writes status and events.
 
 use tidegate_source::Cluster;
-use tidegate_source::cluster::{Access, AccessError, Options};
+use tidegate_source::cluster::{Access, AccessError, Candidate, Election, Options, Timing};
 use tokio::sync::watch;
 
 use super::gateway;
 use super::greeting::{Attached, Listening};
 use super::ground::Ground;
 use crate::cli::UpArgs;
-use crate::control::{InWords, Outgoing};
+use crate::control::{InWords, Outgoing, ToCluster};
 use crate::failure::{Failure, Outcome};
 use crate::signals::Signals;
 use crate::terminal;
@@ -39,9 +40,31 @@ pub async fn serve(args: UpArgs) -> Outcome<()> {
         listening: Listening::of(&running),
     });
     tokio::spawn(tell_ready(running.data_plane.ready.clone()));
+    let name = running.facts.name();
     let objects = Cluster::follow(access, &Options::of_workload(&namespace));
-    let serving = running.follow(objects, Outgoing::start(InWords::default()))?;
-    serving.until_told(&mut signals, async {}).await
+    if args.no_status {
+        let serving = running.follow(objects, Outgoing::start(InWords::default()))?;
+        return serving.until_told(&mut signals, async {}).await;
+    }
+    let client = objects.client();
+    let candidate = Candidate {
+        name: format!("{name}-status"),
+        identity: identity(),
+        timing: Timing::default(),
+        namespace: namespace.clone(),
+    };
+    let election = Election::start(client.clone(), candidate);
+    // The same for all replicas of a gateway, and another for each gateway.
+    let manager = format!("{name}.{namespace}");
+    let sink = ToCluster::start(client, manager, election.leads());
+    let serving = running.follow(objects, Outgoing::start(sink))?;
+    serving.until_told(&mut signals, election.end()).await
+}
+
+/// Who this process is: in a Pod its name, and something that the next process there does not have.
+fn identity() -> String {
+    let machine = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
+    format!("{machine}_{:016x}", fastrand::u64(..))
 }
 
 /// Says once that everything there was at the start is served.

@@ -5,6 +5,7 @@ mod active;
 mod broken_certificates;
 mod capture;
 mod cluster;
+mod cluster_status;
 mod command_line;
 mod durability;
 mod egress_gateway;

@@ -64,6 +64,7 @@ pub(super) fn of(kind: &str) -> Option<&'static Message> {
         "Pod" => &POD,
         "EndpointSlice" => &ENDPOINT_SLICE,
         "Event" => &EVENT,
+        "Lease" => &LEASE,
         "DeleteOptions" => &DELETE_OPTIONS,
         "SelfSubjectAccessReview" => &ACCESS_REVIEW,
         "SelfSubjectRulesReview" => &RULES_REVIEW,
@@ -458,6 +459,24 @@ static EVENT: Message = message(
 
 static EVENT_SOURCE: Message =
     message("EventSource", &[one(1, "component", Text), one(2, "host", Text)]);
+
+static LEASE: Message = message(
+    "Lease",
+    &[pointer(1, "metadata", Nested(&OBJECT_META)), one(2, "spec", Nested(&LEASE_SPEC))],
+);
+
+static LEASE_SPEC: Message = message(
+    "LeaseSpec",
+    &[
+        pointer(1, "holderIdentity", Text),
+        pointer(2, "leaseDurationSeconds", Int),
+        one(3, "acquireTime", MicroTime),
+        one(4, "renewTime", MicroTime),
+        pointer(5, "leaseTransitions", Int),
+        pointer(6, "strategy", Text),
+        pointer(7, "preferredHolder", Text),
+    ],
+);
 
 static DELETE_OPTIONS: Message = message(
     "DeleteOptions",

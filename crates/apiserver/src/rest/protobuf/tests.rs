@@ -89,6 +89,22 @@ fn pointers_keep_their_zero() {
     assert_eq!(decoded["spec"], json!({"replicas": 0, "selector": {}, "template": {"spec": {}}}));
 }
 
+/// As controllers with leader election write it.
+#[test]
+fn a_lease() {
+    let renewed = [number(1, 1), number(2, 0)].concat();
+    let spec = [field(1, b"me"), number(2, 15), field(4, &renewed), number(5, 0)].concat();
+    let object = [field(1, &meta("l")), field(2, &spec)];
+    let decoded = decode(&body("coordination.k8s.io/v1", "Lease", &object)).expect("decoded");
+    let spec = json!({
+        "holderIdentity": "me",
+        "leaseDurationSeconds": 15,
+        "renewTime": "1970-01-01T00:00:01.000000Z",
+        "leaseTransitions": 0,
+    });
+    assert_eq!(decoded["spec"], spec);
+}
+
 #[test]
 fn an_access_review() {
     let attributes = [field(1, b"default"), field(2, b"create"), field(5, b"gateways")].concat();
@@ -106,8 +122,8 @@ fn what_is_not_read_is_refused_and_not_dropped() {
     let with_volume = [field(1, &meta("p")), field(2, &field(1, b"x"))];
     let error = decode(&body("v1", "Pod", &with_volume)).expect_err("refused");
     assert!(error.contains("field 1 of PodSpec") && error.contains("application/json"), "{error}");
-    let error = decode(&body("v1", "Lease", &[])).expect_err("refused");
-    assert!(error.contains("\"Lease\" is not read from protobuf"), "{error}");
+    let error = decode(&body("v1", "Node", &[])).expect_err("refused");
+    assert!(error.contains("\"Node\" is not read from protobuf"), "{error}");
 }
 
 #[test]

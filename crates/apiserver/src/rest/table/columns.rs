@@ -86,6 +86,7 @@ pub(super) fn columns(kind: Kind) -> &'static [Column] {
         Kind::Node => NODE,
         Kind::ResourceQuota => RESOURCE_QUOTA,
         Kind::LimitRange => LIMIT_RANGE,
+        Kind::Lease => LEASE,
         Kind::Deployment => DEPLOYMENT,
         Kind::DaemonSet => DAEMON_SET,
         Kind::StatefulSet => STATEFUL_SET,
@@ -210,6 +211,8 @@ const RESOURCE_QUOTA: &[Column] = &[
 
 const LIMIT_RANGE: &[Column] =
     &[NAME, Column { kind: "date", ..text("Created At", "When it was created.") }];
+
+const LEASE: &[Column] = &[NAME, text("Holder", "Who holds it."), AGE];
 
 /// What of the pods of a template stands in wide tables.
 const CONTAINERS: Column = wide("Containers", "Names of the containers.");
