@@ -18,6 +18,8 @@ pub enum Tool {
     Openssl,
     /// sslyze, a scanner of TLS servers; `TIDEGATE_SSLYZE` names another one.
     Sslyze,
+    /// Helm; `TIDEGATE_HELM` names another one.
+    Helm,
     /// dig, of BIND; `TIDEGATE_DIG` names another one.
     Dig,
     /// ip, of iproute2; `TIDEGATE_IP` names another one.
@@ -44,6 +46,7 @@ impl Tool {
             Self::Curl => ("curl", "TIDEGATE_CURL"),
             Self::Openssl => ("openssl", "TIDEGATE_OPENSSL"),
             Self::Sslyze => ("sslyze", "TIDEGATE_SSLYZE"),
+            Self::Helm => ("helm", "TIDEGATE_HELM"),
             Self::Dig => ("dig", "TIDEGATE_DIG"),
             Self::Ip => ("ip", "TIDEGATE_IP"),
             Self::Nft => ("nft", "TIDEGATE_NFT"),

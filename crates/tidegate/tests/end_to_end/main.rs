@@ -7,6 +7,7 @@ mod capture;
 mod cluster;
 mod cluster_status;
 mod command_line;
+mod deploy;
 mod durability;
 mod egress_gateway;
 mod examples;
