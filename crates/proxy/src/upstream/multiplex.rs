@@ -3,6 +3,7 @@
 mod connection;
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -13,12 +14,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::{Ping, PingPong};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
 pub(super) use connection::Leaving;
 pub use connection::{Connection, Everywhere, StreamLease};
-use connection::{State, Wanted};
+use connection::{Look, State, Wanted};
 
 use super::cluster::{Cluster, Probe};
 use super::counted::{Counted, Heard};
@@ -66,8 +67,8 @@ struct Open {
 }
 
 impl Multiplex {
-    /// A place on a connection that has one, or on a new one. An idle connection is looked at before as [`Liveness`] says, if it is this
-    /// worker's; what ends one that carries others ends them, too, and is read with what they wait for.
+    /// A place on a connection that has one, or on a new one. An idle connection is looked at before as [`Liveness`] says; what ends
+    /// one that carries others ends them, too, and is read with what they wait for.
     ///
     /// # Errors
     /// See [`ConnectError`].
@@ -103,8 +104,11 @@ impl Multiplex {
                 let lease = full.then(|| pool.endpoint.streams.begin(wanted)).flatten()?;
                 Some((lease, None))
             })?;
-            if let Some(heard) = heard.filter(|_| lease.alone && liveness == Liveness::Verified) {
-                heard.catch_up().await;
+            if lease.alone && liveness == Liveness::Verified {
+                match heard {
+                    Some(heard) => heard.catch_up().await,
+                    None => lease.connection.catch_up().await,
+                }
             }
             match poll_fn(|cx| lease.send.poll_ready(cx)).await {
                 Ok(()) => return Some(lease),
@@ -201,14 +205,19 @@ impl Multiplex {
         let address = dialled.local;
         let state = Arc::new(State::new(&local.cluster, &self.changed));
         let (own, listened) = (Arc::clone(&state), Rc::clone(&heard));
+        let (looks, asked) = mpsc::unbounded_channel();
         let task = tokio::task::spawn_local(async move {
-            let carried = carry(connection, &own, connecting, most);
-            let ended = match probe {
-                Some((probe, pings)) => tokio::select! {
-                    ended = carried => Some(ended),
-                    () = silent(probe, pings, &listened) => None,
-                },
-                None => Some(carried.await),
+            let silence = async {
+                match probe {
+                    Some((probe, pings)) => silent(probe, pings, &listened).await,
+                    None => pending().await,
+                }
+            };
+            let ended = tokio::select! {
+                biased;
+                ended = carry(connection, &own, connecting, most) => Some(ended),
+                () = silence => None,
+                never = look(asked, &listened) => match never {},
             };
             note_end(&dialled, ended);
             if own.streams.load(Relaxed) > 0 {
@@ -230,6 +239,7 @@ impl Multiplex {
             expires,
             leaves: AtomicBool::default(),
             stays: AtomicBool::default(),
+            looks,
             task: task.abort_handle(),
         });
         if local.cluster.limits.bound_connections() {
@@ -359,6 +369,16 @@ fn note_end(dialled: &Dialled, ended: Option<Result<(), h2::Error>>) {
         }
     }
     dialled.closed_by_endpoint();
+}
+
+/// Reads what has come whenever a worker asks for that before it uses the connection.
+async fn look(mut asked: mpsc::UnboundedReceiver<Look>, heard: &Heard<Io>) -> Infallible {
+    while let Some(look) = asked.recv().await {
+        heard.catch_up().await;
+        // Who has asked may be gone.
+        let _ = look.send(());
+    }
+    pending().await
 }
 
 /// Asks an endpoint again and again whether it is there; ends when it was silent for too long. What it sends

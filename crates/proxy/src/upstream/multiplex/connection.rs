@@ -13,7 +13,7 @@ use bytes::Bytes;
 use h2::SendStream;
 use h2::client::{ResponseFuture, SendRequest};
 use http::Request;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -41,8 +41,13 @@ pub struct Connection {
     pub(super) leaves: AtomicBool,
     /// Whether it was to leave, and its streams went on.
     pub(super) stays: AtomicBool,
+    /// Has its worker read what has come on it.
+    pub(super) looks: mpsc::UnboundedSender<Look>,
     pub(super) task: AbortHandle,
 }
+
+/// Told when what had come on a connection is read.
+pub(super) type Look = oneshot::Sender<()>;
 
 /// What a connection and the task that moves its bytes know of each other.
 #[derive(Debug)]
@@ -113,6 +118,16 @@ impl Connection {
             return u32::from(self.carried.load(Relaxed) == 0);
         }
         u32::try_from(self.send.current_max_send_streams()).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// Waits until its worker has read what has come by now, an end above all: only that worker can. It moves the streams' bytes, so
+    /// that they would wait for it anyway.
+    pub(super) async fn catch_up(&self) {
+        let (look, read) = oneshot::channel();
+        if self.looks.send(look).is_ok() {
+            // Without a word where the connection is over.
+            let _ = read.await;
+        }
     }
 
     pub(super) fn streams(&self) -> u32 {

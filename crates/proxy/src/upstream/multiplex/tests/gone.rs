@@ -52,19 +52,37 @@ fn serve(listener: &TcpListener, end: End, told: &mpsc::Receiver<()>) {
     }
 }
 
-async fn is_seen_where_it_matters(end: End) {
+/// Whose requests come after the end.
+#[derive(Clone, Copy, Debug)]
+enum Whose {
+    Own,
+    /// Those of a worker that may make no connection of its own.
+    Others,
+}
+
+async fn is_seen_where_it_matters(end: End, whose: Whose) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     let (tell, told) = mpsc::channel();
     thread::spawn(move || serve(&listener, end, &told));
     let endpoint = Endpoint { address, connections: Rc::default(), most: Rc::default() };
-    let [one, _] = workers(&endpoint, |cluster| cluster.limits.connections = 2);
+    let [one, other] = workers(&endpoint, |cluster| {
+        cluster.limits.connections = match whose {
+            Whose::Own => 2,
+            Whose::Others => 1,
+        };
+    });
+    let next = match whose {
+        Whose::Own => &one,
+        Whose::Others => &other,
+    };
     let pool = one.cluster.pick(None, None, || 0).expect("an endpoint");
-    let lease = async |liveness| {
-        let lease = pool.multiplex.lease(&pool, &one.cluster, "", liveness);
+    let lease = async |worker: &Worker, liveness| {
+        let pool = worker.cluster.pick(None, None, || 0).expect("an endpoint");
+        let lease = pool.multiplex.lease(&pool, &worker.cluster, "", liveness);
         timeout(PATIENCE, lease).await.expect("it need not wait").expect("a place")
     };
-    let mut first = lease(Liveness::Verified).await;
+    let mut first = lease(&one, Liveness::Verified).await;
     let (answer, _) = first.send_request(http::Request::new(()), true).expect("a stream");
     assert_eq!(answer.await.expect("an answer").status(), 200);
     drop(first);
@@ -78,15 +96,20 @@ async fn is_seen_where_it_matters(end: End) {
     while heard.io().is_some_and(|io| !io.borrow().has_input()) {
         thread::yield_now();
     }
-    assert!(lease(Liveness::Assumed).await.reused, "as far as the runtime knows: {end:?}");
-    let lease = lease(Liveness::Verified).await;
-    assert!(!lease.reused, "{end:?}");
-    assert_eq!(pool.stats.upstream_cx_total.get(), 2);
+    let assumed = lease(next, Liveness::Assumed).await;
+    assert!(assumed.reused, "as far as the runtime knows: {end:?}, {whose:?}");
+    drop(assumed);
+    let verified = lease(next, Liveness::Verified).await;
+    assert!(!verified.reused, "{end:?}, {whose:?}");
+    let stats = [&one, &other].map(|worker| worker.cluster.stats.upstream_cx_total.get());
+    assert_eq!(stats.iter().sum::<u64>(), 2);
 }
 
 #[tokio::test]
 async fn an_end_that_the_runtime_has_not_heard_of_is_seen_where_it_matters() {
     for end in [End::Close, End::Reset, End::GoAway] {
-        locally(is_seen_where_it_matters(end)).await;
+        for whose in [Whose::Own, Whose::Others] {
+            locally(is_seen_where_it_matters(end, whose)).await;
+        }
     }
 }
