@@ -60,7 +60,7 @@ pub trait Downstream: Stream {
     /// HTTP version that the client speaks.
     fn version(&self) -> Version;
 
-    /// Queues the head of the answer. `body` says whether content may follow, `close` that the connection is to
+    /// Queues the head of the answer. `body` says whether content or its end follows, `close` that the connection is to
     /// end after it; tells whether it will.
     fn start_response(&mut self, head: &ResponseHead, body: bool, close: bool) -> bool;
 

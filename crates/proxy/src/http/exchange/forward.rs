@@ -282,7 +282,7 @@ impl<D: Downstream> Exchange<'_, D> {
                 }
                 let now = Instant::now();
                 self.head_received(at, now, now - sent, attempts.fresh);
-                self.respond(way, now, now - sent, carriage);
+                self.respond(way, now, now - sent, (carriage, upstream.received_all()));
                 let complete = self.relay(cluster, pool, &mut upstream).await?;
                 upstream.end(complete);
                 cluster.stats.upstream_rq_time.record(sent.elapsed().as_millis() as u64);
@@ -445,8 +445,14 @@ impl<D: Downstream> Exchange<'_, D> {
         self.limits.poll(cx, self.deadline, received_all, progress)
     }
 
-    /// Prepares the answer's head for the client and queues it.
-    fn respond(&mut self, way: Way<'_>, now: Instant, took: Duration, carriage: Carriage) {
+    /// Prepares the answer's head for the client and queues it; `ended` says that it is all of the answer.
+    fn respond(
+        &mut self,
+        way: Way<'_>,
+        now: Instant,
+        took: Duration,
+        (carriage, ended): (Carriage, bool),
+    ) {
         self.journal.flag(ResponseFlags::NONE, VIA_UPSTREAM);
         // The time counts from the end of the request.
         if !self.http.manager.suppress_envoy_headers
@@ -467,7 +473,7 @@ impl<D: Downstream> Exchange<'_, D> {
         self.close |= !self.down.received_all();
         self.limits.answered();
         self.kept.release();
-        self.start_response(carriage.framing != Framing::None, now);
+        self.start_response(carriage.framing != Framing::None, ended, now);
         if carriage.upgrade {
             // A tunnel lasts for as long as something moves in it.
             self.limits.end_route();

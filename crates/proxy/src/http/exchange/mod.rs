@@ -372,7 +372,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
             self.limits.answer_ourselves(now);
             // No content follows such a status, whatever a route says (RFC 9112 section 6.3).
             let content = if matches!(reply.status, 204 | 304) { &[][..] } else { &reply.body };
-            self.start_response(!content.is_empty(), now);
+            self.start_response(!content.is_empty(), true, now);
             if !self.request.is_method("HEAD") {
                 let mut rest = content;
                 while !rest.is_empty() {
@@ -444,7 +444,8 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         self.down.received_all()
     }
 
-    fn start_response(&mut self, body: bool, now: Instant) {
+    /// `body` says whether content follows, where the client asks for it, and `ended` that nothing of the answer does.
+    fn start_response(&mut self, body: bool, ended: bool, now: Instant) {
         let manager = &self.http.manager;
         let id = self.request.headers.get_known(Known::RequestId);
         let date = self.http.worker.clock.date(now);
@@ -455,8 +456,10 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         if !self.down.received_all() {
             self.http.stats.downstream_rq_response_before_rq_complete.inc();
         }
-        let body = body && !self.request.is_method("HEAD");
-        self.close = self.down.start_response(self.response, body, self.close);
+        // One without content may still be broken off, or have trailers, where the version shows when it is over.
+        let open = !ended && self.down.version() == Version::Http2;
+        let follows = body && !self.request.is_method("HEAD") || open;
+        self.close = self.down.start_response(self.response, follows, self.close);
         self.journal.responded(self.response.status, now);
     }
 

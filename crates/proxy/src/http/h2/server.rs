@@ -266,6 +266,10 @@ async fn stream(
             false => exchange.serve().await,
         }
     };
+    if end == End::Abort {
+        // What came before the fault is written first: `h2` drops what waits when a stream is reset.
+        tokio::task::yield_now().await;
+    }
     if matches!(end, End::Abort | End::Lost) {
         down.reset(Reason::INTERNAL_ERROR);
     }

@@ -198,6 +198,11 @@ fn both() -> Vec<Case> {
         ..head("POST", "http://a/h2/svc/Method")
     };
     let trailers = vec![("grpc-status", "0")];
+    let answer = |headers: &[(&'static str, &'static str)],
+                  trailers: &[(&'static str, &'static str)]| {
+        let (headers, trailers) = (headers.to_vec(), trailers.to_vec());
+        Act2::Answer { status: 200, headers, body: Vec::new(), trailers }
+    };
     vec![
         case("GET", head("GET", "http://a/h2")),
         case("grpc", post).origin2(Act2::Answer {
@@ -208,6 +213,12 @@ fn both() -> Vec<Case> {
         }),
         case("reset", head("GET", "http://a/h2")).origin2(Act2::Refuse(8)),
         case("cut", head("GET", "http://a/h2")).origin2(Act2::Cut(2)),
+        case("HEAD", head("HEAD", "http://a/h2")).origin2(answer(&[("content-length", "5")], &[])),
+        case("HEAD with trailers", head("HEAD", "http://a/h2"))
+            .origin2(answer(&[], &[("x-t", "1")])),
+        case("HEAD with content", head("HEAD", "http://a/own/head-data/")),
+        case("204 with content", head("GET", "http://a/own/status-204/")),
+        case("304 with content", head("GET", "http://a/own/status-304/")),
         case("as the client", head("GET", "http://a/as-client/2")),
         Case::new("h1 to h1/as the client", get("/as-client/1", "")),
         Case::new(
