@@ -1,6 +1,7 @@
 //! `tidegate capture apply` and `remove`: rules of this network namespace are replaced as a whole, or stay as they were.
 
 use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv6Addr};
 
 use tidegate_capture::{Family, Mode, Options, State, tables};
 
@@ -15,7 +16,7 @@ const IPV6: &str = "/proc/net/if_inet6";
 const LOOPBACK: &str = "00000000000000000000000000000001 ";
 /// What a sidecar sends from to its workload, which is not captured. Of IPv4 that is 127.0.0.6, which loopback has; of IPv6 it
 /// has one address alone.
-const SOURCE: &str = "::6/128";
+pub const SOURCE: IpAddr = IpAddr::V6(Ipv6Addr::from_bits(6));
 
 /// The programs of one kind that change rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +56,7 @@ pub fn apply(options: &Options, choice: Choice) -> Outcome<String> {
     };
     let sourced = loopback_has_ipv6();
     if sourced {
-        run("ip", &["-6", "address", "replace", SOURCE, "dev", "lo", "nodad"], "")?;
+        run("ip", &["-6", "address", "replace", &source(), "dev", "lo", "nodad"], "")?;
     }
     commit(backend, &changes, mark).inspect_err(|_| {
         let first = changes.iter().all(|(_, old, _)| old.is_empty());
@@ -148,7 +149,12 @@ fn loopback_has_ipv6() -> bool {
 
 /// Takes [`SOURCE`] away. Where it is not there, that is as well.
 fn forget_source() {
-    let _ = run("ip", &["-6", "address", "del", SOURCE, "dev", "lo"], "");
+    let _ = run("ip", &["-6", "address", "del", &source(), "dev", "lo"], "");
+}
+
+/// [`SOURCE`] as a network of its own.
+fn source() -> String {
+    format!("{SOURCE}/128")
 }
 
 const fn called(family: Family) -> &'static str {

@@ -358,8 +358,8 @@ impl Secure {
         remote: &Remote,
         speaks: Option<&'a [u8]>,
     ) -> Asks<'a> {
-        // An address is no server name (RFC 6066, section 3).
-        let named = self.auto_sni && host.parse::<std::net::IpAddr>().is_err();
+        // A connection that carries no requests has no host, and an address is no server name (RFC 6066, section 3).
+        let named = self.auto_sni && !host.is_empty() && host.parse::<std::net::IpAddr>().is_err();
         Asks {
             server: if named { host } else { &self.context.sni },
             host: (self.auto_san && !host.is_empty()).then_some(host),

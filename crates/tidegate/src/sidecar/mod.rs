@@ -43,7 +43,7 @@ use crate::data_plane::{self, DataPlane};
 use crate::ended::Ended;
 use crate::failure::{Failure, Outcome, both};
 use crate::signals::Signals;
-use crate::{about, admin, lifecycle, listen, mesh};
+use crate::{about, admin, capture, lifecycle, listen, mesh};
 
 /// The port that kubelets probe.
 const HEALTH_PORT: u16 = 15021;
@@ -101,7 +101,9 @@ fn own_addresses(said: &[IpAddr]) -> Outcome<Vec<IpAddr>> {
     let all = if_addrs::get_if_addrs()
         .map_err(|error| failed(format!("the addresses of this machine: {error}")))?;
     let own = all.iter().filter(|one| !one.is_loopback() && !one.is_link_local());
-    let mut own: Vec<IpAddr> = own.map(if_addrs::Interface::ip).collect();
+    // Nor is it dialled at what capture gives to loopback, to send from.
+    let own = own.map(if_addrs::Interface::ip).filter(|ip| *ip != capture::SOURCE);
+    let mut own: Vec<IpAddr> = own.collect();
     // As in Kubernetes, IPv4 goes first unless it is said otherwise.
     own.sort_by_key(IpAddr::is_ipv6);
     match own.is_empty() {

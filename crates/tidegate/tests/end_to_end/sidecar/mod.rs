@@ -1,6 +1,7 @@
 //! `tidegate sidecar` beside a workload whose connections are really captured, in network namespaces.
 
 mod beside_envoy;
+mod escapes;
 mod inbound;
 mod origination;
 mod outbound;

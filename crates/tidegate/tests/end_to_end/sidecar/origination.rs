@@ -147,3 +147,54 @@ async fn tls_that_two_sides_mean_differently_is_told_in_a_sentence() {
     assert!(unknown.contains(" 000"), "{unknown}");
     sidecar.end().await;
 }
+
+#[tokio::test]
+async fn tls_that_is_sent_inside_of_the_sidecar_s_own_is_told() {
+    let Some(world) = World::new() else { return };
+    let ca = Ca::new("internet");
+    let identity = ca.issue(&["inside.example"]);
+    let origin = Origin::start().at(at(ORIGINS[0], 443)).tls(&identity).http(host).await;
+    let good = world.file("ca.pem", ca.pem());
+    let simple = format!("{{mode: SIMPLE, caCertificates: {good}}}");
+    let service = at_port(443, "TLS", &service("inside", ORIGINS[0], &simple));
+    let sidecar = started(&world, &[service]).await;
+    let connect = "inside.example:443:10.77.0.2:443";
+    let url = "https://inside.example/";
+    let answer = world.curl(&["-m", "5", "--cacert", &good, "--connect-to", connect, url]).await;
+    assert!(answer.contains(" 000"), "{answer}");
+    let field = "DestinationRule default/inside spec.trafficPolicy.tls.mode";
+    let inside = "the client's TLS is sent inside of TLS that the proxy begins itself";
+    sidecar.told(&format!("{inside}: set {field} to DISABLE")).await;
+    assert_eq!((origin.connections(), origin.requests()), (1, 0));
+    sidecar.end().await;
+}
+
+#[tokio::test]
+async fn tls_is_begun_for_connections_that_carry_no_requests() {
+    let Some(world) = World::new() else { return };
+    let (ca, other) = (Ca::new("internet"), Ca::new("somebody else"));
+    let identity = ca.issue(&["carried.example"]);
+    let _origin = Origin::start().at(at(ORIGINS[0], 443)).tls(&identity).http(host).await;
+    let file = |name: &str, ca: &Ca| {
+        format!("{{mode: SIMPLE, caCertificates: {}}}", world.file(name, ca.pem()))
+    };
+    let good = file("ca.pem", &ca);
+    // Told apart by their ports: nothing else tells of bytes.
+    let services = [
+        at_port(9000, "TCP", &service("carried", ORIGINS[0], &good)),
+        at_port(9001, "TCP", &service("renamed", ORIGINS[0], &good)),
+        at_port(9002, "TCP", &service("stranger", ORIGINS[0], &file("other.pem", &other))),
+    ];
+    let sidecar = started(&world, &services).await;
+    let ask = async |port: u16| {
+        let url = format!("http://10.77.0.2:{port}/");
+        world.curl(&["-H", "Host: bytes.example", &url]).await
+    };
+    assert_eq!(ask(9000).await, "bytes.example 200", "as the rule says, by the name of the host");
+    for port in [9001, 9002] {
+        let refused = ask(port).await;
+        assert!(refused.contains(" 000"), "{refused}");
+        sidecar.logged(&["TLS_error", "certificate", &format!("10.77.0.2:{port}")]).await;
+    }
+    sidecar.end().await;
+}

@@ -171,7 +171,7 @@ impl World {
     }
 
     /// Does something on a thread that is in the workload's namespace.
-    fn inside<T: Send + 'static>(
+    pub fn inside<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
     ) -> std::io::Result<T> {
