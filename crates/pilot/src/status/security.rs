@@ -17,7 +17,7 @@ pub(super) const PEERS: &str = "it is about workloads with sidecars: what a gate
 pub(crate) const CLOSED: &str = "nobody knows what it asks for: until it is right or gone the gateway refuses every request and connection";
 
 /// What becomes of what a policy of the action AUDIT matches.
-const AUDITED: &str = "what its rules match passes and is counted (rbac.logged), no more: the line of the access log is that of any other";
+const AUDITED: &str = "what its rules match passes, is counted (rbac.logged), and noted for access logs whose format asks for it: %DYNAMIC_METADATA(envoy.common:access_log_hint)%";
 
 /// What is told of a policy that cannot be read, and is about others all the same.
 const ELSEWHERE: &str = "it is about other workloads: this gateway serves as if it were not there";

@@ -1,13 +1,15 @@
-//! Which headers of a request must be kept because a format asks for them.
+//! Which headers of a request, and which notes of filters, must be kept because a format asks for them.
 
 use super::Field;
 
-/// Where a header stands.
+/// Where a header stands, or what filters noted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     Request,
     Response,
     Trailer,
+    /// By a path as formats write it: `FILTER:KEY:KEY`.
+    Metadata,
 }
 
 /// Headers that formats ask for, while a plan is made.
@@ -21,6 +23,7 @@ impl Headers {
             Source::Request => &mut self.0.request,
             Source::Response => &mut self.0.response,
             Source::Trailer => &mut self.0.trailer,
+            Source::Metadata => &mut self.0.metadata,
         };
         if !names.iter().any(|known| **known == *name) {
             names.push(name.into());
@@ -29,7 +32,8 @@ impl Headers {
 
     /// The plan; on an error the number of headers that is too large.
     pub(super) fn into_plan(self) -> Result<CapturePlan, usize> {
-        let most = [&self.0.request, &self.0.response, &self.0.trailer].map(Vec::len);
+        let CapturePlan { request, response, trailer, metadata } = &self.0;
+        let most = [request, response, trailer, metadata].map(Vec::len);
         match most.into_iter().max() {
             Some(count) if count > CapturePlan::MOST => Err(count),
             _ => Ok(self.0),
@@ -43,6 +47,7 @@ pub struct CapturePlan {
     request: Vec<Box<str>>,
     response: Vec<Box<str>>,
     trailer: Vec<Box<str>>,
+    metadata: Vec<Box<str>>,
 }
 
 impl CapturePlan {
@@ -64,12 +69,18 @@ impl CapturePlan {
         &self.trailer
     }
 
+    /// What to keep of what filters noted, as formats write it; the index is what [`Field::Metadata`] takes.
+    pub fn metadata(&self) -> &[Box<str>] {
+        &self.metadata
+    }
+
     /// The field that keeps a header, if it was asked for.
     pub(super) fn field(&self, source: Source, name: &str) -> Option<Field> {
         let (names, field): (_, fn(u8) -> Field) = match source {
             Source::Request => (&self.request, Field::Request),
             Source::Response => (&self.response, Field::Response),
             Source::Trailer => (&self.trailer, Field::Trailer),
+            Source::Metadata => (&self.metadata, Field::Metadata),
         };
         let index = names.iter().position(|known| **known == *name)?;
         u8::try_from(index).ok().map(field)

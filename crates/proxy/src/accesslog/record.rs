@@ -220,6 +220,16 @@ impl Record {
         self.capture(Field::Trailer, plan.trailer(), find);
     }
 
+    /// Keeps what formats ask for of what filters noted. `find` returns it as JSON, by its path as formats write it. What does not
+    /// fit into a text is left out: half of it would be no JSON.
+    pub fn capture_metadata(&mut self, plan: &CapturePlan, find: impl Fn(&str) -> Option<String>) {
+        for (index, path) in (0..=u8::MAX).zip(plan.metadata()) {
+            if let Some(json) = find(path).filter(|json| u16::try_from(json.len()).is_ok()) {
+                self.set(Field::Metadata(index), json);
+            }
+        }
+    }
+
     fn capture<'a>(
         &mut self,
         field: fn(u8) -> Field,

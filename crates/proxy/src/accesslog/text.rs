@@ -61,6 +61,8 @@ pub enum Field {
     Response(u8),
     /// A response trailer of the plan, by its index.
     Trailer(u8),
+    /// What filters noted, as JSON: what the plan asks for, by its index.
+    Metadata(u8),
 }
 
 impl Field {
@@ -86,6 +88,7 @@ impl Field {
             Self::Request(index) => [1, index],
             Self::Response(index) => [2, index],
             Self::Trailer(index) => [3, index],
+            Self::Metadata(index) => [4, index],
             plain => [0, plain.number()],
         }
     }
@@ -118,7 +121,10 @@ impl Field {
             Self::LocalUri => 23,
             Self::TlsVersion => 24,
             Self::TlsCipher => 25,
-            Self::Request(index) | Self::Response(index) | Self::Trailer(index) => index,
+            Self::Request(index)
+            | Self::Response(index)
+            | Self::Trailer(index)
+            | Self::Metadata(index) => index,
         }
     }
 }

@@ -231,6 +231,9 @@ impl<'a> Journal<'a> {
             "x-envoy-original-path" => request.original_path(),
             name => request.headers.get(name.as_bytes()),
         });
+        record.capture_metadata(log.plan(), |path| {
+            request.noted.at(path).map(|value| value.to_string())
+        });
         if self.status != 0 {
             record.capture_response(log.plan(), |name| response.headers.get(name.as_bytes()));
         }

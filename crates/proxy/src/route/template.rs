@@ -99,6 +99,8 @@ enum Variable {
     Start(TimeFormat),
     Path(PathForm),
     Parameter(Box<[u8]>),
+    /// What filters noted, by its path.
+    Noted(Box<str>),
     Connection,
     Tls(TlsFact),
 }
@@ -331,9 +333,11 @@ fn variable(source: &str) -> Result<Part, TemplateError> {
             let value = |name| std::env::var(name).unwrap_or_else(|_| "-".to_owned());
             Some(name.map(|name| Variable::Constant(Some(value(name).into()))))
         }
-        // No filter here notes any, endpoints have none, and trailers come after heads.
-        "DYNAMIC_METADATA" | "FILTER_STATE" | "PER_REQUEST_STATE" | "UPSTREAM_METADATA"
-        | "TRAILER" => Some(Some(Variable::Constant(None))),
+        "DYNAMIC_METADATA" => Some(Some(Variable::Noted(argument.into()))),
+        // There is no such state, endpoints have no metadata, and trailers come after heads.
+        "FILTER_STATE" | "PER_REQUEST_STATE" | "UPSTREAM_METADATA" | "TRAILER" => {
+            Some(Some(Variable::Constant(None)))
+        }
         _ => None,
     };
     if let Some(variable) = single {
@@ -458,6 +462,16 @@ impl Variable {
                 let form = PathForm { query: true, original: true, current: true };
                 let value = parameter(form.of(scope.request), name);
                 out.extend_from_slice(value.unwrap_or_default());
+            }
+            Self::Noted(path) => {
+                let noted = scope.request.noted.at(path).map(|value| match value.as_text() {
+                    Some(text) => text.to_owned(),
+                    None => value.to_string(),
+                });
+                // A token says what its issuer likes: nothing may end the line.
+                out.extend(
+                    noted.unwrap_or_default().bytes().filter(|byte| !byte.is_ascii_control()),
+                );
             }
             Self::Connection => {
                 let number = facts.connection.map(|number| number.to_string());

@@ -19,6 +19,7 @@ mod differences;
 mod frames;
 mod http2;
 mod keys;
+mod noted;
 mod origin;
 mod outlier;
 mod overflow;

@@ -1,6 +1,6 @@
 //! The operators of format strings.
 //!
-//! Not here, and refused by name: what Envoy's extensions put into metadata and filter state, tracing ids,
+//! Not here, and refused by name: what Envoy's extensions put into filter state, tracing ids,
 //! TLS details of issue and fingerprint, virtual clusters, and header sizes on the wire. A record does not
 //! hold them, and a `-` for something that was never measured would be a lie.
 
@@ -25,6 +25,8 @@ pub(super) enum Operator {
     Emit(TimeFormat),
     /// `REQ(NAME?OTHER)` and its like.
     Header(Header, Option<Header>),
+    /// `DYNAMIC_METADATA(FILTER:KEY:KEY)`
+    Metadata(Box<str>),
     /// `COMMON_DURATION(FROM:TO:UNIT)`
     Between(Moment, Moment, u32),
     /// `GRPC_STATUS(FORM)`
@@ -107,6 +109,7 @@ impl Operator {
             "REQ" => required().and_then(|text| header(Source::Request, text)),
             "RESP" => required().and_then(|text| header(Source::Response, text)),
             "TRAILER" => required().and_then(|text| header(Source::Trailer, text)),
+            "DYNAMIC_METADATA" => required().map(|text| Self::Metadata(text.into())),
             "COMMON_DURATION" => required().and_then(between),
             "GRPC_STATUS" => grpc_form(text).map(Self::GrpcStatus),
             "GRPC_STATUS_NUMBER" => match argument {
@@ -142,6 +145,9 @@ impl Operator {
                 (Value::Absent, Some(other)) => other.value(view),
                 (value, _) => value,
             },
+            Self::Metadata(path) => {
+                view.captured(Source::Metadata, path).map_or(Value::Absent, Value::Json)
+            }
             Self::Between(from, to, per_second) => {
                 let span = (from.of(view), to.of(view));
                 let (Some(from), Some(to)) = span else {
@@ -179,6 +185,7 @@ impl Operator {
     pub(super) fn kept(&self) -> Kept {
         match self {
             Self::Header(..)
+            | Self::Metadata(_)
             | Self::Path { .. }
             | Self::Query(_)
             | Self::QueryParameter(_)
@@ -195,6 +202,7 @@ impl Operator {
                 name.ask(headers);
                 other.iter().for_each(|other| other.ask(headers));
             }
+            Self::Metadata(path) => headers.add(Source::Metadata, path),
             Self::GrpcStatus(_) => {
                 headers.add(Source::Request, "content-type");
                 headers.add(Source::Response, "grpc-status");

@@ -348,7 +348,8 @@ fn errors_name_operator_and_place() {
         ("%START_TIME(%n)%", "byte 0", "line breaks"),
         ("%RESP(a)", "byte 0", "does not begin"),
         ("%req(a)%", "byte 0", "does not begin"),
-        ("%DYNAMIC_METADATA(a:b)%", "byte 0", "not kept"),
+        ("%DYNAMIC_METADATA%", "byte 0", "needs an argument"),
+        ("%FILTER_STATE(a)%", "byte 0", "not kept"),
         ("%COMMON_DURATION(DS_RX_BEG:FOO:us)%", "byte 0", "FOO"),
         ("%COMMON_DURATION(DS_RX_BEG:DS_TX_END:h)%", "byte 0", "unit h"),
         ("%GRPC_STATUS(WORDS)%", "byte 0", "WORDS"),
@@ -390,6 +391,33 @@ fn json_as_envoy_writes_it() {
         render(&Format::json(&short, true).unwrap(), &record),
         "{\"mix\":\"[]\",\"port\":80}\n"
     );
+}
+
+/// What filters noted is JSON in JSON; in text a string has no quotes.
+#[test]
+fn notes_of_filters() {
+    let path = |key: &str| format!("%DYNAMIC_METADATA(jwt:{key})%");
+    let text =
+        [path("sub"), path("more"), path("none"), "%DYNAMIC_METADATA(jwt:sub):2%".to_owned()];
+    let text = Format::text(&text.join(" "), false).unwrap();
+    let json = json!({"more": path("more"), "none": path("none"), "sub": path("sub")});
+    let json = Format::json(&json, false).unwrap();
+    let expected =
+        [r#"a\x0ab {"n":5} - a\x0a"#, "{\"more\":{\"n\":5},\"none\":null,\"sub\":\"a\\nb\"}\n"];
+    for (format, expected) in [text, json].into_iter().zip(expected) {
+        let mut headers = Headers::default();
+        format.headers(&mut headers);
+        let plan = headers.into_plan().unwrap();
+        let mut record = teapot();
+        record.capture_metadata(&plan, |path| match path {
+            "jwt:sub" => Some(r#""a\nb""#.to_owned()),
+            "jwt:more" => Some(r#"{"n":5}"#.to_owned()),
+            _ => None,
+        });
+        let mut line = Vec::new();
+        format.render(&record, &plan, &mut line);
+        assert_eq!(String::from_utf8(line).unwrap(), expected);
+    }
 }
 
 /// Whatever bytes a peer sends: text stays on its line, JSON stays JSON with all its keys.

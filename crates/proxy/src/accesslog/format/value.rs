@@ -17,6 +17,8 @@ pub(super) enum Value<'a> {
     Bytes(Cow<'a, [u8]>),
     /// The same with blanks shown as `_`, so that the field stays one word.
     Word(&'a [u8]),
+    /// JSON of ours, of which text shows a string without its quotes.
+    Json(&'a [u8]),
     /// A word of ours.
     Static(&'static str),
     Number(u64),
@@ -53,6 +55,7 @@ impl<'a> Value<'a> {
                 text.truncate(limit);
                 Self::Bytes(Cow::Owned(text))
             }
+            Self::Json(json) => Self::Bytes(unquoted(json)).cut(limit),
             other => other,
         }
     }
@@ -69,6 +72,7 @@ impl<'a> Value<'a> {
             Self::Absent => out.extend_from_slice(absent.as_bytes()),
             Self::Bytes(text) => write_visible(text, out),
             Self::Word(text) => write_word(text, out),
+            Self::Json(json) => write_visible(&unquoted(json), out),
             Self::Static(text) => out.extend_from_slice(text.as_bytes()),
             Self::Flags(flags) | Self::LongFlags(flags) if flags.is_empty() => out.push(b'-'),
             Self::Flags(flags) => put(out, format_args!("{flags}")),
@@ -93,12 +97,21 @@ impl<'a> Value<'a> {
             Self::Absent => out.extend_from_slice(b"null"),
             Self::Number(_) => self.write_text("", out),
             Self::Bytes(text) => write_json_string(text, out),
+            Self::Json(json) => out.extend_from_slice(json),
             other => {
                 let mut text = Vec::new();
                 other.write_text("", &mut text);
                 write_json_string(&text, out);
             }
         }
+    }
+}
+
+/// What a JSON string says; other JSON as it is.
+fn unquoted(json: &[u8]) -> Cow<'_, [u8]> {
+    match serde_json::from_slice::<String>(json) {
+        Ok(text) => Cow::Owned(text.into_bytes()),
+        Err(_) => Cow::Borrowed(json),
     }
 }
 

@@ -200,3 +200,15 @@ fn wrong_templates_are_refused() {
         assert!(error.contains(expected), "{template}: {error}");
     }
 }
+
+#[test]
+fn what_filters_noted_is_text_or_json_without_the_end_of_a_line() {
+    use crate::metadata::{Fields, Value};
+    let mut request = RequestHead::default();
+    let token = Fields::from_json(br#"{"sub": "a\r\nb", "n": [1, true]}"#).expect("an object");
+    request.noted.note("jwt", "payload".into(), Value::Map(token));
+    let template = ["sub", "n", "none"].map(|key| format!("%DYNAMIC_METADATA(jwt:payload:{key})%"));
+    let template = Template::new(&template.join("|")).expect("valid");
+    let scope = Scope { request: &request, response: None, facts: &Facts::default() };
+    assert_eq!(&template.render(scope)[..], b"ab|[1,true]|");
+}
