@@ -381,12 +381,11 @@ fn the_order_of_patches_counts() {
     }
 }
 
-/// What is for any context is for both directions of a sidecar, and what is for one is not for the other.
-#[test]
-fn contexts_are_directions_in_a_sidecar() {
+/// A sidecar of a workload of a service.
+fn sidecar(more: &[Value]) -> World {
     let workload = Workload { addresses: vec![[10, 0, 9, 9].into()] };
-    let options = || Options {
-        proxy: ProxyKind::Sidecar(workload.clone()),
+    let options = Options {
+        proxy: ProxyKind::Sidecar(workload),
         labels: [("app".to_owned(), "a".to_owned())].into(),
         namespace: "default".to_owned(),
         ..Options::default()
@@ -397,6 +396,12 @@ fn contexts_are_directions_in_a_sidecar() {
         "metadata": {"name": "a", "namespace": "default"},
         "spec": {"clusterIP": "10.0.0.1", "selector": {"app": "a"}, "ports": ports},
     });
+    World::with(options, &[&[service, entry(&[80])], more].concat())
+}
+
+/// What is for any context is for both directions of a sidecar, and what is for one is not for the other.
+#[test]
+fn contexts_are_directions_in_a_sidecar() {
     for (context, inbound, outbound) in [
         ("ANY", true, true),
         ("SIDECAR_INBOUND", true, false),
@@ -408,8 +413,7 @@ fn contexts_are_directions_in_a_sidecar() {
             "match": {"context": context},
             "patch": {"operation": "MERGE", "value": {"stat_prefix": "patched"}},
         });
-        let world =
-            World::with(options(), &[service.clone(), entry(&[80]), filter("f", 0, &[patch])]);
+        let world = sidecar(&[filter("f", 0, &[patch])]);
         let names = world.names(ResourceType::Listener);
         let patched = |inside: bool| {
             let of: Vec<&String> = names
@@ -434,12 +438,54 @@ fn contexts_are_directions_in_a_sidecar() {
                 "match": {"context": context},
                 "patch": {"operation": "ADD", "value": {"name": "added"}},
             });
-            let world =
-                World::with(options(), &[service.clone(), entry(&[80]), filter("f", 0, &[add])]);
+            let world = sidecar(&[filter("f", 0, &[add])]);
             let added = world.names(kind).contains(&"added".to_owned());
             assert_eq!(added, context != "GATEWAY", "{apply_to} {context}");
         }
     }
+}
+
+/// Who says something to an HTTP filter is told where there is none: in a sidecar if none of its listeners has it, and of those that
+/// policies bring if there is no policy.
+#[test]
+fn what_is_said_to_a_filter_that_nobody_brings_is_told() {
+    const PER_ROUTE: &str =
+        "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute";
+    let say = |name: &str| {
+        let value = json!({"typed_per_filter_config": {name: {"@type": PER_ROUTE}}});
+        let patch =
+            json!({"applyTo": "VIRTUAL_HOST", "patch": {"operation": "MERGE", "value": value}});
+        filter("says", 0, &[patch])
+    };
+    let unread = |name: &str, at: &str| {
+        format!(
+            "NoEffect: configPatches[0].patch.value.typed_per_filter_config[\"{name}\"] has no effect at {at}: no HTTP filter of this \
+             name is there; add it with a patch of HTTP_FILTER"
+        )
+    };
+    let says = say("x");
+    let mut world = sidecar(std::slice::from_ref(&says));
+    assert_eq!(world.fault(&says, Reconciled), Some(unread("x", "any listener")));
+    let brings = filter("brings", 0, &[Sort::Http.patch("INSERT_FIRST", None, "x")]);
+    world.apply(&brings);
+    assert_eq!(world.fault(&says, Reconciled), None);
+    world.delete(&brings);
+    assert_eq!(world.fault(&says, Reconciled), Some(unread("x", "any listener")));
+
+    let rbac = "envoy.filters.http.rbac";
+    let says = say(rbac);
+    let mut world = pair(&[]);
+    world.apply(&says);
+    assert_eq!(world.fault(&says, Reconciled), Some(unread(rbac, "0.0.0.0_80, 0.0.0.0_81")));
+    let denies = json!({
+        "apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+        "metadata": {"name": "denies", "namespace": "istio-system"},
+        "spec": {"action": "DENY", "rules": [{"to": [{"operation": {"paths": ["/no"]}}]}]},
+    });
+    world.apply(&denies);
+    assert_eq!(world.fault(&says, Reconciled), None);
+    world.delete(&denies);
+    assert!(world.fault(&says, Reconciled).is_some());
 }
 
 /// Patches are for the versions that they name.

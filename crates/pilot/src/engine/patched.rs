@@ -120,6 +120,12 @@ impl Patches {
         self.touched(filter).filter(made).filter_map(table_of).collect()
     }
 
+    /// The listeners that EnvoyFilters had to do with.
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = &str> {
+        let listeners = self.traces.keys().filter(|(kind, _)| *kind == ResourceType::Listener);
+        listeners.map(|(_, name)| &**name)
+    }
+
     /// The patches that were made on a resource and whose values speak of a filter.
     pub(crate) fn speaking_of(
         &self,

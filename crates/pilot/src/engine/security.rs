@@ -132,6 +132,7 @@ impl Pilot {
             // Claims are known now, or no more.
             let services = self.index.virtual_services().filter(|service| asks_for_claims(service));
             dirty.status.extend(services.map(|service| service.key.clone()));
+            dirty.status.extend(self.filters.speaking_to_filters().cloned());
         }
         let before = std::mem::replace(&mut self.tokens, now);
         let now = &self.tokens;
@@ -165,6 +166,9 @@ impl Pilot {
         }
         let now = authorization::compile(&self.policies, &self.options.trust_domains);
         if now != self.authorization {
+            if now.requests.is_empty() != self.authorization.requests.is_empty() {
+                dirty.status.extend(self.filters.speaking_to_filters().cloned());
+            }
             self.authorization = now;
             dirty.listeners.extend(self.listeners.names().map(Arc::clone));
         }

@@ -28,9 +28,8 @@ use crate::patch::per_filter::{self, Setting};
 const REFUSED: &str = "Refused";
 /// The reason of faults that nothing comes of, as Envoy has it.
 const NO_EFFECT: &str = "NoEffect";
-/// The HTTP filters that stand in a listener without any patch, some of them where an object asks for them.
-const OWN_FILTERS: [&str; 5] =
-    [traffic::CORS, traffic::FAULT, connection_manager::ROUTER, claims::FILTER, HTTP_FILTER];
+/// The HTTP filters that stand in every listener without any patch.
+const OWN_FILTERS: [&str; 3] = [traffic::CORS, traffic::FAULT, connection_manager::ROUTER];
 /// How many listeners, route configurations and so on are named to who names another one.
 const MOST_NAMED: usize = 8;
 
@@ -143,17 +142,16 @@ fn unread_of(key: &ObjectKey, patch: &Patch, view: View<'_>) -> Vec<Unread> {
     if settings.is_empty() {
         return Vec::new();
     }
-    let tables = view.patches.tables_of(key, patch.number);
-    let plans = view.listeners.names().filter_map(|name| view.listeners.plan(name));
-    let carries = |plan: &&ListenerPlan| plan.routes.iter().any(|own| tables.contains(&*own.name));
-    let listeners: Vec<&str> = plans.filter(carries).map(|plan| &*plan.name).collect();
+    let places = reading(&view.patches.tables_of(key, patch.number), view);
     let without = |filter: &str| -> Vec<&str> {
-        let lacks = |listener: &&str| !stands(filter, listener, view);
-        listeners.iter().copied().filter(lacks).collect()
+        let lacks = |(_, listeners): &&(&str, Vec<&str>)| {
+            !is_own(filter, view) && !listeners.iter().any(|at| is_brought(filter, at, view))
+        };
+        places.iter().filter(lacks).map(|(place, _)| *place).collect()
     };
     let without: Vec<(&Setting, Vec<&str>)> =
         settings.iter().map(|setting| (setting, without(&setting.filter))).collect();
-    let nowhere = without.iter().all(|(_, without)| without.len() == listeners.len());
+    let nowhere = without.iter().all(|(_, without)| without.len() == places.len());
     let whole = nowhere && !per_filter::says_more(value);
     let lacking = without.into_iter().filter(|(_, without)| !without.is_empty());
     let told = |setting: &Setting, without: Vec<&str>| {
@@ -168,9 +166,30 @@ fn unread_of(key: &ObjectKey, patch: &Patch, view: View<'_>) -> Vec<Unread> {
     lacking.map(unread).collect()
 }
 
-/// Whether an HTTP filter of a name stands in a listener: one of those that may be in all of them, or one that a patch has brought, by
-/// itself or inside of something.
-fn stands(filter: &str, listener: &str, view: View<'_>) -> bool {
+/// Where what is said of these route configurations may be read: each listener by itself; of a sidecar, whose listeners are not
+/// planned in these tables, any.
+fn reading<'v>(tables: &BTreeSet<&str>, view: View<'v>) -> Vec<(&'v str, Vec<&'v str>)> {
+    if view.options.workload().is_some() {
+        let any =
+            (!tables.is_empty()).then(|| ("any listener", view.patches.listeners().collect()));
+        return any.into_iter().collect();
+    }
+    let plans = view.listeners.names().filter_map(|name| view.listeners.plan(name));
+    let carries = |plan: &&ListenerPlan| plan.routes.iter().any(|own| tables.contains(&*own.name));
+    plans.filter(carries).map(|plan| (&*plan.name, vec![&*plan.name])).collect()
+}
+
+/// Whether an HTTP filter of a name stands in every listener that may have it, without any patch.
+fn is_own(filter: &str, view: View<'_>) -> bool {
+    match filter {
+        claims::FILTER => view.tokens.filter.is_some(),
+        HTTP_FILTER => !view.authorization.requests.is_empty(),
+        own => OWN_FILTERS.contains(&own),
+    }
+}
+
+/// Whether a patch has brought an HTTP filter of a name to a listener, by itself or inside of something.
+fn is_brought(filter: &str, listener: &str, view: View<'_>) -> bool {
     let brings = |(key, number): &(ObjectKey, usize)| {
         let patches = view.filters.get(key).map(|filter| &filter.patches);
         let mut own = patches.into_iter().flatten().filter(|patch| patch.number == *number);
@@ -180,7 +199,7 @@ fn stands(filter: &str, listener: &str, view: View<'_>) -> bool {
         })
     };
     let speaking = view.patches.speaking_of(filter, ResourceType::Listener, listener, view.filters);
-    OWN_FILTERS.contains(&filter) || speaking.iter().any(brings)
+    speaking.iter().any(brings)
 }
 
 /// Where a patch names something that is not there: what there is of its sort.
