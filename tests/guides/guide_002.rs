@@ -1,12 +1,15 @@
 //! Guide 002, "How to configure Istio ingress gateway for external traffic": its manifests stand in `002/`, its commands
 //! are typed here as it writes them. What it says of traffic policy, up to "Timeout and Retry Configuration", is in
-//! `guide_002/policy.rs`, of limits in `guide_002/rate_limit.rs`, its "Complete Production Example" in `guide_002/production.rs`.
+//! `guide_002/policy.rs`, of limits in `guide_002/rate_limit.rs`, its "Complete Production Example" in `guide_002/production.rs`,
+//! its "Monitoring and Troubleshooting" in `guide_002/monitoring.rs`.
 //!
 //! It takes three things for granted, which the tests add: addresses behind the Services that it names, since
 //! nothing here runs its Deployments; ports 80 and 443 at `$INGRESS_IP`, to which curl is led by its own
 //! configuration file, so that no command is changed for a gateway that binds other ports; and a VirtualService for the
 //! host with mutual TLS.
 
+#[path = "guide_002/monitoring.rs"]
+mod monitoring;
 #[path = "guide_002/policy.rs"]
 mod policy;
 #[path = "guide_002/production.rs"]

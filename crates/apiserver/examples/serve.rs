@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tidegate_apiserver::store::{self, Store};
-use tidegate_apiserver::{NoLogs, Server, rest};
+use tidegate_apiserver::{NoContainers, Server, rest};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let store = Store::open(&dir, store::Options::default())?;
     runtime.block_on(async {
         let options = rest::Options::new(listen, dir);
-        let server = Server::start(options, store.clone(), Arc::new(NoLogs)).await?;
+        let server = Server::start(options, store.clone(), Arc::new(NoContainers)).await?;
         let mut out = std::io::stdout().lock();
         writeln!(out, "export KUBECONFIG={}", server.kubeconfig().display())?;
         out.flush()?;

@@ -10,5 +10,5 @@ mod ids;
 pub mod rest;
 pub mod store;
 
-pub use rest::{LogLines, LogOptions, LogSource, NoLogs, Server};
+pub use rest::{CommandOutput, Containers, LogLines, LogOptions, NoContainers, Server};
 pub use store::Store;

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tidegate_api::{Kind, ObjectKey};
 use tidegate_apiserver::rest::{Handle, Options};
 use tidegate_apiserver::store::{self, Store};
-use tidegate_apiserver::{NoLogs, Server};
+use tidegate_apiserver::{NoContainers, Server};
 use tidegate_source::cluster::{self, Access, Ask, Client, Health};
 use tidegate_source::{Change, Cluster};
 use tidegate_testing::{Link, PATIENCE};
@@ -43,7 +43,7 @@ impl World {
     async fn start(&mut self) {
         let store = Store::open(self.dir.path(), self.options).expect("a store");
         let options = Options::new(([127, 0, 0, 1], 0).into(), self.dir.path().to_owned());
-        let server = Server::start(options, store.clone(), Arc::new(NoLogs)).await;
+        let server = Server::start(options, store.clone(), Arc::new(NoContainers)).await;
         let server = server.expect("started");
         self.link.mend(server.local_addr());
         let kubeconfig = std::fs::read_to_string(server.kubeconfig()).expect("a kubeconfig");

@@ -14,7 +14,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
 use tidegate_apiserver::rest::{Handle, Options, StartError};
 use tidegate_apiserver::store::{self, Store};
-use tidegate_apiserver::{NoLogs, Server};
+use tidegate_apiserver::{NoContainers, Server};
 use tidegate_testing::client::{self, Client, Response};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -29,7 +29,8 @@ async fn start() -> Running {
     let dir = tempfile::tempdir().expect("a directory");
     let store = Store::open(dir.path(), store::Options::default()).expect("a store");
     let options = Options::new(loopback(), dir.path().to_owned());
-    let server = Server::start(options, store.clone(), Arc::new(NoLogs)).await.expect("started");
+    let server =
+        Server::start(options, store.clone(), Arc::new(NoContainers)).await.expect("started");
     Running { server, store, dir }
 }
 
@@ -176,12 +177,13 @@ async fn it_stops_and_starts_again_where_it_was() {
 
     let store = Store::open(running.dir.path(), store::Options::default()).expect("a store");
     let options = Options::new(address, running.dir.path().to_owned());
-    let server = Server::start(options, store.clone(), Arc::new(NoLogs)).await.expect("again");
+    let server =
+        Server::start(options, store.clone(), Arc::new(NoContainers)).await.expect("again");
     let running = Running { server, store, dir: running.dir };
     assert_eq!(running.token(), token, "a kubeconfig stays good");
     assert_eq!(running.get("/api/v1/namespaces").await.status, 200);
     let options = Options::new(address, running.dir.path().to_owned());
-    let taken = Server::start(options, running.store.clone(), Arc::new(NoLogs)).await;
+    let taken = Server::start(options, running.store.clone(), Arc::new(NoContainers)).await;
     match taken {
         Err(error @ StartError::Listen { .. }) => {
             assert!(error.to_string().contains("--api-listen"), "{error}");

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tidegate_api::{Kind, ObjectKey};
 use tidegate_apiserver::rest::{Handle, Options};
 use tidegate_apiserver::store::{self, Condition, Note, Store, Tone};
-use tidegate_apiserver::{LogLines, LogOptions, LogSource, Server};
+use tidegate_apiserver::{CommandOutput, Containers, LogLines, LogOptions, Server};
 use tidegate_testing::PATIENCE;
 use tidegate_testing::process::{Output, Process, run};
 use tidegate_testing::tools::Tool;
@@ -57,7 +57,7 @@ impl LogLines for Given {
     }
 }
 
-impl LogSource for Lines {
+impl Containers for Lines {
     fn logs(
         &self,
         _: &str,
@@ -69,6 +69,10 @@ impl LogSource for Lines {
         let skip = all.len().saturating_sub(options.tail.unwrap_or(usize::MAX));
         let lines: Vec<Bytes> = all.into_iter().skip(skip).map(Bytes::from).collect();
         Some(Box::new(Given(lines.into_iter())))
+    }
+
+    fn run(&self, _: &str, _: &str, _: &str, _: &[String]) -> Option<CommandOutput> {
+        None
     }
 }
 

@@ -8,7 +8,8 @@ use tidegate_proxy::view::View;
 
 use crate::failure::{Failure, Outcome};
 
-/// Serves what is told of a proxy at these (non-blocking) listeners until the process ends. Needs a runtime.
+/// Serves what is told of a proxy at these (non-blocking) listeners until the process ends, and hands out who
+/// answers there. Needs a runtime.
 ///
 /// # Errors
 /// A listener cannot be watched.
@@ -16,7 +17,7 @@ pub fn serve(
     view: &Arc<View>,
     admin: Option<TcpListener>,
     health: Option<TcpListener>,
-) -> Outcome<()> {
+) -> Outcome<Arc<Admin>> {
     let state: Arc<dyn State> = Arc::clone(view) as _;
     // As in Envoy, whoever reaches the interface may end the process; other sites' pages do not reach it.
     let options = Options { allow_quit: true, ..Options::default() };
@@ -25,9 +26,9 @@ pub fn serve(
         tokio::spawn(Arc::clone(&interface).serve(watched(listener)?));
     }
     if let Some(listener) = health {
-        tokio::spawn(interface.serve_health(watched(listener)?));
+        tokio::spawn(Arc::clone(&interface).serve_health(watched(listener)?));
     }
-    Ok(())
+    Ok(interface)
 }
 
 fn watched(listener: TcpListener) -> Outcome<tokio::net::TcpListener> {

@@ -10,6 +10,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -20,9 +21,10 @@ use super::ask::Ask;
 use super::body::LIMIT;
 use super::credentials::Token;
 use super::failure::Failure;
+use super::logs::CommandOutput;
 use super::query::Query;
 use super::reply::{self, Reply};
-use super::{Api, Shutdown};
+use super::{Api, Shutdown, sessions};
 
 /// How long a client may take for its part of the TLS handshake, for a request's head, and for its body.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -81,9 +83,15 @@ pub(super) async fn serve(context: Arc<Context>, stream: TcpStream, shutdown: Sh
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD)
             .max_buf_size(HEAD_BYTES)
-            .serve_connection(io, service);
+            .serve_connection(io, service)
+            .with_upgrades();
         let mut connection = std::pin::pin!(connection);
-        until_stopped(connection.as_mut(), shutdown, http1::Connection::graceful_shutdown).await;
+        until_stopped(
+            connection.as_mut(),
+            shutdown,
+            http1::UpgradeableConnection::graceful_shutdown,
+        )
+        .await;
     }
 }
 
@@ -122,7 +130,8 @@ async fn refuse_plain(mut stream: TcpStream) {
 }
 
 async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    let upgrade = parts.extensions.remove::<OnUpgrade>();
     let authorization = parts.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
     if !is_public(parts.uri.path()) && !context.token.admits(authorization) {
         return reply::failure(&Failure::unauthorized());
@@ -145,6 +154,16 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
         body,
     };
     let mut reply = context.api.answer(&ask).await;
+    if let Some(output) = reply.extensions_mut().remove::<CommandOutput>() {
+        match upgrade {
+            Some(upgrade) => drop(tokio::spawn(sessions::serve(upgrade, output))),
+            None => {
+                return reply::failure(&Failure::bad_request(
+                    "HTTP/2 has no upgrade: ask over HTTP/1.1",
+                ));
+            }
+        }
+    }
     if !is_public(&ask.path) {
         reply::set(&mut reply, header::VARY, "Accept");
     }

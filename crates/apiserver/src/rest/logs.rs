@@ -40,8 +40,8 @@ pub trait LogLines: Send {
     fn next(&mut self) -> Pin<Box<dyn Future<Output = Option<Bytes>> + Send + '_>>;
 }
 
-/// Where the logs of pods come from.
-pub trait LogSource: Send + Sync {
+/// What this process knows of the containers of the pods that it shows.
+pub trait Containers: Send + Sync {
     /// The log of a container; none when this process keeps none for it.
     fn logs(
         &self,
@@ -50,14 +50,38 @@ pub trait LogSource: Send + Sync {
         container: &str,
         options: &LogOptions,
     ) -> Option<Box<dyn LogLines>>;
+
+    /// Runs a command in a container, which takes no time and changes nothing; none when nothing is run in it.
+    fn run(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        command: &[String],
+    ) -> Option<CommandOutput>;
 }
 
-/// No logs: for processes that show no pods.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoLogs;
+/// What a command wrote, and how it ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommandOutput {
+    /// Its standard output.
+    pub stdout: Bytes,
+    /// Its standard error.
+    pub stderr: Bytes,
+    /// Its exit status; 0 is success.
+    pub status: u8,
+}
 
-impl LogSource for NoLogs {
+/// None: for processes that show no pods.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoContainers;
+
+impl Containers for NoContainers {
     fn logs(&self, _: &str, _: &str, _: &str, _: &LogOptions) -> Option<Box<dyn LogLines>> {
+        None
+    }
+
+    fn run(&self, _: &str, _: &str, _: &str, _: &[String]) -> Option<CommandOutput> {
         None
     }
 }
@@ -74,7 +98,7 @@ pub(crate) fn log(api: &Api, target: &Target, ask: &Ask) -> Result<Reply, Failur
             "previous terminated container {name:?} in pod {pod:?} not found"
         )));
     }
-    let own = api.logs.logs(namespace, pod, name, &options);
+    let own = api.containers.logs(namespace, pod, name, &options);
     let lines = own.or_else(|| api.handed_in.read(uid, name, &options)).ok_or_else(|| {
         Failure::bad_request(format!(
             "container {name:?} in pod {pod:?} is not run by this process, which keeps no log of it"
@@ -102,7 +126,7 @@ pub(crate) fn hand_in(api: &Api, target: &Target, ask: &Ask) -> Result<Reply, Fa
         return Err(Failure::precondition(info, pod, &why));
     }
     if api
-        .logs
+        .containers
         .logs(namespace, pod, name, &LogOptions { tail: Some(0), ..LogOptions::default() })
         .is_some()
     {
@@ -120,16 +144,16 @@ pub(crate) fn hand_in(api: &Api, target: &Target, ask: &Ask) -> Result<Reply, Fa
 }
 
 /// A container that a request is about.
-struct Container {
-    namespace: String,
-    pod: String,
+pub(super) struct Container {
+    pub namespace: String,
+    pub pod: String,
     /// The Pod's.
     uid: String,
-    name: String,
+    pub name: String,
 }
 
 impl Container {
-    fn named(api: &Api, target: &Target, ask: &Ask) -> Result<Self, Failure> {
+    pub(super) fn named(api: &Api, target: &Target, ask: &Ask) -> Result<Self, Failure> {
         let namespace = target.namespace.clone().unwrap_or_default();
         let pod = target.name.clone().unwrap_or_default();
         let key = ObjectKey::new(Kind::Pod, namespace.as_str(), pod.as_str());

@@ -60,7 +60,7 @@ use reply::Reply;
 use router::{Route, Target, Verb};
 
 pub use forms::PATH as FORMS_PATH;
-pub use logs::{LogLines, LogOptions, LogSource, NoLogs};
+pub use logs::{CommandOutput, Containers, LogLines, LogOptions, NoContainers};
 pub use server::{Handle, Options, Server, StartError};
 pub use sessions::ADMIN_ANNOTATION;
 
@@ -71,7 +71,7 @@ const VERSION: (&str, &str, &str) = ("1", "32", "v1.32.5");
 /// Everything that answers requests.
 pub(crate) struct Api {
     store: Store,
-    logs: Arc<dyn LogSource>,
+    containers: Arc<dyn Containers>,
     handed_in: Arc<HandedIn>,
     services: services::Turn,
     turns: write::Turns,
@@ -100,13 +100,13 @@ impl Shutdown {
 impl Api {
     pub(crate) fn new(
         store: Store,
-        logs: Arc<dyn LogSource>,
+        containers: Arc<dyn Containers>,
         watches: usize,
         shutdown: Shutdown,
     ) -> Self {
         Self {
             store,
-            logs,
+            containers,
             handed_in: Arc::default(),
             services: services::Turn::default(),
             turns: write::Turns::default(),
@@ -152,8 +152,8 @@ impl Api {
                 _ => {}
             }
         }
-        if let Some(refusal) = sessions::refusal(self, target) {
-            return Err(refusal);
+        if let Some(answer) = sessions::answer(self, target, ask) {
+            return answer;
         }
         match verb {
             Verb::Get => read::get(self, target, ask),

@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::connection::{self, Context};
 use super::credentials::{CredentialError, Credentials};
-use super::logs::LogSource;
+use super::logs::Containers;
 use super::{Api, Shutdown, namespaces};
 use crate::store::{Push, Store};
 
@@ -85,7 +85,7 @@ impl Server {
     pub async fn start(
         options: Options,
         store: Store,
-        logs: Arc<dyn LogSource>,
+        containers: Arc<dyn Containers>,
     ) -> Result<Handle, StartError> {
         let refused = |source| StartError::Listen { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(refused)?;
@@ -97,7 +97,7 @@ impl Server {
             store.push(push).await;
         }
         let (stop, shutdown) = Shutdown::new();
-        let api = Api::new(store.clone(), logs, options.watches, shutdown.clone());
+        let api = Api::new(store.clone(), containers, options.watches, shutdown.clone());
         let tidying = tokio::spawn(Arc::clone(&api.handed_in).run(store.clone(), shutdown.clone()));
         let context = Arc::new(Context {
             api,

@@ -74,7 +74,7 @@ pub fn run(args: &EgressArgs) -> Outcome<()> {
     let Verb::Denied(args) = &args.verb;
     let admin = match args.admin {
         Some(given) => given,
-        None => process::admin(args.kubeconfig.as_deref())?,
+        None => process::admin(args.kubeconfig.as_deref(), None)?,
     };
     let told = fetch::json(admin, DENIED)?;
     terminal::print(match args.output {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tidegate_pilot::{GatewayService, Judge, Options};
+use tidegate_proxy::admin::Admin;
 use tidegate_proxy::surroundings::Surroundings;
 use tidegate_proxy::upstream::dns::{ConnectTo, DnsConfig};
 use tidegate_proxy::upstream::incident::Incident;
@@ -96,9 +97,9 @@ impl Ground {
         let runtime = tokio::runtime::Handle::current();
         let data_plane = DataPlane::start(proxy, runtime, &snapshot, start, words)
             .map_err(|error| Failure::new(format!("the data plane does not start: {error}")))?;
-        admin::serve(&data_plane.view, Some(admin), Some(health))?;
+        let admin = admin::serve(&data_plane.view, Some(admin), Some(health))?;
         let told = Told { snapshot, happened, started };
-        Ok(Running { ports, addresses, facts, surroundings, data_plane, options, told })
+        Ok(Running { ports, addresses, admin, facts, surroundings, data_plane, options, told })
     }
 }
 
@@ -108,6 +109,8 @@ pub struct Running {
     pub ports: Ports,
     /// Where the admin interface and the health endpoint listen.
     pub addresses: [SocketAddr; 2],
+    /// The admin interface itself.
+    pub admin: Arc<Admin>,
     /// What is told of it.
     pub facts: Facts,
     /// What else listens on this machine.

@@ -22,11 +22,12 @@
 
 mod about;
 mod cluster;
+mod containers;
 pub mod data_dir;
+mod exec;
 pub mod gateway;
 mod greeting;
 mod ground;
-mod logs;
 mod portrait;
 mod ports;
 
@@ -36,13 +37,12 @@ use std::sync::Arc;
 use tidegate_apiserver::rest::{Handle as ApiHandle, Options as ApiOptions, Server, StartError};
 use tidegate_apiserver::store::{Options as StoreOptions, Store};
 
+use self::containers::GatewayContainers;
 use self::greeting::{Greeting, Listening};
 use self::ground::{Ground, Running};
-use self::logs::PodLogs;
 use self::portrait::Portrait;
 use crate::cli::UpArgs;
 use crate::control::Outgoing;
-use crate::data_plane::DataPlane;
 use crate::demo::Demo;
 use crate::failure::{Failure, Outcome};
 use crate::signals::Signals;
@@ -110,7 +110,7 @@ async fn serve(
     let portrait = Portrait::new(&store, data_plane, running.verdicts(), facts, options).await;
     tokio::spawn(portrait.keep());
     // Only now: nobody may be told that what files hold, or the gateway itself, is not there.
-    let api = start_api(&args, data_dir, &store, data_plane, &facts.name()).await?;
+    let api = start_api(&args, data_dir, &store, &running, &facts.name()).await?;
     running.surroundings.add(api.local_addr(), "the API of this process (--api-listen)");
     let greeting = Greeting {
         kubeconfig: api.kubeconfig().to_owned(),
@@ -132,13 +132,15 @@ async fn start_api(
     args: &UpArgs,
     data_dir: &Path,
     store: &Store,
-    data_plane: &DataPlane,
+    running: &Running,
     gateway: &str,
 ) -> Outcome<ApiHandle> {
-    let logs = Arc::clone(data_plane.view.logs());
-    let logs = PodLogs::new(logs, gateway, args.access_log_format.compiled());
+    let logs = Arc::clone(running.data_plane.view.logs());
+    let admin = Arc::clone(&running.admin);
+    let text = args.access_log_format.compiled();
+    let containers = GatewayContainers::new(logs, admin, gateway, text);
     let options = ApiOptions::new(args.api_listen, data_dir.to_owned());
-    Server::start(options, store.clone(), Arc::new(logs)).await.map_err(|error| match error {
+    Server::start(options, store.clone(), Arc::new(containers)).await.map_err(|error| match error {
         StartError::Listen { address, source } => {
             listen::flag_refused(address, "--api-listen", &source)
         }

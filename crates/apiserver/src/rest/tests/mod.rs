@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use super::ask::Ask;
 use super::query::Query;
 use super::reply::Reply;
-use super::{Api, NoLogs, Shutdown};
+use super::{Api, NoContainers, Shutdown};
 use crate::store::{self, Store};
 
 pub(super) const VS: &str = "/apis/networking.istio.io/v1/namespaces/default/virtualservices";
@@ -47,7 +47,7 @@ pub(super) fn lab() -> Lab {
     let options = store::Options { window_events: WINDOW, ..Default::default() };
     let store = Store::open(dir.path(), options).expect("a store");
     let (stop, shutdown) = Shutdown::new();
-    let api = Api::new(store.clone(), Arc::new(NoLogs), 4, shutdown);
+    let api = Api::new(store.clone(), Arc::new(NoContainers), 4, shutdown);
     Lab { api, store, stop, _dir: dir }
 }
 

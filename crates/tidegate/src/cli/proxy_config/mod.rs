@@ -39,6 +39,14 @@ pub struct ProxyConfigArgs {
     /// What to show
     what: Section,
 
+    /// The gateway to ask, as istioctl names it: deploy/NAME, POD or POD.NAMESPACE [default: that of the API that is asked]
+    #[arg(value_name = "GATEWAY", conflicts_with = "admin")]
+    gateway: Option<process::Name>,
+
+    /// The namespace of that gateway
+    #[arg(short, long, value_name = "NAMESPACE", requires = "gateway")]
+    namespace: Option<String>,
+
     /// How to show it
     #[arg(short, long, value_name = "FORMAT", default_value = "short")]
     output: Output,
@@ -83,7 +91,10 @@ enum Output {
 pub fn run(args: &ProxyConfigArgs) -> Outcome<()> {
     let admin = match args.admin {
         Some(given) => given,
-        None => process::admin(args.kubeconfig.as_deref())?,
+        None => {
+            let named = args.gateway.clone().map(|name| name.within(args.namespace.clone()));
+            process::admin(args.kubeconfig.as_deref(), named.as_ref())?
+        }
     };
     terminal::print(match args.output {
         Output::Json => json(args.what, admin)?,

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -18,16 +19,51 @@ const USUAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHO
 /// A process that serves answers in no time.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A gateway by the name of its Pod, which is that of its Deployment, too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    name: String,
+    namespace: Option<String>,
+}
+
+impl Name {
+    /// The same in a namespace, if one is given.
+    #[must_use]
+    pub fn within(self, namespace: Option<String>) -> Self {
+        Self { namespace: namespace.or(self.namespace), ..self }
+    }
+
+    fn is(&self, pod: &Value) -> bool {
+        let metadata = &pod["metadata"];
+        let namespace = self.namespace.as_deref().unwrap_or(NAMESPACE);
+        metadata["name"] == *self.name && metadata["namespace"] == *namespace
+    }
+}
+
+impl FromStr for Name {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (kind, name) = text.split_once('/').unwrap_or(("pod", text));
+        let (name, namespace) = match (kind, name.split_once('.')) {
+            ("pod" | "pods" | "po", Some((name, namespace))) => (name, Some(namespace.to_owned())),
+            ("pod" | "pods" | "po" | "deploy" | "deployment" | "deployments", _) => (name, None),
+            _ => return Err("a gateway is deploy/NAME, POD or POD.NAMESPACE".to_owned()),
+        };
+        Ok(Self { name: name.to_owned(), namespace })
+    }
+}
+
 /// The admin interface of the process whose API a kubeconfig names. A kubeconfig that nobody named counts only while its
-/// process answers: any proxy may have the usual address.
+/// process answers, unless a gateway is asked for by name: any proxy may have the usual address.
 ///
 /// # Errors
 /// The API does not answer, or shows no gateway that says so.
-pub fn admin(given: Option<&Path>) -> Outcome<SocketAddr> {
+pub fn admin(given: Option<&Path>, named: Option<&Name>) -> Outcome<SocketAddr> {
     let ask = |path: &Path| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| error.to_string())?;
-        let asked = runtime.block_on(async { timeout(PATIENCE, told(path)).await });
+        let asked = runtime.block_on(async { timeout(PATIENCE, told(path, named)).await });
         asked.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")))
     };
     if let Some(path) = api::named_kubeconfig(given) {
@@ -37,21 +73,68 @@ pub fn admin(given: Option<&Path>) -> Outcome<SocketAddr> {
         });
     }
     let usual = api::usual_kubeconfig().filter(|path| path.is_file());
-    Ok(usual.and_then(|path| ask(&path).ok()).unwrap_or(USUAL))
+    let asked = usual.map(|path| ask(&path));
+    match (asked, named) {
+        (Some(Ok(address)), _) => Ok(address),
+        (_, None) => Ok(USUAL),
+        (Some(Err(reason)), Some(_)) => Err(Failure::new(reason)),
+        (None, Some(_)) => {
+            Err(Failure::new("there is no kubeconfig to find a gateway by its name"))
+        }
+    }
 }
 
-async fn told(path: &Path) -> Result<SocketAddr, String> {
+async fn told(path: &Path, named: Option<&Name>) -> Result<SocketAddr, String> {
     let access = Access::read(path)?;
     let mut api = access.connect().await?;
     let pods = access.get(&mut api, &format!("/api/v1/namespaces/{NAMESPACE}/pods")).await?;
     let pods = pods.unwrap_or_default();
     let address =
         |pod: &Value| pod["metadata"]["annotations"][ADMIN_ANNOTATION].as_str()?.parse().ok();
-    pods["items"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter(|pod| is_own(pod))
-        .find_map(address)
-        .ok_or_else(|| "its API shows no gateway with an admin interface".to_owned())
+    let shown = pods["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let gateways =
+        shown.iter().filter(|pod| is_own(pod)).filter_map(|pod| Some((pod, address(pod)?)));
+    match named {
+        None => gateways.clone().next(),
+        Some(named) => gateways.clone().find(|(pod, _)| named.is(pod)),
+    }
+    .map(|(_, address)| address)
+    .ok_or_else(|| match named {
+        None => "its API shows no gateway with an admin interface".to_owned(),
+        Some(named) => {
+            let names: Vec<&str> =
+                gateways.filter_map(|(pod, _)| pod["metadata"]["name"].as_str()).collect();
+            let namespace = named.namespace.as_deref().unwrap_or(NAMESPACE);
+            format!(
+                "its API shows no gateway {} in {namespace}; in {NAMESPACE} there is: {}",
+                named.name,
+                names.join(", ")
+            )
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn gateways_are_named_as_by_istioctl() {
+        let pod =
+            json!({"metadata": {"name": "istio-ingressgateway", "namespace": "istio-system"}});
+        for (text, is) in [
+            ("deploy/istio-ingressgateway", true),
+            ("istio-ingressgateway", true),
+            ("istio-ingressgateway.istio-system", true),
+            ("istio-ingressgateway.default", false),
+            ("pod/other", false),
+        ] {
+            assert_eq!(text.parse::<Name>().expect(text).is(&pod), is, "{text}");
+        }
+        assert!("service/istio-ingressgateway".parse::<Name>().is_err());
+        let name: Name = "a".parse().expect("a name");
+        assert!(!name.within(Some("b".to_owned())).is(&pod));
+    }
 }

@@ -1,4 +1,5 @@
-//! `kubectl logs`: the access log as the gateway's Pod has it, and as Mixer had it.
+//! `kubectl logs` and `kubectl exec` of the Pods through which the gateway shows itself: the access log as its own container has
+//! it, and as Mixer had it; and what is asked of the admin interface there.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -6,34 +7,36 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use tidegate_apiserver::{LogLines, LogOptions, LogSource};
+use tidegate_apiserver::{CommandOutput, Containers, LogLines, LogOptions};
 use tidegate_proxy::accesslog::{Format, Logs, ReadOptions, Reader, Workload};
+use tidegate_proxy::admin::Admin;
 
+use super::exec;
 use super::gateway::{MIXER_CONTAINER, MIXER_POD, NAMESPACE, PROXY_CONTAINER};
 
-/// The logs of the Pods through which the gateway shows itself.
-#[derive(Debug)]
-pub struct PodLogs {
+/// The containers of the Pods through which the gateway shows itself.
+pub struct GatewayContainers {
     logs: Arc<Logs>,
+    admin: Arc<Admin>,
     pod: String,
     text: Arc<Format>,
     mixer: Arc<Format>,
 }
 
-impl PodLogs {
-    /// Logs for the gateway of this name; its own container's lines look like `text`.
-    pub fn new(logs: Arc<Logs>, gateway: &str, text: Format) -> Self {
+impl GatewayContainers {
+    /// Those of the gateway of this name; its own container's lines look like `text`.
+    pub fn new(logs: Arc<Logs>, admin: Arc<Admin>, gateway: &str, text: Format) -> Self {
         let mixer = Format::mixer(Workload {
             namespace: NAMESPACE.to_owned(),
             app: gateway.to_owned(),
             pod: gateway.to_owned(),
             deployment: gateway.to_owned(),
         });
-        Self { logs, pod: gateway.to_owned(), text: Arc::new(text), mixer: Arc::new(mixer) }
+        Self { logs, admin, pod: gateway.to_owned(), text: Arc::new(text), mixer: Arc::new(mixer) }
     }
 }
 
-impl LogSource for PodLogs {
+impl Containers for GatewayContainers {
     fn logs(
         &self,
         namespace: &str,
@@ -53,6 +56,17 @@ impl LogSource for PodLogs {
         };
         let reader = self.logs.read(Arc::clone(format), options_of_log);
         Some(Box::new(Lines { reader, timestamps: options.timestamps }))
+    }
+
+    fn run(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        command: &[String],
+    ) -> Option<CommandOutput> {
+        let own = (namespace, pod, container) == (NAMESPACE, &*self.pod, PROXY_CONTAINER);
+        own.then(|| exec::run(&self.admin, command))
     }
 }
 

@@ -1,0 +1,67 @@
+//! `pods/<name>/exec`, `attach` and `portforward`. Sessions with a pod take a node that runs it, and there is none; what a
+//! process shows of itself as a Pod answers `exec` with the few commands that it knows ([`Containers::run`]).
+//!
+//! [`Containers::run`]: super::Containers::run
+
+mod socket;
+
+use tidegate_api::{Kind, ObjectKey, Origin};
+
+use super::Api;
+use super::ask::Ask;
+use super::failure::Failure;
+use super::logs::Container;
+use super::reply::Reply;
+use super::router::Target;
+
+pub(crate) use socket::serve;
+
+/// The annotation of a Pod by which a process shows itself: where its admin interface listens, as `ADDRESS:PORT`. It
+/// counts on Pods that are the process's own ([`crate::store::is_own`]).
+pub const ADMIN_ANNOTATION: &str = "tidegate.dev/admin";
+
+/// What a request for a session is answered with; nothing where none is asked for.
+pub(crate) fn answer(api: &Api, target: &Target, ask: &Ask) -> Option<Result<Reply, Failure>> {
+    let refused = match target.subresource.as_deref()? {
+        "exec" => "no command can be run in",
+        "attach" => "nothing can be attached to",
+        "portforward" => "no port can be forwarded to",
+        _ => return None,
+    };
+    if target.served.info.kind != Kind::Pod {
+        return None;
+    }
+    let command = ask.query.all("command").map(str::to_owned).collect::<Vec<_>>();
+    let ran = match (target.subresource.as_deref(), command.is_empty()) {
+        (Some("exec"), false) => Container::named(api, target, ask).map(|container| {
+            let Container { namespace, pod, name, .. } = &container;
+            api.containers.run(namespace, pod, name, &command)
+        }),
+        _ => Ok(None),
+    };
+    Some(match ran {
+        Ok(Some(output)) => socket::open(ask, output),
+        Ok(None) => Err(refusal(api, target, refused)),
+        Err(failure) => Err(failure),
+    })
+}
+
+/// Why there is no such session.
+fn refusal(api: &Api, target: &Target, refused: &str) -> Failure {
+    let name = target.name.as_deref().unwrap_or_default();
+    let key = ObjectKey::new(Kind::Pod, target.namespace.as_deref().unwrap_or_default(), name);
+    let Some(pod) = api.store.get(&key) else {
+        return Failure::not_found(Kind::Pod.info(), name);
+    };
+    let own = (*pod.origin() == Origin::Process).then(|| pod.json());
+    let admin =
+        own.as_ref().and_then(|pod| pod["metadata"]["annotations"][ADMIN_ANNOTATION].as_str());
+    let why = match admin {
+        Some(admin) => format!(
+            "it is a process of its machine, without a container. Its ports are open there; its admin interface is at \
+             http://{admin}, which tidegate proxy-config asks (or curl: /config_dump, /clusters, /stats)"
+        ),
+        None => "nothing here runs pods, this one only says where endpoints are".to_owned(),
+    };
+    Failure::bad_request(format!("{refused} pod {name}: {why}"))
+}
