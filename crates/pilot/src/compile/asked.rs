@@ -5,9 +5,7 @@
 //! that a request's Host says.
 
 use tidegate_envoy::v3::cluster::Cluster;
-use tidegate_envoy::v3::cluster::cluster::{
-    ClusterDiscoveryType, CustomClusterType, DnsLookupFamily, LbPolicy,
-};
+use tidegate_envoy::v3::cluster::cluster::{ClusterDiscoveryType, CustomClusterType, LbPolicy};
 use tidegate_envoy::v3::dns_cache::DnsCacheConfig;
 use tidegate_envoy::v3::dynamic_cluster::ClusterConfig;
 use tidegate_envoy::v3::dynamic_cluster::cluster_config::ClusterImplementationSpecifier;
@@ -20,6 +18,7 @@ use tidegate_envoy::v3::sni_dynamic_forward_proxy::FilterConfig as SniConfig;
 use tidegate_envoy::v3::sni_dynamic_forward_proxy::filter_config::PortSpecifier;
 use tidegate_envoy::{any, mark};
 
+use super::cluster::lookup_family;
 use super::{Context, http_filter};
 use crate::model::service::{Discovery, Port, Target};
 use crate::{OutboundPolicy, model::names};
@@ -27,20 +26,20 @@ use crate::{OutboundPolicy, model::names};
 /// How many names are kept at a time: Envoy's default, and Istio's.
 const MOST_HOSTS: u32 = 1024;
 
-fn cache() -> DnsCacheConfig {
+fn cache(context: &Context<'_>) -> DnsCacheConfig {
     DnsCacheConfig {
         name: names::DNS_CACHE.to_owned(),
-        dns_lookup_family: DnsLookupFamily::V4Only.into(),
+        dns_lookup_family: lookup_family(context.options).into(),
         max_hosts: Some(MOST_HOSTS),
         ..DnsCacheConfig::default()
     }
 }
 
 /// Lets a cluster send to whom clients ask for.
-pub(super) fn cluster(cluster: Cluster) -> Cluster {
+pub(super) fn cluster(cluster: Cluster, context: &Context<'_>) -> Cluster {
     let config = ClusterConfig {
         cluster_implementation_specifier: Some(ClusterImplementationSpecifier::DnsCacheConfig(
-            cache(),
+            cache(context),
         )),
         // Servers are verified as the cluster's TLS says.
         allow_insecure_cluster_options: true,
@@ -78,7 +77,7 @@ fn number(port: &Port) -> u16 {
 pub(super) fn of_requests(context: &Context<'_>) -> Option<HttpFilter> {
     let anything = context.options.outbound_policy == OutboundPolicy::AllowAnyDynamicDns;
     let config = HttpConfig {
-        implementation_specifier: Some(ImplementationSpecifier::DnsCacheConfig(cache())),
+        implementation_specifier: Some(ImplementationSpecifier::DnsCacheConfig(cache(context))),
         ..HttpConfig::default()
     };
     (anything || context.registry.any_asked())
@@ -92,7 +91,7 @@ pub(super) fn of_connections(host: &str, port: u16, context: &Context<'_>) -> Op
         return None;
     }
     let config = SniConfig {
-        dns_cache_config: Some(cache()),
+        dns_cache_config: Some(cache(context)),
         port_specifier: Some(PortSpecifier::PortValue(number(service.port(port)?).into())),
         ..SniConfig::default()
     };

@@ -235,11 +235,22 @@ pub fn of_host(
     cluster
 }
 
+/// The addresses that names are looked up for: those of the families that a workload has itself. Of one that has both Istio looks
+/// up IPv4 alone, unless its own dual stack is turned on; here what has no IPv4 is reached as well. IPv4 for gateways.
+pub(super) fn lookup_family(options: &Options) -> DnsLookupFamily {
+    let families = options.workload().map(|own| (own.wildcard(), own.other_wildcard()));
+    match families {
+        Some((_, Some(_))) => DnsLookupFamily::V4Preferred,
+        Some((IpAddr::V6(_), None)) => DnsLookupFamily::V6Only,
+        Some((IpAddr::V4(_), None)) | None => DnsLookupFamily::V4Only,
+    }
+}
+
 /// Has a cluster's names resolved.
 #[allow(deprecated, reason = "Istio writes how names are resolved here, and every Envoy reads it")]
 fn resolve(cluster: &mut Cluster, kind: DiscoveryType, context: &Context<'_>) {
     cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(kind.into()));
-    cluster.dns_lookup_family = DnsLookupFamily::V4Only.into();
+    cluster.dns_lookup_family = lookup_family(context.options).into();
     cluster.dns_refresh_rate = Some(duration(context.options.dns_refresh_rate));
     cluster.respect_dns_ttl = true;
 }
@@ -328,7 +339,7 @@ fn of_part(
     Preference::of(policy, context.options).apply(&mut cluster);
     cluster.typed_extension_protocol_options = http.written();
     if service.discovery == Discovery::Asked {
-        let cluster = asked::within(&service.host, port, asked::cluster(cluster));
+        let cluster = asked::within(&service.host, port, asked::cluster(cluster, context));
         return Compiled { cluster: Some(cluster), endpoints: None };
     }
     // As by Istio, a subset of a host whose addresses are kept keeps them whatever it says itself.
@@ -398,7 +409,7 @@ pub fn to_whom_asked(context: &Context<'_>) -> Cluster {
     let http = HttpOptions { as_client: true, ..HttpOptions::default() };
     let cluster = base(names::ALLOW_ANY_DYNAMIC_DNS_CLUSTER.to_owned(), context);
     let typed_extension_protocol_options = http.written();
-    asked::cluster(Cluster { typed_extension_protocol_options, ..cluster })
+    asked::cluster(Cluster { typed_extension_protocol_options, ..cluster }, context)
 }
 
 /// The cluster of what comes in to a workload: the workload itself, at the address that was dialled or at its loopback

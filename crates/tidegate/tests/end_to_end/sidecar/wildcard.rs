@@ -49,6 +49,7 @@ async fn wildcard_hosts_are_resolved_by_the_sidecar_whatever_was_dialled() {
     for (name, address) in [
         ("one.wild.example.", ORIGINS[0]),
         ("two.wild.example.", ORIGINS[1]),
+        ("six.wild.example.", ORIGINS[2]),
         ("own.wild.example.", "127.0.0.1"),
         ("metadata.wild.example.", "169.254.169.254"),
         ("one.begun.example.", ORIGINS[0]),
@@ -62,6 +63,9 @@ async fn wildcard_hosts_are_resolved_by_the_sidecar_whatever_was_dialled() {
     let _plain = Origin::start().at(at(ORIGINS[0], 80)).http(host).await;
     let _secure = Origin::start().at(at(ORIGINS[0], 443)).tls(&first).http(host).await;
     let _second = Origin::start().at(at(ORIGINS[1], 80)).http(second).await;
+    let _third = Origin::start().at(at(ORIGINS[2], 80)).http(host).await;
+    let third = ca.issue(&["six.wild.example"]);
+    let _secure3 = Origin::start().at(at(ORIGINS[2], 443)).tls(&third).http(host).await;
     let other = ca.issue(&["two.wild.example"]);
     let _secure2 = Origin::start().at(at(ORIGINS[1], 443)).tls(&other).http(second).await;
     let file = world.file("ca.pem", ca.pem());
@@ -73,6 +77,9 @@ async fn wildcard_hosts_are_resolved_by_the_sidecar_whatever_was_dialled() {
     // Requests, by their Host.
     assert_eq!(ask(&world, "one.wild.example").await, "one.wild.example 200");
     assert_eq!(ask(&world, "two.wild.example").await, "the second 200");
+    let six = ask(&world, "six.wild.example").await;
+    assert_eq!(six, "six.wild.example 200", "a host of IPv6 alone, dialled at an address of IPv4");
+    sidecar.logged(&["six.wild.example", " 200 ", "[fd77::2]:80"]).await;
     let port = ask(&world, "two.wild.example:9000").await;
     assert_eq!(port, "the second 200", "the port is not the client's to choose");
     let dialled =
@@ -98,6 +105,7 @@ async fn wildcard_hosts_are_resolved_by_the_sidecar_whatever_was_dialled() {
     };
     assert_eq!(tls("one.wild.example").await, "one.wild.example 200");
     assert_eq!(tls("two.wild.example").await, "the second 200");
+    assert_eq!(tls("six.wild.example").await, "six.wild.example 200");
     let stranger = tls("other.example").await;
     assert!(stranger.contains(" 000"), "{stranger}");
     let inward = tls("own.wild.example").await;

@@ -16,19 +16,21 @@ pub struct Scene {
 }
 
 /// What the internet's name server knows.
-pub const NAMES: [(&str, &str); 8] = [
+pub const NAMES: [(&str, &str); 10] = [
     ("resolved.example.", ORIGINS[1]),
     ("tls-resolved.example.", ORIGINS[1]),
     ("target.example.", ORIGINS[1]),
     ("one.wild.example.", ORIGINS[0]),
     ("two.wild.example.", ORIGINS[1]),
+    ("six.wild.example.", ORIGINS[2]),
+    ("six-resolved.example.", ORIGINS[2]),
     ("one.begun.example.", ORIGINS[0]),
     ("renamed.begun.example.", ORIGINS[0]),
     ("any.example.", ORIGINS[0]),
 ];
 
 /// Names that the origins have a certificate for.
-pub const CERTIFIED: [&str; 10] = [
+pub const CERTIFIED: [&str; 11] = [
     "secure.example",
     "tls-resolved.example",
     "moved.example",
@@ -38,6 +40,7 @@ pub const CERTIFIED: [&str; 10] = [
     "one.none.example",
     "one.wild.example",
     "two.wild.example",
+    "six.wild.example",
     "one.begun.example",
 ];
 
@@ -56,7 +59,7 @@ pub fn registered(world: &World, ca: &Ca) -> Scene {
     let options =
         Options { detection_timeout: std::time::Duration::from_millis(200), ..Options::default() };
     let cases = [http(), originated(), tls(), tcp(), unnamed()].concat();
-    Scene { manifests, options, cases, carried: 43 }
+    Scene { manifests, options, cases, carried: 44 }
 }
 
 fn http() -> Vec<Case> {
@@ -79,6 +82,7 @@ fn http() -> Vec<Case> {
         asks_http2("a stranger over HTTP/2", first, "stranger.example"),
         says("no HTTP at a port of HTTP", first, b"EHLO there\r\n\r\n"),
         asks("a Host that is resolved", (NOBODY, 80), "resolved.example"),
+        asks("a Host that is resolved to IPv6", (NOBODY, 80), "six-resolved.example"),
         asks("a Host of a wildcard, where it is", first, "one.none.example"),
         asks("the domain of a wildcard", first, "none.example"),
         asks("an endpoint in IPv6", first, "six.example"),
@@ -236,6 +240,8 @@ pub fn asked(world: &World, ca: &Ca) -> Scene {
     let cases = [
         asks("a Host of a wildcard", anywhere, "one.wild.example"),
         asks("another, elsewhere", anywhere, "two.wild.example"),
+        asks("one of IPv6 alone", anywhere, "six.wild.example"),
+        asks_tls("the server name of one of IPv6 alone", secure, to("six.wild.example")),
         asks("one without an address", anywhere, "nobody.wild.example"),
         asks("the domain itself", anywhere, "wild.example"),
         asks("a stranger", anywhere, "stranger.example"),
@@ -250,6 +256,6 @@ pub fn asked(world: &World, ca: &Ca) -> Scene {
         manifests: include_str!("asked.yaml").replace("AUTHORITY", &authority),
         options: Options::default(),
         cases: cases.into(),
-        carried: 5,
+        carried: 7,
     }
 }
