@@ -66,7 +66,7 @@ pub(super) fn cluster_of(
     cluster.connect_timeout = SOONEST_TIMEOUT + millis(random.u64(..950));
     cluster.buffer_limit = 1 << 20;
     cluster.proxy_header = introduces.then_some(ProxyHeader::V1);
-    if random.u32(..3) == 0 {
+    if random.u32(..4) == 0 {
         cluster.http.protocol = Some(UpstreamProtocol::Http2);
         cluster.http.max_streams = few(random, 1);
     }

@@ -38,7 +38,7 @@ mod streams;
 mod wire;
 
 const SCHEDULES: u64 = 10_000;
-const STEPS: u32 = 5;
+const STEPS: u32 = 4;
 /// Least time that there is for a connection.
 const SOONEST_TIMEOUT: Duration = Duration::from_millis(50);
 /// Longer than everything takes that is under way.
