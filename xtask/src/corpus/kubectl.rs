@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,6 +16,9 @@ use crate::workspace::{Workspace, run};
 /// How long the server may take to answer.
 const START: Duration = Duration::from_secs(60);
 
+/// The token of a user who may do nothing.
+const VIEWER_TOKEN: &str = "a-token-of-the-viewer";
+
 /// Builds the product, starts it, and replays the commands.
 pub fn replay(workspace: &Workspace, cases: &Path) -> Result<Outcome> {
     let kubectl = Tool::Kubectl.provide(workspace, true)?;
@@ -27,7 +31,8 @@ pub fn replay(workspace: &Workspace, cases: &Path) -> Result<Outcome> {
 /// Builds the product, starts it, and runs the recorded requests against it.
 pub fn transcripts(workspace: &Workspace, mut runner: Command) -> Result<Outcome> {
     let server = Server::start(workspace, "transcripts")?;
-    Outcome::of(runner.env("KUBECONFIG", &server.kubeconfig))
+    runner.env("KUBECONFIG", &server.kubeconfig).env("VIEWER_TOKEN", VIEWER_TOKEN);
+    Outcome::of(&mut runner)
 }
 
 /// `tidegate up` on ports that the kernel chose. Ended when dropped.
@@ -53,6 +58,10 @@ impl Server {
             command.args([listen, "127.0.0.1:0"]);
         }
         command.args(["--gateway-listen", "127.0.0.1", "--port-map", "80=0,443=0"]);
+        let tokens = folder.join("tokens");
+        fs::write(&tokens, format!("{VIEWER_TOKEN},viewer,1\n"))?;
+        fs::set_permissions(&tokens, fs::Permissions::from_mode(0o600))?;
+        command.arg("--api-token-file").arg(tokens);
         command.args(["--access-log", "off"]).stdin(Stdio::null());
         let log = folder.join("log");
         command.stdout(File::create(folder.join("out"))?).stderr(File::create(&log)?);

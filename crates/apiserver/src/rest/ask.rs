@@ -1,14 +1,19 @@
 //! A request that has arrived whole.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 
 use super::failure::Failure;
 use super::query::Query;
+use super::users::User;
 
 /// What a client asks.
 #[derive(Clone, Debug)]
 pub(crate) struct Ask {
+    /// Who asks; nobody where no token is needed.
+    pub user: Option<Arc<User>>,
     pub method: Method,
     pub path: String,
     pub query: Query,

@@ -19,11 +19,11 @@ use tokio_rustls::TlsAcceptor;
 
 use super::ask::Ask;
 use super::body::LIMIT;
-use super::credentials::Token;
 use super::failure::Failure;
 use super::logs::CommandOutput;
 use super::query::Query;
 use super::reply::{self, Reply};
+use super::users::Users;
 use super::{Api, Shutdown, sessions};
 
 /// How long a client may take for its part of the TLS handshake, for a request's head, and for its body.
@@ -42,7 +42,7 @@ const TLS_HANDSHAKE: u8 = 22;
 /// What every connection needs.
 pub(super) struct Context {
     pub api: Api,
-    pub token: Token,
+    pub users: Users,
     pub acceptor: TlsAcceptor,
 }
 
@@ -133,7 +133,8 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
     let (mut parts, body) = request.into_parts();
     let upgrade = parts.extensions.remove::<OnUpgrade>();
     let authorization = parts.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-    if !is_public(parts.uri.path()) && !context.token.admits(authorization) {
+    let user = context.users.of(authorization);
+    if !is_public(parts.uri.path()) && user.is_none() {
         return reply::failure(&Failure::unauthorized());
     }
     let waits = parts.headers.contains_key(header::EXPECT);
@@ -147,6 +148,7 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
         Err(failure) => return reply::failure(&failure),
     };
     let ask = Ask {
+        user,
         method: parts.method,
         path: parts.uri.path().to_owned(),
         query: Query::parse(parts.uri.query()),

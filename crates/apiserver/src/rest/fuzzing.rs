@@ -1,5 +1,7 @@
 //! Entry points for fuzzing: what a client's bytes meet first. None of them may panic or take long.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Value, json};
@@ -12,6 +14,7 @@ use super::query::Query;
 use super::selector::LabelSelector;
 use super::served::Served;
 use super::table::{Include, Tables};
+use super::users::User;
 use super::{body, managed, negotiate, router};
 
 /// A body in each of its forms. JSON that is read is written, and reads back as the same.
@@ -22,6 +25,7 @@ pub fn body(data: &[u8]) {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         let ask = Ask {
+            user: Some(Arc::new(User::admin())),
             method: Method::POST,
             path: "/".into(),
             query: Query::default(),

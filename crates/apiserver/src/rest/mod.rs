@@ -39,6 +39,7 @@ mod server;
 mod services;
 mod sessions;
 mod table;
+mod users;
 mod write;
 mod yaml;
 
@@ -58,6 +59,7 @@ use failure::Failure;
 use handed_in::HandedIn;
 use reply::Reply;
 use router::{Route, Target, Verb};
+use users::User;
 
 pub use forms::PATH as FORMS_PATH;
 pub use logs::{CommandOutput, Containers, LogLines, LogOptions, NoContainers};
@@ -133,7 +135,11 @@ impl Api {
                     return Err(Failure::method_not_allowed());
                 }
                 match route {
-                    Route::Forms => Ok(forms::unsettled(&self.store)),
+                    Route::Forms => {
+                        let rules = ask.user.as_ref().is_some_and(|user| user.rules());
+                        let unsettled = || forms::unsettled(&self.store);
+                        rules.then(unsettled).ok_or_else(Failure::page_not_found)
+                    }
                     route => fixed(&route, ask),
                 }
             }
@@ -142,7 +148,7 @@ impl Api {
 
     async fn resource(&self, target: &Target, ask: &Ask) -> Result<Reply, Failure> {
         let verb = target.verb(&ask.method, ask.query.flag("watch"))?;
-        check_impersonation(target, verb, ask)?;
+        check_access(target, verb, ask)?;
         if target.subresource.as_deref() == Some("log")
             && target.served.info.kind == tidegate_api::Kind::Pod
         {
@@ -230,23 +236,21 @@ fn health(ask: &Ask) -> String {
     }
 }
 
-/// The token's user may act as somebody else, but nobody else may do anything.
-fn check_impersonation(target: &Target, verb: Verb, ask: &Ask) -> Result<(), Failure> {
-    let user = ask.headers.get("impersonate-user").and_then(|user| user.to_str().ok());
-    let Some(user) = user.filter(|user| *user != reviews::USER) else {
-        return Ok(());
+/// Checks that whoever asks may do this. The kubeconfig's user may act as somebody else, but nobody else may do anything
+/// then.
+fn check_access(target: &Target, verb: Verb, ask: &Ask) -> Result<(), Failure> {
+    let acted = ask.headers.get("impersonate-user").and_then(|user| user.to_str().ok());
+    let user = ask.user.as_deref();
+    let may = |user: &User| user.may(verb, target.served.info, target.subresource.as_deref());
+    let user = match (user, acted) {
+        (Some(user), None) if may(user) => return Ok(()),
+        (Some(user), Some(acted)) if user.rules() && acted == users::ADMIN => return Ok(()),
+        (Some(user), Some(acted)) if user.rules() => acted,
+        (Some(user), _) => &user.name,
+        (None, _) => "system:anonymous",
     };
     let info = target.served.info;
-    let verb = match verb {
-        Verb::Get => "get",
-        Verb::List => "list",
-        Verb::Watch => "watch",
-        Verb::Create => "create",
-        Verb::Update => "update",
-        Verb::Patch => "patch",
-        Verb::Delete => "delete",
-        Verb::DeleteCollection => "deletecollection",
-    };
+    let verb = verb.name();
     let place = match &target.namespace {
         Some(namespace) => format!("in the namespace {namespace:?}"),
         None => "at the cluster scope".into(),

@@ -147,6 +147,28 @@ pub(crate) enum Verb {
     DeleteCollection,
 }
 
+impl Verb {
+    /// As Kubernetes calls it, and whoever asks whether they may.
+    const NAMES: [(&'static str, Self); 8] = [
+        ("get", Self::Get),
+        ("list", Self::List),
+        ("watch", Self::Watch),
+        ("create", Self::Create),
+        ("update", Self::Update),
+        ("patch", Self::Patch),
+        ("delete", Self::Delete),
+        ("deletecollection", Self::DeleteCollection),
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, verb)| *verb == self).map_or("", |(name, _)| name)
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, verb)| *verb)
+    }
+}
+
 impl Target {
     /// The verb that a method means here.
     pub(crate) fn verb(&self, method: &Method, watch: bool) -> Result<Verb, Failure> {

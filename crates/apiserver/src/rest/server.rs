@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use super::connection::{self, Context};
 use super::credentials::{CredentialError, Credentials};
 use super::logs::Containers;
+use super::users::Users;
 use super::{Api, Shutdown, namespaces};
 use crate::store::{Push, Store};
 
@@ -39,13 +40,15 @@ pub struct Options {
     pub connections: usize,
     /// Watches at once; more are refused (429).
     pub watches: usize,
+    /// A file of tokens of further users, as Kubernetes' static token file.
+    pub token_file: Option<PathBuf>,
 }
 
 impl Options {
     /// Listens on `listen` and keeps its files in `data_dir`.
     #[must_use]
     pub fn new(listen: SocketAddr, data_dir: PathBuf) -> Self {
-        Self { listen, data_dir, connections: 1_024, watches: 2_048 }
+        Self { listen, data_dir, connections: 1_024, watches: 2_048, token_file: None }
     }
 }
 
@@ -96,14 +99,13 @@ impl Server {
         if let Some(push) = own_service(address) {
             store.push(push).await;
         }
+        let users = Users::new(credentials.token, options.token_file.as_deref())
+            .map_err(StartError::Credentials)?;
         let (stop, shutdown) = Shutdown::new();
         let api = Api::new(store.clone(), containers, options.watches, shutdown.clone());
         let tidying = tokio::spawn(Arc::clone(&api.handed_in).run(store.clone(), shutdown.clone()));
-        let context = Arc::new(Context {
-            api,
-            token: credentials.token,
-            acceptor: TlsAcceptor::from(credentials.tls),
-        });
+        let context =
+            Arc::new(Context { api, users, acceptor: TlsAcceptor::from(credentials.tls) });
         let serving =
             tokio::spawn(accept(listener, context, options.connections, shutdown.clone()));
         let ending = tokio::spawn(namespaces::run(store, shutdown));

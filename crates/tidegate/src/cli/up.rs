@@ -56,7 +56,7 @@ pub struct UpArgs {
     /// Serve no API here: objects come from the API server of this kubeconfig [without FILE: KUBECONFIG, else ~/.kube/config,
     /// else the service account of this Pod]
     #[arg(long, value_name = "FILE", num_args = 0..=1, help_heading = "Resources")]
-    #[arg(conflicts_with_all = ["data_dir", "files", "demo", "api_listen"])]
+    #[arg(conflicts_with_all = ["data_dir", "files", "demo", "api_listen", "api_token_file"])]
     pub kubeconfig: Option<Option<PathBuf>>,
 
     /// A context of the kubeconfig [default: its current one]
@@ -91,6 +91,11 @@ pub struct UpArgs {
     )]
     #[arg(value_parser = socket_address)]
     pub api_listen: SocketAddr,
+
+    /// Further users of the API: lines of TOKEN,USER,UID,"GROUPS", where the group system:masters may do everything and
+    /// tidegate:view may read all but Secrets
+    #[arg(long, value_name = "FILE", value_parser = existing_path, help_heading = "Listening")]
+    pub api_token_file: Option<PathBuf>,
 
     /// Where the admin interface listens: /config_dump, /stats, /clusters …
     #[arg(

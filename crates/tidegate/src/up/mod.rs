@@ -139,7 +139,8 @@ async fn start_api(
     let admin = Arc::clone(&running.admin);
     let text = args.access_log_format.compiled();
     let containers = GatewayContainers::new(logs, admin, gateway, text);
-    let options = ApiOptions::new(args.api_listen, data_dir.to_owned());
+    let mut options = ApiOptions::new(args.api_listen, data_dir.to_owned());
+    options.token_file.clone_from(&args.api_token_file);
     Server::start(options, store.clone(), Arc::new(containers)).await.map_err(|error| match error {
         StartError::Listen { address, source } => {
             listen::flag_refused(address, "--api-listen", &source)

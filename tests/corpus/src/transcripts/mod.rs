@@ -15,7 +15,7 @@ use tidegate_testing::client::Response;
 use crate::cases::{Tally, Verdict};
 use bindings::Bindings;
 use recording::{Answer, Exchange, Group, Request, Values};
-use wire::Server;
+use wire::{By, Server};
 
 /// Fields that have to be as recorded.
 const SAME: [&str; 4] = ["cache-control", "retry-after", "upgrade", "sec-websocket-protocol"];
@@ -85,7 +85,14 @@ async fn replay(server: &Server, exchange: Exchange, bindings: &mut Bindings) ->
 /// Sends a request. Tidegate writes the status of what clients wrote, where the recorded server had no
 /// controller: whoever meets that looks again and repeats what it asked, as clients do.
 async fn ask(server: &Server, request: &mut Request, recorded: &Answer) -> Result<Response> {
-    let mut answer = server.ask(request, recorded.status != 401).await?;
+    let by = match recorded.status {
+        401 => By::Stranger,
+        403 if recorded.body["message"].as_str().is_some_and(|text| text.contains("viewer")) => {
+            By::Viewer
+        }
+        _ => By::Admin,
+    };
+    let mut answer = server.ask(request, by).await?;
     for _ in 0..CONFLICTS {
         let named = request.body["metadata"]["resourceVersion"].is_string();
         if (answer.status, recorded.status, named) != (409, 200, true) {
@@ -94,7 +101,7 @@ async fn ask(server: &Server, request: &mut Request, recorded: &Answer) -> Resul
         let current = server.get(request.path.trim_end_matches("/status")).await?.json();
         request.body["metadata"]["resourceVersion"] =
             current["metadata"]["resourceVersion"].clone();
-        answer = server.ask(request, true).await?;
+        answer = server.ask(request, by).await?;
     }
     Ok(answer)
 }

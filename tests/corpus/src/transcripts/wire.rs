@@ -20,11 +20,22 @@ use crate::cases;
 /// How long a watch is listened to, in seconds.
 const WATCHED: &str = "1";
 
+/// Who asks. Recordings have no tokens; what was answered says whose it was.
+#[derive(Clone, Copy, Debug)]
+pub enum By {
+    Admin,
+    /// A user who may do nothing.
+    Viewer,
+    /// Somebody with a token of nobody.
+    Stranger,
+}
+
 /// The server before us.
 pub struct Server {
     address: SocketAddr,
     tls: Arc<ClientConfig>,
     token: String,
+    viewer: String,
 }
 
 impl Server {
@@ -43,12 +54,13 @@ impl Server {
             .with_root_certificates(roots)
             .with_no_client_auth();
         let token = config["users"][0]["user"]["token"].as_str().context("no token")?.to_owned();
-        Ok(Self { address, tls: Arc::new(tls), token })
+        let viewer = std::env::var("VIEWER_TOKEN").unwrap_or_default();
+        Ok(Self { address, tls: Arc::new(tls), token, viewer })
     }
 
-    /// Sends a request on a connection of its own. `known` is whether the recorded server knew who asks.
-    pub async fn ask(&self, request: &Request, known: bool) -> Result<Response> {
-        let (headers, body) = self.written(request, known);
+    /// Sends a request on a connection of its own, as somebody.
+    pub async fn ask(&self, request: &Request, by: By) -> Result<Response> {
+        let (headers, body) = self.written(request, by);
         let head = format!(
             "{} {} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n",
             request.method,
@@ -68,16 +80,21 @@ impl Server {
     pub async fn get(&self, path: &str) -> Result<Response> {
         let headers = json!({"authorization": "", "accept": "application/json"});
         let request = json!({"method": "GET", "path": path, "headers": headers});
-        self.ask(&serde_json::from_value(request)?, true).await
+        self.ask(&serde_json::from_value(request)?, By::Admin).await
     }
 
     /// The fields that matter to a server, and the content.
-    fn written(&self, request: &Request, known: bool) -> (String, Vec<u8>) {
+    fn written(&self, request: &Request, by: By) -> (String, Vec<u8>) {
         let mut headers = String::new();
         for (name, value) in &request.headers {
             match name.as_str() {
-                "authorization" if known => {
-                    let _ = write!(headers, "{name}: Bearer {}\r\n", self.token);
+                "authorization" => {
+                    let token = match by {
+                        By::Admin => &self.token,
+                        By::Viewer => &self.viewer,
+                        By::Stranger => "wrong",
+                    };
+                    let _ = write!(headers, "{name}: Bearer {token}\r\n");
                 }
                 "accept-encoding" | "user-agent" => {}
                 _ => {

@@ -8,6 +8,7 @@ mod lifecycle;
 mod logs;
 mod patches;
 mod races;
+mod users;
 mod watches;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 use super::ask::Ask;
 use super::query::Query;
 use super::reply::Reply;
+use super::users::User;
 use super::{Api, NoContainers, Shutdown};
 use crate::store::{self, Store};
 
@@ -73,6 +75,7 @@ impl Lab {
             None => (target, None),
         };
         let ask = Ask {
+            user: Some(Arc::new(User::admin())),
             method,
             path: path.into(),
             query: Query::parse(query),
@@ -115,6 +118,12 @@ impl Lab {
 }
 
 impl Call<'_> {
+    /// As somebody else than the kubeconfig's user.
+    pub(super) fn by(mut self, user: &User) -> Self {
+        self.ask.user = Some(Arc::new(user.clone()));
+        self
+    }
+
     pub(super) fn json(self, body: &Value) -> Self {
         self.body(body.to_string())
     }

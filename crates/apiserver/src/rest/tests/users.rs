@@ -1,0 +1,63 @@
+//! What users other than the kubeconfig's may do.
+
+use super::super::FORMS_PATH;
+use super::*;
+
+fn user(name: &str, groups: &[&str]) -> User {
+    User { name: name.into(), groups: groups.iter().map(|group| (*group).to_owned()).collect() }
+}
+
+#[tokio::test]
+async fn groups_say_what_a_user_may_do() {
+    let lab = lab();
+    let viewer = user("viewer", &["tidegate:view"]);
+    let nobody = user("nobody", &[]);
+    lab.post(CM, config_map("a", &json!({}))).await.expect(201);
+    let ask = async |user: &User, method: Method, path: &str| {
+        lab.call(method, path).by(user).json(&config_map("b", &json!({}))).send().await
+    };
+    assert_eq!(ask(&viewer, Method::GET, &format!("{CM}/a")).await.code, 200);
+    assert_eq!(ask(&viewer, Method::GET, CM).await.code, 200);
+    ask(&viewer, Method::POST, CM).await.refused(
+        403,
+        "Forbidden",
+        "configmaps is forbidden: User \"viewer\" cannot create resource \"configmaps\" in API group \"\" in the \
+         namespace \"default\"",
+    );
+    let secrets = "/api/v1/namespaces/default/secrets";
+    ask(&viewer, Method::GET, secrets).await.refused(
+        403,
+        "Forbidden",
+        "secrets is forbidden: User \"viewer\" cannot list resource \"secrets\" in API group \"\" in the namespace \
+         \"default\"",
+    );
+    assert_eq!(ask(&nobody, Method::GET, CM).await.code, 403);
+    assert_eq!(ask(&nobody, Method::GET, "/apis").await.code, 200, "what there is may be asked");
+    assert_eq!(ask(&viewer, Method::GET, FORMS_PATH).await.code, 404);
+    let acts = HeaderName::from_static("impersonate-user");
+    let acting = lab.call(Method::GET, CM).by(&viewer).header(acts, "admin").send().await;
+    assert_eq!(acting.code, 403, "only who may do everything acts as others");
+    lab.get(&format!("{CM}/b")).await.refused(404, "NotFound", "configmaps \"b\" not found");
+}
+
+#[tokio::test]
+async fn reviews_tell_the_truth() {
+    let lab = lab();
+    let viewer = user("viewer", &["tidegate:view"]);
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    for (verb, resource, allowed) in
+        [("get", "services", true), ("get", "secrets", false), ("delete", "services", false)]
+    {
+        let review = json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+            "spec": { "resourceAttributes": { "verb": verb, "resource": resource } },
+        });
+        let answer = lab.call(Method::POST, path).by(&viewer).json(&review).send().await;
+        assert_eq!(answer.expect(201)["status"]["allowed"], allowed, "{verb} {resource}");
+    }
+    let who = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview" });
+    let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let who = lab.call(Method::POST, path).by(&viewer).json(&who).send().await.expect(201);
+    let info = json!({ "username": "viewer", "groups": ["tidegate:view", "system:authenticated"] });
+    assert_eq!(who["status"]["userInfo"], info);
+}

@@ -1,0 +1,217 @@
+//! Who asks, and what they may do: the user of the kubeconfig, and those of a file of tokens (`--api-token-file`).
+//!
+//! The file is as Kubernetes' static token file: lines of `TOKEN,USER,UID` and, if there are any, groups as a fourth value
+//! in quotes. Groups say what a user may do: everything in `system:masters`, reading what is no secret in [`VIEW`]; in
+//! neither, nothing but asking what there is and who they are.
+
+use std::fs;
+use std::hint::black_box;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use tidegate_api::{Kind, KindInfo};
+
+use super::router::Verb;
+
+/// The user of the kubeconfig that the server writes.
+pub(crate) const ADMIN: &str = "admin";
+
+/// The group whose members may do everything.
+const MASTERS: &str = "system:masters";
+/// The group whose members may read all but Secrets.
+pub(crate) const VIEW: &str = "tidegate:view";
+/// Fewer characters can be guessed.
+const SHORTEST: usize = 16;
+/// Users of a file; each is looked at with each request.
+const MOST: usize = 1_000;
+
+/// Somebody whose token is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct User {
+    pub name: String,
+    pub groups: Vec<String>,
+}
+
+impl User {
+    /// The user of the kubeconfig.
+    pub(crate) fn admin() -> Self {
+        Self { name: ADMIN.to_owned(), groups: vec![MASTERS.to_owned()] }
+    }
+
+    fn is_in(&self, group: &str) -> bool {
+        self.groups.iter().any(|own| own == group)
+    }
+
+    /// Whether they may do everything, acting as others too.
+    pub(crate) fn rules(&self) -> bool {
+        self.is_in(MASTERS)
+    }
+
+    /// Whether they may do this with objects of a kind, or with a part of them: what runs in a Pod is not only read.
+    pub(crate) fn may(&self, verb: Verb, info: &KindInfo, subresource: Option<&str>) -> bool {
+        let reads = matches!(verb, Verb::Get | Verb::List | Verb::Watch)
+            && info.kind != Kind::Secret
+            && !matches!(subresource, Some("exec" | "attach" | "portforward"));
+        self.rules() || (reads && self.is_in(VIEW))
+    }
+
+    /// The verbs, as a review of rules tells them.
+    pub(crate) fn verbs(&self) -> &'static [&'static str] {
+        match (self.rules(), self.is_in(VIEW)) {
+            (true, _) => &["*"],
+            (false, true) => &["get", "list", "watch"],
+            (false, false) => &[],
+        }
+    }
+}
+
+/// All users, by their tokens.
+pub(crate) struct Users(Vec<(String, Arc<User>)>);
+
+impl Users {
+    /// The user of the kubeconfig, and those of a file if there is one.
+    ///
+    /// # Errors
+    /// The file cannot be read, is open to others, or a line of it says nothing that counts; in words.
+    pub(crate) fn new(token: String, file: Option<&Path>) -> Result<Self, String> {
+        let mut users = vec![(token, Arc::new(User::admin()))];
+        if let Some(file) = file {
+            let named = |reason: String| format!("{}: {reason}", file.display());
+            let private = |mode: u32| mode & 0o007 == 0;
+            let mode = fs::metadata(file).map_err(|error| named(error.to_string()))?.permissions();
+            if !private(mode.mode()) {
+                return Err(named("everybody on this machine may read it; chmod 600".to_owned()));
+            }
+            let text = fs::read_to_string(file).map_err(|error| named(error.to_string()))?;
+            for (number, line) in text.lines().enumerate() {
+                let line = line.trim();
+                if line.is_empty() || line.starts_with('#') {
+                    continue;
+                }
+                let at = |reason: &str| format!("{}:{}: {reason}", file.display(), number + 1);
+                let (token, user) = read(line).map_err(|reason| at(&reason))?;
+                if users.iter().any(|(known, _)| *known == token) {
+                    return Err(at("this token is somebody's already"));
+                }
+                users.push((token, Arc::new(user)));
+            }
+            if users.len() > MOST {
+                return Err(named(format!("more than {MOST} users")));
+            }
+        }
+        Ok(Self(users))
+    }
+
+    /// Whose token `Authorization` carries. Takes as long for a near miss as for any other.
+    pub(crate) fn of(&self, authorization: Option<&[u8]>) -> Option<Arc<User>> {
+        let given = authorization.and_then(|value| {
+            let (scheme, token) = value.split_at_checked(b"Bearer ".len())?;
+            scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
+        })?;
+        let mut found = None;
+        for (token, user) in &self.0 {
+            if same(given, token.as_bytes()) {
+                found = Some(Arc::clone(user));
+            }
+        }
+        found
+    }
+}
+
+fn same(given: &[u8], token: &[u8]) -> bool {
+    let mut difference = given.len() ^ token.len();
+    for (index, byte) in token.iter().enumerate() {
+        let other = given.get(index).copied().unwrap_or_default();
+        difference |= usize::from(black_box(byte ^ other));
+    }
+    difference == 0
+}
+
+/// A line of a file of tokens.
+fn read(line: &str) -> Result<(String, User), String> {
+    let (values, groups) = match line.split_once(",\"") {
+        Some((values, groups)) => {
+            (values, groups.strip_suffix('"').ok_or("a quote is not closed")?)
+        }
+        None => (line, ""),
+    };
+    let values: Vec<&str> = values.split(',').map(str::trim).collect();
+    let (token, name, groups) = match values.as_slice() {
+        [token, name, _uid] => (token, name, groups),
+        [token, name, _uid, group] if groups.is_empty() => (token, name, *group),
+        _ => return Err("a line is TOKEN,USER,UID or TOKEN,USER,UID,\"GROUP,GROUP\"".to_owned()),
+    };
+    if token.len() < SHORTEST {
+        return Err(format!("a token of fewer than {SHORTEST} characters can be guessed"));
+    }
+    if name.is_empty() || *name == ADMIN {
+        return Err(format!("a user has a name, and it is not {ADMIN:?}, the kubeconfig's user"));
+    }
+    let groups = groups.split(',').map(str::trim).filter(|group| !group.is_empty());
+    let groups = groups.map(str::to_owned).collect();
+    Ok(((*token).to_owned(), User { name: (*name).to_owned(), groups }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn users(text: &str, mode: u32) -> Result<Users, String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("tokens");
+        fs::write(&file, text).expect("written");
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("a mode");
+        Users::new("the-token-of-the-kubeconfig".to_owned(), Some(&file))
+    }
+
+    #[test]
+    fn a_file_says_whose_a_token_is() {
+        let text = "# people\n0123456789abcdef,ann,1,\"system:masters,others\"\n\
+                    0123456789abcdeg, bob ,2,tidegate:view\n0123456789abcdeh,eve,3\n";
+        let users = users(text, 0o600).expect("good");
+        let who = |token: &str| users.of(Some(format!("Bearer {token}").as_bytes()));
+        let name = |token: &str| who(token).map(|user| user.name.clone());
+        assert_eq!(name("the-token-of-the-kubeconfig").as_deref(), Some(ADMIN));
+        let ann = who("0123456789abcdef").expect("known");
+        assert_eq!(ann.groups, ["system:masters", "others"]);
+        let (bob, eve) = (who("0123456789abcdeg").expect("known"), who("0123456789abcdeh"));
+        let eve = eve.expect("known");
+        let (service, secret) = (Kind::Service.info(), Kind::Secret.info());
+        let pod = Kind::Pod.info();
+        for (user, verb, info, part, may) in [
+            (&ann, Verb::Delete, secret, None, true),
+            (&bob, Verb::Watch, service, None, true),
+            (&bob, Verb::Get, secret, None, false),
+            (&bob, Verb::Patch, service, None, false),
+            (&bob, Verb::Get, pod, Some("log"), true),
+            (&bob, Verb::Get, pod, Some("exec"), false),
+            (&eve, Verb::Get, service, None, false),
+        ] {
+            assert_eq!(user.may(verb, info, part), may, "{} {verb:?} {}", user.name, info.name);
+        }
+        assert!(users.of(Some(b"bearer 0123456789abcdef")).is_some(), "a scheme has no case");
+        for token in ["", "0123456789abcde", "0123456789abcdefg", "0123456789abcdex"] {
+            assert_eq!(name(token), None, "{token}");
+        }
+        assert_eq!(users.of(None), None);
+        assert_eq!(users.of(Some(b"Basic 0123456789abcdef")), None);
+    }
+
+    #[test]
+    fn what_is_no_good_is_told_by_its_line() {
+        let good = "0123456789abcdef,ann,1";
+        for (text, mode, why) in [
+            (good, 0o644, "chmod 600"),
+            ("short,ann,1", 0o600, ":1: a token of fewer than 16"),
+            ("\n0123456789abcdef", 0o600, ":2: a line is TOKEN,USER,UID"),
+            ("0123456789abcdef,admin,1", 0o600, "it is not \"admin\""),
+            ("0123456789abcdef,ann,1,\"a", 0o600, "a quote is not closed"),
+            (&*format!("{good}\n{good}"), 0o600, ":2: this token is somebody's"),
+            ("the-token-of-the-kubeconfig,ann,1", 0o600, "this token is somebody's"),
+        ] {
+            let told = users(text, mode).err().expect(text);
+            assert!(told.contains(why), "{text}: {told}");
+        }
+    }
+}
