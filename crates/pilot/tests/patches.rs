@@ -1,6 +1,8 @@
 //! What each operation of an EnvoyFilter does: where what it names is there, where that is missing, and where it names nothing.
 
 mod common;
+#[path = "patches/sidecar.rs"]
+mod in_sidecars;
 
 use common::{World, entry, manifest};
 use serde_json::{Value, json};
@@ -74,13 +76,20 @@ impl Sort {
         json!({"applyTo": self.apply_to(), "match": self.names(named), "patch": patch})
     }
 
-    /// The names of those that are there, but for what every listener has.
+    /// The names of those that a gateway has, but for what every listener has.
     fn there(self, world: &World) -> String {
-        let listener = || world.json(ResourceType::Listener, LISTENER);
+        self.there_in(world, LISTENER, HOST)
+    }
+
+    /// The same of a listener, whose chain for requests is looked at, and of a virtual host.
+    fn there_in(self, world: &World, listener: &str, host: &str) -> String {
+        let listener = || world.json(ResourceType::Listener, listener);
         let chain = || {
             let listener = listener();
-            let default = listener["default_filter_chain"].clone();
-            if default.is_null() { listener["filter_chains"][0].clone() } else { default }
+            let chains = listener["filter_chains"].as_array().into_iter().flatten();
+            let mut chains = std::iter::once(&listener["default_filter_chain"]).chain(chains);
+            let of_requests = chains.find(|chain| chain.to_string().contains(MANAGER));
+            of_requests.expect("a chain for requests").clone()
         };
         let list = match self {
             Self::Listener => listener()["listener_filters"].clone(),
@@ -91,7 +100,7 @@ impl Sort {
                     filters.as_array().into_iter().flatten().find(|f| f["name"] == MANAGER);
                 manager.expect("a manager")["typed_config"]["http_filters"].clone()
             }
-            Self::Route => world.json(ResourceType::VirtualHost, HOST)["routes"].clone(),
+            Self::Route => world.json(ResourceType::VirtualHost, host)["routes"].clone(),
         };
         let names = list.as_array().into_iter().flatten().filter_map(|one| one["name"].as_str());
         names.filter(|name| !name.starts_with("envoy.")).collect()
@@ -134,6 +143,11 @@ fn world(sort: Sort, patches: &[Value]) -> World {
 
 #[test]
 fn operations_by_what_they_name() {
+    operations_on_lists(|sort, patches| sort.there(&world(sort, patches)));
+}
+
+/// Checks what comes of each operation on lists of `a`, `b` and `c`, of which `there` tells the names.
+fn operations_on_lists(there: impl Fn(Sort, &[Value]) -> String) {
     // The operation; what comes of it where what it names is there (`b`), is not, and where it names nothing.
     let cases = [
         ("ADD", ["abcx", "abcx", "abcx"]),
@@ -145,7 +159,7 @@ fn operations_by_what_they_name() {
         ("MERGE", ["axc", "abc", "abc"]),
     ];
     for sort in Sort::ALL {
-        assert_eq!(sort.there(&world(sort, &[])), "abc", "{sort:?}");
+        assert_eq!(there(sort, &[]), "abc", "{sort:?}");
         for (operation, expected) in cases {
             for (named, expected) in [Some("b"), Some("z"), None].into_iter().zip(expected) {
                 let expected = match (sort, operation, named) {
@@ -158,8 +172,8 @@ fn operations_by_what_they_name() {
                     (Sort::Route, "MERGE", None) => "xxx",
                     _ => expected,
                 };
-                let world = world(sort, &[sort.patch(operation, named, "x")]);
-                assert_eq!(sort.there(&world), expected, "{sort:?} {operation} {named:?}");
+                let found = there(sort, &[sort.patch(operation, named, "x")]);
+                assert_eq!(found, expected, "{sort:?} {operation} {named:?}");
             }
         }
     }
@@ -184,46 +198,48 @@ impl Whole {
         Self::Cluster,
     ];
 
-    /// What a patch is for; a match of `b`, of what is not there, and of any; what MERGE gives, and what is added.
-    fn patch(self, operation: &str, named: Option<&str>) -> Value {
-        let host = |name: &str| format!("{name}.example");
-        let (apply_to, what, merged, added) = match self {
-            Self::Listener => (
-                "LISTENER",
-                named.map(
-                    |n| json!({"listener": {"name": if n == "b" { "0.0.0.0_81" } else { n }}}),
-                ),
-                json!({"stat_prefix": "merged"}),
-                json!({"name": "x"}),
-            ),
+    /// A match of `b`, of what is not there, or of any, in a gateway.
+    fn names(self, named: Option<&str>) -> Value {
+        let Some(n) = named else {
+            // One route configuration is enough for virtual hosts.
+            let any = json!({"routeConfiguration": {"portNumber": 80}});
+            return if self == Self::VirtualHost { any } else { json!({}) };
+        };
+        let host = format!("{n}.example");
+        let port = if n == "b" { 81 } else { 82 };
+        match self {
+            Self::Listener => json!({"listener": {"name": format!("0.0.0.0_{port}")}}),
+            Self::FilterChain => json!({"listener": {"filterChain": {"sni": host}}}),
+            Self::RouteConfiguration => json!({"routeConfiguration": {"portNumber": port}}),
+            Self::VirtualHost => {
+                json!({"routeConfiguration": {"portNumber": 80, "vhost": {"domainName": host}}})
+            }
+            Self::Cluster => json!({"cluster": {"service": host}}),
+        }
+    }
+
+    /// A patch for what is matched, with what MERGE gives, or what is added.
+    fn patch(self, operation: &str, what: &Value) -> Value {
+        let (apply_to, merged, added) = match self {
+            Self::Listener => ("LISTENER", json!({"stat_prefix": "merged"}), json!({"name": "x"})),
             Self::FilterChain => (
                 "FILTER_CHAIN",
-                named.map(|n| json!({"listener": {"filterChain": {"sni": host(n)}}})),
                 json!({"transport_socket_connect_timeout": "9s"}),
                 json!({"name": "x", "filters": [Sort::Network.value("x")],
                        "filter_chain_match": {"server_names": ["x.example"]}}),
             ),
             Self::RouteConfiguration => (
                 "ROUTE_CONFIGURATION",
-                named.map(|n| {
-                    let port = if n == "b" { 81 } else { 82 };
-                    json!({"routeConfiguration": {"portNumber": port}})
-                }),
                 json!({"most_specific_header_mutations_wins": true}),
                 json!({"name": "x"}),
             ),
             Self::VirtualHost => (
                 "VIRTUAL_HOST",
-                named.map(|n| {
-                    json!({"routeConfiguration":
-                    {"portNumber": 80, "vhost": {"domainName": host(n)}}})
-                }),
                 json!({"response_headers_to_add": [{"header": {"key": "merged", "value": "1"}}]}),
                 json!({"name": "x", "domains": ["x.example"]}),
             ),
             Self::Cluster => (
                 "CLUSTER",
-                named.map(|n| json!({"cluster": {"service": host(n)}})),
                 json!({"connect_timeout": "77s"}),
                 json!({"name": "x", "connect_timeout": "1s"}),
             ),
@@ -232,18 +248,12 @@ impl Whole {
         if operation != "REMOVE" {
             patch["value"] = if operation.starts_with("MERGE") { merged } else { added };
         }
-        // One route configuration is enough for virtual hosts.
-        let any = json!({"routeConfiguration": {"portNumber": 80}});
-        let any = if self == Self::VirtualHost { any } else { json!({}) };
-        json!({"applyTo": apply_to, "match": what.unwrap_or(any), "patch": patch})
+        json!({"applyTo": apply_to, "match": what, "patch": patch})
     }
 
-    /// Those that are there, each with `*` where it is merged.
+    /// Those that a gateway has, each with `*` where it is merged.
     fn there(self, world: &World) -> String {
-        let all = |kind| {
-            let names = world.names(kind);
-            names.into_iter().map(move |name| (world.json(kind, &name), name)).collect::<Vec<_>>()
-        };
+        let all = |kind| all(world, kind);
         let found: Vec<(Value, String)> = match self {
             Self::Listener => all(ResourceType::Listener),
             Self::FilterChain => {
@@ -271,23 +281,31 @@ impl Whole {
             "x" | "x.example" => Some("x"),
             _ => None,
         };
-        let is_merged = |resource: &Value| {
-            let text = resource.to_string();
-            text.contains("merged")
-                || text.contains("\"9s\"")
-                || text.contains("\"77s\"")
-                || resource["most_specific_header_mutations_wins"] == true
-        };
-        let mut told: Vec<String> = found
-            .iter()
-            .filter_map(|(resource, name)| {
-                let star = if is_merged(resource) { "*" } else { "" };
-                Some(format!("{}{star}", letter(name)?))
-            })
-            .collect();
-        told.sort();
-        told.concat()
+        let letters = found.iter().filter_map(|(found, name)| Some((found, letter(name)?)));
+        told(letters)
     }
+}
+
+/// Every resource of a type, with its name.
+fn all(world: &World, kind: ResourceType) -> Vec<(Value, String)> {
+    let names = world.names(kind).into_iter();
+    names.map(|name| (world.json(kind, &name), name)).collect()
+}
+
+/// The letters of things in their order, each with `*` where the thing is merged.
+fn told<'a>(found: impl Iterator<Item = (&'a Value, &'a str)>) -> String {
+    let is_merged = |resource: &Value| {
+        let text = resource.to_string();
+        text.contains("merged")
+            || text.contains("\"9s\"")
+            || text.contains("\"77s\"")
+            || resource["most_specific_header_mutations_wins"] == true
+    };
+    let star = |resource| if is_merged(resource) { "*" } else { "" };
+    let mut told: Vec<String> =
+        found.map(|(resource, letter)| format!("{letter}{}", star(resource))).collect();
+    told.sort();
+    told.concat()
 }
 
 /// A gateway with two of everything.
@@ -316,6 +334,14 @@ fn pair(patches: &[Value]) -> World {
 
 #[test]
 fn operations_on_what_stands_by_itself() {
+    operations_on_wholes(|sort, operation, named| {
+        let patch = operation.map(|operation| sort.patch(operation, &sort.names(named)));
+        sort.there(&pair(patch.as_slice()))
+    });
+}
+
+/// Checks what comes of each operation on `a` and `b`; `there` tells what is there after it, or before any.
+fn operations_on_wholes(there: impl Fn(Whole, Option<&str>, Option<&str>) -> String) {
     // What comes of it where it is for `b`, for what is not there, and for any.
     let cases = [
         ("ADD", ["abx", "abx", "abx"]),
@@ -328,7 +354,7 @@ fn operations_on_what_stands_by_itself() {
         ("INSERT_FIRST", ["ab", "ab", "ab"]),
     ];
     for sort in Whole::ALL {
-        assert_eq!(sort.there(&pair(&[])), "ab", "{sort:?}");
+        assert_eq!(there(sort, None, None), "ab", "{sort:?}");
         for (operation, expected) in cases {
             for (named, expected) in [Some("b"), Some("z"), None].into_iter().zip(expected) {
                 let expected = match (sort, operation, named) {
@@ -338,9 +364,8 @@ fn operations_on_what_stands_by_itself() {
                     (Whole::VirtualHost, "REPLACE", None) => "xx",
                     _ => expected,
                 };
-                let patch = sort.patch(operation, named);
-                let world = pair(std::slice::from_ref(&patch));
-                assert_eq!(sort.there(&world), expected, "{sort:?} {operation} {named:?}");
+                let found = there(sort, Some(operation), named);
+                assert_eq!(found, expected, "{sort:?} {operation} {named:?}");
             }
         }
     }
@@ -354,7 +379,7 @@ fn what_is_not_done_is_refused_with_what_is() {
         (Whole::RouteConfiguration, "ADD", "MERGE or MERGE_AND_REPLACE_LIST"),
         (Whole::Cluster, "INSERT_FIRST", "ADD or REMOVE or MERGE or MERGE_AND_REPLACE_LIST"),
     ] {
-        let patch = sort.patch(operation, None);
+        let patch = sort.patch(operation, &sort.names(None));
         let world = pair(std::slice::from_ref(&patch));
         let fault = world.fault(&filter("patches", 0, &[patch]), Reconciled).expect("it is told");
         assert!(fault.contains(&format!("{operation} is not done")), "{fault}");

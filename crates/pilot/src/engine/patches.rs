@@ -20,7 +20,7 @@ use tidegate_xds::{Resource, ResourceType};
 use super::patched::Key;
 use super::{Dirty, Pilot, RouteTable};
 use crate::compile::virtual_host::{self, EncodedRoute};
-use crate::model::envoy_filter::{EnvoyFilter, Patch, Refused, path};
+use crate::model::envoy_filter::{EnvoyFilter, Patch, Refused, is_of_context, path};
 use crate::model::names;
 use crate::model::virtual_service::Place;
 use crate::origins::Origin;
@@ -317,8 +317,11 @@ impl Pilot {
                 ApplyTo::Listener => wanted.push((ResourceType::Listener, added.name(), added)),
                 ApplyTo::Cluster => wanted.push((ResourceType::Cluster, added.name(), added)),
                 _ => {
-                    for table in self.tables.keys() {
-                        if matches::route_configuration(&added.what, &self.route_place(table)) {
+                    for table in self.tables.keys().chain(self.sidecar.tables()) {
+                        let place = self.route_place(table);
+                        if is_of_context(&added.what, table)
+                            && matches::route_configuration(&added.what, &place)
+                        {
                             let name = virtual_host_name(table, &added.name());
                             wanted.push((ResourceType::VirtualHost, name, added.clone()));
                         }

@@ -117,6 +117,11 @@ impl Sidecar {
         }
     }
 
+    /// The names of its route configurations.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.tables.keys()
+    }
+
     /// The VirtualServices that others come before in a table.
     pub(crate) fn lost(&self, table: &str) -> &[Lost] {
         self.tables.get(table).map_or(&[], |table| &table.lost)

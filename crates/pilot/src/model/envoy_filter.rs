@@ -171,15 +171,20 @@ impl EnvoyFilter {
         self.patches.iter().filter(move |patch| patch.apply_to == apply_to)
     }
 
-    /// Those of them for a resource: in a sidecar what goes out is one thing, and what comes in another.
+    /// Those of them for a resource.
     pub fn patches_of(&self, apply_to: ApplyTo, resource: &str) -> impl Iterator<Item = &Patch> {
-        let inbound = names::is_inbound(resource);
-        self.patches(apply_to).filter(move |patch| match patch.what.context {
-            PatchContext::Any | PatchContext::Gateway => true,
-            PatchContext::SidecarInbound => inbound,
-            PatchContext::SidecarOutbound => !inbound,
-            PatchContext::Waypoint => false,
-        })
+        self.patches(apply_to).filter(move |patch| is_of_context(&patch.what, resource))
+    }
+}
+
+/// Whether a patch is for a resource by its context: in a sidecar what goes out is one thing, and what comes in another.
+#[must_use]
+pub fn is_of_context(what: &ObjectMatch, resource: &str) -> bool {
+    match what.context {
+        PatchContext::Any | PatchContext::Gateway => true,
+        PatchContext::SidecarInbound => names::is_inbound(resource),
+        PatchContext::SidecarOutbound => !names::is_inbound(resource),
+        PatchContext::Waypoint => false,
     }
 }
 

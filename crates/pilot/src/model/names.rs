@@ -124,6 +124,7 @@ pub fn port_of_routes(name: &str) -> Option<u16> {
     let mut parts = name.split('.');
     match parts.next()? {
         "http" | "https" => parts.next()?.parse().ok(),
+        _ if is_inbound(name) => of_cluster(name).map(|(_, port, _)| port),
         _ => name.rsplit(':').next()?.parse().ok(),
     }
 }
