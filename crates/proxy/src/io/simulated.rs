@@ -98,6 +98,16 @@ pub struct Socket {
     breaks_off: bool,
 }
 
+/// Tells of one end of a connection whether the other is still held.
+#[derive(Debug)]
+pub(crate) struct Peer(Arc<Mutex<Way>>);
+
+impl Peer {
+    pub(crate) fn is_gone(&self) -> bool {
+        lock(&self.0).deaf
+    }
+}
+
 /// Both ends of a connection.
 pub(crate) fn pair() -> (Socket, Socket) {
     let (there, back) = <(Arc<Mutex<Way>>, Arc<Mutex<Way>>)>::default();
@@ -117,6 +127,11 @@ impl Socket {
     /// Makes closing reset the connection.
     pub(crate) fn break_off(&mut self) {
         self.breaks_off = true;
+    }
+
+    /// Who is at the other end.
+    pub(crate) fn peer(&self) -> Peer {
+        Peer(Arc::clone(&self.sends))
     }
 
     /// Whether the peer has neither sent anything nor closed.

@@ -402,10 +402,12 @@ async fn the_gateway_shows_itself_to_kubectl() {
     let refused = shell.run("kubectl -n istio-system delete service istio-ingressgateway").await;
     assert!(!refused.status.success(), "{refused:?}");
     let admin = format!("http://{}", gateway.admin);
-    for session in ["exec istio-ingressgateway -- ls", "port-forward istio-ingressgateway 1:15000"]
-    {
+    for (session, said) in [
+        ("exec istio-ingressgateway -- ls", "curl [-s] [-S] [-f] localhost:15000/PATH"),
+        ("port-forward istio-ingressgateway 1:15000", &admin),
+    ] {
         let refused = shell.run(&format!("kubectl -n istio-system {session}")).await;
-        assert!(!refused.status.success() && refused.stderr.contains(&admin), "{refused:?}");
+        assert!(!refused.status.success() && refused.stderr.contains(said), "{refused:?}");
     }
     // Its ports are part of what a Deployment asks for: each that opens is another form of it.
     let mut api = Api::of(&gateway).await;

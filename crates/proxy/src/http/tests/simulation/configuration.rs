@@ -27,6 +27,7 @@ pub(super) fn terms(random: &mut fastrand::Rng) -> Terms {
         most: random.u32(0..4),
         per_try: (random.u32(..4) == 0).then(|| millis(random.u64(20..500))),
         timeout: (random.u32(..4) > 0).then(|| millis(random.u64(100..5000))),
+        keep: [0, 1000, 1 << 16][random.usize(..3)],
     }
 }
 
@@ -47,7 +48,7 @@ pub(super) fn way(random: &mut fastrand::Rng, slot: &Arc<ClusterSlot>, terms: &T
             others_first: random.bool(),
             selections: random.u32(0..4),
         }));
-        forward.keep = [0, 1000, 1 << 16][random.usize(..3)];
+        forward.keep = terms.keep as u64;
     }
     action
 }

@@ -12,6 +12,8 @@ pub(super) struct Terms {
     pub(super) most: u32,
     pub(super) per_try: Option<Duration>,
     pub(super) timeout: Option<Duration>,
+    /// Bytes of content that are kept for another attempt.
+    pub(super) keep: usize,
 }
 
 impl Terms {
@@ -44,6 +46,18 @@ pub(super) struct Delivery {
     pub(super) broken: bool,
     /// Whether it said that it had not looked at it.
     pub(super) refused: bool,
+    /// Whether it was answered before it was over.
+    pub(super) early: bool,
+}
+
+/// What befell requests since one was sent, as far as the world knows.
+pub(super) struct Since<'s> {
+    /// Whether this may have befallen it.
+    pub(super) befell: &'s dyn Fn(Why) -> bool,
+    /// Whether each of its attempts came to an endpoint, and nothing but its own terms could keep it from another.
+    pub(super) is_calm: bool,
+    /// Whether all connections that it could be on carry one request after the other, and none died that had carried none.
+    pub(super) is_settled: bool,
 }
 
 /// What became of a request.
@@ -165,19 +179,42 @@ impl Asked {
         if self.deliveries.len() > self.terms.most as usize + stale {
             return Err("is sent more often than it may");
         }
-        let (answered, said, broken, refused) = (None, false, false, false);
-        self.deliveries.push(Delivery { when, reused, answered, said, broken, refused });
+        let (answered, said, broken, refused, early) = (None, false, false, false, false);
+        self.deliveries.push(Delivery { when, reused, answered, said, broken, refused, early });
         Ok(self.deliveries.len() - 1)
     }
 
+    /// Whether it is at an endpoint for certain: whoever sent it there has heard of no end of it, nor given it up.
+    pub(super) fn is_under_way(&self) -> bool {
+        let is_open = |last: &Delivery| {
+            last.answered.is_none() && !last.said && !last.broken && !last.refused
+        };
+        let is_late = self.terms.timeout.is_some_and(|time| self.at.elapsed() >= time);
+        self.outcome.is_none()
+            && self.terms.per_try.is_none()
+            && !is_late
+            && self.deliveries.last().is_some_and(is_open)
+    }
+
+    /// Whether it should have been sent again in place of an answer with this status.
+    fn is_owed_another(&self, status: u16) -> bool {
+        let left = self.deliveries.len() <= self.terms.most as usize;
+        let early = self.deliveries.iter().any(|delivery| delivery.early);
+        left && !early && self.size <= self.terms.keep && self.terms.repeats_answer(status)
+    }
+
+    /// Whether it went to a connection that had carried others and ended without a word, and can be sent again unasked.
+    fn was_on_a_dead_one(&self) -> bool {
+        let dead = self
+            .deliveries
+            .last()
+            .is_none_or(|last| last.answered.is_some() || last.reused && last.broken && !last.said);
+        self.is_idempotent() && self.size == 0 && dead
+    }
+
     /// What became of it; or why that cannot be.
-    ///
-    /// `befell` tells what befell it, of what the world could do to it.
-    pub(super) fn end(
-        &mut self,
-        outcome: Outcome,
-        befell: impl FnOnce(Why) -> bool,
-    ) -> Result<(), &'static str> {
+    pub(super) fn end(&mut self, outcome: Outcome, since: &Since<'_>) -> Result<(), &'static str> {
+        let befell = since.befell;
         if self.outcome.replace(outcome).is_some() {
             return Err("has two outcomes");
         }
@@ -189,6 +226,9 @@ impl Asked {
                 }
                 if last.is_none_or(|last| last.answered != Some(status)) {
                     return Err("has an answer that nobody gave");
+                }
+                if since.is_calm && self.is_owed_another(status) {
+                    return Err("was to be sent again, and is not");
                 }
             }
             Outcome::Own(status, why) => {
@@ -205,6 +245,9 @@ impl Asked {
                 };
                 if status != why.status() || !is_so {
                     return Err("has an answer of our own that it gave no reason for");
+                }
+                if why == Why::Broken && since.is_settled && self.was_on_a_dead_one() {
+                    return Err("is lost with a connection that was idle");
                 }
                 // At the same moment time may have been over.
                 if given && why != Why::Late && self.terms.per_try.is_none() {

@@ -14,13 +14,14 @@ use tokio::time::{Instant, sleep, timeout};
 use xxhash_rust::xxh64::Xxh64;
 
 use self::configuration::{cluster_of, terms, way};
-use self::ledger::{Asked, Delivery, Outcome, Terms, Why};
+use self::ledger::{Asked, Delivery, Outcome, Since, Terms, Why};
 use self::origin::Mood;
 use super::*;
 use crate::accesslog::Recorder;
 use crate::http::Session;
 use crate::http::chain::{Client as Who, HttpChain, Line};
 use crate::http::h1::Conn;
+use crate::io::simulated::Peer;
 use crate::io::{Io, simulated};
 use crate::random::Random;
 use crate::stats::{ClusterStats, Stats};
@@ -59,14 +60,21 @@ struct Sim {
     moods: RefCell<HashMap<u16, Mood>>,
     /// The moods that endpoints were in, and when that ended.
     moods_before: RefCell<Vec<(Mood, u64)>>,
-    /// When a connection died last that was idle, and when there was last nobody who takes requests.
+    /// When a connection died last that was idle, when one that had carried nothing, and when there was last nobody who
+    /// takes requests.
     deaths: Cell<u64>,
+    early_deaths: Cell<u64>,
     alone: Cell<u64>,
     /// Whether a form of the cluster speaks HTTP/2, and whether an endpoint has said that it did not look at a request.
     multiplexes: Cell<bool>,
     refuses: Cell<bool>,
-    /// Whether a form of the cluster allows only a few of something.
+    /// Whether a form of the cluster allows only a few of something, and only a few retries.
     is_limited: Cell<bool>,
+    spares_retries: Cell<bool>,
+    /// What each form of the cluster allows.
+    limits: RefCell<Vec<Limits>>,
+    /// The endpoints that there were.
+    seen: RefCell<Vec<Weak<Endpoint>>>,
     /// Numbers what happens, in its order.
     ticks: Cell<u64>,
     slot: Arc<ClusterSlot>,
@@ -74,6 +82,8 @@ struct Sim {
     endpoints: RefCell<(Option<Arc<EndpointSet>>, u64)>,
     /// Connections that endpoints have taken and not closed.
     connections: Cell<usize>,
+    /// Who is at the other end of those that were taken.
+    peers: RefCell<Vec<Peer>>,
     tasks: RefCell<Vec<JoinHandle<()>>>,
     failures: RefCell<Vec<String>>,
     /// What happened, and when.
@@ -144,7 +154,13 @@ impl Sim {
         self.look();
         let asked = &mut self.asked.borrow_mut()[number];
         let sent = asked.sent;
-        if let Err(why) = asked.end(outcome, |why| self.befell(why, sent)) {
+        let befell = |why| self.befell(why, sent);
+        let quiet = self.deaths.get() < sent && !self.multiplexes.get();
+        let is_calm = quiet
+            && !self.spares_retries.get()
+            && ![Why::Overflow, Why::Nobody, Why::Refused, Why::Silent].into_iter().any(befell);
+        let is_settled = self.early_deaths.get() < sent && !self.multiplexes.get();
+        if let Err(why) = asked.end(outcome, &Since { befell: &befell, is_calm, is_settled }) {
             self.fail(format!("request {number} {why}: {asked:?}"));
         }
     }
@@ -175,16 +191,54 @@ impl Sim {
     fn deliver(&self, number: usize, port: u16, reused: bool) -> usize {
         let now = self.tick();
         self.note(&[3, number as u64, port.into(), reused.into()]);
-        let asked = &mut self.asked.borrow_mut()[number];
         let since = self.look();
+        let mut all = self.asked.borrow_mut();
+        let asked = &mut all[number];
         if asked.begun() > since && self.is_out(port) {
             self.fail(format!("request {number} comes to {port}, which takes none: {asked:?}"));
         }
-        asked.deliver(now, reused).unwrap_or_else(|why| {
+        let delivery = asked.deliver(now, reused).unwrap_or_else(|why| {
             self.fail(format!("request {number} {why}: {asked:?}"));
             // Whatever is said of it later is said of the one before.
             asked.deliveries.len().saturating_sub(1)
-        })
+        });
+        let under_way = all.iter().filter(|asked| asked.is_under_way()).count();
+        let most = self.most(|limits| limits.requests);
+        self.holds(under_way <= most as usize, || {
+            format!("{under_way} of {most} requests are at endpoints")
+        });
+        delivery
+    }
+
+    /// A connection comes to an endpoint.
+    fn take(&self, peer: Peer) {
+        self.connections.set(self.connections.get() + 1);
+        let mut peers = self.peers.borrow_mut();
+        peers.push(peer);
+        peers.retain(|peer| !peer.is_gone());
+        let (open, most) = (peers.len(), self.most_connections());
+        self.holds(open <= most as usize, || format!("{open} of {most} connections are open"));
+    }
+
+    /// A connection on which this many requests had come died while none was on it.
+    fn died(&self, carried: usize) {
+        self.deaths.set(self.tick());
+        if carried == 0 {
+            self.early_deaths.set(self.ticks.get());
+        }
+    }
+
+    /// The most that forms of the cluster allow: all of them count together, and one may have let in more than the next
+    /// one would.
+    fn most(&self, limit: impl Fn(&Limits) -> u32) -> u32 {
+        self.limits.borrow().iter().map(limit).max().unwrap_or(0)
+    }
+
+    /// Each endpoint has one connection of each form in any case.
+    fn most_connections(&self) -> u32 {
+        let there = self.seen.borrow().iter().filter(|e| e.strong_count() > 0).count();
+        let firsts = there * self.limits.borrow().len();
+        self.most(|limits| limits.connections) + firsts as u32
     }
 
     /// Since when the endpoints are what they are.
@@ -255,7 +309,6 @@ struct Schedule {
     counts: Stats<ClusterStats>,
     refused_before: [u64; 2],
     clusters: Vec<Arc<Cluster>>,
-    endpoints: Vec<Weak<Endpoint>>,
     monitors: Vec<Weak<Monitor>>,
 }
 
@@ -296,35 +349,29 @@ impl Schedule {
             moods: RefCell::default(),
             moods_before: RefCell::default(),
             deaths: Cell::default(),
+            early_deaths: Cell::default(),
             alone: Cell::default(),
             multiplexes: Cell::default(),
             refuses: Cell::default(),
             is_limited: Cell::default(),
+            spares_retries: Cell::default(),
+            limits: RefCell::default(),
+            seen: RefCell::default(),
             ticks: Cell::new(0),
             slot,
             endpoints: RefCell::default(),
             connections: Cell::new(0),
+            peers: RefCell::default(),
             tasks: RefCell::default(),
             failures: RefCell::default(),
             trace: RefCell::new(Xxh64::new(0)),
             began: Instant::now(),
         });
         let watch = Watch::start(runtime, None);
-        let (clusters, endpoints, monitors) = Default::default();
+        let (clusters, monitors) = Default::default();
         let counts = worker.stats.cluster("c");
         let refused_before = refused(&counts);
-        Self {
-            sim,
-            worker,
-            http,
-            watch,
-            membership,
-            counts,
-            refused_before,
-            clusters,
-            endpoints,
-            monitors,
-        }
+        Self { sim, worker, http, watch, membership, counts, refused_before, clusters, monitors }
     }
 
     async fn run(mut self) -> u64 {
@@ -392,6 +439,9 @@ impl Schedule {
         let Limits { connections, pending_requests, requests, .. } = cluster.limits;
         let few = [connections, pending_requests, requests].iter().any(|limit| *limit < 1024);
         self.sim.is_limited.set(self.sim.is_limited.get() || few);
+        let spares = cluster.limits.retries < 1024 || cluster.limits.retry_budget.is_some();
+        self.sim.spares_retries.set(self.sim.spares_retries.get() || spares);
+        self.sim.limits.borrow_mut().push(cluster.limits);
         let cluster = Arc::new(cluster);
         cluster.count_in(Arc::clone(&self.membership));
         self.watch.follow(&cluster);
@@ -403,7 +453,7 @@ impl Schedule {
     /// Notes whom there is, to see that nobody stays.
     fn remember(&mut self) {
         let set = self.clusters.last().expect("one").endpoints.load_full();
-        self.endpoints.extend(set.endpoints.iter().map(Arc::downgrade));
+        self.sim.seen.borrow_mut().extend(set.endpoints.iter().map(Arc::downgrade));
         self.monitors.extend(set.endpoints.iter().map(|e| Arc::downgrade(&e.monitor)));
     }
 
@@ -439,22 +489,18 @@ impl Schedule {
         let seed = self.sim.seed;
         let failures = self.sim.failures.borrow();
         assert!(failures.is_empty(), "seed {seed}: {}", failures.join("\n"));
-        // All forms count together, and one may have let in more than the next one would.
-        let within = |used: &AtomicU32, limit: &dyn Fn(&Limits) -> u32, of| {
-            let limit = self.clusters.iter().map(|cluster| limit(&cluster.limits)).max();
-            let (used, limit) = (used.load(Relaxed), limit.unwrap_or(0));
+        let within = |used: &AtomicU32, limit: u32, of| {
+            let used = used.load(Relaxed);
             assert!(used <= limit, "seed {seed}: {used} of {limit} {of}");
         };
         let Some(usage) = self.clusters.last().map(|cluster| &cluster.usage) else { return };
-        // Each endpoint has one of each form in any case.
-        let there = self.endpoints.iter().filter(|e| e.strong_count() > 0).count();
-        let firsts = (there * self.clusters.len()) as u32;
-        within(&usage.connections, &|limits| limits.connections + firsts, "connections");
-        within(&usage.pending_requests, &|limits| limits.pending_requests, "pending requests");
-        within(&usage.requests, &|limits| limits.requests, "requests");
+        let most = |limit: &dyn Fn(&Limits) -> u32| self.sim.most(limit);
+        within(&usage.connections, self.sim.most_connections(), "connections");
+        within(&usage.pending_requests, most(&|l| l.pending_requests), "pending requests");
+        within(&usage.requests, most(&|l| l.requests), "requests");
         // A budget is a share of the requests of a moment, which are not more than were ever asked.
         let asked = self.sim.asked.borrow().len() as u32;
-        within(&usage.retries, &|l| l.retries_beside(asked.min(l.requests)), "retries");
+        within(&usage.retries, most(&|l| l.retries_beside(asked.min(l.requests))), "retries");
     }
 
     async fn join(&self) {
@@ -520,7 +566,7 @@ impl Schedule {
         let clusters: Vec<_> = self.clusters.drain(..).map(|c| Arc::downgrade(&c)).collect();
         let kept = [
             clusters.iter().filter(|cluster| cluster.strong_count() > 0).count(),
-            self.endpoints.iter().filter(|endpoint| endpoint.strong_count() > 0).count(),
+            self.sim.seen.borrow().iter().filter(|e| e.strong_count() > 0).count(),
             self.monitors.iter().filter(|monitor| monitor.strong_count() > 0).count(),
         ];
         assert_eq!(kept, [0; 3], "seed {seed}: clusters, endpoints and monitors stay");

@@ -59,8 +59,9 @@ pub(super) async fn accept(sim: Rc<Sim>, mut dials: mpsc::UnboundedReceiver<Dial
                 }
                 Mood::Well | Mood::Badly => {
                     sleep(delay).await;
-                    task.connections.set(task.connections.get() + 1);
-                    serve(&task, port, dial.accept()).await;
+                    let socket = dial.accept();
+                    task.take(socket.peer());
+                    serve(&task, port, socket).await;
                     task.connections.set(task.connections.get() - 1);
                 }
             }
@@ -81,7 +82,7 @@ async fn serve(sim: &Rc<Sim>, port: u16, socket: Socket) {
             () = sleep(time) => {
                 // What arrives from now on is never read.
                 sleep(millis(sim.number(4))).await;
-                sim.deaths.set(sim.tick());
+                sim.died(carried);
                 if sim.number(2) == 0 {
                     messages.io().break_off();
                 }
@@ -144,8 +145,9 @@ async fn act(
     }
     match chosen {
         Act::Answer(status) | Act::Early(status) => {
-            let answered = answer(sim, messages, (number, delivery), status, None).await;
             let early = matches!(chosen, Act::Early(_));
+            sim.delivery(number, delivery, |delivery| delivery.early = early);
+            let answered = answer(sim, messages, (number, delivery), status, None).await;
             if answered.is_none() || early && messages.content(head, true).await.is_err() {
                 broken();
                 return None;

@@ -143,7 +143,7 @@ pub(super) async fn serve(sim: &Rc<Sim>, port: u16, io: Rewound, introduced: Opt
         }
     }
     resets.set(sim.number(2) == 0);
-    sim.deaths.set(sim.tick());
+    sim.died(0);
     // What is not answered by now never will be; what was said may have waited to be sent.
     for (number, delivery) in carried.take() {
         if sim.asked(number).outcome.is_none() {
