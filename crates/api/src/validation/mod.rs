@@ -30,6 +30,11 @@ impl Report {
         (self.errors, self.warnings)
     }
 
+    /// Whether a fault was found: an object with one has no effect.
+    pub fn has_faults(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
     /// Looks at a field.
     pub fn field<R>(&mut self, name: &str, look: impl FnOnce(&mut Self) -> R) -> R {
         let dot = if self.path.is_empty() { "" } else { "." };

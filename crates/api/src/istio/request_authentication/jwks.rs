@@ -61,7 +61,8 @@ impl JwksUri {
     }
 }
 
-/// Checks a set of keys, or a single key; private ones are not needed, and are told.
+/// Checks a set of keys, or a single key. Private ones are told, as they are not needed, and so are those that are shared, with which
+/// tokens are made, too.
 pub(super) fn validate(report: &mut Report, text: &str) {
     let value: Value = match serde_json::from_str(text) {
         Ok(value) => value,
@@ -75,7 +76,12 @@ pub(super) fn validate(report: &mut Report, text: &str) {
     for (at, key) in keys.iter().enumerate() {
         if let Err(message) = check(key) {
             report.wrong(format!("jwks parse error: key {at}: {message}"));
-        } else if key["kty"] == "oct" || key.get("d").is_some() {
+        } else if key["kty"] == "oct" {
+            report.advise(format!(
+                "key {at} is a shared secret: if it is long enough (32 bytes for HS256), tokens signed with it are taken, and whoever reads it \
+                 here can make them; prefer a public key"
+            ));
+        } else if key.get("d").is_some() {
             report.advise(format!(
                 "key {at} contains private key material; only public keys are used for verification"
             ));

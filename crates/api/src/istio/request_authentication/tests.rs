@@ -45,6 +45,16 @@ fn rules() {
 #[test]
 fn private_keys_are_told() {
     let key = r#"{"kty": "EC", "crv": "P-256", "x": "AAAA", "y": "AAAA", "d": "AAAA"}"#;
-    let advice = advice(RequestAuthentication, &with(&rule(), &[("/jwtRules/0/jwks", json!(key))]));
+    let advice_of =
+        |key| advice(RequestAuthentication, &with(&rule(), &[("/jwtRules/0/jwks", json!(key))]));
+    let advice = advice_of(key);
     assert!(advice.len() == 1 && advice[0].contains("private key material"), "{advice:?}");
+    // One of HMAC verifies by itself, as in Envoy.
+    let key = r#"{"kty": "oct", "k": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#;
+    let advice = advice_of(key);
+    assert!(
+        advice.len() == 1 && advice[0].contains("tokens signed with it are taken"),
+        "{advice:?}"
+    );
+    assert!(!advice[0].contains("only public keys"), "{advice:?}");
 }

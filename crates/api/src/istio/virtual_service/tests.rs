@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use crate::Kind::VirtualService;
-use crate::istio::testing::{advice, faults, with};
+use crate::istio::testing::{advice, examine, faults, with};
 
 fn to(host: &str) -> Value {
     json!([{"destination": {"host": host}}])
@@ -358,6 +358,22 @@ fn what_proxies_refuse_is_told() {
         advice(VirtualService, &json!({"hosts": ["a.b"], "http": [{"redirect": redirect}]}));
     assert_eq!(redirect.len(), 2, "{redirect:?}");
     assert!(redirect[0].starts_with("spec.http[0].redirect.uri: a line break"), "{redirect:?}");
+}
+
+/// An object with a fault is not in effect, so that nothing is said of how its rules answer.
+#[test]
+fn what_proxies_refuse_is_not_told_of_what_has_no_effect() {
+    let unknown = json!({"request": {"add": {"x-a": "%NONE%"}}});
+    let spec = rule(&[("/headers", unknown.clone())]);
+    assert!(advice(VirtualService, &spec)[0].ends_with("are answered 500"));
+    let unclosed = json!({"request": {"add": {"x-b": "50%"}}});
+    for changes in
+        [vec![("/headers", unclosed)], vec![("/headers", unknown), ("/timeout", json!("-1s"))]]
+    {
+        let examined = examine(VirtualService, &rule(&changes));
+        assert_eq!(examined.errors.len(), 1, "{:?}", examined.errors);
+        assert!(examined.warnings.is_empty(), "{:?}", examined.warnings);
+    }
 }
 
 #[test]

@@ -64,6 +64,9 @@ impl VirtualService {
             (|_| true, |r| &r.matches),
             Clone::clone,
         );
+        if !report.has_faults() {
+            report.each("http", &self.http, |report, rule| rule.advise_unfit(report));
+        }
     }
 
     fn names_mesh(&self) -> bool {

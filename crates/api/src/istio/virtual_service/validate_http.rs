@@ -92,6 +92,10 @@ impl HttpRoute {
         self.validate_one_authority(report);
         self.validate_mirrors(report);
         rules::duration_or_zero(report, "timeout", self.timeout);
+    }
+
+    /// Tells what proxies refuse of one rule of an object that is in effect.
+    pub(super) fn advise_unfit(&self, report: &mut Report) {
         for (field, fault) in self.unfit() {
             let advice = format!(
                 "{fault}; proxies refuse it, and requests that the rule takes are answered 500"
