@@ -418,7 +418,7 @@ pub fn to_whom_asked(context: &Context<'_>) -> Cluster {
 pub fn inbound(entry: &Entry, workload: &Workload, context: &Context<'_>) -> Cluster {
     let mut cluster = base(entry.cluster(), context);
     let mut http = HttpOptions::default();
-    let rules = entry.service().and_then(|Local { service, port }| {
+    let rules = entry.service().and_then(|Local { service, port, .. }| {
         rules(service, context).map(|rules| (rules, port.number))
     });
     let policy = rules.as_ref().map(|(rules, port)| rules.policy_for(*port, None));

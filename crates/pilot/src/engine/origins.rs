@@ -174,7 +174,7 @@ impl Pilot {
             path.map(|path| Origin::new(key.clone(), path))
         });
         let pools: Vec<Origin> = pools.collect();
-        let Described::Service(Local { service, port }) = by else { return pools };
+        let Described::Service(Local { service, port, .. }) = by else { return pools };
         if !pools.is_empty() {
             return pools;
         }

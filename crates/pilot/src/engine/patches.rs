@@ -192,7 +192,9 @@ impl Pilot {
     fn put_at(&mut self, resource: Resource, place: &RoutePlace, dirty: &mut Dirty) {
         let (target, sorts) = match resource.kind {
             ResourceType::Listener => (Target::Listener, IN_LISTENERS),
-            ResourceType::Cluster => (Target::Cluster, &[ApplyTo::Cluster][..]),
+            ResourceType::Cluster => {
+                (Target::Cluster(self.sidecar.hosts(&resource.name)), &[ApplyTo::Cluster][..])
+            }
             ResourceType::RouteConfiguration => (Target::RouteConfiguration(place), IN_TABLES),
             ResourceType::VirtualHost => (Target::VirtualHost(place), IN_HOSTS),
             ResourceType::Endpoints | ResourceType::Secret => return self.outbox.put(resource),

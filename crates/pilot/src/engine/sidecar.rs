@@ -102,6 +102,14 @@ impl Sidecar {
         self.inbound.get(cluster)?.as_ref()
     }
 
+    /// The hosts of services that lead to a cluster of the workload; none of others.
+    pub(crate) fn hosts(&self, cluster: &str) -> &[Arc<str>] {
+        match self.inbound(cluster) {
+            Some(Described::Service(local)) => &local.hosts,
+            Some(Described::Sidecar(_)) | None => &[],
+        }
+    }
+
     /// Whether it has a resource of that name.
     pub(crate) fn has(&self, kind: ResourceType, name: &str) -> bool {
         match kind {

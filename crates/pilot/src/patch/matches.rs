@@ -247,15 +247,15 @@ pub fn route(what: &ObjectMatch, route: &DynamicMessage) -> bool {
     does && is(&wanted.name, &text(route, "name"))
 }
 
-/// Whether a patch is for a cluster.
-pub fn cluster(what: &ObjectMatch, name: &str) -> bool {
+/// Whether a patch is for a cluster. `hosts` are those of services that lead to it, where its name has none.
+pub fn cluster(what: &ObjectMatch, name: &str, hosts: &[Arc<str>]) -> bool {
     let Some(wanted) = &what.cluster else { return true };
     let ClusterMatch { port_number, service, subset, name: wanted_name } = wanted;
     if !wanted_name.is_empty() {
         return wanted_name == name;
     }
     let (host, port, of_subset) = names::of_cluster(name).unwrap_or((name, 0, ""));
-    is(service, host)
+    (is(service, host) || hosts.iter().any(|host| **host == **service))
         && is(subset, of_subset)
         && port_number.is_none_or(|wanted| wanted.get() == port)
 }

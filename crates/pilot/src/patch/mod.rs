@@ -53,8 +53,8 @@ pub struct Patched {
 pub enum Target<'a> {
     /// A listener and everything in it.
     Listener,
-    /// A cluster.
-    Cluster,
+    /// A cluster, and the hosts of services that lead to it where it is the workload's own, whose name has none.
+    Cluster(&'a [Arc<str>]),
     /// A route configuration without its virtual hosts.
     RouteConfiguration(&'a RoutePlace),
     /// A virtual host and its routes.
@@ -65,7 +65,7 @@ impl Target<'_> {
     const fn kind(self) -> ResourceType {
         match self {
             Self::Listener => ResourceType::Listener,
-            Self::Cluster => ResourceType::Cluster,
+            Self::Cluster(_) => ResourceType::Cluster,
             Self::RouteConfiguration(_) => ResourceType::RouteConfiguration,
             Self::VirtualHost(_) => ResourceType::VirtualHost,
         }
@@ -74,7 +74,7 @@ impl Target<'_> {
     const fn message(self) -> &'static str {
         match self {
             Self::Listener => ApplyTo::Listener.message(),
-            Self::Cluster => ApplyTo::Cluster.message(),
+            Self::Cluster(_) => ApplyTo::Cluster.message(),
             Self::RouteConfiguration(_) => ApplyTo::RouteConfiguration.message(),
             Self::VirtualHost(_) => ApplyTo::VirtualHost.message(),
         }
@@ -169,10 +169,10 @@ fn one(
 ) -> Result<bool, Refused> {
     match target {
         Target::Listener => listener(filter, message, made),
-        Target::Cluster => {
+        Target::Cluster(hosts) => {
             let name = text(message, "name");
             changed(filter, ApplyTo::Cluster, message, made, |patch, _| {
-                matches::cluster(&patch.what, &name)
+                matches::cluster(&patch.what, &name, hosts)
             })
         }
         Target::RouteConfiguration(place) => {

@@ -80,6 +80,8 @@ pub struct Local {
     pub service: Arc<Service>,
     /// Its port.
     pub port: Port,
+    /// The hosts of all services with a port that leads there, its own first.
+    pub hosts: Vec<Arc<str>>,
 }
 
 /// Connections that an entry takes.
@@ -328,8 +330,17 @@ fn described(scope: &Scope<'_>, workload: &Workload) -> BTreeMap<u16, (Described
                 if is_own(target) || STATIC_PORTS.contains(&target) {
                     continue;
                 }
-                let local = || Local { service: Arc::clone(service), port: port.clone() };
-                described.entry(target).or_insert_with(|| (Described::Service(local()), spoken));
+                let local = || Local {
+                    service: Arc::clone(service),
+                    port: port.clone(),
+                    hosts: Vec::new(),
+                };
+                let (by, _) = described
+                    .entry(target)
+                    .or_insert_with(|| (Described::Service(local()), spoken));
+                if let Described::Service(Local { hosts, .. }) = by {
+                    hosts.push(Arc::clone(&service.host));
+                }
             }
         }
     }

@@ -243,3 +243,29 @@ fn added_virtual_hosts_follow_their_tables() {
     world.apply(&adds);
     assert_eq!(tables_with_x(&world), ["80"]);
 }
+
+/// Clusters of the workload itself are matched by every service that leads to them, and by none that does not.
+#[test]
+fn clusters_of_the_workload_are_matched_by_services() {
+    let host = |name: &str| format!("{name}.default.svc.cluster.local");
+    let second = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "second", "namespace": "default"},
+        "spec": {"clusterIP": "10.0.0.3", "selector": {"app": "a"},
+                 "ports": [{"name": "http", "port": 90, "targetPort": 8080}]},
+    });
+    for (service, is_meant) in
+        [(host("a"), true), (host("second"), true), ("backend.example.org".to_owned(), false)]
+    {
+        let what = json!({"context": "SIDECAR_INBOUND", "cluster": {"service": service}});
+        let patch = filter("patches", 0, &[Whole::Cluster.patch("MERGE", &what)]);
+        let world = sidecar(&[second.clone(), patch]);
+        let merged: Vec<String> = all(&world, ResourceType::Cluster)
+            .into_iter()
+            .filter(|(cluster, _)| cluster["connect_timeout"] == "77s")
+            .map(|(_, name)| name)
+            .collect();
+        assert_eq!(merged == ["inbound|8080||"], is_meant, "{service}: {merged:?}");
+        assert!(is_meant || merged.is_empty(), "{merged:?}");
+    }
+}

@@ -168,6 +168,6 @@ fn fields_of_clusters() {
         (json!({"service": "a.example", "subset": "v1", "portNumber": 81}), false),
     ] {
         let what = what(json!({"cluster": wanted}));
-        assert_eq!(cluster(&what, of), fits, "{wanted}");
+        assert_eq!(cluster(&what, of, &[]), fits, "{wanted}");
     }
 }
