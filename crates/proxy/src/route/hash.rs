@@ -143,6 +143,7 @@ impl HashCookie {
                 line.push_str(value);
             }
         }
+        // Always, as in Envoy, also where it is among the attributes: written twice it says the same (RFC 6265, section 5.2.6).
         line.push_str("; HttpOnly");
         line
     }
@@ -215,7 +216,11 @@ mod tests {
             format!("c=\"{value}\"; Max-Age=60; Path=/p; SameSite=Strict; Secure; HttpOnly")
         );
         let _ = of(&cookie(Some(0)), &mut made);
-        assert_eq!(made, [format!("c=\"{value}\"; Path=/p; HttpOnly")]);
+        assert_eq!(made.pop(), Some(format!("c=\"{value}\"; Path=/p; HttpOnly")));
+        let mut given = cookie(Some(0));
+        given.attributes = vec![("HttpOnly".into(), "".into()), ("Secure".into(), "".into())];
+        let _ = of(&given, &mut made);
+        assert_eq!(made, [format!("c=\"{value}\"; Path=/p; HttpOnly; Secure; HttpOnly")]);
     }
 
     #[test]
