@@ -245,9 +245,18 @@ impl RouteSource {
 
     /// The routes of this moment, looked at in place: no reference is counted.
     pub fn look<T>(&self, look: impl FnOnce(&Arc<RouteTable>) -> T) -> T {
-        match &**self.0.load() {
-            Source::Slot(slot) => look(&slot.table.load()),
-            Source::Kept(_, table) => look(table),
+        loop {
+            let source = self.0.load();
+            let slot = match &**source {
+                Source::Slot(slot) => slot,
+                Source::Kept(_, table) => return look(table),
+            };
+            let table = slot.table.load();
+            // A slot is emptied once nobody points to it: one that is empty may have been left since it was looked up.
+            if table.is_empty() && !Arc::ptr_eq(&self.0.load(), &source) {
+                continue;
+            }
+            return look(&table);
         }
     }
 
@@ -403,5 +412,49 @@ impl Default for Http2Options {
             initial_stream_window: 64 * 1024,
             initial_connection_window: 1024 * 1024,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::route::{HostChange, VirtualHost};
+
+    /// How often the chain moves while requests look.
+    const MOVES: usize = 20_000;
+
+    #[test]
+    fn whoever_looks_while_a_chain_moves_sees_its_routes() {
+        let host = VirtualHost::answering("h".into(), vec!["*".into()], 200);
+        let put = HostChange::Put("h".into(), Arc::new(host));
+        let (full, _) = RouteTable::default().with(vec![put]);
+        let full = Arc::new(full);
+        let slot = || {
+            let table = ArcSwap::new(Arc::clone(&full));
+            Arc::new(RouteSlot { name: "r".into(), table })
+        };
+        let mut before = slot();
+        let source = RouteSource::new(Arc::clone(&before));
+        let over = AtomicBool::new(false);
+        let look = || {
+            while !over.load(Ordering::Relaxed) {
+                assert!(!source.look(|table| table.is_empty()), "a request finds no route");
+            }
+        };
+        std::thread::scope(|scope| {
+            let looking = [scope.spawn(look), scope.spawn(look)];
+            for _ in 0..MOVES {
+                let next = slot();
+                source.follow(Arc::clone(&next));
+                before.table.store(Arc::default());
+                before = next;
+            }
+            over.store(true, Ordering::Relaxed);
+            for thread in looking {
+                thread.join().expect("routes");
+            }
+        });
     }
 }

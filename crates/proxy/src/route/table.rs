@@ -214,6 +214,12 @@ impl RouteTable {
         self.hosts[number as usize].as_ref()
     }
 
+    /// Whether there is no virtual host.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.virtual_hosts().next().is_none()
+    }
+
     /// All virtual hosts.
     pub fn virtual_hosts(&self) -> impl Iterator<Item = &Arc<VirtualHost>> {
         self.hosts.iter().flatten()
