@@ -115,7 +115,9 @@ async fn play(side: &Side, hosts: &[Host], log: &Path) -> BTreeSet<String> {
     }
     let lines = eventually(PATIENCE, || async {
         let text = std::fs::read_to_string(log).unwrap_or_default();
-        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        // The last line may be on its way.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let lines: Vec<String> = whole.lines().map(str::to_owned).collect();
         if lines.len() == paths.clone().count() { Ok(lines) } else { Err(lines) }
     });
     said.extend(lines.await);
