@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde_json::json;
 use tidegate_apiserver::store::Note;
-use tidegate_source::cluster::{Answer, Ask, Client};
+use tidegate_source::cluster::{Ask, Client};
 use tokio::time::Instant;
 
 /// Events of one object that may be written at once, as Kubernetes' own clients have it: somebody may give cause for ever other ones.
@@ -33,13 +33,7 @@ pub async fn write(client: &Client, uid: &str, note: &Note) -> Result<(), String
         let patch = Ask::new(Method::PATCH, &path).with("application/merge-patch+json", body);
         answer = client.send(patch).await?;
     }
-    if answer.status.is_success() { Ok(()) } else { Err(reason(&answer)) }
-}
-
-/// Why an API refused something.
-pub fn reason(answer: &Answer) -> String {
-    let message = answer.body["message"].as_str().unwrap_or_default();
-    format!("the API answers {}: {message}", answer.status.as_u16())
+    if answer.status.is_success() { Ok(()) } else { Err(answer.refusal()) }
 }
 
 /// How many events of one object may still be written.

@@ -58,6 +58,15 @@ pub struct Answer {
     pub body: Value,
 }
 
+impl Answer {
+    /// Why the API server refused something, in words.
+    #[must_use]
+    pub fn refusal(&self) -> String {
+        let message = self.body["message"].as_str().unwrap_or_default();
+        format!("the API server answers {}: {message}", self.status.as_u16())
+    }
+}
+
 impl<'a> Ask<'a> {
     /// A request for JSON.
     #[must_use]

@@ -317,12 +317,11 @@ impl Run {
 
 /// What a server says that refuses something.
 fn said(answer: &Answer) -> String {
-    let message = answer.body["message"].as_str().unwrap_or_default();
     let right = match answer.status {
         StatusCode::FORBIDDEN => " (it takes the right to get, create and update it)",
         _ => "",
     };
-    format!("the API server answers {}: {message}{right}", answer.status.as_u16())
+    answer.refusal() + right
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::sink::{is_elsewhere, managers};
 use super::{Sink, Update, until};
-use crate::events::{self, Allowance, reason};
+use crate::events::{self, Allowance};
 
 /// Objects that are written at a time: a server has others to serve.
 const AT_ONCE: usize = 8;
@@ -240,7 +240,7 @@ impl ToCluster {
                 // It says of what it has no object; of a version that it does not serve it says nothing.
                 StatusCode::NOT_FOUND if answer.body["details"]["name"].is_null() => {}
                 StatusCode::NOT_FOUND => return Ok(None),
-                _ => return Err(reason(&answer)),
+                _ => return Err(answer.refusal()),
             }
         }
         Ok(None)
@@ -288,7 +288,7 @@ impl ToCluster {
             status if status.is_success() => Ok(()),
             StatusCode::NOT_FOUND => Ok(()),
             StatusCode::CONFLICT => Err(None),
-            _ => Err(Some(reason(&answer))),
+            _ => Err(Some(answer.refusal())),
         }
     }
 }

@@ -11,8 +11,6 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::events::reason;
-
 /// Bytes that are handed in at once, while lines are there.
 const PIECE: usize = 64 << 10;
 /// How long it takes until an API that did not answer is asked again.
@@ -119,11 +117,11 @@ async fn offer(client: &Client, path: &str, lines: &[u8]) -> Offer {
     match answer.status {
         status if status.is_success() => Offer::Taken,
         status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-            tracing::debug!("lines of the log wait: {}", reason(&answer));
+            tracing::debug!("lines of the log wait: {}", answer.refusal());
             Offer::NotNow
         }
         _ => {
-            tracing::info!("the Pod of this command has no log: {}", reason(&answer));
+            tracing::info!("the Pod of this command has no log: {}", answer.refusal());
             Offer::Never
         }
     }

@@ -13,7 +13,6 @@ use tokio::sync::mpsc;
 
 use super::events;
 use super::log::HandingIn;
-use crate::events::reason;
 use crate::sidecar::Workload;
 
 /// Says of a Pod which process it stands for, as `MACHINE/NUMBER`: who finds one of a process that is gone may remove it.
@@ -58,7 +57,7 @@ impl Shown {
             answer = client.send(create()).await?;
         }
         if !answer.status.is_success() {
-            return Err(format!("{}; --pod NAME gives it another name", reason(&answer)));
+            return Err(format!("{}; --pod NAME gives it another name", answer.refusal()));
         }
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let shown = Self { client, path, uid: text(&answer.body["metadata"]["uid"]) };
@@ -69,7 +68,7 @@ impl Shown {
             let patch = Ask::new(Method::PATCH, &path).with("application/merge-patch+json", status);
             let answer = shown.client.send(patch).await?;
             if !answer.status.is_success() {
-                tracing::warn!("the Pod of this command has no status: {}", reason(&answer));
+                tracing::warn!("the Pod of this command has no status: {}", answer.refusal());
             }
         }
         Ok(shown)
@@ -118,7 +117,7 @@ async fn delete(client: &Client, path: &str, uid: &str) -> Result<(), String> {
     });
     let answer = client.send(json_body(Method::DELETE, path, &options)).await?;
     let gone = answer.status.is_success() || answer.status == StatusCode::NOT_FOUND;
-    if gone { Ok(()) } else { Err(reason(&answer)) }
+    if gone { Ok(()) } else { Err(answer.refusal()) }
 }
 
 fn json_body<'a>(method: Method, path: &'a str, body: &Value) -> Ask<'a> {
