@@ -1,5 +1,5 @@
 //! What an API server does with an object before it stores it: unknown fields by the caller's policy, then
-//! the shape, then the metadata.
+//! the shape, the metadata, and the rules of its schema.
 //!
 //! What the object says beyond that is [`Object::decode`](crate::Object::decode)'s to judge: a caller that
 //! stores wrong objects, to tell their fault in their status, asks for it afterwards.
@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::decode;
 use crate::error::{FieldError, Reason, Warning, WarningKind};
+use crate::schema::rules;
 use crate::schema::walk::{Mode, walk};
 use crate::validation::Report;
 use crate::{Kind, schema};
@@ -24,20 +25,24 @@ pub enum FieldValidation {
     Ignore,
 }
 
-/// Prunes `value`, an object of `kind` as `group` shows it, to what is stored, and checks its shape and its
-/// metadata. Dialects stay as they were written; each is told, whatever the policy.
+/// Prunes `value`, an object of `kind` as `group` shows it, to what is stored, and checks its shape, its
+/// metadata and the rules of its schema. `old` is the form that it replaces, in the same view: what it has in common with that
+/// is not held against rules anew. Dialects stay as they were written; each is told, whatever the policy.
 ///
 /// # Errors
 /// Under the strict policy every unknown field, with [`Reason::Unknown`], before anything else is said.
-/// Otherwise every fault of shape and metadata; [`Reason::Undecodable`] means that the request itself is bad.
+/// Otherwise every fault of shape and metadata, and every rule that is broken, unless the shape is too wrong for rules;
+/// [`Reason::Undecodable`] means that the request itself is bad.
 pub fn admit(
     kind: Kind,
     group: &str,
     value: &mut Value,
     policy: FieldValidation,
+    old: Option<&Value>,
 ) -> Result<Vec<Warning>, Vec<FieldError>> {
     let built_in = kind.info().built_in;
-    let found = walk(schema::of_view(kind, group), built_in, Mode::Store, value);
+    let schema = schema::of_view(kind, group);
+    let found = walk(schema, built_in, Mode::Store, value);
     if let Some(undecodable) = found.errors.iter().find(|e| e.reason == Reason::Undecodable) {
         // Go's decoder stops at the first.
         return Err(vec![undecodable.clone()]);
@@ -48,10 +53,11 @@ pub fn admit(
     }
     let mut errors = metadata_errors(kind, value);
     errors.extend(found.errors);
+    match !built_in && errors.iter().any(|error| error.reason.hides_rules()) {
+        true => errors.push(rules_not_checked()),
+        false => errors.extend(rules::check(schema, value, old)),
+    }
     if !errors.is_empty() {
-        if !built_in && errors.iter().any(|error| error.reason.hides_rules()) {
-            errors.push(rules_not_checked());
-        }
         return Err(errors);
     }
     let unknown = found.unknown.into_iter().filter(|_| policy == FieldValidation::Warn);
@@ -103,17 +109,18 @@ mod tests {
     fn strict_refuses_all_unknown_fields_at_once() {
         let written = json!({"metadata": {"name": "a"}, "x": 1, "spec": {"hosts": [], "zzz": 1}});
         let mut value = written.clone();
-        let errors = admit(Kind::VirtualService, GROUP, &mut value, FieldValidation::Strict)
+        let errors = admit(Kind::VirtualService, GROUP, &mut value, FieldValidation::Strict, None)
             .expect_err("strict");
         assert_eq!(texts(&errors), ["unknown field \"spec.zzz\"", "unknown field \"x\""]);
         let mut value = written.clone();
-        let warnings =
-            admit(Kind::VirtualService, GROUP, &mut value, FieldValidation::Warn).expect("warn");
+        let warnings = admit(Kind::VirtualService, GROUP, &mut value, FieldValidation::Warn, None)
+            .expect("warn");
         assert_eq!(warnings[0].to_string(), "unknown field \"spec.zzz\"");
         assert_eq!(value, json!({"metadata": {"name": "a"}, "spec": {"hosts": []}}));
         let mut value = written;
-        let warnings = admit(Kind::VirtualService, GROUP, &mut value, FieldValidation::Ignore)
-            .expect("ignore");
+        let warnings =
+            admit(Kind::VirtualService, GROUP, &mut value, FieldValidation::Ignore, None)
+                .expect("ignore");
         assert_eq!(warnings, []);
     }
 
@@ -125,7 +132,8 @@ mod tests {
         }});
         let mut value = written.clone();
         let warnings =
-            admit(Kind::VirtualService, GROUP, &mut value, FieldValidation::Strict).expect("known");
+            admit(Kind::VirtualService, GROUP, &mut value, FieldValidation::Strict, None)
+                .expect("known");
         assert_eq!(value, written, "stored as written");
         let paths: Vec<&str> = warnings.iter().map(|w| w.path.as_str()).collect();
         assert_eq!(
@@ -142,7 +150,8 @@ mod tests {
             (json!({"metadata": {"name": "a"}, "spec": {"hosts": "a"}}), true),
         ] {
             let mut value = written.clone();
-            let errors = admit(Kind::VirtualService, GROUP, &mut value, FieldValidation::Strict);
+            let errors =
+                admit(Kind::VirtualService, GROUP, &mut value, FieldValidation::Strict, None);
             let errors = errors.expect_err("wrong");
             let said = errors.iter().any(|error| error.path == "<nil>");
             assert_eq!((said, errors.len()), (hides, 1 + usize::from(hides)), "{written}");
@@ -152,7 +161,7 @@ mod tests {
     #[test]
     fn names_are_checked_with_the_shape() {
         let mut value = json!({"metadata": {}, "spec": {}});
-        let errors = admit(Kind::VirtualService, GROUP, &mut value, FieldValidation::Strict)
+        let errors = admit(Kind::VirtualService, GROUP, &mut value, FieldValidation::Strict, None)
             .expect_err("no name");
         assert_eq!(
             texts(&errors),

@@ -171,6 +171,7 @@ fn typed_spec(kind: Kind, value: &Value) -> Result<Spec, FieldError> {
         | Kind::ProxyConfig
         | Kind::Telemetry
         | Kind::WasmPlugin
+        | Kind::TrafficExtension
         | Kind::GatewayClass
         | Kind::KubernetesGateway
         | Kind::ListenerSet

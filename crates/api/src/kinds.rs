@@ -32,6 +32,7 @@ pub enum Kind {
     ProxyConfig,
     Telemetry,
     WasmPlugin,
+    TrafficExtension,
     GatewayClass,
     /// The Gateway of the Gateway API, where [`Kind::Gateway`] is Istio's.
     KubernetesGateway,
@@ -281,6 +282,20 @@ pub static KINDS: &[KindInfo] = &[
         compiled: false,
         idle: Some("has no effect: this proxy runs no WebAssembly"),
         ..networking(Kind::WasmPlugin, "WasmPlugin", "wasmplugins", "wasmplugin", &[])
+    },
+    KindInfo {
+        group: "extensions.istio.io",
+        versions: &["v1alpha1"],
+        categories: &["istio-io", "extensions-istio-io"],
+        compiled: false,
+        idle: Some("has no effect: this proxy runs neither WebAssembly nor Lua"),
+        ..networking(
+            Kind::TrafficExtension,
+            "TrafficExtension",
+            "trafficextensions",
+            "trafficextension",
+            &[],
+        )
     },
     KindInfo {
         versions: &["v1", "v1beta1"],

@@ -80,7 +80,7 @@ fn admitted(info: &KindInfo, resource: &Value) -> Result<Vec<String>, String> {
         errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     };
     let mut warnings =
-        admit(info.kind, group, &mut stored, FieldValidation::Strict).map_err(shown)?;
+        admit(info.kind, group, &mut stored, FieldValidation::Strict, None).map_err(shown)?;
     let decoded = Object::decode(info.kind, version, &stored, Origin::Api).map_err(shown)?;
     warnings.extend(decoded.warnings);
     Ok(warnings.iter().map(ToString::to_string).collect())

@@ -240,8 +240,13 @@ fn decoding_never_panics() {
             let _ = Object::decode(kind, "v1", &value, Origin::Api);
             let _ = Object::decode(kind, "v1", &object, Origin::Api);
             let mut stored = object.clone();
-            let _ =
-                crate::admit(kind, kind.info().group, &mut stored, crate::FieldValidation::Warn);
+            let _ = crate::admit(
+                kind,
+                kind.info().group,
+                &mut stored,
+                crate::FieldValidation::Warn,
+                None,
+            );
             kube::defaults(kind, &mut stored);
             let _ = Object::decode(kind, "v1", &stored, Origin::Api);
         }
@@ -270,4 +275,99 @@ fn kinds_without_an_effect_here_are_judged_all_the_same() {
     decode(Kind::Telemetry, tag(json!({"operation": "REMOVE"}))).expect("valid");
     decode(Kind::Telemetry, tag(json!({"value": "x"}))).expect("valid");
     decode(Kind::ProxyConfig, json!({})).expect("valid");
+}
+
+#[test]
+fn rules_of_definitions_hold_for_kinds_without_an_effect() {
+    let entry = |entry: Value| json!({ "template": entry });
+    let probe = |scheme: &str| json!({"template": {}, "probe": {"httpGet": {"port": 80, "scheme": scheme}}});
+    let wasm = |field: &str, value: Value| json!({"url": "oci://a/b", field: value});
+    let target = json!({"kind": "Service", "name": "a"});
+    let elsewhere = json!({"kind": "Service", "name": "a", "namespace": "b"});
+    let labels = |key: &str, value: &str| json!({"matchLabels": {key: value}});
+    let env = |from: &str| json!({"env": [{"name": "A", "valueFrom": from, "value": "b"}]});
+    let script = json!({"inlineCode": "x"});
+    let one = "only one of targetRefs or selector can be set";
+    let source = "url must have schema one of [http, https, file, oci]";
+    let either = "exactly one of wasm or lua must be set";
+    for (kind, spec, fault) in [
+        (
+            Kind::WorkloadGroup,
+            entry(json!({"address": "unix:///a", "ports": {}})),
+            Some("UDS may not include ports"),
+        ),
+        (
+            Kind::WorkloadGroup,
+            entry(json!({"address": "unix://a"})),
+            Some("UDS must be an absolute path or abstract socket"),
+        ),
+        (
+            Kind::WorkloadGroup,
+            entry(json!({"address": "unix:///a/"})),
+            Some("UDS may not be a dir"),
+        ),
+        (
+            Kind::WorkloadGroup,
+            entry(json!({"ports": {"a b": 80}})),
+            Some("port name must be valid"),
+        ),
+        (Kind::WorkloadGroup, entry(json!({"address": "unix://@a"})), None),
+        (Kind::WorkloadGroup, probe("TCP"), Some("scheme must be one of [HTTP, HTTPS]")),
+        (Kind::WorkloadGroup, probe("HTTPS"), None),
+        (Kind::WasmPlugin, wasm("selector", labels("a", "b")), None),
+        (
+            Kind::WasmPlugin,
+            wasm("selector", labels("a*", "b")),
+            Some("wildcard not allowed in label key match"),
+        ),
+        (
+            Kind::WasmPlugin,
+            wasm("selector", labels("a", "*")),
+            Some("wildcard not allowed in label value match"),
+        ),
+        (Kind::WasmPlugin, wasm("selector", labels("", "b")), Some("key must not be empty")),
+        (Kind::WasmPlugin, wasm("targetRef", target.clone()), None),
+        (
+            Kind::WasmPlugin,
+            wasm("targetRef", elsewhere),
+            Some("cross namespace referencing is not currently supported"),
+        ),
+        (
+            Kind::WasmPlugin,
+            json!({"url": "a", "selector": {}, "targetRefs": [target.clone()]}),
+            Some(one),
+        ),
+        (Kind::WasmPlugin, wasm("vmConfig", env("INLINE")), None),
+        (
+            Kind::WasmPlugin,
+            wasm("vmConfig", env("HOST")),
+            Some("value may only be set when valueFrom is INLINE"),
+        ),
+        (Kind::WasmPlugin, json!({"url": "a.com/b:1"}), None),
+        (Kind::WasmPlugin, json!({"url": "HTTPS://a.com/b"}), None),
+        (Kind::WasmPlugin, json!({"url": "ftp://a.com/b"}), Some(source)),
+        (Kind::WasmPlugin, json!({"url": "a b"}), Some(source)),
+        (Kind::TrafficExtension, json!({"lua": script}), None),
+        (Kind::TrafficExtension, json!({"wasm": {"url": "file:///a"}}), None),
+        (Kind::TrafficExtension, json!({}), Some(either)),
+        (Kind::TrafficExtension, json!({"lua": script, "wasm": {"url": "a"}}), Some(either)),
+        (
+            Kind::TrafficExtension,
+            json!({"lua": script, "selector": {}, "targetRefs": [target]}),
+            Some(one),
+        ),
+    ] {
+        let mut object = json!({"metadata": {"name": "a"}, "spec": spec});
+        let group = kind.info().group;
+        let admitted = crate::admit(kind, group, &mut object, crate::FieldValidation::Strict, None);
+        let told: Vec<String> =
+            admitted.err().unwrap_or_default().iter().map(ToString::to_string).collect();
+        let expected = fault.map(|fault| format!(": Invalid value: {fault}"));
+        match expected {
+            Some(fault) => {
+                assert!(told.len() == 1 && told[0].ends_with(&fault), "{spec}: {told:?}");
+            }
+            None => assert!(told.is_empty(), "{spec}: {told:?}"),
+        }
+    }
 }

@@ -9,6 +9,7 @@ use super::{
     SecretObjectReference, SectionName,
 };
 use crate::kube::LabelSelector;
+use crate::schema::rules::{Says, says};
 
 const CONTROLLER: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\/[A-Za-z0-9\/\-._~%!$&'()*+,;=:]+$";
 const PROTOCOL: &str = r"^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?$|[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\/[A-Za-z0-9]+$";
@@ -18,7 +19,11 @@ const PROTOCOL: &str = r"^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?$|[a-z0-9]([-a-z
 #[serde(rename_all = "camelCase")]
 pub struct GatewayClass {
     /// The controller, as a domain and a path: `example.com/gateway-controller`.
-    #[schemars(length(min = 1, max = 253), regex(pattern = CONTROLLER))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = CONTROLLER),
+        extend("x-kubernetes-validations" = [says("self == oldSelf", "field is immutable")])
+    )]
     pub controller_name: String,
     /// Parameters of the controller.
     pub parameters_ref: Option<ParametersReference>,
@@ -41,6 +46,51 @@ pub struct ParametersReference {
     pub namespace: Option<NamespaceName>,
 }
 
+const LISTENERS: &[Says] = &[
+    says(
+        "self.all(l, l.protocol in ['HTTP', 'TCP', 'UDP'] ? !has(l.tls) : true)",
+        "tls must not be specified for protocols ['HTTP', 'TCP', 'UDP']",
+    ),
+    says(
+        "self.all(l, l.protocol == 'HTTPS' && has(l.tls) ? l.tls.mode == 'Terminate' : true)",
+        "tls mode must be Terminate for protocol HTTPS",
+    ),
+    says(
+        "self.all(l, l.protocol == 'TLS' ? has(l.tls) && has(l.tls.mode) : true)",
+        "tls mode must be set for protocol TLS",
+    ),
+    says(
+        "self.all(l, l.protocol in ['TCP', 'UDP'] ? !has(l.hostname) : true)",
+        "hostname must not be specified for protocols ['TCP', 'UDP']",
+    ),
+    says(
+        "self.all(a, self.exists_one(b, a.name == b.name))",
+        "Listener name must be unique within the Gateway",
+    ),
+    says(
+        "self.all(a, self.exists_one(b, a.port == b.port && a.protocol == b.protocol && (has(a.hostname) ? a.hostname : '') \
+         == (has(b.hostname) ? b.hostname : '')))",
+        "Combination of port, protocol and hostname must be unique for each listener",
+    ),
+];
+
+/// Addresses of a type that are given are all different.
+macro_rules! unique_address {
+    ($kind:literal) => {
+        says(
+            concat!(
+                "self.filter(a, a.type == '",
+                $kind,
+                "' && has(a.value)).all(a, self.exists_one(b, b.type == a.type && \
+                 has(b.value) && b.value == a.value))"
+            ),
+            concat!($kind, " values must be unique"),
+        )
+    };
+}
+
+const ADDRESSES: &[Says] = &[unique_address!("IPAddress"), unique_address!("Hostname")];
+
 /// Asks for addresses and ports on which traffic is taken.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -48,10 +98,17 @@ pub struct Gateway {
     /// The GatewayClass, which says who serves this Gateway.
     pub gateway_class_name: ObjectName,
     /// The ports, each with its protocol and host.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(
+        length(min = 1, max = 64),
+        extend(
+            "x-kubernetes-list-type" = "map",
+            "x-kubernetes-list-map-keys" = ["name"],
+            "x-kubernetes-validations" = LISTENERS
+        )
+    )]
     pub listeners: Vec<Listener>,
     /// Addresses that are asked for; the controller's choice when absent.
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 16), extend("x-kubernetes-validations" = ADDRESSES))]
     pub addresses: Option<Vec<Address>>,
     /// What is put on everything that is made for this Gateway.
     pub infrastructure: Option<Infrastructure>,
@@ -68,7 +125,14 @@ pub struct ListenerSet {
     /// The Gateway.
     pub parent_ref: ParentGateway,
     /// The ports, each with its protocol and host.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(
+        length(min = 1, max = 64),
+        extend(
+            "x-kubernetes-list-type" = "map",
+            "x-kubernetes-list-map-keys" = ["name"],
+            "x-kubernetes-validations" = LISTENERS
+        )
+    )]
     pub listeners: Vec<Listener>,
 }
 
@@ -108,9 +172,16 @@ pub struct Listener {
     pub allowed_routes: Option<AllowedRoutes>,
 }
 
+const CERTIFICATES: &[Says] = &[says(
+    "self.mode == 'Terminate' ? has(self.certificateRefs) && self.certificateRefs.size() > 0 || has(self.options) && \
+     self.options.size() > 0 : true",
+    "certificateRefs or options must be specified when mode is Terminate",
+)];
+
 /// The TLS of a listener.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = CERTIFICATES))]
 pub struct ListenerTls {
     /// Whether TLS ends here.
     #[schemars(extend("x-default" = "Terminate"))]
@@ -177,9 +248,21 @@ pub struct RouteKind {
     pub kind: KindName,
 }
 
+const ADDRESS: &[Says] = &[
+    says(
+        "self.type == 'IPAddress' && has(self.value) ? isIP(self.value) : true",
+        "IPAddress value must be an address of IPv4 or IPv6",
+    ),
+    says(
+        r"self.type == 'Hostname' && has(self.value) ? self.value.matches(r'^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$') : true",
+        r"Hostname value must be empty or contain only valid characters (matching ^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$)",
+    ),
+];
+
 /// An address that is asked for.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = ADDRESS))]
 pub struct Address {
     /// IPAddress, Hostname, NamedAddress, or a type of the controller's own.
     #[serde(rename = "type")]
@@ -190,15 +273,41 @@ pub struct Address {
     pub value: Option<String>,
 }
 
+/// Keys of labels and annotations are names with an optional domain before them.
+macro_rules! keys {
+    ($what:literal, $one:literal) => {
+        [
+            says(
+                r"self.all(key, key.matches(r'^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]$'))",
+                concat!(
+                    $what,
+                    " keys must be in the form of an optional DNS subdomain prefix followed by a required name segment of \
+                     up to 63 characters."
+                ),
+            ),
+            says(
+                "self.all(key, !key.matches('^[^/]{253}'))",
+                concat!(
+                    "If specified, the ", $one,
+                    " key's prefix must be a DNS subdomain not longer than 253 characters in total."
+                ),
+            ),
+        ]
+    };
+}
+
+const LABELS: [Says; 2] = keys!("Label", "label");
+const ANNOTATIONS: [Says; 2] = keys!("Annotation", "annotation");
+
 /// What is put on everything that is made for a Gateway.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Infrastructure {
     /// Labels.
-    #[schemars(extend("maxProperties" = 8))]
+    #[schemars(extend("maxProperties" = 8, "x-kubernetes-validations" = LABELS))]
     pub labels: Option<BTreeMap<String, String>>,
     /// Annotations.
-    #[schemars(extend("maxProperties" = 16))]
+    #[schemars(extend("maxProperties" = 16, "x-kubernetes-validations" = ANNOTATIONS))]
     pub annotations: Option<BTreeMap<String, String>>,
     /// Parameters of the controller.
     pub parameters_ref: Option<LocalObjectReference>,
@@ -262,7 +371,17 @@ pub struct FrontendTls {
     /// On ports that `perPort` does not name.
     pub default: ClientTls,
     /// On single ports.
-    #[schemars(length(max = 64))]
+    #[schemars(
+        length(max = 64),
+        extend(
+            "x-kubernetes-list-type" = "map",
+            "x-kubernetes-list-map-keys" = ["port"],
+            "x-kubernetes-validations" = [says(
+                "self.all(a, self.exists_one(b, a.port == b.port))",
+                "Port for TLS configuration must be unique within the Gateway",
+            )]
+        )
+    )]
     pub per_port: Option<Vec<PortTls>>,
 }
 

@@ -3,16 +3,18 @@
 use schemars::JsonSchema;
 
 use super::{
-    Group, HeaderFilter, HeaderName, Hostname, KindName, LocalObjectReference, MirrorFilter,
-    NamespaceName, ObjectName, ParentReference, PortNumber, SUBDOMAIN, SectionName, Span,
+    BACKEND, Group, HeaderFilter, HeaderName, Hostname, KindName, LocalObjectReference, MATCHES,
+    MirrorFilter, NamespaceName, ObjectName, PARENTS, ParentReference, PortNumber, SUBDOMAIN,
+    SectionName, Span, filter_rules, once,
 };
+use crate::schema::rules::{Says, says};
 
 /// Sends requests that reach a Gateway, by host, path, header fields and more, to backends.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpRoute {
     /// The Gateways that the route wants to be attached to.
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = 32), extend("x-kubernetes-validations" = PARENTS))]
     pub parent_refs: Option<Vec<ParentReference>>,
     /// Hosts, matched against the Host header; those of the listener when absent.
     #[schemars(length(max = 16))]
@@ -20,14 +22,94 @@ pub struct HttpRoute {
     /// The rules; the one that matches most narrowly counts.
     #[schemars(
         length(min = 1, max = 16),
-        extend("x-default" = [{"matches": [{"path": {"type": "PathPrefix", "value": "/"}}]}])
+        extend(
+            "x-default" = [{"matches": [{"path": {"type": "PathPrefix", "value": "/"}}]}],
+            "x-kubernetes-validations" = MATCHES
+        )
     )]
     pub rules: Option<Vec<HttpRule>>,
 }
 
+/// Whether a filter of the list puts something in the place of the prefix that matched.
+macro_rules! replaces_prefix {
+    ($filter:literal) => {
+        concat!(
+            "exists(f, has(f.",
+            $filter,
+            ") && has(f.",
+            $filter,
+            ".path) && has(f.",
+            $filter,
+            ".path.replacePrefixMatch))"
+        )
+    };
+}
+
+/// Whether there is one match, and by a prefix.
+macro_rules! one_prefix {
+    () => {
+        "self.matches.size() == 1 && has(self.matches[0].path) && self.matches[0].path.type == 'PathPrefix'"
+    };
+}
+
+/// What may be put in the place of a prefix: one that is known.
+macro_rules! prefix_is_known {
+    ($filter:literal, $message:literal) => {
+        says(
+            concat!(
+                "has(self.filters) && self.filters.",
+                replaces_prefix!($filter),
+                " ? ",
+                one_prefix!(),
+                " : true"
+            ),
+            $message,
+        )
+    };
+    (backends $filter:literal, $message:literal) => {
+        says(
+            concat!(
+                "has(self.backendRefs) && self.backendRefs.exists(b, has(b.filters) && b.filters.",
+                replaces_prefix!($filter),
+                ") ? ",
+                one_prefix!(),
+                " : true"
+            ),
+            $message,
+        )
+    };
+}
+
+const RULE: &[Says] = &[
+    says(
+        "has(self.backendRefs) && self.backendRefs.size() > 0 && has(self.filters) ? !self.filters.exists(f, \
+         has(f.requestRedirect)) : true",
+        "RequestRedirect filter must not be used together with backendRefs",
+    ),
+    prefix_is_known!(
+        "requestRedirect",
+        "When using RequestRedirect filter with path.replacePrefixMatch, exactly one PathPrefix match must be specified"
+    ),
+    prefix_is_known!(
+        "urlRewrite",
+        "When using URLRewrite filter with path.replacePrefixMatch, exactly one PathPrefix match must be specified"
+    ),
+    prefix_is_known!(
+        backends "requestRedirect",
+        "Within backendRefs, when using RequestRedirect filter with path.replacePrefixMatch, exactly one PathPrefix match must \
+         be specified"
+    ),
+    prefix_is_known!(
+        backends "urlRewrite",
+        "Within backendRefs, When using URLRewrite filter with path.replacePrefixMatch, exactly one PathPrefix match must be \
+         specified"
+    ),
+];
+
 /// Which requests go where.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = RULE))]
 pub struct HttpRule {
     /// Name of the rule.
     pub name: Option<SectionName>,
@@ -38,7 +120,7 @@ pub struct HttpRule {
     )]
     pub matches: Option<Vec<HttpMatch>>,
     /// What is done to requests and answers.
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 16), extend("x-kubernetes-validations" = FILTERS))]
     pub filters: Option<Vec<HttpFilter>>,
     /// The backends, among which requests are shared out.
     #[schemars(length(max = 16))]
@@ -55,18 +137,69 @@ pub struct HttpMatch {
     #[schemars(extend("x-default" = {"type": "PathPrefix", "value": "/"}))]
     pub path: Option<PathMatch>,
     /// Header fields.
-    #[schemars(length(max = 16))]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
     pub headers: Option<Vec<ValueMatch>>,
     /// Parameters of the query.
-    #[schemars(length(max = 16))]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
     pub query_params: Option<Vec<ValueMatch>>,
     /// The method.
     pub method: Option<Method>,
 }
 
+/// A rule of paths that are compared as text.
+macro_rules! path {
+    (without $part:literal) => {
+        says(
+            concat!(
+                "self.type in ['Exact', 'PathPrefix'] ? !self.value.contains('",
+                $part,
+                "') : true"
+            ),
+            concat!("must not contain '", $part, "' when type one of ['Exact', 'PathPrefix']"),
+        )
+    };
+    (not_before_end $part:literal) => {
+        says(
+            concat!(
+                "self.type in ['Exact', 'PathPrefix'] ? !self.value.endsWith('",
+                $part,
+                "') : true"
+            ),
+            concat!("must not end with '", $part, "' when type one of ['Exact', 'PathPrefix']"),
+        )
+    };
+}
+
+const PATH: &[Says] = &[
+    says(
+        "self.type in ['Exact', 'PathPrefix'] ? self.value.startsWith('/') : true",
+        "value must be an absolute path and start with '/' when type one of ['Exact', 'PathPrefix']",
+    ),
+    path!(without "//"),
+    path!(without "/./"),
+    path!(without "/../"),
+    path!(without "%2f"),
+    path!(without "%2F"),
+    path!(without "#"),
+    path!(not_before_end "/.."),
+    path!(not_before_end "/."),
+    says(
+        r#"self.type in ['Exact', 'PathPrefix'] ? self.value.matches("^(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+$") : true"#,
+        "must only contain valid characters (matching ^(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|[%][0-9a-fA-F]{2})+$) for types \
+         ['Exact', 'PathPrefix']",
+    ),
+];
+
 /// What a path has to look like.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = PATH))]
 pub struct PathMatch {
     /// How it is compared.
     #[serde(rename = "type")]
@@ -129,9 +262,32 @@ pub enum Method {
     Patch,
 }
 
+const FILTERS: &[Says] = &[
+    says(
+        "!(self.exists(f, f.type == 'RequestRedirect') && self.exists(f, f.type == 'URLRewrite'))",
+        "May specify either httpRouteFilterRequestRedirect or httpRouteFilterRequestRewrite, but not both",
+    ),
+    once!("CORS"),
+    once!("RequestHeaderModifier"),
+    once!("ResponseHeaderModifier"),
+    once!("RequestRedirect"),
+    once!("URLRewrite"),
+];
+
+const FILTER: &[Says] = filter_rules! {
+    "cors" => "CORS",
+    "requestHeaderModifier" => "RequestHeaderModifier",
+    "responseHeaderModifier" => "ResponseHeaderModifier",
+    "requestMirror" => "RequestMirror",
+    "requestRedirect" => "RequestRedirect",
+    "urlRewrite" => "URLRewrite",
+    "extensionRef" => "ExtensionRef",
+};
+
 /// One thing that is done to requests or answers; `type` says which field there is.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = FILTER))]
 pub struct HttpFilter {
     /// What is done.
     #[serde(rename = "type")]
@@ -201,10 +357,31 @@ pub enum Scheme {
     Https,
 }
 
+/// Which field goes with which type.
+macro_rules! replacement {
+    ($field:literal, $kind:literal) => {
+        [
+            says(
+                concat!("self.type == '", $kind, "' ? has(self.", $field, ") : true"),
+                concat!($field, " must be specified when type is set to '", $kind, "'"),
+            ),
+            says(
+                concat!("has(self.", $field, ") ? self.type == '", $kind, "' : true"),
+                concat!("type must be '", $kind, "' when ", $field, " is set"),
+            ),
+        ]
+    };
+}
+
+const REPLACEMENTS: &[[Says; 2]] = &[
+    replacement!("replaceFullPath", "ReplaceFullPath"),
+    replacement!("replacePrefixMatch", "ReplacePrefixMatch"),
+];
+
 /// Another path.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-oneof" = [["replaceFullPath", "replacePrefixMatch"]]))]
+#[schemars(extend("x-kubernetes-validations" = REPLACEMENTS.as_flattened()))]
 pub struct PathModifier {
     /// What is replaced.
     #[serde(rename = "type")]
@@ -237,32 +414,82 @@ pub struct RewriteFilter {
     pub path: Option<PathModifier>,
 }
 
+/// `*` means all, and needs nothing beside it.
+macro_rules! all_or_some {
+    ($name:literal, $what:literal) => {
+        says(
+            "'*' in self ? self.size() == 1 : true",
+            concat!($name, " cannot contain '*' alongside other ", $what),
+        )
+    };
+}
+
+const ALL_OR_SOME_ORIGINS: Says = all_or_some!("AllowOrigins", "origins");
+const ALL_OR_SOME_METHODS: Says = all_or_some!("AllowMethods", "methods");
+// As the Gateway API says it of headers.
+const ALL_OR_SOME_HEADERS: Says = all_or_some!("AllowHeaders", "methods");
+
 /// What pages of other origins may do.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CorsFilter {
-    /// Origins whose pages may send requests.
-    #[schemars(length(max = 64))]
-    pub allow_origins: Option<Vec<String>>,
+    /// Origins whose pages may send requests: a scheme with a host, `*.` before it for all names below; `*` for all.
+    #[schemars(
+        length(max = 64),
+        extend("x-kubernetes-list-type" = "set", "x-kubernetes-validations" = [ALL_OR_SOME_ORIGINS])
+    )]
+    pub allow_origins: Option<Vec<Origin>>,
     /// Whether they may send cookies and credentials.
     pub allow_credentials: Option<bool>,
     /// Methods that they may use; `*` for all.
-    #[schemars(length(max = 9))]
-    pub allow_methods: Option<Vec<String>>,
+    #[schemars(
+        length(max = 9),
+        extend("x-kubernetes-list-type" = "set", "x-kubernetes-validations" = [ALL_OR_SOME_METHODS])
+    )]
+    pub allow_methods: Option<Vec<AnyMethod>>,
     /// Header fields that they may send.
-    #[schemars(length(max = 64))]
+    #[schemars(
+        length(max = 64),
+        extend("x-kubernetes-list-type" = "set", "x-kubernetes-validations" = [ALL_OR_SOME_HEADERS])
+    )]
     pub allow_headers: Option<Vec<HeaderName>>,
     /// Header fields of answers that they may read.
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "set"))]
     pub expose_headers: Option<Vec<HeaderName>>,
     /// How long a browser remembers this, in seconds.
     #[schemars(range(min = 1), extend("x-default" = 5))]
     pub max_age: Option<i32>,
 }
 
+const ORIGIN: &str = r"^\*$|^https?://((\*\.)?([-a-zA-Z0-9]+\.)*[-a-zA-Z0-9]+|\*)(:[0-9]{1,5})?$";
+
+/// Where a page comes from: a scheme with a host, or all of them.
+#[derive(JsonSchema)]
+pub struct Origin(#[schemars(length(min = 1, max = 253), regex(pattern = ORIGIN))] pub String);
+
+/// A method of HTTP, or all of them.
+#[derive(JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+#[schemars(rename = "HTTPMethodWithWildcard")]
+#[allow(missing_docs, reason = "each is the method of that name, and Any is all of them")]
+pub enum AnyMethod {
+    Get,
+    Head,
+    Post,
+    Put,
+    Delete,
+    Connect,
+    Options,
+    Trace,
+    Patch,
+    #[serde(rename = "*")]
+    Any,
+}
+
 /// A backend with filters of its own.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = BACKEND))]
 pub struct HttpBackend {
     /// API group of the backend.
     #[schemars(extend("x-default" = ""))]
@@ -280,13 +507,20 @@ pub struct HttpBackend {
     #[schemars(range(min = 0, max = 1_000_000), extend("x-default" = 1))]
     pub weight: Option<i32>,
     /// What is done to requests and answers of this backend.
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 16), extend("x-kubernetes-validations" = FILTERS))]
     pub filters: Option<Vec<HttpFilter>>,
 }
+
+const TIMEOUTS: &[Says] = &[says(
+    "has(self.request) && has(self.backendRequest) && duration(self.request) != duration('0s') ? \
+     duration(self.backendRequest) <= duration(self.request) : true",
+    "backendRequest timeout cannot be longer than request timeout",
+)];
 
 /// How long answers may take.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = TIMEOUTS))]
 pub struct HttpTimeouts {
     /// From the request's arrival to the end of the answer; `0s` for no bound.
     pub request: Option<Span>,

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use crate::Kind;
 use crate::scalar::Opaque;
+use crate::schema::rules::{Says, says};
 
 /// The group of all of them.
 pub const GROUP: &str = "gateway.networking.k8s.io";
@@ -32,6 +33,75 @@ const SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a
 const WILDCARD: &str = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 const HEADER: &str = r"^[A-Za-z0-9!#$%&'*+\-.^_\x60|~]+$";
 const DURATION: &str = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$";
+
+/// What the entries of a list of filters have to keep: which field goes with which type.
+macro_rules! filter_rules {
+    ($($field:literal => $kind:literal),+ $(,)?) => {
+        &[$(
+            says(
+                concat!("has(self.", $field, ") ? self.type == '", $kind, "' : true"),
+                concat!("filter.", $field, " must be nil if the filter.type is not ", $kind),
+            ),
+            says(
+                concat!("self.type == '", $kind, "' ? has(self.", $field, ") : true"),
+                concat!("filter.", $field, " must be specified for ", $kind, " filter.type"),
+            ),
+        )+]
+    };
+}
+use filter_rules;
+
+/// At most one filter of a type.
+macro_rules! once {
+    ($kind:literal) => {
+        says(
+            concat!("self.filter(f, f.type == '", $kind, "').size() <= 1"),
+            concat!($kind, " filter cannot be repeated"),
+        )
+    };
+}
+use once;
+
+/// The rules of a route have at most 128 matches, all together.
+const MATCHES: &[Says] = &[says(
+    "self.map(r, has(r.matches) ? r.matches.size() : 0).sum() <= 128",
+    "While 16 rules and 64 matches per rule are allowed, the total number of matches across all rules in a route must be less \
+     than 128",
+)];
+
+/// Whether `p` and `q` name the same object of the same namespace.
+macro_rules! same_parent {
+    () => {
+        "p.group == q.group && p.kind == q.kind && p.name == q.name && (has(p.__namespace__) ? p.__namespace__ : '') \
+         == (has(q.__namespace__) ? q.__namespace__ : '')"
+    };
+}
+
+/// Parents that a route names twice are told apart by their sections.
+const PARENTS: &[Says] = &[
+    says(
+        concat!(
+            "self.all(p, self.all(q, ",
+            same_parent!(),
+            " ? has(p.sectionName) == has(q.sectionName) : true))"
+        ),
+        "sectionName must be specified when parentRefs includes 2 or more references to the same parent",
+    ),
+    says(
+        concat!(
+            "self.all(p, self.exists_one(q, ",
+            same_parent!(),
+            " && (has(p.sectionName) ? p.sectionName : '') == (has(q.sectionName) ? q.sectionName : '')))"
+        ),
+        "sectionName must be unique when parentRefs includes 2 or more references to the same parent",
+    ),
+];
+
+/// A Service is asked for by one of its ports.
+const BACKEND: &[Says] = &[says(
+    "self.group == '' && self.kind == 'Service' ? has(self.port) : true",
+    "Must have port for Service reference",
+)];
 
 /// An API group; empty for the core group.
 #[derive(JsonSchema)]
@@ -94,6 +164,7 @@ pub struct ParentReference {
 /// Where a route sends what it matches.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = BACKEND))]
 pub struct BackendReference {
     /// API group of the backend.
     #[schemars(extend("x-default" = ""))]
@@ -115,6 +186,7 @@ pub struct BackendReference {
 /// An object without weight or share: one that copies are sent to.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = BACKEND))]
 pub struct BackendObjectReference {
     /// API group of the backend.
     #[schemars(extend("x-default" = ""))]
@@ -174,19 +246,29 @@ pub struct HeaderValue {
 #[serde(rename_all = "camelCase")]
 pub struct HeaderFilter {
     /// Fields that take the place of what there is under their names.
-    #[schemars(length(max = 16))]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
     pub set: Option<Vec<HeaderValue>>,
     /// Fields that are added to what there is.
-    #[schemars(length(max = 16))]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
     pub add: Option<Vec<HeaderValue>>,
     /// Names of fields that are taken away.
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "set"))]
     pub remove: Option<Vec<String>>,
 }
 
 /// A part of the traffic.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [says(
+    "self.numerator <= self.denominator",
+    "numerator must be less than or equal to denominator",
+)]))]
 pub struct Fraction {
     /// How many.
     #[schemars(range(min = 0))]
@@ -199,7 +281,10 @@ pub struct Fraction {
 /// Where copies of requests are sent; their answers are thrown away.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-oneof" = [["percent", "fraction"]]))]
+#[schemars(extend("x-kubernetes-validations" = [says(
+    "!(has(self.percent) && has(self.fraction))",
+    "Only one of percent or fraction may be specified in HTTPRequestMirrorFilter",
+)]))]
 pub struct MirrorFilter {
     /// Who gets the copies.
     pub backend_ref: BackendObjectReference,

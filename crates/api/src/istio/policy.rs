@@ -6,11 +6,18 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::schema::rules::{Says, says};
 use crate::validation::Report;
 use crate::{Kind, Object};
 
 /// The annotation that makes an AuthorizationPolicy count what it would do, and do nothing.
 pub const DRY_RUN: &str = "istio.io/dry-run";
+
+const LABELS: &[Says] = &[
+    says("self.all(key, !key.contains('*'))", "wildcard not allowed in label key match"),
+    says("self.all(key, key.size() > 0)", "key must not be empty"),
+    says("self.all(key, !self[key].contains('*'))", "wildcard not allowed in label value match"),
+];
 
 /// Labels that pick the workloads that a policy is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -20,7 +27,7 @@ pub struct PolicySelector {
     /// Labels that a workload has to carry, all of them. Without any, every workload of the policy's namespace is meant; of
     /// the whole mesh, if that is the root namespace.
     #[serde(default)]
-    #[schemars(extend("maxProperties" = 4096))]
+    #[schemars(extend("maxProperties" = 4096, "x-kubernetes-validations" = LABELS))]
     pub match_labels: BTreeMap<String, String>,
 }
 
@@ -67,6 +74,10 @@ pub struct TargetReference {
     pub name: String,
     /// Has to be absent: a policy is about resources of its own namespace.
     #[serde(default)]
+    #[schemars(extend("x-kubernetes-validations" = [says(
+        "self == ''",
+        "cross namespace referencing is not currently supported",
+    )]))]
     pub namespace: String,
 }
 

@@ -5,11 +5,21 @@ use schemars::JsonSchema;
 use super::policy::{PolicySelector, TargetReference};
 use super::telemetry::WorkloadMode;
 use crate::scalar::{Opaque, Port};
+use crate::schema::rules::{Says, says};
+
+/// What stands before a first colon is a scheme, as for whoever fetches the module.
+pub(super) const SOURCE: &[Says] = &[says(
+    "self.matches('^[a-zA-Z][-a-zA-Z0-9+.]*:') ? self.matches('^(?i)(https?|file|oci):') : !self.matches('[[:cntrl:] ]')",
+    "url must have schema one of [http, https, file, oci]",
+)];
 
 /// Runs a WebAssembly module as a filter.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-oneof" = [["selector", "targetRef", "targetRefs"]]))]
+#[schemars(extend("x-kubernetes-validations" = [says(
+    "[has(self.selector), has(self.targetRef), has(self.targetRefs)].filter(given, given).size() <= 1",
+    "only one of targetRefs or selector can be set",
+)]))]
 pub struct WasmPlugin {
     /// The workloads that this is about, by their labels.
     pub selector: Option<PolicySelector>,
@@ -19,7 +29,7 @@ pub struct WasmPlugin {
     #[schemars(length(max = 16))]
     pub target_refs: Option<Vec<TargetReference>>,
     /// Where the module is: `oci://`, `https://`, `http://` or `file://`; an image when there is no scheme.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1), extend("x-kubernetes-validations" = SOURCE))]
     pub url: String,
     /// Checksum of the module, in hexadecimal digits.
     #[schemars(regex(pattern = "(^$|^[a-f0-9]{64}$)"))]
@@ -56,7 +66,7 @@ pub struct WasmPlugin {
 }
 
 /// Keys and values that only the module knows.
-fn of_its_own_form(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+pub(super) fn of_its_own_form(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "object", "properties": {}, "x-kubernetes-preserve-unknown-fields": true,
     })
@@ -119,14 +129,23 @@ pub enum PluginType {
 #[serde(rename_all = "camelCase")]
 pub struct VmConfig {
     /// Variables.
-    #[schemars(length(max = 256))]
+    #[schemars(
+        length(max = 256),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
     pub env: Option<Vec<EnvVar>>,
 }
 
 /// A variable of a module's environment.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(rename = "WasmEnvVar")]
+#[schemars(
+    rename = "WasmEnvVar",
+    extend("x-kubernetes-validations" = [says(
+        "has(self.valueFrom) && self.valueFrom == 'HOST' ? !has(self.value) : true",
+        "value may only be set when valueFrom is INLINE",
+    )])
+)]
 pub struct EnvVar {
     /// Its name.
     #[schemars(length(min = 1, max = 256))]
@@ -157,6 +176,7 @@ pub struct TrafficSelector {
     #[schemars(schema_with = "mode")]
     pub mode: Option<WorkloadMode>,
     /// Ports; all when absent.
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["number"]))]
     pub ports: Option<Vec<PortSelector>>,
 }
 

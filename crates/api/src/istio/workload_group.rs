@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 
 use super::WorkloadEntry;
 use crate::scalar::Port;
+use crate::schema::rules::says;
 
 /// Describes a group of workloads outside the cluster, as a template of the WorkloadEntry that each gets when it joins.
 #[derive(JsonSchema)]
@@ -74,7 +75,10 @@ pub struct HttpProbe {
     /// The host; the workload's own when absent.
     pub host: Option<String>,
     /// HTTP or HTTPS; HTTP when absent.
-    #[schemars(regex(pattern = "^(HTTP|HTTPS)?$"))]
+    #[schemars(extend("x-kubernetes-validations" = [says(
+        "self in ['', 'HTTP', 'HTTPS']",
+        "scheme must be one of [HTTP, HTTPS]",
+    )]))]
     pub scheme: Option<String>,
     /// Header fields.
     pub http_headers: Option<Vec<ProbeHeader>>,

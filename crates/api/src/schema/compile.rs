@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
-use super::{Field, Node, Object, Rule, Schema};
+use super::rules::ValidationRule;
+use super::{Field, ListType, Node, Object, Rule, Schema};
 
 /// The tree of a type. Constructs that no type of ours uses become [`Node::Any`]; a test holds that none
 /// does.
@@ -28,10 +29,18 @@ impl Compiler<'_> {
         let (body, name) = self.resolve(json, name);
         // A field's own words come before those of its type.
         let description = text(json, "description").or_else(|| text(body, "description"));
+        let node = self.node(json, body, name);
+        // A type has rules of its own, and a field may add to them.
+        let mut rules = rules_of(body);
+        if !std::ptr::eq(json, body) {
+            rules.extend(rules_of(json));
+        }
         Schema {
             description: paragraphs(description.unwrap_or_default()),
             nullable: json.get("nullable").and_then(Value::as_bool).unwrap_or(false),
-            node: self.node(json, body, name),
+            ruled: !rules.is_empty() || within(&node).any(|schema| schema.ruled),
+            node,
+            rules,
         }
     }
 
@@ -82,6 +91,7 @@ impl Compiler<'_> {
                 items: Box::new(self.schema(body.get("items").unwrap_or(&Value::Null), name)),
                 min: count("minItems").unwrap_or(0),
                 max: count("maxItems").unwrap_or(usize::MAX),
+                list_type: list_type(json),
             },
             Some("object") if body.get("properties").is_some() => {
                 Node::Object(self.object(body, name))
@@ -133,6 +143,32 @@ impl Compiler<'_> {
                 .and_then(Value::as_bool)
                 .unwrap_or(false),
         }
+    }
+}
+
+fn list_type(json: &Value) -> ListType {
+    match text(json, "x-kubernetes-list-type") {
+        Some("set") => ListType::Set,
+        Some("map") => ListType::Map(strings(json.get("x-kubernetes-list-map-keys"))),
+        _ => ListType::Atomic,
+    }
+}
+
+fn rules_of(json: &Value) -> Vec<ValidationRule> {
+    let list = json.get("x-kubernetes-validations").and_then(Value::as_array);
+    let rule =
+        |json: &Value| Some(ValidationRule::new(text(json, "rule")?, text(json, "message")?));
+    list.into_iter().flatten().filter_map(rule).collect()
+}
+
+/// The schemas that a shape is made of.
+fn within(node: &Node) -> Box<dyn Iterator<Item = &Schema> + '_> {
+    match node {
+        Node::Object(object) => Box::new(object.fields.values().map(|field| &field.schema)),
+        Node::Array { items: inner, .. } | Node::Map { values: inner, .. } => {
+            Box::new(std::iter::once(&**inner))
+        }
+        _ => Box::new(std::iter::empty()),
     }
 }
 

@@ -13,9 +13,13 @@
 //! | `x-dialect` | the field itself is a dialect; the text says what to write today |
 //! | `nullable` | an explicit null is stored |
 //! | `x-default` | what is stored where the field is absent |
+//! | `x-kubernetes-list-type`, `x-kubernetes-list-map-keys` | how entries of a list are told apart ([`ListType`]) |
+//! | `x-kubernetes-validations` | rules across fields ([`rules`]) |
 
 mod compile;
 pub mod openapi;
+mod path;
+pub mod rules;
 pub mod walk;
 
 use std::collections::BTreeMap;
@@ -23,7 +27,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 use schemars::JsonSchema;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::gateway_api;
 use crate::istio;
@@ -41,6 +45,36 @@ pub struct Schema {
     pub nullable: bool,
     /// The shape.
     pub node: Node,
+    /// Rules that the value as a whole has to keep.
+    pub rules: Vec<rules::ValidationRule>,
+    /// Whether there are rules here or further inside.
+    pub ruled: bool,
+}
+
+/// How the entries of a list are told apart, in two forms of it and within one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ListType {
+    /// Not at all: the list is one value.
+    #[default]
+    Atomic,
+    /// By their values, all of which differ.
+    Set,
+    /// By the values of these fields, which differ as a whole.
+    Map(Vec<String>),
+}
+
+impl ListType {
+    /// What tells an entry from the others; none where nothing does.
+    pub fn identity(&self, entry: &Value) -> Option<Value> {
+        match self {
+            ListType::Atomic => None,
+            ListType::Set => Some(entry.clone()),
+            ListType::Map(keys) => {
+                let key = |key: &String| Some((key.clone(), entry.get(key)?.clone()));
+                keys.iter().map(key).collect::<Option<Map<_, _>>>().map(Value::Object)
+            }
+        }
+    }
 }
 
 /// The shape of a value.
@@ -93,6 +127,8 @@ pub enum Node {
         min: usize,
         /// Most entries.
         max: usize,
+        /// How entries are told apart.
+        list_type: ListType,
     },
     /// Keys of the user's choice.
     Map {
@@ -315,6 +351,7 @@ fn whole(kind: Kind) -> Schema {
         Kind::ProxyConfig => custom::<istio::ProxyConfig>(),
         Kind::Telemetry => custom::<istio::Telemetry>(),
         Kind::WasmPlugin => custom_with_spec::<istio::WasmPlugin>(),
+        Kind::TrafficExtension => custom_with_spec::<istio::TrafficExtension>(),
         Kind::GatewayClass => of_gateway_api::<gateway_api::GatewayClass>(),
         Kind::KubernetesGateway => of_gateway_api::<gateway_api::Gateway>(),
         Kind::ListenerSet => of_gateway_api::<gateway_api::ListenerSet>(),

@@ -4,7 +4,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Field, Node, Object, Schema};
+use super::rules::ValidationRule;
+use super::{Field, ListType, Node, Object, Schema};
 use crate::Kind;
 
 /// Where clients look for the schema of `metadata`.
@@ -45,6 +46,12 @@ fn print(schema: &Schema) -> Value {
     if let Node::String { values, .. } = &schema.node {
         describe_values(&mut json, values);
     }
+    if !schema.rules.is_empty() {
+        let rule =
+            |rule: &ValidationRule| json!({"rule": rule.expression, "message": rule.message});
+        let rules: Vec<Value> = schema.rules.iter().map(rule).collect();
+        json.insert("x-kubernetes-validations".into(), rules.into());
+    }
     Value::Object(json)
 }
 
@@ -73,10 +80,18 @@ fn shape(node: &Node) -> Value {
             set(&mut json, "enum", Some(names).filter(|names| !names.is_empty()));
             json
         }
-        Node::Array { items, min, max } => {
+        Node::Array { items, min, max, list_type } => {
             let mut json = json!({"type": "array", "items": print(items)});
             set(&mut json, "minItems", Some(*min).filter(|min| *min > 0));
             set(&mut json, "maxItems", Some(*max).filter(|max| *max < usize::MAX));
+            match list_type {
+                ListType::Atomic => {}
+                ListType::Set => set(&mut json, "x-kubernetes-list-type", Some("set")),
+                ListType::Map(keys) => {
+                    set(&mut json, "x-kubernetes-list-type", Some("map"));
+                    set(&mut json, "x-kubernetes-list-map-keys", Some(keys));
+                }
+            }
             json
         }
         Node::Map { values, max } => {

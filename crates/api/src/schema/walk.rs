@@ -4,11 +4,13 @@
 //! protobuf's spellings and the guides' dialects with a warning each, and drops nulls that mean "absent".
 //! Rules on single values are told only when the shape is right, as Kubernetes does.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-use super::{Field, Node, Object, Schema};
+use super::path::Path;
+use super::{Field, ListType, Node, Object, Schema};
 use crate::error::{FieldError, Reason, Warning, WarningKind};
 
 /// What the walked object is for.
@@ -82,8 +84,8 @@ impl<'s> Walker<'s> {
             (Node::Any, _) => {}
             (Node::Object(object), Value::Object(map)) => self.object(object, map, path),
             (Node::Map { values, max }, Value::Object(map)) => self.map(values, *max, map, path),
-            (Node::Array { items, min, max }, Value::Array(list)) => {
-                self.array(items, *min, *max, list, path);
+            (Node::Array { items, min, max, list_type }, Value::Array(list)) => {
+                self.array(items, (*min, *max), list_type, list, path);
             }
             (Node::Boolean, Value::Bool(_)) => {}
             (Node::Number { min, max }, Value::Number(number)) => {
@@ -241,8 +243,8 @@ impl<'s> Walker<'s> {
     fn array(
         &mut self,
         items: &'s Schema,
-        min: usize,
-        max: usize,
+        (min, max): (usize, usize),
+        list_type: &ListType,
         list: &mut [Value],
         path: Path<'_>,
     ) {
@@ -253,6 +255,21 @@ impl<'s> Walker<'s> {
         self.at_most(max, list.len(), path);
         for (at, value) in list.iter_mut().enumerate() {
             self.entry(items, value, path.index(at));
+        }
+        if list.len() <= max {
+            self.different(list_type, list, path);
+        }
+    }
+
+    /// Entries of a set or a map have to be told apart.
+    fn different(&mut self, list_type: &ListType, list: &[Value], path: Path<'_>) {
+        let mut seen = BTreeSet::new();
+        for (at, entry) in list.iter().enumerate() {
+            let Some(identity) = list_type.identity(entry) else { continue };
+            if !seen.insert(identity.to_string()) {
+                let error = FieldError::invalid(path.index(at).to_string(), identity, "");
+                self.error(FieldError { reason: Reason::Duplicate, ..error });
+            }
         }
     }
 
@@ -479,71 +496,5 @@ fn go_type(schema: &Schema) -> String {
         Node::Array { items, .. } => format!("[]{}", go_type(items)),
         Node::Map { values, .. } => format!("map[string]{}", go_type(values)),
         Node::Object(object) => format!("v1.{}", object.name),
-    }
-}
-
-/// A place in an object, kept on the stack and written out only when there is something to say about it.
-#[derive(Clone, Copy)]
-struct Path<'p> {
-    parent: Option<&'p Path<'p>>,
-    segment: Segment<'p>,
-}
-
-#[derive(Clone, Copy)]
-enum Segment<'p> {
-    Root,
-    Field(&'p str),
-    Key(&'p str),
-    Index(usize),
-}
-
-impl<'p> Path<'p> {
-    const ROOT: Path<'static> = Path { parent: None, segment: Segment::Root };
-
-    fn field(&'p self, name: &'p str) -> Path<'p> {
-        Path { parent: Some(self), segment: Segment::Field(name) }
-    }
-
-    fn key(&'p self, key: &'p str) -> Path<'p> {
-        Path { parent: Some(self), segment: Segment::Key(key) }
-    }
-
-    fn index(&'p self, at: usize) -> Path<'p> {
-        Path { parent: Some(self), segment: Segment::Index(at) }
-    }
-
-    fn depth(&self) -> usize {
-        self.parent.map_or(0, |parent| parent.depth() + 1)
-    }
-
-    /// The names of the fields that lead here, the first `skip` left out: how Go spells a place.
-    fn go_field(&self, skip: usize) -> String {
-        let mut names = Vec::new();
-        let mut at = Some(self);
-        while let Some(path) = at {
-            if let Segment::Field(name) = path.segment {
-                names.push(name);
-            }
-            at = path.parent;
-        }
-        names.reverse();
-        names.get(skip..).unwrap_or_default().join(".")
-    }
-}
-
-impl fmt::Display for Path<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(parent) = self.parent else {
-            return Ok(());
-        };
-        parent.fmt(f)?;
-        match self.segment {
-            Segment::Root => Ok(()),
-            Segment::Index(at) => write!(f, "[{at}]"),
-            Segment::Field(name) | Segment::Key(name) => {
-                let dot = if parent.parent.is_some() { "." } else { "" };
-                write!(f, "{dot}{name}")
-            }
-        }
     }
 }

@@ -56,12 +56,12 @@ pub fn object(data: &[u8]) {
     let kind = served.info.kind;
     for policy in [FieldValidation::Strict, FieldValidation::Warn, FieldValidation::Ignore] {
         let mut value = parsed.value.clone();
-        if let Err(errors) = admit(kind, served.group, &mut value, policy) {
+        if let Err(errors) = admit(kind, served.group, &mut value, policy, None) {
             assert!(errors.iter().all(|error| !error.to_string().is_empty()) && !errors.is_empty());
             continue;
         }
         let mut again = value.clone();
-        let admitted = admit(kind, served.group, &mut again, FieldValidation::Strict);
+        let admitted = admit(kind, served.group, &mut again, FieldValidation::Strict, None);
         assert!(admitted.is_ok(), "admitted once: {admitted:?}");
         assert_eq!(again, value, "what is stored is what was admitted");
         served.store(&mut value);

@@ -166,7 +166,7 @@ impl Reader<'_> {
         let mut value = named(place.node.to_json(), &key);
         let written = value["apiVersion"].as_str().map(str::to_owned).unwrap_or_default();
         let group = split_api_version(&written).0;
-        let told = match admit(info.kind, group, &mut value, FieldValidation::Warn) {
+        let told = match admit(info.kind, group, &mut value, FieldValidation::Warn, None) {
             Ok(told) => told,
             Err(mut errors) => {
                 errors.retain(|error| error.path != RULES_NOT_CHECKED);

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::Protocol;
 use crate::scalar::Port;
+use crate::schema::rules::{Says, says};
 
 /// Adds hosts to the registry: external services, or workloads outside the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -107,17 +108,32 @@ pub struct WorkloadSelector {
     pub labels: BTreeMap<String, String>,
 }
 
+const ADDRESS: &[Says] = &[
+    says(
+        "self.startsWith('unix://') ? self.matches('^unix://[/@]') : true",
+        "UDS must be an absolute path or abstract socket",
+    ),
+    says("self.startsWith('unix://') ? !self.endsWith('/') : true", "UDS may not be a dir"),
+];
+
 /// One endpoint: a virtual machine, an external server, or any address a service is reached at.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [says(
+    "has(self.address) && self.address.startsWith('unix://') ? !has(self.ports) : true",
+    "UDS may not include ports",
+)]))]
 pub struct WorkloadEntry {
     /// IP address, host name, or `unix://` and the absolute path of a socket.
     #[serde(default)]
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = 256), extend("x-kubernetes-validations" = ADDRESS))]
     pub address: String,
     /// Ports by the name they have in the service; the service's own port where a name is missing.
     #[serde(default)]
-    #[schemars(extend("maxProperties" = 128))]
+    #[schemars(extend("maxProperties" = 128, "x-kubernetes-validations" = [says(
+        "self.all(key, key.matches('^[a-zA-Z0-9]([-a-zA-Z0-9]{0,60}[a-zA-Z0-9])?$'))",
+        "port name must be valid",
+    )]))]
     pub ports: BTreeMap<String, Port>,
     /// Labels of the endpoint, which subsets and selectors read.
     #[serde(default)]

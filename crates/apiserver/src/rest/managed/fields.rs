@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 use tidegate_api::KindInfo;
+use tidegate_api::schema::{self, ListType, Node, Schema};
 
 /// A tree of fields. Names are those of `fieldsV1`: `f:spec`, `k:{"port":80}`, `v:"x"`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,34 +14,83 @@ pub(crate) struct Fields {
     inside: BTreeMap<String, Fields>,
 }
 
+/// What tells how the lists at a place merge: names, for built-in kinds, and the schema of a custom one, as far as it reaches.
+#[derive(Clone, Copy)]
+enum Shape {
+    BuiltIn,
+    Custom(Option<&'static Schema>),
+}
+
+impl Shape {
+    fn of(info: &KindInfo) -> Self {
+        match info.built_in {
+            true => Shape::BuiltIn,
+            false => Shape::Custom(Some(schema::of(info.kind))),
+        }
+    }
+
+    fn is_built_in(self) -> bool {
+        matches!(self, Shape::BuiltIn)
+    }
+
+    fn field(self, name: &str) -> Self {
+        self.inside(|node| match node {
+            Node::Object(object) => object.fields.get(name).map(|field| &field.schema),
+            Node::Map { values, .. } => Some(values),
+            _ => None,
+        })
+    }
+
+    fn entry(self) -> Self {
+        self.inside(|node| match node {
+            Node::Array { items, .. } => Some(items),
+            _ => None,
+        })
+    }
+
+    fn inside(self, step: impl FnOnce(&'static Node) -> Option<&'static Schema>) -> Self {
+        match self {
+            Shape::BuiltIn => Shape::BuiltIn,
+            Shape::Custom(schema) => Shape::Custom(schema.and_then(|schema| step(&schema.node))),
+        }
+    }
+}
+
 /// How a list merges.
 enum ListKind {
     /// By the values of these fields.
-    Keyed(&'static [&'static str]),
+    Keyed(Vec<&'static str>),
     /// Entries are plain values.
     Set,
     /// The list is one value.
     Atomic,
 }
 
-/// Lists that merge, by the field that holds them and its parent. Those of custom kinds are one value each, since
-/// their schemas say nothing else.
-fn list_kind(built_in: bool, parent: &str, field: &str) -> ListKind {
-    match (parent, field) {
-        ("metadata", "finalizers") => ListKind::Set,
-        ("metadata", "ownerReferences") => ListKind::Keyed(&["uid"]),
-        _ if !built_in => ListKind::Atomic,
-        ("spec", "ports") => ListKind::Keyed(&["port", "protocol"]),
-        (parent, "ports") if parent.ends_with("ontainers") => {
-            ListKind::Keyed(&["containerPort", "protocol"])
+/// How a list merges, by its place, the field that holds it and the parent of that.
+fn list_kind(shape: Shape, parent: &str, field: &str) -> ListKind {
+    let keyed = |keys: &[&'static str]| ListKind::Keyed(keys.to_vec());
+    match (parent, field, shape) {
+        ("metadata", "finalizers", _) => ListKind::Set,
+        ("metadata", "ownerReferences", _) => keyed(&["uid"]),
+        (_, _, Shape::Custom(Some(Schema { node: Node::Array { list_type, .. }, .. }))) => {
+            match list_type {
+                ListType::Map(keys) => ListKind::Keyed(keys.iter().map(String::as_str).collect()),
+                ListType::Set => ListKind::Set,
+                ListType::Atomic => ListKind::Atomic,
+            }
         }
-        (_, "containers" | "initContainers" | "ephemeralContainers" | "volumes" | "env") => {
-            ListKind::Keyed(&["name"])
+        (_, _, Shape::Custom(_)) => ListKind::Atomic,
+        ("spec", "ports", _) => keyed(&["port", "protocol"]),
+        (parent, "ports", _) if parent.ends_with("ontainers") => {
+            keyed(&["containerPort", "protocol"])
         }
-        (_, "imagePullSecrets") => ListKind::Keyed(&["name"]),
-        (_, "volumeMounts") => ListKind::Keyed(&["mountPath"]),
-        ("status", "conditions") => ListKind::Keyed(&["type"]),
-        ("status", "podIPs") => ListKind::Keyed(&["ip"]),
+        (_, "containers" | "initContainers" | "ephemeralContainers" | "volumes" | "env", _) => {
+            keyed(&["name"])
+        }
+        (_, "imagePullSecrets", _) => keyed(&["name"]),
+        (_, "volumeMounts", _) => keyed(&["mountPath"]),
+        ("status", "conditions", _) => keyed(&["type"]),
+        ("status", "podIPs", _) => keyed(&["ip"]),
         _ => ListKind::Atomic,
     }
 }
@@ -55,12 +105,12 @@ impl Fields {
     /// for writes that are not server-side apply.
     pub(crate) fn of(info: &KindInfo, object: &Map<String, Value>, inner: bool) -> Self {
         let mut set = Self::default();
+        let shape = Shape::of(info);
         for (field, value) in object {
             if matches!(field.as_str(), "apiVersion" | "kind") {
                 continue;
             }
-            let walk = Walk { built_in: info.built_in, inner };
-            let mut below = walk.value("", field, value);
+            let mut below = Walk { inner }.value(shape.field(field), "", field, value);
             if field == "metadata" {
                 below.here = false;
                 for server_set in SERVER_SET {
@@ -243,33 +293,28 @@ fn is_struct(field: &str) -> bool {
 }
 
 struct Walk {
-    built_in: bool,
     inner: bool,
 }
 
 impl Walk {
-    fn value(&self, parent: &str, field: &str, value: &Value) -> Fields {
+    fn value(&self, shape: Shape, parent: &str, field: &str, value: &Value) -> Fields {
         match value {
             Value::Object(map)
-                if !map.is_empty() && !is_atomic_map(self.built_in, parent, field) =>
+                if !map.is_empty() && !is_atomic_map(shape.is_built_in(), parent, field) =>
             {
-                Fields {
-                    here: self.inner,
-                    inside: map
-                        .iter()
-                        .map(|(name, value)| (format!("f:{name}"), self.value(field, name, value)))
-                        .collect(),
-                }
+                let entry = |(name, value): (&String, &Value)| {
+                    (format!("f:{name}"), self.value(shape.field(name), field, name, value))
+                };
+                Fields { here: self.inner, inside: map.iter().map(entry).collect() }
             }
-            Value::Array(list) if !list.is_empty() => self.list(parent, field, list),
+            Value::Array(list) if !list.is_empty() => self.list(shape, parent, field, list),
             _ => Fields { here: true, inside: BTreeMap::new() },
         }
     }
 
-    fn list(&self, parent: &str, field: &str, list: &[Value]) -> Fields {
+    fn list(&self, shape: Shape, parent: &str, field: &str, list: &[Value]) -> Fields {
         let leaf = || Fields { here: true, inside: BTreeMap::new() };
-        let inside: Option<BTreeMap<String, Fields>> = match list_kind(self.built_in, parent, field)
-        {
+        let inside: Option<BTreeMap<String, Fields>> = match list_kind(shape, parent, field) {
             ListKind::Atomic => None,
             ListKind::Set => {
                 Some(list.iter().map(|value| (format!("v:{value}"), leaf())).collect())
@@ -277,8 +322,8 @@ impl Walk {
             ListKind::Keyed(keys) => list
                 .iter()
                 .map(|entry| {
-                    let name = key_of(entry, keys)?;
-                    let mut fields = self.value(parent, field, entry);
+                    let name = key_of(entry, &keys)?;
+                    let mut fields = self.value(shape.entry(), parent, field, entry);
                     fields.here = true;
                     Some((name, fields))
                 })
@@ -364,27 +409,27 @@ fn shown(name: &str) -> String {
 
 /// Merges what is applied into an object: maps field by field, keyed lists entry by entry, the rest whole.
 pub(crate) fn merge(info: &KindInfo, target: &mut Value, applied: &Value) {
-    merge_value(info.built_in, "", "", target, applied);
+    merge_value(Shape::of(info), "", "", target, applied);
 }
 
-fn merge_value(built_in: bool, parent: &str, field: &str, target: &mut Value, applied: &Value) {
+fn merge_value(shape: Shape, parent: &str, field: &str, target: &mut Value, applied: &Value) {
     match applied {
-        Value::Object(applied) if !is_atomic_map(built_in, parent, field) => {
+        Value::Object(applied) if !is_atomic_map(shape.is_built_in(), parent, field) => {
             if !target.is_object() {
                 *target = Value::Object(Map::new());
             }
             let Value::Object(target) = target else { return };
             for (name, value) in applied {
                 let inner = target.entry(name.clone()).or_insert(Value::Null);
-                merge_value(built_in, field, name, inner, value);
+                merge_value(shape.field(name), field, name, inner, value);
             }
         }
-        Value::Array(entries) => match (list_kind(built_in, parent, field), target) {
+        Value::Array(entries) => match (list_kind(shape, parent, field), target) {
             (ListKind::Keyed(keys), Value::Array(list)) => {
                 for entry in entries {
-                    let name = key_of(entry, keys).unwrap_or_default();
+                    let name = key_of(entry, &keys).unwrap_or_default();
                     match list.iter_mut().find(|old| is_entry(old, &name)) {
-                        Some(old) => merge_value(built_in, parent, field, old, entry),
+                        Some(old) => merge_value(shape.entry(), parent, field, old, entry),
                         None => list.push(entry.clone()),
                     }
                 }
@@ -452,6 +497,27 @@ mod tests {
                 },
             }})
         );
+    }
+
+    #[test]
+    fn lists_that_a_schema_calls_maps_merge_by_their_keys() {
+        let listener = |name: &str, port: u16| json!({"name": name, "port": port});
+        let object =
+            json!({"spec": {"listeners": [listener("a", 80)], "addresses": [{"value": "::1"}]}});
+        assert_eq!(
+            of(Kind::KubernetesGateway, object.clone(), false),
+            json!({"f:spec": {
+                "f:addresses": {},
+                "f:listeners": {"k:{\"name\":\"a\"}": {".": {}, "f:name": {}, "f:port": {}}},
+            }})
+        );
+        let mut gateway = object;
+        let applied = json!({"spec": {"listeners": [listener("b", 81), listener("a", 82)]}});
+        merge(Kind::KubernetesGateway.info(), &mut gateway, &applied);
+        assert_eq!(gateway["spec"]["listeners"], json!([listener("a", 82), listener("b", 81)]));
+        let cors = json!({"filters": [{"cors": {"allowOrigins": ["*"]}}]});
+        let route = of(Kind::HTTPRoute, json!({"spec": {"rules": [cors]}}), false);
+        assert_eq!(route, json!({"f:spec": {"f:rules": {}}}), "an atomic list hides what is in it");
     }
 
     #[test]

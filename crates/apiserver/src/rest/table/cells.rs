@@ -26,6 +26,7 @@ pub(super) fn cells(kind: Kind, object: &Value, now: Timestamp) -> Vec<Value> {
         | Kind::RequestAuthentication
         | Kind::Telemetry
         | Kind::WasmPlugin
+        | Kind::TrafficExtension
         | Kind::TCPRoute
         | Kind::TLSRoute
         | Kind::UDPRoute

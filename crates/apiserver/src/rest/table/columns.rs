@@ -60,6 +60,7 @@ pub(super) fn columns(kind: Kind) -> &'static [Column] {
         | Kind::RequestAuthentication
         | Kind::Telemetry
         | Kind::WasmPlugin
+        | Kind::TrafficExtension
         | Kind::TCPRoute
         | Kind::TLSRoute
         | Kind::UDPRoute

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use tidegate_api::istio::policy;
 use tidegate_api::{
-    FieldError, FieldValidation, Kind, Object, Origin, Reason, admit, kube, shortened,
+    FieldError, FieldValidation, Kind, Object, Origin, Reason, admit, kube, schema, shortened,
 };
 
 use super::{Writing, metadata};
@@ -58,7 +58,8 @@ fn admitted(
 ) -> Result<(Map<String, Value>, Decoded), Failure> {
     let served = &writing.target.served;
     let info = served.info;
-    let told = admit(info.kind, served.group, &mut value, writing.policy)
+    let before = old.filter(|_| schema::of(info.kind).ruled).map(|old| old.json());
+    let told = admit(info.kind, served.group, &mut value, writing.policy, before.as_ref())
         .map_err(|errors| refuse(writing, &value, errors, source))?;
     warnings.extend(told.iter().map(ToString::to_string));
     refuse_source(&value, old).map_err(|error| refuse(writing, &value, vec![error], source))?;

@@ -69,6 +69,7 @@ fn wanted(writing: &Writing<'_>) -> Result<Value, Failure> {
         served.group,
         &mut value.clone(),
         tidegate_api::FieldValidation::Strict,
+        None,
     );
     if let Err(errors) = unknown
         && let Some(error) = errors.iter().find(|e| e.reason == tidegate_api::Reason::Unknown)

@@ -1,12 +1,15 @@
 //! Shape and defaults of the Gateway API's kinds.
 
+mod routes;
+mod rules;
+
 use serde_json::{Value, json};
 
 use crate::{FieldValidation, Kind, admit, kube};
 
 fn admitted(kind: Kind, spec: &Value) -> Result<Value, Vec<String>> {
     let mut object = json!({"metadata": {"name": "a"}, "spec": spec});
-    admit(kind, super::GROUP, &mut object, FieldValidation::Strict)
+    admit(kind, super::GROUP, &mut object, FieldValidation::Strict, None)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     kube::defaults(kind, &mut object);
     Ok(object)
