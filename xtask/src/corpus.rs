@@ -16,6 +16,7 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::workspace::Workspace;
+use kubectl::Serving;
 use verdict::{Known, Outcome};
 
 /// Where the material is expected, relative to the workspace.
@@ -28,8 +29,10 @@ pub enum Suite {
     Inject,
     /// Options of capture, and the rules of iptables that come of them.
     Iptables,
-    /// Recorded kubectl commands against `tidegate up`, compared with what a real API server's client printed.
+    /// Recorded kubectl commands against `tidegate api`, compared with what a real API server's client printed.
     Kubectl,
+    /// The same against `tidegate up`, whose gateway writes status and shows itself.
+    KubectlUp,
     /// Objects and calls, through pilot's compiler and the proxy's matcher.
     Routing,
     /// Recorded requests of clients against `tidegate up`, compared with what a real API server answered.
@@ -67,7 +70,7 @@ impl Wanted {
             Ok(suite) => Ok(Self::Suite(suite)),
             Err(_) if Path::new(text).is_dir() => Ok(Self::Folder(text.into())),
             Err(_) => {
-                Err("it is no suite (inject, iptables, kubectl, routing, transcripts, validate) and no folder"
+                Err("it is no suite (inject, iptables, kubectl, kubectl-up, routing, transcripts, validate) and no folder"
                     .to_owned())
             }
         }
@@ -102,7 +105,7 @@ impl Suite {
         match self {
             Self::Inject => "corpus/inject",
             Self::Iptables => "corpus/iptables",
-            Self::Kubectl => "kubernetes-api",
+            Self::Kubectl | Self::KubectlUp => "kubernetes-api",
             Self::Routing => "corpus/routing",
             Self::Transcripts => "kubernetes-api/transcripts",
             Self::Validate => "corpus/validate",
@@ -110,7 +113,7 @@ impl Suite {
     }
 
     fn name(self) -> String {
-        format!("{self:?}").to_lowercase()
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
     /// The command that runs its cases and prints what came of them.
@@ -123,7 +126,8 @@ impl Suite {
 
     fn run(self, workspace: &Workspace, cases: &Path) -> Result<Outcome> {
         match self {
-            Self::Kubectl => kubectl::replay(workspace, cases),
+            Self::Kubectl => kubectl::replay(workspace, cases, Serving::Alone),
+            Self::KubectlUp => kubectl::replay(workspace, cases, Serving::Gateway),
             Self::Transcripts => kubectl::transcripts(workspace, self.runner(workspace, cases)),
             Self::Inject | Self::Iptables | Self::Routing | Self::Validate => {
                 Outcome::of(&mut self.runner(workspace, cases))

@@ -17,6 +17,7 @@
 //! | `words.rs` | conditions in words |
 //! | `destination.rs` | the clusters that it may be sent to, and whether it can arrive |
 //! | `example.rs` | what the question leaves open, made up |
+//! | `findings.rs` | what there is to say against an object, with no question asked |
 //! | `force.rs` | what of the objects on the way is refused, and what is in force in its place |
 //! | `limits.rs` | limits on the way, and who set them |
 //! | `remedy.rs` | the ServiceEntries that would let out what was refused |
@@ -29,6 +30,7 @@ mod authorization;
 mod destination;
 mod example;
 mod filters;
+mod findings;
 mod follow;
 mod force;
 mod handshake;
@@ -48,6 +50,7 @@ pub use answer::{
     Answer, Cluster, Cors, End, Error, Judged, Lost, NotInForce, Part, ProxyHeader, Retries, Sent,
     Source, Spoken, TokenJudged, UpstreamTls,
 };
+pub use findings::{Finding, Level, Said};
 pub use question::{Direction, Protocol, Question, Security};
 pub use text::{Look, render};
 pub use world::World;

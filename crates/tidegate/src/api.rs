@@ -17,8 +17,8 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::data_dir;
 use crate::failure::{Failure, Outcome};
-use crate::up::data_dir;
 
 /// The kubeconfig that was given, else the one that `KUBECONFIG` names.
 #[must_use]

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`cli`] | the command line: flags become typed values here, and nowhere else |
 //! | [`up`] | `tidegate up`: API, control loop and data plane in one process |
+//! | [`api_server`] | `tidegate api`: the API alone, and what `up` shares with it |
 //! | [`proxy`] | `tidegate proxy`: the data plane alone |
 //! | [`sidecar`] | `tidegate sidecar`: control loop and data plane of one workload |
 //! | [`run`] | `tidegate run`: a command in a network of its own, with a sidecar around it |
 //! | [`explain`] | `tidegate explain`: one decision, from manifests or from the running process |
+//! | [`analyze`] | `tidegate analyze`: what is wrong with objects |
 //! | [`api`] | asking the API of a running process |
 //! | [`objects`] | reading and writing objects of an API server |
 //! | [`events`] | what is said of objects, through an API |
@@ -20,10 +22,13 @@
 
 mod about;
 mod admin;
+mod analyze;
 mod api;
+mod api_server;
 mod capture;
 mod cli;
 mod control;
+mod data_dir;
 mod data_plane;
 mod demo;
 mod ended;

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::Path;
 
 use crate::failure::{Failure, Outcome};
 
@@ -22,4 +23,12 @@ pub fn print(text: impl Display) -> Outcome<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// A path for a shell: as it is when it is harmless, else in single quotes.
+#[must_use]
+pub fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let harmless = |c: char| c.is_ascii_alphanumeric() || "/._-+@:".contains(c);
+    if text.chars().all(harmless) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }

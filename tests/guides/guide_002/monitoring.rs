@@ -28,6 +28,13 @@ async fn the_gateway_is_looked_at_from_outside_and_from_its_pod() {
         assert!(shown.contains(said), "{what}: {shown}");
     }
 
+    assert_eq!(shell.ok("istioctl analyze").await, "", "nothing is wrong");
+    let status = shell.ok("istioctl proxy-status").await;
+    let row = status.lines().nth(1).unwrap_or_default();
+    assert!(row.starts_with("istio-ingressgateway.istio-system "), "{status}");
+    assert_eq!(row.matches("SYNCED").count(), 4, "{status}");
+    assert!(row.contains("NOT SENT"), "no secret is used: {status}");
+
     let run =
         async |command: &str| shell.run(&format!("kubectl exec -it {gateway} -- {command}")).await;
     let stats = shell

@@ -16,13 +16,36 @@ use crate::workspace::{Workspace, run};
 /// How long the server may take to answer.
 const START: Duration = Duration::from_secs(60);
 
+/// A gateway that takes no port that somebody else may want.
+const GATEWAY: [&str; 10] = [
+    "--admin-listen",
+    "127.0.0.1:0",
+    "--health-listen",
+    "127.0.0.1:0",
+    "--gateway-listen",
+    "127.0.0.1",
+    "--port-map",
+    "80=0,443=0",
+    "--access-log",
+    "off",
+];
+
 /// The token of a user who may do nothing.
 const VIEWER_TOKEN: &str = "a-token-of-the-viewer";
 
+/// What serves the API.
+#[derive(Clone, Copy, Debug)]
+pub enum Serving {
+    /// `tidegate api`, as an API server without controllers.
+    Alone,
+    /// `tidegate up`, whose gateway acts on what is written.
+    Gateway,
+}
+
 /// Builds the product, starts it, and replays the commands.
-pub fn replay(workspace: &Workspace, cases: &Path) -> Result<Outcome> {
+pub fn replay(workspace: &Workspace, cases: &Path, serving: Serving) -> Result<Outcome> {
     let kubectl = Tool::Kubectl.provide(workspace, true)?;
-    let server = Server::start(workspace, "kubectl")?;
+    let server = Server::start(workspace, "kubectl", serving)?;
     let mut replay = workspace.command("python3");
     replay.arg(cases.join("replay")).arg("--kubectl").arg(kubectl);
     Outcome::of(replay.env("KUBECONFIG", &server.kubeconfig))
@@ -30,12 +53,12 @@ pub fn replay(workspace: &Workspace, cases: &Path) -> Result<Outcome> {
 
 /// Builds the product, starts it, and runs the recorded requests against it.
 pub fn transcripts(workspace: &Workspace, mut runner: Command) -> Result<Outcome> {
-    let server = Server::start(workspace, "transcripts")?;
+    let server = Server::start(workspace, "transcripts", Serving::Gateway)?;
     runner.env("KUBECONFIG", &server.kubeconfig).env("VIEWER_TOKEN", VIEWER_TOKEN);
     Outcome::of(&mut runner)
 }
 
-/// `tidegate up` on ports that the kernel chose. Ended when dropped.
+/// Tidegate on ports that the kernel chose. Ended when dropped.
 struct Server {
     process: Child,
     kubeconfig: PathBuf,
@@ -43,7 +66,7 @@ struct Server {
 
 impl Server {
     /// One with nothing in it, in a folder of that name.
-    fn start(workspace: &Workspace, name: &str) -> Result<Self> {
+    fn start(workspace: &Workspace, name: &str, serving: Serving) -> Result<Self> {
         run(workspace.cargo().args(["build", "--quiet", "--locked", "--bin", "tidegate"]))?;
         let folder = workspace.target().join("corpus").join(name);
         if folder.exists() {
@@ -53,16 +76,16 @@ impl Server {
         let data = folder.join("data");
         let binary = workspace.target().join("debug/tidegate");
         let mut command = workspace.command(&binary.to_string_lossy());
-        command.arg("up").arg("--data-dir").arg(&data);
-        for listen in ["--api-listen", "--admin-listen", "--health-listen"] {
-            command.args([listen, "127.0.0.1:0"]);
-        }
-        command.args(["--gateway-listen", "127.0.0.1", "--port-map", "80=0,443=0"]);
+        match serving {
+            Serving::Alone => command.arg("api"),
+            Serving::Gateway => command.arg("up").args(GATEWAY),
+        };
+        command.arg("--data-dir").arg(&data).args(["--api-listen", "127.0.0.1:0"]);
         let tokens = folder.join("tokens");
         fs::write(&tokens, format!("{VIEWER_TOKEN},viewer,1\n"))?;
         fs::set_permissions(&tokens, fs::Permissions::from_mode(0o600))?;
         command.arg("--api-token-file").arg(tokens);
-        command.args(["--access-log", "off"]).stdin(Stdio::null());
+        command.stdin(Stdio::null());
         let log = folder.join("log");
         command.stdout(File::create(folder.join("out"))?).stderr(File::create(&log)?);
         let process = command.spawn().context("cannot start tidegate")?;

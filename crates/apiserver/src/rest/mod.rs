@@ -77,6 +77,8 @@ pub(crate) struct Api {
     handed_in: Arc<HandedIn>,
     services: services::Turn,
     turns: write::Turns,
+    /// See [`Options::alone`].
+    alone: bool,
     /// Places for watches.
     watches: Arc<Semaphore>,
     shutdown: Shutdown,
@@ -112,6 +114,7 @@ impl Api {
             handed_in: Arc::default(),
             services: services::Turn::default(),
             turns: write::Turns::default(),
+            alone: false,
             watches: Arc::new(Semaphore::new(watches)),
             shutdown,
         }

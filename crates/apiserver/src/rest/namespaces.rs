@@ -8,11 +8,6 @@ use tokio::time::sleep;
 use super::Shutdown;
 use crate::store::{Store, WriteError};
 
-/// Namespaces that cannot be deleted.
-pub(crate) fn is_permanent(name: &str) -> bool {
-    matches!(name, "default" | "istio-system")
-}
-
 /// How long to wait before a namespace whose objects wait for their finalizers is looked at again.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// The longest wait while the disk takes no writes: each try in vain is logged.

@@ -42,13 +42,22 @@ pub struct Options {
     pub watches: usize,
     /// A file of tokens of further users, as Kubernetes' static token file.
     pub token_file: Option<PathBuf>,
+    /// Nothing but this API runs in the process: others act on the objects, and which kinds they serve is not known here.
+    pub alone: bool,
 }
 
 impl Options {
     /// Listens on `listen` and keeps its files in `data_dir`.
     #[must_use]
     pub fn new(listen: SocketAddr, data_dir: PathBuf) -> Self {
-        Self { listen, data_dir, connections: 1_024, watches: 2_048, token_file: None }
+        Self {
+            listen,
+            data_dir,
+            connections: 1_024,
+            watches: 2_048,
+            token_file: None,
+            alone: false,
+        }
     }
 }
 
@@ -103,6 +112,7 @@ impl Server {
             .map_err(StartError::Credentials)?;
         let (stop, shutdown) = Shutdown::new();
         let api = Api::new(store.clone(), containers, options.watches, shutdown.clone());
+        let api = Api { alone: options.alone, ..api };
         let tidying = tokio::spawn(Arc::clone(&api.handed_in).run(store.clone(), shutdown.clone()));
         let context =
             Arc::new(Context { api, users, acceptor: TlsAcceptor::from(credentials.tls) });

@@ -68,11 +68,17 @@ pub struct Options {
     pub window_events: usize,
     /// Bytes of JSON that those changes may hold per kind.
     pub window_bytes: usize,
+    /// The namespace in which a gateway of this process shows itself: besides `default` it is always there.
+    pub system_namespace: Option<&'static str>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { window_events: 8_192, window_bytes: 16 << 20 }
+        Self {
+            window_events: 8_192,
+            window_bytes: 16 << 20,
+            system_namespace: Some("istio-system"),
+        }
     }
 }
 
@@ -93,6 +99,7 @@ pub struct Unsettled {
 pub struct Store {
     state: Arc<RwLock<State>>,
     jobs: mpsc::Sender<Job>,
+    permanent: bootstrap::Namespaces,
 }
 
 impl Store {
@@ -125,7 +132,8 @@ impl Store {
     ) -> Result<Self, OpenError> {
         let window = Window { events: options.window_events, bytes: options.window_bytes };
         let mut state = load(loaded, window);
-        let unsaved = BTreeSet::from_iter(bootstrap::add_namespaces(&mut state));
+        let permanent = bootstrap::Namespaces::new(options.system_namespace);
+        let unsaved = BTreeSet::from_iter(permanent.add_to(&mut state));
         let recorded = Recorded::load(state.all());
         let state = Arc::new(RwLock::new(state));
         let (jobs, waiting) = mpsc::channel(WAITING_WRITES);
@@ -134,7 +142,7 @@ impl Store {
             .name("store".into())
             .spawn(move || writer.run(waiting))
             .map_err(|source| OpenError::Io { path: dir.to_owned(), source })?;
-        Ok(Self { state, jobs })
+        Ok(Self { state, jobs, permanent })
     }
 
     /// Writes what is left, closes the file and lets the directory go. Later writes are refused; reads go on.
@@ -144,6 +152,11 @@ impl Store {
             // An error means that another handle has closed it already.
             let _ = closed.await;
         }
+    }
+
+    /// Whether a namespace is always there, and cannot be deleted.
+    pub(crate) fn is_permanent(&self, namespace: &str) -> bool {
+        self.permanent.names().any(|name| name == namespace)
     }
 
     // === Reading ===

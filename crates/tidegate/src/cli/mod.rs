@@ -1,5 +1,7 @@
 //! The command line. Flags are turned into typed values here; what lies behind sees only valid ones.
 
+mod analyze;
+mod api;
 mod capture;
 mod completion;
 mod egress;
@@ -10,6 +12,7 @@ mod logging;
 mod objects;
 mod proxy;
 pub(crate) mod proxy_config;
+mod proxy_status;
 mod run;
 mod sidecar;
 mod up;
@@ -20,6 +23,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub use self::analyze::{AnalyzeArgs, Output as AnalyzeOutput};
+pub use self::api::{ApiArgs, ApiFlags};
 pub use self::explain::{
     Direction as ExplainDirection, ExplainArgs, Output as ExplainOutput, ProxyKind,
 };
@@ -68,6 +73,8 @@ struct Cli {
 enum Verb {
     /// Run everything in one process: the API for kubectl, the control plane and the gateway
     Up(Box<UpArgs>),
+    /// Serve the API alone, for gateways and sidecars that are processes of their own
+    Api(ApiArgs),
     /// Run the data plane alone on an Envoy bootstrap file
     Proxy(ProxyArgs),
     /// Carry the captured connections of one workload, out and in
@@ -88,8 +95,12 @@ enum Verb {
     Describe(DescribeArgs),
     /// Say where a request goes, and why not elsewhere
     Explain(Box<ExplainArgs>),
+    /// Say what is wrong with objects: those of the running process, or of manifests that nobody has applied yet
+    Analyze(Box<AnalyzeArgs>),
     /// Show what a running gateway has been told to do
     ProxyConfig(proxy_config::ProxyConfigArgs),
+    /// Say whether gateways have what they were told
+    ProxyStatus(proxy_status::ProxyStatusArgs),
     /// List what was not let out, and what would let it out
     Egress(egress::EgressArgs),
     /// Lead a workload's connections to its sidecar
@@ -124,7 +135,10 @@ fn dispatch(verb: Verb) -> Outcome<ExitCode> {
     let done = match verb {
         // Its status is that of the command.
         Verb::Run(args) => return Ok(crate::run::run(*args)),
+        // It is another one where something was found.
+        Verb::Analyze(args) => return crate::analyze::run(&args),
         Verb::Up(args) => crate::up::run(*args),
+        Verb::Api(args) => crate::api_server::run(&args),
         Verb::Proxy(args) => crate::proxy::run(&args),
         Verb::Sidecar(args) => crate::sidecar::run(*args),
         Verb::Create(args) => crate::objects::run(crate::objects::create(args)),
@@ -135,6 +149,7 @@ fn dispatch(verb: Verb) -> Outcome<ExitCode> {
         Verb::Describe(args) => crate::objects::run(crate::objects::describe(args)),
         Verb::Explain(args) => crate::explain::run(&args),
         Verb::ProxyConfig(args) => proxy_config::run(&args),
+        Verb::ProxyStatus(args) => proxy_status::run(&args),
         Verb::Egress(args) => egress::run(&args),
         Verb::Capture(args) => capture::run(&args),
         Verb::KubeInject(args) => inject::run(&args),

@@ -48,12 +48,12 @@ fn examples_in_help_texts_parse() {
 #[test]
 fn up_has_working_defaults() {
     let Ok(Cli { verb: Verb::Up(up) }) = parse("tidegate up") else { panic!("up") };
-    assert_eq!(up.api_listen.to_string(), "127.0.0.1:6443");
+    assert_eq!(up.api.api_listen.to_string(), "127.0.0.1:6443");
     assert_eq!(up.admin_listen.to_string(), "127.0.0.1:15000");
     assert_eq!(up.gateway_labels.to_string(), "istio=ingressgateway");
     assert_eq!(up.access_log, AccessLogFile::Stdout);
     assert!(up.access_log_format.source().ends_with("%ROUTE_NAME%\n"));
-    assert!(!up.demo && up.files.is_empty() && up.port_map.is_none());
+    assert!(!up.demo && up.api.files.is_empty() && up.port_map.is_none());
 }
 
 #[test]

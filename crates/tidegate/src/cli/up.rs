@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use tidegate_proxy::upstream::dns::ConnectTo;
 
+use super::api::ApiFlags;
 use super::logging::LogLevel;
 use super::values::{
     AccessLogFile, AccessLogFormat, Labels, PortMap, dns_name, dns_server, existing_path,
@@ -44,14 +45,8 @@ const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct UpArgs {
-    /// Where state is kept [default: tidegate in the XDG data folder, ~/.local/share]
-    #[arg(long, value_name = "DIR", help_heading = "Resources")]
-    pub data_dir: Option<PathBuf>,
-
-    /// Manifests: files, or folders with their sub-folders; watched for changes, read-only for the API
-    #[arg(short = 'f', long = "filename", value_name = "PATH", num_args = 1.., help_heading = "Resources")]
-    #[arg(value_parser = existing_path)]
-    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub api: ApiFlags,
 
     /// Serve no API here: objects come from the API server of this kubeconfig [without FILE: KUBECONFIG, else ~/.kube/config,
     /// else the service account of this Pod]
@@ -81,21 +76,6 @@ pub struct UpArgs {
     /// Start built-in origins that answer as httpbin.org and www.google.com
     #[arg(long, help_heading = "Resources")]
     pub demo: bool,
-
-    /// Where the Kubernetes-style API listens
-    #[arg(
-        long,
-        value_name = "ADDRESS:PORT",
-        default_value = "127.0.0.1:6443",
-        help_heading = "Listening"
-    )]
-    #[arg(value_parser = socket_address)]
-    pub api_listen: SocketAddr,
-
-    /// Further users of the API: lines of TOKEN,USER,UID,"GROUPS", where the group system:masters may do everything and
-    /// tidegate:view may read all but Secrets
-    #[arg(long, value_name = "FILE", value_parser = existing_path, help_heading = "Listening")]
-    pub api_token_file: Option<PathBuf>,
 
     /// Where the admin interface listens: /config_dump, /stats, /clusters …
     #[arg(

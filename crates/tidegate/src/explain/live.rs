@@ -36,6 +36,8 @@ pub struct Live {
     pub unserved: Vec<(ObjectKey, String)>,
     /// What the process says of objects of which a part is in force.
     pub partly: Vec<(ObjectKey, String)>,
+    /// What status says of objects, of the form in which they are: the conditions that Tidegate writes.
+    pub conditions: BTreeMap<ObjectKey, Vec<Value>>,
     /// The mesh config, where its ConfigMap is.
     pub mesh: Option<mesh::Config>,
     /// The objects through which the process shows itself.
@@ -74,6 +76,7 @@ pub async fn ask(kubeconfig: Option<&Path>) -> Outcome<Live> {
                         live.unserved.extend(unserved(item, "False").map(|why| (key(), why)));
                         live.partly.extend(unserved(item, "True").map(|why| (key(), why)));
                         live.shown.extend(is_own(item).then(key));
+                        live.conditions.extend(conditions(item).map(|told| (key(), told)));
                         live.objects.push(object);
                     }
                     Err(invalid) => live.later.extend(invalid),
@@ -210,7 +213,7 @@ fn out(clusters: &Value) -> BTreeMap<String, Vec<SocketAddr>> {
 }
 
 /// The reason of `Programmed` where all of an object is in force.
-const SERVED: &str = "Served";
+pub const SERVED: &str = "Served";
 
 /// Why an object, or a part of it, is not in force, where its status says that it is (`True`), or that nothing of it is.
 fn unserved(item: &Value, is: &str) -> Option<String> {
@@ -219,6 +222,14 @@ fn unserved(item: &Value, is: &str) -> Option<String> {
     let text = |field: &str| programmed[field].as_str().unwrap_or_default();
     let said = || format!("{}: {}", text("reason"), text("message"));
     (text("status") == is && text("reason") != SERVED).then(said)
+}
+
+/// The conditions of an object that a gateway has judged in the form that it has now.
+fn conditions(item: &Value) -> Option<Vec<Value>> {
+    let all: Vec<Value> = items_of(&item["status"]["conditions"]).cloned().collect();
+    let programmed = all.iter().find(|condition| condition["type"] == "Programmed")?;
+    let judged = &programmed["observedGeneration"];
+    (*judged == item["metadata"]["generation"]).then_some(all)
 }
 
 /// `FILE:LINE`, as the API tells where a read-only object comes from.

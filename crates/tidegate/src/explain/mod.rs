@@ -3,19 +3,19 @@
 //! Either way the objects are compiled here, by the code that a running gateway compiles them with; a running
 //! process is only asked for its objects, among them those that say how it was started, and which forms of them proved good.
 
-mod live;
+pub mod live;
+pub mod proxies;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use tidegate_api::{Kind, Object, ObjectKey, Spec};
 use tidegate_explain::{Answer, End, Error, Look, Question, World, render};
-use tidegate_pilot::{GatewayService, Options, Workload};
+use tidegate_pilot::Options;
 
 use crate::cli::{ExplainArgs, ExplainDirection as Direction, ExplainOutput, Labels, ProxyKind};
-use crate::data_plane;
 use crate::failure::{Failure, Outcome};
 use crate::{manifests, mesh, terminal};
 use live::Live;
@@ -110,45 +110,22 @@ fn numbers(said: &str) -> impl Iterator<Item = u16> {
     said.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok())
 }
 
-/// The proxy that the flags name: a sidecar, or a gateway behind the Service that shows it.
+/// The proxy that the flags name.
 fn options(args: &ExplainArgs, objects: &[Arc<Object>]) -> Options {
-    let common = Options {
-        judge: tidegate_pilot::Judge(tidegate_proxy::config::would_take),
-        namespace: args.namespace().to_owned(),
-        system_roots: data_plane::system_roots(),
+    let any = Options {
         workload_certificates: args.workload_certs.as_deref().map(mesh::folder),
-        ..Options::default()
+        ..proxies::any(args.namespace())
     };
-    if args.proxy == ProxyKind::Sidecar {
-        let labels = args.labels.clone().map(|labels| labels.0).unwrap_or_default();
-        // What comes in is dialled to the workload itself.
-        let given = args.address.filter(|_| args.direction == Some(Direction::Inbound));
-        let own = given.or_else(|| pod_address(args.namespace(), &labels, objects));
-        let workload = Workload { addresses: own.into_iter().collect() };
-        let proxy = tidegate_pilot::ProxyKind::Sidecar(workload);
-        return Options { proxy, labels, captures_dns: args.dns_capture, ..common };
+    match args.proxy {
+        ProxyKind::Sidecar => {
+            let labels = args.labels.clone().map(|labels| labels.0).unwrap_or_default();
+            // What comes in is dialled to the workload itself.
+            let given = args.address.filter(|_| args.direction == Some(Direction::Inbound));
+            let sidecar = proxies::sidecar(any, labels, given, objects);
+            Options { captures_dns: args.dns_capture, ..sidecar }
+        }
+        ProxyKind::Gateway => proxies::gateway(any, args.labels.as_ref(), objects),
     }
-    let shown = || shown_labels(args.namespace(), objects);
-    let labels = args.labels.clone().or_else(shown).unwrap_or_else(Labels::ingress);
-    let mut options = Options { labels: labels.of_gateway(), ..common };
-    let (namespace, name) = (args.namespace(), labels.gateway_name());
-    let front = objects.iter().find(|o| (o.namespace(), o.name()) == (namespace, &name));
-    if let Some(Spec::Service(service)) = front.map(|o| &o.spec) {
-        let port = |port: &tidegate_api::kube::service::ServicePort| {
-            let number = u16::try_from(port.port).ok()?;
-            let target = match &port.target_port {
-                Some(tidegate_api::scalar::IntOrString::Int(target)) => {
-                    u16::try_from(*target).ok()?
-                }
-                _ => number,
-            };
-            Some((number, target))
-        };
-        let ports: BTreeMap<u16, u16> = service.spec.ports.iter().filter_map(port).collect();
-        let host = format!("{name}.{namespace}.svc.{}", options.domain);
-        options.services = vec![GatewayService { host, namespace: namespace.to_owned(), ports }];
-    }
-    options
 }
 
 /// The ports that the running process has open for the gateway, or holds for it: the targets of the Service by which it shows
@@ -180,40 +157,11 @@ fn listening_at(
     ports.find_map(|port| port.host_ip.parse().ok())
 }
 
-/// The labels of the one gateway whose Pod is among the objects; none where there are several to choose from.
-fn shown_labels(namespace: &str, objects: &[Arc<Object>]) -> Option<Labels> {
-    let mut gateways = objects.iter().filter(|object| {
-        let app = object.labels.get("app").is_some_and(|app| *app == object.name());
-        app && object.namespace() == namespace && matches!(object.spec, Spec::Pod(_))
-    });
-    let labels = &gateways.next()?.labels;
-    gateways.next().is_none().then(|| Labels(labels.clone().into_iter().collect()))
-}
-
 /// Clients connect to the Service; what is listened on is its target port.
 fn through_service(question: &mut Question, options: &Options) -> Option<String> {
     let target = options.services.iter().find_map(|s| s.ports.get(&question.port).copied())?;
     let port = std::mem::replace(&mut question.port, target);
     (port != target).then(|| format!("port {port} of the gateway's Service is bound at {target}"))
-}
-
-/// The address of the first Pod of a namespace with these labels.
-fn pod_address(
-    namespace: &str,
-    labels: &BTreeMap<String, String>,
-    objects: &[Arc<Object>],
-) -> Option<IpAddr> {
-    let alike = |o: &&Arc<Object>| {
-        let carries = labels.iter().all(|(name, value)| o.labels.get(name) == Some(value));
-        !labels.is_empty() && o.namespace() == namespace && carries
-    };
-    let pods = objects.iter().filter_map(|object| match &object.spec {
-        Spec::Pod(pod) => Some((object, pod)),
-        _ => None,
-    });
-    let pods = pods.filter(|(object, _)| alike(object));
-    let first = pods.min_by_key(|(object, _)| object.name().to_owned())?;
-    first.1.status.pod_ip.parse().ok()
 }
 
 /// A workload dials the address that its resolver has for a name.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::ground::Running;
+use crate::terminal;
 
 /// What there is to tell.
 #[derive(Clone, Debug)]
@@ -94,9 +95,9 @@ impl Greeting {
     fn exports(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let listening = &self.listening;
         let host = host(listening.reachable);
-        writeln!(f, "  export KUBECONFIG={}", quoted(&self.kubeconfig))?;
+        writeln!(f, "  export KUBECONFIG={}", terminal::quoted(&self.kubeconfig))?;
         if let Some(bundle) = &self.demo_ca {
-            writeln!(f, "  export CURL_CA_BUNDLE={}", quoted(bundle))?;
+            writeln!(f, "  export CURL_CA_BUNDLE={}", terminal::quoted(bundle))?;
         }
         let (port, secure) = (listening.bound(80), listening.bound(443));
         writeln!(f, "  export INGRESS_HOST={host} INGRESS_PORT={port} SECURE_INGRESS_PORT={secure}")
@@ -123,13 +124,6 @@ fn host(address: IpAddr) -> String {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => format!("[{address}]"),
     }
-}
-
-/// A path for a shell: as it is when it is harmless, else in single quotes.
-fn quoted(path: &std::path::Path) -> String {
-    let text = path.display().to_string();
-    let harmless = |c: char| c.is_ascii_alphanumeric() || "/._-+@:".contains(c);
-    if text.chars().all(harmless) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]

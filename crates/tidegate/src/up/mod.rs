@@ -8,7 +8,8 @@
 //!
 //! | file | what it connects |
 //! |---|---|
-//! | `ground.rs`, `ports.rs`, `data_dir.rs` | the machine: ports settled, state's place made, before anything starts |
+//! | `ground.rs`, `ports.rs` | the machine: ports settled before anything starts |
+//! | `crate::api_server` | the store in its folder, the API over it |
 //! | `crate::files` | manifests → store |
 //! | `crate::control` | store → pilot → snapshot, and status back |
 //! | `portrait.rs`, `gateway.rs` | the running gateway → objects that show it |
@@ -23,7 +24,6 @@
 mod about;
 mod cluster;
 mod containers;
-pub mod data_dir;
 mod exec;
 pub mod gateway;
 mod greeting;
@@ -34,19 +34,19 @@ mod ports;
 use std::path::Path;
 use std::sync::Arc;
 
-use tidegate_apiserver::rest::{Handle as ApiHandle, Options as ApiOptions, Server, StartError};
-use tidegate_apiserver::store::{Options as StoreOptions, Store};
+use tidegate_apiserver::rest::Handle as ApiHandle;
 
 use self::containers::GatewayContainers;
 use self::greeting::{Greeting, Listening};
 use self::ground::{Ground, Running};
 use self::portrait::Portrait;
+use crate::api_server::Kept;
 use crate::cli::UpArgs;
 use crate::control::Outgoing;
 use crate::demo::Demo;
 use crate::failure::{Failure, Outcome};
 use crate::signals::Signals;
-use crate::{files, listen, terminal};
+use crate::terminal;
 
 /// Runs until a signal ends it.
 ///
@@ -61,19 +61,15 @@ pub fn run(args: UpArgs) -> Outcome<()> {
     if args.kubeconfig.is_some() {
         return runtime.block_on(cluster::serve(args));
     }
-    let data_dir = data_dir::prepare(args.data_dir.as_deref())?;
-    // Before any port: a second process over the same folder would find the first one's ports taken, and hear
-    // of them instead of it.
-    let store = Store::open(&data_dir, StoreOptions::default())
-        .map_err(|error| Failure::new(error.to_string()).or("--data-dir DIR"))?;
-    let prepared = Ground::prepare(&args, Some(args.api_listen)).and_then(|ground| {
-        let demo = args.demo.then(|| start_demo(&data_dir)).transpose()?;
+    let kept = Kept::open(&args.api, false)?;
+    let prepared = Ground::prepare(&args, Some(args.api.api_listen)).and_then(|ground| {
+        let demo = args.demo.then(|| start_demo(&kept.data_dir)).transpose()?;
         Ok((ground, demo))
     });
     match prepared {
-        Ok((ground, demo)) => runtime.block_on(serve(args, &data_dir, ground, store, demo)),
+        Ok((ground, demo)) => runtime.block_on(serve(args, kept, ground, demo)),
         Err(failure) => {
-            runtime.block_on(store.close());
+            runtime.block_on(kept.store.close());
             Err(failure)
         }
     }
@@ -85,32 +81,22 @@ fn start_demo(data_dir: &Path) -> Outcome<Demo> {
     })
 }
 
-async fn serve(
-    args: UpArgs,
-    data_dir: &Path,
-    ground: Ground,
-    store: Store,
-    demo: Option<Demo>,
-) -> Outcome<()> {
+async fn serve(args: UpArgs, kept: Kept, ground: Ground, demo: Option<Demo>) -> Outcome<()> {
     let mut signals = Signals::listen()
         .map_err(|error| Failure::new(format!("signals cannot be handled: {error}")))?;
     // What the command line says goes before what the demo says.
     let mut connect_to = args.connect_to.clone();
     connect_to.extend(demo.iter().flat_map(Demo::connect_to));
     let running = ground.start(&args, gateway::NAMESPACE, connect_to)?;
-    tokio::select! {
-        followed = files::follow(args.files.clone(), store.clone()) => followed?,
-        signal = signals.end() => {
-            tracing::info!("{signal}: ended before manifests were read");
-            store.close().await;
-            return Ok(());
-        }
+    if !kept.take_in(&args.api.files, &mut signals).await? {
+        return Ok(());
     }
+    let store = &kept.store;
     let Running { facts, data_plane, options, .. } = &running;
-    let portrait = Portrait::new(&store, data_plane, running.verdicts(), facts, options).await;
+    let portrait = Portrait::new(store, data_plane, running.verdicts(), facts, options).await;
     tokio::spawn(portrait.keep());
-    // Only now: nobody may be told that what files hold, or the gateway itself, is not there.
-    let api = start_api(&args, data_dir, &store, &running, &facts.name()).await?;
+    // Only now: nobody may be told that the gateway itself is not there.
+    let api = start_api(&args, &kept, &running, &facts.name()).await?;
     running.surroundings.add(api.local_addr(), "the API of this process (--api-listen)");
     let greeting = Greeting {
         kubeconfig: api.kubeconfig().to_owned(),
@@ -130,8 +116,7 @@ async fn serve(
 
 async fn start_api(
     args: &UpArgs,
-    data_dir: &Path,
-    store: &Store,
+    kept: &Kept,
     running: &Running,
     gateway: &str,
 ) -> Outcome<ApiHandle> {
@@ -139,12 +124,5 @@ async fn start_api(
     let admin = Arc::clone(&running.admin);
     let text = args.access_log_format.compiled();
     let containers = GatewayContainers::new(logs, admin, gateway, text);
-    let mut options = ApiOptions::new(args.api_listen, data_dir.to_owned());
-    options.token_file.clone_from(&args.api_token_file);
-    Server::start(options, store.clone(), Arc::new(containers)).await.map_err(|error| match error {
-        StartError::Listen { address, source } => {
-            listen::flag_refused(address, "--api-listen", &source)
-        }
-        StartError::Credentials(reason) => Failure::new(reason),
-    })
+    kept.serve(&args.api, Arc::new(containers)).await
 }

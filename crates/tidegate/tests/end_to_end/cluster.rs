@@ -7,12 +7,7 @@ use tidegate_testing::client;
 use tidegate_testing::origin::{Body, Origin, full};
 use tokio::process::Command;
 
-use crate::support::{Api, Attached, Gateway, NETWORKING, Way, objects};
-
-/// An API whose process is itself a gateway for nobody.
-async fn api_server() -> Gateway {
-    Gateway::start(&["--gateway-labels", "istio=nobody"]).await
-}
+use crate::support::{Api, ApiServer, Attached, NETWORKING, Way, objects};
 
 async fn hello(_: Request<Incoming>) -> Response<Body> {
     Response::new(full("hello".to_owned()))
@@ -41,8 +36,8 @@ async fn unroute(api: &mut Api, name: &str) {
 #[tokio::test]
 async fn traffic_goes_on_while_the_api_is_away_and_nothing_is_lost() {
     let origin = Origin::start().http(hello).await;
-    let server = api_server().await;
-    let mut api = Api::of(&server).await;
+    let server = ApiServer::start().await;
+    let mut api = server.client().await;
     publish(&mut api, &origin, &["a.example", "goes.example"]).await;
     let way = Way::to(&server).await;
     let gateway = Attached::start(&way, &[]).await;
@@ -60,7 +55,7 @@ async fn traffic_goes_on_while_the_api_is_away_and_nothing_is_lost() {
     for _ in 0..20 {
         assert_eq!(gateway.get("goes.example").await.status, 200, "nobody can know");
     }
-    way.link.mend(server.api);
+    way.link.mend(server.address);
     gateway.answers("c.example", 200).await;
     gateway.answers("goes.example", 404).await;
 
@@ -69,8 +64,8 @@ async fn traffic_goes_on_while_the_api_is_away_and_nothing_is_lost() {
     server.process.kill().await;
     gateway.process.stderr().containing("what was read before stays in force").await;
     assert_eq!(gateway.get("c.example").await.status, 200);
-    let server = Gateway::start_at(&place, &["--gateway-labels", "istio=nobody"]).await;
-    let mut api = Api::of(&server).await;
+    let server = ApiServer::start_at(&place, &[]).await;
+    let mut api = server.client().await;
     unroute(&mut api, "a").await;
     route(&mut api, "d.example").await;
     assert_eq!(gateway.get("a.example").await.status, 200, "it has not heard of it");
@@ -84,15 +79,15 @@ async fn traffic_goes_on_while_the_api_is_away_and_nothing_is_lost() {
 #[tokio::test]
 async fn a_server_that_is_not_there_yet_is_waited_for() {
     let origin = Origin::start().http(hello).await;
-    let server = api_server().await;
+    let server = ApiServer::start().await;
     let way = Way::to(&server).await;
     way.link.cut();
     let gateway = Attached::start(&way, &[]).await;
     gateway.process.stderr().containing("nothing is served before all objects are read").await;
     assert_eq!(client::get(gateway.health, "localhost", "/healthz/ready").await.status, 503);
-    let mut api = Api::of(&server).await;
+    let mut api = server.client().await;
     publish(&mut api, &origin, &["a.example"]).await;
-    way.link.mend(server.api);
+    way.link.mend(server.address);
     gateway.ready().await;
     assert_eq!(gateway.get("a.example").await.status, 200);
 }
@@ -102,8 +97,8 @@ async fn a_server_that_is_not_there_yet_is_waited_for() {
 async fn services_lead_to_the_pods_behind_them() {
     let one = Origin::start().http(|_| async { Response::new(full("one".to_owned())) }).await;
     let two = Origin::start().http(|_| async { Response::new(full("two".to_owned())) }).await;
-    let server = api_server().await;
-    let mut api = Api::of(&server).await;
+    let server = ApiServer::start().await;
+    let mut api = server.client().await;
     let core = "/api/v1/namespaces/default";
     let service = json!({
         "apiVersion": "v1", "kind": "Service", "metadata": { "name": "app" },

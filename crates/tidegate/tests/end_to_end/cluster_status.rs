@@ -4,7 +4,7 @@ use serde_json::Value;
 use tidegate_testing::PATIENCE;
 use tidegate_testing::eventually;
 
-use crate::support::{Api, Attached, Gateway, NETWORKING, WEB, Way, objects};
+use crate::support::{Api, ApiServer, Attached, NETWORKING, WEB, Way, objects};
 
 const LEASE: &str =
     "/apis/coordination.k8s.io/v1/namespaces/istio-system/leases/istio-ingressgateway-status";
@@ -14,13 +14,8 @@ const LOST: &str = "is lost: this process writes no more";
 /// Every replica of a gateway writes under this name.
 const MANAGER: &str = "istio-ingressgateway.istio-system";
 
-/// An API whose process is itself a gateway for nobody, and says so of objects that nobody else takes.
-async fn api_server() -> Gateway {
-    Gateway::start(&["--gateway-labels", "istio=nobody"]).await
-}
-
 /// Two gateways on one API, each by a way of its own: the first one leads.
-async fn pair(server: &Gateway) -> [(Attached, Way); 2] {
+async fn pair(server: &ApiServer) -> [(Attached, Way); 2] {
     let way = Way::to(server).await;
     let first = Attached::start(&way, &[]).await;
     first.process.stderr().containing(HOLDS).await;
@@ -56,8 +51,8 @@ async fn change(api: &mut Api, port: u16) {
 
 #[tokio::test]
 async fn one_writes_and_another_takes_over_when_it_dies() {
-    let server = api_server().await;
-    let mut api = Api::of(&server).await;
+    let server = ApiServer::start().await;
+    let mut api = server.client().await;
     api.create("gateways", &objects::gateway("web", 80, &["*"])).await;
     api.create("gateways", &objects::gateway("stays", 80, &["stays.example"])).await;
     let [(first, _way), (second, _other)] = pair(&server).await;
@@ -92,8 +87,8 @@ async fn one_writes_and_another_takes_over_when_it_dies() {
 
 #[tokio::test]
 async fn one_that_is_cut_off_stops_before_another_begins() {
-    let server = api_server().await;
-    let mut api = Api::of(&server).await;
+    let server = ApiServer::start().await;
+    let mut api = server.client().await;
     api.create("gateways", &objects::gateway("web", 80, &["*"])).await;
     let [(first, way), (second, _other)] = pair(&server).await;
     served(&mut api).await;
@@ -105,7 +100,7 @@ async fn one_that_is_cut_off_stops_before_another_begins() {
     let holds = holder(&mut api).await;
 
     // What it had begun to write before is not in force any more when it comes through.
-    way.link.mend(server.api);
+    way.link.mend(server.address);
     api.create("gateways", &objects::gateway("later", 80, &["later.example"])).await;
     let later = format!("{NETWORKING}/gateways/later");
     api.wait_for(&later, &[("Programmed", "True")]).await;
@@ -116,8 +111,8 @@ async fn one_that_is_cut_off_stops_before_another_begins() {
 
 #[tokio::test]
 async fn what_is_wrong_is_told_in_conditions_and_events_with_those_of_others_beside_them() {
-    let server = api_server().await;
-    let mut api = Api::of(&server).await;
+    let server = ApiServer::start().await;
+    let mut api = server.client().await;
     let [(_first, _way), (_second, _other)] = pair(&server).await;
     api.create("gateways", &objects::gateway("web", 80, &["*"])).await;
     served(&mut api).await;
@@ -140,8 +135,8 @@ async fn what_is_wrong_is_told_in_conditions_and_events_with_those_of_others_bes
 
 #[tokio::test]
 async fn without_status_nothing_is_written() {
-    let server = api_server().await;
-    let mut api = Api::of(&server).await;
+    let server = ApiServer::start().await;
+    let mut api = server.client().await;
     api.create("gateways", &objects::gateway("web", 80, &["*"])).await;
     let way = Way::to(&server).await;
     let gateway = Attached::start(&way, &["--no-status"]).await;

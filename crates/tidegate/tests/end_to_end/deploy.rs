@@ -12,7 +12,7 @@ use tidegate_api::Kind;
 use tidegate_api::kinds::{by_api_version, split_api_version};
 use tidegate_testing::tools::Tool;
 
-use crate::support::{Api, Gateway};
+use crate::support::ApiServer;
 
 /// The version of Kubernetes that is rendered for: what Helm takes for it may be too old for the chart.
 const KUBERNETES: &str = "1.30";
@@ -194,8 +194,8 @@ fn the_container_is_started_with_flags_that_there_are() {
 /// What an API server has to say of the kinds that ours knows.
 #[tokio::test]
 async fn an_api_server_takes_the_manifests() {
-    let server = Gateway::start(&["--gateway-labels", "istio=nobody"]).await;
-    let mut api = Api::of(&server).await;
+    let server = ApiServer::start().await;
+    let mut api = server.client().await;
     let mut taken = Vec::new();
     for document in documents(&manifests()) {
         let text = |field: &str| document[field].as_str().unwrap_or_default();

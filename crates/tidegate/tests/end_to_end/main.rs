@@ -2,6 +2,8 @@
 //! linking is most of what a test costs.
 
 mod active;
+mod analyze;
+mod api_alone;
 mod broken_certificates;
 mod capture;
 mod cluster;

@@ -240,7 +240,9 @@ fn warn_about_kind(writing: &Writing<'_>, old: Option<&Entry>, warnings: &mut Ve
         let words = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
         warnings.push(words.to_owned());
     }
-    warnings.extend(info.idle.map(|why| format!("this {} is stored, but {why}", info.name)));
+    // Of what Kubernetes builds in, it is known that a mesh's gateways do not run it, whoever they are.
+    let idle = info.idle.filter(|_| info.built_in || !writing.api.alone);
+    warnings.extend(idle.map(|why| format!("this {} is stored, but {why}", info.name)));
 }
 
 fn strict(writing: &Writing<'_>, told: &str) -> Failure {

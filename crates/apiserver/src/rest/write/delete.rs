@@ -13,7 +13,7 @@ use crate::rest::managed::Manager;
 use crate::rest::reply::{self, Reply};
 use crate::rest::router::Target;
 use crate::rest::selector::Selector;
-use crate::rest::{Api, body, namespaces, present};
+use crate::rest::{Api, body, present};
 use crate::store::{Draft, Entry, Expect, Snapshot, Store, WriteError};
 
 /// `DeleteOptions`, from body and query.
@@ -200,7 +200,7 @@ impl Writing<'_> {
     async fn delete(&self, key: &ObjectKey, options: &Options) -> Result<Deleted, Failure> {
         let attempt = || async {
             let entry = self.current(key)?;
-            Self::check_deletable(&entry, options)?;
+            self.check_deletable(&entry, options)?;
             let stays =
                 key.kind == Kind::Namespace || !metadata::finalizers(&entry.json()).is_empty();
             let done = match stays {
@@ -215,13 +215,13 @@ impl Writing<'_> {
         self.in_turn(key, attempt).await
     }
 
-    fn check_deletable(entry: &Entry, options: &Options) -> Result<(), Failure> {
+    fn check_deletable(&self, entry: &Entry, options: &Options) -> Result<(), Failure> {
         let key = entry.key();
         if *entry.origin() != tidegate_api::Origin::Api {
             return Err(Failure::write(&WriteError::ReadOnly(entry.origin().clone()), key));
         }
         options.check(entry)?;
-        if key.kind == Kind::Namespace && namespaces::is_permanent(&key.name) {
+        if key.kind == Kind::Namespace && self.api.store.is_permanent(&key.name) {
             let why = "this namespace may not be deleted";
             return Err(Failure::forbidden(key.kind.info(), &key.name, why));
         }

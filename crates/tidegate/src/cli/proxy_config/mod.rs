@@ -5,7 +5,7 @@
 mod conditions;
 pub(crate) mod fetch;
 pub(crate) mod process;
-mod rows;
+pub(crate) mod rows;
 pub(crate) mod table;
 
 use std::net::SocketAddr;

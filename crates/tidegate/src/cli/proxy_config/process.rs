@@ -1,5 +1,6 @@
 //! Which process is asked: the one that the kubeconfig leads to says where its admin interface listens.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::str::FromStr;
@@ -33,10 +34,9 @@ impl Name {
         Self { namespace: namespace.or(self.namespace), ..self }
     }
 
-    fn is(&self, pod: &Value) -> bool {
-        let metadata = &pod["metadata"];
+    fn is(&self, gateway: &Gateway) -> bool {
         let namespace = self.namespace.as_deref().unwrap_or(NAMESPACE);
-        metadata["name"] == *self.name && metadata["namespace"] == *namespace
+        gateway.name == self.name && gateway.namespace == namespace
     }
 }
 
@@ -85,45 +85,83 @@ pub fn admin(given: Option<&Path>, named: Option<&Name>) -> Outcome<SocketAddr> 
 }
 
 async fn told(path: &Path, named: Option<&Name>) -> Result<SocketAddr, String> {
+    let gateways = shown(path, named).await?;
+    // Those that are named are there.
+    let first = gateways.first().ok_or("its API shows no gateway with an admin interface")?;
+    Ok(first.admin)
+}
+
+/// A gateway that an API shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// The name of its Pod.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Where its admin interface listens.
+    pub admin: SocketAddr,
+}
+
+impl fmt::Display for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.name, self.namespace)
+    }
+}
+
+/// The gateways that the API of a kubeconfig shows, or the one that is named.
+///
+/// # Errors
+/// There is no kubeconfig, its API does not answer, or the one that is named is not there.
+pub fn gateways(given: Option<&Path>, named: Option<&Name>) -> Outcome<Vec<Gateway>> {
+    let path = api::kubeconfig(given)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(format!("no runtime: {error}")))?;
+    let asked = runtime.block_on(async { timeout(PATIENCE, shown(&path, named)).await });
+    let asked = asked.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")));
+    asked.map_err(|reason| Failure::new(format!("the process of {}: {reason}", path.display())))
+}
+
+async fn shown(path: &Path, named: Option<&Name>) -> Result<Vec<Gateway>, String> {
     let access = Access::read(path)?;
     let mut api = access.connect().await?;
     let pods = access.get(&mut api, &format!("/api/v1/namespaces/{NAMESPACE}/pods")).await?;
     let pods = pods.unwrap_or_default();
-    let address =
-        |pod: &Value| pod["metadata"]["annotations"][ADMIN_ANNOTATION].as_str()?.parse().ok();
-    let shown = pods["items"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let gateways =
-        shown.iter().filter(|pod| is_own(pod)).filter_map(|pod| Some((pod, address(pod)?)));
-    match named {
-        None => gateways.clone().next(),
-        Some(named) => gateways.clone().find(|(pod, _)| named.is(pod)),
+    let pods = pods["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let gateway = |pod: &Value| {
+        let metadata = &pod["metadata"];
+        Some(Gateway {
+            name: metadata["name"].as_str()?.to_owned(),
+            namespace: metadata["namespace"].as_str()?.to_owned(),
+            admin: metadata["annotations"][ADMIN_ANNOTATION].as_str()?.parse().ok()?,
+        })
+    };
+    // Whatever somebody else writes into a Pod is no address to ask.
+    let all: Vec<Gateway> = pods.iter().filter(|pod| is_own(pod)).filter_map(gateway).collect();
+    let Some(named) = named else { return Ok(all) };
+    let found: Vec<Gateway> = all.iter().filter(|gateway| named.is(gateway)).cloned().collect();
+    if found.is_empty() {
+        let names: Vec<&str> = all.iter().map(|gateway| &*gateway.name).collect();
+        return Err(format!(
+            "its API shows no gateway {} in {}; in {NAMESPACE} there is: {}",
+            named.name,
+            named.namespace.as_deref().unwrap_or(NAMESPACE),
+            names.join(", ")
+        ));
     }
-    .map(|(_, address)| address)
-    .ok_or_else(|| match named {
-        None => "its API shows no gateway with an admin interface".to_owned(),
-        Some(named) => {
-            let names: Vec<&str> =
-                gateways.filter_map(|(pod, _)| pod["metadata"]["name"].as_str()).collect();
-            let namespace = named.namespace.as_deref().unwrap_or(NAMESPACE);
-            format!(
-                "its API shows no gateway {} in {namespace}; in {NAMESPACE} there is: {}",
-                named.name,
-                names.join(", ")
-            )
-        }
-    })
+    Ok(found)
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
     fn gateways_are_named_as_by_istioctl() {
-        let pod =
-            json!({"metadata": {"name": "istio-ingressgateway", "namespace": "istio-system"}});
+        let pod = Gateway {
+            name: "istio-ingressgateway".to_owned(),
+            namespace: "istio-system".to_owned(),
+            admin: USUAL,
+        };
         for (text, is) in [
             ("deploy/istio-ingressgateway", true),
             ("istio-ingressgateway", true),

@@ -9,7 +9,7 @@ use tidegate_testing::process::Process;
 use tidegate_testing::{Link, PATIENCE, eventually};
 use tokio::process::Command;
 
-use super::Gateway;
+use super::ApiServer;
 
 /// The way to an API server, which can be cut.
 pub struct Way {
@@ -20,9 +20,9 @@ pub struct Way {
 
 impl Way {
     /// To the API of a process.
-    pub async fn to(server: &Gateway) -> Self {
+    pub async fn to(server: &ApiServer) -> Self {
         let way = Self {
-            link: Link::to(server.api).await,
+            link: Link::to(server.address).await,
             folder: tempfile::tempdir().expect("a folder"),
         };
         way.leads_to(server);
@@ -30,12 +30,12 @@ impl Way {
     }
 
     /// Leads to this process from now on.
-    pub fn leads_to(&self, server: &Gateway) {
-        let own = std::fs::read_to_string(&server.exports["KUBECONFIG"]).expect("a kubeconfig");
-        let through = own.replace(&server.api.to_string(), &self.link.address().to_string());
+    pub fn leads_to(&self, server: &ApiServer) {
+        let own = std::fs::read_to_string(server.kubeconfig()).expect("a kubeconfig");
+        let through = own.replace(&server.address.to_string(), &self.link.address().to_string());
         assert_ne!(own, through);
         std::fs::write(self.kubeconfig(), through).expect("written");
-        self.link.mend(server.api);
+        self.link.mend(server.address);
     }
 
     /// The kubeconfig that leads this way.

@@ -40,7 +40,8 @@ pub struct Place {
 }
 
 impl Place {
-    fn new() -> Self {
+    /// A new one.
+    pub fn new() -> Self {
         Self { folder: Arc::new(tempfile::tempdir().expect("a folder")) }
     }
 

@@ -1,6 +1,7 @@
 //! `tidegate up` as a process of its own, and what talks to it.
 
 mod api;
+mod api_server;
 mod attached;
 pub mod captured;
 pub mod egress_guide;
@@ -11,6 +12,7 @@ pub mod objects;
 mod shell;
 
 pub use api::{Api, NETWORKING, SECRETS, WEB};
+pub use api_server::ApiServer;
 pub use attached::{Attached, Way};
 pub use gateway::{Gateway, Place};
 pub use load::{Load, Progress};
