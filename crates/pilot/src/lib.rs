@@ -34,6 +34,6 @@ pub mod status;
 pub use engine::Pilot;
 pub use io::{Compiled, FaultySecret, Input, Output, Remark, Serves, UnfetchedKeys};
 pub use options::{
-    AccessLog, GatewayService, InboundPolicy, Judge, Options, OutboundPolicy, PathNormalization,
-    ProxyKind, Topology, Workload,
+    AccessLog, GatewayService, InboundPolicy, Interception, Judge, Options, OutboundPolicy,
+    PathNormalization, ProxyKind, Topology, Workload,
 };

@@ -85,6 +85,8 @@ pub struct Options {
     /// Whether the workload asks the sidecar's own DNS proxy for names: hosts of ServiceEntries without an address get one
     /// then (`proxyMetadata.ISTIO_META_DNS_CAPTURE` and `ISTIO_META_DNS_AUTO_ALLOCATE` in Istio).
     pub captures_dns: bool,
+    /// How connections are led to a sidecar.
+    pub interception: Interception,
     /// `Sidecar.outboundTrafficPolicy.egressProxy`: the cluster that this is sent through where it is let out; where it was
     /// dialled when absent.
     pub egress_proxy: Option<Arc<str>>,
@@ -147,6 +149,19 @@ pub enum ProxyKind {
 pub struct Workload {
     /// Its addresses; the family of the first is the one that wildcards are of.
     pub addresses: Vec<IpAddr>,
+}
+
+/// How what comes in is led to a workload's sidecar (Istio's `interceptionMode`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Interception {
+    /// By another destination address. The workload sees 127.0.0.6 as its client.
+    #[default]
+    Redirect,
+    /// With addresses as they are. The workload sees its client's own address.
+    Tproxy {
+        /// The mark of what the sidecar sends to the workload, by which answers find back to the sidecar.
+        mark: u32,
+    },
 }
 
 /// Where traffic goes that no object describes.
@@ -248,6 +263,7 @@ impl Default for Options {
             inbound_policy: InboundPolicy::default(),
             outbound_policy: OutboundPolicy::default(),
             captures_dns: false,
+            interception: Interception::default(),
             egress_proxy: None,
         }
     }

@@ -5,7 +5,7 @@ mod common;
 use common::{World, manifest, object};
 use serde_json::{Value, json};
 use tidegate_api::Kind;
-use tidegate_pilot::{InboundPolicy, Input, Options, ProxyKind, Workload, mesh};
+use tidegate_pilot::{InboundPolicy, Input, Interception, Options, ProxyKind, Workload, mesh};
 use tidegate_xds::ResourceType::{Cluster, Listener, RouteConfiguration, VirtualHost};
 
 fn options() -> Options {
@@ -207,4 +207,33 @@ fn a_sidecar_describes_ports_in_place_of_services() {
     assert_eq!(cluster["circuit_breakers"]["thresholds"][0]["max_connections"], 4);
     world.delete(&manifest("Sidecar", "own", &spec));
     assert_eq!(world.bytes(), first);
+}
+
+/// The names of a listener's filters.
+fn listener_filters(listener: &Value) -> Vec<&str> {
+    let filters = listener["listener_filters"].as_array().into_iter().flatten();
+    let names = filters.filter_map(|filter| filter["name"].as_str());
+    names.filter_map(|name| name.strip_prefix("envoy.filters.listener.")).collect()
+}
+
+#[test]
+fn addresses_are_left_as_they_are_where_tproxy_leads_here() {
+    let redirected = World::with(options(), &[service("a", 80, 8080)]);
+    let interception = Interception::Tproxy { mark: 1337 };
+    let world = World::with(Options { interception, ..options() }, &[service("a", 80, 8080)]);
+    let inbound = world.json(Listener, "virtualInbound");
+    assert_eq!(inbound["transparent"], true);
+    let names = listener_filters(&inbound);
+    assert_eq!(names, ["original_dst", "original_src", "tls_inspector", "http_inspector"]);
+    let source = &inbound["listener_filters"][1]["typed_config"];
+    assert_eq!(source["mark"], 1337, "{source}");
+    // What goes out is redirected in either mode.
+    let outbound = world.json(Listener, "virtualOutbound");
+    assert_eq!(outbound["transparent"], true);
+    assert!(!listener_filters(&outbound).contains(&"original_src"), "{outbound:#}");
+    for name in ["virtualInbound", "virtualOutbound"] {
+        let listener = redirected.json(Listener, name);
+        assert!(listener["transparent"].is_null(), "{listener:#}");
+        assert!(!listener_filters(&listener).contains(&"original_src"), "{listener:#}");
+    }
 }

@@ -13,7 +13,8 @@ use tokio::net::TcpStream;
 
 use crate::remote::Remote;
 use crate::tls::TlsStream;
-use crate::upstream::cluster::{Keepalive, Sources};
+use crate::upstream::cluster::Keepalive;
+use crate::upstream::source::Source;
 
 #[cfg(test)]
 pub(crate) mod simulated;
@@ -53,20 +54,20 @@ pub enum Io {
 }
 
 impl Io {
-    /// Connects to an endpoint, in plain text; from an address of `sources` where there is one for it.
+    /// Connects to an endpoint, in plain text; from `source` where that is given.
     ///
     /// # Errors
     /// There is no connection.
     pub async fn dial(
         remote: &Remote,
-        sources: &Sources,
+        source: Option<Source>,
         keepalive: Option<&Keepalive>,
     ) -> io::Result<Self> {
         #[cfg(test)]
         if let Some(dialled) = remote.socket().and_then(simulated::dial) {
             return dialled.await.map(Self::Simulated);
         }
-        remote.connect(sources, keepalive).await.map(Self::Plain)
+        remote.connect(source, keepalive).await.map(Self::Plain)
     }
 
     /// The socket.

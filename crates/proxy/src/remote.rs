@@ -5,10 +5,11 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::upstream::cluster::{Keepalive, Sources};
+use crate::upstream::cluster::Keepalive;
+use crate::upstream::source::Source;
 
 /// Where an endpoint is (`envoy.config.core.v3.Address`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -41,7 +42,7 @@ impl Remote {
         self.socket().map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip())
     }
 
-    /// Connects, from an address of `sources` where there is one for it. What is sent goes out at once, and `keepalive` probes
+    /// Connects, from `source` where that is given. What is sent goes out at once, and `keepalive` probes
     /// whether the endpoint is still there; on this machine the kernel sees to both.
     ///
     /// A connection on this machine is a stream like one over TCP, read and written by the same system calls. So it is carried
@@ -51,14 +52,14 @@ impl Remote {
     /// There is no connection.
     pub async fn connect(
         &self,
-        sources: &Sources,
+        source: Option<Source>,
         keepalive: Option<&Keepalive>,
     ) -> io::Result<TcpStream> {
         let address = match self {
             Self::Ip(address) => *address,
             Self::Pipe(path) => return pipe(path),
         };
-        let io = tcp(address, sources.of(address)).await?;
+        let io = tcp(address, source).await?;
         io.set_nodelay(true)?;
         if let Some(keepalive) = keepalive {
             keepalive.apply(&io)?;
@@ -67,11 +68,11 @@ impl Remote {
     }
 }
 
-/// Connects a socket to an address, from a certain address where one is given.
-async fn tcp(address: SocketAddr, source: Option<SocketAddr>) -> io::Result<TcpStream> {
+/// Connects a socket to an address.
+async fn tcp(address: SocketAddr, source: Option<Source>) -> io::Result<TcpStream> {
     let Some(source) = source else { return TcpStream::connect(address).await };
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.bind(source)?;
+    source.bind(&SockRef::from(&socket))?;
     socket.connect(address).await
 }
 
@@ -117,7 +118,7 @@ mod tests {
         listener.set_nonblocking(true).unwrap();
         let listener = tokio::net::UnixListener::from_std(listener).unwrap();
         let keepalive = Keepalive { probes: Some(3), idle: None, interval: None };
-        let mut io = remote.connect(&Sources::default(), Some(&keepalive)).await.unwrap();
+        let mut io = remote.connect(None, Some(&keepalive)).await.unwrap();
         io.write_all(b"ping").await.unwrap();
         let (mut origin, _) = listener.accept().await.unwrap();
         let mut word = [0; 4];
@@ -135,7 +136,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s");
         let remote = Remote::Pipe(path.to_str().unwrap().into());
-        let missing = remote.connect(&Sources::default(), None).await.unwrap_err();
+        let missing = remote.connect(None, None).await.unwrap_err();
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
         exchange(UnixListener::bind(&path).unwrap(), &remote).await;
         assert_eq!((remote.to_string(), remote.port()), (path.display().to_string(), 0));
@@ -151,11 +152,12 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let source = SocketAddr::from(([127, 0, 0, 6], 0));
-        let (dialled, accepted) = tokio::join!(tcp(address, Some(source)), listener.accept());
+        let (dialled, accepted) =
+            tokio::join!(tcp(address, Some(Source::Own(source))), listener.accept());
         let own = dialled.expect("a connection").local_addr().expect("an address");
         assert_eq!(own.ip(), source.ip());
         assert_eq!(accepted.expect("a connection").1, own);
         let other = SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 0));
-        assert!(tcp(address, Some(other)).await.is_err(), "of the other family");
+        assert!(tcp(address, Some(Source::Own(other))).await.is_err(), "of the other family");
     }
 }

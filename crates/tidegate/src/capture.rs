@@ -64,6 +64,10 @@ pub fn apply(options: &Options, choice: Choice) -> Outcome<String> {
             forget_source();
         }
     })?;
+    if mark.is_none() {
+        // Of a capture before that left addresses alone.
+        families.iter().copied().for_each(unroute);
+    }
     // Rules that the other programs see would redirect a second time.
     for other in Backend::all().filter(|other| !other.is(backend)) {
         clear(other, &families)?;

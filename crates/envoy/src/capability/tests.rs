@@ -148,11 +148,11 @@ fn a_refused_field_is_named_by_its_path() {
              `envoy.extensions.filters.http.router.v3.Router` is"
         )]
     );
-    let (refusals, _) = findings(LISTENER, &json!({"enable_mptcp": true, "transparent": true}));
+    let (refusals, _) = findings(LISTENER, &json!({"enable_mptcp": true, "freebind": true}));
     assert_eq!(
         refusals,
         [
-            "transparent: true is not supported: false is",
+            "freebind: true is not supported: false is",
             "enable_mptcp: `enable_mptcp` of envoy.config.listener.v3.Listener is not supported",
         ]
     );

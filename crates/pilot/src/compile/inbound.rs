@@ -15,19 +15,20 @@ use tidegate_envoy::v3::listener::{
     ListenerFilterChainMatchPredicate as Predicate,
 };
 use tidegate_envoy::v3::original_dst::OriginalDst;
+use tidegate_envoy::v3::original_src::OriginalSrc;
 use tidegate_envoy::v3::route::route::Action;
 use tidegate_envoy::v3::route::{RetryPolicy, Route, RouteAction, VirtualHost};
 use tidegate_envoy::v3::tls_inspector::TlsInspector;
 
 use super::listener::ChainSource;
-use super::sidecar::{Compiled, base, forward, inspector};
+use super::sidecar::{Compiled, base, forward, inspector, transparent};
 use super::tls::Carries;
 use super::{Context, connection_manager, filter_chain, matches, tls};
-use crate::Workload;
 use crate::model::names;
 use crate::model::tls::Terms;
 use crate::sidecar::INBOUND_PORT;
 use crate::sidecar::inbound::{Entry, VIRTUAL_INBOUND, Way};
+use crate::{Interception, Workload};
 
 /// How often a request is sent again that never reached the workload.
 const RETRIES: u32 = 2;
@@ -58,7 +59,8 @@ pub fn virtual_inbound(entries: &[Entry], workload: &Workload, context: &Context
         continue_on_listener_filters_timeout: true,
         // Whoever waits for a server to speak first is waited for, as by Istio.
         listener_filters_timeout: Some(super::duration(context.options.detection_timeout)),
-        listener_filters: looks.filters(),
+        listener_filters: looks.filters(context.options.interception),
+        transparent: transparent(context.options),
         filter_chains,
         ..base(VIRTUAL_INBOUND, workload.wildcard(), INBOUND_PORT, context)
     };
@@ -152,13 +154,20 @@ impl Looks {
         looks
     }
 
-    /// First the address that was dialled, as ports are asked for below.
-    fn filters(&self) -> Vec<ListenerFilter> {
+    /// First the address that was dialled, as ports are asked for below; then that of the client, where it is kept.
+    fn filters(&self, interception: Interception) -> Vec<ListenerFilter> {
         let dialled = inspector("original_dst", any(&OriginalDst::default()));
+        let source = match interception {
+            Interception::Redirect => None,
+            Interception::Tproxy { mark } => {
+                let config = OriginalSrc { mark, ..OriginalSrc::default() };
+                Some(inspector("original_src", any(&config)))
+            }
+        };
         let tls = self.filter("tls_inspector", any(&TlsInspector::default()), |look| look.tls);
         let requests =
             self.filter("http_inspector", any(&HttpInspector::default()), |look| look.requests);
-        std::iter::once(dialled).chain(tls).chain(requests).collect()
+        std::iter::once(dialled).chain(source).chain(tls).chain(requests).collect()
     }
 
     /// An inspector, which is disabled at all ports that have no use for it: it would wait for bytes of clients that wait for

@@ -33,7 +33,7 @@ use crate::model::virtual_service::VirtualService;
 use crate::sidecar::OUTBOUND_PORT;
 use crate::sidecar::listeners::{Asks, Chain, Listener as Plan, To};
 use crate::sidecar::routes::{ALLOW_ANY_DYNAMIC_DNS, Onward, elsewhere_name};
-use crate::{OutboundPolicy, Workload};
+use crate::{Interception, Options, OutboundPolicy, Workload};
 
 /// The listener that outbound connections are redirected to.
 pub const VIRTUAL_OUTBOUND: &str = "virtualOutbound";
@@ -139,11 +139,17 @@ pub fn virtual_outbound(wildcard: IpAddr, context: &Context<'_>) -> Compiled {
         listener_filters_timeout: looks.then(|| duration(context.options.detection_timeout)),
         continue_on_listener_filters_timeout: looks,
         use_original_dst: Some(true),
+        transparent: transparent(context.options),
         filter_chains,
         default_filter_chain,
         ..base(VIRTUAL_OUTBOUND, wildcard, OUTBOUND_PORT, context)
     };
     Compiled { listener, sources }
+}
+
+/// Whether a listener that connections are led to takes those with their addresses as they are.
+pub(super) fn transparent(options: &Options) -> Option<bool> {
+    matches!(options.interception, Interception::Tproxy { .. }).then_some(true)
 }
 
 /// The chain for requests to whom they ask for.

@@ -16,6 +16,7 @@ use crate::route::RouteTable;
 use crate::shares::Shares;
 use crate::tls::ServerTls;
 use crate::upstream::ClusterSlot;
+use crate::upstream::source::{ClientSource, Mark};
 
 /// A listener, compiled.
 #[derive(Debug)]
@@ -85,6 +86,8 @@ pub struct Unseen {
 pub struct Capture {
     /// Whether it listens itself (`bind_to_port`); else others hand connections on to it.
     pub bound: bool,
+    /// Whether its sockets take connections that were dialled to any address, which packets keep (`transparent`).
+    pub transparent: bool,
     /// Whether it hands connections on to the listener of the address that they were dialled to, where there is one
     /// (`use_original_dst`).
     pub hands_on: bool,
@@ -93,11 +96,28 @@ pub struct Capture {
     /// Whether requests in plain text are told from other bytes before a chain is chosen (listener filter `http_inspector`):
     /// they count as application protocols `http/1.0`, `http/1.1` and `h2c`.
     pub finds_requests: bool,
+    /// Whether what is sent on comes from the client's own address (listener filter `original_src`), and with which mark.
+    pub keeps_source: Option<Mark>,
+}
+
+impl Capture {
+    /// What connections to endpoints come from for a client at `peer`.
+    #[must_use]
+    pub fn source(&self, peer: SocketAddr) -> Option<ClientSource> {
+        self.keeps_source.map(|mark| ClientSource { address: peer.ip().to_canonical(), mark })
+    }
 }
 
 impl Default for Capture {
     fn default() -> Self {
-        Self { bound: true, hands_on: false, restores: false, finds_requests: false }
+        Self {
+            bound: true,
+            transparent: false,
+            hands_on: false,
+            restores: false,
+            finds_requests: false,
+            keeps_source: None,
+        }
     }
 }
 

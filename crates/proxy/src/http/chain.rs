@@ -16,6 +16,7 @@ use crate::tls::Settled;
 use crate::upstream::original::Captured;
 use crate::upstream::owned::OwnPools;
 use crate::upstream::proxy_header::Ends;
+use crate::upstream::source::ClientSource;
 use crate::worker::{Place, Worker};
 
 /// A route table as one worker holds it: counted by the worker alone, so that requests of different workers do
@@ -163,6 +164,8 @@ pub struct Client {
     pub local: SocketAddr,
     /// What is known of a connection that was redirected to us.
     pub captured: Option<Captured>,
+    /// What connections to endpoints come from for it, where they keep its address.
+    pub source: Option<ClientSource>,
     /// Number of the connection.
     pub id: u64,
     /// Server name of the ClientHello.

@@ -3,7 +3,9 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::upstream::source::transparent;
 
 /// Connections that the kernel keeps for a worker until it accepts them.
 pub(super) const BACKLOG: u16 = 1024;
@@ -35,32 +37,42 @@ impl ListenerSocket {
 enum Way {
     /// Nobody of ours has it.
     Bind,
-    /// The form before has it, for other families.
+    /// The form before has it, on other terms.
     Share,
     /// The form before has it as it is to be.
     Keep,
 }
 
-/// Binds all `addresses` of a listener; gives one socket of each to each worker, in their order. Of those that are `held` by an
+/// What the sockets of a listener are bound to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Binding {
+    /// Its addresses.
+    pub addresses: Vec<SocketAddr>,
+    /// Whether its sockets take connections that were dialled to any address (`transparent`).
+    pub transparent: bool,
+}
+
+/// Binds all addresses of a listener; gives one socket of each to each worker, in their order. Of those that are `held` by an
 /// earlier form of the listener the sockets stay. The error names the address.
 ///
 /// # Errors
 /// As [`bind`]. What is held has not been touched then.
 pub fn bind_all(
-    addresses: &[SocketAddr],
-    held: &[SocketAddr],
+    wanted: &Binding,
+    held: &Binding,
     workers: usize,
 ) -> Result<Vec<Vec<ListenerSocket>>, (SocketAddr, io::Error)> {
-    let ways = || addresses.iter().map(|&address| (address, way_to(address, addresses, held)));
+    let addresses = &wanted.addresses[..];
+    let ways = || addresses.iter().map(|&address| (address, way_to(address, wanted, held)));
     let mut bound: Vec<Vec<Socket>> = addresses.iter().map(|_| Vec::new()).collect();
     // Whether somebody else has an address is found out before one is shared.
-    for wanted in [Way::Bind, Way::Share] {
-        for ((address, way), sockets) in
-            ways().zip(&mut bound).filter(|((_, way), _)| *way == wanted)
+    for now in [Way::Bind, Way::Share] {
+        for ((address, way), sockets) in ways().zip(&mut bound).filter(|((_, way), _)| *way == now)
         {
-            let only_ipv6 = is_apart(address, addresses);
+            let terms =
+                Terms { only_ipv6: is_apart(address, addresses), transparent: wanted.transparent };
             let get = if way == Way::Bind { bind } else { share };
-            *sockets = get(address, only_ipv6, workers).map_err(|error| (address, error))?;
+            *sockets = get(address, terms, workers).map_err(|error| (address, error))?;
         }
     }
     // Clients wait at a socket once it listens, and are reset if it is given up.
@@ -79,10 +91,20 @@ pub fn bind_all(
     Ok((0..workers).map(|_| of_worker()).collect())
 }
 
-fn way_to(address: SocketAddr, addresses: &[SocketAddr], held: &[SocketAddr]) -> Way {
-    match held.contains(&address) {
+/// What a socket takes.
+#[derive(Clone, Copy, Debug)]
+struct Terms {
+    /// None of IPv4, at an address of IPv6.
+    only_ipv6: bool,
+    /// Connections that were dialled to any address.
+    transparent: bool,
+}
+
+fn way_to(address: SocketAddr, wanted: &Binding, held: &Binding) -> Way {
+    let apart = |one: &Binding| is_apart(address, &one.addresses);
+    match held.addresses.contains(&address) {
         false => Way::Bind,
-        true if is_apart(address, addresses) == is_apart(address, held) => Way::Keep,
+        true if apart(wanted) == apart(held) && wanted.transparent == held.transparent => Way::Keep,
         true => Way::Share,
     }
 }
@@ -93,29 +115,28 @@ fn is_apart(address: SocketAddr, addresses: &[SocketAddr]) -> bool {
     address.is_ipv6() && addresses.contains(&all_of_ipv4)
 }
 
-/// Binds `address` once for each of `workers`; the kernel spreads connections over them once they listen. `only_ipv6` says whether
-/// an address of IPv6 is to take none of IPv4.
+/// Binds `address` once for each of `workers`; the kernel spreads connections over them once they listen.
 ///
 /// # Errors
 /// The address is taken by somebody else (another process of ours included), forbidden, or not ours.
-fn bind(address: SocketAddr, only_ipv6: bool, workers: usize) -> io::Result<Vec<Socket>> {
+fn bind(address: SocketAddr, terms: Terms, workers: usize) -> io::Result<Vec<Socket>> {
     // With SO_REUSEPORT a second process would share the port in silence and take half of its
     // connections. One bind without it finds that out.
-    let alone = socket(address, only_ipv6)?;
+    let alone = socket(address, terms)?;
     alone.bind(&address.into())?;
     let address = match address.port() {
         0 => alone.local_addr()?.as_socket().unwrap_or(address),
         _ => address,
     };
     drop(alone);
-    share(address, only_ipv6, workers)
+    share(address, terms, workers)
 }
 
 /// Binds `address`, which nobody has or we have already.
-fn share(address: SocketAddr, only_ipv6: bool, workers: usize) -> io::Result<Vec<Socket>> {
+fn share(address: SocketAddr, terms: Terms, workers: usize) -> io::Result<Vec<Socket>> {
     (0..workers)
         .map(|_| {
-            let socket = socket(address, only_ipv6)?;
+            let socket = socket(address, terms)?;
             socket.set_reuse_port(true)?;
             socket.bind(&address.into())?;
             Ok(socket)
@@ -123,12 +144,19 @@ fn share(address: SocketAddr, only_ipv6: bool, workers: usize) -> io::Result<Vec
         .collect()
 }
 
-fn socket(address: SocketAddr, only_ipv6: bool) -> io::Result<Socket> {
+fn socket(address: SocketAddr, terms: Terms) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Connections of an earlier process that still wait to end do not hold the port.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
-        socket.set_only_v6(only_ipv6)?;
+        socket.set_only_v6(terms.only_ipv6)?;
+    }
+    if terms.transparent {
+        transparent(&SockRef::from(&socket), address.is_ipv6()).map_err(|error| {
+            io::Error::other(format!(
+                "it is to take connections to any address (transparent), for which the process needs CAP_NET_ADMIN: {error}"
+            ))
+        })?;
     }
     socket.set_nonblocking(true)?;
     Ok(socket)
@@ -138,8 +166,12 @@ fn socket(address: SocketAddr, only_ipv6: bool) -> io::Result<Socket> {
 mod tests {
     use super::*;
 
+    fn at(addresses: &[SocketAddr]) -> Binding {
+        Binding { addresses: addresses.to_vec(), transparent: false }
+    }
+
     fn listening(address: SocketAddr, workers: usize) -> Vec<Vec<ListenerSocket>> {
-        bind_all(&[address], &[], workers).unwrap()
+        bind_all(&at(&[address]), &Binding::default(), workers).unwrap()
     }
 
     fn address_of(socket: &ListenerSocket) -> SocketAddr {
@@ -151,7 +183,7 @@ mod tests {
         let sockets = listening(([127, 0, 0, 1], 0).into(), 3);
         let address = address_of(&sockets[0][0]);
         assert!(sockets.iter().all(|own| own.len() == 1 && address_of(&own[0]) == address));
-        let (at, error) = bind_all(&[address], &[], 1).unwrap_err();
+        let (at, error) = bind_all(&at(&[address]), &Binding::default(), 1).unwrap_err();
         assert_eq!((at, error.kind()), (address, io::ErrorKind::AddrInUse));
         drop(sockets);
         listening(address, 1);
@@ -163,7 +195,7 @@ mod tests {
         let port = address_of(&any[0][0]).port();
         drop(any);
         let both: [SocketAddr; 2] = [([0, 0, 0, 0], port).into(), ([0_u16; 8], port).into()];
-        let sockets = match bind_all(&both, &[], 2) {
+        let sockets = match bind_all(&at(&both), &Binding::default(), 2) {
             // Where there is no IPv6.
             Err((address, error)) if error.kind() != io::ErrorKind::AddrInUse => {
                 return assert_eq!(address, both[1]);
@@ -175,9 +207,9 @@ mod tests {
             assert_eq!(worker.iter().map(address_of).collect::<Vec<_>>(), both);
         }
         // Alone, that of IPv6 is for both families, and so it is another one.
-        let alone = bind_all(&both[1..], &both, 2).unwrap();
+        let alone = bind_all(&at(&both[1..]), &at(&both), 2).unwrap();
         assert!(matches!(alone[0][..], [ListenerSocket::Bound(_)]), "{alone:?}");
-        let same = bind_all(&both, &both, 2).unwrap();
+        let same = bind_all(&at(&both), &at(&both), 2).unwrap();
         assert!(matches!(same[1][..], [ListenerSocket::Kept(_), ListenerSocket::Kept(_)]));
     }
 
@@ -187,10 +219,10 @@ mod tests {
         // One that nobody can share: a try to do so would be told.
         let others = [TcpListener::bind(any).unwrap(), TcpListener::bind(any).unwrap()];
         let [held, taken] = others.each_ref().map(|socket| socket.local_addr().unwrap());
-        let now = bind_all(&[held, any], &[held], 1).unwrap().remove(0);
+        let now = bind_all(&at(&[held, any]), &at(&[held]), 1).unwrap().remove(0);
         assert!(
             matches!(now[..], [ListenerSocket::Kept(at), ListenerSocket::Bound(_)] if at == held)
         );
-        assert_eq!(bind_all(&[held, taken], &[held], 1).unwrap_err().0, taken);
+        assert_eq!(bind_all(&at(&[held, taken]), &at(&[held]), 1).unwrap_err().0, taken);
     }
 }

@@ -155,11 +155,17 @@ impl LocalListener {
             return;
         };
         let capture = current.listener.capture;
-        let captured = capture.restores.then(|| Captured::of(&io, peer, local)).flatten();
+        let captured = capture.restores.then(|| {
+            let redirected = Captured::redirected(&io, peer, local);
+            // What comes to a transparent socket keeps the address that was dialled.
+            redirected.or_else(|| capture.transparent.then(|| Captured::to(local, peer)))
+        });
+        let captured = captured.flatten();
         let client = Client {
             peer,
             local: captured.map_or(local, |captured| captured.dialled),
             captured,
+            source: capture.source(peer),
             id: worker.connection_id(),
             server_name: None,
             tls: None,
@@ -178,9 +184,10 @@ impl LocalListener {
     }
 
     /// Serves a connection that it took itself, or that was handed on to it.
-    fn take(self: &Rc<Self>, io: TcpStream, client: Client) {
+    fn take(self: &Rc<Self>, io: TcpStream, mut client: Client) {
         let current = Rc::clone(&self.current.borrow());
         let worker = Rc::clone(&self.worker);
+        client.source = current.listener.capture.source(client.peer).or(client.source);
         current.stats.downstream_cx_total.inc();
         if let (false, [only]) =
             (current.listener.looks_at(client.local.port()), &current.chains[..])

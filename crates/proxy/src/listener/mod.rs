@@ -7,6 +7,6 @@ pub mod local;
 mod look;
 mod terminate;
 
-pub use bind::{ListenerSocket, bind_all};
+pub use bind::{Binding, ListenerSocket, bind_all};
 pub use listening::Listening;
 pub use local::{LocalListener, Open};

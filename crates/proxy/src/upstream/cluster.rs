@@ -1,7 +1,6 @@
 //! A cluster as the workers see it: where its endpoints are, how to talk to them, and what it may cost.
 
 use std::io;
-use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -23,6 +22,7 @@ pub use super::proxy_header::ProxyHeader;
 use super::recent::Recent;
 pub use super::sharing::{Balancing, HashKey, Sharing};
 pub use super::slow_start::SlowStart;
+pub use super::source::Sources;
 use super::unresolved::Unresolved;
 use super::wrong_tls::{Mistake, Told, WrongTls};
 use crate::http::head::Version;
@@ -366,19 +366,6 @@ impl Secure {
             session_key: remote.session_key(),
             speaks,
         }
-    }
-}
-
-/// The addresses that connections come from; whichever the system chooses where there are none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sources(pub Box<[SocketAddr]>);
-
-impl Sources {
-    /// The one for connections to an address: the first of its family, else the first of all, which no connection comes from.
-    #[must_use]
-    pub fn of(&self, address: SocketAddr) -> Option<SocketAddr> {
-        let like = self.0.iter().find(|source| source.is_ipv4() == address.is_ipv4());
-        like.or(self.0.first()).copied()
     }
 }
 

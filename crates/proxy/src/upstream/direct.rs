@@ -71,7 +71,8 @@ async fn open(
     speaks: &[u8],
 ) -> Result<Box<dyn Stream>, String> {
     let keepalive = cluster.keepalive.unwrap_or(KEEPALIVE);
-    let mut io = remote.connect(&cluster.sources, Some(&keepalive)).await.map_err(text)?;
+    let mut io =
+        remote.connect(cluster.sources.of(remote), Some(&keepalive)).await.map_err(text)?;
     if let Some(header) = &cluster.proxy_header {
         let bytes = header.bytes(None, || Ends::of(io.local_addr().ok()?, remote));
         io.write_all(&bytes).await.map_err(text)?;

@@ -123,11 +123,13 @@ impl LocalCluster {
         Some(self.pool_for(client, pool))
     }
 
-    /// The client's own pool beside one, where connections say who the client is.
+    /// The client's own pool beside one, where connections say who the client is, or come from its address and others' do not.
     fn pool_for(&self, client: Option<&Client>, shared: Rc<Pool>) -> Rc<Pool> {
-        match client.filter(|_| self.cluster.proxy_header.is_some()) {
-            Some(client) => client.pools.beside(&shared, client.ends()),
-            None => shared,
+        let Some(client) = client else { return shared };
+        let source = client.source.and_then(|source| source.toward(&shared.endpoint.address));
+        match self.cluster.proxy_header.is_some() || source != shared.source {
+            true => client.pools.beside(&shared, client.ends(), source),
+            false => shared,
         }
     }
 
@@ -159,13 +161,15 @@ impl LocalCluster {
 
     /// The pool for where a client dialled.
     fn pick_original(&self, client: Option<&Client>) -> Option<Rc<Pool>> {
-        let Some(captured) = client.and_then(|client| client.captured) else {
+        let Some((client, captured)) = client.and_then(|c| Some((c, c.captured?))) else {
             self.tell_nowhere();
             return None;
         };
+        let source = client.source.and_then(|source| source.toward(&captured.dialled.into()));
+        let whose = (captured, source);
         let passes = captured.passes.saturating_add(1);
-        let make = |endpoint| self.pool(endpoint).passing(passes);
-        Some(self.originals.pick(captured, self.cluster.originals(), make))
+        let make = |endpoint| self.pool(endpoint).passing(passes).coming_from(source);
+        Some(self.originals.pick(whose, self.cluster.originals(), make))
     }
 
     /// Says of a connection that was dialled to a listener itself that there is nowhere to send it.

@@ -25,6 +25,7 @@ pub mod proxy_header;
 mod recent;
 pub mod sharing;
 pub mod slow_start;
+pub mod source;
 pub mod unresolved;
 pub mod wrong_tls;
 

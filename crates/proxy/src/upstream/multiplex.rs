@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub(super) use connection::Leaving;
 pub use connection::{Connection, Everywhere, StreamLease};
-use connection::{Look, State, Wanted};
+use connection::{Look, State, Terms, Wanted};
 
 use super::cluster::{Cluster, Probe};
 use super::counted::{Counted, Heard};
@@ -232,8 +232,7 @@ impl Multiplex {
             send,
             local: address,
             server: server.into(),
-            passes: pool.passes,
-            client: pool.client(),
+            terms: Terms::of(pool),
             state,
             carried: AtomicU32::default(),
             expires,
@@ -316,8 +315,7 @@ impl Drop for Visit<'_> {
 }
 
 fn wanted<'w>(pool: &'w Pool, cluster: &'w Arc<Cluster>, server: &'w str) -> Wanted<'w> {
-    let (passes, client) = (pool.passes, pool.client());
-    Wanted { cluster, server, passes, client, stats: &pool.stats }
+    Wanted { cluster, server, terms: Terms::of(pool), stats: &pool.stats }
 }
 
 /// Moves a connection's bytes, to its end. Who waits is told how many streams the endpoint takes, whenever it says so. Those who wait for

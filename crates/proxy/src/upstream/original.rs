@@ -21,6 +21,7 @@ pub(super) use circle::{Passing, dial};
 
 use super::cluster::Endpoint;
 use super::pool::Pool;
+use super::source::ClientSource;
 use crate::config::listener::canonical;
 
 /// How many addresses a worker keeps for a cluster before it looks for those that nobody uses, without waiting for the interval, at
@@ -30,7 +31,7 @@ const MANY: usize = 4096;
 /// How often a connection may pass the proxy: out of a workload, and into one. Istio's sidecars need two.
 const PASSES: u8 = 2;
 
-/// A connection that was redirected here.
+/// A connection that was redirected here, or led here as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Captured {
     /// Where its client dialled.
@@ -43,7 +44,7 @@ impl Captured {
     /// What is known of a connection from `peer` that has come to our address `local`; `None` if it was not redirected. One system
     /// call.
     #[must_use]
-    pub fn of(io: &TcpStream, peer: SocketAddr, local: SocketAddr) -> Option<Self> {
+    pub fn redirected(io: &TcpStream, peer: SocketAddr, local: SocketAddr) -> Option<Self> {
         let socket = SockRef::from(io);
         let dialled = match canonical(local) {
             SocketAddr::V4(_) => socket.original_dst_v4(),
@@ -51,12 +52,15 @@ impl Captured {
         };
         // Where the kernel tracks no connections, none is redirected.
         let dialled = dialled.ok()?.as_socket()?;
+        (canonical(dialled) != canonical(local)).then(|| Self::to(dialled, peer))
+    }
+
+    /// What is known of a connection from `peer` that was dialled to an address.
+    #[must_use]
+    pub fn to(dialled: SocketAddr, peer: SocketAddr) -> Self {
         let plain = canonical(dialled);
-        if plain == canonical(local) {
-            return None;
-        }
         let dialled = if plain.is_ipv4() { plain } else { dialled };
-        Some(Self { dialled, passes: circle::passes(peer, dialled) })
+        Self { dialled, passes: circle::passes(peer, dialled) }
     }
 
     /// Whether it goes round in a circle: what the proxy dials is redirected to the proxy.
@@ -126,11 +130,14 @@ impl Originals {
 /// A worker's connections to where clients dialled.
 #[derive(Debug)]
 pub struct LocalOriginals {
-    pools: RefCell<HashMap<Captured, Kept>>,
+    pools: RefCell<HashMap<Whose, Kept>>,
     /// With how many it is looked for those that nobody uses: twice those that somebody used then, so that each costs a look or two.
     many: Cell<usize>,
     cleaned: Cell<Instant>,
 }
+
+/// Which connections share a pool: those to one address that have passed the proxy equally often, and come from one.
+type Whose = (Captured, Option<ClientSource>);
 
 #[derive(Debug)]
 struct Kept {
@@ -155,23 +162,23 @@ impl Default for LocalOriginals {
 
 impl LocalOriginals {
     /// The pool for where a connection's client dialled, made by `make` if need be. Connections that have passed the proxy differently
-    /// often share none.
+    /// often share none, nor do those that come from different addresses.
     pub fn pick(
         &self,
-        captured: Captured,
+        whose: Whose,
         all: &Originals,
         make: impl FnOnce(Arc<Endpoint>) -> Pool,
     ) -> Rc<Pool> {
-        if let Some(kept) = self.pools.borrow().get(&captured) {
+        if let Some(kept) = self.pools.borrow().get(&whose) {
             kept.used.set(true);
             return Rc::clone(&kept.pool);
         }
         if self.pools.borrow().len() >= self.many.get() {
             self.forget(all, Kept::is_free);
         }
-        let pool = Rc::new(make(all.enter(captured.dialled)));
+        let pool = Rc::new(make(all.enter(whose.0.dialled)));
         let kept = Kept { pool: Rc::clone(&pool), used: Cell::new(true) };
-        self.pools.borrow_mut().insert(captured, kept);
+        self.pools.borrow_mut().insert(whose, kept);
         pool
     }
 
@@ -199,7 +206,7 @@ impl LocalOriginals {
 
     fn forget(&self, all: &Originals, which: impl Fn(&Kept) -> bool) {
         let mut pools = self.pools.borrow_mut();
-        pools.retain(|captured, kept| {
+        pools.retain(|(captured, _), kept| {
             let goes = which(kept);
             if goes {
                 kept.pool.close();

@@ -1,4 +1,5 @@
-//! Pools that are a client's own: where connections begin with who the client is, no two clients may use one.
+//! Pools that are a client's own: where connections begin with who the client is, or come from its address, no two clients may use
+//! one.
 //!
 //! Each stands beside the pool that all share, to the same endpoint, and is closed with its client's connection: nobody
 //! else could use what is idle there. Envoy keeps that until its time is over.
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use super::pool::Pool;
 use super::proxy_header::Ends;
+use super::source::ClientSource;
 
 /// Whose connections those of a pool are.
 #[derive(Debug)]
@@ -40,8 +42,8 @@ impl Beside {
 }
 
 impl Pool {
-    /// A pool beside this one, for a client whose connection has these ends.
-    fn owned_by(self: &Rc<Self>, ends: Ends) -> Rc<Self> {
+    /// A pool beside this one, for a client whose connection has these ends; its connections come from `source`.
+    fn owned_by(self: &Rc<Self>, ends: Ends, source: Option<ClientSource>) -> Rc<Self> {
         let mut pool = Self::new(
             Arc::clone(&self.endpoint),
             self.endpoint_stats.clone(),
@@ -49,6 +51,7 @@ impl Pool {
             Rc::clone(&self.buffers),
         );
         pool.passes = self.passes;
+        pool.source = source;
         pool.owner = Some(Owner { ends, shared: Rc::clone(self) });
         let pool = Rc::new(pool);
         self.beside.add(&pool);
@@ -70,15 +73,15 @@ impl Pool {
 pub struct OwnPools(RefCell<Vec<Rc<Pool>>>);
 
 impl OwnPools {
-    /// The client's own pool beside `shared`; `ends` are those of its connection.
-    pub fn beside(&self, shared: &Rc<Pool>, ends: Ends) -> Rc<Pool> {
+    /// The client's own pool beside `shared`; `ends` are those of its connection, and `source` is what those of the pool come from.
+    pub fn beside(&self, shared: &Rc<Pool>, ends: Ends, source: Option<ClientSource>) -> Rc<Pool> {
         let mut own = self.0.borrow_mut();
         if let Some(pool) = own.iter().find(|pool| pool.is_beside(shared)) {
             return Rc::clone(pool);
         }
         // Nobody holds a pool without connections but this list.
         own.retain(|pool| Rc::strong_count(pool) > 1 && !pool.is_closed());
-        let pool = shared.owned_by(ends);
+        let pool = shared.owned_by(ends, source);
         own.push(Rc::clone(&pool));
         pool
     }

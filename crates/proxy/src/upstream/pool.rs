@@ -29,6 +29,7 @@ use super::multiplex::Multiplex;
 use super::original::{self, Passing};
 use super::owned::{Beside, Owner};
 use super::proxy_header::{Ends, ProxyHeader};
+use super::source::{ClientSource, Source};
 use crate::buffer::BufferPool;
 use crate::http::h1::Conn;
 use crate::io::{Io, Liveness};
@@ -100,6 +101,8 @@ pub struct Pool {
     pub(super) giving: RefCell<Option<AbortHandle>>,
     /// How often what a connection is made for has passed the proxy, where it leads to where a client dialled.
     pub(super) passes: Option<u8>,
+    /// What connections come from, where it is not the cluster that says so.
+    pub(super) source: Option<ClientSource>,
     /// Whose connections these are, where they are one client's.
     pub(super) owner: Option<Owner>,
     /// The pools of clients to the same endpoint, where these are everybody's.
@@ -127,6 +130,7 @@ impl Pool {
             closed: Cell::new(false),
             giving: RefCell::default(),
             passes: None,
+            source: None,
             owner: None,
             beside: Beside::default(),
         }
@@ -136,6 +140,13 @@ impl Pool {
     #[must_use]
     pub(super) fn passing(mut self, passes: u8) -> Self {
         self.passes = Some(passes);
+        self
+    }
+
+    /// The same, whose connections come from there.
+    #[must_use]
+    pub(super) fn coming_from(mut self, source: Option<ClientSource>) -> Self {
+        self.source = source;
         self
     }
 
@@ -370,18 +381,19 @@ impl Pool {
         server: &str,
         carries: Carries,
     ) -> Result<(Io, Option<Passing>), ConnectError> {
-        let (remote, sources) = (&self.endpoint.address, &cluster.sources);
+        let remote = &self.endpoint.address;
+        let source = self.source.map(Source::Client).or_else(|| cluster.sources.of(remote));
         let keepalive = cluster.keepalive.as_ref();
         let (mut io, passing) = match (self.passes, remote) {
             (Some(passes), Remote::Ip(address)) => {
-                let (io, passing) = original::dial(*address, sources.of(*address), passes).await?;
+                let (io, passing) = original::dial(*address, source, passes).await?;
                 io.set_nodelay(true)?;
                 if let Some(keepalive) = keepalive {
                     keepalive.apply(&io)?;
                 }
                 (Io::Plain(io), passing)
             }
-            _ => (Io::dial(remote, sources, keepalive).await?, None),
+            _ => (Io::dial(remote, source, keepalive).await?, None),
         };
         if let Some(header) = &cluster.proxy_header {
             self.introduce(header, &mut io).await?;

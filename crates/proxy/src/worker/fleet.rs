@@ -13,7 +13,7 @@ use super::thread::{Command, Thread};
 use crate::accesslog::Logs;
 use crate::config::listener::{Listener, canonical};
 use crate::egress::Refusal;
-use crate::listener::{self, ListenerSocket};
+use crate::listener::{self, Binding, ListenerSocket};
 use crate::stats::Registry;
 
 /// How a listener came to be served.
@@ -40,7 +40,7 @@ pub struct Fleet {
 #[derive(Debug)]
 struct Open {
     /// Its addresses, as they are bound if they are.
-    addresses: Vec<SocketAddr>,
+    at: Binding,
     bound: bool,
 }
 
@@ -49,9 +49,15 @@ impl Open {
     fn fits(&self, listener: &Listener) -> bool {
         let same = |(now, open): (SocketAddr, &SocketAddr)| now == *open || now.port() == 0;
         listener.capture.bound == self.bound
-            && listener.addresses().count() == self.addresses.len()
-            && listener.addresses().zip(&self.addresses).all(same)
+            && listener.capture.transparent == self.at.transparent
+            && listener.addresses().count() == self.at.addresses.len()
+            && listener.addresses().zip(&self.at.addresses).all(same)
     }
+}
+
+/// What a listener is bound to, with its addresses as they are.
+fn binding(listener: &Listener, addresses: Vec<SocketAddr>) -> Binding {
+    Binding { addresses, transparent: listener.capture.transparent }
 }
 
 impl Fleet {
@@ -109,10 +115,10 @@ impl Fleet {
     ) -> Result<Vec<Vec<ListenerSocket>>, (SocketAddr, io::Error)> {
         self.check_others(listener)?;
         if listener.capture.bound {
-            let addresses: Vec<SocketAddr> = listener.addresses().collect();
+            let wanted = binding(listener, listener.addresses().collect());
             let before = self.open.get(&listener.name).filter(|open| open.bound);
-            let held = before.map_or(&[][..], |open| &open.addresses[..]);
-            return listener::bind_all(&addresses, held, self.threads.len());
+            let held = before.map(|open| open.at.clone()).unwrap_or_default();
+            return listener::bind_all(&wanted, &held, self.threads.len());
         }
         Ok(self.threads.iter().map(|_| Vec::new()).collect())
     }
@@ -123,7 +129,7 @@ impl Fleet {
         for address in listener.addresses() {
             let has = |(name, open): &(&Arc<str>, &Open)| {
                 let bind = listener.capture.bound && open.bound;
-                let mut addresses = open.addresses.iter();
+                let mut addresses = open.at.addresses.iter();
                 let same = |open: &SocketAddr| canonical(*open) == canonical(address);
                 **name != listener.name && !bind && addresses.any(same)
             };
@@ -144,7 +150,7 @@ impl Fleet {
         for (thread, sockets) in self.threads.iter().zip(sockets) {
             thread.tell(Command::Listen(Arc::clone(listener), sockets));
         }
-        let open = Open { addresses, bound: listener.capture.bound };
+        let open = Open { at: binding(listener, addresses), bound: listener.capture.bound };
         self.open.insert(Arc::clone(&listener.name), open);
     }
 
@@ -174,19 +180,19 @@ impl Fleet {
     /// The listeners that take connections, with their addresses; of those that bind none, connections to these are handed
     /// on to them.
     pub fn addresses(&self) -> impl Iterator<Item = (&Arc<str>, &[SocketAddr])> {
-        self.open.iter().map(|(name, open)| (name, &open.addresses[..]))
+        self.open.iter().map(|(name, open)| (name, &open.at.addresses[..]))
     }
 
     /// The first address of a listener that takes connections.
     #[must_use]
     pub fn address(&self, name: &str) -> Option<SocketAddr> {
-        self.open.get(name)?.addresses.first().copied()
+        self.open.get(name)?.at.addresses.first().copied()
     }
 
     /// The sockets that are listened on, by listener.
     pub fn bound(&self) -> impl Iterator<Item = (&Arc<str>, &SocketAddr)> {
         let bound = self.open.iter().filter(|(_, open)| open.bound);
-        bound.flat_map(|(name, open)| open.addresses.iter().map(move |address| (name, address)))
+        bound.flat_map(|(name, open)| open.at.addresses.iter().map(move |address| (name, address)))
     }
 
     /// Waits until every worker has done all it was told.

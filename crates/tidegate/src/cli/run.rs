@@ -76,6 +76,7 @@ impl RunArgs {
             outbound_ports_except: self.exclude_outbound_ports.0.clone(),
             inbound: self.include_inbound_ports.clone(),
             dns: Dns::All,
+            mode: self.proxy.mode(),
             ..Options::default()
         }
     }

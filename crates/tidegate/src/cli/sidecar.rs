@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
+use tidegate_capture::Mode;
 use tidegate_proxy::upstream::dns::ConnectTo;
 
 use super::logging::LogLevel;
@@ -28,6 +29,10 @@ const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
   # What no object describes is refused, unless the mesh config says otherwise
   tidegate sidecar -f ./manifests --mesh-config mesh.yaml
 
+  # With the addresses of its clients, which a redirect would hide from the workload
+  tidegate capture apply --include-ip-ranges '*' --include-inbound-ports '*' -m TPROXY
+  tidegate sidecar -f ./manifests --labels app=sleep --interception-mode TPROXY
+
   # As another group, whose connections are not captured: capture apply --proxy-gid 2000
   tidegate sidecar -f ./manifests --run-as 0:2000
 
@@ -50,9 +55,10 @@ pub struct SidecarArgs {
     #[arg(long, value_name = "ADDRESS", value_parser = ip_address, help_heading = "Workload")]
     pub address: Vec<IpAddr>,
 
-    /// The user and group to run as once all is bound that root binds: one whose connections are not captured
-    #[arg(long, value_name = "UID[:GID]", default_value = "1337", help_heading = "Workload")]
-    pub run_as: RunAs,
+    /// The user and group to run as once all is bound that root binds: one whose connections are not captured [default: 1337; with
+    /// --interception-mode TPROXY 0:1337]
+    #[arg(long, value_name = "UID[:GID]", help_heading = "Workload")]
+    pub run_as: Option<RunAs>,
 
     /// Where the admin interface listens: /config_dump, /stats, /clusters …
     #[arg(
@@ -130,6 +136,11 @@ pub struct ProxyFlags {
     #[arg(long, value_name = "DIR", value_parser = existing_path, help_heading = "Workload")]
     pub workload_certs: Option<PathBuf>,
 
+    /// How inbound connections are led to the proxy, as capture apply -m has it: REDIRECT, or TPROXY, by which the workload sees its
+    /// clients' own addresses [default: REDIRECT]
+    #[arg(long, value_name = "MODE", help_heading = "Workload")]
+    pub interception_mode: Option<Mode>,
+
     /// Worker threads [default: one per core]
     #[arg(long, alias = "concurrency", value_name = "N", value_parser = workers, help_heading = "Proxy")]
     pub workers: Option<NonZeroUsize>,
@@ -150,4 +161,11 @@ pub struct ProxyFlags {
     /// command warn]
     #[arg(long, value_name = "LEVEL", help_heading = "Logs")]
     pub log_level: Option<LogLevel>,
+}
+
+impl ProxyFlags {
+    /// How inbound connections are led to the proxy.
+    pub fn mode(&self) -> Mode {
+        self.interception_mode.unwrap_or_default()
+    }
 }

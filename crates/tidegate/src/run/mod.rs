@@ -33,14 +33,12 @@ use tokio::time::timeout;
 use self::command::{Command, Ended, Signals};
 use self::network::Network;
 use self::pod::Shown;
-use crate::cli::{LogLevel, RunArgs, RunAs};
+use crate::cli::{LogLevel, RunArgs};
 use crate::control::Told;
 use crate::failure::{Failure, Outcome, both};
-use crate::sidecar::{Plan, Sidecar, Source, Workload, become_of, dns};
+use crate::sidecar::{Identity, PROXY, Plan, Sidecar, Source, Workload, become_of, dns};
 use crate::{capture, listen, terminal};
 
-/// As whom traffic is carried: rules of capture let it through.
-const PROXY: RunAs = RunAs { uid: 1337, gid: 1337 };
 /// The status when it was not the command that failed, as `env` and `docker run` have it.
 const FAILED: u8 = 125;
 /// How long connections may take to finish that outlive the command.
@@ -93,9 +91,11 @@ fn try_run(args: RunArgs) -> Outcome<u8> {
         let admin = listen::bind(SocketAddr::from(([127, 0, 0, 1], 15000)), "admin");
         both(admin, listen::bind(workload.any(15021), "health"))
     })??;
+    let identity = Identity::new(None, args.proxy.mode());
     let queries = dns::addresses(Vec::new(), &workload);
     let answering = network.inside(|| {
-        become_of(PROXY).map_err(|error| Failure::new(format!("cannot answer names: {error}")))?;
+        become_of(identity)
+            .map_err(|error| Failure::new(format!("cannot answer names: {error}")))?;
         dns::bind(&queries)
     })??;
     let plan = Plan::new(args.proxy, source, workload, &args.access_log, [admin, health])?;
@@ -104,7 +104,7 @@ fn try_run(args: RunArgs) -> Outcome<u8> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("no runtime: {error}")))?;
-    runtime.block_on(serve(plan, command, &network, show))
+    runtime.block_on(serve(plan, command, (&network, identity), show))
 }
 
 /// How the command is shown in an API.
@@ -115,12 +115,17 @@ struct Show {
     format: Format,
 }
 
-async fn serve(plan: Plan, command: Command, network: &Network, show: Option<Show>) -> Outcome<u8> {
+async fn serve(
+    plan: Plan,
+    command: Command,
+    (network, identity): (&Network, Identity),
+    show: Option<Show>,
+) -> Outcome<u8> {
     let mut signals = Signals::listen()?;
     let launch = |start: crate::sidecar::StartThreads| {
         // Threads are in the namespace, and of the user, of the one that starts them.
         let started = network.inside(|| {
-            become_of(PROXY)?;
+            become_of(identity)?;
             start()
         });
         started.map_err(|failure| std::io::Error::other(failure.to_string()))?

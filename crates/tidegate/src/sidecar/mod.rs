@@ -23,9 +23,10 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tidegate_capture::Mode;
 use tidegate_dns::{DnsProxy, Server};
-use tidegate_pilot::OutboundPolicy;
 use tidegate_pilot::sidecar::{INBOUND_PORT, OUTBOUND_PORT};
+use tidegate_pilot::{Interception, OutboundPolicy};
 use tidegate_proxy::surroundings::Surroundings;
 use tidegate_proxy::upstream::dns::DnsConfig;
 use tidegate_xds::Snapshot;
@@ -33,7 +34,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-pub use self::identity::become_of;
+pub use self::identity::{Identity, PROXY, become_of};
 use self::objects::Said;
 pub use self::objects::Source;
 pub use self::workload::Workload;
@@ -59,6 +60,7 @@ pub fn run(args: SidecarArgs) -> Outcome<()> {
         pod: args.proxy.pod.is_some(),
         labels: args.proxy.labels.is_some(),
         addresses: !args.address.is_empty(),
+        interception: args.proxy.interception_mode.is_some(),
     };
     let machine = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
     let workload = Workload::new(&args.proxy, &machine, own_addresses(&args.address)?);
@@ -67,10 +69,11 @@ pub fn run(args: SidecarArgs) -> Outcome<()> {
     let health = listen::bind(health, "--health-listen");
     let ((admin, health), ()) = both(both(admin, health), free_ports(workload.any(0).ip()))?;
     let queries = args.dns_listen.map(|said| dns::addresses(said, &workload));
+    let identity = Identity::new(args.run_as, args.proxy.mode());
     let plan = Plan::new(args.proxy, source, workload, &args.access_log, [admin, health])?;
     // No thread has been started yet, and those that will be are all of this user.
-    identity::take(args.run_as)?;
-    plan.check(args.run_as)?;
+    identity::take(identity)?;
+    plan.check(identity)?;
     let mut plan = plan.answering(queries.as_deref().map(dns::bind).transpose()?);
     args.access_log.check()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -158,6 +161,10 @@ impl Plan {
         let mut options = workload.pilot_options();
         options.workload_certificates = flags.workload_certs.as_deref().map(mesh::folder);
         options.access_log = Some(access_log.compiled(&flags.access_log_format));
+        options.interception = match flags.mode() {
+            Mode::Redirect => Interception::Redirect,
+            Mode::Tproxy { mark } => Interception::Tproxy { mark },
+        };
         let mesh = flags.mesh_config.as_deref().map(mesh::read).transpose()?;
         mesh::apply(mesh.as_ref(), &mut options)?;
         let (servers, connect_to) = (flags.dns_server, flags.connect_to);
@@ -178,7 +185,7 @@ impl Plan {
     /// Has the workload's Pod say what flags do not.
     ///
     /// # Errors
-    /// The API has no such Pod, or does not answer.
+    /// The API has no such Pod, or does not answer; or the Pod is captured in another way.
     async fn complete(&mut self, said: Said) -> Outcome<()> {
         self.source.complete(&mut self.workload, said).await?;
         self.workload.describe_to(&mut self.options);
@@ -201,11 +208,11 @@ impl Plan {
     ///
     /// # Errors
     /// It may not.
-    fn check(&self, user: crate::cli::RunAs) -> Outcome<()> {
+    fn check(&self, identity: Identity) -> Outcome<()> {
         let key = self.certificates.iter().map(|folder| folder.join("key.pem"));
         let key: Vec<PathBuf> = key.collect();
         let mut paths = self.source.files().iter().chain(&key).map(PathBuf::as_path);
-        paths.try_for_each(|path: &Path| identity::readable(path, user))
+        paths.try_for_each(|path: &Path| identity::readable(path, identity))
     }
 
     /// Starts it. `launch` has the threads started that carry traffic. Needs a runtime, on which names are looked up and the admin

@@ -105,6 +105,9 @@ impl Feed for Objects {
     }
 }
 
+/// The annotation that says how a Pod's inbound connections are led to its sidecar.
+pub const INTERCEPTION_MODE: &str = "sidecar.istio.io/interceptionMode";
+
 /// What flags say of a workload, so that its Pod is not asked for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Said {
@@ -114,13 +117,15 @@ pub struct Said {
     pub labels: bool,
     /// Its addresses.
     pub addresses: bool,
+    /// How what comes in is led to the sidecar.
+    pub interception: bool,
 }
 
 impl Source {
     /// Has the workload's Pod say what flags do not. Without an API server, or a name, there is none to ask for.
     ///
     /// # Errors
-    /// The API has no such Pod, or does not answer.
+    /// The API has no such Pod, or does not answer; or the Pod is captured in another way than the sidecar is started for.
     pub async fn complete(&self, workload: &mut Workload, said: Said) -> Outcome<()> {
         let (Self::Api(access), true) = (self, said.pod) else { return Ok(()) };
         let Workload { namespace, name, .. } = &*workload;
@@ -136,6 +141,14 @@ impl Source {
             return Err(failed(format!("{access} answers {}: {why}", answer.status.as_u16()))
                 .or("--labels KEY=VALUE, of a workload that has no Pod")
                 .or("-n NAMESPACE"));
+        }
+        let mode = answer.body["metadata"]["annotations"][INTERCEPTION_MODE].as_str();
+        // It is too late for another user and other rights.
+        if mode == Some("TPROXY") && !said.interception {
+            let why = format!("{INTERCEPTION_MODE} is TPROXY, and this sidecar is for REDIRECT");
+            return Err(failed(why)
+                .or("--interception-mode TPROXY")
+                .or("--interception-mode REDIRECT, where capture apply has it so"));
         }
         let pod = Object::decode(Kind::Pod, "v1", &answer.body, Origin::Api);
         let words = |errors: &[FieldError]| errors.iter().map(ToString::to_string).collect();

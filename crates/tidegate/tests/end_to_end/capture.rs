@@ -91,6 +91,11 @@ fn what_is_applied_captures_and_what_is_removed_leaves_nothing() {
     assert!(!other.iter().any(|rule| rule.contains("10.77.0.0")), "{other:#?}");
     let routes = || text(&run("ip", &["rule", "show"], None).stdout);
     assert!(routes().contains("lookup 133"), "{}", routes());
+    // Nothing is marked any more then.
+    capture(&["apply", "-i", "10.78.0.0/16", "-b", "80"]);
+    assert!(!routes().contains("lookup 133"), "{}", routes());
+    capture(&["apply", "-i", "10.78.0.0/16", "-m", "TPROXY", "-b", "80"]);
+    assert!(routes().contains("lookup 133"), "{}", routes());
 
     let told = capture(&["remove"]);
     assert!(told.contains("rules removed"), "{told}");

@@ -11,6 +11,7 @@ const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
 const HTTP_INSPECTOR: &str = "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector";
 const ORIGINAL_DST: &str = "envoy.extensions.filters.listener.original_dst.v3.OriginalDst";
+const ORIGINAL_SRC: &str = "envoy.extensions.filters.listener.original_src.v3.OriginalSrc";
 const FILE_LOG: &str = "envoy.extensions.access_loggers.file.v3.FileAccessLog";
 const STDOUT_LOG: &str = "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog";
 const STDERR_LOG: &str = "envoy.extensions.access_loggers.stream.v3.StderrAccessLog";
@@ -38,7 +39,7 @@ pub(super) const ROWS: &[Row] = &[
             "transparent",
             "freebind",
         ],
-        values: &[("transparent", &["false"]), ("freebind", &["false"])],
+        values: &[("freebind", &["false"])],
         ignored: &[
             ("metadata", "it says where the configuration came from"),
             ("connection_balance_config", OWN_SOCKETS),
@@ -100,7 +101,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         message: "envoy.config.listener.v3.ListenerFilter",
         honoured: &["name", "typed_config", "filter_disabled"],
-        holds: &[("typed_config", &[TLS_INSPECTOR, HTTP_INSPECTOR, ORIGINAL_DST])],
+        holds: &[("typed_config", &[TLS_INSPECTOR, HTTP_INSPECTOR, ORIGINAL_DST, ORIGINAL_SRC])],
         ..ROW
     },
     whole("envoy.config.listener.v3.ListenerFilterChainMatchPredicate"),
@@ -112,6 +113,12 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row { message: HTTP_INSPECTOR, ..ROW },
     Row { message: ORIGINAL_DST, ..ROW },
+    Row {
+        message: ORIGINAL_SRC,
+        honoured: &["mark", "bind_port"],
+        values: &[("bind_port", &["false"])],
+        ..ROW
+    },
     Row {
         message: TLS_INSPECTOR,
         honoured: &["enable_ja3_fingerprinting", "enable_ja4_fingerprinting"],

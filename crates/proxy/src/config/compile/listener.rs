@@ -13,17 +13,19 @@ use tidegate_envoy::v3::listener::{
     Listener as ProtoListener, ListenerFilter, ListenerFilterChainMatchPredicate as Predicate,
 };
 use tidegate_envoy::v3::original_dst::OriginalDst;
+use tidegate_envoy::v3::original_src::OriginalSrc;
 use tidegate_envoy::v3::tls_inspector::TlsInspector;
 
 use crate::accesslog::Log;
 use crate::config::listener::{Capture, Unseen};
 use crate::config::ports::Ports;
 use crate::config::refusal::{Refusal, Within, each};
+use crate::upstream::source::Mark;
 
 use super::access_log::logs;
 use super::address::required_socket_address;
 use super::value::timeout;
-use super::{Links, is};
+use super::{Links, is, unpack};
 
 /// Envoy's default of `listener_filters_timeout`.
 const DEFAULT_INSPECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -59,14 +61,19 @@ pub(in crate::config) fn listener(
     let hands_on = proto.use_original_dst.unwrap_or(false);
     let capture = Capture {
         bound: proto.bind_to_port.unwrap_or(true),
+        transparent: proto.transparent.unwrap_or(false),
         hands_on,
         // Envoy adds the filter where connections are handed on.
         restores: hands_on || has_filter::<OriginalDst>(proto),
         finds_requests: has_filter::<HttpInspector>(proto),
+        keeps_source: keeps_source(proto)?,
     };
-    if !disabled::<OriginalDst>(proto)?.is_none_or(|ports| ports == Ports::default()) {
-        let reason = "original_dst is disabled nowhere: only inspectors may be";
-        return Err(Refusal::of("listener_filters", reason));
+    for ports in [disabled::<OriginalDst>(proto)?, disabled::<OriginalSrc>(proto)?] {
+        if !ports.is_none_or(|ports| ports == Ports::default()) {
+            let reason =
+                "original_dst and original_src are disabled nowhere: only inspectors may be";
+            return Err(Refusal::of("listener_filters", reason));
+        }
     }
     let unseen = Unseen {
         tls: disabled::<TlsInspector>(proto)?.unwrap_or_default(),
@@ -94,6 +101,21 @@ pub(in crate::config) fn listener(
         inbound: proto.traffic_direction() == TrafficDirection::Inbound,
         log: logs(&proto.access_log, links.logs())?,
     })
+}
+
+/// The mark of what is sent on from the client's own address, if that is asked for; the last filter decides.
+fn keeps_source(proto: &ProtoListener) -> Result<Option<Mark>, Refusal> {
+    let mut keeps = None;
+    for (number, filter) in proto.listener_filters.iter().enumerate() {
+        if let Some(ConfigType::TypedConfig(any)) = &filter.config_type
+            && is::<OriginalSrc>(any)
+        {
+            let config: OriginalSrc =
+                unpack(any).within("typed_config").within_item("listener_filters", number)?;
+            keeps = Some(Mark(config.mark));
+        }
+    }
+    Ok(keeps)
 }
 
 /// Whether a listener filter of a type is configured.

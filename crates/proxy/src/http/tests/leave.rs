@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use super::*;
-use crate::listener::{ListenerSocket, bind_all};
+use crate::listener::{Binding, ListenerSocket, bind_all};
 use crate::worker::thread::{Command, run};
 use crate::worker::{FIRST_REQUEST, LAST_REQUEST, Worker};
 
@@ -211,7 +211,8 @@ impl Inside {
         let (commands, receiver) = mpsc::unbounded_channel();
         tokio::task::spawn_local(run(Rc::new(worker), receiver));
         let any = ([127, 0, 0, 1], 0).into();
-        let sockets = bind_all(&[any, any], &[], 1).unwrap().remove(0);
+        let two = Binding { addresses: vec![any, any], transparent: false };
+        let sockets = bind_all(&two, &Binding::default(), 1).unwrap().remove(0);
         let addresses = sockets.iter().map(|socket| socket.address().unwrap()).collect();
         let inside = Self { commands, addresses };
         inside.listen(sockets);

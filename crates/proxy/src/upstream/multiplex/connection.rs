@@ -19,7 +19,9 @@ use tokio::time::Instant;
 
 use crate::stats::{ClusterStats, Stats};
 use crate::upstream::cluster::Cluster;
+use crate::upstream::pool::Pool;
 use crate::upstream::proxy_header::Ends;
+use crate::upstream::source::ClientSource;
 
 /// One connection. Dropping it closes it: nobody uses it any more, and nobody will.
 #[derive(Debug)]
@@ -28,10 +30,7 @@ pub struct Connection {
     pub(super) local: Option<SocketAddr>,
     /// The server that it was made for; empty when the cluster makes no difference.
     pub(super) server: Box<str>,
-    /// How often what it was made for has passed the proxy, where that counts.
-    pub(super) passes: Option<u8>,
-    /// The ends of the client's connection that it was made for, where it tells them.
-    pub(super) client: Option<Ends>,
+    pub(super) terms: Terms,
     pub(super) state: Arc<State>,
     /// How many streams it has had.
     pub(super) carried: AtomicU32,
@@ -44,6 +43,24 @@ pub struct Connection {
     /// Has its worker read what has come on it.
     pub(super) looks: mpsc::UnboundedSender<Look>,
     pub(super) task: AbortHandle,
+}
+
+/// What else two requests must have in common to be sent on one connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Terms {
+    /// How often they have passed the proxy, where that counts.
+    passes: Option<u8>,
+    /// What it comes from, where that is a client's address.
+    source: Option<ClientSource>,
+    /// The ends of the client's connection, where it is one client's.
+    client: Option<Ends>,
+}
+
+impl Terms {
+    /// Those of a pool's connections.
+    pub(super) fn of(pool: &Pool) -> Self {
+        Self { passes: pool.passes, source: pool.source, client: pool.client() }
+    }
 }
 
 /// Told when what had come on a connection is read.
@@ -231,8 +248,7 @@ pub struct Everywhere(ArcSwap<Vec<Weak<Connection>>>);
 pub(super) struct Wanted<'w> {
     pub(super) cluster: &'w Arc<Cluster>,
     pub(super) server: &'w str,
-    pub(super) passes: Option<u8>,
-    pub(super) client: Option<Ends>,
+    pub(super) terms: Terms,
     pub(super) stats: &'w Stats<ClusterStats>,
 }
 
@@ -240,8 +256,7 @@ impl Wanted<'_> {
     fn fits(self, connection: &Connection) -> bool {
         Arc::ptr_eq(&connection.state.cluster, self.cluster)
             && *connection.server == *self.server
-            && connection.passes == self.passes
-            && connection.client == self.client
+            && connection.terms == self.terms
             && !connection.is_closed()
     }
 }

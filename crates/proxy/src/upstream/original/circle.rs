@@ -11,10 +11,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpStream;
 
 use crate::config::listener::canonical;
+use crate::upstream::source::Source;
 
 /// By our port: 0, or the passes in the lowest byte and what tells the two addresses above. One for the process, as its
 /// addresses are. Made when something is noted first.
@@ -62,17 +63,17 @@ impl Drop for Passing {
     }
 }
 
-/// Dials `to`, from a certain address where one is given, for a connection that has passed so often. Our address is noted before the other end can answer, which
-/// [`TcpStream::connect`] does not let anybody do.
+/// Dials `to`, from `source` where that is given, for a connection that has passed so often. Our address is noted before the other
+/// end can answer, which [`TcpStream::connect`] does not let anybody do.
 pub(in crate::upstream) async fn dial(
     to: SocketAddr,
-    source: Option<SocketAddr>,
+    source: Option<Source>,
     passes: u8,
 ) -> io::Result<(TcpStream, Option<Passing>)> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     if let Some(source) = source {
-        socket.bind(&source.into())?;
+        source.bind(&SockRef::from(&socket))?;
     }
     match socket.connect(&to.into()) {
         Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => {

@@ -3,6 +3,7 @@ use std::rc::Rc;
 use super::*;
 use crate::buffer::BufferPool;
 use crate::stats::Registry;
+use crate::upstream::source::Mark;
 
 const INTERVAL: Duration = Duration::from_secs(5);
 
@@ -19,9 +20,14 @@ impl World {
     }
 
     fn pick(&self, port: u16, passes: u8) -> Rc<Pool> {
+        self.pick_from(None, port, passes)
+    }
+
+    /// What comes from an address, where that is told.
+    fn pick_from(&self, source: Option<ClientSource>, port: u16, passes: u8) -> Rc<Pool> {
         let scope = self.registry.worker(0);
         let captured = Captured { dialled: ([10, 0, 0, 1], port).into(), passes };
-        self.local.pick(captured, &self.all, |endpoint| {
+        self.local.pick((captured, source), &self.all, |endpoint| {
             let stats = scope.endpoint("c", &endpoint.address.to_string());
             Pool::new(endpoint, stats, scope.cluster("c"), Rc::<BufferPool>::default())
         })
@@ -59,6 +65,19 @@ async fn addresses_come_when_they_are_dialled_and_go_when_nobody_uses_them() {
     world.sweep().await;
     assert!(world.ports().is_empty());
     assert_eq!(world.all.take_changes(), (0, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_told_by_its_address_shares_connections_with_nobody_else() {
+    let world = World::new();
+    let from =
+        |last: u8| Some(ClientSource { address: [192, 0, 2, last].into(), mark: Mark(1337) });
+    let first = world.pick_from(from(1), 1, 0);
+    assert!(Rc::ptr_eq(&first, &world.pick_from(from(1), 1, 0)));
+    for other in [world.pick_from(from(2), 1, 0), world.pick(1, 0)] {
+        assert!(!Rc::ptr_eq(&first, &other));
+        assert!(Arc::ptr_eq(&first.endpoint, &other.endpoint));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,6 +139,6 @@ async fn what_is_not_redirected_is_not_captured() {
         let client = TcpStream::connect(to).await.expect("a connection");
         let (io, peer) = listener.accept().await.expect("a connection");
         assert_eq!(peer, client.local_addr().expect("an address"));
-        assert_eq!(Captured::of(&io, peer, to), None);
+        assert_eq!(Captured::redirected(&io, peer, to), None);
     }
 }

@@ -100,7 +100,8 @@ async fn run(
             () = due => {
                 for (cluster, endpoint) in round.tick(Instant::now()) {
                     probes.spawn(async move {
-                        let dial = Io::dial(&endpoint.address, &cluster.sources, None);
+                        let source = cluster.sources.of(&endpoint.address);
+                        let dial = Io::dial(&endpoint.address, source, None);
                         let dialled = timeout(cluster.connect_timeout, dial).await;
                         (Arc::clone(&cluster.name), endpoint, matches!(dialled, Ok(Ok(_))))
                     });

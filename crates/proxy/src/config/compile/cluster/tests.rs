@@ -8,10 +8,12 @@ use crate::config::testing::{proto, with};
 use super::http::HTTP_OPTIONS;
 use super::*;
 use crate::http::head::Version;
+use crate::remote::Remote;
 use crate::upstream::cluster::ProxyHeader::V2;
 use crate::upstream::cluster::{
     Balancing, HashKey, HttpConnections, Locality, Place, Probe, SlowStart, UpstreamProtocol,
 };
+use crate::upstream::source::Source;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -446,12 +448,14 @@ fn connections_may_come_from_addresses_of_their_own() {
         compile(&with(&minimal(), &json!({"upstream_bind_config": config})))
     };
     let both = bound("127.0.0.6", &["::6"]).expect("valid").sources;
-    let to = |ip: &str| both.of(SocketAddr::new(ip.parse().expect("an address"), 80));
-    assert_eq!(to("10.0.0.1"), Some(([127, 0, 0, 6], 0).into()));
-    assert_eq!(to("::1").map(|source| source.ip()), Some("::6".parse().expect("an address")));
+    let remote = |ip: &str| Remote::Ip(SocketAddr::new(ip.parse().expect("an address"), 80));
+    let own = |ip: &str| Some(Source::Own(SocketAddr::new(ip.parse().expect("an address"), 0)));
+    assert_eq!(both.of(&remote("10.0.0.1")), own("127.0.0.6"));
+    assert_eq!(both.of(&remote("::1")), own("::6"));
+    assert_eq!(both.of(&Remote::Pipe("/s".into())), None);
     let one = bound("127.0.0.6", &[]).expect("valid").sources;
-    assert_eq!(one.of(([0; 16], 80).into()), Some(([127, 0, 0, 6], 0).into()), "it then fails");
-    assert_eq!(good(&json!({})).sources.of(([10, 0, 0, 1], 80).into()), None);
+    assert_eq!(one.of(&remote("::")), own("127.0.0.6"), "it then fails");
+    assert_eq!(good(&json!({})).sources.of(&remote("10.0.0.1")), None);
     for (first, others, path) in [
         ("a", &[][..], "source_address.address"),
         ("127.0.0.6", &["b"], "extra_source_addresses[0].address.address"),

@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 
 use crate::config::slots::Slots;
 use crate::config::testing::{proto, with};
+use crate::upstream::source::ClientSource;
 
 use super::super::filter_chain::chain_criteria;
 use super::*;
@@ -135,12 +136,25 @@ fn capture_is_read() {
             filter("http_inspector", "http_inspector.v3.HttpInspector"),
             Capture { finds_requests: true, ..other },
         ),
+        (json!({"transparent": true}), Capture { transparent: true, ..other }),
+        (
+            filter("original_src", "original_src.v3.OriginalSrc"),
+            Capture { keeps_source: Some(Mark(0)), ..other },
+        ),
     ];
     for (more, capture) in cases {
         let shell = compile(&more).map(Box::new).expect("valid");
         assert_eq!(shell.capture, capture, "{more}");
         assert!(!shell.needs_inspection);
     }
+    let mut marked = filter("original_src", "original_src.v3.OriginalSrc");
+    marked["listener_filters"][0]["typed_config"]["mark"] = 1337.into();
+    let marked_capture = compile(&marked).map(|shell| shell.capture).expect("valid");
+    let peer = "[::ffff:192.0.2.1]:5".parse().expect("an address");
+    let source = ClientSource { address: [192, 0, 2, 1].into(), mark: Mark(1337) };
+    assert_eq!(marked_capture.source(peer), Some(source));
+    marked["listener_filters"][0]["filter_disabled"] = json!({"any_match": true});
+    assert_eq!(compile(&marked).map(|_| ()).expect_err("refused").path, "listener_filters");
 }
 
 #[test]

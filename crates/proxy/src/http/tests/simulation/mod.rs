@@ -469,6 +469,7 @@ impl Schedule {
             peer: ([10, 1, 0, 1], port).into(),
             local: ([10, 1, 0, 2], 80).into(),
             captured: None,
+            source: None,
             id,
             server_name: None,
             tls: None,

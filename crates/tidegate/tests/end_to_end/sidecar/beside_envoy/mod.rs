@@ -3,7 +3,7 @@
 
 mod cases;
 mod differences;
-mod origins;
+pub mod origins;
 mod scenes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tidegate_api::{KINDS, Object, Origin};
 use tidegate_envoy::json::{FieldNames, to_json};
-use tidegate_pilot::{AccessLog, Input, Options, Pilot, ProxyKind, Workload};
+use tidegate_pilot::{AccessLog, Input, Interception, Options, Pilot, ProxyKind, Workload};
 use tidegate_testing::ca::Ca;
 use tidegate_testing::process::Process;
 use tidegate_testing::tools::Tool;
@@ -48,6 +48,11 @@ async fn what_comes_in_is_carried_as_by_envoy() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_in_keeps_its_address_as_by_envoy() {
+    compare(scenes::inbound_as_it_is).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_describes_goes_out_as_through_envoy() {
     compare(scenes::anything).await;
 }
@@ -77,7 +82,11 @@ async fn compare(scene: fn(&World, &Ca) -> Scene) {
         }
     }
     let scene = scene(&world, &ca);
-    world.capture(&EVERYTHING);
+    let mode = match scene.options.interception {
+        Interception::Redirect => "REDIRECT",
+        Interception::Tproxy { .. } => "TPROXY",
+    };
+    world.capture(&[&EVERYTHING[..], &["-m", mode]].concat());
     let bootstrap = bootstrap(&scene);
     let config = ca.client_config(&[]);
     let peer = ca.issue_with_uris(&["peer"], &["spiffe://cluster.local/ns/default/sa/peer"]);

@@ -1,6 +1,6 @@
 //! What is served, and which connections are made.
 
-use tidegate_pilot::{Options, OutboundPolicy};
+use tidegate_pilot::{Interception, Options, OutboundPolicy};
 use tidegate_testing::ca::Ca;
 
 use super::cases::{Case, asks, asks_http2, asks_path, asks_tls, from_outside, of_peer, says};
@@ -197,6 +197,13 @@ pub fn inbound(world: &World, ca: &Ca) -> Scene {
         cases: cases.map(from_outside).into(),
         carried: 7,
     }
+}
+
+/// The same, with the addresses of its clients.
+pub fn inbound_as_it_is(world: &World, ca: &Ca) -> Scene {
+    let scene = inbound(world, ca);
+    let interception = Interception::Tproxy { mark: 1337 };
+    Scene { options: Options { interception, ..scene.options }, ..scene }
 }
 
 /// What no object describes, where the mesh lets it out.
