@@ -2,7 +2,7 @@
 //! beside its gateway.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -71,14 +71,16 @@ impl Kept {
     /// find the first one's ports taken, and hear of them instead of it.
     ///
     /// # Errors
-    /// The folder cannot be had, another process has it, or its content cannot be read.
+    /// The API may not be served as the flags say, the folder cannot be had, another process has it, or its content cannot
+    /// be read.
     pub fn open(flags: &ApiFlags, alone: bool) -> Outcome<Self> {
         let data_dir = data_dir::prepare(flags.data_dir.as_deref())?;
-        let mut options = StoreOptions::default();
+        options(flags, &data_dir).check().map_err(not_served)?;
+        let mut kept = StoreOptions::default();
         if alone {
-            options.system_namespace = None;
+            kept.system_namespace = None;
         }
-        let store = Store::open(&data_dir, options)
+        let store = Store::open(&data_dir, kept)
             .map_err(|error| Failure::new(error.to_string()).or("--data-dir DIR"))?;
         Ok(Self { data_dir, store, alone })
     }
@@ -108,15 +110,34 @@ impl Kept {
         flags: &ApiFlags,
         containers: Arc<dyn Containers>,
     ) -> Outcome<Handle> {
-        let mut options = Options::new(flags.api_listen, self.data_dir.clone());
-        options.token_file.clone_from(&flags.api_token_file);
+        let mut options = options(flags, &self.data_dir);
         options.alone = self.alone;
-        Server::start(options, self.store.clone(), containers).await.map_err(|error| match error {
-            StartError::Listen { address, source } => {
-                listen::flag_refused(address, "--api-listen", &source)
-            }
-            StartError::Credentials(reason) => Failure::new(reason),
-        })
+        Server::start(options, self.store.clone(), containers).await.map_err(not_served)
+    }
+}
+
+fn options(flags: &ApiFlags, data_dir: &Path) -> Options {
+    let mut options = Options::new(flags.api_listen, data_dir.to_owned());
+    options.token_file.clone_from(&flags.api_token_file);
+    options.limits.requests = flags.api_request_rate;
+    options
+}
+
+fn not_served(error: StartError) -> Failure {
+    match error {
+        StartError::Listen { address, source } => {
+            listen::flag_refused(address, "--api-listen", &source)
+        }
+        StartError::NoTokens { address } => {
+            let what = format!(
+                "--api-listen {address} can be reached from other machines, and no users of these are named"
+            );
+            let local = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port());
+            Failure::new(what)
+                .or("--api-token-file FILE, with a line TOKEN,USER,UID,\"GROUPS\" for each")
+                .or(format!("--api-listen {local}"))
+        }
+        StartError::Credentials(reason) => Failure::new(reason),
     }
 }
 

@@ -1,6 +1,7 @@
 //! One connection: TLS, HTTP/1 or HTTP/2, requests read whole, answers sent as they come.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,24 +13,27 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::ask::Ask;
 use super::body::LIMIT;
 use super::failure::Failure;
+use super::limits::Limits;
 use super::logs::CommandOutput;
 use super::query::Query;
 use super::reply::{self, Reply};
+use super::under_way::UnderWay;
 use super::users::Users;
 use super::{Api, Shutdown, sessions};
 
-/// How long a client may take for its part of the TLS handshake, for a request's head, and for its body.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-const HEAD: Duration = Duration::from_secs(60);
-const BODY: Duration = Duration::from_secs(60);
+/// How long a connection is kept that was told to end and on which nothing is under way.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// How often a client that says nothing is asked whether it is still there.
+const STILL_THERE: Duration = Duration::from_secs(30);
 /// Bytes of a request's head.
 const HEAD_BYTES: usize = 64 << 10;
 /// Bytes of a body that is too large that are read and thrown away.
@@ -44,13 +48,15 @@ pub(super) struct Context {
     pub api: Api,
     pub users: Users,
     pub acceptor: TlsAcceptor,
+    pub limits: Limits,
 }
 
-/// Serves a connection until it ends or the server stops; requests under way are answered first.
+/// Serves a connection until it ends, nothing is asked on it any more, or the server stops; requests under way are
+/// answered first.
 pub(super) async fn serve(context: Arc<Context>, stream: TcpStream, shutdown: Shutdown) {
-    // A failing option costs time, not correctness.
-    let _ = stream.set_nodelay(true);
-    let accepted = timeout(HANDSHAKE, async {
+    let limits = context.limits;
+    watch_over(&stream, &limits);
+    let accepted = timeout(limits.handshake, async {
         let mut first = [0];
         match stream.peek(&mut first).await {
             Ok(1) if first[0] == TLS_HANDSHAKE => context.acceptor.accept(stream).await.ok(),
@@ -66,52 +72,79 @@ pub(super) async fn serve(context: Arc<Context>, stream: TcpStream, shutdown: Sh
     };
     let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let io = TokioIo::new(stream);
+    let under_way = UnderWay::new();
+    let counted = under_way.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let context = Arc::clone(&context);
-        async move { Ok::<_, Infallible>(answer(&context, request).await) }
+        let (context, one) = (Arc::clone(&context), counted.begin());
+        async move {
+            let reply = answer(&context, request).await;
+            Ok::<_, Infallible>(reply.map(|body| one.with(body)))
+        }
     });
+    let ending = Ending { shutdown, under_way, idle: limits.idle };
     if h2 {
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
             .max_header_list_size(u32::try_from(HEAD_BYTES).unwrap_or(u32::MAX))
             .serve_connection(io, service);
-        let mut connection = std::pin::pin!(connection);
-        until_stopped(connection.as_mut(), shutdown, http2::Connection::graceful_shutdown).await;
+        let connection = std::pin::pin!(connection);
+        ending.follow(connection, http2::Connection::graceful_shutdown).await;
     } else {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD)
+            .header_read_timeout(limits.head)
             .max_buf_size(HEAD_BYTES)
             .serve_connection(io, service)
             .with_upgrades();
-        let mut connection = std::pin::pin!(connection);
-        until_stopped(
-            connection.as_mut(),
-            shutdown,
-            http1::UpgradeableConnection::graceful_shutdown,
-        )
-        .await;
+        let connection = std::pin::pin!(connection);
+        ending.follow(connection, http1::UpgradeableConnection::graceful_shutdown).await;
     }
 }
 
-/// Drives a connection; when the server stops it takes no further requests.
-async fn until_stopped<C>(
-    mut connection: std::pin::Pin<&mut C>,
-    mut shutdown: Shutdown,
-    stop: impl FnOnce(std::pin::Pin<&mut C>),
-) where
-    C: Future<Output = hyper::Result<()>>,
-{
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = shutdown.stopped() => {
-            stop(connection.as_mut());
-            connection.await
+/// Has the system end a connection whose client is gone, or takes nothing of what is sent to it. An option that fails
+/// costs time or a place, not correctness.
+fn watch_over(stream: &TcpStream, limits: &Limits) {
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new().with_time(STILL_THERE).with_interval(STILL_THERE);
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_user_timeout(Some(limits.stalled));
+}
+
+/// When a connection is to end.
+struct Ending {
+    shutdown: Shutdown,
+    under_way: UnderWay,
+    idle: Duration,
+}
+
+impl Ending {
+    /// Drives a connection to its end; when that is due, it takes no further requests.
+    async fn follow<C>(mut self, mut connection: Pin<&mut C>, stop: impl FnOnce(Pin<&mut C>))
+    where
+        C: Future<Output = hyper::Result<()>>,
+    {
+        let ended = tokio::select! {
+            result = connection.as_mut() => Some(result),
+            () = self.shutdown.stopped() => None,
+            () = self.under_way.none_for(self.idle) => None,
+        };
+        let result = match ended {
+            Some(result) => result,
+            None => {
+                stop(connection.as_mut());
+                tokio::select! {
+                    result = connection => result,
+                    // A client that does not answer the farewell is left.
+                    () = self.under_way.none_for(FAREWELL) => Ok(()),
+                }
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(%error, "a connection to the API ended early");
         }
-    };
-    if let Err(error) = result {
-        tracing::debug!(%error, "a connection to the API ended early");
     }
 }
 
@@ -133,15 +166,19 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
     let (mut parts, body) = request.into_parts();
     let upgrade = parts.extensions.remove::<OnUpgrade>();
     let authorization = parts.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-    let user = context.users.of(authorization);
-    if !is_public(parts.uri.path()) && user.is_none() {
+    let known = context.users.of(authorization);
+    if !is_public(parts.uri.path()) && known.is_none() {
         return reply::failure(&Failure::unauthorized());
     }
+    if let Some(Err(wait)) = known.map(|known| known.pace.take(Instant::now())) {
+        return reply::failure(&Failure::too_fast(wait));
+    }
+    let user = known.map(|known| Arc::clone(&known.user));
     let waits = parts.headers.contains_key(header::EXPECT);
     // Whoever needs no token has nothing to say either.
     let body = match is_public(parts.uri.path()) {
         true => Ok(Bytes::new()),
-        false => read(body, waits).await,
+        false => read(body, waits, context.limits.body).await,
     };
     let body = match body {
         Ok(body) => body,
@@ -179,13 +216,17 @@ fn is_public(path: &str) -> bool {
 }
 
 /// Reads a body whole, up to the limit.
-async fn read(body: Incoming, expects_continue: bool) -> Result<Bytes, Failure> {
+async fn read(
+    body: Incoming,
+    expects_continue: bool,
+    patience: Duration,
+) -> Result<Bytes, Failure> {
     // A declared length is believed when it says no; a client that waits to be told has sent nothing yet.
     let refused = body.size_hint().lower() > LIMIT as u64;
     if refused && expects_continue {
         return Err(Failure::too_large(LIMIT));
     }
-    match timeout(BODY, collect(body, refused)).await {
+    match timeout(patience, collect(body, refused)).await {
         Ok(result) => result,
         Err(_) => Err(Failure::bad_request("the body took too long to arrive")),
     }

@@ -1,5 +1,7 @@
 //! Refusals, in the form that every Kubernetes client reads: a `Status` object.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 use tidegate_api::{KindInfo, ObjectKey};
@@ -141,6 +143,18 @@ impl Failure {
         let mut failure = Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message)
             .with_details(json!({ "retryAfterSeconds": 1 }));
         failure.retry_after = Some(1);
+        failure
+    }
+
+    /// A user asks more often than is allowed; there is room again after `wait`.
+    pub(crate) fn too_fast(wait: Duration) -> Self {
+        // In whole seconds, and no sooner.
+        let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+        let message = "Too many requests, please try again later: the server allows each user a number of them a \
+            second (--api-request-rate).";
+        let mut failure =
+            Self::too_many_requests(message).with_details(json!({ "retryAfterSeconds": seconds }));
+        failure.retry_after = Some(seconds);
         failure
     }
 

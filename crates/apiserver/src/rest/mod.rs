@@ -6,8 +6,7 @@
 //! (defaults, checks).
 //!
 //! Absent, on purpose or for now: protobuf answers (clients that prefer them take JSON), `exec`, `attach` and
-//! `port-forward`, `scale`, OpenAPI v2 (only an empty document), admission webhooks, users other than the one
-//! whose token is in the kubeconfig.
+//! `port-forward`, `scale`, OpenAPI v2 (only an empty document), admission webhooks.
 
 mod ask;
 mod body;
@@ -20,6 +19,7 @@ mod forms;
 pub mod fuzzing;
 mod handed_in;
 mod json;
+mod limits;
 mod logs;
 mod managed;
 mod namespaces;
@@ -39,6 +39,7 @@ mod server;
 mod services;
 mod sessions;
 mod table;
+mod under_way;
 mod users;
 mod write;
 mod yaml;
@@ -62,6 +63,7 @@ use router::{Route, Target, Verb};
 use users::User;
 
 pub use forms::PATH as FORMS_PATH;
+pub use limits::Limits;
 pub use logs::{CommandOutput, Containers, LogLines, LogOptions, NoContainers};
 pub use server::{Handle, Options, Server, StartError};
 pub use sessions::ADMIN_ANNOTATION;

@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::connection::{self, Context};
 use super::credentials::{CredentialError, Credentials};
+use super::limits::Limits;
 use super::logs::Containers;
 use super::users::Users;
 use super::{Api, Shutdown, namespaces};
@@ -36,10 +37,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Where the certificate authority, the token and the kubeconfig are kept.
     pub data_dir: PathBuf,
-    /// Connections at once; more wait.
-    pub connections: usize,
-    /// Watches at once; more are refused (429).
-    pub watches: usize,
+    /// What clients may take of the server.
+    pub limits: Limits,
     /// A file of tokens of further users, as Kubernetes' static token file.
     pub token_file: Option<PathBuf>,
     /// Nothing but this API runs in the process: others act on the objects, and which kinds they serve is not known here.
@@ -50,13 +49,20 @@ impl Options {
     /// Listens on `listen` and keeps its files in `data_dir`.
     #[must_use]
     pub fn new(listen: SocketAddr, data_dir: PathBuf) -> Self {
-        Self {
-            listen,
-            data_dir,
-            connections: 1_024,
-            watches: 2_048,
-            token_file: None,
-            alone: false,
+        Self { listen, data_dir, limits: Limits::default(), token_file: None, alone: false }
+    }
+
+    /// Whether others than this machine may be let in as it says: only with tokens that were given to them on purpose.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::NoTokens`] where they may not.
+    pub fn check(&self) -> Result<(), StartError> {
+        match self.token_file {
+            None if !self.listen.ip().to_canonical().is_loopback() => {
+                Err(StartError::NoTokens { address: self.listen })
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -71,6 +77,15 @@ pub enum StartError {
         address: SocketAddr,
         /// What the operating system said.
         source: io::Error,
+    },
+    /// The address can be reached from elsewhere, and nobody was given a token on purpose.
+    #[error(
+        "the API at {address} can be reached from other machines: name who may use it with --api-token-file, or \
+         listen on loopback alone"
+    )]
+    NoTokens {
+        /// The address.
+        address: SocketAddr,
     },
     /// The credentials could not be made or read.
     #[error("{0}")]
@@ -99,6 +114,7 @@ impl Server {
         store: Store,
         containers: Arc<dyn Containers>,
     ) -> Result<Handle, StartError> {
+        options.check()?;
         let refused = |source| StartError::Listen { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
@@ -108,16 +124,16 @@ impl Server {
         if let Some(push) = own_service(address) {
             store.push(push).await;
         }
-        let users = Users::new(credentials.token, options.token_file.as_deref())
+        let limits = options.limits;
+        let users = Users::new(credentials.token, options.token_file.as_deref(), limits.requests)
             .map_err(StartError::Credentials)?;
         let (stop, shutdown) = Shutdown::new();
-        let api = Api::new(store.clone(), containers, options.watches, shutdown.clone());
+        let api = Api::new(store.clone(), containers, limits.watches, shutdown.clone());
         let api = Api { alone: options.alone, ..api };
         let tidying = tokio::spawn(Arc::clone(&api.handed_in).run(store.clone(), shutdown.clone()));
         let context =
-            Arc::new(Context { api, users, acceptor: TlsAcceptor::from(credentials.tls) });
-        let serving =
-            tokio::spawn(accept(listener, context, options.connections, shutdown.clone()));
+            Arc::new(Context { api, users, acceptor: TlsAcceptor::from(credentials.tls), limits });
+        let serving = tokio::spawn(accept(listener, context, shutdown.clone()));
         let ending = tokio::spawn(namespaces::run(store, shutdown));
         Ok(Handle { address, kubeconfig, stop, tasks: vec![serving, ending, tidying] })
     }
@@ -161,13 +177,8 @@ impl Drop for Handle {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    context: Arc<Context>,
-    connections: usize,
-    mut shutdown: Shutdown,
-) {
-    let places = Arc::new(Semaphore::new(connections));
+async fn accept(listener: TcpListener, context: Arc<Context>, mut shutdown: Shutdown) {
+    let places = Arc::new(Semaphore::new(context.limits.connections));
     let mut running = JoinSet::new();
     loop {
         // The places outlive this loop, so there is always one to wait for.

@@ -6,12 +6,14 @@
 
 use std::fs;
 use std::hint::black_box;
+use std::num::NonZeroU32;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use tidegate_api::{Kind, KindInfo};
 
+use super::limits::Pace;
 use super::router::Verb;
 
 /// The user of the kubeconfig that the server writes.
@@ -67,15 +69,29 @@ impl User {
 }
 
 /// All users, by their tokens.
-pub(crate) struct Users(Vec<(String, Arc<User>)>);
+pub(crate) struct Users(Vec<Known>);
+
+/// A user, as one of their tokens shows them.
+#[derive(Debug)]
+pub(crate) struct Known {
+    token: String,
+    pub user: Arc<User>,
+    /// How often they ask, by whichever token.
+    pub pace: Arc<Pace>,
+}
 
 impl Users {
-    /// The user of the kubeconfig, and those of a file if there is one.
+    /// The user of the kubeconfig, and those of a file if there is one. Each may ask as often as `requests` says.
     ///
     /// # Errors
-    /// The file cannot be read, is open to others, or a line of it says nothing that counts; in words.
-    pub(crate) fn new(token: String, file: Option<&Path>) -> Result<Self, String> {
-        let mut users = vec![(token, Arc::new(User::admin()))];
+    /// The file cannot be read, is open to others, names nobody, or a line of it says nothing that counts; in words.
+    pub(crate) fn new(
+        token: String,
+        file: Option<&Path>,
+        requests: NonZeroU32,
+    ) -> Result<Self, String> {
+        let pace = || Arc::new(Pace::new(requests));
+        let mut users = vec![Known { token, user: Arc::new(User::admin()), pace: pace() }];
         if let Some(file) = file {
             let named = |reason: String| format!("{}: {reason}", file.display());
             let private = |mode: u32| mode & 0o007 == 0;
@@ -91,10 +107,15 @@ impl Users {
                 }
                 let at = |reason: &str| format!("{}:{}: {reason}", file.display(), number + 1);
                 let (token, user) = read(line).map_err(|reason| at(&reason))?;
-                if users.iter().any(|(known, _)| *known == token) {
+                if users.iter().any(|known| known.token == token) {
                     return Err(at("this token is somebody's already"));
                 }
-                users.push((token, Arc::new(user)));
+                let same = users.iter().find(|known| known.user.name == user.name);
+                let pace = same.map_or_else(pace, |same| Arc::clone(&same.pace));
+                users.push(Known { token, user: Arc::new(user), pace });
+            }
+            if users.len() == 1 {
+                return Err(named("it names nobody".to_owned()));
             }
             if users.len() > MOST {
                 return Err(named(format!("more than {MOST} users")));
@@ -104,15 +125,15 @@ impl Users {
     }
 
     /// Whose token `Authorization` carries. Takes as long for a near miss as for any other.
-    pub(crate) fn of(&self, authorization: Option<&[u8]>) -> Option<Arc<User>> {
+    pub(crate) fn of(&self, authorization: Option<&[u8]>) -> Option<&Known> {
         let given = authorization.and_then(|value| {
             let (scheme, token) = value.split_at_checked(b"Bearer ".len())?;
             scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
         })?;
         let mut found = None;
-        for (token, user) in &self.0 {
-            if same(given, token.as_bytes()) {
-                found = Some(Arc::clone(user));
+        for known in &self.0 {
+            if same(given, known.token.as_bytes()) {
+                found = Some(known);
             }
         }
         found
@@ -162,15 +183,17 @@ mod tests {
         let file = folder.path().join("tokens");
         fs::write(&file, text).expect("written");
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("a mode");
-        Users::new("the-token-of-the-kubeconfig".to_owned(), Some(&file))
+        let requests = NonZeroU32::new(1).expect("some");
+        Users::new("the-token-of-the-kubeconfig".to_owned(), Some(&file), requests)
     }
 
     #[test]
     fn a_file_says_whose_a_token_is() {
         let text = "# people\n0123456789abcdef,ann,1,\"system:masters,others\"\n\
-                    0123456789abcdeg, bob ,2,tidegate:view\n0123456789abcdeh,eve,3\n";
+                    0123456789abcdeg, bob ,2,tidegate:view\n0123456789abcdeh,eve,3\n0123456789abcdei,eve,3\n";
         let users = users(text, 0o600).expect("good");
-        let who = |token: &str| users.of(Some(format!("Bearer {token}").as_bytes()));
+        let known = |token: &str| users.of(Some(format!("Bearer {token}").as_bytes()));
+        let who = |token: &str| known(token).map(|known| Arc::clone(&known.user));
         let name = |token: &str| who(token).map(|user| user.name.clone());
         assert_eq!(name("the-token-of-the-kubeconfig").as_deref(), Some(ADMIN));
         let ann = who("0123456789abcdef").expect("known");
@@ -191,11 +214,14 @@ mod tests {
             assert_eq!(user.may(verb, info, part), may, "{} {verb:?} {}", user.name, info.name);
         }
         assert!(users.of(Some(b"bearer 0123456789abcdef")).is_some(), "a scheme has no case");
+        let pace = |token| known(token).map(|known| Arc::as_ptr(&known.pace));
+        assert_eq!(pace("0123456789abcdeh"), pace("0123456789abcdei"), "one user of two tokens");
+        assert_ne!(pace("0123456789abcdeg"), pace("0123456789abcdeh"));
         for token in ["", "0123456789abcde", "0123456789abcdefg", "0123456789abcdex"] {
             assert_eq!(name(token), None, "{token}");
         }
-        assert_eq!(users.of(None), None);
-        assert_eq!(users.of(Some(b"Basic 0123456789abcdef")), None);
+        assert!(users.of(None).is_none());
+        assert!(users.of(Some(b"Basic 0123456789abcdef")).is_none());
     }
 
     #[test]
@@ -203,6 +229,7 @@ mod tests {
         let good = "0123456789abcdef,ann,1";
         for (text, mode, why) in [
             (good, 0o644, "chmod 600"),
+            ("# nobody yet\n", 0o600, "it names nobody"),
             ("short,ann,1", 0o600, ":1: a token of fewer than 16"),
             ("\n0123456789abcdef", 0o600, ":2: a line is TOKEN,USER,UID"),
             ("0123456789abcdef,admin,1", 0o600, "it is not \"admin\""),

@@ -1,6 +1,7 @@
 //! Flags of `tidegate api`; `tidegate up` has those of the API itself, too.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -43,7 +44,7 @@ pub struct ApiFlags {
     #[arg(value_parser = existing_path)]
     pub files: Vec<PathBuf>,
 
-    /// Where the Kubernetes-style API listens
+    /// Where the Kubernetes-style API listens: TLS, and beyond loopback only with --api-token-file
     #[arg(
         long,
         value_name = "ADDRESS:PORT",
@@ -57,4 +58,9 @@ pub struct ApiFlags {
     /// tidegate:view may read all but Secrets
     #[arg(long, value_name = "FILE", value_parser = existing_path, help_heading = "Listening")]
     pub api_token_file: Option<PathBuf>,
+
+    /// Requests that one user of the API may send each second, in the mean: what they did not use in the last ten seconds
+    /// they may send at once; more are answered 429
+    #[arg(long, value_name = "N", default_value = "1000", help_heading = "Listening")]
+    pub api_request_rate: NonZeroU32,
 }

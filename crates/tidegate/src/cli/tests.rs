@@ -49,6 +49,7 @@ fn examples_in_help_texts_parse() {
 fn up_has_working_defaults() {
     let Ok(Cli { verb: Verb::Up(up) }) = parse("tidegate up") else { panic!("up") };
     assert_eq!(up.api.api_listen.to_string(), "127.0.0.1:6443");
+    assert_eq!(up.api.api_request_rate.get(), 1_000);
     assert_eq!(up.admin_listen.to_string(), "127.0.0.1:15000");
     assert_eq!(up.gateway_labels.to_string(), "istio=ingressgateway");
     assert_eq!(up.access_log, AccessLogFile::Stdout);
@@ -65,5 +66,6 @@ fn mistakes_are_told_with_an_example() {
     assert!(told("tidegate up -f /no/such/file").contains("No such file"));
     assert!(told("tidegate up --access-log-format istio-0.8").contains("istio-1.1"));
     assert!(told("tidegate up --workers 0").contains("--workers"));
+    assert!(told("tidegate up --api-request-rate 0").contains("--api-request-rate"));
     assert!(told("tidegate up --log-level loud").contains("debug"));
 }

@@ -51,7 +51,7 @@ pub struct UpArgs {
     /// Serve no API here: objects come from the API server of this kubeconfig [without FILE: KUBECONFIG, else ~/.kube/config,
     /// else the service account of this Pod]
     #[arg(long, value_name = "FILE", num_args = 0..=1, help_heading = "Resources")]
-    #[arg(conflicts_with_all = ["data_dir", "files", "demo", "api_listen", "api_token_file"])]
+    #[arg(conflicts_with_all = ["data_dir", "files", "demo", "api_listen", "api_token_file", "api_request_rate"])]
     pub kubeconfig: Option<Option<PathBuf>>,
 
     /// A context of the kubeconfig [default: its current one]

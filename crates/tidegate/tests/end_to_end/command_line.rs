@@ -76,6 +76,14 @@ async fn mistakes_name_the_place_and_the_way_out() {
         assert!(output.stderr.contains(flag), "{}", output.stderr);
     }
 
+    let output = up(folder.path(), &[("--api-listen", "0.0.0.0:16443")]).await;
+    assert_eq!(output.status.code(), Some(1));
+    for told in
+        ["--api-listen 0.0.0.0:16443", "try: --api-token-file", "try: --api-listen 127.0.0.1:16443"]
+    {
+        assert!(output.stderr.contains(told), "no {told} in {}", output.stderr);
+    }
+
     let output = up(folder.path(), &[("--access-log", "/no/such/folder/log")]).await;
     assert!(output.stderr.contains("/no/such/folder/log"), "{}", output.stderr);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -48,6 +49,15 @@ impl Place {
     /// The data folder.
     pub fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// A file that names a user of the API, as one that listens beyond loopback asks for.
+    fn tokens(&self) -> PathBuf {
+        let file = self.folder.path().join("tokens");
+        std::fs::write(&file, "a-token-that-nobody-uses,somebody,1\n").expect("written");
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&file, private).expect("a mode");
+        file
     }
 }
 
@@ -152,6 +162,10 @@ fn with_flags(mut command: Command, place: &Place, flags: &[&str]) -> Command {
         if !flags.contains(&flag) {
             command.args([flag, value]);
         }
+    }
+    let listen = flags.iter().skip_while(|flag| **flag != "--api-listen").nth(1);
+    if listen.is_some_and(|listen| !listen.starts_with("127.")) {
+        command.arg("--api-token-file").arg(place.tokens());
     }
     command
 }
