@@ -4,6 +4,9 @@ pub(crate) mod json;
 pub(crate) mod merge;
 pub(crate) mod strategic;
 
+#[cfg(test)]
+mod properties;
+
 /// Which patch a body is, by its content type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PatchType {

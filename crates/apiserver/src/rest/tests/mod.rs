@@ -4,8 +4,10 @@ mod apply;
 mod collections;
 mod discovery;
 mod errors;
+mod histories;
 mod lifecycle;
 mod logs;
+mod ownership;
 mod patches;
 mod races;
 mod users;
@@ -41,16 +43,25 @@ pub(super) struct Lab {
     pub api: Api,
     pub store: Store,
     pub stop: watch::Sender<bool>,
-    _dir: TempDir,
+    watches: usize,
+    dir: TempDir,
 }
 
 pub(super) fn lab() -> Lab {
-    let dir = tempfile::tempdir().expect("a directory");
+    lab_with(4)
+}
+
+/// One with places for that many watches.
+pub(super) fn lab_with(watches: usize) -> Lab {
+    lab_in(tempfile::tempdir().expect("a directory"), watches)
+}
+
+fn lab_in(dir: TempDir, watches: usize) -> Lab {
     let options = store::Options { window_events: WINDOW, ..Default::default() };
     let store = Store::open(dir.path(), options).expect("a store");
     let (stop, shutdown) = Shutdown::new();
-    let api = Api::new(store.clone(), Arc::new(NoContainers), 4, shutdown);
-    Lab { api, store, stop, _dir: dir }
+    let api = Api::new(store.clone(), Arc::new(NoContainers), watches, shutdown);
+    Lab { api, store, stop, watches, dir }
 }
 
 /// A request to be sent.
@@ -69,6 +80,13 @@ pub(super) struct Answer {
 }
 
 impl Lab {
+    /// Stops, and starts again over the same store.
+    pub(super) async fn restart(self) -> Self {
+        self.stop.send_replace(true);
+        self.store.close().await;
+        lab_in(self.dir, self.watches)
+    }
+
     pub(super) fn call(&self, method: Method, target: &str) -> Call<'_> {
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query)),

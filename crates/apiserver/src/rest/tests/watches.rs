@@ -9,12 +9,12 @@ use crate::rest::reply::ReplyBody;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A watch's answer, read line by line.
-struct Lines {
+pub(super) struct Lines {
     body: ReplyBody,
     rest: Vec<u8>,
 }
 
-async fn open(lab: &Lab, target: &str, accept: &str) -> Lines {
+pub(super) async fn open(lab: &Lab, target: &str, accept: &str) -> Lines {
     let reply = lab.call(Method::GET, target).header(header::ACCEPT, accept).reply().await;
     assert_eq!(reply.status(), 200);
     Lines { body: reply.into_body(), rest: Vec::new() }
@@ -22,7 +22,7 @@ async fn open(lab: &Lab, target: &str, accept: &str) -> Lines {
 
 impl Lines {
     /// The next event; none at the end.
-    async fn next(&mut self) -> Option<Value> {
+    pub(super) async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.rest.drain(..=end).collect();
