@@ -8,18 +8,21 @@
 //!   counter goes on from the ceiling: it may skip numbers, it never goes back.
 //!
 //! The file is made under another name and moved into place when it is whole, so that it either is not there
-//! or can be opened. A file of garbage or of a later version is refused and left as it is.
+//! or can be opened. A file of garbage or of a later version is refused and left as it is: it is read before it is opened
+//! for writing.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use redb::backends::InMemoryBackend;
-use redb::{Database, ReadOnlyDatabase, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::OpenError;
+use super::trial::Trial;
 
 const OBJECTS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("objects");
 const GOOD: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("good");
@@ -110,9 +113,8 @@ impl Disk {
         if !path.try_exists().map_err(at(&path))? {
             create(dir, &path)?;
         }
-        refuse_later_format(&path)?;
+        let loaded = look(&path)?;
         let database = opener(&path).map_err(|e| unreadable(&path, &e))?;
-        let loaded = load(&database, &path)?;
         let mut disk =
             Self { path, opener, database: Some(database), ceiling: 0, _lock: Some(lock) };
         if let Err(error) = disk.commit(&[], loaded.revision + HEADROOM) {
@@ -273,14 +275,24 @@ fn prepare(database: &Database) -> Result<(), redb::Error> {
     Ok(())
 }
 
-/// Looks at the format without writing to the file. A file that was not closed cleanly cannot be looked at
-/// this way; its format is read again after it has been opened.
-fn refuse_later_format(path: &Path) -> Result<(), OpenError> {
-    match ReadOnlyDatabase::open(path) {
-        Ok(database) => check_format(&database, path),
-        Err(redb::DatabaseError::RepairAborted) => Ok(()),
-        Err(error) => Err(unreadable(path, &error)),
-    }
+/// Reads what a file holds without writing to it: one that cannot be used stays as it is, to the byte. What it takes to
+/// repair a file that was not closed cleanly is done in memory.
+fn look(path: &Path) -> Result<Loaded, OpenError> {
+    let io = |source| OpenError::Io { path: path.to_owned(), source };
+    let trial = Trial::of(path).map_err(io)?;
+    let look = || {
+        let mut builder = Database::builder();
+        let database = builder.set_cache_size(CACHE_BYTES).create_with_backend(trial);
+        let mut database = database.map_err(|error| unreadable(path, &error))?;
+        match database.check_integrity() {
+            Ok(true) => load(&database, path),
+            Ok(false) => Err(unreadable(path, &"it is damaged: its checksums do not fit")),
+            Err(error) => Err(unreadable(path, &error)),
+        }
+    };
+    // redb takes some numbers in a file for good before it has looked at its checksums, and panics where they are not.
+    catch_unwind(AssertUnwindSafe(look))
+        .unwrap_or_else(|_| Err(unreadable(path, &"it is damaged, and cannot be made sense of")))
 }
 
 fn check_format(database: &impl ReadableDatabase, path: &Path) -> Result<(), OpenError> {
@@ -296,7 +308,7 @@ fn check_format(database: &impl ReadableDatabase, path: &Path) -> Result<(), Ope
     }
 }
 
-fn load(database: &Database, path: &Path) -> Result<Loaded, OpenError> {
+fn load(database: &impl ReadableDatabase, path: &Path) -> Result<Loaded, OpenError> {
     check_format(database, path)?;
     let read = || -> Result<Loaded, redb::Error> {
         let transaction = database.begin_read()?;

@@ -22,6 +22,7 @@ pub(crate) mod names;
 mod overlay;
 mod state;
 mod status;
+mod trial;
 mod watch;
 mod write;
 mod writer;

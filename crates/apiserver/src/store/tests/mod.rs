@@ -2,6 +2,7 @@
 
 mod disk;
 mod overlay;
+mod power;
 mod writes;
 
 use std::sync::Arc;
