@@ -83,6 +83,8 @@ pub(crate) struct Api {
     alone: bool,
     /// Places for watches.
     watches: Arc<Semaphore>,
+    /// What watches have in common.
+    lines: Arc<read::Lines>,
     shutdown: Shutdown,
 }
 
@@ -118,6 +120,7 @@ impl Api {
             turns: write::Turns::default(),
             alone: false,
             watches: Arc::new(Semaphore::new(watches)),
+            lines: Arc::default(),
             shutdown,
         }
     }

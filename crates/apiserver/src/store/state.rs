@@ -103,11 +103,18 @@ impl State {
         namespace: Option<&str>,
         revision: u64,
     ) -> Result<Snapshot, Expired> {
+        let since = self.since(kind, revision)?;
+        if since.is_empty() {
+            return Ok(Snapshot {
+                revision,
+                entries: self.iter(kind, namespace).cloned().collect(),
+            });
+        }
         let mut objects: BTreeMap<Place, Arc<Entry>> = self
             .iter(kind, namespace)
             .map(|entry| (place(entry.key()), Arc::clone(entry)))
             .collect();
-        for event in self.since(kind, revision)?.iter().rev() {
+        for event in since.iter().rev() {
             let Some(key) = event.key() else { continue };
             if namespace.is_some_and(|namespace| *key.namespace != *namespace) {
                 continue;

@@ -37,7 +37,9 @@ pub(crate) fn list(api: &Api, target: &Target, ask: &Ask) -> Result<Reply, Failu
         return Err(Failure::too_large_revision(asked.not_older, snapshot.revision));
     }
     if let Some(resume) = &asked.resume {
-        snapshot.entries.retain(|entry| place(entry) > resume.after);
+        let after = (&*resume.after.0, &*resume.after.1);
+        let told = snapshot.entries.partition_point(|entry| place(entry) <= after);
+        snapshot.entries.drain(..told);
     }
     if !asked.selector.is_empty() {
         snapshot.entries.retain(|entry| asked.selector.matches(entry));
@@ -124,10 +126,9 @@ fn matching(ask: &Ask, resumes: bool) -> Result<bool, Failure> {
     }
 }
 
-type Place = (String, String);
-
-fn place(entry: &Entry) -> Place {
-    (entry.key().namespace.to_string(), entry.key().name.to_string())
+/// Namespace and name: lists are in this order.
+fn place(entry: &Entry) -> (&str, &str) {
+    (&entry.key().namespace, &entry.key().name)
 }
 
 /// Cuts a list off at the limit and says how to go on.
@@ -141,7 +142,8 @@ fn page(snapshot: &mut Snapshot, asked: &Asked) -> Map<String, Value> {
     let Some(last) = snapshot.entries.last() else {
         return paging;
     };
-    let token = Resume { revision: snapshot.revision, after: place(last) };
+    let (namespace, name) = place(last);
+    let token = Resume { revision: snapshot.revision, after: (namespace.into(), name.into()) };
     paging.insert("continue".into(), token.to_text().into());
     // With a selector the number would be a guess.
     if asked.selector.is_empty() {
@@ -154,7 +156,7 @@ fn page(snapshot: &mut Snapshot, asked: &Asked) -> Map<String, Value> {
 #[derive(Debug, PartialEq, Eq)]
 struct Resume {
     revision: u64,
-    after: Place,
+    after: (String, String),
 }
 
 impl Resume {

@@ -1,8 +1,10 @@
 //! Reads: one object, a list, a watch.
 
+mod lines;
 mod list;
 mod watch;
 
+pub(crate) use lines::Lines;
 pub(crate) use list::list;
 pub(crate) use watch::watch;
 

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, sleep_until};
 
+use super::lines::{Lines, Which};
 use super::unparsed;
 use crate::rest::ask::Ask;
 use crate::rest::failure::{Cause, Failure};
@@ -55,6 +56,7 @@ pub(crate) fn watch(api: &Api, target: &Target, ask: &Ask) -> Result<Reply, Fail
         namespace: target.namespace.clone(),
         selector: asked.selector,
         shape,
+        lines: Arc::clone(&api.lines),
         pieces,
         bookmarks: asked.bookmarks,
         // A time that the clock does not reach is none.
@@ -158,6 +160,13 @@ struct Shape {
 }
 
 impl Shape {
+    /// What others may have made a line as; tables are of the moment and of one client.
+    fn shared(&self, word: &'static str, revision: u64) -> Option<Which> {
+        let Served { group, version, .. } = self.served;
+        let metadata_only = self.metadata_only;
+        self.tables.is_none().then_some(Which { revision, word, group, version, metadata_only })
+    }
+
     /// One line: an event, with the object as the client wants to see it.
     fn line(&mut self, kind: &str, entry: &Entry, revision: u64) -> Vec<u8> {
         let mut out = format!("{{\"type\":\"{kind}\",\"object\":").into_bytes();
@@ -217,6 +226,7 @@ struct Follower {
     namespace: Option<String>,
     selector: Selector,
     shape: Shape,
+    lines: Arc<Lines>,
     pieces: mpsc::Sender<Bytes>,
     bookmarks: bool,
     ends: Option<Instant>,
@@ -299,15 +309,23 @@ impl Follower {
             let old = event.old.as_ref().filter(inside);
             let new = event.new.as_ref().filter(inside);
             let line = match (old, new) {
-                (None, Some(new)) => self.shape.line("ADDED", new, event.revision),
-                (Some(_), Some(new)) => self.shape.line("MODIFIED", new, event.revision),
+                (None, Some(new)) => self.line("ADDED", new, event.revision),
+                (Some(_), Some(new)) => self.line("MODIFIED", new, event.revision),
                 // Gone, or no longer selected.
-                (Some(old), None) => self.shape.line("DELETED", old, event.revision),
+                (Some(old), None) => self.line("DELETED", old, event.revision),
                 (None, None) => continue,
             };
             self.send(line).await?;
         }
         Ok(())
+    }
+
+    /// The line about a change; one and the same for all watches of this view.
+    fn line(&mut self, word: &'static str, entry: &Entry, revision: u64) -> Bytes {
+        match self.shape.shared(word, revision) {
+            Some(which) => self.lines.get(which, || self.shape.line(word, entry, revision)),
+            None => self.shape.line(word, entry, revision).into(),
+        }
     }
 
     async fn expire(&mut self, expired: Expired) -> Result<(), Gone> {
@@ -316,7 +334,7 @@ impl Follower {
     }
 
     /// Hands a line on; waits while the client is slow, but no longer than the watch lives.
-    async fn send(&mut self, line: Vec<u8>) -> Result<(), Gone> {
+    async fn send(&mut self, line: impl Into<Bytes>) -> Result<(), Gone> {
         tokio::select! {
             // What the client can take is its own, even at the end.
             biased;

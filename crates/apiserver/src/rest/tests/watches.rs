@@ -236,3 +236,29 @@ async fn a_client_that_reads_nothing_keeps_its_place_no_longer_than_it_asked_for
     let all = tokio::time::timeout(PATIENCE, lab.api.watches.acquire_many(4)).await;
     assert!(all.is_ok_and(|all| all.is_ok()));
 }
+
+#[tokio::test]
+async fn five_hundred_watches_share_what_they_are_told() {
+    const WATCHES: usize = 500;
+    let lab = lab_with(WATCHES);
+    let mut bodies = Vec::new();
+    for number in 0..WATCHES {
+        let path = if number % 2 == 0 { CM } else { "/api/v1/configmaps" };
+        let target = format!("{path}?watch=true&resourceVersion={}", lab.store.revision());
+        bodies.push(lab.call(Method::GET, &target).reply().await.into_body());
+    }
+    let item = format!("{CM}/a");
+    lab.post(CM, config_map("a", &json!({}))).await.expect(201);
+    lab.patch(&item, MERGE, json!({ "data": { "a": "2" } })).await.expect(200);
+    lab.delete(&item).await.expect(200);
+    for word in ["ADDED", "MODIFIED", "DELETED"] {
+        let mut made = std::collections::BTreeSet::new();
+        for body in &mut bodies {
+            let frame = tokio::time::timeout(PATIENCE, body.frame()).await.expect("it is told");
+            let line = frame.expect("a line").expect("no error").into_data().expect("data");
+            assert!(line.starts_with(format!("{{\"type\":\"{word}\"").as_bytes()), "{line:?}");
+            made.insert(line.as_ptr() as usize);
+        }
+        assert_eq!(made.len(), 1, "{word}: made for each anew");
+    }
+}
