@@ -1,6 +1,7 @@
 //! The server from outside: TLS, tokens, limits, both versions of HTTP, and its end.
 
 mod limits;
+mod scale;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -1,0 +1,88 @@
+//! What much costs: bounds that do not depend on how fast a machine is.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use tidegate_api::{Kind, Object, ObjectKey, Origin};
+use tidegate_apiserver::store::{Draft, Expect};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
+
+use super::*;
+
+const OBJECTS: usize = 10_000;
+/// Writes at once: they share a transaction.
+const TOGETHER: usize = 250;
+/// How much longer a list may take than writing down what is in it.
+const MOST: u32 = 3;
+/// The best of so many counts: what else a machine does only adds to it.
+const TRIES: usize = 5;
+
+fn draft(number: usize) -> Draft {
+    let destination =
+        json!({ "host": format!("backend-{number}.example"), "port": { "number": 8080 } });
+    let value = json!({
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {
+            "name": format!("route-{number}"), "namespace": "default", "generation": 1,
+            "uid": format!("00000000-0000-4000-8000-{number:012}"),
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "labels": { "app": "shop", "team": format!("team-{}", number % 7) },
+        },
+        "spec": {
+            "hosts": [format!("host-{number}.example")],
+            "gateways": ["front"],
+            "http": [
+                { "match": [{ "uri": { "prefix": "/api" } }], "timeout": "5s", "route": [{ "destination": destination }] },
+                { "route": [{ "destination": destination }] },
+            ],
+        },
+    });
+    let decoded = Object::decode(Kind::VirtualService, "v1", &value, Origin::Api).expect("valid");
+    let Value::Object(value) = value else { panic!("an object") };
+    let key = ObjectKey::new(Kind::VirtualService, "default", format!("route-{number}"));
+    Draft { key, value, decoded: Ok(decoded.object.into()) }
+}
+
+/// Asks for the whole list over TLS, and reads it to the end: its bytes.
+async fn list(running: &Running, token: &str) -> usize {
+    let mut stream = running.connect(&["http/1.1"]).await;
+    let head = format!(
+        "GET /apis/networking.istio.io/v1/virtualservices HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+         Authorization: Bearer {token}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    stream.flush().await.expect("sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.expect("read");
+    assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    answer.len()
+}
+
+#[tokio::test]
+async fn a_list_costs_little_more_than_writing_down_what_is_in_it() {
+    let running = start().await;
+    let token = running.token();
+    for first in (0..OBJECTS).step_by(TOGETHER) {
+        let mut writes = JoinSet::new();
+        for number in first..first + TOGETHER {
+            let (store, draft) = (running.store.clone(), draft(number));
+            writes.spawn(async move { store.put(draft, Expect::Absent).await.expect("stored") });
+        }
+        writes.join_all().await;
+    }
+    let entries = running.store.list(Kind::VirtualService, None).entries;
+    let values: Vec<Value> = entries.iter().map(|entry| entry.json()).collect();
+    let (mut listed, mut written) = (Duration::MAX, Duration::MAX);
+    for _ in 0..TRIES {
+        let begin = Instant::now();
+        let text = serde_json::to_vec(&values).expect("JSON");
+        written = written.min(begin.elapsed());
+        let begin = Instant::now();
+        let bytes = list(&running, &token).await;
+        listed = listed.min(begin.elapsed());
+        assert!(bytes > text.len(), "all of it");
+    }
+    assert!(listed <= MOST * written, "{listed:?} to list what is written down in {written:?}");
+}
