@@ -5,7 +5,9 @@ mod common;
 use common::{World, manifest, object};
 use serde_json::{Value, json};
 use tidegate_api::{Kind, ObjectKey, Spec};
-use tidegate_pilot::expand::{GATEWAY_ANNOTATION, TLS_ANNOTATION, Wish, long_form};
+use tidegate_pilot::expand::{
+    GATEWAY_ANNOTATION, MUTUAL_ANNOTATION, TLS_ANNOTATION, Wish, long_form,
+};
 use tidegate_pilot::status::ConditionKind;
 use tidegate_pilot::{Input, Options, ProxyKind, Workload};
 use tidegate_xds::ResourceType;
@@ -46,6 +48,13 @@ fn books() -> Value {
     entry
 }
 
+/// The same in mutual TLS up to the gateway.
+fn mutual() -> Value {
+    let mut entry = books();
+    entry["metadata"]["annotations"][MUTUAL_ANNOTATION] = "true".into();
+    entry
+}
+
 /// The ServiceEntry without its annotations, and what these stand for.
 fn written_out(entry: &Value) -> Vec<Value> {
     let decoded = object(entry);
@@ -64,10 +73,12 @@ fn resource_names(world: &World) -> usize {
 #[test]
 fn one_object_or_many_come_to_the_same_resources() {
     let front = front(&[80, 443, 3306]);
-    for options in [sidecar(), egress_gateway()] {
-        let long = [front.clone(), written_out(&books())].concat();
+    let forms = [books(), mutual()];
+    let all = forms.iter().flat_map(|form| [(sidecar(), form), (egress_gateway(), form)]);
+    for (options, form) in all {
+        let long = [front.clone(), written_out(form)].concat();
         let expected = World::with(options.clone(), &long);
-        let short = [front.clone(), vec![books()]].concat();
+        let short = [front.clone(), vec![form.clone()]].concat();
         let world = World::with(options.clone(), &short);
         assert_eq!(world.dump(), expected.dump());
 
@@ -76,12 +87,12 @@ fn one_object_or_many_come_to_the_same_resources() {
         let nothing = resource_names(&World::with(options.clone(), &front));
         short.iter().rev().for_each(|manifest| _ = world.apply(manifest));
         assert_eq!(world.dump(), expected.dump());
-        world.delete(&books());
+        world.delete(form);
         assert_eq!(resource_names(&world), nothing);
 
         // Without its annotations it is what it says itself.
         let mut world = World::with(options.clone(), &short);
-        let plain = written_out(&books()).remove(0);
+        let plain = written_out(form).remove(0);
         world.apply(&plain);
         assert_eq!(
             world.dump(),
@@ -156,4 +167,43 @@ fn resources_lead_back_to_the_service_entry() {
         let owners = world.pilot.owners(ResourceType::Listener, &name);
         assert_eq!(owners, [object(&books()).key.clone()], "{name}");
     }
+}
+
+#[test]
+fn in_mutual_tls_workloads_of_every_namespace_show_their_certificate_to_the_gateway() {
+    let all = [front(&[80, 443, 3306]), vec![mutual()]].concat();
+    let in_mesh = |options: Options, namespace: &str| Options {
+        workload_certificates: Some("/certs/".into()),
+        namespace: namespace.to_owned(),
+        ..options
+    };
+    for namespace in ["default", "elsewhere"] {
+        let world = World::with(in_mesh(sidecar(), namespace), &all);
+        for port in [80, 443, 3306] {
+            let name = format!(
+                "outbound|{port}|books-example-com|istio-egressgateway.istio-system.svc.{DOMAIN}"
+            );
+            let tls = &world.json(ResourceType::Cluster, &name)["transport_socket"]["typed_config"];
+            assert_eq!(tls["sni"], "books.example.com", "{name}");
+            let own = &tls["common_tls_context"]["tls_certificate_sds_secret_configs"][0];
+            assert_eq!(own["name"], "default", "{name}");
+        }
+    }
+    let files = ["cert-chain.pem", "key.pem", "root-cert.pem"];
+    let mut world = World::with(in_mesh(egress_gateway(), "istio-system"), &all);
+    world.give(files.map(|file| {
+        let content = Ok(std::sync::Arc::from(b"pem".as_slice()));
+        Input::File { name: format!("/certs/{file}").into(), content }
+    }));
+    for port in [80, 443, 3306] {
+        let listener = world.json(ResourceType::Listener, &format!("0.0.0.0_{port}"));
+        let chains = listener["filter_chains"].as_array().expect("chains");
+        for chain in chains {
+            let tls = &chain["transport_socket"]["typed_config"];
+            assert_eq!(tls["require_client_certificate"], true, "{port}: {chain:#}");
+        }
+        let names = &chains[0]["filter_chain_match"]["server_names"];
+        assert_eq!((chains.len(), names), (1, &json!(["books.example.com"])), "{port}");
+    }
+    assert_eq!(world.fault(&mutual(), ConditionKind::Reconciled), None);
 }

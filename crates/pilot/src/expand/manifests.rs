@@ -7,6 +7,10 @@
 //! | TCP | the same port | to the same port |
 //!
 //! A ServiceEntry with several ports of HTTP, or of TLS, keeps their numbers at the gateway, where nothing else tells them apart.
+//!
+//! In mutual TLS ports are the same, and all that workloads send is in TLS of the mesh up to the gateway, which takes that off: to
+//! each host by its name, which workloads say as the server's name (SNI). What tells names to be said is a subset of the gateway's
+//! Service, one for each host. Its DestinationRule is in that Service's namespace, as Istio looks there for workloads of all others.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +21,10 @@ use tidegate_api::istio::service_entry::{Resolution, ServicePort};
 
 use crate::model::visibility::visibility;
 
-use super::{API_VERSION, Front, GATEWAY_ANNOTATION, LongForm, TLS_ANNOTATION, Wish};
+use super::{
+    API_VERSION, Front, GATEWAY_ANNOTATION, LongForm, MUTUAL_ANNOTATION, TLS_ANNOTATION, Wish,
+    mutual,
+};
 
 /// The subset of a host that TLS is started with.
 const SUBSET: &str = "originate-tls";
@@ -48,6 +55,15 @@ impl Family {
             protocol if protocol.is_tls() => Some(Self::Tls),
             protocol if protocol.is_tcp() => Some(Self::Tcp),
             _ => None,
+        }
+    }
+
+    /// The field of a VirtualService with rules for it.
+    fn rules(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Tls => "tls",
+            Self::Tcp => "tcp",
         }
     }
 }
@@ -104,6 +120,9 @@ impl Writer<'_> {
                 self.entry.hosts.iter().enumerate().map(|(n, host)| self.destination_rule(n, host)),
             );
         }
+        if self.wish.mutual {
+            manifests.push(self.mutual_rule());
+        }
         LongForm { manifests, faults }
     }
 
@@ -115,6 +134,14 @@ impl Writer<'_> {
             ));
             return None;
         };
+        if let (true, Family::Tls, Some(host)) = (self.wish.mutual, family, self.wildcard()) {
+            faults.push(format!(
+                "annotation {MUTUAL_ANNOTATION}: port {number} does not go through the egress gateway: which host of {host} is \
+                 meant stands inside of the workload's own TLS, where the gateway does not look: name hosts, or leave the \
+                 annotation out"
+            ));
+            return None;
+        }
         let alone =
             self.entry.ports.iter().filter(|port| Family::of(port) == Some(family)).count() == 1;
         let gateway = match family {
@@ -170,27 +197,28 @@ impl Writer<'_> {
         format!("{}-via-{}", self.object.name(), self.wish.gateway.name)
     }
 
+    fn wildcard(&self) -> Option<&String> {
+        self.entry.hosts.iter().find(|host| host.starts_with('*'))
+    }
+
     fn manifest(&self, kind: &str, name: &str, spec: &Value) -> Value {
-        json!({
-            "apiVersion": API_VERSION,
-            "kind": kind,
-            "metadata": { "name": name, "namespace": self.object.namespace() },
-            "spec": spec,
-        })
+        manifest(kind, self.object.namespace(), name, spec)
     }
 
     fn gateway(&self, ways: &[Way<'_>], selector: &BTreeMap<String, String>) -> Value {
         let server = |way: &Way<'_>| {
-            let (protocol, tls) = match way.family {
-                Family::Http => ("HTTP", None),
-                Family::Tls => ("TLS", Some(json!({ "mode": "PASSTHROUGH" }))),
-                Family::Tcp => ("TCP", None),
+            let (protocol, tls) = match (way.family, self.wish.mutual) {
+                (Family::Http, true) => ("HTTPS", Some("ISTIO_MUTUAL")),
+                (Family::Tls | Family::Tcp, true) => ("TLS", Some("ISTIO_MUTUAL")),
+                (Family::Http, false) => ("HTTP", None),
+                (Family::Tls, false) => ("TLS", Some("PASSTHROUGH")),
+                (Family::Tcp, false) => ("TCP", None),
             };
             let name = format!("{}-{}", protocol.to_ascii_lowercase(), way.gateway);
             let port = json!({ "number": way.gateway, "name": name, "protocol": protocol });
             let mut server = json!({ "port": port, "hosts": self.entry.hosts });
-            if let Some(tls) = tls {
-                server["tls"] = tls;
+            if let Some(mode) = tls {
+                server["tls"] = json!({ "mode": mode });
             }
             server
         };
@@ -211,22 +239,26 @@ impl Writer<'_> {
             if way.in_tls {
                 onward["subset"] = SUBSET.into();
             }
-            let there = json!({ "host": self.host, "port": { "number": way.gateway } });
-            let field = match way.family {
-                Family::Http => "http",
-                Family::Tls => "tls",
-                Family::Tcp => "tcp",
-            };
-            let rule = |from: &str, port: u16, destination: &Value| {
+            let mut there = json!({ "host": self.host, "port": { "number": way.gateway } });
+            if self.wish.mutual {
+                there["subset"] = mutual::subset(host).into();
+            }
+            let mut add = |family: Family, from: &str, port: u16, destination: Value| {
                 let mut condition = json!({ "gateways": [from], "port": port });
-                if way.family == Family::Tls {
+                if family == Family::Tls {
                     condition["sniHosts"] = json!([host]);
                 }
-                json!({ "match": [condition], "route": [{ "destination": destination }] })
+                let rule =
+                    json!({ "match": [condition], "route": [{ "destination": destination }] });
+                rules.entry(family.rules()).or_default().push(rule);
             };
-            let rules = rules.entry(field).or_default();
-            rules.push(rule("mesh", way.port.number.get(), &there));
-            rules.push(rule(&gateway, way.gateway, &onward));
+            add(way.family, "mesh", way.port.number.get(), there);
+            // The name that TLS of the mesh was for is gone with it.
+            let arriving = match way.family {
+                Family::Tls if self.wish.mutual => Family::Tcp,
+                other => other,
+            };
+            add(arriving, &gateway, way.gateway, onward);
         }
         let mut spec = json!({ "hosts": [host], "gateways": ["mesh", gateway] });
         for (field, rules) in rules {
@@ -249,6 +281,27 @@ impl Writer<'_> {
         self.manifest("DestinationRule", &self.name(number), &spec)
     }
 
+    /// Mutual TLS to the gateway: a subset for each host, by whose name the gateway is asked.
+    fn mutual_rule(&self) -> Value {
+        let subset = |host: &String| {
+            let tls = json!({ "mode": "ISTIO_MUTUAL", "sni": mutual::server_name(host) });
+            json!({ "name": mutual::subset(host), "trafficPolicy": { "tls": tls } })
+        };
+        let subsets: Vec<Value> = self.entry.hosts.iter().map(subset).collect();
+        let mut spec = json!({ "host": self.host, "subsets": subsets });
+        let own = self.object.namespace();
+        let export_to = self.entry.export_to.iter();
+        let export_to: Vec<&str> =
+            export_to.map(|to| if to == "." { own } else { to.as_str() }).collect();
+        if !export_to.is_empty() {
+            spec["exportTo"] = export_to.into();
+        }
+        let gateway = &self.wish.gateway;
+        // A namespace has no dot: no two ServiceEntries come to the same name.
+        let name = format!("{}.{own}.via-{}", self.object.name(), gateway.name);
+        manifest("DestinationRule", &gateway.namespace, &name, &spec)
+    }
+
     /// Who sees the ServiceEntry sees what stands for it.
     fn visible(&self, spec: &mut Value) {
         if !self.entry.export_to.is_empty() {
@@ -259,4 +312,13 @@ impl Writer<'_> {
     fn shown_to_gateway(&self, export_to: &[String]) -> bool {
         visibility(export_to, self.object.namespace(), &self.wish.gateway.namespace).is_some()
     }
+}
+
+fn manifest(kind: &str, namespace: &str, name: &str, spec: &Value) -> Value {
+    json!({
+        "apiVersion": API_VERSION,
+        "kind": kind,
+        "metadata": { "name": name, "namespace": namespace },
+        "spec": spec,
+    })
 }

@@ -6,12 +6,14 @@
 //!   annotations:
 //!     tidegate.dev/egress-gateway: istio-egressgateway.istio-system
 //!     tidegate.dev/originate-tls: "true"
+//!     tidegate.dev/mutual-tls: "true"
 //! ```
 //!
 //! [`long_form`] writes them out as manifests, which `tidegate expand` prints and the engine takes in like those of users: one
 //! object or six come to the same resources.
 
 mod manifests;
+mod mutual;
 
 use std::collections::BTreeMap;
 
@@ -29,6 +31,13 @@ pub const GATEWAY_ANNOTATION: &str = "tidegate.dev/egress-gateway";
 /// HTTP, `"true"` or `"false"`.
 pub const TLS_ANNOTATION: &str = "tidegate.dev/originate-tls";
 
+/// On a ServiceEntry with [`GATEWAY_ANNOTATION`]: whether workloads and the gateway know each other by their certificates in the
+/// mesh (`ISTIO_MUTUAL`), `"true"` or `"false"`.
+pub const MUTUAL_ANNOTATION: &str = "tidegate.dev/mutual-tls";
+
+/// Every annotation that stands for objects.
+pub const ANNOTATIONS: [&str; 3] = [GATEWAY_ANNOTATION, TLS_ANNOTATION, MUTUAL_ANNOTATION];
+
 /// The form that everything is written in.
 pub(crate) const API_VERSION: &str = "networking.istio.io/v1";
 
@@ -42,6 +51,8 @@ pub struct Wish {
     pub gateway: ObjectKey,
     /// Whether the gateway starts TLS for plain HTTP.
     pub originates: bool,
+    /// Whether what workloads send to the gateway is in mutual TLS of the mesh.
+    pub mutual: bool,
 }
 
 impl Wish {
@@ -50,30 +61,24 @@ impl Wish {
     /// # Errors
     /// What is wrong with them, with what to write.
     pub fn of(object: &Object, domain: &str) -> Option<Result<Self, String>> {
-        let gateway = object.annotations.get(GATEWAY_ANNOTATION);
-        let tls = object.annotations.get(TLS_ANNOTATION);
-        let originates = match tls.map(String::as_str) {
-            None | Some("false") => Ok(false),
-            Some("true") => Ok(true),
-            Some(other) => Err(format!(
-                "annotation {TLS_ANNOTATION}: {other:?} is neither \"true\" nor \"false\""
-            )),
+        let Some(gateway) = object.annotations.get(GATEWAY_ANNOTATION) else {
+            return lonely(object).map(Err);
         };
-        let Some(gateway) = gateway else {
-            return tls.map(|_| {
-                Err(format!(
-                    "annotation {TLS_ANNOTATION} has no effect without {GATEWAY_ANNOTATION}; TLS that sidecars start is \
-                     asked for by a DestinationRule"
-                ))
-            });
-        };
+        Some(Self::read(object, gateway, domain))
+    }
+
+    fn read(object: &Object, gateway: &str, domain: &str) -> Result<Self, String> {
         let service = service(gateway.trim(), object.namespace(), domain).ok_or_else(|| {
             format!(
                 "annotation {GATEWAY_ANNOTATION}: {gateway:?} names no Service: write NAME.NAMESPACE, as in \
                  istio-egressgateway.istio-system"
             )
-        });
-        Some(service.and_then(|gateway| Ok(Self { gateway, originates: originates? })))
+        })?;
+        Ok(Self {
+            gateway: service,
+            originates: is_wanted(object, TLS_ANNOTATION)?,
+            mutual: is_wanted(object, MUTUAL_ANNOTATION)?,
+        })
     }
 
     /// The host of the gateway's Service.
@@ -97,6 +102,28 @@ impl Wish {
             )
         })?;
         Ok(BTreeMap::from([("istio".to_owned(), label.to_owned())]))
+    }
+}
+
+/// What is wrong with an object that has annotations about the way to a gateway, and none that names one.
+fn lonely(object: &Object) -> Option<String> {
+    let instead = [
+        (TLS_ANNOTATION, "TLS that sidecars start is asked for by a DestinationRule"),
+        (MUTUAL_ANNOTATION, "mutual TLS between workloads is asked for by a DestinationRule"),
+    ];
+    let (annotation, instead) =
+        instead.into_iter().find(|(annotation, _)| object.annotations.contains_key(*annotation))?;
+    Some(format!("annotation {annotation} has no effect without {GATEWAY_ANNOTATION}; {instead}"))
+}
+
+/// What an annotation says that is `"true"` or `"false"`; what is not said is not wanted.
+fn is_wanted(object: &Object, annotation: &str) -> Result<bool, String> {
+    match object.annotations.get(annotation).map(String::as_str) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => {
+            Err(format!("annotation {annotation}: {other:?} is neither \"true\" nor \"false\""))
+        }
     }
 }
 

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 use tidegate_api::{Kind, Object, Origin, Spec};
 
-use super::{Front, GATEWAY_ANNOTATION, LongForm, TLS_ANNOTATION, Wish, long_form};
+use super::{
+    Front, GATEWAY_ANNOTATION, LongForm, MUTUAL_ANNOTATION, TLS_ANNOTATION, Wish, long_form,
+};
 
 fn entry(annotations: &Value, spec: &Value) -> Object {
     let manifest = json!({
@@ -123,6 +125,60 @@ fn several_ports_of_one_kind_keep_their_numbers() {
 }
 
 #[test]
+fn in_mutual_tls_all_goes_by_the_name_that_workloads_ask_the_gateway_for() {
+    let annotations = json!({GATEWAY_ANNOTATION: VIA, MUTUAL_ANNOTATION: "true"});
+    let of = [(80, "HTTP"), (443, "TLS"), (3306, "TCP")];
+    let mut entry_spec = spec(&["b-c.example"], &of);
+    entry_spec["exportTo"] = json!([".", "istio-system"]);
+    let front = Front { ports: vec![80, 443, 3306], ..front() };
+    let form = written(&entry(&annotations, &entry_spec), Some(&front));
+    assert_eq!(form.faults, [""; 0]);
+    assert_eq!(kinds(&form), ["Gateway", "VirtualService", "DestinationRule"]);
+    let servers = form.manifests[0]["spec"]["servers"].as_array().expect("servers");
+    let told = |server: &Value| {
+        assert_eq!(server["tls"], json!({"mode": "ISTIO_MUTUAL"}));
+        (server["port"]["number"].clone(), server["port"]["protocol"].clone())
+    };
+    let told: Vec<_> = servers.iter().map(told).collect();
+    let expected = [(80, "HTTPS"), (443, "TLS"), (3306, "TLS")];
+    assert_eq!(told, expected.map(|(port, protocol)| (json!(port), json!(protocol))));
+
+    let rules = &form.manifests[1]["spec"];
+    let subset = |rule: &Value| rule["route"][0]["destination"]["subset"].clone();
+    assert_eq!(subset(&rules["http"][0]), "b--c-example");
+    assert_eq!(subset(&rules["http"][1]), Value::Null, "from the gateway on");
+    assert_eq!(rules["tls"].as_array().map(Vec::len), Some(1), "as workloads send it");
+    assert_eq!(rules["tls"][0]["match"][0]["sniHosts"], json!(["b-c.example"]));
+    let ports: Vec<&Value> = (rules["tcp"].as_array().expect("rules").iter())
+        .map(|rule| &rule["match"][0]["port"])
+        .collect();
+    assert_eq!(ports, [443, 3306, 3306], "what the gateway gets out of TLS of the mesh is bytes");
+
+    let rule = &form.manifests[2];
+    assert_eq!(rule["metadata"]["name"], "books.shop.via-istio-egressgateway");
+    assert_eq!(rule["metadata"]["namespace"], "istio-system", "where workloads of others look");
+    assert_eq!(rule["spec"]["exportTo"], json!(["shop", "istio-system"]));
+    assert_eq!(rule["spec"]["host"], "istio-egressgateway.istio-system.svc.cluster.local");
+    let tls = json!({"tls": {"mode": "ISTIO_MUTUAL", "sni": "b-c.example"}});
+    let subsets = json!([{"name": "b--c-example", "trafficPolicy": tls}]);
+    assert_eq!(rule["spec"]["subsets"], subsets);
+}
+
+#[test]
+fn a_wildcard_in_mutual_tls_is_asked_for_by_a_name_under_it() {
+    let annotations = json!({GATEWAY_ANNOTATION: VIA, MUTUAL_ANNOTATION: "true"});
+    let mut wild = spec(&["*.example.com"], &[(80, "HTTP"), (443, "TLS")]);
+    wild["resolution"] = "DYNAMIC_DNS".into();
+    let form = written(&entry(&annotations, &wild), None);
+    assert_eq!(form.faults.len(), 1, "{:?}", form.faults);
+    assert!(form.faults[0].contains("port 443 does not go"), "{:?}", form.faults);
+    let servers = form.manifests[0]["spec"]["servers"].as_array().expect("servers");
+    assert_eq!(servers.len(), 1);
+    let subset = &form.manifests[2]["spec"]["subsets"][0];
+    assert_eq!(subset["trafficPolicy"]["tls"]["sni"], "any.example.com");
+}
+
+#[test]
 fn what_cannot_be_written_out_is_told_with_what_to_do() {
     let faults = |annotations: &Value, spec: &Value| {
         written(&entry(annotations, spec), None).faults.join("\n")
@@ -167,11 +223,10 @@ fn annotations_are_read_strictly() {
     for wrong in ["", "*", "exit.edge.example.com", "a/b", ".x", "x."] {
         assert!(key(wrong).is_err(), "{wrong:?}");
     }
-    assert!(
-        wish(&json!({GATEWAY_ANNOTATION: VIA, TLS_ANNOTATION: "yes"})).expect("a wish").is_err()
-    );
-    assert!(
-        wish(&json!({TLS_ANNOTATION: "true"})).expect("a wish").is_err(),
-        "it would be lost in silence"
-    );
+    for annotation in [TLS_ANNOTATION, MUTUAL_ANNOTATION] {
+        let both = json!({GATEWAY_ANNOTATION: VIA, annotation: "yes"});
+        assert!(wish(&both).expect("a wish").is_err(), "{annotation}");
+        let lonely = wish(&json!({annotation: "true"})).expect("a wish");
+        assert!(lonely.is_err_and(|why| why.contains(annotation)), "it would be lost in silence");
+    }
 }

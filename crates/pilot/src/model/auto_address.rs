@@ -85,7 +85,8 @@ fn addresses(place: u32) -> [IpAddr; 2] {
 }
 
 /// FNV-1a of 32 bits, as in Istio.
-fn fnv1a(parts: &[&[u8]]) -> u32 {
+#[must_use]
+pub fn fnv1a(parts: &[&[u8]]) -> u32 {
     let bytes = parts.iter().copied().flatten();
     bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }

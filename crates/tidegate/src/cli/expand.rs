@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Map, Value};
 use tidegate_api::{Kind, Object, ObjectKey, Spec};
-use tidegate_pilot::expand::{Front, GATEWAY_ANNOTATION, TLS_ANNOTATION, Wish, long_form};
+use tidegate_pilot::expand::{ANNOTATIONS, Front, GATEWAY_ANNOTATION, Wish, long_form};
 
 use super::values::existing_path;
 use crate::failure::{Failure, Outcome};
@@ -99,8 +99,7 @@ fn front(object: &Object, key: &ObjectKey) -> Option<Front> {
 fn plain(mut manifest: Map<String, Value>) -> Value {
     if let Some(metadata) = manifest.get_mut("metadata").and_then(Value::as_object_mut) {
         if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
-            annotations.remove(GATEWAY_ANNOTATION);
-            annotations.remove(TLS_ANNOTATION);
+            ANNOTATIONS.into_iter().for_each(|annotation| _ = annotations.remove(annotation));
         }
         if metadata.get("annotations").and_then(Value::as_object).is_some_and(Map::is_empty) {
             metadata.remove("annotations");

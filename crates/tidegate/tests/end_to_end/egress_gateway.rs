@@ -5,14 +5,17 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 use tidegate_testing::ca::{Ca, Identity};
+use tidegate_testing::client::{self, Client};
 use tidegate_testing::tools::Tool;
 use tidegate_testing::{PATIENCE, eventually};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::support::captured::{ORIGINS, RESOLVER, WORKLOAD, World, resolver};
 use crate::support::egress_guide::Workload;
+use crate::support::handshakes::put;
 use crate::support::{Gateway, Shell};
 
 /// Where the gateway is: the network that other tests have a workload in.
@@ -140,6 +143,52 @@ spec:
   resolution: DNS
 ";
 
+/// HTTP, TLS and bytes of any kind, in mutual TLS up to the gateway, which lets in one workload.
+const MUTUAL: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata:
+  name: plain
+  annotations:
+    tidegate.dev/egress-gateway: istio-egressgateway.istio-system
+    tidegate.dev/mutual-tls: 'true'
+spec:
+  hosts: [plain.example]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: DNS
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata:
+  name: passed
+  annotations:
+    tidegate.dev/egress-gateway: istio-egressgateway.istio-system
+    tidegate.dev/mutual-tls: 'true'
+spec:
+  hosts: [passed.example]
+  ports: [{number: 443, name: tls, protocol: TLS}]
+  resolution: DNS
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata:
+  name: bytes
+  annotations:
+    tidegate.dev/egress-gateway: istio-egressgateway.istio-system
+    tidegate.dev/mutual-tls: 'true'
+spec:
+  hosts: [bytes.example]
+  ports: [{number: 443, name: tcp, protocol: TCP}]
+  resolution: DNS
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: clients, namespace: istio-system}
+spec:
+  selector: {matchLabels: {istio: egressgateway}}
+  rules: [{from: [{source: {principals: [cluster.local/ns/default/sa/client]}}]}]
+";
+
 /// An origin that answers each request with who has connected.
 async fn origin(at: SocketAddr, tls: Option<&Identity>) {
     let listener = TcpListener::bind(at).await.expect("an address of ours");
@@ -232,4 +281,89 @@ async fn origins_see_the_gateway_alone_by_many_objects_or_by_an_annotation() {
         serde_json::from_str(&shell.ok("kubectl get gateways -A -o json").await).expect("a list");
     assert_eq!(left["items"], serde_json::json!([]));
     workload.end().await;
+}
+
+/// A folder with the certificate of a workload in the mesh.
+fn in_mesh(world: &World, ca: &Ca, namespace: &str, account: &str) -> String {
+    let leaf =
+        ca.issue_with_uris(&[], &[&format!("spiffe://cluster.local/ns/{namespace}/sa/{account}")]);
+    let folder = world.manifests().with_file_name(format!("{account}-certs"));
+    std::fs::create_dir(&folder).expect("a folder");
+    let files = [
+        ("cert-chain.pem", &*leaf.certificate_pem),
+        ("key.pem", &*leaf.key_pem),
+        ("root-cert.pem", ca.pem()),
+    ];
+    put(&folder, &files);
+    folder.display().to_string()
+}
+
+/// What a client without a certificate of the mesh gets to read of a gateway in TLS; an error where it is sent away.
+async fn strange(gateway: SocketAddr, host: &str, mesh: &Ca) -> std::io::Result<Vec<u8>> {
+    let mut stream = client::tls(gateway, host, mesh.client_config(&[])).await?;
+    stream.write_all(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).await?;
+    let mut read = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut read)).await.expect("in time")?;
+    Ok(read)
+}
+
+#[tokio::test]
+async fn by_annotation_workload_and_gateway_know_each_other_by_certificate() {
+    let (Some(_), Some(world)) = (Tool::Kubectl.need(), World::new()) else { return };
+    let internet = resolver().await;
+    let (ca, mesh) = (Ca::new("internet"), Ca::new("mesh"));
+    let roots = world.file("roots.pem", ca.pem());
+    let at = |address: &str, port: u16| SocketAddr::new(address.parse().expect("an address"), port);
+    for (name, address) in [("plain", 0), ("passed", 1), ("bytes", 0)] {
+        internet.address(&format!("{name}.example."), 60, ORIGINS[address]);
+    }
+    origin(at(ORIGINS[0], 80), None).await;
+    origin(at(ORIGINS[0], 443), Some(&ca.issue(&["bytes.example"]))).await;
+    origin(at(ORIGINS[1], 443), Some(&ca.issue(&["passed.example"]))).await;
+
+    let api = format!("{GATEWAY}:0");
+    let own = in_mesh(&world, &mesh, "istio-system", "gateway");
+    let flags = ["--gateway-labels", "istio=egressgateway", "--gateway-listen", GATEWAY];
+    let more = ["--api-listen", &api, "--dns-server", RESOLVER, "--workload-certs", &own];
+    let flags = [&flags[..], &more].concat();
+    let gateway = Gateway::start_in(&world, &flags, &[("SSL_CERT_FILE", &roots)]).await;
+    let Some(shell) = Shell::with(&gateway, &[Tool::Kubectl]) else { return };
+    let kubeconfig = &gateway.exports["KUBECONFIG"];
+    let file = world.file("mutual.yaml", MUTUAL);
+    shell.ok(&format!("kubectl apply -f {file}")).await;
+
+    let known = in_mesh(&world, &mesh, "default", "client");
+    let flags = ["--pod", "client", "--workload-certs", &known];
+    let workload = Workload::start(kubeconfig, &roots, &flags).await;
+    let seen = format!("seen {GATEWAY} 200");
+    for url in ["http://plain.example/", "https://passed.example/", "https://bytes.example/"] {
+        workload.answers(&[url], |it| it == seen).await;
+    }
+    workload.end().await;
+
+    // Whoever the policy does not name is let in nowhere, and who shows no certificate not even that far.
+    let other = in_mesh(&world, &mesh, "default", "other");
+    let flags = ["--pod", "other", "--workload-certs", &other];
+    let workload = Workload::start(kubeconfig, &roots, &flags).await;
+    workload.answers(&["http://plain.example/"], |it| it.ends_with(" 403")).await;
+    for url in ["https://passed.example/", "https://bytes.example/"] {
+        let answer = workload.curl(&[url]).await;
+        assert!(answer.contains(" 000"), "{answer}");
+    }
+    workload.end().await;
+    let workload = Workload::start(kubeconfig, &roots, &["--pod", "bare"]).await;
+    workload.answers(&["http://plain.example/"], |it| it.ends_with(" 503")).await;
+    let answer = workload.curl(&["https://passed.example/"]).await;
+    assert!(answer.contains(" 000"), "{answer}");
+    workload.end().await;
+
+    // In plain text nobody is served at all.
+    for (address, host) in [(gateway.http, "plain.example"), (gateway.https, "passed.example")] {
+        let refused = strange(address, host, &mesh).await;
+        assert!(refused.as_ref().map_or(true, Vec::is_empty), "{refused:?}");
+        let mut plain = Client::connect(address).await;
+        plain.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+        let read = plain.read_to_end().await;
+        assert!(!read.starts_with(b"HTTP/"), "{}", String::from_utf8_lossy(&read));
+    }
 }
