@@ -17,7 +17,7 @@
 //! It knows nothing of who fills the table, and starts nothing: [`Server::bind`] takes sockets, [`Server::serve`] runs on the
 //! caller's runtime.
 //!
-//! Known gaps: addresses have no names (PTR is forwarded), zone transfers are refused, the table has no SOA record, so that
+//! Known gaps: zone transfers are refused, the table has no SOA record, so that
 //! clients do not keep its empty answers.
 
 mod led;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use hickory_proto::op::{
     Edns, Header, Message, MessageType, Metadata, OpCode, Query, ResponseCode,
 };
-use hickory_proto::rr::rdata::CNAME;
+use hickory_proto::rr::rdata::{CNAME, PTR};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 
@@ -84,6 +84,15 @@ impl Request {
     /// Whether it asks for a whole zone, which is answered in many messages.
     pub(crate) fn is_transfer(&self) -> bool {
         matches!(self.kind(), RecordType::AXFR | RecordType::IXFR)
+    }
+
+    /// The address whose names it asks for (RFC 1035 section 3.5, RFC 3596 section 2.5), if it asks for that.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        if !self.is_lookup() || self.kind() != RecordType::PTR {
+            return None;
+        }
+        let net = self.name().parse_arpa_name().ok()?;
+        (net.prefix_len() == net.max_prefix_len()).then(|| net.addr())
     }
 
     /// The longest answer that the client takes.
@@ -179,6 +188,11 @@ pub(crate) fn address(name: &Name, address: IpAddr) -> Record {
     Record::from_rdata(name.clone(), TTL, data)
 }
 
+/// A record with the name of an address.
+pub(crate) fn pointer(asked: &Name, name: &Name) -> Record {
+    Record::from_rdata(asked.clone(), TTL, RData::PTR(PTR(name.clone())))
+}
+
 /// The bytes of a message, without the records at its end that would make it too long.
 fn cut(mut message: Message, limit: usize) -> Option<Vec<u8>> {
     loop {
@@ -259,6 +273,7 @@ pub(crate) mod fuzzing {
             let bare = written.len() == HEADER;
             assert!(bare || request.is_answered_by(&written, request.id()));
             assert!(!request.is_answered_by(&written, !request.id()));
+            let _ = request.address();
             if let Some((other, bytes)) = request.about(&Name::root()) {
                 let read = Request::read(&bytes, transport).expect("a query");
                 assert_eq!((read.name(), read.kind()), (other.name(), request.kind()));

@@ -10,7 +10,9 @@ use hickory_proto::rr::{Name, RecordType};
 use tokio::sync::Semaphore;
 
 use crate::led::Led;
-use crate::message::{Answer, Malformed, Request, TTL, Transport, address, aliases, exists};
+use crate::message::{
+    Answer, Malformed, Request, TTL, Transport, address, aliases, exists, pointer,
+};
 use crate::table::{End, Found, Host, Table};
 use crate::upstream::{AskError, Upstream};
 
@@ -122,11 +124,26 @@ impl DnsProxy {
         if request.is_transfer() {
             return Some(request.code(ResponseCode::NotImp));
         }
+        if let Some(answer) = self.names_asked_for(&request) {
+            return Some(answer);
+        }
         let answer = match self.find(&request) {
             Some(found) => self.answer_found(&request, found, bytes, own).await,
             None => self.forward(&request, bytes, own).await,
         };
         Some(answer.unwrap_or_else(|| request.code(ResponseCode::ServFail)))
+    }
+
+    /// The names that the table has for an address, where a client asks for them; others are for resolvers to say.
+    fn names_asked_for(&self, request: &Request) -> Option<Vec<u8>> {
+        let address = request.address()?;
+        let names = self.table.read().unwrap_or_else(PoisonError::into_inner).names_of(address);
+        if names.is_empty() {
+            return None;
+        }
+        count(&self.counters.from_table);
+        let records = names.iter().map(|name| pointer(request.name(), name)).collect();
+        Some(request.written(Answer { authoritative: true, records, ..Answer::default() }))
     }
 
     fn find(&self, request: &Request) -> Option<Found> {

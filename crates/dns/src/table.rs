@@ -1,6 +1,7 @@
 //! The names that are answered here.
 
 use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
 use std::net::IpAddr;
 
 use hickory_proto::rr::Name;
@@ -8,6 +9,8 @@ use thiserror::Error;
 
 /// How many names may lead to one another in a row.
 const MAX_ALIASES: usize = 8;
+/// Names of one address that an answer has at most: several hosts may share one.
+const MAX_NAMES: usize = 8;
 
 /// Text that is no name.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -51,6 +54,8 @@ pub(crate) struct Table {
     hosts: HashMap<Name, Host>,
     /// The hosts that have a shorter name; the first one counts.
     short: HashMap<Name, BTreeSet<Name>>,
+    /// The hosts at an address, but for wildcards, which are no name of anything.
+    by_address: HashMap<IpAddr, BTreeSet<Name>>,
     /// How many hosts are wildcards.
     wildcards: usize,
 }
@@ -79,19 +84,20 @@ impl Table {
         let wild = usize::from(name.is_wildcard());
         if let Some(before) = self.hosts.remove(name) {
             self.wildcards -= wild;
-            for short in before.short {
-                if let Some(hosts) = self.short.get_mut(&short) {
-                    hosts.remove(name);
-                    if hosts.is_empty() {
-                        self.short.remove(&short);
-                    }
-                }
+            for address in before.addresses(name) {
+                take_out(&mut self.by_address, address, name);
+            }
+            for short in &before.short {
+                take_out(&mut self.short, short, name);
             }
         }
         if let Some(host) = host {
             self.wildcards += wild;
             for short in &host.short {
                 self.short.entry(short.clone()).or_default().insert(name.clone());
+            }
+            for address in host.addresses(name) {
+                self.by_address.entry(*address).or_default().insert(name.clone());
             }
             self.hosts.insert(name.clone(), host);
         }
@@ -114,6 +120,12 @@ impl Table {
         // A short name under the search domain would be the name of the host in full.
         let host = self.hosts.get(&rest).or_else(|| self.wildcard(&rest))?;
         Some(self.follow(&rest, host, vec![asked.clone()]))
+    }
+
+    /// The hosts at an address.
+    pub(crate) fn names_of(&self, address: IpAddr) -> Vec<Name> {
+        let names = self.by_address.get(&address).into_iter().flatten();
+        names.take(MAX_NAMES).cloned().collect()
     }
 
     fn follow(&self, name: &Name, host: &Host, mut aliases: Vec<Name>) -> Found {
@@ -156,6 +168,25 @@ impl Table {
             rest = parent;
         }
         None
+    }
+}
+
+impl Host {
+    /// The addresses that have this host's name.
+    fn addresses(&self, name: &Name) -> &[IpAddr] {
+        match &self.leads {
+            Leads::To(addresses) if !name.is_wildcard() => addresses,
+            _ => &[],
+        }
+    }
+}
+
+fn take_out<K: Eq + Hash>(index: &mut HashMap<K, BTreeSet<Name>>, key: &K, name: &Name) {
+    if let Some(hosts) = index.get_mut(key) {
+        hosts.remove(name);
+        if hosts.is_empty() {
+            index.remove(key);
+        }
     }
 }
 
@@ -241,6 +272,30 @@ mod tests {
         ] {
             assert_eq!(found(&table, asked), expected, "{asked}");
         }
+    }
+
+    #[test]
+    fn addresses_have_the_names_of_hosts_that_are_there() {
+        let mut table = table(&[
+            ("a.example", &["a"], "192.0.2.1"),
+            ("b.example", &[], "192.0.2.1"),
+            ("*.wide.example", &[], "192.0.2.1"),
+            ("c.example", &[], "a.example"),
+        ]);
+        let names = |table: &Table| table.names_of([192, 0, 2, 1].into());
+        assert_eq!(names(&table), [name("a.example"), name("b.example")]);
+        table.set(&name("a.example"), None);
+        assert_eq!(names(&table), [name("b.example")]);
+        let moved = Host { leads: Leads::To(vec![[192, 0, 2, 9].into()]), short: Vec::new() };
+        table.set(&name("b.example"), Some(moved));
+        assert_eq!(table.names_of([192, 0, 2, 9].into()), [name("b.example")]);
+        table.set(&name("b.example"), None);
+        assert!(table.by_address.is_empty());
+        for number in 0..20 {
+            let host = Host { leads: Leads::To(vec![[192, 0, 2, 7].into()]), short: Vec::new() };
+            table.set(&name(&format!("n{number}.example")), Some(host));
+        }
+        assert_eq!(table.names_of([192, 0, 2, 7].into()).len(), MAX_NAMES);
     }
 
     #[test]

@@ -125,6 +125,23 @@ async fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
 }
 
 #[tokio::test]
+async fn addresses_of_the_table_have_its_names_and_others_are_for_a_resolver_to_say() {
+    let upstream = DnsServer::start().await;
+    let fixture = Fixture::start(&[upstream.address]);
+    fixture.set("db.example", &["db"], &["240.240.0.1", "2001:2::f0f0:1"]);
+    let asked = "1.0.240.240.in-addr.arpa.";
+    let expected = format!("NoError; {asked} db.example.");
+    assert_eq!(fixture.said(asked, RecordType::PTR).await, expected);
+    let asked = "1.0.0.0.0.f.0.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.2.0.0.0.1.0.0.2.ip6.arpa.";
+    assert!(fixture.said(asked, RecordType::PTR).await.ends_with(" db.example."), "{asked}");
+    assert_eq!(fixture.count(|counters| &counters.from_table), 2);
+    for other in ["2.0.240.240.in-addr.arpa.", "240.240.in-addr.arpa.", "db.example."] {
+        assert!(!fixture.said(other, RecordType::PTR).await.contains(';'), "{other}");
+    }
+    assert_eq!(fixture.count(|counters| &counters.forwarded), 3);
+}
+
+#[tokio::test]
 async fn names_of_the_table_are_answered_without_a_resolver() {
     let upstream = DnsServer::start().await;
     let fixture = Fixture::start(&[upstream.address]);

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::SystemTime;
 
+use tidegate_dns::DnsProxy;
 use tidegate_envoy::json;
 use tidegate_xds::{Rejection, ResourceType, Update, Verdict};
 use tokio::runtime::Handle;
@@ -47,8 +48,9 @@ pub struct Options {
     pub surroundings: Surroundings,
     /// Who is told of endpoints that are ejected or return, of names that lead nowhere, and of egress that is denied.
     pub incidents: Option<incident::Listener>,
-    /// Which name led a client to an address, for what is told of egress that is denied.
-    pub names: egress::Names,
+    /// What answers the workload's DNS queries, where they come here: which name led it to an address is told of egress that is
+    /// denied, and queries are counted.
+    pub dns_proxy: Option<Arc<DnsProxy>>,
 }
 
 /// A running proxy, seen from the control side. Dropping it ends the workers.
@@ -122,7 +124,9 @@ impl Proxy {
         let logs = Logs::start(&registry, options.logs)?;
         let (office, refused) = (egress::Office::new(), Arc::<egress::Register>::default());
         let fleet = Fleet::start(&registry, &logs, &office.sender())?;
-        let (names, told) = (options.names, options.incidents.clone());
+        let names = options.dns_proxy.as_ref().map(egress::Names::of_dns).unwrap_or_default();
+        options.dns_proxy.into_iter().for_each(|proxy| registry.show(proxy));
+        let told = options.incidents.clone();
         control.spawn(office.keep(Arc::clone(&refused), names, registry.control().egress(), told));
         let ledger = Arc::new(Ledger::new(registry.control(), registry.workers()));
         ledger.workers_started();

@@ -87,7 +87,7 @@ async fn serve(args: &ProxyArgs, bootstrap: Bootstrap) -> Outcome<()> {
         about: about(&bootstrap, workers, &args.config),
         surroundings: surroundings(admin.as_ref()),
         incidents: None,
-        names: tidegate_proxy::egress::Names::default(),
+        dns_proxy: None,
     };
     let mut data_plane = DataPlane::start(
         options,

@@ -13,6 +13,8 @@ const MOST: usize = 1000;
 
 /// How often the same is told.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// How much is told in that time at most: a workload may ask for ever new names.
+const MOST_TOLD: u32 = 60;
 
 /// What was refused, however often.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,9 +36,26 @@ pub struct Denied {
 }
 
 /// The list, which has a bound.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct List {
     entries: HashMap<Key, Entry>,
+    told: Told,
+}
+
+/// What is to be told of a refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// What was refused.
+    Denied(Denied),
+    /// That no more is told for a while.
+    Enough,
+}
+
+/// How much has been told.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    since: SystemTime,
+    lines: u32,
 }
 
 /// What counts as the same: the address where there is no name.
@@ -50,36 +69,38 @@ struct Key {
 #[derive(Debug)]
 struct Entry {
     denied: Denied,
-    told: SystemTime,
+    told: Option<SystemTime>,
+}
+
+impl Default for List {
+    fn default() -> Self {
+        Self { entries: HashMap::new(), told: Told { since: SystemTime::UNIX_EPOCH, lines: 0 } }
+    }
 }
 
 impl List {
-    /// Notes a refusal. Gives back what is to be told of, and how many refusals fell out of the list.
+    /// Notes a refusal. Gives back what is to be told of it, and how many refusals fell out of the list.
     pub fn add(
         &mut self,
         refusal: &Refusal,
         host: Option<Arc<str>>,
         now: SystemTime,
-    ) -> (Option<Denied>, u64) {
+    ) -> (Option<Line>, u64) {
         let &Refusal { asked, destination, source, .. } = refusal;
         let key = Key {
             asked,
             host: host.clone().ok_or_else(|| destination.ip().to_canonical()),
             port: destination.port(),
         };
-        if let Some(Entry { denied, told }) = self.entries.get_mut(&key) {
-            let (count, first) = (denied.count + 1, denied.first);
-            *denied = Denied { asked, host, destination, source, count, first, last: now };
-            let due = now.duration_since(*told).is_ok_and(|since| since >= TOLD_EVERY);
-            if due {
-                *told = now;
-            }
-            return (due.then(|| denied.clone()), 0);
-        }
-        let gone = if self.entries.len() < MOST { 0 } else { self.forget_oldest() };
-        let denied = Denied { asked, host, destination, source, count: 1, first: now, last: now };
-        self.entries.insert(key, Entry { denied: denied.clone(), told: now });
-        (Some(denied), gone)
+        let is_new = !self.entries.contains_key(&key);
+        let gone = if is_new && self.entries.len() >= MOST { self.forget_oldest() } else { 0 };
+        let denied = Denied { asked, host, destination, source, count: 0, first: now, last: now };
+        let entry = self.entries.entry(key).or_insert(Entry { denied: denied.clone(), told: None });
+        let (count, first) = (entry.denied.count + 1, entry.denied.first);
+        entry.denied = Denied { count, first, ..denied };
+        let due = entry.told.is_none_or(|told| has_passed(told, now));
+        let line = if due { self.told.line(now, entry) } else { None };
+        (line, gone)
     }
 
     /// Makes room; how many refusals are listed no more.
@@ -96,6 +117,28 @@ impl List {
         all.sort_by(|a, b| b.last.cmp(&a.last).then_with(|| a.host.cmp(&b.host)));
         all
     }
+}
+
+impl Told {
+    /// What is to be told of an entry, of which something is.
+    fn line(&mut self, now: SystemTime, entry: &mut Entry) -> Option<Line> {
+        if has_passed(self.since, now) {
+            *self = Self { since: now, lines: 0 };
+        }
+        self.lines = self.lines.saturating_add(1);
+        match self.lines {
+            ..=MOST_TOLD => {
+                entry.told = Some(now);
+                Some(Line::Denied(entry.denied.clone()))
+            }
+            // The entry is told of when it is asked for again.
+            number => (number == MOST_TOLD + 1).then_some(Line::Enough),
+        }
+    }
+}
+
+fn has_passed(since: SystemTime, now: SystemTime) -> bool {
+    now.duration_since(since).is_ok_and(|passed| passed >= TOLD_EVERY)
 }
 
 impl fmt::Display for Denied {

@@ -12,6 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use tidegate_dns::DnsProxy;
 use tokio::sync::mpsc;
 
 use crate::http::chain::Client;
@@ -19,7 +20,7 @@ use crate::stats::{EgressStats, Scope, Stats};
 use crate::upstream::incident::{self, Incident};
 
 pub use self::list::Denied;
-use self::list::List;
+use self::list::{Line, List};
 
 /// Refusals that wait to be listed at most.
 const WAITING: usize = 1024;
@@ -29,7 +30,7 @@ const LONGEST_NAME: usize = 253;
 
 /// Which name led a workload to an address, as far as that is known.
 #[derive(Clone, Default)]
-pub struct Names(Option<Arc<NameOf>>);
+pub(crate) struct Names(Option<Arc<NameOf>>);
 
 type NameOf = dyn Fn(IpAddr) -> Option<Arc<str>> + Send + Sync;
 
@@ -99,7 +100,17 @@ impl Office {
             };
             let (shown, gone) = register.list().add(&refusal, name, SystemTime::now());
             stats.unlisted.add(gone);
-            let Some(denied) = shown else { continue };
+            let denied = match shown {
+                None => continue,
+                Some(Line::Denied(denied)) => denied,
+                Some(Line::Enough) => {
+                    tracing::warn!(
+                        "egress denied: so much that this log has no more lines of it for up to a minute: `tidegate egress \
+                         denied` lists it"
+                    );
+                    continue;
+                }
+            };
             tracing::warn!("{denied}");
             if let Some(told) = &told {
                 // Whoever is gone need not know.
@@ -150,8 +161,14 @@ impl Register {
 
 impl Names {
     /// Names as `known` tells them.
-    pub fn new(known: impl Fn(IpAddr) -> Option<Arc<str>> + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(known: impl Fn(IpAddr) -> Option<Arc<str>> + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(known)))
+    }
+
+    /// Names by which a DNS proxy led clients.
+    pub(crate) fn of_dns(proxy: &Arc<DnsProxy>) -> Self {
+        let proxy = Arc::clone(proxy);
+        Self::new(move |address| proxy.name_of(address))
     }
 
     fn of(&self, address: IpAddr) -> Option<Arc<str>> {

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::list::List;
+use super::list::{Line, List};
 use super::*;
 
 fn refusal(asked: Asked, name: Option<&str>, destination: &str) -> Refusal {
@@ -44,7 +44,10 @@ fn the_same_is_counted_and_told_of_once_a_minute() {
     let add = |list: &mut List, seconds| {
         let (told, gone) = list.add(&asked, Some(Arc::clone(&name)), at(seconds));
         assert_eq!(gone, 0);
-        told.map(|denied| denied.to_string())
+        told.map(|line| match line {
+            Line::Denied(denied) => denied.to_string(),
+            Line::Enough => "enough".to_owned(),
+        })
     };
     let first = add(&mut list, 0).expect("told of");
     assert!(
@@ -98,6 +101,24 @@ fn the_list_is_bounded_and_says_what_fell_out() {
     let all = list.denied();
     assert_eq!(all.len(), 1000);
     assert_eq!(all[0].destination, "10.1.0.1:80".parse().expect("an address"));
+}
+
+#[test]
+fn who_asks_for_ever_new_names_does_not_fill_the_log() {
+    let mut list = List::default();
+    let mut told = |number: u64, seconds| {
+        let host = format!("{number}.example");
+        let asked = refusal(Asked::Http, None, "1.1.1.1:80");
+        list.add(&asked, Some(host.into()), at(seconds)).0
+    };
+    let first: Vec<Option<Line>> = (0..1000).map(|number| told(number, 100)).collect();
+    let denied = |line: &Option<Line>| matches!(line, Some(Line::Denied(_)));
+    assert_eq!(first.iter().filter(|line| denied(line)).count(), 60);
+    assert_eq!(first[60], Some(Line::Enough), "which is said once");
+    assert!(first[61..].iter().all(Option::is_none));
+    assert!(denied(&told(999, 160)), "what had no line has one later");
+    assert!(denied(&told(0, 161)), "as has what may be told again");
+    assert_eq!(told(999, 162), None);
 }
 
 #[tokio::test]

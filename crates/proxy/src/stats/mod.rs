@@ -16,6 +16,7 @@ mod cell;
 mod codes;
 mod histogram;
 mod metric;
+mod queries;
 mod refusals;
 mod registry;
 mod render;

@@ -5,6 +5,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use tidegate_dns::DnsProxy;
+
 use super::totals::{Total, Totals as _};
 use super::{
     AccessLogStats, Block, CertificateStats, ClusterManagerStats, ClusterStats, CorsStats,
@@ -43,6 +45,7 @@ pub struct Registry {
     pub(super) access_log: Stats<AccessLogStats>,
     pub(super) cluster_manager: Stats<ClusterManagerStats>,
     pub(super) dns: Stats<DnsStats>,
+    pub(super) dns_proxy: OnceLock<Arc<DnsProxy>>,
     pub(super) egress: Stats<EgressStats>,
     pub(super) listener_manager: Stats<ListenerManagerStats>,
     pub(super) server: Stats<ServerStats>,
@@ -77,10 +80,17 @@ impl Registry {
             access_log: Family::new(writers).get(Key::default(), workers),
             cluster_manager: Family::new(writers).get(Key::default(), workers),
             dns: Family::new(writers).get(Key::default(), workers),
+            dns_proxy: OnceLock::new(),
             egress: Family::new(writers).get(Key::default(), workers),
             listener_manager: Family::new(writers).get(Key::default(), workers),
             server: Family::new(writers).get(Key::default(), workers),
         })
+    }
+
+    /// Shows what a DNS proxy counts of a workload's queries: `dns_proxy.`. There is one at most.
+    pub fn show(&self, dns_proxy: Arc<DnsProxy>) {
+        // Of two, the first one stays.
+        let _ = self.dns_proxy.set(dns_proxy);
     }
 
     /// Number of workers.

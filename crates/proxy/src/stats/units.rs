@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use super::queries::Queries;
 use super::registry::Shared;
 use super::totals::{OfWorker, Responses, Total, Totals};
 use super::{
@@ -309,7 +310,13 @@ fn fixed(registry: &Registry) -> Vec<Unit> {
             totals: Box::new(stats.shared().clone()),
         }
     }
-    vec![
+    let queries = registry.dns_proxy.get().map(|proxy| Unit {
+        prefix: "dns_proxy.".to_owned(),
+        stem: "dns_proxy.",
+        labels: Vec::new(),
+        totals: Box::new(Queries(Arc::clone(proxy))),
+    });
+    let units = [
         unit("cluster_manager.", &registry.cluster_manager),
         unit("dns.hickory.", &registry.dns),
         unit("egress.", &registry.egress),
@@ -318,7 +325,8 @@ fn fixed(registry: &Registry) -> Vec<Unit> {
         unit("listener_manager.", &registry.listener_manager),
         unit("server.", &registry.server),
         unit("tls_inspector.", &registry.tls_inspector),
-    ]
+    ];
+    units.into_iter().chain(queries).collect()
 }
 
 fn named<B: Block>(stem: &'static str, label: &'static str, shared: Arc<Shared<B>>) -> Unit {

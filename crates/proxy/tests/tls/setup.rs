@@ -37,7 +37,7 @@ impl Running {
             about: Default::default(),
             surroundings: Default::default(),
             incidents: None,
-            names: Default::default(),
+            dns_proxy: None,
         };
         let mut proxy = Proxy::start(options, Handle::current()).expect("a worker");
         let outcome = proxy.apply(&bootstrap.update).await;

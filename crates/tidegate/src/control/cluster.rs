@@ -224,7 +224,7 @@ impl ToCluster {
         }
         let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
         while let Some(note) = notes.first() {
-            events::write(&self.0.client, uid, note).await?;
+            events::write(&self.0.client, uid, note).await.map_err(|why| why.to_string())?;
             notes.remove(0);
         }
         Ok(())

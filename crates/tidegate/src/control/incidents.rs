@@ -9,22 +9,21 @@ use tidegate_proxy::upstream::incident::Incident;
 use tidegate_proxy::upstream::outlier::What;
 use tidegate_xds::ResourceType;
 
-/// What is to be said of it: to each object that the cluster comes from; of egress that is denied, to the workload's Pod, if it is shown.
-pub fn notes(incident: &Incident, pilot: &Pilot, pod: Option<&ObjectKey>) -> Vec<Note> {
+/// What is to be said of it to each object that the cluster comes from.
+pub fn notes(incident: &Incident, pilot: &Pilot) -> Vec<Note> {
     let cluster = match incident {
         Incident::Endpoint(event) => &event.cluster,
         Incident::Name(event) => &event.cluster,
         Incident::Tls(wrong) => &wrong.cluster,
         // No object describes it; the log says it as well, and `tidegate egress denied` lists it.
-        Incident::Egress(_) => {
-            return pod.into_iter().filter_map(|pod| note(incident, pod.clone())).collect();
-        }
+        Incident::Egress(_) => return Vec::new(),
     };
     let owners = pilot.owners(ResourceType::Cluster, cluster);
     owners.into_iter().filter_map(|key| note(incident, key)).collect()
 }
 
-fn note(incident: &Incident, about: ObjectKey) -> Option<Note> {
+/// The same to one object, such as the Pod of the workload that it happened to.
+pub fn note(incident: &Incident, about: ObjectKey) -> Option<Note> {
     let (tone, reason, message) = match incident {
         Incident::Endpoint(event) => {
             let (tone, reason) = match event.what {

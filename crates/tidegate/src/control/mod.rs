@@ -63,7 +63,7 @@ pub struct Neighbours {
     pub incidents: mpsc::UnboundedReceiver<Incident>,
     /// The table that a workload's queries are answered from.
     pub names: Option<Names>,
-    /// The Pod of the workload, where what it was denied is an event of it.
+    /// The Pod of the workload, where what happens to that is told as events of it.
     pub pod: Option<ObjectKey>,
 }
 
@@ -163,14 +163,7 @@ impl<F: Feed> Control<F> {
                     self.apply(batch);
                 }
                 Some(incident) = self.incidents.recv() => {
-                    for note in incidents::notes(&incident, &self.pilot, self.pod.as_ref()) {
-                        match &incident {
-                            Incident::Endpoint(_) | Incident::Tls(_) => {
-                                self.outgoing.note_logged(note);
-                            }
-                            Incident::Name(_) | Incident::Egress(_) => self.outgoing.note(note),
-                        }
-                    }
+                    self.tell_of(&incident);
                 }
                 heard = self.verdicts.changed() => match heard {
                     Ok(()) => self.hear(),
@@ -341,6 +334,18 @@ impl<F: Feed> Control<F> {
         }
         let update = Update { conditions: vec![condition], ..Update::default() };
         leave(&mut self.notices, &self.outgoing, key, update);
+    }
+
+    /// Tells what the proxy has found: the objects that it comes from, and the workload's Pod, if somebody shows that.
+    fn tell_of(&self, incident: &Incident) {
+        for note in incidents::notes(incident, &self.pilot) {
+            match incident {
+                Incident::Endpoint(_) | Incident::Tls(_) => self.outgoing.note_logged(note),
+                Incident::Name(_) | Incident::Egress(_) => self.outgoing.note(note),
+            }
+        }
+        let of_pod = self.pod.as_ref().and_then(|pod| incidents::note(incident, pod.clone()));
+        of_pod.into_iter().for_each(|note| self.outgoing.note(note));
     }
 
     /// Tells what has been false for long enough.

@@ -8,12 +8,11 @@
 //! | `network.rs` | the namespace: addresses, routes, and what leads out of it |
 //! | `claim.rs` | what is made outside of the namespace, written down so that the next start can remove it |
 //! | `pod.rs` | the Pod by which the command shows itself in an API |
-//! | `log.rs`, `events.rs` | its log, which is the sidecar's, and its events |
+//! | `log.rs` | its log, which is the sidecar's |
 //! | `command.rs` | the command: as whom it runs, its signals, its status |
 
 mod claim;
 mod command;
-mod events;
 mod log;
 mod network;
 mod pod;
@@ -37,15 +36,13 @@ use crate::cli::{LogLevel, RunArgs};
 use crate::control::Told;
 use crate::failure::{Failure, Outcome, both};
 use crate::sidecar::{Identity, PROXY, Plan, Sidecar, Source, Workload, become_of, dns};
-use crate::{capture, listen, terminal};
+use crate::{capture, events, listen, terminal};
 
 /// The status when it was not the command that failed, as `env` and `docker run` have it.
 const FAILED: u8 = 125;
 /// How long connections may take to finish that outlive the command.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Notes about the Pod that wait for the API at most.
-const WAITING: usize = 64;
 /// How long an API may take to create or delete the Pod of a command.
 const API: Duration = Duration::from_secs(10);
 
@@ -130,7 +127,7 @@ async fn serve(
         });
         started.map_err(|failure| std::io::Error::other(failure.to_string()))?
     };
-    let (sender, notes) = mpsc::channel(WAITING);
+    let (sender, notes) = mpsc::channel(events::WAITING);
     let told = show.as_ref().map(|Show { workload: Workload { namespace, name, .. }, .. }| Told {
         about: ObjectKey::new(Kind::Pod, namespace.as_str(), name.as_str()),
         notes: sender,

@@ -11,8 +11,8 @@ use tidegate_proxy::accesslog::{Format, Logs};
 use tidegate_source::cluster::{Access, Ask, Client};
 use tokio::sync::mpsc;
 
-use super::events;
 use super::log::HandingIn;
+use crate::events;
 use crate::sidecar::Workload;
 
 /// Says of a Pod which process it stands for, as `MACHINE/NUMBER`: who finds one of a process that is gone may remove it.
@@ -82,7 +82,7 @@ impl Shown {
 
     /// Writes what is said of the Pod as Events of it.
     pub async fn tell(&self, notes: mpsc::Receiver<Note>) {
-        events::write(&self.client, &self.uid, notes).await;
+        events::write_all(&self.client, &self.uid, notes).await;
     }
 
     /// Deletes it.

@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tidegate_dns::{DnsProxy, Server, Upstream};
-use tidegate_proxy::egress::Names;
 use tidegate_proxy::upstream::dns::DnsConfig;
 
 use super::Workload;
@@ -38,14 +37,6 @@ pub fn bind(addresses: &[SocketAddr]) -> Outcome<Server> {
 pub fn proxy(config: &DnsConfig) -> Arc<DnsProxy> {
     let upstream = Upstream::new(config.servers.clone(), config.resolv_conf.clone());
     Arc::new(DnsProxy::new(upstream))
-}
-
-/// Which name led the workload to an address, where its queries are answered here.
-pub fn leading(proxy: Option<&Arc<DnsProxy>>) -> Names {
-    proxy.map_or_else(Names::default, |proxy| {
-        let proxy = Arc::clone(proxy);
-        Names::new(move |address| proxy.name_of(address))
-    })
 }
 
 /// Where it answers, in words that end where others go on.

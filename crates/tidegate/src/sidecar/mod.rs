@@ -23,6 +23,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tidegate_api::{Kind, ObjectKey};
 use tidegate_capture::Mode;
 use tidegate_dns::{DnsProxy, Server};
 use tidegate_pilot::sidecar::{INBOUND_PORT, OUTBOUND_PORT};
@@ -35,8 +36,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 pub use self::identity::{Identity, PROXY, become_of};
-use self::objects::Said;
 pub use self::objects::Source;
+use self::objects::{Known, Said};
 pub use self::workload::Workload;
 use crate::cli::{AccessLogFile, LogLevel, ProxyFlags, SidecarArgs};
 use crate::control::{self, InWords, Names, Neighbours, Outgoing, Told};
@@ -44,7 +45,7 @@ use crate::data_plane::{self, DataPlane};
 use crate::ended::Ended;
 use crate::failure::{Failure, Outcome, both};
 use crate::signals::Signals;
-use crate::{about, admin, capture, lifecycle, listen, mesh};
+use crate::{about, admin, capture, events, lifecycle, listen, mesh};
 
 /// The port that kubelets probe.
 const HEALTH_PORT: u16 = 15021;
@@ -74,7 +75,7 @@ pub fn run(args: SidecarArgs) -> Outcome<()> {
     // No thread has been started yet, and those that will be are all of this user.
     identity::take(identity)?;
     plan.check(identity)?;
-    let mut plan = plan.answering(queries.as_deref().map(dns::bind).transpose()?);
+    let plan = plan.answering(queries.as_deref().map(dns::bind).transpose()?);
     args.access_log.check()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -82,7 +83,7 @@ pub fn run(args: SidecarArgs) -> Outcome<()> {
         .map_err(|error| Failure::new(format!("no runtime: {error}")))?;
     runtime.block_on(async {
         // Not before: what another user sends may be captured.
-        plan.complete(said).await?;
+        let plan = plan.complete(said).await?;
         let mut signals = Signals::listen()
             .map_err(|error| Failure::new(format!("signals cannot be handled: {error}")))?;
         tokio::select! {
@@ -182,14 +183,22 @@ impl Plan {
         })
     }
 
-    /// Has the workload's Pod say what flags do not.
+    /// Has the workload's Pod say what flags do not, and what happens to the workload be written as Events of it. Needs a
+    /// runtime, on which these are written.
     ///
     /// # Errors
     /// The API has no such Pod, or does not answer; or the Pod is captured in another way.
-    async fn complete(&mut self, said: Said) -> Outcome<()> {
-        self.source.complete(&mut self.workload, said).await?;
+    async fn complete(mut self, said: Said) -> Outcome<Self> {
+        let known = self.source.complete(&mut self.workload, said).await?;
         self.workload.describe_to(&mut self.options);
-        Ok(())
+        let Workload { namespace, name, .. } = &self.workload;
+        let about = ObjectKey::new(Kind::Pod, namespace.as_str(), name.as_str());
+        let told = known.map(|Known { client, uid }| {
+            let (notes, said) = mpsc::channel(events::WAITING);
+            tokio::spawn(async move { events::write_all(&client, &uid, said).await });
+            Told { about, notes }
+        });
+        Ok(self.shown(told))
     }
 
     /// The same, where the workload's queries come to this server: hosts without an address have one of their own then.
@@ -236,7 +245,7 @@ impl Plan {
             about,
             surroundings,
             incidents: Some(incidents),
-            names: dns::leading(self.names.as_ref().map(|(_, dns)| dns)),
+            dns_proxy: self.names.as_ref().map(|(_, dns)| Arc::clone(dns)),
         };
         let snapshot = Snapshot::new();
         let (started, start) = oneshot::channel();

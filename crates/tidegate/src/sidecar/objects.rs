@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use tidegate_api::kube::Pod;
 use tidegate_api::{FieldError, Kind, Object, Origin, Spec};
 use tidegate_apiserver::store::{Changes, Options as StoreOptions, Store};
-use tidegate_source::cluster::{Access, AccessError, Ask, Options};
+use tidegate_source::cluster::{Access, AccessError, Ask, Client, Options};
 use tidegate_source::{Change, Cluster};
 
 use super::Workload;
@@ -121,20 +121,29 @@ pub struct Said {
     pub interception: bool,
 }
 
+/// A Pod that an API has, which somebody else shows there.
+pub struct Known {
+    /// The API.
+    pub client: Client,
+    /// Its `metadata.uid`.
+    pub uid: String,
+}
+
 impl Source {
-    /// Has the workload's Pod say what flags do not. Without an API server, or a name, there is none to ask for.
+    /// Has the workload's Pod say what flags do not, and gives that back, where there is one: without an API server, or a name,
+    /// there is none to ask for.
     ///
     /// # Errors
     /// The API has no such Pod, or does not answer; or the Pod is captured in another way than the sidecar is started for.
-    pub async fn complete(&self, workload: &mut Workload, said: Said) -> Outcome<()> {
-        let (Self::Api(access), true) = (self, said.pod) else { return Ok(()) };
+    pub async fn complete(&self, workload: &mut Workload, said: Said) -> Outcome<Option<Known>> {
+        let (Self::Api(access), true) = (self, said.pod) else { return Ok(None) };
         let Workload { namespace, name, .. } = &*workload;
         let failed = |why: String| Failure::new(format!("Pod {namespace}/{name}: {why}"));
         let client = access.client().await.map_err(|error| failure(&error))?;
         let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
         let answer = client.send(Ask::new(Method::GET, &path)).await.map_err(failed)?;
         if answer.status == StatusCode::NOT_FOUND && said.labels {
-            return Ok(());
+            return Ok(None);
         }
         if !answer.status.is_success() {
             let why = answer.body["message"].as_str().unwrap_or_default();
@@ -164,7 +173,8 @@ impl Source {
         if let Some(account) = answer.body["spec"]["serviceAccountName"].as_str() {
             account.clone_into(&mut workload.service_account);
         }
-        Ok(())
+        let uid = answer.body["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+        Ok(Some(Known { client, uid }))
     }
 }
 

@@ -89,7 +89,7 @@ impl Ground {
             about: about(&facts, workers, addresses[0])?,
             surroundings: surroundings.clone(),
             incidents: Some(incidents),
-            names: tidegate_proxy::egress::Names::default(),
+            dns_proxy: None,
         };
         let snapshot = Snapshot::new();
         let (started, start) = oneshot::channel();

@@ -93,6 +93,12 @@ async fn services_on_one_port_are_told_apart_by_their_names() {
     assert!(unknown.contains("status: NXDOMAIN"), "{unknown}");
     assert_eq!(internet.asked().len(), 2);
 
+    // An address has the name of its host, and what was asked is counted.
+    assert_eq!(ask(RESOLVER, &["-x", &a]).await, "a.example.");
+    assert_eq!(ask(RESOLVER, &["-x", &six]).await, "a.example.");
+    let stats = world.curl(&["http://127.0.0.1:15000/stats?filter=dns_proxy"]).await;
+    assert!(stats.contains("dns_proxy.forwarded: 2\n"), "{stats}");
+
     let own = format!("hello {}\n", WORKLOAD[0]);
     for (address, host, origin) in [
         (&a, "a.example", ORIGINS[0]),

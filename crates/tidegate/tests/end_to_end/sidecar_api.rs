@@ -7,7 +7,7 @@ use tidegate_testing::origin::{Body, Origin, full};
 use tidegate_testing::{PATIENCE, eventually};
 
 use crate::support::captured::{ORIGINS, World};
-use crate::support::{Gateway, Shell};
+use crate::support::{Api, Gateway, Shell};
 
 /// Where the API listens, so that the workload's namespace reaches it.
 const API: &str = "10.77.0.1:0";
@@ -72,6 +72,14 @@ async fn what_the_api_has_counts_and_stays_while_it_is_gone() {
     }
 
     answers(&world, " 502").await;
+    // What it was denied is an event of its Pod, which somebody else made.
+    let mut api = Api::of(&gateway).await;
+    let all = "/api/v1/namespaces/default/events";
+    let about = &api.tells(all, &["EgressDenied", "web.example:80"]).await["items"][0];
+    assert_eq!(about["involvedObject"]["kind"], "Pod");
+    assert_eq!(about["involvedObject"]["name"], "sleep");
+    let pod = api.send("GET", "/api/v1/namespaces/default/pods/sleep", "").await;
+    assert_eq!(about["involvedObject"]["uid"], pod["metadata"]["uid"]);
     shell.ok(CREATE).await;
     answers(&world, "hello 200").await;
     shell.ok(DELETE).await;
