@@ -86,3 +86,82 @@ fn who_says_what_is_spoken_or_which_tls_is_followed() {
     assert_eq!(route(&world, 443).0, format!("outbound|443|~tls|{HOST}"));
     assert!(world.names(Cluster).iter().any(|name| name.contains("~tls")));
 }
+
+fn rules(host: &str, destination: &Value) -> Value {
+    let spec = json!({"hosts": [host], "http": [{"route": [{"destination": destination}]}]});
+    manifest("VirtualService", "rules", &spec)
+}
+
+fn entry(host: &str) -> Value {
+    let ports = [json!({"number": 80, "name": "http", "protocol": "HTTP"})];
+    manifest("ServiceEntry", "api", &json!({"hosts": [host], "ports": ports, "resolution": "DNS"}))
+}
+
+/// The first route of a virtual host of port 80.
+fn action(world: &World, host: &str) -> Value {
+    world.json(VirtualHost, &format!("80/{host}"))["routes"][0]["route"].clone()
+}
+
+#[test]
+fn rules_that_send_there_have_requests_called_as_the_target_knows() {
+    let to = json!({"host": "out", "port": {"number": 443}});
+    let objects = [service(443, ""), entry("api.example"), rules("api.example", &to)];
+    let world = World::with(options(), &objects);
+    let sent = action(&world, "api.example:80");
+    assert_eq!(sent["cluster"], format!("outbound|443|~tls|{HOST}"));
+    assert_eq!(sent["host_rewrite_literal"], "www.example.org");
+
+    // Of several destinations each is called as it knows, and who says the Host means it.
+    let mut several = rules("api.example", &to);
+    several["spec"]["http"][0]["route"] = json!([
+        {"destination": to, "weight": 50},
+        {"destination": {"host": "api.example", "port": {"number": 80}}, "weight": 50},
+    ]);
+    let mut world = World::with(options(), &[service(443, ""), entry("api.example"), several]);
+    let sent = action(&world, "api.example:80");
+    let clusters = sent["weighted_clusters"]["clusters"].as_array().expect("clusters").clone();
+    let called: Vec<&Value> = clusters.iter().map(|one| &one["host_rewrite_literal"]).collect();
+    assert_eq!(called, [&json!("www.example.org"), &Value::Null]);
+    let mut said = rules("api.example", &to);
+    said["spec"]["http"][0]["rewrite"] = json!({"authority": "said.example"});
+    world.apply(&said);
+    assert_eq!(action(&world, "api.example:80")["host_rewrite_literal"], "said.example");
+
+    // A gateway sends the Host that it was asked for, as in Istio.
+    let server =
+        json!({"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]});
+    let gateway = manifest("Gateway", "g", &json!({"selector": {}, "servers": [server]}));
+    let mut bound = rules("api.example", &json!({"host": "out", "port": {"number": 80}}));
+    bound["spec"]["gateways"] = json!(["g"]);
+    let world = World::with(Options::default(), &[service(80, ""), gateway, bound]);
+    let host = world.names(VirtualHost).into_iter().find(|name| name.contains("api.example"));
+    let sent =
+        world.json(VirtualHost, &host.expect("a virtual host"))["routes"][0]["route"].clone();
+    assert_eq!(sent["cluster"], format!("outbound|80||{HOST}"));
+    assert!(sent["host_rewrite_literal"].is_null());
+}
+
+#[test]
+fn a_target_that_a_service_entry_describes_is_called_by_its_own_name() {
+    let known = entry("www.example.org");
+    let mut world = World::with(options(), &[service(80, ""), known.clone()]);
+    let alias = format!("80/{HOST}:80~alias");
+    let host = world.json(VirtualHost, &alias);
+    let names = json!([HOST, format!("{HOST}."), "out", "out.default.svc", "out.default"]);
+    assert_eq!(host["domains"], names);
+    let sent = &host["routes"][0]["route"];
+    assert_eq!(sent["cluster"], "outbound|80||www.example.org");
+    assert_eq!(sent["host_rewrite_literal"], "www.example.org");
+    let own = action(&world, "www.example.org:80");
+    assert!(own["host_rewrite_literal"].is_null());
+
+    // Rules for the target hold for both.
+    let timeout = json!({"hosts": ["www.example.org"], "http": [{"timeout": "3s"}]});
+    world.apply(&manifest("VirtualService", "rules", &timeout));
+    let sent = world.json(VirtualHost, &alias)["routes"][0]["route"].clone();
+    assert_eq!(sent["timeout"], "3s");
+    assert_eq!(sent["host_rewrite_literal"], "www.example.org");
+    world.delete(&known);
+    assert!(!world.names(VirtualHost).contains(&alias));
+    assert_eq!(route(&world, 80).1, "www.example.org");
+}

@@ -237,3 +237,34 @@ fn addresses_are_left_as_they_are_where_tproxy_leads_here() {
         assert!(!listener_filters(&listener).contains(&"original_src"), "{listener:#}");
     }
 }
+
+#[test]
+fn a_port_that_nothing_is_redirected_from_is_bound() {
+    let ingress = |capture: &str, bind: &str| {
+        let port = json!({"number": 9080, "name": "http", "protocol": "HTTP"});
+        let listener = json!({"port": port, "bind": bind, "captureMode": capture, "defaultEndpoint": "127.0.0.1:8080"});
+        manifest("Sidecar", "own", &json!({"ingress": [listener]}))
+    };
+    let mut world = World::with(options(), &[ingress("NONE", "")]);
+    assert_eq!(chains(&world, 9080), []);
+    let name = "inbound|10.0.9.9_9080";
+    let listener = world.json(Listener, name);
+    let address = json!({"address": "10.0.9.9", "port_value": 9080});
+    assert_eq!(listener["address"]["socket_address"], address);
+    assert_eq!(listener["traffic_direction"], "INBOUND");
+    assert!(listener["bind_to_port"].is_null() && listener["use_original_dst"].is_null());
+    assert!(!listener.to_string().contains("original_dst"), "{listener:#}");
+    let asks = listener["filter_chains"].as_array().expect("chains").iter().map(|chain| {
+        assert!(chain["filter_chain_match"]["destination_port"].is_null());
+        assert!(chain.to_string().contains("inbound|9080||"));
+        chain["filter_chain_match"]["transport_protocol"].clone()
+    });
+    assert_eq!(asks.collect::<Vec<_>>(), ["tls", "raw_buffer"]);
+    assert!(world.names(Cluster).contains(&"inbound|9080||".to_owned()));
+    world.apply(&ingress("NONE", "0.0.0.0"));
+    assert!(world.names(Listener).contains(&"inbound|0.0.0.0_9080".to_owned()));
+    assert!(!world.names(Listener).contains(&name.to_owned()));
+    world.apply(&ingress("DEFAULT", ""));
+    assert_eq!(chains(&world, 9080), [MUTUAL, PLAIN]);
+    assert!(!world.names(Listener).iter().any(|name| name.starts_with("inbound|")));
+}

@@ -172,7 +172,7 @@ fn routes_that_nothing_applies_are_not_in_force() {
     };
     assert_eq!(idle(&|_| {}), None);
     let mesh = idle(&|spec| spec["gateways"] = json!(["mesh"])).expect("for sidecars");
-    assert!(mesh.starts_with("NotAttached: it names no Gateway"), "{mesh}");
+    assert!(mesh.starts_with("NotSelected: it names no Gateway"), "{mesh}");
     assert_eq!(idle(&|spec| spec["gateways"] = Value::Null), Some(mesh));
     assert_eq!(idle(&|spec| spec["gateways"] = json!(["mesh", "g"])), None);
     assert_eq!(idle(&|spec| spec["gateways"] = json!(["nowhere", "g"])), None);

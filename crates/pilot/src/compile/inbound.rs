@@ -2,6 +2,7 @@
 //! port that carries requests.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 
 use tidegate_api::istio::Protocol;
 use tidegate_envoy::any;
@@ -45,26 +46,77 @@ pub fn virtual_inbound(entries: &[Entry], workload: &Workload, context: &Context
     };
     let mut filter_chains = vec![itself];
     let mut sources = vec![of_port(Some(INBOUND_PORT), None)];
-    for entry in entries {
-        let own = entry.own_tls().and_then(|tls| Terms::of(tls, context.options));
-        let terms = own.as_ref().unwrap_or(&peers);
-        for way in entry.ways() {
-            filter_chains.push(chain(entry, *way, workload, terms, context));
-            sources.push(source(entry, *way));
-        }
+    for entry in entries.iter().filter(|entry| entry.bound(workload).is_none()) {
+        let (chains, made_from) = chains(entry, workload, &peers, context);
+        filter_chains.extend(chains);
+        sources.extend(made_from);
     }
-    let looks = Looks::of(&filter_chains);
+    let inspectors = Looks::of(&filter_chains).filters();
     let listener = Listener {
+        listener_filters: addresses(context.options.interception).chain(inspectors).collect(),
+        transparent: transparent(context.options),
+        filter_chains,
+        ..inbound(VIRTUAL_INBOUND, (workload.wildcard(), INBOUND_PORT), context)
+    };
+    Compiled { listener, sources }
+}
+
+/// First the address that was dialled, as ports are asked for by chains; then that of the client, where it is kept.
+fn addresses(interception: Interception) -> impl Iterator<Item = ListenerFilter> {
+    let dialled = inspector("original_dst", any(&OriginalDst::default()));
+    let source = match interception {
+        Interception::Redirect => None,
+        Interception::Tproxy { mark } => {
+            let config = OriginalSrc { mark, ..OriginalSrc::default() };
+            Some(inspector("original_src", any(&config)))
+        }
+    };
+    std::iter::once(dialled).chain(source)
+}
+
+/// The listener that binds the port of an entry at an address, as nothing is redirected that comes in to it.
+#[must_use]
+pub fn bound(
+    entry: &Entry,
+    at: SocketAddr,
+    workload: &Workload,
+    context: &Context<'_>,
+) -> Compiled {
+    let (mut filter_chains, sources) =
+        chains(entry, workload, &Terms::of_peers(context.options), context);
+    // There is no other port.
+    for asks in filter_chains.iter_mut().filter_map(|chain| chain.filter_chain_match.as_mut()) {
+        asks.destination_port = None;
+    }
+    let listener = Listener {
+        listener_filters: Looks::of(&filter_chains).filters(),
+        filter_chains,
+        ..inbound(&names::bound_inbound(at), (at.ip(), at.port()), context)
+    };
+    Compiled { listener, sources }
+}
+
+fn inbound(name: &str, (address, port): (IpAddr, u16), context: &Context<'_>) -> Listener {
+    Listener {
         traffic_direction: TrafficDirection::Inbound.into(),
         continue_on_listener_filters_timeout: true,
         // Whoever waits for a server to speak first is waited for, as by Istio.
         listener_filters_timeout: Some(super::duration(context.options.detection_timeout)),
-        listener_filters: looks.filters(context.options.interception),
-        transparent: transparent(context.options),
-        filter_chains,
-        ..base(VIRTUAL_INBOUND, workload.wildcard(), INBOUND_PORT, context)
-    };
-    Compiled { listener, sources }
+        ..base(name, address, port, context)
+    }
+}
+
+/// The chains of an entry, and what each was made from.
+fn chains(
+    entry: &Entry,
+    workload: &Workload,
+    peers: &Terms,
+    context: &Context<'_>,
+) -> (Vec<FilterChain>, Vec<ChainSource>) {
+    let own = entry.own_tls().and_then(|tls| Terms::of(tls, context.options));
+    let terms = own.as_ref().unwrap_or(peers);
+    let ways = entry.ways().iter();
+    ways.map(|way| (chain(entry, *way, workload, terms, context), source(entry, *way))).unzip()
 }
 
 fn chain(
@@ -154,20 +206,11 @@ impl Looks {
         looks
     }
 
-    /// First the address that was dialled, as ports are asked for below; then that of the client, where it is kept.
-    fn filters(&self, interception: Interception) -> Vec<ListenerFilter> {
-        let dialled = inspector("original_dst", any(&OriginalDst::default()));
-        let source = match interception {
-            Interception::Redirect => None,
-            Interception::Tproxy { mark } => {
-                let config = OriginalSrc { mark, ..OriginalSrc::default() };
-                Some(inspector("original_src", any(&config)))
-            }
-        };
+    fn filters(&self) -> Vec<ListenerFilter> {
         let tls = self.filter("tls_inspector", any(&TlsInspector::default()), |look| look.tls);
         let requests =
             self.filter("http_inspector", any(&HttpInspector::default()), |look| look.requests);
-        std::iter::once(dialled).chain(source).chain(tls).chain(requests).collect()
+        tls.into_iter().chain(requests).collect()
     }
 
     /// An inspector, which is disabled at all ports that have no use for it: it would wait for bytes of clients that wait for

@@ -19,6 +19,7 @@ use crate::Options;
 use crate::model::destination_rule::{Effective, Rules};
 use crate::model::names;
 use crate::model::registry::Registry;
+use crate::model::service::Service;
 use tidegate_api::istio::virtual_service::Destination;
 
 pub mod access_log;
@@ -100,6 +101,20 @@ impl Context<'_> {
                 _ => listener_port,
             },
         }
+    }
+
+    /// The Service of type ExternalName that a destination of a sidecar's is, and its port.
+    #[must_use]
+    pub fn alias(
+        &self,
+        destination: &Destination,
+        namespace: &str,
+        listener_port: u16,
+    ) -> Option<(&Service, u16)> {
+        self.options.workload()?;
+        let service = self.registry.find(&destination.host, namespace)?;
+        service.alias_of()?;
+        Some((service, self.destination_port(destination, namespace, listener_port)))
     }
 
     /// What holds for traffic to a host, as resources of `namespace` see it.

@@ -25,9 +25,11 @@ use tidegate_envoy::v3::route::{
 
 use super::headers::Operations;
 use super::{
-    Context, balancing, denial, duration, http3, matches, metadata, retry, sidecar, text, traffic,
+    Context, balancing, cluster, denial, duration, http3, matches, metadata, retry, sidecar, text,
+    traffic,
 };
 use crate::model::rule::Rule;
+use crate::model::service::Service;
 use crate::model::virtual_service::{Place, Semantics, VirtualService};
 use crate::sidecar::routes::Onward;
 use crate::{Options, ProxyKind};
@@ -173,7 +175,21 @@ fn destinations(
     place: &Place,
     context: &Context<'_>,
 ) {
-    let cluster = |d: &HttpRouteDestination| context.cluster(&d.destination, namespace, place.port);
+    let cluster =
+        |d: &HttpRouteDestination| match context.alias(&d.destination, namespace, place.port) {
+            Some((service, port)) if d.destination.subset.is_empty() => {
+                cluster::for_requests(service, port, context)
+            }
+            _ => context.cluster(&d.destination, namespace, place.port),
+        };
+    let is_called = action.host_rewrite_specifier.is_some();
+    // What a name stands for need not know the Host that clients have.
+    let authority = |d: &HttpRouteDestination, written: Option<String>| {
+        let (service, port) =
+            context.alias(&d.destination, namespace, place.port).filter(|_| !is_called).unzip();
+        let alias = service.and_then(Service::alias_of).zip(port);
+        written.or_else(|| alias.map(|(alias, port)| sidecar::called(alias, port)))
+    };
     // Of several destinations those without a share say nothing, as below.
     let chosen = all.iter().filter(|d| d.share() > 0 || all.len() == 1);
     action.hash_policy = chosen
@@ -190,7 +206,7 @@ fn destinations(
         route.response_headers_to_remove.extend(operations.response_remove);
         if action.host_rewrite_specifier.is_none() {
             action.host_rewrite_specifier =
-                operations.authority.map(HostRewriteSpecifier::HostRewriteLiteral);
+                authority(only, operations.authority).map(HostRewriteSpecifier::HostRewriteLiteral);
         }
         action.cluster_specifier = Some(ClusterSpecifier::Cluster(cluster(only)));
         return;
@@ -204,7 +220,8 @@ fn destinations(
             request_headers_to_remove: operations.request_remove,
             response_headers_to_add: operations.response_add,
             response_headers_to_remove: operations.response_remove,
-            host_rewrite_specifier: operations.authority.map(WeightHostRewrite::HostRewriteLiteral),
+            host_rewrite_specifier: authority(destination, operations.authority)
+                .map(WeightHostRewrite::HostRewriteLiteral),
             ..ClusterWeight::default()
         }
     });

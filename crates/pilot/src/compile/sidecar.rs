@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tidegate_api::ObjectKey;
 use tidegate_api::istio::virtual_service::{Destination, HttpRetry, PortSelector};
 use tidegate_api::scalar::Port;
 use tidegate_envoy::any;
+use tidegate_envoy::prost::Message as _;
 use tidegate_envoy::prost_types::Any;
 use tidegate_envoy::v3::core::socket_address::PortSpecifier;
 use tidegate_envoy::v3::core::{Address, SocketAddress, TrafficDirection, address};
@@ -343,7 +345,9 @@ pub(super) fn onward(
             let retry_policy = retry::policy(retries, hash.is_some());
             Action::Route(RouteAction {
                 cluster_specifier: to(cluster::for_requests(service, port, context)),
-                host_rewrite_specifier: service.alias_of().map(|alias| called(alias, port)),
+                host_rewrite_specifier: service
+                    .alias_of()
+                    .map(|alias| HostRewriteSpecifier::HostRewriteLiteral(called(alias, port))),
                 hash_policy: hash.into_iter().collect(),
                 retry_policy,
                 ..limits
@@ -366,12 +370,24 @@ pub(super) fn onward(
 }
 
 /// The Host of requests to what a name stands for, which need not know that name.
-fn called(alias: &str, port: u16) -> HostRewriteSpecifier {
-    let host = match port {
+pub(super) fn called(alias: &str, port: u16) -> String {
+    match port {
         80 | 443 => alias.to_owned(),
-        _ => format!("{alias}:{port}"),
-    };
-    HostRewriteSpecifier::HostRewriteLiteral(host)
+        _ => names::virtual_host(alias, port),
+    }
+}
+
+/// A virtual host, encoded, with requests called by the host that they are for, unless its routes call them otherwise.
+#[must_use]
+pub fn calling(bytes: &[u8], host: &str, port: u16) -> Bytes {
+    let mut found = VirtualHost::decode(bytes).unwrap_or_default();
+    for route in &mut found.routes {
+        if let Some(Action::Route(action)) = &mut route.action {
+            let own = || HostRewriteSpecifier::HostRewriteLiteral(called(host, port));
+            action.host_rewrite_specifier.get_or_insert_with(own);
+        }
+    }
+    found.encode_to_vec().into()
 }
 
 pub(super) fn one_route(

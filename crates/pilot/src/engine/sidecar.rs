@@ -60,7 +60,8 @@ impl Table {
         let target = service.map_or(Target::Elsewhere(OutboundPolicy::AllowAny), Target::Service);
         let name = host.name.as_str().into();
         let port = entry.number();
-        let host = VirtualHost { name: host.name, domains: host.domains, port, target };
+        let host =
+            VirtualHost { name: host.name, domains: host.domains, port, target, called: None };
         Self { hosts: BTreeMap::from([(name, host)]), lost: Vec::new() }
     }
 }
@@ -233,7 +234,10 @@ impl Pilot {
         self.lay_out_inbound((&scope, workload), &context, &mut now, &mut resources);
 
         let seen = scope.egress().iter().flat_map(Egress::hosts);
-        for (service, port) in seen.flat_map(|(_, ports)| ports.values()) {
+        let seen =
+            seen.flat_map(|(_, ports)| ports.values()).map(|(service, port)| (*service, *port));
+        let aliases = scope.egress().iter().flat_map(Egress::all_aliases);
+        for (service, port) in seen.chain(aliases) {
             let taken = cluster::own_credentials(service, port, &context).into_iter();
             let user = || User::Alias(service.key.clone());
             now.certificates.extend(taken.map(|credential| (credential, user())));
@@ -292,6 +296,12 @@ impl Pilot {
         now.listeners.insert(VIRTUAL_INBOUND.into(), made.sources);
         now.certificates = self.certificates(&entries);
         for entry in entries {
+            if let Some(at) = entry.bound(workload) {
+                let made = compile_inbound::bound(&entry, at, workload, context);
+                let name = made.listener.name.as_str();
+                resources.push(encode(ResourceType::Listener, name, &made.listener));
+                now.listeners.insert(name.into(), made.sources);
+            }
             let name: Arc<str> = entry.cluster().into();
             let requests = entry.ways().iter().any(|way| way.requests);
             if requests && !now.tables.contains_key(&name) {
@@ -367,6 +377,10 @@ impl Pilot {
                 Target::Elsewhere(policy) => {
                     compile::to_elsewhere(domains, *policy, context).encode_to_vec().into()
                 }
+            };
+            let bytes = match &host.called {
+                Some(called) => compile::calling(&bytes, called, host.port),
+                None => bytes,
             };
             let resource = virtual_host_name(name, &host.name);
             resources.push(Resource::new(ResourceType::VirtualHost, resource, bytes));

@@ -1,6 +1,6 @@
 //! Istio's names: of clusters, listeners, routes and virtual hosts, and what short names stand for.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddr};
 
 use super::gateway::Server;
 
@@ -41,6 +41,12 @@ pub fn cluster(host: &str, subset: &str, port: u16) -> String {
 #[must_use]
 pub fn cluster_in_tls(host: &str, port: u16) -> String {
     cluster(host, "~tls", port)
+}
+
+/// `inbound|ADDRESS_PORT`: the listener of a port of the workload that is really bound.
+#[must_use]
+pub fn bound_inbound(at: SocketAddr) -> String {
+    format!("inbound|{}", listener(&at.ip().to_string(), at.port()))
 }
 
 /// `inbound|PORT||`: the workload itself, at one of its ports.
@@ -143,6 +149,12 @@ pub fn virtual_host(host: &str, port: u16) -> String {
     } else {
         format!("{host}:{port}")
     }
+}
+
+/// `HOST:PORT~alias`: where requests name a host by another name than its own. No port is written so.
+#[must_use]
+pub fn virtual_host_of_alias(alias: &str, port: u16) -> String {
+    format!("{}~alias", virtual_host(alias, port))
 }
 
 /// The full name of a host that a resource of `namespace` writes: a name without a dot means a service of

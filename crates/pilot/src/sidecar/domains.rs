@@ -19,15 +19,9 @@ pub struct Domains {
 #[must_use]
 pub fn of(service: &Service, egress: &Egress<'_>) -> Domains {
     let mut domains = Domains::default();
-    let aliases = egress.aliases(&service.host).iter().copied();
-    for host in std::iter::once(&*service.host).chain(aliases) {
-        let short = short(host, &egress.options.namespace, &egress.options.domain);
-        domains.all.push(bracketed(host));
-        if !host.contains(':') {
-            domains.all.push(format!("{host}."));
-        }
-        domains.all.extend(short.iter().cloned());
-        domains.short.extend(short);
+    domains.add(&service.host, egress);
+    if !apart(service) {
+        egress.aliases(&service.host).iter().for_each(|alias| domains.add(alias, egress));
     }
     if service.direct && service.key.kind == Kind::Service {
         let under: Vec<String> = domains.all.iter().map(|domain| format!("*.{domain}")).collect();
@@ -37,6 +31,37 @@ pub fn of(service: &Service, egress: &Egress<'_>) -> Domains {
     let addresses = addresses.filter(|address| !address.is_unspecified());
     domains.all.extend(addresses.map(|address| bracketed(&address.to_string())));
     domains
+}
+
+/// Other names of a service that requests have to be freed of, as who answers them is outside of the mesh and need not know them; the
+/// names under which workloads ask for each.
+pub fn foreign<'a>(
+    service: &Service,
+    egress: &Egress<'a>,
+) -> impl Iterator<Item = (&'a str, Domains)> {
+    let aliases = if apart(service) { egress.aliases(&service.host) } else { &[] };
+    aliases.iter().map(|alias| {
+        let mut domains = Domains::default();
+        domains.add(alias, egress);
+        (*alias, domains)
+    })
+}
+
+/// Whether its other names are none that it answers to.
+fn apart(service: &Service) -> bool {
+    service.key.kind == Kind::ServiceEntry
+}
+
+impl Domains {
+    fn add(&mut self, host: &str, egress: &Egress<'_>) {
+        let short = short(host, &egress.options.namespace, &egress.options.domain);
+        self.all.push(bracketed(host));
+        if !host.contains(':') {
+            self.all.push(format!("{host}."));
+        }
+        self.all.extend(short.iter().cloned());
+        self.short.extend(short);
+    }
 }
 
 /// What is left of a Kubernetes Service's name where a client's resolver completes it: `a` in its own namespace, `a.ns` and

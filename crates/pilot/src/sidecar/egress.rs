@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use tidegate_api::istio::Protocol;
 use tidegate_api::istio::sidecar::{CaptureMode, EgressListener};
@@ -10,7 +11,7 @@ use super::Ports;
 use super::imports::Imports;
 use crate::model::host::Host;
 use crate::model::registry::Registry;
-use crate::model::service::Service;
+use crate::model::service::{Port, Service};
 use crate::model::virtual_service::VirtualService;
 use crate::{Options, OutboundPolicy};
 
@@ -178,6 +179,14 @@ impl<'a> Egress<'a> {
     #[must_use]
     pub fn aliases(&self, host: &str) -> &[&'a str] {
         self.aliases.get(host).map_or(&[], Vec::as_slice)
+    }
+
+    /// The ports of the services that are other names of hosts.
+    pub fn all_aliases(&self) -> impl Iterator<Item = (&'a Arc<Service>, &'a Port)> {
+        let definitions =
+            self.aliases.values().flatten().map(|alias| self.registry.definitions(alias));
+        let services = definitions.flatten();
+        services.flat_map(|service| service.ports.iter().map(move |port| (service, port)))
     }
 
     /// The VirtualServices that act in the mesh, in the order in which they apply.

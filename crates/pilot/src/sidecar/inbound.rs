@@ -12,7 +12,7 @@ use tidegate_api::ObjectKey;
 use tidegate_api::istio::destination_rule::ConnectionPoolSettings;
 use tidegate_api::istio::gateway::ServerTlsSettings;
 use tidegate_api::istio::peer_authentication::MutualTlsMode;
-use tidegate_api::istio::sidecar::IngressListener;
+use tidegate_api::istio::sidecar::{CaptureMode, IngressListener};
 use tidegate_api::istio::{Protocol, Sidecar};
 
 use super::{INBOUND_PORT, Scope, Spoken};
@@ -255,6 +255,20 @@ impl Entry {
             None if way.requests => format!("{VIRTUAL_INBOUND}-catchall-http"),
             None => VIRTUAL_INBOUND.to_owned(),
         }
+    }
+
+    /// Where its port is really bound, as nothing is redirected that comes in to it (`captureMode: NONE`).
+    #[must_use]
+    pub fn bound(&self, workload: &Workload) -> Option<SocketAddr> {
+        let Some(Described::Sidecar(ingress)) = &self.by else { return None };
+        if ingress.listener.capture_mode != CaptureMode::None {
+            return None;
+        }
+        let bind = match (&*ingress.listener.bind, workload.addresses.first()) {
+            ("", Some(own)) => *own,
+            (bind, _) => bind.parse().ok()?,
+        };
+        Some(SocketAddr::new(bind, self.port?))
     }
 
     /// The object that it was made for.

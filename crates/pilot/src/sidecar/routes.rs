@@ -58,6 +58,8 @@ pub struct VirtualHost {
     pub port: u16,
     /// What it does with them.
     pub target: Target,
+    /// The host that they are for, where they name it otherwise: a Service of type ExternalName that stands for it.
+    pub called: Option<Arc<str>>,
 }
 
 /// Where requests go that no rule sends anywhere.
@@ -119,7 +121,7 @@ pub fn hosts(egress: &Egress<'_>, port: u16) -> PortHosts {
             None => {
                 taken.insert(name.clone(), rules.key.clone());
                 let target = Target::Rules(rules.key.clone(), onward);
-                found.hosts.push(VirtualHost { name, domains, port, target });
+                found.hosts.push(VirtualHost { name, domains, port, target, called: None });
                 None
             }
         };
@@ -148,9 +150,28 @@ pub fn hosts(egress: &Egress<'_>, port: u16) -> PortHosts {
         domains: domains::of(service, egress).all,
         port,
         target: Target::Service(Arc::clone(service)),
+        called: None,
     }));
+    let renamed = found.hosts.iter().flat_map(|host| by_other_names(host, egress));
+    let renamed: Vec<VirtualHost> = renamed.collect();
+    found.hosts.extend(renamed);
     keep_apart(&mut found.hosts, egress, port);
     found
+}
+
+/// Those for requests that call the host of a virtual host by names which it need not know.
+fn by_other_names(host: &VirtualHost, egress: &Egress<'_>) -> Vec<VirtualHost> {
+    let (Target::Service(service) | Target::Rules(_, Onward::Service(service))) = &host.target
+    else {
+        return Vec::new();
+    };
+    let renamed = domains::foreign(service, egress).map(|(alias, domains)| VirtualHost {
+        name: names::virtual_host_of_alias(alias, host.port),
+        domains: domains.all,
+        called: Some(Arc::clone(&service.host)),
+        ..host.clone()
+    });
+    renamed.collect()
 }
 
 /// The virtual hosts of all ports, for requests that say in their Host which port they are for; none is [`DEFAULT_HTTP_PORT`].
@@ -181,9 +202,11 @@ pub fn table(name: &TableName, scope: &Scope<'_>) -> PortHosts {
     match name {
         TableName::Service(host, port) => {
             let mut found = hosts(egress, *port);
-            found.hosts.retain(|known| known.domains.iter().any(|domain| **domain == **host));
-            found.hosts.truncate(1);
-            found.hosts.iter_mut().for_each(|host| host.domains = vec!["*".to_owned()]);
+            let is_own =
+                |known: &VirtualHost| known.domains.iter().any(|domain| **domain == **host);
+            let own = found.hosts.iter().position(is_own).map(|place| found.hosts.remove(place));
+            found.hosts.retain(|known| known.called.as_deref() == Some(&**host));
+            found.hosts.extend(own.map(|own| VirtualHost { domains: vec!["*".to_owned()], ..own }));
             found
         }
         TableName::Port(port) if !egress.place.is_proxy() => {
@@ -214,7 +237,7 @@ fn elsewhere(egress: &Egress<'_>, port: u16) -> VirtualHost {
     let policy = egress.elsewhere();
     let name = elsewhere_name(policy);
     let (domains, target) = (vec!["*".to_owned()], Target::Elsewhere(policy));
-    VirtualHost { name: name.to_owned(), domains, port, target }
+    VirtualHost { name: name.to_owned(), domains, port, target, called: None }
 }
 
 /// Whether rules of a VirtualService apply to requests of this workload on a port.
@@ -283,8 +306,11 @@ fn within<'a>(host: &Host, port: u16, egress: &Egress<'a>) -> Vec<(&'a Arc<Servi
 fn keep_apart(hosts: &mut Vec<VirtualHost>, egress: &Egress<'_>, port: u16) {
     let full: BTreeSet<&str> = at(egress, port).map(|(service, _)| &*service.host).collect();
     let short: HashMap<String, Domains> = at(egress, port)
-        .map(|(service, _)| {
-            (names::virtual_host(&service.host, port), domains::of(service, egress))
+        .flat_map(|(service, _)| {
+            let own = (names::virtual_host(&service.host, port), domains::of(service, egress));
+            let foreign = domains::foreign(service, egress)
+                .map(|(alias, domains)| (names::virtual_host_of_alias(alias, port), domains));
+            foreign.chain([own])
         })
         .collect();
     let mut taken: BTreeSet<String> = BTreeSet::new();

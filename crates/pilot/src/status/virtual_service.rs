@@ -192,8 +192,9 @@ pub(super) fn force(key: &ObjectKey, findings: Option<&Findings>, view: View<'_>
         return Force::Through(through);
     }
     if service.gateways.is_empty() {
-        let message = "it names no Gateway, so that it is for sidecars only; name one in gateways";
-        return Force::nothing("NotAttached", message);
+        let message = "it names no Gateway, so that it is for sidecars, which serve it: a gateway that is to do so as well has to be \
+                       named in gateways";
+        return Force::nothing("NotSelected", message);
     }
     let missing: Vec<&Arc<str>> =
         service.gateways.iter().filter(|g| !view.index.knows_gateway(g)).collect();

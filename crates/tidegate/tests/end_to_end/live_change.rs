@@ -177,7 +177,7 @@ async fn routes_are_programmed_only_where_a_gateway_serves_them() {
     api.create("virtualservices", &partly).await;
 
     assert_eq!(programmed(&mut api, "virtualservices", "nogw", "False").await, "NoGateway");
-    assert_eq!(programmed(&mut api, "virtualservices", "mesh", "False").await, "NotAttached");
+    assert_eq!(programmed(&mut api, "virtualservices", "mesh", "False").await, "NotSelected");
     assert_eq!(programmed(&mut api, "virtualservices", "other", "False").await, "NotSelected");
     assert_eq!(programmed(&mut api, "gateways", "elsewhere", "False").await, "NotSelected");
     assert_eq!(programmed(&mut api, "virtualservices", "partly", "True").await, "PartlyServed");

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use tidegate_testing::client;
 use tidegate_testing::origin::Origin;
+use tidegate_testing::{PATIENCE, client, eventually};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::beside_envoy::origins;
@@ -137,4 +137,35 @@ async fn clients_addresses_take_a_right_that_is_asked_for_in_words() {
     let refused = world.run("nsenter", &[&user[..], &flags].concat()).await;
     assert!(refused.stderr.contains("CAP_NET_ADMIN"), "{}", refused.stderr);
     assert!(refused.stderr.contains("--interception-mode REDIRECT"), "{}", refused.stderr);
+}
+
+/// A port that is served although nothing is redirected, in front of one that only the workload itself can dial.
+const BOUND: &str = "
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: own}
+spec:
+  ingress:
+  - port: {number: 9080, name: http, protocol: HTTP}
+    captureMode: NONE
+    defaultEndpoint: 127.0.0.1:8080
+";
+
+#[tokio::test]
+async fn a_port_is_bound_where_nothing_is_redirected() {
+    let Some(world) = World::new() else { return };
+    let listener = world.listen(at("127.0.0.1", 8080)).await;
+    let _app = Origin::start().on(listener).http(host).await;
+    world.manifest("own.yaml", BOUND);
+    let sidecar = world.sidecar(&["--labels", "app=app"]).await;
+    let answer = client::get(at(WORKLOAD[0], 9080), "app.example", "/").await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "app.example"));
+    sidecar.logged(&["\"GET / HTTP/1.1\" 200", "inbound|9080||"]).await;
+    std::fs::remove_file(world.manifests().join("own.yaml")).expect("removed");
+    eventually(PATIENCE, async || {
+        let dialled = TcpStream::connect(at(WORKLOAD[0], 9080)).await;
+        if dialled.is_err() { Ok(()) } else { Err("it is bound still") }
+    })
+    .await;
+    sidecar.end().await;
 }
