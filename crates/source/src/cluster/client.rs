@@ -58,7 +58,48 @@ pub struct Answer {
     pub body: Value,
 }
 
+/// The path of an object of a kind, or without a name of all of them, in a namespace, or without one of the whole cluster.
+#[must_use]
+pub fn path(
+    (group, version): (&str, &str),
+    plural: &str,
+    namespace: Option<&str>,
+    name: Option<&str>,
+) -> String {
+    let mut path = match group {
+        "" => format!("/api/{version}"),
+        group => format!("/apis/{group}/{version}"),
+    };
+    if let Some(namespace) = namespace {
+        path.push_str(&format!("/namespaces/{}", escaped(namespace)));
+    }
+    path.push_str(&format!("/{plural}"));
+    if let Some(name) = name {
+        path.push_str(&format!("/{}", escaped(name)));
+    }
+    path
+}
+
+/// Text for a path or a query (RFC 3986, 2.1).
+#[must_use]
+pub fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes().fold(String::new(), |mut out, byte| {
+        match plain(byte) {
+            true => out.push(byte.into()),
+            false => out.push_str(&format!("%{byte:02X}")),
+        }
+        out
+    })
+}
+
 impl Answer {
+    /// Whether the kind is not served in the version that was asked for: of an object that is not there the server names which.
+    #[must_use]
+    pub fn not_served(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND && self.body["details"]["name"].is_null()
+    }
+
     /// Why the API server refused something, in words.
     #[must_use]
     pub fn refusal(&self) -> String {

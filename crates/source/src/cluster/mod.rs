@@ -36,7 +36,7 @@ mod raw;
 mod server;
 
 pub use access::{Access, AccessError};
-pub use client::{Answer, Ask, Client};
+pub use client::{Answer, Ask, Client, escaped, path};
 pub use health::Health;
 pub use lease::{Candidate, Election, Timing};
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tidegate_api::{KindInfo, ObjectKey, Scope};
 use tidegate_apiserver::store::{Condition, Note, set_among};
 use tidegate_pilot::status;
-use tidegate_source::cluster::{Ask, Client};
+use tidegate_source::cluster::{self, Ask, Client};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -237,8 +237,7 @@ impl ToCluster {
             let answer = self.0.client.send(Ask::new(Method::GET, &path)).await?;
             match answer.status {
                 status if status.is_success() => return Ok(Some((version, answer.body))),
-                // It says of what it has no object; of a version that it does not serve it says nothing.
-                StatusCode::NOT_FOUND if answer.body["details"]["name"].is_null() => {}
+                _ if answer.not_served() => {}
                 StatusCode::NOT_FOUND => return Ok(None),
                 _ => return Err(answer.refusal()),
             }
@@ -295,17 +294,8 @@ impl ToCluster {
 
 fn path(key: &ObjectKey, version: &str) -> String {
     let info = key.kind.info();
-    let root = if info.group.is_empty() {
-        format!("/api/{version}")
-    } else {
-        format!("/apis/{}/{version}", info.group)
-    };
-    match info.scope {
-        Scope::Namespaced => {
-            format!("{root}/namespaces/{}/{}/{}", key.namespace, info.plural, key.name)
-        }
-        Scope::Cluster => format!("{root}/{}/{}", info.plural, key.name),
-    }
+    let namespace = (info.scope == Scope::Namespaced).then_some(&*key.namespace);
+    cluster::path((info.group, version), info.plural, namespace, Some(&key.name))
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
+use tidegate_source::cluster::escaped;
 
 use super::Faults;
 use super::read::{aligned, without_managed_fields};
-use super::resource::{Resource, escaped, named};
+use super::resource::{Resource, named, served};
 use super::server::Server;
 use super::write::elsewhere;
 use crate::cli::DescribeArgs;
@@ -20,6 +21,7 @@ use crate::terminal;
 pub async fn describe(args: DescribeArgs) -> Outcome<()> {
     let kinds = named(&args.what)?;
     let server = Server::of(&args.server).await?;
+    let kinds = served(&server, kinds).await?;
     let (mut faults, mut texts) = (Faults::default(), Vec::new());
     for (resource, names) in kinds {
         let names = match names.is_empty() {

@@ -2,10 +2,10 @@
 
 use http::Method;
 use serde_json::{Value, json};
-use tidegate_source::cluster::Ask;
+use tidegate_source::cluster::{Ask, escaped};
 
 use super::Faults;
-use super::resource::{Resource, escaped, named};
+use super::resource::{Resource, named, served};
 use super::server::{Server, object};
 use super::write::elsewhere;
 use crate::cli::{GetArgs, Output};
@@ -25,6 +25,7 @@ const GAP: usize = 3;
 pub async fn get(args: GetArgs) -> Outcome<()> {
     let kinds = named(&args.what)?;
     let server = Server::of(&args.server).await?;
+    let kinds = served(&server, kinds).await?;
     let (mut faults, mut found) = (Faults::default(), Vec::new());
     for (resource, names) in &kinds {
         for path in paths(&args, &server, resource, names) {

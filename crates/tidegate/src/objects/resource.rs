@@ -1,8 +1,10 @@
 //! Which kind is meant, and where its objects are.
 
+use http::Method;
 use serde_json::Value;
-use tidegate_api::kinds::{by_any_name, by_api_version, split_api_version};
+use tidegate_api::kinds::{by_any_name, by_api_version, by_kind, split_api_version};
 use tidegate_api::{KINDS, KindInfo, Scope};
+use tidegate_source::cluster::{self, Ask};
 
 use super::server::Server;
 use crate::failure::{Failure, Outcome};
@@ -79,20 +81,40 @@ impl Resource {
 
     /// The path of the kind's objects in a namespace, or of all.
     pub fn list(&self, namespace: Option<&str>) -> String {
-        let Self { group, version, plural, .. } = self;
-        let root = match group.as_str() {
-            "" => format!("/api/{version}"),
-            group => format!("/apis/{group}/{version}"),
-        };
-        match namespace.filter(|_| self.namespaced) {
-            Some(namespace) => format!("{root}/namespaces/{}/{plural}", escaped(namespace)),
-            None => format!("{root}/{plural}"),
-        }
+        self.at(namespace, None)
     }
 
     /// The path of one object.
     pub fn path(&self, namespace: &str, name: &str) -> String {
-        format!("{}/{}", self.list(Some(namespace)), escaped(name))
+        self.at(Some(namespace), Some(name))
+    }
+
+    fn at(&self, namespace: Option<&str>, name: Option<&str>) -> String {
+        let namespace = namespace.filter(|_| self.namespaced);
+        cluster::path((&self.group, &self.version), &self.plural, namespace, name)
+    }
+
+    /// The kind in the newest of its versions that the server serves; in the oldest where it serves none, which then says so.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub async fn served(self, server: &Server) -> Outcome<Self> {
+        let mut kind = self;
+        while let Some(older) = kind.older() {
+            let path = format!("{}?limit=1", kind.list(Some(server.namespace())));
+            if !server.ask(Ask::new(Method::GET, &path)).await?.not_served() {
+                break;
+            }
+            kind = older;
+        }
+        Ok(kind)
+    }
+
+    /// The kind in the version before this one, of those that it may be served in.
+    fn older(&self) -> Option<Self> {
+        let versions = by_kind(&self.group, &self.kind)?.versions.iter();
+        let older = versions.skip_while(|version| **version != self.version).nth(1)?;
+        Some(Self { version: (*older).to_owned(), ..self.clone() })
     }
 
     /// As kubectl names a kind in what it says: `serviceentry.networking.istio.io`, `service`.
@@ -130,16 +152,19 @@ pub fn named(what: &[String]) -> Outcome<Vec<(Resource, Vec<String>)>> {
     what.iter().map(pair).collect()
 }
 
-/// Text for a path or a query (RFC 3986, 2.1).
-pub fn escaped(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    text.bytes().fold(String::new(), |mut out, byte| {
-        match plain(byte) {
-            true => out.push(byte.into()),
-            false => out.push_str(&format!("%{byte:02X}")),
-        }
-        out
-    })
+/// Kinds with names, each kind in a version that the server serves.
+///
+/// # Errors
+/// Nobody answers.
+pub async fn served(
+    server: &Server,
+    kinds: Vec<(Resource, Vec<String>)>,
+) -> Outcome<Vec<(Resource, Vec<String>)>> {
+    let mut served = Vec::with_capacity(kinds.len());
+    for (kind, names) in kinds {
+        served.push((kind.served(server).await?, names));
+    }
+    Ok(served)
 }
 
 #[cfg(test)]
@@ -148,6 +173,16 @@ mod tests {
 
     fn words(words: &[&str]) -> Vec<String> {
         words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn older_versions_are_known() {
+        let gateway = Resource::of_word("gw").expect("a kind");
+        let versions: Vec<String> = std::iter::successors(Some(gateway), Resource::older)
+            .map(|kind| kind.version)
+            .collect();
+        assert_eq!(versions, ["v1", "v1beta1", "v1alpha3"]);
+        assert_eq!(Resource::of_word("svc").expect("a kind").older(), None);
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use http::{Method, StatusCode};
 use serde_json::Value;
-use tidegate_source::cluster::Ask;
+use tidegate_source::cluster::{Ask, escaped};
 
 use super::Faults;
 use super::manifest::{self, Manifest};
-use super::resource::{Resource, escaped, named};
+use super::resource::{Resource, named};
 use super::server::{Refusal, Server, object};
 use crate::cli::{ApplyArgs, CreateArgs, DeleteArgs, ManifestArgs, ReplaceArgs};
 use crate::failure::{Failure, Outcome};
