@@ -187,6 +187,7 @@ fn typed_spec(kind: Kind, value: &Value) -> Result<Spec, FieldError> {
         | Kind::Node
         | Kind::ResourceQuota
         | Kind::LimitRange
+        | Kind::CustomResourceDefinition
         | Kind::Lease => Spec::Opaque,
     })
 }

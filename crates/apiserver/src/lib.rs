@@ -10,5 +10,7 @@ mod ids;
 pub mod rest;
 pub mod store;
 
-pub use rest::{CommandOutput, Containers, LogLines, LogOptions, NoContainers, Server};
+pub use rest::{
+    CommandOutput, ContainerCommand, Containers, LogLines, LogOptions, NoContainers, Server,
+};
 pub use store::Store;

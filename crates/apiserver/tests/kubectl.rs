@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tidegate_api::{Kind, ObjectKey};
 use tidegate_apiserver::rest::{Handle, Options};
 use tidegate_apiserver::store::{self, Condition, Note, Store, Tone};
-use tidegate_apiserver::{CommandOutput, Containers, LogLines, LogOptions, Server};
+use tidegate_apiserver::{ContainerCommand, Containers, LogLines, LogOptions, Server};
 use tidegate_testing::PATIENCE;
 use tidegate_testing::process::{Output, Process, run};
 use tidegate_testing::tools::Tool;
@@ -71,7 +71,13 @@ impl Containers for Lines {
         Some(Box::new(Given(lines.into_iter())))
     }
 
-    fn run(&self, _: &str, _: &str, _: &str, _: &[String]) -> Option<CommandOutput> {
+    fn command<'a>(
+        &'a self,
+        _: &str,
+        _: &str,
+        _: &str,
+        _: &'a [String],
+    ) -> Option<ContainerCommand<'a>> {
         None
     }
 }

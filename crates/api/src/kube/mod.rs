@@ -6,6 +6,7 @@
 //! misspelt field is found there, but not inside them.
 
 pub mod config_map;
+pub mod definition;
 pub mod deployment;
 pub mod endpoint_slice;
 pub mod endpoints;
@@ -23,6 +24,7 @@ pub mod workloads;
 use std::collections::BTreeMap;
 
 pub use config_map::ConfigMap;
+pub use definition::CustomResourceDefinition;
 pub use deployment::Deployment;
 pub use endpoint_slice::EndpointSlice;
 pub use endpoints::Endpoints;

@@ -381,6 +381,7 @@ fn whole(kind: Kind) -> Schema {
         Kind::StatefulSet => built_in::<kube::StatefulSet>(),
         Kind::ReplicaSet => built_in::<kube::ReplicaSet>(),
         Kind::Event => built_in::<kube::Event>(),
+        Kind::CustomResourceDefinition => built_in::<kube::CustomResourceDefinition>(),
     }
 }
 

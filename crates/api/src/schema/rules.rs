@@ -233,8 +233,8 @@ fn sum<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, Executi
     let fault = || ExecutionError::function_error("sum", "is for lists of whole numbers");
     let list = arguments.into_iter().next().ok_or_else(fault)?;
     let list = list.downcast_ref::<CelList<'_>>().ok_or_else(fault)?;
-    let number = |number: &Box<dyn Val + 'v>| number.downcast_ref::<CelInt>().map(|n| *n.inner());
-    let mut total = list.inner().iter().map(number);
+    let number = |number: &(dyn Val + 'v)| number.downcast_ref::<CelInt>().map(|n| *n.inner());
+    let mut total = list.inner().iter().map(|entry| number(entry.as_ref()));
     let total = total.try_fold(0_i64, |sum, number| sum.checked_add(number?));
     total.map(|total| CowVal::owned(CelInt::from(total))).ok_or_else(fault)
 }

@@ -14,6 +14,7 @@ use super::failure::Failure;
 use super::negotiate::{DiscoveryForm, negotiate_discovery};
 use super::reply::{self, Reply};
 use super::router::REVIEWS;
+use super::write;
 
 /// `/api`.
 pub(crate) fn core_versions(ask: &Ask) -> Result<Reply, Failure> {
@@ -76,14 +77,20 @@ pub(crate) fn resources(group: &str, version: &str) -> Result<Reply, Failure> {
             resource["categories"] = json!(info.categories);
         }
         resources.push(resource);
-        for (name, verbs) in subresources(info) {
-            resources.push(json!({
-                "name": format!("{}/{name}", info.plural),
+        for part in subresources(info) {
+            let mut resource = json!({
+                "name": format!("{}/{}", info.plural, part.name),
                 "singularName": "",
                 "namespaced": namespaced,
                 "kind": info.name,
-                "verbs": verbs,
-            }));
+                "verbs": part.verbs,
+            });
+            if let Some((group, version, kind)) = part.form {
+                resource["group"] = group.into();
+                resource["version"] = version.into();
+                resource["kind"] = kind.into();
+            }
+            resources.push(resource);
         }
     }
     for (_, plural, kind) in reviews(group) {
@@ -142,14 +149,27 @@ fn reviews(
     REVIEWS.iter().filter(move |(g, ..)| *g == group)
 }
 
-/// The parts of an object that have paths of their own, and what can be done with them.
-pub(crate) fn subresources(info: &KindInfo) -> Vec<(&'static str, &'static [&'static str])> {
-    let mut parts: Vec<(&'static str, &'static [&'static str])> = Vec::new();
+/// A part of objects that has a path of its own.
+pub(crate) struct Part {
+    pub name: &'static str,
+    /// What can be done with it.
+    pub verbs: &'static [&'static str],
+    /// Group, version and kind of its form, where that is not the object's.
+    form: Option<(&'static str, &'static str, &'static str)>,
+}
+
+/// The parts of objects of a kind.
+pub(crate) fn subresources(info: &KindInfo) -> Vec<Part> {
+    const CHANGED: &[&str] = &["get", "patch", "update"];
+    let mut parts = Vec::new();
     if info.kind == tidegate_api::Kind::Pod {
-        parts.push(("log", &["get"]));
+        parts.push(Part { name: "log", verbs: &["get"], form: None });
+    }
+    if write::scales(info) {
+        parts.push(Part { name: write::SCALE, verbs: CHANGED, form: Some(write::SCALE_FORM) });
     }
     if info.status_subresource {
-        parts.push(("status", &["get", "patch", "update"]));
+        parts.push(Part { name: "status", verbs: CHANGED, form: None });
     }
     parts
 }
@@ -225,12 +245,14 @@ fn aggregated_resources(group: &str, version: &str) -> Vec<Value> {
     for info in served(group, version) {
         let parts: Vec<Value> = subresources(info)
             .into_iter()
-            .map(|(name, verbs)| {
-                json!({
-                    "subresource": name,
-                    "responseKind": kind(info.name, info.built_in),
-                    "verbs": verbs,
-                })
+            .map(|part| {
+                let form = match part.form {
+                    Some((group, version, kind)) => {
+                        json!({ "group": group, "version": version, "kind": kind })
+                    }
+                    None => kind(info.name, info.built_in),
+                };
+                json!({ "subresource": part.name, "responseKind": form, "verbs": part.verbs })
             })
             .collect();
         let scope = match info.scope {

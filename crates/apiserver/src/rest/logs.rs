@@ -51,15 +51,19 @@ pub trait Containers: Send + Sync {
         options: &LogOptions,
     ) -> Option<Box<dyn LogLines>>;
 
-    /// Runs a command in a container, which takes no time and changes nothing; none when nothing is run in it.
-    fn run(
-        &self,
+    /// A command in a container, which takes no time and changes nothing, and is run once it is known that its output can be
+    /// told; none when nothing is run in it.
+    fn command<'a>(
+        &'a self,
         namespace: &str,
         pod: &str,
         container: &str,
-        command: &[String],
-    ) -> Option<CommandOutput>;
+        words: &'a [String],
+    ) -> Option<ContainerCommand<'a>>;
 }
+
+/// A command that is yet to be run.
+pub type ContainerCommand<'a> = Box<dyn FnOnce() -> CommandOutput + Send + 'a>;
 
 /// What a command wrote, and how it ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,7 +85,13 @@ impl Containers for NoContainers {
         None
     }
 
-    fn run(&self, _: &str, _: &str, _: &str, _: &[String]) -> Option<CommandOutput> {
+    fn command<'a>(
+        &'a self,
+        _: &str,
+        _: &str,
+        _: &str,
+        _: &'a [String],
+    ) -> Option<ContainerCommand<'a>> {
         None
     }
 }

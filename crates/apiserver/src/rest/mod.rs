@@ -5,8 +5,8 @@
 //! exhaustive match in [`table`] (columns, cells) and [`selector`] (fields), and in [`tidegate_api::kube`]
 //! (defaults, checks).
 //!
-//! Absent, on purpose or for now: protobuf answers (clients that prefer them take JSON), `exec`, `attach` and
-//! `port-forward`, `scale`, OpenAPI v2 (only an empty document), admission webhooks.
+//! Absent, on purpose or for now: protobuf answers (clients that prefer them take JSON), `attach` and `port-forward`,
+//! OpenAPI v2 (only an empty document), admission webhooks. Definitions of kinds are read alone ([`crds`]).
 
 mod ask;
 mod body;
@@ -64,7 +64,7 @@ use users::User;
 
 pub use forms::PATH as FORMS_PATH;
 pub use limits::Limits;
-pub use logs::{CommandOutput, Containers, LogLines, LogOptions, NoContainers};
+pub use logs::{CommandOutput, ContainerCommand, Containers, LogLines, LogOptions, NoContainers};
 pub use server::{Handle, Options, Server, StartError};
 pub use sessions::ADMIN_ANNOTATION;
 
@@ -169,6 +169,15 @@ impl Api {
         if let Some(answer) = sessions::answer(self, target, ask) {
             return answer;
         }
+        if let Some(refusal) = crds::refusal(target, verb, ask) {
+            return Err(refusal);
+        }
+        if let Some(answer) = write::scale(self, target, ask, verb).await {
+            return answer;
+        }
+        if let Some(refusal) = tokens(target) {
+            return Err(refusal);
+        }
         match verb {
             Verb::Get => read::get(self, target, ask),
             Verb::List => read::list(self, target, ask),
@@ -180,6 +189,16 @@ impl Api {
             Verb::DeleteCollection => write::delete_collection(self, target, ask).await,
         }
     }
+}
+
+/// Why no token is made for a ServiceAccount; nothing where none is asked for.
+fn tokens(target: &Target) -> Option<Failure> {
+    let info = target.served.info;
+    let asked = info.kind == tidegate_api::Kind::ServiceAccount
+        && target.subresource.as_deref() == Some("token");
+    let why = "nobody is let in by a token of a ServiceAccount here, and so none is made: users and their tokens are \
+               named by --api-token-file";
+    asked.then(|| Failure::forbidden(info, target.name.as_deref().unwrap_or_default(), why))
 }
 
 /// Answers that do not depend on any object.
@@ -218,7 +237,6 @@ fn fixed(route: &Route, ask: &Ask) -> Result<Reply, Failure> {
         Route::Groups => discovery::groups(ask),
         Route::Group(name) => discovery::group(name),
         Route::Resources { group, version } => discovery::resources(group, version),
-        Route::Definitions(name) => crds::get(name.as_deref()),
         Route::OldOpenApi => Ok(openapi::version_two(ask)),
         Route::OpenApiIndex => Ok(openapi::index(ask)),
         Route::OpenApi(path) => openapi::get(path, ask.query.get("hash")),

@@ -166,20 +166,25 @@ fn add_paths(info: &KindInfo, group: &str, version: &str, paths: &mut Map<String
     if info.scope == Scope::Namespaced {
         paths.insert(all, json!({ "get": operations.read("list", true) }));
     }
+    let item = format!("{collection}/{{name}}");
+    if !info.verbs.contains(&"create") {
+        paths.insert(collection, json!({ "get": operations.read("list", true) }));
+        paths.insert(item, json!({ "get": operations.read("get", false) }));
+        return;
+    }
     paths.insert(
-        collection.clone(),
+        collection,
         json!({
             "get": operations.read("list", true),
-            "post": operations.write("post", &["application/json", "application/yaml"]),
+            "post": operations.write("post", BODIES),
             "delete": operations.read("deletecollection", true),
         }),
     );
-    let item = format!("{collection}/{{name}}");
     paths.insert(
         item.clone(),
         json!({
             "get": operations.read("get", false),
-            "put": operations.write("put", &["application/json", "application/yaml"]),
+            "put": operations.write("put", BODIES),
             "patch": operations.write("patch", PATCHES),
             "delete": operations.read("delete", false),
         }),
@@ -189,12 +194,14 @@ fn add_paths(info: &KindInfo, group: &str, version: &str, paths: &mut Map<String
             format!("{item}/status"),
             json!({
                 "get": operations.read("get", false),
-                "put": operations.write("put", &["application/json", "application/yaml"]),
+                "put": operations.write("put", BODIES),
                 "patch": operations.write("patch", PATCHES),
             }),
         );
     }
 }
+
+const BODIES: &[&str] = &["application/json", "application/yaml"];
 
 const PATCHES: &[&str] = &[
     "application/apply-patch+yaml",

@@ -2,7 +2,6 @@
 
 use http::Method;
 
-use super::crds;
 use super::failure::Failure;
 use super::query::percent_decode;
 use super::served::Served;
@@ -26,8 +25,6 @@ pub(crate) enum Route {
         group: String,
         version: String,
     },
-    /// The custom kinds, all or one.
-    Definitions(Option<String>),
     /// `/openapi/v2`
     OldOpenApi,
     /// `/openapi/v3`
@@ -76,8 +73,6 @@ pub(crate) fn route(path: &str) -> Result<Route, Failure> {
         ["openapi", "v2"] => Route::OldOpenApi,
         ["openapi", "v3"] => Route::OpenApiIndex,
         ["openapi", "v3", rest @ ..] => Route::OpenApi(rest.join("/")),
-        ["apis", crds::GROUP, "v1", crds::PLURAL] => Route::Definitions(None),
-        ["apis", crds::GROUP, "v1", crds::PLURAL, name] => Route::Definitions(Some((*name).into())),
         ["api", version] => resources("", version),
         ["api", version, rest @ ..] => resource("", version, rest)?,
         ["apis", group, version] => resources(group, version),

@@ -27,7 +27,7 @@ pub struct Entry {
 
 impl Entry {
     /// Makes the entry of `value` at `revision`: `metadata.resourceVersion` is set and `apiVersion` left out.
-    pub(super) fn new(
+    pub(crate) fn new(
         key: ObjectKey,
         mut value: Map<String, Value>,
         decoded: Decoded,

@@ -44,6 +44,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use entry::Entry;
 pub use events::{Note, Tone};
 pub use log::{Event, Expired};
+pub(crate) use overlay::uid_of;
 pub use overlay::{Hidden, Push, SOURCE_ANNOTATION, describe, is_own};
 pub use status::{Condition, set_among};
 pub use watch::{Snapshot, Watch};

@@ -230,8 +230,8 @@ fn form_of(object: &Arc<Object>, manifest: &Map<String, Value>) -> Entry {
     Entry::new(key, value, Ok(Arc::new(object)), origin, 0)
 }
 
-/// The same object has the same uid after a restart, so that it is not taken for another one.
-fn uid_of(key: &ObjectKey) -> String {
+/// A uid that follows from the name: the same object has it after a restart, so that it is not taken for another one.
+pub(crate) fn uid_of(key: &ObjectKey) -> String {
     let half = |salt: u8| {
         let mut hasher = DefaultHasher::new();
         (salt, key).hash(&mut hasher);

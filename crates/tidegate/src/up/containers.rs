@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use tidegate_apiserver::{CommandOutput, Containers, LogLines, LogOptions};
+use tidegate_apiserver::{ContainerCommand, Containers, LogLines, LogOptions};
 use tidegate_proxy::accesslog::{Format, Logs, ReadOptions, Reader, Workload};
 use tidegate_proxy::admin::Admin;
 
@@ -58,15 +58,15 @@ impl Containers for GatewayContainers {
         Some(Box::new(Lines { reader, timestamps: options.timestamps }))
     }
 
-    fn run(
-        &self,
+    fn command<'a>(
+        &'a self,
         namespace: &str,
         pod: &str,
         container: &str,
-        command: &[String],
-    ) -> Option<CommandOutput> {
+        words: &'a [String],
+    ) -> Option<ContainerCommand<'a>> {
         let own = (namespace, pod, container) == (NAMESPACE, &*self.pod, PROXY_CONTAINER);
-        own.then(|| exec::run(&self.admin, command))
+        own.then(|| -> ContainerCommand<'a> { Box::new(|| exec::run(&self.admin, words)) })
     }
 }
 

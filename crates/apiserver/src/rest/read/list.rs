@@ -19,19 +19,18 @@ pub(crate) fn list(api: &Api, target: &Target, ask: &Ask) -> Result<Reply, Failu
     let kind = served.info.kind;
     let mut snapshot = match (&asked.resume, asked.exact) {
         (Some(resume), _) => api
-            .store
-            .list_at(kind, namespace, resume.revision)
+            .objects_at(kind, namespace, resume.revision)
             .map_err(|_| expired_page(resume, api.store.revision()))?,
         (None, Some(revision)) => {
             let current = api.store.revision();
             if revision > current {
                 return Err(Failure::too_large_revision(revision, current));
             }
-            api.store.list_at(kind, namespace, revision).map_err(|_| {
+            api.objects_at(kind, namespace, revision).map_err(|_| {
                 Failure::expired("The resourceVersion for the provided list is too old.")
             })?
         }
-        (None, None) => api.store.list(kind, namespace),
+        (None, None) => api.objects(kind, namespace),
     };
     if asked.not_older > snapshot.revision {
         return Err(Failure::too_large_revision(asked.not_older, snapshot.revision));

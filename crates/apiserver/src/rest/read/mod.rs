@@ -39,8 +39,7 @@ pub(crate) fn get(api: &Api, target: &Target, ask: &Ask) -> Result<Reply, Failur
     }
     let namespace = target.namespace.as_deref().unwrap_or_default();
     let entry = api
-        .store
-        .get(&ObjectKey::new(info.kind, namespace, name))
+        .object(&ObjectKey::new(info.kind, namespace, name))
         .ok_or_else(|| Failure::not_found(info, name))?;
     present::one(target, ask, &Object::Stored(entry), StatusCode::OK, encoding, view)
 }

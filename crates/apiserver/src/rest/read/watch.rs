@@ -43,7 +43,7 @@ pub(crate) fn watch(api: &Api, target: &Target, ask: &Ask) -> Result<Reply, Fail
     let kind = served.info.kind;
     let (first, position) = match asked.from {
         From::Now => {
-            let snapshot = api.store.list(kind, target.namespace.as_deref());
+            let snapshot = api.objects(kind, target.namespace.as_deref());
             if asked.not_older > snapshot.revision {
                 return Err(Failure::too_large_revision(asked.not_older, snapshot.revision));
             }

@@ -1,7 +1,7 @@
 //! `pods/<name>/exec`, `attach` and `portforward`. Sessions with a pod take a node that runs it, and there is none; what a
-//! process shows of itself as a Pod answers `exec` with the few commands that it knows ([`Containers::run`]).
+//! process shows of itself as a Pod answers `exec` with the few commands that it knows ([`Containers::command`]).
 //!
-//! [`Containers::run`]: super::Containers::run
+//! [`Containers::command`]: super::Containers::command
 
 mod socket;
 
@@ -31,16 +31,16 @@ pub(crate) fn answer(api: &Api, target: &Target, ask: &Ask) -> Option<Result<Rep
     if target.served.info.kind != Kind::Pod {
         return None;
     }
-    let command = ask.query.all("command").map(str::to_owned).collect::<Vec<_>>();
-    let ran = match (target.subresource.as_deref(), command.is_empty()) {
+    let words = ask.query.all("command").map(str::to_owned).collect::<Vec<_>>();
+    let command = match (target.subresource.as_deref(), words.is_empty()) {
         (Some("exec"), false) => Container::named(api, target, ask).map(|container| {
             let Container { namespace, pod, name, .. } = &container;
-            api.containers.run(namespace, pod, name, &command)
+            api.containers.command(namespace, pod, name, &words)
         }),
         _ => Ok(None),
     };
-    Some(match ran {
-        Ok(Some(output)) => socket::open(ask, output),
+    Some(match command {
+        Ok(Some(command)) => socket::open(ask, command),
         Ok(None) => Err(refusal(api, target, refused)),
         Err(failure) => Err(failure),
     })

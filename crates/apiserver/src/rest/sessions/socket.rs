@@ -36,8 +36,8 @@ const TYPED: usize = 64 << 10;
 /// How long a client may take for all of it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Agrees to a session, which is [`serve`]d once the client has read that.
-pub(super) fn open(ask: &Ask, output: CommandOutput) -> Result<Reply, Failure> {
+/// Agrees to a session, which is [`serve`]d once the client has read that. The command is run where there is one.
+pub(super) fn open(ask: &Ask, command: impl FnOnce() -> CommandOutput) -> Result<Reply, Failure> {
     let field = |name: header::HeaderName| ask.headers.get(name).and_then(|v| v.to_str().ok());
     let upgrade = field(header::UPGRADE).unwrap_or_default();
     let key = ask.headers.get(header::SEC_WEBSOCKET_KEY);
@@ -58,7 +58,7 @@ pub(super) fn open(ask: &Ask, output: CommandOutput) -> Result<Reply, Failure> {
     reply::set(&mut reply, header::UPGRADE, "websocket");
     reply::set(&mut reply, header::SEC_WEBSOCKET_ACCEPT, &derive_accept_key(key.as_bytes()));
     reply::set(&mut reply, header::SEC_WEBSOCKET_PROTOCOL, protocol);
-    reply.extensions_mut().insert(output);
+    reply.extensions_mut().insert(command());
     Ok(reply)
 }
 
@@ -123,7 +123,10 @@ fn outcome(status: u8) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+    use crate::rest::query::Query;
 
     /// What a client is sent, by channel, and the code that closes it.
     async fn heard(output: CommandOutput) -> (Vec<(u8, Vec<u8>)>, Option<CloseCode>) {
@@ -165,5 +168,40 @@ mod tests {
         let end: Value = serde_json::from_slice(&messages[1].1).expect("JSON");
         assert_eq!(end["reason"], "NonZeroExitCode");
         assert_eq!(end["details"]["causes"][0], json!({ "reason": "ExitCode", "message": "7" }));
+    }
+
+    #[test]
+    fn a_command_is_run_for_who_can_read_its_output() {
+        let asks = |fields: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.insert(*name, value.parse().expect("a value"));
+            }
+            Ask {
+                user: None,
+                method: http::Method::GET,
+                path: "/".into(),
+                query: Query::default(),
+                headers,
+                body: Bytes::new(),
+            }
+        };
+        let (upgrade, key) = (("upgrade", "websocket"), ("sec-websocket-key", "a"));
+        let protocol = ("sec-websocket-protocol", PROTOCOLS[0]);
+        let spdy = ("upgrade", "SPDY/3.1");
+        for (fields, agrees) in [
+            (&[][..], false),
+            (&[spdy, key, protocol], false),
+            (&[upgrade, key], false),
+            (&[upgrade, key, protocol], true),
+        ] {
+            let runs = Cell::new(0);
+            let run = || {
+                runs.set(runs.get() + 1);
+                CommandOutput::default()
+            };
+            let reply = open(&asks(fields), run);
+            assert_eq!((reply.is_ok(), runs.get()), (agrees, u32::from(agrees)), "{fields:?}");
+        }
     }
 }

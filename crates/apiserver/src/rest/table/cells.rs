@@ -78,7 +78,7 @@ pub(super) fn cells(kind: Kind, object: &Value, now: Timestamp) -> Vec<Value> {
         Kind::ResourceQuota => {
             vec![name, quota(object, false).into(), quota(object, true).into(), old]
         }
-        Kind::LimitRange => vec![name, created.clone()],
+        Kind::LimitRange | Kind::CustomResourceDefinition => vec![name, created.clone()],
         Kind::Lease => vec![name, spec["holderIdentity"].clone(), old],
         Kind::Deployment => deployment(object, name, old),
         Kind::DaemonSet => daemon_set(object, name, old),

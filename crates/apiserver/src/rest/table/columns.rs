@@ -14,6 +14,8 @@ pub(super) struct Column {
     /// Shown only with `-o wide`.
     wide: bool,
     description: &'static str,
+    /// Where its cells are in an object, as definitions of custom kinds say it.
+    path: &'static str,
 }
 
 impl Column {
@@ -28,16 +30,36 @@ impl Column {
     }
 }
 
+/// The columns of a custom kind as its definition has them: the name comes before them by itself.
+pub(crate) fn printed(kind: Kind) -> Vec<Value> {
+    let printed = |column: &Column| {
+        json!({
+            "name": column.name,
+            "type": column.kind,
+            "description": column.description,
+            "priority": u8::from(column.wide),
+            "jsonPath": column.path,
+        })
+    };
+    columns(kind).iter().filter(|column| column.format != NAME.format).map(printed).collect()
+}
+
 const NAME: Column = Column {
     name: "Name",
     kind: "string",
     format: "name",
     wide: false,
     description: "Name of the object, unique in its namespace.",
+    path: ".metadata.name",
 };
 
 const fn text(name: &'static str, description: &'static str) -> Column {
-    Column { name, kind: "string", format: "", wide: false, description }
+    Column { name, kind: "string", format: "", wide: false, description, path: "" }
+}
+
+/// A column of a custom kind.
+const fn at(path: &'static str, name: &'static str, description: &'static str) -> Column {
+    Column { path, ..text(name, description) }
 }
 
 const fn wide(name: &'static str, description: &'static str) -> Column {
@@ -47,7 +69,10 @@ const fn wide(name: &'static str, description: &'static str) -> Column {
 /// Built-in kinds give their age as text.
 const AGE: Column = text("Age", "Time since the object was created.");
 /// Custom kinds give it as a date.
-const AGE_DATE: Column = Column { kind: "date", ..AGE };
+const AGE_DATE: Column = Column { kind: "date", path: ".metadata.creationTimestamp", ..AGE };
+
+const ACCEPTED: &str = ".status.conditions[?(@.type==\"Accepted\")].status";
+const PROGRAMMED: &str = ".status.conditions[?(@.type==\"Programmed\")].status";
 
 /// The columns of a kind, in the order of [`super::cells::cells`].
 pub(super) fn columns(kind: Kind) -> &'static [Column] {
@@ -86,7 +111,7 @@ pub(super) fn columns(kind: Kind) -> &'static [Column] {
         Kind::Pod => POD,
         Kind::Node => NODE,
         Kind::ResourceQuota => RESOURCE_QUOTA,
-        Kind::LimitRange => LIMIT_RANGE,
+        Kind::LimitRange | Kind::CustomResourceDefinition => CREATED,
         Kind::Lease => LEASE,
         Kind::Deployment => DEPLOYMENT,
         Kind::DaemonSet => DAEMON_SET,
@@ -101,53 +126,62 @@ const CUSTOM: &[Column] = &[NAME, AGE_DATE];
 
 const VIRTUAL_SERVICE: &[Column] = &[
     NAME,
-    text("Gateways", "Gateways that apply these routes."),
-    text("Hosts", "Hosts whose traffic is routed."),
+    at(".spec.gateways", "Gateways", "Gateways that apply these routes."),
+    at(".spec.hosts", "Hosts", "Hosts whose traffic is routed."),
     AGE_DATE,
 ];
 
-const DESTINATION_RULE: &[Column] = &[NAME, text("Host", "Host that the rule is about."), AGE_DATE];
+const DESTINATION_RULE: &[Column] =
+    &[NAME, at(".spec.host", "Host", "Host that the rule is about."), AGE_DATE];
 
 const SERVICE_ENTRY: &[Column] = &[
     NAME,
-    text("Hosts", "Hosts of the service."),
-    text("Location", "Whether the service is part of the mesh."),
-    text("Resolution", "How the addresses of the hosts are found."),
+    at(".spec.hosts", "Hosts", "Hosts of the service."),
+    at(".spec.location", "Location", "Whether the service is part of the mesh."),
+    at(".spec.resolution", "Resolution", "How the addresses of the hosts are found."),
     AGE_DATE,
 ];
 
-const WORKLOAD_ENTRY: &[Column] = &[NAME, AGE_DATE, text("Address", "Address of the workload.")];
+const WORKLOAD_ENTRY: &[Column] =
+    &[NAME, AGE_DATE, at(".spec.address", "Address", "Address of the workload.")];
 
-const AUTHORIZATION_POLICY: &[Column] =
-    &[NAME, text("Action", "What becomes of requests that a rule matches."), AGE_DATE];
+const AUTHORIZATION_POLICY: &[Column] = &[
+    NAME,
+    at(".spec.action", "Action", "What becomes of requests that a rule matches."),
+    AGE_DATE,
+];
 
-const PEER_AUTHENTICATION: &[Column] =
-    &[NAME, text("Mode", "Whether workloads take mesh TLS, plain text or both."), AGE_DATE];
+const PEER_AUTHENTICATION: &[Column] = &[
+    NAME,
+    at(".spec.mtls.mode", "Mode", "Whether workloads take mesh TLS, plain text or both."),
+    AGE_DATE,
+];
 
 const GATEWAY_CLASS: &[Column] = &[
     NAME,
-    text("Controller", "Who serves Gateways of the class."),
-    text("Accepted", "Whether the controller has taken it up."),
+    at(".spec.controllerName", "Controller", "Who serves Gateways of the class."),
+    at(ACCEPTED, "Accepted", "Whether the controller has taken it up."),
     AGE_DATE,
-    wide("Description", "What it is for."),
+    Column { wide: true, ..at(".spec.description", "Description", "What it is for.") },
 ];
 
 const KUBERNETES_GATEWAY: &[Column] = &[
     NAME,
-    text("Class", "The GatewayClass, which says who serves it."),
-    text("Address", "Where it is reached."),
-    text("Programmed", "Whether it serves."),
+    at(".spec.gatewayClassName", "Class", "The GatewayClass, which says who serves it."),
+    at(".status.addresses[*].value", "Address", "Where it is reached."),
+    at(PROGRAMMED, "Programmed", "Whether it serves."),
     AGE_DATE,
 ];
 
 const LISTENER_SET: &[Column] = &[
     NAME,
-    text("Accepted", "Whether the Gateway takes the listeners."),
-    text("Programmed", "Whether they serve."),
+    at(ACCEPTED, "Accepted", "Whether the Gateway takes the listeners."),
+    at(PROGRAMMED, "Programmed", "Whether they serve."),
     AGE_DATE,
 ];
 
-const ROUTE: &[Column] = &[NAME, text("Hostnames", "Hosts whose traffic is routed."), AGE_DATE];
+const ROUTE: &[Column] =
+    &[NAME, at(".spec.hostnames", "Hostnames", "Hosts whose traffic is routed."), AGE_DATE];
 
 const NAMESPACE: &[Column] = &[NAME, text("Status", "Active or Terminating."), AGE];
 
@@ -210,7 +244,7 @@ const RESOURCE_QUOTA: &[Column] = &[
     AGE,
 ];
 
-const LIMIT_RANGE: &[Column] =
+const CREATED: &[Column] =
     &[NAME, Column { kind: "date", ..text("Created At", "When it was created.") }];
 
 const LEASE: &[Column] = &[NAME, text("Holder", "Who holds it."), AGE];

@@ -14,6 +14,7 @@ use super::query::Query;
 use super::served::Served;
 use crate::store::Entry;
 
+pub(crate) use columns::printed;
 use columns::{Column, columns};
 
 /// What a row holds besides its cells; `includeObject` of a request.

@@ -71,9 +71,66 @@ async fn list_by_list() {
         assert_eq!(lab.get(path).await.text, "ok");
     }
     assert!(lab.get("/readyz?verbose").await.text.ends_with("readyz check passed\n"));
-    let definitions =
-        lab.get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions").await.expect(200);
-    assert_eq!(definitions["items"][0]["metadata"]["name"], "gateways.networking.istio.io");
+}
+
+const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+
+#[tokio::test]
+async fn definitions_of_custom_kinds_are_found_and_read() {
+    let lab = lab();
+    let resources = lab.get("/apis/apiextensions.k8s.io/v1").await.expect(200);
+    let definitions = &resources["resources"][0];
+    assert_eq!(definitions["shortNames"], json!(["crd", "crds"]));
+    assert_eq!(definitions["verbs"], json!(["get", "list", "watch"]));
+
+    let list = lab.get(DEFINITIONS).await.expect(200);
+    let items = list["items"].as_array().expect("a list");
+    let names: Vec<&str> =
+        items.iter().filter_map(|item| item["metadata"]["name"].as_str()).collect();
+    assert!(names.is_sorted() && names.contains(&"virtualservices.networking.istio.io"));
+    assert_eq!(names.len(), tidegate_api::KINDS.iter().filter(|info| !info.built_in).count());
+    let gateway = "gateways.gateway.networking.k8s.io";
+    let one = lab.get(&format!("{DEFINITIONS}/{gateway}")).await.expect(200);
+    assert_eq!(items[names.binary_search(&gateway).expect("listed")]["spec"], one["spec"]);
+    assert_eq!(one["apiVersion"], "apiextensions.k8s.io/v1");
+    assert_eq!(one["status"]["conditions"][1]["type"], "Established");
+    let version = &one["spec"]["versions"][0];
+    let columns = version["additionalPrinterColumns"].as_array().expect("columns");
+    assert_eq!(columns[0]["jsonPath"], ".spec.gatewayClassName");
+    assert!(columns.iter().all(|column| column["jsonPath"] != ""), "{columns:?}");
+    let listeners =
+        &version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["listeners"];
+    assert_eq!(listeners["x-kubernetes-list-map-keys"], json!(["name"]));
+    assert!(
+        listeners["x-kubernetes-validations"].as_array().is_some_and(|rules| !rules.is_empty())
+    );
+    assert_eq!(lab.get(&format!("{DEFINITIONS}/nopes.a.com")).await.code, 404);
+
+    let selected = format!("{DEFINITIONS}?fieldSelector=metadata.name%3D{gateway}");
+    assert_eq!(lab.get(&selected).await.expect(200)["items"].as_array().map(Vec::len), Some(1));
+    let first = lab.get(&format!("{DEFINITIONS}?limit=2")).await.expect(200);
+    let next = first["metadata"]["continue"].as_str().expect("more");
+    let next = lab.get(&format!("{DEFINITIONS}?limit=2&continue={next}")).await.expect(200);
+    assert_eq!(next["items"][0]["metadata"]["name"], names[2]);
+    let watched = lab.get(&format!("{selected}&watch=true&timeoutSeconds=1")).await;
+    assert!(watched.text.starts_with("{\"type\":\"ADDED\"") && watched.text.lines().count() == 1);
+}
+
+#[tokio::test]
+async fn definitions_are_not_written() {
+    let lab = lab();
+    let definition = |name: &str| json!({"metadata": {"name": name}});
+    let known = "gateways.networking.istio.io";
+    assert_eq!(lab.post(DEFINITIONS, definition(known)).await.code, 409);
+    let other = lab.post(DEFINITIONS, definition("nopes.a.com")).await;
+    assert_eq!((other.code, other.json["reason"].as_str()), (403, Some("Forbidden")));
+    assert!(
+        other.json["message"].as_str().is_some_and(|said| said.contains("follow from the program"))
+    );
+    let path = format!("{DEFINITIONS}/{known}");
+    assert_eq!(lab.call(Method::DELETE, &path).send().await.code, 403);
+    assert_eq!(lab.call(Method::DELETE, DEFINITIONS).send().await.code, 403);
+    assert_eq!(lab.get(&path).await.code, 200);
 }
 
 #[tokio::test]

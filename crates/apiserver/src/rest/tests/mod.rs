@@ -10,6 +10,7 @@ mod logs;
 mod ownership;
 mod patches;
 mod races;
+mod scale;
 mod users;
 mod watches;
 

@@ -58,7 +58,7 @@ fn admitted(
 ) -> Result<(Map<String, Value>, Decoded), Failure> {
     let served = &writing.target.served;
     let info = served.info;
-    let before = old.filter(|_| schema::of(info.kind).ruled).map(|old| old.json());
+    let before = old.filter(|_| schema::of(info.kind).ruled).map(Entry::json);
     let told = admit(info.kind, served.group, &mut value, writing.policy, before.as_ref())
         .map_err(|errors| refuse(writing, &value, errors, source))?;
     warnings.extend(told.iter().map(ToString::to_string));

@@ -6,6 +6,7 @@ mod create;
 mod delete;
 mod metadata;
 mod patch;
+mod scale;
 mod turns;
 mod update;
 
@@ -29,6 +30,7 @@ use admission::Admitted;
 pub(super) use create::create;
 pub(super) use delete::{delete, delete_collection, discard};
 pub(super) use patch::patch;
+pub(super) use scale::{FORM as SCALE_FORM, SCALE, scale, scales};
 pub(super) use turns::Turns;
 pub(super) use update::update;
 
