@@ -1,5 +1,7 @@
 //! Field numbers of the objects that are read from protobuf.
 
+mod workloads;
+
 /// What a field holds.
 #[derive(Debug)]
 pub(super) enum Type {
@@ -61,6 +63,12 @@ pub(super) fn of(kind: &str) -> Option<&'static Message> {
         "ServiceAccount" => &SERVICE_ACCOUNT,
         "Endpoints" => &ENDPOINTS,
         "Deployment" => &DEPLOYMENT,
+        "DaemonSet" => &workloads::DAEMON_SET,
+        "StatefulSet" => &workloads::STATEFUL_SET,
+        "ReplicaSet" => &workloads::REPLICA_SET,
+        "ResourceQuota" => &workloads::RESOURCE_QUOTA,
+        "LimitRange" => &workloads::LIMIT_RANGE,
+        "Node" => &workloads::NODE,
         "Pod" => &POD,
         "EndpointSlice" => &ENDPOINT_SLICE,
         "Event" => &EVENT,

@@ -89,6 +89,90 @@ fn pointers_keep_their_zero() {
     assert_eq!(decoded["spec"], json!({"replicas": 0, "selector": {}, "template": {"spec": {}}}));
 }
 
+#[test]
+fn sets_of_pods() {
+    let selector = field(1, &entry("app", b"x"));
+    let template = [field(1, &meta("")), field(2, b"")].concat();
+    let expected = json!({"matchLabels": {"app": "x"}});
+    let decoded = |kind: &str, spec: &[Vec<u8>]| {
+        let object = [field(1, &meta("s")), field(2, &spec.concat()), field(3, &number(1, 4))];
+        let mut decoded = decode(&body("apps/v1", kind, &object)).expect("decoded");
+        assert_eq!(decoded["spec"]["selector"], expected, "{kind}");
+        assert_eq!(decoded.get("status"), None, "{kind}: the server's to say");
+        decoded["spec"].take()
+    };
+    let unavailable = field(1, &[number(1, 1), number(2, 0), field(3, b"10%")].concat());
+    let strategy = [field(1, b"RollingUpdate"), field(2, &unavailable)].concat();
+    let rolling = json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "10%"}});
+    let spec = [field(1, &selector), field(2, &template), field(3, &strategy), number(6, 0)];
+    let set = decoded("DaemonSet", &spec);
+    assert_eq!((&set["updateStrategy"], &set["revisionHistoryLimit"]), (&rolling, &json!(0)));
+
+    let spec = [number(1, 0), field(2, &selector), field(3, &template), number(4, 5)];
+    let set = decoded("ReplicaSet", &spec);
+    assert_eq!((&set["replicas"], &set["minReadySeconds"]), (&json!(0), &json!(5)));
+
+    let requests = field(2, &entry("storage", &field(1, b"1Gi")));
+    let claim = [field(1, b"ReadWriteOnce"), field(2, &requests), field(5, b"fast")].concat();
+    let claim = [field(1, &meta("data")), field(2, &claim)].concat();
+    let strategy = [field(1, b"RollingUpdate"), field(2, &number(1, 2))].concat();
+    let spec = [
+        number(1, 3),
+        field(2, &selector),
+        field(3, &template),
+        field(4, &claim),
+        field(5, b"web"),
+        field(6, b"Parallel"),
+        field(7, &strategy),
+        field(11, &number(1, 1)),
+    ];
+    let mut set = decoded("StatefulSet", &spec);
+    for field in ["selector", "template"] {
+        set[field].take();
+    }
+    let claim = json!({
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1Gi"}},
+        "storageClassName": "fast",
+    });
+    let expected = json!({
+        "replicas": 3,
+        "selector": null,
+        "template": null,
+        "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim}],
+        "serviceName": "web",
+        "podManagementPolicy": "Parallel",
+        "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}},
+        "ordinals": {"start": 1},
+    });
+    assert_eq!(set, expected);
+}
+
+#[test]
+fn quotas_limits_and_nodes() {
+    let decoded = |kind: &str, spec: &[Vec<u8>]| {
+        let object = [field(1, &meta("s")), field(2, &spec.concat())];
+        decode(&body("v1", kind, &object)).expect("decoded")["spec"].take()
+    };
+    let amount = |name: &str, amount: &str| entry(name, &field(1, amount.as_bytes()));
+    let spec = [field(1, &amount("pods", "4")), field(2, b"BestEffort")];
+    let expected = json!({"hard": {"pods": "4"}, "scopes": ["BestEffort"]});
+    assert_eq!(decoded("ResourceQuota", &spec), expected);
+    let limit =
+        [field(1, b"Container"), field(2, &amount("cpu", "2")), field(3, &amount("cpu", "1"))];
+    let expected =
+        json!({"limits": [{"type": "Container", "max": {"cpu": "2"}, "min": {"cpu": "1"}}]});
+    assert_eq!(decoded("LimitRange", &[field(1, &limit.concat())]), expected);
+    let taint = [field(1, b"a"), field(2, b""), field(3, b"NoSchedule")].concat();
+    let spec = [field(1, b"10.0.0.0/24"), number(4, 1), field(5, &taint)];
+    let expected = json!({
+        "podCIDR": "10.0.0.0/24",
+        "unschedulable": true,
+        "taints": [{"key": "a", "effect": "NoSchedule"}],
+    });
+    assert_eq!(decoded("Node", &spec), expected);
+}
+
 /// As controllers with leader election write it.
 #[test]
 fn a_lease() {
@@ -122,8 +206,8 @@ fn what_is_not_read_is_refused_and_not_dropped() {
     let with_volume = [field(1, &meta("p")), field(2, &field(1, b"x"))];
     let error = decode(&body("v1", "Pod", &with_volume)).expect_err("refused");
     assert!(error.contains("field 1 of PodSpec") && error.contains("application/json"), "{error}");
-    let error = decode(&body("v1", "Node", &[])).expect_err("refused");
-    assert!(error.contains("\"Node\" is not read from protobuf"), "{error}");
+    let error = decode(&body("v1", "Binding", &[])).expect_err("refused");
+    assert!(error.contains("\"Binding\" is not read from protobuf"), "{error}");
 }
 
 #[test]
