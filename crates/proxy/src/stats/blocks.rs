@@ -282,6 +282,8 @@ block! {
         upstream_cx_overflow: Counter,
         /// Connections not made because no endpoint is there.
         upstream_cx_none_healthy: Counter,
+        /// Requests that were to say where they go, and said no address.
+        original_dst_host_invalid: Counter,
         /// Connections closed.
         upstream_cx_destroy: Counter,
         /// … by us.
@@ -356,8 +358,7 @@ block! {
         upstream_rq_per_try_idle_timeout: Counter,
         /// Responses that were dropped for another attempt.
         retry_upstream_rq: ResponseCodes = "retry.upstream_rq",
-        /// Responses by status and class, and all of them as `upstream_rq_completed`; those too that we gave
-        /// for want of the upstream's.
+        /// Responses by status and class, all as `upstream_rq_completed`; also those given for want of the upstream's.
         upstream_rq: ResponseCodes,
         /// Requests per connection.
         upstream_rq_per_cx: Histogram,

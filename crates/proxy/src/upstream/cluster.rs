@@ -17,6 +17,7 @@ pub use super::endpoints::{Endpoint, EndpointSet, Locality, Place};
 use super::incident;
 use super::membership::Membership;
 use super::original::Originals;
+use super::original::named::Named;
 use super::outlier::{Cause, Outlier, Suspicion};
 pub use super::proxy_header::ProxyHeader;
 use super::recent::Recent;
@@ -82,6 +83,8 @@ pub enum Discovery {
     Dialled {
         /// How long an address without connections is kept that is not dialled (`cleanup_interval`).
         cleanup: Duration,
+        /// What takes the place of what was dialled; boxed, as few clusters have it.
+        named: Option<Box<Named>>,
     },
     /// What clients ask for by name.
     Asked(dynamic::Policy),

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -10,10 +11,12 @@ use tokio::time::Instant;
 use super::balance::Balancer;
 use super::cluster::{Cluster, ClusterSlot, Discovery, Endpoint, EndpointSet};
 use super::dynamic::{Asked, LocalNames, NoEndpoint};
-use super::original::LocalOriginals;
+use super::original::named::Named;
+use super::original::{Captured, LocalOriginals};
 use super::outlier::Seen;
 use super::pool::Pool;
 use crate::buffer::BufferPool;
+use crate::http::RequestHead;
 use crate::http::chain::Client;
 use crate::remote::Remote;
 use crate::stats::{ClusterStats, Scope, Stats};
@@ -113,7 +116,7 @@ impl LocalCluster {
         random: impl FnMut() -> u64,
     ) -> Option<Rc<Pool>> {
         let pool = if let Discovery::Dialled { .. } = self.cluster.discovery {
-            self.pick_original(client)?
+            self.pick_original(client, None)?
         } else {
             self.follow_endpoints();
             let pools = self.pools.borrow();
@@ -159,20 +162,55 @@ impl LocalCluster {
         matches!(self.cluster.discovery, Discovery::Asked(_))
     }
 
-    /// The pool for where a client dialled.
-    fn pick_original(&self, client: Option<&Client>) -> Option<Rc<Pool>> {
-        let Some((client, captured)) = client.and_then(|c| Some((c, c.captured?))) else {
+    /// Where a request says that it goes, for a cluster that lets requests say so: [`Self::pick_named`] is for it.
+    #[must_use]
+    pub fn named(&self, head: &RequestHead) -> Option<SocketAddr> {
+        self.names_addresses()?.address(head, || self.stats.original_dst_host_invalid.inc())
+    }
+
+    fn names_addresses(&self) -> Option<&Named> {
+        match &self.cluster.discovery {
+            Discovery::Dialled { named, .. } => named.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The pool for where a request says that it goes; nothing where that is here, again and again.
+    pub fn pick_named(&self, client: Option<&Client>, to: SocketAddr) -> Option<Rc<Pool>> {
+        let pool = self.pick_original(client, Some(to))?;
+        Some(self.pool_for(client, pool))
+    }
+
+    /// The pool for where a client dialled, or for `named`.
+    fn pick_original(
+        &self,
+        client: Option<&Client>,
+        named: Option<SocketAddr>,
+    ) -> Option<Rc<Pool>> {
+        let captured = match named {
+            None => client.and_then(|client| client.captured),
+            Some(dialled) => {
+                // Who came here by that name may have passed here before.
+                let came = |client: &Client| Captured::to(client.local, client.peer);
+                let before = client.map(|client| client.captured.unwrap_or_else(|| came(client)));
+                let passes = before.map_or(0, |before| before.passes);
+                Some(Captured { dialled, passes }).filter(|captured| !captured.circles())
+            }
+        };
+        let Some(mut captured) = captured else {
             self.tell_nowhere();
             return None;
         };
-        let source = client.source.and_then(|source| source.toward(&captured.dialled.into()));
-        let whose = (captured, source);
+        if let Some(named) = self.names_addresses() {
+            captured.dialled = named.ported(captured.dialled);
+        }
+        let source = client.and_then(|client| client.source?.toward(&captured.dialled.into()));
         let passes = captured.passes.saturating_add(1);
         let make = |endpoint| self.pool(endpoint).passing(passes).coming_from(source);
-        Some(self.originals.pick(whose, self.cluster.originals(), make))
+        Some(self.originals.pick((captured, source), self.cluster.originals(), make))
     }
 
-    /// Says of a connection that was dialled to a listener itself that there is nowhere to send it.
+    /// Says of a connection that was dialled to a listener itself, or of requests that name one, that there is nowhere to send them.
     fn tell_nowhere(&self) {
         thread_local! {
             static TOLD: Throttle = const { Throttle::new() };
@@ -277,7 +315,7 @@ impl LocalCluster {
     }
 
     fn sweep(&self, now: Instant) {
-        if let Discovery::Dialled { cleanup } = self.cluster.discovery {
+        if let Discovery::Dialled { cleanup, .. } = self.cluster.discovery {
             let times = (self.cluster.http.idle_timeout, cleanup);
             return self.originals.sweep(now, times, self.cluster.originals());
         }

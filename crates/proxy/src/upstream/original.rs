@@ -4,6 +4,7 @@
 //! `cleanup_interval`, as in Envoy.
 
 mod circle;
+pub mod named;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

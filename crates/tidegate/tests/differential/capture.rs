@@ -19,7 +19,8 @@ use tokio::time::timeout;
 
 use crate::sides::Side;
 use world::{
-    ENTRIES, GREETS, KNOWN, LOOP, NETWORKS, NOBODY, ORIGINS, PATIENT, SPEAKS, STREAMS, STRICT, TOLD,
+    ENTRIES, GREETS, KNOWN, LOOP, NAMED, NETWORKS, NOBODY, ORIGINS, PATIENT, SPEAKS, STREAMS,
+    STRICT, TOLD,
 };
 
 /// What begins a connection of HTTP/2, with settings.
@@ -33,6 +34,8 @@ const COUNTED: &[&str] = &[
     "cluster.PassthroughCluster.upstream_cx_total",
     "cluster.PassthroughCluster.upstream_rq_200",
     "cluster.PassthroughCluster.upstream_rq_503",
+    "cluster.by-header.original_dst_host_invalid",
+    "cluster.by-host.original_dst_host_invalid",
     "http_inspector.http10_found",
     "http_inspector.http11_found",
     "http_inspector.http2_found",
@@ -49,6 +52,13 @@ const COUNTED: &[&str] = &[
     "tls_inspector.tls_found",
     "tls_inspector.tls_not_found",
 ];
+const TO_ANOTHER: &[u8] =
+    b"GET / HTTP/1.1\r\nHost: any\r\nX-Envoy-Original-Dst-Host: 10.77.0.3:9001\r\nConnection: close\r\n\r\n";
+const TO_ANOTHER_IN_IPV6: &[u8] =
+    b"GET / HTTP/1.1\r\nHost: any\r\nX-Envoy-Original-Dst-Host: [fd77::2]:9001\r\nConnection: close\r\n\r\n";
+const TO_NOBODY: &[u8] =
+    b"GET / HTTP/1.1\r\nHost: any\r\nX-Envoy-Original-Dst-Host: 10.77.0.3\r\nConnection: close\r\n\r\n";
+const BY_HOST: &[u8] = b"GET / HTTP/1.1\r\nHost: 10.77.0.3:1\r\nConnection: close\r\n\r\n";
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: any\r\nConnection: close\r\n\r\n";
 
 /// One connection.
@@ -101,6 +111,16 @@ fn cases() -> Vec<Case> {
         case((ORIGINS[2], TOLD[0].0), 1, b"", "TCP6 fd77::2 to fd77::2 9020"),
         case((ORIGINS[0], TOLD[1].0), 1, REQUEST, "200 TCP4 10.77.0.2 to 10.77.0.2 9021"),
         case((ORIGINS[1], TOLD[1].0), 1, REQUEST, "200 TCP4 10.77.0.3 to 10.77.0.3 9021"),
+        // To where they say themselves, else to where they were dialled.
+        case((ORIGINS[0], NAMED[0].0), 1, TO_ANOTHER, "200 10.77.0.3:9001 speaks"),
+        case((ORIGINS[0], NAMED[0].0), 1, TO_ANOTHER_IN_IPV6, "200 [fd77::2]:9001 speaks"),
+        case((ORIGINS[0], NAMED[0].0), 1, REQUEST, "503"),
+        case((ORIGINS[0], NAMED[0].0), 1, TO_NOBODY, "503"),
+        case((ORIGINS[0], NAMED[1].0), 1, BY_HOST, "200 10.77.0.3:9001 speaks"),
+        case((ORIGINS[0], NAMED[1].0), 1, REQUEST, "200 10.77.0.2:9001 speaks"),
+        case((ORIGINS[0], NAMED[2].0), 1, REQUEST, "200 10.77.0.3:9001 speaks"),
+        case((ORIGINS[0], NAMED[2].0), 1, TO_ANOTHER_IN_IPV6, "200 10.77.0.3:9001 speaks"),
+        case((ORIGINS[1], NAMED[3].0), 1, b"", "10.77.0.3:9000 greets"),
         // A listener that keeps what it takes.
         case((ORIGINS[0], 8080), 2, REQUEST, "200 inbound 8080"),
         case((ORIGINS[1], 1234), 2, REQUEST, "200 inbound of 10.77.0.3"),

@@ -38,6 +38,7 @@ pub(super) const ROWS: &[Row] = &[
             "least_request_lb_config",
             "ring_hash_lb_config",
             "maglev_lb_config",
+            "original_dst_lb_config",
             "load_balancing_policy",
             "common_lb_config",
             "circuit_breakers",
@@ -80,10 +81,6 @@ pub(super) const ROWS: &[Row] = &[
         ],
         refused: &[
             ("health_checks", NO_HEALTH_CHECKS),
-            (
-                "original_dst_lb_config",
-                "clients' connections alone say where they were dialled to: no header, no metadata and no other port",
-            ),
             ("max_requests_per_connection", IN_HTTP_OPTIONS),
             ("common_http_protocol_options", IN_HTTP_OPTIONS),
             ("http_protocol_options", IN_HTTP_OPTIONS),
@@ -96,6 +93,9 @@ pub(super) const ROWS: &[Row] = &[
         ],
         ..ROW
     },
+    whole("envoy.config.cluster.v3.Cluster.OriginalDstLbConfig"),
+    whole("envoy.type.metadata.v3.MetadataKey"),
+    Row { message: "envoy.type.metadata.v3.MetadataKey.PathSegment", honoured: &["key"], ..ROW },
     Row {
         message: "envoy.config.core.v3.BindConfig",
         honoured: &["source_address", "extra_source_addresses", "freebind"],

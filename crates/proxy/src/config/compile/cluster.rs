@@ -10,10 +10,12 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tidegate_envoy::mark;
 use tidegate_envoy::types::envoy::extensions::clusters::common::dns::v3::DnsLookupFamily as DnsClusterFamily;
+use tidegate_envoy::types::envoy::r#type::metadata::v3::metadata_key::path_segment::Segment;
 use tidegate_envoy::v3::cluster::circuit_breakers::Thresholds;
 use tidegate_envoy::v3::cluster::circuit_breakers::thresholds::RetryBudget as ProtoBudget;
 use tidegate_envoy::v3::cluster::cluster::{
-    ClusterDiscoveryType, CustomClusterType, DiscoveryType, DnsLookupFamily, LbPolicy,
+    ClusterDiscoveryType, CustomClusterType, DiscoveryType, DnsLookupFamily, LbConfig, LbPolicy,
+    OriginalDstLbConfig,
 };
 use tidegate_envoy::v3::cluster::{CircuitBreakers, Cluster as ProtoCluster};
 use tidegate_envoy::v3::core::{RoutingPriority, TcpKeepalive as ProtoKeepalive};
@@ -22,10 +24,12 @@ use tidegate_envoy::v3::dynamic_cluster::ClusterConfig as DynamicCluster;
 use tidegate_envoy::v3::endpoint::ClusterLoadAssignment;
 
 use crate::config::refusal::{Refusal, Within, each};
+use crate::route::Field;
 use crate::upstream::cluster::{
     Cluster, Discovery, DnsFamily, DnsName, DnsPolicy, EndpointSet, Keepalive, Limits, ProxyHeader,
     RetryBudget, Secure, Sources,
 };
+use crate::upstream::original::named::{HEADER, Named, Noted};
 use crate::upstream::outlier::Outlier;
 
 use super::address::socket;
@@ -134,6 +138,12 @@ fn source(proto: &ProtoCluster, links: &mut impl Links) -> Result<Source, Refusa
         let reason = "has no effect: it is for clusters of type ORIGINAL_DST";
         links.notice(Refusal::of("cleanup_interval", reason));
     }
+    if matches!(proto.lb_config, Some(LbConfig::OriginalDstLbConfig(_)))
+        && kind != DiscoveryType::OriginalDst
+    {
+        let reason = "has no effect: it is for clusters of type ORIGINAL_DST";
+        links.notice(Refusal::of("original_dst_lb_config", reason));
+    }
     if proto.eds_cluster_config.is_some() && kind != DiscoveryType::Eds {
         return Err(Refusal::of("eds_cluster_config", "is for clusters of type EDS"));
     }
@@ -167,7 +177,41 @@ fn dialled(proto: &ProtoCluster, links: &mut impl Links) -> Result<Discovery, Re
         links.notice(Refusal::of("outlier_detection", reason));
     }
     let cleanup = positive("cleanup_interval", proto.cleanup_interval.as_ref(), DEFAULT_CLEANUP)?;
-    Ok(Discovery::Dialled { cleanup })
+    let named = match &proto.lb_config {
+        Some(LbConfig::OriginalDstLbConfig(config)) => {
+            Some(named(config).within("original_dst_lb_config")?)
+        }
+        _ => None,
+    };
+    Ok(Discovery::Dialled { cleanup, named: named.map(Box::new) })
+}
+
+/// What takes the place of what clients dialled.
+fn named(config: &OriginalDstLbConfig) -> Result<Named, Refusal> {
+    let header = &*config.http_header_name;
+    if !config.use_http_header && !header.is_empty() {
+        return Err(Refusal::of("http_header_name", "takes use_http_header"));
+    }
+    let header = if header.is_empty() { HEADER } else { header };
+    let noted = config.metadata_key.as_ref().map(|key| {
+        if key.path.is_empty() {
+            return Err(Refusal::of("path", "must name at least one key"));
+        }
+        let path = each("path", &key.path, |segment| match &segment.segment {
+            Some(Segment::Key(key)) => Ok(required("key", key)?.into()),
+            Some(Segment::Index(_)) | None => Err(Refusal::of("key", "must be set")),
+        })?;
+        Ok(Noted { of: required("key", &key.key)?.into(), path: path.into() })
+    });
+    let port = config.upstream_port_override.map(|port| {
+        let reason = "must be a port: at most 65535";
+        u16::try_from(port).map_err(|_| Refusal::of("upstream_port_override", reason))
+    });
+    Ok(Named {
+        noted: noted.transpose().within("metadata_key")?,
+        header: config.use_http_header.then(|| Field::new(header)),
+        port: port.transpose()?,
+    })
 }
 
 /// A `cluster_type`, which the capability table lets be a DNS cluster or one of names that clients ask for.

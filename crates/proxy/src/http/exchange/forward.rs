@@ -73,6 +73,7 @@ impl<D: Downstream> Exchange<'_, D> {
         let concerned = forward.retry.as_deref().as_ref().is_some_and(concerned);
         let mut attempts = Attempts::new(forward, concerned, time);
         self.rewrite(route, forward, target);
+        attempts.named = cluster.named(self.request);
         prepare::tell_time(self.request, &self.http.manager, attempts.per_try.or(time), told);
         // Else the request would be hashed, and a cookie made, for nothing.
         let hashes = cluster.cluster.sharing.balancing.hashes();

@@ -1,5 +1,6 @@
 //! Attempts: whether what has failed is tried again, when, and where.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -48,6 +49,8 @@ pub(super) struct Attempts<'r> {
     keep: u64,
     /// Whether a new connection is needed, as a reused one turned out dead.
     pub fresh: bool,
+    /// Where the request says itself that it goes.
+    pub named: Option<SocketAddr>,
     /// Time of each attempt, and without progress.
     pub per_try: Option<Duration>,
     pub per_try_idle: Option<Duration>,
@@ -99,6 +102,7 @@ impl<'r> Attempts<'r> {
             keep: forward.keep,
             policy: policy.filter(|_| concerned),
             fresh: false,
+            named: None,
             before: None,
         }
     }
@@ -121,6 +125,9 @@ impl<'r> Attempts<'r> {
         hash: Option<u64>,
         random: impl FnMut() -> u64,
     ) -> Option<Rc<Pool>> {
+        if let Some(to) = self.named {
+            return cluster.pick_named(Some(client), to);
+        }
         match (&self.before, self.policy) {
             (Some(before), Some(policy)) if policy.others_first => {
                 cluster.pick_other(Some(client), hash, random, (&before.tried, policy.selections))

@@ -39,6 +39,11 @@ pub const STRICT: u16 = 8082;
 /// A listener whose chains are told apart by where clients dialled.
 pub const NETWORKS: u16 = 8083;
 
+/// Requests to these ports say by a header where they go; by their `Host`, and to another port; a route says it. And connections go to
+/// another port than was dialled.
+pub const NAMED: [(u16, &str); 4] =
+    [(9030, "by-header"), (9031, "by-host"), (9032, "by-route"), (9033, "by-port")];
+
 const HEADER: &str = "type.googleapis.com/envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport";
 const PLAIN: &str =
     "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
@@ -196,6 +201,14 @@ pub fn bootstrap() -> Value {
             "transport_socket": {"name": "header", "typed_config": header}}),
         );
     }
+    let by_header = json!({"use_http_header": true});
+    let by_host = json!({"use_http_header": true, "http_header_name": ":authority",
+        "upstream_port_override": SPEAKS});
+    let by_port = json!({"upstream_port_override": GREETS});
+    for ((_, name), config) in NAMED.into_iter().zip([&by_header, &by_host, &by_header, &by_port]) {
+        clusters.push(json!({"name": name, "type": "ORIGINAL_DST", "connect_timeout": "2s",
+            "lb_policy": "CLUSTER_PROVIDED", "original_dst_lb_config": config}));
+    }
     for (port, name) in REQUESTS {
         let endpoint = json!({"endpoint": {"address": at(ORIGINS[0], port)}});
         clusters.push(json!({"name": name, "type": "STATIC", "load_assignment": {
@@ -259,6 +272,16 @@ fn listeners() -> Vec<Value> {
             every("told-http", TOLD[1].0, json!([{"filters": [says("", TOLD[1].1)]}])),
             unbound.clone(),
         ),
+        named(0, &says("", NAMED[0].1)),
+        named(1, &says("", NAMED[1].1)),
+        named(2, &{
+            let mut says = says("", NAMED[2].1);
+            let header = json!({"key": "x-envoy-original-dst-host", "value": "10.77.0.3:9001"});
+            says["typed_config"]["route_config"]["request_headers_to_add"] =
+                json!([{"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}]);
+            says
+        }),
+        named(3, &carry(NAMED[3].1)),
         looking("patient", PATIENT, "0.3s", true, |protocol| says(protocol, "")),
         looking("strict", STRICT, "2s", false, carry),
     ];
@@ -268,6 +291,12 @@ fn listeners() -> Vec<Value> {
         all.push(own);
     }
     all
+}
+
+/// A listener for what says where it goes.
+fn named(place: usize, filter: &Value) -> Value {
+    let (port, name) = NAMED[place];
+    with(every(name, port, json!([{"filters": [filter]}])), json!({"bind_to_port": false}))
 }
 
 /// A listener that tells requests and TLS from other bytes.

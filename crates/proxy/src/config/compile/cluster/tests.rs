@@ -470,13 +470,43 @@ fn connections_may_come_from_addresses_of_their_own() {
 }
 
 #[test]
+fn requests_may_say_where_they_go() {
+    let with_config = |config: &Value| {
+        let dialled = json!({"name": "c", "type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED"});
+        compile(&with(&dialled, &json!({"original_dst_lb_config": config})))
+    };
+    let named = |config: &Value| match with_config(config).expect("valid").discovery {
+        Discovery::Dialled { named, .. } => *named.expect("something"),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(named(&json!({})), Named::default());
+    assert_eq!(named(&json!({"use_http_header": true})).header, Some(Field::new(HEADER)));
+    let own = json!({"use_http_header": true, "http_header_name": ":authority",
+        "upstream_port_override": 8080,
+        "metadata_key": {"key": "f", "path": [{"key": "a"}, {"key": "b"}]}});
+    let path = ["a".into(), "b".into()].into();
+    let noted = Some(Noted { of: "f".into(), path });
+    let wanted = Named { noted, header: Some(Field::Authority), port: Some(8080) };
+    assert_eq!(named(&own), wanted);
+    for (config, path) in [
+        (json!({"http_header_name": "x"}), "http_header_name"),
+        (json!({"upstream_port_override": 65536}), "upstream_port_override"),
+        (json!({"metadata_key": {"key": "f"}}), "metadata_key.path"),
+        (json!({"metadata_key": {"path": [{"key": "a"}]}}), "metadata_key.key"),
+    ] {
+        let refused = with_config(&config).expect_err("it is refused");
+        assert_eq!(refused.path, format!("original_dst_lb_config.{path}"));
+    }
+}
+
+#[test]
 fn clusters_may_send_to_where_clients_dialled() {
     let dialled = json!({"name": "c", "type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED"});
     let cluster = compile(&dialled).expect("valid");
-    assert_eq!(cluster.discovery, Discovery::Dialled { cleanup: 5 * SECOND });
+    assert_eq!(cluster.discovery, Discovery::Dialled { cleanup: 5 * SECOND, named: None });
     assert!(cluster.endpoints.load().ready, "nobody waits for endpoints");
     let often = compile(&with(&dialled, &json!({"cleanup_interval": "1s"}))).expect("valid");
-    assert_eq!(often.discovery, Discovery::Dialled { cleanup: SECOND });
+    assert_eq!(often.discovery, Discovery::Dialled { cleanup: SECOND, named: None });
     let cases = [
         (json!({"lb_policy": "ROUND_ROBIN"}), "lb_policy"),
         (json!({"load_assignment": listing(&["127.0.0.1"])}), "load_assignment"),
