@@ -1,7 +1,6 @@
 //! The metrics, by what they are about. Names and meanings are Envoy's.
 
-use super::metric::block;
-use super::{Counter, Gauge, Histogram, ResponseClasses, ResponseCodes};
+use super::{Counter, Gauge, Histogram, ResponseClasses, ResponseCodes, metric::block};
 
 block! {
     /// `listener.NAME.`: one listening address.
