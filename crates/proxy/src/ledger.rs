@@ -173,7 +173,7 @@ impl Ledger {
     pub fn refresh(&self) {
         let mut books = self.books();
         books.draining.retain(|forms| forms.iter().any(is_alive));
-        let warming = |(cluster, _): &&(Arc<Cluster>, _)| !cluster.endpoints.load().ready;
+        let warming = |(cluster, _): &&(Arc<Cluster>, _)| cluster.is_warming();
         let warming = books.clusters.values().filter(warming).count();
         books.cluster_manager.warming_clusters.set(warming as u64);
         books.cluster_manager.active_clusters.set((books.clusters.len() - warming) as u64);

@@ -11,7 +11,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 
-use super::dns::Usage as NameUsage;
+use super::dns::{Usage as NameUsage, Uses};
 use super::dynamic::{self, Names};
 pub use super::endpoints::{Endpoint, EndpointSet, Locality, Place};
 use super::incident;
@@ -417,7 +417,7 @@ pub struct Cluster {
 #[derive(Debug, Default)]
 pub struct Following {
     changed: Notify,
-    usage: OnceLock<Vec<NameUsage>>,
+    usage: OnceLock<Uses>,
     unresolved: OnceLock<Arc<Unresolved>>,
     membership: OnceLock<Arc<Membership>>,
     suspicions: OnceLock<mpsc::UnboundedSender<Suspicion>>,
@@ -527,16 +527,19 @@ impl Cluster {
 
     /// Says through what workers tell that they use the cluster's names. Counts the first time only.
     pub fn set_usage(&self, usage: Vec<NameUsage>) {
-        let _ = self.following.usage.set(usage);
+        let _ = self.following.usage.set(usage.into());
     }
 
-    /// Notes that the cluster is used, and waits until its endpoints are known, for at most the time that
-    /// connecting may take. Only the first requests after a cluster came ever wait, instead of failing.
+    /// Notes that the cluster is used, and waits until its endpoints are known, for at most the time that connecting may take.
+    /// Only the first requests after a cluster came ever wait, instead of failing, and those that come to names that have
+    /// [rested](super::dns): for [a while](super::dns::STALE_AFTER), after which the addresses of before serve.
     pub async fn use_when_ready(&self) {
-        for name in self.following.usage.get().into_iter().flatten() {
-            name.mark();
-        }
+        let names = self.following.usage.get();
+        let fresh = names.is_none_or(Uses::mark);
         if self.endpoints.load().ready {
+            if let Some(names) = names.filter(|_| !fresh) {
+                names.refreshed(self.connect_timeout).await;
+            }
             return;
         }
         let known = async {
@@ -550,6 +553,12 @@ impl Cluster {
         };
         // Whether they are known in time is seen when one is picked.
         let _ = tokio::time::timeout(self.connect_timeout, known).await;
+    }
+
+    /// Whether its endpoints are being looked for, for the first time. Names that nobody has used yet are not.
+    #[must_use]
+    pub fn is_warming(&self) -> bool {
+        !self.endpoints.load().ready && !self.following.usage.get().is_some_and(Uses::is_resting)
     }
 
     /// What of a request's authority its connections are made for: its host, or nothing.

@@ -1,13 +1,13 @@
 //! Names to addresses, for clusters that are found through DNS.
 //!
 //! One [`Resolver`] serves the process. It lives on the control runtime, and a request waits for it
-//! only where it wants to (see [`Usage::refreshed`]). A cluster [watches](Resolver::watch) a name
+//! only where it wants to (see [`Usage::refreshed_by`]). A cluster [watches](Resolver::watch) a name
 //! and is told when its addresses change:
 //!
 //! - **One lookup for all.** Watches of the same name and address family share it, whatever their
 //!   ports. It is refreshed at the pace of the most eager of them.
-//! - **At once, then at the TTL**, within the bounds of [`WatchOptions`]. A little random time is
-//!   added, so that names learnt together do not expire together.
+//! - **At the first use, then at the TTL**, within the bounds of [`WatchOptions`]. A little random
+//!   time is added, so that names learnt together do not expire together.
 //! - **The last good addresses serve on while the resolver fails** (timeout, SERVFAIL, REFUSED, no
 //!   server), for ever; lookups are repeated with exponential backoff, and the error is visible in
 //!   [`NameStatus`] (serve-stale, RFC 8767).
@@ -18,8 +18,10 @@
 //!   a leak, yet one wrong answer of a resolver that restarts must not cut live traffic. So for
 //!   STRICT_DNS such an answer counts once it has been repeated for 30 s; see [`Negative`].
 //! - **A name that nobody uses is left alone.** Workers [mark](Usage::mark) the names they use; one
-//!   that was not used for a while is resolved again at its next use only, as `resolution: DNS` is
-//!   known for floods of lookups of idle hosts.
+//!   that was not used yet, or not for a while, is resolved at its next use only, as `resolution: DNS`
+//!   is known for floods of lookups of idle hosts. (Envoy resolves it when its cluster comes, and
+//!   for ever.) Whoever uses it then waits, for [`STALE_AFTER`] at most where addresses are known:
+//!   none that outlived its TTL at rest is dialled unless the resolver does not answer.
 //!
 //! What never asks a server: IP addresses, `localhost` and names below it (RFC 6761, section 6.3;
 //! the IPv4 loopback address, unless the family says otherwise), and names in `/etc/hosts`. That
@@ -39,6 +41,7 @@ mod hosts;
 mod lookup;
 mod schedule;
 mod target;
+mod uses;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -55,11 +58,12 @@ use tokio::time::{Instant, sleep};
 pub use self::connect_to::{ConnectTo, ConnectToError};
 use self::counted::Counted;
 pub use self::entry::Usage;
-use self::entry::{Entry, Snapshot};
+use self::entry::{Entry, Snapshot, Taken};
 pub use self::lookup::LookupError;
 use self::lookup::{Lookup, System};
 pub use self::schedule::{Backoff, Negative, WatchOptions};
 use self::target::{Host, Name};
+pub use self::uses::Uses;
 use super::cluster::DnsFamily;
 use crate::stats::{DnsStats, Stats};
 
@@ -70,6 +74,10 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// With so many names none is remembered that nobody watches: clients may choose names, and ever new ones.
 const CROWDED: usize = 16 * 1024;
+
+/// How long whoever uses a name that was at rest waits for its lookup, before the addresses of before serve: the client
+/// response timer of RFC 8767, section 5.
+pub const STALE_AFTER: Duration = Duration::from_millis(1800);
 
 /// Lookups under way at a time; the rest wait for their turn.
 const CONCURRENT_LOOKUPS: usize = 64;
@@ -143,6 +151,7 @@ struct Registration {
     key: Key,
     entry: Arc<Entry>,
     id: u64,
+    taken: Arc<Taken>,
 }
 
 /// The addresses of a name as a cluster sees them.
@@ -248,7 +257,8 @@ impl Resolver {
         rules.iter().find_map(|rule| rule.apply(host, port)).unwrap_or((host, port))
     }
 
-    /// Starts to watch `host`, a name or an IP address. The first lookup starts at once.
+    /// Starts to watch `host`, a name or an IP address. The first lookup starts when it is [used](Subscription::usage); at once
+    /// where it never [rests](WatchOptions::rest_after).
     pub fn watch(&self, host: &str, port: u16, options: WatchOptions) -> Subscription {
         let (host, port) = self.redirect(host, port);
         let source = match Host::parse(host) {
@@ -294,7 +304,8 @@ impl Shared {
         });
         let (entry, id) = (Arc::clone(entry), entry.join(options));
         let updates = entry.updates();
-        let registration = Registration { resolver: Arc::downgrade(self), key, entry, id };
+        let (resolver, taken) = (Arc::downgrade(self), Arc::default());
+        let registration = Registration { resolver, key, entry, id, taken };
         Source::Looked { updates, registration }
     }
 
@@ -323,6 +334,7 @@ impl Drop for Shared {
 
 impl Drop for Registration {
     fn drop(&mut self) {
+        self.taken.end();
         let Some(resolver) = self.resolver.upgrade() else { return };
         if !self.entry.leave(self.id) {
             return;
@@ -360,8 +372,12 @@ impl Subscription {
     }
 
     /// Waits until the first lookup has ended, which may have been before the subscription, then, each time,
-    /// until more have. Nothing is lost when the future is dropped.
+    /// until more have. Nothing is lost when the future is dropped. Whoever asks for more has taken in what was told before:
+    /// those who wait for a [refresh](Usage::refreshed_by) go on then.
     pub async fn news(&mut self) -> News {
+        if let (Source::Looked { registration, .. }, Some(told)) = (&self.source, self.counted) {
+            registration.taken.put(told.attempts);
+        }
         loop {
             if let Source::Looked { updates, .. } = &mut self.source {
                 updates.mark_unchanged();
@@ -397,15 +413,11 @@ impl Subscription {
     /// those returned before. Nothing is lost when the future is dropped.
     pub async fn changed(&mut self) -> Resolution {
         loop {
-            if let Source::Looked { updates, .. } = &mut self.source {
-                updates.mark_unchanged();
-            }
-            let now = self.current();
-            if now.ready && self.told.as_ref() != Some(&now) {
+            let now = self.news().await.resolution;
+            if self.told.as_ref() != Some(&now) {
                 self.told = Some(now.clone());
                 return now;
             }
-            self.wait().await;
         }
     }
 
@@ -413,7 +425,9 @@ impl Subscription {
     pub fn usage(&self) -> Option<Usage> {
         match &self.source {
             Source::Fixed(_) => None,
-            Source::Looked { registration, .. } => Some(registration.entry.usage()),
+            Source::Looked { registration, .. } => {
+                Some(registration.entry.usage(&registration.taken))
+            }
         }
     }
 

@@ -24,7 +24,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::cluster::Endpoint;
-use super::dns::{LookupError, News, Resolver, Usage, WatchOptions};
+use super::dns::{LookupError, News, Resolver, STALE_AFTER, Usage, WatchOptions};
 use super::pool::Pool;
 
 /// How names are kept.
@@ -127,6 +127,21 @@ struct Name {
 struct Found {
     now: ArcSwapOption<Result<Arc<Endpoint>, NoEndpoint>>,
     changed: Notify,
+}
+
+impl Name {
+    /// Where it leads, which is waited for where it is not known yet, or where the name has [rested](super::dns); `None` where it
+    /// is not known in time.
+    async fn leads_to(&self, patience: Duration) -> Option<Arc<Result<Arc<Endpoint>, NoEndpoint>>> {
+        let fresh = self.usage.as_ref().is_none_or(Usage::mark);
+        if let (false, Some(usage), true) = (fresh, &self.usage, self.found.is_known()) {
+            usage.refreshed_by(Instant::now() + patience.min(STALE_AFTER)).await;
+        }
+        match self.found.now.load_full() {
+            Some(now) => Some(now),
+            None => tokio::time::timeout(patience, self.found.known()).await.ok(),
+        }
+    }
 }
 
 impl Drop for Name {
@@ -273,6 +288,10 @@ impl Found {
         self.changed.notify_waiters();
     }
 
+    fn is_known(&self) -> bool {
+        self.now.load().is_some()
+    }
+
     /// What is known, once something is.
     async fn known(&self) -> Arc<Result<Arc<Endpoint>, NoEndpoint>> {
         loop {
@@ -343,15 +362,8 @@ impl LocalNames {
     ) -> Result<Rc<Pool>, NoEndpoint> {
         policy.admit(&asked)?;
         let name = self.name(&asked, names, policy)?;
-        if let Some(usage) = &name.usage {
-            usage.mark();
-        }
-        let now = match name.found.now.load_full() {
-            Some(now) => now,
-            None => tokio::time::timeout(patience, name.found.known())
-                .await
-                .map_err(|_| NoEndpoint::Unknown(asked.host.clone()))?,
-        };
+        let now = name.leads_to(patience).await;
+        let now = now.ok_or_else(|| NoEndpoint::Unknown(asked.host.clone()))?;
         let endpoint = Result::as_ref(&now).map_err(Clone::clone)?;
         Ok(self.pool(&asked, endpoint, make))
     }

@@ -73,7 +73,7 @@ impl Membership {
             stats.membership_healthy.set(cluster.names().endpoints().len() as u64);
         }
         let endpoints = cluster.endpoints.load();
-        stats.warming_state.set(u64::from(!endpoints.ready));
+        stats.warming_state.set(u64::from(cluster.is_warming()));
         if let Some(outlier) = &*self.outlier() {
             outlier.ejections_active.set((endpoints.endpoints.len() - endpoints.healthy) as u64);
         }

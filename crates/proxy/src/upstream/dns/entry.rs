@@ -1,14 +1,14 @@
 //! One name: what is known of it, who wants to know, and the task that keeps it up to date.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::lookup::{Answer, Family, Lookup, LookupError, resolve};
 use super::schedule::{Pace, WatchOptions};
@@ -44,34 +44,45 @@ pub(super) struct Snapshot {
     empty: u64,
 }
 
-/// Tells a name's resolver that the name is in use. Workers hold one for each cluster; it may be
-/// shared between threads.
+/// Tells a name's resolver that the name is in use, and knows whether a cluster's addresses of it are old. Workers hold one for
+/// each cluster; it may be shared between threads.
 #[derive(Debug, Clone)]
 pub struct Usage {
     marks: Arc<Marks>,
-    updates: watch::Receiver<Snapshot>,
+    taken: Arc<Taken>,
 }
 
-/// Whether a name is in use: one of the states below, and the task that waits for it to change.
+/// Whether a name is in use.
 #[derive(Debug)]
 struct Marks {
+    /// One of the states below.
     state: AtomicU8,
+    /// Wakes the task that rests.
     woken: Notify,
+    /// The number of the lookup before whose end addresses are too old to be used, if it can be waited for: the one after the
+    /// last rest.
+    awaited: AtomicU64,
+}
+
+/// Which lookups a watch has taken in.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// All up to this number; all there will ever be when the watch has ended.
+    lookups: AtomicU64,
+    more: Notify,
 }
 
 /// Not used since the resolver looked last.
 const UNUSED: u8 = 0;
 /// Used since the resolver looked last.
 const USED: u8 = 1;
-/// Not refreshed until it is used.
+/// Not looked up until it is used.
 const RESTING: u8 = 2;
-/// Used again; the refresh is under way.
-const WAKING: u8 = 3;
 
 // === impl Entry ===
 
 impl Entry {
-    /// An entry with its task, which looks the name up at once.
+    /// An entry with its task, which looks the name up when it is used.
     pub(super) fn start(
         key: Key,
         lookup: Arc<dyn Lookup>,
@@ -82,7 +93,7 @@ impl Entry {
             updates: watch::Sender::default(),
             watches: Mutex::default(),
             rescheduled: Notify::new(),
-            usage: Arc::new(Marks { state: AtomicU8::new(USED), woken: Notify::new() }),
+            usage: Arc::default(),
             task: OnceLock::new(),
         });
         let task = runtime.spawn(keep_fresh(Arc::clone(&entry), key, lookup, turns));
@@ -97,7 +108,7 @@ impl Entry {
         }
     }
 
-    /// Adds a watch and returns its number.
+    /// Adds a watch and returns its number. One that wants the name always fresh uses it.
     pub(super) fn join(&self, options: WatchOptions) -> u64 {
         let mut watches = self.watches();
         let id = watches.next_id;
@@ -105,7 +116,9 @@ impl Entry {
         watches.options.push((id, options));
         drop(watches);
         self.rescheduled.notify_one();
-        self.usage.mark();
+        if options.rest_after.is_none() {
+            self.usage.mark();
+        }
         id
     }
 
@@ -127,8 +140,9 @@ impl Entry {
         self.updates.subscribe()
     }
 
-    pub(super) fn usage(&self) -> Usage {
-        Usage { marks: Arc::clone(&self.usage), updates: self.updates() }
+    /// The name's use by a watch that says what it has taken in.
+    pub(super) fn usage(&self, taken: &Arc<Taken>) -> Usage {
+        Usage { marks: Arc::clone(&self.usage), taken: Arc::clone(taken) }
     }
 
     pub(super) fn status(&self, key: &Key) -> NameStatus {
@@ -142,7 +156,7 @@ impl Entry {
             attempts: snapshot.attempts,
             successes: snapshot.successes,
             empty: snapshot.empty,
-            resting: self.usage.state.load(Ordering::Relaxed) == RESTING,
+            resting: self.usage.is_resting(),
             watches: self.watches().options.len(),
         }
     }
@@ -169,9 +183,10 @@ impl Entry {
 
 // === The task ===
 
-/// Looks the name up whenever it is time to.
+/// Looks the name up when it is used first, and then whenever it is time to.
 async fn keep_fresh(entry: Arc<Entry>, key: Key, lookup: Arc<dyn Lookup>, turns: Arc<Semaphore>) {
     let mut history = History::default();
+    entry.usage.woken().await;
     let mut used = Instant::now();
     loop {
         let outcome = {
@@ -180,7 +195,6 @@ async fn keep_fresh(entry: Arc<Entry>, key: Key, lookup: Arc<dyn Lookup>, turns:
         };
         let now = Instant::now();
         entry.updates.send_modify(|snapshot| snapshot.record(&outcome, &mut history, now));
-        entry.usage.refreshed();
         wait_until_due(&entry, now, history.pace).await;
         used = rest_while_unused(&entry, used).await;
     }
@@ -211,7 +225,8 @@ async fn rest_while_unused(entry: &Entry, used: Instant) -> Instant {
     }
     match entry.rest_after() {
         Some(rest_after) if used.elapsed() >= rest_after => {
-            entry.usage.rest().await;
+            let lookups = entry.updates.borrow().attempts;
+            entry.usage.rest(lookups).await;
             Instant::now()
         }
         _ => used,
@@ -320,46 +335,62 @@ impl Snapshot {
 // === impl Usage ===
 
 impl Usage {
-    /// Tells that the name is used, for one atomic load in the usual case. False when the name was
-    /// at rest: its addresses are old, and a refresh has just begun.
+    /// Tells that the name is used, for three atomic loads in the usual case. False while the addresses that are known are old,
+    /// as the name was at rest: a lookup has begun, and [`Self::refreshed_by`] waits for it.
     pub fn mark(&self) -> bool {
-        self.marks.mark()
+        self.marks.mark();
+        self.is_fresh()
     }
 
-    /// Tells that the name is used and waits until its addresses have been refreshed, if it was at
-    /// rest. Whether that succeeded is not said; whoever cannot wait for a slow server gives this a
-    /// time limit.
-    pub async fn refreshed(&self) {
-        let mut updates = self.updates.clone();
-        updates.mark_unchanged();
-        if !self.mark() {
-            // It fails when the name is watched no longer; then there is nothing to wait for.
-            let _ended = updates.changed().await;
+    /// Waits until the lookup after the last rest has ended, well or not, and whoever watches the name has taken in what it came
+    /// to. When `deadline` comes before that, nobody waits for this lookup any more: what was known last serves on.
+    pub async fn refreshed_by(&self, deadline: Instant) {
+        let refreshed = async {
+            loop {
+                let more = self.taken.more.notified();
+                if self.is_fresh() {
+                    return;
+                }
+                more.await;
+            }
+        };
+        if timeout_at(deadline, refreshed).await.is_err() {
+            self.marks.awaited.store(0, Ordering::Release);
         }
+    }
+
+    /// Whether the name is not looked up, as nobody uses it.
+    pub fn is_resting(&self) -> bool {
+        self.marks.is_resting()
+    }
+
+    fn is_fresh(&self) -> bool {
+        let awaited = self.marks.awaited.load(Ordering::Acquire);
+        self.taken.lookups.load(Ordering::Acquire) >= awaited
+    }
+}
+
+impl Default for Marks {
+    /// At rest.
+    fn default() -> Self {
+        let (state, awaited) = (AtomicU8::new(RESTING), AtomicU64::new(1));
+        Self { state, woken: Notify::new(), awaited }
     }
 }
 
 impl Marks {
-    fn mark(&self) -> bool {
-        let next = |state| match state {
-            UNUSED => Some(USED),
-            RESTING => Some(WAKING),
-            _ => None,
-        };
+    fn mark(&self) {
         // A state that stays as it is, is only read: the cache line is not taken from other
         // workers.
-        let seen = self.state.load(Ordering::Relaxed);
-        if next(seen).is_none() {
-            return seen != WAKING;
+        if self.state.load(Ordering::Acquire) != USED
+            && self.state.swap(USED, Ordering::AcqRel) == RESTING
+        {
+            self.woken.notify_one();
         }
-        match self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, next) {
-            Ok(RESTING) => {
-                self.woken.notify_one();
-                false
-            }
-            Ok(_) => true,
-            Err(state) => state != WAKING,
-        }
+    }
+
+    fn is_resting(&self) -> bool {
+        self.state.load(Ordering::Acquire) == RESTING
     }
 
     /// Whether there was a use since the last call.
@@ -367,18 +398,31 @@ impl Marks {
         self.state.swap(UNUSED, Ordering::AcqRel) == USED
     }
 
-    /// Rests until the next use, which may have been a moment ago.
-    async fn rest(&self) {
-        let slept =
+    /// Rests until the next use, which may have been a moment ago, after so many lookups.
+    async fn rest(&self, lookups: u64) {
+        self.awaited.store(lookups + 1, Ordering::Release);
+        let _used =
             self.state.compare_exchange(UNUSED, RESTING, Ordering::AcqRel, Ordering::Acquire);
-        while slept.is_ok() && self.state.load(Ordering::Acquire) == RESTING {
+        self.woken().await;
+    }
+
+    /// Waits until the name is not at rest.
+    async fn woken(&self) {
+        while self.is_resting() {
             self.woken.notified().await;
         }
     }
+}
 
-    /// A refresh has ended.
-    fn refreshed(&self) {
-        // In any other state nobody waits for it.
-        let _state = self.state.compare_exchange(WAKING, USED, Ordering::AcqRel, Ordering::Relaxed);
+impl Taken {
+    /// All lookups up to this number are taken in.
+    pub(super) fn put(&self, lookups: u64) {
+        self.lookups.store(lookups, Ordering::Release);
+        self.more.notify_waiters();
+    }
+
+    /// Nothing more is taken in, and so there is nothing to wait for.
+    pub(super) fn end(&self) {
+        self.put(u64::MAX);
     }
 }

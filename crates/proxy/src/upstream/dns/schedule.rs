@@ -31,7 +31,7 @@ pub struct WatchOptions {
     /// Whether only the first address counts, in the server's order (LOGICAL_DNS); otherwise all do
     /// (STRICT_DNS).
     pub first_only: bool,
-    /// How long after its last use the name is refreshed; `None` for ever, as Envoy does it.
+    /// How long after its last use the name is refreshed, from its first one on; `None` for ever, used or not, as Envoy does it.
     pub rest_after: Option<Duration>,
 }
 

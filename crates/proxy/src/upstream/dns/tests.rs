@@ -7,6 +7,8 @@ use tokio::time::{advance, sleep};
 use super::lookup::{Answering, Family, Records};
 use super::*;
 
+mod rest;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A resolver whose names are a table, on a clock that is moved by hand.
@@ -258,57 +260,6 @@ async fn a_cluster_that_is_put_back_has_its_addresses_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unused_name_rests_until_it_is_used() {
-    let fixture = Fixture::new();
-    fixture.set("a.example", 10, &["10.0.0.1"]);
-    let options = WatchOptions { rest_after: Some(60 * SECOND), ..options() };
-    let mut watch = fixture.resolver.watch("a.example", 80, options);
-    watch.changed().await;
-    let usage = watch.usage().unwrap();
-
-    sleep(3600 * SECOND).await;
-    assert!((6..=8).contains(&fixture.lookups()), "{} lookups in an hour", fixture.lookups());
-    assert!(fixture.status().resting);
-
-    fixture.set("a.example", 10, &["10.0.0.2"]);
-    let before = Instant::now();
-    *fixture.table.time.lock().unwrap() = SECOND / 10;
-    assert!(!usage.mark(), "old, and being refreshed");
-    tokio::join!(usage.refreshed(), usage.refreshed());
-    assert_eq!(before.elapsed(), SECOND / 10);
-    assert_eq!(watch.changed().await, addresses(&["10.0.0.2:80"]));
-    assert!(usage.mark());
-
-    // In use, it is kept fresh.
-    let lookups = fixture.lookups();
-    for _ in 0..100 {
-        sleep(10 * SECOND).await;
-        usage.refreshed().await;
-    }
-    assert!((85..=101).contains(&(fixture.lookups() - lookups)));
-    assert!(!fixture.status().resting);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_name_rests_only_if_all_who_watch_it_agree() {
-    let fixture = Fixture::new();
-    fixture.set("a.example", 10, &["10.0.0.1"]);
-    let resting = WatchOptions { rest_after: Some(SECOND), ..options() };
-    let _one = fixture.resolver.watch("a.example", 80, resting);
-    let other = fixture.resolver.watch("a.example", 81, options());
-    sleep(1000 * SECOND).await;
-    assert!(fixture.lookups() > 80 && !fixture.status().resting);
-    drop(other);
-    sleep(1000 * SECOND).await;
-    assert!(fixture.status().resting);
-    // Whoever begins to watch it uses it.
-    let lookups = fixture.lookups();
-    let _new = fixture.resolver.watch("a.example", 82, resting);
-    sleep(SECOND).await;
-    assert_eq!(fixture.lookups(), lookups + 1);
-}
-
-#[tokio::test(start_paused = true)]
 async fn families_are_asked_for_as_the_policy_says() {
     let fixture = Fixture::new();
     fixture.set("both.example", 10, &["10.0.0.1"]);
@@ -408,31 +359,6 @@ async fn a_thousand_names_are_looked_up_a_few_at_a_time() {
         assert_eq!(watch.changed().await.addresses.len(), 1);
     }
     assert_eq!(fixture.table.most_running.load(Ordering::Relaxed), CONCURRENT_LOOKUPS);
-}
-
-/// Of as many clusters as a mesh has, those that nobody uses cost no query, and those that go leave nothing behind.
-#[tokio::test(start_paused = true)]
-async fn ten_thousand_names_that_nobody_uses_are_not_asked_for() {
-    let fixture = Fixture::new();
-    let options = WatchOptions { rest_after: Some(60 * SECOND), ..options() };
-    let watch = |n: usize, port| fixture.resolver.watch(&format!("n{n}.example"), port, options);
-    let mut watches = Vec::new();
-    for n in 0..10_000 {
-        fixture.set(&format!("n{n}.example"), 5, &["10.0.0.1"]);
-        watches.extend([watch(n, 80), watch(n, 443)]);
-    }
-    for watch in &mut watches {
-        assert_eq!(watch.changed().await.addresses.len(), 1);
-    }
-    assert_eq!(fixture.resolver.shared.entries().len(), 10_000, "one of each name");
-    // What was used once, as it began, rests before long.
-    sleep(200 * SECOND).await;
-    let asked = fixture.lookups();
-    sleep(3600 * SECOND).await;
-    assert_eq!(fixture.lookups(), asked);
-    drop(watches);
-    sleep(2 * REMEMBERED).await;
-    assert!(fixture.resolver.shared.entries().is_empty());
 }
 
 /// Clients choose names, and each may be a new one.

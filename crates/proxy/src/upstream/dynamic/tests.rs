@@ -20,7 +20,7 @@ struct World {
     names: Names,
     local: LocalNames,
     policy: Policy,
-    _hosts: tempfile::NamedTempFile,
+    hosts: tempfile::NamedTempFile,
 }
 
 impl World {
@@ -38,7 +38,7 @@ impl World {
         let resolver = Resolver::new(config, registry.worker(0).dns(), Handle::current());
         let names = Names::default();
         names.resolve_with(resolver, WatchOptions::default(), Handle::current());
-        Self { registry, names, local: LocalNames::default(), policy, _hosts: file }
+        Self { registry, names, local: LocalNames::default(), policy, hosts: file }
     }
 
     async fn pick(&self, authority: &str) -> Result<Rc<Pool>, NoEndpoint> {
@@ -185,4 +185,14 @@ async fn what_is_not_resolved_says_why() {
         )
         .is_err()
     );
+}
+
+/// However long nobody asked for it, whoever does is not sent to an address that outlived its TTL.
+#[tokio::test(start_paused = true)]
+async fn a_name_that_rested_is_resolved_before_it_is_dialled() {
+    let world = World::new("10.0.0.1 a.example\n", &[], POLICY);
+    assert_eq!(world.address("a.example").await.as_deref(), Ok("10.0.0.1:80"));
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    std::fs::write(world.hosts.path(), "10.0.0.200 a.example\n").expect("written");
+    assert_eq!(world.address("a.example").await.as_deref(), Ok("10.0.0.200:80"));
 }
