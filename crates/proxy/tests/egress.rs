@@ -88,6 +88,19 @@ async fn requests_are_answered_and_listed_by_their_host() {
     running.counts("egress.unlisted", 0).await;
 }
 
+/// It has no path that a prefix could take.
+#[tokio::test]
+async fn a_tunnel_is_refused_in_the_same_words() {
+    let running = Running::start(&config()).await;
+    let mut client = Client::connect(running.address).await;
+    let asked = "CONNECT www.espn.com:443 HTTP/1.1\r\nHost: www.espn.com:443\r\n\r\n";
+    let answer = client.request(asked).await;
+    assert_eq!((answer.status, &*answer.text()), (502, "no way to www.espn.com:443 (-)\n"));
+    let denied = listed(&running, Asked::Http, 1).await;
+    assert_eq!(denied.host.as_deref(), Some("www.espn.com"));
+    running.counts("egress.denied_http", 1).await;
+}
+
 #[tokio::test]
 async fn tls_is_closed_and_listed_by_its_server_name() {
     let running = Running::start(&config()).await;

@@ -41,6 +41,11 @@ pub struct Route {
 }
 
 impl Route {
+    /// Whether it refuses what may not go out.
+    pub(super) fn denies(&self) -> bool {
+        matches!(&self.action, Action::Direct(direct) if direct.denies)
+    }
+
     /// Whether it has anything that a new form goes on with.
     pub(super) fn counts_up(&self) -> bool {
         !self.filters.is_empty()

@@ -125,7 +125,12 @@ impl VirtualHost {
         {
             return Some(redirect);
         }
-        self.index.first(&self.routes, head, random).map(|number| &self.routes[number])
+        match self.index.first(&self.routes, head, random) {
+            Some(number) => Some(&self.routes[number]),
+            // No prefix takes a request without a path. Where all else may not go out, a tunnel is refused with the same words.
+            None if head.path().is_empty() => self.routes.iter().find(|route| route.denies()),
+            None => None,
+        }
     }
 }
 

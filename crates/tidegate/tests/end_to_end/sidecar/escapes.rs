@@ -98,13 +98,16 @@ async fn hosts_and_server_names_lead_nowhere_but_to_their_own() {
     for (bytes, wanted) in [
         ("GET http://stranger.example/ HTTP/1.1\r\nHost: web.example\r\n\r\n", 502),
         ("GET / HTTP/1.1\r\nHost: web.example\r\nHost: stranger.example\r\n\r\n", 400),
-        ("GET / HTTP/1.1\r\nHost: web.example@stranger.example\r\n\r\n", 502),
-        ("CONNECT stranger.example:443 HTTP/1.1\r\nHost: stranger.example:443\r\n\r\n", 404),
-        ("CONNECT 10.77.0.3:443 HTTP/1.1\r\nHost: web.example\r\n\r\n", 404),
+        ("GET / HTTP/1.1\r\nHost: web.example@stranger.example\r\n\r\n", 400),
+        ("CONNECT tunnel.example:443 HTTP/1.1\r\nHost: tunnel.example:443\r\n\r\n", 502),
+        ("CONNECT 10.77.0.66:443 HTTP/1.1\r\nHost: web.example\r\n\r\n", 502),
     ] {
-        let status = status(&world, to, bytes).await;
-        let refused = status == Some(wanted) || status.is_some_and(|status| status == 400);
-        assert!(refused, "{bytes:?}: {status:?}");
+        assert_eq!(status(&world, to, bytes).await, Some(wanted), "{bytes:?}");
+    }
+    // Each of them is on the list, by whom it asked for.
+    let denied = world.curl(&["http://127.0.0.1:15000/egress/denied"]).await;
+    for asked in ["stranger.example", "tunnel.example"] {
+        assert!(denied.contains(&format!("\"{asked}")), "{asked}: {denied}");
     }
     let heard = strangers.iter().map(Origin::connections).sum::<usize>();
     assert_eq!((heard, web.requests(), secure.requests()), (0, 2, 2));
@@ -180,7 +183,7 @@ async fn other_resolvers_are_not_heard() {
     let over_tls = Origin::start().at(at(ORIGINS[1], 853)).tls(&identity).http(host).await;
     let over_https = Origin::start().at(at(ORIGINS[1], 443)).tls(&identity).http(host).await;
     world.capture(&["-i", "*", "-b", "*", "--redirect-dns", "--capture-all-dns"]);
-    let sidecar = world.sidecar(&["--dns-listen", "--dns-server", RESOLVER]).await;
+    let sidecar = world.sidecar(&["--dns-server", RESOLVER]).await;
     let brief = ["+short", "+tries=1", "+time=10"];
     for origin in [ORIGINS[1], ORIGINS[2]] {
         let server = format!("@{origin}");
