@@ -1,11 +1,12 @@
 //! Which name led a client to which address.
 
-use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::recent::Recent;
 
 /// How many addresses are remembered; of more, those that were answered longest ago are forgotten.
 const MAX: usize = 16_384;
@@ -15,61 +16,42 @@ const FLOOR: Duration = Duration::from_secs(60);
 const CEILING: Duration = Duration::from_secs(3600);
 
 /// The names by the addresses that were answered for them.
-#[derive(Debug, Default)]
-pub(crate) struct Led {
-    inner: Mutex<Inner>,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    by_address: HashMap<IpAddr, Entry>,
-    /// Addresses by when they were answered last.
-    by_turn: BTreeMap<u64, IpAddr>,
-    turns: u64,
-}
+#[derive(Debug)]
+pub(crate) struct Led(Mutex<Recent<IpAddr, Entry>>);
 
 #[derive(Debug)]
 struct Entry {
     name: Arc<str>,
     until: Instant,
-    turn: u64,
+}
+
+impl Default for Led {
+    fn default() -> Self {
+        Self(Mutex::new(Recent::new(MAX)))
+    }
 }
 
 impl Led {
     /// A client was told that a name has an address, for so long.
     pub(crate) fn remember(&self, name: &Arc<str>, address: IpAddr, ttl: Duration) {
-        let mut inner = self.inner();
         let until = Instant::now() + ttl.clamp(FLOOR, CEILING);
-        inner.turns += 1;
-        let turn = inner.turns;
-        let entry = Entry { name: Arc::clone(name), until, turn };
-        if let Some(before) = inner.by_address.insert(address, entry) {
-            inner.by_turn.remove(&before.turn);
-        }
-        inner.by_turn.insert(turn, address);
-        if inner.by_address.len() > MAX
-            && let Some((_, oldest)) = inner.by_turn.pop_first()
-        {
-            inner.by_address.remove(&oldest);
-        }
+        self.names().put(address, Entry { name: Arc::clone(name), until });
     }
 
     /// The name that was asked for last of those that led to an address.
     pub(crate) fn name_of(&self, address: IpAddr) -> Option<Arc<str>> {
-        let mut inner = self.inner();
-        let entry = inner.by_address.get(&address.to_canonical())?;
+        let (mut names, address) = (self.names(), address.to_canonical());
+        let entry = names.get(&address)?;
         if entry.until > Instant::now() {
             return Some(Arc::clone(&entry.name));
         }
-        let turn = entry.turn;
-        inner.by_turn.remove(&turn);
-        inner.by_address.remove(&address.to_canonical());
+        names.remove(&address);
         None
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    fn names(&self) -> MutexGuard<'_, Recent<IpAddr, Entry>> {
         // It is whole between any two statements that could panic.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -89,7 +71,7 @@ mod tests {
         assert!(led.name_of(address).is_some());
         tokio::time::advance(Duration::from_secs(2)).await;
         assert_eq!(led.name_of(address), None);
-        assert!(led.inner().by_turn.is_empty());
+        assert_eq!(led.names().len(), 0);
     }
 
     #[tokio::test]
@@ -102,7 +84,6 @@ mod tests {
         led.remember(&name, address(MAX), CEILING);
         assert!(led.name_of(address(0)).is_some() && led.name_of(address(MAX)).is_some());
         assert_eq!(led.name_of(address(1)), None);
-        let inner = led.inner();
-        assert_eq!((inner.by_address.len(), inner.by_turn.len()), (MAX, MAX));
+        assert_eq!(led.names().len(), MAX);
     }
 }

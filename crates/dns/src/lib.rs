@@ -11,7 +11,8 @@
 //! - What is forwarded keeps every bit but its id: EDNS, the DO bit, upper and lower case, types that nobody here knows.
 //! - An answer counts only from the server that was asked, at the port that asked, with its id and its question
 //!   (RFC 5452); ids and ports are random.
-//! - What a peer can grow is bounded: queries under way, connections, how long one idles, names remembered.
+//! - While no resolver answers, or all fail, the addresses that they told last are told for 30 s each time, for a day (RFC 8767).
+//! - What a peer can grow is bounded: queries under way, connections, how long one idles, names and answers remembered.
 //! - A query that this proxy sent itself is noticed when it comes back, as it does where its own traffic is redirected.
 //!
 //! It knows nothing of who fills the table, and starts nothing: [`Server::bind`] takes sockets, [`Server::serve`] runs on the
@@ -23,8 +24,10 @@
 mod led;
 mod message;
 mod proxy;
+mod recent;
 mod resolv_conf;
 mod server;
+mod stale;
 mod table;
 mod upstream;
 mod watched;

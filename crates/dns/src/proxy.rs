@@ -8,16 +8,23 @@ use std::time::Duration;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::led::Led;
 use crate::message::{
-    Answer, Malformed, Request, TTL, Transport, address, aliases, exists, pointer,
+    Answer, Malformed, Request, TTL, Transport, address, aliases, code_of, exists, pointer,
 };
+use crate::stale::Stale;
 use crate::table::{End, Found, Host, Table};
-use crate::upstream::{AskError, Upstream};
+use crate::upstream::{AskError, Upstream, is_failure};
 
 /// How many queries may be on their way to resolvers at a time; more are told that they failed.
 const MAX_FORWARDED: usize = 512;
+
+/// How long a client waits whose query was answered before: the client response timer of RFC 8767, section 5.
+const PATIENCE: Duration = Duration::from_millis(1800);
+/// How long while no resolver has answered since the last that none did.
+const IMPATIENCE: Duration = Duration::from_millis(300);
 
 /// The table, the resolvers behind it, and what they led to. Shared by everybody who asks or fills it.
 #[derive(Debug)]
@@ -25,6 +32,7 @@ pub struct DnsProxy {
     table: RwLock<Table>,
     upstream: Upstream,
     led: Led,
+    stale: Stale,
     counters: Counters,
     forwarding: Semaphore,
     /// Which of several addresses comes first.
@@ -54,6 +62,10 @@ pub struct Counters {
     pub malformed: AtomicU64,
 }
 
+fn asks_for_addresses(request: &Request) -> bool {
+    matches!(request.kind(), RecordType::A | RecordType::AAAA)
+}
+
 pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
@@ -66,6 +78,7 @@ impl DnsProxy {
             table: RwLock::default(),
             upstream,
             led: Led::default(),
+            stale: Stale::default(),
             counters: Counters::default(),
             forwarding: Semaphore::new(MAX_FORWARDED),
             turn: AtomicUsize::new(0),
@@ -229,7 +242,14 @@ impl DnsProxy {
             return None;
         };
         count(&self.counters.forwarded);
-        match self.upstream.ask(request, query, own).await {
+        let stale = self.stale_for(request);
+        let asked = self.upstream.ask(request, query, own);
+        let outcome = match stale {
+            Some(_) => timeout(self.patience(), asked).await.unwrap_or(Err(AskError::Slowness)),
+            None => asked.await,
+        };
+        match outcome {
+            Ok(answer) if is_failure(code_of(&answer)) && stale.is_some() => stale,
             Ok(answer) => {
                 if self.failing.swap(false, Ordering::Relaxed) {
                     tracing::info!("resolvers answer again");
@@ -240,19 +260,35 @@ impl DnsProxy {
             Err(error) => {
                 count(&self.counters.failed);
                 self.tell_failure(request, &error);
-                None
+                stale
             }
         }
     }
 
     fn remember_answer(&self, request: &Request, answer: &[u8]) {
-        if !matches!(request.kind(), RecordType::A | RecordType::AAAA) {
+        if !asks_for_addresses(request) {
             return;
         }
         let Ok(message) = Message::from_vec(answer) else { return };
         let records = message.answers.iter();
         let addresses = records.filter_map(|record| Some((record.data.ip_addr()?, record.ttl)));
         self.remember(request.name(), addresses);
+        // What is cut is not all that there is.
+        if !is_failure(code_of(answer)) && !message.metadata.truncation {
+            self.stale.put(request.name(), request.kind(), message.answers);
+        }
+    }
+
+    /// The answer to a query by what resolvers said last.
+    fn stale_for(&self, request: &Request) -> Option<Vec<u8>> {
+        let asks = asks_for_addresses(request) && request.is_lookup();
+        let records = self.stale.get(request.name(), request.kind()).filter(|_| asks)?;
+        Some(request.written(Answer { records, ..Answer::default() }))
+    }
+
+    /// How long resolvers are waited for by those who can do without them.
+    fn patience(&self) -> Duration {
+        if self.failing.load(Ordering::Relaxed) { IMPATIENCE } else { PATIENCE }
     }
 
     fn remember(&self, name: &Name, addresses: impl Iterator<Item = (IpAddr, u32)>) {

@@ -49,6 +49,8 @@ pub(crate) enum AskError {
     Nobody(String),
     #[error("no resolver answered: {0}")]
     Silence(String),
+    #[error("no resolver answered in time; what was known last is served")]
+    Slowness,
     #[error("there is no randomness for its id")]
     Randomness,
 }
@@ -242,7 +244,7 @@ pub(crate) async fn write_message(stream: &mut TcpStream, message: &[u8]) -> io:
 }
 
 /// Whether a server says that it could not, or would not, find out.
-fn is_failure(code: ResponseCode) -> bool {
+pub(crate) fn is_failure(code: ResponseCode) -> bool {
     matches!(code, ResponseCode::ServFail | ResponseCode::Refused | ResponseCode::NotImp)
 }
 

@@ -468,3 +468,38 @@ fn a_port_that_is_taken_is_told_with_its_protocol() {
     let error = Server::bind(&[address]).expect_err("it is taken").to_string();
     assert!(error.starts_with(&format!("cannot listen on {address} (tcp): ")), "{error}");
 }
+
+/// As long as nobody says otherwise.
+#[tokio::test]
+async fn what_resolvers_told_last_is_told_while_they_tell_nothing() {
+    let upstream = DnsServer::start().await;
+    upstream.address("a.example.", 5, "192.0.2.1");
+    let alias =
+        [alias_record("b.example.", 5, "a.example."), address_record("a.example.", 5, "192.0.2.1")];
+    upstream.reply("b.example.", RecordType::A, Reply::Records(alias.to_vec()));
+    let fixture = Fixture::start(&[upstream.address]);
+    let known = "NoError; a.example. 192.0.2.1";
+    let aliased = "NoError; b.example. a.example.; a.example. 192.0.2.1";
+    assert_eq!(fixture.said("a.example", RecordType::A).await, known);
+    assert_eq!(fixture.said("b.example", RecordType::A).await, aliased);
+
+    for reply in [Reply::Silence, Reply::Code(ResponseCode::ServFail)] {
+        for name in ["a.example.", "b.example.", "unknown.example."] {
+            upstream.reply(name, RecordType::A, reply.clone());
+        }
+        let begun = Instant::now();
+        let stale = fixture.ask("A.example", RecordType::A).await;
+        assert_eq!(words(&stale), known);
+        assert!(stale.answers.iter().all(|record| record.ttl == 30));
+        assert_eq!(fixture.said("b.example", RecordType::A).await, aliased);
+        // Clients ask again after five seconds.
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+    assert_eq!(fixture.said("unknown.example", RecordType::A).await, "ServFail");
+
+    // A name that is gone is gone.
+    upstream.reply("a.example.", RecordType::A, Reply::Code(ResponseCode::NXDomain));
+    assert_eq!(fixture.said("a.example", RecordType::A).await, "NXDomain");
+    upstream.reply("a.example.", RecordType::A, Reply::Code(ResponseCode::ServFail));
+    assert_eq!(fixture.said("a.example", RecordType::A).await, "ServFail");
+}
