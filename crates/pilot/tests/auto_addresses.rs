@@ -2,8 +2,9 @@
 
 mod common;
 
-use common::{World, manifest};
+use common::{World, manifest, object};
 use serde_json::{Value, json};
+use tidegate_pilot::status::ConditionKind;
 use tidegate_pilot::{Options, ProxyKind, Workload};
 use tidegate_xds::ResourceType::Listener;
 
@@ -28,6 +29,11 @@ fn listeners(world: &World, port: u16) -> Vec<String> {
     own.collect()
 }
 
+/// Those of addresses, without the one for all of them.
+fn given(world: &World, port: u16) -> Vec<String> {
+    listeners(world, port).into_iter().filter(|address| address != "0.0.0.0").collect()
+}
+
 /// The case that no name in the bytes could tell apart.
 #[test]
 fn two_tcp_services_on_one_port_are_told_apart() {
@@ -36,9 +42,13 @@ fn two_tcp_services_on_one_port_are_told_apart() {
     assert_eq!(listeners(&plain, 3306), ["0.0.0.0"], "the older has it");
 
     let mut world = World::with(options(true), &services);
-    let both = listeners(&world, 3306);
+    let both = given(&world, 3306);
     assert_eq!(both.len(), 2);
     assert!(both.iter().all(|address| address.starts_with("240.240.")), "{both:?}");
+    // Who asks somebody else for names is led as without.
+    assert_eq!(listeners(&world, 3306).len(), 3);
+    let anywhere = "0.0.0.0_3306";
+    assert_eq!(world.json(Listener, anywhere), plain.json(Listener, anywhere));
     let address = |world: &World, host: &str| world.pilot.address_of(host).map(|ip| ip.to_string());
     let first = address(&world, "a.example");
     assert!(both.contains(first.as_ref().expect("an address")));
@@ -46,7 +56,7 @@ fn two_tcp_services_on_one_port_are_told_apart() {
     // One more object of a host, or one less of another, moves nobody.
     world.apply(&entry("a-too", "a.example", 3307));
     assert_eq!(address(&world, "a.example"), first);
-    assert_eq!(listeners(&world, 3307), [first.clone().expect("an address")]);
+    assert_eq!(given(&world, 3307), [first.clone().expect("an address")]);
     world.delete(&entry("a", "a.example", 3306));
     assert_eq!(address(&world, "a.example"), first);
     world.delete(&entry("b", "b.example", 3306));
@@ -70,5 +80,40 @@ fn who_has_an_address_or_wants_none_gets_none() {
     }
     own["spec"].as_object_mut().expect("a map").remove("addresses");
     world.apply(&own);
-    assert!(listeners(&world, 81)[0].starts_with("240.240."));
+    assert!(given(&world, 81)[0].starts_with("240.240."));
+}
+
+/// Who has no connections learns of it, and from whom; and that it has some, once the other is gone.
+#[test]
+fn who_cannot_be_told_apart_is_told_so() {
+    let (a, b) = (entry("a", "a.example", 3306), entry("b", "b.example", 3306));
+    let mut unlabelled = b.clone();
+    unlabelled["metadata"]["labels"] =
+        json!({"networking.istio.io/enable-autoallocate-ip": "false"});
+    let mut first = a.clone();
+    first["metadata"]["labels"] = unlabelled["metadata"]["labels"].clone();
+    let conflict = |world: &World, loser: &Value| world.fault(loser, ConditionKind::Reconciled);
+    for (captures, first, second) in [(false, &a, &b), (true, &first, &unlabelled)] {
+        let mut world = World::with(options(captures), &[first.clone(), second.clone()]);
+        let told = conflict(&world, second).expect("a conflict");
+        let words = "Conflict: host b.example, port 3306: ServiceEntry default/a is older";
+        assert!(told.starts_with(words), "{told}");
+        assert!(!world.status.contains_key(&object(first).key), "it has all of them");
+        world.delete(first);
+        assert_eq!(conflict(&world, second), None);
+    }
+    let world = World::with(options(true), &[a, b.clone()]);
+    assert!(!world.status.contains_key(&object(&b).key), "they are told apart");
+
+    // Neither are requests of one port, nor TLS of several names, nor a port that nothing is said of beside either.
+    let of = |name: &str, host: &str, protocol: &str| {
+        let mut entry = entry(name, host, 443);
+        entry["spec"]["ports"][0]["protocol"] = protocol.into();
+        entry
+    };
+    for protocol in ["HTTP", "TLS"] {
+        let both = [of("a", "a.example", protocol), of("b", "b.example", protocol)];
+        let world = World::with(options(false), &both);
+        assert!(world.status.is_empty(), "{protocol}");
+    }
 }

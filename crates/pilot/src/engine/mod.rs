@@ -59,7 +59,7 @@ pub(crate) use patched::Patches;
 pub(crate) use route_table::RouteTable;
 pub(crate) use shadows::Shadows;
 pub(crate) use short_forms::ShortForms;
-use sidecar::Sidecar;
+pub(crate) use sidecar::Sidecar;
 
 /// A control plane for one proxy.
 #[derive(Debug)]
@@ -129,6 +129,8 @@ pub(crate) struct Problem {
 struct Dirty {
     /// Ports whose Gateways are to be merged again.
     ports: BTreeSet<u16>,
+    /// Whose services have other connections of a sidecar than before: those of older ones, or their own.
+    beaten: BTreeSet<ObjectKey>,
     /// VirtualServices that are new, different or gone.
     replaced: BTreeSet<ObjectKey>,
     /// VirtualServices that may claim other hosts than before, with what they could claim.
@@ -241,6 +243,7 @@ impl Pilot {
             let compiled = self.emit_sidecar(&mut dirty);
             // What holds of other objects is told by the gateway; who loses to whom in the mesh by `lost_hosts`.
             dirty.status.retain(|key| is_told_by_sidecars(key.kind));
+            dirty.status.append(&mut dirty.beaten);
             let status = self.tell(&mut dirty);
             let change = self.outbox.finish();
             let accounts = dirty.status.len();
@@ -449,6 +452,7 @@ impl Pilot {
             filters: &self.filters,
             patches: &self.patches,
             short_forms: &self.short_forms,
+            sidecar: &self.sidecar,
         }
     }
 

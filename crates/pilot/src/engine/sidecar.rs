@@ -29,7 +29,7 @@ use crate::model::tls::Terms;
 use crate::model::virtual_service::Place;
 use crate::origins::Origin;
 use crate::sidecar::inbound::{self, Described, Entry, VIRTUAL_INBOUND};
-use crate::sidecar::listeners::{Listener, outbound};
+use crate::sidecar::listeners::{Beaten, Listener, Outbound, outbound};
 use crate::sidecar::routes::{self, Lost, Onward, TableName, Target, VirtualHost};
 use crate::sidecar::{Egress, Scope};
 use crate::{Compiled, Options, OutboundPolicy, Workload};
@@ -45,6 +45,8 @@ pub(crate) struct Sidecar {
     inbound: BTreeMap<Arc<str>, Option<Described>>,
     /// The certificates that handshakes with peers take.
     certificates: BTreeSet<Use>,
+    /// Ports of services that no connection is ever for.
+    beaten: Vec<Beaten>,
 }
 
 #[derive(Debug)]
@@ -131,6 +133,11 @@ impl Sidecar {
         self.tables.keys()
     }
 
+    /// The ports of an object's services that no connection is ever for.
+    pub(crate) fn beaten(&self, key: &ObjectKey) -> impl Iterator<Item = &Beaten> {
+        self.beaten.iter().filter(move |beaten| beaten.loser == *key)
+    }
+
     /// The VirtualServices that others come before in a table.
     pub(crate) fn lost(&self, table: &str) -> &[Lost] {
         self.tables.get(table).map_or(&[], |table| &table.lost)
@@ -204,6 +211,10 @@ impl Pilot {
         let changed = self.credentials.replace(certificates, &now.certificates);
         dirty.credentials.extend(changed);
         self.emit_destinations(dirty, &mut compiled);
+        let (old, new) = (&self.sidecar.beaten, &now.beaten);
+        let gone = old.iter().filter(|beaten| !new.contains(beaten));
+        let come = new.iter().filter(|beaten| !old.contains(beaten));
+        dirty.beaten = gone.chain(come).map(|beaten| beaten.loser.clone()).collect();
         self.replace_sidecar(now);
         resources.into_iter().for_each(|resource| self.put(resource, dirty));
         self.emit_added(dirty);
@@ -249,7 +260,8 @@ impl Pilot {
             let asked = cluster::to_whom_asked(&context);
             resources.push(encode(ResourceType::Cluster, &asked.name, &asked));
         }
-        let plans = outbound(&scope);
+        let Outbound { listeners: plans, beaten } = outbound(&scope);
+        now.beaten = beaten;
         for plan in plans.values() {
             let name = plan.name();
             let rules = |key: &ObjectKey| self.index.virtual_service(key).map(|found| &**found);

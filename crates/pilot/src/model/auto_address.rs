@@ -74,6 +74,18 @@ impl AutoAddresses {
     }
 }
 
+/// Whether an address is one that hosts are given here.
+#[must_use]
+pub fn is_given(address: IpAddr) -> bool {
+    let given = addresses(0);
+    let in_network = |given: &IpAddr| match (given, address) {
+        (IpAddr::V4(given), IpAddr::V4(own)) => given.octets()[..2] == own.octets()[..2],
+        (IpAddr::V6(given), IpAddr::V6(own)) => given.segments()[..7] == own.segments()[..7],
+        _ => false,
+    };
+    given.iter().any(in_network)
+}
+
 /// The addresses of a place.
 fn addresses(place: u32) -> [IpAddr; 2] {
     let [.., third, fourth] = [((place + 1) / OCTET) as u8, ((place + 1) % OCTET) as u8];

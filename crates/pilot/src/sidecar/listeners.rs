@@ -15,6 +15,7 @@ use super::domains;
 use super::routes::TableName;
 use super::{Egress, INBOUND_PORT, OUTBOUND_PORT, Place, Scope, Spoken};
 use crate::compile::listener::RulePath;
+use crate::model::auto_address;
 use crate::model::endpoints::Address;
 use crate::model::host::Host;
 use crate::model::names;
@@ -39,6 +40,28 @@ pub struct Listener {
     pub chains: Vec<Chain>,
     /// Whether requests may be among what it carries.
     sniffs: bool,
+}
+
+/// The listeners for what goes out, and who has no part in them.
+#[derive(Clone, Debug, Default)]
+pub struct Outbound {
+    /// The listeners, by address and port.
+    pub listeners: BTreeMap<(IpAddr, u16), Listener>,
+    /// Ports of services that no connection is ever for.
+    pub beaten: Vec<Beaten>,
+}
+
+/// A port of a service that nothing tells apart from that of an older one, which takes all connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beaten {
+    /// The object that defines the service.
+    pub loser: ObjectKey,
+    /// Its host.
+    pub host: Arc<str>,
+    /// The port.
+    pub port: u16,
+    /// The object that defines the older one.
+    pub winner: ObjectKey,
 }
 
 /// A filter chain.
@@ -110,24 +133,25 @@ impl Asks {
     }
 }
 
-/// The listeners for what goes out, by address and port.
+/// The listeners for what goes out.
 #[must_use]
-pub fn outbound(scope: &Scope<'_>) -> BTreeMap<(IpAddr, u16), Listener> {
-    let Some(workload) = scope.options.workload() else { return BTreeMap::new() };
-    let mut all = BTreeMap::new();
+pub fn outbound(scope: &Scope<'_>) -> Outbound {
+    let mut all = Outbound::default();
+    let Some(workload) = scope.options.workload() else { return all };
     for egress in scope.egress() {
-        let mut own = BTreeMap::new();
+        let mut own = Outbound::default();
         through(egress, workload, &mut own);
-        for (place, listener) in own {
+        for (place, listener) in own.listeners {
             // What is about one port comes before what is about all.
-            all.entry(place).or_insert(listener);
+            all.listeners.entry(place).or_insert(listener);
         }
+        all.beaten.extend(own.beaten);
     }
     all
 }
 
 /// The listeners for what goes out through an egress listener.
-fn through(egress: &Egress<'_>, workload: &Workload, all: &mut BTreeMap<(IpAddr, u16), Listener>) {
+fn through(egress: &Egress<'_>, workload: &Workload, all: &mut Outbound) {
     let wildcard = workload.wildcard();
     let spoken_here = match egress.place {
         Place::Everywhere => None,
@@ -136,7 +160,7 @@ fn through(egress: &Egress<'_>, workload: &Workload, all: &mut BTreeMap<(IpAddr,
             let Some(spoken) = Spoken::of(Some(protocol)) else { return };
             if spoken == Spoken::Http {
                 let address = egress.bind.unwrap_or(wildcard);
-                all.insert((address, number), requests(address, number, egress));
+                all.listeners.insert((address, number), requests(address, number, egress));
                 return;
             }
             Some(spoken)
@@ -145,15 +169,27 @@ fn through(egress: &Egress<'_>, workload: &Workload, all: &mut BTreeMap<(IpAddr,
     let mut ports: Vec<(&Arc<Service>, &Port)> =
         egress.hosts().flat_map(|(_, ports)| ports.values().copied()).collect();
     ports.sort_by(|(a, p), (b, q)| (&a.age, &a.host, p.number).cmp(&(&b.age, &b.host, q.number)));
-    for (service, port) in ports {
-        let Some(spoken) = spoken_here.or_else(|| Spoken::on(port)) else { continue };
-        if [OUTBOUND_PORT, INBOUND_PORT].contains(&port.number) {
-            continue; // The sidecar's own.
-        }
-        let here = Here { egress, service, port, spoken, wildcard };
+    let heres = ports.into_iter().filter_map(|(service, port)| {
+        let spoken = spoken_here.or_else(|| Spoken::on(port))?;
+        let own = [OUTBOUND_PORT, INBOUND_PORT].contains(&port.number); // The sidecar's.
+        (!own).then_some(Here { egress, service, port, spoken, wildcard })
+    });
+    let heres: Vec<Here<'_, '_>> = heres.collect();
+    for here in &heres {
+        let (mut beaten, mut listens) = (None, false);
         for (address, subnet) in here.binds(workload.addresses.first()) {
-            merge(all, here.listener(address, subnet), here.told_apart());
+            let new = here.listener(address, subnet);
+            match merge(&mut all.listeners, new, here.told_apart()) {
+                None => listens = true,
+                winner => beaten = winner,
+            }
         }
+        all.beaten.extend(beaten.filter(|_| !listens).map(|winner| here.beaten_by(winner)));
+    }
+    // A workload that asks somebody else for names dials none of the addresses that were given here: it is led as if there were none,
+    // after all who really have none.
+    for here in heres.iter().filter(|here| here.was_given_addresses()) {
+        merge(&mut all.listeners, here.listener(wildcard, None), here.told_apart());
     }
 }
 
@@ -210,6 +246,20 @@ impl<'a> Here<'_, 'a> {
             Address::Pipe(_) => None,
         });
         dialled.map(|address| (address, None)).collect()
+    }
+
+    fn beaten_by(&self, winner: ObjectKey) -> Beaten {
+        let Self { service, port, .. } = *self;
+        let (loser, host) = (service.key.clone(), Arc::clone(&service.host));
+        Beaten { loser, host, port: port.number, winner }
+    }
+
+    /// Whether all that it listens on is what the workload is told by its sidecar alone.
+    fn was_given_addresses(&self) -> bool {
+        let Self { egress, service, spoken, .. } = *self;
+        let given = |subnet: &Subnet| subnet.single().is_some_and(auto_address::is_given);
+        let all = !service.addresses.is_empty() && service.addresses.iter().all(given);
+        all && egress.bind.is_none() && spoken != Spoken::Http
     }
 
     fn listener(&self, address: IpAddr, subnet: Option<Subnet>) -> Listener {
@@ -375,21 +425,35 @@ fn subnets(written: &[String], service: Option<Subnet>) -> Vec<Subnet> {
 }
 
 /// Enters a listener beside those that there are. Requests of all services of a port share a chain, and the older of two chains
-/// that ask for the same stays. Where servers speak first nobody may wait for clients, so that nothing else joins.
-fn merge(all: &mut BTreeMap<(IpAddr, u16), Listener>, new: Listener, spoken: Spoken) {
+/// that ask for the same stays. Where servers speak first nobody may wait for clients, so that nothing else joins. Answers who has
+/// the connections where nothing of the new one is left.
+fn merge(
+    all: &mut BTreeMap<(IpAddr, u16), Listener>,
+    new: Listener,
+    spoken: Spoken,
+) -> Option<ObjectKey> {
     let Some(old) = all.get_mut(&(new.address, new.port)) else {
         all.insert((new.address, new.port), new);
-        return;
+        return None;
     };
-    let mixed = old.sniffs != new.sniffs;
-    let looked_into = old.sniffs && spoken == Spoken::Auto;
-    if looked_into || (mixed && SERVER_SPEAKS_FIRST.contains(&new.port)) {
-        return;
+    if old.sniffs && spoken == Spoken::Auto {
+        return None; // Its requests are among those of the port.
+    }
+    if old.sniffs != new.sniffs && SERVER_SPEAKS_FIRST.contains(&new.port) {
+        return old.chains.iter().find_map(|chain| chain.service.clone());
     }
     old.sniffs |= new.sniffs;
+    let (mut winner, mut left) = (None, false);
     for chain in new.chains {
-        if !old.chains.iter().any(|there| there.asks == chain.asks) {
-            old.chains.push(chain);
+        let there = old.chains.iter().find(|there| there.asks == chain.asks);
+        match (there.map(|there| (&there.to, &there.service)), &chain.to) {
+            (Some((To::Routes(_), _)), To::Routes(_)) => left = true,
+            (Some((_, owner)), _) => winner = winner.or_else(|| owner.clone()),
+            (None, _) => {
+                left = true;
+                old.chains.push(chain);
+            }
         }
     }
+    winner.filter(|_| !left)
 }

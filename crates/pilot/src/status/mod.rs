@@ -14,7 +14,8 @@ use tidegate_api::ObjectKey;
 use crate::compile::authorization::Authorization;
 use crate::compile::tokens::Tokens;
 use crate::engine::{
-    Credentials, Index, Listeners, Patches, Problem, RouteTable, Shadows, ShortForms, Vacant,
+    Credentials, Index, Listeners, Patches, Problem, RouteTable, Shadows, ShortForms, Sidecar,
+    Vacant,
 };
 use crate::model::authentication::TokenPolicy;
 use crate::model::authorization::{Policies, Policy};
@@ -132,6 +133,8 @@ pub(crate) struct View<'a> {
     pub(crate) filters: &'a EnvoyFilters,
     pub(crate) patches: &'a Patches,
     pub(crate) short_forms: &'a ShortForms,
+    /// What the proxy has, where it is a workload's.
+    pub(crate) sidecar: &'a Sidecar,
 }
 
 /// An object's own part of its status.

@@ -6,6 +6,7 @@ use tidegate_api::ObjectKey;
 use super::{Findings, View};
 use crate::model::endpoints;
 use crate::model::service::{Discovery, Service};
+use crate::sidecar::listeners::Beaten;
 
 /// What is wrong with a ServiceEntry.
 pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Findings {
@@ -26,6 +27,16 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Findings {
                 format!("host {}, port {number}: {winner} defines it and is older", service.host),
             );
         }
+    }
+    for Beaten { host, port, winner, .. } in view.sidecar.beaten(key) {
+        findings.fault(
+            "Conflict",
+            format!(
+                "host {host}, port {port}: {winner} is older and takes every connection to this port, as nothing tells those to the \
+                 two apart; `addresses` of its own would, and so would those that a sidecar gives, whose DNS proxy the workload \
+                 asks (no resolution NONE, no label `networking.istio.io/enable-autoallocate-ip: \"false\"`)"
+            ),
+        );
     }
     findings
 }

@@ -37,7 +37,7 @@ pub use self::proxy::ProxyArgs;
 pub use self::run::RunArgs;
 pub use self::sidecar::{ProxyFlags, SidecarArgs};
 pub use self::up::UpArgs;
-pub use self::values::{AccessLogFile, Labels, PortMap, RunAs};
+pub use self::values::{AccessLogFile, DnsListen, Labels, PortMap, RunAs};
 pub use self::webhook::WebhookArgs;
 use crate::failure::Outcome;
 use crate::terminal;

@@ -10,8 +10,8 @@ use tidegate_proxy::upstream::dns::ConnectTo;
 
 use super::logging::LogLevel;
 use super::values::{
-    AccessLogFile, AccessLogFormat, Labels, RunAs, dns_name, dns_server, existing_path, ip_address,
-    socket_address, workers,
+    AccessLogFile, AccessLogFormat, DnsListen, Labels, RunAs, dns_name, dns_server, existing_path,
+    ip_address, socket_address, workers,
 };
 
 const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
@@ -24,7 +24,7 @@ const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
 
   # The same with its DNS queries, so that TCP services on one port are told apart by name
   tidegate capture apply --include-ip-ranges '*' --include-inbound-ports '*' --redirect-dns
-  tidegate sidecar -f ./manifests --labels app=sleep --dns-listen
+  tidegate sidecar -f ./manifests --labels app=sleep
 
   # What no object describes is refused, unless the mesh config says otherwise
   tidegate sidecar -f ./manifests --mesh-config mesh.yaml
@@ -37,8 +37,8 @@ const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
   tidegate sidecar -f ./manifests --run-as 0:2000
 
 \x1b[1mPorts:\x1b[0m
-  15001 what the workload sends, 15006 what comes to it, as captured; 15053 its DNS queries, where
-  --dns-listen is given; 15000 admin, 15021 health
+  15001 what the workload sends, 15006 what comes to it, as captured; 15053 its DNS queries;
+  15000 admin, 15021 health
 
 \x1b[1mSignals:\x1b[0m
   SIGTERM, SIGINT  stop accepting, finish what is in flight, end; a second one ends at once
@@ -75,11 +75,10 @@ pub struct SidecarArgs {
     #[arg(value_parser = socket_address)]
     pub health_listen: Option<SocketAddr>,
 
-    /// Answer the workload's DNS queries, at these addresses [default: port 15053 of loopback, where capture apply --redirect-dns
-    /// leads them]: hosts of ServiceEntries without an address have one of their own then
+    /// Where the workload's DNS queries are answered, off for nowhere [default: port 15053 of loopback, where capture apply
+    /// --redirect-dns leads them]. Hosts of ServiceEntries without an address have one of their own there
     #[arg(long, value_name = "ADDRESS:PORT", num_args = 0.., help_heading = "Listening")]
-    #[arg(value_parser = socket_address)]
-    pub dns_listen: Option<Vec<SocketAddr>>,
+    pub dns_listen: Vec<DnsListen>,
 
     /// Where access-log lines go: a file, - for standard output, off for nowhere
     #[arg(long, value_name = "FILE", default_value = "-", help_heading = "Logs")]

@@ -253,6 +253,28 @@ pub fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| example.to_owned())
 }
 
+/// Where DNS queries are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DnsListen {
+    /// Nowhere.
+    Off,
+    /// Here.
+    At(SocketAddr),
+}
+
+impl FromStr for DnsListen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            text => {
+                socket_address(text).map(Self::At).map_err(|expected| format!("{expected}, or off"))
+            }
+        }
+    }
+}
+
 /// Parses an IP address without a port.
 pub fn ip_address(text: &str) -> Result<IpAddr, String> {
     let expected = "expected an IP address without a port and brackets, such as 0.0.0.0 or ::";

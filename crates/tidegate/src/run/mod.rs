@@ -89,7 +89,7 @@ fn try_run(args: RunArgs) -> Outcome<u8> {
         both(admin, listen::bind(workload.any(15021), "health"))
     })??;
     let identity = Identity::new(None, args.proxy.mode());
-    let queries = dns::addresses(Vec::new(), &workload);
+    let queries = dns::captured(&workload);
     let answering = network.inside(|| {
         become_of(identity)
             .map_err(|error| Failure::new(format!("cannot answer names: {error}")))?;

@@ -69,7 +69,7 @@ pub fn run(args: SidecarArgs) -> Outcome<()> {
     let admin = listen::bind(args.admin_listen, "--admin-listen");
     let health = listen::bind(health, "--health-listen");
     let ((admin, health), ()) = both(both(admin, health), free_ports(workload.any(0).ip()))?;
-    let queries = args.dns_listen.map(|said| dns::addresses(said, &workload));
+    let queries = dns::wanted(&args.dns_listen, &workload)?;
     let identity = Identity::new(args.run_as, args.proxy.mode());
     let plan = Plan::new(args.proxy, source, workload, &args.access_log, [admin, health])?;
     // No thread has been started yet, and those that will be are all of this user.

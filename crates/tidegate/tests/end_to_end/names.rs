@@ -1,6 +1,8 @@
 //! A workload whose DNS queries are answered by its sidecar, asked with dig and dialled by what it answers.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -64,7 +66,7 @@ async fn services_on_one_port_are_told_apart_by_their_names() {
     greeter(ORIGINS[1], 3306).await;
     world.manifest("databases.yaml", DATABASES);
     world.capture(&["-i", "*", "-b", "*", "--redirect-dns", "--capture-all-dns"]);
-    let sidecar = world.sidecar(&["--dns-listen", "--dns-server", RESOLVER]).await;
+    let sidecar = world.sidecar(&["--dns-server", RESOLVER]).await;
 
     let ask = async |server: &str, more: &[&str]| {
         dig(&world, &[&[&*format!("@{server}")], more].concat()).await
@@ -173,7 +175,7 @@ async fn endpoints_that_are_names_are_resolved_by_the_sidecar() {
     let _web = Origin::start().at(at).http(web).await;
     world.manifest("resolved.yaml", RESOLVED);
     world.capture(&["-i", "*", "-b", "*", "--redirect-dns", "--capture-all-dns"]);
-    let sidecar = world.sidecar(&["--dns-listen", "--dns-server", RESOLVER]).await;
+    let sidecar = world.sidecar(&["--dns-server", RESOLVER]).await;
 
     assert_eq!(world.curl(&["http://web.example/"]).await, "web 200");
     let address = async |name: &str| dig(&world, &["@192.0.2.53", name]).await;
@@ -202,5 +204,93 @@ async fn endpoints_that_are_names_are_resolved_by_the_sidecar() {
     .await;
     assert_eq!(world.curl(&["http://web.example/"]).await, "web 200");
     assert_eq!(hello(&world, &turns, 9000).await, own);
+    // So it does while there is no answer at all, and nobody waits for one.
+    internet.reply("web.example.", RecordType::A, Reply::Silence);
+    internet.asked();
+    eventually(PATIENCE, async || {
+        assert_eq!(world.curl(&["http://web.example/"]).await, "web 200");
+        let asked = internet.asked().iter().any(|question| question.name == "web.example.");
+        if asked { Ok(()) } else { Err("not asked again") }
+    })
+    .await;
+    let begun = Instant::now();
+    assert_eq!(world.curl(&["http://web.example/"]).await, "web 200");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     sidecar.end().await;
+}
+
+/// Many hosts that nobody uses, and one that somebody does.
+fn entries(hosts: usize, more: &str) -> String {
+    let entry = |n: usize| {
+        format!(
+            "---\n{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: idle-{n}}}, spec: {{hosts: \
+             [idle-{n}.example], ports: [{{number: 80, name: http, protocol: HTTP}}, {{number: 9000, name: tcp, protocol: \
+             TCP}}{more}], resolution: DNS}}}}\n"
+        )
+    };
+    (0..hosts).map(entry).collect()
+}
+
+/// Neither when it comes, nor at its TTL, nor when it changes, nor when the workload asks for its address.
+#[tokio::test]
+async fn an_entry_that_nobody_uses_causes_no_query() {
+    let (Some(_), Some(world)) = (Tool::Dig.need(), World::new()) else { return };
+    let internet = resolver().await;
+    internet.address("web.example.", 1, ORIGINS[0]);
+    for n in 0..20 {
+        internet.address(&format!("idle-{n}.example."), 1, ORIGINS[1]);
+    }
+    let at = SocketAddr::new(ORIGINS[0].parse().expect("an address"), 80);
+    let _web = Origin::start().at(at).http(web).await;
+    world.manifest("resolved.yaml", RESOLVED);
+    world.manifest("idle.yaml", &entries(20, ""));
+    world.capture(&["-i", "*", "-b", "*", "--redirect-dns", "--capture-all-dns"]);
+    let sidecar = world.sidecar(&["--dns-server", RESOLVER]).await;
+    let idle = dig(&world, &["@192.0.2.53", "idle-0.example"]).await;
+    assert!(idle.starts_with("240.240."), "{idle}");
+    assert_eq!(internet.asked(), []);
+
+    // Other forms of the clusters, and some that come and go.
+    world.manifest("idle.yaml", &entries(20, ", {number: 9001, name: tcp-too, protocol: TCP}"));
+    eventually(PATIENCE, async || {
+        let clusters = world.curl(&["http://127.0.0.1:15000/clusters"]).await;
+        if clusters.contains("9001||idle-19.example") { Ok(()) } else { Err(clusters) }
+    })
+    .await;
+    // A name that is used is asked for at its TTL: as long as that takes, nobody else is asked for.
+    let asked = RefCell::new(Vec::new());
+    eventually(PATIENCE, async || {
+        assert_eq!(world.curl(&["http://web.example/"]).await, "web 200");
+        asked.borrow_mut().extend(internet.asked().into_iter().map(|question| question.name));
+        let times = asked.borrow().iter().filter(|name| *name == "web.example.").count();
+        if times >= 3 { Ok(()) } else { Err(format!("{times} times")) }
+    })
+    .await;
+    let others = asked.take().into_iter().filter(|name| name != "web.example.");
+    assert_eq!(others.collect::<Vec<_>>(), [""; 0]);
+    sidecar.end().await;
+}
+
+/// A workload that asks somebody else for names, with a sidecar that would answer them: it is led by the addresses that it knows.
+#[tokio::test]
+async fn whoever_asks_elsewhere_is_served_all_the_same() {
+    let (Some(_), Some(world)) = (Tool::Dig.need(), World::new()) else { return };
+    let internet = resolver().await;
+    internet.address("a.example.", 60, ORIGINS[0]);
+    greeter(ORIGINS[0], 3306).await;
+    world.manifest("databases.yaml", DATABASES);
+    world.capture(&["-i", "*", "-b", "*"]);
+    let own = format!("hello {}\n", WORKLOAD[0]);
+    for flags in [&[][..], &["--dns-listen", "off"]] {
+        let sidecar = world.sidecar(flags).await;
+        assert_eq!(dig(&world, &[&format!("@{RESOLVER}"), "a.example"]).await, ORIGINS[0]);
+        assert_eq!(hello(&world, ORIGINS[0], 3306).await, own);
+        sidecar.logged(&["outbound|3306||a.example", &format!("{}:3306", ORIGINS[0])]).await;
+        let answered = dig(&world, &["@127.0.0.1", "-p", "15053", "a.example"]).await;
+        assert_eq!(answered.starts_with("240.240."), flags.is_empty(), "{answered}");
+        if !flags.is_empty() {
+            sidecar.told("Conflict: host b.example, port 3306: ServiceEntry default/a").await;
+        }
+        sidecar.end().await;
+    }
 }

@@ -7,9 +7,11 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use rustix::process::{Pid, Signal, kill_process};
 use tidegate_testing::PATIENCE;
+use tidegate_testing::dns_server::DnsServer;
 use tidegate_testing::origin::{Body, Origin, full};
 use tidegate_testing::process::{self, Output, Process};
 use tidegate_testing::tools::Tool;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::process::Command;
 
 use crate::support::captured::{ORIGINS, RESOLVER, WORKLOAD, World, greet, greeter, resolver};
@@ -97,6 +99,61 @@ async fn names_are_answered_as_resources_say() {
     let unknown = run(&world, &["--dns-server", RESOLVER], &["curl", "-sS", "http://other/"]).await;
     assert!(unknown.stderr.contains("resolve"), "{}", unknown.stderr);
     assert_eq!(left(&world).await, NOTHING);
+}
+
+/// As with systemd-resolved: the resolver is at an address that leads nowhere from the command's own network.
+#[tokio::test]
+async fn a_resolver_on_the_machine_s_loopback_is_asked_there() {
+    let Some(world) = World::new() else { return };
+    let sockets = world.inside(|| {
+        let udp = std::net::UdpSocket::bind("127.0.0.53:53")?;
+        let tcp = std::net::TcpListener::bind("127.0.0.53:53")?;
+        udp.set_nonblocking(true)?;
+        tcp.set_nonblocking(true)?;
+        Ok((udp, tcp))
+    });
+    let (udp, tcp) = sockets.expect("addresses of the machine");
+    let (udp, tcp) = (UdpSocket::from_std(udp), TcpListener::from_std(tcp));
+    let internet = DnsServer::on(udp.expect("a socket"), tcp.expect("a socket"));
+    internet.address("httpbin.org.", 60, ORIGINS[0]);
+    internet.address("stranger.example.", 60, ORIGINS[1]);
+    let service = "{apiVersion: v1, kind: Service, metadata: {name: httpbin}, spec: {type: ExternalName, \
+                   externalName: httpbin.org, ports: [{port: 80}]}}";
+    world.manifest("httpbin.yaml", service);
+    let _web = Origin::start().at(at(ORIGINS[0], 80)).http(host).await;
+    let conf = world.file("resolv.conf", "nameserver 127.0.0.53\n");
+    // Name servers are those of the file, of which the machine is given another one.
+    let script = format!("mount --bind {conf} /etc/resolv.conf && exec \"$0\" \"$@\"");
+    let curl = async |url: &str| {
+        let mut own =
+            command(&world, &[], &["curl", "-sS", "-m", "20", "-w", " %{http_code}", url]);
+        let words: Vec<_> = own.get_args().skip(2).map(ToOwned::to_owned).collect();
+        own = world.command("unshare");
+        own.args(["--mount", "sh", "-c", &script]).args(words);
+        process::run(Command::from(own), "").await
+    };
+    let known = curl("http://httpbin/headers").await;
+    assert_eq!(known.stdout, "httpbin.org 200", "{}", known.stderr);
+    // It has an address, which nothing lets it use.
+    let refused = curl("http://stranger.example/").await;
+    assert!(refused.stdout.ends_with(" 502"), "{}{}", refused.stdout, refused.stderr);
+    assert!(internet.asked().iter().any(|question| question.name == "stranger.example."));
+    assert_eq!(left(&world).await, NOTHING);
+}
+
+/// What is exported to one namespace alone is there for its workloads alone.
+#[tokio::test]
+async fn the_command_sees_what_its_namespace_sees() {
+    let Some(world) = World::new() else { return };
+    let own = WEB.replace("{name: web}", "{name: web, namespace: shop}");
+    world.manifest("web.yaml", &format!("{own}  exportTo: [\".\"]\n"));
+    let _web = Origin::start().at(at(ORIGINS[0], 80)).http(host).await;
+    let curl = ["curl", "-sS", "-m", "20", "-w", " %{http_code}", "-H", "Host: web.example"];
+    let curl = [&curl[..], &["http://10.77.0.2/"]].concat();
+    for (flags, status) in [(&["--namespace", "shop"][..], " 200"), (&[], " 502")] {
+        let output = run(&world, flags, &curl).await;
+        assert!(output.stdout.ends_with(status), "{flags:?}: {}{}", output.stdout, output.stderr);
+    }
 }
 
 #[tokio::test]
