@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tidegate_testing::ca::{Ca, Identity};
 use tidegate_testing::client::{self, Client};
 use tidegate_testing::{PATIENCE, eventually};
+use tokio::time::timeout;
 
 use crate::support::handshakes::{put, shown, shows, status};
 use crate::support::{Api, Gateway, NETWORKING, WEB, objects};
@@ -373,4 +374,40 @@ async fn a_server_for_every_name_shares_its_connections_with_hosts_that_demand_a
             assert_eq!(asked(name, host, config).await, expected, "{name} {host}");
         }
     }
+}
+
+/// A browser sends requests for every host of a certificate on the connection that it has (RFC 9113, section 9.1.1).
+#[tokio::test]
+async fn one_connection_carries_hosts_of_two_gateways_with_one_certificate() {
+    let ca = Ca::new("root");
+    let gateway = Gateway::start(&[]).await;
+    let mut api = Api::of(&gateway).await;
+    let leaf = ca.issue(&["a.example", "b.example", "m.example"]);
+    let mut both = objects::certificate("both", &leaf);
+    both["data"]["ca.crt"] = STANDARD.encode(ca.pem()).into();
+    api.create_secret(&both).await;
+    for (name, mode) in [("a", "SIMPLE"), ("b", "SIMPLE"), ("m", "MUTUAL")] {
+        let host = format!("{name}.example");
+        let server =
+            objects::https(name, &host, &json!({ "mode": mode, "credentialName": "both" }));
+        api.create("gateways", &objects::gateway_of(name, &[server])).await;
+        let rule = json!([{ "directResponse": { "status": 299 } }]);
+        api.create("virtualservices", &objects::rules(name, name, &host, &rule)).await;
+        api.wait_for(&format!("{NETWORKING}/virtualservices/{name}"), &[("Programmed", "True")])
+            .await;
+    }
+    let stream = client::tls(gateway.https, "a.example", ca.client_config(&["h2"])).await;
+    let (send, connection) =
+        h2::client::handshake(stream.expect("a handshake")).await.expect("a connection");
+    let connection = tokio::spawn(connection);
+    for (host, expected) in
+        [("a.example", 299), ("b.example", 299), ("m.example", 421), ("b.example", 299)]
+    {
+        let request = http::Request::get(format!("https://{host}/")).body(()).expect("a request");
+        let mut send = send.clone().ready().await.expect("it is open");
+        let (answer, _) = send.send_request(request, true).expect("sent");
+        let answer = timeout(PATIENCE, answer).await.expect("in time").expect("an answer");
+        assert_eq!(answer.status(), expected, "{host}");
+    }
+    assert!(!connection.is_finished());
 }

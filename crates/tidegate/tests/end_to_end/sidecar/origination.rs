@@ -71,6 +71,62 @@ async fn origins_are_verified_and_asked_by_the_name_of_the_host() {
     sidecar.end().await;
 }
 
+/// One host whose subsets are spoken to in TLS, in plain text, and in TLS of an authority that its origin is not of.
+const SUBSETS: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: sub}
+spec:
+  hosts: [sub.example]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints:
+  - {address: 10.77.0.2, ports: {http: 443}, labels: {version: tls}}
+  - {address: 10.77.0.3, ports: {http: 8080}, labels: {version: plain}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: sub}
+spec:
+  host: sub.example
+  subsets:
+  - {name: tls, labels: {version: tls}, trafficPolicy: {tls: {mode: SIMPLE, caCertificates: GOOD}}}
+  - {name: plain, labels: {version: plain}}
+  - {name: stranger, labels: {version: tls}, trafficPolicy: {tls: {mode: SIMPLE, caCertificates: BAD}}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: sub}
+spec:
+  hosts: [sub.example]
+  http:
+  - {match: [{uri: {prefix: /tls}}], route: [{destination: {host: sub.example, subset: tls}}]}
+  - {match: [{uri: {prefix: /plain}}], route: [{destination: {host: sub.example, subset: plain}}]}
+  - {route: [{destination: {host: sub.example, subset: stranger}}]}
+";
+
+#[tokio::test]
+async fn each_subset_is_spoken_to_as_its_own_policy_says() {
+    let Some(world) = World::new() else { return };
+    let (ca, other) = (Ca::new("internet"), Ca::new("somebody else"));
+    let identity = ca.issue(&["sub.example"]);
+    let secure = Origin::start().at(at(ORIGINS[0], 443)).tls(&identity).http(host).await;
+    let plain = Origin::start().at(at(ORIGINS[1], 8080)).http(host).await;
+    let good = world.file("ca.pem", ca.pem());
+    let bad = world.file("other.pem", other.pem());
+    let sidecar = started(&world, &[SUBSETS.replace("GOOD", &good).replace("BAD", &bad)]).await;
+    let ask = async |path: &str| {
+        world.curl(&["-H", "Host: sub.example", &format!("http://10.77.0.2{path}")]).await
+    };
+    assert_eq!(ask("/tls").await, "sub.example 200");
+    assert_eq!(ask("/plain").await, "sub.example 200");
+    let refused = ask("/stranger").await;
+    assert!(refused.ends_with(" 503"), "{refused}");
+    sidecar.logged(&[" 503 ", "TLS_error", "outbound|80|stranger|sub.example"]).await;
+    assert_eq!((secure.requests(), plain.requests()), (1, 1));
+    sidecar.end().await;
+}
+
 #[tokio::test]
 async fn origins_that_ask_for_a_certificate_are_shown_the_workload_s() {
     let Some(world) = World::new() else { return };

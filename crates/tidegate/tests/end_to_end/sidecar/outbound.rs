@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tidegate_testing::ca::Ca;
+use tidegate_testing::client::Client;
 use tidegate_testing::origin::Origin;
 use tidegate_testing::{PATIENCE, eventually};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -112,6 +113,9 @@ async fn a_service_entry_that_is_deleted_blocks_at_once() {
     let nothing = ask().await;
     assert!(nothing.ends_with(" 502"), "{nothing}");
     world.manifest("services.yaml", SERVICES);
+    // Of another host of that port, which stays.
+    let other = SERVICES.split("---").next().expect("the first").replace("web", "other");
+    world.manifest("other.yaml", &other);
     eventually(PATIENCE, async || {
         let answer = ask().await;
         if answer == "web.example 200" { Ok(()) } else { Err(answer) }
@@ -120,6 +124,9 @@ async fn a_service_entry_that_is_deleted_blocks_at_once() {
     let mut open = world.dial(at(ORIGINS[1], 9000)).await.expect("a connection");
     let mut greeting = [0; 18];
     open.read_exact(&mut greeting).await.expect("a greeting");
+    let mut kept = Client::over(world.dial(at(ORIGINS[0], 80)).await.expect("a connection"));
+    let request = "GET / HTTP/1.1\r\nHost: web.example\r\n\r\n";
+    assert_eq!(kept.request(request).await.status, 200);
 
     std::fs::remove_file(world.manifests().join("services.yaml")).expect("removed");
     eventually(PATIENCE, async || {
@@ -129,6 +136,8 @@ async fn a_service_entry_that_is_deleted_blocks_at_once() {
         if refused { Ok(()) } else { Err((answer, words)) }
     })
     .await;
+    // So is the next request on a connection that was let out.
+    assert_eq!(kept.request(request).await.status, 502);
     // What is open goes on until one of its ends closes it, as in Istio while a listener drains.
     open.write_all(b"still here").await.expect("written");
     let mut back = [0; 10];
