@@ -246,9 +246,11 @@ impl RouteSource {
         self.0.store(Arc::new(Source::Slot(slot)));
     }
 
-    /// Stays with the routes of this moment, whatever changes in the slot.
+    /// Stays with the routes of this moment, whatever changes in the slot. Where what has no route may not go out, it goes on
+    /// following: what is taken back is refused on connections that are open, too.
     pub fn keep(&self) {
         let kept = match &**self.0.load() {
+            Source::Slot(slot) if slot.table.load().denies() => return,
             Source::Slot(slot) => Source::Kept(Arc::clone(slot), slot.table.load_full()),
             Source::Kept(..) => return,
         };

@@ -5,6 +5,7 @@
 //! routes in place, and what its new form asks of requests holds for them ([`super::stand_in`]). Where a virtual host of
 //! its own and one inside a new form of the route configuration claim the same domain, the one inside has it.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -119,19 +120,35 @@ impl Tables {
     }
 
     /// Empties the slots of route configurations that are gone, but for those that are `used`: as by Envoy, whoever points
-    /// to one keeps it.
+    /// to one keeps it. One that refuses what it does not name goes on refusing, for the connections that still have it: of the
+    /// rest only what others serve stays.
     pub fn let_go(&mut self, used: impl FnOnce() -> HashSet<Arc<str>>) {
         if self.gone.is_empty() {
             return;
         }
         let used = used();
-        self.gone.retain(|name, slot| {
-            let is_used = used.contains(name);
-            if !is_used {
-                slot.table.store(Arc::default());
-            }
-            is_used
+        let mut gone = std::mem::take(&mut self.gone);
+        let served = LazyCell::new(|| self.host_names());
+        gone.retain(|name, slot| {
+            let table = slot.table.load_full();
+            let rest = match table.denies() {
+                true => table.retaining(|host| host.denies() || served.contains(&host.name)),
+                false if used.contains(name) => return true,
+                false => RouteTable::default(),
+            };
+            slot.table.store(Arc::new(rest));
+            false
         });
+        self.gone = gone;
+    }
+
+    /// The names of all virtual hosts that are served.
+    fn host_names(&self) -> HashSet<Arc<str>> {
+        let tables = self.current.values().map(|slot| slot.table.load_full());
+        let names = |table: Arc<RouteTable>| -> Vec<Arc<str>> {
+            table.virtual_hosts().map(|host| Arc::clone(&host.name)).collect()
+        };
+        tables.flat_map(names).collect()
     }
 }
 

@@ -101,6 +101,12 @@ impl VirtualHost {
         Self { attempts, ..self }
     }
 
+    /// Whether it refuses what no resource lets out of a workload.
+    #[must_use]
+    pub fn denies(&self) -> bool {
+        self.routes.iter().any(|route| route.denies())
+    }
+
     /// The routes in the order in which they are tried.
     #[must_use]
     pub fn routes(&self) -> &[Arc<Route>] {
@@ -223,6 +229,21 @@ impl RouteTable {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.virtual_hosts().next().is_none()
+    }
+
+    /// Whether what it does not name is refused, as no resource lets it out of a workload.
+    #[must_use]
+    pub fn denies(&self) -> bool {
+        self.virtual_hosts().any(|host| host.denies())
+    }
+
+    /// The same table without the virtual hosts that are not to be kept.
+    #[must_use]
+    pub fn retaining(&self, keep: impl Fn(&VirtualHost) -> bool) -> Self {
+        let goes = |key: &&Arc<str>| self.by_key(key).is_some_and(|host| !keep(host));
+        let gone = self.keys.keys().filter(goes).map(|key| HostChange::Remove(Arc::clone(key)));
+        // Nothing claims a domain.
+        self.with(gone.collect()).0
     }
 
     /// All virtual hosts.

@@ -138,6 +138,24 @@ async fn a_service_entry_that_is_deleted_blocks_at_once() {
     .await;
     // So is the next request on a connection that was let out.
     assert_eq!(kept.request(request).await.status, 502);
+
+    // And where nobody listens at its port any more.
+    world.manifest("services.yaml", SERVICES);
+    eventually(PATIENCE, async || {
+        let answer = ask().await;
+        if answer == "web.example 200" { Ok(()) } else { Err(answer) }
+    })
+    .await;
+    assert_eq!(kept.request(request).await.status, 200);
+    for file in ["services.yaml", "other.yaml"] {
+        std::fs::remove_file(world.manifests().join(file)).expect("removed");
+    }
+    eventually(PATIENCE, async || {
+        let answer = ask().await;
+        if answer.ends_with(" 502") { Ok(()) } else { Err(answer) }
+    })
+    .await;
+    assert_eq!(kept.request(request).await.status, 502);
     // What is open goes on until one of its ends closes it, as in Istio while a listener drains.
     open.write_all(b"still here").await.expect("written");
     let mut back = [0; 10];
