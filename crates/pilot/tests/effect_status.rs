@@ -5,7 +5,7 @@ mod common;
 use common::{World, entry, gateway, host, manifest, service};
 use serde_json::{Value, json};
 use tidegate_pilot::Options;
-use tidegate_pilot::status::ConditionKind::Reconciled;
+use tidegate_pilot::status::ConditionKind::{Reconciled, ResolvedRefs};
 
 #[test]
 fn what_routes_ask_for_in_vain_is_told() {
@@ -202,8 +202,11 @@ fn fields_without_effect_are_told() {
     };
     let nowhere = with_resolution("backend.example.org", "NONE");
     world.apply(&nowhere);
-    let fault = world.fault(&nowhere, Reconciled).expect("it is told");
+    let rule = narrow(&json!([{ "sniHosts": ["a.com"] }]));
+    let fault = world.fault(&rule, ResolvedRefs).expect("whoever leads there is told");
     assert!(fault.contains("NONE"), "{fault}");
+    let idle = world.idle(&nowhere).expect("it is for sidecars");
+    assert!(idle.starts_with("NotSelected: it is for sidecars: resolution NONE"), "{idle}");
     let asked = with_resolution("*.example.org", "DYNAMIC_DNS");
     world.apply(&asked);
     assert_eq!(world.fault(&asked, Reconciled), None);

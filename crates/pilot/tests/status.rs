@@ -226,7 +226,7 @@ fn hosts_without_an_endpoint_s_place_and_rules_without_effect_are_not_in_force()
     assert!(nobodys.starts_with("RefNotFound: host backend.example.org not found"), "{nobodys}");
     world.apply(&nowhere);
     assert!(world.idle(&settings).is_some_and(|idle| idle.contains("trafficPolicy.tunnel")));
-    assert!(world.idle(&nowhere).is_some_and(|idle| idle.starts_with("NotServed: ")));
+    assert!(world.idle(&nowhere).is_some_and(|idle| idle.starts_with("NotSelected: ")));
     world.apply(&entry(&[80]));
     world.apply(&rule(&json!({"host": "backend.example.org"})));
     assert_eq!((world.idle(&entry(&[80])), world.idle(&settings)), (None, None));

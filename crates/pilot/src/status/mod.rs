@@ -174,7 +174,7 @@ pub(crate) fn account(
     let mut findings = match subject {
         Subject::Gateway => gateway::findings(key, view),
         Subject::VirtualService => virtual_service::findings(key, view),
-        Subject::ServiceEntry => Some(service_entry::findings(key, view)),
+        Subject::ServiceEntry => service_entry::findings(key, view),
         Subject::EnvoyFilter => envoy_filter::findings(key, view),
         Subject::DestinationRule(rule) => destination_rule::findings(rule, view),
         Subject::WorkloadEntry => Some(workload_entry::findings(key, view)),

@@ -8,16 +8,13 @@ use crate::model::endpoints;
 use crate::model::service::{Discovery, Service};
 use crate::sidecar::listeners::Beaten;
 
-/// What is wrong with a ServiceEntry.
-pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Findings {
+/// What is wrong with a ServiceEntry; `None` when it is for sidecars alone.
+pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
     let mut findings = Findings::default();
     for fault in view.short_forms.faults(key) {
         findings.fault("EgressGateway", fault.clone());
     }
     for service in view.registry.services_of(key) {
-        if let Discovery::Nowhere(help) = service.discovery {
-            findings.fault("NotServed", format!("host {}: {help}", service.host));
-        }
         for why in left_out(service) {
             findings.fault("NotServed", format!("host {}: {why}", service.host));
         }
@@ -38,7 +35,15 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Findings {
             ),
         );
     }
-    findings
+    (kept_address(key, view).is_none() || !findings.faults.is_empty()).then_some(findings)
+}
+
+/// Why no gateway sends to its hosts: it is theirs to dial who are captured. A route of a gateway that leads there says so itself.
+pub(super) fn kept_address(key: &ObjectKey, view: View<'_>) -> Option<&'static str> {
+    view.registry.services_of(key).iter().find_map(|service| match service.discovery {
+        Discovery::Nowhere(help) => Some(help),
+        _ => None,
+    })
 }
 
 /// Which of a service's own endpoints are left out, and why.

@@ -9,7 +9,7 @@ use tidegate_api::ObjectKey;
 
 use super::{
     Findings, Subject, View, destination_rule, envoy_filter, gateway, join, security,
-    virtual_service, workload_entry,
+    service_entry, virtual_service, workload_entry,
 };
 use crate::model::service::Discovery;
 
@@ -83,6 +83,10 @@ pub(super) fn force(
         }
         (Subject::VirtualService, _) => virtual_service::force(key, findings, view),
         (Subject::ServiceEntry, Some(findings)) => of_entry(key, findings, view),
+        (Subject::ServiceEntry, None) => {
+            let help = service_entry::kept_address(key, view).unwrap_or_default();
+            Force::nothing("NotSelected", format!("it is for sidecars: {help}"))
+        }
         (Subject::EnvoyFilter, _) => envoy_filter::force(key, findings, view),
         (Subject::DestinationRule(rule), _) => destination_rule::force(rule, findings, view),
         (Subject::AuthorizationPolicy(policy), _) => security::force(policy.reach, view),
