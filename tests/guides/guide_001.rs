@@ -141,6 +141,13 @@ async fn what_service_entries_describe_goes_out_and_nothing_else() {
     assert_eq!(status, "504\n");
     assert!(time >= Duration::from_secs(3) && time < Duration::from_secs(5), "{time:?}");
 
+    // The API's own gateway has nothing against what is for sidecars.
+    let found = shell.run("istioctl analyze").await;
+    assert!(found.status.success() && found.stdout.is_empty(), "{found:?}");
+    let faults = "kubectl get se,vs,dr -o jsonpath='{range .items[*].status.conditions[?(@.type!=\"Programmed\")]}{.status} {.reason}: {.message}{\"\\n\"}{end}'";
+    let faults = shell.ok(faults).await;
+    assert!(faults.contains("NotSelected") && !faults.contains("False"), "{faults}");
+
     calls_directly(&setting, source, &web).await;
 }
 
