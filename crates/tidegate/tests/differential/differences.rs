@@ -62,8 +62,14 @@ impl Differences {
             return;
         }
         let is_listed = |listed: &Listed| match listed.what {
-            Lines(envoy, tidegate) => theirs == envoy && ours == tidegate,
-            Whole(theirs, ours) => consists_of(envoy, theirs) && consists_of(tidegate, ours),
+            Lines(envoy, tidegate) => same_lines(&theirs, envoy) && same_lines(&ours, tidegate),
+            Whole(theirs, ours) => {
+                let lines = |lines: &[String], parts: &[Part]| {
+                    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+                    same_lines(&lines, &parts.concat())
+                };
+                lines(envoy, theirs) && lines(tidegate, ours)
+            }
         };
         for (index, listed) in listed().enumerate() {
             if let Some(name) = listed.cases.iter().find(|name| **name == case)
@@ -89,13 +95,12 @@ impl Differences {
     }
 }
 
-/// Whether these are the lines of the parts, in any order.
-fn consists_of(lines: &[String], parts: &[Part]) -> bool {
-    let mut lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    let mut listed = parts.concat();
-    lines.sort_unstable();
-    listed.sort_unstable();
-    lines == listed
+/// Whether these are the same lines, in any order: which of two requests an origin hears first may vary.
+fn same_lines<'a>(some: &[&'a str], others: &[&'a str]) -> bool {
+    let [mut some, mut others] = [some, others].map(<[&str]>::to_vec);
+    some.sort_unstable();
+    others.sort_unstable();
+    some == others
 }
 
 /// The lines that are in `these` more often than in `those`.
