@@ -53,7 +53,7 @@ pub fn run(args: &AnalyzeArgs) -> Outcome<ExitCode> {
 /// What is analyzed, and how many faults of manifests were told.
 async fn objects(args: &AnalyzeArgs) -> Outcome<(Live, usize)> {
     let mut found = match args.live() {
-        true => live::ask(args.kubeconfig.as_deref()).await?,
+        true => live::ask(&args.access).await?,
         false => Live::default(),
     };
     let paths = args.manifests();

@@ -46,6 +46,7 @@ impl AccessError {
 pub struct Access {
     place: Place,
     context: Option<String>,
+    named: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,12 +80,12 @@ impl Access {
             let what = "a Pod's service account has no contexts";
             return Err(AccessError::new(what, "--kubeconfig FILE"));
         }
-        Ok(Self { place, context: context.map(str::to_owned) })
+        let named = given.is_some() || context.is_some() || variable().is_some();
+        Ok(Self { place, context: context.map(str::to_owned), named })
     }
 
     fn usual(last: Option<&Path>) -> Result<Place, AccessError> {
-        let named = std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
-        if let Some(named) = named {
+        if let Some(named) = variable() {
             let paths = std::env::split_paths(&named).filter(|path| !path.as_os_str().is_empty());
             return Ok(Place::Files(paths.collect()));
         }
@@ -105,6 +106,12 @@ impl Access {
                 "--kubeconfig FILE: `tidegate up` prints where its own is",
             )),
         }
+    }
+
+    /// Whether somebody has named it: else it is what stands where such things usually do.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        self.named
     }
 
     /// Kubeconfigs that are read, now and later.
@@ -168,11 +175,17 @@ impl Access {
         let options = KubeConfigOptions { context: self.context.clone(), ..Default::default() };
         let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
         let mut config = config.map_err(|error| wrong(&error))?;
+        trim_token(&mut config);
         if !explicit {
             config.proxy_url = proxy_from_environment(&config.cluster_url);
         }
         Ok(config)
     }
+}
+
+/// What the environment names.
+fn variable() -> Option<std::ffi::OsString> {
+    std::env::var_os(VARIABLE).filter(|value| !value.is_empty())
 }
 
 /// `kubeconfig FILE`, or what stands for it.
@@ -198,6 +211,17 @@ fn merged(paths: &[PathBuf]) -> Result<Kubeconfig, KubeconfigError> {
         whole = whole.merge(Kubeconfig::read_from(path)?)?;
     }
     Ok(whole)
+}
+
+/// Takes a token from its file here where that has blanks about it, such as the end of a line: they are no part of it. A file
+/// that changes makes other [`Terms`].
+fn trim_token(config: &mut Config) {
+    let user = &mut config.auth_info;
+    let Some(file) = user.token_file.as_ref().filter(|_| user.token.is_none()) else { return };
+    let Ok(text) = std::fs::read_to_string(file) else { return };
+    if text.trim().len() != text.len() {
+        user.token = Some(text.trim().to_owned().into());
+    }
 }
 
 /// Whether the kubeconfig itself says through which proxy its cluster is reached.

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use tidegate_explain::Level;
 
+use super::objects::AccessArgs;
 use super::values::{Labels, dns_name, existing_path};
 
 const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
-  # What is wrong with the objects of the running process, in namespace default
+  # What is wrong with the objects of the API server, in namespace default
   tidegate analyze
 
   # The same of all namespaces
@@ -49,9 +50,8 @@ pub struct AnalyzeArgs {
     )]
     pub use_kube: Option<bool>,
 
-    /// How to reach the API [default: $KUBECONFIG, else that of the data folder]
-    #[arg(long, value_name = "FILE", value_parser = existing_path, help_heading = "Objects")]
-    pub kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    pub access: AccessArgs,
 
     /// The namespace whose objects are judged [default: default; of manifests alone, all]
     #[arg(short, long, value_name = "NAMESPACE", value_parser = dns_name, conflicts_with = "all_namespaces")]

@@ -1,15 +1,15 @@
 //! `tidegate egress`: what was not let out, and what would let it out.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value;
 use tidegate_explain::remedy::{Refused, Wire, service_entries};
 
+use super::objects::AccessArgs;
 use super::proxy_config::table::Table;
 use super::proxy_config::{fetch, process};
-use super::values::{existing_path, socket_address};
+use super::values::socket_address;
 use crate::failure::Outcome;
 use crate::terminal;
 
@@ -51,12 +51,11 @@ struct DeniedArgs {
 
     /// Where the admin interface listens [default: where the process of the kubeconfig says; without one, 127.0.0.1:15000]
     #[arg(long, value_name = "ADDRESS:PORT")]
-    #[arg(value_parser = socket_address)]
+    #[arg(value_parser = socket_address, conflicts_with_all = ["kubeconfig", "context"])]
     admin: Option<SocketAddr>,
 
-    /// How to reach the API of the process that is asked [default: $KUBECONFIG, else that of the data folder]
-    #[arg(long, value_name = "FILE", value_parser = existing_path, conflicts_with = "admin")]
-    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    access: AccessArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -74,7 +73,7 @@ pub fn run(args: &EgressArgs) -> Outcome<()> {
     let Verb::Denied(args) = &args.verb;
     let admin = match args.admin {
         Some(given) => given,
-        None => process::admin(args.kubeconfig.as_deref(), None)?,
+        None => process::admin(&args.access, None)?,
     };
     let told = fetch::json(admin, DENIED)?;
     terminal::print(match args.output {

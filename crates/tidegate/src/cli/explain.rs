@@ -8,6 +8,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use tidegate_explain::{Protocol, Question, Security};
 
+use super::objects::AccessArgs;
 use super::values::{Labels, existing_path, ip_address};
 use crate::failure::{Failure, Outcome};
 
@@ -15,7 +16,7 @@ const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
   # Where would this go, with these manifests?
   tidegate explain GET http://httpbin.example.com/status/418 -f ./manifests
 
-  # The same of the running gateway, with a header
+  # The same of what the API server has, with a header
   tidegate explain GET http://app.example.com/api -H 'x-api-version: v2'
 
   # A connection without HTTP, for a server name
@@ -35,14 +36,13 @@ pub struct ExplainArgs {
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", help_heading = "Request")]
     pub headers: Vec<Header>,
 
-    /// Manifests: files, or folders; without them the running process is asked
+    /// Manifests: files, or folders; without them an API server is asked, that of a cluster or of `tidegate up`
     #[arg(short = 'f', long = "filename", value_name = "PATH", num_args = 1.., help_heading = "Objects")]
-    #[arg(value_parser = existing_path)]
+    #[arg(value_parser = existing_path, conflicts_with_all = ["kubeconfig", "context"])]
     pub files: Vec<PathBuf>,
 
-    /// How to reach the running process's API [default: $KUBECONFIG, else that of the data folder]
-    #[arg(long, value_name = "FILE", value_parser = existing_path, conflicts_with = "files", help_heading = "Objects")]
-    pub kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    pub access: AccessArgs,
 
     /// Whose configuration decides
     #[arg(long, value_name = "KIND", default_value = "gateway", help_heading = "Proxy")]

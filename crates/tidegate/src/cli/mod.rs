@@ -30,8 +30,8 @@ pub use self::explain::{
 };
 pub use self::logging::LogLevel;
 pub use self::objects::{
-    ApplyArgs, CreateArgs, DeleteArgs, DescribeArgs, GetArgs, ManifestArgs, Output, ReplaceArgs,
-    ServerArgs,
+    AccessArgs, ApplyArgs, CreateArgs, DeleteArgs, DescribeArgs, GetArgs, ManifestArgs, Output,
+    ReplaceArgs, ServerArgs,
 };
 pub use self::proxy::ProxyArgs;
 pub use self::run::RunArgs;

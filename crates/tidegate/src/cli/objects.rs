@@ -42,9 +42,9 @@ const DESCRIBE: &str = "\x1b[1mExamples:\x1b[0m
   # What an object says, whether it is in force, and what happened to it
   tidegate describe virtualservice httpbin-ext";
 
-/// Which API server, as whom, and in which namespace.
-#[derive(Clone, Debug, Args)]
-pub struct ServerArgs {
+/// Which API server, and as whom.
+#[derive(Clone, Debug, Default, Args)]
+pub struct AccessArgs {
     /// The kubeconfig [default: KUBECONFIG, else ~/.kube/config, else the service account of this Pod, else that of `tidegate up`]
     #[arg(long, value_name = "FILE", help_heading = "API server")]
     pub kubeconfig: Option<PathBuf>,
@@ -52,6 +52,13 @@ pub struct ServerArgs {
     /// A context of the kubeconfig [default: its current one]
     #[arg(long, value_name = "NAME", help_heading = "API server")]
     pub context: Option<String>,
+}
+
+/// Which API server, as whom, and in which namespace.
+#[derive(Clone, Debug, Args)]
+pub struct ServerArgs {
+    #[command(flatten)]
+    pub access: AccessArgs,
 
     /// The namespace of objects that name none [default: that of the context, else default]
     #[arg(short = 'n', long, value_name = "NAMESPACE", help_heading = "API server")]

@@ -1,15 +1,14 @@
 //! `tidegate proxy-status`: whether gateways have what they were told, from the dumps of their admin interfaces.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::Value;
 
+use super::objects::AccessArgs;
 use super::proxy_config::process::{self, Gateway, Name};
 use super::proxy_config::table::Table;
 use super::proxy_config::{fetch, rows};
-use super::values::existing_path;
 use crate::failure::{Failure, Outcome};
 use crate::terminal;
 
@@ -38,9 +37,8 @@ pub struct ProxyStatusArgs {
     #[arg(short, long, value_name = "NAMESPACE", requires = "gateway")]
     namespace: Option<String>,
 
-    /// How to reach the API that shows the gateways [default: $KUBECONFIG, else that of the data folder]
-    #[arg(long, value_name = "FILE", value_parser = existing_path)]
-    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    access: AccessArgs,
 }
 
 /// A sort of resources: its column, the message of a dump that has it, and the lists in that with what is served and what waits.
@@ -92,7 +90,7 @@ const HEADING: [&str; 7] = ["NAME", "CDS", "LDS", "EDS", "RDS", "SDS", "VERSION"
 /// The API does not answer, shows no gateway, or not the one that is named.
 pub fn run(args: &ProxyStatusArgs) -> Outcome<()> {
     let named = args.gateway.clone().map(|name| name.within(args.namespace.clone()));
-    let gateways = process::gateways(args.kubeconfig.as_deref(), named.as_ref())?;
+    let gateways = process::gateways(&args.access, named.as_ref())?;
     let mut table = Vec::new();
     let mut refused = Vec::new();
     for gateway in &gateways {

@@ -1,4 +1,5 @@
-//! The objects of a running process, in which forms they are in force, and its mesh config, from its Kubernetes-style API.
+//! The objects that an API server has and its mesh config, from a cluster's or a running process'; this one tells, too, in which
+//! forms they are in force.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -14,13 +15,15 @@ use tidegate_api::{KINDS, Kind, Object, ObjectKey, Origin, Spec};
 use tidegate_apiserver::rest::{ADMIN_ANNOTATION, FORMS_PATH};
 use tidegate_apiserver::store::{SOURCE_ANNOTATION, is_own};
 use tidegate_pilot::Input;
+use tidegate_source::cluster::Client;
 use tokio::time::timeout;
 
-use crate::api::{self, Access};
+use crate::api::{self, Had};
+use crate::cli::AccessArgs;
 use crate::cli::proxy_config::fetch;
 use crate::failure::{Failure, Outcome};
-use crate::mesh;
 use crate::up::gateway::{MESH_CONFIG, MESH_KEY, NAMESPACE};
+use crate::{mesh, terminal};
 
 /// A list of 100,000 objects takes a few seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -46,69 +49,92 @@ pub struct Live {
     pub admin: Option<SocketAddr>,
 }
 
-/// Asks the API for what decisions are made from.
+/// Asks an API server for what decisions are made from.
 ///
 /// # Errors
 /// No kubeconfig, nobody who answers there, or an answer that is none.
-pub async fn ask(kubeconfig: Option<&Path>) -> Outcome<Live> {
-    let path = api::kubeconfig(kubeconfig)
-        .map_err(|missing| missing.or("-f PATH, to explain manifests"))?;
-    let failed = |reason: String| {
-        Failure::new(format!("the API of {}: {reason}", path.display()))
-            .or("tidegate up, if nothing runs")
-            .or("-f PATH, to explain manifests")
-    };
+pub async fn ask(args: &AccessArgs) -> Outcome<Live> {
+    let client = api::client(args).await.map_err(|missing| missing.or(MANIFESTS))?;
+    let failed =
+        |why| Failure::new(why).or("tidegate up, if no API server runs").or(MANIFESTS.to_owned());
     let mut live = Live::default();
-    let asked = async {
-        let access = Access::read(&path)?;
-        let mut api = access.connect().await?;
-        for info in Kind::compiled().map(Kind::info) {
-            let path = list_path(info);
-            let list = access.get(&mut api, &path).await?;
-            let list = list.ok_or_else(|| format!("{path} is not there"))?;
-            for item in items(&list) {
-                match object(info, item) {
-                    Ok(object) => {
-                        // Whatever somebody else writes into a Pod is no address to ask.
-                        let own = is_own(item).then_some(&object);
-                        live.admin = live.admin.or_else(|| admin(own?));
-                        let key = || object.key.clone();
-                        live.unserved.extend(unserved(item, "False").map(|why| (key(), why)));
-                        live.partly.extend(unserved(item, "True").map(|why| (key(), why)));
-                        live.shown.extend(is_own(item).then(key));
-                        live.conditions.extend(conditions(item).map(|told| (key(), told)));
-                        live.objects.push(object);
-                    }
-                    Err(invalid) => live.later.extend(invalid),
-                }
-            }
-        }
-        // Another API server than ours knows nothing of it.
-        let forms = access.get(&mut api, FORMS_PATH).await?.unwrap_or_default();
-        items(&forms).for_each(|form| live.settle(form));
-        let path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps/{MESH_CONFIG}");
-        let map = access.get(&mut api, &path).await?.unwrap_or_default();
-        live.mesh = map["data"][MESH_KEY].as_str().map(|text| mesh::Config {
-            from: format!("ConfigMap {NAMESPACE}/{MESH_CONFIG}"),
-            text: text.to_owned(),
-        });
-        Ok(())
-    };
-    match timeout(PATIENCE, asked).await {
+    match timeout(PATIENCE, live.read(&client)).await {
         Ok(Ok(())) => Ok(live),
         Ok(Err(reason)) => Err(failed(reason)),
-        Err(_) => Err(failed(format!("no answer within {PATIENCE:?}"))),
+        Err(_) => Err(failed(format!("no answer within {} s", PATIENCE.as_secs()))),
     }
 }
 
+/// What does without an API server.
+const MANIFESTS: &str = "-f PATH, to explain manifests";
+
 impl Live {
+    /// Takes in everything that there is to see. What may not be read is told, and left out.
+    async fn read(&mut self, client: &Client) -> Result<(), String> {
+        let mut seen = false;
+        let mut refusals = Vec::new();
+        for info in Kind::compiled().map(Kind::info) {
+            match api::list(client, info).await? {
+                (version, Had::There(list)) => {
+                    seen = true;
+                    items(&list).for_each(|item| self.take_in(info, version, item));
+                }
+                // What is not served, nobody has written.
+                (_, Had::Nothing) => {}
+                (_, Had::Forbidden(why)) => refusals.push((info.plural, why)),
+            }
+        }
+        if let (false, Some((_, why))) = (seen, refusals.first()) {
+            return Err(why.clone());
+        }
+        for (plural, why) in refusals {
+            terminal::say(format_args!("Warning: without {plural}: {why}"));
+        }
+        // Another API server than ours knows nothing of it.
+        if let Had::There(forms) = api::get(client, FORMS_PATH).await? {
+            items(&forms).for_each(|form| self.settle(form));
+        }
+        let path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps/{MESH_CONFIG}");
+        match api::get(client, &path).await? {
+            Had::There(map) => {
+                self.mesh = map["data"][MESH_KEY].as_str().map(|text| mesh::Config {
+                    from: format!("ConfigMap {NAMESPACE}/{MESH_CONFIG}"),
+                    text: text.to_owned(),
+                });
+            }
+            Had::Nothing => {}
+            Had::Forbidden(why) => {
+                terminal::say(format_args!("Warning: without the mesh config: {why}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in an object that is listed.
+    fn take_in(&mut self, info: &KindInfo, version: &str, item: &Value) {
+        match object(info, version, item) {
+            Ok(object) => {
+                // Whatever somebody else writes into a Pod is no address to ask.
+                let own = is_own(item).then_some(&object);
+                self.admin = self.admin.or_else(|| admin(own?));
+                let key = || object.key.clone();
+                self.unserved.extend(unserved(item, "False").map(|why| (key(), why)));
+                self.partly.extend(unserved(item, "True").map(|why| (key(), why)));
+                self.shown.extend(is_own(item).then(key));
+                self.conditions.extend(conditions(item).map(|told| (key(), told)));
+                self.objects.push(object);
+            }
+            Err(invalid) => self.later.extend(invalid),
+        }
+    }
+
     /// Takes in what is told of the forms of one object.
     fn settle(&mut self, form: &Value) {
         let Some(info) = KINDS.iter().find(|info| form["kind"] == info.name) else { return };
         let text = |field: &str| form[field].as_str().unwrap_or_default();
         let key = ObjectKey::new(info.kind, text("namespace"), text("name"));
         let shown = self.objects.iter().position(|object| object.key == key);
-        if let Ok(good) = object(info, &form["good"]) {
+        if let Ok(good) = object(info, info.versions[0], &form["good"]) {
             match shown {
                 Some(shown) => {
                     let newest = std::mem::replace(&mut self.objects[shown], good);
@@ -135,20 +161,11 @@ fn items_of(array: &Value) -> impl Iterator<Item = &Value> {
     array.as_array().into_iter().flatten()
 }
 
-fn list_path(info: &KindInfo) -> String {
-    let version = info.versions[0];
-    match info.group {
-        "" => format!("/api/{version}/{}", info.plural),
-        group => format!("/apis/{group}/{version}/{}", info.plural),
-    }
-}
-
 /// A listed object.
 ///
 /// # Errors
 /// It does not decode, which is told where it has a name.
-fn object(info: &KindInfo, item: &Value) -> Result<Arc<Object>, Option<Input>> {
-    let version = info.versions[0];
+fn object(info: &KindInfo, version: &str, item: &Value) -> Result<Arc<Object>, Option<Input>> {
     let mut item = item.clone();
     item["apiVersion"] = KindInfo::api_version(info.group, version).into();
     item["kind"] = info.name.into();

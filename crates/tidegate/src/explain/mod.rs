@@ -32,7 +32,7 @@ pub fn run(args: &ExplainArgs) -> Outcome<()> {
         .map_err(|error| Failure::new(format!("no runtime: {error}")))?;
     let live = args.files.is_empty();
     let found = if live {
-        runtime.block_on(live::ask(args.kubeconfig.as_deref()))?
+        runtime.block_on(live::ask(&args.access))?
     } else {
         let manifests = runtime.block_on(manifests::read(args.files.clone()))?;
         let objects = manifests.into_iter().map(|manifest| manifest.object).collect();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use http::Method;
 use serde_json::Value;
-use tidegate_source::cluster::{Access, AccessError, Answer, Ask, Client};
+use tidegate_source::cluster::{Answer, Ask, Client};
 
 use crate::api;
 use crate::cli::ServerArgs;
@@ -38,12 +38,7 @@ impl Server {
     /// # Errors
     /// There is no kubeconfig, or it is wrong.
     pub async fn of(args: &ServerArgs) -> Outcome<Self> {
-        let failure = |error: AccessError| Failure::new(error.to_string()).or(error.remedy);
-        let usual = api::usual_kubeconfig();
-        let access =
-            Access::find(args.kubeconfig.as_deref(), args.context.as_deref(), usual.as_deref())
-                .map_err(failure)?;
-        let client = access.client().await.map_err(failure)?;
+        let client = api::client(&args.access).await?;
         let namespace = args.namespace.clone().unwrap_or_else(|| client.namespace().to_owned());
         Ok(Self { client, namespace, warned: RefCell::default() })
     }

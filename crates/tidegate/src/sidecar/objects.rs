@@ -7,11 +7,12 @@ use http::{Method, StatusCode};
 use tidegate_api::kube::Pod;
 use tidegate_api::{FieldError, Kind, Object, Origin, Spec};
 use tidegate_apiserver::store::{Changes, Options as StoreOptions, Store};
-use tidegate_source::cluster::{Access, AccessError, Ask, Client, Options};
+use tidegate_source::cluster::{Access, Ask, Client, Options};
 use tidegate_source::{Change, Cluster};
 
 use super::Workload;
 use crate::api;
+use crate::cli::AccessArgs;
 use crate::cli::ProxyFlags;
 use crate::control::Feed;
 use crate::failure::{Failure, Outcome};
@@ -34,10 +35,10 @@ impl Source {
         if !flags.files.is_empty() {
             return Ok(Self::Manifests(flags.files.clone()));
         }
-        let usual = api::usual_kubeconfig();
-        Access::find(flags.kubeconfig.as_deref(), flags.context.as_deref(), usual.as_deref())
-            .map(Self::Api)
-            .map_err(|error| failure(&error).or("-f PATH, to serve manifests"))
+        let args =
+            AccessArgs { kubeconfig: flags.kubeconfig.clone(), context: flags.context.clone() };
+        let access = api::access(&args);
+        access.map(Self::Api).map_err(|missing| missing.or("-f PATH, to serve manifests"))
     }
 
     /// The API server that they come from, if they do.
@@ -139,7 +140,7 @@ impl Source {
         let (Self::Api(access), true) = (self, said.pod) else { return Ok(None) };
         let Workload { namespace, name, .. } = &*workload;
         let failed = |why: String| Failure::new(format!("Pod {namespace}/{name}: {why}"));
-        let client = access.client().await.map_err(|error| failure(&error))?;
+        let client = access.client().await.map_err(|error| api::failure(&error))?;
         let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
         let answer = client.send(Ask::new(Method::GET, &path)).await.map_err(failed)?;
         if answer.status == StatusCode::NOT_FOUND && said.labels {
@@ -189,8 +190,4 @@ fn addresses(pod: &Pod) -> Vec<IpAddr> {
         }
     }
     found
-}
-
-fn failure(error: &AccessError) -> Failure {
-    Failure::new(error.to_string()).or(error.remedy)
 }

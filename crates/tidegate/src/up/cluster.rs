@@ -4,12 +4,13 @@
 //! Of several processes one holds a Lease, and writes status and events.
 
 use tidegate_source::Cluster;
-use tidegate_source::cluster::{Access, AccessError, Candidate, Election, Options, Timing};
+use tidegate_source::cluster::{Access, Candidate, Election, Options, Timing};
 use tokio::sync::watch;
 
 use super::gateway;
 use super::greeting::{Attached, Listening};
 use super::ground::Ground;
+use crate::api;
 use crate::cli::UpArgs;
 use crate::control::{InWords, Outgoing, ToCluster};
 use crate::failure::{Failure, Outcome};
@@ -24,10 +25,11 @@ pub async fn serve(args: UpArgs) -> Outcome<()> {
     let mut signals = Signals::listen()
         .map_err(|error| Failure::new(format!("signals cannot be handled: {error}")))?;
     let given = args.kubeconfig.as_ref().and_then(|file| file.as_deref());
-    let access = Access::find(given, args.context.as_deref(), None).map_err(|e| failure(&e))?;
+    let access =
+        Access::find(given, args.context.as_deref(), None).map_err(|e| api::failure(&e))?;
     let ground = Ground::prepare(&args, None)?;
     // A server that does not answer may come; a kubeconfig that says nothing good will not.
-    let client = access.client().await.map_err(|error| failure(&error))?;
+    let client = access.client().await.map_err(|error| api::failure(&error))?;
     let namespace = match (&args.namespace, access.is_of_pod()) {
         (Some(namespace), _) => namespace.clone(),
         (None, true) => client.namespace().to_owned(),
@@ -72,8 +74,4 @@ async fn tell_ready(mut ready: watch::Receiver<bool>) {
     if ready.wait_for(|ready| *ready).await.is_ok() {
         tracing::info!("all objects are read, and every worker serves them");
     }
-}
-
-fn failure(error: &AccessError) -> Failure {
-    Failure::new(error.to_string()).or(error.remedy)
 }

@@ -29,6 +29,7 @@ mod guide_003;
 mod guide_004;
 mod hardened;
 mod inject;
+mod kubeconfigs;
 mod limits;
 mod live_change;
 mod many_changes;

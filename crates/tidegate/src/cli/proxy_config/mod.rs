@@ -9,13 +9,13 @@ pub(crate) mod rows;
 pub(crate) mod table;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use self::table::Table;
-use super::values::{existing_path, socket_address};
+use super::objects::AccessArgs;
+use super::values::socket_address;
 use crate::failure::Outcome;
 use crate::terminal;
 
@@ -53,12 +53,11 @@ pub struct ProxyConfigArgs {
 
     /// Where the admin interface listens [default: where the process of the kubeconfig says; without one, 127.0.0.1:15000]
     #[arg(long, value_name = "ADDRESS:PORT")]
-    #[arg(value_parser = socket_address)]
+    #[arg(value_parser = socket_address, conflicts_with_all = ["kubeconfig", "context"])]
     admin: Option<SocketAddr>,
 
-    /// How to reach the API of the process that is asked [default: $KUBECONFIG, else that of the data folder]
-    #[arg(long, value_name = "FILE", value_parser = existing_path, conflicts_with = "admin")]
-    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    access: AccessArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -93,7 +92,7 @@ pub fn run(args: &ProxyConfigArgs) -> Outcome<()> {
         Some(given) => given,
         None => {
             let named = args.gateway.clone().map(|name| name.within(args.namespace.clone()));
-            process::admin(args.kubeconfig.as_deref(), named.as_ref())?
+            process::admin(&args.access, named.as_ref())?
         }
     };
     terminal::print(match args.output {

@@ -2,21 +2,24 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
 use serde_json::Value;
 use tidegate_apiserver::rest::ADMIN_ANNOTATION;
 use tidegate_apiserver::store::is_own;
-use tokio::time::timeout;
+use tidegate_source::cluster::{Access, Client};
 
-use crate::api::{self, Access};
+use crate::api::{self, Had};
+use crate::cli::AccessArgs;
 use crate::failure::{Failure, Outcome};
 use crate::up::gateway::NAMESPACE;
 
 /// Where admin interfaces listen unless they are told otherwise.
 const USUAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 15000);
+/// A cluster's Pods are elsewhere, with admin interfaces that only they themselves reach.
+const REMEDY: &str = "--admin ADDRESS:PORT, where it listens; of a Pod in a cluster kubectl port-forward -n istio-system POD 15000, \
+                      and --admin 127.0.0.1:15000";
 /// A process that serves answers in no time.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -59,36 +62,24 @@ impl FromStr for Name {
 ///
 /// # Errors
 /// The API does not answer, or shows no gateway that says so.
-pub fn admin(given: Option<&Path>, named: Option<&Name>) -> Outcome<SocketAddr> {
-    let ask = |path: &Path| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| error.to_string())?;
-        let asked = runtime.block_on(async { timeout(PATIENCE, told(path, named)).await });
-        asked.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")))
-    };
-    if let Some(path) = api::named_kubeconfig(given) {
-        return ask(&path).map_err(|reason| {
-            Failure::new(format!("the process of {}: {reason}", path.display()))
-                .or(format!("--admin {USUAL}, or where its admin interface listens"))
-        });
-    }
-    let usual = api::usual_kubeconfig().filter(|path| path.is_file());
-    let asked = usual.map(|path| ask(&path));
-    match (asked, named) {
-        (Some(Ok(address)), _) => Ok(address),
-        (_, None) => Ok(USUAL),
-        (Some(Err(reason)), Some(_)) => Err(Failure::new(reason)),
-        (None, Some(_)) => {
-            Err(Failure::new("there is no kubeconfig to find a gateway by its name"))
-        }
+pub fn admin(args: &AccessArgs, named: Option<&Name>) -> Outcome<SocketAddr> {
+    let access = api::access(args);
+    let meant = named.is_some() || access.as_ref().is_ok_and(Access::is_named);
+    match access.and_then(|access| first(&access, named)) {
+        Err(_) if !meant && args.context.is_none() => Ok(USUAL),
+        asked => asked.map_err(|failure| failure.or(REMEDY)),
     }
 }
 
-async fn told(path: &Path, named: Option<&Name>) -> Result<SocketAddr, String> {
-    let gateways = shown(path, named).await?;
+fn first(access: &Access, named: Option<&Name>) -> Outcome<SocketAddr> {
+    let gateways = ask(access, named)?;
     // Those that are named are there.
-    let first = gateways.first().ok_or("its API shows no gateway with an admin interface")?;
-    Ok(first.admin)
+    let first = gateways.first().ok_or_else(|| {
+        Failure::new(format!(
+            "{access}: no Pod in {NAMESPACE} says where its admin interface listens"
+        ))
+    });
+    first.map(|gateway| gateway.admin)
 }
 
 /// A gateway that an API shows.
@@ -108,24 +99,27 @@ impl fmt::Display for Gateway {
     }
 }
 
-/// The gateways that the API of a kubeconfig shows, or the one that is named.
+/// The gateways that an API shows, or the one that is named.
 ///
 /// # Errors
 /// There is no kubeconfig, its API does not answer, or the one that is named is not there.
-pub fn gateways(given: Option<&Path>, named: Option<&Name>) -> Outcome<Vec<Gateway>> {
-    let path = api::kubeconfig(given)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::new(format!("no runtime: {error}")))?;
-    let asked = runtime.block_on(async { timeout(PATIENCE, shown(&path, named)).await });
-    let asked = asked.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")));
-    asked.map_err(|reason| Failure::new(format!("the process of {}: {reason}", path.display())))
+pub fn gateways(args: &AccessArgs, named: Option<&Name>) -> Outcome<Vec<Gateway>> {
+    ask(&api::access(args)?, named)
 }
 
-async fn shown(path: &Path, named: Option<&Name>) -> Result<Vec<Gateway>, String> {
-    let access = Access::read(path)?;
-    let mut api = access.connect().await?;
-    let pods = access.get(&mut api, &format!("/api/v1/namespaces/{NAMESPACE}/pods")).await?;
-    let pods = pods.unwrap_or_default();
+fn ask(access: &Access, named: Option<&Name>) -> Outcome<Vec<Gateway>> {
+    api::wait(PATIENCE, async {
+        let client = access.client().await.map_err(|error| api::failure(&error))?;
+        shown(&client, named).await.map_err(Failure::new)
+    })
+}
+
+async fn shown(client: &Client, named: Option<&Name>) -> Result<Vec<Gateway>, String> {
+    let pods = match api::get(client, &format!("/api/v1/namespaces/{NAMESPACE}/pods")).await? {
+        Had::There(pods) => pods,
+        Had::Nothing => Value::Null,
+        Had::Forbidden(why) => return Err(why),
+    };
     let pods = pods["items"].as_array().map(Vec::as_slice).unwrap_or_default();
     let gateway = |pod: &Value| {
         let metadata = &pod["metadata"];
@@ -142,7 +136,7 @@ async fn shown(path: &Path, named: Option<&Name>) -> Result<Vec<Gateway>, String
     if found.is_empty() {
         let names: Vec<&str> = all.iter().map(|gateway| &*gateway.name).collect();
         return Err(format!(
-            "its API shows no gateway {} in {}; in {NAMESPACE} there is: {}",
+            "the API shows no gateway {} in {}; in {NAMESPACE} there is: {}",
             named.name,
             named.namespace.as_deref().unwrap_or(NAMESPACE),
             names.join(", ")
