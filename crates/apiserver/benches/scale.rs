@@ -15,9 +15,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
-use tidegate_api::{Kind, Object, ObjectKey, Origin};
+use tidegate_api::{Kind, ObjectKey};
 use tidegate_apiserver::rest::{Handle, Options};
-use tidegate_apiserver::store::{self, Draft, Expect, Store};
+use tidegate_apiserver::store::{self, Expect, Store};
 use tidegate_apiserver::{NoContainers, Server};
 use tidegate_testing::client;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -26,13 +26,14 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_rustls::client::TlsStream;
 
+#[path = "../tests/many/mod.rs"]
+mod many;
+
 const OBJECTS: usize = 50_000;
 const LISTED: [usize; 2] = [10_000, OBJECTS];
 const WATCHES: usize = 500;
 const CHANGES: usize = 50;
 const TRIES: usize = 7;
-/// Writes at once: they share a transaction.
-const TOGETHER: usize = 250;
 const LIST: &str = "/apis/networking.istio.io/v1/virtualservices";
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -47,7 +48,7 @@ async fn measure() -> Outcome<()> {
     let store = Store::open(dir.path(), store::Options::default())?;
     let before = resident()?;
     for size in LISTED {
-        fill(&store, size).await?;
+        fill(&store, size).await;
         let entries = store.list(Kind::VirtualService, None).entries;
         let json: usize = entries.iter().map(|entry| entry.size()).sum();
         let taken = resident()?.saturating_sub(before);
@@ -81,63 +82,10 @@ fn resident() -> Outcome<usize> {
     Ok(kilobytes * 1_024)
 }
 
-/// An object as kubectl and the API make it.
-fn value(number: usize) -> Value {
-    let destination =
-        json!({ "host": format!("backend-{number}.example"), "port": { "number": 8080 } });
-    let spec = json!({
-        "hosts": [format!("host-{number}.example")],
-        "gateways": ["front"],
-        "http": [
-            { "match": [{ "uri": { "prefix": "/api" } }], "timeout": "5s", "route": [{ "destination": destination }] },
-            { "route": [{ "destination": destination }] },
-        ],
-    });
-    let applied = json!({ "kubectl.kubernetes.io/last-applied-configuration": json!({ "spec": spec }).to_string() });
-    json!({
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "VirtualService",
-        "metadata": {
-            "name": format!("route-{number}"), "namespace": "default", "generation": 1,
-            "uid": format!("00000000-0000-4000-8000-{number:012}"),
-            "creationTimestamp": "2026-01-01T00:00:00Z",
-            "annotations": applied,
-            "labels": { "app": "shop", "team": format!("team-{}", number % 7) },
-            "managedFields": [{
-                "apiVersion": "networking.istio.io/v1", "fieldsType": "FieldsV1", "manager": "kubectl",
-                "operation": "Update", "time": "2026-01-01T00:00:00Z",
-                "fieldsV1": {
-                    "f:metadata": { "f:labels": { ".": {}, "f:app": {}, "f:team": {} } },
-                    "f:spec": { ".": {}, "f:gateways": {}, "f:hosts": {}, "f:http": {} },
-                },
-            }],
-        },
-        "spec": spec,
-    })
-}
-
-fn draft(value: Value) -> Outcome<Draft> {
-    let decoded = Object::decode(Kind::VirtualService, "v1", &value, Origin::Api)
-        .map_err(|errors| format!("{errors:?}"))?;
-    let object = Arc::new(decoded.object);
-    let Value::Object(value) = value else { return Err("no object".into()) };
-    Ok(Draft { key: object.key.clone(), value, decoded: Ok(object) })
-}
-
 /// Stores objects until there are so many.
-async fn fill(store: &Store, size: usize) -> Outcome<()> {
+async fn fill(store: &Store, size: usize) {
     let there = store.list(Kind::VirtualService, None).entries.len();
-    for first in (there..size).step_by(TOGETHER) {
-        let mut writes = JoinSet::new();
-        for number in first..first + TOGETHER {
-            let (store, draft) = (store.clone(), draft(value(number))?);
-            writes.spawn(async move { store.put(draft, Expect::Absent).await });
-        }
-        for written in writes.join_all().await {
-            written?;
-        }
-    }
-    Ok(())
+    many::store(store, there..size).await;
 }
 
 /// How clients come in.
@@ -208,12 +156,12 @@ async fn watches(store: &Store, door: &Door) -> Outcome<()> {
     }
     let mut times = Vec::new();
     for change in 0..CHANGES {
-        let mut value = value(change);
+        let mut value = many::route(change);
         value["spec"]["hosts"] = json!(["changed.example"]);
         let key = ObjectKey::new(Kind::VirtualService, "default", format!("route-{change}"));
         let current = store.get(&key).ok_or("it is there")?.revision();
         let begin = Instant::now();
-        store.put(draft(value)?, Expect::Revision(current)).await?;
+        store.put(many::draft(value), Expect::Revision(current)).await?;
         let stored = begin.elapsed();
         for _ in 0..WATCHES {
             hear.recv().await;

@@ -5,19 +5,17 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serde_json::{Value, json};
-use tidegate_api::{Kind, Object, ObjectKey, Origin};
-use tidegate_apiserver::store::{self, Draft, Expect, Store};
-use tokio::task::JoinSet;
+use tidegate_apiserver::store::{self, Store};
 
-/// Objects that are stored.
-const OBJECTS: usize = 5_000;
-/// Writes at once: they share a transaction.
-const TOGETHER: usize = 250;
+mod many;
+
+/// Objects that are stored before it is counted: what does not grow with their number is there then. That is the store's window
+/// of changes, and pages of its file.
+const BEFORE: usize = 10_000;
+/// Objects that are counted.
+const COUNTED: usize = 10_000;
 /// Bytes for each byte of an object's JSON.
 const MOST: usize = 3;
-/// What the file's pages may take, however many objects there are.
-const PAGES: usize = 8 << 20;
 
 struct Counting;
 
@@ -41,66 +39,28 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-fn route(number: usize) -> Value {
-    let destination =
-        json!({ "host": format!("backend-{number}.example"), "port": { "number": 8080 } });
-    let spec = json!({
-        "hosts": [format!("host-{number}.example")],
-        "gateways": ["front"],
-        "http": [
-            { "match": [{ "uri": { "prefix": "/api" } }], "timeout": "5s", "route": [{ "destination": destination }] },
-            { "route": [{ "destination": destination }] },
-        ],
-    });
-    json!({
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "VirtualService",
-        "metadata": {
-            "annotations": { "kubectl.kubernetes.io/last-applied-configuration": json!({ "spec": spec }).to_string() },
-            "name": format!("route-{number}"), "namespace": "default", "generation": 1,
-            "uid": format!("00000000-0000-4000-8000-{number:012}"),
-            "creationTimestamp": "2026-01-01T00:00:00Z",
-            "labels": { "app": "shop", "team": format!("team-{}", number % 7) },
-            "managedFields": [{
-                "apiVersion": "networking.istio.io/v1", "fieldsType": "FieldsV1", "manager": "kubectl",
-                "operation": "Update", "time": "2026-01-01T00:00:00Z",
-                "fieldsV1": {
-                    "f:metadata": { "f:labels": { ".": {}, "f:app": {}, "f:team": {} } },
-                    "f:spec": { ".": {}, "f:gateways": {}, "f:hosts": {}, "f:http": {} },
-                },
-            }],
-        },
-        "spec": spec,
-    })
-}
-
-fn draft(number: usize) -> Draft {
-    let value = route(number);
-    let decoded = Object::decode(Kind::VirtualService, "v1", &value, Origin::Api).expect("valid");
-    let Value::Object(value) = value else { panic!("an object") };
-    let key = ObjectKey::new(Kind::VirtualService, "default", format!("route-{number}"));
-    Draft { key, value, decoded: Ok(decoded.object.into()) }
+/// Bytes of memory that the process has: what allocators add to what they are asked for counts, too.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+    let kilobytes: usize = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kilobytes * 1_024
 }
 
 #[tokio::test]
 async fn an_object_takes_at_most_three_times_its_json() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = Store::open(dir.path(), store::Options::default()).expect("a store");
-    let before = LIVE.load(Ordering::Relaxed);
-    let mut json = 0;
-    for first in (0..OBJECTS).step_by(TOGETHER) {
-        let mut writes = JoinSet::new();
-        for number in first..first + TOGETHER {
-            let (store, draft) = (store.clone(), draft(number));
-            writes.spawn(
-                async move { store.put(draft, Expect::Absent).await.expect("stored").size() },
-            );
-        }
-        json += writes.join_all().await.into_iter().sum::<usize>();
-    }
-    let taken = LIVE.load(Ordering::Relaxed) - before;
-    let each = (taken / OBJECTS, json / OBJECTS);
-    assert!(json > 900 * OBJECTS, "objects as people write them: {each:?}");
-    assert!(taken <= MOST * json + PAGES, "{each:?} bytes of memory and of JSON for each object");
-    println!("{each:?}");
+    many::store(&store, 0..BEFORE).await;
+    let before = (LIVE.load(Ordering::Relaxed), resident());
+    let json = many::store(&store, BEFORE..BEFORE + COUNTED).await;
+    let asked_for = LIVE.load(Ordering::Relaxed) - before.0;
+    let taken = resident() - before.1;
+    let each = (taken / COUNTED, asked_for / COUNTED, json / COUNTED);
+    println!("each: {each:?}");
+    assert!(json > 900 * COUNTED, "objects as people write them: {each:?}");
+    assert!(
+        taken <= MOST * json,
+        "{each:?} bytes of memory, allocated and of JSON for each object"
+    );
 }

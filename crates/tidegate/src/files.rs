@@ -51,7 +51,7 @@ pub async fn follow(paths: Vec<PathBuf>, store: Store) -> Outcome<()> {
 /// and stay so across restarts.
 fn age(store: &Store) -> Timestamp {
     let namespace = store.get(&ObjectKey::cluster(Kind::Namespace, "default"));
-    let object = namespace.and_then(|entry| entry.decoded().as_ref().ok().cloned());
+    let object = namespace.and_then(|entry| entry.decoded().ok());
     object.map_or(Timestamp::UNIX_EPOCH, |object| object.created)
 }
 

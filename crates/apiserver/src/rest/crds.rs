@@ -86,7 +86,7 @@ fn entry(info: &KindInfo) -> Arc<Entry> {
     let key = ObjectKey::new(KIND, "", info.qualified_plural());
     let value = definition(info, &key);
     let decoded = tidegate_source::decode(&key, &value, Origin::Process);
-    Arc::new(Entry::new(key, value, decoded, Origin::Process, REVISION))
+    Arc::new(Entry::new(key, value, &decoded, Origin::Process, REVISION))
 }
 
 fn definition(info: &KindInfo, key: &ObjectKey) -> Map<String, Value> {

@@ -108,8 +108,7 @@ pub fn request_line(data: &[u8]) {
     let _ = negotiate::negotiate(Some(&text));
     let _ = negotiate::negotiate_discovery(Some(&text));
     if let Ok(selector) = LabelSelector::parse(&text) {
-        let labels = [("a".to_owned(), "b".to_owned())].into();
-        let _ = selector.matches(&labels);
+        let _ = selector.matches(|key| (key == "a").then_some("b"));
     }
     for kind in tidegate_api::Kind::all() {
         let _ = super::selector::FieldSelector::parse(&text, "", kind.info(), "v1");

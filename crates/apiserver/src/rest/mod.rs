@@ -77,7 +77,7 @@ pub(crate) struct Api {
     store: Store,
     containers: Arc<dyn Containers>,
     handed_in: Arc<HandedIn>,
-    services: services::Turn,
+    services: services::Services,
     turns: write::Turns,
     /// See [`Options::alone`].
     alone: bool,
@@ -116,7 +116,7 @@ impl Api {
             store,
             containers,
             handed_in: Arc::default(),
-            services: services::Turn::default(),
+            services: services::Services::default(),
             turns: write::Turns::default(),
             alone: false,
             watches: Arc::new(Semaphore::new(watches)),

@@ -1,14 +1,15 @@
 //! Virtual addresses and node ports: what one Service has, no other may have.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use tidegate_api::kube::service::{self, Allocator};
-use tidegate_api::{FieldError, Kind, Spec};
-use tokio::sync::{Mutex, MutexGuard};
+use tidegate_api::{FieldError, Kind, ObjectKey, Spec};
+use tokio::sync::MutexGuard;
 
-use crate::store::{Entry, Store};
+use crate::store::{Entry, Expired, Store, Watch};
 
 /// `10.96.0.0/16`; the first ones are for what the server itself shows.
 const NETWORK: u32 = u32::from_be_bytes([10, 96, 0, 0]);
@@ -18,52 +19,104 @@ const NODE_PORTS: std::ops::RangeInclusive<u16> = 30_000..=32_767;
 
 /// Writes of Services, one at a time: what is free when it is handed out is still free when it is stored.
 #[derive(Debug, Default)]
-pub(crate) struct Turn(Mutex<()>);
+pub(crate) struct Services {
+    turn: tokio::sync::Mutex<()>,
+    taken: Mutex<Option<Taken>>,
+}
 
-impl Turn {
+impl Services {
     /// Waits for the turn; writes of other kinds need none.
     pub(crate) async fn lock(&self, kind: Kind) -> Option<MutexGuard<'_, ()>> {
         match kind {
-            Kind::Service => Some(self.0.lock().await),
+            Kind::Service => Some(self.turn.lock().await),
             _ => None,
         }
     }
+
+    /// Gives a Service its address and ports. Call it, and store the result, within one turn.
+    pub(crate) fn allocate(
+        &self,
+        store: &Store,
+        value: &mut Value,
+        old: Option<&Entry>,
+    ) -> Result<(), Vec<FieldError>> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = taken.get_or_insert_with(|| Taken::all(store));
+        taken.follow(store);
+        let mut free = taken.free_besides(old.map(Entry::key));
+        let old = old.map(Entry::json);
+        service::allocate(value, old.as_ref(), &mut free)
+    }
 }
 
-/// Gives a Service its address and ports. Call it, and store the result, within one [`Turn`].
-pub(crate) fn allocate(
-    store: &Store,
-    value: &mut Value,
-    old: Option<&Entry>,
-) -> Result<(), Vec<FieldError>> {
-    let mut free = Free::besides(store, old);
-    let old = old.map(Entry::json);
-    service::allocate(value, old.as_ref(), &mut free)
+/// What each Service has, followed from change to change: no Service is read again for each that is written.
+#[derive(Debug)]
+struct Taken {
+    watch: Watch,
+    of: HashMap<ObjectKey, Has>,
+}
+
+#[derive(Debug)]
+struct Has {
+    address: String,
+    ports: Box<[u16]>,
+}
+
+impl Taken {
+    fn all(store: &Store) -> Self {
+        let all = store.list(Kind::Service, None);
+        let watch = store.watch(Kind::Service, all.revision);
+        let mut taken = Self { watch, of: HashMap::new() };
+        for entry in &all.entries {
+            taken.set(entry.key(), Some(entry));
+        }
+        taken
+    }
+
+    /// Takes in what has changed since it was asked last.
+    fn follow(&mut self, store: &Store) {
+        match self.watch.poll() {
+            Ok(events) => {
+                for event in events {
+                    if let Some(key) = event.key() {
+                        self.set(key, event.new.as_ref());
+                    }
+                }
+            }
+            Err(Expired { .. }) => *self = Self::all(store),
+        }
+    }
+
+    fn set(&mut self, key: &ObjectKey, entry: Option<&Arc<Entry>>) {
+        let object = entry.and_then(|entry| entry.decoded().ok());
+        match object.as_ref().map(|object| &object.spec) {
+            Some(Spec::Service(service)) => {
+                let ports = service.spec.ports.iter().map(|port| port.node_port);
+                let ports = ports.filter_map(|port| u16::try_from(port).ok()).collect();
+                let has = Has { address: service.spec.cluster_ip.clone(), ports };
+                self.of.insert(key.clone(), has);
+            }
+            _ => {
+                self.of.remove(key);
+            }
+        }
+    }
+
+    /// What the others leave to one of them, or to a new one.
+    fn free_besides(&self, own: Option<&ObjectKey>) -> Free {
+        let mut free = Free { addresses: HashSet::new(), ports: HashSet::new() };
+        for (_, has) in self.of.iter().filter(|(key, _)| Some(*key) != own) {
+            free.addresses.insert(has.address.clone());
+            free.ports.extend(&has.ports);
+        }
+        free
+    }
 }
 
 /// What the other Services leave.
 struct Free {
     addresses: HashSet<String>,
     ports: HashSet<u16>,
-}
-
-impl Free {
-    fn besides(store: &Store, own: Option<&Entry>) -> Self {
-        let mut free = Self { addresses: HashSet::new(), ports: HashSet::new() };
-        for entry in store.list(Kind::Service, None).entries {
-            if own.is_some_and(|own| own.key() == entry.key()) {
-                continue;
-            }
-            if let Ok(object) = entry.decoded()
-                && let Spec::Service(service) = &object.spec
-            {
-                free.addresses.insert(service.spec.cluster_ip.clone());
-                let ports = service.spec.ports.iter().map(|port| port.node_port);
-                free.ports.extend(ports.filter_map(|port| u16::try_from(port).ok()));
-            }
-        }
-        free
-    }
 }
 
 impl Allocator for Free {

@@ -36,7 +36,7 @@ impl Namespaces {
             let decoded = tidegate_source::decode(&key, &value, Origin::Api);
             // They count as having been there when the store was opened.
             let revision = state.revision();
-            state.load(Entry::new(key.clone(), value, decoded, Origin::Api, revision));
+            state.load(Entry::new(key.clone(), value, &decoded, Origin::Api, revision));
             added.push(key);
         }
         added

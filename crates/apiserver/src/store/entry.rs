@@ -1,7 +1,5 @@
-//! One object as the store holds it: its JSON, ready to send, and its decoded form.
+//! One object as the store holds it: its JSON, ready to send, and what is asked of it often.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,54 +7,88 @@ use serde_json::{Map, Value};
 use tidegate_api::{ObjectKey, Origin};
 use tidegate_source::Decoded;
 
+use super::{names, overlay};
+
 /// One object at one revision. Never changes; a write makes another entry.
 ///
 /// The JSON is kept as text without `apiVersion`, since every served version is a view of the same object:
-/// a list of ten thousand objects is then copied, not built.
+/// a list of ten thousand objects is then copied, not built. The typed form, which takes several times the room of the
+/// text, is made of it when somebody asks.
 #[derive(Debug)]
 pub struct Entry {
     key: ObjectKey,
     revision: u64,
     body: Box<str>,
-    decoded: Decoded,
+    typed: Result<Typed, Arc<[String]>>,
+    labels: Labels,
     origin: Origin,
+    generation: i64,
     terminating: bool,
     /// Whether the control plane compiled this form without fault.
     confirmed: AtomicBool,
 }
 
+/// What the text does not say of the typed form.
+#[derive(Clone, Debug)]
+struct Typed {
+    revision: u64,
+    /// Fields that no schema has, which were left out.
+    unknown: Box<[String]>,
+}
+
+/// `metadata.labels`, in the order of their keys.
+#[derive(Debug, Default)]
+pub struct Labels(Box<[(Box<str>, Box<str>)]>);
+
+impl Labels {
+    /// Those of an object's metadata; what is no string is left out.
+    fn of(metadata: &Map<String, Value>) -> Self {
+        let labels = metadata.get("labels").and_then(Value::as_object).into_iter().flatten();
+        let labels = labels.filter_map(|(key, value)| Some((&**key, value.as_str()?)));
+        let mut labels: Box<[_]> = labels.map(|(key, value)| (key.into(), value.into())).collect();
+        labels.sort_unstable();
+        Self(labels)
+    }
+
+    /// The value of a label.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        let at = self.0.binary_search_by(|(there, _)| (**there).cmp(key)).ok()?;
+        Some(&self.0[at].1)
+    }
+}
+
 impl Entry {
-    /// Makes the entry of `value` at `revision`: `metadata.resourceVersion` is set and `apiVersion` left out.
+    /// Makes the entry of `value`, which decodes to `decoded`, at `revision`: `metadata.resourceVersion` is set and `apiVersion`
+    /// left out.
     pub(crate) fn new(
         key: ObjectKey,
         mut value: Map<String, Value>,
-        decoded: Decoded,
+        decoded: &Decoded,
         origin: Origin,
         revision: u64,
     ) -> Self {
         value.remove("apiVersion");
         let metadata = value.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
-        let (mut terminating, mut generation) = (false, 0);
+        let (mut terminating, mut generation, mut labels) = (false, 0, Labels::default());
         if let Value::Object(metadata) = metadata {
             metadata.insert("resourceVersion".into(), revision.to_string().into());
-            generation = metadata.get("generation").and_then(Value::as_i64).unwrap_or_default();
             terminating = metadata.contains_key("deletionTimestamp");
+            generation = metadata.get("generation").and_then(Value::as_i64).unwrap_or_default();
+            labels = Labels::of(metadata);
         }
-        // It was decoded before the write was settled: what the write gave it is not in it yet.
-        let decoded = decoded.map(|mut object| {
-            if (object.resource_version, object.generation) != (revision, generation) {
-                let object = Arc::make_mut(&mut object);
-                object.resource_version = revision;
-                object.generation = generation;
-            }
-            object
-        });
+        let typed = match decoded {
+            Ok(object) => Ok(Typed { revision, unknown: object.unknown.clone().into() }),
+            Err(errors) => Err(Arc::clone(errors)),
+        };
         Self {
             body: Value::Object(value).to_string().into_boxed_str(),
             key,
             revision,
-            decoded,
+            typed,
+            labels,
             origin,
+            generation,
             terminating,
             confirmed: AtomicBool::new(false),
         }
@@ -65,10 +97,9 @@ impl Entry {
     /// The same object with `value` in place of its JSON, decoded as before: for changes that no reader
     /// of the typed form cares about (status conditions).
     pub(super) fn with_value(&self, value: Map<String, Value>, revision: u64) -> Self {
-        let decoded = self.decoded.clone();
-        let mut entry =
-            Self::new(self.key.clone(), value, Err(Arc::from([])), self.origin.clone(), revision);
-        entry.decoded = decoded;
+        let none = Err(Arc::from([]));
+        let mut entry = Self::new(self.key.clone(), value, &none, self.origin.clone(), revision);
+        entry.typed = self.typed.clone();
         entry.confirmed = AtomicBool::new(self.confirmed());
         entry
     }
@@ -85,6 +116,11 @@ impl Entry {
         self.revision
     }
 
+    /// `metadata.generation`; 0 where the kind has none.
+    pub(super) fn generation(&self) -> i64 {
+        self.generation
+    }
+
     /// Where the object came from; anything but [`Origin::Api`] is read-only.
     #[must_use]
     pub fn origin(&self) -> &Origin {
@@ -97,32 +133,49 @@ impl Entry {
         self.terminating
     }
 
-    /// The typed form, or why there is none. Its `resource_version` is the revision of the last write that
+    /// The typed form, made of the text, or why there is none. Its `resource_version` is the revision of the last write that
     /// changed more than status conditions.
-    pub fn decoded(&self) -> &Decoded {
-        &self.decoded
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, one entry per field.
+    pub fn decoded(&self) -> Decoded {
+        let typed = self.typed.as_ref().map_err(Arc::clone)?;
+        let mut value = self.manifest(&names::storage_version(self.key.kind));
+        // Where it comes from is shown in it, and was not written there.
+        overlay::disown(&mut value);
+        let mut object = tidegate_source::decode(&self.key, &value, self.origin.clone())?;
+        let made = Arc::make_mut(&mut object);
+        made.resource_version = typed.revision;
+        made.unknown = typed.unknown.to_vec();
+        Ok(object)
+    }
+
+    /// Whether there is a typed form.
+    #[must_use]
+    pub fn decodes(&self) -> bool {
+        self.typed.is_ok()
+    }
+
+    /// The fields of the typed form that no schema has; none when there is no typed form.
+    pub(super) fn unknown(&self) -> Option<&[String]> {
+        self.typed.as_ref().ok().map(|typed| &*typed.unknown)
     }
 
     /// The revision of the typed form, if there is one: what [`super::Store::confirm`] names it by.
     pub(super) fn typed_revision(&self) -> Option<u64> {
-        self.decoded.as_ref().ok().map(|object| object.resource_version)
+        self.typed.as_ref().ok().map(|typed| typed.revision)
     }
 
     /// `metadata.uid`.
     pub(super) fn uid(&self) -> Arc<str> {
-        match &self.decoded {
-            Ok(object) => Arc::clone(&object.uid),
-            Err(_) => self.json()["metadata"]["uid"].as_str().unwrap_or_default().into(),
-        }
+        self.json()["metadata"]["uid"].as_str().unwrap_or_default().into()
     }
 
     /// `metadata.labels`.
     #[must_use]
-    pub fn labels(&self) -> Cow<'_, BTreeMap<String, String>> {
-        match &self.decoded {
-            Ok(object) => Cow::Borrowed(&object.labels),
-            Err(_) => Cow::Owned(string_map(&self.json()["metadata"]["labels"])),
-        }
+    pub fn labels(&self) -> &Labels {
+        &self.labels
     }
 
     /// Whether the control plane compiled this form without fault.
@@ -183,12 +236,4 @@ fn without_revision(map: &mut Map<String, Value>) {
     if let Some(Value::Object(metadata)) = map.get_mut("metadata") {
         metadata.remove("resourceVersion");
     }
-}
-
-/// A JSON object of strings as a map; anything else in it is left out.
-fn string_map(value: &Value) -> BTreeMap<String, String> {
-    let Value::Object(map) = value else {
-        return BTreeMap::new();
-    };
-    map.iter().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }

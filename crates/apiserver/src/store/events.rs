@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use tidegate_api::{Kind, ObjectKey, Origin};
 
 use super::Entry;
+use super::changes::Told;
 use super::names::{self, DEFAULT_NAMESPACE};
 use super::writer::Staged;
 use crate::clock;
@@ -121,8 +122,8 @@ impl Recorded {
         };
         let Some(revision) = staged.next_revision() else { return };
         let decoded = tidegate_source::decode(&key, &value, Origin::Api);
-        let entry = Entry::new(key.clone(), value, decoded, Origin::Api, revision);
-        staged.set(&key, Some(Arc::new(entry)), revision, false);
+        let entry = Entry::new(key.clone(), value, &decoded, Origin::Api, revision);
+        staged.set(&key, Some(Arc::new(entry)), revision, Told::Nothing);
         self.keep(staged, key, now);
     }
 
@@ -146,7 +147,7 @@ impl Recorded {
             }
             let Some(revision) = staged.next_revision() else { return };
             if staged.get(key).is_some() {
-                staged.set(key, None, revision, false);
+                staged.set(key, None, revision, Told::Nothing);
             }
             self.pruned.extend(self.order.pop_front());
         }

@@ -43,5 +43,5 @@ fn read_one(key: &ObjectKey, mut form: Value) -> Option<Arc<Entry>> {
     if let Err(errors) = &decoded {
         tracing::warn!(%key, ?errors, "the kept form of a manifest does not decode");
     }
-    decoded.is_ok().then(|| Arc::new(Entry::new(key.clone(), object, decoded, origin, 0)))
+    decoded.is_ok().then(|| Arc::new(Entry::new(key.clone(), object, &decoded, origin, 0)))
 }

@@ -54,7 +54,7 @@ use changes::change_of;
 use disk::{Disk, Loaded, Opener, Table};
 use events::Recorded;
 use log::Window;
-use state::State;
+use state::{Standing, State};
 use status::Verdict;
 use write::{Answer, Durable, Job, Volatile};
 use writer::Writer;
@@ -206,19 +206,19 @@ impl Store {
     #[must_use]
     pub fn changes(&self) -> Changes {
         let queue = Arc::new(Queue::default());
-        let mut state = self.state_mut();
+        let standing = {
+            let mut state = self.state_mut();
+            state.attach(&queue);
+            state.standing()
+        };
+        // Nobody has to wait while they are decoded.
         let mut start = VecDeque::new();
-        for entry in state.all() {
-            if entry.key().kind == Kind::Event {
-                continue;
-            }
-            let (good, fault) = state.beside(entry);
-            start.extend(good.map(|good| change_of(good)));
-            start.push_back(change_of(entry));
-            start.extend(fault.cloned());
+        for Standing { shown, good, fault } in standing {
+            start.extend(good.map(|good| change_of(&good)));
+            start.push_back(change_of(&shown));
+            start.extend(fault);
         }
         start.push_back(Change::Synced);
-        state.attach(&queue);
         Changes::new(start, queue)
     }
 
@@ -227,7 +227,7 @@ impl Store {
     pub fn has_good_form(&self, key: &ObjectKey) -> bool {
         let state = self.state();
         let shown = state.get(key);
-        shown.is_some_and(|shown| shown.decoded().is_ok() || state.beside(shown).0.is_some())
+        shown.is_some_and(|shown| shown.decodes() || state.beside(shown).0.is_some())
     }
 
     /// The objects of which the form that is shown is not known to be good, or is not the newest.
@@ -408,7 +408,7 @@ fn load(loaded: Loaded, window: Window) -> State {
         if let Err(errors) = &decoded {
             tracing::warn!(%row, ?errors, "the stored object does not decode: it is kept, and shown as it was written");
         }
-        let entry = Entry::new(key.clone(), value, decoded, Origin::Api, revision);
+        let entry = Entry::new(key.clone(), value, &decoded, Origin::Api, revision);
         match table {
             Table::Objects => state.load(entry),
             Table::Good => state.set_good(key, Some(Arc::new(entry))),

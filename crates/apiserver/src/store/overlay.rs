@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use tidegate_api::{Object, ObjectKey, Origin};
 use tidegate_source::Change;
 
-use super::changes::change_of;
+use super::changes::{Told, change_of};
 use super::events::{Note, Recorded, Tone};
 use super::state::writable;
 use super::writer::Staged;
@@ -165,8 +165,8 @@ fn show(staged: &mut Staged<'_>, key: &ObjectKey) {
     };
     let current = staged.get(key);
     let Some(form) = staged.overlay(key).into_iter().next() else {
-        if current.is_some() {
-            staged.set(key, None, revision, true);
+        if let Some(current) = current {
+            staged.set(key, None, revision, Told::Gone(current.uid()));
         }
         staged.keep_none(key);
         return;
@@ -178,10 +178,9 @@ fn show(staged: &mut Staged<'_>, key: &ObjectKey) {
             value.entry("status").or_insert_with(|| status.clone());
         }
         set_generation(key, &mut value, generation::of(&json));
-        let said = |entry: &Entry| entry.decoded().as_ref().ok().map(|o| o.unknown.clone());
         if current.same_content(&value)
             && current.origin() == form.origin()
-            && said(current) == said(&form)
+            && current.unknown() == form.unknown()
         {
             // Readers may have heard in between that the object's form is wrong.
             return staged.tell(change_of(current));
@@ -193,9 +192,10 @@ fn show(staged: &mut Staged<'_>, key: &ObjectKey) {
     } else {
         set_generation(key, &mut value, 1);
     }
-    let decoded = form.decoded().clone();
-    let entry = Entry::new(key.clone(), value, decoded, form.origin().clone(), revision);
-    staged.set(key, Some(Arc::new(entry)), revision, true);
+    let decoded = form.decoded();
+    let entry = Entry::new(key.clone(), value, &decoded, form.origin().clone(), revision);
+    let told = Told::written(&entry, decoded);
+    staged.set(key, Some(Arc::new(entry)), revision, told);
 }
 
 fn set_generation(key: &ObjectKey, value: &mut Map<String, Value>, generation: i64) {
@@ -216,7 +216,7 @@ fn form_of(object: &Arc<Object>, manifest: &Map<String, Value>) -> Entry {
         if !object.key.namespace.is_empty() {
             metadata.insert("namespace".into(), (*object.key.namespace).into());
         }
-        metadata.insert("uid".into(), uid.clone().into());
+        metadata.insert("uid".into(), uid.into());
         let created = crate::clock::whole_seconds(object.created);
         metadata.insert("creationTimestamp".into(), created.into());
         let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
@@ -224,10 +224,8 @@ fn form_of(object: &Arc<Object>, manifest: &Map<String, Value>) -> Entry {
             annotations.insert(SOURCE_ANNOTATION.into(), describe(&object.origin).into());
         }
     }
-    let mut object = Object::clone(object);
-    object.uid = uid.into();
     let (key, origin) = (object.key.clone(), object.origin.clone());
-    Entry::new(key, value, Ok(Arc::new(object)), origin, 0)
+    Entry::new(key, value, &Ok(Arc::clone(object)), origin, 0)
 }
 
 /// A uid that follows from the name: the same object has it after a restart, so that it is not taken for another one.

@@ -8,7 +8,7 @@ use tidegate_api::{Kind, ObjectKey, Origin};
 use tidegate_source::{Change, Queue};
 use tokio::sync::watch;
 
-use super::changes;
+use super::changes::{self, Told};
 use super::log::{Event, Expired, Log, Window};
 use super::overlay::same_source;
 use super::{Entry, Snapshot};
@@ -31,8 +31,17 @@ struct Collection {
 pub(super) struct Settled {
     pub kind: Kind,
     pub event: Event,
-    /// Whether readers of typed objects are told: not for status conditions.
-    pub typed: bool,
+    /// What readers of typed objects are told.
+    pub told: Told,
+}
+
+/// One object as it is told to a new reader.
+pub(super) struct Standing {
+    pub shown: Arc<Entry>,
+    /// Its last good form, where that is another.
+    pub good: Option<Arc<Entry>>,
+    /// What is wrong with a newer one.
+    pub fault: Option<Change>,
 }
 
 #[derive(Debug)]
@@ -171,6 +180,16 @@ impl State {
         (self.good.get(shown.key()), fault.map(|(_, fault)| fault))
     }
 
+    /// What readers of typed objects begin with: of each object the form that is shown, and what is to be told beside it.
+    pub(super) fn standing(&self) -> Vec<Standing> {
+        let typed = self.all().filter(|entry| entry.key().kind != Kind::Event);
+        let standing = typed.map(|shown| {
+            let (good, fault) = self.beside(shown);
+            Standing { shown: Arc::clone(shown), good: good.cloned(), fault: fault.cloned() }
+        });
+        standing.collect()
+    }
+
     /// The objects that have something beside the form that is shown, in the order of kinds, namespaces and names.
     pub(super) fn unsettled(&self) -> impl Iterator<Item = &Arc<Entry>> {
         let keys: BTreeSet<_> = self.good.keys().chain(self.faults.keys()).collect();
@@ -238,14 +257,11 @@ impl State {
         let queues: Vec<Arc<Queue>> = self.queues.iter().filter_map(Weak::upgrade).collect();
         let window = self.window;
         let mut woken: Vec<Kind> = Vec::new();
-        for Settled { kind, event, typed } in changes {
-            let Some(place) = event.key().map(place) else {
-                continue;
-            };
-            if typed {
-                for queue in &queues {
-                    changes::push(queue, &event);
-                }
+        for Settled { kind, event, told } in changes {
+            let Some(key) = event.key() else { continue };
+            let place = place(key);
+            for queue in &queues {
+                changes::push(queue, key, &told);
             }
             let collection = self.collection(kind);
             match &event.new {

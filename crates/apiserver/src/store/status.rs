@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use tidegate_api::ObjectKey;
 
+use super::changes::Told;
 use super::writer::Staged;
 use crate::clock;
 
@@ -43,7 +44,7 @@ pub(super) fn stage(staged: &mut Staged<'_>, verdict: &Verdict) {
     match staged.next_revision() {
         Some(revision) => {
             let entry = Arc::new(entry.with_value(value, revision));
-            staged.set(&verdict.key, Some(entry), revision, false);
+            staged.set(&verdict.key, Some(entry), revision, Told::Nothing);
         }
         None => tracing::warn!(key = ?verdict.key, "status not updated: the disk takes no writes"),
     }

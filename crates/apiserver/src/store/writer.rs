@@ -8,6 +8,7 @@ use tidegate_api::{Kind, ObjectKey, Origin};
 use tidegate_source::Change;
 use tokio::sync::{mpsc, oneshot};
 
+use super::changes::Told;
 use super::disk::{Disk, DiskError, HEADROOM, Row, Table};
 use super::events::Recorded;
 use super::log::Event;
@@ -300,7 +301,7 @@ impl<'a> Staged<'a> {
         key: &ObjectKey,
         new: Option<Arc<Entry>>,
         revision: u64,
-        typed: bool,
+        told: Told,
     ) {
         let old = self.get(key);
         self.revision = revision;
@@ -308,7 +309,7 @@ impl<'a> Staged<'a> {
         self.changes.push(Settled {
             kind: key.kind,
             event: Event { revision, old, new },
-            typed: typed && key.kind != Kind::Event,
+            told: if key.kind == Kind::Event { Told::Nothing } else { told },
         });
     }
 
@@ -342,14 +343,15 @@ impl<'a> Staged<'a> {
         }
         let revision = self.revision_for_durable()?;
         if let Some(old) = current {
-            if draft.decoded.is_err() && old.decoded().is_ok() {
+            if draft.decoded.is_err() && old.decodes() {
                 self.keep_unless_kept(&key, &old);
             }
             self.write_over(&key, old);
         }
-        let entry =
-            Arc::new(Entry::new(key.clone(), draft.value, draft.decoded, Origin::Api, revision));
-        self.set(&key, Some(Arc::clone(&entry)), revision, true);
+        let Draft { value, decoded, .. } = draft;
+        let entry = Arc::new(Entry::new(key.clone(), value, &decoded, Origin::Api, revision));
+        let told = Told::written(&entry, decoded);
+        self.set(&key, Some(Arc::clone(&entry)), revision, told);
         Ok(entry)
     }
 
@@ -397,7 +399,7 @@ impl<'a> Staged<'a> {
         }
         check_revision(&entry, expect)?;
         let revision = self.revision_for_durable()?;
-        self.set(key, None, revision, true);
+        self.set(key, None, revision, Told::Gone(entry.uid()));
         self.keep_none(key);
         overlay::uncover(self, key);
         Ok(entry)

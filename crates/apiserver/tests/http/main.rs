@@ -1,6 +1,8 @@
 //! The server from outside: TLS, tokens, limits, both versions of HTTP, and its end.
 
 mod limits;
+#[path = "../many/mod.rs"]
+mod many;
 mod scale;
 
 use std::net::{Ipv4Addr, SocketAddr};

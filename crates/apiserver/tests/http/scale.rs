@@ -2,48 +2,17 @@
 
 use std::time::Instant;
 
-use serde_json::{Value, json};
-use tidegate_api::{Kind, Object, ObjectKey, Origin};
-use tidegate_apiserver::store::{Draft, Expect};
+use serde_json::Value;
+use tidegate_api::Kind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::task::JoinSet;
 
 use super::*;
 
 const OBJECTS: usize = 10_000;
-/// Writes at once: they share a transaction.
-const TOGETHER: usize = 250;
 /// How much longer a list may take than writing down what is in it.
 const MOST: u32 = 3;
 /// The best of so many counts: what else a machine does only adds to it.
 const TRIES: usize = 5;
-
-fn draft(number: usize) -> Draft {
-    let destination =
-        json!({ "host": format!("backend-{number}.example"), "port": { "number": 8080 } });
-    let value = json!({
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "VirtualService",
-        "metadata": {
-            "name": format!("route-{number}"), "namespace": "default", "generation": 1,
-            "uid": format!("00000000-0000-4000-8000-{number:012}"),
-            "creationTimestamp": "2026-01-01T00:00:00Z",
-            "labels": { "app": "shop", "team": format!("team-{}", number % 7) },
-        },
-        "spec": {
-            "hosts": [format!("host-{number}.example")],
-            "gateways": ["front"],
-            "http": [
-                { "match": [{ "uri": { "prefix": "/api" } }], "timeout": "5s", "route": [{ "destination": destination }] },
-                { "route": [{ "destination": destination }] },
-            ],
-        },
-    });
-    let decoded = Object::decode(Kind::VirtualService, "v1", &value, Origin::Api).expect("valid");
-    let Value::Object(value) = value else { panic!("an object") };
-    let key = ObjectKey::new(Kind::VirtualService, "default", format!("route-{number}"));
-    Draft { key, value, decoded: Ok(decoded.object.into()) }
-}
 
 /// Asks for the whole list over TLS, and reads it to the end: its bytes.
 async fn list(running: &Running, token: &str) -> usize {
@@ -64,14 +33,7 @@ async fn list(running: &Running, token: &str) -> usize {
 async fn a_list_costs_little_more_than_writing_down_what_is_in_it() {
     let running = start().await;
     let token = running.token();
-    for first in (0..OBJECTS).step_by(TOGETHER) {
-        let mut writes = JoinSet::new();
-        for number in first..first + TOGETHER {
-            let (store, draft) = (running.store.clone(), draft(number));
-            writes.spawn(async move { store.put(draft, Expect::Absent).await.expect("stored") });
-        }
-        writes.join_all().await;
-    }
+    many::store(&running.store, 0..OBJECTS).await;
     let entries = running.store.list(Kind::VirtualService, None).entries;
     let values: Vec<Value> = entries.iter().map(|entry| entry.json()).collect();
     let (mut listed, mut written) = (Duration::MAX, Duration::MAX);

@@ -125,8 +125,8 @@ impl Named {
     }
 
     fn set(&mut self, key: &ObjectKey, entry: Option<&Arc<Entry>>) {
-        let object = entry.and_then(|entry| entry.decoded().as_ref().ok());
-        let gateway = object.and_then(|object| match &object.spec {
+        let object = entry.and_then(|entry| entry.decoded().ok());
+        let gateway = object.as_deref().and_then(|object| match &object.spec {
             Spec::Gateway(spec) => Gateway::select(object, spec, &self.options),
             _ => None,
         });

@@ -1,6 +1,6 @@
 //! Label selectors: `a=b,c!=d,e in (x,y),f notin (z),g,!h,n>1`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use tidegate_api::validation::names;
 
@@ -50,9 +50,9 @@ impl LabelSelector {
     }
 
     /// Whether an object with these labels is selected.
-    pub(crate) fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub(crate) fn matches<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
         self.0.iter().all(|requirement| {
-            let value = labels.get(&requirement.key);
+            let value = label(&requirement.key);
             match &requirement.test {
                 Test::In(values) => value.is_some_and(|value| values.contains(value)),
                 Test::NotIn(values) => value.is_none_or(|value| !values.contains(value)),
@@ -69,7 +69,7 @@ impl LabelSelector {
     }
 }
 
-fn number(value: Option<&String>) -> Option<i64> {
+fn number(value: Option<&str>) -> Option<i64> {
     value?.parse().ok()
 }
 
@@ -247,12 +247,13 @@ fn checked(value: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn selects(selector: &str, labels: &[(&str, &str)]) -> bool {
-        let labels =
-            labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        LabelSelector::parse(selector).expect(selector).matches(&labels)
+        let labels: BTreeMap<&str, &str> = labels.iter().copied().collect();
+        LabelSelector::parse(selector).expect(selector).matches(|key| labels.get(key).copied())
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Selector {
     }
 
     pub(crate) fn matches(&self, entry: &Arc<Entry>) -> bool {
-        (self.labels.is_empty() || self.labels.matches(&entry.labels()))
+        (self.labels.is_empty() || self.labels.matches(|key| entry.labels().get(key)))
             && self.fields.matches(entry)
     }
 }

@@ -150,7 +150,7 @@ async fn a_write_reads_the_object_when_its_turn_has_come() {
     let before = entry(&lab);
     let mut value = before.manifest("v1");
     value.insert("data".into(), data(0));
-    let draft = store::Draft { key, value, decoded: before.decoded().clone() };
+    let draft = store::Draft { key, value, decoded: before.decoded() };
     let expect = store::Expect::Revision(before.revision());
     let first = lab.store.put(draft, expect).await.expect("nobody else writes");
     others_go_on().await;

@@ -10,7 +10,6 @@ use tidegate_api::{
 
 use super::{Writing, metadata};
 use crate::rest::failure::{Cause, Failure};
-use crate::rest::services;
 use crate::store::{Decoded, Entry, SOURCE_ANNOTATION};
 
 /// An object that may be stored.
@@ -69,7 +68,9 @@ fn admitted(
     keep_status(writing, &mut value, old);
     kube::defaults(info.kind, &mut value);
     if info.kind == Kind::Service {
-        services::allocate(&writing.api.store, &mut value, old)
+        let services = &writing.api.services;
+        services
+            .allocate(&writing.api.store, &mut value, old)
             .map_err(|errors| refuse(writing, &value, errors, source))?;
     }
     let decoded = decode(writing, &value, old, source, warnings)?;

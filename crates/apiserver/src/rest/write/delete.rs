@@ -192,7 +192,7 @@ pub(crate) async fn discard(store: &Store, entry: &Arc<Entry>) -> Result<(), Wri
     }
     let mut value = entry.manifest("");
     metadata::mark_deleted(entry, &mut value);
-    let draft = Draft { key: entry.key().clone(), value, decoded: entry.decoded().clone() };
+    let draft = Draft { key: entry.key().clone(), value, decoded: entry.decoded() };
     store.put(draft, Expect::Revision(entry.revision())).await.map(drop)
 }
 
@@ -243,7 +243,7 @@ impl Writing<'_> {
         if self.dry_run {
             return Ok(Object::Tried(value));
         }
-        let draft = Draft { key: entry.key().clone(), value, decoded: entry.decoded().clone() };
+        let draft = Draft { key: entry.key().clone(), value, decoded: entry.decoded() };
         let expect = Expect::Revision(entry.revision());
         self.api.store.put(draft, expect).await.map(Object::Stored)
     }

@@ -283,7 +283,7 @@ async fn generations_count_what_is_asked_for() {
     let key = ObjectKey::new(Kind::ServiceEntry, "default", "a");
     let generation = || {
         let entry = store.get(&key).expect("visible");
-        let typed = entry.decoded().as_ref().expect("decodes").generation;
+        let typed = entry.decoded().expect("decodes").generation;
         assert_eq!(entry.json()["metadata"]["generation"], typed);
         typed
     };
@@ -302,4 +302,30 @@ async fn generations_count_what_is_asked_for() {
         .await;
     let told = changes.try_next();
     assert!(matches!(told, Some(Change::Invalid { generation: 2, .. })), "{told:?}");
+}
+
+/// The store keeps the text alone.
+#[tokio::test]
+async fn the_typed_form_of_a_text_is_the_one_that_was_told() {
+    let Bench { store, dir: _dir } = bench();
+    let mut changes = store.changes();
+    start(&mut changes);
+    let Push::Put { object, manifest } = from_file(&config("a", "x"), "/m/x.yaml", 7) else {
+        panic!("a form")
+    };
+    let mut object = Object::clone(&object);
+    object.unknown = vec!["unknown field \"zzz\" (/m/x.yaml:9)".to_owned()];
+    object.labels = [("app".to_owned(), "a".to_owned())].into();
+    let mut manifest = manifest;
+    manifest["metadata"]["labels"] = json!({ "app": "a" });
+    store.push(Push::Put { object: object.into(), manifest }).await;
+    store.put(draft(&config("b", "y")), Expect::Absent).await.expect("stored");
+    for name in ["a", "b"] {
+        let Some(Change::Apply(told)) = changes.try_next() else { panic!("{name} is told") };
+        let entry = store.get(&key(name)).expect("stored");
+        assert_eq!(format!("{told:?}"), format!("{:?}", entry.decoded().expect("decodes")));
+        assert_eq!(told.resource_version, entry.revision());
+        assert_eq!(entry.labels().get("app"), told.labels.get("app").map(String::as_str));
+        assert_eq!(entry.labels().get("none"), None);
+    }
 }

@@ -182,7 +182,7 @@ async fn status_is_no_change_and_events_add_up() {
     assert_eq!(store.revision(), revision, "the same status is no write");
     assert!(start(&mut changes).is_empty());
     let now = store.get(&key("a")).expect("a");
-    let typed = now.decoded().as_ref().expect("decodes").resource_version;
+    let typed = now.decoded().expect("decodes").resource_version;
     assert_eq!(typed, entry.revision(), "the typed form is the one from before");
 
     for reason in ["Applied", "Applied", "Refused"] {
