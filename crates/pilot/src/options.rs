@@ -30,6 +30,8 @@ pub struct Options {
     pub root_namespace: String,
     /// Address that servers without `bind` listen on.
     pub address: IpAddr,
+    /// Where a gateway's machine is reached: it looks names up in the families of these. A sidecar is told of its workload's.
+    pub addresses: Vec<IpAddr>,
     /// The Services in front of the gateway: a Gateway's port is a Service port, and what is listened on is
     /// its target. The first Service that has the port counts; a port that none has is opened as it is.
     pub services: Vec<GatewayService>,
@@ -242,6 +244,7 @@ impl Default for Options {
             namespace: "istio-system".to_owned(),
             root_namespace: "istio-system".to_owned(),
             address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            addresses: Vec::new(),
             services: Vec::new(),
             lowest_port: 1,
             domain: "cluster.local".to_owned(),

@@ -36,7 +36,7 @@ impl Dice {
 }
 
 const HOSTS: [&str; 6] = ["*", "*.a.com", "x.a.com", "y.a.com", "b.com", "c.com"];
-const DESTINATIONS: [&str; 4] = ["x.a.com", "b.com", "web", "web.two.svc.cluster.local"];
+const DESTINATIONS: [&str; 5] = ["x.a.com", "b.com", "*.a.com", "web", "web.two.svc.cluster.local"];
 
 fn gateway(dice: &mut Dice) -> Value {
     let server = |dice: &mut Dice, name: &str| {
@@ -142,7 +142,7 @@ fn service_entry(dice: &mut Dice) -> Value {
     if ports.is_empty() {
         ports.push(json!({"number": 80, "name": "grpc", "protocol": "GRPC"}));
     }
-    let resolution = dice.pick(&["DNS", "STATIC", "NONE", "DNS_ROUND_ROBIN"]);
+    let resolution = dice.pick(&["DNS", "STATIC", "NONE", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"]);
     let endpoints = match resolution {
         "STATIC" => json!([{"address": dice.pick(&["1.1.1.1", "2.2.2.2"])}]),
         "DNS" => {
@@ -152,7 +152,7 @@ fn service_entry(dice: &mut Dice) -> Value {
         _ => json!([]),
     };
     json!({
-        "hosts": [dice.pick(&["x.a.com", "b.com"])],
+        "hosts": [dice.pick(&["x.a.com", "b.com", "*.a.com"])],
         "ports": ports,
         "resolution": resolution,
         "endpoints": endpoints,

@@ -21,6 +21,7 @@
 //! | [`failure`], [`terminal`] | what a verb says when it cannot go on, and where |
 
 mod about;
+mod addresses;
 mod admin;
 mod analyze;
 mod api;

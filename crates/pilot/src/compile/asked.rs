@@ -1,9 +1,10 @@
 //! Hosts that clients ask for by name and the proxy resolves itself, so that no client chooses the address: wildcard hosts with
-//! `resolution: DYNAMIC_DNS`, and `ALLOW_ANY_DYNAMIC_DNS`.
+//! `resolution: DYNAMIC_DNS`, those of HTTP and TLS with `NONE`, and `ALLOW_ANY_DYNAMIC_DNS`.
 //!
 //! All of them share one cache of names in Envoy. Marks keep our data plane to the port and the names of a host; Envoy dials the port
 //! that a request's Host says.
 
+use tidegate_api::istio::virtual_service::RouteDestination;
 use tidegate_envoy::v3::cluster::Cluster;
 use tidegate_envoy::v3::cluster::cluster::{ClusterDiscoveryType, CustomClusterType, LbPolicy};
 use tidegate_envoy::v3::dns_cache::DnsCacheConfig;
@@ -20,7 +21,7 @@ use tidegate_envoy::{any, mark};
 
 use super::cluster::lookup_family;
 use super::{Context, http_filter};
-use crate::model::service::{Discovery, Port, Target};
+use crate::model::service::{Port, Target};
 use crate::{OutboundPolicy, model::names};
 
 /// How many names are kept at a time: Envoy's default, and Istio's.
@@ -73,26 +74,46 @@ fn number(port: &Port) -> u16 {
     }
 }
 
-/// The filter that has Envoy resolve what requests of a workload ask for; none where nothing is sent there.
+/// The filter that has Envoy resolve what requests ask for; none where nothing is sent there.
 pub(super) fn of_requests(context: &Context<'_>) -> Option<HttpFilter> {
-    let anything = context.options.outbound_policy == OutboundPolicy::AllowAnyDynamicDns;
+    let options = context.options;
+    let anything = options.workload().is_some()
+        && options.outbound_policy == OutboundPolicy::AllowAnyDynamicDns;
     let config = HttpConfig {
         implementation_specifier: Some(ImplementationSpecifier::DnsCacheConfig(cache(context))),
         ..HttpConfig::default()
     };
-    (anything || context.registry.any_asked())
+    (anything || context.resolves_asked)
         .then(|| http_filter("envoy.filters.http.dynamic_forward_proxy", &config))
 }
 
-/// The filter that has Envoy resolve the server name of connections to a port of a host; none where addresses are known.
-pub(super) fn of_connections(host: &str, port: u16, context: &Context<'_>) -> Option<Filter> {
-    let service = context.registry.find(host, &context.options.namespace)?;
-    if service.discovery != Discovery::Asked {
-        return None;
-    }
+/// The filter that has Envoy resolve the server name of connections that a rule of `namespace`, for a port, sends to one of these;
+/// none where addresses are known of all of them. It asks for one port: that of the first that is resolved.
+pub(super) fn of_route(
+    route: &[RouteDestination],
+    namespace: &str,
+    listener_port: u16,
+    context: &Context<'_>,
+) -> Option<Filter> {
+    route.iter().find_map(|RouteDestination { destination, .. }| {
+        let port = context.destination_port(destination, namespace, listener_port);
+        of_connections(&destination.host, port, namespace, context)
+    })
+}
+
+/// The filter that has Envoy resolve the server name of connections to a port of a host, as resources of `namespace` call it; none
+/// where addresses are known.
+pub(super) fn of_connections(
+    host: &str,
+    port: u16,
+    namespace: &str,
+    context: &Context<'_>,
+) -> Option<Filter> {
+    let service = context.registry.find(host, namespace)?;
+    let port = service.port(port).filter(|port| service.is_asked(port))?;
     let config = SniConfig {
         dns_cache_config: Some(cache(context)),
-        port_specifier: Some(PortSpecifier::PortValue(number(service.port(port)?).into())),
+        port_specifier: Some(PortSpecifier::PortValue(number(port).into())),
         ..SniConfig::default()
     };
     Some(Filter {

@@ -142,7 +142,7 @@ impl<'a> Part<'a> {
 #[must_use]
 pub fn compile(service: &Service, port: &Port, context: &Context<'_>) -> Vec<Compiled> {
     let rules = rules(service, context);
-    let endpoints = if is_dialled(service, context) {
+    let endpoints = if is_dialled(service, port, context) {
         Vec::new()
     } else {
         context.registry.endpoints(service, port)
@@ -235,14 +235,14 @@ pub fn of_host(
     cluster
 }
 
-/// The addresses that names are looked up for: those of the families that a workload has itself. Of one that has both Istio looks
-/// up IPv4 alone, unless its own dual stack is turned on; here what has no IPv4 is reached as well. IPv4 for gateways.
+/// The addresses that names are looked up for: those of the families that the proxy has itself. Of one that has both Istio looks
+/// up IPv4 alone, unless its own dual stack is turned on; here what has no IPv4 is reached as well. IPv4 where nothing is known.
 pub(super) fn lookup_family(options: &Options) -> DnsLookupFamily {
-    let families = options.workload().map(|own| (own.wildcard(), own.other_wildcard()));
-    match families {
-        Some((_, Some(_))) => DnsLookupFamily::V4Preferred,
-        Some((IpAddr::V6(_), None)) => DnsLookupFamily::V6Only,
-        Some((IpAddr::V4(_), None)) | None => DnsLookupFamily::V4Only,
+    let own = options.workload().map_or(&options.addresses, |workload| &workload.addresses);
+    match (own.iter().any(IpAddr::is_ipv4), own.iter().any(IpAddr::is_ipv6)) {
+        (true, true) => DnsLookupFamily::V4Preferred,
+        (false, true) => DnsLookupFamily::V6Only,
+        (_, false) => DnsLookupFamily::V4Only,
     }
 }
 
@@ -262,8 +262,8 @@ pub fn assignments(
     port: &Port,
     context: &Context<'_>,
 ) -> Vec<ClusterLoadAssignment> {
-    let asked = service.discovery == Discovery::Asked;
-    if is_dialled(service, context) || asked || service.resolved().is_some() {
+    let dialled = is_dialled(service, port, context);
+    if dialled || service.is_asked(port) || service.resolved().is_some() {
         return Vec::new();
     }
     let rules = rules(service, context);
@@ -277,7 +277,7 @@ pub fn assignments(
 #[must_use]
 pub fn vacant(service: &Service, port: &Port, context: &Context<'_>) -> Vec<(Arc<str>, String)> {
     let elsewhere = matches!(service.discovery, Discovery::Asked | Discovery::Nowhere(_));
-    if is_dialled(service, context) || elsewhere {
+    if elsewhere || is_dialled(service, port, context) {
         return Vec::new();
     }
     let endpoints = context.registry.endpoints(service, port);
@@ -298,8 +298,8 @@ fn rules(service: &Service, context: &Context<'_>) -> Option<Effective> {
 }
 
 /// Whether traffic goes to the address that its client dialled.
-fn is_dialled(service: &Service, context: &Context<'_>) -> bool {
-    service.direct && context.options.workload().is_some()
+fn is_dialled(service: &Service, port: &Port, context: &Context<'_>) -> bool {
+    service.direct && context.options.workload().is_some() && !service.is_asked(port)
 }
 
 fn of_part(
@@ -338,7 +338,7 @@ fn of_part(
     }
     Preference::of(policy, context.options).apply(&mut cluster);
     cluster.typed_extension_protocol_options = http.written();
-    if service.discovery == Discovery::Asked {
+    if service.is_asked(port) {
         let cluster = asked::within(&service.host, port, asked::cluster(cluster, context));
         return Compiled { cluster: Some(cluster), endpoints: None };
     }
@@ -346,7 +346,8 @@ fn of_part(
     let of_host = Part { subset: None, ..part }.policy(rules);
     let mut policies = [policy, of_host].into_iter().filter_map(|policy| policy.load_balancer);
     let keeps_address = policies.any(balancing::keeps_address);
-    if is_dialled(service, context) || (keeps_address && context.options.workload().is_some()) {
+    if is_dialled(service, port, context) || (keeps_address && context.options.workload().is_some())
+    {
         return Compiled { cluster: Some(where_dialled(cluster)), endpoints: None };
     }
     let assignment = part.assignment(endpoints, policy, context.options);

@@ -67,7 +67,9 @@ fn gateway(
         ForwardClientCertDetails::AppendForward | ForwardClientCertDetails::SanitizeSet
     );
     HttpConnectionManager {
-        http_filters: filters(checks.into_iter().chain(tokens).chain(policies)),
+        http_filters: filters(
+            checks.into_iter().chain(tokens).chain(policies).chain(asked::of_requests(context)),
+        ),
         server_name: "istio-envoy".to_owned(),
         // The peer's address is the client's, whatever the headers say, but for those of proxies in front that are trusted.
         use_remote_address: Some(true),

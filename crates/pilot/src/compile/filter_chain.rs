@@ -128,10 +128,10 @@ impl Limits {
     }
 }
 
-/// The filters of a chain of a gateway that carries connections: who may connect, then what carries them.
+/// The filters of a chain that carries connections: who may connect, then what carries them.
 #[must_use]
-pub fn judged(carries: Filter, context: &Context<'_>) -> Vec<Filter> {
-    context.authorization.connections.iter().cloned().chain([carries]).collect()
+pub fn judged(carry: impl IntoIterator<Item = Filter>, context: &Context<'_>) -> Vec<Filter> {
+    context.authorization.connections.iter().cloned().chain(carry).collect()
 }
 
 /// The filter that closes connections.

@@ -136,7 +136,7 @@ fn chain(
         (Carries::Requests, vec![connection_manager::inbound(&prefix, &cluster, context)])
     } else {
         let carry = filter_chain::to_cluster(&cluster, context);
-        (Carries::Bytes, filter_chain::judged(carry, context))
+        (Carries::Bytes, filter_chain::judged([carry], context))
     };
     FilterChain {
         name,

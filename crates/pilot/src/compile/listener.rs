@@ -24,7 +24,7 @@ use super::connection_manager::Transport;
 use super::holder::Holder;
 pub use super::holder::Loss;
 use super::tls::Carries;
-use super::{Context, access_log, connection_manager, filter_chain, http3, rbac};
+use super::{Context, access_log, asked, connection_manager, filter_chain, http3, rbac};
 use crate::model::gateway::{Class, Server};
 use crate::model::host::{Host, HostSet};
 use crate::model::merge::{ListenerPlan, NamelessPlan, RoutePlan};
@@ -294,7 +294,7 @@ impl Builder<'_> {
         }
         let Some(names) = self.own_names(server, terms) else { return };
         for TcpRule { filter, rule, parts } in rules {
-            let filters = filter_chain::judged(filter, self.context);
+            let filters = filter_chain::judged([filter], self.context);
             let chain = filter_chain::terminating(&names, filters, terms, Carries::Bytes);
             self.chain(chain, source(server, Some(rule), names.clone(), parts));
         }
@@ -414,6 +414,8 @@ impl Builder<'_> {
         for service in bound.filter(|s| server.hosts.overlaps(&s.hosts, &s.key.namespace)) {
             for (r, rule) in service.tls.iter().enumerate() {
                 let Some(filter) = self.carry(&rule.route, service, server) else { continue };
+                let (own, context) = (&service.key.namespace, self.context);
+                let resolve = asked::of_route(&rule.route, own, server.port, context);
                 for (m, condition) in rule.matches.iter().enumerate() {
                     if !applies_to_connections(condition.port, &condition.gateways, &place) {
                         continue;
@@ -434,7 +436,8 @@ impl Builder<'_> {
                         }
                     };
                     for Share { names, parts } in shares {
-                        let filters = filter_chain::judged(filter.clone(), self.context);
+                        let carry = resolve.iter().chain([&filter]).cloned();
+                        let filters = filter_chain::judged(carry, self.context);
                         let chain = filter_chain::for_names(&names, filters);
                         let rule = Some((service.key.clone(), path));
                         self.chain(chain, source(server, rule, names, parts));
@@ -450,7 +453,7 @@ impl Builder<'_> {
         self.compiled.lost.extend(lost);
         for TcpRule { filter, rule, parts } in rules {
             let source = source(server, Some(rule), BTreeSet::new(), parts);
-            let filters = filter_chain::judged(filter, self.context);
+            let filters = filter_chain::judged([filter], self.context);
             self.chain(filter_chain::for_all(filters), source);
         }
     }

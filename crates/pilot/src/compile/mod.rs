@@ -70,6 +70,8 @@ pub struct Context<'a> {
     pub tokens: &'a tokens::Tokens,
     /// Who may do what at the gateway.
     pub authorization: &'a authorization::Authorization,
+    /// Whether requests may be for hosts that the proxy resolves as clients ask for them.
+    pub resolves_asked: bool,
 }
 
 impl Context<'_> {

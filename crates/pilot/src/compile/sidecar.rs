@@ -71,7 +71,12 @@ pub fn outbound<'a>(
     for chain in &plan.chains {
         let Some(filter) = carry(chain, &name, plan.port, &rules, context) else { continue };
         let resolves = match &chain.to {
-            To::Service { host, port } => asked::of_connections(host, *port, context),
+            To::Service { host, port } => {
+                asked::of_connections(host, *port, &context.options.namespace, context)
+            }
+            To::Rule { rules, route, .. } if !chain.asks.server_names.is_empty() => {
+                asked::of_route(route, &rules.namespace, plan.port, context)
+            }
             To::Routes(_) | To::Rule { .. } => None,
         };
         let filters = resolves.into_iter().chain([filter]).collect();

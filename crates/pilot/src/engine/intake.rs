@@ -347,9 +347,11 @@ impl Pilot {
         for host in changed {
             // Whose service it is decides which rules hold.
             let ruled = self.rules.concerning(&host).next().is_some();
+            // Whether the proxy resolves what clients ask for stands beside what carries their connections.
+            let asked = Host::new(&host).is_wildcard();
             for (service, port_open) in self.index.referring_to(&host) {
                 dirty.status.insert(service.clone());
-                if port_open || ruled {
+                if port_open || ruled || asked {
                     dirty.touched.insert(service.clone());
                 }
             }

@@ -77,6 +77,8 @@ pub struct Pilot {
     policies: Policies,
     /// What `policies` come to.
     authorization: Authorization,
+    /// Whether requests may be for hosts that the proxy resolves as clients ask for them.
+    resolves_asked: bool,
     /// PeerAuthentications; on a gateway none counts.
     peers: PeerPolicies,
     /// Addresses of hosts that have none of their own; on a gateway nobody asks for them.
@@ -211,6 +213,7 @@ impl Pilot {
             discovered: Discovered::default(),
             policies: Policies::default(),
             authorization: Authorization::default(),
+            resolves_asked: false,
             peers: PeerPolicies::default(),
             problems: HashMap::new(),
             idle: HashMap::new(),
@@ -239,6 +242,8 @@ impl Pilot {
         for input in inputs {
             self.take(input, &mut dirty);
         }
+        let resolved_asked = self.resolves_asked;
+        self.resolves_asked = self.leads_to_asked();
         if self.options.workload().is_some() {
             let compiled = self.emit_sidecar(&mut dirty);
             // What holds of other objects is told by the gateway; who loses to whom in the mesh by `lost_hosts`.
@@ -253,6 +258,9 @@ impl Pilot {
         let mut compiled = Compiled::NONE;
         self.plan(&mut dirty, &mut compiled);
         self.authorize(&mut dirty);
+        if resolved_asked != self.resolves_asked {
+            dirty.listeners.extend(self.listeners.names().map(Arc::clone));
+        }
         self.route(&mut dirty);
         self.emit(&mut dirty, &mut compiled);
         let status = self.tell(&mut dirty);
@@ -352,7 +360,15 @@ impl Pilot {
             rules: &self.rules,
             tokens: &self.tokens,
             authorization: &self.authorization,
+            resolves_asked: self.resolves_asked,
         }
+    }
+
+    /// Whether requests may be for hosts that the proxy resolves as clients ask for them: at a gateway, where rules send there.
+    fn leads_to_asked(&self) -> bool {
+        let anyone = self.options.workload().is_some();
+        let led = |host: &Arc<str>| self.index.referring_to(host).next().is_some();
+        self.registry.asked().any(|host| anyone || led(host))
     }
 
     /// The generation of the form that counts; the refused one's where there never was a good one.

@@ -83,12 +83,14 @@ struct Way<'a> {
 impl Writer<'_> {
     pub(super) fn write(&self, selector: &BTreeMap<String, String>) -> LongForm {
         let mut faults = Vec::new();
-        if self.entry.resolution == Resolution::None {
-            faults.push(
-                "with resolution NONE the address that the client dialled is kept, which the egress gateway does not know: \
-                 write resolution: DNS, STATIC or DYNAMIC_DNS"
-                    .to_owned(),
-            );
+        let keeps_address = |host: &&String| !host.starts_with('*');
+        if self.entry.resolution == Resolution::None
+            && let Some(host) = self.entry.hosts.iter().find(keeps_address)
+        {
+            faults.push(format!(
+                "with resolution NONE the address that the client dialled for {host} is kept, which the egress gateway does not \
+                 know: write resolution: DNS, STATIC or DYNAMIC_DNS"
+            ));
         }
         if !self.shown_to_gateway(&self.entry.export_to) {
             let namespace = &self.wish.gateway.namespace;

@@ -198,6 +198,8 @@ fn what_cannot_be_written_out_is_told_with_what_to_do() {
     let mut none = spec(&["a.example"], &[(80, "HTTP")]);
     none["resolution"] = "NONE".into();
     assert!(faults(&via, &none).contains("write resolution: DNS"));
+    none["hosts"] = json!(["*.example"]);
+    assert_eq!(faults(&via, &none), "");
     let mut hidden = spec(&["a.example"], &[(80, "HTTP")]);
     hidden["exportTo"] = json!(["."]);
     assert!(faults(&via, &hidden).contains("add istio-system to exportTo"));

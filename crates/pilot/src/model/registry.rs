@@ -26,8 +26,8 @@ pub struct Registry {
     /// Hosts that objects define and hide from the gateway.
     hidden: HashMap<Arc<str>, BTreeSet<ObjectKey>>,
     hides: HashMap<ObjectKey, Vec<Arc<Service>>>,
-    /// How many services send to what clients ask for.
-    asked: usize,
+    /// Services that send to what clients ask for, with the objects that define them.
+    asked: BTreeSet<(Arc<str>, ObjectKey)>,
 }
 
 /// Namespace and name of a Kubernetes Service.
@@ -54,9 +54,11 @@ impl Registry {
             }
             return Vec::new();
         }
-        let asked = |service: &&Service| service.discovery == Discovery::Asked;
-        self.asked -= before.iter().map(|service| &**service).filter(asked).count();
-        self.asked += services.iter().filter(asked).count();
+        before.iter().filter(|service| service.discovery == Discovery::Asked).for_each(|service| {
+            self.asked.remove(&(Arc::clone(&service.host), key.clone()));
+        });
+        let asked = services.iter().filter(|service| service.discovery == Discovery::Asked);
+        self.asked.extend(asked.map(|service| (Arc::clone(&service.host), key.clone())));
         let mut touched = BTreeSet::new();
         for service in before {
             if let Some(definitions) = self.hosts.get_mut(&service.host) {
@@ -293,10 +295,9 @@ impl Registry {
         self.services.get(key).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether the proxy resolves what clients ask for, for any host.
-    #[must_use]
-    pub fn any_asked(&self) -> bool {
-        self.asked > 0
+    /// The hosts of which the proxy resolves what clients ask for; one for each object that defines it.
+    pub fn asked(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.asked.iter().map(|(host, _)| host)
     }
 
     /// The endpoints of a service port.

@@ -27,6 +27,10 @@ const EXPORT_TO_ANNOTATION: &str = "networking.istio.io/exportTo";
 /// On a ServiceEntry: whether its hosts get addresses.
 const AUTO_ADDRESS_LABEL: &str = "networking.istio.io/enable-autoallocate-ip";
 
+/// Why no gateway sends somewhere, and what to do.
+const KEEPS_ADDRESS: &str = "resolution NONE keeps the address that a client dialled, which a gateway does not have; \
+                             use DNS (DYNAMIC_DNS for a wildcard), or STATIC with endpoints";
+
 /// Where servers of HTTPS listen.
 const HTTPS_PORT: u16 = 443;
 
@@ -102,7 +106,8 @@ pub enum Discovery {
     /// EndpointSlices that name the service; while there is none, Pods with these labels (if any). WorkloadEntries with these
     /// labels in any case.
     Slices(BTreeMap<String, String>),
-    /// What clients ask for by name, within the host, which is a wildcard; the proxy resolves it.
+    /// What clients ask for by name, within the host, which is a wildcard; the proxy resolves it. Not at every port:
+    /// [`Service::is_asked`].
     Asked,
     /// Nowhere that a gateway could send to; the words say what would help.
     Nowhere(&'static str),
@@ -207,6 +212,26 @@ impl Service {
         self.ports.iter().find(|p| p.number == number)
     }
 
+    /// Whether the proxy resolves what clients ask for at a port of it, so that no client picks the address. With `resolution: NONE`
+    /// that takes a protocol that says a name, and a resource that names no addresses to pick among.
+    #[must_use]
+    pub fn is_asked(&self, port: &Port) -> bool {
+        let named = |protocol: Protocol| {
+            protocol.is_http() || (protocol.is_tls() && self.addresses.is_empty())
+        };
+        self.discovery == Discovery::Asked && (!self.direct || port.protocol.is_some_and(named))
+    }
+
+    /// Why no gateway sends to a port of it: only whoever dialled an address is sent there, and nobody dials one at a gateway.
+    #[must_use]
+    pub fn kept_address(&self, port: &Port) -> Option<&'static str> {
+        match self.discovery {
+            Discovery::Nowhere(help) => Some(help),
+            Discovery::Asked if !self.is_asked(port) => Some(KEEPS_ADDRESS),
+            _ => None,
+        }
+    }
+
     /// Where the proxy resolves names: whether it takes the first address of an answer only.
     #[must_use]
     pub fn resolved(&self) -> Option<bool> {
@@ -269,10 +294,8 @@ fn entry_discovery(
             let one_address = spec.resolution == Resolution::DnsRoundRobin;
             Discovery::Names { endpoints, one_address }
         }
-        Resolution::None => Discovery::Nowhere(
-            "resolution NONE keeps the address that a client dialled, which a gateway does not have; \
-             use DNS, or STATIC with endpoints",
-        ),
+        Resolution::None if Host::new(host).is_wildcard() => Discovery::Asked,
+        Resolution::None => Discovery::Nowhere(KEEPS_ADDRESS),
     }
 }
 

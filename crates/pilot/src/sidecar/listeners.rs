@@ -20,7 +20,7 @@ use crate::model::endpoints::Address;
 use crate::model::host::Host;
 use crate::model::names;
 use crate::model::protocol::SERVER_SPEAKS_FIRST;
-use crate::model::service::{Discovery, Port, Service};
+use crate::model::service::{Port, Service};
 use crate::model::subnet::Subnet;
 use crate::model::virtual_service::{Place as RulePlace, VirtualService, applies_to_connections};
 use crate::{Options, OutboundPolicy, Workload};
@@ -350,7 +350,7 @@ impl<'a> Here<'_, 'a> {
             // Whom the proxy resolves is told by that name alone.
             let by_name = address == self.wildcard
                 || self.egress.bind == Some(address)
-                || self.service.discovery == Discovery::Asked;
+                || self.service.is_asked(self.port);
             let asks = Asks {
                 server_names: if by_name { self.server_names() } else { Vec::new() },
                 subnets: subnet.into_iter().collect(),

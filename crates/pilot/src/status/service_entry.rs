@@ -40,9 +40,9 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
 
 /// Why no gateway sends to its hosts: it is theirs to dial who are captured. A route of a gateway that leads there says so itself.
 pub(super) fn kept_address(key: &ObjectKey, view: View<'_>) -> Option<&'static str> {
-    view.registry.services_of(key).iter().find_map(|service| match service.discovery {
-        Discovery::Nowhere(help) => Some(help),
-        _ => None,
+    view.registry.services_of(key).iter().find_map(|service| {
+        let mut ports = service.ports.iter().map(|port| service.kept_address(port));
+        ports.next().flatten().filter(|_| ports.all(|why| why.is_some()))
     })
 }
 

@@ -11,7 +11,6 @@ use super::{
     Findings, Subject, View, destination_rule, envoy_filter, gateway, join, security,
     service_entry, virtual_service, workload_entry,
 };
-use crate::model::service::Discovery;
 
 /// Where the form of an object that counts stands: the last good one, where the last one was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,7 +128,7 @@ fn of_entry(key: &ObjectKey, findings: &Findings, view: View<'_>) -> Force {
     }
     let leads = services.iter().any(|service| {
         let ports = view.registry.ports(&service.host);
-        !matches!(service.discovery, Discovery::Nowhere(_))
+        service.ports.iter().any(|port| service.kept_address(port).is_none())
             && ports.values().any(|(winner, _)| winner.key == service.key)
     });
     match findings.first_and_all() {

@@ -21,7 +21,6 @@ use crate::model::gateway::Gateway;
 use crate::model::host::Host;
 use crate::model::names;
 use crate::model::rule::{Unmet, UnmetReason};
-use crate::model::service::Discovery;
 use crate::model::tls::client_credentials;
 use crate::model::virtual_service::{VirtualService, is_served};
 
@@ -454,7 +453,8 @@ pub(crate) fn absent(destination: &Destination, namespace: &str, view: View<'_>)
     let Some(found) = view.registry.find(host, namespace) else {
         return Some(format!("host {host} not found: {}", looked_for(host, view)));
     };
-    if let Discovery::Nowhere(help) = found.discovery {
+    let port = port_of(destination, namespace, view).and_then(|port| found.port(port));
+    if let Some(help) = port.and_then(|port| found.kept_address(port)) {
         return Some(format!("{} for host {host}: {help}", found.key));
     }
     if !destination.subset.is_empty()

@@ -45,7 +45,7 @@ use crate::data_plane::{self, DataPlane};
 use crate::ended::Ended;
 use crate::failure::{Failure, Outcome, both};
 use crate::signals::Signals;
-use crate::{about, admin, capture, events, lifecycle, listen, mesh};
+use crate::{about, addresses, admin, events, lifecycle, listen, mesh};
 
 /// The port that kubelets probe.
 const HEALTH_PORT: u16 = 15021;
@@ -102,14 +102,8 @@ fn own_addresses(said: &[IpAddr]) -> Outcome<Vec<IpAddr>> {
         return Ok(said.to_vec());
     }
     let failed = |why: String| Failure::new(why).or("--address ADDRESS, the workload's own");
-    let all = if_addrs::get_if_addrs()
+    let own = addresses::own()
         .map_err(|error| failed(format!("the addresses of this machine: {error}")))?;
-    let own = all.iter().filter(|one| !one.is_loopback() && !one.is_link_local());
-    // Nor is it dialled at what capture gives to loopback, to send from.
-    let own = own.map(if_addrs::Interface::ip).filter(|ip| *ip != capture::SOURCE);
-    let mut own: Vec<IpAddr> = own.collect();
-    // As in Kubernetes, IPv4 goes first unless it is said otherwise.
-    own.sort_by_key(IpAddr::is_ipv6);
     match own.is_empty() {
         true => Err(failed("this machine has no address but loopback".to_owned())),
         false => Ok(own),

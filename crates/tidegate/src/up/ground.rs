@@ -23,7 +23,7 @@ use crate::data_plane::{self, DataPlane};
 use crate::ended::Ended;
 use crate::failure::{Failure, Outcome, both};
 use crate::signals::Signals;
-use crate::{admin, lifecycle, listen, mesh};
+use crate::{addresses, admin, lifecycle, listen, mesh};
 
 /// The port that load balancers probe.
 const HEALTH_PORT: u16 = 15021;
@@ -216,6 +216,8 @@ fn pilot_options(args: &UpArgs, ports: &Ports, facts: &Facts) -> Options {
         labels: facts.labels(),
         namespace: facts.namespace.clone(),
         address: args.gateway_listen,
+        // Without them names are looked up in IPv4 alone.
+        addresses: addresses::own().unwrap_or_default(),
         services: vec![service],
         lowest_port: ports.lowest(),
         system_roots: data_plane::system_roots(),

@@ -1,6 +1,7 @@
 //! What leaves through an egress gateway: from a captured workload through its sidecar and a second process, which is the gateway and has a
 //! network of its own, to origins.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 
 use serde_json::Value;
@@ -17,6 +18,8 @@ use crate::support::captured::{ORIGINS, RESOLVER, WORKLOAD, World, resolver};
 use crate::support::egress_guide::Workload;
 use crate::support::handshakes::put;
 use crate::support::{Gateway, Shell};
+
+mod wildcard;
 
 /// Where the gateway is: the network that other tests have a workload in.
 const GATEWAY: &str = WORKLOAD[0];
@@ -189,24 +192,41 @@ spec:
   rules: [{from: [{source: {principals: [cluster.local/ns/default/sa/client]}}]}]
 ";
 
-/// An origin that answers each request with who has connected.
+fn at(address: &str, port: u16) -> SocketAddr {
+    SocketAddr::new(address.parse().expect("an address"), port)
+}
+
+/// A gateway with the labels of Istio's egress gateway in the network of `world`, with these flags besides.
+async fn egress_gateway(world: &World, roots: &str, more: &[&str]) -> Gateway {
+    let api = format!("{GATEWAY}:0");
+    let flags = ["--gateway-labels", "istio=egressgateway", "--gateway-listen", GATEWAY];
+    let flags = [&flags[..], &["--api-listen", &api, "--dns-server", RESOLVER], more].concat();
+    Gateway::start_in(world, &flags, &[("SSL_CERT_FILE", roots)]).await
+}
+
+/// An origin that answers each request with its own address and that of who has connected.
 async fn origin(at: SocketAddr, tls: Option<&Identity>) {
     let listener = TcpListener::bind(at).await.expect("an address of ours");
     let tls = tls.map(|identity| TlsAcceptor::from(identity.server_config(&["http/1.1"])));
     tokio::spawn(async move {
         while let Ok((stream, peer)) = listener.accept().await {
-            let tls = tls.clone();
+            let (tls, saw) = (tls.clone(), saw(at.ip(), peer.ip()));
             tokio::spawn(async move {
                 match tls {
-                    None => answer(stream, peer).await,
-                    Some(tls) => answer(tls.accept(stream).await?, peer).await,
+                    None => answer(stream, &saw).await,
+                    Some(tls) => answer(tls.accept(stream).await?, &saw).await,
                 }
             });
         }
     });
 }
 
-async fn answer<S>(mut stream: S, peer: SocketAddr) -> std::io::Result<()>
+/// What an origin at an address says of who has connected.
+fn saw(origin: impl Display, client: impl Display) -> String {
+    format!("{origin} saw {client}")
+}
+
+async fn answer<S>(mut stream: S, body: &str) -> std::io::Result<()>
 where
     S: AsyncReadExt + AsyncWriteExt + Unpin,
 {
@@ -214,7 +234,6 @@ where
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await?);
     }
-    let body = format!("seen {}", peer.ip());
     let head =
         format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
     stream.write_all(format!("{head}{body}").as_bytes()).await?;
@@ -227,7 +246,6 @@ async fn origins_see_the_gateway_alone_by_many_objects_or_by_an_annotation() {
     let internet = resolver().await;
     let ca = Ca::new("internet");
     let roots = world.file("roots.pem", ca.pem());
-    let at = |address: &str, port: u16| SocketAddr::new(address.parse().expect("an address"), port);
     for (name, address) in [("plain", 0), ("originated", 0), ("passed", 1)] {
         internet.address(&format!("{name}.example."), 60, ORIGINS[address]);
     }
@@ -235,10 +253,7 @@ async fn origins_see_the_gateway_alone_by_many_objects_or_by_an_annotation() {
     origin(at(ORIGINS[0], 443), Some(&ca.issue(&["originated.example"]))).await;
     origin(at(ORIGINS[1], 443), Some(&ca.issue(&["passed.example"]))).await;
 
-    let api = format!("{GATEWAY}:0");
-    let flags = ["--gateway-labels", "istio=egressgateway", "--gateway-listen", GATEWAY];
-    let flags = [&flags[..], &["--api-listen", &api, "--dns-server", RESOLVER]].concat();
-    let gateway = Gateway::start_in(&world, &flags, &[("SSL_CERT_FILE", &roots)]).await;
+    let gateway = egress_gateway(&world, &roots, &[]).await;
     let Some(shell) = Shell::with(&gateway, &[Tool::Kubectl]) else { return };
     let kubeconfig = &gateway.exports["KUBECONFIG"];
     let flags = ["--pod", "client", "--labels", "app=client"];
@@ -249,13 +264,13 @@ async fn origins_see_the_gateway_alone_by_many_objects_or_by_an_annotation() {
     for (form, manifests) in [("long", LONG), ("short", SHORT)] {
         let file = world.file(&format!("{form}.yaml"), manifests);
         shell.ok(&format!("kubectl apply -f {file}")).await;
-        for (url, port) in [
-            ("http://plain.example/", 80),
-            ("http://originated.example/", 80),
-            ("https://passed.example/", 443),
+        for (url, port, origin) in [
+            ("http://plain.example/", 80, ORIGINS[0]),
+            ("http://originated.example/", 80, ORIGINS[0]),
+            ("https://passed.example/", 443, ORIGINS[1]),
         ] {
             let url = format!("{url}{form}");
-            let seen = format!("seen {GATEWAY} 200");
+            let seen = format!("{} 200", saw(origin, GATEWAY));
             workload.answers(&[&url], |it| it == seen).await;
             let through =
                 format!("outbound|{port}||istio-egressgateway.istio-system.svc.cluster.local");
@@ -313,7 +328,6 @@ async fn by_annotation_workload_and_gateway_know_each_other_by_certificate() {
     let internet = resolver().await;
     let (ca, mesh) = (Ca::new("internet"), Ca::new("mesh"));
     let roots = world.file("roots.pem", ca.pem());
-    let at = |address: &str, port: u16| SocketAddr::new(address.parse().expect("an address"), port);
     for (name, address) in [("plain", 0), ("passed", 1), ("bytes", 0)] {
         internet.address(&format!("{name}.example."), 60, ORIGINS[address]);
     }
@@ -321,12 +335,8 @@ async fn by_annotation_workload_and_gateway_know_each_other_by_certificate() {
     origin(at(ORIGINS[0], 443), Some(&ca.issue(&["bytes.example"]))).await;
     origin(at(ORIGINS[1], 443), Some(&ca.issue(&["passed.example"]))).await;
 
-    let api = format!("{GATEWAY}:0");
     let own = in_mesh(&world, &mesh, "istio-system", "gateway");
-    let flags = ["--gateway-labels", "istio=egressgateway", "--gateway-listen", GATEWAY];
-    let more = ["--api-listen", &api, "--dns-server", RESOLVER, "--workload-certs", &own];
-    let flags = [&flags[..], &more].concat();
-    let gateway = Gateway::start_in(&world, &flags, &[("SSL_CERT_FILE", &roots)]).await;
+    let gateway = egress_gateway(&world, &roots, &["--workload-certs", &own]).await;
     let Some(shell) = Shell::with(&gateway, &[Tool::Kubectl]) else { return };
     let kubeconfig = &gateway.exports["KUBECONFIG"];
     let file = world.file("mutual.yaml", MUTUAL);
@@ -335,8 +345,12 @@ async fn by_annotation_workload_and_gateway_know_each_other_by_certificate() {
     let known = in_mesh(&world, &mesh, "default", "client");
     let flags = ["--pod", "client", "--workload-certs", &known];
     let workload = Workload::start(kubeconfig, &roots, &flags).await;
-    let seen = format!("seen {GATEWAY} 200");
-    for url in ["http://plain.example/", "https://passed.example/", "https://bytes.example/"] {
+    for (url, origin) in [
+        ("http://plain.example/", ORIGINS[0]),
+        ("https://passed.example/", ORIGINS[1]),
+        ("https://bytes.example/", ORIGINS[0]),
+    ] {
+        let seen = format!("{} 200", saw(origin, GATEWAY));
         workload.answers(&[url], |it| it == seen).await;
     }
     workload.end().await;

@@ -138,6 +138,7 @@ fn domains(case: &Value, table: &Value) -> Result<(), String> {
         rules: &Rules::default(),
         tokens: &Tokens::default(),
         authorization: &Authorization::default(),
+        resolves_asked: false,
     };
     let routes = found.iter().map(|host| match &host.target {
         Target::Rules(key, onward) => {

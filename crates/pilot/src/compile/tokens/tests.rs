@@ -19,6 +19,7 @@ fn alone(policies: &TokenPolicies) -> Tokens {
         rules: &Rules::default(),
         tokens: &Tokens::default(),
         authorization: &Authorization::default(),
+        resolves_asked: false,
     };
     compile(policies, &Discovered::default(), &context)
 }

@@ -114,6 +114,51 @@ async fn hosts_and_server_names_lead_nowhere_but_to_their_own() {
     sidecar.end().await;
 }
 
+/// Hosts whose addresses no resource knows.
+const WILD: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: wild}
+spec:
+  hosts: ['*.wild.example']
+  ports: [{number: 80, name: http, protocol: HTTP}, {number: 443, name: tls, protocol: TLS}]
+  resolution: NONE
+";
+
+#[tokio::test]
+async fn a_name_of_a_wildcard_opens_no_address_that_the_workload_picks() {
+    let Some(world) = World::new() else { return };
+    let internet = resolver().await;
+    internet.address("own.wild.example.", 60, ORIGINS[0]);
+    let ca = Ca::new("internet");
+    let identity = ca.issue(&["own.wild.example"]);
+    let mut all = Vec::new();
+    for origin in ORIGINS {
+        let plain = Origin::start().at(at(origin, 80)).http(host).await;
+        let secure = Origin::start().at(at(origin, 443)).tls(&identity).http(host).await;
+        all.push([plain, secure]);
+    }
+    world.manifest("wild.yaml", WILD);
+    world.capture(&EVERYTHING);
+    let sidecar = world.sidecar(&["--dns-server", RESOLVER]).await;
+    for address in ["10.77.0.3", "[fd77::2]", "10.77.0.200"] {
+        let connect = format!("own.wild.example:443:{address}:443");
+        let answer =
+            world.curl(&["-k", "--connect-to", &connect, "https://own.wild.example/"]).await;
+        assert_eq!(answer, "own.wild.example 200", "{address}");
+        let url = format!("http://{address}/");
+        let answer = world.curl(&["-g", "-H", "Host: own.wild.example", &url]).await;
+        assert_eq!(answer, "own.wild.example 200", "{address}");
+        // Nor does a name that leads nowhere let it through.
+        let answer = world.curl(&["-g", "-H", "Host: made-up.wild.example", &url]).await;
+        assert!(answer.ends_with(" 503"), "{address}: {answer}");
+    }
+    let heard = all.iter().map(|both| both.each_ref().map(Origin::connections));
+    let heard: Vec<_> = heard.map(|[plain, secure]| (plain > 0, secure > 0)).collect();
+    assert_eq!(heard, [(true, true), (false, false), (false, false)]);
+    sidecar.end().await;
+}
+
 /// Dials from the workload, with what an option of the socket does first.
 async fn dial_with(
     world: &World,

@@ -16,7 +16,8 @@ pub struct Scene {
 }
 
 /// What the internet's name server knows.
-pub const NAMES: [(&str, &str); 10] = [
+pub const NAMES: [(&str, &str); 11] = [
+    ("one.none.example.", ORIGINS[0]),
     ("resolved.example.", ORIGINS[1]),
     ("tls-resolved.example.", ORIGINS[1]),
     ("target.example.", ORIGINS[1]),
@@ -59,7 +60,7 @@ pub fn registered(world: &World, ca: &Ca) -> Scene {
     let options =
         Options { detection_timeout: std::time::Duration::from_millis(200), ..Options::default() };
     let cases = [http(), originated(), tls(), tcp(), unnamed()].concat();
-    Scene { manifests, options, cases, carried: 44 }
+    Scene { manifests, options, cases, carried: 45 }
 }
 
 fn http() -> Vec<Case> {
@@ -84,6 +85,7 @@ fn http() -> Vec<Case> {
         asks("a Host that is resolved", (NOBODY, 80), "resolved.example"),
         asks("a Host that is resolved to IPv6", (NOBODY, 80), "six-resolved.example"),
         asks("a Host of a wildcard, where it is", first, "one.none.example"),
+        asks("a Host of a wildcard, elsewhere", (NOBODY, 80), "one.none.example"),
         asks("the domain of a wildcard", first, "none.example"),
         asks("an endpoint in IPv6", first, "six.example"),
         asks_path("a rule's other destination", first, ["ruled.example", "/moved"]),
