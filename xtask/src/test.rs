@@ -13,6 +13,8 @@ use crate::workspace::{Workspace, shown};
 
 /// How a test says that it skips itself; `tidegate_testing::tools::skip` writes it.
 const SKIPPED: &str = "skipped: ";
+/// The same for want of what even CI may be without; `tidegate_testing::tools::pass_over` writes it.
+const PASSED_OVER: &str = "passed over: ";
 
 /// Flags of `cargo xtask test`.
 #[derive(Args)]
@@ -39,29 +41,36 @@ pub fn all(workspace: &Workspace, options: &Options) -> Result<()> {
         tests.arg("--workspace");
     }
     tests.args(&options.cargo).envs(tools.variables.iter().map(|(name, path)| (name, path)));
-    let mut skipped = Vec::new();
+    let (mut skipped, mut passed_over) = (Vec::new(), Vec::new());
     let passed = watch(&mut tests, |line| {
         skipped.extend(line.strip_prefix(SKIPPED).map(str::to_owned));
+        passed_over.extend(line.strip_prefix(PASSED_OVER).map(str::to_owned));
     })?;
 
     println!("\n== skipped");
-    if tools.missing.is_empty() && skipped.is_empty() {
+    let missing: Vec<String> =
+        tools.missing.iter().map(|tool| format!("what needs {tool}")).chain(skipped).collect();
+    if missing.is_empty() && passed_over.is_empty() {
         println!("nothing");
     }
-    for line in tools.missing.iter().map(|tool| format!("what needs {tool}")).chain(skipped) {
+    for line in missing.iter().chain(&passed_over) {
         println!("{line}");
     }
     if !passed {
         bail!("tests failed");
     }
-    complete(env::var_os("CI"), options.offline, &tools.missing)
+    complete(env::var_os("CI"), options.offline, &missing)
 }
 
-/// In CI tools that were to be fetched have to be there: tests that skip themselves would pass for ones that passed.
+/// In CI nothing may be missing that CI has to have, tools, rights or namespaces: tests that skip themselves would pass for ones that
+/// passed.
 fn complete(ci: Option<OsString>, offline: bool, missing: &[String]) -> Result<()> {
     let in_ci = ci.is_some_and(|ci| !ci.is_empty() && ci != "false");
     if in_ci && !offline && !missing.is_empty() {
-        bail!("CI is set, and tests were skipped for want of {}", missing.join("; of "));
+        bail!(
+            "CI is set, and tests were skipped that have to run there:\n  {}",
+            missing.join("\n  ")
+        );
     }
     Ok(())
 }
@@ -90,8 +99,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tool_that_could_not_be_had_fails_in_ci_alone() {
-        let missing = ["envoy: no network".to_owned()];
+    fn what_was_skipped_fails_in_ci_alone() {
+        let missing = ["what needs envoy: no network".to_owned(), "a: only root may".to_owned()];
         let fails = |ci: &str, offline, missing: &[String]| {
             complete(Some(ci.into()), offline, missing).is_err()
         };
@@ -101,7 +110,8 @@ mod tests {
         assert!(!fails("false", false, &missing) && !fails("", false, &missing));
         assert!(complete(None, false, &missing).is_ok());
         let error = complete(Some("true".into()), false, &missing).expect_err("it is missing");
-        assert!(error.to_string().ends_with("for want of envoy: no network"), "{error}");
+        let told = error.to_string();
+        assert!(told.ends_with("\n  what needs envoy: no network\n  a: only root may"), "{told}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::{env, thread};
 
-use crate::tools::{Tool, is_root, skip};
+use crate::tools::{Tool, is_root, skip, tell};
 
 /// Set for a test that runs in a namespace of its own.
 const INSIDE: &str = "TIDEGATE_TEST_NAMESPACE";
@@ -19,28 +19,45 @@ pub fn inside() -> bool {
     if env::var_os(INSIDE).is_some() {
         return true;
     }
-    let (Some(unshare), Some(_ip)) = (Tool::Unshare.need(), Tool::Ip.need()) else { return false };
-    let new = || {
-        let mut new = Command::new(&unshare);
-        new.arg("--net");
-        if !is_root() {
-            new.args(["--user", "--map-root-user"]);
-        }
-        new
-    };
-    if !new().arg("true").output().is_ok_and(|output| output.status.success()) {
+    if Tool::Unshare.need().is_none() || Tool::Ip.need().is_none() {
+        return false;
+    }
+    if !can_be_made() {
         skip("no network namespace can be made here");
         return false;
     }
     let own = env::current_exe().expect("the running program");
     let test = thread::current().name().expect("a test's name").to_owned();
-    let mut again = new();
-    again.args(["sh", "-c", "ip link set lo up && exec \"$@\"", "sh"]).arg(own);
+    let mut again = command("sh");
+    again.args(["-c", "ip link set lo up && exec \"$@\"", "sh"]).arg(own);
     again.args(["--exact", &test, "--nocapture"]).env(INSIDE, "1");
     let output = again.output().expect("a shell");
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (out, err) = (said(&output.stdout), said(&output.stderr));
     assert!(output.status.success() && out.contains("1 passed"), "in a namespace:\n{out}\n{err}");
-    eprint!("{err}");
+    for line in err.lines() {
+        // What it was skipped for is to be seen although it passes.
+        let is_word = line.starts_with("skipped: ") || line.starts_with("passed over: ");
+        if is_word { tell(format_args!("{line}\n")) } else { eprintln!("{line}") }
+    }
     false
+}
+
+/// Whether network namespaces can be made here.
+#[must_use]
+pub fn can_be_made() -> bool {
+    command("true").output().is_ok_and(|output| output.status.success())
+}
+
+/// A program in a network namespace of its own, which goes with it.
+#[must_use]
+pub fn command(program: &str) -> Command {
+    let unshare = Tool::Unshare.find().unwrap_or_else(|| Tool::Unshare.name().into());
+    let mut command = Command::new(unshare);
+    command.arg("--net");
+    if !is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.arg(program);
+    command
 }

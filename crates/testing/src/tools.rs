@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -92,19 +93,44 @@ fn is_program(file: &Path) -> bool {
     rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok() && file.is_file()
 }
 
-/// Says that the running test is skipped, and why. Goes around the test harness's capture, so that the
-/// words are seen although the test passes; `cargo xtask test` gathers the lines that start so.
+/// Says that the running test is skipped for want of what CI has to have: there it fails. Goes around the test harness's capture, so
+/// that the words are seen although the test passes; `cargo xtask test` gathers the lines that start so.
 pub fn skip(reason: &str) {
+    say("skipped", reason);
+}
+
+/// The same for want of what a system may well be without, in CI, too.
+pub fn pass_over(reason: &str) {
+    say("passed over", reason);
+}
+
+fn say(what: &str, reason: &str) {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test");
+    tell(format_args!("{what}: {test}: {reason}\n"));
+}
+
+/// Writes to standard error, around the test harness's capture.
+pub(crate) fn tell(words: fmt::Arguments<'_>) {
     // A closed stderr leaves nobody to tell.
-    let _ = writeln!(std::io::stderr().lock(), "skipped: {test}: {reason}");
+    let _ = std::io::stderr().lock().write_fmt(words);
 }
 
 /// Whether this process may do what only root may (mount, bind low ports, make namespaces).
 #[must_use]
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// Whether this process is root over all users, and not over those of a user namespace alone: only then can rules name any user.
+#[must_use]
+pub fn is_root_of_all() -> bool {
+    is_root() && std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| has_all(&map))
+}
+
+/// Whether a map of users has every one.
+fn has_all(map: &str) -> bool {
+    map.split_whitespace().nth(2).is_some_and(|count| count == "4294967295")
 }
 
 #[cfg(test)]

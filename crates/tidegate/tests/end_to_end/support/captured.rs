@@ -13,7 +13,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
 use tidegate_testing::dns_server::DnsServer;
 use tidegate_testing::process::{self, Output, Process};
-use tidegate_testing::tools::{Tool, is_root, skip};
+use tidegate_testing::tools::{Tool, is_root_of_all, skip};
 use tidegate_testing::{PATIENCE, namespace};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -48,7 +48,7 @@ impl World {
         if !namespace::inside() {
             return None;
         }
-        if !is_root() || fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !whole(&map)) {
+        if !is_root_of_all() {
             skip("a sidecar changes its user, for which it takes root");
             return None;
         }
@@ -175,14 +175,7 @@ impl World {
         &self,
         work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
     ) -> std::io::Result<T> {
-        let namespace = format!("/proc/{}/ns/net", self.holder.id());
-        let entered = move || {
-            let namespace = fs::File::open(namespace)?;
-            // Of this thread alone, which ends with it.
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-            work()
-        };
-        std::thread::spawn(entered).join().expect("no panic")
+        within(self.holder.id(), work)
     }
 }
 
@@ -219,6 +212,20 @@ impl Sidecar {
     }
 }
 
+/// Does something on a thread that is in the network of a process.
+pub fn within<T: Send + 'static>(
+    process: u32,
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    let entered = move || {
+        let namespace = fs::File::open(format!("/proc/{process}/ns/net"))?;
+        // Of this thread alone, which ends with it.
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+        work()
+    };
+    std::thread::spawn(entered).join().expect("no panic")
+}
+
 /// The internet's name server.
 pub async fn resolver() -> DnsServer {
     let at: SocketAddr = (RESOLVER.parse::<IpAddr>().expect("an address"), 53).into();
@@ -245,11 +252,6 @@ pub fn greet(listener: TcpListener) {
             });
         }
     });
-}
-
-/// Whether every user is mapped, as outside of a user namespace.
-fn whole(map: &str) -> bool {
-    map.split_whitespace().nth(2).is_some_and(|count| count == "4294967295")
 }
 
 /// What gives an interface an address, at once.
