@@ -3,6 +3,7 @@
 //! Ours are the chains whose names begin with `ISTIO_`, whoever made them, the rules that lead there, and the rules of built-in
 //! chains that carry [`COMMENT`].
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -24,8 +25,30 @@ pub struct State {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Own {
     chains: BTreeSet<String>,
-    /// In their order, as `-A CHAIN …` or `-I CHAIN POSITION …`.
-    rules: Vec<String>,
+    /// In their order.
+    rules: Vec<Rule>,
+    /// How many rules of others stand in each chain that is not ours.
+    others: BTreeMap<String, usize>,
+}
+
+/// A rule of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Rule {
+    /// As `-A CHAIN …` or `-I CHAIN POSITION …`.
+    text: String,
+    /// How many rules of others stand before it, where it was in force in a chain that is not ours.
+    behind: Option<usize>,
+}
+
+impl Own {
+    fn is_empty(&self) -> bool {
+        self.chains.is_empty() && self.rules.is_empty()
+    }
+
+    /// Those that stand in chains that are not ours.
+    fn guests(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().filter(|rule| !chain_of(&rule.text).starts_with(PREFIX))
+    }
 }
 
 impl State {
@@ -43,8 +66,8 @@ impl State {
                     let own = state.tables.entry(table.clone()).or_default();
                     own.chains.insert(chain.to_owned());
                 }
-            } else if is_ours(line) {
-                state.tables.entry(table.clone()).or_default().rules.push(line.to_owned());
+            } else if line.starts_with("-A ") {
+                state.tables.entry(table.clone()).or_default().count(line);
             }
         }
         state
@@ -55,8 +78,9 @@ impl State {
     pub fn of_tables(tables: &[Table]) -> Self {
         let tables = tables.iter().map(|table| {
             let chains = table.chains.iter().map(|chain| (*chain).to_owned()).collect();
-            let rules = table.rules.iter().map(|rule| marked(rule)).collect();
-            (table.name.to_owned(), Own { chains, rules })
+            let rules = table.rules.iter().map(|rule| Rule { text: marked(rule), behind: None });
+            let own = Own { chains, rules: rules.collect(), others: BTreeMap::new() };
+            (table.name.to_owned(), own)
         });
         Self { tables: tables.collect() }
     }
@@ -64,24 +88,25 @@ impl State {
     /// Whether nothing is ours.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.tables.is_empty()
+        self.tables.values().all(Own::is_empty)
     }
 
     /// How many rules there are, by table.
     pub fn counts(&self) -> impl Iterator<Item = (&str, usize)> {
-        self.tables.iter().map(|(table, own)| (table.as_str(), own.rules.len()))
+        let own = self.tables.iter().filter(|(_, own)| !own.is_empty());
+        own.map(|(table, own)| (table.as_str(), own.rules.len()))
     }
 
-    /// What `iptables-restore --noflush` takes to have `new` in place of this. Each table changes at once or not at all.
+    /// What `iptables-restore --noflush` takes to have `new` in place of this. Each table changes at once or not at all. Rules that
+    /// were in force come back to where they stood among those of others; new ones come behind them.
     #[must_use]
     pub fn replaced_by(&self, new: &Self) -> String {
-        let nothing = Own::default();
         let names: BTreeSet<&String> = self.tables.keys().chain(new.tables.keys()).collect();
         let mut text = String::new();
         for name in names {
             let of = |state: &'_ Self| state.tables.get(name).cloned().unwrap_or_default();
             let (old, new) = (of(self), of(new));
-            if old == nothing && new == nothing {
+            if old.is_empty() && new.is_empty() {
                 continue;
             }
             // Writing into a string does not fail.
@@ -89,12 +114,14 @@ impl State {
             for chain in old.chains.union(&new.chains) {
                 let _ = writeln!(text, ":{chain} - [0:0]");
             }
-            let led = old.rules.iter().filter(|rule| !chain_of(rule).starts_with(PREFIX));
-            for rule in led {
-                let _ = writeln!(text, "{}", rule.replacen("-A ", "-D ", 1));
+            for rule in old.guests() {
+                let _ = writeln!(text, "{}", rule.text.replacen("-A ", "-D ", 1));
             }
+            let mut back = BTreeMap::<&str, usize>::new();
             for rule in &new.rules {
-                let _ = writeln!(text, "{rule}");
+                let already = back.entry(chain_of(&rule.text)).or_default();
+                let _ = writeln!(text, "{}", rule.among(&old.others, *already));
+                *already += 1;
             }
             for chain in old.chains.difference(&new.chains) {
                 let _ = writeln!(text, "-X {chain}");
@@ -105,16 +132,43 @@ impl State {
     }
 }
 
+impl Own {
+    /// Counts a rule of the table, ours or not.
+    fn count(&mut self, line: &str) {
+        let chain = chain_of(line);
+        let is_guest = !chain.starts_with(PREFIX);
+        if is_ours(line) {
+            let behind = is_guest.then(|| self.others.get(chain).copied().unwrap_or_default());
+            self.rules.push(Rule { text: line.to_owned(), behind });
+        } else if is_guest {
+            *self.others.entry(chain.to_owned()).or_default() += 1;
+        }
+    }
+}
+
+impl Rule {
+    /// What adds it where `already` rules of ours are back in its chain, beside those of others.
+    fn among(&self, others: &BTreeMap<String, usize>, already: usize) -> Cow<'_, str> {
+        let chain = chain_of(&self.text);
+        let others = others.get(chain).copied().unwrap_or_default();
+        match self.behind.filter(|behind| *behind < others) {
+            // At the end, where most are, no number is needed.
+            None => Cow::Borrowed(&self.text),
+            Some(behind) => {
+                let place = format!("-I {chain} {} ", behind + already + 1);
+                Cow::Owned(self.text.replacen(&format!("-A {chain} "), &place, 1))
+            }
+        }
+    }
+}
+
 /// The chain that a rule is of.
 fn chain_of(rule: &str) -> &str {
     rule.split_whitespace().nth(1).unwrap_or_default()
 }
 
-/// Whether a line of `iptables-save` is a rule of ours.
+/// Whether a rule, as `iptables-save` shows it, is ours.
 fn is_ours(line: &str) -> bool {
-    if !line.starts_with("-A ") {
-        return false;
-    }
     let words = words(line);
     let after = |flags: &[&str]| {
         let at = words.iter().position(|word| flags.contains(&word.as_str()));
@@ -201,5 +255,25 @@ mod tests {
         let back = new.replaced_by(&State::of_saved(SAVED));
         assert!(back.contains("-X ISTIO_REDIRECT\n"), "{back}");
         assert!(back.contains("-A OUTPUT -j ISTIO_OUTPUT\n"), "{back}");
+    }
+
+    #[test]
+    fn rules_come_back_to_their_place_among_those_of_others() {
+        let saved =
+            |rules: &[&str]| State::of_saved(&format!("*nat\n{}\nCOMMIT\n", rules.join("\n")));
+        let ours = "-A OUTPUT -j ISTIO_OUTPUT";
+        let more = "-A OUTPUT -o eth1 -m comment --comment tidegate-capture -j RETURN";
+        let old = saved(&["-A OUTPUT -j A", more, ours, "-A OUTPUT -j B", "-A KUBE -j C", ours]);
+        let added = |now: &[&str]| {
+            let text = saved(now).replaced_by(&old);
+            text.lines()
+                .filter(|line| line.contains("OUTPUT "))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let back = [&more.replace("-A OUTPUT", "-I OUTPUT 2"), "-I OUTPUT 3 -j ISTIO_OUTPUT", ours];
+        assert_eq!(added(&["-A OUTPUT -j A", "-A OUTPUT -j B"]), back);
+        // Those of others may be fewer by now.
+        assert_eq!(added(&["-A OUTPUT -j A"]), [more, ours, ours]);
     }
 }

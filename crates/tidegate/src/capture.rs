@@ -12,8 +12,6 @@ use crate::programs::{PATIENCE, run};
 const ROUTES: &str = "133";
 /// Where the kernel lists addresses of IPv6; absent where it has none.
 const IPV6: &str = "/proc/net/if_inet6";
-/// The address of loopback, as it is listed there.
-const LOOPBACK: &str = "00000000000000000000000000000001 ";
 /// What a sidecar sends from to its workload, which is not captured. Of IPv4 that is 127.0.0.6, which loopback has; of IPv6 it
 /// has one address alone.
 pub const SOURCE: IpAddr = IpAddr::V6(Ipv6Addr::from_bits(6));
@@ -36,6 +34,14 @@ pub enum Choice {
     Legacy,
 }
 
+/// What becomes of one family's rules by one kind of programs.
+struct Change {
+    backend: Backend,
+    family: Family,
+    old: State,
+    new: State,
+}
+
 /// Captures what is asked for, in place of what was captured before.
 ///
 /// # Errors
@@ -43,37 +49,24 @@ pub enum Choice {
 pub fn apply(options: &Options, choice: Choice) -> Outcome<String> {
     let backend = choice.settle();
     let families = families();
-    let mut changes = Vec::new();
-    for family in &families {
-        let old = backend.state(*family)?;
-        let new = State::of_tables(&tables(options, *family));
-        backend.restore(*family, &old.replaced_by(&new), true)?;
-        changes.push((*family, old, new));
-    }
-    let mark = match options.mode {
-        Mode::Tproxy { mark } => Some(mark),
-        Mode::Redirect => None,
-    };
-    let sourced = loopback_has_ipv6();
-    if sourced {
-        run("ip", &["-6", "address", "replace", &source(), "dev", "lo", "nodad"], "")?;
-    }
-    commit(backend, &changes, mark).inspect_err(|_| {
-        let first = changes.iter().all(|(_, old, _)| old.is_empty());
-        if sourced && first {
-            forget_source();
-        }
-    })?;
-    if mark.is_none() {
-        // Of a capture before that left addresses alone.
-        families.iter().copied().for_each(unroute);
-    }
+    let wanted = |family: &Family| State::of_tables(&tables(options, *family));
+    let mut changes = families
+        .iter()
+        .map(|family| Change::to(wanted(family), backend, *family))
+        .collect::<Outcome<Vec<_>>>()?;
     // Rules that the other programs see would redirect a second time.
-    for other in Backend::all().filter(|other| !other.is(backend)) {
-        clear(other, &families)?;
+    changes.extend(removals(Backend::all().filter(|other| !other.is(backend)), &families)?);
+    changes.iter().try_for_each(Change::rehearse)?;
+    let before = Surroundings::now(&families);
+    surround(options.mode, &families)
+        .and_then(|()| commit(&changes))
+        .inspect_err(|_| before.restore(&families))?;
+    if options.mode == Mode::Redirect {
+        // Of a capture before that left addresses alone.
+        families.iter().for_each(|family| unroute(*family, &[]));
     }
     let mut told = format!("captured in this network namespace, by {}\n", backend.name("iptables"));
-    for (family, _, new) in &changes {
+    for Change { family, new, .. } in changes.iter().take(families.len()) {
         let counts: Vec<String> =
             new.counts().map(|(table, count)| format!("{count} rules in {table}")).collect();
         let _ = writeln!(told, "  {}  {}", called(*family), counts.join(", "));
@@ -88,57 +81,99 @@ pub fn apply(options: &Options, choice: Choice) -> Outcome<String> {
 /// Captures nothing any more.
 ///
 /// # Errors
-/// The rules cannot be changed.
+/// The rules cannot be changed; they are as they were then.
 pub fn remove() -> Outcome<String> {
     let families = families();
-    let mut removed = 0;
-    for backend in Backend::all() {
-        removed += clear(backend, &families)?;
-    }
-    for family in &families {
-        unroute(*family);
-    }
-    if removed > 0 && loopback_has_ipv6() {
+    let changes = removals(Backend::all(), &families)?;
+    changes.iter().try_for_each(Change::rehearse)?;
+    commit(&changes)?;
+    families.iter().for_each(|family| unroute(*family, &[]));
+    if !changes.is_empty() {
         forget_source();
     }
-    Ok(match removed {
+    let counts = changes.iter().flat_map(|change| change.old.counts());
+    Ok(match counts.map(|(_, count)| count).sum::<usize>() {
         0 => "nothing is captured in this network namespace\n".to_owned(),
         some => format!("{some} rules removed: nothing is captured in this network namespace\n"),
     })
 }
 
-/// Has each family's new rules in place of the old; where one fails, those before it have their old ones again.
-fn commit(backend: Backend, changes: &[(Family, State, State)], mark: Option<u32>) -> Outcome<()> {
-    for (done, (family, old, new)) in changes.iter().enumerate() {
-        let routed = mark.map_or(Ok(()), |mark| route(*family, mark));
-        let changed = routed.and_then(|()| backend.restore(*family, &old.replaced_by(new), false));
-        let Err(mut failure) = changed else { continue };
-        for (family, old, new) in changes[..=done].iter().rev() {
-            // A table that was changed before the failing one has the new rules, others the old ones.
-            let now = backend.state(*family).unwrap_or_else(|_| new.clone());
-            if let Err(undone) = backend.restore(*family, &now.replaced_by(old), false) {
-                failure = failure.and(undone).or("tidegate capture remove");
-            }
-            if mark.is_some() && old.is_empty() {
-                unroute(*family);
-            }
-        }
-        return Err(failure);
+/// What takes away all that is ours, where something is.
+fn removals(backends: impl Iterator<Item = Backend>, families: &[Family]) -> Outcome<Vec<Change>> {
+    let places = backends.flat_map(|one| families.iter().map(move |family| (one, *family)));
+    let changes = places.map(|(backend, family)| Change::to(State::default(), backend, family));
+    let mut changes = changes.collect::<Outcome<Vec<_>>>()?;
+    changes.retain(|change| !change.old.is_empty());
+    Ok(changes)
+}
+
+/// Makes one change after the other; where one fails, those before it are undone.
+fn commit(changes: &[Change]) -> Outcome<()> {
+    for (done, change) in changes.iter().enumerate() {
+        let Err(failure) = change.make() else { continue };
+        let undone = changes[..=done].iter().rev().map(Change::undo);
+        return Err(undone
+            .filter_map(Result::err)
+            .fold(failure, |failure, undone| failure.and(undone).or("tidegate capture remove")));
     }
     Ok(())
 }
 
-/// Removes what is ours, and says how many rules that were.
-fn clear(backend: Backend, families: &[Family]) -> Outcome<usize> {
-    let mut removed = 0;
-    for family in families {
-        let old = backend.state(*family)?;
-        if !old.is_empty() {
-            backend.restore(*family, &old.replaced_by(&State::default()), false)?;
-            removed += old.counts().map(|(_, count)| count).sum::<usize>();
+impl Change {
+    fn to(new: State, backend: Backend, family: Family) -> Outcome<Self> {
+        Ok(Self { backend, family, old: backend.state(family)?, new })
+    }
+
+    /// Only tries whether it could be made.
+    fn rehearse(&self) -> Outcome<()> {
+        self.backend.restore(self.family, &self.old.replaced_by(&self.new), true)
+    }
+
+    fn make(&self) -> Outcome<()> {
+        self.backend.restore(self.family, &self.old.replaced_by(&self.new), false)
+    }
+
+    fn undo(&self) -> Outcome<()> {
+        // A table that was changed before a failing one has the new rules, others the old ones.
+        let now = self.backend.state(self.family).unwrap_or_else(|_| self.new.clone());
+        if now == self.old {
+            return Ok(());
+        }
+        self.backend.restore(self.family, &now.replaced_by(&self.old), false)
+    }
+}
+
+/// What a capture changes beside rules: where marked packets go, and the addresses of loopback.
+struct Surroundings {
+    /// Of each family, the marks whose packets are led to [`ROUTES`].
+    marks: Vec<Vec<String>>,
+    has_source: bool,
+}
+
+impl Surroundings {
+    fn now(families: &[Family]) -> Self {
+        let marks = families.iter().map(|family| marks(*family).unwrap_or_default()).collect();
+        Self { marks, has_source: loopback_has(SOURCE) }
+    }
+
+    /// Takes away what was not there.
+    fn restore(&self, families: &[Family]) {
+        families.iter().zip(&self.marks).for_each(|(family, kept)| unroute(*family, kept));
+        if !self.has_source {
+            forget_source();
         }
     }
-    Ok(removed)
+}
+
+/// Has around the rules what they count on.
+fn surround(mode: Mode, families: &[Family]) -> Outcome<()> {
+    if loopback_has(IpAddr::V6(Ipv6Addr::LOCALHOST)) {
+        run("ip", &["-6", "address", "replace", &source(), "dev", "lo", "nodad"], "")?;
+    }
+    match mode {
+        Mode::Redirect => Ok(()),
+        Mode::Tproxy { mark } => families.iter().try_for_each(|family| route(*family, mark)),
+    }
 }
 
 /// The families that this system has.
@@ -147,12 +182,19 @@ fn families() -> Vec<Family> {
     std::iter::once(Family::V4).chain(v6.then_some(Family::V6)).collect()
 }
 
-fn loopback_has_ipv6() -> bool {
-    std::fs::read_to_string(IPV6).is_ok_and(|all| all.lines().any(|one| one.starts_with(LOOPBACK)))
+/// Whether loopback has this address of IPv6.
+fn loopback_has(address: IpAddr) -> bool {
+    let IpAddr::V6(address) = address else { return false };
+    let listed = format!("{:032x} ", address.to_bits());
+    let is_it = |line: &str| line.starts_with(&listed) && line.trim_end().ends_with(" lo");
+    std::fs::read_to_string(IPV6).is_ok_and(|all| all.lines().any(is_it))
 }
 
-/// Takes [`SOURCE`] away. Where it is not there, that is as well.
+/// Takes [`SOURCE`] away.
 fn forget_source() {
+    if !loopback_has(SOURCE) {
+        return;
+    }
     let _ = run("ip", &["-6", "address", "del", &source(), "dev", "lo"], "");
 }
 
@@ -228,31 +270,44 @@ impl Backend {
     }
 }
 
-/// Leads marked packets to this machine, whatever address they are for: the proxy takes them by that.
-fn route(family: Family, mark: u32) -> Outcome<()> {
+/// The arguments of `ip` that lead marked packets to this machine, whatever address they are for: the proxy takes them by that. A
+/// rule that is there already is not to be added a second time.
+pub fn routing(family: Family, mark: u32) -> [Vec<String>; 2] {
+    let words = |words: &str| words.split(' ').map(str::to_owned).collect();
     let family = flag(family);
-    let mark = mark.to_string();
-    let rules = run("ip", &[family, "rule", "show"], "")?;
-    let known = marks(&rules).any(|known| known == mark);
-    if !known {
-        run("ip", &[family, "rule", "add", "fwmark", &mark, "lookup", ROUTES], "")?;
-    }
-    let words = [family, "route", "replace", "local", "default", "dev", "lo", "table", ROUTES];
-    run("ip", &words, "").map(|_| ())
+    [
+        words(&format!("{family} rule add fwmark {mark} lookup {ROUTES}")),
+        words(&format!("{family} route replace local default dev lo table {ROUTES}")),
+    ]
 }
 
-/// Forgets what [`route`] did. What is not there needs not to be told.
-fn unroute(family: Family) {
-    let family = flag(family);
-    let Ok(rules) = run("ip", &[family, "rule", "show"], "") else { return };
-    let mut ours = false;
-    for mark in marks(&rules) {
-        ours = true;
-        let _ = run("ip", &[family, "rule", "del", "fwmark", &mark, "lookup", ROUTES], "");
+/// Leads marked packets to this machine.
+fn route(family: Family, mark: u32) -> Outcome<()> {
+    let known = marks(family)?.contains(&mark.to_string());
+    for words in routing(family, mark).iter().skip(usize::from(known)) {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        run("ip", &words, "")?;
     }
-    if ours {
+    Ok(())
+}
+
+/// Forgets what [`route`] did, but for packets of these marks. What is not there needs not to be told.
+fn unroute(family: Family, kept: &[String]) {
+    let marks = marks(family).unwrap_or_default();
+    let family = flag(family);
+    let gone: Vec<_> = marks.iter().filter(|mark| !kept.contains(mark)).collect();
+    for mark in &gone {
+        let _ = run("ip", &[family, "rule", "del", "fwmark", mark, "lookup", ROUTES], "");
+    }
+    if kept.is_empty() && !gone.is_empty() {
         let _ = run("ip", &[family, "route", "flush", "table", ROUTES], "");
     }
+}
+
+/// The marks whose packets are led to [`ROUTES`].
+fn marks(family: Family) -> Outcome<Vec<String>> {
+    let rules = run("ip", &[flag(family), "rule", "show"], "")?;
+    Ok(marks_of(&rules).collect())
 }
 
 const fn flag(family: Family) -> &'static str {
@@ -263,7 +318,7 @@ const fn flag(family: Family) -> &'static str {
 }
 
 /// The marks whose packets a listing of rules leads to [`ROUTES`], in decimal.
-fn marks(rules: &str) -> impl Iterator<Item = String> {
+fn marks_of(rules: &str) -> impl Iterator<Item = String> {
     let to = format!("lookup {ROUTES}");
     let ours = rules.lines().filter(move |line| line.trim_end().ends_with(&to));
     ours.filter_map(|line| {
@@ -284,6 +339,6 @@ mod tests {
     fn marks_are_read_from_rules_in_either_notation() {
         let rules = "0:\tfrom all lookup local\n32765:\tfrom all fwmark 0x539 lookup 133\n\
                      32764:\tfrom all fwmark 0x10/0xff lookup 133\n32766:\tfrom all fwmark 7 lookup main\n";
-        assert_eq!(marks(rules).collect::<Vec<_>>(), ["1337", "16"]);
+        assert_eq!(marks_of(rules).collect::<Vec<_>>(), ["1337", "16"]);
     }
 }

@@ -1,20 +1,36 @@
-//! Options of capture and the rules that come of them, chain by chain.
+//! Options of capture and the rules that come of them, chain by chain. Those of scope core are also loaded, each into a network namespace
+//! of its own, where that can be made.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::path::Path;
+use std::process::Stdio;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tidegate_capture::{Dns, Family, Groups, Name, Options, Table, list, port, tables};
+use tidegate_capture::{Dns, Family, Groups, Name, Options, Table, list, port, restore, tables};
+use tidegate_testing::namespace;
+use tidegate_testing::tools::{self, Tool};
 
 use crate::cases::{self, Tally, Verdict};
 
 #[derive(Deserialize)]
 struct Case {
     name: String,
+    #[serde(default)]
+    scope: Scope,
     options: Map<String, Value>,
     expect: Expect,
+}
+
+/// What a case is about: rules of the other cases may name users that this system does not have.
+#[derive(Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Scope {
+    Core,
+    #[default]
+    Secondary,
 }
 
 #[derive(Deserialize)]
@@ -34,13 +50,15 @@ struct Expected {
 /// Runs every case of a folder.
 pub fn run(folder: &Path) -> Result<Tally> {
     let mut tally = Tally::default();
+    let loads = can_load();
     for file in cases::files(folder)? {
         let case: Case = serde_json::from_value(cases::document(&file)?)
             .with_context(|| file.display().to_string())?;
-        let verdict = match judge(&case).with_context(|| file.display().to_string())? {
-            None => Verdict::Passed,
-            Some(why) => Verdict::Failed(why),
-        };
+        let mut wrong = judge(&case).with_context(|| file.display().to_string())?;
+        if loads && wrong.is_none() && case.scope == Scope::Core {
+            wrong = refused(&options(&case.options)?)?;
+        }
+        let verdict = wrong.map_or(Verdict::Passed, Verdict::Failed);
         let stem = file.file_stem().unwrap_or_default().to_string_lossy();
         tally.add(&format!("{stem}/{}", case.name), verdict);
     }
@@ -56,6 +74,34 @@ fn judge(case: &Case) -> Result<Option<String>> {
         differs(expected, &tables(&options, Family::V6)).map(|why| format!("IPv6: {why}"))
     };
     Ok(ipv4.or_else(ipv6))
+}
+
+/// Whether rules can be loaded here; if not that is said in words.
+fn can_load() -> bool {
+    let there = Tool::Iptables.need().is_some();
+    let may = tools::is_root_of_all() && namespace::can_be_made();
+    if there && !may {
+        tools::skip("rules are loaded by root, into network namespaces");
+    }
+    there && may
+}
+
+/// What the system has against the rules.
+fn refused(options: &Options) -> Result<Option<String>> {
+    for (family, program) in [(Family::V4, "iptables-restore"), (Family::V6, "ip6tables-restore")] {
+        let mut command = namespace::command(program);
+        command.arg("--noflush").stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().with_context(|| program.to_owned())?;
+        let mut stdin = child.stdin.take().context("a piped standard input")?;
+        stdin.write_all(restore(&tables(options, family)).as_bytes())?;
+        drop(stdin);
+        let output = child.wait_with_output()?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Ok(Some(format!("{program}: {}", said.trim())));
+        }
+    }
+    Ok(None)
 }
 
 /// The options, as Istio's own tests name them.
@@ -165,6 +211,18 @@ mod tests {
         };
         let case = CASE.replace("CHAINS", &quoted(chains)).replace("RULES", &quoted(rules));
         judge(&serde_json::from_str(&case).expect("a case")).expect("options")
+    }
+
+    #[test]
+    fn rules_are_loaded_by_the_system() {
+        if !can_load() {
+            return;
+        }
+        let of =
+            |uid: &str| Options { uids: vec![uid.parse().expect("a name")], ..Options::default() };
+        assert_eq!(refused(&of("1337")).expect("it is asked"), None);
+        let why = refused(&of("nobody-is-called-so")).expect("it is asked");
+        assert!(why.is_some_and(|why| why.contains("nobody-is-called-so")));
     }
 
     #[test]

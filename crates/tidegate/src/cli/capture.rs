@@ -247,7 +247,7 @@ pub fn run(args: &CaptureArgs) -> Outcome<()> {
     }
 }
 
-/// The rules of each family, with what to load them by.
+/// The rules of each family, with what to load them by, and what packets are to be routed by beside them.
 fn text(options: &Options, families: Families) -> String {
     let wanted = [
         (Families::Ipv4, Family::V4, "iptables-restore"),
@@ -256,7 +256,13 @@ fn text(options: &Options, families: Families) -> String {
     let wanted =
         wanted.into_iter().filter(|(name, ..)| [*name, Families::Both].contains(&families));
     let texts = wanted.map(|(_, family, tool)| {
-        format!("# {tool} --noflush\n{}", restore(&tables(options, family)))
+        let mut beside = String::new();
+        if let Mode::Tproxy { mark } = options.mode {
+            for words in capture::routing(family, mark) {
+                beside.push_str(&format!("# ip {}\n", words.join(" ")));
+            }
+        }
+        format!("{beside}# {tool} --noflush\n{}", restore(&tables(options, family)))
     });
     texts.collect()
 }
