@@ -1,9 +1,9 @@
 //! Guide 004, "Consuming External Web Services", for a workload whose connections and queries are really captured; its commands are
 //! typed here as it writes them, but for `--dry-run`, to which kubectl wants a value by now.
 //!
-//! Three things stand in for others: curl in the workload's network, with the URL that its Deployment has it ask for, for the details
-//! microservice; `tidegate run` for the node that would start the Pod of the Deployment; and an origin of the test, which an own name
-//! server leads to, for www.googleapis.com.
+//! Four things stand in for others: a server in the workload's network, which asks by curl for the URL that its Deployment has it ask
+//! for, for the details microservice; another workload that asks it for the web page; `tidegate run` for the node that would start
+//! the Pods of Deployments; and an origin of the test, which an own name server leads to, for www.googleapis.com.
 
 use std::net::SocketAddr;
 
@@ -14,7 +14,7 @@ use tidegate_testing::{PATIENCE, eventually};
 
 use crate::support::Shell;
 use crate::support::captured::ORIGINS;
-use crate::support::egress_guide::Setting;
+use crate::support::egress_guide::{Setting, Workload};
 
 const HTTPS: &str = "kubectl apply -f - <<EOF
 apiVersion: networking.istio.io/v1alpha3
@@ -83,6 +83,8 @@ EOF";
 
 const DETAILS: &str = "samples/bookinfo/platform/kube/bookinfo-details-v2.yaml";
 const ROUTING: &str = "samples/bookinfo/networking/virtual-service-details-v2.yaml";
+/// What the web page has of the book, asked of the details microservice by its name.
+const PAGE: &str = "http://details:9080/details/0";
 const BOOK: &str = "/books/v1/volumes?q=isbn:0486424618";
 
 /// What is asked for, which is what is answered.
@@ -102,6 +104,24 @@ async fn url(shell: &Shell) -> String {
     }
 }
 
+/// Starts the details microservice as its Deployment says: whoever asks it has it ask for the book, and is told what came of that.
+async fn details(setting: &Setting, pod: &str, flags: &[&str]) -> (Workload, Origin) {
+    let workload = setting.workload(pod, "app=details,version=v2", flags).await;
+    let (inside, book) = (workload.inside(), url(&setting.shell).await);
+    let server = Origin::start().on(workload.listen(9080)).http(move |_| {
+        let (inside, book) = (inside.clone(), book.clone());
+        async move {
+            let answer = inside.curl(&[&book]).await;
+            let (status, body) = match answer.strip_suffix(" 200") {
+                Some(found) => (200, found.to_owned()),
+                None => (500, answer),
+            };
+            Response::builder().status(status).body(full(body)).expect("a valid answer")
+        }
+    });
+    (workload, server.await)
+}
+
 #[tokio::test]
 async fn external_web_services_are_consumed_over_https() {
     let Some(setting) = Setting::new("004").await else { return };
@@ -119,21 +139,21 @@ async fn external_web_services_are_consumed_over_https() {
         format!("kubectl apply -f {DETAILS} --dry-run=client -o yaml | {set} | kubectl apply -f -");
     shell.ok(&apply).await;
     shell.ok(&format!("kubectl apply -f {ROUTING}")).await;
-    let details = setting.workload("details-v2-1", "app=details,version=v2", &[]).await;
-    let book = url(shell).await;
-    let denied = details.curl(&[&book]).await;
-    assert!(denied.contains(" 000"), "{denied}");
+    let (workload, server) = details(&setting, "details-v2-1", &[]).await;
+    let productpage = setting.workload("productpage-v1-1", "app=productpage,version=v1", &[]).await;
+    productpage.answers(&[PAGE], |it| it.contains(" 000") && it.ends_with(" 500")).await;
     assert_eq!(google.connections(), 0);
 
     shell.ok(HTTPS).await;
     let found = format!("{BOOK} 200");
-    details.answers(&[&book], |it| it == found).await;
+    productpage.answers(&[PAGE], |it| it == found).await;
+    assert!(google.connections() > 0);
     let listed = shell.ok("kubectl get serviceentries").await;
     assert!(listed.starts_with("NAME") && listed.contains("\ngoogleapis "), "{listed}");
 
     let deleted = shell.ok("kubectl delete serviceentry googleapis").await;
     assert!(deleted.contains("\"googleapis\" deleted"), "{deleted}");
-    details.answers(&[&book], |it| it.contains(" 000")).await;
+    productpage.answers(&[PAGE], |it| it.contains(" 000") && it.ends_with(" 500")).await;
 
     // What was denied is told of the Pod.
     let pod =
@@ -150,18 +170,17 @@ async fn external_web_services_are_consumed_over_https() {
     shell.ok("kubectl delete virtualservice googleapis").await;
     shell.ok(&format!("kubectl delete -f {ROUTING}")).await;
     shell.ok(&format!("kubectl delete -f {DETAILS}")).await;
-    details.end().await;
+    drop(server);
+    workload.end().await;
 
     // Bookinfo with TLS origination
     shell.ok(&format!("kubectl apply -f {DETAILS}")).await;
     shell.ok(&format!("kubectl apply -f {ROUTING}")).await;
     let format = ["--access-log-format", "istio-1.0"];
-    let details = setting.workload("details-v2-2", "app=details,version=v2", &format).await;
-    let book = url(shell).await;
-    let denied = details.curl(&[&book]).await;
-    assert!(denied.ends_with(" 502"), "{denied}");
+    let (workload, server) = details(&setting, "details-v2-2", &format).await;
+    productpage.answers(&[PAGE], |it| it.contains(" 502") && it.ends_with(" 500")).await;
     shell.ok(ORIGINATION).await;
-    details.answers(&[&book], |it| it == found).await;
+    productpage.answers(&[PAGE], |it| it == found).await;
 
     let begins = format!("\"GET {BOOK} HTTP/1.1\" 200 - 0 ");
     let line = eventually(PATIENCE, async || {
@@ -172,14 +191,22 @@ async fn external_web_services_are_consumed_over_https() {
     .await;
     let ends = format!("\"www.googleapis.com:443\" \"{at}\"");
     assert!(line.starts_with('[') && line.ends_with(&ends), "{line}");
-    let tail = shell.ok(&format!("kubectl logs {pod} istio-proxy --tail=1")).await;
-    assert_eq!(tail.lines().collect::<Vec<_>>(), [line]);
+    // Both requests are there: the one that came in, and the one that it led to.
+    let came = ["\"GET /details/0 HTTP/1.1\" 200", "\"details:9080\""];
+    eventually(PATIENCE, async || {
+        let log = shell.ok(&format!("kubectl logs {pod} istio-proxy")).await;
+        let found = log.lines().any(|line| came.iter().all(|part| line.contains(part)));
+        if found { Ok(()) } else { Err(log) }
+    })
+    .await;
 
     // Cleanup of TLS origination
     shell.ok("kubectl delete serviceentry googleapis").await;
     shell.ok("kubectl delete destinationrule originate-tls-for-googleapis").await;
     shell.ok(&format!("kubectl delete -f {ROUTING}")).await;
     shell.ok(&format!("kubectl delete -f {DETAILS}")).await;
-    details.answers(&[&book], |it| it.ends_with(" 502")).await;
-    details.end().await;
+    productpage.answers(&[PAGE], |it| it.contains(" 502") && it.ends_with(" 500")).await;
+    drop(server);
+    workload.end().await;
+    productpage.end().await;
 }

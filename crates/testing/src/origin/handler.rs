@@ -21,7 +21,8 @@ use super::{Counters, Protocol, Stream};
 /// The body of an answer.
 pub type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 
-/// What answers requests: any `Fn(Request<Incoming>) -> impl Future<Output = Response<Body>>`.
+/// What answers requests: any `Fn(Request<Incoming>) -> impl Future<Output = Response<Body>>`. Among a request's extensions is its
+/// client's [`SocketAddr`](std::net::SocketAddr).
 pub trait Handler: Clone + Send + Sync + 'static {
     /// Answers one request.
     fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
@@ -114,8 +115,12 @@ pub(super) async fn serve(
     handler: impl Handler,
     counters: Arc<Counters>,
 ) {
-    let service = service_fn(move |request| {
+    let client = stream.socket().peer_addr();
+    let service = service_fn(move |mut request: Request<Incoming>| {
         counters.requests.fetch_add(1, Ordering::SeqCst);
+        if let Ok(client) = &client {
+            request.extensions_mut().insert(*client);
+        }
         let handler = handler.clone();
         async move { Ok::<_, Infallible>(handler.answer(request).await) }
     });

@@ -1,5 +1,6 @@
 //! What guides about egress take for granted: an API, a terminal, workloads that are captured, and an internet of the test's own.
 
+use std::ops::Deref;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,15 +9,16 @@ use tidegate_testing::dns_server::DnsServer;
 use tidegate_testing::process::{self, Process};
 use tidegate_testing::tools::Tool;
 use tidegate_testing::{PATIENCE, eventually};
+use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use super::captured::{RESOLVER, World, resolver};
+use super::captured::{RESOLVER, World, resolver, within};
 use super::{Gateway, Shell};
 
 /// A terminal, an API and an internet.
 pub struct Setting {
-    /// Addresses of origins, and a network that is captured by hand.
-    pub world: World,
+    /// Has the addresses of origins for as long as it lasts.
+    _world: World,
     /// Where the guide's commands are typed.
     pub shell: Shell,
     /// Answers names.
@@ -41,7 +43,7 @@ impl Setting {
         let text = std::fs::read_to_string(&gateway.exports["KUBECONFIG"]).expect("a kubeconfig");
         let kubeconfig = world.file("kubeconfig", &text);
         let names = resolver().await;
-        Some(Self { world, shell, names, roots, kubeconfig, ca, _gateway: gateway })
+        Some(Self { _world: world, shell, names, roots, kubeconfig, ca, _gateway: gateway })
     }
 
     /// A certificate of an origin, by the authority that the system trusts.
@@ -59,12 +61,31 @@ impl Setting {
 /// A captured workload. Killed when dropped.
 pub struct Workload {
     process: Process,
-    /// The number of its command.
-    pid: String,
+    inside: Inside,
+}
+
+/// What stands in a workload's network, for as long as that lasts.
+#[derive(Clone)]
+pub struct Inside {
+    /// The number of the workload's command.
+    pid: u32,
     roots: String,
 }
 
+impl Deref for Workload {
+    type Target = Inside;
+
+    fn deref(&self) -> &Inside {
+        &self.inside
+    }
+}
+
 impl Workload {
+    /// What stands in its network.
+    pub fn inside(&self) -> Inside {
+        self.inside.clone()
+    }
+
     /// Starts one with these flags, and authorities that the system trusts; it is served, and shown as a Pod, when this returns.
     pub async fn start(kubeconfig: &str, roots: &str, flags: &[&str]) -> Self {
         // It ends with the sidecar, also where that is killed.
@@ -78,10 +99,18 @@ impl Workload {
         }
         let process = Process::spawn(command);
         let up = process.stdout().containing("pid ").await;
-        let pid = up.trim_start_matches("pid ").to_owned();
-        Self { process, pid, roots: roots.to_owned() }
+        let pid = up.trim_start_matches("pid ").parse().expect("a number");
+        Self { process, inside: Inside { pid, roots: roots.to_owned() } }
     }
 
+    /// Ends it.
+    pub async fn end(mut self) {
+        self.process.signal(rustix::process::Signal::TERM);
+        self.process.wait(PATIENCE + Duration::from_secs(10)).await;
+    }
+}
+
+impl Inside {
     /// Runs a program in the workload's network, as `kubectl exec` would.
     pub async fn exec(&self, program: &str, arguments: &[&str]) -> process::Output {
         let mut command = Command::new("nsenter");
@@ -89,6 +118,16 @@ impl Workload {
         command.args(arguments).env("CURL_CA_BUNDLE", &self.roots);
         command.env_remove("http_proxy").env_remove("https_proxy");
         process::run(command, "").await
+    }
+
+    /// A socket of the workload that listens at a port of every address.
+    pub fn listen(&self, port: u16) -> TcpListener {
+        let bound = within(self.pid, move || {
+            let listener = std::net::TcpListener::bind(("::", port))?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        });
+        bound.and_then(TcpListener::from_std).expect("a port of the workload")
     }
 
     /// What curl answers there: the body, and the status behind it.
@@ -105,11 +144,5 @@ impl Workload {
             if wanted(&answer) { Ok(()) } else { Err(answer) }
         })
         .await;
-    }
-
-    /// Ends it.
-    pub async fn end(mut self) {
-        self.process.signal(rustix::process::Signal::TERM);
-        self.process.wait(PATIENCE + Duration::from_secs(10)).await;
     }
 }
