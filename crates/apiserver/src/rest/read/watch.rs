@@ -255,7 +255,9 @@ impl Follower {
             let line = self.shape.bookmark(self.watch.position(), true);
             self.send(line).await?;
         }
-        let mut next_bookmark = self.next_bookmark(None);
+        // Settled once: what counts back from the end each time is due again as soon as it was told a moment late.
+        let last = self.ends.and_then(|ends| ends.checked_sub(LAST_BOOKMARK));
+        let mut next_bookmark = self.next_bookmark(last);
         loop {
             tokio::select! {
                 events = self.watch.next() => match events {
@@ -268,7 +270,7 @@ impl Follower {
                     }
                     let line = self.shape.bookmark(self.watch.position(), false);
                     self.send(line).await?;
-                    next_bookmark = self.next_bookmark(next_bookmark);
+                    next_bookmark = self.next_bookmark(last);
                 }
                 () = until(self.ends) => return Ok(()),
                 () = self.pieces.closed() => return Err(Gone),
@@ -277,18 +279,15 @@ impl Follower {
         }
     }
 
-    /// A minute after the last one, and one shortly before the end.
+    /// In a minute, but not after the last one, which is told shortly before the end.
     fn next_bookmark(&self, last: Option<Instant>) -> Option<Instant> {
-        if !self.bookmarks {
-            return None;
-        }
         let now = Instant::now();
         let regular = now + BOOKMARK_PERIOD;
-        let final_one = self.ends.map(|ends| ends - LAST_BOOKMARK.min(ends - now));
-        match final_one {
-            Some(at) if last.is_some_and(|last| last >= at) => None,
-            Some(at) => Some(regular.min(at)),
-            None => Some(regular),
+        match last {
+            _ if !self.bookmarks => None,
+            None if self.ends.is_none() => Some(regular),
+            Some(last) if now < last => Some(regular.min(last)),
+            _ => None,
         }
     }
 

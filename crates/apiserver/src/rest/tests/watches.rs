@@ -134,6 +134,19 @@ async fn bookmarks_come_by_the_minute_and_before_the_end() {
     assert_eq!(start.elapsed(), Duration::from_secs(90));
 }
 
+/// By a clock that has moved on when the last one is told, as every real one has.
+#[tokio::test]
+async fn the_last_bookmark_is_told_once() {
+    let lab = lab();
+    let query = format!("resourceVersion={}&allowWatchBookmarks=true", lab.store.revision());
+    for (seconds, marks) in [(3, 1), (1, 0)] {
+        let target = format!("{CM}?watch=true&{query}&timeoutSeconds={seconds}");
+        let answer = lab.get(&target).await;
+        assert_eq!(answer.text.lines().count(), marks, "{seconds} s: {}", answer.text);
+        assert_eq!(answer.text.matches("BOOKMARK").count(), marks);
+    }
+}
+
 #[tokio::test]
 async fn a_watch_from_too_far_back_is_told_to_start_over() {
     let lab = lab();
