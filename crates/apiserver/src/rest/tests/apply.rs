@@ -145,3 +145,95 @@ async fn an_object_that_is_being_deleted_keeps_its_rules() {
     apply(&lab, "fieldManager=m", form(json!([]))).await.expect(200);
     assert_eq!(lab.get(&format!("{VS}/s")).await.code, 404);
 }
+
+/// What is said of a VirtualService in its status.
+fn said(reason: &str) -> Value {
+    json!({ "conditions": [{
+        "type": "Programmed", "status": "True", "reason": reason, "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }] })
+}
+
+/// Managers, the sub-resource through which they write, and the top-level fields that they own.
+fn owners(object: &Value) -> Vec<(String, String, Vec<String>)> {
+    let entries = object["metadata"]["managedFields"].as_array().expect("owners").iter();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let fields = |entry: &Value| {
+        entry["fieldsV1"].as_object().expect("fields").keys().cloned().collect::<Vec<_>>()
+    };
+    entries.map(|e| (text(&e["manager"]), text(&e["subresource"]), fields(e))).collect()
+}
+
+fn owner(manager: &str, subresource: &str, fields: &[&str]) -> (String, String, Vec<String>) {
+    (manager.into(), subresource.into(), fields.iter().map(|&field| field.into()).collect())
+}
+
+#[tokio::test]
+async fn an_object_that_was_exported_with_its_status_is_applied_without_it() {
+    let lab = lab();
+    let route = json!([{ "route": [{ "destination": { "host": "h" } }] }]);
+    let mut exported = wanted(&json!({ "hosts": ["a"], "http": route }));
+    exported["status"] = said("Exported");
+    let created = apply(&lab, "fieldManager=m", exported.clone()).await.expect(201);
+    assert_eq!(created.get("status"), None);
+    assert_eq!(owners(&created), [owner("m", "", &["f:spec"])]);
+
+    let mut status = wanted(&Value::Null);
+    status["status"] = said("Served");
+    let path = format!("{VS}/s/status?fieldManager=gateway");
+    lab.patch(&path, APPLY, status).await.expect(200);
+    let again = apply(&lab, "fieldManager=m", exported.clone()).await.expect(200);
+    let forced = apply(&lab, "fieldManager=n&force=true", exported).await.expect(200);
+    assert_eq!((&again["status"], &forced["status"]), (&said("Served"), &said("Served")));
+    let expected = [
+        owner("m", "", &["f:spec"]),
+        owner("gateway", "status", &["f:status"]),
+        owner("n", "", &["f:spec"]),
+    ];
+    assert_eq!(owners(&forced), expected);
+}
+
+#[tokio::test]
+async fn what_is_applied_to_a_status_is_nothing_else() {
+    let lab = lab();
+    lab.post(VS, virtual_service("s", "a")).await.expect(201);
+    let mut other = virtual_service("s", "another");
+    other["metadata"]["labels"] = json!({ "a": "1" });
+    other["status"] = said("Served");
+    let path = format!("{VS}/s/status?fieldManager=st&force=true");
+    let now = lab.patch(&path, APPLY, other.clone()).await.expect(200);
+    assert_eq!((&now["spec"]["hosts"], &now["status"]), (&json!(["a"]), &said("Served")));
+    assert_eq!(now["metadata"]["generation"], 1);
+    assert_eq!(now["metadata"].get("labels"), None);
+    assert_eq!(owners(&now).last(), Some(&owner("st", "status", &["f:status"])));
+    other["status"] = Value::Null;
+    other.as_object_mut().expect("an object").remove("status");
+    let without = lab.patch(&path, APPLY, other).await.expect(200);
+    assert_eq!(without.get("status"), None, "what is no longer said goes");
+    assert_eq!(without["spec"], now["spec"]);
+
+    let service = |app: &str| {
+        json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "s" },
+            "spec": { "selector": { "app": app }, "ports": [{ "port": 80 }] } })
+    };
+    lab.post(SERVICES, service("a")).await.expect(201);
+    let path = format!("{SERVICES}/s/status?fieldManager=st&force=true");
+    let now = lab.patch(&path, APPLY, service("b")).await.expect(200);
+    assert_eq!(now["spec"]["selector"], json!({ "app": "a" }));
+}
+
+/// No kubelet is here to write a Pod's address.
+#[tokio::test]
+async fn a_pod_is_applied_with_its_status_when_it_is_new() {
+    let lab = lab();
+    let pod = |ip: &str| {
+        json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "p" },
+            "spec": { "containers": [{ "name": "c", "image": "i" }] },
+            "status": { "podIP": ip } })
+    };
+    let path = "/api/v1/namespaces/default/pods/p?fieldManager=m";
+    let new = lab.patch(path, APPLY, pod("10.0.0.1")).await.expect(201);
+    assert_eq!(new["status"]["podIP"], "10.0.0.1");
+    let again = lab.patch(path, APPLY, pod("10.0.0.2")).await.expect(200);
+    assert_eq!(again["status"]["podIP"], "10.0.0.1");
+}

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tidegate_api::kinds::split_api_version;
 
 use super::admission::Source;
@@ -96,11 +96,8 @@ impl Writing<'_> {
             );
             return Err(Failure::conflict(info, name, &why));
         }
-        let Value::Object(map) = &wanted else {
-            return Err(Failure::bad_request("the body is not an object"));
-        };
-        let fields = Fields::of(info, map, false);
-        let mut value = wanted.clone();
+        let fields = Fields::of(info, &self.part(&wanted)?, false);
+        let mut value = wanted;
         metadata::for_create(self, &mut value)?;
         let services = self.api.services.lock(info.kind).await;
         let mut admitted = admission::examine(self, value, &[], None, Source::Whole)?;
@@ -118,12 +115,10 @@ impl Writing<'_> {
     async fn apply_onto(&self, old: &Arc<Entry>, wanted: &Value) -> Result<Written, Failure> {
         let served = &self.target.served;
         let before = Value::Object(old.manifest(&served.api_version));
-        let Value::Object(wanted_map) = wanted else {
-            return Err(Failure::bad_request("the body is not an object"));
-        };
-        let fields = Fields::of(served.info, wanted_map, false);
+        let part = self.part(wanted)?;
+        let fields = Fields::of(served.info, &part, false);
         let mut after = before.clone();
-        managed::merge(served.info, &mut after, wanted);
+        managed::merge(served.info, &mut after, &part.into());
         let mut owners = managed::entries(&before);
         self.settle_conflicts(&before, &after, &fields, &mut owners)?;
         let revision = wanted["metadata"]["resourceVersion"].as_str();
@@ -146,6 +141,23 @@ impl Writing<'_> {
         let written = self.finish(old, &before, admitted).await;
         drop(services);
         written
+    }
+
+    /// What of a body is applied: where `status` is a part with a path of its own, nothing else through that path, and all
+    /// but it through the object's. Nobody comes to own what they could not have written.
+    fn part(&self, wanted: &Value) -> Result<Map<String, Value>, Failure> {
+        let Value::Object(wanted) = wanted else {
+            return Err(Failure::bad_request("the body is not an object"));
+        };
+        let of_status = self.target.subresource.is_some();
+        let apart = self.target.served.info.status_subresource;
+        let is_here = |field: &str| match field {
+            "status" => of_status || !apart,
+            "apiVersion" | "kind" => true,
+            _ => !of_status,
+        };
+        let fields = wanted.iter().filter(|(field, _)| is_here(field));
+        Ok(fields.map(|(field, value)| (field.clone(), value.clone())).collect())
     }
 
     fn owner(&self, fields: Fields) -> managed::Entry {
@@ -195,7 +207,7 @@ fn described(owner: &managed::Entry) -> String {
 }
 
 /// Whether more than metadata has changed, or metadata that people set.
-fn changes(before: &Value, after: &serde_json::Map<String, Value>) -> bool {
+fn changes(before: &Value, after: &Map<String, Value>) -> bool {
     let stripped = |value: &Value| {
         let mut value = value.clone();
         if let Some(metadata) = metadata::of(&mut value) {
