@@ -49,8 +49,10 @@ pub(crate) fn decode(body: &[u8]) -> Result<Value, String> {
             _ => {}
         }
     }
-    let message = schema::of(&kind).ok_or_else(|| {
-        format!("{kind:?} is not read from protobuf here: send it as application/json")
+    let message = schema::of(&api_version, &kind).ok_or_else(|| {
+        format!(
+            "{api_version} {kind:?} is not read from protobuf here: send it as application/json"
+        )
     })?;
     let mut object = decode_message(message, raw, DEPTH)?;
     object.insert("apiVersion".into(), api_version.into());

@@ -1,5 +1,6 @@
 //! Field numbers of the objects that are read from protobuf.
 
+mod events;
 mod workloads;
 
 /// What a field holds.
@@ -53,30 +54,32 @@ const fn message(name: &'static str, fields: &'static [Field]) -> Message {
 
 use Type::{Bool, BytesMap, Int, IntOrString, MicroTime, Nested, QuantityMap, Text, TextMap, Time};
 
-/// The message of a kind.
-pub(super) fn of(kind: &str) -> Option<&'static Message> {
-    Some(match kind {
-        "Secret" => &SECRET,
-        "ConfigMap" => &CONFIG_MAP,
-        "Namespace" => &NAMESPACE,
-        "Service" => &SERVICE,
-        "ServiceAccount" => &SERVICE_ACCOUNT,
-        "Endpoints" => &ENDPOINTS,
-        "Deployment" => &DEPLOYMENT,
-        "DaemonSet" => &workloads::DAEMON_SET,
-        "StatefulSet" => &workloads::STATEFUL_SET,
-        "ReplicaSet" => &workloads::REPLICA_SET,
-        "ResourceQuota" => &workloads::RESOURCE_QUOTA,
-        "LimitRange" => &workloads::LIMIT_RANGE,
-        "Node" => &workloads::NODE,
-        "Pod" => &POD,
-        "EndpointSlice" => &ENDPOINT_SLICE,
-        "Event" => &EVENT,
-        "Lease" => &LEASE,
-        "DeleteOptions" => &DELETE_OPTIONS,
-        "SelfSubjectAccessReview" => &ACCESS_REVIEW,
-        "SelfSubjectRulesReview" => &RULES_REVIEW,
-        "SelfSubjectReview" => &SUBJECT_REVIEW,
+/// The message of a kind, in one of its groups and versions: what has the same name elsewhere has other numbers.
+pub(super) fn of(api_version: &str, kind: &str) -> Option<&'static Message> {
+    Some(match (api_version, kind) {
+        ("v1", "Secret") => &SECRET,
+        ("v1", "ConfigMap") => &CONFIG_MAP,
+        ("v1", "Namespace") => &NAMESPACE,
+        ("v1", "Service") => &SERVICE,
+        ("v1", "ServiceAccount") => &SERVICE_ACCOUNT,
+        ("v1", "Endpoints") => &ENDPOINTS,
+        ("apps/v1", "Deployment") => &DEPLOYMENT,
+        ("apps/v1", "DaemonSet") => &workloads::DAEMON_SET,
+        ("apps/v1", "StatefulSet") => &workloads::STATEFUL_SET,
+        ("apps/v1", "ReplicaSet") => &workloads::REPLICA_SET,
+        ("v1", "ResourceQuota") => &workloads::RESOURCE_QUOTA,
+        ("v1", "LimitRange") => &workloads::LIMIT_RANGE,
+        ("v1", "Node") => &workloads::NODE,
+        ("v1", "Pod") => &POD,
+        ("discovery.k8s.io/v1", "EndpointSlice") => &ENDPOINT_SLICE,
+        ("v1", "Event") => &events::CORE,
+        ("events.k8s.io/v1", "Event") => &events::NEWER,
+        ("coordination.k8s.io/v1", "Lease") => &LEASE,
+        // Each group has options of its own, all alike.
+        (_, "DeleteOptions") => &DELETE_OPTIONS,
+        ("authorization.k8s.io/v1", "SelfSubjectAccessReview") => &ACCESS_REVIEW,
+        ("authorization.k8s.io/v1", "SelfSubjectRulesReview") => &RULES_REVIEW,
+        ("authentication.k8s.io/v1", "SelfSubjectReview") => &SUBJECT_REVIEW,
         _ => return None,
     })
 }
@@ -414,6 +417,15 @@ static ENDPOINT: Message = message(
         one(5, "deprecatedTopology", TextMap),
         pointer(6, "nodeName", Text),
         pointer(7, "zone", Text),
+        one(8, "hints", Nested(&ENDPOINT_HINTS)),
+    ],
+);
+
+static ENDPOINT_HINTS: Message = message(
+    "EndpointHints",
+    &[
+        list(1, "forZones", Nested(&message("ForZone", &[one(1, "name", Text)]))),
+        list(2, "forNodes", Nested(&message("ForNode", &[one(1, "name", Text)]))),
     ],
 );
 
@@ -444,29 +456,6 @@ static OBJECT_REFERENCE: Message = message(
         one(7, "fieldPath", Text),
     ],
 );
-
-static EVENT: Message = message(
-    "Event",
-    &[
-        pointer(1, "metadata", Nested(&OBJECT_META)),
-        pointer(2, "involvedObject", Nested(&OBJECT_REFERENCE)),
-        one(3, "reason", Text),
-        one(4, "message", Text),
-        one(5, "source", Nested(&EVENT_SOURCE)),
-        one(6, "firstTimestamp", Time),
-        one(7, "lastTimestamp", Time),
-        one(8, "count", Int),
-        one(9, "type", Text),
-        one(10, "eventTime", MicroTime),
-        one(12, "action", Text),
-        one(13, "related", Nested(&OBJECT_REFERENCE)),
-        one(14, "reportingComponent", Text),
-        one(15, "reportingInstance", Text),
-    ],
-);
-
-static EVENT_SOURCE: Message =
-    message("EventSource", &[one(1, "component", Text), one(2, "host", Text)]);
 
 static LEASE: Message = message(
     "Lease",

@@ -189,6 +189,65 @@ fn a_lease() {
     assert_eq!(decoded["spec"], spec);
 }
 
+/// As recorders of events write one: the newer group has numbers of its own.
+#[test]
+fn events_of_both_groups() {
+    let time = |second: u8| [number(1, second), number(2, 0)].concat();
+    let about = [field(1, b"Gateway"), field(3, b"g")].concat();
+    let series = [number(1, 3), field(2, &time(2))].concat();
+    let about_json = json!({"kind": "Gateway", "name": "g"});
+    let series_json = json!({"count": 3, "lastObservedTime": "1970-01-01T00:00:02.000000Z"});
+    let newer = [
+        field(1, &meta("e")),
+        field(2, &time(1)),
+        field(3, &series),
+        field(4, b"c"),
+        field(5, b"i"),
+        field(6, b"Sync"),
+        field(7, b"Served"),
+        field(8, &about),
+        field(10, b"words"),
+        field(11, b"Normal"),
+        field(12, &field(1, b"old")),
+        field(13, &time(3)),
+        field(14, &time(4)),
+        number(15, 5),
+    ];
+    assert_eq!(
+        decode(&body("events.k8s.io/v1", "Event", &newer)),
+        Ok(json!({
+            "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "e"},
+            "eventTime": "1970-01-01T00:00:01.000000Z", "series": series_json,
+            "reportingController": "c", "reportingInstance": "i", "action": "Sync",
+            "reason": "Served", "regarding": about_json, "note": "words", "type": "Normal",
+            "deprecatedSource": {"component": "old"},
+            "deprecatedFirstTimestamp": "1970-01-01T00:00:03Z",
+            "deprecatedLastTimestamp": "1970-01-01T00:00:04Z", "deprecatedCount": 5,
+        }))
+    );
+    let older = [field(1, &meta("e")), field(2, &about), field(3, b"Served"), field(11, &series)];
+    assert_eq!(
+        decode(&body("v1", "Event", &older)),
+        Ok(json!({
+            "apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"},
+            "involvedObject": about_json, "reason": "Served", "series": series_json,
+        }))
+    );
+    let error = decode(&body("events.k8s.io/v1", "Secret", &[])).expect_err("refused");
+    assert!(error.contains("events.k8s.io/v1 \"Secret\""), "{error}");
+}
+
+#[test]
+fn hints_of_an_endpoint() {
+    let hints = field(1, &field(1, b"zone-a"));
+    let endpoint = [field(1, b"10.0.0.1"), field(8, &hints)].concat();
+    let object = [field(1, &meta("s")), field(2, &endpoint), field(4, b"IPv4")];
+    let decoded = decode(&body("discovery.k8s.io/v1", "EndpointSlice", &object)).expect("decoded");
+    let expected =
+        json!([{"addresses": ["10.0.0.1"], "hints": {"forZones": [{"name": "zone-a"}]}}]);
+    assert_eq!(decoded["endpoints"], expected);
+}
+
 #[test]
 fn an_access_review() {
     let attributes = [field(1, b"default"), field(2, b"create"), field(5, b"gateways")].concat();
