@@ -23,12 +23,12 @@ use super::ask::Ask;
 use super::body::LIMIT;
 use super::failure::Failure;
 use super::limits::Limits;
-use super::logs::CommandOutput;
 use super::query::Query;
 use super::reply::{self, Reply};
+use super::sessions::{self, Session};
 use super::under_way::UnderWay;
 use super::users::Users;
-use super::{Api, Shutdown, sessions};
+use super::{Api, Shutdown};
 
 /// How long a connection is kept that was told to end and on which nothing is under way.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -193,9 +193,9 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
         body,
     };
     let mut reply = context.api.answer(&ask).await;
-    if let Some(output) = reply.extensions_mut().remove::<CommandOutput>() {
+    if let Some(session) = reply.extensions_mut().remove::<Session>() {
         match upgrade {
-            Some(upgrade) => drop(tokio::spawn(sessions::serve(upgrade, output))),
+            Some(upgrade) => drop(tokio::spawn(sessions::serve(upgrade, session))),
             None => {
                 return reply::failure(&Failure::bad_request(
                     "HTTP/2 has no upgrade: ask over HTTP/1.1",

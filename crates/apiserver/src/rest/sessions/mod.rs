@@ -14,7 +14,7 @@ use super::logs::Container;
 use super::reply::Reply;
 use super::router::Target;
 
-pub(crate) use socket::serve;
+pub(crate) use socket::{Session, serve};
 
 /// The annotation of a Pod by which a process shows itself: where its admin interface listens, as `ADDRESS:PORT`. It
 /// counts on Pods that are the process's own ([`crate::store::is_own`]).

@@ -36,6 +36,14 @@ const TYPED: usize = 64 << 10;
 /// How long a client may take for all of it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What a reply agreed to carry out.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    output: CommandOutput,
+    /// Whether it is shown by a terminal (`tty=true`).
+    terminal: bool,
+}
+
 /// Agrees to a session, which is [`serve`]d once the client has read that. The command is run where there is one.
 pub(super) fn open(ask: &Ask, command: impl FnOnce() -> CommandOutput) -> Result<Reply, Failure> {
     let field = |name: header::HeaderName| ask.headers.get(name).and_then(|v| v.to_str().ok());
@@ -58,7 +66,7 @@ pub(super) fn open(ask: &Ask, command: impl FnOnce() -> CommandOutput) -> Result
     reply::set(&mut reply, header::UPGRADE, "websocket");
     reply::set(&mut reply, header::SEC_WEBSOCKET_ACCEPT, &derive_accept_key(key.as_bytes()));
     reply::set(&mut reply, header::SEC_WEBSOCKET_PROTOCOL, protocol);
-    reply.extensions_mut().insert(command());
+    reply.extensions_mut().insert(Session { output: command(), terminal: ask.query.flag("tty") });
     Ok(reply)
 }
 
@@ -69,13 +77,14 @@ fn offers(headers: &HeaderMap, protocol: &str) -> bool {
 }
 
 /// Carries out what a reply agreed to, on the connection that it was for.
-pub(crate) async fn serve(connection: OnUpgrade, output: CommandOutput) {
+pub(crate) async fn serve(connection: OnUpgrade, session: Session) {
+    let Session { output, terminal } = session;
     let session = async {
         let stream = TokioIo::new(connection.await.map_err(|error| error.to_string())?);
         let limits =
             WebSocketConfig::default().max_message_size(Some(TYPED)).max_frame_size(Some(TYPED));
         let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(limits)).await;
-        speak(socket, &output).await.map_err(|error| error.to_string())
+        speak(socket, &output, terminal).await.map_err(|error| error.to_string())
     };
     match timeout(PATIENCE, session).await {
         Ok(Ok(())) => {}
@@ -84,11 +93,17 @@ pub(crate) async fn serve(connection: OnUpgrade, output: CommandOutput) {
     }
 }
 
-async fn speak<S>(mut socket: WebSocketStream<S>, output: &CommandOutput) -> Result<(), Error>
+async fn speak<S>(
+    mut socket: WebSocketStream<S>,
+    output: &CommandOutput,
+    terminal: bool,
+) -> Result<(), Error>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
-    for (channel, bytes) in [(STDOUT, &output.stdout), (STDERR, &output.stderr)] {
+    let errors = if terminal { STDOUT } else { STDERR };
+    for (channel, bytes) in [(STDOUT, &output.stdout), (errors, &output.stderr)] {
+        let bytes = if terminal { for_a_terminal(bytes) } else { bytes.clone() };
         for piece in bytes.chunks(PIECE) {
             socket.send(message(channel, piece)).await?;
         }
@@ -98,6 +113,20 @@ where
     // What is typed meanwhile is nobody's; the client's own close ends the session.
     while let Some(Ok(_)) = socket.next().await {}
     Ok(())
+}
+
+/// Text as a terminal in raw mode shows it, which is kubectl's: a line begins on the left only after a carriage return.
+fn for_a_terminal(text: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(text.len());
+    let mut last = None;
+    for &byte in text {
+        if byte == b'\n' && last != Some(b'\r') {
+            out.push(b'\r');
+        }
+        out.push(byte);
+        last = Some(byte);
+    }
+    out.into()
 }
 
 fn message(channel: u8, piece: &[u8]) -> Message {
@@ -130,9 +159,17 @@ mod tests {
 
     /// What a client is sent, by channel, and the code that closes it.
     async fn heard(output: CommandOutput) -> (Vec<(u8, Vec<u8>)>, Option<CloseCode>) {
+        heard_by(output, false).await
+    }
+
+    /// The same, by a client that is a terminal or is none.
+    async fn heard_by(
+        output: CommandOutput,
+        terminal: bool,
+    ) -> (Vec<(u8, Vec<u8>)>, Option<CloseCode>) {
         let (server, client) = tokio::io::duplex(1 << 10);
         let server = WebSocketStream::from_raw_socket(server, Role::Server, None).await;
-        let speaking = tokio::spawn(async move { speak(server, &output).await });
+        let speaking = tokio::spawn(async move { speak(server, &output, terminal).await });
         let mut client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
         client.send(Message::Binary(Bytes::from_static(b"\0typed"))).await.expect("taken");
         let (mut messages, mut code) = (Vec::new(), None);
@@ -168,6 +205,21 @@ mod tests {
         let end: Value = serde_json::from_slice(&messages[1].1).expect("JSON");
         assert_eq!(end["reason"], "NonZeroExitCode");
         assert_eq!(end["details"]["causes"][0], json!({ "reason": "ExitCode", "message": "7" }));
+    }
+
+    /// A terminal in raw mode starts a line where the last one ended, and has one stream for everything.
+    #[tokio::test]
+    async fn a_terminal_is_sent_lines_that_it_can_show() {
+        let output = CommandOutput {
+            stdout: "a\nb\r\n\n".into(),
+            stderr: "no\n".into(),
+            status: 1,
+            ..CommandOutput::default()
+        };
+        let (messages, _) = heard_by(output, true).await;
+        assert_eq!(messages[0], (STDOUT, b"a\r\nb\r\n\r\n".to_vec()));
+        assert_eq!(messages[1], (STDOUT, b"no\r\n".to_vec()));
+        assert_eq!((messages[2].0, messages.len()), (ERROR, 3));
     }
 
     #[test]
