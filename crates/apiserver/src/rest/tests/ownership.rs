@@ -205,8 +205,7 @@ impl World {
         let code = if self.last.is_some() { 200 } else { 201 };
         let now = answer.expect(code);
         assert_eq!(seen(&now), self.model, "{now:#}");
-        // A merge patch that removes what is not there leaves an empty map, which is a change.
-        if let (Some(last), Op::Apply { .. }) = (&self.last, op)
+        if let Some(last) = &self.last
             && self.model == before
         {
             let revision = |object: &Value| object["metadata"]["resourceVersion"].clone();

@@ -125,3 +125,24 @@ async fn strategic_patches_merge_lists_by_their_keys() {
     assert!(told.ends_with("…\": strict decoding error: unknown field \"spec.zzz\""), "{told}");
     assert!(told.len() < 400, "{told}");
 }
+
+#[tokio::test]
+async fn a_patch_that_takes_away_what_is_not_there_changes_nothing() {
+    let lab = lab();
+    let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "a" } });
+    let made = lab.post(CM, map).await.expect(201);
+    let item = format!("{CM}/a");
+    let nothing = json!({ "data": { "zz": null }, "metadata": { "labels": { "zz": null } } });
+    assert_eq!(lab.patch(&item, MERGE, nothing).await.expect(200), made);
+    lab.patch(&item, MERGE, json!({ "data": { "a": "1" } })).await.expect(200);
+    let emptied = lab.patch(&item, MERGE, json!({ "data": { "a": null } })).await.expect(200);
+    assert_eq!(emptied.get("data"), None, "the last entry takes its map with it");
+
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "p" },
+        "spec": { "nodeSelector": {}, "volumes": [{ "name": "v", "emptyDir": {} }],
+            "containers": [{ "name": "c", "image": "i", "resources": { "limits": {} } }] } });
+    let pod = lab.post(pods, pod).await.expect(201);
+    assert_eq!(pod["spec"].get("nodeSelector"), None);
+    assert_eq!(pod["spec"]["volumes"][0]["emptyDir"], json!({}), "a struct without fields stays");
+}

@@ -8,7 +8,7 @@ use tidegate_api::{
     FieldError, FieldValidation, Kind, Object, Origin, Reason, admit, kube, schema, shortened,
 };
 
-use super::{Writing, metadata};
+use super::{Writing, empty, metadata};
 use crate::rest::failure::{Cause, Failure};
 use crate::store::{Decoded, Entry, SOURCE_ANNOTATION};
 
@@ -64,6 +64,9 @@ fn admitted(
     refuse_source(&value, old).map_err(|error| refuse(writing, &value, vec![error], source))?;
     warn_about_finalizers(&value, warnings);
     metadata::drop_empty(&mut value);
+    if info.built_in {
+        empty::drop_maps(schema::of_view(info.kind, served.group), &mut value);
+    }
     served.store(&mut value);
     keep_status(writing, &mut value, old);
     kube::defaults(info.kind, &mut value);

@@ -4,6 +4,7 @@ pub(crate) mod admission;
 mod apply;
 mod create;
 mod delete;
+mod empty;
 mod metadata;
 mod patch;
 mod scale;
