@@ -1,13 +1,17 @@
 //! Questions in the form of objects: may I, and who am I.
 
+use std::collections::BTreeMap;
+
 use http::StatusCode;
 use serde_json::{Value, json};
+use tidegate_api::KINDS;
 
 use super::ask::Ask;
 use super::body;
+use super::discovery::subresources;
 use super::failure::Failure;
 use super::reply::{self, Reply};
-use super::router::Verb;
+use super::router::{REVIEWS, Verb};
 use super::users::User;
 use crate::clock;
 
@@ -37,12 +41,18 @@ pub(crate) fn review(resource: &str, group: &str, ask: &Ask) -> Result<Reply, Fa
     Ok(reply::json(StatusCode::CREATED, &answer))
 }
 
-/// Whether somebody may do what a review names; what is no resource of a kind may be read by all.
+/// Whether somebody may do what a review names. All may ask for reviews, and read what is no resource of a kind.
 fn allowed(user: &User, spec: &Value) -> bool {
     let asked = &spec["resourceAttributes"];
     let text = |field: &str| asked[field].as_str().unwrap_or_default();
     if user.rules() {
         return true;
+    }
+    if REVIEWS
+        .iter()
+        .any(|(group, plural, _)| (*group, *plural) == (text("group"), text("resource")))
+    {
+        return text("verb") == "create";
     }
     let Some(info) = tidegate_api::kinds::by_plural(text("group"), text("resource")) else {
         return spec["nonResourceAttributes"]["verb"] == "get";
@@ -57,10 +67,50 @@ fn user(user: &User) -> Value {
     json!({ "userInfo": { "username": user.name, "groups": groups } })
 }
 
+/// What somebody may do, resource by resource; whoever may do everything is told so in a word.
 fn rules(user: &User) -> Value {
+    let rule = |verbs: &[&str], group: &str, resources: &[String]| json!({ "verbs": verbs, "apiGroups": [group], "resources": resources });
+    let rules: Vec<Value> = match user.rules() {
+        true => vec![rule(&["*"], "*", &["*".to_owned()])],
+        false => granted(user)
+            .iter()
+            .map(|((group, verbs), resources)| rule(verbs, group, resources))
+            .collect(),
+    };
     json!({
-        "resourceRules": [{ "verbs": user.verbs(), "apiGroups": ["*"], "resources": ["*"] }],
+        "resourceRules": rules,
         "nonResourceRules": [{ "verbs": if user.rules() { ["*"] } else { ["get"] }, "nonResourceURLs": ["*"] }],
         "incomplete": false,
     })
+}
+
+/// The resources of each group with which somebody may do the same.
+fn granted(user: &User) -> BTreeMap<(&'static str, Vec<&'static str>), Vec<String>> {
+    let mut granted: BTreeMap<_, Vec<String>> = BTreeMap::new();
+    let mut grant = |group, verbs: Vec<&'static str>, resource: String| {
+        let resources = granted.entry((group, verbs)).or_default();
+        // Versions of a kind are one resource.
+        if !resources.contains(&resource) {
+            resources.push(resource);
+        }
+    };
+    for info in KINDS {
+        let may = |verbs: &[&'static str], part| -> Vec<&'static str> {
+            let of_theirs =
+                |verb: &&str| Verb::named(verb).is_some_and(|verb| user.may(verb, info, part));
+            verbs.iter().copied().filter(of_theirs).collect()
+        };
+        for (group, _) in info.group_versions() {
+            grant(group, may(info.verbs, None), info.plural.to_owned());
+            for part in subresources(info) {
+                let name = format!("{}/{}", info.plural, part.name);
+                grant(group, may(part.verbs, Some(part.name)), name);
+            }
+        }
+    }
+    for (group, plural, _) in REVIEWS {
+        grant(group, vec!["create"], (*plural).to_owned());
+    }
+    granted.retain(|(_, verbs), _| !verbs.is_empty());
+    granted
 }

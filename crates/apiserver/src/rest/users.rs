@@ -57,15 +57,6 @@ impl User {
             && !matches!(subresource, Some("exec" | "attach" | "portforward"));
         self.rules() || (reads && self.is_in(VIEW))
     }
-
-    /// The verbs, as a review of rules tells them.
-    pub(crate) fn verbs(&self) -> &'static [&'static str] {
-        match (self.rules(), self.is_in(VIEW)) {
-            (true, _) => &["*"],
-            (false, true) => &["get", "list", "watch"],
-            (false, false) => &[],
-        }
-    }
 }
 
 /// All users, by their tokens.

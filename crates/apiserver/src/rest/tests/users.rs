@@ -61,3 +61,65 @@ async fn reviews_tell_the_truth() {
     let info = json!({ "username": "viewer", "groups": ["tidegate:view", "system:authenticated"] });
     assert_eq!(who["status"]["userInfo"], info);
 }
+
+/// What `kubectl auth can-i --list` says is what a review of each right says.
+#[tokio::test]
+async fn the_list_of_rights_is_what_each_of_them_is() {
+    let lab = lab();
+    let reviews = "/apis/authorization.k8s.io/v1";
+    let rules = json!({ "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview",
+        "spec": { "namespace": "default" } });
+    for groups in [&["system:masters"][..], &["tidegate:view"], &[]] {
+        let asks = user("one", groups);
+        let path = format!("{reviews}/selfsubjectrulesreviews");
+        let answer = lab.call(Method::POST, &path).by(&asks).json(&rules).send().await;
+        let status = answer.expect(201)["status"].take();
+        let lists = |list: &Value, word: &str| {
+            list.as_array().into_iter().flatten().any(|one| one == word || one == "*")
+        };
+        let told = |group: &str, resource: &str, verb: &str| {
+            status["resourceRules"].as_array().expect("rules").iter().any(|rule| {
+                lists(&rule["apiGroups"], group)
+                    && lists(&rule["resources"], resource)
+                    && lists(&rule["verbs"], verb)
+            })
+        };
+        let path = format!("{reviews}/selfsubjectaccessreviews");
+        for (group, resource, part) in [
+            ("", "secrets", ""),
+            ("", "configmaps", ""),
+            ("", "pods", ""),
+            ("", "pods", "log"),
+            ("", "pods", "exec"),
+            ("", "pods", "status"),
+            ("apps", "deployments", ""),
+            ("apps", "deployments", "scale"),
+            ("networking.istio.io", "virtualservices", ""),
+            ("networking.istio.io", "virtualservices", "status"),
+            ("gateway.networking.k8s.io", "httproutes", ""),
+            ("apiextensions.k8s.io", "customresourcedefinitions", ""),
+            ("events.k8s.io", "events", ""),
+            ("authorization.k8s.io", "selfsubjectaccessreviews", ""),
+        ] {
+            for verb in ["get", "list", "watch", "create", "delete"] {
+                // Parts are not listed, watched or made.
+                if !part.is_empty() && verb != "get" {
+                    continue;
+                }
+                let review = json!({
+                    "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+                    "spec": { "resourceAttributes":
+                        { "verb": verb, "group": group, "resource": resource, "subresource": part } },
+                });
+                let one = lab.call(Method::POST, &path).by(&asks).json(&review).send().await;
+                let name =
+                    if part.is_empty() { resource.into() } else { format!("{resource}/{part}") };
+                assert_eq!(
+                    told(group, &name, verb),
+                    one.expect(201)["status"]["allowed"] == true,
+                    "{groups:?}: {verb} {group} {name}"
+                );
+            }
+        }
+    }
+}
