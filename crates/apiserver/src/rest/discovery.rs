@@ -86,9 +86,12 @@ pub(crate) fn resources(group: &str, version: &str) -> Result<Reply, Failure> {
                 "verbs": part.verbs,
             });
             if let Some((group, version, kind)) = part.form {
-                resource["group"] = group.into();
-                resource["version"] = version.into();
                 resource["kind"] = kind.into();
+                // As with the kinds themselves: of the core group they are left out.
+                if !version.is_empty() {
+                    resource["group"] = group.into();
+                    resource["version"] = version.into();
+                }
             }
             resources.push(resource);
         }
@@ -154,15 +157,18 @@ pub(crate) struct Part {
     pub name: &'static str,
     /// What can be done with it.
     pub verbs: &'static [&'static str],
-    /// Group, version and kind of its form, where that is not the object's.
+    /// Group, version and kind of its form, where that is not the object's; group and version are empty in the core group.
     form: Option<(&'static str, &'static str, &'static str)>,
 }
 
-/// The parts of objects of a kind.
+/// The parts of objects of a kind that can be had. Those that are always refused are left out, so that nobody takes them for
+/// served: `attach` and `portforward` of Pods, `token` of ServiceAccounts, `finalize` of Namespaces.
 pub(crate) fn subresources(info: &KindInfo) -> Vec<Part> {
     const CHANGED: &[&str] = &["get", "patch", "update"];
     let mut parts = Vec::new();
     if info.kind == tidegate_api::Kind::Pod {
+        let options = Some(("", "", "PodExecOptions"));
+        parts.push(Part { name: "exec", verbs: &["create", "get"], form: options });
         parts.push(Part { name: "log", verbs: &["get"], form: None });
     }
     if write::scales(info) {

@@ -41,6 +41,14 @@ async fn everything_at_once_with_istio_first() {
     let resources = core["items"][0]["versions"][0]["resources"].as_array().expect("resources");
     let pods = resources.iter().find(|r| r["resource"] == "pods").expect("pods");
     assert_eq!(pods["responseKind"], json!({ "group": "", "version": "", "kind": "Pod" }));
+    let part = |resource: &Value, name: &str| {
+        let parts = resource["subresources"].as_array().expect("parts").iter();
+        parts.into_iter().find(|part| part["subresource"] == name).cloned()
+    };
+    let exec = part(pods, "exec").expect("what is served is listed");
+    assert_eq!(exec["responseKind"]["kind"], "PodExecOptions");
+    assert_eq!(exec["verbs"], json!(["create", "get"]));
+    assert_eq!(part(pods, "attach"), None, "it is always refused");
     let old = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
     let old = lab.call(Method::GET, "/apis").header(header::ACCEPT, old).send().await;
     assert_eq!(old.json["apiVersion"], "apidiscovery.k8s.io/v2beta1");
