@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Request, header};
+use http::{HeaderValue, Method, Request, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
@@ -77,7 +77,9 @@ pub(super) async fn serve(context: Arc<Context>, stream: TcpStream, shutdown: Sh
     let service = service_fn(move |request: Request<Incoming>| {
         let (context, one) = (Arc::clone(&context), counted.begin());
         async move {
+            let heads = request.method() == Method::HEAD;
             let reply = answer(&context, request).await;
+            let reply = if heads { reply::head_of(reply) } else { reply };
             Ok::<_, Infallible>(reply.map(|body| one.with(body)))
         }
     });

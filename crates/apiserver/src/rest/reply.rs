@@ -83,6 +83,15 @@ pub(crate) fn failure(failure: &Failure) -> Reply {
     reply
 }
 
+/// The answer to HEAD: what GET is answered, without the body, whose length is told where it is known (RFC 9110, section
+/// 9.3.2). Over HTTP/2 a body would be an error of the protocol.
+pub(crate) fn head_of(mut reply: Reply) -> Reply {
+    if let Some(length) = reply.body().size_hint().exact().filter(|length| *length > 0) {
+        set(&mut reply, header::CONTENT_LENGTH, &length.to_string());
+    }
+    reply.map(|_| Full::default().boxed_unsync())
+}
+
 /// Sets a header; a value that no header can hold is left out.
 pub(crate) fn set(reply: &mut Reply, name: header::HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {

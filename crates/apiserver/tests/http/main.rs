@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -77,6 +78,14 @@ impl Running {
         SocketAddr::new(Ipv4Addr::LOCALHOST.into(), self.server.local_addr().port())
     }
 
+    async fn h2(&self) -> H2 {
+        let io = TokioIo::new(self.connect(&["h2"]).await);
+        let (sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.expect("h2");
+        tokio::spawn(connection);
+        H2 { sender, token: self.token() }
+    }
+
     /// One request on a connection of its own, as HTTP/1.
     async fn ask(&self, head: &str, body: &str) -> Response {
         let mut client = Client::over(self.connect(&["http/1.1"]).await);
@@ -91,6 +100,41 @@ impl Running {
     async fn get_as(&self, token: &str, path: &str) -> Response {
         let head = format!("GET {path} HTTP/1.1\r\nAuthorization: Bearer {token}");
         self.ask(&head, "").await
+    }
+}
+
+/// A connection of HTTP/2.
+struct H2 {
+    sender: hyper::client::conn::http2::SendRequest<Full<Bytes>>,
+    token: String,
+}
+
+impl H2 {
+    async fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+    ) -> http::Response<Incoming> {
+        self.send(method, path, fields, "").await
+    }
+
+    async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: &str,
+    ) -> http::Response<Incoming> {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("https://127.0.0.1{path}"))
+            .header("authorization", format!("Bearer {}", self.token));
+        let request =
+            fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let body = Full::new(Bytes::copy_from_slice(body.as_bytes()));
+        let answer = self.sender.send_request(request.body(body).expect("a request")).await;
+        answer.expect("an answer")
     }
 }
 
@@ -123,25 +167,12 @@ async fn plain_http_is_told_to_use_tls() {
 #[tokio::test]
 async fn http_2_carries_watches_and_requests_at_once() {
     let running = start().await;
-    let io = TokioIo::new(running.connect(&["h2"]).await);
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.expect("h2");
-    let driving = tokio::spawn(connection);
-    let token = running.token();
-    let request = |method: &str, path: &str, body: &str| {
-        Request::builder()
-            .method(method)
-            .uri(format!("https://127.0.0.1{path}"))
-            .header("authorization", format!("Bearer {token}"))
-            .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
-            .expect("a request")
-    };
+    let mut client = running.h2().await;
     let maps = "/api/v1/namespaces/default/configmaps";
-    let watch = sender.send_request(request("GET", &format!("{maps}?watch=true"), "")).await;
-    let mut watch = watch.expect("headers at once").into_body();
+    let watch = client.ask("GET", &format!("{maps}?watch=true"), &[]).await;
+    let mut watch = watch.into_body();
     let body = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}"#;
-    let created = sender.send_request(request("POST", maps, body)).await.expect("an answer");
-    assert_eq!(created.status(), 201);
+    assert_eq!(client.send("POST", maps, &[], body).await.status(), 201);
     let frame = watch.frame().await.expect("an event").expect("no error");
     let line = frame.into_data().expect("data");
     assert!(line.starts_with(b"{\"type\":\"ADDED\""), "{line:?}");
@@ -149,7 +180,37 @@ async fn http_2_carries_watches_and_requests_at_once() {
     while let Some(frame) = watch.frame().await {
         frame.expect("the watch ends cleanly");
     }
-    driving.abort();
+}
+
+#[tokio::test]
+async fn answers_to_head_have_a_head() {
+    let running = start().await;
+    let mut client = running.h2().await;
+    for path in ["/version", "/api/v1/namespaces", "/api/v1/namespaces/nope", "/nope"] {
+        let got = client.ask("GET", path, &[]).await;
+        let (status, body) = (got.status(), got.into_body().collect().await.expect("a body"));
+        let length = body.to_bytes().len().to_string();
+        let head = client.ask("HEAD", path, &[]).await;
+        assert_eq!(
+            (head.status(), head.headers()["content-length"].as_bytes()),
+            (status, length.as_bytes())
+        );
+        let body = head.into_body().collect().await.expect("the end of the stream, and no error");
+        assert_eq!(body.to_bytes().len(), 0, "{path}");
+
+        let mut first = Client::over(running.connect(&["http/1.1"]).await);
+        let token = running.token();
+        first.send(format!(
+            "HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
+        )).await;
+        let all = String::from_utf8(first.read_to_end().await).expect("text");
+        assert!(all.starts_with(&format!("HTTP/1.1 {}", status.as_str())), "{all}");
+        assert!(all.to_lowercase().contains(&format!("content-length: {length}\r\n")), "{all}");
+        assert!(all.ends_with("\r\n\r\n"), "{all}");
+    }
+    let watch = client.ask("HEAD", "/api/v1/namespaces?watch=true", &[]).await;
+    let body = watch.into_body().collect().await.expect("the end of the stream");
+    assert_eq!(body.to_bytes().len(), 0, "a watch has no length, and ends at once");
 }
 
 #[tokio::test]
