@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -34,8 +35,10 @@ use super::{Api, Shutdown};
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How often a client that says nothing is asked whether it is still there.
 const STILL_THERE: Duration = Duration::from_secs(30);
-/// Bytes of a request's head.
+/// Bytes of a request's head: what is more is refused in words.
 const HEAD_BYTES: usize = 64 << 10;
+/// Bytes of a head that are read, so that there is somebody to refuse.
+const HEAD_READ: usize = 2 * HEAD_BYTES;
 /// Bytes of a body that is too large that are read and thrown away.
 const DRAINED: usize = 16 << 20;
 /// Requests at once on one HTTP/2 connection; watches count.
@@ -88,7 +91,7 @@ pub(super) async fn serve(context: Arc<Context>, stream: TcpStream, shutdown: Sh
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
-            .max_header_list_size(u32::try_from(HEAD_BYTES).unwrap_or(u32::MAX))
+            .max_header_list_size(u32::try_from(HEAD_READ).unwrap_or(u32::MAX))
             .serve_connection(io, service);
         let connection = std::pin::pin!(connection);
         ending.follow(connection, http2::Connection::graceful_shutdown).await;
@@ -96,7 +99,7 @@ pub(super) async fn serve(context: Arc<Context>, stream: TcpStream, shutdown: Sh
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.head)
-            .max_buf_size(HEAD_BYTES)
+            .max_buf_size(HEAD_READ)
             .serve_connection(io, service)
             .with_upgrades();
         let connection = std::pin::pin!(connection);
@@ -166,6 +169,9 @@ async fn refuse_plain(mut stream: TcpStream) {
 
 async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
     let (mut parts, body) = request.into_parts();
+    if head_bytes(&parts) > HEAD_BYTES {
+        return reply::failure(&Failure::head_too_large(HEAD_BYTES));
+    }
     let upgrade = parts.extensions.remove::<OnUpgrade>();
     let authorization = parts.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
     let known = context.users.of(authorization);
@@ -210,6 +216,14 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
     }
     tracing::debug!(method = %ask.method, path = %ask.path, code = reply.status().as_u16(), "API");
     reply
+}
+
+/// Bytes of a head as HTTP/1 writes it, whichever version carried it.
+fn head_bytes(parts: &Parts) -> usize {
+    const AROUND: usize = ": \r\n".len();
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let fields = parts.headers.iter();
+    target + fields.map(|(name, value)| name.as_str().len() + value.len() + AROUND).sum::<usize>()
 }
 
 /// What may be asked without a token: whether the server is there, and which version it is.

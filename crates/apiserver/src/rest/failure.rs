@@ -139,6 +139,13 @@ impl Failure {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
     }
 
+    pub(crate) fn head_too_large(limit: usize) -> Self {
+        let message = format!(
+            "Request head too large: its path, query and header fields are to have at most {limit} bytes"
+        );
+        Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "", message)
+    }
+
     pub(crate) fn too_many_requests(message: impl Into<String>) -> Self {
         let mut failure = Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message)
             .with_details(json!({ "retryAfterSeconds": 1 }));

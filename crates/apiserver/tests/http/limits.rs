@@ -58,6 +58,24 @@ async fn bodies_have_a_limit() {
 }
 
 #[tokio::test]
+async fn heads_have_a_limit_in_both_versions_of_http() {
+    let running = start().await;
+    for (bytes, expected) in [(60_000, 200), (66_000, 431), (100_000, 431)] {
+        let long = "y".repeat(bytes);
+        let token = running.token();
+        let head = format!("GET /api HTTP/1.1\r\nAuthorization: Bearer {token}\r\nX-Long: {long}");
+        let first = running.ask(&head, "").await;
+        assert_eq!(first.status, expected, "HTTP/1, {bytes} bytes");
+        let second = running.h2().await.ask("GET", "/api", &[("x-long", &long)]).await;
+        assert_eq!(second.status(), expected, "HTTP/2, {bytes} bytes");
+        if expected == 431 {
+            let said = first.json()["message"].as_str().expect("words").to_owned();
+            assert!(said.contains("at most 65536 bytes"), "{said}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn beyond_loopback_it_takes_tokens_that_were_given_on_purpose() {
     let everywhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
     let dir = tempfile::tempdir().expect("a directory");
