@@ -143,6 +143,17 @@ async fn external_web_services_are_consumed_over_https() {
     let productpage = setting.workload("productpage-v1-1", "app=productpage,version=v1", &[]).await;
     productpage.answers(&[PAGE], |it| it.contains(" 000") && it.ends_with(" 500")).await;
     assert_eq!(google.connections(), 0);
+    // "So what might have gone wrong?"
+    eventually(PATIENCE, async || {
+        let listed = shell.ok("tidegate egress denied").await;
+        let row = listed.lines().find(|line| line.starts_with("details-v2-1.default "));
+        let words: Vec<&str> = row.unwrap_or_default().split_whitespace().collect();
+        let found = words.get(1..).is_some_and(|words| {
+            words.starts_with(&["www.googleapis.com", ORIGINS[0], "443", "TLS"])
+        });
+        if found { Ok(()) } else { Err(listed) }
+    })
+    .await;
 
     shell.ok(HTTPS).await;
     let found = format!("{BOOK} 200");

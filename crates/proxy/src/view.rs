@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use serde_json::Value as Json;
 use tidegate_xds::ResourceType;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::accesslog::Logs;
 use crate::admin::{self, Accepted, Drain, Lifecycle, Origin, Rejected, State, Thresholds};
@@ -111,6 +111,12 @@ impl View {
     /// nobody needs them any more.
     pub fn learn_lacks(&self, news: impl IntoIterator<Item = (Arc<str>, Option<String>)>) {
         self.lacks.learn(news);
+    }
+
+    /// Tells that more was refused ([`State::denied`]).
+    #[must_use]
+    pub fn refusals(&self) -> watch::Receiver<()> {
+        self.refused.news()
     }
 
     /// The counts.

@@ -37,6 +37,7 @@ mod events;
 mod explain;
 mod failure;
 mod files;
+mod handing_in;
 mod http_server;
 mod lifecycle;
 mod listen;

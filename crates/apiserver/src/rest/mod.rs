@@ -30,6 +30,7 @@ mod present;
 mod protobuf;
 mod query;
 mod read;
+mod refusals;
 mod reply;
 mod reviews;
 mod router;
@@ -65,6 +66,7 @@ use users::User;
 pub use forms::PATH as FORMS_PATH;
 pub use limits::Limits;
 pub use logs::{CommandOutput, ContainerCommand, Containers, LogLines, LogOptions, NoContainers};
+pub use refusals::{MOST_ENTRIES as EGRESS_ENTRIES, PATH as EGRESS_PATH};
 pub use server::{Handle, Options, Server, StartError};
 pub use sessions::ADMIN_ANNOTATION;
 
@@ -77,6 +79,7 @@ pub(crate) struct Api {
     store: Store,
     containers: Arc<dyn Containers>,
     handed_in: Arc<HandedIn>,
+    refusals: refusals::Refusals,
     services: services::Services,
     turns: write::Turns,
     /// See [`Options::alone`].
@@ -116,6 +119,7 @@ impl Api {
             store,
             containers,
             handed_in: Arc::default(),
+            refusals: refusals::Refusals::default(),
             services: services::Services::default(),
             turns: write::Turns::default(),
             alone: false,
@@ -148,6 +152,7 @@ impl Api {
                         let unsettled = || forms::unsettled(&self.store);
                         rules.then(unsettled).ok_or_else(Failure::page_not_found)
                     }
+                    Route::Egress => refusals::all(self, ask),
                     route => fixed(&route, ask),
                 }
             }
@@ -157,12 +162,11 @@ impl Api {
     async fn resource(&self, target: &Target, ask: &Ask) -> Result<Reply, Failure> {
         let verb = target.verb(&ask.method, ask.query.flag("watch"))?;
         check_access(target, verb, ask)?;
-        if target.subresource.as_deref() == Some("log")
-            && target.served.info.kind == tidegate_api::Kind::Pod
-        {
-            match verb {
-                Verb::Get => return logs::log(self, target, ask),
-                Verb::Create => return logs::hand_in(self, target, ask),
+        if target.served.info.kind == tidegate_api::Kind::Pod {
+            match (target.subresource.as_deref(), verb) {
+                (Some("log"), Verb::Get) => return logs::log(self, target, ask),
+                (Some("log"), Verb::Create) => return logs::hand_in(self, target, ask),
+                (Some("egress"), Verb::Create) => return refusals::hand_in(self, target, ask),
                 _ => {}
             }
         }
@@ -213,8 +217,16 @@ fn fixed(route: &Route, ask: &Ask) -> Result<Reply, Failure> {
                 paths.extend(versions.map(|version| format!("/apis/{group}/{version}")));
             }
             paths.extend(
-                ["/healthz", "/livez", "/openapi/v3", "/readyz", forms::PATH, "/version"]
-                    .map(str::to_owned),
+                [
+                    "/healthz",
+                    "/livez",
+                    "/openapi/v3",
+                    "/readyz",
+                    refusals::PATH,
+                    forms::PATH,
+                    "/version",
+                ]
+                .map(str::to_owned),
             );
             Ok(reply::json(StatusCode::OK, &json!({ "paths": paths })))
         }
@@ -240,7 +252,9 @@ fn fixed(route: &Route, ask: &Ask) -> Result<Reply, Failure> {
         Route::OldOpenApi => Ok(openapi::version_two(ask)),
         Route::OpenApiIndex => Ok(openapi::index(ask)),
         Route::OpenApi(path) => openapi::get(path, ask.query.get("hash")),
-        Route::Forms | Route::Resource(_) | Route::Review { .. } => Err(Failure::page_not_found()),
+        Route::Forms | Route::Egress | Route::Resource(_) | Route::Review { .. } => {
+            Err(Failure::page_not_found())
+        }
     }
 }
 

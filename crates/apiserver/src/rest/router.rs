@@ -14,6 +14,8 @@ pub(crate) enum Route {
     Health,
     /// Which forms of objects proved good.
     Forms,
+    /// What workloads were not let out.
+    Egress,
     /// `/api`
     CoreVersions,
     /// `/apis`
@@ -67,6 +69,7 @@ pub(crate) fn route(path: &str) -> Result<Route, Failure> {
         ["version"] => Route::Version,
         ["healthz" | "livez" | "readyz", ..] => Route::Health,
         ["tidegate", "forms"] => Route::Forms,
+        ["tidegate", "egress"] => Route::Egress,
         ["api"] => Route::CoreVersions,
         ["apis"] => Route::Groups,
         ["apis", group] => Route::Group((*group).into()),
@@ -236,6 +239,7 @@ mod tests {
         assert!(matches!(route("/"), Ok(Route::Root)));
         assert!(matches!(route("/readyz/ping"), Ok(Route::Health)));
         assert!(matches!(route(super::super::FORMS_PATH), Ok(Route::Forms)));
+        assert!(matches!(route(super::super::EGRESS_PATH), Ok(Route::Egress)));
         assert!(matches!(route("/apis"), Ok(Route::Groups)));
         assert!(
             matches!(route("/openapi/v3/api/v1"), Ok(Route::OpenApi(path)) if path == "api/v1")

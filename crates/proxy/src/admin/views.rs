@@ -8,7 +8,7 @@ use tracing::level_filters::LevelFilter;
 use super::answer::{Answer, Pieces};
 use super::commands::Call;
 use super::server::Admin;
-use crate::accesslog::timestamp;
+use crate::egress::Denied;
 use crate::remote::Remote;
 
 /// `/listeners`
@@ -40,22 +40,7 @@ pub(super) fn listeners(admin: &Admin, call: Call<'_>) -> Answer {
 /// `/egress/denied`, which Envoy has not.
 pub(super) fn denied(admin: &Admin) -> Answer {
     let about = admin.state.about();
-    let denied = admin.state.denied().into_iter().map(|denied| {
-        let mut entry = json!({
-            "protocol": denied.asked.as_str(),
-            "address": denied.destination.ip().to_canonical(),
-            "port": denied.destination.port(),
-            "source": denied.source,
-            "count": denied.count,
-            "first": timestamp(denied.first),
-            "last": timestamp(denied.last),
-        });
-        if let Some(host) = denied.host {
-            entry["host"] = (*host).into();
-        }
-        entry
-    });
-    let denied: Vec<Json> = denied.collect();
+    let denied: Vec<Json> = admin.state.denied().iter().map(Denied::json).collect();
     let unlisted = admin.registry.unlisted();
     Answer::json(&json!({"node": about.node, "denied": denied, "unlisted": unlisted}))
 }

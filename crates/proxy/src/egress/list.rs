@@ -6,7 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use serde_json::{Value as Json, json};
+
 use super::{Asked, Refusal};
+use crate::accesslog::timestamp;
 
 /// Entries at most: the one that nobody asked for the longest goes first.
 const MOST: usize = 1000;
@@ -139,6 +142,26 @@ impl Told {
 
 fn has_passed(since: SystemTime, now: SystemTime) -> bool {
     now.duration_since(since).is_ok_and(|passed| passed >= TOLD_EVERY)
+}
+
+impl Denied {
+    /// An entry of `/egress/denied`.
+    #[must_use]
+    pub fn json(&self) -> Json {
+        let mut entry = json!({
+            "protocol": self.asked.as_str(),
+            "address": self.destination.ip().to_canonical(),
+            "port": self.destination.port(),
+            "source": self.source,
+            "count": self.count,
+            "first": timestamp(self.first),
+            "last": timestamp(self.last),
+        });
+        if let Some(host) = &self.host {
+            entry["host"] = (**host).into();
+        }
+        entry
+    }
 }
 
 impl fmt::Display for Denied {

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use tidegate_dns::DnsProxy;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::http::chain::Client;
 use crate::stats::{EgressStats, Scope, Stats};
@@ -63,7 +63,11 @@ pub struct Desk {
 
 /// What has been refused.
 #[derive(Debug, Default)]
-pub struct Register(Mutex<List>);
+pub struct Register {
+    list: Mutex<List>,
+    /// Told of each change.
+    news: watch::Sender<()>,
+}
 
 /// Both ends of a register that is not kept yet.
 #[derive(Debug)]
@@ -99,6 +103,7 @@ impl Office {
                 (name, _) => name.as_deref().map(Arc::from),
             };
             let (shown, gone) = register.list().add(&refusal, name, SystemTime::now());
+            register.news.send_replace(());
             stats.unlisted.add(gone);
             let denied = match shown {
                 None => continue,
@@ -153,9 +158,15 @@ impl Register {
         self.list().denied()
     }
 
+    /// Tells that there are more of them. Only the newest change counts, so that who is slow misses none.
+    #[must_use]
+    pub fn news(&self) -> watch::Receiver<()> {
+        self.news.subscribe()
+    }
+
     /// The list, which only changes as a whole.
     fn list(&self) -> MutexGuard<'_, List> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,5 +1,6 @@
 //! `tidegate egress`: what was not let out, and what would let it out.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -7,20 +8,24 @@ use serde_json::Value;
 use tidegate_explain::remedy::{Refused, Wire, service_entries};
 
 use super::objects::AccessArgs;
+use super::proxy_config::fetch;
+use super::proxy_config::process::{self, Known};
 use super::proxy_config::table::Table;
-use super::proxy_config::{fetch, process};
 use super::values::socket_address;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::terminal;
 
 const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
-  # What was refused, by workload, host and port
+  # What was refused, by workload, host and port: of the gateway, and of all workloads that its API shows
   tidegate egress denied
+
+  # Of one workload, as `tidegate run --pod NAME` and `tidegate sidecar --pod NAME` name it
+  tidegate egress denied --pod sleep -n default
 
   # The ServiceEntries that would let it out
   tidegate egress denied -o yaml
 
-  # Of the sidecar whose admin interface listens there
+  # Of the process alone whose admin interface listens there, such as a sidecar without an API
   tidegate egress denied --admin 127.0.0.1:15001";
 
 /// Where the list of what was refused stands.
@@ -49,7 +54,15 @@ struct DeniedArgs {
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     output: Output,
 
-    /// Where the admin interface listens [default: where the process of the kubeconfig says; without one, 127.0.0.1:15000]
+    /// Of this workload alone, by the name of its Pod
+    #[arg(long, value_name = "NAME")]
+    pod: Option<String>,
+
+    /// Of workloads of this namespace alone [default: all; with --pod: default]
+    #[arg(short, long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+
+    /// Of one process alone, whose admin interface listens here, instead of all that the API knows of
     #[arg(long, value_name = "ADDRESS:PORT")]
     #[arg(value_parser = socket_address, conflicts_with_all = ["kubeconfig", "context"])]
     admin: Option<SocketAddr>,
@@ -71,16 +84,57 @@ enum Output {
 /// Fetches and prints.
 pub fn run(args: &EgressArgs) -> Outcome<()> {
     let Verb::Denied(args) = &args.verb;
-    let admin = match args.admin {
-        Some(given) => given,
-        None => process::admin(&args.access, None)?,
-    };
-    let told = fetch::json(admin, DENIED)?;
+    let lists = args.narrowed(lists(args)?)?;
     terminal::print(match args.output {
-        Output::Json => format!("{told:#}\n"),
-        Output::Yaml => manifests(&told),
-        Output::Table => table(&told),
+        Output::Json => json(lists),
+        Output::Yaml => manifests(&lists),
+        Output::Table => table(&lists),
     })
+}
+
+/// The lists of all processes that are asked, each in the form of `/egress/denied`.
+fn lists(args: &DeniedArgs) -> Outcome<Vec<Value>> {
+    if let Some(admin) = args.admin {
+        return Ok(vec![fetch::json(admin, DENIED)?]);
+    }
+    let Known { admin, mut lists } = process::refusals(&args.access)?;
+    if let Some(admin) = admin {
+        match fetch::json(admin, DENIED) {
+            Ok(own) => lists.insert(0, own),
+            // Nobody else was asked.
+            Err(failure) if lists.is_empty() => return Err(failure),
+            Err(failure) => {
+                terminal::say(format!("what the gateway refused itself is not listed: {failure}"));
+            }
+        }
+    }
+    Ok(lists)
+}
+
+impl DeniedArgs {
+    /// The lists of the workloads that are asked for.
+    fn narrowed(&self, lists: Vec<Value>) -> Outcome<Vec<Value>> {
+        let Self { pod, namespace, .. } = self;
+        let namespace = namespace.as_deref().or(pod.as_ref().map(|_| DEFAULT_NAMESPACE));
+        let is = |asked: Option<&str>, known: &Value| asked.is_none_or(|asked| known == asked);
+        let wanted = |told: &Value| {
+            let metadata = &told["node"]["metadata"];
+            is(pod.as_deref(), &metadata["NAME"]) && is(namespace, &metadata["NAMESPACE"])
+        };
+        let known: Vec<String> = lists.iter().filter_map(workload).collect();
+        let lists: Vec<Value> = lists.into_iter().filter(wanted).collect();
+        match pod {
+            Some(pod) if lists.is_empty() => {
+                let namespace = namespace.unwrap_or(DEFAULT_NAMESPACE);
+                let known = if known.is_empty() { "nobody".to_owned() } else { known.join(", ") };
+                Err(Failure::new(format!(
+                    "what {pod}.{namespace} is refused is not known here; that of these is: {known}"
+                ))
+                .or("--admin ADDRESS:PORT, where its sidecar's admin interface listens"))
+            }
+            _ => Ok(lists),
+        }
+    }
 }
 
 fn entries(told: &Value) -> impl Iterator<Item = &Value> {
@@ -94,26 +148,39 @@ fn workload(told: &Value) -> Option<String> {
     Some(format!("{name}.{namespace}"))
 }
 
-fn table(told: &Value) -> String {
-    let workload = workload(told);
+/// One list is told as it came.
+fn json(mut lists: Vec<Value>) -> String {
+    match lists.len() {
+        1 => format!("{:#}\n", lists.remove(0)),
+        _ => format!("{:#}\n", Value::from(lists)),
+    }
+}
+
+fn table(lists: &[Value]) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let rows: Vec<Vec<String>> = entries(told)
-        .map(|entry| {
-            vec![
-                workload.clone().unwrap_or_else(|| "-".to_owned()),
-                entry["host"].as_str().unwrap_or("-").to_owned(),
-                text(&entry["address"]),
-                entry["port"].to_string(),
-                text(&entry["protocol"]),
-                entry["count"].to_string(),
-                text(&entry["last"]),
-                text(&entry["source"]),
-            ]
+    let row = |workload: &str, entry: &Value| {
+        vec![
+            workload.to_owned(),
+            entry["host"].as_str().unwrap_or("-").to_owned(),
+            text(&entry["address"]),
+            entry["port"].to_string(),
+            text(&entry["protocol"]),
+            entry["count"].to_string(),
+            text(&entry["last"]),
+            text(&entry["source"]),
+        ]
+    };
+    let rows: Vec<Vec<String>> = lists
+        .iter()
+        .flat_map(|told| {
+            let workload = workload(told).unwrap_or_else(|| "-".to_owned());
+            entries(told).map(move |entry| row(&workload, entry))
         })
         .collect();
-    let unlisted = match told["unlisted"].as_u64() {
-        None | Some(0) => String::new(),
-        Some(count) => format!("{count} more refusals are not, or no longer, in this list.\n"),
+    let unlisted = lists.iter().filter_map(|told| told["unlisted"].as_u64());
+    let unlisted = match unlisted.fold(0, u64::saturating_add) {
+        0 => String::new(),
+        count => format!("{count} more refusals are not, or no longer, in this list.\n"),
     };
     if rows.is_empty() {
         return format!("Nothing was refused.\n{unlisted}");
@@ -122,11 +189,18 @@ fn table(told: &Value) -> String {
     format!("{}{unlisted}", Table::new(heading, rows))
 }
 
-fn manifests(told: &Value) -> String {
-    let refused: Vec<Refused> = entries(told).filter_map(refused).collect();
-    let namespace = told["node"]["metadata"]["NAMESPACE"].as_str().unwrap_or(DEFAULT_NAMESPACE);
-    let documents: Vec<String> =
-        service_entries(&refused, namespace).iter().map(tidegate_yaml::write).collect();
+/// ServiceEntries in the namespaces of those who were refused; workloads of a namespace share them.
+fn manifests(lists: &[Value]) -> String {
+    let mut by_namespace: BTreeMap<&str, Vec<Refused>> = BTreeMap::new();
+    for told in lists {
+        let namespace = told["node"]["metadata"]["NAMESPACE"].as_str();
+        let known = by_namespace.entry(namespace.unwrap_or(DEFAULT_NAMESPACE)).or_default();
+        known.extend(entries(told).filter_map(refused));
+    }
+    let objects = by_namespace
+        .into_iter()
+        .flat_map(|(namespace, refused)| service_entries(&refused, namespace));
+    let documents: Vec<String> = objects.map(|object| tidegate_yaml::write(&object)).collect();
     match documents.is_empty() {
         true => "# Nothing was refused.\n".to_owned(),
         false => documents.join("---\n"),
@@ -167,7 +241,9 @@ mod tests {
 
     #[test]
     fn the_table_has_a_line_for_each_and_says_what_is_not_in_it() {
-        let table = table(&told());
+        let mut other = told();
+        other["node"]["metadata"]["NAME"] = "curl".into();
+        let table = table(&[told(), other]);
         let lines: Vec<Vec<&str>> =
             table.lines().map(|line| line.split_whitespace().collect()).collect();
         let last = "2026-01-02T00:00:00Z";
@@ -176,21 +252,48 @@ mod tests {
             ["sleep.own", "www.espn.com", "192.0.2.1", "443", "TLS", "2", last, "10.0.0.7"]
         );
         assert_eq!(lines[2][1..5], ["-", "192.0.2.1", "22", "TCP"]);
-        assert_eq!(lines[3][..3], ["3", "more", "refusals"]);
-        assert_eq!(super::table(&json!({"denied": []})), "Nothing was refused.\n");
+        assert_eq!(lines[3][..2], ["curl.own", "www.espn.com"]);
+        assert_eq!(lines[5][..3], ["6", "more", "refusals"]);
+        assert_eq!(super::table(&[json!({"denied": []})]), "Nothing was refused.\n");
     }
 
     #[test]
-    fn manifests_are_documents_of_the_workloads_namespace() {
-        let text = manifests(&told());
+    fn manifests_are_documents_of_the_workloads_namespaces() {
+        let mut other = told();
+        other["node"]["metadata"]["NAMESPACE"] = "another".into();
+        let text = manifests(&[told(), told(), other]);
         let documents = tidegate_yaml::parse(&text);
-        let hosts: Vec<Value> = documents
+        let of: Vec<(Value, Value)> = documents
             .iter()
             .map(|document| document.as_ref().expect("YAML").to_json())
-            .inspect(|manifest| assert_eq!(manifest["metadata"]["namespace"], "own"))
-            .map(|manifest| manifest["spec"]["hosts"][0].clone())
+            .map(|it| (it["metadata"]["namespace"].clone(), it["spec"]["hosts"][0].clone()))
             .collect();
-        assert_eq!(hosts, ["www.espn.com", "192-0-2-1.address"]);
-        assert_eq!(manifests(&json!({})), "# Nothing was refused.\n");
+        let expected = ["another", "own"].map(|namespace| {
+            ["www.espn.com", "192-0-2-1.address"].map(|host| (namespace.into(), host.into()))
+        });
+        assert_eq!(of, expected.concat());
+        assert_eq!(manifests(&[json!({})]), "# Nothing was refused.\n");
+    }
+
+    #[test]
+    fn one_workload_is_asked_for_by_its_pod_and_one_that_is_unknown_is_said_so() {
+        let mut other = told();
+        other["node"]["metadata"]["NAME"] = "curl".into();
+        let narrowed = |pod: Option<&str>, namespace: Option<&str>| {
+            let args = DeniedArgs {
+                output: Output::Table,
+                pod: pod.map(str::to_owned),
+                namespace: namespace.map(str::to_owned),
+                admin: None,
+                access: AccessArgs::default(),
+            };
+            let lists = args.narrowed(vec![told(), other.clone()]).map_err(|why| why.to_string());
+            lists.map(|lists| lists.iter().filter_map(workload).collect::<Vec<_>>())
+        };
+        assert_eq!(narrowed(Some("curl"), Some("own")).expect("it is known"), ["curl.own"]);
+        assert_eq!(narrowed(None, Some("own")).expect("they are known").len(), 2);
+        assert_eq!(narrowed(None, Some("other")).expect("nobody's"), Vec::<String>::new());
+        let why = narrowed(Some("curl"), None).expect_err("it is of another namespace");
+        assert!(why.contains("curl.default") && why.contains("sleep.own, curl.own"), "{why}");
     }
 }

@@ -8,12 +8,10 @@
 //! | `network.rs` | the namespace: addresses, routes, and what leads out of it |
 //! | `claim.rs` | what is made outside of the namespace, written down so that the next start can remove it |
 //! | `pod.rs` | the Pod by which the command shows itself in an API |
-//! | `log.rs` | its log, which is the sidecar's |
 //! | `command.rs` | the command: as whom it runs, its signals, its status |
 
 mod claim;
 mod command;
-mod log;
 mod network;
 mod pod;
 
@@ -143,12 +141,14 @@ async fn serve(
     let Some((shown, format)) = shown else {
         return Ok(beside(sidecar, command, network, &mut signals).await?.status());
     };
-    let log = shown.hand_in(sidecar.data_plane.view.logs(), format);
+    let handing_in = shown.hand_in(&sidecar.data_plane.view, format);
     let ended = tokio::select! {
         ended = beside(sidecar, command, network, &mut signals) => ended,
         never = async { shown.tell(notes).await; pending().await } => never,
     };
-    log.end().await;
+    for one in handing_in {
+        one.end().await;
+    }
     if timeout(API, shown.remove()).await.is_err() {
         tracing::warn!("the Pod of this command is left behind: the API did not answer in {API:?}");
     }

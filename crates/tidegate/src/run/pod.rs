@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidegate_api::validation::names;
 use tidegate_apiserver::store::Note;
-use tidegate_proxy::accesslog::{Format, Logs};
+use tidegate_proxy::accesslog::Format;
+use tidegate_proxy::view::View;
 use tidegate_source::cluster::{Access, Ask, Client};
 use tokio::sync::mpsc;
 
-use super::log::HandingIn;
 use crate::events;
+use crate::handing_in::HandingIn;
 use crate::sidecar::Workload;
 
 /// Says of a Pod which process it stands for, as `MACHINE/NUMBER`: who finds one of a process that is gone may remove it.
@@ -74,10 +75,15 @@ impl Shown {
         Ok(shown)
     }
 
-    /// Hands in the log of the sidecar, as that of the Pod.
-    pub fn hand_in(&self, logs: &Arc<Logs>, format: Format) -> HandingIn {
-        let path = format!("{}/log?container={PROXY_CONTAINER}&uid={}", self.path, self.uid);
-        HandingIn::start(self.client.clone(), path, logs, format)
+    /// Hands in the log of the sidecar, as that of the Pod, and what it refuses.
+    pub fn hand_in(&self, view: &Arc<View>, format: Format) -> [HandingIn; 2] {
+        let Self { client, path, uid } = self;
+        let log = format!("{path}/log?container={PROXY_CONTAINER}&uid={uid}");
+        let refusals = format!("{path}/egress?uid={uid}");
+        [
+            HandingIn::log(client.clone(), log, view.logs(), format),
+            HandingIn::refusals(client.clone(), refusals, view),
+        ]
     }
 
     /// Writes what is said of the Pod as Events of it.

@@ -30,6 +30,7 @@ use tidegate_pilot::sidecar::{INBOUND_PORT, OUTBOUND_PORT};
 use tidegate_pilot::{Interception, OutboundPolicy};
 use tidegate_proxy::surroundings::Surroundings;
 use tidegate_proxy::upstream::dns::DnsConfig;
+use tidegate_source::cluster::Client;
 use tidegate_xds::Snapshot;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -44,6 +45,7 @@ use crate::control::{self, InWords, Names, Neighbours, Outgoing, Told};
 use crate::data_plane::{self, DataPlane};
 use crate::ended::Ended;
 use crate::failure::{Failure, Outcome, both};
+use crate::handing_in::HandingIn;
 use crate::signals::Signals;
 use crate::{about, addresses, admin, events, lifecycle, listen, mesh};
 
@@ -136,6 +138,8 @@ pub struct Plan {
     names: Option<(Server, Arc<DnsProxy>)>,
     /// Who is told what is said of the workload's Pod.
     pod: Option<Told>,
+    /// Where an API takes the list of what is refused, of a Pod that somebody else shows.
+    refusals: Option<(Client, String)>,
 }
 
 /// Starts the threads that carry traffic.
@@ -174,6 +178,7 @@ impl Plan {
             health,
             names: None,
             pod: None,
+            refusals: None,
         })
     }
 
@@ -188,6 +193,8 @@ impl Plan {
         let Workload { namespace, name, .. } = &self.workload;
         let about = ObjectKey::new(Kind::Pod, namespace.as_str(), name.as_str());
         let told = known.map(|Known { client, uid }| {
+            let path = format!("/api/v1/namespaces/{namespace}/pods/{name}/egress?uid={uid}");
+            self.refusals = Some((client.clone(), path));
             let (notes, said) = mpsc::channel(events::WAITING);
             tokio::spawn(async move { events::write_all(&client, &uid, said).await });
             Told { about, notes }
@@ -269,7 +276,9 @@ impl Plan {
             answering.spawn(dns::serve(server, dns));
         }
         tracing::info!("{}", greeting(&self.workload, policy, at, &queries));
-        Ok(Sidecar { data_plane, control, _answering: answering })
+        let handing_in =
+            self.refusals.map(|(to, path)| HandingIn::refusals(to, path, &data_plane.view));
+        Ok(Sidecar { data_plane, control, handing_in, _answering: answering })
     }
 }
 
@@ -278,6 +287,8 @@ pub struct Sidecar {
     /// What carries traffic.
     pub data_plane: DataPlane,
     control: Ended,
+    /// Tells the API what is refused.
+    handing_in: Option<HandingIn>,
     /// Answers the workload's queries.
     _answering: JoinSet<()>,
 }
@@ -289,8 +300,14 @@ impl Sidecar {
     /// It was told twice, or a part of it ended by itself.
     pub async fn serve(mut self, signals: &mut Signals) -> Outcome<()> {
         let view = Arc::clone(&self.data_plane.view);
+        let handing_in = self.handing_in.take();
+        let last = async {
+            if let Some(handing_in) = handing_in {
+                handing_in.end().await;
+            }
+        };
         tokio::select! {
-            outcome = lifecycle::serve(&mut self.data_plane, signals, async {}) => outcome,
+            outcome = lifecycle::serve(&mut self.data_plane, signals, last) => outcome,
             () = self.control.wait() => {
                 view.flush_logs().await;
                 Err(ended("control loop"))

@@ -6,16 +6,16 @@ use std::process::Command as StdCommand;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use rustix::process::{Pid, Signal, kill_process};
-use tidegate_testing::PATIENCE;
 use tidegate_testing::dns_server::DnsServer;
 use tidegate_testing::origin::{Body, Origin, full};
 use tidegate_testing::process::{self, Output, Process};
 use tidegate_testing::tools::Tool;
+use tidegate_testing::{PATIENCE, eventually};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::process::Command;
 
 use crate::support::captured::{ORIGINS, RESOLVER, WORKLOAD, World, greet, greeter, resolver};
-use crate::support::{Api, Gateway};
+use crate::support::{Api, Gateway, Shell};
 
 /// The address that the first command on a machine has.
 const COMMAND: &str = "198.18.0.2";
@@ -285,6 +285,69 @@ async fn an_api_shows_the_command_as_a_pod_for_as_long_as_it_runs() {
     assert!(logs.wait(PATIENCE).await.success(), "the log ends with its Pod: {logs}");
     let left = api.send("GET", "/api/v1/namespaces/default/pods", "").await;
     assert_eq!(left["items"], serde_json::json!([]), "{left:#}");
+}
+
+#[tokio::test]
+async fn what_commands_are_refused_is_listed_by_the_api_for_all_of_them() {
+    let Some(world) = World::new() else { return };
+    let gateway = Gateway::start(&["--api-listen", "10.77.0.1:0"]).await;
+    let own = &gateway.exports["KUBECONFIG"];
+    let kubeconfig = world.file("kubeconfig", &std::fs::read_to_string(own).expect("a kubeconfig"));
+    let shell = Shell::with(&gateway, &[]).expect("it takes no tool");
+    let other = serde_json::json!({
+        "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "other" },
+    });
+    Api::of(&gateway).await.send("POST", "/api/v1/namespaces", &other.to_string()).await;
+    let denied = async |flags: &str| shell.ok(&format!("tidegate egress denied {flags}")).await;
+    assert_eq!(denied("").await, "Nothing was refused.\n");
+
+    let asks = |count: u32, url: &str| format!("for n in $(seq {count}); do curl -sS {url}; done");
+    let stays = format!(
+        "{}; echo asked; while :; do sleep 0.01; done",
+        asks(3, "http://espn.example:8080/")
+    );
+    let start = |flags: &[&str], script: &str| {
+        let mut command = world.command(env!("CARGO_BIN_EXE_tidegate"));
+        command.args(["run", "--workers", "1", "--kubeconfig", &kubeconfig]).args(flags);
+        command.args(["--dns-server", RESOLVER, "--", "sh", "-c", script]);
+        Process::spawn(command.into())
+    };
+    let names = resolver().await;
+    names.address("espn.example.", 60, ORIGINS[0]);
+    let mut staying = start(&["--pod", "sleep", "--labels", "app=sleep"], &stays);
+    staying.stdout().containing("asked").await;
+    let ends = format!("{}; true", asks(2, &format!("http://{}/", ORIGINS[0])));
+    let mut ending = start(&["--pod", "curl", "-n", "other"], &ends);
+    assert!(ending.wait(PATIENCE).await.success(), "{ending}");
+
+    // Of each its own, also of the one that has ended, and whose Pod is gone.
+    let rows = async |flags: &str, wanted: usize| {
+        eventually(PATIENCE, async || {
+            let table = denied(flags).await;
+            let words = |line: &str| line.split_whitespace().map(str::to_owned).collect();
+            let mut rows: Vec<Vec<String>> = table.lines().map(words).collect();
+            if rows.len() == wanted + 1 { Ok(rows.split_off(1)) } else { Err(table) }
+        })
+        .await
+    };
+    let all = rows("", 2).await;
+    let of = |row: &[String]| [0, 1, 2, 3, 4, 5].map(|column: usize| row[column].clone());
+    assert_eq!(of(&all[0]), ["sleep.default", "espn.example", ORIGINS[0], "8080", "HTTP", "3"]);
+    assert_eq!(all[0][7], COMMAND, "who was refused");
+    assert_eq!(of(&all[1]), ["curl.other", "-", ORIGINS[0], "80", "HTTP", "2"]);
+    assert_eq!(rows("--pod sleep", 1).await[0][0], "sleep.default");
+    assert_eq!(rows("-n other", 1).await[0][0], "curl.other");
+    let unknown = shell.run("tidegate egress denied --pod nobody").await;
+    assert!(!unknown.status.success());
+    assert!(unknown.stderr.contains("nobody.default"), "{}", unknown.stderr);
+
+    // What is printed lets out what was refused, in the namespace of whom it was refused.
+    let manifests = denied("-o yaml").await;
+    for line in ["namespace: default", "- espn.example", "namespace: other"] {
+        assert!(manifests.contains(line), "no {line} in {manifests}");
+    }
+    staying.signal(Signal::TERM);
+    staying.wait(PATIENCE).await;
 }
 
 #[tokio::test]

@@ -80,6 +80,14 @@ async fn what_the_api_has_counts_and_stays_while_it_is_gone() {
     assert_eq!(about["involvedObject"]["name"], "sleep");
     let pod = api.send("GET", "/api/v1/namespaces/default/pods/sleep", "").await;
     assert_eq!(about["involvedObject"]["uid"], pod["metadata"]["uid"]);
+    // And listed by the API, which hears of it from the sidecar.
+    eventually(PATIENCE, async || {
+        let listed = shell.ok("tidegate egress denied --pod sleep").await;
+        let row = ["sleep.default", "web.example", "10.77.0.2", "80", "HTTP"];
+        let found = listed.lines().any(|line| row.iter().all(|word| line.contains(word)));
+        if found { Ok(()) } else { Err(listed) }
+    })
+    .await;
     shell.ok(CREATE).await;
     answers(&world, "hello 200").await;
     shell.ok(DELETE).await;

@@ -10,6 +10,7 @@ mod logs;
 mod ownership;
 mod patches;
 mod races;
+mod refusals;
 mod scale;
 mod users;
 mod watches;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde_json::Value;
-use tidegate_apiserver::rest::ADMIN_ANNOTATION;
+use tidegate_apiserver::rest::{ADMIN_ANNOTATION, EGRESS_PATH};
 use tidegate_apiserver::store::is_own;
 use tidegate_source::cluster::{Access, Client};
 
@@ -80,6 +80,48 @@ fn first(access: &Access, named: Option<&Name>) -> Outcome<SocketAddr> {
         ))
     });
     first.map(|gateway| gateway.admin)
+}
+
+/// What is known of what was refused.
+#[derive(Debug)]
+pub struct Known {
+    /// Where the gateway's own list is to be had.
+    pub admin: Option<SocketAddr>,
+    /// The lists of workloads that other processes serve, each in the form of `/egress/denied`.
+    pub lists: Vec<Value>,
+}
+
+/// What the API of a kubeconfig knows of what was refused. One that nobody named counts only while its process answers.
+///
+/// # Errors
+/// The API does not answer, or knows of nobody.
+pub fn refusals(args: &AccessArgs) -> Outcome<Known> {
+    let access = api::access(args);
+    let meant = access.as_ref().is_ok_and(Access::is_named) || args.context.is_some();
+    let known = access.and_then(|access| {
+        api::wait(PATIENCE, async {
+            let client = access.client().await.map_err(|error| api::failure(&error))?;
+            known(&client).await.map_err(|why| Failure::new(format!("{access}: {why}")))
+        })
+    });
+    match known {
+        Err(_) if !meant => Ok(Known { admin: Some(USUAL), lists: Vec::new() }),
+        known => known.map_err(|failure| failure.or(REMEDY)),
+    }
+}
+
+async fn known(client: &Client) -> Result<Known, String> {
+    let admin = shown(client, None).await?.first().map(|gateway| gateway.admin);
+    match (api::get(client, EGRESS_PATH).await?, admin) {
+        (Had::There(mut known), _) => match known["items"].take() {
+            Value::Array(lists) => Ok(Known { admin, lists }),
+            _ => Err(format!("{EGRESS_PATH} is answered with something else")),
+        },
+        // A cluster's API server knows of no workloads.
+        (Had::Nothing | Had::Forbidden(_), Some(_)) => Ok(Known { admin, lists: Vec::new() }),
+        (Had::Nothing, None) => Err("it does not know what was refused".to_owned()),
+        (Had::Forbidden(why), None) => Err(why),
+    }
 }
 
 /// A gateway that an API shows.
