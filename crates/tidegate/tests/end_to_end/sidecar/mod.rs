@@ -1,7 +1,9 @@
 //! `tidegate sidecar` beside a workload whose connections are really captured, in network namespaces.
 
 mod beside_envoy;
+mod entries;
 mod escapes;
+mod imports;
 mod inbound;
 mod origination;
 mod outbound;

@@ -5,6 +5,7 @@ mod api_server;
 mod attached;
 pub mod captured;
 pub mod egress_guide;
+pub mod entries;
 mod gateway;
 pub mod handshakes;
 mod load;

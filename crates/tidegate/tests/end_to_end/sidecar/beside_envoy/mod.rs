@@ -62,6 +62,16 @@ async fn hosts_that_clients_ask_for_are_resolved_as_by_envoy() {
     compare(scenes::asked).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_sidecar_brings_in_is_reached_as_through_envoy() {
+    compare(scenes::imported).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_sidecar_leaves_out_goes_out_as_through_envoy() {
+    compare(scenes::imported_and_anything).await;
+}
+
 /// Plays a scene on both sides, one after the other, as both take the same ports.
 async fn compare(scene: fn(&World, &Ca) -> Scene) {
     let Some(envoy) = Tool::Envoy.need() else { return };
@@ -81,6 +91,7 @@ async fn compare(scene: fn(&World, &Ca) -> Scene) {
             };
         }
     }
+    tokio::spawn(origins::requests(world.listen(at("127.0.0.1", 8090)).await));
     let scene = scene(&world, &ca);
     let mode = match scene.options.interception {
         Interception::Redirect => "REDIRECT",
@@ -142,7 +153,10 @@ fn bootstrap(scene: &Scene) -> Value {
 fn object(mut manifest: Value) -> Arc<Object> {
     let kind = manifest["kind"].as_str().expect("a kind");
     let info = KINDS.iter().find(|info| info.name == kind).expect("a known kind");
-    manifest["metadata"]["namespace"] = "default".into();
+    let namespace = &mut manifest["metadata"]["namespace"];
+    if namespace.is_null() {
+        *namespace = "default".into();
+    }
     let version = manifest["apiVersion"].as_str().expect("a version");
     let version = version.rsplit('/').next().unwrap_or(version).to_owned();
     let decoded = Object::decode(info.kind, &version, &manifest, Origin::Api);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidegate_testing::ca::Ca;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio_rustls::TlsAcceptor;
 
 use crate::support::captured::ORIGINS;
@@ -63,6 +63,14 @@ pub async fn start(ca: &Ca, names: &[&str]) {
 /// Answers requests on a socket that listens.
 pub async fn requests(listener: TcpListener) {
     serve(listener, Speaks::Http, None).await;
+}
+
+/// Answers requests on a Unix socket that listens.
+pub async fn requests_on_socket(listener: UnixListener) {
+    loop {
+        let (stream, _) = listener.accept().await.expect("a connection");
+        tokio::spawn(async move { answer(stream, "a socket").await });
+    }
 }
 
 /// Greets on a socket that listens.

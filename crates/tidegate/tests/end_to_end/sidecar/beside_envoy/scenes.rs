@@ -268,3 +268,46 @@ pub fn asked(world: &World, ca: &Ca) -> Scene {
         carried: 7,
     }
 }
+
+/// What a Sidecar brings in, in a mesh that does with the rest what the Sidecar does not.
+fn partial(mode: &str, options: Options, carried: usize) -> Scene {
+    let (first, second) = ((ORIGINS[0], 80), (ORIGINS[1], 8080));
+    let to = |name: &'static str| [name, name];
+    let bound = ("127.0.0.1", 7070);
+    let own = |port: u16| (WORKLOAD[0], port);
+    let mut cases = vec![
+        asks("a Host that is brought in", first, "web.example"),
+        asks("one of another namespace", first, "friend.example"),
+        asks("a Host that is left out", first, "left-out.example"),
+        asks("one of another namespace that is left out", first, "stranger-of-other.example"),
+        asks("the same at a port of the rest", second, "stranger-of-other.example"),
+        asks("a Host that its namespace keeps to itself", second, "private.example"),
+        asks("a listener that is dialled", bound, "bound.example"),
+        asks("a Host of another port there", bound, "web.example"),
+        asks("a stranger there", bound, "stranger.example"),
+        asks_tls("a server name that is brought in", (ORIGINS[0], 443), to("secure.example")),
+        asks_tls("a server name that is left out", (ORIGINS[0], 443), to("moved.example")),
+        says("an address that is brought in", (ORIGINS[1], 9000), b""),
+        says("an address that is left out", (ORIGINS[1], 9001), b""),
+    ];
+    cases.extend(
+        [
+            asks("a port of ingress", own(8080), "app.example"),
+            asks("a port that ingress lacks", own(8082), "app.example"),
+        ]
+        .map(from_outside),
+    );
+    let manifests = include_str!("imported.yaml").replace("MODE", mode);
+    Scene { manifests, options, cases, carried }
+}
+
+/// A Sidecar that refuses the rest, which the mesh would let out.
+pub fn imported(_: &World, _: &Ca) -> Scene {
+    let options = Options { outbound_policy: OutboundPolicy::AllowAny, ..Options::default() };
+    partial("REGISTRY_ONLY", options, 8)
+}
+
+/// A Sidecar that lets the rest out, which the mesh would refuse.
+pub fn imported_and_anything(_: &World, _: &Ca) -> Scene {
+    partial("ALLOW_ANY", Options::default(), 13)
+}
