@@ -50,11 +50,13 @@ fn is_applied(object: &Value) -> bool {
     managers(object).next().is_some()
 }
 
-/// Who has applied the status of an object.
+/// Who has applied the status of an object, through the path that it has of its own: what stands in a manifest is no status.
 pub(super) fn managers(object: &Value) -> impl Iterator<Item = &str> {
     let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
     let of_status = |entry: &&Value| {
-        entry["operation"] == "Apply" && entry["fieldsV1"].get("f:status").is_some()
+        entry["operation"] == "Apply"
+            && entry["subresource"] == "status"
+            && entry["fieldsV1"].get("f:status").is_some()
     };
     entries.filter(of_status).filter_map(|entry| entry["manager"].as_str())
 }
@@ -89,5 +91,32 @@ impl Sink for InWords {
                 (None, Tone::Warning) => tracing::warn!("{about}: {reason}: {message}"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_status_is_whose_who_applied_it_to_the_status() {
+        let entry = |manager: &str, operation: &str, fields: &str, subresource: Option<&str>| {
+            let mut entry = json!({"manager": manager, "operation": operation});
+            entry["fieldsV1"] = json!({fields: {"f:conditions": {}}});
+            if let Some(subresource) = subresource {
+                entry["subresource"] = subresource.into();
+            }
+            entry
+        };
+        let mut entries = vec![
+            entry("kubectl", "Apply", "f:status", None),
+            entry("kubectl", "Update", "f:status", Some("status")),
+            entry("kubectl", "Apply", "f:spec", None),
+        ];
+        let object = |entries: &[Value]| json!({"metadata": {"managedFields": entries}});
+        assert!(!is_applied(&object(&entries)), "an object that was exported and applied again");
+        entries.push(entry("gateway", "Apply", "f:status", Some("status")));
+        assert_eq!(managers(&object(&entries)).collect::<Vec<_>>(), ["gateway"]);
     }
 }
