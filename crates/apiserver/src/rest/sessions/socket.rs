@@ -210,12 +210,8 @@ mod tests {
     /// A terminal in raw mode starts a line where the last one ended, and has one stream for everything.
     #[tokio::test]
     async fn a_terminal_is_sent_lines_that_it_can_show() {
-        let output = CommandOutput {
-            stdout: "a\nb\r\n\n".into(),
-            stderr: "no\n".into(),
-            status: 1,
-            ..CommandOutput::default()
-        };
+        let output =
+            CommandOutput { stdout: "a\nb\r\n\n".into(), stderr: "no\n".into(), status: 1 };
         let (messages, _) = heard_by(output, true).await;
         assert_eq!(messages[0], (STDOUT, b"a\r\nb\r\n\r\n".to_vec()));
         assert_eq!(messages[1], (STDOUT, b"no\r\n".to_vec()));
