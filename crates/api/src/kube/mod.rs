@@ -118,7 +118,9 @@ fn items<'v>(object: &'v mut Value, field: &str) -> impl Iterator<Item = &'v mut
 }
 
 /// What a transport port carries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum TransportProtocol {
     /// TCP.
@@ -128,6 +130,17 @@ pub enum TransportProtocol {
     Udp,
     /// SCTP.
     Sctp,
+}
+
+impl TransportProtocol {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
+        }
+    }
 }
 
 /// Selects objects by their labels.

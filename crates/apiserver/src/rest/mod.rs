@@ -14,6 +14,7 @@ mod connection;
 mod crds;
 mod credentials;
 mod discovery;
+mod endpoints;
 mod failure;
 mod forms;
 pub mod fuzzing;

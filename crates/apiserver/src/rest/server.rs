@@ -19,7 +19,7 @@ use super::credentials::{CredentialError, Credentials};
 use super::limits::Limits;
 use super::logs::Containers;
 use super::users::Users;
-use super::{Api, Shutdown, namespaces};
+use super::{Api, Shutdown, endpoints, namespaces};
 use crate::store::{Push, Store};
 
 /// How long connections may take to end once the server stops.
@@ -104,7 +104,7 @@ pub struct Server;
 
 impl Server {
     /// Starts serving, on the runtime that this is called in; the kubeconfig has been written when this returns.
-    /// The store then shows the server as the Service `kubernetes`, too.
+    /// The store then shows the server as the Service `kubernetes`, too, and what Endpoints Services have.
     ///
     /// # Errors
     ///
@@ -134,8 +134,9 @@ impl Server {
         let context =
             Arc::new(Context { api, users, acceptor: TlsAcceptor::from(credentials.tls), limits });
         let serving = tokio::spawn(accept(listener, context, shutdown.clone()));
-        let ending = tokio::spawn(namespaces::run(store, shutdown));
-        Ok(Handle { address, kubeconfig, stop, tasks: vec![serving, ending, tidying] })
+        let ending = tokio::spawn(namespaces::run(store.clone(), shutdown.clone()));
+        let showing = tokio::spawn(endpoints::run(store, shutdown));
+        Ok(Handle { address, kubeconfig, stop, tasks: vec![serving, ending, showing, tidying] })
     }
 }
 

@@ -3,6 +3,7 @@
 mod apply;
 mod collections;
 mod discovery;
+mod endpoints;
 mod errors;
 mod histories;
 mod lifecycle;
