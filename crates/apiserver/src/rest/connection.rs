@@ -24,6 +24,7 @@ use super::ask::Ask;
 use super::body::LIMIT;
 use super::failure::Failure;
 use super::limits::Limits;
+use super::patience::Patient;
 use super::query::Query;
 use super::reply::{self, Reply};
 use super::sessions::{self, Session};
@@ -83,7 +84,7 @@ pub(super) async fn serve(context: Arc<Context>, stream: TcpStream, shutdown: Sh
             let heads = request.method() == Method::HEAD;
             let reply = answer(&context, request).await;
             let reply = if heads { reply::head_of(reply) } else { reply };
-            Ok::<_, Infallible>(reply.map(|body| one.with(body)))
+            Ok::<_, Infallible>(reply.map(|body| one.with(Patient::new(body, limits.stalled))))
         }
     });
     let ending = Ending { shutdown, under_way, idle: limits.idle };

@@ -30,7 +30,8 @@ pub struct Limits {
     pub body: Duration,
     /// For how long a connection is kept on which nothing is asked.
     pub idle: Duration,
-    /// For how long one is kept whose client takes nothing of what is sent, or answers no more (Linux).
+    /// For how long one is kept whose client takes nothing of what is sent, or answers no more (Linux); and an answer of which
+    /// the client takes nothing, while it takes others on the same connection.
     pub stalled: Duration,
 }
 

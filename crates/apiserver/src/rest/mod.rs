@@ -27,6 +27,7 @@ mod namespaces;
 mod negotiate;
 mod openapi;
 mod patch;
+mod patience;
 mod present;
 mod protobuf;
 mod query;

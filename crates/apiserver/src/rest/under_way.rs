@@ -1,6 +1,5 @@
 //! What is under way on a connection, so that one on which nothing is can be told.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -10,7 +9,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::reply::ReplyBody;
+use super::patience::{Patient, Stalled};
 
 /// Requests of one connection that have not been answered to the end.
 #[derive(Clone, Debug)]
@@ -46,7 +45,7 @@ pub(super) struct OneUnderWay(watch::Sender<usize>);
 
 impl OneUnderWay {
     /// The body, with which it ends.
-    pub(super) fn with(self, body: ReplyBody) -> CountedBody {
+    pub(super) fn with(self, body: Patient) -> CountedBody {
         CountedBody { body, _one: self }
     }
 }
@@ -59,18 +58,18 @@ impl Drop for OneUnderWay {
 
 /// A body that is under way until it has been sent, or nobody wants it any more.
 pub(super) struct CountedBody {
-    body: ReplyBody,
+    body: Patient,
     _one: OneUnderWay,
 }
 
 impl Body for CountedBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Stalled;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Stalled>>> {
         Pin::new(&mut self.body).poll_frame(context)
     }
 

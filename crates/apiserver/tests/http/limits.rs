@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use tidegate_testing::PATIENCE;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -239,4 +240,42 @@ async fn who_takes_nothing_of_an_answer_is_left() {
     let next = timeout(PATIENCE, running.get("/api")).await;
     assert_eq!(next.expect("the only place is free again").status, 200);
     drop(deaf);
+}
+
+/// The connection as such goes on: the system does not end it.
+#[tokio::test]
+async fn a_stream_of_which_nothing_is_taken_is_let_go_beside_others() {
+    let running = start_with(|options| options.limits.stalled = SHORT).await;
+    let token = running.token();
+    let head = format!("POST {CONFIG_MAPS} HTTP/1.1\r\nAuthorization: Bearer {token}");
+    assert_eq!(running.ask(&head, &config_map("c", 900_000)).await.status, 201);
+    let io = TokioIo::new(running.connect(&["h2"]).await);
+    let mut client = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    client.initial_stream_window_size(1_024);
+    let (sender, connection) = client.handshake(io).await.expect("h2");
+    let driving = tokio::spawn(connection);
+    let ask = || {
+        let request = Request::builder()
+            .uri(format!("https://127.0.0.1{CONFIG_MAPS}/c"))
+            .header("authorization", format!("Bearer {token}"))
+            .body(Full::new(Bytes::new()))
+            .expect("a request");
+        let mut sender = sender.clone();
+        async move { sender.send_request(request).await.expect("headers").into_body() }
+    };
+    let mut left = ask().await;
+    let began = Instant::now();
+    while began.elapsed() < SHORT * 2 {
+        let whole = ask().await.collect().await.expect("all of it").to_bytes();
+        assert!(whole.len() > 900_000);
+    }
+    let ended = async {
+        while let Some(frame) = left.frame().await {
+            frame?;
+        }
+        Ok::<_, hyper::Error>(())
+    };
+    let ended = timeout(PATIENCE, ended).await.expect("in time");
+    assert!(ended.is_err(), "what nobody took was let go");
+    driving.abort();
 }

@@ -4,17 +4,16 @@
 //! takes an object away: no refusal, no silence, no kind that is not served for a while.
 
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use tidegate_api::{Kind, Scope};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Selection;
 use super::backoff::Backoff;
+use super::events::Events;
 use super::fault::Fault;
 use super::health::Reporter;
 use super::known::Known;
@@ -32,8 +31,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// is silent for longer than it was asked for is gone, with no word of it.
 const WATCH: u32 = 60;
 
+/// How long the watch is asked for, in seconds, that begins with what there is: that may be much.
+const LONGEST: u32 = 600;
+
 /// How much later than asked for a watch may end.
 const MARGIN: Duration = Duration::from_secs(10);
+
+/// What the bookmark says of itself that ends what there was when a watch began.
+const INITIAL_END: &str = "k8s.io/initial-events-end";
 
 /// A watch that ends sooner, and tells nothing, has failed.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -48,6 +53,8 @@ pub(super) struct Follower {
     queue: Arc<Queue>,
     known: Known,
     backoff: Backoff,
+    /// Whether what there is is asked for as the beginning of a watch, of which a server keeps no list: until one refuses.
+    streams: bool,
     /// Whether lists are asked for in pages: not where the history is too short for all of them.
     pages: bool,
 }
@@ -68,7 +75,17 @@ impl Follower {
         queue: Arc<Queue>,
     ) -> Self {
         let (known, backoff) = (Known::new(kind), Backoff::default());
-        Self { kind, selection, server, reporter, queue, known, backoff, pages: true }
+        Self {
+            kind,
+            selection,
+            server,
+            reporter,
+            queue,
+            known,
+            backoff,
+            streams: true,
+            pages: true,
+        }
     }
 
     /// Follows, for ever.
@@ -87,9 +104,9 @@ impl Follower {
         let connection = self.server.connection().await?;
         for version in self.kind.info().versions {
             let api = self.api(&connection, version);
-            match self.list_all(&api).await {
+            match self.all(&connection, &api).await {
                 Ok(revision) => {
-                    self.read(true);
+                    self.known_now(self.reporter.read(self.kind));
                     return Ok(Listed { connection, api, revision });
                 }
                 Err(Fault::NotServed) => {}
@@ -110,6 +127,44 @@ impl Follower {
         }
     }
 
+    /// Reads everything; the revision that it is of.
+    async fn all(&mut self, connection: &Connection, api: &Api<Raw>) -> Result<String, Fault> {
+        if self.streams {
+            match self.stream_all(connection, api).await {
+                Err(Fault::Refused(why)) => {
+                    tracing::debug!(kind = %self.kind, %why, "what there is is listed, as watches cannot begin with it");
+                    self.streams = false;
+                }
+                read => return read,
+            }
+        }
+        self.list_all(api).await
+    }
+
+    /// Reads everything as the beginning of a watch. A server that does not know how refuses, or says nothing of an end.
+    async fn stream_all(
+        &mut self,
+        connection: &Connection,
+        api: &Api<Raw>,
+    ) -> Result<String, Fault> {
+        self.known.begin();
+        let params = WatchParams { send_initial_events: true, ..self.watching(LONGEST) };
+        let mut events = patiently(Events::of(connection, api, &params, "")).await?;
+        loop {
+            let endless = || Fault::Refused("it does not say where what there is ends".to_owned());
+            let event = timeout(PATIENCE, events.next()).await;
+            let event = event.ok().flatten().ok_or_else(endless)??;
+            if let WatchEvent::Bookmark(bookmark) = &event
+                && bookmark.metadata.annotations.contains_key(INITIAL_END)
+            {
+                self.known.finish(&self.queue);
+                self.queue.wake();
+                return Ok(bookmark.metadata.resource_version.clone());
+            }
+            self.take(event)?;
+        }
+    }
+
     /// Lists everything; the revision that the list is of.
     async fn list_all(&mut self, api: &Api<Raw>) -> Result<String, Fault> {
         self.known.begin();
@@ -120,7 +175,8 @@ impl Follower {
             ..ListParams::default()
         };
         loop {
-            let page = patiently(api.list(&params)).await;
+            let page = async { api.list(&params).await.map_err(|error| Fault::of(&error)) };
+            let page = patiently(page).await;
             if page.as_ref().err() == Some(&Fault::Expired) {
                 self.pages = false;
             }
@@ -146,7 +202,7 @@ impl Follower {
     /// Watches what comes after a list, until only another list helps.
     async fn follow(&mut self, mut listed: Listed) -> Fault {
         loop {
-            match self.watch(&listed.api, &mut listed.revision).await {
+            match self.watch(&mut listed).await {
                 Ok(()) => {}
                 Err(fault @ (Fault::Expired | Fault::NotServed)) => return fault,
                 Err(fault) => {
@@ -163,27 +219,22 @@ impl Follower {
     }
 
     /// One watch, until it ends in its time.
-    async fn watch(&mut self, api: &Api<Raw>, revision: &mut String) -> Result<(), Fault> {
+    async fn watch(&mut self, listed: &mut Listed) -> Result<(), Fault> {
+        let Listed { connection, api, revision } = listed;
         let seconds = WATCH + fastrand::u32(..WATCH / 2);
-        let params = WatchParams {
-            label_selector: self.selection.labels.clone(),
-            field_selector: self.selection.fields.clone(),
-            timeout: Some(seconds),
-            bookmarks: true,
-            send_initial_events: false,
-        };
+        let params = self.watching(seconds);
         let began = Instant::now();
-        let events = patiently(api.watch(&params, revision)).await?;
+        let mut events = patiently(Events::of(connection, api, &params, revision)).await?;
         self.reporter.works(self.kind);
         let longest = Duration::from_secs(seconds.into()) + MARGIN;
-        let (mut events, mut heard) = (pin!(events), false);
+        let mut heard = false;
         loop {
             let event = timeout(longest, events.next()).await;
             let event = event.map_err(|_| {
                 Fault::Other(format!("nothing was heard of it for {} s", longest.as_secs()))
             })?;
             let Some(event) = event else { break };
-            let reached = self.take(event.map_err(|error| Fault::of(&error))?)?;
+            let reached = self.take(event?)?;
             if !reached.is_empty() {
                 *revision = reached;
             }
@@ -194,6 +245,17 @@ impl Follower {
             return Err(Fault::Other("it ends watches as soon as they begin".to_owned()));
         }
         Ok(())
+    }
+
+    /// A watch of so many seconds.
+    fn watching(&self, seconds: u32) -> WatchParams {
+        WatchParams {
+            label_selector: self.selection.labels.clone(),
+            field_selector: self.selection.fields.clone(),
+            timeout: Some(seconds),
+            bookmarks: true,
+            send_initial_events: false,
+        }
     }
 
     /// Takes in an event; the revision that it leads to.
@@ -223,11 +285,13 @@ impl Follower {
                 let plural = self.kind.info().plural;
                 self.fails(&format!("it has no {plural}: is it a Kubernetes API server?"));
             }
-            Fault::NotServed => self.read(false),
+            Fault::NotServed => {
+                self.known_now(self.reporter.not_served(self.kind, self.known.len()));
+            }
             Fault::Expired => {
                 tracing::debug!(kind = %self.kind, "the history is too short: all is listed again");
             }
-            Fault::Unauthorized(why) | Fault::Other(why) => self.fails(why),
+            Fault::Unauthorized(why) | Fault::Refused(why) | Fault::Other(why) => self.fails(why),
         }
         if !matches!(fault, Fault::NotServed | Fault::Expired) {
             self.server.renew(matches!(fault, Fault::Unauthorized(_))).await;
@@ -239,8 +303,9 @@ impl Follower {
         self.reporter.fails(self.kind, &format!("{}: {why}", self.server.access()));
     }
 
-    fn read(&self, served: bool) {
-        if self.reporter.read(self.kind, served) {
+    /// The kind is known now, and with it all of them, if it was the last.
+    fn known_now(&self, last: bool) {
+        if last {
             self.queue.push(Change::Synced);
             self.queue.wake();
         }
@@ -248,9 +313,9 @@ impl Follower {
 }
 
 /// An answer, or what came instead of it.
-async fn patiently<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, Fault> {
+async fn patiently<T>(answer: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     match timeout(PATIENCE, answer).await {
-        Ok(answer) => answer.map_err(|error| Fault::of(&error)),
+        Ok(answer) => answer,
         Err(_) => Err(Fault::Other(format!("no answer within {} s", PATIENCE.as_secs()))),
     }
 }

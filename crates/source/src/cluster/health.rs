@@ -69,15 +69,34 @@ impl Reporter {
         self.health.subscribe()
     }
 
-    /// A kind was read whole, or is known not to be served; whether now every kind is.
-    pub(super) fn read(&self, kind: Kind, served: bool) -> bool {
+    /// A kind was read whole; whether now every kind is known.
+    pub(super) fn read(&self, kind: Kind) -> bool {
         let mut state = self.lock();
-        if !served && state.unserved.insert(kind) {
-            tracing::info!(%kind, "the API server does not serve this kind: there are none until it does");
-        }
-        if served && state.unserved.remove(&kind) {
+        if state.unserved.remove(&kind) {
             tracing::info!(%kind, "the API server serves this kind now");
         }
+        self.known(state, kind)
+    }
+
+    /// A kind is not served; `kept` objects of it were read while it was. Whether now every kind is known.
+    pub(super) fn not_served(&self, kind: Kind, kept: usize) -> bool {
+        let mut state = self.lock();
+        if state.unserved.insert(kind) {
+            if kept == 0 {
+                tracing::info!(%kind, "the API server does not serve this kind: there are none until it does");
+            } else {
+                // A server that has just started knows its definitions late: to lose all objects for that would be worse.
+                tracing::warn!(
+                    %kind, kept,
+                    "the API server does not serve this kind any more. What was read of it stays in force until it does, or until \
+                     this process starts again: restart it if the kind's definition was removed"
+                );
+            }
+        }
+        self.known(state, kind)
+    }
+
+    fn known(&self, mut state: MutexGuard<'_, State>, kind: Kind) -> bool {
         let last = state.unread.remove(&kind) && state.unread.is_empty();
         self.settle(&mut state, kind, None);
         last
@@ -151,16 +170,16 @@ mod tests {
         let reporter = Reporter::new([Kind::Gateway, Kind::Pod]);
         let health = reporter.subscribe();
         assert_eq!(*health.borrow(), Health::Starting);
-        assert!(!reporter.read(Kind::Pod, true));
+        assert!(!reporter.read(Kind::Pod));
         assert_eq!(*health.borrow(), Health::Starting);
         reporter.fails(Kind::Gateway, "refused");
         let Health::Lost { since, why } = health.borrow().clone() else { panic!("lost") };
         assert_eq!(&*why, "refused");
         reporter.fails(Kind::Pod, "refused");
-        assert!(reporter.read(Kind::Gateway, false), "all are known");
+        assert!(reporter.not_served(Kind::Gateway, 0), "all are known");
         assert_eq!(*health.borrow(), Health::Lost { since, why }, "one outage, until its end");
         reporter.works(Kind::Pod);
         assert_eq!(*health.borrow(), Health::Connected);
-        assert!(!reporter.read(Kind::Gateway, true), "that was told");
+        assert!(!reporter.read(Kind::Gateway), "that was told");
     }
 }

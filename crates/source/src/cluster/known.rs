@@ -37,6 +37,11 @@ impl Known {
         Self { kind, told: HashMap::new(), lists: 0 }
     }
 
+    /// How many objects there are, for all that is known.
+    pub(super) fn len(&self) -> usize {
+        self.told.len()
+    }
+
     /// A list begins; one that was not finished tells nothing of what is gone.
     pub(super) fn begin(&mut self) {
         self.lists += 1;

@@ -7,6 +7,7 @@
 //! | `lease.rs` | which of several processes writes |
 //! | `server.rs` | the client that all kinds share |
 //! | `follow.rs` | one kind: list, watch, and what comes between |
+//! | `events.rs` | a watch, line by line |
 //! | `known.rs` | what of it is news |
 //! | `health.rs` | how it stands with the server |
 //! | `fault.rs`, `backoff.rs` | what goes wrong, and when to try again |
@@ -27,6 +28,7 @@ use crate::{Change, Changes, Queue};
 mod access;
 mod backoff;
 mod client;
+mod events;
 mod fault;
 mod follow;
 mod health;

@@ -20,6 +20,9 @@ const EMPTY: &str = r#"{"kind":"List","metadata":{"resourceVersion":"5"},"items"
 const GATEWAY: &str = r#"{"metadata":{"name":"a","namespace":"default","uid":"1","resourceVersion":"4"},
     "spec":{"selector":{"istio":"x"},"servers":[{"port":{"number":80,"name":"http","protocol":"HTTP"},"hosts":["*"]}]}}"#;
 
+const NO_STREAMS: &str = r#"{"kind":"Status","status":"Failure","code":422,"reason":"Invalid",
+    "message":"sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"}"#;
+
 /// What a server answers about Gateways: a status, and a body.
 type Answer = (u16, String);
 
@@ -29,6 +32,8 @@ struct Script {
     /// Answers, in order; the last one stays.
     lists: Arc<Mutex<VecDeque<Answer>>>,
     watches: Arc<Mutex<VecDeque<Answer>>>,
+    /// Answers to watches that are to begin with what there is; refused where there are none.
+    streams: Arc<Mutex<VecDeque<Answer>>>,
     /// What was asked about Gateways.
     asked: Arc<Mutex<Vec<String>>>,
 }
@@ -56,17 +61,24 @@ impl Script {
         let head = String::from_utf8_lossy(&head).into_owned();
         let path = head.split(' ').nth(1).expect("a path");
         let watch = path.contains("watch=");
+        let all = path.contains("sendInitialEvents=");
         let (status, body) = match path.contains("/gateways") {
             true => {
                 self.asked.lock().expect("whole").push(path.to_owned());
-                let answers = if watch { &self.watches } else { &self.lists };
+                let answers = match (watch, all) {
+                    (true, true) => &self.streams,
+                    (true, false) => &self.watches,
+                    (false, _) => &self.lists,
+                };
                 let mut answers = answers.lock().expect("whole");
                 match answers.len() {
+                    0 if all => (422, NO_STREAMS.to_owned()),
                     0 => (200, String::new()),
                     1 => answers[0].clone(),
                     _ => answers.pop_front().expect("one"),
                 }
             }
+            false if all => (422, NO_STREAMS.to_owned()),
             false if watch => (200, String::new()),
             false => (200, EMPTY.to_owned()),
         };
@@ -91,6 +103,12 @@ impl Script {
     fn lists(self, answers: &[(u16, &str)]) -> Self {
         let answers = answers.iter().map(|(status, body)| (*status, (*body).to_owned()));
         self.lists.lock().expect("whole").extend(answers);
+        self
+    }
+
+    fn streams(self, answers: &[(u16, &str)]) -> Self {
+        let answers = answers.iter().map(|(status, body)| (*status, (*body).to_owned()));
+        self.streams.lock().expect("whole").extend(answers);
         self
     }
 
@@ -199,4 +217,57 @@ async fn strange_items_take_nobody_else_along() {
     let (_script, mut cluster, _file) = script.serve().await;
     assert_eq!(told(&mut cluster).await, "+a");
     assert_eq!(told(&mut cluster).await, "synced");
+}
+
+fn event(word: &str, object: &str) -> String {
+    format!("{{\"type\":\"{word}\",\"object\":{}}}\n", object.replace('\n', " "))
+}
+
+const END: &str = r#"{"kind":"Gateway","apiVersion":"networking.istio.io/v1","metadata":{"resourceVersion":"5",
+    "annotations":{"k8s.io/initial-events-end":"true"}}}"#;
+
+#[tokio::test]
+async fn what_there_is_is_read_as_the_beginning_of_a_watch() {
+    let other = GATEWAY.replace("\"a\"", "\"b\"");
+    let begun = format!("{}{}", event("ADDED", GATEWAY), event("BOOKMARK", END));
+    let deleted = event("DELETED", GATEWAY);
+    let script = Script::default();
+    let script = script.streams(&[(200, &begun)]).watches(&[
+        (200, &event("ADDED", &other)),
+        (200, &deleted),
+        (200, ""),
+    ]);
+    let (script, mut cluster, _file) = script.serve().await;
+    assert_eq!(told(&mut cluster).await, "+a");
+    assert_eq!(told(&mut cluster).await, "synced");
+    assert_eq!(told(&mut cluster).await, "+b");
+    assert_eq!((script.asked("sendInitialEvents=true"), script.asked("limit=")), (1, 0));
+    assert!(script.asked("resourceVersion=5") > 0, "it goes on from there");
+}
+
+#[tokio::test]
+async fn what_a_stream_of_all_lacks_is_gone() {
+    let expired =
+        r#"{"kind":"Status","status":"Failure","message":"too old","reason":"Expired","code":410}"#;
+    let end = event("BOOKMARK", END);
+    let begun = format!("{}{end}", event("ADDED", GATEWAY));
+    let script = Script::default();
+    let script =
+        script.streams(&[(200, &begun), (200, &end)]).watches(&[(410, expired), (200, "")]);
+    let (_script, mut cluster, _file) = script.serve().await;
+    assert_eq!(told(&mut cluster).await, "+a");
+    assert_eq!(told(&mut cluster).await, "synced");
+    assert_eq!(told(&mut cluster).await, "-a");
+}
+
+#[tokio::test]
+async fn a_line_without_an_end_is_not_read_for_ever() {
+    let endless = "x".repeat(9 << 20);
+    let list = list_of(GATEWAY);
+    let script = Script::default().lists(&[(200, &list)]).watches(&[(200, &endless), (200, "")]);
+    let (_script, mut cluster, _file) = script.serve().await;
+    assert_eq!(told(&mut cluster).await, "+a");
+    let told = |now: &Health| matches!(now, Health::Lost { why, .. } if why.contains("a line of more than 8 MiB"));
+    health(&cluster, told).await;
+    health(&cluster, |now| *now == Health::Connected).await;
 }
