@@ -21,6 +21,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use http_body_util::BodyExt;
+use proptest::prelude::ProptestConfig;
+use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate_api::kinds::by_api_version;
@@ -65,6 +67,22 @@ fn lab_in(dir: TempDir, watches: usize) -> Lab {
     let (stop, shutdown) = Shutdown::new();
     let api = Api::new(store.clone(), Arc::new(NoContainers), watches, shutdown);
     Lab { api, store, stop, watches, dir }
+}
+
+/// How histories of writes are drawn: the same every time; another number gives others.
+pub(super) fn drawn() -> ProptestConfig {
+    ProptestConfig {
+        cases: 48,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(1),
+        ..ProptestConfig::default()
+    }
+}
+
+/// Plays one of them.
+pub(super) fn played(history: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(history);
 }
 
 /// A request to be sent.

@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 use super::*;
 use crate::rest::managed;
@@ -216,18 +215,11 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 48,
-        failure_persistence: None,
-        // The same every time; another number for others.
-        rng_seed: RngSeed::Fixed(1),
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(drawn())]
 
     #[test]
     fn every_field_has_the_owners_that_the_rules_give_it(ops in prop::collection::vec(op(), 1..30)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.expect("a runtime").block_on(async {
+        played(async {
             let mut world = World { lab: lab(), model: Model::default(), last: None };
             for op in &ops {
                 world.take(op).await;
