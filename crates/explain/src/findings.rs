@@ -3,7 +3,9 @@
 use serde::Serialize;
 use tidegate_api::ObjectKey;
 use tidegate_pilot::origins::Origin;
-use tidegate_pilot::status::{ConditionKind, Force};
+use tidegate_pilot::status::{
+    Condition, ConditionKind, Force, INVALID, PROGRAMMED, SERVED, Standing,
+};
 
 use crate::answer::Source;
 use crate::world::World;
@@ -43,53 +45,153 @@ pub enum Said {
 }
 
 impl World {
-    /// Something that somebody says against an object.
+    /// What conditions say against an object, whoever has written them; `None` where they say that it is for other proxies.
     #[must_use]
-    pub fn finding(&self, key: &ObjectKey, level: Level, reason: &str, message: String) -> Finding {
+    pub fn findings(&self, key: &ObjectKey, told: &[Told<'_>]) -> Option<Vec<Finding>> {
+        let found = judge(told)?.into_iter();
+        Some(found.map(|(level, reason, message)| self.finding(key, level, reason, message)).collect())
+    }
+
+    fn finding(&self, key: &ObjectKey, level: Level, reason: &str, message: &str) -> Finding {
         let object = self.source(&Origin { key: key.clone(), path: String::new() });
-        Finding { level, reason: reason.to_owned(), object, message }
+        Finding { level, reason: reason.to_owned(), object, message: message.to_owned() }
     }
 
     /// What the proxy says of an object: all that its status would say, and what of it was refused.
     #[must_use]
     pub fn said_of(&self, key: &ObjectKey) -> Said {
-        let about = |level, reason: &str, message| self.finding(key, level, reason, message);
-        let told = self.pilot.told(key);
+        let conditions = self.pilot.told(key);
         let standing = self.pilot.standing(key);
-        let nothing = standing.and_then(|standing| match &standing.force {
-            Force::Nothing { reason, message } => Some((*reason, message)),
-            Force::Whole | Force::Through(_) => None,
-        });
-        let unread = self.unread().get(key);
-        if let (Some((reason, message)), true, None) = (nothing, told.is_empty(), unread) {
-            return Said::Elsewhere(about(Level::Info, reason, message.clone()));
-        }
-        let mut found: Vec<Finding> = Vec::new();
-        if let Some(errors) = unread {
-            found.push(about(Level::Error, tidegate_pilot::status::INVALID, errors.join("; ")));
-        }
-        for condition in told {
-            let level = match (condition.holds, condition.kind, nothing) {
-                (true, ..) if condition.message.is_empty() => continue,
-                (true, ..) => Level::Info,
-                (false, ConditionKind::Reconciled, None) => Level::Warning,
-                (false, ..) => Level::Error,
-            };
-            found.push(about(level, condition.reason, condition.message.clone()));
-        }
-        for rejection in &self.rejected {
-            if self.pilot.owners(rejection.kind, &rejection.name).contains(key) {
-                let message =
-                    format!("{:?} {}: {}", rejection.kind, rejection.name, rejection.reason);
-                found.push(about(Level::Error, "Refused", message));
-            }
-        }
-        // Why nothing of it is in force is mostly one of the faults above, or all of them.
-        if let Some((reason, message)) = nothing
-            && found.iter().all(|finding| finding.level < Level::Error)
+        let unread = self.unread().get(key).map(|errors| errors.join("; "));
+        if let (Some(Force::Nothing { reason, message }), true, None) =
+            (standing.map(|standing| &standing.force), conditions.is_empty(), &unread)
         {
-            found.push(about(Level::Error, reason, message.clone()));
+            return Said::Elsewhere(self.finding(key, Level::Info, reason, message));
         }
-        Said::Here(found)
+        let refused: Vec<String> = self
+            .rejected
+            .iter()
+            .filter(|refused| self.pilot.owners(refused.kind, &refused.name).contains(key))
+            .map(|refused| format!("{:?} {}: {}", refused.kind, refused.name, refused.reason))
+            .collect();
+        let unread = unread.iter().map(|errors| Told::refused(INVALID, errors));
+        let refused = refused.iter().map(|why| Told::refused("Refused", why));
+        let told: Vec<Told<'_>> = unread
+            .chain(conditions.iter().map(Told::compiled))
+            .chain(refused)
+            .chain(standing.map(Told::programmed))
+            .collect();
+        Said::Here(self.findings(key, &told).unwrap_or_default())
+    }
+
+    /// What a sidecar makes of a VirtualService that is for sidecars, whatever else it is for; nothing of other objects.
+    #[must_use]
+    pub fn said_in_mesh(&self, key: &ObjectKey) -> Option<Vec<Finding>> {
+        let (conditions, standing) = self.pilot.judged_in_mesh(key)?;
+        let told = conditions.iter().map(Told::compiled);
+        let told: Vec<Told<'_>> = told.chain([Told::programmed(&standing)]).collect();
+        self.findings(key, &told)
+    }
+}
+
+/// What a condition says, whether it is written down or was compiled here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told<'a> {
+    /// Its `type`.
+    pub kind: &'a str,
+    /// Whether it holds, where that is known.
+    pub holds: Option<bool>,
+    /// Why, in one word.
+    pub reason: &'a str,
+    /// Why, in words.
+    pub message: &'a str,
+}
+
+impl<'a> Told<'a> {
+    /// Of a form, or of what was made of it, that was not taken.
+    fn refused(reason: &'a str, message: &'a str) -> Self {
+        Self { kind: "Taken", holds: Some(false), reason, message }
+    }
+
+    fn compiled(condition: &'a Condition) -> Self {
+        let Condition { kind, holds, reason, message } = condition;
+        Self { kind: kind.as_str(), holds: Some(*holds), reason, message }
+    }
+
+    /// What follows from a standing for [`PROGRAMMED`].
+    fn programmed(standing: &'a Standing) -> Self {
+        let told = |holds, reason, message| Self { kind: PROGRAMMED, holds: Some(holds), reason, message };
+        match (&standing.force, &standing.fault) {
+            (Force::Nothing { reason, message }, _) => told(false, *reason, message.as_str()),
+            (Force::Whole | Force::Through(_), Some(fault)) => told(true, "PartlyServed", fault.as_str()),
+            (Force::Whole | Force::Through(_), None) => told(true, SERVED, ""),
+        }
+    }
+}
+
+/// What conditions say against an object, and how bad it is; `None` where they say that it is for other proxies. Why it is not in
+/// force mostly follows from what else is said, and is told where nothing as bad is.
+fn judge<'a>(told: &[Told<'a>]) -> Option<Vec<(Level, &'a str, &'a str)>> {
+    if told.iter().any(|condition| condition.holds.is_none()) {
+        return None;
+    }
+    let is_programmed = |condition: &&Told<'_>| condition.kind == PROGRAMMED;
+    let mut programmed = told.iter().filter(is_programmed);
+    let nothing = programmed.clone().any(|condition| condition.holds == Some(false));
+    let mut found = Vec::new();
+    for condition in told.iter().filter(|condition| !is_programmed(condition)) {
+        let level = match (condition.holds, condition.kind == ConditionKind::Reconciled.as_str(), nothing) {
+            (Some(false), true, false) => Level::Warning,
+            (Some(false), ..) => Level::Error,
+            _ if condition.message.is_empty() => continue,
+            _ => Level::Info,
+        };
+        found.push((level, condition.reason, condition.message));
+    }
+    let worst = found.iter().map(|(level, ..)| *level).max().unwrap_or(Level::Info);
+    let level = if nothing { Level::Error } else { Level::Warning };
+    let why = programmed.find(|condition| nothing || condition.reason != SERVED);
+    found.extend(why.filter(|_| level > worst).map(|told| (level, told.reason, told.message)));
+    Some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(kind: &'static str, holds: bool, reason: &'static str) -> Told<'static> {
+        Told { kind, holds: Some(holds), reason, message: if holds { "" } else { "words" } }
+    }
+
+    fn levels(told: &[Told<'_>]) -> Option<Vec<(Level, String)>> {
+        let found = judge(told)?.into_iter();
+        Some(found.map(|(level, reason, _)| (level, reason.to_owned())).collect())
+    }
+
+    #[test]
+    fn how_bad_something_is_depends_on_what_is_left() {
+        let is = |found: &[(Level, &str)]| {
+            Some(found.iter().map(|(level, reason)| (*level, (*reason).to_owned())).collect::<Vec<_>>())
+        };
+        let partly = [told("Reconciled", false, "NotServed"), told(PROGRAMMED, true, "PartlyServed")];
+        assert_eq!(levels(&partly), is(&[(Level::Warning, "NotServed")]));
+        let nothing = [told("Reconciled", false, "NotServed"), told(PROGRAMMED, false, "NotServed")];
+        assert_eq!(levels(&nothing), is(&[(Level::Error, "NotServed")]));
+        let unresolved = [told("ResolvedRefs", false, "RefNotFound"), told(PROGRAMMED, true, SERVED)];
+        assert_eq!(levels(&unresolved), is(&[(Level::Error, "RefNotFound")]));
+        // What nothing else explains.
+        let closed = [told("Reconciled", true, "Reconciled"), told(PROGRAMMED, false, "GatewayNotProgrammed")];
+        assert_eq!(levels(&closed), is(&[(Level::Error, "GatewayNotProgrammed")]));
+        let lost = [told(PROGRAMMED, true, "PartlyServed")];
+        assert_eq!(levels(&lost), is(&[(Level::Warning, "PartlyServed")]));
+        assert_eq!(levels(&[told(PROGRAMMED, true, SERVED)]), is(&[]));
+        let advice = Told { message: "better so", ..told("Reconciled", true, "Reconciled") };
+        assert_eq!(levels(&[advice]), is(&[(Level::Info, "Reconciled")]));
+    }
+
+    #[test]
+    fn what_is_for_others_is_not_judged() {
+        let unknown = Told { holds: None, ..told("Reconciled", true, "NotSelected") };
+        assert_eq!(levels(&[unknown, told(PROGRAMMED, false, "NotSelected")]), None);
     }
 }

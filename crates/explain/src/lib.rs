@@ -50,7 +50,7 @@ pub use answer::{
     Answer, Cluster, Cors, End, Error, Judged, Lost, NotInForce, Part, ProxyHeader, Retries, Sent,
     Source, Spoken, TokenJudged, UpstreamTls,
 };
-pub use findings::{Finding, Level, Said};
+pub use findings::{Finding, Level, Said, Told};
 pub use question::{Direction, Protocol, Question, Security};
 pub use text::{Look, render};
 pub use world::World;

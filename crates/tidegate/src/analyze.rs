@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tidegate_api::ObjectKey;
-use tidegate_explain::{Finding, Level, Said, World};
+use tidegate_api::{Kind, ObjectKey};
+use tidegate_explain::{Finding, Said, Told, World};
 use tidegate_pilot::{Input, Options};
 
 use crate::cli::{AnalyzeArgs, AnalyzeOutput};
@@ -113,11 +113,23 @@ impl<'a> Judges<'a> {
     }
 
     fn findings(&self, key: &ObjectKey) -> Outcome<Vec<Finding>> {
-        let remark = match self.said_by_gateway(key) {
-            Said::Here(findings) => return Ok(findings),
-            Said::Elsewhere(remark) => remark,
+        let in_mesh = match key.kind {
+            Kind::VirtualService => self.asked_sidecar(key, |sidecar| sidecar.said_in_mesh(key))?,
+            _ => None,
         };
-        Ok(match self.said_by_sidecar(key)? {
+        let remark = match (self.said_by_gateway(key), in_mesh) {
+            (Said::Here(mut findings), in_mesh) => {
+                // Both find what is not there; which of them wins a host differs.
+                let known: BTreeSet<String> =
+                    findings.iter().map(|finding| finding.reason.clone()).collect();
+                let more = in_mesh.into_iter().flatten();
+                findings.extend(more.filter(|finding| !known.contains(&finding.reason)));
+                return Ok(findings);
+            }
+            (Said::Elsewhere(_), Some(findings)) => return Ok(findings),
+            (Said::Elsewhere(remark), None) => remark,
+        };
+        Ok(match self.asked_sidecar(key, |sidecar| sidecar.said_of(key))? {
             Said::Here(findings) => findings,
             Said::Elsewhere(_) if remark.reason == "NoMatch" => vec![remark],
             // Which workloads and gateways there are besides is not known.
@@ -134,7 +146,8 @@ impl<'a> Judges<'a> {
         }
     }
 
-    fn said_by_sidecar(&self, key: &ObjectKey) -> Outcome<Said> {
+    /// What a sidecar in the namespace of an object says.
+    fn asked_sidecar<T>(&self, key: &ObjectKey, say: impl FnOnce(&World) -> T) -> Outcome<T> {
         let mut sidecars = self.sidecars.borrow_mut();
         let sidecar = match sidecars.entry(Arc::clone(&key.namespace)) {
             Entry::Occupied(there) => there.into_mut(),
@@ -145,7 +158,7 @@ impl<'a> Judges<'a> {
                 place.insert(compile(self.found, self.mesh.as_ref(), sidecar)?)
             }
         };
-        Ok(sidecar.said_of(key))
+        Ok(say(sidecar))
     }
 }
 
@@ -154,40 +167,18 @@ fn compile(found: &Live, mesh: Option<&mesh::Config>, mut options: Options) -> O
     Ok(World::of_process(options, found.objects.clone(), found.later.clone()))
 }
 
-/// What conditions say against an object; `None` where they say that it is for other proxies.
+/// What conditions that a gateway has written say against an object; `None` where they say that it is for other proxies.
 fn written(gateway: &World, key: &ObjectKey, conditions: &[Value]) -> Option<Vec<Finding>> {
-    let is = |condition: &Value, status: &str| condition["status"] == status;
-    if conditions.iter().any(|condition| is(condition, "Unknown")) {
-        return None;
-    }
-    let programmed = |condition: &&Value| condition["type"] == "Programmed";
-    let nothing = conditions.iter().filter(programmed).any(|condition| is(condition, "False"));
-    let mut findings = Vec::new();
-    for condition in conditions.iter().filter(|condition| !programmed(condition)) {
-        let level = match (is(condition, "False"), condition["type"] == "Reconciled", nothing) {
-            (true, true, false) => Level::Warning,
-            (true, ..) => Level::Error,
-            (false, ..) => Level::Info,
-        };
+    fn told(condition: &Value) -> Told<'_> {
         let text = |field: &str| condition[field].as_str().unwrap_or_default();
-        if level > Level::Info || !text("message").is_empty() {
-            findings.push(gateway.finding(key, level, text("reason"), text("message").to_owned()));
-        }
-    }
-    // Mostly it follows from what is said already.
-    let told = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Info);
-    for condition in conditions.iter().filter(programmed) {
-        let text = |field: &str| condition[field].as_str().unwrap_or_default();
-        let level = match (nothing, text("reason")) {
-            (true, _) => Level::Error,
-            (false, live::SERVED) => continue,
-            (false, _) => Level::Warning,
+        let holds = match text("status") {
+            "True" => Some(true),
+            "False" => Some(false),
+            _ => None,
         };
-        if level > told {
-            findings.push(gateway.finding(key, level, text("reason"), text("message").to_owned()));
-        }
+        Told { kind: text("type"), holds, reason: text("reason"), message: text("message") }
     }
-    Some(findings)
+    gateway.findings(key, &conditions.iter().map(told).collect::<Vec<_>>())
 }
 
 /// Every object that there is in some form.

@@ -89,6 +89,15 @@ impl Pilot {
         self.told.get(key).map(|account| &account.standing)
     }
 
+    /// What a sidecar of its namespace makes of a VirtualService that is for sidecars, whatever else it is for: conditions, and how far
+    /// it is in force. Nothing where this is no sidecar, or the object nothing for one.
+    #[must_use]
+    pub fn judged_in_mesh(&self, key: &ObjectKey) -> Option<(Vec<Condition>, Standing)> {
+        self.options.workload()?;
+        let account = status::account_in_mesh(key, self.view())?;
+        Some((account.conditions, account.standing))
+    }
+
     /// What is wrong with the secret of that name as it is now. Nothing where nothing is, or nobody asks for it.
     #[must_use]
     pub fn lack(&self, secret: &str) -> Option<Lack> {

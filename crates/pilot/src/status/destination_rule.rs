@@ -6,7 +6,7 @@ use tidegate_api::istio::destination_rule::{
 };
 
 use super::credentials::Lack;
-use super::standing::not_selected;
+use super::standing::{not_selected, this};
 use super::virtual_service::meant_service;
 use super::{Findings, Force, View, join};
 use crate::compile::balancing::keeps_address;
@@ -43,7 +43,7 @@ pub(super) fn findings(rule: &Rule, view: View<'_>) -> Option<Findings> {
     }
     if is_nowhere(rule, view) {
         let why = meant_service(rule.host.as_str(), view).unwrap_or_else(|| {
-            "no Service and no ServiceEntry that this gateway sees has it".to_owned()
+            format!("no Service and no ServiceEntry that this {} sees has it", this(view))
         });
         findings.missing.push(format!("host {} not found: {why}", rule.host));
     } else {

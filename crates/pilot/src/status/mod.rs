@@ -31,6 +31,7 @@ mod delegate;
 mod destination_rule;
 mod envoy_filter;
 mod gateway;
+mod in_mesh;
 mod reach;
 mod redirected;
 mod security;
@@ -45,7 +46,8 @@ pub use credentials::{Lack, SecretUse, part_of_secret};
 pub(crate) use destination_rule::outranked;
 pub(crate) use gateway::open as open_servers;
 pub(crate) use security::CLOSED;
-pub use standing::{Force, Standing, is_elsewhere};
+pub(crate) use in_mesh::account as account_in_mesh;
+pub use standing::{Force, PROGRAMMED, SERVED, Standing, is_elsewhere};
 pub(crate) use unserved::idle;
 pub(crate) use virtual_service::{absent, missed};
 

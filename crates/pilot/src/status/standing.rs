@@ -37,6 +37,12 @@ pub enum Force {
     },
 }
 
+/// The condition that whoever publishes tells: whether what is in force of an object is served.
+pub const PROGRAMMED: &str = "Programmed";
+
+/// Its reason where all of the object is in force.
+pub const SERVED: &str = "Served";
+
 /// Whether this is the reason of what is for others than this proxy.
 #[must_use]
 pub fn is_elsewhere(reason: &str) -> bool {

@@ -11,7 +11,7 @@ use tidegate_api::scalar::Port;
 use tidegate_api::{Kind, ObjectKey};
 
 use super::credentials::Lack;
-use super::standing::not_selected;
+use super::standing::{not_selected, this};
 use super::{Findings, Force, View, delegate, gateway, reach, redirected};
 use crate::Serves;
 use crate::compile::claims;
@@ -66,7 +66,7 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
 }
 
 /// What a VirtualService sends to that is not there, has no endpoints, or is closed by a DestinationRule.
-fn destinations(service: &VirtualService, view: View<'_>, findings: &mut Findings) {
+pub(super) fn destinations(service: &VirtualService, view: View<'_>, findings: &mut Findings) {
     let mut vacancies: Vec<(&str, Vec<String>)> = Vec::new();
     let mut shut: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (key, place, destination) in service.destinations() {
@@ -103,7 +103,7 @@ fn destinations(service: &VirtualService, view: View<'_>, findings: &mut Finding
 }
 
 /// Tells of destinations without a weight beside others that have one.
-fn without_shares(service: &VirtualService, findings: &mut Findings) {
+pub(super) fn without_shares(service: &VirtualService, findings: &mut Findings) {
     let requests = service.http.iter().enumerate().map(|(r, rule)| {
         (format!("http[{r}]"), rule.route.iter().map(|to| to.weight).collect::<Vec<_>>())
     });
@@ -123,7 +123,7 @@ fn without_shares(service: &VirtualService, findings: &mut Findings) {
 }
 
 /// What a rule for requests asks for and does not get.
-fn of_rule(
+pub(super) fn of_rule(
     (r, rule): (usize, &HttpRoute),
     hosts: &[Host],
     view: View<'_>,
@@ -292,7 +292,7 @@ pub(super) fn concerns(service: &VirtualService, view: View<'_>) -> bool {
 }
 
 /// Tells of rules of delegates that do not apply.
-fn unmet(service: &VirtualService, view: View<'_>, findings: &mut Findings) {
+pub(super) fn unmet(service: &VirtualService, view: View<'_>, findings: &mut Findings) {
     for unmet in &service.unmet {
         match unmet.reason {
             UnmetReason::Missing => findings.missing.push(missed(unmet, view)),
@@ -484,7 +484,8 @@ fn missing_subset(destination: &Destination, namespace: &str, view: View<'_>) ->
     let host = &destination.host;
     let Some(rules) = view.rules.find(host, Some(namespace), view.options) else {
         return Some(format!(
-            "no DestinationRule that this gateway sees is for {host}; one has to define it in subsets"
+            "no DestinationRule that this {} sees is for {host}; one has to define it in subsets",
+            this(view)
         ));
     };
     if rules.subset(&destination.subset).is_some() {
@@ -498,22 +499,23 @@ fn missing_subset(destination: &Destination, namespace: &str, view: View<'_>) ->
 
 /// What was looked for in place of a host, and where.
 fn looked_for(host: &str, view: View<'_>) -> String {
+    let this = this(view);
     if let Some(hidden) = view.registry.hidden(host).next() {
         let own = &view.options.namespace;
         return format!(
-            "{hidden} has it, and exportTo there hides it from namespace {own}, where the gateway is"
+            "{hidden} has it, and exportTo there hides it from namespace {own}, where the {this} is"
         );
     }
     if let Some(meant) = meant_service(host, view) {
         return meant;
     }
-    let entry = "no ServiceEntry that this gateway sees has that host";
+    let entry = format!("no ServiceEntry that this {this} sees has that host");
     let suffix = format!(".svc.{}", view.options.domain);
     match host.strip_suffix(&suffix).and_then(|rest| rest.split_once('.')) {
         Some((name, namespace)) => {
             format!("there is no Service {name} in namespace {namespace}, and {entry}")
         }
-        None => entry.to_owned(),
+        None => entry,
     }
 }
 

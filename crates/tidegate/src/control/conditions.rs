@@ -1,7 +1,9 @@
 //! Conditions in the store's words, out of what pilot and the workers say.
 
 use tidegate_apiserver::store::Condition;
-use tidegate_pilot::status::{ConditionKind, Force, Standing, StatusUpdate};
+use tidegate_pilot::status::{
+    ConditionKind, Force, PROGRAMMED, SERVED, Standing, StatusUpdate,
+};
 
 use super::outgoing::Update;
 use super::programmed::Told;
@@ -68,12 +70,12 @@ pub fn programmed(told: Told, standing: &Standing, closed: Option<Closed>) -> Up
             let closed = closed.map(|(Closed::All(words) | Closed::Some(words))| words);
             let faults = standing.fault.iter().cloned().chain(told.lost).chain(closed);
             match faults.collect::<Vec<_>>().join("; ").as_str() {
-                "" => (true, "Served", "every worker serves it".to_owned()),
+                "" => (true, SERVED, "every worker serves it".to_owned()),
                 faults => (true, "PartlyServed", partly(faults)),
             }
         }
     };
-    let (name, holds, reason) = ("Programmed", Some(holds), reason.to_owned());
+    let (name, holds, reason) = (PROGRAMMED, Some(holds), reason.to_owned());
     let condition = Condition { name, holds, reason, message, generation: told.generation };
     Update { conditions: vec![condition], ..Update::default() }
 }

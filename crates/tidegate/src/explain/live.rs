@@ -15,6 +15,7 @@ use tidegate_api::{KINDS, Kind, Object, ObjectKey, Origin, Spec};
 use tidegate_apiserver::rest::{ADMIN_ANNOTATION, FORMS_PATH};
 use tidegate_apiserver::store::{SOURCE_ANNOTATION, is_own};
 use tidegate_pilot::Input;
+use tidegate_pilot::status::{PROGRAMMED, SERVED};
 use tidegate_source::cluster::Client;
 use tokio::time::timeout;
 
@@ -229,13 +230,10 @@ fn out(clusters: &Value) -> BTreeMap<String, Vec<SocketAddr>> {
     found
 }
 
-/// The reason of `Programmed` where all of an object is in force.
-pub const SERVED: &str = "Served";
-
 /// Why an object, or a part of it, is not in force, where its status says that it is (`True`), or that nothing of it is.
 fn unserved(item: &Value, is: &str) -> Option<String> {
     let mut conditions = items_of(&item["status"]["conditions"]);
-    let programmed = conditions.find(|condition| condition["type"] == "Programmed")?;
+    let programmed = conditions.find(|condition| condition["type"] == PROGRAMMED)?;
     let text = |field: &str| programmed[field].as_str().unwrap_or_default();
     let said = || format!("{}: {}", text("reason"), text("message"));
     (text("status") == is && text("reason") != SERVED).then(said)
@@ -244,7 +242,7 @@ fn unserved(item: &Value, is: &str) -> Option<String> {
 /// The conditions of an object that a gateway has judged in the form that it has now.
 fn conditions(item: &Value) -> Option<Vec<Value>> {
     let all: Vec<Value> = items_of(&item["status"]["conditions"]).cloned().collect();
-    let programmed = all.iter().find(|condition| condition["type"] == "Programmed")?;
+    let programmed = all.iter().find(|condition| condition["type"] == PROGRAMMED)?;
     let judged = &programmed["observedGeneration"];
     (*judged == item["metadata"]["generation"]).then_some(all)
 }

@@ -118,6 +118,59 @@ spec:
     assert!(wrong.stderr.contains("shop.yaml:5"), "{wrong:?}");
 }
 
+const MESH: &str = "\
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: cart, namespace: shop}
+spec:
+  hosts: [cart.example]
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  endpoints: [{address: 192.0.2.1}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: cart, namespace: shop}
+spec:
+  hosts: [cart.example]
+  http:
+  - route: [{destination: {host: cart.example, subset: v2}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: again, namespace: shop}
+spec:
+  hosts: [cart.example]
+  gateways: [mesh]
+  http:
+  - route: [{destination: {host: gone.example}}]
+";
+
+/// No gateway has anything to say of them.
+#[tokio::test]
+async fn virtual_services_of_sidecars_are_judged() {
+    let gateway = Gateway::start(&[]).await;
+    let Some(shell) = Shell::with(&gateway, &[]) else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("mesh.yaml"), MESH).expect("a file");
+    let shell = shell.at(folder.path());
+    let found = shell.run("tidegate analyze mesh.yaml").await;
+    assert_eq!(found.status.code(), FOUND, "{found:?}");
+    for (start, words) in [
+        ("Error [RefNotFound] (VirtualService shop/cart ", "subset v2 of host cart.example"),
+        ("Error [RefNotFound] (VirtualService shop/again ", "host gone.example not found"),
+        ("Error [Conflict] (VirtualService shop/cart ", "VirtualService shop/again's"),
+    ] {
+        let line = found.stdout.lines().find(|line| line.starts_with(start));
+        assert!(line.is_some_and(|line| line.contains(words)), "{start}: {found:?}");
+    }
+    let mended = MESH.replace(", subset: v2", "").replace("gone.", "cart.");
+    let mended = mended.replace("hosts: [cart.example]\n  gateways", "hosts: [a.example]\n  gateways");
+    std::fs::write(folder.path().join("mesh.yaml"), mended).expect("a file");
+    let mended = shell.run("tidegate analyze mesh.yaml --output-threshold warning").await;
+    assert_eq!((mended.status.code(), &*mended.stdout), (Some(0), ""), "{mended:?}");
+}
+
 /// What would be wrong if manifests were applied to what is there.
 #[tokio::test]
 async fn manifests_are_judged_beside_what_a_process_has() {
