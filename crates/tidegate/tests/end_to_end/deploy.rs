@@ -144,6 +144,9 @@ fn rights_are_those_of_what_is_read_and_written() {
 fn manifests_agree_with_kubernetes_and_with_each_other() {
     let documents = documents(&manifests());
     documents.iter().for_each(agrees_with_schema);
+    for kind in ["Deployment", "Service", "PodDisruptionBudget", "HorizontalPodAutoscaler"] {
+        find(&documents, kind);
+    }
     let account = &find(&documents, "ServiceAccount")["metadata"]["name"];
     let deployment = find(&documents, "Deployment");
     let pod = &deployment["spec"]["template"];

@@ -28,6 +28,7 @@ mod guide_003;
 #[path = "../../../../tests/guides/guide_004.rs"]
 mod guide_004;
 mod hardened;
+mod image;
 mod inject;
 mod kubeconfigs;
 mod limits;
