@@ -49,7 +49,11 @@ impl World {
     #[must_use]
     pub fn findings(&self, key: &ObjectKey, told: &[Told<'_>]) -> Option<Vec<Finding>> {
         let found = judge(told)?.into_iter();
-        Some(found.map(|(level, reason, message)| self.finding(key, level, reason, message)).collect())
+        Some(
+            found
+                .map(|(level, reason, message)| self.finding(key, level, reason, message))
+                .collect(),
+        )
     }
 
     fn finding(&self, key: &ObjectKey, level: Level, reason: &str, message: &str) -> Finding {
@@ -120,10 +124,13 @@ impl<'a> Told<'a> {
 
     /// What follows from a standing for [`PROGRAMMED`].
     fn programmed(standing: &'a Standing) -> Self {
-        let told = |holds, reason, message| Self { kind: PROGRAMMED, holds: Some(holds), reason, message };
+        let told =
+            |holds, reason, message| Self { kind: PROGRAMMED, holds: Some(holds), reason, message };
         match (&standing.force, &standing.fault) {
             (Force::Nothing { reason, message }, _) => told(false, *reason, message.as_str()),
-            (Force::Whole | Force::Through(_), Some(fault)) => told(true, "PartlyServed", fault.as_str()),
+            (Force::Whole | Force::Through(_), Some(fault)) => {
+                told(true, "PartlyServed", fault.as_str())
+            }
             (Force::Whole | Force::Through(_), None) => told(true, SERVED, ""),
         }
     }
@@ -140,7 +147,11 @@ fn judge<'a>(told: &[Told<'a>]) -> Option<Vec<(Level, &'a str, &'a str)>> {
     let nothing = programmed.clone().any(|condition| condition.holds == Some(false));
     let mut found = Vec::new();
     for condition in told.iter().filter(|condition| !is_programmed(condition)) {
-        let level = match (condition.holds, condition.kind == ConditionKind::Reconciled.as_str(), nothing) {
+        let level = match (
+            condition.holds,
+            condition.kind == ConditionKind::Reconciled.as_str(),
+            nothing,
+        ) {
             (Some(false), true, false) => Level::Warning,
             (Some(false), ..) => Level::Error,
             _ if condition.message.is_empty() => continue,
@@ -171,16 +182,27 @@ mod tests {
     #[test]
     fn how_bad_something_is_depends_on_what_is_left() {
         let is = |found: &[(Level, &str)]| {
-            Some(found.iter().map(|(level, reason)| (*level, (*reason).to_owned())).collect::<Vec<_>>())
+            Some(
+                found
+                    .iter()
+                    .map(|(level, reason)| (*level, (*reason).to_owned()))
+                    .collect::<Vec<_>>(),
+            )
         };
-        let partly = [told("Reconciled", false, "NotServed"), told(PROGRAMMED, true, "PartlyServed")];
+        let partly =
+            [told("Reconciled", false, "NotServed"), told(PROGRAMMED, true, "PartlyServed")];
         assert_eq!(levels(&partly), is(&[(Level::Warning, "NotServed")]));
-        let nothing = [told("Reconciled", false, "NotServed"), told(PROGRAMMED, false, "NotServed")];
+        let nothing =
+            [told("Reconciled", false, "NotServed"), told(PROGRAMMED, false, "NotServed")];
         assert_eq!(levels(&nothing), is(&[(Level::Error, "NotServed")]));
-        let unresolved = [told("ResolvedRefs", false, "RefNotFound"), told(PROGRAMMED, true, SERVED)];
+        let unresolved =
+            [told("ResolvedRefs", false, "RefNotFound"), told(PROGRAMMED, true, SERVED)];
         assert_eq!(levels(&unresolved), is(&[(Level::Error, "RefNotFound")]));
         // What nothing else explains.
-        let closed = [told("Reconciled", true, "Reconciled"), told(PROGRAMMED, false, "GatewayNotProgrammed")];
+        let closed = [
+            told("Reconciled", true, "Reconciled"),
+            told(PROGRAMMED, false, "GatewayNotProgrammed"),
+        ];
         assert_eq!(levels(&closed), is(&[(Level::Error, "GatewayNotProgrammed")]));
         let lost = [told(PROGRAMMED, true, "PartlyServed")];
         assert_eq!(levels(&lost), is(&[(Level::Warning, "PartlyServed")]));

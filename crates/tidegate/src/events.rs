@@ -4,9 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use tidegate_apiserver::store::Note;
-use tidegate_source::cluster::{Ask, Client};
+use tidegate_source::cluster::{Answer, Ask, Client};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -62,26 +62,59 @@ pub async fn write_all(client: &Client, uid: &str, mut notes: mpsc::Receiver<Not
 /// # Errors
 /// The server does not answer, or refuses it.
 pub async fn write(client: &Client, uid: &str, note: &Note) -> Result<(), Unwritten> {
+    let event = match create(client, uid, note).await? {
+        Created::New => return Ok(()),
+        Created::There(event) => event,
+    };
+    let path = format!("{}/{}", all(&event), text(&event, "name"));
+    let there = client.send(Ask::new(Method::GET, &path)).await?;
+    let count = there.body["count"].as_u64().unwrap_or(1).saturating_add(1);
+    let again = json!({ "count": count, "lastTimestamp": event["lastTimestamp"] });
+    let body = again.to_string().into_bytes();
+    let patch = Ask::new(Method::PATCH, &path).with("application/merge-patch+json", body);
+    let answer = client.send(patch).await?;
+    written(&answer)
+}
+
+/// What became of an event that was to be created.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Created {
+    /// It is there now.
+    New,
+    /// It was there before: the same was said already.
+    There(Value),
+}
+
+/// Writes an event of an object with this `metadata.uid`, where nobody has said the same before.
+///
+/// # Errors
+/// The server does not answer, or refuses it.
+pub async fn create(client: &Client, uid: &str, note: &Note) -> Result<Created, Unwritten> {
     let event = note.event(Some(uid));
-    let text = |name: &str| event["metadata"][name].as_str().unwrap_or_default().to_owned();
-    let all = format!("/api/v1/namespaces/{}/events", text("namespace"));
+    let path = all(&event);
     let body = event.to_string().into_bytes();
-    let create = Ask::new(Method::POST, &all).with("application/json", body);
-    let mut answer = client.send(create).await?;
-    if answer.status == StatusCode::CONFLICT {
-        let path = format!("{all}/{}", text("name"));
-        let there = client.send(Ask::new(Method::GET, &path)).await?;
-        let count = there.body["count"].as_u64().unwrap_or(1).saturating_add(1);
-        let again = json!({ "count": count, "lastTimestamp": event["lastTimestamp"] });
-        let body = again.to_string().into_bytes();
-        let patch = Ask::new(Method::PATCH, &path).with("application/merge-patch+json", body);
-        answer = client.send(patch).await?;
+    let answer = client.send(Ask::new(Method::POST, &path).with("application/json", body)).await?;
+    match answer.status {
+        StatusCode::CONFLICT => Ok(Created::There(event)),
+        _ => written(&answer).map(|()| Created::New),
     }
+}
+
+fn written(answer: &Answer) -> Result<(), Unwritten> {
     match answer.status {
         status if status.is_success() => Ok(()),
         StatusCode::FORBIDDEN => Err(Unwritten::Forbidden(answer.refusal())),
         _ => Err(Unwritten::Failed(answer.refusal())),
     }
+}
+
+/// The path of the events beside one.
+fn all(event: &Value) -> String {
+    format!("/api/v1/namespaces/{}/events", text(event, "namespace"))
+}
+
+fn text<'e>(event: &'e Value, field: &str) -> &'e str {
+    event["metadata"][field].as_str().unwrap_or_default()
 }
 
 impl fmt::Display for Unwritten {

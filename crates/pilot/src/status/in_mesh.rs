@@ -112,8 +112,9 @@ fn in_mesh(gateways: &[String]) -> bool {
 
 /// Tells of hosts that no service has.
 fn nobodys(service: &VirtualService, view: View<'_>, findings: &mut Findings) {
-    let nobody =
-        |host: &&Host| !host.is_wildcard() && view.registry.definitions(host.as_str()).next().is_none();
+    let nobody = |host: &&Host| {
+        !host.is_wildcard() && view.registry.definitions(host.as_str()).next().is_none()
+    };
     let hosts: Vec<&str> = service.hosts.iter().filter(nobody).map(Host::as_str).collect();
     if !hosts.is_empty() && service.rules.iter().any(of_requests) {
         findings.advice.push(format!(

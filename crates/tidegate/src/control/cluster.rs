@@ -3,14 +3,14 @@
 //! Of several processes the one writes that leads. All keep what they know of conditions, so that whoever takes over writes what
 //! differs from what is there, and no more. Nothing is written that says what is there already: no write begets another.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tidegate_api::{KindInfo, ObjectKey, Scope};
-use tidegate_apiserver::store::{Condition, Note, set_among};
+use tidegate_apiserver::store::{Condition, Note};
 use tidegate_pilot::status;
 use tidegate_source::cluster::{self, Ask, Client};
 use tokio::sync::{Notify, watch};
@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::sink::{is_elsewhere, managers};
+use super::verdicts::{self, Verdicts};
 use super::{Sink, Update, until};
 use crate::events::{self, Allowance};
 
@@ -25,6 +26,9 @@ use crate::events::{self, Allowance};
 const AT_ONCE: usize = 8;
 /// Events kept per object while the server is slow; later ones say more.
 const MOST_NOTES: usize = 8;
+/// What is kept of events while another leads: for longer than it takes to take over from one that is gone, and so many at most.
+const MISSED_FOR: Duration = Duration::from_secs(30);
+const MOST_MISSED: usize = 256;
 /// The first wait after a failure, and the longest: each is twice the one before.
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
@@ -51,6 +55,8 @@ struct State {
     due: BTreeSet<ObjectKey>,
     /// Those that could not be written, and are tried again after a while.
     later: BTreeSet<ObjectKey>,
+    /// Events of the last while in which another led, which may be gone without having written them.
+    missed: VecDeque<(Instant, Note)>,
     /// What was told of what went wrong: once, until all goes well.
     fault: Option<String>,
 }
@@ -59,8 +65,16 @@ struct State {
 #[derive(Clone, Debug, Default)]
 struct Known {
     conditions: Vec<Condition>,
-    notes: Vec<Note>,
+    notes: Vec<Said>,
     allowance: Option<Allowance>,
+}
+
+/// An event that is to be written.
+#[derive(Clone, Debug)]
+struct Said {
+    note: Note,
+    /// Whether another may have written it: then it is not counted again.
+    told: bool,
 }
 
 impl Sink for ToCluster {
@@ -79,14 +93,21 @@ impl State {
             self.known.remove(&key);
             self.due.remove(&key);
             self.later.remove(&key);
+            self.missed.retain(|(_, note)| note.about != key);
         }
         let info = key.kind.info();
         // What Kubernetes builds in has a status of its own.
         let conditions =
             if info.status_subresource && !info.built_in { update.conditions } else { Vec::new() };
-        // Who leads tells them: what happens here happens to him, too. What is for others is no news of theirs.
-        let mut notes = if leads { update.notes } else { Vec::new() };
+        // What is for others is no news of theirs.
+        let mut notes = update.notes;
         notes.retain(|note| !status::is_elsewhere(&note.reason));
+        let now = Instant::now();
+        if !leads {
+            // Who leads tells them: what happens here happens to him, too.
+            self.missed.extend(std::mem::take(&mut notes).into_iter().map(|note| (now, note)));
+            self.forget_missed(now);
+        }
         if conditions.is_empty() && notes.is_empty() {
             return;
         }
@@ -95,12 +116,26 @@ impl State {
             known.conditions.retain(|older| older.name != condition.name);
             known.conditions.push(condition);
         }
-        let now = Instant::now();
-        let allowance = &mut known.allowance;
-        let may = |_: &Note| allowance.get_or_insert_with(|| Allowance::new(now)).take(now);
-        known.notes.extend(notes.into_iter().filter(may));
-        known.notes.drain(..known.notes.len().saturating_sub(MOST_NOTES));
+        known.add(notes.into_iter().map(|note| Said { note, told: false }), now);
         self.due.insert(key);
+    }
+
+    fn forget_missed(&mut self, now: Instant) {
+        let long = |(since, _): &(Instant, Note)| now.duration_since(*since) > MISSED_FOR;
+        while self.missed.len() > MOST_MISSED || self.missed.front().is_some_and(long) {
+            self.missed.pop_front();
+        }
+    }
+
+    /// Everything may have to be written: nobody else does from now on.
+    fn take_over(&mut self, now: Instant) {
+        self.forget_missed(now);
+        for (_, note) in std::mem::take(&mut self.missed) {
+            let known = self.known.entry(note.about.clone()).or_default();
+            known.add([Said { note, told: true }], now);
+        }
+        self.due = self.known.keys().cloned().collect();
+        self.later.clear();
     }
 
     /// What is to be looked at now.
@@ -115,7 +150,7 @@ impl State {
     }
 
     /// It could not be written, and will have to be.
-    fn put_off(&mut self, key: ObjectKey, notes: Vec<Note>) {
+    fn put_off(&mut self, key: ObjectKey, notes: Vec<Said>) {
         let Some(known) = self.known.get_mut(&key) else { return };
         let newer = std::mem::replace(&mut known.notes, notes);
         known.notes.extend(newer);
@@ -127,6 +162,15 @@ impl State {
     fn try_again(&mut self) {
         let mut later = std::mem::take(&mut self.later);
         self.due.append(&mut later);
+    }
+}
+
+impl Known {
+    fn add(&mut self, notes: impl IntoIterator<Item = Said>, now: Instant) {
+        let allowance = &mut self.allowance;
+        let may = |_: &Said| allowance.get_or_insert_with(|| Allowance::new(now)).take(now);
+        self.notes.extend(notes.into_iter().filter(may));
+        self.notes.drain(..self.notes.len().saturating_sub(MOST_NOTES));
     }
 }
 
@@ -147,11 +191,7 @@ impl ToCluster {
 
     async fn run(self, mut leads: watch::Receiver<bool>) {
         while leads.wait_for(|leads| *leads).await.is_ok() {
-            {
-                let mut state = self.0.state();
-                state.due = state.known.keys().cloned().collect();
-                state.later.clear();
-            }
+            self.0.state().take_over(Instant::now());
             // What is under way when somebody else leads is given up at once.
             tokio::select! {
                 never = self.write_on() => never,
@@ -216,15 +256,20 @@ impl ToCluster {
         &self,
         key: &ObjectKey,
         conditions: &[Condition],
-        notes: &mut Vec<Note>,
+        notes: &mut Vec<Said>,
     ) -> Result<(), Option<String>> {
         let Some((version, object)) = self.read(key).await? else { return Ok(()) };
-        if let Some(list) = self.news(&object, conditions) {
-            self.apply(key, version, &object, list).await?;
+        if let Some(verdicts) = self.news(&object, conditions) {
+            self.apply(key, version, &object, verdicts).await?;
         }
         let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
-        while let Some(note) = notes.first() {
-            events::write(&self.0.client, uid, note).await.map_err(|why| why.to_string())?;
+        while let Some(Said { note, told }) = notes.first() {
+            let client = &self.0.client;
+            let written = match told {
+                true => events::create(client, uid, note).await.map(drop),
+                false => events::write(client, uid, note).await,
+            };
+            written.map_err(|why| why.to_string())?;
             notes.remove(0);
         }
         Ok(())
@@ -245,28 +290,30 @@ impl ToCluster {
         Ok(None)
     }
 
-    /// The object's conditions with these among them, where that is something new, and ours to say.
-    fn news(&self, object: &Value, conditions: &[Condition]) -> Option<Vec<Value>> {
+    /// The object's status with these conditions, where that is something new, and ours to say.
+    fn news(&self, object: &Value, conditions: &[Condition]) -> Option<Verdicts> {
         let ours = || managers(object).any(|manager| manager == self.0.manager);
         if conditions.is_empty() || is_elsewhere(conditions) && !ours() {
             return None;
         }
-        let before = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        let mut list = before.clone();
-        set_among(&mut list, conditions);
-        (list != before).then_some(list)
+        verdicts::news(&object["status"], &self.0.manager, conditions)
     }
 
-    /// Applies the conditions. The list is one value for Istio's kinds, so that others' stay in it; nobody's are lost, as only the
+    /// Applies them. The list of conditions is one value for Istio's kinds, so that others' stay in it; nobody's are lost, as only the
     /// form that was read may be replaced.
     async fn apply(
         &self,
         key: &ObjectKey,
         version: &str,
         object: &Value,
-        conditions: Vec<Value>,
+        verdicts: Verdicts,
     ) -> Result<(), Option<String>> {
         let (info, metadata) = (key.kind.info(), &object["metadata"]);
+        let manager = &self.0.manager;
+        let mut status = json!({ "conditions": verdicts.conditions });
+        if let Some(own) = verdicts.own {
+            status[verdicts::GATEWAYS] = json!({ manager: own });
+        }
         let body = json!({
             "apiVersion": KindInfo::api_version(info.group, version),
             "kind": info.name,
@@ -276,9 +323,8 @@ impl ToCluster {
                 "uid": metadata["uid"],
                 "resourceVersion": metadata["resourceVersion"],
             },
-            "status": { "conditions": conditions },
+            "status": status,
         });
-        let manager = &self.0.manager;
         let path = format!("{}/status?fieldManager={manager}&force=true", path(key, version));
         let ask = Ask::new(Method::PATCH, &path)
             .with("application/apply-patch+yaml", body.to_string().into_bytes());
@@ -327,6 +373,30 @@ mod tests {
     }
 
     #[test]
+    fn events_of_the_last_while_are_told_by_whoever_takes_over() {
+        let now = Instant::now();
+        let mut state = State::default();
+        state.take_in(key(), update("Served"), false);
+        state.take_over(now);
+        let due = state.take_due();
+        assert!(matches!(&due[..], [(_, known)] if known.notes.len() == 1 && known.notes[0].told));
+        assert!(state.missed.is_empty());
+        state.take_over(now);
+        let due = state.take_due();
+        assert!(matches!(&due[..], [(_, known)] if known.notes.is_empty()), "they are told once");
+        // What is long ago the one before has told.
+        state.take_in(key(), update("Refused"), false);
+        state.take_over(now + MISSED_FOR + Duration::from_secs(60));
+        assert!(state.take_due()[0].1.notes.is_empty());
+        // What is gone is no news, and there is a bound.
+        state.take_in(key(), update("Refused"), false);
+        state.take_in(key(), Update { gone: true, ..Update::default() }, false);
+        assert!(state.missed.is_empty());
+        (0..2 * MOST_MISSED).for_each(|_| state.take_in(key(), update("Refused"), false));
+        assert_eq!(state.missed.len(), MOST_MISSED);
+    }
+
+    #[test]
     fn who_does_not_lead_keeps_conditions_and_tells_no_events() {
         let mut state = State::default();
         state.take_in(key(), update("Served"), false);
@@ -354,7 +424,7 @@ mod tests {
         state.put_off(key(), due[0].1.notes.clone());
         state.try_again();
         let due = state.take_due();
-        let last = due[0].1.notes.last().map(|note| note.reason.as_str());
+        let last = due[0].1.notes.last().map(|said| said.note.reason.as_str());
         assert_eq!((due[0].1.notes.len(), last), (MOST_NOTES, Some("News")));
         // What is gone is not written any more.
         state.take_in(key(), Update { gone: true, ..Update::default() }, true);

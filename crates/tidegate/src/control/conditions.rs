@@ -1,9 +1,7 @@
 //! Conditions in the store's words, out of what pilot and the workers say.
 
 use tidegate_apiserver::store::Condition;
-use tidegate_pilot::status::{
-    ConditionKind, Force, PROGRAMMED, SERVED, Standing, StatusUpdate,
-};
+use tidegate_pilot::status::{ConditionKind, Force, PROGRAMMED, SERVED, Standing, StatusUpdate};
 
 use super::outgoing::Update;
 use super::programmed::Told;

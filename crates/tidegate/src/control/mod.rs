@@ -18,6 +18,7 @@ mod outgoing;
 mod programmed;
 mod secrets;
 mod sink;
+mod verdicts;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;

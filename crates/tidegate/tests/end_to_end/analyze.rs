@@ -165,7 +165,8 @@ async fn virtual_services_of_sidecars_are_judged() {
         assert!(line.is_some_and(|line| line.contains(words)), "{start}: {found:?}");
     }
     let mended = MESH.replace(", subset: v2", "").replace("gone.", "cart.");
-    let mended = mended.replace("hosts: [cart.example]\n  gateways", "hosts: [a.example]\n  gateways");
+    let mended =
+        mended.replace("hosts: [cart.example]\n  gateways", "hosts: [a.example]\n  gateways");
     std::fs::write(folder.path().join("mesh.yaml"), mended).expect("a file");
     let mended = shell.run("tidegate analyze mesh.yaml --output-threshold warning").await;
     assert_eq!((mended.status.code(), &*mended.stdout), (Some(0), ""), "{mended:?}");

@@ -67,8 +67,15 @@ async fn one_writes_and_another_takes_over_when_it_dies() {
 
     first.process.kill().await;
     change(&mut api, 80).await;
+    // What happens while nobody leads is told by whoever leads next.
+    let route = objects::route("lost", "nowhere", "lost.example", "lost.example");
+    api.create("virtualservices", &route).await;
     second.process.stderr().containing(HOLDS).await;
     served(&mut api).await;
+    let events = api.tells(EVENTS, &["there is no Gateway default/nowhere"]).await;
+    let of = |event: &&Value| event["involvedObject"]["name"] == "lost";
+    let counts = events["items"].as_array().into_iter().flatten().filter(of);
+    assert!(counts.clone().count() > 0 && counts.clone().all(|event| event["count"] == 1));
     let now = holder(&mut api).await;
     assert!(now != before && !now.is_empty(), "{now} after {before}");
     // Whoever takes over writes what is different, and no more.
@@ -131,6 +138,132 @@ async fn what_is_wrong_is_told_in_conditions_and_events_with_those_of_others_bes
     let gateway = api.wait_for(WEB, &[("Programmed", "True")]).await;
     let text = gateway["status"].to_string();
     assert!(text.contains("Theirs"), "{text}");
+}
+
+const EDGE: &str = "istio-edge.istio-system";
+
+/// What gateways say of an object, each by itself: whether `Programmed` holds, and of which form.
+fn entries(object: &Value) -> Vec<(String, String, i64)> {
+    let entries = object["status"]["gateways"].as_object().into_iter().flatten();
+    let entries = entries.filter_map(|(gateway, entry)| {
+        let mut conditions = entry["conditions"].as_array()?.iter();
+        let programmed = conditions.find(|condition| condition["type"] == "Programmed")?;
+        let status = programmed["status"].as_str()?.to_owned();
+        Some((gateway.clone(), status, programmed["observedGeneration"].as_i64()?))
+    });
+    entries.collect()
+}
+
+/// Waits until the gateways of an object say this of its present form; the object.
+async fn told(api: &mut Api, path: &str, wanted: &[(&str, &str)]) -> Value {
+    let api = tokio::sync::Mutex::new(api);
+    eventually(PATIENCE, || async {
+        let object = api.lock().await.send("GET", path, "").await;
+        let generation = object["metadata"]["generation"].as_i64().unwrap_or_default();
+        let wanted: Vec<_> = wanted
+            .iter()
+            .map(|(gateway, status)| ((*gateway).to_owned(), (*status).to_owned(), generation))
+            .collect();
+        if entries(&object) == wanted { Ok(object) } else { Err(format!("{object:#}")) }
+    })
+    .await
+}
+
+fn condition(object: &Value, kind: &str) -> (String, String, Value) {
+    let mut conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+    let found = conditions.find(|condition| condition["type"] == kind).expect("a condition");
+    let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
+    (text("status"), text("message"), found["observedGeneration"].clone())
+}
+
+#[tokio::test]
+async fn two_gateways_of_one_object_say_both_what_they_know_and_neither_writes_over_the_other() {
+    let server = ApiServer::start().await;
+    let mut api = server.client().await;
+    api.create("gateways", &objects::gateway("web", 80, &["*"])).await;
+    let mut edge = objects::gateway("edge", 80, &["a.example"]);
+    edge["spec"]["selector"] = serde_json::json!({ "istio": "edge" });
+    api.create("gateways", &edge).await;
+    let origin = std::net::SocketAddr::from(([192, 0, 2, 1], 80));
+    api.create("serviceentries", &objects::host("origin", "origin.example", origin)).await;
+    let mut shared = objects::route("shared", "web", "a.example", "origin.example");
+    shared["spec"]["gateways"] = serde_json::json!(["web", "edge"]);
+    api.create("virtualservices", &shared).await;
+    let way = Way::to(&server).await;
+    let first = Attached::start(&way, &[]).await;
+    let second = Attached::start(&way, &["--gateway-labels", "istio=edge"]).await;
+    first.ready().await;
+    second.ready().await;
+
+    let path = format!("{NETWORKING}/virtualservices/shared");
+    let good = told(&mut api, &path, &[(EDGE, "True"), (MANAGER, "True")]).await;
+    assert_eq!(condition(&good, "Programmed").0, "True");
+    // One of them does not serve it any more: so it says, and so does the whole.
+    edge["spec"]["servers"][0]["hosts"] = serde_json::json!(["b.example"]);
+    api.change(&format!("{NETWORKING}/gateways/edge"), &edge["spec"]).await;
+    let bad = told(&mut api, &path, &[(EDGE, "False"), (MANAGER, "True")]).await;
+    let (status, message, _) = condition(&bad, "Programmed");
+    assert_eq!(status, "False");
+    assert!(message.contains(&format!("{EDGE}: ")) && message.contains(MANAGER), "{message}");
+    // Another form, of which both speak, and then neither any more.
+    shared["spec"]["http"][0]["timeout"] = "3s".into();
+    api.change(&path, &shared["spec"]).await;
+    let settled = told(&mut api, &path, &[(EDGE, "False"), (MANAGER, "True")]).await;
+    assert_eq!(condition(&settled, "Programmed").2, settled["metadata"]["generation"]);
+    for (name, selector) in [("later-web", "ingressgateway"), ("later-edge", "edge")] {
+        let mut later = objects::gateway(name, 80, &[&format!("{name}.example")]);
+        later["spec"]["selector"] = serde_json::json!({ "istio": selector });
+        api.create("gateways", &later).await;
+        let later = format!("{NETWORKING}/gateways/{name}");
+        api.wait_for(&later, &[("Programmed", "True")]).await;
+    }
+    let still = api.send("GET", &path, "").await;
+    assert_eq!(still["metadata"]["resourceVersion"], settled["metadata"]["resourceVersion"]);
+    // What is not for it any more, it says nothing of.
+    shared["spec"]["gateways"] = serde_json::json!(["web"]);
+    api.change(&path, &shared["spec"]).await;
+    let alone = told(&mut api, &path, &[(MANAGER, "True")]).await;
+    let (status, message, _) = condition(&alone, "Programmed");
+    assert!(status == "True" && !message.contains(EDGE), "{status}: {message}");
+    // A host that both send to.
+    let host = format!("{NETWORKING}/serviceentries/origin");
+    told(&mut api, &host, &[(EDGE, "True"), (MANAGER, "True")]).await;
+}
+
+/// The times in a record may be of any clock.
+#[tokio::test]
+async fn a_holder_with_another_clock_is_one_while_it_gives_signs() {
+    let server = ApiServer::start().await;
+    let mut api = server.client().await;
+    let times = ["1999-01-01T00:00:00.000000Z", "2199-01-01T00:00:00.000000Z"];
+    let lease = |number: usize| {
+        serde_json::json!({
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": { "name": "istio-ingressgateway-status", "namespace": "istio-system" },
+            "spec": {
+                "holderIdentity": "another",
+                "leaseDurationSeconds": 10,
+                "renewTime": times[number % 2],
+                "leaseTransitions": number,
+            },
+        })
+    };
+    let all = LEASE.rsplit_once('/').expect("a path").0;
+    api.send("POST", all, &lease(0).to_string()).await;
+    let way = Way::to(&server).await;
+    let gateway = Attached::start(&way, &[]).await;
+    gateway.ready().await;
+    // For longer than it lasts.
+    for number in 1..14 {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        let renewed = serde_json::json!({ "spec": lease(number)["spec"] });
+        let there = api.send("PATCH", LEASE, &renewed.to_string()).await;
+        assert_eq!(there["spec"]["holderIdentity"], "another");
+        assert!(!gateway.process.stderr().text().contains(HOLDS), "{}", gateway.process);
+    }
+    gateway.process.stderr().containing(HOLDS).await;
+    assert_ne!(holder(&mut api).await, "another");
 }
 
 #[tokio::test]
