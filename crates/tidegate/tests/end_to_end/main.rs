@@ -40,6 +40,7 @@ mod mirrors;
 mod names;
 mod objects;
 mod orders;
+mod partition;
 mod proxy_headers;
 mod readme;
 mod revocation;

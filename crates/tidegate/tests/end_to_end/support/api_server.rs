@@ -31,7 +31,9 @@ impl ApiServer {
     pub async fn start_at(place: &Place, flags: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command.arg("api").arg("--data-dir").arg(place.data_dir()).args(flags);
-        command.args(["--api-listen", "127.0.0.1:0"]);
+        if !flags.contains(&"--api-listen") {
+            command.args(["--api-listen", "127.0.0.1:0"]);
+        }
         let process = Process::spawn(command);
         process.stderr().containing("tidegate up --kubeconfig").await;
         let text = process.stderr().text();

@@ -1,7 +1,7 @@
 //! `tidegate up --kubeconfig` on the API of another process, and the way there.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use tidegate_testing::client::{self, Response};
@@ -10,6 +10,7 @@ use tidegate_testing::{Link, PATIENCE, eventually};
 use tokio::process::Command;
 
 use super::ApiServer;
+use super::captured::World;
 
 /// The way to an API server, which can be cut.
 pub struct Way {
@@ -57,10 +58,20 @@ pub struct Attached {
 impl Attached {
     /// Starts one, with these flags besides its own.
     pub async fn start(way: &Way, flags: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        let command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        Self::started(command, &way.kubeconfig(), flags).await
+    }
+
+    /// Starts one in the network of `world`, on the API of a kubeconfig.
+    pub async fn start_in(world: &World, kubeconfig: &Path, flags: &[&str]) -> Self {
+        let command = Command::from(world.command(env!("CARGO_BIN_EXE_tidegate")));
+        Self::started(command, kubeconfig, flags).await
+    }
+
+    async fn started(mut command: Command, kubeconfig: &Path, flags: &[&str]) -> Self {
         command.args(["up", "--workers", "2", "--port-map", "80=0,443=0"]).args(flags);
         command.args(["--gateway-listen", "127.0.0.1", "--admin-listen", "127.0.0.1:0"]);
-        command.args(["--health-listen", "127.0.0.1:0", "--kubeconfig"]).arg(way.kubeconfig());
+        command.args(["--health-listen", "127.0.0.1:0", "--kubeconfig"]).arg(kubeconfig);
         let process = Process::spawn(command);
         process.stderr().containing("/healthz/ready").await;
         let text = process.stderr().text();

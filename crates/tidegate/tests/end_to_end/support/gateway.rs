@@ -52,7 +52,7 @@ impl Place {
     }
 
     /// A file that names a user of the API, as one that listens beyond loopback asks for.
-    fn tokens(&self) -> PathBuf {
+    pub fn tokens(&self) -> PathBuf {
         let file = self.folder.path().join("tokens");
         std::fs::write(&file, "a-token-that-nobody-uses,somebody,1\n").expect("written");
         let private = std::fs::Permissions::from_mode(0o600);
