@@ -193,6 +193,20 @@ async fn routes_are_programmed_only_where_a_gateway_serves_them() {
     assert_eq!(gateway.get("a.example", "/").await.status, 200);
 }
 
+/// Whoever exports an object and applies it again takes its status from nobody.
+#[tokio::test]
+async fn the_status_of_what_was_exported_and_applied_stays_true() {
+    let (gateway, mut api, _origin) = one_host().await;
+    let path = format!("{NETWORKING}/gateways/web");
+    let mut exported = api.wait_for(&path, &[("Programmed", "True")]).await;
+    let metadata = exported["metadata"].as_object_mut().expect("metadata");
+    metadata.retain(|field, _| matches!(field.as_str(), "name" | "namespace"));
+    let Some(shell) = Shell::with(&gateway, &[]) else { return };
+    shell.ok(&format!("cat <<'EOF' | istioctl apply -f -\n{exported}\nEOF")).await;
+    api.change(&path, &json!({ "selector": { "istio": "egressgateway" } })).await;
+    assert_eq!(programmed(&mut api, "gateways", "web", "False").await, "NotSelected");
+}
+
 #[tokio::test]
 async fn what_is_missing_only_while_objects_come_and_go_is_no_event() {
     let origin = Origin::start().http(echo).await;
