@@ -33,6 +33,8 @@ pub enum Tool {
     Iptables,
     /// unshare, of util-linux; `TIDEGATE_UNSHARE` names another one.
     Unshare,
+    /// script, of util-linux, which runs a command in a terminal; `TIDEGATE_SCRIPT` names another one.
+    Script,
 }
 
 impl Tool {
@@ -56,6 +58,7 @@ impl Tool {
             Self::Nft => ("nft", "TIDEGATE_NFT"),
             Self::Iptables => ("iptables", "TIDEGATE_IPTABLES"),
             Self::Unshare => ("unshare", "TIDEGATE_UNSHARE"),
+            Self::Script => ("script", "TIDEGATE_SCRIPT"),
         }
     }
 

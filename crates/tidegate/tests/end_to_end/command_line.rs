@@ -442,6 +442,25 @@ async fn the_gateway_shows_itself_to_kubectl() {
     .await;
 }
 
+/// kubectl sets the terminal raw, so that it shows lines as they are sent, and takes one stream alone.
+#[tokio::test]
+async fn exec_can_be_read_in_a_terminal() {
+    let gateway = Gateway::start(&[]).await;
+    let Some(shell) = Shell::with(&gateway, &[Tool::Kubectl, Tool::Script]) else { return };
+    let typed = async |command: &str| {
+        let exec = format!("kubectl -n istio-system exec -it istio-ingressgateway -- {command}");
+        shell.run(&format!("script -qec '{exec}' /dev/null")).await
+    };
+    let shown = typed("curl localhost:15000/stats").await;
+    assert!(shown.status.success() && shown.stdout.lines().count() > 10, "{shown:?}");
+    // What kubectl itself says of its input, which ends at once as nobody types, comes when the terminal is no longer raw.
+    let mut lines = shown.stdout.split_inclusive('\n').filter(|line| !line.contains("websocket"));
+    assert!(lines.all(|line| line.ends_with("\r\n")), "{shown:?}");
+    let failed = typed("curl -f localhost:15000/nope").await;
+    assert!(failed.stdout.contains("returned error: 404\r\n"), "{failed:?}");
+    assert!(!failed.status.success() && !failed.stdout.contains("stream id"), "{failed:?}");
+}
+
 #[tokio::test]
 async fn health_is_ready_when_the_start_is_served() {
     let gateway = Gateway::start(&[]).await;
