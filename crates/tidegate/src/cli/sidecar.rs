@@ -38,7 +38,7 @@ const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
 
 \x1b[1mPorts:\x1b[0m
   15001 what the workload sends, 15006 what comes to it, as captured; 15053 its DNS queries;
-  15000 admin, 15021 health
+  15000 admin, 15021 health, 15020 health, counters and the workload's probes, 15090 counters
 
 \x1b[1mSignals:\x1b[0m
   SIGTERM, SIGINT  stop accepting, finish what is in flight, end; a second one ends at once
@@ -74,6 +74,16 @@ pub struct SidecarArgs {
     #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Listening")]
     #[arg(value_parser = socket_address)]
     pub health_listen: Option<SocketAddr>,
+
+    /// Where /healthz/ready, /stats/prometheus and the probes of injected Pods are answered [default: port 15020 of every address]
+    #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Listening")]
+    #[arg(value_parser = socket_address)]
+    pub status_listen: Option<SocketAddr>,
+
+    /// Where /stats/prometheus is answered [default: port 15090 of every address]
+    #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Listening")]
+    #[arg(value_parser = socket_address)]
+    pub metrics_listen: Option<SocketAddr>,
 
     /// Where the workload's DNS queries are answered, off for nowhere [default: port 15053 of loopback, where capture apply
     /// --redirect-dns leads them]. Hosts of ServiceEntries without an address have one of their own there

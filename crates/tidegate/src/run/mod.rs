@@ -33,7 +33,7 @@ use self::pod::Shown;
 use crate::cli::{LogLevel, RunArgs};
 use crate::control::Told;
 use crate::failure::{Failure, Outcome, both};
-use crate::sidecar::{Identity, PROXY, Plan, Sidecar, Source, Workload, become_of, dns};
+use crate::sidecar::{Identity, PROXY, Plan, Sidecar, Source, Status, Workload, become_of, dns};
 use crate::{capture, events, listen, terminal};
 
 /// The status when it was not the command that failed, as `env` and `docker run` have it.
@@ -82,9 +82,10 @@ fn try_run(args: RunArgs) -> Outcome<u8> {
         workload: workload.clone(),
         format: args.proxy.access_log_format.compiled(),
     });
-    let (admin, health) = network.inside(|| {
+    let ((admin, health), status) = network.inside(|| {
         let admin = listen::bind(SocketAddr::from(([127, 0, 0, 1], 15000)), "admin");
-        both(admin, listen::bind(workload.any(15021), "health"))
+        let ours = both(admin, listen::bind(workload.any(15021), "health"));
+        both(ours, Status::bind(&workload, [None; 2]))
     })??;
     let identity = Identity::new(None, args.proxy.mode());
     let queries = dns::captured(&workload);
@@ -94,7 +95,7 @@ fn try_run(args: RunArgs) -> Outcome<u8> {
         dns::bind(&queries)
     })??;
     let plan = Plan::new(args.proxy, source, workload, &args.access_log, [admin, health])?;
-    let plan = plan.answering(Some(answering));
+    let plan = plan.answering(Some(answering)).telling(status);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

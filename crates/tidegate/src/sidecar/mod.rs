@@ -10,11 +10,13 @@
 //! | `workload.rs` | for whom it is: what pilot and the admin interface are told of the workload |
 //! | `objects.rs` | where objects come from, and what the workload's Pod says |
 //! | `dns.rs` | what answers the workload's DNS queries |
+//! | `status.rs` | what kubelets and Prometheus ask |
 //! | `identity.rs` | the user that it runs as, so that its own connections are not captured |
 
 pub mod dns;
 mod identity;
 mod objects;
+mod status;
 mod workload;
 
 use std::io;
@@ -39,6 +41,7 @@ use tokio::task::JoinSet;
 pub use self::identity::{Identity, PROXY, become_of};
 pub use self::objects::Source;
 use self::objects::{Known, Said};
+pub use self::status::Status;
 pub use self::workload::Workload;
 use crate::cli::{AccessLogFile, LogLevel, ProxyFlags, SidecarArgs};
 use crate::control::{self, InWords, Names, Neighbours, Outgoing, Told};
@@ -70,7 +73,9 @@ pub fn run(args: SidecarArgs) -> Outcome<()> {
     let health = args.health_listen.unwrap_or_else(|| workload.any(HEALTH_PORT));
     let admin = listen::bind(args.admin_listen, "--admin-listen");
     let health = listen::bind(health, "--health-listen");
-    let ((admin, health), ()) = both(both(admin, health), free_ports(workload.any(0).ip()))?;
+    let status = Status::bind(&workload, [args.status_listen, args.metrics_listen]);
+    let ours = both(both(admin, health), status);
+    let (((admin, health), status), ()) = both(ours, free_ports(workload.any(0).ip()))?;
     let queries = dns::wanted(&args.dns_listen, &workload)?;
     let identity = Identity::new(args.run_as, args.proxy.mode());
     let plan = Plan::new(args.proxy, source, workload, &args.access_log, [admin, health])?;
@@ -78,6 +83,7 @@ pub fn run(args: SidecarArgs) -> Outcome<()> {
     identity::take(identity)?;
     plan.check(identity)?;
     let plan = plan.answering(queries.as_deref().map(dns::bind).transpose()?);
+    let plan = plan.telling(status.probing()?);
     args.access_log.check()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -134,6 +140,8 @@ pub struct Plan {
     workers: NonZeroUsize,
     admin: TcpListener,
     health: TcpListener,
+    /// What is told beside these.
+    status: Option<Status>,
     /// Answers the workload's queries, where these are captured.
     names: Option<(Server, Arc<DnsProxy>)>,
     /// Who is told what is said of the workload's Pod.
@@ -176,6 +184,7 @@ impl Plan {
             workers: flags.workers.unwrap_or_else(data_plane::cores),
             admin,
             health,
+            status: None,
             names: None,
             pod: None,
             refusals: None,
@@ -209,6 +218,11 @@ impl Plan {
         self
     }
 
+    /// The same, with the ports that kubelets and Prometheus ask.
+    pub fn telling(self, status: Status) -> Self {
+        Self { status: Some(status), ..self }
+    }
+
     /// The same, where somebody shows the workload as a Pod.
     pub fn shown(self, pod: Option<Told>) -> Self {
         Self { pod, ..self }
@@ -236,6 +250,10 @@ impl Plan {
     ) -> Outcome<Sidecar> {
         let at = listen::local(&self.admin)?;
         let surroundings = surroundings(at, listen::local(&self.health)?);
+        if let Some([status, metrics]) = self.status.as_ref().map(Status::places).transpose()? {
+            surroundings.add(status, "the status port of this process (--status-listen)");
+            surroundings.add(metrics, "the metrics of this process (--metrics-listen)");
+        }
         let about = about::of_node(self.workload.node(), self.workers, at)
             .map_err(|error| Failure::new(format!("the sidecar cannot show itself: {error}")))?;
         let (incidents, happened) = mpsc::unbounded_channel();
@@ -255,7 +273,10 @@ impl Plan {
         let threads = Box::new(move || DataPlane::start(options, names, &served, start, words));
         let mut data_plane = launch(threads)
             .map_err(|error| Failure::new(format!("the data plane does not start: {error}")))?;
-        admin::serve(&data_plane.view, Some(self.admin), Some(self.health))?;
+        let interface = admin::serve(&data_plane.view, Some(self.admin), Some(self.health))?;
+        if let Some(status) = self.status {
+            status.serve(&interface, &data_plane.view, &self.workload);
+        }
         let objects = self.source.follow(&self.workload.namespace).await?;
         let policy = self.options.outbound_policy;
         let pod = self.pod.as_ref().map(|told| told.about.clone());

@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tidegate_testing::PATIENCE;
 use tidegate_testing::ca::Ca;
 use tidegate_testing::client;
 use tidegate_testing::dns_server::DnsServer;
@@ -246,4 +247,24 @@ async fn other_resolvers_are_not_heard() {
     assert!(asked.is_empty(), "{asked:?}");
     assert_eq!((over_tls.connections(), over_https.connections()), (0, 0));
     sidecar.end().await;
+}
+
+#[tokio::test]
+async fn udp_goes_past_the_sidecar_as_with_istio() {
+    let Some(world) = World::new() else { return };
+    let origin = UdpSocket::bind(at(ORIGINS[0], 443)).await.expect("a port of ours");
+    world.capture(&EVERYTHING);
+    let sidecar = world.sidecar(&[]).await;
+    // HTTP/3 would be sent so; what is captured is TCP, and queries of DNS where `--redirect-dns` says so.
+    let quic = at(ORIGINS[0], 443);
+    let sent = world.inside(move || {
+        let socket = std::net::UdpSocket::bind(at(WORKLOAD[0], 0))?;
+        socket.send_to(b"initial", quic)?;
+        socket.local_addr()
+    });
+    let mut buffer = [0; 16];
+    let heard = tokio::time::timeout(PATIENCE, origin.recv_from(&mut buffer)).await;
+    let (read, from) = heard.expect("in time").expect("a datagram");
+    assert_eq!((&buffer[..read], from), (&b"initial"[..], sent.expect("a socket")));
+    assert_eq!(sidecar.end().await, "", "no line tells of it");
 }
