@@ -42,13 +42,22 @@ pub enum Serving {
     Gateway,
 }
 
+/// What the kubeconfig of the recorded session calls its context. A context's name is the client's own and nothing of the
+/// server's: ours calls it `tidegate`.
+const CONTEXT: &str = "lab";
+
 /// Builds the product, starts it, and replays the commands.
 pub fn replay(workspace: &Workspace, cases: &Path, serving: Serving) -> Result<Outcome> {
     let kubectl = Tool::Kubectl.provide(workspace, true)?;
     let server = Server::start(workspace, "kubectl", serving)?;
+    let kubeconfig = server.kubeconfig.with_file_name("kubeconfig-of-the-session");
+    fs::copy(&server.kubeconfig, &kubeconfig)?;
+    let mut rename = Command::new(&kubectl);
+    rename.args(["config", "rename-context", "tidegate", CONTEXT]);
+    run(rename.env("KUBECONFIG", &kubeconfig))?;
     let mut replay = workspace.command("python3");
     replay.arg(cases.join("replay")).arg("--kubectl").arg(kubectl);
-    Outcome::of(replay.env("KUBECONFIG", &server.kubeconfig))
+    Outcome::of(replay.env("KUBECONFIG", &kubeconfig))
 }
 
 /// Builds the product, starts it, and runs the recorded requests against it.

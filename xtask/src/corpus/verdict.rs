@@ -54,13 +54,15 @@ impl Outcome {
 
     /// Compares with the known failures.
     pub fn judge(&self, known: &Known) -> Verdict {
-        let unexpected = self.failed.iter().filter(|(case, _)| !known.0.contains_key(*case));
-        let mended = known.0.iter().filter(|(case, reason)| {
+        let Known { at_least, cases } = known;
+        let unexpected = self.failed.iter().filter(|(case, _)| !cases.contains_key(*case));
+        let mended = cases.iter().filter(|(case, reason)| {
             matches!(reason, Reason::Fails(_)) && !self.failed.contains_key(*case)
         });
         Verdict {
             unexpected: unexpected.map(|(case, why)| (case.clone(), why.clone())).collect(),
             mended: mended.map(|(case, _)| case.clone()).collect(),
+            too_few: (self.passed < *at_least).then_some((self.passed, *at_least)),
         }
     }
 }
@@ -72,9 +74,17 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Cases that cannot pass yet, each with the reason.
-#[derive(Debug, Default)]
-pub struct Known(BTreeMap<String, Reason>);
+/// What a suite's list says.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Known {
+    /// How many cases pass in every run, whatever the list excuses.
+    #[serde(default)]
+    at_least: usize,
+    /// Cases that cannot pass yet, each with the reason.
+    #[serde(flatten)]
+    cases: BTreeMap<String, Reason>,
+}
 
 /// Why a case is on the list.
 #[derive(Debug, Deserialize)]
@@ -100,12 +110,13 @@ impl Known {
     /// Reads a list; one that is not there is empty.
     pub fn read(file: &Path) -> Result<Self> {
         let Ok(text) = std::fs::read_to_string(file) else { return Ok(Self::default()) };
-        let list: BTreeMap<String, Reason> =
+        let list: Self =
             toml::from_str(&text).with_context(|| format!("cannot read {}", file.display()))?;
-        if let Some((case, _)) = list.iter().find(|(_, reason)| reason.words().trim().is_empty()) {
+        let mut reasons = list.cases.iter();
+        if let Some((case, _)) = reasons.find(|(_, reason)| reason.words().trim().is_empty()) {
             bail!("{}: `{case}` has no reason", file.display());
         }
-        Ok(Self(list))
+        Ok(list)
     }
 
     /// Takes what passes now off the list, and leaves every other line of the file as it is.
@@ -119,7 +130,7 @@ impl Known {
             entry.map_or(true, |entry| !entry.keys().any(|case| verdict.mended.contains(case)))
         };
         let kept: String = text.lines().filter(keeps).map(|line| format!("{line}\n")).collect();
-        self.0.retain(|case, _| !verdict.mended.contains(case));
+        self.cases.retain(|case, _| !verdict.mended.contains(case));
         Ok(std::fs::write(file, kept)?)
     }
 }
@@ -131,6 +142,15 @@ pub struct Verdict {
     pub unexpected: Vec<(String, String)>,
     /// Listed and not failed.
     pub mended: Vec<String>,
+    /// How many passed, where the list asks for more, and for how many.
+    pub too_few: Option<(usize, usize)>,
+}
+
+impl Verdict {
+    /// Whether the run is as the list says; `shrunk` when what is mended was taken off it.
+    pub fn is_good(&self, shrunk: bool) -> bool {
+        self.unexpected.is_empty() && self.too_few.is_none() && (self.mended.is_empty() || shrunk)
+    }
 }
 
 impl fmt::Display for Verdict {
@@ -140,6 +160,9 @@ impl fmt::Display for Verdict {
         }
         for case in &self.mended {
             writeln!(f, "no longer fails: take {case:?} off the list (or run with --shrink)")?;
+        }
+        if let Some((passed, at_least)) = self.too_few {
+            writeln!(f, "{passed} passed, where the list asks for {at_least} at least")?;
         }
         Ok(())
     }
@@ -151,7 +174,7 @@ mod tests {
 
     fn known(cases: &[&str]) -> Known {
         let fails = |case: &&str| ((*case).to_owned(), Reason::Fails("why".to_owned()));
-        Known(cases.iter().map(fails).collect())
+        Known { at_least: 0, cases: cases.iter().map(fails).collect() }
     }
 
     #[test]
@@ -177,7 +200,7 @@ mod tests {
 
     #[test]
     fn an_unstable_case_may_fail_and_may_pass() {
-        let known = Known(toml::from_str(r#"a = { unstable = "an order" }"#).expect("a list"));
+        let known: Known = toml::from_str(r#"a = { unstable = "an order" }"#).expect("a list");
         for lines in
             [["FAIL a: x", "0 passed, 1 failed, 0 skipped"], ["", "1 passed, 0 failed, 0 skipped"]]
         {
@@ -187,13 +210,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_excused_still_counts_against_the_least_number() {
+        let text = "at-least = 2\na = \"why\"\nb = { unstable = \"an order\" }";
+        let known: Known = toml::from_str(text).expect("a list");
+        let judged =
+            |lines: [&str; 3]| Outcome::parse(lines.into_iter()).expect("complete").judge(&known);
+        let verdict = judged(["FAIL a: x", "FAIL b: y", "2 passed, 2 failed, 0 skipped"]);
+        assert!(verdict.is_good(false), "{verdict}");
+        let verdict = judged(["FAIL a: x", "FAIL b: y", "1 passed, 2 failed, 1 skipped"]);
+        assert!(!verdict.is_good(true));
+        assert_eq!(verdict.to_string(), "1 passed, where the list asks for 2 at least\n");
+    }
+
+    #[test]
     fn shrinking_leaves_comments_and_other_lines() {
         let file = std::env::temp_dir().join(format!("tidegate-known-{}.toml", std::process::id()));
-        std::fs::write(&file, "# why\n\"a: b\" = \"x\"\n\nc = \"y\"\n").expect("written");
+        std::fs::write(&file, "# why\nat-least = 1\n\"a: b\" = \"x\"\n\nc = \"y\"\n")
+            .expect("written");
         let mut known = Known::read(&file).expect("read");
-        let verdict = Verdict { unexpected: vec![], mended: vec!["a: b".into()] };
+        let verdict = Verdict { unexpected: vec![], mended: vec!["a: b".into()], too_few: None };
         known.drop_mended(&verdict, &file).expect("shrunk");
-        assert_eq!(std::fs::read_to_string(&file).expect("read"), "# why\n\nc = \"y\"\n");
+        assert_eq!(
+            std::fs::read_to_string(&file).expect("read"),
+            "# why\nat-least = 1\n\nc = \"y\"\n"
+        );
         std::fs::write(&file, "c = \"\"\n").expect("written");
         assert!(Known::read(&file).is_err(), "a reason is needed");
         std::fs::remove_file(&file).expect("removed");
