@@ -33,8 +33,12 @@ pub enum Suite {
     Kubectl,
     /// The same against `tidegate up`, whose gateway writes status and shows itself.
     KubectlUp,
+    /// Bodies in protobuf that kubectl sent, against `tidegate api` and what kubectl itself means by them.
+    Protobuf,
     /// Objects and calls, through pilot's compiler and the proxy's matcher.
     Routing,
+    /// Kinds in discovery and the heads of their tables, of `tidegate api`.
+    Tables,
     /// Recorded requests of clients against `tidegate up`, compared with what a real API server answered.
     Transcripts,
     /// Whole resources, each valid or not, against our decoding and validation.
@@ -70,7 +74,8 @@ impl Wanted {
             Ok(suite) => Ok(Self::Suite(suite)),
             Err(_) if Path::new(text).is_dir() => Ok(Self::Folder(text.into())),
             Err(_) => {
-                Err("it is no suite (inject, iptables, kubectl, kubectl-up, routing, transcripts, validate) and no folder"
+                Err("it is no suite (inject, iptables, kubectl, kubectl-up, protobuf, routing, tables, transcripts, validate) \
+                     and no folder"
                     .to_owned())
             }
         }
@@ -105,7 +110,7 @@ impl Suite {
         match self {
             Self::Inject => "corpus/inject",
             Self::Iptables => "corpus/iptables",
-            Self::Kubectl | Self::KubectlUp => "kubernetes-api",
+            Self::Kubectl | Self::KubectlUp | Self::Protobuf | Self::Tables => "kubernetes-api",
             Self::Routing => "corpus/routing",
             Self::Transcripts => "kubernetes-api/transcripts",
             Self::Validate => "corpus/validate",
@@ -128,7 +133,18 @@ impl Suite {
         match self {
             Self::Kubectl => kubectl::replay(workspace, cases, Serving::Alone),
             Self::KubectlUp => kubectl::replay(workspace, cases, Serving::Gateway),
-            Self::Transcripts => kubectl::transcripts(workspace, self.runner(workspace, cases)),
+            Self::Protobuf | Self::Tables => kubectl::requests(
+                workspace,
+                &self.name(),
+                Serving::Alone,
+                self.runner(workspace, cases),
+            ),
+            Self::Transcripts => kubectl::requests(
+                workspace,
+                &self.name(),
+                Serving::Gateway,
+                self.runner(workspace, cases),
+            ),
             Self::Inject | Self::Iptables | Self::Routing | Self::Validate => {
                 Outcome::of(&mut self.runner(workspace, cases))
             }

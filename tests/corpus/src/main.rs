@@ -6,7 +6,10 @@ mod cases;
 mod changes;
 mod inject;
 mod iptables;
+mod protobuf;
 mod routing;
+mod server;
+mod tables;
 mod transcripts;
 mod validate;
 
@@ -39,6 +42,16 @@ enum Suite {
         /// The folder with the cases.
         folder: PathBuf,
     },
+    /// Bodies in protobuf, against the server that `KUBECONFIG` names and what kubectl itself means by them.
+    Protobuf {
+        /// The folder with `protobuf-requests.json`.
+        folder: PathBuf,
+    },
+    /// Kinds in discovery and the heads of their tables, against the server that `KUBECONFIG` names.
+    Tables {
+        /// The folder with `tables.json`.
+        folder: PathBuf,
+    },
     /// What clients asked a real API server, against the one that `KUBECONFIG` names.
     Transcripts {
         /// The folder with the groups of transcripts.
@@ -56,6 +69,8 @@ fn main() -> Result<()> {
         Suite::Routing { folder } => routing::run(&folder)?,
         Suite::Inject { folder } => inject::run(&folder)?,
         Suite::Iptables { folder } => iptables::run(&folder)?,
+        Suite::Protobuf { folder } => protobuf::run(&folder)?,
+        Suite::Tables { folder } => tables::run(&folder)?,
         Suite::Transcripts { folder } => transcripts::run(&folder)?,
         Suite::Validate { folder } => validate::run(&folder)?,
     };

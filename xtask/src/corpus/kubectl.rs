@@ -60,9 +60,16 @@ pub fn replay(workspace: &Workspace, cases: &Path, serving: Serving) -> Result<O
     Outcome::of(replay.env("KUBECONFIG", &kubeconfig))
 }
 
-/// Builds the product, starts it, and runs the recorded requests against it.
-pub fn transcripts(workspace: &Workspace, mut runner: Command) -> Result<Outcome> {
-    let server = Server::start(workspace, "transcripts", Serving::Gateway)?;
+/// Builds the product, starts it, and has a runner send requests to it.
+pub fn requests(
+    workspace: &Workspace,
+    suite: &str,
+    serving: Serving,
+    mut runner: Command,
+) -> Result<Outcome> {
+    let kubectl = Tool::Kubectl.provide(workspace, true)?;
+    let server = Server::start(workspace, suite, serving)?;
+    runner.env(Tool::Kubectl.variable(), kubectl);
     runner.env("KUBECONFIG", &server.kubeconfig).env("VIEWER_TOKEN", VIEWER_TOKEN);
     Outcome::of(&mut runner)
 }

@@ -1,21 +1,23 @@
 //! What clients asked a real API server, asked again of the server that `KUBECONFIG` names, which has
 //! just started: direct requests, kubectl's of the guides, and those of client libraries. Status codes,
-//! reasons and the header fields that clients go by are compared.
+//! reasons, the header fields that clients go by and what watches begin with are compared.
 
 mod bindings;
 mod recording;
+mod watching;
 mod wire;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::Value;
 use tidegate_testing::client::Response;
 
 use crate::cases::{Tally, Verdict};
+use crate::server::Server;
 use bindings::Bindings;
 use recording::{Answer, Exchange, Group, Request, Values};
-use wire::{By, Server};
+use wire::{Asking, By};
 
 /// Fields that have to be as recorded.
 const SAME: [&str; 4] = ["cache-control", "retry-after", "upgrade", "sec-websocket-protocol"];
@@ -29,13 +31,15 @@ const VALIDATORS: [&str; 2] = ["etag", "last-modified"];
 /// The Pod of the recorded cluster's gateway. Most answers that named it were kept without their content.
 const GATEWAY_POD: &str = "istio-ingressgateway-565bf4bd8d-tww47";
 
+/// What stands in a recording for bytes that it has not kept.
+const LEFT_OUT: [&str; 2] = ["$binary", "$file"];
+
 /// How often a request is repeated whose object was written meanwhile.
 const CONFLICTS: usize = 5;
 
 /// Replays all transcripts below a folder.
 pub fn run(folder: &Path) -> Result<Tally> {
-    let kubeconfig = std::env::var_os("KUBECONFIG").context("KUBECONFIG names no server")?;
-    let server = Server::of(&PathBuf::from(kubeconfig))?;
+    let client = Asking::new(Server::before_us()?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut tally = Tally::default();
     let mut bindings = Bindings::default();
@@ -45,7 +49,7 @@ pub fn run(folder: &Path) -> Result<Tally> {
             for (number, exchange) in transcript.exchanges.into_iter().enumerate() {
                 let Request { method, path, .. } = &exchange.request;
                 let name = format!("{}/{} {number} {method} {path}", group.name(), transcript.name);
-                let verdict = runtime.block_on(replay(&server, exchange, &mut bindings));
+                let verdict = runtime.block_on(replay(&client, group, exchange, &mut bindings));
                 tally.add(&name, verdict);
             }
         }
@@ -54,13 +58,18 @@ pub fn run(folder: &Path) -> Result<Tally> {
 }
 
 /// Asks one request.
-async fn replay(server: &Server, exchange: Exchange, bindings: &mut Bindings) -> Verdict {
+async fn replay(
+    client: &Asking,
+    group: Group,
+    exchange: Exchange,
+    bindings: &mut Bindings,
+) -> Verdict {
     let Exchange { mut request, response: recorded } = exchange;
     if recorded.synthetic || !whole(&mut request.body) {
         return Verdict::Skipped;
     }
     bindings.apply(&mut request);
-    let answer = match ask(server, &mut request, &recorded).await {
+    let answer = match ask(client, &mut request, &recorded).await {
         Ok(answer) => answer,
         Err(error) => return Verdict::Failed(format!("no answer: {error:#}")),
     };
@@ -74,7 +83,10 @@ async fn replay(server: &Server, exchange: Exchange, bindings: &mut Bindings) ->
             bindings.learn_word(theirs.trim_matches('"'), ours.trim_matches('"'));
         }
     }
-    match difference(&recorded, &answer, &ours) {
+    let difference = difference(&recorded, &answer, &ours).or_else(|| {
+        watching::difference(&request, recorded.watch.as_deref()?, &answer.body, group)
+    });
+    match difference {
         // The recorded server's documents changed as it learned of kinds; ours do not.
         Some(_) if recorded.status == 200 && answer.status == 304 => Verdict::Passed,
         None => Verdict::Passed,
@@ -84,7 +96,7 @@ async fn replay(server: &Server, exchange: Exchange, bindings: &mut Bindings) ->
 
 /// Sends a request. Tidegate writes the status of what clients wrote, where the recorded server had no
 /// controller: whoever meets that looks again and repeats what it asked, as clients do.
-async fn ask(server: &Server, request: &mut Request, recorded: &Answer) -> Result<Response> {
+async fn ask(client: &Asking, request: &mut Request, recorded: &Answer) -> Result<Response> {
     let by = match recorded.status {
         401 => By::Stranger,
         403 if recorded.body["message"].as_str().is_some_and(|text| text.contains("viewer")) => {
@@ -92,16 +104,17 @@ async fn ask(server: &Server, request: &mut Request, recorded: &Answer) -> Resul
         }
         _ => By::Admin,
     };
-    let mut answer = server.ask(request, by).await?;
+    let mut answer = client.ask(request, by).await?;
     for _ in 0..CONFLICTS {
         let named = request.body["metadata"]["resourceVersion"].is_string();
         if (answer.status, recorded.status, named) != (409, 200, true) {
             break;
         }
-        let current = server.get(request.path.trim_end_matches("/status")).await?.json();
+        let path = request.path.trim_end_matches("/status");
+        let current = client.server.get(path, "application/json").await?.json();
         request.body["metadata"]["resourceVersion"] =
             current["metadata"]["resourceVersion"].clone();
-        answer = server.ask(request, by).await?;
+        answer = client.ask(request, by).await?;
     }
     Ok(answer)
 }
@@ -110,7 +123,8 @@ async fn ask(server: &Server, request: &mut Request, recorded: &Answer) -> Resul
 fn whole(body: &mut Value) -> bool {
     match body {
         Value::Object(fields) => {
-            !fields.keys().any(|name| name.starts_with('$')) && fields.values_mut().all(whole)
+            !LEFT_OUT.iter().any(|name| fields.contains_key(*name))
+                && fields.values_mut().all(whole)
         }
         Value::Array(items) => items.iter_mut().all(whole),
         Value::String(text) => {

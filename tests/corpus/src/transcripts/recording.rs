@@ -59,9 +59,18 @@ pub struct Answer {
     /// Not there for a watch.
     #[serde(default)]
     pub body: Value,
+    /// What a watch told.
+    #[serde(default)]
+    pub watch: Option<Vec<Told>>,
     /// The recording changed this answer on purpose, so that it says nothing of the server.
     #[serde(default)]
     pub synthetic: bool,
+}
+
+/// A line of a watch.
+#[derive(Deserialize)]
+pub struct Told {
+    pub event: Value,
 }
 
 /// A group of transcripts. They follow each other as they were recorded, since the later ones ask for what
@@ -82,6 +91,12 @@ impl Group {
 
     pub fn name(self) -> String {
         format!("{self:?}").to_lowercase()
+    }
+
+    /// Whether the objects that it shows were made by requests of it, or of those before it. Clients met objects, too, that were
+    /// made by commands whose requests are not replayed.
+    pub fn has_its_objects(self) -> bool {
+        !matches!(self, Self::Clients)
     }
 
     /// Reads its transcripts, of the folder of all groups.

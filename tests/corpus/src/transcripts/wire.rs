@@ -1,21 +1,13 @@
-//! Requests as they were recorded, over TLS to the server that a kubeconfig names.
+//! Requests as they were recorded.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
 
-use anyhow::{Context, Result};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
-use serde_json::{Value, json};
-use tidegate_testing::client::{self, Client, Response};
+use anyhow::Result;
+use serde_json::Value;
+use tidegate_testing::client::Response;
 
 use super::recording::Request;
-use crate::cases;
+use crate::server::Server;
 
 /// How long a watch is listened to, in seconds.
 const WATCHED: &str = "1";
@@ -30,57 +22,24 @@ pub enum By {
     Stranger,
 }
 
-/// The server before us.
-pub struct Server {
-    address: SocketAddr,
-    tls: Arc<ClientConfig>,
-    token: String,
+/// Asks a server as clients did.
+pub struct Asking {
+    pub server: Server,
     viewer: String,
 }
 
-impl Server {
-    pub fn of(kubeconfig: &Path) -> Result<Self> {
-        let config = cases::document(kubeconfig)?;
-        let cluster = &config["clusters"][0]["cluster"];
-        let server = cluster["server"].as_str().context("a kubeconfig without a server")?;
-        let address = server.trim_start_matches("https://").parse().context(server.to_owned())?;
-        let pem = cluster["certificate-authority-data"].as_str().context("no authority")?;
-        let authority = CertificateDer::from_pem_slice(&BASE64.decode(pem)?)?;
-        let mut roots = RootCertStore::empty();
-        roots.add(authority)?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let token = config["users"][0]["user"]["token"].as_str().context("no token")?.to_owned();
-        let viewer = std::env::var("VIEWER_TOKEN").unwrap_or_default();
-        Ok(Self { address, tls: Arc::new(tls), token, viewer })
+impl Asking {
+    pub fn new(server: Server) -> Self {
+        Self { server, viewer: std::env::var("VIEWER_TOKEN").unwrap_or_default() }
     }
 
     /// Sends a request on a connection of its own, as somebody.
     pub async fn ask(&self, request: &Request, by: By) -> Result<Response> {
         let (headers, body) = self.written(request, by);
-        let head = format!(
-            "{} {} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n",
-            request.method,
-            target(request),
-            self.address
-        );
-        let name = self.address.ip().to_string();
-        let mut client = Client::over(client::tls(self.address, &name, self.tls.clone()).await?);
-        client.send(head).await;
-        client.send(body).await;
+        let line = format!("{} {}", request.method, target(request));
         // A log that is followed has no end.
         let to_head = request.method == "HEAD" || request.query.contains_key("follow");
-        Ok(client.read(to_head).await?)
-    }
-
-    /// Reads what is at a path.
-    pub async fn get(&self, path: &str) -> Result<Response> {
-        let headers = json!({"authorization": "", "accept": "application/json"});
-        let request = json!({"method": "GET", "path": path, "headers": headers});
-        self.ask(&serde_json::from_value(request)?, By::Admin).await
+        self.server.send(&line, &headers, body, to_head).await
     }
 
     /// The fields that matter to a server, and the content.
@@ -90,7 +49,7 @@ impl Server {
             match name.as_str() {
                 "authorization" => {
                     let token = match by {
-                        By::Admin => &self.token,
+                        By::Admin => &self.server.token,
                         By::Viewer => &self.viewer,
                         By::Stranger => "wrong",
                     };
