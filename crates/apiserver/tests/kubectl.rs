@@ -183,6 +183,21 @@ async fn apply_get_describe_delete() {
 }
 
 #[tokio::test]
+async fn a_field_is_explained() {
+    let Some(bench) = bench().await else { return };
+    let told = bench.kubectl("explain vs.spec.http.route.destination").await.success();
+    let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    for words in [
+        "FIELD: destination <Object> DESCRIPTION: Where requests go. FIELDS:",
+        "host <string> -required- Name of the service, from the registry or a ServiceEntry.",
+        "port <Object> The service's port; needed when it has several.",
+        "subset <string> A subset that a DestinationRule defines for the host.",
+    ] {
+        assert!(told.contains(words), "no {words:?} in {told}");
+    }
+}
+
+#[tokio::test]
 async fn objects_that_kubectl_makes_itself() {
     let Some(bench) = bench().await else { return };
     succeeded(bench.kubectl("create namespace shop").await);
