@@ -330,3 +330,21 @@ async fn a_dry_run_is_refused_what_a_real_one_is() {
         assert_eq!(created.json["message"], patched.json["message"]);
     }
 }
+
+/// Whoever names no manager is known by its program.
+#[tokio::test]
+async fn who_writes_is_told_by_the_user_agent() {
+    let lab = lab();
+    let agent = "kubectl/v1.32.5 (linux/amd64) kubernetes/9894294";
+    for (name, query, agent, expected) in [
+        ("a", "", agent, "kubectl"),
+        ("b", "", "OpenAPI-Generator", "OpenAPI-Generator"),
+        ("c", "?fieldManager=me", agent, "me"),
+        ("d", "", "", "unknown"),
+    ] {
+        let call = lab.call(Method::POST, &format!("{CM}{query}"));
+        let call = call.json(&config_map(name, &json!({})));
+        let made = call.header(header::USER_AGENT, agent).send().await.expect(201);
+        assert_eq!(made["metadata"]["managedFields"][0]["manager"], expected, "{agent:?}");
+    }
+}

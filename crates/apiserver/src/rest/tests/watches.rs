@@ -115,6 +115,36 @@ async fn a_list_as_a_watch_says_where_it_ends() {
     }
 }
 
+/// The mark is for who asks for bookmarks: in words, or by a watch from the beginning.
+#[tokio::test]
+async fn where_the_end_of_what_there_is_is_marked() {
+    let lab = lab();
+    lab.post(CM, config_map("a", &json!({}))).await.expect(201);
+    let initial = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+    for (n, (query, marked)) in [
+        ("allowWatchBookmarks=true", true),
+        ("allowWatchBookmarks=true&resourceVersion=0", false),
+        ("timeoutSeconds=60", false),
+        (initial, false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut lines = open(&lab, &format!("{CM}?watch=true&{query}"), "*/*").await;
+        for already in std::iter::once("a".to_owned()).chain((0..n).map(|n| format!("b{n}"))) {
+            assert_eq!(lines.told().await, event("ADDED", &already), "{query}");
+        }
+        if marked {
+            let mark = lines.next().await.expect("a mark");
+            let annotations = &mark["object"]["metadata"]["annotations"];
+            assert_eq!(annotations["k8s.io/initial-events-end"], "true", "{query}");
+        }
+        let next = format!("b{n}");
+        lab.post(CM, config_map(&next, &json!({}))).await.expect(201);
+        assert_eq!(lines.told().await, event("ADDED", &next), "{query}: and then what comes");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn bookmarks_come_by_the_minute_and_before_the_end() {
     let lab = lab();
