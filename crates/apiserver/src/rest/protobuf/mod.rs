@@ -3,8 +3,7 @@
 //! A body is the bytes `k8s\0` and a message that names `apiVersion` and `kind` and holds the object. A small
 //! table of field numbers ([`schema`]) turns the object into the JSON that everything else here reads. A field
 //! that the table does not have is refused when it says something: nothing is dropped in silence. Known gaps:
-//! volumes, probes, affinity and security contexts of pods, and what `status` of a kind holds beyond a Pod's
-//! addresses; kubectl sends those as JSON. Answers are never protobuf.
+//! what `status` of a kind holds beyond a Pod's addresses; clients send that as JSON. Answers are never protobuf.
 
 mod schema;
 mod wire;
@@ -102,6 +101,11 @@ fn decode_field(
             }
             return Ok(());
         }
+        Type::Inline(message) => {
+            let Wire::Bytes(bytes) = wire else { return Err(wrong()) };
+            object.append(&mut decode_message(message, bytes, depth - 1)?);
+            return Ok(());
+        }
         _ => {}
     }
     // Go writes every field that is not a pointer; its zero value means that nobody set it.
@@ -115,6 +119,7 @@ fn decode_field(
         (Type::Time, Wire::Bytes(bytes)) => time(bytes, false)?,
         (Type::MicroTime, Wire::Bytes(bytes)) => time(bytes, true)?,
         (Type::IntOrString, Wire::Bytes(bytes)) => int_or_string(bytes)?,
+        (Type::Quantity, Wire::Bytes(bytes)) => quantity(bytes)?.into(),
         (Type::Nested(message), Wire::Bytes(bytes)) => {
             let nested = decode_message(message, bytes, depth - 1)?;
             if nested.is_empty() && !field.repeated && !field.keep_zero {
@@ -148,19 +153,22 @@ fn map_entry(field: &Field, bytes: &[u8]) -> Result<(String, Value), String> {
     }
     let value = match field.kind {
         Type::BytesMap => tidegate_api::base64::encode(raw).into(),
-        Type::QuantityMap => {
-            let mut reader = Reader::new(raw);
-            let mut amount = "";
-            while let Some((number, wire)) = reader.next()? {
-                if let (1, Wire::Bytes(text)) = (number, wire) {
-                    amount = wire::text(text)?;
-                }
-            }
-            amount.into()
-        }
+        Type::QuantityMap => quantity(raw)?.into(),
         _ => wire::text(raw)?.into(),
     };
     Ok((key, value))
+}
+
+/// An amount of something, as text.
+fn quantity(bytes: &[u8]) -> Result<&str, String> {
+    let mut amount = "";
+    let mut reader = Reader::new(bytes);
+    while let Some(field) = reader.next()? {
+        if let (1, Wire::Bytes(text)) = field {
+            amount = wire::text(text)?;
+        }
+    }
+    Ok(amount)
 }
 
 /// Seconds and nanoseconds since 1970.

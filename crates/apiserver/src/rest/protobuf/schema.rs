@@ -1,6 +1,10 @@
 //! Field numbers of the objects that are read from protobuf.
 
 mod events;
+mod places;
+mod pods;
+mod statuses;
+mod volumes;
 mod workloads;
 
 /// What a field holds.
@@ -14,8 +18,11 @@ pub(super) enum Type {
     IntOrString,
     TextMap,
     BytesMap,
+    Quantity,
     QuantityMap,
     Nested(&'static Message),
+    /// A message of its own whose fields stand in that of its place in JSON, as Go's embedded structs do.
+    Inline(&'static Message),
 }
 
 #[derive(Debug)]
@@ -48,11 +55,17 @@ const fn list(number: u32, name: &'static str, kind: Type) -> Field {
     Field { repeated: true, keep_zero: true, ..one(number, name, kind) }
 }
 
+const fn inline(number: u32, fields: &'static Message) -> Field {
+    one(number, fields.name, Type::Inline(fields))
+}
+
 const fn message(name: &'static str, fields: &'static [Field]) -> Message {
     Message { name, fields, ignored: &[] }
 }
 
-use Type::{Bool, BytesMap, Int, IntOrString, MicroTime, Nested, QuantityMap, Text, TextMap, Time};
+use Type::{Bool, BytesMap, Int, IntOrString, MicroTime, Nested, Text, TextMap};
+use pods::POD_SPEC;
+use statuses::POD_STATUS;
 
 /// The message of a kind, in one of its groups and versions: what has the same name elsewhere has other numbers.
 pub(super) fn of(api_version: &str, kind: &str) -> Option<&'static Message> {
@@ -291,111 +304,7 @@ static POD: Message = message(
     ],
 );
 
-static POD_SPEC: Message = message(
-    "PodSpec",
-    &[
-        list(2, "containers", Nested(&CONTAINER)),
-        one(3, "restartPolicy", Text),
-        pointer(4, "terminationGracePeriodSeconds", Int),
-        pointer(5, "activeDeadlineSeconds", Int),
-        one(6, "dnsPolicy", Text),
-        one(7, "nodeSelector", TextMap),
-        one(8, "serviceAccountName", Text),
-        one(9, "serviceAccount", Text),
-        one(10, "nodeName", Text),
-        one(11, "hostNetwork", Bool),
-        one(12, "hostPID", Bool),
-        one(13, "hostIPC", Bool),
-        list(15, "imagePullSecrets", Nested(&LOCAL_REFERENCE)),
-        one(16, "hostname", Text),
-        one(17, "subdomain", Text),
-        one(19, "schedulerName", Text),
-        list(20, "initContainers", Nested(&CONTAINER)),
-        pointer(21, "automountServiceAccountToken", Bool),
-        one(24, "priorityClassName", Text),
-        pointer(25, "priority", Int),
-        pointer(30, "enableServiceLinks", Bool),
-    ],
-);
-
 static LOCAL_REFERENCE: Message = message("LocalObjectReference", &[one(1, "name", Text)]);
-
-static CONTAINER: Message = message(
-    "Container",
-    &[
-        one(1, "name", Text),
-        one(2, "image", Text),
-        list(3, "command", Text),
-        list(4, "args", Text),
-        one(5, "workingDir", Text),
-        list(6, "ports", Nested(&CONTAINER_PORT)),
-        list(7, "env", Nested(&ENV_VAR)),
-        one(8, "resources", Nested(&RESOURCES)),
-        list(9, "volumeMounts", Nested(&VOLUME_MOUNT)),
-        one(13, "terminationMessagePath", Text),
-        one(14, "imagePullPolicy", Text),
-        one(16, "stdin", Bool),
-        one(17, "stdinOnce", Bool),
-        one(18, "tty", Bool),
-        one(20, "terminationMessagePolicy", Text),
-    ],
-);
-
-static CONTAINER_PORT: Message = message(
-    "ContainerPort",
-    &[
-        one(1, "name", Text),
-        one(2, "hostPort", Int),
-        one(3, "containerPort", Int),
-        one(4, "protocol", Text),
-        one(5, "hostIP", Text),
-    ],
-);
-
-static ENV_VAR: Message = message("EnvVar", &[one(1, "name", Text), one(2, "value", Text)]);
-
-static RESOURCES: Message = message(
-    "ResourceRequirements",
-    &[one(1, "limits", QuantityMap), one(2, "requests", QuantityMap)],
-);
-
-static VOLUME_MOUNT: Message = message(
-    "VolumeMount",
-    &[
-        one(1, "name", Text),
-        one(2, "readOnly", Bool),
-        one(3, "mountPath", Text),
-        one(4, "subPath", Text),
-    ],
-);
-
-static POD_STATUS: Message = message(
-    "PodStatus",
-    &[
-        one(1, "phase", Text),
-        list(2, "conditions", Nested(&POD_CONDITION)),
-        one(3, "message", Text),
-        one(4, "reason", Text),
-        one(5, "hostIP", Text),
-        one(6, "podIP", Text),
-        one(9, "qosClass", Text),
-        list(12, "podIPs", Nested(&POD_IP)),
-    ],
-);
-
-static POD_CONDITION: Message = message(
-    "PodCondition",
-    &[
-        one(1, "type", Text),
-        one(2, "status", Text),
-        one(3, "lastProbeTime", Time),
-        one(4, "lastTransitionTime", Time),
-        one(5, "reason", Text),
-        one(6, "message", Text),
-    ],
-);
-
-static POD_IP: Message = message("PodIP", &[one(1, "ip", Text)]);
 
 static ENDPOINT_SLICE: Message = message(
     "EndpointSlice",

@@ -148,6 +148,21 @@ fn sets_of_pods() {
     assert_eq!(set, expected);
 }
 
+/// A Pod of which every field says something, as Kubernetes' own types (1.37) write it in protobuf and in JSON.
+#[test]
+fn a_pod_with_everything() {
+    let expected: Value = serde_json::from_str(include_str!("tests/pod.json")).expect("JSON");
+    let mut decoded = decode(include_bytes!("tests/pod.pb")).expect("decoded");
+    for part in ["spec", "status"] {
+        let (decoded, expected) = (decoded[part].take(), &expected[part]);
+        let Value::Object(fields) = &decoded else { panic!("{part} is {decoded}") };
+        for (name, value) in fields {
+            assert_eq!(value, &expected[name], "{part}.{name}");
+        }
+        assert_eq!(&decoded, expected, "{part}");
+    }
+}
+
 #[test]
 fn quotas_limits_and_nodes() {
     let decoded = |kind: &str, spec: &[Vec<u8>]| {
@@ -262,9 +277,9 @@ fn an_access_review() {
 
 #[test]
 fn what_is_not_read_is_refused_and_not_dropped() {
-    let with_volume = [field(1, &meta("p")), field(2, &field(1, b"x"))];
-    let error = decode(&body("v1", "Pod", &with_volume)).expect_err("refused");
-    assert!(error.contains("field 1 of PodSpec") && error.contains("application/json"), "{error}");
+    let with_feature = [field(1, &meta("n")), field(2, &field(9, b"x"))];
+    let error = decode(&body("v1", "Node", &with_feature)).expect_err("refused");
+    assert!(error.contains("field 9 of NodeSpec") && error.contains("application/json"), "{error}");
     let error = decode(&body("v1", "Binding", &[])).expect_err("refused");
     assert!(error.contains("\"Binding\" is not read from protobuf"), "{error}");
 }

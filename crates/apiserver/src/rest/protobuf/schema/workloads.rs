@@ -1,9 +1,9 @@
 //! Sets of pods beside Deployments, what may be used of a cluster, and its nodes.
 
 use super::Type::{Bool, Int, IntOrString, Nested, QuantityMap, Text, Time};
+use super::volumes::PERSISTENT_VOLUME_CLAIM_SPEC;
 use super::{
-    LABEL_SELECTOR, Message, OBJECT_META, POD_TEMPLATE, RESOURCES, ROLLING_UPDATE, list, message,
-    one, pointer,
+    LABEL_SELECTOR, Message, OBJECT_META, POD_TEMPLATE, ROLLING_UPDATE, list, message, one, pointer,
 };
 
 pub(super) static DAEMON_SET: Message = Message {
@@ -97,22 +97,10 @@ static VOLUME_CLAIM: Message = Message {
     name: "PersistentVolumeClaim",
     fields: &[
         pointer(1, "metadata", Nested(&OBJECT_META)),
-        pointer(2, "spec", Nested(&VOLUME_CLAIM_SPEC)),
+        pointer(2, "spec", Nested(&PERSISTENT_VOLUME_CLAIM_SPEC)),
     ],
     ignored: &[3],
 };
-
-static VOLUME_CLAIM_SPEC: Message = message(
-    "PersistentVolumeClaimSpec",
-    &[
-        list(1, "accessModes", Text),
-        one(2, "resources", Nested(&RESOURCES)),
-        one(3, "volumeName", Text),
-        pointer(4, "selector", Nested(&LABEL_SELECTOR)),
-        pointer(5, "storageClassName", Text),
-        pointer(6, "volumeMode", Text),
-    ],
-);
 
 pub(super) static RESOURCE_QUOTA: Message = Message {
     name: "ResourceQuota",
