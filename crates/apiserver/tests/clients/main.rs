@@ -166,14 +166,20 @@ async fn ten_thousand_changes_of_three_writers_are_told_once_across_restarts() {
     if let Some(python) = Tool::KubernetesPython.need() {
         followers.add(Follower::python(&python, &world.kubeconfig()));
     }
+    if let Some(kubectl) = Tool::Kubectl.need() {
+        let home = world.dir.path().join("home");
+        followers.add(Follower::kubectl(kubectl, world.kubeconfig(), home));
+    }
     let done = watch::Sender::new(0);
     let all = WRITERS * OBJECTS;
     for (round, change) in [Change::First, Change::Second].into_iter().enumerate() {
         let writers = write(&world, &done, change).await;
         let half = round * all + all / 2;
         let mut progress = done.subscribe();
-        let reached = timeout(PATIENCE, progress.wait_for(|done| *done >= half)).await;
-        reached.expect("in time").expect("they write");
+        while *progress.borrow_and_update() < half {
+            let more = timeout(PATIENCE, progress.changed()).await;
+            more.expect("in time").expect("they write");
+        }
         world.restart().await;
         writers.join_all().await;
         followers.have_seen((round + 1) * all).await;
