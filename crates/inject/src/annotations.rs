@@ -133,7 +133,7 @@ impl Plan {
                 "sidecar.istio.io/rewriteAppHTTPProbers",
                 settings.rewrites_probes,
             )?,
-            merges_metrics: flag(MERGE_METRICS, true)?,
+            merges_metrics: flag(MERGE_METRICS, settings.merges_metrics)?,
             binds_low_ports: flag("sidecar.istio.io/capNetBindService", false)?,
             init_image: image
                 .clone()

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use tidegate_capture::{Options, Ports, Ranges};
 
-/// Settings of an installation. The defaults are Istio's.
+/// Settings of an installation. The defaults are Istio's, and for its image; [`Settings::own`] has those for ours.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// The image of the sidecar. It is started with the arguments of Istio's.
@@ -22,6 +22,8 @@ pub struct Settings {
     pub native: bool,
     /// Whether probes of the workload go through the sidecar, which strangers' requests may not reach otherwise.
     pub rewrites_probes: bool,
+    /// Whether the sidecar is asked for the workload's metrics, too.
+    pub merges_metrics: bool,
     /// The revision of the control plane.
     pub revision: Option<String>,
     /// The domain of the cluster.
@@ -55,6 +57,7 @@ impl Default for Settings {
             readiness: Readiness { initial_delay: 0, period: 15, failure_threshold: 4 },
             native: true,
             rewrites_probes: true,
+            merges_metrics: true,
             revision: None,
             domain: "cluster.local".to_owned(),
             proxy_config: Map::new(),
@@ -62,7 +65,21 @@ impl Default for Settings {
     }
 }
 
+/// Tidegate's own image, which takes the same arguments.
+const OWN_IMAGE: &str = concat!("tidegate-sidecar:", env!("CARGO_PKG_VERSION"));
+
 impl Settings {
+    /// Settings for Tidegate's own image, which leaves probes and metrics of the workload to the workload.
+    #[must_use]
+    pub fn own() -> Self {
+        Self {
+            image: OWN_IMAGE.to_owned(),
+            rewrites_probes: false,
+            merges_metrics: false,
+            ..Self::default()
+        }
+    }
+
     /// The revision, by Istio's name for there being none.
     pub(crate) fn revision(&self) -> &str {
         self.revision.as_deref().filter(|revision| !revision.is_empty()).unwrap_or("default")

@@ -196,6 +196,30 @@ fn probes_that_do_not_come_in_are_left_alone() {
 }
 
 #[test]
+fn our_own_image_leaves_probes_and_metrics_to_the_workload() {
+    let probe = json!({ "httpGet": { "path": "/live", "port": 80 } });
+    let source = |annotations: &str| {
+        let probed = format!("image: curl, livenessProbe: {probe}");
+        SLEEP.replace("ANNOTATIONS", annotations).replace("image: curl", &probed)
+    };
+    let of = |annotations: &str| {
+        let (mut documents, _) =
+            injected_with(&source(annotations), &Settings::own()).expect("one");
+        documents.remove(0)["spec"]["template"].take()
+    };
+    let own = of("{prometheus.io/port: '9000'}");
+    let image = container(&own, "istio-proxy")["image"].as_str().expect("an image");
+    assert!(image.starts_with("tidegate-sidecar:"), "{image}");
+    assert_eq!(container(&own, "istio-init")["image"], image);
+    assert_eq!(container(&own, "sleep")["livenessProbe"], probe);
+    assert_eq!(own["metadata"]["annotations"]["prometheus.io/port"], "9000");
+    // Who asks for it by name gets it.
+    let asked = of("{sidecar.istio.io/rewriteAppHTTPProbers: 'true'}");
+    let led = &container(&asked, "sleep")["livenessProbe"]["httpGet"]["path"];
+    assert_eq!(led, "/app-health/sleep/livez");
+}
+
+#[test]
 fn pods_of_a_cron_job_are_heard() {
     let job = "kind: CronJob\napiVersion: batch/v1\nmetadata: {name: j}\nspec: {jobTemplate: {spec: {template: {metadata: METADATA, \
                spec: {containers: [{name: c}]}}}}}\n";

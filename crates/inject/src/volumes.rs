@@ -22,7 +22,8 @@ pub(crate) fn volumes(plan: &Plan) -> Vec<Value> {
         json!({ "name": "istio-data", "emptyDir": {} }),
         json!({ "name": "istio-podinfo", "downwardAPI": { "items": [of_pod("labels"), of_pod("annotations")] } }),
         json!({ "name": "istio-token", "projected": { "sources": [{ "serviceAccountToken": token }] } }),
-        json!({ "name": "istiod-ca-cert", "configMap": { "name": "istio-ca-root-cert" } }),
+        // Where Istio's control plane is not, nobody makes it.
+        json!({ "name": "istiod-ca-cert", "configMap": { "name": "istio-ca-root-cert", "optional": true } }),
     ]);
     if plan.template == Template::Sidecar {
         volumes.push(json!({ "name": "istio-ca-crl", "configMap": { "name": "istio-ca-crl", "optional": true } }));

@@ -25,7 +25,9 @@ const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
   tidegate capture print -i 10.0.0.0/8 -b 8080,8443
 
   # Its DNS queries too, for iptables-restore --noflush
-  tidegate capture print -i '*' --redirect-dns --family ipv4";
+  tidegate capture print -i '*' --redirect-dns --family ipv4
+
+`tidegate istio-iptables …` is `tidegate capture apply …` by Istio's name, for injected containers.";
 
 /// The file that names the servers of DNS.
 const RESOLV_CONF: &str = "/etc/resolv.conf";

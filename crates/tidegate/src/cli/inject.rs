@@ -106,9 +106,21 @@ pub(super) struct TrafficArgs {
 /// The sidecar itself.
 #[derive(Debug, Args)]
 pub(super) struct SidecarArgs {
-    /// The image of the sidecar, which takes the arguments of Istio's [default: Istio's]
+    /// The image of the sidecar, which takes the arguments of Istio's [default: tidegate-sidecar of this version; with
+    /// --istioAgent, Istio's]
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
+
+    /// Whether the image has Istio's own agent: the workload's probes and metrics are asked of it, at the status port, where
+    /// Tidegate's leaves them to the workload
+    #[arg(
+        long = "istioAgent",
+        alias = "istio-agent",
+        value_name = "BOOL",
+        default_value_t = false
+    )]
+    #[arg(action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    istio_agent: bool,
 
     /// The image of the container that redirects connections [default: the sidecar's]
     #[arg(long = "initImage", alias = "init-image", value_name = "IMAGE")]
@@ -177,7 +189,7 @@ pub fn run(args: &InjectArgs) -> Outcome<()> {
 /// # Errors
 /// The mesh config cannot be read.
 pub(super) fn settings(traffic: &TrafficArgs, sidecar: &SidecarArgs) -> Outcome<Settings> {
-    let mut settings = Settings::default();
+    let mut settings = if sidecar.istio_agent { Settings::default() } else { Settings::own() };
     settings.capture.outbound = traffic.include_ip_ranges.clone();
     settings.capture.outbound_except = traffic.exclude_ip_ranges.clone();
     settings.capture.outbound_ports = traffic.include_outbound_ports.0.clone();

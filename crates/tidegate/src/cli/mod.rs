@@ -1,5 +1,6 @@
 //! The command line. Flags are turned into typed values here; what lies behind sees only valid ones.
 
+mod agent;
 mod analyze;
 mod api;
 mod capture;
@@ -8,6 +9,7 @@ mod egress;
 mod expand;
 mod explain;
 mod inject;
+mod istio;
 mod logging;
 mod objects;
 mod proxy;
@@ -19,6 +21,7 @@ mod up;
 mod values;
 mod webhook;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -122,12 +125,25 @@ enum Verb {
 
 /// Parses the command line, runs the verb, and says in words what went wrong.
 pub fn run() -> ExitCode {
-    match dispatch(Cli::parse().verb) {
+    match start(std::env::args_os().collect()) {
         Ok(status) => status,
         Err(failure) => {
             terminal::say(failure);
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Runs what a command line means, which may be one of Istio's image.
+fn start(line: Vec<OsString>) -> Outcome<ExitCode> {
+    let pod = istio::Pod {
+        variable: &|name| std::env::var(name).ok(),
+        file: &|path| std::fs::read_to_string(path).ok(),
+        addresses: &|| crate::sidecar::own_addresses(&[]).unwrap_or_default(),
+    };
+    match istio::meant(line, &pod)? {
+        istio::Meant::Ours(line) => dispatch(Cli::parse_from(line).verb),
+        istio::Meant::Agents(line) => agent::run(line).map(|()| ExitCode::SUCCESS),
     }
 }
 

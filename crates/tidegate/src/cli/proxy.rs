@@ -16,7 +16,9 @@ const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
   # One worker, for measuring
   tidegate proxy -c envoy.json --workers 1
 
-What the file asks for and this proxy does not do is an error that names the field's path.";
+What the file asks for and this proxy does not do is an error that names the field's path.
+
+`tidegate proxy sidecar …` is `tidegate sidecar …` by the command line of Istio's image, for injected containers.";
 
 /// Flags of `tidegate proxy`.
 #[derive(Clone, Debug, Args)]

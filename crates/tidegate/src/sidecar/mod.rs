@@ -105,7 +105,10 @@ pub fn run(args: SidecarArgs) -> Outcome<()> {
 }
 
 /// What a workload is dialled at: what was said, or the addresses of this machine.
-fn own_addresses(said: &[IpAddr]) -> Outcome<Vec<IpAddr>> {
+///
+/// # Errors
+/// There is none but loopback.
+pub fn own_addresses(said: &[IpAddr]) -> Outcome<Vec<IpAddr>> {
     if !said.is_empty() {
         return Ok(said.to_vec());
     }

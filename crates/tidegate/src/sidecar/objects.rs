@@ -146,6 +146,12 @@ impl Source {
         if answer.status == StatusCode::NOT_FOUND && said.labels {
             return Ok(None);
         }
+        if answer.status == StatusCode::FORBIDDEN && said.labels {
+            tracing::warn!(
+                "{access}: this service account may not get Pod {namespace}/{name}: no Events are written of it"
+            );
+            return Ok(None);
+        }
         if !answer.status.is_success() {
             let why = answer.body["message"].as_str().unwrap_or_default();
             return Err(failed(format!("{access} answers {}: {why}", answer.status.as_u16()))

@@ -30,6 +30,7 @@ mod guide_004;
 mod hardened;
 mod image;
 mod inject;
+mod injected;
 mod kubeconfigs;
 mod limits;
 mod live_change;

@@ -1,15 +1,15 @@
-//! One GET of the admin interface.
+//! Requests of the admin interface.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, header};
-use http_body_util::{BodyExt, Empty};
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::time::timeout;
 
 use crate::failure::{Failure, Outcome};
@@ -36,21 +36,38 @@ pub fn json(admin: SocketAddr, path: &str) -> Outcome<Value> {
 }
 
 async fn get(admin: SocketAddr, path: &str) -> Result<Bytes, String> {
-    let stream = TcpStream::connect(admin).await.map_err(|error| error.to_string())?;
+    match ask(Method::GET, admin, path, Bytes::new()).await? {
+        (status, body) if status.is_success() => Ok(body),
+        (status, _) => Err(format!("{path} is answered with {status}")),
+    }
+}
+
+/// Sends one request, and gives the status and the body of the answer.
+///
+/// # Errors
+/// Nobody answers there, in words.
+pub async fn ask(
+    method: Method,
+    at: impl ToSocketAddrs,
+    path: &str,
+    body: Bytes,
+) -> Result<(StatusCode, Bytes), String> {
+    let stream = TcpStream::connect(at).await.map_err(|error| error.to_string())?;
+    let host = stream.peer_addr().map_err(|error| error.to_string())?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     let connection = tokio::spawn(connection);
-    let request = Request::get(path)
-        .header(header::HOST, admin.to_string())
-        .body(Empty::<Bytes>::new())
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, host.to_string())
+        .body(Full::new(body))
         .map_err(|error| error.to_string())?;
     let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
-    if !answer.status().is_success() {
-        return Err(format!("{path} is answered with {}", answer.status()));
-    }
+    let status = answer.status();
     let body = answer.into_body().collect().await.map_err(|error| error.to_string())?;
     connection.abort();
-    Ok(body.to_bytes())
+    Ok((status, body.to_bytes()))
 }
 
 fn failure(admin: SocketAddr, reason: &str) -> Failure {

@@ -17,8 +17,8 @@ use super::{Gateway, Shell};
 
 /// A terminal, an API and an internet.
 pub struct Setting {
-    /// Has the addresses of origins for as long as it lasts.
-    _world: World,
+    /// Has the addresses of origins, and a network that is captured by hand.
+    pub world: World,
     /// Where the guide's commands are typed.
     pub shell: Shell,
     /// Answers names.
@@ -43,7 +43,7 @@ impl Setting {
         let text = std::fs::read_to_string(&gateway.exports["KUBECONFIG"]).expect("a kubeconfig");
         let kubeconfig = world.file("kubeconfig", &text);
         let names = resolver().await;
-        Some(Self { _world: world, shell, names, roots, kubeconfig, ca, _gateway: gateway })
+        Some(Self { world, shell, names, roots, kubeconfig, ca, _gateway: gateway })
     }
 
     /// A certificate of an origin, by the authority that the system trusts.
