@@ -20,6 +20,9 @@ const DIALS_PORT: &str = "dials_port";
 /// On such a cluster: what every name ends with, a dot and a domain.
 const DIALS_WITHIN: &str = "dials_within";
 
+/// On a filter chain of an egress gateway: the port that workloads know it by.
+const EGRESS_PORT: &str = "egress_port";
+
 /// Leaves the mark of places that let nothing out.
 pub fn deny_egress(metadata: &mut Option<Metadata>) {
     leave(metadata, DENIES_EGRESS, Kind::BoolValue(true));
@@ -52,7 +55,22 @@ pub fn dial_port(metadata: &mut Option<Metadata>, port: u16) {
 /// The port that is dialled, where metadata has the mark of it.
 #[must_use]
 pub fn dialled_port(metadata: Option<&Metadata>) -> Option<u16> {
-    match find(metadata, DIALS_PORT) {
+    port(metadata, DIALS_PORT)
+}
+
+/// Leaves the mark of a way out for workloads: what it leads nowhere may not go out. They know it by this port.
+pub fn lead_out(metadata: &mut Option<Metadata>, port: u16) {
+    leave(metadata, EGRESS_PORT, Kind::NumberValue(port.into()));
+}
+
+/// The port that workloads know a way out by, where metadata has the mark of one.
+#[must_use]
+pub fn egress_port(metadata: Option<&Metadata>) -> Option<u16> {
+    port(metadata, EGRESS_PORT)
+}
+
+fn port(metadata: Option<&Metadata>, mark: &str) -> Option<u16> {
+    match find(metadata, mark) {
         Some(Kind::NumberValue(port)) if *port >= 1.0 && *port <= 65535.0 => Some(*port as u16),
         _ => None,
     }
@@ -106,6 +124,12 @@ mod tests {
         assert!(denies_egress(both.as_ref()));
         dial_port(&mut both, 8443);
         assert_eq!((dialled_port(both.as_ref()), dialled_port(None)), (Some(8443), None));
+        assert_eq!(egress_port(both.as_ref()), None);
+        lead_out(&mut both, 80);
+        assert_eq!(
+            (egress_port(both.as_ref()), dialled_port(both.as_ref())),
+            (Some(80), Some(8443))
+        );
         assert_eq!(both.map(|both| both.filter_metadata.len()), Some(2));
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
+use tidegate_pilot::expand::GATEWAY_ANNOTATION;
 
 /// What was refused: something by a host, by an address, or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct Refused {
     pub address: Option<IpAddr>,
     /// The port.
     pub port: u16,
+    /// The Service of the egress gateway that refused it, as `NAME.NAMESPACE`; its port and address are that one's then.
+    pub gateway: Option<String>,
 }
 
 /// What was spoken.
@@ -40,12 +43,14 @@ enum Target {
 /// ServiceEntries for a namespace, each of which lets out what was refused of one host or address.
 #[must_use]
 pub fn service_entries(refused: &[Refused], namespace: &str) -> Vec<Value> {
-    let mut targets: BTreeMap<Target, BTreeMap<u16, BTreeSet<Wire>>> = BTreeMap::new();
+    type Ports = BTreeMap<u16, BTreeSet<Wire>>;
+    let mut targets: BTreeMap<(Target, Option<&str>), Ports> = BTreeMap::new();
     for one in refused {
         let Some(target) = Target::of(one) else { continue };
-        targets.entry(target).or_default().entry(one.port).or_default().insert(one.wire);
+        let ports = targets.entry((target, one.gateway.as_deref())).or_default();
+        ports.entry(one.port).or_default().insert(one.wire);
     }
-    let entries = targets.into_iter().map(|(target, ports)| {
+    let entries = targets.into_iter().map(|((target, gateway), ports)| {
         let name = target.name();
         let mut spec = json!({"hosts": [target.host()]});
         if let Some(address) = target.address() {
@@ -56,10 +61,14 @@ pub fn service_entries(refused: &[Refused], namespace: &str) -> Vec<Value> {
         spec["ports"] = ports.into();
         spec["location"] = "MESH_EXTERNAL".into();
         spec["resolution"] = target.resolution().into();
+        let mut metadata = json!({"name": name, "namespace": namespace});
+        if let Some(gateway) = gateway {
+            metadata["annotations"] = json!({GATEWAY_ANNOTATION: gateway});
+        }
         json!({
             "apiVersion": "networking.istio.io/v1",
             "kind": "ServiceEntry",
-            "metadata": {"name": name, "namespace": namespace},
+            "metadata": metadata,
             "spec": spec,
         })
     });
@@ -74,6 +83,8 @@ impl Target {
         match (host.cloned(), *address) {
             (Some(host), Some(address)) if *wire == Wire::Tcp => Some(Self::HostAt(host, address)),
             (Some(host), _) => Some(Self::Host(host)),
+            // The address is the gateway's own.
+            (None, _) if refused.gateway.is_some() => None,
             (None, address) => address.map(Self::Address),
         }
     }

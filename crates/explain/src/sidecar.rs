@@ -206,7 +206,7 @@ impl World {
             Some(Ok(address)) => (None, Some(address)),
             _ => (host, question.address),
         };
-        let refused = Refused { wire, host, address, port: question.port };
+        let refused = Refused { wire, host, address, port: question.port, gateway: None };
         let namespace = &self.pilot.options().namespace;
         answer.remedy = remedy::service_entries(&[refused], namespace).pop();
     }

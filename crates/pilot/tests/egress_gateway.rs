@@ -9,7 +9,7 @@ use tidegate_pilot::expand::{
     GATEWAY_ANNOTATION, MUTUAL_ANNOTATION, TLS_ANNOTATION, Wish, long_form,
 };
 use tidegate_pilot::status::ConditionKind;
-use tidegate_pilot::{Input, Options, ProxyKind, Workload};
+use tidegate_pilot::{GatewayService, Input, Options, ProxyKind, Workload};
 use tidegate_xds::ResourceType;
 
 const DOMAIN: &str = "cluster.local";
@@ -206,4 +206,57 @@ fn in_mutual_tls_workloads_of_every_namespace_show_their_certificate_to_the_gate
         assert_eq!((chains.len(), names), (1, &json!(["books.example.com"])), "{port}");
     }
     assert_eq!(world.fault(&mutual(), ConditionKind::Reconciled), None);
+}
+
+/// The ports by which workloads know a listener as their way out, of each chain with the default one as the last, and whether that
+/// one refuses.
+fn ways_out(world: &World, listener: &str) -> (Vec<Option<f64>>, bool) {
+    let listener = world.json(ResourceType::Listener, listener);
+    let mark = |chain: &Value, name: &str| {
+        chain["metadata"]["filter_metadata"]["io.tidegate"][name].clone()
+    };
+    let chains = listener["filter_chains"].as_array().expect("chains").iter();
+    let last = &listener["default_filter_chain"];
+    let all = chains.chain(Some(last).filter(|last| !last.is_null()));
+    let ports = all.map(|chain| mark(chain, "egress_port").as_f64()).collect();
+    (ports, mark(last, "denies_egress") == true)
+}
+
+#[test]
+fn what_a_way_out_for_workloads_does_not_lead_on_is_marked() {
+    let front = GatewayService {
+        host: "istio-egressgateway.istio-system.svc.cluster.local".to_owned(),
+        namespace: "istio-system".to_owned(),
+        ports: [(80, 8080), (443, 8443)].into(),
+    };
+    let options = Options { services: vec![front], ..egress_gateway() };
+    let mut world = World::with(options, &[books()]);
+    assert_eq!(ways_out(&world, "0.0.0.0_8080"), (vec![Some(80.0)], false));
+    assert_eq!(ways_out(&world, "0.0.0.0_8443"), (vec![Some(443.0); 2], true));
+    // All that comes to a port of TCP has a way.
+    assert_eq!(ways_out(&world, "0.0.0.0_3306"), (vec![Some(3306.0)], false));
+
+    // A port that others than workloads come to is none.
+    let server = json!({"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["shop.example"]});
+    let selector = json!({"istio": "egressgateway"});
+    let entrance = manifest("Gateway", "in", &json!({"selector": selector, "servers": [server]}));
+    let route = json!([{"route": [{"destination": {"host": "books.example.com"}}]}]);
+    let shop = manifest(
+        "VirtualService",
+        "shop",
+        &json!({"hosts": ["shop.example"], "gateways": ["in"], "http": route}),
+    );
+    world.apply(&entrance);
+    assert_eq!(ways_out(&world, "0.0.0.0_8080").0, [Some(80.0)]);
+    world.apply(&shop);
+    assert_eq!(ways_out(&world, "0.0.0.0_8080").0, [None]);
+    assert_eq!(ways_out(&world, "0.0.0.0_8443").0, [Some(443.0); 2]);
+    world.delete(&shop);
+    assert_eq!(ways_out(&world, "0.0.0.0_8080").0, [Some(80.0)]);
+
+    // Nor is a gateway that no rule of the mesh leads to.
+    let plain = written_out(&books());
+    let world = World::with(egress_gateway(), &plain);
+    assert_eq!(ways_out(&world, "0.0.0.0_80").0, [None]);
+    assert_eq!(ways_out(&world, "0.0.0.0_443"), (vec![None], false));
 }

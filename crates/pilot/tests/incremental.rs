@@ -36,7 +36,14 @@ impl Dice {
 }
 
 const HOSTS: [&str; 6] = ["*", "*.a.com", "x.a.com", "y.a.com", "b.com", "c.com"];
-const DESTINATIONS: [&str; 5] = ["x.a.com", "b.com", "*.a.com", "web", "web.two.svc.cluster.local"];
+const DESTINATIONS: [&str; 6] = [
+    "x.a.com",
+    "b.com",
+    "*.a.com",
+    "web",
+    "web.two.svc.cluster.local",
+    "gw.istio-system.svc.cluster.local",
+];
 
 fn gateway(dice: &mut Dice) -> Value {
     let server = |dice: &mut Dice, name: &str| {

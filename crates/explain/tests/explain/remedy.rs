@@ -24,7 +24,7 @@ fn world(manifests: &[Value]) -> World {
 
 fn refused(wire: Wire, host: Option<&str>, address: &str, port: u16) -> Refused {
     let address = Some(address.parse().expect("an address"));
-    Refused { wire, host: host.map(str::to_owned), address, port }
+    Refused { wire, host: host.map(str::to_owned), address, port, gateway: None }
 }
 
 /// What the client asked for when it was refused.

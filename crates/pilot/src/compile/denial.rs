@@ -59,6 +59,11 @@ pub(super) fn connections(name: &str, context: &Context<'_>) -> FilterChain {
     chain
 }
 
+/// Marks a chain of a gateway by which workloads go out: they know it by this port.
+pub(super) fn lead_out(chain: &mut FilterChain, port: u16) {
+    mark::lead_out(&mut chain.metadata, port);
+}
+
 /// The chain for requests among them. A listener without inspectors, which would hold up servers that speak first, gives it nothing
 /// in Envoy.
 pub(super) fn requests(name: &str, context: &Context<'_>) -> FilterChain {

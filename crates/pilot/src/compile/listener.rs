@@ -24,7 +24,7 @@ use super::connection_manager::Transport;
 use super::holder::Holder;
 pub use super::holder::Loss;
 use super::tls::Carries;
-use super::{Context, access_log, asked, connection_manager, filter_chain, http3, rbac};
+use super::{Context, access_log, asked, connection_manager, denial, filter_chain, http3, rbac};
 use crate::model::gateway::{Class, Server};
 use crate::model::host::{Host, HostSet};
 use crate::model::merge::{ListenerPlan, NamelessPlan, RoutePlan};
@@ -102,11 +102,13 @@ impl fmt::Display for RulePath {
     }
 }
 
-/// Compiles a listener. `bound` gives the VirtualServices of a gateway, in the order in which they apply.
+/// Compiles a listener. `bound` gives the VirtualServices of a gateway, in the order in which they apply; `egress` is the port by
+/// which workloads know it, where it is one by which they go out.
 #[must_use]
 pub fn listener<'a, I>(
     plan: &ListenerPlan,
     bound: impl Fn(&str) -> I,
+    egress: Option<u16>,
     context: &Context<'_>,
 ) -> Compiled
 where
@@ -130,11 +132,16 @@ where
         }
         None => builder.servers(bound),
     }
-    let nameless = builder.nameless();
-    let Builder { chains, over_udp, mut compiled, .. } = builder;
+    let nameless = builder.nameless().or_else(|| egress.and_then(|_| builder.refused()));
+    let Builder { mut chains, over_udp, mut compiled, .. } = builder;
     compiled.http3 = http3::listener(plan, over_udp, context);
     if !chains.is_empty() || nameless.is_some() {
-        compiled.listener = Some(assemble(plan, chains, nameless, context));
+        let mut last = nameless;
+        if let Some(port) = egress {
+            let all = chains.iter_mut().chain(&mut last);
+            all.for_each(|chain| denial::lead_out(chain, port));
+        }
+        compiled.listener = Some(assemble(plan, chains, last, context));
     }
     compiled
 }
@@ -316,6 +323,17 @@ impl Builder<'_> {
         self.compiled.sources.push(ChainSource::shared());
         let terms = &nameless.terms;
         Some(filter_chain::terminating(&BTreeSet::new(), filters, terms, Carries::Requests))
+    }
+
+    /// The chain of connections by which a workload asks an egress gateway for a server that it does not have; none where every
+    /// connection has one, or nothing is served at all.
+    fn refused(&mut self) -> Option<FilterChain> {
+        let everything = |source: &ChainSource| source.names.is_empty() && source.parts.is_empty();
+        if self.chains.is_empty() || self.compiled.sources.iter().any(everything) {
+            return None;
+        }
+        self.compiled.sources.push(ChainSource::shared());
+        Some(denial::connections(&format!("{}-denied", self.plan.name), self.context))
     }
 
     /// What requests come over on connections that name no server.

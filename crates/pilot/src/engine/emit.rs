@@ -79,7 +79,7 @@ impl Pilot {
     fn emit_listener(&mut self, name: &Arc<str>, dirty: &mut Dirty, compiled: &mut Compiled) {
         let Some(plan) = self.listeners.plan(name) else { return };
         let bound = |gateway: &str| self.index.bound_to(gateway);
-        let found = listener::listener(plan, bound, &self.context());
+        let found = listener::listener(plan, bound, self.egress_port(plan), &self.context());
         compiled.listeners += 1;
         self.listeners.set_http3(name, found.http3.is_some());
         let over_udp = names::over_udp(name).into();

@@ -29,6 +29,8 @@ pub(crate) struct Index {
     bound: HashMap<Arc<str>, BTreeMap<Turn, Arc<VirtualService>>>,
     /// VirtualServices by the gateways that they name and the hosts that they have.
     listed: HashMap<Arc<str>, HashMap<Host, BTreeSet<ObjectKey>>>,
+    /// How many VirtualServices name a gateway and are not for the mesh as well.
+    strangers: HashMap<Arc<str>, usize>,
     /// VirtualServices that name gateways, by their hosts.
     hosted: HostMap<ObjectKey>,
     /// Servers that tell hosts apart, by these.
@@ -321,6 +323,9 @@ impl Index {
             let turn = (service.order.clone(), service.key.clone());
             let bound = self.bound.entry(Arc::clone(gateway)).or_default();
             bound.insert(turn, Arc::clone(service));
+            if !service.in_mesh {
+                *self.strangers.entry(Arc::clone(gateway)).or_default() += 1;
+            }
             let listed = self.listed.entry(Arc::clone(gateway)).or_default();
             for host in &service.hosts {
                 listed.entry(host.clone()).or_default().insert(service.key.clone());
@@ -354,6 +359,12 @@ impl Index {
                 }
                 if listed.is_empty() {
                     self.listed.remove(gateway);
+                }
+            }
+            if let Some(strangers) = self.strangers.get_mut(gateway).filter(|_| !service.in_mesh) {
+                *strangers -= 1;
+                if *strangers == 0 {
+                    self.strangers.remove(gateway);
                 }
             }
             if let Some(bound) = self.bound.get_mut(gateway) {
@@ -414,6 +425,11 @@ impl Index {
             patterns.filter_map(|pattern| listed.get(&pattern)).flatten().collect();
         let services = keys.into_iter().filter_map(|key| self.services.get(key));
         services.map(|service| &**service).filter(|service| service.order.is_some()).collect()
+    }
+
+    /// Whether every VirtualService that names a gateway is for the mesh as well.
+    pub(crate) fn is_for_mesh(&self, gateway: &str) -> bool {
+        !self.strangers.contains_key(gateway)
     }
 
     /// Every VirtualService that names a gateway, applied or not.

@@ -250,7 +250,10 @@ impl Pilot {
             let has = |gateway: &&Arc<str>| index.naming(gateway).next().is_some();
             gateways.iter().filter(has).cloned().collect()
         };
-        let were = named(&self.index);
+        let for_mesh = |index: &Index| -> BTreeSet<Arc<str>> {
+            gateways.iter().filter(|gateway| index.is_for_mesh(gateway)).cloned().collect()
+        };
+        let (were, were_for_mesh) = (named(&self.index), for_mesh(&self.index));
         self.mark_around([key], dirty);
         let before = self.index.set_virtual_service(key, service);
         self.mark_around([key], dirty);
@@ -259,6 +262,13 @@ impl Pilot {
             dirty.status.extend(gateway_key(gateway));
             dirty.reclaimed.insert(Arc::clone(gateway));
             dirty.adopters.insert(Arc::clone(gateway));
+        }
+        if self.leads_out {
+            // What a way out for workloads has no route for is noted, and not what others ask for.
+            let are_for_mesh = for_mesh(&self.index);
+            let differ = were_for_mesh.symmetric_difference(&are_for_mesh);
+            let plans = differ.flat_map(|gateway| self.listeners.plans_of(gateway));
+            dirty.listeners.extend(plans.map(|plan| Arc::clone(&plan.name)));
         }
         let now = self.index.virtual_service(key);
         let is_delegate =

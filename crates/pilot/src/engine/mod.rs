@@ -20,7 +20,7 @@ use crate::model::credentials::Secrets;
 use crate::model::destination_rule::Rules;
 use crate::model::envoy_filter::EnvoyFilters;
 use crate::model::host::Host;
-use crate::model::merge::PortPlan;
+use crate::model::merge::{ListenerPlan, PortPlan};
 use crate::model::names;
 use crate::model::peers::PeerPolicies;
 use crate::model::registry::Registry;
@@ -79,6 +79,8 @@ pub struct Pilot {
     authorization: Authorization,
     /// Whether requests may be for hosts that the proxy resolves as clients ask for them.
     resolves_asked: bool,
+    /// Whether rules of the mesh lead to the gateway.
+    leads_out: bool,
     /// PeerAuthentications; on a gateway none counts.
     peers: PeerPolicies,
     /// Addresses of hosts that have none of their own; on a gateway nobody asks for them.
@@ -214,6 +216,7 @@ impl Pilot {
             policies: Policies::default(),
             authorization: Authorization::default(),
             resolves_asked: false,
+            leads_out: false,
             peers: PeerPolicies::default(),
             problems: HashMap::new(),
             idle: HashMap::new(),
@@ -242,8 +245,8 @@ impl Pilot {
         for input in inputs {
             self.take(input, &mut dirty);
         }
-        let resolved_asked = self.resolves_asked;
-        self.resolves_asked = self.leads_to_asked();
+        let before = (self.resolves_asked, self.leads_out);
+        (self.resolves_asked, self.leads_out) = (self.leads_to_asked(), self.is_led_to());
         if self.options.workload().is_some() {
             let compiled = self.emit_sidecar(&mut dirty);
             // What holds of other objects is told by the gateway; who loses to whom in the mesh by `lost_hosts`.
@@ -258,7 +261,7 @@ impl Pilot {
         let mut compiled = Compiled::NONE;
         self.plan(&mut dirty, &mut compiled);
         self.authorize(&mut dirty);
-        if resolved_asked != self.resolves_asked {
+        if before != (self.resolves_asked, self.leads_out) {
             dirty.listeners.extend(self.listeners.names().map(Arc::clone));
         }
         self.route(&mut dirty);
@@ -369,6 +372,22 @@ impl Pilot {
         let anyone = self.options.workload().is_some();
         let led = |host: &Arc<str>| self.index.referring_to(host).next().is_some();
         self.registry.asked().any(|host| anyone || led(host))
+    }
+
+    /// Whether a rule of the mesh sends workloads to the gateway.
+    fn is_led_to(&self) -> bool {
+        let of_mesh = |key| self.index.virtual_service(key).is_some_and(|rules| rules.in_mesh);
+        let hosts = self.options.services.iter().map(|service| &*service.host);
+        let mut leading = hosts.flat_map(|host| self.index.referring_to(host));
+        leading.any(|(key, _)| of_mesh(key))
+    }
+
+    /// The port by which workloads know a listener that is their way out: rules of the mesh lead to the gateway, and its
+    /// Gateways have no VirtualService that is for others alone.
+    fn egress_port(&self, plan: &ListenerPlan) -> Option<u16> {
+        let mut gateways = plan.servers.iter().map(|server| &server.gateway);
+        let leads_out = self.leads_out && gateways.all(|gateway| self.index.is_for_mesh(gateway));
+        plan.servers.first().filter(|_| leads_out).map(|server| server.port)
     }
 
     /// The generation of the form that counts; the refused one's where there never was a good one.

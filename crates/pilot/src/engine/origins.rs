@@ -262,7 +262,7 @@ impl Pilot {
         });
         let compiled = plan.listeners.iter().flat_map(|plan| {
             let bound = |gateway: &str| self.index.bound_to(gateway);
-            listener::listener(plan, bound, &self.context()).lost
+            listener::listener(plan, bound, None, &self.context()).lost
         });
         let asked = server_name.map(Host::new);
         let is_meant = |loss: &Loss| {
@@ -301,7 +301,7 @@ impl Pilot {
             return self.sidecar.chains(listener).iter().cloned().map(origin).collect();
         };
         let bound = |gateway: &str| self.index.bound_to(gateway);
-        let found = listener::listener(plan, bound, &self.context());
+        let found = listener::listener(plan, bound, self.egress_port(plan), &self.context());
         found.sources.into_iter().map(origin).collect()
     }
 

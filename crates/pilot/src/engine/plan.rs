@@ -96,7 +96,8 @@ impl Pilot {
                 let routes = plan.routes.first().filter(|_| plan.is_plain_http());
                 routes.map(|routes| Arc::clone(&routes.name))
             };
-            let same = was.and_then(plain).is_some_and(|was| plain(plan) == Some(was));
+            let same = was.and_then(plain).is_some_and(|was| plain(plan) == Some(was))
+                && was.map(|was| self.egress_port(was)) == Some(self.egress_port(plan));
             if !same || !names_before.contains(&plan.name) {
                 dirty.listeners.insert(Arc::clone(&plan.name));
             }

@@ -333,6 +333,7 @@ mod tests {
                 tls: None,
                 terms: None,
                 denies: false,
+                egress_port: None,
                 discouraged: AtomicBool::new(false),
             })
         };

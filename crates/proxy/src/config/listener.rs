@@ -169,6 +169,8 @@ pub struct FilterChain {
     pub terms: Option<Box<[u8]>>,
     /// Whether it refuses what may not go out; see [`crate::egress`].
     pub denies: bool,
+    /// The port by which workloads know the egress gateway that it is of: what it has no route for may not go out either.
+    pub egress_port: Option<u16>,
     /// Set when its connections are to close after what they are doing, though its listener has it still.
     pub discouraged: AtomicBool,
 }

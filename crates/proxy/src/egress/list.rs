@@ -26,6 +26,8 @@ pub struct Denied {
     pub asked: Asked,
     /// The host: what the client named, or else what DNS had led it there by.
     pub host: Option<Arc<str>>,
+    /// Whether it was refused by an egress gateway, which nothing leads it through.
+    pub at_gateway: bool,
     /// Where the client wanted to go, the last time.
     pub destination: SocketAddr,
     /// Who wanted to, the last time.
@@ -89,7 +91,7 @@ impl List {
         host: Option<Arc<str>>,
         now: SystemTime,
     ) -> (Option<Line>, u64) {
-        let &Refusal { asked, destination, source, .. } = refusal;
+        let &Refusal { asked, destination, source, at_gateway, .. } = refusal;
         let key = Key {
             asked,
             host: host.clone().ok_or_else(|| destination.ip().to_canonical()),
@@ -97,7 +99,8 @@ impl List {
         };
         let is_new = !self.entries.contains_key(&key);
         let gone = if is_new && self.entries.len() >= MOST { self.forget_oldest() } else { 0 };
-        let denied = Denied { asked, host, destination, source, count: 0, first: now, last: now };
+        let (count, first, last) = (0, now, now);
+        let denied = Denied { asked, host, at_gateway, destination, source, count, first, last };
         let entry = self.entries.entry(key).or_insert(Entry { denied: denied.clone(), told: None });
         let (count, first) = (entry.denied.count + 1, entry.denied.first);
         entry.denied = Denied { count, first, ..denied };
@@ -157,6 +160,9 @@ impl Denied {
             "first": timestamp(self.first),
             "last": timestamp(self.last),
         });
+        if self.at_gateway {
+            entry["gateway"] = true.into();
+        }
         if let Some(host) = &self.host {
             entry["host"] = (**host).into();
         }
@@ -166,7 +172,7 @@ impl Denied {
 
 impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { asked, host, destination, source, count, .. } = self;
+        let Self { asked, host, at_gateway, destination, source, count, .. } = self;
         let what = match asked {
             Asked::Http => "a request",
             Asked::Tls => "a TLS connection",
@@ -180,9 +186,10 @@ impl fmt::Display for Denied {
         if *count > 1 {
             write!(f, ", {count} times so far")?;
         }
-        write!(
-            f,
-            "; nothing describes it: `tidegate egress denied -o yaml` prints what would let it out"
-        )
+        let why = match at_gateway {
+            true => "nothing leads it through this gateway",
+            false => "nothing describes it",
+        };
+        write!(f, "; {why}: `tidegate egress denied -o yaml` prints what would let it out")
     }
 }

@@ -52,6 +52,7 @@ pub(crate) struct Refusal {
     name: Option<Box<str>>,
     destination: SocketAddr,
     source: IpAddr,
+    at_gateway: bool,
 }
 
 /// Where a worker hands in what it refuses.
@@ -131,8 +132,15 @@ impl Desk {
         Self { stats: stats.egress(), refusals }
     }
 
-    /// Notes that a client was refused what it asked for by this name, if by any.
-    pub(crate) fn denied(&self, asked: Asked, name: Option<&[u8]>, client: &Client) {
+    /// Notes that a client was refused what it asked for by this name, if by any: at a gateway, where there is a port by which
+    /// workloads know that.
+    pub(crate) fn denied(
+        &self,
+        asked: Asked,
+        name: Option<&[u8]>,
+        client: &Client,
+        gateway: Option<u16>,
+    ) {
         match asked {
             Asked::Http => self.stats.denied_http.inc(),
             Asked::Tls => self.stats.denied_tls.inc(),
@@ -142,8 +150,9 @@ impl Desk {
         let refusal = Refusal {
             asked,
             name: name.and_then(host),
-            destination: client.local,
+            destination: SocketAddr::new(client.local.ip(), gateway.unwrap_or(client.local.port())),
             source: client.peer.ip().to_canonical(),
+            at_gateway: gateway.is_some(),
         };
         if refusals.try_send(refusal).is_err() {
             self.stats.unlisted.inc();

@@ -9,6 +9,7 @@ fn refusal(asked: Asked, name: Option<&str>, destination: &str) -> Refusal {
         name: name.map(Box::from),
         destination: destination.parse().expect("an address"),
         source: IpAddr::from([10, 0, 0, 7]),
+        at_gateway: false,
     }
 }
 
@@ -60,6 +61,11 @@ fn the_same_is_counted_and_told_of_once_a_minute() {
     let again = add(&mut list, 60).expect("told of");
     assert!(again.contains("(1.2.3.4), 3 times so far;"), "{again}");
     assert_eq!(add(&mut list, 119), None);
+    let at_gateway = Refusal { at_gateway: true, ..refusal(Asked::Http, None, "10.0.0.1:80") };
+    let (Some(Line::Denied(told)), _) = List::default().add(&at_gateway, None, at(0)) else {
+        panic!("told of")
+    };
+    assert!(told.to_string().contains("; nothing leads it through this gateway: "), "{told}");
     let [denied] = &list.denied()[..] else { panic!("one entry") };
     assert_eq!((denied.count, denied.first, denied.last), (4, at(0), at(119)));
 }

@@ -80,7 +80,7 @@ fn begun_here(session: &Session, name: &str) -> Option<String> {
             local.cluster.tell_wrong_tls(Mistake::ClientAtRequests).map(|wrong| wrong.to_string())
         }
         Action::Direct(direct) if direct.denies => {
-            worker.egress.denied(Asked::Tls, Some(name.as_bytes()), &session.client);
+            worker.egress.denied(Asked::Tls, Some(name.as_bytes()), &session.client, None);
             None
         }
         Action::Direct(_) | Action::Redirect(_) => None,

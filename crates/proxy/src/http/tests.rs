@@ -213,6 +213,7 @@ fn listener(name: &str, manager: HttpManager, needs_inspection: bool) -> Arc<Lis
         tls: None,
         terms: Some(Box::default()),
         denies: false,
+        egress_port: None,
         discouraged: false.into(),
     };
     let default = Some(Arc::new(chain));

@@ -158,7 +158,7 @@ impl TcpChain {
         let name = client.server_name.as_deref();
         let tls = first.is_some_and(begins_tls);
         let asked = if tls || name.is_some() { Asked::Tls } else { Asked::Tcp };
-        self.worker.egress.denied(asked, name.map(str::as_bytes), client);
+        self.worker.egress.denied(asked, name.map(str::as_bytes), client, self.chain.egress_port);
     }
 
     async fn connect(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value;
@@ -12,6 +13,7 @@ use super::proxy_config::fetch;
 use super::proxy_config::process::{self, Known};
 use super::proxy_config::table::Table;
 use super::values::socket_address;
+use crate::api::{self, Had};
 use crate::failure::{Failure, Outcome};
 use crate::terminal;
 
@@ -28,6 +30,8 @@ const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
   # Of the process alone whose admin interface listens there, such as a sidecar without an API
   tidegate egress denied --admin 127.0.0.1:15001";
 
+/// How long an API may take to say whose addresses are whose.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Where the list of what was refused stands.
 const DENIED: &str = "/egress/denied";
 /// The namespace of manifests where the process says none.
@@ -88,7 +92,11 @@ pub fn run(args: &EgressArgs) -> Outcome<()> {
     terminal::print(match args.output {
         Output::Json => json(lists),
         Output::Yaml => manifests(&lists),
-        Output::Table => table(&lists),
+        Output::Table => {
+            let asks = args.admin.is_none() && lists.iter().flat_map(entries).any(at_gateway);
+            let pods = if asks { pods(&args.access) } else { BTreeMap::new() };
+            table(&lists, &pods)
+        }
     })
 }
 
@@ -141,6 +149,26 @@ fn entries(told: &Value) -> impl Iterator<Item = &Value> {
     told["denied"].as_array().into_iter().flatten()
 }
 
+/// Whether an egress gateway refused it, and so what others wanted.
+fn at_gateway(entry: &Value) -> bool {
+    entry["gateway"] == true
+}
+
+/// `NAME.NAMESPACE` of Pods by their addresses; of none where the API does not say.
+fn pods(access: &AccessArgs) -> BTreeMap<String, String> {
+    let listed = api::wait(PATIENCE, async {
+        let client = api::client(access).await?;
+        Ok(api::get(&client, "/api/v1/pods").await)
+    });
+    let Ok(Ok(Had::There(list))) = listed else { return BTreeMap::new() };
+    let name = |pod: &Value| {
+        let (metadata, address) = (&pod["metadata"], pod["status"]["podIP"].as_str()?);
+        let (name, namespace) = (metadata["name"].as_str()?, metadata["namespace"].as_str()?);
+        Some((address.to_owned(), format!("{name}.{namespace}")))
+    };
+    list["items"].as_array().into_iter().flatten().filter_map(name).collect()
+}
+
 /// `NAME.NAMESPACE` of whom the process serves, where it says so.
 fn workload(told: &Value) -> Option<String> {
     let metadata = &told["node"]["metadata"];
@@ -156,11 +184,13 @@ fn json(mut lists: Vec<Value>) -> String {
     }
 }
 
-fn table(lists: &[Value]) -> String {
+fn table(lists: &[Value], pods: &BTreeMap<String, String>) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let row = |workload: &str, entry: &Value| {
+    let row = |own: Option<&String>, entry: &Value| {
+        let source = entry["source"].as_str().and_then(|source| pods.get(source));
+        let workload = if at_gateway(entry) { source } else { own };
         vec![
-            workload.to_owned(),
+            workload.cloned().unwrap_or_else(|| "-".to_owned()),
             entry["host"].as_str().unwrap_or("-").to_owned(),
             text(&entry["address"]),
             entry["port"].to_string(),
@@ -173,8 +203,8 @@ fn table(lists: &[Value]) -> String {
     let rows: Vec<Vec<String>> = lists
         .iter()
         .flat_map(|told| {
-            let workload = workload(told).unwrap_or_else(|| "-".to_owned());
-            entries(told).map(move |entry| row(&workload, entry))
+            let own = workload(told);
+            entries(told).map(move |entry| row(own.as_ref(), entry))
         })
         .collect();
     let unlisted = lists.iter().filter_map(|told| told["unlisted"].as_u64());
@@ -195,7 +225,11 @@ fn manifests(lists: &[Value]) -> String {
     for told in lists {
         let namespace = told["node"]["metadata"]["NAMESPACE"].as_str();
         let known = by_namespace.entry(namespace.unwrap_or(DEFAULT_NAMESPACE)).or_default();
-        known.extend(entries(told).filter_map(refused));
+        let own = workload(told);
+        known.extend(entries(told).filter_map(|entry| {
+            let gateway = own.clone().filter(|_| at_gateway(entry));
+            Some(Refused { gateway, ..refused(entry)? })
+        }));
     }
     let objects = by_namespace
         .into_iter()
@@ -217,7 +251,8 @@ fn refused(entry: &Value) -> Option<Refused> {
     };
     let address: Option<IpAddr> = entry["address"].as_str().and_then(|text| text.parse().ok());
     let port = entry["port"].as_u64().and_then(|port| u16::try_from(port).ok())?;
-    Some(Refused { wire, host: entry["host"].as_str().map(str::to_owned), address, port })
+    let host = entry["host"].as_str().map(str::to_owned);
+    Some(Refused { wire, host, address, port, gateway: None })
 }
 
 #[cfg(test)]
@@ -243,7 +278,7 @@ mod tests {
     fn the_table_has_a_line_for_each_and_says_what_is_not_in_it() {
         let mut other = told();
         other["node"]["metadata"]["NAME"] = "curl".into();
-        let table = table(&[told(), other]);
+        let table = table(&[told(), other], &BTreeMap::new());
         let lines: Vec<Vec<&str>> =
             table.lines().map(|line| line.split_whitespace().collect()).collect();
         let last = "2026-01-02T00:00:00Z";
@@ -254,7 +289,8 @@ mod tests {
         assert_eq!(lines[2][1..5], ["-", "192.0.2.1", "22", "TCP"]);
         assert_eq!(lines[3][..2], ["curl.own", "www.espn.com"]);
         assert_eq!(lines[5][..3], ["6", "more", "refusals"]);
-        assert_eq!(super::table(&[json!({"denied": []})]), "Nothing was refused.\n");
+        let nothing = super::table(&[json!({"denied": []})], &BTreeMap::new());
+        assert_eq!(nothing, "Nothing was refused.\n");
     }
 
     #[test]
@@ -295,5 +331,27 @@ mod tests {
         assert_eq!(narrowed(None, Some("other")).expect("nobody's"), Vec::<String>::new());
         let why = narrowed(Some("curl"), None).expect_err("it is of another namespace");
         assert!(why.contains("curl.default") && why.contains("sleep.own, curl.own"), "{why}");
+    }
+
+    #[test]
+    fn what_a_gateway_refused_is_its_clients_and_is_let_out_through_it() {
+        let mut told = told();
+        told["node"]["metadata"] =
+            json!({"NAME": "istio-egressgateway", "NAMESPACE": "istio-system"});
+        for entry in told["denied"].as_array_mut().expect("a list") {
+            entry["gateway"] = true.into();
+        }
+        let lists = [told];
+        let pods = BTreeMap::from([("10.0.0.7".to_owned(), "sleep.own".to_owned())]);
+        assert_eq!(table(&lists, &pods).matches("\nsleep.own ").count(), 2);
+        assert_eq!(table(&lists, &BTreeMap::new()).matches("\n- ").count(), 2);
+        // By the gateway's address alone nobody can be let out.
+        let [Ok(document)] = &tidegate_yaml::parse(&manifests(&lists))[..] else {
+            panic!("one document")
+        };
+        let document = document.to_json();
+        assert_eq!(document["spec"]["hosts"][0], "www.espn.com");
+        let annotation = &document["metadata"]["annotations"]["tidegate.dev/egress-gateway"];
+        assert_eq!(annotation, "istio-egressgateway.istio-system");
     }
 }

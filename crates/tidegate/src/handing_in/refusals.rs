@@ -89,6 +89,7 @@ mod tests {
     fn the_latest_are_handed_in_and_the_others_counted() {
         let denied = |number: usize| Denied {
             asked: Asked::Http,
+            at_gateway: false,
             host: Some(format!("{number}.example").into()),
             destination: ([192, 0, 2, 1], 80).into(),
             source: [10, 0, 0, 7].into(),

@@ -24,7 +24,7 @@ mod wildcard;
 /// Where the gateway is: the network that other tests have a workload in.
 const GATEWAY: &str = WORKLOAD[0];
 
-/// As Istio has it: HTTP, HTTP that leaves in TLS, and TLS that is passed through.
+/// As Istio has it: HTTP, HTTP that leaves in TLS, TLS that is passed through, and bytes of any kind.
 const LONG: &str = "
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -53,6 +53,14 @@ spec:
   resolution: DNS
 ---
 apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: bytes}
+spec:
+  hosts: [bytes.example]
+  ports: [{number: 9000, name: tcp, protocol: TCP}]
+  resolution: DNS
+---
+apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {name: egress}
 spec:
@@ -63,6 +71,8 @@ spec:
   - port: {number: 443, name: tls, protocol: TLS}
     hosts: [passed.example]
     tls: {mode: PASSTHROUGH}
+  - port: {number: 9000, name: tcp, protocol: TCP}
+    hosts: [bytes.example]
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -109,6 +119,18 @@ spec:
     route: [{destination: {host: istio-egressgateway.istio-system.svc.cluster.local, port: {number: 443}}}]
   - match: [{gateways: [egress], port: 443, sniHosts: [passed.example]}]
     route: [{destination: {host: passed.example, port: {number: 443}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: bytes}
+spec:
+  hosts: [bytes.example]
+  gateways: [egress, mesh]
+  tcp:
+  - match: [{gateways: [mesh], port: 9000}]
+    route: [{destination: {host: istio-egressgateway.istio-system.svc.cluster.local, port: {number: 9000}}}]
+  - match: [{gateways: [egress], port: 9000}]
+    route: [{destination: {host: bytes.example, port: {number: 9000}}}]
 ";
 
 /// The same by annotation.
@@ -143,6 +165,16 @@ metadata:
 spec:
   hosts: [passed.example]
   ports: [{number: 443, name: tls, protocol: TLS}]
+  resolution: DNS
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata:
+  name: bytes
+  annotations: {tidegate.dev/egress-gateway: istio-egressgateway.istio-system}
+spec:
+  hosts: [bytes.example]
+  ports: [{number: 9000, name: tcp, protocol: TCP}]
   resolution: DNS
 ";
 
@@ -246,14 +278,15 @@ async fn origins_see_the_gateway_alone_by_many_objects_or_by_an_annotation() {
     let internet = resolver().await;
     let ca = Ca::new("internet");
     let roots = world.file("roots.pem", ca.pem());
-    for (name, address) in [("plain", 0), ("originated", 0), ("passed", 1)] {
+    for (name, address) in [("plain", 0), ("originated", 0), ("passed", 1), ("bytes", 1)] {
         internet.address(&format!("{name}.example."), 60, ORIGINS[address]);
     }
     origin(at(ORIGINS[0], 80), None).await;
     origin(at(ORIGINS[0], 443), Some(&ca.issue(&["originated.example"]))).await;
     origin(at(ORIGINS[1], 443), Some(&ca.issue(&["passed.example"]))).await;
+    origin(at(ORIGINS[1], 9000), None).await;
 
-    let gateway = egress_gateway(&world, &roots, &[]).await;
+    let gateway = egress_gateway(&world, &roots, &["--port-map", "80=0,443=0,9000=0"]).await;
     let Some(shell) = Shell::with(&gateway, &[Tool::Kubectl]) else { return };
     let kubeconfig = &gateway.exports["KUBECONFIG"];
     let flags = ["--pod", "client", "--labels", "app=client"];
@@ -263,31 +296,33 @@ async fn origins_see_the_gateway_alone_by_many_objects_or_by_an_annotation() {
 
     for (form, manifests) in [("long", LONG), ("short", SHORT)] {
         let file = world.file(&format!("{form}.yaml"), manifests);
+        // Of each log only what this round adds is looked at.
+        let sidecar_log = async || shell.ok("kubectl logs client -c istio-proxy").await;
+        let before = (sidecar_log().await.len(), gateway.process.stdout().text().len());
         shell.ok(&format!("kubectl apply -f {file}")).await;
         for (url, port, origin) in [
             ("http://plain.example/", 80, ORIGINS[0]),
             ("http://originated.example/", 80, ORIGINS[0]),
             ("https://passed.example/", 443, ORIGINS[1]),
+            ("http://bytes.example:9000/", 9000, ORIGINS[1]),
         ] {
             let url = format!("{url}{form}");
             let seen = format!("{} 200", saw(origin, GATEWAY));
             workload.answers(&[&url], |it| it == seen).await;
             let through =
                 format!("outbound|{port}||istio-egressgateway.istio-system.svc.cluster.local");
-            eventually(PATIENCE, async || {
-                let log = shell.ok("kubectl logs client -c istio-proxy").await;
-                let line = log.lines().find(|line| line.contains(&through));
-                line.map(|_| ()).ok_or(log.clone())
-            })
-            .await;
+            has_line(async || sidecar_log().await.split_off(before.0), &[&through]).await;
         }
-        // The gateway has seen all three; of TLS that it passes on, it knows the name alone.
-        let log = gateway.process.stdout();
-        log.find(|line| line.contains(&format!("/{form}")) && line.contains("plain.example")).await;
+        // The gateway has seen all of them; of what it passes on, it knows where to alone.
+        let log = async || gateway.process.stdout().text().split_off(before.1);
+        let path = format!("/{form}");
+        has_line(log, &[&path, "plain.example"]).await;
         let originated = "outbound|443||originated.example";
         let port = if form == "long" { originated } else { "originated.example" };
-        log.find(|line| line.contains(&format!("/{form}")) && line.contains(port)).await;
-        log.containing("outbound|443||passed.example").await;
+        has_line(log, &[&path, port]).await;
+        has_line(log, &["outbound|443||passed.example"]).await;
+        has_line(log, &["outbound|9000||bytes.example"]).await;
+        refuses_others(&gateway, &world, form, &ca).await;
         shell.ok(&format!("kubectl delete -f {file}")).await;
         workload.answers(&["http://plain.example/"], |it| it.ends_with(" 502")).await;
         workload.answers(&["-k", "https://passed.example/"], |it| it.contains(" 000")).await;
@@ -296,6 +331,51 @@ async fn origins_see_the_gateway_alone_by_many_objects_or_by_an_annotation() {
         serde_json::from_str(&shell.ok("kubectl get gateways -A -o json").await).expect("a list");
     assert_eq!(left["items"], serde_json::json!([]));
     workload.end().await;
+}
+
+/// Waits until what is logged has a line with all of these parts.
+async fn has_line(logged: impl AsyncFn() -> String, parts: &[&str]) {
+    eventually(PATIENCE, async || {
+        let log = logged().await;
+        let has = log.lines().any(|line| parts.iter().all(|part| line.contains(part)));
+        if has { Ok(()) } else { Err(format!("{parts:?} in {log}")) }
+    })
+    .await;
+}
+
+/// Asks the gateway for hosts that nothing leads through it: refused as by every gateway, and listed with what would let them out, by
+/// the ports that workloads know.
+async fn refuses_others(gateway: &Gateway, world: &World, form: &str, ca: &Ca) {
+    let (plain, tls) = (format!("{form}-http.example"), format!("{form}-tls.example"));
+    assert_eq!(gateway.get(&plain, "/").await.status, 404);
+    assert_eq!(gateway.get("plain.example", "/").await.status, 200, "what is led through is not");
+    let closed = client::tls(gateway.https, &tls, ca.client_config(&[])).await;
+    assert!(closed.is_err(), "{tls}");
+    gateway.process.stderr().find(|line| line.contains(&plain) && line.contains("denied")).await;
+    let admin = gateway.admin.to_string();
+    let denied = async |more: &[&str]| {
+        let arguments = [&["egress", "denied", "--admin", &admin], more].concat();
+        world.run(env!("CARGO_BIN_EXE_tidegate"), &arguments).await.success()
+    };
+    eventually(PATIENCE, async || {
+        let table = denied(&[]).await;
+        let listed = |host: &str, port: &str| {
+            let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+            table.lines().any(|line| {
+                words(line).get(1..4) == Some(&[host, GATEWAY, port].map(str::to_owned))
+            })
+        };
+        let all = listed(&plain, "80") && listed(&tls, "443");
+        if all { Ok(()) } else { Err(table) }
+    })
+    .await;
+    let manifests = denied(&["-o", "yaml"]).await;
+    let led = manifests.matches("tidegate.dev/egress-gateway: istio-egressgateway.istio-system");
+    assert!(led.count() >= 2 && manifests.contains(&tls), "{manifests}");
+    assert!(!manifests.contains("plain.example"), "{manifests}");
+    let counts = world.curl(&[&format!("http://{admin}/stats?filter=egress")]).await;
+    let count = |name: &str| counts.contains(&format!("{name}: 0"));
+    assert!(!count("denied_http") && !count("denied_tls"), "{counts}");
 }
 
 /// A folder with the certificate of a workload in the mesh.

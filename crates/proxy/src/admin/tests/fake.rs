@@ -148,6 +148,7 @@ impl State for Fake {
     fn denied(&self) -> Vec<Denied> {
         vec![Denied {
             asked: Asked::Tls,
+            at_gateway: false,
             host: Some("www.espn.com".into()),
             destination: "192.0.2.1:443".parse().unwrap(),
             source: "10.0.0.7".parse().unwrap(),

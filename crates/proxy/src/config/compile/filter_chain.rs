@@ -84,8 +84,10 @@ pub(in crate::config) fn filter_chain(
     let name = proto.name.as_str().into();
     let terms = matches!(filter, NetworkFilter::Http(_)).then(|| terms(proto, before));
     let discouraged = AtomicBool::new(false);
-    let denies = mark::denies_egress(proto.metadata.as_ref());
-    Ok((Arc::new(FilterChain { name, rbac, filter, tls, terms, denies, discouraged }), fault))
+    let metadata = proto.metadata.as_ref();
+    let (denies, egress_port) = (mark::denies_egress(metadata), mark::egress_port(metadata));
+    let chain = FilterChain { name, rbac, filter, tls, terms, denies, egress_port, discouraged };
+    Ok((Arc::new(chain), fault))
 }
 
 /// What a chain is but for its last filter.

@@ -270,6 +270,10 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         match decision {
             Decision::NoVirtualHost | Decision::NoRoute(_) => {
                 self.http.stats.no_route.inc();
+                if let (Decision::NoVirtualHost, Some(_)) = (decision, self.http.chain.egress_port)
+                {
+                    self.note_denied();
+                }
                 self.reply(LocalReply::no_route()).await
             }
             Decision::Route { virtual_host, route } => {
@@ -327,6 +331,12 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         self.reply_on(Way::of(route), LocalReply { location: Some(location), ..reply }).await
     }
 
+    /// Notes that nothing leads the host of the request through this gateway.
+    fn note_denied(&self) {
+        let (host, port) = (self.request.authority(), self.http.chain.egress_port);
+        self.http.worker.egress.denied(Asked::Http, Some(host), self.client, port);
+    }
+
     async fn direct(&mut self, route: &Route, direct: &Direct) -> Result<(), Broken> {
         self.http.stats.rq_direct_response.inc();
         let body = match &direct.format {
@@ -335,7 +345,7 @@ impl<'a, D: Downstream> Exchange<'a, D> {
         };
         if direct.denies {
             let host = self.request.authority();
-            self.http.worker.egress.denied(Asked::Http, Some(host), self.client);
+            self.http.worker.egress.denied(Asked::Http, Some(host), self.client, None);
         }
         let reply = LocalReply {
             body: body.into(),

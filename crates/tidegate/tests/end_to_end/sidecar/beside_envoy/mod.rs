@@ -14,7 +14,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tidegate_api::{KINDS, Object, Origin};
 use tidegate_envoy::json::{FieldNames, to_json};
-use tidegate_pilot::{AccessLog, Input, Interception, Options, Pilot, ProxyKind, Workload};
+use tidegate_pilot::{AccessLog, Input, Interception, Options, Pilot};
 use tidegate_testing::ca::Ca;
 use tidegate_testing::process::Process;
 use tidegate_testing::tools::Tool;
@@ -72,6 +72,11 @@ async fn what_a_sidecar_leaves_out_goes_out_as_through_envoy() {
     compare(scenes::imported_and_anything).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_out_by_a_gateway_is_carried_as_by_envoy() {
+    compare(scenes::egress_gateway).await;
+}
+
 /// Plays a scene on both sides, one after the other, as both take the same ports.
 async fn compare(scene: fn(&World, &Ca) -> Scene) {
     let Some(envoy) = Tool::Envoy.need() else { return };
@@ -82,8 +87,10 @@ async fn compare(scene: fn(&World, &Ca) -> Scene) {
     }
     let ca = Ca::new("internet");
     origins::start(&ca, &scenes::CERTIFIED).await;
+    let scene = scene(&world, &ca);
+    let captured = scene.options.workload().is_some();
     for (port, greets) in [(8080, false), (8081, false), (8082, false), (9000, true)] {
-        for own in WORKLOAD {
+        for own in WORKLOAD.iter().filter(|_| captured) {
             let listener = world.listen(at(own, port)).await;
             match greets {
                 true => tokio::spawn(origins::greetings(listener)),
@@ -92,12 +99,13 @@ async fn compare(scene: fn(&World, &Ca) -> Scene) {
         }
     }
     tokio::spawn(origins::requests(world.listen(at("127.0.0.1", 8090)).await));
-    let scene = scene(&world, &ca);
     let mode = match scene.options.interception {
         Interception::Redirect => "REDIRECT",
         Interception::Tproxy { .. } => "TPROXY",
     };
-    world.capture(&[&EVERYTHING[..], &["-m", mode]].concat());
+    if captured {
+        world.capture(&[&EVERYTHING[..], &["-m", mode]].concat());
+    }
     let bootstrap = bootstrap(&scene);
     let config = ca.client_config(&[]);
     let peer = ca.issue_with_uris(&["peer"], &["spiffe://cluster.local/ns/default/sa/peer"]);
@@ -126,14 +134,7 @@ async fn compare(scene: fn(&World, &Ca) -> Scene) {
 /// What pilot makes of a scene, as a bootstrap.
 fn bootstrap(scene: &Scene) -> Value {
     let log = AccessLog { path: "/dev/stdout".to_owned(), format: FORMAT.to_owned() };
-    let addresses = WORKLOAD.map(|own| own.parse().expect("an address")).into();
-    let options = Options {
-        proxy: ProxyKind::Sidecar(Workload { addresses }),
-        labels: BTreeMap::from([("app".to_owned(), "app".to_owned())]),
-        namespace: "default".to_owned(),
-        access_log: Some(log),
-        ..scene.options.clone()
-    };
+    let options = Options { access_log: Some(log), ..scene.options.clone() };
     let (mut pilot, snapshot) = (Pilot::new(options), Snapshot::new());
     let objects = tidegate_yaml::parse(&scene.manifests).into_iter().map(|document| {
         let document = document.unwrap_or_else(|fault| panic!("{fault}\n{}", scene.manifests));

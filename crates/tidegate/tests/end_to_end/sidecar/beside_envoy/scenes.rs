@@ -1,6 +1,8 @@
 //! What is served, and which connections are made.
 
-use tidegate_pilot::{Interception, Options, OutboundPolicy};
+use std::collections::BTreeMap;
+
+use tidegate_pilot::{GatewayService, Interception, Options, OutboundPolicy, ProxyKind, Workload};
 use tidegate_testing::ca::Ca;
 
 use super::cases::{Case, asks, asks_http2, asks_path, asks_tls, from_outside, of_peer, says};
@@ -57,8 +59,7 @@ pub fn registered(world: &World, ca: &Ca) -> Scene {
         .replace("AUTHORITY", &world.file("ca.pem", ca.pem()))
         .replace("CERTIFICATE", &world.file("client.pem", &client.certificate_pem))
         .replace("KEY", &world.file("key.pem", &client.key_pem));
-    let options =
-        Options { detection_timeout: std::time::Duration::from_millis(200), ..Options::default() };
+    let options = Options { detection_timeout: std::time::Duration::from_millis(200), ..sidecar() };
     let cases = [http(), originated(), tls(), tcp(), unnamed()].concat();
     Scene { manifests, options, cases, carried: 45 }
 }
@@ -194,7 +195,7 @@ pub fn inbound(world: &World, ca: &Ca) -> Scene {
         options: Options {
             detection_timeout: std::time::Duration::from_millis(200),
             workload_certificates: Some(folder),
-            ..Options::default()
+            ..sidecar()
         },
         cases: cases.map(from_outside).into(),
         carried: 7,
@@ -225,7 +226,7 @@ pub fn anything(_: &World, _: &Ca) -> Scene {
     ];
     Scene {
         manifests: WEB.to_owned(),
-        options: Options { outbound_policy: OutboundPolicy::AllowAny, ..Options::default() },
+        options: Options { outbound_policy: OutboundPolicy::AllowAny, ..sidecar() },
         cases: cases.into(),
         carried: 9,
     }
@@ -263,7 +264,7 @@ pub fn asked(world: &World, ca: &Ca) -> Scene {
     let authority = world.file("ca.pem", ca.pem());
     Scene {
         manifests: include_str!("asked.yaml").replace("AUTHORITY", &authority),
-        options: Options::default(),
+        options: sidecar(),
         cases: cases.into(),
         carried: 7,
     }
@@ -303,11 +304,60 @@ fn partial(mode: &str, options: Options, carried: usize) -> Scene {
 
 /// A Sidecar that refuses the rest, which the mesh would let out.
 pub fn imported(_: &World, _: &Ca) -> Scene {
-    let options = Options { outbound_policy: OutboundPolicy::AllowAny, ..Options::default() };
+    let options = Options { outbound_policy: OutboundPolicy::AllowAny, ..sidecar() };
     partial("REGISTRY_ONLY", options, 8)
 }
 
 /// A Sidecar that lets the rest out, which the mesh would refuse.
 pub fn imported_and_anything(_: &World, _: &Ca) -> Scene {
-    partial("ALLOW_ANY", Options::default(), 13)
+    partial("ALLOW_ANY", sidecar(), 13)
+}
+
+/// What workloads send to an egress gateway, in the place of a workload.
+pub fn egress_gateway(world: &World, ca: &Ca) -> Scene {
+    let own = |port: u16| (WORKLOAD[0], port);
+    let to = |name: &'static str| [name, name];
+    let cases = [
+        asks("a Host", own(80), "resolved.example"),
+        asks("a Host at IPv6 alone", own(80), "six-resolved.example"),
+        asks_http2("a Host over HTTP/2", own(80), "resolved.example"),
+        asks("TLS that the gateway begins", own(80), "begun.example"),
+        asks("TLS that it begins, to another name", own(80), "renamed.example"),
+        asks("a Host of a wildcard", own(80), "one.wild.example"),
+        asks("another, over IPv6", own(80), "six.wild.example"),
+        asks("a Host that it does not lead out", own(80), "stranger.example"),
+        asks_tls("a server name", own(443), to("tls-resolved.example")),
+        asks_tls("a server name of a wildcard", own(443), to("two.wild.example")),
+        asks_tls("a server name of IPv6 alone", own(443), to("six.wild.example")),
+        asks_tls("a server name that it does not lead out", own(443), to("stranger.example")),
+        says("bytes", own(9000), b""),
+    ];
+    Scene {
+        manifests: include_str!("egress.yaml").to_owned(),
+        options: Options {
+            proxy: ProxyKind::Gateway,
+            labels: BTreeMap::from([("istio".to_owned(), "egressgateway".to_owned())]),
+            addresses: WORKLOAD.map(|own| own.parse().expect("an address")).into(),
+            services: vec![GatewayService {
+                host: "istio-egressgateway.istio-system.svc.cluster.local".to_owned(),
+                namespace: "istio-system".to_owned(),
+                ports: BTreeMap::new(),
+            }],
+            system_roots: world.file("ca.pem", ca.pem()).into(),
+            ..Options::default()
+        },
+        cases: cases.map(from_outside).into(),
+        carried: 10,
+    }
+}
+
+/// The options of the workload's sidecar.
+fn sidecar() -> Options {
+    let addresses = WORKLOAD.map(|own| own.parse().expect("an address")).into();
+    Options {
+        proxy: ProxyKind::Sidecar(Workload { addresses }),
+        labels: BTreeMap::from([("app".to_owned(), "app".to_owned())]),
+        namespace: "default".to_owned(),
+        ..Options::default()
+    }
 }
