@@ -4,7 +4,7 @@
 //! Services share a listener where their filter chains can be told apart; of two that cannot, the older has it. Where requests and
 //! other bytes share one, connections are looked into.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -76,7 +76,7 @@ pub struct Chain {
 }
 
 /// What a filter chain asks of connections.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Asks {
     /// Server names; none for any.
     pub server_names: Vec<String>,
@@ -139,8 +139,7 @@ pub fn outbound(scope: &Scope<'_>) -> Outbound {
     let mut all = Outbound::default();
     let Some(workload) = scope.options.workload() else { return all };
     for egress in scope.egress() {
-        let mut own = Outbound::default();
-        through(egress, workload, &mut own);
+        let own = through(egress, workload);
         for (place, listener) in own.listeners {
             // What is about one port comes before what is about all.
             all.listeners.entry(place).or_insert(listener);
@@ -151,17 +150,18 @@ pub fn outbound(scope: &Scope<'_>) -> Outbound {
 }
 
 /// The listeners for what goes out through an egress listener.
-fn through(egress: &Egress<'_>, workload: &Workload, all: &mut Outbound) {
+fn through(egress: &Egress<'_>, workload: &Workload) -> Outbound {
     let wildcard = workload.wildcard();
     let spoken_here = match egress.place {
         Place::Everywhere => None,
-        Place::Socket { .. } => return,
+        Place::Socket { .. } => return Outbound::default(),
         Place::Port { number, protocol } => {
-            let Some(spoken) = Spoken::of(Some(protocol)) else { return };
+            let Some(spoken) = Spoken::of(Some(protocol)) else { return Outbound::default() };
             if spoken == Spoken::Http {
                 let address = egress.bind.unwrap_or(wildcard);
-                all.listeners.insert((address, number), requests(address, number, egress));
-                return;
+                let listener = requests(address, number, egress);
+                let listeners = BTreeMap::from([((address, number), listener)]);
+                return Outbound { listeners, beaten: Vec::new() };
             }
             Some(spoken)
         }
@@ -175,22 +175,23 @@ fn through(egress: &Egress<'_>, workload: &Workload, all: &mut Outbound) {
         (!own).then_some(Here { egress, service, port, spoken, wildcard })
     });
     let heres: Vec<Here<'_, '_>> = heres.collect();
+    let (mut joined, mut lost) = (Joined::default(), Vec::new());
     for here in &heres {
         let (mut beaten, mut listens) = (None, false);
         for (address, subnet) in here.binds(workload.addresses.first()) {
-            let new = here.listener(address, subnet);
-            match merge(&mut all.listeners, new, here.told_apart()) {
+            match joined.join(here.listener(address, subnet), here.told_apart()) {
                 None => listens = true,
                 winner => beaten = winner,
             }
         }
-        all.beaten.extend(beaten.filter(|_| !listens).map(|winner| here.beaten_by(winner)));
+        lost.extend(beaten.filter(|_| !listens).map(|winner| here.beaten_by(winner)));
     }
     // A workload that asks somebody else for names dials none of the addresses that were given here: it is led as if there were none,
     // after all who really have none.
     for here in heres.iter().filter(|here| here.was_given_addresses()) {
-        merge(&mut all.listeners, here.listener(wildcard, None), here.told_apart());
+        joined.join(here.listener(wildcard, None), here.told_apart());
     }
+    Outbound { listeners: joined.listeners, beaten: lost }
 }
 
 /// A listener for the requests to whatever an egress listener brings in.
@@ -424,36 +425,48 @@ fn subnets(written: &[String], service: Option<Subnet>) -> Vec<Subnet> {
     written.iter().filter_map(|subnet| Subnet::parse(subnet)).collect()
 }
 
-/// Enters a listener beside those that there are. Requests of all services of a port share a chain, and the older of two chains
-/// that ask for the same stays. Where servers speak first nobody may wait for clients, so that nothing else joins. Answers who has
-/// the connections where nothing of the new one is left.
-fn merge(
-    all: &mut BTreeMap<(IpAddr, u16), Listener>,
-    new: Listener,
-    spoken: Spoken,
-) -> Option<ObjectKey> {
-    let Some(old) = all.get_mut(&(new.address, new.port)) else {
-        all.insert((new.address, new.port), new);
-        return None;
-    };
-    if old.sniffs && spoken == Spoken::Auto {
-        return None; // Its requests are among those of the port.
-    }
-    if old.sniffs != new.sniffs && SERVER_SPEAKS_FIRST.contains(&new.port) {
-        return old.chains.iter().find_map(|chain| chain.service.clone());
-    }
-    old.sniffs |= new.sniffs;
-    let (mut winner, mut left) = (None, false);
-    for chain in new.chains {
-        let there = old.chains.iter().find(|there| there.asks == chain.asks);
-        match (there.map(|there| (&there.to, &there.service)), &chain.to) {
-            (Some((To::Routes(_), _)), To::Routes(_)) => left = true,
-            (Some((_, owner)), _) => winner = winner.or_else(|| owner.clone()),
-            (None, _) => {
-                left = true;
-                old.chains.push(chain);
+/// Listeners that services join one by one.
+#[derive(Default)]
+struct Joined {
+    listeners: BTreeMap<(IpAddr, u16), Listener>,
+    /// Of those that several share, which chain asks for what: a port can have thousands.
+    asked: HashMap<(IpAddr, u16), HashMap<Asks, usize>>,
+}
+
+impl Joined {
+    /// Enters a listener beside those that there are. Requests of all services of a port share a chain, and the older of two
+    /// chains that ask for the same stays. Where servers speak first nobody may wait for clients, so that nothing else joins.
+    /// Answers who has the connections where nothing of the new one is left.
+    fn join(&mut self, new: Listener, spoken: Spoken) -> Option<ObjectKey> {
+        let place = (new.address, new.port);
+        let Some(old) = self.listeners.get_mut(&place) else {
+            self.listeners.insert(place, new);
+            return None;
+        };
+        if old.sniffs && spoken == Spoken::Auto {
+            return None; // Its requests are among those of the port.
+        }
+        if old.sniffs != new.sniffs && SERVER_SPEAKS_FIRST.contains(&new.port) {
+            return old.chains.iter().find_map(|chain| chain.service.clone());
+        }
+        old.sniffs |= new.sniffs;
+        let asked = self.asked.entry(place).or_insert_with(|| {
+            let chains = old.chains.iter().enumerate();
+            chains.map(|(number, chain)| (chain.asks.clone(), number)).collect()
+        });
+        let (mut winner, mut left) = (None, false);
+        for chain in new.chains {
+            let there = asked.get(&chain.asks).map(|number| &old.chains[*number]);
+            match (there.map(|there| (&there.to, &there.service)), &chain.to) {
+                (Some((To::Routes(_), _)), To::Routes(_)) => left = true,
+                (Some((_, owner)), _) => winner = winner.or_else(|| owner.clone()),
+                (None, _) => {
+                    left = true;
+                    asked.insert(chain.asks.clone(), old.chains.len());
+                    old.chains.push(chain);
+                }
             }
         }
+        winner.filter(|_| !left)
     }
-    winner.filter(|_| !left)
 }
