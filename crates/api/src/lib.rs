@@ -32,4 +32,4 @@ pub use decode::{Decoded, Examined};
 pub use error::{FieldError, Reason, Warning, WarningKind, shortened};
 pub use kinds::{KINDS, Kind, KindInfo, Scope};
 pub use metadata::ObjectMeta;
-pub use object::{Object, ObjectKey, Origin, Spec};
+pub use object::{Object, ObjectKey, Origin, SOURCE_ANNOTATION, Spec};

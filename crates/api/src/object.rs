@@ -43,6 +43,9 @@ impl fmt::Display for ObjectKey {
     }
 }
 
+/// The annotation by which an API says where an object comes from that nobody can write there: `path:line`, or `tidegate`.
+pub const SOURCE_ANNOTATION: &str = "tidegate.dev/source";
+
 /// Where an object came from; shown wherever a decision is explained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 use tidegate_pilot::expand::GATEWAY_ANNOTATION;
+use tidegate_pilot::model::auto_address::is_given;
 
 /// What was refused: something by a host, by an address, or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +82,10 @@ impl Target {
         // Istio takes no such name for a host.
         let host = host.as_ref().filter(|host| !host.contains('_'));
         match (host.cloned(), *address) {
-            (Some(host), Some(address)) if *wire == Wire::Tcp => Some(Self::HostAt(host, address)),
+            // An address that a sidecar gave is that of its host, and of nothing that could be dialled.
+            (Some(host), Some(address)) if *wire == Wire::Tcp && !is_given(address) => {
+                Some(Self::HostAt(host, address))
+            }
             (Some(host), _) => Some(Self::Host(host)),
             // The address is the gateway's own.
             (None, _) if refused.gateway.is_some() => None,

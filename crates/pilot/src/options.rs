@@ -87,6 +87,9 @@ pub struct Options {
     /// Whether the workload asks the sidecar's own DNS proxy for names: hosts of ServiceEntries without an address get one
     /// then (`proxyMetadata.ISTIO_META_DNS_CAPTURE` and `ISTIO_META_DNS_AUTO_ALLOCATE` in Istio).
     pub captures_dns: bool,
+    /// Whether such a workload may ask others as well, and dial what they tell: connections to any address are led by their port
+    /// alone then, also for hosts that were given an address. Else they are for nobody.
+    pub asks_elsewhere: bool,
     /// How connections are led to a sidecar.
     pub interception: Interception,
     /// `Sidecar.outboundTrafficPolicy.egressProxy`: the cluster that this is sent through where it is let out; where it was
@@ -266,6 +269,7 @@ impl Default for Options {
             inbound_policy: InboundPolicy::default(),
             outbound_policy: OutboundPolicy::default(),
             captures_dns: false,
+            asks_elsewhere: false,
             interception: Interception::default(),
             egress_proxy: None,
         }

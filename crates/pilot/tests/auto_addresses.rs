@@ -45,10 +45,12 @@ fn two_tcp_services_on_one_port_are_told_apart() {
     let both = given(&world, 3306);
     assert_eq!(both.len(), 2);
     assert!(both.iter().all(|address| address.starts_with("240.240.")), "{both:?}");
-    // Who asks somebody else for names is led as without.
-    assert_eq!(listeners(&world, 3306).len(), 3);
+    assert_eq!(listeners(&world, 3306), both, "dialled anywhere else, it is for neither");
+    // Who is expected to ask somebody else for names is led as without.
+    let lax = World::with(Options { asks_elsewhere: true, ..options(true) }, &services);
+    assert_eq!(listeners(&lax, 3306).len(), 3);
     let anywhere = "0.0.0.0_3306";
-    assert_eq!(world.json(Listener, anywhere), plain.json(Listener, anywhere));
+    assert_eq!(lax.json(Listener, anywhere), plain.json(Listener, anywhere));
     let address = |world: &World, host: &str| world.pilot.address_of(host).map(|ip| ip.to_string());
     let first = address(&world, "a.example");
     assert!(both.contains(first.as_ref().expect("an address")));
@@ -61,6 +63,34 @@ fn two_tcp_services_on_one_port_are_told_apart() {
     assert_eq!(address(&world, "a.example"), first);
     world.delete(&entry("b", "b.example", 3306));
     assert_eq!(listeners(&world, 3306), [""; 0]);
+}
+
+/// Who asks somebody else for names is led by those in what it sends, and by nothing else.
+#[test]
+fn what_was_dialled_elsewhere_is_led_by_its_own_names_alone() {
+    let of = |host: &str, protocol: &str| {
+        let mut entry = entry(host, &format!("{host}.example"), 3000);
+        entry["spec"]["ports"][0]["protocol"] = protocol.into();
+        entry
+    };
+    let anywhere = "0.0.0.0_3000";
+    let tls = [of("a", "TLS"), of("b", "TLS")];
+    let plain = World::with(options(false), &tls);
+    let mut world = World::with(options(true), &tls);
+    assert_eq!(world.json(Listener, anywhere), plain.json(Listener, anywhere));
+    world.apply(&of("c", "TCP"));
+    assert_eq!(world.json(Listener, anywhere), plain.json(Listener, anywhere));
+    assert_eq!(given(&world, 3000).len(), 3);
+
+    // Of a port that says nothing only requests name a host.
+    let mut unsaid = of("d", "TCP");
+    unsaid["spec"]["ports"][0] = json!({"number": 3000, "name": "any"});
+    let world = World::with(options(true), &[unsaid]);
+    let listener = world.json(Listener, anywhere);
+    let routed = listener["filterChains"][0]["filterChainMatch"]["applicationProtocols"].clone();
+    assert_eq!(routed, json!(["http/1.1", "h2c"]), "{listener}");
+    let last = listener["defaultFilterChain"].to_string();
+    assert!(!last.contains("d.example"), "{last}");
 }
 
 #[test]

@@ -45,8 +45,9 @@ pub use entry::Entry;
 pub use events::{Note, Tone};
 pub use log::{Event, Expired};
 pub(crate) use overlay::uid_of;
-pub use overlay::{Hidden, Push, SOURCE_ANNOTATION, describe, is_own};
+pub use overlay::{Hidden, Push, describe, is_own};
 pub use status::{Condition, set_among};
+pub use tidegate_api::SOURCE_ANNOTATION;
 pub use watch::{Snapshot, Watch};
 pub use write::{Draft, Expect, OpenError, WriteError};
 

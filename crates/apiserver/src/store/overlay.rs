@@ -17,9 +17,6 @@ use super::state::writable;
 use super::writer::Staged;
 use super::{Entry, generation};
 
-/// The annotation that says where a read-only object comes from: `path:line`, or `tidegate`. Nobody can write it through the API.
-pub const SOURCE_ANNOTATION: &str = "tidegate.dev/source";
-
 /// One change of what is pushed in.
 #[derive(Clone, Debug)]
 pub enum Push {

@@ -96,6 +96,18 @@ fn what_was_refused_goes_out_with_the_printed_entry_and_nothing_else_does() {
     }
 }
 
+/// An address that a sidecar gave a host is not one that anybody could dial.
+#[test]
+fn bytes_to_an_address_of_the_sidecar_s_own_are_for_its_host() {
+    let one = refused(Wire::Tcp, Some("db.example.com"), "240.240.3.7", 9000);
+    let entries = service_entries(&[one], "own");
+    assert_eq!(entries.len(), 1);
+    let spec = &entries[0]["spec"];
+    assert_eq!(spec["hosts"][0], "db.example.com");
+    assert_eq!((spec["resolution"].as_str(), spec.get("addresses")), (Some("DNS"), None));
+    assert_eq!(spec["ports"][0]["protocol"], "TCP");
+}
+
 #[test]
 fn a_port_on_which_requests_and_tls_were_refused_is_looked_into() {
     let all = [

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use tidegate_api::istio::ServiceEntry;
-use tidegate_api::{Kind, Object, ObjectKey};
+use tidegate_api::{Kind, Object, ObjectKey, SOURCE_ANNOTATION};
 
 use crate::model::names;
 
@@ -37,6 +37,9 @@ pub const MUTUAL_ANNOTATION: &str = "tidegate.dev/mutual-tls";
 
 /// Every annotation that stands for objects.
 pub const ANNOTATIONS: [&str; 3] = [GATEWAY_ANNOTATION, TLS_ANNOTATION, MUTUAL_ANNOTATION];
+
+/// What the names of all annotations of ours begin with.
+const PREFIX: &str = "tidegate.dev/";
 
 /// The form that everything is written in.
 pub(crate) const API_VERSION: &str = "networking.istio.io/v1";
@@ -61,6 +64,9 @@ impl Wish {
     /// # Errors
     /// What is wrong with them, with what to write.
     pub fn of(object: &Object, domain: &str) -> Option<Result<Self, String>> {
+        if let Some(wrong) = unknown(object) {
+            return Some(Err(wrong));
+        }
         let Some(gateway) = object.annotations.get(GATEWAY_ANNOTATION) else {
             return lonely(object).map(Err);
         };
@@ -103,6 +109,17 @@ impl Wish {
         })?;
         Ok(BTreeMap::from([("istio".to_owned(), label.to_owned())]))
     }
+}
+
+/// What is wrong with an object that has an annotation of ours that says nothing: misspelt, it would be lost in silence.
+fn unknown(object: &Object) -> Option<String> {
+    let known = |name: &str| ANNOTATIONS.contains(&name) || name == SOURCE_ANNOTATION;
+    let mut ours = object.annotations.keys().filter(|name| name.starts_with(PREFIX));
+    let unknown = ours.find(|name| !known(name))?;
+    Some(format!(
+        "annotation {unknown} is none that a ServiceEntry has: {}",
+        ANNOTATIONS.join(", ")
+    ))
 }
 
 /// What is wrong with an object that has annotations about the way to a gateway, and none that names one.

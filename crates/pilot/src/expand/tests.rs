@@ -231,4 +231,10 @@ fn annotations_are_read_strictly() {
         let lonely = wish(&json!({annotation: "true"})).expect("a wish");
         assert!(lonely.is_err_and(|why| why.contains(annotation)), "it would be lost in silence");
     }
+    let misspelt = json!({GATEWAY_ANNOTATION: VIA, "tidegate.dev/originate-tlss": "true"});
+    let misspelt = wish(&misspelt).expect("a wish");
+    assert!(
+        misspelt.is_err_and(|why| why.contains("originate-tlss") && why.contains(TLS_ANNOTATION))
+    );
+    assert_eq!(wish(&json!({"tidegate.dev/source": "a.yaml:3", "team": "x"})), None);
 }

@@ -131,6 +131,11 @@ impl Asks {
     pub fn nothing(&self) -> bool {
         *self == Self::default()
     }
+
+    /// Whether what it takes says in its own bytes whom it is for.
+    fn has_name(&self) -> bool {
+        self.requests || !self.server_names.is_empty()
+    }
 }
 
 /// The listeners for what goes out.
@@ -186,10 +191,15 @@ fn through(egress: &Egress<'_>, workload: &Workload) -> Outbound {
         }
         lost.extend(beaten.filter(|_| !listens).map(|winner| here.beaten_by(winner)));
     }
-    // A workload that asks somebody else for names dials none of the addresses that were given here: it is led as if there were none,
-    // after all who really have none.
+    // A workload that asks somebody else for names dials none of the addresses that were given here. It is led by the names in what
+    // it sends, after all who really have no address. Bytes without a name are for whoever has the port only where it is expected to
+    // ask elsewhere: they may be meant for anybody.
     for here in heres.iter().filter(|here| here.was_given_addresses()) {
-        joined.join(here.listener(wildcard, None), here.told_apart());
+        let mut anywhere = here.listener(wildcard, None);
+        anywhere.chains.retain(|chain| egress.options.asks_elsewhere || chain.asks.has_name());
+        if !anywhere.chains.is_empty() {
+            joined.join(anywhere, here.told_apart());
+        }
     }
     Outbound { listeners: joined.listeners, beaten: lost }
 }

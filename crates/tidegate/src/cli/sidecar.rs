@@ -24,7 +24,7 @@ const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
 
   # The same with its DNS queries, so that TCP services on one port are told apart by name
   tidegate capture apply --include-ip-ranges '*' --include-inbound-ports '*' --redirect-dns
-  tidegate sidecar -f ./manifests --labels app=sleep
+  tidegate sidecar -f ./manifests --labels app=sleep --redirect-dns
 
   # What no object describes is refused, unless the mesh config says otherwise
   tidegate sidecar -f ./manifests --mesh-config mesh.yaml
@@ -89,6 +89,11 @@ pub struct SidecarArgs {
     /// --redirect-dns leads them]. Hosts of ServiceEntries without an address have one of their own there
     #[arg(long, value_name = "ADDRESS:PORT", num_args = 0.., help_heading = "Listening")]
     pub dns_listen: Vec<DnsListen>,
+
+    /// The workload asks nobody else for names (capture apply --redirect-dns): connections for a host that has an address of its own
+    /// here are told by that address, and what is dialled elsewhere is not led to whoever has its port
+    #[arg(long, help_heading = "Listening")]
+    pub redirect_dns: bool,
 
     /// Where access-log lines go: a file, - for standard output, off for nowhere
     #[arg(long, value_name = "FILE", default_value = "-", help_heading = "Logs")]

@@ -95,7 +95,7 @@ fn try_run(args: RunArgs) -> Outcome<u8> {
         dns::bind(&queries)
     })??;
     let plan = Plan::new(args.proxy, source, workload, &args.access_log, [admin, health])?;
-    let plan = plan.answering(Some(answering)).telling(status);
+    let plan = plan.answering(Some(answering), true).telling(status);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -77,12 +77,16 @@ pub fn run(args: SidecarArgs) -> Outcome<()> {
     let ours = both(both(admin, health), status);
     let (((admin, health), status), ()) = both(ours, free_ports(workload.any(0).ip()))?;
     let queries = dns::wanted(&args.dns_listen, &workload)?;
+    if args.redirect_dns && queries.is_none() {
+        let why = "--redirect-dns: queries are led here, and --dns-listen off answers none";
+        return Err(Failure::new(why).or("one of the two"));
+    }
     let identity = Identity::new(args.run_as, args.proxy.mode());
     let plan = Plan::new(args.proxy, source, workload, &args.access_log, [admin, health])?;
     // No thread has been started yet, and those that will be are all of this user.
     identity::take(identity)?;
     plan.check(identity)?;
-    let plan = plan.answering(queries.as_deref().map(dns::bind).transpose()?);
+    let plan = plan.answering(queries.as_deref().map(dns::bind).transpose()?, args.redirect_dns);
     let plan = plan.telling(status.probing()?);
     args.access_log.check()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -214,9 +218,11 @@ impl Plan {
         Ok(self.shown(told))
     }
 
-    /// The same, where the workload's queries come to this server: hosts without an address have one of their own then.
-    pub fn answering(mut self, server: Option<Server>) -> Self {
+    /// The same, where the workload's queries come to this server, `all` of them or some: hosts without an address have one of
+    /// their own then.
+    pub fn answering(mut self, server: Option<Server>, all: bool) -> Self {
         self.options.captures_dns = server.is_some();
+        self.options.asks_elsewhere = !all;
         self.names = server.map(|server| (server, dns::proxy(&self.dns)));
         self
     }

@@ -281,9 +281,17 @@ async fn whoever_asks_elsewhere_is_served_all_the_same() {
     world.manifest("databases.yaml", DATABASES);
     world.capture(&["-i", "*", "-b", "*"]);
     let own = format!("hello {}\n", WORKLOAD[0]);
-    for flags in [&[][..], &["--dns-listen", "off"]] {
+    for flags in [&[][..], &["--dns-listen", "off"], &["--redirect-dns"]] {
         let sidecar = world.sidecar(flags).await;
         assert_eq!(dig(&world, &[&format!("@{RESOLVER}"), "a.example"]).await, ORIGINS[0]);
+        if flags == ["--redirect-dns"] {
+            // It may be meant for anybody: with names from here it would be at an address of the host's own.
+            assert_eq!(hello(&world, ORIGINS[0], 3306).await, "");
+            let denied = world.curl(&["http://127.0.0.1:15000/egress/denied"]).await;
+            assert!(denied.contains(ORIGINS[0]), "{denied}");
+            sidecar.end().await;
+            continue;
+        }
         assert_eq!(hello(&world, ORIGINS[0], 3306).await, own);
         sidecar.logged(&["outbound|3306||a.example", &format!("{}:3306", ORIGINS[0])]).await;
         let answered = dig(&world, &["@127.0.0.1", "-p", "15053", "a.example"]).await;
