@@ -15,7 +15,7 @@ use super::changes::{Told, change_of};
 use super::events::{Note, Recorded, Tone};
 use super::state::writable;
 use super::writer::Staged;
-use super::{Entry, generation};
+use super::{Entry, SOURCE_ANNOTATION, generation};
 
 /// One change of what is pushed in.
 #[derive(Clone, Debug)]
