@@ -191,6 +191,8 @@ fn sidecar(words: &[&str], pod: &Pod<'_>) -> Outcome<Vec<String>> {
     // Where nothing limits it, Kubernetes says what the node has.
     let concurrency = concurrency.or_else(|| workers(&pod.said("ISTIO_CPU_LIMIT")?));
     line.extend(concurrency.into_iter().flat_map(|number| ["--workers".to_owned(), number]));
+    // As the rules do that its init container applies.
+    line.extend(pod.is_on("ISTIO_META_DNS_CAPTURE").then(|| "--redirect-dns".to_owned()));
     line.extend(described(pod, &config));
     Ok(line)
 }

@@ -84,6 +84,8 @@ fn what_sidecars_are_started_with_is_sidecar() {
     let limit = [("ISTIO_CPU_LIMIT", "4"), ("ISTIO_META_INTERCEPTION_MODE", "NONE")];
     let own = "tidegate sidecar --labels app=sleep,version=v1";
     assert_eq!(of(&[], &limit).expect("words"), own.replace("sidecar", "sidecar --workers 4"));
+    let names = of(&[], &[("ISTIO_META_DNS_CAPTURE", "true")]).expect("words");
+    assert_eq!(names, own.replace("sidecar", "sidecar --redirect-dns"));
     let flags = ["--concurrency", "3", "--meshConfig", "/mesh", "--stsPort=0"];
     let mesh = own.replace("sidecar", "sidecar --mesh-config /mesh --workers 3");
     assert_eq!(of(&flags, &limit).expect("words"), mesh);
