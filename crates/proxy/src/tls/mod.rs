@@ -42,5 +42,5 @@ pub(crate) use handshake::verify_host;
 pub use handshake::{Asks, Refused, Settled, accept, connect};
 pub use inspect::{Inspected, InspectorLimits, Verdict, inspect};
 pub use secret::Lacks;
-pub use stream::{Failure, TlsStream};
+pub use stream::{About, Distrust, Failure, TlsStream};
 pub use verify::{Unverifiable, Verifier, in_words, mismatch};

@@ -21,7 +21,7 @@ use rustls::server::UnbufferedServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-pub use self::failure::Failure;
+pub use self::failure::{About, Distrust, Failure};
 use self::session::{FRAGMENT, Plain, Sealed, Session, Turn, Want, make_room, sealed};
 use crate::buffer::{self, Buffer, BufferPool};
 

@@ -5,6 +5,8 @@
 //! are verified here, against a trusted certificate directly. Where revocation lists are given, one of its issuer has to
 //! be among them, as for other leaves.
 
+use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -24,6 +26,7 @@ use super::crypto::provider;
 use super::identity::dns_name_covers;
 use super::validation::{Mismatch, Validation};
 use super::x509::{AltName, Certificate};
+use crate::route::TextMatch;
 
 /// Verifies the certificates of one kind of peers.
 #[derive(Debug)]
@@ -228,9 +231,43 @@ pub(super) fn refused(mismatch: Mismatch) -> Error {
 pub fn mismatch(error: &Error) -> Option<Mismatch> {
     match error {
         Error::InvalidCertificate(CertificateError::Other(OtherError(why))) => {
-            why.downcast_ref::<Mismatch>().copied()
+            let named = why.downcast_ref::<WrongName>().map(|_| Mismatch::Name);
+            named.or_else(|| why.downcast_ref::<Mismatch>().copied())
         }
         _ => None,
+    }
+}
+
+/// A server's certificate is for others than who was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("it is for {shown}, and {asked} was asked for")]
+struct WrongName {
+    shown: Names,
+    asked: Names,
+}
+
+/// Names as they are told: the first few, each as far as a line has room for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Names(Vec<String>);
+
+impl Names {
+    /// A certificate may have thousands, of any length.
+    const TOLD: usize = 4;
+    const LENGTH: usize = 100;
+
+    fn of(names: impl Iterator<Item = String>) -> Self {
+        let told = |name: String| name.escape_default().take(Self::LENGTH).collect();
+        Self(names.take(Self::TOLD + 1).map(told).collect())
+    }
+}
+
+impl fmt::Display for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_slice() {
+            [] => f.write_str("no name"),
+            some if some.len() > Self::TOLD => write!(f, "{} …", some[..Self::TOLD].join(", ")),
+            some => f.write_str(&some.join(", ")),
+        }
     }
 }
 
@@ -366,7 +403,7 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let certificate = parse(leaf)?;
-        self.verify(leaf, &certificate, now, |chain| match chain {
+        let verified = self.verify(leaf, &certificate, now, |chain| match chain {
             Chain::Server(chain) => {
                 match chain.verify_server_cert(leaf, intermediates, server_name, ocsp, now) {
                     // The chain is looked at first: it is good. Names are looked at below.
@@ -379,9 +416,27 @@ impl ServerCertVerifier for Verifier {
                 }
             }
             Chain::Any | Chain::Client(_) => Err(CertificateError::UnknownIssuer.into()),
+        });
+        let wrong_name = |asked: Names| {
+            let shown = Names::of(certificate.alt_names().map(|name| name.to_string()));
+            CertificateError::Other(OtherError(Arc::new(WrongName { shown, asked }))).into()
+        };
+        verified.map_err(|error| match mismatch(&error) {
+            Some(Mismatch::Name) => {
+                let asked = self.validation.names.iter().map(|asked| match &asked.text {
+                    TextMatch::Exact(name) => String::from_utf8_lossy(name).into_owned(),
+                    pattern => pattern.to_string(),
+                });
+                wrong_name(Names::of(asked))
+            }
+            Some(Mismatch::Pin) | None => error,
         })?;
         if self.by_name && !is_for(&certificate, server_name) {
-            return Err(refused(Mismatch::Name));
+            let asked = match server_name {
+                ServerName::IpAddress(address) => IpAddr::from(*address).to_string(),
+                name => name.to_str().into_owned(),
+            };
+            return Err(wrong_name(Names(vec![asked])));
         }
         Ok(ServerCertVerified::assertion())
     }
@@ -413,9 +468,7 @@ impl ServerCertVerifier for Verifier {
 pub(super) fn is_for(certificate: &Certificate<'_>, server_name: &ServerName<'_>) -> bool {
     certificate.alt_names().any(|name| match (&name, server_name) {
         (AltName::Dns(name), ServerName::DnsName(wanted)) => dns_name_covers(name, wanted.as_ref()),
-        (AltName::Ip(address), ServerName::IpAddress(wanted)) => {
-            *address == std::net::IpAddr::from(*wanted)
-        }
+        (AltName::Ip(address), ServerName::IpAddress(wanted)) => *address == IpAddr::from(*wanted),
         _ => false,
     })
 }

@@ -3,7 +3,7 @@
 //! The TLS library verifies; this tells who a certificate is for, when it expires and whose key it holds. It
 //! reads certificates of version 1 too, which `openssl x509 -req` makes by default and the library does not take.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -65,6 +65,15 @@ pub enum AltName<'a> {
     Email(&'a str),
     /// An IP address.
     Ip(IpAddr),
+}
+
+impl fmt::Display for AltName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(text) | Self::Uri(text) | Self::Email(text) => f.write_str(text),
+            Self::Ip(address) => address.fmt(f),
+        }
+    }
 }
 
 /// A place in DER: values are taken from its front.

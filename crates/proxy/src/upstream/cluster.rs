@@ -482,7 +482,7 @@ impl Cluster {
     #[must_use]
     pub fn wrong_tls(&self, mistake: Mistake) -> Option<WrongTls> {
         let Secure { field, .. } = self.tls.as_ref()?;
-        if field.is_none() && mistake != Mistake::PlainEndpoint {
+        if field.is_none() && !mistake.is_of_endpoint() {
             return None;
         }
         Some(WrongTls { cluster: Arc::clone(&self.name), field: field.clone(), mistake })

@@ -1,7 +1,7 @@
 //! TLS that two sides of the proxy mean differently, said in one sentence that names what to change.
 //!
-//! Where the proxy begins TLS itself, a client must not, and the endpoint has to take it. Both mistakes are otherwise told in
-//! words of TLS libraries (`WRONG_VERSION_NUMBER`), from which nobody learns what to change.
+//! Where the proxy begins TLS itself, a client must not, and the endpoint has to take it, with a certificate that is accepted.
+//! Mistakes are otherwise told in words of TLS libraries (`WRONG_VERSION_NUMBER`), from which nobody learns what to change.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,12 +11,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::incident::{Incident, Listener};
+use crate::tls::{About, Distrust};
 
 /// The time between two tellings of the same cluster.
 const INTERVAL: Duration = Duration::from_secs(60);
 
 /// What is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mistake {
     /// The endpoint answers a ClientHello with bytes that are no TLS.
     PlainEndpoint,
@@ -24,6 +25,29 @@ pub enum Mistake {
     ClientAtRequests,
     /// A client's TLS is sent inside of the proxy's own.
     ClientInside,
+    /// The endpoint shows a certificate that is not accepted.
+    Certificate(Distrust),
+}
+
+impl Mistake {
+    /// How many kinds there are.
+    const KINDS: usize = 4;
+
+    /// The number of its kind.
+    const fn kind(&self) -> usize {
+        match self {
+            Self::PlainEndpoint => 0,
+            Self::ClientAtRequests => 1,
+            Self::ClientInside => 2,
+            Self::Certificate(_) => 3,
+        }
+    }
+
+    /// Whether it is the endpoint's, whatever its client means.
+    #[must_use]
+    pub const fn is_of_endpoint(&self) -> bool {
+        matches!(self, Self::PlainEndpoint | Self::Certificate(_))
+    }
 }
 
 /// A mistake, and where it was made.
@@ -42,7 +66,7 @@ pub struct WrongTls {
 pub(super) struct Told {
     listener: OnceLock<Listener>,
     /// By mistake: milliseconds since the first telling of all, and 1; 0 for never.
-    last: [AtomicU64; 3],
+    last: [AtomicU64; Mistake::KINDS],
 }
 
 impl Told {
@@ -53,7 +77,7 @@ impl Told {
 
     /// Tells of a mistake, in the log and to whoever listens, unless that was done of late.
     pub fn tell(&self, wrong: &WrongTls) {
-        if !self.is_due(wrong.mistake, now()) {
+        if !self.is_due(&wrong.mistake, now()) {
             return;
         }
         tracing::warn!(cluster = %wrong.cluster, "{wrong}");
@@ -63,8 +87,8 @@ impl Told {
         }
     }
 
-    fn is_due(&self, mistake: Mistake, now: u64) -> bool {
-        let last = &self.last[mistake as usize];
+    fn is_due(&self, mistake: &Mistake, now: u64) -> bool {
+        let last = &self.last[mistake.kind()];
         let before = last.load(Ordering::Relaxed);
         let due = before == 0 || now.saturating_sub(before) >= INTERVAL.as_millis() as u64;
         // Of workers that find it at a time, one tells.
@@ -80,30 +104,56 @@ fn now() -> u64 {
 
 impl fmt::Display for WrongTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.mistake {
-            Mistake::PlainEndpoint => f.write_str("the endpoint answers TLS with plain bytes")?,
-            Mistake::ClientAtRequests => f.write_str(
+        let (found, first, then) = match &self.mistake {
+            Mistake::PlainEndpoint => (
+                "the endpoint answers TLS with plain bytes",
+                "",
+                " if plain text is meant, else send to a port that takes TLS",
+            ),
+            Mistake::ClientAtRequests => (
                 "the client begins TLS where it is to speak plain HTTP, as the proxy begins TLS itself",
-            )?,
-            Mistake::ClientInside => {
-                f.write_str("the client's TLS is sent inside of TLS that the proxy begins itself")?;
-            }
-        }
-        f.write_str(": ")?;
-        if self.mistake == Mistake::ClientAtRequests {
-            f.write_str("use http:// in the client, or ")?;
-        }
+                "use http:// in the client, or ",
+                " and the protocol of the port to TLS",
+            ),
+            Mistake::ClientInside => (
+                "the client's TLS is sent inside of TLS that the proxy begins itself",
+                "",
+                ", or the protocol of the port to HTTP and use http:// in the client",
+            ),
+            Mistake::Certificate(distrust) => return self.of_certificate(distrust, f),
+        };
+        write!(f, "{found}: {first}")?;
         match &self.field {
             Some(field) => write!(f, "set {field} to DISABLE")?,
             None => write!(f, "remove transport_socket of cluster {}", self.cluster)?,
         }
-        f.write_str(match self.mistake {
-            Mistake::PlainEndpoint => " if plain text is meant, else send to a port that takes TLS",
-            Mistake::ClientAtRequests => " and the protocol of the port to TLS",
-            Mistake::ClientInside => {
-                ", or the protocol of the port to HTTP and use http:// in the client"
+        f.write_str(then)
+    }
+}
+
+impl WrongTls {
+    fn of_certificate(&self, distrust: &Distrust, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the endpoint's certificate is not accepted: {}", distrust.why)?;
+        // The field that has TLS begin stands beside those that say how.
+        let own = self.field.as_deref().and_then(|field| field.strip_suffix("mode"));
+        match (distrust.about, own) {
+            (About::Itself, _) => Ok(()),
+            (About::Names, Some(own)) => {
+                write!(
+                    f,
+                    ": {own}sni is the name that is asked for, .subjectAltNames those that are accepted"
+                )
             }
-        })
+            (About::Issuers, Some(own)) => {
+                write!(
+                    f,
+                    ": {own}caCertificates or .credentialName say who is, the system's authorities without them"
+                )
+            }
+            (About::Names | About::Issuers, None) => {
+                write!(f, ": see transport_socket of cluster {}", self.cluster)
+            }
+        }
     }
 }
 
@@ -138,6 +188,29 @@ mod tests {
             "the endpoint answers TLS with plain bytes: remove transport_socket of cluster outbound|443||a.example if plain text \
              is meant, else send to a port that takes TLS"
         );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_certificate_is_said_with_the_fields_that_ask_for_it() {
+        let said = |about, why: &str, field: Option<&str>| {
+            let mistake = Mistake::Certificate(Distrust { about, why: why.into() });
+            WrongTls { cluster: "c".into(), field: field.map(Into::into), mistake }.to_string()
+        };
+        let field = Some("DestinationRule default/a spec.trafficPolicy.tls.mode");
+        assert_eq!(
+            said(About::Names, "it is for b, and a was asked for", field),
+            "the endpoint's certificate is not accepted: it is for b, and a was asked for: DestinationRule default/a \
+             spec.trafficPolicy.tls.sni is the name that is asked for, .subjectAltNames those that are accepted"
+        );
+        assert_eq!(
+            said(About::Issuers, "nobody who is trusted has issued it", field),
+            "the endpoint's certificate is not accepted: nobody who is trusted has issued it: DestinationRule default/a \
+             spec.trafficPolicy.tls.caCertificates or .credentialName say who is, the system's authorities without them"
+        );
+        let expired = "the endpoint's certificate is not accepted: it has expired";
+        assert_eq!(said(About::Itself, "it has expired", field), expired);
+        let no_field = said(About::Issuers, "nobody who is trusted has issued it", None);
+        assert!(no_field.ends_with(": see transport_socket of cluster c"), "{no_field}");
     }
 
     #[tokio::test(start_paused = true)]

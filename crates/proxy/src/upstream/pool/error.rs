@@ -38,8 +38,12 @@ impl ConnectError {
         }
     }
 
-    /// Why a handshake with an endpoint of a cluster failed. One that does not speak TLS at all is told of.
+    /// Why a handshake with an endpoint of a cluster failed. One that does not speak TLS at all, or whose certificate is not
+    /// accepted, is told of.
     pub(super) fn of(failure: tls::Failure, cluster: &Cluster) -> Self {
+        if let Some(distrust) = failure.distrust() {
+            cluster.tell_wrong_tls(Mistake::Certificate(distrust));
+        }
         let wrong = failure.is_plain().then(|| cluster.tell_wrong_tls(Mistake::PlainEndpoint));
         match wrong.flatten() {
             Some(wrong) => Self::NoTls(Box::new(wrong)),

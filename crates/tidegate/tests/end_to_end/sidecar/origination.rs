@@ -68,6 +68,16 @@ async fn origins_are_verified_and_asked_by_the_name_of_the_host() {
         sidecar.logged(&[" 503 ", "TLS_error", "certificate", &cluster]).await;
     }
     assert_eq!(origin.requests(), asked, "no request went where nobody was verified");
+    for (name, why, field) in [
+        ("renamed", "it is for simple.example, and renamed.example was asked for", "sni"),
+        ("stranger", "nobody who is trusted has issued it", "caCertificates"),
+    ] {
+        let field = format!("DestinationRule default/{name} spec.trafficPolicy.tls.{field}");
+        let told = format!("the endpoint's certificate is not accepted: {why}: {field}");
+        sidecar.told(&told).await;
+        let logged = format!("TLS_error:_certificate_not_accepted:_{}", why.replace(' ', "_"));
+        sidecar.logged(&[" 503 ", &logged, &format!("{name}.example")]).await;
+    }
     sidecar.end().await;
 }
 
