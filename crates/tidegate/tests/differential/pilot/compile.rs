@@ -166,6 +166,10 @@ fn settle(
     {
         fields.remove(field);
     }
+    // Whom clients ask for is resolved by nobody here: it is the origin, as all are.
+    if fields.remove("cluster_type").is_some() {
+        fields.remove("lb_policy");
+    }
     fields.insert("type".to_owned(), "STATIC".into());
     if name == "BlackHoleCluster" || name.contains("||none.") {
         fields.remove("load_assignment");
