@@ -50,6 +50,11 @@ fn what_is_there_is_faultless_and_what_is_not_is_told() {
         host("a"),
         manifest("DestinationRule", "a", &subsets),
         rules("good", "a.example", &json!({"host": "a.example", "subset": "v1"})),
+        manifest(
+            "VirtualService",
+            "limits",
+            &json!({"hosts": ["e.example"], "http": [{"timeout": "3s"}]}),
+        ),
         rules("nobody", "b.example", &json!({"host": "gone.example"})),
         rules("subset", "c.example", &json!({"host": "a.example", "subset": "v2"})),
         rules("port", "d.example", &json!({"host": "a.example", "port": {"number": 81}})),
@@ -57,6 +62,7 @@ fn what_is_there_is_faultless_and_what_is_not_is_told() {
     assert_eq!(judged(&world, "good", Reconciled), None);
     assert_eq!(judged(&world, "good", ResolvedRefs), None);
     assert_eq!(force(&world, "good"), Force::Whole);
+    assert_eq!(judged(&world, "limits", Reconciled), None, "it limits what goes to its host");
     for (name, words) in [
         ("nobody", "http[0].route[0].destination: host gone.example not found"),
         ("subset", "subset v2 of host a.example not found: there is v1"),

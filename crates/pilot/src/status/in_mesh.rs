@@ -29,7 +29,7 @@ pub(crate) fn account(key: &ObjectKey, view: View<'_>) -> Option<Account> {
     unmet(service, view, &mut findings);
     destinations(service, view, &mut findings);
     for (number, rule) in service.http.iter().enumerate() {
-        of_rule((number, rule), &service.hosts, view, &mut findings);
+        of_rule((number, rule), view, &mut findings);
     }
     without_shares(service, &mut findings);
     nobodys(service, view, &mut findings);

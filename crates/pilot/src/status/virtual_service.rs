@@ -56,7 +56,10 @@ pub(super) fn findings(key: &ObjectKey, view: View<'_>) -> Option<Findings> {
     findings.advice.extend(shadowed.notes);
     destinations(service, view, &mut findings);
     for (number, rule) in service.http.iter().enumerate() {
-        of_rule((number, rule), &service.hosts, view, &mut findings);
+        of_rule((number, rule), view, &mut findings);
+        if let Some(fault) = no_action(rule, &service.hosts) {
+            findings.fault("NotServed", format!("http[{number}]: {fault}"));
+        }
     }
     without_shares(service, &mut findings);
     for lost in lost {
@@ -123,12 +126,7 @@ pub(super) fn without_shares(service: &VirtualService, findings: &mut Findings) 
 }
 
 /// What a rule for requests asks for and does not get.
-pub(super) fn of_rule(
-    (r, rule): (usize, &HttpRoute),
-    hosts: &[Host],
-    view: View<'_>,
-    findings: &mut Findings,
-) {
+pub(super) fn of_rule((r, rule): (usize, &HttpRoute), view: View<'_>, findings: &mut Findings) {
     for field in not_served(rule) {
         let fault = format!("http[{r}].{field} is not served yet; the rule acts without it");
         findings.fault("NotServed", fault);
@@ -161,9 +159,6 @@ pub(super) fn of_rule(
             let fault = format!("{place}.{field}: {fault}; the condition is never met");
             findings.fault("NotServed", fault);
         }
-    }
-    if let Some(fault) = no_action(rule, hosts) {
-        findings.fault("NotServed", format!("http[{r}]: {fault}"));
     }
 }
 
@@ -553,7 +548,7 @@ fn not_served(rule: &HttpRoute) -> impl Iterator<Item = &'static str> {
     fields.into_iter().filter_map(|(name, used)| used.then_some(name))
 }
 
-/// Why a rule takes no requests at all.
+/// Why a rule takes no requests at all at a gateway; in a sidecar it limits those that go to the service of its host.
 fn no_action(rule: &HttpRoute, hosts: &[Host]) -> Option<String> {
     let known = hosts.iter().find(|host| !host.is_wildcard());
     let such = known.map_or_else(String::new, |host| {
