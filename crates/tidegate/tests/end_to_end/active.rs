@@ -102,15 +102,25 @@ impl Scene {
     /// Writes an object, in place of the one of its name.
     async fn write(&mut self, collection: &str, object: &Value) {
         let path = format!("{collection}/{}", object["metadata"]["name"].as_str().expect("a name"));
-        let now = self.api.try_send("GET", &path, "").await.expect("an answer");
-        if now.status == 404 {
-            self.api.send("POST", collection, &object.to_string()).await;
-        } else {
+        // The gateway may write the object's status in between, at most a few times.
+        for _ in 0..10 {
+            let now = self.api.try_send("GET", &path, "").await.expect("an answer");
+            if now.status == 404 {
+                self.api.send("POST", collection, &object.to_string()).await;
+                return;
+            }
             let mut object = object.clone();
             object["metadata"]["resourceVersion"] =
                 now.json()["metadata"]["resourceVersion"].clone();
-            self.api.send("PUT", &path, &object.to_string()).await;
+            let answer = self.api.try_send("PUT", &path, &object.to_string()).await;
+            let answer = answer.expect("an answer");
+            match answer.status {
+                200 => return,
+                409 => {}
+                _ => panic!("{path}: {}", answer.text()),
+            }
         }
+        panic!("{path} never stays as it is");
     }
 
     /// The same, until every worker serves it.
