@@ -20,8 +20,11 @@ async fn the_gateway_is_looked_at_from_outside_and_from_its_pod() {
     assert!(described.contains("httpbin.example.com"), "{described}");
     let routes = shell.ok("kubectl get virtualservices -A").await;
     assert!(columns(&routes, "default").contains(&"httpbin-vs".to_owned()), "{routes}");
-    let logs = shell.ok("kubectl logs -l app=istio-ingressgateway -n istio-system").await;
-    assert!(logs.contains("/status/200"), "{logs}");
+    let logs = shell.spawn("kubectl logs -l app=istio-ingressgateway -n istio-system -f");
+    logs.stdout().containing("/status/200").await;
+    assert_eq!(guide.goes("httpbin.example.com", "/status/201", &[]).await, "httpbin /status/201");
+    logs.stdout().containing("/status/201").await;
+    logs.kill().await;
     let gateway = "deploy/istio-ingressgateway -n istio-system";
     for (what, said) in [("listeners", "Route: http."), ("routes", "httpbin-vs")] {
         let shown = shell.ok(&format!("istioctl proxy-config {what} {gateway}")).await;
@@ -40,7 +43,7 @@ async fn the_gateway_is_looked_at_from_outside_and_from_its_pod() {
     let stats = shell
         .ok(&format!("kubectl exec -it {gateway} -- curl localhost:15000/stats | grep downstream"))
         .await;
-    assert!(stats.lines().any(|line| line.contains("downstream_rq_2xx: 1")), "{stats}");
+    assert!(stats.lines().any(|line| line.contains("downstream_rq_2xx: 2")), "{stats}");
     let clusters = run("curl localhost:15000/clusters").await.success();
     assert!(clusters.contains("outbound|80||httpbin.default.svc.cluster.local"), "{clusters}");
     let dump = run("curl localhost:15000/config_dump").await.success();

@@ -32,6 +32,30 @@ impl Ask {
         (!values.is_empty()).then(|| values.join(","))
     }
 
+    /// The same, of whom the client acts as (`kubectl --as`); `None` where it acts as itself.
+    pub(crate) fn acting(&self) -> Result<Option<Self>, Failure> {
+        let texts = |name: &str| {
+            let values = self.headers.get_all(name).iter();
+            values.filter_map(|value| value.to_str().ok()).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let (name, groups) =
+            (texts("impersonate-user").into_iter().next(), texts("impersonate-group"));
+        let Some(name) = name else {
+            return match groups.is_empty() {
+                true => Ok(None),
+                false => Err(Failure::bad_request(
+                    "Impersonate-Group says nothing without Impersonate-User",
+                )),
+            };
+        };
+        let asker = self.user.as_deref();
+        if !asker.is_some_and(User::rules) {
+            let asker = asker.map_or("system:anonymous", |user| &user.name);
+            return Err(Failure::cannot_impersonate(asker, &name));
+        }
+        Ok(Some(Self { user: Some(Arc::new(User::named(name, groups))), ..self.clone() }))
+    }
+
     pub(crate) fn accept(&self) -> Option<String> {
         self.list(header::ACCEPT)
     }

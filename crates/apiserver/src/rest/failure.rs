@@ -234,6 +234,15 @@ impl Failure {
         Self::new(StatusCode::FORBIDDEN, "Forbidden", message).with_details(about(info, name))
     }
 
+    /// A user may not act as another.
+    pub(crate) fn cannot_impersonate(user: &str, other: &str) -> Self {
+        let why = format!(
+            "users {other:?} is forbidden: User {user:?} cannot impersonate resource \"users\" in API group \"\" at the cluster scope"
+        );
+        let details = json!({ "name": other, "kind": "users" });
+        Self::new(StatusCode::FORBIDDEN, "Forbidden", why).with_details(details)
+    }
+
     /// A user may not do that.
     pub(crate) fn denied(info: &KindInfo, name: Option<&str>, why: &str) -> Self {
         match name {

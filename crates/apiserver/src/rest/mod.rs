@@ -133,7 +133,11 @@ impl Api {
 
     /// Answers a request.
     pub(crate) async fn answer(&self, ask: &Ask) -> Reply {
-        match self.try_answer(ask).await {
+        let acting = match ask.acting() {
+            Ok(acting) => acting,
+            Err(failure) => return reply::failure(&failure),
+        };
+        match self.try_answer(acting.as_ref().unwrap_or(ask)).await {
             Ok(reply) => reply,
             Err(failure) => reply::failure(&failure),
         }
@@ -278,18 +282,13 @@ fn health(ask: &Ask) -> String {
     }
 }
 
-/// Checks that whoever asks may do this. The kubeconfig's user may act as somebody else, but nobody else may do anything
-/// then.
+/// Checks that whoever asks may do this.
 fn check_access(target: &Target, verb: Verb, ask: &Ask) -> Result<(), Failure> {
-    let acted = ask.headers.get("impersonate-user").and_then(|user| user.to_str().ok());
-    let user = ask.user.as_deref();
     let may = |user: &User| user.may(verb, target.served.info, target.subresource.as_deref());
-    let user = match (user, acted) {
-        (Some(user), None) if may(user) => return Ok(()),
-        (Some(user), Some(acted)) if user.rules() && acted == users::ADMIN => return Ok(()),
-        (Some(user), Some(acted)) if user.rules() => acted,
-        (Some(user), _) => &user.name,
-        (None, _) => "system:anonymous",
+    let user = match ask.user.as_deref() {
+        Some(user) if may(user) => return Ok(()),
+        Some(user) => &user.name,
+        None => "system:anonymous",
     };
     let info = target.served.info;
     let verb = verb.name();

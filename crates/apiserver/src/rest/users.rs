@@ -17,7 +17,7 @@ use super::limits::Pace;
 use super::router::Verb;
 
 /// The user of the kubeconfig that the server writes.
-pub(crate) const ADMIN: &str = "admin";
+const ADMIN: &str = "admin";
 
 /// The group whose members may do everything.
 const MASTERS: &str = "system:masters";
@@ -39,6 +39,14 @@ impl User {
     /// The user of the kubeconfig.
     pub(crate) fn admin() -> Self {
         Self { name: ADMIN.to_owned(), groups: vec![MASTERS.to_owned()] }
+    }
+
+    /// Somebody of a name and groups that are said; the kubeconfig's user has that one's groups, where none are.
+    pub(crate) fn named(name: String, groups: Vec<String>) -> Self {
+        match name == ADMIN && groups.is_empty() {
+            true => Self::admin(),
+            false => Self { name, groups },
+        }
     }
 
     fn is_in(&self, group: &str) -> bool {

@@ -36,7 +36,12 @@ async fn groups_say_what_a_user_may_do() {
     assert_eq!(ask(&viewer, Method::GET, FORMS_PATH).await.code, 404);
     let acts = HeaderName::from_static("impersonate-user");
     let acting = lab.call(Method::GET, CM).by(&viewer).header(acts, "admin").send().await;
-    assert_eq!(acting.code, 403, "only who may do everything acts as others");
+    acting.refused(
+        403,
+        "Forbidden",
+        "users \"admin\" is forbidden: User \"viewer\" cannot impersonate resource \"users\" in API group \"\" at the cluster \
+         scope",
+    );
     lab.get(&format!("{CM}/b")).await.refused(404, "NotFound", "configmaps \"b\" not found");
 }
 
@@ -60,6 +65,32 @@ async fn reviews_tell_the_truth() {
     let who = lab.call(Method::POST, path).by(&viewer).json(&who).send().await.expect(201);
     let info = json!({ "username": "viewer", "groups": ["tidegate:view", "system:authenticated"] });
     assert_eq!(who["status"]["userInfo"], info);
+}
+
+/// `kubectl --as`: whoever may do everything is somebody else in all they ask, reviews too.
+#[tokio::test]
+async fn who_acts_as_somebody_is_that_one_for_everything() {
+    let lab = lab();
+    let (user, group) =
+        (HeaderName::from_static("impersonate-user"), HeaderName::from_static("impersonate-group"));
+    let who = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview" });
+    let review = json!({ "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+        "spec": { "resourceAttributes": { "verb": "list", "resource": "configmaps" } } });
+    for (groups, reads) in [(&[][..], false), (&["tidegate:view"], true)] {
+        let as_bob = |method: Method, path: &str| {
+            let call = lab.call(method, path).header(user.clone(), "bob");
+            groups.iter().fold(call, |call, own| call.header(group.clone(), own))
+        };
+        assert_eq!(as_bob(Method::GET, CM).send().await.code == 200, reads);
+        let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+        let answer = as_bob(Method::POST, path).json(&review).send().await;
+        assert_eq!(answer.expect(201)["status"]["allowed"], reads);
+        let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+        let answer = as_bob(Method::POST, path).json(&who).send().await.expect(201);
+        assert_eq!(answer["status"]["userInfo"]["username"], "bob");
+    }
+    let alone = lab.call(Method::GET, CM).header(group, "tidegate:view").send().await;
+    assert_eq!(alone.code, 400);
 }
 
 /// What `kubectl auth can-i --list` says is what a review of each right says.

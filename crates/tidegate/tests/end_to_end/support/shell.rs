@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use tidegate_testing::process::{self, Output};
+use tidegate_testing::process::{self, Output, Process};
 use tidegate_testing::tools::Tool;
 use tokio::process::Command;
 
@@ -52,6 +52,15 @@ impl Shell {
 
     /// Runs a script, which may hold several commands and here-documents.
     pub async fn run(&self, script: &str) -> Output {
+        process::run(self.command(script), "").await
+    }
+
+    /// Starts a command that goes on until it is ended: it alone, so that its end is that of what it started.
+    pub fn spawn(&self, command: &str) -> Process {
+        Process::spawn(self.command(&format!("exec {command}")))
+    }
+
+    fn command(&self, script: &str) -> Command {
         let mut command = Command::new("bash");
         command
             .args(["-c", script])
@@ -61,7 +70,7 @@ impl Shell {
             .env("HOME", self.home.path())
             .env_remove("http_proxy")
             .env_remove("https_proxy");
-        process::run(command, "").await
+        command
     }
 
     /// Runs a script that has to succeed; its stdout.
