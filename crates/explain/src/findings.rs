@@ -157,7 +157,13 @@ fn judge<'a>(told: &[Told<'a>]) -> Option<Vec<(Level, &'a str, &'a str)>> {
             _ if condition.message.is_empty() => continue,
             _ => Level::Info,
         };
-        found.push((level, condition.reason, condition.message));
+        // A form that cannot be read is told by whoever reads it, and by its own condition.
+        let is_known = |known: &(Level, &str, &str)| {
+            (known.1, known.2) == (condition.reason, condition.message)
+        };
+        if !found.iter().any(is_known) {
+            found.push((level, condition.reason, condition.message));
+        }
     }
     let worst = found.iter().map(|(level, ..)| *level).max().unwrap_or(Level::Info);
     let level = if nothing { Level::Error } else { Level::Warning };
@@ -198,6 +204,8 @@ mod tests {
         let unresolved =
             [told("ResolvedRefs", false, "RefNotFound"), told(PROGRAMMED, true, SERVED)];
         assert_eq!(levels(&unresolved), is(&[(Level::Error, "RefNotFound")]));
+        let unread = [Told::refused(INVALID, "words"), told("Reconciled", false, INVALID)];
+        assert_eq!(levels(&unread), is(&[(Level::Error, INVALID)]), "it is told once");
         // What nothing else explains.
         let closed = [
             told("Reconciled", true, "Reconciled"),
