@@ -63,7 +63,7 @@ use failure::Failure;
 use handed_in::HandedIn;
 use reply::Reply;
 use router::{Route, Target, Verb};
-use users::User;
+use users::{Right, User};
 
 pub use forms::PATH as FORMS_PATH;
 pub use limits::Limits;
@@ -284,7 +284,13 @@ fn health(ask: &Ask) -> String {
 
 /// Checks that whoever asks may do this.
 fn check_access(target: &Target, verb: Verb, ask: &Ask) -> Result<(), Failure> {
-    let may = |user: &User| user.may(verb, target.served.info, target.subresource.as_deref());
+    let right = Right {
+        verb,
+        info: target.served.info,
+        subresource: target.subresource.as_deref(),
+        namespace: target.namespace.as_deref(),
+    };
+    let may = |user: &User| user.may(&right);
     let user = match ask.user.as_deref() {
         Some(user) if may(user) => return Ok(()),
         Some(user) => &user.name,

@@ -22,6 +22,7 @@ use super::failure::Failure;
 use super::handed_in::uid_of;
 use super::reply::{self, Reply};
 use super::router::{Target, Verb};
+use super::users::{Right, User};
 
 /// Where all of them are.
 pub const PATH: &str = "/tidegate/egress";
@@ -151,7 +152,9 @@ pub(crate) fn hand_in(api: &Api, target: &Target, ask: &Ask) -> Result<Reply, Fa
 
 /// Answers with all lists, for who may see the Pods that they are of.
 pub(crate) fn all(api: &Api, ask: &Ask) -> Result<Reply, Failure> {
-    let may = |user: &super::users::User| user.may(Verb::List, Kind::Pod.info(), None);
+    let (verb, info) = (Verb::List, Kind::Pod.info());
+    let right = Right { verb, info, subresource: None, namespace: None };
+    let may = |user: &User| user.may(&right);
     if !ask.user.as_deref().is_some_and(may) {
         return Err(Failure::page_not_found());
     }

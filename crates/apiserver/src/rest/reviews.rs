@@ -12,7 +12,7 @@ use super::discovery::subresources;
 use super::failure::Failure;
 use super::reply::{self, Reply};
 use super::router::{REVIEWS, Verb};
-use super::users::User;
+use super::users::{Right, User};
 use crate::clock;
 
 pub(crate) fn review(resource: &str, group: &str, ask: &Ask) -> Result<Reply, Failure> {
@@ -26,7 +26,10 @@ pub(crate) fn review(resource: &str, group: &str, ask: &Ask) -> Result<Reply, Fa
             let status = json!({ "allowed": allowed(asks, &spec) });
             ("SelfSubjectAccessReview", Some(spec), status)
         }
-        "selfsubjectrulesreviews" => ("SelfSubjectRulesReview", Some(json!({})), rules(asks)),
+        "selfsubjectrulesreviews" => {
+            let namespace = spec["namespace"].as_str().filter(|namespace| !namespace.is_empty());
+            ("SelfSubjectRulesReview", Some(json!({})), rules(asks, namespace))
+        }
         _ => ("SelfSubjectReview", None, user(asks)),
     };
     let mut answer = json!({
@@ -58,7 +61,9 @@ fn allowed(user: &User, spec: &Value) -> bool {
         return spec["nonResourceAttributes"]["verb"] == "get";
     };
     let part = Some(text("subresource")).filter(|part| !part.is_empty());
-    Verb::named(text("verb")).is_some_and(|verb| user.may(verb, info, part))
+    let namespace = Some(text("namespace")).filter(|namespace| !namespace.is_empty());
+    let right = |verb| Right { verb, info, subresource: part, namespace };
+    Verb::named(text("verb")).is_some_and(|verb| user.may(&right(verb)))
 }
 
 fn user(user: &User) -> Value {
@@ -67,12 +72,12 @@ fn user(user: &User) -> Value {
     json!({ "userInfo": { "username": user.name, "groups": groups } })
 }
 
-/// What somebody may do, resource by resource; whoever may do everything is told so in a word.
-fn rules(user: &User) -> Value {
+/// What somebody may do in a namespace, resource by resource; whoever may do everything is told so in a word.
+fn rules(user: &User, namespace: Option<&str>) -> Value {
     let rule = |verbs: &[&str], group: &str, resources: &[String]| json!({ "verbs": verbs, "apiGroups": [group], "resources": resources });
     let rules: Vec<Value> = match user.rules() {
         true => vec![rule(&["*"], "*", &["*".to_owned()])],
-        false => granted(user)
+        false => granted(user, namespace)
             .iter()
             .map(|((group, verbs), resources)| rule(verbs, group, resources))
             .collect(),
@@ -85,7 +90,10 @@ fn rules(user: &User) -> Value {
 }
 
 /// The resources of each group with which somebody may do the same.
-fn granted(user: &User) -> BTreeMap<(&'static str, Vec<&'static str>), Vec<String>> {
+fn granted(
+    user: &User,
+    namespace: Option<&str>,
+) -> BTreeMap<(&'static str, Vec<&'static str>), Vec<String>> {
     let mut granted: BTreeMap<_, Vec<String>> = BTreeMap::new();
     let mut grant = |group, verbs: Vec<&'static str>, resource: String| {
         let resources = granted.entry((group, verbs)).or_default();
@@ -96,8 +104,9 @@ fn granted(user: &User) -> BTreeMap<(&'static str, Vec<&'static str>), Vec<Strin
     };
     for info in KINDS {
         let may = |verbs: &[&'static str], part| -> Vec<&'static str> {
+            let right = |verb| Right { verb, info, subresource: part, namespace };
             let of_theirs =
-                |verb: &&str| Verb::named(verb).is_some_and(|verb| user.may(verb, info, part));
+                |verb: &&str| Verb::named(verb).is_some_and(|verb| user.may(&right(verb)));
             verbs.iter().copied().filter(of_theirs).collect()
         };
         for (group, _) in info.group_versions() {

@@ -1,8 +1,8 @@
 //! Who asks, and what they may do: the user of the kubeconfig, and those of a file of tokens (`--api-token-file`).
 //!
 //! The file is as Kubernetes' static token file: lines of `TOKEN,USER,UID` and, if there are any, groups as a fourth value
-//! in quotes. Groups say what a user may do: everything in `system:masters`, reading what is no secret in [`VIEW`]; in
-//! neither, nothing but asking what there is and who they are.
+//! in quotes. Groups say what a user may do: everything in `system:masters`, reading what is no secret in [`VIEW`], what a gateway
+//! or sidecar of a namespace has to in a group that begins with [`PROXY`]; in none, nothing but asking what there is and who they are.
 
 use std::fs;
 use std::hint::black_box;
@@ -23,6 +23,8 @@ const ADMIN: &str = "admin";
 const MASTERS: &str = "system:masters";
 /// The group whose members may read all but Secrets.
 pub(crate) const VIEW: &str = "tidegate:view";
+/// What the groups of gateways and sidecars that run elsewhere begin with; the namespace follows in which they run.
+pub(crate) const PROXY: &str = "tidegate:proxy:";
 /// Fewer characters can be guessed.
 const SHORTEST: usize = 16;
 /// Users of a file; each is looked at with each request.
@@ -58,12 +60,53 @@ impl User {
         self.is_in(MASTERS)
     }
 
-    /// Whether they may do this with objects of a kind, or with a part of them: what runs in a Pod is not only read.
-    pub(crate) fn may(&self, verb: Verb, info: &KindInfo, subresource: Option<&str>) -> bool {
-        let reads = matches!(verb, Verb::Get | Verb::List | Verb::Watch)
-            && info.kind != Kind::Secret
-            && !matches!(subresource, Some("exec" | "attach" | "portforward"));
-        self.rules() || (reads && self.is_in(VIEW))
+    /// Whether they may do this.
+    pub(crate) fn may(&self, right: &Right<'_>) -> bool {
+        let mut proxies = self.groups.iter().filter_map(|group| group.strip_prefix(PROXY));
+        self.rules()
+            || (self.is_in(VIEW) && right.is_a_look())
+            || proxies.any(|namespace| right.is_of_proxies(namespace))
+    }
+}
+
+/// Something that can be done with objects.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Right<'a> {
+    pub verb: Verb,
+    pub info: &'a KindInfo,
+    /// The part of the object that it is about.
+    pub subresource: Option<&'a str>,
+    /// The namespace that it is about; none for all of them, and where a kind has none.
+    pub namespace: Option<&'a str>,
+}
+
+impl Right<'_> {
+    fn reads(&self) -> bool {
+        matches!(self.verb, Verb::Get | Verb::List | Verb::Watch)
+    }
+
+    /// Whether nothing changes by it and no secret is told: what runs in a Pod is not only read.
+    fn is_a_look(&self) -> bool {
+        let runs = matches!(self.subresource, Some("exec" | "attach" | "portforward"));
+        self.reads() && self.info.kind != Kind::Secret && !runs
+    }
+
+    /// Whether gateways and sidecars of a namespace do it: they read what they are configured by, say what became of it, and keep
+    /// in their namespace what stands for themselves.
+    fn is_of_proxies(&self, namespace: &str) -> bool {
+        let own = self.namespace == Some(namespace);
+        let writes = matches!(self.verb, Verb::Create | Verb::Update | Verb::Patch);
+        self.is_a_look()
+            || match (self.info.kind, self.subresource) {
+                (Kind::Secret, None) => own && self.reads(),
+                (Kind::Lease, None) => own && writes,
+                (Kind::Pod, None) => own && (writes || self.verb == Verb::Delete),
+                (Kind::Pod, Some("log" | "egress")) => own && self.verb == Verb::Create,
+                (Kind::Pod, Some("status")) => own && writes,
+                (Kind::Event, None) => matches!(self.verb, Verb::Create | Verb::Patch),
+                (_, Some("status")) => self.info.compiled && self.verb == Verb::Patch,
+                _ => false,
+            }
     }
 }
 
@@ -210,7 +253,8 @@ mod tests {
             (&bob, Verb::Get, pod, Some("exec"), false),
             (&eve, Verb::Get, service, None, false),
         ] {
-            assert_eq!(user.may(verb, info, part), may, "{} {verb:?} {}", user.name, info.name);
+            let right = Right { verb, info, subresource: part, namespace: Some("default") };
+            assert_eq!(user.may(&right), may, "{} {verb:?} {}", user.name, info.name);
         }
         assert!(users.of(Some(b"bearer 0123456789abcdef")).is_some(), "a scheme has no case");
         let pace = |token| known(token).map(|known| Arc::as_ptr(&known.pace));
@@ -221,6 +265,40 @@ mod tests {
         }
         assert!(users.of(None).is_none());
         assert!(users.of(Some(b"Basic 0123456789abcdef")).is_none());
+    }
+
+    /// A gateway or a sidecar elsewhere is not to be able to do more than those in a cluster.
+    #[test]
+    fn proxies_may_do_what_they_have_to_in_their_namespace() {
+        let groups = vec!["tidegate:proxy:edge".to_owned()];
+        let proxy = User { name: "gateway".to_owned(), groups };
+        for (verb, kind, subresource, namespace, may) in [
+            (Verb::Watch, Kind::VirtualService, None, None, true),
+            (Verb::Update, Kind::VirtualService, None, Some("edge"), false),
+            (Verb::Patch, Kind::VirtualService, Some("status"), Some("shop"), true),
+            (Verb::Patch, Kind::Deployment, Some("status"), Some("edge"), false),
+            (Verb::List, Kind::Secret, None, Some("edge"), true),
+            (Verb::List, Kind::Secret, None, Some("shop"), false),
+            (Verb::List, Kind::Secret, None, None, false),
+            (Verb::Update, Kind::Secret, None, Some("edge"), false),
+            (Verb::Update, Kind::Lease, None, Some("edge"), true),
+            (Verb::Update, Kind::Lease, None, Some("shop"), false),
+            (Verb::Create, Kind::Event, None, Some("shop"), true),
+            (Verb::Delete, Kind::Event, None, Some("edge"), false),
+            (Verb::Create, Kind::Pod, None, Some("edge"), true),
+            (Verb::Create, Kind::Pod, Some("log"), Some("edge"), true),
+            (Verb::Create, Kind::Pod, Some("log"), Some("shop"), false),
+            (Verb::Create, Kind::Pod, Some("exec"), Some("edge"), false),
+            (Verb::Delete, Kind::Namespace, None, None, false),
+        ] {
+            let right = Right { verb, info: kind.info(), subresource, namespace };
+            assert_eq!(proxy.may(&right), may, "{right:?}");
+        }
+        let nowhere = User { name: "x".to_owned(), groups: vec![PROXY.to_owned()] };
+        let (verb, info) = (Verb::List, Kind::Secret.info());
+        for namespace in [None, Some("edge")] {
+            assert!(!nowhere.may(&Right { verb, info, subresource: None, namespace }));
+        }
     }
 
     #[test]

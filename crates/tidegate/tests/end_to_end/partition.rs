@@ -1,10 +1,14 @@
 //! An API server and a gateway in two networks, whose connection is cut as networks are: its end is taken down, or loses every packet.
 
+use std::path::Path;
+
 use serde_json::json;
 use tidegate_testing::{PATIENCE, eventually};
 
 use crate::support::captured::{RESOLVER, World};
-use crate::support::{Api, ApiServer, Attached, NETWORKING, Place, objects};
+use crate::support::{
+    Api, ApiServer, Attached, GATEWAY_TOKEN, NETWORKING, Place, WEB, objects, of_user,
+};
 
 /// What the gateway answers for a host, to a client in its network.
 async fn answers(world: &World, gateway: &Attached, host: &str) -> String {
@@ -57,9 +61,13 @@ async fn a_gateway_that_is_cut_off_serves_on_and_misses_nothing() {
     for name in ["stays", "goes", "goes-later"] {
         publish(&mut api, name).await;
     }
-    let gateway = Attached::start_in(&world, &server.kubeconfig(), &[]).await;
+    // It needs no more rights than those of a gateway.
+    let kubeconfig = world.file("kubeconfig", &of_user(GATEWAY_TOKEN, &server.kubeconfig()));
+    let gateway = Attached::start_in(&world, Path::new(&kubeconfig), &[]).await;
     gateway.process.stderr().containing("every worker serves them").await;
     until(&world, &gateway, "stays.example", "200").await;
+    api.wait_for(WEB, &[("Programmed", "True")]).await;
+    assert!(!gateway.process.stderr().text().contains("forbidden"), "{}", gateway.process);
 
     // Its end of the wire is down.
     ip(&world, &["link", "set", "eth0", "down"]).await;
@@ -77,6 +85,7 @@ async fn a_gateway_that_is_cut_off_serves_on_and_misses_nothing() {
     publish(&mut api, "comes-later").await;
     server.process.kill().await;
     let again = ApiServer::start_at(&place, &flags).await;
+    world.file("kubeconfig", &of_user(GATEWAY_TOKEN, &again.kubeconfig()));
     let mut api = again.client().await;
     publish(&mut api, "comes-last").await;
     for (host, status) in [("stays", "200"), ("goes-later", "200"), ("comes-last", "404")] {

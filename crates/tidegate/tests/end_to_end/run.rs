@@ -1,6 +1,7 @@
 //! `tidegate run`: a command in a network of its own. The machine that it is run on is the namespace which other tests have a
 //! workload in, so that there is somewhere to forward to.
 
+use std::path::Path;
 use std::process::Command as StdCommand;
 
 use http::{Request, Response};
@@ -15,7 +16,7 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::process::Command;
 
 use crate::support::captured::{ORIGINS, RESOLVER, WORKLOAD, World, greet, greeter, resolver};
-use crate::support::{Api, Gateway, Shell};
+use crate::support::{Api, Gateway, Shell, WORKLOAD_TOKEN, of_user};
 
 /// The address that the first command on a machine has.
 const COMMAND: &str = "198.18.0.2";
@@ -251,7 +252,8 @@ async fn an_api_shows_the_command_as_a_pod_for_as_long_as_it_runs() {
     let (Some(kubectl), Some(world)) = (Tool::Kubectl.need(), World::new()) else { return };
     let _web = Origin::start().at(at(ORIGINS[0], 80)).http(host).await;
     let gateway = Gateway::start(&["--api-listen", "10.77.0.1:0"]).await;
-    let text = std::fs::read_to_string(&gateway.exports["KUBECONFIG"]).expect("a kubeconfig");
+    // It needs no more rights than those of a workload.
+    let text = of_user(WORKLOAD_TOKEN, Path::new(&gateway.exports["KUBECONFIG"]));
     let kubeconfig = world.file("kubeconfig", &text);
     let mut api = Api::of(&gateway).await;
     let entry: serde_json::Value = serde_json::json!({
@@ -283,6 +285,7 @@ async fn an_api_shows_the_command_as_a_pod_for_as_long_as_it_runs() {
     process.signal(Signal::TERM);
     assert!(process.wait(PATIENCE).await.success(), "{process}");
     assert!(logs.wait(PATIENCE).await.success(), "the log ends with its Pod: {logs}");
+    assert!(!process.stderr().text().contains("forbidden"), "{process}");
     let left = api.send("GET", "/api/v1/namespaces/default/pods", "").await;
     assert_eq!(left["items"], serde_json::json!([]), "{left:#}");
 }

@@ -51,14 +51,30 @@ impl Place {
         self.folder.path().join("data")
     }
 
-    /// A file that names a user of the API, as one that listens beyond loopback asks for.
+    /// A file that names users of the API, as one that listens beyond loopback asks for: a gateway and workloads elsewhere.
     pub fn tokens(&self) -> PathBuf {
         let file = self.folder.path().join("tokens");
-        std::fs::write(&file, "a-token-that-nobody-uses,somebody,1\n").expect("written");
+        let users = format!(
+            "{GATEWAY_TOKEN},gateway,1,tidegate:proxy:istio-system\n{WORKLOAD_TOKEN},workload,2,tidegate:proxy:default\n"
+        );
+        std::fs::write(&file, users).expect("written");
         let private = std::fs::Permissions::from_mode(0o600);
         std::fs::set_permissions(&file, private).expect("a mode");
         file
     }
+}
+
+/// The token of gateways that run elsewhere.
+pub const GATEWAY_TOKEN: &str = "a-token-of-gateways-elsewhere";
+/// The token of workloads in the namespace default that run elsewhere.
+pub const WORKLOAD_TOKEN: &str = "a-token-of-workloads-elsewhere";
+
+/// A kubeconfig of another user than the one that it is of.
+pub fn of_user(token: &str, kubeconfig: &Path) -> String {
+    let own = std::fs::read_to_string(kubeconfig).expect("a kubeconfig");
+    let line = own.lines().find(|line| line.trim_start().starts_with("token:")).expect("a token");
+    let indent = &line[..line.len() - line.trim_start().len()];
+    own.replace(line, &format!("{indent}token: {token}"))
 }
 
 impl Gateway {

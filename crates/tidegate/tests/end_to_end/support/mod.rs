@@ -15,7 +15,7 @@ mod shell;
 pub use api::{Api, NETWORKING, SECRETS, WEB};
 pub use api_server::ApiServer;
 pub use attached::{Attached, Way};
-pub use gateway::{Gateway, Place};
+pub use gateway::{GATEWAY_TOKEN, Gateway, Place, WORKLOAD_TOKEN, of_user};
 pub use load::{Load, Progress};
 pub use shell::Shell;
 pub use tidegate_testing::HeldPort;
