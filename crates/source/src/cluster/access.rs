@@ -137,6 +137,14 @@ impl Access {
         self.connect().await.map(|(client, _)| Client::new(client, self))
     }
 
+    /// Looks whether it says where the server is, and as whom to ask, without asking anybody.
+    ///
+    /// # Errors
+    /// What is wrong with the kubeconfig.
+    pub async fn check(&self) -> Result<(), AccessError> {
+        self.config().await.map(drop)
+    }
+
     pub(super) async fn connect(&self) -> Result<(kube::Client, Terms), AccessError> {
         let config = self.config().await?;
         let terms = Terms::of(&config, self);
@@ -166,7 +174,7 @@ impl Access {
     async fn of_files(&self, paths: &[PathBuf]) -> Result<Config, AccessError> {
         let wrong = |error: &KubeconfigError| {
             AccessError::new(
-                format_args!("{self}: {}", chain(error)),
+                format_args!("{self}: {}", in_words(error)),
                 "--kubeconfig FILE, and --context NAME for another context than its current one",
             )
         };
@@ -180,6 +188,14 @@ impl Access {
             config.proxy_url = proxy_from_environment(&config.cluster_url);
         }
         Ok(config)
+    }
+}
+
+/// What is wrong with a kubeconfig; its path is told by whoever tells this.
+fn in_words(error: &KubeconfigError) -> String {
+    match error {
+        KubeconfigError::ReadConfig(why, _) => why.to_string(),
+        other => chain(other),
     }
 }
 

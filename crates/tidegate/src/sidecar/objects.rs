@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 use tidegate_api::kube::Pod;
@@ -18,6 +19,9 @@ use crate::control::Feed;
 use crate::failure::{Failure, Outcome};
 use crate::files;
 
+/// The time that reading a kubeconfig may take.
+const CHECK: Duration = Duration::from_secs(10);
+
 /// Where objects come from.
 pub enum Source {
     /// Manifests, which are followed.
@@ -30,15 +34,19 @@ impl Source {
     /// As flags say.
     ///
     /// # Errors
-    /// They name no manifests, and there is no kubeconfig.
+    /// They name no manifests, and there is no kubeconfig, or one that names no server.
     pub fn of(flags: &ProxyFlags) -> Outcome<Self> {
         if !flags.files.is_empty() {
             return Ok(Self::Manifests(flags.files.clone()));
         }
         let args =
             AccessArgs { kubeconfig: flags.kubeconfig.clone(), context: flags.context.clone() };
-        let access = api::access(&args);
-        access.map(Self::Api).map_err(|missing| missing.or("-f PATH, to serve manifests"))
+        let instead = |wrong: Failure| wrong.or("-f PATH, to serve manifests");
+        let access = api::access(&args).map_err(instead)?;
+        // A server that does not answer may come; a kubeconfig that says nothing good will not.
+        let checked = async { access.check().await.map_err(|error| api::failure(&error)) };
+        api::wait(CHECK, checked).map_err(instead)?;
+        Ok(Self::Api(access))
     }
 
     /// The API server that they come from, if they do.

@@ -88,6 +88,28 @@ async fn mistakes_name_the_place_and_the_way_out() {
     assert!(output.stderr.contains("/no/such/folder/log"), "{}", output.stderr);
 }
 
+/// A server that does not answer may come; a kubeconfig that says nothing good will not.
+#[tokio::test]
+async fn a_workload_is_not_kept_waiting_for_a_kubeconfig_that_says_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("kubeconfig");
+    let path = file.display().to_string();
+    let refused = async |flags: &[&str], words: &str| {
+        let output = tidegate(&[&["sidecar", "--kubeconfig", &path], flags].concat()).await;
+        assert_eq!(output.status.code(), Some(1), "{}", output.stderr);
+        for told in [words, "try: --kubeconfig FILE", "try: -f PATH"] {
+            assert!(output.stderr.contains(told), "no {told} in {}", output.stderr);
+        }
+    };
+    refused(&[], &format!("kubeconfig {path}: No such file")).await;
+    let text = "apiVersion: v1\nkind: Config\ncurrent-context: here\n\
+                clusters: [{name: c, cluster: {server: https://127.0.0.1:1}}]\n\
+                users: [{name: u, user: {token: t}}]\n\
+                contexts: [{name: here, context: {cluster: c, user: u}}]\n";
+    std::fs::write(&file, text).expect("written");
+    refused(&["--context", "there"], "there").await;
+}
+
 #[tokio::test]
 async fn a_bootstrap_that_is_refused_says_what_to_change() {
     let folder = tempfile::tempdir().expect("a folder");
