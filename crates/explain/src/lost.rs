@@ -173,7 +173,7 @@ pub(crate) fn chains(
                 };
                 format!("it asks for an {asked}; the client connects to {own}")
             }
-            _ if by_port && origin.port == port => {
+            _ if by_port && origin.port == port && !names.is_empty() => {
                 format!("it asks for {names}; the connection is {}", sidecar::shown(question))
             }
             _ if !origin.asks.is_empty() => format!("it asks for {names}"),

@@ -80,6 +80,8 @@ fn what_was_refused_goes_out_with_the_printed_entry_and_nothing_else_does() {
     for one in &all {
         let answer = closed.explain(&question(one));
         assert!(!goes_out(&answer), "{one:?}: {answer:#?}");
+        let unsaid = answer.lost.iter().find(|lost| lost.refused.starts_with("it asks for ;"));
+        assert_eq!(unsaid, None, "it asks for nothing");
         let entries = service_entries(std::slice::from_ref(one), "own");
         assert_eq!(entries.len(), 1);
         let open = world(&entries);
