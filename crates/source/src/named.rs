@@ -38,7 +38,7 @@ struct State {
 /// How a file looks from outside. Contents are the same while this is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Look {
-    There { identity: (u64, u64), modified: Option<SystemTime>, bytes: u64 },
+    There { identity: (u64, u64, [i64; 2]), modified: Option<SystemTime>, bytes: u64 },
     Missing(String),
 }
 
@@ -96,15 +96,16 @@ impl Look {
     }
 }
 
+/// Which file it is, and when it was made to be so: who may read it, too.
 #[cfg(unix)]
-fn identity(found: &Metadata) -> (u64, u64) {
+fn identity(found: &Metadata) -> (u64, u64, [i64; 2]) {
     use std::os::unix::fs::MetadataExt as _;
-    (found.dev(), found.ino())
+    (found.dev(), found.ino(), [found.ctime(), found.ctime_nsec()])
 }
 
 #[cfg(not(unix))]
-fn identity(_: &Metadata) -> (u64, u64) {
-    (0, 0)
+fn identity(_: &Metadata) -> (u64, u64, [i64; 2]) {
+    (0, 0, [0; 2])
 }
 
 fn read(name: &str) -> Content {

@@ -255,8 +255,18 @@ impl Pilot {
             let status = self.tell(&mut dirty);
             let change = self.outbox.finish();
             let accounts = dirty.status.len();
-            let names = std::mem::take(&mut dirty.names);
-            return Output { change, status, compiled, accounts, names, ..Output::default() };
+            let (names, withheld) = (std::mem::take(&mut dirty.names), dirty.withheld);
+            let lacking = self.lacking(dirty.lacking);
+            return Output {
+                change,
+                status,
+                withheld,
+                lacking,
+                compiled,
+                accounts,
+                names,
+                ..Output::default()
+            };
         }
         let mut compiled = Compiled::NONE;
         self.plan(&mut dirty, &mut compiled);

@@ -1,7 +1,11 @@
 //! TLS that the sidecar starts for a workload which speaks plain HTTP.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
 use tidegate_testing::ca::Ca;
 use tidegate_testing::origin::Origin;
+use tidegate_testing::{PATIENCE, eventually};
 
 use super::{EVERYTHING, at, host};
 use crate::support::captured::{ORIGINS, Sidecar, World};
@@ -141,7 +145,8 @@ async fn each_subset_is_spoken_to_as_its_own_policy_says() {
 async fn origins_that_ask_for_a_certificate_are_shown_the_workload_s() {
     let Some(world) = World::new() else { return };
     let ca = Ca::new("internet");
-    let (server, client) = (ca.issue(&["mutual.example", "unshown.example"]), ca.issue(&["me"]));
+    let (server, client) =
+        (ca.issue(&["mutual.example", "unshown.example", "closed.example"]), ca.issue(&["me"]));
     let origin = Origin::start().at(at(ORIGINS[0], 443)).mutual_tls(&server, &ca).http(host).await;
     let file = world.file("ca.pem", ca.pem());
     let certificate = world.file("client.pem", &client.certificate_pem);
@@ -149,8 +154,11 @@ async fn origins_that_ask_for_a_certificate_are_shown_the_workload_s() {
     let mutual = format!(
         "{{mode: MUTUAL, caCertificates: {file}, clientCertificate: {certificate}, privateKey: {key}}}"
     );
+    let own = world.file("closed.pem", &client.key_pem);
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o600)).expect("a mode");
     let services = [
         service("mutual", ORIGINS[0], &mutual),
+        service("closed", ORIGINS[0], &mutual.replace(&key, &own)),
         service("unshown", ORIGINS[0], &format!("{{mode: SIMPLE, caCertificates: {file}}}")),
     ];
     let sidecar = started(&world, &services).await;
@@ -158,6 +166,18 @@ async fn origins_that_ask_for_a_certificate_are_shown_the_workload_s() {
     let unshown = ask(&world, "unshown").await;
     assert!(unshown.ends_with(" 503"), "{unshown}");
     assert_eq!(origin.requests(), 1);
+
+    // A key that root alone may read is none for the sidecar's user, until that may read it.
+    let mode = |mode: u32| fs::set_permissions(&own, fs::Permissions::from_mode(mode));
+    assert!(ask(&world, "closed").await.ends_with(" 503"));
+    let why = format!("file_{own}_cannot_be_read:_Permission_denied");
+    sidecar.logged(&[" 503 ", &why, "closed.example"]).await;
+    mode(0o644).expect("a mode");
+    eventually(PATIENCE, async || {
+        let answer = ask(&world, "closed").await;
+        if answer == "closed.example 200" { Ok(()) } else { Err(answer) }
+    })
+    .await;
     sidecar.end().await;
 }
 
