@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 use serde_json::{Value, json};
@@ -12,9 +14,12 @@ use tidegate_api::{Kind, ObjectKey};
 use tidegate_apiserver::rest::{Handle, Options};
 use tidegate_apiserver::store::{self, Store};
 use tidegate_apiserver::{NoContainers, Server};
-use tidegate_source::cluster::{self, Access, Ask, Client, Health};
+use tidegate_source::cluster::{
+    self, Access, Ask, Candidate, Client, Election, Health, Times, Timing,
+};
 use tidegate_source::{Change, Cluster};
-use tidegate_testing::{Link, PATIENCE};
+use tidegate_testing::tools::Tool;
+use tidegate_testing::{Link, PATIENCE, eventually, namespace};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -70,8 +75,13 @@ impl World {
     }
 
     fn reader(&self) -> Reader {
+        self.reader_with(Times::default())
+    }
+
+    fn reader_with(&self, times: Times) -> Reader {
         let access = Access::find(Some(&self.kubeconfig()), None, None).expect("an access");
-        let cluster = Cluster::follow(access, &cluster::Options::default());
+        let options = cluster::Options { times, ..cluster::Options::default() };
+        let cluster = Cluster::follow(access, &options);
         Reader { cluster, objects: BTreeMap::new(), told: Vec::new() }
     }
 
@@ -269,6 +279,109 @@ async fn a_silent_network_delays_and_loses_nothing() {
     assert!(reader.cluster.try_next().is_none());
     world.link.mend(world.server());
     assert_eq!(reader.until("+b 1").await, ["+a 2", "+b 1"]);
+}
+
+/// What becomes of the packets of a port, in the network namespace of the test.
+struct Packets {
+    nft: PathBuf,
+    port: u16,
+}
+
+impl Packets {
+    /// Drops all.
+    fn drop_all(&self) {
+        let of_all = ["sport", "dport"].map(|side| format!("tcp {side} {}", self.port));
+        self.drop(&of_all);
+    }
+
+    /// Drops those of connections that were there before this, for good: the network has forgotten them, and nobody has
+    /// told their ends.
+    fn let_new_ones_pass(&self) {
+        let text = std::fs::read_to_string("/proc/net/tcp").expect("connections");
+        let port = |address: &str| u16::from_str_radix(address.rsplit(':').next()?, 16).ok();
+        let of_old = text.lines().filter_map(|line| {
+            let mut words = line.split_whitespace().skip(1);
+            let (own, peer) = (port(words.next()?)?, port(words.next()?)?);
+            (peer == self.port).then_some(own)
+        });
+        let of_old = of_old.flat_map(|own| {
+            [("sport", "dport"), ("dport", "sport")]
+                .map(|(one, other)| format!("tcp {one} {own} tcp {other} {}", self.port))
+        });
+        self.drop(&of_old.collect::<Vec<_>>());
+    }
+
+    fn drop(&self, which: &[String]) {
+        let rules: String = which.iter().map(|one| format!("{one} drop; ")).collect();
+        let all = format!(
+            "table ip lossy\ndelete table ip lossy\n\
+             table ip lossy {{ chain input {{ type filter hook input priority 0; {rules}}}; }}"
+        );
+        let done = Command::new(&self.nft).arg(all).output().expect("nft");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+}
+
+/// Longer than anybody waits here, and with connections that are dead for good afterwards: watches are given up for their
+/// silence; lists, writes and the Lease for want of an answer.
+#[tokio::test]
+async fn connections_that_the_network_has_forgotten_are_outlasted() {
+    let Some(nft) = Tool::Nft.need() else { return };
+    if !namespace::inside() {
+        return;
+    }
+    let world = World::new(store::Options::default()).await;
+    let packets = Packets { nft, port: world.link.address().port() };
+    let writer = world.writer().await;
+    for name in ["goes", "changes"] {
+        writer.create(GATEWAYS, gateway(name)).await;
+    }
+    let [one, two, three] = [1, 2, 3].map(Duration::from_secs);
+    let mut reader = world.reader_with(Times { answer: two, request: two, watch: 2, margin: one });
+    reader.synced().await;
+    let client = reader.cluster.client();
+    let candidate = Candidate {
+        namespace: "default".to_owned(),
+        name: "lease".to_owned(),
+        identity: "this".to_owned(),
+        timing: Timing { lasts: three, renew_within: two, every: one / 5 },
+    };
+    let election = Election::start(client.clone(), candidate);
+    let mut leads = election.leads();
+    // The second time all connections are of the time after the first.
+    for round in 1..=2 {
+        timeout(PATIENCE, leads.wait_for(|leads| *leads)).await.expect("in time").expect("it runs");
+        packets.drop_all();
+        writer.delete(GATEWAYS, "goes").await;
+        writer.change(GATEWAYS, "changes", 80 + round).await;
+        let gone = timeout(PATIENCE, leads.wait_for(|leads| !leads)).await;
+        gone.expect("in time").expect("it runs");
+        let path = format!("{CONFIG_MAPS}/round-{round}?fieldManager=this");
+        let write = || {
+            let settings = json!({ "apiVersion": "v1", "kind": "ConfigMap" });
+            let media = "application/apply-patch+yaml";
+            client
+                .send(Ask::new(Method::PATCH, &path).with(media, settings.to_string().into_bytes()))
+        };
+        let why = write().await.expect_err("nobody hears it");
+        assert!(why.contains("no answer within 2 s"), "{why}");
+        // Who watched asks again, and is not heard either.
+        let lost = |now: &Health| matches!(now, Health::Lost { why, .. } if why.contains("no answer within 2 s"));
+        reader.health(lost).await;
+        assert!(reader.cluster.try_next().is_none(), "nobody can know");
+        packets.let_new_ones_pass();
+        let changed = format!("+changes {}", round + 1);
+        for _ in 0..2 {
+            reader.until_either(["-goes", &changed]).await;
+        }
+        reader.told.clear();
+        reader.health(|now| *now == Health::Connected).await;
+        let written = eventually(PATIENCE, write).await;
+        assert!(written.status.is_success(), "{written:?}");
+        writer.create(GATEWAYS, gateway("goes")).await;
+        assert_eq!(reader.until("+goes 1").await.last().map(String::as_str), Some("+goes 1"));
+    }
+    timeout(PATIENCE, leads.wait_for(|leads| *leads)).await.expect("in time").expect("it runs");
 }
 
 #[tokio::test]

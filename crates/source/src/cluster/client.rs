@@ -13,9 +13,7 @@ use tokio::time::timeout;
 use super::access::Access;
 use super::fault::words;
 use super::server::Server;
-
-/// How long an answer may take: a list of 100,000 objects takes a few seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+use super::times::Times;
 
 /// Sends requests to an API server, as whom its [`Access`] says.
 #[derive(Clone)]
@@ -23,6 +21,8 @@ pub struct Client {
     via: Via,
     access: String,
     namespace: String,
+    /// How long a request may take, with its answer.
+    patience: Duration,
 }
 
 /// What carries requests.
@@ -125,13 +125,14 @@ impl<'a> Ask<'a> {
 impl Client {
     pub(super) fn new(client: kube::Client, access: &Access) -> Self {
         let namespace = client.default_namespace().to_owned();
-        Self { via: Via::Own(client), access: access.to_string(), namespace }
+        let patience = Times::default().request;
+        Self { via: Via::Own(client), access: access.to_string(), namespace, patience }
     }
 
     /// On the way of a follower, whose namespace is nobody's business.
-    pub(super) fn sharing(server: Arc<Server>) -> Self {
+    pub(super) fn sharing(server: Arc<Server>, patience: Duration) -> Self {
         let access = server.access().to_string();
-        Self { via: Via::Shared(server), access, namespace: String::new() }
+        Self { via: Via::Shared(server), access, namespace: String::new(), patience }
     }
 
     /// The namespace that is meant where none is named: that of the kubeconfig's context.
@@ -161,8 +162,8 @@ impl Client {
             let body = body.collect().await.map_err(|error| error.to_string())?;
             Ok::<_, String>((head, body.to_bytes()))
         };
-        let late = || failed(&format_args!("no answer within {} s", PATIENCE.as_secs()));
-        let answer = timeout(PATIENCE, answer).await.map_err(|_| late())?;
+        let late = || failed(&format_args!("no answer within {} s", self.patience.as_secs()));
+        let answer = timeout(self.patience, answer).await.map_err(|_| late())?;
         let (head, body) = answer.map_err(|error| failed(&error))?;
         if let (StatusCode::UNAUTHORIZED, Via::Shared(server)) = (head.status, &self.via) {
             server.renew(true).await;

@@ -19,23 +19,14 @@ use super::health::Reporter;
 use super::known::Known;
 use super::raw::{Raw, resource};
 use super::server::{Connection, Server};
+use super::times::Times;
 use crate::{Change, Queue};
 
 /// Objects of one page of a list.
 const PAGE: u32 = 500;
 
-/// How long an answer may take to begin, or a page to come.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// How long a watch is asked for, in seconds, at least; up to half as much more, so that not all end together. A server that
-/// is silent for longer than it was asked for is gone, with no word of it.
-const WATCH: u32 = 60;
-
 /// How long the watch is asked for, in seconds, that begins with what there is: that may be much.
 const LONGEST: u32 = 600;
-
-/// How much later than asked for a watch may end.
-const MARGIN: Duration = Duration::from_secs(10);
 
 /// What the bookmark says of itself that ends what there was when a watch began.
 const INITIAL_END: &str = "k8s.io/initial-events-end";
@@ -48,6 +39,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 pub(super) struct Follower {
     kind: Kind,
     selection: Selection,
+    times: Times,
     server: Arc<Server>,
     reporter: Arc<Reporter>,
     queue: Arc<Queue>,
@@ -70,6 +62,7 @@ impl Follower {
     pub(super) fn new(
         kind: Kind,
         selection: Selection,
+        times: Times,
         server: Arc<Server>,
         reporter: Arc<Reporter>,
         queue: Arc<Queue>,
@@ -78,6 +71,7 @@ impl Follower {
         Self {
             kind,
             selection,
+            times,
             server,
             reporter,
             queue,
@@ -149,10 +143,10 @@ impl Follower {
     ) -> Result<String, Fault> {
         self.known.begin();
         let params = WatchParams { send_initial_events: true, ..self.watching(LONGEST) };
-        let mut events = patiently(Events::of(connection, api, &params, "")).await?;
+        let mut events = self.patiently(Events::of(connection, api, &params, "")).await?;
         loop {
             let endless = || Fault::Refused("it does not say where what there is ends".to_owned());
-            let event = timeout(PATIENCE, events.next()).await;
+            let event = timeout(self.times.answer, events.next()).await;
             let event = event.ok().flatten().ok_or_else(endless)??;
             if let WatchEvent::Bookmark(bookmark) = &event
                 && bookmark.metadata.annotations.contains_key(INITIAL_END)
@@ -176,7 +170,7 @@ impl Follower {
         };
         loop {
             let page = async { api.list(&params).await.map_err(|error| Fault::of(&error)) };
-            let page = patiently(page).await;
+            let page = self.patiently(page).await;
             if page.as_ref().err() == Some(&Fault::Expired) {
                 self.pages = false;
             }
@@ -221,12 +215,13 @@ impl Follower {
     /// One watch, until it ends in its time.
     async fn watch(&mut self, listed: &mut Listed) -> Result<(), Fault> {
         let Listed { connection, api, revision } = listed;
-        let seconds = WATCH + fastrand::u32(..WATCH / 2);
+        let Times { watch, margin, .. } = self.times;
+        let seconds = watch + fastrand::u32(..=watch / 2);
         let params = self.watching(seconds);
         let began = Instant::now();
-        let mut events = patiently(Events::of(connection, api, &params, revision)).await?;
+        let mut events = self.patiently(Events::of(connection, api, &params, revision)).await?;
         self.reporter.works(self.kind);
-        let longest = Duration::from_secs(seconds.into()) + MARGIN;
+        let longest = Duration::from_secs(seconds.into()) + margin;
         let mut heard = false;
         loop {
             let event = timeout(longest, events.next()).await;
@@ -310,12 +305,16 @@ impl Follower {
             self.queue.wake();
         }
     }
-}
 
-/// An answer, or what came instead of it.
-async fn patiently<T>(answer: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-    match timeout(PATIENCE, answer).await {
-        Ok(answer) => answer,
-        Err(_) => Err(Fault::Other(format!("no answer within {} s", PATIENCE.as_secs()))),
+    /// An answer, or what came instead of it.
+    async fn patiently<T>(
+        &self,
+        answer: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        let patience = self.times.answer;
+        match timeout(patience, answer).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Fault::Other(format!("no answer within {} s", patience.as_secs()))),
+        }
     }
 }

@@ -11,6 +11,7 @@
 //! | `known.rs` | what of it is news |
 //! | `health.rs` | how it stands with the server |
 //! | `fault.rs`, `backoff.rs` | what goes wrong, and when to try again |
+//! | `times.rs` | how long is waited for it |
 //! | `raw.rs` | an object as the server writes it |
 //!
 //! It takes the right to list and watch the kinds that anything is compiled from ([`Kind::compiled`]), where [`Options`] says
@@ -36,21 +37,25 @@ mod known;
 mod lease;
 mod raw;
 mod server;
+mod times;
 
 pub use access::{Access, AccessError};
 pub use client::{Answer, Ask, Client, escaped, path};
 pub use health::Health;
 pub use lease::{Candidate, Election, Timing};
+pub use times::Times;
 
 use follow::Follower;
 use health::Reporter;
 use server::Server;
 
-/// Which objects are followed.
+/// Which objects are followed, and how.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Of these kinds only some; of others all. Secrets of one namespace take fewer rights than those of all.
     pub selections: BTreeMap<Kind, Selection>,
+    /// How long is waited for what.
+    pub times: Times,
 }
 
 impl Options {
@@ -58,7 +63,7 @@ impl Options {
     #[must_use]
     pub fn of_workload(namespace: &str) -> Self {
         let own = Selection { namespace: Some(namespace.to_owned()), ..Selection::default() };
-        Self { selections: [(Kind::Secret, own)].into() }
+        Self { selections: [(Kind::Secret, own)].into(), times: Times::default() }
     }
 }
 
@@ -79,6 +84,7 @@ pub struct Selection {
 pub struct Cluster {
     changes: Changes,
     server: Arc<Server>,
+    times: Times,
     health: watch::Receiver<Health>,
     /// Ends with this.
     _followers: JoinSet<()>,
@@ -92,20 +98,22 @@ impl Cluster {
         let reporter = Arc::new(Reporter::new(Kind::compiled()));
         let queue = Arc::new(Queue::default());
         let health = reporter.subscribe();
-        let mut followers = JoinSet::new();
+        let (times, mut followers) = (options.times, JoinSet::new());
         for kind in Kind::compiled() {
             let selection = options.selections.get(&kind).cloned().unwrap_or_default();
             let (server, reporter) = (Arc::clone(&server), Arc::clone(&reporter));
-            let follower = Follower::new(kind, selection, server, reporter, Arc::clone(&queue));
+            let queue = Arc::clone(&queue);
+            let follower = Follower::new(kind, selection, times, server, reporter, queue);
             followers.spawn(follower.run());
         }
-        Self { changes: Changes::new([].into(), queue), server, health, _followers: followers }
+        let changes = Changes::new([].into(), queue);
+        Self { changes, server, times, health, _followers: followers }
     }
 
     /// Sends single requests on the way that is followed, with the credentials of now.
     #[must_use]
     pub fn client(&self) -> Client {
-        Client::sharing(Arc::clone(&self.server))
+        Client::sharing(Arc::clone(&self.server), self.times.request)
     }
 
     /// The next change; waits for it. Cancel safe.
