@@ -29,6 +29,7 @@ mod guide_003;
 mod guide_004;
 mod hardened;
 mod image;
+mod in_pod;
 mod inject;
 mod injected;
 mod kubeconfigs;

@@ -21,7 +21,12 @@ pub struct ApiServer {
 impl ApiServer {
     /// A new one, with the namespace in which gateways are.
     pub async fn start() -> Self {
-        let server = Self::start_at(&Place::new(), &[]).await;
+        Self::start_with(&[]).await
+    }
+
+    /// The same with these flags.
+    pub async fn start_with(flags: &[&str]) -> Self {
+        let server = Self::start_at(&Place::new(), flags).await;
         let namespace = r#"{"metadata": {"name": "istio-system"}}"#;
         server.client().await.send("POST", "/api/v1/namespaces", namespace).await;
         server

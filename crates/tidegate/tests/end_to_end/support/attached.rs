@@ -59,19 +59,20 @@ impl Attached {
     /// Starts one, with these flags besides its own.
     pub async fn start(way: &Way, flags: &[&str]) -> Self {
         let command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-        Self::started(command, &way.kubeconfig(), flags).await
+        Self::started(command, Some(&way.kubeconfig()), flags).await
     }
 
     /// Starts one in the network of `world`, on the API of a kubeconfig.
     pub async fn start_in(world: &World, kubeconfig: &Path, flags: &[&str]) -> Self {
         let command = Command::from(world.command(env!("CARGO_BIN_EXE_tidegate")));
-        Self::started(command, kubeconfig, flags).await
+        Self::started(command, Some(kubeconfig), flags).await
     }
 
-    async fn started(mut command: Command, kubeconfig: &Path, flags: &[&str]) -> Self {
+    /// Starts a command as one, on the API of a kubeconfig, or without one of what stands where the command finds it.
+    pub async fn started(mut command: Command, kubeconfig: Option<&Path>, flags: &[&str]) -> Self {
         command.args(["up", "--workers", "2", "--port-map", "80=0,443=0"]).args(flags);
         command.args(["--gateway-listen", "127.0.0.1", "--admin-listen", "127.0.0.1:0"]);
-        command.args(["--health-listen", "127.0.0.1:0", "--kubeconfig"]).arg(kubeconfig);
+        command.args(["--health-listen", "127.0.0.1:0", "--kubeconfig"]).args(kubeconfig);
         let process = Process::spawn(command);
         process.stderr().containing("/healthz/ready").await;
         let text = process.stderr().text();
