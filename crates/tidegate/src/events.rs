@@ -29,7 +29,7 @@ pub enum Unwritten {
 
 /// Writes what is said of one object with this `metadata.uid`, until nobody says anything any more. The log says it too, so that
 /// what is not written is no loss: what is too much ([`Allowance`]), what fails, and what the account may not write, which is told once.
-pub async fn write_all(client: &Client, uid: &str, mut notes: mpsc::Receiver<Note>) {
+pub async fn write_all(client: &Client, uid: &str, notes: &mut mpsc::Receiver<Note>) {
     let mut allowance = Allowance::new(Instant::now());
     let (mut is_told, mut forbidden) = (false, None::<Instant>);
     while let Some(note) = notes.recv().await {
@@ -201,10 +201,10 @@ mod tests {
         let refused = write(&client, "uid", &note(0)).await.expect_err("it is forbidden");
         assert!(matches!(refused, Unwritten::Forbidden(_)), "{refused:?}");
         let asked = server.requests();
-        let (sender, notes) = mpsc::channel(WAITING);
+        let (sender, mut notes) = mpsc::channel(WAITING);
         (1..5).for_each(|number| sender.try_send(note(number)).expect("there is room"));
         drop(sender);
-        write_all(&client, "uid", notes).await;
+        write_all(&client, "uid", &mut notes).await;
         assert_eq!(server.requests(), asked + 1);
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A POST there, which Kubernetes does not have, hands lines in: text, in place of what a node would read from a container.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 
 use bytes::Bytes;
@@ -18,6 +18,10 @@ use super::failure::Failure;
 use super::handed_in::uid_of;
 use super::reply::{self, PIECES_AHEAD, Reply};
 use super::router::Target;
+use super::sessions::RUN_ANNOTATION;
+
+/// The container of a Pod of `tidegate run` whose log its sidecar hands in.
+const RUN_SIDECAR: &str = "istio-proxy";
 
 /// Which lines of a container's log are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -101,7 +105,8 @@ const PIECE: usize = 16 << 10;
 
 /// Answers with lines of a container's log.
 pub(crate) fn log(api: &Api, target: &Target, ask: &Ask) -> Result<Reply, Failure> {
-    let Container { namespace, pod, uid, name } = &Container::named(api, target, ask)?;
+    let container = Container::named(api, target, ask)?;
+    let Container { namespace, pod, uid, name, .. } = &container;
     let options = options(ask)?;
     if options.previous {
         return Err(Failure::bad_request(format!(
@@ -109,7 +114,9 @@ pub(crate) fn log(api: &Api, target: &Target, ask: &Ask) -> Result<Reply, Failur
         )));
     }
     let own = api.containers.logs(namespace, pod, name, &options);
-    let lines = own.or_else(|| api.handed_in.read(uid, name, &options)).ok_or_else(|| {
+    let handed_in = || api.handed_in.read(uid, name, &options);
+    let lines = own.or_else(handed_in).or_else(|| container.elsewhere(&options));
+    let lines = lines.ok_or_else(|| {
         Failure::bad_request(format!(
             "container {name:?} in pod {pod:?} is not run by this process, which keeps no log of it"
         ))
@@ -128,7 +135,7 @@ pub(crate) fn log(api: &Api, target: &Target, ask: &Ask) -> Result<Reply, Failur
 
 /// Takes lines of a container that another process runs. `uid` says of which Pod, where another one may have its name by now.
 pub(crate) fn hand_in(api: &Api, target: &Target, ask: &Ask) -> Result<Reply, Failure> {
-    let Container { namespace, pod, uid, name } = &Container::named(api, target, ask)?;
+    let Container { namespace, pod, uid, name, .. } = &Container::named(api, target, ask)?;
     let info = Kind::Pod.info();
     if let Some(asked) = ask.query.get("uid").filter(|asked| asked != uid) {
         let why =
@@ -160,6 +167,8 @@ pub(super) struct Container {
     /// The Pod's.
     uid: String,
     pub name: String,
+    /// Whether it is that of a command which `tidegate run` has started.
+    is_command: bool,
 }
 
 impl Container {
@@ -169,8 +178,31 @@ impl Container {
         let key = ObjectKey::new(Kind::Pod, namespace.as_str(), pod.as_str());
         let entry =
             api.store.get(&key).ok_or_else(|| Failure::not_found(Kind::Pod.info(), &pod))?;
-        let name = container(&entry.json(), &pod, ask.query.get("container"))?;
-        Ok(Self { namespace, uid: uid_of(&entry), pod, name })
+        let manifest = entry.json();
+        let name = container(&manifest, &pod, ask.query.get("container"))?;
+        let is_run = manifest["metadata"]["annotations"][RUN_ANNOTATION].is_string();
+        let is_command = is_run && name != RUN_SIDECAR;
+        Ok(Self { namespace, uid: uid_of(&entry), pod, name, is_command })
+    }
+
+    /// Where a command's output is that goes to the terminal of `tidegate run`: the log of its container says so, so that all
+    /// containers' logs can be asked for at once.
+    fn elsewhere(&self, options: &LogOptions) -> Option<Box<dyn LogLines>> {
+        let Self { pod, .. } = self;
+        let line = format!(
+            "what the command of pod {pod} writes goes to the terminal of tidegate run; the log of its sidecar: kubectl logs {pod} -c {RUN_SIDECAR}"
+        );
+        let line = (options.tail != Some(0)).then(|| Bytes::from(line));
+        self.is_command.then(|| -> Box<dyn LogLines> { Box::new(OneLine(line)) })
+    }
+}
+
+/// A log of one line.
+struct OneLine(Option<Bytes>);
+
+impl LogLines for OneLine {
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Option<Bytes>> + Send + '_>> {
+        Box::pin(ready(self.0.take()))
     }
 }
 
@@ -230,7 +262,7 @@ async fn copy(mut lines: Box<dyn LogLines>, pieces: mpsc::Sender<Bytes>, limit: 
             // What has been collected goes out as soon as no further line is there.
             biased;
             next = lines.next() => next,
-            () = std::future::ready(()), if !piece.is_empty() => {
+            () = ready(()), if !piece.is_empty() => {
                 if pieces.send(std::mem::take(&mut piece).into()).await.is_err() {
                     return;
                 }

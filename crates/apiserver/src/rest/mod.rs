@@ -70,7 +70,7 @@ pub use limits::Limits;
 pub use logs::{CommandOutput, ContainerCommand, Containers, LogLines, LogOptions, NoContainers};
 pub use refusals::{MOST_ENTRIES as EGRESS_ENTRIES, PATH as EGRESS_PATH};
 pub use server::{Handle, Options, Server, StartError};
-pub use sessions::ADMIN_ANNOTATION;
+pub use sessions::{ADMIN_ANNOTATION, RUN_ANNOTATION};
 
 /// What `/version` says: kubectl and its relatives choose what they do by it. The last version whose kubectl is
 /// known to work with this surface.

@@ -15,6 +15,8 @@ pub(super) enum Fault {
     Expired,
     /// The server does not know us.
     Unauthorized(String),
+    /// It knows us, and does not let us.
+    Forbidden(String),
     /// The server does not take what it was asked, in words: it may not know how.
     Refused(String),
     /// Anything else, in words.
@@ -26,7 +28,10 @@ impl fmt::Display for Fault {
         match self {
             Self::NotServed => f.write_str("it is not served"),
             Self::Expired => f.write_str("the history is too short"),
-            Self::Unauthorized(why) | Self::Refused(why) | Self::Other(why) => f.write_str(why),
+            Self::Unauthorized(why)
+            | Self::Forbidden(why)
+            | Self::Refused(why)
+            | Self::Other(why) => f.write_str(why),
         }
     }
 }
@@ -50,7 +55,7 @@ impl Fault {
                 "{}: the credentials are not good (they are read again from where they stand)",
                 said()
             )),
-            403 => Self::Other(format!("{} (it takes the right to list and watch)", said())),
+            403 => Self::Forbidden(format!("{} (it takes the right to list and watch)", said())),
             404 => Self::NotServed,
             410 => Self::Expired,
             400 | 422 => Self::Refused(said()),

@@ -286,7 +286,10 @@ impl Follower {
             Fault::Expired => {
                 tracing::debug!(kind = %self.kind, "the history is too short: all is listed again");
             }
-            Fault::Unauthorized(why) | Fault::Refused(why) | Fault::Other(why) => self.fails(why),
+            Fault::Unauthorized(why) | Fault::Forbidden(why) => {
+                self.reporter.refused(self.kind, &self.in_words(why));
+            }
+            Fault::Refused(why) | Fault::Other(why) => self.fails(why),
         }
         if !matches!(fault, Fault::NotServed | Fault::Expired) {
             self.server.renew(matches!(fault, Fault::Unauthorized(_))).await;
@@ -295,7 +298,11 @@ impl Follower {
     }
 
     fn fails(&self, why: &str) {
-        self.reporter.fails(self.kind, &format!("{}: {why}", self.server.access()));
+        self.reporter.fails(self.kind, &self.in_words(why));
+    }
+
+    fn in_words(&self, why: &str) -> String {
+        format!("{}: {why}", self.server.access())
     }
 
     /// The kind is known now, and with it all of them, if it was the last.

@@ -24,6 +24,8 @@ pub enum Health {
         since: Timestamp,
         /// Why, in words.
         why: Arc<str>,
+        /// Whether the server answers, and refuses these credentials: somebody has to give others, or other rights.
+        refused: bool,
     },
 }
 
@@ -41,8 +43,15 @@ struct State {
     /// Kinds that are not served.
     unserved: BTreeSet<Kind>,
     /// What is wrong, by kind.
-    faults: BTreeMap<Kind, Arc<str>>,
+    faults: BTreeMap<Kind, Wrong>,
     outage: Option<Outage>,
+}
+
+/// What is wrong with a kind.
+#[derive(Clone, Debug)]
+struct Wrong {
+    why: Arc<str>,
+    refused: bool,
 }
 
 /// From the first fault to when none is left.
@@ -109,16 +118,25 @@ impl Reporter {
 
     /// A kind cannot be read or followed.
     pub(super) fn fails(&self, kind: Kind, why: &str) {
-        self.settle(&mut self.lock(), kind, Some(why));
+        self.settle(&mut self.lock(), kind, Some(Wrong { why: why.into(), refused: false }));
     }
 
-    fn settle(&self, state: &mut State, kind: Kind, fault: Option<&str>) {
-        match fault {
-            Some(why) => state.fault(kind, why.into()),
+    /// The server refuses that a kind is read, with these credentials.
+    pub(super) fn refused(&self, kind: Kind, why: &str) {
+        self.settle(&mut self.lock(), kind, Some(Wrong { why: why.into(), refused: true }));
+    }
+
+    fn settle(&self, state: &mut State, kind: Kind, wrong: Option<Wrong>) {
+        match wrong {
+            Some(wrong) => state.fault(kind, wrong),
             None => state.mend(kind),
         }
-        let health = match (&state.outage, state.faults.values().next()) {
-            (Some(outage), Some(why)) => Health::Lost { since: outage.since, why: Arc::clone(why) },
+        let mut faults = state.faults.values();
+        let first = faults.clone().find(|wrong| wrong.refused).or_else(|| faults.next());
+        let health = match (&state.outage, first.cloned()) {
+            (Some(Outage { since, .. }), Some(Wrong { why, refused })) => {
+                Health::Lost { since: *since, why, refused }
+            }
             _ if state.unread.is_empty() => Health::Connected,
             _ => Health::Starting,
         };
@@ -135,19 +153,20 @@ impl Reporter {
 }
 
 impl State {
-    fn fault(&mut self, kind: Kind, why: Arc<str>) {
+    fn fault(&mut self, kind: Kind, wrong: Wrong) {
+        let why = &wrong.why;
         let outage = self.outage.get_or_insert_with(|| Outage {
             since: Timestamp::now(),
             began: Instant::now(),
             told: BTreeSet::new(),
         });
-        if outage.told.len() < MOST_TOLD && outage.told.insert(Arc::clone(&why)) {
+        if outage.told.len() < MOST_TOLD && outage.told.insert(Arc::clone(why)) {
             match self.unread.is_empty() {
                 true => tracing::warn!("{why}; what was read before stays in force"),
                 false => tracing::warn!("{why}; nothing is served before all objects are read"),
             }
         }
-        self.faults.insert(kind, why);
+        self.faults.insert(kind, wrong);
     }
 
     fn mend(&mut self, kind: Kind) {
@@ -173,11 +192,20 @@ mod tests {
         assert!(!reporter.read(Kind::Pod));
         assert_eq!(*health.borrow(), Health::Starting);
         reporter.fails(Kind::Gateway, "refused");
-        let Health::Lost { since, why } = health.borrow().clone() else { panic!("lost") };
-        assert_eq!(&*why, "refused");
+        let Health::Lost { since, why, refused } = health.borrow().clone() else { panic!("lost") };
+        assert_eq!((&*why, refused), ("refused", false));
         reporter.fails(Kind::Pod, "refused");
         assert!(reporter.not_served(Kind::Gateway, 0), "all are known");
-        assert_eq!(*health.borrow(), Health::Lost { since, why }, "one outage, until its end");
+        assert_eq!(
+            *health.borrow(),
+            Health::Lost { since, why, refused },
+            "one outage, until its end"
+        );
+        reporter.refused(Kind::Gateway, "not you");
+        assert!(
+            matches!(&*health.borrow(), Health::Lost { refused: true, why, .. } if &**why == "not you")
+        );
+        reporter.works(Kind::Gateway);
         reporter.works(Kind::Pod);
         assert_eq!(*health.borrow(), Health::Connected);
         assert!(!reporter.read(Kind::Gateway), "that was told");

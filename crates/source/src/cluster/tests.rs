@@ -202,7 +202,7 @@ async fn who_may_not_read_a_kind_is_told_and_nothing_is_served_half() {
         "message":"gateways is forbidden: User \"x\" cannot list resource \"gateways\""}"#;
     let script = Script::default().lists(&[(403, forbidden), (403, forbidden), (200, EMPTY)]);
     let (_script, mut cluster, _file) = script.serve().await;
-    let lacks = |now: &Health| matches!(now, Health::Lost { why, .. } if why.contains("cannot list") && why.contains("right to list"));
+    let lacks = |now: &Health| matches!(now, Health::Lost { why, refused: true, .. } if why.contains("cannot list") && why.contains("right to list"));
     health(&cluster, lacks).await;
     assert!(cluster.try_next().is_none());
     assert_eq!(told(&mut cluster).await, "synced");

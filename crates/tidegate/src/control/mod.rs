@@ -65,7 +65,7 @@ pub struct Neighbours {
     /// The table that a workload's queries are answered from.
     pub names: Option<Names>,
     /// The Pod of the workload, where what happens to that is told as events of it.
-    pub pod: Option<ObjectKey>,
+    pub pod: Option<Told>,
 }
 
 /// Starts the loop on a thread of its own, which ends with the process. `start` is told the snapshot generation that holds everything
@@ -134,7 +134,7 @@ struct Control<F> {
     incidents: mpsc::UnboundedReceiver<Incident>,
     /// The table that a workload's queries are answered from.
     names: Option<Names>,
-    pod: Option<ObjectKey>,
+    pod: Option<Told>,
 }
 
 impl<F: Feed> Control<F> {
@@ -226,6 +226,9 @@ impl<F: Feed> Control<F> {
                     self.notices.forget(key);
                     self.unusable.forget(key);
                     self.outgoing.forget(key);
+                    if let Some(pod) = self.pod.as_ref().filter(|pod| pod.about == *key) {
+                        pod.gone.notify_one();
+                    }
                 }
                 Change::Invalid { .. } | Change::Synced => {}
             }
@@ -345,7 +348,7 @@ impl<F: Feed> Control<F> {
                 Incident::Name(_) | Incident::Egress(_) => self.outgoing.note(note),
             }
         }
-        let of_pod = self.pod.as_ref().and_then(|pod| incidents::note(incident, pod.clone()));
+        let of_pod = self.pod.as_ref().and_then(|pod| incidents::note(incident, pod.about.clone()));
         of_pod.into_iter().for_each(|note| self.outgoing.note(note));
     }
 

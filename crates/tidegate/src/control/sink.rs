@@ -1,10 +1,12 @@
 //! Where it goes what is found out about objects.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use tidegate_api::ObjectKey;
 use tidegate_apiserver::store::{Condition, Note, Store, Tone};
 use tidegate_pilot::status;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::Update;
 
@@ -75,6 +77,8 @@ pub struct Told {
     pub about: ObjectKey,
     /// Whoever shows it.
     pub notes: mpsc::Sender<Note>,
+    /// Notified when it is deleted.
+    pub gone: Arc<Notify>,
 }
 
 impl Sink for InWords {

@@ -8,28 +8,27 @@
 //! | `network.rs` | the namespace: addresses, routes, and what leads out of it |
 //! | `claim.rs` | what is made outside of the namespace, written down so that the next start can remove it |
 //! | `pod.rs` | the Pod by which the command shows itself in an API |
+//! | `showing.rs` | that it does so for as long as it runs |
 //! | `command.rs` | the command: as whom it runs, its signals, its status |
 
 mod claim;
 mod command;
 mod network;
 mod pod;
+mod showing;
 
-use std::future::pending;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_api::{Kind, ObjectKey};
-use tidegate_proxy::accesslog::Format;
-use tidegate_source::cluster::Access;
-use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::sync::{Notify, mpsc};
 
 use self::command::{Command, Ended, Signals};
 use self::network::Network;
-use self::pod::Shown;
+use self::showing::Show;
 use crate::cli::{LogLevel, RunArgs};
 use crate::control::Told;
 use crate::failure::{Failure, Outcome, both};
@@ -40,9 +39,6 @@ use crate::{capture, events, listen, terminal};
 const FAILED: u8 = 125;
 /// How long connections may take to finish that outlive the command.
 const GRACE: Duration = Duration::from_secs(1);
-
-/// How long an API may take to create or delete the Pod of a command.
-const API: Duration = Duration::from_secs(10);
 
 /// Runs a command to its end; its status.
 pub fn run(args: RunArgs) -> ExitCode {
@@ -80,6 +76,7 @@ fn try_run(args: RunArgs) -> Outcome<u8> {
     let show = source.access().cloned().map(|access| Show {
         access,
         workload: workload.clone(),
+        command: command.name().to_owned(),
         format: args.proxy.access_log_format.compiled(),
     });
     let ((admin, health), status) = network.inside(|| {
@@ -95,20 +92,13 @@ fn try_run(args: RunArgs) -> Outcome<u8> {
         dns::bind(&queries)
     })??;
     let plan = Plan::new(args.proxy, source, workload, &args.access_log, [admin, health])?;
-    let plan = plan.answering(Some(answering), true).telling(status);
+    // Somebody waits for the command.
+    let plan = plan.answering(Some(answering), true).telling(status).impatient();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("no runtime: {error}")))?;
     runtime.block_on(serve(plan, command, (&network, identity), show))
-}
-
-/// How the command is shown in an API.
-struct Show {
-    access: Access,
-    workload: Workload,
-    /// What lines of its log look like.
-    format: Format,
 }
 
 async fn serve(
@@ -126,42 +116,30 @@ async fn serve(
         });
         started.map_err(|failure| std::io::Error::other(failure.to_string()))?
     };
-    let (sender, notes) = mpsc::channel(events::WAITING);
+    let (sender, mut notes) = mpsc::channel(events::WAITING);
+    let gone = Arc::new(Notify::new());
     let told = show.as_ref().map(|Show { workload: Workload { namespace, name, .. }, .. }| Told {
         about: ObjectKey::new(Kind::Pod, namespace.as_str(), name.as_str()),
         notes: sender,
+        gone: Arc::clone(&gone),
     });
     let sidecar = tokio::select! {
         sidecar = plan.shown(told).start(launch) => sidecar?,
         signal = signals.next() => return Ok(Ended::by(signal).status()),
     };
-    let shown = match show {
-        Some(show) => create(&show, command.name()).await.map(|shown| (shown, show.format)),
+    let showing = match show {
+        Some(show) => show.begin(&sidecar.data_plane.view).await,
         None => None,
     };
-    let Some((shown, format)) = shown else {
+    let Some(mut showing) = showing else {
         return Ok(beside(sidecar, command, network, &mut signals).await?.status());
     };
-    let handing_in = shown.hand_in(&sidecar.data_plane.view, format);
     let ended = tokio::select! {
         ended = beside(sidecar, command, network, &mut signals) => ended,
-        never = async { shown.tell(notes).await; pending().await } => never,
+        never = showing.keep(&mut notes, &gone) => match never {},
     };
-    for one in handing_in {
-        one.end().await;
-    }
-    if timeout(API, shown.remove()).await.is_err() {
-        tracing::warn!("the Pod of this command is left behind: the API did not answer in {API:?}");
-    }
+    showing.end().await;
     Ok(ended?.status())
-}
-
-async fn create(show: &Show, command: &str) -> Option<Shown> {
-    let shown = timeout(API, Shown::create(&show.access, &show.workload, command)).await;
-    shown.unwrap_or_else(|_| {
-        tracing::warn!("no Pod shows this command: the API did not answer in {API:?}");
-        None
-    })
 }
 
 /// Runs the command while the sidecar serves.

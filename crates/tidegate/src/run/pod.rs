@@ -6,18 +6,17 @@ use http::{Method, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidegate_api::validation::names;
+use tidegate_apiserver::rest::RUN_ANNOTATION as PROCESS;
 use tidegate_apiserver::store::Note;
 use tidegate_proxy::accesslog::Format;
 use tidegate_proxy::view::View;
-use tidegate_source::cluster::{Access, Ask, Client};
+use tidegate_source::cluster::{Access, Answer, Ask, Client};
 use tokio::sync::mpsc;
 
 use crate::events;
 use crate::handing_in::HandingIn;
 use crate::sidecar::Workload;
 
-/// Says of a Pod which process it stands for, as `MACHINE/NUMBER`: who finds one of a process that is gone may remove it.
-const PROCESS: &str = "tidegate.dev/run";
 /// The container whose log is the access log, in Istio.
 const PROXY_CONTAINER: &str = "istio-proxy";
 
@@ -30,19 +29,11 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// Creates the Pod of a workload. Without one the command runs all the same, and it is told why there is none.
-    pub async fn create(access: &Access, workload: &Workload, command: &str) -> Option<Self> {
-        match Self::try_create(access, workload, command).await {
-            Ok(shown) => Some(shown),
-            Err(why) => {
-                let Workload { namespace, name, .. } = workload;
-                tracing::warn!("no Pod {namespace}/{name} shows this command: {why}");
-                None
-            }
-        }
-    }
-
-    async fn try_create(
+    /// Creates the Pod of a workload.
+    ///
+    /// # Errors
+    /// There is none, in words, with what can be done about it.
+    pub async fn create(
         access: &Access,
         workload: &Workload,
         command: &str,
@@ -58,7 +49,7 @@ impl Shown {
             answer = client.send(create()).await?;
         }
         if !answer.status.is_success() {
-            return Err(format!("{}; --pod NAME gives it another name", answer.refusal()));
+            return Err(refused(&answer, &workload.namespace));
         }
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let shown = Self { client, path, uid: text(&answer.body["metadata"]["uid"]) };
@@ -86,8 +77,17 @@ impl Shown {
         ]
     }
 
-    /// Writes what is said of the Pod as Events of it.
-    pub async fn tell(&self, notes: mpsc::Receiver<Note>) {
+    /// Whether the API still has it, as far as is known.
+    pub async fn is_there(&self) -> bool {
+        match self.client.send(Ask::new(Method::GET, &self.path)).await {
+            Ok(answer) if answer.status == StatusCode::NOT_FOUND => false,
+            Ok(answer) if answer.status.is_success() => answer.body["metadata"]["uid"] == *self.uid,
+            _ => true,
+        }
+    }
+
+    /// Writes what is said of the Pod as Events of it, until nobody says anything any more.
+    pub async fn tell(&self, notes: &mut mpsc::Receiver<Note>) {
         events::write_all(&self.client, &self.uid, notes).await;
     }
 
@@ -96,6 +96,21 @@ impl Shown {
         if let Err(why) = delete(&self.client, &self.path, &self.uid).await {
             tracing::warn!("the Pod of this command is left behind: {why}");
         }
+    }
+}
+
+/// Why a Pod was not created, and what helps.
+fn refused(answer: &Answer, namespace: &str) -> String {
+    let why = answer.refusal();
+    match answer.status {
+        StatusCode::CONFLICT => format!("{why}; --pod NAME gives it another name"),
+        StatusCode::NOT_FOUND => format!(
+            "{why}; kubectl create namespace {namespace} creates it, and -n NAMESPACE names another one"
+        ),
+        StatusCode::FORBIDDEN => {
+            format!("{why}; -n NAMESPACE names one where these credentials may create Pods")
+        }
+        _ => why,
     }
 }
 
@@ -168,7 +183,7 @@ fn manifest(workload: &Workload, command: &str, own: &str) -> Value {
             "name": name,
             "namespace": namespace,
             "labels": labels,
-            "annotations": { PROCESS: own, "kubectl.kubernetes.io/default-container": command },
+            "annotations": { PROCESS: own, "kubectl.kubernetes.io/default-container": PROXY_CONTAINER },
         },
         "spec": {
             "containers": described,

@@ -155,6 +155,8 @@ pub struct Plan {
     pod: Option<Told>,
     /// Where an API takes the list of what is refused, of a Pod that somebody else shows.
     refusals: Option<(Client, String)>,
+    /// Whether the start waits for an API that refuses what is to be read.
+    is_patient: bool,
 }
 
 /// Starts the threads that carry traffic.
@@ -195,6 +197,7 @@ impl Plan {
             names: None,
             pod: None,
             refusals: None,
+            is_patient: true,
         })
     }
 
@@ -211,9 +214,9 @@ impl Plan {
         let told = known.map(|Known { client, uid }| {
             let path = format!("/api/v1/namespaces/{namespace}/pods/{name}/egress?uid={uid}");
             self.refusals = Some((client.clone(), path));
-            let (notes, said) = mpsc::channel(events::WAITING);
-            tokio::spawn(async move { events::write_all(&client, &uid, said).await });
-            Told { about, notes }
+            let (notes, mut said) = mpsc::channel(events::WAITING);
+            tokio::spawn(async move { events::write_all(&client, &uid, &mut said).await });
+            Told { about, notes, gone: Arc::default() }
         });
         Ok(self.shown(told))
     }
@@ -237,6 +240,11 @@ impl Plan {
         Self { pod, ..self }
     }
 
+    /// The same, but for an API that refuses what is to be read: that ends the start.
+    pub fn impatient(self) -> Self {
+        Self { is_patient: false, ..self }
+    }
+
     /// Looks whether the user that it runs as may read what it is to follow.
     ///
     /// # Errors
@@ -252,7 +260,7 @@ impl Plan {
     /// interface answers. Done when everything that manifests hold is served, as far as it can be.
     ///
     /// # Errors
-    /// A thread cannot be made, or manifests cannot be watched.
+    /// A thread cannot be made, or manifests cannot be watched; or the API refuses what is to be read, and nobody is to wait for that.
     pub async fn start(
         self,
         launch: impl FnOnce(StartThreads) -> io::Result<DataPlane>,
@@ -287,8 +295,9 @@ impl Plan {
             status.serve(&interface, &data_plane.view, &self.workload);
         }
         let objects = self.source.follow(&self.workload.namespace).await?;
+        let refused = objects.refused(&self.workload.namespace);
         let policy = self.options.outbound_policy;
-        let pod = self.pod.as_ref().map(|told| told.about.clone());
+        let pod = self.pod.clone();
         let outgoing = Outgoing::start(InWords { pod: self.pod });
         let view = Arc::clone(&data_plane.view);
         let (server, dns) = self.names.unzip();
@@ -298,7 +307,10 @@ impl Plan {
         let control = control::start(objects, self.options, neighbours, started)
             .map_err(|error| Failure::new(format!("the control loop does not start: {error}")))?;
         // A data plane that has ended is told by whoever serves.
-        let _ = data_plane.ready.wait_for(|ready| *ready).await;
+        tokio::select! {
+            _ = data_plane.ready.wait_for(|ready| *ready) => {}
+            refused = refused, if !self.is_patient => return Err(refused),
+        }
         let mut answering = JoinSet::new();
         let mut queries = String::new();
         if let (Some(server), Some(dns)) = (server, dns) {

@@ -1,5 +1,6 @@
 //! Where a sidecar's objects come from: manifests, or an API server.
 
+use std::future::{Future, pending};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use http::{Method, StatusCode};
 use tidegate_api::kube::Pod;
 use tidegate_api::{FieldError, Kind, Object, Origin, Spec};
 use tidegate_apiserver::store::{Changes, Options as StoreOptions, Store};
-use tidegate_source::cluster::{Access, Ask, Client, Options};
+use tidegate_source::cluster::{Access, Ask, Client, Health, Options};
 use tidegate_source::{Change, Cluster};
 
 use super::Workload;
@@ -96,6 +97,33 @@ pub enum Objects {
     },
     /// Of an API server.
     Api(Cluster),
+}
+
+impl Objects {
+    /// Waits for an API that refuses what a workload of a namespace reads.
+    pub fn refused(&self, namespace: &str) -> impl Future<Output = Failure> + use<> {
+        let health = match self {
+            Self::Manifests { .. } => None,
+            Self::Api(cluster) => Some(cluster.health()),
+        };
+        let rights = format!(
+            "credentials with the rights of a workload: those of group tidegate:proxy:{namespace} in the API of tidegate up, in a \
+             cluster to list and watch what resources are (Secrets of namespace {namespace})"
+        );
+        async move {
+            let Some(mut health) = health else { return pending().await };
+            loop {
+                if let Health::Lost { refused: true, why, .. } = &*health.borrow_and_update() {
+                    return Failure::new(&**why)
+                        .or(rights)
+                        .or("--kubeconfig FILE, and --context NAME, of another user");
+                }
+                if health.changed().await.is_err() {
+                    return pending().await;
+                }
+            }
+        }
+    }
 }
 
 impl Feed for Objects {

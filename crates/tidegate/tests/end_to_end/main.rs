@@ -48,6 +48,7 @@ mod readme;
 mod revocation;
 mod rotation;
 mod run;
+mod run_pod;
 mod secret_server;
 mod secrets;
 mod sidecar;

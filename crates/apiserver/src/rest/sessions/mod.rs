@@ -20,6 +20,9 @@ pub(crate) use socket::{Session, serve};
 /// counts on Pods that are the process's own ([`crate::store::is_own`]).
 pub const ADMIN_ANNOTATION: &str = "tidegate.dev/admin";
 
+/// The annotation of a Pod that stands for a command of `tidegate run`: which process runs that, as `MACHINE/NUMBER`.
+pub const RUN_ANNOTATION: &str = "tidegate.dev/run";
+
 /// What a request for a session is answered with; nothing where none is asked for.
 pub(crate) fn answer(api: &Api, target: &Target, ask: &Ask) -> Option<Result<Reply, Failure>> {
     let refused = match target.subresource.as_deref()? {
@@ -53,15 +56,23 @@ fn refusal(api: &Api, target: &Target, refused: &str) -> Failure {
     let Some(pod) = api.store.get(&key) else {
         return Failure::not_found(Kind::Pod.info(), name);
     };
-    let own = (*pod.origin() == Origin::Process).then(|| pod.json());
-    let admin =
-        own.as_ref().and_then(|pod| pod["metadata"]["annotations"][ADMIN_ANNOTATION].as_str());
-    let why = match admin {
-        Some(admin) => format!(
+    let is_own = *pod.origin() == Origin::Process;
+    let pod = pod.json();
+    let annotation = |key: &str| pod["metadata"]["annotations"][key].as_str();
+    let admin = annotation(ADMIN_ANNOTATION).filter(|_| is_own);
+    let process = annotation(RUN_ANNOTATION).and_then(|process| process.rsplit_once('/'));
+    let why = match (admin, process) {
+        (Some(admin), _) => format!(
             "it is a process of its machine, without a container. Its ports are open there; its admin interface is at \
              http://{admin}, which tidegate proxy-config asks (or curl: /config_dump, /clusters, /stats)"
         ),
-        None => "nothing here runs pods, this one only says where endpoints are".to_owned(),
+        (None, Some((machine, number))) => format!(
+            "it is a command of tidegate run (process {number} of machine {machine}), without a container. Its sidecar's admin interface is in \
+             the command's own network: curl localhost:15000/config_dump from the command itself, or as root of that machine nsenter \
+             --net=/proc/NUMBER/ns/net curl localhost:15000/config_dump with the number of the command. Its log: kubectl logs {name} -c \
+             istio-proxy; what it was denied: tidegate egress denied --pod {name}"
+        ),
+        (None, None) => "nothing here runs pods, this one only says where endpoints are".to_owned(),
     };
     Failure::bad_request(format!("{refused} pod {name}: {why}"))
 }

@@ -1,6 +1,6 @@
 //! Requests that are refused, in the words that clients and people know.
 
-use super::super::ADMIN_ANNOTATION;
+use super::super::{ADMIN_ANNOTATION, RUN_ANNOTATION};
 use super::*;
 
 #[tokio::test]
@@ -396,6 +396,14 @@ async fn sessions_with_pods_are_refused_with_what_there_is_instead() {
     let other = lab.post(&format!("{pods}/other/exec"), json!({})).await;
     let why = "no command can be run in pod other: nothing here runs pods, this one only says where endpoints are";
     other.refused(400, "BadRequest", why);
+    pod["metadata"]["name"] = "run".into();
+    pod["metadata"]["annotations"] = json!({ RUN_ANNOTATION: "laptop/4711" });
+    lab.post(pods, pod).await.expect(201);
+    let run = lab.post(&format!("{pods}/run/exec?command=ls"), json!({})).await;
+    let told = run.json["message"].as_str().expect("a message");
+    for words in ["process 4711 of machine laptop", "nsenter", "tidegate egress denied --pod run"] {
+        assert!(told.contains(words), "{told}");
+    }
     assert_eq!(lab.post(&format!("{pods}/nobody/exec"), json!({})).await.code, 404);
     assert_eq!(lab.get(&format!("{SERVICES}/s/exec")).await.code, 404);
 }

@@ -1,5 +1,6 @@
 //! Logs of Pods that other processes run.
 
+use super::super::RUN_ANNOTATION;
 use super::*;
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -46,4 +47,20 @@ async fn lines_that_are_handed_in_are_the_container_s_log() {
     assert_eq!(hand_in(&whose, "four\n").await.code, 404);
     pod(&lab).await;
     assert_eq!(lab.get(&log).await.code, 400, "another Pod of the name has another log");
+}
+
+#[tokio::test]
+async fn the_log_of_a_command_says_where_its_output_is() {
+    let lab = lab();
+    let containers =
+        json!([{ "name": "sh", "image": "x" }, { "name": "istio-proxy", "image": "x" }]);
+    let metadata = json!({ "name": "p", "annotations": { RUN_ANNOTATION: "laptop/4711" } });
+    let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": { "containers": containers } });
+    lab.post(PODS, pod).await.expect(201);
+    let log = lab.get(&format!("{PODS}/p/log?container=sh&follow=true")).await;
+    assert_eq!(log.code, 200, "all containers are asked at once: {}", log.text);
+    assert!(log.text.contains("the terminal of tidegate run"), "{}", log.text);
+    assert!(log.text.ends_with("kubectl logs p -c istio-proxy\n"), "{}", log.text);
+    assert_eq!(lab.get(&format!("{PODS}/p/log?container=sh&tailLines=0")).await.text, "");
+    assert_eq!(lab.get(&format!("{PODS}/p/log?container=istio-proxy")).await.code, 400);
 }
