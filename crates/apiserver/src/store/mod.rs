@@ -341,7 +341,18 @@ impl Store {
     /// Sets conditions of an object, as found out for `generation` of it; others stay. Nothing happens when
     /// there is no such object, or when they stand there already.
     pub async fn set_status(&self, key: &ObjectKey, conditions: Vec<Condition>) {
-        self.volatile(Volatile::Status(Verdict { key: key.clone(), conditions })).await;
+        self.volatile(Volatile::Status(Verdict::conditions(key.clone(), conditions))).await;
+    }
+
+    /// Changes the status of an object, if it is there: `change` is told what it is when it is written, and answers what it
+    /// becomes, or nothing where it stays.
+    pub async fn change_status(
+        &self,
+        key: &ObjectKey,
+        change: impl Fn(&Value) -> Option<Value> + Send + 'static,
+    ) {
+        let verdict = Verdict { key: key.clone(), change: Box::new(change) };
+        self.volatile(Volatile::Status(verdict)).await;
     }
 
     /// Says something about an object, for `kubectl describe` and `kubectl events`.

@@ -1,8 +1,9 @@
 //! What the process has found out about an object: its status conditions.
 
+use std::fmt;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tidegate_api::ObjectKey;
 
 use super::changes::Told;
@@ -24,20 +25,45 @@ pub struct Condition {
     pub generation: i64,
 }
 
-/// Conditions of an object.
-#[derive(Clone, Debug)]
+/// What a status becomes from what it is; nothing where it stays.
+type Change = Box<dyn Fn(&Value) -> Option<Value> + Send>;
+
+/// What is found out about an object.
 pub(super) struct Verdict {
     pub key: ObjectKey,
-    pub conditions: Vec<Condition>,
+    pub change: Change,
 }
 
-/// Sets the conditions of an object.
+impl Verdict {
+    /// Conditions, beside those of others.
+    pub(super) fn conditions(key: ObjectKey, conditions: Vec<Condition>) -> Self {
+        let change = move |status: &Value| {
+            let mut list = status["conditions"].as_array().cloned().unwrap_or_default();
+            set_among(&mut list, &conditions);
+            let mut status = status.clone();
+            status["conditions"] = list.into();
+            Some(status)
+        };
+        Self { key, change: Box::new(change) }
+    }
+}
+
+impl fmt::Debug for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verdict").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// Changes the status of an object.
 pub(super) fn stage(staged: &mut Staged<'_>, verdict: &Verdict) {
     let Some(entry) = staged.get(&verdict.key) else { return };
     let Value::Object(mut value) = entry.json() else { return };
     let status = value.entry("status").or_insert_with(|| json!({}));
-    let Value::Object(status) = status else { return };
-    set_conditions(status, verdict);
+    if !status.is_object() {
+        return;
+    }
+    let Some(new) = (verdict.change)(status) else { return };
+    *status = new;
     if entry.same_content(&value) {
         return;
     }
@@ -48,15 +74,6 @@ pub(super) fn stage(staged: &mut Staged<'_>, verdict: &Verdict) {
         }
         None => tracing::warn!(key = ?verdict.key, "status not updated: the disk takes no writes"),
     }
-}
-
-fn set_conditions(status: &mut Map<String, Value>, verdict: &Verdict) {
-    let mut list = match status.remove("conditions") {
-        Some(Value::Array(list)) => list,
-        _ => Vec::new(),
-    };
-    set_among(&mut list, &verdict.conditions);
-    status.insert("conditions".into(), list.into());
 }
 
 /// Sets conditions in a list of them (`status.conditions`), leaving others alone. `lastTransitionTime` moves only when a condition

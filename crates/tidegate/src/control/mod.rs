@@ -10,6 +10,7 @@ mod awaited;
 mod cluster;
 mod conditions;
 mod confirmed;
+pub mod departed;
 mod feed;
 mod incidents;
 mod names;
@@ -46,7 +47,7 @@ use self::notices::Notices;
 pub use self::outgoing::{Outgoing, Update};
 use self::programmed::Programmed;
 use self::secrets::Unusable;
-pub use self::sink::{InWords, Sink, Told};
+pub use self::sink::{InWords, Sink, ToStore, Told};
 use crate::ended::{self, Ended};
 
 /// Changes compiled in one step: enough to make bursts cheap, few enough to keep each step short.

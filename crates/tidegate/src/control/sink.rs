@@ -8,7 +8,7 @@ use tidegate_apiserver::store::{Condition, Note, Store, Tone};
 use tidegate_pilot::status;
 use tokio::sync::{Notify, mpsc};
 
-use super::Update;
+use super::{Update, verdicts};
 
 /// Takes what is found out about objects.
 pub trait Sink: Clone + Send + 'static {
@@ -19,25 +19,52 @@ pub trait Sink: Clone + Send + 'static {
     fn write(&self, key: ObjectKey, update: Update) -> impl Future<Output = ()> + Send;
 }
 
-/// Status, events and last good forms, in the store of the embedded API.
-impl Sink for Store {
+/// The store of the embedded API: status, events and last good forms of what the gateway of this process serves.
+#[derive(Clone, Debug)]
+pub struct ToStore {
+    store: Store,
+    /// The name of its entry in a status.
+    gateway: Arc<str>,
+}
+
+impl ToStore {
+    /// What the gateway of this name finds out.
+    pub fn new(store: Store, gateway: &str) -> Self {
+        Self { store, gateway: gateway.into() }
+    }
+
+    async fn say(&self, key: &ObjectKey, conditions: Vec<Condition>) {
+        // What another gateway has found out of an object that is for it stays.
+        let theirs = || {
+            let object = self.store.get(key).map(|entry| entry.json());
+            object.is_some_and(|object| {
+                is_applied(&object)
+                    && object["status"][verdicts::GATEWAYS][&*self.gateway].is_null()
+            })
+        };
+        if conditions.is_empty() || is_elsewhere(&conditions) && theirs() {
+            return;
+        }
+        let gateway = Arc::clone(&self.gateway);
+        let change = move |status: &Value| {
+            let verdicts = verdicts::news(status, &gateway, &conditions)?;
+            Some(verdicts.within(status, &gateway))
+        };
+        self.store.change_status(key, change).await;
+    }
+}
+
+impl Sink for ToStore {
     const IS_LOG: bool = false;
 
     async fn write(&self, key: ObjectKey, update: Update) {
         // Whoever reads that a form is served may write the next one at once: which one to go back to is known by then.
         if let Some(resource_version) = update.good {
-            self.confirm(&key, resource_version).await;
+            self.store.confirm(&key, resource_version).await;
         }
-        // What another gateway has found out of an object that is for it stays.
-        let theirs = || {
-            is_elsewhere(&update.conditions)
-                && self.get(&key).is_some_and(|entry| is_applied(&entry.json()))
-        };
-        if !update.conditions.is_empty() && !theirs() {
-            self.set_status(&key, update.conditions).await;
-        }
+        self.say(&key, update.conditions).await;
         for note in update.notes {
-            self.record_event(note).await;
+            self.store.record_event(note).await;
         }
     }
 }

@@ -29,6 +29,31 @@ pub struct Verdicts {
     pub own: Option<Value>,
 }
 
+impl Verdicts {
+    /// The status with them in it.
+    pub fn within(self, status: &Value, gateway: &str) -> Value {
+        let Self { conditions, own } = self;
+        let mut status = status.clone();
+        status["conditions"] = conditions.into();
+        match own {
+            Some(own) => status[GATEWAYS][gateway] = own,
+            None => forget(&mut status, gateway),
+        }
+        status
+    }
+}
+
+/// Takes an entry out of a status.
+fn forget(status: &mut Value, gateway: &str) {
+    let Some(entries) = status[GATEWAYS].as_object_mut() else { return };
+    entries.remove(gateway);
+    if entries.is_empty()
+        && let Some(status) = status.as_object_mut()
+    {
+        status.remove(GATEWAYS);
+    }
+}
+
 /// A status with what a gateway says of the object; nothing where that is there already.
 pub fn news(status: &Value, gateway: &str, said: &[Condition]) -> Option<Verdicts> {
     let before = &status[GATEWAYS][gateway];
@@ -53,6 +78,28 @@ pub fn news(status: &Value, gateway: &str, said: &[Condition]) -> Option<Verdict
     set_among(&mut conditions, &together);
     let same = conditions == listed && own.as_ref().unwrap_or(&Value::Null) == before;
     (!same).then_some(Verdicts { conditions, own })
+}
+
+/// A status without what gateways said that are gone; nothing where all are there.
+pub fn of_present(status: &Value, is_present: impl Fn(&str) -> bool) -> Option<Value> {
+    let entries = status[GATEWAYS].as_object()?;
+    let gone: Vec<&String> = entries.keys().filter(|gateway| !is_present(gateway)).collect();
+    if gone.is_empty() {
+        return None;
+    }
+    let mut left = status.clone();
+    gone.into_iter().for_each(|gateway| forget(&mut left, gateway));
+    let entries = left[GATEWAYS].as_object().into_iter().flatten();
+    let all: BTreeMap<&str, &Value> = entries.map(|(name, entry)| (name.as_str(), entry)).collect();
+    let mut conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+    for kind in KINDS {
+        match together(kind, &all) {
+            Some(condition) => set_among(&mut conditions, &[condition]),
+            None => conditions.retain(|condition| condition["type"] != kind),
+        }
+    }
+    left["conditions"] = conditions.into();
+    Some(left)
 }
 
 /// What follows for a condition from what gateways say of it, if any does. It is as of the oldest form that any of them speaks of.
@@ -104,15 +151,8 @@ mod tests {
 
     /// Writes what a gateway says into a status, as the API server does that it is applied to.
     fn write(status: &mut Value, gateway: &str, said: &[Condition]) -> bool {
-        let Some(Verdicts { conditions, own }) = news(status, gateway, said) else { return false };
-        status["conditions"] = conditions.into();
-        match own {
-            Some(own) => status[GATEWAYS][gateway] = own,
-            None => {
-                let entries = status[GATEWAYS].as_object_mut().expect("entries");
-                entries.remove(gateway);
-            }
-        }
+        let Some(verdicts) = news(status, gateway, said) else { return false };
+        *status = verdicts.within(status, gateway);
         true
     }
 

@@ -37,7 +37,7 @@ pub async fn serve(args: UpArgs) -> Outcome<()> {
     };
     let running = ground.start(&args, &namespace, args.connect_to.clone())?;
     terminal::say(Attached {
-        gateway: format!("{}.{namespace}", running.facts.name()),
+        gateway: running.facts.full_name(),
         objects: access.to_string(),
         listening: Listening::of(&running),
     });
@@ -57,7 +57,7 @@ pub async fn serve(args: UpArgs) -> Outcome<()> {
     };
     let election = Election::start(client.clone(), candidate);
     // The same for all replicas of a gateway, and another for each gateway.
-    let manager = format!("{name}.{namespace}");
+    let manager = running.facts.full_name();
     let sink = ToCluster::start(client, manager, election.leads());
     let serving = running.follow(objects, Outgoing::start(sink))?;
     serving.until_told(&mut signals, election.end()).await

@@ -67,6 +67,11 @@ impl Facts {
         self.labels.gateway_name()
     }
 
+    /// `NAME.NAMESPACE`, by which it is told from all others.
+    pub fn full_name(&self) -> String {
+        format!("{}.{}", self.name(), self.namespace)
+    }
+
     /// The objects, as JSON.
     pub fn objects(&self) -> Vec<(ObjectKey, Value)> {
         let name = self.name();

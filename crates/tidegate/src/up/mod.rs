@@ -42,7 +42,7 @@ use self::ground::{Ground, Running};
 use self::portrait::Portrait;
 use crate::api_server::Kept;
 use crate::cli::UpArgs;
-use crate::control::Outgoing;
+use crate::control::{Outgoing, ToStore, departed};
 use crate::demo::Demo;
 use crate::failure::{Failure, Outcome};
 use crate::signals::Signals;
@@ -104,7 +104,9 @@ async fn serve(args: UpArgs, kept: Kept, ground: Ground, demo: Option<Demo>) -> 
         listening: Listening::of(&running),
         demo_ca: demo.map(|demo| demo.ca_bundle),
     };
-    let outgoing = Outgoing::start(store.clone());
+    let name = running.facts.full_name();
+    let outgoing = Outgoing::start(ToStore::new(store.clone(), &name));
+    tokio::spawn(departed::forget(store.clone(), name));
     let finish = async {
         api.shutdown().await;
         store.close().await;

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tidegate_testing::PATIENCE;
 use tidegate_testing::eventually;
 
-use crate::support::{Api, ApiServer, Attached, NETWORKING, WEB, Way, objects};
+use crate::support::{Api, ApiServer, Attached, Gateway, NETWORKING, Place, WEB, Way, objects};
 
 const LEASE: &str =
     "/apis/coordination.k8s.io/v1/namespaces/istio-system/leases/istio-ingressgateway-status";
@@ -228,6 +228,52 @@ async fn two_gateways_of_one_object_say_both_what_they_know_and_neither_writes_o
     // A host that both send to.
     let host = format!("{NETWORKING}/serviceentries/origin");
     told(&mut api, &host, &[(EDGE, "True"), (MANAGER, "True")]).await;
+}
+
+#[tokio::test]
+async fn the_gateway_of_an_api_and_another_one_on_it_say_both_what_they_know() {
+    // What a gateway of other labels had said here, which is gone since, nobody holds a Lease for.
+    let place = Place::new();
+    let earlier = Gateway::start_at(&place, &["--gateway-labels", "istio=earlier"]).await;
+    let mut api = Api::of(&earlier).await;
+    let mut web = objects::gateway("web", 80, &["*"]);
+    web["spec"]["selector"] = serde_json::json!({ "istio": "earlier" });
+    api.create("gateways", &web).await;
+    told(&mut api, WEB, &[("istio-earlier.istio-system", "True")]).await;
+    earlier.process.kill().await;
+
+    let own = Gateway::start_at(&place, &[]).await;
+    let mut api = Api::of(&own).await;
+    api.change(WEB, &objects::gateway("web", 80, &["*"])["spec"]).await;
+    let web = told(&mut api, WEB, &[(MANAGER, "True")]).await;
+    assert_eq!(condition(&web, "Programmed").0, "True");
+    let mut edge = objects::gateway("edge", 80, &["b.example"]);
+    edge["spec"]["selector"] = serde_json::json!({ "istio": "edge" });
+    api.create("gateways", &edge).await;
+    let origin = std::net::SocketAddr::from(([192, 0, 2, 1], 80));
+    api.create("serviceentries", &objects::host("origin", "origin.example", origin)).await;
+    let mut shared = objects::route("shared", "web", "a.example", "origin.example");
+    shared["spec"]["gateways"] = serde_json::json!(["web", "edge"]);
+    api.create("virtualservices", &shared).await;
+    let kubeconfig = place.data_dir().join("kubeconfig");
+    let command = tokio::process::Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let labels = ["--gateway-labels", "istio=edge"];
+    let other = Attached::started(command, Some(&kubeconfig), &labels).await;
+    other.ready().await;
+
+    let path = format!("{NETWORKING}/virtualservices/shared");
+    let both = told(&mut api, &path, &[(EDGE, "False"), (MANAGER, "True")]).await;
+    let (status, message, _) = condition(&both, "Programmed");
+    assert_eq!(status, "False");
+    assert!(message.contains(&format!("{EDGE}: ")) && message.contains(MANAGER), "{message}");
+    // Whoever writes last: here the gateway of the API itself, and then the other.
+    shared["spec"]["http"][0]["timeout"] = "3s".into();
+    api.change(&path, &shared["spec"]).await;
+    told(&mut api, &path, &[(EDGE, "False"), (MANAGER, "True")]).await;
+    edge["spec"]["servers"][0]["hosts"] = serde_json::json!(["*"]);
+    api.change(&format!("{NETWORKING}/gateways/edge"), &edge["spec"]).await;
+    let good = told(&mut api, &path, &[(EDGE, "True"), (MANAGER, "True")]).await;
+    assert_eq!(condition(&good, "Programmed").0, "True");
 }
 
 /// The times in a record may be of any clock.
