@@ -139,6 +139,13 @@ impl Failure {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
     }
 
+    pub(crate) fn too_large_to_store(bytes: usize, limit: usize) -> Self {
+        let message = format!(
+            "Request entity too large: the object would take {bytes} bytes, and the limit of one is {limit}"
+        );
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
+    }
+
     pub(crate) fn head_too_large(limit: usize) -> Self {
         let message = format!(
             "Request head too large: its path, query and header fields are to have at most {limit} bytes"

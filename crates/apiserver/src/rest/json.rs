@@ -1,8 +1,9 @@
 //! Reading JSON bodies: which fields were given twice, and where the text is broken.
 
 use std::cell::RefCell;
-use std::fmt;
+use std::{fmt, io};
 
+use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
@@ -28,6 +29,37 @@ pub(crate) fn parse(text: &[u8]) -> Result<Parsed, serde_json::Error> {
     let value = Seed { found: &found }.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(Parsed { value, duplicates: found.duplicates.into_inner() })
+}
+
+/// Bytes of a value's JSON.
+pub(crate) fn size(value: &impl Serialize) -> usize {
+    let mut counted = Counted(0);
+    // What is counted is never refused, and has no keys but texts.
+    let _ = serde_json::to_writer(&mut counted, value);
+    counted.0
+}
+
+struct Counted(usize);
+
+impl io::Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Whether a value has lists and objects in each other on more than so many levels.
+pub(crate) fn deeper_than(value: &Value, levels: usize) -> bool {
+    let inside = |value: &Value| deeper_than(value, levels - 1);
+    match value {
+        Value::Array(items) => levels == 0 || items.iter().any(inside),
+        Value::Object(fields) => levels == 0 || fields.values().any(inside),
+        _ => false,
+    }
 }
 
 #[derive(Debug, Default)]

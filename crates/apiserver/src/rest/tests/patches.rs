@@ -146,3 +146,29 @@ async fn a_patch_that_takes_away_what_is_not_there_changes_nothing() {
     assert_eq!(pod["spec"].get("nodeSelector"), None);
     assert_eq!(pod["spec"]["volumes"][0]["emptyDir"], json!({}), "a struct without fields stays");
 }
+
+#[tokio::test]
+async fn an_object_has_a_bound_however_it_grows() {
+    let lab = lab();
+    lab.post(VS, virtual_service("p", "a")).await.expect(201);
+    let item = format!("{VS}/p");
+    let body = json!({ "string": "x".repeat(700 << 10) });
+    let answer = json!({ "directResponse": { "status": 200, "body": body } });
+    let grow = json!([{ "op": "add", "path": "/spec/http/-", "value": answer }]);
+    let mut codes = Vec::new();
+    for _ in 0..3 {
+        codes.push(lab.patch(&item, JSON_PATCH, grow.clone()).await.code);
+    }
+    assert_eq!(codes, [200, 200, 413]);
+    let apply = "application/apply-patch+yaml";
+    let mut whole = virtual_service("whole", "a");
+    let body = json!({ "string": "x".repeat(900 << 10) });
+    let answer = json!({ "directResponse": { "status": 200, "body": body } });
+    whole["spec"]["http"] = json!([answer, answer]);
+    let target = format!("{VS}/whole?fieldManager=it");
+    for answer in [lab.patch(&target, apply, whole.clone()).await, lab.post(VS, whole).await] {
+        assert_eq!(answer.code, 413);
+        let message = answer.json["message"].as_str().expect("words");
+        assert!(message.contains("the limit of one is 1572864"), "{message}");
+    }
+}

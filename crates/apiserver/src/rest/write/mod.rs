@@ -19,6 +19,7 @@ use tidegate_api::{FieldValidation, ObjectKey};
 use super::Api;
 use super::ask::Ask;
 use super::failure::{Cause, Failure};
+use super::json;
 use super::managed::Manager;
 use super::negotiate::{Encoding, View, negotiate};
 use super::present;
@@ -73,6 +74,10 @@ impl<'a> Writing<'a> {
         expect: Expect,
     ) -> Result<Written, Failure> {
         let Admitted { value, decoded, warnings } = admitted;
+        let bytes = json::size(&value);
+        if bytes > MOST_STORED {
+            return Err(Failure::too_large_to_store(bytes, MOST_STORED));
+        }
         let refused = key.clone();
         let done = if self.dry_run {
             self.api.store.would_put(&key, expect).map(|()| Object::Tried(value))
@@ -135,6 +140,10 @@ fn field_validation(ask: &Ask, options: &str) -> Result<FieldValidation, Failure
         }
     }
 }
+
+/// Bytes of an object's JSON that are stored at most, as etcd takes: patches grow an object beyond what a request may bring, and
+/// who reads it has bounds, too.
+const MOST_STORED: usize = 1_536 << 10;
 
 /// Bytes of a field manager's name.
 const MANAGER_BYTES: usize = 128;
