@@ -266,6 +266,29 @@ async fn a_server_that_is_away_takes_nothing_along() {
     reader.health(|now| *now == Health::Connected).await;
 }
 
+/// As where a store was moved away, or a backup of it brought back.
+#[tokio::test]
+async fn a_server_that_is_not_as_far_as_it_was_is_listed_again() {
+    let mut world = World::new(store::Options::default()).await;
+    let writer = world.writer().await;
+    writer.create(GATEWAYS, gateway("gone")).await;
+    for port in 81..99 {
+        writer.change(GATEWAYS, "gone", port).await;
+    }
+    let mut reader = world.reader();
+    reader.synced().await;
+    world.stop().await;
+    reader.lost().await;
+    std::fs::remove_file(world.dir.path().join("objects.redb")).expect("a store");
+    world.start().await;
+    let writer = world.writer().await;
+    writer.create(GATEWAYS, gateway("new")).await;
+    for _ in 0..2 {
+        reader.until_either(["-gone", "+new 1"]).await;
+    }
+    reader.health(|now| *now == Health::Connected).await;
+}
+
 #[tokio::test]
 async fn a_silent_network_delays_and_loses_nothing() {
     let world = World::new(store::Options::default()).await;

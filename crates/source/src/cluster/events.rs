@@ -1,5 +1,6 @@
 //! The events of a watch, line by line.
 
+use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::io;
 
@@ -7,8 +8,10 @@ use http::{HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, Collected, Limited};
 use kube::api::{Api, WatchEvent, WatchParams};
 use kube::client::Body;
-use kube::core::Status;
 use kube::core::request::Request;
+use kube::core::watch::{Bookmark, BookmarkMeta};
+use kube::core::{Status, TypeMeta};
+use serde::Deserialize;
 
 use super::fault::{Fault, chain};
 use super::raw::Raw;
@@ -62,8 +65,8 @@ impl Events {
             }
             if self.buffer.len() > LINE {
                 let most = LINE >> 20;
-                return Some(Err(Fault::Other(format!(
-                    "it sends a line of more than {most} MiB in a watch, and no object is as long"
+                return Some(Err(Fault::TooLong(format!(
+                    "it sends a line of more than {most} MiB in a watch: all is listed again"
                 ))));
             }
             match self.body.frame().await? {
@@ -91,11 +94,39 @@ impl Events {
     }
 }
 
+/// What a line is. An event of a type that nobody knows here tells no more than how far the server is.
 fn read(line: &[u8]) -> Result<WatchEvent<Raw>, Fault> {
-    serde_json::from_slice(line).map_err(|error| match serde_json::from_slice::<Status>(line) {
-        Ok(status) => Fault::answered(&status),
-        Err(_) => Fault::Other(format!("a line of its watch is no event: {error}")),
-    })
+    let error = match serde_json::from_slice(line) {
+        Ok(event) => return Ok(event),
+        Err(error) => error,
+    };
+    match serde_json::from_slice(line) {
+        Ok(Strange { word: Some(word), object: Some(object), .. }) if !KNOWN.contains(&&*word) => {
+            tracing::debug!(%word, "an event of this type is passed over");
+            let resource_version = object.version().to_owned();
+            let metadata = BookmarkMeta { resource_version, annotations: BTreeMap::new() };
+            Ok(WatchEvent::Bookmark(Bookmark { types: TypeMeta::default(), metadata }))
+        }
+        Ok(Strange { kind: Some(kind), .. }) if kind == "Status" => serde_json::from_slice(line)
+            .map_or_else(|error| Err(defect(&error)), |status| Err(Fault::answered(&status))),
+        _ => Err(defect(&error)),
+    }
+}
+
+/// Types of events that say more than how far the server is.
+const KNOWN: [&str; 5] = ["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"];
+
+/// A line that is no event as they are known.
+#[derive(Deserialize)]
+struct Strange {
+    #[serde(rename = "type")]
+    word: Option<String>,
+    object: Option<Raw>,
+    kind: Option<String>,
+}
+
+fn defect(error: &serde_json::Error) -> Fault {
+    Fault::Other(format!("a line of its watch is no event: {error}"))
 }
 
 /// Why a watch does not begin.

@@ -19,6 +19,8 @@ pub(super) enum Fault {
     Forbidden(String),
     /// The server does not take what it was asked, in words: it may not know how.
     Refused(String),
+    /// It sends an object in a watch that is longer than a line may be, in words: a list has it.
+    TooLong(String),
     /// Anything else, in words.
     Other(String),
 }
@@ -31,6 +33,7 @@ impl fmt::Display for Fault {
             Self::Unauthorized(why)
             | Self::Forbidden(why)
             | Self::Refused(why)
+            | Self::TooLong(why)
             | Self::Other(why) => f.write_str(why),
         }
     }

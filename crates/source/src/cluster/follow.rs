@@ -195,11 +195,19 @@ impl Follower {
 
     /// Watches what comes after a list, until only another list helps.
     async fn follow(&mut self, mut listed: Listed) -> Fault {
+        let mut certain = true;
         loop {
-            match self.watch(&mut listed).await {
-                Ok(()) => {}
-                Err(fault @ (Fault::Expired | Fault::NotServed)) => return fault,
+            let went = match certain {
+                true => self.watch(&mut listed).await,
+                false => self.look(&listed).await.map(|()| true),
+            };
+            match went {
+                Ok(in_time) => certain = in_time,
+                Err(fault @ (Fault::Expired | Fault::NotServed | Fault::TooLong(_))) => {
+                    return fault;
+                }
                 Err(fault) => {
+                    certain = false;
                     self.settle(fault).await;
                     // Another server, or another user of it, may have another history.
                     match self.server.connection().await {
@@ -212,8 +220,26 @@ impl Follower {
         }
     }
 
-    /// One watch, until it ends in its time.
-    async fn watch(&mut self, listed: &mut Listed) -> Result<(), Fault> {
+    /// Looks whether the server still is as far as it was: one that lost its store, or has an older one back, would tell nothing
+    /// before it is as far again, and never what happened before.
+    async fn look(&self, listed: &Listed) -> Result<(), Fault> {
+        let params = ListParams { limit: Some(1), ..ListParams::default() };
+        let page = async { listed.api.list(&params).await.map_err(|error| Fault::of(&error)) };
+        let page = self.patiently(page).await?;
+        let number = |revision: &str| revision.parse::<u64>().ok();
+        let now = page.metadata.resource_version.as_deref().and_then(number);
+        match (now, number(&listed.revision)) {
+            (Some(now), Some(before)) if now < before => {
+                let kind = self.kind;
+                tracing::warn!(%kind, now, before, "the API server is not as far as it was: all is listed again");
+                Err(Fault::Expired)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// One watch, until it ends; whether that was in its time, and not because the server or the way there is gone.
+    async fn watch(&mut self, listed: &mut Listed) -> Result<bool, Fault> {
         let Listed { connection, api, revision } = listed;
         let Times { watch, margin, .. } = self.times;
         let seconds = watch + fastrand::u32(..=watch / 2);
@@ -221,7 +247,8 @@ impl Follower {
         let began = Instant::now();
         let mut events = self.patiently(Events::of(connection, api, &params, revision)).await?;
         self.reporter.works(self.kind);
-        let longest = Duration::from_secs(seconds.into()) + margin;
+        let asked = Duration::from_secs(seconds.into());
+        let longest = asked + margin;
         let mut heard = false;
         loop {
             let event = timeout(longest, events.next()).await;
@@ -239,7 +266,7 @@ impl Follower {
         if !heard && began.elapsed() < SHORTEST {
             return Err(Fault::Other("it ends watches as soon as they begin".to_owned()));
         }
-        Ok(())
+        Ok(began.elapsed() >= asked)
     }
 
     /// A watch of so many seconds.
@@ -288,6 +315,10 @@ impl Follower {
             }
             Fault::Unauthorized(why) | Fault::Forbidden(why) => {
                 self.reporter.refused(self.kind, &self.in_words(why));
+            }
+            Fault::TooLong(why) => {
+                self.streams = false;
+                self.fails(why);
             }
             Fault::Refused(why) | Fault::Other(why) => self.fails(why),
         }

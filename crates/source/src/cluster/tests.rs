@@ -261,13 +261,33 @@ async fn what_a_stream_of_all_lacks_is_gone() {
 }
 
 #[tokio::test]
-async fn a_line_without_an_end_is_not_read_for_ever() {
-    let endless = "x".repeat(9 << 20);
+async fn an_object_that_is_too_long_for_a_watch_takes_nobody_else_along() {
+    let long = format!("{{\"type\":\"MODIFIED\",\"object\":\"{}\"}}\n", "x".repeat(9 << 20));
+    let other = GATEWAY.replace("\"a\"", "\"b\"");
+    let (first, then) = (list_of(GATEWAY), list_of(&format!("{GATEWAY},{other}")));
+    // However often it is watched, that line comes first.
+    for streams in [&[][..], &[(200, &*long)]] {
+        let script = Script::default().streams(streams).watches(&[(200, &long)]);
+        let script = script.lists(&[(200, &first), (200, &then)]);
+        let (_script, mut cluster, _file) = script.serve().await;
+        assert_eq!(told(&mut cluster).await, "+a");
+        assert_eq!(told(&mut cluster).await, "synced");
+        assert_eq!(told(&mut cluster).await, "+b");
+        let told = |now: &Health| matches!(now, Health::Lost { why, .. } if why.contains("a line of more than 8 MiB"));
+        health(&cluster, told).await;
+    }
+}
+
+#[tokio::test]
+async fn an_event_of_a_type_that_nobody_knows_is_passed_over() {
     let list = list_of(GATEWAY);
-    let script = Script::default().lists(&[(200, &list)]).watches(&[(200, &endless), (200, "")]);
+    let [other, later] = [("b", "7"), ("c", "9")].map(|(name, version)| {
+        GATEWAY.replace("\"a\"", &format!("{name:?}")).replace("\"4\"", &format!("{version:?}"))
+    });
+    let events = [event("FUTURE", &other), event("ADDED", &later)].concat();
+    let script = Script::default().lists(&[(200, &list)]).watches(&[(200, &events)]);
     let (_script, mut cluster, _file) = script.serve().await;
     assert_eq!(told(&mut cluster).await, "+a");
-    let told = |now: &Health| matches!(now, Health::Lost { why, .. } if why.contains("a line of more than 8 MiB"));
-    health(&cluster, told).await;
-    health(&cluster, |now| *now == Health::Connected).await;
+    assert_eq!(told(&mut cluster).await, "synced");
+    assert_eq!(told(&mut cluster).await, "+c");
 }
