@@ -8,6 +8,7 @@ use crate::error::{FieldError, Reason, Warning};
 use crate::istio::service_entry::Addresses;
 use crate::kinds::split_api_version;
 use crate::metadata::ObjectMeta;
+use crate::schema::rules;
 use crate::schema::walk::{Mode, walk};
 use crate::validation::Report;
 use crate::{Kind, Object, ObjectKey, Origin, Spec, istio, kube, schema};
@@ -81,7 +82,8 @@ impl Object {
             return examined;
         }
         let (errors, warnings) = report.into_parts();
-        examined.errors = errors;
+        examined.errors = rules::check(schema::of(kind), &value, None);
+        examined.errors.extend(errors);
         examined.warnings.extend(warnings);
         examined.object = Some(object);
         examined

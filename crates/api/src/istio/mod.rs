@@ -24,6 +24,8 @@ pub mod wasm_plugin;
 pub mod workload_group;
 
 #[cfg(test)]
+mod definitions;
+#[cfg(test)]
 mod testing;
 
 pub use authorization_policy::AuthorizationPolicy;

@@ -7,18 +7,26 @@ use serde::Deserialize;
 
 use super::policy::{self, PolicySelector};
 use crate::Object;
-use crate::scalar::Port;
+use crate::schema::rules::says;
 use crate::validation::Report;
 
 /// Says what workloads take from others of the mesh: mutual TLS, plain text, or both. Gateways take what their Gateway says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [says(
+    "has(self.portLevelMtls) ? has(self.selector) && has(self.selector.matchLabels) && self.selector.matchLabels.size() > 0 : true",
+    "portLevelMtls requires selector",
+)]))]
 pub struct PeerAuthentication {
     /// The workloads that this is about; every one of the namespace when absent, and of the mesh if the namespace is the root.
     pub selector: Option<PolicySelector>,
     /// What these workloads take on every port.
     pub mtls: Option<MutualTls>,
     /// What they take on single ports of their own, by number. Needs a selector with labels.
+    #[schemars(extend("minProperties" = 1, "x-kubernetes-validations" = [says(
+        "self.all(key, key.matches('^[0-9]{1,5}$') && 0 < int(key) && int(key) <= 65535)",
+        "port must be between 1-65535",
+    )]))]
     pub port_level_mtls: Option<BTreeMap<String, MutualTls>>,
 }
 
@@ -52,21 +60,6 @@ impl PeerAuthentication {
         policy::refuse_dry_run(report, object);
         report.field("spec", |report| {
             policy::validate_selector(report, self.selector.as_ref());
-            let Some(ports) = &self.port_level_mtls else { return };
-            let selects = self.selector.as_ref().is_some_and(|s| !s.match_labels.is_empty());
-            if !selects {
-                report.rule("portLevelMtls requires selector");
-            }
-            report.field("portLevelMtls", |report| {
-                if ports.is_empty() {
-                    report.wrong("should have at least 1 properties");
-                }
-                for number in ports.keys() {
-                    if number.parse().ok().and_then(Port::new).is_none() {
-                        report.rule("port must be between 1-65535");
-                    }
-                }
-            });
         });
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::schema::rules::{Says, says};
 use crate::validation::Report;
@@ -13,11 +13,22 @@ use crate::{Kind, Object};
 /// The annotation that makes an AuthorizationPolicy count what it would do, and do nothing.
 pub const DRY_RUN: &str = "istio.io/dry-run";
 
+/// Of the ways to say whom a policy is about one may be used.
+pub(super) const ATTACHMENT: &[Says] = &[says(
+    "[has(self.selector), has(self.targetRef), has(self.targetRefs)].filter(given, given).size() <= 1",
+    "only one of targetRefs or selector can be set",
+)];
+
 const LABELS: &[Says] = &[
     says("self.all(key, !key.contains('*'))", "wildcard not allowed in label key match"),
     says("self.all(key, key.size() > 0)", "key must not be empty"),
-    says("self.all(key, !self[key].contains('*'))", "wildcard not allowed in label value match"),
 ];
+
+/// The value of a label that picks workloads: what is said where it has a wildcard.
+pub(super) fn label_value(message: &'static str) -> Value {
+    let rules = [says("!self.contains('*')", message)];
+    json!({"type": "string", "maxLength": 63, "x-kubernetes-validations": rules})
+}
 
 /// Labels that pick the workloads that a policy is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -27,7 +38,11 @@ pub struct PolicySelector {
     /// Labels that a workload has to carry, all of them. Without any, every workload of the policy's namespace is meant; of
     /// the whole mesh, if that is the root namespace.
     #[serde(default)]
-    #[schemars(extend("maxProperties" = 4096, "x-kubernetes-validations" = LABELS))]
+    #[schemars(extend(
+        "maxProperties" = 4096,
+        "x-kubernetes-validations" = LABELS,
+        "additionalProperties" = label_value("wildcard not allowed in label value match"),
+    ))]
     pub match_labels: BTreeMap<String, String>,
 }
 
@@ -58,19 +73,25 @@ pub fn selected(kind: Kind, manifest: &Value) -> Option<BTreeMap<String, String>
 }
 
 /// A resource that a policy is about.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "PolicyTargetReference")]
 pub struct TargetReference {
     /// API group of the resource; empty for the core group.
     #[serde(default)]
-    #[schemars(length(max = 253))]
+    #[schemars(
+        length(max = 253),
+        regex(pattern = r"^$|^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     pub group: String,
     /// Kind of the resource.
-    #[schemars(length(max = 63))]
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = "^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?$")
+    )]
     pub kind: String,
     /// Name of the resource, in the policy's namespace.
-    #[schemars(length(max = 253))]
+    #[schemars(length(min = 1, max = 253))]
     pub name: String,
     /// Has to be absent: a policy is about resources of its own namespace.
     #[serde(default)]
@@ -91,13 +112,6 @@ const TARGETS: [(&str, &str); 4] = [
 
 impl TargetReference {
     fn validate(&self, report: &mut Report) {
-        if self.name.is_empty() {
-            report.field("name", |r| r.required("targetRef name must be set"));
-        }
-        if !self.namespace.is_empty() {
-            let message = "cross namespace referencing is not currently supported";
-            report.field("namespace", |r| r.rule(message));
-        }
         if !TARGETS.contains(&(self.group.as_str(), self.kind.as_str())) {
             let shown = |(group, kind): (&str, &str)| match group {
                 "" => kind.to_owned(),
@@ -111,39 +125,24 @@ impl TargetReference {
     }
 }
 
-/// Checks whom a policy is about; at most one of the three ways may be used.
+/// Checks whom a policy is about.
 pub(super) fn validate_attachment(
     report: &mut Report,
     selector: Option<&PolicySelector>,
     target: Option<&TargetReference>,
     targets: &[TargetReference],
 ) {
-    let given = [selector.is_some(), target.is_some(), !targets.is_empty()];
-    if given.into_iter().filter(|given| *given).count() > 1 {
-        report.rule("only one of targetRefs or selector can be set");
-    }
     validate_selector(report, selector);
     report.optional("targetRef", target, |r, target| target.validate(r));
     report.each("targetRefs", targets, |r, target| target.validate(r));
 }
 
-/// Checks the labels of a selector.
+/// Tells of a selector that picks nothing in particular.
 pub(super) fn validate_selector(report: &mut Report, selector: Option<&PolicySelector>) {
     report.optional("selector", selector, |report, selector| {
         if selector.match_labels.is_empty() {
             report.advise("workload selector specified without labels");
         }
-        report.entries("matchLabels", &selector.match_labels, |report, key, value| {
-            if key.is_empty() {
-                report.rule("key must not be empty");
-            }
-            if key.contains('*') {
-                report.rule("wildcard not allowed in label key match");
-            }
-            if value.contains('*') {
-                report.rule("wildcard not allowed in label value match");
-            }
-        });
     });
 }
 

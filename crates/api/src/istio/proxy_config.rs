@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
 
 use super::policy::{self, PolicySelector};
 use crate::validation::Report;
@@ -18,6 +19,7 @@ pub struct ProxyConfig {
     #[schemars(range(min = 0), extend("nullable" = true))]
     pub concurrency: Option<i32>,
     /// Variables of the proxies' environment.
+    #[schemars(extend("additionalProperties" = json!({"type": "string", "maxLength": 2048})))]
     pub environment_variables: Option<BTreeMap<String, String>>,
     /// The image that proxies run.
     pub image: Option<ProxyImage>,

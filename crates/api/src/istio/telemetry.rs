@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::policy::{self, PolicySelector, TargetReference};
+use super::policy::{self, ATTACHMENT, PolicySelector, TargetReference};
 use crate::scalar::GoDuration;
+use crate::schema::rules::{Says, says};
 use crate::validation::Report;
 
 /// Says which metrics, access logs and traces proxies produce, and who gets them.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-oneof" = [["selector", "targetRef", "targetRefs"]]))]
+#[schemars(extend("x-kubernetes-validations" = ATTACHMENT))]
 pub struct Telemetry {
     /// The workloads that this is about, by their labels.
     pub selector: Option<PolicySelector>,
@@ -180,9 +181,21 @@ pub enum Metric {
     GrpcResponseMessages,
 }
 
+const TAG: &[Says] = &[
+    says(
+        "has(self.operation) && self.operation == 'REMOVE' ? true : has(self.value) && self.value != ''",
+        "value must be set when operation is UPSERT",
+    ),
+    says(
+        "has(self.operation) && self.operation == 'REMOVE' ? !has(self.value) : true",
+        "value must not be set when operation is REMOVE",
+    ),
+];
+
 /// A change of a label.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = TAG))]
 pub struct TagOverride {
     /// What is done; UPSERT when absent.
     pub operation: Option<TagOperation>,
@@ -191,7 +204,7 @@ pub struct TagOverride {
 }
 
 /// What is done to a label.
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum TagOperation {
     /// It is added or changed.
@@ -234,31 +247,5 @@ impl Telemetry {
             self.target_ref.as_ref(),
             targets,
         );
-        report.each("metrics", self.metrics.as_deref().unwrap_or_default(), |report, metrics| {
-            report.each(
-                "overrides",
-                metrics.overrides.as_deref().unwrap_or_default(),
-                |report, change| {
-                    if let Some(tags) = &change.tag_overrides {
-                        report.entries("tagOverrides", tags, |report, _, tag| tag.validate(report));
-                    }
-                },
-            );
-        });
-    }
-}
-
-impl TagOverride {
-    fn validate(&self, report: &mut Report) {
-        let given = self.value.as_ref().is_some_and(|value| !value.is_empty());
-        match self.operation.unwrap_or(TagOperation::Upsert) {
-            TagOperation::Upsert if !given => {
-                report.rule("value must be set when operation is UPSERT");
-            }
-            TagOperation::Remove if given => {
-                report.rule("value must not be set when operation is REMOVE");
-            }
-            TagOperation::Upsert | TagOperation::Remove => {}
-        }
     }
 }

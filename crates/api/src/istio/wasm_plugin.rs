@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 
-use super::policy::{PolicySelector, TargetReference};
+use super::policy::{ATTACHMENT, PolicySelector, TargetReference};
 use super::telemetry::WorkloadMode;
 use crate::scalar::{Opaque, Port};
 use crate::schema::rules::{Says, says};
@@ -16,10 +16,7 @@ pub(super) const SOURCE: &[Says] = &[says(
 /// Runs a WebAssembly module as a filter.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [says(
-    "[has(self.selector), has(self.targetRef), has(self.targetRefs)].filter(given, given).size() <= 1",
-    "only one of targetRefs or selector can be set",
-)]))]
+#[schemars(extend("x-kubernetes-validations" = ATTACHMENT))]
 pub struct WasmPlugin {
     /// The workloads that this is about, by their labels.
     pub selector: Option<PolicySelector>,
@@ -190,5 +187,6 @@ fn mode(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 #[serde(rename_all = "camelCase")]
 pub struct PortSelector {
     /// The number.
+    #[schemars(range(min = 1, max = 65535))]
     pub number: Port,
 }

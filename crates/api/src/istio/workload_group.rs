@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::json;
 
-use super::WorkloadEntry;
+use super::service_entry::{SOCKET_WITHOUT_PORTS, WorkloadEntry};
 use crate::scalar::Port;
 use crate::schema::rules::says;
 
@@ -15,9 +16,17 @@ pub struct WorkloadGroup {
     /// Labels and annotations of each entry.
     pub metadata: Option<WorkloadMeta>,
     /// What each entry has beside its address.
+    #[schemars(schema_with = "template")]
     pub template: WorkloadEntry,
     /// How it is found out whether a workload takes traffic.
     pub probe: Option<ReadinessProbe>,
+}
+
+/// As [`WorkloadEntry`], but the address is each workload's own.
+fn template(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = WorkloadEntry::json_schema(generator);
+    schema.insert("x-kubernetes-validations".to_owned(), json!([SOCKET_WITHOUT_PORTS]));
+    schema
 }
 
 /// Metadata of each entry.
@@ -113,6 +122,7 @@ pub struct TcpProbe {
 #[schemars(rename = "ExecHealthCheckConfig")]
 pub struct ExecProbe {
     /// The command and its arguments.
+    #[schemars(inner(length(min = 1)))]
     pub command: Vec<String>,
 }
 

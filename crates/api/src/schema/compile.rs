@@ -99,6 +99,7 @@ impl Compiler<'_> {
             Some("object") => match body.get("additionalProperties") {
                 Some(values @ Value::Object(_)) => Node::Map {
                     values: Box::new(self.schema(values, name)),
+                    min: count("minProperties").unwrap_or(0),
                     max: count("maxProperties").unwrap_or(usize::MAX),
                 },
                 _ => Node::Any,

@@ -7,7 +7,7 @@
 //!
 //! | attribute | meaning |
 //! |---|---|
-//! | `x-rule` | a check on the value that Kubernetes would write as a rule ([`Rule`]) |
+//! | `x-rule` | a check on the value, which is shown as a rule ([`Rule`]) |
 //! | `x-oneof` | groups of fields of which at most one may be given |
 //! | `x-alias` | other keys that a guide writes for the field: a dialect, read with a warning |
 //! | `x-dialect` | the field itself is a dialect; the text says what to write today |
@@ -28,6 +28,8 @@ use std::sync::LazyLock;
 use regex::Regex;
 use schemars::JsonSchema;
 use serde_json::{Map, Value};
+
+use rules::{Says, says};
 
 use crate::gateway_api;
 use crate::istio;
@@ -134,11 +136,23 @@ pub enum Node {
     Map {
         /// What each value looks like.
         values: Box<Schema>,
+        /// Fewest keys.
+        min: usize,
         /// Most keys.
         max: usize,
     },
     /// Fields by name.
     Object(Object),
+}
+
+impl Node {
+    /// The further check of a scalar.
+    fn rule(&self) -> Option<Rule> {
+        match self {
+            Node::Integer { rule, .. } | Node::String { rule, .. } => *rule,
+            _ => None,
+        }
+    }
 }
 
 /// Fields by name.
@@ -154,6 +168,38 @@ pub struct Object {
     pub one_of: Vec<Vec<String>>,
     /// Whether other fields are kept instead of being unknown.
     pub preserve_unknown: bool,
+}
+
+impl Object {
+    /// The field that a key in `spec` of a custom resource stands for, with its own name: the key itself, a guide's word for it,
+    /// or protobuf's spelling.
+    pub(crate) fn spelt(&self, key: &str) -> Option<(&str, &Field)> {
+        if let Some((name, field)) = self.fields.get_key_value(key) {
+            return Some((name, field));
+        }
+        let spelt = if key.contains('_') { camel_case(key) } else { String::new() };
+        let mut fields = self.fields.iter();
+        fields
+            .find(|(name, field)| **name == spelt || field.aliases.iter().any(|alias| alias == key))
+            .map(|(name, field)| (name.as_str(), field))
+    }
+}
+
+/// Protobuf's JSON name of a field: underscores go, and the letter after each is a capital.
+fn camel_case(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    let mut capital = false;
+    for letter in name.chars() {
+        match letter {
+            '_' => capital = true,
+            letter if capital => {
+                out.extend(letter.to_uppercase());
+                capital = false;
+            }
+            letter => out.push(letter),
+        }
+    }
+    out
 }
 
 /// One field of an [`Object`].
@@ -186,6 +232,10 @@ pub enum Rule {
     ProtocolOrEmpty,
 }
 
+const PORT: &str = "port must be between 1-65535";
+const DURATION: &str = "must be a valid duration greater than 1ms";
+const DURATION_OR_ZERO: &str = "must be a valid duration, such as 3s, or 0s";
+
 impl Rule {
     fn of(word: &str) -> Option<Rule> {
         Some(match word {
@@ -199,6 +249,25 @@ impl Rule {
         })
     }
 
+    /// What the rule is in the schema of a custom resource. It is checked by [`Rule::check_number`] and [`Rule::check_text`], as
+    /// there is a port or a duration in most objects, and a test holds that both say the same.
+    fn says(self) -> Says {
+        match self {
+            Rule::Port => says("0 < self && self <= 65535", PORT),
+            Rule::PortOrZero => says("0 <= self && self <= 65535", PORT),
+            Rule::Duration => says("duration(self) >= duration('1ms')", DURATION),
+            Rule::DurationOrZero => says("duration(self) >= duration('0s')", DURATION_OR_ZERO),
+            Rule::Protocol => says(
+                "self.matches('(?i)^(HTTPS?|HTTP2|HTTP_PROXY|GRPC|GRPC-WEB|TCP|TLS|UDP|MONGO|MYSQL|REDIS|HBONE)$')",
+                istio::Protocol::EXPECTED,
+            ),
+            Rule::ProtocolOrEmpty => says(
+                "self.matches('(?i)^(|HTTPS?|HTTP2|HTTP_PROXY|GRPC|GRPC-WEB|TCP|TLS|UDP|MONGO|MYSQL|REDIS|HBONE)$')",
+                istio::Protocol::EXPECTED,
+            ),
+        }
+    }
+
     /// Checks a number; the message says what would be right.
     fn check_number(self, number: i128) -> Result<(), &'static str> {
         let ok = match self {
@@ -208,7 +277,7 @@ impl Rule {
             }
             _ => true,
         };
-        if ok { Ok(()) } else { Err("port must be between 1-65535") }
+        if ok { Ok(()) } else { Err(PORT) }
     }
 
     /// Checks a text; the message says what would be right.
@@ -216,11 +285,11 @@ impl Rule {
         match self {
             Rule::Duration => match GoDuration::parse(text) {
                 Some(span) if span.get().as_micros() >= 1000 => Ok(()),
-                _ => Err("must be a valid duration greater than 1ms"),
+                _ => Err(DURATION),
             },
             Rule::DurationOrZero => match GoDuration::parse(text) {
                 Some(_) => Ok(()),
-                None => Err("must be a valid duration, such as 3s, or 0s"),
+                None => Err(DURATION_OR_ZERO),
             },
             Rule::ProtocolOrEmpty if text.is_empty() => Ok(()),
             Rule::Protocol | Rule::ProtocolOrEmpty => match text.parse::<istio::Protocol>() {

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use super::rules::ValidationRule;
-use super::{Field, ListType, Node, Object, Schema};
+use super::{Field, ListType, Node, Object, Rule, Schema};
 use crate::Kind;
 
 /// Where clients look for the schema of `metadata`.
@@ -15,7 +15,7 @@ pub const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 /// the document that this becomes part of has to hold as well ([`object_meta`]).
 pub fn object(kind: Kind, group: &str) -> Value {
     let schema = super::of_view(kind, group);
-    let mut json = print(schema);
+    let mut json = Printer { rules: !kind.info().built_in }.print(schema);
     if let Some(metadata) = json.pointer_mut("/properties/metadata") {
         let description = metadata["description"].take();
         *metadata = json!({
@@ -28,104 +28,122 @@ pub fn object(kind: Kind, group: &str) -> Value {
 
 /// The schema of `metadata`, to stand under [`OBJECT_META`].
 pub fn object_meta() -> Value {
-    print(super::object_meta())
+    Printer { rules: false }.print(super::object_meta())
 }
 
-fn print(schema: &Schema) -> Value {
-    let mut json = Map::new();
-    if !schema.description.is_empty() {
-        json.insert("description".into(), schema.description.clone().into());
-    }
-    if schema.nullable {
-        json.insert("nullable".into(), true.into());
-    }
-    let Value::Object(shape) = shape(&schema.node) else {
-        return Value::Object(json);
-    };
-    json.extend(shape);
-    if let Node::String { values, .. } = &schema.node {
-        describe_values(&mut json, values);
-    }
-    if !schema.rules.is_empty() {
-        let rule =
-            |rule: &ValidationRule| json!({"rule": rule.expression, "message": rule.message});
-        let rules: Vec<Value> = schema.rules.iter().map(rule).collect();
-        json.insert("x-kubernetes-validations".into(), rules.into());
-    }
-    Value::Object(json)
+/// Prints schemas.
+#[derive(Clone, Copy)]
+struct Printer {
+    /// Whether rules are shown: a built-in kind has none, as its own code checks it.
+    rules: bool,
 }
 
-fn shape(node: &Node) -> Value {
-    match node {
-        Node::Any => json!({"x-kubernetes-preserve-unknown-fields": true}),
-        Node::IntOrString => json!({
-            "x-kubernetes-int-or-string": true,
-            "anyOf": [{"type": "integer"}, {"type": "string"}],
-        }),
-        Node::Boolean => json!({"type": "boolean"}),
-        Node::Integer { min, max, format, .. } => integer(*min, *max, format),
-        Node::Number { min, max } => {
-            let mut json = json!({"type": "number", "format": "double"});
-            set(&mut json, "minimum", *min);
-            set(&mut json, "maximum", *max);
-            json
+impl Printer {
+    fn print(self, schema: &Schema) -> Value {
+        let mut json = Map::new();
+        if !schema.description.is_empty() {
+            json.insert("description".into(), schema.description.clone().into());
         }
-        Node::String { format, values, min_length, max_length, pattern, .. } => {
-            let mut json = json!({"type": "string"});
-            set(&mut json, "format", Some(format.as_str()).filter(|format| !format.is_empty()));
-            set(&mut json, "pattern", pattern.as_ref().map(regex::Regex::as_str));
-            set(&mut json, "minLength", Some(*min_length).filter(|min| *min > 0));
-            set(&mut json, "maxLength", *max_length);
-            let names: Vec<&str> = values.iter().map(|(name, _)| name.as_str()).collect();
-            set(&mut json, "enum", Some(names).filter(|names| !names.is_empty()));
-            json
+        if schema.nullable {
+            json.insert("nullable".into(), true.into());
         }
-        Node::Array { items, min, max, list_type } => {
-            let mut json = json!({"type": "array", "items": print(items)});
-            set(&mut json, "minItems", Some(*min).filter(|min| *min > 0));
-            set(&mut json, "maxItems", Some(*max).filter(|max| *max < usize::MAX));
-            match list_type {
-                ListType::Atomic => {}
-                ListType::Set => set(&mut json, "x-kubernetes-list-type", Some("set")),
-                ListType::Map(keys) => {
-                    set(&mut json, "x-kubernetes-list-type", Some("map"));
-                    set(&mut json, "x-kubernetes-list-map-keys", Some(keys));
-                }
+        let Value::Object(shape) = self.shape(&schema.node) else {
+            return Value::Object(json);
+        };
+        json.extend(shape);
+        if let Node::String { values, .. } = &schema.node {
+            describe_values(&mut json, values);
+        }
+        if self.rules {
+            let of_scalar = schema.node.rule().map(Rule::says);
+            let rule =
+                |rule: &ValidationRule| json!({"rule": rule.expression, "message": rule.message});
+            let rules: Vec<Value> = of_scalar
+                .iter()
+                .map(|says| json!(says))
+                .chain(schema.rules.iter().map(rule))
+                .collect();
+            if !rules.is_empty() {
+                json.insert("x-kubernetes-validations".into(), rules.into());
             }
-            json
         }
-        Node::Map { values, max } => {
-            let mut json = json!({"type": "object", "additionalProperties": print(values)});
-            set(&mut json, "maxProperties", Some(*max).filter(|max| *max < usize::MAX));
-            json
-        }
-        Node::Object(fields) => object_shape(fields),
+        Value::Object(json)
     }
-}
 
-fn object_shape(object: &Object) -> Value {
-    let shown = object.fields.iter().filter(|(_, field)| field.dialect.is_none());
-    let property = |(name, field): (&String, &Field)| {
-        let mut json = print(&field.schema);
-        set(&mut json, "default", field.default.as_ref());
-        (name.clone(), json)
-    };
-    let properties: Map<String, Value> = shown.map(property).collect();
-    let mut json = json!({"type": "object", "properties": properties});
-    set(&mut json, "required", Some(&object.required).filter(|required| !required.is_empty()));
-    if object.preserve_unknown {
-        set(&mut json, "x-kubernetes-preserve-unknown-fields", Some(true));
-    }
-    match object.one_of.as_slice() {
-        [] => {}
-        [group] => set(&mut json, "oneOf", Some(at_most_one(group))),
-        groups => {
-            let groups: Vec<Value> =
-                groups.iter().map(|group| json!({"oneOf": at_most_one(group)})).collect();
-            set(&mut json, "allOf", Some(groups));
+    fn shape(self, node: &Node) -> Value {
+        match node {
+            Node::Any => json!({"x-kubernetes-preserve-unknown-fields": true}),
+            Node::IntOrString => json!({
+                "x-kubernetes-int-or-string": true,
+                "anyOf": [{"type": "integer"}, {"type": "string"}],
+            }),
+            Node::Boolean => json!({"type": "boolean"}),
+            Node::Integer { min, max, format, .. } => integer(*min, *max, format),
+            Node::Number { min, max } => {
+                let mut json = json!({"type": "number", "format": "double"});
+                set(&mut json, "minimum", min.map(plain));
+                set(&mut json, "maximum", max.map(plain));
+                json
+            }
+            Node::String { format, values, min_length, max_length, pattern, .. } => {
+                let mut json = json!({"type": "string"});
+                set(&mut json, "format", Some(format.as_str()).filter(|format| !format.is_empty()));
+                set(&mut json, "pattern", pattern.as_ref().map(regex::Regex::as_str));
+                set(&mut json, "minLength", Some(*min_length).filter(|min| *min > 0));
+                set(&mut json, "maxLength", *max_length);
+                let names: Vec<&str> = values.iter().map(|(name, _)| name.as_str()).collect();
+                set(&mut json, "enum", Some(names).filter(|names| !names.is_empty()));
+                json
+            }
+            Node::Array { items, min, max, list_type } => {
+                let mut json = json!({"type": "array", "items": self.print(items)});
+                set(&mut json, "minItems", Some(*min).filter(|min| *min > 0));
+                set(&mut json, "maxItems", Some(*max).filter(|max| *max < usize::MAX));
+                match list_type {
+                    ListType::Atomic => {}
+                    ListType::Set => set(&mut json, "x-kubernetes-list-type", Some("set")),
+                    ListType::Map(keys) => {
+                        set(&mut json, "x-kubernetes-list-type", Some("map"));
+                        set(&mut json, "x-kubernetes-list-map-keys", Some(keys));
+                    }
+                }
+                json
+            }
+            Node::Map { values, min, max } => {
+                let mut json =
+                    json!({"type": "object", "additionalProperties": self.print(values)});
+                set(&mut json, "minProperties", Some(*min).filter(|min| *min > 0));
+                set(&mut json, "maxProperties", Some(*max).filter(|max| *max < usize::MAX));
+                json
+            }
+            Node::Object(fields) => self.object_shape(fields),
         }
     }
-    json
+
+    fn object_shape(self, object: &Object) -> Value {
+        let shown = object.fields.iter().filter(|(_, field)| field.dialect.is_none());
+        let property = |(name, field): (&String, &Field)| {
+            let mut json = self.print(&field.schema);
+            set(&mut json, "default", field.default.as_ref());
+            (name.clone(), json)
+        };
+        let properties: Map<String, Value> = shown.map(property).collect();
+        let mut json = json!({"type": "object", "properties": properties});
+        set(&mut json, "required", Some(&object.required).filter(|required| !required.is_empty()));
+        if object.preserve_unknown {
+            set(&mut json, "x-kubernetes-preserve-unknown-fields", Some(true));
+        }
+        match object.one_of.as_slice() {
+            [] => {}
+            [group] => set(&mut json, "oneOf", Some(at_most_one(group))),
+            groups => {
+                let groups: Vec<Value> =
+                    groups.iter().map(|group| json!({"oneOf": at_most_one(group)})).collect();
+                set(&mut json, "allOf", Some(groups));
+            }
+        }
+        json
+    }
 }
 
 /// "None of them, or just one", as a structural schema says it.
@@ -134,6 +152,15 @@ fn at_most_one(group: &[String]) -> Vec<Value> {
     let mut options = vec![json!({"not": {"anyOf": each}})];
     options.extend(each);
     options
+}
+
+/// A bound of any number, without a fraction that says nothing.
+fn plain(bound: f64) -> Value {
+    if bound.fract() == 0.0 && bound.abs() < f64::from(i32::MAX) {
+        json!(bound as i64)
+    } else {
+        json!(bound)
+    }
 }
 
 fn integer(min: i128, max: i128, format: &str) -> Value {

@@ -23,8 +23,8 @@ use crate::scalar::GoDuration;
 /// A rule as it stands beside a type, for `extend("x-kubernetes-validations" = …)`.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Says {
-    rule: &'static str,
-    message: &'static str,
+    pub rule: &'static str,
+    pub message: &'static str,
 }
 
 /// What has to hold, and what is said where it does not.
@@ -105,10 +105,10 @@ fn descend(
     }
     match (&schema.node, value) {
         (Node::Object(object), Value::Object(map)) => {
-            for (name, field) in &object.fields {
-                if let Some(value) = map.get(name) {
-                    let old = old.and_then(|old| old.get(name));
-                    descend(&field.schema, value, old, path.field(name), found);
+            for (key, value) in map {
+                if let Some((_, field)) = object.spelt(key) {
+                    let old = old.and_then(|old| old.get(key));
+                    descend(&field.schema, value, old, path.field(key), found);
                 }
             }
         }
@@ -138,13 +138,14 @@ fn counterpart<'v>(
     old?.as_array()?.iter().find(|old| list_type.identity(old).as_ref() == Some(&identity))
 }
 
-/// A value as expressions see it. Names of fields that the language reserves are written `__namespace__` there; keys of maps
-/// stay as they are.
+/// A value as expressions see it, with fields by their own names. Those that the language reserves are written `__namespace__`
+/// there; keys of maps stay as they are.
 fn to_cel(node: &Node, value: &Value) -> cel::Value {
     match (node, value) {
         (Node::Object(object), Value::Object(fields)) => {
             let entry = |(name, value): (&String, &Value)| {
-                let node = object.fields.get(name).map_or(&Node::Any, |field| &field.schema.node);
+                let field = object.spelt(name).map(|(name, field)| (name, &field.schema.node));
+                let (name, node) = field.unwrap_or((name, &Node::Any));
                 (key(escaped(name)), to_cel(node, value))
             };
             map(fields.iter().map(entry).collect())
@@ -244,6 +245,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::schema::Rule;
     use crate::{Kind, schema};
 
     fn every_rule<'s>(schema: &'s Schema, into: &mut Vec<&'s ValidationRule>) {
@@ -270,6 +272,45 @@ mod tests {
                 assert!(!rule.message.is_empty(), "{}", rule.expression);
             }
         }
+    }
+
+    /// What is shown of the checks of single values is what they do.
+    #[test]
+    fn rules_of_scalars_say_what_they_check() {
+        for rule in [Rule::Port, Rule::PortOrZero] {
+            for number in [-1, 0, 1, 80, 65_535, 65_536, 1_i64 << 32] {
+                agree(rule, &json!(number), rule.check_number(number.into()));
+            }
+        }
+        let texts = [
+            "", "0", "0s", "1ms", "999us", "1h30m", "-1s", "soon", "1", "HTTP", "https", "grpc-web",
+        ];
+        let names = [
+            "HTTP2",
+            "Http_Proxy",
+            "GRPC",
+            "mongo",
+            "TCP",
+            "TLS",
+            "UDP",
+            "REDIS",
+            "MYSQL",
+            "HBONE",
+        ];
+        for rule in [Rule::Duration, Rule::DurationOrZero, Rule::Protocol, Rule::ProtocolOrEmpty] {
+            for text in texts.into_iter().chain(names).chain(["QUIC", "HTTPX", "X TCP", "GRPC_WEB"])
+            {
+                agree(rule, &json!(text), rule.check_text(text));
+            }
+        }
+    }
+
+    fn agree(rule: Rule, value: &Value, checked: Result<(), &str>) {
+        let Says { rule: expression, message } = rule.says();
+        let shown = ValidationRule::new(expression, message);
+        let shown = shown.check(&to_cel(&Node::Any, value), None).is_ok();
+        assert_eq!(shown, checked.is_ok(), "{rule:?} of {value}");
+        assert!(checked.err().is_none_or(|said| said == message), "{rule:?} of {value}");
     }
 
     fn holds(expression: &str, value: &Value) -> Result<(), String> {

@@ -83,7 +83,9 @@ impl<'s> Walker<'s> {
         match (&schema.node, &mut *value) {
             (Node::Any, _) => {}
             (Node::Object(object), Value::Object(map)) => self.object(object, map, path),
-            (Node::Map { values, max }, Value::Object(map)) => self.map(values, *max, map, path),
+            (Node::Map { values, min, max }, Value::Object(map)) => {
+                self.map(values, (*min, *max), map, path);
+            }
             (Node::Array { items, min, max, list_type }, Value::Array(list)) => {
                 self.array(items, (*min, *max), list_type, list, path);
             }
@@ -146,11 +148,9 @@ impl<'s> Walker<'s> {
                 map.insert(name.to_owned(), value);
             }
         }
-        if self.mode == Mode::Store {
-            for (name, field) in &object.fields {
-                if let (Some(default), false) = (&field.default, map.contains_key(name)) {
-                    map.insert(name.clone(), default.clone());
-                }
+        for (name, field) in &object.fields {
+            if let (Some(default), false) = (&field.default, map.contains_key(name)) {
+                map.insert(name.clone(), default.clone());
             }
         }
         self.completeness(object, map, path);
@@ -171,20 +171,12 @@ impl<'s> Walker<'s> {
         (self.style, self.spellings) = outer;
     }
 
-    /// The field that a key stands for, with its own name: the key itself, a guide's word for it, or
-    /// protobuf's spelling.
+    /// The field that a key stands for, with its own name.
     fn lookup(&self, object: &'s Object, key: &str) -> Option<(&'s str, &'s Field)> {
-        if let Some((name, field)) = object.fields.get_key_value(key) {
-            return Some((name, field));
+        if self.spellings {
+            return object.spelt(key);
         }
-        if !self.spellings {
-            return None;
-        }
-        let spelt = if key.contains('_') { camel_case(key) } else { String::new() };
-        let mut fields = object.fields.iter();
-        fields
-            .find(|(name, field)| **name == spelt || field.aliases.iter().any(|alias| alias == key))
-            .map(|(name, field)| (name.as_str(), field))
+        object.fields.get_key_value(key).map(|(name, field)| (name.as_str(), field))
     }
 
     fn tell_dialect(&mut self, name: &str, key: &str, field: &Field, here: Path<'_>) {
@@ -230,10 +222,14 @@ impl<'s> Walker<'s> {
     fn map(
         &mut self,
         values: &'s Schema,
-        max: usize,
+        (min, max): (usize, usize),
         map: &mut Map<String, Value>,
         path: Path<'_>,
     ) {
+        if map.len() < min {
+            let message = format!("{path} in body should have at least {min} properties");
+            self.error(FieldError::invalid(path.to_string(), map.len(), message));
+        }
         self.at_most(max, map.len(), path);
         for (key, value) in map.iter_mut() {
             self.entry(values, value, path.key(key));
@@ -409,23 +405,6 @@ impl<'s> Walker<'s> {
     fn error(&mut self, error: FieldError) {
         self.found.errors.push(error);
     }
-}
-
-/// Protobuf's JSON name of a field: underscores go, and the letter after each is a capital.
-fn camel_case(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    let mut capital = false;
-    for letter in name.chars() {
-        match letter {
-            '_' => capital = true,
-            letter if capital => {
-                out.extend(letter.to_uppercase());
-                capital = false;
-            }
-            letter => out.push(letter),
-        }
-    }
-    out
 }
 
 /// The whole number that a JSON number is, if it is one.

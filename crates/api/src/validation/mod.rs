@@ -94,11 +94,6 @@ impl Report {
         self.errors.push(FieldError::new(self.path.clone(), Reason::Invalid, message));
     }
 
-    /// What stands here breaks a rule that Istio's own schema has: an API server refuses such an object itself.
-    pub fn rule(&mut self, message: impl Into<String>) {
-        self.errors.push(FieldError::new(self.path.clone(), Reason::Rule, message));
-    }
-
     /// Something has to be here.
     pub fn required(&mut self, message: impl Into<String>) {
         self.errors.push(FieldError::new(self.path.clone(), Reason::Required, message));

@@ -9,12 +9,14 @@ use serde::Deserialize;
 pub use attribute::Attribute;
 pub use validate::{has_template, is_dry_run};
 
-use super::policy::{PolicySelector, TargetReference};
+use super::policy::{ATTACHMENT, PolicySelector, TargetReference};
+use crate::schema::rules::says;
 
 /// Allows or denies requests and connections. Policies of all actions hold side by side: CUSTOM is asked first, then DENY,
 /// then ALLOW. What no DENY matches is let through if an ALLOW policy matches it, or if there is none at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = ATTACHMENT))]
 pub struct AuthorizationPolicy {
     /// The workloads that this is about; every one of the namespace when absent, and of the mesh if the namespace is the root.
     pub selector: Option<PolicySelector>,
@@ -95,6 +97,11 @@ pub struct To {
 /// (`*abc`) or anything that is there (`*`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-validations" = [says(
+    "has(self.serviceAccounts) || has(self.notServiceAccounts) \
+     ? !(has(self.principals) || has(self.notPrincipals) || has(self.namespaces) || has(self.notNamespaces)) : true",
+    "Cannot set serviceAccounts with namespaces or principals",
+)]))]
 pub struct Source {
     /// Identities of peers, from their mesh certificate: `TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT`.
     pub principals: Vec<String>,
@@ -109,10 +116,10 @@ pub struct Source {
     /// Namespaces that do not match.
     pub not_namespaces: Vec<String>,
     /// Service accounts of peers, from their mesh certificate: `NAMESPACE/ACCOUNT`, or one of the policy's own namespace.
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 16), inner(length(max = 320)))]
     pub service_accounts: Vec<String>,
     /// Service accounts that do not match.
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 16), inner(length(max = 320)))]
     pub not_service_accounts: Vec<String>,
     /// Trust domains of peers, from their mesh certificate.
     pub trust_domains: Vec<String>,

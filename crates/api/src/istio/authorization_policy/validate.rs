@@ -163,12 +163,6 @@ impl Source {
         if all.into_iter().all(|(_, list)| list.is_empty()) {
             report.required("`from.source` must not be empty");
         }
-        let peers =
-            [&self.principals, &self.not_principals, &self.namespaces, &self.not_namespaces];
-        let has_peers = peers.iter().any(|list| !list.is_empty());
-        if has_peers && accounts.iter().any(|(_, list)| !list.is_empty()) {
-            report.rule("Cannot set serviceAccounts with namespaces or principals");
-        }
         check_each(report, &plain, |_| Ok(()));
         check_each(report, &accounts, service_account);
         check_each(report, &domains, trust_domain);

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::policy::PolicySelector;
 use super::virtual_service::PortSelector;
 use crate::scalar::{GoDuration, Port};
 
@@ -42,17 +43,7 @@ pub struct DestinationRule {
     #[serde(default)]
     pub export_to: Vec<String>,
     /// Client workloads, of the rule's own namespace, that it is limited to.
-    pub workload_selector: Option<WorkloadSelector>,
-}
-
-/// Labels that pick client workloads.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct WorkloadSelector {
-    /// Labels that a workload has to carry, all of them.
-    #[serde(default)]
-    #[schemars(extend("maxProperties" = 4096))]
-    pub match_labels: BTreeMap<String, String>,
+    pub workload_selector: Option<PolicySelector>,
 }
 
 /// A named group of endpoints.

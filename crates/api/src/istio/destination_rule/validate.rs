@@ -33,14 +33,6 @@ impl DestinationRule {
             if selector.match_labels.is_empty() {
                 report.advise("selects every workload of the namespace, as it names no labels");
             }
-            report.entries("matchLabels", &selector.match_labels, |report, key, value| {
-                if key.is_empty() {
-                    report.invalid(key, "key must not be empty");
-                }
-                if key.contains('*') || value.contains('*') {
-                    report.invalid(value.as_str(), "wildcard is not supported in selector");
-                }
-            });
         });
         let who = match self.workload_selector {
             Some(_) => Exporter::SelectiveRule,

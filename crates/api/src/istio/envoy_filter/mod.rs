@@ -9,13 +9,20 @@ use serde_json::Value;
 use tidegate_envoy::json::{self, JsonError};
 use tidegate_envoy::prost_reflect::DynamicMessage;
 
+use super::policy::TargetReference;
+use super::service_entry::WorkloadSelector;
 use crate::scalar::Port;
+use crate::schema::rules::says;
 
 mod validate;
 
 /// Changes the Envoy configuration that other resources are compiled to: filters, listeners, routes, clusters.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [says(
+    "!(has(self.workloadSelector) && has(self.targetRefs))",
+    "only one of targetRefs or workloadSelector can be set",
+)]))]
 pub struct EnvoyFilter {
     /// The workloads whose proxies are changed; all of the namespace when absent, and all of the mesh in the root
     /// namespace.
@@ -31,35 +38,6 @@ pub struct EnvoyFilter {
     /// the oldest.
     #[serde(default)]
     pub priority: i32,
-}
-
-/// Labels that pick workloads.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(rename = "EnvoyFilterWorkloadSelector")]
-pub struct WorkloadSelector {
-    /// Labels that a workload has to carry, all of them.
-    #[serde(default)]
-    #[schemars(extend("maxProperties" = 256))]
-    pub labels: BTreeMap<String, String>,
-}
-
-/// An object that an EnvoyFilter is for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct TargetReference {
-    /// API group of the object.
-    #[serde(default)]
-    pub group: String,
-    /// Kind of the object.
-    #[serde(default)]
-    pub kind: String,
-    /// Name of the object.
-    #[serde(default)]
-    pub name: String,
-    /// Namespace of the object.
-    #[serde(default)]
-    pub namespace: String,
 }
 
 /// One change.
@@ -108,7 +86,13 @@ pub enum ApplyTo {
 #[serde(rename_all = "camelCase")]
 #[schemars(
     rename = "EnvoyConfigObjectMatch",
-    extend("x-oneof" = [["listener", "routeConfiguration", "cluster", "waypoint"]])
+    extend(
+        "x-oneof" = [["listener", "routeConfiguration", "cluster", "waypoint"]],
+        "x-kubernetes-validations" = [says(
+            "has(self.waypoint) == (has(self.context) && self.context == 'WAYPOINT')",
+            "only support waypointMatch when context is WAYPOINT",
+        )]
+    )
 )]
 pub struct ObjectMatch {
     /// In which proxies, and in which direction. ANY when absent.
@@ -307,8 +291,6 @@ pub struct ClusterMatch {
 #[serde(rename_all = "camelCase")]
 pub struct WaypointMatch {
     /// The port of the service.
-    #[serde(default, deserialize_with = "crate::scalar::zero_is_no_port")]
-    #[schemars(schema_with = "crate::scalar::port_or_zero")]
     pub port_number: Option<Port>,
     /// Which filter.
     pub filter: Option<FilterMatch>,

@@ -1,8 +1,6 @@
 //! What an EnvoyFilter may say.
 
-use super::{
-    ApplyTo, ConfigPatch, EnvoyFilter, ListenerMatch, ObjectMatch, Operation, PatchContext,
-};
+use super::{ApplyTo, ConfigPatch, EnvoyFilter, ListenerMatch, ObjectMatch, Operation};
 use crate::istio::rules;
 use crate::validation::Report;
 
@@ -14,27 +12,21 @@ impl EnvoyFilter {
     /// Checks what the spec says; the shape is right already.
     pub(crate) fn validate(&self, report: &mut Report) {
         report.optional("workloadSelector", self.workload_selector.as_ref(), |report, selector| {
-            report.entries("labels", &selector.labels, |report, key, value| {
+            report.entries("labels", &selector.labels, |report, key, _| {
                 if key.is_empty() {
                     report.invalid(key, "key must not be empty");
                 }
-                if key.contains('*') || value.contains('*') {
-                    report.invalid(value.as_str(), "wildcard is not supported in selector");
+                if key.contains('*') {
+                    report.invalid(key, "wildcard is not supported in selector");
                 }
             });
         });
-        if self.workload_selector.is_some() && !self.target_refs.is_empty() {
-            report.rule("only one of targetRefs or workloadSelector can be set");
-        }
         report.each("configPatches", &self.config_patches, |report, patch| patch.validate(report));
     }
 }
 
 impl ConfigPatch {
     fn validate(&self, report: &mut Report) {
-        report.optional("match", self.r#match.as_ref(), |report, what| {
-            what.validate_context(report);
-        });
         let Some(apply_to) = self.apply_to else {
             return report.field("applyTo", |r| r.required("says what is patched"));
         };
@@ -61,18 +53,6 @@ impl ConfigPatch {
 }
 
 impl ObjectMatch {
-    fn validate_context(&self, report: &mut Report) {
-        let is_waypoint = self.context == PatchContext::Waypoint;
-        let others =
-            self.listener.is_some() || self.route_configuration.is_some() || self.cluster.is_some();
-        if is_waypoint && others {
-            report.rule("only support waypointMatch when context is WAYPOINT");
-        }
-        if !is_waypoint && self.waypoint.is_some() {
-            report.rule("only support waypointMatch when context is WAYPOINT");
-        }
-    }
-
     fn validate(&self, apply_to: ApplyTo, report: &mut Report) {
         report.optional("proxy", self.proxy.as_ref(), |report, proxy| {
             if !proxy.proxy_version.is_empty() {

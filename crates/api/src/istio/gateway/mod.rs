@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::Protocol;
 use crate::scalar::Port;
+use crate::schema::rules::{Says, says};
 
 /// Opens ports on the proxies that a label selector picks, for hosts that VirtualServices then route.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -64,10 +65,21 @@ pub struct ServerPort {
     pub target_port: Option<Port>,
 }
 
+const CERTIFICATES: &[Says] = &[
+    says(
+        "!(has(self.tlsCertificates) && has(self.credentialNames))",
+        "only one of credentialNames or tlsCertificates can be set",
+    ),
+    says(
+        "!(has(self.credentialName) && has(self.credentialNames))",
+        "only one of credentialName or credentialNames can be set",
+    ),
+];
+
 /// What a Gateway's port does with TLS.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(rename = "ServerTLSSettings")]
+#[schemars(rename = "ServerTLSSettings", extend("x-kubernetes-validations" = CERTIFICATES))]
 pub struct ServerTlsSettings {
     /// On a plain HTTP port: answer every request with a redirect (301) to https.
     #[serde(default)]

@@ -162,13 +162,10 @@ impl ServerTlsSettings {
             _ => {}
         }
         let pair = !self.server_certificate.is_empty() && !self.private_key.is_empty();
-        let sources = [
-            pair,
-            !self.credential_name.is_empty(),
-            !self.credential_names.is_empty(),
-            !self.tls_certificates.is_empty(),
-        ];
-        if sources.iter().filter(|given| **given).count() > 1 {
+        let (name, names) = (!self.credential_name.is_empty(), !self.credential_names.is_empty());
+        let list = !self.tls_certificates.is_empty();
+        // The other two that do not go together are rules of the schema.
+        if pair && (name || names || list) || name && list {
             report.wrong(
                 "only one of credential_name, credential_names, server_certificate/private_key, \
                  tls_certificates should be specified",

@@ -18,13 +18,16 @@ pub struct JwksUri {
     pub path: String,
 }
 
+/// What is said of an address of another scheme.
+pub(super) const SCHEME: &str = "url must have scheme http:// or https://";
+
 impl JwksUri {
     /// Reads an address: `http://` or `https://`, a host, and a port if it is not the usual one.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let scheme = || "url must have scheme http:// or https://".to_owned();
+        let scheme = || SCHEME.to_owned();
         let (tls, rest) = match text.split_once("://").ok_or_else(scheme)? {
             (http, rest) if http.eq_ignore_ascii_case("http") => (false, rest),
             (https, rest) if https.eq_ignore_ascii_case("https") => (true, rest),

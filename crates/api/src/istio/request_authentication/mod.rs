@@ -7,16 +7,18 @@ use serde::Deserialize;
 
 pub use jwks::JwksUri;
 
-use super::policy::{self, PolicySelector, TargetReference};
+use super::policy::{self, ATTACHMENT, PolicySelector, TargetReference};
 use super::rules;
 use crate::Object;
 use crate::scalar::GoDuration;
+use crate::schema::rules::says;
 use crate::validation::Report;
 
 /// Says which JWTs requests may carry. A request whose token is bad is refused; one without a token is let through: an
 /// AuthorizationPolicy asks for one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = ATTACHMENT))]
 pub struct RequestAuthentication {
     /// The workloads that this is about; every one of the namespace when absent, and of the mesh if the namespace is the root.
     pub selector: Option<PolicySelector>,
@@ -36,22 +38,32 @@ pub struct RequestAuthentication {
 /// Tokens of one issuer: where they are, and with which keys they are verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(rename = "JWTRule")]
+#[schemars(rename = "JWTRule", extend("x-kubernetes-validations" = [says(
+    "!(has(self.jwks) && has(self.jwksUri))",
+    "only one of jwks or jwksUri can be set",
+)]))]
 pub struct JwtRule {
     /// Who issues the tokens: their claim `iss` (RFC 7519, section 4.1.1).
+    #[schemars(length(min = 1))]
     pub issuer: String,
     /// Audiences of which a token has to name one in its claim `aud`; any when absent.
+    #[schemars(inner(length(min = 1)))]
     pub audiences: Vec<String>,
     /// Where the issuer's keys are fetched (http or https). When absent they are found through the issuer's OpenID discovery.
-    #[schemars(length(max = 2048))]
+    #[schemars(length(min = 1, max = 2048), extend("x-kubernetes-validations" = [says(
+        "self.matches('^(?i)https?://')",
+        jwks::SCHEME,
+    )]))]
     pub jwks_uri: String,
     /// The issuer's keys themselves, as a JSON Web Key Set (RFC 7517).
     pub jwks: String,
     /// Headers in which a token may be. With no place named, `Authorization: Bearer` and the query parameter `access_token`.
     pub from_headers: Vec<JwtHeader>,
     /// Query parameters in which a token may be.
+    #[schemars(inner(length(min = 1)))]
     pub from_params: Vec<String>,
     /// Cookies in which a token may be.
+    #[schemars(inner(length(min = 1)))]
     pub from_cookies: Vec<String>,
     /// Header in which the upstream gets the payload of a verified token, as base64url.
     pub output_payload_to_header: String,
@@ -62,7 +74,7 @@ pub struct JwtRule {
     /// How long fetching the keys may take; 5 s when absent.
     pub timeout: Option<GoDuration>,
     /// Claims whose text is a list, separated by spaces, besides `scope` and `permission`.
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), inner(length(min = 1)))]
     pub space_delimited_claims: Vec<String>,
     /// Whether a request has to carry a token of this issuer.
     pub presence: Presence,
@@ -73,6 +85,7 @@ pub struct JwtRule {
 #[schemars(rename = "JWTHeader")]
 pub struct JwtHeader {
     /// The header's name.
+    #[schemars(length(min = 1))]
     pub name: String,
     /// What stands before the token, such as `Bearer ` with its space.
     #[serde(default)]
@@ -83,8 +96,10 @@ pub struct JwtHeader {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct ClaimToHeader {
     /// The header's name.
+    #[schemars(length(min = 1), regex(pattern = "^[-_A-Za-z0-9]+$"))]
     pub header: String,
     /// The claim; nested ones with dots between the names.
+    #[schemars(length(min = 1))]
     pub claim: String,
 }
 
@@ -120,37 +135,21 @@ impl JwtRule {
         if self.issuer.is_empty() && self.jwks_uri.is_empty() {
             report.required("issuer or jwksUri must be non-empty string");
         }
-        if !self.jwks.is_empty() && !self.jwks_uri.is_empty() {
-            report.rule("only one of jwks or jwksUri can be set");
-        }
-        if !self.jwks_uri.is_empty() {
-            let result = JwksUri::parse(&self.jwks_uri).map(|_| ());
-            report.field("jwksUri", |r| r.check(self.jwks_uri.as_str(), result));
+        match JwksUri::parse(&self.jwks_uri) {
+            // Of the scheme the schema has a rule.
+            Err(why) if why != jwks::SCHEME => {
+                report.field("jwksUri", |r| r.invalid(self.jwks_uri.as_str(), why));
+            }
+            _ => {}
         }
         if !self.jwks.is_empty() {
             report.field("jwks", |report| jwks::validate(report, &self.jwks));
-        }
-        let names = [
-            ("audiences", &self.audiences),
-            ("fromParams", &self.from_params),
-            ("fromCookies", &self.from_cookies),
-            ("spaceDelimitedClaims", &self.space_delimited_claims),
-        ];
-        for (field, list) in names {
-            report.each(field, list, |report, text| {
-                if text.is_empty() {
-                    report.invalid("", "should be at least 1 chars long");
-                }
-            });
         }
         report.each("fromHeaders", &self.from_headers, |report, place| {
             report.field("name", |r| header(r, &place.name));
         });
         report.each("outputClaimToHeaders", &self.output_claim_to_headers, |report, copy| {
             report.field("header", |r| header(r, &copy.header));
-            if copy.claim.is_empty() {
-                report.field("claim", |r| r.required("a claim is needed"));
-            }
         });
         if !self.output_payload_to_header.is_empty() {
             report.field("outputPayloadToHeader", |r| header(r, &self.output_payload_to_header));
@@ -160,9 +159,7 @@ impl JwtRule {
 }
 
 fn header(report: &mut Report, name: &str) {
-    if name.is_empty() {
-        report.required("the name of a header is needed");
-    } else if !rules::headers::is_token(name) {
+    if !rules::headers::is_token(name) {
         report.invalid(name, "not a valid header name");
     }
 }

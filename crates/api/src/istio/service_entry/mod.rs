@@ -8,26 +8,66 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
 
 use super::Protocol;
+use super::policy::label_value;
 use crate::scalar::Port;
 use crate::schema::rules::{Says, says};
+
+const ENTRY: &[Says] = &[
+    says(
+        "!(has(self.workloadSelector) && has(self.endpoints))",
+        "only one of WorkloadSelector or Endpoints can be set",
+    ),
+    says(
+        "has(self.addresses) && has(self.resolution) && !(self.resolution in ['NONE', 'STATIC']) \
+         ? !self.addresses.exists(address, address.contains('/')) : true",
+        "CIDR addresses are allowed only for NONE/STATIC resolution types",
+    ),
+    says(
+        "!has(self.resolution) || self.resolution == 'NONE' ? !has(self.endpoints) || self.endpoints.size() == 0 : true",
+        "NONE mode cannot set endpoints",
+    ),
+    says(
+        "has(self.endpoints) && has(self.resolution) && self.resolution == 'DNS_ROUND_ROBIN' \
+         ? self.endpoints.size() <= 1 : true",
+        "DNS_ROUND_ROBIN mode cannot have multiple endpoints",
+    ),
+];
 
 /// Adds hosts to the registry: external services, or workloads outside the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = ENTRY))]
 pub struct ServiceEntry {
     /// The names of the service: for HTTP matched against the Host header, for TLS against the SNI. A
     /// leading `*.` matches subdomains (only without endpoints that have to be resolved from the name).
-    #[schemars(length(min = 1, max = 256))]
+    #[schemars(
+        length(min = 1, max = 256),
+        extend("items" = json!({
+            "type": "string",
+            "x-kubernetes-validations": [says("self != '*'", "hostname cannot be wildcard")],
+        }))
+    )]
     pub hosts: Vec<String>,
     /// Virtual addresses or CIDR ranges of the service, used to recognise opaque TCP.
     #[serde(default)]
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = 256), inner(length(max = 64)))]
     pub addresses: Vec<String>,
     /// The ports of the service.
     #[serde(default)]
-    #[schemars(length(max = 256))]
+    #[schemars(
+        length(max = 256),
+        extend(
+            "x-kubernetes-list-type" = "map",
+            "x-kubernetes-list-map-keys" = ["name"],
+            "x-kubernetes-validations" = [says(
+                "self.all(port, self.exists_one(other, other.number == port.number))",
+                "port number cannot be duplicated",
+            )]
+        )
+    )]
     pub ports: Vec<ServicePort>,
     /// Whether the service is part of the mesh. MESH_EXTERNAL when absent.
     #[serde(default)]
@@ -59,14 +99,12 @@ pub struct ServicePort {
     /// What is spoken on the port: HTTP, HTTPS, HTTP2, GRPC, TCP, TLS or MONGO, in any letter case.
     /// Detected when absent.
     #[serde(default, deserialize_with = "super::protocol::empty_is_none")]
-    #[schemars(schema_with = "super::protocol::or_empty")]
+    #[schemars(schema_with = "super::protocol::or_empty", length(max = 256))]
     pub protocol: Option<Protocol>,
     /// A label for the port, unique in this entry.
     #[schemars(length(max = 256))]
     pub name: String,
     /// The endpoints' port, when it differs from `number`.
-    #[serde(default, deserialize_with = "crate::scalar::zero_is_no_port")]
-    #[schemars(schema_with = "crate::scalar::port_or_zero")]
     pub target_port: Option<Port>,
 }
 
@@ -104,7 +142,10 @@ pub enum Resolution {
 pub struct WorkloadSelector {
     /// Labels that a workload has to carry, all of them.
     #[serde(default)]
-    #[schemars(extend("maxProperties" = 256))]
+    #[schemars(extend(
+        "maxProperties" = 256,
+        "additionalProperties" = label_value("wildcard is not supported in selector"),
+    ))]
     pub labels: BTreeMap<String, String>,
 }
 
@@ -116,13 +157,22 @@ const ADDRESS: &[Says] = &[
     says("self.startsWith('unix://') ? !self.endsWith('/') : true", "UDS may not be a dir"),
 ];
 
+/// Of an endpoint that is a Unix socket.
+pub(super) const SOCKET_WITHOUT_PORTS: Says = says(
+    "has(self.address) && self.address.startsWith('unix://') ? !has(self.ports) : true",
+    "UDS may not include ports",
+);
+
 /// One endpoint: a virtual machine, an external server, or any address a service is reached at.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [says(
-    "has(self.address) && self.address.startsWith('unix://') ? !has(self.ports) : true",
-    "UDS may not include ports",
-)]))]
+#[schemars(extend("x-kubernetes-validations" = [
+    says(
+        "has(self.address) && self.address != '' || has(self.network) && self.network != ''",
+        "Address is required",
+    ),
+    SOCKET_WITHOUT_PORTS,
+]))]
 pub struct WorkloadEntry {
     /// IP address, host name, or `unix://` and the absolute path of a socket.
     #[serde(default)]

@@ -1,7 +1,5 @@
 //! What a ServiceEntry may say.
 
-use std::collections::BTreeSet;
-
 use super::{Location, Resolution, ServiceEntry, WorkloadEntry};
 use crate::Object;
 use crate::istio::Protocol;
@@ -31,7 +29,7 @@ impl ServiceEntry {
         self.validate_addresses(report);
         self.validate_ports(object, report);
         match self.resolution {
-            Resolution::None => self.validate_no_resolution(report),
+            Resolution::None => {}
             Resolution::Static => {
                 report.each("endpoints", &self.endpoints, |r, e| {
                     self.validate_endpoint(e, Addresses::Fixed, r);
@@ -48,9 +46,6 @@ impl ServiceEntry {
         let Some(selector) = &self.workload_selector else {
             return;
         };
-        if !self.endpoints.is_empty() {
-            report.rule("only one of WorkloadSelector or Endpoints can be set");
-        }
         report.field("workloadSelector", |report| {
             if selector.labels.is_empty() {
                 report.advise("selects every workload of the namespace, as it names no labels");
@@ -58,12 +53,12 @@ impl ServiceEntry {
             if self.resolution == Resolution::None {
                 report.advise("has no effect when resolution is NONE");
             }
-            report.entries("labels", &selector.labels, |report, key, value| {
+            report.entries("labels", &selector.labels, |report, key, _| {
                 if key.is_empty() {
                     report.invalid(key, "empty key is not supported in selector");
                 }
-                if key.contains('*') || value.contains('*') {
-                    report.invalid(value.as_str(), "wildcard is not supported in selector");
+                if key.contains('*') {
+                    report.invalid(key, "wildcard is not supported in selector");
                 }
             });
         });
@@ -71,10 +66,9 @@ impl ServiceEntry {
 
     fn validate_hosts(&self, report: &mut Report) {
         report.each("hosts", &self.hosts, |report, name| {
-            if name == "*" {
-                return report.invalid("*", "hostname cannot be wildcard");
-            }
             match hosts::wildcard_domain(name) {
+                // The schema has a rule against it.
+                _ if name == "*" => {}
                 Err(message) => report.invalid(name.as_str(), message),
                 Ok(()) if self.resolution == Resolution::DynamicDns => {}
                 Ok(()) => {
@@ -90,27 +84,13 @@ impl ServiceEntry {
         report.each("addresses", &self.addresses, |report, address| {
             report.check(address.as_str(), hosts::subnet(address));
         });
-        let ranges = self.addresses.iter().any(|address| address.contains('/'));
-        if ranges && !matches!(self.resolution, Resolution::None | Resolution::Static) {
-            report.rule("CIDR addresses are allowed only for NONE/STATIC resolution types");
-        }
     }
 
     fn validate_ports(&self, object: &Object, report: &mut Report) {
-        let mut names = BTreeSet::new();
-        let mut numbers = BTreeSet::new();
         let unaddressed = self.addresses.is_empty() && !self.gets_an_address(object);
         report.each("ports", &self.ports, |report, port| {
             if !hosts::is_label(&port.name) {
                 report.field("name", |r| r.invalid(port.name.as_str(), "must be a DNS label"));
-            }
-            if !names.insert(port.name.as_str()) {
-                report.field("name", |r| r.duplicate(port.name.as_str()));
-            }
-            if !numbers.insert(port.number) {
-                report.field("number", |r| {
-                    r.invalid(port.number.get(), "port number cannot be duplicated");
-                });
             }
             if unaddressed && matches!(port.protocol, None | Some(Protocol::Tcp)) {
                 report.advise(
@@ -128,12 +108,6 @@ impl ServiceEntry {
         self.resolution != Resolution::None && !refused && self.addresses.is_empty()
     }
 
-    fn validate_no_resolution(&self, report: &mut Report) {
-        if !self.endpoints.is_empty() {
-            report.rule("NONE mode cannot set endpoints");
-        }
-    }
-
     fn validate_dns(&self, report: &mut Report) {
         if self.endpoints.is_empty() {
             report.each("hosts", &self.hosts, |report, name| {
@@ -144,9 +118,6 @@ impl ServiceEntry {
                     report.invalid(name.as_str(), message);
                 }
             });
-        }
-        if self.resolution == Resolution::DnsRoundRobin && self.endpoints.len() > 1 {
-            report.rule("DNS_ROUND_ROBIN mode cannot have multiple endpoints");
         }
         report.each("endpoints", &self.endpoints, |r, e| {
             self.validate_endpoint(e, Addresses::Resolved, r);
@@ -235,16 +206,14 @@ impl WorkloadEntry {
         let names = addresses != Addresses::Fixed;
         report.field("address", |report| match self.address.strip_prefix(UNIX_PREFIX) {
             _ if self.address.is_empty() => {
-                if self.network.is_empty() {
-                    report.required("Address is required");
-                } else {
+                if !self.network.is_empty() {
                     report.advise("is unset: the network's gateway is used");
                 }
             }
             Some(_) if addresses == Addresses::Resolved => {
                 report.invalid(self.address.as_str(), "a Unix socket cannot be resolved by DNS");
             }
-            Some(path) => report.check(self.address.as_str(), hosts::unix_path(path)),
+            Some(_) => {}
             None if hosts::is_ip(&self.address) => {}
             None if !names => {
                 report.invalid(
@@ -257,14 +226,6 @@ impl WorkloadEntry {
                     let message = "is not a valid FQDN or an IP address";
                     report.invalid(self.address.as_str(), message);
                 }
-            }
-        });
-        if self.address.starts_with(UNIX_PREFIX) && !self.ports.is_empty() {
-            report.field("ports", |r| r.forbidden("UDS may not include ports"));
-        }
-        report.field("ports", |report| {
-            for name in self.ports.keys().filter(|name| !hosts::is_label(name)) {
-                report.invalid(name.as_str(), "port name must be valid");
             }
         });
         validate_labels("labels", &self.labels, report);

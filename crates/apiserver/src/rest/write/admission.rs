@@ -76,7 +76,7 @@ fn admitted(
             .allocate(&writing.api.store, &mut value, old)
             .map_err(|errors| refuse(writing, &value, errors, source))?;
     }
-    let decoded = decode(writing, &value, old, source, warnings)?;
+    let decoded = decode(writing, &value, source, warnings)?;
     check_changes(writing, &value, &decoded, old)?;
     warn_about_kind(writing, old, warnings);
     match value {
@@ -85,12 +85,11 @@ fn admitted(
     }
 }
 
-/// Finds out what the object says. A built-in one that says something wrong is refused, a custom one only where it
-/// breaks a rule of its schema, and what was stored before there was the rule may stay as it is.
+/// Finds out what the object says. A built-in one that says something wrong is refused; a custom one has kept the rules of its
+/// schema by now, but for what was stored before there was the rule and stays as it is.
 fn decode(
     writing: &Writing<'_>,
     value: &Value,
-    old: Option<&Entry>,
     source: Source<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<Decoded, Failure> {
@@ -106,10 +105,6 @@ fn decode(
     match examined.object {
         Some(object) if examined.errors.is_empty() => Ok(Ok(Arc::new(object))),
         _ if info.built_in => Err(refuse(writing, value, examined.errors, source)),
-        _ if breaks_a_rule(&examined.errors) && !keeps_spec(old, value) => {
-            let broken = examined.errors.into_iter().filter(|error| error.reason == Reason::Rule);
-            Err(refuse(writing, value, broken.collect(), source))
-        }
         _ => {
             let errors: Arc<[String]> = examined.errors.iter().map(ToString::to_string).collect();
             let told = |error: &String| format!("accepted, but not in effect: {error}");
@@ -141,14 +136,6 @@ fn what_follows(writing: &Writing<'_>, value: &Value) -> Option<String> {
         "{whom} refuse every request and connection until it is right or deleted: its status says whether this one is such a \
          gateway"
     ))
-}
-
-fn breaks_a_rule(errors: &[FieldError]) -> bool {
-    errors.iter().any(|error| error.reason == Reason::Rule)
-}
-
-fn keeps_spec(old: Option<&Entry>, value: &Value) -> bool {
-    old.is_some_and(|old| old.json().get("spec") == value.get("spec"))
 }
 
 /// Where an object comes from is the server's to say: who reads it takes a Pod that is the process's own for the process. What is
