@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use common::{World, manifest};
 use serde_json::{Value, json};
 use tidegate_pilot::status::ConditionKind::Reconciled;
-use tidegate_pilot::{Compiled, Options};
+use tidegate_pilot::{Compiled, Options, Output, ProxyKind, Workload};
 use tidegate_xds::ResourceType;
 
 const MANY: usize = 10_000;
@@ -209,4 +209,47 @@ fn a_secret_costs_the_credentials_that_may_come_from_it() {
         assert_eq!(world.apply(&changed).compiled.secrets, cost, "{}", changed["metadata"]);
     }
     assert_eq!(world.delete(&secret("clients", &["ca.crt"])).compiled.secrets, 0, "nobody guesses");
+}
+
+/// Beside a workload a change makes anew what names it and what is the workload's own, however many other hosts there are.
+#[test]
+fn a_change_beside_a_workload_costs_what_it_touches() {
+    const SOME: usize = 1_000;
+    let entry = |n: usize, resolution: &str| {
+        let port = |number: u16, protocol: &str| json!({"number": number, "name": format!("p{number}"), "protocol": protocol});
+        let spec = json!({
+            "hosts": [format!("h{n}.example.org")],
+            "ports": [port(80, "HTTP"), port(443, "TLS")],
+            "resolution": resolution,
+        });
+        manifest("ServiceEntry", &format!("e{n}"), &spec)
+    };
+    let rule = |n: usize, idle: &str| {
+        let pool = json!({"connectionPool": {"tcp": {"idleTimeout": idle}}});
+        let spec = json!({"host": format!("h{n}.example.org"), "trafficPolicy": pool});
+        manifest("DestinationRule", &format!("r{n}"), &spec)
+    };
+    let rules = |n: usize, timeout: &str| {
+        let spec = json!({"hosts": [format!("h{n}.example.org")], "http": [{"timeout": timeout}]});
+        manifest("VirtualService", &format!("v{n}"), &spec)
+    };
+    let proxy = ProxyKind::Sidecar(Workload { addresses: vec![[10, 0, 9, 9].into()] });
+    let options = Options { proxy, captures_dns: true, ..Options::default() };
+    let all: Vec<Value> = (0..SOME).map(|n| entry(n, "DNS")).collect();
+    let mut world = World::with(options, &all);
+    assert!(world.snapshot.list(ResourceType::Listener).len() > SOME);
+
+    // Its listener, that of the port and its virtual host; beside them what is the sidecar's: two listeners and a virtual host.
+    let of_host = |output: &Output| (output.compiled.listeners, output.compiled.virtual_hosts);
+    assert_eq!(of_host(&world.apply(&entry(7, "STATIC"))), (4, 2));
+    assert_eq!(of_host(&world.apply(&rule(7, "7s"))), (4, 2));
+    assert_eq!(of_host(&world.apply(&rules(7, "3s"))), (2, 2));
+    assert_eq!(of_host(&world.apply(&rules(7, "3s"))), (2, 2), "whether or not it differs");
+    let new = world.apply(&entry(SOME, "DNS"));
+    assert_eq!((of_host(&new), new.change.remove.len()), ((4, 2), 0));
+    let gone = world.delete(&entry(8, "DNS"));
+    assert_eq!(of_host(&gone), (3, 1));
+    assert!(gone.compiled.total() < 10, "{:?}", gone.compiled);
+    let unrelated = manifest("ServiceEntry", "e9", &entry(9, "DNS")["spec"]);
+    assert_eq!(of_host(&world.apply(&unrelated)), (2, 1), "as it was");
 }

@@ -1,6 +1,8 @@
 //! What comes out of any sequence of changes is what a compilation from nothing would give.
 
 mod common;
+#[path = "incremental/in_sidecars.rs"]
+mod in_sidecars;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -276,7 +278,19 @@ fn content(kind: &str, namespace: &str, name: &str, bits: u64) -> Value {
     manifest
 }
 
-const SLOTS: [(&str, &str, &str); 29] = [
+/// Kind, namespace and name of an object that may be there.
+type Slot = (&'static str, &'static str, &'static str);
+
+/// A small universe of objects, each in many forms.
+struct Universe {
+    slots: &'static [Slot],
+    /// The manifest of a slot, in the form that the bits of a number choose.
+    content: fn(kind: &str, namespace: &str, name: &str, bits: u64) -> Value,
+}
+
+const GATEWAY: Universe = Universe { slots: &SLOTS, content };
+
+const SLOTS: [Slot; 29] = [
     ("Gateway", "one", "g0"),
     ("Gateway", "one", "g1"),
     ("Gateway", "two", "g0"),
@@ -315,12 +329,14 @@ enum Step {
     Invalid(usize),
 }
 
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        6 => (0..SLOTS.len(), any::<u64>()).prop_map(|(slot, bits)| Step::Apply(slot, bits)),
-        2 => (0..SLOTS.len()).prop_map(Step::Delete),
-        1 => (0..SLOTS.len()).prop_map(Step::Invalid),
-    ]
+/// Batches of steps among so many slots.
+fn batches(slots: usize) -> impl Strategy<Value = Vec<Vec<Step>>> {
+    let step = prop_oneof![
+        6 => (0..slots, any::<u64>()).prop_map(|(slot, bits)| Step::Apply(slot, bits)),
+        2 => (0..slots).prop_map(Step::Delete),
+        1 => (0..slots).prop_map(Step::Invalid),
+    ];
+    prop::collection::vec(prop::collection::vec(step, 1..4), 1..25)
 }
 
 fn options() -> Options {
@@ -334,18 +350,33 @@ fn options() -> Options {
 }
 
 /// The objects that are there after a sequence of steps, good or refused.
-#[derive(Default)]
 struct Objects {
+    universe: Universe,
     good: BTreeMap<ObjectKey, Arc<Object>>,
     refused: BTreeMap<ObjectKey, Input>,
 }
 
 impl Objects {
+    fn of(universe: Universe) -> Self {
+        Self { universe, good: BTreeMap::new(), refused: BTreeMap::new() }
+    }
+
+    /// The inputs of a batch. What is gone has no status.
+    fn batch(&mut self, steps: &[Step], world: &mut World) -> Vec<Input> {
+        let inputs: Vec<Input> = steps.iter().filter_map(|step| self.take(step)).collect();
+        for input in &inputs {
+            if let Input::Delete(key) = input {
+                world.status.remove(key);
+            }
+        }
+        inputs
+    }
+
     /// The input of a step; `None` when the step's content would not pass validation.
     fn take(&mut self, step: &Step) -> Option<Input> {
         let slot = |s: usize, bits| {
-            let (kind, namespace, name) = SLOTS[s];
-            try_object(&content(kind, namespace, name, bits))
+            let (kind, namespace, name) = self.universe.slots[s];
+            try_object(&(self.universe.content)(kind, namespace, name, bits))
         };
         match step {
             Step::Apply(s, bits) => {
@@ -377,29 +408,28 @@ impl Objects {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 300,
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
         failure_persistence: None,
         // The same every time; another number for others.
         rng_seed: RngSeed::Fixed(1),
         ..ProptestConfig::default()
-    })]
+    }
+}
+
+proptest! {
+    #![proptest_config(config(300))]
 
     #[test]
     fn any_sequence_of_changes_ends_as_a_compilation_from_nothing(
-        batches in prop::collection::vec(prop::collection::vec(step(), 1..4), 1..25),
+        batches in batches(SLOTS.len()),
     ) {
-        let mut objects = Objects::default();
+        let mut objects = Objects::of(GATEWAY);
         let mut world = World::new(options());
         world.give([]);
         for batch in batches {
-            let inputs: Vec<Input> = batch.iter().filter_map(|s| objects.take(s)).collect();
-            for input in &inputs {
-                if let Input::Delete(key) = input {
-                    world.status.remove(key);
-                }
-            }
+            let inputs = objects.batch(&batch, &mut world);
             world.give(inputs);
         }
         let mut scratch = World::new(options());

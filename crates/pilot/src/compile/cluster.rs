@@ -161,15 +161,18 @@ pub fn compile(service: &Service, port: &Port, context: &Context<'_>) -> Vec<Com
 /// The cluster that requests of a workload to a service port go to.
 #[must_use]
 pub fn for_requests(service: &Service, port: u16, context: &Context<'_>) -> String {
-    let rules = rules(service, context);
-    let own = service.port(port).and_then(|port| own_tls(service, port, rules.as_ref(), context));
+    let own = service
+        .port(port)
+        .filter(|port| service.starts_tls(port))
+        .and_then(|port| own_tls(service, port, rules(service, context).as_ref(), context));
     own.map_or_else(|| names::cluster(&service.host, "", port), |(name, _)| name)
 }
 
 /// What the handshakes of that cluster take, where it is one in TLS whatever rules say.
 #[must_use]
 pub fn own_credentials(service: &Service, port: &Port, context: &Context<'_>) -> Vec<Credential> {
-    let own = own_tls(service, port, rules(service, context).as_ref(), context);
+    let rules = service.starts_tls(port).then(|| rules(service, context)).flatten();
+    let own = own_tls(service, port, rules.as_ref(), context);
     own.map(|(_, settings)| client_credentials(&settings, context.options)).unwrap_or_default()
 }
 

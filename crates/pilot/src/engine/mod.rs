@@ -181,6 +181,10 @@ struct Dirty {
     names: Vec<NameChange>,
     /// Whether another Sidecar may say what the workload sees.
     scope: bool,
+    /// Whether something differs that everything beside a workload is made from.
+    everything: bool,
+    /// What is made anew beside a workload.
+    laid_out: Vec<Resource>,
     /// Whether AuthorizationPolicies that hold here changed.
     policies: bool,
     /// Whether RequestAuthentications that hold here changed.
@@ -248,6 +252,7 @@ impl Pilot {
         let before = (self.resolves_asked, self.leads_out);
         (self.resolves_asked, self.leads_out) = (self.leads_to_asked(), self.is_led_to());
         if self.options.workload().is_some() {
+            dirty.everything |= before.0 != self.resolves_asked;
             let compiled = self.emit_sidecar(&mut dirty);
             // What holds of other objects is told by the gateway; who loses to whom in the mesh by `lost_hosts`.
             dirty.status.retain(|key| is_told_by_sidecars(key.kind));

@@ -61,6 +61,7 @@ impl Pilot {
         if before == now {
             return;
         }
+        dirty.everything = true;
         // Which filters there are decides who reads what is said to them.
         dirty.status.extend(self.filters.speaking_to_filters().cloned());
         for (kind, name) in self.patches.touched(key).cloned().collect::<Vec<_>>() {

@@ -140,6 +140,7 @@ impl Pilot {
         let differs = |key: &&ObjectKey| before.faults.get(*key) != now.faults.get(*key);
         let judged = before.faults.keys().chain(now.faults.keys());
         dirty.status.extend(judged.filter(differs).cloned());
+        dirty.everything = true;
         if before.filter != now.filter {
             dirty.listeners.extend(self.listeners.names().map(Arc::clone));
         }
@@ -170,6 +171,7 @@ impl Pilot {
                 dirty.status.extend(self.filters.speaking_to_filters().cloned());
             }
             self.authorization = now;
+            dirty.everything = true;
             dirty.listeners.extend(self.listeners.names().map(Arc::clone));
         }
     }

@@ -1,44 +1,39 @@
-//! What a sidecar gets: everything is laid out and compiled again on each batch, and what did not change is not sent again.
+//! What a sidecar gets, and where it comes from.
 //!
-//! Its clusters and endpoints are compiled as a gateway's are, by what a batch touches.
+//! Its clusters and endpoints are compiled as a gateway's are, by what a batch touches; the rest is laid out on each batch, and
+//! compiled where it comes out different (`lay_out`).
 
-use std::collections::btree_map::Entry as Slot;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use tidegate_api::{Object, ObjectKey, istio};
-use tidegate_envoy::prost::Message;
-use tidegate_envoy::v3::route::RouteConfiguration;
+use tidegate_xds::ResourceType;
 use tidegate_xds::assemble::{split_virtual_host_name, virtual_host_name};
-use tidegate_xds::{Resource, ResourceType};
 
-use super::credentials::{Use, User};
-use super::naming::Found;
+use super::credentials::Use;
 use super::{Dirty, Pilot};
-use crate::compile::inbound as compile_inbound;
 use crate::compile::listener::ChainSource;
-use crate::compile::sidecar::{self as compile, VIRTUAL_OUTBOUND};
-use crate::compile::virtual_host::{self, Demands, EncodedRoute};
-use crate::compile::{Context, cluster};
 use crate::model::endpoints::Address;
 use crate::model::names;
 use crate::model::service::Service;
 use crate::model::subnet::Subnet;
-use crate::model::tls::Terms;
 use crate::model::virtual_service::Place;
 use crate::origins::Origin;
-use crate::sidecar::inbound::{self, Described, Entry, VIRTUAL_INBOUND};
-use crate::sidecar::listeners::{Beaten, Listener, Outbound, outbound};
-use crate::sidecar::routes::{self, Lost, Onward, TableName, Target, VirtualHost};
-use crate::sidecar::{Egress, Scope};
-use crate::{Compiled, Options, OutboundPolicy, Workload};
+use crate::sidecar::Scope;
+use crate::sidecar::egress::imports_at;
+use crate::sidecar::inbound::Described;
+use crate::sidecar::listeners::{Beaten, Listener};
+use crate::sidecar::routes::{Lost, Target, VirtualHost};
+use crate::{Compiled, Options};
+
+mod lay_out;
 
 /// What a sidecar has, and where it comes from.
 #[derive(Debug, Default)]
 pub(crate) struct Sidecar {
     /// Listeners by name.
-    listeners: BTreeMap<Arc<str>, Vec<ChainSource>>,
+    listeners: BTreeMap<Arc<str>, Made>,
     /// Route configurations by name.
     tables: BTreeMap<Arc<str>, Table>,
     /// Clusters of the workload itself, and what leads there; none where nothing describes it.
@@ -49,29 +44,28 @@ pub(crate) struct Sidecar {
     beaten: Vec<Beaten>,
 }
 
+/// A listener as it was made.
 #[derive(Debug)]
-struct Table {
-    hosts: BTreeMap<Arc<str>, VirtualHost>,
-    lost: Vec<Lost>,
+struct Made {
+    /// What follows from the objects; nothing for what is made anew on each batch.
+    plan: Option<Listener>,
+    /// What its chains were made from, in their order.
+    sources: Vec<ChainSource>,
 }
 
-impl Table {
-    /// That of requests for the workload.
-    fn inbound(entry: &Entry, host: tidegate_envoy::v3::route::VirtualHost) -> Self {
-        let service = entry.service().map(|local| Arc::clone(&local.service));
-        let target = service.map_or(Target::Elsewhere(OutboundPolicy::AllowAny), Target::Service);
-        let name = host.name.as_str().into();
-        let port = entry.number();
-        let host =
-            VirtualHost { name: host.name, domains: host.domains, port, target, called: None };
-        Self { hosts: BTreeMap::from([(name, host)]), lost: Vec::new() }
-    }
+/// A route configuration as it was made.
+#[derive(Debug, Default)]
+struct Table {
+    /// Whether requests have to name the port that they are for, as several stand in it.
+    of_every_port: bool,
+    hosts: BTreeMap<Arc<str>, VirtualHost>,
+    lost: Vec<Lost>,
 }
 
 impl Sidecar {
     /// What the chains of a listener were made from, in their order.
     pub(crate) fn chains(&self, listener: &str) -> &[ChainSource] {
-        self.listeners.get(listener).map_or(&[], Vec::as_slice)
+        self.listeners.get(listener).map_or(&[], |made| &made.sources)
     }
 
     /// The objects behind a listener.
@@ -194,32 +188,54 @@ impl Pilot {
 
     /// Has the policy of the Sidecar that counts in place of the mesh's.
     fn follow_sidecar(&mut self, dirty: &mut Dirty) {
-        dirty.scope = true;
+        (dirty.scope, dirty.everything) = (true, true);
         let (policy, proxy) = self.sidecars.outbound(&self.options.domain);
         self.options.outbound_policy = policy;
         self.options.egress_proxy = proxy;
     }
 
-    /// Compiles what a sidecar has.
+    /// Compiles what differs of what a sidecar has.
     pub(super) fn emit_sidecar(&mut self, dirty: &mut Dirty) -> Compiled {
         let mut compiled = Compiled::NONE;
         self.authorize(dirty);
-        let renamed = self.renamed(dirty);
-        let (now, resources, names) = self.lay_out(renamed, &mut compiled);
-        dirty.names = self.names.replace(names);
-        let certificates = &self.sidecar.certificates;
-        let changed = self.credentials.replace(certificates, &now.certificates);
-        dirty.credentials.extend(changed);
+        self.lay_out(dirty, &mut compiled);
         self.emit_destinations(dirty, &mut compiled);
-        let (old, new) = (&self.sidecar.beaten, &now.beaten);
-        let gone = old.iter().filter(|beaten| !new.contains(beaten));
-        let come = new.iter().filter(|beaten| !old.contains(beaten));
-        dirty.beaten = gone.chain(come).map(|beaten| beaten.loser.clone()).collect();
-        self.replace_sidecar(now);
-        resources.into_iter().for_each(|resource| self.put(resource, dirty));
+        for resource in std::mem::take(&mut dirty.laid_out) {
+            self.put(resource, dirty);
+        }
         self.emit_added(dirty);
         self.forget_patched(dirty);
         compiled
+    }
+
+    /// Takes what is there now in place of what was there: what is gone is removed, and what hangs on the difference is marked.
+    fn replace_sidecar(&mut self, mut before: Sidecar, now: Sidecar, dirty: &mut Dirty) {
+        let changed = self.credentials.replace(&before.certificates, &now.certificates);
+        dirty.credentials.extend(changed);
+        let old: HashSet<&Beaten> = before.beaten.iter().collect();
+        let new: HashSet<&Beaten> = now.beaten.iter().collect();
+        let differ = old.symmetric_difference(&new);
+        dirty.beaten = differ.map(|beaten| beaten.loser.clone()).collect();
+        before.inbound.retain(|name, _| !now.inbound.contains_key(name));
+        for name in before.inbound.into_keys() {
+            self.outbox.remove(ResourceType::Cluster, name);
+        }
+        before.listeners.retain(|name, _| !now.listeners.contains_key(name));
+        for name in before.listeners.into_keys() {
+            self.outbox.remove(ResourceType::Listener, name);
+        }
+        for (name, table) in before.tables {
+            let still = now.tables.get(&name);
+            for host in table.hosts.into_keys() {
+                if still.is_none_or(|still| !still.hosts.contains_key(&host)) {
+                    self.outbox.remove(ResourceType::VirtualHost, virtual_host_name(&name, &host));
+                }
+            }
+            if still.is_none() {
+                self.outbox.remove(ResourceType::RouteConfiguration, name);
+            }
+        }
+        self.sidecar = now;
     }
 
     /// What the workload sees.
@@ -227,195 +243,6 @@ impl Pilot {
         let services = self.index.virtual_services().map(|service| &**service);
         let sidecar = self.sidecars.chosen().map(|(key, spec)| (key, &**spec));
         Scope::new(&self.options, &self.registry, services, sidecar)
-    }
-
-    /// Everything that a sidecar has but for what is compiled for a host that is sent to.
-    fn lay_out(
-        &self,
-        renamed: BTreeSet<Arc<str>>,
-        compiled: &mut Compiled,
-    ) -> (Sidecar, Vec<Resource>, Found) {
-        let (mut now, mut resources) = (Sidecar::default(), Vec::new());
-        let Some(workload) = self.options.workload() else {
-            return (now, resources, Found::new());
-        };
-        let scope = self.scope();
-        let names = Self::find_names(renamed, &scope);
-        let context = self.context();
-        self.lay_out_inbound((&scope, workload), &context, &mut now, &mut resources);
-
-        let seen = scope.egress().iter().flat_map(Egress::hosts);
-        let seen =
-            seen.flat_map(|(_, ports)| ports.values()).map(|(service, port)| (*service, *port));
-        let aliases = scope.egress().iter().flat_map(Egress::all_aliases);
-        for (service, port) in seen.chain(aliases) {
-            let taken = cluster::own_credentials(service, port, &context).into_iter();
-            let user = || User::Alias(service.key.clone());
-            now.certificates.extend(taken.map(|credential| (credential, user())));
-        }
-
-        let passthrough = cluster::passthrough(names::PASSTHROUGH_CLUSTER, &context);
-        resources.push(encode(ResourceType::Cluster, &passthrough.name, &passthrough));
-        if self.options.outbound_policy == OutboundPolicy::AllowAnyDynamicDns {
-            let asked = cluster::to_whom_asked(&context);
-            resources.push(encode(ResourceType::Cluster, &asked.name, &asked));
-        }
-        let Outbound { listeners: plans, beaten } = outbound(&scope);
-        now.beaten = beaten;
-        for plan in plans.values() {
-            let name = plan.name();
-            let rules = |key: &ObjectKey| self.index.virtual_service(key).map(|found| &**found);
-            let made = compile::outbound(plan, rules, &context);
-            resources.push(encode(ResourceType::Listener, &name, &made.listener));
-            now.listeners.insert(name.into(), made.sources);
-        }
-        let made = compile::virtual_outbound(workload.wildcard(), &context);
-        resources.push(encode(ResourceType::Listener, VIRTUAL_OUTBOUND, &made.listener));
-        now.listeners.insert(VIRTUAL_OUTBOUND.into(), made.sources);
-
-        let tables: BTreeSet<&TableName> = plans.values().flat_map(Listener::tables).collect();
-        for table in tables {
-            let name: Arc<str> = table.to_string().into();
-            // What stands for several ports tells them apart.
-            let proxy = scope.egress_of(table).is_some_and(|egress| egress.place.is_proxy());
-            let ignore_port_in_host_matching = !proxy;
-            let skeleton = RouteConfiguration {
-                ignore_port_in_host_matching,
-                ..virtual_host::skeleton(&name)
-            };
-            resources.push(encode(ResourceType::RouteConfiguration, &name, &skeleton));
-            let found = self.emit_hosts(&name, table, &scope, &context, &mut resources);
-            now.tables.insert(name, found);
-        }
-        compiled.listeners += now.listeners.len();
-        compiled.route_configurations += now.tables.len();
-        compiled.virtual_hosts += now.tables.values().map(|table| table.hosts.len()).sum::<usize>();
-        compiled.clusters += now.inbound.len() + 1;
-        (now, resources, names)
-    }
-
-    /// What comes in to the workload.
-    fn lay_out_inbound(
-        &self,
-        (scope, workload): (&Scope<'_>, &Workload),
-        context: &Context<'_>,
-        now: &mut Sidecar,
-        resources: &mut Vec<Resource>,
-    ) {
-        let entries = inbound::entries(scope, &self.peers.modes());
-        let made = compile_inbound::virtual_inbound(&entries, workload, context);
-        resources.push(encode(ResourceType::Listener, VIRTUAL_INBOUND, &made.listener));
-        now.listeners.insert(VIRTUAL_INBOUND.into(), made.sources);
-        now.certificates = self.certificates(&entries);
-        for entry in entries {
-            if let Some(at) = entry.bound(workload) {
-                let made = compile_inbound::bound(&entry, at, workload, context);
-                let name = made.listener.name.as_str();
-                resources.push(encode(ResourceType::Listener, name, &made.listener));
-                now.listeners.insert(name.into(), made.sources);
-            }
-            let name: Arc<str> = entry.cluster().into();
-            let requests = entry.ways().iter().any(|way| way.requests);
-            if requests && !now.tables.contains_key(&name) {
-                let skeleton = virtual_host::skeleton(&name);
-                resources.push(encode(ResourceType::RouteConfiguration, &name, &skeleton));
-                let host = compile_inbound::virtual_host(&entry);
-                let resource = virtual_host_name(&name, &host.name);
-                resources.push(encode(ResourceType::VirtualHost, &resource, &host));
-                now.tables.insert(Arc::clone(&name), Table::inbound(&entry, host));
-            }
-            // What nobody describes has one cluster, whatever its port.
-            if let Slot::Vacant(free) = now.inbound.entry(name) {
-                let cluster = cluster::inbound(&entry, workload, context);
-                resources.push(encode(ResourceType::Cluster, &cluster.name, &cluster));
-                free.insert(entry.by);
-            }
-        }
-    }
-
-    /// What handshakes with those who send to the workload take.
-    fn certificates(&self, entries: &[Entry]) -> BTreeSet<Use> {
-        let mut taken = BTreeSet::new();
-        for entry in entries {
-            if let Some(tls) = entry.own_tls() {
-                let user = || entry.owner().cloned().map_or(User::Peers, User::Sidecar);
-                let terms = Terms::of(tls, &self.options);
-                let credentials = terms.iter().flat_map(Terms::credentials);
-                taken.extend(credentials.map(|credential| (credential.clone(), user())));
-            } else if entry.ways().iter().any(|way| way.terminates) {
-                let terms = Terms::of_peers(&self.options);
-                taken.extend(terms.credentials().map(|one| (one.clone(), User::Peers)));
-            }
-        }
-        taken
-    }
-
-    /// The virtual hosts of a table, as resources.
-    fn emit_hosts(
-        &self,
-        name: &str,
-        table: &TableName,
-        scope: &Scope<'_>,
-        context: &Context<'_>,
-        resources: &mut Vec<Resource>,
-    ) -> Table {
-        let found = routes::table(table, scope);
-        // Those of rules that only limit requests lead to the service of their host.
-        let mut routes: HashMap<(&ObjectKey, u16, Option<&str>), Vec<EncodedRoute>> =
-            HashMap::new();
-        for host in &found.hosts {
-            let domains = host.domains.clone();
-            let bytes = match &host.target {
-                Target::Rules(key, onward) => {
-                    let service = self.index.virtual_service(key);
-                    let limits = service.is_some_and(|service| service.limits_requests());
-                    let of = match onward {
-                        Onward::Service(service) if limits => Some(&*service.host),
-                        _ => None,
-                    };
-                    let routes = routes.entry((key, host.port, of)).or_insert_with(|| {
-                        let place = Scope::place(host.port);
-                        let routes = |s| virtual_host::routes(s, &place, Some(onward), context);
-                        service.map(|s| routes(s)).unwrap_or_default()
-                    });
-                    let routes: Vec<&EncodedRoute> = routes.iter().collect();
-                    virtual_host::virtual_host(&host.name, domains, Demands::default(), &routes)
-                }
-                Target::Service(service) => {
-                    let host =
-                        compile::to_service(&host.name, domains, service, host.port, context);
-                    host.encode_to_vec().into()
-                }
-                Target::Elsewhere(policy) => {
-                    compile::to_elsewhere(domains, *policy, context).encode_to_vec().into()
-                }
-            };
-            let bytes = match &host.called {
-                Some(called) => compile::calling(&bytes, called, host.port),
-                None => bytes,
-            };
-            let resource = virtual_host_name(name, &host.name);
-            resources.push(Resource::new(ResourceType::VirtualHost, resource, bytes));
-        }
-        let hosts = found.hosts.into_iter().map(|host| (host.name.as_str().into(), host));
-        Table { hosts: hosts.collect(), lost: found.lost }
-    }
-
-    /// Takes what is there now in place of what was there; what is gone is removed, unless it is put again.
-    fn replace_sidecar(&mut self, now: Sidecar) {
-        let before = std::mem::replace(&mut self.sidecar, now);
-        for name in before.inbound.into_keys() {
-            self.outbox.remove(ResourceType::Cluster, name);
-        }
-        for name in before.listeners.into_keys() {
-            self.outbox.remove(ResourceType::Listener, name);
-        }
-        for (name, table) in before.tables {
-            for host in table.hosts.into_keys() {
-                self.outbox.remove(ResourceType::VirtualHost, virtual_host_name(&name, &host));
-            }
-            self.outbox.remove(ResourceType::RouteConfiguration, name);
-        }
     }
 
     /// The host that a workload means by a name, which may leave out what its resolver completes; the name itself where
@@ -457,23 +284,28 @@ impl Pilot {
     /// The Sidecar that hides a VirtualService from requests to a port, if one does.
     #[must_use]
     pub fn hides_rules(&self, key: &ObjectKey, port: u16) -> Option<Origin> {
-        let (sidecar, _) = self.sidecars.chosen()?;
-        let scope = self.scope();
-        let egress = scope.egress_of(&TableName::Port(port));
-        let seen =
-            egress.is_some_and(|egress| egress.rules().iter().any(|rules| rules.key == *key));
+        let (sidecar, spec) = self.sidecars.chosen()?;
+        let rules = self.index.virtual_service(key).filter(|rules| rules.acts_in_mesh());
+        let seen = rules.is_some_and(|rules| match &spec.egress[..] {
+            [] => true,
+            _ => imports_at(spec, port, &self.options)
+                .is_some_and(|imports| imports.bring_in_rules(rules)),
+        });
         (!seen).then(|| Origin::new(sidecar.clone(), "egress"))
     }
 
     /// The Sidecar that hides a host from requests and connections to a port, if one does.
     #[must_use]
     pub fn hides_host(&self, host: &str, port: u16) -> Option<Origin> {
-        let (sidecar, _) = self.sidecars.chosen()?;
+        let (sidecar, spec) = self.sidecars.chosen()?;
         self.registry.ports(host).get(&port)?;
-        let scope = self.scope();
-        let egress = scope.egress_of(&TableName::Port(port));
-        let seen = egress.is_some_and(|egress| {
-            egress.ports(host).is_some_and(|ports| ports.contains_key(&port))
+        let imports = match &spec.egress[..] {
+            [] => return None,
+            _ => imports_at(spec, port, &self.options),
+        };
+        let mut definitions = self.registry.definitions(host);
+        let seen = imports.is_some_and(|imports| {
+            definitions.any(|service| imports.bring_in(service) && service.port(port).is_some())
         });
         (!seen).then(|| Origin::new(sidecar.clone(), "egress"))
     }
@@ -497,8 +329,4 @@ impl Pilot {
     pub fn lost_hosts(&self, table: &str) -> &[Lost] {
         self.sidecar.lost(table)
     }
-}
-
-fn encode<M: Message>(kind: ResourceType, name: &str, message: &M) -> Resource {
-    Resource::encode(kind, name, message)
 }

@@ -270,23 +270,7 @@ impl Registry {
     /// The ports of a host, each with the oldest definition that has it.
     #[must_use]
     pub fn ports(&self, host: &str) -> BTreeMap<u16, (&Arc<Service>, &Port)> {
-        self.ports_of(host, |_| true)
-    }
-
-    /// The ports that some definitions of a host have, each with the oldest that has it.
-    #[must_use]
-    pub fn ports_of(
-        &self,
-        host: &str,
-        counts: impl Fn(&Service) -> bool,
-    ) -> BTreeMap<u16, (&Arc<Service>, &Port)> {
-        let mut ports = BTreeMap::new();
-        for service in self.definitions(host).filter(|service| counts(service)) {
-            for port in service.ports.iter() {
-                ports.entry(port.number).or_insert((service, port));
-            }
-        }
-        ports
+        ports_of(self.definitions(host))
     }
 
     /// The services that an object defines.
@@ -366,6 +350,19 @@ fn pods<'a>(key: &'a ObjectKey, slice: &'a Slice) -> impl Iterator<Item = Object
 
 fn order(service: &Service) -> Order {
     (service.age.clone(), service.key.kind)
+}
+
+/// The ports that definitions of a host have, each with the first that has it.
+pub fn ports_of<'a>(
+    definitions: impl IntoIterator<Item = &'a Arc<Service>>,
+) -> BTreeMap<u16, (&'a Arc<Service>, &'a Port)> {
+    let mut ports = BTreeMap::new();
+    for service in definitions {
+        for port in service.ports.iter() {
+            ports.entry(port.number).or_insert((service, port));
+        }
+    }
+    ports
 }
 
 #[cfg(test)]

@@ -214,6 +214,12 @@ impl VirtualService {
         })
     }
 
+    /// Whether sidecars apply it, where it is brought in.
+    #[must_use]
+    pub fn acts_in_mesh(&self) -> bool {
+        self.in_mesh && !self.hosts.is_empty() && self.order.is_some()
+    }
+
     /// Whether any of its rules only limits requests that have a way of their own.
     #[must_use]
     pub fn limits_requests(&self) -> bool {

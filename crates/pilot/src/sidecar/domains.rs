@@ -3,6 +3,7 @@
 use tidegate_api::Kind;
 
 use super::Egress;
+use crate::Options;
 use crate::model::service::Service;
 use crate::model::subnet::Subnet;
 
@@ -31,6 +32,15 @@ pub fn of(service: &Service, egress: &Egress<'_>) -> Domains {
     let addresses = addresses.filter(|address| !address.is_unspecified());
     domains.all.extend(addresses.map(|address| bracketed(&address.to_string())));
     domains
+}
+
+/// Those of the names of a service that leave a part of it out: [`Domains::short`].
+#[must_use]
+pub fn shortened(service: &Service, egress: &Egress<'_>) -> Vec<String> {
+    let aliases = if apart(service) { &[] } else { egress.aliases(&service.host) };
+    let all = std::iter::once(&*service.host).chain(aliases.iter().copied());
+    let Options { namespace, domain, .. } = egress.options;
+    all.flat_map(|host| short(host, namespace, domain)).collect()
 }
 
 /// Other names of a service that requests have to be freed of, as who answers them is outside of the mesh and need not know them; the

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use tidegate_api::istio::Protocol;
 use tidegate_api::istio::sidecar::{CaptureMode, EgressListener};
+use tidegate_api::istio::{Protocol, Sidecar};
 
 use super::Ports;
 use super::imports::Imports;
 use crate::model::host::Host;
-use crate::model::registry::Registry;
+use crate::model::registry::{Registry, ports_of};
 use crate::model::service::{Port, Service};
 use crate::model::virtual_service::VirtualService;
 use crate::{Options, OutboundPolicy};
@@ -85,7 +85,7 @@ impl<'a> Egress<'a> {
         registry: &'a Registry,
         rules: Vec<&'a VirtualService>,
     ) -> Self {
-        Self::seen(options, registry, Place::Everywhere, rules, |_, _| true)
+        Self::seen(options, registry, Place::Everywhere, rules, |_| true)
     }
 
     /// What is seen through an egress listener of a Sidecar. Rules come in the order in which they apply.
@@ -104,11 +104,9 @@ impl<'a> Egress<'a> {
                 None => Place::Socket { path: &listener.bind, protocol: port.protocol },
             },
         };
-        let taken = rules.iter().copied().filter(|rules| {
-            rules.hosts.iter().any(|host| imports.touch(host, &rules.key.namespace))
-        });
-        let hosts = |host: &Host, namespace: &str| imports.take(host, namespace);
-        let seen = Self::seen(options, registry, place, taken.collect(), hosts);
+        let taken = rules.iter().copied().filter(|rules| imports.bring_in_rules(rules));
+        let brings_in = |service: &Service| imports.bring_in(service);
+        let seen = Self::seen(options, registry, place, taken.collect(), brings_in);
         let bound = listener.capture_mode == CaptureMode::None;
         let loopback =
             options.workload().and_then(|workload| workload.loopbacks().first().copied());
@@ -121,27 +119,28 @@ impl<'a> Egress<'a> {
         registry: &'a Registry,
         place: Place<'a>,
         rules: Vec<&'a VirtualService>,
-        takes: impl Fn(&Host, &str) -> bool,
+        brings_in: impl Fn(&Service) -> bool,
     ) -> Self {
         let mut by_host: HashMap<&Host, Vec<usize>> = HashMap::new();
         for (number, service) in rules.iter().enumerate() {
             service.hosts.iter().for_each(|host| by_host.entry(host).or_default().push(number));
         }
-        let (mut hosts, mut aliases) = (BTreeMap::new(), BTreeMap::<&str, Vec<&str>>::new());
+        let (mut hosts, mut aliases) = (Vec::new(), BTreeMap::<&str, Vec<&str>>::new());
         for host in registry.hosts() {
-            let full = Host::new(host);
-            let taken = |service: &Service| takes(&full, &service.key.namespace);
-            if !registry.definitions(host).any(|service| taken(service)) {
+            let mut brought =
+                registry.definitions(host).filter(|service| brings_in(service)).peekable();
+            if brought.peek().is_none() {
                 continue;
             }
             if let Some(of) = alias(host, registry) {
                 aliases.entry(of).or_default().push(host);
                 continue;
             }
-            let mut ports = registry.ports_of(host, taken);
+            let mut ports = ports_of(brought);
             ports.retain(|number, _| place.port().is_none_or(|only| *number == only));
-            hosts.insert(&**host, ports);
+            hosts.push((&**host, ports));
         }
+        let hosts = BTreeMap::from_iter(hosts);
         aliases.values_mut().for_each(|names| names.sort_unstable());
         let (bind, bound, imports) = (None, false, None);
         Self { options, registry, place, bind, bound, rules, by_host, hosts, imports, aliases }
@@ -159,9 +158,7 @@ impl<'a> Egress<'a> {
     /// Whether it brings in a host as an object defines it.
     #[must_use]
     pub fn brings_in(&self, service: &Service) -> bool {
-        let takes =
-            |imports: &Imports| imports.take(&Host::new(&service.host), &service.key.namespace);
-        self.imports.as_ref().is_none_or(takes)
+        self.imports.as_ref().is_none_or(|imports| imports.bring_in(service))
     }
 
     /// The hosts that are reached, by name, with their ports.
@@ -196,8 +193,11 @@ impl<'a> Egress<'a> {
     }
 
     /// The VirtualServices with a host that holds this one: those of the narrowest host first, each by its order.
-    pub fn concerning(&self, host: &Host) -> impl Iterator<Item = &'a VirtualService> {
-        let positions = host.patterns().filter_map(|pattern| self.by_host.get(&pattern));
+    pub fn concerning(&self, host: &str) -> impl Iterator<Item = &'a VirtualService> {
+        // Where there are no rules, there is nothing to look up for each of many hosts.
+        let host = (!self.rules.is_empty()).then(|| Host::new(host));
+        let patterns = host.into_iter().flat_map(|host| host.patterns().collect::<Vec<_>>());
+        let positions = patterns.filter_map(|pattern| self.by_host.get(&pattern));
         positions.flatten().map(|position| self.rules[*position])
     }
 
@@ -207,6 +207,17 @@ impl<'a> Egress<'a> {
         self.options.carries(labels)
             && (namespace.is_empty() || namespace == self.options.namespace)
     }
+}
+
+/// What the egress listener for requests to a port brings in; `None` where no listener of the Sidecar is for these.
+#[must_use]
+pub fn imports_at(sidecar: &Sidecar, port: u16, options: &Options) -> Option<Imports> {
+    let is_for = |listener: &&EgressListener| match &listener.port {
+        None => true,
+        Some(own) => own.number.is_some_and(|number| number.get() == port),
+    };
+    let listener = sidecar.egress.iter().find(is_for)?;
+    Some(Imports::new(&listener.hosts, &options.namespace))
 }
 
 /// The known host that a host is but another name of.

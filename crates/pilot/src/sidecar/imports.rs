@@ -3,6 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::model::host::Host;
+use crate::model::service::Service;
+use crate::model::virtual_service::VirtualService;
 
 /// Stands for every namespace.
 const EVERY: &str = "*";
@@ -73,6 +75,18 @@ impl Imports {
     #[must_use]
     pub fn take(&self, host: &Host, namespace: &str) -> bool {
         self.of(namespace).any(|hosts| hosts.hold(host)) && !self.leave_out(host, namespace)
+    }
+
+    /// Whether a service is brought in.
+    #[must_use]
+    pub fn bring_in(&self, service: &Service) -> bool {
+        self.take(&Host::new(&service.host), &service.key.namespace)
+    }
+
+    /// Whether a VirtualService is brought in.
+    #[must_use]
+    pub fn bring_in_rules(&self, rules: &VirtualService) -> bool {
+        rules.hosts.iter().any(|host| self.touch(host, &rules.key.namespace))
     }
 
     /// Whether rules of a namespace are brought in that are written for a host: a wildcard counts where any name of it does.

@@ -334,27 +334,26 @@ fn described(scope: &Scope<'_>, workload: &Workload) -> BTreeMap<u16, (Described
     let registry = scope.registry;
     let services = registry.hosts().flat_map(|host| registry.definitions(host));
     // Whom an object is hidden from by `exportTo` decides who sends there, and not what leads to the workload.
-    let mut services: Vec<&Arc<Service>> = services.chain(registry.hidden_services()).collect();
-    services.sort_by(|a, b| (&a.age, &a.host).cmp(&(&b.age, &b.host)));
+    let services = services.chain(registry.hidden_services());
+    let ports = services.flat_map(|service| service.ports.iter().map(move |port| (service, port)));
+    let leading = ports.filter_map(|(service, port)| {
+        let spoken = Spoken::on(port)?;
+        let mut targets = targets(service, port, workload, scope);
+        targets.retain(|target| !is_own(*target) && !STATIC_PORTS.contains(target));
+        (!targets.is_empty()).then_some((service, port, spoken, targets))
+    });
+    let mut leading: Vec<_> = leading.collect();
+    // Ports of one service stay in their order.
+    leading.sort_by_key(|(service, ..)| (&service.age, &service.host));
     let mut described = BTreeMap::new();
-    for service in services {
-        for port in service.ports.iter() {
-            let Some(spoken) = Spoken::on(port) else { continue };
-            for target in targets(service, port, workload, scope) {
-                if is_own(target) || STATIC_PORTS.contains(&target) {
-                    continue;
-                }
-                let local = || Local {
-                    service: Arc::clone(service),
-                    port: port.clone(),
-                    hosts: Vec::new(),
-                };
-                let (by, _) = described
-                    .entry(target)
-                    .or_insert_with(|| (Described::Service(local()), spoken));
-                if let Described::Service(Local { hosts, .. }) = by {
-                    hosts.push(Arc::clone(&service.host));
-                }
+    for (service, port, spoken, targets) in leading {
+        for target in targets {
+            let local =
+                || Local { service: Arc::clone(service), port: port.clone(), hosts: Vec::new() };
+            let (by, _) =
+                described.entry(target).or_insert_with(|| (Described::Service(local()), spoken));
+            if let Described::Service(Local { hosts, .. }) = by {
+                hosts.push(Arc::clone(&service.host));
             }
         }
     }

@@ -17,7 +17,6 @@ use super::{Egress, INBOUND_PORT, OUTBOUND_PORT, Place, Scope, Spoken};
 use crate::compile::listener::RulePath;
 use crate::model::auto_address;
 use crate::model::endpoints::Address;
-use crate::model::host::Host;
 use crate::model::names;
 use crate::model::protocol::SERVER_SPEAKS_FIRST;
 use crate::model::service::{Port, Service};
@@ -26,7 +25,7 @@ use crate::model::virtual_service::{Place as RulePlace, VirtualService, applies_
 use crate::{Options, OutboundPolicy, Workload};
 
 /// A listener and what it tells apart.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
     /// The address that clients dial; the wildcard for all that no listener has for itself.
     pub address: IpAddr,
@@ -52,7 +51,7 @@ pub struct Outbound {
 }
 
 /// A port of a service that nothing tells apart from that of an older one, which takes all connections.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Beaten {
     /// The object that defines the service.
     pub loser: ObjectKey,
@@ -65,7 +64,7 @@ pub struct Beaten {
 }
 
 /// A filter chain.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Chain {
     /// What it asks of connections.
     pub asks: Asks,
@@ -87,7 +86,7 @@ pub struct Asks {
 }
 
 /// What a filter chain does with connections.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum To {
     /// Requests are routed.
     Routes(TableName),
@@ -319,8 +318,7 @@ impl<'a> Here<'_, 'a> {
 
     /// The VirtualServices with a host that holds this service's, in the order in which they apply.
     fn rules(&self) -> Vec<&'a VirtualService> {
-        let host = Host::new(&self.service.host);
-        let mut rules: Vec<_> = self.egress.concerning(&host).collect();
+        let mut rules: Vec<_> = self.egress.concerning(&self.service.host).collect();
         rules.sort_by(|a, b| (&a.order, &a.key).cmp(&(&b.order, &b.key)));
         rules.dedup_by(|a, b| a.key == b.key);
         rules

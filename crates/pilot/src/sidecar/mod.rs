@@ -1,7 +1,7 @@
 //! What the proxy beside a workload has: what it sees, and which listeners, filter chains and virtual hosts follow from that.
 //!
 //! Nothing here writes Envoy's messages (`compile::sidecar` does) or keeps state: a [`Scope`] is looked at anew whenever objects
-//! change. Its parts stand for themselves, per port and per listener, so that they can become units of their own.
+//! change, and what comes out as before is not written again (`engine/sidecar/lay_out.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ impl<'a> Scope<'a> {
         services: impl Iterator<Item = &'a VirtualService>,
         sidecar: Option<(&'a ObjectKey, &'a Sidecar)>,
     ) -> Self {
-        let seen = services.filter(|s| s.in_mesh && !s.hosts.is_empty() && s.order.is_some());
+        let seen = services.filter(|service| service.acts_in_mesh());
         let mut rules: Vec<&VirtualService> = seen.collect();
         rules.sort_by(|a, b| (&a.order, &a.key).cmp(&(&b.order, &b.key)));
         let listeners = sidecar.map_or(&[][..], |(_, sidecar)| &sidecar.egress);

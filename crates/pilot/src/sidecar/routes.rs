@@ -3,13 +3,13 @@
 //! The oldest VirtualService of the narrowest host decides for a service, and no other is merged with it. A service without one is
 //! sent to as it is. Hosts of VirtualServices that no service has count on port 80, and beside a service of the port.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
 use tidegate_api::ObjectKey;
 
-use super::domains::{self, Domains};
+use super::domains;
 use super::{Egress, Scope, Spoken};
 use crate::OutboundPolicy;
 use crate::model::host::Host;
@@ -48,7 +48,7 @@ pub struct PortHosts {
 }
 
 /// One virtual host.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct VirtualHost {
     /// Its name.
     pub name: String,
@@ -63,7 +63,7 @@ pub struct VirtualHost {
 }
 
 /// Where requests go that no rule sends anywhere.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Onward {
     /// To their port of a service.
     Service(Arc<Service>),
@@ -72,7 +72,7 @@ pub enum Onward {
 }
 
 /// What a virtual host does with requests.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Target {
     /// What the rules of a VirtualService say; those that only limit requests send them onward.
     Rules(ObjectKey, Onward),
@@ -195,29 +195,77 @@ fn of_every_port(egress: &Egress<'_>) -> PortHosts {
     all
 }
 
-/// The virtual hosts of a route configuration.
-#[must_use]
-pub fn table(name: &TableName, scope: &Scope<'_>) -> PortHosts {
-    let Some(egress) = scope.egress_of(name) else { return PortHosts::default() };
-    match name {
-        TableName::Service(host, port) => {
-            let mut found = hosts(egress, *port);
-            let is_own =
-                |known: &VirtualHost| known.domains.iter().any(|domain| **domain == **host);
-            let own = found.hosts.iter().position(is_own).map(|place| found.hosts.remove(place));
-            found.hosts.retain(|known| known.called.as_deref() == Some(&**host));
-            found.hosts.extend(own.map(|own| VirtualHost { domains: vec!["*".to_owned()], ..own }));
-            found
+/// The virtual hosts of route configurations. Those of a port are laid out once, however many services of it have one of their own.
+#[derive(Debug)]
+pub struct Tables<'s, 'a> {
+    scope: &'s Scope<'a>,
+    of_services: HashMap<u16, OfServices>,
+}
+
+/// The virtual hosts of a port, as services with an address of their own take theirs.
+#[derive(Debug, Default)]
+struct OfServices {
+    hosts: Vec<VirtualHost>,
+    /// Which one answers for a name.
+    by_domain: HashMap<String, usize>,
+    /// Those for requests that call a host otherwise, by that host.
+    renamed: HashMap<Arc<str>, Vec<usize>>,
+}
+
+impl OfServices {
+    fn new(hosts: Vec<VirtualHost>) -> Self {
+        let mut found = Self::default();
+        for (number, host) in hosts.iter().enumerate() {
+            for domain in &host.domains {
+                found.by_domain.entry(domain.clone()).or_insert(number);
+            }
+            if let Some(called) = &host.called {
+                found.renamed.entry(Arc::clone(called)).or_default().push(number);
+            }
         }
-        TableName::Port(port) if !egress.place.is_proxy() => {
-            let mut found = hosts(egress, *port);
-            found.hosts.push(elsewhere(egress, *port));
-            found
-        }
-        TableName::Port(_) | TableName::Socket(_) => {
-            let mut found = of_every_port(egress);
-            found.hosts.push(elsewhere(egress, DEFAULT_HTTP_PORT));
-            found
+        Self { hosts, ..found }
+    }
+
+    /// Those of one service, whatever requests that come to its address ask for.
+    fn of(&self, host: &Arc<str>) -> Vec<VirtualHost> {
+        let own = self.by_domain.get(&**host).copied();
+        let renamed = self.renamed.get(host).into_iter().flatten().copied();
+        let found = renamed.filter(|number| own != Some(*number)).map(|n| self.hosts[n].clone());
+        let every =
+            |own: usize| VirtualHost { domains: vec!["*".to_owned()], ..self.hosts[own].clone() };
+        found.chain(own.map(every)).collect()
+    }
+}
+
+impl<'s, 'a> Tables<'s, 'a> {
+    /// Those that follow from what is seen.
+    #[must_use]
+    pub fn new(scope: &'s Scope<'a>) -> Self {
+        Self { scope, of_services: HashMap::new() }
+    }
+
+    /// The virtual hosts of a route configuration.
+    #[must_use]
+    pub fn table(&mut self, name: &TableName) -> PortHosts {
+        let Some(egress) = self.scope.egress_of(name) else { return PortHosts::default() };
+        match name {
+            TableName::Service(host, port) => {
+                let of_services = self.of_services.entry(*port);
+                let all =
+                    of_services.or_insert_with(|| OfServices::new(hosts(egress, *port).hosts));
+                // Who lost is told of the port.
+                PortHosts { hosts: all.of(host), lost: Vec::new() }
+            }
+            TableName::Port(port) if !egress.place.is_proxy() => {
+                let mut found = hosts(egress, *port);
+                found.hosts.push(elsewhere(egress, *port));
+                found
+            }
+            TableName::Port(_) | TableName::Socket(_) => {
+                let mut found = of_every_port(egress);
+                found.hosts.push(elsewhere(egress, DEFAULT_HTTP_PORT));
+                found
+            }
         }
     }
 }
@@ -271,8 +319,7 @@ fn claims<'a>(rules: &VirtualService, port: u16, egress: &Egress<'a>) -> Claims<
         let mut known = false;
         for (service, spoken) in within(host, port, egress) {
             known = true;
-            let full = Host::new(&service.host);
-            let owner = egress.concerning(&full).find(|rules| acts(rules, port, egress));
+            let owner = egress.concerning(&service.host).find(|rules| acts(rules, port, egress));
             if owner.is_none_or(|owner| owner.key == rules.key) {
                 if spoken.has_requests() && !claims.services.contains(&service) {
                     claims.services.push(service);
@@ -304,20 +351,24 @@ fn within<'a>(host: &Host, port: u16, egress: &Egress<'a>) -> Vec<(&'a Arc<Servi
 /// Leaves every domain to the virtual host that comes first; a short name of a service is left to whoever is really called so.
 /// A virtual host without a domain goes.
 fn keep_apart(hosts: &mut Vec<VirtualHost>, egress: &Egress<'_>, port: u16) {
-    let full: BTreeSet<&str> = at(egress, port).map(|(service, _)| &*service.host).collect();
-    let short: HashMap<String, Domains> = at(egress, port)
+    let short: HashMap<String, Vec<String>> = at(egress, port)
         .flat_map(|(service, _)| {
-            let own = (names::virtual_host(&service.host, port), domains::of(service, egress));
+            let own =
+                (names::virtual_host(&service.host, port), domains::shortened(service, egress));
             let foreign = domains::foreign(service, egress)
-                .map(|(alias, domains)| (names::virtual_host_of_alias(alias, port), domains));
-            foreign.chain([own])
+                .map(|(alias, domains)| (names::virtual_host_of_alias(alias, port), domains.short));
+            foreign.chain([own]).filter(|(_, short)| !short.is_empty())
         })
         .collect();
-    let mut taken: BTreeSet<String> = BTreeSet::new();
+    let is_full = |domain: &str| {
+        let found = egress.ports(domain).and_then(|ports| ports.get(&port));
+        found.is_some_and(|(_, port)| Spoken::on(port).is_some())
+    };
+    let mut taken: HashSet<String> = HashSet::new();
     hosts.retain_mut(|host| {
-        let short = short.get(&host.name).map_or(&[][..], |domains| &domains.short);
+        let short = short.get(&host.name).map_or(&[][..], Vec::as_slice);
         host.domains.retain(|domain| {
-            let borrowed = short.contains(domain) && full.contains(domain.as_str());
+            let borrowed = short.contains(domain) && is_full(domain);
             !borrowed && taken.insert(domain.to_ascii_lowercase())
         });
         !host.domains.is_empty()
