@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
+use serde_json::json;
 
 use super::{
     Group, Hostname, KindName, LocalObjectReference, NamespaceName, ObjectName, PortNumber,
-    SecretObjectReference, SectionName,
+    SecretObjectReference, SectionName, option_value,
 };
 use crate::kube::LabelSelector;
 use crate::schema::rules::{Says, says};
@@ -190,7 +191,7 @@ pub struct ListenerTls {
     #[schemars(length(max = 64))]
     pub certificate_refs: Option<Vec<SecretObjectReference>>,
     /// Options of the controller's own.
-    #[schemars(extend("maxProperties" = 16))]
+    #[schemars(extend("maxProperties" = 16, "additionalProperties" = option_value()))]
     pub options: Option<BTreeMap<String, String>>,
 }
 
@@ -259,6 +260,8 @@ const ADDRESS: &[Says] = &[
     ),
 ];
 
+const ADDRESS_TYPE: &str = r"^Hostname|IPAddress|NamedAddress|[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\/[A-Za-z0-9\/\-._~%!$&'()*+,;=:]+$";
+
 /// An address that is asked for.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -266,7 +269,11 @@ const ADDRESS: &[Says] = &[
 pub struct Address {
     /// IPAddress, Hostname, NamedAddress, or a type of the controller's own.
     #[serde(rename = "type")]
-    #[schemars(length(min = 1, max = 253), extend("x-default" = "IPAddress"))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = ADDRESS_TYPE),
+        extend("x-default" = "IPAddress")
+    )]
     pub kind: Option<String>,
     /// The address; any of the type when absent.
     #[schemars(length(max = 253))]
@@ -296,6 +303,8 @@ macro_rules! keys {
     };
 }
 
+const LABEL_VALUE: &str = "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$";
+
 const LABELS: [Says; 2] = keys!("Label", "label");
 const ANNOTATIONS: [Says; 2] = keys!("Annotation", "annotation");
 
@@ -304,10 +313,18 @@ const ANNOTATIONS: [Says; 2] = keys!("Annotation", "annotation");
 #[serde(rename_all = "camelCase")]
 pub struct Infrastructure {
     /// Labels.
-    #[schemars(extend("maxProperties" = 8, "x-kubernetes-validations" = LABELS))]
+    #[schemars(extend(
+        "maxProperties" = 8,
+        "x-kubernetes-validations" = LABELS,
+        "additionalProperties" = json!({"type": "string", "maxLength": 63, "pattern": LABEL_VALUE}),
+    ))]
     pub labels: Option<BTreeMap<String, String>>,
     /// Annotations.
-    #[schemars(extend("maxProperties" = 16, "x-kubernetes-validations" = ANNOTATIONS))]
+    #[schemars(extend(
+        "maxProperties" = 16,
+        "x-kubernetes-validations" = ANNOTATIONS,
+        "additionalProperties" = option_value(),
+    ))]
     pub annotations: Option<BTreeMap<String, String>>,
     /// Parameters of the controller.
     pub parameters_ref: Option<LocalObjectReference>,

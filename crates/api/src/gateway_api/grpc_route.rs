@@ -4,9 +4,8 @@ use schemars::JsonSchema;
 
 use super::http_route::{ValueMatch, ValueMatchType};
 use super::{
-    BACKEND, Group, HeaderFilter, Hostname, KindName, LocalObjectReference, MATCHES, MirrorFilter,
-    NamespaceName, ObjectName, PARENTS, ParentReference, PortNumber, SectionName, filter_rules,
-    once,
+    BackendReference, Hostname, MATCHES, PARENTS, ParentReference, SectionName, SharedFilters,
+    filter_rules, once,
 };
 use crate::schema::rules::{Says, says};
 
@@ -105,14 +104,9 @@ pub struct GrpcFilter {
     /// What is done.
     #[serde(rename = "type")]
     pub kind: GrpcFilterType,
-    /// Changes of the call's header fields.
-    pub request_header_modifier: Option<HeaderFilter>,
-    /// Changes of the answer's header fields.
-    pub response_header_modifier: Option<HeaderFilter>,
-    /// Copies of calls.
-    pub request_mirror: Option<MirrorFilter>,
-    /// A filter of the controller's own.
-    pub extension_ref: Option<LocalObjectReference>,
+    /// What requests of HTTP have, too.
+    #[serde(flatten)]
+    pub shared: SharedFilters,
 }
 
 /// What a filter does.
@@ -131,23 +125,10 @@ pub enum GrpcFilterType {
 /// A backend with filters of its own.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = BACKEND))]
 pub struct GrpcBackend {
-    /// API group of the backend.
-    #[schemars(extend("x-default" = ""))]
-    pub group: Option<Group>,
-    /// Kind of the backend.
-    #[schemars(extend("x-default" = "Service"))]
-    pub kind: Option<KindName>,
-    /// Name of the backend.
-    pub name: ObjectName,
-    /// Namespace of the backend; the route's own when absent. Another one needs a ReferenceGrant there.
-    pub namespace: Option<NamespaceName>,
-    /// Port of the backend; a Service needs one.
-    pub port: Option<PortNumber>,
-    /// Share of the calls, relative to the other backends of the rule.
-    #[schemars(range(min = 0, max = 1_000_000), extend("x-default" = 1))]
-    pub weight: Option<i32>,
+    /// The backend.
+    #[serde(flatten)]
+    pub backend: BackendReference,
     /// What is done to calls and answers of this backend.
     #[schemars(length(max = 16), extend("x-kubernetes-validations" = FILTERS))]
     pub filters: Option<Vec<GrpcFilter>>,

@@ -3,9 +3,8 @@
 use schemars::JsonSchema;
 
 use super::{
-    BACKEND, Group, HeaderFilter, HeaderName, Hostname, KindName, LocalObjectReference, MATCHES,
-    MirrorFilter, NamespaceName, ObjectName, PARENTS, ParentReference, PortNumber, SUBDOMAIN,
-    SectionName, Span, filter_rules, once,
+    BackendReference, HeaderName, Hostname, MATCHES, PARENTS, ParentReference, PortNumber,
+    SUBDOMAIN, SectionName, SharedFilters, Span, filter_rules, once,
 };
 use crate::schema::rules::{Says, says};
 
@@ -147,7 +146,7 @@ pub struct HttpMatch {
         length(max = 16),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
-    pub query_params: Option<Vec<ValueMatch>>,
+    pub query_params: Option<Vec<ParameterMatch>>,
     /// The method.
     pub method: Option<Method>,
 }
@@ -221,7 +220,7 @@ pub enum PathMatchType {
     RegularExpression,
 }
 
-/// What a header field or a parameter has to look like.
+/// What a header field has to look like.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ValueMatch {
@@ -233,6 +232,21 @@ pub struct ValueMatch {
     pub name: HeaderName,
     /// What it is compared with.
     #[schemars(length(min = 1, max = 4096))]
+    pub value: String,
+}
+
+/// What a parameter of the query has to look like.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ParameterMatch {
+    /// How it is compared.
+    #[serde(rename = "type")]
+    #[schemars(extend("x-default" = "Exact"))]
+    pub kind: Option<ValueMatchType>,
+    /// Its name.
+    pub name: HeaderName,
+    /// What it is compared with.
+    #[schemars(length(min = 1, max = 1024))]
     pub value: String,
 }
 
@@ -292,20 +306,15 @@ pub struct HttpFilter {
     /// What is done.
     #[serde(rename = "type")]
     pub kind: HttpFilterType,
-    /// Changes of the request's header fields.
-    pub request_header_modifier: Option<HeaderFilter>,
-    /// Changes of the answer's header fields.
-    pub response_header_modifier: Option<HeaderFilter>,
-    /// Copies of requests.
-    pub request_mirror: Option<MirrorFilter>,
+    /// What calls of gRPC have, too.
+    #[serde(flatten)]
+    pub shared: SharedFilters,
     /// An answer that sends the client elsewhere.
     pub request_redirect: Option<RedirectFilter>,
     /// Another path or host for the backend.
     pub url_rewrite: Option<RewriteFilter>,
     /// What pages of other origins may do.
     pub cors: Option<CorsFilter>,
-    /// A filter of the controller's own.
-    pub extension_ref: Option<LocalObjectReference>,
 }
 
 /// What a filter does.
@@ -342,8 +351,8 @@ pub struct RedirectFilter {
     pub path: Option<PathModifier>,
     /// The port.
     pub port: Option<PortNumber>,
-    /// The status: 301, 302, 303, 307 or 308.
-    #[schemars(range(min = 301, max = 308), extend("x-default" = 302))]
+    /// The status.
+    #[schemars(extend("enum" = [301, 302, 303, 307, 308], "x-default" = 302))]
     pub status_code: Option<i32>,
 }
 
@@ -489,23 +498,10 @@ pub enum AnyMethod {
 /// A backend with filters of its own.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = BACKEND))]
 pub struct HttpBackend {
-    /// API group of the backend.
-    #[schemars(extend("x-default" = ""))]
-    pub group: Option<Group>,
-    /// Kind of the backend.
-    #[schemars(extend("x-default" = "Service"))]
-    pub kind: Option<KindName>,
-    /// Name of the backend.
-    pub name: ObjectName,
-    /// Namespace of the backend; the route's own when absent. Another one needs a ReferenceGrant there.
-    pub namespace: Option<NamespaceName>,
-    /// Port of the backend; a Service needs one.
-    pub port: Option<PortNumber>,
-    /// Share of the requests, relative to the other backends of the rule.
-    #[schemars(range(min = 0, max = 1_000_000), extend("x-default" = 1))]
-    pub weight: Option<i32>,
+    /// The backend.
+    #[serde(flatten)]
+    pub backend: BackendReference,
     /// What is done to requests and answers of this backend.
     #[schemars(length(max = 16), extend("x-kubernetes-validations" = FILTERS))]
     pub filters: Option<Vec<HttpFilter>>,

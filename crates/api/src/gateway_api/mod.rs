@@ -164,20 +164,10 @@ pub struct ParentReference {
 /// Where a route sends what it matches.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = BACKEND))]
 pub struct BackendReference {
-    /// API group of the backend.
-    #[schemars(extend("x-default" = ""))]
-    pub group: Option<Group>,
-    /// Kind of the backend.
-    #[schemars(extend("x-default" = "Service"))]
-    pub kind: Option<KindName>,
-    /// Name of the backend.
-    pub name: ObjectName,
-    /// Namespace of the backend; the route's own when absent. Another one needs a ReferenceGrant there.
-    pub namespace: Option<NamespaceName>,
-    /// Port of the backend; a Service needs one.
-    pub port: Option<PortNumber>,
+    /// The backend.
+    #[serde(flatten)]
+    pub object: BackendObjectReference,
     /// Share of the traffic, relative to the other backends of the rule.
     #[schemars(range(min = 0, max = 1_000_000), extend("x-default" = 1))]
     pub weight: Option<i32>,
@@ -196,7 +186,7 @@ pub struct BackendObjectReference {
     pub kind: Option<KindName>,
     /// Name of the backend.
     pub name: ObjectName,
-    /// Namespace of the backend; the route's own when absent.
+    /// Namespace of the backend; the route's own when absent. Another one needs a ReferenceGrant there.
     pub namespace: Option<NamespaceName>,
     /// Port of the backend; a Service needs one.
     pub port: Option<PortNumber>,
@@ -293,6 +283,25 @@ pub struct MirrorFilter {
     pub percent: Option<i32>,
     /// Share of the requests that are copied, as a fraction.
     pub fraction: Option<Fraction>,
+}
+
+/// What is done to requests of HTTP and calls of gRPC alike.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SharedFilters {
+    /// Changes of the request's header fields.
+    pub request_header_modifier: Option<HeaderFilter>,
+    /// Changes of the answer's header fields.
+    pub response_header_modifier: Option<HeaderFilter>,
+    /// Copies of requests.
+    pub request_mirror: Option<MirrorFilter>,
+    /// A filter of the controller's own.
+    pub extension_ref: Option<LocalObjectReference>,
+}
+
+/// The value of an option or annotation.
+fn option_value() -> Value {
+    json!({"type": "string", "maxLength": 4096})
 }
 
 /// What is known of an object, as the controller that has taken it up reports it.

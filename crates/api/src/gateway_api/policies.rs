@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 
 use super::{
     Group, Hostname, KindName, LocalObjectReference, NamespaceName, ObjectName, SUBDOMAIN,
-    SectionName,
+    SectionName, option_value,
 };
 use crate::schema::rules::{Says, says};
 
@@ -50,7 +50,7 @@ pub struct BackendTlsPolicy {
     /// How their certificates are checked.
     pub validation: BackendValidation,
     /// Options of the controller's own.
-    #[schemars(extend("maxProperties" = 16))]
+    #[schemars(extend("maxProperties" = 16, "additionalProperties" = option_value()))]
     pub options: Option<BTreeMap<String, String>>,
 }
 

@@ -3,10 +3,7 @@
 use schemars::JsonSchema;
 
 use super::policy::{PolicySelector, TargetReference};
-use super::wasm_plugin::{
-    FailStrategy, PluginType, PullPolicy, SOURCE, TrafficSelector, VmConfig, of_its_own_form,
-};
-use crate::scalar::Opaque;
+use super::wasm_plugin::{Module, TrafficSelector};
 use crate::schema::rules::{Says, says};
 
 const EXTENSION: &[Says] = &[
@@ -36,7 +33,7 @@ pub struct TrafficExtension {
     #[serde(rename = "match")]
     pub conditions: Option<Vec<TrafficSelector>>,
     /// The WebAssembly module.
-    pub wasm: Option<WasmConfig>,
+    pub wasm: Option<Module>,
     /// The script.
     pub lua: Option<LuaConfig>,
 }
@@ -53,39 +50,6 @@ pub enum ExtensionPhase {
     Authz,
     /// After authorization, before the statistics.
     Stats,
-}
-
-/// A WebAssembly module, and how it is run.
-#[derive(JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct WasmConfig {
-    /// Where the module is: `oci://`, `https://`, `http://` or `file://`; an image when there is no scheme.
-    #[schemars(length(min = 1), extend("x-kubernetes-validations" = SOURCE))]
-    pub url: String,
-    /// Checksum of the module, in hexadecimal digits.
-    #[schemars(regex(pattern = "(^$|^[a-f0-9]{64}$)"))]
-    pub sha256: Option<String>,
-    /// When the image is fetched.
-    pub image_pull_policy: Option<PullPolicy>,
-    /// The Secret with which the image is fetched.
-    #[schemars(length(min = 1, max = 253))]
-    pub image_pull_secret: Option<String>,
-    /// Not in use.
-    pub verification_key: Option<String>,
-    /// Configuration that the module is given, of its own form.
-    #[serde(default)]
-    #[schemars(schema_with = "of_its_own_form")]
-    pub plugin_config: Option<Opaque>,
-    /// Name of the plugin within the module.
-    #[schemars(length(min = 1, max = 256))]
-    pub plugin_name: Option<String>,
-    /// What happens when the module cannot be run.
-    pub fail_strategy: Option<FailStrategy>,
-    /// Environment of the module.
-    pub vm_config: Option<VmConfig>,
-    /// What the module filters: HTTP when absent.
-    #[serde(rename = "type")]
-    pub kind: Option<PluginType>,
 }
 
 /// A script.

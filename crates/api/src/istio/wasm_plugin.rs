@@ -8,7 +8,7 @@ use crate::scalar::{Opaque, Port};
 use crate::schema::rules::{Says, says};
 
 /// What stands before a first colon is a scheme, as for whoever fetches the module.
-pub(super) const SOURCE: &[Says] = &[says(
+const SOURCE: &[Says] = &[says(
     "self.matches('^[a-zA-Z][-a-zA-Z0-9+.]*:') ? self.matches('^(?i)(https?|file|oci):') : !self.matches('[[:cntrl:] ]')",
     "url must have schema one of [http, https, file, oci]",
 )];
@@ -25,6 +25,24 @@ pub struct WasmPlugin {
     /// The resources that this is about.
     #[schemars(length(max = 16))]
     pub target_refs: Option<Vec<TargetReference>>,
+    /// The module.
+    #[serde(flatten)]
+    pub module: Module,
+    /// Where in the chain the filter stands.
+    pub phase: Option<PluginPhase>,
+    /// Order within the phase: higher comes first.
+    #[schemars(extend("nullable" = true))]
+    pub priority: Option<i32>,
+    /// Traffic that goes through the filter; all of it when absent.
+    #[serde(rename = "match")]
+    pub conditions: Option<Vec<TrafficSelector>>,
+}
+
+/// A WebAssembly module, and how it is run.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "WasmConfig")]
+pub struct Module {
     /// Where the module is: `oci://`, `https://`, `http://` or `file://`; an image when there is no scheme.
     #[schemars(length(min = 1), extend("x-kubernetes-validations" = SOURCE))]
     pub url: String,
@@ -45,25 +63,17 @@ pub struct WasmPlugin {
     /// Name of the plugin within the module.
     #[schemars(length(min = 1, max = 256))]
     pub plugin_name: Option<String>,
-    /// Where in the chain the filter stands.
-    pub phase: Option<PluginPhase>,
-    /// Order within the phase: higher comes first.
-    #[schemars(extend("nullable" = true))]
-    pub priority: Option<i32>,
     /// What happens when the module cannot be run.
     pub fail_strategy: Option<FailStrategy>,
     /// Environment of the module.
     pub vm_config: Option<VmConfig>,
-    /// Traffic that goes through the filter; all of it when absent.
-    #[serde(rename = "match")]
-    pub conditions: Option<Vec<TrafficSelector>>,
     /// What the module filters: HTTP when absent.
     #[serde(rename = "type")]
     pub kind: Option<PluginType>,
 }
 
 /// Keys and values that only the module knows.
-pub(super) fn of_its_own_form(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+fn of_its_own_form(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "object", "properties": {}, "x-kubernetes-preserve-unknown-fields": true,
     })

@@ -189,7 +189,9 @@ fn integer(body: &Value, min: Option<f64>, max: Option<f64>, rule: Option<Rule>)
         Some(bound) if bound.abs() <= f64::from(u32::MAX) => bound as i128,
         _ => default,
     };
+    let values = body.get("enum").and_then(Value::as_array).into_iter().flatten();
     Node::Integer {
+        values: values.filter_map(Value::as_i64).collect(),
         min: given(min, low).max(low),
         max: given(max, high).min(high),
         format: format.to_owned(),

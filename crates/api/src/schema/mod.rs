@@ -94,6 +94,8 @@ pub enum Node {
         min: i128,
         /// Largest value.
         max: i128,
+        /// The only values allowed; none for any within the bounds.
+        values: Vec<i64>,
         /// The format as Kubernetes names it: int32, int64, uint32 …
         format: String,
         /// A further check.

@@ -78,7 +78,11 @@ impl Printer {
                 "anyOf": [{"type": "integer"}, {"type": "string"}],
             }),
             Node::Boolean => json!({"type": "boolean"}),
-            Node::Integer { min, max, format, .. } => integer(*min, *max, format),
+            Node::Integer { min, max, values, format, .. } => {
+                let mut json = integer(*min, *max, format);
+                set(&mut json, "enum", Some(values).filter(|values| !values.is_empty()));
+                json
+            }
             Node::Number { min, max } => {
                 let mut json = json!({"type": "number", "format": "double"});
                 set(&mut json, "minimum", min.map(plain));

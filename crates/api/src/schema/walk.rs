@@ -294,7 +294,7 @@ impl<'s> Walker<'s> {
     }
 
     fn integer(&mut self, schema: &Schema, value: &mut Value, path: Path<'_>) {
-        let Node::Integer { min, max, rule, .. } = &schema.node else {
+        let Node::Integer { min, max, values, rule, .. } = &schema.node else {
             return;
         };
         let Some(number) = whole_number(value) else {
@@ -314,6 +314,11 @@ impl<'s> Walker<'s> {
             let low = (number < *min).then_some(*min);
             let high = (number > *max).then_some(*max);
             return self.bounds(low, high, value, path);
+        }
+        if !values.is_empty() && !values.iter().any(|allowed| i128::from(*allowed) == number) {
+            let supported: Vec<String> = values.iter().map(ToString::to_string).collect();
+            let place = path.to_string();
+            return self.error(FieldError::not_supported(place, value.clone(), &supported));
         }
         if let Some(Err(message)) = rule.map(|rule| rule.check_number(number)) {
             self.broken_rule(value, message, path);

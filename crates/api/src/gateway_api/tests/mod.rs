@@ -44,6 +44,11 @@ fn defaults_are_stored_where_nothing_was_written() {
     assert_eq!(said.collect::<Vec<_>>(), expected);
 }
 
+fn infrastructure(of: &Value) -> Value {
+    let listener = json!({"name": "http", "port": 80, "protocol": "HTTP"});
+    json!({"gatewayClassName": "a", "listeners": [listener], "infrastructure": of})
+}
+
 #[test]
 fn faults_read_as_those_of_the_gateway_apis_definitions() {
     let redirect = |port: u32| json!({"rules": [{"filters": [{"type": "RequestRedirect", "requestRedirect": {"port": port}}]}]});
@@ -63,6 +68,41 @@ fn faults_read_as_those_of_the_gateway_apis_definitions() {
             Kind::HTTPRoute,
             json!({"parentRefs": [{"name": ""}]}),
             "spec.parentRefs[0].name in body should be at least 1 chars long",
+        ),
+        (
+            Kind::HTTPRoute,
+            json!({"rules": [{"filters": [{"type": "RequestRedirect", "requestRedirect": {"statusCode": 304}}]}]}),
+            "spec.rules[0].filters[0].requestRedirect.statusCode: Unsupported value: 304: supported values: \"301\", \
+             \"302\", \"303\", \"307\", \"308\"",
+        ),
+        (
+            Kind::HTTPRoute,
+            json!({"rules": [{"matches": [{"queryParams": [{"name": "a", "value": "b".repeat(1025)}]}]}]}),
+            "spec.rules[0].matches[0].queryParams[0].value: Too long: may not be more than 1024",
+        ),
+        (
+            Kind::KubernetesGateway,
+            infrastructure(&json!({"labels": {"a": "-b"}})),
+            "spec.infrastructure.labels.a in body should match",
+        ),
+        (
+            Kind::KubernetesGateway,
+            infrastructure(&json!({"annotations": {"a": "b".repeat(4097)}})),
+            "spec.infrastructure.annotations.a: Too long: may not be more than 4096",
+        ),
+        (
+            Kind::KubernetesGateway,
+            json!({"gatewayClassName": "a", "listeners": [], "addresses": [{"type": "host"}]}),
+            "spec.addresses[0].type in body should match",
+        ),
+        (
+            Kind::BackendTLSPolicy,
+            json!({
+                "targetRefs": [{"group": "", "kind": "Service", "name": "a"}],
+                "validation": {"hostname": "a.b", "wellKnownCACertificates": "System"},
+                "options": {"a.b/c": "d".repeat(4097)},
+            }),
+            "spec.options.a.b/c: Too long: may not be more than 4096",
         ),
         (Kind::GatewayClass, json!({}), "spec.controllerName: Required value"),
         (Kind::TLSRoute, json!({"hostnames": ["a"], "rules": []}), "should have at least 1 items"),
