@@ -184,6 +184,12 @@ impl Failure {
         Self::new(StatusCode::NOT_FOUND, "NotFound", message).with_details(about(info, name))
     }
 
+    /// A kind of Kubernetes' own that there is none of here.
+    pub(crate) fn not_served(group: &str, plural: &str, why: &str) -> Self {
+        let message = format!("{plural}.{group} are not served: {why}");
+        Self::new(StatusCode::NOT_FOUND, "NotFound", message)
+    }
+
     pub(crate) fn already_exists(info: &KindInfo, name: &str, terminating: bool) -> Self {
         let prefix = if terminating { "object is being deleted: " } else { "" };
         let message = format!("{prefix}{} {name:?} already exists", resource(info));
@@ -239,6 +245,12 @@ impl Failure {
     pub(crate) fn forbidden(info: &KindInfo, name: &str, why: &str) -> Self {
         let message = format!("{} {name:?} is forbidden: {why}", resource(info));
         Self::new(StatusCode::FORBIDDEN, "Forbidden", message).with_details(about(info, name))
+    }
+
+    /// A user may not ask at a path that names no object.
+    pub(crate) fn denied_path(user: &str, path: &str) -> Self {
+        let message = format!("forbidden: User {user:?} cannot get path {path:?}");
+        Self::new(StatusCode::FORBIDDEN, "Forbidden", message)
     }
 
     /// A user may not act as another.

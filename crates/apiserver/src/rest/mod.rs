@@ -23,6 +23,7 @@ mod json;
 mod limits;
 mod logs;
 mod managed;
+mod metrics;
 mod namespaces;
 mod negotiate;
 mod openapi;
@@ -86,8 +87,10 @@ pub(crate) struct Api {
     turns: write::Turns,
     /// See [`Options::alone`].
     alone: bool,
-    /// Places for watches.
+    /// Places for watches, and how many there are in all.
     watches: Arc<Semaphore>,
+    most_watches: usize,
+    requests: metrics::Requests,
     /// What watches have in common.
     lines: Arc<read::Lines>,
     shutdown: Shutdown,
@@ -126,6 +129,8 @@ impl Api {
             turns: write::Turns::default(),
             alone: false,
             watches: Arc::new(Semaphore::new(watches)),
+            most_watches: watches,
+            requests: metrics::Requests::default(),
             lines: Arc::default(),
             shutdown,
         }
@@ -159,6 +164,7 @@ impl Api {
                         rules.then(unsettled).ok_or_else(Failure::page_not_found)
                     }
                     Route::Egress => refusals::all(self, ask),
+                    Route::Metrics => metrics::answer(self, ask),
                     route => fixed(&route, ask),
                 }
             }
@@ -167,6 +173,13 @@ impl Api {
 
     async fn resource(&self, target: &Target, ask: &Ask) -> Result<Reply, Failure> {
         let verb = target.verb(&ask.method, ask.query.flag("watch"))?;
+        let answer = self.do_with(target, verb, ask).await;
+        let code = answer.as_ref().map_or_else(|failure| failure.code, Reply::status);
+        self.requests.count(target, verb, code);
+        answer
+    }
+
+    async fn do_with(&self, target: &Target, verb: Verb, ask: &Ask) -> Result<Reply, Failure> {
         check_access(target, verb, ask)?;
         if target.served.info.kind == tidegate_api::Kind::Pod {
             match (target.subresource.as_deref(), verb) {
@@ -226,6 +239,7 @@ fn fixed(route: &Route, ask: &Ask) -> Result<Reply, Failure> {
                 [
                     "/healthz",
                     "/livez",
+                    "/metrics",
                     "/openapi/v3",
                     "/readyz",
                     refusals::PATH,
@@ -258,9 +272,11 @@ fn fixed(route: &Route, ask: &Ask) -> Result<Reply, Failure> {
         Route::OldOpenApi => Ok(openapi::version_two(ask)),
         Route::OpenApiIndex => Ok(openapi::index(ask)),
         Route::OpenApi(path) => openapi::get(path, ask.query.get("hash")),
-        Route::Forms | Route::Egress | Route::Resource(_) | Route::Review { .. } => {
-            Err(Failure::page_not_found())
-        }
+        Route::Forms
+        | Route::Egress
+        | Route::Metrics
+        | Route::Resource(_)
+        | Route::Review { .. } => Err(Failure::page_not_found()),
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) enum Route {
     Forms,
     /// What workloads were not let out.
     Egress,
+    /// What was asked, and what is kept.
+    Metrics,
     /// `/api`
     CoreVersions,
     /// `/apis`
@@ -70,6 +72,7 @@ pub(crate) fn route(path: &str) -> Result<Route, Failure> {
         ["healthz" | "livez" | "readyz", ..] => Route::Health,
         ["tidegate", "forms"] => Route::Forms,
         ["tidegate", "egress"] => Route::Egress,
+        ["metrics"] => Route::Metrics,
         ["api"] => Route::CoreVersions,
         ["apis"] => Route::Groups,
         ["apis", group] => Route::Group((*group).into()),
@@ -112,7 +115,7 @@ fn resource(group: &str, version: &str, path: &[&str]) -> Result<Route, Failure>
         [plural, name, sub] => (plural, Some(name), Some(sub)),
         _ => return Err(Failure::page_not_found()),
     };
-    let served = Served::find(group, version, plural).ok_or_else(Failure::page_not_found)?;
+    let served = Served::find(group, version, plural).ok_or_else(|| nobody_acts(group, plural))?;
     let namespaced = served.info.scope == tidegate_api::Scope::Namespaced;
     // One object needs its namespace; a kind of cluster scope has none.
     if namespaced && name.is_some() && namespace.is_none() || !namespaced && namespace.is_some() {
@@ -125,6 +128,23 @@ fn resource(group: &str, version: &str, path: &[&str]) -> Result<Route, Failure>
         subresource: subresource.map(|sub| (*sub).to_owned()),
         watch,
     })))
+}
+
+/// Groups of Kubernetes' own whose kinds kubectl writes by verbs such as `autoscale`, and why there are none here.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("autoscaling", "nothing here runs pods, and so nothing scales them"),
+    ("batch", "nothing here runs jobs"),
+    ("networking.k8s.io", "an Istio Gateway and a VirtualService say what comes in"),
+    ("policy", "nothing here runs pods, and so nothing evicts them"),
+    ("rbac.authorization.k8s.io", "who may do what is named by --api-token-file"),
+];
+
+/// Why there is nothing of a kind that is not served.
+fn nobody_acts(group: &str, plural: &str) -> Failure {
+    match ELSEWHERE.iter().find(|(known, _)| *known == group) {
+        Some((_, why)) => Failure::not_served(group, plural, why),
+        None => Failure::page_not_found(),
+    }
 }
 
 /// The sub-resources of a Namespace, which look like kinds in it.

@@ -60,6 +60,11 @@ impl User {
         self.is_in(MASTERS)
     }
 
+    /// Whether they may read all but Secrets.
+    pub(crate) fn looks(&self) -> bool {
+        self.rules() || self.is_in(VIEW)
+    }
+
     /// Whether they may do this.
     pub(crate) fn may(&self, right: &Right<'_>) -> bool {
         let mut proxies = self.groups.iter().filter_map(|group| group.strip_prefix(PROXY));

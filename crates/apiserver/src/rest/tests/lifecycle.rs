@@ -348,3 +348,33 @@ async fn who_writes_is_told_by_the_user_agent() {
         assert_eq!(made["metadata"]["managedFields"][0]["manager"], expected, "{agent:?}");
     }
 }
+
+#[tokio::test]
+async fn what_nothing_here_acts_on_is_said_when_it_is_asked_for() {
+    let lab = lab();
+    let pods = "/api/v1/namespaces/default/pods";
+    let mut pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "run" },
+        "spec": { "containers": [{ "name": "c", "image": "i" }] },
+    });
+    let run = lab.post(pods, pod.clone()).await;
+    assert_eq!(run.code, 201, "{}", run.text);
+    assert!(run.warnings()[0].contains("nothing here runs it: tidegate run"), "{:?}", run.warnings());
+    // One that says where it is stands for something that runs.
+    pod["metadata"]["name"] = "stands".into();
+    pod["status"] = json!({ "podIP": "192.0.2.1" });
+    assert!(lab.post(pods, pod).await.warnings().is_empty());
+    let containers = json!({ "spec": { "ephemeralContainers": [{ "name": "d", "image": "i" }] } });
+    let debug = lab.patch(&format!("{pods}/run/ephemeralcontainers"), MERGE, containers).await;
+    debug.refused(
+        400,
+        "BadRequest",
+        "no container can be added to pod run: nothing here runs pods, this one only says where endpoints are",
+    );
+    let scalers = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers";
+    lab.post(scalers, json!({})).await.refused(
+        404,
+        "NotFound",
+        "horizontalpodautoscalers.autoscaling are not served: nothing here runs pods, and so nothing scales them",
+    );
+}

@@ -8,6 +8,7 @@ mod errors;
 mod histories;
 mod lifecycle;
 mod logs;
+mod metrics;
 mod ownership;
 mod patches;
 mod races;

@@ -78,7 +78,7 @@ fn admitted(
     }
     let decoded = decode(writing, &value, source, warnings)?;
     check_changes(writing, &value, &decoded, old)?;
-    warn_about_kind(writing, old, warnings);
+    warn_about_kind(writing, &value, old, warnings);
     match value {
         Value::Object(value) => Ok((value, decoded)),
         _ => Err(Failure::bad_request("the body is not an object")),
@@ -222,13 +222,24 @@ fn check_changes(
 }
 
 /// What people should know about objects that Kubernetes or Istio would act on, and nothing here does.
-fn warn_about_kind(writing: &Writing<'_>, old: Option<&Entry>, warnings: &mut Vec<String>) {
+fn warn_about_kind(
+    writing: &Writing<'_>,
+    value: &Value,
+    old: Option<&Entry>,
+    warnings: &mut Vec<String>,
+) {
     let info = writing.target.served.info;
     if old.is_some() || writing.target.subresource.is_some() {
         return;
     }
     if info.kind == Kind::Endpoints {
         let words = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+        warnings.push(words.to_owned());
+    }
+    // One that says where it is stands for something that runs.
+    if info.kind == Kind::Pod && value["status"]["podIP"].is_null() {
+        let words =
+            "this Pod is stored, but nothing here runs it: tidegate run runs a command as a Pod";
         warnings.push(words.to_owned());
     }
     // Of what Kubernetes builds in, it is known that a mesh's gateways do not run it, whoever they are.
