@@ -14,7 +14,7 @@
 mod claim;
 mod command;
 mod network;
-mod pod;
+pub mod pod;
 mod showing;
 
 use std::net::SocketAddr;

@@ -20,7 +20,10 @@ use crate::sidecar::Workload;
 /// The container whose log is the access log, in Istio.
 const PROXY_CONTAINER: &str = "istio-proxy";
 
-/// A Pod that is there as long as the command.
+/// No node has this name, so that nobody else runs what is shown so.
+pub const NODE: &str = "tidegate-run";
+
+/// A Pod that is there as long as the process that it shows.
 #[derive(Debug)]
 pub struct Shown {
     client: Client,
@@ -39,19 +42,28 @@ impl Shown {
         command: &str,
     ) -> Result<Self, String> {
         let client = access.client().await.map_err(|error| error.to_string())?;
-        let all = format!("/api/v1/namespaces/{}/pods", workload.namespace);
-        let path = format!("{all}/{}", workload.name);
-        let own = process(&machine(), std::process::id());
-        let pod = manifest(workload, command, &own);
-        let create = || json_body(Method::POST, &all, &pod);
+        let pod = manifest(workload, command, &own());
+        let shown = Self::show(client, &pod).await?;
+        shown.map_err(|answer| refused(&answer, &workload.namespace))
+    }
+
+    /// Creates a Pod, in place of one of its name whose process is gone; or what the API answers that takes none.
+    ///
+    /// # Errors
+    /// The API does not answer.
+    pub async fn show(client: Client, pod: &Value) -> Result<Result<Self, Answer>, String> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let [namespace, name] = ["namespace", "name"].map(|field| text(&pod["metadata"][field]));
+        let all = format!("/api/v1/namespaces/{namespace}/pods");
+        let path = format!("{all}/{name}");
+        let create = || json_body(Method::POST, &all, pod);
         let mut answer = client.send(create()).await?;
         if answer.status == StatusCode::CONFLICT && remove_stale(&client, &path).await? {
             answer = client.send(create()).await?;
         }
         if !answer.status.is_success() {
-            return Err(refused(&answer, &workload.namespace));
+            return Ok(Err(answer));
         }
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let shown = Self { client, path, uid: text(&answer.body["metadata"]["uid"]) };
         if answer.body["status"]["podIP"] != pod["status"]["podIP"] {
             // Clusters take a status by itself alone.
@@ -60,21 +72,24 @@ impl Shown {
             let patch = Ask::new(Method::PATCH, &path).with("application/merge-patch+json", status);
             let answer = shown.client.send(patch).await?;
             if !answer.status.is_success() {
-                tracing::warn!("the Pod of this command has no status: {}", answer.refusal());
+                tracing::warn!("Pod {namespace}/{name} has no status: {}", answer.refusal());
             }
         }
-        Ok(shown)
+        Ok(Ok(shown))
     }
 
     /// Hands in the log of the sidecar, as that of the Pod, and what it refuses.
     pub fn hand_in(&self, view: &Arc<View>, format: Format) -> [HandingIn; 2] {
         let Self { client, path, uid } = self;
-        let log = format!("{path}/log?container={PROXY_CONTAINER}&uid={uid}");
         let refusals = format!("{path}/egress?uid={uid}");
-        [
-            HandingIn::log(client.clone(), log, view.logs(), format),
-            HandingIn::refusals(client.clone(), refusals, view),
-        ]
+        [self.hand_in_log(view, format), HandingIn::refusals(client.clone(), refusals, view)]
+    }
+
+    /// Hands in the log of a proxy, as that of the Pod.
+    pub fn hand_in_log(&self, view: &Arc<View>, format: Format) -> HandingIn {
+        let Self { client, path, uid } = self;
+        let log = format!("{path}/log?container={PROXY_CONTAINER}&uid={uid}");
+        HandingIn::log(client.clone(), log, view.logs(), format)
     }
 
     /// Whether the API still has it, as far as is known.
@@ -153,6 +168,17 @@ fn machine() -> String {
     rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase()
 }
 
+/// What the Pod of this process says of whom it is.
+pub fn own() -> String {
+    process(&machine(), std::process::id())
+}
+
+/// Whether a Pod says that it is of a process of this machine.
+pub fn is_of_this_machine(pod: &Value) -> bool {
+    let of = pod["metadata"]["annotations"][PROCESS].as_str();
+    of.and_then(|of| of.rsplit_once('/')).is_some_and(|(of, _)| of == machine())
+}
+
 fn process(machine: &str, pid: u32) -> String {
     format!("{machine}/{pid}")
 }
@@ -188,8 +214,7 @@ fn manifest(workload: &Workload, command: &str, own: &str) -> Value {
         "spec": {
             "containers": described,
             "serviceAccountName": service_account,
-            // No node has this name, so that nobody else runs it.
-            "nodeName": "tidegate-run",
+            "nodeName": NODE,
             "restartPolicy": "Never",
         },
         "status": {

@@ -3,6 +3,8 @@
 //! Nothing is kept here: what was read last serves on while the server cannot be reached, for as long as this process lives.
 //! Of several processes one holds a Lease, and writes status and events.
 
+use std::sync::Arc;
+
 use tidegate_source::Cluster;
 use tidegate_source::cluster::{Access, Candidate, Election, Options, Timing};
 use tokio::sync::watch;
@@ -10,6 +12,7 @@ use tokio::sync::watch;
 use super::gateway;
 use super::greeting::{Attached, Listening};
 use super::ground::Ground;
+use super::showing::Show;
 use crate::api;
 use crate::cli::UpArgs;
 use crate::control::{InWords, Outgoing, ToCluster};
@@ -58,9 +61,20 @@ pub async fn serve(args: UpArgs) -> Outcome<()> {
     let election = Election::start(client.clone(), candidate);
     // The same for all replicas of a gateway, and another for each gateway.
     let manager = running.facts.full_name();
-    let sink = ToCluster::start(client, manager, election.leads());
+    let sink = ToCluster::start(client.clone(), manager, election.leads());
+    let show = Show {
+        client,
+        facts: running.facts.clone(),
+        view: Arc::clone(&running.data_plane.view),
+        format: args.access_log_format.compiled(),
+    };
+    let showing = show.start(running.data_plane.ready.clone());
     let serving = running.follow(objects, Outgoing::start(sink))?;
-    serving.until_told(&mut signals, election.end()).await
+    let finish = async {
+        showing.end().await;
+        election.end().await;
+    };
+    serving.until_told(&mut signals, finish).await
 }
 
 /// Who this process is: in a Pod its name, and something that the next process there does not have.

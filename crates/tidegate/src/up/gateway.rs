@@ -7,9 +7,10 @@ use std::net::{IpAddr, SocketAddr};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidegate_api::{Kind, ObjectKey};
-use tidegate_apiserver::rest::ADMIN_ANNOTATION;
+use tidegate_apiserver::rest::{ADMIN_ANNOTATION, RUN_ANNOTATION};
 
 use crate::cli::Labels;
+use crate::run::pod::NODE;
 
 /// Where Istio's own workloads live, and the gateway too unless it is said otherwise.
 pub const NAMESPACE: &str = "istio-system";
@@ -160,6 +161,14 @@ impl Facts {
             "spec": { "containers": [self.container()], "hostNetwork": true },
             "status": self.pod_status(PROXY_CONTAINER),
         })
+    }
+
+    /// The Pod of this name by which a process shows the gateway in the API of another one.
+    pub fn pod_elsewhere(&self, name: &str, process: &str) -> Value {
+        let mut pod = self.pod(name);
+        pod["metadata"]["annotations"][RUN_ANNOTATION] = process.into();
+        pod["spec"]["nodeName"] = NODE.into();
+        pod
     }
 
     fn mixer_pod(&self) -> Value {

@@ -17,6 +17,7 @@
 //! | `logs.rs` | access log → `kubectl logs` |
 //! | `greeting.rs` | all of it → the terminal |
 //! | `cluster.rs` | with `--kubeconfig`: the same without an API and a store of its own, on objects of an API server |
+//! | `showing.rs` | that such a gateway is shown in that API, where it is Tidegate's |
 //!
 //! The API, DNS and admin share the control runtime, on the main thread; the control loop, the data plane's own
 //! control side, the files and the demo have a thread each, so that none of them delays another or a request.
@@ -30,6 +31,7 @@ mod greeting;
 mod ground;
 mod portrait;
 mod ports;
+mod showing;
 
 use std::path::Path;
 use std::sync::Arc;

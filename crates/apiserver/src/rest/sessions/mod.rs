@@ -1,4 +1,4 @@
-//! `pods/<name>/exec`, `attach` and `portforward`. Sessions with a pod take a node that runs it, and there is none; what a
+//! `pods/<name>/exec`, `attach`, `portforward` and `ephemeralcontainers`. Sessions with a pod take a node that runs it, and there is none; what a
 //! process shows of itself as a Pod answers `exec` with the few commands that it knows ([`Containers::command`]).
 //!
 //! [`Containers::command`]: super::Containers::command
@@ -29,6 +29,7 @@ pub(crate) fn answer(api: &Api, target: &Target, ask: &Ask) -> Option<Result<Rep
         "exec" => "no command can be run in",
         "attach" => "nothing can be attached to",
         "portforward" => "no port can be forwarded to",
+        "ephemeralcontainers" => "no container can be added to",
         _ => return None,
     };
     if target.served.info.kind != Kind::Pod {
@@ -59,12 +60,16 @@ fn refusal(api: &Api, target: &Target, refused: &str) -> Failure {
     let is_own = *pod.origin() == Origin::Process;
     let pod = pod.json();
     let annotation = |key: &str| pod["metadata"]["annotations"][key].as_str();
-    let admin = annotation(ADMIN_ANNOTATION).filter(|_| is_own);
+    let admin = annotation(ADMIN_ANNOTATION);
     let process = annotation(RUN_ANNOTATION).and_then(|process| process.rsplit_once('/'));
     let why = match (admin, process) {
-        (Some(admin), _) => format!(
+        (Some(admin), _) if is_own => format!(
             "it is a process of its machine, without a container. Its ports are open there; its admin interface is at \
              http://{admin}, which tidegate proxy-config asks (or curl: /config_dump, /clusters, /stats)"
+        ),
+        (Some(admin), Some((machine, number))) => format!(
+            "it is a gateway (process {number} of machine {machine}), without a container. Its admin interface is at http://{admin} there, which \
+             tidegate proxy-config asks (or curl: /config_dump, /clusters, /stats)"
         ),
         (None, Some((machine, number))) => format!(
             "it is a command of tidegate run (process {number} of machine {machine}), without a container. Its sidecar's admin interface is in \
@@ -72,7 +77,7 @@ fn refusal(api: &Api, target: &Target, refused: &str) -> Failure {
              --net=/proc/NUMBER/ns/net curl localhost:15000/config_dump with the number of the command. Its log: kubectl logs {name} -c \
              istio-proxy; what it was denied: tidegate egress denied --pod {name}"
         ),
-        (None, None) => "nothing here runs pods, this one only says where endpoints are".to_owned(),
+        (_, None) => "nothing here runs pods, this one only says where endpoints are".to_owned(),
     };
     Failure::bad_request(format!("{refused} pod {name}: {why}"))
 }

@@ -13,6 +13,7 @@ use tidegate_source::cluster::{Access, Client};
 use crate::api::{self, Had};
 use crate::cli::AccessArgs;
 use crate::failure::{Failure, Outcome};
+use crate::run::pod::is_of_this_machine;
 use crate::up::gateway::NAMESPACE;
 
 /// Where admin interfaces listen unless they are told otherwise.
@@ -74,11 +75,7 @@ pub fn admin(args: &AccessArgs, named: Option<&Name>) -> Outcome<SocketAddr> {
 fn first(access: &Access, named: Option<&Name>) -> Outcome<SocketAddr> {
     let gateways = ask(access, named)?;
     // Those that are named are there.
-    let first = gateways.first().ok_or_else(|| {
-        Failure::new(format!(
-            "{access}: no Pod in {NAMESPACE} says where its admin interface listens"
-        ))
-    });
+    let first = gateways.first().ok_or_else(|| nobody(access));
     first.map(|gateway| gateway.admin)
 }
 
@@ -144,9 +141,20 @@ impl fmt::Display for Gateway {
 /// The gateways that an API shows, or the one that is named.
 ///
 /// # Errors
-/// There is no kubeconfig, its API does not answer, or the one that is named is not there.
+/// There is no kubeconfig, its API does not answer, shows none, or the one that is named is not there.
 pub fn gateways(args: &AccessArgs, named: Option<&Name>) -> Outcome<Vec<Gateway>> {
-    ask(&api::access(args)?, named)
+    let access = api::access(args)?;
+    let gateways = ask(&access, named)?;
+    if gateways.is_empty() {
+        return Err(nobody(&access).or(
+            "on the machine of a gateway: tidegate proxy-config listeners --admin ADDRESS:PORT, where its admin interface listens",
+        ));
+    }
+    Ok(gateways)
+}
+
+fn nobody(access: &Access) -> Failure {
+    Failure::new(format!("{access}: no Pod in {NAMESPACE} says where its admin interface listens"))
 }
 
 fn ask(access: &Access, named: Option<&Name>) -> Outcome<Vec<Gateway>> {
@@ -171,8 +179,15 @@ async fn shown(client: &Client, named: Option<&Name>) -> Result<Vec<Gateway>, St
             admin: metadata["annotations"][ADMIN_ANNOTATION].as_str()?.parse().ok()?,
         })
     };
-    // Whatever somebody else writes into a Pod is no address to ask.
-    let all: Vec<Gateway> = pods.iter().filter(|pod| is_own(pod)).filter_map(gateway).collect();
+    // Whatever somebody else writes into a Pod is no address to ask, but for what runs on this machine, at an address of its own.
+    let here = |gateway: &Gateway| gateway.admin.ip().is_loopback();
+    let all: Vec<Gateway> = pods
+        .iter()
+        .filter_map(|pod| {
+            let gateway = gateway(pod)?;
+            (is_own(pod) || is_of_this_machine(pod) && here(&gateway)).then_some(gateway)
+        })
+        .collect();
     let Some(named) = named else { return Ok(all) };
     let found: Vec<Gateway> = all.iter().filter(|gateway| named.is(gateway)).cloned().collect();
     if found.is_empty() {
