@@ -1,10 +1,12 @@
 //! Sets of fields, in the form of `fieldsV1`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::{Map, Value};
 use tidegate_api::KindInfo;
 use tidegate_api::schema::{self, ListType, Node, Schema};
+
+use super::lists::{Index, Inside, keys_of};
 
 /// A tree of fields. Names are those of `fieldsV1`: `f:spec`, `k:{"port":80}`, `v:"x"`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -124,6 +126,9 @@ impl Fields {
             if info.built_in && !below.inside.is_empty() && value.is_object() && is_struct(field) {
                 below.here = false;
             }
+            if below.is_empty() {
+                continue;
+            }
             set.inside.insert(format!("f:{field}"), below);
         }
         set
@@ -231,9 +236,12 @@ impl Fields {
     }
 
     /// The part of the set whose values differ between two objects, or are in one of them only.
-    pub(crate) fn changed(&self, old: &Value, new: &Value) -> Self {
+    pub(crate) fn changed<'a>(&self, old: &'a Value, new: &'a Value) -> Self {
+        let (mut inside_old, mut inside_new) = (Inside::of(old), Inside::of(new));
         let inside = self.inside.iter().filter_map(|(name, fields)| {
-            let differs = match (step(old, name), step(new, name)) {
+            // Where one says null, there is nothing.
+            let said = |value: Option<&'a Value>| value.filter(|value| !value.is_null());
+            let differs = match (said(inside_old.step(name)), said(inside_new.step(name))) {
                 (Some(old), Some(new)) => fields.changed(old, new),
                 (None, None) => Self::default(),
                 _ => fields.clone(),
@@ -246,27 +254,47 @@ impl Fields {
     /// Takes the fields of this set out of an object: maps and entries that are in it whole, of others what is in it;
     /// those that become empty go too.
     pub(crate) fn remove_from(&self, object: &mut Value) {
-        for (name, fields) in &self.inside {
-            if fields.here || fields.inside.is_empty() {
-                remove(object, name);
-            } else if let Some(inner) = step_mut(object, name) {
-                fields.remove_from(inner);
-                let emptied = match inner {
-                    Value::Object(map) => map.is_empty(),
-                    Value::Array(list) => list.is_empty(),
-                    _ => false,
-                };
-                if emptied {
-                    remove(object, name);
+        match object {
+            Value::Object(map) => {
+                for (name, fields) in &self.inside {
+                    let Some(field) = name.strip_prefix("f:") else { continue };
+                    if map.get_mut(field).is_some_and(|inner| fields.empties(inner)) {
+                        map.remove(field);
+                    }
                 }
             }
+            Value::Array(list) => {
+                let mut index = Index::default();
+                let mut gone = BTreeSet::new();
+                for (name, fields) in &self.inside {
+                    let places = index.places(list, name).iter().copied();
+                    gone.extend(places.filter(|at| fields.empties(&mut list[*at])));
+                }
+                let mut places = 0..;
+                list.retain(|_| places.next().is_some_and(|at| !gone.contains(&at)));
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes the fields of this set out of a value; whether nothing is left of it.
+    fn empties(&self, value: &mut Value) -> bool {
+        if self.here || self.inside.is_empty() {
+            return true;
+        }
+        self.remove_from(value);
+        match value {
+            Value::Object(map) => map.is_empty(),
+            Value::Array(list) => list.is_empty(),
+            _ => false,
         }
     }
 
     /// The fields of this set that an object has.
     pub(crate) fn present_in(&self, object: &Value) -> Self {
+        let mut inside_object = Inside::of(object);
         let inside = self.inside.iter().filter_map(|(name, fields)| {
-            let found = fields.present_in(step(object, name)?);
+            let found = fields.present_in(inside_object.step(name)?);
             (!found.is_empty()).then(|| (name.clone(), found))
         });
         Self { here: self.here, inside: inside.collect() }
@@ -305,9 +333,11 @@ impl Walk {
                 let entry = |(name, value): (&String, &Value)| {
                     (format!("f:{name}"), self.value(shape.field(name), field, name, value))
                 };
-                Fields { here: self.inner, inside: map.iter().map(entry).collect() }
+                let inside = map.iter().map(entry).filter(|(_, fields)| !fields.is_empty());
+                Fields { here: self.inner, inside: inside.collect() }
             }
-            Value::Array(list) if !list.is_empty() => self.list(shape, parent, field, list),
+            Value::Array(list) => self.list(shape, parent, field, list),
+            // Whoever applies a null or a map without entries owns the place, as in Kubernetes, though nothing comes to be there.
             _ => Fields { here: true, inside: BTreeMap::new() },
         }
     }
@@ -338,55 +368,7 @@ impl Walk {
 
 /// `k:{"port":80,"protocol":"TCP"}`; none when the entry lacks its key.
 fn key_of(entry: &Value, keys: &[&str]) -> Option<String> {
-    let mut map = Map::new();
-    for key in keys {
-        let value = match (entry.get(*key), *key) {
-            (Some(value), _) => value.clone(),
-            (None, "protocol") => "TCP".into(),
-            (None, _) => return None,
-        };
-        map.insert((*key).into(), value);
-    }
-    Some(format!("k:{}", Value::Object(map)))
-}
-
-/// The value behind one step of a path.
-fn step<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
-    if let Some(field) = name.strip_prefix("f:") {
-        return value.get(field);
-    }
-    value.as_array()?.iter().find(|entry| is_entry(entry, name))
-}
-
-fn step_mut<'a>(value: &'a mut Value, name: &str) -> Option<&'a mut Value> {
-    if let Some(field) = name.strip_prefix("f:") {
-        return value.get_mut(field);
-    }
-    value.as_array_mut()?.iter_mut().find(|entry| is_entry(entry, name))
-}
-
-fn remove(value: &mut Value, name: &str) {
-    match (value, name.strip_prefix("f:")) {
-        (Value::Object(map), Some(field)) => {
-            map.remove(field);
-        }
-        (Value::Array(list), None) => list.retain(|entry| !is_entry(entry, name)),
-        _ => {}
-    }
-}
-
-/// Whether a list's entry is the one that a step names.
-fn is_entry(entry: &Value, name: &str) -> bool {
-    if let Some(value) = name.strip_prefix("v:") {
-        return serde_json::from_str(value).is_ok_and(|value: Value| *entry == value);
-    }
-    let Some(Ok(Value::Object(keys))) = name.strip_prefix("k:").map(serde_json::from_str) else {
-        return false;
-    };
-    keys.iter().all(|(key, value)| match entry.get(key) {
-        Some(found) => found == value,
-        None => key == "protocol" && value == "TCP",
-    })
+    Some(format!("k:{}", Value::Object(keys_of(entry, keys)?)))
 }
 
 /// A step as messages show it.
@@ -412,8 +394,21 @@ pub(crate) fn merge(info: &KindInfo, target: &mut Value, applied: &Value) {
     merge_value(Shape::of(info), "", "", target, applied);
 }
 
+/// Whether a value has parts that are merged one by one.
+fn merges(shape: Shape, parent: &str, field: &str, value: &Value) -> bool {
+    match value {
+        Value::Object(map) => !map.is_empty() && !is_atomic_map(shape.is_built_in(), parent, field),
+        Value::Array(list) => {
+            !list.is_empty() && !matches!(list_kind(shape, parent, field), ListKind::Atomic)
+        }
+        _ => false,
+    }
+}
+
 fn merge_value(shape: Shape, parent: &str, field: &str, target: &mut Value, applied: &Value) {
     match applied {
+        // Nothing is said of what others have there.
+        Value::Null if merges(shape, parent, field, target) => {}
         Value::Object(applied) if !is_atomic_map(shape.is_built_in(), parent, field) => {
             if !target.is_object() {
                 *target = Value::Object(Map::new());
@@ -426,20 +421,26 @@ fn merge_value(shape: Shape, parent: &str, field: &str, target: &mut Value, appl
         }
         Value::Array(entries) => match (list_kind(shape, parent, field), target) {
             (ListKind::Keyed(keys), Value::Array(list)) => {
+                let mut places = HashMap::new();
+                for (at, old) in list.iter().enumerate() {
+                    places.entry(keys_of(old, &keys)).or_insert(at);
+                }
+                // An entry without its keys is none of those that are there.
+                places.remove(&None);
                 for entry in entries {
-                    let name = key_of(entry, &keys).unwrap_or_default();
-                    match list.iter_mut().find(|old| is_entry(old, &name)) {
-                        Some(old) => merge_value(shape.entry(), parent, field, old, entry),
-                        None => list.push(entry.clone()),
+                    let name = keys_of(entry, &keys);
+                    let new = list.len();
+                    match name.map_or(new, |name| *places.entry(Some(name)).or_insert(new)) {
+                        at if at == new => list.push(entry.clone()),
+                        at => merge_value(shape.entry(), parent, field, &mut list[at], entry),
                     }
                 }
             }
             (ListKind::Set, Value::Array(list)) => {
-                for entry in entries {
-                    if !list.contains(entry) {
-                        list.push(entry.clone());
-                    }
-                }
+                let mut known: HashSet<&Value> = list.iter().collect();
+                let new: Vec<Value> =
+                    entries.iter().filter(|entry| known.insert(entry)).cloned().collect();
+                list.extend(new);
             }
             (_, target) => *target = applied.clone(),
         },

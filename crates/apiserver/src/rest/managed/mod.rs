@@ -5,6 +5,7 @@
 //! Kubernetes' schemas, so entries of plain writes may be told more coarsely than there.
 
 mod fields;
+mod lists;
 
 use serde_json::{Map, Value, json};
 use tidegate_api::KindInfo;

@@ -3,6 +3,8 @@
 //! Directives: `$patch: replace|delete|merge` on a map or a list entry, `$setElementOrder/<list>`,
 //! `$deleteFromPrimitiveList/<list>`, `$retainKeys`. Lists that are not named here are replaced whole.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value};
 
 use crate::rest::failure::Failure;
@@ -69,11 +71,13 @@ fn merge_map(
         Some(_) => return Err(unknown_directive(parent)),
     }
     if let Some(Value::Array(retained)) = patch.get("$retainKeys") {
-        target.retain(|key, _| retained.iter().any(|retained| retained == key));
+        let retained: HashSet<&str> = retained.iter().filter_map(Value::as_str).collect();
+        target.retain(|key, _| retained.contains(key.as_str()));
     }
     for (key, value) in patch {
         if let Some(field) = key.strip_prefix("$deleteFromPrimitiveList/") {
             if let (Some(Value::Array(list)), Value::Array(gone)) = (target.get_mut(field), value) {
+                let gone: HashSet<&Value> = gone.iter().collect();
                 list.retain(|entry| !gone.contains(entry));
             }
         } else if !key.starts_with('$') {
@@ -146,17 +150,13 @@ fn merge_list(
         _ if replaces => *list = entries.into_iter().cloned().collect(),
         ListKind::Atomic => *list = patch.to_vec(),
         ListKind::Set => {
-            for entry in entries {
-                if !list.contains(entry) {
-                    list.push(entry.clone());
-                }
-            }
+            let mut known: HashSet<&Value> = list.iter().collect();
+            let new: Vec<Value> =
+                entries.into_iter().filter(|entry| known.insert(entry)).cloned().collect();
+            list.extend(new);
         }
         ListKind::Keyed(key) => {
-            let mut added = Vec::new();
-            for entry in entries {
-                merge_entry(field, key, list, entry, &mut added)?;
-            }
+            let added = merge_entries(field, key, list, &entries)?;
             // Without an order of their own, new entries come first, as in Kubernetes.
             if ordered {
                 list.extend(added);
@@ -168,31 +168,42 @@ fn merge_list(
     Ok(())
 }
 
-fn merge_entry(
+/// Merges into the entries that are there; those that are new.
+fn merge_entries(
     field: &str,
     key: &'static str,
     list: &mut Vec<Value>,
-    entry: &Value,
-    added: &mut Vec<Value>,
-) -> Result<(), Failure> {
-    let id = entry.get(key).ok_or_else(|| {
-        Failure::bad_request(format!(
-            "map: {entry} does not contain declared merge key: {key} (in the list {field})"
-        ))
-    })?;
-    if entry["$patch"] == "delete" {
-        list.retain(|old| old.get(key) != Some(id));
-        return Ok(());
+    entries: &[&Value],
+) -> Result<Vec<Value>, Failure> {
+    let mut places = HashMap::new();
+    for (at, old) in list.iter().enumerate() {
+        if let Some(id) = old.get(key) {
+            places.entry(id.clone()).or_insert(at);
+        }
     }
-    let Value::Object(patch) = entry else { return Ok(()) };
-    let place = list.iter_mut().find(|old| old.get(key) == Some(id));
-    if let Some(Value::Object(old)) = place {
-        return merge_map(field, old, patch);
+    let (mut added, mut gone) = (Vec::new(), HashSet::new());
+    for entry in entries {
+        let id = entry.get(key).ok_or_else(|| {
+            Failure::bad_request(format!(
+                "map: {entry} does not contain declared merge key: {key} (in the list {field})"
+            ))
+        })?;
+        if entry["$patch"] == "delete" {
+            places.remove(id);
+            gone.insert(id);
+            continue;
+        }
+        let Value::Object(patch) = entry else { continue };
+        if let Some(Value::Object(old)) = places.get(id).map(|at| &mut list[*at]) {
+            merge_map(field, old, patch)?;
+            continue;
+        }
+        let mut new = Map::new();
+        merge_map(field, &mut new, patch)?;
+        added.push(Value::Object(new));
     }
-    let mut new = Map::new();
-    merge_map(field, &mut new, patch)?;
-    added.push(Value::Object(new));
-    Ok(())
+    list.retain(|old| old.get(key).is_none_or(|id| !gone.contains(id)));
+    Ok(added)
 }
 
 /// An entry that only says how the list is to be patched.
@@ -204,17 +215,21 @@ fn is_directive(entry: &Value) -> bool {
 /// Brings entries that the order names into that order; others keep their place relative to the entry
 /// before them.
 fn sort(list: &mut Vec<Value>, order: &[Value], kind: ListKind) {
-    let rank = |entry: &Value| {
-        order.iter().position(|wanted| match kind {
-            ListKind::Keyed(key) => wanted.get(key) == entry.get(key),
-            ListKind::Set | ListKind::Atomic => wanted == entry,
-        })
-    };
+    fn identity(entry: &Value, kind: ListKind) -> Option<&Value> {
+        match kind {
+            ListKind::Keyed(key) => entry.get(key),
+            ListKind::Set | ListKind::Atomic => Some(entry),
+        }
+    }
+    let mut ranks = HashMap::new();
+    for (rank, wanted) in order.iter().enumerate() {
+        ranks.entry(identity(wanted, kind)).or_insert(rank);
+    }
     let mut ranked: Vec<(usize, usize, Value)> = Vec::with_capacity(list.len());
     let mut last = 0;
     for (place, entry) in list.drain(..).enumerate() {
         // An entry that only the server knows stays behind the one that it followed.
-        let rank = rank(&entry).map_or(last, |rank| rank + 1);
+        let rank = ranks.get(&identity(&entry, kind)).map_or(last, |rank| rank + 1);
         last = rank;
         ranked.push((rank, place, entry));
     }

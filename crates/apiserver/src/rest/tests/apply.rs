@@ -237,3 +237,46 @@ async fn a_pod_is_applied_with_its_status_when_it_is_new() {
     let again = lab.patch(path, APPLY, pod("10.0.0.2")).await.expect(200);
     assert_eq!(again["status"]["podIP"], "10.0.0.1");
 }
+
+/// As structured-merge-diff has it: what is said to be nothing is owned, and takes nothing of others along.
+#[tokio::test]
+async fn who_applies_nothing_in_a_place_owns_it() {
+    let lab = lab();
+    let apply = async |manager: &str, labels: Value| {
+        let mut object = config_map("o", &labels);
+        object.as_object_mut().expect("an object").remove("data");
+        let target = format!("{CM}/o?fieldManager={manager}");
+        let now = lab.patch(&target, APPLY, object).await;
+        assert!(now.code < 300, "{}", now.text);
+        let owners = now.json["metadata"]["managedFields"].as_array().cloned();
+        let own = |entry: &Value| entry["manager"] == manager;
+        let own = owners.unwrap_or_default().into_iter().find(own);
+        (now.json["metadata"]["labels"].clone(), own.map(|entry| entry["fieldsV1"].clone()))
+    };
+    let owned = |labels: Value| Some(json!({"f:metadata": {"f:labels": labels}}));
+    assert_eq!(apply("one", json!({"a": "1"})).await.1, owned(json!({"f:a": {}})));
+    apply("two", json!({"b": "2"})).await;
+    for nothing in [Value::Null, json!({})] {
+        assert_eq!(apply("one", nothing).await, (json!({"b": "2"}), owned(json!({}))));
+        let both = json!({"a": "1", "b": "2"});
+        assert_eq!(apply("one", json!({"a": "1"})).await, (both, owned(json!({"f:a": {}}))));
+    }
+    apply("two", Value::Null).await;
+    assert_eq!(apply("one", json!({})).await, (Value::Null, owned(json!({}))));
+    assert_eq!(apply("three", json!({"c": "3"})).await.0, json!({"c": "3"}), "no conflict");
+
+    // A list that merges by keys is no place of its own.
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "o"},
+        "spec": {"ports": [{"port": 80}]}});
+    lab.post(SERVICES, service.clone()).await.expect(201);
+    for (nothing, fields) in [(json!([]), None), (Value::Null, Some(json!({"f:ports": {}})))] {
+        let mut said = service.clone();
+        said["spec"]["ports"] = nothing;
+        let target = format!("{SERVICES}/o?fieldManager=one");
+        let now = lab.patch(&target, APPLY, said).await.expect(200);
+        assert_eq!(now["spec"]["ports"][0]["port"], 80);
+        let owners = now["metadata"]["managedFields"].as_array().expect("owners");
+        let own = owners.iter().find(|entry| entry["manager"] == "one");
+        assert_eq!(own.map(|own| own["fieldsV1"]["f:spec"].clone()), fields);
+    }
+}

@@ -2,6 +2,7 @@
 
 mod apply;
 mod collections;
+mod costs;
 mod discovery;
 mod endpoints;
 mod errors;
