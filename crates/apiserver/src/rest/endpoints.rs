@@ -2,7 +2,10 @@
 //!
 //! They show what EndpointSlices say, or, of a Service that has none, the Pods that it selects: the rule by which a gateway finds
 //! endpoints. Nothing is read from them, and they cannot be written. A cluster's controller tells of Pods alone, since it makes
-//! the slices, too; here whoever runs the workloads writes them. Where somebody has written Endpoints of a Service's name, those stand.
+//! the slices, too; here whoever runs the workloads writes them. Where somebody has written Endpoints of a Service's name, those stand,
+//! and are told as slices where the Service has no selector ([`mirrored`]).
+
+mod mirrored;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -108,6 +111,8 @@ async fn show(store: &Store, services: BTreeSet<ObjectKey>) {
         for service in services.iter().filter(|service| *service.namespace == *namespace) {
             let key = ObjectKey { kind: Kind::Endpoints, ..service.clone() };
             let shown = store.get(&key);
+            let there = around.slices.get(&*service.name).map(Vec::as_slice).unwrap_or_default();
+            mirror(store, service, shown.as_deref(), there).await;
             let foreign = shown.as_ref().is_some_and(|shown| *shown.origin() != Origin::Process);
             let service = store.get(service).filter(|_| !foreign);
             let service = service.as_deref().and_then(Wanted::of);
@@ -119,6 +124,36 @@ async fn show(store: &Store, services: BTreeSet<ObjectKey>) {
                 Some(_) => {}
                 None => store.push(Push::Remove { key, origin: Origin::Process }).await,
             }
+        }
+    }
+}
+
+/// Has slices say what somebody's Endpoints say of a Service without a selector, and takes away those of before.
+async fn mirror(
+    store: &Store,
+    service: &ObjectKey,
+    endpoints: Option<&Entry>,
+    there: &[Arc<Entry>],
+) {
+    let foreign = endpoints.filter(|endpoints| *endpoints.origin() != Origin::Process);
+    let service = store.get(service);
+    let service = service.as_deref().and_then(Wanted::of);
+    let service = service.as_ref().and_then(Wanted::spec);
+    let selects_none = service.is_some_and(|service| service.spec.selector.is_empty());
+    let wanted = foreign.filter(|_| selects_none).map(mirrored::slices);
+    let wanted = wanted.unwrap_or_default();
+    for old in there.iter().filter(|slice| mirrored::is_mirror(slice)) {
+        if wanted.iter().all(|(key, _)| key != old.key()) {
+            let key = old.key().clone();
+            store.push(Push::Remove { key, origin: Origin::Process }).await;
+        }
+    }
+    for (key, manifest) in wanted {
+        let before = store.get(&key);
+        // What somebody has written under that name stays.
+        let free = before.as_deref().is_none_or(mirrored::is_mirror);
+        if free && !before.is_some_and(|before| mirrored::says(&before, &manifest)) {
+            push(store, &key, manifest).await;
         }
     }
 }
@@ -138,7 +173,7 @@ async fn push(store: &Store, key: &ObjectKey, manifest: Map<String, Value>) {
             let object = Object { created, ..Object::clone(&object) };
             store.push(Push::Put { object: object.into(), manifest }).await;
         }
-        Err(errors) => tracing::error!(%key, ?errors, "Endpoints that were made do not decode"),
+        Err(errors) => tracing::error!(%key, ?errors, "endpoints that were made do not decode"),
     }
 }
 

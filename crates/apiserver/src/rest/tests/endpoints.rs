@@ -158,3 +158,77 @@ async fn endpoints_that_somebody_wrote_stand() {
     let port = json!([{ "name": "http", "port": 8080, "protocol": "TCP" }]);
     until(&lab, Some(json!([{ "addresses": [{ "ip": "10.1.2.5" }], "ports": port }]))).await;
 }
+
+/// Waits until slices say these addresses, each with whether it is ready and the numbers of its ports.
+async fn slices_until(lab: &Lab, wanted: &[(&str, bool, u64)]) -> Value {
+    let reached = async {
+        loop {
+            let found = lab.get(SLICES).await.json;
+            let slices = found["items"].as_array().expect("a list").iter();
+            let mut said: Vec<(String, bool, u64)> = slices
+                .flat_map(|slice| {
+                    let port = slice["ports"][0]["port"].as_u64().expect("a port");
+                    let endpoints = slice["endpoints"].as_array().expect("endpoints").iter();
+                    endpoints.map(move |endpoint| {
+                        let address = endpoint["addresses"][0].as_str().expect("an address");
+                        (address.to_owned(), endpoint["conditions"]["ready"] == true, port)
+                    })
+                })
+                .collect();
+            said.sort();
+            let is = |(said, wanted): (&(String, bool, u64), &(&str, bool, u64))| {
+                (&*said.0, said.1, said.2) == *wanted
+            };
+            if said.len() == wanted.len() && said.iter().zip(wanted).all(is) {
+                return found;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    match timeout(PATIENCE, reached).await {
+        Ok(found) => found,
+        Err(_) => panic!("{}", lab.get(SLICES).await.text),
+    }
+}
+
+#[tokio::test]
+async fn those_of_a_service_without_a_selector_are_told_as_slices() {
+    let (lab, task) = following().await;
+    lab.post(SERVICES, service(&Value::Null)).await.expect(201);
+    let port = json!([{ "name": "http", "port": 8080, "protocol": "TCP" }]);
+    let mut endpoints = json!({
+        "apiVersion": "v1", "kind": "Endpoints",
+        "metadata": { "name": "web", "labels": { "team": "shop" } },
+        "subsets": [{
+            "addresses": [{ "ip": "10.1.2.3" }, { "ip": "fd00::3" }],
+            "notReadyAddresses": [{ "ip": "10.1.2.4" }],
+            "ports": port,
+        }],
+    });
+    let written = lab.post(ENDPOINTS, endpoints.clone()).await;
+    assert_eq!(written.code, 201, "{}", written.text);
+    let warnings = written.warnings().join(" ");
+    assert!(!warnings.contains("is stored, but"), "{warnings}");
+    let all = [("10.1.2.3", true, 8080), ("10.1.2.4", false, 8080), ("fd00::3", true, 8080)];
+    let slices = slices_until(&lab, &all).await;
+    let labels = &slices["items"][0]["metadata"]["labels"];
+    assert_eq!(labels["kubernetes.io/service-name"], "web");
+    assert_eq!(labels["team"], "shop");
+    let manager = "endpointslicemirroring-controller.k8s.io";
+    assert_eq!(labels["endpointslice.kubernetes.io/managed-by"], manager);
+
+    endpoints["subsets"] = json!([{ "addresses": [{ "ip": "10.1.2.5" }], "ports": port }]);
+    lab.put(&format!("{ENDPOINTS}/web"), endpoints.clone()).await.expect(200);
+    slices_until(&lab, &[("10.1.2.5", true, 8080)]).await;
+    // A Service that selects Pods says itself which they are.
+    let selects = json!({ "spec": { "selector": { "app": "web" } } });
+    lab.patch(&format!("{SERVICES}/web"), MERGE, selects).await.expect(200);
+    slices_until(&lab, &[]).await;
+    let selects = json!({ "spec": { "selector": null } });
+    lab.patch(&format!("{SERVICES}/web"), MERGE, selects).await.expect(200);
+    slices_until(&lab, &[("10.1.2.5", true, 8080)]).await;
+    lab.delete(&format!("{ENDPOINTS}/web")).await.expect(200);
+    slices_until(&lab, &[]).await;
+    lab.stop.send_replace(true);
+    task.await.expect("it ends");
+}

@@ -359,7 +359,11 @@ async fn what_nothing_here_acts_on_is_said_when_it_is_asked_for() {
     });
     let run = lab.post(pods, pod.clone()).await;
     assert_eq!(run.code, 201, "{}", run.text);
-    assert!(run.warnings()[0].contains("nothing here runs it: tidegate run"), "{:?}", run.warnings());
+    assert!(
+        run.warnings()[0].contains("nothing here runs it: tidegate run"),
+        "{:?}",
+        run.warnings()
+    );
     // One that says where it is stands for something that runs.
     pod["metadata"]["name"] = "stands".into();
     pod["status"] = json!({ "podIP": "192.0.2.1" });

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use tidegate_api::istio::policy;
 use tidegate_api::{
-    FieldError, FieldValidation, Kind, Object, Origin, Reason, admit, kube, schema, shortened,
+    FieldError, FieldValidation, Kind, Object, ObjectKey, Origin, Reason, admit, kube, schema,
+    shortened,
 };
 
 use super::{Writing, empty, metadata};
@@ -241,6 +242,17 @@ fn warn_about_kind(
         let words =
             "this Pod is stored, but nothing here runs it: tidegate run runs a command as a Pod";
         warnings.push(words.to_owned());
+    }
+    // Of a Service that selects no Pods they are told as EndpointSlices.
+    let mirrored = || {
+        let name = value["metadata"]["name"].as_str().unwrap_or_default();
+        let service = ObjectKey { kind: Kind::Service, ..writing.key(name) };
+        let service = writing.api.store.get(&service).map(|service| service.json());
+        service
+            .is_none_or(|service| service["spec"]["selector"].as_object().is_none_or(Map::is_empty))
+    };
+    if info.kind == Kind::Endpoints && mirrored() {
+        return;
     }
     // Of what Kubernetes builds in, it is known that a mesh's gateways do not run it, whoever they are.
     let idle = info.idle.filter(|_| info.built_in || !writing.api.alone);
