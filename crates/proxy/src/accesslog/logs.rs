@@ -53,6 +53,8 @@ pub struct Logs {
     commands: mpsc::Sender<Command>,
     recorders: Vec<(Arc<Buffer>, Stats<AccessLogStats>)>,
     sinks: Mutex<HashMap<Destination, Weak<Sink>>>,
+    /// Logs by what is written of them.
+    written: Mutex<HashMap<Vec<u8>, Weak<Log>>>,
 }
 
 /// What the thread is asked for.
@@ -94,7 +96,8 @@ impl Logs {
         let thread =
             thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run())?;
         shared.wake.set_thread(thread.thread().clone());
-        Ok(Arc::new(Self { shared, commands, recorders, sinks: Mutex::default() }))
+        let (sinks, written) = (Mutex::default(), Mutex::default());
+        Ok(Arc::new(Self { shared, commands, recorders, sinks, written }))
     }
 
     /// The way into the logs for worker `index`.
@@ -127,6 +130,26 @@ impl Logs {
     /// If its formats together ask for more headers than a record can keep.
     pub fn log(&self, outputs: Vec<Output>) -> Result<Log, FormatError> {
         self.shared.book.open(outputs)
+    }
+
+    /// The log of whoever has the same `written`, while one of them is there; else `open` makes it. Thousands of filter chains write
+    /// the same, and a format takes more memory than all else of a chain.
+    ///
+    /// # Errors
+    /// Those of `open`.
+    pub fn shared<E>(
+        &self,
+        written: Vec<u8>,
+        open: impl FnOnce() -> Result<Log, E>,
+    ) -> Result<Arc<Log>, E> {
+        if let Some(log) = lock(&self.written).get(&written).and_then(Weak::upgrade) {
+            return Ok(log);
+        }
+        let log = Arc::new(open()?);
+        let mut all = lock(&self.written);
+        all.retain(|_, log| log.strong_count() > 0);
+        all.insert(written, Arc::downgrade(&log));
+        Ok(log)
     }
 
     /// Renders records in a format of the reader's own choice: those kept, then, with `follow`, those to

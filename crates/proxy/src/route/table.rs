@@ -14,6 +14,9 @@ use super::mutation::Mutations;
 use super::redirect::{Redirect, forwarded_scheme};
 use super::succession;
 
+/// So many routes are tried one after the other.
+const FEW: usize = 4;
+
 /// Where a request goes.
 #[derive(Clone, Copy, Debug)]
 pub enum Decision<'t> {
@@ -40,7 +43,8 @@ pub struct VirtualHost {
     /// Who is told in `x-envoy-attempt-count` which attempt it is.
     pub attempts: Attempts,
     routes: Vec<Arc<Route>>,
-    index: Arc<RouteIndex>,
+    /// None over a few routes: to try them is as quick, and a virtual host with one route is much smaller than an index.
+    index: Option<Arc<RouteIndex>>,
     /// Who must use TLS, and where others are sent.
     tls: Option<(TlsRequirement, Arc<Route>)>,
 }
@@ -67,7 +71,7 @@ impl VirtualHost {
     /// A virtual host; `domains` must be in lower case, `routes` in the order in which they are tried.
     #[must_use]
     pub fn new(name: Arc<str>, domains: Vec<Box<str>>, routes: Vec<Arc<Route>>) -> Self {
-        let index = Arc::new(RouteIndex::new(&routes));
+        let index = (routes.len() > FEW).then(|| Arc::new(RouteIndex::new(&routes)));
         Self { name, domains, attempts: Attempts::default(), routes, index, tls: None }
     }
 
@@ -131,7 +135,11 @@ impl VirtualHost {
         {
             return Some(redirect);
         }
-        match self.index.first(&self.routes, head, random) {
+        let found = match &self.index {
+            Some(index) => index.first(&self.routes, head, random),
+            None => self.routes.iter().position(|route| route.matcher.matches(head, random)),
+        };
+        match found {
             Some(number) => Some(&self.routes[number]),
             // No prefix takes a request without a path. Where all else may not go out, a tunnel is refused with the same words.
             None if head.path().is_empty() => self.routes.iter().find(|route| route.denies()),

@@ -5,12 +5,10 @@
 
 use std::time::SystemTime;
 
-use super::x509::{BIT_STRING, Certificate, Der, INTEGER, SEQUENCE, bits, time, values};
-
-const OID: u8 = 0x06;
-const BOOLEAN: u8 = 0x01;
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
+use super::x509::{
+    BIT_STRING, BOOLEAN, Certificate, Der, GENERALIZED_TIME, INTEGER, OID, SEQUENCE, UTC_TIME,
+    bits, time, values,
+};
 
 /// `id-ce-deltaCRLIndicator`: such a list says only what is new.
 const DELTA: &[u8] = &[0x55, 0x1d, 0x1b];

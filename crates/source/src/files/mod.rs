@@ -29,7 +29,7 @@ mod watch;
 
 pub use finding::Finding;
 pub use locate::Places;
-use read::{Content, Doubt, Form};
+use read::{Content, Doubt, Known};
 use scan::{Entry, Found, Signature, scan};
 pub use watch::WatchError;
 use watch::{Touched, Watch};
@@ -101,19 +101,19 @@ struct File {
 #[derive(Debug)]
 enum Last {
     /// As it was read here.
-    Read(Form),
+    Read(Known),
     /// As a process before this one read it; whoever told of it has kept it.
     Kept(Origin),
 }
 
 impl Last {
-    fn is(&self, form: &Form) -> bool {
+    fn is(&self, form: &Known) -> bool {
         matches!(self, Self::Read(read) if read == form)
     }
 
     fn remove(self, key: ObjectKey) -> FileChange {
         let origin = match self {
-            Self::Read(form) => form.origin().clone(),
+            Self::Read(form) => form.origin,
             Self::Kept(origin) => origin,
         };
         FileChange::Remove { key, origin }
@@ -279,11 +279,12 @@ impl Files {
         let mut before = std::mem::take(&mut file.forms);
         let mut refused_before = std::mem::take(&mut file.refused);
         for (key, form) in content.forms {
-            let same = before.remove(&key).is_some_and(|last| last.is(&form));
+            let known = form.known();
+            let same = before.remove(&key).is_some_and(|last| last.is(&known));
             if refused_before.remove(&key) || !same {
                 batch.changes.push(form.put());
             }
-            file.forms.insert(key, Last::Read(form));
+            file.forms.insert(key, Last::Read(known));
         }
         for refused in content.refused {
             file.refused.insert(refused.key.clone());

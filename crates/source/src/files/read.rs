@@ -51,6 +51,14 @@ pub(super) struct Form {
     manifest: Map<String, Value>,
 }
 
+/// What is remembered of a form, to know it again: all that it says, in its shortest writing, and what was left out of it.
+#[derive(Debug, PartialEq)]
+pub(super) struct Known {
+    pub(super) origin: Origin,
+    unknown: Vec<String>,
+    manifest: Box<str>,
+}
+
 /// An object in a form that is wrong.
 #[derive(Debug)]
 pub(super) struct Refused {
@@ -60,22 +68,15 @@ pub(super) struct Refused {
     selector: Option<BTreeMap<String, String>>,
 }
 
-/// The manifest says everything but where it stands, and what was left out of it.
-impl PartialEq for Form {
-    fn eq(&self, other: &Self) -> bool {
-        self.object.origin == other.object.origin
-            && self.object.unknown == other.object.unknown
-            && self.manifest == other.manifest
-    }
-}
-
 impl Form {
-    pub(super) fn put(&self) -> FileChange {
-        FileChange::Put { object: Arc::clone(&self.object), manifest: self.manifest.clone() }
+    pub(super) fn put(self) -> FileChange {
+        FileChange::Put { object: self.object, manifest: self.manifest }
     }
 
-    pub(super) fn origin(&self) -> &Origin {
-        &self.object.origin
+    pub(super) fn known(&self) -> Known {
+        let Object { origin, unknown, .. } = &*self.object;
+        let manifest = json!(self.manifest).to_string().into();
+        Known { origin: origin.clone(), unknown: unknown.clone(), manifest }
     }
 }
 

@@ -33,16 +33,22 @@ pub(super) fn logs(
     entries: &[AccessLog],
     logs: Option<&Logs>,
 ) -> Result<Option<Arc<Log>>, Refusal> {
+    let Some(logs) = logs.filter(|_| !entries.is_empty()) else {
+        return each("access_log", entries, entry).map(|_| None);
+    };
+    let written = entries.iter().flat_map(AccessLog::encode_length_delimited_to_vec).collect();
+    logs.shared(written, || open(entries, logs)).map(Some)
+}
+
+fn open(entries: &[AccessLog], logs: &Logs) -> Result<Log, Refusal> {
     let parts = each("access_log", entries, entry)?;
-    let Some(logs) = logs.filter(|_| !parts.is_empty()) else { return Ok(None) };
     let outputs = each("access_log", &parts, |entry| {
         let sink = logs
             .sink(entry.destination.clone())
             .map_err(|error| Refusal::of("typed_config", error))?;
         Ok(Output { sink, format: Arc::clone(&entry.format), filter: entry.filter.clone() })
     })?;
-    let log = logs.log(outputs).map_err(|error| Refusal::of("access_log", error))?;
-    Ok(Some(Arc::new(log)))
+    logs.log(outputs).map_err(|error| Refusal::of("access_log", error))
 }
 
 /// One entry, before anything is opened.

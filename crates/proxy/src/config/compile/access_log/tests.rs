@@ -90,3 +90,16 @@ fn files_are_opened_only_when_something_is_to_be_written() {
     let refused = logs(&[to_file(&json!({})), nowhere], Some(&open)).map(|_| ());
     assert_eq!(refused.expect_err("no such folder").path, "access_log[1].typed_config");
 }
+
+#[tokio::test]
+async fn who_writes_the_same_shares_a_log() {
+    let registry = Registry::new(1);
+    let all = Logs::start(&registry, Options::default()).expect("a thread");
+    let open = |format: &str| {
+        let entry = to_file(&json!({"log_format": {"text_format": format}}));
+        logs(&[entry], Some(&all)).expect("it is right").expect("a log")
+    };
+    let (one, same, other) = (open("%PROTOCOL%\n"), open("%PROTOCOL%\n"), open("%DURATION%\n"));
+    assert!(Arc::ptr_eq(&one, &same));
+    assert!(!Arc::ptr_eq(&one, &other));
+}
