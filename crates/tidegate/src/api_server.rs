@@ -6,9 +6,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidegate_apiserver::rest::{Handle, Options, Server, StartError};
+use tidegate_apiserver::rest::{self, Options, Server, StartError};
 use tidegate_apiserver::store::{Options as StoreOptions, Store};
 use tidegate_apiserver::{Containers, NoContainers};
+use tokio::runtime::{Handle, Runtime};
 
 use crate::cli::{ApiArgs, ApiFlags};
 use crate::failure::{Failure, Outcome};
@@ -25,7 +26,8 @@ pub fn run(args: &ApiArgs) -> Outcome<()> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("no runtime: {error}")))?;
-    let kept = Kept::open(&args.api, true)?;
+    let api = threads()?;
+    let kept = Kept::open(&args.api, api.handle().clone(), true)?;
     runtime.block_on(serve(&args.api, kept))
 }
 
@@ -57,23 +59,39 @@ async fn serve(flags: &ApiFlags, kept: Kept) -> Outcome<()> {
     }
 }
 
+/// What the API alone runs on: a request that takes long, as of a long object, holds up nothing else that the process does; nor
+/// other requests, as there are two threads.
+///
+/// # Errors
+/// The threads cannot be made.
+pub fn threads() -> Outcome<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("api")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("no threads for the API: {error}")))
+}
+
 /// The store of an API, and the folder that it is in.
 pub struct Kept {
     /// The folder, as an absolute path.
     pub data_dir: PathBuf,
     /// The store.
     pub store: Store,
+    threads: Handle,
     alone: bool,
 }
 
 impl Kept {
-    /// Opens what there is, or makes it; `alone` when nothing else runs in the process, which then shows no gateway. To be done before any port is bound: a second process over the same folder would
-    /// find the first one's ports taken, and hear of them instead of it.
+    /// Opens what there is, or makes it, to be served on these [`threads`]; `alone` when nothing else runs in the process, which
+    /// then shows no gateway. To be done before any port is bound: a second process over the same folder would find the first
+    /// one's ports taken, and hear of them instead of it.
     ///
     /// # Errors
     /// The API may not be served as the flags say, the folder cannot be had, another process has it, or its content cannot
     /// be read.
-    pub fn open(flags: &ApiFlags, alone: bool) -> Outcome<Self> {
+    pub fn open(flags: &ApiFlags, threads: Handle, alone: bool) -> Outcome<Self> {
         let data_dir = data_dir::prepare(flags.data_dir.as_deref())?;
         options(flags, &data_dir).check().map_err(not_served)?;
         let mut kept = StoreOptions::default();
@@ -82,7 +100,7 @@ impl Kept {
         }
         let store = Store::open(&data_dir, kept)
             .map_err(|error| Failure::new(error.to_string()).or("--data-dir DIR"))?;
-        Ok(Self { data_dir, store, alone })
+        Ok(Self { data_dir, store, threads, alone })
     }
 
     /// Takes manifests in, and goes on following them. `false`: a signal came before they were read, and the store is closed.
@@ -109,10 +127,14 @@ impl Kept {
         &self,
         flags: &ApiFlags,
         containers: Arc<dyn Containers>,
-    ) -> Outcome<Handle> {
+    ) -> Outcome<rest::Handle> {
         let mut options = options(flags, &self.data_dir);
         options.alone = self.alone;
-        Server::start(options, self.store.clone(), containers).await.map_err(not_served)
+        let starting = Server::start(options, self.store.clone(), containers);
+        let started = self.threads.spawn(starting).await;
+        let started =
+            started.map_err(|_| Failure::new("the API has ended: a defect of Tidegate"))?;
+        started.map_err(not_served)
     }
 }
 

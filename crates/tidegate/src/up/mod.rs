@@ -19,8 +19,8 @@
 //! | `cluster.rs` | with `--kubeconfig`: the same without an API and a store of its own, on objects of an API server |
 //! | `showing.rs` | that such a gateway is shown in that API, where it is Tidegate's |
 //!
-//! The API, DNS and admin share the control runtime, on the main thread; the control loop, the data plane's own
-//! control side, the files and the demo have a thread each, so that none of them delays another or a request.
+//! DNS and admin share the control runtime, on the main thread; the API has two threads, and the control loop, the data plane's
+//! own control side, the files and the demo have one each, so that none of them delays another or a request.
 
 mod about;
 mod cluster;
@@ -42,7 +42,7 @@ use self::containers::GatewayContainers;
 use self::greeting::{Greeting, Listening};
 use self::ground::{Ground, Running};
 use self::portrait::Portrait;
-use crate::api_server::Kept;
+use crate::api_server::{self, Kept};
 use crate::cli::UpArgs;
 use crate::control::{Outgoing, ToStore, departed};
 use crate::demo::Demo;
@@ -63,7 +63,8 @@ pub fn run(args: UpArgs) -> Outcome<()> {
     if args.kubeconfig.is_some() {
         return runtime.block_on(cluster::serve(args));
     }
-    let kept = Kept::open(&args.api, false)?;
+    let api = api_server::threads()?;
+    let kept = Kept::open(&args.api, api.handle().clone(), false)?;
     let prepared = Ground::prepare(&args, Some(args.api.api_listen)).and_then(|ground| {
         let demo = args.demo.then(|| start_demo(&kept.data_dir)).transpose()?;
         Ok((ground, demo))

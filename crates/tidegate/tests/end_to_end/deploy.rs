@@ -140,6 +140,51 @@ fn rights_are_those_of_what_is_read_and_written() {
     assert_eq!(all_rights(&documents(&manifests())), needed(true));
 }
 
+/// What objects say of the Deployment is so there: which Pods are picked, what is scaled, and which port leads where.
+fn fit_each_other(documents: &[Value]) {
+    let deployment = find(documents, "Deployment");
+    let named = |kind: &str| documents.iter().find(|document| document["kind"] == kind);
+    let pod = &deployment["spec"]["template"];
+    let service = &find(documents, "Service")["spec"];
+    let budget = named("PodDisruptionBudget");
+    let selectors = [&deployment["spec"]["selector"]["matchLabels"], &service["selector"]];
+    for selector in
+        selectors.into_iter().chain(budget.map(|b| &b["spec"]["selector"]["matchLabels"]))
+    {
+        for (key, value) in selector.as_object().expect("a selector") {
+            assert_eq!(&pod["metadata"]["labels"][key], value, "{key}");
+        }
+    }
+    if let Some(scaler) = named("HorizontalPodAutoscaler") {
+        let target = &scaler["spec"]["scaleTargetRef"];
+        assert_eq!(target["name"], deployment["metadata"]["name"]);
+        assert_eq!(
+            (&target["apiVersion"], &target["kind"]),
+            (&deployment["apiVersion"], &deployment["kind"])
+        );
+    }
+    let list = |list: &Value| list.as_array().expect("a list").clone();
+    let container = &pod["spec"]["containers"][0];
+    let ports = list(&container["ports"]);
+    let number = |port: &Value| -> Option<u64> {
+        let own = ports.iter().find(|own| own["containerPort"] == *port || own["name"] == *port)?;
+        own["containerPort"].as_u64()
+    };
+    let map = list(&container["args"]);
+    let map =
+        map.iter().find_map(|flag| flag.as_str()?.strip_prefix("--port-map=")).expect("a map");
+    let mapped: BTreeSet<&str> = map.split(',').collect();
+    let health = number(&container["readinessProbe"]["httpGet"]["port"]);
+    assert_eq!(health, Some(15021), "where the program tells its health, if nobody says another");
+    let led: BTreeSet<String> = list(&service["ports"])
+        .iter()
+        .map(|port| (&port["port"], number(&port["targetPort"]).expect("a port of the container")))
+        .filter(|(_, target)| Some(*target) != health)
+        .map(|(port, target)| format!("{port}={target}"))
+        .collect();
+    assert!(led.iter().map(String::as_str).eq(mapped), "{led:?} {map}");
+}
+
 #[test]
 fn manifests_agree_with_kubernetes_and_with_each_other() {
     let documents = documents(&manifests());
@@ -156,17 +201,7 @@ fn manifests_agree_with_kubernetes_and_with_each_other() {
         assert_eq!(&binding["subjects"][0]["name"], account);
         assert_eq!(binding["roleRef"]["name"], find(&documents, role)["metadata"]["name"]);
     }
-    let labels = pod["metadata"]["labels"].as_object().expect("labels");
-    let selectors = [
-        &deployment["spec"]["selector"]["matchLabels"],
-        &find(&documents, "Service")["spec"]["selector"],
-        &find(&documents, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
-    ];
-    for selector in selectors {
-        for (key, value) in selector.as_object().expect("a selector") {
-            assert_eq!(labels.get(key), Some(value), "{key}");
-        }
-    }
+    fit_each_other(&documents);
     // Whoever may do nothing but serve.
     let container = &pod["spec"]["containers"][0];
     let secured = [
@@ -241,6 +276,7 @@ fn the_chart_renders_whatever_is_asked_for() {
         let Some(rendered) = helm(flags) else { return };
         let documents = documents(&rendered);
         documents.iter().for_each(agrees_with_schema);
+        fit_each_other(&documents);
         let kinds: Vec<&str> = documents.iter().filter_map(|d| d["kind"].as_str()).collect();
         match number {
             0 => {

@@ -5,6 +5,7 @@ mod active;
 mod analyze;
 mod api_alone;
 mod broken_certificates;
+mod busy_api;
 mod capture;
 mod cluster;
 mod cluster_status;
