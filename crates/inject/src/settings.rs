@@ -69,15 +69,10 @@ impl Default for Settings {
 const OWN_IMAGE: &str = concat!("tidegate-sidecar:", env!("CARGO_PKG_VERSION"));
 
 impl Settings {
-    /// Settings for Tidegate's own image, which leaves probes and metrics of the workload to the workload.
+    /// Settings for Tidegate's own image.
     #[must_use]
     pub fn own() -> Self {
-        Self {
-            image: OWN_IMAGE.to_owned(),
-            rewrites_probes: false,
-            merges_metrics: false,
-            ..Self::default()
-        }
+        Self { image: OWN_IMAGE.to_owned(), ..Self::default() }
     }
 
     /// The revision, by Istio's name for there being none.

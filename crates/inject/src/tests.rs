@@ -196,7 +196,7 @@ fn probes_that_do_not_come_in_are_left_alone() {
 }
 
 #[test]
-fn our_own_image_leaves_probes_and_metrics_to_the_workload() {
+fn our_own_image_asks_for_probes_and_metrics_of_the_workload() {
     let probe = json!({ "httpGet": { "path": "/live", "port": 80 } });
     let source = |annotations: &str| {
         let probed = format!("image: curl, livenessProbe: {probe}");
@@ -211,12 +211,15 @@ fn our_own_image_leaves_probes_and_metrics_to_the_workload() {
     let image = container(&own, "istio-proxy")["image"].as_str().expect("an image");
     assert!(image.starts_with("tidegate-sidecar:"), "{image}");
     assert_eq!(container(&own, "istio-init")["image"], image);
-    assert_eq!(container(&own, "sleep")["livenessProbe"], probe);
-    assert_eq!(own["metadata"]["annotations"]["prometheus.io/port"], "9000");
-    // Who asks for it by name gets it.
-    let asked = of("{sidecar.istio.io/rewriteAppHTTPProbers: 'true'}");
-    let led = &container(&asked, "sleep")["livenessProbe"]["httpGet"]["path"];
+    let led = &container(&own, "sleep")["livenessProbe"]["httpGet"]["path"];
     assert_eq!(led, "/app-health/sleep/livez");
+    assert_eq!(own["metadata"]["annotations"]["prometheus.io/port"], "15020");
+    // Who asks that they be left alone by name has it so.
+    let left = of(
+        "{sidecar.istio.io/rewriteAppHTTPProbers: 'false', prometheus.istio.io/merge-metrics: 'false', prometheus.io/port: '9000'}",
+    );
+    assert_eq!(container(&left, "sleep")["livenessProbe"], probe);
+    assert_eq!(left["metadata"]["annotations"]["prometheus.io/port"], "9000");
 }
 
 #[test]

@@ -111,8 +111,7 @@ pub(super) struct SidecarArgs {
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
 
-    /// Whether the image has Istio's own agent: the workload's probes and metrics are asked of it, at the status port, where
-    /// Tidegate's leaves them to the workload
+    /// Whether the image is Istio's, with its own agent and Envoy
     #[arg(
         long = "istioAgent",
         alias = "istio-agent",
