@@ -1,15 +1,18 @@
 //! `tidegate capture apply` and `remove`: rules of this network namespace are replaced as a whole, or stay as they were.
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::net::{IpAddr, Ipv6Addr};
 
 use tidegate_capture::{Family, Mode, Options, State, tables};
 
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::programs::{PATIENCE, run};
 
 /// The routing table of packets whose addresses are left alone, as in Istio.
 const ROUTES: &str = "133";
+/// The network namespace of the calling thread.
+const NAMESPACE: &str = "/proc/thread-self/ns/net";
 /// Where the kernel lists addresses of IPv6; absent where it has none.
 const IPV6: &str = "/proc/net/if_inet6";
 /// What a sidecar sends from to its workload, which is not captured. Of IPv4 that is 127.0.0.6, which loopback has; of IPv6 it
@@ -47,6 +50,7 @@ struct Change {
 /// # Errors
 /// The rules cannot be changed; they are as they were then.
 pub fn apply(options: &Options, choice: Choice) -> Outcome<String> {
+    let _turn = turn()?;
     let backend = choice.settle();
     let families = families();
     let wanted = |family: &Family| State::of_tables(&tables(options, *family));
@@ -83,6 +87,7 @@ pub fn apply(options: &Options, choice: Choice) -> Outcome<String> {
 /// # Errors
 /// The rules cannot be changed; they are as they were then.
 pub fn remove() -> Outcome<String> {
+    let _turn = turn()?;
     let families = families();
     let changes = removals(Backend::all(), &families)?;
     changes.iter().try_for_each(Change::rehearse)?;
@@ -96,6 +101,13 @@ pub fn remove() -> Outcome<String> {
         0 => "nothing is captured in this network namespace\n".to_owned(),
         some => format!("{some} rules removed: nothing is captured in this network namespace\n"),
     })
+}
+
+/// Waits until nobody else changes what is captured in this network namespace, and keeps others waiting until it is dropped: what one
+/// has read, another may not change before it is written. The namespace itself is what is locked, so that nothing is left behind.
+fn turn() -> Outcome<File> {
+    let locked = File::open(NAMESPACE).and_then(|file| file.lock().map(|()| file));
+    locked.map_err(|error| Failure::new(format!("{NAMESPACE} cannot be locked: {error}")))
 }
 
 /// What takes away all that is ours, where something is.

@@ -2,6 +2,7 @@
 
 mod backends;
 mod printed;
+mod together;
 mod undone;
 
 use std::env;
