@@ -13,7 +13,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space,
 
 use super::claim::{Claim, Rule};
 use crate::failure::{Failure, Outcome};
-use crate::programs::run;
+use crate::programs::{PATIENCE, run};
 
 /// The namespace of the calling thread.
 const OWN: &str = "/proc/thread-self/ns/net";
@@ -114,17 +114,43 @@ impl Network {
     }
 
     /// IPv6 between both ends; further where this machine forwards it already. That is not turned on for a command: the machine
-    /// would not listen to its own router any more.
+    /// would not listen to its own router any more. There is a route all the same: what has none is not captured, and not told.
     fn connect_ipv6(&mut self, ends: &Ends) -> Outcome<()> {
         let [host, command] = ends.ipv6();
         let link = self.claim.link().to_owned();
         ip(&["address", "add", &of(host.into(), 64), "dev", &link, "nodad"])?;
         self.ip_inside(&["address", "add", &of(command.into(), 64), "dev", "eth0", "nodad"])?;
-        if forwards_ipv6() {
+        if forwards_ipv6() || self.refuse_ipv6(&of(host.into(), 64)) {
             self.ip_inside(&["-6", "route", "add", "default", "via", &host.to_string()])?;
         }
         self.addresses.push(command.into());
         Ok(())
+    }
+
+    /// Has what leaves for other networks than this refused at once, as where there is no route; whether that can be had.
+    fn refuse_ipv6(&self, near: &str) -> bool {
+        const REFUSED: &[&str] = &["-j", "REJECT", "--reject-with"];
+        // What is captured is for loopback by then.
+        let rules: [Vec<&str>; 4] = [
+            vec!["-d", "::1", "-j", "ACCEPT"],
+            vec!["-d", near, "-j", "ACCEPT"],
+            [&["-p", "tcp"], REFUSED, &["tcp-reset"]].concat(),
+            [&["-p", "udp"], REFUSED, &["icmp6-no-route"]].concat(),
+        ];
+        let append = |rule: &Vec<&str>| {
+            let words = [&["-w", PATIENCE, "-A", "OUTPUT", "-o", "eth0"], rule.as_slice()].concat();
+            run("ip6tables", &words, "").map(drop)
+        };
+        let refused = self.inside(|| rules.iter().try_for_each(append));
+        match refused.and_then(|done| done) {
+            Ok(()) => true,
+            Err(why) => {
+                tracing::debug!(
+                    "IPv6 leads to this machine alone, and what is for others is not captured: {why}"
+                );
+                false
+            }
+        }
     }
 
     /// Leads to other networks, whose answers come to an address of this machine.

@@ -186,6 +186,29 @@ async fn origins_on_the_machine_see_the_command_and_others_the_machine() {
 }
 
 #[tokio::test]
+async fn ipv6_is_captured_where_the_machine_does_not_forward_it() {
+    let Some(world) = World::new() else { return };
+    if !Path::new("/proc/net/if_inet6").exists() {
+        return tidegate_testing::tools::pass_over("this system has no IPv6");
+    }
+    world.manifest("web.yaml", WEB);
+    let _web = Origin::start().at(at(ORIGINS[0], 80)).http(host).await;
+    let curl = ["curl", "-6", "-sS", "-m", "20", "-w", " %{http_code}"];
+    // Its address of IPv6 is one that the sidecar has made up; its server has IPv4 alone.
+    let led = run(&world, &[], &[&curl[..], &["http://web.example/"]].concat()).await;
+    assert_eq!(led.stdout, "web.example 200", "{}", led.stderr);
+    let stranger = "http://[2001:db8::7]/";
+    let refused = run(&world, &[], &[&curl[..], &["-g", stranger]].concat()).await;
+    assert!(refused.stdout.ends_with(" 502"), "{}{}", refused.stdout, refused.stderr);
+    assert!(refused.stderr.contains("2001:db8::7"), "it is in the log: {}", refused.stderr);
+    // What is not captured fails at once, as without a route.
+    let flags = ["--exclude-ip-ranges", "2001:db8::/32"];
+    let past = run(&world, &flags, &[&curl[..], &["-g", stranger]].concat()).await;
+    assert_eq!(past.status.code(), Some(7), "{}", past.stderr);
+    assert_eq!(left(&world).await, NOTHING);
+}
+
+#[tokio::test]
 async fn the_status_is_the_command_s_and_signals_reach_it() {
     let Some(world) = World::new() else { return };
     for (script, status) in [("exit 3", 3), ("kill -KILL $$", 137)] {
