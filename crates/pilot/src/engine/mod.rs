@@ -204,7 +204,8 @@ impl Pilot {
     pub fn new(options: Options) -> Self {
         Self {
             secrets: Secrets::of(&options.namespace)
-                .in_mesh(options.workload_certificates.as_deref()),
+                .in_mesh(options.workload_certificates.as_deref())
+                .of_workload(options.workload().is_some()),
             credentials: Credentials::default(),
             auto_addresses: AutoAddresses::default(),
             addressed: HashMap::new(),

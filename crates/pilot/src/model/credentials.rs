@@ -45,6 +45,8 @@ pub struct Secrets {
     candidates: BTreeSet<Arc<str>>,
     /// Where the gateway's certificate in the mesh is.
     workload: Option<WorkloadFiles>,
+    /// Whether it is a workload that takes them, or a gateway.
+    is_workload: bool,
 }
 
 /// The files that the gateway's certificate in the mesh is in.
@@ -110,6 +112,7 @@ impl Secrets {
             naming: HashMap::new(),
             candidates: BTreeSet::new(),
             workload: None,
+            is_workload: false,
         }
     }
 
@@ -162,6 +165,12 @@ impl Secrets {
     #[must_use]
     pub fn in_mesh(self, folder: Option<&str>) -> Self {
         Self { workload: folder.map(WorkloadFiles::of), ..self }
+    }
+
+    /// Those of a workload, as words about them say.
+    #[must_use]
+    pub fn of_workload(self, is_workload: bool) -> Self {
+        Self { is_workload, ..self }
     }
 
     /// The files that a credential is in.
@@ -300,9 +309,12 @@ impl Secrets {
     fn workload(&self) -> Result<&WorkloadFiles, NotFound> {
         let missing = || {
             let [chain, key, authorities] = WORKLOAD_FILES;
+            let (who, verbs) = match self.is_workload {
+                true => ("workload", "tidegate sidecar and run"),
+                false => ("gateway", "tidegate up"),
+            };
             let reason = format!(
-                "the gateway has no certificate of a mesh: tidegate up --workload-certs FOLDER takes it from {chain}, {key} and \
-                 {authorities}"
+                "the {who} has no certificate of a mesh: {verbs} --workload-certs FOLDER takes it from {chain}, {key} and {authorities}"
             );
             NotFound { reason, broken: false }
         };
@@ -314,15 +326,16 @@ impl Secrets {
             return Ok(secret);
         }
         let namespace = &self.namespace;
+        let who = if self.is_workload { "workload" } else { "gateway" };
         if let Some((_, own)) = name.split_once('/') {
             let reason = format!(
-                "{name} is no name of a Secret: only those of namespace {namespace}, where the gateway is, are looked at; put it \
+                "{name} is no name of a Secret: only those of namespace {namespace}, where the {who} is, are looked at; put it \
                  there and write {own}"
             );
             return Err(NotFound { reason, broken: false });
         }
         let mut reason =
-            format!("there is no Secret {name} in namespace {namespace}, where the gateway is");
+            format!("there is no Secret {name} in namespace {namespace}, where the {who} is");
         if let Some(others) = self.elsewhere.get(name).and_then(|namespaces| namespaces.first()) {
             reason.push_str(&format!("; the one in namespace {others} is not looked at"));
         } else if let Some(meant) = self.meant(name) {

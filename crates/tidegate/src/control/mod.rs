@@ -13,6 +13,7 @@ mod confirmed;
 pub mod departed;
 mod feed;
 mod incidents;
+mod lacks;
 mod names;
 mod notices;
 mod outgoing;
@@ -42,6 +43,7 @@ pub use self::cluster::ToCluster;
 use self::conditions::Closed;
 use self::confirmed::Confirmed;
 pub use self::feed::Feed;
+use self::lacks::Lacks;
 pub use self::names::Names;
 use self::notices::Notices;
 pub use self::outgoing::{Outgoing, Update};
@@ -95,6 +97,7 @@ pub fn start(
         unfetched: UnfetchedKeys::default(),
         unusable: Unusable::default(),
         notices: Notices::default(),
+        lacks: Lacks::default(),
         files: NamedFiles::default(),
         outgoing,
         view,
@@ -124,6 +127,8 @@ struct Control<F> {
     unfetched: UnfetchedKeys,
     unusable: Unusable,
     notices: Notices,
+    /// Secrets that a workload's connections need, and that are not there.
+    lacks: Lacks,
     /// Certificates, keys and authorities that objects name.
     files: NamedFiles,
     /// Issuers of tokens that say where their keys are.
@@ -150,7 +155,7 @@ impl<F: Feed> Control<F> {
         // Nobody waits for it when the process is ending already.
         let _ = start.send(generation);
         loop {
-            let due = self.notices.next();
+            let due = self.notices.next().into_iter().chain(self.lacks.next()).min();
             tokio::select! {
                 () = until(due) => self.settle(),
                 () = self.files.due() => {
@@ -257,6 +262,7 @@ impl<F: Feed> Control<F> {
     fn compile(&mut self, inputs: Vec<Input>, versions: HashMap<ObjectKey, u64>) -> u64 {
         let output = self.pilot.apply(inputs);
         // Why a secret is not there is known before a handshake needs it.
+        self.tell_lacks(&output.lacking);
         self.view.learn_lacks(output.lacking);
         let generation = self.snapshot.publish(output.change);
         if let Some(names) = &mut self.names {
@@ -353,8 +359,20 @@ impl<F: Feed> Control<F> {
         of_pod.into_iter().for_each(|note| self.outgoing.note(note));
     }
 
+    /// Takes in why secrets are not there, which is a sidecar's to tell by its log: a gateway's objects have it in their status.
+    fn tell_lacks(&mut self, lacking: &[(Arc<str>, Option<String>)]) {
+        if self.outgoing.is_log() {
+            for secret in self.lacks.learn(Instant::now(), lacking) {
+                tracing::info!(%secret, "what connections need of it is there again");
+            }
+        }
+    }
+
     /// Tells what has been false for long enough.
     fn settle(&mut self) {
+        for why in self.lacks.settled(Instant::now()) {
+            tracing::warn!("{}", lacks::in_words(&why));
+        }
         for note in self.notices.settled(Instant::now()) {
             self.outgoing.note(note);
         }

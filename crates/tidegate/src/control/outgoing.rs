@@ -66,6 +66,11 @@ struct Queue {
 }
 
 impl Outgoing {
+    /// Whether what is left here goes to the program's own log.
+    pub fn is_log(&self) -> bool {
+        self.is_log
+    }
+
     /// Starts the writing task. Needs a runtime, with which the task ends.
     pub fn start<S: Sink>(sink: S) -> Self {
         let outgoing = Self { queue: Arc::default(), is_log: S::IS_LOG };

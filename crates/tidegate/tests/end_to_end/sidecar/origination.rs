@@ -172,6 +172,7 @@ async fn origins_that_ask_for_a_certificate_are_shown_the_workload_s() {
     assert!(ask(&world, "closed").await.ends_with(" 503"));
     let why = format!("file_{own}_cannot_be_read:_Permission_denied");
     sidecar.logged(&[" 503 ", &why, "closed.example"]).await;
+    sidecar.told("the sidecar is user 1337, which has to be able to read it").await;
     mode(0o644).expect("a mode");
     eventually(PATIENCE, async || {
         let answer = ask(&world, "closed").await;
@@ -185,6 +186,17 @@ async fn origins_that_ask_for_a_certificate_are_shown_the_workload_s() {
 fn at_port(port: u16, protocol: &str, service: &str) -> String {
     let own = format!("number: {port}, name: own, protocol: {protocol}");
     service.replace("number: 80, name: http, protocol: HTTP", &own)
+}
+
+#[tokio::test]
+async fn certificates_that_are_not_there_are_told_in_the_log() {
+    let Some(world) = World::new() else { return };
+    let in_mesh = service("mesh", ORIGINS[0], "{mode: ISTIO_MUTUAL}");
+    let named = service("named", ORIGINS[1], "{mode: SIMPLE, credentialName: foo}");
+    let sidecar = started(&world, &[in_mesh, named]).await;
+    sidecar.told("--workload-certs FOLDER takes it from").await;
+    sidecar.told("in namespace default, where the workload is").await;
+    sidecar.end().await;
 }
 
 #[tokio::test]
