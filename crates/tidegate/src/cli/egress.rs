@@ -81,23 +81,37 @@ enum Output {
     Table,
     /// ServiceEntries that would let it out
     Yaml,
-    /// The admin interface's own JSON
+    /// The admin interface's own JSON, with the workload in each entry
     Json,
 }
 
 /// Fetches and prints.
 pub fn run(args: &EgressArgs) -> Outcome<()> {
     let Verb::Denied(args) = &args.verb;
-    let lists = args.narrowed(lists(args)?)?;
+    let mut lists = args.narrowed(lists(args)?)?;
+    if args.output != Output::Yaml {
+        let asks = args.admin.is_none() && lists.iter().flat_map(entries).any(at_gateway);
+        name_workloads(&mut lists, &if asks { pods(&args.access) } else { BTreeMap::new() });
+    }
     terminal::print(match args.output {
         Output::Json => json(lists),
         Output::Yaml => manifests(&lists),
-        Output::Table => {
-            let asks = args.admin.is_none() && lists.iter().flat_map(entries).any(at_gateway);
-            let pods = if asks { pods(&args.access) } else { BTreeMap::new() };
-            table(&lists, &pods)
-        }
+        Output::Table => table(&lists),
     })
+}
+
+/// Adds to each entry whose it is, as `NAME.NAMESPACE`, where that is known: at an egress gateway by the address, in `pods`.
+fn name_workloads(lists: &mut [Value], pods: &BTreeMap<String, String>) {
+    for told in lists {
+        let own = workload(told);
+        for entry in told["denied"].as_array_mut().into_iter().flatten() {
+            let source = || entry["source"].as_str().and_then(|source| pods.get(source)).cloned();
+            let named = if at_gateway(entry) { source() } else { own.clone() };
+            if let Some(named) = named {
+                entry["workload"] = named.into();
+            }
+        }
+    }
 }
 
 /// The lists of all processes that are asked, each in the form of `/egress/denied`.
@@ -184,13 +198,11 @@ fn json(mut lists: Vec<Value>) -> String {
     }
 }
 
-fn table(lists: &[Value], pods: &BTreeMap<String, String>) -> String {
+fn table(lists: &[Value]) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let row = |own: Option<&String>, entry: &Value| {
-        let source = entry["source"].as_str().and_then(|source| pods.get(source));
-        let workload = if at_gateway(entry) { source } else { own };
+    let row = |entry: &Value| {
         vec![
-            workload.cloned().unwrap_or_else(|| "-".to_owned()),
+            entry["workload"].as_str().unwrap_or("-").to_owned(),
             entry["host"].as_str().unwrap_or("-").to_owned(),
             text(&entry["address"]),
             entry["port"].to_string(),
@@ -200,13 +212,7 @@ fn table(lists: &[Value], pods: &BTreeMap<String, String>) -> String {
             text(&entry["source"]),
         ]
     };
-    let rows: Vec<Vec<String>> = lists
-        .iter()
-        .flat_map(|told| {
-            let own = workload(told);
-            entries(told).map(move |entry| row(own.as_ref(), entry))
-        })
-        .collect();
+    let rows: Vec<Vec<String>> = lists.iter().flat_map(entries).map(row).collect();
     let unlisted = lists.iter().filter_map(|told| told["unlisted"].as_u64());
     let unlisted = match unlisted.fold(0, u64::saturating_add) {
         0 => String::new(),
@@ -274,6 +280,20 @@ mod tests {
         json!({"node": {"metadata": {"NAME": "sleep", "NAMESPACE": "own"}}, "denied": all, "unlisted": 3})
     }
 
+    fn table(lists: &[Value], pods: &BTreeMap<String, String>) -> String {
+        let mut lists = lists.to_vec();
+        name_workloads(&mut lists, pods);
+        super::table(&lists)
+    }
+
+    #[test]
+    fn json_says_whose_each_entry_is() {
+        let mut lists = vec![told()];
+        name_workloads(&mut lists, &BTreeMap::new());
+        let told: Value = serde_json::from_str(&json(lists)).expect("JSON");
+        assert_eq!(told["denied"][1]["workload"], "sleep.own");
+    }
+
     #[test]
     fn the_table_has_a_line_for_each_and_says_what_is_not_in_it() {
         let mut other = told();
@@ -289,7 +309,7 @@ mod tests {
         assert_eq!(lines[2][1..5], ["-", "192.0.2.1", "22", "TCP"]);
         assert_eq!(lines[3][..2], ["curl.own", "www.espn.com"]);
         assert_eq!(lines[5][..3], ["6", "more", "refusals"]);
-        let nothing = super::table(&[json!({"denied": []})], &BTreeMap::new());
+        let nothing = super::table(&[json!({"denied": []})]);
         assert_eq!(nothing, "Nothing was refused.\n");
     }
 

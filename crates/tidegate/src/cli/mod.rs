@@ -10,6 +10,7 @@ mod expand;
 mod explain;
 mod inject;
 mod istio;
+mod istioctl;
 mod logging;
 mod objects;
 mod proxy;
@@ -101,8 +102,10 @@ enum Verb {
     /// Say what is wrong with objects: those of the running process, or of manifests that nobody has applied yet
     Analyze(Box<AnalyzeArgs>),
     /// Show what a running gateway has been told to do
+    #[command(visible_alias = "pc")]
     ProxyConfig(proxy_config::ProxyConfigArgs),
     /// Say whether gateways have what they were told
+    #[command(visible_alias = "ps")]
     ProxyStatus(proxy_status::ProxyStatusArgs),
     /// List what was not let out, and what would let it out
     Egress(egress::EgressArgs),
@@ -142,7 +145,7 @@ fn start(line: Vec<OsString>) -> Outcome<ExitCode> {
         addresses: &|| crate::sidecar::own_addresses(&[]).unwrap_or_default(),
     };
     match istio::meant(line, &pod)? {
-        istio::Meant::Ours(line) => dispatch(Cli::parse_from(line).verb),
+        istio::Meant::Ours(line) => dispatch(Cli::parse_from(istioctl::ordered(line)).verb),
         istio::Meant::Agents(line) => agent::run(line).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -63,18 +63,19 @@ pub struct ProxyConfigArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Section {
     /// Everything
+    #[value(alias = "a")]
     All,
     /// Ports, and what is done with connections
-    #[value(alias = "listener")]
+    #[value(aliases = ["listener", "l"])]
     Listeners,
     /// Hosts and paths, and where they lead
-    #[value(alias = "route")]
+    #[value(aliases = ["route", "r"])]
     Routes,
     /// Destinations
-    #[value(alias = "cluster")]
+    #[value(aliases = ["cluster", "c"])]
     Clusters,
     /// Addresses of destinations
-    #[value(alias = "endpoint")]
+    #[value(aliases = ["endpoint", "ep"])]
     Endpoints,
 }
 
