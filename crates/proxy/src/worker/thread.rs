@@ -125,6 +125,10 @@ pub(crate) async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceive
                 let _ = done.send(());
             }
             Some(Command::Drain(done)) => {
+                // What has come to one listener may be another's, which takes it until the last queue is empty.
+                for open in open.values_mut() {
+                    open.stop_accepting().await;
+                }
                 for (_, mut open) in open.drain() {
                     open.close(&worker).await;
                 }
@@ -189,6 +193,11 @@ impl Open {
     /// Takes no more connections than those that have come.
     async fn close(&mut self, worker: &Worker) {
         worker.listeners.leave(&self.local);
+        self.stop_accepting().await;
+    }
+
+    /// Takes what has come to its sockets, and closes them.
+    async fn stop_accepting(&mut self) {
         for accepting in self.accepting.drain(..) {
             let socket = accepting.stop().await;
             self.local.accept_waiting(&socket);
