@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use k8s_openapi::api::{apps, autoscaling, core, policy, rbac};
+use k8s_openapi::api::{admissionregistration, apps, autoscaling, core, policy, rbac};
 use k8s_openapi::serde::Serialize;
 use k8s_openapi::serde::de::DeserializeOwned;
 use serde_json::Value;
 use tidegate_api::Kind;
 use tidegate_api::kinds::{by_api_version, split_api_version};
+use tidegate_testing::ca::Ca;
+use tidegate_testing::process::Process;
 use tidegate_testing::tools::Tool;
 
 use crate::support::ApiServer;
@@ -62,6 +64,9 @@ fn agrees_with_schema(object: &Value) {
     match (text("apiVersion"), text("kind")) {
         ("v1", "Service") => agrees::<core::v1::Service>(object),
         ("v1", "ServiceAccount") => agrees::<core::v1::ServiceAccount>(object),
+        ("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration") => {
+            agrees::<admissionregistration::v1::MutatingWebhookConfiguration>(object);
+        }
         ("apps/v1", "Deployment") => agrees::<apps::v1::Deployment>(object),
         ("autoscaling/v2", "HorizontalPodAutoscaler") => {
             agrees::<autoscaling::v2::HorizontalPodAutoscaler>(object);
@@ -227,6 +232,71 @@ fn the_container_is_started_with_flags_that_there_are() {
     let started = command.args(flags).env_clear().output().expect("it runs");
     let told = String::from_utf8_lossy(&started.stderr);
     assert!(told.contains("there is no kubeconfig"), "{told}");
+}
+
+/// The injector is asked where it answers, for the Pods that it is for, and its certificate is where it looks for it.
+#[tokio::test]
+async fn the_injector_is_asked_where_it_answers() {
+    let path = deploy().join("manifests/sidecar-injector.yaml");
+    let documents = documents(&std::fs::read_to_string(path).expect("manifests"));
+    documents.iter().for_each(agrees_with_schema);
+    let deployment = find(&documents, "Deployment");
+    let (template, service) = (&deployment["spec"]["template"], find(&documents, "Service"));
+    let labels = template["metadata"]["labels"].as_object().expect("labels");
+    for selector in [
+        &deployment["spec"]["selector"]["matchLabels"],
+        &service["spec"]["selector"],
+        &find(&documents, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+    ] {
+        for (key, value) in selector.as_object().expect("a selector") {
+            assert_eq!(labels.get(key), Some(value), "{key}");
+        }
+    }
+    let webhook = &find(&documents, "MutatingWebhookConfiguration")["webhooks"][0];
+    let asked = &webhook["clientConfig"]["service"];
+    for field in ["name", "namespace"] {
+        assert_eq!(asked[field], service["metadata"][field]);
+    }
+    let container = &template["spec"]["containers"][0];
+    let port = &service["spec"]["ports"][0];
+    assert_eq!(
+        (&asked["port"], &port["targetPort"]),
+        (&port["port"], &container["ports"][0]["containerPort"])
+    );
+
+    // The workloads' rights are those of what is read.
+    let cluster = find(&documents, "ClusterRole");
+    let own = documents.iter().find(|one| one["metadata"]["name"] == "tidegate-sidecar-own");
+    let read = |role: &Value| -> BTreeSet<String> {
+        let rights = rights(role).into_iter();
+        rights.filter_map(|right| Some(right.split_once(": ")?.1.to_owned())).collect()
+    };
+    let mut wanted: BTreeSet<String> = needed(false);
+    wanted = wanted.iter().filter_map(|it| Some(it.split_once(": ")?.1.to_owned())).collect();
+    wanted.extend(["get", "create", "patch"].map(|verb| format!("{verb} /events")));
+    assert_eq!(&read(cluster) | &read(own.expect("a role")), wanted);
+
+    // It starts with these flags, at the port that is asked, and answers at the path.
+    let folder = tempfile::tempdir().expect("a folder");
+    let ca = Ca::new("a cluster");
+    let identity = ca.issue(&["tidegate-webhook.istio-system.svc"]);
+    std::fs::write(folder.path().join("tls.crt"), &identity.certificate_pem).expect("a file");
+    std::fs::write(folder.path().join("tls.key"), &identity.key_pem).expect("a file");
+    let mount = container["volumeMounts"][0]["mountPath"].as_str().expect("a path");
+    let here = folder.path().display().to_string();
+    let flags = container["args"].as_array().expect("flags").iter();
+    let flags = flags.map(|flag| flag.as_str().expect("text").replace(mount, &here));
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(flags).args(["--listen", "127.0.0.1:0"]);
+    let process = Process::spawn(command);
+    let line = process.stderr().containing("injects the Pods").await;
+    assert!(line.contains(asked["path"].as_str().expect("a path")), "{line}");
+    let help = Command::new(env!("CARGO_BIN_EXE_tidegate")).args(["webhook", "--help"]).output();
+    let help = String::from_utf8(help.expect("it runs").stdout).expect("text");
+    assert!(
+        help.contains(&format!("0.0.0.0:{}", asked["port"])),
+        "the port is the default: {help}"
+    );
 }
 
 /// What an API server has to say of the kinds that ours knows.

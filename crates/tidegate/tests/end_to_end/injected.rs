@@ -47,10 +47,11 @@ struct Container {
 }
 
 impl Container {
-    /// An init container of a workload's template.
+    /// A container of a workload's template, of either sort.
     fn of(template: &Value, name: &str) -> Self {
-        let all = template["spec"]["initContainers"].as_array().expect("containers");
-        let manifest = all.iter().find(|one| one["name"] == name).expect("the container").clone();
+        let lists = ["initContainers", "containers"].map(|list| template["spec"][list].as_array());
+        let mut all = lists.into_iter().flatten().flatten();
+        let manifest = all.find(|one| one["name"] == name).expect("the container").clone();
         let variables = manifest["env"].as_array().into_iter().flatten();
         let variables = variables.map(|variable| {
             let name = variable["name"].as_str().expect("a name").to_owned();
@@ -100,16 +101,35 @@ fn filled_in(reference: &Value) -> String {
 
 #[tokio::test]
 async fn injected_containers_capture_and_serve() {
+    capture_and_serve("", 0).await;
+}
+
+#[tokio::test]
+async fn so_they_do_in_the_classic_layout() {
+    capture_and_serve("--nativeSidecar=false", 1).await;
+}
+
+#[tokio::test]
+async fn so_they_do_where_addresses_are_left_alone() {
+    capture_and_serve("--meshConfigFile MESH", 0).await;
+}
+
+/// Injects with these flags, and does what a node does; `beside` containers are beside the workload's.
+async fn capture_and_serve(flags: &str, beside: usize) {
     let Some(setting) = Setting::new("001/samples/sleep").await else { return };
     let Setting { world, shell, kubeconfig, .. } = &setting;
     let at: SocketAddr = format!("{}:80", ORIGINS[0]).parse().expect("an address");
     let web = Origin::start().at(at).http(echo).await;
     shell.ok(OBJECTS).await;
-    let injected = shell.ok("istioctl kube-inject -f sleep.yaml").await;
+    let mesh = world.file("mesh.yaml", "defaultConfig: {interceptionMode: TPROXY}");
+    let flags = flags.replace("MESH", &mesh);
+    let injected = shell.ok(&format!("istioctl kube-inject -f sleep.yaml {flags}")).await;
     let documents = tidegate_yaml::parse(&injected).into_iter();
     let mut documents = documents.map(|document| document.expect("YAML").to_json());
     let deployment = documents.find(|object| object["kind"] == "Deployment").expect("it is there");
     let template = &deployment["spec"]["template"];
+    let containers = template["spec"]["containers"].as_array().map_or(0, Vec::len);
+    assert_eq!(containers, 1 + beside, "{template:#}");
     let [init, proxy] = ["istio-init", "istio-proxy"].map(|name| Container::of(template, name));
     for container in [&init, &proxy] {
         let image = container.manifest["image"].as_str().expect("an image");
@@ -148,9 +168,13 @@ async fn injected_containers_capture_and_serve() {
     let denied = world.curl(&elsewhere).await;
     assert!(denied.ends_with(" 502"), "{denied}");
 
-    let hook = words(&proxy.manifest["lifecycle"]["preStop"]["exec"]["command"]);
-    assert_eq!(hook[0], "pilot-agent");
-    done(&hook[1..]).await;
+    // In the classic layout nothing says that the workload has ended before.
+    let hook = proxy.manifest.pointer("/lifecycle/preStop/exec/command").map(words);
+    assert_eq!(hook.is_some(), beside == 0);
+    if let Some(hook) = hook {
+        assert_eq!(hook[0], "pilot-agent");
+        done(&hook[1..]).await;
+    }
     sidecar.signal(rustix::process::Signal::TERM);
     assert!(sidecar.wait(PATIENCE).await.success(), "{sidecar}");
 }
