@@ -155,30 +155,32 @@ async fn what_service_entries_describe_goes_out_and_nothing_else() {
 async fn calls_directly(setting: &Setting, source: Workload, web: &Origin) {
     let Setting { shell, .. } = setting;
     source.end().await;
-    let captured =
-        "kubectl get deployment sleep -o jsonpath='{.spec.template.spec.initContainers[0].args}'";
+    let mut running = None;
     for ranges in RANGES {
+        if let Some(before) = running.take() {
+            Workload::end(before).await;
+        }
         let inject =
             format!("istioctl kube-inject -f samples/sleep/sleep.yaml --includeIPRanges={ranges}");
         shell.ok(&format!("kubectl apply -f <({inject})")).await;
-        let args = shell.ok(captured).await;
-        assert!(args.contains(&format!("\"-i\",\"{ranges}\"")), "{args}");
+        let source = setting.deployed("sleep-2").await;
+        assert_eq!(shell.ok(SOURCE_POD).await, "sleep-2");
+        let before = web.connections();
+        let direct = source.curl(&["http://httpbin.org/headers"]).await;
+        assert_eq!(direct, "httpbin.org/headers 200", "{ranges}");
+        assert_eq!(web.connections(), before + 1, "{ranges}");
+        let log = shell.ok("kubectl logs sleep-2 -c istio-proxy").await;
+        assert_eq!(log, "", "{ranges}: nothing has touched the sidecar");
+        running = Some(source);
     }
-    let flags = ["--include-ip-ranges", RANGES[3]];
-    let source = setting.workload("sleep-2", "app=sleep", &flags).await;
-    let source_pod = shell.ok(SOURCE_POD).await;
-    assert_eq!(source_pod, "sleep-2");
-    let before = web.connections();
-    let direct = source.curl(&["http://httpbin.org/headers"]).await;
-    assert_eq!(direct, "httpbin.org/headers 200");
-    assert_eq!(web.connections(), before + 1);
+    let source = running.expect("the last of them");
     // Whatever the protocol, and whoever speaks first.
     greeter(ORIGINS[0], 27017).await;
     let greeted = "exec 3<>/dev/tcp/10.77.0.2/27017; head -n 1 <&3";
     let mongo = source.exec("bash", &["-c", greeted]).await.success();
     let own = "kubectl get pod sleep-2 -o jsonpath='{.status.podIP}'";
     assert_eq!(mongo, format!("hello {}\n", shell.ok(own).await), "the workload's own address");
-    let log = shell.ok(&format!("kubectl logs {source_pod} -c istio-proxy")).await;
+    let log = shell.ok("kubectl logs sleep-2 -c istio-proxy").await;
     assert_eq!(log, "", "nothing has touched the sidecar");
     source.end().await;
 

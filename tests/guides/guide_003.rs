@@ -12,7 +12,7 @@ use tidegate_testing::origin::{Body, Origin, full};
 use tidegate_testing::{PATIENCE, eventually};
 
 use crate::support::captured::ORIGINS;
-use crate::support::egress_guide::{Setting, Workload};
+use crate::support::egress_guide::Setting;
 
 const HTTPBIN: &str = "cat <<EOF | kubectl create -f -
 apiVersion: v1
@@ -131,7 +131,7 @@ async fn calls_directly(setting: &Setting, pod: &str, ranges: &str) {
     let Setting { shell, .. } = setting;
     let inject = format!("istioctl kube-inject -f sleep.yaml --includeIPRanges={ranges}");
     shell.ok(&format!("kubectl apply -f <({inject})")).await;
-    let source = started(setting, pod).await;
+    let source = setting.deployed(pod).await;
     assert_eq!(shell.ok(SOURCE_POD).await, pod);
     let direct = source.curl(&["http://httpbin.org/headers"]).await;
     assert_eq!(direct, "httpbin.org/headers 200");
@@ -140,15 +140,4 @@ async fn calls_directly(setting: &Setting, pod: &str, ranges: &str) {
     let log = shell.ok(&format!("kubectl logs {pod} -c istio-proxy")).await;
     assert_eq!(log, "", "nothing has touched the sidecar");
     source.end().await;
-}
-
-/// Starts the workload with the ranges that its Deployment would have istio-init capture.
-async fn started(setting: &Setting, pod: &str) -> Workload {
-    let args =
-        "kubectl get deployment sleep -o jsonpath='{.spec.template.spec.initContainers[0].args}'";
-    let args = setting.shell.ok(args).await;
-    let args: Vec<String> = serde_json::from_str(&args).expect("arguments");
-    let place = args.iter().position(|word| word == "-i").expect("what is captured");
-    let flags = ["--include-ip-ranges", &args[place + 1]];
-    setting.workload(pod, "app=sleep", &flags).await
 }

@@ -56,6 +56,16 @@ impl Setting {
         let known = ["--pod", pod, "--labels", labels];
         Workload::start(&self.kubeconfig, &self.roots, &[&known, flags].concat()).await
     }
+
+    /// Starts the workload `sleep` with the ranges that its Deployment would have istio-init capture.
+    pub async fn deployed(&self, pod: &str) -> Workload {
+        let args = "kubectl get deployment sleep -o jsonpath='{.spec.template.spec.initContainers[0].args}'";
+        let args = self.shell.ok(args).await;
+        let args: Vec<String> = serde_json::from_str(&args).expect("arguments");
+        let place = args.iter().position(|word| word == "-i").expect("what is captured");
+        let flags = ["--include-ip-ranges", &args[place + 1]];
+        self.workload(pod, "app=sleep", &flags).await
+    }
 }
 
 /// A captured workload. Killed when dropped.
