@@ -5,7 +5,7 @@ A workload in a network namespace of its own, whose connections `tidegate captur
 other end of a pair of interfaces. `tidegate sidecar` runs on manifests; Envoy runs on what that sidecar's /config_dump shows.
 The figure is the user and system CPU of the proxy per connection or request. Needs root, iproute2 and iptables.
 """
-import argparse, ctypes, json, os, pathlib, signal, socket, statistics, subprocess, sys, tempfile, time, urllib.error, urllib.request
+import argparse, ctypes, json, os, pathlib, signal, socket, ssl, statistics, subprocess, sys, tempfile, time, urllib.error, urllib.request
 
 PEERS = ["tidegate", "envoy"]
 ORIGIN, WORKLOAD, ADMIN = "10.77.0.2", "10.77.0.100", "http://127.0.0.1:15000"
@@ -18,12 +18,23 @@ ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 1024\r\n\r\n" + BODY
 REQUEST = b"GET / HTTP/1.1\r\nHost: %s\r\n\r\n"
 TICK = os.sysconf("SC_CLK_TCK")
 
+
+def hello(name):
+    """What a client begins TLS with. The proxy only looks for the name in it: the rest of the connection is bytes to it."""
+    sent = ssl.MemoryBIO()
+    try:
+        ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), sent, server_hostname=name).do_handshake()
+    except ssl.SSLWantReadError:
+        return sent.read()
+
+
 # What is measured: the origin's port, what is said, and whether connections are kept.
 CASES = {
     "http-connections": (8080, REQUEST % b"web.example", False),
     "http-requests": (8080, REQUEST % b"web.example", True),
     "sniffed-connections": (8081, REQUEST % b"any.example", False),
     "tcp-connections": (8082, REQUEST % b"raw.example", False),
+    "tls-connections": (8443, hello("tls.example") + b"\r\n\r\n", False),
 }
 MANIFESTS = "\n---\n".join(
     f"""apiVersion: networking.istio.io/v1
@@ -39,6 +50,7 @@ spec:
         ("web", 8080, ", protocol: HTTP"),
         ("any", 8081, ""),
         ("raw", 8082, ", protocol: TCP"),
+        ("tls", 8443, ", protocol: TLS"),
     ]
 )
 
