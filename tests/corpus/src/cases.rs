@@ -81,6 +81,25 @@ pub fn read<T: DeserializeOwned>(file: &Path) -> Result<Vec<T>> {
     serde_json::from_value(cases).with_context(|| file.display().to_string())
 }
 
+/// Runs every case of a folder with one in each file: `judge` answers in what it is not as expected. A case is called after its file and
+/// its own `name`.
+pub fn run<T: DeserializeOwned>(
+    folder: &Path,
+    judge: impl Fn(&T) -> Result<Option<String>>,
+) -> Result<Tally> {
+    let mut tally = Tally::default();
+    for file in files(folder)? {
+        let document = document(&file)?;
+        let name = document["name"].as_str().unwrap_or_default().to_owned();
+        let wrong =
+            serde_json::from_value(document).map_err(Into::into).and_then(|case| judge(&case));
+        let wrong = wrong.with_context(|| file.display().to_string())?;
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        tally.add(&format!("{stem}/{name}"), wrong.map_or(Verdict::Passed, Verdict::Failed));
+    }
+    Ok(tally)
+}
+
 /// The one document of a file.
 pub fn document(file: &Path) -> Result<Value> {
     let text = fs::read_to_string(file)?;

@@ -4,16 +4,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tidegate_inject::{Settings, inject, with_mesh_config};
 
-use crate::cases::{self, Tally, Verdict};
+use crate::cases::{self, Tally};
 
 #[derive(Deserialize)]
 struct Case {
-    name: String,
     input: Vec<Value>,
     #[serde(default, rename = "installValues")]
     values: BTreeMap<String, String>,
@@ -39,18 +38,7 @@ struct Expect {
 
 /// Runs every case of a folder.
 pub fn run(folder: &Path) -> Result<Tally> {
-    let mut tally = Tally::default();
-    for file in cases::files(folder)? {
-        let case: Case = serde_json::from_value(cases::document(&file)?)
-            .with_context(|| file.display().to_string())?;
-        let verdict = match judge(&case).with_context(|| file.display().to_string())? {
-            None => Verdict::Passed,
-            Some(why) => Verdict::Failed(why),
-        };
-        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-        tally.add(&format!("{stem}/{}", case.name), verdict);
-    }
-    Ok(tally)
+    cases::run(folder, judge)
 }
 
 /// In what the manifest is not as expected.

@@ -13,11 +13,10 @@ use tidegate_capture::{Dns, Family, Groups, Name, Options, Table, list, port, re
 use tidegate_testing::namespace;
 use tidegate_testing::tools::{self, Tool};
 
-use crate::cases::{self, Tally, Verdict};
+use crate::cases::{self, Tally};
 
 #[derive(Deserialize)]
 struct Case {
-    name: String,
     #[serde(default)]
     scope: Scope,
     options: Map<String, Value>,
@@ -49,20 +48,11 @@ struct Expected {
 
 /// Runs every case of a folder.
 pub fn run(folder: &Path) -> Result<Tally> {
-    let mut tally = Tally::default();
     let loads = can_load();
-    for file in cases::files(folder)? {
-        let case: Case = serde_json::from_value(cases::document(&file)?)
-            .with_context(|| file.display().to_string())?;
-        let mut wrong = judge(&case).with_context(|| file.display().to_string())?;
-        if loads && wrong.is_none() && case.scope == Scope::Core {
-            wrong = refused(&options(&case.options)?)?;
-        }
-        let verdict = wrong.map_or(Verdict::Passed, Verdict::Failed);
-        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-        tally.add(&format!("{stem}/{}", case.name), verdict);
-    }
-    Ok(tally)
+    cases::run(folder, |case: &Case| match judge(case)? {
+        None if loads && case.scope == Scope::Core => refused(&options(&case.options)?),
+        wrong => Ok(wrong),
+    })
 }
 
 /// In what the rules are not as expected.

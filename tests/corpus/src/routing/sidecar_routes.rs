@@ -119,7 +119,7 @@ fn domains(case: &Value, table: &Value) -> Result<(), String> {
     );
     let name = table_name(case["routeConfig"].as_str().unwrap_or_default())
         .ok_or("it is no port, and no service with one")?;
-    let found = routes::table(&name, &scope).hosts;
+    let found = routes::Tables::new(&scope).table(&name).hosts;
 
     let wanted = case["expect"]["virtualHosts"].as_object().into_iter().flatten();
     // Host names know no letter case, and what is compiled has small letters throughout.
