@@ -125,6 +125,8 @@ mod tests {
     async fn a_gateway_without_a_sign_is_gone_and_one_with_another_is_not() {
         let dir = tempfile::tempdir().expect("a folder");
         let store = Store::open(dir.path(), store::Options::default()).expect("a store");
+        let ns = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "ns" } });
+        put(&store, Kind::Namespace, ns).await;
         for name in ["stays-status", "goes-status", "of-something-else"] {
             put(&store, Kind::Lease, lease(name, 0)).await;
         }
