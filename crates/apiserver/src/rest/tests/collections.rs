@@ -43,6 +43,99 @@ async fn selectors_pick() {
     );
 }
 
+/// What each field that is offered picks, through the API: who has the value, and with `!=` who has another.
+#[tokio::test]
+async fn fields_pick() {
+    let lab = lab();
+    let namespace = "/api/v1/namespaces/default";
+    let pod = |name: &str, spec: Value, status: Value| {
+        let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+            "spec": {"containers": [{"name": "c", "image": "i"}]}, "status": status});
+        pod["spec"]
+            .as_object_mut()
+            .expect("a spec")
+            .append(spec.clone().as_object_mut().expect("fields"));
+        ("pods", pod)
+    };
+    let event = |name: &str, of: Value, more: Value| {
+        let mut event = json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": name}, "involvedObject": of});
+        event
+            .as_object_mut()
+            .expect("an event")
+            .append(more.clone().as_object_mut().expect("fields"));
+        ("events", event)
+    };
+    let secret = |name: &str, kind: &str| {
+        (
+            "secrets",
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": kind}),
+        )
+    };
+    let service = |name: &str, spec: Value| {
+        (
+            "services",
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}),
+        )
+    };
+    let there = [
+        pod(
+            "a",
+            json!({"nodeName": "n", "restartPolicy": "Never", "schedulerName": "s", "serviceAccountName": "sa", "hostNetwork": true}),
+            json!({"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}], "phase": "Running", "nominatedNodeName": "m"}),
+        ),
+        pod("b", json!({}), json!({"podIP": "10.0.0.2", "phase": "Succeeded"})),
+        event(
+            "a",
+            json!({"kind": "Pod", "namespace": "default", "name": "x", "uid": "u", "apiVersion": "v1", "resourceVersion": "7", "fieldPath": "spec"}),
+            json!({"reason": "R", "type": "Warning", "reportingComponent": "c", "source": {"component": "s"}}),
+        ),
+        event(
+            "b",
+            json!({"kind": "Service", "namespace": "default", "name": "y"}),
+            json!({"reason": "Q", "type": "Normal"}),
+        ),
+        secret("a", "example.com/x"),
+        secret("b", "Opaque"),
+        service("a", json!({"clusterIP": "None", "ports": [{"port": 80}]})),
+        service("b", json!({"type": "NodePort", "ports": [{"port": 80}]})),
+    ];
+    for (plural, object) in there {
+        lab.post(&format!("{namespace}/{plural}"), object).await.expect(201);
+    }
+    for (plural, field, value) in [
+        ("pods", "spec.nodeName", "n"),
+        ("pods", "spec.restartPolicy", "Never"),
+        ("pods", "spec.schedulerName", "s"),
+        ("pods", "spec.serviceAccountName", "sa"),
+        ("pods", "spec.hostNetwork", "true"),
+        ("pods", "status.phase", "Running"),
+        ("pods", "status.podIP", "10.0.0.1"),
+        ("pods", "status.podIPs", "10.0.0.1"),
+        ("pods", "status.nominatedNodeName", "m"),
+        ("events", "involvedObject.kind", "Pod"),
+        ("events", "involvedObject.name", "x"),
+        ("events", "involvedObject.uid", "u"),
+        ("events", "involvedObject.apiVersion", "v1"),
+        ("events", "involvedObject.resourceVersion", "7"),
+        ("events", "involvedObject.fieldPath", "spec"),
+        ("events", "reason", "R"),
+        ("events", "reportingComponent", "c"),
+        ("events", "source", "s"),
+        ("events", "type", "Warning"),
+        ("secrets", "type", "example.com/x"),
+        ("services", "spec.clusterIP", "None"),
+        ("services", "spec.type", "ClusterIP"),
+    ] {
+        for (is, picked) in [("=", "a"), ("==", "a"), ("!=", "b")] {
+            let named = "metadata.name!=kubernetes";
+            let query = format!("{namespace}/{plural}?fieldSelector={field}{is}{value},{named}");
+            assert_eq!(lab.get(&query).await.names(), [picked], "{plural}: {field}{is}{value}");
+        }
+    }
+    let active = lab.get("/api/v1/namespaces?fieldSelector=status.phase!=Active").await;
+    assert_eq!(active.names(), [""; 0]);
+}
+
 #[tokio::test]
 async fn pages_show_one_revision() {
     let lab = five().await;

@@ -207,7 +207,7 @@ async fn services_get_addresses_and_ports_that_no_other_has() {
 }
 
 #[tokio::test]
-async fn pods_keep_their_address_and_deployments_come_with_a_warning() {
+async fn pods_keep_their_address_and_sets_of_them_come_with_a_warning() {
     let lab = lab();
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "p" },
@@ -216,16 +216,26 @@ async fn pods_keep_their_address_and_deployments_come_with_a_warning() {
     });
     let created = lab.post("/api/v1/namespaces/default/pods", pod).await.expect(201);
     assert_eq!(created["status"]["podIP"], "10.1.2.3");
-    let deployment = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "d" },
-        "spec": {
-            "selector": { "matchLabels": { "a": "b" } },
-            "template": { "metadata": { "labels": { "a": "b" } }, "spec": { "containers": [{ "name": "c", "image": "i" }] } },
-        },
-    });
-    let answer = lab.post("/apis/apps/v1/namespaces/default/deployments", deployment).await;
-    assert!(answer.warnings()[0].contains("nothing here runs its pods"));
-    assert_eq!(answer.expect(201)["spec"]["replicas"], 1);
+    for (kind, plural, replicas) in [
+        ("Deployment", "deployments", json!(1)),
+        ("StatefulSet", "statefulsets", json!(1)),
+        ("ReplicaSet", "replicasets", json!(1)),
+        ("DaemonSet", "daemonsets", Value::Null),
+    ] {
+        let template = json!({ "metadata": { "labels": { "a": "b" } }, "spec": { "containers": [{ "name": "c", "image": "i" }] } });
+        let set = json!({
+            "apiVersion": "apps/v1", "kind": kind, "metadata": { "name": "d" },
+            "spec": { "selector": { "matchLabels": { "a": "b" } }, "template": template, "serviceName": "d" },
+        });
+        let path = format!("/apis/apps/v1/namespaces/default/{plural}?fieldValidation=Ignore");
+        let answer = lab.post(&path, set).await;
+        let warnings = answer.warnings();
+        assert!(
+            warnings.iter().any(|told| told.contains("nothing here runs its pods")),
+            "{kind}: {warnings:?}"
+        );
+        assert_eq!(answer.expect(201)["spec"]["replicas"], replicas, "{kind}");
+    }
 }
 
 #[tokio::test]

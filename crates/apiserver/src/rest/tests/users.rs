@@ -100,7 +100,10 @@ async fn the_list_of_rights_is_what_each_of_them_is() {
     let reviews = "/apis/authorization.k8s.io/v1";
     let rules = json!({ "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview",
         "spec": { "namespace": "default" } });
-    for groups in [&["system:masters"][..], &["tidegate:view"], &[]] {
+    let proxies = ["tidegate:proxy:default", "tidegate:proxy:other"];
+    for groups in
+        [&["system:masters"][..], &["tidegate:view"], &proxies[..1], &proxies[1..], &proxies, &[]]
+    {
         let asks = user("one", groups);
         let path = format!("{reviews}/selfsubjectrulesreviews");
         let answer = lab.call(Method::POST, &path).by(&asks).json(&rules).send().await;
@@ -123,6 +126,8 @@ async fn the_list_of_rights_is_what_each_of_them_is() {
             ("", "pods", "log"),
             ("", "pods", "exec"),
             ("", "pods", "status"),
+            ("", "events", ""),
+            ("coordination.k8s.io", "leases", ""),
             ("apps", "deployments", ""),
             ("apps", "deployments", "scale"),
             ("networking.istio.io", "virtualservices", ""),
@@ -132,15 +137,15 @@ async fn the_list_of_rights_is_what_each_of_them_is() {
             ("events.k8s.io", "events", ""),
             ("authorization.k8s.io", "selfsubjectaccessreviews", ""),
         ] {
-            for verb in ["get", "list", "watch", "create", "delete"] {
-                // Parts are not listed, watched or made.
-                if !part.is_empty() && verb != "get" {
+            for verb in ["get", "list", "watch", "create", "update", "patch", "delete"] {
+                // Parts are not listed, watched, made or deleted.
+                if !part.is_empty() && !matches!(verb, "get" | "update" | "patch") {
                     continue;
                 }
                 let review = json!({
                     "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
-                    "spec": { "resourceAttributes":
-                        { "verb": verb, "group": group, "resource": resource, "subresource": part } },
+                    "spec": { "resourceAttributes": { "verb": verb, "group": group, "resource": resource,
+                        "subresource": part, "namespace": "default" } },
                 });
                 let one = lab.call(Method::POST, &path).by(&asks).json(&review).send().await;
                 let name =
