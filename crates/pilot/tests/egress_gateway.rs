@@ -2,11 +2,13 @@
 
 mod common;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use common::{World, manifest, object};
 use serde_json::{Value, json};
 use tidegate_api::{Kind, ObjectKey, Spec};
 use tidegate_pilot::expand::{
-    GATEWAY_ANNOTATION, MUTUAL_ANNOTATION, TLS_ANNOTATION, Wish, long_form,
+    GATEWAY_ANNOTATION, MUTUAL_ANNOTATION, Ports, TLS_ANNOTATION, Wish, long_form,
 };
 use tidegate_pilot::status::ConditionKind;
 use tidegate_pilot::{GatewayService, Input, Options, ProxyKind, Workload};
@@ -60,7 +62,7 @@ fn written_out(entry: &Value) -> Vec<Value> {
     let decoded = object(entry);
     let Spec::ServiceEntry(spec) = &decoded.spec else { panic!("a ServiceEntry") };
     let wish = Wish::of(&decoded, DOMAIN).expect("a wish").expect("that can be read");
-    let form = long_form(&decoded, spec, &wish, None, DOMAIN);
+    let form = long_form(&decoded, spec, &wish, None, &Ports::default(), DOMAIN);
     let mut plain = entry.clone();
     plain["metadata"].as_object_mut().expect("metadata").remove("annotations");
     [plain].into_iter().chain(form.manifests).collect()
@@ -259,4 +261,129 @@ fn what_a_way_out_for_workloads_does_not_lead_on_is_marked() {
     let world = World::with(egress_gateway(), &plain);
     assert_eq!(ways_out(&world, "0.0.0.0_80").0, [None]);
     assert_eq!(ways_out(&world, "0.0.0.0_443"), (vec![None], false));
+}
+
+/// A host of plain bytes at port 3306, through the gateway.
+fn database(name: &str, created: &str) -> Value {
+    let port = json!({"number": 3306, "name": "tcp", "protocol": "TCP"});
+    let host = format!("{name}.example");
+    let spec = json!({"hosts": [host], "ports": [port], "resolution": "DNS"});
+    let mut entry = manifest("ServiceEntry", name, &spec);
+    entry["metadata"]["creationTimestamp"] = created.into();
+    entry["metadata"]["annotations"] =
+        json!({GATEWAY_ANNOTATION: "istio-egressgateway.istio-system"});
+    entry
+}
+
+/// Where each listener of plain bytes sends, by its port.
+fn bytes_go(world: &World) -> BTreeMap<u16, Vec<String>> {
+    let mut all: BTreeMap<u16, Vec<String>> = BTreeMap::new();
+    for name in world.names(ResourceType::Listener) {
+        let listener = world.json(ResourceType::Listener, &name);
+        let port = listener["address"]["socket_address"]["port_value"].as_f64().expect("a port");
+        for chain in listener["filter_chains"].as_array().into_iter().flatten() {
+            for filter in chain["filters"].as_array().into_iter().flatten() {
+                if let Some(cluster) = filter["typed_config"]["cluster"].as_str() {
+                    all.entry(port as u16).or_default().push(cluster.to_owned());
+                }
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn plain_bytes_of_two_hosts_never_share_a_port_of_the_gateway() {
+    let first = database("z", "2026-01-01T00:00:00Z");
+    let (second, third) =
+        (database("a", "2026-01-02T00:00:00Z"), database("b", "2026-01-03T00:00:00Z"));
+    let younger = vec![second.clone(), third.clone()];
+    let mut world = World::with(egress_gateway(), &[front(&[3306]), younger.clone()].concat());
+    assert_eq!(bytes_go(&world)[&3306], ["outbound|3306||a.example"], "the oldest of two");
+    world.apply(&first);
+    let ways = bytes_go(&world);
+    assert_eq!(ways[&3306], ["outbound|3306||z.example"], "the oldest has the number");
+    let port = |of: &str| {
+        let is = |to: &Vec<String>| *to == [format!("outbound|3306||{of}")];
+        let found = ways.iter().find(|(_, to)| is(to)).map(|(port, _)| *port);
+        found.unwrap_or_else(|| panic!("{of}: {ways:?}"))
+    };
+    let [a, b] = ["a.example", "b.example"].map(port);
+    assert_eq!(ways.len(), 3, "{ways:?}");
+    assert_eq!(world.fault(&first, ConditionKind::Reconciled), None);
+    let told = world.fault(&second, ConditionKind::Reconciled).expect("the Service lacks it");
+    assert!(told.contains(&format!("no port {a}")) && told.contains("3306"), "{told}");
+
+    // No order makes a difference, and the sidecar comes to the same ports.
+    let all = [front(&[3306, a, b]), vec![first.clone()], younger].concat();
+    let mut reversed = all.clone();
+    reversed.reverse();
+    let mut world = World::with(egress_gateway(), &all);
+    assert_eq!(bytes_go(&world), ways);
+    assert_eq!(world.fault(&second, ConditionKind::Reconciled), None);
+    assert_eq!(world.dump(), World::with(egress_gateway(), &reversed).dump());
+    let workload = World::with(sidecar(), &all);
+    let sent: BTreeSet<String> = bytes_go(&workload).remove(&3306).into_iter().flatten().collect();
+    let to = |port: u16| format!("outbound|{port}||istio-egressgateway.istio-system.svc.{DOMAIN}");
+    assert_eq!(sent, [3306, a, b].map(to).into());
+
+    // What the gateway's Service has a port for stays there, and nothing is left of what goes.
+    world.delete(&first);
+    let left = bytes_go(&world);
+    assert_eq!((left.len(), left.get(&3306)), (2, None), "{left:?}");
+    world.apply(&front(&[3306])[0]);
+    assert_eq!(bytes_go(&world)[&3306], ["outbound|3306||a.example"]);
+    [&second, &third].into_iter().for_each(|entry| _ = world.delete(entry));
+    assert_eq!(bytes_go(&world), BTreeMap::new());
+}
+
+#[test]
+fn plain_bytes_keep_off_ports_of_what_says_whom_it_is_for() {
+    let other = |name: &str, ports: &[(u16, &str)]| {
+        let mut entry = database(name, "2026-01-02T00:00:00Z");
+        let port = |(number, protocol): &(u16, &str)| json!({"number": number, "name": format!("p{number}"), "protocol": protocol});
+        entry["spec"]["ports"] = ports.iter().map(port).collect();
+        entry
+    };
+    let older = database("older", "2026-01-01T00:00:00Z");
+    let mut world =
+        World::with(egress_gateway(), &[older, other("web", &[(3306, "HTTP"), (8080, "HTTP")])]);
+    assert_eq!(bytes_go(&world).get(&3306), None, "requests are expected there");
+    world.apply(&other("low", &[(80, "TCP")]));
+    let ways = bytes_go(&world);
+    assert!(ways.keys().all(|port| (20_000..30_000).contains(port)), "{ways:?}");
+    assert_eq!(ways.len(), 2, "{ways:?}");
+}
+
+#[test]
+fn in_mutual_tls_hosts_of_one_port_are_told_apart_by_name() {
+    let entry = |name: &str| {
+        let mut entry = database(name, "2026-01-01T00:00:00Z");
+        entry["metadata"]["annotations"][MUTUAL_ANNOTATION] = "true".into();
+        entry
+    };
+    let all = [front(&[3306]), vec![entry("db1"), entry("db2")]].concat();
+    let options = Options {
+        workload_certificates: Some("/certs/".into()),
+        namespace: "istio-system".to_owned(),
+        ..egress_gateway()
+    };
+    let mut world = World::with(options, &all);
+    world.give(["cert-chain.pem", "key.pem", "root-cert.pem"].map(|file| {
+        let content = Ok(std::sync::Arc::from(b"pem".as_slice()));
+        Input::File { name: format!("/certs/{file}").into(), content }
+    }));
+    let listener = world.json(ResourceType::Listener, "0.0.0.0_3306");
+    let told: BTreeMap<String, String> = (listener["filter_chains"].as_array().expect("chains"))
+        .iter()
+        .map(|chain| {
+            let name = chain["filter_chain_match"]["server_names"][0].as_str().expect("a name");
+            let filters = chain["filters"].as_array().expect("filters");
+            let to = filters.iter().find_map(|it| it["typed_config"]["cluster"].as_str());
+            (name.to_owned(), to.expect("a cluster").to_owned())
+        })
+        .collect();
+    let expected = ["db1.example", "db2.example"]
+        .map(|host| (host.to_owned(), format!("outbound|3306||{host}")));
+    assert_eq!(told, expected.into());
 }

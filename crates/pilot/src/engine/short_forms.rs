@@ -9,7 +9,7 @@ use tidegate_api::{Kind, Object, ObjectKey, Spec};
 
 use super::{Dirty, Pilot};
 use crate::Remark;
-use crate::expand::{self, Front, GATEWAY_ANNOTATION, LongForm, Wish};
+use crate::expand::{self, Claims, Front, GATEWAY_ANNOTATION, LongForm, Ports, Wish};
 use crate::model::service::Discovery;
 use crate::status::Account;
 
@@ -21,6 +21,25 @@ pub(crate) struct ShortForms {
     written: HashMap<ObjectKey, ObjectKey>,
     /// The ServiceEntries that go by a gateway, by its Service.
     by_front: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
+    /// Who has which ports of a gateway, by its Service.
+    ports: BTreeMap<ObjectKey, PortsAt>,
+}
+
+/// The ports of a gateway.
+#[derive(Debug, Default)]
+struct PortsAt {
+    claims: Claims,
+    settled: BTreeMap<ObjectKey, Ports>,
+}
+
+impl PortsAt {
+    /// Settles anew who has which; the ServiceEntries that have others than before.
+    fn settle(&mut self, front: Option<&Front>) -> Vec<ObjectKey> {
+        let before = std::mem::replace(&mut self.settled, self.claims.settle(front));
+        let keys: BTreeSet<&ObjectKey> = before.keys().chain(self.settled.keys()).collect();
+        let moved = keys.into_iter().filter(|key| before.get(*key) != self.settled.get(*key));
+        moved.cloned().collect()
+    }
 }
 
 #[derive(Debug)]
@@ -124,6 +143,10 @@ impl Pilot {
         match key.kind {
             Kind::ServiceEntry => self.settle_short_form(key, object, dirty),
             Kind::Service => {
+                let front = self.front(key);
+                if let Some(at) = self.short_forms.ports.get_mut(key) {
+                    at.settle(front.as_ref());
+                }
                 let entries = self.short_forms.by_front.get(key).into_iter().flatten();
                 for entry in entries.cloned().collect::<Vec<_>>() {
                     self.settle_again(&entry, dirty);
@@ -155,6 +178,7 @@ impl Pilot {
         dirty: &mut Dirty,
     ) {
         let before = self.short_forms.remove(entry);
+        let moved = self.claim_ports(entry, before.as_ref(), object);
         let mut form = object.and_then(|object| self.short_form(object));
         if let Some(form) = &mut form {
             self.take_written(form, before.as_ref(), dirty);
@@ -168,6 +192,48 @@ impl Pilot {
             dirty.status.insert(entry.clone());
             self.short_forms.insert(entry.clone(), form);
         }
+        for other in moved.iter().filter(|other| *other != entry) {
+            self.settle_again(other, dirty);
+        }
+    }
+
+    /// Enters what a ServiceEntry wants of its gateway's ports; the ServiceEntries that have others for it.
+    fn claim_ports(
+        &mut self,
+        entry: &ObjectKey,
+        before: Option<&ShortForm>,
+        object: Option<&Arc<Object>>,
+    ) -> Vec<ObjectKey> {
+        let wanted = object.and_then(|object| {
+            let Spec::ServiceEntry(spec) = &object.spec else { return None };
+            let wish = Wish::of(object, &self.options.domain)?.ok()?;
+            Some((object, spec, wish))
+        });
+        let now = wanted.as_ref().map(|(_, _, wish)| wish.gateway.clone());
+        let mut changed = BTreeSet::new();
+        if let Some(left) = before.and_then(|before| before.front.as_ref())
+            && Some(left) != now.as_ref()
+            && let Some(at) = self.short_forms.ports.get_mut(left)
+            && at.claims.leave(entry)
+        {
+            changed.insert(left.clone());
+        }
+        if let Some((object, spec, wish)) = wanted {
+            let at = self.short_forms.ports.entry(wish.gateway.clone()).or_default();
+            if at.claims.enter(object, spec, &wish) {
+                changed.insert(wish.gateway);
+            }
+        }
+        let mut moved = Vec::new();
+        for gateway in changed {
+            let front = self.front(&gateway);
+            let Some(at) = self.short_forms.ports.get_mut(&gateway) else { continue };
+            moved.extend(at.settle(front.as_ref()));
+            if at.settled.is_empty() && at.claims.is_empty() {
+                self.short_forms.ports.remove(&gateway);
+            }
+        }
+        moved
     }
 
     /// Takes in what is written out and was not there as it is.
@@ -204,7 +270,10 @@ impl Pilot {
         let (front, long) = match Wish::of(object, domain)? {
             Ok(wish) => {
                 let front = self.front(&wish.gateway);
-                let long = expand::long_form(object, spec, &wish, front.as_ref(), domain);
+                let at = self.short_forms.ports.get(&wish.gateway);
+                let ports = at.and_then(|at| at.settled.get(&object.key)).cloned();
+                let ports = ports.unwrap_or_default();
+                let long = expand::long_form(object, spec, &wish, front.as_ref(), &ports, domain);
                 (Some(wish.gateway), long)
             }
             Err(fault) => (None, LongForm { manifests: Vec::new(), faults: vec![fault] }),

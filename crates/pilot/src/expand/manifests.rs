@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | HTTP | port 80, by Host | to the same port, or in TLS by a subset of its own |
 //! | HTTPS, TLS | port 443, by server name, passed through | to the same port |
-//! | TCP | the same port | to the same port |
+//! | TCP | the same port, or one of its own where another has that | to the same port |
 //!
 //! A ServiceEntry with several ports of HTTP, or of TLS, keeps their numbers at the gateway, where nothing else tells them apart.
 //!
@@ -21,6 +21,7 @@ use tidegate_api::istio::service_entry::{Resolution, ServicePort};
 
 use crate::model::visibility::visibility;
 
+use super::ports::{Family, Ports};
 use super::{
     API_VERSION, Front, GATEWAY_ANNOTATION, LongForm, MUTUAL_ANNOTATION, TLS_ANNOTATION, Wish,
     mutual,
@@ -28,7 +29,6 @@ use super::{
 
 /// The subset of a host that TLS is started with.
 const SUBSET: &str = "originate-tls";
-const HTTP_PORT: u16 = 80;
 const HTTPS_PORT: u16 = 443;
 
 pub(super) struct Writer<'a> {
@@ -36,36 +36,9 @@ pub(super) struct Writer<'a> {
     pub(super) entry: &'a ServiceEntry,
     pub(super) wish: &'a Wish,
     pub(super) front: Option<&'a Front>,
+    pub(super) ports: &'a Ports,
     /// The host of the gateway's Service.
     pub(super) host: String,
-}
-
-/// How a port is carried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Family {
-    Http,
-    Tls,
-    Tcp,
-}
-
-impl Family {
-    fn of(port: &ServicePort) -> Option<Self> {
-        match port.protocol? {
-            protocol if protocol.is_http() => Some(Self::Http),
-            protocol if protocol.is_tls() => Some(Self::Tls),
-            protocol if protocol.is_tcp() => Some(Self::Tcp),
-            _ => None,
-        }
-    }
-
-    /// The field of a VirtualService with rules for it.
-    fn rules(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Tls => "tls",
-            Self::Tcp => "tcp",
-        }
-    }
 }
 
 /// A port of the ServiceEntry on its way through the gateway.
@@ -144,13 +117,7 @@ impl Writer<'_> {
             ));
             return None;
         }
-        let alone =
-            self.entry.ports.iter().filter(|port| Family::of(port) == Some(family)).count() == 1;
-        let gateway = match family {
-            Family::Http if alone => HTTP_PORT,
-            Family::Tls if alone => HTTPS_PORT,
-            _ => number,
-        };
+        let gateway = self.ports.of(self.entry, self.wish, port, family);
         let in_tls = self.wish.originates && family == Family::Http;
         let onward = if in_tls { self.tls_port(port, faults)? } else { number };
         Some(Way { port, family, gateway, onward, in_tls })
@@ -180,10 +147,14 @@ impl Writer<'_> {
         let Some(front) = self.front else { return };
         for way in ways.iter().filter(|way| !front.ports.contains(&way.gateway)) {
             let (gateway, number) = (&self.wish.gateway, way.gateway);
+            let own = way.port.number.get();
+            let why = match way.family {
+                Family::Tcp if own != number => ": others have its own number there",
+                _ => "",
+            };
             faults.push(format!(
-                "annotation {GATEWAY_ANNOTATION}: {gateway} has no port {number}, by which port {} reaches the gateway: add it \
-                 there",
-                way.port.number.get()
+                "annotation {GATEWAY_ANNOTATION}: {gateway} has no port {number}, by which port {own} reaches the gateway{why}; \
+                 add it there"
             ));
         }
     }

@@ -14,12 +14,15 @@
 
 mod manifests;
 mod mutual;
+mod ports;
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 use tidegate_api::istio::ServiceEntry;
 use tidegate_api::{Kind, Object, ObjectKey, SOURCE_ANNOTATION};
+
+pub use ports::{Claims, Ports};
 
 use crate::model::names;
 
@@ -174,20 +177,23 @@ pub(crate) fn key_of(manifest: &Value) -> ObjectKey {
     ObjectKey::new(kind, text(&metadata["namespace"]), text(&metadata["name"]))
 }
 
-/// Writes out what a ServiceEntry asks for. `front` is the Service that it names, where that is there.
+/// Writes out what a ServiceEntry asks for. `front` is the Service that it names, where that is there; `ports` are those that
+/// [`Claims::settle`] has for the ServiceEntry.
 #[must_use]
 pub fn long_form(
     object: &Object,
     entry: &ServiceEntry,
     wish: &Wish,
     front: Option<&Front>,
+    ports: &Ports,
     domain: &str,
 ) -> LongForm {
     let selector = match wish.selector(front) {
         Ok(selector) => selector,
         Err(fault) => return LongForm { manifests: Vec::new(), faults: vec![fault] },
     };
-    manifests::Writer { object, entry, wish, front, host: wish.host(domain) }.write(&selector)
+    manifests::Writer { object, entry, wish, front, ports, host: wish.host(domain) }
+        .write(&selector)
 }
 
 /// The Service that a name means for a resource of `namespace`.

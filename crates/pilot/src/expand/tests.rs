@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tidegate_api::{Kind, Object, Origin, Spec};
 
 use super::{
-    Front, GATEWAY_ANNOTATION, LongForm, MUTUAL_ANNOTATION, TLS_ANNOTATION, Wish, long_form,
+    Front, GATEWAY_ANNOTATION, LongForm, MUTUAL_ANNOTATION, Ports, TLS_ANNOTATION, Wish, long_form,
 };
 
 fn entry(annotations: &Value, spec: &Value) -> Object {
@@ -20,7 +20,7 @@ fn entry(annotations: &Value, spec: &Value) -> Object {
 fn written(object: &Object, front: Option<&Front>) -> LongForm {
     let Spec::ServiceEntry(spec) = &object.spec else { panic!("no ServiceEntry") };
     let wish = Wish::of(object, "cluster.local").expect("a wish").expect("that can be read");
-    let form = long_form(object, spec, &wish, front, "cluster.local");
+    let form = long_form(object, spec, &wish, front, &Ports::default(), "cluster.local");
     for manifest in &form.manifests {
         let kind = super::key_of(manifest).kind;
         let decoded = Object::decode(kind, "v1", manifest, Origin::Api);

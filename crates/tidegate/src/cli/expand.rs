@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Map, Value};
 use tidegate_api::{Kind, Object, ObjectKey, Spec};
-use tidegate_pilot::expand::{ANNOTATIONS, Front, GATEWAY_ANNOTATION, Wish, long_form};
+use tidegate_pilot::expand::{ANNOTATIONS, Claims, Front, GATEWAY_ANNOTATION, Wish, long_form};
 
 use super::values::existing_path;
 use crate::failure::{Failure, Outcome};
@@ -23,7 +23,8 @@ const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ExpandArgs {
-    /// Manifests: files, or folders; the Service of the gateway among them says which workloads the gateway is
+    /// Manifests: files, or folders; the Service of the gateway among them says which workloads the gateway is, and all
+    /// ServiceEntries that go through it, who has which of its ports
     #[arg(short = 'f', long = "filename", value_name = "PATH", num_args = 1.., required = true)]
     #[arg(value_parser = existing_path)]
     files: Vec<PathBuf>,
@@ -79,11 +80,27 @@ fn expand(manifest: &Manifest, all: &[Manifest], domain: &str) -> Outcome<Vec<Va
         Some(wish) => wish.map_err(|why| fault(&why))?,
     };
     let front = all.iter().find_map(|other| front(&other.object, &wish.gateway));
-    let form = long_form(object, entry, &wish, front.as_ref(), domain);
+    let ports = claims(all, &wish.gateway, domain).settle(front.as_ref()).remove(&object.key);
+    let ports = ports.unwrap_or_default();
+    let form = long_form(object, entry, &wish, front.as_ref(), &ports, domain);
     if let Some(faults) = form.faults.iter().map(|why| fault(why)).reduce(Failure::and) {
         return Err(faults);
     }
     Ok([plain(manifest.written.clone())].into_iter().chain(form.manifests).collect())
+}
+
+/// What all ServiceEntries want of the ports of a gateway.
+fn claims(all: &[Manifest], gateway: &ObjectKey, domain: &str) -> Claims {
+    let mut claims = Claims::default();
+    for object in all.iter().map(|manifest| &*manifest.object) {
+        let Spec::ServiceEntry(entry) = &object.spec else { continue };
+        if let Some(Ok(wish)) = Wish::of(object, domain)
+            && wish.gateway == *gateway
+        {
+            claims.enter(object, entry, &wish);
+        }
+    }
+    claims
 }
 
 /// The Service, where an object is that.

@@ -178,6 +178,19 @@ spec:
   resolution: DNS
 ";
 
+/// Another host's bytes of the port of those.
+const SECOND: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata:
+  name: second
+  annotations: {tidegate.dev/egress-gateway: istio-egressgateway.istio-system}
+spec:
+  hosts: [second.example]
+  ports: [{number: 9000, name: tcp, protocol: TCP}]
+  resolution: DNS
+";
+
 /// HTTP, TLS and bytes of any kind, in mutual TLS up to the gateway, which lets in one workload.
 const MUTUAL: &str = "
 apiVersion: networking.istio.io/v1
@@ -278,13 +291,16 @@ async fn origins_see_the_gateway_alone_by_many_objects_or_by_an_annotation() {
     let internet = resolver().await;
     let ca = Ca::new("internet");
     let roots = world.file("roots.pem", ca.pem());
-    for (name, address) in [("plain", 0), ("originated", 0), ("passed", 1), ("bytes", 1)] {
+    for (name, address) in
+        [("plain", 0), ("originated", 0), ("passed", 1), ("bytes", 1), ("second", 0)]
+    {
         internet.address(&format!("{name}.example."), 60, ORIGINS[address]);
     }
     origin(at(ORIGINS[0], 80), None).await;
     origin(at(ORIGINS[0], 443), Some(&ca.issue(&["originated.example"]))).await;
     origin(at(ORIGINS[1], 443), Some(&ca.issue(&["passed.example"]))).await;
     origin(at(ORIGINS[1], 9000), None).await;
+    origin(at(ORIGINS[0], 9000), None).await;
 
     let gateway = egress_gateway(&world, &roots, &["--port-map", "80=0,443=0,9000=0"]).await;
     let Some(shell) = Shell::with(&gateway, &[Tool::Kubectl]) else { return };
@@ -323,6 +339,16 @@ async fn origins_see_the_gateway_alone_by_many_objects_or_by_an_annotation() {
         has_line(log, &["outbound|443||passed.example"]).await;
         has_line(log, &["outbound|9000||bytes.example"]).await;
         refuses_others(&gateway, &world, form, &ca).await;
+        if form == "short" {
+            let second = world.file("second.yaml", SECOND);
+            shell.ok(&format!("kubectl apply -f {second}")).await;
+            for (host, origin) in [("second", ORIGINS[0]), ("bytes", ORIGINS[1])] {
+                let seen = format!("{} 200", saw(origin, GATEWAY));
+                workload.answers(&[&format!("http://{host}.example:9000/")], |it| it == seen).await;
+            }
+            has_line(log, &["outbound|9000||second.example"]).await;
+            shell.ok(&format!("kubectl delete -f {second}")).await;
+        }
         shell.ok(&format!("kubectl delete -f {file}")).await;
         workload.answers(&["http://plain.example/"], |it| it.ends_with(" 502")).await;
         workload.answers(&["-k", "https://passed.example/"], |it| it.contains(" 000")).await;
