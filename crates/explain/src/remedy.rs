@@ -5,7 +5,6 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 use tidegate_pilot::expand::GATEWAY_ANNOTATION;
-use tidegate_pilot::model::auto_address::is_given;
 
 /// What was refused: something by a host, by an address, or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,11 +32,12 @@ pub enum Wire {
     Tcp,
 }
 
-/// What one ServiceEntry is for. Connections without a name of their own are told apart by their address alone.
+/// What one ServiceEntry is for: all that was asked of a host, by whatever its client spoke, else an address. Bytes have the name of a
+/// host where the sidecar told its address, and tells one of the host's own once there is an entry: those that it has by itself
+/// need not be known then, and may change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Target {
     Host(String),
-    HostAt(String, IpAddr),
     Address(IpAddr),
 }
 
@@ -78,14 +78,10 @@ pub fn service_entries(refused: &[Refused], namespace: &str) -> Vec<Value> {
 
 impl Target {
     fn of(refused: &Refused) -> Option<Self> {
-        let Refused { wire, host, address, .. } = refused;
+        let Refused { host, address, .. } = refused;
         // Istio takes no such name for a host.
         let host = host.as_ref().filter(|host| !host.contains('_'));
         match (host.cloned(), *address) {
-            // An address that a sidecar gave is that of its host, and of nothing that could be dialled.
-            (Some(host), Some(address)) if *wire == Wire::Tcp && !is_given(address) => {
-                Some(Self::HostAt(host, address))
-            }
             (Some(host), _) => Some(Self::Host(host)),
             // The address is the gateway's own.
             (None, _) if refused.gateway.is_some() => None,
@@ -95,7 +91,7 @@ impl Target {
 
     fn host(&self) -> String {
         match self {
-            Self::Host(host) | Self::HostAt(host, _) => host.clone(),
+            Self::Host(host) => host.clone(),
             Self::Address(address) => format!("{}.address", dashed(*address)),
         }
     }
@@ -103,7 +99,7 @@ impl Target {
     fn address(&self) -> Option<IpAddr> {
         match self {
             Self::Host(_) => None,
-            Self::HostAt(_, address) | Self::Address(address) => Some(*address),
+            Self::Address(address) => Some(*address),
         }
     }
 
@@ -111,7 +107,6 @@ impl Target {
     fn name(&self) -> String {
         match self {
             Self::Host(host) => host.clone(),
-            Self::HostAt(host, address) => format!("{host}-{}", dashed(*address)),
             Self::Address(address) => format!("address-{}", dashed(*address)),
         }
     }
@@ -120,7 +115,7 @@ impl Target {
     fn resolution(&self) -> &'static str {
         match self {
             Self::Host(_) => "DNS",
-            Self::HostAt(..) | Self::Address(_) => "NONE",
+            Self::Address(_) => "NONE",
         }
     }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde_json::Value;
 use tidegate_explain::remedy::{Refused, Wire, service_entries};
 use tidegate_explain::{Answer, Direction, End, Protocol, Question, Security, World};
+use tidegate_pilot::model::auto_address::AutoAddresses;
 use tidegate_pilot::{Options, OutboundPolicy, ProxyKind, Workload};
 
 use crate::support::object;
@@ -69,7 +70,6 @@ fn what_was_refused_goes_out_with_the_printed_entry_and_nothing_else_does() {
         refused(Wire::Http, Some("www.espn.com"), "192.0.2.1", 8080),
         refused(Wire::Tls, Some("www.espn.com"), "192.0.2.1", 443),
         refused(Wire::Tls, Some("db_1.example.com"), "192.0.2.2", 8443),
-        refused(Wire::Tcp, Some("mysql.example.com"), "192.0.2.3", 3306),
         refused(Wire::Tcp, None, "192.0.2.4", 3306),
         refused(Wire::Tls, None, "192.0.2.5", 443),
         refused(Wire::Http, None, "192.0.2.6", 80),
@@ -98,16 +98,47 @@ fn what_was_refused_goes_out_with_the_printed_entry_and_nothing_else_does() {
     }
 }
 
-/// An address that a sidecar gave a host is not one that anybody could dial.
+/// Whoever knows the name of plain bytes answers the workload's queries: the host has an address of its own then, whichever it has by
+/// itself, and whatever else is asked of it.
 #[test]
-fn bytes_to_an_address_of_the_sidecar_s_own_are_for_its_host() {
-    let one = refused(Wire::Tcp, Some("db.example.com"), "240.240.3.7", 9000);
-    let entries = service_entries(&[one], "own");
-    assert_eq!(entries.len(), 1);
+fn a_host_has_one_entry_whatever_was_asked_of_it() {
+    let host = Some("db.example.com");
+    let all = [
+        refused(Wire::Http, host, "192.0.2.1", 80),
+        refused(Wire::Tls, host, "192.0.2.2", 443),
+        refused(Wire::Tcp, host, "192.0.2.1", 9000),
+        refused(Wire::Tcp, host, "192.0.2.2", 9000),
+        refused(Wire::Tcp, host, "240.240.3.7", 9001),
+        refused(Wire::Tcp, Some("other.example.com"), "192.0.2.1", 9000),
+    ];
+    let entries = service_entries(&all, "own");
+    assert_eq!(entries.len(), 2, "{entries:#?}");
     let spec = &entries[0]["spec"];
-    assert_eq!(spec["hosts"][0], "db.example.com");
+    assert_eq!(spec["hosts"], serde_json::json!(["db.example.com"]));
     assert_eq!((spec["resolution"].as_str(), spec.get("addresses")), (Some("DNS"), None));
-    assert_eq!(spec["ports"][0]["protocol"], "TCP");
+    let ports = spec["ports"].as_array().expect("ports").iter();
+    let ports: Vec<_> = ports.map(|port| (&port["number"], &port["protocol"])).collect();
+    let expected = [(80, "HTTP"), (443, "TLS"), (9000, "TCP"), (9001, "TCP")];
+    let expected = expected.map(|(port, protocol)| (Value::from(port), Value::from(protocol)));
+    assert_eq!(ports, expected.each_ref().map(|(port, protocol)| (port, protocol)));
+
+    let options = Options {
+        proxy: ProxyKind::Sidecar(Workload { addresses: vec![[10, 0, 9, 9].into()] }),
+        namespace: "own".to_owned(),
+        outbound_policy: OutboundPolicy::RegistryOnly,
+        captures_dns: true,
+        ..Options::default()
+    };
+    let open = World::new(options, entries.iter().map(object));
+    let mut given = AutoAddresses::default();
+    for (host, is_out) in [("db.example.com", true), ("stranger.example.com", false)] {
+        let [address, _] = given.take(&"own".into(), &host.into()).expect("an address");
+        let asked = refused(Wire::Tcp, None, &address.to_string(), 9000);
+        assert_eq!(goes_out(&open.explain(&question(&asked))), is_out, "{host}");
+    }
+    for one in &all[..2] {
+        assert!(goes_out(&open.explain(&question(one))), "{one:?}");
+    }
 }
 
 #[test]

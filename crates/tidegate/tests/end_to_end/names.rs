@@ -302,3 +302,58 @@ async fn whoever_asks_elsewhere_is_served_all_the_same() {
         sidecar.end().await;
     }
 }
+
+/// What a host was refused as requests and as bytes is let out by the entry that is printed, whichever of its addresses is asked for.
+#[tokio::test]
+async fn what_is_printed_for_a_name_lets_out_all_that_was_refused_of_it() {
+    let (Some(_), Some(world)) = (Tool::Dig.need(), World::new()) else { return };
+    let internet = resolver().await;
+    internet.address("both.example.", 60, ORIGINS[1]);
+    greeter(ORIGINS[0], 9000).await;
+    greeter(ORIGINS[1], 9000).await;
+    let mut webs = Vec::new();
+    for origin in [ORIGINS[0], ORIGINS[1]] {
+        let at = SocketAddr::new(origin.parse().expect("an address"), 80);
+        webs.push(Origin::start().at(at).http(web).await);
+    }
+    world.capture(&["-i", "*", "-b", "*", "--redirect-dns", "--capture-all-dns"]);
+    let flags = ["--redirect-dns", "--dns-server", RESOLVER];
+    let sidecar = world.sidecar(&flags).await;
+    let address = async || dig(&world, &[&format!("@{RESOLVER}"), "both.example"]).await;
+    for origin in [ORIGINS[1], ORIGINS[0]] {
+        internet.address("both.example.", 60, origin);
+        eventually(PATIENCE, async || {
+            let told = address().await;
+            if told == origin { Ok(()) } else { Err(told) }
+        })
+        .await;
+        assert_eq!(hello(&world, origin, 9000).await, "");
+        let to = format!("both.example:80:{origin}");
+        let refused = world.curl(&["--resolve", &to, "http://both.example/"]).await;
+        assert!(refused.ends_with(" 502"), "{refused}");
+    }
+    let admin = ["egress", "denied", "--admin", "127.0.0.1:15000"];
+    let printed = async |more: &[&str]| {
+        let arguments = [&admin[..], more].concat();
+        world.run(env!("CARGO_BIN_EXE_tidegate"), &arguments).await.success()
+    };
+    eventually(PATIENCE, async || {
+        let table = printed(&[]).await;
+        let both = table.contains(" HTTP ") && table.contains(" TCP ");
+        if both { Ok(()) } else { Err(table) }
+    })
+    .await;
+    let entry = printed(&["-o", "yaml"]).await;
+    assert_eq!(entry.matches("kind: ServiceEntry").count(), 1, "{entry}");
+    world.manifest("printed.yaml", &entry);
+    eventually(PATIENCE, async || {
+        let told = address().await;
+        if told.starts_with("240.240.") { Ok(()) } else { Err(told) }
+    })
+    .await;
+    let given = address().await;
+    assert_eq!(hello(&world, &given, 9000).await, format!("hello {}\n", WORKLOAD[0]));
+    let to = format!("both.example:80:{given}");
+    assert_eq!(world.curl(&["--resolve", &to, "http://both.example/"]).await, "web 200");
+    sidecar.end().await;
+}
