@@ -10,15 +10,18 @@ use crate::recent::Recent;
 
 /// How many addresses are remembered; of more, those that were answered longest ago are forgotten.
 const MAX: usize = 16_384;
-/// How long an address is remembered at least: clients keep answers for longer than these say.
+/// How many names are remembered of an address; many lead to those of a content network.
+const MAX_NAMES: usize = 8;
+/// How long an address has its name at least: clients keep answers for longer than these say.
 const FLOOR: Duration = Duration::from_secs(60);
 /// How long at most.
 const CEILING: Duration = Duration::from_secs(3600);
 
 /// The names by the addresses that were answered for them.
 #[derive(Debug)]
-pub(crate) struct Led(Mutex<Recent<IpAddr, Entry>>);
+pub(crate) struct Led(Mutex<Recent<IpAddr, Vec<Entry>>>);
 
+/// A name that led to an address.
 #[derive(Debug)]
 struct Entry {
     name: Arc<str>,
@@ -35,21 +38,31 @@ impl Led {
     /// A client was told that a name has an address, for so long.
     pub(crate) fn remember(&self, name: &Arc<str>, address: IpAddr, ttl: Duration) {
         let until = Instant::now() + ttl.clamp(FLOOR, CEILING);
-        self.names().put(address, Entry { name: Arc::clone(name), until });
+        let mut all = self.names();
+        // The one that was asked for last is the last.
+        let mut names = all.remove(&address).unwrap_or_default();
+        names.retain(|entry| entry.name != *name);
+        if names.len() >= MAX_NAMES {
+            names.remove(0);
+        }
+        names.push(Entry { name: Arc::clone(name), until });
+        all.put(address, names);
+    }
+
+    /// Whether a name that fits led to an address, however long ago: clients may keep what they were told.
+    pub(crate) fn was_by(&self, address: IpAddr, fits: impl Fn(&str) -> bool) -> bool {
+        let (all, address) = (self.names(), address.to_canonical());
+        all.get(&address).is_some_and(|names| names.iter().any(|entry| fits(&entry.name)))
     }
 
     /// The name that was asked for last of those that led to an address.
     pub(crate) fn name_of(&self, address: IpAddr) -> Option<Arc<str>> {
-        let (mut names, address) = (self.names(), address.to_canonical());
-        let entry = names.get(&address)?;
-        if entry.until > Instant::now() {
-            return Some(Arc::clone(&entry.name));
-        }
-        names.remove(&address);
-        None
+        let (all, address) = (self.names(), address.to_canonical());
+        let entry = all.get(&address)?.last()?;
+        (entry.until > Instant::now()).then(|| Arc::clone(&entry.name))
     }
 
-    fn names(&self) -> MutexGuard<'_, Recent<IpAddr, Entry>> {
+    fn names(&self) -> MutexGuard<'_, Recent<IpAddr, Vec<Entry>>> {
         // It is whole between any two statements that could panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -71,7 +84,21 @@ mod tests {
         assert!(led.name_of(address).is_some());
         tokio::time::advance(Duration::from_secs(2)).await;
         assert_eq!(led.name_of(address), None);
-        assert_eq!(led.names().len(), 0);
+        for (name, was) in [("a.example", true), ("b.example", true), ("c.example", false)] {
+            assert_eq!(led.was_by(address, |of| of == name), was, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn of_many_names_of_an_address_the_latest_are_remembered() {
+        let led = Led::default();
+        let address = IpAddr::from([192, 0, 2, 1]);
+        let ask = |name: usize| led.remember(&format!("{name}.example").into(), address, FLOOR);
+        (0..MAX_NAMES).for_each(ask);
+        ask(0);
+        ask(MAX_NAMES);
+        let was = |name: usize| led.was_by(address, |of| *of == format!("{name}.example"));
+        assert_eq!([0, 1, 2, MAX_NAMES].map(was), [true, false, true, true]);
     }
 
     #[tokio::test]

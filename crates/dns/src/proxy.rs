@@ -105,6 +105,11 @@ impl DnsProxy {
         self.led.name_of(address)
     }
 
+    /// Whether a name that fits led a client to an address, as far as that is remembered.
+    pub fn led_by(&self, address: IpAddr, fits: impl Fn(&str) -> bool) -> bool {
+        self.led.was_by(address, fits)
+    }
+
     /// What was asked so far.
     #[must_use]
     pub fn counters(&self) -> &Counters {

@@ -43,11 +43,11 @@ impl<K: Clone + Eq + Hash, V> Recent<K, V> {
         self.by_key.len()
     }
 
-    /// Forgets a key.
-    pub(crate) fn remove(&mut self, key: &K) {
-        if let Some((turn, _)) = self.by_key.remove(key) {
-            self.by_turn.remove(&turn);
-        }
+    /// Forgets a key; the value that it had.
+    pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
+        let (turn, value) = self.by_key.remove(key)?;
+        self.by_turn.remove(&turn);
+        Some(value)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Marks that a control plane leaves in the metadata of resources for a data plane that knows them. Envoy ignores them.
 
-use prost_types::Value;
 use prost_types::value::Kind;
+use prost_types::{ListValue, Value};
 
 use crate::v3::core::Metadata;
 
@@ -10,6 +10,9 @@ pub const MARKS: &str = "io.tidegate";
 
 /// On a filter chain or a route with a direct answer: what comes here may not go out, as nothing describes where it wants to.
 const DENIES_EGRESS: &str = "denies_egress";
+
+/// Beside it on a route: what whoever asks for a tunnel is told, in Envoy's format of texts.
+const DENIES_TUNNELS: &str = "denies_tunnels";
 
 /// On a cluster whose connections begin with TLS: the field that has them begin so, in words for people.
 const STARTS_TLS: &str = "starts_tls";
@@ -23,9 +26,40 @@ const DIALS_WITHIN: &str = "dials_within";
 /// On a filter chain of an egress gateway: the port that workloads know it by.
 const EGRESS_PORT: &str = "egress_port";
 
+/// On a filter chain: it is for the addresses alone that names led the workload to; what is for others may not go out.
+const LED_BY: &str = "led_by";
+
+/// Leaves the mark of the names by which a workload is led to a chain: hosts, and `*.` with a domain for all names under it.
+pub fn lead_by<'n>(metadata: &mut Option<Metadata>, names: impl IntoIterator<Item = &'n str>) {
+    let value = |name: &str| Value { kind: Some(Kind::StringValue(name.to_owned())) };
+    let values = names.into_iter().map(value).collect();
+    leave(metadata, LED_BY, Kind::ListValue(ListValue { values }));
+}
+
+/// The names by which a workload is led to a chain, where metadata has the mark of it.
+#[must_use]
+pub fn led_by(metadata: Option<&Metadata>) -> Option<Vec<&str>> {
+    let Some(Kind::ListValue(list)) = find(metadata, LED_BY) else { return None };
+    Some(list.values.iter().filter_map(text).collect())
+}
+
 /// Leaves the mark of places that let nothing out.
 pub fn deny_egress(metadata: &mut Option<Metadata>) {
     leave(metadata, DENIES_EGRESS, Kind::BoolValue(true));
+}
+
+/// Leaves the mark of what whoever asks for a tunnel is told.
+pub fn deny_tunnels(metadata: &mut Option<Metadata>, words: String) {
+    leave(metadata, DENIES_TUNNELS, Kind::StringValue(words));
+}
+
+/// What whoever asks for a tunnel is told, where metadata has the mark of it.
+#[must_use]
+pub fn denied_tunnel(metadata: Option<&Metadata>) -> Option<&str> {
+    match find(metadata, DENIES_TUNNELS) {
+        Some(Kind::StringValue(words)) => Some(words),
+        _ => None,
+    }
 }
 
 /// Leaves the mark of which field has TLS begin.
@@ -97,6 +131,13 @@ pub fn starts_tls(metadata: Option<&Metadata>) -> Option<&str> {
     }
 }
 
+fn text(value: &Value) -> Option<&str> {
+    match &value.kind {
+        Some(Kind::StringValue(text)) => Some(text),
+        _ => None,
+    }
+}
+
 fn find<'m>(metadata: Option<&'m Metadata>, mark: &str) -> Option<&'m Kind> {
     metadata?.filter_metadata.get(MARKS)?.fields.get(mark)?.kind.as_ref()
 }
@@ -111,6 +152,9 @@ mod tests {
         assert!(!denies_egress(metadata.as_ref()));
         deny_egress(&mut metadata);
         assert!(denies_egress(metadata.as_ref()));
+        assert_eq!(denied_tunnel(metadata.as_ref()), None);
+        deny_tunnels(&mut metadata, "no".to_owned());
+        assert_eq!(denied_tunnel(metadata.as_ref()), Some("no"));
         let mut other = metadata.unwrap_or_default();
         let marks = other.filter_metadata.remove(MARKS).unwrap_or_default();
         other.filter_metadata.insert("istio".to_owned(), marks);
@@ -118,6 +162,9 @@ mod tests {
         let mut both = Some(other);
         deny_egress(&mut both);
         assert!(denies_egress(both.as_ref()));
+        assert_eq!(led_by(both.as_ref()), None);
+        lead_by(&mut both, ["a.example", "*.b.example"]);
+        assert_eq!(led_by(both.as_ref()), Some(vec!["a.example", "*.b.example"]));
         assert_eq!(starts_tls(both.as_ref()), None);
         start_tls(&mut both, "a field".to_owned());
         assert_eq!(starts_tls(both.as_ref()), Some("a field"));

@@ -123,8 +123,8 @@ impl Proxy {
         let registry = Registry::new(options.workers.get());
         let logs = Logs::start(&registry, options.logs)?;
         let (office, refused) = (egress::Office::new(), Arc::<egress::Register>::default());
-        let fleet = Fleet::start(&registry, &logs, &office.sender())?;
         let names = options.dns_proxy.as_ref().map(egress::Names::of_dns).unwrap_or_default();
+        let fleet = Fleet::start(&registry, &logs, &office.post(names.clone()))?;
         options.dns_proxy.into_iter().for_each(|proxy| registry.show(proxy));
         let told = options.incidents.clone();
         control.spawn(office.keep(Arc::clone(&refused), names, registry.control().egress(), told));

@@ -22,13 +22,18 @@ use setup::Running;
 
 /// A listener that lets nothing out and has no inspectors, as the one for all ports of a sidecar.
 fn config() -> Value {
-    let marked = json!({"filter_metadata": {"io.tidegate": {"denies_egress": true}}});
+    let tunnel = "no tunnel to %REQ(:AUTHORITY)%\n";
+    let marked = json!({"filter_metadata": {"io.tidegate": {"denies_egress": true, "denies_tunnels": tunnel}}});
     let refuses = json!({"name": "block_all", "match": {"prefix": "/"}, "metadata": marked, "direct_response": {
         "status": 502, "body_format": {"text_format_source": {"inline_string": "no way to %REQ(:AUTHORITY)% (%REQ(X-NONE)%)\n"}}}});
+    let known = json!({"match": {"prefix": "/"}, "direct_response": {"status": 200}});
     let manager = json!({"name": "hcm", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "hcm",
-        "route_config": {"name": "r", "virtual_hosts": [{"name": "v", "domains": ["*"], "routes": [refuses]}]},
+        "route_config": {"name": "r", "virtual_hosts": [
+            {"name": "v", "domains": ["*"], "routes": [refuses]},
+            {"name": "known", "domains": ["known.example", "known.example:443"], "routes": [known]},
+        ]},
         "http_filters": [{"name": "router", "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}],
     }});
@@ -88,17 +93,29 @@ async fn requests_are_answered_and_listed_by_their_host() {
     running.counts("egress.unlisted", 0).await;
 }
 
-/// It has no path that a prefix could take.
+/// It has no path that a prefix could take, also where requests are let out.
 #[tokio::test]
-async fn a_tunnel_is_refused_in_the_same_words() {
+async fn a_tunnel_is_refused_in_words_also_to_a_host_that_may_be_asked() {
     let running = Running::start(&config()).await;
     let mut client = Client::connect(running.address).await;
-    let asked = "CONNECT www.espn.com:443 HTTP/1.1\r\nHost: www.espn.com:443\r\n\r\n";
-    let answer = client.request(asked).await;
-    assert_eq!((answer.status, &*answer.text()), (502, "no way to www.espn.com:443 (-)\n"));
-    let denied = listed(&running, Asked::Http, 1).await;
-    assert_eq!(denied.host.as_deref(), Some("www.espn.com"));
-    running.counts("egress.denied_http", 1).await;
+    let answer = client.request("GET / HTTP/1.1\r\nHost: known.example\r\n\r\n").await;
+    assert_eq!(answer.status, 200);
+    for (number, host) in ["www.espn.com", "known.example"].into_iter().enumerate() {
+        let mut client = Client::connect(running.address).await;
+        let asked = format!("CONNECT {host}:443 HTTP/1.1\r\nHost: {host}:443\r\n\r\n");
+        let answer = client.request(asked).await;
+        let told = format!("no tunnel to {host}:443\n");
+        assert_eq!((answer.status, &*answer.text()), (502, &*told));
+        running.counts("egress.denied_http", number as u64 + 1).await;
+    }
+    eventually(PATIENCE, || async {
+        let listed = running.proxy.view().denied();
+        let mut hosts: Vec<_> = listed.iter().map(|denied| denied.host.as_deref()).collect();
+        hosts.sort_unstable();
+        let both = [Some("known.example"), Some("www.espn.com")];
+        if hosts == both { Ok(()) } else { Err(format!("{listed:?}")) }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@
 //! our data plane notes what was refused; it also looks into connections that come to such a chain, so that they are refused by their
 //! server name, and requests get an answer on ports that nobody listens for.
 
+use std::sync::Arc;
+
 use tidegate_envoy::mark;
 use tidegate_envoy::v3::core::data_source::Specifier;
 use tidegate_envoy::v3::core::substitution_format_string::Format;
@@ -25,6 +27,11 @@ const BODY: &str = "egress to %REQ(:AUTHORITY)% on port %DOWNSTREAM_LOCAL_PORT% 
                     describes it. A ServiceEntry for this host and port allows it; `tidegate egress denied -o yaml` \
                     prints one.\n";
 
+/// What whoever asks for a tunnel is told.
+const NO_TUNNEL: &str = "egress by a tunnel (CONNECT) to %REQ(:AUTHORITY)% on port %DOWNSTREAM_LOCAL_PORT% is denied: nothing \
+                         would tell what is in it. Ask for the host itself, without a proxy; a ServiceEntry says whether it may \
+                         be reached.\n";
+
 /// The answer to requests that may not go out.
 pub(super) fn answer() -> Action {
     let text = DataSource {
@@ -45,6 +52,7 @@ pub(super) fn answer() -> Action {
 pub(super) fn mark(route: &mut Route, onward: &Onward) {
     if matches!(onward, Onward::Elsewhere(OutboundPolicy::RegistryOnly)) {
         mark::deny_egress(&mut route.metadata);
+        mark::deny_tunnels(&mut route.metadata, NO_TUNNEL.to_owned());
     }
 }
 
@@ -57,6 +65,11 @@ pub(super) fn connections(name: &str, context: &Context<'_>) -> FilterChain {
     };
     mark::deny_egress(&mut chain.metadata);
     chain
+}
+
+/// Marks a chain for plain bytes whose clients are to have been led to where they dial by a name of these hosts.
+pub(super) fn strangers(chain: &mut FilterChain, hosts: &[Arc<str>]) {
+    mark::lead_by(&mut chain.metadata, hosts.iter().map(AsRef::as_ref));
 }
 
 /// Marks a chain of a gateway by which workloads go out: they know it by this port.

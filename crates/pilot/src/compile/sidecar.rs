@@ -67,7 +67,7 @@ pub fn outbound<'a>(
         bind_to_port: (!plan.bound).then_some(false),
         ..base(&name, plan.address, plan.port, context)
     };
-    let (mut sources, mut last) = (Vec::new(), None);
+    let (mut sources, mut last, mut closes) = (Vec::new(), None, false);
     for chain in &plan.chains {
         let Some(filter) = carry(chain, &name, plan.port, &rules, context) else { continue };
         let resolves = match &chain.to {
@@ -80,7 +80,11 @@ pub fn outbound<'a>(
             To::Routes(_) | To::Rule { .. } => None,
         };
         let filters = resolves.into_iter().chain([filter]).collect();
-        let message = FilterChain { filters, ..FilterChain::default() };
+        let mut message = FilterChain { filters, ..FilterChain::default() };
+        if !chain.led_by.is_empty() {
+            denial::strangers(&mut message, &chain.led_by);
+            closes = true;
+        }
         if chain.asks.nothing() {
             last = Some((message, source(chain)));
             continue;
@@ -89,7 +93,7 @@ pub fn outbound<'a>(
         listener.filter_chains.push(FilterChain { filter_chain_match, ..message });
         sources.push(source(chain));
     }
-    let denies = last.is_none() && plan.elsewhere == OutboundPolicy::RegistryOnly;
+    let denies = closes || last.is_none() && plan.elsewhere == OutboundPolicy::RegistryOnly;
     let (message, source) = last.unwrap_or_else(|| {
         let name = "PassthroughFilterChain".to_owned();
         (elsewhere(&name, plan.elsewhere, context), ChainSource::shared())

@@ -72,6 +72,11 @@ pub struct Chain {
     pub to: To,
     /// The service that it was made for; nothing where it is for whatever an egress listener brings in.
     pub service: Option<ObjectKey>,
+    /// The hosts by whose names the workload has to have been led to an address for it to be let out there; none where that makes no
+    /// difference.
+    pub led_by: Vec<Arc<str>>,
+    /// Whether bytes go where they were dialled.
+    as_dialled: bool,
 }
 
 /// What a filter chain asks of connections.
@@ -206,7 +211,8 @@ fn through(egress: &Egress<'_>, workload: &Workload) -> Outbound {
 /// A listener for the requests to whatever an egress listener brings in.
 fn requests(address: IpAddr, port: u16, egress: &Egress<'_>) -> Listener {
     let asks = Asks { requests: true, ..Asks::default() };
-    let chain = Chain { asks, to: To::Routes(TableName::Port(port)), service: None };
+    let to = To::Routes(TableName::Port(port));
+    let chain = Chain { asks, to, service: None, led_by: Vec::new(), as_dialled: false };
     Listener {
         address,
         port,
@@ -280,6 +286,12 @@ impl<'a> Here<'_, 'a> {
             Spoken::Auto if self.service.starts_tls(self.port) => self.tls(address, subnet),
             Spoken::Tcp { tls: false } | Spoken::Auto => self.tcp(subnet),
         };
+        if self.is_anywhere(address) {
+            for chain in chains.iter_mut().filter(|chain| chain.asks.nothing()) {
+                chain.led_by = vec![Arc::clone(&self.service.host)];
+                chain.as_dialled = self.service.direct && matches!(chain.to, To::Service { .. });
+            }
+        }
         if self.spoken.has_requests() {
             let number = self.port.number;
             let shared = address == self.wildcard || self.egress.bind == Some(address);
@@ -300,6 +312,17 @@ impl<'a> Here<'_, 'a> {
         }
     }
 
+    /// Whether bytes that say no name are its own by their port alone, and yet it is known which name led the workload where: what
+    /// was dialled by another is let out nowhere then. In Istio a ServiceEntry without resolution opens its port to every address.
+    fn is_anywhere(&self, address: IpAddr) -> bool {
+        let Egress { options, bind, .. } = self.egress;
+        let knows = options.captures_dns && !options.asks_elsewhere;
+        let outside = self.service.key.kind == Kind::ServiceEntry;
+        let refuses = self.egress.elsewhere() == OutboundPolicy::RegistryOnly;
+        let led = !self.egress.bound && bind.is_none();
+        knows && outside && refuses && led && address == self.wildcard
+    }
+
     /// What its chains take of what is spoken: what looks at connections whose clients may begin with anything takes all of them.
     fn told_apart(&self) -> Spoken {
         match self.service.starts_tls(self.port) {
@@ -309,7 +332,8 @@ impl<'a> Here<'_, 'a> {
     }
 
     fn chain(&self, asks: Asks, to: To) -> Chain {
-        Chain { asks, to, service: Some(self.service.key.clone()) }
+        let service = Some(self.service.key.clone());
+        Chain { asks, to, service, led_by: Vec::new(), as_dialled: false }
     }
 
     fn whole(self) -> To {
@@ -464,7 +488,16 @@ impl Joined {
         });
         let (mut winner, mut left) = (None, false);
         for chain in new.chains {
-            let there = asked.get(&chain.asks).map(|number| &old.chains[*number]);
+            let there = asked.get(&chain.asks).copied();
+            if let Some(there) = there.map(|number| &mut old.chains[number])
+                && there.as_dialled
+                && chain.as_dialled
+            {
+                there.led_by.extend(chain.led_by);
+                left = true;
+                continue;
+            }
+            let there = there.map(|number| &old.chains[number]);
             match (there.map(|there| (&there.to, &there.service)), &chain.to) {
                 (Some((To::Routes(_), _)), To::Routes(_)) => left = true,
                 (Some((_, owner)), _) => winner = winner.or_else(|| owner.clone()),

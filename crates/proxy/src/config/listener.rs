@@ -171,11 +171,23 @@ pub struct FilterChain {
     pub denies: bool,
     /// The port by which workloads know the egress gateway that it is of: what it has no route for may not go out either.
     pub egress_port: Option<u16>,
+    /// The names that have to lead to an address for it to go there, if it goes by that: hosts, and `*.` with a domain.
+    pub led_by: Option<Box<[Box<str>]>>,
     /// Set when its connections are to close after what they are doing, though its listener has it still.
     pub discouraged: AtomicBool,
 }
 
 impl FilterChain {
+    /// Whether it is for addresses to which this name leads.
+    #[must_use]
+    pub fn is_led_by(&self, name: &str) -> bool {
+        let fits = |own: &str| match own.strip_prefix('*') {
+            Some(suffix) => name.len() > suffix.len() && name.ends_with(suffix),
+            None => name == own,
+        };
+        self.led_by.iter().flatten().any(|own| fits(own))
+    }
+
     /// The HTTP connection manager, if it has one.
     #[must_use]
     pub fn manager(&self) -> Option<&HttpManager> {

@@ -15,6 +15,7 @@ use std::time::SystemTime;
 use tidegate_dns::DnsProxy;
 use tokio::sync::{mpsc, watch};
 
+use crate::config::listener::FilterChain;
 use crate::http::chain::Client;
 use crate::stats::{EgressStats, Scope, Stats};
 use crate::upstream::incident::{self, Incident};
@@ -28,11 +29,18 @@ const WAITING: usize = 1024;
 /// The longest name of a host, bytes (RFC 1035 section 2.3.4).
 const LONGEST_NAME: usize = 253;
 
-/// Which name led a workload to an address, as far as that is known.
+/// Which names led a workload to an address, as far as that is known.
 #[derive(Clone, Default)]
-pub(crate) struct Names(Option<Arc<NameOf>>);
+pub(crate) struct Names(Option<Arc<dyn Led>>);
 
-type NameOf = dyn Fn(IpAddr) -> Option<Arc<str>> + Send + Sync;
+/// Who knows which names led a workload to an address.
+trait Led: Send + Sync {
+    /// The one that it asked for last.
+    fn name_of(&self, address: IpAddr) -> Option<Arc<str>>;
+
+    /// Whether one that fits did.
+    fn led_by(&self, address: IpAddr, fits: &dyn Fn(&str) -> bool) -> bool;
+}
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,7 +67,14 @@ pub(crate) struct Refusal {
 #[derive(Debug)]
 pub struct Desk {
     stats: Stats<EgressStats>,
-    refusals: Option<mpsc::Sender<Refusal>>,
+    post: Option<Post>,
+}
+
+/// What a worker knows of egress that is denied beyond what it is told by its configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Post {
+    refusals: mpsc::Sender<Refusal>,
+    names: Names,
 }
 
 /// What has been refused.
@@ -81,6 +96,11 @@ impl Office {
     pub fn new() -> Self {
         let (sender, receiver) = mpsc::channel(WAITING);
         Self { sender, receiver }
+    }
+
+    /// What workers have of it; `names` are those that led their clients.
+    pub fn post(&self, names: Names) -> Post {
+        Post { refusals: self.sender(), names }
     }
 
     /// What workers hand their refusals to.
@@ -128,8 +148,16 @@ impl Office {
 
 impl Desk {
     /// The desk of a worker; what it counts is in `stats`.
-    pub(crate) fn new(stats: &Scope, refusals: Option<mpsc::Sender<Refusal>>) -> Self {
-        Self { stats: stats.egress(), refusals }
+    pub(crate) fn new(stats: &Scope, post: Option<Post>) -> Self {
+        Self { stats: stats.egress(), post }
+    }
+
+    /// Whether a connection to an address is not for this chain, as no name of the chain led the workload there. Asked once for a
+    /// connection, where the chain says so alone: who answers queries and who asks here share a lock.
+    pub(crate) fn is_astray(&self, chain: &FilterChain, address: IpAddr) -> bool {
+        let names =
+            chain.led_by.as_ref().and(self.post.as_ref()).and_then(|post| post.names.0.as_ref());
+        names.is_some_and(|names| !names.led_by(address, &|name| chain.is_led_by(name)))
     }
 
     /// Notes that a client was refused what it asked for by this name, if by any: at a gateway, where there is a port by which
@@ -146,7 +174,7 @@ impl Desk {
             Asked::Tls => self.stats.denied_tls.inc(),
             Asked::Tcp => self.stats.denied_tcp.inc(),
         }
-        let Some(refusals) = &self.refusals else { return };
+        let Some(Post { refusals, .. }) = &self.post else { return };
         let refusal = Refusal {
             asked,
             name: name.and_then(host),
@@ -180,19 +208,23 @@ impl Register {
 }
 
 impl Names {
-    /// Names as `known` tells them.
-    pub(crate) fn new(known: impl Fn(IpAddr) -> Option<Arc<str>> + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(known)))
-    }
-
     /// Names by which a DNS proxy led clients.
     pub(crate) fn of_dns(proxy: &Arc<DnsProxy>) -> Self {
-        let proxy = Arc::clone(proxy);
-        Self::new(move |address| proxy.name_of(address))
+        Self(Some(Arc::clone(proxy) as Arc<dyn Led>))
     }
 
     fn of(&self, address: IpAddr) -> Option<Arc<str>> {
-        self.0.as_ref().and_then(|known| known(address))
+        self.0.as_ref().and_then(|names| names.name_of(address))
+    }
+}
+
+impl Led for DnsProxy {
+    fn name_of(&self, address: IpAddr) -> Option<Arc<str>> {
+        Self::name_of(self, address)
+    }
+
+    fn led_by(&self, address: IpAddr, fits: &dyn Fn(&str) -> bool) -> bool {
+        Self::led_by(self, address, fits)
     }
 }
 

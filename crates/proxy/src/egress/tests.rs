@@ -13,6 +13,19 @@ fn refusal(asked: Asked, name: Option<&str>, destination: &str) -> Refusal {
     }
 }
 
+/// The name `db.example` of 1.2.3.4.
+struct OneName;
+
+impl Led for OneName {
+    fn name_of(&self, address: IpAddr) -> Option<Arc<str>> {
+        (address == IpAddr::from([1, 2, 3, 4])).then(|| "db.example".into())
+    }
+
+    fn led_by(&self, address: IpAddr, fits: &dyn Fn(&str) -> bool) -> bool {
+        self.name_of(address).is_some_and(|name| fits(&name))
+    }
+}
+
 fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
 }
@@ -131,7 +144,7 @@ fn who_asks_for_ever_new_names_does_not_fill_the_log() {
 async fn names_of_dns_stand_in_where_the_client_named_none() {
     let office = Office::new();
     let (register, sender) = (Arc::<Register>::default(), office.sender());
-    let names = Names::new(|ip| (ip == IpAddr::from([1, 2, 3, 4])).then(|| "db.example".into()));
+    let names = Names(Some(Arc::new(OneName)));
     let (told, mut heard) = mpsc::unbounded_channel();
     let registry = crate::stats::Registry::new(1);
     let stats = registry.control().egress();

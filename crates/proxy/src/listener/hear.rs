@@ -4,6 +4,10 @@
 //! dialled, that of the chain which takes connections of which nothing is known, and who speaks first decides. The server: its
 //! connection is carried. The client: its bytes are looked at as ever, and the other connection is closed without a byte of
 //! the client's, so that who only waits gets past nothing that is asked of requests.
+//!
+//! Who spoke first the last time is expected to do so again: where that was a server, the endpoint is dialled at once, so that
+//! servers that speak first are not held up. Elsewhere clients have a moment to begin, which spares endpoints connections that
+//! are closed again.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,7 +21,7 @@ use crate::http::chain::Client;
 use crate::tcp::filter::{Opened, TcpChain};
 
 /// How long a client has to begin before an endpoint is dialled for it: those that speak first do so at once.
-const SILENCE: Duration = Duration::from_millis(50);
+const SILENCE: Duration = Duration::from_millis(20);
 
 /// A server that has spoken first.
 pub(super) struct Heard {
@@ -38,7 +42,9 @@ pub(super) async fn hear(current: &Current, client: &Client, io: &TcpStream) -> 
     }
     let waiting = current.stats.downstream_pre_cx_active.hold();
     // The bytes, or an error, are for whoever reads: it costs a system call to know that they are there.
-    if timeout(SILENCE, io.peek(&mut [0])).await.is_ok() {
+    let silence = if current.servers_first.get() { Duration::ZERO } else { SILENCE };
+    if timeout(silence, io.peek(&mut [0])).await.is_ok() {
+        current.servers_first.set(false);
         return None;
     }
     let served = current.served(client, &Looked::default())?;
@@ -57,6 +63,7 @@ pub(super) async fn hear(current: &Current, client: &Client, io: &TcpStream) -> 
         opened = server => opened,
     };
     drop(waiting);
+    current.servers_first.set(opened.is_some());
     let opened = opened?;
     Some(Heard { served, tcp, opened })
 }

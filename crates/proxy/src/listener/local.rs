@@ -1,6 +1,6 @@
 //! A listener in one worker: accepts, hands on, looks at the first bytes, chooses a filter chain, serves.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
@@ -51,6 +51,8 @@ pub(super) struct Current {
     pub(super) listener: Arc<Listener>,
     pub(super) stats: Stats<ListenerStats>,
     chains: Vec<Served>,
+    /// Whether a server was the first to speak on the latest connection that waited to see who is.
+    pub(super) servers_first: Cell<bool>,
 }
 
 /// A chain, made ready.
@@ -191,7 +193,7 @@ impl LocalListener {
         current.stats.downstream_cx_total.inc();
         if let (false, [only]) =
             (current.listener.looks_at(client.local.port()), &current.chains[..])
-            && !only.chain.denies
+            && !only.refuses(&client)
             && current.listener.chains.find(&facts(&client, None, &[])).is_some()
         {
             let place = worker.connections.register();
@@ -205,6 +207,7 @@ impl LocalListener {
 
 impl Current {
     fn new(worker: &Rc<Worker>, listener: Arc<Listener>, before: Option<&Self>) -> Self {
+        let servers_first = Cell::new(before.is_some_and(|before| before.servers_first.get()));
         let before = before.map(Before::of).unwrap_or_default();
         let chains = Self::places(&listener)
             .map(|(place, chain)| {
@@ -213,7 +216,8 @@ impl Current {
                 })
             })
             .collect();
-        Self { stats: worker.stats.listener(&listener.stat_prefix), listener, chains }
+        let stats = worker.stats.listener(&listener.stat_prefix);
+        Self { stats, listener, chains, servers_first }
     }
 
     /// The chain for a connection of which that is known.
@@ -304,8 +308,16 @@ impl Served {
     /// What carries the connection of a client that says nothing, if it may be carried as it is.
     pub(super) fn carries_silence(&self, client: &Client) -> Option<Rc<TcpChain>> {
         let Handler::Tcp(tcp) = &self.handler else { return None };
-        let plain = self.chain.tls.is_none() && !self.chain.denies;
+        let plain = self.chain.tls.is_none() && !self.refuses(client);
         (plain && self.admit(client).is_ok()).then(|| Rc::clone(tcp))
+    }
+
+    /// Whether what this client asks for may not go out.
+    fn refuses(&self, client: &Client) -> bool {
+        match &self.handler {
+            Handler::Tcp(tcp) => tcp.refuses(client),
+            Handler::Http(_) => self.chain.denies,
+        }
     }
 
     /// Asks the RBAC filters whether a client may connect.
@@ -405,7 +417,8 @@ async fn choose(
     }
     let mut found = current.served(&client, &looked);
     let blind = looked.hello.is_none() && !current.listener.looks_for_requests(client.local.port());
-    if blind && found.as_ref().is_some_and(|served| served.chain.denies) {
+    let refused = found.as_ref().is_some_and(|served| served.refuses(&client));
+    if blind && refused {
         let look = look_at_refused(&worker, &mut io, looked.bytes.take());
         let Some(seen) = place.prepare(&worker, look).await else { return };
         looked = seen;
@@ -414,12 +427,15 @@ async fn choose(
         found = told.or(found);
     }
     let hello = looked.hello.as_ref();
-    if found.as_ref().is_some_and(|served| served.chain.denies) {
+    if refused {
         let begun = hello.and_then(|hello| current.begins_tls_for(&client, hello));
         found = begun.or(found);
     }
     client.server_name = hello.and_then(|hello| hello.server_name.as_deref()).map(Arc::from);
     match found {
+        Some(Served { chain, handler: Handler::Tcp(tcp), .. }) if refused && !chain.denies => {
+            tcp.refuse_astray(&client, looked.bytes.as_ref());
+        }
         Some(chain) => {
             let first = (looked.bytes, looked.hello);
             spawn(&worker, Rc::clone(&current), chain, io, first, (client, place));

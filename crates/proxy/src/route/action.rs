@@ -293,13 +293,15 @@ pub struct Direct {
     pub format: Option<Template>,
     /// Whether it refuses what may not go out; see [`crate::egress`].
     pub denies: bool,
+    /// What makes the body in place of all that for whoever asks for a tunnel (`CONNECT`).
+    pub tunnel: Option<Template>,
 }
 
 impl Direct {
     /// An answer with a body that is the same for everybody.
     #[must_use]
     pub fn new(status: u16, body: impl Into<Bytes>) -> Self {
-        Self { status, body: body.into(), format: None, denies: false }
+        Self { status, body: body.into(), format: None, denies: false, tunnel: None }
     }
 
     /// The value of `location`, which Envoy adds to direct answers of 201 and 3xx: the request's own URL.

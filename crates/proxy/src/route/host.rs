@@ -96,6 +96,11 @@ impl DomainIndex {
         }
     }
 
+    /// The number of the domain that every authority has, if there is one.
+    pub fn any(&self) -> Option<u32> {
+        self.any
+    }
+
     /// The number of the domain that fits an authority best.
     pub fn find(&self, authority: &[u8], ignore_port: bool) -> Option<u32> {
         let host = match port_start(authority) {

@@ -135,16 +135,11 @@ impl VirtualHost {
         {
             return Some(redirect);
         }
-        let found = match &self.index {
+        let number = match &self.index {
             Some(index) => index.first(&self.routes, head, random),
             None => self.routes.iter().position(|route| route.matcher.matches(head, random)),
         };
-        match found {
-            Some(number) => Some(&self.routes[number]),
-            // No prefix takes a request without a path. Where all else may not go out, a tunnel is refused with the same words.
-            None if head.path().is_empty() => self.routes.iter().find(|route| route.denies()),
-            None => None,
-        }
+        number.map(|number| &self.routes[number])
     }
 }
 
@@ -222,8 +217,19 @@ impl RouteTable {
         };
         match virtual_host.route(head, random) {
             Some(route) => Decision::Route { virtual_host, route },
-            None => Decision::NoRoute(virtual_host),
+            None => self.refused_tunnel(head).unwrap_or(Decision::NoRoute(virtual_host)),
         }
+    }
+
+    /// Where only what is described may go out, a tunnel that no route of its host takes may not, either: no prefix takes a request
+    /// without a path.
+    fn refused_tunnel(&self, head: &RequestHead) -> Option<Decision<'_>> {
+        if !head.path().is_empty() {
+            return None;
+        }
+        let virtual_host = self.hosts[self.domains.any()? as usize].as_ref()?;
+        let route = virtual_host.routes.iter().rfind(|route| route.denies())?;
+        Some(Decision::Route { virtual_host, route })
     }
 
     /// The virtual host of an authority.

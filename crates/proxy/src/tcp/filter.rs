@@ -105,6 +105,21 @@ impl TcpChain {
         self.relay(io, None, (dialled, io_up, cluster), note).await;
     }
 
+    /// Whether connections to where this client dialled may not go out.
+    pub fn refuses(&self, client: &Client) -> bool {
+        self.chain.denies || self.worker.egress.is_astray(&self.chain, client.local.ip())
+    }
+
+    /// Refuses a connection that no name of the chain led to where it was dialled.
+    pub fn refuse_astray(&self, client: &Client, first: Option<&Buffer>) {
+        self.stats.downstream_cx_total.inc();
+        let slot = self.proxy.clusters.next(|| self.worker.random.next());
+        let (started, wall) = (Instant::now(), SystemTime::now());
+        self.deny(client, first);
+        let note = Note { chain: self, client, slot, started, wall };
+        note.refused(&Refusal::new(ResponseFlags::NO_HEALTHY_UPSTREAM, "not_led_there_by_dns"));
+    }
+
     /// Serves a connection to its end. `first` holds bytes that were read from it already.
     pub async fn serve(&self, client: Client, io: Io, first: Option<Buffer>) {
         self.stats.downstream_cx_total.inc();

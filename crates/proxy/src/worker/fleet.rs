@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::Places;
 use super::thread::{Command, Thread};
 use crate::accesslog::Logs;
 use crate::config::listener::{Listener, canonical};
-use crate::egress::Refusal;
+use crate::egress::Post;
 use crate::listener::{self, Binding, ListenerSocket};
 use crate::stats::Registry;
 
@@ -61,16 +61,12 @@ fn binding(listener: &Listener, addresses: Vec<SocketAddr>) -> Binding {
 }
 
 impl Fleet {
-    /// Starts a worker for each that the registry has counts for. What they refuse to let out goes to `refusals`.
+    /// Starts a worker for each that the registry has counts for. What they refuse to let out goes to `post`.
     ///
     /// # Errors
     /// A thread or its runtime cannot be made.
-    pub(crate) fn start(
-        registry: &Arc<Registry>,
-        logs: &Logs,
-        refusals: &mpsc::Sender<Refusal>,
-    ) -> io::Result<Self> {
-        Self::with_places(registry, logs, Some(refusals), &Places::of_process())
+    pub(crate) fn start(registry: &Arc<Registry>, logs: &Logs, post: &Post) -> io::Result<Self> {
+        Self::with_places(registry, logs, Some(post), &Places::of_process())
     }
 
     /// As [`Fleet::start`], with other places for clients than the process' own limit makes.
@@ -80,12 +76,12 @@ impl Fleet {
     pub(crate) fn with_places(
         registry: &Arc<Registry>,
         logs: &Logs,
-        refusals: Option<&mpsc::Sender<Refusal>>,
+        post: Option<&Post>,
         places: &Arc<Places>,
     ) -> io::Result<Self> {
         let start = |index| {
             let (stats, recorder) = (registry.worker(index), logs.recorder(index));
-            Thread::start(index, stats, recorder, refusals.cloned(), Arc::clone(places))
+            Thread::start(index, stats, recorder, post.cloned(), Arc::clone(places))
         };
         let threads = (0..registry.workers()).map(start).collect::<io::Result<_>>()?;
         Ok(Self { threads, open: HashMap::new(), closed: HashSet::new() })

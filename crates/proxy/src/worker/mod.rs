@@ -12,8 +12,6 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
-
 pub use connections::{Connections, FIRST_REQUEST, LAST_REQUEST, Registration};
 pub use fleet::Fleet;
 pub use places::{Place, Places};
@@ -21,7 +19,7 @@ pub use places::{Place, Places};
 use crate::accesslog::Recorder;
 use crate::buffer::BufferPool;
 use crate::clock::Clock;
-use crate::egress::{Desk, Refusal};
+use crate::egress::{Desk, Post};
 use crate::http::exchange::Scratch;
 use crate::http::feed::Room;
 use crate::listener::Listening;
@@ -70,16 +68,16 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker without connections. What it refuses to let out goes to `refusals`.
+    /// A worker without connections. What it refuses to let out goes to `post`.
     #[must_use]
     pub(crate) fn new(
         index: usize,
         stats: Scope,
         recorder: Recorder,
-        refusals: Option<mpsc::Sender<Refusal>>,
+        post: Option<Post>,
         places: Arc<Places>,
     ) -> Self {
-        let egress = Desk::new(&stats, refusals);
+        let egress = Desk::new(&stats, post);
         let buffers = Rc::<BufferPool>::default();
         Self {
             index,

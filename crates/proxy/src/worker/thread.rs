@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, LocalSet};
 use super::{Places, Worker};
 use crate::accesslog::Recorder;
 use crate::config::listener::Listener;
-use crate::egress::Refusal;
+use crate::egress::Post;
 use crate::listener::{ListenerSocket, LocalListener};
 use crate::stats::Scope;
 
@@ -47,7 +47,7 @@ pub struct Thread {
 }
 
 impl Thread {
-    /// Starts worker number `index`, whose clients take some of `places`. What it refuses to let out goes to `refusals`.
+    /// Starts worker number `index`, whose clients take some of `places`. What it refuses to let out goes to `post`.
     ///
     /// # Errors
     /// The thread or its runtime cannot be made.
@@ -55,14 +55,14 @@ impl Thread {
         index: usize,
         stats: Scope,
         recorder: Recorder,
-        refusals: Option<mpsc::Sender<Refusal>>,
+        post: Option<Post>,
         places: Arc<Places>,
     ) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (commands, receiver) = mpsc::unbounded_channel();
         let thread =
             std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-                let worker = Rc::new(Worker::new(index, stats, recorder, refusals, places));
+                let worker = Rc::new(Worker::new(index, stats, recorder, post, places));
                 LocalSet::new().block_on(&runtime, run(worker, receiver));
             })?;
         Ok(Self { commands, thread: Some(thread) })

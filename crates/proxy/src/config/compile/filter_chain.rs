@@ -86,7 +86,9 @@ pub(in crate::config) fn filter_chain(
     let discouraged = AtomicBool::new(false);
     let metadata = proto.metadata.as_ref();
     let (denies, egress_port) = (mark::denies_egress(metadata), mark::egress_port(metadata));
-    let chain = FilterChain { name, rbac, filter, tls, terms, denies, egress_port, discouraged };
+    let led_by = mark::led_by(metadata).map(|names| names.into_iter().map(Box::from).collect());
+    let chain =
+        FilterChain { name, rbac, filter, tls, terms, denies, egress_port, led_by, discouraged };
     Ok((Arc::new(chain), fault))
 }
 

@@ -124,7 +124,9 @@ pub(super) fn route(
         Some(ProtoAction::DirectResponse(action)) => {
             let direct = direct(action, level.max_body).within("direct_response")?;
             let denies = mark::denies_egress(proto.metadata.as_ref());
-            Action::Direct(Direct { denies, ..direct })
+            let tunnel = mark::denied_tunnel(proto.metadata.as_ref()).map(Template::new);
+            let tunnel = tunnel.transpose().map_err(Refusal::new)?;
+            Action::Direct(Direct { denies, tunnel, ..direct })
         }
         Some(_) | None => {
             return Err(Refusal::new("one of route, redirect and direct_response must be set"));

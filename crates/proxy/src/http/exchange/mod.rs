@@ -339,7 +339,8 @@ impl<'a, D: Downstream> Exchange<'a, D> {
 
     async fn direct(&mut self, route: &Route, direct: &Direct) -> Result<(), Broken> {
         self.http.stats.rq_direct_response.inc();
-        let body = match &direct.format {
+        let tunnel = direct.tunnel.as_ref().filter(|_| self.request.path().is_empty());
+        let body = match tunnel.or(direct.format.as_ref()) {
             Some(format) => format.body(self.request, &self.facts()),
             None => Vec::from(&direct.body[..]),
         };

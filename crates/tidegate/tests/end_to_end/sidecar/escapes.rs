@@ -101,13 +101,15 @@ async fn hosts_and_server_names_lead_nowhere_but_to_their_own() {
         ("GET / HTTP/1.1\r\nHost: web.example\r\nHost: stranger.example\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: web.example@stranger.example\r\n\r\n", 400),
         ("CONNECT tunnel.example:443 HTTP/1.1\r\nHost: tunnel.example:443\r\n\r\n", 502),
+        ("CONNECT web.example:443 HTTP/1.1\r\nHost: web.example:443\r\n\r\n", 502),
+        ("CONNECT web.example:80 HTTP/1.1\r\nHost: web.example:80\r\n\r\n", 502),
         ("CONNECT 10.77.0.66:443 HTTP/1.1\r\nHost: web.example\r\n\r\n", 502),
     ] {
         assert_eq!(status(&world, to, bytes).await, Some(wanted), "{bytes:?}");
     }
     // Each of them is on the list, by whom it asked for.
     let denied = world.curl(&["http://127.0.0.1:15000/egress/denied"]).await;
-    for asked in ["stranger.example", "tunnel.example"] {
+    for asked in ["stranger.example", "tunnel.example", "web.example"] {
         assert!(denied.contains(&format!("\"{asked}")), "{asked}: {denied}");
     }
     let heard = strangers.iter().map(Origin::connections).sum::<usize>();
@@ -157,6 +159,79 @@ async fn a_name_of_a_wildcard_opens_no_address_that_the_workload_picks() {
     let heard = all.iter().map(|both| both.each_ref().map(Origin::connections));
     let heard: Vec<_> = heard.map(|[plain, secure]| (plain > 0, secure > 0)).collect();
     assert_eq!(heard, [(true, true), (false, false), (false, false)]);
+    sidecar.end().await;
+}
+
+/// Bytes without a name, of hosts whose addresses no resource knows.
+const NAMELESS: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: db}
+spec:
+  hosts: [db.example]
+  ports: [{number: 9000, name: tcp, protocol: TCP}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: second}
+spec:
+  hosts: [second.example]
+  ports: [{number: 9000, name: tcp, protocol: TCP}]
+  resolution: NONE
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: wild}
+spec:
+  hosts: ['*.wild.example']
+  ports: [{number: 9001, name: tcp, protocol: TCP}, {number: 9002, name: any}]
+  resolution: NONE
+";
+
+#[tokio::test]
+async fn bytes_go_where_a_name_of_their_port_led_and_nowhere_else() {
+    let (Some(_), Some(world)) = (Tool::Dig.need(), World::new()) else { return };
+    let internet = resolver().await;
+    let [first, second, third] = ORIGINS;
+    for (name, address) in
+        [("db", first), ("second", second), ("own.wild", second), ("stranger", first)]
+    {
+        internet.address(&format!("{name}.example."), 60, address);
+    }
+    for (origin, port) in ORIGINS.into_iter().flat_map(|it| [9000, 9001, 9002].map(|p| (it, p))) {
+        greeter(origin, port).await;
+    }
+    world.manifest("nameless.yaml", NAMELESS);
+    world.capture(&[&EVERYTHING[..], &["--redirect-dns", "--capture-all-dns"]].concat());
+    let sidecar = world.sidecar(&["--redirect-dns", "--dns-server", RESOLVER]).await;
+    let hello = async |origin: &str, port: u16| {
+        let said = first_words(world.dial(at(origin, port)).await).await;
+        assert!(said.is_empty() || said == format!("hello {}\n", WORKLOAD[0]), "{said}");
+        !said.is_empty()
+    };
+    // Nobody has asked for any name yet.
+    for origin in ORIGINS {
+        assert!(!hello(origin, 9000).await && !hello(origin, 9001).await, "{origin}");
+    }
+    let server = format!("@{RESOLVER}");
+    for name in ["stranger", "db", "second", "own.wild"] {
+        let name = format!("{name}.example");
+        let told = world.run("dig", &["+short", "+tries=1", "+time=10", &server, &name]).await;
+        assert!(told.stdout.starts_with("10.77."), "{name}: {told:?}");
+    }
+    for (origin, ports) in
+        [(first, [true, false, false]), (second, [true, true, true]), (third, [false; 3])]
+    {
+        for (port, is_out) in [9000, 9001].into_iter().zip(ports) {
+            assert_eq!(hello(origin, port).await, is_out, "{origin}:{port}");
+        }
+    }
+    assert!(hello(second, 9002).await, "a port that says nothing");
+    // Requests are told why.
+    let answer = world.curl(&[&format!("http://{first}:9001/")]).await;
+    assert!(answer.ends_with(" 502"), "{answer}");
+    let denied = world.curl(&["http://127.0.0.1:15000/egress/denied"]).await;
+    assert!(denied.contains(third), "{denied}");
     sidecar.end().await;
 }
 
